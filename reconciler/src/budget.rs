@@ -1,0 +1,196 @@
+//! How much each API admits, as token buckets, so that muster never plans more calls than the other side takes.
+//!
+//! Sources: EC2's request token buckets
+//! <https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html>, SSM's quotas
+//! <https://docs.aws.amazon.com/general/latest/gr/ssm.html>, GitHub's limits
+//! <https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::effect::GitHubLimit;
+use crate::ids::AppName;
+use crate::manifest::Limits;
+use crate::time::Time;
+
+/// An API with a budget of its own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Api {
+    /// EC2 CreateFleet.
+    CreateFleet,
+    /// EC2 TerminateInstances.
+    Terminate,
+    /// EC2 CreateTags.
+    CreateTags,
+    /// SSM PutParameter.
+    SsmPut,
+    /// GitHub's JIT configurations and registration tokens, per App.
+    Jit(AppName),
+    /// GitHub's background questions (job checks), per App: what is left over.
+    Background(AppName),
+}
+
+/// Requests that background questions must leave to JIT configurations and sweeps.
+const RESERVE: u32 = 1000;
+
+/// A token bucket on millisecond time.
+#[derive(Clone, Debug, PartialEq)]
+struct Bucket {
+    capacity: f64,
+    per_second: f64,
+    level: f64,
+    at: Time,
+}
+
+impl Bucket {
+    fn refill(&mut self, now: Time) {
+        self.level = (self.level + now.since(self.at).as_secs_f64() * self.per_second).min(self.capacity);
+        self.at = self.at.max(now);
+    }
+}
+
+/// All budgets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Budgets {
+    limits: Limits,
+    buckets: BTreeMap<Api, Bucket>,
+    /// What GitHub's headers said last: remaining, and until when that holds.
+    github: BTreeMap<AppName, (u32, Time)>,
+}
+
+impl Budgets {
+    /// Full buckets.
+    pub fn new(limits: Limits) -> Budgets {
+        Budgets { limits, buckets: BTreeMap::new(), github: BTreeMap::new() }
+    }
+
+    /// Takes over changed limits; buckets start full again only where they are new.
+    pub fn set_limits(&mut self, limits: Limits) {
+        if self.limits != limits {
+            self.limits = limits;
+            self.buckets.clear();
+        }
+    }
+
+    /// (bucket, refill per second). JIT: with this bucket no minute ever sees more than the limit plus 5%.
+    fn shape(&self, api: &Api) -> (f64, f64) {
+        match api {
+            Api::CreateFleet => (self.limits.create_fleet_per_second * 10.0, self.limits.create_fleet_per_second),
+            Api::Terminate => (100.0, 5.0),
+            Api::CreateTags => (100.0, 10.0),
+            Api::SsmPut => (self.limits.ssm_put_per_second.max(1.0), self.limits.ssm_put_per_second),
+            Api::Jit(_) => ((self.limits.jit_per_minute / 20.0).max(1.0), self.limits.jit_per_minute / 60.0),
+            Api::Background(_) => (20.0, 0.5),
+        }
+    }
+
+    fn bucket(&mut self, api: &Api, now: Time) -> &mut Bucket {
+        let (capacity, per_second) = self.shape(api);
+        let b = self.buckets.entry(api.clone()).or_insert(Bucket { capacity, per_second, level: capacity, at: now });
+        b.refill(now);
+        b
+    }
+
+    /// When the next call is admitted: `now`, or later.
+    pub fn admits_at(&mut self, api: &Api, now: Time) -> Time {
+        let gate = match api {
+            Api::Jit(app) => self.gate(app, 0, now),
+            Api::Background(app) => self.gate(app, RESERVE, now),
+            _ => now,
+        };
+        let b = self.bucket(api, now);
+        let wait = ((1.0 - b.level) / b.per_second).max(0.0);
+        gate.max(now + Duration::from_millis((wait * 1000.0).ceil() as u64))
+    }
+
+    fn gate(&self, app: &AppName, reserve: u32, now: Time) -> Time {
+        match self.github.get(app) {
+            Some((remaining, until)) if *remaining <= reserve && *until > now => *until,
+            _ => now,
+        }
+    }
+
+    /// Takes one call, if it is admitted now.
+    pub fn take(&mut self, api: &Api, now: Time) -> bool {
+        if self.admits_at(api, now) > now {
+            return false;
+        }
+        self.bucket(api, now).level -= 1.0;
+        if let Api::Jit(app) | Api::Background(app) = api
+            && let Some((remaining, _)) = self.github.get_mut(app)
+        {
+            *remaining = remaining.saturating_sub(1);
+        }
+        true
+    }
+
+    /// The other side throttled us: the bucket was fuller than theirs.
+    pub fn throttled(&mut self, api: &Api, now: Time) {
+        self.bucket(api, now).level = 0.0;
+    }
+
+    /// GitHub said what is left.
+    pub fn note_github(&mut self, limit: &GitHubLimit, now: Time) {
+        self.github.insert(limit.app.clone(), (limit.remaining, now + limit.reset_after));
+    }
+
+    /// Until when GitHub's limit keeps us from configuring; None: it doesn't.
+    pub fn github_exhausted(&self, app: &AppName, now: Time) -> Option<Time> {
+        let gate = self.gate(app, 0, now);
+        (gate > now).then_some(gate)
+    }
+
+    /// How many boxes may be launched and not yet configured: what can be configured while a box boots (30 s), so that no
+    /// box is paid to wait for its configuration.
+    pub fn unconfigured_limit(&self) -> u32 {
+        let per_second = self.limits.ssm_put_per_second.min(self.limits.jit_per_minute / 60.0);
+        (per_second * 30.0).clamp(1.0, 1000.0) as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spend(b: &mut Budgets, api: &Api, until: Duration) -> u32 {
+        let (mut now, mut n) = (Time::ZERO, 0);
+        while now.since(Time::ZERO) < until {
+            while b.take(api, now) {
+                n += 1;
+            }
+            now = b.admits_at(api, now).max(now + Duration::from_millis(1));
+        }
+        n
+    }
+
+    #[test]
+    fn calls_keep_to_bucket_and_refill() {
+        let minute = Duration::from_secs(60);
+        let mut b = Budgets::new(Limits::default());
+        assert_eq!(spend(&mut b, &Api::CreateFleet, minute), 50 + 5 * 60);
+        assert!((180..=183).contains(&spend(&mut b, &Api::SsmPut, minute)));
+        let jit = spend(&mut b, &Api::Jit("a".into()), minute);
+        assert!((180..=189).contains(&jit), "{jit}");
+    }
+
+    #[test]
+    fn an_exhausted_github_limit_waits_for_its_reset_and_background_leaves_a_reserve() {
+        let mut b = Budgets::new(Limits::default());
+        let (app, now): (AppName, _) = ("a".into(), Time::ZERO);
+        let left = |remaining| GitHubLimit { app: "a".into(), remaining, reset_after: Duration::from_secs(60) };
+        b.note_github(&left(RESERVE), now);
+        assert!(b.take(&Api::Jit(app.clone()), now));
+        assert!(!b.take(&Api::Background(app.clone()), now));
+        b.note_github(&left(0), now);
+        assert_eq!(b.admits_at(&Api::Jit(app.clone()), now), now + Duration::from_secs(60));
+        assert!(b.take(&Api::Jit(app), now + Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn a_throttled_bucket_is_empty() {
+        let mut b = Budgets::new(Limits::default());
+        b.throttled(&Api::CreateFleet, Time::ZERO);
+        assert!(!b.take(&Api::CreateFleet, Time::ZERO));
+        assert!(b.take(&Api::CreateFleet, Time::from_millis(200)));
+    }
+}

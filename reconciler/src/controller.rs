@@ -1,0 +1,403 @@
+//! The controller: [`Controller::step`] folds one input, plans what became due, and emits effects within budgets.
+//!
+//! It is synchronous and deterministic: the same inputs at the same times give the same effects. What is in flight is
+//! remembered here, and only here; losing all of it (a crash) costs time, never correctness.
+
+mod emit;
+mod outcome;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::budget::Budgets;
+use crate::capacity::Unavailable;
+use crate::demand::{Demand, Folded};
+use crate::effect::{Action, Effect, Fact, Input, JobMessage, MessageOp, Source};
+use crate::event::{Ec2EventKind, JobEvent, JobState};
+use crate::ids::{EffectId, Forge, InstanceId, Intent, JobId, MessageId, PoolName};
+use crate::manifest::Spec;
+use crate::plan::{Gate, Plan, View, plan};
+use crate::runner::{Configured, Phase};
+use crate::time::Time;
+use crate::world::World;
+
+/// SQS visibility of a held message, in seconds.
+pub const VISIBILITY_S: u32 = 120;
+
+/// A held message is extended when less than this is left of its visibility.
+const EXTEND_BEFORE: Duration = Duration::from_secs(60);
+
+/// A dirty pool is planned after this much quiet, and at the latest after [`DEBOUNCE_MAX`].
+const DEBOUNCE: Duration = Duration::from_millis(50);
+const DEBOUNCE_MAX: Duration = Duration::from_millis(500);
+
+/// How often the jobs are searched for some that GitHub should be asked about.
+const CHECK_EVERY: Duration = Duration::from_secs(2);
+
+/// What is under way, by effect.
+#[derive(Clone, Debug)]
+enum Flight {
+    Launch(Intent),
+    Configure(InstanceId, Forge),
+    Drain(Vec<(InstanceId, String)>),
+    Terminate(Vec<InstanceId>),
+    Deregister(InstanceId, Forge),
+    DeleteSecrets(Vec<InstanceId>),
+    CheckJob(JobId, crate::ids::AppName),
+    Sweep(Source, Time),
+    Extend(Vec<MessageId>, Time),
+    Messages,
+}
+
+/// What the controller remembers of a pool between two plans.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PoolState {
+    /// First and last change since the last plan.
+    dirty: Option<(Time, Time)>,
+    /// Planned again at this time whatever happens.
+    again_at: Time,
+    /// The last plan, to explain.
+    pub(crate) plan: Option<Plan>,
+    /// Boxes in a row that never came online.
+    boot_failures: u32,
+    /// Launches in a row that failed for other reasons than capacity.
+    launch_failures: u32,
+    /// No launch before this, and why.
+    pub(crate) backoff: Option<(Time, String)>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct SweepState {
+    due: Time,
+    in_flight: bool,
+    failures: u32,
+}
+
+/// muster's controller. See the module's documentation.
+#[derive(Debug)]
+pub struct Controller {
+    process: String,
+    effects: u64,
+    intents: u64,
+    pub(crate) spec: Arc<Spec>,
+    pub(crate) demand: Demand,
+    pub(crate) world: World,
+    pub(crate) unavailable: Unavailable,
+    pub(crate) budgets: Budgets,
+    pub(crate) pools: BTreeMap<PoolName, PoolState>,
+    flights: BTreeMap<EffectId, Flight>,
+    sweeps: BTreeMap<Source, SweepState>,
+    /// Held messages, and until when SQS keeps them invisible.
+    held: BTreeMap<MessageId, Time>,
+    extend_at: Time,
+    check_at: Time,
+    expire_at: Time,
+    /// Effects of the step under way.
+    out: Vec<Effect>,
+    facts: Vec<Fact>,
+    started: bool,
+    stopping: bool,
+}
+
+impl Controller {
+    /// A controller that knows nothing. `process` is unique for every start of a process (letters, digits and `-`, 40 at
+    /// most): it is part of every launch intent, so that no two processes ever share a ClientToken.
+    pub fn new(process: &str, now: Time) -> Controller {
+        let spec = Arc::new(Spec::default());
+        Controller {
+            process: process.to_owned(),
+            effects: 0,
+            intents: 0,
+            budgets: Budgets::new(spec.controller.spec.limits.clone()),
+            spec,
+            demand: Demand::default(),
+            world: World::new(now),
+            unavailable: Unavailable::default(),
+            pools: BTreeMap::new(),
+            flights: BTreeMap::new(),
+            sweeps: BTreeMap::new(),
+            held: BTreeMap::new(),
+            extend_at: Time::FAR,
+            check_at: Time::ZERO,
+            expire_at: Time::ZERO,
+            out: Vec::new(),
+            facts: Vec::new(),
+            started: false,
+            stopping: false,
+        }
+    }
+
+    /// Takes in one input at `now` and returns what is to be done. `now` never goes back between calls.
+    pub fn step(&mut self, now: Time, input: Input) -> Vec<Effect> {
+        match input {
+            Input::Spec(spec) => self.take_spec(spec, now),
+            Input::Messages(messages) => self.take_messages(&messages, now),
+            Input::Ec2(event) => {
+                if let Some(pool) = self.world.heard_ec2(&event, now) {
+                    self.mark(&pool, now);
+                    self.hurry(&Source::Instances, now);
+                    if event.kind == Ec2EventKind::SpotInterruption
+                        && let Some(shape) = self.world.runners().get(&event.instance).and_then(|r| r.shape())
+                    {
+                        self.unavailable.interrupted(&shape.instance_type, shape.subnet.as_ref(), now);
+                    }
+                }
+            }
+            Input::Outcome(id, outcome) => self.take_outcome(id, outcome, now),
+            Input::GitHubLimit(limit) => self.budgets.note_github(&limit, now),
+            Input::Tick => {}
+            Input::Shutdown => self.shut_down(),
+        }
+        if self.started && !self.stopping {
+            self.advance(now);
+        }
+        self.note_successes();
+        self.facts.append(&mut self.world.facts);
+        std::mem::take(&mut self.out)
+    }
+
+    /// When [`step`](Self::step) wants to be called at the latest.
+    pub fn next_wake(&self) -> Time {
+        if !self.started || self.stopping {
+            return Time::FAR;
+        }
+        let pools = self.pools.values().map(|p| p.due()).min().unwrap_or(Time::FAR);
+        let sweeps = self.sweeps.values().filter(|s| !s.in_flight).map(|s| s.due).min().unwrap_or(Time::FAR);
+        let checks = if self.demand.jobs().is_empty() { Time::FAR } else { self.check_at };
+        pools.min(sweeps).min(checks).min(self.extend_at)
+    }
+
+    /// What happened that only the core knows, for metrics; each fact is handed out once.
+    pub fn take_facts(&mut self) -> Vec<Fact> {
+        std::mem::take(&mut self.facts)
+    }
+
+    /// Ok once there is a view to decide from; else what is missing.
+    pub fn ready(&self) -> Result<(), String> {
+        if self.stopping {
+            return Err("shutting down".into());
+        }
+        if !self.started {
+            return Err("no manifests yet".into());
+        }
+        match self.world.freshness(&Source::Instances) {
+            Some(f) if f.complete.is_some() => Ok(()),
+            Some(f) => Err(format!("no complete look at EC2 yet: {}", f.error.as_deref().unwrap_or("under way"))),
+            None => Err("no complete look at EC2 yet".into()),
+        }
+    }
+
+    /// Effects that have not been answered yet.
+    pub fn in_flight(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// Messages that are held.
+    pub fn messages_held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Plans every pool from what is known and emits nothing: `muster plan`.
+    pub fn preview(&self, now: Time) -> Vec<Plan> {
+        self.pool_names().iter().map(|name| plan(self.view(), name, &self.gate(name), now)).collect()
+    }
+
+    // ------------------------------------------------------------------------------------------------ inputs
+
+    fn take_spec(&mut self, spec: Arc<Spec>, now: Time) {
+        self.started = true;
+        self.budgets.set_limits(spec.controller.spec.limits.clone());
+        self.spec = spec;
+        self.demand.reroute(&self.spec);
+        for state in self.pools.values_mut() {
+            // A new launch template or permission may be just what a backed-off pool waits for.
+            (state.launch_failures, state.boot_failures, state.backoff) = (0, 0, None);
+        }
+        let sources = [Source::Instances, Source::Secrets].into_iter().chain(self.spec.forges().into_iter().map(Source::Runners));
+        for source in sources {
+            self.sweeps.entry(source).or_insert(SweepState { due: now, ..SweepState::default() });
+        }
+        for name in self.pool_names() {
+            self.mark(&name, now);
+        }
+    }
+
+    fn take_messages(&mut self, messages: &[JobMessage], now: Time) {
+        let mut settled = Vec::new();
+        for m in messages {
+            if self.stopping {
+                settled.push(m.id);
+                continue;
+            }
+            self.held.insert(m.id, now + Duration::from_secs(u64::from(VISIBILITY_S)));
+            let folded = self.fold(&m.event, Some((m.id, m.receive_count)), now);
+            settled.extend(folded.settled);
+        }
+        if self.stopping {
+            self.emit(Action::Messages(MessageOp::Release, settled), Flight::Messages, "shutting down".into());
+            return;
+        }
+        self.delete_messages(settled, "their jobs have left the queue");
+        self.schedule_extension(now);
+    }
+
+    /// Folds one job event, wherever it came from, into demand and world.
+    fn fold(&mut self, event: &JobEvent, message: Option<(MessageId, u32)>, now: Time) -> Folded {
+        let folded = self.demand.fold(&self.spec, event, message, now);
+        for pool in &folded.pools {
+            self.mark(pool, now);
+        }
+        if folded.advanced {
+            if event.state == JobState::InProgress
+                && folded.before == Some(JobState::Queued)
+                && let Some(first_seen) = folded.first_seen
+            {
+                let pool = folded.pools.iter().next().cloned();
+                self.facts.push(Fact::JobStarted { pool, waited: now.since(first_seen) });
+            }
+            let spec = self.spec.clone();
+            if let Some(pool) = self.world.heard_job(&spec, event, now) {
+                self.mark(&pool, now);
+            }
+            if event.state == JobState::Completed {
+                self.world.job_over(&spec, event.job, now);
+            }
+        }
+        folded
+    }
+
+    fn shut_down(&mut self) {
+        self.stopping = true;
+        let held: Vec<MessageId> = std::mem::take(&mut self.held).into_keys().collect();
+        if !held.is_empty() {
+            self.emit(Action::Messages(MessageOp::Release, held), Flight::Messages, "shutting down".into());
+        }
+    }
+
+    // ---------------------------------------------------------------------------------------------- schedule
+
+    fn view(&self) -> View<'_> {
+        View { spec: &self.spec, demand: &self.demand, world: &self.world, unavailable: &self.unavailable }
+    }
+
+    /// Pools of the manifests, and pools that only boxes speak of.
+    fn pool_names(&self) -> BTreeSet<PoolName> {
+        self.spec.pools.keys().cloned().chain(self.world.runners().values().map(|r| r.pool.clone())).collect()
+    }
+
+    fn gate(&self, name: &PoolName) -> Gate {
+        let unconfigured = self
+            .world
+            .runners()
+            .values()
+            .filter(|r| !matches!(r.configured, Configured::Yes(_)) && r.launched_by.is_some() && r.gone_at.is_none())
+            .count();
+        let outstanding: u32 = self.world.pending().values().map(|p| p.outstanding()).sum();
+        let taken = outstanding + u32::try_from(unconfigured).unwrap_or(u32::MAX);
+        Gate {
+            room: self.budgets.unconfigured_limit().saturating_sub(taken),
+            backoff: self.pools.get(name).and_then(|p| p.backoff.clone()),
+        }
+    }
+
+    /// Something about this pool changed.
+    fn mark(&mut self, pool: &PoolName, now: Time) {
+        let state = self.pools.entry(pool.clone()).or_default();
+        state.dirty = Some(state.dirty.map_or((now, now), |(first, _)| (first, now)));
+    }
+
+    fn mark_all(&mut self, now: Time) {
+        for name in self.pool_names() {
+            self.mark(&name, now);
+        }
+    }
+
+    fn again(&mut self, pool: &PoolName, at: Time) {
+        let state = self.pools.entry(pool.clone()).or_default();
+        state.again_at = state.again_at.min(at);
+    }
+
+    /// A source is worth a look sooner than planned.
+    fn hurry(&mut self, source: &Source, now: Time) {
+        if let Some(s) = self.sweeps.get_mut(source) {
+            s.due = s.due.min(now);
+        }
+    }
+
+    fn schedule_extension(&mut self, now: Time) {
+        let first = self.held.values().min().copied();
+        self.extend_at = first.map_or(Time::FAR, |t| (t - EXTEND_BEFORE).max(now + Duration::from_secs(1)));
+    }
+
+    /// Does everything that is due.
+    fn advance(&mut self, now: Time) {
+        if now >= self.expire_at {
+            self.expire_at = now + Duration::from_secs(60);
+            self.unavailable.expire(now);
+            let late = self.demand.expire(now);
+            self.delete_messages(late, "their jobs are older than GitHub keeps them queued");
+        }
+        self.settle_launches(now);
+        self.plan_due(now);
+        self.sweep_due(now);
+        if now >= self.check_at {
+            self.check_at = now + CHECK_EVERY;
+            self.check_jobs(now);
+        }
+        if now >= self.extend_at {
+            self.extend_messages(now);
+        }
+    }
+
+    fn plan_due(&mut self, now: Time) {
+        let due: Vec<PoolName> = self.pools.iter().filter(|(_, p)| p.due() <= now).map(|(n, _)| n.clone()).collect();
+        if due.is_empty() {
+            return;
+        }
+        let mut batch = emit::Batch::default();
+        for name in due {
+            self.hold_left_queued(&name, now);
+            let plan = plan(self.view(), &name, &self.gate(&name), now);
+            if plan.counts.occupied == 0 && plan.counts.phases.is_empty() && !self.spec.pools.contains_key(&name) {
+                self.pools.remove(&name);
+                continue;
+            }
+            let interval = self.spec.controller.spec.intervals.plan.get();
+            let state = self.pools.entry(name.clone()).or_default();
+            state.dirty = None;
+            state.again_at = now + interval;
+            self.facts.push(Fact::Planned { pool: name.clone() });
+            self.act(&plan, &mut batch, now);
+            self.pools.entry(name).or_default().plan = Some(plan);
+        }
+        self.flush(batch, now);
+    }
+
+    /// A queued job that GitHub leaves alone although a runner of its pool has sat idle for idleTimeout is held by GitHub.
+    fn hold_left_queued(&mut self, name: &PoolName, now: Time) {
+        let Some(pool) = self.spec.pools.get(name) else { return };
+        let (timeout, deadline) = (pool.spec.runner.idle_timeout.get(), pool.spec.runner.boot_deadline.get());
+        let sat_idle = self.world.runners().values().any(|r| {
+            r.pool == *name && r.phase(deadline, now) == Phase::Idle && r.idle_since.is_some_and(|since| now.since(since) >= timeout)
+        });
+        if !sat_idle {
+            return;
+        }
+        let left: Vec<JobId> = self
+            .demand
+            .queued(name)
+            .filter(|(_, j)| j.counts(pool.queue_delay(), now) && now.since(j.counted_since()) >= timeout)
+            .map(|(id, _)| id)
+            .collect();
+        for id in left {
+            self.demand.hold(id, crate::demand::HoldReason::LeftQueued, now);
+        }
+    }
+}
+
+impl PoolState {
+    fn due(&self) -> Time {
+        self.dirty.map_or(self.again_at, |(first, last)| (last + DEBOUNCE).min(first + DEBOUNCE_MAX).min(self.again_at))
+    }
+}

@@ -1,0 +1,379 @@
+//! From plans to effects: within the budgets, batched over pools, each noted as in flight.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Controller, EXTEND_BEFORE, Flight, VISIBILITY_S};
+use crate::budget::Api;
+use crate::demand::Job;
+use crate::effect::{Action, Configure, Effect, Launch, MessageOp, Source};
+use crate::event::{InstanceState, JobState};
+use crate::ids::{AppName, EffectId, Forge, InstanceId, Intent, JobId, MessageId, PoolName, RunnerName};
+use crate::plan::{Act, Plan, PlannedLaunch, Step};
+use crate::runner::{Configured, JobEvidence, Phase, Runner};
+use crate::tags;
+use crate::time::Time;
+
+/// A job queued for longer than a boot should take is asked about; each further question waits twice as long.
+const CHECK_AFTER: Duration = Duration::from_secs(120);
+const CHECK_LONGEST: Duration = Duration::from_secs(1800);
+
+/// A launch without a certain answer is asked again this often; after that a sweep tells what came of it.
+const LAUNCH_ATTEMPTS: u32 = 4;
+
+/// Lists longer than this are not swept faster while something boots: each 100 rows cost a call.
+const SHORT_LIST: usize = 300;
+
+/// Steps of several pools that go out as one call each.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    drain: Vec<(InstanceId, String)>,
+    terminate: Vec<(InstanceId, String)>,
+    secrets: Vec<InstanceId>,
+}
+
+impl Controller {
+    pub(super) fn emit(&mut self, action: Action, flight: Flight, reason: String) {
+        self.effects += 1;
+        let id = EffectId(self.effects);
+        self.flights.insert(id, flight);
+        self.out.push(Effect { id, action, reason });
+    }
+
+    /// Turns one pool's plan into effects, as far as budgets admit; what doesn't fit is planned again when it will.
+    pub(super) fn act(&mut self, plan: &Plan, batch: &mut Batch, now: Time) {
+        for step in &plan.steps {
+            match step.act {
+                Act::Configure => self.configure(&plan.pool, step, now),
+                Act::Deregister => self.deregister(&plan.pool, step, now),
+                Act::Drain => batch.drain.push((step.instance.clone(), step.reason.clone())),
+                Act::Terminate => batch.terminate.push((step.instance.clone(), step.reason.clone())),
+                Act::DeleteSecret => batch.secrets.push(step.instance.clone()),
+            }
+            let in_flight = matches!(step.act, Act::Drain | Act::Terminate | Act::DeleteSecret);
+            if let Some(r) = self.world.runner_mut(&step.instance).filter(|_| in_flight) {
+                r.in_flight = true;
+            }
+        }
+        if let Some(launch) = &plan.launch {
+            self.launch(&plan.pool, launch, now);
+        }
+    }
+
+    /// Sends the batches off, or puts them back when their budget is spent.
+    pub(super) fn flush(&mut self, batch: Batch, now: Time) {
+        let reasons = |items: &[(InstanceId, String)]| {
+            let mut by_reason: BTreeMap<&str, u32> = BTreeMap::new();
+            for (_, why) in items {
+                *by_reason.entry(why).or_default() += 1;
+            }
+            by_reason.iter().map(|(why, n)| if *n == 1 { (*why).to_owned() } else { format!("{n}x {why}") }).collect::<Vec<_>>().join("; ")
+        };
+        if !batch.drain.is_empty() && self.afford(Api::CreateTags, batch.drain.iter().map(|(id, _)| id), now) {
+            let (ids, why) = (batch.drain.iter().map(|(id, _)| id.clone()).collect(), reasons(&batch.drain));
+            self.emit(Action::Drain(ids), Flight::Drain(batch.drain), why);
+        }
+        if !batch.terminate.is_empty() && self.afford(Api::Terminate, batch.terminate.iter().map(|(id, _)| id), now) {
+            let ids: Vec<InstanceId> = batch.terminate.iter().map(|(id, _)| id.clone()).collect();
+            for (id, why) in &batch.terminate {
+                self.note_boot_failure(id, why, now);
+            }
+            self.emit(Action::Terminate(ids.clone()), Flight::Terminate(ids), reasons(&batch.terminate));
+        }
+        if !batch.secrets.is_empty() {
+            let ids = batch.secrets;
+            self.emit(Action::DeleteSecrets(ids.clone()), Flight::DeleteSecrets(ids), "their boxes are gone".into());
+        }
+    }
+
+    fn afford<'a>(&mut self, api: Api, ids: impl Iterator<Item = &'a InstanceId>, now: Time) -> bool {
+        if self.budgets.take(&api, now) {
+            return true;
+        }
+        let at = self.budgets.admits_at(&api, now);
+        for id in ids {
+            if let Some(r) = self.world.runner_mut(id) {
+                r.in_flight = false;
+                let pool = r.pool.clone();
+                self.again(&pool, at);
+            }
+        }
+        false
+    }
+
+    /// A box that never came online: after two in a row the pool launches slower.
+    fn note_boot_failure(&mut self, id: &InstanceId, why: &str, now: Time) {
+        let Some(r) = self.world.runners().get(id) else { return };
+        let deadline = self.spec.pools.get(&r.pool).map_or(Duration::MAX, |p| p.spec.runner.boot_deadline.get());
+        if r.online_at.is_some() || r.phase(deadline, now) != Phase::Failed {
+            return;
+        }
+        let state = self.pools.entry(r.pool.clone()).or_default();
+        state.boot_failures += 1;
+        if state.boot_failures >= 2 {
+            let wait = Duration::from_secs(30).saturating_mul(1 << (state.boot_failures - 2).min(5)).min(Duration::from_secs(600));
+            state.backoff = Some((now + wait, format!("{} boxes in a row failed to start; the last: {why}", state.boot_failures)));
+        }
+    }
+
+    fn launch(&mut self, pool: &PoolName, planned: &PlannedLaunch, now: Time) {
+        let Some(settings) = self.spec.pools.get(pool).map(|p| p.spec.instance.clone()) else { return };
+        if !self.budgets.take(&Api::CreateFleet, now) {
+            let at = self.budgets.admits_at(&Api::CreateFleet, now);
+            return self.again(pool, at);
+        }
+        self.intents += 1;
+        let intent: Intent = format!("{}-{}", self.process, self.intents).into();
+        let cluster = self.spec.controller.cluster();
+        let mut all_tags = self.spec.controller.spec.tags.clone();
+        all_tags.extend(settings.tags);
+        let own = [
+            ("Name", format!("{cluster}.{pool}")),
+            (tags::CLUSTER, cluster.to_owned()),
+            (tags::POOL, pool.to_string()),
+            (tags::INTENT, intent.to_string()),
+        ];
+        for (key, value) in own {
+            if key != "Name" || !all_tags.contains_key(key) {
+                all_tags.insert(key.to_owned(), value);
+            }
+        }
+        let launch = Arc::new(Launch {
+            intent: intent.clone(),
+            pool: pool.clone(),
+            count: planned.count,
+            template: settings.launch_template.unwrap_or_else(|| format!("{cluster}-{pool}")),
+            offerings: planned.offerings.clone(),
+            market: planned.market,
+            allocation: settings.allocation,
+            tags: all_tags,
+        });
+        self.world.launch_asked(launch.clone(), now);
+        self.emit(Action::Launch(launch), Flight::Launch(intent), planned.reason.clone());
+    }
+
+    /// Repeats launches that nobody knows the outcome of, and gives up on those that a sweep has settled.
+    pub(super) fn settle_launches(&mut self, now: Time) {
+        for settled in self.world.settle_launches() {
+            self.mark(&settled.launch.pool, now);
+        }
+        let due = |p: &crate::world::Pending| {
+            !p.in_flight && p.attempts < LAUNCH_ATTEMPTS && now >= p.last + Duration::from_secs(1 << p.attempts.min(6))
+        };
+        let again: Vec<Intent> = self.world.pending().iter().filter(|(_, p)| due(p)).map(|(i, _)| i.clone()).collect();
+        for intent in again {
+            let Some(p) = self.world.pending().get(&intent) else { continue };
+            let counts = self.pools.get(&p.launch.pool).and_then(|s| s.plan.as_ref()).map(|p| p.counts.clone()).unwrap_or_default();
+            let wanted = counts.wanted > counts.supply.saturating_sub(p.outstanding());
+            if !wanted || !self.budgets.take(&Api::CreateFleet, now) {
+                continue;
+            }
+            let launch = p.launch.clone();
+            if let Some(p) = self.world.pending_mut(&intent) {
+                (p.in_flight, p.last, p.attempts) = (true, now, p.attempts + 1);
+            }
+            self.emit(Action::Launch(launch), Flight::Launch(intent), "the last try got no answer; same token, same request".into());
+        }
+    }
+
+    fn configure(&mut self, pool: &PoolName, step: &Step, now: Time) {
+        let Some(p) = self.spec.pools.get(pool).cloned() else { return };
+        let jit = Api::Jit(p.spec.github.app.clone());
+        let at = self.budgets.admits_at(&jit, now).max(self.budgets.admits_at(&Api::SsmPut, now));
+        if at > now {
+            return self.again(pool, at);
+        }
+        let Some(r) = self.world.runner_mut(&step.instance) else { return };
+        r.in_flight = true;
+        let replace = r.configured == Configured::Conflict;
+        self.budgets.take(&jit, now);
+        self.budgets.take(&Api::SsmPut, now);
+        let cluster = self.spec.controller.cluster().to_owned();
+        let action = Action::Configure(Configure {
+            name: RunnerName { cluster, pool: pool.clone(), instance: step.instance.clone() },
+            forge: p.forge(),
+            group: p.spec.github.runner_group.clone(),
+            labels: p.spec.labels.clone(),
+            ephemeral: p.ephemeral(),
+            replace,
+        });
+        self.emit(action, Flight::Configure(step.instance.clone(), p.forge()), step.reason.clone());
+    }
+
+    fn deregister(&mut self, pool: &PoolName, step: &Step, now: Time) {
+        let Some(r) = self.world.runners().get(&step.instance) else { return };
+        let Some(g) = r.registration.clone() else { return };
+        let background = Api::Background(g.forge.app.clone());
+        if !self.budgets.take(&background, now) {
+            let at = self.budgets.admits_at(&background, now);
+            return self.again(pool, at);
+        }
+        if let Some(r) = self.world.runner_mut(&step.instance) {
+            r.in_flight = true;
+        }
+        let name = RunnerName {
+            cluster: self.spec.controller.cluster().to_owned(),
+            pool: pool.clone(),
+            instance: step.instance.clone(),
+        };
+        let action = Action::Deregister { forge: g.forge.clone(), runner: g.id, name };
+        self.emit(action, Flight::Deregister(step.instance.clone(), g.forge), step.reason.clone());
+    }
+
+    // ------------------------------------------------------------------------------------------------ sweeps
+
+    pub(super) fn sweep_due(&mut self, now: Time) {
+        let due: Vec<Source> = self.sweeps.iter().filter(|(_, s)| !s.in_flight && s.due <= now).map(|(s, _)| s.clone()).collect();
+        for source in due {
+            let interval = self.interval(&source);
+            let state = self.sweeps.entry(source.clone()).or_default();
+            state.in_flight = true;
+            // What is heard while the sweep is under way (see `hurry`) may come too late for it: that leaves `due` earlier.
+            state.due = now + interval;
+            self.emit(Action::Sweep(source.clone()), Flight::Sweep(source, now), "the world may have changed".into());
+        }
+    }
+
+    /// The time between two looks at a source: shorter while something is about to change there.
+    fn interval(&self, source: &Source) -> Duration {
+        let every = &self.spec.controller.spec.intervals;
+        match source {
+            Source::Instances => {
+                let moving = !self.world.pending().is_empty() || self.world.runners().values().any(moving_at_ec2);
+                if moving { every.instances.get() / 3 } else { every.instances.get() }
+            }
+            Source::Runners(forge) => {
+                let waiting = self.world.runners().values().any(|r| {
+                    matches!(r.configured, Configured::Yes(_)) && r.online_at.is_none() && r.gone_at.is_none() && self.listed_in(r, forge)
+                });
+                let short = self.world.runners().len() <= SHORT_LIST;
+                if waiting && short { every.runners.get() / 6 } else { every.runners.get() }
+            }
+            Source::Secrets => every.secrets.get(),
+        }
+    }
+
+    /// Something is about to change at a source: its shorter interval holds from now.
+    pub(super) fn pull_in(&mut self, source: &Source, now: Time) {
+        let soon = now + self.interval(source);
+        if let Some(s) = self.sweeps.get_mut(source) {
+            s.due = s.due.min(soon);
+        }
+    }
+
+    fn listed_in(&self, r: &Runner, forge: &Forge) -> bool {
+        r.registration.as_ref().is_some_and(|g| g.forge == *forge) || self.spec.pools.get(&r.pool).is_some_and(|p| p.forge() == *forge)
+    }
+
+    /// A sweep ended: the next one is due after its interval, or after a backoff when it failed.
+    pub(super) fn sweep_ended(&mut self, source: &Source, began: Time, retry: Option<Duration>, now: Time) {
+        let interval = self.interval(source);
+        let in_use = self.spec.forges();
+        let state = self.sweeps.entry(source.clone()).or_default();
+        state.in_flight = false;
+        match retry {
+            None => {
+                state.failures = 0;
+                // Hurried meanwhile (due <= now): at once, but never without a breath between two sweeps.
+                let breath = now + (interval / 3).min(Duration::from_secs(1));
+                state.due = if state.due <= now { breath } else { (began + interval).max(breath) };
+            }
+            Some(retry_after) => {
+                let wait = Duration::from_secs(1 << state.failures.min(6)).min(Duration::from_secs(60)).max(retry_after);
+                state.failures += 1;
+                state.due = now + wait;
+            }
+        }
+        if let Source::Runners(forge) = source
+            && !in_use.contains(forge)
+            && !self.world.runners().values().any(|r| r.registration.as_ref().is_some_and(|g| g.forge == *forge))
+        {
+            self.sweeps.remove(source);
+        }
+    }
+
+    // ---------------------------------------------------------------------------------------------- messages
+
+    pub(super) fn delete_messages(&mut self, ids: Vec<MessageId>, why: &str) {
+        if ids.is_empty() {
+            return;
+        }
+        for id in &ids {
+            self.held.remove(id);
+        }
+        self.emit(Action::Messages(MessageOp::Delete, ids), Flight::Messages, why.to_owned());
+    }
+
+    pub(super) fn extend_messages(&mut self, now: Time) {
+        // Those that will be due soon go along: fewer, fuller calls.
+        let limit = now + EXTEND_BEFORE + Duration::from_secs(10);
+        let ids: Vec<MessageId> = self.held.iter().filter(|(_, until)| **until <= limit).map(|(id, _)| *id).collect();
+        let until = now + Duration::from_secs(u64::from(VISIBILITY_S));
+        for id in &ids {
+            self.held.insert(*id, until);
+        }
+        self.schedule_extension(now);
+        if !ids.is_empty() {
+            let action = Action::Messages(MessageOp::Extend { seconds: VISIBILITY_S }, ids.clone());
+            self.emit(action, Flight::Extend(ids, now), "their jobs are still queued".into());
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------------- checks
+
+    /// Asks GitHub about jobs that a lost event may have left behind: redelivered ones first, then the oldest.
+    pub(super) fn check_jobs(&mut self, now: Time) {
+        let mut wanted: Vec<(bool, Time, JobId, AppName)> = self
+            .demand
+            .jobs()
+            .iter()
+            .filter(|(_, j)| !j.check.in_flight && now >= j.check.not_before && self.worth_asking(j, now))
+            .filter_map(|(id, j)| Some((!j.redelivered || j.check.times > 0, j.first_seen, *id, self.app_for(j)?)))
+            .collect();
+        wanted.sort();
+        for (_, _, id, app) in wanted {
+            if !self.budgets.take(&Api::Background(app.clone()), now) {
+                continue;
+            }
+            let Some(job) = self.demand.job_mut(id) else { continue };
+            job.check.in_flight = true;
+            job.check.not_before = now + CHECK_AFTER.saturating_mul(1 << job.check.times.min(6)).min(CHECK_LONGEST);
+            job.check.times += 1;
+            let why = if job.redelivered { "its message was delivered before" } else { "it has been in this state for long" };
+            let action = Action::CheckJob { app: app.clone(), repo: job.event.repo.clone(), job: id };
+            self.emit(action, Flight::CheckJob(id, app), why.to_owned());
+        }
+    }
+
+    fn worth_asking(&self, job: &Job, now: Time) -> bool {
+        let old = now.since(job.first_seen) >= CHECK_AFTER;
+        match job.event.state {
+            JobState::Queued => old || (job.redelivered && job.check.times == 0),
+            // A runner of ours that no longer looks busy may have lost us the end of its job.
+            JobState::InProgress => {
+                let runner = job.event.runner.as_deref().and_then(|n| RunnerName::parse_ours(n, self.spec.controller.cluster()));
+                runner.and_then(|n| self.world.runners().get(&n.instance)).is_some_and(|r| {
+                    let busy = r.registration.as_ref().is_some_and(|g| g.busy);
+                    old && !busy && r.gone_at.is_none() && r.job == JobEvidence::Running(job.event.job)
+                })
+            }
+            JobState::Completed => false,
+        }
+    }
+
+    /// Whose credentials can read the job: its pool's, or those of any pool that covers its repository's owner.
+    fn app_for(&self, job: &Job) -> Option<AppName> {
+        let by_pool = job.pool().and_then(|p| self.spec.pools.get(p)).map(|p| p.spec.github.app.clone());
+        by_pool.or_else(|| self.spec.apps.keys().next().cloned())
+    }
+}
+
+fn moving_at_ec2(r: &Runner) -> bool {
+    let state = r.instance.as_ref().map(|i| i.state);
+    r.gone_at.is_none()
+        && (r.terminated_at.is_some()
+            || r.interrupted_at.is_some()
+            || matches!(r.job, JobEvidence::Over(..))
+            || matches!(state, None | Some(InstanceState::Pending | InstanceState::ShuttingDown | InstanceState::Stopping)))
+}

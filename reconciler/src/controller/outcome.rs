@@ -1,0 +1,307 @@
+//! How effects ended, and what follows for demand, world, budgets and backoff.
+
+use std::time::Duration;
+
+use super::{Controller, Flight};
+use crate::budget::Api;
+use crate::demand::HoldReason;
+use crate::effect::{Fact, Failure, FailureKind, JobSighting, Launched, Outcome, Source, Stage, Swept};
+use crate::event::{JobEvent, JobState};
+use crate::ids::{AppName, EffectId, Forge, InstanceId, Intent, JobId, PoolName};
+use crate::runner::{Configured, Drain};
+use crate::time::Time;
+
+/// A pool whose launches are refused waits this long, then twice as long, up to the second.
+const LAUNCH_BACKOFF: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
+
+impl Controller {
+    pub(super) fn take_outcome(&mut self, id: EffectId, outcome: Outcome, now: Time) {
+        let Some(flight) = self.flights.remove(&id) else { return };
+        match flight {
+            Flight::Launch(intent) => self.launch_ended(&intent, outcome, now),
+            Flight::Configure(instance, forge) => self.configure_ended(&instance, &forge, outcome, now),
+            Flight::Drain(boxes) => self.drain_ended(&boxes, outcome, now),
+            Flight::Terminate(ids) => self.terminate_ended(&ids, outcome, now),
+            Flight::Deregister(instance, forge) => self.deregister_ended(&instance, &forge, outcome, now),
+            Flight::DeleteSecrets(ids) => {
+                for (id, failure) in batch(&ids, outcome) {
+                    self.box_answered(&id, failure, now, |r| r.secret = false);
+                }
+            }
+            Flight::CheckJob(job, app) => self.check_ended(job, &app, outcome, now),
+            Flight::Sweep(source, began) => self.sweep_answered(&source, began, outcome, now),
+            Flight::Extend(ids, asked) => {
+                if matches!(outcome, Outcome::Failed(_)) {
+                    // They are still ours for what was left before; try again at once rather than when it is too late.
+                    for id in ids {
+                        self.held.entry(id).and_modify(|until| *until = (asked + super::EXTEND_BEFORE / 2).min(*until));
+                    }
+                    self.schedule_extension(now);
+                }
+            }
+            // A message that could not be deleted or released comes back by itself, and is settled then.
+            Flight::Messages => {}
+        }
+    }
+
+    fn launch_ended(&mut self, intent: &Intent, outcome: Outcome, now: Time) {
+        let Some(pending) = self.world.pending().get(intent) else { return };
+        let (pool, market, count) = (pending.launch.pool.clone(), pending.launch.market, pending.launch.count);
+        self.mark(&pool, now);
+        match outcome {
+            Outcome::Launched(answer) => {
+                let missing = self.world.launch_answered(intent, &answer, now);
+                if !answer.instances.is_empty() {
+                    let state = self.pools.entry(pool.clone()).or_default();
+                    state.launch_failures = 0;
+                    self.pull_in(&Source::Instances, now);
+                }
+                if missing > 0 {
+                    self.launch_fell_short(&pool, market, &answer, missing, now);
+                }
+            }
+            Outcome::Failed(f) if matches!(f.kind, FailureKind::Ambiguous | FailureKind::Unavailable) => {
+                if let Some(p) = self.world.pending_mut(intent) {
+                    (p.in_flight, p.last) = (false, now);
+                }
+                self.facts.push(Fact::LaunchFailed { pool, reason: f.kind.as_str().into(), count });
+                self.pull_in(&Source::Instances, now);
+            }
+            Outcome::Failed(f) if f.kind == FailureKind::Conflict => {
+                // The token is taken by another request: never ask with it again; a sweep tells what it launched.
+                if let Some(p) = self.world.pending_mut(intent) {
+                    (p.in_flight, p.last, p.attempts) = (false, now, u32::MAX);
+                }
+                self.launch_failed(&pool, &f, count, now);
+            }
+            Outcome::Failed(f) => {
+                self.world.launch_refused(intent);
+                if f.kind == FailureKind::Throttled {
+                    self.budgets.throttled(&Api::CreateFleet, now);
+                }
+                self.launch_failed(&pool, &f, count, now);
+            }
+            other => debug_assert!(false, "a launch can't end in {other:?}"),
+        }
+    }
+
+    /// EC2 gave less than was asked for: remember which offerings are short; any other error backs the pool off.
+    fn launch_fell_short(&mut self, pool: &PoolName, market: crate::effect::Market, answer: &Launched, missing: u32, now: Time) {
+        let mut other = None;
+        for e in &answer.errors {
+            if !self.unavailable.note(market, e, now) {
+                other = Some(e);
+            }
+        }
+        let reason = answer.errors.first().map_or("no_reason_given", |e| e.code.as_str()).to_owned();
+        self.facts.push(Fact::LaunchFailed { pool: pool.clone(), reason: reason.clone(), count: missing });
+        if let Some(e) = other {
+            let f = Failure::new(FailureKind::Refused, format!("{}: {}", e.code, e.message));
+            self.back_off_pool(pool, &f, now);
+        } else if answer.errors.is_empty() {
+            let f = Failure::new(FailureKind::Refused, format!("EC2 launched {missing} fewer than asked for and gave no reason"));
+            self.back_off_pool(pool, &f, now);
+        }
+    }
+
+    fn launch_failed(&mut self, pool: &PoolName, f: &Failure, count: u32, now: Time) {
+        self.facts.push(Fact::LaunchFailed { pool: pool.clone(), reason: f.kind.as_str().into(), count });
+        self.back_off_pool(pool, f, now);
+    }
+
+    fn back_off_pool(&mut self, pool: &PoolName, f: &Failure, now: Time) {
+        let state = self.pools.entry(pool.clone()).or_default();
+        let first = if f.kind == FailureKind::Throttled { Duration::from_secs(1) } else { LAUNCH_BACKOFF.0 };
+        let wait = first.saturating_mul(1 << state.launch_failures.min(6)).min(LAUNCH_BACKOFF.1).max(f.retry_after.unwrap_or_default());
+        state.launch_failures += 1;
+        state.backoff = Some((now + wait, f.message.clone()));
+        self.again(pool, now + wait);
+    }
+
+    fn configure_ended(&mut self, instance: &InstanceId, forge: &Forge, outcome: Outcome, now: Time) {
+        let Some(r) = self.world.runner_mut(instance) else { return };
+        r.in_flight = false;
+        let pool = r.pool.clone();
+        match outcome {
+            Outcome::Configured { runner } => {
+                (r.failures, r.last_error) = (0, None);
+                self.world.configured(instance, forge, runner, now);
+                self.pull_in(&Source::Runners(forge.clone()), now);
+            }
+            Outcome::Failed(f) => {
+                if f.kind == FailureKind::Conflict {
+                    r.configured = Configured::Conflict;
+                }
+                // A box that is gone or that nobody can configure is seen by the next sweep, or by its boot deadline.
+                r.back_off(f.message, f.retry_after, now);
+                let at = r.not_before;
+                if f.kind == FailureKind::Throttled {
+                    self.budgets.throttled(&Api::Jit(forge.app.clone()), now);
+                    self.budgets.throttled(&Api::SsmPut, now);
+                }
+                self.hurry(&Source::Runners(forge.clone()), now);
+                self.again(&pool, at);
+            }
+            other => debug_assert!(false, "a configuration can't end in {other:?}"),
+        }
+        self.mark(&pool, now);
+    }
+
+    fn drain_ended(&mut self, boxes: &[(InstanceId, String)], outcome: Outcome, now: Time) {
+        let ids: Vec<InstanceId> = boxes.iter().map(|(id, _)| id.clone()).collect();
+        if matches!(&outcome, Outcome::Failed(f) if f.kind == FailureKind::Throttled) {
+            self.budgets.throttled(&Api::CreateTags, now);
+        }
+        for ((id, failure), (_, why)) in batch(&ids, outcome).into_iter().zip(boxes) {
+            self.box_answered(&id, failure, now, |r| {
+                r.drain.get_or_insert(Drain { asked_at: now, why: None }).why = Some(why.clone());
+            });
+        }
+    }
+
+    fn terminate_ended(&mut self, ids: &[InstanceId], outcome: Outcome, now: Time) {
+        if matches!(&outcome, Outcome::Failed(f) if f.kind == FailureKind::Throttled) {
+            self.budgets.throttled(&Api::Terminate, now);
+        }
+        for (id, failure) in batch(ids, outcome) {
+            self.box_answered(&id, failure, now, |r| r.terminated_at = Some(now));
+        }
+        self.pull_in(&Source::Instances, now);
+    }
+
+    fn deregister_ended(&mut self, instance: &InstanceId, forge: &Forge, outcome: Outcome, now: Time) {
+        let failure = match outcome {
+            Outcome::Failed(f) => Some(f),
+            _ => None,
+        };
+        if failure.is_some() {
+            // Busy, says GitHub: then look again before anything else is concluded.
+            self.hurry(&Source::Runners(forge.clone()), now);
+        }
+        self.box_answered(instance, failure, now, |r| {
+            r.deregistered = true;
+            r.registration = None;
+        });
+    }
+
+    /// One box's share of an effect's outcome.
+    fn box_answered(&mut self, id: &InstanceId, failure: Option<Failure>, now: Time, done: impl FnOnce(&mut crate::runner::Runner)) {
+        let Some(r) = self.world.runner_mut(id) else { return };
+        r.in_flight = false;
+        let pool = r.pool.clone();
+        match failure {
+            None => {
+                (r.failures, r.last_error) = (0, None);
+                done(r);
+            }
+            Some(f) => {
+                r.back_off(f.message, f.retry_after, now);
+                let at = r.not_before;
+                self.again(&pool, at);
+            }
+        }
+        self.mark(&pool, now);
+    }
+
+    fn check_ended(&mut self, id: JobId, app: &AppName, outcome: Outcome, now: Time) {
+        let Some(job) = self.demand.job_mut(id) else { return };
+        job.check.in_flight = false;
+        let known = job.event.clone();
+        let pool = job.pool().cloned();
+        match outcome {
+            Outcome::Job(JobSighting { state, run, runner, conclusion, .. }) => {
+                job.check.answered = Some(now);
+                match state {
+                    Some(state) => {
+                        self.fold_answer(JobEvent { state, run, runner, conclusion, ..known }, now);
+                    }
+                    None => self.demand.hold(id, HoldReason::Waiting, now),
+                }
+            }
+            Outcome::Failed(f) if f.kind == FailureKind::NotFound => {
+                if known.state == JobState::Queued {
+                    self.demand.hold(id, HoldReason::Unknown, now);
+                } else {
+                    // A job that ran and that GitHub has forgotten is over.
+                    self.fold_answer(JobEvent { state: JobState::Completed, ..known }, now);
+                }
+            }
+            Outcome::Failed(f) => {
+                if f.kind == FailureKind::Throttled {
+                    self.budgets.throttled(&Api::Background(app.clone()), now);
+                }
+            }
+            other => debug_assert!(false, "a check can't end in {other:?}"),
+        }
+        if let Some(pool) = pool {
+            self.mark(&pool, now);
+        }
+    }
+
+    fn fold_answer(&mut self, event: JobEvent, now: Time) {
+        let folded = self.fold(&event, None, now);
+        self.delete_messages(folded.settled, "GitHub says that their jobs have left the queue");
+    }
+
+    fn sweep_answered(&mut self, source: &Source, began: Time, outcome: Outcome, now: Time) {
+        let retry = match outcome {
+            Outcome::Swept(swept) => {
+                match (source, swept) {
+                    (_, Swept::Instances(seen)) => self.world.saw_instances(&seen, began, now),
+                    (Source::Runners(forge), Swept::Runners(seen)) => {
+                        self.world.saw_runners(forge, seen.as_deref(), began, now);
+                    }
+                    (_, Swept::Secrets(seen)) => self.world.saw_secrets(&seen, began, now),
+                    (source, other) => debug_assert!(false, "a sweep of {source:?} can't end in {other:?}"),
+                }
+                None
+            }
+            Outcome::Failed(f) => {
+                self.world.sweep_failed(source.clone(), f.message);
+                Some(f.retry_after.unwrap_or_default())
+            }
+            other => {
+                debug_assert!(false, "a sweep can't end in {other:?}");
+                Some(Duration::ZERO)
+            }
+        };
+        self.sweep_ended(source, began, retry, now);
+        if retry.is_none() {
+            self.mark_all(now);
+        }
+    }
+
+    /// A box that came online proves that the pool's boxes can start.
+    pub(super) fn note_successes(&mut self) {
+        let online: Vec<PoolName> = self
+            .world
+            .facts
+            .iter()
+            .filter_map(|f| match f {
+                Fact::RunnerReached { pool, stage: Stage::Online, .. } => Some(pool.clone()),
+                _ => None,
+            })
+            .collect();
+        for pool in online {
+            if let Some(state) = self.pools.get_mut(&pool).filter(|s| s.boot_failures > 0) {
+                state.boot_failures = 0;
+                if state.launch_failures == 0 {
+                    state.backoff = None;
+                }
+            }
+        }
+    }
+
+}
+
+/// Each member of a batch with its failure, in the order asked.
+fn batch(ids: &[InstanceId], outcome: Outcome) -> Vec<(InstanceId, Option<Failure>)> {
+    match outcome {
+        Outcome::Failed(f) => ids.iter().map(|id| (id.clone(), Some(f.clone()))).collect(),
+        Outcome::Batch { failed, .. } => {
+            let failed: std::collections::BTreeMap<_, _> = failed.into_iter().collect();
+            ids.iter().map(|id| (id.clone(), failed.get(id).cloned())).collect()
+        }
+        _ => ids.iter().map(|id| (id.clone(), None)).collect(),
+    }
+}

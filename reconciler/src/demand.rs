@@ -1,0 +1,393 @@
+//! A fold of events: which jobs want a runner, and which messages stand for them.
+//!
+//! A job's state only moves up, so folding is a join: commutative, associative, idempotent. A queued job keeps its
+//! messages until it is known to have left the queue: the queue is the database. What is over leaves a tombstone, so
+//! that a late `queued` never revives it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::event::{JobEvent, JobState};
+use crate::ids::{JobId, MessageId, PoolName, RunId};
+use crate::manifest::Spec;
+use crate::matching::{Route, route};
+use crate::time::Time;
+
+/// GitHub drops a job that nobody took after 24 hours; so do we, and a tombstone lives as long.
+/// <https://docs.github.com/en/actions/reference/limits#existing-system-limits>
+pub const JOB_EXPIRY: Duration = Duration::from_secs(24 * 3600);
+
+/// A self-hosted job may run for 5 days; a job in progress is forgotten a day later at the latest.
+const RUNNING_EXPIRY: Duration = Duration::from_secs(6 * 24 * 3600);
+
+/// Tombstones at most; beyond it the oldest go first.
+const TOMBSTONES: usize = 500_000;
+
+/// First, and longest, wait before a job that GitHub leaves queued is counted again.
+const HOLD: (Duration, Duration) = (Duration::from_secs(600), Duration::from_secs(4 * 3600));
+
+/// One job that is not over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    /// The join of all events heard of it.
+    pub event: JobEvent,
+    /// When this process first heard of it.
+    pub first_seen: Time,
+    /// The messages that stand for it, all held. Empty once it has left the queue.
+    pub messages: BTreeSet<MessageId>,
+    /// Where it belongs.
+    pub route: Route,
+    /// Heard of by redelivery only: a predecessor may have launched for it.
+    pub redelivered: bool,
+    /// GitHub holds it back; it doesn't count.
+    pub hold: Option<Hold>,
+    /// The background check with GitHub.
+    pub check: Check,
+}
+
+/// Why a queued job doesn't count at the moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hold {
+    /// Why.
+    pub why: HoldReason,
+    /// Since when.
+    pub since: Time,
+    /// Counts again from then on.
+    pub until: Time,
+    /// How often it has been held, this time included.
+    pub times: u32,
+}
+
+/// What makes us believe that a runner would wait in vain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoldReason {
+    /// A matching runner has sat idle and GitHub did not give it the job: concurrency group, max-parallel, environment.
+    LeftQueued,
+    /// GitHub says so: `waiting` or `pending`.
+    Waiting,
+    /// GitHub does not know the job (any more), or the App may not read it.
+    Unknown,
+}
+
+/// When GitHub was, and is to be, asked about a job.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Check {
+    /// The last answer.
+    pub answered: Option<Time>,
+    /// How often we asked.
+    pub times: u32,
+    /// Not before this.
+    pub not_before: Time,
+    /// A question is under way.
+    pub in_flight: bool,
+}
+
+impl Job {
+    /// Whether a runner should exist for it: queued, past the pool's delay, and not held back.
+    pub fn counts(&self, delay: Duration, now: Time) -> bool {
+        self.event.state == JobState::Queued && !self.held(now) && now.since(self.first_seen) >= delay
+    }
+
+    /// Whether it is held back at the moment.
+    pub fn held(&self, now: Time) -> bool {
+        self.hold.as_ref().is_some_and(|h| now < h.until)
+    }
+
+    /// Since when it has counted without a break: when it was first heard of, or its last hold ended.
+    pub fn counted_since(&self) -> Time {
+        self.hold.as_ref().map_or(self.first_seen, |h| h.until)
+    }
+
+    /// The pool that it counts for.
+    pub fn pool(&self) -> Option<&PoolName> {
+        match &self.route {
+            Route::Pool(name) => Some(name),
+            Route::Unmatched(_) | Route::Foreign(_) => None,
+        }
+    }
+}
+
+/// What folding an event changed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Folded {
+    /// The job reached a state that it had not been known in.
+    pub advanced: bool,
+    /// The state before, if the job was known.
+    pub before: Option<JobState>,
+    /// Messages that nothing hangs on any more: to be deleted.
+    pub settled: Vec<MessageId>,
+    /// When the job was first heard of.
+    pub first_seen: Option<Time>,
+    /// The pools that this concerns.
+    pub pools: BTreeSet<PoolName>,
+}
+
+/// All jobs that are not over, and the tombstones of those that are.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Demand {
+    jobs: BTreeMap<JobId, Job>,
+    over: BTreeMap<JobId, Time>,
+    /// Jobs that have been held, by run: an index of `jobs`.
+    held: BTreeSet<(RunId, JobId)>,
+}
+
+impl Demand {
+    /// Takes in one event; `message` is the message that brought it, with its receive count.
+    pub fn fold(&mut self, spec: &Spec, event: &JobEvent, message: Option<(MessageId, u32)>, now: Time) -> Folded {
+        let mut folded = Folded::default();
+        if self.over.contains_key(&event.job) {
+            folded.before = Some(JobState::Completed);
+            folded.settled.extend(message.map(|(id, _)| id));
+            return folded;
+        }
+        let job = match self.jobs.entry(event.job) {
+            std::collections::btree_map::Entry::Occupied(known) => {
+                let job = known.into_mut();
+                folded.before = Some(job.event.state);
+                folded.advanced = event.state > job.event.state;
+                let routed_by = (job.event.labels.clone(), job.event.repo.clone());
+                join(&mut job.event, event);
+                if routed_by != (job.event.labels.clone(), job.event.repo.clone()) {
+                    job.route = route(spec, &job.event);
+                }
+                job
+            }
+            std::collections::btree_map::Entry::Vacant(new) => {
+                folded.advanced = true;
+                new.insert(Job {
+                    event: event.clone(),
+                    first_seen: now,
+                    messages: BTreeSet::new(),
+                    route: route(spec, event),
+                    redelivered: false,
+                    hold: None,
+                    check: Check::default(),
+                })
+            }
+        };
+        if let Some((id, count)) = message {
+            job.redelivered |= job.messages.insert(id) && count > 1;
+        }
+        folded.first_seen = Some(job.first_seen);
+        folded.pools.extend(job.pool().cloned());
+        if job.event.state > JobState::Queued {
+            folded.settled.extend(std::mem::take(&mut job.messages));
+            if job.hold.take().is_some() {
+                self.held.remove(&(job.event.run, event.job));
+            }
+        }
+        let (run, over) = (job.event.run, job.event.state == JobState::Completed);
+        if over {
+            self.bury(event.job, now);
+        }
+        if folded.advanced {
+            self.resume_run(run, event.job, &mut folded.pools);
+        }
+        folded
+    }
+
+    /// An event of a run may mean that GitHub let its other jobs go: they count again.
+    fn resume_run(&mut self, run: RunId, but: JobId, pools: &mut BTreeSet<PoolName>) {
+        let ours: Vec<_> = self.held.range((run, JobId(0))..=(run, JobId(u64::MAX))).filter(|(_, id)| *id != but).copied().collect();
+        for key in ours {
+            self.held.remove(&key);
+            if let Some(job) = self.jobs.get_mut(&key.1) {
+                job.hold = None;
+                pools.extend(job.pool().cloned());
+            }
+        }
+    }
+
+    fn bury(&mut self, job: JobId, now: Time) {
+        if let Some(job) = self.jobs.remove(&job).filter(|j| j.hold.is_some()) {
+            self.held.remove(&(job.event.run, job.event.job));
+        }
+        self.over.insert(job, now);
+        while self.over.len() > TOMBSTONES {
+            self.over.pop_first();
+        }
+    }
+
+    /// Finds every job's place anew; after the manifests changed.
+    pub fn reroute(&mut self, spec: &Spec) {
+        for job in self.jobs.values_mut() {
+            job.route = route(spec, &job.event);
+        }
+    }
+
+    /// Drops what is older than GitHub keeps it; returns messages to delete.
+    pub fn expire(&mut self, now: Time) -> Vec<MessageId> {
+        self.over.retain(|_, at| now.since(*at) < JOB_EXPIRY);
+        let limit = |j: &Job| if j.event.state == JobState::Queued { JOB_EXPIRY } else { RUNNING_EXPIRY };
+        let late: Vec<JobId> = self.jobs.iter().filter(|(_, j)| now.since(j.first_seen) >= limit(j)).map(|(id, _)| *id).collect();
+        late.into_iter()
+            .flat_map(|id| {
+                let messages = self.jobs.get_mut(&id).map(|j| std::mem::take(&mut j.messages));
+                self.bury(id, now);
+                messages.unwrap_or_default()
+            })
+            .collect()
+    }
+
+    /// Holds a queued job back, for longer each time.
+    pub fn hold(&mut self, id: JobId, why: HoldReason, now: Time) {
+        let Some(job) = self.jobs.get_mut(&id).filter(|j| j.event.state == JobState::Queued) else { return };
+        let times = job.hold.as_ref().map_or(0, |h| h.times) + 1;
+        let backoff = HOLD.0.saturating_mul(1 << (times - 1).min(10)).min(HOLD.1);
+        self.held.insert((job.event.run, id));
+        job.hold = Some(Hold { why, since: now, until: now + backoff, times });
+    }
+
+    /// The jobs, by id.
+    pub fn jobs(&self) -> &BTreeMap<JobId, Job> {
+        &self.jobs
+    }
+
+    /// One job, to note a check.
+    pub fn job_mut(&mut self, id: JobId) -> Option<&mut Job> {
+        self.jobs.get_mut(&id)
+    }
+
+    /// Whether a job is known to be over.
+    pub fn is_over(&self, id: JobId) -> bool {
+        self.over.contains_key(&id)
+    }
+
+    /// Queued jobs of a pool.
+    pub fn queued<'a>(&'a self, pool: &'a PoolName) -> impl Iterator<Item = (JobId, &'a Job)> {
+        self.jobs.iter().filter(move |(_, j)| j.event.state == JobState::Queued && j.pool() == Some(pool)).map(|(id, j)| (*id, j))
+    }
+}
+
+/// The join of two events of one job: the higher state wins, and of equals the greater text, so that order never matters.
+fn join(known: &mut JobEvent, heard: &JobEvent) {
+    debug_assert_eq!(known.job, heard.job);
+    let rank = |e: &JobEvent| {
+        (e.state, e.runner.clone(), e.conclusion.clone(), e.labels.clone(), e.repo.clone(), e.run, e.org.clone(), e.enterprise.clone())
+    };
+    let runner = known.runner.clone().max(heard.runner.clone());
+    if rank(heard) > rank(known) {
+        known.clone_from(heard);
+    }
+    known.runner = runner;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn event(job: u64, state: JobState) -> JobEvent {
+        JobEvent {
+            job: JobId(job),
+            run: RunId(job / 10),
+            state,
+            repo: "acme/web".into(),
+            org: Some("acme".into()),
+            enterprise: None,
+            labels: vec!["self-hosted".into()],
+            runner: (state > JobState::Queued).then(|| format!("c.p.i-{job}")),
+            conclusion: (state == JobState::Completed).then(|| "success".into()),
+        }
+    }
+
+    fn fold_all(events: &[JobEvent]) -> Demand {
+        let mut d = Demand::default();
+        for e in events {
+            d.fold(&Spec::default(), e, None, Time::ZERO);
+        }
+        d
+    }
+
+    fn any_event() -> impl Strategy<Value = JobEvent> {
+        let state = prop_oneof![Just(JobState::Queued), Just(JobState::InProgress), Just(JobState::Completed)];
+        (0..30u64, state, prop::option::of("[ab]"), prop::option::of("[ab]")).prop_map(|(job, state, runner, conclusion)| JobEvent {
+            runner: runner.filter(|_| state > JobState::Queued),
+            conclusion: conclusion.filter(|_| state == JobState::Completed),
+            ..event(job, state)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn fold_is_commutative_and_idempotent(events in prop::collection::vec(any_event(), 0..40), seed in any::<u64>()) {
+            let once = fold_all(&events);
+            let mut shuffled = events.clone();
+            // A seeded Fisher-Yates; every event also comes twice.
+            let mut s = seed;
+            shuffled.extend(events.iter().cloned());
+            for i in (1..shuffled.len()).rev() {
+                s = s.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                shuffled.swap(i, (s >> 33) as usize % (i + 1));
+            }
+            prop_assert_eq!(once, fold_all(&shuffled));
+        }
+
+        #[test]
+        fn join_is_associative(a in any_event(), b in any_event(), c in any_event()) {
+            let with_id = |e: JobEvent| JobEvent { job: JobId(1), run: RunId(1), ..e };
+            let (a, b, c) = (with_id(a), with_id(b), with_id(c));
+            let mut left = a.clone();
+            join(&mut left, &b);
+            join(&mut left, &c);
+            let mut bc = b;
+            join(&mut bc, &c);
+            let mut right = a;
+            join(&mut right, &bc);
+            prop_assert_eq!(left, right);
+        }
+    }
+
+    #[test]
+    fn a_job_keeps_its_messages_until_it_left_the_queue() {
+        let (mut d, spec) = (Demand::default(), Spec::default());
+        assert!(d.fold(&spec, &event(1, JobState::Queued), Some((MessageId(1), 1)), Time::ZERO).settled.is_empty());
+        assert!(d.fold(&spec, &event(1, JobState::Queued), Some((MessageId(2), 1)), Time::ZERO).settled.is_empty());
+        let started = d.fold(&spec, &event(1, JobState::InProgress), Some((MessageId(3), 1)), Time::ZERO);
+        assert_eq!(started.settled, [MessageId(1), MessageId(2), MessageId(3)]);
+        assert_eq!(d.fold(&spec, &event(1, JobState::Queued), Some((MessageId(4), 2)), Time::ZERO).settled, [MessageId(4)]);
+    }
+
+    #[test]
+    fn what_is_over_stays_over() {
+        let (mut d, spec) = (Demand::default(), Spec::default());
+        d.fold(&spec, &event(1, JobState::Completed), None, Time::ZERO);
+        let late = d.fold(&spec, &event(1, JobState::Queued), Some((MessageId(9), 1)), Time::ZERO);
+        assert_eq!((late.advanced, late.settled), (false, vec![MessageId(9)]));
+        assert!(d.jobs().is_empty() && d.is_over(JobId(1)));
+    }
+
+    #[test]
+    fn a_redelivered_message_marks_its_job_unless_it_is_one_that_we_hold() {
+        let (mut d, spec) = (Demand::default(), Spec::default());
+        d.fold(&spec, &event(1, JobState::Queued), Some((MessageId(1), 3)), Time::ZERO);
+        assert!(d.jobs()[&JobId(1)].redelivered);
+        for count in 1..=2 {
+            d.fold(&spec, &event(2, JobState::Queued), Some((MessageId(2), count)), Time::ZERO);
+        }
+        assert!(!d.jobs()[&JobId(2)].redelivered);
+    }
+
+    #[test]
+    fn an_event_of_the_run_ends_a_hold_and_holds_grow() {
+        let (mut d, spec) = (Demand::default(), Spec::default());
+        d.fold(&spec, &event(11, JobState::Queued), None, Time::ZERO);
+        d.hold(JobId(11), HoldReason::LeftQueued, Time::ZERO);
+        let first = d.jobs()[&JobId(11)].hold.clone().expect("held");
+        d.hold(JobId(11), HoldReason::LeftQueued, first.until);
+        let second = d.jobs()[&JobId(11)].hold.clone().expect("held");
+        assert_eq!(second.until.since(second.since), 2 * first.until.since(first.since));
+        assert!(d.jobs()[&JobId(11)].held(second.since));
+        d.fold(&spec, &event(12, JobState::Completed), None, Time::ZERO);
+        assert!(!d.jobs()[&JobId(11)].held(second.since), "job 12 is of the same run");
+    }
+
+    #[test]
+    fn jobs_expire_after_a_day_with_their_messages() {
+        let (mut d, spec) = (Demand::default(), Spec::default());
+        d.fold(&spec, &event(1, JobState::Queued), Some((MessageId(1), 1)), Time::ZERO);
+        assert!(d.expire(Time::ZERO + JOB_EXPIRY - Duration::from_secs(1)).is_empty());
+        assert_eq!(d.expire(Time::ZERO + JOB_EXPIRY), [MessageId(1)]);
+        assert!(d.jobs().is_empty());
+    }
+}

@@ -1,0 +1,438 @@
+//! What goes into the core and what comes out of it: [`Input`], [`Effect`] and [`Outcome`].
+//!
+//! The driver (and the simulator) carry out every effect and answer each with one [`Input::Outcome`] of the same id,
+//! a time-out included. Effects hold all that is needed to carry them out, so an adapter decides nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Ec2Event, InstanceState, JobEvent, JobState};
+use crate::ids::{AppName, EffectId, Forge, InstanceId, Intent, JobId, MessageId, PoolName, RunId, RunnerId, RunnerName};
+use crate::manifest::{Allocation, Spec};
+use crate::time::Time;
+
+/// Everything that the core can be told.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The manifests, at start and whenever they changed.
+    Spec(Arc<Spec>),
+    /// Messages of the job queue, each held until an effect releases or deletes it.
+    Messages(Vec<JobMessage>),
+    /// An EC2 notification. Its message is gone: a lost one is healed by the next sweep.
+    Ec2(Ec2Event),
+    /// How an effect ended.
+    Outcome(EffectId, Outcome),
+    /// GitHub's rate-limit headers, from any answer.
+    /// <https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>
+    GitHubLimit(GitHubLimit),
+    /// Nothing; time passed.
+    Tick,
+    /// Stop: release what is held, start nothing.
+    Shutdown,
+}
+
+/// A readable message of the job queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobMessage {
+    /// This process's number for the message; the same for every delivery of it.
+    pub id: MessageId,
+    /// SQS's ApproximateReceiveCount: 1 on the first delivery ever.
+    pub receive_count: u32,
+    /// What it says.
+    pub event: JobEvent,
+}
+
+/// What GitHub still admits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GitHubLimit {
+    /// Whose limit.
+    pub app: AppName,
+    /// Requests left in the window (`x-ratelimit-remaining`).
+    pub remaining: u32,
+    /// Until the window ends (`x-ratelimit-reset`), or until a secondary limit lifts (`retry-after`).
+    pub reset_after: Duration,
+}
+
+/// One thing to do, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Effect {
+    /// Comes back with the outcome.
+    pub id: EffectId,
+    /// What to do.
+    pub action: Action,
+    /// Why, in one sentence, for logs and `muster plan`.
+    pub reason: String,
+}
+
+/// The things that muster does. Few, typed, and each safe to do twice.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// One CreateFleet of type `instant`. Outcome: [`Outcome::Launched`].
+    Launch(Arc<Launch>),
+    /// Mint a JIT configuration (or registration token) and put it where the box looks. Outcome: [`Outcome::Configured`].
+    Configure(Configure),
+    /// Tag the boxes `muster:drain`. Outcome: [`Outcome::Batch`].
+    Drain(Vec<InstanceId>),
+    /// End the boxes. Outcome: [`Outcome::Batch`].
+    Terminate(Vec<InstanceId>),
+    /// Delete a registration. Outcome: [`Outcome::Done`]; a missing one is done too. GitHub refuses (Conflict) when busy.
+    Deregister {
+        /// The list that it is in.
+        forge: Forge,
+        /// GitHub's id.
+        runner: RunnerId,
+        /// Its name.
+        name: RunnerName,
+    },
+    /// Ask GitHub how far a job is. Outcome: [`Outcome::Job`], or Failed(NotFound).
+    CheckJob {
+        /// Whose credentials.
+        app: AppName,
+        /// `OWNER/NAME`.
+        repo: String,
+        /// The job.
+        job: JobId,
+    },
+    /// Look at a whole source. Outcome: [`Outcome::Swept`] if complete, else Failed: half a sweep is none.
+    Sweep(Source),
+    /// Do something with held messages. Outcome: [`Outcome::Done`] or Failed.
+    Messages(MessageOp, Vec<MessageId>),
+    /// Delete the JIT secrets of boxes that are gone. Missing ones are done too. Outcome: [`Outcome::Batch`].
+    DeleteSecrets(Vec<InstanceId>),
+}
+
+/// What can be done with held messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageOp {
+    /// Keep them invisible for this much longer (seconds, from now).
+    Extend {
+        /// Visibility timeout, 1..=43,200 s.
+        seconds: u32,
+    },
+    /// Make them visible at once; a successor takes them.
+    Release,
+    /// The job has left the queue: delete them.
+    Delete,
+}
+
+/// Spot or on-demand, as bought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Market {
+    /// Spot.
+    Spot,
+    /// On-demand.
+    OnDemand,
+}
+
+impl Market {
+    /// `spot` or `on-demand`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Market::Spot => "spot",
+            Market::OnDemand => "on-demand",
+        }
+    }
+}
+
+/// One (instance type, subnet) that a launch may choose.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Offering {
+    /// Such as `m7i.large`.
+    pub instance_type: Arc<str>,
+    /// Such as `subnet-0abc`.
+    pub subnet: Arc<str>,
+}
+
+/// A launch: the same value, byte for byte, for every retry of one intent.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateFleet.html>
+#[derive(Clone, Debug, PartialEq)]
+pub struct Launch {
+    /// The ClientToken, and the `muster:intent` tag.
+    pub intent: Intent,
+    /// For which pool.
+    pub pool: PoolName,
+    /// How many.
+    pub count: u32,
+    /// Launch template, by name (version `$Default`).
+    pub template: String,
+    /// What may be launched, in order of preference.
+    pub offerings: Vec<Offering>,
+    /// How it is bought.
+    pub market: Market,
+    /// Spot allocation strategy.
+    pub allocation: Allocation,
+    /// All tags for instance, volume and fleet, muster's own included.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// The box's configuration, to be minted and handed over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Configure {
+    /// The box, and the runner's name.
+    pub name: RunnerName,
+    /// Where it registers.
+    pub forge: Forge,
+    /// The runner group's name. Not used for repository scopes.
+    pub group: String,
+    /// The runner's labels.
+    pub labels: Vec<String>,
+    /// JIT (one job) or registration token (many).
+    pub ephemeral: bool,
+    /// A registration of this name exists already (the last try ended in Conflict): if it is offline, delete it and mint again.
+    pub replace: bool,
+}
+
+/// What can be swept.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// Our instances: one filtered, paginated DescribeInstances.
+    Instances,
+    /// The runners of one list at GitHub that bear our cluster's name.
+    Runners(Forge),
+    /// The JIT secrets that lie in SSM.
+    Secrets,
+}
+
+/// How an effect ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// Done, with nothing to tell.
+    Done,
+    /// CreateFleet answered.
+    Launched(Launched),
+    /// The box can fetch its configuration now.
+    Configured {
+        /// GitHub's id, when minted as JIT (a registration token names no runner yet).
+        runner: Option<RunnerId>,
+    },
+    /// A batch, each member on its own.
+    Batch {
+        /// Done, or already so.
+        done: Vec<InstanceId>,
+        /// Not done, and why.
+        failed: Vec<(InstanceId, Failure)>,
+    },
+    /// GitHub's answer about a job.
+    Job(JobSighting),
+    /// A complete sweep.
+    Swept(Swept),
+    /// It did not work, or nobody knows whether it did.
+    Failed(Failure),
+}
+
+/// CreateFleet's answer. Errors are per offering and come with partial success.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Launched {
+    /// What was launched.
+    pub instances: Vec<LaunchedInstance>,
+    /// What could not be.
+    pub errors: Vec<OfferingError>,
+}
+
+/// One launched box.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LaunchedInstance {
+    /// Its id.
+    pub id: InstanceId,
+    /// Its type.
+    pub instance_type: Arc<str>,
+    /// Its subnet, if EC2 said it.
+    pub subnet: Option<Arc<str>>,
+    /// How it was bought.
+    pub market: Market,
+}
+
+/// One offering that could not be launched.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OfferingError {
+    /// Which; without type or subnet, the whole request was refused.
+    pub instance_type: Option<Arc<str>>,
+    /// Which.
+    pub subnet: Option<Arc<str>>,
+    /// EC2's error code, such as `InsufficientInstanceCapacity`.
+    pub code: String,
+    /// EC2's message.
+    pub message: String,
+}
+
+/// Why something did not work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What kind: decides what to do.
+    pub kind: FailureKind,
+    /// What was attempted, on what, and what the other side said.
+    pub message: String,
+    /// Not before this, when the other side said so (`retry-after`).
+    pub retry_after: Option<Duration>,
+}
+
+impl Failure {
+    /// A failure with no word on when to come back.
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Failure {
+        Failure { kind, message: message.into(), retry_after: None }
+    }
+}
+
+/// The kinds of failure that call for different behaviour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// Too many calls (RequestLimitExceeded, ThrottlingException, 403/429 with rate-limit headers).
+    Throttled,
+    /// The other side could not (5xx); it did not take effect.
+    Unavailable,
+    /// No answer (time-out, connection lost): it may have taken effect.
+    Ambiguous,
+    /// Something of that name exists, or the thing is busy (409, GitHub's 422 on a busy runner).
+    Conflict,
+    /// There is no such thing (404, InvalidInstanceID.NotFound, missing launch template).
+    NotFound,
+    /// Wrong request or no permission; the same again will not help before somebody changes something.
+    Refused,
+}
+
+impl FailureKind {
+    /// The word used in metrics and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            FailureKind::Throttled => "throttled",
+            FailureKind::Unavailable => "unavailable",
+            FailureKind::Ambiguous => "ambiguous",
+            FailureKind::Conflict => "conflict",
+            FailureKind::NotFound => "not_found",
+            FailureKind::Refused => "refused",
+        }
+    }
+}
+
+/// GitHub's answer about one job.
+/// <https://docs.github.com/en/rest/actions/workflow-jobs#get-a-job-for-a-workflow-run>
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobSighting {
+    /// The job.
+    pub job: JobId,
+    /// Its run.
+    pub run: RunId,
+    /// How far it is; None while GitHub holds it back (`waiting`, `pending`, `requested`).
+    pub state: Option<JobState>,
+    /// The runner that took it.
+    pub runner: Option<String>,
+    /// How it ended.
+    pub conclusion: Option<String>,
+}
+
+/// What a complete sweep saw.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Swept {
+    /// Every instance that bears our cluster's tag, in any state.
+    Instances(Vec<InstanceSighting>),
+    /// Every runner of the list that bears our cluster's name; None: unchanged since the last sweep (304 on every page).
+    Runners(Option<Vec<RunnerSighting>>),
+    /// The instances that a JIT secret lies ready for.
+    Secrets(Vec<InstanceId>),
+}
+
+/// One instance, as DescribeInstances shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InstanceSighting {
+    /// Its id.
+    pub id: InstanceId,
+    /// The `muster:pool` tag.
+    pub pool: PoolName,
+    /// The `muster:intent` tag.
+    pub intent: Option<Intent>,
+    /// EC2's state.
+    pub state: InstanceState,
+    /// LaunchTime. A foreign clock: for lifetimes only.
+    pub launched_at: Time,
+    /// Such as `m7i.large`.
+    pub instance_type: Arc<str>,
+    /// Such as `subnet-0abc`.
+    pub subnet: Option<Arc<str>>,
+    /// How it was bought.
+    pub market: Market,
+    /// Whether it bears the `muster:drain` tag.
+    pub draining: bool,
+    /// StateReason's code or message when it ended, such as `Server.SpotInstanceTermination`.
+    pub state_reason: Option<String>,
+}
+
+/// One runner, as GitHub lists it. `busy` lies now and then (actions/runner#4422).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunnerSighting {
+    /// GitHub's id.
+    pub id: RunnerId,
+    /// Its name; always one of ours.
+    pub name: RunnerName,
+    /// Connected.
+    pub online: bool,
+    /// Has a job, says GitHub.
+    pub busy: bool,
+}
+
+/// Something worth a metric that only the core knows. The driver collects them after each step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fact {
+    /// A queued job was taken by a runner, after this long (from when we first heard of it).
+    JobStarted {
+        /// Its pool, if one matched.
+        pool: Option<PoolName>,
+        /// Heard queued until heard in progress.
+        waited: Duration,
+    },
+    /// A runner came this far, this long after its launch was asked for.
+    RunnerReached {
+        /// Its pool.
+        pool: PoolName,
+        /// How far.
+        stage: Stage,
+        /// Since the CreateFleet call was made.
+        after: Duration,
+    },
+    /// A launch left something unlaunched.
+    LaunchFailed {
+        /// For which pool.
+        pool: PoolName,
+        /// EC2's error code, or our own failure kind.
+        reason: String,
+        /// How many instances.
+        count: u32,
+    },
+    /// Spot took a box back.
+    Interrupted {
+        /// Its pool.
+        pool: PoolName,
+        /// Whether a job was (seen) running.
+        busy: bool,
+    },
+    /// A box is gone.
+    RunnerGone {
+        /// Its pool.
+        pool: PoolName,
+        /// How it was bought.
+        market: Market,
+        /// How long we knew it.
+        lived: Duration,
+    },
+    /// A pool was planned.
+    Planned {
+        /// Which.
+        pool: PoolName,
+    },
+}
+
+/// The stages of a runner's start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// EC2 gave an instance id.
+    Launched,
+    /// Its JIT configuration lies ready.
+    Configured,
+    /// GitHub sees it online.
+    Online,
+}

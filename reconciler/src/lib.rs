@@ -1,0 +1,31 @@
+//! muster's decisions, in the order in which an event passes through them: event -> demand -> plan -> act -> observe.
+//!
+//! Nothing here does anything. [`controller::Controller::step`] takes the time and one input and returns the effects
+//! that are to be carried out; it is synchronous and deterministic, so the whole controller runs in a simulator.
+#![forbid(unsafe_code)]
+
+pub mod ids;
+pub mod time;
+pub mod tags;
+
+pub mod manifest;
+
+pub mod effect;
+pub mod event;
+
+pub mod demand;
+pub mod matching;
+
+pub mod runner;
+pub mod world;
+
+pub mod budget;
+pub mod capacity;
+pub mod plan;
+
+pub mod controller;
+
+pub mod explain;
+pub mod view;
+
+pub mod sim;

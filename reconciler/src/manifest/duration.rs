@@ -1,0 +1,104 @@
+//! Durations as people write them: `30s`, `5m`, `24h`, `500ms`, `7d`.
+
+use std::fmt;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A duration in a manifest: a whole number and one of `ms`, `s`, `m`, `h`, `d`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(Duration);
+
+impl Span {
+    /// Whole seconds.
+    pub const fn secs(s: u64) -> Span {
+        Span(Duration::from_secs(s))
+    }
+
+    /// Whole milliseconds.
+    pub const fn millis(ms: u64) -> Span {
+        Span(Duration::from_millis(ms))
+    }
+
+    /// As the standard library has it.
+    pub const fn get(self) -> Duration {
+        self.0
+    }
+}
+
+impl std::str::FromStr for Span {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Span, String> {
+        let bad = || format!("`{text}` is not a duration: write a whole number and ms, s, m, h or d, such as 90s or 5m");
+        let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
+        let (number, unit) = text.split_at(digits);
+        let factor = match unit {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return Err(bad()),
+        };
+        number.parse::<u64>().ok().and_then(|n| n.checked_mul(factor)).map(Span::millis).ok_or_else(bad)
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX) {
+            ms if !ms.is_multiple_of(1000) => write!(f, "{ms}ms"),
+            ms if ms.is_multiple_of(86_400_000) && ms > 0 => write!(f, "{}d", ms / 86_400_000),
+            ms if ms.is_multiple_of(3_600_000) && ms > 0 => write!(f, "{}h", ms / 3_600_000),
+            ms if ms.is_multiple_of(60_000) && ms > 0 => write!(f, "{}m", ms / 60_000),
+            ms => write!(f, "{}s", ms / 1000),
+        }
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Span {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Span".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$"})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_survive_a_round_trip() {
+        for text in ["0s", "500ms", "90s", "5m", "24h", "7d"] {
+            let span: Span = text.parse().expect(text);
+            assert_eq!(span.to_string().parse::<Span>().expect("own output"), span, "{text}");
+        }
+        assert_eq!("90s".parse::<Span>(), Ok(Span::secs(90)));
+    }
+
+    #[test]
+    fn what_is_no_duration_says_what_one_is() {
+        for bad in ["5", "m", "5 m", "-5s", "1.5h", "99999999999999999999s", ""] {
+            let error = bad.parse::<Span>().expect_err(bad);
+            assert!(error.contains("whole number"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,461 @@
+//! What a user writes: `RunnerPool`, `GitHubApp` and `Controller` (apiVersion `muster/v1`), with their defaults.
+//!
+//! Every struct takes its defaults as a whole and refuses unknown fields. "Required" therefore means "may not stay
+//! empty", which [`validate`] says with file, line and field; so all errors of a directory are found in one pass.
+
+mod duration;
+mod load;
+mod read;
+mod schedule;
+mod schema;
+mod secret;
+mod validate;
+mod yaml;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use duration::Span;
+pub use load::{Problem, Problems, Text, load};
+pub use schema::{KINDS, schema};
+pub use secret::SecretRef;
+
+use crate::ids::{AppName, Forge, PoolName, Scope};
+
+/// `apiVersion` of every document.
+pub const API_VERSION: &str = "muster/v1";
+
+/// Everything that the manifests of one directory say, validated. Made by [`load`] only.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Spec {
+    /// The one Controller.
+    pub controller: Controller,
+    /// GitHub Apps by name.
+    pub apps: BTreeMap<AppName, GitHubApp>,
+    /// Runner pools by name.
+    pub pools: BTreeMap<PoolName, RunnerPool>,
+}
+
+impl Spec {
+    /// The lists of runners at GitHub that the pools use, each once.
+    pub fn forges(&self) -> std::collections::BTreeSet<Forge> {
+        self.pools.values().map(RunnerPool::forge).collect()
+    }
+}
+
+/// A document's name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("required" = ["name"]))]
+pub struct Metadata {
+    /// Lower-case letters, digits and `-`; no dot.
+    #[schemars(regex(pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
+    pub name: String,
+}
+
+// ---------------------------------------------------------------------------------------------- Controller
+
+/// How one muster runs: its cluster, its queues, its listeners and its pace.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Controller {
+    /// Names the cluster; it prefixes every runner's name and tags every instance (`muster:cluster`).
+    pub metadata: Metadata,
+    /// The settings.
+    pub spec: ControllerSpec,
+}
+
+impl Controller {
+    /// The cluster's name.
+    pub fn cluster(&self) -> &str {
+        &self.metadata.name
+    }
+}
+
+/// A Controller's settings.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("required" = ["queues"]))]
+pub struct ControllerSpec {
+    /// AWS region, such as `eu-west-1`. Without it, the usual AWS environment and profile decide.
+    pub region: Option<String>,
+    /// The SQS queues.
+    pub queues: Queues,
+    /// S3 bucket for runner binaries, manifests and the lease.
+    pub bucket: Option<String>,
+    /// Where muster listens.
+    pub listen: Listen,
+    /// How often it looks.
+    pub intervals: Intervals,
+    /// What it may ask of each API.
+    pub limits: Limits,
+    /// Put on every instance, volume and fleet, beside muster's own tags. A pool's tags win.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// SQS queue URLs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("required" = ["jobs"]))]
+pub struct Queues {
+    /// Jobs, from the webhook.
+    pub jobs: String,
+    /// Where messages that nobody can read are kept. Without it they are left to the queue's own redrive policy.
+    pub dead_letters: Option<String>,
+    /// EC2 notifications from EventBridge. Without it, interruptions are seen by the next sweep only.
+    pub ec2_events: Option<String>,
+}
+
+/// Listen addresses, `IP:PORT` (IPv6: `[::1]:8080`). Port 0 takes any free one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Listen {
+    /// GitHub's webhooks: `POST /webhook`.
+    pub webhook: String,
+    /// Metrics, health, the JSON API and the dashboard. Has no authentication: keep it private.
+    pub admin: String,
+    /// Largest webhook body that is read, in bytes. GitHub sends 25 MB at most; a workflow_job is about 12 KB.
+    pub max_body: u64,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Listen { webhook: "0.0.0.0:8080".into(), admin: "127.0.0.1:9090".into(), max_body: 1 << 20 }
+    }
+}
+
+/// How often muster looks. Each is a longest time between two looks; a hint (an EC2 event, a boot under way) shortens it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Intervals {
+    /// Between two sweeps of the instances; a third of it while something boots or ends.
+    pub instances: Span,
+    /// Between two sweeps of a scope's runners; a sixth of it while something boots.
+    pub runners: Span,
+    /// Between two sweeps of the JIT secrets.
+    pub secrets: Span,
+    /// Between two plans of a pool that nothing was heard of.
+    pub plan: Span,
+}
+
+impl Default for Intervals {
+    fn default() -> Self {
+        Intervals { instances: Span::secs(15), runners: Span::secs(60), secrets: Span::secs(600), plan: Span::secs(10) }
+    }
+}
+
+/// API rates that differ between accounts; the fixed ones are in `budget.rs`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Limits {
+    /// SSM PutParameter calls per second. AWS grants 3 by default; more with high throughput switched on.
+    pub ssm_put_per_second: f64,
+    /// JIT configurations per minute and GitHub App.
+    pub jit_per_minute: f64,
+    /// CreateFleet calls per second (bucket of ten times as many).
+    pub create_fleet_per_second: f64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { ssm_put_per_second: 3.0, jit_per_minute: 180.0, create_fleet_per_second: 5.0 }
+    }
+}
+
+// ----------------------------------------------------------------------------------------------- GitHubApp
+
+/// A GitHub App: who muster is at GitHub.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct GitHubApp {
+    /// The App's name here; pools refer to it.
+    pub metadata: Metadata,
+    /// The settings.
+    pub spec: GitHubAppSpec,
+}
+
+/// A GitHubApp's settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("required" = ["appId", "privateKey", "webhookSecrets"]))]
+pub struct GitHubAppSpec {
+    /// The App's id (a number; GitHub shows it in the App's settings).
+    pub app_id: u64,
+    /// The App's private key (PEM), by reference.
+    pub private_key: SecretRef,
+    /// Webhook secrets, by reference; any of them may sign (rotation). At least one.
+    #[schemars(length(min = 1))]
+    pub webhook_secrets: Vec<SecretRef>,
+    /// GitHub's REST API. GHES: `https://HOST/api/v3`.
+    pub api_url: String,
+}
+
+impl Default for GitHubAppSpec {
+    fn default() -> Self {
+        GitHubAppSpec {
+            app_id: 0,
+            private_key: SecretRef::default(),
+            webhook_secrets: Vec::new(),
+            api_url: "https://api.github.com".into(),
+        }
+    }
+}
+
+// ---------------------------------------------------------------------------------------------- RunnerPool
+
+/// A kind of runner, and how many of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct RunnerPool {
+    /// The pool's name: part of every runner's name, and the `muster:pool` tag.
+    pub metadata: Metadata,
+    /// The settings.
+    pub spec: RunnerPoolSpec,
+}
+
+impl RunnerPool {
+    /// Where its runners register.
+    pub fn forge(&self) -> Forge {
+        Forge { app: self.spec.github.app.clone(), scope: self.spec.github.scope.clone() }
+    }
+
+    /// Whether each runner takes one job only.
+    pub fn ephemeral(&self) -> bool {
+        self.spec.runner.lifetime == Lifetime::Ephemeral
+    }
+
+    /// How long a queued job waits before it counts: as set, or 30 s for reusable runners (an idle one may take it).
+    pub fn queue_delay(&self) -> Duration {
+        match (self.spec.runner.queue_delay, self.spec.runner.lifetime) {
+            (Some(set), _) => set.get(),
+            (None, Lifetime::Ephemeral) => Duration::ZERO,
+            (None, Lifetime::Reusable) => Duration::from_secs(30),
+        }
+    }
+}
+
+/// A RunnerPool's settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("required" = ["github", "labels", "instance"]))]
+pub struct RunnerPoolSpec {
+    /// Where its runners register.
+    pub github: PoolGitHub,
+    /// The runners' labels.
+    #[schemars(length(min = 1))]
+    pub labels: Vec<String>,
+    /// Which jobs it takes.
+    pub matching: Matching,
+    /// Lower goes first when several pools match; then the fewest extra labels; then the name.
+    pub priority: u32,
+    /// How many.
+    pub capacity: Capacity,
+    /// How a runner lives.
+    pub runner: RunnerSettings,
+    /// What it runs on.
+    pub instance: InstanceSettings,
+}
+
+impl Default for RunnerPoolSpec {
+    fn default() -> Self {
+        RunnerPoolSpec {
+            github: PoolGitHub::default(),
+            labels: Vec::new(),
+            matching: Matching::default(),
+            priority: 100,
+            capacity: Capacity::default(),
+            runner: RunnerSettings::default(),
+            instance: InstanceSettings::default(),
+        }
+    }
+}
+
+/// Where a pool's runners register, and for whom.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("required" = ["app", "scope"]))]
+pub struct PoolGitHub {
+    /// The GitHubApp's name.
+    pub app: AppName,
+    /// `org/NAME`, `repo/OWNER/NAME` or `enterprise/NAME`.
+    pub scope: Scope,
+    /// The runner group, by name (organisation and enterprise).
+    pub runner_group: String,
+    /// Only jobs of these repositories, as `OWNER/NAME` globs. Empty: all of the scope.
+    pub repositories: Vec<String>,
+}
+
+impl Default for PoolGitHub {
+    fn default() -> Self {
+        PoolGitHub { app: AppName::default(), scope: Scope::default(), runner_group: "Default".into(), repositories: Vec::new() }
+    }
+}
+
+/// Which jobs a pool takes. Labels are compared without regard to case, as GitHub does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Matching {
+    /// The job's labels are within the pool's (GitHub's own rule).
+    #[default]
+    Subset,
+    /// The job's labels are the pool's, all of them and no other.
+    Exact,
+}
+
+/// How many runners a pool may have.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Capacity {
+    /// Instances at most, whatever they are doing. 0 switches the pool off.
+    pub max: u32,
+    /// Warm floor: idle runners kept even with no job.
+    pub idle: u32,
+    /// Raises or lowers `idle` by the clock; the first that holds wins.
+    pub schedules: Vec<IdleSchedule>,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Capacity { max: 10, idle: 0, schedules: Vec::new() }
+    }
+}
+
+/// A different `idle` at certain times.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("required" = ["cron"]))]
+pub struct IdleSchedule {
+    /// Five-field cron; each time it fires, the schedule holds for `hold`. `0 8-18 * * MON-FRI`: from 8:00 until 19:00.
+    pub cron: String,
+    /// IANA time zone of `cron`, such as `Europe/Amsterdam`.
+    pub timezone: String,
+    /// How long each firing holds.
+    pub hold: Span,
+    /// The warm floor meanwhile.
+    pub idle: u32,
+}
+
+impl Default for IdleSchedule {
+    fn default() -> Self {
+        IdleSchedule { cron: String::new(), timezone: "UTC".into(), hold: Span::secs(3600), idle: 0 }
+    }
+}
+
+/// Whether a runner takes one job or many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lifetime {
+    /// One job, by JIT configuration; the box ends with it.
+    #[default]
+    Ephemeral,
+    /// Many jobs, by registration token.
+    Reusable,
+}
+
+/// How a runner lives.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct RunnerSettings {
+    /// One job or many.
+    pub lifetime: Lifetime,
+    /// A queued job counts only after this. Default: 0s when ephemeral, 30s when reusable.
+    pub queue_delay: Option<Span>,
+    /// Launched to registered online; a box that takes longer is replaced.
+    pub boot_deadline: Span,
+    /// Idle runners that nobody needs are drained after this.
+    pub idle_timeout: Span,
+    /// No box gets older, busy or not.
+    pub max_lifetime: Span,
+}
+
+impl Default for RunnerSettings {
+    fn default() -> Self {
+        RunnerSettings {
+            lifetime: Lifetime::default(),
+            queue_delay: None,
+            boot_deadline: Span::secs(300),
+            idle_timeout: Span::secs(600),
+            max_lifetime: Span::secs(86_400),
+        }
+    }
+}
+
+/// The operating system of a box.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Os {
+    /// Linux.
+    #[default]
+    Linux,
+    /// Windows.
+    Windows,
+}
+
+/// The processor architecture of a box, in GitHub's words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Architecture {
+    /// x86-64.
+    #[default]
+    X64,
+    /// AArch64.
+    Arm64,
+}
+
+/// How a pool buys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MarketPolicy {
+    /// Spot only.
+    Spot,
+    /// On-demand only.
+    OnDemand,
+    /// Spot; on-demand while every spot offering is out of capacity.
+    #[default]
+    SpotThenOnDemand,
+}
+
+/// EC2 Fleet's spot allocation strategy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Allocation {
+    /// AWS's recommendation: deep pools first, price second.
+    #[default]
+    PriceCapacityOptimized,
+    /// Deepest pools.
+    CapacityOptimized,
+    /// Deepest pools, but the order of `types` counts.
+    CapacityOptimizedPrioritized,
+    /// Cheapest pools.
+    LowestPrice,
+    /// Spread over all pools.
+    Diversified,
+}
+
+/// What a pool's boxes are.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("required" = ["types", "subnets"]))]
+pub struct InstanceSettings {
+    /// Operating system.
+    pub os: Os,
+    /// Processor architecture.
+    pub architecture: Architecture,
+    /// Launch template, by name. Default: `<cluster>-<pool>`, which `terraform/` makes.
+    pub launch_template: Option<String>,
+    /// Instance types; the more, the better the spot capacity.
+    #[schemars(length(min = 1))]
+    pub types: Vec<String>,
+    /// Subnets, one or more per availability zone.
+    #[schemars(length(min = 1))]
+    pub subnets: Vec<String>,
+    /// Spot or on-demand.
+    pub market: MarketPolicy,
+    /// How spot capacity is chosen.
+    pub allocation: Allocation,
+    /// Put on every instance, volume and fleet.
+    pub tags: BTreeMap<String, String>,
+}

@@ -1,0 +1,207 @@
+//! Documents -> types. serde finds one error at a time; here each is noted with its field and line, the offending value
+//! is pruned, and reading begins again, so that every structural error of a document is found in one pass.
+//!
+//! No message holds a value that was not understood: where a list of references was wanted, a literal secret may stand.
+
+use std::fmt;
+
+use serde::de::value::{MapDeserializer, SeqDeserializer};
+use serde::de::{self, Deserialize, Expected, IntoDeserializer, Unexpected, Visitor};
+use serde_path_to_error::Segment;
+
+use super::yaml::{Data, Finding, Node, join};
+
+/// More findings than this in one document help nobody.
+const MOST_FINDINGS: usize = 100;
+
+/// Reads `T` from the node, as far as it goes: what is bad is noted, pruned and left at its default.
+pub(super) fn read<T: for<'de> Deserialize<'de> + Default>(node: &mut Node, findings: &mut Vec<Finding>) -> T {
+    for _ in 0..MOST_FINDINGS {
+        let (path, message) = match serde_path_to_error::deserialize::<_, T>(&*node) {
+            Ok(value) => return value,
+            Err(error) => (error.path().clone(), error.into_inner().0),
+        };
+        let (line, path) = prune(node, &mut path.iter(), String::new());
+        findings.push(Finding { line, path, message });
+        if matches!(node.data, Data::Pruned) {
+            return T::default();
+        }
+    }
+    node.data = Data::Pruned;
+    findings.push(Finding {
+        line: node.line,
+        path: String::new(),
+        message: format!("more than {MOST_FINDINGS} errors; mend these first"),
+    });
+    T::default()
+}
+
+/// Prunes what the path leads to, or as near as it leads; gives the line and the path as written.
+fn prune<'a>(node: &mut Node, path: &mut impl Iterator<Item = &'a Segment>, shown: String) -> (usize, String) {
+    if let Some(segment) = path.next()
+        && let Some((child, shown)) = step(node, segment, &shown)
+    {
+        return prune(child, path, shown);
+    }
+    node.data = Data::Pruned;
+    (node.line, shown)
+}
+
+/// One step down. serde counts the list items that it was given; the path counts those that were written.
+fn step<'n>(node: &'n mut Node, segment: &Segment, shown: &str) -> Option<(&'n mut Node, String)> {
+    match (&mut node.data, segment) {
+        (Data::List(items), Segment::Seq { index }) => {
+            let mut live = items.iter_mut().enumerate().filter(|(_, item)| !matches!(item.data, Data::Pruned));
+            live.nth(*index).map(|(written, item)| (item, format!("{shown}[{written}]")))
+        }
+        (Data::Map(entries), Segment::Map { key }) => {
+            entries.iter_mut().find(|(name, _)| name == key).map(|(name, value)| (value, join(shown, name)))
+        }
+        _ => None,
+    }
+}
+
+fn alive(items: &[Node]) -> impl Iterator<Item = &Node> {
+    items.iter().filter(|item| !matches!(item.data, Data::Pruned))
+}
+
+/// An error of ours, so that the words are ours too.
+#[derive(Debug)]
+pub(super) struct Misread(String);
+
+impl fmt::Display for Misread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Misread {}
+
+impl de::Error for Misread {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Misread(message.to_string())
+    }
+
+    fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        let wanted = expected.to_string();
+        let found = match found {
+            Unexpected::Unit | Unexpected::Option => "nothing; write a value or leave the field out",
+            Unexpected::Bool(_) if wanted.contains("string") => "true or false; put it in quotes",
+            Unexpected::Bool(_) => "true or false",
+            Unexpected::Unsigned(_) | Unexpected::Signed(_) | Unexpected::Float(_) if wanted.contains("string") => {
+                "a number; put it in quotes"
+            }
+            Unexpected::Unsigned(_) | Unexpected::Signed(_) => "a number",
+            Unexpected::Float(_) => "a number with a fraction",
+            Unexpected::Seq => "a list",
+            Unexpected::Map => "a mapping",
+            _ => "text",
+        };
+        Misread(format!("expected {}, found {found}", plain(&wanted)))
+    }
+
+    fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        let found = match found {
+            Unexpected::Unsigned(n) => n.to_string(),
+            Unexpected::Signed(n) => n.to_string(),
+            Unexpected::Float(n) => n.to_string(),
+            _ => "something else".into(),
+        };
+        Misread(format!("expected {}, found {found}", plain(&expected.to_string())))
+    }
+
+    fn unknown_variant(_: &str, expected: &'static [&'static str]) -> Self {
+        Misread(format!("unknown value, expected one of {}", listed(expected)))
+    }
+
+    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
+        match expected.iter().find(|known| near(field, known)) {
+            Some(known) => Misread(format!("unknown field; did you mean `{known}`? Known here: {}", listed(expected))),
+            None => Misread(format!("unknown field, expected one of {}", listed(expected))),
+        }
+    }
+}
+
+fn listed(words: &[&str]) -> String {
+    words.iter().map(|w| format!("`{w}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// serde's name for a type, in a user's words.
+fn plain(expected: &str) -> String {
+    match expected {
+        "u32" => "a whole number from 0 to 4294967295".into(),
+        "u64" => "a whole number, 0 or more".into(),
+        "f64" => "a number".into(),
+        "a string" | "str" => "text".into(),
+        "a sequence" => "a list".into(),
+        "a map" => "a mapping".into(),
+        _ if expected.starts_with("struct ") => "a mapping".into(),
+        _ => expected.into(),
+    }
+}
+
+/// Whether one is the other with a slip of the pen: case, or one letter more, less, other or swapped with the next.
+pub(super) fn near(a: &str, b: &str) -> bool {
+    let (a, b): (Vec<char>, Vec<char>) = (a.to_lowercase().chars().collect(), b.to_lowercase().chars().collect());
+    let head = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
+    let tail = a[head..].iter().rev().zip(b[head..].iter().rev()).take_while(|(x, y)| x == y).count();
+    let (a, b) = (&a[head..a.len() - tail], &b[head..b.len() - tail]);
+    (a.len() <= 1 && b.len() <= 1) || (a.len() == 2 && b.len() == 2 && a[0] == b[1] && a[1] == b[0])
+}
+
+impl<'de> IntoDeserializer<'de, Misread> for &'de Node {
+    type Deserializer = Self;
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+impl<'de> de::Deserializer<'de> for &'de Node {
+    type Error = Misread;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misread> {
+        match &self.data {
+            Data::Null | Data::Pruned => visitor.visit_unit(),
+            Data::Bool(b) => visitor.visit_bool(*b),
+            Data::Int(i) => match u64::try_from(*i) {
+                Ok(positive) => visitor.visit_u64(positive),
+                Err(_) => visitor.visit_i64(*i),
+            },
+            Data::Float(f) => visitor.visit_f64(*f),
+            Data::Text(text) => visitor.visit_borrowed_str(text),
+            Data::List(items) => visitor.visit_seq(SeqDeserializer::new(alive(items))),
+            Data::Map(entries) => {
+                let live = entries.iter().filter(|(_, value)| !matches!(value.data, Data::Pruned));
+                visitor.visit_map(MapDeserializer::new(live.map(|(name, value)| (name.as_str(), value))))
+            }
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misread> {
+        match self.data {
+            Data::Null | Data::Pruned => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Misread> {
+        match &self.data {
+            Data::Text(text) => visitor.visit_enum(text.as_str().into_deserializer()),
+            _ => Err(Misread(format!("expected one of {}", listed(variants)))),
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, Misread> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
+        tuple_struct map struct identifier ignored_any
+    }
+}

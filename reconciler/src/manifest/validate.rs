@@ -1,0 +1,269 @@
+//! What the types alone cannot say: ranges, required fields, names that refer, and conflicts, each with its way out.
+//!
+//! A field that was found bad already is not judged again, and nothing is called missing while a document cannot be
+//! read: one mistake makes one problem.
+
+mod pool;
+mod tags;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::load::{Documents, Problem, Read, Source};
+use super::{Controller, GitHubApp, Span};
+use crate::ids::{InstanceId, RunnerName};
+
+/// GitHub's largest webhook. <https://docs.github.com/en/webhooks/webhook-events-and-payloads#payload-cap>
+const LARGEST_BODY: u64 = 25 << 20;
+
+/// Appends whatever is wrong with the documents.
+pub(super) fn validate(all: &Documents, problems: &mut Vec<Problem>) {
+    for read in &all.controllers {
+        controller(&read.value, &mut Check { source: &read.source, problems });
+    }
+    for read in &all.apps {
+        app(&read.value, &mut Check { source: &read.source, problems });
+    }
+    for read in &all.pools {
+        pool::pool(&read.value, &mut Check { source: &read.source, problems });
+    }
+    one_controller(all, problems);
+    unique("GitHubApp", &all.apps, |app| &app.metadata.name, problems);
+    unique("RunnerPool", &all.pools, |pool| &pool.metadata.name, problems);
+    apps_exist(all, problems);
+    fits_controller(all, problems);
+    pool::ambiguous(&all.pools, problems);
+}
+
+/// Collects the problems of one document.
+struct Check<'a> {
+    source: &'a Source,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Check<'_> {
+    /// Something is wrong with the field; passed over if the field was found bad already.
+    fn fail(&mut self, path: &str, message: impl Into<String>) {
+        self.clash(&[path], message);
+    }
+
+    /// Fields contradict each other; said of the first that is written, and only if none of them was found bad.
+    fn clash(&mut self, paths: &[&str], message: impl Into<String>) {
+        let places: Vec<_> = paths.iter().map(|path| self.source.place(path)).collect();
+        if places.iter().any(|place| place.bad) {
+            return;
+        }
+        let written = places.iter().position(|place| place.written).unwrap_or(0);
+        if let Some(place) = places.into_iter().nth(written) {
+            let (file, line, path) = (self.source.file.clone(), place.line, place.path);
+            self.problems.push(Problem { file, line, path, message: message.into() });
+        }
+    }
+
+    fn within(&mut self, path: &str, value: Span, least: Span, most: Span) {
+        if value < least || value > most {
+            self.fail(path, format!("is {value}; write {least} to {most}"));
+        }
+    }
+
+    /// A document's own name: what a runner's name, a tag and a launch template's name can all hold.
+    fn name(&mut self, name: &str) {
+        if name.is_empty() {
+            self.fail("metadata.name", "required: a name of lower-case letters, digits and `-`");
+        } else if !is_name(name) {
+            let rule = "write lower-case letters, digits and `-`, beginning and ending with a letter or digit";
+            self.fail("metadata.name", format!("`{name}` is no name; {rule}"));
+        }
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    name.starts_with(plain) && name.ends_with(plain) && name.chars().all(|c| plain(c) || c == '-')
+}
+
+/// An http(s) URL with a host, nothing strange in it, and no credentials.
+fn is_url(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else { return false };
+    let host = rest.split('/').next().unwrap_or_default();
+    let host_ok = |c: char| c.is_ascii_alphanumeric() || ".-:[]".contains(c);
+    host.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[')
+        && host.chars().all(host_ok)
+        && rest.chars().all(|c| c.is_ascii_graphic())
+}
+
+fn controller(controller: &Controller, check: &mut Check<'_>) {
+    let spec = &controller.spec;
+    check.name(&controller.metadata.name);
+    if spec.region.as_ref().is_some_and(|region| !is_name(region) || !region.contains('-')) {
+        check.fail("spec.region", "is no AWS region; write one such as eu-west-1, or leave it out");
+    }
+    let bucket_ok = |b: &String| (3..=63).contains(&b.len()) && b.split('.').all(is_name);
+    if spec.bucket.as_ref().is_some_and(|bucket| !bucket_ok(bucket)) {
+        check.fail("spec.bucket", "is no bucket's name; write the bare name (3 to 63 lower-case letters, digits, `-` and `.`)");
+    }
+    queues(controller, check);
+    listeners(controller, check);
+    let most = |secs| (Span::millis(200), Span::secs(secs));
+    for (path, value, (least, most)) in [
+        ("spec.intervals.instances", spec.intervals.instances, most(300)),
+        ("spec.intervals.runners", spec.intervals.runners, most(900)),
+        ("spec.intervals.secrets", spec.intervals.secrets, most(86_400)),
+        ("spec.intervals.plan", spec.intervals.plan, most(300)),
+    ] {
+        check.within(path, value, least, most);
+    }
+    for (path, value) in [
+        ("spec.limits.ssmPutPerSecond", spec.limits.ssm_put_per_second),
+        ("spec.limits.jitPerMinute", spec.limits.jit_per_minute),
+        ("spec.limits.createFleetPerSecond", spec.limits.create_fleet_per_second),
+    ] {
+        if !(value > 0.0 && value <= 100_000.0) {
+            check.fail(path, format!("is {value}; write a number above 0 and up to 100000"));
+        }
+    }
+    tags::tags("spec.tags", &spec.tags, check);
+    tags::count("spec.tags", spec.tags.len(), check);
+}
+
+fn queues(controller: &Controller, check: &mut Check<'_>) {
+    let queues = &controller.spec.queues;
+    const EXAMPLE: &str = "write the queue's URL, such as https://sqs.eu-west-1.amazonaws.com/123456789012/muster-jobs";
+    let named = [
+        ("spec.queues.jobs", Some(&queues.jobs)),
+        ("spec.queues.deadLetters", queues.dead_letters.as_ref()),
+        ("spec.queues.ec2Events", queues.ec2_events.as_ref()),
+    ];
+    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+    for (path, url) in named.into_iter().filter_map(|(path, url)| url.map(|url| (path, url))) {
+        if url.is_empty() {
+            check.fail(path, format!("required: {EXAMPLE}"));
+        } else if !is_url(url) {
+            check.fail(path, format!("is no URL; {EXAMPLE}"));
+        } else if let Some(first) = seen.insert(url, path) {
+            check.clash(&[path, first], format!("is the same queue as {first}; give each its own"));
+        }
+    }
+}
+
+fn listeners(controller: &Controller, check: &mut Check<'_>) {
+    let listen = &controller.spec.listen;
+    let webhook = listen.webhook.parse::<SocketAddr>();
+    let admin = listen.admin.parse::<SocketAddr>();
+    for (path, address) in [("spec.listen.webhook", &webhook), ("spec.listen.admin", &admin)] {
+        if address.is_err() {
+            check.fail(path, "is no address; write IP:PORT, such as 127.0.0.1:9090, 0.0.0.0:8080 or [::1]:9090");
+        }
+    }
+    if let (Ok(a), Ok(b)) = (&webhook, &admin)
+        && a == b
+        && a.port() != 0
+    {
+        let message = "webhook and admin listen on the same address; the admin listener is private, give it its own port";
+        check.clash(&["spec.listen.admin", "spec.listen.webhook"], message);
+    }
+    if !(1..=LARGEST_BODY).contains(&listen.max_body) {
+        check.fail(
+            "spec.listen.maxBody",
+            format!("is {}; write 1 to {LARGEST_BODY} bytes (GitHub sends no more)", listen.max_body),
+        );
+    }
+}
+
+fn app(app: &GitHubApp, check: &mut Check<'_>) {
+    let spec = &app.spec;
+    check.name(&app.metadata.name);
+    if spec.app_id == 0 {
+        check.fail("spec.appId", "required: the App's id, a number that GitHub shows in the App's settings");
+    }
+    if spec.private_key.is_empty() {
+        check.fail("spec.privateKey", "required: a reference to the App's private key (ssm:/path, file:path or env:NAME)");
+    }
+    if spec.webhook_secrets.is_empty() {
+        check.fail(
+            "spec.webhookSecrets",
+            "required: at least one reference to a webhook secret; without it nobody can be trusted",
+        );
+    }
+    for (i, secret) in spec.webhook_secrets.iter().enumerate() {
+        if spec.webhook_secrets[..i].contains(secret) {
+            check.fail(&format!("spec.webhookSecrets[{i}]"), format!("{secret} stands here twice; keep one"));
+        }
+    }
+    if !is_url(&spec.api_url) {
+        check.fail("spec.apiUrl", "is no URL; write https://api.github.com or, for GHES, https://HOST/api/v3");
+    } else if spec.api_url.ends_with('/') {
+        check.fail("spec.apiUrl", format!("ends with a slash; write {}", spec.api_url.trim_end_matches('/')));
+    }
+}
+
+fn one_controller(all: &Documents, problems: &mut Vec<Problem>) {
+    match &all.controllers[..] {
+        [] if !all.unreadable => problems.push(Problem {
+            file: String::new(),
+            line: 0,
+            path: String::new(),
+            message: "no manifest of kind Controller; add one (it names the cluster and its queues)".into(),
+        }),
+        [first, others @ ..] => {
+            for other in others {
+                let place = first.source.place("");
+                let message = format!("a second Controller; the first is at {}:{}: keep one", first.source.file, place.line);
+                let at = other.source.place("");
+                problems.push(Problem { file: other.source.file.clone(), line: at.line, path: "kind".into(), message });
+            }
+        }
+        [] => {}
+    }
+}
+
+fn unique<T>(kind: &str, reads: &[Read<T>], name: impl Fn(&T) -> &String, problems: &mut Vec<Problem>) {
+    let mut seen: BTreeMap<&str, &Source> = BTreeMap::new();
+    for read in reads.iter().filter(|read| !name(&read.value).is_empty()) {
+        match seen.get(name(&read.value).as_str()) {
+            Some(first) => {
+                let (name, line) = (name(&read.value), first.place("metadata.name").line);
+                let message = format!("{kind} {name} is defined already, at {}:{line}; rename or remove one", first.file);
+                Check { source: &read.source, problems }.fail("metadata.name", message);
+            }
+            None => drop(seen.insert(name(&read.value), &read.source)),
+        }
+    }
+}
+
+fn apps_exist(all: &Documents, problems: &mut Vec<Problem>) {
+    let nameless = all.apps.iter().any(|read| read.source.place("metadata.name").bad);
+    if all.unreadable || nameless {
+        return;
+    }
+    let known: Vec<&str> = all.apps.iter().map(|read| read.value.metadata.name.as_str()).collect();
+    for read in &all.pools {
+        let app = read.value.spec.github.app.as_str();
+        if !app.is_empty() && !known.contains(&app) {
+            let known = if known.is_empty() { "there is none".into() } else { format!("there is {}", known.join(", ")) };
+            let message = format!("no GitHubApp is named {app} ({known}); add it or name another");
+            Check { source: &read.source, problems }.fail("spec.github.app", message);
+        }
+    }
+}
+
+/// What each pool shares with the Controller: the runner's name and the tags.
+fn fits_controller(all: &Documents, problems: &mut Vec<Problem>) {
+    let [controller] = &all.controllers[..] else { return };
+    let cluster = controller.value.cluster();
+    for Read { value, source } in &all.pools {
+        let mut check = Check { source, problems };
+        tags::together(&controller.value.spec.tags, &value.spec.instance.tags, &mut check);
+        if !is_name(cluster) || !is_name(&value.metadata.name) {
+            continue;
+        }
+        let instance = InstanceId::from("i-0123456789abcdef0");
+        let runner = RunnerName { cluster: cluster.into(), pool: value.metadata.name.as_str().into(), instance };
+        let over = runner.to_string().len().saturating_sub(RunnerName::MAX_LEN);
+        if over > 0 {
+            let most = RunnerName::MAX_LEN;
+            let message = format!("its runners' names ({runner}) would pass GitHub's {most} characters; shorten it by {over}");
+            check.fail("metadata.name", message);
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! RunnerPools: each on its own, and beside each other.
+
+use std::collections::BTreeMap;
+
+use super::Check;
+use crate::ids::Scope;
+use crate::manifest::load::{Problem, Read, Source};
+use crate::manifest::{Allocation, Architecture, Lifetime, MarketPolicy, Os, RunnerPool, Span, schedule};
+use crate::matching::glob;
+
+/// GitHub's limit on labels in one JIT request (`generate-jitconfig`, `labels.maxItems`), and on the length of one.
+const MOST_LABELS: usize = 100;
+const LONGEST_LABEL: usize = 256;
+/// EC2's limit on overrides in one CreateFleet. AWS documents it for `request` and `maintain` fleets; we keep it for ours.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_FleetLaunchTemplateConfigRequest.html>
+const MOST_OFFERINGS: usize = 300;
+
+pub(super) fn pool(pool: &RunnerPool, check: &mut Check<'_>) {
+    check.name(&pool.metadata.name);
+    github(pool, check);
+    labels(pool, check);
+    capacity(pool, check);
+    runner(pool, check);
+    instance(pool, check);
+}
+
+fn github(pool: &RunnerPool, check: &mut Check<'_>) {
+    let github = &pool.spec.github;
+    if github.app.as_str().is_empty() {
+        check.fail("spec.github.app", "required: the name of a GitHubApp");
+    }
+    if github.scope == Scope::default() {
+        check.fail("spec.github.scope", "required: org/NAME, repo/OWNER/NAME or enterprise/NAME");
+    }
+    let group = github.runner_group.as_str();
+    if group.trim().is_empty() {
+        check.fail("spec.github.runnerGroup", "is empty; write a runner group's name, or leave it out for Default");
+    } else if matches!(github.scope, Scope::Repo(..)) && group != "Default" {
+        let message = "a repository has no runner groups; leave it out, or use the scope org/NAME";
+        check.clash(&["spec.github.runnerGroup", "spec.github.scope"], message);
+    }
+    for (i, pattern) in github.repositories.iter().enumerate() {
+        let path = format!("spec.github.repositories[{i}]");
+        let part_ok = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.*".contains(c));
+        match pattern.split_once('/') {
+            Some((owner, name)) if part_ok(owner) && part_ok(name) => {
+                if !can_match(&github.scope, owner, name) {
+                    let message = format!("`{pattern}` matches nothing in {}; mend it or leave it out", github.scope);
+                    check.clash(&[&path, "spec.github.scope"], message);
+                }
+            }
+            _ => check.fail(&path, format!("`{pattern}` is no repository; write OWNER/NAME, `*` stands for any characters")),
+        }
+        if github.repositories[..i].contains(pattern) {
+            check.fail(&path, format!("`{pattern}` stands here twice; keep one"));
+        }
+    }
+}
+
+fn can_match(scope: &Scope, owner: &str, name: &str) -> bool {
+    let fits = |pattern: &str, text: &str| glob(&pattern.to_ascii_lowercase(), &text.to_ascii_lowercase());
+    match scope {
+        Scope::Org(org) => fits(owner, org),
+        Scope::Repo(o, n) => fits(owner, o) && fits(name, n),
+        Scope::Enterprise(_) => true,
+    }
+}
+
+fn labels(pool: &RunnerPool, check: &mut Check<'_>) {
+    let labels = &pool.spec.labels;
+    if labels.is_empty() {
+        check.fail("spec.labels", "required: at least one label, such as self-hosted");
+    }
+    if labels.len() > MOST_LABELS {
+        check.fail("spec.labels", format!("{} labels; GitHub admits {MOST_LABELS}", labels.len()));
+    }
+    for (i, label) in labels.iter().enumerate() {
+        let path = format!("spec.labels[{i}]");
+        if label.trim().is_empty() {
+            check.fail(&path, "is empty; write a label or remove it");
+        } else if label.chars().count() > LONGEST_LABEL {
+            check.fail(&path, format!("is longer than GitHub's {LONGEST_LABEL} characters; shorten it"));
+        } else if label.trim() != label || label.contains([',', '\n', '\t']) {
+            check.fail(&path, format!("`{label}` is no label: no comma, line break or space around it; write a list of labels"));
+        } else if labels[..i].iter().any(|other| other.eq_ignore_ascii_case(label)) {
+            check.fail(&path, format!("`{label}` stands here twice (case does not count); keep one"));
+        }
+    }
+}
+
+fn capacity(pool: &RunnerPool, check: &mut Check<'_>) {
+    let capacity = &pool.spec.capacity;
+    let max = capacity.max;
+    if capacity.idle > max {
+        let message = format!("idle is {} but max is {max}; lower idle or raise max", capacity.idle);
+        check.clash(&["spec.capacity.idle", "spec.capacity.max"], message);
+    }
+    for (i, at) in capacity.schedules.iter().enumerate() {
+        let path = |field: &str| format!("spec.capacity.schedules[{i}].{field}");
+        if at.cron.is_empty() {
+            check.fail(&path("cron"), "required: five-field cron, such as `0 8-18 * * MON-FRI`");
+        } else if let Err(error) = schedule::check(&at.cron) {
+            check.fail(&path("cron"), format!("`{}` {error}; write five fields, such as `0 8-18 * * MON-FRI`", at.cron));
+        }
+        if at.timezone.parse::<chrono_tz::Tz>().is_err() {
+            let message = format!("`{}` is no time zone; write an IANA name, such as Europe/Amsterdam or UTC", at.timezone);
+            check.fail(&path("timezone"), message);
+        }
+        check.within(&path("hold"), at.hold, Span::secs(1), Span::secs(31 * 86_400));
+        if at.idle > max {
+            let message = format!("idle is {} but max is {max}; lower idle or raise max", at.idle);
+            check.clash(&[&path("idle"), "spec.capacity.max"], message);
+        }
+    }
+}
+
+fn runner(pool: &RunnerPool, check: &mut Check<'_>) {
+    let runner = &pool.spec.runner;
+    const HOUR: u64 = 3600;
+    for (path, value, most) in [
+        ("spec.runner.bootDeadline", runner.boot_deadline, HOUR),
+        ("spec.runner.idleTimeout", runner.idle_timeout, 24 * HOUR),
+        ("spec.runner.maxLifetime", runner.max_lifetime, 30 * 24 * HOUR),
+    ] {
+        check.within(path, value, Span::secs(1), Span::secs(most));
+    }
+    if let Some(delay) = runner.queue_delay {
+        check.within("spec.runner.queueDelay", delay, Span::secs(0), Span::secs(HOUR));
+    }
+    let (lifetime, boot, idle) = (runner.max_lifetime, runner.boot_deadline, runner.idle_timeout);
+    if lifetime <= boot {
+        let message =
+            format!("maxLifetime ({lifetime}) must be longer than bootDeadline ({boot}), or no box lives to take a job");
+        check.clash(&["spec.runner.maxLifetime", "spec.runner.bootDeadline"], message);
+    } else if runner.lifetime == Lifetime::Reusable && lifetime <= idle {
+        let message =
+            format!("maxLifetime ({lifetime}) must be longer than idleTimeout ({idle}), or an idle runner never drains");
+        check.clash(&["spec.runner.maxLifetime", "spec.runner.idleTimeout"], message);
+    }
+}
+
+fn instance(pool: &RunnerPool, check: &mut Check<'_>) {
+    let instance = &pool.spec.instance;
+    let template_ok = |name: &String| {
+        (3..=128).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || "()./_-".contains(c))
+    };
+    if instance.launch_template.as_ref().is_some_and(|name| !template_ok(name)) {
+        let message = "is no launch template's name (3 to 128 letters, digits and ()./-_); write its name, not its ARN";
+        check.fail("spec.instance.launchTemplate", message);
+    }
+    each(check, "types", &instance.types, "an instance type, such as m7i.large", is_instance_type);
+    each(check, "subnets", &instance.subnets, "a subnet's id, such as subnet-0123456789abcdef0", |subnet| {
+        subnet.strip_prefix("subnet-").is_some_and(|id| !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric()))
+    });
+    let offerings = instance.types.len() * instance.subnets.len();
+    if offerings > MOST_OFFERINGS {
+        let (types, subnets) = (instance.types.len(), instance.subnets.len());
+        let message = format!("{types} types x {subnets} subnets are {offerings} offerings; CreateFleet takes {MOST_OFFERINGS}");
+        check.clash(&["spec.instance.types", "spec.instance.subnets"], message);
+    }
+    for (i, name) in instance.types.iter().enumerate().filter(|(_, name)| is_instance_type(name)) {
+        let (wants, is) = (instance.architecture, architecture_of(name));
+        if wants != is {
+            let word = |a| if a == Architecture::X64 { "x64" } else { "arm64" };
+            let message = format!("{name} is {}, but the pool's architecture is {}; mend one", word(is), word(wants));
+            check.clash(&[&format!("spec.instance.types[{i}]"), "spec.instance.architecture"], message);
+        }
+    }
+    if instance.os == Os::Windows && instance.architecture == Architecture::Arm64 {
+        let message = "EC2 has no Windows on arm64; write x64, or os: linux";
+        check.clash(&["spec.instance.architecture", "spec.instance.os"], message);
+    }
+    if instance.market == MarketPolicy::OnDemand && instance.allocation != Allocation::default() {
+        let message = "allocation chooses among spot offerings, and this pool buys none; leave it out";
+        check.clash(&["spec.instance.allocation", "spec.instance.market"], message);
+    }
+    super::tags::tags("spec.instance.tags", &instance.tags, check);
+}
+
+/// A list that may not be empty, of things that look right, each once.
+fn each(check: &mut Check<'_>, field: &str, list: &[String], what: &str, looks_right: impl Fn(&str) -> bool) {
+    let path = format!("spec.instance.{field}");
+    if list.is_empty() {
+        check.fail(&path, format!("required: at least one; write {what}"));
+    }
+    for (i, one) in list.iter().enumerate() {
+        if !looks_right(one) {
+            check.fail(&format!("{path}[{i}]"), format!("`{one}` looks wrong; write {what}"));
+        } else if list[..i].contains(one) {
+            check.fail(&format!("{path}[{i}]"), format!("{one} stands here twice; keep one"));
+        }
+    }
+}
+
+fn is_instance_type(name: &str) -> bool {
+    let part_ok = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    name.split_once('.').is_some_and(|(family, size)| part_ok(family) && part_ok(size))
+}
+
+/// By AWS's naming: a `g` after the generation means Graviton; `a1` and Apple silicon are arm64, too.
+/// <https://docs.aws.amazon.com/ec2/latest/instancetypes/instance-type-names.html>
+fn architecture_of(instance_type: &str) -> Architecture {
+    let family = instance_type.split('.').next().unwrap_or_default();
+    let series = family.trim_end_matches(|c: char| c != '-').trim_end_matches('-');
+    let family = if series.is_empty() { family } else { series };
+    let options = family.trim_start_matches(|c: char| !c.is_ascii_digit());
+    if family == "a1" || family.starts_with("mac2") || options.contains('g') { Architecture::Arm64 } else { Architecture::X64 }
+}
+
+/// Pools that differ in nothing but their name: which takes a job would be an accident of the alphabet.
+pub(super) fn ambiguous(pools: &[Read<RunnerPool>], problems: &mut Vec<Problem>) {
+    let mut seen: BTreeMap<String, (&str, &Source)> = BTreeMap::new();
+    for Read { source, value: pool } in pools {
+        let spec = &pool.spec;
+        let sorted = |list: &[String]| {
+            let mut list: Vec<String> = list.iter().map(|item| item.to_ascii_lowercase()).collect();
+            list.sort();
+            list.join(",")
+        };
+        let doubtful = ["spec.github.scope", "spec.github.repositories", "spec.labels", "spec.matching", "spec.priority"]
+            .iter()
+            .any(|path| source.place(path).bad);
+        if doubtful || spec.labels.is_empty() || spec.github.scope == Scope::default() {
+            continue;
+        }
+        let scope = spec.github.scope.to_string().to_ascii_lowercase();
+        let (labels, repositories) = (sorted(&spec.labels), sorted(&spec.github.repositories));
+        let key = format!("{scope}\n{labels}\n{:?}\n{}\n{repositories}", spec.matching, spec.priority);
+        match seen.get(&key) {
+            // The same name twice is a problem of its own.
+            Some((name, first)) if *name != pool.metadata.name => {
+                let line = first.place("spec.labels").line;
+                let message = format!(
+                    "pool {name} ({}:{line}) takes the same jobs at the same priority; give one another priority, labels or repositories",
+                    first.file
+                );
+                Check { source, problems }.fail("spec.labels", message);
+            }
+            Some(_) => {}
+            None => drop(seen.insert(key, (&pool.metadata.name, source))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_architecture_is_in_the_types_name() {
+        for name in [
+            "m7g.large",
+            "c7gn.xlarge",
+            "a1.medium",
+            "t4g.nano",
+            "im4gn.large",
+            "is4gen.large",
+            "g5g.xlarge",
+            "x2gd.metal",
+            "mac2-m2.metal",
+        ] {
+            assert_eq!(architecture_of(name), Architecture::Arm64, "{name}");
+        }
+        for name in [
+            "m7i.large",
+            "m7i-flex.large",
+            "g4dn.xlarge",
+            "g6.xlarge",
+            "gr6.4xlarge",
+            "u-6tb1.metal",
+            "u7i-12tb.224xlarge",
+            "p4d.24xlarge",
+            "c7a.large",
+        ] {
+            assert_eq!(architecture_of(name), Architecture::X64, "{name}");
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Tags that EC2 would refuse. A refused tag fails the whole launch, so it is better said here.
+//!
+//! Boxes read their own tags from the instance metadata service, and EC2 then admits fewer characters in a tag's key than
+//! usual: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/work-with-tags-in-IMDS.html>. The other limits:
+//! <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions>.
+
+use std::collections::BTreeMap;
+
+use super::Check;
+
+/// EC2 admits 50 tags; the rest is muster's own, and room for those that AWS and others add.
+const MOST_TAGS: usize = 40;
+const LONGEST_KEY: usize = 128;
+const LONGEST_VALUE: usize = 256;
+
+pub(super) fn tags(path: &str, tags: &BTreeMap<String, String>, check: &mut Check<'_>) {
+    for (key, value) in tags {
+        let at = format!("{path}.{key}");
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "+-=.,_:@".contains(c);
+        if key.is_empty() || key.chars().count() > LONGEST_KEY {
+            check.fail(if key.is_empty() { path } else { &at }, format!("a tag's key has 1 to {LONGEST_KEY} characters"));
+        } else if let Some(prefix) = ["aws:", "muster:"].iter().find(|p| key.to_ascii_lowercase().starts_with(**p)) {
+            check.fail(&at, format!("tags that begin with `{prefix}` are reserved; choose another key"));
+        } else if !key.chars().all(allowed) || [".", "..", "_index"].contains(&key.as_str()) {
+            check.fail(&at, "a tag's key holds letters, digits and +-=.,_:@ only, because boxes read their tags by metadata");
+        }
+        if value.chars().count() > LONGEST_VALUE {
+            check.fail(&at, format!("a tag's value has at most {LONGEST_VALUE} characters"));
+        }
+    }
+}
+
+pub(super) fn count(path: &str, count: usize, check: &mut Check<'_>) {
+    if count > MOST_TAGS {
+        check.fail(path, format!("{count} tags; at most {MOST_TAGS} (EC2 admits 50, and muster adds its own)"));
+    }
+}
+
+/// A pool's tags and the Controller's go on the same instance.
+pub(super) fn together(controller: &BTreeMap<String, String>, pool: &BTreeMap<String, String>, check: &mut Check<'_>) {
+    let both = controller.len() + pool.keys().filter(|key| !controller.contains_key(*key)).count();
+    // Too many in the Controller alone is said there, once.
+    if controller.len() <= MOST_TAGS && both > MOST_TAGS {
+        let message =
+            format!("{both} tags together with the Controller's; at most {MOST_TAGS} (EC2 admits 50, and muster adds its own)");
+        check.fail("spec.instance.tags", message);
+    }
+}

@@ -1,0 +1,249 @@
+//! YAML text -> documents, each value with the line that it stands on.
+//!
+//! The file is cut into documents before it is parsed, so that a syntax error in one never hides what is wrong in
+//! another. `---` at the start of a line ends a document whatever surrounds it (YAML 1.2, `c-forbidden`), so the cut is exact.
+
+use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
+
+/// A value and the line of the key or list item that it belongs to.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    /// From 1.
+    pub line: usize,
+    pub data: Data,
+}
+
+/// What YAML can say.
+#[derive(Clone, Debug)]
+pub(super) enum Data {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text(String),
+    List(Vec<Node>),
+    Map(Vec<(String, Node)>),
+    /// Was found bad and reported; reading passes over it.
+    Pruned,
+}
+
+/// Something wrong in a document: line, path of the field (may be empty) and what it is.
+#[derive(Clone, Debug)]
+pub(super) struct Finding {
+    pub line: usize,
+    pub path: String,
+    pub message: String,
+}
+
+/// One document: its value unless it could not be read, and what is wrong with its form.
+#[derive(Debug)]
+pub(super) struct Parsed {
+    pub node: Option<Node>,
+    pub findings: Vec<Finding>,
+}
+
+/// All documents of a file. Empty ones are left out.
+pub(super) fn documents(body: &str) -> Vec<Parsed> {
+    pieces(body.trim_start_matches('\u{feff}')).into_iter().flat_map(|(offset, text)| parse(offset, text)).collect()
+}
+
+/// Cuts at `---` lines; each piece with the number of lines before it. Comments and directives stay with what follows.
+fn pieces(body: &str) -> Vec<(usize, String)> {
+    let mut pieces = vec![(0, String::new())];
+    let mut filled = false;
+    for (number, line) in body.split_inclusive('\n').enumerate() {
+        let starts = line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
+        if starts && filled {
+            pieces.push((number, String::new()));
+        }
+        let bare = line.trim();
+        filled = starts || (filled || !(bare.is_empty() || bare.starts_with(['#', '%'])));
+        if let Some((_, text)) = pieces.last_mut() {
+            text.push_str(line);
+        }
+    }
+    pieces
+}
+
+/// Put before a key that stands twice, so that the rest of the document can still be read.
+const DOUBLED: &str = "__doubled-key__";
+/// More doubled keys than this are not looked for.
+const MOST_DOUBLED: usize = 50;
+/// Deeper nesting than this is no manifest.
+const DEEPEST: usize = 32;
+
+fn parse(offset: usize, mut text: String) -> Vec<Parsed> {
+    let mut doubled = Vec::new();
+    let loaded = loop {
+        let error = match MarkedYaml::load_from_str(&text) {
+            Ok(loaded) => break loaded,
+            Err(error) => error,
+        };
+        let mut finding = |message: String| {
+            doubled.push(Finding { line: offset + error.marker().line(), path: String::new(), message });
+            doubled.len()
+        };
+        let renamed = if error.info().contains("duplicated key") {
+            let nth = finding("this key stands here twice; keep one".into());
+            (nth < MOST_DOUBLED).then(|| rename(&text, error.marker().index(), nth)).flatten()
+        } else {
+            finding(format!("cannot be read as YAML: {}", error.info()));
+            None
+        };
+        match renamed {
+            Some(better) => text = better,
+            None => return vec![Parsed { node: None, findings: doubled }],
+        }
+    };
+    // What was doubled is found again below, and then with its path.
+    let mut parsed = Vec::new();
+    for node in &loaded {
+        let mut reading = Reading { offset, findings: Vec::new() };
+        let node = reading.node(node, node.span.start.line(), "", DEEPEST);
+        if !matches!(node.data, Data::Null) {
+            parsed.push(Parsed { node: Some(node), findings: reading.findings });
+        }
+    }
+    parsed
+}
+
+/// The text with the key at that character renamed; None if it is no simple key.
+fn rename(text: &str, character: usize, nth: usize) -> Option<String> {
+    let (mut at, first) = text.char_indices().nth(character)?;
+    match first {
+        '"' | '\'' => at += 1,
+        '?' | '&' | '*' | '!' | '{' | '[' => return None,
+        _ => {}
+    }
+    Some(format!("{}{DOUBLED}{nth}/{}", &text[..at], &text[at..]))
+}
+
+/// Turns saphyr's nodes into ours, and notes what no manifest can mean.
+struct Reading {
+    offset: usize,
+    findings: Vec<Finding>,
+}
+
+impl Reading {
+    fn refuse(&mut self, line: usize, path: &str, message: &str) -> Data {
+        self.findings.push(Finding { line: self.offset + line, path: path.into(), message: message.into() });
+        Data::Pruned
+    }
+
+    fn node(&mut self, yaml: &MarkedYaml<'_>, line: usize, path: &str, depth: usize) -> Node {
+        let data = match &yaml.data {
+            _ if depth == 0 => self.refuse(line, path, "nested too deep to be a manifest"),
+            YamlData::Value(scalar) => match scalar {
+                Scalar::Null => Data::Null,
+                Scalar::Boolean(b) => Data::Bool(*b),
+                Scalar::Integer(i) => Data::Int(*i),
+                Scalar::FloatingPoint(f) => Data::Float(f.0),
+                Scalar::String(s) => Data::Text(s.clone().into_owned()),
+            },
+            YamlData::Sequence(items) => {
+                let item = |(i, item): (usize, &MarkedYaml<'_>)| {
+                    self.node(item, item.span.start.line(), &format!("{path}[{i}]"), depth - 1)
+                };
+                Data::List(items.iter().enumerate().map(item).collect())
+            }
+            YamlData::Mapping(map) => self.map(map.iter(), path, depth - 1),
+            YamlData::Tagged(_, inner) => self.node(inner, line, path, depth - 1).data,
+            // saphyr's word for an empty document.
+            YamlData::BadValue if path.is_empty() => Data::Null,
+            YamlData::BadValue | YamlData::Alias(_) | YamlData::Representation(..) => {
+                self.refuse(line, path, "this value does not fit its tag; leave the tag out")
+            }
+        };
+        Node { line: self.offset + line, data }
+    }
+
+    fn map<'a, 'b: 'a>(
+        &mut self,
+        entries: impl Iterator<Item = (&'a MarkedYaml<'b>, &'a MarkedYaml<'b>)>,
+        path: &str,
+        depth: usize,
+    ) -> Data {
+        let mut map = Vec::new();
+        for (key, value) in entries {
+            let line = key.span.start.line();
+            let Some(name) = name_of(key) else {
+                self.refuse(line, path, "a key must be a plain word");
+                continue;
+            };
+            match name.strip_prefix(DOUBLED).and_then(|rest| rest.split_once('/')) {
+                Some((_, name)) => drop(self.refuse(line, &join(path, name), "this key stands here twice; keep one")),
+                None => {
+                    let node = self.node(value, line, &join(path, &name), depth);
+                    map.push((name, node));
+                }
+            }
+        }
+        Data::Map(map)
+    }
+}
+
+/// The path of a key within the mapping at `path`.
+pub(super) fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+fn name_of(key: &MarkedYaml<'_>) -> Option<String> {
+    match &key.data {
+        YamlData::Value(Scalar::String(s)) => Some(s.clone().into_owned()),
+        YamlData::Value(Scalar::Integer(i)) => Some(i.to_string()),
+        YamlData::Value(Scalar::Boolean(b)) => Some(b.to_string()),
+        YamlData::Value(Scalar::FloatingPoint(f)) => Some(f.0.to_string()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings(body: &str) -> Vec<String> {
+        let all = documents(body).into_iter().flat_map(|d| d.findings);
+        all.map(|f| format!("{}: {}: {}", f.line, f.path, f.message)).collect()
+    }
+
+    #[test]
+    fn every_key_that_stands_twice_is_found() {
+        let body = "a: 1\nb:\n  c: 1\n  c: 2\na: 3\n\"d\": 1\n\"d\": 2\n---\ne: 1\ne: 1\n";
+        let said = "this key stands here twice; keep one";
+        assert_eq!(
+            findings(body),
+            [format!("4: b.c: {said}"), format!("5: a: {said}"), format!("7: d: {said}"), format!("10: e: {said}")]
+        );
+    }
+
+    #[test]
+    fn a_broken_document_hides_no_other_and_lines_count_from_the_top() {
+        let read = documents("# head\n---\na: [1\n---\nb:\n  c: 1\n---\n---\n# nothing\n");
+        assert_eq!(read.len(), 2);
+        assert!(read[0].node.is_none());
+        assert!(read[0].findings[0].message.starts_with("cannot be read as YAML"), "{:?}", read[0].findings);
+        let Some(Node { data: Data::Map(entries), .. }) = &read[1].node else { panic!("{read:?}") };
+        assert_eq!((entries[0].0.as_str(), entries[0].1.line), ("b", 5));
+        let Data::Map(inner) = &entries[0].1.data else { panic!("{entries:?}") };
+        assert_eq!(inner[0].1.line, 6);
+    }
+
+    #[test]
+    fn aliases_are_their_anchors_and_a_bomb_is_an_error() {
+        let read = documents("a: &x [1, 2]\nb: *x\n");
+        let Some(Node { data: Data::Map(entries), .. }) = &read[0].node else { panic!("{read:?}") };
+        assert!(matches!(&entries[1].1.data, Data::List(items) if items.len() == 2), "{entries:?}");
+        let bomb = (1..9).fold("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_string(), |text, i| {
+            let before = format!("*a{}", i - 1);
+            format!("{text}a{i}: &a{i} [{}]\n", [before.as_str(); 10].join(","))
+        });
+        assert_eq!(findings(&bomb).len(), 1);
+    }
+
+    #[test]
+    fn nothing_is_no_document() {
+        for body in ["", "\n", "# words\n", "---\n", "\u{feff}", "---\n...\n"] {
+            assert!(documents(body).is_empty(), "{body:?}");
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Job labels -> pool. One rule for the webhook (is this job for us?) and for the controller (which pool does it count for?).
+
+use crate::event::JobEvent;
+use crate::ids::{PoolName, Scope};
+use crate::manifest::{Matching, RunnerPool, Spec};
+
+/// Where a job belongs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// It counts for this pool.
+    Pool(PoolName),
+    /// It asks for a self-hosted runner, but no pool takes it: kept, with the pool that came nearest and what it lacks.
+    Unmatched(String),
+    /// It isn't for us, and why.
+    Foreign(String),
+}
+
+/// The label by which a job says that it wants a runner of its owner's own.
+pub const SELF_HOSTED: &str = "self-hosted";
+
+/// Which pool takes the job: the lowest `priority`, then the fewest labels that the job doesn't ask for, then the name.
+pub fn route(spec: &Spec, event: &JobEvent) -> Route {
+    if event.labels.is_empty() {
+        return Route::Foreign("the job has no labels, so no runner can be told to take it".into());
+    }
+    let mut best: Option<(u32, usize, &PoolName)> = None;
+    let mut nearest: Option<(usize, String)> = None;
+    let mut barred: Option<String> = None;
+    for (name, pool) in &spec.pools {
+        if !in_scope(&pool.spec.github.scope, event) {
+            continue;
+        }
+        if !repository_allowed(pool, &event.repo) {
+            barred.get_or_insert_with(|| format!("repository {} is not among the repositories of pool {name}", event.repo));
+            continue;
+        }
+        match misfit(pool, &event.labels) {
+            None => {
+                let extra = pool.spec.labels.len().saturating_sub(event.labels.len());
+                let rank = (pool.spec.priority, extra, name);
+                if best.is_none_or(|b| rank < b) {
+                    best = Some(rank);
+                }
+            }
+            Some((distance, lack)) => {
+                if nearest.as_ref().is_none_or(|(d, _)| distance < *d) {
+                    nearest = Some((distance, format!("no pool takes it; pool {name} comes nearest, but {lack}")));
+                }
+            }
+        }
+    }
+    if let Some((_, _, name)) = best {
+        return Route::Pool(name.clone());
+    }
+    let asks = event.labels.iter().any(|l| l.eq_ignore_ascii_case(SELF_HOSTED));
+    match (nearest, barred) {
+        (None, Some(barred)) => Route::Foreign(barred),
+        (Some((_, lack)), _) if asks => Route::Unmatched(lack),
+        (None, None) if asks => Route::Unmatched(format!("no pool serves {}; add one whose github.scope covers it", event.repo)),
+        _ => Route::Foreign(format!("no pool matches [{}] and the job does not ask for {SELF_HOSTED}", event.labels.join(", "))),
+    }
+}
+
+/// Whether the pool's scope covers the job's repository.
+fn in_scope(scope: &Scope, event: &JobEvent) -> bool {
+    let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
+    let owner = event.repo.split('/').next().unwrap_or_default();
+    match scope {
+        Scope::Org(org) => same(org, event.org.as_deref().unwrap_or(owner)),
+        Scope::Repo(o, name) => event.repo.split_once('/').is_some_and(|(a, b)| same(o, a) && same(name, b)),
+        Scope::Enterprise(slug) => event.enterprise.as_deref().is_some_and(|e| same(slug, e)),
+    }
+}
+
+fn repository_allowed(pool: &RunnerPool, repo: &str) -> bool {
+    let globs = &pool.spec.github.repositories;
+    globs.is_empty() || globs.iter().any(|g| glob(&g.to_ascii_lowercase(), &repo.to_ascii_lowercase()))
+}
+
+/// How far the labels are from fitting, and what is wrong; None: they fit.
+fn misfit(pool: &RunnerPool, job: &[String]) -> Option<(usize, String)> {
+    let has = |set: &[String], l: &str| set.iter().any(|x| x.eq_ignore_ascii_case(l));
+    let lacking: Vec<&str> = job.iter().filter(|l| !has(&pool.spec.labels, l)).map(String::as_str).collect();
+    if !lacking.is_empty() {
+        return Some((lacking.len(), format!("it lacks [{}]", lacking.join(", "))));
+    }
+    let extra: Vec<&str> = pool.spec.labels.iter().filter(|l| !has(job, l)).map(String::as_str).collect();
+    (pool.spec.matching == Matching::Exact && !extra.is_empty())
+        .then(|| (extra.len(), format!("it matches exactly and the job does not ask for [{}]", extra.join(", "))))
+}
+
+/// `*` matches any run of characters, `/` included; everything else matches itself.
+pub(crate) fn glob(pattern: &str, text: &str) -> bool {
+    let mut pieces = pattern.split('*');
+    let first = pieces.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    let mut pieces: Vec<&str> = pieces.collect();
+    let Some(last) = pieces.pop() else { return rest.is_empty() };
+    for piece in pieces {
+        match rest.find(piece) {
+            Some(at) => rest = &rest[at + piece.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::JobState;
+    use crate::ids::{JobId, RunId};
+
+    fn pool(name: &str, labels: &[&str]) -> (PoolName, RunnerPool) {
+        let mut p = RunnerPool::default();
+        p.metadata.name = name.into();
+        p.spec.github.scope = Scope::Org("acme".into());
+        p.spec.labels = labels.iter().map(|l| l.to_string()).collect();
+        (name.into(), p)
+    }
+
+    fn spec(pools: impl IntoIterator<Item = (PoolName, RunnerPool)>) -> Spec {
+        Spec { pools: pools.into_iter().collect(), ..Spec::default() }
+    }
+
+    fn job(labels: &[&str]) -> JobEvent {
+        JobEvent {
+            job: JobId(1),
+            run: RunId(1),
+            state: JobState::Queued,
+            repo: "acme/web".into(),
+            org: Some("acme".into()),
+            enterprise: None,
+            labels: labels.iter().map(|l| l.to_string()).collect(),
+            runner: None,
+            conclusion: None,
+        }
+    }
+
+    fn routed(spec: &Spec, event: &JobEvent) -> String {
+        match route(spec, event) {
+            Route::Pool(name) => name.to_string(),
+            Route::Unmatched(why) => format!("unmatched: {why}"),
+            Route::Foreign(why) => format!("foreign: {why}"),
+        }
+    }
+
+    #[test]
+    fn the_closest_pool_takes_the_job_whatever_the_case() {
+        let s = spec([pool("gpu", &["self-hosted", "linux", "x64", "gpu"]), pool("linux", &["self-hosted", "Linux", "x64"])]);
+        assert_eq!(routed(&s, &job(&["self-hosted", "linux"])), "linux");
+        assert_eq!(routed(&s, &job(&["SELF-HOSTED", "GPU"])), "gpu");
+    }
+
+    #[test]
+    fn priority_goes_before_closeness_and_the_name_breaks_ties() {
+        let mut cheap = pool("cheap", &["self-hosted", "linux", "x64", "spot"]);
+        cheap.1.spec.priority = 1;
+        let s = spec([pool("b", &["self-hosted", "linux"]), pool("a", &["self-hosted", "linux"]), cheap]);
+        assert_eq!(routed(&s, &job(&["linux"])), "cheap");
+        assert_eq!(routed(&spec([pool("b", &["linux"]), pool("a", &["linux"])]), &job(&["linux"])), "a");
+    }
+
+    #[test]
+    fn exact_takes_the_same_set_only() {
+        let mut p = pool("p", &["self-hosted", "linux"]);
+        p.1.spec.matching = Matching::Exact;
+        let s = spec([p]);
+        assert_eq!(routed(&s, &job(&["linux", "self-hosted"])), "p");
+        assert!(routed(&s, &job(&["self-hosted"])).contains("does not ask for [linux]"));
+    }
+
+    #[test]
+    fn a_job_that_no_pool_takes_says_which_came_nearest() {
+        let s = spec([pool("linux", &["self-hosted", "linux"]), pool("win", &["self-hosted", "windows", "gpu"])]);
+        assert_eq!(
+            routed(&s, &job(&["self-hosted", "windows", "arm64"])),
+            "unmatched: no pool takes it; pool win comes nearest, but it lacks [arm64]"
+        );
+        assert!(routed(&s, &job(&["ubuntu-latest"])).starts_with("foreign: no pool matches"));
+        assert!(routed(&s, &job(&[])).starts_with("foreign: the job has no labels"));
+    }
+
+    #[test]
+    fn scope_and_repositories_bound_a_pool() {
+        let mut p = pool("p", &["self-hosted"]);
+        p.1.spec.github.repositories = vec!["acme/api-*".into()];
+        assert!(routed(&spec([p.clone()]), &job(&["self-hosted"])).starts_with("foreign: repository acme/web"));
+        p.1.spec.github.repositories = vec!["ACME/*".into()];
+        assert_eq!(routed(&spec([p.clone()]), &job(&["self-hosted"])), "p");
+        for (scope, takes) in [("repo/acme/web", true), ("repo/acme/api", false), ("org/other", false), ("enterprise/acme", false)] {
+            p.1.spec.github.scope = scope.parse().expect(scope);
+            assert_eq!(routed(&spec([p.clone()]), &job(&["self-hosted"])) == "p", takes, "{scope}");
+        }
+    }
+
+    #[test]
+    fn globs() {
+        for (pattern, text, fits) in
+            [("a/*", "a/b", true), ("*", "x", true), ("a/b", "a/bc", false), ("*/api-*-x", "o/api-1-x", true), ("a*a", "a", false)]
+        {
+            assert_eq!(glob(pattern, text), fits, "{pattern} {text}");
+        }
+    }
+}

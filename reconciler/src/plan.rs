@@ -1,0 +1,470 @@
+//! From demand and world to what should happen next, for one pool: a pure function, in counts.
+//!
+//! Nothing here acts, retries or remembers. Steps that are under way are left out; the controller meets budgets.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::capacity::{Choice, Unavailable};
+use crate::demand::Demand;
+use crate::effect::{Market, Offering, Source};
+use crate::event::InstanceState;
+use crate::ids::{InstanceId, PoolName};
+use crate::manifest::{RunnerPool, Spec};
+use crate::runner::{ABSENT_SWEEPS, Configured, JobEvidence, Phase, Runner};
+use crate::time::{Time, human};
+use crate::world::World;
+
+/// A drained box answers within seconds; one that has not after this is looked at closely.
+pub const DRAIN_DEADLINE: Duration = Duration::from_secs(300);
+
+/// A box ends itself after its only job; after this the controller does it.
+pub const END_GRACE: Duration = Duration::from_secs(30);
+
+/// A runner that turned busy may be the news of a queued job for this long: webhooks are late by seconds.
+const UNEXPLAINED: Duration = Duration::from_secs(60);
+
+/// A spot warning that came to nothing in this time was a false one.
+const INTERRUPTION_LAPSE: Duration = Duration::from_secs(600);
+
+/// What a plan is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The manifests.
+    pub spec: &'a Spec,
+    /// The jobs.
+    pub demand: &'a Demand,
+    /// The boxes.
+    pub world: &'a World,
+    /// Offerings that lately had no capacity.
+    pub unavailable: &'a Unavailable,
+}
+
+/// Limits on a pool's launches that come from outside the pool.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Gate {
+    /// Boxes that may still be launched, over all pools, before configurations fall behind.
+    pub room: u32,
+    /// The pool backs off until then, and why.
+    pub backoff: Option<(Time, String)>,
+}
+
+/// What should happen in one pool, and why.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// The pool.
+    pub pool: PoolName,
+    /// The numbers that led to it.
+    pub counts: Counts,
+    /// One launch, if any.
+    pub launch: Option<PlannedLaunch>,
+    /// What keeps a wanted runner from being launched.
+    pub blocked: Option<Blocked>,
+    /// What happens to single boxes.
+    pub steps: Vec<Step>,
+    /// The plan in one sentence.
+    pub reason: String,
+}
+
+/// The numbers of a plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Queued jobs of the pool.
+    pub queued: u32,
+    /// Of them, those that want a runner now.
+    pub counting: u32,
+    /// Busy runners that no event explains yet.
+    pub unexplained: u32,
+    /// The warm floor now.
+    pub floor: u32,
+    /// Runners wanted.
+    pub wanted: u32,
+    /// Runners that can take a job, or will.
+    pub supply: u32,
+    /// Everything that is not gone, and launches under way.
+    pub occupied: u32,
+    /// The pool's max.
+    pub max: u32,
+    /// Boxes by phase.
+    pub phases: BTreeMap<Phase, u32>,
+}
+
+/// A launch, before it has an intent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedLaunch {
+    /// How many.
+    pub count: u32,
+    /// How they are bought.
+    pub market: Market,
+    /// What may be launched.
+    pub offerings: Vec<Offering>,
+    /// Why.
+    pub reason: String,
+}
+
+/// What keeps a wanted runner from being launched.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Blocked {
+    /// No complete instance sweep yet.
+    Unseen,
+    /// The pool is full.
+    Max,
+    /// More could not be configured by the time that they have booted.
+    Pace,
+    /// The pool backs off.
+    Backoff(Time, String),
+    /// EC2 lacks capacity.
+    Capacity(Time, String),
+}
+
+/// One step on one box.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// The box.
+    pub instance: InstanceId,
+    /// What.
+    pub act: Act,
+    /// Why, in one sentence.
+    pub reason: String,
+}
+
+/// What can be done to a box.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Act {
+    /// Mint its configuration and hand it over.
+    Configure,
+    /// Ask it to end.
+    Drain,
+    /// End it.
+    Terminate,
+    /// Delete its registration.
+    Deregister,
+    /// Delete its secret.
+    DeleteSecret,
+}
+
+/// Plans one pool; `name` need not be in the manifests any more, then its boxes are drained.
+pub fn plan(view: View<'_>, name: &PoolName, gate: &Gate, now: Time) -> Plan {
+    let pool = view.spec.pools.get(name);
+    let mut p = Planner { view, pool, now, plan: Plan { pool: name.clone(), ..Plan::default() } };
+    let boxes: Vec<(&InstanceId, &Runner, Phase)> =
+        view.world.runners().iter().filter(|(_, r)| r.pool == *name).map(|(id, r)| (id, r, r.phase(p.boot_deadline(), now))).collect();
+    p.count(&boxes);
+    for (id, runner, phase) in &boxes {
+        p.look_at(id, runner, *phase);
+    }
+    p.shrink(&boxes);
+    p.configure(&boxes);
+    p.grow(gate);
+    p.explain();
+    p.plan
+}
+
+struct Planner<'a> {
+    view: View<'a>,
+    pool: Option<&'a RunnerPool>,
+    now: Time,
+    plan: Plan,
+}
+
+impl Planner<'_> {
+    fn boot_deadline(&self) -> Duration {
+        self.pool.map_or(Duration::from_secs(300), |p| p.spec.runner.boot_deadline.get())
+    }
+
+    fn count(&mut self, boxes: &[(&InstanceId, &Runner, Phase)]) {
+        let (now, name) = (self.now, &self.plan.pool);
+        let c = &mut self.plan.counts;
+        for (_, runner, phase) in boxes {
+            *c.phases.entry(*phase).or_default() += 1;
+            c.occupied += u32::from(*phase != Phase::Gone);
+            c.supply += u32::from(phase.is_supply());
+            let news = runner.busy_since.is_some_and(|since| now.since(since) < UNEXPLAINED);
+            c.unexplained += u32::from(*phase == Phase::Busy && news && runner.job == JobEvidence::None);
+        }
+        let outstanding: u32 =
+            self.view.world.pending().values().filter(|p| p.launch.pool == *name).map(|p| p.outstanding()).sum();
+        if outstanding > 0 {
+            *c.phases.entry(Phase::Launching).or_default() += outstanding;
+        }
+        c.occupied += outstanding;
+        c.supply += outstanding;
+        let Some(pool) = self.pool else { return };
+        let visible = self.view.world.predecessors_visible();
+        for (_, job) in self.view.demand.queued(name) {
+            c.queued += 1;
+            c.counting += u32::from(job.counts(pool.queue_delay(), now) && (!job.redelivered || visible));
+        }
+        c.max = pool.spec.capacity.max;
+        c.floor = pool.spec.capacity.idle_at(now).min(c.max);
+        c.wanted = c.counting.saturating_sub(c.unexplained) + c.floor;
+    }
+
+    fn step(&mut self, id: &InstanceId, act: Act, reason: impl Into<String>) {
+        self.plan.steps.push(Step { instance: id.clone(), act, reason: reason.into() });
+    }
+
+    /// A source is fresh when its last complete sweep is not older than four of its intervals (a minute at least).
+    fn fresh(&self, source: &Source) -> bool {
+        let every = &self.view.spec.controller.spec.intervals;
+        let interval = match source {
+            Source::Instances => every.instances,
+            Source::Runners(_) => every.runners,
+            Source::Secrets => every.secrets,
+        };
+        let limit = (interval.get() * 4).max(Duration::from_secs(60));
+        self.view.world.swept(source).is_some_and(|at| self.now.since(at) <= limit)
+    }
+
+    /// Whether the runner's own list at GitHub was completely seen in a sweep that began at or after `since`.
+    fn listed_since(&self, runner: &Runner, since: Time) -> bool {
+        let forge = runner.registration.as_ref().map(|r| r.forge.clone()).or_else(|| self.pool.map(|p| p.forge()));
+        // Without a pool and without a registration nobody could ever list it: the instance sweep alone has to do.
+        forge.is_none_or(|f| self.view.world.swept(&Source::Runners(f)).is_some_and(|at| at >= since))
+    }
+
+    /// What a single box needs, whatever the counts say.
+    fn look_at(&mut self, id: &InstanceId, r: &Runner, phase: Phase) {
+        if r.in_flight || self.now < r.not_before || !self.fresh(&Source::Instances) {
+            return;
+        }
+        let listed = r.registration.as_ref().filter(|g| g.missed == 0 && !r.deregistered);
+        match phase {
+            Phase::Gone => {
+                let gone_at = r.gone_at.unwrap_or(self.now);
+                if r.secret {
+                    self.step(id, Act::DeleteSecret, "its box is gone");
+                } else if listed.is_some_and(|g| !g.online && !g.busy) && self.listed_since(r, gone_at) && gone_at < self.now {
+                    self.step(id, Act::Deregister, "its box is gone");
+                }
+            }
+            Phase::Terminating => self.finish_ending(id, r),
+            Phase::Failed => self.replace_failed(id, r),
+            Phase::Draining => self.chase_drain(id, r),
+            Phase::Interrupted => {
+                let lapsed = r.interrupted_at.is_some_and(|at| self.now.since(at) >= INTERRUPTION_LAPSE);
+                if lapsed && r.drain.is_none() {
+                    self.step(id, Act::Drain, "its spot interruption was announced long ago and never came");
+                } else if lapsed && !r.may_have_job() {
+                    self.chase_drain(id, r);
+                }
+            }
+            Phase::Launching | Phase::Booting | Phase::Configured | Phase::Idle | Phase::Busy => self.limit_age(id, r, phase),
+        }
+    }
+
+    fn finish_ending(&mut self, id: &InstanceId, r: &Runner) {
+        let state = r.instance.as_ref().map(|i| i.state);
+        if let JobEvidence::Over(job, at) = r.job
+            && r.terminated_at.is_none()
+            && !matches!(state, Some(InstanceState::ShuttingDown | InstanceState::Terminated))
+            && self.now.since(at) >= END_GRACE
+        {
+            self.step(id, Act::Terminate, format!("its only job, {job}, is over and it did not end by itself"));
+        } else if matches!(state, Some(InstanceState::Stopped)) && r.terminated_at.is_none() {
+            self.step(id, Act::Terminate, "somebody stopped it; a stopped box takes no job");
+        } else if r.terminated_at.is_some_and(|at| self.now.since(at) >= Duration::from_secs(120))
+            && matches!(state, Some(InstanceState::Pending | InstanceState::Running))
+        {
+            self.step(id, Act::Terminate, "EC2 took the last request, and still shows it running");
+        }
+    }
+
+    /// Never online in time, or online no more.
+    fn replace_failed(&mut self, id: &InstanceId, r: &Runner) {
+        let deadline = self.boot_deadline();
+        if r.online_at.is_some() {
+            return self.step(id, Act::Drain, "it was online and is no more");
+        }
+        let why = format!("it was not online within {}", human(deadline));
+        if r.never_configured() || r.deregistered {
+            return self.step(id, Act::Terminate, why);
+        }
+        if !self.listed_since(r, r.first_seen + deadline) {
+            return;
+        }
+        match &r.registration {
+            // Without its registration it can get no job; only then is it ended.
+            Some(g) if g.missed == 0 => self.step(id, Act::Deregister, why),
+            _ => self.step(id, Act::Drain, format!("{why}, and GitHub does not list it")),
+        }
+    }
+
+    /// A drained box that did not end: ended by us only when no source knows of a job, in two sweeps past the deadline,
+    /// and GitHub does not show it online (a live box that does not answer is most likely busy).
+    fn chase_drain(&mut self, id: &InstanceId, r: &Runner) {
+        let Some(drain) = &r.drain else { return };
+        if r.never_configured() {
+            return self.step(id, Act::Terminate, "it was never configured, so it holds no job");
+        }
+        let deadline = drain.asked_at + DRAIN_DEADLINE;
+        let swept_twice = |s: &Source| self.view.world.freshness(s).and_then(|f| f.previous).is_some_and(|at| at >= deadline);
+        let forge = r.registration.as_ref().map(|g| g.forge.clone()).or_else(|| self.pool.map(|p| p.forge()));
+        let seen = swept_twice(&Source::Instances) && forge.is_none_or(|f| swept_twice(&Source::Runners(f)));
+        if self.now < deadline || !seen || r.may_have_job() {
+            return self.limit_age(id, r, Phase::Draining);
+        }
+        let why = format!("it did not answer its drain within {} and nothing knows of a job on it", human(DRAIN_DEADLINE));
+        match &r.registration {
+            Some(g) if g.missed < ABSENT_SWEEPS && !r.deregistered => self.step(id, Act::Deregister, why),
+            _ => self.step(id, Act::Terminate, why),
+        }
+    }
+
+    /// maxLifetime: asked to end somewhat before, ended at it.
+    fn limit_age(&mut self, id: &InstanceId, r: &Runner, phase: Phase) {
+        let Some(pool) = self.pool else { return };
+        let limit = pool.spec.runner.max_lifetime.get();
+        let age = self.now.since(r.instance.as_ref().map_or(r.first_seen, |i| i.launched_at));
+        let early = limit.saturating_sub(DRAIN_DEADLINE).max(limit / 2);
+        if age >= limit {
+            self.step(id, Act::Terminate, format!("it reached maxLifetime, {}", human(limit)));
+        } else if age >= early && r.drain.is_none() && phase == Phase::Idle {
+            self.step(id, Act::Drain, format!("it comes near maxLifetime, {}", human(limit)));
+        }
+    }
+
+    fn planned(&self, id: &InstanceId) -> bool {
+        self.plan.steps.iter().any(|s| s.instance == *id)
+    }
+
+    /// More supply than wanted: first boxes that can't hold a job, then long idle ones, which are asked.
+    fn shrink(&mut self, boxes: &[(&InstanceId, &Runner, Phase)]) {
+        if !self.fresh(&Source::Instances) {
+            return;
+        }
+        let mut surplus = self.plan.counts.supply.saturating_sub(self.plan.counts.wanted);
+        let timeout = self.pool.map_or(Duration::ZERO, |p| p.spec.runner.idle_timeout.get());
+        for (id, r, phase) in boxes {
+            let unused = matches!(phase, Phase::Launching | Phase::Booting) && r.never_configured() && !r.in_flight;
+            if surplus > 0 && unused && self.now >= r.not_before && !self.planned(id) {
+                surplus -= 1;
+                self.step(id, Act::Terminate, "no job wants it any more and it was never configured");
+            }
+        }
+        let mut idle: Vec<_> = boxes
+            .iter()
+            .filter(|(_, r, phase)| *phase == Phase::Idle && !r.in_flight && self.now >= r.not_before)
+            .filter_map(|(id, r, _)| r.idle_since.map(|since| (since, *id)))
+            .filter(|(since, id)| self.now.since(*since) >= timeout && !self.planned(id))
+            .collect();
+        idle.sort();
+        for (since, id) in idle.into_iter().take(surplus as usize) {
+            let idle_for = human(self.now.since(since));
+            let why = match self.pool {
+                Some(_) => format!("idle for {idle_for}, and no job wants it"),
+                None => "its pool is no longer in the manifests".to_owned(),
+            };
+            self.step(id, Act::Drain, why);
+        }
+        if self.pool.is_none() {
+            // Boxes of a pool that is gone get no configuration; those that might have one are asked to end.
+            for (id, r, phase) in boxes {
+                let waiting = phase.is_supply() && *phase != Phase::Idle && !r.in_flight && self.now >= r.not_before;
+                if waiting && !self.planned(id) {
+                    self.step(id, Act::Drain, "its pool is no longer in the manifests");
+                }
+            }
+        }
+    }
+
+    /// Boxes that wait for their configuration. One that was found, not launched by this process, may have been
+    /// configured by a predecessor: that is known once its list and the secrets were seen.
+    fn configure(&mut self, boxes: &[(&InstanceId, &Runner, Phase)]) {
+        let Some(pool) = self.pool else { return };
+        let lists = self.view.world.swept(&Source::Runners(pool.forge())).zip(self.view.world.swept(&Source::Secrets));
+        for (id, r, phase) in boxes {
+            let waits = matches!(phase, Phase::Launching | Phase::Booting) && !r.in_flight && self.now >= r.not_before;
+            let sure = r.launched_by.is_some() || lists.is_some_and(|(a, b)| a.min(b) >= r.first_seen) && r.instance.is_some();
+            if waits && sure && !self.planned(id) {
+                let why = match r.configured {
+                    Configured::Conflict => "it boots, and a stale registration bears its name",
+                    Configured::No | Configured::Yes(_) => "it boots and will ask for its configuration",
+                };
+                self.step(id, Act::Configure, why);
+            }
+        }
+    }
+
+    fn grow(&mut self, gate: &Gate) {
+        let c = &self.plan.counts;
+        let missing = c.wanted.saturating_sub(c.supply);
+        if missing == 0 || self.pool.is_none() {
+            return;
+        }
+        let Some(pool) = self.pool else { return };
+        if self.view.world.swept(&Source::Instances).is_none() {
+            self.plan.blocked = Some(Blocked::Unseen);
+            return;
+        }
+        if let Some((until, why)) = gate.backoff.clone().filter(|(until, _)| *until > self.now) {
+            self.plan.blocked = Some(Blocked::Backoff(until, why));
+            return;
+        }
+        let fits = missing.min(c.max.saturating_sub(c.occupied));
+        let count = fits.min(gate.room);
+        if fits < missing {
+            self.plan.blocked = Some(Blocked::Max);
+        } else if count < fits {
+            self.plan.blocked = Some(Blocked::Pace);
+        }
+        if count == 0 {
+            return;
+        }
+        match self.view.unavailable.choose(&pool.spec.instance, self.now) {
+            Choice::Wait(until, why) => self.plan.blocked = Some(Blocked::Capacity(until, why)),
+            Choice::Ask(market, offerings) => {
+                let reason = format!("{} wanted ({}), {} supplied", c.wanted, self.wants(), c.supply);
+                self.plan.launch = Some(PlannedLaunch { count, market, offerings, reason });
+            }
+        }
+    }
+
+    fn wants(&self) -> String {
+        let c = &self.plan.counts;
+        let mut words = vec![format!("{} queued {}", c.counting, if c.counting == 1 { "job" } else { "jobs" })];
+        if c.unexplained > 0 {
+            words.push(format!("less {} just taken", c.unexplained));
+        }
+        if c.floor > 0 {
+            words.push(format!("warm floor {}", c.floor));
+        }
+        words.join(", ")
+    }
+
+    fn explain(&mut self) {
+        let c = &self.plan.counts;
+        if self.pool.is_none() {
+            self.plan.reason = format!("no longer in the manifests; {} boxes left, ending as they become idle", c.occupied);
+            return;
+        }
+        let idle = c.wanted == 0 && c.occupied == 0;
+        let mut text = match () {
+            () if idle && c.queued == 0 => "no job is queued and no runner exists".to_owned(),
+            () => format!("{} wanted ({}), {} supplied, {} of {} boxes", c.wanted, self.wants(), c.supply, c.occupied, c.max),
+        };
+        if c.queued > c.counting {
+            text += &format!("; {} queued jobs do not count yet", c.queued - c.counting);
+        }
+        if let Some(l) = &self.plan.launch {
+            text += &format!("; launches {} {}", l.count, l.market.as_str());
+        }
+        if let Some(b) = &self.plan.blocked {
+            text += &format!("; {}", b.say(self.now));
+        }
+        self.plan.reason = text;
+    }
+}
+
+impl Blocked {
+    /// In a few words.
+    pub fn say(&self, now: Time) -> String {
+        match self {
+            Blocked::Unseen => "waits for the first complete look at EC2".into(),
+            Blocked::Max => "the pool's max is reached".into(),
+            Blocked::Pace => "launches are paced to what GitHub and SSM let us configure".into(),
+            Blocked::Backoff(until, why) => format!("tries again in {}: {why}", human(until.since(now))),
+            Blocked::Capacity(until, why) => format!("tries again in {}: {why}", human(until.since(now))),
+        }
+    }
+}

@@ -1,0 +1,493 @@
+//! One box: every sighting of it joined into one record, and that record into one phase.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::effect::Market;
+use crate::event::InstanceState;
+use crate::ids::{Forge, Intent, JobId, PoolName, RunnerId};
+use crate::time::Time;
+
+/// An own launch counts as supply for this long without EC2 showing it: EC2 is eventually consistent.
+/// <https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>
+pub const LAUNCH_LAG: Duration = Duration::from_secs(120);
+
+/// This many complete sweeps in a row without it, each begun after it was first known: then it is absent.
+pub const ABSENT_SWEEPS: u8 = 2;
+
+/// Everything known of one box. Any single sighting makes the record: an instance, a registration, a secret, an event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Runner {
+    /// From the instance's tag or the runner's name.
+    pub pool: PoolName,
+    /// When this process first knew of it; ages run from here.
+    pub first_seen: Time,
+    /// This process launched it, by this intent, at `first_seen`.
+    pub launched_by: Option<Intent>,
+    /// EC2's sighting; None while no complete sweep has shown it.
+    pub instance: Option<Instance>,
+    /// What CreateFleet said that it is, until a sweep shows it.
+    pub shape: Option<Shape>,
+    /// Complete instance sweeps in a row that did not show it.
+    pub missed: u8,
+    /// Whether its configuration was minted.
+    pub configured: Configured,
+    /// A JIT secret may lie in SSM.
+    pub secret: bool,
+    /// GitHub's sighting.
+    pub registration: Option<Registration>,
+    /// When it was first known to be online. Proof that it booted.
+    pub online_at: Option<Time>,
+    /// Idle without a break since then.
+    pub idle_since: Option<Time>,
+    /// GitHub's list turned busy then, before our eyes: its job may still be queued as far as events told. None for a
+    /// runner that was found busy: its job is a predecessor's story.
+    pub busy_since: Option<Time>,
+    /// What events said of its job.
+    pub job: JobEvidence,
+    /// It was asked to end once it is idle.
+    pub drain: Option<Drain>,
+    /// EC2 announced that it takes it back.
+    pub interrupted_at: Option<Time>,
+    /// EC2 accepted our TerminateInstances.
+    pub terminated_at: Option<Time>,
+    /// Its registration was deleted by us: it can't get a job any more.
+    pub deregistered: bool,
+    /// When it was first found gone.
+    pub gone_at: Option<Time>,
+    /// An effect on it (configure, drain, terminate, deregister, secret) is under way.
+    pub in_flight: bool,
+    /// No further effect before this: per-box backoff.
+    pub not_before: Time,
+    /// How often an effect on it failed in a row.
+    pub failures: u32,
+    /// The last failure's message, for people.
+    pub last_error: Option<String>,
+}
+
+/// EC2's sighting of a box.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Instance {
+    /// The newest state.
+    pub state: InstanceState,
+    /// LaunchTime, EC2's clock: for lifetimes only.
+    pub launched_at: Time,
+    /// What it is.
+    pub shape: Shape,
+    /// Why it ended, if EC2 said so.
+    pub state_reason: Option<String>,
+}
+
+/// What a box is made of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shape {
+    /// Such as `m7i.large`.
+    pub instance_type: Arc<str>,
+    /// Such as `subnet-0abc`.
+    pub subnet: Option<Arc<str>>,
+    /// How it was bought.
+    pub market: Market,
+}
+
+/// Whether a box's configuration was minted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Configured {
+    /// Not that we know.
+    #[default]
+    No,
+    /// A try ended in Conflict: a registration of its name exists.
+    Conflict,
+    /// Yes; by us, or a secret or a registration says so.
+    Yes(Time),
+}
+
+/// GitHub's sighting of a runner.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Registration {
+    /// GitHub's id.
+    pub id: RunnerId,
+    /// The list that it is in.
+    pub forge: Forge,
+    /// Connected.
+    pub online: bool,
+    /// Has a job, says GitHub; may lie.
+    pub busy: bool,
+    /// When we first knew of it.
+    pub first_seen: Time,
+    /// Complete runner sweeps in a row that did not list it.
+    pub missed: u8,
+}
+
+/// What `workflow_job` events said of a box.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum JobEvidence {
+    /// Nothing.
+    #[default]
+    None,
+    /// This job started on it.
+    Running(JobId),
+    /// This job, its only one, is over.
+    Over(JobId, Time),
+}
+
+/// A box was asked to end once it is idle.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drain {
+    /// When we asked, or first saw the tag.
+    pub asked_at: Time,
+    /// Why; unknown when a predecessor asked.
+    pub why: Option<String>,
+}
+
+/// What a box is doing, as far as anybody can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// Launched by us; EC2 does not show it yet.
+    Launching,
+    /// EC2 shows it; its configuration is not minted.
+    Booting,
+    /// Its configuration is minted; it was never online.
+    Configured,
+    /// Online without a job.
+    Idle,
+    /// Has a job.
+    Busy,
+    /// Asked to end, and not known to have a job.
+    Draining,
+    /// EC2 takes it back.
+    Interrupted,
+    /// Never came online in time, or is online no more.
+    Failed,
+    /// On its way out.
+    Terminating,
+    /// No instance any more.
+    Gone,
+}
+
+impl Phase {
+    /// All, in the order of a life.
+    pub const ALL: [Phase; 10] = [
+        Phase::Launching,
+        Phase::Booting,
+        Phase::Configured,
+        Phase::Idle,
+        Phase::Busy,
+        Phase::Draining,
+        Phase::Interrupted,
+        Phase::Failed,
+        Phase::Terminating,
+        Phase::Gone,
+    ];
+
+    /// The word used in metrics and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Phase::Launching => "launching",
+            Phase::Booting => "booting",
+            Phase::Configured => "configured",
+            Phase::Idle => "idle",
+            Phase::Busy => "busy",
+            Phase::Draining => "draining",
+            Phase::Interrupted => "interrupted",
+            Phase::Failed => "failed",
+            Phase::Terminating => "terminating",
+            Phase::Gone => "gone",
+        }
+    }
+
+    /// Whether it can still take a job.
+    pub const fn is_supply(self) -> bool {
+        matches!(self, Phase::Launching | Phase::Booting | Phase::Configured | Phase::Idle)
+    }
+}
+
+/// What EC2 evidence says, in what matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ec2 {
+    /// Launched by us, not shown yet, within EC2's lag.
+    Requested,
+    /// Never shown, but something else speaks of it.
+    Unseen,
+    /// Pending or running.
+    Up,
+    /// Shutting down, stopping or stopped; or EC2 accepted our terminate.
+    Ending,
+    /// Terminated, or absent.
+    Ended,
+}
+
+/// What GitHub's evidence says, in what matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Seat {
+    /// Not listed, and never known online.
+    None,
+    /// Listed, never known online.
+    Waiting,
+    /// Online, not busy.
+    Idle,
+    /// Online or offline, busy.
+    Busy,
+    /// Was online; now offline or no longer listed.
+    Lost,
+}
+
+/// The evidence that decides a phase: small and finite, so that every combination is tested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// EC2's.
+    pub ec2: Ec2,
+    /// Minted.
+    pub configured: bool,
+    /// GitHub's list.
+    pub seat: Seat,
+    /// Events said that a job started, and not that it ended.
+    pub job_running: bool,
+    /// Events said that its only job is over.
+    pub job_over: bool,
+    /// Asked to end.
+    pub draining: bool,
+    /// EC2 takes it back.
+    pub interrupted: bool,
+    /// Past the boot deadline.
+    pub overdue: bool,
+}
+
+/// One phase for every combination of evidence. The order of the rules is the argument: what EC2 ends is ending whatever
+/// GitHub says; a possible job outranks everything that could lead to a box's end.
+pub fn phase(e: Evidence) -> Phase {
+    if e.ec2 == Ec2::Ended {
+        return Phase::Gone;
+    }
+    if e.ec2 == Ec2::Ending {
+        return Phase::Terminating;
+    }
+    if e.interrupted {
+        return Phase::Interrupted;
+    }
+    if e.job_over {
+        return Phase::Terminating;
+    }
+    if e.job_running || e.seat == Seat::Busy {
+        return Phase::Busy;
+    }
+    if e.draining {
+        return Phase::Draining;
+    }
+    match e.seat {
+        Seat::Idle => Phase::Idle,
+        Seat::Lost => Phase::Failed,
+        Seat::Busy => Phase::Busy,
+        Seat::None | Seat::Waiting if e.overdue => Phase::Failed,
+        Seat::Waiting => Phase::Configured,
+        Seat::None if e.configured => Phase::Configured,
+        Seat::None if e.ec2 == Ec2::Requested => Phase::Launching,
+        Seat::None => Phase::Booting,
+    }
+}
+
+impl Runner {
+    /// A record with nothing in it yet.
+    pub fn new(pool: PoolName, now: Time) -> Runner {
+        Runner {
+            pool,
+            first_seen: now,
+            launched_by: None,
+            instance: None,
+            shape: None,
+            missed: 0,
+            configured: Configured::No,
+            secret: false,
+            registration: None,
+            online_at: None,
+            idle_since: None,
+            busy_since: None,
+            job: JobEvidence::None,
+            drain: None,
+            interrupted_at: None,
+            terminated_at: None,
+            deregistered: false,
+            gone_at: None,
+            in_flight: false,
+            not_before: Time::ZERO,
+            failures: 0,
+            last_error: None,
+        }
+    }
+
+    /// What decides its phase.
+    pub fn evidence(&self, boot_deadline: Duration, now: Time) -> Evidence {
+        Evidence {
+            ec2: self.ec2(now),
+            configured: matches!(self.configured, Configured::Yes(_)),
+            seat: self.seat(),
+            job_running: matches!(self.job, JobEvidence::Running(_)),
+            job_over: matches!(self.job, JobEvidence::Over(..)),
+            draining: self.drain.is_some(),
+            interrupted: self.interrupted_at.is_some(),
+            overdue: now.since(self.first_seen) >= boot_deadline,
+        }
+    }
+
+    /// Its phase, for a pool with this boot deadline.
+    pub fn phase(&self, boot_deadline: Duration, now: Time) -> Phase {
+        phase(self.evidence(boot_deadline, now))
+    }
+
+    fn ec2(&self, now: Time) -> Ec2 {
+        let absent = self.missed >= ABSENT_SWEEPS;
+        match &self.instance {
+            Some(i) if i.state == InstanceState::Terminated => Ec2::Ended,
+            _ if absent && self.launched_by.is_none() => Ec2::Ended,
+            Some(_) if absent => Ec2::Ended,
+            None if absent && now.since(self.first_seen) >= LAUNCH_LAG => Ec2::Ended,
+            _ if self.terminated_at.is_some() => Ec2::Ending,
+            Some(i) if matches!(i.state, InstanceState::Pending | InstanceState::Running) => Ec2::Up,
+            Some(_) => Ec2::Ending,
+            None if self.launched_by.is_some() => Ec2::Requested,
+            None => Ec2::Unseen,
+        }
+    }
+
+    fn seat(&self) -> Seat {
+        let listed = self.registration.as_ref().filter(|r| r.missed < ABSENT_SWEEPS);
+        match (listed, self.online_at) {
+            (Some(r), _) if r.busy => Seat::Busy,
+            (Some(r), _) if r.online => Seat::Idle,
+            (_, Some(_)) => Seat::Lost,
+            (Some(_), None) => Seat::Waiting,
+            (None, None) => Seat::None,
+        }
+    }
+
+    /// What it is made of, as far as known.
+    pub fn shape(&self) -> Option<&Shape> {
+        self.instance.as_ref().map(|i| &i.shape).or(self.shape.as_ref())
+    }
+
+    /// Any sign, in any source, that a job may be running on it.
+    pub fn may_have_job(&self) -> bool {
+        matches!(self.job, JobEvidence::Running(_)) || self.registration.as_ref().is_some_and(|r| r.busy || r.online)
+    }
+
+    /// It is known that it can't have, and can't get, a job: nobody ever minted a configuration for it.
+    pub fn never_configured(&self) -> bool {
+        self.launched_by.is_some()
+            && self.configured == Configured::No
+            && self.registration.is_none()
+            && self.online_at.is_none()
+            && self.job == JobEvidence::None
+            && !self.secret
+    }
+
+    /// Notes that an effect on it failed: the next waits 1, 2, 4 .. 64 s, or as long as the other side said.
+    pub fn back_off(&mut self, error: String, retry_after: Option<Duration>, now: Time) {
+        let wait = Duration::from_secs(1 << self.failures.min(6)).max(retry_after.unwrap_or_default());
+        self.failures += 1;
+        self.not_before = now + wait;
+        self.last_error = Some(error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EC2: [Ec2; 5] = [Ec2::Requested, Ec2::Unseen, Ec2::Up, Ec2::Ending, Ec2::Ended];
+    const SEATS: [Seat; 5] = [Seat::None, Seat::Waiting, Seat::Idle, Seat::Busy, Seat::Lost];
+
+    fn all_evidence() -> impl Iterator<Item = Evidence> {
+        EC2.into_iter().flat_map(|ec2| {
+            SEATS.into_iter().flat_map(move |seat| {
+                (0..64u8).map(move |bits| {
+                    let bit = |n: u8| bits & (1 << n) != 0;
+                    Evidence {
+                        ec2,
+                        seat,
+                        configured: bit(0),
+                        job_running: bit(1),
+                        job_over: bit(2),
+                        draining: bit(3),
+                        interrupted: bit(4),
+                        overdue: bit(5),
+                    }
+                })
+            })
+        })
+    }
+
+    /// The table, said a second time and differently: for each phase, exactly when.
+    fn expected(e: &Evidence) -> Phase {
+        let alive = !matches!(e.ec2, Ec2::Ending | Ec2::Ended);
+        let quiet = alive && !e.interrupted && !e.job_over;
+        let free = quiet && !e.job_running && e.seat != Seat::Busy;
+        let table = [
+            (Phase::Gone, e.ec2 == Ec2::Ended),
+            (Phase::Terminating, e.ec2 == Ec2::Ending || (alive && !e.interrupted && e.job_over)),
+            (Phase::Interrupted, alive && e.interrupted),
+            (Phase::Busy, quiet && (e.job_running || e.seat == Seat::Busy)),
+            (Phase::Draining, free && e.draining),
+            (Phase::Idle, free && !e.draining && e.seat == Seat::Idle),
+            (
+                Phase::Failed,
+                free && !e.draining && (e.seat == Seat::Lost || (e.overdue && matches!(e.seat, Seat::None | Seat::Waiting))),
+            ),
+            (
+                Phase::Configured,
+                free && !e.draining && !e.overdue && (e.seat == Seat::Waiting || (e.seat == Seat::None && e.configured)),
+            ),
+            (
+                Phase::Launching,
+                free && !e.draining && !e.overdue && e.seat == Seat::None && !e.configured && e.ec2 == Ec2::Requested,
+            ),
+            (
+                Phase::Booting,
+                free && !e.draining
+                    && !e.overdue
+                    && e.seat == Seat::None
+                    && !e.configured
+                    && matches!(e.ec2, Ec2::Up | Ec2::Unseen),
+            ),
+        ];
+        let hits: Vec<Phase> = table.iter().filter(|(_, holds)| *holds).map(|(p, _)| *p).collect();
+        assert_eq!(hits.len(), 1, "{e:?} fits {hits:?}");
+        hits[0]
+    }
+
+    #[test]
+    fn every_combination_of_evidence_has_one_phase() {
+        let mut seen = std::collections::BTreeSet::new();
+        let mut count = 0;
+        for e in all_evidence() {
+            assert_eq!(phase(e), expected(&e), "{e:?}");
+            seen.insert(phase(e));
+            count += 1;
+        }
+        assert_eq!(count, 5 * 5 * 64);
+        assert_eq!(seen.into_iter().collect::<Vec<_>>(), Phase::ALL, "every phase can occur");
+    }
+
+    #[test]
+    fn a_possible_job_is_never_taken_for_supply_or_for_free() {
+        for e in all_evidence().filter(|e| e.job_running || e.seat == Seat::Busy) {
+            assert!(!phase(e).is_supply(), "{e:?}");
+            assert!(!matches!(phase(e), Phase::Draining | Phase::Failed), "{e:?}");
+        }
+    }
+
+    #[test]
+    fn a_drained_or_interrupted_box_is_never_supply() {
+        for e in all_evidence().filter(|e| e.draining || e.interrupted) {
+            assert!(!phase(e).is_supply(), "{e:?}");
+        }
+    }
+
+    #[test]
+    fn an_own_launch_counts_until_seen_or_expired() {
+        let deadline = Duration::from_secs(300);
+        let mut r = Runner::new("p".into(), Time::ZERO);
+        r.launched_by = Some("t".into());
+        r.missed = 9;
+        assert_eq!(r.phase(deadline, Time::ZERO + Duration::from_secs(60)), Phase::Launching);
+        assert_eq!(r.phase(deadline, Time::ZERO + LAUNCH_LAG), Phase::Gone);
+    }
+}

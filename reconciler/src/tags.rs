@@ -1,0 +1,12 @@
+//! The tags that muster puts on AWS resources. Each name stands here once; Terraform's policies and the box's script use the same.
+
+/// The cluster that owns the resource. A sweep asks for it; nothing without it is ever touched.
+pub const CLUSTER: &str = "muster:cluster";
+/// The pool that an instance was launched for.
+pub const POOL: &str = "muster:pool";
+/// The launch intent (CreateFleet's ClientToken) that an instance came from.
+pub const INTENT: &str = "muster:intent";
+/// Asks the box to take no more jobs and to end itself; the value says why.
+pub const DRAIN: &str = "muster:drain";
+/// On a JIT secret: the ARN of the one instance that IAM lets read and delete it.
+pub const INSTANCE_ARN: &str = "muster:instance-arn";

@@ -1,0 +1,388 @@
+//! What was seen, and how fresh each sighting is.
+//!
+//! Every source has its own clock: when its last *complete* sweep began. Half a sweep is none, one missing row is no
+//! absence, and nothing is ever concluded from a source that was never seen whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::effect::{Fact, InstanceSighting, Launch, Launched, RunnerSighting, Source, Stage};
+use crate::event::{Ec2Event, Ec2EventKind, InstanceState, JobEvent, JobState};
+use crate::ids::{Forge, InstanceId, Intent, JobId, PoolName, RunnerId, RunnerName};
+use crate::manifest::Spec;
+use crate::runner::{ABSENT_SWEEPS, Configured, Drain, Instance, JobEvidence, Phase, Registration, Runner, Shape};
+use crate::time::Time;
+
+/// After a start, or after a launch that nobody knows the outcome of, an instance sweep must have begun this much later
+/// before its absences mean anything.
+pub const CONSISTENCY_LAG: Duration = Duration::from_secs(30);
+
+/// How fresh one source is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Freshness {
+    /// When the last complete sweep began.
+    pub complete: Option<Time>,
+    /// When the one before it began.
+    pub previous: Option<Time>,
+    /// The last failure since then.
+    pub error: Option<String>,
+}
+
+/// A launch that was asked for and not answered for certain.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pending {
+    /// The request; a retry repeats it byte for byte.
+    pub launch: Arc<Launch>,
+    /// First asked.
+    pub first: Time,
+    /// Last asked.
+    pub last: Time,
+    /// How often.
+    pub attempts: u32,
+    /// A call is under way; otherwise the last one ended without a certain answer.
+    pub in_flight: bool,
+    /// Boxes of this intent that sweeps have shown meanwhile.
+    pub seen: BTreeSet<InstanceId>,
+}
+
+impl Pending {
+    /// Boxes that may still turn up.
+    pub fn outstanding(&self) -> u32 {
+        self.launch.count.saturating_sub(u32::try_from(self.seen.len()).unwrap_or(u32::MAX))
+    }
+}
+
+/// All that was seen.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct World {
+    runners: BTreeMap<InstanceId, Runner>,
+    sources: BTreeMap<Source, Freshness>,
+    pending: BTreeMap<Intent, Pending>,
+    /// When this process began.
+    pub started: Time,
+    /// Worth a metric; the driver takes them.
+    pub facts: Vec<Fact>,
+}
+
+impl World {
+    /// Nothing seen yet.
+    pub fn new(now: Time) -> World {
+        World { started: now, ..World::default() }
+    }
+
+    /// The boxes, by instance id.
+    pub fn runners(&self) -> &BTreeMap<InstanceId, Runner> {
+        &self.runners
+    }
+
+    /// One box, to note an effect on it.
+    pub fn runner_mut(&mut self, id: &InstanceId) -> Option<&mut Runner> {
+        self.runners.get_mut(id)
+    }
+
+    /// Launches without a certain answer.
+    pub fn pending(&self) -> &BTreeMap<Intent, Pending> {
+        &self.pending
+    }
+
+    /// One of them, to note a retry.
+    pub fn pending_mut(&mut self, intent: &Intent) -> Option<&mut Pending> {
+        self.pending.get_mut(intent)
+    }
+
+    /// How fresh a source is.
+    pub fn freshness(&self, source: &Source) -> Option<&Freshness> {
+        self.sources.get(source)
+    }
+
+    /// When the last complete sweep of a source began.
+    pub fn swept(&self, source: &Source) -> Option<Time> {
+        self.sources.get(source).and_then(|f| f.complete)
+    }
+
+    /// All sources that were ever looked at.
+    pub fn sources(&self) -> &BTreeMap<Source, Freshness> {
+        &self.sources
+    }
+
+    /// A sweep did not work out.
+    pub fn sweep_failed(&mut self, source: Source, error: String) {
+        self.sources.entry(source).or_default().error = Some(error);
+    }
+
+    /// Whether what a predecessor launched must be visible by now.
+    pub fn predecessors_visible(&self) -> bool {
+        self.swept(&Source::Instances).is_some_and(|began| began >= self.started + CONSISTENCY_LAG)
+    }
+
+    fn sweep_done(&mut self, source: Source, began: Time) {
+        let f = self.sources.entry(source).or_default();
+        f.previous = f.complete.replace(began);
+        f.error = None;
+    }
+
+    fn entry(&mut self, id: &InstanceId, pool: &PoolName, now: Time) -> &mut Runner {
+        self.runners.entry(id.clone()).or_insert_with(|| Runner::new(pool.clone(), now))
+    }
+
+    // ---------------------------------------------------------------------------------------------- launches
+
+    /// A launch is about to be asked for.
+    pub fn launch_asked(&mut self, launch: Arc<Launch>, now: Time) {
+        let pending = Pending { first: now, last: now, attempts: 1, in_flight: true, seen: BTreeSet::new(), launch };
+        self.pending.insert(pending.launch.intent.clone(), pending);
+    }
+
+    /// EC2 answered: what it gave is ours from now on. Returns how many of the count are missing.
+    pub fn launch_answered(&mut self, intent: &Intent, answer: &Launched, now: Time) -> u32 {
+        let Some(pending) = self.pending.remove(intent) else { return 0 };
+        for i in &answer.instances {
+            let runner = self.entry(&i.id, &pending.launch.pool, pending.first);
+            runner.launched_by = Some(intent.clone());
+            runner.shape = Some(Shape { instance_type: i.instance_type.clone(), subnet: i.subnet.clone(), market: i.market });
+            self.reached(&pending.launch.pool, Stage::Launched, now.since(pending.first));
+        }
+        pending.launch.count.saturating_sub(u32::try_from(answer.instances.len()).unwrap_or(u32::MAX))
+    }
+
+    /// The launch did not take effect, for certain.
+    pub fn launch_refused(&mut self, intent: &Intent) -> Option<Pending> {
+        self.pending.remove(intent)
+    }
+
+    /// Gives up on launches that nobody knows the outcome of, once a sweep must have shown whatever came of them.
+    pub fn settle_launches(&mut self) -> Vec<Pending> {
+        let Some(began) = self.swept(&Source::Instances) else { return Vec::new() };
+        let settled = |p: &Pending| !p.in_flight && (began >= p.last + CONSISTENCY_LAG || p.outstanding() == 0);
+        let out: Vec<Intent> = self.pending.iter().filter(|(_, p)| settled(p)).map(|(i, _)| i.clone()).collect();
+        out.iter().filter_map(|i| self.pending.remove(i)).collect()
+    }
+
+    // ------------------------------------------------------------------------------------------------ sweeps
+
+    /// A complete sweep of the instances, begun at `began`.
+    pub fn saw_instances(&mut self, seen: &[InstanceSighting], began: Time, now: Time) {
+        let mut shown = BTreeSet::new();
+        for s in seen {
+            shown.insert(&s.id);
+            if s.state == InstanceState::Terminated && !self.runners.contains_key(&s.id) {
+                continue;
+            }
+            if let Some(p) = s.intent.as_ref().and_then(|i| self.pending.get_mut(i)) {
+                p.seen.insert(s.id.clone());
+            }
+            let ours = s.intent.as_ref().is_some_and(|i| self.pending.contains_key(i));
+            let runner = self.entry(&s.id, &s.pool, now);
+            if ours {
+                runner.launched_by.clone_from(&s.intent);
+            }
+            runner.pool.clone_from(&s.pool);
+            runner.missed = 0;
+            runner.instance = Some(Instance {
+                // States only move on; a stale page must not revive what an event has ended.
+                state: runner.instance.as_ref().map_or(s.state, |known| later(known.state, s.state)),
+                launched_at: s.launched_at,
+                shape: Shape { instance_type: s.instance_type.clone(), subnet: s.subnet.clone(), market: s.market },
+                state_reason: s.state_reason.clone(),
+            });
+            if s.draining && runner.drain.is_none() {
+                runner.drain = Some(Drain { asked_at: now, why: None });
+            }
+        }
+        for (id, runner) in &mut self.runners {
+            if !shown.contains(id) && runner.first_seen < began {
+                runner.missed = runner.missed.saturating_add(1);
+            }
+        }
+        self.sweep_done(Source::Instances, began);
+        self.bury(now);
+    }
+
+    /// A complete sweep of one list of runners; None: nothing changed since the last one.
+    pub fn saw_runners(&mut self, forge: &Forge, seen: Option<&[RunnerSighting]>, began: Time, now: Time) {
+        let mut listed = BTreeSet::new();
+        for s in seen.unwrap_or_default() {
+            listed.insert(s.name.instance.clone());
+            let runner = self.entry(&s.name.instance, &s.name.pool, now);
+            register(runner, s.id, forge, now);
+            if let Some(r) = &mut runner.registration {
+                // Only a change that this process saw can be news of a queued job; see `Runner::busy_since`.
+                let began_working = s.busy && !r.busy && r.first_seen < now;
+                (r.online, r.busy, r.missed) = (s.online, s.busy, 0);
+                runner.busy_since = if began_working { Some(now) } else { runner.busy_since.filter(|_| s.busy) };
+            }
+        }
+        for (id, runner) in &mut self.runners {
+            let Some(r) = runner.registration.as_mut().filter(|r| r.forge == *forge) else { continue };
+            // Unchanged means: whoever was missing still is.
+            let missing = if seen.is_some() { !listed.contains(id) } else { r.missed > 0 };
+            if missing && r.first_seen < began {
+                r.missed = r.missed.saturating_add(1);
+                r.online = false;
+                r.busy = false;
+            }
+        }
+        let ids: Vec<InstanceId> = self.runners.iter().filter(|(_, r)| r.registration.is_some()).map(|(id, _)| id.clone()).collect();
+        for id in ids {
+            self.note_presence(&id, now);
+        }
+        self.sweep_done(Source::Runners(forge.clone()), began);
+        self.bury(now);
+    }
+
+    /// A complete sweep of the secrets: a secret says that somebody configured a box.
+    pub fn saw_secrets(&mut self, seen: &[InstanceId], began: Time, now: Time) {
+        let there: BTreeSet<&InstanceId> = seen.iter().collect();
+        for id in seen {
+            // Its pool is not known from the secret alone; an instance or a registration tells it.
+            let runner = self.entry(id, &PoolName::default(), now);
+            runner.secret = true;
+            if runner.configured == Configured::No {
+                runner.configured = Configured::Yes(now);
+            }
+        }
+        for (id, runner) in &mut self.runners {
+            let settled = !matches!(runner.configured, Configured::Yes(at) if at >= began);
+            if !there.contains(id) && settled && !runner.in_flight {
+                runner.secret = false;
+            }
+        }
+        self.sweep_done(Source::Secrets, began);
+        self.bury(now);
+    }
+
+    // ------------------------------------------------------------------------------------------------ events
+
+    /// EC2 notified us. Returns the pool, if the box is one of ours.
+    pub fn heard_ec2(&mut self, event: &Ec2Event, now: Time) -> Option<PoolName> {
+        let runner = self.runners.get_mut(&event.instance)?;
+        match event.kind {
+            Ec2EventKind::Rebalance => {}
+            Ec2EventKind::SpotInterruption => {
+                if runner.interrupted_at.is_none() {
+                    runner.interrupted_at = Some(now);
+                    let fact = Fact::Interrupted { pool: runner.pool.clone(), busy: runner.may_have_job() };
+                    self.facts.push(fact);
+                }
+            }
+            Ec2EventKind::State(state) => {
+                if let Some(i) = &mut runner.instance {
+                    i.state = later(i.state, state);
+                }
+            }
+        }
+        self.runners.get(&event.instance).map(|r| r.pool.clone())
+    }
+
+    /// A job event that told something new: what it says of the box that it names.
+    pub fn heard_job(&mut self, spec: &Spec, event: &JobEvent, now: Time) -> Option<PoolName> {
+        let name = RunnerName::parse_ours(event.runner.as_deref()?, spec.controller.cluster())?;
+        let ephemeral = spec.pools.get(&name.pool).is_none_or(|p| p.ephemeral());
+        let runner = self.entry(&name.instance, &name.pool, now);
+        runner.job = match (event.state, runner.job) {
+            (JobState::Queued, known) => known,
+            (JobState::InProgress, JobEvidence::Over(job, at)) if job == event.job => JobEvidence::Over(job, at),
+            (JobState::InProgress, _) => JobEvidence::Running(event.job),
+            (JobState::Completed, _) if ephemeral => JobEvidence::Over(event.job, now),
+            (JobState::Completed, JobEvidence::Running(other)) if other != event.job => JobEvidence::Running(other),
+            (JobState::Completed, _) => JobEvidence::None,
+        };
+        self.note_presence(&name.instance, now);
+        Some(name.pool)
+    }
+
+    /// A job is known to be over by other means than its event (GitHub was asked); frees reusable boxes too.
+    pub fn job_over(&mut self, spec: &Spec, job: JobId, now: Time) {
+        for runner in self.runners.values_mut().filter(|r| r.job == JobEvidence::Running(job)) {
+            let ephemeral = spec.pools.get(&runner.pool).is_none_or(|p| p.ephemeral());
+            runner.job = if ephemeral { JobEvidence::Over(job, now) } else { JobEvidence::None };
+        }
+    }
+
+    /// The box's configuration lies ready.
+    pub fn configured(&mut self, id: &InstanceId, forge: &Forge, registration: Option<RunnerId>, now: Time) {
+        let Some(runner) = self.runners.get_mut(id) else { return };
+        runner.configured = Configured::Yes(now);
+        runner.secret = true;
+        if let Some(rid) = registration {
+            register(runner, rid, forge, now);
+        }
+        let (pool, after) = (runner.pool.clone(), now.since(runner.first_seen));
+        self.reached(&pool, Stage::Configured, after);
+    }
+
+    /// Keeps `online_at` and `idle_since` in step with registration and job evidence.
+    fn note_presence(&mut self, id: &InstanceId, now: Time) {
+        let Some(r) = self.runners.get_mut(id) else { return };
+        let (online, busy) = r.registration.as_ref().map_or((false, false), |g| (g.online, g.busy));
+        let working = busy || r.job != JobEvidence::None;
+        if r.online_at.is_none() && (online || working) {
+            r.online_at = Some(now);
+            r.secret = false;
+            if r.configured == Configured::No {
+                r.configured = Configured::Yes(now);
+            }
+            if r.launched_by.is_some() {
+                let (pool, after) = (r.pool.clone(), now.since(r.first_seen));
+                self.reached(&pool, Stage::Online, after);
+            }
+        }
+        let Some(r) = self.runners.get_mut(id) else { return };
+        r.idle_since = (online && !working).then(|| r.idle_since.unwrap_or(now));
+    }
+
+    fn reached(&mut self, pool: &PoolName, stage: Stage, after: Duration) {
+        self.facts.push(Fact::RunnerReached { pool: pool.clone(), stage, after });
+    }
+
+    /// Marks boxes as gone, and forgets those that have left no trace anywhere.
+    fn bury(&mut self, now: Time) {
+        let World { runners, facts, sources, .. } = self;
+        runners.retain(|_, r| {
+            // The boot deadline plays no part in being gone.
+            if r.phase(Duration::MAX, now) != Phase::Gone {
+                r.gone_at = None;
+                return true;
+            }
+            let gone_at = *r.gone_at.get_or_insert_with(|| {
+                if let Some(shape) = r.instance.as_ref().map(|i| &i.shape).or(r.shape.as_ref()) {
+                    let (market, lived) = (shape.market, now.since(r.first_seen));
+                    facts.push(Fact::RunnerGone { pool: r.pool.clone(), market, lived });
+                }
+                now
+            });
+            let unlisted = r.registration.as_ref().is_none_or(|g| {
+                let swept = sources.get(&Source::Runners(g.forge.clone())).and_then(|f| f.complete);
+                g.missed > 0 && swept.is_some_and(|s| s >= gone_at) || g.missed >= ABSENT_SWEEPS
+            });
+            // A stale page may show it up once more: it is remembered for as long as EC2 may be behind.
+            r.in_flight || r.secret || !(unlisted || r.deregistered) || now.since(gone_at) < CONSISTENCY_LAG
+        });
+    }
+}
+
+/// Notes a registration, keeping what is known of it.
+fn register(runner: &mut Runner, id: RunnerId, forge: &Forge, now: Time) {
+    if runner.registration.as_ref().is_none_or(|r| r.id != id || r.forge != *forge) {
+        runner.registration =
+            Some(Registration { id, forge: forge.clone(), online: false, busy: false, first_seen: now, missed: 0 });
+        runner.deregistered = false;
+    }
+    if !matches!(runner.configured, Configured::Yes(_)) {
+        runner.configured = Configured::Yes(now);
+    }
+}
+
+/// The later of two states in an instance's life.
+fn later(a: InstanceState, b: InstanceState) -> InstanceState {
+    let rank = |s: InstanceState| match s {
+        InstanceState::Pending => 0,
+        InstanceState::Running => 1,
+        InstanceState::Stopping => 2,
+        InstanceState::Stopped => 3,
+        InstanceState::ShuttingDown => 4,
+        InstanceState::Terminated => 5,
+    };
+    if rank(b) >= rank(a) { b } else { a }
+}

@@ -1,0 +1,83 @@
+//! Carries out one effect with the adapters. Decides nothing: every effect holds all that is needed.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use muster_reconciler::effect::{Action, Configure, Failure, Outcome, Source};
+use muster_reconciler::manifest::Queues;
+use tokio::sync::Semaphore;
+
+use crate::aws::Aws;
+use crate::aws::ec2::arn_of;
+use crate::github::GitHub;
+use crate::ingest::Receipts;
+
+/// Calls to GitHub at once: it asks for modest concurrency (secondary limit: 100).
+const GITHUB_AT_ONCE: usize = 24;
+/// Calls to AWS at once, sweeps and messages aside.
+const AWS_AT_ONCE: usize = 32;
+
+/// All that effects are carried out with. Clones are the same hands.
+#[derive(Clone, Debug)]
+pub struct Hands {
+    aws: Aws,
+    github: Arc<RwLock<GitHub>>,
+    receipts: Receipts,
+    cluster: Arc<str>,
+    queues: Arc<Queues>,
+    github_places: Arc<Semaphore>,
+    aws_places: Arc<Semaphore>,
+}
+
+impl Hands {
+    /// Hands for a cluster with these queues.
+    pub fn new(aws: Aws, github: GitHub, receipts: Receipts, cluster: &str, queues: Queues) -> Hands {
+        Hands {
+            aws,
+            github: Arc::new(RwLock::new(github)),
+            receipts,
+            cluster: cluster.into(),
+            queues: Arc::new(queues),
+            github_places: Arc::new(Semaphore::new(GITHUB_AT_ONCE)),
+            aws_places: Arc::new(Semaphore::new(AWS_AT_ONCE)),
+        }
+    }
+
+    /// The Apps changed: new effects use the new ones.
+    pub fn set_github(&self, github: GitHub) {
+        *self.github.write().unwrap_or_else(PoisonError::into_inner) = github;
+    }
+
+    fn github(&self) -> GitHub {
+        self.github.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Carries out one effect. Never fails otherwise than by its outcome; every adapter bounds its calls in time.
+    pub async fn carry_out(&self, action: &Action, reason: &str) -> Outcome {
+        // A closed semaphore can't be: nobody closes it. Losing the bound would still be no error.
+        let _place = match action {
+            Action::Configure(_) | Action::Deregister { .. } | Action::CheckJob { .. } => self.github_places.acquire().await.ok(),
+            Action::Launch(_) | Action::Drain(_) | Action::Terminate(_) | Action::DeleteSecrets(_) => self.aws_places.acquire().await.ok(),
+            Action::Sweep(_) | Action::Messages(..) => None,
+        };
+        match action {
+            Action::Launch(launch) => self.aws.ec2.launch(launch).await,
+            Action::Configure(c) => self.configure(c).await.unwrap_or_else(Outcome::Failed),
+            Action::Drain(ids) => self.aws.ec2.drain(ids, reason).await,
+            Action::Terminate(ids) => self.aws.ec2.terminate(ids).await,
+            Action::Deregister { forge, runner, .. } => self.github().delete(forge, *runner).await,
+            Action::CheckJob { app, repo, job } => self.github().get(app, repo, *job).await,
+            Action::Sweep(Source::Instances) => self.aws.ec2.sweep(&self.cluster).await,
+            Action::Sweep(Source::Runners(forge)) => self.github().list(forge, &self.cluster).await,
+            Action::Sweep(Source::Secrets) => self.aws.ssm.list_secrets(&self.cluster).await,
+            Action::Messages(op, ids) => self.receipts.carry_out(&self.aws.sqs, &self.queues.jobs, *op, ids).await,
+            Action::DeleteSecrets(ids) => self.aws.ssm.delete_secrets(&self.cluster, ids).await,
+        }
+    }
+
+    async fn configure(&self, c: &Configure) -> Result<Outcome, Failure> {
+        let (runner, secret) = self.github().configure(c).await?;
+        let arn = self.aws.region.as_deref().and_then(|region| arn_of(&self.queues.jobs, region, &c.name.instance));
+        self.aws.ssm.put_secret(&self.cluster, &c.name.instance, arn.as_deref(), &secret).await?;
+        Ok(Outcome::Configured { runner })
+    }
+}

@@ -1,0 +1,347 @@
+//! EC2: launch, sweep, terminate, drain. One CreateFleet per launch intent, one paginated DescribeInstances for all pools.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use aws_config::SdkConfig;
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::types;
+use muster_reconciler::effect::{
+    Failure, FailureKind, InstanceSighting, Launch, Launched, LaunchedInstance, Market, OfferingError, Outcome, Swept,
+};
+use muster_reconciler::event::InstanceState;
+use muster_reconciler::ids::InstanceId;
+use muster_reconciler::manifest::Allocation;
+use muster_reconciler::tags;
+use muster_reconciler::time::Time;
+
+use super::{CallError, Probe};
+
+/// Instances in one TerminateInstances or CreateTags. AWS admits 1,000 and advises fewer.
+const BATCH: usize = 500;
+/// Pages of one sweep at most: a million instances, so a cursor that runs in a circle ends.
+const PAGES: usize = 1_000;
+
+/// Instances.
+#[derive(Clone, Debug)]
+pub struct Ec2 {
+    client: Client,
+    pub(super) probe: Probe,
+    page: i32,
+}
+
+impl Ec2 {
+    pub(super) fn new(config: &SdkConfig, probe: Probe) -> Ec2 {
+        Ec2 { client: Client::new(config), probe, page: 1_000 }
+    }
+
+    /// Instances per page of a sweep, 5..=1,000 (the default). Smaller pages let tests see several.
+    pub fn with_page(mut self, page: i32) -> Ec2 {
+        self.page = page;
+        self
+    }
+
+    /// One CreateFleet of type `instant`. The same launch gives the same bytes, so a retry of an intent launches nothing twice.
+    /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateFleet.html>
+    pub async fn launch(&self, launch: &Launch) -> Outcome {
+        let what = format!("launch {} for pool {}", launch.count, launch.pool);
+        let count = i32::try_from(launch.count).unwrap_or(i32::MAX);
+        let specification = types::FleetLaunchTemplateSpecificationRequest::builder()
+            .launch_template_name(&launch.template)
+            .version("$Default")
+            .build();
+        let config = types::FleetLaunchTemplateConfigRequest::builder()
+            .launch_template_specification(specification)
+            .set_overrides(Some(overrides(launch)))
+            .build();
+        let target = types::TargetCapacitySpecificationRequest::builder().total_target_capacity(count);
+        let call = self
+            .client
+            .create_fleet()
+            .r#type(types::FleetType::Instant)
+            .client_token(launch.intent.as_str())
+            .launch_template_configs(config)
+            .set_tag_specifications(Some(tag_specifications(&launch.tags)));
+        let call = match launch.market {
+            Market::Spot => call
+                .spot_options(types::SpotOptionsRequest::builder().allocation_strategy(spot_strategy(launch.allocation)).build())
+                .target_capacity_specification(
+                    target.default_target_capacity_type(types::DefaultTargetCapacityType::Spot).build(),
+                ),
+            Market::OnDemand => call
+                .on_demand_options(
+                    types::OnDemandOptionsRequest::builder()
+                        .allocation_strategy(types::FleetOnDemandAllocationStrategy::LowestPrice)
+                        .build(),
+                )
+                .target_capacity_specification(
+                    target.default_target_capacity_type(types::DefaultTargetCapacityType::OnDemand).build(),
+                ),
+        };
+        match self.probe.call("ec2.CreateFleet", &what, call.send()).await {
+            Ok(answer) => Outcome::Launched(Launched {
+                instances: answer.instances().iter().flat_map(|fleet| launched(fleet, launch.market)).collect(),
+                errors: answer.errors().iter().map(offering_error).collect(),
+            }),
+            // Now and then EC2 refuses the whole request for want of capacity instead of listing it by offering.
+            Err(error) if is_capacity(&error.code) => Outcome::Launched(Launched {
+                instances: Vec::new(),
+                errors: vec![OfferingError {
+                    instance_type: None,
+                    subnet: None,
+                    code: error.code,
+                    message: error.failure.message,
+                }],
+            }),
+            Err(error) => Outcome::Failed(error.failure),
+        }
+    }
+
+    /// Every instance that bears the cluster's tag, in any state. A page that fails fails the sweep: half a sweep is none.
+    pub async fn sweep(&self, cluster: &str) -> Outcome {
+        match self.pages(cluster).await {
+            Ok(instances) => Outcome::Swept(Swept::Instances(instances)),
+            Err(failure) => Outcome::Failed(failure),
+        }
+    }
+
+    async fn pages(&self, cluster: &str) -> Result<Vec<InstanceSighting>, Failure> {
+        let filter = types::Filter::builder().name(format!("tag:{}", tags::CLUSTER)).values(cluster).build();
+        let mut seen = Vec::new();
+        let mut next = None;
+        for page in 1..=PAGES {
+            let call = self.client.describe_instances().filters(filter.clone()).max_results(self.page).set_next_token(next);
+            let what = format!("sweep the instances of cluster {cluster}, page {page}");
+            let answer = self.probe.call("ec2.DescribeInstances", &what, call.send()).await?;
+            seen.extend(answer.reservations().iter().flat_map(|reservation| reservation.instances()).filter_map(sighting));
+            next = answer.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
+            if next.is_none() {
+                return Ok(seen);
+            }
+        }
+        let message = format!("sweep the instances of cluster {cluster}: no end after {PAGES} pages");
+        Err(Failure::new(FailureKind::Refused, message))
+    }
+
+    /// Ends the boxes. One that does not exist is done; one that EC2 will not end (termination protection) fails alone.
+    pub async fn terminate(&self, ids: &[InstanceId]) -> Outcome {
+        self.in_batches(ids, Change::Terminate).await
+    }
+
+    /// Tags the boxes `muster:drain`; `value` says why, 256 characters at most. One that does not exist is done.
+    pub async fn drain(&self, ids: &[InstanceId], value: &str) -> Outcome {
+        let value: String = value.chars().take(256).collect();
+        self.in_batches(ids, Change::Drain(&value)).await
+    }
+
+    /// Changes all boxes, some hundreds at a time. EC2 refuses a whole call for one bad id and mostly names it: the named are
+    /// set aside and the rest goes again; where none is named, halves are tried, so one bad id costs a few calls, not the batch.
+    async fn in_batches(&self, ids: &[InstanceId], change: Change<'_>) -> Outcome {
+        let (mut done, mut failed) = (Vec::new(), Vec::new());
+        let mut work: Vec<Vec<InstanceId>> = ids.chunks(BATCH).rev().map(<[InstanceId]>::to_vec).collect();
+        while let Some(batch) = work.pop() {
+            let Err(error) = self.change(&batch, change).await else {
+                done.extend(batch);
+                continue;
+            };
+            let (bad, rest) = match blamed(&error, batch) {
+                Blame::All(batch) => (batch, Vec::new()),
+                Blame::Some(bad, rest) => (bad, rest),
+                Blame::Unknown(mut first) => {
+                    let second = first.split_off(first.len() / 2);
+                    work.extend([second, first]);
+                    continue;
+                }
+            };
+            match error.failure.kind {
+                FailureKind::NotFound => done.extend(bad),
+                _ => failed.extend(bad.into_iter().map(|id| (id, error.failure.clone()))),
+            }
+            if !rest.is_empty() {
+                work.push(rest);
+            }
+        }
+        Outcome::Batch { done, failed }
+    }
+
+    async fn change(&self, batch: &[InstanceId], change: Change<'_>) -> Result<(), CallError> {
+        let ids = Some(batch.iter().map(|id| id.as_str().to_owned()).collect());
+        let whom = match batch {
+            [only] => only.to_string(),
+            _ => format!("{} instances", batch.len()),
+        };
+        match change {
+            Change::Terminate => {
+                let call = self.client.terminate_instances().set_instance_ids(ids);
+                self.probe.call("ec2.TerminateInstances", &format!("terminate {whom}"), call.send()).await.map(drop)
+            }
+            Change::Drain(why) => {
+                let tag = types::Tag::builder().key(tags::DRAIN).value(why).build();
+                let call = self.client.create_tags().set_resources(ids).tags(tag);
+                self.probe.call("ec2.CreateTags", &format!("tag {whom} for draining"), call.send()).await.map(drop)
+            }
+        }
+    }
+}
+
+/// What is done to a batch of boxes.
+#[derive(Clone, Copy)]
+enum Change<'a> {
+    Terminate,
+    Drain(&'a str),
+}
+
+/// An instance's ARN, for IAM conditions. The account is read from the queue's URL
+/// (`https://sqs.<region>.amazonaws.com/<account>/<name>`), which saves a call to STS; None if it holds none.
+pub fn arn_of(queue_url: &str, region: &str, id: &InstanceId) -> Option<String> {
+    let account = queue_url.rsplit('/').nth(1)?;
+    if account.len() != 12 || !account.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let partitions = [
+        ("cn-", "aws-cn"),
+        ("us-gov-", "aws-us-gov"),
+        ("us-isob-", "aws-iso-b"),
+        ("us-isof-", "aws-iso-f"),
+        ("us-iso-", "aws-iso"),
+        ("eu-isoe-", "aws-iso-e"),
+        ("eusc-", "aws-eusc"),
+    ];
+    let partition = partitions.iter().find(|(start, _)| region.starts_with(start)).map_or("aws", |(_, partition)| partition);
+    Some(format!("arn:{partition}:ec2:{region}:{account}:instance/{id}"))
+}
+
+/// Whose fault a refused batch is.
+enum Blame {
+    /// Every member's.
+    All(Vec<InstanceId>),
+    /// These members', not those.
+    Some(Vec<InstanceId>, Vec<InstanceId>),
+    /// Some member's; EC2 did not say whose.
+    Unknown(Vec<InstanceId>),
+}
+
+fn blamed(error: &CallError, batch: Vec<InstanceId>) -> Blame {
+    let of_a_member = error.code.starts_with("InvalidInstanceID")
+        || ["InvalidID", "OperationNotPermitted", "IncorrectInstanceState"].contains(&error.code.as_str());
+    if !of_a_member || batch.len() == 1 {
+        return Blame::All(batch);
+    }
+    let message = &error.failure.message;
+    let named = |id: &InstanceId| message.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').any(|word| word == id.as_str());
+    match batch.into_iter().partition::<Vec<_>, _>(named) {
+        (bad, rest) if bad.is_empty() => Blame::Unknown(rest),
+        (bad, rest) => Blame::Some(bad, rest),
+    }
+}
+
+/// Offerings, and with the prioritised strategy their types' rank. Elsewhere EC2 takes no priorities.
+fn overrides(launch: &Launch) -> Vec<types::FleetLaunchTemplateOverridesRequest> {
+    let ranked = launch.market == Market::Spot && launch.allocation == Allocation::CapacityOptimizedPrioritized;
+    let mut order: Vec<&str> = Vec::new();
+    let mut rank = |instance_type| {
+        order.iter().position(|known| *known == instance_type).unwrap_or_else(|| {
+            order.push(instance_type);
+            order.len() - 1
+        })
+    };
+    let offerings = launch.offerings.iter();
+    offerings
+        .map(|offering| {
+            let rank = ranked.then(|| rank(&*offering.instance_type) as f64);
+            types::FleetLaunchTemplateOverridesRequest::builder()
+                .instance_type(types::InstanceType::from(&*offering.instance_type))
+                .subnet_id(&*offering.subnet)
+                .set_priority(rank)
+                .build()
+        })
+        .collect()
+}
+
+/// For an instant fleet, CreateFleet tags these three in the call.
+fn tag_specifications(tags: &BTreeMap<String, String>) -> Vec<types::TagSpecification> {
+    let tags: Vec<_> = tags.iter().map(|(key, value)| types::Tag::builder().key(key).value(value).build()).collect();
+    [types::ResourceType::Instance, types::ResourceType::Volume, types::ResourceType::Fleet]
+        .map(|kind| types::TagSpecification::builder().resource_type(kind).set_tags(Some(tags.clone())).build())
+        .into()
+}
+
+fn spot_strategy(allocation: Allocation) -> types::SpotAllocationStrategy {
+    match allocation {
+        Allocation::PriceCapacityOptimized => types::SpotAllocationStrategy::PriceCapacityOptimized,
+        Allocation::CapacityOptimized => types::SpotAllocationStrategy::CapacityOptimized,
+        Allocation::CapacityOptimizedPrioritized => types::SpotAllocationStrategy::CapacityOptimizedPrioritized,
+        Allocation::LowestPrice => types::SpotAllocationStrategy::LowestPrice,
+        Allocation::Diversified => types::SpotAllocationStrategy::Diversified,
+    }
+}
+
+fn is_capacity(code: &str) -> bool {
+    code.starts_with("Insufficient")
+        || ["MaxSpotInstanceCountExceeded", "InstanceLimitExceeded", "VcpuLimitExceeded", "UnfulfillableCapacity"].contains(&code)
+}
+
+fn launched(fleet: &types::CreateFleetInstance, asked: Market) -> impl Iterator<Item = LaunchedInstance> + '_ {
+    let (override_type, override_subnet) = offering(fleet.launch_template_and_overrides());
+    let instance_type =
+        fleet.instance_type().map(|said| said.as_str().into()).or(override_type).unwrap_or_else(|| "unknown".into());
+    let subnet = override_subnet.or_else(|| fleet.subnet_id().map(Arc::from));
+    let market = match fleet.lifecycle() {
+        Some(types::InstanceLifecycle::Spot) => Market::Spot,
+        Some(_) => Market::OnDemand,
+        None => asked,
+    };
+    fleet.instance_ids().iter().map(move |id| LaunchedInstance {
+        id: id.as_str().into(),
+        instance_type: instance_type.clone(),
+        subnet: subnet.clone(),
+        market,
+    })
+}
+
+fn offering_error(error: &types::CreateFleetError) -> OfferingError {
+    let (instance_type, subnet) = offering(error.launch_template_and_overrides());
+    OfferingError {
+        instance_type,
+        subnet,
+        code: error.error_code().unwrap_or("Unknown").to_owned(),
+        message: error.error_message().unwrap_or_default().to_owned(),
+    }
+}
+
+fn offering(said: Option<&types::LaunchTemplateAndOverridesResponse>) -> (Option<Arc<str>>, Option<Arc<str>>) {
+    let said = said.and_then(|said| said.overrides());
+    (said.and_then(|o| o.instance_type()).map(|t| t.as_str().into()), said.and_then(|o| o.subnet_id()).map(Arc::from))
+}
+
+/// None only for an instance without an id, which EC2 does not have.
+fn sighting(instance: &types::Instance) -> Option<InstanceSighting> {
+    let tag = |key: &str| instance.tags().iter().find(|tag| tag.key() == Some(key)).map(|tag| tag.value().unwrap_or_default());
+    let state = match instance.state().and_then(|state| state.name()) {
+        Some(types::InstanceStateName::Pending) => InstanceState::Pending,
+        Some(types::InstanceStateName::ShuttingDown) => InstanceState::ShuttingDown,
+        Some(types::InstanceStateName::Terminated) => InstanceState::Terminated,
+        Some(types::InstanceStateName::Stopping) => InstanceState::Stopping,
+        Some(types::InstanceStateName::Stopped) => InstanceState::Stopped,
+        // A state that nobody knows means keep, and running is the state that is kept.
+        _ => InstanceState::Running,
+    };
+    let reason = instance.state_reason().and_then(|reason| reason.code().or(reason.message()));
+    Some(InstanceSighting {
+        id: instance.instance_id()?.into(),
+        pool: tag(tags::POOL).unwrap_or_default().into(),
+        intent: tag(tags::INTENT).map(Into::into),
+        state,
+        launched_at: Time::from_millis(
+            instance.launch_time().and_then(|at| at.to_millis().ok()).and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0),
+        ),
+        instance_type: instance.instance_type().map_or("unknown", |t| t.as_str()).into(),
+        subnet: instance.subnet_id().map(Arc::from),
+        market: match instance.instance_lifecycle() {
+            Some(types::InstanceLifecycleType::Spot) => Market::Spot,
+            _ => Market::OnDemand,
+        },
+        draining: tag(tags::DRAIN).is_some(),
+        state_reason: reason.filter(|text| !text.is_empty()).map(str::to_owned),
+    })
+}

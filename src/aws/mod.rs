@@ -1,0 +1,300 @@
+//! AWS: one adapter per service. An adapter turns the core's words into calls and answers into the core's words; it
+//! decides nothing. In particular it never tries again: the core owns retries, budgets and the pace, so the SDK's own
+//! retries are off, and every failure comes back as a [`Failure`] whose kind says whether the call may have worked.
+
+pub mod ec2;
+pub mod s3;
+pub mod sqs;
+pub mod ssm;
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
+use aws_sdk_ec2::error::{ConnectorError, DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_ec2::operation::RequestId;
+use muster_reconciler::effect::{Failure, FailureKind};
+
+pub use ec2::Ec2;
+pub use s3::S3;
+pub use sqs::Sqs;
+pub use ssm::Ssm;
+
+/// Longest wait for a TCP and TLS connection.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Longest wait for an answer. CreateFleet of a large instant fleet takes several seconds.
+pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Is told of every call: the API (`ec2.CreateFleet`), how it ended (`ok`, or a [`FailureKind`]'s word) and how long it took.
+pub type Observer = Arc<dyn Fn(&'static str, &str, Duration) + Send + Sync>;
+
+/// The adapters, all with the same region, credentials and endpoint. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Aws {
+    /// The region that calls go to, if one is known; without one every call fails and says so.
+    pub region: Option<String>,
+    /// Instances.
+    pub ec2: Ec2,
+    /// Queues.
+    pub sqs: Sqs,
+    /// Secrets.
+    pub ssm: Ssm,
+    /// Objects.
+    pub s3: S3,
+}
+
+impl Aws {
+    /// Reads the usual AWS environment and profile (`AWS_REGION`, `AWS_PROFILE`, `AWS_ENDPOINT_URL` and so on); `region`,
+    /// if given, wins. Makes no call: wrong credentials show at the first one.
+    pub async fn connect(region: Option<&str>) -> Aws {
+        let timeouts =
+            TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts);
+        if let Some(region) = region {
+            loader = loader.region(Region::new(region.to_owned()));
+        }
+        Aws::new(&loader.load().await)
+    }
+
+    /// With a configuration made elsewhere: its region, credentials, endpoint and timeouts stand, its retries do not.
+    pub fn new(config: &SdkConfig) -> Aws {
+        let mut config = config.to_builder().retry_config(RetryConfig::disabled());
+        if let Ok(name) = AppName::new(concat!("muster-", env!("CARGO_PKG_VERSION"))) {
+            config.set_app_name(Some(name));
+        }
+        let config = config.build();
+        let probe = Probe::default();
+        Aws {
+            region: config.region().map(|region| region.as_ref().to_owned()),
+            ec2: Ec2::new(&config, probe.clone()),
+            sqs: Sqs::new(&config, probe.clone()),
+            ssm: Ssm::new(&config, probe.clone()),
+            s3: S3::new(&config, probe),
+        }
+    }
+
+    /// The same, with `observer` told of every call from now on.
+    pub fn with_observer(mut self, observer: Observer) -> Aws {
+        let probe = Probe(observer);
+        self.ec2.probe = probe.clone();
+        self.sqs.probe = probe.clone();
+        self.ssm.probe = probe.clone();
+        self.s3.probe = probe;
+        self
+    }
+}
+
+/// Makes calls, and tells the observer of each.
+#[derive(Clone)]
+pub(crate) struct Probe(Observer);
+
+impl Default for Probe {
+    fn default() -> Self {
+        Probe(Arc::new(|_, _, _| ()))
+    }
+}
+
+impl fmt::Debug for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Probe")
+    }
+}
+
+impl Probe {
+    /// One call. `what` says what is attempted, on what.
+    pub(crate) async fn call<T, E>(
+        &self,
+        api: &'static str,
+        what: &str,
+        answer: impl Future<Output = Result<T, SdkError<E>>>,
+    ) -> Result<T, CallError>
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        let began = Instant::now();
+        let result = answer.await.map_err(|error| CallError {
+            code: error.code().unwrap_or_default().to_owned(),
+            status: error.raw_response().map_or(0, |raw| raw.status().as_u16()),
+            failure: classify(&error, what),
+        });
+        let outcome = result.as_ref().map_or_else(|error| error.failure.kind.as_str(), |_| "ok");
+        (self.0)(api, outcome, began.elapsed());
+        if let Err(error) = &result {
+            tracing::debug!(api, outcome, "{}", error.failure.message);
+        }
+        result
+    }
+}
+
+/// A failed call, with what an adapter needs to read it in the light of its own API.
+#[derive(Clone, Debug)]
+pub(crate) struct CallError {
+    /// AWS's error code; empty when there is none.
+    pub(crate) code: String,
+    /// HTTP status; 0 without an answer.
+    pub(crate) status: u16,
+    /// The same for the core.
+    pub(crate) failure: Failure,
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Failure {
+        error.failure
+    }
+}
+
+/// What a failed call means. `what` opens the message: "launch 5 for pool linux: CODE: message (request id ...)".
+pub fn classify<E>(error: &SdkError<E>, what: &str) -> Failure
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let status = error.raw_response().map_or(0, |raw| raw.status().as_u16());
+    let (kind, said) = match error {
+        SdkError::ServiceError(_) => {
+            let code = error.code().unwrap_or("no error code");
+            (kind_of(code, status), format!("{code}: {}", error.message().unwrap_or("no message")))
+        }
+        SdkError::ConstructionFailure(_) => {
+            (FailureKind::Unavailable, format!("the request could not be made: {}", DisplayErrorContext(error)))
+        }
+        SdkError::DispatchFailure(cause) if cause.as_connector_error().is_some_and(never_sent) => {
+            (FailureKind::Unavailable, format!("AWS was not reached: {}", DisplayErrorContext(error)))
+        }
+        SdkError::ResponseError(_) if status >= 500 && status != 504 => {
+            (FailureKind::Unavailable, format!("unreadable answer with status {status}"))
+        }
+        _ => (FailureKind::Ambiguous, format!("no answer, it may have taken effect: {}", DisplayErrorContext(error))),
+    };
+    let id = error.request_id().map_or_else(String::new, |id| format!(" (request id {id})"));
+    let wait = error.raw_response().and_then(|raw| raw.headers().get("retry-after")?.parse().ok());
+    Failure { kind, message: format!("{what}: {said}{id}"), retry_after: wait.map(Duration::from_secs) }
+}
+
+/// What AWS's error code means; where the code says nothing, the HTTP status does.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>
+pub(crate) fn kind_of(code: &str, status: u16) -> FailureKind {
+    match code {
+        "RequestLimitExceeded" | "SlowDown" | "TooManyUpdates" => FailureKind::Throttled,
+        _ if ["Throttl", "RequestThrottled", "TooManyRequests"].iter().any(|start| code.starts_with(start)) => {
+            FailureKind::Throttled
+        }
+        "IdempotentParameterMismatch" | "ParameterAlreadyExists" | "ConditionalRequestConflict" => FailureKind::Conflict,
+        "QueueDoesNotExist" | "AWS.SimpleQueueService.NonExistentQueue" | "NoSuchKey" | "NoSuchBucket" => FailureKind::NotFound,
+        _ if code.contains("NotFound") => FailureKind::NotFound,
+        _ => match status {
+            404 => FailureKind::NotFound,
+            409 => FailureKind::Conflict,
+            429 => FailureKind::Throttled,
+            504 => FailureKind::Ambiguous,
+            500.. => FailureKind::Unavailable,
+            _ => FailureKind::Refused,
+        },
+    }
+}
+
+/// Whether the request certainly never left: no credentials, no name resolution, no connection. The SDK hands out no
+/// types for this, so the chain of causes is read; `tests/aws_adapters.rs` holds it to real sockets.
+fn never_sent(error: &ConnectorError) -> bool {
+    let first: &(dyn Error + 'static) = error;
+    let mut causes = std::iter::successors(Some(first), |cause| (*cause).source()).map(ToString::to_string);
+    if error.is_other() {
+        return !causes.any(|text| text.starts_with("client error ("));
+    }
+    error.is_user() || causes.any(|text| text.starts_with("client error (Connect)") || text.starts_with("HTTP connect timeout"))
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ec2::config::http::HttpResponse;
+    use aws_sdk_ec2::error::ErrorMetadata;
+    use aws_sdk_ec2::operation::create_fleet::CreateFleetError;
+    use aws_smithy_types::body::SdkBody;
+
+    use super::*;
+
+    fn answer(status: u16, headers: &[(&'static str, &'static str)]) -> HttpResponse {
+        let mut raw = HttpResponse::new(status.try_into().expect("a status"), SdkBody::empty());
+        for (name, value) in headers {
+            raw.headers_mut().insert(*name, *value);
+        }
+        raw
+    }
+
+    fn refusal(code: &str, status: u16, headers: &[(&'static str, &'static str)]) -> Failure {
+        let meta = ErrorMetadata::builder().code(code).message("so it is").build();
+        classify(&SdkError::service_error(CreateFleetError::generic(meta), answer(status, headers)), "launch 5 for pool linux")
+    }
+
+    #[test]
+    fn a_code_decides_the_kind_and_where_it_says_nothing_the_status_does() {
+        use FailureKind::*;
+        for (code, status, kind) in [
+            ("RequestLimitExceeded", 503, Throttled),
+            ("Throttling", 400, Throttled),
+            ("ThrottlingException", 400, Throttled),
+            ("RequestThrottled", 403, Throttled),
+            ("TooManyRequestsException", 429, Throttled),
+            ("SlowDown", 503, Throttled),
+            ("InvalidInstanceID.NotFound", 400, NotFound),
+            ("InvalidLaunchTemplateName.NotFoundException", 400, NotFound),
+            ("ParameterNotFound", 400, NotFound),
+            ("QueueDoesNotExist", 400, NotFound),
+            ("IdempotentParameterMismatch", 400, Conflict),
+            ("InternalError", 500, Unavailable),
+            ("Unavailable", 503, Unavailable),
+            ("GatewayTimeout", 504, Ambiguous),
+            ("UnauthorizedOperation", 403, Refused),
+            ("InvalidParameterValue", 400, Refused),
+        ] {
+            assert_eq!(refusal(code, status, &[]).kind, kind, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_message_says_what_was_attempted_what_aws_said_and_how_to_find_it_again() {
+        let failure = refusal("Unsupported", 400, &[("x-amzn-requestid", "abc-1")]);
+        assert_eq!(failure.message, "launch 5 for pool linux: Unsupported: so it is (request id abc-1)");
+        assert_eq!(refusal("SlowDown", 503, &[("retry-after", "7")]).retry_after, Some(Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn a_call_that_timed_out_may_have_taken_effect() {
+        let error: SdkError<CreateFleetError> = SdkError::timeout_error("20 s passed");
+        assert_eq!(classify(&error, "launch").kind, FailureKind::Ambiguous);
+    }
+
+    #[test]
+    fn an_unreadable_answer_is_judged_by_its_status() {
+        let kind = |status| {
+            let error: SdkError<CreateFleetError> = SdkError::response_error("not XML", answer(status, &[]));
+            classify(&error, "launch").kind
+        };
+        assert_eq!((kind(200), kind(503), kind(504)), (FailureKind::Ambiguous, FailureKind::Unavailable, FailureKind::Ambiguous));
+    }
+
+    #[test]
+    fn a_request_that_was_never_built_took_no_effect() {
+        let error: SdkError<CreateFleetError> = SdkError::construction_failure("no region");
+        let failure = classify(&error, "launch");
+        assert_eq!(failure.kind, FailureKind::Unavailable);
+        assert!(failure.message.contains("no region"), "{}", failure.message);
+    }
+
+    #[test]
+    fn every_call_can_be_made_from_a_spawned_task() {
+        fn sendable<T: Send>(_: T) {}
+        let aws = Aws::new(&SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build());
+        sendable(aws.ec2.sweep("prod"));
+        sendable(aws.ec2.terminate(&[]));
+        sendable(aws.ec2.drain(&[], "why"));
+        sendable(aws.sqs.delete("queue", &[]));
+        sendable(aws.sqs.change_visibility("queue", &[], 0));
+        sendable(aws.sqs.send_batch("queue", &[]));
+        sendable(aws.ssm.delete_secrets("prod", &[]));
+        sendable(aws.s3.list("bucket", ""));
+    }
+}

@@ -1,0 +1,107 @@
+//! S3, as little of it as muster needs: small objects, whole, with conditional writes.
+
+use aws_config::SdkConfig;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::primitives::ByteStream;
+use bytes::Bytes;
+use muster_reconciler::effect::{Failure, FailureKind};
+
+use super::Probe;
+
+/// Pages of one listing at most (1,000 keys each).
+const PAGES: usize = 1_000;
+
+/// Objects.
+#[derive(Clone, Debug)]
+pub struct S3 {
+    client: Client,
+    pub(super) probe: Probe,
+}
+
+/// When a put may happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// In any case.
+    Always,
+    /// If there is no object of that key.
+    IfAbsent,
+    /// If the object still has this ETag.
+    IfMatch(String),
+}
+
+/// How a put ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PutResult {
+    /// Stored, under this ETag.
+    Stored(String),
+    /// The condition did not hold: somebody else was first. Nothing was stored.
+    Lost,
+}
+
+impl S3 {
+    pub(super) fn new(config: &SdkConfig, probe: Probe) -> S3 {
+        // Buckets as host names need a DNS that emulators at a given endpoint do not have.
+        let path_style = config.endpoint_url().is_some();
+        let config = aws_sdk_s3::config::Builder::from(config).force_path_style(path_style).build();
+        S3 { client: Client::from_conf(config), probe }
+    }
+
+    /// The object and its ETag; None if there is none of that key.
+    pub async fn get(&self, bucket: &str, key: &str) -> Result<Option<(Bytes, String)>, Failure> {
+        let what = format!("read s3://{bucket}/{key}");
+        let call = self.client.get_object().bucket(bucket).key(key);
+        let answer = match self.probe.call("s3.GetObject", &what, call.send()).await {
+            Err(error) if error.code == "NoSuchKey" => return Ok(None),
+            other => other?,
+        };
+        let etag = answer.e_tag.unwrap_or_default();
+        match answer.body.collect().await {
+            Ok(body) => Ok(Some((body.into_bytes(), etag))),
+            Err(error) => Err(Failure::new(FailureKind::Unavailable, format!("{what}: the answer broke off: {error}"))),
+        }
+    }
+
+    /// Stores an object, if the condition holds. [`FailureKind::Conflict`]: another write was under way at the same moment and
+    /// nobody knows yet who won; read again.
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>
+    pub async fn put(
+        &self,
+        bucket: &str,
+        key: &str,
+        bytes: impl Into<Bytes>,
+        condition: Condition,
+    ) -> Result<PutResult, Failure> {
+        let call = self.client.put_object().bucket(bucket).key(key).body(ByteStream::from(bytes.into()));
+        let must_exist = matches!(condition, Condition::IfMatch(_));
+        let call = match condition {
+            Condition::Always => call,
+            Condition::IfAbsent => call.if_none_match("*"),
+            Condition::IfMatch(etag) => call.if_match(etag),
+        };
+        match self.probe.call("s3.PutObject", &format!("write s3://{bucket}/{key}"), call.send()).await {
+            Ok(answer) => Ok(PutResult::Stored(answer.e_tag.unwrap_or_default())),
+            Err(error) if error.status == 412 => Ok(PutResult::Lost),
+            // What was to be matched has been deleted.
+            Err(error) if must_exist && error.code == "NoSuchKey" => Ok(PutResult::Lost),
+            Err(error) => Err(error.failure),
+        }
+    }
+
+    /// Keys under a prefix and their ETags, in the order of the keys.
+    pub async fn list(&self, bucket: &str, prefix: &str) -> Result<Vec<(String, String)>, Failure> {
+        let what = format!("list s3://{bucket}/{prefix}");
+        let mut found = Vec::new();
+        let mut next = None;
+        for _ in 0..PAGES {
+            let call = self.client.list_objects_v2().bucket(bucket).prefix(prefix).set_continuation_token(next);
+            let answer = self.probe.call("s3.ListObjectsV2", &what, call.send()).await?;
+            let objects = answer.contents.unwrap_or_default().into_iter();
+            found.extend(objects.filter_map(|object| Some((object.key?, object.e_tag.unwrap_or_default()))));
+            next = answer.next_continuation_token;
+            if next.is_none() {
+                return Ok(found);
+            }
+        }
+        Err(Failure::new(FailureKind::Refused, format!("{what}: no end after {PAGES} pages")))
+    }
+}

@@ -1,0 +1,64 @@
+//! The command line: one file per subcommand. To add one, add its module and its line in [`Command`].
+
+mod logging;
+#[cfg(feature = "live")]
+mod plan;
+#[cfg(feature = "live")]
+mod run;
+mod schema;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Exit code when the command was called in a way that cannot work.
+const USAGE: u8 = 2;
+
+/// Keeps the right number of GitHub Actions runners on EC2 spot instances.
+#[derive(Debug, Parser)]
+#[command(name = "muster", version, arg_required_else_help = true)]
+struct Cli {
+    /// How logs are written (to stderr): JSON unless stderr is a terminal.
+    #[arg(long, global = true, value_enum, default_value_t, env = "MUSTER_LOG_FORMAT")]
+    log_format: logging::LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run muster: take webhooks, reconcile runners, serve metrics and the dashboard.
+    #[cfg(feature = "live")]
+    Run(run::Args),
+    /// Print what a controller would do now, and why; change nothing.
+    #[cfg(feature = "live")]
+    Plan(plan::Args),
+    /// Check a directory of manifests and print every problem.
+    Validate(validate::Args),
+    /// Print the JSON Schema of a kind of manifest, for editors.
+    Schema(schema::Args),
+}
+
+impl Command {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            #[cfg(feature = "live")]
+            Command::Run(args) => args.run(),
+            #[cfg(feature = "live")]
+            Command::Plan(args) => args.run(),
+            Command::Validate(args) => args.run(),
+            Command::Schema(args) => args.run(),
+        }
+    }
+}
+
+/// Parses the arguments and runs the subcommand. 0: done; 1: it failed, or found what it looks for; 2: wrong usage.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logging::init(cli.log_format);
+    cli.command.run().unwrap_or_else(|error| {
+        eprintln!("muster: {error:#}");
+        ExitCode::FAILURE
+    })
+}

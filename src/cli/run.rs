@@ -1,0 +1,191 @@
+//! `muster run`: the webhook, the controller, or both in one process.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::ValueEnum;
+use muster_reconciler::controller::Controller;
+use muster_reconciler::effect::{FailureKind, Input};
+use muster_reconciler::manifest::{self, Spec};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::act::Hands;
+use crate::aws::{Aws, Observer};
+use crate::clock::Clock;
+use crate::driver::{self, Channels};
+use crate::github::GitHub;
+use crate::http;
+use crate::http::admin::{self, About, Admin};
+use crate::http::inspect::Inspect;
+use crate::http::webhook::{self, Webhook};
+use crate::ingest::{Ingest, Receipts};
+use crate::metrics::Metrics;
+use crate::outbox::{Outbox, Settings};
+use crate::reload::{self, Controlled, Reload};
+use crate::secrets::Secrets;
+
+/// Inputs that may wait for the core.
+const INPUTS: usize = 256;
+/// The whole process ends this long after SIGTERM, whatever is under way.
+const LAST_CALL: Duration = Duration::from_millis(9500);
+
+/// `muster run`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The directory of the manifests; a change is picked up without a restart.
+    #[arg(long, env = "MUSTER_MANIFESTS")]
+    manifests: PathBuf,
+    /// What this process does.
+    #[arg(long, value_enum, default_value_t, env = "MUSTER_ROLE")]
+    role: Role,
+}
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Role {
+    /// Everything.
+    #[default]
+    All,
+    /// Takes GitHub's webhooks and puts them on the queue. Stateless: run as many as you like.
+    Webhook,
+    /// Reads the queue, launches and ends runners. Run one per cluster.
+    Controller,
+}
+
+impl Args {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("failed to start the runtime")?;
+        let result = runtime.block_on(self.serve());
+        runtime.shutdown_timeout(Duration::from_millis(200));
+        result.map(|()| ExitCode::SUCCESS)
+    }
+
+    async fn serve(self) -> anyhow::Result<()> {
+        // Before anything else: a signal during the start must not be lost.
+        let stop = stop_on_signal()?;
+        let clock = Clock::start();
+        let texts = reload::read(&self.manifests).await?;
+        let spec = Arc::new(manifest::load(&texts)?);
+        let settings = &spec.controller.spec;
+        let metrics = Arc::new(Metrics::new());
+        let observer = observer(&metrics);
+        let aws = Aws::connect(settings.region.as_deref()).await.with_observer(observer.clone());
+        let secrets = Secrets::new(aws.clone(), &self.manifests);
+        let webhook_secrets = secrets.webhook(&spec).await?;
+        let (spec_in, spec_out) = watch::channel(spec.clone());
+        let (secrets_in, secrets_out) = watch::channel(webhook_secrets);
+
+        let admin_listener = http::bind(&settings.listen.admin, "spec.listen.admin").await?;
+        let mut tasks = JoinSet::new();
+        let mut inspect = None;
+        let mut controlled = None;
+        if self.role != Role::Webhook {
+            let (limits, limits_out) = mpsc::unbounded_channel();
+            let github = GitHub::new(secrets.credentials(&spec).await?, limits.clone(), observer.clone())?;
+            let receipts = Receipts::default();
+            let hands = Hands::new(aws.clone(), github, receipts.clone(), spec.controller.cluster(), settings.queues.clone());
+            let (inputs, inputs_out) = mpsc::channel(INPUTS);
+            let (ask, queries) = Inspect::new();
+            inspect = Some(ask);
+            let controller = Controller::new(&process_name(spec.controller.cluster(), clock), clock.now());
+            let channels = Channels { inputs: inputs_out, limits: limits_out, queries };
+            tasks.spawn(driver::run(controller, clock, hands.clone(), channels, metrics.clone(), stop.clone()));
+            inputs.send(Input::Spec(spec.clone())).await.context("failed to start the core")?;
+            let ingest = Ingest {
+                sqs: aws.sqs.clone(),
+                queues: settings.queues.clone(),
+                receipts,
+                inputs: inputs.clone(),
+                metrics: metrics.clone(),
+                spec: spec_out.clone(),
+                secrets: secrets_out.clone(),
+            };
+            ingest.start(&mut tasks, &stop);
+            controlled = Some(Controlled { inputs, hands, limits, observer });
+        }
+        if self.role != Role::Controller {
+            let listener = http::bind(&settings.listen.webhook, "spec.listen.webhook").await?;
+            tracing::info!(address = %listener.local_addr()?, "listening for webhooks");
+            let webhook = Webhook { spec: spec_out, secrets: secrets_out, outbox: outbox(&aws, &spec), metrics: metrics.clone() };
+            tasks.spawn(http::serve(listener, webhook::routes(webhook), stop.clone()));
+        }
+        let reload = Reload {
+            dir: self.manifests.clone(),
+            secrets,
+            spec: spec_in,
+            webhook_secrets: secrets_in,
+            controller: controlled,
+            metrics: metrics.clone(),
+        };
+        tasks.spawn(reload.run(texts, stop.clone()));
+        tracing::info!(address = %admin_listener.local_addr()?, role = ?self.role, cluster = spec.controller.cluster(), "muster runs");
+        let admin = Admin { about: About::cluster(spec.controller.cluster()), inspect, metrics };
+        tasks.spawn(http::serve(admin_listener, admin::routes(admin), stop.clone()));
+
+        // A task that ends before it was told to has failed: then nothing works as it should, so everything stops.
+        let ended_early = tasks.join_next().await.filter(|_| !stop.is_cancelled());
+        stop.cancel();
+        let all = async { while tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_CALL, all).await.is_err() {
+            tracing::warn!("stopped with work under way after {LAST_CALL:?}");
+        }
+        match ended_early {
+            Some(Err(error)) => Err(error).context("a part of muster failed; all of it stops"),
+            Some(Ok(())) => anyhow::bail!("a part of muster ended by itself; all of it stops"),
+            None => {
+                tracing::info!("stopped");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// SIGTERM (ECS, systemd) and SIGINT (a person) both stop.
+fn stop_on_signal() -> anyhow::Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut term = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
+    let mut int = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
+    let stop = CancellationToken::new();
+    let told = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        tracing::info!("told to stop");
+        told.cancel();
+    });
+    Ok(stop)
+}
+
+pub(super) fn observer(metrics: &Arc<Metrics>) -> Observer {
+    let metrics = metrics.clone();
+    Arc::new(move |api, outcome, took| metrics.api_call(api, failure_kind(outcome), took))
+}
+
+/// The adapters' word for an outcome, back as a kind; None: it went well.
+fn failure_kind(outcome: &str) -> Option<FailureKind> {
+    use FailureKind::{Ambiguous, Conflict, NotFound, Refused, Throttled, Unavailable};
+    [Throttled, Unavailable, Ambiguous, Conflict, NotFound, Refused].into_iter().find(|kind| kind.as_str() == outcome)
+}
+
+fn outbox(aws: &Aws, spec: &Spec) -> Outbox {
+    let (sqs, queue) = (aws.sqs.clone(), spec.controller.spec.queues.jobs.clone());
+    Outbox::start(Settings::default(), move |bodies: Vec<String>| {
+        let (sqs, queue) = (sqs.clone(), queue.clone());
+        async move { sqs.send_batch(&queue, &bodies).await.into_iter().map(|r| r.map_err(|f| f.message)).collect() }
+    })
+}
+
+/// Unique for every start of a process: it is part of every ClientToken (64 characters at most, with a serial number).
+fn process_name(cluster: &str, clock: Clock) -> String {
+    use std::hash::{BuildHasher, Hasher};
+    let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
+    let cluster: String = cluster.chars().take(20).collect();
+    format!("{cluster}-{:x}-{:08x}", clock.now().as_millis(), random as u32)
+}

@@ -1,0 +1,159 @@
+//! Runs the core: inputs in, effects out, their outcomes back in; questions are answered between two steps.
+//!
+//! The core is owned by one task and never shared. Effects run side by side; each is answered exactly once.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use muster_reconciler::controller::Controller;
+use muster_reconciler::effect::{Action, Effect, Failure, FailureKind, GitHubLimit, Input, Launched, Outcome};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::act::Hands;
+use crate::clock::Clock;
+use crate::http::inspect::Query;
+use crate::metrics::Metrics;
+
+/// How long a stop waits for effects under way; the whole process has 10 s.
+const STOP_GRACE: Duration = Duration::from_secs(8);
+/// No effect takes longer than this; one that does is answered as Ambiguous.
+const EFFECT_DEADLINE: Duration = Duration::from_secs(120);
+
+/// Everything that the loop listens to.
+#[derive(Debug)]
+pub struct Channels {
+    /// Manifests and messages.
+    pub inputs: mpsc::Receiver<Input>,
+    /// GitHub's rate limits.
+    pub limits: mpsc::UnboundedReceiver<GitHubLimit>,
+    /// Questions of the admin listener.
+    pub queries: mpsc::Receiver<Query>,
+}
+
+/// Runs `controller` until `stop` is cancelled and what is under way has ended.
+pub async fn run(mut controller: Controller, clock: Clock, hands: Hands, mut from: Channels, metrics: Arc<Metrics>, stop: CancellationToken) {
+    let (answers, mut outcomes) = mpsc::unbounded_channel();
+    let mut stopping: Option<tokio::time::Instant> = None;
+    loop {
+        let wake = clock.instant(controller.next_wake());
+        let input = tokio::select! {
+            biased;
+            () = stop.cancelled(), if stopping.is_none() => {
+                stopping = Some(tokio::time::Instant::now() + STOP_GRACE);
+                Input::Shutdown
+            }
+            () = at(stopping) => {
+                tracing::warn!(effects = controller.in_flight(), "stopping with effects under way; their outcome is found by the next start");
+                return;
+            }
+            Some((id, outcome)) = outcomes.recv() => Input::Outcome(id, outcome),
+            Some(limit) = from.limits.recv() => {
+                metrics.github_limit(&limit);
+                Input::GitHubLimit(limit)
+            }
+            Some(query) = from.queries.recv() => {
+                answer(&controller, query, &clock);
+                continue;
+            }
+            Some(input) = from.inputs.recv() => input,
+            () = tokio::time::sleep_until(wake) => Input::Tick,
+        };
+        let began = Instant::now();
+        let effects = controller.step(clock.now(), input);
+        metrics.step(began.elapsed());
+        for fact in controller.take_facts() {
+            metrics.observe_fact(&fact);
+        }
+        for effect in effects {
+            start(effect, &hands, &metrics, &answers);
+        }
+        if stopping.is_some() && controller.in_flight() == 0 && from.inputs.is_empty() {
+            return;
+        }
+    }
+}
+
+async fn at(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn answer(controller: &Controller, query: Query, clock: &Clock) {
+    let now = clock.now();
+    // Whoever asked may have gone away; that is no concern of ours.
+    match query {
+        Query::Pools(to) => drop(to.send(controller.pools(now))),
+        Query::Jobs(to) => drop(to.send(controller.jobs(now))),
+        Query::Runners(to) => drop(to.send(controller.runners(now))),
+        Query::Totals(to) => drop(to.send(controller.totals(now))),
+        Query::Ready(to) => drop(to.send(controller.ready())),
+    }
+}
+
+fn start(effect: Effect, hands: &Hands, metrics: &Arc<Metrics>, answers: &mpsc::UnboundedSender<(muster_reconciler::ids::EffectId, Outcome)>) {
+    say(&effect);
+    let (hands, metrics, answers) = (hands.clone(), metrics.clone(), answers.clone());
+    tokio::spawn(async move {
+        let work = hands.carry_out(&effect.action, &effect.reason);
+        let outcome = tokio::time::timeout(EFFECT_DEADLINE, work).await.unwrap_or_else(|_| {
+            Outcome::Failed(Failure::new(FailureKind::Ambiguous, format!("no answer within {EFFECT_DEADLINE:?}")))
+        });
+        hear(&effect, &outcome, &metrics);
+        // The loop has ended: its successor finds out.
+        let _ = answers.send((effect.id, outcome));
+    });
+}
+
+/// Logs what is about to be done, and why.
+fn say(effect: &Effect) {
+    let (id, why) = (effect.id.0, effect.reason.as_str());
+    match &effect.action {
+        Action::Launch(l) => {
+            tracing::info!(id, pool = %l.pool, count = l.count, market = l.market.as_str(), intent = %l.intent, why, "launch");
+        }
+        Action::Configure(c) => tracing::info!(id, runner = %c.name, replace = c.replace, why, "configure"),
+        Action::Drain(ids) => tracing::info!(id, count = ids.len(), instances = %list(ids), why, "drain"),
+        Action::Terminate(ids) => tracing::info!(id, count = ids.len(), instances = %list(ids), why, "terminate"),
+        Action::Deregister { name, runner, .. } => tracing::info!(id, runner = %name, github_id = runner.0, why, "deregister"),
+        Action::CheckJob { repo, job, .. } => tracing::debug!(id, repo, job = job.0, why, "check job"),
+        Action::Sweep(source) => tracing::debug!(id, ?source, "sweep"),
+        Action::Messages(op, ids) => tracing::debug!(id, ?op, count = ids.len(), why, "messages"),
+        Action::DeleteSecrets(ids) => tracing::info!(id, count = ids.len(), instances = %list(ids), why, "delete secrets"),
+    }
+}
+
+fn list(ids: &[muster_reconciler::ids::InstanceId]) -> String {
+    let mut text = ids.iter().take(20).map(|id| id.as_str()).collect::<Vec<_>>().join(" ");
+    if ids.len() > 20 {
+        text += " ...";
+    }
+    text
+}
+
+/// Logs and counts how it ended.
+fn hear(effect: &Effect, outcome: &Outcome, metrics: &Metrics) {
+    let id = effect.id.0;
+    match (&effect.action, outcome) {
+        (Action::Launch(l), Outcome::Launched(Launched { instances, errors })) => {
+            metrics.launched(&l.pool, l.market, instances.len() as u64);
+            tracing::info!(id, pool = %l.pool, launched = instances.len(), asked = l.count, intent = %l.intent, "launched");
+            for e in errors {
+                tracing::warn!(id, pool = %l.pool, code = e.code, instance_type = e.instance_type.as_deref(), subnet = e.subnet.as_deref(),
+                    error = e.message, "an offering could not be launched");
+            }
+        }
+        (_, Outcome::Batch { failed, .. }) => {
+            for (instance, f) in failed {
+                tracing::warn!(id, %instance, kind = f.kind.as_str(), error = f.message, "failed on one of a batch");
+            }
+        }
+        (Action::Sweep(source), Outcome::Failed(f)) => {
+            tracing::warn!(id, ?source, kind = f.kind.as_str(), error = f.message, "a sweep failed; nothing is concluded from it");
+        }
+        (_, Outcome::Failed(f)) => tracing::warn!(id, kind = f.kind.as_str(), error = f.message, "an effect failed"),
+        _ => {}
+    }
+}

@@ -1,0 +1,94 @@
+//! How far a job is: asked for redelivered messages and for jobs that have been queued for long, so that lost events heal.
+
+use http::Method;
+use muster_reconciler::effect::{Failure, FailureKind, JobSighting, Outcome};
+use muster_reconciler::event::JobState;
+use muster_reconciler::ids::{AppName, JobId, RunId, Scope};
+use serde::Deserialize;
+
+use super::{Call, GitHub};
+
+#[derive(Deserialize)]
+struct Job {
+    run_id: u64,
+    status: String,
+    runner_name: Option<String>,
+    conclusion: Option<String>,
+}
+
+impl GitHub {
+    /// Asks for one job of `repo` (`OWNER/NAME`). Outcome: `Job`, or `Failed`, with `NotFound` if GitHub knows no such job.
+    /// <https://docs.github.com/en/rest/actions/workflow-jobs#get-a-job-for-a-workflow-run>
+    pub async fn get(&self, app: &AppName, repo: &str, job: JobId) -> Outcome {
+        match self.job(app, repo, job).await {
+            Ok(sighting) => Outcome::Job(sighting),
+            Err(failure) => Outcome::Failed(failure),
+        }
+    }
+
+    async fn job(&self, app: &AppName, repo: &str, job: JobId) -> Result<JobSighting, Failure> {
+        let what = format!("get job {job} of {repo}");
+        // The name comes from an event: nothing but a repository's name may get into the path.
+        let scope: Scope = format!("repo/{repo}")
+            .parse()
+            .map_err(|_| Failure::new(FailureKind::Refused, format!("{what}: `{repo}` is no repository's name (OWNER/NAME)")))?;
+        let path = format!("/repos/{repo}/actions/jobs/{job}");
+        let call =
+            Call { needs: "the repository permission `Actions: read`", ..Call::new("github.GetJob", Method::GET, path, what) };
+        let found: Job = self.app(app, &call)?.call(&scope, &call).await?.json(&call)?;
+        let state = match found.status.as_str() {
+            "queued" => Some(JobState::Queued),
+            "in_progress" => Some(JobState::InProgress),
+            "completed" => Some(JobState::Completed),
+            // waiting, pending, requested: GitHub holds it back.
+            _ => None,
+        };
+        Ok(JobSighting { job, run: RunId(found.run_id), state, runner: found.runner_name, conclusion: found.conclusion })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::fake::{Fake, reply};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_job_is_as_far_as_github_says() {
+        let fake = Fake::start(|ask| match ask.path.as_str() {
+            "/repos/acme/app/actions/jobs/1" => reply(
+                200,
+                json!({"id": 1, "run_id": 9, "status": "completed", "runner_name": "prod.linux.i-1", "conclusion": "success"}),
+            ),
+            "/repos/acme/app/actions/jobs/2" => {
+                reply(200, json!({"id": 2, "run_id": 9, "status": "queued", "runner_name": null, "conclusion": null}))
+            }
+            "/repos/acme/app/actions/jobs/3" => reply(200, json!({"id": 3, "run_id": 9, "status": "waiting"})),
+            "/repos/acme/app/actions/jobs/5" => reply(403, json!({"message": "Resource not accessible by integration"})),
+            _ => reply(404, json!({"message": "Not Found"})),
+        })
+        .await;
+        let (app, github) = ("main".into(), fake.github());
+        let sighting = |job, state, runner: Option<&str>, conclusion: Option<&str>| {
+            let (runner, conclusion) = (runner.map(str::to_owned), conclusion.map(str::to_owned));
+            Outcome::Job(JobSighting { job: JobId(job), run: RunId(9), state, runner, conclusion })
+        };
+        let done = sighting(1, Some(JobState::Completed), Some("prod.linux.i-1"), Some("success"));
+        assert_eq!(github.get(&app, "acme/app", JobId(1)).await, done);
+        assert_eq!(github.get(&app, "acme/app", JobId(2)).await, sighting(2, Some(JobState::Queued), None, None));
+        assert_eq!(github.get(&app, "acme/app", JobId(3)).await, sighting(3, None, None, None));
+        let failed = |outcome: Outcome| match outcome {
+            Outcome::Failed(failure) => failure,
+            other => panic!("expected a failure, got {other:?}"),
+        };
+        assert_eq!(failed(github.get(&app, "acme/app", JobId(4)).await).kind, FailureKind::NotFound);
+        let denied = failed(github.get(&app, "acme/app", JobId(5)).await);
+        assert_eq!(denied.kind, FailureKind::Refused);
+        assert!(denied.message.contains("`Actions: read`"), "{}", denied.message);
+        let asked = fake.count();
+        assert_eq!(failed(github.get(&app, "acme/../x", JobId(6)).await).kind, FailureKind::Refused);
+        assert_eq!(failed(github.get(&"other".into(), "acme/app", JobId(6)).await).kind, FailureKind::Refused);
+        assert_eq!(fake.count(), asked, "neither is sent");
+    }
+}

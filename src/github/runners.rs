@@ -1,0 +1,259 @@
+//! Runners at GitHub: configurations minted, lists swept, registrations deleted.
+//! <https://docs.github.com/en/rest/actions/self-hosted-runners>
+
+mod list;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::{Method, StatusCode};
+use muster_reconciler::effect::{Configure, Failure, FailureKind, Outcome};
+use muster_reconciler::ids::{Forge, RunnerId, Scope};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::held::{Got, Held};
+use super::{Answer, Call, GitHub, Rejected, preparing};
+
+pub(super) use list::Lists;
+
+/// A repository has one runner group only, and its id is this.
+const REPOSITORY_GROUP: u64 = 1;
+/// Labels that GitHub takes in one configuration.
+const LABELS_MAX: usize = 100;
+/// Pages of runner groups at most: 10,000 groups.
+const GROUP_PAGES: u64 = 100;
+
+/// The ids of runner groups, by forge and name.
+pub(super) type Groups = Mutex<BTreeMap<(Forge, String), Arc<Held<u64>>>>;
+
+/// A runner, as far as it matters here.
+#[derive(Deserialize)]
+struct Runner {
+    id: u64,
+    name: String,
+    status: String,
+    busy: bool,
+}
+
+impl Runner {
+    fn online(&self) -> bool {
+        self.status == "online"
+    }
+}
+
+#[derive(Deserialize)]
+struct RunnerPage {
+    total_count: u64,
+    runners: Vec<Runner>,
+}
+
+#[derive(Deserialize)]
+struct Minted {
+    runner: MintedRunner,
+    encoded_jit_config: String,
+}
+
+#[derive(Deserialize)]
+struct MintedRunner {
+    id: u64,
+}
+
+#[derive(Deserialize)]
+struct RegistrationToken {
+    token: String,
+}
+
+#[derive(Deserialize)]
+struct GroupPage {
+    total_count: f64,
+    runner_groups: Vec<Group>,
+}
+
+#[derive(Deserialize)]
+struct Group {
+    // GitHub's description says `number`, not `integer`.
+    id: f64,
+    name: String,
+}
+
+/// The path of a scope.
+fn base(scope: &Scope) -> String {
+    match scope {
+        Scope::Org(org) => format!("/orgs/{org}"),
+        Scope::Repo(owner, repo) => format!("/repos/{owner}/{repo}"),
+        Scope::Enterprise(slug) => format!("/enterprises/{slug}"),
+    }
+}
+
+/// The permission that runners of a scope need.
+fn needs(scope: &Scope) -> &'static str {
+    match scope {
+        Scope::Org(_) => "the organization permission `Self-hosted runners: write`",
+        Scope::Repo(..) => "the repository permission `Administration: write`",
+        Scope::Enterprise(_) => "the enterprise permission `Enterprise self-hosted runners: write`",
+    }
+}
+
+impl GitHub {
+    async fn ask(&self, forge: &Forge, call: Call) -> Result<(Call, Answer), Rejected> {
+        let call = Call { needs: needs(&forge.scope), ..call };
+        let app = self.app(&forge.app, &call).map_err(|failure| Rejected { status: None, failure })?;
+        let answer = app.call(&forge.scope, &call).await?;
+        Ok((call, answer))
+    }
+
+    /// What the box needs to become a runner, and GitHub's id of it if it has one already.
+    ///
+    /// - ephemeral: the encoded JIT configuration, for `run.sh --jitconfig`;
+    /// - reusable: one line of JSON for `config.sh`: `{"group":"...","labels":["..."],"name":"...","token":"...","url":"..."}`,
+    ///   with an empty `group` for a repository.
+    ///
+    /// # Errors
+    ///
+    /// `Conflict` when the name is taken: without `replace` always; with it when its holder is online or busy.
+    pub async fn configure(&self, c: &Configure) -> Result<(Option<RunnerId>, SecretString), Failure> {
+        if c.labels.is_empty() || c.labels.len() > LABELS_MAX {
+            let message =
+                format!("configure {}: GitHub takes 1 to {LABELS_MAX} labels, spec.labels has {}", c.name, c.labels.len());
+            return Err(Failure::new(FailureKind::Refused, message));
+        }
+        if !c.ephemeral {
+            return Ok((None, self.registration(c).await?));
+        }
+        let (runner, secret) = match self.mint(c).await {
+            Err(failure) if failure.kind == FailureKind::Conflict && c.replace => {
+                self.make_way(c).await?;
+                self.mint(c).await?
+            }
+            result => result?,
+        };
+        Ok((Some(runner), secret))
+    }
+
+    async fn registration(&self, c: &Configure) -> Result<SecretString, Failure> {
+        let token = self.registration_token(&c.forge).await?;
+        let app = self.app(&c.forge.app, &Call::new("", Method::GET, "", format!("configure {}", c.name)))?;
+        let group = if matches!(c.forge.scope, Scope::Repo(..)) { "" } else { &c.group };
+        let settings = json!({
+            "url": app.web_url(&c.forge.scope),
+            "token": token.expose_secret(),
+            "name": c.name.to_string(),
+            "labels": c.labels,
+            "group": group,
+        });
+        Ok(settings.to_string().into())
+    }
+
+    /// Mints with the group's id; looks that up again if GitHub doesn't know it any more.
+    async fn mint(&self, c: &Configure) -> Result<(RunnerId, SecretString), Failure> {
+        if matches!(c.forge.scope, Scope::Repo(..)) {
+            return self.mint_jit(c, REPOSITORY_GROUP).await;
+        }
+        let held = {
+            let mut groups = self.0.groups.lock().unwrap_or_else(PoisonError::into_inner);
+            groups.entry((c.forge.clone(), c.group.clone())).or_default().clone()
+        };
+        let Got { value: group, serial, fetched } = self.group(&held, c).await?;
+        match self.mint_jit(c, group).await {
+            Err(failure) if failure.kind == FailureKind::NotFound && !fetched => {
+                held.give_up(serial).await;
+                let now = self.group(&held, c).await?.value;
+                if now == group { Err(failure) } else { self.mint_jit(c, now).await }
+            }
+            result => result,
+        }
+    }
+
+    async fn group(&self, held: &Held<u64>, c: &Configure) -> Result<Got<u64>, Failure> {
+        held.get(|_| true, async |_| self.find_group(&c.forge, &c.group).await).await.map_err(|failure| {
+            let message = format!("configure {}: {}", c.name, failure.message);
+            Failure { message, ..preparing(failure) }
+        })
+    }
+
+    async fn find_group(&self, forge: &Forge, name: &str) -> Result<u64, Failure> {
+        let what = format!("find runner group `{name}` of {}", forge.scope);
+        for page in 1..=GROUP_PAGES {
+            let path = format!("{}/actions/runner-groups?per_page=100&page={page}", base(&forge.scope));
+            let (call, answer) = self.ask(forge, Call::new("github.ListRunnerGroups", Method::GET, path, &what)).await?;
+            let groups: GroupPage = answer.json(&call)?;
+            let empty = groups.runner_groups.is_empty();
+            if let Some(group) = groups.runner_groups.into_iter().find(|group| group.name.eq_ignore_ascii_case(name)) {
+                return Ok(group.id as u64);
+            }
+            if empty || (page * 100) as f64 >= groups.total_count {
+                break;
+            }
+        }
+        let message = format!("{what}: there is none; create it at GitHub, or correct spec.github.runnerGroup");
+        Err(Failure::new(FailureKind::Refused, message))
+    }
+
+    /// Mints a JIT configuration: registers the runner and returns what it needs to come online.
+    pub async fn mint_jit(&self, c: &Configure, group_id: u64) -> Result<(RunnerId, SecretString), Failure> {
+        let path = format!("{}/actions/runners/generate-jitconfig", base(&c.forge.scope));
+        let what = format!("mint a JIT configuration for {} in {}", c.name, c.forge.scope);
+        let body = json!({"name": c.name.to_string(), "runner_group_id": group_id, "labels": c.labels});
+        let call = Call { body: Some(body), ..Call::new("github.GenerateJitConfig", Method::POST, path, what) };
+        let (call, answer) = self.ask(&c.forge, call).await?;
+        let minted: Minted = answer.json(&call)?;
+        Ok((RunnerId(minted.runner.id), minted.encoded_jit_config.into()))
+    }
+
+    /// A token that registers any number of runners for an hour.
+    pub async fn registration_token(&self, forge: &Forge) -> Result<SecretString, Failure> {
+        let path = format!("{}/actions/runners/registration-token", base(&forge.scope));
+        let what = format!("get a registration token for {}", forge.scope);
+        let (call, answer) = self.ask(forge, Call::new("github.CreateRegistrationToken", Method::POST, path, what)).await?;
+        Ok(answer.json::<RegistrationToken>(&call)?.token.into())
+    }
+
+    /// Removes the registration that holds our name, if nothing lives behind it.
+    async fn make_way(&self, c: &Configure) -> Result<(), Failure> {
+        let name = c.name.to_string();
+        let query = serde_urlencoded::to_string([("name", name.as_str()), ("per_page", "100")]).unwrap_or_default();
+        let path = format!("{}/actions/runners?{query}", base(&c.forge.scope));
+        let what = format!("find the registration that holds the name {name} in {}", c.forge.scope);
+        let (call, answer) = self
+            .ask(&c.forge, Call::new("github.FindRunner", Method::GET, path, what))
+            .await
+            .map_err(|rejected| Rejected { failure: preparing(rejected.failure), ..rejected })?;
+        // GitHub may match parts of names; only the whole name is in our way.
+        let found: RunnerPage = answer.json(&call)?;
+        let Some(holder) = found.runners.into_iter().find(|runner| runner.name.eq_ignore_ascii_case(&name)) else {
+            return Ok(());
+        };
+        if holder.online() || holder.busy {
+            let state = if holder.busy { "busy" } else { "online" };
+            let message = format!(
+                "configure {name}: runner {} of this name is {state} in {}; it is left alone, and so is its box: it has its \
+                 configuration already",
+                holder.id, c.forge.scope
+            );
+            return Err(Failure::new(FailureKind::Conflict, message));
+        }
+        tracing::info!(runner = holder.id, name, scope = %c.forge.scope, "deleting a stale registration that holds our name");
+        match self.delete(&c.forge, RunnerId(holder.id)).await {
+            Outcome::Failed(failure) => Err(preparing(failure)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Deletes a registration. Outcome: `Done`, also if there is none; `Failed` with `Conflict` while it runs a job.
+    pub async fn delete(&self, forge: &Forge, runner: RunnerId) -> Outcome {
+        let path = format!("{}/actions/runners/{runner}", base(&forge.scope));
+        let what = format!("delete runner {runner} of {}", forge.scope);
+        match self.ask(forge, Call::new("github.DeleteRunner", Method::DELETE, path, what)).await {
+            Ok(_) | Err(Rejected { status: Some(StatusCode::NOT_FOUND), .. }) => Outcome::Done,
+            Err(Rejected { status: Some(StatusCode::UNPROCESSABLE_ENTITY), failure }) => {
+                Outcome::Failed(Failure { kind: FailureKind::Conflict, ..failure })
+            }
+            Err(rejected) => Outcome::Failed(rejected.failure),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+//! The sweep of one list of runners: page by page, each page conditional, so that an unchanged one costs no rate limit.
+//!
+//! What is remembered changes only when a whole sweep worked. If it changed page by page, a sweep that failed half-way
+//! would have stored the new ETag of a page whose news was never told, and the next sweep would hear "unchanged".
+//!
+//! GitHub's pages are counted, not anchored: a runner that goes while we read may push another across a page's edge and
+//! out of sight. Hence the core believes an absence only when it has seen it twice.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::{Method, StatusCode, header};
+use muster_reconciler::effect::{Failure, FailureKind, Outcome, RunnerSighting, Swept};
+use muster_reconciler::ids::{Forge, RunnerId, RunnerName};
+
+use super::super::{Call, GitHub};
+use super::{RunnerPage, base};
+
+/// Rows of a page; GitHub's maximum.
+const PAGE_ROWS: u64 = 100;
+/// Pages of a list at most: GitHub admits 10,000 runners per group.
+const PAGES_MAX: usize = 1000;
+
+/// What is remembered of each list, by forge and cluster. The inner lock is held for a whole sweep.
+pub(in super::super) type Lists = Mutex<BTreeMap<(Forge, String), Arc<tokio::sync::Mutex<Vec<Arc<Page>>>>>>;
+
+/// One page, as it was when GitHub last sent it.
+pub(in super::super) struct Page {
+    etag: Option<String>,
+    /// Rows of the whole list, ours and others'.
+    total: u64,
+    ours: Vec<RunnerSighting>,
+}
+
+impl GitHub {
+    /// Sweeps a list for the runners of `cluster`. Outcome: `Swept(Runners(None))` if no page changed since the last sweep
+    /// that worked, else all of ours; `Failed` if any page could not be had.
+    pub async fn list(&self, forge: &Forge, cluster: &str) -> Outcome {
+        match self.sweep(forge, cluster).await {
+            Ok(runners) => Outcome::Swept(Swept::Runners(runners)),
+            Err(failure) => Outcome::Failed(failure),
+        }
+    }
+
+    async fn sweep(&self, forge: &Forge, cluster: &str) -> Result<Option<Vec<RunnerSighting>>, Failure> {
+        let list = {
+            let mut lists = self.0.lists.lock().unwrap_or_else(PoisonError::into_inner);
+            lists.entry((forge.clone(), cluster.to_owned())).or_default().clone()
+        };
+        let mut remembered = list.lock().await;
+        let mut pages: Vec<Arc<Page>> = Vec::new();
+        let mut changed = false;
+        loop {
+            let old = remembered.get(pages.len());
+            let new = self.page(forge, cluster, pages.len() + 1, old.and_then(|page| page.etag.clone())).await?;
+            changed |= new.is_some();
+            // Only a request with an old page's ETag can be answered with "unchanged".
+            let Some(page) = new.map(Arc::new).or_else(|| old.cloned()) else { break };
+            let total = page.total;
+            pages.push(page);
+            if pages.len() as u64 * PAGE_ROWS >= total {
+                break;
+            }
+            if pages.len() == PAGES_MAX {
+                let message = format!("list the runners of {}: there are {total}, more than muster reads", forge.scope);
+                return Err(Failure::new(FailureKind::Refused, message));
+            }
+        }
+        changed |= pages.len() != remembered.len();
+        // From here on nothing can fail and nothing waits: what is stored is also told.
+        *remembered = pages;
+        if !changed {
+            return Ok(None);
+        }
+        let ours = remembered.iter().flat_map(|page| &page.ours).map(|runner| (runner.id, runner.clone()));
+        Ok(Some(ours.collect::<BTreeMap<_, _>>().into_values().collect()))
+    }
+
+    /// One page, or None if it still is what its ETag stands for.
+    async fn page(&self, forge: &Forge, cluster: &str, number: usize, etag: Option<String>) -> Result<Option<Page>, Failure> {
+        let path = format!("{}/actions/runners?per_page={PAGE_ROWS}&page={number}", base(&forge.scope));
+        let what = format!("list the runners of {} (page {number})", forge.scope);
+        let call = Call { etag, ..Call::new("github.ListRunners", Method::GET, path, what) };
+        let (call, answer) = self.ask(forge, call).await?;
+        if answer.status == StatusCode::NOT_MODIFIED {
+            return Ok(None);
+        }
+        let found: RunnerPage = answer.json(&call)?;
+        let ours = found.runners.into_iter().filter_map(|runner| {
+            let (online, name) = (runner.online(), RunnerName::parse_ours(&runner.name, cluster)?);
+            Some(RunnerSighting { id: RunnerId(runner.id), name, online, busy: runner.busy })
+        });
+        let etag = answer.headers.get(header::ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
+        Ok(Some(Page { etag, total: found.total_count, ours: ours.collect() }))
+    }
+}

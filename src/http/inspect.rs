@@ -1,0 +1,111 @@
+//! Questions to whoever runs the core. The core is not shared: the driver (or the demo) answers between two steps.
+
+use std::time::Duration;
+
+use muster_reconciler::view::{JobView, PoolView, RunnerView, Totals};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+/// How long an answer may take. A step takes milliseconds; a core that takes longer is in trouble.
+pub const DEADLINE: Duration = Duration::from_secs(2);
+/// Questions that may wait; a full line means that nobody answers.
+const WAITING: usize = 64;
+
+/// One question, and where the answer goes. Dropping it unanswered says that there will be none.
+#[derive(Debug)]
+pub enum Query {
+    /// All pools.
+    Pools(oneshot::Sender<Vec<PoolView>>),
+    /// All jobs.
+    Jobs(oneshot::Sender<Vec<JobView>>),
+    /// All runners.
+    Runners(oneshot::Sender<Vec<RunnerView>>),
+    /// The numbers for the metrics.
+    Totals(oneshot::Sender<Totals>),
+    /// Whether the controller can do its work, else what is missing.
+    Ready(oneshot::Sender<Result<(), String>>),
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswered {
+    /// Not within [`DEADLINE`].
+    #[error("the controller did not answer within {DEADLINE:?}; it is overloaded or stuck")]
+    Slow,
+    /// It is gone, or about to be.
+    #[error("the controller is stopping")]
+    Gone,
+}
+
+/// Asks. Clones ask the same core.
+#[derive(Clone, Debug)]
+pub struct Inspect(mpsc::Sender<Query>);
+
+impl Inspect {
+    /// A handle, and the questions that come through it.
+    pub fn new() -> (Inspect, mpsc::Receiver<Query>) {
+        let (ask, questions) = mpsc::channel(WAITING);
+        (Inspect(ask), questions)
+    }
+
+    /// Every pool, with its reason.
+    pub async fn pools(&self) -> Result<Vec<PoolView>, Unanswered> {
+        self.ask(Query::Pools).await
+    }
+
+    /// Every job, with its reason.
+    pub async fn jobs(&self) -> Result<Vec<JobView>, Unanswered> {
+        self.ask(Query::Jobs).await
+    }
+
+    /// Every runner, with its reason.
+    pub async fn runners(&self) -> Result<Vec<RunnerView>, Unanswered> {
+        self.ask(Query::Runners).await
+    }
+
+    /// The numbers for the metrics.
+    pub async fn totals(&self) -> Result<Totals, Unanswered> {
+        self.ask(Query::Totals).await
+    }
+
+    /// Whether the controller can do its work, else what is missing.
+    pub async fn ready(&self) -> Result<Result<(), String>, Unanswered> {
+        self.ask(Query::Ready).await
+    }
+
+    async fn ask<T>(&self, query: impl FnOnce(oneshot::Sender<T>) -> Query) -> Result<T, Unanswered> {
+        let (answer, answered) = oneshot::channel();
+        let both = async {
+            self.0.send(query(answer)).await.map_err(|_| Unanswered::Gone)?;
+            answered.await.map_err(|_| Unanswered::Gone)
+        };
+        timeout(DEADLINE, both).await.unwrap_or(Err(Unanswered::Slow))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_told_from_absence() {
+        let (inspect, questions) = Inspect::new();
+        assert_eq!(inspect.pools().await, Err(Unanswered::Slow));
+        drop(questions);
+        assert_eq!(inspect.pools().await, Err(Unanswered::Gone));
+    }
+
+    #[tokio::test]
+    async fn answers_come_back() {
+        let (inspect, mut questions) = Inspect::new();
+        tokio::spawn(async move {
+            while let Some(query) = questions.recv().await {
+                if let Query::Ready(answer) = query {
+                    let _ = answer.send(Err("no sweep yet".into()));
+                }
+            }
+        });
+        assert_eq!(inspect.ready().await, Ok(Err("no sweep yet".into())));
+        assert_eq!(inspect.totals().await, Err(Unanswered::Gone), "a dropped question is answered so");
+    }
+}

@@ -1,0 +1,151 @@
+//! The two listeners: [`webhook`] takes GitHub's deliveries, [`admin`] shows what muster does. Both answer in JSON,
+//! refuse what they don't know, log requests without bodies, and stop within [`GRACE`] when told to.
+
+pub mod admin;
+pub mod client;
+pub mod dashboard;
+pub mod inspect;
+pub mod payload;
+pub mod signature;
+pub mod webhook;
+
+use std::convert::Infallible;
+use std::io;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use warp::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use warp::http::{Method, StatusCode};
+use warp::reply::Response;
+use warp::{Filter, Rejection, Reply};
+
+/// How long requests under way may take to end once the server is told to stop. The whole process has 10 s.
+pub const GRACE: Duration = Duration::from_secs(6);
+
+/// GitHub's id of a delivery; it is what an operator searches for.
+const DELIVERY: &str = "x-github-delivery";
+
+/// A listener that could not be had.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to listen on `{address}` ({setting} of the Controller): {source}; free it or set another")]
+pub struct BindError {
+    address: String,
+    setting: &'static str,
+    source: io::Error,
+}
+
+/// Listens on `address` (`HOST:PORT`), which is set by `setting`, such as `spec.listen.admin`.
+pub async fn bind(address: &str, setting: &'static str) -> Result<TcpListener, BindError> {
+    TcpListener::bind(address).await.map_err(|source| BindError { address: address.to_owned(), setting, source })
+}
+
+/// Serves until `shutdown`, then lets requests under way end, for [`GRACE`] at most.
+pub async fn serve<F>(listener: TcpListener, routes: F, shutdown: CancellationToken)
+where
+    F: Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static,
+{
+    let stop = shutdown.clone();
+    let server = warp::serve(routes).incoming(listener).graceful(async move { stop.cancelled().await }).run();
+    let overtime = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        () = server => {}
+        () = overtime => tracing::warn!("closed the listener with requests still under way after {GRACE:?}"),
+    }
+}
+
+/// An answer in JSON.
+fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    let mut response = Response::new(serde_json::to_string(body).unwrap_or_default().into());
+    *response.status_mut() = status;
+    for (name, value) in [
+        (CONTENT_TYPE, "application/json"),
+        (CACHE_CONTROL, "no-store"),
+        (HeaderName::from_static("x-content-type-options"), "nosniff"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// `{"error": ...}`.
+fn error(status: StatusCode, message: impl ToString) -> Response {
+    json(status, &serde_json::json!({ "error": message.to_string() }))
+}
+
+/// What no route took: 405 if only the method is wrong, else 404.
+async fn refuse(rejection: Rejection, allowed: &'static str) -> Result<Response, Infallible> {
+    if rejection.find::<warp::reject::MethodNotAllowed>().is_some() {
+        let mut response = error(StatusCode::METHOD_NOT_ALLOWED, format!("this path takes {allowed}"));
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+        return Ok(response);
+    }
+    Ok(error(StatusCode::NOT_FOUND, "there is nothing at this path"))
+}
+
+/// GET, and HEAD with it.
+fn get() -> impl Filter<Extract = (), Error = Rejection> + Copy {
+    warp::get().or(warp::head()).unify()
+}
+
+/// One line per request: what was asked and what was answered, never a body.
+fn log_request(info: &warp::log::Info<'_>) {
+    let path: String = info.path().chars().take(200).collect();
+    let delivery: String = info
+        .request_headers()
+        .get(DELIVERY)
+        .and_then(|v| v.to_str().ok())
+        .map(|v| v.chars().take(64).collect())
+        .unwrap_or_default();
+    let (method, status, took_ms) = (info.method(), info.status().as_u16(), info.elapsed().as_secs_f64() * 1000.0);
+    // Somebody polls the dashboard and the metrics all day; a delivery or a failure is news.
+    if status >= 500 {
+        tracing::warn!(%method, path, status, delivery, took_ms, "answered");
+    } else if *method == Method::POST {
+        tracing::info!(%method, path, status, delivery, took_ms, "answered");
+    } else {
+        tracing::debug!(%method, path, status, took_ms, "answered");
+    }
+}
+
+/// Turns what a logging wrapper made back into a plain response.
+fn plain(reply: impl Reply) -> Response {
+    reply.into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_in_use_names_the_setting() {
+        let taken = bind("127.0.0.1:0", "spec.listen.admin").await.expect("a free port");
+        let address = taken.local_addr().expect("bound").to_string();
+        let error = bind(&address, "spec.listen.admin").await.expect_err("in use").to_string();
+        assert!(error.contains(&address) && error.contains("spec.listen.admin"), "{error}");
+        assert!(bind("nonsense", "spec.listen.webhook").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn shutdown_ends_the_server_once_requests_have_ended() {
+        let listener = bind("127.0.0.1:0", "test").await.expect("a free port");
+        let url = format!("http://{}/", listener.local_addr().expect("bound"));
+        let slow = warp::any().then(|| async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            json(StatusCode::OK, &"done")
+        });
+        let stop = CancellationToken::new();
+        let server = tokio::spawn(serve(listener, slow, stop.clone()));
+        let request = tokio::spawn(reqwest::get(url.clone()));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        stop.cancel();
+        let answer = request.await.expect("ran").expect("answered");
+        assert_eq!(answer.status(), 200);
+        tokio::time::timeout(Duration::from_secs(3), server).await.expect("ended in time").expect("ran");
+        assert!(reqwest::get(url).await.is_err(), "the listener is closed");
+    }
+}

@@ -1,0 +1,237 @@
+//! GitHub's `workflow_job` payload -> [`JobEvent`]: of 12 KB of JSON only the few fields that decide something are read,
+//! borrowed from the body where possible.
+//! <https://docs.github.com/en/webhooks/webhook-events-and-payloads#workflow_job>
+//!
+//! The webhook server and the queue's direct mode use the same function.
+
+use std::borrow::Cow;
+
+use muster_reconciler::event::{JobEvent, JobState};
+use muster_reconciler::ids::{JobId, RunId};
+use serde::Deserialize;
+
+use crate::wire::{self, WireError};
+
+/// What a delivery says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// A job moved.
+    Job(JobEvent),
+    /// GitHub asks whether anybody listens.
+    Ping,
+    /// Nothing that muster acts on, and why.
+    Nothing(String),
+}
+
+/// Why a delivery cannot be read. Says what is wrong, never what was written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PayloadError {
+    /// No `X-GitHub-Event`.
+    #[error("the X-GitHub-Event header is missing")]
+    NoEvent,
+    /// Neither of GitHub's two encodings.
+    #[error("the content type is neither application/json nor application/x-www-form-urlencoded")]
+    ContentType,
+    /// The form has no `payload`.
+    #[error("the form has no field payload, or it is not text")]
+    NoPayload,
+    /// Not the JSON that was expected.
+    #[error("the payload is malformed: {0}")]
+    Malformed(String),
+    /// A field is beyond its limit.
+    #[error("the payload is refused: {0}")]
+    Limit(#[from] WireError),
+}
+
+#[derive(Deserialize)]
+struct Payload<'a> {
+    #[serde(borrow)]
+    action: Cow<'a, str>,
+    #[serde(borrow)]
+    workflow_job: Job<'a>,
+    #[serde(borrow)]
+    repository: Repository<'a>,
+    #[serde(borrow)]
+    organization: Option<Organization<'a>>,
+    #[serde(borrow)]
+    enterprise: Option<Enterprise<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Job<'a> {
+    id: u64,
+    run_id: u64,
+    labels: Option<Vec<String>>,
+    #[serde(borrow)]
+    runner_name: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    conclusion: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Repository<'a> {
+    #[serde(borrow)]
+    full_name: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct Organization<'a> {
+    #[serde(borrow)]
+    login: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct Enterprise<'a> {
+    #[serde(borrow)]
+    slug: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct Form {
+    payload: String,
+}
+
+/// Reads a delivery whose signature was verified: the `X-GitHub-Event` and `Content-Type` headers and the raw body.
+pub fn read(event: Option<&str>, content_type: Option<&str>, body: &[u8]) -> Result<Heard, PayloadError> {
+    match event.ok_or(PayloadError::NoEvent)? {
+        "workflow_job" => {}
+        "ping" => return Ok(Heard::Ping),
+        other => return Ok(Heard::Nothing(format!("muster acts on workflow_job, not on {}", printable(other)))),
+    }
+    match encoding(content_type).ok_or(PayloadError::ContentType)? {
+        Encoding::Json => job(body),
+        Encoding::Form => {
+            let form: Form = serde_urlencoded::from_bytes(body).map_err(|_| PayloadError::NoPayload)?;
+            job(form.payload.as_bytes())
+        }
+    }
+}
+
+fn job(json: &[u8]) -> Result<Heard, PayloadError> {
+    let payload: Payload<'_> = serde_json::from_slice(json).map_err(|e| PayloadError::Malformed(wire::explain(&e)))?;
+    let state = match &*payload.action {
+        "queued" => JobState::Queued,
+        "in_progress" => JobState::InProgress,
+        "completed" => JobState::Completed,
+        "waiting" => return Ok(Heard::Nothing("a waiting job may not start yet; GitHub sends queued when it may".into())),
+        _ => return Ok(Heard::Nothing("muster acts on the actions queued, in_progress and completed only".into())),
+    };
+    let job = payload.workflow_job;
+    let labels = job.labels.unwrap_or_default();
+    if labels.is_empty() {
+        return Ok(Heard::Nothing("the job has no labels, so no runner can be told to take it".into()));
+    }
+    // GitHub's own example of a queued job names a runner; and it sends "" as well as null for none.
+    let text = |field: Option<Cow<'_, str>>| field.filter(|t| !t.is_empty()).map(Cow::into_owned);
+    let event = JobEvent {
+        job: JobId(job.id),
+        run: RunId(job.run_id),
+        state,
+        repo: payload.repository.full_name.into_owned(),
+        org: payload.organization.map(|o| o.login.into_owned()),
+        enterprise: payload.enterprise.map(|e| e.slug.into_owned()),
+        labels,
+        runner: text(job.runner_name).filter(|_| state != JobState::Queued),
+        conclusion: text(job.conclusion),
+    };
+    wire::check(&event)?;
+    Ok(Heard::Job(event))
+}
+
+enum Encoding {
+    Json,
+    Form,
+}
+
+fn encoding(content_type: Option<&str>) -> Option<Encoding> {
+    let Some(content_type) = content_type else { return Some(Encoding::Json) };
+    let kind = content_type.split(';').next().unwrap_or_default().trim();
+    if kind.eq_ignore_ascii_case("application/json") {
+        Some(Encoding::Json)
+    } else if kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        Some(Encoding::Form)
+    } else {
+        None
+    }
+}
+
+/// An event's name, if it looks like one.
+fn printable(event: &str) -> &str {
+    let plain = event.len() <= 64 && event.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    if plain { event } else { "an event of that name" }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn heard(json: &str) -> Result<Heard, PayloadError> {
+        read(Some("workflow_job"), Some("application/json; charset=utf-8"), json.as_bytes())
+    }
+
+    const QUEUED: &str = r#"{"action":"queued","workflow_job":{"id":7,"run_id":8,"labels":["self-hosted","x\u0036\u0034"],
+        "runner_name":"","conclusion":null,"new_field":{"a":[1,{}]}},"repository":{"full_name":"acme/web","private":true},
+        "organization":{"login":"acme"},"enterprise":{"slug":"big","id":1},"unknown":[[[]]]}"#;
+
+    #[test]
+    fn the_fields_that_decide_something_are_read_and_unknown_ones_are_not_minded() {
+        let Heard::Job(event) = heard(QUEUED).unwrap() else { panic!("not a job") };
+        assert_eq!((event.job, event.run, event.state), (JobId(7), RunId(8), JobState::Queued));
+        assert_eq!(
+            (event.repo.as_str(), event.org.as_deref(), event.enterprise.as_deref()),
+            ("acme/web", Some("acme"), Some("big"))
+        );
+        assert_eq!((event.labels, event.runner), (vec!["self-hosted".to_owned(), "x64".to_owned()], None));
+    }
+
+    #[test]
+    fn a_form_says_the_same_as_json() {
+        let form = serde_urlencoded::to_string([("payload", QUEUED)]).unwrap();
+        let from_form = read(Some("workflow_job"), Some("application/x-www-form-urlencoded"), form.as_bytes());
+        assert_eq!(from_form, heard(QUEUED));
+        for bad in ["", "other=1", "payload"] {
+            assert!(read(Some("workflow_job"), Some("application/x-www-form-urlencoded"), bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_job_to_act_on_says_why() {
+        for (json, says) in [
+            (QUEUED.replacen("queued", "waiting", 1), "may not start yet"),
+            (QUEUED.replacen("queued", "reimagined", 1), "queued, in_progress and completed only"),
+            (QUEUED.replacen(r#"["self-hosted","x\u0036\u0034"]"#, "[]", 1), "no labels"),
+            (QUEUED.replacen(r#"["self-hosted","x\u0036\u0034"]"#, "null", 1), "no labels"),
+            (QUEUED.replacen("labels", "etiquettes", 1), "no labels"),
+        ] {
+            let Heard::Nothing(why) = heard(&json).unwrap() else { panic!("{json} is a job") };
+            assert!(why.contains(says), "{why}");
+        }
+        assert_eq!(read(Some("ping"), None, b"").unwrap(), Heard::Ping);
+        assert!(
+            matches!(read(Some("push"), None, b"not looked at").unwrap(), Heard::Nothing(why) if why.ends_with("not on push"))
+        );
+        assert!(matches!(read(Some("<b>"), None, b"").unwrap(), Heard::Nothing(why) if !why.contains("<b>")));
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_what_is_wrong() {
+        for (json, says) in [
+            ("", "ends too early"),
+            ("[]", "expected"),
+            ("{\"action\":\"queued\"}", "missing field `workflow_job`"),
+            ("hunter2", "not JSON"),
+            (&QUEUED.replacen("7", "\"hunter2\"", 1), "expected u64"),
+            (&QUEUED.replacen("7", "-1", 1), "expected u64"),
+            (&QUEUED.replacen("acme/web", "acme", 1), "is not OWNER/NAME"),
+            (&QUEUED.replacen("self-hosted", &"hunter2".repeat(1429), 1), "10003 characters long"),
+            (&QUEUED.replacen("\"self-hosted\"", "17", 1), "expected a string"),
+        ] {
+            let error = heard(json).unwrap_err().to_string();
+            assert!(error.contains(says), "{json}: {error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+        assert_eq!(read(None, None, b"{}"), Err(PayloadError::NoEvent));
+        assert_eq!(read(Some("workflow_job"), Some("text/plain"), b"{}"), Err(PayloadError::ContentType));
+    }
+}

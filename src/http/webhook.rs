@@ -1,0 +1,247 @@
+//! `POST /webhook`: believes a delivery, reads it, and puts what matters on the queue.
+//!
+//! 202 once the queue has it; 200 with a reason when there is nothing to do; 401, 413, 415 and 400 say what is wrong
+//! with the delivery; 503 means that the queue didn't take it. Nothing is kept here, so any number of replicas will do.
+//! Reasons are in the answer, which GitHub shows with each delivery; the log has no word of a body.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use futures_util::{Stream, StreamExt};
+use muster_reconciler::event::JobEvent;
+use muster_reconciler::ids::PoolName;
+use muster_reconciler::manifest::Spec;
+use muster_reconciler::matching::{Route, route};
+use secrecy::SecretString;
+use serde_json::json;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
+use warp::Filter;
+use warp::http::StatusCode;
+use warp::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use warp::reply::Response;
+
+use super::payload::{self, Heard, PayloadError};
+use super::signature::{self, SignatureError};
+use crate::metrics::Metrics;
+use crate::outbox::Outbox;
+use crate::wire::{self, WireError};
+
+/// How long a body may take to arrive.
+const BODY_DEADLINE: Duration = Duration::from_secs(10);
+/// Deliveries that are looked at together; with the body limit, this bounds memory.
+const CONCURRENT: usize = 256;
+/// Of a body that is too large, this much is read and thrown away, so that the sender hears the answer.
+const DISCARD: u64 = 4 << 20;
+/// Seconds after which to try again when the queue doesn't take messages.
+const RETRY_SECONDS: &str = "5";
+/// Longest reason in an answer, in characters.
+const MAX_REASON: usize = 300;
+
+/// What the webhook needs. Clones are one webhook.
+#[derive(Clone)]
+pub struct Webhook {
+    /// The manifests in force.
+    pub spec: watch::Receiver<Arc<Spec>>,
+    /// The webhook secrets in force; any may sign.
+    pub secrets: watch::Receiver<Arc<Vec<SecretString>>>,
+    /// The way to the queue.
+    pub outbox: Outbox,
+    /// Counts the answers.
+    pub metrics: Arc<Metrics>,
+}
+
+/// One delivery, as it arrived.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Delivery<'a> {
+    /// `X-Hub-Signature-256`.
+    pub signature: Option<&'a str>,
+    /// `X-GitHub-Event`.
+    pub event: Option<&'a str>,
+    /// `Content-Type`.
+    pub content_type: Option<&'a str>,
+    /// The raw bytes, which the signature is over.
+    pub body: &'a [u8],
+}
+
+/// What is to be done with a delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Onto the queue with it.
+    Queue {
+        /// The message, as `wire` writes it.
+        message: String,
+        /// What it says.
+        event: JobEvent,
+        /// The pool that takes the job, or why none does (yet).
+        pool: Result<PoolName, String>,
+    },
+    /// GitHub asked whether anybody listens.
+    Pong,
+    /// Nothing to do, and why.
+    Ignored(String),
+    /// Not believed.
+    Unsigned(SignatureError),
+    /// Not understood.
+    Unreadable(PayloadError),
+}
+
+/// Verifies, parses and routes: everything but the network, in well under 60 µs.
+pub fn judge(spec: &Spec, secrets: &[SecretString], delivery: &Delivery<'_>) -> Verdict {
+    if let Err(e) = signature::verify(secrets, delivery.body, delivery.signature) {
+        return Verdict::Unsigned(e);
+    }
+    let event = match payload::read(delivery.event, delivery.content_type, delivery.body) {
+        Ok(Heard::Job(event)) => event,
+        Ok(Heard::Ping) => return Verdict::Pong,
+        Ok(Heard::Nothing(why)) => return Verdict::Ignored(why),
+        Err(e) => return Verdict::Unreadable(e),
+    };
+    let pool = match route(spec, &event) {
+        Route::Pool(name) => Ok(name),
+        Route::Unmatched(why) => Err(why),
+        Route::Foreign(why) => return Verdict::Ignored(why),
+    };
+    let message = wire::encode(&event);
+    if message.len() > wire::MAX_BYTES {
+        return Verdict::Unreadable(WireError::TooLong(message.len()).into());
+    }
+    Verdict::Queue { message, event, pool }
+}
+
+/// `POST /webhook`, and `GET /healthz` for a load balancer.
+pub fn routes(webhook: Webhook) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
+    let metrics = webhook.metrics.clone();
+    let places = Arc::new(Semaphore::new(CONCURRENT));
+    let log = warp::log::custom(move |info| {
+        if info.path() == "/webhook" {
+            metrics.webhook_request(info.status().as_u16(), info.elapsed());
+        }
+        super::log_request(&info);
+    });
+    let receive = warp::path!("webhook").and(warp::post()).and(warp::header::headers_cloned()).and(warp::body::stream()).then(
+        move |headers: HeaderMap, body| {
+            let (webhook, places) = (webhook.clone(), places.clone());
+            async move {
+                match places.try_acquire() {
+                    Ok(_place) => receive(webhook, headers, body).await,
+                    Err(_) => unavailable("too many deliveries at once"),
+                }
+            }
+        },
+    );
+    let alive = warp::path!("healthz").and(super::get()).map(|| super::json(StatusCode::OK, &json!({ "status": "ok" })));
+    receive
+        .or(alive)
+        .unify()
+        .recover(|r| super::refuse(r, "POST on /webhook, GET on /healthz"))
+        .unify()
+        .with(log)
+        .map(super::plain)
+}
+
+async fn receive<S, B, E>(webhook: Webhook, headers: HeaderMap, body: S) -> Response
+where
+    S: Stream<Item = Result<B, E>>,
+    B: Buf,
+{
+    let limit = webhook.spec.borrow().controller.spec.listen.max_body;
+    let body = match timeout(BODY_DEADLINE, read_body(&headers, body, limit)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(answer)) => return answer,
+        Err(_) => return super::error(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
+    };
+    let text = |name: HeaderName| headers.get(name).and_then(|v| v.to_str().ok());
+    let delivery = Delivery {
+        signature: text(HeaderName::from_static(signature::HEADER)),
+        event: text(HeaderName::from_static("x-github-event")),
+        content_type: text(CONTENT_TYPE),
+        body: &body,
+    };
+    let (spec, secrets) = (webhook.spec.borrow().clone(), webhook.secrets.borrow().clone());
+    answer(&webhook.outbox, judge(&spec, &secrets, &delivery)).await
+}
+
+async fn answer(outbox: &Outbox, verdict: Verdict) -> Response {
+    match verdict {
+        Verdict::Queue { message, event, pool } => match outbox.send(message).await {
+            Ok(()) => {
+                let note = match &pool {
+                    Ok(pool) => json!({ "queued": event.job, "pool": pool }),
+                    Err(why) => json!({ "queued": event.job, "pool": null, "reason": shortened(why) }),
+                };
+                super::json(StatusCode::ACCEPTED, &note)
+            }
+            Err(e) => {
+                tracing::warn!(job = %event.job, error = %e, "failed to put a job event on the queue");
+                unavailable("the queue did not take the event; GitHub keeps the delivery and can send it again")
+            }
+        },
+        Verdict::Pong => super::json(StatusCode::OK, &json!({ "pong": true })),
+        Verdict::Ignored(why) => super::json(StatusCode::OK, &json!({ "ignored": shortened(&why) })),
+        Verdict::Unsigned(e) => {
+            // One of these is a stranger; many are a secret that was changed on one side only.
+            tracing::warn!(error = %e, "refused a delivery");
+            super::error(StatusCode::UNAUTHORIZED, e)
+        }
+        Verdict::Unreadable(e) => {
+            tracing::warn!(error = %e, "failed to read a delivery");
+            let status = match e {
+                PayloadError::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                _ => StatusCode::BAD_REQUEST,
+            };
+            super::error(status, e)
+        }
+    }
+}
+
+fn unavailable(why: &str) -> Response {
+    let mut response = super::error(StatusCode::SERVICE_UNAVAILABLE, why);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS));
+    response
+}
+
+fn shortened(why: &str) -> String {
+    match why.char_indices().nth(MAX_REASON) {
+        Some((at, _)) => format!("{}…", &why[..at]),
+        None => why.to_owned(),
+    }
+}
+
+/// The whole body, or the answer if it is too long or breaks off. The limit holds with and without a Content-Length.
+async fn read_body<S, B, E>(headers: &HeaderMap, body: S, limit: u64) -> Result<Bytes, Response>
+where
+    S: Stream<Item = Result<B, E>>,
+    B: Buf,
+{
+    let announced = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
+    let mut whole = Vec::with_capacity(usize::try_from(announced.unwrap_or(0).min(limit).min(64 << 10)).unwrap_or(0));
+    let mut length = 0u64;
+    let mut body = std::pin::pin!(body);
+    while let Some(chunk) = body.next().await {
+        let mut chunk = chunk.map_err(|_| super::error(StatusCode::BAD_REQUEST, "the body broke off"))?;
+        length += chunk.remaining() as u64;
+        if length > limit.saturating_add(DISCARD) {
+            break;
+        }
+        if length > limit {
+            whole = Vec::new();
+            continue;
+        }
+        while chunk.has_remaining() {
+            let piece = chunk.chunk();
+            whole.extend_from_slice(piece);
+            let n = piece.len();
+            chunk.advance(n);
+        }
+    }
+    if length > limit {
+        return Err(super::error(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the body is longer than {limit} bytes (spec.listen.maxBody)"),
+        ));
+    }
+    Ok(whole.into())
+}

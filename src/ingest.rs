@@ -1,0 +1,335 @@
+//! From the queues into the core: receives, decodes, and keeps the receipts of held messages.
+//!
+//! A message stays on the queue until the core says that nothing hangs on it. What nobody can read goes to the
+//! dead-letter queue at once, is counted, and never blocks the next.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use muster_reconciler::controller::VISIBILITY_S;
+use muster_reconciler::effect::{Failure, FailureKind, Input, JobMessage, MessageOp, Outcome};
+use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState, JobEvent};
+use muster_reconciler::ids::MessageId;
+use muster_reconciler::manifest::{Queues, Spec};
+use secrecy::SecretString;
+use serde::Deserialize;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::aws::sqs::{Received, Sqs};
+use crate::http::webhook::{self, Delivery, Verdict};
+use crate::metrics::Metrics;
+use crate::retry::Delay;
+use crate::wire;
+
+/// Longest poll that SQS offers, in seconds.
+const POLL_S: u32 = 20;
+/// Receivers of the job queue side by side; each gets ten messages a call.
+const RECEIVERS: usize = 3;
+/// Held messages at most; SQS allows 120,000 in flight per queue.
+const MOST_HELD: usize = 100_000;
+
+/// The receipts of the messages that are held, under the core's numbers for them.
+#[derive(Clone, Debug, Default)]
+pub struct Receipts(Arc<Mutex<Book>>);
+
+#[derive(Debug, Default)]
+struct Book {
+    next: u64,
+    by_name: HashMap<String, MessageId>,
+    held: HashMap<MessageId, (String, String)>,
+}
+
+impl Receipts {
+    /// Notes a delivery. The same message keeps its number; its newest receipt is the one that works.
+    fn note(&self, message: &str, receipt: &str) -> MessageId {
+        let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = match book.by_name.get(message) {
+            Some(id) => *id,
+            None => {
+                book.next += 1;
+                let id = MessageId(book.next);
+                book.by_name.insert(message.to_owned(), id);
+                id
+            }
+        };
+        book.held.insert(id, (message.to_owned(), receipt.to_owned()));
+        id
+    }
+
+    fn of(&self, ids: &[MessageId]) -> Vec<String> {
+        let book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ids.iter().filter_map(|id| book.held.get(id).map(|(_, receipt)| receipt.clone())).collect()
+    }
+
+    fn forget(&self, ids: &[MessageId]) {
+        let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for id in ids {
+            if let Some((name, _)) = book.held.remove(id) {
+                book.by_name.remove(&name);
+            }
+        }
+    }
+
+    /// How many messages are held.
+    pub fn held(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).held.len()
+    }
+
+    /// Carries out what the core wants done with held messages.
+    pub async fn carry_out(&self, sqs: &Sqs, queue: &str, op: MessageOp, ids: &[MessageId]) -> Outcome {
+        let receipts = self.of(ids);
+        let failed = match op {
+            MessageOp::Extend { seconds } => sqs.change_visibility(queue, &receipts, seconds).await,
+            MessageOp::Release => sqs.change_visibility(queue, &receipts, 0).await,
+            MessageOp::Delete => sqs.delete(queue, &receipts).await,
+        };
+        if !matches!(op, MessageOp::Extend { .. }) {
+            // Also those that failed: they come back by themselves, with a new receipt.
+            self.forget(ids);
+        }
+        // A receipt that ran out is no reason to try the same again: the message is on its way back to us.
+        match failed.into_iter().find(|(_, f)| f.kind != FailureKind::NotFound) {
+            Some((_, failure)) => {
+                tracing::warn!(?op, error = failure.message, "some messages were not reached");
+                Outcome::Failed(failure)
+            }
+            None => Outcome::Done,
+        }
+    }
+}
+
+/// What ingest needs.
+#[derive(Clone, Debug)]
+pub struct Ingest {
+    /// The queues' adapter.
+    pub sqs: Sqs,
+    /// The queues.
+    pub queues: Queues,
+    /// Where held messages are noted.
+    pub receipts: Receipts,
+    /// The core.
+    pub inputs: mpsc::Sender<Input>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// The manifests in force; for payloads that API Gateway put on the queue itself.
+    pub spec: watch::Receiver<Arc<Spec>>,
+    /// The webhook secrets in force.
+    pub secrets: watch::Receiver<Arc<Vec<SecretString>>>,
+}
+
+impl Ingest {
+    /// Starts all receivers; they end when `stop` is cancelled.
+    pub fn start(&self, tasks: &mut tokio::task::JoinSet<()>, stop: &CancellationToken) {
+        for _ in 0..RECEIVERS {
+            let (this, stop) = (self.clone(), stop.clone());
+            tasks.spawn(async move { this.receive_jobs(&stop).await });
+        }
+        if let Some(queue) = self.queues.ec2_events.clone() {
+            let (this, stop) = (self.clone(), stop.clone());
+            tasks.spawn(async move { this.receive_ec2(&queue, &stop).await });
+        }
+    }
+
+    async fn receive_jobs(&self, stop: &CancellationToken) {
+        let mut delay = Delay::new(Duration::from_millis(200), Duration::from_secs(10));
+        while !stop.is_cancelled() {
+            if self.receipts.held() >= MOST_HELD {
+                tracing::warn!(held = MOST_HELD, "holding as many messages as SQS allows; the rest waits on the queue");
+                pause(Duration::from_secs(5), stop).await;
+                continue;
+            }
+            let Some(batch) = self.receive(&self.queues.jobs, &mut delay, stop).await else { continue };
+            let mut messages = Vec::with_capacity(batch.len());
+            for received in batch {
+                match self.read(&received) {
+                    Ok(event) => {
+                        let id = self.receipts.note(&received.message_id, &received.receipt);
+                        messages.push(JobMessage { id, receive_count: received.receive_count, event });
+                    }
+                    Err(Unread::Ignored(why)) => {
+                        self.metrics.messages("ignored", 1);
+                        tracing::debug!(message = received.message_id, why, "a message is not for us");
+                        self.delete(&self.queues.jobs, &received).await;
+                    }
+                    Err(Unread::Poison(why)) => self.bury(&received, &why).await,
+                }
+            }
+            self.metrics.messages("job", messages.len() as u64);
+            if !messages.is_empty() && self.inputs.send(Input::Messages(messages)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// One long poll. A receive under way when we stop is dropped; what it would have brought becomes visible again.
+    async fn receive(&self, queue: &str, delay: &mut Delay, stop: &CancellationToken) -> Option<Vec<Received>> {
+        let answer = tokio::select! {
+            () = stop.cancelled() => return None,
+            answer = self.sqs.receive(queue, crate::aws::sqs::BATCH, POLL_S, VISIBILITY_S) => answer,
+        };
+        match answer {
+            Ok(batch) => {
+                delay.reset();
+                Some(batch)
+            }
+            Err(failure) => {
+                let wait = delay.next_delay();
+                tracing::warn!(queue, error = failure.message, wait_ms = wait.as_millis() as u64, "failed to receive");
+                pause(wait, stop).await;
+                None
+            }
+        }
+    }
+
+    /// A message of ours, or a raw payload that API Gateway put there, with GitHub's headers as its attributes.
+    fn read(&self, received: &Received) -> Result<JobEvent, Unread> {
+        let header = |name: &str| {
+            let found = received.attributes.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+            found.map(|(_, value)| value.as_str())
+        };
+        let Some(signature) = header("X-Hub-Signature-256") else {
+            return wire::decode(&received.body).map_err(|e| Unread::Poison(e.to_string()));
+        };
+        let (spec, secrets) = (self.spec.borrow().clone(), self.secrets.borrow().clone());
+        let delivery = Delivery {
+            signature: Some(signature),
+            event: header("X-GitHub-Event"),
+            content_type: header("Content-Type"),
+            body: received.body.as_bytes(),
+        };
+        match webhook::judge(&spec, &secrets, &delivery) {
+            Verdict::Queue { event, .. } => Ok(event),
+            Verdict::Pong => Err(Unread::Ignored("ping".into())),
+            Verdict::Ignored(why) => Err(Unread::Ignored(why)),
+            Verdict::Unsigned(e) => Err(Unread::Poison(e.to_string())),
+            Verdict::Unreadable(e) => Err(Unread::Poison(e.to_string())),
+        }
+    }
+
+    /// Moves a message that nobody can read out of the way. Without a dead-letter queue it is left to the queue's redrive.
+    async fn bury(&self, received: &Received, why: &str) {
+        self.metrics.messages("unreadable", 1);
+        let Some(graveyard) = &self.queues.dead_letters else {
+            tracing::warn!(message = received.message_id, why, "unreadable message; left to the queue's redrive policy");
+            return;
+        };
+        match self.sqs.dead_letter(graveyard, &received.body, why).await {
+            Ok(()) => {
+                self.metrics.dead_letter();
+                tracing::warn!(message = received.message_id, why, "unreadable message; moved to the dead-letter queue");
+                self.delete(&self.queues.jobs, received).await;
+            }
+            Err(f) => tracing::warn!(message = received.message_id, error = f.message, "unreadable message; not moved yet"),
+        }
+    }
+
+    async fn delete(&self, queue: &str, received: &Received) {
+        let failed: Vec<(usize, Failure)> = self.sqs.delete(queue, std::slice::from_ref(&received.receipt)).await;
+        for (_, f) in failed {
+            tracing::warn!(message = received.message_id, error = f.message, "failed to delete a message; it comes back");
+        }
+    }
+
+    /// EC2's notifications are hints, so they are deleted as soon as the core has them.
+    async fn receive_ec2(&self, queue: &str, stop: &CancellationToken) {
+        let mut delay = Delay::new(Duration::from_millis(200), Duration::from_secs(10));
+        while !stop.is_cancelled() {
+            let Some(batch) = self.receive(queue, &mut delay, stop).await else { continue };
+            let mut receipts = Vec::with_capacity(batch.len());
+            for received in batch {
+                match read_ec2(&received.body) {
+                    Ok(event) => {
+                        self.metrics.messages("ec2_event", 1);
+                        if self.inputs.send(Input::Ec2(event)).await.is_err() {
+                            return;
+                        }
+                    }
+                    Err(why) => {
+                        self.metrics.messages("unreadable", 1);
+                        tracing::warn!(message = received.message_id, why, "unreadable EC2 notification; dropped, a sweep sees the same");
+                    }
+                }
+                receipts.push(received.receipt);
+            }
+            for (_, f) in self.sqs.delete(queue, &receipts).await {
+                tracing::warn!(error = f.message, "failed to delete an EC2 notification; it comes back");
+            }
+        }
+    }
+}
+
+enum Unread {
+    Ignored(String),
+    Poison(String),
+}
+
+async fn pause(wait: Duration, stop: &CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = tokio::time::sleep(wait) => {}
+    }
+}
+
+/// EventBridge's envelope, as far as it decides something.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html>
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(rename = "detail-type", borrow)]
+    kind: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    detail: Detail<'a>,
+}
+
+#[derive(Deserialize)]
+struct Detail<'a> {
+    #[serde(rename = "instance-id", borrow)]
+    instance: std::borrow::Cow<'a, str>,
+    state: Option<InstanceState>,
+}
+
+/// Reads one EC2 notification.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn read_ec2(body: &str) -> Result<Ec2Event, String> {
+    let envelope: Envelope<'_> = serde_json::from_str(body).map_err(|e| wire::explain(&e))?;
+    let kind = match (&*envelope.kind, envelope.detail.state) {
+        ("EC2 Spot Instance Interruption Warning", _) => Ec2EventKind::SpotInterruption,
+        ("EC2 Instance Rebalance Recommendation", _) => Ec2EventKind::Rebalance,
+        ("EC2 Instance State-change Notification", Some(state)) => Ec2EventKind::State(state),
+        (other, _) => return Err(format!("its detail-type `{other}` is not one that muster asked for")),
+    };
+    Ok(Ec2Event { instance: (&*envelope.detail.instance).into(), kind })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ec2_notifications_are_read() {
+        let warning = r#"{"version":"0","id":"1","detail-type":"EC2 Spot Instance Interruption Warning","source":"aws.ec2",
+            "account":"123456789012","time":"2026-11-23T00:00:00Z","region":"eu-west-1","resources":[],
+            "detail":{"instance-id":"i-0abc","instance-action":"terminate"}}"#;
+        let read = read_ec2(warning).expect("a warning");
+        assert_eq!((read.instance.as_str(), read.kind), ("i-0abc", Ec2EventKind::SpotInterruption));
+        let state = r#"{"detail-type":"EC2 Instance State-change Notification","detail":{"instance-id":"i-1","state":"shutting-down"}}"#;
+        assert_eq!(read_ec2(state).map(|e| e.kind), Ok(Ec2EventKind::State(InstanceState::ShuttingDown)));
+        for bad in ["", "{}", r#"{"detail-type":"x","detail":{"instance-id":"i-1"}}"#] {
+            assert!(read_ec2(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_message_keeps_its_number_and_takes_the_newest_receipt() {
+        let receipts = Receipts::default();
+        let first = receipts.note("m", "r1");
+        assert_eq!(receipts.note("m", "r2"), first);
+        assert_eq!((receipts.of(&[first]), receipts.held()), (vec!["r2".to_owned()], 1));
+        receipts.forget(&[first]);
+        assert_eq!(receipts.held(), 0);
+        assert_ne!(receipts.note("m", "r3"), first);
+    }
+}

@@ -1,0 +1,32 @@
+//! muster's effects: everything that talks to the world. Decisions are made in `muster_reconciler`.
+//!
+//! In the order of the data: `http` (webhook) -> `outbox` -> SQS -> `ingest` -> `driver` (the core) -> `act` (AWS, GitHub).
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod config;
+
+pub mod http;
+pub mod outbox;
+pub mod wire;
+
+pub mod metrics;
+
+#[cfg(feature = "live")]
+pub mod act;
+#[cfg(feature = "live")]
+pub mod aws;
+#[cfg(feature = "live")]
+pub mod clock;
+#[cfg(feature = "live")]
+pub mod driver;
+#[cfg(feature = "live")]
+pub mod github;
+#[cfg(feature = "live")]
+pub mod ingest;
+#[cfg(feature = "live")]
+pub mod reload;
+#[cfg(feature = "live")]
+pub mod retry;
+#[cfg(feature = "live")]
+pub mod secrets;

@@ -1,0 +1,5 @@
+//! The `muster` binary: see [`muster::cli`].
+
+fn main() -> std::process::ExitCode {
+    muster::cli::main()
+}

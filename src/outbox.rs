@@ -1,0 +1,248 @@
+//! The way to the queue: single messages in, batches of ten out, each sender told what became of its own.
+//!
+//! A message to an idle outbox goes at once. While other batches are on their way it lingers a few milliseconds for
+//! company, so a burst of deliveries becomes few calls. Nothing is unbounded: when the queue doesn't take
+//! messages as fast as they come, senders get an error (and answer 503) instead of memory filling up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
+
+/// How an [`Outbox`] batches.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Messages per batch at most; SQS admits 10.
+    pub batch: usize,
+    /// How long a message waits for company while other batches are in flight.
+    pub linger: Duration,
+    /// Batches in flight at most.
+    pub parallel: usize,
+    /// Messages that may wait to be batched.
+    pub waiting: usize,
+    /// How long a sender waits for its answer. GitHub gives up after 10 s.
+    pub deadline: Duration,
+    /// How long one batch may take before its place is given to another.
+    pub call_deadline: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            batch: 10,
+            linger: Duration::from_millis(5),
+            parallel: 8,
+            waiting: 1000,
+            deadline: Duration::from_secs(5),
+            call_deadline: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Why a message isn't known to be on the queue.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OutboxError {
+    /// Too many wait already.
+    #[error("{0} messages wait for the queue already")]
+    Full(usize),
+    /// No answer in time. The message may still get there, which does no harm: repeated events change nothing.
+    #[error("the queue did not answer within {0:?}")]
+    Slow(Duration),
+    /// The queue said no.
+    #[error("the queue did not take the message: {0}")]
+    Refused(String),
+    /// The process stops.
+    #[error("the outbox is closed")]
+    Closed,
+}
+
+struct Letter {
+    body: String,
+    answer: oneshot::Sender<Result<(), String>>,
+}
+
+/// A handle; clones share one outbox, which ends when the last is dropped and all is sent.
+#[derive(Clone, Debug)]
+pub struct Outbox {
+    letters: mpsc::Sender<Letter>,
+    settings: Settings,
+}
+
+impl Outbox {
+    /// Starts an outbox that sends with `put`, which gets at most `settings.batch` bodies and answers for each, in their order.
+    pub fn start<F, Fut>(settings: Settings, put: F) -> Outbox
+    where
+        F: Fn(Vec<String>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Vec<Result<(), String>>> + Send + 'static,
+    {
+        let (letters, waiting) = mpsc::channel(settings.waiting.max(1));
+        tokio::spawn(dispatch(settings, waiting, put));
+        Outbox { letters, settings }
+    }
+
+    /// Returns once the queue has the message, or an error at the latest after `settings.deadline`.
+    pub async fn send(&self, body: String) -> Result<(), OutboxError> {
+        let (answer, answered) = oneshot::channel();
+        self.letters.try_send(Letter { body, answer }).map_err(|e| match e {
+            mpsc::error::TrySendError::Full(_) => OutboxError::Full(self.letters.max_capacity()),
+            mpsc::error::TrySendError::Closed(_) => OutboxError::Closed,
+        })?;
+        match timeout(self.settings.deadline, answered).await {
+            Err(_) => Err(OutboxError::Slow(self.settings.deadline)),
+            Ok(Err(_)) => Err(OutboxError::Refused("the call to the queue was lost".into())),
+            Ok(Ok(result)) => result.map_err(OutboxError::Refused),
+        }
+    }
+}
+
+async fn dispatch<F, Fut>(settings: Settings, mut waiting: mpsc::Receiver<Letter>, put: F)
+where
+    F: Fn(Vec<String>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Vec<Result<(), String>>> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(settings.parallel.max(1)));
+    let in_flight = Arc::new(AtomicUsize::new(0));
+    // A place first, a message second: while all places are taken, messages pile up where they are counted.
+    while let Ok(place) = places.clone().acquire_owned().await {
+        let Some(first) = waiting.recv().await else { return };
+        let letters = gather(&settings, &mut waiting, first, in_flight.load(Ordering::Relaxed) > 0).await;
+        let (bodies, answers): (Vec<_>, Vec<_>) = letters.into_iter().map(|l| (l.body, l.answer)).unzip();
+        let (call, counter, limit) = (put(bodies), in_flight.clone(), settings.call_deadline);
+        counter.fetch_add(1, Ordering::Relaxed);
+        tokio::spawn(async move {
+            let _place = place;
+            let _counted = Counted(counter);
+            let mut results = timeout(limit, call).await.unwrap_or_default().into_iter();
+            for answer in answers {
+                let result = results.next().unwrap_or_else(|| Err("no answer for this message".into()));
+                // A sender that gave up has answered 503 already; its message may well have been taken.
+                let _ = answer.send(result);
+            }
+        });
+    }
+}
+
+/// The first message and its company.
+async fn gather(settings: &Settings, waiting: &mut mpsc::Receiver<Letter>, first: Letter, linger: bool) -> Vec<Letter> {
+    let mut letters = vec![first];
+    if linger {
+        let more = async {
+            while letters.len() < settings.batch {
+                match waiting.recv().await {
+                    Some(letter) => letters.push(letter),
+                    None => break,
+                }
+            }
+        };
+        // Whether it is full or time is up makes no difference.
+        let _ = timeout(settings.linger, more).await;
+    }
+    while letters.len() < settings.batch {
+        match waiting.try_recv() {
+            Ok(letter) => letters.push(letter),
+            Err(_) => break,
+        }
+    }
+    letters
+}
+
+/// Counts down when its batch ends, however it ends.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use futures_util::future::join_all;
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    /// Collects batches; each takes `delay`; a body that says `bad` is refused.
+    fn outbox(settings: Settings, delay: Duration) -> (Outbox, Arc<Mutex<Vec<Vec<String>>>>) {
+        let batches = Arc::new(Mutex::new(Vec::new()));
+        let seen = batches.clone();
+        let outbox = Outbox::start(settings, move |bodies: Vec<String>| {
+            seen.lock().expect("unpoisoned").push(bodies.clone());
+            async move {
+                sleep(delay).await;
+                bodies.iter().map(|b| if b.contains("bad") { Err("no".to_owned()) } else { Ok(()) }).collect()
+            }
+        });
+        (outbox, batches)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_to_an_idle_outbox_goes_at_once() {
+        let (outbox, batches) = outbox(Settings::default(), Duration::ZERO);
+        let began = Instant::now();
+        outbox.send("one".into()).await.expect("sent");
+        assert!(began.elapsed() < Duration::from_millis(2), "{:?}", began.elapsed());
+        assert_eq!(*batches.lock().expect("unpoisoned"), [["one"]]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_becomes_few_batches_of_ten_at_most() {
+        let (outbox, batches) = outbox(Settings::default(), Duration::from_millis(20));
+        let results = join_all((0..101).map(|n| outbox.send(n.to_string()))).await;
+        assert!(results.iter().all(Result::is_ok));
+        let sizes: Vec<usize> = batches.lock().expect("unpoisoned").iter().map(Vec::len).collect();
+        assert!(sizes.iter().all(|s| *s <= 10) && sizes.iter().sum::<usize>() == 101 && sizes.len() <= 12, "{sizes:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stragglers_wait_for_company_while_a_batch_is_in_flight() {
+        let (outbox, batches) = outbox(Settings::default(), Duration::from_millis(50));
+        let late = |after: u64, body: &'static str| {
+            let outbox = outbox.clone();
+            async move {
+                sleep(Duration::from_millis(after)).await;
+                outbox.send(body.into()).await
+            }
+        };
+        let results = join_all([late(0, "a"), late(1, "b"), late(2, "c"), late(3, "d")]).await;
+        assert!(results.iter().all(Result::is_ok));
+        assert_eq!(*batches.lock().expect("unpoisoned"), [vec!["a"], vec!["b", "c", "d"]]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_refused_message_does_not_fail_its_neighbours() {
+        let (outbox, _) = outbox(Settings::default(), Duration::ZERO);
+        let results = join_all(["good", "bad", "fine"].map(|b| outbox.send(b.into()))).await;
+        assert_eq!(results, [Ok(()), Err(OutboxError::Refused("no".into())), Ok(())]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_queue_gives_errors_in_time_and_a_full_outbox_at_once() {
+        let settings = Settings { waiting: 5, parallel: 1, batch: 1, ..Settings::default() };
+        let (outbox, _) = outbox(settings, Duration::from_secs(3600));
+        let began = Instant::now();
+        let results = join_all((0..10).map(|n| outbox.send(n.to_string()))).await;
+        assert_eq!(began.elapsed(), settings.deadline);
+        let full = results.iter().filter(|r| **r == Err(OutboxError::Full(5))).count();
+        let slow = results.iter().filter(|r| **r == Err(OutboxError::Slow(settings.deadline))).count();
+        assert_eq!((full, slow), (5, 5), "{results:?}");
+        // A stuck call loses its place in the end, and the next message is tried.
+        sleep(settings.call_deadline * 6).await;
+        assert_eq!(outbox.send("later".into()).await, Err(OutboxError::Slow(settings.deadline)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_panics_or_answers_too_little_fails_its_own_messages_only() {
+        let outbox = Outbox::start(Settings::default(), |bodies: Vec<String>| async move {
+            assert!(bodies[0] != "panic", "as asked");
+            if bodies[0] == "short" { Vec::new() } else { vec![Ok(()); bodies.len()] }
+        });
+        assert_eq!(outbox.send("panic".into()).await, Err(OutboxError::Refused("the call to the queue was lost".into())));
+        assert_eq!(outbox.send("short".into()).await, Err(OutboxError::Refused("no answer for this message".into())));
+        assert_eq!(outbox.send("fine".into()).await, Ok(()));
+    }
+}

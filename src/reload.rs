@@ -1,0 +1,125 @@
+//! Picks up changed manifests without a restart. An invalid change keeps the last good one and says so.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_reconciler::effect::{GitHubLimit, Input};
+use muster_reconciler::manifest::{self, Spec, Text};
+use secrecy::SecretString;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::act::Hands;
+use crate::config;
+use crate::github::{GitHub, Observer};
+use crate::metrics::Metrics;
+use crate::secrets::Secrets;
+
+/// How often the directory is read. It is a handful of small files.
+const LOOK: Duration = Duration::from_secs(2);
+/// How often secrets are resolved anew, so that a rotated one works without a restart.
+const ROTATION: Duration = Duration::from_secs(300);
+
+/// What a change of manifests reaches.
+#[derive(Debug)]
+pub struct Reload {
+    /// The manifests' directory.
+    pub dir: PathBuf,
+    /// Resolves references.
+    pub secrets: Secrets,
+    /// The manifests in force.
+    pub spec: watch::Sender<Arc<Spec>>,
+    /// The webhook secrets in force.
+    pub webhook_secrets: watch::Sender<Arc<Vec<SecretString>>>,
+    /// The controller, if this process runs one.
+    pub controller: Option<Controlled>,
+    /// Counts reloads.
+    pub metrics: Arc<Metrics>,
+}
+
+/// What a change reaches in a process that runs the controller.
+pub struct Controlled {
+    /// The core.
+    pub inputs: mpsc::Sender<Input>,
+    /// Gets new Apps.
+    pub hands: Hands,
+    /// Where GitHub's limits go.
+    pub limits: mpsc::UnboundedSender<GitHubLimit>,
+    /// Is told of GitHub calls.
+    pub observer: Observer,
+}
+
+impl std::fmt::Debug for Controlled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Controlled").field("hands", &self.hands).finish_non_exhaustive()
+    }
+}
+
+impl Reload {
+    /// Watches until `stop`. `seen` is what is in force at the start.
+    pub async fn run(self, mut seen: Vec<Text>, stop: CancellationToken) {
+        let mut rotated = tokio::time::Instant::now();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            match read(&self.dir).await {
+                Ok(texts) if texts != seen => {
+                    let result = self.take(&texts).await;
+                    self.metrics.manifest_reload(result.is_ok());
+                    match result {
+                        Ok(()) => tracing::info!(dir = %self.dir.display(), "took over changed manifests"),
+                        Err(error) => tracing::error!("changed manifests are not valid, the last good ones stay in force: {error:#}"),
+                    }
+                    seen = texts;
+                }
+                Ok(_) if rotated.elapsed() >= ROTATION => {
+                    rotated = tokio::time::Instant::now();
+                    self.rotate().await;
+                }
+                Ok(_) => {}
+                Err(error) => tracing::warn!("cannot look for changed manifests: {error:#}"),
+            }
+        }
+    }
+
+    async fn take(&self, texts: &[Text]) -> anyhow::Result<()> {
+        let spec = manifest::load(texts)?;
+        let old = self.spec.borrow().clone();
+        let (a, b) = (&old.controller, &spec.controller);
+        if (a.cluster(), &a.spec.queues, &a.spec.listen, &a.spec.region) != (b.cluster(), &b.spec.queues, &b.spec.listen, &b.spec.region) {
+            anyhow::bail!("the Controller's name, region, queues or listen addresses changed; restart muster for that");
+        }
+        let webhook = self.secrets.webhook(&spec).await?;
+        if let Some(c) = &self.controller
+            && old.apps != spec.apps
+        {
+            let github = GitHub::new(self.secrets.credentials(&spec).await?, c.limits.clone(), c.observer.clone())?;
+            c.hands.set_github(github);
+        }
+        let spec = Arc::new(spec);
+        self.webhook_secrets.send_replace(webhook);
+        self.spec.send_replace(spec.clone());
+        if let Some(c) = &self.controller {
+            // The loop is gone only when the process stops.
+            let _ = c.inputs.send(Input::Spec(spec)).await;
+        }
+        Ok(())
+    }
+
+    async fn rotate(&self) {
+        let spec = self.spec.borrow().clone();
+        match self.secrets.webhook(&spec).await {
+            Ok(secrets) => drop(self.webhook_secrets.send_replace(secrets)),
+            Err(error) => tracing::warn!("cannot read the webhook secrets anew, the known ones stay in force: {error:#}"),
+        }
+    }
+}
+
+/// Reads the directory off the async threads.
+pub async fn read(dir: &Path) -> anyhow::Result<Vec<Text>> {
+    let dir = dir.to_owned();
+    tokio::task::spawn_blocking(move || config::read_dir(&dir)).await?
+}

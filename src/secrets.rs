@@ -1,0 +1,71 @@
+//! Turns references to secrets into secrets: from SSM, a file or the environment. They are never printed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use muster_reconciler::manifest::{SecretRef, Spec};
+use secrecy::SecretString;
+
+use crate::aws::Aws;
+use crate::github::AppCredentials;
+
+/// Resolves references.
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    aws: Aws,
+    /// `file:` references are relative to it.
+    base: PathBuf,
+}
+
+impl Secrets {
+    /// `base` is the manifests' directory.
+    pub fn new(aws: Aws, base: &Path) -> Secrets {
+        Secrets { aws, base: base.to_owned() }
+    }
+
+    /// What the reference points at, without the newline that editors add.
+    pub async fn resolve(&self, reference: &SecretRef) -> anyhow::Result<SecretString> {
+        let text = match reference {
+            SecretRef::Ssm(name) => match self.aws.ssm.get(name).await {
+                Ok(secret) => return Ok(secret),
+                Err(failure) => bail!("failed to read the secret {reference}: {}", failure.message),
+            },
+            SecretRef::File(path) => {
+                let path = self.base.join(path);
+                tokio::fs::read_to_string(&path).await.with_context(|| format!("failed to read the secret file {}", path.display()))?
+            }
+            SecretRef::Env(name) => {
+                std::env::var(name).with_context(|| format!("failed to read the secret {reference}; set the variable {name}"))?
+            }
+        };
+        let text = text.trim_end_matches(['\r', '\n']);
+        if text.is_empty() {
+            bail!("the secret {reference} is empty; put the value there");
+        }
+        Ok(SecretString::from(text))
+    }
+
+    /// The Apps' private keys.
+    pub async fn credentials(&self, spec: &Spec) -> anyhow::Result<Vec<AppCredentials>> {
+        let mut all = Vec::new();
+        for (name, app) in &spec.apps {
+            let private_key =
+                self.resolve(&app.spec.private_key).await.with_context(|| format!("GitHubApp {name}: spec.privateKey"))?;
+            let (app_id, api_url) = (app.spec.app_id, app.spec.api_url.clone());
+            all.push(AppCredentials { name: name.clone(), app_id, private_key, api_url });
+        }
+        Ok(all)
+    }
+
+    /// All Apps' webhook secrets; any of them may sign.
+    pub async fn webhook(&self, spec: &Spec) -> anyhow::Result<Arc<Vec<SecretString>>> {
+        let mut all = Vec::new();
+        for (name, app) in &spec.apps {
+            for reference in &app.spec.webhook_secrets {
+                all.push(self.resolve(reference).await.with_context(|| format!("GitHubApp {name}: spec.webhookSecrets"))?);
+            }
+        }
+        Ok(Arc::new(all))
+    }
+}

@@ -1,0 +1,203 @@
+//! The job queue's messages: one [`JobEvent`] as versioned JSON, a few hundred bytes of a 12 KB payload.
+//!
+//! The webhook writes them and `ingest` reads them, perhaps in different releases of muster at the same time; hence
+//! the version. The limits hold on both sides: whoever may write to the queue is not thereby trusted with the rest.
+
+use muster_reconciler::event::JobEvent;
+use serde::{Deserialize, Serialize};
+
+/// The version that this release writes, and the only one that it reads.
+pub const VERSION: u64 = 1;
+/// Longest message, in bytes. Ten of them fit into one SQS batch many times over.
+pub const MAX_BYTES: usize = 8192;
+/// Most labels that a job may have.
+pub const MAX_LABELS: usize = 100;
+/// Longest label, runner name or other word, in characters. GitHub's own limit on a label.
+pub const MAX_WORD: usize = 256;
+
+/// Why a message, or an event on its way to become one, is refused. Says what is wrong, never what was written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// Not the JSON that was expected.
+    #[error("the message is malformed: {0}")]
+    Malformed(String),
+    /// Written by a release that this one doesn't know.
+    #[error("the message has version {0}, but this release reads version {VERSION} only: upgrade the controller")]
+    Version(u64),
+    /// Over [`MAX_BYTES`].
+    #[error("the message would be {0} bytes long, and {MAX_BYTES} is the most")]
+    TooLong(usize),
+    /// A field is beyond its limit.
+    #[error("{field} {problem}")]
+    Field {
+        /// Which, as GitHub's payload names it.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    v: u64,
+    #[serde(flatten)]
+    event: &'a JobEvent,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    v: u64,
+}
+
+/// The message for an event. [`check`] the event first, and the length afterwards ([`MAX_BYTES`]).
+pub fn encode(event: &JobEvent) -> String {
+    // Plain structs of numbers and text: serialising them cannot fail.
+    serde_json::to_string(&Message { v: VERSION, event }).unwrap_or_default()
+}
+
+/// The event of a message, checked.
+pub fn decode(text: &str) -> Result<JobEvent, WireError> {
+    if text.len() > MAX_BYTES {
+        return Err(WireError::TooLong(text.len()));
+    }
+    let malformed = |e: serde_json::Error| WireError::Malformed(explain(&e));
+    let Version { v } = serde_json::from_str(text).map_err(malformed)?;
+    if v != VERSION {
+        return Err(WireError::Version(v));
+    }
+    let event: JobEvent = serde_json::from_str(text).map_err(malformed)?;
+    check(&event)?;
+    Ok(event)
+}
+
+/// Whether every field is within its limits.
+pub fn check(event: &JobEvent) -> Result<(), WireError> {
+    if !is_repository(&event.repo) {
+        return Err(field("repository.full_name", "is not OWNER/NAME"));
+    }
+    if event.labels.len() > MAX_LABELS {
+        return Err(field("workflow_job.labels", format!("has {} entries, and {MAX_LABELS} is the most", event.labels.len())));
+    }
+    for label in &event.labels {
+        word("a label in workflow_job.labels", label)?;
+    }
+    for (name, value) in [
+        ("organization.login", &event.org),
+        ("enterprise.slug", &event.enterprise),
+        ("workflow_job.runner_name", &event.runner),
+        ("workflow_job.conclusion", &event.conclusion),
+    ] {
+        value.as_deref().map_or(Ok(()), |v| word(name, v))?;
+    }
+    Ok(())
+}
+
+/// A parser's complaint without the text that it complains of, which may be a secret in the wrong place.
+pub fn explain(e: &serde_json::Error) -> String {
+    let text = e.to_string();
+    let place = format!("line {}, column {}", e.line(), e.column());
+    // serde writes `invalid type: string "<their text>", expected <our words> at line 1 column 2`: ours come last.
+    let ours = text.strip_suffix(&format!(" at line {} column {}", e.line(), e.column())).unwrap_or(&text);
+    match e.classify() {
+        serde_json::error::Category::Data if ours.starts_with("missing field") || ours.starts_with("duplicate field") => {
+            format!("{ours} ({place})")
+        }
+        serde_json::error::Category::Data => {
+            let expected = ours.rsplit_once(", expected ").map_or("something else", |(_, ours)| ours);
+            format!("expected {expected} ({place})")
+        }
+        serde_json::error::Category::Eof => format!("the JSON ends too early ({place})"),
+        _ => format!("not JSON ({place})"),
+    }
+}
+
+fn field(field: &'static str, problem: impl Into<String>) -> WireError {
+    WireError::Field { field, problem: problem.into() }
+}
+
+fn word(name: &'static str, value: &str) -> Result<(), WireError> {
+    let length = value.chars().count();
+    if value.is_empty() {
+        return Err(field(name, "is empty"));
+    }
+    if length > MAX_WORD {
+        return Err(field(name, format!("is {length} characters long, and {MAX_WORD} is the most")));
+    }
+    // SQS refuses a message with U+FFFE or U+FFFF; control characters have no business in a name.
+    if value.chars().any(|c| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}')) {
+        return Err(field(name, "holds a control character"));
+    }
+    Ok(())
+}
+
+/// `OWNER/NAME`, which becomes part of a URL: letters, digits, `-`, `_` and `.`, and neither part `.` or `..`.
+fn is_repository(text: &str) -> bool {
+    let part = |s: &str| {
+        (1..=100).contains(&s.len())
+            && s != "."
+            && s != ".."
+            && s.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    };
+    text.split_once('/').is_some_and(|(owner, name)| part(owner) && part(name))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use muster_reconciler::event::JobState;
+    use muster_reconciler::ids::{JobId, RunId};
+
+    use super::*;
+
+    fn event() -> JobEvent {
+        JobEvent {
+            job: JobId(12_877_621_891),
+            run: RunId(4_747_967_848),
+            state: JobState::Queued,
+            repo: "acme/web".into(),
+            org: Some("acme".into()),
+            enterprise: None,
+            labels: vec!["self-hosted".into(), "linux".into()],
+            runner: None,
+            conclusion: None,
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let text = encode(&event());
+        assert!(text.starts_with(r#"{"v":1,"job":12877621891,"#), "{text}");
+        assert!(text.len() < 300, "{text}");
+        assert_eq!(decode(&text).unwrap(), event());
+    }
+
+    #[test]
+    fn a_later_release_may_add_fields_but_not_change_the_version() {
+        let text = encode(&event());
+        assert_eq!(decode(&text.replacen('{', r#"{"new":[1],"#, 1)).unwrap(), event());
+        assert_eq!(decode(&text.replacen(r#""v":1"#, r#""v":2"#, 1)), Err(WireError::Version(2)));
+        assert!(decode(&text.replacen(r#""v":1,"#, "", 1)).unwrap_err().to_string().contains("missing field `v`"));
+    }
+
+    #[test]
+    fn bad_messages_say_what_is_wrong_and_never_what_they_hold() {
+        for (text, says) in [
+            ("hunter2".to_owned(), "not JSON"),
+            (r#"{"v":1,"job":"hunter2"}"#.to_owned(), "expected u64"),
+            (r#"{"v":1,"job":1,"run":2,"state":"hunter2"}"#.to_owned(), "expected one of"),
+            (r#"{"v":1,"job":1"#.to_owned(), "ends too early"),
+            (r#"{"v":"hunter2, expected x"}"#.to_owned(), "expected u64"),
+            ("hunter2".repeat(2000), "8192 is the most"),
+            (encode(&JobEvent { repo: "hunter2/../x".into(), ..event() }), "is not OWNER/NAME"),
+            (encode(&JobEvent { repo: "hunter2/..".into(), ..event() }), "is not OWNER/NAME"),
+            (encode(&JobEvent { labels: vec!["x".repeat(257)], ..event() }), "is 257 characters long"),
+            (encode(&JobEvent { labels: vec!["x".into(); 101], ..event() }), "has 101 entries"),
+            (encode(&JobEvent { labels: vec!["hunter2\n".into()], ..event() }), "control character"),
+            (encode(&JobEvent { runner: Some(String::new()), ..event() }), "runner_name is empty"),
+        ] {
+            let error = decode(&text).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The webhook, the queue behind it and the manifests, when what comes in is bad or what is behind is down.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::boxes::Habits;
+use support::github::hooks::{payload, post, sign};
+use support::muster::WEBHOOK_SECRET;
+use support::scene::{LABELS, REPO, Scene, linux};
+use support::{eventually, never, same, secs};
+
+/// In every bad body; must never be logged and never reach SQS.
+const MARK: &str = "BODY-MARK-93c1";
+
+async fn deliver(scene: &Scene, event: &str, body: Vec<u8>) -> u16 {
+    let signature = sign(WEBHOOK_SECRET, &body);
+    post(&scene.muster.webhook_url(), event, "1", Some(&signature), body).await
+}
+
+#[tokio::test]
+async fn bad_input_is_refused_and_goes_nowhere() {
+    let Some(scene) = Scene::start(&[linux()], Habits::default()).await else { return };
+    let job = scene.github.queue_job_silently(REPO, &LABELS);
+    let mut good = payload(&scene.github.job(job), "queued", 1);
+    good["workflow_job"]["name"] = json!(MARK);
+    let body = |change: &dyn Fn(&mut Value)| {
+        let mut changed = good.clone();
+        change(&mut changed);
+        changed.to_string().into_bytes()
+    };
+    let url = scene.muster.webhook_url();
+    let plain = body(&|_| {});
+    assert_eq!(post(&url, "workflow_job", "1", Some(&sign("another secret", &plain)), plain.clone()).await, 401);
+    assert_eq!(post(&url, "workflow_job", "1", Some("sha256=zz"), plain.clone()).await, 401);
+    assert_eq!(post(&url, "workflow_job", "1", None, plain.clone()).await, 401);
+    assert_eq!(deliver(&scene, "workflow_job", format!("{{\"action\": \"{MARK}").into_bytes()).await, 400);
+    assert_eq!(deliver(&scene, "workflow_job", json!({ "action": "queued", "x": MARK }).to_string().into_bytes()).await, 400);
+    let huge = format!("{{\"{MARK}\": \"{}\"}}", "x".repeat(2 << 20)).into_bytes();
+    assert_eq!(deliver(&scene, "workflow_job", huge).await, 413);
+    assert_eq!(deliver(&scene, "issues", json!({ "action": MARK }).to_string().into_bytes()).await, 200);
+    for ping in [include_str!("github/payloads/ping.1.json"), include_str!("github/payloads/ping.4.json")] {
+        assert_eq!(deliver(&scene, "ping", ping.into()).await, 200);
+    }
+    let waiting = include_str!("github/payloads/workflow_job.waiting.1.json");
+    assert_eq!(deliver(&scene, "workflow_job", waiting.into()).await, 200);
+    let unlabelled = deliver(&scene, "workflow_job", body(&|b| b["workflow_job"]["labels"] = json!([]))).await;
+    assert!(unlabelled == 200 || unlabelled == 400, "{unlabelled}");
+    let long = "l".repeat(10_000);
+    let status = deliver(&scene, "workflow_job", body(&|b| b["workflow_job"]["labels"] = json!([long]))).await;
+    assert!(status == 200 || status == 400, "{status}");
+
+    never(secs(1), "something reached the queue", || async { same(scene.moto.depth(&scene.world.jobs).await.messages, 0) }).await;
+    assert_eq!(scene.moto.calls_of("SendMessageBatch").await.len() + scene.moto.calls_of("SendMessage").await.len(), 0);
+    scene.muster.assert_never_logged(&[MARK, &long]);
+    scene.muster.assert_no_secrets_logged(&scene.github);
+}
+
+#[tokio::test]
+async fn fields_that_github_adds_one_day_are_no_obstacle() {
+    let Some(scene) = Scene::start(&[linux()], Habits::default()).await else { return };
+    let job = scene.github.queue_job_silently(REPO, &LABELS);
+    let mut said = payload(&scene.github.job(job), "queued", 1);
+    said["workflow_job"]["a_new_field"] = json!({ "deep": [MARK] });
+    said["another"] = json!(MARK);
+    assert_eq!(deliver(&scene, "workflow_job", said.to_string().into_bytes()).await, 202);
+    scene.all_done(secs(40)).await;
+    scene.all_gone(secs(30)).await;
+    scene.muster.assert_never_logged(&[MARK]);
+}
+
+#[tokio::test]
+async fn a_queue_that_is_down_is_said_to_github_and_heals() {
+    let Some(scene) = Scene::start(&[linux()], Habits::default()).await else { return };
+    scene.moto.sqs_outage().await;
+    scene.queue_jobs(3);
+    eventually(secs(30), "all three are answered", || async { same(scene.github.sent().len(), 3) }).await;
+    assert!(scene.github.sent().iter().all(|s| s.status == 503), "{:?}", scene.github.sent());
+    scene.moto.heal().await;
+    assert_eq!(scene.github.redeliver_failed(), 3);
+    scene.all_done(secs(60)).await;
+    scene.all_gone(secs(40)).await;
+    assert_eq!(scene.launched().await, 3);
+}
+
+#[tokio::test]
+async fn a_poison_message_goes_to_the_dead_letters_and_blocks_nobody() {
+    let Some(scene) = Scene::start(&[linux()], Habits::default()).await else { return };
+    for poison in ["not JSON {", "{}", "{\"v\": 99}", &format!("[\"{MARK}\"]")] {
+        scene.moto.send(&scene.world.jobs, poison).await;
+    }
+    scene.queue_jobs(1);
+    scene.all_done(secs(40)).await;
+    eventually(secs(20), "the poison is put aside", || async {
+        same(scene.moto.depth(&scene.world.dead_letters).await.messages, 4)
+    })
+    .await;
+    scene.all_gone(secs(30)).await;
+    scene.muster.assert_never_logged(&[MARK]);
+}
+
+#[tokio::test]
+async fn an_invalid_manifest_never_replaces_a_valid_one() {
+    let Some(scene) = Scene::start(&[linux()], Habits::default()).await else { return };
+    scene
+        .muster
+        .write("pool-linux.yaml", "apiVersion: muster/v1\nkind: RunnerPool\nmetadata:\n  name: linux\nspec:\n  lables: [x]\n");
+    eventually(secs(20), "it is said, with file and field", || async {
+        let logs = scene.muster.logs();
+        if logs.contains("pool-linux.yaml") && logs.contains("lables") { Ok(()) } else { Err("not a word".into()) }
+    })
+    .await;
+    scene.queue_jobs(1);
+    scene.all_done(secs(40)).await;
+    scene.muster.write_pool(&linux().set("capacity.max", 7));
+    eventually(secs(20), "the correction is taken up without a restart", || async {
+        same(scene.muster.api("pools").await.first().and_then(|p| p["max"].as_u64()), Some(7))
+    })
+    .await;
+    scene.all_gone(secs(30)).await;
+}

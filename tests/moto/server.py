@@ -1,0 +1,422 @@
+"""moto with the semantics and the faults that it lacks, for muster's black-box tests.
+
+moto never fails and ignores ClientToken. This wrapper sits in front of moto's own server application, in the same
+process, so the real AWS SDK crosses a real wire and meets:
+
+- CreateFleet with ClientToken: the same token and request gets the first answer again, launching nothing; the same
+  token with another request is refused with IdempotentParameterMismatch (as EC2 does).
+- faults that a test orders: throttling, 5xx, insufficient capacity (whole, partial, per offering), slow answers,
+  answers lost before or after the call took effect.
+- eventual consistency: instances stay out of DescribeInstances for a while after their launch.
+- a spot interruption's termination reason.
+- SQS without moto's races between threads (messages lost or received twice), and without long polls that outlive
+  their caller: a killed controller's poll must not swallow messages. All visibility timeouts can be made to end at once.
+
+It listens on 127.0.0.1 and prints `listening on PORT`. Control endpoints begin with `/_`; see `CONTROL` at the end.
+"""
+
+import argparse
+import hashlib
+import io
+import json
+import re
+import select
+import socket
+import threading
+import time
+from fnmatch import fnmatchcase
+from urllib.parse import parse_qsl, urlencode
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape
+
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.ec2.models import ec2_backends
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.sqs.models import sqs_backends
+from moto.ssm.models import ssm_backends
+from werkzeug.serving import make_server
+from werkzeug.wrappers import Request, Response
+
+EC2_NS = "http://ec2.amazonaws.com/doc/2016-11-15"
+INSTANCE_ID = re.compile(r"\bi-[0-9a-f]{8,17}\b")
+OVERRIDE = re.compile(r"^LaunchTemplateConfigs\.(\d+)\.Overrides\.(\d+)\.(\w+)$")
+CALLS_KEPT = 100_000
+POLL_S = 0.2
+
+ElementTree.register_namespace("", EC2_NS)
+
+
+class Call:
+    """One AWS request, as far as it can be told from outside: service, operation, caller, body."""
+
+    def __init__(self, environ):
+        self.environ = environ
+        credential = re.search(
+            r"Credential=([^/,]+)/[^/]+/([^/]+)/([^/,]+)/", environ.get("HTTP_AUTHORIZATION", "")
+        )
+        self.caller, self.region, self.service = credential.groups() if credential else ("", "", "")
+        target = environ.get("HTTP_X_AMZ_TARGET", "")
+        self.json = bool(target)
+        self.body, self.form = b"", {}
+        self.op = target.rpartition(".")[2]
+        if self.service == "s3":
+            self.op = f"{environ['REQUEST_METHOD']} object"
+            return
+        self.set_body(Request(environ).get_data())
+        if not self.json:
+            self.form = dict(parse_qsl(self.body.decode(), keep_blank_values=True))
+            self.op = self.form.get("Action", environ["REQUEST_METHOD"] + " " + environ["PATH_INFO"])
+
+    def set_body(self, body):
+        self.body = body
+        self.environ["wsgi.input"] = io.BytesIO(body)
+        self.environ["CONTENT_LENGTH"] = str(len(body))
+
+    def set_form(self, form):
+        self.form = form
+        self.set_body(urlencode(form).encode())
+
+    def market(self):
+        """What a CreateFleet buys: spot or on-demand."""
+        return self.form.get("TargetCapacitySpecification.DefaultTargetCapacityType", "on-demand")
+
+    def matches(self, fault):
+        names = (self.op, f"{self.service}:{self.op}")
+        return (
+            any(fnmatchcase(name, fault["op"]) for name in names)
+            and (not fault.get("match") or fault["match"] in self.body.decode(errors="replace"))
+            and (not fault.get("caller") or fault["caller"] == self.caller)
+            and (not fault.get("market") or fault["market"] == self.market())
+        )
+
+
+def error(call, status, code, message):
+    """An error answer in the protocol of the call: EC2's XML or AWS JSON."""
+    if call.json:
+        body = json.dumps({"__type": f"com.amazonaws.{call.service}#{code}", "message": message})
+        return Response(body, status, {"x-amzn-errortype": code}, content_type="application/x-amz-json-1.0")
+    body = (
+        f"<?xml version='1.0' encoding='UTF-8'?><Response><Errors><Error><Code>{escape(code)}</Code><Message>{escape(message)}"
+        "</Message></Error></Errors><RequestID>00000000-0000-0000-0000-000000000000</RequestID></Response>"
+    )
+    return Response(body, status, content_type="text/xml;charset=UTF-8")
+
+
+def fault_answer(call, fault):
+    """The answer that a fault puts in moto's place."""
+    kind = fault.get("kind")
+    if kind == "throttled":
+        if call.json:
+            return error(call, 400, "ThrottlingException", "Rate exceeded")
+        return error(call, 503, "RequestLimitExceeded", "Request limit exceeded.")
+    if kind == "unavailable":
+        code = "ServiceUnavailable" if call.json else "Unavailable"
+        return error(call, 503, code, "The service is unavailable. Please try again shortly.")
+    if kind == "error":
+        return error(call, fault.get("status", 400), fault["code"], fault.get("message", fault["code"]))
+    return Response(fault.get("body", ""), fault.get("status", 500), content_type=fault.get("content_type", "text/plain"))
+
+
+def offerings(form):
+    """The overrides of a CreateFleet: {(config, override): {"InstanceType": .., "SubnetId": ..}}."""
+    found = {}
+    for key, value in form.items():
+        if at := OVERRIDE.match(key):
+            found.setdefault((int(at[1]), int(at[2])), {})[at[3]] = value
+    return found
+
+
+def capacity_error(call, offering, code):
+    template = call.form.get("LaunchTemplateConfigs.1.LaunchTemplateSpecification.LaunchTemplateName", "")
+    return (
+        f"<item><launchTemplateAndOverrides><launchTemplateSpecification><launchTemplateName>{escape(template)}"
+        "</launchTemplateName></launchTemplateSpecification><overrides>"
+        f"<instanceType>{escape(offering.get('InstanceType', ''))}</instanceType>"
+        f"<subnetId>{escape(offering.get('SubnetId', ''))}</subnetId></overrides></launchTemplateAndOverrides>"
+        f"<lifecycle>{call.market()}</lifecycle><errorCode>{code}</errorCode>"
+        f"<errorMessage>We currently do not have sufficient capacity in the Availability Zone you requested.</errorMessage></item>"
+    )
+
+
+class Server:
+    """The WSGI application. All state is behind one lock; moto itself is called outside of it."""
+
+    def __init__(self):
+        self.moto = DomainDispatcherApplication(create_backend_app)
+        self.lock = threading.Lock()
+        self.fleets_lock = threading.Lock()
+        self.queues = threading.Condition()
+        self.reset()
+
+    def reset(self):
+        self.faults, self.calls, self.fleets, self.launched_at, self.lag_s = [], [], {}, {}, 0.0
+
+    # ------------------------------------------------------------------------------------------------ AWS
+
+    def __call__(self, environ, start_response):
+        if environ["PATH_INFO"].startswith("/_"):
+            return self.control(Request(environ))(environ, start_response)
+        call = Call(environ)
+        record = {"op": call.op, "service": call.service, "caller": call.caller, "at_ms": time.time() * 1e3, "status": None}
+        if call.op == "CreateFleet":
+            record["count"] = int(call.form.get("TargetCapacitySpecification.TotalTargetCapacity", 0))
+            record["token"] = call.form.get("ClientToken")
+            record["market"] = call.market()
+        with self.lock:
+            if len(self.calls) < CALLS_KEPT:
+                self.calls.append(record)
+            fault = next((f for f in self.faults if f["times"] != 0 and call.matches(f)), None)
+            if fault and fault["times"] > 0:
+                fault["times"] -= 1
+        answer = self.answer(call, fault)
+        record["status"] = answer.status_code if answer else 0
+        if answer is None:
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            raise ConnectionResetError("the answer was ordered to be lost")
+        return answer(environ, start_response)
+
+    def answer(self, call, fault):
+        """The answer, or None to drop the connection."""
+        fault = fault or {}
+        delay_s = fault.get("delay_ms", 0) / 1e3
+        if not fault.get("after_effect"):
+            time.sleep(delay_s)
+            if fault.get("kind") == "lost":
+                return None
+            if fault.get("kind") not in (None, "capacity", "slow"):
+                return fault_answer(call, fault)
+        answer = self.perform(call, fault if fault.get("kind") == "capacity" else None)
+        if not fault.get("after_effect"):
+            return answer
+        time.sleep(delay_s)
+        if fault.get("kind") == "lost":
+            return None
+        return answer if fault.get("kind") in ("slow", "capacity") else fault_answer(call, fault)
+
+    def perform(self, call, capacity):
+        if call.op == "CreateFleet":
+            return self.create_fleet(call, capacity)
+        if call.service == "sqs":
+            return self.sqs(call)
+        answer = self.ask_moto(call)
+        if call.op == "RunInstances":
+            self.note_launches(answer)
+        if call.op == "DescribeInstances" and self.lag_s:
+            return self.without_recent(answer)
+        return answer
+
+    def ask_moto(self, call):
+        return Response.from_app(self.moto, call.environ, buffered=True)
+
+    def sqs(self, call):
+        """One SQS call at a time; a long poll waits outside of moto and ends with its caller."""
+        said = json.loads(call.body or b"{}")
+        end = time.monotonic() + (said.pop("WaitTimeSeconds", 0) if call.op == "ReceiveMessage" else 0)
+        caller = call.environ["werkzeug.socket"]
+        with self.queues:
+            while True:
+                if call.op == "ReceiveMessage":
+                    if select.select([caller], [], [], 0)[0] and not caller.recv(1, socket.MSG_PEEK):
+                        return None
+                    call.set_body(json.dumps({**said, "WaitTimeSeconds": 0}).encode())
+                answer = self.ask_moto(call)
+                left_s = end - time.monotonic()
+                if left_s <= 0 or answer.status_code != 200 or json.loads(answer.get_data()).get("Messages"):
+                    self.queues.notify_all()
+                    return answer
+                self.queues.wait(min(left_s, POLL_S))
+
+    def note_launches(self, answer):
+        now = time.monotonic()
+        with self.lock:
+            self.launched_at.update({instance: now for instance in INSTANCE_ID.findall(answer.get_data(as_text=True))})
+
+    def create_fleet(self, call, capacity):
+        token = call.form.get("ClientToken")
+        said = hashlib.sha256(urlencode(sorted(call.form.items())).encode()).hexdigest()
+        with self.fleets_lock:  # one at a time, so that a retry waits for the call that it repeats
+            if token in self.fleets:
+                before, answer = self.fleets[token]
+                if before != said:
+                    return error(
+                        call, 400, "IdempotentParameterMismatch",
+                        "The parameters of this request are not those of the first request with this ClientToken.",
+                    )
+                return answer
+            answer = self.limited_fleet(call, capacity) if capacity else self.ask_moto(call)
+            self.note_launches(answer)
+            if token and answer.status_code == 200:
+                self.fleets[token] = (said, answer)
+            return answer
+
+    def limited_fleet(self, call, capacity):
+        """A fleet of which only some could be launched: `only` n at most, none of the offerings in `unavailable`."""
+        code = capacity.get("code", "InsufficientInstanceCapacity")
+        out = capacity.get("unavailable")
+        every = offerings(call.form)
+        wanted = int(call.form["TargetCapacitySpecification.TotalTargetCapacity"])
+
+        def is_out(offering):
+            return any(
+                o.get("type", offering.get("InstanceType")) == offering.get("InstanceType")
+                and o.get("subnet", offering.get("SubnetId")) == offering.get("SubnetId")
+                for o in out
+            )
+
+        refused = {at: o for at, o in every.items() if out is None or is_out(o)}
+        default = wanted if out is not None else 0
+        count = min(wanted, capacity.get("only", default))
+        if out is not None and len(refused) == len(every):
+            count = 0
+        errors = "".join(capacity_error(call, offering, code) for offering in refused.values())
+        if count == 0:
+            return Response(
+                f'<?xml version="1.0" encoding="UTF-8"?><CreateFleetResponse xmlns="{EC2_NS}">'
+                "<requestId>00000000-0000-0000-0000-000000000000</requestId>"
+                "<fleetId>fleet-00000000-0000-0000-0000-000000000000</fleetId><fleetInstanceSet/>"
+                f"<errorSet>{errors}</errorSet></CreateFleetResponse>",
+                content_type="text/xml;charset=UTF-8",
+            )
+        form = {k: v for k, v in call.form.items() if not OVERRIDE.match(k)}
+        left = every if out is None else {at: o for at, o in every.items() if at not in refused}
+        for number, offering in enumerate(left.values(), 1):
+            form.update({f"LaunchTemplateConfigs.1.Overrides.{number}.{k}": v for k, v in offering.items()})
+        form["TargetCapacitySpecification.TotalTargetCapacity"] = str(count)
+        call.set_form(form)
+        answer = self.ask_moto(call)
+        text = re.sub(r"<errorSet\s*/>|<errorSet>.*?</errorSet>", "", answer.get_data(as_text=True), flags=re.S)
+        if errors:
+            text = text.replace("</CreateFleetResponse>", f"<errorSet>{errors}</errorSet></CreateFleetResponse>")
+        answer.set_data(text)
+        return answer
+
+    def without_recent(self, answer):
+        since = time.monotonic() - self.lag_s
+        with self.lock:
+            recent = {instance for instance, at in self.launched_at.items() if at > since}
+        if not recent or answer.status_code != 200:
+            return answer
+        tree = ElementTree.fromstring(answer.get_data())
+        for reservations in tree.iter(f"{{{EC2_NS}}}reservationSet"):
+            for reservation in list(reservations):
+                instances = reservation.find(f"{{{EC2_NS}}}instancesSet")
+                for item in list(instances):
+                    if item.findtext(f"{{{EC2_NS}}}instanceId") in recent:
+                        instances.remove(item)
+                if not len(instances):
+                    reservations.remove(reservation)
+        answer.set_data(ElementTree.tostring(tree, encoding="unicode"))
+        return answer
+
+    # -------------------------------------------------------------------------------------------- control
+
+    def control(self, request):
+        handler = CONTROL.get((request.method, request.path))
+        if handler is None:
+            return Response(f"no control endpoint {request.method} {request.path}\n", 404)
+        said = json.loads(request.get_data() or b"{}")
+        return Response(json.dumps(handler(self, said)), content_type="application/json")
+
+    def add_fault(self, said):
+        with self.lock:
+            self.faults.append({"times": 1, **said})
+        return {}
+
+    def clear_faults(self, _):
+        with self.lock:
+            self.faults = []
+        return {}
+
+    def set_lag(self, said):
+        self.lag_s = said["ms"] / 1e3
+        return {}
+
+    def list_calls(self, _):
+        with self.lock:
+            return {"calls": list(self.calls)}
+
+    def reset_calls(self, _):
+        with self.lock:
+            self.calls = []
+        return {}
+
+    def state(self, said):
+        """Instances, SSM parameters and queues straight from moto's memory: cheap, and no AWS call is counted."""
+        region = said["region"]
+        instances = [
+            {
+                "id": instance.id,
+                "state": instance._state.name,
+                "instance_type": instance.instance_type,
+                "subnet": instance.subnet_id,
+                "market": "spot" if instance.lifecycle == "spot" else "on-demand",
+                "tags": {tag["key"]: tag["value"] for tag in instance.get_tags()},
+            }
+            for reservation in list(ec2_backends[DEFAULT_ACCOUNT_ID][region].reservations.values())
+            for instance in list(reservation.instances)
+        ]
+        parameters = ssm_backends[DEFAULT_ACCOUNT_ID][region]._parameters
+        names = ["/" + name.lstrip("/") for name, versions in list(parameters.items()) if versions]
+        queues = {
+            name: {"messages": len(queue._messages), "in_flight": sum(not m.visible for m in queue._messages)}
+            for name, queue in list(sqs_backends[DEFAULT_ACCOUNT_ID][region].queues.items())
+        }
+        return {"instances": instances, "parameters": names, "queues": queues}
+
+    def end_visibility(self, said):
+        """As if every visibility timeout ran out now: what a killed controller held comes back."""
+        with self.queues:
+            for queue in sqs_backends[DEFAULT_ACCOUNT_ID][said["region"]].queues.values():
+                for message in queue._messages:
+                    message.visible_at = 0
+            self.queues.notify_all()
+        return {}
+
+    def interrupt(self, said):
+        """Ends a box as spot does: terminated, for spot's own reason. The warning is the test's to send."""
+        backend = ec2_backends[DEFAULT_ACCOUNT_ID][said["region"]]
+        instance = backend.get_instance(said["instance"])
+        backend.terminate_instances([instance.id])
+        instance._reason = "Server.SpotInstanceTermination"
+        instance.state_reason.code = "Server.SpotInstanceTermination"
+        instance.state_reason.message = "Server.SpotInstanceTermination: Spot instance termination"
+        return {}
+
+
+CONTROL = {
+    # op: a name or service:name, wildcards allowed. times: how often, -1 for ever, 1 if absent. delay_ms. after_effect: moto
+    # carries it out first. match: text in the body. caller: access key. market: spot or on-demand (CreateFleet).
+    # kind: throttled; unavailable; error {code, status, message}; lost (connection dropped); slow (delay only);
+    # capacity {only: at most so many, unavailable: [{type, subnet}], code}: all offerings, if none is named;
+    # absent: {status, body, content_type} as given.
+    ("POST", "/_fault"): Server.add_fault,
+    ("POST", "/_fault/clear"): Server.clear_faults,
+    ("POST", "/_lag"): Server.set_lag,
+    ("GET", "/_calls"): Server.list_calls,
+    ("POST", "/_calls/reset"): Server.reset_calls,
+    ("POST", "/_state"): Server.state,
+    ("POST", "/_visible"): Server.end_visibility,
+    ("POST", "/_interrupt"): Server.interrupt,
+    ("GET", "/_ready"): lambda server, said: {},
+}
+
+
+class Handler(MotoRequestHandler):
+    """Answers at once instead of waiting for a full packet, and keeps quiet."""
+
+    disable_nagle_algorithm = True
+
+    def log_request(self, *_):
+        pass
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("-p", "--port", type=int, default=0, help="0 (the default) takes a free one")
+    server = make_server("127.0.0.1", parser.parse_args().port, Server(), threaded=True, request_handler=Handler)
+    print(f"listening on {server.server_port}", flush=True)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

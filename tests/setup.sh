@@ -1,0 +1,44 @@
+#!/bin/sh
+# Makes .venv at the root of the repository, with the pinned packages of tests/requirements.txt: moto plays AWS in the
+# black-box tests. Safe to run again; takes no time when nothing changed. What cannot be set up is skipped with a word
+# on why; with CI=true a skip is a failure (exit 1).
+set -eu
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+venv=$root/.venv
+stamp=$venv/.muster-requirements
+
+skip() {
+    echo "setup: SKIPPED: $1" >&2
+    echo "setup: the tests that need AWS (every tests/e2e_*.rs and tests/support_selftest.rs) will be skipped" >&2
+    rm -rf "$venv" # half an environment would fail in a hundred strange ways
+    [ "${CI:-}" = true ] || exit 0
+    echo "setup: CI=true, so a skip is a failure" >&2
+    exit 1
+}
+
+python=
+for candidate in "${PYTHON:-}" python3 python3.13 python3.12 python3.11 python3.10; do
+    [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 || continue
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+        python=$candidate
+        break
+    fi
+done
+[ -n "$python" ] || skip "no Python 3.10 or newer found; install one, or name it: PYTHON=/path/to/python3 sh tests/setup.sh"
+"$python" -c 'import venv, ensurepip' 2>/dev/null \
+    || skip "$python cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv"
+
+wanted=$(cksum <"$root/tests/requirements.txt")
+if [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
+    echo "setup: .venv is up to date"
+    exit 0
+fi
+
+echo "setup: making .venv with $("$python" --version) (about a minute, 320 MB)"
+rm -rf "$venv"
+"$python" -m venv "$venv"
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input -r "$root/tests/requirements.txt" \
+    || skip "pip could not install tests/requirements.txt; see its message above"
+echo "$wanted" >"$stamp"
+echo "setup: .venv is ready"

@@ -1,0 +1,245 @@
+//! The stand-in for the boxes: does what the bootstrap script on a real instance does, as far as the outside can tell.
+//! It waits for its secret, fetches and deletes it, comes online at the double, runs a job, obeys the drain tag when
+//! idle, and ends its instance itself (a real box shuts down, and shutdown means terminate).
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::Value;
+
+use super::github::Double;
+use super::moto::{BOX_KEY, Instance, Moto, Snapshot, World, sdk};
+use super::ms;
+
+/// How one box behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behaviour {
+    /// As it should.
+    Normal,
+    /// Never comes up: the secret is never fetched.
+    NeverBoots,
+    /// Comes up only after this long.
+    BootsLate(Duration),
+    /// Fetches its secret, comes online, and never ends a job.
+    Hangs,
+}
+
+/// Settings of all boxes; changes take effect at once.
+#[derive(Clone)]
+pub struct Habits {
+    /// Launched to looking for the secret.
+    pub boot: Duration,
+    /// How long a job takes.
+    pub job: Duration,
+    /// How the n-th box (from 0, in the order of their launch) behaves.
+    pub behaviour: Arc<dyn Fn(usize) -> Behaviour + Send + Sync>,
+    /// Nobody is home: boxes do nothing at all until this is set back.
+    pub paused: bool,
+}
+
+impl Default for Habits {
+    fn default() -> Self {
+        Habits { boot: ms(100), job: ms(300), behaviour: Arc::new(|_| Behaviour::Normal), paused: false }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Phase {
+    Booting { since: Instant },
+    Online { runner: u64 },
+    Working { runner: u64, job: u64, until: Instant },
+    Ended,
+}
+
+/// What became of a box, for assertions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Story {
+    /// The runner that it was, once it had its secret.
+    pub runner: Option<u64>,
+    /// The jobs that it ran.
+    pub jobs: Vec<u64>,
+    /// Ended by itself, not by somebody's TerminateInstances.
+    pub ended_itself: bool,
+    /// Ended because it was told to drain.
+    pub drained: bool,
+}
+
+struct Known {
+    phase: Phase,
+    behaviour: Behaviour,
+    story: Story,
+}
+
+/// All boxes of one cluster; dropping it ends the stand-in.
+pub struct Boxes {
+    habits: Arc<Mutex<Habits>>,
+    stories: Arc<Mutex<BTreeMap<String, Story>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Boxes {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Boxes {
+    /// Watches `moto` for instances of the world's cluster.
+    pub async fn start(moto: &Moto, github: &Double, world: &World, habits: Habits) -> Boxes {
+        let config = sdk(moto.url(), BOX_KEY).await;
+        let habits = Arc::new(Mutex::new(habits));
+        let stories = Arc::new(Mutex::new(BTreeMap::new()));
+        let site = Site {
+            http: reqwest::Client::new(),
+            state_url: format!("{}/_state", moto.url()),
+            ec2: aws_sdk_ec2::Client::new(&config),
+            ssm: aws_sdk_ssm::Client::new(&config),
+            github: github.clone(),
+            cluster: world.cluster.clone(),
+            habits: habits.clone(),
+            stories: stories.clone(),
+        };
+        Boxes { habits, stories, task: tokio::spawn(site.run()) }
+    }
+
+    /// Changes the habits.
+    pub fn habits(&self, change: impl FnOnce(&mut Habits)) {
+        change(&mut self.habits.lock().expect("no panic under this lock"));
+    }
+
+    /// What became of each box, by instance.
+    pub fn stories(&self) -> BTreeMap<String, Story> {
+        self.stories.lock().expect("no panic under this lock").clone()
+    }
+}
+
+struct Site {
+    http: reqwest::Client,
+    state_url: String,
+    ec2: aws_sdk_ec2::Client,
+    ssm: aws_sdk_ssm::Client,
+    github: Double,
+    cluster: String,
+    habits: Arc<Mutex<Habits>>,
+    stories: Arc<Mutex<BTreeMap<String, Story>>>,
+}
+
+impl Site {
+    async fn run(self) {
+        let mut boxes: BTreeMap<String, Known> = BTreeMap::new();
+        loop {
+            tokio::time::sleep(ms(60)).await;
+            let habits = self.habits.lock().expect("no panic under this lock").clone();
+            if habits.paused {
+                continue;
+            }
+            let Some(seen) = self.look().await else { continue };
+            for instance in seen.instances.iter().filter(|i| i.tag("muster:cluster") == self.cluster) {
+                let number = boxes.len();
+                let known = boxes.entry(instance.id.clone()).or_insert_with(|| Known {
+                    phase: Phase::Booting { since: Instant::now() },
+                    behaviour: (habits.behaviour)(number),
+                    story: Story::default(),
+                });
+                self.step(known, instance, &seen, &habits).await;
+                self.stories.lock().expect("no panic under this lock").insert(instance.id.clone(), known.story.clone());
+            }
+        }
+    }
+
+    async fn look(&self) -> Option<Snapshot> {
+        let request = self.http.post(&self.state_url).json(&serde_json::json!({ "region": super::moto::REGION }));
+        request.send().await.ok()?.json().await.ok()
+    }
+
+    async fn step(&self, known: &mut Known, instance: &Instance, seen: &Snapshot, habits: &Habits) {
+        let draining = !instance.tag("muster:drain").is_empty();
+        if known.phase == Phase::Ended {
+            return;
+        }
+        if !instance.alive() {
+            if let Some(runner) = known.story.runner {
+                self.github.runner_gone(runner);
+            }
+            known.phase = Phase::Ended;
+            return;
+        }
+        match known.phase {
+            Phase::Booting { since } => {
+                let boot = match known.behaviour {
+                    Behaviour::NeverBoots => return,
+                    Behaviour::BootsLate(span) => span,
+                    _ => habits.boot,
+                };
+                let name = format!("/muster/{}/runners/{}", self.cluster, instance.id);
+                if since.elapsed() < boot || !seen.parameters.contains(&name) {
+                    return;
+                }
+                let Some(runner) = self.fetch_secret(&name).await else { return };
+                known.story.runner = Some(runner);
+                if self.github.runner_online(runner) {
+                    known.phase = Phase::Online { runner };
+                } else {
+                    self.end(known, instance).await; // run.sh exits when its registration is gone, and so does the box
+                }
+            }
+            Phase::Online { runner } => match self.github.job_of(runner) {
+                Ok(Some(job)) => {
+                    known.story.jobs.push(job);
+                    known.phase = Phase::Working { runner, job, until: Instant::now() + habits.job };
+                }
+                Ok(None) if draining => {
+                    known.story.drained = true;
+                    self.github.runner_gone(runner);
+                    self.end(known, instance).await;
+                }
+                Ok(None) => {}
+                Err(()) => self.end(known, instance).await,
+            },
+            Phase::Working { runner, job, until } => {
+                let over = self.github.job(job).status == "completed";
+                if !over && (until > Instant::now() || known.behaviour == Behaviour::Hangs) {
+                    return;
+                }
+                self.github.finish_job(job, "success");
+                match self.github.job_of(runner) {
+                    Ok(Some(next)) => {
+                        known.story.jobs.push(next);
+                        known.phase = Phase::Working { runner, job: next, until: Instant::now() + habits.job };
+                    }
+                    Ok(None) => known.phase = Phase::Online { runner },
+                    Err(()) => self.end(known, instance).await,
+                }
+            }
+            Phase::Ended => {}
+        }
+    }
+
+    /// Reads and deletes the secret; the runner's id. JIT configurations are the double's own making: it put the id in them.
+    async fn fetch_secret(&self, name: &str) -> Option<u64> {
+        let read = self.ssm.get_parameter().name(name).with_decryption(true).send().await.ok()?;
+        let value = read.parameter()?.value()?.to_owned();
+        assert_eq!(
+            read.parameter()?.r#type(),
+            Some(&aws_sdk_ssm::types::ParameterType::SecureString),
+            "{name} must be a SecureString"
+        );
+        self.ssm.delete_parameter().name(name).send().await.ok()?;
+        match serde_json::from_str::<Value>(&value) {
+            Ok(settings) => self.github.register_with_token(&settings), // reusable: config.sh
+            Err(_) => {
+                let config: Value = serde_json::from_slice(&BASE64_STANDARD.decode(value).ok()?).ok()?;
+                config["runner_id"].as_u64()
+            }
+        }
+    }
+
+    async fn end(&self, known: &mut Known, instance: &Instance) {
+        known.story.ended_itself = true;
+        known.phase = Phase::Ended;
+        self.ec2.terminate_instances().instance_ids(&instance.id).send().await.ok();
+    }
+}

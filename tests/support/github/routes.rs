@@ -1,0 +1,527 @@
+//! The REST side of the double: authentication, limits, faults, ETags, pages, and one function per operation.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use warp::Filter;
+use warp::http::{HeaderMap, Method, Response};
+use warp::path::FullPath;
+
+use super::openapi::Match;
+use super::{APP_ID, Double, Fault, HOURLY_LIMIT, Runner, State, key};
+use crate::support::now_ms;
+
+/// A page holds so many at most, whatever is asked for.
+const MAX_PER_PAGE: usize = 100;
+
+struct Answer {
+    status: u16,
+    body: Option<Value>,
+    headers: Vec<(&'static str, String)>,
+}
+
+impl Answer {
+    fn json(status: u16, body: Value) -> Answer {
+        Answer { status, body: Some(body), headers: Vec::new() }
+    }
+
+    fn empty(status: u16) -> Answer {
+        Answer { status, body: None, headers: Vec::new() }
+    }
+
+    fn message(status: u16, message: impl Into<String>) -> Answer {
+        let message: String = message.into();
+        Answer::json(status, json!({ "message": message, "documentation_url": "https://docs.github.com/rest" }))
+    }
+}
+
+/// One request, read.
+struct Asked<'a> {
+    found: Match<'a>,
+    query: Vec<(String, String)>,
+    body: Value,
+    base: String,
+}
+
+impl Asked<'_> {
+    fn param(&self, name: &str) -> &str {
+        self.found.params.get(name).map_or("", String::as_str)
+    }
+
+    fn number(&self, name: &str) -> u64 {
+        self.param(name).parse().unwrap_or(0)
+    }
+
+    fn query(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+
+    /// The list of runners that the path speaks of: `org/acme`, `repo/acme/app`, `enterprise/big`.
+    fn scope(&self) -> String {
+        if self.found.params.contains_key("org") {
+            format!("org/{}", self.param("org"))
+        } else if self.found.params.contains_key("enterprise") {
+            format!("enterprise/{}", self.param("enterprise"))
+        } else {
+            format!("repo/{}/{}", self.param("owner"), self.param("repo"))
+        }
+    }
+
+    /// One page of `items`, with GitHub's Link header.
+    fn page(&self, key: &str, items: Vec<Value>) -> Answer {
+        let number = |name: &str, default: usize| self.query(name).and_then(|n| n.parse().ok()).unwrap_or(default).max(1);
+        let (per_page, page, total) = (number("per_page", 30).min(MAX_PER_PAGE), number("page", 1), items.len());
+        let last = total.div_ceil(per_page).max(1);
+        let path = self
+            .found
+            .params
+            .iter()
+            .fold(self.found.operation.template.clone(), |path, (name, value)| path.replace(&format!("{{{name}}}"), value));
+        let link = |rel: &str, to: usize| format!("<{}{path}?per_page={per_page}&page={to}>; rel=\"{rel}\"", self.base);
+        let mut links = Vec::new();
+        if page > 1 {
+            links.extend([link("prev", page - 1), link("first", 1)]);
+        }
+        if page < last {
+            links.extend([link("next", page + 1), link("last", last)]);
+        }
+        let shown: Vec<Value> = items.into_iter().skip((page - 1) * per_page).take(per_page).collect();
+        let mut answer = Answer::json(200, json!({ "total_count": total, key: shown }));
+        if !links.is_empty() {
+            answer.headers.push(("link", links.join(", ")));
+        }
+        answer
+    }
+}
+
+/// The whole server: one filter, for the paths are GitHub's description's to know.
+pub fn filter(double: Double) -> impl Filter<Extract = (Response<Bytes>,), Error = Infallible> + Clone {
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    warp::method()
+        .and(warp::path::full())
+        .and(query)
+        .and(warp::header::headers_cloned())
+        .and(warp::body::bytes())
+        .then(move |method: Method, path: FullPath, query: String, headers: HeaderMap, body: Bytes| {
+            let double = double.clone();
+            async move { double.serve(&method, path.as_str(), &query, &headers, &body).await }
+        })
+        .or_else(|_| async { Ok((Response::builder().status(500).body(Bytes::new()).expect("a plain answer"),)) })
+}
+
+impl Double {
+    async fn serve(&self, method: &Method, path: &str, query: &str, headers: &HeaderMap, body: &[u8]) -> Response<Bytes> {
+        let path = path.strip_prefix("/api/v3").unwrap_or(path); // GitHub Enterprise Server
+        let Some(found) = self.api.find(method.as_str(), path) else {
+            self.violate([format!("{method} {path}: GitHub has no such route (or the copied description lacks it)")]);
+            return finish(Answer::message(404, "Not Found"), None);
+        };
+        let route = found.operation.route();
+        let query: Vec<(String, String)> = serde_urlencoded::from_str(query).unwrap_or_default();
+        self.violate(self.api.request_problems(&found, &query, body));
+        self.violate(header_problems(headers, body).into_iter().map(|p| format!("{route}: {p}")));
+        let fault = self.note_call(&route);
+
+        let asked = Asked { found, query, body: serde_json::from_slice(body).unwrap_or_default(), base: self.url() };
+        let mut answer = match &fault {
+            Some(Fault::Status(status)) => Answer::message(*status, "ordered by the test"),
+            Some(Fault::SecondaryLimit(seconds)) => {
+                let mut answer = Answer::message(403, "You have exceeded a secondary rate limit.");
+                answer.headers.push(("retry-after", seconds.to_string()));
+                answer
+            }
+            _ => self.answer(&asked, headers),
+        };
+        if let Some(Fault::Body(other)) = &fault {
+            answer.body = Some(other.clone());
+        }
+        let problems = self.api.response_problems(asked.found.operation, answer.status, answer.body.as_ref());
+        self.violate(problems.into_iter().map(|p| format!("the double's own answer: {p}")));
+        match fault {
+            Some(Fault::LoseAnswer) => answer = Answer::message(502, "Server Error"),
+            Some(Fault::Stall(span)) => tokio::time::sleep(span).await,
+            _ => {}
+        }
+        self.account(&mut answer, method, headers);
+        let state = self.lock();
+        finish(answer, Some((state.remaining, state.reset_at_s)))
+    }
+
+    /// Counts the call; the fault that was ordered for it, if any.
+    fn note_call(&self, route: &str) -> Option<Fault> {
+        let mut state = self.lock();
+        *state.calls.entry(route.to_owned()).or_default() += 1;
+        let rule = state.faults.iter_mut().find(|f| f.times > 0 && route.contains(&f.route))?;
+        rule.times -= 1;
+        Some(rule.fault.clone())
+    }
+
+    /// ETag, 304 and the rate limit: an unchanged page costs nothing.
+    fn account(&self, answer: &mut Answer, method: &Method, headers: &HeaderMap) {
+        if answer.status == 200 && *method == Method::GET {
+            let text = answer.body.as_ref().map(Value::to_string).unwrap_or_default();
+            let etag = format!("W/\"{}\"", hex::encode(Sha256::digest(text)));
+            if headers.get("if-none-match").is_some_and(|seen| seen.as_bytes() == etag.as_bytes()) {
+                (answer.status, answer.body) = (304, None);
+            }
+            answer.headers.push(("etag", etag));
+        }
+        if answer.status != 304 {
+            let mut state = self.lock();
+            state.remaining = state.remaining.saturating_sub(1);
+        }
+    }
+
+    fn answer(&self, asked: &Asked<'_>, headers: &HeaderMap) -> Answer {
+        let id = asked.found.operation.id.as_str();
+        let by_app = id.starts_with("apps/") && id != "apps/list-repos-accessible-to-installation";
+        if let Some(refusal) = self.refusal(by_app, &asked.scope(), headers) {
+            return refusal;
+        }
+        let mut state = self.lock();
+        match id.split_once('/').map_or(id, |(_, name)| name) {
+            "get-authenticated" => Answer::json(200, app()),
+            "list-installations" => {
+                let all = state.installations.iter().map(|i| installation(i, &asked.base)).collect();
+                Answer::json(200, Value::Array(all))
+            }
+            "get-installation" => found_installation(&state, asked, |i| i.id == asked.number("installation_id")),
+            "get-org-installation" => {
+                found_installation(&state, asked, |i| i.kind == "org" && i.account.eq_ignore_ascii_case(asked.param("org")))
+            }
+            "get-repo-installation" => found_installation(&state, asked, |i| {
+                i.kind != "enterprise" && i.account.eq_ignore_ascii_case(asked.param("owner"))
+            }),
+            "create-installation-access-token" => create_token(&mut state, asked),
+            "get" => rate_limit(&state),
+            "list-self-hosted-runner-groups-for-org" | "list-self-hosted-runner-groups-for-enterprise" => {
+                let groups = state.groups.get(&asked.scope()).cloned().unwrap_or_default();
+                let default = groups.first().map(|g| g.id);
+                asked.page("runner_groups", groups.iter().map(|g| group(g, default, asked)).collect())
+            }
+            "list-self-hosted-runners-for-org"
+            | "list-self-hosted-runners-for-repo"
+            | "list-self-hosted-runners-for-enterprise" => {
+                let shown = |r: &&Runner| {
+                    r.scope.eq_ignore_ascii_case(&asked.scope())
+                        && !state.hidden.contains(&r.id)
+                        && asked.query("name").is_none_or(|name| name == r.name)
+                };
+                asked.page("runners", state.runners.values().filter(shown).map(|r| runner(r, state.lie_about_busy)).collect())
+            }
+            "get-self-hosted-runner-for-org" | "get-self-hosted-runner-for-repo" | "get-self-hosted-runner-for-enterprise" => {
+                match state.runners.get(&asked.number("runner_id")) {
+                    Some(r) => Answer::json(200, runner(r, state.lie_about_busy)),
+                    None => Answer::message(404, "Not Found"),
+                }
+            }
+            "delete-self-hosted-runner-from-org"
+            | "delete-self-hosted-runner-from-repo"
+            | "delete-self-hosted-runner-from-enterprise" => delete_runner(&mut state, asked.number("runner_id")),
+            "generate-runner-jitconfig-for-org"
+            | "generate-runner-jitconfig-for-repo"
+            | "generate-runner-jitconfig-for-enterprise" => generate_jitconfig(&mut state, asked),
+            "create-registration-token-for-org"
+            | "create-registration-token-for-repo"
+            | "create-registration-token-for-enterprise" => {
+                let token = format!("ATESTREGISTRATION{:020}", state.id());
+                state.minted.push(token.clone());
+                Answer::json(201, json!({ "token": token, "expires_at": rfc3339(now_ms() + 3_600_000) }))
+            }
+            "get-job-for-workflow-run" => match state.jobs.get(&asked.number("job_id")) {
+                Some(j) if j.repo.eq_ignore_ascii_case(&format!("{}/{}", asked.param("owner"), asked.param("repo"))) => {
+                    Answer::json(200, job(j, &asked.base))
+                }
+                _ => Answer::message(404, "Not Found"),
+            },
+            "re-run-job-for-workflow-run" | "re-run-workflow" | "re-run-workflow-failed-jobs" => Answer::json(201, json!({})),
+            other => {
+                state.violations.push(format!("the double does not play {other} ({})", asked.found.operation.route()));
+                Answer::message(404, "Not Found")
+            }
+        }
+    }
+
+    /// Why the caller may not, if so: credentials, installation, primary limit.
+    fn refusal(&self, by_app: bool, scope: &str, headers: &HeaderMap) -> Option<Answer> {
+        let given = headers.get("authorization").and_then(|h| h.to_str().ok()).unwrap_or_default();
+        let token = given.strip_prefix("Bearer ").or_else(|| given.strip_prefix("token ")).unwrap_or_default();
+        if by_app {
+            let problem = key::jwt_problem(token, APP_ID)?;
+            return Some(Answer::message(401, format!("A JSON web token could not be decoded: {problem}")));
+        }
+        let state = self.lock();
+        let Some((id, _)) = state.tokens.get(token).filter(|(_, ends)| *ends > now_ms()) else {
+            return Some(Answer::message(401, "Bad credentials"));
+        };
+        let owner = scope.split('/').nth(1).unwrap_or_default();
+        let holds = |i: &super::Installation| i.id == *id && (owner.is_empty() || i.account.eq_ignore_ascii_case(owner));
+        if !state.installations.iter().any(holds) {
+            return Some(Answer::message(404, "Not Found"));
+        }
+        if state.remaining == 0 && now_ms() / 1000 < state.reset_at_s {
+            return Some(Answer::message(403, "API rate limit exceeded for installation."));
+        }
+        None
+    }
+}
+
+fn header_problems(headers: &HeaderMap, body: &[u8]) -> Vec<String> {
+    let text = |name: &str| headers.get(name).and_then(|h| h.to_str().ok()).unwrap_or_default().to_owned();
+    let mut problems = Vec::new();
+    if text("user-agent").is_empty() {
+        problems.push("GitHub refuses requests without a User-Agent".into());
+    }
+    if !text("accept").is_empty() && !text("accept").contains("json") && !text("accept").contains("*/*") {
+        problems.push(format!("Accept `{}` does not take JSON", text("accept")));
+    }
+    if !body.is_empty() && !text("content-type").starts_with("application/json") {
+        problems.push(format!("Content-Type is `{}`, want application/json", text("content-type")));
+    }
+    problems
+}
+
+fn finish(answer: Answer, limit: Option<(u32, u64)>) -> Response<Bytes> {
+    let body = answer.body.as_ref().map(Value::to_string).unwrap_or_default();
+    let mut response = Response::builder().status(answer.status);
+    if answer.body.is_some() {
+        response = response.header("content-type", "application/json; charset=utf-8");
+    }
+    for (name, value) in answer.headers {
+        response = response.header(name, value);
+    }
+    if let Some((remaining, reset_at_s)) = limit {
+        response = response
+            .header("x-ratelimit-limit", HOURLY_LIMIT)
+            .header("x-ratelimit-remaining", remaining)
+            .header("x-ratelimit-used", HOURLY_LIMIT.saturating_sub(remaining))
+            .header("x-ratelimit-reset", reset_at_s)
+            .header("x-ratelimit-resource", "core");
+    }
+    response.body(Bytes::from(body)).expect("the headers are plain text")
+}
+
+// ------------------------------------------------------------------------------------------------ operations
+
+fn found_installation(state: &State, asked: &Asked<'_>, wanted: impl Fn(&super::Installation) -> bool) -> Answer {
+    match state.installations.iter().find(|i| wanted(i)) {
+        Some(found) => Answer::json(200, installation(found, &asked.base)),
+        None => Answer::message(404, "Not Found"),
+    }
+}
+
+fn create_token(state: &mut State, asked: &Asked<'_>) -> Answer {
+    let id = asked.number("installation_id");
+    if !state.installations.iter().any(|i| i.id == id) {
+        return Answer::message(404, "Not Found");
+    }
+    let token = format!("ghs_{:036}", state.id());
+    let ends = now_ms() + Duration::from_secs(3600).as_millis() as u64;
+    state.tokens.insert(token.clone(), (id, ends));
+    state.minted.push(token.clone());
+    Answer::json(201, json!({ "token": token, "expires_at": rfc3339(ends), "permissions": {}, "repository_selection": "all" }))
+}
+
+fn generate_jitconfig(state: &mut State, asked: &Asked<'_>) -> Answer {
+    let scope = asked.scope();
+    let (Some(name), Some(group), Some(labels)) =
+        (asked.body["name"].as_str(), asked.body["runner_group_id"].as_u64(), asked.body["labels"].as_array())
+    else {
+        return Answer::message(422, "Invalid request. Name, runner_group_id and labels are needed.");
+    };
+    if name.is_empty() || name.len() > 64 {
+        return Answer::message(422, "name is not between 1 and 64 characters long");
+    }
+    if !scope.starts_with("repo/") && !state.groups.get(&scope).is_some_and(|groups| groups.iter().any(|g| g.id == group)) {
+        return Answer::message(404, "Not Found");
+    }
+    if state.runners.values().any(|r| r.scope.eq_ignore_ascii_case(&scope) && r.name == name) {
+        return Answer::message(409, "Already exists - A runner with the name already exists.");
+    }
+    let id = state.id();
+    let labels = labels.iter().filter_map(|l| l.as_str().map(str::to_owned)).collect();
+    let made = Runner { id, scope, name: name.into(), labels, group, online: false, ephemeral: true, job: None };
+    let body = json!({ "runner": runner(&made, false), "encoded_jit_config": jit_config(&made) });
+    state.minted.push(jit_config(&made));
+    state.runners.insert(id, made);
+    Answer::json(201, body)
+}
+
+/// What the box gets: opaque to muster; the stand-in for the box reads the runner's id in it.
+fn jit_config(runner: &Runner) -> String {
+    BASE64_STANDARD
+        .encode(json!({ "runner_id": runner.id, "name": runner.name, "secret": format!("JIT{:020}", runner.id) }).to_string())
+}
+
+fn delete_runner(state: &mut State, id: u64) -> Answer {
+    let Some(found) = state.runners.get(&id) else { return Answer::message(404, "Not Found") };
+    match found.job {
+        Some(_) if !state.lie_about_busy => {
+            let message = format!("Bad request - Runner \"{}\" is still running a job\"", found.name);
+            return Answer::message(422, message);
+        }
+        Some(job) => state.killed.push(job),
+        None => {}
+    }
+    state.runners.remove(&id);
+    Answer::empty(204)
+}
+
+// --------------------------------------------------------------------------------------------------- objects
+
+fn rfc3339(at_ms: u64) -> String {
+    let at = i64::try_from(at_ms).ok().and_then(chrono::DateTime::from_timestamp_millis).expect("the year is sane");
+    at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}
+
+fn runner(r: &Runner, lie_about_busy: bool) -> Value {
+    let label = |(n, name): (usize, &String)| json!({ "id": n + 1, "name": name, "type": "custom" });
+    json!({
+        "id": r.id,
+        "runner_group_id": r.group,
+        "name": r.name,
+        "os": "linux",
+        "status": if r.online { "online" } else { "offline" },
+        "busy": r.job.is_some() && !lie_about_busy,
+        "ephemeral": r.ephemeral,
+        "labels": r.labels.iter().enumerate().map(label).collect::<Vec<_>>(),
+    })
+}
+
+fn group(g: &super::Group, default: Option<u64>, asked: &Asked<'_>) -> Value {
+    let mut said = json!({
+        "id": g.id,
+        "name": g.name,
+        "visibility": "all",
+        "default": default == Some(g.id),
+        "runners_url": format!("{}/runner-groups/{}/runners", asked.base, g.id),
+        "allows_public_repositories": false,
+    });
+    if asked.scope().starts_with("org/") {
+        said["inherited"] = json!(false);
+    }
+    said
+}
+
+fn account(login: &str, kind: &str) -> Value {
+    let urls = [
+        "followers_url",
+        "following_url",
+        "gists_url",
+        "starred_url",
+        "subscriptions_url",
+        "organizations_url",
+        "repos_url",
+        "events_url",
+        "received_events_url",
+        "avatar_url",
+        "html_url",
+        "url",
+    ];
+    let mut said: BTreeMap<&str, Value> = urls.iter().map(|&u| (u, json!(format!("https://github.com/{login}")))).collect();
+    said.extend([
+        ("login", json!(login)),
+        ("id", json!(1)),
+        ("node_id", json!("MDQ6VXNlcjE=")),
+        ("gravatar_id", json!("")),
+        ("type", json!(kind)),
+        ("site_admin", json!(false)),
+    ]);
+    json!(said)
+}
+
+fn app() -> Value {
+    json!({
+        "id": APP_ID,
+        "slug": "muster-test",
+        "node_id": "MDExOkludGVncmF0aW9uMQ==",
+        "owner": account("acme", "Organization"),
+        "name": "muster test",
+        "description": null,
+        "external_url": "https://example.com",
+        "html_url": "https://github.com/apps/muster-test",
+        "created_at": "2024-01-01T00:00:00Z",
+        "updated_at": "2024-01-01T00:00:00Z",
+        "permissions": { "organization_self_hosted_runners": "write", "actions": "read" },
+        "events": ["workflow_job"],
+    })
+}
+
+fn installation(i: &super::Installation, base: &str) -> Value {
+    let target = match i.kind {
+        "enterprise" => "Enterprise",
+        _ => "Organization",
+    };
+    let who = if i.kind == "enterprise" {
+        json!({
+            "id": 1, "node_id": "E", "name": i.account, "slug": i.account, "html_url": "https://github.com/enterprises/x",
+            "created_at": "2024-01-01T00:00:00Z", "updated_at": "2024-01-01T00:00:00Z", "avatar_url": "https://github.com/x",
+        })
+    } else {
+        account(&i.account, target)
+    };
+    json!({
+        "id": i.id,
+        "app_id": APP_ID,
+        "app_slug": "muster-test",
+        "target_id": 1,
+        "target_type": target,
+        "account": who,
+        "single_file_name": null,
+        "repository_selection": "all",
+        "access_tokens_url": format!("{base}/app/installations/{}/access_tokens", i.id),
+        "html_url": format!("https://github.com/organizations/{}/settings/installations/{}", i.account, i.id),
+        "repositories_url": format!("{base}/installation/repositories"),
+        "events": ["workflow_job"],
+        "permissions": { "organization_self_hosted_runners": "write", "actions": "read" },
+        "created_at": "2024-01-01T00:00:00Z",
+        "updated_at": "2024-01-01T00:00:00Z",
+        "suspended_by": null,
+        "suspended_at": null,
+    })
+}
+
+fn rate_limit(state: &State) -> Answer {
+    let core = json!({
+        "limit": HOURLY_LIMIT,
+        "remaining": state.remaining,
+        "reset": state.reset_at_s,
+        "used": HOURLY_LIMIT.saturating_sub(state.remaining),
+    });
+    Answer::json(200, json!({ "resources": { "core": core, "search": core }, "rate": core }))
+}
+
+fn job(j: &super::Job, base: &str) -> Value {
+    let at = |n: usize| if j.at_ms[n] == 0 { Value::Null } else { json!(rfc3339(j.at_ms[n])) };
+    let started = if j.at_ms[1] == 0 { at(0) } else { at(1) };
+    json!({
+        "id": j.id,
+        "node_id": "CR_kwDO",
+        "run_id": j.run,
+        "run_url": format!("{base}/repos/{}/actions/runs/{}", j.repo, j.run),
+        "run_attempt": 1,
+        "head_sha": "3484a3fb816e0859fd6e1cea078d76385ff50625",
+        "head_branch": "main",
+        "workflow_name": "CI",
+        "name": "build",
+        "url": format!("{base}/repos/{}/actions/jobs/{}", j.repo, j.id),
+        "html_url": format!("https://github.com/{}/runs/{}", j.repo, j.id),
+        "check_run_url": format!("{base}/repos/{}/check-runs/{}", j.repo, j.id),
+        "status": j.status,
+        "conclusion": j.conclusion,
+        "created_at": at(0),
+        "started_at": started,
+        "completed_at": at(2),
+        "labels": j.labels,
+        "runner_id": j.runner.as_ref().map(|r| r.0),
+        "runner_name": j.runner.as_ref().map(|r| &r.1),
+        "runner_group_id": j.runner.as_ref().map(|_| 1),
+        "runner_group_name": j.runner.as_ref().map(|_| "Default"),
+    })
+}

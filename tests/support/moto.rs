@@ -1,0 +1,352 @@
+//! AWS: moto behind the fault layer of `tests/moto/server.py`, one process per test, and the world muster expects in it.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_ec2::config::Credentials;
+use aws_sdk_ec2::types::RequestLaunchTemplateData;
+use aws_sdk_sqs::types::QueueAttributeName;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// Where everything happens.
+pub const REGION: &str = "eu-west-1";
+/// Muster's own access key: its calls are counted, those of the test and of the boxes are not.
+pub const MUSTER_KEY: &str = "AKIAMUSTER";
+/// The boxes' access key.
+pub const BOX_KEY: &str = "AKIABOX";
+/// The test's access key.
+pub const TEST_KEY: &str = "AKIATEST";
+/// The dummy secret that goes with all of them; must never be logged.
+pub const SECRET_ACCESS_KEY: &str = "wJalrXUtnFEMIDUMMYSECRET";
+
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// A running moto; dropping it ends it.
+pub struct Moto {
+    child: Child,
+    url: String,
+    http: reqwest::Client,
+    /// SDK clients of the test.
+    pub ec2: aws_sdk_ec2::Client,
+    /// SDK clients of the test.
+    pub sqs: aws_sdk_sqs::Client,
+    /// SDK clients of the test.
+    pub ssm: aws_sdk_ssm::Client,
+}
+
+/// What muster is pointed at.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// The cluster's name.
+    pub cluster: String,
+    /// Queue URLs.
+    pub jobs: String,
+    /// Queue URLs.
+    pub dead_letters: String,
+    /// Queue URLs.
+    pub ec2_events: String,
+    /// S3 bucket.
+    pub bucket: String,
+    /// Subnets, one per zone.
+    pub subnets: Vec<String>,
+}
+
+/// One instance, as moto keeps it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Instance {
+    /// Its id.
+    pub id: String,
+    /// `running` or `terminated`, mostly.
+    pub state: String,
+    /// Such as `m7i.large`.
+    pub instance_type: String,
+    /// Its subnet.
+    pub subnet: Option<String>,
+    /// `spot` or `on-demand`.
+    pub market: String,
+    /// All its tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl Instance {
+    /// A tag's value, or nothing.
+    pub fn tag(&self, name: &str) -> &str {
+        self.tags.get(name).map_or("", String::as_str)
+    }
+
+    /// Not ended.
+    pub fn alive(&self) -> bool {
+        self.state != "terminated"
+    }
+}
+
+/// One call that moto received.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Call {
+    /// Such as `CreateFleet`.
+    pub op: String,
+    /// Such as `ec2`.
+    pub service: String,
+    /// The access key.
+    pub caller: String,
+    /// When it came; Unix time in milliseconds.
+    pub at_ms: f64,
+    /// How it was answered; 0 when the answer was lost.
+    pub status: Option<u16>,
+    /// CreateFleet: how many were asked for.
+    pub count: Option<u32>,
+    /// CreateFleet: its ClientToken.
+    pub token: Option<String>,
+    /// CreateFleet: spot or on-demand.
+    pub market: Option<String>,
+}
+
+/// A queue's content.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Depth {
+    /// All messages, held ones included.
+    pub messages: usize,
+    /// Those that somebody holds.
+    pub in_flight: usize,
+}
+
+/// Everything at once, straight from moto's memory.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Snapshot {
+    /// All instances, ended ones included.
+    pub instances: Vec<Instance>,
+    /// SSM parameters' names.
+    pub parameters: Vec<String>,
+    /// Queues by name.
+    pub queues: BTreeMap<String, Depth>,
+}
+
+fn python() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python")
+}
+
+/// Dummy credentials and the endpoint, as a process finds them in its environment.
+pub fn env(url: &str, key: &str) -> Vec<(String, String)> {
+    [
+        ("AWS_ENDPOINT_URL", url),
+        ("AWS_ACCESS_KEY_ID", key),
+        ("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY),
+        ("AWS_REGION", REGION),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+        ("AWS_CONFIG_FILE", "/dev/null"),
+        ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into()
+}
+
+/// SDK settings for one caller.
+pub async fn sdk(url: &str, key: &str) -> SdkConfig {
+    aws_config::defaults(BehaviorVersion::latest())
+        .endpoint_url(url)
+        .region(Region::new(REGION))
+        .credentials_provider(Credentials::new(key, SECRET_ACCESS_KEY, None, None, "test"))
+        .load()
+        .await
+}
+
+impl Moto {
+    /// Starts moto, or says that the test is skipped: `let Some(moto) = Moto::start().await else { return };`. Without
+    /// the virtual environment a test cannot run; with `CI=true` that is a failure.
+    pub async fn start() -> Option<Moto> {
+        if !python().exists() {
+            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "no .venv: run `make setup`; in CI a skip is a failure");
+            eprintln!("SKIPPED: no .venv; `make setup` makes it (see tests/setup.sh)");
+            return None;
+        }
+        let mut child = Command::new(python())
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/moto/server.py"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the virtual environment's python starts");
+        let output = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        let (said, heard) = mpsc::channel();
+        std::thread::spawn(move || output.lines().map_while(Result::ok).for_each(|line| drop(said.send(line))));
+        let line = tokio::task::spawn_blocking(move || heard.recv_timeout(READY_WITHIN)).await.expect("no panic in recv");
+        let port = line.ok().and_then(|l| l.strip_prefix("listening on ").map(str::to_owned));
+        let Some(port) = port else {
+            child.kill().ok();
+            panic!("moto was not ready within {READY_WITHIN:?}: run `make setup` again after removing .venv");
+        };
+        let url = format!("http://127.0.0.1:{port}");
+        let config = sdk(&url, TEST_KEY).await;
+        Some(Moto {
+            child,
+            http: reqwest::Client::new(),
+            ec2: aws_sdk_ec2::Client::new(&config),
+            sqs: aws_sdk_sqs::Client::new(&config),
+            ssm: aws_sdk_ssm::Client::new(&config),
+            url,
+        })
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    async fn control(&self, path: &str, said: Value) -> Value {
+        let request = self.http.post(format!("{}{path}", self.url)).json(&said);
+        let answer = request.send().await.unwrap_or_else(|e| panic!("moto's {path}: {e}"));
+        answer.json().await.unwrap_or_else(|e| panic!("moto's {path}: {e}"))
+    }
+
+    /// Queues, a launch template `<cluster>-<pool>` per pool, a bucket; subnets are moto's default ones.
+    pub async fn create_world(&self, cluster: &str, pools: &[&str]) -> World {
+        let dead_name = format!("{cluster}-dead-letters");
+        let dead_letters = self.create_queue(&dead_name, None).await;
+        let jobs = self.create_queue(&format!("{cluster}-jobs"), Some(&dead_name)).await;
+        let ec2_events = self.create_queue(&format!("{cluster}-ec2-events"), None).await;
+        for pool in pools {
+            self.create_template(&format!("{cluster}-{pool}")).await;
+        }
+        let seen = self.ec2.describe_subnets().send().await.expect("moto lists its subnets");
+        let subnets = seen.subnets().iter().filter_map(|s| s.subnet_id().map(str::to_owned)).collect();
+        let bucket = format!("{cluster}-muster");
+        let s3 = aws_sdk_s3::Client::new(&sdk(&self.url, TEST_KEY).await);
+        let place = aws_sdk_s3::types::CreateBucketConfiguration::builder()
+            .location_constraint(aws_sdk_s3::types::BucketLocationConstraint::EuWest1)
+            .build();
+        s3.create_bucket().bucket(&bucket).create_bucket_configuration(place).send().await.expect("moto makes a bucket");
+        World { cluster: cluster.into(), jobs, dead_letters, ec2_events, bucket, subnets }
+    }
+
+    async fn create_queue(&self, name: &str, redrive_to: Option<&str>) -> String {
+        let mut request = self.sqs.create_queue().queue_name(name).attributes(QueueAttributeName::VisibilityTimeout, "120");
+        if let Some(dead_letters) = redrive_to {
+            let target = format!("arn:aws:sqs:{REGION}:123456789012:{dead_letters}");
+            let policy = json!({ "deadLetterTargetArn": target, "maxReceiveCount": 1000 }).to_string();
+            request = request.attributes(QueueAttributeName::RedrivePolicy, policy);
+        }
+        let made = request.send().await.expect("moto makes a queue");
+        made.queue_url().expect("a queue has a URL").to_owned()
+    }
+
+    /// A launch template of that name.
+    pub async fn create_template(&self, name: &str) {
+        let data = RequestLaunchTemplateData::builder().image_id("ami-12c6146b").build();
+        let request = self.ec2.create_launch_template().launch_template_name(name).launch_template_data(data);
+        request.send().await.expect("moto makes a launch template");
+    }
+
+    // ---------------------------------------------------------------------------------------------- what is there
+
+    /// All at once.
+    pub async fn snapshot(&self) -> Snapshot {
+        serde_json::from_value(self.control("/_state", json!({ "region": REGION })).await).expect("the state is readable")
+    }
+
+    /// All instances, ended ones included.
+    pub async fn instances(&self) -> Vec<Instance> {
+        self.snapshot().await.instances
+    }
+
+    /// Instances that are not terminated.
+    pub async fn alive(&self) -> Vec<Instance> {
+        self.instances().await.into_iter().filter(Instance::alive).collect()
+    }
+
+    /// The JIT secrets that lie in SSM.
+    pub async fn secrets(&self) -> Vec<String> {
+        self.snapshot().await.parameters.into_iter().filter(|name| name.starts_with("/muster/")).collect()
+    }
+
+    /// A queue's content, by its URL.
+    pub async fn depth(&self, queue: &str) -> Depth {
+        let name = queue.rsplit('/').next().unwrap_or_default();
+        self.snapshot().await.queues.get(name).copied().unwrap_or_default()
+    }
+
+    /// What muster called, in order.
+    pub async fn calls(&self) -> Vec<Call> {
+        let answer = self.http.get(format!("{}/_calls", self.url)).send().await.expect("moto answers");
+        let mut said: Value = answer.json().await.expect("the calls are readable");
+        let all: Vec<Call> = serde_json::from_value(said["calls"].take()).expect("the calls are readable");
+        all.into_iter().filter(|c| c.caller == MUSTER_KEY).collect()
+    }
+
+    /// Muster's calls of one operation.
+    pub async fn calls_of(&self, op: &str) -> Vec<Call> {
+        self.calls().await.into_iter().filter(|c| c.op == op).collect()
+    }
+
+    /// Forgets the calls so far.
+    pub async fn forget_calls(&self) {
+        self.control("/_calls/reset", json!({})).await;
+    }
+
+    // ---------------------------------------------------------------------------------------------- misbehaviour
+
+    /// Orders a fault; see `CONTROL` in `tests/moto/server.py`, such as
+    /// `json!({"op": "CreateFleet", "kind": "capacity", "only": 1, "unavailable": [{"type": "m7i.large"}]})`.
+    pub async fn fault(&self, fault: Value) {
+        self.control("/_fault", fault).await;
+    }
+
+    /// All is well again.
+    pub async fn heal(&self) {
+        self.control("/_fault/clear", json!({})).await;
+        self.lag(Duration::ZERO).await;
+    }
+
+    /// Muster's calls to SQS fail until [`Moto::heal`].
+    pub async fn sqs_outage(&self) {
+        self.fault(json!({ "op": "sqs:*", "kind": "unavailable", "times": -1, "caller": MUSTER_KEY })).await;
+    }
+
+    /// New instances stay out of DescribeInstances for so long.
+    pub async fn lag(&self, lag: Duration) {
+        self.control("/_lag", json!({ "ms": lag.as_millis() as u64 })).await;
+    }
+
+    /// All visibility timeouts end now, as they would 120 s after their holder died.
+    pub async fn end_visibility(&self) {
+        self.control("/_visible", json!({ "region": REGION })).await;
+    }
+
+    /// Spot's two-minute warning, as EventBridge puts it on the queue.
+    /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html>
+    pub async fn warn_of_interruption(&self, world: &World, instance: &str) {
+        let event = json!({
+            "version": "0",
+            "id": "12345678-1234-1234-1234-123456789012",
+            "detail-type": "EC2 Spot Instance Interruption Warning",
+            "source": "aws.ec2",
+            "account": "123456789012",
+            "time": "2026-01-01T00:00:00Z",
+            "region": REGION,
+            "resources": [format!("arn:aws:ec2:{REGION}a:instance/{instance}")],
+            "detail": { "instance-id": instance, "instance-action": "terminate" },
+        });
+        self.send(&world.ec2_events, &event.to_string()).await;
+    }
+
+    /// Spot takes the box, for spot's own reason.
+    pub async fn interrupt(&self, instance: &str) {
+        self.control("/_interrupt", json!({ "region": REGION, "instance": instance })).await;
+    }
+
+    /// Puts a message on a queue.
+    pub async fn send(&self, queue: &str, body: &str) {
+        self.sqs.send_message().queue_url(queue).message_body(body).send().await.expect("moto takes a message");
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}

@@ -1,0 +1,353 @@
+//! The compiled binary as a child process: its manifests, its listeners, its end, and what it logged.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::github::{APP_ID, Double, key};
+use super::moto::{MUSTER_KEY, Moto, SECRET_ACCESS_KEY, World, env};
+use super::{eventually, secs};
+
+/// Signs the webhooks.
+pub const WEBHOOK_SECRET: &str = "it's-a-test-webhook-secret";
+/// The App's name in the manifests.
+pub const APP: &str = "main";
+
+/// A RunnerPool manifest in the making.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    name: String,
+    scope: String,
+    labels: Vec<String>,
+    fields: Vec<(&'static str, String)>,
+}
+
+impl Pool {
+    /// A pool of `org/acme` with these labels; up to 100 spot runners, ended after 2 s of idleness.
+    pub fn new(name: &str, labels: &[&str]) -> Pool {
+        Pool {
+            name: name.into(),
+            scope: "org/acme".into(),
+            labels: labels.iter().map(|&l| l.to_owned()).collect(),
+            fields: vec![
+                ("capacity.max", "100".into()),
+                ("runner.idleTimeout", "2s".into()),
+                ("runner.bootDeadline", "60s".into()),
+                ("instance.types", "[m7i.large, m6i.large]".into()),
+            ],
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Registers elsewhere: `repo/acme/app`, `enterprise/big`.
+    pub fn scope(mut self, scope: &str) -> Pool {
+        self.scope = scope.into();
+        self
+    }
+
+    /// Sets a field of a section, such as `("capacity.max", 2)` or `("github.runnerGroup", "big")`.
+    pub fn set(mut self, field: &'static str, value: impl ToString) -> Pool {
+        self.fields.retain(|(name, _)| *name != field);
+        self.fields.push((field, value.to_string()));
+        self
+    }
+
+    /// The manifest.
+    pub fn yaml(&self, world: &World) -> String {
+        let mut sections = std::collections::BTreeMap::<&str, Vec<(&str, String)>>::new();
+        sections.entry("github").or_default().extend([("app", APP.to_owned()), ("scope", self.scope.clone())]);
+        sections.entry("instance").or_default().push(("subnets", format!("[{}]", world.subnets.join(", "))));
+        let mut top = vec![("labels", format!("[{}]", self.labels.join(", ")))];
+        for (field, value) in &self.fields {
+            match field.split_once('.') {
+                Some((section, name)) => sections.entry(section).or_default().push((name, value.clone())),
+                None => top.push((field, value.clone())),
+            }
+        }
+        let mut text = format!("apiVersion: muster/v1\nkind: RunnerPool\nmetadata:\n  name: {}\nspec:\n", self.name);
+        for (name, value) in top {
+            writeln!(text, "  {name}: {value}").expect("a String takes all");
+        }
+        for (section, fields) in sections {
+            let fields = fields.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join(", ");
+            writeln!(text, "  {section}: {{{fields}}}").expect("a String takes all");
+        }
+        text
+    }
+}
+
+/// The binary, running or not. Dropping it kills it; a failing test prints the end of its log.
+pub struct Muster {
+    dir: TempDir,
+    child: Option<Child>,
+    env: Vec<(String, String)>,
+    args: Vec<String>,
+    world: World,
+    http: reqwest::Client,
+    webhook_port: u16,
+    admin_port: u16,
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port on the loopback");
+    listener.local_addr().expect("a bound listener has an address").port()
+}
+
+impl Muster {
+    /// Writes the manifests and points the double's webhooks at the binary; starts nothing yet.
+    pub fn prepare(moto: &Moto, github: &Double, world: &World, pools: &[Pool]) -> Muster {
+        let dir = tempfile::tempdir().expect("a directory can be made");
+        let (webhook_port, admin_port) = (free_port(), free_port());
+        let mut env = env(moto.url(), MUSTER_KEY);
+        env.push(("MUSTER_TEST_WEBHOOK_SECRET".into(), WEBHOOK_SECRET.into()));
+        env.push(("RUST_LOG".into(), std::env::var("MUSTER_TEST_LOG").unwrap_or_else(|_| "info,muster=debug".into())));
+        let muster = Muster {
+            env,
+            args: Vec::new(),
+            child: None,
+            world: world.clone(),
+            http: reqwest::Client::new(),
+            webhook_port,
+            admin_port,
+            dir,
+        };
+        fs::create_dir(muster.manifests()).expect("a directory can be made");
+        fs::write(muster.manifests().join("app.pem"), key::private_key_pem()).expect("the key can be written");
+        muster.write("controller.yaml", &muster.controller_yaml());
+        muster.write(
+            "github.yaml",
+            &format!(
+                "apiVersion: muster/v1\nkind: GitHubApp\nmetadata:\n  name: {APP}\nspec:\n  appId: {APP_ID}\n  \
+                 privateKey: file:app.pem\n  webhookSecrets: [env:MUSTER_TEST_WEBHOOK_SECRET]\n  apiUrl: {}\n",
+                github.url()
+            ),
+        );
+        pools.iter().for_each(|pool| muster.write_pool(pool));
+        github.send_webhooks_to(&muster.webhook_url(), WEBHOOK_SECRET);
+        muster
+    }
+
+    /// [`Muster::prepare`], [`Muster::spawn`] and [`Muster::ready`].
+    pub async fn start(moto: &Moto, github: &Double, world: &World, pools: &[Pool]) -> Muster {
+        let mut muster = Muster::prepare(moto, github, world, pools);
+        muster.spawn();
+        muster.ready().await;
+        muster
+    }
+
+    fn controller_yaml(&self) -> String {
+        let World { cluster, jobs, dead_letters, ec2_events, bucket, .. } = &self.world;
+        format!(
+            "apiVersion: muster/v1\nkind: Controller\nmetadata:\n  name: {cluster}\nspec:\n  region: {}\n  \
+             queues: {{jobs: '{jobs}', deadLetters: '{dead_letters}', ec2Events: '{ec2_events}'}}\n  bucket: {bucket}\n  \
+             listen: {{webhook: '127.0.0.1:{}', admin: '127.0.0.1:{}'}}\n  \
+             intervals: {{instances: 300ms, runners: 500ms, secrets: 2s, plan: 1s}}\n  \
+             limits: {{ssmPutPerSecond: 200, jitPerMinute: 6000, createFleetPerSecond: 5}}\n",
+            super::moto::REGION,
+            self.webhook_port,
+            self.admin_port,
+        )
+    }
+
+    /// Where the manifests are.
+    pub fn manifests(&self) -> PathBuf {
+        self.dir.path().join("manifests")
+    }
+
+    /// Writes or replaces a file among the manifests.
+    pub fn write(&self, name: &str, text: &str) {
+        fs::write(self.manifests().join(name), text).expect("a manifest can be written");
+    }
+
+    /// Writes or replaces a pool's manifest.
+    pub fn write_pool(&self, pool: &Pool) {
+        self.write(&format!("pool-{}.yaml", pool.name), &pool.yaml(&self.world));
+    }
+
+    /// Adds arguments to `muster run`, such as `--role webhook`.
+    pub fn args(&mut self, args: &[&str]) {
+        self.args.extend(args.iter().map(|&a| a.to_owned()));
+    }
+
+    /// Starts the process and does not wait for it.
+    pub fn spawn(&mut self) {
+        assert!(self.child.is_none(), "muster runs already");
+        let log = File::options().create(true).append(true).open(self.log_path()).expect("the log can be opened");
+        let copy = log.try_clone().expect("a handle can be copied");
+        let child = Command::new(env!("CARGO_BIN_EXE_muster"))
+            .arg("run")
+            .arg("--manifests")
+            .arg(self.manifests())
+            .args(&self.args)
+            .envs(self.env.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(copy)
+            .spawn()
+            .expect("the binary starts");
+        self.child = Some(child);
+    }
+
+    /// Waits until `/readyz` says 200; fails at once when the process ends.
+    pub async fn ready(&mut self) {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.as_mut().and_then(|c| c.try_wait().expect("the process can be asked")) {
+                panic!("muster ended with {status} before it was ready:\n{}", self.logs());
+            }
+            if self.status("/readyz").await == 200 {
+                return;
+            }
+            assert!(start.elapsed() < secs(30), "muster was not ready within 30 s:\n{}", self.logs());
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+    }
+
+    /// One subcommand, run to its end: exit code, standard output, standard error.
+    pub async fn command(&self, args: &[&str]) -> (i32, String, String) {
+        let run = tokio::process::Command::new(env!("CARGO_BIN_EXE_muster"))
+            .args(args)
+            .envs(self.env.iter().cloned())
+            .stdin(Stdio::null())
+            .output();
+        let output = tokio::time::timeout(secs(60), run).await.expect("it ends within a minute").expect("the binary starts");
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+    }
+
+    /// SIGKILL: as when the machine dies.
+    pub fn kill9(&mut self) {
+        let mut child = self.child.take().expect("muster runs");
+        child.kill().expect("the process can be killed");
+        child.wait().expect("the process can be waited for");
+    }
+
+    /// SIGTERM, and how long the exit took.
+    pub async fn terminate(&mut self) -> (ExitStatus, Duration) {
+        let mut child = self.child.take().expect("muster runs");
+        let start = Instant::now();
+        let sent = Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().expect("kill exists");
+        assert!(sent.success(), "SIGTERM could not be sent");
+        let status = eventually(secs(30), "muster ends after SIGTERM", || {
+            let ended = child.try_wait().expect("the process can be asked");
+            async move { ended.ok_or_else(|| "it still runs".to_owned()) }
+        })
+        .await;
+        (status, start.elapsed())
+    }
+
+    /// After [`Muster::kill9`] or [`Muster::terminate`]: starts it again on the same ports.
+    pub async fn restart(&mut self) {
+        self.spawn();
+        self.ready().await;
+    }
+
+    /// Whether the process lives.
+    pub fn runs(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|c| c.try_wait().expect("the process can be asked").is_none())
+    }
+
+    /// Resident memory in kB (Linux).
+    pub fn resident_kb(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.as_ref()?.id())).ok()?;
+        status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?.split_whitespace().next()?.parse().ok()
+    }
+
+    // ------------------------------------------------------------------------------------------- what it says
+
+    /// `http://127.0.0.1:PORT/webhook`.
+    pub fn webhook_url(&self) -> String {
+        format!("http://127.0.0.1:{}/webhook", self.webhook_port)
+    }
+
+    /// A URL of the admin listener.
+    pub fn admin_url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.admin_port)
+    }
+
+    /// The status of an admin page; 0 when nobody answers.
+    pub async fn status(&self, path: &str) -> u16 {
+        let request = self.http.get(self.admin_url(path)).timeout(secs(5));
+        request.send().await.map_or(0, |answer| answer.status().as_u16())
+    }
+
+    async fn get(&self, path: &str) -> String {
+        let request = self.http.get(self.admin_url(path)).timeout(secs(10));
+        let answer = request.send().await.unwrap_or_else(|e| panic!("{path}: {e}\n{}", self.logs()));
+        assert_eq!(answer.status().as_u16(), 200, "{path}");
+        answer.text().await.expect("the page is text")
+    }
+
+    /// The items of `/api/v1/pools`, `jobs` or `runners`.
+    pub async fn api(&self, what: &str) -> Vec<Value> {
+        let text = self.get(&format!("/api/v1/{what}")).await;
+        let mut said: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{what}: {e} in {text}"));
+        match said["items"].take() {
+            Value::Array(items) => items,
+            other => panic!("{what}: `items` is {other}"),
+        }
+    }
+
+    /// `/metrics`, as text.
+    pub async fn metrics(&self) -> String {
+        self.get("/metrics").await
+    }
+
+    /// The sum of a metric over the label sets that hold `labels` (such as `outcome="ok"`); 0 if there are none.
+    pub async fn metric(&self, name: &str, labels: &str) -> f64 {
+        let line = |l: &str| {
+            let rest = l.strip_prefix(name)?;
+            (rest.starts_with(['{', ' ']) && rest.contains(labels)).then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
+        };
+        self.metrics().await.lines().filter_map(line).sum()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.dir.path().join("muster.log")
+    }
+
+    /// All that it wrote, over all its lives.
+    pub fn logs(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// Panics when any of these was logged.
+    pub fn assert_never_logged(&self, secrets: &[impl AsRef<str>]) {
+        let logs = self.logs();
+        for secret in secrets.iter().map(AsRef::as_ref).filter(|s| !s.is_empty()) {
+            let found = logs.lines().find(|line| line.contains(secret));
+            assert!(found.is_none(), "a secret or a body was logged: {}", found.unwrap_or_default());
+        }
+    }
+
+    /// Panics when a credential was logged: the double's tokens and key, the webhook secret, the AWS secret.
+    pub fn assert_no_secrets_logged(&self, github: &Double) {
+        self.assert_never_logged(&github.secrets());
+        self.assert_never_logged(&[WEBHOOK_SECRET, SECRET_ACCESS_KEY]);
+    }
+}
+
+impl Drop for Muster {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().ok();
+            child.wait().ok();
+        }
+        if std::thread::panicking() {
+            let logs = self.logs();
+            let lines: Vec<&str> = logs.lines().collect();
+            let end = lines[lines.len().saturating_sub(60)..].join("\n");
+            eprintln!("---- the end of muster's log ----\n{end}\n---------------------------------");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! One whole stage: moto with a world in it, the GitHub double, the boxes and a running muster. And the sentence that
+//! ends nearly every scenario: nothing is left.
+
+use std::time::Duration;
+
+use super::boxes::{Boxes, Habits};
+use super::github::GitHub;
+use super::moto::{Depth, Moto, World};
+use super::muster::{Muster, Pool};
+use super::{eventually, same};
+
+/// The cluster of every scene.
+pub const CLUSTER: &str = "c1";
+/// A repository of the organisation that the App is installed in.
+pub const REPO: &str = "acme/app";
+/// Labels of the pool [`linux`].
+pub const LABELS: [&str; 3] = ["self-hosted", "linux", "x64"];
+
+/// The pool that most scenes have.
+pub fn linux() -> Pool {
+    Pool::new("linux", &LABELS)
+}
+
+/// Everything that a scenario needs. The fields are dropped in this order: muster first, the double's verdict last.
+pub struct Scene {
+    /// The binary.
+    pub muster: Muster,
+    /// The stand-in for the boxes.
+    pub boxes: Boxes,
+    /// AWS.
+    pub moto: Moto,
+    /// What muster was pointed at.
+    pub world: World,
+    /// GitHub.
+    pub github: GitHub,
+}
+
+impl Scene {
+    /// Sets the stage and waits until muster is ready. None: the test is skipped (see [`Moto::start`]).
+    pub async fn start(pools: &[Pool], habits: Habits) -> Option<Scene> {
+        let mut scene = Scene::prepare(pools, habits).await?;
+        scene.muster.spawn();
+        scene.muster.ready().await;
+        Some(scene)
+    }
+
+    /// Sets the stage; muster does not run yet.
+    pub async fn prepare(pools: &[Pool], habits: Habits) -> Option<Scene> {
+        let moto = Moto::start().await?;
+        let names: Vec<&str> = pools.iter().map(Pool::name).collect();
+        let world = moto.create_world(CLUSTER, &names).await;
+        let github = GitHub::start().await;
+        let boxes = Boxes::start(&moto, &github, &world, habits).await;
+        let muster = Muster::prepare(&moto, &github, &world, pools);
+        Some(Scene { muster, boxes, moto, world, github })
+    }
+
+    /// Queues `count` jobs for the pool [`linux`].
+    pub fn queue_jobs(&self, count: usize) -> Vec<u64> {
+        (0..count).map(|_| self.github.queue_job(REPO, &["self-hosted", "linux"])).collect()
+    }
+
+    /// Waits until all jobs are completed at GitHub.
+    pub async fn all_done(&self, deadline: Duration) {
+        eventually(deadline, "all jobs are completed", || async {
+            let open: Vec<u64> = self.github.jobs().iter().filter(|j| j.status != "completed").map(|j| j.id).collect();
+            same(open, Vec::new())
+        })
+        .await;
+    }
+
+    /// Scale to zero: no instance, no registration of ours, no secret, no message, and muster knows of no job and no box.
+    pub async fn all_gone(&self, deadline: Duration) {
+        eventually(deadline, "nothing is left", || async {
+            let seen = self.moto.snapshot().await;
+            let alive: Vec<String> = seen.instances.iter().filter(|i| i.alive()).map(|i| i.id.clone()).collect();
+            let prefix = format!("{CLUSTER}.");
+            let runners = self.github.runners().into_iter().map(|r| r.name).filter(|n| n.starts_with(&prefix));
+            let secrets: Vec<String> = seen.parameters.into_iter().filter(|p| p.starts_with("/muster/")).collect();
+            let queue = seen.queues.get(&format!("{CLUSTER}-jobs")).copied().unwrap_or_default();
+            same((alive, runners.collect(), secrets, queue), (vec![], Vec::<String>::new(), vec![], Depth::default()))?;
+            same(self.left_in("jobs", "state", "completed").await, vec![])?;
+            same(self.left_in("runners", "phase", "gone").await, vec![])
+        })
+        .await;
+        assert_eq!(self.github.killed(), Vec::<u64>::new(), "no job was killed");
+    }
+
+    /// Items of muster's own view that are not in the last state of their kind.
+    async fn left_in(&self, what: &str, field: &str, last: &str) -> Vec<String> {
+        let items = self.muster.api(what).await;
+        items.into_iter().filter(|item| item[field] != last).map(|item| item.to_string()).collect()
+    }
+
+    /// Instances that were ever launched.
+    pub async fn launched(&self) -> usize {
+        self.moto.instances().await.len()
+    }
+
+    /// Jobs that each box ran, one entry per box that ran any.
+    pub fn jobs_per_box(&self) -> Vec<usize> {
+        self.boxes.stories().values().map(|s| s.jobs.len()).filter(|n| *n > 0).collect()
+    }
+}
