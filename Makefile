@@ -24,4 +24,4 @@ unit: ## All tests, black-box ones included
 	cargo test --workspace
 
 bench: ## Print the figures: a step, a webhook, memory
-	cargo bench --workspace
+	cargo bench --no-default-features --bench step --bench webhook

@@ -306,7 +306,7 @@ async fn each_way_of_not_answering_is_known_for_what_it_is() {
     assert_eq!(kind(sweep().await), FailureKind::Throttled);
     world.moto.fault(json!({"op": "DescribeInstances", "kind": "unavailable"})).await;
     assert_eq!(kind(sweep().await), FailureKind::Unavailable);
-    world.moto.fault(json!({"op": "DescribeInstances", "body": "<html>oops</html>", "status": 500})).await;
+    world.moto.fault(json!({"op": "DescribeInstances", "kind": "page", "body": "<html>oops</html>", "status": 500})).await;
     assert_eq!(kind(sweep().await), FailureKind::Unavailable);
     world.moto.fault(json!({"op": "DescribeInstances", "kind": "lost"})).await;
     assert_eq!(kind(sweep().await), FailureKind::Ambiguous);

@@ -259,17 +259,23 @@ impl Demand {
     }
 }
 
-/// The join of two events of one job: the higher state wins, and of equals the greater text, so that order never matters.
+/// The join of two events of one job: of each field the greater, so that order never matters. Only state, runner and
+/// conclusion ever differ, and those only grow.
 fn join(known: &mut JobEvent, heard: &JobEvent) {
     debug_assert_eq!(known.job, heard.job);
-    let rank = |e: &JobEvent| {
-        (e.state, e.runner.clone(), e.conclusion.clone(), e.labels.clone(), e.repo.clone(), e.run, e.org.clone(), e.enterprise.clone())
-    };
-    let runner = known.runner.clone().max(heard.runner.clone());
-    if rank(heard) > rank(known) {
-        known.clone_from(heard);
+    fn greater<T: Ord + Clone>(known: &mut T, heard: &T) {
+        if *heard > *known {
+            known.clone_from(heard);
+        }
     }
-    known.runner = runner;
+    greater(&mut known.state, &heard.state);
+    greater(&mut known.run, &heard.run);
+    greater(&mut known.repo, &heard.repo);
+    greater(&mut known.org, &heard.org);
+    greater(&mut known.enterprise, &heard.enterprise);
+    greater(&mut known.labels, &heard.labels);
+    greater(&mut known.runner, &heard.runner);
+    greater(&mut known.conclusion, &heard.conclusion);
 }
 
 #[cfg(test)]

@@ -259,6 +259,7 @@ impl Planner<'_> {
             && r.terminated_at.is_none()
             && !matches!(state, Some(InstanceState::ShuttingDown | InstanceState::Terminated))
             && self.now.since(at) >= END_GRACE
+            && !self.busy_again(r, at)
         {
             self.step(id, Act::Terminate, format!("its only job, {job}, is over and it did not end by itself"));
         } else if matches!(state, Some(InstanceState::Stopped)) && r.terminated_at.is_none() {
@@ -268,6 +269,11 @@ impl Planner<'_> {
         {
             self.step(id, Act::Terminate, "EC2 took the last request, and still shows it running");
         }
+    }
+
+    /// GitHub still lists it as busy, in a sweep that began well after its job was over: it may have got another one.
+    fn busy_again(&self, r: &Runner, over_at: Time) -> bool {
+        r.registration.as_ref().is_some_and(|g| g.busy && g.missed == 0) && self.listed_since(r, over_at + END_GRACE / 2)
     }
 
     /// Never online in time, or online no more.

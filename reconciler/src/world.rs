@@ -283,9 +283,12 @@ impl World {
         runner.job = match (event.state, runner.job) {
             (JobState::Queued, known) => known,
             (JobState::InProgress, JobEvidence::Over(job, at)) if job == event.job => JobEvidence::Over(job, at),
+            (JobState::InProgress, JobEvidence::Running(job)) => JobEvidence::Running(job.max(event.job)),
             (JobState::InProgress, _) => JobEvidence::Running(event.job),
-            (JobState::Completed, _) if ephemeral => JobEvidence::Over(event.job, now),
+            // Even an ephemeral runner gets a second job when its first was cancelled before it began.
             (JobState::Completed, JobEvidence::Running(other)) if other != event.job => JobEvidence::Running(other),
+            (JobState::Completed, JobEvidence::Over(other, at)) => JobEvidence::Over(other.max(event.job), at),
+            (JobState::Completed, _) if ephemeral => JobEvidence::Over(event.job, now),
             (JobState::Completed, _) => JobEvidence::None,
         };
         self.note_presence(&name.instance, now);

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand. To add one, add its module and its line in [`Command`].
 
+mod demo;
 mod logging;
 #[cfg(feature = "live")]
 mod plan;
@@ -34,6 +35,8 @@ enum Command {
     /// Print what a controller would do now, and why; change nothing.
     #[cfg(feature = "live")]
     Plan(plan::Args),
+    /// Watch the real controller at work on a simulated cloud and GitHub, in a browser. Needs no account and touches nothing.
+    Demo(demo::Args),
     /// Check a directory of manifests and print every problem.
     Validate(validate::Args),
     /// Print the JSON Schema of a kind of manifest, for editors.
@@ -47,6 +50,7 @@ impl Command {
             Command::Run(args) => args.run(),
             #[cfg(feature = "live")]
             Command::Plan(args) => args.run(),
+            Command::Demo(args) => args.run(),
             Command::Validate(args) => args.run(),
             Command::Schema(args) => args.run(),
         }

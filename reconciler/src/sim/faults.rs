@@ -108,6 +108,20 @@ pub struct Faults {
 }
 
 impl WorldOptions {
+    /// Mild weather, for the demo: now and then spot takes a box, has no capacity, a boot fails or GitHub holds a job back.
+    pub fn mild() -> WorldOptions {
+        let faults = Faults {
+            no_capacity: 0.3,
+            little_capacity: 0.2,
+            interruption: 0.1,
+            boot_failure: 0.03,
+            held: 0.02,
+            cancelled: 0.02,
+            ..Faults::default()
+        };
+        WorldOptions { faults, keep_lines: 0, ..WorldOptions::default() }
+    }
+
     /// A configuration drawn at random: each fault exists in about two of five seeds, at a rate of its own.
     pub fn swarm(seed: u64) -> WorldOptions {
         let mut rng = Rng::new(seed, "swarm");

@@ -46,6 +46,8 @@ use trace::Trace;
 pub const BEGIN: Time = Time::from_millis(1_767_225_600_000);
 /// How long a killed controller stays away.
 const DOWNTIME: Spread = Spread::secs(2, 40);
+/// Facts kept for whoever collects them; a run that nobody asks must not grow by them.
+const FACTS_KEPT: usize = 10_000;
 /// A controller whose next wake-up never lies in the future would hang a simulation; so many ticks at one moment are enough.
 const TICKS_AT_ONCE: u32 = 100;
 
@@ -82,6 +84,7 @@ pub struct World {
     steps: u64,
     /// Jobs killed because they started while the fatal request was on its way: nobody could have known.
     races: u64,
+    facts: Vec<Fact>,
     ticks_now: u32,
     coming: u64,
     net: Rng,
@@ -153,6 +156,7 @@ impl World {
             changes: 0,
             steps: 0,
             races: 0,
+            facts: Vec::new(),
             ticks_now: 0,
             coming: 0,
             net: Rng::new(seed, "network"),
@@ -224,6 +228,11 @@ impl World {
     }
 
     // -------------------------------------------------------------------------------------- what one does to it
+
+    /// What the controller said that is worth a metric, since last asked (the first 10,000).
+    pub fn take_facts(&mut self) -> Vec<Fact> {
+        std::mem::take(&mut self.facts)
+    }
 
     /// Queues a job at its time.
     pub fn submit(&mut self, plan: JobPlan) {
@@ -340,6 +349,9 @@ impl World {
         for fact in controller.take_facts() {
             if !matches!(fact, Fact::Planned { .. }) {
                 self.trace.say(self.agenda.now, format_args!("fact {fact:?}"));
+            }
+            if self.facts.len() < FACTS_KEPT {
+                self.facts.push(fact);
             }
         }
         for effect in effects {

@@ -48,6 +48,24 @@ impl Workload {
         Workload::new(seed, at, vec![kind(3, "x64"), kind(1, "arm64")], Spread::secs(2, 240))
     }
 
+    /// What the demo shows: three pools at work, and now and then a job that no pool takes, until somebody cancels it.
+    pub fn demo(seed: u64, at: Time) -> Workload {
+        let kind = |weight, labels: &[&str], takes, cancel_after| Kind {
+            weight,
+            labels: labels.iter().map(|l| (*l).to_owned()).collect(),
+            takes,
+            cancel_after,
+        };
+        let kinds = vec![
+            kind(12, &["self-hosted", "linux", "x64"], Spread::secs(40, 420), None),
+            kind(4, &["self-hosted", "linux", "arm64"], Spread::secs(60, 500), None),
+            kind(4, &["self-hosted", "linux", "x64", "quick"], Spread::secs(10, 60), None),
+            kind(1, &["self-hosted", "linux", "gpu"], Spread::secs(60, 300), Some(Duration::from_secs(600))),
+            kind(1, &["self-hosted", "windows"], Spread::secs(60, 300), Some(Duration::from_secs(600))),
+        ];
+        Workload::new(seed, at, kinds, Spread::secs(2, 60))
+    }
+
     fn kind(&mut self) -> Option<Kind> {
         let total: u64 = self.kinds.iter().map(|k| u64::from(k.weight)).sum();
         let mut nth = self.rng.below(total);

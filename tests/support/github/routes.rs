@@ -458,14 +458,17 @@ fn installation(i: &super::Installation, base: &str) -> Value {
         "enterprise" => "Enterprise",
         _ => "Organization",
     };
-    let who = if i.kind == "enterprise" {
-        json!({
-            "id": 1, "node_id": "E", "name": i.account, "slug": i.account, "html_url": "https://github.com/enterprises/x",
-            "created_at": "2024-01-01T00:00:00Z", "updated_at": "2024-01-01T00:00:00Z", "avatar_url": "https://github.com/x",
-        })
-    } else {
-        account(&i.account, target)
-    };
+    // The description of the list wants an account that is a user and an enterprise at once (`allOf`, where the single
+    // installation has `anyOf`): its flaw, met by an account with the fields of both.
+    let mut who = account(&i.account, target);
+    for (name, value) in [
+        ("name", i.account.as_str()),
+        ("slug", &i.account),
+        ("created_at", "2024-01-01T00:00:00Z"),
+        ("updated_at", "2024-01-01T00:00:00Z"),
+    ] {
+        who[name] = json!(value);
+    }
     json!({
         "id": i.id,
         "app_id": APP_ID,

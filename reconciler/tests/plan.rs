@@ -1,0 +1,280 @@
+//! What a plan may and may not be, over random worlds: the same whatever the order in which the world was heard of,
+//! never above max, never launching and shrinking at once, and empty once everything is as it should be.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use muster_reconciler::capacity::Unavailable;
+use muster_reconciler::demand::Demand;
+use muster_reconciler::effect::{InstanceSighting, Market, RunnerSighting, Source};
+use muster_reconciler::event::{InstanceState, JobEvent, JobState};
+use muster_reconciler::ids::{InstanceId, JobId, MessageId, PoolName, RunId, RunnerId, RunnerName};
+use muster_reconciler::manifest::{RunnerPool, Span, Spec};
+use muster_reconciler::plan::{Act, Gate, Plan, View, plan};
+use muster_reconciler::time::Time;
+use muster_reconciler::world::World;
+use proptest::prelude::*;
+
+const POOL: &str = "linux";
+const START: Time = Time::from_millis(1_000_000_000);
+
+fn spec(max: u32, idle: u32) -> Spec {
+    let mut pool = RunnerPool::default();
+    pool.metadata.name = POOL.into();
+    pool.spec.github.scope = "org/acme".parse().expect("a scope");
+    pool.spec.labels = vec!["self-hosted".into()];
+    pool.spec.capacity.max = max;
+    pool.spec.capacity.idle = idle.min(max);
+    pool.spec.runner.idle_timeout = Span::secs(50);
+    pool.spec.instance.types = vec!["m7i.large".into()];
+    pool.spec.instance.subnets = vec!["subnet-a".into()];
+    let mut spec = Spec { pools: BTreeMap::from([(POOL.into(), pool)]), ..Spec::default() };
+    spec.controller.metadata.name = "c".into();
+    spec
+}
+
+/// One box, as EC2 and GitHub show it.
+#[derive(Clone, Debug)]
+struct Box {
+    id: u64,
+    state: InstanceState,
+    /// (online, busy), if registered.
+    seat: Option<(bool, bool)>,
+    draining: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Scene {
+    max: u32,
+    idle: u32,
+    boxes: Vec<Box>,
+    jobs: Vec<(u64, JobState, Option<u64>)>,
+    /// Seconds since the sightings.
+    later: u64,
+}
+
+fn name(id: u64) -> RunnerName {
+    RunnerName { cluster: "c".into(), pool: POOL.into(), instance: InstanceId::from(format!("i-{id:017x}")) }
+}
+
+fn event(job: u64, state: JobState, runner: Option<u64>) -> JobEvent {
+    JobEvent {
+        job: JobId(job),
+        run: RunId(job),
+        state,
+        repo: "acme/web".into(),
+        org: Some("acme".into()),
+        enterprise: None,
+        labels: vec!["self-hosted".into()],
+        runner: runner.filter(|_| state > JobState::Queued).map(|id| name(id).to_string()),
+        conclusion: None,
+    }
+}
+
+/// Builds the world of a scene and plans it. `turn` rotates the order of everything that is heard.
+fn planned(scene: &Scene, turn: usize) -> (Spec, Plan) {
+    let spec = spec(scene.max, scene.idle);
+    let (mut demand, mut world) = (Demand::default(), World::new(START));
+    let forge = spec.pools[&PoolName::from(POOL)].forge();
+    let rotated = |n: usize| if n == 0 { 0 } else { turn % n };
+    let mut instances: Vec<InstanceSighting> = scene
+        .boxes
+        .iter()
+        .map(|b| InstanceSighting {
+            id: name(b.id).instance,
+            pool: POOL.into(),
+            intent: None,
+            state: b.state,
+            launched_at: START,
+            instance_type: "m7i.large".into(),
+            subnet: None,
+            market: Market::Spot,
+            draining: b.draining,
+            state_reason: None,
+        })
+        .collect();
+    let mut runners: Vec<RunnerSighting> = scene
+        .boxes
+        .iter()
+        .filter_map(|b| b.seat.map(|(online, busy)| RunnerSighting { id: RunnerId(b.id), name: name(b.id), online, busy: online && busy }))
+        .collect();
+    let mut jobs = scene.jobs.clone();
+    let at = rotated(instances.len());
+    instances.rotate_left(at);
+    let at = rotated(runners.len());
+    runners.rotate_left(at);
+    let at = rotated(jobs.len());
+    jobs.rotate_left(at);
+    world.saw_instances(&instances, START, START);
+    world.saw_runners(&forge, Some(&runners), START, START);
+    world.saw_secrets(&[], START, START);
+    for (job, state, runner) in jobs {
+        let event = event(job, state, runner);
+        let folded = demand.fold(&spec, &event, Some((MessageId(job), 1)), START);
+        if folded.advanced {
+            world.heard_job(&spec, &event, START);
+        }
+    }
+    let now = START + Duration::from_secs(scene.later);
+    let unavailable = Unavailable::default();
+    let view = View { spec: &spec, demand: &demand, world: &world, unavailable: &unavailable };
+    let plan = plan(view, &POOL.into(), &Gate { room: 1000, backoff: None }, now);
+    (spec, plan)
+}
+
+fn any_box() -> impl Strategy<Value = (InstanceState, Option<(bool, bool)>, bool)> {
+    use InstanceState::{Pending, Running, ShuttingDown, Stopped, Terminated};
+    let state = prop_oneof![1 => Just(Pending), 6 => Just(Running), 1 => Just(ShuttingDown), 1 => Just(Stopped), 1 => Just(Terminated)];
+    (state, prop::option::of((any::<bool>(), any::<bool>())), prop::bool::weighted(0.15))
+}
+
+fn any_scene() -> impl Strategy<Value = Scene> {
+    let state = prop_oneof![3 => Just(JobState::Queued), 1 => Just(JobState::InProgress), 1 => Just(JobState::Completed)];
+    (0..20u32, 0..5u32, prop::collection::vec(any_box(), 0..15), prop::collection::vec((state, prop::option::of(0..15u64)), 0..15), 0..400u64)
+        .prop_map(|(max, idle, boxes, jobs, later)| Scene {
+            max,
+            idle,
+            boxes: boxes.into_iter().zip(0..).map(|((state, seat, draining), id)| Box { id, state, seat, draining }).collect(),
+            jobs: jobs.into_iter().zip(100..).map(|((state, runner), job)| (job, state, runner)).collect(),
+            later,
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
+
+    #[test]
+    fn a_plan_is_the_same_whatever_the_order(scene in any_scene(), turn in 1..14usize) {
+        prop_assert_eq!(planned(&scene, 0), planned(&scene, turn));
+    }
+
+    #[test]
+    fn no_plan_exceeds_max(scene in any_scene()) {
+        let (_, plan) = planned(&scene, 0);
+        let launched = plan.launch.as_ref().map_or(0, |l| l.count);
+        if launched > 0 {
+            prop_assert!(plan.counts.occupied + launched <= scene.max, "{:?}", plan);
+        }
+    }
+
+    #[test]
+    fn no_plan_grows_and_shrinks_at_once(scene in any_scene()) {
+        let (_, plan) = planned(&scene, 0);
+        let idle_drains = plan.steps.iter().filter(|s| s.act == Act::Drain && s.reason.contains("no job wants it")).count();
+        prop_assert!(plan.launch.is_none() || idle_drains == 0, "{:?}", plan);
+    }
+
+    /// The one property that matters most: whatever was seen, a box that may have a job is neither ended nor deregistered.
+    #[test]
+    fn a_box_that_may_have_a_job_is_left_alone(scene in any_scene()) {
+        let (_, plan) = planned(&scene, 0);
+        for s in plan.steps.iter().filter(|s| matches!(s.act, Act::Terminate | Act::Deregister)) {
+            let Some(b) = scene.boxes.iter().find(|b| name(b.id).instance == s.instance) else { continue };
+            let over = scene.jobs.iter().any(|(_, state, r)| *state == JobState::Completed && *r == Some(b.id));
+            let ended = matches!(b.state, InstanceState::Terminated | InstanceState::Stopped | InstanceState::ShuttingDown);
+            let online = b.seat.is_some_and(|(online, _)| online);
+            prop_assert!(over || ended || !online, "{:?} although {:?}", s, b);
+        }
+    }
+
+    #[test]
+    fn a_converged_pool_has_an_empty_plan(max in 1..20u32, busy in 0..10u64, idle in 0..5u32) {
+        // Every job in progress on its runner, exactly the warm floor idle: nothing to do, however often one looks.
+        let max = max.max(u32::try_from(busy).expect("small") + idle);
+        let seat = |id| Some((true, id < busy));
+        let boxes = (0..busy + u64::from(idle)).map(|id| Box { id, state: InstanceState::Running, seat: seat(id), draining: false });
+        let jobs = (0..busy).map(|id| (100 + id, JobState::InProgress, Some(id))).collect();
+        let scene = Scene { max, idle, boxes: boxes.collect(), jobs, later: 30 };
+        let (_, plan) = planned(&scene, 0);
+        prop_assert!(plan.launch.is_none() && plan.steps.is_empty(), "{:?}", plan);
+    }
+}
+
+fn scene(max: u32, idle: u32, boxes: &[(InstanceState, Option<(bool, bool)>)], queued: u64, later: u64) -> Plan {
+    let boxes = boxes.iter().zip(0..).map(|((state, seat), id)| Box { id, state: *state, seat: *seat, draining: false }).collect();
+    let jobs = (0..queued).map(|n| (100 + n, JobState::Queued, None)).collect();
+    planned(&Scene { max, idle, boxes, jobs, later }, 0).1
+}
+
+const UP: InstanceState = InstanceState::Running;
+const IDLE: (InstanceState, Option<(bool, bool)>) = (UP, Some((true, false)));
+const BUSY: (InstanceState, Option<(bool, bool)>) = (UP, Some((true, true)));
+const BOOTING: (InstanceState, Option<(bool, bool)>) = (InstanceState::Pending, None);
+
+fn drains(plan: &Plan) -> usize {
+    plan.steps.iter().filter(|s| s.act == Act::Drain).count()
+}
+
+#[test]
+fn queued_jobs_get_what_supply_lacks() {
+    let plan = scene(50, 0, &[IDLE, BOOTING, BUSY], 5, 0);
+    assert_eq!(plan.launch.expect("a launch").count, 3, "5 jobs, less one idle and one booting; a runner found busy explains nothing");
+}
+
+#[test]
+fn the_warm_floor_comes_on_top_of_the_jobs() {
+    assert_eq!(scene(50, 2, &[], 3, 0).launch.expect("a launch").count, 5);
+    assert_eq!(scene(50, 2, &[IDLE, IDLE], 0, 3600).launch, None);
+}
+
+#[test]
+fn max_counts_everything_that_is_not_gone() {
+    let plan = scene(3, 0, &[BUSY, BUSY], 5, 0);
+    assert_eq!(plan.launch.as_ref().map(|l| l.count), Some(1));
+    assert!(plan.reason.contains("the pool's max is reached"), "{}", plan.reason);
+    assert_eq!(scene(2, 0, &[BUSY, BUSY], 5, 0).launch, None);
+}
+
+#[test]
+fn surplus_idle_runners_are_asked_to_end_after_idle_timeout_and_never_before() {
+    assert_eq!(drains(&scene(9, 0, &[IDLE, IDLE, IDLE], 1, 30)), 0);
+    let plan = scene(9, 0, &[IDLE, IDLE, IDLE], 1, 55);
+    assert_eq!(drains(&plan), 2, "one stays for the job: {plan:?}");
+    assert!(plan.steps.iter().all(|s| s.act == Act::Drain), "asked, never ended: {plan:?}");
+}
+
+#[test]
+fn nothing_is_launched_before_ec2_was_seen() {
+    let spec = spec(9, 0);
+    let (mut demand, world) = (Demand::default(), World::new(START));
+    demand.fold(&spec, &event(1, JobState::Queued, None), None, START);
+    let unavailable = Unavailable::default();
+    let view = View { spec: &spec, demand: &demand, world: &world, unavailable: &unavailable };
+    let plan = plan(view, &POOL.into(), &Gate { room: 1000, backoff: None }, START);
+    assert_eq!(plan.launch, None);
+    assert!(plan.reason.contains("first complete look at EC2"), "{}", plan.reason);
+}
+
+#[test]
+fn nothing_is_removed_on_a_stale_view() {
+    let plan = scene(9, 0, &[IDLE, IDLE], 0, 100);
+    assert!(plan.steps.is_empty(), "the last sweep is 100 s old: {plan:?}");
+}
+
+#[test]
+fn boxes_of_a_pool_that_is_gone_are_asked_to_end() {
+    let mut spec = spec(9, 0);
+    let forge = spec.pools[&PoolName::from(POOL)].forge();
+    let mut world = World::new(START);
+    let sighting = |state| InstanceSighting {
+        id: name(1).instance,
+        pool: POOL.into(),
+        intent: None,
+        state,
+        launched_at: START,
+        instance_type: "m7i.large".into(),
+        subnet: None,
+        market: Market::Spot,
+        draining: false,
+        state_reason: None,
+    };
+    world.saw_instances(&[sighting(UP)], START, START);
+    let seat = RunnerSighting { id: RunnerId(1), name: name(1), online: true, busy: false };
+    world.saw_runners(&forge, Some(std::slice::from_ref(&seat)), START, START);
+    assert!(world.swept(&Source::Instances).is_some());
+    spec.pools.clear();
+    let (demand, unavailable) = (Demand::default(), Unavailable::default());
+    let view = View { spec: &spec, demand: &demand, world: &world, unavailable: &unavailable };
+    let plan = plan(view, &POOL.into(), &Gate { room: 9, backoff: None }, START);
+    assert_eq!(plan.steps.iter().map(|s| s.act).collect::<Vec<_>>(), [Act::Drain]);
+}

@@ -1,0 +1,186 @@
+//! `muster demo`: the real controller on a simulated cloud and GitHub, by an accelerated clock, with the real dashboard.
+//!
+//! Nothing leaves the machine. What is simulated is the world around the controller ([`muster_reconciler::sim`]); what it
+//! decides, and every sentence on the page, is what `muster run` would decide and say.
+
+use std::net::Ipv4Addr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use muster_reconciler::sim::workload::Workload;
+use muster_reconciler::sim::{World, WorldOptions, example};
+use muster_reconciler::time::{Time, human};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::http::admin::{self, About, Admin, Inspect, Query};
+use crate::metrics::Metrics;
+
+/// Between two moves of the simulated world.
+const FRAME: Duration = Duration::from_millis(40);
+/// Between two lines on the terminal.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
+/// Jobs are handed to the simulation this far ahead of its time.
+const AHEAD: Duration = Duration::from_secs(60);
+
+/// `muster demo`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Port of the dashboard, on 127.0.0.1.
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+    /// Simulated seconds in one real second.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=300))]
+    speed: u32,
+    /// Draws the jobs and what goes wrong; the same seed is the same demo.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+impl Args {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("failed to start the runtime")?;
+        let result = runtime.block_on(self.serve());
+        runtime.shutdown_timeout(Duration::from_millis(200));
+        result.map(|()| ExitCode::SUCCESS)
+    }
+
+    async fn serve(self) -> anyhow::Result<()> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).await.with_context(|| {
+            format!("failed to listen on 127.0.0.1:{}; if another program has that port, choose another with --port", self.port)
+        })?;
+        let port = listener.local_addr().context("failed to ask for the port that was bound")?.port();
+        let stop = CancellationToken::new();
+        let (inspect, questions) = Inspect::new();
+        let metrics = Arc::new(Metrics::new());
+        let banner = format!(
+            "Demo: the real controller, with a simulated EC2, GitHub and stream of jobs. The clock runs {} times as fast (seed {}).",
+            self.speed, self.seed
+        );
+        let about = About { banner: Some(banner), ..About::cluster("demo") };
+        let admin = Admin { about, inspect: Some(inspect), metrics: Arc::clone(&metrics) };
+        let server = tokio::spawn(crate::http::serve(listener, admin::routes(admin), stop.clone()));
+        println!("muster demo: the real controller on a simulated EC2 and GitHub, seed {}", self.seed);
+        println!("  clock      {} simulated seconds a second (--speed)", self.speed);
+        println!("  dashboard  http://127.0.0.1:{port}/");
+        println!("  JSON       http://127.0.0.1:{port}/api/v1/pools  (or jobs, runners)");
+        println!("Ctrl-C ends it.");
+        tokio::select! {
+            () = Show::new(self.speed, self.seed, metrics).play(questions) => {}
+            stopped = stopped_by_hand() => stopped.context("failed to wait for Ctrl-C")?,
+        }
+        stop.cancel();
+        server.await.context("the dashboard's server failed")?;
+        println!("muster demo: ended");
+        Ok(())
+    }
+}
+
+/// Ctrl-C, or the signal by which a service manager stops a process.
+async fn stopped_by_hand() -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        tokio::select! {
+            pressed = tokio::signal::ctrl_c() => pressed,
+            _ = term.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
+}
+
+/// The world, and how far it is.
+struct Show {
+    world: World,
+    jobs: std::iter::Peekable<Workload>,
+    began: Time,
+    started: Instant,
+    speed: u32,
+    metrics: Arc<Metrics>,
+}
+
+impl Show {
+    fn new(speed: u32, seed: u64, metrics: Arc<Metrics>) -> Show {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let began = Time::ZERO + since_epoch;
+        let world = World::beginning(began, seed, example::demo(), WorldOptions::mild());
+        Show { world, jobs: Workload::demo(seed, began).peekable(), began, started: Instant::now(), speed, metrics }
+    }
+
+    /// Moves the world along and answers the dashboard's questions between two moves, for ever.
+    async fn play(mut self, mut questions: mpsc::Receiver<Query>) {
+        let mut frame = tokio::time::interval(FRAME);
+        frame.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut report = tokio::time::interval(REPORT_EVERY);
+        loop {
+            tokio::select! {
+                _ = frame.tick() => self.advance(),
+                _ = report.tick() => println!("{}", self.status()),
+                Some(question) = questions.recv() => self.answer(question),
+            }
+        }
+    }
+
+    fn advance(&mut self) {
+        let now = self.began + self.started.elapsed() * self.speed;
+        while let Some(job) = self.jobs.next_if(|j| j.at <= now + AHEAD) {
+            self.world.submit(job);
+        }
+        self.world.step_until(now);
+        for fact in self.world.take_facts() {
+            self.metrics.observe_fact(&fact);
+        }
+    }
+
+    fn status(&self) -> String {
+        let report = self.world.report();
+        let of = |state| report.jobs.get(state).copied().unwrap_or(0);
+        let live = self.world.cloud().instances().values().filter(|i| i.live()).count();
+        let (queued, running, done) = (of("queued"), of("in_progress"), of("success"));
+        let simulated = human(self.world.now().since(self.began));
+        format!("after {simulated}: {queued} jobs queued, {running} running, {done} done; {live} boxes")
+    }
+
+    /// A question whose asker is gone needs no answer.
+    fn answer(&self, question: Query) {
+        let (Some(core), now) = (self.world.controller(), self.world.now()) else { return };
+        match question {
+            Query::Pools(to) => drop(to.send(core.pools(now))),
+            Query::Jobs(to) => drop(to.send(core.jobs(now))),
+            Query::Runners(to) => drop(to.send(core.runners(now))),
+            Query::Totals(to) => drop(to.send(core.totals(now))),
+            Query::Ready(to) => drop(to.send(core.ready())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_that_is_taken_is_told_with_the_flag_that_helps() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let port = taken.local_addr().expect("bound").port();
+        let error = Args { port, speed: 10, seed: 1 }.serve().await.expect_err("the port is taken");
+        assert!(format!("{error:#}").contains("--port"), "{error:#}");
+    }
+
+    #[test]
+    fn ten_simulated_minutes_have_jobs_boxes_and_reasons() {
+        let mut show = Show::new(10, 1, Arc::new(Metrics::new()));
+        show.started = Instant::now() - Duration::from_secs(60);
+        show.advance();
+        let core = show.world.controller().expect("it runs");
+        let now = show.world.now();
+        let (pools, jobs) = (core.pools(now), core.jobs(now));
+        assert_eq!(pools.len(), 3);
+        assert!(jobs.len() > 10 && jobs.iter().all(|j| !j.reason.is_empty()), "{jobs:?}");
+        assert!(core.runners(now).iter().any(|r| r.phase == "busy"));
+    }
+}
