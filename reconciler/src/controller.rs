@@ -233,6 +233,9 @@ impl Controller {
             self.held.insert(m.id, now + Duration::from_secs(u64::from(VISIBILITY_S)));
             let folded = self.fold(&m.event, Some((m.id, m.receive_count)), now);
             settled.extend(folded.settled);
+            if m.receive_count > 1 {
+                self.check_at = now;
+            }
         }
         if self.stopping {
             self.emit(Action::Messages(MessageOp::Release, settled), Flight::Messages, "shutting down".into());

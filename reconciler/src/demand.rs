@@ -20,6 +20,9 @@ pub const JOB_EXPIRY: Duration = Duration::from_secs(24 * 3600);
 /// A self-hosted job may run for 5 days; a job in progress is forgotten a day later at the latest.
 const RUNNING_EXPIRY: Duration = Duration::from_secs(6 * 24 * 3600);
 
+/// A redelivered job waits this long for GitHub's word on it.
+const CONFIRMATION: Duration = Duration::from_secs(10);
+
 /// Tombstones at most; beyond it the oldest go first.
 const TOMBSTONES: usize = 500_000;
 
@@ -86,6 +89,11 @@ impl Job {
     /// Whether a runner should exist for it: queued, past the pool's delay, and not held back.
     pub fn counts(&self, delay: Duration, now: Time) -> bool {
         self.event.state == JobState::Queued && !self.held(now) && now.since(self.first_seen) >= delay
+    }
+
+    /// Whether GitHub was asked if it is still queued, or had the time to answer: most redelivered jobs are over.
+    pub fn confirmed(&self, now: Time) -> bool {
+        self.check.answered.is_some() || now.since(self.first_seen) >= CONFIRMATION
     }
 
     /// Whether it is held back at the moment.

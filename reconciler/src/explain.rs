@@ -88,6 +88,9 @@ impl Controller {
             return "was delivered before, perhaps to a controller that launched for it; counts once EC2 surely shows what that launched"
                 .into();
         }
+        if job.redelivered && !job.confirmed(now) {
+            return "was delivered before; GitHub is being asked whether it is still queued".into();
+        }
         match self.pools.get(name).and_then(|p| p.plan.as_ref()) {
             None => format!("pool {name} is about to be planned"),
             Some(plan) => job_in_plan(plan, now),

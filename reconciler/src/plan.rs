@@ -11,7 +11,7 @@ use crate::effect::{Market, Offering, Source};
 use crate::event::InstanceState;
 use crate::ids::{InstanceId, PoolName};
 use crate::manifest::{RunnerPool, Spec};
-use crate::runner::{ABSENT_SWEEPS, Configured, JobEvidence, Phase, Runner};
+use crate::runner::{Configured, JobEvidence, Phase, Runner};
 use crate::time::{Time, human};
 use crate::world::World;
 
@@ -193,7 +193,7 @@ impl Planner<'_> {
         let visible = self.view.world.predecessors_visible();
         for (_, job) in self.view.demand.queued(name) {
             c.queued += 1;
-            c.counting += u32::from(job.counts(pool.queue_delay(), now) && (!job.redelivered || visible));
+            c.counting += u32::from(job.counts(pool.queue_delay(), now) && (!job.redelivered || visible && job.confirmed(now)));
         }
         c.max = pool.spec.capacity.max;
         c.floor = pool.spec.capacity.idle_at(now).min(c.max);
@@ -312,7 +312,8 @@ impl Planner<'_> {
         }
         let why = format!("it did not answer its drain within {} and nothing knows of a job on it", human(DRAIN_DEADLINE));
         match &r.registration {
-            Some(g) if g.missed < ABSENT_SWEEPS && !r.deregistered => self.step(id, Act::Deregister, why),
+            // GitHub refuses to delete a busy runner, listed or not: its refusal is the last word that could save a job.
+            Some(_) if !r.deregistered => self.step(id, Act::Deregister, why),
             _ => self.step(id, Act::Terminate, why),
         }
     }
@@ -374,14 +375,15 @@ impl Planner<'_> {
         }
     }
 
-    /// Boxes that wait for their configuration. One that was found, not launched by this process, may have been
-    /// configured by a predecessor: that is known once its list and the secrets were seen.
+    /// Boxes that wait for their configuration. One that was found, not launched by this process, may have been configured
+    /// by a predecessor: GitHub's list and the secrets, seen since our start, tell that.
     fn configure(&mut self, boxes: &[(&InstanceId, &Runner, Phase)]) {
         let Some(pool) = self.pool else { return };
-        let lists = self.view.world.swept(&Source::Runners(pool.forge())).zip(self.view.world.swept(&Source::Secrets));
+        let world = self.view.world;
+        let told = world.swept(&Source::Runners(pool.forge())).is_some() && world.swept(&Source::Secrets).is_some();
         for (id, r, phase) in boxes {
             let waits = matches!(phase, Phase::Launching | Phase::Booting) && !r.in_flight && self.now >= r.not_before;
-            let sure = r.launched_by.is_some() || lists.is_some_and(|(a, b)| a.min(b) >= r.first_seen) && r.instance.is_some();
+            let sure = r.launched_by.is_some() || told && r.instance.is_some();
             if waits && sure && !self.planned(id) {
                 let why = match r.configured {
                     Configured::Conflict => "it boots, and a stale registration bears its name",

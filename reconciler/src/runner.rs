@@ -12,6 +12,9 @@ use crate::time::Time;
 /// <https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>
 pub const LAUNCH_LAG: Duration = Duration::from_secs(120);
 
+/// How far behind EC2's answers may be at other times; an absence must have lasted longer.
+pub const CONSISTENCY_LAG: Duration = Duration::from_secs(30);
+
 /// This many complete sweeps in a row without it, each begun after it was first known: then it is absent.
 pub const ABSENT_SWEEPS: u8 = 2;
 
@@ -70,6 +73,8 @@ pub struct Runner {
 pub struct Instance {
     /// The newest state.
     pub state: InstanceState,
+    /// When a sweep last showed it.
+    pub seen_at: Time,
     /// LaunchTime, EC2's clock: for lifetimes only.
     pub launched_at: Time,
     /// What it is.
@@ -334,18 +339,22 @@ impl Runner {
     }
 
     fn ec2(&self, now: Time) -> Ec2 {
-        let absent = self.missed >= ABSENT_SWEEPS;
         match &self.instance {
             Some(i) if i.state == InstanceState::Terminated => Ec2::Ended,
-            _ if absent && self.launched_by.is_none() => Ec2::Ended,
-            Some(_) if absent => Ec2::Ended,
-            None if absent && now.since(self.first_seen) >= LAUNCH_LAG => Ec2::Ended,
+            _ if self.absent(now) => Ec2::Ended,
             _ if self.terminated_at.is_some() => Ec2::Ending,
             Some(i) if matches!(i.state, InstanceState::Pending | InstanceState::Running) => Ec2::Up,
             Some(_) => Ec2::Ending,
             None if self.launched_by.is_some() => Ec2::Requested,
             None => Ec2::Unseen,
         }
+    }
+
+    /// Not shown by several complete sweeps, over longer than EC2 may be behind. One stale page is no absence.
+    fn absent(&self, now: Time) -> bool {
+        let shown = self.instance.as_ref().map_or(self.first_seen, |i| i.seen_at);
+        let settled = self.launched_by.is_none() || now.since(self.first_seen) >= LAUNCH_LAG;
+        self.missed >= ABSENT_SWEEPS && settled && now.since(shown) >= CONSISTENCY_LAG
     }
 
     fn seat(&self) -> Seat {

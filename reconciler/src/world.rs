@@ -11,12 +11,8 @@ use crate::effect::{Fact, InstanceSighting, Launch, Launched, RunnerSighting, So
 use crate::event::{Ec2Event, Ec2EventKind, InstanceState, JobEvent, JobState};
 use crate::ids::{Forge, InstanceId, Intent, JobId, PoolName, RunnerId, RunnerName};
 use crate::manifest::Spec;
-use crate::runner::{ABSENT_SWEEPS, Configured, Drain, Instance, JobEvidence, Phase, Registration, Runner, Shape};
+use crate::runner::{ABSENT_SWEEPS, CONSISTENCY_LAG, Configured, Drain, Instance, JobEvidence, Phase, Registration, Runner, Shape};
 use crate::time::Time;
-
-/// After a start, or after a launch that nobody knows the outcome of, an instance sweep must have begun this much later
-/// before its absences mean anything.
-pub const CONSISTENCY_LAG: Duration = Duration::from_secs(30);
 
 /// How fresh one source is.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -111,7 +107,7 @@ impl World {
         self.sources.entry(source).or_default().error = Some(error);
     }
 
-    /// Whether what a predecessor launched must be visible by now.
+    /// Whether what a predecessor launched must be visible by now: a sweep began longer after our start than EC2 may lag.
     pub fn predecessors_visible(&self) -> bool {
         self.swept(&Source::Instances).is_some_and(|began| began >= self.started + CONSISTENCY_LAG)
     }
@@ -182,6 +178,7 @@ impl World {
             runner.instance = Some(Instance {
                 // States only move on; a stale page must not revive what an event has ended.
                 state: runner.instance.as_ref().map_or(s.state, |known| later(known.state, s.state)),
+                seen_at: now,
                 launched_at: s.launched_at,
                 shape: Shape { instance_type: s.instance_type.clone(), subnet: s.subnet.clone(), market: s.market },
                 state_reason: s.state_reason.clone(),

@@ -49,7 +49,7 @@ fn verdict(mut world: World) -> Result<(), String> {
     let converged = world.converge(240 * MINUTE, QUIET);
     let report = world.report();
     if let Some(first) = report.violations.first() {
-        return Err(format!("{first}\n{}", world.timeline(120)));
+        return Err(format!("{first}\n{}", world.timeline(4000)));
     }
     converged.map(drop).map_err(|e| format!("{e}\n{}", world.timeline(120)))
 }
