@@ -71,23 +71,6 @@ async fn a_signed_webhook_becomes_a_runner_and_then_nothing() {
 }
 
 #[tokio::test]
-async fn fifty_jobs_at_once_are_three_fleets_at_most_and_fifty_runners() {
-    let Some(scene) = Scene::start(&[linux()], Habits::default()).await else { return };
-    let jobs = scene.queue_jobs(50);
-    scene.all_done(secs(90)).await;
-    scene.all_gone(secs(60)).await;
-    let fleets = scene.moto.calls_of("CreateFleet").await;
-    assert!(fleets.len() <= 3, "{} CreateFleet calls: {fleets:?}", fleets.len());
-    assert_eq!((scene.launched().await, scene.jobs_per_box()), (50, vec![1; 50]));
-    assert_eq!(scene.github.calls_of("generate-jitconfig"), 50);
-    let took: BTreeSet<String> = jobs.iter().filter_map(|j| scene.github.job(*j).runner.map(|(_, name)| name)).collect();
-    assert_eq!(took.len(), 50, "each job had a runner of its own");
-    let first = scene.github.sent().iter().map(|s| s.at_ms).min().expect("webhooks were sent");
-    println!("50 jobs: {} CreateFleet calls, the first after {:.0} ms", fleets.len(), fleets[0].at_ms - first as f64);
-    println!("AWS calls by muster: {}, GitHub calls: {:?}", scene.moto.calls().await.len(), scene.github.calls());
-}
-
-#[tokio::test]
 async fn doubled_events_change_nothing() {
     let Some(scene) = Scene::start(&[linux()], Habits::default()).await else { return };
     scene.github.hooks(|h| h.copies = 2);
@@ -99,8 +82,8 @@ async fn doubled_events_change_nothing() {
 
 #[tokio::test]
 async fn late_events_change_when_not_what() {
-    let Some(scene) = Scene::start(&[linux()], Habits::default()).await else { return };
-    scene.github.hooks(|h| h.delay = ms(1500));
+    let Some(scene) = Scene::start(&[linux()], Habits { job: secs(4), ..Habits::default() }).await else { return };
+    scene.github.hooks(|h| h.delay = ms(1500)); // while the job runs, the busy runner explains where it went
     scene.queue_jobs(3);
     scene.all_done(secs(60)).await;
     scene.all_gone(secs(40)).await;
@@ -141,7 +124,7 @@ async fn a_full_pool_waits_and_says_so_until_it_is_free() {
     eventually(secs(20), "two boxes, and the waiting jobs say why they wait", || async {
         same(scene.moto.alive().await.len(), 2)?;
         let queued: Vec<_> = scene.muster.api("jobs").await.into_iter().filter(|j| j["state"] == "queued").collect();
-        let waits = |j: &serde_json::Value| j["reason"].as_str().is_some_and(|r| r.contains("max"));
+        let waits = |j: &serde_json::Value| j["reason"].as_str().is_some_and(|r| r.contains("full"));
         if queued.iter().any(waits) { Ok(()) } else { Err(format!("{queued:?}")) }
     })
     .await;

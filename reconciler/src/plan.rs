@@ -107,6 +107,8 @@ pub struct PlannedLaunch {
 pub enum Blocked {
     /// No complete instance sweep yet.
     Unseen,
+    /// EC2 may not show yet what a predecessor launched in its last seconds; launching now could exceed max.
+    Hidden(Time),
     /// The pool is full.
     Max,
     /// More could not be configured by the time that they have booted.
@@ -405,6 +407,10 @@ impl Planner<'_> {
             self.plan.blocked = Some(Blocked::Unseen);
             return;
         }
+        if let Some(until) = self.view.world.predecessor_hidden() {
+            self.plan.blocked = Some(Blocked::Hidden(until));
+            return;
+        }
         if let Some((until, why)) = gate.backoff.clone().filter(|(until, _)| *until > self.now) {
             self.plan.blocked = Some(Blocked::Backoff(until, why));
             return;
@@ -469,6 +475,9 @@ impl Blocked {
     pub fn say(&self, now: Time) -> String {
         match self {
             Blocked::Unseen => "waits for the first complete look at EC2".into(),
+            Blocked::Hidden(until) => {
+                format!("launches in {}, when EC2 surely shows what the controller before this one launched", human(until.since(now)))
+            }
             Blocked::Max => "the pool's max is reached".into(),
             Blocked::Pace => "launches are paced to what GitHub and SSM let us configure".into(),
             Blocked::Backoff(until, why) => format!("tries again in {}: {why}", human(until.since(now))),

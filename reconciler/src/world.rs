@@ -57,6 +57,8 @@ pub struct World {
     pending: BTreeMap<Intent, Pending>,
     /// When this process began.
     pub started: Time,
+    /// Something was found that this process did not make: a predecessor may have acted seconds ago.
+    predecessor: bool,
     /// Worth a metric; the driver takes them.
     pub facts: Vec<Fact>,
 }
@@ -105,6 +107,11 @@ impl World {
     /// A sweep did not work out.
     pub fn sweep_failed(&mut self, source: Source, error: String) {
         self.sources.entry(source).or_default().error = Some(error);
+    }
+
+    /// Until when a predecessor's last launches may be hidden from us; None: they are not, or there was none.
+    pub fn predecessor_hidden(&self) -> Option<Time> {
+        (self.predecessor && !self.predecessors_visible()).then(|| self.started + CONSISTENCY_LAG)
     }
 
     /// Whether what a predecessor launched must be visible by now: a sweep began longer after our start than EC2 may lag.
@@ -160,6 +167,7 @@ impl World {
     /// A complete sweep of the instances, begun at `began`.
     pub fn saw_instances(&mut self, seen: &[InstanceSighting], began: Time, now: Time) {
         let mut shown = BTreeSet::new();
+        self.predecessor |= self.swept(&Source::Instances).is_none() && !seen.is_empty();
         for s in seen {
             shown.insert(&s.id);
             if s.state == InstanceState::Terminated && !self.runners.contains_key(&s.id) {
@@ -201,6 +209,7 @@ impl World {
         let mut listed = BTreeSet::new();
         for s in seen.unwrap_or_default() {
             listed.insert(s.name.instance.clone());
+            self.predecessor |= self.runners.get(&s.name.instance).is_none_or(|r| r.launched_by.is_none());
             let runner = self.entry(&s.name.instance, &s.name.pool, now);
             register(runner, s.id, forge, now);
             if let Some(r) = &mut runner.registration {

@@ -345,3 +345,57 @@ fn sighting(instance: &types::Instance) -> Option<InstanceSighting> {
         state_reason: reason.filter(|text| !text.is_empty()).map(str::to_owned),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use muster_reconciler::effect::Offering;
+
+    use super::*;
+
+    #[test]
+    fn an_instance_arn_needs_an_account_in_the_queue_url() {
+        let arn = |url, region| arn_of(url, region, &"i-1".into());
+        let said = arn("https://sqs.eu-west-1.amazonaws.com/123456789012/jobs", "eu-west-1");
+        assert_eq!(said.as_deref(), Some("arn:aws:ec2:eu-west-1:123456789012:instance/i-1"));
+        let said = arn("https://sqs.cn-north-1.amazonaws.com.cn/123456789012/jobs", "cn-north-1");
+        assert_eq!(said.as_deref(), Some("arn:aws-cn:ec2:cn-north-1:123456789012:instance/i-1"));
+        assert_eq!(arn("http://localhost:4566/queue/jobs", "us-east-1"), None);
+        assert_eq!(arn("jobs", "us-east-1"), None);
+    }
+
+    #[test]
+    fn only_ids_that_ec2_names_in_full_are_blamed() {
+        let error = |code: &str, message: &str, kind| CallError {
+            code: code.into(),
+            status: 400,
+            failure: Failure::new(kind, format!("terminate 3 instances: {code}: {message}")),
+        };
+        let batch: Vec<InstanceId> = ["i-0a", "i-0ab", "i-0abc"].map(InstanceId::from).into();
+        let missing = error("InvalidInstanceID.NotFound", "The instance IDs 'i-0a, i-0abc' do not exist", FailureKind::NotFound);
+        let Blame::Some(bad, rest) = blamed(&missing, batch.clone()) else { panic!("nobody is blamed") };
+        assert_eq!((bad, rest), (vec!["i-0a".into(), "i-0abc".into()], vec!["i-0ab".into()]));
+        let silent = error("OperationNotPermitted", "one of them is protected", FailureKind::Refused);
+        assert!(matches!(blamed(&silent, batch.clone()), Blame::Unknown(all) if all.len() == 3));
+        let forbidden = error("UnauthorizedOperation", "no", FailureKind::Refused);
+        assert!(matches!(blamed(&forbidden, batch), Blame::All(all) if all.len() == 3));
+    }
+
+    #[test]
+    fn types_are_ranked_in_their_order_only_where_ec2_takes_priorities() {
+        let offer = |t: &str, s: &str| Offering { instance_type: t.into(), subnet: s.into() };
+        let mut launch = Launch {
+            intent: "1".into(),
+            pool: "linux".into(),
+            count: 1,
+            template: "prod-linux".into(),
+            offerings: vec![offer("m7i.large", "a"), offer("m7i.large", "b"), offer("m6i.large", "a")],
+            market: Market::Spot,
+            allocation: Allocation::CapacityOptimizedPrioritized,
+            tags: BTreeMap::new(),
+        };
+        let ranks = |launch: &Launch| overrides(launch).iter().map(|o| o.priority()).collect::<Vec<_>>();
+        assert_eq!(ranks(&launch), [Some(0.0), Some(0.0), Some(1.0)]);
+        launch.allocation = Allocation::PriceCapacityOptimized;
+        assert_eq!(ranks(&launch), [None; 3]);
+    }
+}

@@ -98,6 +98,11 @@ pub struct Muster {
     admin_port: u16,
 }
 
+/// The binary under test: the one just compiled, or another (an installed one, say) named by `MUSTER_TEST_BINARY`.
+fn binary() -> PathBuf {
+    std::env::var_os("MUSTER_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_muster").into(), PathBuf::from)
+}
+
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port on the loopback");
     listener.local_addr().expect("a bound listener has an address").port()
@@ -184,7 +189,7 @@ impl Muster {
         assert!(self.child.is_none(), "muster runs already");
         let log = File::options().create(true).append(true).open(self.log_path()).expect("the log can be opened");
         let copy = log.try_clone().expect("a handle can be copied");
-        let child = Command::new(env!("CARGO_BIN_EXE_muster"))
+        let child = Command::new(binary())
             .arg("run")
             .arg("--manifests")
             .arg(self.manifests())
@@ -215,11 +220,7 @@ impl Muster {
 
     /// One subcommand, run to its end: exit code, standard output, standard error.
     pub async fn command(&self, args: &[&str]) -> (i32, String, String) {
-        let run = tokio::process::Command::new(env!("CARGO_BIN_EXE_muster"))
-            .args(args)
-            .envs(self.env.iter().cloned())
-            .stdin(Stdio::null())
-            .output();
+        let run = tokio::process::Command::new(binary()).args(args).envs(self.env.iter().cloned()).stdin(Stdio::null()).output();
         let output = tokio::time::timeout(secs(60), run).await.expect("it ends within a minute").expect("the binary starts");
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
@@ -345,9 +346,12 @@ impl Drop for Muster {
         }
         if std::thread::panicking() {
             let logs = self.logs();
+            let test = std::thread::current().name().unwrap_or("test").to_owned();
+            let kept = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{test}.log"));
+            fs::write(&kept, &logs).ok();
             let lines: Vec<&str> = logs.lines().collect();
-            let end = lines[lines.len().saturating_sub(60)..].join("\n");
-            eprintln!("---- the end of muster's log ----\n{end}\n---------------------------------");
+            let end = lines[lines.len().saturating_sub(20)..].join("\n");
+            eprintln!("---- the end of muster's log; all of it: {} ----\n{end}\n----", kept.display());
         }
     }
 }

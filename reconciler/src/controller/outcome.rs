@@ -75,7 +75,11 @@ impl Controller {
                 self.launch_failed(&pool, &f, count, now);
             }
             Outcome::Failed(f) => {
-                self.world.launch_refused(intent);
+                match self.world.pending_mut(intent) {
+                    // This try did nothing, but an earlier one went unanswered: a sweep tells what came of it.
+                    Some(p) if p.attempts > 1 => p.in_flight = false,
+                    _ => drop(self.world.launch_refused(intent)),
+                }
                 if f.kind == FailureKind::Throttled {
                     self.budgets.throttled(&Api::CreateFleet, now);
                 }

@@ -94,7 +94,8 @@ impl World {
         machine.stage = Stage::Registering;
         machine.ephemeral = configure.ephemeral;
         // A registration token lets the box register by itself, replacing a registration of its name that is offline.
-        machine.runner = runner.or_else(|| self.forge.mint(&crate::effect::Configure { replace: true, ..(*configure).clone() }).ok());
+        machine.runner =
+            runner.or_else(|| self.forge.mint(&crate::effect::Configure { replace: true, ..(*configure).clone() }).ok());
         self.agenda.after(self.box_rng.within(self.options.register), Event::Register(id));
     }
 

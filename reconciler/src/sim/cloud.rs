@@ -184,7 +184,9 @@ impl Cloud {
             } else {
                 let Offering { instance_type, subnet } = offerings.remove(nth);
                 let (code, message) = match launch.market {
-                    Market::Spot => ("InsufficientInstanceCapacity", "There is no Spot capacity available that matches your request."),
+                    Market::Spot => {
+                        ("InsufficientInstanceCapacity", "There is no Spot capacity available that matches your request.")
+                    }
                     Market::OnDemand => ("InsufficientInstanceCapacity", "We currently do not have sufficient capacity."),
                 };
                 answer.errors.push(OfferingError {
@@ -209,7 +211,16 @@ impl Cloud {
         if left.0 != epoch {
             // On-demand runs out far less often.
             let dry = none && (market == Market::Spot || few == 1);
-            *left = (epoch, if dry { 0 } else if little { u32::try_from(few).unwrap_or(1) } else { u32::MAX });
+            *left = (
+                epoch,
+                if dry {
+                    0
+                } else if little {
+                    u32::try_from(few).unwrap_or(1)
+                } else {
+                    u32::MAX
+                },
+            );
         }
         if faulty && left.1 == 0 {
             return false;
@@ -218,7 +229,14 @@ impl Cloud {
         true
     }
 
-    fn start(&mut self, l: &Launch, offering: &Offering, o: &WorldOptions, faulty: bool, agenda: &mut Agenda) -> LaunchedInstance {
+    fn start(
+        &mut self,
+        l: &Launch,
+        offering: &Offering,
+        o: &WorldOptions,
+        faulty: bool,
+        agenda: &mut Agenda,
+    ) -> LaunchedInstance {
         self.launched += 1;
         let id: InstanceId = format!("i-{:05x}{:012x}", self.launched, self.rng.draw() & 0xffff_ffff_ffff).into();
         let now = agenda.now;

@@ -27,6 +27,9 @@ pub(super) struct Request {
     effect: Effect,
 }
 
+/// What happened at GitHub this shortly before a request set out was not known to anybody here: webhooks take seconds.
+const UNKNOWABLE: Duration = Duration::from_secs(10);
+
 /// The second half of Configure: the registration exists, its secret is still to be put.
 #[derive(Debug)]
 pub(super) struct Put {
@@ -293,13 +296,13 @@ impl World {
         self.instance_ends(id, "Client.UserInitiatedShutdown");
     }
 
-    /// S1, if a job runs there and did so already when the request set out.
+    /// S1, if a job runs there and could have been known to when the request set out.
     fn job_killed(&mut self, id: &InstanceId, sent_at: Time, how: &str) {
         let Some(Stage::Working(job)) = self.machines.get(id).map(|m| m.stage) else { return };
         let started = self.forge.jobs().get(&job).and_then(|j| j.started_at).unwrap_or_default();
-        if started > sent_at {
+        if started + UNKNOWABLE > sent_at {
             self.races += 1;
-            self.say(format_args!("job {job} on {id} is killed: {how}; it started while the request was on its way"));
+            self.say(format_args!("job {job} on {id} is killed: {how}; it had only just started"));
         } else {
             let ran = human(self.agenda.now.since(started));
             self.oracle.blame("S1", self.agenda.now, format!("job {job} on {id} was killed after {ran}: {how}"));

@@ -133,15 +133,8 @@ impl Forge {
         if stolen && faulty {
             agenda.after(steal, Event::Stolen(id));
         }
-        let job = Job {
-            plan,
-            state: JobState::Queued,
-            queued_at: agenda.now,
-            started_at: None,
-            runner: None,
-            conclusion: None,
-            held,
-        };
+        let job =
+            Job { plan, state: JobState::Queued, queued_at: agenda.now, started_at: None, runner: None, conclusion: None, held };
         self.jobs.insert(id, job);
         self.queued.insert(id);
         self.tell(id, o, faulty, agenda);
@@ -186,7 +179,8 @@ impl Forge {
         if self.idle.is_empty() {
             return pairs;
         }
-        let mut queued: Vec<JobId> = self.queued.iter().copied().filter(|id| self.jobs.get(id).is_some_and(|j| !j.held)).collect();
+        let mut queued: Vec<JobId> =
+            self.queued.iter().copied().filter(|id| self.jobs.get(id).is_some_and(|j| !j.held)).collect();
         self.rng.shuffle(&mut queued);
         for id in queued {
             let Some(job) = self.jobs.get(&id) else { continue };

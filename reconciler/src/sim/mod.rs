@@ -82,7 +82,7 @@ pub struct World {
     /// Effects sent that change something.
     changes: u64,
     steps: u64,
-    /// Jobs killed because they started while the fatal request was on its way: nobody could have known.
+    /// Jobs killed that had started so shortly before that nobody could have known.
     races: u64,
     facts: Vec<Fact>,
     ticks_now: u32,
@@ -107,7 +107,7 @@ pub struct Report {
     pub effects: u64,
     /// Steps of the controller.
     pub steps: u64,
-    /// Jobs killed because they started while the fatal request was on its way: nobody could have known.
+    /// Jobs killed that had started so shortly before that nobody could have known.
     pub races: u64,
     /// What must never happen, and did.
     pub violations: Vec<Violation>,

@@ -118,7 +118,12 @@ impl World {
         let mut left = Vec::new();
         for (id, job) in self.forge.jobs() {
             if job.state != JobState::Completed && self.servable(&job.plan.labels) {
-                left.push(format!("job {id} [{}] is {:?} since {}", job.plan.labels.join(","), job.state, human(self.since(job.queued_at))));
+                left.push(format!(
+                    "job {id} [{}] is {:?} since {}",
+                    job.plan.labels.join(","),
+                    job.state,
+                    human(self.since(job.queued_at))
+                ));
             }
         }
         for (name, pool) in &self.spec.pools {
