@@ -133,8 +133,8 @@ impl Controller {
         let left = human((r.first_seen + deadline).since(now));
         let mut text = match phase {
             Phase::Launching => format!("launched {age} ago; EC2 does not show it yet"),
-            Phase::Booting if r.configured == Configured::Conflict => {
-                "a stale registration bears its name; it is deleted and minted anew".to_owned()
+            Phase::Booting if r.configured == Configured::Unsure => {
+                "the last try to configure it failed; what it may have left at GitHub makes way for the next".to_owned()
             }
             Phase::Booting if r.launched_by.is_none() => {
                 "was found, not launched by this process; configured once GitHub's list and the secrets were seen".to_owned()

@@ -388,7 +388,7 @@ impl Planner<'_> {
             let sure = r.launched_by.is_some() || told && r.instance.is_some();
             if waits && sure && !self.planned(id) {
                 let why = match r.configured {
-                    Configured::Conflict => "it boots, and a stale registration bears its name",
+                    Configured::Unsure => "it boots, and the last try may have left a registration of its name",
                     Configured::No | Configured::Yes(_) => "it boots and will ask for its configuration",
                 };
                 self.step(id, Act::Configure, why);

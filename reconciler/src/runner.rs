@@ -100,8 +100,8 @@ pub enum Configured {
     /// Not that we know.
     #[default]
     No,
-    /// A try ended in Conflict: a registration of its name exists.
-    Conflict,
+    /// Our last try failed, and may have left a registration that no secret belongs to: it has to make way.
+    Unsure,
     /// Yes; by us, or a secret or a registration says so.
     Yes(Time),
 }
@@ -363,6 +363,7 @@ impl Runner {
             (Some(r), _) if r.busy => Seat::Busy,
             (Some(r), _) if r.online => Seat::Idle,
             (_, Some(_)) => Seat::Lost,
+            (Some(_), None) if self.configured == Configured::Unsure => Seat::None,
             (Some(_), None) => Seat::Waiting,
             (None, None) => Seat::None,
         }

@@ -329,7 +329,7 @@ impl World {
         if r.online_at.is_none() && (online || working) {
             r.online_at = Some(now);
             r.secret = false;
-            if r.configured == Configured::No {
+            if !matches!(r.configured, Configured::Yes(_)) {
                 r.configured = Configured::Yes(now);
             }
             if r.launched_by.is_some() {
@@ -378,7 +378,7 @@ fn register(runner: &mut Runner, id: RunnerId, forge: &Forge, now: Time) {
             Some(Registration { id, forge: forge.clone(), online: false, busy: false, first_seen: now, missed: 0 });
         runner.deregistered = false;
     }
-    if !matches!(runner.configured, Configured::Yes(_)) {
+    if runner.configured == Configured::No {
         runner.configured = Configured::Yes(now);
     }
 }

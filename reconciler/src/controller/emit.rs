@@ -186,7 +186,7 @@ impl Controller {
         }
         let Some(r) = self.world.runner_mut(&step.instance) else { return };
         r.in_flight = true;
-        let replace = r.configured == Configured::Conflict;
+        let replace = r.configured == Configured::Unsure;
         self.budgets.take(&jit, now);
         self.budgets.take(&Api::SsmPut, now);
         let cluster = self.spec.controller.cluster().to_owned();

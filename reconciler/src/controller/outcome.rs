@@ -133,8 +133,9 @@ impl Controller {
                 self.pull_in(&Source::Runners(forge.clone()), now);
             }
             Outcome::Failed(f) => {
-                if f.kind == FailureKind::Conflict {
-                    r.configured = Configured::Conflict;
+                // Minted or not, nobody knows; or minted, and not handed over. The next try clears what this one left.
+                if matches!(f.kind, FailureKind::Conflict | FailureKind::Ambiguous | FailureKind::Unavailable) {
+                    r.configured = Configured::Unsure;
                 }
                 // A box that is gone or that nobody can configure is seen by the next sweep, or by its boot deadline.
                 r.back_off(f.message, f.retry_after, now);

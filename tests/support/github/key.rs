@@ -76,7 +76,7 @@ pub fn jwt_problem(jwt: &str, app_id: u64) -> Option<String> {
     let claims = read(claims);
     let now = i64::try_from(super::super::now_ms() / 1000).expect("the year is sane");
     let (issued, expires) = (claims["iat"].as_i64().unwrap_or(i64::MAX), claims["exp"].as_i64().unwrap_or(0));
-    if claims["iss"] != app_id && claims["iss"] != app_id.to_string() {
+    if claims["iss"] != app_id && claims["iss"].as_str().is_none_or(|iss| iss.parse() != Ok(app_id)) {
         Some(format!("`iss` is {}, the App is {app_id}", claims["iss"]))
     } else if issued > now + DRIFT_S || expires <= now || expires > now + MAX_LIFE_S + DRIFT_S {
         Some(format!("`iat` {issued} or `exp` {expires} is out of bounds at {now}"))
