@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use muster_reconciler::controller::Controller;
-use muster_reconciler::effect::{Action, Effect, Input, InstanceSighting, JobMessage, Market, Outcome, RunnerSighting, Source, Swept};
+use muster_reconciler::effect::{
+    Action, Effect, Input, InstanceSighting, JobMessage, Market, Outcome, RunnerSighting, Source, Swept,
+};
 use muster_reconciler::event::{InstanceState, JobEvent, JobState};
 use muster_reconciler::ids::{InstanceId, JobId, MessageId, RunId, RunnerId, RunnerName};
 use muster_reconciler::manifest::{RunnerPool, Spec};
@@ -123,7 +125,11 @@ fn main() {
     sweep_times.extend(fold_and_plan);
     sweep_times.sort();
     println!("core at {RUNNERS} runners and {JOBS} queued jobs");
-    println!("  step with the dirty pool: median {:?}, worst of {ROUNDS} {:?}", plan_only[plan_only.len() / 2], plan_only[plan_only.len() - 1]);
+    println!(
+        "  step with the dirty pool: median {:?}, worst of {ROUNDS} {:?}",
+        plan_only[plan_only.len() / 2],
+        plan_only[plan_only.len() - 1]
+    );
     println!("  step that takes in a whole sweep: worst {:?}", sweep_times[sweep_times.len() - 1]);
     let after = resident_mb();
     println!("  resident: {after:.1} MB, {:.1} MB of it the core's and the last sweep's", after - before);

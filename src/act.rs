@@ -56,7 +56,9 @@ impl Hands {
         // A closed semaphore can't be: nobody closes it. Losing the bound would still be no error.
         let _place = match action {
             Action::Configure(_) | Action::Deregister { .. } | Action::CheckJob { .. } => self.github_places.acquire().await.ok(),
-            Action::Launch(_) | Action::Drain(_) | Action::Terminate(_) | Action::DeleteSecrets(_) => self.aws_places.acquire().await.ok(),
+            Action::Launch(_) | Action::Drain(_) | Action::Terminate(_) | Action::DeleteSecrets(_) => {
+                self.aws_places.acquire().await.ok()
+            }
             Action::Sweep(_) | Action::Messages(..) => None,
         };
         match action {

@@ -32,7 +32,14 @@ pub struct Channels {
 }
 
 /// Runs `controller` until `stop` is cancelled and what is under way has ended.
-pub async fn run(mut controller: Controller, clock: Clock, hands: Hands, mut from: Channels, metrics: Arc<Metrics>, stop: CancellationToken) {
+pub async fn run(
+    mut controller: Controller,
+    clock: Clock,
+    hands: Hands,
+    mut from: Channels,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) {
     let (answers, mut outcomes) = mpsc::unbounded_channel();
     let mut stopping: Option<tokio::time::Instant> = None;
     loop {
@@ -93,7 +100,12 @@ fn answer(controller: &Controller, query: Query, clock: &Clock) {
     }
 }
 
-fn start(effect: Effect, hands: &Hands, metrics: &Arc<Metrics>, answers: &mpsc::UnboundedSender<(muster_reconciler::ids::EffectId, Outcome)>) {
+fn start(
+    effect: Effect,
+    hands: &Hands,
+    metrics: &Arc<Metrics>,
+    answers: &mpsc::UnboundedSender<(muster_reconciler::ids::EffectId, Outcome)>,
+) {
     say(&effect);
     let (hands, metrics, answers) = (hands.clone(), metrics.clone(), answers.clone());
     tokio::spawn(async move {
@@ -151,7 +163,13 @@ fn hear(effect: &Effect, outcome: &Outcome, metrics: &Metrics) {
             }
         }
         (Action::Sweep(source), Outcome::Failed(f)) => {
-            tracing::warn!(id, ?source, kind = f.kind.as_str(), error = f.message, "a sweep failed; nothing is concluded from it");
+            tracing::warn!(
+                id,
+                ?source,
+                kind = f.kind.as_str(),
+                error = f.message,
+                "a sweep failed; nothing is concluded from it"
+            );
         }
         (_, Outcome::Failed(f)) => tracing::warn!(id, kind = f.kind.as_str(), error = f.message, "an effect failed"),
         _ => {}

@@ -248,7 +248,11 @@ impl Ingest {
                     }
                     Err(why) => {
                         self.metrics.messages("unreadable", 1);
-                        tracing::warn!(message = received.message_id, why, "unreadable EC2 notification; dropped, a sweep sees the same");
+                        tracing::warn!(
+                            message = received.message_id,
+                            why,
+                            "unreadable EC2 notification; dropped, a sweep sees the same"
+                        );
                     }
                 }
                 receipts.push(received.receipt);
@@ -315,7 +319,8 @@ mod tests {
             "detail":{"instance-id":"i-0abc","instance-action":"terminate"}}"#;
         let read = read_ec2(warning).expect("a warning");
         assert_eq!((read.instance.as_str(), read.kind), ("i-0abc", Ec2EventKind::SpotInterruption));
-        let state = r#"{"detail-type":"EC2 Instance State-change Notification","detail":{"instance-id":"i-1","state":"shutting-down"}}"#;
+        let state =
+            r#"{"detail-type":"EC2 Instance State-change Notification","detail":{"instance-id":"i-1","state":"shutting-down"}}"#;
         assert_eq!(read_ec2(state).map(|e| e.kind), Ok(Ec2EventKind::State(InstanceState::ShuttingDown)));
         for bad in ["", "{}", r#"{"detail-type":"x","detail":{"instance-id":"i-1"}}"#] {
             assert!(read_ec2(bad).is_err(), "{bad}");

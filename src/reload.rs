@@ -71,7 +71,9 @@ impl Reload {
                     self.metrics.manifest_reload(result.is_ok());
                     match result {
                         Ok(()) => tracing::info!(dir = %self.dir.display(), "took over changed manifests"),
-                        Err(error) => tracing::error!("changed manifests are not valid, the last good ones stay in force: {error:#}"),
+                        Err(error) => {
+                            tracing::error!("changed manifests are not valid, the last good ones stay in force: {error:#}")
+                        }
                     }
                     seen = texts;
                 }
@@ -89,7 +91,9 @@ impl Reload {
         let spec = manifest::load(texts)?;
         let old = self.spec.borrow().clone();
         let (a, b) = (&old.controller, &spec.controller);
-        if (a.cluster(), &a.spec.queues, &a.spec.listen, &a.spec.region) != (b.cluster(), &b.spec.queues, &b.spec.listen, &b.spec.region) {
+        if (a.cluster(), &a.spec.queues, &a.spec.listen, &a.spec.region)
+            != (b.cluster(), &b.spec.queues, &b.spec.listen, &b.spec.region)
+        {
             anyhow::bail!("the Controller's name, region, queues or listen addresses changed; restart muster for that");
         }
         let webhook = self.secrets.webhook(&spec).await?;

@@ -33,7 +33,9 @@ impl Secrets {
             },
             SecretRef::File(path) => {
                 let path = self.base.join(path);
-                tokio::fs::read_to_string(&path).await.with_context(|| format!("failed to read the secret file {}", path.display()))?
+                tokio::fs::read_to_string(&path)
+                    .await
+                    .with_context(|| format!("failed to read the secret file {}", path.display()))?
             }
             SecretRef::Env(name) => {
                 std::env::var(name).with_context(|| format!("failed to read the secret {reference}; set the variable {name}"))?

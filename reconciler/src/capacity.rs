@@ -24,14 +24,21 @@ const OFFERING_CODES: [&str; 7] = [
 ];
 
 /// Codes that speak of a whole market: an account's limit, or a missing spot role.
-const MARKET_CODES: [&str; 4] =
-    ["MaxSpotInstanceCountExceeded", "VcpuLimitExceeded", "AuthFailure.ServiceLinkedRoleCreationNotPermitted", "MaxFleetCountExceeded"];
+const MARKET_CODES: [&str; 4] = [
+    "MaxSpotInstanceCountExceeded",
+    "VcpuLimitExceeded",
+    "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
+    "MaxFleetCountExceeded",
+];
 
 /// Offerings that lately had no capacity.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Unavailable {
-    until: BTreeMap<(Market, Option<Arc<str>>, Option<Arc<str>>), (Time, String)>,
+    until: BTreeMap<Key, (Time, String)>,
 }
+
+/// Market, type and subnet; None stands for all of them.
+type Key = (Market, Option<Arc<str>>, Option<Arc<str>>);
 
 /// What may be asked for now.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,7 +90,9 @@ impl Unavailable {
         let all: Vec<Offering> = pool
             .types
             .iter()
-            .flat_map(|t| pool.subnets.iter().map(move |s| Offering { instance_type: t.as_str().into(), subnet: s.as_str().into() }))
+            .flat_map(|t| {
+                pool.subnets.iter().map(move |s| Offering { instance_type: t.as_str().into(), subnet: s.as_str().into() })
+            })
             .collect();
         let mut first_free: Option<(Time, &str)> = None;
         for market in markets {
@@ -112,13 +121,22 @@ mod tests {
     }
 
     fn error(code: &str, kind: Option<&str>, subnet: Option<&str>) -> OfferingError {
-        OfferingError { instance_type: kind.map(Into::into), subnet: subnet.map(Into::into), code: code.into(), message: String::new() }
+        OfferingError {
+            instance_type: kind.map(Into::into),
+            subnet: subnet.map(Into::into),
+            code: code.into(),
+            message: String::new(),
+        }
     }
 
     fn asked(u: &Unavailable, now: Time) -> String {
         match u.choose(&pool(), now) {
             Choice::Ask(m, os) => {
-                format!("{} {}", m.as_str(), os.iter().map(|o| format!("{}{}", o.instance_type, o.subnet)).collect::<Vec<_>>().join(","))
+                format!(
+                    "{} {}",
+                    m.as_str(),
+                    os.iter().map(|o| format!("{}{}", o.instance_type, o.subnet)).collect::<Vec<_>>().join(",")
+                )
             }
             Choice::Wait(_, why) => why,
         }

@@ -32,6 +32,9 @@ const EXTEND_BEFORE: Duration = Duration::from_secs(60);
 const DEBOUNCE: Duration = Duration::from_millis(50);
 const DEBOUNCE_MAX: Duration = Duration::from_millis(500);
 
+/// SQS hands out ten messages at a time; so many say that there are more.
+const FULL_BATCH: usize = 10;
+
 /// How often the jobs are searched for some that GitHub should be asked about.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
 
@@ -55,6 +58,8 @@ enum Flight {
 pub(crate) struct PoolState {
     /// First and last change since the last plan.
     dirty: Option<(Time, Time)>,
+    /// More of the same is on its way: gather for [`DEBOUNCE_MAX`], so that a burst is few launches.
+    gathering: bool,
     /// Planned again at this time whatever happens.
     again_at: Time,
     /// The last plan, to explain.
@@ -96,6 +101,8 @@ pub struct Controller {
     /// Effects of the step under way.
     out: Vec<Effect>,
     facts: Vec<Fact>,
+    /// The messages that are being taken in came as a full batch: the queue holds more.
+    gathering: bool,
     started: bool,
     stopping: bool,
 }
@@ -123,6 +130,7 @@ impl Controller {
             expire_at: Time::ZERO,
             out: Vec::new(),
             facts: Vec::new(),
+            gathering: false,
             started: false,
             stopping: false,
         }
@@ -225,6 +233,7 @@ impl Controller {
 
     fn take_messages(&mut self, messages: &[JobMessage], now: Time) {
         let mut settled = Vec::new();
+        self.gathering = messages.len() >= FULL_BATCH;
         for m in messages {
             if self.stopping {
                 settled.push(m.id);
@@ -237,6 +246,7 @@ impl Controller {
                 self.check_at = now;
             }
         }
+        self.gathering = false;
         if self.stopping {
             self.emit(Action::Messages(MessageOp::Release, settled), Flight::Messages, "shutting down".into());
             return;
@@ -308,6 +318,7 @@ impl Controller {
     fn mark(&mut self, pool: &PoolName, now: Time) {
         let state = self.pools.entry(pool.clone()).or_default();
         state.dirty = Some(state.dirty.map_or((now, now), |(first, _)| (first, now)));
+        state.gathering |= self.gathering;
     }
 
     fn mark_all(&mut self, now: Time) {
@@ -368,7 +379,7 @@ impl Controller {
             }
             let interval = self.spec.controller.spec.intervals.plan.get();
             let state = self.pools.entry(name.clone()).or_default();
-            state.dirty = None;
+            (state.dirty, state.gathering) = (None, false);
             state.again_at = now + interval;
             self.facts.push(Fact::Planned { pool: name.clone() });
             self.act(&plan, &mut batch, now);
@@ -382,7 +393,9 @@ impl Controller {
         let Some(pool) = self.spec.pools.get(name) else { return };
         let (timeout, deadline) = (pool.spec.runner.idle_timeout.get(), pool.spec.runner.boot_deadline.get());
         let sat_idle = self.world.runners().values().any(|r| {
-            r.pool == *name && r.phase(deadline, now) == Phase::Idle && r.idle_since.is_some_and(|since| now.since(since) >= timeout)
+            r.pool == *name
+                && r.phase(deadline, now) == Phase::Idle
+                && r.idle_since.is_some_and(|since| now.since(since) >= timeout)
         });
         if !sat_idle {
             return;
@@ -401,6 +414,7 @@ impl Controller {
 
 impl PoolState {
     fn due(&self) -> Time {
-        self.dirty.map_or(self.again_at, |(first, last)| (last + DEBOUNCE).min(first + DEBOUNCE_MAX).min(self.again_at))
+        let quiet = if self.gathering { DEBOUNCE_MAX } else { DEBOUNCE };
+        self.dirty.map_or(self.again_at, |(first, last)| (last + quiet).min(first + DEBOUNCE_MAX).min(self.again_at))
     }
 }

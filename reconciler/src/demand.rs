@@ -196,7 +196,8 @@ impl Demand {
 
     /// An event of a run may mean that GitHub let its other jobs go: they count again.
     fn resume_run(&mut self, run: RunId, but: JobId, pools: &mut BTreeSet<PoolName>) {
-        let ours: Vec<_> = self.held.range((run, JobId(0))..=(run, JobId(u64::MAX))).filter(|(_, id)| *id != but).copied().collect();
+        let ours: Vec<_> =
+            self.held.range((run, JobId(0))..=(run, JobId(u64::MAX))).filter(|(_, id)| *id != but).copied().collect();
         for key in ours {
             self.held.remove(&key);
             if let Some(job) = self.jobs.get_mut(&key.1) {
@@ -315,10 +316,12 @@ mod tests {
 
     fn any_event() -> impl Strategy<Value = JobEvent> {
         let state = prop_oneof![Just(JobState::Queued), Just(JobState::InProgress), Just(JobState::Completed)];
-        (0..30u64, state, prop::option::of("[ab]"), prop::option::of("[ab]")).prop_map(|(job, state, runner, conclusion)| JobEvent {
-            runner: runner.filter(|_| state > JobState::Queued),
-            conclusion: conclusion.filter(|_| state == JobState::Completed),
-            ..event(job, state)
+        (0..30u64, state, prop::option::of("[ab]"), prop::option::of("[ab]")).prop_map(|(job, state, runner, conclusion)| {
+            JobEvent {
+                runner: runner.filter(|_| state > JobState::Queued),
+                conclusion: conclusion.filter(|_| state == JobState::Completed),
+                ..event(job, state)
+            }
         })
     }
 

@@ -144,7 +144,9 @@ impl Controller {
             Phase::Idle => format!("online without a job for {}", human(now.since(r.idle_since.unwrap_or(now)))),
             Phase::Busy => match r.job {
                 JobEvidence::Running(job) => format!("runs job {job}"),
-                JobEvidence::None | JobEvidence::Over(..) => "GitHub says that it is busy; no event told with which job".to_owned(),
+                JobEvidence::None | JobEvidence::Over(..) => {
+                    "GitHub says that it is busy; no event told with which job".to_owned()
+                }
             },
             Phase::Draining => drain_reason(r, now),
             Phase::Interrupted => "spot takes it back; it is no longer counted as supply".to_owned(),
@@ -152,10 +154,9 @@ impl Controller {
             Phase::Failed => format!("was not online within {}; it is deregistered, ended and replaced", human(deadline)),
             Phase::Terminating => match (r.terminated_at, r.job) {
                 (Some(_), _) => "EC2 accepted its end".to_owned(),
-                (None, JobEvidence::Over(job, at)) => format!(
-                    "its only job, {job}, is over; it ends itself, or is ended in {}",
-                    human((at + END_GRACE).since(now))
-                ),
+                (None, JobEvidence::Over(job, at)) => {
+                    format!("its only job, {job}, is over; it ends itself, or is ended in {}", human((at + END_GRACE).since(now)))
+                }
                 (None, _) => "EC2 is ending it".to_owned(),
             },
             Phase::Gone => match r.instance.as_ref().and_then(|i| i.state_reason.as_deref()) {
@@ -174,7 +175,11 @@ impl Controller {
 
     /// Numbers for the gauges.
     pub fn totals(&self, now: Time) -> Totals {
-        let mut t = Totals { messages_held: self.messages_held() as u64, effects_in_flight: self.in_flight() as u64, ..Totals::default() };
+        let mut t = Totals {
+            messages_held: self.messages_held() as u64,
+            effects_in_flight: self.in_flight() as u64,
+            ..Totals::default()
+        };
         for name in self.spec.pools.keys() {
             for phase in Phase::ALL {
                 t.runners.insert((name.to_string(), phase.as_str()), 0);

@@ -5,8 +5,8 @@
 #![forbid(unsafe_code)]
 
 pub mod ids;
-pub mod time;
 pub mod tags;
+pub mod time;
 
 pub mod manifest;
 

@@ -188,7 +188,9 @@ mod tests {
         assert!(routed(&spec([p.clone()]), &job(&["self-hosted"])).starts_with("foreign: repository acme/web"));
         p.1.spec.github.repositories = vec!["ACME/*".into()];
         assert_eq!(routed(&spec([p.clone()]), &job(&["self-hosted"])), "p");
-        for (scope, takes) in [("repo/acme/web", true), ("repo/acme/api", false), ("org/other", false), ("enterprise/acme", false)] {
+        for (scope, takes) in
+            [("repo/acme/web", true), ("repo/acme/api", false), ("org/other", false), ("enterprise/acme", false)]
+        {
             p.1.spec.github.scope = scope.parse().expect(scope);
             assert_eq!(routed(&spec([p.clone()]), &job(&["self-hosted"])) == "p", takes, "{scope}");
         }
@@ -196,9 +198,13 @@ mod tests {
 
     #[test]
     fn globs() {
-        for (pattern, text, fits) in
-            [("a/*", "a/b", true), ("*", "x", true), ("a/b", "a/bc", false), ("*/api-*-x", "o/api-1-x", true), ("a*a", "a", false)]
-        {
+        for (pattern, text, fits) in [
+            ("a/*", "a/b", true),
+            ("*", "x", true),
+            ("a/b", "a/bc", false),
+            ("*/api-*-x", "o/api-1-x", true),
+            ("a*a", "a", false),
+        ] {
             assert_eq!(glob(pattern, text), fits, "{pattern} {text}");
         }
     }

@@ -149,8 +149,13 @@ pub enum Act {
 pub fn plan(view: View<'_>, name: &PoolName, gate: &Gate, now: Time) -> Plan {
     let pool = view.spec.pools.get(name);
     let mut p = Planner { view, pool, now, plan: Plan { pool: name.clone(), ..Plan::default() } };
-    let boxes: Vec<(&InstanceId, &Runner, Phase)> =
-        view.world.runners().iter().filter(|(_, r)| r.pool == *name).map(|(id, r)| (id, r, r.phase(p.boot_deadline(), now))).collect();
+    let boxes: Vec<(&InstanceId, &Runner, Phase)> = view
+        .world
+        .runners()
+        .iter()
+        .filter(|(_, r)| r.pool == *name)
+        .map(|(id, r)| (id, r, r.phase(p.boot_deadline(), now)))
+        .collect();
     p.count(&boxes);
     for (id, runner, phase) in &boxes {
         p.look_at(id, runner, *phase);
@@ -476,7 +481,10 @@ impl Blocked {
         match self {
             Blocked::Unseen => "waits for the first complete look at EC2".into(),
             Blocked::Hidden(until) => {
-                format!("launches in {}, when EC2 surely shows what the controller before this one launched", human(until.since(now)))
+                format!(
+                    "launches in {}, when EC2 surely shows what the controller before this one launched",
+                    human(until.since(now))
+                )
             }
             Blocked::Max => "the pool's max is reached".into(),
             Blocked::Pace => "launches are paced to what GitHub and SSM let us configure".into(),

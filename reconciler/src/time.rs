@@ -79,8 +79,10 @@ mod tests {
 
     #[test]
     fn durations_read_well() {
-        let said: Vec<String> =
-            [0, 850, 42_000, 300_000, 7_800_000, 270_000_000].iter().map(|ms| human(Duration::from_millis(*ms)).to_string()).collect();
+        let said: Vec<String> = [0, 850, 42_000, 300_000, 7_800_000, 270_000_000]
+            .iter()
+            .map(|ms| human(Duration::from_millis(*ms)).to_string())
+            .collect();
         assert_eq!(said, ["0ms", "850ms", "42s", "5m", "2h 10m", "3d 3h"]);
     }
 

@@ -11,7 +11,9 @@ use crate::effect::{Fact, InstanceSighting, Launch, Launched, RunnerSighting, So
 use crate::event::{Ec2Event, Ec2EventKind, InstanceState, JobEvent, JobState};
 use crate::ids::{Forge, InstanceId, Intent, JobId, PoolName, RunnerId, RunnerName};
 use crate::manifest::Spec;
-use crate::runner::{ABSENT_SWEEPS, CONSISTENCY_LAG, Configured, Drain, Instance, JobEvidence, Phase, Registration, Runner, Shape};
+use crate::runner::{
+    ABSENT_SWEEPS, CONSISTENCY_LAG, Configured, Drain, Instance, JobEvidence, Phase, Registration, Runner, Shape,
+};
 use crate::time::Time;
 
 /// How fresh one source is.
@@ -229,7 +231,8 @@ impl World {
                 r.busy = false;
             }
         }
-        let ids: Vec<InstanceId> = self.runners.iter().filter(|(_, r)| r.registration.is_some()).map(|(id, _)| id.clone()).collect();
+        let ids: Vec<InstanceId> =
+            self.runners.iter().filter(|(_, r)| r.registration.is_some()).map(|(id, _)| id.clone()).collect();
         for id in ids {
             self.note_presence(&id, now);
         }

@@ -96,7 +96,9 @@ fn planned(scene: &Scene, turn: usize) -> (Spec, Plan) {
     let mut runners: Vec<RunnerSighting> = scene
         .boxes
         .iter()
-        .filter_map(|b| b.seat.map(|(online, busy)| RunnerSighting { id: RunnerId(b.id), name: name(b.id), online, busy: online && busy }))
+        .filter_map(|b| {
+            b.seat.map(|(online, busy)| RunnerSighting { id: RunnerId(b.id), name: name(b.id), online, busy: online && busy })
+        })
         .collect();
     let mut jobs = scene.jobs.clone();
     let at = rotated(instances.len());
@@ -124,13 +126,20 @@ fn planned(scene: &Scene, turn: usize) -> (Spec, Plan) {
 
 fn any_box() -> impl Strategy<Value = (InstanceState, Option<(bool, bool)>, bool)> {
     use InstanceState::{Pending, Running, ShuttingDown, Stopped, Terminated};
-    let state = prop_oneof![1 => Just(Pending), 6 => Just(Running), 1 => Just(ShuttingDown), 1 => Just(Stopped), 1 => Just(Terminated)];
+    let state =
+        prop_oneof![1 => Just(Pending), 6 => Just(Running), 1 => Just(ShuttingDown), 1 => Just(Stopped), 1 => Just(Terminated)];
     (state, prop::option::of((any::<bool>(), any::<bool>())), prop::bool::weighted(0.15))
 }
 
 fn any_scene() -> impl Strategy<Value = Scene> {
     let state = prop_oneof![3 => Just(JobState::Queued), 1 => Just(JobState::InProgress), 1 => Just(JobState::Completed)];
-    (0..20u32, 0..5u32, prop::collection::vec(any_box(), 0..15), prop::collection::vec((state, prop::option::of(0..15u64)), 0..15), 0..400u64)
+    (
+        0..20u32,
+        0..5u32,
+        prop::collection::vec(any_box(), 0..15),
+        prop::collection::vec((state, prop::option::of(0..15u64)), 0..15),
+        0..400u64,
+    )
         .prop_map(|(max, idle, boxes, jobs, later)| Scene {
             max,
             idle,
@@ -191,7 +200,8 @@ proptest! {
 }
 
 fn scene(max: u32, idle: u32, boxes: &[(InstanceState, Option<(bool, bool)>)], queued: u64, later: u64) -> Plan {
-    let boxes = boxes.iter().zip(0..).map(|((state, seat), id)| Box { id, state: *state, seat: *seat, draining: false }).collect();
+    let boxes =
+        boxes.iter().zip(0..).map(|((state, seat), id)| Box { id, state: *state, seat: *seat, draining: false }).collect();
     let jobs = (0..queued).map(|n| (100 + n, JobState::Queued, None)).collect();
     planned(&Scene { max, idle, boxes, jobs, later }, 0).1
 }
@@ -208,7 +218,11 @@ fn drains(plan: &Plan) -> usize {
 #[test]
 fn queued_jobs_get_what_supply_lacks() {
     let plan = scene(50, 0, &[IDLE, BOOTING, BUSY], 5, 0);
-    assert_eq!(plan.launch.expect("a launch").count, 3, "5 jobs, less one idle and one booting; a runner found busy explains nothing");
+    assert_eq!(
+        plan.launch.expect("a launch").count,
+        3,
+        "5 jobs, less one idle and one booting; a runner found busy explains nothing"
+    );
 }
 
 #[test]

@@ -201,13 +201,15 @@ mod tests {
 
     #[test]
     fn limits_are_told_apart_from_missing_permissions() {
-        let date = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
-        let cases: [(u16, &[(&str, &str)], &str, FailureKind, Option<u64>); 10] = [
+        const DATE: (&str, &str) = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
+        /// Status, headers, body; and what is made of them.
+        type Case = (u16, &'static [(&'static str, &'static str)], &'static str, FailureKind, Option<u64>);
+        let cases: [Case; 10] = [
             (403, &[("retry-after", "7")], "{}", FailureKind::Throttled, Some(7)),
             (429, &[], "", FailureKind::Throttled, Some(60)),
             (
                 403,
-                &[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "784111807"), date],
+                &[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "784111807"), DATE],
                 "{}",
                 FailureKind::Throttled,
                 Some(30),

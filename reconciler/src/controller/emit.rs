@@ -68,7 +68,11 @@ impl Controller {
             for (_, why) in items {
                 *by_reason.entry(why).or_default() += 1;
             }
-            by_reason.iter().map(|(why, n)| if *n == 1 { (*why).to_owned() } else { format!("{n}x {why}") }).collect::<Vec<_>>().join("; ")
+            by_reason
+                .iter()
+                .map(|(why, n)| if *n == 1 { (*why).to_owned() } else { format!("{n}x {why}") })
+                .collect::<Vec<_>>()
+                .join("; ")
         };
         if !batch.drain.is_empty() && self.afford(Api::CreateTags, batch.drain.iter().map(|(id, _)| id), now) {
             let (ids, why) = (batch.drain.iter().map(|(id, _)| id.clone()).collect(), reasons(&batch.drain));
@@ -112,8 +116,10 @@ impl Controller {
         let state = self.pools.entry(r.pool.clone()).or_default();
         state.boot_failures += 1;
         if state.boot_failures >= 2 {
-            let wait = Duration::from_secs(30).saturating_mul(1 << (state.boot_failures - 2).min(5)).min(Duration::from_secs(600));
-            state.backoff = Some((now + wait, format!("{} boxes in a row failed to start; the last: {why}", state.boot_failures)));
+            let wait =
+                Duration::from_secs(30).saturating_mul(1 << (state.boot_failures - 2).min(5)).min(Duration::from_secs(600));
+            state.backoff =
+                Some((now + wait, format!("{} boxes in a row failed to start; the last: {why}", state.boot_failures)));
         }
     }
 
@@ -164,7 +170,8 @@ impl Controller {
         let again: Vec<Intent> = self.world.pending().iter().filter(|(_, p)| due(p)).map(|(i, _)| i.clone()).collect();
         for intent in again {
             let Some(p) = self.world.pending().get(&intent) else { continue };
-            let counts = self.pools.get(&p.launch.pool).and_then(|s| s.plan.as_ref()).map(|p| p.counts.clone()).unwrap_or_default();
+            let counts =
+                self.pools.get(&p.launch.pool).and_then(|s| s.plan.as_ref()).map(|p| p.counts.clone()).unwrap_or_default();
             let wanted = counts.wanted > counts.supply.saturating_sub(p.outstanding());
             if !wanted || !self.budgets.take(&Api::CreateFleet, now) {
                 continue;
@@ -173,7 +180,11 @@ impl Controller {
             if let Some(p) = self.world.pending_mut(&intent) {
                 (p.in_flight, p.last, p.attempts) = (true, now, p.attempts + 1);
             }
-            self.emit(Action::Launch(launch), Flight::Launch(intent), "the last try got no answer; same token, same request".into());
+            self.emit(
+                Action::Launch(launch),
+                Flight::Launch(intent),
+                "the last try got no answer; same token, same request".into(),
+            );
         }
     }
 
@@ -245,7 +256,10 @@ impl Controller {
             }
             Source::Runners(forge) => {
                 let waiting = self.world.runners().values().any(|r| {
-                    matches!(r.configured, Configured::Yes(_)) && r.online_at.is_none() && r.gone_at.is_none() && self.listed_in(r, forge)
+                    matches!(r.configured, Configured::Yes(_))
+                        && r.online_at.is_none()
+                        && r.gone_at.is_none()
+                        && self.listed_in(r, forge)
                 });
                 let short = self.world.runners().len() <= SHORT_LIST;
                 if waiting && short { every.runners.get() / 6 } else { every.runners.get() }
@@ -263,7 +277,8 @@ impl Controller {
     }
 
     fn listed_in(&self, r: &Runner, forge: &Forge) -> bool {
-        r.registration.as_ref().is_some_and(|g| g.forge == *forge) || self.spec.pools.get(&r.pool).is_some_and(|p| p.forge() == *forge)
+        r.registration.as_ref().is_some_and(|g| g.forge == *forge)
+            || self.spec.pools.get(&r.pool).is_some_and(|p| p.forge() == *forge)
     }
 
     /// A sweep ended: the next one is due after its interval, or after a backoff when it failed.

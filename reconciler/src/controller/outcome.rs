@@ -116,7 +116,8 @@ impl Controller {
     fn back_off_pool(&mut self, pool: &PoolName, f: &Failure, now: Time) {
         let state = self.pools.entry(pool.clone()).or_default();
         let first = if f.kind == FailureKind::Throttled { Duration::from_secs(1) } else { LAUNCH_BACKOFF.0 };
-        let wait = first.saturating_mul(1 << state.launch_failures.min(6)).min(LAUNCH_BACKOFF.1).max(f.retry_after.unwrap_or_default());
+        let wait =
+            first.saturating_mul(1 << state.launch_failures.min(6)).min(LAUNCH_BACKOFF.1).max(f.retry_after.unwrap_or_default());
         state.launch_failures += 1;
         state.backoff = Some((now + wait, f.message.clone()));
         self.again(pool, now + wait);
@@ -190,7 +191,13 @@ impl Controller {
     }
 
     /// One box's share of an effect's outcome.
-    fn box_answered(&mut self, id: &InstanceId, failure: Option<Failure>, now: Time, done: impl FnOnce(&mut crate::runner::Runner)) {
+    fn box_answered(
+        &mut self,
+        id: &InstanceId,
+        failure: Option<Failure>,
+        now: Time,
+        done: impl FnOnce(&mut crate::runner::Runner),
+    ) {
         let Some(r) = self.world.runner_mut(id) else { return };
         r.in_flight = false;
         let pool = r.pool.clone();
@@ -296,7 +303,6 @@ impl Controller {
             }
         }
     }
-
 }
 
 /// Each member of a batch with its failure, in the order asked.
