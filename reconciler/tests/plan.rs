@@ -74,7 +74,8 @@ fn event(job: u64, state: JobState, runner: Option<u64>) -> JobEvent {
 /// Builds the world of a scene and plans it. `turn` rotates the order of everything that is heard.
 fn planned(scene: &Scene, turn: usize) -> (Spec, Plan) {
     let spec = spec(scene.max, scene.idle);
-    let (mut demand, mut world) = (Demand::default(), World::new(START));
+    // A process that has run for a minute: nothing of a predecessor's is hidden any more.
+    let (mut demand, mut world) = (Demand::default(), World::new(START - Duration::from_secs(60)));
     let forge = spec.pools[&PoolName::from(POOL)].forge();
     let rotated = |n: usize| if n == 0 { 0 } else { turn % n };
     let mut instances: Vec<InstanceSighting> = scene
