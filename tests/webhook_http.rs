@@ -157,9 +157,11 @@ async fn forms_are_read_and_the_signature_is_over_the_raw_form() {
 #[tokio::test]
 async fn bad_input_is_refused_with_a_reason_never_queued_and_never_logged() {
     let log = Log::default();
-    let _guard = tracing::subscriber::set_default(
+    // For the whole process: a subscriber of one thread misses call sites that another thread was first to reach.
+    tracing::subscriber::set_global_default(
         tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false).with_writer(log.clone()).finish(),
-    );
+    )
+    .expect("the only subscriber of this binary");
     let mut small = acme();
     small.controller.spec.listen.max_body = 20_000;
     let server = start(small).await;

@@ -100,7 +100,9 @@ impl Args {
 
         let (events, jobs) = self.jobs(&spec, &aws).await;
         let clock = Clock::start();
-        let mut controller = Controller::new("plan", clock.now());
+        // As a controller that has run for a while: what a predecessor did in its last seconds is no reason to hold back here.
+        let long_ago = clock.now() - Duration::from_secs(60);
+        let mut controller = Controller::new("plan", long_ago);
         let mut todo = controller.step(clock.now(), Input::Spec(spec.clone()));
         // Sweeps only look; nothing else of what the core asks for is carried out.
         let mut failures = Vec::new();
