@@ -1,0 +1,153 @@
+//! What an operator meets beside the main job: other scopes, reusable runners, a warm floor, spot that takes a box back,
+//! GitHub's limits, and `muster plan`.
+
+mod support;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use support::boxes::{Behaviour, Habits};
+use support::github::Fault;
+use support::scene::{LABELS, REPO, Scene, linux};
+use support::{eventually, ms, same, secs};
+
+fn paused() -> Habits {
+    Habits { paused: true, ..Habits::default() }
+}
+
+#[tokio::test]
+async fn a_repositorys_own_pool_serves_it() {
+    let pool = linux().scope(&format!("repo/{REPO}"));
+    let Some(scene) = Scene::start(&[pool], Habits { job: secs(1), ..Habits::default() }).await else { return };
+    scene.queue_jobs(2);
+    scene.all_done(secs(40)).await;
+    scene.all_gone(secs(40)).await;
+    assert_eq!(scene.launched().await, 2);
+    assert_eq!(scene.github.calls_of("/repos/{owner}/{repo}/actions/runners/generate-jitconfig"), 2);
+}
+
+#[tokio::test]
+async fn a_reusable_runner_takes_one_job_after_the_other() {
+    let pool = linux().set("runner.lifetime", "reusable").set("runner.queueDelay", "0s").set("runner.idleTimeout", "3s");
+    let Some(scene) = Scene::start(&[pool], Habits { job: secs(1), ..Habits::default() }).await else { return };
+    scene.queue_jobs(1);
+    scene.all_done(secs(40)).await;
+    scene.queue_jobs(1);
+    scene.all_done(secs(40)).await;
+    scene.all_gone(secs(40)).await;
+    assert_eq!((scene.launched().await, scene.jobs_per_box()), (1, vec![2]), "one box did both");
+}
+
+#[tokio::test]
+async fn a_warm_floor_is_kept_used_and_filled_up_again() {
+    let Some(scene) = Scene::start(&[linux().set("capacity.idle", 2)], Habits { job: secs(1), ..Habits::default() }).await else {
+        return;
+    };
+    let idle = || async {
+        let runners = scene.muster.api("runners").await;
+        same(runners.iter().filter(|r| r["phase"] == "idle").count(), 2)
+    };
+    eventually(secs(30), "two idle runners and no job", idle).await;
+    scene.queue_jobs(1);
+    scene.all_done(secs(30)).await;
+    eventually(secs(30), "two idle runners again", idle).await;
+    assert_eq!(scene.launched().await, 3);
+    // A manifest without the floor: the idle ones are asked to end, and end.
+    scene.muster.write_pool(&linux());
+    scene.all_gone(secs(40)).await;
+    assert!(scene.boxes.stories().values().filter(|s| s.drained).count() == 2, "both ended by being asked");
+}
+
+#[tokio::test]
+async fn spot_takes_a_box_back_and_its_successor_comes_before_it_is_gone() {
+    let Some(scene) = Scene::start(&[linux()], paused()).await else { return };
+    scene.queue_jobs(1);
+    eventually(secs(20), "a box", || async { same(scene.moto.alive().await.len(), 1) }).await;
+    let first = scene.moto.alive().await[0].id.clone();
+    eventually(secs(20), "muster knows the box", || async { same(scene.muster.api("runners").await.len(), 1) }).await;
+    scene.moto.warn_of_interruption(&scene.world, &first).await;
+    eventually(secs(20), "a successor while the first still runs", || async { same(scene.moto.alive().await.len(), 2) }).await;
+    let runners = scene.muster.api("runners").await;
+    let interrupted = runners.iter().find(|r| r["instance"] == first.as_str()).expect("still known");
+    assert_eq!(interrupted["phase"], "interrupted", "{interrupted}");
+    scene.moto.interrupt(&first).await;
+    scene.boxes.habits(|h| h.paused = false);
+    scene.all_done(secs(60)).await;
+    scene.all_gone(secs(60)).await;
+    assert_eq!(scene.launched().await, 2);
+    assert!(scene.muster.metric("muster_interruptions_total", "pool=\"linux\"").await >= 1.0);
+}
+
+#[tokio::test]
+async fn githubs_secondary_limit_is_waited_for() {
+    let Some(scene) = Scene::start(&[linux()], Habits { job: secs(1), ..Habits::default() }).await else { return };
+    scene.github.fail("generate-jitconfig", 1, Fault::SecondaryLimit(3));
+    scene.queue_jobs(2);
+    scene.all_done(secs(60)).await;
+    scene.all_gone(secs(40)).await;
+    assert_eq!(scene.launched().await, 2, "no box is replaced for a limit");
+    assert!(scene.muster.metric("muster_api_throttles_total", "").await >= 1.0);
+}
+
+#[tokio::test]
+async fn plan_says_what_would_be_done_and_changes_nothing() {
+    let behaviour = Arc::new(|_| Behaviour::Normal);
+    let Some(mut scene) = Scene::start(&[linux().set("capacity.max", 1)], Habits { behaviour, ..paused() }).await else { return };
+    scene.queue_jobs(3);
+    eventually(secs(20), "one box", || async { same(scene.moto.alive().await.len(), 1) }).await;
+    let dir = scene.muster.manifests().display().to_string();
+
+    let (code, out, err) = scene.muster.command(&["plan", "--manifests", &dir, "-o", "json"]).await;
+    assert_eq!(code, 0, "{err}");
+    let answer: Value = serde_json::from_str(&out).expect("JSON");
+    assert!(answer["jobs"].as_str().is_some_and(|j| j.starts_with("3 jobs")), "{answer}");
+    let pool = &answer["pools"][0];
+    assert!(pool["reason"].as_str().is_some_and(|r| r.contains("max is reached")), "{answer}");
+
+    // The same world with room for more: a launch of two. Only the plan's own copy of the manifests is changed.
+    let copy = tempfile::tempdir().expect("a directory");
+    for entry in std::fs::read_dir(&dir).expect("manifests") {
+        let path = entry.expect("an entry").path();
+        if path.is_file() {
+            let text = std::fs::read_to_string(&path).expect("text").replace("max: 1}", "max: 9}").replace("max: 1,", "max: 9,");
+            std::fs::write(copy.path().join(path.file_name().expect("a name")), text).expect("a copy");
+        }
+    }
+    let calls = scene.moto.calls().await.len();
+    let (code, out, err) = scene.muster.command(&["plan", "--manifests", &copy.path().display().to_string()]).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("launch") && out.contains("2 spot of"), "{out}");
+    let changing = ["CreateFleet", "TerminateInstances", "CreateTags", "ReceiveMessage", "PutParameter"];
+    let made: Vec<String> = scene.moto.calls().await.split_off(calls).into_iter().map(|c| c.op).collect();
+    let fleets = made.iter().filter(|op| changing[..3].contains(&op.as_str())).count();
+    assert_eq!(fleets, 0, "{made:?}");
+    assert_eq!(scene.moto.alive().await.len(), 1);
+
+    // Without a controller the queue is only measured.
+    scene.muster.terminate().await;
+    let (code, out, _) = scene.muster.command(&["plan", "--manifests", &dir]).await;
+    assert_eq!(code, 0);
+    assert!(out.contains("the queue holds 3 messages"), "{out}");
+    scene.muster.restart().await;
+    scene.boxes.habits(|h| (h.paused, h.job) = (false, ms(700)));
+    scene.all_done(secs(90)).await;
+    scene.all_gone(secs(60)).await;
+}
+
+#[tokio::test]
+async fn labels_that_no_pool_has_are_explained_until_a_pool_comes() {
+    let Some(scene) = Scene::start(&[linux()], Habits { job: secs(1), ..Habits::default() }).await else { return };
+    scene.github.queue_job(REPO, &["self-hosted", "linux", "gpu"]);
+    eventually(secs(20), "the job says which pool came nearest", || async {
+        let jobs = scene.muster.api("jobs").await;
+        let says = jobs.iter().any(|j| j["reason"].as_str().is_some_and(|r| r.contains("comes nearest") && r.contains("[gpu]")));
+        if says { Ok(()) } else { Err(format!("{jobs:?}")) }
+    })
+    .await;
+    assert_eq!(scene.launched().await, 0);
+    let labels: Vec<&str> = LABELS.iter().copied().chain(["gpu"]).collect();
+    scene.muster.write_pool(&support::muster::Pool::new("linux", &labels));
+    scene.all_done(secs(60)).await;
+    scene.all_gone(secs(40)).await;
+    assert_eq!(scene.launched().await, 1);
+}
