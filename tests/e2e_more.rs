@@ -27,6 +27,20 @@ async fn a_repositorys_own_pool_serves_it() {
 }
 
 #[tokio::test]
+async fn an_enterprises_pool_serves_its_organisations() {
+    let pool = linux().scope("enterprise/big").set("github.runnerGroup", "big");
+    let Some(mut scene) = Scene::prepare(&[pool], Habits { job: secs(1), ..Habits::default() }).await else { return };
+    scene.github.install("enterprise", "big");
+    scene.muster.spawn();
+    scene.muster.ready().await;
+    scene.queue_jobs(2);
+    scene.all_done(secs(40)).await;
+    scene.all_gone(secs(40)).await;
+    assert_eq!(scene.launched().await, 2);
+    assert_eq!(scene.github.calls_of("/enterprises/{enterprise}/actions/runners/generate-jitconfig"), 2);
+}
+
+#[tokio::test]
 async fn a_reusable_runner_takes_one_job_after_the_other() {
     let pool = linux().set("runner.lifetime", "reusable").set("runner.queueDelay", "0s").set("runner.idleTimeout", "3s");
     let Some(scene) = Scene::start(&[pool], Habits { job: secs(1), ..Habits::default() }).await else { return };
