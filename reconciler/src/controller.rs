@@ -49,7 +49,7 @@ enum Flight {
     DeleteSecrets(Vec<InstanceId>),
     CheckJob(JobId, crate::ids::AppName),
     Sweep(Source, Time),
-    Extend(Vec<MessageId>, Time),
+    Extend(Vec<MessageId>),
     Messages,
 }
 

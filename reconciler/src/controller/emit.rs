@@ -331,7 +331,7 @@ impl Controller {
         self.schedule_extension(now);
         if !ids.is_empty() {
             let action = Action::Messages(MessageOp::Extend { seconds: VISIBILITY_S }, ids.clone());
-            self.emit(action, Flight::Extend(ids, now), "their jobs are still queued".into());
+            self.emit(action, Flight::Extend(ids), "their jobs are still queued".into());
         }
     }
 

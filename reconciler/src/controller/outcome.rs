@@ -14,6 +14,9 @@ use crate::time::Time;
 /// A pool whose launches are refused waits this long, then twice as long, up to the second.
 const LAUNCH_BACKOFF: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
 
+/// A failed extension is tried again after this.
+const EXTEND_AGAIN: Duration = Duration::from_secs(10);
+
 impl Controller {
     pub(super) fn take_outcome(&mut self, id: EffectId, outcome: Outcome, now: Time) {
         let Some(flight) = self.flights.remove(&id) else { return };
@@ -30,11 +33,12 @@ impl Controller {
             }
             Flight::CheckJob(job, app) => self.check_ended(job, &app, outcome, now),
             Flight::Sweep(source, began) => self.sweep_answered(&source, began, outcome, now),
-            Flight::Extend(ids, asked) => {
+            Flight::Extend(ids) => {
                 if matches!(outcome, Outcome::Failed(_)) {
-                    // They are still ours for what was left before; try again at once rather than when it is too late.
+                    // Tried again a few times before they run out, never at once: what SQS refuses (a message is extended
+                    // for 12 hours in all) it refuses again, and the message comes back with a new receipt.
                     for id in ids {
-                        self.held.entry(id).and_modify(|until| *until = (asked + super::EXTEND_BEFORE / 2).min(*until));
+                        self.held.entry(id).and_modify(|until| *until = now + super::EXTEND_BEFORE + EXTEND_AGAIN);
                     }
                     self.schedule_extension(now);
                 }
