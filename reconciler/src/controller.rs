@@ -18,7 +18,7 @@ use crate::event::{Ec2EventKind, JobEvent, JobState};
 use crate::ids::{EffectId, Forge, InstanceId, Intent, JobId, MessageId, PoolName};
 use crate::manifest::Spec;
 use crate::plan::{Gate, Plan, View, plan};
-use crate::runner::{Configured, Phase};
+use crate::runner::Phase;
 use crate::time::Time;
 use crate::world::World;
 
@@ -304,7 +304,7 @@ impl Controller {
             .world
             .runners()
             .values()
-            .filter(|r| !matches!(r.configured, Configured::Yes(_)) && r.launched_by.is_some() && r.gone_at.is_none())
+            .filter(|r| !r.is_configured() && r.launched_by.is_some() && r.gone_at.is_none())
             .count();
         let outstanding: u32 = self.world.pending().values().map(|p| p.outstanding()).sum();
         let taken = outstanding + u32::try_from(unconfigured).unwrap_or(u32::MAX);

@@ -391,14 +391,24 @@ impl Planner<'_> {
         for (id, r, phase) in boxes {
             let waits = matches!(phase, Phase::Launching | Phase::Booting) && !r.in_flight && self.now >= r.not_before;
             let sure = r.launched_by.is_some() || told && r.instance.is_some();
-            if waits && sure && !self.planned(id) {
+            let halfway = *phase == Phase::Configured && told && self.left_halfway(r) && !r.in_flight && self.now >= r.not_before;
+            if (waits && sure || halfway) && !self.planned(id) {
                 let why = match r.configured {
                     Configured::Unsure => "it boots, and the last try may have left a registration of its name",
+                    Configured::Seen => "a predecessor registered it, and no secret lies ready for it",
                     Configured::No | Configured::Yes(_) => "it boots and will ask for its configuration",
                 };
                 self.step(id, Act::Configure, why);
             }
         }
+    }
+
+    /// A predecessor minted its configuration and may have died before it handed it over: offline, no secret, and half of
+    /// its boot deadline gone. Should the box have read it after all, it fails to register and is replaced; it has no job.
+    fn left_halfway(&self, r: &Runner) -> bool {
+        let offline = r.registration.as_ref().is_some_and(|g| g.missed == 0 && !g.online && !g.busy);
+        let waited = self.now.since(r.first_seen) >= self.boot_deadline() / 2;
+        r.configured == Configured::Seen && offline && !r.secret && waited && r.instance.is_some()
     }
 
     fn grow(&mut self, gate: &Gate) {

@@ -102,7 +102,9 @@ pub enum Configured {
     No,
     /// Our last try failed, and may have left a registration that no secret belongs to: it has to make way.
     Unsure,
-    /// Yes; by us, or a secret or a registration says so.
+    /// A registration or a secret says so; a predecessor did it, perhaps only by half.
+    Seen,
+    /// Yes; this process did it, or the box came online.
     Yes(Time),
 }
 
@@ -323,7 +325,7 @@ impl Runner {
     pub fn evidence(&self, boot_deadline: Duration, now: Time) -> Evidence {
         Evidence {
             ec2: self.ec2(now),
-            configured: matches!(self.configured, Configured::Yes(_)),
+            configured: self.is_configured(),
             seat: self.seat(),
             job_running: matches!(self.job, JobEvidence::Running(_)),
             job_over: matches!(self.job, JobEvidence::Over(..)),
@@ -367,6 +369,11 @@ impl Runner {
             (Some(_), None) => Seat::Waiting,
             (None, None) => Seat::None,
         }
+    }
+
+    /// Whether its configuration was minted, as far as anybody knows.
+    pub fn is_configured(&self) -> bool {
+        matches!(self.configured, Configured::Seen | Configured::Yes(_))
     }
 
     /// What it is made of, as far as known.

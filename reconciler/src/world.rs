@@ -248,7 +248,7 @@ impl World {
             let runner = self.entry(id, &PoolName::default(), now);
             runner.secret = true;
             if runner.configured == Configured::No {
-                runner.configured = Configured::Yes(now);
+                runner.configured = Configured::Seen;
             }
         }
         for (id, runner) in &mut self.runners {
@@ -382,7 +382,7 @@ fn register(runner: &mut Runner, id: RunnerId, forge: &Forge, now: Time) {
         runner.deregistered = false;
     }
     if runner.configured == Configured::No {
-        runner.configured = Configured::Yes(now);
+        runner.configured = Configured::Seen;
     }
 }
 

@@ -197,7 +197,7 @@ impl Controller {
         }
         let Some(r) = self.world.runner_mut(&step.instance) else { return };
         r.in_flight = true;
-        let replace = r.configured == Configured::Unsure;
+        let replace = matches!(r.configured, Configured::Unsure | Configured::Seen);
         self.budgets.take(&jit, now);
         self.budgets.take(&Api::SsmPut, now);
         let cluster = self.spec.controller.cluster().to_owned();
@@ -255,12 +255,11 @@ impl Controller {
                 if moving { every.instances.get() / 3 } else { every.instances.get() }
             }
             Source::Runners(forge) => {
-                let waiting = self.world.runners().values().any(|r| {
-                    matches!(r.configured, Configured::Yes(_))
-                        && r.online_at.is_none()
-                        && r.gone_at.is_none()
-                        && self.listed_in(r, forge)
-                });
+                let waiting = self
+                    .world
+                    .runners()
+                    .values()
+                    .any(|r| r.is_configured() && r.online_at.is_none() && r.gone_at.is_none() && self.listed_in(r, forge));
                 let short = self.world.runners().len() <= SHORT_LIST;
                 if waiting && short { every.runners.get() / 6 } else { every.runners.get() }
             }
