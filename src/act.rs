@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use muster_reconciler::effect::{Action, Configure, Failure, Outcome, Source};
+use muster_reconciler::effect::{Action, Configure, Failure, FailureKind, Outcome, Source};
 use muster_reconciler::manifest::Queues;
 use tokio::sync::Semaphore;
 
@@ -79,7 +79,9 @@ impl Hands {
     async fn configure(&self, c: &Configure) -> Result<Outcome, Failure> {
         let (runner, secret) = self.github().configure(c).await?;
         let arn = self.aws.region.as_deref().and_then(|region| arn_of(&self.queues.jobs, region, &c.name.instance));
-        self.aws.ssm.put_secret(&self.cluster, &c.name.instance, arn.as_deref(), &secret).await?;
+        let put = self.aws.ssm.put_secret(&self.cluster, &c.name.instance, arn.as_deref(), &secret).await;
+        // Minted and not handed over: whatever SSM's reason, what was minted has to make way for the next try.
+        put.map_err(|f| Failure { kind: FailureKind::Unavailable, ..f })?;
         Ok(Outcome::Configured { runner })
     }
 }

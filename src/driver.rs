@@ -109,10 +109,15 @@ fn start(
     say(&effect);
     let (hands, metrics, answers) = (hands.clone(), metrics.clone(), answers.clone());
     tokio::spawn(async move {
-        let work = hands.carry_out(&effect.action, &effect.reason);
-        let outcome = tokio::time::timeout(EFFECT_DEADLINE, work).await.unwrap_or_else(|_| {
-            Outcome::Failed(Failure::new(FailureKind::Ambiguous, format!("no answer within {EFFECT_DEADLINE:?}")))
-        });
+        let effect = Arc::new(effect);
+        let asked = effect.clone();
+        // A task of its own: should an adapter panic, the effect is answered all the same, and the core does not wait for ever.
+        let work = tokio::spawn(async move { hands.carry_out(&asked.action, &asked.reason).await });
+        let outcome = match tokio::time::timeout(EFFECT_DEADLINE, work).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(lost)) => Outcome::Failed(Failure::new(FailureKind::Ambiguous, format!("the adapter failed: {lost}"))),
+            Err(_) => Outcome::Failed(Failure::new(FailureKind::Ambiguous, format!("no answer within {EFFECT_DEADLINE:?}"))),
+        };
         hear(&effect, &outcome, &metrics);
         // The loop has ended: its successor finds out.
         let _ = answers.send((effect.id, outcome));

@@ -56,6 +56,11 @@ impl std::fmt::Debug for Controlled {
     }
 }
 
+/// A change that a running process can't take over.
+#[derive(Debug, thiserror::Error)]
+#[error("the Controller's name, region, queues or listen addresses changed; restart muster for that")]
+struct NeedsRestart;
+
 impl Reload {
     /// Watches until `stop`. `seen` is what is in force at the start.
     pub async fn run(self, mut seen: Vec<Text>, stop: CancellationToken) {
@@ -71,8 +76,13 @@ impl Reload {
                     self.metrics.manifest_reload(result.is_ok());
                     match result {
                         Ok(()) => tracing::info!(dir = %self.dir.display(), "took over changed manifests"),
+                        // A secret that could not be read may be readable at the next look: not noted as seen.
+                        Err(error) if !error.is::<manifest::Problems>() && !error.is::<NeedsRestart>() => {
+                            tracing::warn!("cannot take over changed manifests yet, the last good ones stay in force: {error:#}");
+                            continue;
+                        }
                         Err(error) => {
-                            tracing::error!("changed manifests are not valid, the last good ones stay in force: {error:#}")
+                            tracing::error!("changed manifests are not valid, the last good ones stay in force: {error:#}");
                         }
                     }
                     seen = texts;
@@ -94,7 +104,7 @@ impl Reload {
         if (a.cluster(), &a.spec.queues, &a.spec.listen, &a.spec.region)
             != (b.cluster(), &b.spec.queues, &b.spec.listen, &b.spec.region)
         {
-            anyhow::bail!("the Controller's name, region, queues or listen addresses changed; restart muster for that");
+            return Err(NeedsRestart.into());
         }
         let webhook = self.secrets.webhook(&spec).await?;
         if let Some(c) = &self.controller

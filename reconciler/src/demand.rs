@@ -68,8 +68,6 @@ pub enum HoldReason {
     LeftQueued,
     /// GitHub says so: `waiting` or `pending`.
     Waiting,
-    /// GitHub does not know the job (any more), or the App may not read it.
-    Unknown,
 }
 
 /// When GitHub was, and is to be, asked about a job.

@@ -75,7 +75,6 @@ impl Controller {
                      or a runner group that does not admit the repository)"
                 }
                 HoldReason::Waiting => "held by GitHub: it says that the job waits or is pending",
-                HoldReason::Unknown => "GitHub does not know this job any more, or the App may not read it (actions: read)",
             };
             return format!("{why}; counts again in {}, or at once when an event of its run arrives", human(h.until.since(now)));
         }

@@ -10,7 +10,7 @@ use crate::demand::Demand;
 use crate::effect::{Market, Offering, Source};
 use crate::event::InstanceState;
 use crate::ids::{InstanceId, PoolName};
-use crate::manifest::{RunnerPool, Spec};
+use crate::manifest::{RunnerPool, RunnerSettings, Spec};
 use crate::runner::{Configured, JobEvidence, Phase, Runner};
 use crate::time::{Time, human};
 use crate::world::World;
@@ -223,11 +223,10 @@ impl Planner<'_> {
         self.view.world.swept(source).is_some_and(|at| self.now.since(at) <= limit)
     }
 
-    /// Whether the runner's own list at GitHub was completely seen in a sweep that began at or after `since`.
+    /// Whether the one list that the box would be in was completely seen in a sweep that began at or after `since`.
     fn listed_since(&self, runner: &Runner, since: Time) -> bool {
-        let forge = runner.registration.as_ref().map(|r| r.forge.clone()).or_else(|| self.pool.map(|p| p.forge()));
-        // Without a pool and without a registration nobody could ever list it: the instance sweep alone has to do.
-        forge.is_none_or(|f| self.view.world.swept(&Source::Runners(f)).is_some_and(|at| at >= since))
+        let forge = runner.forge.clone().map(Source::Runners);
+        forge.is_some_and(|f| self.view.world.swept(&f).is_some_and(|at| at >= since))
     }
 
     /// What a single box needs, whatever the counts say.
@@ -241,7 +240,10 @@ impl Planner<'_> {
                 let gone_at = r.gone_at.unwrap_or(self.now);
                 if r.secret {
                     self.step(id, Act::DeleteSecret, "its box is gone");
-                } else if listed.is_some_and(|g| !g.online && !g.busy) && self.listed_since(r, gone_at) && gone_at < self.now {
+                } else if listed.is_some_and(|g| {
+                    let seen = self.view.world.swept(&Source::Runners(g.forge.clone())).is_some_and(|at| at >= gone_at);
+                    !g.online && !g.busy && seen && gone_at < self.now
+                }) {
                     self.step(id, Act::Deregister, "its box is gone");
                 }
             }
@@ -266,9 +268,14 @@ impl Planner<'_> {
             && r.terminated_at.is_none()
             && !matches!(state, Some(InstanceState::ShuttingDown | InstanceState::Terminated))
             && self.now.since(at) >= END_GRACE
-            && !self.busy_again(r, at)
         {
-            self.step(id, Act::Terminate, format!("its only job, {job}, is over and it did not end by itself"));
+            if self.left_github(r, at) {
+                self.step(id, Act::Terminate, format!("its only job, {job}, is over and it did not end by itself"));
+            } else if r.drain.is_none() {
+                self.step(id, Act::Drain, format!("its only job, {job}, is over, and it may have got another"));
+            } else {
+                self.limit_age(id, r, Phase::Draining);
+            }
         } else if matches!(state, Some(InstanceState::Stopped)) && r.terminated_at.is_none() {
             self.step(id, Act::Terminate, "somebody stopped it; a stopped box takes no job");
         } else if r.terminated_at.is_some_and(|at| self.now.since(at) >= Duration::from_secs(120))
@@ -278,9 +285,10 @@ impl Planner<'_> {
         }
     }
 
-    /// GitHub still lists it as busy, in a sweep that began well after its job was over: it may have got another one.
-    fn busy_again(&self, r: &Runner, over_at: Time) -> bool {
-        r.registration.as_ref().is_some_and(|g| g.busy && g.missed == 0) && self.listed_since(r, over_at + END_GRACE / 2)
+    /// A sweep that began well after its job was over shows it neither online nor busy: it has no other one.
+    fn left_github(&self, r: &Runner, over_at: Time) -> bool {
+        let there = r.registration.as_ref().is_some_and(|g| g.missed == 0 && (g.online || g.busy));
+        !there && self.listed_since(r, over_at + END_GRACE / 2)
     }
 
     /// Never online in time, or online no more.
@@ -292,6 +300,14 @@ impl Planner<'_> {
         let why = format!("it was not online within {}", human(deadline));
         if r.never_configured() || r.deregistered {
             return self.step(id, Act::Terminate, why);
+        }
+        if r.forge.is_none() {
+            // Found, and in no list that we know: asked as soon as two sweeps of its pool's list could have shown it.
+            let twice = self.pool.and_then(|p| self.view.world.freshness(&Source::Runners(p.forge()))?.previous).is_some();
+            if twice || self.pool.is_none() {
+                self.step(id, Act::Drain, format!("{why}, and GitHub does not list it"));
+            }
+            return;
         }
         if !self.listed_since(r, r.first_seen + deadline) {
             return;
@@ -312,8 +328,8 @@ impl Planner<'_> {
         }
         let deadline = drain.asked_at + DRAIN_DEADLINE;
         let swept_twice = |s: &Source| self.view.world.freshness(s).and_then(|f| f.previous).is_some_and(|at| at >= deadline);
-        let forge = r.registration.as_ref().map(|g| g.forge.clone()).or_else(|| self.pool.map(|p| p.forge()));
-        let seen = swept_twice(&Source::Instances) && forge.is_none_or(|f| swept_twice(&Source::Runners(f)));
+        let listed = r.forge.clone().is_some_and(|f| swept_twice(&Source::Runners(f)));
+        let seen = swept_twice(&Source::Instances) && listed;
         if self.now < deadline || !seen || r.may_have_job() {
             return self.limit_age(id, r, Phase::Draining);
         }
@@ -327,8 +343,8 @@ impl Planner<'_> {
 
     /// maxLifetime: asked to end somewhat before, ended at it.
     fn limit_age(&mut self, id: &InstanceId, r: &Runner, phase: Phase) {
-        let Some(pool) = self.pool else { return };
-        let limit = pool.spec.runner.max_lifetime.get();
+        // A pool that is no longer in the manifests leaves the default behind.
+        let limit = self.pool.map_or_else(|| RunnerSettings::default().max_lifetime, |p| p.spec.runner.max_lifetime).get();
         let age = self.now.since(r.instance.as_ref().map_or(r.first_seen, |i| i.launched_at));
         let early = limit.saturating_sub(DRAIN_DEADLINE).max(limit / 2);
         if age >= limit {
@@ -375,6 +391,8 @@ impl Planner<'_> {
             // Boxes of a pool that is gone get no configuration; those that might have one are asked to end.
             for (id, r, phase) in boxes {
                 let waiting = phase.is_supply() && *phase != Phase::Idle && !r.in_flight && self.now >= r.not_before;
+                // A secret alone names no pool: its box is told apart once EC2 shows it.
+                let waiting = waiting && (r.instance.is_some() || r.registration.is_some());
                 if waiting && !self.planned(id) {
                     self.step(id, Act::Drain, "its pool is no longer in the manifests");
                 }
@@ -390,7 +408,8 @@ impl Planner<'_> {
         let told = world.swept(&Source::Runners(pool.forge())).is_some() && world.swept(&Source::Secrets).is_some();
         for (id, r, phase) in boxes {
             let waits = matches!(phase, Phase::Launching | Phase::Booting) && !r.in_flight && self.now >= r.not_before;
-            let sure = r.launched_by.is_some() || told && r.instance.is_some();
+            let young = r.up_for(self.now) < self.boot_deadline();
+            let sure = r.launched_by.is_some() || told && r.instance.is_some() && young;
             let halfway = *phase == Phase::Configured && told && self.left_halfway(r) && !r.in_flight && self.now >= r.not_before;
             if (waits && sure || halfway) && !self.planned(id) {
                 let why = match r.configured {

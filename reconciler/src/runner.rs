@@ -39,6 +39,10 @@ pub struct Runner {
     pub secret: bool,
     /// GitHub's sighting.
     pub registration: Option<Registration>,
+    /// The one list in which it must be looked for: where this process registered it, or where a sweep showed it before
+    /// this process touched it. None for a found box that nobody listed: its pool may have moved, so no list's silence
+    /// says anything of it, and it is never ended on such silence.
+    pub forge: Option<Forge>,
     /// When it was first known to be online. Proof that it booted.
     pub online_at: Option<Time>,
     /// Idle without a break since then.
@@ -305,6 +309,7 @@ impl Runner {
             configured: Configured::No,
             secret: false,
             registration: None,
+            forge: None,
             online_at: None,
             idle_since: None,
             busy_since: None,
@@ -331,8 +336,14 @@ impl Runner {
             job_over: matches!(self.job, JobEvidence::Over(..)),
             draining: self.drain.is_some(),
             interrupted: self.interrupted_at.is_some(),
-            overdue: now.since(self.first_seen) >= boot_deadline,
+            overdue: self.up_for(now) >= boot_deadline,
         }
+    }
+
+    /// How long it has had to boot: since we launched it, or, for a box that was found, since EC2 did.
+    pub fn up_for(&self, now: Time) -> Duration {
+        let found = self.instance.as_ref().filter(|_| self.launched_by.is_none());
+        now.since(found.map_or(self.first_seen, |i| i.launched_at.min(self.first_seen)))
     }
 
     /// Its phase, for a pool with this boot deadline.

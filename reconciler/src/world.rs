@@ -214,6 +214,10 @@ impl World {
             self.predecessor |= self.runners.get(&s.name.instance).is_none_or(|r| r.launched_by.is_none());
             let runner = self.entry(&s.name.instance, &s.name.pool, now);
             register(runner, s.id, forge, now);
+            // Of a found box that we registered anew, our own row proves nothing until the box uses it.
+            if runner.forge.is_none() && (runner.configured == Configured::Seen || s.online) {
+                runner.forge = Some(forge.clone());
+            }
             if let Some(r) = &mut runner.registration {
                 // Only a change that this process saw can be news of a queued job; see `Runner::busy_since`.
                 let began_working = s.busy && !r.busy && r.first_seen < now;
@@ -287,7 +291,7 @@ impl World {
     /// A job event that told something new: what it says of the box that it names.
     pub fn heard_job(&mut self, spec: &Spec, event: &JobEvent, now: Time) -> Option<PoolName> {
         let name = RunnerName::parse_ours(event.runner.as_deref()?, spec.controller.cluster())?;
-        let ephemeral = spec.pools.get(&name.pool).is_none_or(|p| p.ephemeral());
+        let ephemeral = spec.pools.get(&name.pool).is_some_and(|p| p.ephemeral());
         let runner = self.entry(&name.instance, &name.pool, now);
         runner.job = match (event.state, runner.job) {
             (JobState::Queued, known) => known,
@@ -307,7 +311,7 @@ impl World {
     /// A job is known to be over by other means than its event (GitHub was asked); frees reusable boxes too.
     pub fn job_over(&mut self, spec: &Spec, job: JobId, now: Time) {
         for runner in self.runners.values_mut().filter(|r| r.job == JobEvidence::Running(job)) {
-            let ephemeral = spec.pools.get(&runner.pool).is_none_or(|p| p.ephemeral());
+            let ephemeral = spec.pools.get(&runner.pool).is_some_and(|p| p.ephemeral());
             runner.job = if ephemeral { JobEvidence::Over(job, now) } else { JobEvidence::None };
         }
     }
@@ -317,6 +321,9 @@ impl World {
         let Some(runner) = self.runners.get_mut(id) else { return };
         runner.configured = Configured::Yes(now);
         runner.secret = true;
+        if runner.launched_by.is_some() {
+            runner.forge = Some(forge.clone());
+        }
         if let Some(rid) = registration {
             register(runner, rid, forge, now);
         }

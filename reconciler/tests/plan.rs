@@ -8,9 +8,10 @@ use muster_reconciler::capacity::Unavailable;
 use muster_reconciler::demand::Demand;
 use muster_reconciler::effect::{InstanceSighting, Market, RunnerSighting, Source};
 use muster_reconciler::event::{InstanceState, JobEvent, JobState};
-use muster_reconciler::ids::{InstanceId, JobId, MessageId, PoolName, RunId, RunnerId, RunnerName};
+use muster_reconciler::ids::{AppName, Forge, InstanceId, JobId, MessageId, PoolName, RunId, RunnerId, RunnerName};
 use muster_reconciler::manifest::{RunnerPool, Span, Spec};
 use muster_reconciler::plan::{Act, Gate, Plan, View, plan};
+use muster_reconciler::runner::Drain;
 use muster_reconciler::time::Time;
 use muster_reconciler::world::World;
 use proptest::prelude::*;
@@ -292,4 +293,125 @@ fn boxes_of_a_pool_that_is_gone_are_asked_to_end() {
     let view = View { spec: &spec, demand: &demand, world: &world, unavailable: &unavailable };
     let plan = plan(view, &POOL.into(), &Gate { room: 9, backoff: None }, START);
     assert_eq!(plan.steps.iter().map(|s| s.act).collect::<Vec<_>>(), [Act::Drain]);
+}
+
+// ------------------------------------------------------------------- stories in which a box's job is easily overlooked
+
+/// A controller's world over time, told in sightings, for boxes that this process did not launch.
+struct Story {
+    spec: Spec,
+    demand: Demand,
+    world: World,
+    now: Time,
+}
+
+impl Story {
+    fn new() -> Story {
+        Story { spec: spec(9, 0), demand: Demand::default(), world: World::new(START), now: START + Duration::from_secs(1) }
+    }
+
+    /// One look at everything: the box runs; `forge`'s list says what it says.
+    fn look(&mut self, forge: Option<&str>, seat: Option<(bool, bool)>) {
+        let sighting = InstanceSighting {
+            id: name(1).instance,
+            pool: POOL.into(),
+            intent: None,
+            state: UP,
+            launched_at: START - Duration::from_secs(3600),
+            instance_type: "m7i.large".into(),
+            subnet: None,
+            market: Market::Spot,
+            draining: false,
+            state_reason: None,
+        };
+        self.world.saw_instances(&[sighting], self.now, self.now);
+        self.world.saw_secrets(&[], self.now, self.now);
+        if let Some(scope) = forge {
+            let forge = Forge { app: AppName::default(), scope: scope.parse().expect("a scope") };
+            let seen: Vec<_> =
+                seat.into_iter().map(|(online, busy)| RunnerSighting { id: RunnerId(1), name: name(1), online, busy }).collect();
+            self.world.saw_runners(&forge, Some(&seen), self.now, self.now);
+        }
+    }
+
+    fn hear(&mut self, job: u64, state: JobState) {
+        let event = event(job, state, Some(1));
+        if self.demand.fold(&self.spec, &event, None, self.now).advanced {
+            self.world.heard_job(&self.spec, &event, self.now);
+        }
+    }
+
+    /// Looks every 15 s for `minutes`, carries out what is planned as far as the core's books go, and returns all of it.
+    fn pass(&mut self, minutes: u64, forge: Option<&str>, seat: Option<(bool, bool)>) -> Vec<Act> {
+        let mut acts = Vec::new();
+        for _ in 0..minutes * 4 {
+            self.now = self.now + Duration::from_secs(15);
+            self.look(forge, seat);
+            let unavailable = Unavailable::default();
+            let view = View { spec: &self.spec, demand: &self.demand, world: &self.world, unavailable: &unavailable };
+            for step in plan(view, &POOL.into(), &Gate { room: 1000, backoff: None }, self.now).steps {
+                acts.push(step.act);
+                let minted = Forge { app: AppName::default(), scope: forge.unwrap_or("org/acme").parse().expect("a scope") };
+                match step.act {
+                    Act::Configure => self.world.configured(&step.instance, &minted, Some(RunnerId(2)), self.now),
+                    Act::Drain => {
+                        let runner = self.world.runner_mut(&step.instance).expect("the box");
+                        runner.drain = Some(Drain { asked_at: self.now, why: None });
+                    }
+                    Act::Deregister => {
+                        let runner = self.world.runner_mut(&step.instance).expect("the box");
+                        (runner.deregistered, runner.registration) = (true, None);
+                    }
+                    Act::Terminate | Act::DeleteSecret => {}
+                }
+            }
+        }
+        acts
+    }
+}
+
+fn ends(acts: &[Act]) -> bool {
+    acts.iter().any(|a| matches!(a, Act::Terminate))
+}
+
+/// After a restart nothing tells of its job, and its list is no longer looked at: it is asked, never ended.
+#[test]
+fn a_found_box_of_a_removed_pool_is_asked_and_never_ended() {
+    let mut story = Story::new();
+    story.spec.pools.clear();
+    let acts = story.pass(30, None, None);
+    assert!(acts.contains(&Act::Drain) && !ends(&acts), "{acts:?}");
+}
+
+/// The pool now registers elsewhere; the box works for the old scope, which nobody lists any more.
+#[test]
+fn a_found_box_of_a_pool_that_moved_is_never_ended() {
+    let mut story = Story::new();
+    let pool = story.spec.pools.get_mut(&PoolName::from(POOL)).expect("the pool");
+    pool.spec.github.scope = "org/other".parse().expect("a scope");
+    let acts = story.pass(30, Some("org/other"), None);
+    assert!(!ends(&acts), "{acts:?}");
+    assert!(!acts.contains(&Act::Configure), "it is an hour old: it was configured long ago: {acts:?}");
+}
+
+/// Its first job was cancelled before it began; it took a second one, whose event was lost, and the list is old.
+#[test]
+fn the_end_of_one_job_ends_no_box_that_github_was_not_asked_about_since() {
+    let mut story = Story::new();
+    story.look(Some("org/acme"), Some((true, false)));
+    story.hear(7, JobState::Completed);
+    assert!(!ends(&story.pass(5, None, None)), "nobody looked at GitHub since");
+    assert!(!ends(&story.pass(5, Some("org/acme"), Some((true, false)))), "it is online, and `busy` lies");
+    assert!(!ends(&story.pass(5, Some("org/acme"), Some((true, true)))), "it is busy");
+    assert!(ends(&story.pass(5, Some("org/acme"), None)), "its registration went with its job");
+}
+
+/// A pool that is no longer in the manifests may have been one of reusable runners.
+#[test]
+fn the_end_of_a_job_is_no_end_of_a_box_whose_pool_is_unknown() {
+    let mut story = Story::new();
+    story.look(Some("org/acme"), Some((true, true)));
+    story.spec.pools.clear();
+    story.hear(7, JobState::Completed);
+    assert!(!ends(&story.pass(20, Some("org/acme"), Some((true, false)))));
 }

@@ -6,7 +6,7 @@ use super::{Controller, Flight};
 use crate::budget::Api;
 use crate::demand::HoldReason;
 use crate::effect::{Fact, Failure, FailureKind, JobSighting, Launched, Outcome, Source, Stage, Swept};
-use crate::event::{JobEvent, JobState};
+use crate::event::JobEvent;
 use crate::ids::{AppName, EffectId, Forge, InstanceId, Intent, JobId, PoolName};
 use crate::runner::{Configured, Drain};
 use crate::time::Time;
@@ -234,14 +234,7 @@ impl Controller {
                     None => self.demand.hold(id, HoldReason::Waiting, now),
                 }
             }
-            Outcome::Failed(f) if f.kind == FailureKind::NotFound => {
-                if known.state == JobState::Queued {
-                    self.demand.hold(id, HoldReason::Unknown, now);
-                } else {
-                    // A job that ran and that GitHub has forgotten is over.
-                    self.fold_answer(JobEvent { state: JobState::Completed, ..known }, now);
-                }
-            }
+            // NotFound is no answer: the App may not be let into the repository. A job that is gone is held or expires.
             Outcome::Failed(f) => {
                 if f.kind == FailureKind::Throttled {
                     self.budgets.throttled(&Api::Background(app.clone()), now);
