@@ -157,10 +157,11 @@ impl Controller {
             Input::Tick => {}
             Input::Shutdown => self.shut_down(),
         }
+        self.note_stillborn(now);
+        self.note_successes();
         if self.started && !self.stopping {
             self.advance(now);
         }
-        self.note_successes();
         self.facts.append(&mut self.world.facts);
         std::mem::take(&mut self.out)
     }

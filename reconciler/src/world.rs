@@ -63,6 +63,8 @@ pub struct World {
     predecessor: bool,
     /// Worth a metric; the driver takes them.
     pub facts: Vec<Fact>,
+    /// Own boxes that ended by themselves before they were ever online; the controller takes them.
+    pub stillborn: Vec<PoolName>,
 }
 
 impl World {
@@ -357,7 +359,7 @@ impl World {
 
     /// Marks boxes as gone, and forgets those that have left no trace anywhere.
     fn bury(&mut self, now: Time) {
-        let World { runners, facts, sources, .. } = self;
+        let World { runners, facts, sources, stillborn, .. } = self;
         runners.retain(|_, r| {
             // The boot deadline plays no part in being gone.
             if r.phase(Duration::MAX, now) != Phase::Gone {
@@ -365,6 +367,10 @@ impl World {
                 return true;
             }
             let gone_at = *r.gone_at.get_or_insert_with(|| {
+                let ended_itself = r.terminated_at.is_none() && r.interrupted_at.is_none();
+                if r.launched_by.is_some() && r.online_at.is_none() && ended_itself {
+                    stillborn.push(r.pool.clone());
+                }
                 if let Some(shape) = r.instance.as_ref().map(|i| &i.shape).or(r.shape.as_ref()) {
                     let (market, lived) = (shape.market, now.since(r.first_seen));
                     facts.push(Fact::RunnerGone { pool: r.pool.clone(), market, lived });

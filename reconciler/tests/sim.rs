@@ -193,3 +193,16 @@ fn max_holds_right_after_a_restart() {
         verdict(run(seed, WorldOptions::swarm(seed))).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
     }
 }
+
+/// Every box dies in its bootstrap script. A broken image costs a few boxes an hour, not fifty a minute.
+#[test]
+fn a_pool_whose_boxes_end_before_they_are_online_launches_ever_slower() {
+    let faults = Faults { boot_failure: 1.0, last: Some(60 * MINUTE), ..Faults::default() };
+    let mut world = World::new(4, two_pools(), WorldOptions { faults, ..WorldOptions::default() });
+    for job in burst(4, MINUTE) {
+        world.submit(job);
+    }
+    world.step_until(BEGIN + 60 * MINUTE);
+    let launched = world.report().instances;
+    assert!((4..=60).contains(&launched), "{launched} boxes in an hour");
+}

@@ -113,7 +113,19 @@ impl Controller {
         if r.online_at.is_some() || r.phase(deadline, now) != Phase::Failed {
             return;
         }
-        let state = self.pools.entry(r.pool.clone()).or_default();
+        let pool = r.pool.clone();
+        self.boot_failed(&pool, why, now);
+    }
+
+    /// Boxes that ended by themselves before they were online count the same: a broken image must not be launched for ever.
+    pub(super) fn note_stillborn(&mut self, now: Time) {
+        for pool in std::mem::take(&mut self.world.stillborn) {
+            self.boot_failed(&pool, "it ended by itself before it was online", now);
+        }
+    }
+
+    fn boot_failed(&mut self, pool: &PoolName, why: &str, now: Time) {
+        let state = self.pools.entry(pool.clone()).or_default();
         state.boot_failures += 1;
         if state.boot_failures >= 2 {
             let wait =
