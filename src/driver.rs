@@ -17,6 +17,8 @@ use crate::metrics::Metrics;
 
 /// How long a stop waits for effects under way; the whole process has 10 s.
 const STOP_GRACE: Duration = Duration::from_secs(8);
+/// While stopping, how often it is seen whether all has ended.
+const STOP_LOOK: Duration = Duration::from_millis(20);
 /// No effect takes longer than this; one that does is answered as Ambiguous.
 const EFFECT_DEADLINE: Duration = Duration::from_secs(120);
 
@@ -64,6 +66,7 @@ pub async fn run(
                 continue;
             }
             Some(input) = from.inputs.recv() => input,
+            () = tokio::time::sleep(STOP_LOOK), if stopping.is_some() => Input::Tick,
             () = tokio::time::sleep_until(wake) => Input::Tick,
         };
         let began = Instant::now();
@@ -75,7 +78,8 @@ pub async fn run(
         for effect in effects {
             start(effect, &hands, &metrics, &answers);
         }
-        if stopping.is_some() && controller.in_flight() == 0 && from.inputs.is_empty() {
+        // Whoever may still hand in messages has to be done: what arrives now is released, not forgotten.
+        if stopping.is_some() && controller.in_flight() == 0 && from.inputs.is_closed() && from.inputs.is_empty() {
             return;
         }
     }

@@ -25,6 +25,8 @@ use crate::wire;
 
 /// Longest poll that SQS offers, in seconds.
 const POLL_S: u32 = 20;
+/// How long a receive may still take once we stop.
+const LAST_RECEIVE: Duration = Duration::from_millis(500);
 /// Receivers of the job queue side by side; each gets ten messages a call.
 const RECEIVERS: usize = 3;
 /// Held messages at most; SQS allows 120,000 in flight per queue.
@@ -163,10 +165,11 @@ impl Ingest {
         }
     }
 
-    /// One long poll. A receive under way when we stop is dropped; what it would have brought becomes visible again.
+    /// One long poll. One that is under way when we stop has a moment left, so that messages on their way to us are given
+    /// back at once; what a dropped one would have brought becomes visible when its visibility runs out.
     async fn receive(&self, queue: &str, delay: &mut Delay, stop: &CancellationToken) -> Option<Vec<Received>> {
         let answer = tokio::select! {
-            () = stop.cancelled() => return None,
+            () = async { stop.cancelled().await; tokio::time::sleep(LAST_RECEIVE).await } => return None,
             answer = self.sqs.receive(queue, crate::aws::sqs::BATCH, POLL_S, VISIBILITY_S) => answer,
         };
         match answer {
