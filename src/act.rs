@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use muster_reconciler::effect::{Action, Configure, Failure, FailureKind, Outcome, Source};
+use muster_reconciler::effect::{Action, Configure, Failure, Outcome, Source};
 use muster_reconciler::manifest::Queues;
 use tokio::sync::Semaphore;
 
@@ -80,8 +80,6 @@ impl Hands {
         let (runner, secret) = self.github().configure(c).await?;
         let arn = self.aws.region.as_deref().and_then(|region| arn_of(&self.queues.jobs, region, &c.name.instance));
         let put = self.aws.ssm.put_secret(&self.cluster, &c.name.instance, arn.as_deref(), &secret).await;
-        // Minted and not handed over: whatever SSM's reason, what was minted has to make way for the next try.
-        put.map_err(|f| Failure { kind: FailureKind::Unavailable, ..f })?;
-        Ok(Outcome::Configured { runner })
+        Ok(put.map_or_else(Outcome::NotHandedOver, |()| Outcome::Configured { runner }))
     }
 }

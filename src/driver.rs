@@ -180,6 +180,14 @@ fn hear(effect: &Effect, outcome: &Outcome, metrics: &Metrics) {
                 "a sweep failed; nothing is concluded from it"
             );
         }
+        (_, Outcome::NotHandedOver(f)) => {
+            tracing::warn!(
+                id,
+                kind = f.kind.as_str(),
+                error = f.message,
+                "a configuration was minted and could not be handed over"
+            );
+        }
         (_, Outcome::Failed(f)) => tracing::warn!(id, kind = f.kind.as_str(), error = f.message, "an effect failed"),
         _ => {}
     }

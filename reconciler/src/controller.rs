@@ -18,7 +18,7 @@ use crate::event::{Ec2EventKind, JobEvent, JobState};
 use crate::ids::{EffectId, Forge, InstanceId, Intent, JobId, MessageId, PoolName};
 use crate::manifest::Spec;
 use crate::plan::{Gate, Plan, View, plan};
-use crate::runner::Phase;
+use crate::runner::{Phase, Terms};
 use crate::time::Time;
 use crate::world::World;
 
@@ -42,7 +42,7 @@ const CHECK_EVERY: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 enum Flight {
     Launch(Intent),
-    Configure(InstanceId, Forge),
+    Configure(InstanceId, Arc<Terms>),
     Drain(Vec<(InstanceId, String)>),
     Terminate(Vec<InstanceId>),
     Deregister(InstanceId, Forge),
@@ -70,6 +70,10 @@ pub(crate) struct PoolState {
     launch_failures: u32,
     /// No launch before this, and why.
     pub(crate) backoff: Option<(Time, String)>,
+    /// Configurations in a row that were refused.
+    refusals: u32,
+    /// None is tried before this, and what the last refusal said.
+    refused: Option<(Time, String)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -222,8 +226,10 @@ impl Controller {
         for state in self.pools.values_mut() {
             // A new launch template or permission may be just what a backed-off pool waits for.
             (state.launch_failures, state.boot_failures, state.backoff) = (0, 0, None);
+            (state.refusals, state.refused) = (0, None);
         }
-        let sources = [Source::Instances, Source::Secrets].into_iter().chain(self.spec.forges().into_iter().map(Source::Runners));
+        self.world.set_apps(&self.spec);
+        let sources = [Source::Instances, Source::Secrets].into_iter().chain(self.lists().into_iter().map(Source::Runners));
         for source in sources {
             self.sweeps.entry(source).or_insert(SweepState { due: now, ..SweepState::default() });
         }
@@ -301,17 +307,22 @@ impl Controller {
     }
 
     fn gate(&self, name: &PoolName) -> Gate {
-        let unconfigured = self
-            .world
-            .runners()
-            .values()
-            .filter(|r| !r.is_configured() && r.launched_by.is_some() && r.gone_at.is_none())
-            .count();
-        let outstanding: u32 = self.world.pending().values().map(|p| p.outstanding()).sum();
+        let refused = |pool: &PoolName| self.pools.get(pool).and_then(|p| p.refused.clone());
+        // Boxes that will be configured before long take up room; those of a pool that can't be take it from that pool only.
+        let (limit, shared) = match refused(name) {
+            Some(_) => (1, false),
+            None => (self.budgets.unconfigured_limit(), true),
+        };
+        let counts = |pool: &PoolName| if shared { refused(pool).is_none() } else { pool == name };
+        let unconfigured =
+            self.world.runners().values().filter(|r| !r.is_configured() && r.launched_by.is_some() && r.gone_at.is_none());
+        let unconfigured = unconfigured.filter(|r| counts(&r.pool)).count();
+        let outstanding: u32 = self.world.pending().values().filter(|p| counts(&p.launch.pool)).map(|p| p.outstanding()).sum();
         let taken = outstanding + u32::try_from(unconfigured).unwrap_or(u32::MAX);
         Gate {
-            room: self.budgets.unconfigured_limit().saturating_sub(taken),
+            room: limit.saturating_sub(taken),
             backoff: self.pools.get(name).and_then(|p| p.backoff.clone()),
+            refused: refused(name),
         }
     }
 

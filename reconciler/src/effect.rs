@@ -72,7 +72,8 @@ pub struct Effect {
 pub enum Action {
     /// One CreateFleet of type `instant`. Outcome: [`Outcome::Launched`].
     Launch(Arc<Launch>),
-    /// Mint a JIT configuration (or registration token) and put it where the box looks. Outcome: [`Outcome::Configured`].
+    /// Mint a JIT configuration (or registration token) and put it where the box looks. Outcome: [`Outcome::Configured`],
+    /// [`Outcome::NotHandedOver`], or Failed when nothing was minted for certain (Ambiguous and Unavailable: nobody knows).
     Configure(Configure),
     /// Tag the boxes `muster:drain`. Outcome: [`Outcome::Batch`].
     Drain(Vec<InstanceId>),
@@ -209,6 +210,8 @@ pub enum Outcome {
         /// GitHub's id, when minted as JIT (a registration token names no runner yet).
         runner: Option<RunnerId>,
     },
+    /// The configuration was minted, and handing it over failed: what was minted has to make way for the next try.
+    NotHandedOver(Failure),
     /// A batch, each member on its own.
     Batch {
         /// Done, or already so.
@@ -372,6 +375,8 @@ pub struct RunnerSighting {
     pub online: bool,
     /// Has a job, says GitHub.
     pub busy: bool,
+    /// The labels that it was registered with; rows that share them share this.
+    pub labels: Arc<[String]>,
 }
 
 /// Something worth a metric that only the core knows. The driver collects them after each step.

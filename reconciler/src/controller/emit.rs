@@ -1,6 +1,6 @@
 //! From plans to effects: within the budgets, batched over pools, each noted as in flight.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::effect::{Action, Configure, Effect, Launch, MessageOp, Source};
 use crate::event::{InstanceState, JobState};
 use crate::ids::{AppName, EffectId, Forge, InstanceId, Intent, JobId, MessageId, PoolName, RunnerName};
 use crate::plan::{Act, Plan, PlannedLaunch, Step};
-use crate::runner::{Configured, JobEvidence, Phase, Runner};
+use crate::runner::{Configured, JobEvidence, Phase, Runner, Terms};
 use crate::tags;
 use crate::time::Time;
 
@@ -213,23 +213,25 @@ impl Controller {
         self.budgets.take(&jit, now);
         self.budgets.take(&Api::SsmPut, now);
         let cluster = self.spec.controller.cluster().to_owned();
+        let (group, labels) = (p.spec.github.runner_group.clone(), p.spec.labels.clone());
+        let terms = Terms { forge: p.forge(), group: Some(group.clone()), labels: labels.clone().into() };
         let action = Action::Configure(Configure {
             name: RunnerName { cluster, pool: pool.clone(), instance: step.instance.clone() },
             forge: p.forge(),
-            group: p.spec.github.runner_group.clone(),
-            labels: p.spec.labels.clone(),
+            group,
+            labels,
             ephemeral: p.ephemeral(),
             replace,
         });
-        self.emit(action, Flight::Configure(step.instance.clone(), p.forge()), step.reason.clone());
+        self.emit(action, Flight::Configure(step.instance.clone(), Arc::new(terms)), step.reason.clone());
     }
 
     fn deregister(&mut self, pool: &PoolName, step: &Step, now: Time) {
         let Some(r) = self.world.runners().get(&step.instance) else { return };
         let Some(g) = r.registration.clone() else { return };
-        let background = Api::Background(g.forge.app.clone());
-        if !self.budgets.take(&background, now) {
-            let at = self.budgets.admits_at(&background, now);
+        let api = Api::Deregister(g.forge.app.clone());
+        if !self.budgets.take(&api, now) {
+            let at = self.budgets.admits_at(&api, now);
             return self.again(pool, at);
         }
         if let Some(r) = self.world.runner_mut(&step.instance) {
@@ -256,6 +258,13 @@ impl Controller {
             state.due = now + interval;
             self.emit(Action::Sweep(source.clone()), Flight::Sweep(source, now), "the world may have changed".into());
         }
+    }
+
+    /// The lists that tell something: those of the pools, and those in which a box may still be, if their App is left.
+    pub(super) fn lists(&self) -> BTreeSet<Forge> {
+        let used: BTreeSet<&Forge> = self.world.runners().values().filter_map(Runner::list).collect();
+        let left = used.into_iter().filter(|f| self.spec.apps.contains_key(&f.app)).cloned();
+        self.spec.forges().into_iter().chain(left).collect()
     }
 
     /// The time between two looks at a source: shorter while something is about to change there.
@@ -295,7 +304,7 @@ impl Controller {
     /// A sweep ended: the next one is due after its interval, or after a backoff when it failed.
     pub(super) fn sweep_ended(&mut self, source: &Source, began: Time, retry: Option<Duration>, now: Time) {
         let interval = self.interval(source);
-        let in_use = self.spec.forges();
+        let lists = self.lists();
         let state = self.sweeps.entry(source.clone()).or_default();
         state.in_flight = false;
         match retry {
@@ -311,10 +320,7 @@ impl Controller {
                 state.due = now + wait;
             }
         }
-        if let Source::Runners(forge) = source
-            && !in_use.contains(forge)
-            && !self.world.runners().values().any(|r| r.registration.as_ref().is_some_and(|g| g.forge == *forge))
-        {
+        if matches!(source, Source::Runners(forge) if !lists.contains(forge)) {
             self.sweeps.remove(source);
         }
     }

@@ -258,7 +258,7 @@ impl World {
         let faulty = self.faulty();
         let f = &self.options.faults;
         let (refused, unanswered, half) = (self.luck.chance(f.refused), self.luck.chance(f.unanswered), self.luck.chance(0.5));
-        let failed = |kind| Outcome::Failed(Failure::new(kind, "PutParameter failed"));
+        let failed = |kind| Outcome::NotHandedOver(Failure::new(kind, "PutParameter failed"));
         if !self.cloud.admit("PutParameter", self.agenda.now) {
             *self.throttled.entry("PutParameter").or_default() += 1;
             return self.answer(put.process, put.effect, failed(FailureKind::Throttled), Duration::ZERO);

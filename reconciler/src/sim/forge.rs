@@ -357,7 +357,8 @@ impl Forge {
             let missing = self.rng.chance(o.faults.missing_row);
             if r.list == *list && r.name.cluster == cluster && !(missing && faulty) {
                 let busy = r.job.is_some() && now >= r.lies_until;
-                rows.push(RunnerSighting { id: *id, name: r.name.clone(), online: r.online, busy });
+                let labels = r.labels.clone().into();
+                rows.push(RunnerSighting { id: *id, name: r.name.clone(), online: r.online, busy, labels });
             }
         }
         rows
