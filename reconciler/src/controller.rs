@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use crate::budget::Budgets;
 use crate::capacity::Unavailable;
+use crate::deliveries::Deliveries;
 use crate::demand::{Demand, Folded};
 use crate::effect::{Action, Effect, Fact, Input, JobMessage, MessageOp, Source};
 use crate::event::{Ec2EventKind, JobEvent, JobState};
-use crate::ids::{EffectId, Forge, InstanceId, Intent, JobId, MessageId, PoolName};
+use crate::ids::{AppName, DeliveryId, EffectId, Forge, InstanceId, Intent, JobId, MessageId, PoolName};
 use crate::manifest::Spec;
 use crate::plan::{Gate, Plan, View, plan};
 use crate::runner::{Phase, Terms};
@@ -47,7 +48,8 @@ enum Flight {
     Terminate(Vec<InstanceId>),
     Deregister(InstanceId, Forge),
     DeleteSecrets(Vec<InstanceId>),
-    CheckJob(JobId, crate::ids::AppName),
+    CheckJob(JobId, AppName),
+    Redeliver(AppName, DeliveryId),
     Sweep(Source, Time),
     Extend(Vec<MessageId>),
     Messages,
@@ -92,6 +94,7 @@ pub struct Controller {
     pub(crate) spec: Arc<Spec>,
     pub(crate) demand: Demand,
     pub(crate) world: World,
+    deliveries: Deliveries,
     pub(crate) unavailable: Unavailable,
     pub(crate) budgets: Budgets,
     pub(crate) pools: BTreeMap<PoolName, PoolState>,
@@ -124,6 +127,7 @@ impl Controller {
             spec,
             demand: Demand::default(),
             world: World::new(now),
+            deliveries: Deliveries::default(),
             unavailable: Unavailable::default(),
             pools: BTreeMap::new(),
             flights: BTreeMap::new(),
@@ -178,7 +182,7 @@ impl Controller {
         let pools = self.pools.values().map(|p| p.due()).min().unwrap_or(Time::FAR);
         let sweeps = self.sweeps.values().filter(|s| !s.in_flight).map(|s| s.due).min().unwrap_or(Time::FAR);
         let checks = if self.demand.jobs().is_empty() { Time::FAR } else { self.check_at };
-        pools.min(sweeps).min(checks).min(self.extend_at)
+        pools.min(sweeps).min(checks).min(self.extend_at).min(self.deliveries.next())
     }
 
     /// What happened that only the core knows, for metrics; each fact is handed out once.
@@ -229,7 +233,10 @@ impl Controller {
             (state.refusals, state.refused) = (0, None);
         }
         self.world.set_apps(&self.spec);
-        let sources = [Source::Instances, Source::Secrets].into_iter().chain(self.lists().into_iter().map(Source::Runners));
+        self.deliveries.set_apps(|app| self.spec.apps.contains_key(app));
+        let lists = self.lists().into_iter().map(Source::Runners);
+        let deliveries = self.spec.apps.keys().cloned().map(Source::Deliveries);
+        let sources: Vec<Source> = [Source::Instances, Source::Secrets].into_iter().chain(lists).chain(deliveries).collect();
         for source in sources {
             self.sweeps.entry(source).or_insert(SweepState { due: now, ..SweepState::default() });
         }
@@ -370,6 +377,9 @@ impl Controller {
         if now >= self.check_at {
             self.check_at = now + CHECK_EVERY;
             self.check_jobs(now);
+        }
+        if now >= self.deliveries.next() {
+            self.redeliver(now);
         }
         if now >= self.extend_at {
             self.extend_messages(now);

@@ -225,6 +225,7 @@ impl Planner<'_> {
             Source::Instances => every.instances,
             Source::Runners(_) => every.runners,
             Source::Secrets => every.secrets,
+            Source::Deliveries(_) => every.deliveries,
         };
         let limit = (interval.get() * 4).max(Duration::from_secs(60));
         self.view.world.swept(source).is_some_and(|at| self.now.since(at) <= limit)

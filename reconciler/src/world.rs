@@ -117,6 +117,11 @@ impl World {
         self.lost_apps = lost;
     }
 
+    /// A complete look at one App's failed deliveries, which says nothing of boxes.
+    pub fn saw_deliveries(&mut self, app: &AppName, began: Time) {
+        self.sweep_done(Source::Deliveries(app.clone()), began);
+    }
+
     /// A sweep did not work out.
     pub fn sweep_failed(&mut self, source: Source, error: String) {
         self.sources.entry(source).or_default().error = Some(error);

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use muster_reconciler::controller::Controller;
 use muster_reconciler::effect::{
-    Action, Configure, Effect, Fact, Failure, FailureKind, GitHubLimit, Input, InstanceSighting, JobMessage, Launched,
-    LaunchedInstance, Market, Outcome, RunnerSighting, Source, Swept,
+    Action, Configure, DeliverySighting, Effect, Fact, Failure, FailureKind, GitHubLimit, Input, InstanceSighting, JobMessage,
+    Launched, LaunchedInstance, Market, Outcome, RunnerSighting, Source, Swept,
 };
 use muster_reconciler::event::{InstanceState, JobEvent, JobState};
-use muster_reconciler::ids::{Forge, InstanceId, JobId, MessageId, PoolName, RunId, RunnerId, RunnerName};
+use muster_reconciler::ids::{DeliveryId, Forge, InstanceId, JobId, MessageId, PoolName, RunId, RunnerId, RunnerName};
 use muster_reconciler::manifest::{RunnerPool, Spec};
 use muster_reconciler::sim::example;
 use muster_reconciler::time::Time;
@@ -48,6 +48,7 @@ struct Scene {
     /// Boxes come online as soon as they are configured.
     come_online: bool,
     jobs: u64,
+    undelivered: Vec<DeliverySighting>,
 }
 
 impl Scene {
@@ -64,6 +65,7 @@ impl Scene {
             configure: |_| None,
             come_online: true,
             jobs: 0,
+            undelivered: Vec::new(),
         };
         scene.take_spec();
         scene
@@ -156,7 +158,8 @@ impl Scene {
                 Outcome::Done
             }
             Action::CheckJob { .. } => Outcome::Failed(Failure::new(FailureKind::NotFound, "404")),
-            Action::Messages(..) => Outcome::Done,
+            Action::Messages(..) | Action::Redeliver { .. } => Outcome::Done,
+            Action::Sweep(Source::Deliveries(_)) => Outcome::Swept(Swept::Deliveries(self.undelivered.clone())),
             Action::Sweep(Source::Instances) => Outcome::Swept(Swept::Instances(self.boxes.iter().map(sighting).collect())),
             Action::Sweep(Source::Secrets) => Outcome::Swept(Swept::Secrets(Vec::new())),
             Action::Sweep(Source::Runners(forge)) => {
@@ -345,4 +348,16 @@ fn a_box_whose_app_was_removed_is_forgotten_once_it_is_gone() {
     assert!(!scene.swept.iter().any(|(at, s)| *at >= quiet && matches!(s, Source::Runners(_))));
     let gone = scene.facts.iter().filter(|f| matches!(f, Fact::RunnerGone { .. })).count();
     assert_eq!(gone, 1, "told once");
+}
+
+/// GitHub never delivers a webhook twice by itself: what it could not deliver is asked for, once.
+#[test]
+fn a_queued_event_that_github_could_not_deliver_is_asked_for() {
+    let mut scene = Scene::new([linux()]);
+    scene.pass(secs(61));
+    let failed = DeliverySighting { id: DeliveryId(7), guid: "x".into(), action: Some("queued".into()), status: 503 };
+    scene.undelivered = vec![failed];
+    scene.pass(secs(600));
+    let asked = scene.done.iter().filter(|(_, e)| matches!(e.action, Action::Redeliver { delivery: DeliveryId(7), .. })).count();
+    assert_eq!(asked, 1);
 }

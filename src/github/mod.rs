@@ -6,6 +6,7 @@
 //! octocrab is used as the HTTP client alone, because status and headers decide here: ETags, limits and `retry-after`.
 
 mod app;
+mod deliveries;
 mod held;
 mod jobs;
 mod limits;
@@ -113,7 +114,7 @@ impl GitHub {
 /// As whom a request is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Identity {
-    /// The App itself, by JWT: to find installations and get their tokens.
+    /// The App itself, by JWT: to find installations, to get their tokens, and for its own webhook.
     App,
     /// The App's installation on an account, by token: everything else.
     Installation,

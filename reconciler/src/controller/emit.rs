@@ -285,6 +285,7 @@ impl Controller {
                 if waiting && short { every.runners.get() / 6 } else { every.runners.get() }
             }
             Source::Secrets => every.secrets.get(),
+            Source::Deliveries(_) => every.deliveries.get(),
         }
     }
 
@@ -320,7 +321,12 @@ impl Controller {
                 state.due = now + wait;
             }
         }
-        if matches!(source, Source::Runners(forge) if !lists.contains(forge)) {
+        let needless = match source {
+            Source::Runners(forge) => !lists.contains(forge),
+            Source::Deliveries(app) => !self.spec.apps.contains_key(app),
+            Source::Instances | Source::Secrets => false,
+        };
+        if needless {
             self.sweeps.remove(source);
         }
     }
@@ -352,7 +358,22 @@ impl Controller {
         }
     }
 
-    // ------------------------------------------------------------------------------------------------- checks
+    // -------------------------------------------------------------------------------------------- lost events
+
+    /// Asks GitHub for the webhooks that it could not deliver.
+    pub(super) fn redeliver(&mut self, now: Time) {
+        for (app, delivery) in self.deliveries.due(now) {
+            let api = Api::Background(app.clone());
+            if !self.budgets.take(&api, now) {
+                let later = self.budgets.admits_at(&api, now);
+                self.deliveries.put_off(&app, delivery, later);
+                continue;
+            }
+            self.deliveries.asked(&app, delivery);
+            let action = Action::Redeliver { app: app.clone(), delivery };
+            self.emit(action, Flight::Redeliver(app, delivery), "GitHub could not deliver that a job is queued".into());
+        }
+    }
 
     /// Asks GitHub about jobs that a lost event may have left behind: redelivered ones first, then the oldest.
     pub(super) fn check_jobs(&mut self, now: Time) {

@@ -36,6 +36,14 @@ impl Controller {
                 }
             }
             Flight::CheckJob(job, app) => self.check_ended(job, &app, outcome, now),
+            Flight::Redeliver(app, delivery) => {
+                if let Outcome::Failed(f) = outcome {
+                    if f.kind == FailureKind::Throttled {
+                        self.budgets.throttled(&Api::Background(app.clone()), now);
+                    }
+                    self.deliveries.ask_failed(&app, delivery, f.retry_after, now);
+                }
+            }
             Flight::Sweep(source, began) => self.sweep_answered(&source, began, outcome, now),
             Flight::Extend(ids) => {
                 if matches!(outcome, Outcome::Failed(_)) {
@@ -288,6 +296,10 @@ impl Controller {
                         self.world.saw_runners(forge, seen.as_deref(), began, now);
                     }
                     (_, Swept::Secrets(seen)) => self.world.saw_secrets(&seen, began, now),
+                    (Source::Deliveries(app), Swept::Deliveries(seen)) => {
+                        self.deliveries.saw(app, &seen, now);
+                        self.world.saw_deliveries(app, began);
+                    }
                     (source, other) => debug_assert!(false, "a sweep of {source:?} can't end in {other:?}"),
                 }
                 None

@@ -59,6 +59,8 @@ fn api(action: &Action) -> &'static str {
         Action::Terminate(_) => "TerminateInstances",
         Action::Deregister { .. } => "DeleteRunner",
         Action::CheckJob { .. } => "GetJob",
+        Action::Redeliver { .. } => "RedeliverWebhook",
+        Action::Sweep(Source::Deliveries(_)) => "ListDeliveries",
         Action::Sweep(Source::Instances) => "DescribeInstances",
         Action::Sweep(Source::Runners(_)) => "ListRunners",
         Action::Sweep(Source::Secrets) => "GetParametersByPath",
@@ -73,14 +75,14 @@ fn app(action: &Action) -> Option<&AppName> {
     match action {
         Action::Configure(Configure { forge, .. }) | Action::Deregister { forge, .. } => Some(&forge.app),
         Action::Sweep(Source::Runners(forge)) => Some(&forge.app),
-        Action::CheckJob { app, .. } => Some(app),
+        Action::CheckJob { app, .. } | Action::Redeliver { app, .. } | Action::Sweep(Source::Deliveries(app)) => Some(app),
         _ => None,
     }
 }
 
 /// Whether the action changes anything but the queue's messages.
 pub(super) fn changes(action: &Action) -> bool {
-    !matches!(action, Action::Sweep(_) | Action::CheckJob { .. } | Action::Messages(..))
+    !matches!(action, Action::Sweep(_) | Action::CheckJob { .. } | Action::Redeliver { .. } | Action::Messages(..))
 }
 
 /// An action in one line, for the trace.
@@ -217,6 +219,8 @@ impl World {
                 Outcome::Swept(Swept::Instances(rows))
             }
             Action::Sweep(Source::Runners(list)) => Outcome::Swept(Swept::Runners(self.list_runners(list))),
+            Action::Redeliver { .. } => Outcome::Done,
+            Action::Sweep(Source::Deliveries(_)) => Outcome::Swept(Swept::Deliveries(Vec::new())),
             Action::Sweep(Source::Secrets) => Outcome::Swept(Swept::Secrets(self.cloud.secrets.keys().cloned().collect())),
             Action::Messages(op, ids) => {
                 let outcome = self.queue.operate(*op, ids, now);
