@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::budget::Budgets;
 use crate::capacity::Unavailable;
+use crate::defects::{self, Defect};
 use crate::deliveries::Deliveries;
 use crate::demand::{Demand, Folded};
 use crate::effect::{Action, Effect, Fact, Input, JobMessage, MessageOp, Source};
@@ -256,6 +257,9 @@ impl Controller {
             self.held.insert(m.id, now + Duration::from_secs(u64::from(VISIBILITY_S)));
             let folded = self.fold(&m.event, Some((m.id, m.receive_count)), now);
             settled.extend(folded.settled);
+            if defects::has(Defect::DeleteOnReceipt) {
+                settled.push(m.id);
+            }
             if m.receive_count > 1 {
                 self.check_at = now;
             }

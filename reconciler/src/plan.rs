@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::capacity::{Choice, Unavailable};
+use crate::defects::{self, Defect};
 use crate::demand::Demand;
 use crate::effect::{Market, Offering, Source};
 use crate::event::InstanceState;
@@ -201,6 +202,7 @@ impl Planner<'_> {
         if outstanding > 0 {
             *c.phases.entry(Phase::Launching).or_default() += outstanding;
         }
+        let outstanding = if defects::has(Defect::IgnoreInFlight) { 0 } else { outstanding };
         c.occupied += outstanding;
         c.supply += outstanding;
         let Some(pool) = self.pool else { return };
@@ -243,14 +245,17 @@ impl Planner<'_> {
             return;
         }
         let listed = r.registration.as_ref().filter(|g| g.missed == 0 && !r.deregistered);
+        if defects::has(Defect::TerminateOnIdleFlag) && listed.is_some_and(|g| g.online && !g.busy) {
+            return self.step(id, Act::Terminate, "GitHub says that it is not busy");
+        }
         match phase {
             Phase::Gone => {
                 let gone_at = r.gone_at.unwrap_or(self.now);
-                if r.secret {
+                if r.secret && !defects::has(Defect::KeepSecrets) {
                     self.step(id, Act::DeleteSecret, "its box is gone");
                 } else if listed.is_some_and(|g| {
                     let seen = self.view.world.swept(&Source::Runners(g.forge.clone())).is_some_and(|at| at >= gone_at);
-                    !g.online && !g.busy && seen && gone_at < self.now
+                    !g.online && !g.busy && seen && gone_at < self.now && !defects::has(Defect::KeepRegistrations)
                 }) {
                     self.step(id, Act::Deregister, "its box is gone");
                 }
@@ -341,6 +346,9 @@ impl Planner<'_> {
         let swept_twice = |s: &Source| self.view.world.freshness(s).and_then(|f| f.previous).is_some_and(|at| at >= deadline);
         let listed = r.forge.clone().is_some_and(|f| swept_twice(&Source::Runners(f)));
         let seen = swept_twice(&Source::Instances) && listed;
+        if defects::has(Defect::EndAtDrainDeadline) && self.now >= deadline {
+            return self.step(id, Act::Terminate, "it did not answer its drain");
+        }
         if self.now < deadline || !seen || r.may_have_job() {
             return self.limit_age(id, r, Phase::Draining);
         }
@@ -455,11 +463,12 @@ impl Planner<'_> {
             return;
         }
         let Some(pool) = self.pool else { return };
-        if self.view.world.swept(&Source::Instances).is_none() {
+        let unseen_is_fine = defects::has(Defect::LaunchUnseen);
+        if self.view.world.swept(&Source::Instances).is_none() && !unseen_is_fine {
             self.plan.blocked = Some(Blocked::Unseen);
             return;
         }
-        if let Some(until) = self.view.world.predecessor_hidden() {
+        if let Some(until) = self.view.world.predecessor_hidden().filter(|_| !unseen_is_fine) {
             self.plan.blocked = Some(Blocked::Hidden(until));
             return;
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::defects::{self, Defect};
 use crate::effect::Market;
 use crate::event::InstanceState;
 use crate::ids::{Forge, Intent, JobId, PoolName, RunnerId};
@@ -361,7 +362,7 @@ impl Runner {
             job_over: matches!(self.job, JobEvidence::Over(..)),
             draining: self.drain.is_some(),
             interrupted: self.interrupted_at.is_some(),
-            overdue: self.up_for(now) >= boot_deadline,
+            overdue: self.up_for(now) >= boot_deadline && !defects::has(Defect::SupplyForEver),
         }
     }
 
@@ -390,6 +391,9 @@ impl Runner {
 
     /// Not shown by several complete sweeps, over longer than EC2 may be behind. One stale page is no absence.
     fn absent(&self, now: Time) -> bool {
+        if defects::has(Defect::MissingIsGone) {
+            return self.missed > 0;
+        }
         let shown = self.instance.as_ref().map_or(self.first_seen, |i| i.seen_at);
         let settled = self.launched_by.is_none() || now.since(self.first_seen) >= LAUNCH_LAG;
         self.missed >= ABSENT_SWEEPS && settled && now.since(shown) >= CONSISTENCY_LAG
@@ -446,6 +450,7 @@ impl Runner {
     pub fn back_off(&mut self, error: String, retry_after: Option<Duration>, now: Time) {
         let wait = Duration::from_secs(1 << self.failures.min(6)).max(retry_after.unwrap_or_default());
         self.failures += 1;
+        let wait = if defects::has(Defect::NoBackoff) { Duration::ZERO } else { wait };
         self.not_before = now + wait;
         self.last_error = Some(error);
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{Controller, EXTEND_BEFORE, Flight, VISIBILITY_S};
 use crate::budget::Api;
+use crate::defects::{self, Defect};
 use crate::demand::Job;
 use crate::effect::{Action, Configure, Effect, Launch, MessageOp, Source};
 use crate::event::{InstanceState, JobState};
@@ -188,6 +189,10 @@ impl Controller {
             if !wanted || !self.budgets.take(&Api::CreateFleet, now) {
                 continue;
             }
+            if defects::has(Defect::ForgetToken) {
+                self.relaunch_as_new(&intent, now);
+                continue;
+            }
             let launch = p.launch.clone();
             if let Some(p) = self.world.pending_mut(&intent) {
                 (p.in_flight, p.last, p.attempts) = (true, now, p.attempts + 1);
@@ -198,6 +203,16 @@ impl Controller {
                 "the last try got no answer; same token, same request".into(),
             );
         }
+    }
+
+    /// The defect `ForgetToken`: the retry is a request of its own.
+    fn relaunch_as_new(&mut self, old: &Intent, now: Time) {
+        let Some(forgotten) = self.world.launch_refused(old) else { return };
+        self.intents += 1;
+        let intent: Intent = format!("{}-{}", self.process, self.intents).into();
+        let launch = Arc::new(Launch { intent: intent.clone(), ..Launch::clone(&forgotten.launch) });
+        self.world.launch_asked(launch.clone(), now);
+        self.emit(Action::Launch(launch), Flight::Launch(intent), "the last try got no answer".into());
     }
 
     fn configure(&mut self, pool: &PoolName, step: &Step, now: Time) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Controller, Flight};
 use crate::budget::Api;
+use crate::defects::{self, Defect};
 use crate::demand::HoldReason;
 use crate::effect::{Fact, Failure, FailureKind, JobSighting, Launched, Outcome, Source, Stage, Swept};
 use crate::event::JobEvent;
@@ -126,6 +127,10 @@ impl Controller {
 
     fn launch_failed(&mut self, pool: &PoolName, f: &Failure, count: u32, now: Time) {
         self.facts.push(Fact::LaunchFailed { pool: pool.clone(), reason: f.kind.as_str().into(), count });
+        if defects::has(Defect::DropDemand) {
+            let messages = self.demand.drop_queued(pool, now);
+            self.delete_messages(messages, "their launch failed");
+        }
         self.back_off_pool(pool, f, now);
     }
 
