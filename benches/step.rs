@@ -71,9 +71,12 @@ fn answer(effect: &Effect) -> Option<Outcome> {
                 })
                 .collect(),
         ),
-        Source::Runners(_) => Swept::Runners(Some(
-            (0..RUNNERS).map(|n| RunnerSighting { id: RunnerId(n), name: name(n), online: true, busy: n % 3 == 0 }).collect(),
-        )),
+        Source::Runners(_) => {
+            let labels: Arc<[String]> = spec().pools.values().flat_map(|p| p.spec.labels.clone()).collect();
+            let row =
+                |n| RunnerSighting { id: RunnerId(n), name: name(n), online: true, busy: n % 3 == 0, labels: labels.clone() };
+            Swept::Runners(Some((0..RUNNERS).map(row).collect()))
+        }
         Source::Secrets => Swept::Secrets(Vec::new()),
     }))
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use muster_reconciler::effect::{Action, Configure, Failure, FailureKind, Outcome, Source};
+use muster_reconciler::effect::{Action, Configure, Failure, Outcome, Source};
 use muster_reconciler::manifest::Queues;
 use tokio::sync::Semaphore;
 
@@ -55,7 +55,9 @@ impl Hands {
     pub async fn carry_out(&self, action: &Action, reason: &str) -> Outcome {
         // A closed semaphore can't be: nobody closes it. Losing the bound would still be no error.
         let _place = match action {
-            Action::Configure(_) | Action::Deregister { .. } | Action::CheckJob { .. } => self.github_places.acquire().await.ok(),
+            Action::Configure(_) | Action::Deregister { .. } | Action::CheckJob { .. } | Action::Redeliver { .. } => {
+                self.github_places.acquire().await.ok()
+            }
             Action::Launch(_) | Action::Drain(_) | Action::Terminate(_) | Action::DeleteSecrets(_) => {
                 self.aws_places.acquire().await.ok()
             }
@@ -67,9 +69,11 @@ impl Hands {
             Action::Drain(ids) => self.aws.ec2.drain(ids, reason).await,
             Action::Terminate(ids) => self.aws.ec2.terminate(ids).await,
             Action::Deregister { forge, runner, .. } => self.github().delete(forge, *runner).await,
+            Action::Redeliver { app, delivery } => self.github().redeliver(app, *delivery).await,
             Action::CheckJob { app, repo, job } => self.github().get(app, repo, *job).await,
             Action::Sweep(Source::Instances) => self.aws.ec2.sweep(&self.cluster).await,
             Action::Sweep(Source::Runners(forge)) => self.github().list(forge, &self.cluster).await,
+            Action::Sweep(Source::Deliveries(app)) => self.github().deliveries(app).await,
             Action::Sweep(Source::Secrets) => self.aws.ssm.list_secrets(&self.cluster).await,
             Action::Messages(op, ids) => self.receipts.carry_out(&self.aws.sqs, &self.queues.jobs, *op, ids).await,
             Action::DeleteSecrets(ids) => self.aws.ssm.delete_secrets(&self.cluster, ids).await,
@@ -80,8 +84,6 @@ impl Hands {
         let (runner, secret) = self.github().configure(c).await?;
         let arn = self.aws.region.as_deref().and_then(|region| arn_of(&self.queues.jobs, region, &c.name.instance));
         let put = self.aws.ssm.put_secret(&self.cluster, &c.name.instance, arn.as_deref(), &secret).await;
-        // Minted and not handed over: whatever SSM's reason, what was minted has to make way for the next try.
-        put.map_err(|f| Failure { kind: FailureKind::Unavailable, ..f })?;
-        Ok(Outcome::Configured { runner })
+        Ok(put.map_or_else(Outcome::NotHandedOver, |()| Outcome::Configured { runner }))
     }
 }

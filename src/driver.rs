@@ -140,6 +140,7 @@ fn say(effect: &Effect) {
         Action::Terminate(ids) => tracing::info!(id, count = ids.len(), instances = %list(ids), why, "terminate"),
         Action::Deregister { name, runner, .. } => tracing::info!(id, runner = %name, github_id = runner.0, why, "deregister"),
         Action::CheckJob { repo, job, .. } => tracing::debug!(id, repo, job = job.0, why, "check job"),
+        Action::Redeliver { app, delivery } => tracing::info!(id, %app, delivery = delivery.0, why, "redeliver"),
         Action::Sweep(source) => tracing::debug!(id, ?source, "sweep"),
         Action::Messages(op, ids) => tracing::debug!(id, ?op, count = ids.len(), why, "messages"),
         Action::DeleteSecrets(ids) => tracing::info!(id, count = ids.len(), instances = %list(ids), why, "delete secrets"),
@@ -178,6 +179,14 @@ fn hear(effect: &Effect, outcome: &Outcome, metrics: &Metrics) {
                 kind = f.kind.as_str(),
                 error = f.message,
                 "a sweep failed; nothing is concluded from it"
+            );
+        }
+        (_, Outcome::NotHandedOver(f)) => {
+            tracing::warn!(
+                id,
+                kind = f.kind.as_str(),
+                error = f.message,
+                "a configuration was minted and could not be handed over"
             );
         }
         (_, Outcome::Failed(f)) => tracing::warn!(id, kind = f.kind.as_str(), error = f.message, "an effect failed"),

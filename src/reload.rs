@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::act::Hands;
 use crate::config;
-use crate::github::{GitHub, Observer};
+use crate::github::{AppCredentials, GitHub, Observer};
 use crate::metrics::Metrics;
 use crate::secrets::Secrets;
 
@@ -44,6 +44,8 @@ pub struct Controlled {
     pub inputs: mpsc::Sender<Input>,
     /// Gets new Apps.
     pub hands: Hands,
+    /// The Apps in force.
+    pub credentials: Vec<AppCredentials>,
     /// Where GitHub's limits go.
     pub limits: mpsc::UnboundedSender<GitHubLimit>,
     /// Is told of GitHub calls.
@@ -63,7 +65,7 @@ struct NeedsRestart;
 
 impl Reload {
     /// Watches until `stop`. `seen` is what is in force at the start.
-    pub async fn run(self, mut seen: Vec<Text>, stop: CancellationToken) {
+    pub async fn run(mut self, mut seen: Vec<Text>, stop: CancellationToken) {
         let mut rotated = tokio::time::Instant::now();
         loop {
             tokio::select! {
@@ -97,7 +99,7 @@ impl Reload {
         }
     }
 
-    async fn take(&self, texts: &[Text]) -> anyhow::Result<()> {
+    async fn take(&mut self, texts: &[Text]) -> anyhow::Result<()> {
         let spec = manifest::load(texts)?;
         let old = self.spec.borrow().clone();
         let (a, b) = (&old.controller, &spec.controller);
@@ -107,11 +109,8 @@ impl Reload {
             return Err(NeedsRestart.into());
         }
         let webhook = self.secrets.webhook(&spec).await?;
-        if let Some(c) = &self.controller
-            && old.apps != spec.apps
-        {
-            let github = GitHub::new(self.secrets.credentials(&spec).await?, c.limits.clone(), c.observer.clone())?;
-            c.hands.set_github(github);
+        if let Some(c) = &mut self.controller {
+            c.take_apps(self.secrets.credentials(&spec).await?)?;
         }
         let spec = Arc::new(spec);
         self.webhook_secrets.send_replace(webhook);
@@ -123,12 +122,29 @@ impl Reload {
         Ok(())
     }
 
-    async fn rotate(&self) {
+    /// Reads all secrets anew: an App's private key and its webhook secrets may have been replaced where they lie.
+    async fn rotate(&mut self) {
         let spec = self.spec.borrow().clone();
         match self.secrets.webhook(&spec).await {
             Ok(secrets) => drop(self.webhook_secrets.send_replace(secrets)),
             Err(error) => tracing::warn!("cannot read the webhook secrets anew, the known ones stay in force: {error:#}"),
         }
+        let Some(c) = &mut self.controller else { return };
+        if let Err(error) = self.secrets.credentials(&spec).await.and_then(|apps| c.take_apps(apps)) {
+            tracing::warn!("cannot take over the GitHub Apps' private keys anew, the known ones stay in force: {error:#}");
+        }
+    }
+}
+
+impl Controlled {
+    /// Uses these Apps from now on. Unchanged ones keep what their client remembers: tokens, groups, lists.
+    fn take_apps(&mut self, apps: Vec<AppCredentials>) -> anyhow::Result<()> {
+        if apps != self.credentials {
+            self.hands.set_github(GitHub::new(apps.clone(), self.limits.clone(), self.observer.clone())?);
+            self.credentials = apps;
+            tracing::info!("took over changed GitHub Apps");
+        }
+        Ok(())
     }
 }
 

@@ -92,6 +92,21 @@ async fn spot_takes_a_box_back_and_its_successor_comes_before_it_is_gone() {
     assert!(scene.muster.metric("muster_interruptions_total", "pool=\"linux\"").await >= 1.0);
 }
 
+/// Nobody listened when the job was queued. GitHub never tries again by itself; muster asks it to.
+#[tokio::test]
+async fn a_queued_event_that_found_nobody_is_asked_for_again() {
+    let Some(mut scene) = Scene::start(&[linux()], Habits { job: secs(1), ..Habits::default() }).await else { return };
+    scene.muster.terminate().await;
+    scene.queue_jobs(2);
+    let refused = || async { same(scene.github.sent().iter().filter(|s| s.status == 0).count(), 2) };
+    eventually(secs(10), "both deliveries fail", refused).await;
+    scene.muster.restart().await;
+    scene.all_done(secs(80)).await;
+    scene.all_gone(secs(40)).await;
+    assert_eq!(scene.launched().await, 2);
+    assert_eq!(scene.github.calls_of("/app/hook/deliveries/{delivery_id}/attempts"), 2, "each is asked for once");
+}
+
 #[tokio::test]
 async fn githubs_secondary_limit_is_waited_for() {
     let Some(scene) = Scene::start(&[linux()], Habits { job: secs(1), ..Habits::default() }).await else { return };

@@ -26,6 +26,8 @@ pub enum Api {
     SsmPut,
     /// GitHub's JIT configurations and registration tokens, per App.
     Jit(AppName),
+    /// GitHub's deletion of a registration, per App: a box waits for it, so nothing is kept in reserve before it.
+    Deregister(AppName),
     /// GitHub's background questions (job checks), per App: what is left over.
     Background(AppName),
 }
@@ -80,6 +82,7 @@ impl Budgets {
             Api::CreateTags => (100.0, 10.0),
             Api::SsmPut => (self.limits.ssm_put_per_second.max(1.0), self.limits.ssm_put_per_second),
             Api::Jit(_) => ((self.limits.jit_per_minute / 20.0).max(1.0), self.limits.jit_per_minute / 60.0),
+            Api::Deregister(_) => (20.0, 1.0),
             Api::Background(_) => (20.0, 0.5),
         }
     }
@@ -94,7 +97,7 @@ impl Budgets {
     /// When the next call is admitted: `now`, or later.
     pub fn admits_at(&mut self, api: &Api, now: Time) -> Time {
         let gate = match api {
-            Api::Jit(app) => self.gate(app, 0, now),
+            Api::Jit(app) | Api::Deregister(app) => self.gate(app, 0, now),
             Api::Background(app) => self.gate(app, RESERVE, now),
             _ => now,
         };
@@ -116,7 +119,7 @@ impl Budgets {
             return false;
         }
         self.bucket(api, now).level -= 1.0;
-        if let Api::Jit(app) | Api::Background(app) = api
+        if let Api::Jit(app) | Api::Deregister(app) | Api::Background(app) = api
             && let Some((remaining, _)) = self.github.get_mut(app)
         {
             *remaining = remaining.saturating_sub(1);

@@ -12,13 +12,15 @@ use std::time::Duration;
 
 use crate::budget::Budgets;
 use crate::capacity::Unavailable;
+use crate::defects::{self, Defect};
+use crate::deliveries::Deliveries;
 use crate::demand::{Demand, Folded};
 use crate::effect::{Action, Effect, Fact, Input, JobMessage, MessageOp, Source};
 use crate::event::{Ec2EventKind, JobEvent, JobState};
-use crate::ids::{EffectId, Forge, InstanceId, Intent, JobId, MessageId, PoolName};
+use crate::ids::{AppName, DeliveryId, EffectId, Forge, InstanceId, Intent, JobId, MessageId, PoolName};
 use crate::manifest::Spec;
 use crate::plan::{Gate, Plan, View, plan};
-use crate::runner::Phase;
+use crate::runner::{Phase, Terms};
 use crate::time::Time;
 use crate::world::World;
 
@@ -42,12 +44,13 @@ const CHECK_EVERY: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 enum Flight {
     Launch(Intent),
-    Configure(InstanceId, Forge),
+    Configure(InstanceId, Arc<Terms>),
     Drain(Vec<(InstanceId, String)>),
     Terminate(Vec<InstanceId>),
     Deregister(InstanceId, Forge),
     DeleteSecrets(Vec<InstanceId>),
-    CheckJob(JobId, crate::ids::AppName),
+    CheckJob(JobId, AppName),
+    Redeliver(AppName, DeliveryId),
     Sweep(Source, Time),
     Extend(Vec<MessageId>),
     Messages,
@@ -70,6 +73,10 @@ pub(crate) struct PoolState {
     launch_failures: u32,
     /// No launch before this, and why.
     pub(crate) backoff: Option<(Time, String)>,
+    /// Configurations in a row that were refused.
+    refusals: u32,
+    /// None is tried before this, and what the last refusal said.
+    refused: Option<(Time, String)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -88,6 +95,7 @@ pub struct Controller {
     pub(crate) spec: Arc<Spec>,
     pub(crate) demand: Demand,
     pub(crate) world: World,
+    deliveries: Deliveries,
     pub(crate) unavailable: Unavailable,
     pub(crate) budgets: Budgets,
     pub(crate) pools: BTreeMap<PoolName, PoolState>,
@@ -120,6 +128,7 @@ impl Controller {
             spec,
             demand: Demand::default(),
             world: World::new(now),
+            deliveries: Deliveries::default(),
             unavailable: Unavailable::default(),
             pools: BTreeMap::new(),
             flights: BTreeMap::new(),
@@ -174,7 +183,7 @@ impl Controller {
         let pools = self.pools.values().map(|p| p.due()).min().unwrap_or(Time::FAR);
         let sweeps = self.sweeps.values().filter(|s| !s.in_flight).map(|s| s.due).min().unwrap_or(Time::FAR);
         let checks = if self.demand.jobs().is_empty() { Time::FAR } else { self.check_at };
-        pools.min(sweeps).min(checks).min(self.extend_at)
+        pools.min(sweeps).min(checks).min(self.extend_at).min(self.deliveries.next())
     }
 
     /// What happened that only the core knows, for metrics; each fact is handed out once.
@@ -222,8 +231,13 @@ impl Controller {
         for state in self.pools.values_mut() {
             // A new launch template or permission may be just what a backed-off pool waits for.
             (state.launch_failures, state.boot_failures, state.backoff) = (0, 0, None);
+            (state.refusals, state.refused) = (0, None);
         }
-        let sources = [Source::Instances, Source::Secrets].into_iter().chain(self.spec.forges().into_iter().map(Source::Runners));
+        self.world.set_apps(&self.spec);
+        self.deliveries.set_apps(|app| self.spec.apps.contains_key(app));
+        let lists = self.lists().into_iter().map(Source::Runners);
+        let deliveries = self.spec.apps.keys().cloned().map(Source::Deliveries);
+        let sources: Vec<Source> = [Source::Instances, Source::Secrets].into_iter().chain(lists).chain(deliveries).collect();
         for source in sources {
             self.sweeps.entry(source).or_insert(SweepState { due: now, ..SweepState::default() });
         }
@@ -243,6 +257,9 @@ impl Controller {
             self.held.insert(m.id, now + Duration::from_secs(u64::from(VISIBILITY_S)));
             let folded = self.fold(&m.event, Some((m.id, m.receive_count)), now);
             settled.extend(folded.settled);
+            if defects::has(Defect::DeleteOnReceipt) {
+                settled.push(m.id);
+            }
             if m.receive_count > 1 {
                 self.check_at = now;
             }
@@ -301,17 +318,22 @@ impl Controller {
     }
 
     fn gate(&self, name: &PoolName) -> Gate {
-        let unconfigured = self
-            .world
-            .runners()
-            .values()
-            .filter(|r| !r.is_configured() && r.launched_by.is_some() && r.gone_at.is_none())
-            .count();
-        let outstanding: u32 = self.world.pending().values().map(|p| p.outstanding()).sum();
+        let refused = |pool: &PoolName| self.pools.get(pool).and_then(|p| p.refused.clone());
+        // Boxes that will be configured before long take up room; those of a pool that can't be take it from that pool only.
+        let (limit, shared) = match refused(name) {
+            Some(_) => (1, false),
+            None => (self.budgets.unconfigured_limit(), true),
+        };
+        let counts = |pool: &PoolName| if shared { refused(pool).is_none() } else { pool == name };
+        let unconfigured =
+            self.world.runners().values().filter(|r| !r.is_configured() && r.launched_by.is_some() && r.gone_at.is_none());
+        let unconfigured = unconfigured.filter(|r| counts(&r.pool)).count();
+        let outstanding: u32 = self.world.pending().values().filter(|p| counts(&p.launch.pool)).map(|p| p.outstanding()).sum();
         let taken = outstanding + u32::try_from(unconfigured).unwrap_or(u32::MAX);
         Gate {
-            room: self.budgets.unconfigured_limit().saturating_sub(taken),
+            room: limit.saturating_sub(taken),
             backoff: self.pools.get(name).and_then(|p| p.backoff.clone()),
+            refused: refused(name),
         }
     }
 
@@ -359,6 +381,9 @@ impl Controller {
         if now >= self.check_at {
             self.check_at = now + CHECK_EVERY;
             self.check_jobs(now);
+        }
+        if now >= self.deliveries.next() {
+            self.redeliver(now);
         }
         if now >= self.extend_at {
             self.extend_messages(now);

@@ -10,7 +10,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Ec2Event, InstanceState, JobEvent, JobState};
-use crate::ids::{AppName, EffectId, Forge, InstanceId, Intent, JobId, MessageId, PoolName, RunId, RunnerId, RunnerName};
+use crate::ids::{
+    AppName, DeliveryId, EffectId, Forge, InstanceId, Intent, JobId, MessageId, PoolName, RunId, RunnerId, RunnerName,
+};
 use crate::manifest::{Allocation, Spec};
 use crate::time::Time;
 
@@ -72,7 +74,8 @@ pub struct Effect {
 pub enum Action {
     /// One CreateFleet of type `instant`. Outcome: [`Outcome::Launched`].
     Launch(Arc<Launch>),
-    /// Mint a JIT configuration (or registration token) and put it where the box looks. Outcome: [`Outcome::Configured`].
+    /// Mint a JIT configuration (or registration token) and put it where the box looks. Outcome: [`Outcome::Configured`],
+    /// [`Outcome::NotHandedOver`], or Failed when nothing was minted for certain (Ambiguous and Unavailable: nobody knows).
     Configure(Configure),
     /// Tag the boxes `muster:drain`. Outcome: [`Outcome::Batch`].
     Drain(Vec<InstanceId>),
@@ -95,6 +98,13 @@ pub enum Action {
         repo: String,
         /// The job.
         job: JobId,
+    },
+    /// Ask GitHub to deliver a webhook once more. Outcome: [`Outcome::Done`].
+    Redeliver {
+        /// Whose webhook.
+        app: AppName,
+        /// The attempt that failed.
+        delivery: DeliveryId,
     },
     /// Look at a whole source. Outcome: [`Outcome::Swept`] if complete, else Failed: half a sweep is none.
     Sweep(Source),
@@ -195,6 +205,8 @@ pub enum Source {
     Runners(Forge),
     /// The JIT secrets that lie in SSM.
     Secrets,
+    /// The webhooks of the last 24 hours that GitHub could not deliver, of one App.
+    Deliveries(AppName),
 }
 
 /// How an effect ended.
@@ -209,6 +221,8 @@ pub enum Outcome {
         /// GitHub's id, when minted as JIT (a registration token names no runner yet).
         runner: Option<RunnerId>,
     },
+    /// The configuration was minted, and handing it over failed: what was minted has to make way for the next try.
+    NotHandedOver(Failure),
     /// A batch, each member on its own.
     Batch {
         /// Done, or already so.
@@ -334,6 +348,22 @@ pub enum Swept {
     Runners(Option<Vec<RunnerSighting>>),
     /// The instances that a JIT secret lies ready for.
     Secrets(Vec<InstanceId>),
+    /// Failed attempts to deliver a `workflow_job`, the newest first.
+    Deliveries(Vec<DeliverySighting>),
+}
+
+/// One attempt to deliver a `workflow_job` that failed. Each attempt is a row of its own.
+/// <https://docs.github.com/en/rest/apps/webhooks#list-deliveries-for-an-app-webhook>
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliverySighting {
+    /// This attempt; later ones have greater numbers.
+    pub id: DeliveryId,
+    /// The event: the same in all attempts.
+    pub guid: String,
+    /// Such as `queued`.
+    pub action: Option<String>,
+    /// Our side's HTTP status; 0 or GitHub's own when there was none.
+    pub status: u16,
 }
 
 /// One instance, as DescribeInstances shows it.
@@ -372,6 +402,8 @@ pub struct RunnerSighting {
     pub online: bool,
     /// Has a job, says GitHub.
     pub busy: bool,
+    /// The labels that it was registered with; rows that share them share this.
+    pub labels: Arc<[String]>,
 }
 
 /// Something worth a metric that only the core knows. The driver collects them after each step.

@@ -244,5 +244,6 @@ fn source_word(source: &Source) -> String {
         Source::Instances => "instances".into(),
         Source::Runners(forge) => format!("runners {}", forge.scope),
         Source::Secrets => "secrets".into(),
+        Source::Deliveries(app) => format!("deliveries {app}"),
     }
 }

@@ -108,6 +108,10 @@ number_id! {
     RunnerId
 }
 number_id! {
+    /// One attempt of GitHub's to deliver a webhook.
+    DeliveryId
+}
+number_id! {
     /// One effect of this process; its outcome carries the same number.
     EffectId
 }

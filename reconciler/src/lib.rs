@@ -4,6 +4,7 @@
 //! that are to be carried out; it is synchronous and deterministic, so the whole controller runs in a simulator.
 #![forbid(unsafe_code)]
 
+pub mod defects;
 pub mod ids;
 pub mod tags;
 pub mod time;
@@ -13,6 +14,7 @@ pub mod manifest;
 pub mod effect;
 pub mod event;
 
+pub mod deliveries;
 pub mod demand;
 pub mod matching;
 

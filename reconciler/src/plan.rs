@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::capacity::{Choice, Unavailable};
+use crate::defects::{self, Defect};
 use crate::demand::Demand;
 use crate::effect::{Market, Offering, Source};
 use crate::event::InstanceState;
@@ -27,6 +28,9 @@ const UNEXPLAINED: Duration = Duration::from_secs(60);
 /// A spot warning that came to nothing in this time was a false one.
 const INTERRUPTION_LAPSE: Duration = Duration::from_secs(600);
 
+/// Why a runner no longer serves its pool; see [`Runner::outdated`].
+pub const OUTDATED: &str = "its pool's labels, runner group or scope changed since it was registered";
+
 /// What a plan is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
@@ -47,6 +51,8 @@ pub struct Gate {
     pub room: u32,
     /// The pool backs off until then, and why.
     pub backoff: Option<(Time, String)>,
+    /// The last configuration in this pool was refused, and why: none is tried before then, and one at a time from then on.
+    pub refused: Option<(Time, String)>,
 }
 
 /// What should happen in one pool, and why.
@@ -113,6 +119,8 @@ pub enum Blocked {
     Max,
     /// More could not be configured by the time that they have booted.
     Pace,
+    /// Boxes of this pool can't be configured; it goes on with one box once that may have changed.
+    Refused(Time, String),
     /// The pool backs off.
     Backoff(Time, String),
     /// EC2 lacks capacity.
@@ -161,7 +169,7 @@ pub fn plan(view: View<'_>, name: &PoolName, gate: &Gate, now: Time) -> Plan {
         p.look_at(id, runner, *phase);
     }
     p.shrink(&boxes);
-    p.configure(&boxes);
+    p.configure(&boxes, gate);
     p.grow(gate);
     p.explain();
     p.plan
@@ -180,12 +188,12 @@ impl Planner<'_> {
     }
 
     fn count(&mut self, boxes: &[(&InstanceId, &Runner, Phase)]) {
-        let (now, name) = (self.now, &self.plan.pool);
+        let (now, name, pool) = (self.now, &self.plan.pool, self.pool);
         let c = &mut self.plan.counts;
         for (_, runner, phase) in boxes {
             *c.phases.entry(*phase).or_default() += 1;
             c.occupied += u32::from(*phase != Phase::Gone);
-            c.supply += u32::from(phase.is_supply());
+            c.supply += u32::from(phase.is_supply() && !pool.is_some_and(|p| runner.outdated(p)));
             let news = runner.busy_since.is_some_and(|since| now.since(since) < UNEXPLAINED);
             c.unexplained += u32::from(*phase == Phase::Busy && news && runner.job == JobEvidence::None);
         }
@@ -194,6 +202,7 @@ impl Planner<'_> {
         if outstanding > 0 {
             *c.phases.entry(Phase::Launching).or_default() += outstanding;
         }
+        let outstanding = if defects::has(Defect::IgnoreInFlight) { 0 } else { outstanding };
         c.occupied += outstanding;
         c.supply += outstanding;
         let Some(pool) = self.pool else { return };
@@ -218,6 +227,7 @@ impl Planner<'_> {
             Source::Instances => every.instances,
             Source::Runners(_) => every.runners,
             Source::Secrets => every.secrets,
+            Source::Deliveries(_) => every.deliveries,
         };
         let limit = (interval.get() * 4).max(Duration::from_secs(60));
         self.view.world.swept(source).is_some_and(|at| self.now.since(at) <= limit)
@@ -235,14 +245,17 @@ impl Planner<'_> {
             return;
         }
         let listed = r.registration.as_ref().filter(|g| g.missed == 0 && !r.deregistered);
+        if defects::has(Defect::TerminateOnIdleFlag) && listed.is_some_and(|g| g.online && !g.busy) {
+            return self.step(id, Act::Terminate, "GitHub says that it is not busy");
+        }
         match phase {
             Phase::Gone => {
                 let gone_at = r.gone_at.unwrap_or(self.now);
-                if r.secret {
+                if r.secret && !defects::has(Defect::KeepSecrets) {
                     self.step(id, Act::DeleteSecret, "its box is gone");
                 } else if listed.is_some_and(|g| {
                     let seen = self.view.world.swept(&Source::Runners(g.forge.clone())).is_some_and(|at| at >= gone_at);
-                    !g.online && !g.busy && seen && gone_at < self.now
+                    !g.online && !g.busy && seen && gone_at < self.now && !defects::has(Defect::KeepRegistrations)
                 }) {
                     self.step(id, Act::Deregister, "its box is gone");
                 }
@@ -257,6 +270,9 @@ impl Planner<'_> {
                 } else if lapsed && !r.may_have_job() {
                     self.chase_drain(id, r);
                 }
+            }
+            Phase::Configured | Phase::Idle if self.pool.is_some_and(|p| r.outdated(p)) => {
+                self.step(id, Act::Drain, OUTDATED);
             }
             Phase::Launching | Phase::Booting | Phase::Configured | Phase::Idle | Phase::Busy => self.limit_age(id, r, phase),
         }
@@ -330,6 +346,9 @@ impl Planner<'_> {
         let swept_twice = |s: &Source| self.view.world.freshness(s).and_then(|f| f.previous).is_some_and(|at| at >= deadline);
         let listed = r.forge.clone().is_some_and(|f| swept_twice(&Source::Runners(f)));
         let seen = swept_twice(&Source::Instances) && listed;
+        if defects::has(Defect::EndAtDrainDeadline) && self.now >= deadline {
+            return self.step(id, Act::Terminate, "it did not answer its drain");
+        }
         if self.now < deadline || !seen || r.may_have_job() {
             return self.limit_age(id, r, Phase::Draining);
         }
@@ -402,8 +421,14 @@ impl Planner<'_> {
 
     /// Boxes that wait for their configuration. One that was found, not launched by this process, may have been configured
     /// by a predecessor: GitHub's list and the secrets, seen since our start, tell that.
-    fn configure(&mut self, boxes: &[(&InstanceId, &Runner, Phase)]) {
+    fn configure(&mut self, boxes: &[(&InstanceId, &Runner, Phase)], gate: &Gate) {
         let Some(pool) = self.pool else { return };
+        // What one box is refused, all are: one at a time asks again, until one is not.
+        let mut left = match &gate.refused {
+            Some((until, _)) if self.now < *until || boxes.iter().any(|(_, r, p)| p.is_supply() && r.in_flight) => return,
+            Some(_) => 1,
+            None => usize::MAX,
+        };
         let world = self.view.world;
         let told = world.swept(&Source::Runners(pool.forge())).is_some() && world.swept(&Source::Secrets).is_some();
         for (id, r, phase) in boxes {
@@ -411,7 +436,8 @@ impl Planner<'_> {
             let young = r.up_for(self.now) < self.boot_deadline();
             let sure = r.launched_by.is_some() || told && r.instance.is_some() && young;
             let halfway = *phase == Phase::Configured && told && self.left_halfway(r) && !r.in_flight && self.now >= r.not_before;
-            if (waits && sure || halfway) && !self.planned(id) {
+            if (waits && sure || halfway) && !self.planned(id) && left > 0 {
+                left -= 1;
                 let why = match r.configured {
                     Configured::Unsure => "it boots, and the last try may have left a registration of its name",
                     Configured::Seen => "a predecessor registered it, and no secret lies ready for it",
@@ -437,11 +463,12 @@ impl Planner<'_> {
             return;
         }
         let Some(pool) = self.pool else { return };
-        if self.view.world.swept(&Source::Instances).is_none() {
+        let unseen_is_fine = defects::has(Defect::LaunchUnseen);
+        if self.view.world.swept(&Source::Instances).is_none() && !unseen_is_fine {
             self.plan.blocked = Some(Blocked::Unseen);
             return;
         }
-        if let Some(until) = self.view.world.predecessor_hidden() {
+        if let Some(until) = self.view.world.predecessor_hidden().filter(|_| !unseen_is_fine) {
             self.plan.blocked = Some(Blocked::Hidden(until));
             return;
         }
@@ -453,6 +480,8 @@ impl Planner<'_> {
         let count = fits.min(gate.room);
         if fits < missing {
             self.plan.blocked = Some(Blocked::Max);
+        } else if let Some((until, why)) = gate.refused.clone().filter(|_| count < fits) {
+            self.plan.blocked = Some(Blocked::Refused(until, why));
         } else if count < fits {
             self.plan.blocked = Some(Blocked::Pace);
         }
@@ -517,6 +546,12 @@ impl Blocked {
             }
             Blocked::Max => "the pool's max is reached".into(),
             Blocked::Pace => "launches are paced to what GitHub and SSM let us configure".into(),
+            Blocked::Refused(until, why) => {
+                format!(
+                    "launches one box at a time, because none can be configured (tried again in {}): {why}",
+                    human(until.since(now))
+                )
+            }
             Blocked::Backoff(until, why) => format!("tries again in {}: {why}", human(until.since(now))),
             Blocked::Capacity(until, why) => format!("tries again in {}: {why}", human(until.since(now))),
         }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::defects::{self, Defect};
 use crate::effect::Market;
 use crate::event::InstanceState;
 use crate::ids::{Forge, Intent, JobId, PoolName, RunnerId};
+use crate::manifest::RunnerPool;
 use crate::time::Time;
 
 /// An own launch counts as supply for this long without EC2 showing it: EC2 is eventually consistent.
@@ -43,6 +45,8 @@ pub struct Runner {
     /// this process touched it. None for a found box that nobody listed: its pool may have moved, so no list's silence
     /// says anything of it, and it is never ended on such silence.
     pub forge: Option<Forge>,
+    /// What it was registered with, by this process or else as GitHub lists it.
+    pub terms: Option<Arc<Terms>>,
     /// When it was first known to be online. Proof that it booted.
     pub online_at: Option<Time>,
     /// Idle without a break since then.
@@ -70,6 +74,27 @@ pub struct Runner {
     pub failures: u32,
     /// The last failure's message, for people.
     pub last_error: Option<String>,
+}
+
+/// What a runner was registered with: it decides which jobs GitHub may give it, and never changes in a runner's life.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Terms {
+    /// Where.
+    pub forge: Forge,
+    /// The runner group; None when only GitHub's list tells of the runner, which does not name its group.
+    pub group: Option<String>,
+    /// The labels.
+    pub labels: Arc<[String]>,
+}
+
+impl Terms {
+    /// Whether GitHub gives a runner with these terms the jobs that count for the pool, as far as known.
+    pub fn serve(&self, pool: &RunnerPool) -> bool {
+        let has = |label: &String| self.labels.iter().any(|l| l.eq_ignore_ascii_case(label));
+        self.forge == pool.forge()
+            && self.group.as_ref().is_none_or(|g| *g == pool.spec.github.runner_group)
+            && pool.spec.labels.iter().all(has)
+    }
 }
 
 /// EC2's sighting of a box.
@@ -310,6 +335,7 @@ impl Runner {
             secret: false,
             registration: None,
             forge: None,
+            terms: None,
             online_at: None,
             idle_since: None,
             busy_since: None,
@@ -336,7 +362,7 @@ impl Runner {
             job_over: matches!(self.job, JobEvidence::Over(..)),
             draining: self.drain.is_some(),
             interrupted: self.interrupted_at.is_some(),
-            overdue: self.up_for(now) >= boot_deadline,
+            overdue: self.up_for(now) >= boot_deadline && !defects::has(Defect::SupplyForEver),
         }
     }
 
@@ -365,6 +391,9 @@ impl Runner {
 
     /// Not shown by several complete sweeps, over longer than EC2 may be behind. One stale page is no absence.
     fn absent(&self, now: Time) -> bool {
+        if defects::has(Defect::MissingIsGone) {
+            return self.missed > 0;
+        }
         let shown = self.instance.as_ref().map_or(self.first_seen, |i| i.seen_at);
         let settled = self.launched_by.is_none() || now.since(self.first_seen) >= LAUNCH_LAG;
         self.missed >= ABSENT_SWEEPS && settled && now.since(shown) >= CONSISTENCY_LAG
@@ -385,6 +414,16 @@ impl Runner {
     /// Whether its configuration was minted, as far as anybody knows.
     pub fn is_configured(&self) -> bool {
         matches!(self.configured, Configured::Seen | Configured::Yes(_))
+    }
+
+    /// Its pool's labels, group or scope changed since it was registered: GitHub gives it none, or not all, of the pool's jobs.
+    pub fn outdated(&self, pool: &RunnerPool) -> bool {
+        self.terms.as_ref().is_some_and(|t| !t.serve(pool))
+    }
+
+    /// The list that has something to tell of it.
+    pub fn list(&self) -> Option<&Forge> {
+        self.registration.as_ref().map(|g| &g.forge).or(self.forge.as_ref().filter(|_| self.gone_at.is_none()))
     }
 
     /// What it is made of, as far as known.
@@ -411,6 +450,7 @@ impl Runner {
     pub fn back_off(&mut self, error: String, retry_after: Option<Duration>, now: Time) {
         let wait = Duration::from_secs(1 << self.failures.min(6)).max(retry_after.unwrap_or_default());
         self.failures += 1;
+        let wait = if defects::has(Defect::NoBackoff) { Duration::ZERO } else { wait };
         self.not_before = now + wait;
         self.last_error = Some(error);
     }

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use crate::effect::{Fact, InstanceSighting, Launch, Launched, RunnerSighting, Source, Stage};
 use crate::event::{Ec2Event, Ec2EventKind, InstanceState, JobEvent, JobState};
-use crate::ids::{Forge, InstanceId, Intent, JobId, PoolName, RunnerId, RunnerName};
+use crate::ids::{AppName, Forge, InstanceId, Intent, JobId, PoolName, RunnerId, RunnerName};
 use crate::manifest::Spec;
 use crate::runner::{
-    ABSENT_SWEEPS, CONSISTENCY_LAG, Configured, Drain, Instance, JobEvidence, Phase, Registration, Runner, Shape,
+    ABSENT_SWEEPS, CONSISTENCY_LAG, Configured, Drain, Instance, JobEvidence, Phase, Registration, Runner, Shape, Terms,
 };
 use crate::time::Time;
 
@@ -59,6 +59,8 @@ pub struct World {
     pending: BTreeMap<Intent, Pending>,
     /// When this process began.
     pub started: Time,
+    /// Apps that are no longer in the manifests: what they registered can't be seen, or deleted, any more.
+    lost_apps: BTreeSet<AppName>,
     /// Something was found that this process did not make: a predecessor may have acted seconds ago.
     predecessor: bool,
     /// Worth a metric; the driver takes them.
@@ -106,6 +108,18 @@ impl World {
     /// All sources that were ever looked at.
     pub fn sources(&self) -> &BTreeMap<Source, Freshness> {
         &self.sources
+    }
+
+    /// Takes note of the Apps that there are.
+    pub fn set_apps(&mut self, spec: &Spec) {
+        let used = self.runners.values().filter_map(|r| r.registration.as_ref()).map(|g| &g.forge.app);
+        let lost: BTreeSet<AppName> = used.chain(&self.lost_apps).filter(|app| !spec.apps.contains_key(*app)).cloned().collect();
+        self.lost_apps = lost;
+    }
+
+    /// A complete look at one App's failed deliveries, which says nothing of boxes.
+    pub fn saw_deliveries(&mut self, app: &AppName, began: Time) {
+        self.sweep_done(Source::Deliveries(app.clone()), began);
     }
 
     /// A sweep did not work out.
@@ -216,6 +230,10 @@ impl World {
             self.predecessor |= self.runners.get(&s.name.instance).is_none_or(|r| r.launched_by.is_none());
             let runner = self.entry(&s.name.instance, &s.name.pool, now);
             register(runner, s.id, forge, now);
+            // What this process registered it with, it knows better: the list has no group.
+            if runner.terms.as_ref().is_none_or(|t| t.group.is_none() && (t.labels != s.labels || t.forge != *forge)) {
+                runner.terms = Some(Arc::new(Terms { forge: forge.clone(), group: None, labels: s.labels.clone() }));
+            }
             // Of a found box that we registered anew, our own row proves nothing until the box uses it.
             if runner.forge.is_none() && (runner.configured == Configured::Seen || s.online) {
                 runner.forge = Some(forge.clone());
@@ -319,16 +337,17 @@ impl World {
     }
 
     /// The box's configuration lies ready.
-    pub fn configured(&mut self, id: &InstanceId, forge: &Forge, registration: Option<RunnerId>, now: Time) {
+    pub fn configured(&mut self, id: &InstanceId, terms: &Arc<Terms>, registration: Option<RunnerId>, now: Time) {
         let Some(runner) = self.runners.get_mut(id) else { return };
         runner.configured = Configured::Yes(now);
         runner.secret = true;
         if runner.launched_by.is_some() {
-            runner.forge = Some(forge.clone());
+            runner.forge = Some(terms.forge.clone());
         }
         if let Some(rid) = registration {
-            register(runner, rid, forge, now);
+            register(runner, rid, &terms.forge, now);
         }
+        runner.terms = Some(Arc::clone(terms));
         let (pool, after) = (runner.pool.clone(), now.since(runner.first_seen));
         self.reached(&pool, Stage::Configured, after);
     }
@@ -359,7 +378,7 @@ impl World {
 
     /// Marks boxes as gone, and forgets those that have left no trace anywhere.
     fn bury(&mut self, now: Time) {
-        let World { runners, facts, sources, stillborn, .. } = self;
+        let World { runners, facts, sources, stillborn, lost_apps, .. } = self;
         runners.retain(|_, r| {
             // The boot deadline plays no part in being gone.
             if r.phase(Duration::MAX, now) != Phase::Gone {
@@ -371,18 +390,24 @@ impl World {
                 if r.launched_by.is_some() && r.online_at.is_none() && ended_itself {
                     stillborn.push(r.pool.clone());
                 }
-                if let Some(shape) = r.instance.as_ref().map(|i| &i.shape).or(r.shape.as_ref()) {
-                    let (market, lived) = (shape.market, now.since(r.first_seen));
-                    facts.push(Fact::RunnerGone { pool: r.pool.clone(), market, lived });
-                }
                 now
             });
             let unlisted = r.registration.as_ref().is_none_or(|g| {
+                if lost_apps.contains(&g.forge.app) {
+                    return true;
+                }
                 let swept = sources.get(&Source::Runners(g.forge.clone())).and_then(|f| f.complete);
                 g.missed > 0 && swept.is_some_and(|s| s >= gone_at) || g.missed >= ABSENT_SWEEPS
             });
             // A stale page may show it up once more: it is remembered for as long as EC2 may be behind.
-            r.in_flight || r.secret || !(unlisted || r.deregistered) || now.since(gone_at) < CONSISTENCY_LAG
+            if r.in_flight || r.secret || !(unlisted || r.deregistered) || now.since(gone_at) < CONSISTENCY_LAG {
+                return true;
+            }
+            // Told at the very end, because it may seem gone more than once.
+            if let Some(shape) = r.shape() {
+                facts.push(Fact::RunnerGone { pool: r.pool.clone(), market: shape.market, lived: gone_at.since(r.first_seen) });
+            }
+            false
         });
     }
 }

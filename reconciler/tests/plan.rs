@@ -2,6 +2,7 @@
 //! never above max, never launching and shrinking at once, and empty once everything is as it should be.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use muster_reconciler::capacity::Unavailable;
@@ -11,7 +12,7 @@ use muster_reconciler::event::{InstanceState, JobEvent, JobState};
 use muster_reconciler::ids::{AppName, Forge, InstanceId, JobId, MessageId, PoolName, RunId, RunnerId, RunnerName};
 use muster_reconciler::manifest::{RunnerPool, Span, Spec};
 use muster_reconciler::plan::{Act, Gate, Plan, View, plan};
-use muster_reconciler::runner::Drain;
+use muster_reconciler::runner::{Drain, Terms};
 use muster_reconciler::time::Time;
 use muster_reconciler::world::World;
 use proptest::prelude::*;
@@ -52,6 +53,10 @@ struct Scene {
     jobs: Vec<(u64, JobState, Option<u64>)>,
     /// Seconds since the sightings.
     later: u64,
+}
+
+fn labels() -> Arc<[String]> {
+    ["self-hosted".to_owned()].into()
 }
 
 fn name(id: u64) -> RunnerName {
@@ -99,7 +104,13 @@ fn planned(scene: &Scene, turn: usize) -> (Spec, Plan) {
         .boxes
         .iter()
         .filter_map(|b| {
-            b.seat.map(|(online, busy)| RunnerSighting { id: RunnerId(b.id), name: name(b.id), online, busy: online && busy })
+            b.seat.map(|(online, busy)| RunnerSighting {
+                id: RunnerId(b.id),
+                name: name(b.id),
+                online,
+                busy: online && busy,
+                labels: labels(),
+            })
         })
         .collect();
     let mut jobs = scene.jobs.clone();
@@ -122,7 +133,7 @@ fn planned(scene: &Scene, turn: usize) -> (Spec, Plan) {
     let now = START + Duration::from_secs(scene.later);
     let unavailable = Unavailable::default();
     let view = View { spec: &spec, demand: &demand, world: &world, unavailable: &unavailable };
-    let plan = plan(view, &POOL.into(), &Gate { room: 1000, backoff: None }, now);
+    let plan = plan(view, &POOL.into(), &Gate { room: 1000, ..Gate::default() }, now);
     (spec, plan)
 }
 
@@ -256,7 +267,7 @@ fn nothing_is_launched_before_ec2_was_seen() {
     demand.fold(&spec, &event(1, JobState::Queued, None), None, START);
     let unavailable = Unavailable::default();
     let view = View { spec: &spec, demand: &demand, world: &world, unavailable: &unavailable };
-    let plan = plan(view, &POOL.into(), &Gate { room: 1000, backoff: None }, START);
+    let plan = plan(view, &POOL.into(), &Gate { room: 1000, ..Gate::default() }, START);
     assert_eq!(plan.launch, None);
     assert!(plan.reason.contains("first complete look at EC2"), "{}", plan.reason);
 }
@@ -285,13 +296,13 @@ fn boxes_of_a_pool_that_is_gone_are_asked_to_end() {
         state_reason: None,
     };
     world.saw_instances(&[sighting(UP)], START, START);
-    let seat = RunnerSighting { id: RunnerId(1), name: name(1), online: true, busy: false };
+    let seat = RunnerSighting { id: RunnerId(1), name: name(1), online: true, busy: false, labels: labels() };
     world.saw_runners(&forge, Some(std::slice::from_ref(&seat)), START, START);
     assert!(world.swept(&Source::Instances).is_some());
     spec.pools.clear();
     let (demand, unavailable) = (Demand::default(), Unavailable::default());
     let view = View { spec: &spec, demand: &demand, world: &world, unavailable: &unavailable };
-    let plan = plan(view, &POOL.into(), &Gate { room: 9, backoff: None }, START);
+    let plan = plan(view, &POOL.into(), &Gate { room: 9, ..Gate::default() }, START);
     assert_eq!(plan.steps.iter().map(|s| s.act).collect::<Vec<_>>(), [Act::Drain]);
 }
 
@@ -328,8 +339,10 @@ impl Story {
         self.world.saw_secrets(&[], self.now, self.now);
         if let Some(scope) = forge {
             let forge = Forge { app: AppName::default(), scope: scope.parse().expect("a scope") };
-            let seen: Vec<_> =
-                seat.into_iter().map(|(online, busy)| RunnerSighting { id: RunnerId(1), name: name(1), online, busy }).collect();
+            let seen: Vec<_> = seat
+                .into_iter()
+                .map(|(online, busy)| RunnerSighting { id: RunnerId(1), name: name(1), online, busy, labels: labels() })
+                .collect();
             self.world.saw_runners(&forge, Some(&seen), self.now, self.now);
         }
     }
@@ -349,9 +362,10 @@ impl Story {
             self.look(forge, seat);
             let unavailable = Unavailable::default();
             let view = View { spec: &self.spec, demand: &self.demand, world: &self.world, unavailable: &unavailable };
-            for step in plan(view, &POOL.into(), &Gate { room: 1000, backoff: None }, self.now).steps {
+            for step in plan(view, &POOL.into(), &Gate { room: 1000, ..Gate::default() }, self.now).steps {
                 acts.push(step.act);
-                let minted = Forge { app: AppName::default(), scope: forge.unwrap_or("org/acme").parse().expect("a scope") };
+                let forge = Forge { app: AppName::default(), scope: forge.unwrap_or("org/acme").parse().expect("a scope") };
+                let minted = Arc::new(Terms { forge, group: Some("Default".into()), labels: labels() });
                 match step.act {
                     Act::Configure => self.world.configured(&step.instance, &minted, Some(RunnerId(2)), self.now),
                     Act::Drain => {

@@ -86,7 +86,8 @@ impl Args {
         let mut controlled = None;
         if self.role != Role::Webhook {
             let (limits, limits_out) = mpsc::unbounded_channel();
-            let github = GitHub::new(secrets.credentials(&spec).await?, limits.clone(), observer.clone())?;
+            let credentials = secrets.credentials(&spec).await?;
+            let github = GitHub::new(credentials.clone(), limits.clone(), observer.clone())?;
             let receipts = Receipts::default();
             let hands = Hands::new(aws.clone(), github, receipts.clone(), spec.controller.cluster(), settings.queues.clone());
             let (inputs, inputs_out) = mpsc::channel(INPUTS);
@@ -106,7 +107,7 @@ impl Args {
                 secrets: secrets_out.clone(),
             };
             ingest.start(&mut tasks, &stop);
-            controlled = Some(Controlled { inputs, hands, limits, observer });
+            controlled = Some(Controlled { inputs, hands, credentials, limits, observer });
         }
         if self.role != Role::Controller {
             let listener = http::bind(&settings.listen.webhook, "spec.listen.webhook").await?;

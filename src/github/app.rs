@@ -167,7 +167,7 @@ impl App {
         let path = format!("/app/installations/{installation}/access_tokens");
         let what = format!("get an installation token of App `{}` for {scope}", self.name);
         let call = Call { identity: Identity::App, ..Call::new("github.CreateInstallationToken", Method::POST, path, what) };
-        let answer = self.send_as_app(&call).await?;
+        let answer = self.call_as_app(&call).await?;
         let status = Some(answer.status);
         let NewToken { token, expires_at } = answer.json(&call).map_err(|failure| Rejected { status, failure })?;
         let secret = SecretString::from(token);
@@ -191,7 +191,7 @@ impl App {
             Scope::Repo(owner, repo) => as_app(format!("/repos/{owner}/{repo}/installation")),
             Scope::Enterprise(slug) => return self.find_enterprise(slug, as_app).await,
         };
-        match self.send_as_app(&call).await {
+        match self.call_as_app(&call).await {
             Ok(answer) => Ok(answer.json::<InstallationRow>(&call)?.id),
             // Not the thing that was asked for is missing, but the App: nothing helps until somebody installs it.
             Err(Rejected { failure, .. }) if failure.kind == FailureKind::NotFound => {
@@ -204,7 +204,7 @@ impl App {
     async fn find_enterprise(&self, slug: &str, as_app: impl Fn(String) -> Call) -> Result<u64, Failure> {
         for page in 1..=INSTALLATION_PAGES {
             let call = as_app(format!("/app/installations?per_page=100&page={page}"));
-            let answer = self.send_as_app(&call).await?;
+            let answer = self.call_as_app(&call).await?;
             let rows: Vec<InstallationRow> = answer.json(&call)?;
             let last = rows.len() < 100;
             let is_it = |account: &Account| account.slug.as_ref().is_some_and(|found| found.eq_ignore_ascii_case(slug));
@@ -223,7 +223,8 @@ impl App {
         Err(Failure::new(FailureKind::Refused, message))
     }
 
-    async fn send_as_app(&self, call: &Call) -> Result<Answer, Rejected> {
+    /// Sends a request as the App itself.
+    pub async fn call_as_app(&self, call: &Call) -> Result<Answer, Rejected> {
         let jwt = octocrab::auth::create_jwt(self.id, &self.key).map_err(|error| {
             let message = format!("{}: sign with the private key of GitHubApp `{}`: {error}", call.what, self.name);
             Rejected { status: None, failure: Failure::new(FailureKind::Refused, message) }

@@ -6,6 +6,7 @@
 //! octocrab is used as the HTTP client alone, because status and headers decide here: ETags, limits and `retry-after`.
 
 mod app;
+mod deliveries;
 mod held;
 mod jobs;
 mod limits;
@@ -23,7 +24,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use muster_reconciler::effect::{Failure, FailureKind, GitHubLimit};
 use muster_reconciler::ids::AppName;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedSender;
@@ -52,6 +53,13 @@ pub struct AppCredentials {
     pub private_key: SecretString,
     /// The REST API: `https://api.github.com`, or `https://HOST/api/v3` for GitHub Enterprise Server.
     pub api_url: String,
+}
+
+impl PartialEq for AppCredentials {
+    fn eq(&self, other: &AppCredentials) -> bool {
+        (&self.name, self.app_id, &self.api_url) == (&other.name, other.app_id, &other.api_url)
+            && self.private_key.expose_secret() == other.private_key.expose_secret()
+    }
 }
 
 /// All Apps' clients, with what they remember: tokens, runner groups, lists. Cheap to clone.
@@ -106,7 +114,7 @@ impl GitHub {
 /// As whom a request is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Identity {
-    /// The App itself, by JWT: to find installations and get their tokens.
+    /// The App itself, by JWT: to find installations, to get their tokens, and for its own webhook.
     App,
     /// The App's installation on an account, by token: everything else.
     Installation,

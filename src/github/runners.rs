@@ -35,6 +35,12 @@ struct Runner {
     name: String,
     status: String,
     busy: bool,
+    labels: Vec<Label>,
+}
+
+#[derive(Deserialize)]
+struct Label {
+    name: String,
 }
 
 impl Runner {

@@ -1,17 +1,18 @@
 //! From plans to effects: within the budgets, batched over pools, each noted as in flight.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Controller, EXTEND_BEFORE, Flight, VISIBILITY_S};
 use crate::budget::Api;
+use crate::defects::{self, Defect};
 use crate::demand::Job;
 use crate::effect::{Action, Configure, Effect, Launch, MessageOp, Source};
 use crate::event::{InstanceState, JobState};
 use crate::ids::{AppName, EffectId, Forge, InstanceId, Intent, JobId, MessageId, PoolName, RunnerName};
 use crate::plan::{Act, Plan, PlannedLaunch, Step};
-use crate::runner::{Configured, JobEvidence, Phase, Runner};
+use crate::runner::{Configured, JobEvidence, Phase, Runner, Terms};
 use crate::tags;
 use crate::time::Time;
 
@@ -188,6 +189,10 @@ impl Controller {
             if !wanted || !self.budgets.take(&Api::CreateFleet, now) {
                 continue;
             }
+            if defects::has(Defect::ForgetToken) {
+                self.relaunch_as_new(&intent, now);
+                continue;
+            }
             let launch = p.launch.clone();
             if let Some(p) = self.world.pending_mut(&intent) {
                 (p.in_flight, p.last, p.attempts) = (true, now, p.attempts + 1);
@@ -198,6 +203,16 @@ impl Controller {
                 "the last try got no answer; same token, same request".into(),
             );
         }
+    }
+
+    /// The defect `ForgetToken`: the retry is a request of its own.
+    fn relaunch_as_new(&mut self, old: &Intent, now: Time) {
+        let Some(forgotten) = self.world.launch_refused(old) else { return };
+        self.intents += 1;
+        let intent: Intent = format!("{}-{}", self.process, self.intents).into();
+        let launch = Arc::new(Launch { intent: intent.clone(), ..Launch::clone(&forgotten.launch) });
+        self.world.launch_asked(launch.clone(), now);
+        self.emit(Action::Launch(launch), Flight::Launch(intent), "the last try got no answer".into());
     }
 
     fn configure(&mut self, pool: &PoolName, step: &Step, now: Time) {
@@ -213,23 +228,25 @@ impl Controller {
         self.budgets.take(&jit, now);
         self.budgets.take(&Api::SsmPut, now);
         let cluster = self.spec.controller.cluster().to_owned();
+        let (group, labels) = (p.spec.github.runner_group.clone(), p.spec.labels.clone());
+        let terms = Terms { forge: p.forge(), group: Some(group.clone()), labels: labels.clone().into() };
         let action = Action::Configure(Configure {
             name: RunnerName { cluster, pool: pool.clone(), instance: step.instance.clone() },
             forge: p.forge(),
-            group: p.spec.github.runner_group.clone(),
-            labels: p.spec.labels.clone(),
+            group,
+            labels,
             ephemeral: p.ephemeral(),
             replace,
         });
-        self.emit(action, Flight::Configure(step.instance.clone(), p.forge()), step.reason.clone());
+        self.emit(action, Flight::Configure(step.instance.clone(), Arc::new(terms)), step.reason.clone());
     }
 
     fn deregister(&mut self, pool: &PoolName, step: &Step, now: Time) {
         let Some(r) = self.world.runners().get(&step.instance) else { return };
         let Some(g) = r.registration.clone() else { return };
-        let background = Api::Background(g.forge.app.clone());
-        if !self.budgets.take(&background, now) {
-            let at = self.budgets.admits_at(&background, now);
+        let api = Api::Deregister(g.forge.app.clone());
+        if !self.budgets.take(&api, now) {
+            let at = self.budgets.admits_at(&api, now);
             return self.again(pool, at);
         }
         if let Some(r) = self.world.runner_mut(&step.instance) {
@@ -258,6 +275,13 @@ impl Controller {
         }
     }
 
+    /// The lists that tell something: those of the pools, and those in which a box may still be, if their App is left.
+    pub(super) fn lists(&self) -> BTreeSet<Forge> {
+        let used: BTreeSet<&Forge> = self.world.runners().values().filter_map(Runner::list).collect();
+        let left = used.into_iter().filter(|f| self.spec.apps.contains_key(&f.app)).cloned();
+        self.spec.forges().into_iter().chain(left).collect()
+    }
+
     /// The time between two looks at a source: shorter while something is about to change there.
     fn interval(&self, source: &Source) -> Duration {
         let every = &self.spec.controller.spec.intervals;
@@ -276,6 +300,7 @@ impl Controller {
                 if waiting && short { every.runners.get() / 6 } else { every.runners.get() }
             }
             Source::Secrets => every.secrets.get(),
+            Source::Deliveries(_) => every.deliveries.get(),
         }
     }
 
@@ -295,7 +320,7 @@ impl Controller {
     /// A sweep ended: the next one is due after its interval, or after a backoff when it failed.
     pub(super) fn sweep_ended(&mut self, source: &Source, began: Time, retry: Option<Duration>, now: Time) {
         let interval = self.interval(source);
-        let in_use = self.spec.forges();
+        let lists = self.lists();
         let state = self.sweeps.entry(source.clone()).or_default();
         state.in_flight = false;
         match retry {
@@ -311,10 +336,12 @@ impl Controller {
                 state.due = now + wait;
             }
         }
-        if let Source::Runners(forge) = source
-            && !in_use.contains(forge)
-            && !self.world.runners().values().any(|r| r.registration.as_ref().is_some_and(|g| g.forge == *forge))
-        {
+        let needless = match source {
+            Source::Runners(forge) => !lists.contains(forge),
+            Source::Deliveries(app) => !self.spec.apps.contains_key(app),
+            Source::Instances | Source::Secrets => false,
+        };
+        if needless {
             self.sweeps.remove(source);
         }
     }
@@ -346,7 +373,22 @@ impl Controller {
         }
     }
 
-    // ------------------------------------------------------------------------------------------------- checks
+    // -------------------------------------------------------------------------------------------- lost events
+
+    /// Asks GitHub for the webhooks that it could not deliver.
+    pub(super) fn redeliver(&mut self, now: Time) {
+        for (app, delivery) in self.deliveries.due(now) {
+            let api = Api::Background(app.clone());
+            if !self.budgets.take(&api, now) {
+                let later = self.budgets.admits_at(&api, now);
+                self.deliveries.put_off(&app, delivery, later);
+                continue;
+            }
+            self.deliveries.asked(&app, delivery);
+            let action = Action::Redeliver { app: app.clone(), delivery };
+            self.emit(action, Flight::Redeliver(app, delivery), "GitHub could not deliver that a job is queued".into());
+        }
+    }
 
     /// Asks GitHub about jobs that a lost event may have left behind: redelivered ones first, then the oldest.
     pub(super) fn check_jobs(&mut self, now: Time) {

@@ -1,18 +1,23 @@
 //! How effects ended, and what follows for demand, world, budgets and backoff.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Controller, Flight};
 use crate::budget::Api;
+use crate::defects::{self, Defect};
 use crate::demand::HoldReason;
 use crate::effect::{Fact, Failure, FailureKind, JobSighting, Launched, Outcome, Source, Stage, Swept};
 use crate::event::JobEvent;
 use crate::ids::{AppName, EffectId, Forge, InstanceId, Intent, JobId, PoolName};
-use crate::runner::{Configured, Drain};
+use crate::runner::{Configured, Drain, Terms};
 use crate::time::Time;
 
 /// A pool whose launches are refused waits this long, then twice as long, up to the second.
 const LAUNCH_BACKOFF: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
+
+/// A pool whose configurations are refused waits this long before one box asks again, then twice as long, up to the second.
+const REFUSAL_BACKOFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(120));
 
 /// A failed extension is tried again after this.
 const EXTEND_AGAIN: Duration = Duration::from_secs(10);
@@ -22,7 +27,7 @@ impl Controller {
         let Some(flight) = self.flights.remove(&id) else { return };
         match flight {
             Flight::Launch(intent) => self.launch_ended(&intent, outcome, now),
-            Flight::Configure(instance, forge) => self.configure_ended(&instance, &forge, outcome, now),
+            Flight::Configure(instance, terms) => self.configure_ended(&instance, &terms, outcome, now),
             Flight::Drain(boxes) => self.drain_ended(&boxes, outcome, now),
             Flight::Terminate(ids) => self.terminate_ended(&ids, outcome, now),
             Flight::Deregister(instance, forge) => self.deregister_ended(&instance, &forge, outcome, now),
@@ -32,6 +37,14 @@ impl Controller {
                 }
             }
             Flight::CheckJob(job, app) => self.check_ended(job, &app, outcome, now),
+            Flight::Redeliver(app, delivery) => {
+                if let Outcome::Failed(f) = outcome {
+                    if f.kind == FailureKind::Throttled {
+                        self.budgets.throttled(&Api::Background(app.clone()), now);
+                    }
+                    self.deliveries.ask_failed(&app, delivery, f.retry_after, now);
+                }
+            }
             Flight::Sweep(source, began) => self.sweep_answered(&source, began, outcome, now),
             Flight::Extend(ids) => {
                 if matches!(outcome, Outcome::Failed(_)) {
@@ -114,6 +127,10 @@ impl Controller {
 
     fn launch_failed(&mut self, pool: &PoolName, f: &Failure, count: u32, now: Time) {
         self.facts.push(Fact::LaunchFailed { pool: pool.clone(), reason: f.kind.as_str().into(), count });
+        if defects::has(Defect::DropDemand) {
+            let messages = self.demand.drop_queued(pool, now);
+            self.delete_messages(messages, "their launch failed");
+        }
         self.back_off_pool(pool, f, now);
     }
 
@@ -127,27 +144,38 @@ impl Controller {
         self.again(pool, now + wait);
     }
 
-    fn configure_ended(&mut self, instance: &InstanceId, forge: &Forge, outcome: Outcome, now: Time) {
+    fn configure_ended(&mut self, instance: &InstanceId, terms: &Arc<Terms>, outcome: Outcome, now: Time) {
+        let forge = &terms.forge;
         let Some(r) = self.world.runner_mut(instance) else { return };
         r.in_flight = false;
         let pool = r.pool.clone();
         match outcome {
             Outcome::Configured { runner } => {
                 (r.failures, r.last_error) = (0, None);
-                self.world.configured(instance, forge, runner, now);
+                self.world.configured(instance, terms, runner, now);
+                let state = self.pools.entry(pool.clone()).or_default();
+                (state.refusals, state.refused) = (0, None);
                 self.pull_in(&Source::Runners(forge.clone()), now);
             }
-            Outcome::Failed(f) => {
+            Outcome::Failed(ref f) | Outcome::NotHandedOver(ref f) => {
+                let f = f.clone();
                 // Minted or not, nobody knows; or minted, and not handed over. The next try clears what this one left.
-                if matches!(f.kind, FailureKind::Conflict | FailureKind::Ambiguous | FailureKind::Unavailable) {
+                let unsure = matches!(f.kind, FailureKind::Conflict | FailureKind::Ambiguous | FailureKind::Unavailable);
+                let minted = matches!(outcome, Outcome::NotHandedOver(_));
+                if unsure || minted {
                     r.configured = Configured::Unsure;
                 }
                 // A box that is gone or that nobody can configure is seen by the next sweep, or by its boot deadline.
+                let message = f.message.clone();
                 r.back_off(f.message, f.retry_after, now);
                 let at = r.not_before;
+                let at = match f.kind {
+                    FailureKind::Refused | FailureKind::NotFound => at.max(self.refused(&pool, message, now)),
+                    _ => at,
+                };
                 if f.kind == FailureKind::Throttled {
-                    self.budgets.throttled(&Api::Jit(forge.app.clone()), now);
-                    self.budgets.throttled(&Api::SsmPut, now);
+                    let api = if minted { Api::SsmPut } else { Api::Jit(forge.app.clone()) };
+                    self.budgets.throttled(&api, now);
                 }
                 self.hurry(&Source::Runners(forge.clone()), now);
                 self.again(&pool, at);
@@ -155,6 +183,18 @@ impl Controller {
             other => debug_assert!(false, "a configuration can't end in {other:?}"),
         }
         self.mark(&pool, now);
+    }
+
+    /// GitHub or SSM refuses to let a box of this pool be configured; another box would hear the same.
+    fn refused(&mut self, pool: &PoolName, why: String, now: Time) -> Time {
+        let state = self.pools.entry(pool.clone()).or_default();
+        // Several boxes may hear it at once; that is one refusal.
+        if state.refused.as_ref().is_none_or(|(until, _)| *until <= now) {
+            let wait = REFUSAL_BACKOFF.0.saturating_mul(1 << state.refusals.min(6)).min(REFUSAL_BACKOFF.1);
+            state.refusals += 1;
+            state.refused = Some((now + wait, why));
+        }
+        state.refused.as_ref().map_or(now, |(until, _)| *until)
     }
 
     fn drain_ended(&mut self, boxes: &[(InstanceId, String)], outcome: Outcome, now: Time) {
@@ -261,6 +301,10 @@ impl Controller {
                         self.world.saw_runners(forge, seen.as_deref(), began, now);
                     }
                     (_, Swept::Secrets(seen)) => self.world.saw_secrets(&seen, began, now),
+                    (Source::Deliveries(app), Swept::Deliveries(seen)) => {
+                        self.deliveries.saw(app, &seen, now);
+                        self.world.saw_deliveries(app, began);
+                    }
                     (source, other) => debug_assert!(false, "a sweep of {source:?} can't end in {other:?}"),
                 }
                 None

@@ -137,13 +137,21 @@ pub struct Intervals {
     pub runners: Span,
     /// Between two sweeps of the JIT secrets.
     pub secrets: Span,
+    /// Between two looks for webhooks that GitHub could not deliver.
+    pub deliveries: Span,
     /// Between two plans of a pool that nothing was heard of.
     pub plan: Span,
 }
 
 impl Default for Intervals {
     fn default() -> Self {
-        Intervals { instances: Span::secs(15), runners: Span::secs(60), secrets: Span::secs(600), plan: Span::secs(10) }
+        Intervals {
+            instances: Span::secs(15),
+            runners: Span::secs(60),
+            secrets: Span::secs(600),
+            deliveries: Span::secs(60),
+            plan: Span::secs(10),
+        }
     }
 }
 

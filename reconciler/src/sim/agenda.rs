@@ -6,35 +6,38 @@ use std::time::Duration;
 
 use crate::effect::{GitHubLimit, Outcome};
 use crate::event::{Ec2Event, JobEvent};
-use crate::ids::{EffectId, InstanceId, JobId, RunnerId};
+use crate::ids::{EffectId, InstanceId, JobId, RunId, RunnerId};
 use crate::time::Time;
 
+use super::changes::Change;
 use super::effects::{Put, Request};
 use super::forge::JobPlan;
 
-/// One thing that will happen.
+/// One thing that will happen. What is big is boxed: the heap moves its entries about.
 #[derive(Debug)]
 pub(super) enum Event {
     /// A controller process starts.
     Start,
-    /// The controller process is killed.
-    Crash,
+    /// What may strike from minute to minute: crashes, outages, throttling.
+    Weather,
+    /// Somebody changes the manifests.
+    Change(Box<Change>),
     /// A request reaches the other side.
-    Arrive(Request),
+    Arrive(Box<Request>),
     /// The second half of Configure: the secret is put where the box looks.
     Put(Box<Put>),
     /// An answer reaches the process that asked.
-    Answer(u32, EffectId, Outcome),
+    Answer(u32, EffectId, Box<Outcome>),
     /// GitHub's rate-limit headers reach the process that asked.
-    Limit(u32, GitHubLimit),
+    Limit(u32, Box<GitHubLimit>),
     /// The controller receives from the job queue.
     Poll,
     /// An EventBridge message arrives.
     Notify(Ec2Event),
     /// A webhook's message reaches the job queue.
-    Send(JobEvent),
-    /// A job is queued at GitHub.
-    Queue(Box<JobPlan>),
+    Send(Box<JobEvent>),
+    /// A job is queued at GitHub; of this run, if it is run again.
+    Queue(Box<JobPlan>, Option<RunId>),
     /// GitHub looks for jobs and runners that fit.
     Assign,
     /// A job ends.
@@ -61,10 +64,12 @@ pub(super) enum Event {
     Booted(InstanceId),
     /// The box looks for its configuration.
     Fetch(InstanceId),
-    /// The box connects to GitHub.
-    Register(InstanceId),
+    /// The box connects to GitHub; how often it tried before.
+    Register(InstanceId, u32),
     /// The box reads its drain tag.
     SeesDrain(InstanceId),
+    /// The box stops doing anything, and stays.
+    Hang(InstanceId),
     /// The box ends itself, unless it has a job by now.
     PowerOff(InstanceId, &'static str),
     /// The box has waited too long for its configuration.

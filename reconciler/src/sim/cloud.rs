@@ -1,4 +1,4 @@
-//! EC2 and SSM: fleets by client token, capacity that runs out, instances that start and end, pages that lag, secrets.
+//! EC2 and SSM: fleets by client token, instances that start and end, pages that lag, secrets.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,26 +11,28 @@ use crate::event::{Ec2Event, Ec2EventKind, InstanceState};
 use crate::ids::{InstanceId, Intent, PoolName, RunnerId};
 use crate::time::Time;
 
-use super::agenda::{Agenda, Event};
-use super::faults::WorldOptions;
+use super::agenda::Event;
+use super::capacity::{Bucket, Stock};
+use super::faults::Fault;
+use super::nature::Nature;
 use super::rng::{Rng, Spread};
 
-/// Capacity changes this often.
-const CAPACITY_EPOCH: Duration = Duration::from_secs(300);
 /// EC2 shows a terminated instance for about an hour.
 const SHOWN_AFTER_END: Duration = Duration::from_secs(3600);
 /// Rows of one DescribeInstances page; small, so that small runs have several.
-const PAGE: usize = 10;
+pub(super) const PAGE: usize = 10;
 
 /// EC2 and SSM.
 #[derive(Debug)]
 pub struct Cloud {
     instances: BTreeMap<InstanceId, Instance>,
+    /// Pending and running instances, by pool: an index of `instances`.
+    live: BTreeMap<PoolName, u32>,
     fleets: BTreeMap<Intent, (Arc<Launch>, Launched)>,
     /// JIT secrets in SSM, by instance.
     pub(super) secrets: BTreeMap<InstanceId, Secret>,
-    capacity: BTreeMap<(Offering, Market), (u64, u32)>,
-    buckets: BTreeMap<&'static str, Bucket>,
+    stock: Stock,
+    buckets: BTreeMap<&'static str, Option<Bucket>>,
     launched: u64,
     rng: Rng,
 }
@@ -46,13 +48,13 @@ pub struct Instance {
     subnet: Arc<str>,
     market: Market,
     /// What it was, from when: DescribeInstances answers as of a little while ago.
-    changes: Vec<Change>,
+    changes: Vec<Moment>,
     /// Spot has announced its end.
     pub(super) interrupted: bool,
 }
 
 #[derive(Clone, Debug)]
-struct Change {
+struct Moment {
     at: Time,
     state: InstanceState,
     draining: bool,
@@ -70,15 +72,8 @@ pub(super) struct Secret {
     pub orphan_since: Option<Time>,
 }
 
-/// A token bucket on the other side: (burst, per second).
-#[derive(Debug)]
-struct Bucket {
-    tokens: f64,
-    at: Time,
-}
-
 impl Instance {
-    fn latest(&self) -> Option<&Change> {
+    fn latest(&self) -> Option<&Moment> {
         self.changes.last()
     }
 
@@ -96,15 +91,21 @@ impl Instance {
     pub fn launched_at(&self) -> Time {
         self.launched_at
     }
+
+    /// How it was bought.
+    pub fn market(&self) -> Market {
+        self.market
+    }
 }
 
 impl Cloud {
     pub(super) fn new(seed: u64) -> Cloud {
         Cloud {
             instances: BTreeMap::new(),
+            live: BTreeMap::new(),
             fleets: BTreeMap::new(),
             secrets: BTreeMap::new(),
-            capacity: BTreeMap::new(),
+            stock: Stock::default(),
             buckets: BTreeMap::new(),
             launched: 0,
             rng: Rng::new(seed, "cloud"),
@@ -123,7 +124,12 @@ impl Cloud {
 
     /// The pool's live instances.
     pub fn live(&self, pool: &PoolName) -> u32 {
-        u32::try_from(self.instances.values().filter(|i| i.pool == *pool && i.live()).count()).unwrap_or(u32::MAX)
+        self.live.get(pool).copied().unwrap_or_default()
+    }
+
+    /// The pools that have live instances.
+    pub(super) fn populated(&self) -> impl Iterator<Item = (&PoolName, u32)> {
+        self.live.iter().filter(|(_, n)| **n > 0).map(|(pool, n)| (pool, *n))
     }
 
     /// The pool's live instances in words, for a failure's message.
@@ -135,39 +141,17 @@ impl Cloud {
         self.instances.iter().filter(|(_, i)| i.pool == *pool && i.live()).map(said).collect::<Vec<_>>().join(", ")
     }
 
-    /// Takes one token of the API's bucket. Sizes are AWS's own:
-    /// <https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html>
+    /// Takes one token of the API's bucket.
     pub(super) fn admit(&mut self, api: &'static str, now: Time) -> bool {
-        let (burst, rate) = match api {
-            "CreateFleet" => (50.0, 5.0),
-            "TerminateInstances" => (100.0, 5.0),
-            "CreateTags" => (100.0, 10.0),
-            "DescribeInstances" => (100.0, 20.0),
-            "PutParameter" => (10.0, 3.0),
-            _ => return true,
-        };
-        let bucket = self.buckets.entry(api).or_insert(Bucket { tokens: burst, at: now });
-        bucket.tokens = (bucket.tokens + now.since(bucket.at).as_secs_f64() * rate).min(burst);
-        bucket.at = now;
-        let granted = bucket.tokens >= 1.0;
-        if granted {
-            bucket.tokens -= 1.0;
-        }
-        granted
+        self.buckets.entry(api).or_insert_with(|| Bucket::of(api, now)).as_mut().is_none_or(|bucket| bucket.take(now))
     }
 
     /// CreateFleet of type `instant`. The same token and request give the same answer and launch nothing more; the same
-    /// token with another request is refused.
-    pub(super) fn create_fleet(
-        &mut self,
-        launch: &Arc<Launch>,
-        options: &WorldOptions,
-        faulty: bool,
-        agenda: &mut Agenda,
-    ) -> Result<Launched, Failure> {
+    /// token with another request is refused. True: it was answered before.
+    pub(super) fn create_fleet(&mut self, launch: &Arc<Launch>, nature: &mut Nature) -> Result<(Launched, bool), Failure> {
         if let Some((before, answer)) = self.fleets.get(&launch.intent) {
             if **before == **launch {
-                return Ok(answer.clone());
+                return Ok((answer.clone(), true));
             }
             let message = format!("CreateFleet {}: IdempotentParameterMismatch", launch.intent);
             return Err(Failure::new(FailureKind::Conflict, message));
@@ -177,75 +161,46 @@ impl Cloud {
         }
         let mut answer = Launched::default();
         let mut offerings = launch.offerings.clone();
+        if let Some(error) = self.stock.market_error(launch.market, nature) {
+            answer.errors.push(error);
+            offerings.clear();
+        }
         while (answer.instances.len() as u64) < u64::from(launch.count) && !offerings.is_empty() {
             let nth = usize::try_from(self.rng.below(offerings.len() as u64)).unwrap_or_default();
-            if self.take_capacity(&offerings[nth], launch.market, options, faulty, agenda.now) {
-                answer.instances.push(self.start(launch, &offerings[nth], options, faulty, agenda));
+            if self.stock.take(&offerings[nth], launch.market, nature) {
+                answer.instances.push(self.start(launch, &offerings[nth], nature));
             } else {
                 let Offering { instance_type, subnet } = offerings.remove(nth);
-                let (code, message) = match launch.market {
-                    Market::Spot => {
-                        ("InsufficientInstanceCapacity", "There is no Spot capacity available that matches your request.")
-                    }
-                    Market::OnDemand => ("InsufficientInstanceCapacity", "We currently do not have sufficient capacity."),
+                let message = match launch.market {
+                    Market::Spot => "There is no Spot capacity available that matches your request.",
+                    Market::OnDemand => "We currently do not have sufficient capacity.",
                 };
                 answer.errors.push(OfferingError {
                     instance_type: Some(instance_type),
                     subnet: Some(subnet),
-                    code: code.into(),
+                    code: "InsufficientInstanceCapacity".into(),
                     message: message.into(),
                 });
             }
         }
         self.fleets.insert(launch.intent.clone(), (Arc::clone(launch), answer.clone()));
-        Ok(answer)
+        Ok((answer, false))
     }
 
-    /// Whether the offering has one more. What an offering has left is drawn anew every five minutes.
-    fn take_capacity(&mut self, offering: &Offering, market: Market, o: &WorldOptions, faulty: bool, now: Time) -> bool {
-        let epoch = now.as_millis() / u64::try_from(CAPACITY_EPOCH.as_millis()).unwrap_or(1);
-        let (none, little, few) =
-            (self.rng.chance(o.faults.no_capacity), self.rng.chance(o.faults.little_capacity), 1 + self.rng.below(3));
-        let key = (offering.clone(), market);
-        let left = self.capacity.entry(key).or_insert((0, u32::MAX));
-        if left.0 != epoch {
-            // On-demand runs out far less often.
-            let dry = none && (market == Market::Spot || few == 1);
-            *left = (
-                epoch,
-                if dry {
-                    0
-                } else if little {
-                    u32::try_from(few).unwrap_or(1)
-                } else {
-                    u32::MAX
-                },
-            );
-        }
-        if faulty && left.1 == 0 {
-            return false;
-        }
-        left.1 = left.1.saturating_sub(1);
-        true
-    }
-
-    fn start(
-        &mut self,
-        l: &Launch,
-        offering: &Offering,
-        o: &WorldOptions,
-        faulty: bool,
-        agenda: &mut Agenda,
-    ) -> LaunchedInstance {
+    fn start(&mut self, l: &Launch, offering: &Offering, nature: &mut Nature) -> LaunchedInstance {
         self.launched += 1;
         let id: InstanceId = format!("i-{:05x}{:012x}", self.launched, self.rng.draw() & 0xffff_ffff_ffff).into();
-        let now = agenda.now;
-        let (doomed, after) = (self.rng.chance(o.faults.interruption), self.rng.within(Spread::secs(60, 1200)));
-        let unwarned = self.rng.chance(o.faults.unwarned);
-        agenda.after(self.rng.within(o.start), Event::Running(id.clone()));
-        if doomed && faulty && l.market == Market::Spot {
-            agenda.after(after, if unwarned { Event::Reclaimed(id.clone()) } else { Event::Warning(id.clone()) });
+        let now = nature.now();
+        let starts = self.rng.within_tail(nature.takes().start);
+        nature.after(starts, Event::Running(id.clone()));
+        if l.market == Market::Spot
+            && let Some(mut doom) = nature.strikes(Fault::Interruption)
+        {
+            let unwarned = nature.hits(Fault::Unwarned);
+            let when = doom.within(Spread::secs(5, 1200));
+            nature.after(when, if unwarned { Event::Reclaimed(id.clone()) } else { Event::Warning(id.clone()) });
         }
+        *self.live.entry(l.pool.clone()).or_default() += 1;
         self.instances.insert(
             id.clone(),
             Instance {
@@ -255,7 +210,7 @@ impl Cloud {
                 instance_type: Arc::clone(&offering.instance_type),
                 subnet: Arc::clone(&offering.subnet),
                 market: l.market,
-                changes: vec![Change { at: now, state: InstanceState::Pending, draining: false, reason: None }],
+                changes: vec![Moment { at: now, state: InstanceState::Pending, draining: false, reason: None }],
                 interrupted: false,
             },
         );
@@ -267,38 +222,52 @@ impl Cloud {
         }
     }
 
-    /// Changes an instance's state, and says so through EventBridge (unless that message is lost). False: it was past that.
+    /// Changes an instance's state, and says so through EventBridge. False: it was past that.
     pub(super) fn become_state(
         &mut self,
         id: &InstanceId,
         state: InstanceState,
         reason: Option<&'static str>,
-        o: &WorldOptions,
-        faulty: bool,
-        agenda: &mut Agenda,
+        nature: &mut Nature,
     ) -> bool {
-        let (lost, delay) = (self.rng.chance(o.faults.notify_loss), self.rng.within(o.notify));
-        let ending = self.rng.within(Spread::secs(5, 40));
         let Some(instance) = self.instances.get_mut(id) else { return false };
         let Some(last) = instance.latest().cloned() else { return false };
         if last.state >= state {
             return false;
         }
-        instance.changes.push(Change { at: agenda.now, state, reason: reason.or(last.reason), ..last });
+        let was_live = instance.live();
+        instance.changes.push(Moment { at: nature.now(), state, reason: reason.or(last.reason), ..last });
+        if was_live
+            && !instance.live()
+            && let Some(n) = self.live.get_mut(&instance.pool)
+        {
+            *n = n.saturating_sub(1);
+        }
         match state {
-            InstanceState::ShuttingDown => agenda.after(ending, Event::Terminated(id.clone())),
-            InstanceState::Terminated => agenda.after(SHOWN_AFTER_END, Event::Forgotten(id.clone())),
+            InstanceState::ShuttingDown => {
+                let ending = self.rng.within(Spread::secs(5, 40));
+                nature.after(ending, Event::Terminated(id.clone()));
+            }
+            InstanceState::Terminated => nature.after(SHOWN_AFTER_END, Event::Forgotten(id.clone())),
             _ => {}
         }
         if state >= InstanceState::ShuttingDown
             && let Some(secret) = self.secrets.get_mut(id)
         {
-            secret.orphan_since.get_or_insert(agenda.now);
+            secret.orphan_since.get_or_insert(nature.now());
         }
-        if !(lost && faulty) {
-            agenda.after(delay, Event::Notify(Ec2Event { instance: id.clone(), kind: Ec2EventKind::State(state) }));
-        }
+        self.notify(Ec2Event { instance: id.clone(), kind: Ec2EventKind::State(state) }, nature);
         true
+    }
+
+    /// EventBridge: to our queue, unless it is lost.
+    pub(super) fn notify(&mut self, event: Ec2Event, nature: &mut Nature) {
+        let delay = self.rng.within(nature.takes().notify);
+        if nature.hits(Fault::NotifyLoss) {
+            return;
+        }
+        let late = nature.strikes(Fault::NotifyLate).map(|mut r| r.within(Spread::secs(10, 400))).unwrap_or_default();
+        nature.after(delay + late, Event::Notify(event));
     }
 
     pub(super) fn instance_mut(&mut self, id: &InstanceId) -> Option<&mut Instance> {
@@ -309,7 +278,7 @@ impl Cloud {
     pub(super) fn tag_drain(&mut self, id: &InstanceId, now: Time) -> bool {
         let Some(instance) = self.instances.get_mut(id) else { return false };
         if let Some(last) = instance.latest().cloned() {
-            instance.changes.push(Change { at: now, draining: true, ..last });
+            instance.changes.push(Moment { at: now, draining: true, ..last });
         }
         true
     }
@@ -318,14 +287,20 @@ impl Cloud {
         self.instances.remove(id);
     }
 
+    /// How many pages a sweep takes.
+    pub(super) fn pages(&self) -> u64 {
+        self.instances.len().div_ceil(PAGE).max(1) as u64
+    }
+
     /// DescribeInstances, all pages: each answers as of its own moment.
-    pub(super) fn describe(&mut self, o: &WorldOptions, faulty: bool, now: Time) -> (usize, Vec<InstanceSighting>) {
+    pub(super) fn describe(&mut self, nature: &Nature) -> Vec<InstanceSighting> {
+        let now = nature.now();
         let mut rows = Vec::with_capacity(self.instances.len());
         let mut as_of = now;
         for (nth, (id, instance)) in self.instances.iter().enumerate() {
             if nth % PAGE == 0 {
-                let lag = self.rng.within(o.describe_lag);
-                as_of = if faulty { now - lag } else { now - lag.min(Duration::from_secs(2)) };
+                let lag = self.rng.within(nature.takes().describe_lag);
+                as_of = if nature.luck.active { now - lag } else { now - lag.min(Duration::from_secs(2)) };
             }
             let Some(change) = instance.changes.iter().rev().find(|c| c.at <= as_of) else { continue };
             rows.push(InstanceSighting {
@@ -341,6 +316,6 @@ impl Cloud {
                 state_reason: change.reason.map(str::to_owned),
             });
         }
-        (self.instances.len().div_ceil(PAGE).max(1), rows)
+        rows
     }
 }

@@ -1,20 +1,16 @@
-//! Carries out the controller's effects on the simulated cloud, GitHub and queue: the simulator's own adapters.
-//!
-//! A request travels, takes effect (or is refused, or takes effect and is never answered), and its answer travels back.
+//! How the controller's effects travel: a request sets out, takes effect (or is refused, or takes effect and is never
+//! answered), and its answer travels back. What each does when it takes effect stands in [`super::carry`].
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::effect::{
-    Action, Configure, Effect, Failure, FailureKind, GitHubLimit, Launch, Market, MessageOp, Outcome, Source, Swept,
-};
-use crate::ids::{AppName, EffectId, Forge as List, InstanceId, RunnerId};
-use crate::time::{Time, human};
+use crate::effect::{Action, Configure, Effect, Failure, FailureKind, GitHubLimit, MessageOp, Outcome, Source};
+use crate::ids::{AppName, EffectId, InstanceId, RunnerId};
+use crate::time::Time;
 
 use super::World;
 use super::agenda::Event;
-use super::boxes::Stage;
 use super::cloud::Secret;
+use super::faults::Fault;
 
 /// Answers that never come are given up after this.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -22,21 +18,22 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// An effect on its way.
 #[derive(Debug)]
 pub(super) struct Request {
-    process: u32,
-    sent_at: Time,
-    effect: Effect,
+    pub process: u32,
+    pub sent_at: Time,
+    pub effect: Effect,
+    /// Boxes that it ends although the process had been told of a job there.
+    pub knew: Vec<InstanceId>,
+    /// The pool's max when it set out; for launches.
+    pub max: u32,
 }
-
-/// What happened at GitHub this shortly before a request set out was not known to anybody here: webhooks take seconds.
-const UNKNOWABLE: Duration = Duration::from_secs(10);
 
 /// The second half of Configure: the registration exists, its secret is still to be put.
 #[derive(Debug)]
 pub(super) struct Put {
-    process: u32,
-    effect: EffectId,
-    configure: Configure,
-    runner: Option<RunnerId>,
+    pub process: u32,
+    pub effect: EffectId,
+    pub configure: Configure,
+    pub runner: Option<RunnerId>,
 }
 
 /// What becomes of the request that a crash follows.
@@ -50,8 +47,13 @@ pub enum CrashMode {
     Done,
 }
 
+impl CrashMode {
+    /// All of them.
+    pub const ALL: [CrashMode; 3] = [CrashMode::Lost, CrashMode::Sent, CrashMode::Done];
+}
+
 /// The call that an action comes down to, as counted and limited by the other side.
-fn api(action: &Action) -> &'static str {
+pub(super) fn api(action: &Action) -> &'static str {
     match action {
         Action::Launch(_) => "CreateFleet",
         Action::Configure(_) => "GenerateJitConfig",
@@ -59,6 +61,8 @@ fn api(action: &Action) -> &'static str {
         Action::Terminate(_) => "TerminateInstances",
         Action::Deregister { .. } => "DeleteRunner",
         Action::CheckJob { .. } => "GetJob",
+        Action::Redeliver { .. } => "RedeliverWebhook",
+        Action::Sweep(Source::Deliveries(_)) => "ListDeliveries",
         Action::Sweep(Source::Instances) => "DescribeInstances",
         Action::Sweep(Source::Runners(_)) => "ListRunners",
         Action::Sweep(Source::Secrets) => "GetParametersByPath",
@@ -68,19 +72,24 @@ fn api(action: &Action) -> &'static str {
     }
 }
 
-/// The App whose hourly limit the action counts against.
-fn app(action: &Action) -> Option<&AppName> {
+/// The App whose limits the action counts against; None: it is no call to GitHub.
+pub(super) fn app(action: &Action) -> Option<&AppName> {
     match action {
         Action::Configure(Configure { forge, .. }) | Action::Deregister { forge, .. } => Some(&forge.app),
         Action::Sweep(Source::Runners(forge)) => Some(&forge.app),
-        Action::CheckJob { app, .. } => Some(app),
+        Action::CheckJob { app, .. } | Action::Redeliver { app, .. } | Action::Sweep(Source::Deliveries(app)) => Some(app),
         _ => None,
     }
 }
 
+/// Whether EC2 or SSM carries it out, which throttle.
+fn throttles(action: &Action) -> bool {
+    app(action).is_none() && !matches!(action, Action::Messages(..))
+}
+
 /// Whether the action changes anything but the queue's messages.
 pub(super) fn changes(action: &Action) -> bool {
-    !matches!(action, Action::Sweep(_) | Action::CheckJob { .. } | Action::Messages(..))
+    !matches!(action, Action::Sweep(_) | Action::CheckJob { .. } | Action::Redeliver { .. } | Action::Messages(..))
 }
 
 /// An action in one line, for the trace.
@@ -96,259 +105,148 @@ pub(super) fn describe(action: &Action) -> String {
 impl World {
     /// A request sets out. False: the process was killed right after it.
     pub(super) fn dispatch(&mut self, effect: Effect) -> bool {
+        let now = self.nature.now();
         if changes(&effect.action) {
             self.changes += 1;
         }
-        let travels = self.net.within(self.options.network);
-        if let Action::Launch(launch) = &effect.action {
-            self.oracle.intent_used(&launch.intent, self.process, self.agenda.now);
-        }
-        let request = Request { process: self.process, sent_at: self.agenda.now, effect };
+        let travels = self.net.within(self.nature.takes().network);
+        let request = self.judge_effect(effect);
         let effect = &request.effect;
-        if !matches!(effect.action, Action::Sweep(_)) {
-            self.sent += 1;
-            self.trace.say(self.agenda.now, format_args!("#{} {}: {}", self.sent, describe(&effect.action), effect.reason));
-            if let Some((n, mode)) = self.crash_at
-                && n == self.sent
-            {
-                self.crash_at = None;
-                match mode {
-                    CrashMode::Lost => {}
-                    CrashMode::Sent => self.agenda.after(travels, Event::Arrive(request)),
-                    CrashMode::Done => {
-                        if let Err(put) = self.carry_out(&request) {
-                            self.put_secret(&put);
-                        }
+        if matches!(effect.action, Action::Sweep(_)) {
+            self.nature.after(travels, Event::Arrive(Box::new(request)));
+            return true;
+        }
+        self.sent += 1;
+        if self.nature.trace.kept() {
+            let line = describe(&effect.action);
+            self.nature.trace.say(now, format_args!("#{} {line}: {}", self.sent, effect.reason));
+        }
+        if self.crash_at.is_some_and(|(n, _)| n == self.sent)
+            && let Some((_, mode)) = self.crash_at.take()
+        {
+            match mode {
+                CrashMode::Lost => {}
+                CrashMode::Sent => self.nature.after(travels, Event::Arrive(Box::new(request))),
+                CrashMode::Done => {
+                    if let Err(put) = self.carry_out(&request) {
+                        self.put_secret(&put);
                     }
                 }
-                return false;
             }
+            return false;
         }
-        self.agenda.after(travels, Event::Arrive(request));
+        self.nature.after(travels, Event::Arrive(Box::new(request)));
         true
     }
 
     /// A request reaches the other side.
     pub(super) fn arrive(&mut self, request: &Request) {
-        let Request { process, effect, .. } = request;
-        let process = *process;
-        let faulty = self.faulty();
+        let (process, effect) = (request.process, &request.effect);
         let name = api(&effect.action);
         *self.calls.entry(name).or_default() += 1;
-        let f = &self.options.faults;
-        let (refused, unanswered, half) = (self.luck.chance(f.refused), self.luck.chance(f.unanswered), self.luck.chance(0.5));
-        if !self.cloud.admit(name, self.agenda.now) {
-            *self.throttled.entry(name).or_default() += 1;
-            let failure = Failure::new(FailureKind::Throttled, format!("{name}: RequestLimitExceeded"));
-            return self.answer(process, effect.id, Outcome::Failed(failure), Duration::ZERO);
+        if let Some((failure, takes)) = self.refusal(request, name) {
+            return self.answer(process, effect.id, Outcome::Failed(failure), takes);
         }
-        if let Some(app) = app(&effect.action).cloned() {
-            let (remaining, reset_after) = self.forge.spend(&app, self.agenda.now);
-            let limit = GitHubLimit { app, remaining: remaining.unwrap_or(0), reset_after };
-            self.agenda.after(Duration::ZERO, Event::Limit(process, limit));
-            if remaining.is_none() {
-                *self.throttled.entry(name).or_default() += 1;
-                let message = format!("{name}: API rate limit exceeded");
-                let failure = Failure { kind: FailureKind::Throttled, message, retry_after: Some(reset_after) };
-                return self.answer(process, effect.id, Outcome::Failed(failure), Duration::ZERO);
-            }
-        }
-        if faulty && refused {
-            let kind = if half { FailureKind::Throttled } else { FailureKind::Unavailable };
-            let failure = Failure::new(kind, format!("{name}: the other side refused ({})", kind.as_str()));
-            return self.answer(process, effect.id, Outcome::Failed(failure), Duration::ZERO);
-        }
-        if faulty && unanswered {
-            if half {
+        if let Some(mut half) = self.nature.strikes(Fault::Unanswered) {
+            if half.chance(0.5) {
                 // Of Configure's two calls the first took effect.
                 let _unheard = self.carry_out(request);
             }
             let failure = Failure::new(FailureKind::Ambiguous, format!("{name}: no answer"));
             return self.answer(process, effect.id, Outcome::Failed(failure), TIMEOUT);
         }
-        let thinks = if name == "CreateFleet" { self.net.within(self.options.fleet) } else { Duration::ZERO };
+        let thinks = if name == "CreateFleet" { self.net.within(self.nature.takes().fleet) } else { Duration::ZERO };
         match self.carry_out(request) {
             Ok(outcome) => self.answer(process, effect.id, outcome, thinks),
-            Err(put) => self.agenda.after(self.net.within(self.options.network), Event::Put(put)),
-        }
-    }
-
-    fn answer(&mut self, process: u32, effect: EffectId, outcome: Outcome, after: Duration) {
-        let travels = self.net.within(self.options.network);
-        self.agenda.after(after + travels, Event::Answer(process, effect, outcome));
-    }
-
-    /// The action takes effect. Err: it was half of one, and this is the other half.
-    fn carry_out(&mut self, request: &Request) -> Result<Outcome, Box<Put>> {
-        let Request { process, sent_at, effect } = request;
-        let (process, sent_at, faulty, now) = (*process, *sent_at, self.faulty(), self.agenda.now);
-        Ok(match &effect.action {
-            Action::Launch(launch) => self.create_fleet(launch),
-            Action::Configure(c) => {
-                let minted = if c.ephemeral { self.forge.mint(c).map(Some) } else { Ok(None) };
-                match minted {
-                    Ok(runner) => return Err(Box::new(Put { process, effect: effect.id, configure: c.clone(), runner })),
-                    Err(failure) => Outcome::Failed(failure),
-                }
-            }
-            Action::Drain(ids) => self.batch(ids, |world, id| {
-                if world.cloud.tag_drain(id, now) {
-                    let seen = world.box_rng.within(world.options.drain_seen);
-                    world.agenda.after(seen, Event::SeesDrain(id.clone()));
-                }
-            }),
-            Action::Terminate(ids) => self.batch(ids, |world, id| world.terminate(id, sent_at)),
-            Action::Deregister { runner, .. } => match self.forge.delete(*runner, now) {
-                Ok(None) => Outcome::Done,
-                Ok(Some((name, killed))) => {
-                    if killed {
-                        self.job_killed(&name.instance, sent_at, "its runner was deregistered");
-                    }
-                    // The box loses its session and ends itself; a job dies with it.
-                    self.instance_loses_session(&name.instance);
-                    Outcome::Done
-                }
-                Err(failure) => Outcome::Failed(failure),
-            },
-            Action::CheckJob { job, .. } => self.forge.job(*job).map_or_else(Outcome::Failed, Outcome::Job),
-            Action::Sweep(Source::Instances) => {
-                let (pages, rows) = self.cloud.describe(&self.options, faulty, now);
-                *self.calls.entry("DescribeInstances").or_default() += pages as u64 - 1;
-                Outcome::Swept(Swept::Instances(rows))
-            }
-            Action::Sweep(Source::Runners(list)) => Outcome::Swept(Swept::Runners(self.list_runners(list))),
-            Action::Sweep(Source::Secrets) => Outcome::Swept(Swept::Secrets(self.cloud.secrets.keys().cloned().collect())),
-            Action::Messages(op, ids) => {
-                let outcome = self.queue.operate(*op, ids, now);
-                self.arm_poll();
-                outcome
-            }
-            Action::DeleteSecrets(ids) => self.batch(ids, |world, id| {
-                world.cloud.secrets.remove(id);
-            }),
-        })
-    }
-
-    fn create_fleet(&mut self, launch: &Arc<Launch>) -> Outcome {
-        let faulty = self.faulty();
-        match self.cloud.create_fleet(launch, &self.options, faulty, &mut self.agenda) {
-            Ok(launched) => {
-                let spot = if launch.market == Market::Spot { "spot" } else { "on-demand" };
-                let ids: Vec<&str> = launched.instances.iter().map(|i| i.id.as_str()).collect();
-                self.say(format_args!("EC2 launched {} {spot} of {} asked: {ids:?}", ids.len(), launch.count));
-                self.check_max(&launch.pool);
-                Outcome::Launched(launched)
-            }
-            Err(failure) => {
-                if failure.kind == FailureKind::Conflict {
-                    self.oracle.blame("S5", self.agenda.now, failure.message.clone());
-                }
-                Outcome::Failed(failure)
+            Err(put) => {
+                let travels = self.net.within(self.nature.takes().network);
+                self.nature.after(travels, Event::Put(put));
             }
         }
+    }
+
+    /// Why the other side does not even try; and after how long it says so.
+    fn refusal(&mut self, request: &Request, name: &'static str) -> Option<(Failure, Duration)> {
+        let (process, action) = (request.process, &request.effect.action);
+        if throttles(action) && self.nature.aws_spell() {
+            return Some((Failure::new(FailureKind::Throttled, format!("{name}: ThrottlingException")), Duration::ZERO));
+        }
+        if !self.cloud.admit(name, self.nature.now()) {
+            *self.throttled.entry(name).or_default() += 1;
+            return Some((Failure::new(FailureKind::Throttled, format!("{name}: RequestLimitExceeded")), Duration::ZERO));
+        }
+        if let Some(app) = app(action) {
+            if let Some(kind) = self.nature.github_spell() {
+                let takes = if kind == FailureKind::Ambiguous { TIMEOUT } else { Duration::ZERO };
+                return Some((Failure::new(kind, format!("{name}: GitHub fails ({})", kind.as_str())), takes));
+            }
+            if let Some(failure) = self.github_limits(process, app, name) {
+                return Some((failure, Duration::ZERO));
+            }
+        }
+        let mut half = self.nature.strikes(Fault::Refused)?;
+        let kind = if half.chance(0.5) { FailureKind::Throttled } else { FailureKind::Unavailable };
+        Some((Failure::new(kind, format!("{name}: the other side refused ({})", kind.as_str())), Duration::ZERO))
+    }
+
+    /// GitHub's limits: each answer's headers tell them, and a call beyond them fails.
+    fn github_limits(&mut self, process: u32, app: &AppName, name: &'static str) -> Option<Failure> {
+        let (remaining, reset_after) = self.forge.registry.spend(app, self.nature.now());
+        let secondary = self.forge.registry.secondary(app, &mut self.nature);
+        let limit = match secondary {
+            Some(retry) => GitHubLimit { app: app.clone(), remaining: 0, reset_after: retry },
+            None => GitHubLimit { app: app.clone(), remaining: remaining.unwrap_or(0), reset_after },
+        };
+        let retry_after = Some(limit.reset_after);
+        self.nature.after(Duration::ZERO, Event::Limit(process, Box::new(limit)));
+        let message = match (secondary, remaining) {
+            (Some(_), _) => "You have exceeded a secondary rate limit",
+            (None, None) => "API rate limit exceeded",
+            (None, Some(_)) => return None,
+        };
+        *self.throttled.entry(name).or_default() += 1;
+        Some(Failure { kind: FailureKind::Throttled, message: format!("{name}: {message}"), retry_after })
+    }
+
+    pub(super) fn answer(&mut self, process: u32, effect: EffectId, outcome: Outcome, after: Duration) {
+        let travels = self.net.within(self.nature.takes().network);
+        self.nature.after(after + travels, Event::Answer(process, effect, Box::new(outcome)));
     }
 
     /// PutParameter.
-    pub(super) fn put(&mut self, put: Box<Put>) {
+    pub(super) fn put(&mut self, put: &Put) {
         // A process that died between the two calls never made the second.
         if put.process != self.process {
             return;
         }
         *self.calls.entry("PutParameter").or_default() += 1;
-        let faulty = self.faulty();
-        let f = &self.options.faults;
-        let (refused, unanswered, half) = (self.luck.chance(f.refused), self.luck.chance(f.unanswered), self.luck.chance(0.5));
-        let failed = |kind| Outcome::Failed(Failure::new(kind, "PutParameter failed"));
-        if !self.cloud.admit("PutParameter", self.agenda.now) {
+        let failed = |kind| Outcome::NotHandedOver(Failure::new(kind, "PutParameter failed"));
+        if self.nature.aws_spell() {
+            return self.answer(put.process, put.effect, failed(FailureKind::Throttled), Duration::ZERO);
+        }
+        if !self.cloud.admit("PutParameter", self.nature.now()) {
             *self.throttled.entry("PutParameter").or_default() += 1;
             return self.answer(put.process, put.effect, failed(FailureKind::Throttled), Duration::ZERO);
         }
-        if faulty && refused {
+        if self.nature.hits(Fault::Refused) {
             return self.answer(put.process, put.effect, failed(FailureKind::Throttled), Duration::ZERO);
         }
-        if !(faulty && unanswered && half) {
-            self.put_secret(&put);
+        let unanswered = self.nature.strikes(Fault::Unanswered).map(|mut half| half.chance(0.5));
+        if unanswered != Some(false) {
+            self.put_secret(put);
         }
-        if faulty && unanswered {
-            return self.answer(put.process, put.effect, failed(FailureKind::Ambiguous), TIMEOUT);
+        match unanswered {
+            Some(_) => self.answer(put.process, put.effect, failed(FailureKind::Ambiguous), TIMEOUT),
+            None => self.answer(put.process, put.effect, Outcome::Configured { runner: put.runner }, Duration::ZERO),
         }
-        self.answer(put.process, put.effect, Outcome::Configured { runner: put.runner }, Duration::ZERO);
     }
 
-    fn put_secret(&mut self, put: &Put) {
+    pub(super) fn put_secret(&mut self, put: &Put) {
         let id = &put.configure.name.instance;
         let alive = self.cloud.instances().get(id).is_some_and(super::cloud::Instance::live);
-        let orphan_since = (!alive).then_some(self.agenda.now);
-        let configure = Arc::new(put.configure.clone());
+        let orphan_since = (!alive).then_some(self.nature.now());
+        let configure = std::sync::Arc::new(put.configure.clone());
         self.cloud.secrets.insert(id.clone(), Secret { runner: put.runner, configure, orphan_since });
         self.box_may_fetch(id);
-    }
-
-    /// TerminateInstances for one box. S1: never while a job runs there, unless EC2 ends it anyway or it is too old.
-    fn terminate(&mut self, id: &InstanceId, sent_at: Time) {
-        let now = self.agenda.now;
-        let Some(instance) = self.cloud.instances().get(id).filter(|i| i.live()) else { return };
-        let most = self.spec.pools.get(&instance.pool).map(|p| p.spec.runner.max_lifetime.get());
-        if !instance.interrupted && most.is_none_or(|most| now.since(instance.launched_at()) < most) {
-            self.job_killed(id, sent_at, "its box was terminated");
-        }
-        self.say(format_args!("EC2 terminates {id}"));
-        self.instance_ends(id, "Client.UserInitiatedShutdown");
-    }
-
-    /// S1, if a job runs there and could have been known to when the request set out.
-    fn job_killed(&mut self, id: &InstanceId, sent_at: Time, how: &str) {
-        let Some(Stage::Working(job)) = self.machines.get(id).map(|m| m.stage) else { return };
-        let started = self.forge.jobs().get(&job).and_then(|j| j.started_at).unwrap_or_default();
-        if started + UNKNOWABLE > sent_at {
-            self.races += 1;
-            self.say(format_args!("job {job} on {id} is killed: {how}; it had only just started"));
-        } else {
-            let ran = human(self.agenda.now.since(started));
-            self.oracle.blame("S1", self.agenda.now, format!("job {job} on {id} was killed after {ran}: {how}"));
-        }
-    }
-
-    fn instance_loses_session(&mut self, id: &InstanceId) {
-        let pause = self.box_rng.within(super::rng::Spread::secs(1, 5));
-        let Some(machine) = self.machines.get_mut(id) else { return };
-        match machine.stage {
-            Stage::Working(job) => {
-                machine.stage = Stage::Idle;
-                self.agenda.after(pause, Event::Finish(job, "failure"));
-            }
-            Stage::Idle => {}
-            _ => return,
-        }
-        self.agenda.after(pause, Event::PowerOff(id.clone(), "its registration was deleted"));
-    }
-
-    fn batch(&mut self, ids: &[InstanceId], each: impl Fn(&mut World, &InstanceId)) -> Outcome {
-        let (mut done, mut failed) = (Vec::new(), Vec::new());
-        for id in ids {
-            if self.luck.chance(self.options.faults.batch_member) && self.faulty() {
-                failed.push((id.clone(), Failure::new(FailureKind::Unavailable, format!("{id}: InternalError"))));
-            } else {
-                each(self, id);
-                done.push(id.clone());
-            }
-        }
-        Outcome::Batch { done, failed }
-    }
-
-    /// None: 304, nothing changed since this process last asked.
-    fn list_runners(&mut self, list: &List) -> Option<Vec<crate::effect::RunnerSighting>> {
-        let faulty = self.faulty();
-        let f = &self.options.faults;
-        let truthful = !faulty || (f.missing_row == 0.0 && f.busy_lie == 0.0 && f.unanswered == 0.0);
-        let version = self.forge.version;
-        if self.options.etags && truthful && self.listed.get(list) == Some(&version) {
-            return None;
-        }
-        if truthful {
-            self.listed.insert(list.clone(), version);
-        }
-        let cluster = self.spec.controller.cluster().to_owned();
-        Some(self.forge.list(list, &cluster, &self.options, faulty, self.agenda.now))
     }
 }

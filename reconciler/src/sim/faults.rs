@@ -1,167 +1,198 @@
-//! What may go wrong, and how often: a configuration that a test states or a seed draws (swarm testing: which faults
-//! exist at all differs from seed to seed, because a fault that is always there hides what happens without it).
+//! What may go wrong, by name: each kind of bad luck that the world knows, and how likely each is.
+//!
+//! A kind is only a name and a rate; when one strikes is decided in [`super::luck`], what it does in the module that
+//! asks. So a run's bad luck is a list of names and numbers: it can be written down, replayed and shrunk.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 
-use super::rng::{Rng, Spread};
+use serde::{Deserialize, Serialize};
 
-/// How the world behaves when all is well, and what goes wrong.
-#[derive(Clone, Debug, PartialEq)]
-pub struct WorldOptions {
-    /// EC2: from the call to `running`.
-    pub start: Spread,
-    /// The box: from `running` to looking for its configuration.
-    pub boot: Spread,
-    /// The box: from having its configuration to online at GitHub.
-    pub register: Spread,
-    /// Any API call: request on its way, and the answer on its way back.
-    pub network: Spread,
-    /// CreateFleet's answer takes this much longer.
-    pub fleet: Spread,
-    /// GitHub: from a free runner and a queued job to the job's start.
-    pub assign: Spread,
-    /// GitHub: from what happened to our queue.
-    pub webhook: Spread,
-    /// EventBridge: from what happened to our queue.
-    pub notify: Spread,
-    /// Each page of DescribeInstances answers as of this long ago. muster relies on less than 30 s.
-    pub describe_lag: Spread,
-    /// A drained box sees its tag after this long.
-    pub drain_seen: Spread,
-    /// An unchanged runner list answers 304.
-    pub etags: bool,
-    /// Lines of the trace kept for a failure's timeline.
-    pub keep_lines: usize,
-    /// What goes wrong.
-    pub faults: Faults,
-}
-
-impl Default for WorldOptions {
-    fn default() -> Self {
-        WorldOptions {
-            start: Spread::secs(3, 12),
-            boot: Spread::secs(12, 45),
-            register: Spread::secs(2, 8),
-            network: Spread::millis(10, 120),
-            fleet: Spread::millis(600, 2500),
-            assign: Spread::millis(200, 2500),
-            webhook: Spread::millis(300, 3000),
-            notify: Spread::millis(300, 3000),
-            describe_lag: Spread::millis(0, 2000),
-            drain_seen: Spread::secs(1, 6),
-            etags: true,
-            keep_lines: 4000,
-            faults: Faults::default(),
+macro_rules! faults {
+    ($($(#[$doc:meta])* $name:ident: $word:literal, $most:literal;)*) => {
+        /// One kind of bad luck. Its rate is the probability, 0..=1, of each decision on it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Fault {
+            $($(#[$doc])* $name,)*
         }
-    }
+
+        impl Fault {
+            /// All of them.
+            pub const ALL: &[Fault] = &[$(Fault::$name),*];
+
+            /// The word used in scenarios and reports.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Fault::$name => $word,)* }
+            }
+
+            /// The highest rate that a swarm draws.
+            pub const fn most(self) -> f64 {
+                match self { $(Fault::$name => $most,)* }
+            }
+        }
+    };
 }
 
-/// What goes wrong. Rates are probabilities, 0..=1, of each chance; all are zero by default.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Faults {
-    /// From the start of the run; afterwards nothing goes wrong any more. None: for ever.
-    pub last: Option<Duration>,
+faults! {
     /// An API call is refused (throttled or 5xx) and does nothing.
-    pub refused: f64,
+    Refused: "refused", 0.2;
     /// An API call is never answered; half of these took effect.
-    pub unanswered: f64,
+    Unanswered: "unanswered", 0.1;
+    /// A sweep fails after some of its pages.
+    PartialSweep: "partial_sweep", 0.2;
+    /// EC2 and SSM throttle most calls for some minutes; decided twice a minute, like all spells.
+    AwsThrottling: "aws_throttling", 0.05;
+    /// GitHub answers most calls with 5xx for some minutes.
+    GitHubErrors: "github_errors", 0.05;
+    /// All of GitHub is down for some minutes: API, webhooks, runners' connections.
+    GitHubOutage: "github_outage", 0.04;
+    /// GitHub's secondary limit: nothing for this App until `retry-after`.
+    SecondaryLimit: "secondary_limit", 0.02;
     /// One member of a batch fails.
-    pub batch_member: f64,
+    BatchMember: "batch_member", 0.2;
     /// An offering has no capacity for five minutes.
-    pub no_capacity: f64,
+    NoCapacity: "no_capacity", 0.6;
     /// An offering has only a few instances left for five minutes.
-    pub little_capacity: f64,
-    /// A spot instance is taken back, 1 to 20 minutes after its start.
-    pub interruption: f64,
+    LittleCapacity: "little_capacity", 0.5;
+    /// A whole market is closed to us for five minutes (an account's limit).
+    MarketClosed: "market_closed", 0.1;
+    /// A spot instance is taken back within 20 minutes, perhaps while it boots.
+    Interruption: "interruption", 0.4;
     /// An interruption comes without its warning.
-    pub unwarned: f64,
+    Unwarned: "unwarned", 1.0;
     /// An EventBridge message is lost.
-    pub notify_loss: f64,
+    NotifyLoss: "notify_loss", 1.0;
+    /// An EventBridge message is minutes late.
+    NotifyLate: "notify_late", 0.5;
     /// A box ends itself while it boots.
-    pub boot_failure: f64,
+    BootFailure: "boot_failure", 0.3;
     /// A box hangs while it boots, and costs money for ever.
-    pub boot_hang: f64,
+    BootHang: "boot_hang", 0.2;
     /// A box boots three to fifteen times slower.
-    pub boot_slow: f64,
+    BootSlow: "boot_slow", 0.3;
+    /// A box may not read its secret, and ends itself.
+    FetchFailure: "fetch_failure", 0.2;
+    /// A box has read (and deleted) its secret, cannot register, and ends itself.
+    RegisterFailure: "register_failure", 0.2;
+    /// A box has read (and deleted) its secret, hangs, and stays.
+    RegisterHang: "register_hang", 0.15;
+    /// A box hangs some time after it came online, with or without a job, and stays.
+    OnlineHang: "online_hang", 0.15;
+    /// A box sees its drain tag minutes late.
+    LateDrain: "late_drain", 0.5;
     /// A box takes its job, but neither heeds a drain nor ends itself.
-    pub deaf: f64,
-    /// A webhook is lost. `queued` is only late then: GitHub's deliveries are asked again after some minutes.
-    pub webhook_loss: f64,
+    Deaf: "deaf", 0.3;
+    /// A webhook is lost: GitHub notes that it could not deliver it.
+    WebhookLoss: "webhook_loss", 0.3;
     /// A webhook comes twice.
-    pub webhook_twice: f64,
+    WebhookTwice: "webhook_twice", 0.5;
     /// A webhook is minutes late, and so out of order.
-    pub webhook_late: f64,
+    WebhookLate: "webhook_late", 0.4;
+    /// A message becomes visible up to 15 minutes after it was sent.
+    SendDelay: "send_delay", 0.2;
     /// SQS delivers a message again while it is held.
-    pub redelivered: f64,
-    /// GitHub says `busy: false` of a busy runner for up to a minute, and lets it be deleted.
-    pub busy_lie: f64,
-    /// A row is missing from a runner list.
-    pub missing_row: f64,
+    Redelivered: "redelivered", 0.3;
+    /// GitHub says `busy: false` of a runner for up to a minute after its job began, and lets it be deleted.
+    BusyLie: "busy_lie", 1.0;
+    /// The same in the middle of a job, for up to twelve minutes.
+    BusyLieMidJob: "busy_lie_mid_job", 0.7;
+    /// The list changes while its pages are read: one row comes twice, another not at all.
+    ShiftedPage: "shifted_page", 0.3;
+    /// A registration of a box's name exists already.
+    NameConflict: "name_conflict", 0.3;
+    /// GitHub says 404 of a job that exists.
+    CheckNotFound: "check_not_found", 0.5;
+    /// Rows are missing from a runner list.
+    MissingRow: "missing_row", 0.3;
     /// A job is taken by a runner that is none of ours.
-    pub foreign: f64,
+    Foreign: "foreign", 0.3;
     /// A queued job is cancelled before long.
-    pub cancelled: f64,
-    /// GitHub holds a queued job back (a concurrency group) for 5 to 40 minutes.
-    pub held: f64,
-    /// Controller processes killed during the faulty time.
-    pub crashes: u32,
+    Cancelled: "cancelled", 0.3;
+    /// GitHub leaves a job queued (a concurrency group) for 5 to 40 minutes.
+    Held: "held", 0.2;
+    /// GitHub makes a job wait (an environment's approval) for 5 to 40 minutes, and says so when asked.
+    Waiting: "waiting", 0.2;
+    /// A job that ended is run again, with a new id, in the same run.
+    Rerun: "rerun", 0.3;
+    /// GitHub gives a job to a runner that dies before it begins: the job stays queued.
+    AssignedInVain: "assigned_in_vain", 0.2;
+    /// The controller's process is told to stop, and started anew.
+    CleanStop: "clean_stop", 0.05;
+    /// The controller's process is killed.
+    Crash: "crash", 0.08;
 }
 
-impl WorldOptions {
-    /// Mild weather, for the demo: now and then spot takes a box, has no capacity, a boot fails or GitHub holds a job back.
-    pub fn mild() -> WorldOptions {
-        let faults = Faults {
-            no_capacity: 0.3,
-            little_capacity: 0.2,
-            interruption: 0.1,
-            boot_failure: 0.03,
-            held: 0.02,
-            cancelled: 0.02,
-            ..Faults::default()
-        };
-        WorldOptions { faults, keep_lines: 0, ..WorldOptions::default() }
+/// How many kinds there are.
+pub(super) const KINDS: usize = Fault::ALL.len();
+
+impl Fault {
+    pub(super) const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Fault {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Fault, String> {
+        Fault::ALL.iter().find(|f| f.as_str() == text).copied().ok_or_else(|| format!("`{text}` is not a fault"))
+    }
+}
+
+/// How likely each kind is; zero unless said.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rates([f64; KINDS]);
+
+impl Default for Rates {
+    fn default() -> Self {
+        Rates([0.0; KINDS])
+    }
+}
+
+impl Rates {
+    /// These, and no others.
+    pub fn of(rates: impl IntoIterator<Item = (Fault, f64)>) -> Rates {
+        let mut all = Rates::default();
+        for (fault, rate) in rates {
+            all.set(fault, rate);
+        }
+        all
     }
 
-    /// A configuration drawn at random: each fault exists in about two of five seeds, at a rate of its own.
-    pub fn swarm(seed: u64) -> WorldOptions {
-        let mut rng = Rng::new(seed, "swarm");
-        let mut rate = |most: f64| {
-            let (exists, share) = (rng.chance(0.4), rng.unit());
-            if exists { most * share } else { 0.0 }
-        };
-        let faults = Faults {
-            last: Some(Duration::from_secs(40 * 60)),
-            refused: rate(0.2),
-            unanswered: rate(0.1),
-            batch_member: rate(0.2),
-            no_capacity: rate(0.6),
-            little_capacity: rate(0.5),
-            interruption: rate(0.4),
-            unwarned: rate(1.0),
-            notify_loss: rate(1.0),
-            boot_failure: rate(0.3),
-            boot_hang: rate(0.2),
-            boot_slow: rate(0.3),
-            deaf: rate(0.3),
-            webhook_loss: rate(0.3),
-            webhook_twice: rate(0.5),
-            webhook_late: rate(0.4),
-            redelivered: rate(0.3),
-            busy_lie: rate(1.0),
-            missing_row: rate(0.3),
-            foreign: rate(0.3),
-            cancelled: rate(0.3),
-            held: rate(0.2),
-            crashes: if rng.chance(0.5) { u32::try_from(1 + rng.below(5)).unwrap_or(1) } else { 0 },
-        };
-        let lag = [0, 2, 10, 25][usize::try_from(rng.below(4)).unwrap_or_default()];
-        let slow_network = rng.chance(0.3);
-        WorldOptions {
-            describe_lag: Spread::secs(0, lag),
-            network: if slow_network { Spread::millis(20, 4000) } else { Spread::millis(10, 120) },
-            etags: rng.chance(0.7),
-            faults,
-            ..WorldOptions::default()
+    /// The rate of one kind.
+    pub fn get(&self, fault: Fault) -> f64 {
+        self.0[fault.index()]
+    }
+
+    /// Sets the rate of one kind.
+    pub fn set(&mut self, fault: Fault, rate: f64) {
+        self.0[fault.index()] = rate;
+    }
+
+    /// The kinds that can happen at all.
+    pub fn present(&self) -> impl Iterator<Item = (Fault, f64)> {
+        Fault::ALL.iter().map(|f| (*f, self.get(*f))).filter(|(_, rate)| *rate > 0.0)
+    }
+}
+
+impl Serialize for Rates {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_map(self.present().map(|(f, rate)| (f.as_str(), rate)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Rates {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let mut rates = Rates::default();
+        for (name, rate) in BTreeMap::<String, f64>::deserialize(d)? {
+            rates.set(name.parse().map_err(serde::de::Error::custom)?, rate);
         }
+        Ok(rates)
     }
 }

@@ -1,29 +1,39 @@
-//! GitHub: registrations, jobs, and the rule that any job goes to any free runner whose labels fit.
+//! GitHub's jobs: queued, held back, given to any free runner whose labels fit, ended, run again; and their webhooks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::effect::{Configure, Failure, FailureKind, JobSighting, RunnerSighting};
+use serde::{Deserialize, Serialize};
+
+use crate::effect::{Failure, FailureKind, JobSighting};
 use crate::event::{JobEvent, JobState};
-use crate::ids::{AppName, Forge as List, JobId, RunId, RunnerId, RunnerName, Scope};
+use crate::ids::{JobId, RunId, RunnerId, RunnerName, Scope};
 use crate::time::Time;
 
-use super::agenda::{Agenda, Event};
-use super::faults::WorldOptions;
+use super::agenda::Event;
+use super::faults::Fault;
+use super::mail::Mail;
+use super::nature::Nature;
+use super::registry::Registry;
 use super::rng::{Rng, Spread};
+use super::scenario::{since_begin, spans};
 
 /// A job to come, as data: what a run is made of.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct JobPlan {
-    /// When it is queued.
+    /// When it is queued; in a scenario, from the start of the run.
+    #[serde(with = "since_begin")]
     pub at: Time,
     /// How long it runs.
+    #[serde(with = "spans")]
     pub takes: Duration,
     /// `runs-on`.
     pub labels: Vec<String>,
     /// `OWNER/NAME`.
     pub repo: String,
     /// Cancelled this long after it was queued, if it is still queued then.
+    #[serde(default, with = "spans::optional", skip_serializing_if = "Option::is_none")]
     pub cancel_after: Option<Duration>,
 }
 
@@ -31,74 +41,92 @@ pub struct JobPlan {
 #[derive(Debug)]
 pub struct Forge {
     jobs: BTreeMap<JobId, Job>,
-    queued: BTreeSet<JobId>,
-    runners: BTreeMap<RunnerId, Registration>,
-    idle: BTreeSet<RunnerId>,
+    /// Jobs that may be given to a runner now, by what they ask for.
+    free: BTreeMap<Ask, BTreeSet<JobId>>,
+    /// Jobs by how far they are: queued, in progress.
+    unfinished: BTreeSet<JobId>,
     next_job: u64,
-    next_runner: u64,
-    /// Changes with every change of a registration: the lists' ETag.
-    pub(super) version: u64,
-    /// Per App: when the hour began, and requests used in it.
-    used: BTreeMap<AppName, (Time, u32)>,
+    /// GitHub's runners.
+    pub(super) registry: Registry,
+    /// Webhooks that could not be delivered.
+    pub(super) mail: Mail,
     rng: Rng,
 }
+
+/// What a job asks for: labels and repository.
+type Ask = (Vec<String>, String);
 
 /// One job, in truth.
 #[derive(Debug)]
 pub struct Job {
     /// What it is.
     pub plan: JobPlan,
+    /// The run that it belongs to.
+    pub run: RunId,
     /// How far it is.
     pub state: JobState,
     /// When it was queued.
     pub queued_at: Time,
     /// When it started.
     pub started_at: Option<Time>,
-    /// The runner that took it.
+    /// The runner that took it, by name.
     pub runner: Option<String>,
+    /// The same, if it is one of the registry's.
+    seat: Option<RunnerId>,
     /// How it ended.
     pub conclusion: Option<&'static str>,
-    /// GitHub holds it back.
-    held: bool,
+    /// Whether GitHub holds it back.
+    pub hold: Hold,
 }
 
-/// One registration, in truth.
-#[derive(Debug)]
-pub struct Registration {
-    /// Its name.
-    pub name: RunnerName,
-    list: List,
-    labels: Vec<String>,
-    ephemeral: bool,
-    /// Connected.
-    pub online: bool,
-    /// What it runs.
-    pub job: Option<JobId>,
-    /// The box is no more, whatever GitHub still shows.
-    pub(super) gone: bool,
-    /// Until then GitHub says that it is not busy, whatever it does.
-    lies_until: Time,
+/// Whether GitHub holds a queued job back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// No.
+    No,
+    /// Yes, and it looks queued (a concurrency group).
+    Silent,
+    /// Yes, and GitHub says so when asked (`waiting`).
+    Said,
+    /// Yes, it says so, and nobody was told that the job exists yet.
+    Untold,
+    /// It was given to a runner that died before it began.
+    Vain,
 }
 
-/// Requests per hour and App.
-const HOURLY: u32 = 5000;
+/// What the rule that gives jobs to runners came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Given {
+    /// The job began.
+    Begun(JobId, RunnerId),
+    /// The runner will die before it begins.
+    Vain(RunnerId),
+}
 
 /// GitHub's own rule: all of the job's labels are among the runner's, in any case.
 pub(super) fn fits(job: &[String], runner: &[String]) -> bool {
     job.iter().all(|l| runner.iter().any(|r| r.eq_ignore_ascii_case(l)))
 }
 
+/// Whether a runner of the scope may take jobs of the repository.
+pub(super) fn in_scope(scope: &Scope, repo: &str) -> bool {
+    match (scope, repo.split_once('/')) {
+        (Scope::Org(org), Some((owner, _))) => org.eq_ignore_ascii_case(owner),
+        (Scope::Repo(o, n), Some((owner, name))) => o.eq_ignore_ascii_case(owner) && n.eq_ignore_ascii_case(name),
+        (Scope::Enterprise(_), _) => true,
+        (_, None) => false,
+    }
+}
+
 impl Forge {
     pub(super) fn new(seed: u64) -> Forge {
         Forge {
             jobs: BTreeMap::new(),
-            queued: BTreeSet::new(),
-            runners: BTreeMap::new(),
-            idle: BTreeSet::new(),
+            free: BTreeMap::new(),
+            unfinished: BTreeSet::new(),
             next_job: 1000,
-            next_runner: 0,
-            version: 0,
-            used: BTreeMap::new(),
+            registry: Registry::new(seed),
+            mail: Mail::default(),
             rng: Rng::new(seed, "forge"),
         }
     }
@@ -108,282 +136,211 @@ impl Forge {
         &self.jobs
     }
 
-    /// Every registration there is.
-    pub fn registrations(&self) -> &BTreeMap<RunnerId, Registration> {
-        &self.runners
+    /// Jobs that are not over.
+    pub fn unfinished(&self) -> impl Iterator<Item = (JobId, &Job)> {
+        self.unfinished.iter().filter_map(|id| Some((*id, self.jobs.get(id)?)))
     }
 
-    // ------------------------------------------------------------------------------------------------ jobs
+    /// Every registration there is.
+    pub fn registrations(&self) -> &BTreeMap<RunnerId, super::registry::Registration> {
+        self.registry.all()
+    }
 
-    pub(super) fn queue(&mut self, plan: JobPlan, o: &WorldOptions, faulty: bool, agenda: &mut Agenda) -> JobId {
+    /// A job is queued. It may be held back, cancelled before long, or taken by a foreign runner.
+    pub(super) fn queue(&mut self, plan: JobPlan, run: Option<RunId>, nature: &mut Nature) -> JobId {
         self.next_job += 1;
         let id = JobId(self.next_job);
-        let f = &o.faults;
-        let (cancelled, cancel) = (self.rng.chance(f.cancelled), self.rng.within(Spread::secs(5, 300)));
-        let (held, hold) = (self.rng.chance(f.held), self.rng.within(Spread::secs(300, 2400)));
-        let (stolen, steal) = (self.rng.chance(f.foreign), self.rng.within(Spread::secs(2, 120)));
-        let cancel = plan.cancel_after.or((cancelled && faulty).then_some(cancel));
-        if let Some(cancel) = cancel {
-            agenda.after(cancel, Event::Cancel(id));
+        let cancel = nature.strikes(Fault::Cancelled).map(|mut r| r.within(Spread::secs(5, 300)));
+        if let Some(cancel) = plan.cancel_after.or(cancel) {
+            nature.after(cancel, Event::Cancel(id));
         }
-        let held = held && faulty;
-        if held {
-            agenda.after(hold, Event::LetGo(id));
+        let silent = nature.strikes(Fault::Held).map(|r| (Hold::Silent, r));
+        let said = nature.strikes(Fault::Waiting).map(|mut r| (if r.chance(0.5) { Hold::Said } else { Hold::Untold }, r));
+        let mut hold = Hold::No;
+        if let Some((kind, mut r)) = said.or(silent) {
+            hold = kind;
+            nature.after(r.within(Spread::secs(300, 2400)), Event::LetGo(id));
         }
-        if stolen && faulty {
-            agenda.after(steal, Event::Stolen(id));
+        if let Some(mut r) = nature.strikes(Fault::Foreign) {
+            nature.after(r.within(Spread::secs(2, 120)), Event::Stolen(id));
         }
-        let job =
-            Job { plan, state: JobState::Queued, queued_at: agenda.now, started_at: None, runner: None, conclusion: None, held };
+        let job = Job {
+            run: run.unwrap_or(RunId(id.0 / 4)),
+            state: JobState::Queued,
+            queued_at: nature.now(),
+            started_at: None,
+            runner: None,
+            seat: None,
+            conclusion: None,
+            hold,
+            plan,
+        };
         self.jobs.insert(id, job);
-        self.queued.insert(id);
-        self.tell(id, o, faulty, agenda);
-        agenda.after(self.rng.within(o.assign), Event::Assign);
+        self.unfinished.insert(id);
+        if hold == Hold::No {
+            self.set_free(id);
+        }
+        if hold != Hold::Untold {
+            self.tell(id, nature);
+        }
+        let soon = self.rng.within(nature.takes().assign);
+        nature.after(soon, Event::Assign);
         id
     }
 
-    /// A webhook about the job as it is now: lost, doubled and delayed as the options have it.
-    fn tell(&mut self, id: JobId, o: &WorldOptions, faulty: bool, agenda: &mut Agenda) {
-        let f = &o.faults;
-        let (lost, twice, late) =
-            (self.rng.chance(f.webhook_loss), self.rng.chance(f.webhook_twice), self.rng.chance(f.webhook_late));
-        let (first, second) = (self.rng.within(o.webhook), self.rng.within(Spread::secs(1, 400)));
-        let slow = self.rng.within(Spread::secs(10, 300));
+    fn set_free(&mut self, id: JobId) {
+        if let Some(job) = self.jobs.get(&id) {
+            self.free.entry((job.plan.labels.clone(), job.plan.repo.clone())).or_default().insert(id);
+        }
+    }
+
+    fn take(&mut self, id: JobId) {
         let Some(job) = self.jobs.get(&id) else { return };
-        let event = JobEvent {
-            job: id,
-            run: RunId(id.0 / 4),
-            state: job.state,
-            org: job.plan.repo.split('/').next().map(str::to_owned),
-            enterprise: None,
-            repo: job.plan.repo.clone(),
-            labels: job.plan.labels.clone(),
-            runner: job.runner.clone(),
-            conclusion: job.conclusion.map(str::to_owned),
-        };
-        if twice && faulty {
-            agenda.after(second, Event::Send(event.clone()));
+        let ask = (job.plan.labels.clone(), job.plan.repo.clone());
+        if let Some(waiting) = self.free.get_mut(&ask) {
+            waiting.remove(&id);
+            if waiting.is_empty() {
+                self.free.remove(&ask);
+            }
         }
-        match (lost && faulty, late && faulty) {
-            // Nobody can know of a job that was never announced; failed deliveries are asked for again.
-            (true, _) if job.state == JobState::Queued => agenda.after(Duration::from_secs(300) + slow, Event::Send(event)),
-            (true, _) => {}
-            (false, true) => agenda.after(slow, Event::Send(event)),
-            (false, false) => agenda.after(first, Event::Send(event)),
+    }
+
+    /// A webhook about the job as it is now: lost, doubled, delayed. During an outage GitHub sends it when it is back.
+    fn tell(&mut self, id: JobId, nature: &mut Nature) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        let event = Box::new(event(id, job));
+        if let Some(mut r) = nature.strikes(Fault::WebhookTwice) {
+            nature.after(r.within(Spread::secs(1, 400)), Event::Send(event.clone()));
         }
+        let soon = self.rng.within(nature.takes().webhook) + nature.github_back_in();
+        if nature.hits(Fault::WebhookLoss) {
+            self.mail.lose(event, nature);
+            return;
+        }
+        let late = nature.strikes(Fault::WebhookLate).map(|mut r| r.within(Spread::secs(10, 300)));
+        nature.after(soon + late.unwrap_or_default(), Event::Send(event));
     }
 
     /// Gives each queued job that it can to a random free runner that fits.
-    pub(super) fn assign(&mut self, o: &WorldOptions, faulty: bool, agenda: &mut Agenda) -> Vec<(JobId, RunnerId)> {
-        let mut pairs = Vec::new();
-        if self.idle.is_empty() {
-            return pairs;
+    pub(super) fn assign(&mut self, nature: &mut Nature) -> Vec<Given> {
+        let mut given = Vec::new();
+        if nature.github_down() || self.free.is_empty() || !self.registry.any_idle() {
+            return given;
         }
-        let mut queued: Vec<JobId> =
-            self.queued.iter().copied().filter(|id| self.jobs.get(id).is_some_and(|j| !j.held)).collect();
-        self.rng.shuffle(&mut queued);
-        for id in queued {
-            let Some(job) = self.jobs.get(&id) else { continue };
-            let fit = |r: &&RunnerId| {
-                self.runners.get(r).is_some_and(|r| fits(&job.plan.labels, &r.labels) && in_scope(&r.list.scope, &job.plan.repo))
-            };
-            let free: Vec<RunnerId> = self.idle.iter().filter(fit).copied().collect();
-            let Some(runner) = self.rng.pick(&free).copied() else { continue };
-            self.idle.remove(&runner);
-            let (lies, until) = (self.rng.chance(o.faults.busy_lie), self.rng.within(Spread::secs(20, 60)));
-            let mut name = None;
-            if let Some(r) = self.runners.get_mut(&runner) {
-                r.job = Some(id);
-                r.lies_until = if lies && faulty { agenda.now + until } else { Time::ZERO };
-                name = Some(r.name.to_string());
+        let mut benches = self.registry.benches();
+        self.rng.shuffle(&mut benches);
+        for bench in benches {
+            while let Some(runner) = self.registry.pick_idle(&bench) {
+                let fit = |(labels, repo): &Ask| fits(labels, &bench.0) && in_scope(&bench.1.scope, repo);
+                let asks: Vec<&BTreeSet<JobId>> = self.free.iter().filter(|(ask, _)| fit(ask)).map(|(_, ids)| ids).collect();
+                let Some(ids) = self.rng.pick(&asks) else { break };
+                // In no strict order, but nobody waits for ever.
+                let oldest = self.rng.below(ids.len().min(8) as u64);
+                let Some(id) = ids.iter().nth(usize::try_from(oldest).unwrap_or_default()).copied() else { break };
+                self.take(id);
+                if let Some(mut r) = nature.strikes(Fault::AssignedInVain) {
+                    self.registry.reserve(runner);
+                    if let Some(job) = self.jobs.get_mut(&id) {
+                        job.hold = Hold::Vain;
+                    }
+                    nature.after(r.within(Spread::secs(60, 180)), Event::LetGo(id));
+                    given.push(Given::Vain(runner));
+                    continue;
+                }
+                let name = self.registry.give(runner, id, self.takes(id), nature);
+                self.begin(id, name, Some(runner), nature);
+                given.push(Given::Begun(id, runner));
             }
-            self.begin(id, name, o, faulty, agenda);
-            pairs.push((id, runner));
         }
-        pairs
+        given
     }
 
-    /// A foreign runner takes the job, if it is still to be had.
-    pub(super) fn steal(&mut self, id: JobId, o: &WorldOptions, faulty: bool, agenda: &mut Agenda) {
-        if self.queued.contains(&id) && self.jobs.get(&id).is_some_and(|j| !j.held) {
-            self.begin(id, Some("somebodys-laptop".into()), o, faulty, agenda);
-        }
+    fn takes(&self, id: JobId) -> Duration {
+        self.jobs.get(&id).map_or(Duration::ZERO, |j| j.plan.takes)
     }
 
-    fn begin(&mut self, id: JobId, runner: Option<String>, o: &WorldOptions, faulty: bool, agenda: &mut Agenda) {
-        self.queued.remove(&id);
-        self.version += 1;
+    /// A foreign runner takes the job, if it is still to be had. True: it did.
+    pub(super) fn steal(&mut self, id: JobId, name: String, nature: &mut Nature) -> bool {
+        let to_be_had = self.jobs.get(&id).is_some_and(|j| j.state == JobState::Queued && j.hold == Hold::No);
+        if to_be_had {
+            self.take(id);
+            self.begin(id, Some(name), None, nature);
+        }
+        to_be_had
+    }
+
+    fn begin(&mut self, id: JobId, name: Option<String>, seat: Option<RunnerId>, nature: &mut Nature) {
         if let Some(job) = self.jobs.get_mut(&id) {
             job.state = JobState::InProgress;
-            job.started_at = Some(agenda.now);
-            job.runner = runner;
-            agenda.after(job.plan.takes, Event::Finish(id, "success"));
+            job.started_at = Some(nature.now());
+            (job.runner, job.seat) = (name, seat);
+            nature.after(job.plan.takes, Event::Finish(id, "success"));
         }
-        self.tell(id, o, faulty, agenda);
+        self.tell(id, nature);
     }
 
     /// A job ends. The registration of an ephemeral runner ends with it. None: it had ended before.
-    pub(super) fn finish(
-        &mut self,
-        id: JobId,
-        conclusion: &'static str,
-        o: &WorldOptions,
-        faulty: bool,
-        agenda: &mut Agenda,
-    ) -> Option<Option<(RunnerId, RunnerName)>> {
+    pub(super) fn finish(&mut self, id: JobId, conclusion: &'static str, nature: &mut Nature) -> Option<Option<RunnerName>> {
         let job = self.jobs.get_mut(&id).filter(|j| j.state != JobState::Completed)?;
         job.state = JobState::Completed;
         job.conclusion = Some(conclusion);
-        self.queued.remove(&id);
-        self.version += 1;
-        self.tell(id, o, faulty, agenda);
-        let found = self.runners.iter_mut().find(|(_, r)| r.job == Some(id));
-        let Some((runner, registration)) = found else { return Some(None) };
-        let (runner, name) = (*runner, registration.name.clone());
-        registration.job = None;
-        if registration.gone {
-            return Some(None);
+        let (seat, plan, run) = (job.seat.take(), job.plan.clone(), job.run);
+        self.take(id);
+        self.unfinished.remove(&id);
+        self.tell(id, nature);
+        if let Some(mut r) = nature.strikes(Fault::Rerun) {
+            let pause = r.within(Spread::secs(10, 400));
+            nature.after(pause, Event::Queue(Box::new(JobPlan { cancel_after: None, ..plan }), Some(run)));
         }
-        if registration.ephemeral {
-            self.runners.remove(&runner);
-        } else {
-            self.idle.insert(runner);
-            agenda.after(self.rng.within(o.assign), Event::Assign);
-        }
-        Some(Some((runner, name)))
+        let name = seat.and_then(|runner| self.registry.job_over(runner, nature));
+        Some(name)
     }
 
+    /// Whether nobody has taken it, cancelled it or run it.
     pub(super) fn is_queued(&self, id: JobId) -> bool {
-        self.queued.contains(&id)
+        self.jobs.get(&id).is_some_and(|j| j.state == JobState::Queued)
     }
 
-    pub(super) fn let_go(&mut self, id: JobId) {
-        if let Some(job) = self.jobs.get_mut(&id) {
-            job.held = false;
+    /// GitHub holds a job back no longer.
+    pub(super) fn let_go(&mut self, id: JobId, nature: &mut Nature) {
+        let Some(job) = self.jobs.get_mut(&id).filter(|j| j.state == JobState::Queued && j.hold != Hold::No) else { return };
+        let untold = job.hold == Hold::Untold;
+        job.hold = Hold::No;
+        self.set_free(id);
+        if untold {
+            self.tell(id, nature);
         }
+        nature.after(Duration::from_secs(1), Event::Assign);
     }
 
     /// `GET .../actions/jobs/{id}`.
-    pub(super) fn job(&self, id: JobId) -> Result<JobSighting, Failure> {
-        let Some(job) = self.jobs.get(&id) else {
+    pub(super) fn job(&self, id: JobId, nature: &mut Nature) -> Result<JobSighting, Failure> {
+        let lost = nature.hits(Fault::CheckNotFound);
+        let Some(job) = self.jobs.get(&id).filter(|_| !lost) else {
             return Err(Failure::new(FailureKind::NotFound, format!("job {id}: 404")));
         };
+        let waits = matches!(job.hold, Hold::Said | Hold::Untold) && job.state == JobState::Queued;
         Ok(JobSighting {
             job: id,
-            run: RunId(id.0 / 4),
-            state: Some(job.state),
+            run: job.run,
+            state: (!waits).then_some(job.state),
             runner: job.runner.clone(),
             conclusion: job.conclusion.map(str::to_owned),
         })
     }
-
-    // --------------------------------------------------------------------------------------------- runners
-
-    /// Mints a JIT configuration: a registration that is offline until the box connects. A name is given once.
-    pub(super) fn mint(&mut self, c: &Configure) -> Result<RunnerId, Failure> {
-        if let Some((old, found)) = self.runners.iter().find(|(_, r)| r.name == c.name && r.list == c.forge) {
-            if found.online || !c.replace {
-                return Err(Failure::new(FailureKind::Conflict, format!("runner {}: 409 Already exists", c.name)));
-            }
-            let old = *old;
-            self.runners.remove(&old);
-        }
-        self.next_runner += 1;
-        self.version += 1;
-        let id = RunnerId(self.next_runner);
-        let registration = Registration {
-            name: c.name.clone(),
-            list: c.forge.clone(),
-            labels: c.labels.clone(),
-            ephemeral: c.ephemeral,
-            online: false,
-            job: None,
-            gone: false,
-            lies_until: Time::ZERO,
-        };
-        self.runners.insert(id, registration);
-        Ok(id)
-    }
-
-    /// The box connects. False: its registration is gone.
-    pub(super) fn connect(&mut self, id: RunnerId, o: &WorldOptions, agenda: &mut Agenda) -> bool {
-        let delay = self.rng.within(o.assign);
-        let Some(r) = self.runners.get_mut(&id) else { return false };
-        r.online = true;
-        self.version += 1;
-        self.idle.insert(id);
-        agenda.after(delay, Event::Assign);
-        true
-    }
-
-    /// The box went away: no job for it from now on; GitHub shows it offline a little later.
-    pub(super) fn lost(&mut self, id: RunnerId, agenda: &mut Agenda) {
-        self.idle.remove(&id);
-        let seen = self.rng.within(Spread::secs(1, 60));
-        let failed = self.rng.within(Spread::secs(30, 180));
-        if let Some(r) = self.runners.get_mut(&id) {
-            r.gone = true;
-            agenda.after(seen, Event::Offline(id));
-            if let Some(job) = r.job {
-                agenda.after(failed, Event::Finish(job, "failure"));
-            }
-        }
-    }
-
-    pub(super) fn offline(&mut self, id: RunnerId) {
-        if let Some(r) = self.runners.get_mut(&id) {
-            r.online = false;
-            self.version += 1;
-        }
-    }
-
-    /// DELETE. The flag: a job was killed by it, because GitHub believed its own lie. None: there was none.
-    pub(super) fn delete(&mut self, id: RunnerId, now: Time) -> Result<Option<(RunnerName, bool)>, Failure> {
-        let Some(r) = self.runners.get(&id) else { return Ok(None) };
-        if r.job.is_some() && r.online && now >= r.lies_until {
-            return Err(Failure::new(FailureKind::Conflict, format!("runner {}: 422 is currently running a job", r.name)));
-        }
-        let (name, kills) = (r.name.clone(), r.job.is_some() && !r.gone);
-        self.runners.remove(&id);
-        self.idle.remove(&id);
-        self.version += 1;
-        Ok(Some((name, kills)))
-    }
-
-    /// The list, as GitHub shows it: rows may be missing, `busy` may be a lie.
-    pub(super) fn list(&mut self, list: &List, cluster: &str, o: &WorldOptions, faulty: bool, now: Time) -> Vec<RunnerSighting> {
-        let mut rows = Vec::new();
-        for (id, r) in &self.runners {
-            let missing = self.rng.chance(o.faults.missing_row);
-            if r.list == *list && r.name.cluster == cluster && !(missing && faulty) {
-                let busy = r.job.is_some() && now >= r.lies_until;
-                rows.push(RunnerSighting { id: *id, name: r.name.clone(), online: r.online, busy });
-            }
-        }
-        rows
-    }
-
-    /// One request of the App's hourly limit: what is left, and when it is full again. None: none was left.
-    pub(super) fn spend(&mut self, app: &AppName, now: Time) -> (Option<u32>, Duration) {
-        let hour = Duration::from_secs(3600);
-        let used = self.used.entry(app.clone()).or_insert((now, 0));
-        if now.since(used.0) >= hour {
-            *used = (now, 0);
-        }
-        let reset = hour.saturating_sub(now.since(used.0));
-        if used.1 >= HOURLY {
-            return (None, reset);
-        }
-        used.1 += 1;
-        (Some(HOURLY - used.1), reset)
-    }
 }
 
-fn in_scope(scope: &Scope, repo: &str) -> bool {
-    let owner = repo.split('/').next().unwrap_or_default();
-    match scope {
-        Scope::Org(org) => org.eq_ignore_ascii_case(owner),
-        Scope::Repo(o, name) => repo.eq_ignore_ascii_case(&format!("{o}/{name}")),
-        Scope::Enterprise(_) => true,
+/// What a webhook says of the job now.
+pub(super) fn event(id: JobId, job: &Job) -> JobEvent {
+    JobEvent {
+        job: id,
+        run: job.run,
+        state: job.state,
+        org: job.plan.repo.split('/').next().map(str::to_owned),
+        enterprise: None,
+        repo: job.plan.repo.clone(),
+        labels: job.plan.labels.clone(),
+        runner: job.runner.clone(),
+        conclusion: job.conclusion.map(str::to_owned),
     }
 }

@@ -1,7 +1,7 @@
 //! SQS: at least once, in no order, invisible while held, back when nobody said otherwise.
 //! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html>
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::effect::{Failure, FailureKind, JobMessage, MessageOp, Outcome};
@@ -9,17 +9,26 @@ use crate::event::JobEvent;
 use crate::ids::MessageId;
 use crate::time::Time;
 
-use super::rng::Rng;
+use super::faults::Fault;
+use super::nature::Nature;
+use super::rng::{Rng, Spread};
 
 /// The queue's visibility timeout.
 pub const VISIBILITY: Duration = Duration::from_secs(120);
 /// Messages of one receive call, at most.
 const BATCH: usize = 10;
+/// A receive call draws from so many of the messages that have waited longest: SQS keeps no order, but forgets nobody.
+const DRAWN_FROM: usize = 40;
+/// The redrive policy: a message that was received so often becomes a dead letter. The README asks for a large number.
+const MAX_RECEIVES: u32 = 200;
 
 /// The job queue.
 #[derive(Debug)]
 pub struct Queue {
     messages: BTreeMap<MessageId, Message>,
+    /// An index of `messages`: by when they can be received.
+    visible: BTreeSet<(Time, MessageId)>,
+    dead: Vec<JobEvent>,
     sent: u64,
     rng: Rng,
 }
@@ -33,7 +42,7 @@ struct Message {
 
 impl Queue {
     pub(super) fn new(seed: u64) -> Queue {
-        Queue { messages: BTreeMap::new(), sent: 0, rng: Rng::new(seed, "queue") }
+        Queue { messages: BTreeMap::new(), visible: BTreeSet::new(), dead: Vec::new(), sent: 0, rng: Rng::new(seed, "queue") }
     }
 
     /// Messages that nobody has deleted.
@@ -51,45 +60,71 @@ impl Queue {
         self.messages.values().map(|m| &m.event)
     }
 
-    pub(super) fn send(&mut self, event: JobEvent, now: Time) {
+    /// What became a dead letter.
+    pub fn dead_letters(&self) -> &[JobEvent] {
+        &self.dead
+    }
+
+    pub(super) fn send(&mut self, event: JobEvent, nature: &mut Nature) {
         self.sent += 1;
-        self.messages.insert(MessageId(self.sent), Message { event, visible_at: now, receives: 0 });
+        // A queue or a message may have a delay of its own, up to 15 minutes.
+        let delay = nature.strikes(Fault::SendDelay).map(|mut r| r.within(Spread::secs(5, 900))).unwrap_or_default();
+        let (id, visible_at) = (MessageId(self.sent), nature.now() + delay);
+        self.visible.insert((visible_at, id));
+        self.messages.insert(id, Message { event, visible_at, receives: 0 });
     }
 
     /// When a receive call can next have something.
     pub(super) fn next_visible(&self) -> Option<Time> {
-        self.messages.values().map(|m| m.visible_at).min()
+        self.visible.first().map(|(at, _)| *at)
     }
 
-    /// Up to ten visible messages, in no order. With the probability `again`, a message stays visible though it was taken.
-    pub(super) fn receive(&mut self, now: Time, again: f64) -> Vec<JobMessage> {
-        let mut visible: Vec<MessageId> = self.messages.iter().filter(|(_, m)| m.visible_at <= now).map(|(id, _)| *id).collect();
+    fn show_at(&mut self, id: MessageId, at: Time) -> Option<&mut Message> {
+        let message = self.messages.get_mut(&id)?;
+        self.visible.remove(&(message.visible_at, id));
+        message.visible_at = at;
+        self.visible.insert((at, id));
+        Some(message)
+    }
+
+    /// Up to ten visible messages, in no order; bad luck shows one again though it was taken.
+    pub(super) fn receive(&mut self, nature: &mut Nature) -> Vec<JobMessage> {
+        let now = nature.now();
+        let mut visible: Vec<MessageId> =
+            self.visible.range(..=(now, MessageId(u64::MAX))).take(DRAWN_FROM).map(|(_, id)| *id).collect();
         self.rng.shuffle(&mut visible);
         visible.truncate(BATCH);
         let mut taken = Vec::with_capacity(visible.len());
         for id in visible {
-            let back = if self.rng.chance(again) { Duration::from_secs(1 + self.rng.below(60)) } else { VISIBILITY };
-            if let Some(message) = self.messages.get_mut(&id) {
-                message.receives += 1;
-                message.visible_at = now + back;
-                taken.push(JobMessage { id, receive_count: message.receives, event: message.event.clone() });
+            let again = nature.strikes(Fault::Redelivered).map(|mut r| r.within(Spread::secs(1, 60)));
+            let Some(message) = self.show_at(id, now + again.unwrap_or(VISIBILITY)) else { continue };
+            message.receives += 1;
+            if message.receives > MAX_RECEIVES {
+                let dead = self.delete(id);
+                self.dead.extend(dead);
+                continue;
             }
+            taken.push(JobMessage { id, receive_count: message.receives, event: message.event.clone() });
         }
         taken
+    }
+
+    fn delete(&mut self, id: MessageId) -> Option<JobEvent> {
+        let message = self.messages.remove(&id)?;
+        self.visible.remove(&(message.visible_at, id));
+        Some(message.event)
     }
 
     /// Carries out one operation. A message that is gone is done with, except that it cannot be extended.
     pub(super) fn operate(&mut self, op: MessageOp, ids: &[MessageId], now: Time) -> Outcome {
         let mut missing = 0;
         for id in ids {
-            match (op, self.messages.get_mut(id)) {
-                (MessageOp::Delete, _) => {
-                    self.messages.remove(id);
+            match op {
+                MessageOp::Delete => drop(self.delete(*id)),
+                MessageOp::Extend { seconds } => {
+                    missing += u32::from(self.show_at(*id, now + Duration::from_secs(u64::from(seconds))).is_none());
                 }
-                (MessageOp::Extend { seconds }, Some(m)) => m.visible_at = now + Duration::from_secs(u64::from(seconds)),
-                (MessageOp::Release, Some(m)) => m.visible_at = now,
-                (MessageOp::Extend { .. }, None) => missing += 1,
-                (MessageOp::Release, None) => {}
+                MessageOp::Release => drop(self.show_at(*id, now)),
             }
         }
         match missing {

@@ -4,6 +4,10 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use crate::manifest::Span;
+
 /// One stream of numbers.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
@@ -12,6 +16,14 @@ impl Rng {
     /// The stream of this name; the same seed and name give the same numbers.
     pub fn new(seed: u64, stream: &str) -> Rng {
         let mut rng = Rng(super::trace::fnv(seed ^ super::trace::FNV_BASIS, stream.as_bytes()));
+        rng.draw();
+        rng
+    }
+
+    /// The `n`-th stream of this name.
+    pub fn nth(seed: u64, stream: &str, n: u32) -> Rng {
+        let mut rng = Rng::new(seed, stream);
+        rng.0 = rng.0.wrapping_add(u64::from(n).wrapping_mul(0xd134_2543_de82_ef95));
         rng.draw();
         rng
     }
@@ -40,10 +52,17 @@ impl Rng {
         self.unit() < probability
     }
 
+    /// A duration of the spread, with a tail: one in twenty takes up to three times the longest.
+    pub fn within_tail(&mut self, spread: Spread) -> Duration {
+        let (late, more) = (self.chance(0.05), self.unit());
+        let usual = self.within(spread);
+        if late { millis(spread.high + spread.high.mul_f64(2.0 * more * more)) } else { usual }
+    }
+
     /// A duration of the spread.
     pub fn within(&mut self, spread: Spread) -> Duration {
         let u = self.unit();
-        spread.low + (spread.high.saturating_sub(spread.low)).mul_f64(u * u)
+        millis(spread.low + (spread.high.saturating_sub(spread.low)).mul_f64(u * u))
     }
 
     /// One of them; None of none.
@@ -78,6 +97,33 @@ impl Spread {
     pub const fn secs(low: u64, high: u64) -> Spread {
         Spread::millis(low * 1000, high * 1000)
     }
+}
+
+/// Written `10ms..2s`.
+impl Serialize for Spread {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(&format_args!("{}..{}", span(self.low), span(self.high)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Spread {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        let ends = text.split_once("..").ok_or_else(|| format!("`{text}` is not a spread: write LOW..HIGH, such as 10ms..2s"));
+        let (low, high) = ends.map_err(serde::de::Error::custom)?;
+        let read = |t: &str| t.parse::<Span>().map(Span::get).map_err(serde::de::Error::custom);
+        Ok(Spread { low: read(low)?, high: read(high)? })
+    }
+}
+
+/// Whole milliseconds: what a scenario's file can say.
+fn millis(d: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// A duration as manifests write it.
+pub(super) fn span(d: Duration) -> Span {
+    Span::millis(u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

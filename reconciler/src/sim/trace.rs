@@ -1,14 +1,17 @@
 //! What happened, as lines for people and as one hash: two runs of a seed are the same run if their hashes agree.
+//!
+//! The hash is made of what happened itself, not of the lines: a run whose lines nobody keeps formats none.
 
 use std::collections::VecDeque;
 use std::fmt;
 
+use crate::effect::{Action, Effect, Input, Outcome, Swept};
 use crate::time::Time;
 
 /// FNV-1a's offset basis.
 pub(super) const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 
-/// FNV-1a, 64 bits: enough to tell two traces apart.
+/// FNV-1a, 64 bits: names of random streams.
 pub(super) fn fnv(mut hash: u64, bytes: &[u8]) -> u64 {
     for byte in bytes {
         hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
@@ -26,14 +29,19 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Keeps the last `keep` lines; the hash covers all.
+    /// Keeps the last `keep` lines; the hash covers all that happened.
     pub fn new(began: Time, keep: usize) -> Trace {
         Trace { began, hash: FNV_BASIS, lines: VecDeque::new(), keep }
     }
 
-    /// The hash of everything said so far.
+    /// The hash of everything so far.
     pub fn hash(&self) -> u64 {
         self.hash
+    }
+
+    /// Whether anybody reads the lines.
+    pub(super) fn kept(&self) -> bool {
+        self.keep > 0
     }
 
     /// The last `count` of the lines kept that are not later than `until`, oldest first.
@@ -42,16 +50,95 @@ impl Trace {
         self.lines.range(end.saturating_sub(count)..end).map(|(_, line)| line.as_str()).collect()
     }
 
+    /// One line for people.
     pub(super) fn say(&mut self, now: Time, what: fmt::Arguments<'_>) {
-        let ms = u64::try_from(now.since(self.began).as_millis()).unwrap_or(u64::MAX);
-        let line = format!("{:>6}.{:03}  {what}", ms / 1000, ms % 1000);
-        self.hash = fnv(self.hash, line.as_bytes());
         if self.keep == 0 {
             return;
         }
         if self.lines.len() == self.keep {
             self.lines.pop_front();
         }
-        self.lines.push_back((now, line));
+        let ms = u64::try_from(now.since(self.began).as_millis()).unwrap_or(u64::MAX);
+        self.lines.push_back((now, format!("{:>6}.{:03}  {what}", ms / 1000, ms % 1000)));
+    }
+
+    /// One number of what happened (FxHash's step).
+    pub(super) fn fold(&mut self, word: u64) {
+        self.hash = (self.hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+    }
+
+    /// One text of what happened.
+    pub(super) fn fold_text(&mut self, text: &str) {
+        let mut chunks = text.as_bytes().chunks_exact(8);
+        for chunk in &mut chunks {
+            self.fold(u64::from_le_bytes(chunk.try_into().unwrap_or_default()));
+        }
+        let mut last = [0; 8];
+        for (to, from) in last.iter_mut().zip(chunks.remainder()) {
+            *to = *from;
+        }
+        self.fold(u64::from_le_bytes(last) ^ ((text.len() as u64) << 56));
+    }
+
+    /// What the controller is about to be told.
+    pub(super) fn fold_input(&mut self, now: Time, input: &Input) {
+        self.fold(now.as_millis());
+        match input {
+            Input::Tick => self.fold(1),
+            Input::Shutdown => self.fold(2),
+            Input::Spec(spec) => self.fold(3 + spec.pools.len() as u64),
+            Input::Messages(messages) => {
+                for m in messages {
+                    self.fold(m.event.job.0 << 8 | (m.event.state as u64) << 4 | u64::from(m.receive_count & 15));
+                }
+            }
+            Input::Ec2(event) => self.fold_text(event.instance.as_str()),
+            Input::GitHubLimit(limit) => self.fold(u64::from(limit.remaining)),
+            Input::Outcome(id, outcome) => {
+                self.fold(id.0);
+                match outcome {
+                    Outcome::Done => self.fold(1),
+                    Outcome::Launched(l) => self.fold((l.instances.len() << 8 | l.errors.len()) as u64),
+                    Outcome::Configured { runner } => self.fold(runner.map_or(7, |r| r.0)),
+                    Outcome::Batch { done, failed } => self.fold((done.len() << 8 | failed.len()) as u64),
+                    Outcome::Job(sighting) => self.fold(sighting.state.map_or(9, |s| s as u64)),
+                    Outcome::Swept(Swept::Instances(rows)) => {
+                        self.fold(rows.len() as u64);
+                        for row in rows {
+                            self.fold((row.state as u64) << 1 | u64::from(row.draining));
+                        }
+                    }
+                    Outcome::Swept(Swept::Runners(rows)) => {
+                        for row in rows.iter().flatten() {
+                            self.fold(row.id.0 << 2 | u64::from(row.online) << 1 | u64::from(row.busy));
+                        }
+                    }
+                    Outcome::Swept(Swept::Secrets(ids)) => self.fold(ids.len() as u64),
+                    Outcome::Swept(Swept::Deliveries(rows)) => self.fold(rows.len() as u64),
+                    Outcome::NotHandedOver(failure) => self.fold(200 + failure.kind as u64),
+                    Outcome::Failed(failure) => self.fold(100 + failure.kind as u64),
+                }
+            }
+        }
+    }
+
+    /// What the controller asked for.
+    pub(super) fn fold_effect(&mut self, effect: &Effect) {
+        self.fold(effect.id.0);
+        match &effect.action {
+            Action::Launch(l) => self.fold_text(l.intent.as_str()),
+            Action::Configure(c) => self.fold_text(c.name.instance.as_str()),
+            Action::Drain(ids) | Action::Terminate(ids) | Action::DeleteSecrets(ids) => {
+                for id in ids {
+                    self.fold_text(id.as_str());
+                }
+            }
+            Action::Deregister { runner, .. } => self.fold(runner.0),
+            Action::CheckJob { job, .. } => self.fold(job.0),
+            Action::Redeliver { delivery, .. } => self.fold(delivery.0),
+            Action::Sweep(_) => return,
+            Action::Messages(_, ids) => self.fold(ids.len() as u64),
+        }
+        self.fold_text(&effect.reason);
     }
 }

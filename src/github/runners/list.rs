@@ -86,9 +86,14 @@ impl GitHub {
             return Ok(None);
         }
         let found: RunnerPage = answer.json(&call)?;
+        // Neighbours in the list have the same labels, most of the time.
+        let mut last: Arc<[String]> = Arc::default();
         let ours = found.runners.into_iter().filter_map(|runner| {
             let (online, name) = (runner.online(), RunnerName::parse_ours(&runner.name, cluster)?);
-            Some(RunnerSighting { id: RunnerId(runner.id), name, online, busy: runner.busy })
+            if !runner.labels.iter().map(|l| &l.name).eq(last.iter()) {
+                last = runner.labels.into_iter().map(|l| l.name).collect();
+            }
+            Some(RunnerSighting { id: RunnerId(runner.id), name, online, busy: runner.busy, labels: last.clone() })
         });
         let etag = answer.headers.get(header::ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
         Ok(Some(Page { etag, total: found.total_count, ours: ours.collect() }))

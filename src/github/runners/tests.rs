@@ -16,7 +16,7 @@ fn minted(id: u64) -> Reply {
 }
 
 fn row(id: u64, name: &str, status: &str, busy: bool) -> Value {
-    json!({"id": id, "name": name, "os": "linux", "status": status, "busy": busy, "labels": []})
+    json!({"id": id, "name": name, "os": "linux", "status": status, "busy": busy, "labels": [{"name": "linux"}]})
 }
 
 fn runners(total: usize, rows: Vec<Value>) -> Reply {
@@ -266,7 +266,7 @@ async fn only_our_own_clusters_runners_are_seen() {
     let github = fake.github();
     let sighting = |id, name: &str| {
         let name = RunnerName::parse_ours(name, "prod").expect("ours");
-        RunnerSighting { id: RunnerId(id), name, online: false, busy: false }
+        RunnerSighting { id: RunnerId(id), name, online: false, busy: false, labels: ["linux".to_owned()].into() }
     };
     let wanted = vec![sighting(1, "prod.linux.i-1"), sighting(5, "prod.arm.i-5")];
     let list = github.list(&forge("org/acme"), "prod").await;

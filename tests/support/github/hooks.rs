@@ -24,7 +24,7 @@ pub struct Hooks {
     /// Keep deliveries back until [`Double::release_held`].
     pub hold: bool,
     held: Vec<Delivery>,
-    sent: Vec<Sent>,
+    pub(super) sent: Vec<Sent>,
     last: BTreeMap<u64, JoinHandle<()>>,
     next_delivery: u64,
 }
@@ -151,7 +151,7 @@ impl Double {
     }
 
     /// Sends a delivery after the job's former one.
-    fn deliver(&self, delivery: Delivery) {
+    pub(super) fn deliver(&self, delivery: Delivery) {
         let mut state = self.lock();
         let Some((url, secret)) = state.hooks.target.clone() else { return };
         let (copies, delay) = (state.hooks.copies, state.hooks.delay);

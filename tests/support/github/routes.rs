@@ -14,7 +14,7 @@ use warp::http::{HeaderMap, Method, Response};
 use warp::path::FullPath;
 
 use super::openapi::Match;
-use super::{APP_ID, Double, Fault, HOURLY_LIMIT, Runner, State, key};
+use super::{APP_ID, Double, Fault, HOURLY_LIMIT, Runner, State, hooks, key};
 use crate::support::now_ms;
 
 /// A page holds so many at most, whatever is asked for.
@@ -203,6 +203,17 @@ impl Double {
                 i.kind != "enterprise" && i.account.eq_ignore_ascii_case(asked.param("owner"))
             }),
             "create-installation-access-token" => create_token(&mut state, asked),
+            "list-webhook-deliveries" => deliveries(&state, asked),
+            "redeliver-webhook-delivery" => {
+                let nth = usize::try_from(asked.number("delivery_id")).unwrap_or(0);
+                let Some(sent) = nth.checked_sub(1).and_then(|n| state.hooks.sent.get(n)) else {
+                    return Answer::message(404, "Not Found");
+                };
+                let delivery = sent.delivery.clone();
+                drop(state);
+                self.deliver(delivery);
+                Answer::json(202, json!({}))
+            }
             "get" => rate_limit(&state),
             "list-self-hosted-runner-groups-for-org" | "list-self-hosted-runner-groups-for-enterprise" => {
                 let groups = state.groups.get(&asked.scope()).cloned().unwrap_or_default();
@@ -312,6 +323,38 @@ fn finish(answer: Answer, limit: Option<(u32, u64)>) -> Response<Bytes> {
 }
 
 // ------------------------------------------------------------------------------------------------ operations
+
+/// Attempts to deliver, newest first, page by page; a cursor is the id of the last one shown.
+fn deliveries(state: &State, asked: &Asked<'_>) -> Answer {
+    let failed = |status: u16| !(200..300).contains(&status);
+    let before = asked.query("cursor").and_then(|c| c.parse().ok()).unwrap_or(usize::MAX);
+    let per_page = asked.query("per_page").and_then(|n| n.parse().ok()).unwrap_or(30).min(MAX_PER_PAGE);
+    let wanted = |s: &hooks::Sent| match asked.query("status") {
+        Some("failure") => failed(s.status),
+        Some("success") => !failed(s.status),
+        _ => true,
+    };
+    let mut rows: Vec<(usize, &hooks::Sent)> = state.hooks.sent.iter().enumerate().map(|(n, s)| (n + 1, s)).collect();
+    rows.retain(|(id, s)| *id < before && wanted(s));
+    rows.reverse();
+    let more = rows.len() > per_page;
+    rows.truncate(per_page);
+    let row = |(id, s): &(usize, &hooks::Sent)| {
+        let redelivery = state.hooks.sent[..id - 1].iter().any(|earlier| earlier.delivery.id == s.delivery.id);
+        json!({
+            "id": id, "guid": s.delivery.id, "delivered_at": rfc3339(s.at_ms), "redelivery": redelivery, "duration": 0.1,
+            "status": if failed(s.status) { "failed to connect to host" } else { "OK" },
+            "status_code": if s.status == 0 { 502 } else { s.status },
+            "event": "workflow_job", "action": s.delivery.action, "installation_id": 1, "repository_id": 1,
+        })
+    };
+    let mut answer = Answer::json(200, rows.iter().map(row).collect());
+    if let Some((last, _)) = rows.last().filter(|_| more) {
+        let next = format!("<{}/app/hook/deliveries?per_page={per_page}&cursor={last}>; rel=\"next\"", asked.base);
+        answer.headers.push(("link", next));
+    }
+    answer
+}
 
 fn found_installation(state: &State, asked: &Asked<'_>, wanted: impl Fn(&super::Installation) -> bool) -> Answer {
     match state.installations.iter().find(|i| wanted(i)) {

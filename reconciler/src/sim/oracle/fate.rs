@@ -1,0 +1,113 @@
+//! What effects do to boxes and jobs, judged as they take effect: S1, S2 and S3.
+//!
+//! S3, exactly: at any time, boxes launched <= jobs queued (reruns included) + the largest sum of warm floors + boxes that
+//! could not do what they were launched for (a boot that fails, spot, a registration that is refused, no configuration
+//! within the boot deadline, old age) + an allowance for what nobody could have known better:
+//! two for each list with rows missing; one for each webhook lost, late or delayed, each job that another pool's runner took, each crash or stop; five for each
+//! job that GitHub holds back; the boxes and queued jobs of a pool at each change of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::effect::{Launch, Launched};
+use crate::ids::{InstanceId, PoolName};
+use crate::time::human;
+
+use super::super::World;
+use super::super::boxes::Stage;
+use super::super::effects::Request;
+use super::super::faults::Fault;
+use super::{Invariant, RACE, RACES};
+
+/// Kinds of bad luck that may each cost a box, and how many.
+const COSTS: [(Fault, u64); 9] = [
+    (Fault::WebhookLoss, 1),
+    (Fault::WebhookLate, 1),
+    (Fault::SendDelay, 1),
+    (Fault::Crash, 1),
+    (Fault::CleanStop, 1),
+    // Dearer than need be: one list without a row makes the core drain and replace a box that is online.
+    (Fault::MissingRow, 2),
+    (Fault::ShiftedPage, 2),
+    (Fault::Held, 5),
+    (Fault::Waiting, 5),
+];
+
+impl World {
+    /// A fleet was made: S2, and S3.
+    pub(in crate::sim) fn judge_fleet(&mut self, launch: &Arc<Launch>, launched: &Launched, max: u32) {
+        let now = self.nature.now();
+        self.oracle.boxes.extend(launched.instances.iter().map(|i| i.id.clone()));
+        let live = self.cloud.live(&launch.pool);
+        if live > max && !launched.instances.is_empty() {
+            let what = format!("pool {} has {live} live boxes, its max was {max}", launch.pool);
+            self.oracle.blame(Invariant::S2, now, what);
+        }
+        let launched = self.cloud.launched();
+        if launched <= self.launches_explained() {
+            return;
+        }
+        self.excuse_overdue();
+        let most = self.launches_explained();
+        if launched > most {
+            let o = &self.oracle;
+            let what = format!(
+                "{launched} boxes were launched for {} jobs, a floor of {}, {} boxes lost and an allowance of {}",
+                o.jobs,
+                o.floor,
+                o.excused.len(),
+                most.saturating_sub(o.jobs + o.floor + o.excused.len() as u64),
+            );
+            self.oracle.blame(Invariant::S3, now, what);
+        }
+    }
+
+    /// How many launches have an explanation.
+    pub(in crate::sim) fn launches_explained(&self) -> u64 {
+        let o = &self.oracle;
+        let luck: u64 = COSTS.iter().map(|(fault, each)| u64::from(self.nature.luck.count(*fault)) * each).sum();
+        o.jobs + o.floor + o.excused.len() as u64 + o.allowance + luck
+    }
+
+    /// Boxes whose replacement may be launched before they are ended.
+    fn excuse_overdue(&mut self) {
+        let now = self.nature.now();
+        let live = self.cloud.instances().iter().filter(|(_, i)| i.live());
+        let boxes: Vec<_> = live.map(|(id, i)| (id.clone(), i.pool.clone(), now.since(i.launched_at()))).collect();
+        for (id, pool, age) in boxes {
+            self.judge_end(&id, &pool, age);
+        }
+    }
+
+    /// A box ends: what it never could do excuses its replacement.
+    pub(in crate::sim) fn judge_end(&mut self, id: &InstanceId, pool: &PoolName, age: Duration) {
+        let stage = self.machines.get(id).map_or(Stage::Booting, |m| m.stage);
+        let deadline = self.spec.pools.get(pool).map_or(Duration::from_secs(300), |p| p.spec.runner.boot_deadline.get());
+        let never = matches!(stage, Stage::Booting | Stage::Waiting | Stage::Registering) && age >= deadline;
+        if never || age >= self.most_age(pool) / 2 {
+            self.oracle.excuse_box(id);
+        }
+    }
+
+    /// S1: the job that runs on the box is killed by a request.
+    pub(in crate::sim) fn judge_kill(&mut self, id: &InstanceId, request: &Request, how: &str) {
+        let Some(Stage::Working(job)) = self.machines.get(id).map(|m| m.stage) else { return };
+        let now = self.nature.now();
+        let started = self.forge.jobs().get(&job).and_then(|j| j.started_at).unwrap_or_default();
+        let knew = request.knew.contains(id);
+        let ran = human(now.since(started));
+        if knew || started + RACE <= request.sent_at {
+            let knew = if knew { "it had been told of a job there" } else { "it had been told nothing of it" };
+            self.oracle.blame(Invariant::S1, now, format!("job {job} on {id} was killed after {ran}: {how}; {knew}"));
+            return;
+        }
+        self.oracle.races += 1;
+        self.oracle.excuse_box(id);
+        self.marks.hit(super::super::marks::Mark::KilledInRace);
+        self.nature.say(format_args!("job {job} on {id} is killed after {ran}: {how}; nobody could know"));
+        if self.oracle.races > RACES {
+            let what = format!("{} jobs were killed just after they had started", self.oracle.races);
+            self.oracle.blame(Invariant::S1, now, what);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What can only be judged by looking at the whole, now and then: S6, S9's views, S10, L1, L2, and that everything has a
+//! reason. The dearer a look, the rarer.
+
+use std::time::Duration;
+
+use crate::effect::{InstanceSighting, Source};
+use crate::event::JobState;
+use crate::plan::{Gate, View, plan};
+use crate::time::{Time, human};
+
+use super::super::World;
+use super::super::marks::Mark;
+use super::Invariant;
+
+/// How often the whole is looked at.
+pub(in crate::sim) const CHECK_EVERY: Duration = Duration::from_secs(30);
+/// How long a secret may outlive its box (S6): two secret sweeps and a little.
+const SECRET_OUTLIVES: Duration = Duration::from_secs(25 * 60);
+/// How long a pool may want a runner and neither launch nor say why not (L1).
+const MUTE: Duration = Duration::from_secs(90);
+/// How long an instance may be unknown to a process that has looked since (L2).
+const UNKNOWN: Duration = Duration::from_secs(60);
+/// How far a box may outlive maxLifetime (L2).
+const OVERTIME: Duration = Duration::from_secs(1800);
+/// Every so many looks the views are read, and a plan is made twice.
+const RARE: u64 = 20;
+/// Every so many sweeps the rows are also taken in backwards.
+const REVERSED: u64 = 48;
+
+impl World {
+    /// One look at the whole.
+    pub(in crate::sim) fn look(&mut self) {
+        let now = self.nature.now();
+        self.oracle.looks += 1;
+        self.look_at_secrets(now);
+        if self.oracle.looks.is_multiple_of(4) {
+            self.look_at_boxes(now);
+        }
+        self.look_at_pools(now);
+        if self.oracle.looks.is_multiple_of(RARE) {
+            self.look_at_views(now);
+        }
+    }
+
+    fn look_at_secrets(&mut self, now: Time) {
+        for (id, secret) in &self.cloud.secrets {
+            if let Some(since) = secret.orphan_since
+                && now.since(since) > SECRET_OUTLIVES
+                && self.oracle.boxes.contains(id)
+            {
+                let what = format!("the secret of {id} has outlived it by {}", human(now.since(since)));
+                self.oracle.blame(Invariant::S6, now, what);
+            }
+        }
+    }
+
+    /// L2.
+    fn look_at_boxes(&mut self, now: Time) {
+        let Some(controller) = &self.controller else { return };
+        let looked = controller.world.swept(&Source::Instances);
+        for (id, instance) in self.cloud.instances().iter().filter(|(_, i)| i.live()) {
+            let launched = instance.launched_at();
+            if looked.is_some_and(|at| at >= launched + UNKNOWN) && !controller.world.runners().contains_key(id) {
+                let what = format!("{id} runs since {}, and the controller does not know it", human(now.since(launched)));
+                self.oracle.blame(Invariant::L2, now, what);
+            }
+            let age = now.since(launched);
+            if age > self.most_age(&instance.pool) + OVERTIME {
+                self.oracle.blame(Invariant::L2, now, format!("{id} has reached the age of {}", human(age)));
+            }
+        }
+    }
+
+    /// L1, as far as the pools' own words go: a pool that wants more than it has launches, or says what keeps it.
+    fn look_at_pools(&mut self, now: Time) {
+        let Some(controller) = &self.controller else { return self.oracle.mute.clear() };
+        for (name, state) in &controller.pools {
+            let mute = state.plan.as_ref().is_some_and(|p| {
+                p.counts.wanted > p.counts.supply
+                    && p.launch.is_none()
+                    && p.blocked.is_none()
+                    && self.spec.pools.contains_key(name)
+            });
+            if !mute {
+                self.oracle.mute.remove(name);
+                continue;
+            }
+            let since = *self.oracle.mute.entry(name.clone()).or_insert(now);
+            if now.since(since) > MUTE {
+                let what = format!("pool {name} wants more than it has since {}, and does not say why", human(now.since(since)));
+                self.oracle.blame(Invariant::L1, now, what);
+                self.oracle.mute.insert(name.clone(), now);
+            }
+        }
+        if controller.demand.jobs().values().any(|j| j.hold.is_some()) {
+            self.marks.hit(Mark::HeldByGitHub);
+        }
+    }
+
+    /// Every view has its reason, and S10's first half: nothing but what is known decides a plan.
+    fn look_at_views(&mut self, now: Time) {
+        let Some(controller) = &self.controller else { return };
+        let mut unsound = Vec::new();
+        for view in controller.jobs(now) {
+            if view.reason.is_empty() {
+                unsound.push(format!("job {} has no reason", view.id));
+            }
+        }
+        for view in controller.runners(now) {
+            if view.reason.is_empty() {
+                unsound.push(format!("runner {} has no reason", view.name));
+            }
+        }
+        let (once, twice) = (controller.preview(now), controller.preview(now));
+        for plan in &once {
+            if plan.reason.is_empty() {
+                unsound.push(format!("pool {} has no reason", plan.pool));
+            }
+        }
+        for what in unsound {
+            self.oracle.blame(Invariant::Sound, now, what);
+        }
+        if once != twice {
+            self.oracle.blame(Invariant::S10, now, "two plans of one moment differ".into());
+        }
+    }
+
+    /// S10's second half: the same rows in another order lead to the same world and the same plans.
+    pub(in crate::sim) fn compare_orders(&mut self, rows: &[InstanceSighting], now: Time) {
+        self.instance_sweeps += 1;
+        let Some(controller) = self.controller.as_ref().filter(|_| self.instance_sweeps.is_multiple_of(REVERSED)) else { return };
+        let backwards: Vec<InstanceSighting> = rows.iter().rev().cloned().collect();
+        let (mut one, mut other) = (controller.world.clone(), controller.world.clone());
+        one.saw_instances(rows, now, now);
+        other.saw_instances(&backwards, now, now);
+        (one.facts, other.facts) = (Vec::new(), Vec::new());
+        let gate = Gate { room: 100, ..Gate::default() };
+        let differs = one != other
+            || controller.spec.pools.keys().any(|name| {
+                let plans = [&one, &other].map(|world| {
+                    let (spec, demand, unavailable) = (&*controller.spec, &controller.demand, &controller.unavailable);
+                    plan(View { spec, demand, world, unavailable }, name, &gate, now)
+                });
+                plans[0] != plans[1]
+            });
+        if differs {
+            self.oracle.blame(Invariant::S10, now, "a sweep's rows in another order lead to another world or plan".into());
+        }
+    }
+
+    /// S9: what the controller now says of a job that it has just been told of.
+    pub(in crate::sim) fn look_at_job(&mut self, id: crate::ids::JobId) {
+        let Some(controller) = &self.controller else { return };
+        let state = match controller.demand.jobs().get(&id) {
+            Some(job) => job.event.state,
+            None if controller.demand.is_over(id) => JobState::Completed,
+            None => return,
+        };
+        if let Err(before) = self.oracle.ears.state_is(id, state) {
+            let what = format!("job {id} went back from {before:?} to {state:?}");
+            self.oracle.blame(Invariant::S9, self.nature.agenda.now, what);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! L1 to L4: what keeps the world from rest when faults and jobs have ended.
+
+use std::time::Duration;
+
+use crate::event::JobState;
+use crate::ids::{JobId, PoolName};
+use crate::matching::{Route, route};
+use crate::time::human;
+
+use super::super::World;
+use super::super::forge::Job;
+use super::{Invariant, Violation};
+
+/// Why a world is not at rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unrest {
+    /// Something is still there.
+    Left(Vec<Left>),
+    /// Nothing was left, and yet so many more effects followed.
+    Restless(u64),
+}
+
+/// One thing that is still there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// What it violates, if it stays.
+    pub invariant: Invariant,
+    /// What it is.
+    pub what: String,
+}
+
+impl Unrest {
+    /// As a violation.
+    pub fn violation(&self, at: crate::time::Time, after: Duration) -> Violation {
+        let after = human(after);
+        let (invariant, what) = match self {
+            Unrest::Left(left) => {
+                let first = left.first().map_or(Invariant::L4, |l| l.invariant);
+                let all: Vec<&str> = left.iter().take(12).map(|l| l.what.as_str()).collect();
+                (first, format!("not at rest after {after}:\n  {}", all.join("\n  ")))
+            }
+            Unrest::Restless(n) => (Invariant::L4, format!("at rest, and {n} more effects followed within {after}")),
+        };
+        Violation { invariant, at, what }
+    }
+}
+
+impl World {
+    /// What keeps the world from rest; empty when nothing does. Holds only without jobs still to come.
+    pub fn leftovers(&self) -> Vec<Left> {
+        let mut left = Vec::new();
+        let mut note = |invariant, what| left.push(Left { invariant, what });
+        for (id, job) in self.forge.unfinished() {
+            if job.state == JobState::InProgress || self.servable(job) {
+                let (labels, age) = (job.plan.labels.join(","), human(self.nature.now().since(job.queued_at)));
+                note(Invariant::L1, format!("job {id} [{labels}] is {:?} since {age}", job.state));
+            }
+        }
+        for (name, pool) in &self.spec.pools {
+            let (live, floor) = (self.cloud.live(name), pool.spec.capacity.idle);
+            if live > floor {
+                let which = self.cloud.describe_live(name);
+                note(Invariant::L2, format!("pool {name} has {live} live boxes, {floor} are wanted: {which}"));
+            }
+            if live < floor {
+                note(Invariant::L1, format!("pool {name} has {live} live boxes of {floor} that should be kept warm"));
+            }
+        }
+        for (name, live) in self.cloud.populated().filter(|(name, _)| !self.spec.pools.contains_key(*name)) {
+            note(Invariant::L2, format!("pool {name} is gone and has {live} live boxes: {}", self.cloud.describe_live(name)));
+        }
+        let cluster = self.spec.controller.cluster();
+        for (id, r) in self.forge.registrations().iter().filter(|(_, r)| r.name.cluster == cluster) {
+            if !r.online || r.gone {
+                note(Invariant::L3, format!("registration {id} ({}) has no box that is online", r.name));
+            }
+        }
+        for id in self.cloud.secrets.iter().filter(|(_, s)| s.orphan_since.is_some()).map(|(id, _)| id) {
+            note(Invariant::S6, format!("the secret of {id} lies in SSM"));
+        }
+        for event in self.queue.events() {
+            let job = self.forge.jobs().get(&event.job);
+            if job.is_none_or(|j| j.state == JobState::Completed || self.servable(j)) {
+                let is = job.map(|j| j.state);
+                note(Invariant::L4, format!("a message says that job {} is {:?}; it is {is:?}", event.job, event.state));
+            }
+        }
+        for event in self.queue.dead_letters() {
+            if self.forge.jobs().get(&event.job).is_some_and(|j| j.state == JobState::Queued) {
+                note(Invariant::Sound, format!("job {} waits, and its message is a dead letter", event.job));
+            }
+        }
+        left
+    }
+
+    /// Whether a pool takes the job, and has room for a box at all.
+    pub(in crate::sim) fn servable(&self, job: &Job) -> bool {
+        self.home(job).is_some_and(|name| self.spec.pools.get(&name).is_some_and(|p| p.spec.capacity.max > 0))
+    }
+
+    /// The pool that the job counts for.
+    pub(in crate::sim) fn home(&self, job: &Job) -> Option<PoolName> {
+        match route(&self.spec, &super::super::forge::event(JobId(0), job)) {
+            Route::Pool(name) => Some(name),
+            Route::Unmatched(_) | Route::Foreign(_) => None,
+        }
+    }
+}
