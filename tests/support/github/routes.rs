@@ -149,7 +149,7 @@ impl Double {
             Some(Fault::Stall(span) | Fault::Swallow(span)) => tokio::time::sleep(span).await,
             _ => {}
         }
-        self.account(&mut answer, method, headers);
+        self.account(&mut answer, method, headers, by_app(&asked.found.operation.id));
         let state = self.lock();
         finish(answer, Some((state.remaining, state.reset_at_s)))
     }
@@ -166,8 +166,8 @@ impl Double {
         Some(rule.fault.clone())
     }
 
-    /// ETag, 304 and the rate limit: an unchanged page costs nothing.
-    fn account(&self, answer: &mut Answer, method: &Method, headers: &HeaderMap) {
+    /// ETag, 304 and the installation's limit: an unchanged page costs nothing, and neither does what the App asks as itself.
+    fn account(&self, answer: &mut Answer, method: &Method, headers: &HeaderMap, by_app: bool) {
         if answer.status == 200 && *method == Method::GET {
             let text = answer.body.as_ref().map(Value::to_string).unwrap_or_default();
             let etag = format!("W/\"{}\"", hex::encode(Sha256::digest(text)));
@@ -176,7 +176,7 @@ impl Double {
             }
             answer.headers.push(("etag", etag));
         }
-        if answer.status != 304 {
+        if answer.status != 304 && !by_app {
             let mut state = self.lock();
             state.remaining = state.remaining.saturating_sub(1);
         }
@@ -184,8 +184,7 @@ impl Double {
 
     fn answer(&self, asked: &Asked<'_>, headers: &HeaderMap) -> Answer {
         let id = asked.found.operation.id.as_str();
-        let by_app = id.starts_with("apps/") && id != "apps/list-repos-accessible-to-installation";
-        if let Some(refusal) = self.refusal(by_app, &asked.scope(), headers) {
+        if let Some(refusal) = self.refusal(by_app(id), &asked.scope(), headers) {
             return refusal;
         }
         let mut state = self.lock();
@@ -285,6 +284,11 @@ impl Double {
         }
         None
     }
+}
+
+/// Whether the App asks as itself, by JWT: not on an installation's account.
+fn by_app(operation: &str) -> bool {
+    operation.starts_with("apps/") && operation != "apps/list-repos-accessible-to-installation"
 }
 
 fn header_problems(headers: &HeaderMap, body: &[u8]) -> Vec<String> {
