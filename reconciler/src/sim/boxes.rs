@@ -74,6 +74,16 @@ impl Machine {
     pub(super) fn runner(&self) -> Option<RunnerId> {
         self.runner
     }
+
+    /// Online without a job, and ready for one.
+    pub(super) fn fresh(&self) -> bool {
+        self.stage == Stage::Idle && (self.jobs == 0 || !self.ephemeral)
+    }
+
+    /// Online without a job, and will never end by itself.
+    pub(super) fn deaf_and_online(&self) -> bool {
+        self.stage == Stage::Idle && self.fate == Fate::Deaf
+    }
 }
 
 /// Fates by the fault that brings them; the first that strikes counts.

@@ -87,6 +87,11 @@ impl Instance {
         matches!(self.state(), InstanceState::Pending | InstanceState::Running)
     }
 
+    /// Whether it bears the drain tag.
+    pub(super) fn draining(&self) -> bool {
+        self.latest().is_some_and(|c| c.draining)
+    }
+
     /// When it was launched.
     pub fn launched_at(&self) -> Time {
         self.launched_at
@@ -134,10 +139,8 @@ impl Cloud {
 
     /// The pool's live instances in words, for a failure's message.
     pub(super) fn describe_live(&self, pool: &PoolName) -> String {
-        let said = |(id, i): (&InstanceId, &Instance)| {
-            let draining = i.latest().is_some_and(|c| c.draining);
-            format!("{id} {:?}{}", i.state(), if draining { " draining" } else { "" })
-        };
+        let said =
+            |(id, i): (&InstanceId, &Instance)| format!("{id} {:?}{}", i.state(), if i.draining() { " draining" } else { "" });
         self.instances.iter().filter(|(_, i)| i.pool == *pool && i.live()).map(said).collect::<Vec<_>>().join(", ")
     }
 

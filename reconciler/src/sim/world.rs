@@ -174,6 +174,11 @@ impl World {
         &self.queue
     }
 
+    /// The trace, when nothing more is to come of the world.
+    pub fn into_trace(self) -> Trace {
+        self.nature.trace
+    }
+
     /// The trace.
     pub fn trace(&self) -> &Trace {
         &self.nature.trace
@@ -332,7 +337,7 @@ impl World {
         let start = self.now();
         loop {
             self.run_for(REST_EVERY);
-            let waits = self.coming > 0 || self.ages_within(then_quiet);
+            let waits = self.coming + self.forge.reruns() > 0 || self.ages_within(then_quiet);
             let left = if waits { Vec::new() } else { self.leftovers() };
             if !waits && left.is_empty() {
                 break;

@@ -1,5 +1,6 @@
 //! L1 to L4: what keeps the world from rest when faults and jobs have ended.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::event::JobState;
@@ -8,6 +9,7 @@ use crate::matching::{Route, route};
 use crate::time::human;
 
 use super::super::World;
+use super::super::boxes::Machine;
 use super::super::forge::Job;
 use super::{Invariant, Violation};
 
@@ -56,19 +58,7 @@ impl World {
                 note(Invariant::L1, format!("job {id} [{labels}] is {:?} since {age}", job.state));
             }
         }
-        for (name, pool) in &self.spec.pools {
-            let (live, floor) = (self.cloud.live(name), pool.spec.capacity.idle);
-            if live > floor {
-                let which = self.cloud.describe_live(name);
-                note(Invariant::L2, format!("pool {name} has {live} live boxes, {floor} are wanted: {which}"));
-            }
-            if live < floor {
-                note(Invariant::L1, format!("pool {name} has {live} live boxes of {floor} that should be kept warm"));
-            }
-        }
-        for (name, live) in self.cloud.populated().filter(|(name, _)| !self.spec.pools.contains_key(*name)) {
-            note(Invariant::L2, format!("pool {name} is gone and has {live} live boxes: {}", self.cloud.describe_live(name)));
-        }
+        self.leftover_boxes(&mut note);
         let cluster = self.spec.controller.cluster();
         for (id, r) in self.forge.registrations().iter().filter(|(_, r)| r.name.cluster == cluster) {
             if !r.online || r.gone {
@@ -91,6 +81,37 @@ impl World {
             }
         }
         left
+    }
+
+    /// Boxes beyond the warm floors, or too few of them. A box that is online and heeds no drain is no leftover: nobody can
+    /// tell that it has no job, so it stays until maxLifetime.
+    fn leftover_boxes(&self, note: &mut dyn FnMut(Invariant, String)) {
+        let (mut live, mut warm): (BTreeMap<&PoolName, u32>, BTreeMap<&PoolName, u32>) = Default::default();
+        if self.cloud.populated().next().is_some() {
+            for (id, instance) in self.cloud.instances().iter().filter(|(_, i)| i.live()) {
+                let machine = self.machines.get(id);
+                if instance.draining() && machine.is_some_and(Machine::deaf_and_online) {
+                    continue;
+                }
+                *live.entry(&instance.pool).or_default() += 1;
+                *warm.entry(&instance.pool).or_default() += u32::from(machine.is_some_and(Machine::fresh));
+            }
+        }
+        for (name, pool) in &self.spec.pools {
+            let (live, warm) = (live.remove(name).unwrap_or_default(), warm.remove(name).unwrap_or_default());
+            let floor = pool.spec.capacity.idle;
+            if live > floor {
+                let which = self.cloud.describe_live(name);
+                note(Invariant::L2, format!("pool {name} has {live} live boxes, {floor} are wanted: {which}"));
+            }
+            if warm < floor {
+                note(Invariant::L1, format!("pool {name} has {warm} idle boxes of {floor} that should be kept warm"));
+            }
+        }
+        for (name, n) in live {
+            let which = self.cloud.describe_live(name);
+            note(Invariant::L2, format!("pool {name} is gone and has {n} live boxes: {which}"));
+        }
     }
 
     /// Whether a pool takes the job, and has room for a box at all.
