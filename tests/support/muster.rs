@@ -179,6 +179,11 @@ impl Muster {
         self.write(&format!("pool-{}.yaml", pool.name), &pool.yaml(&self.world));
     }
 
+    /// Takes a pool out of the manifests.
+    pub fn remove_pool(&self, pool: &Pool) {
+        fs::remove_file(self.manifests().join(format!("pool-{}.yaml", pool.name))).expect("the pool has a manifest");
+    }
+
     /// Adds arguments to `muster run`, such as `--role webhook`.
     pub fn args(&mut self, args: &[&str]) {
         self.args.extend(args.iter().map(|&a| a.to_owned()));

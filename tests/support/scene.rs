@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::boxes::{Boxes, Habits};
-use super::github::GitHub;
+use super::github::{GitHub, Runner};
 use super::moto::{Depth, Moto, World};
 use super::muster::{Muster, Pool};
 use super::{eventually, same};
@@ -74,8 +74,7 @@ impl Scene {
         eventually(deadline, "nothing is left", || async {
             let seen = self.moto.snapshot().await;
             let alive: Vec<String> = seen.instances.iter().filter(|i| i.alive()).map(|i| i.id.clone()).collect();
-            let prefix = format!("{CLUSTER}.");
-            let runners = self.github.runners().into_iter().map(|r| r.name).filter(|n| n.starts_with(&prefix));
+            let runners = self.registrations().into_iter().map(|r| r.name);
             let secrets: Vec<String> = seen.parameters.into_iter().filter(|p| p.starts_with("/muster/")).collect();
             let queue = seen.queues.get(&format!("{CLUSTER}-jobs")).copied().unwrap_or_default();
             same((alive, runners.collect(), secrets, queue), (vec![], Vec::<String>::new(), vec![], Depth::default()))?;
@@ -90,6 +89,21 @@ impl Scene {
     async fn left_in(&self, what: &str, field: &str, last: &str) -> Vec<String> {
         let items = self.muster.api(what).await;
         items.into_iter().filter(|item| item[field] != last).map(|item| item.to_string()).collect()
+    }
+
+    /// Registrations at GitHub that are ours.
+    pub fn registrations(&self) -> Vec<Runner> {
+        let prefix = format!("{CLUSTER}.");
+        self.github.runners().into_iter().filter(|r| r.name.starts_with(&prefix)).collect()
+    }
+
+    /// The phases of muster's boxes that are not gone, in alphabetical order.
+    pub async fn phases(&self) -> Vec<String> {
+        let items = self.muster.api("runners").await;
+        let mut phases: Vec<String> = items.iter().filter_map(|r| Some(r["phase"].as_str()?.to_owned())).collect();
+        phases.retain(|phase| phase != "gone");
+        phases.sort();
+        phases
     }
 
     /// Instances that were ever launched.

@@ -31,6 +31,8 @@ pub enum Fault {
     Status(u16),
     /// Do it, but answer only after this long.
     Stall(Duration),
+    /// Do nothing, and say nothing for this long: the request never got anywhere.
+    Swallow(Duration),
     /// Do it, then answer 502.
     LoseAnswer,
     /// 403 with `retry-after`, in seconds; nothing is done.

@@ -131,6 +131,7 @@ impl Double {
         let asked = Asked { found, query, body: serde_json::from_slice(body).unwrap_or_default(), base: self.url() };
         let mut answer = match &fault {
             Some(Fault::Status(status)) => Answer::message(*status, "ordered by the test"),
+            Some(Fault::Swallow(_)) => Answer::message(502, "Server Error"),
             Some(Fault::SecondaryLimit(seconds)) => {
                 let mut answer = Answer::message(403, "You have exceeded a secondary rate limit.");
                 answer.headers.push(("retry-after", seconds.to_string()));
@@ -145,7 +146,7 @@ impl Double {
         self.violate(problems.into_iter().map(|p| format!("the double's own answer: {p}")));
         match fault {
             Some(Fault::LoseAnswer) => answer = Answer::message(502, "Server Error"),
-            Some(Fault::Stall(span)) => tokio::time::sleep(span).await,
+            Some(Fault::Stall(span) | Fault::Swallow(span)) => tokio::time::sleep(span).await,
             _ => {}
         }
         self.account(&mut answer, method, headers);
@@ -153,9 +154,12 @@ impl Double {
         finish(answer, Some((state.remaining, state.reset_at_s)))
     }
 
-    /// Counts the call; the fault that was ordered for it, if any.
+    /// Counts the call, and fills the limit up when its hour is over; the fault that was ordered for the call, if any.
     fn note_call(&self, route: &str) -> Option<Fault> {
         let mut state = self.lock();
+        if now_ms() / 1000 >= state.reset_at_s {
+            (state.remaining, state.reset_at_s) = (HOURLY_LIMIT, now_ms() / 1000 + 3600);
+        }
         *state.calls.entry(route.to_owned()).or_default() += 1;
         let rule = state.faults.iter_mut().find(|f| f.times > 0 && route.contains(&f.route))?;
         rule.times -= 1;
