@@ -82,6 +82,8 @@ pub(crate) struct PoolState {
 #[derive(Clone, Debug, Default)]
 struct SweepState {
     due: Time,
+    /// The last sweep failed: however much speaks for a look, none is taken before this.
+    not_before: Time,
     in_flight: bool,
     failures: u32,
 }
@@ -358,7 +360,7 @@ impl Controller {
     /// A source is worth a look sooner than planned.
     fn hurry(&mut self, source: &Source, now: Time) {
         if let Some(s) = self.sweeps.get_mut(source) {
-            s.due = s.due.min(now);
+            s.due = s.due.min(now.max(s.not_before));
         }
     }
 

@@ -29,7 +29,7 @@ const UNEXPLAINED: Duration = Duration::from_secs(60);
 const INTERRUPTION_LAPSE: Duration = Duration::from_secs(600);
 
 /// Why a runner no longer serves its pool; see [`Runner::outdated`].
-pub const OUTDATED: &str = "its pool's labels, runner group or scope changed since it was registered";
+pub const OUTDATED: &str = "its pool's labels, runner group or scope changed since it was launched";
 
 /// What a plan is made from.
 #[derive(Clone, Copy, Debug)]
@@ -271,8 +271,9 @@ impl Planner<'_> {
                     self.chase_drain(id, r);
                 }
             }
-            Phase::Configured | Phase::Idle if self.pool.is_some_and(|p| r.outdated(p)) => {
-                self.step(id, Act::Drain, OUTDATED);
+            Phase::Launching | Phase::Booting | Phase::Configured | Phase::Idle if self.pool.is_some_and(|p| r.outdated(p)) => {
+                let act = if r.never_configured() { Act::Terminate } else { Act::Drain };
+                self.step(id, act, OUTDATED);
             }
             Phase::Launching | Phase::Booting | Phase::Configured | Phase::Idle | Phase::Busy => self.limit_age(id, r, phase),
         }
@@ -436,7 +437,9 @@ impl Planner<'_> {
             let young = r.up_for(self.now) < self.boot_deadline();
             let sure = r.launched_by.is_some() || told && r.instance.is_some() && young;
             let halfway = *phase == Phase::Configured && told && self.left_halfway(r) && !r.in_flight && self.now >= r.not_before;
-            if (waits && sure || halfway) && !self.planned(id) && left > 0 {
+            // For the list of its launch, or not at all.
+            let fits = r.forge.as_ref().is_none_or(|f| *f == pool.forge());
+            if (waits && sure || halfway) && fits && !self.planned(id) && left > 0 {
                 left -= 1;
                 let why = match r.configured {
                     Configured::Unsure => "it boots, and the last try may have left a registration of its name",

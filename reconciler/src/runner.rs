@@ -41,10 +41,12 @@ pub struct Runner {
     pub secret: bool,
     /// GitHub's sighting.
     pub registration: Option<Registration>,
-    /// The one list in which it must be looked for: where this process registered it, or where a sweep showed it before
-    /// this process touched it. None for a found box that nobody listed: its pool may have moved, so no list's silence
-    /// says anything of it, and it is never ended on such silence.
+    /// The one list in which it must be looked for: its tag says so from its launch on, and it is configured for no other.
+    /// Without the tag, where a sweep showed it before this process touched it. None for a found box with neither: its
+    /// pool may have moved, so no list's silence says anything of it, and it is never ended on such silence.
     pub forge: Option<Forge>,
+    /// When the last complete look at that list began.
+    pub list_seen: Option<Time>,
     /// What it was registered with, by this process or else as GitHub lists it.
     pub terms: Option<Arc<Terms>>,
     /// When it was first known to be online. Proof that it booted.
@@ -335,6 +337,7 @@ impl Runner {
             secret: false,
             registration: None,
             forge: None,
+            list_seen: None,
             terms: None,
             online_at: None,
             idle_since: None,
@@ -362,7 +365,7 @@ impl Runner {
             job_over: matches!(self.job, JobEvidence::Over(..)),
             draining: self.drain.is_some(),
             interrupted: self.interrupted_at.is_some(),
-            overdue: self.up_for(now) >= boot_deadline && !defects::has(Defect::SupplyForEver),
+            overdue: self.overdue(boot_deadline, now) && !defects::has(Defect::SupplyForEver),
         }
     }
 
@@ -370,6 +373,13 @@ impl Runner {
     pub fn up_for(&self, now: Time) -> Duration {
         let found = self.instance.as_ref().filter(|_| self.launched_by.is_none());
         now.since(found.map_or(self.first_seen, |i| i.launched_at.min(self.first_seen)))
+    }
+
+    /// Whether it had the time to boot, and its list, if it is known, was looked at since: a box that GitHub does not tell of
+    /// may be online for long.
+    fn overdue(&self, boot_deadline: Duration, now: Time) -> bool {
+        let looked = self.forge.is_none() || self.list_seen.is_some_and(|seen| seen >= self.first_seen + boot_deadline);
+        self.up_for(now) >= boot_deadline && looked
     }
 
     /// Its phase, for a pool with this boot deadline.
@@ -404,6 +414,8 @@ impl Runner {
         match (listed, self.online_at) {
             (Some(r), _) if r.busy => Seat::Busy,
             (Some(r), _) if r.online => Seat::Idle,
+            // An event told that it is online, and nobody has looked since.
+            (_, Some(at)) if self.forge.is_some() && self.list_seen.is_none_or(|seen| seen <= at) => Seat::Idle,
             (_, Some(_)) => Seat::Lost,
             (Some(_), None) if self.configured == Configured::Unsure => Seat::None,
             (Some(_), None) => Seat::Waiting,
@@ -418,7 +430,7 @@ impl Runner {
 
     /// Its pool's labels, group or scope changed since it was registered: GitHub gives it none, or not all, of the pool's jobs.
     pub fn outdated(&self, pool: &RunnerPool) -> bool {
-        self.terms.as_ref().is_some_and(|t| !t.serve(pool))
+        self.forge.as_ref().is_some_and(|f| *f != pool.forge()) || self.terms.as_ref().is_some_and(|t| !t.serve(pool))
     }
 
     /// The list that has something to tell of it.

@@ -161,6 +161,7 @@ impl World {
         for i in &answer.instances {
             let runner = self.entry(&i.id, &pending.launch.pool, pending.first);
             runner.launched_by = Some(intent.clone());
+            runner.forge = Some(pending.launch.forge.clone());
             runner.shape = Some(Shape { instance_type: i.instance_type.clone(), subnet: i.subnet.clone(), market: i.market });
             self.reached(&pending.launch.pool, Stage::Launched, now.since(pending.first));
         }
@@ -200,6 +201,9 @@ impl World {
                 runner.launched_by.clone_from(&s.intent);
             }
             runner.pool.clone_from(&s.pool);
+            if s.forge.is_some() {
+                runner.forge.clone_from(&s.forge);
+            }
             runner.missed = 0;
             runner.instance = Some(Instance {
                 // States only move on; a stale page must not revive what an event has ended.
@@ -239,13 +243,17 @@ impl World {
                 runner.forge = Some(forge.clone());
             }
             if let Some(r) = &mut runner.registration {
-                // Only a change that this process saw can be news of a queued job; see `Runner::busy_since`.
-                let began_working = s.busy && !r.busy && r.first_seen < now;
+                // Only a change that this process saw can be news of a queued job, or all of a box that it launched itself;
+                // see `Runner::busy_since`.
+                let began_working = s.busy && !r.busy && (r.first_seen < now || runner.launched_by.is_some());
                 (r.online, r.busy, r.missed) = (s.online, s.busy, 0);
                 runner.busy_since = if began_working { Some(now) } else { runner.busy_since.filter(|_| s.busy) };
             }
         }
         for (id, runner) in &mut self.runners {
+            if runner.list() == Some(forge) {
+                runner.list_seen = Some(began);
+            }
             let Some(r) = runner.registration.as_mut().filter(|r| r.forge == *forge) else { continue };
             // Unchanged means: whoever was missing still is.
             let missing = if seen.is_some() { !listed.contains(id) } else { r.missed > 0 };
@@ -341,9 +349,6 @@ impl World {
         let Some(runner) = self.runners.get_mut(id) else { return };
         runner.configured = Configured::Yes(now);
         runner.secret = true;
-        if runner.launched_by.is_some() {
-            runner.forge = Some(terms.forge.clone());
-        }
         if let Some(rid) = registration {
             register(runner, rid, &terms.forge, now);
         }

@@ -29,6 +29,8 @@ struct Box {
     state: InstanceState,
     labels: Arc<[String]>,
     forge: Option<Forge>,
+    /// The `muster:list` tag.
+    list: Option<Forge>,
     /// (online, busy).
     seat: Option<(bool, bool)>,
 }
@@ -128,6 +130,7 @@ impl Scene {
                         state: InstanceState::Running,
                         labels: Arc::default(),
                         forge: None,
+                        list: Some(l.forge.clone()),
                         seat: None,
                     };
                     self.boxes.insert(id.clone(), new);
@@ -205,6 +208,7 @@ fn sighting((id, b): (&InstanceId, &Box)) -> InstanceSighting {
     InstanceSighting {
         id: id.clone(),
         pool: b.pool.clone(),
+        forge: b.list.clone(),
         intent: None,
         state: b.state,
         launched_at: BEGIN,

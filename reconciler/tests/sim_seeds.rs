@@ -5,20 +5,14 @@
 #![expect(clippy::disallowed_methods, reason = "a test may be told by its environment which seeds to run, and reads its corpus")]
 
 use muster_reconciler::sim::marks::Marks;
-use muster_reconciler::sim::{Invariant, RunReport, Scenario, Violation, shrink};
+use muster_reconciler::sim::{RunReport, Scenario, Violation, shrink};
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Faults of the core that the simulator has found and that are still to be fixed there; each line goes with its fix.
-fn known(v: &Violation) -> bool {
-    // `hurry` and `pull_in` let a sweep that failed be tried again before its backoff or `retry-after` is over.
-    v.invariant == Invariant::L5 && v.what.starts_with("Source(")
-}
-
 fn failure(report: &RunReport) -> Option<&Violation> {
-    report.violations.iter().find(|v| !known(v))
+    report.failure()
 }
 
 #[test]

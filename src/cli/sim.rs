@@ -14,7 +14,7 @@ use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use muster_reconciler::sim::crash::Reference;
 use muster_reconciler::sim::marks::Marks;
-use muster_reconciler::sim::{CrashMode, RunReport, Scenario, Violation, shrink};
+use muster_reconciler::sim::{BEGIN, CrashMode, JobPlan, RunReport, Scenario, Schedule, Violation, example, shrink};
 use muster_reconciler::time::human;
 
 /// Every so many seeds one is run twice, and both runs must be the same.
@@ -23,6 +23,8 @@ const TWICE_EVERY: u64 = 50;
 const NAMED: usize = 20;
 /// Lines of the timeline that are printed before a violation.
 const LINES: usize = 60;
+/// Boxes that a crash may cost beyond the run without one: a box whose registration died with the process is replaced.
+const SPARE: u64 = 1;
 /// Lines that a trace keeps.
 const TRACE_LINES: usize = 1_000_000;
 
@@ -71,7 +73,7 @@ impl Args {
         match one {
             _ if self.trace && one.is_none() => bail!("--trace prints one run: name it with --seed or --scenario"),
             Some(scenario) if self.crash_each => self.crash_each(&scenario),
-            None if self.crash_each => self.crash_each(&Scenario::reference()),
+            None if self.crash_each => self.crash_each(&reference()),
             Some(scenario) => self.one(&scenario),
             None => self.many(),
         }
@@ -114,7 +116,13 @@ impl Args {
         let file = self.save.clone().unwrap_or_else(|| format!("muster-sim-seed-{}.json", scenario.seed).into());
         write(&file, &shrunk.scenario)?;
         let s = &shrunk.scenario;
-        println!("after {} runs: {} jobs, {} changes of manifests, faults: {}", shrunk.runs, s.jobs.len(), s.changes.len(), s.faults);
+        println!(
+            "after {} runs: {} jobs, {} changes of manifests, faults: {}",
+            shrunk.runs,
+            s.jobs.len(),
+            s.changes.len(),
+            faults(&s.faults)
+        );
         println!("\nthe last {LINES} lines before it (seconds from the start):\n{}", shrunk.report.timeline(LINES));
         if let Some(v) = shrunk.report.failure() {
             println!("\n{v}");
@@ -170,10 +178,14 @@ impl Args {
 
     fn crash_each(&self, scenario: &Scenario) -> anyhow::Result<ExitCode> {
         let began = Instant::now();
-        let reference = Reference::run(scenario).map_err(|v| anyhow::anyhow!("the run without a crash fails already: {v}"))?;
-        let points: Vec<(u64, CrashMode)> =
-            (1..=reference.effects).flat_map(|n| CrashMode::ALL.map(|mode| (n, mode))).collect();
-        println!("{} effects, each followed by a crash in {} ways: {} runs", reference.effects, CrashMode::ALL.len(), points.len());
+        let reference = Reference::of(scenario).map_err(|v| anyhow::anyhow!("the run without a crash fails already: {v}"))?;
+        let points: Vec<(u64, CrashMode)> = reference.points().collect();
+        println!(
+            "{} effects, each followed by a crash in {} ways: {} runs",
+            reference.effects,
+            CrashMode::ALL.len(),
+            points.len()
+        );
         let bar = bar(points.len() as u64);
         let next = AtomicU64::new(0);
         let (results, heard) = mpsc::channel();
@@ -185,7 +197,7 @@ impl Args {
                     while let Some((n, mode)) =
                         usize::try_from(next.fetch_add(1, Ordering::Relaxed)).ok().and_then(|nth| points.get(nth))
                     {
-                        if results.send(reference.crash_after(*n, *mode)).is_err() {
+                        if results.send(reference.crash(*n, *mode, SPARE)).is_err() {
                             return;
                         }
                     }
@@ -202,10 +214,26 @@ impl Args {
         for w in wrong.iter().take(NAMED) {
             println!("WRONG {w}");
         }
+        if let Some(first) = wrong.first() {
+            println!("\nthe last {LINES} lines of the first:\n{}", first.report.timeline(LINES));
+        }
         let (good, all) = (points.len() - wrong.len(), points.len());
         println!("{good} of {all} crashes ended where the run without one did, in {:.1} s", began.elapsed().as_secs_f64());
         Ok(code(wrong.is_empty()))
     }
+}
+
+/// What is crashed when no scenario is named: six jobs at once, on one pool, in fair weather.
+fn reference() -> Scenario {
+    let pool = example::pool("linux-x64", &["self-hosted", "linux", "x64"], 12);
+    let job = |nth| JobPlan {
+        at: BEGIN + Duration::from_secs(30) + Duration::from_millis(nth * 20),
+        takes: Duration::from_secs(120),
+        labels: pool.spec.labels.clone(),
+        repo: "acme/web".into(),
+        cancel_after: None,
+    };
+    Scenario::calm(3, &example::cluster("crash", [pool.clone()]), (0..6).map(job))
 }
 
 /// A seed's run; some are run twice, and a run unlike the first is marked by a hash of 0.
@@ -307,6 +335,13 @@ fn told(r: &RunReport) -> String {
     )
 }
 
+fn faults(schedule: &Schedule) -> String {
+    match schedule {
+        Schedule::Fixed(strikes) => strikes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        Schedule::Drawn(_) => "as drawn".to_owned(),
+    }
+}
+
 fn first_words(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
     match line.char_indices().nth(400) {
@@ -323,15 +358,15 @@ fn bar(count: u64) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {per_sec} {eta} left").unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {per_sec} {eta} left")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(count).with_style(style)
 }
 
 fn read(file: &Path) -> anyhow::Result<Scenario> {
     let text = std::fs::read_to_string(file).with_context(|| format!("failed to read the scenario {}", file.display()))?;
-    serde_json::from_str(&text).with_context(|| {
-        format!("failed to read the scenario {}: it is none that `muster sim --save` writes", file.display())
-    })
+    serde_json::from_str(&text)
+        .with_context(|| format!("failed to read the scenario {}: it is none that `muster sim --save` writes", file.display()))
 }
 
 fn write(file: &Path, scenario: &Scenario) -> anyhow::Result<()> {

@@ -137,7 +137,7 @@ impl Controller {
     }
 
     fn launch(&mut self, pool: &PoolName, planned: &PlannedLaunch, now: Time) {
-        let Some(settings) = self.spec.pools.get(pool).map(|p| p.spec.instance.clone()) else { return };
+        let Some((settings, forge)) = self.spec.pools.get(pool).map(|p| (p.spec.instance.clone(), p.forge())) else { return };
         if !self.budgets.take(&Api::CreateFleet, now) {
             let at = self.budgets.admits_at(&Api::CreateFleet, now);
             return self.again(pool, at);
@@ -152,6 +152,7 @@ impl Controller {
             (tags::CLUSTER, cluster.to_owned()),
             (tags::POOL, pool.to_string()),
             (tags::INTENT, intent.to_string()),
+            (tags::LIST, forge.as_tag()),
         ];
         for (key, value) in own {
             if key != "Name" || !all_tags.contains_key(key) {
@@ -161,6 +162,7 @@ impl Controller {
         let launch = Arc::new(Launch {
             intent: intent.clone(),
             pool: pool.clone(),
+            forge,
             count: planned.count,
             template: settings.launch_template.unwrap_or_else(|| format!("{cluster}-{pool}")),
             offerings: planned.offerings.clone(),
@@ -308,7 +310,7 @@ impl Controller {
     pub(super) fn pull_in(&mut self, source: &Source, now: Time) {
         let soon = now + self.interval(source);
         if let Some(s) = self.sweeps.get_mut(source) {
-            s.due = s.due.min(soon);
+            s.due = s.due.min(soon.max(s.not_before));
         }
     }
 
@@ -333,7 +335,8 @@ impl Controller {
             Some(retry_after) => {
                 let wait = Duration::from_secs(1 << state.failures.min(6)).min(Duration::from_secs(60)).max(retry_after);
                 state.failures += 1;
-                state.due = now + wait;
+                state.not_before = now + wait;
+                state.due = state.not_before;
             }
         }
         let needless = match source {

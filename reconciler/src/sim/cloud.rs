@@ -8,7 +8,7 @@ use crate::effect::{
     Failure, FailureKind, InstanceSighting, Launch, Launched, LaunchedInstance, Market, Offering, OfferingError,
 };
 use crate::event::{Ec2Event, Ec2EventKind, InstanceState};
-use crate::ids::{InstanceId, Intent, PoolName, RunnerId};
+use crate::ids::{Forge, InstanceId, Intent, PoolName, RunnerId};
 use crate::time::Time;
 
 use super::agenda::Event;
@@ -43,6 +43,7 @@ pub struct Instance {
     /// The `muster:pool` tag.
     pub pool: PoolName,
     intent: Intent,
+    forge: Forge,
     launched_at: Time,
     instance_type: Arc<str>,
     subnet: Arc<str>,
@@ -209,6 +210,7 @@ impl Cloud {
             Instance {
                 pool: l.pool.clone(),
                 intent: l.intent.clone(),
+                forge: l.forge.clone(),
                 launched_at: now,
                 instance_type: Arc::clone(&offering.instance_type),
                 subnet: Arc::clone(&offering.subnet),
@@ -309,6 +311,7 @@ impl Cloud {
             rows.push(InstanceSighting {
                 id: id.clone(),
                 pool: instance.pool.clone(),
+                forge: Some(instance.forge.clone()),
                 intent: Some(instance.intent.clone()),
                 state: change.state,
                 launched_at: instance.launched_at,

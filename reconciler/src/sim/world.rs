@@ -343,7 +343,8 @@ impl World {
                 break;
             }
             if self.now().since(start) > within {
-                return Err(Unrest::Left(if left.is_empty() { self.leftovers() } else { left }));
+                let left = if left.is_empty() { self.leftovers() } else { left };
+                return Err(Unrest::Left(left.into_iter().chain(self.own_words()).collect()));
             }
         }
         let (took, before) = (self.now().since(start), self.changes);

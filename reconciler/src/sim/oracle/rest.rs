@@ -38,7 +38,7 @@ impl Unrest {
         let (invariant, what) = match self {
             Unrest::Left(left) => {
                 let first = left.first().map_or(Invariant::L4, |l| l.invariant);
-                let all: Vec<&str> = left.iter().take(12).map(|l| l.what.as_str()).collect();
+                let all: Vec<&str> = left.iter().take(24).map(|l| l.what.as_str()).collect();
                 (first, format!("not at rest after {after}:\n  {}", all.join("\n  ")))
             }
             Unrest::Restless(n) => (Invariant::L4, format!("at rest, and {n} more effects followed within {after}")),
@@ -81,6 +81,16 @@ impl World {
             }
         }
         left
+    }
+
+    /// What the controller itself says of its pools and boxes, for whoever reads of the unrest.
+    pub(in crate::sim) fn own_words(&self) -> Vec<Left> {
+        let Some(controller) = &self.controller else { return Vec::new() };
+        let now = self.nature.now();
+        let pools = controller.pools(now).into_iter().map(|p| format!("muster says of pool {}: {}", p.name, p.reason));
+        let boxes =
+            controller.runners(now).into_iter().take(4).map(|r| format!("muster says of {}: {}: {}", r.name, r.phase, r.reason));
+        pools.chain(boxes).map(|what| Left { invariant: Invariant::L4, what }).collect()
     }
 
     /// Boxes beyond the warm floors, or too few of them. A box that is online and heeds no drain is no leftover: nobody can
