@@ -2,7 +2,7 @@
 //!
 //! Nothing here acts, retries or remembers. Steps that are under way are left out; the controller meets budgets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::capacity::{Choice, Unavailable};
@@ -193,7 +193,7 @@ impl Planner<'_> {
         for (_, runner, phase) in boxes {
             *c.phases.entry(*phase).or_default() += 1;
             c.occupied += u32::from(*phase != Phase::Gone);
-            c.supply += u32::from(phase.is_supply() && !pool.is_some_and(|p| runner.outdated(p)));
+            c.supply += u32::from(runner.supplies(pool, *phase));
             let news = runner.busy_since.is_some_and(|since| now.since(since) < UNEXPLAINED);
             c.unexplained += u32::from(*phase == Phase::Busy && news && runner.job == JobEvidence::None);
         }
@@ -383,7 +383,11 @@ impl Planner<'_> {
         if !self.fresh(&Source::Instances) {
             return;
         }
-        let mut surplus = self.plan.counts.supply.saturating_sub(self.plan.counts.wanted);
+        let lets_go = |s: &&Step| matches!(s.act, Act::Drain | Act::Terminate);
+        let going: BTreeSet<&InstanceId> = self.plan.steps.iter().filter(lets_go).map(|s| &s.instance).collect();
+        let going = boxes.iter().filter(|(id, r, phase)| going.contains(id) && r.supplies(self.pool, *phase)).count();
+        let going = u32::try_from(going).unwrap_or(u32::MAX);
+        let mut surplus = self.plan.counts.supply.saturating_sub(self.plan.counts.wanted).saturating_sub(going);
         let timeout = self.pool.map_or(Duration::ZERO, |p| p.spec.runner.idle_timeout.get());
         for (id, r, phase) in boxes {
             let unused = matches!(phase, Phase::Launching | Phase::Booting) && r.never_configured() && !r.in_flight;

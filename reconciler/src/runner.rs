@@ -70,6 +70,8 @@ pub struct Runner {
     pub gone_at: Option<Time>,
     /// An effect on it (configure, drain, terminate, deregister, secret) is under way.
     pub in_flight: bool,
+    /// It is a drain or a terminate: the box no longer counts as supply, or a second one would be let go in its place.
+    pub leaving: bool,
     /// No further effect before this: per-box backoff.
     pub not_before: Time,
     /// How often an effect on it failed in a row.
@@ -349,6 +351,7 @@ impl Runner {
             deregistered: false,
             gone_at: None,
             in_flight: false,
+            leaving: false,
             not_before: Time::ZERO,
             failures: 0,
             last_error: None,
@@ -436,6 +439,11 @@ impl Runner {
     /// The list that has something to tell of it.
     pub fn list(&self) -> Option<&Forge> {
         self.registration.as_ref().map(|g| &g.forge).or(self.forge.as_ref().filter(|_| self.gone_at.is_none()))
+    }
+
+    /// Whether it can take one of the pool's jobs, now or when it has booted.
+    pub fn supplies(&self, pool: Option<&RunnerPool>, phase: Phase) -> bool {
+        phase.is_supply() && !self.leaving && !pool.is_some_and(|p| self.outdated(p))
     }
 
     /// What it is made of, as far as known.

@@ -55,6 +55,7 @@ impl Controller {
             let in_flight = matches!(step.act, Act::Drain | Act::Terminate | Act::DeleteSecret);
             if let Some(r) = self.world.runner_mut(&step.instance).filter(|_| in_flight) {
                 r.in_flight = true;
+                r.leaving = step.act != Act::DeleteSecret;
             }
         }
         if let Some(launch) = &plan.launch {
@@ -99,7 +100,7 @@ impl Controller {
         let at = self.budgets.admits_at(&api, now);
         for id in ids {
             if let Some(r) = self.world.runner_mut(id) {
-                r.in_flight = false;
+                (r.in_flight, r.leaving) = (false, false);
                 let pool = r.pool.clone();
                 self.again(&pool, at);
             }

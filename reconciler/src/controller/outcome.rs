@@ -243,7 +243,7 @@ impl Controller {
         done: impl FnOnce(&mut crate::runner::Runner),
     ) {
         let Some(r) = self.world.runner_mut(id) else { return };
-        r.in_flight = false;
+        (r.in_flight, r.leaving) = (false, false);
         let pool = r.pool.clone();
         match failure {
             None => {

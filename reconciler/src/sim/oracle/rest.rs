@@ -103,6 +103,12 @@ impl World {
                 if instance.draining() && machine.is_some_and(Machine::deaf_and_online) {
                     continue;
                 }
+                let runner = machine.and_then(Machine::runner).and_then(|r| self.forge.registrations().get(&r));
+                if let (Some(runner), Some(pool)) = (runner, self.spec.pools.get(&instance.pool))
+                    && !runner.serves(pool)
+                {
+                    note(Invariant::L2, format!("{id} no longer serves pool {}", instance.pool));
+                }
                 *live.entry(&instance.pool).or_default() += 1;
                 *warm.entry(&instance.pool).or_default() += u32::from(machine.is_some_and(Machine::fresh));
             }
