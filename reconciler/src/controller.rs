@@ -237,12 +237,12 @@ impl Controller {
         }
         self.world.set_apps(&self.spec);
         self.deliveries.set_apps(|app| self.spec.apps.contains_key(app));
-        let lists = self.lists().into_iter().map(Source::Runners);
         let deliveries = self.spec.apps.keys().cloned().map(Source::Deliveries);
-        let sources: Vec<Source> = [Source::Instances, Source::Secrets].into_iter().chain(lists).chain(deliveries).collect();
+        let sources: Vec<Source> = [Source::Instances, Source::Secrets].into_iter().chain(deliveries).collect();
         for source in sources {
             self.sweeps.entry(source).or_insert(SweepState { due: now, ..SweepState::default() });
         }
+        self.look_at_lists(now);
         for name in self.pool_names() {
             self.mark(&name, now);
         }
@@ -355,6 +355,13 @@ impl Controller {
     fn again(&mut self, pool: &PoolName, at: Time) {
         let state = self.pools.entry(pool.clone()).or_default();
         state.again_at = state.again_at.min(at);
+    }
+
+    /// Every list that tells something is swept from now on.
+    fn look_at_lists(&mut self, now: Time) {
+        for list in self.lists() {
+            self.sweeps.entry(Source::Runners(list)).or_insert(SweepState { due: now, ..SweepState::default() });
+        }
     }
 
     /// A source is worth a look sooner than planned.

@@ -438,7 +438,7 @@ impl Runner {
 
     /// The list that has something to tell of it.
     pub fn list(&self) -> Option<&Forge> {
-        self.registration.as_ref().map(|g| &g.forge).or(self.forge.as_ref().filter(|_| self.gone_at.is_none()))
+        self.registration.as_ref().map(|g| &g.forge).or(self.forge.as_ref())
     }
 
     /// Whether it can take one of the pool's jobs, now or when it has booted.

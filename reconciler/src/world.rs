@@ -112,7 +112,7 @@ impl World {
 
     /// Takes note of the Apps that there are.
     pub fn set_apps(&mut self, spec: &Spec) {
-        let used = self.runners.values().filter_map(|r| r.registration.as_ref()).map(|g| &g.forge.app);
+        let used = self.runners.values().filter_map(Runner::list).map(|list| &list.app);
         let lost: BTreeSet<AppName> = used.chain(&self.lost_apps).filter(|app| !spec.apps.contains_key(*app)).cloned().collect();
         self.lost_apps = lost;
     }
@@ -397,13 +397,16 @@ impl World {
                 }
                 now
             });
-            let unlisted = r.registration.as_ref().is_none_or(|g| {
-                if lost_apps.contains(&g.forge.app) {
-                    return true;
-                }
-                let swept = sources.get(&Source::Runners(g.forge.clone())).and_then(|f| f.complete);
-                g.missed > 0 && swept.is_some_and(|s| s >= gone_at) || g.missed >= ABSENT_SWEEPS
-            });
+            let looked = |list: &Forge| {
+                let swept = sources.get(&Source::Runners(list.clone())).and_then(|f| f.complete);
+                swept.is_some_and(|s| s >= gone_at) || lost_apps.contains(&list.app)
+            };
+            let unlisted = match (&r.registration, &r.forge) {
+                (Some(g), _) => g.missed > 0 && looked(&g.forge) || g.missed >= ABSENT_SWEEPS || lost_apps.contains(&g.forge.app),
+                // Nobody saw its registration yet; there may be one all the same.
+                (None, Some(list)) => r.never_configured() || looked(list),
+                (None, None) => true,
+            };
             // A stale page may show it up once more: it is remembered for as long as EC2 may be behind.
             if r.in_flight || r.secret || !(unlisted || r.deregistered) || now.since(gone_at) < CONSISTENCY_LAG {
                 return true;

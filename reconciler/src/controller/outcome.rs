@@ -319,6 +319,10 @@ impl Controller {
             }
         };
         self.sweep_ended(source, began, retry, now);
+        // A box may have been found whose pool registers elsewhere by now.
+        if *source == Source::Instances {
+            self.look_at_lists(now);
+        }
         if retry.is_none() {
             self.mark_all(now);
         }
