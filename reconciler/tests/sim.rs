@@ -163,7 +163,7 @@ fn a_crash_after_any_effect_loses_no_job_and_launches_nothing_twice() {
 fn a_planted_failure_shrinks_to_a_handful_of_strikes_and_jobs() {
     let rates = [(Fault::Interruption, 0.3), (Fault::WebhookLoss, 0.2), (Fault::Refused, 0.1), (Fault::BootSlow, 0.2)];
     let jobs = burst(40, 8 * MINUTE);
-    let scenario = Scenario { faults: Schedule::Drawn(Rates::of(rates)), ..Scenario::calm(9, &two_pools(), jobs) };
+    let scenario = Scenario { faults: Schedule::Drawn(Rates::of(rates).into()), ..Scenario::calm(9, &two_pools(), jobs) };
     let fails = |r: &RunReport| {
         let lost = r.strikes.iter().any(|s| s.fault == Fault::WebhookLoss);
         lost && r.jobs.get("failure").copied().unwrap_or(0) > 0

@@ -211,7 +211,7 @@ impl Scenario {
             disturbed: DISTURBED,
             converges_within: Duration::from_secs(8 * 3600),
             quiet: Duration::from_secs(20 * 60),
-            faults: Schedule::Drawn(rates(seed)),
+            faults: Schedule::Drawn(rates(seed).into()),
             cluster,
         }
     }
