@@ -5,14 +5,10 @@
 #![expect(clippy::disallowed_methods, reason = "a test may be told by its environment which seeds to run, and reads its corpus")]
 
 use muster_reconciler::sim::marks::Marks;
-use muster_reconciler::sim::{RunReport, Scenario, Violation, shrink};
+use muster_reconciler::sim::{RunReport, Scenario, shrink};
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
-}
-
-fn failure(report: &RunReport) -> Option<&Violation> {
-    report.failure()
 }
 
 #[test]
@@ -28,7 +24,7 @@ fn seeds_come_to_rest_and_violate_nothing() {
         let report = Scenario::drawn(seed).run();
         marks.add(&report.marks);
         (steps, races) = (steps + report.steps, races + report.races);
-        if let Some(v) = failure(&report) {
+        if let Some(v) = report.failure() {
             failed.push((seed, v.clone()));
         }
     }
@@ -39,9 +35,9 @@ fn seeds_come_to_rest_and_violate_nothing() {
     let scenario = Scenario::drawn(*seed);
     let shown = match number("MUSTER_SHRINK") {
         Some(budget) => {
-            let alike = |r: &RunReport| failure(r).is_some_and(|v| v.invariant == first.invariant);
+            let alike = |r: &RunReport| r.failure().is_some_and(|v| v.invariant == first.invariant);
             let small = shrink(&scenario, u32::try_from(budget).unwrap(), &alike).unwrap();
-            let v = failure(&small.report).unwrap().clone();
+            let v = small.report.failure().unwrap().clone();
             let json = serde_json::to_string_pretty(&small.scenario).unwrap();
             format!("{json}\n{}\n{v}, after {} runs", small.report.timeline_until(v.at, 4000), small.runs)
         }
@@ -63,7 +59,7 @@ fn the_corpus_passes() {
     for file in files {
         let scenario: Scenario = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
         let report = scenario.run_keeping(300);
-        if let Some(v) = failure(&report) {
+        if let Some(v) = report.failure() {
             panic!("{}: {v}\n{}", file.display(), report.timeline_until(v.at, 200));
         }
     }

@@ -73,9 +73,9 @@ fn pool(rng: &mut Rng, nth: usize) -> RunnerPool {
     p.runner.boot_deadline = Span::secs([180, 300, 300, 420][usize::try_from(rng.below(4)).unwrap_or_default()]);
     p.runner.idle_timeout = Span::secs([60, 300, 600][usize::try_from(rng.below(3)).unwrap_or_default()]);
     // A box that is online and heeds no drain is kept until maxLifetime: nobody can tell that it is idle.
-    // A warm floor is renewed at maxLifetime; it must stay at rest for longer than a run looks.
+    // A warm floor is renewed at maxLifetime: five hours leave a long rest between two renewals.
     let hours = [1, 2, 3][usize::try_from(rng.below(3)).unwrap_or_default()];
-    p.runner.max_lifetime = Span::secs(3600 * if p.capacity.idle > 0 { 24 } else { hours });
+    p.runner.max_lifetime = Span::secs(3600 * if p.capacity.idle > 0 { 5 } else { hours });
     p.instance.market = match rng.below(4) {
         0 => MarketPolicy::Spot,
         1 => MarketPolicy::OnDemand,
@@ -211,7 +211,7 @@ impl Scenario {
             disturbed: DISTURBED,
             converges_within: Duration::from_secs(8 * 3600),
             quiet: Duration::from_secs(20 * 60),
-            faults: Schedule::Drawn(rates(seed)),
+            faults: Schedule::Drawn(rates(seed).into()),
             cluster,
         }
     }

@@ -99,7 +99,7 @@ impl Search<'_> {
         for i in 0..strikes(best).len().min(RENUMBERED) {
             let all = strikes(best);
             let Some(nth) = all.get(i).map(|s| s.nth) else { break };
-            for sooner in [0, 1, 2, 3, nth / 8, nth / 4, nth / 2].into_iter().filter(|sooner| *sooner < nth) {
+            for sooner in (0..10).chain([nth / 4, nth / 2]).filter(|sooner| *sooner < nth) {
                 let mut moved = all.clone();
                 if let Some(strike) = moved.get_mut(i) {
                     strike.nth = sooner;

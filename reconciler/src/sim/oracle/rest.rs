@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::event::JobState;
-use crate::ids::{JobId, PoolName};
+use crate::ids::{InstanceId, JobId, PoolName};
 use crate::matching::{Route, route};
 use crate::time::human;
 
@@ -93,14 +93,15 @@ impl World {
         pools.chain(boxes).map(|what| Left { invariant: Invariant::L4, what }).collect()
     }
 
-    /// Boxes beyond the warm floors, or too few of them. A box that is online and heeds no drain is no leftover: nobody can
-    /// tell that it has no job, so it stays until maxLifetime.
+    /// Boxes beyond the warm floors, or too few of them. A box that heeds no drain is no leftover while nobody can tell that
+    /// it has no job: it is online, or its pool is gone and no list that the controller knows would show it.
     fn leftover_boxes(&self, note: &mut dyn FnMut(Invariant, String)) {
         let (mut live, mut warm): (BTreeMap<&PoolName, u32>, BTreeMap<&PoolName, u32>) = Default::default();
         if self.cloud.populated().next().is_some() {
             for (id, instance) in self.cloud.instances().iter().filter(|(_, i)| i.live()) {
                 let machine = self.machines.get(id);
-                if instance.draining() && machine.is_some_and(Machine::deaf_and_online) {
+                let unlisted = !self.spec.pools.contains_key(&instance.pool) && self.looked_for_nowhere(id);
+                if instance.draining() && (machine.is_some_and(Machine::deaf_and_online) || unlisted) {
                     continue;
                 }
                 let runner = machine.and_then(Machine::runner).and_then(|r| self.forge.registrations().get(&r));
@@ -110,7 +111,8 @@ impl World {
                     note(Invariant::L2, format!("{id} no longer serves pool {}", instance.pool));
                 }
                 *live.entry(&instance.pool).or_default() += 1;
-                *warm.entry(&instance.pool).or_default() += u32::from(machine.is_some_and(Machine::fresh));
+                *warm.entry(&instance.pool).or_default() +=
+                    u32::from(machine.is_some_and(Machine::fresh) && !instance.draining());
             }
         }
         for (name, pool) in &self.spec.pools {
@@ -128,6 +130,11 @@ impl World {
             let which = self.cloud.describe_live(name);
             note(Invariant::L2, format!("pool {name} is gone and has {n} live boxes: {which}"));
         }
+    }
+
+    fn looked_for_nowhere(&self, id: &InstanceId) -> bool {
+        let runner = self.controller.as_ref().and_then(|c| c.world.runners().get(id));
+        runner.is_some_and(|r| r.forge.is_none())
     }
 
     /// Whether a pool takes the job, and has room for a box at all.
