@@ -60,6 +60,7 @@ fn answer(effect: &Effect) -> Option<Outcome> {
                 .map(|n| InstanceSighting {
                     id: name(n).instance,
                     pool: "linux".into(),
+                    forge: None,
                     intent: None,
                     state: InstanceState::Running,
                     launched_at: Time::from_millis(1),

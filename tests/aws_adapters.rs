@@ -18,7 +18,7 @@ use muster_reconciler::effect::{
     Failure, FailureKind, InstanceSighting, Launch, LaunchedInstance, Market, Offering, OfferingError, Outcome, Swept,
 };
 use muster_reconciler::event::InstanceState;
-use muster_reconciler::ids::InstanceId;
+use muster_reconciler::ids::{Forge, InstanceId};
 use muster_reconciler::manifest::Allocation;
 use muster_reconciler::tags;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -80,12 +80,16 @@ impl World {
     }
 }
 
+/// Where its boxes register.
+const LIST: &str = "main/org/acme";
+
 fn a_launch(cluster: &str, intent: &str, count: u32, subnets: &[Arc<str>]) -> Launch {
     let offer = |instance_type: &str, subnet: &Arc<str>| Offering { instance_type: instance_type.into(), subnet: subnet.clone() };
-    let tags = [(tags::CLUSTER, cluster), (tags::POOL, "linux"), (tags::INTENT, intent), ("team", "ci")];
+    let tags = [(tags::CLUSTER, cluster), (tags::POOL, "linux"), (tags::INTENT, intent), (tags::LIST, LIST), ("team", "ci")];
     Launch {
         intent: intent.into(),
         pool: "linux".into(),
+        forge: Forge::parse_tag(LIST).expect("a list"),
         count,
         template: "prod-linux".into(),
         offerings: vec![offer("m7i.large", &subnets[0]), offer("m6i.large", &subnets[1])],

@@ -82,6 +82,8 @@ pub(crate) struct PoolState {
 #[derive(Clone, Debug, Default)]
 struct SweepState {
     due: Time,
+    /// The last sweep failed: however much speaks for a look, none is taken before this.
+    not_before: Time,
     in_flight: bool,
     failures: u32,
 }
@@ -235,12 +237,12 @@ impl Controller {
         }
         self.world.set_apps(&self.spec);
         self.deliveries.set_apps(|app| self.spec.apps.contains_key(app));
-        let lists = self.lists().into_iter().map(Source::Runners);
         let deliveries = self.spec.apps.keys().cloned().map(Source::Deliveries);
-        let sources: Vec<Source> = [Source::Instances, Source::Secrets].into_iter().chain(lists).chain(deliveries).collect();
+        let sources: Vec<Source> = [Source::Instances, Source::Secrets].into_iter().chain(deliveries).collect();
         for source in sources {
             self.sweeps.entry(source).or_insert(SweepState { due: now, ..SweepState::default() });
         }
+        self.look_at_lists(now);
         for name in self.pool_names() {
             self.mark(&name, now);
         }
@@ -355,10 +357,17 @@ impl Controller {
         state.again_at = state.again_at.min(at);
     }
 
+    /// Every list that tells something is swept from now on.
+    fn look_at_lists(&mut self, now: Time) {
+        for list in self.lists() {
+            self.sweeps.entry(Source::Runners(list)).or_insert(SweepState { due: now, ..SweepState::default() });
+        }
+    }
+
     /// A source is worth a look sooner than planned.
     fn hurry(&mut self, source: &Source, now: Time) {
         if let Some(s) = self.sweeps.get_mut(source) {
-            s.due = s.due.min(now);
+            s.due = s.due.min(now.max(s.not_before));
         }
     }
 

@@ -165,6 +165,8 @@ pub struct Launch {
     pub intent: Intent,
     /// For which pool.
     pub pool: PoolName,
+    /// Where the boxes will register.
+    pub forge: Forge,
     /// How many.
     pub count: u32,
     /// Launch template, by name (version `$Default`).
@@ -373,6 +375,8 @@ pub struct InstanceSighting {
     pub id: InstanceId,
     /// The `muster:pool` tag.
     pub pool: PoolName,
+    /// The `muster:list` tag.
+    pub forge: Option<Forge>,
     /// The `muster:intent` tag.
     pub intent: Option<Intent>,
     /// EC2's state.

@@ -220,12 +220,25 @@ impl JsonSchema for Scope {
 }
 
 /// One list of runners at GitHub: an App's view of a scope.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Forge {
     /// The GitHubApp whose credentials are used.
     pub app: AppName,
     /// Where the runners register.
     pub scope: Scope,
+}
+
+impl Forge {
+    /// As the value of a tag: `APP/SCOPE`, such as `main/org/acme`.
+    pub fn as_tag(&self) -> String {
+        format!("{}/{}", self.app, self.scope)
+    }
+
+    /// Reads such a value.
+    pub fn parse_tag(value: &str) -> Option<Forge> {
+        let (app, scope) = value.split_once('/')?;
+        Some(Forge { app: app.into(), scope: scope.parse().ok()? })
+    }
 }
 
 impl fmt::Display for Forge {

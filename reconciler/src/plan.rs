@@ -2,7 +2,7 @@
 //!
 //! Nothing here acts, retries or remembers. Steps that are under way are left out; the controller meets budgets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::capacity::{Choice, Unavailable};
@@ -29,7 +29,7 @@ const UNEXPLAINED: Duration = Duration::from_secs(60);
 const INTERRUPTION_LAPSE: Duration = Duration::from_secs(600);
 
 /// Why a runner no longer serves its pool; see [`Runner::outdated`].
-pub const OUTDATED: &str = "its pool's labels, runner group or scope changed since it was registered";
+pub const OUTDATED: &str = "its pool's labels, runner group or scope changed since it was launched";
 
 /// What a plan is made from.
 #[derive(Clone, Copy, Debug)]
@@ -193,7 +193,7 @@ impl Planner<'_> {
         for (_, runner, phase) in boxes {
             *c.phases.entry(*phase).or_default() += 1;
             c.occupied += u32::from(*phase != Phase::Gone);
-            c.supply += u32::from(phase.is_supply() && !pool.is_some_and(|p| runner.outdated(p)));
+            c.supply += u32::from(runner.supplies(pool, *phase));
             let news = runner.busy_since.is_some_and(|since| now.since(since) < UNEXPLAINED);
             c.unexplained += u32::from(*phase == Phase::Busy && news && runner.job == JobEvidence::None);
         }
@@ -271,8 +271,9 @@ impl Planner<'_> {
                     self.chase_drain(id, r);
                 }
             }
-            Phase::Configured | Phase::Idle if self.pool.is_some_and(|p| r.outdated(p)) => {
-                self.step(id, Act::Drain, OUTDATED);
+            Phase::Launching | Phase::Booting | Phase::Configured | Phase::Idle if self.pool.is_some_and(|p| r.outdated(p)) => {
+                let act = if r.never_configured() { Act::Terminate } else { Act::Drain };
+                self.step(id, act, OUTDATED);
             }
             Phase::Launching | Phase::Booting | Phase::Configured | Phase::Idle | Phase::Busy => self.limit_age(id, r, phase),
         }
@@ -382,7 +383,11 @@ impl Planner<'_> {
         if !self.fresh(&Source::Instances) {
             return;
         }
-        let mut surplus = self.plan.counts.supply.saturating_sub(self.plan.counts.wanted);
+        let lets_go = |s: &&Step| matches!(s.act, Act::Drain | Act::Terminate);
+        let going: BTreeSet<&InstanceId> = self.plan.steps.iter().filter(lets_go).map(|s| &s.instance).collect();
+        let going = boxes.iter().filter(|(id, r, phase)| going.contains(id) && r.supplies(self.pool, *phase)).count();
+        let going = u32::try_from(going).unwrap_or(u32::MAX);
+        let mut surplus = self.plan.counts.supply.saturating_sub(self.plan.counts.wanted).saturating_sub(going);
         let timeout = self.pool.map_or(Duration::ZERO, |p| p.spec.runner.idle_timeout.get());
         for (id, r, phase) in boxes {
             let unused = matches!(phase, Phase::Launching | Phase::Booting) && r.never_configured() && !r.in_flight;
@@ -436,7 +441,9 @@ impl Planner<'_> {
             let young = r.up_for(self.now) < self.boot_deadline();
             let sure = r.launched_by.is_some() || told && r.instance.is_some() && young;
             let halfway = *phase == Phase::Configured && told && self.left_halfway(r) && !r.in_flight && self.now >= r.not_before;
-            if (waits && sure || halfway) && !self.planned(id) && left > 0 {
+            // For the list of its launch, or not at all.
+            let fits = r.forge.as_ref().is_none_or(|f| *f == pool.forge());
+            if (waits && sure || halfway) && fits && !self.planned(id) && left > 0 {
                 left -= 1;
                 let why = match r.configured {
                     Configured::Unsure => "it boots, and the last try may have left a registration of its name",

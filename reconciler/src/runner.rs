@@ -41,10 +41,12 @@ pub struct Runner {
     pub secret: bool,
     /// GitHub's sighting.
     pub registration: Option<Registration>,
-    /// The one list in which it must be looked for: where this process registered it, or where a sweep showed it before
-    /// this process touched it. None for a found box that nobody listed: its pool may have moved, so no list's silence
-    /// says anything of it, and it is never ended on such silence.
+    /// The one list in which it must be looked for: its tag says so from its launch on, and it is configured for no other.
+    /// Without the tag, where a sweep showed it before this process touched it. None for a found box with neither: its
+    /// pool may have moved, so no list's silence says anything of it, and it is never ended on such silence.
     pub forge: Option<Forge>,
+    /// When the last complete look at that list began.
+    pub list_seen: Option<Time>,
     /// What it was registered with, by this process or else as GitHub lists it.
     pub terms: Option<Arc<Terms>>,
     /// When it was first known to be online. Proof that it booted.
@@ -68,6 +70,8 @@ pub struct Runner {
     pub gone_at: Option<Time>,
     /// An effect on it (configure, drain, terminate, deregister, secret) is under way.
     pub in_flight: bool,
+    /// It is a drain or a terminate: the box no longer counts as supply, or a second one would be let go in its place.
+    pub leaving: bool,
     /// No further effect before this: per-box backoff.
     pub not_before: Time,
     /// How often an effect on it failed in a row.
@@ -335,6 +339,7 @@ impl Runner {
             secret: false,
             registration: None,
             forge: None,
+            list_seen: None,
             terms: None,
             online_at: None,
             idle_since: None,
@@ -346,6 +351,7 @@ impl Runner {
             deregistered: false,
             gone_at: None,
             in_flight: false,
+            leaving: false,
             not_before: Time::ZERO,
             failures: 0,
             last_error: None,
@@ -362,7 +368,7 @@ impl Runner {
             job_over: matches!(self.job, JobEvidence::Over(..)),
             draining: self.drain.is_some(),
             interrupted: self.interrupted_at.is_some(),
-            overdue: self.up_for(now) >= boot_deadline && !defects::has(Defect::SupplyForEver),
+            overdue: self.overdue(boot_deadline, now) && !defects::has(Defect::SupplyForEver),
         }
     }
 
@@ -370,6 +376,13 @@ impl Runner {
     pub fn up_for(&self, now: Time) -> Duration {
         let found = self.instance.as_ref().filter(|_| self.launched_by.is_none());
         now.since(found.map_or(self.first_seen, |i| i.launched_at.min(self.first_seen)))
+    }
+
+    /// Whether it had the time to boot, and its list, if it is known, was looked at since: a box that GitHub does not tell of
+    /// may be online for long.
+    fn overdue(&self, boot_deadline: Duration, now: Time) -> bool {
+        let looked = self.forge.is_none() || self.list_seen.is_some_and(|seen| seen >= self.first_seen + boot_deadline);
+        self.up_for(now) >= boot_deadline && looked
     }
 
     /// Its phase, for a pool with this boot deadline.
@@ -404,6 +417,8 @@ impl Runner {
         match (listed, self.online_at) {
             (Some(r), _) if r.busy => Seat::Busy,
             (Some(r), _) if r.online => Seat::Idle,
+            // An event told that it is online, and nobody has looked since.
+            (_, Some(at)) if self.forge.is_some() && self.list_seen.is_none_or(|seen| seen <= at) => Seat::Idle,
             (_, Some(_)) => Seat::Lost,
             (Some(_), None) if self.configured == Configured::Unsure => Seat::None,
             (Some(_), None) => Seat::Waiting,
@@ -418,12 +433,17 @@ impl Runner {
 
     /// Its pool's labels, group or scope changed since it was registered: GitHub gives it none, or not all, of the pool's jobs.
     pub fn outdated(&self, pool: &RunnerPool) -> bool {
-        self.terms.as_ref().is_some_and(|t| !t.serve(pool))
+        self.forge.as_ref().is_some_and(|f| *f != pool.forge()) || self.terms.as_ref().is_some_and(|t| !t.serve(pool))
     }
 
     /// The list that has something to tell of it.
     pub fn list(&self) -> Option<&Forge> {
-        self.registration.as_ref().map(|g| &g.forge).or(self.forge.as_ref().filter(|_| self.gone_at.is_none()))
+        self.registration.as_ref().map(|g| &g.forge).or(self.forge.as_ref())
+    }
+
+    /// Whether it can take one of the pool's jobs, now or when it has booted.
+    pub fn supplies(&self, pool: Option<&RunnerPool>, phase: Phase) -> bool {
+        phase.is_supply() && !self.leaving && !pool.is_some_and(|p| self.outdated(p))
     }
 
     /// What it is made of, as far as known.

@@ -6,6 +6,8 @@ pub const CLUSTER: &str = "muster:cluster";
 pub const POOL: &str = "muster:pool";
 /// The launch intent (CreateFleet's ClientToken) that an instance came from.
 pub const INTENT: &str = "muster:intent";
+/// The list of runners that an instance registers in, `APP/SCOPE`: where its job would be seen, whatever its pool says by now.
+pub const LIST: &str = "muster:list";
 /// Asks the box to take no more jobs and to end itself; the value says why.
 pub const DRAIN: &str = "muster:drain";
 /// On a JIT secret: the ARN of the one instance that IAM lets read and delete it.

@@ -112,7 +112,7 @@ impl World {
 
     /// Takes note of the Apps that there are.
     pub fn set_apps(&mut self, spec: &Spec) {
-        let used = self.runners.values().filter_map(|r| r.registration.as_ref()).map(|g| &g.forge.app);
+        let used = self.runners.values().filter_map(Runner::list).map(|list| &list.app);
         let lost: BTreeSet<AppName> = used.chain(&self.lost_apps).filter(|app| !spec.apps.contains_key(*app)).cloned().collect();
         self.lost_apps = lost;
     }
@@ -161,6 +161,7 @@ impl World {
         for i in &answer.instances {
             let runner = self.entry(&i.id, &pending.launch.pool, pending.first);
             runner.launched_by = Some(intent.clone());
+            runner.forge = Some(pending.launch.forge.clone());
             runner.shape = Some(Shape { instance_type: i.instance_type.clone(), subnet: i.subnet.clone(), market: i.market });
             self.reached(&pending.launch.pool, Stage::Launched, now.since(pending.first));
         }
@@ -200,6 +201,9 @@ impl World {
                 runner.launched_by.clone_from(&s.intent);
             }
             runner.pool.clone_from(&s.pool);
+            if s.forge.is_some() {
+                runner.forge.clone_from(&s.forge);
+            }
             runner.missed = 0;
             runner.instance = Some(Instance {
                 // States only move on; a stale page must not revive what an event has ended.
@@ -239,13 +243,17 @@ impl World {
                 runner.forge = Some(forge.clone());
             }
             if let Some(r) = &mut runner.registration {
-                // Only a change that this process saw can be news of a queued job; see `Runner::busy_since`.
-                let began_working = s.busy && !r.busy && r.first_seen < now;
+                // Only a change that this process saw can be news of a queued job, or all of a box that it launched itself;
+                // see `Runner::busy_since`.
+                let began_working = s.busy && !r.busy && (r.first_seen < now || runner.launched_by.is_some());
                 (r.online, r.busy, r.missed) = (s.online, s.busy, 0);
                 runner.busy_since = if began_working { Some(now) } else { runner.busy_since.filter(|_| s.busy) };
             }
         }
         for (id, runner) in &mut self.runners {
+            if runner.list() == Some(forge) {
+                runner.list_seen = Some(began);
+            }
             let Some(r) = runner.registration.as_mut().filter(|r| r.forge == *forge) else { continue };
             // Unchanged means: whoever was missing still is.
             let missing = if seen.is_some() { !listed.contains(id) } else { r.missed > 0 };
@@ -341,9 +349,6 @@ impl World {
         let Some(runner) = self.runners.get_mut(id) else { return };
         runner.configured = Configured::Yes(now);
         runner.secret = true;
-        if runner.launched_by.is_some() {
-            runner.forge = Some(terms.forge.clone());
-        }
         if let Some(rid) = registration {
             register(runner, rid, &terms.forge, now);
         }
@@ -392,13 +397,16 @@ impl World {
                 }
                 now
             });
-            let unlisted = r.registration.as_ref().is_none_or(|g| {
-                if lost_apps.contains(&g.forge.app) {
-                    return true;
-                }
-                let swept = sources.get(&Source::Runners(g.forge.clone())).and_then(|f| f.complete);
-                g.missed > 0 && swept.is_some_and(|s| s >= gone_at) || g.missed >= ABSENT_SWEEPS
-            });
+            let looked = |list: &Forge| {
+                let swept = sources.get(&Source::Runners(list.clone())).and_then(|f| f.complete);
+                swept.is_some_and(|s| s >= gone_at) || lost_apps.contains(&list.app)
+            };
+            let unlisted = match (&r.registration, &r.forge) {
+                (Some(g), _) => g.missed > 0 && looked(&g.forge) || g.missed >= ABSENT_SWEEPS || lost_apps.contains(&g.forge.app),
+                // Nobody saw its registration yet; there may be one all the same.
+                (None, Some(list)) => r.never_configured() || looked(list),
+                (None, None) => true,
+            };
             // A stale page may show it up once more: it is remembered for as long as EC2 may be behind.
             if r.in_flight || r.secret || !(unlisted || r.deregistered) || now.since(gone_at) < CONSISTENCY_LAG {
                 return true;

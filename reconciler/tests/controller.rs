@@ -29,6 +29,8 @@ struct Box {
     state: InstanceState,
     labels: Arc<[String]>,
     forge: Option<Forge>,
+    /// The `muster:list` tag.
+    list: Option<Forge>,
     /// (online, busy).
     seat: Option<(bool, bool)>,
 }
@@ -48,6 +50,8 @@ struct Scene {
     /// Boxes come online as soon as they are configured.
     come_online: bool,
     jobs: u64,
+    /// Drains stay without an answer.
+    hold_drains: bool,
     undelivered: Vec<DeliverySighting>,
 }
 
@@ -65,6 +69,7 @@ impl Scene {
             configure: |_| None,
             come_online: true,
             jobs: 0,
+            hold_drains: false,
             undelivered: Vec::new(),
         };
         scene.take_spec();
@@ -105,12 +110,15 @@ impl Scene {
         let mut todo = self.core.step(self.now, input);
         while !todo.is_empty() {
             for effect in std::mem::take(&mut todo) {
+                let held = self.hold_drains && matches!(effect.action, Action::Drain(_));
                 let outcome = self.carry_out(&effect.action);
                 match &effect.action {
                     Action::Sweep(source) => self.swept.push((self.now, source.clone())),
                     _ => self.done.push((self.now, effect.clone())),
                 }
-                todo.extend(self.core.step(self.now, Input::Outcome(effect.id, outcome)));
+                if !held {
+                    todo.extend(self.core.step(self.now, Input::Outcome(effect.id, outcome)));
+                }
             }
         }
         self.facts.extend(self.core.take_facts());
@@ -128,6 +136,7 @@ impl Scene {
                         state: InstanceState::Running,
                         labels: Arc::default(),
                         forge: None,
+                        list: Some(l.forge.clone()),
                         seat: None,
                     };
                     self.boxes.insert(id.clone(), new);
@@ -205,6 +214,7 @@ fn sighting((id, b): (&InstanceId, &Box)) -> InstanceSighting {
     InstanceSighting {
         id: id.clone(),
         pool: b.pool.clone(),
+        forge: b.list.clone(),
         intent: None,
         state: b.state,
         launched_at: BEGIN,
@@ -360,4 +370,21 @@ fn a_queued_event_that_github_could_not_deliver_is_asked_for() {
     scene.pass(secs(600));
     let asked = scene.done.iter().filter(|(_, e)| matches!(e.action, Action::Redeliver { delivery: DeliveryId(7), .. })).count();
     assert_eq!(asked, 1);
+}
+
+/// Two boxes too many, of which one is being ended: that is one, not two.
+#[test]
+fn a_box_on_its_way_out_is_no_reason_to_let_another_go() {
+    let mut pool = linux();
+    pool.spec.capacity.idle = 2;
+    let mut scene = Scene::new([pool]);
+    scene.pass(secs(60));
+    assert_eq!(scene.live("linux").len(), 2);
+    scene.pool("linux").spec.capacity.idle = 1;
+    scene.hold_drains = true;
+    let began = scene.now;
+    scene.take_spec();
+    scene.pass(secs(720));
+    let drained: Vec<&Action> = scene.acts(began).into_iter().filter(|a| matches!(a, Action::Drain(_))).collect();
+    assert!(matches!(drained[..], [Action::Drain(ids)] if ids.len() == 1), "{drained:?}");
 }

@@ -90,6 +90,7 @@ fn planned(scene: &Scene, turn: usize) -> (Spec, Plan) {
         .map(|b| InstanceSighting {
             id: name(b.id).instance,
             pool: POOL.into(),
+            forge: None,
             intent: None,
             state: b.state,
             launched_at: START,
@@ -286,6 +287,7 @@ fn boxes_of_a_pool_that_is_gone_are_asked_to_end() {
     let sighting = |state| InstanceSighting {
         id: name(1).instance,
         pool: POOL.into(),
+        forge: None,
         intent: None,
         state,
         launched_at: START,
@@ -326,6 +328,7 @@ impl Story {
         let sighting = InstanceSighting {
             id: name(1).instance,
             pool: POOL.into(),
+            forge: None,
             intent: None,
             state: UP,
             launched_at: START - Duration::from_secs(3600),

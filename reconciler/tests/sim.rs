@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_reconciler::manifest::{Span, Spec};
-use muster_reconciler::sim::workload::Workload;
-use muster_reconciler::sim::{BEGIN, CrashMode, Fault, Faults, Invariant, JobPlan, Violation, World, WorldOptions, example};
+use muster_reconciler::sim::crash::{Reference, crash_each};
+use muster_reconciler::sim::{
+    BEGIN, Fault, Faults, JobPlan, Rates, RunReport, Scenario, Schedule, World, WorldOptions, example, shrink,
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// Converged: nothing is left, and for so long nothing more is done.
@@ -34,39 +36,14 @@ fn burst(n: u64, takes: Duration) -> impl Iterator<Item = JobPlan> {
     })
 }
 
-/// One seed's run: ordinary work for 30 minutes under the options, then until it converges.
-fn run(seed: u64, options: WorldOptions) -> World {
-    let mut world = World::new(seed, two_pools(), options);
-    let until = BEGIN + 30 * MINUTE;
-    for job in Workload::ordinary(seed, BEGIN).take_while(|j| j.at < until).take(120) {
-        world.submit(job);
-    }
-    world.step_until(BEGIN + 40 * MINUTE);
-    world
-}
-
-/// Faults of the core that the simulator has found and that are still to be fixed there; each line goes with its fix.
-fn known(v: &Violation) -> bool {
-    // `hurry` and `pull_in` let a sweep that failed be tried again before its backoff or `retry-after` is over.
-    v.invariant == Invariant::L5 && v.what.starts_with("Source(")
-}
-
-fn verdict(mut world: World) -> Result<(), String> {
-    let converged = world.converge(240 * MINUTE, QUIET);
-    let report = world.report();
-    if let Some(first) = report.violations.iter().find(|v| !known(v)) {
-        return Err(format!("{first}\n{}", world.timeline_until(first.at, 4000)));
-    }
-    converged.map(drop).map_err(|e| format!("{e}\n{}", world.timeline_until(world.now(), 120)))
+fn calm(seed: u64, spec: &Spec, n: u64, takes: Duration) -> World {
+    Scenario::calm(seed, spec, burst(n, takes)).world(4000)
 }
 
 #[test]
 fn a_hundred_jobs_are_run_by_a_hundred_boxes_and_nothing_is_left() {
     let pool = example::pool("linux-x64", &["self-hosted", "linux", "x64"], 200);
-    let mut world = World::new(1, example::cluster("test", [pool]), WorldOptions::default());
-    for job in burst(100, 3 * MINUTE) {
-        world.submit(job);
-    }
+    let mut world = calm(1, &example::cluster("test", [pool]), 100, 3 * MINUTE);
     let took = world.converge(60 * MINUTE, QUIET).unwrap_or_else(|e| panic!("{e}\n{}", world.timeline(100)));
     let report = world.report();
     assert_eq!(report.violations, []);
@@ -77,73 +54,8 @@ fn a_hundred_jobs_are_run_by_a_hundred_boxes_and_nothing_is_left() {
 }
 
 #[test]
-fn the_same_seed_is_the_same_run() {
-    let hash = |seed| {
-        let mut world = run(seed, WorldOptions::swarm(seed));
-        let end = world.converge(180 * MINUTE, Duration::ZERO);
-        (world.report(), end)
-    };
-    assert_eq!(hash(7), hash(7));
-    assert_ne!(hash(7).0.hash, hash(8).0.hash);
-}
-
-#[test]
-#[expect(clippy::disallowed_methods, reason = "a test may be told by its environment which seeds to run")]
-fn seeds_converge_after_their_faults_have_stopped() {
-    // MUSTER_SEEDS=1000 runs so many; MUSTER_SEED=17 runs that one.
-    let number = |name| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
-    let seeds = number("MUSTER_SEED").map_or(0..number("MUSTER_SEEDS").unwrap_or(50), |one| one..one + 1);
-    let count = seeds.end - seeds.start;
-    let failed: Vec<String> = seeds
-        .filter_map(|seed| {
-            verdict(run(seed, WorldOptions::swarm(seed))).err().map(|e| format!("seed {seed}: {}", e.replacen("\n  ", " ", 1)))
-        })
-        .collect();
-    let firsts: Vec<&str> = failed.iter().map(|f| f.lines().next().unwrap_or_default()).collect();
-    assert!(failed.is_empty(), "{} of {count} seeds failed: {firsts:#?}\n\nthe first:\n{}", failed.len(), failed[0]);
-}
-
-#[test]
-fn a_crash_after_any_effect_loses_no_job_and_launches_nothing_twice() {
-    let reference = {
-        let mut world = six_jobs();
-        world.converge(60 * MINUTE, QUIET).expect("the reference run converges");
-        world.report()
-    };
-    assert_eq!((reference.instances, reference.violations.len()), (6, 0));
-    let mut failed = Vec::new();
-    for mode in [CrashMode::Lost, CrashMode::Sent, CrashMode::Done] {
-        for n in 1..=reference.effects {
-            let mut world = six_jobs();
-            world.crash_after_effect(n, mode);
-            let end = world.converge(120 * MINUTE, QUIET);
-            let report = world.report();
-            let jobs = report.jobs.get("success").copied().unwrap_or(0);
-            // A box whose registration died with the process may have to be replaced: one more at most.
-            let right = jobs == 6 && report.instances <= reference.instances + 1 && report.violations.is_empty();
-            if end.is_err() || !right {
-                let (boxes, violations) = (report.instances, report.violations);
-                let said = format!("{mode:?} {n}: {end:?}, {jobs} jobs, {boxes} boxes, {violations:?}");
-                failed.push((said, world.timeline(200)));
-            }
-        }
-    }
-    let firsts: Vec<&String> = failed.iter().map(|f| &f.0).collect();
-    let total = reference.effects * 3;
-    assert!(failed.is_empty(), "{} of {total} crashes went wrong: {firsts:#?}; the first:\n{}", failed.len(), failed[0].1);
-}
-
-fn six_jobs() -> World {
-    let mut world = World::new(3, two_pools(), WorldOptions::default());
-    for job in burst(6, 2 * MINUTE) {
-        world.submit(job);
-    }
-    world
-}
-
-#[test]
 fn a_clean_stop_releases_what_is_held() {
-    let mut world = six_jobs();
+    let mut world = calm(3, &two_pools(), 6, 2 * MINUTE);
     world.step_until(BEGIN + Duration::from_secs(33));
     world.stop_and_restart();
     world.converge(60 * MINUTE, QUIET).unwrap_or_else(|e| panic!("{e}\n{}", world.timeline(80)));
@@ -155,61 +67,120 @@ fn a_clean_stop_releases_what_is_held() {
 fn a_warm_floor_is_kept_and_no_more() {
     let mut pool = example::pool("warm", &["self-hosted", "linux", "x64"], 10);
     pool.spec.capacity.idle = 3;
-    let mut world = World::new(5, example::cluster("test", [pool]), WorldOptions::default());
-    for job in burst(5, MINUTE) {
-        world.submit(job);
-    }
+    let mut world = calm(5, &example::cluster("test", [pool]), 5, MINUTE);
     world.converge(60 * MINUTE, QUIET).unwrap_or_else(|e| panic!("{e}\n{}", world.timeline(80)));
     assert_eq!(world.report().jobs, [("success", 5)].into());
 }
 
-#[test]
-fn without_spot_capacity_on_demand_is_bought() {
-    let faults = Faults::drawn([(Fault::NoCapacity, 1.0)], Some(60 * MINUTE));
-    let mut world = World::new(2, two_pools(), WorldOptions { faults, ..WorldOptions::default() });
-    for job in burst(4, MINUTE) {
+/// Jobs on the two pools, with one kind of fault, for an hour.
+fn with_fault(seed: u64, fault: Fault, rate: f64, jobs: u64) -> World {
+    let faults = Faults::drawn([(fault, rate)], Some(60 * MINUTE));
+    let mut world = World::new(seed, two_pools(), WorldOptions { faults, ..WorldOptions::default() });
+    for job in burst(jobs, MINUTE) {
         world.submit(job);
     }
+    world
+}
+
+#[test]
+fn without_spot_capacity_on_demand_is_bought() {
+    let mut world = with_fault(2, Fault::NoCapacity, 1.0, 4);
     world.converge(120 * MINUTE, QUIET).unwrap_or_else(|e| panic!("{e}\n{}", world.timeline(80)));
     assert_eq!(world.report().jobs, [("success", 4)].into());
-}
-
-/// Seeds that once failed. What they found is said as it was; since faults are drawn kind by kind, the same numbers are
-/// other runs (the old draws could not be carried over: one stream decided several kinds, and their sizes).
-#[test]
-fn seeds_that_once_failed_pass() {
-    // 7, 8, 12: a box was taken for gone because a page lagged; its replacement exceeded max.
-    // 10: rows missing from the runner list were taken for "no job", and a busy box was terminated.
-    // 464, 1179: a box came online and took a job in the moment in which it was given up.
-    // 989: EC2's lag was counted from the launch's first, unanswered try.
-    for seed in [7, 8, 10, 12, 464, 989, 1179] {
-        verdict(run(seed, WorldOptions::swarm(seed))).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
-    }
-}
-
-#[test]
-fn a_refused_retry_does_not_forget_what_the_first_try_launched() {
-    for seed in [680, 2185] {
-        verdict(run(seed, WorldOptions::swarm(seed))).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
-    }
-}
-
-#[test]
-fn max_holds_right_after_a_restart() {
-    for seed in [687, 1924, 2196] {
-        verdict(run(seed, WorldOptions::swarm(seed))).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
-    }
 }
 
 /// Every box dies in its bootstrap script. A broken image costs a few boxes an hour, not fifty a minute.
 #[test]
 fn a_pool_whose_boxes_end_before_they_are_online_launches_ever_slower() {
-    let faults = Faults::drawn([(Fault::BootFailure, 1.0)], Some(60 * MINUTE));
-    let mut world = World::new(4, two_pools(), WorldOptions { faults, ..WorldOptions::default() });
-    for job in burst(4, MINUTE) {
-        world.submit(job);
-    }
+    let mut world = with_fault(4, Fault::BootFailure, 1.0, 4);
     world.step_until(BEGIN + 60 * MINUTE);
     let launched = world.report().instances;
     assert!((4..=60).contains(&launched), "{launched} boxes in an hour");
+}
+
+// -------------------------------------------------------------------------------------------- runs as data
+
+#[test]
+fn the_same_scenario_is_the_same_run() {
+    let runs = |seed| {
+        let report = Scenario::drawn(seed).run();
+        (report.hash, report.steps, report.strikes, report.violations)
+    };
+    assert_eq!(runs(7), runs(7));
+    assert_ne!(runs(7).0, runs(8).0);
+}
+
+#[test]
+fn keeping_lines_changes_nothing() {
+    let scenario = Scenario::drawn(11);
+    assert_eq!(scenario.run().hash, scenario.run_keeping(500).hash);
+}
+
+#[test]
+fn what_struck_in_a_drawn_run_strikes_the_same_when_it_is_replayed() {
+    for seed in [1, 2, 3, 4, 5, 6] {
+        let drawn = Scenario::drawn(seed);
+        let first = drawn.run();
+        let recorded = drawn.recorded(&first);
+        let again = recorded.run();
+        assert!(matches!(recorded.faults, Schedule::Fixed(_)));
+        assert_eq!((again.hash, &again.strikes), (first.hash, &first.strikes), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_scenario_survives_its_json() {
+    for seed in 0..20 {
+        let drawn = Scenario::drawn(seed);
+        let json = serde_json::to_string_pretty(&drawn).unwrap();
+        let read: Scenario = serde_json::from_str(&json).unwrap_or_else(|e| panic!("seed {seed}: {e}\n{json}"));
+        assert_eq!(read, drawn);
+    }
+    let drawn = Scenario::drawn(3);
+    let recorded = drawn.recorded(&drawn.run());
+    let read: Scenario = serde_json::from_str(&serde_json::to_string(&recorded).unwrap()).unwrap();
+    assert_eq!(read.run().hash, recorded.run().hash);
+}
+
+// --------------------------------------------------------------------------------------------------- crashes
+
+#[test]
+fn a_crash_after_any_effect_loses_no_job_and_launches_nothing_twice() {
+    let scenario = Scenario::calm(3, &two_pools(), burst(6, 2 * MINUTE));
+    let reference = Reference::of(&scenario).unwrap();
+    assert_eq!((reference.end.launched, reference.end.jobs.clone()), (6, [("success", 6)].into()));
+    let wrong = crash_each(&scenario, 1).unwrap();
+    let firsts: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+    let total = reference.effects * 3;
+    let first = wrong.first().map(|w| w.report.timeline(200)).unwrap_or_default();
+    assert!(wrong.is_empty(), "{} of {total} crashes went wrong: {firsts:#?}; the first:\n{first}", wrong.len());
+}
+
+// ------------------------------------------------------------------------------------------------- shrinking
+
+/// A planted failure: a run is said to fail when spot took a box whose job was lost by it, and a webhook was lost too.
+#[test]
+fn a_planted_failure_shrinks_to_a_handful_of_strikes_and_jobs() {
+    let rates = [(Fault::Interruption, 0.3), (Fault::WebhookLoss, 0.2), (Fault::Refused, 0.1), (Fault::BootSlow, 0.2)];
+    let jobs = burst(40, 8 * MINUTE);
+    let scenario = Scenario { faults: Schedule::Drawn(Rates::of(rates).into()), ..Scenario::calm(9, &two_pools(), jobs) };
+    let fails = |r: &RunReport| {
+        let lost = r.strikes.iter().any(|s| s.fault == Fault::WebhookLoss);
+        lost && r.jobs.get("failure").copied().unwrap_or(0) > 0
+    };
+    let first = scenario.run();
+    assert!(fails(&first) && first.strikes.len() > 20, "{:?}", first.strikes);
+    let small = shrink(&scenario, 1500, &fails).unwrap();
+    let Schedule::Fixed(strikes) = &small.scenario.faults else { panic!("strikes are written down") };
+    assert!(fails(&small.report));
+    assert!(strikes.len() <= 3 && small.scenario.jobs.len() <= 8, "{strikes:?}, {} jobs", small.scenario.jobs.len());
+    assert!(small.runs <= 1501);
+    assert!(small.report.timeline_until(muster_reconciler::time::Time::FAR, 20).lines().count() > 10);
+    println!("{} runs: {}", small.runs, serde_json::to_string(&small.scenario).unwrap());
+}
+
+#[test]
+fn what_does_not_fail_is_not_shrunk() {
+    let scenario = Scenario::calm(1, &two_pools(), burst(1, MINUTE));
+    assert!(shrink(&scenario, 10, &|r| r.failure().is_some()).is_none());
 }

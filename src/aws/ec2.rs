@@ -10,7 +10,7 @@ use muster_reconciler::effect::{
     Failure, FailureKind, InstanceSighting, Launch, Launched, LaunchedInstance, Market, OfferingError, Outcome, Swept,
 };
 use muster_reconciler::event::InstanceState;
-use muster_reconciler::ids::InstanceId;
+use muster_reconciler::ids::{Forge, InstanceId};
 use muster_reconciler::manifest::Allocation;
 use muster_reconciler::tags;
 use muster_reconciler::time::Time;
@@ -330,6 +330,7 @@ fn sighting(instance: &types::Instance) -> Option<InstanceSighting> {
     Some(InstanceSighting {
         id: instance.instance_id()?.into(),
         pool: tag(tags::POOL).unwrap_or_default().into(),
+        forge: tag(tags::LIST).and_then(Forge::parse_tag),
         intent: tag(tags::INTENT).map(Into::into),
         state,
         launched_at: Time::from_millis(
@@ -386,6 +387,7 @@ mod tests {
         let mut launch = Launch {
             intent: "1".into(),
             pool: "linux".into(),
+            forge: Forge::default(),
             count: 1,
             template: "prod-linux".into(),
             offerings: vec![offer("m7i.large", "a"), offer("m7i.large", "b"), offer("m6i.large", "a")],

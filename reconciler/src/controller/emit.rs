@@ -55,6 +55,7 @@ impl Controller {
             let in_flight = matches!(step.act, Act::Drain | Act::Terminate | Act::DeleteSecret);
             if let Some(r) = self.world.runner_mut(&step.instance).filter(|_| in_flight) {
                 r.in_flight = true;
+                r.leaving = step.act != Act::DeleteSecret;
             }
         }
         if let Some(launch) = &plan.launch {
@@ -99,7 +100,7 @@ impl Controller {
         let at = self.budgets.admits_at(&api, now);
         for id in ids {
             if let Some(r) = self.world.runner_mut(id) {
-                r.in_flight = false;
+                (r.in_flight, r.leaving) = (false, false);
                 let pool = r.pool.clone();
                 self.again(&pool, at);
             }
@@ -137,7 +138,7 @@ impl Controller {
     }
 
     fn launch(&mut self, pool: &PoolName, planned: &PlannedLaunch, now: Time) {
-        let Some(settings) = self.spec.pools.get(pool).map(|p| p.spec.instance.clone()) else { return };
+        let Some((settings, forge)) = self.spec.pools.get(pool).map(|p| (p.spec.instance.clone(), p.forge())) else { return };
         if !self.budgets.take(&Api::CreateFleet, now) {
             let at = self.budgets.admits_at(&Api::CreateFleet, now);
             return self.again(pool, at);
@@ -152,6 +153,7 @@ impl Controller {
             (tags::CLUSTER, cluster.to_owned()),
             (tags::POOL, pool.to_string()),
             (tags::INTENT, intent.to_string()),
+            (tags::LIST, forge.as_tag()),
         ];
         for (key, value) in own {
             if key != "Name" || !all_tags.contains_key(key) {
@@ -161,6 +163,7 @@ impl Controller {
         let launch = Arc::new(Launch {
             intent: intent.clone(),
             pool: pool.clone(),
+            forge,
             count: planned.count,
             template: settings.launch_template.unwrap_or_else(|| format!("{cluster}-{pool}")),
             offerings: planned.offerings.clone(),
@@ -308,7 +311,7 @@ impl Controller {
     pub(super) fn pull_in(&mut self, source: &Source, now: Time) {
         let soon = now + self.interval(source);
         if let Some(s) = self.sweeps.get_mut(source) {
-            s.due = s.due.min(soon);
+            s.due = s.due.min(soon.max(s.not_before));
         }
     }
 
@@ -333,7 +336,8 @@ impl Controller {
             Some(retry_after) => {
                 let wait = Duration::from_secs(1 << state.failures.min(6)).min(Duration::from_secs(60)).max(retry_after);
                 state.failures += 1;
-                state.due = now + wait;
+                state.not_before = now + wait;
+                state.due = state.not_before;
             }
         }
         let needless = match source {

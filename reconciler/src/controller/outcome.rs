@@ -243,7 +243,7 @@ impl Controller {
         done: impl FnOnce(&mut crate::runner::Runner),
     ) {
         let Some(r) = self.world.runner_mut(id) else { return };
-        r.in_flight = false;
+        (r.in_flight, r.leaving) = (false, false);
         let pool = r.pool.clone();
         match failure {
             None => {
@@ -319,6 +319,10 @@ impl Controller {
             }
         };
         self.sweep_ended(source, began, retry, now);
+        // A box may have been found whose pool registers elsewhere by now.
+        if *source == Source::Instances {
+            self.look_at_lists(now);
+        }
         if retry.is_none() {
             self.mark_all(now);
         }

@@ -74,6 +74,16 @@ impl Machine {
     pub(super) fn runner(&self) -> Option<RunnerId> {
         self.runner
     }
+
+    /// Online without a job, and ready for one.
+    pub(super) fn fresh(&self) -> bool {
+        self.stage == Stage::Idle && (self.jobs == 0 || !self.ephemeral)
+    }
+
+    /// Online without a job, and will never end by itself.
+    pub(super) fn deaf_and_online(&self) -> bool {
+        self.fresh() && self.fate == Fate::Deaf
+    }
 }
 
 /// Fates by the fault that brings them; the first that strikes counts.
@@ -226,7 +236,9 @@ impl World {
 
     /// It does nothing any more; GitHub loses sight of it, and fails its job if it had one.
     pub(super) fn box_hangs(&mut self, id: &InstanceId) {
-        let Some(machine) = self.machines.get_mut(id).filter(|m| m.stage != Stage::Ended) else { return };
+        let active = self.nature.luck.active;
+        let hangs = |m: &Machine| m.stage == Stage::Registering || active && m.stage != Stage::Ended;
+        let Some(machine) = self.machines.get_mut(id).filter(|m| hangs(m)) else { return };
         machine.stage = Stage::Hung;
         self.oracle.excuse_box(id);
         if let Some(runner) = machine.runner {
@@ -284,7 +296,9 @@ impl World {
 
     /// Spot's two-minute warning: an idle box goes at once, a busy one works on.
     pub(super) fn box_is_warned(&mut self, id: InstanceId) {
-        let Some(instance) = self.cloud.instance_mut(&id).filter(|i| i.live()) else { return };
+        // What was to strike when all is well again does not.
+        let active = self.nature.luck.active;
+        let Some(instance) = self.cloud.instance_mut(&id).filter(|i| i.live() && active) else { return };
         instance.interrupted = true;
         self.oracle.excuse_box(&id);
         self.nature.say(format_args!("spot warns {id}"));
@@ -294,7 +308,8 @@ impl World {
     }
 
     pub(super) fn box_is_reclaimed(&mut self, id: &InstanceId) {
-        if self.cloud.instance_mut(id).is_some_and(|i| i.live()) {
+        let active = self.nature.luck.active;
+        if self.cloud.instance_mut(id).is_some_and(|i| i.live() && (active || i.interrupted)) {
             self.oracle.excuse_box(id);
             self.nature.say(format_args!("spot takes {id}"));
             self.instance_ends(id, "Server.SpotInstanceTermination");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::defects::{self, Defect};
 use crate::effect::{Action, Failure, FailureKind, Launch, Market, Outcome, RunnerSighting, Source, Swept};
-use crate::ids::{Forge as List, InstanceId};
+use crate::ids::{EffectId, Forge as List, InstanceId};
 
 use super::World;
 use super::agenda::Event;
@@ -53,7 +53,7 @@ impl World {
                 self.forge.mail.attempt(*delivery, &mut self.nature);
                 Outcome::Done
             }
-            Action::Sweep(source) => self.sweep(source),
+            Action::Sweep(source) => self.sweep(source, request.effect.id),
             Action::Messages(op, ids) => {
                 let outcome = self.queue.operate(*op, ids, now);
                 self.arm_poll();
@@ -90,7 +90,7 @@ impl World {
     }
 
     /// A whole source, page by page; a page that fails makes the whole sweep fail.
-    fn sweep(&mut self, source: &Source) -> Outcome {
+    fn sweep(&mut self, source: &Source, effect: EffectId) -> Outcome {
         let (name, pages) = match source {
             Source::Instances => ("DescribeInstances", self.cloud.pages()),
             Source::Runners(list) => ("ListRunners", self.forge.registry.pages(list)),
@@ -112,7 +112,7 @@ impl World {
         *self.calls.entry(name).or_default() += pages - 1;
         Outcome::Swept(match source {
             Source::Instances => Swept::Instances(self.cloud.describe(&self.nature)),
-            Source::Runners(list) => Swept::Runners(self.list_runners(list)),
+            Source::Runners(list) => Swept::Runners(self.list_runners(list, effect)),
             Source::Secrets => Swept::Secrets(self.cloud.secrets.keys().cloned().collect()),
             Source::Deliveries(_) => Swept::Deliveries(self.forge.mail.list(self.nature.now())),
         })
@@ -150,17 +150,18 @@ impl World {
     }
 
     /// None: 304, nothing changed since this process last asked.
-    fn list_runners(&mut self, list: &List) -> Option<Vec<RunnerSighting>> {
+    fn list_runners(&mut self, list: &List, effect: EffectId) -> Option<Vec<RunnerSighting>> {
         let version = self.forge.registry.version(list);
         if self.nature.options.etags && self.listed.get(list) == Some(&version) {
             return None;
         }
         let cluster = self.spec.controller.cluster().to_owned();
         let (rows, true_version) = self.forge.registry.list(list, &cluster, &mut self.nature);
-        match true_version {
-            Some(version) => self.listed.insert(list.clone(), version),
-            None => self.listed.remove(list),
-        };
+        // Of a list that was not true as a whole no ETag is known.
+        self.listed.remove(list);
+        if let Some(version) = true_version {
+            self.etags.insert(effect, (list.clone(), version));
+        }
         Some(rows)
     }
 }

@@ -8,7 +8,7 @@ use crate::effect::{
     Failure, FailureKind, InstanceSighting, Launch, Launched, LaunchedInstance, Market, Offering, OfferingError,
 };
 use crate::event::{Ec2Event, Ec2EventKind, InstanceState};
-use crate::ids::{InstanceId, Intent, PoolName, RunnerId};
+use crate::ids::{Forge, InstanceId, Intent, PoolName, RunnerId};
 use crate::time::Time;
 
 use super::agenda::Event;
@@ -43,6 +43,7 @@ pub struct Instance {
     /// The `muster:pool` tag.
     pub pool: PoolName,
     intent: Intent,
+    forge: Forge,
     launched_at: Time,
     instance_type: Arc<str>,
     subnet: Arc<str>,
@@ -85,6 +86,11 @@ impl Instance {
     /// Pending or running.
     pub fn live(&self) -> bool {
         matches!(self.state(), InstanceState::Pending | InstanceState::Running)
+    }
+
+    /// Whether it bears the drain tag.
+    pub(super) fn draining(&self) -> bool {
+        self.latest().is_some_and(|c| c.draining)
     }
 
     /// When it was launched.
@@ -134,10 +140,8 @@ impl Cloud {
 
     /// The pool's live instances in words, for a failure's message.
     pub(super) fn describe_live(&self, pool: &PoolName) -> String {
-        let said = |(id, i): (&InstanceId, &Instance)| {
-            let draining = i.latest().is_some_and(|c| c.draining);
-            format!("{id} {:?}{}", i.state(), if draining { " draining" } else { "" })
-        };
+        let said =
+            |(id, i): (&InstanceId, &Instance)| format!("{id} {:?}{}", i.state(), if i.draining() { " draining" } else { "" });
         self.instances.iter().filter(|(_, i)| i.pool == *pool && i.live()).map(said).collect::<Vec<_>>().join(", ")
     }
 
@@ -206,6 +210,7 @@ impl Cloud {
             Instance {
                 pool: l.pool.clone(),
                 intent: l.intent.clone(),
+                forge: l.forge.clone(),
                 launched_at: now,
                 instance_type: Arc::clone(&offering.instance_type),
                 subnet: Arc::clone(&offering.subnet),
@@ -306,6 +311,7 @@ impl Cloud {
             rows.push(InstanceSighting {
                 id: id.clone(),
                 pool: instance.pool.clone(),
+                forge: Some(instance.forge.clone()),
                 intent: Some(instance.intent.clone()),
                 state: change.state,
                 launched_at: instance.launched_at,

@@ -46,6 +46,8 @@ pub struct Forge {
     /// Jobs by how far they are: queued, in progress.
     unfinished: BTreeSet<JobId>,
     next_job: u64,
+    /// Reruns that are decided and not queued yet.
+    reruns: u64,
     /// GitHub's runners.
     pub(super) registry: Registry,
     /// Webhooks that could not be delivered.
@@ -125,6 +127,7 @@ impl Forge {
             free: BTreeMap::new(),
             unfinished: BTreeSet::new(),
             next_job: 1000,
+            reruns: 0,
             registry: Registry::new(seed),
             mail: Mail::default(),
             rng: Rng::new(seed, "forge"),
@@ -141,6 +144,11 @@ impl Forge {
         self.unfinished.iter().filter_map(|id| Some((*id, self.jobs.get(id)?)))
     }
 
+    /// Reruns that are still to come.
+    pub(super) fn reruns(&self) -> u64 {
+        self.reruns
+    }
+
     /// Every registration there is.
     pub fn registrations(&self) -> &BTreeMap<RunnerId, super::registry::Registration> {
         self.registry.all()
@@ -149,6 +157,7 @@ impl Forge {
     /// A job is queued. It may be held back, cancelled before long, or taken by a foreign runner.
     pub(super) fn queue(&mut self, plan: JobPlan, run: Option<RunId>, nature: &mut Nature) -> JobId {
         self.next_job += 1;
+        self.reruns -= u64::from(run.is_some());
         let id = JobId(self.next_job);
         let cancel = nature.strikes(Fault::Cancelled).map(|mut r| r.within(Spread::secs(5, 300)));
         if let Some(cancel) = plan.cancel_after.or(cancel) {
@@ -290,6 +299,7 @@ impl Forge {
         self.tell(id, nature);
         if let Some(mut r) = nature.strikes(Fault::Rerun) {
             let pause = r.within(Spread::secs(10, 400));
+            self.reruns += 1;
             nature.after(pause, Event::Queue(Box::new(JobPlan { cancel_after: None, ..plan }), Some(run)));
         }
         let name = seat.and_then(|runner| self.registry.job_over(runner, nature));

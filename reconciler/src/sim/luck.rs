@@ -53,7 +53,7 @@ impl<'de> Deserialize<'de> for Strike {
 #[serde(rename_all = "camelCase")]
 pub enum Schedule {
     /// Each decision is drawn, at its kind's rate.
-    Drawn(Rates),
+    Drawn(Box<Rates>),
     /// Exactly these.
     Fixed(Vec<Strike>),
 }
@@ -76,7 +76,7 @@ pub struct Faults {
 impl Faults {
     /// These kinds at these rates, for so long.
     pub fn drawn(rates: impl IntoIterator<Item = (Fault, f64)>, last: Option<Duration>) -> Faults {
-        Faults { last, schedule: Schedule::Drawn(Rates::of(rates)) }
+        Faults { last, schedule: Schedule::Drawn(Rates::of(rates).into()) }
     }
 }
 
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn recorded_strikes_strike_again_and_no_others() {
-        let drawn = Schedule::Drawn(Rates::of([(Fault::Foreign, 0.3), (Fault::Held, 0.5)]));
+        let drawn = Schedule::Drawn(Rates::of([(Fault::Foreign, 0.3), (Fault::Held, 0.5)]).into());
         let mut first = Luck::new(7, &drawn);
         let hits = decide(&mut first, 100);
         assert!((15..50).contains(&hits.len()), "{hits:?}");
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn one_kind_does_not_shift_another() {
-        let drawn = Schedule::Drawn(Rates::of([(Fault::Foreign, 0.3), (Fault::Held, 0.5)]));
+        let drawn = Schedule::Drawn(Rates::of([(Fault::Foreign, 0.3), (Fault::Held, 0.5)]).into());
         let (mut alone, mut mixed) = (Luck::new(7, &drawn), Luck::new(7, &drawn));
         let hits = decide(&mut alone, 50);
         let with: Vec<u32> = (0..50)
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn nothing_strikes_once_faults_are_over() {
-        let mut luck = Luck::new(7, &Schedule::Drawn(Rates::of([(Fault::Foreign, 1.0)])));
+        let mut luck = Luck::new(7, &Schedule::Drawn(Rates::of([(Fault::Foreign, 1.0)]).into()));
         luck.active = false;
         assert_eq!(decide(&mut luck, 9), [0u32; 0]);
     }

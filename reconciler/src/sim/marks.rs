@@ -300,7 +300,7 @@ impl Marks {
                 when(Mark::DrainIdle, "idle for");
                 when(Mark::DrainPoolGone, "no longer in the manifests");
                 when(Mark::DrainOld, "near maxLifetime");
-                when(Mark::DrainOutdated, "changed since it was registered");
+                when(Mark::DrainOutdated, "changed since it was launched");
                 when(Mark::DrainLost, "was online and is no more");
                 when(Mark::DrainUnlisted, "GitHub does not list it");
                 when(Mark::InterruptionLapsed, "was announced long ago");

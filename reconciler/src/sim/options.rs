@@ -100,7 +100,7 @@ impl WorldOptions {
         WorldOptions {
             latencies: Latencies { describe_lag: Spread::secs(0, lag), network, ..Latencies::default() },
             etags: rng.chance(0.7),
-            faults: Faults { last: Some(Duration::from_secs(40 * 60)), schedule: Schedule::Drawn(rates) },
+            faults: Faults { last: Some(Duration::from_secs(40 * 60)), schedule: Schedule::Drawn(rates.into()) },
             ..WorldOptions::default()
         }
     }

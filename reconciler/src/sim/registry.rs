@@ -73,6 +73,11 @@ impl Registration {
         self.busy() && !(self.lies.0 <= now && now < self.lies.1)
     }
 
+    /// Whether GitHub gives it the jobs that count for the pool.
+    pub fn serves(&self, pool: &crate::manifest::RunnerPool) -> bool {
+        self.list == pool.forge() && super::forge::fits(&pool.spec.labels, &self.labels)
+    }
+
     /// The list that it is in.
     pub fn list(&self) -> &List {
         &self.list

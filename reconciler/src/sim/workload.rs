@@ -18,6 +18,13 @@ pub struct Kind {
     pub takes: Spread,
     /// Somebody cancels it when it has waited for so long.
     pub cancel_after: Option<Duration>,
+    /// Whose it may be, as `OWNER/NAME`.
+    pub repos: Vec<String>,
+}
+
+/// Repositories of the example's organisation.
+fn acme() -> Vec<String> {
+    ["acme/web", "acme/api", "acme/tools"].map(str::to_owned).to_vec()
 }
 
 /// An endless stream of jobs, oldest first.
@@ -44,6 +51,7 @@ impl Workload {
             labels: ["self-hosted", "linux", arch].map(str::to_owned).to_vec(),
             takes: Spread::secs(20, 600),
             cancel_after: None,
+            repos: acme(),
         };
         Workload::new(seed, at, vec![kind(3, "x64"), kind(1, "arm64")], Spread::secs(2, 240))
     }
@@ -55,6 +63,7 @@ impl Workload {
             labels: labels.iter().map(|l| (*l).to_owned()).collect(),
             takes,
             cancel_after,
+            repos: acme(),
         };
         let kinds = vec![
             kind(12, &["self-hosted", "linux", "x64"], Spread::secs(40, 420), None),
@@ -95,12 +104,11 @@ impl Iterator for Workload {
             self.left_in_burst = if burst { size } else { 0 };
         }
         let kind = self.kind()?;
-        let repos = ["acme/web", "acme/api", "acme/tools"].map(str::to_owned);
         Some(JobPlan {
             at: self.at,
             takes: self.rng.within(kind.takes),
             labels: kind.labels,
-            repo: self.rng.pick(&repos).cloned().unwrap_or_default(),
+            repo: self.rng.pick(&kind.repos).cloned().unwrap_or_default(),
             cancel_after: kind.cancel_after,
         })
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::controller::Controller;
 use crate::effect::{Fact, Input, Outcome, Swept};
 use crate::event::{InstanceState, JobState};
-use crate::ids::{Forge as List, InstanceId, JobId};
+use crate::ids::{EffectId, Forge as List, InstanceId, JobId};
 use crate::manifest::Spec;
 use crate::time::Time;
 
@@ -62,6 +62,8 @@ pub struct World {
     pub(super) throttled: BTreeMap<&'static str, u64>,
     /// What each runner list was when this process last saw it.
     pub(super) listed: BTreeMap<List, u64>,
+    /// What a list was when it was read; the process knows its ETag once the answer has come.
+    pub(super) etags: BTreeMap<EffectId, (List, u64)>,
     poll_at: Option<Time>,
     pub(super) crash_at: Option<(u64, CrashMode)>,
     /// Effects sent, sweeps aside.
@@ -130,6 +132,7 @@ impl World {
             calls: BTreeMap::new(),
             throttled: BTreeMap::new(),
             listed: BTreeMap::new(),
+            etags: BTreeMap::new(),
             poll_at: None,
             crash_at: None,
             sent: 0,
@@ -172,6 +175,11 @@ impl World {
     /// The job queue.
     pub fn queue(&self) -> &Queue {
         &self.queue
+    }
+
+    /// The trace, when nothing more is to come of the world.
+    pub fn into_trace(self) -> Trace {
+        self.nature.trace
     }
 
     /// The trace.
@@ -332,13 +340,14 @@ impl World {
         let start = self.now();
         loop {
             self.run_for(REST_EVERY);
-            let waits = self.coming > 0 || self.ages_within(then_quiet);
+            let waits = self.coming + self.forge.reruns() > 0 || self.ages_within(then_quiet);
             let left = if waits { Vec::new() } else { self.leftovers() };
             if !waits && left.is_empty() {
                 break;
             }
             if self.now().since(start) > within {
-                return Err(Unrest::Left(if left.is_empty() { self.leftovers() } else { left }));
+                let left = if left.is_empty() { self.leftovers() } else { left };
+                return Err(Unrest::Left(left.into_iter().chain(self.own_words()).collect()));
             }
         }
         let (took, before) = (self.now().since(start), self.changes);
@@ -362,7 +371,7 @@ impl World {
         self.cloud.instances().values().filter(|i| i.live()).any(|i| {
             let (age, most) = (now.since(i.launched_at()), self.most_age(&i.pool));
             let early = most.saturating_sub(crate::plan::DRAIN_DEADLINE).max(most / 2);
-            age < most && age + long + Duration::from_secs(120) >= early
+            age + long + Duration::from_secs(120) >= early
         })
     }
 
@@ -414,6 +423,7 @@ impl World {
         self.process += 1;
         self.oracle.ears = Ears::default();
         self.listed.clear();
+        self.etags.clear();
         self.nature.say(format_args!("---- controller process {} starts", self.process));
         self.controller = Some(Controller::new(&format!("p{}", self.process), self.now()));
         self.feed(Input::Spec(Arc::clone(&self.spec)));
@@ -494,8 +504,11 @@ impl World {
             Event::Put(put) => self.put(&put),
             Event::Answer(process, effect, outcome) => {
                 if process == self.process {
+                    let read = self.etags.remove(&effect);
                     if let Outcome::Failed(failure) = &*outcome {
                         self.nature.say(format_args!("answer to {effect}: {}", failure.message));
+                    } else if let Some((list, version)) = read {
+                        self.listed.insert(list, version);
                     }
                     self.feed(Input::Outcome(effect, *outcome));
                 }

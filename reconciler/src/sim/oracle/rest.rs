@@ -1,13 +1,15 @@
 //! L1 to L4: what keeps the world from rest when faults and jobs have ended.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::event::JobState;
-use crate::ids::{JobId, PoolName};
+use crate::ids::{InstanceId, JobId, PoolName};
 use crate::matching::{Route, route};
 use crate::time::human;
 
 use super::super::World;
+use super::super::boxes::Machine;
 use super::super::forge::Job;
 use super::{Invariant, Violation};
 
@@ -36,7 +38,7 @@ impl Unrest {
         let (invariant, what) = match self {
             Unrest::Left(left) => {
                 let first = left.first().map_or(Invariant::L4, |l| l.invariant);
-                let all: Vec<&str> = left.iter().take(12).map(|l| l.what.as_str()).collect();
+                let all: Vec<&str> = left.iter().take(24).map(|l| l.what.as_str()).collect();
                 (first, format!("not at rest after {after}:\n  {}", all.join("\n  ")))
             }
             Unrest::Restless(n) => (Invariant::L4, format!("at rest, and {n} more effects followed within {after}")),
@@ -56,19 +58,7 @@ impl World {
                 note(Invariant::L1, format!("job {id} [{labels}] is {:?} since {age}", job.state));
             }
         }
-        for (name, pool) in &self.spec.pools {
-            let (live, floor) = (self.cloud.live(name), pool.spec.capacity.idle);
-            if live > floor {
-                let which = self.cloud.describe_live(name);
-                note(Invariant::L2, format!("pool {name} has {live} live boxes, {floor} are wanted: {which}"));
-            }
-            if live < floor {
-                note(Invariant::L1, format!("pool {name} has {live} live boxes of {floor} that should be kept warm"));
-            }
-        }
-        for (name, live) in self.cloud.populated().filter(|(name, _)| !self.spec.pools.contains_key(*name)) {
-            note(Invariant::L2, format!("pool {name} is gone and has {live} live boxes: {}", self.cloud.describe_live(name)));
-        }
+        self.leftover_boxes(&mut note);
         let cluster = self.spec.controller.cluster();
         for (id, r) in self.forge.registrations().iter().filter(|(_, r)| r.name.cluster == cluster) {
             if !r.online || r.gone {
@@ -91,6 +81,60 @@ impl World {
             }
         }
         left
+    }
+
+    /// What the controller itself says of its pools and boxes, for whoever reads of the unrest.
+    pub(in crate::sim) fn own_words(&self) -> Vec<Left> {
+        let Some(controller) = &self.controller else { return Vec::new() };
+        let now = self.nature.now();
+        let pools = controller.pools(now).into_iter().map(|p| format!("muster says of pool {}: {}", p.name, p.reason));
+        let boxes =
+            controller.runners(now).into_iter().take(4).map(|r| format!("muster says of {}: {}: {}", r.name, r.phase, r.reason));
+        pools.chain(boxes).map(|what| Left { invariant: Invariant::L4, what }).collect()
+    }
+
+    /// Boxes beyond the warm floors, or too few of them. A box that heeds no drain is no leftover while nobody can tell that
+    /// it has no job: it is online, or its pool is gone and no list that the controller knows would show it.
+    fn leftover_boxes(&self, note: &mut dyn FnMut(Invariant, String)) {
+        let (mut live, mut warm): (BTreeMap<&PoolName, u32>, BTreeMap<&PoolName, u32>) = Default::default();
+        if self.cloud.populated().next().is_some() {
+            for (id, instance) in self.cloud.instances().iter().filter(|(_, i)| i.live()) {
+                let machine = self.machines.get(id);
+                let unlisted = !self.spec.pools.contains_key(&instance.pool) && self.looked_for_nowhere(id);
+                if instance.draining() && (machine.is_some_and(Machine::deaf_and_online) || unlisted) {
+                    continue;
+                }
+                let runner = machine.and_then(Machine::runner).and_then(|r| self.forge.registrations().get(&r));
+                if let (Some(runner), Some(pool)) = (runner, self.spec.pools.get(&instance.pool))
+                    && !runner.serves(pool)
+                {
+                    note(Invariant::L2, format!("{id} no longer serves pool {}", instance.pool));
+                }
+                *live.entry(&instance.pool).or_default() += 1;
+                *warm.entry(&instance.pool).or_default() +=
+                    u32::from(machine.is_some_and(Machine::fresh) && !instance.draining());
+            }
+        }
+        for (name, pool) in &self.spec.pools {
+            let (live, warm) = (live.remove(name).unwrap_or_default(), warm.remove(name).unwrap_or_default());
+            let floor = pool.spec.capacity.idle;
+            if live > floor {
+                let which = self.cloud.describe_live(name);
+                note(Invariant::L2, format!("pool {name} has {live} live boxes, {floor} are wanted: {which}"));
+            }
+            if warm < floor {
+                note(Invariant::L1, format!("pool {name} has {warm} idle boxes of {floor} that should be kept warm"));
+            }
+        }
+        for (name, n) in live {
+            let which = self.cloud.describe_live(name);
+            note(Invariant::L2, format!("pool {name} is gone and has {n} live boxes: {which}"));
+        }
+    }
+
+    fn looked_for_nowhere(&self, id: &InstanceId) -> bool {
+        let runner = self.controller.as_ref().and_then(|c| c.world.runners().get(id));
+        runner.is_some_and(|r| r.forge.is_none())
     }
 
     /// Whether a pool takes the job, and has room for a box at all.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::effect::{Action, Effect, Failure, FailureKind, MessageOp, Outcome, Source};
-use crate::ids::{DeliveryId, EffectId, InstanceId, Intent, JobId, MessageId, PoolName};
+use crate::ids::{AppName, DeliveryId, EffectId, InstanceId, Intent, JobId, MessageId, PoolName};
 use crate::time::{Time, human};
 
 /// What backs off.
@@ -17,7 +17,7 @@ enum Key {
     Source(Source),
     Job(JobId),
     Message(MessageId),
-    Delivery(DeliveryId),
+    Delivery(AppName, DeliveryId),
 }
 
 #[derive(Debug)]
@@ -47,7 +47,7 @@ fn keys(action: &Action) -> Vec<Key> {
             ids.iter().map(|id| Key::Box(id.clone())).collect()
         }
         Action::CheckJob { job, .. } => vec![Key::Job(*job)],
-        Action::Redeliver { delivery, .. } => vec![Key::Delivery(*delivery)],
+        Action::Redeliver { app, delivery } => vec![Key::Delivery(app.clone(), *delivery)],
         Action::Sweep(source) => vec![Key::Source(source.clone())],
         Action::Messages(MessageOp::Extend { .. }, ids) => ids.iter().map(|id| Key::Message(*id)).collect(),
         Action::Messages(..) => Vec::new(),
@@ -67,7 +67,7 @@ fn least(key: &Key, failure: &Failure, times: u32) -> Option<Duration> {
         Key::Pool(_) if failure.kind == FailureKind::Throttled => Duration::from_secs(1),
         Key::Pool(_) => Duration::from_secs(30),
         // How long GitHub's limit holds is S7's matter.
-        Key::Job(_) | Key::Delivery(_) => return Some(Duration::from_secs(60)),
+        Key::Job(_) | Key::Delivery(..) => return Some(Duration::from_secs(60)),
         // Messages that are due go along with others.
         Key::Message(_) => Duration::from_secs(1),
     };
@@ -75,9 +75,9 @@ fn least(key: &Key, failure: &Failure, times: u32) -> Option<Duration> {
 }
 
 impl Retries {
-    /// The manifests changed: what a pool waited for may have come true.
+    /// The manifests changed: what a pool or a source waited for may have come true.
     pub fn new_spec(&mut self) {
-        self.failed.retain(|key, _| !matches!(key, Key::Pool(_)));
+        self.failed.retain(|key, _| !matches!(key, Key::Pool(_) | Key::Source(_)));
     }
 
     /// A message came (again): it is held by a new receipt.
