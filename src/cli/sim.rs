@@ -226,7 +226,7 @@ impl Args {
 /// What is crashed when no scenario is named: six jobs at once, on one pool, in fair weather.
 fn reference() -> Scenario {
     let pool = example::pool("linux-x64", &["self-hosted", "linux", "x64"], 12);
-    let job = |nth| JobPlan {
+    let job = |nth: u64| JobPlan {
         at: BEGIN + Duration::from_secs(30) + Duration::from_millis(nth * 20),
         takes: Duration::from_secs(120),
         labels: pool.spec.labels.clone(),

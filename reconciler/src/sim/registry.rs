@@ -47,6 +47,7 @@ pub struct Registration {
     /// Its name.
     pub name: RunnerName,
     list: List,
+    group: String,
     labels: Vec<String>,
     /// The same, as rows share them.
     listed_labels: Arc<[String]>,
@@ -75,7 +76,9 @@ impl Registration {
 
     /// Whether GitHub gives it the jobs that count for the pool.
     pub fn serves(&self, pool: &crate::manifest::RunnerPool) -> bool {
-        self.list == pool.forge() && super::forge::fits(&pool.spec.labels, &self.labels)
+        self.list == pool.forge()
+            && self.group == pool.spec.github.runner_group
+            && super::forge::fits(&pool.spec.labels, &self.labels)
     }
 
     /// The list that it is in.
@@ -133,6 +136,7 @@ impl Registry {
             Registration {
                 name: c.name.clone(),
                 list: c.forge.clone(),
+                group: c.group.clone(),
                 labels: c.labels.clone(),
                 listed_labels: c.labels.clone().into(),
                 ephemeral: c.ephemeral,

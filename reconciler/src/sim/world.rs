@@ -18,7 +18,7 @@ use super::changes::{Change, Edit};
 use super::cloud::Cloud;
 use super::effects::CrashMode;
 use super::faults::Fault;
-use super::forge::{Forge, Given, JobPlan};
+use super::forge::{Forge, Given, Hold, JobPlan};
 use super::luck::Strike;
 use super::marks::{Mark, Marks};
 use super::nature::{Nature, WEATHER_EVERY};
@@ -340,7 +340,9 @@ impl World {
         let start = self.now();
         loop {
             self.run_for(REST_EVERY);
-            let waits = self.coming + self.forge.reruns() > 0 || self.ages_within(then_quiet);
+            // A job that GitHub holds back now may go to a warm runner later, whichever pool it counts for.
+            let held = self.forge.unfinished().any(|(_, j)| j.hold != Hold::No);
+            let waits = self.coming + self.forge.reruns() > 0 || held || self.ages_within(then_quiet);
             let left = if waits { Vec::new() } else { self.leftovers() };
             if !waits && left.is_empty() {
                 break;
