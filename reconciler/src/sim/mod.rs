@@ -7,13 +7,17 @@
 mod agenda;
 pub mod boxes;
 pub mod cloud;
+pub mod conditions;
 mod effects;
 pub mod example;
 pub mod faults;
+pub mod forecast;
 pub mod forge;
+pub mod ledger;
 pub mod oracle;
 pub mod queue;
 pub mod rng;
+pub mod tally;
 pub mod trace;
 pub mod workload;
 
@@ -85,6 +89,8 @@ pub struct World {
     /// Jobs killed that had started so shortly before that nobody could have known.
     races: u64,
     facts: Vec<Fact>,
+    /// Keeps the lives of boxes and jobs, if somebody asked for it.
+    ledger: Option<Box<ledger::Ledger>>,
     ticks_now: u32,
     coming: u64,
     net: Rng,
@@ -157,6 +163,7 @@ impl World {
             steps: 0,
             races: 0,
             facts: Vec::new(),
+            ledger: None,
             ticks_now: 0,
             coming: 0,
             net: Rng::new(seed, "network"),
@@ -286,7 +293,9 @@ impl World {
                     self.ticks_now = 0;
                 }
                 if let Some(event) = self.agenda.pop() {
+                    let subject = ledger::Subject::of(&event);
                     self.happen(event);
+                    self.note(subject);
                 }
                 continue;
             }
@@ -423,7 +432,8 @@ impl World {
                 Some(_) => self.feed(Input::Ec2(note)),
                 None => self.agenda.after(Duration::from_secs(5), Event::Notify(note)),
             },
-            Event::Send(job) => {
+            Event::Send(mut job) => {
+                job.enterprise = self.enterprise();
                 self.say(format_args!("webhook: job {} is {:?}", job.job, job.state));
                 self.queue.send(job, self.agenda.now);
                 self.arm_poll();
