@@ -14,13 +14,14 @@ pub struct Lone<T> {
     pub value: T,
     /// What was bad, and what was found bad since.
     problems: Vec<Problem>,
+    file: String,
     source: Option<Source>,
 }
 
 impl<T: for<'de> Deserialize<'de> + Default> Lone<T> {
     /// Reads the text's one document. An empty text says nothing, and so is all defaults.
     pub fn read(text: &Text) -> Lone<T> {
-        let mut lone = Lone { value: T::default(), problems: Vec::new(), source: None };
+        let mut lone = Lone { value: T::default(), problems: Vec::new(), file: text.file.clone(), source: None };
         for (nth, document) in documents(&text.body).into_iter().enumerate() {
             let mut findings = document.findings;
             match document.node {
@@ -50,12 +51,14 @@ impl<T> Lone<T> {
     /// Notes that a field's value means nothing, unless it was found bad already. A field that is not written is noted at
     /// the line of what should hold it.
     pub fn refuse(&mut self, path: &str, message: impl Into<String>) {
-        let Some(source) = &self.source else { return };
-        let place = source.place(path);
-        if !place.bad {
-            let file = source.file.clone();
-            self.problems.push(Problem { file, line: place.line, path: place.path, message: message.into() });
-        }
+        let (line, path) = match self.source.as_ref().map(|source| source.place(path)) {
+            Some(place) if place.bad => return,
+            Some(place) => (place.line, place.path),
+            // It could not be read at all, which was said.
+            None if !self.problems.is_empty() => return,
+            None => (1, path.to_owned()),
+        };
+        self.problems.push(Problem { file: self.file.clone(), line, path, message: message.into() });
     }
 
     /// What it says, and everything that is wrong with it, by line.
@@ -120,6 +123,12 @@ mod tests {
     fn a_second_document_is_refused_and_nothing_is_nothing() {
         let two = Lone::<Example>::read(&text("length: 1d\n---\nlength: 2d\n")).finish();
         assert_eq!(two.1.len(), 1, "{two:?}");
-        assert_eq!(Lone::<Example>::read(&text("# nothing\n")).finish(), (Example::default(), vec![]));
+        let mut nothing = Lone::<Example>::read(&text("# nothing\n"));
+        nothing.refuse("kinds", "write some");
+        let (value, problems) = nothing.finish();
+        assert_eq!((value, problems[0].to_string().as_str()), (Example::default(), "x.yaml:1: kinds: write some"));
+        let mut broken = Lone::<Example>::read(&text("a: [1\n"));
+        broken.refuse("kinds", "write some");
+        assert_eq!(broken.finish().1.len(), 1, "what cannot be read has one problem");
     }
 }

@@ -339,7 +339,7 @@ impl Cloud {
     }
 
     /// DescribeInstances, all pages: each answers as of its own moment.
-    pub(super) fn describe(&mut self, o: &WorldOptions, faulty: bool, now: Time) -> (usize, Vec<InstanceSighting>) {
+    pub(super) fn describe(&mut self, o: &WorldOptions, faulty: bool, now: Time) -> Vec<InstanceSighting> {
         let mut rows = Vec::with_capacity(self.instances.len());
         let mut as_of = now;
         for (nth, (id, instance)) in self.instances.iter().enumerate() {
@@ -361,6 +361,6 @@ impl Cloud {
                 state_reason: change.reason.map(str::to_owned),
             });
         }
-        (self.instances.len().div_ceil(PAGE).max(1), rows)
+        rows
     }
 }

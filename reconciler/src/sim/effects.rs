@@ -181,6 +181,9 @@ impl World {
     /// The action takes effect. Err: it was half of one, and this is the other half.
     fn carry_out(&mut self, request: &Request) -> Result<Outcome, Box<Put>> {
         let Request { process, sent_at, effect } = request;
+        if let Action::Sweep(source) = &effect.action {
+            self.count_pages(source);
+        }
         let (process, sent_at, faulty, now) = (*process, *sent_at, self.faulty(), self.agenda.now);
         Ok(match &effect.action {
             Action::Launch(launch) => self.create_fleet(launch),
@@ -212,8 +215,7 @@ impl World {
             },
             Action::CheckJob { job, .. } => self.forge.job(*job).map_or_else(Outcome::Failed, Outcome::Job),
             Action::Sweep(Source::Instances) => {
-                let (pages, rows) = self.cloud.describe(&self.options, faulty, now);
-                *self.calls.entry("DescribeInstances").or_default() += pages as u64 - 1;
+                let rows = self.cloud.describe(&self.options, faulty, now);
                 Outcome::Swept(Swept::Instances(rows))
             }
             Action::Sweep(Source::Runners(list)) => Outcome::Swept(Swept::Runners(self.list_runners(list))),

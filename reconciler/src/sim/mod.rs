@@ -15,6 +15,7 @@ pub mod forecast;
 pub mod forge;
 pub mod ledger;
 pub mod oracle;
+mod pages;
 pub mod queue;
 pub mod rng;
 pub mod tally;

@@ -89,6 +89,8 @@ pub struct Figures {
     pub lost: u64,
     /// Of the lost: those whose box spot took back.
     pub lost_to_spot: u64,
+    /// Of these, jobs that ran on a box of another pool: GitHub gives a job to any runner whose labels hold its own.
+    pub elsewhere: u64,
     /// How long they waited.
     pub waits: Waits,
     /// Boxes launched.
@@ -180,13 +182,14 @@ impl<'a> Tally<'a> {
     pub fn figures(&self, pool: Option<&PoolName>) -> Figures {
         let mut f = Figures::default();
         let mut waits = Vec::new();
-        let taken: BTreeMap<&InstanceId, bool> = self.boxes.iter().map(|(b, _)| (&b.id, b.taken_back)).collect();
+        let by_id: BTreeMap<&InstanceId, &BoxLife> = self.boxes.iter().map(|(b, _)| (&b.id, *b)).collect();
         for job in self.jobs().filter(|j| pool.is_none() || j.pool.as_ref() == pool) {
             f.jobs += 1;
             f.unstarted += u64::from(job.started.is_none());
             f.lost += u64::from(job.lost());
-            let spot = job.instance.as_ref().is_some_and(|id| taken.get(id) == Some(&true));
-            f.lost_to_spot += u64::from(job.lost() && spot);
+            let host = job.instance.as_ref().and_then(|id| by_id.get(id));
+            f.lost_to_spot += u64::from(job.lost() && host.is_some_and(|b| b.taken_back));
+            f.elsewhere += u64::from(host.is_some_and(|b| job.pool.as_ref() != Some(&b.pool)));
             waits.push(job.waited());
         }
         f.waits = waits_of(waits);
