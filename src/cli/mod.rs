@@ -7,6 +7,7 @@ mod plan;
 #[cfg(feature = "live")]
 mod run;
 mod schema;
+mod simulate;
 mod validate;
 
 use std::process::ExitCode;
@@ -37,6 +38,8 @@ enum Command {
     Plan(plan::Args),
     /// Watch the real controller at work on a simulated cloud and GitHub, in a browser. Needs no account and touches nothing.
     Demo(demo::Args),
+    /// Ask what a directory of manifests would do with given jobs: waits, boxes, cost. Needs no account and touches nothing.
+    Simulate(simulate::Args),
     /// Check a directory of manifests and print every problem.
     Validate(validate::Args),
     /// Print the JSON Schema of a kind of manifest, for editors.
@@ -51,6 +54,7 @@ impl Command {
             #[cfg(feature = "live")]
             Command::Plan(args) => args.run(),
             Command::Demo(args) => args.run(),
+            Command::Simulate(args) => args.run(),
             Command::Validate(args) => args.run(),
             Command::Schema(args) => args.run(),
         }
