@@ -174,7 +174,11 @@ fn read_manifests(dir: &Path, problems: &mut Vec<Problem>) -> anyhow::Result<Opt
         Ok(spec) => Ok(Some(spec)),
         Err(error) => {
             let Problems(found) = error.downcast::<Problems>()?;
-            problems.extend(found.into_iter().map(|p| Problem { file: dir.join(&p.file).display().to_string(), ..p }));
+            let of_dir = |p: Problem| match p.file.is_empty() {
+                true => Problem { message: format!("{}: {}", dir.display(), p.message), ..p },
+                false => Problem { file: dir.join(&p.file).display().to_string(), ..p },
+            };
+            problems.extend(found.into_iter().map(of_dir));
             Ok(None)
         }
     }

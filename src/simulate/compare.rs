@@ -54,6 +54,7 @@ pub fn compare(runs: &[Run]) -> Vec<Compared> {
         both("on-demand hours", Unit::Hours, |r| Some(hours_of(r, "on-demand"))),
         both("estimated cost", Unit::Money, |r| Some(r.cost.total)),
         both("hours with a price", Unit::Share, |r| r.cost.coverage),
+        both("hours simulated", Unit::Hours, |r| Some(r.simulated_hours)),
         both("API calls", Unit::Count, |r| Some(r.api.iter().map(|a| a.calls).sum::<u64>() as f64)),
         both("API calls throttled", Unit::Count, |r| Some(r.api.iter().map(|a| a.throttled).sum::<u64>() as f64)),
     ]
@@ -88,7 +89,10 @@ impl Compared {
         match (self.a, self.b) {
             (Some(a), Some(b)) if a == b => "=".into(),
             (Some(a), Some(b)) if self.unit == Unit::Share => format!("{:+.1} points", (b - a) * 100.0),
-            (Some(a), Some(b)) if a > 0.0 => format!("{:+.0}%", (b / a - 1.0) * 100.0),
+            (Some(a), Some(b)) if a > 0.0 => match (b / a - 1.0) * 100.0 {
+                less if less.abs() < 0.5 => "under 1%".into(),
+                change => format!("{change:+.0}%"),
+            },
             _ => String::new(),
         }
     }
@@ -105,5 +109,6 @@ mod tests {
         assert_eq!(of(Unit::Share, Some(0.5), Some(0.4)), "-10.0 points");
         assert_eq!([of(Unit::Count, Some(0.0), Some(3.0)), of(Unit::Count, Some(3.0), Some(3.0))], ["", "="]);
         assert_eq!(of(Unit::Seconds, Some(1.0), None), "");
+        assert_eq!(of(Unit::Hours, Some(1000.0), Some(999.0)), "under 1%");
     }
 }

@@ -53,7 +53,7 @@ fn waits(out: &mut String, run: &Run, _: &Answer, name: &str) {
 }
 
 fn boxes(out: &mut String, run: &Run, _: &Answer, name: &str) {
-    *out += &format!("\nBOXES{name}\n");
+    *out += &format!("\nBOXES{name}, over {} simulated hours\n", decimal(run.simulated_hours));
     let cells = |r: &Row| {
         let peak_at = r.peak_at.as_deref().map_or("-", |at| at.get(5..16).unwrap_or(at)).replace('T', " ");
         let hours = |market: &str| decimal(r.instance_hours.get(market).copied().unwrap_or_default());
