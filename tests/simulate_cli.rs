@@ -161,6 +161,28 @@ fn wrong_usage_and_what_cannot_be_read_or_written_say_so() {
 }
 
 #[test]
+fn the_reference_names_every_field() {
+    let reference = include_str!("../docs/simulate.md");
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("w.yaml");
+    let mut named = 0;
+    // A field that nobody knows is answered with all that are known.
+    for body in
+        ["zzz: 1", "world: {zzz: 1}", "kinds: [{zzz: 1}]", "kinds: [{rates: [{zzz: 1}]}]", "kinds: [{duration: {zzz: 1}}]"]
+    {
+        fs::write(&path, body).expect("a file");
+        let said = stderr(&simulate(&format!("FIX/pools --workload {}", path.display())));
+        let line = said.lines().find(|l| l.contains("unknown field")).unwrap_or_else(|| panic!("{body}: {said}"));
+        for field in line.split('`').skip(1).step_by(2) {
+            let written = [format!("`{field}`"), format!(".{field}`"), format!("{field}: ")];
+            assert!(written.iter().any(|w| reference.contains(w)), "docs/simulate.md does not name {field} ({body})");
+            named += 1;
+        }
+    }
+    assert!(named > 30, "{named}");
+}
+
+#[test]
 fn the_report_is_one_page_that_refers_to_nothing_outside() {
     for more in ["", "--compare FIX/other", "--prices FIX/prices.yaml --compare FIX/pools --weather rough"] {
         let dir = tempfile::tempdir().expect("a directory");

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use muster_reconciler::effect::Market;
 use muster_reconciler::ids::PoolName;
 use muster_reconciler::manifest::Os;
 use muster_reconciler::sim::conditions::{Conditions, Weather};
@@ -14,6 +13,7 @@ use serde::Serialize;
 
 use super::Input;
 use super::compare::{Compared, compare};
+use super::cost::Cost;
 use super::field;
 use super::prices::Prices;
 
@@ -26,8 +26,8 @@ const ALWAYS: [&str; 7] = [
     "GitHub gives a free runner to any of the waiting jobs that fit, at random: the longest waits are longer than if the oldest job went first",
     "EC2 picks at random among a pool's offerings that have capacity, whatever instance.allocation says",
     "chances are drawn for each box and offering alone: capacity that vanishes everywhere at once does not occur",
-    "hours are billed from running to shutting-down, a minute at least; boxes that spot takes back count in full (EC2 does not bill \
-     those that it takes back within their first hour)",
+    "hours are billed from running to shutting-down, a minute at least; boxes that spot takes back count in full, which is the \
+     most that EC2 bills for them",
     "cost is instances only: no disks, addresses, traffic, SSM, SQS or GitHub",
     "API calls: a sweep counts each of its pages, changed or not, but one call only against GitHub's limit, 5,000 an hour and App; \
      receiving from SQS is not counted",
@@ -186,32 +186,6 @@ pub struct Unserved {
     pub reason: String,
     /// The first one's labels and repository.
     pub example: String,
-}
-
-/// Cost by market, and how much of the hours it covers.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Cost {
-    /// By market.
-    pub by_market: BTreeMap<&'static str, MarketCost>,
-    /// Of all hours that have a price.
-    pub total: f64,
-    /// The share of the billed hours that have a price, 0 to 1. None: nothing was billed.
-    pub coverage: Option<f64>,
-    /// Types without a price: `windows m7i.xlarge (spot)` -> hours.
-    pub unpriced: BTreeMap<String, f64>,
-}
-
-/// One market's cost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct MarketCost {
-    /// Billed.
-    pub hours: f64,
-    /// Of these, with a price.
-    pub priced_hours: f64,
-    /// What they cost.
-    pub cost: f64,
 }
 
 /// Calls of one API.
@@ -375,45 +349,13 @@ fn unserved(u: &Untaken) -> Unserved {
     Unserved { jobs: u.jobs, reason: u.reason.clone(), example: format!("[{}] of {}", u.labels.join(", "), u.repo) }
 }
 
-impl Cost {
-    fn add(&mut self, figures: &Figures, os: Os, prices: &Prices) {
-        for ((market, instance_type), billed) in &figures.billed {
-            let (billed, price) = (hours(*billed), prices.hour(os, instance_type, *market));
-            let m = self.by_market.entry(market.as_str()).or_default();
-            m.hours += billed;
-            match price {
-                Some(price) => {
-                    m.priced_hours += billed;
-                    m.cost += billed * price;
-                    self.total += billed * price;
-                }
-                None => *self.unpriced.entry(unpriced(os, instance_type, *market)).or_default() += billed,
-            }
-        }
-    }
-
-    /// Works out the coverage, and rounds.
-    fn settle(&mut self) {
-        let (all, priced) = self.by_market.values().fold((0.0, 0.0), |(a, p), m| (a + m.hours, p + m.priced_hours));
-        self.coverage = (all > 0.0).then(|| round(priced / all, 4));
-        self.total = round(self.total, 4);
-        for m in self.by_market.values_mut() {
-            *m = MarketCost { hours: round(m.hours, 3), priced_hours: round(m.priced_hours, 3), cost: round(m.cost, 4) };
-        }
-        self.unpriced.values_mut().for_each(|h| *h = round(*h, 3));
-    }
-}
-
-fn unpriced(os: Os, instance_type: &str, market: Market) -> String {
-    let windows = if os == Os::Windows { "windows " } else { "" };
-    format!("{windows}{instance_type} ({})", market.as_str())
-}
-
-fn hours(d: Duration) -> f64 {
+/// Hours, to three decimals.
+pub(super) fn hours(d: Duration) -> f64 {
     round(d.as_secs_f64() / 3600.0, 3)
 }
 
-fn round(number: f64, digits: i32) -> f64 {
+/// Rounded to so many decimals.
+pub(super) fn round(number: f64, digits: i32) -> f64 {
     let factor = 10f64.powi(digits);
     (number * factor).round() / factor
 }

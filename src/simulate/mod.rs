@@ -8,6 +8,7 @@ pub mod answer;
 pub mod axes;
 pub mod charts;
 pub mod compare;
+pub mod cost;
 pub mod field;
 pub mod html;
 pub mod mix;
