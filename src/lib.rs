@@ -12,6 +12,8 @@ pub mod wire;
 
 pub mod metrics;
 
+pub mod simulate;
+
 #[cfg(feature = "live")]
 pub mod act;
 #[cfg(feature = "live")]

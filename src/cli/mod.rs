@@ -8,6 +8,7 @@ mod plan;
 mod run;
 mod schema;
 mod sim;
+mod simulate;
 mod validate;
 
 use std::process::ExitCode;
@@ -40,6 +41,8 @@ enum Command {
     Demo(demo::Args),
     /// Run the real controller in simulated worlds in which everything goes wrong, by seed; prove it, or find the fault.
     Sim(sim::Args),
+    /// Ask what a directory of manifests would do with given jobs: waits, boxes, cost. Needs no account and touches nothing.
+    Simulate(simulate::Args),
     /// Check a directory of manifests and print every problem.
     Validate(validate::Args),
     /// Print the JSON Schema of a kind of manifest, for editors.
@@ -55,6 +58,7 @@ impl Command {
             Command::Plan(args) => args.run(),
             Command::Demo(args) => args.run(),
             Command::Sim(args) => args.run(),
+            Command::Simulate(args) => args.run(),
             Command::Validate(args) => args.run(),
             Command::Schema(args) => args.run(),
         }

@@ -5,6 +5,7 @@
 
 mod duration;
 mod load;
+mod lone;
 mod read;
 mod schedule;
 mod schema;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use duration::Span;
 pub use load::{Problem, Problems, Text, load};
+pub use lone::Lone;
 pub use schema::{KINDS, schema};
 pub use secret::SecretRef;
 

@@ -102,6 +102,21 @@ impl Instance {
     pub fn market(&self) -> Market {
         self.market
     }
+
+    /// What it is, such as `m7i.large`.
+    pub fn instance_type(&self) -> &Arc<str> {
+        &self.instance_type
+    }
+
+    /// When it came into this state; None: it never was in it.
+    pub fn entered(&self, state: InstanceState) -> Option<Time> {
+        self.changes.iter().find(|c| c.state == state).map(|c| c.at)
+    }
+
+    /// Whether spot has announced its end, or ended it without a word.
+    pub fn taken_back(&self) -> bool {
+        self.interrupted || self.latest().is_some_and(|c| c.reason == Some("Server.SpotInstanceTermination"))
+    }
 }
 
 impl Cloud {

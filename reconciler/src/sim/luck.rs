@@ -80,6 +80,16 @@ impl Faults {
     }
 }
 
+impl Faults {
+    /// At which rate a kind is drawn; 0 when strikes are written down instead.
+    pub fn rate(&self, fault: Fault) -> f64 {
+        match &self.schedule {
+            Schedule::Drawn(rates) => rates.get(fault),
+            Schedule::Fixed(_) => 0.0,
+        }
+    }
+}
+
 /// Decides, counts and records.
 #[derive(Debug)]
 pub struct Luck {

@@ -19,6 +19,7 @@ use super::cloud::Cloud;
 use super::effects::CrashMode;
 use super::faults::Fault;
 use super::forge::{Forge, Given, Hold, JobPlan};
+use super::ledger::{Ledger, Subject};
 use super::luck::Strike;
 use super::marks::{Mark, Marks};
 use super::nature::{Nature, WEATHER_EVERY};
@@ -73,6 +74,8 @@ pub struct World {
     pub(super) instance_sweeps: u64,
     steps: u64,
     facts: Vec<Fact>,
+    /// Keeps the lives of boxes and jobs, if somebody asked for it.
+    pub(super) ledger: Option<Box<Ledger>>,
     ticks_now: u32,
     /// Jobs and changes still to come.
     coming: u64,
@@ -140,6 +143,7 @@ impl World {
             instance_sweeps: 0,
             steps: 0,
             facts: Vec::new(),
+            ledger: None,
             ticks_now: 0,
             coming: 0,
             net: Rng::new(seed, "network"),
@@ -306,7 +310,9 @@ impl World {
             if next <= wake {
                 let Some(event) = self.nature.agenda.pop() else { return };
                 self.moved(before);
+                let subject = Subject::of(&event);
                 self.happen(event);
+                self.note(subject);
                 continue;
             }
             self.nature.agenda.now = wake;
@@ -525,7 +531,8 @@ impl World {
                 Some(_) => self.feed(Input::Ec2(note)),
                 None => self.nature.after(Duration::from_secs(5), Event::Notify(note)),
             },
-            Event::Send(job) => {
+            Event::Send(mut job) => {
+                job.enterprise = self.enterprise();
                 self.nature.say(format_args!("webhook: job {} is {:?}", job.job, job.state));
                 self.queue.send(*job, &mut self.nature);
                 self.arm_poll();

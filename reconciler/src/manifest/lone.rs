@@ -1,0 +1,134 @@
+//! A file that is no manifest, read with the manifests' care: YAML (or JSON, which is YAML), one document, every problem
+//! with its line and field. What a planner writes, the workload and price files of `muster simulate`, is read by this.
+
+use serde::Deserialize;
+
+use super::load::{Problem, Source, Text};
+use super::read::read;
+use super::yaml::{Finding, documents};
+
+/// One document of a file, as far as it could be read.
+#[derive(Debug)]
+pub struct Lone<T> {
+    /// What it says; what was bad is at its default.
+    pub value: T,
+    /// What was bad, and what was found bad since.
+    problems: Vec<Problem>,
+    file: String,
+    source: Option<Source>,
+}
+
+impl<T: for<'de> Deserialize<'de> + Default> Lone<T> {
+    /// Reads the text's one document. An empty text says nothing, and so is all defaults.
+    pub fn read(text: &Text) -> Lone<T> {
+        let mut lone = Lone { value: T::default(), problems: Vec::new(), file: text.file.clone(), source: None };
+        for (nth, document) in documents(&text.body).into_iter().enumerate() {
+            let mut findings = document.findings;
+            match document.node {
+                Some(node) if nth > 0 => {
+                    findings.push(Finding { line: node.line, path: String::new(), message: ONE.into() });
+                }
+                Some(mut node) => {
+                    lone.value = read(&mut node, &mut findings);
+                    lone.source = Some(Source { file: text.file.clone(), node });
+                }
+                None => {}
+            }
+            lone.problems.extend(findings.into_iter().map(|Finding { line, path, message }| Problem {
+                file: text.file.clone(),
+                line,
+                path,
+                message,
+            }));
+        }
+        lone
+    }
+}
+
+const ONE: &str = "a second document; this file holds one: remove the `---`, or make it a file of its own";
+
+impl<T> Lone<T> {
+    /// Notes that a field's value means nothing, unless it was found bad already. A field that is not written is noted at
+    /// the line of what should hold it.
+    pub fn refuse(&mut self, path: &str, message: impl Into<String>) {
+        let (line, path) = match self.source.as_ref().map(|source| source.place(path)) {
+            Some(place) if place.bad => return,
+            Some(place) => (place.line, place.path),
+            // It could not be read at all, which was said.
+            None if !self.problems.is_empty() => return,
+            None => (1, path.to_owned()),
+        };
+        self.problems.push(Problem { file: self.file.clone(), line, path, message: message.into() });
+    }
+
+    /// What it says, and everything that is wrong with it, by line.
+    pub fn finish(mut self) -> (T, Vec<Problem>) {
+        self.problems.sort();
+        self.problems.dedup();
+        (self.value, self.problems)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::Span;
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+    struct Example {
+        length: Span,
+        kinds: Vec<Kind>,
+    }
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+    struct Kind {
+        labels: Vec<String>,
+        per_hour: f64,
+    }
+
+    fn text(body: &str) -> Text {
+        Text { file: "x.yaml".into(), body: body.into() }
+    }
+
+    #[test]
+    fn yaml_and_json_say_the_same() {
+        let yaml = Lone::<Example>::read(&text("length: 1d\nkinds:\n  - {labels: [a, b], perHour: 3}\n"));
+        let json =
+            Lone::<Example>::read(&text("{\"length\": \"1d\", \"kinds\": [{\"labels\": [\"a\", \"b\"], \"perHour\": 3}]}"));
+        assert_eq!(yaml.finish(), json.finish());
+    }
+
+    #[test]
+    fn what_is_misread_and_what_means_nothing_are_told_together_by_line() {
+        let mut lone = Lone::<Example>::read(&text("length: 5\nkinds:\n  - labels: []\n    perHuor: 3\n  - labels: [a]\n"));
+        for nth in 0..lone.value.kinds.len() {
+            if lone.value.kinds[nth].labels.is_empty() {
+                lone.refuse(&format!("kinds[{nth}].labels"), "write at least one label");
+            }
+            if lone.value.kinds[nth].per_hour == 0.0 {
+                lone.refuse(&format!("kinds[{nth}].perHour"), "write a rate");
+            }
+        }
+        let said: Vec<String> = lone.finish().1.iter().map(ToString::to_string).collect();
+        assert_eq!(said.len(), 4, "{said:#?}");
+        assert!(said[0].starts_with("x.yaml:1: length: expected"), "{said:#?}");
+        assert_eq!(said[1], "x.yaml:3: kinds[0].labels: write at least one label");
+        assert!(said[2].starts_with("x.yaml:4: kinds[0].perHuor: unknown field; did you mean `perHour`?"), "{said:#?}");
+        assert_eq!(said[3], "x.yaml:5: kinds[1].perHour: write a rate");
+    }
+
+    #[test]
+    fn a_second_document_is_refused_and_nothing_is_nothing() {
+        let two = Lone::<Example>::read(&text("length: 1d\n---\nlength: 2d\n")).finish();
+        assert_eq!(two.1.len(), 1, "{two:?}");
+        let mut nothing = Lone::<Example>::read(&text("# nothing\n"));
+        nothing.refuse("kinds", "write some");
+        let (value, problems) = nothing.finish();
+        assert_eq!((value, problems[0].to_string().as_str()), (Example::default(), "x.yaml:1: kinds: write some"));
+        let mut broken = Lone::<Example>::read(&text("a: [1\n"));
+        broken.refuse("kinds", "write some");
+        assert_eq!(broken.finish().1.len(), 1, "what cannot be read has one problem");
+    }
+}

@@ -1,0 +1,222 @@
+//! `muster simulate`: what a directory of manifests would do with given jobs. Reads files, asks [`crate::simulate`], prints.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::{ArgGroup, ValueEnum};
+use muster_reconciler::manifest::{Problem, Problems, Spec, Text};
+use muster_reconciler::sim::conditions::{Conditions, Overrides, Weather};
+use muster_reconciler::sim::forecast::{Question, forecast};
+use muster_reconciler::time::{Time, human};
+
+use super::USAGE;
+use crate::config;
+use crate::simulate::answer::{Answer, Asked};
+use crate::simulate::prices::{self, Prices};
+use crate::simulate::{Input, html, mix, table, trace, workload};
+
+/// Larger than this is no file for us, or one that would not fit into memory.
+const LARGEST_FILE: u64 = 1 << 30;
+
+/// `muster simulate`.
+#[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("jobs").required(true).multiple(true).args(["trace", "workload"]))]
+pub(super) struct Args {
+    /// The directory of the manifests.
+    pools_dir: PathBuf,
+    /// Jobs as they were: CSV with a header, or JSON lines, with queued_at, duration, labels and (optional) repo.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Jobs as they come on average, and what is assumed of the world. Beside --trace, only its `world` is used.
+    #[arg(long, value_name = "FILE")]
+    workload: Option<PathBuf>,
+    /// Draws what is left to chance; the same seed is the same answer.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How much goes wrong.
+    #[arg(long, value_enum, default_value_t)]
+    weather: Sky,
+    /// What an instance hour costs. Without it: a built-in example, which is not what you pay.
+    #[arg(long, value_name = "FILE")]
+    prices: Option<PathBuf>,
+    /// Another directory of manifests, for the same jobs, weather and seed.
+    #[arg(long, value_name = "OTHER_DIR")]
+    compare: Option<PathBuf>,
+    /// For people, or for programs.
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Output,
+    /// Also write a report with plots: one HTML file that needs nothing else.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+/// [`Weather`], for the command line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Sky {
+    /// Nothing goes wrong.
+    Calm,
+    /// An ordinary day.
+    #[default]
+    Mild,
+    /// Spot is scarce, boots fail, APIs and webhooks limp.
+    Rough,
+}
+
+impl From<Sky> for Weather {
+    fn from(sky: Sky) -> Weather {
+        match sky {
+            Sky::Calm => Weather::Calm,
+            Sky::Mild => Weather::Mild,
+            Sky::Rough => Weather::Rough,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+}
+
+impl Args {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        for dir in std::iter::once(&self.pools_dir).chain(&self.compare) {
+            if !dir.is_dir() {
+                eprintln!("muster: {} is no directory; name the one that holds the manifests", dir.display());
+                return Ok(ExitCode::from(USAGE));
+            }
+        }
+        // The report is made last, and may take a minute: that it cannot be written is to be known first.
+        if let Some(path) = &self.html {
+            std::fs::write(path, "").with_context(|| format!("cannot write the report {}; name another file", path.display()))?;
+        }
+        let mut problems = Vec::new();
+        let asked = self.read(&mut problems)?;
+        let Some((specs, input, conditions, prices)) = asked.filter(|_| problems.is_empty()) else {
+            // Bare lines, as `validate` prints them: editors and scripts read FILE:LINE.
+            eprintln!("{}", Problems(problems));
+            return Ok(ExitCode::FAILURE);
+        };
+        let mut runs = Vec::new();
+        for (dir, spec) in specs {
+            let question = input.question(Arc::new(spec), conditions.clone(), self.seed);
+            let progress = Progress::new(&dir, &question);
+            let answer = forecast(&question, |now| progress.tell(now));
+            progress.clear();
+            runs.push((dir, answer));
+        }
+        let jobs_from = self.trace.as_ref().or(self.workload.as_ref()).map_or_else(String::new, |p| p.display().to_string());
+        let asked = Asked::new(jobs_from, &input, self.seed, self.weather.into());
+        let answer = Answer::new(asked, conditions, &prices, &runs);
+        self.print(&answer)?;
+        let broken = answer.runs.iter().any(|run| !run.violations.is_empty());
+        Ok(if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+
+    /// Reads every file, and notes what is wrong with all of them. None: something is.
+    #[expect(clippy::type_complexity, reason = "what a question is made of, used once")]
+    fn read(&self, problems: &mut Vec<Problem>) -> anyhow::Result<Option<(Vec<(String, Spec)>, Input, Conditions, Prices)>> {
+        let mut specs = Vec::new();
+        for dir in std::iter::once(&self.pools_dir).chain(&self.compare) {
+            specs.extend(read_manifests(dir, problems)?.map(|spec| (dir.display().to_string(), spec)));
+        }
+        let weather = self.weather.into();
+        let mut keep = |found: Vec<Problem>| problems.extend(found);
+        let checked = match &self.workload {
+            Some(path) => {
+                let read = workload::read(&read_file(path)?, weather, self.trace.is_some());
+                read.map_err(&mut keep).ok().map(Some)
+            }
+            None => Some(None),
+        };
+        let input = match &self.trace {
+            Some(path) => trace::read(&read_file(path)?).map_err(&mut keep).ok(),
+            None => checked.as_ref().and_then(Option::as_ref).map(|w| mix::draw(w, self.seed)),
+        };
+        let prices = match &self.prices {
+            Some(path) => prices::read(&read_file(path)?).map_err(&mut keep).ok(),
+            None => Some(Prices::example()),
+        };
+        let (Some(mut input), Some(checked), Some(prices), Some((_, first))) = (input, checked, prices, specs.first()) else {
+            return Ok(None);
+        };
+        input.settle_repositories(first);
+        let conditions = checked.map_or_else(|| Conditions::new(weather, &Overrides::default()), |w| w.conditions);
+        Ok(Some((specs, input, conditions, prices)))
+    }
+
+    fn print(&self, answer: &Answer) -> anyhow::Result<()> {
+        if let Some(path) = &self.html {
+            let page = html::page(answer)?;
+            std::fs::write(path, page).with_context(|| format!("cannot write the report {}", path.display()))?;
+        }
+        let text = match self.output {
+            Output::Table => table::print(answer),
+            Output::Json => serde_json::to_string_pretty(answer).context("failed to write the answer as JSON")? + "\n",
+        };
+        // A reader that closes early (`| head`) is no failure.
+        match io::stdout().write_all(text.as_bytes()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The directory's manifests; None: something is wrong with them, and was noted, with the directory before the file's name.
+fn read_manifests(dir: &Path, problems: &mut Vec<Problem>) -> anyhow::Result<Option<Spec>> {
+    match config::load_dir(dir) {
+        Ok(spec) => Ok(Some(spec)),
+        Err(error) => {
+            let Problems(found) = error.downcast::<Problems>()?;
+            let of_dir = |p: Problem| match p.file.is_empty() {
+                true => Problem { message: format!("{}: {}", dir.display(), p.message), ..p },
+                false => Problem { file: dir.join(&p.file).display().to_string(), ..p },
+            };
+            problems.extend(found.into_iter().map(of_dir));
+            Ok(None)
+        }
+    }
+}
+
+fn read_file(path: &Path) -> anyhow::Result<Text> {
+    let name = path.display().to_string();
+    let read = || -> anyhow::Result<String> {
+        anyhow::ensure!(std::fs::metadata(path)?.len() <= LARGEST_FILE, "it is larger than {LARGEST_FILE} bytes");
+        Ok(std::fs::read_to_string(path)?)
+    };
+    let body = read().with_context(|| format!("cannot read {name}"))?;
+    Ok(Text { file: name, body })
+}
+
+/// A line on the terminal that says how far it is; nothing when stderr is none.
+struct Progress<'a> {
+    dir: &'a str,
+    from: Time,
+    until: Time,
+    shown: bool,
+}
+
+impl Progress<'_> {
+    fn new<'a>(dir: &'a str, question: &Question) -> Progress<'a> {
+        Progress { dir, from: question.from, until: question.until, shown: io::stderr().is_terminal() }
+    }
+
+    fn tell(&self, now: Time) {
+        if self.shown {
+            let (done, all) = (human(now.since(self.from)), human(self.until.since(self.from)));
+            eprint!("\r\x1b[K{}: {done} of {all} simulated", self.dir);
+        }
+    }
+
+    fn clear(&self) {
+        if self.shown {
+            eprint!("\r\x1b[K");
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! The answer: one value, for all printers. Made of forecasts, prices and what was assumed; knows no format.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use muster_reconciler::ids::PoolName;
+use muster_reconciler::manifest::Os;
+use muster_reconciler::sim::conditions::{Conditions, Weather};
+use muster_reconciler::sim::forecast::{Forecast, LEAD, Untaken};
+use muster_reconciler::sim::tally::{Doing, Figures, Series, Tally};
+use muster_reconciler::time::{Time, human};
+use serde::Serialize;
+
+use super::Input;
+use super::compare::{Compared, compare};
+use super::cost::Cost;
+use super::field;
+use super::prices::Prices;
+
+/// Said before anything else.
+pub const MODEL: &str = "A model, not a forecast: the real controller on a simulated EC2 and GitHub. Compare answers with each \
+                         other before you compare one with a bill.";
+
+/// What the simulator does differently from the world, whatever the options.
+const ALWAYS: [&str; 7] = [
+    "GitHub gives a free runner to any of the waiting jobs that fit, at random: the longest waits are longer than if the oldest job went first",
+    "EC2 picks at random among a pool's offerings that have capacity, whatever instance.allocation says",
+    "chances are drawn for each box and offering alone: capacity that vanishes everywhere at once does not occur",
+    "hours are billed from running to shutting-down, a minute at least; boxes that spot takes back count in full, which is the \
+     most that EC2 bills for them",
+    "cost is instances only: no disks, addresses, traffic, SSM, SQS or GitHub",
+    "API calls: a sweep counts each of its pages, changed or not, but one call only against GitHub's limit, 5,000 an hour and App; \
+     receiving from SQS is not counted",
+    "jobs wait for nothing but a runner: no concurrency groups, no environments, no runners but muster's",
+];
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answer {
+    /// What this is.
+    pub model: &'static str,
+    /// muster's version.
+    pub version: &'static str,
+    /// What was asked.
+    pub asked: Asked,
+    /// What is assumed, in sentences.
+    pub assumptions: Vec<String>,
+    /// The same as numbers.
+    pub conditions: Conditions,
+    /// What prices were used.
+    pub prices: PricesUsed,
+    /// One for each directory of manifests.
+    pub runs: Vec<Run>,
+    /// The two side by side; left out when there is one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub comparison: Vec<Compared>,
+}
+
+/// What was asked.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Asked {
+    /// The file that the jobs come from.
+    pub jobs_from: String,
+    /// How many there are.
+    pub jobs: usize,
+    /// The first may be queued then (RFC 3339).
+    pub from: String,
+    /// The last.
+    pub until: String,
+    /// Draws what is left to chance.
+    pub seed: u64,
+    /// How much goes wrong.
+    pub weather: Weather,
+    /// What was taken for granted about the files.
+    pub notes: Vec<String>,
+}
+
+/// What prices were used.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PricesUsed {
+    /// Where they come from.
+    pub source: String,
+    /// The day on which they held.
+    pub as_of: String,
+    /// Such as `USD`.
+    pub currency: String,
+    /// Nobody's prices.
+    pub example: bool,
+}
+
+/// What one directory of manifests led to.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Run {
+    /// The directory.
+    pub manifests: String,
+    /// How long the world was simulated, in hours.
+    pub simulated_hours: f64,
+    /// All pools together.
+    pub total: Row,
+    /// Each pool, by name.
+    pub pools: Vec<Row>,
+    /// Jobs that no pool takes, by the controller's reason.
+    pub unrouted: Vec<Unserved>,
+    /// Of these, jobs that ran nevertheless, on a runner whose labels happen to fit.
+    pub unrouted_but_run: u64,
+    /// Jobs that a pool takes and that never started, by the controller's reason.
+    pub unstarted: Vec<Unserved>,
+    /// Lost jobs that somebody queued again.
+    pub reruns: u64,
+    /// Cost by market.
+    pub cost: Cost,
+    /// Calls by API, the most frequent first.
+    pub api: Vec<ApiCalls>,
+    /// Rules that the controller broke: a bug, and its figures are not to be trusted.
+    pub violations: Vec<String>,
+    /// What was there when, for plots.
+    #[serde(skip)]
+    pub series: Series,
+    /// The waits of all jobs that started, shortest first.
+    #[serde(skip)]
+    pub waits: Vec<Duration>,
+}
+
+/// One pool's figures, or all pools'.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Row {
+    /// The pool; `all` for the total.
+    pub pool: String,
+    /// Jobs that it takes.
+    pub jobs: u64,
+    /// Of these, jobs that never started.
+    pub unstarted: u64,
+    /// Of these, jobs that were lost with their box.
+    pub lost: u64,
+    /// Of the lost, those whose box spot took back.
+    pub lost_to_spot: u64,
+    /// Of these, jobs that ran on another pool's box, because its labels hold theirs.
+    pub elsewhere: u64,
+    /// From queued at GitHub to taken by a runner.
+    pub wait_seconds: WaitSeconds,
+    /// Boxes launched.
+    pub boxes: u64,
+    /// Boxes that never came online.
+    pub never_online: u64,
+    /// Boxes that spot took back.
+    pub taken_back: u64,
+    /// Most boxes at one time.
+    pub peak_boxes: u64,
+    /// When that was (RFC 3339).
+    pub peak_at: Option<String>,
+    /// What boxes spent their time on, in hours.
+    pub hours: BTreeMap<&'static str, f64>,
+    /// The share of their time in which boxes ran no job, 0 to 1.
+    pub waste: f64,
+    /// Hours that EC2 bills, by market.
+    pub instance_hours: BTreeMap<&'static str, f64>,
+    /// What the hours that have a price cost.
+    pub cost: f64,
+}
+
+/// Percentiles in seconds; None: the job at that rank never started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct WaitSeconds {
+    /// Half waited no longer.
+    pub p50: Option<f64>,
+    /// Nine of ten waited no longer.
+    pub p90: Option<f64>,
+    /// 99 of 100 waited no longer.
+    pub p99: Option<f64>,
+    /// The longest.
+    pub max: Option<f64>,
+}
+
+/// Jobs that nobody ran, of one reason.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Unserved {
+    /// How many.
+    pub jobs: u64,
+    /// The controller's reason.
+    pub reason: String,
+    /// The first one's labels and repository.
+    pub example: String,
+}
+
+/// Calls of one API.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiCalls {
+    /// Such as `CreateFleet`.
+    pub api: &'static str,
+    /// Whose: `EC2`, `SSM`, `SQS` or `GitHub`.
+    pub service: &'static str,
+    /// How many.
+    pub calls: u64,
+    /// Of these, throttled.
+    pub throttled: u64,
+}
+
+/// More points than this do not show in a plot.
+const POINTS: usize = 150;
+
+impl Answer {
+    /// Brings everything together. `runs`: directory and forecast.
+    pub fn new(asked: Asked, conditions: Conditions, prices: &Prices, runs: &[(String, Forecast)]) -> Answer {
+        let mut assumptions = conditions.said();
+        assumptions.extend(ALWAYS.map(str::to_owned));
+        assumptions
+            .push(format!("the controller runs for {} before the first job, so that warm floors stand ready", human(LEAD)));
+        if runs.len() > 1 {
+            assumptions.push(
+                "both runs have the same jobs, rates and seed; which box a chance hits differs, as other boxes are launched"
+                    .into(),
+            );
+        }
+        let runs: Vec<Run> = runs.iter().map(|(dir, forecast)| Run::new(dir, forecast, prices)).collect();
+        Answer {
+            model: MODEL,
+            version: env!("CARGO_PKG_VERSION"),
+            asked,
+            assumptions,
+            conditions,
+            prices: PricesUsed {
+                source: prices.source.clone(),
+                as_of: prices.as_of.clone(),
+                currency: prices.currency.clone(),
+                example: prices.example,
+            },
+            comparison: compare(&runs),
+            runs,
+        }
+    }
+}
+
+impl Asked {
+    /// What was asked of the jobs in `jobs_from`.
+    pub fn new(jobs_from: String, input: &Input, seed: u64, weather: Weather) -> Asked {
+        Asked {
+            jobs_from,
+            jobs: input.jobs.len(),
+            from: field::said(input.from),
+            until: field::said(input.until),
+            seed,
+            weather,
+            notes: input.notes.clone(),
+        }
+    }
+}
+
+impl Run {
+    fn new(dir: &str, forecast: &Forecast, prices: &Prices) -> Run {
+        let tally = Tally::new(forecast);
+        let mut cost = Cost::default();
+        let mut pools = Vec::new();
+        let mut spent = 0.0;
+        for name in pools_of(forecast) {
+            let figures = tally.figures(Some(&name));
+            let os = forecast.spec.pools.get(&name).map_or(Os::Linux, |p| p.spec.instance.os);
+            let before = cost.total;
+            cost.add(&figures, os, prices);
+            spent += cost.total - before;
+            pools.push(row(name.as_str(), &figures, cost.total - before));
+        }
+        cost.settle();
+        let mut api: Vec<ApiCalls> = forecast
+            .report
+            .calls
+            .iter()
+            .map(|(api, calls)| {
+                let throttled = forecast.report.throttled.get(api).copied().unwrap_or_default();
+                let (api, service) = real_name(api);
+                ApiCalls { api, service, calls: *calls, throttled }
+            })
+            .collect();
+        api.sort_by_key(|a| std::cmp::Reverse(a.calls));
+        Run {
+            manifests: dir.to_owned(),
+            simulated_hours: hours(forecast.end.since(forecast.begin)),
+            total: row("all", &tally.figures(None), spent),
+            pools,
+            unrouted: forecast.unrouted.iter().map(unserved).collect(),
+            unrouted_but_run: forecast.unrouted_but_run,
+            unstarted: forecast.unstarted.iter().map(unserved).collect(),
+            reruns: forecast.reruns,
+            cost,
+            api,
+            violations: forecast.report.violations.iter().map(ToString::to_string).collect(),
+            series: tally.series(POINTS),
+            waits: tally.sorted_waits(),
+        }
+    }
+}
+
+/// The pools of the manifests.
+fn pools_of(forecast: &Forecast) -> Vec<PoolName> {
+    forecast.spec.pools.keys().cloned().collect()
+}
+
+fn row(pool: &str, f: &Figures, cost: f64) -> Row {
+    let seconds = |d: Option<Duration>| d.map(|d| round(d.as_secs_f64(), 1));
+    let lived: Duration = f.spent.values().sum();
+    let worked = f.spent.get(&Doing::Working).copied().unwrap_or_default();
+    let mut instance_hours: BTreeMap<&'static str, f64> = BTreeMap::new();
+    for ((market, _), billed) in &f.billed {
+        *instance_hours.entry(market.as_str()).or_default() += hours(*billed);
+    }
+    Row {
+        pool: pool.to_owned(),
+        jobs: f.jobs,
+        unstarted: f.unstarted,
+        lost: f.lost,
+        lost_to_spot: f.lost_to_spot,
+        elsewhere: f.elsewhere,
+        wait_seconds: WaitSeconds {
+            p50: seconds(f.waits.p50),
+            p90: seconds(f.waits.p90),
+            p99: seconds(f.waits.p99),
+            max: seconds(f.waits.max),
+        },
+        boxes: f.boxes,
+        never_online: f.never_online,
+        taken_back: f.taken_back,
+        peak_boxes: f.peak,
+        peak_at: f.peak_at.map(|at: Time| field::said(at)),
+        hours: Doing::ALL.iter().map(|d| (d.as_str(), hours(f.spent.get(d).copied().unwrap_or_default()))).collect(),
+        waste: if lived.is_zero() { 0.0 } else { round(1.0 - worked.as_secs_f64() / lived.as_secs_f64(), 4) },
+        instance_hours: instance_hours.into_iter().map(|(market, h)| (market, round(h, 3))).collect(),
+        cost: round(cost, 4),
+    }
+}
+
+/// The call's real name, and whose it is. The simulator finds secrets by path, the adapter by their description.
+fn real_name(simulated: &'static str) -> (&'static str, &'static str) {
+    match simulated {
+        "GetParametersByPath" => ("DescribeParameters", "SSM"),
+        "PutParameter" | "DeleteParameters" => (simulated, "SSM"),
+        "ChangeMessageVisibility" | "DeleteMessage" => (simulated, "SQS"),
+        "GenerateJitConfig" | "DeleteRunner" | "GetJob" | "ListRunners" => (simulated, "GitHub"),
+        other => (other, "EC2"),
+    }
+}
+
+fn unserved(u: &Untaken) -> Unserved {
+    Unserved { jobs: u.jobs, reason: u.reason.clone(), example: format!("[{}] of {}", u.labels.join(", "), u.repo) }
+}
+
+/// Hours, to three decimals.
+pub(super) fn hours(d: Duration) -> f64 {
+    round(d.as_secs_f64() / 3600.0, 3)
+}
+
+/// Rounded to so many decimals.
+pub(super) fn round(number: f64, digits: i32) -> f64 {
+    let factor = 10f64.powi(digits);
+    (number * factor).round() / factor
+}

@@ -1,0 +1,183 @@
+//! What plots have in common: an SVG for an HTML page, two axes with round ticks, the time of day below.
+
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use muster_reconciler::sim::tally::Series;
+use muster_reconciler::time::{Time, human};
+use plotters::coord::Shift;
+use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
+use plotters::coord::types::RangedCoordf64;
+use plotters::prelude::*;
+
+use super::charts::{GRID, INK};
+
+/// An empty plot.
+pub type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+/// Draws one plot, and takes from the SVG what an HTML page does not need.
+pub fn draw((width, height): (u32, u32), label: &str, plot: impl FnOnce(&Area<'_>) -> Drawn) -> anyhow::Result<String> {
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, (width, height)).into_drawing_area();
+        let drawn = plot(&area).and_then(|()| area.present());
+        drawn.map_err(|error| anyhow!("{error}")).with_context(|| format!("failed to draw the plot `{label}`"))?;
+    }
+    let (_, inner) = svg.split_once('>').with_context(|| format!("the plot `{label}` is no SVG"))?;
+    Ok(format!("<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{label}\">{inner}"))
+}
+
+/// Text of this height, in pixels.
+pub fn font(size: u32) -> TextStyle<'static> {
+    ("sans-serif", size).into_font().color(&INK)
+}
+
+/// Hours since the midnight (UTC) before the beginning, as a clock or a calendar shows them.
+fn clock(begin: Time, whole_h: f64, hours: f64) -> String {
+    let midnight = begin - since_midnight(begin);
+    let said = super::field::said(midnight + Duration::from_secs_f64((hours * 3600.0).max(0.0)));
+    let part = if whole_h > 48.0 { 5..10 } else { 11..16 };
+    said.get(part).unwrap_or_default().to_owned()
+}
+
+fn since_midnight(at: Time) -> Duration {
+    Duration::from_millis(at.as_millis() % 86_400_000)
+}
+
+/// A wait, for people.
+pub fn seconds(s: f64) -> String {
+    if s < 0.5 { "0".into() } else { human(Duration::from_secs_f64(s.round())).to_string() }
+}
+
+/// Multiples of the first of the steps of which no more than `most` are needed, from `low` to `high`.
+pub fn ticks(low: f64, high: f64, most: usize, steps: &[f64]) -> Vec<f64> {
+    let fits = |step: &&f64| (high - low) / **step <= most as f64;
+    let step = steps.iter().find(fits).copied().unwrap_or((high - low) / most as f64);
+    let first = (low / step).ceil() as i64;
+    (first..).map(|n| n as f64 * step).take_while(|tick| *tick <= high).collect()
+}
+
+/// Round times, in seconds, for an axis of waits.
+pub const WAIT_STEPS: [f64; 16] =
+    [1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 14_400.0, 28_800.0];
+/// Round times, in hours, for an axis of time.
+const CLOCK_STEPS: [f64; 12] = [0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 12.0, 24.0, 48.0, 96.0, 168.0];
+/// Round counts.
+pub const COUNT_STEPS: [f64; 15] =
+    [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0, 20_000.0, 50_000.0];
+
+/// One axis: its range, its ticks and what they say.
+pub struct Axis<'a> {
+    /// Where it begins.
+    pub low: f64,
+    /// Where it ends.
+    pub high: f64,
+    /// Where a line and a label stand.
+    pub ticks: Vec<f64>,
+    /// The label.
+    pub say: &'a dyn Fn(&f64) -> String,
+}
+
+/// A linear axis whose ticks are given. (plotters' own `with_key_points` does not go with numbers that it formats itself.)
+pub struct Ticked {
+    line: RangedCoordf64,
+    ticks: Vec<f64>,
+}
+
+impl Ticked {
+    fn of(axis: &Axis<'_>) -> Ticked {
+        Ticked { line: (axis.low..axis.high).into(), ticks: axis.ticks.clone() }
+    }
+}
+
+impl Ranged for Ticked {
+    type FormatOption = DefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
+        self.line.map(value, limit)
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
+        if hint.weight().allow_light_points() { Vec::new() } else { self.ticks.clone() }
+    }
+
+    fn range(&self) -> std::ops::Range<f64> {
+        self.line.range()
+    }
+}
+
+/// What is drawn on.
+pub type Plane<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<Ticked, Ticked>>;
+/// What drawing can end in; into a string it never does.
+pub type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
+
+/// Axes, and what is drawn on them.
+pub fn on_axes<F>(size: (u32, u32), label: &str, x: &Axis<'_>, y: &Axis<'_>, body: F) -> anyhow::Result<String>
+where
+    F: FnOnce(&mut Plane<'_, '_>) -> Drawn,
+{
+    draw(size, label, |area| {
+        let mut chart = ChartBuilder::on(area)
+            .margin(8)
+            .margin_right(24)
+            .x_label_area_size(26)
+            .y_label_area_size(58)
+            .build_cartesian_2d(Ticked::of(x), Ticked::of(y))?;
+        chart
+            .configure_mesh()
+            .x_labels(x.ticks.len())
+            .y_labels(y.ticks.len())
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(GRID)
+            .axis_style(GRID)
+            .label_style(font(13))
+            .x_label_formatter(x.say)
+            .y_label_formatter(y.say)
+            .draw()?;
+        body(&mut chart)
+    })
+}
+
+/// The axes of a plot over time.
+pub fn over_time<F>(size: (u32, u32), label: &str, series: &Series, y: &Axis<'_>, body: F) -> anyhow::Result<String>
+where
+    F: FnOnce(&mut Plane<'_, '_>) -> Drawn,
+{
+    let low = since_midnight(series.begin).as_secs_f64() / 3600.0;
+    let whole = series.step.as_secs_f64() / 3600.0 * series.waiting.len() as f64;
+    let say = |hours: &f64| clock(series.begin, whole, *hours);
+    let x = Axis { low, high: low + whole, ticks: ticks(low, low + whole, across(size), &CLOCK_STEPS), say: &say };
+    on_axes(size, label, &x, y, body)
+}
+
+/// Labels that fit side by side.
+pub fn across((width, _): (u32, u32)) -> usize {
+    usize::try_from(width / 75).unwrap_or(5)
+}
+
+/// The middle of a step, in hours since midnight.
+pub fn middle(series: &Series, nth: usize) -> f64 {
+    (since_midnight(series.begin).as_secs_f64() + series.step.as_secs_f64() * (nth as f64 + 0.5)) / 3600.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_round_and_few() {
+        assert_eq!(ticks(0.0, 130.0, 6, &WAIT_STEPS), [0.0, 30.0, 60.0, 90.0, 120.0]);
+        assert_eq!(ticks(23.8, 48.5, 6, &CLOCK_STEPS), [24.0, 30.0, 36.0, 42.0, 48.0]);
+        assert_eq!(ticks(0.0, 1.05, 6, &COUNT_STEPS), [0.0, 1.0]);
+        assert!(ticks(0.0, 1e9, 6, &COUNT_STEPS).len() <= 7);
+    }
+
+    #[test]
+    fn a_clock_for_a_day_and_a_calendar_for_a_week() {
+        let begin = super::super::trace::MONDAY - Duration::from_secs(600);
+        assert_eq!(clock(begin, 24.0, 30.0), "06:00");
+        assert_eq!(clock(begin, 100.0, 48.0), "01-06");
+        assert_eq!([0.0, 12.0, 90.0].map(seconds), ["0", "12s", "1m 30s"]);
+    }
+}

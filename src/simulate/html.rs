@@ -1,0 +1,126 @@
+//! The answer as one HTML page that refers to nothing outside of itself: for a browser, a mail or a ticket, on any screen.
+
+use anyhow::Context;
+use askama::Template;
+use muster_reconciler::sim::tally::Doing;
+use plotters::style::RGBColor;
+
+use super::answer::{Answer, Row, Run};
+use super::{charts, table};
+
+/// One plot in its two sizes.
+struct Plot {
+    wide: String,
+    narrow: String,
+}
+
+impl Plot {
+    fn of(draw: impl Fn((u32, u32)) -> anyhow::Result<String>) -> anyhow::Result<Plot> {
+        Ok(Plot { wide: draw(charts::WIDE)?, narrow: draw(charts::NARROW)? })
+    }
+}
+
+/// One run, with its plots.
+struct Part<'a> {
+    /// `A` or `B`; empty when there is one only.
+    letter: &'static str,
+    run: &'a Run,
+    waits: Plot,
+    boxes: Plot,
+}
+
+/// A colour of the plots, and the style sheet's name for it.
+struct Tint {
+    hex: String,
+    name: &'static str,
+}
+
+#[derive(Template)]
+#[template(path = "simulate.html")]
+struct Page<'a> {
+    answer: &'a Answer,
+    parts: Vec<Part<'a>>,
+    distribution: Plot,
+    cost: Option<Plot>,
+    tints: Vec<Tint>,
+}
+
+/// The page.
+///
+/// # Errors
+/// When a plot or the page cannot be drawn, which would be a bug.
+pub fn page(answer: &Answer) -> anyhow::Result<String> {
+    let runs = &answer.runs;
+    // Two runs are drawn to one scale.
+    let top = |of: fn(&Run) -> f64| runs.iter().map(of).fold(0.0, f64::max);
+    let (top_wait, top_level) = (top(charts::highest_wait), top(charts::highest_level));
+    let part = |(nth, run): (usize, &'_ Run)| -> anyhow::Result<(Plot, Plot, &'static str)> {
+        let letter = if runs.len() > 1 { ["A", "B"][nth.min(1)] } else { "" };
+        let waits = Plot::of(|size| charts::waits(size, run, top_wait))?;
+        Ok((waits, Plot::of(|size| charts::boxes(size, run, top_level))?, letter))
+    };
+    let mut parts = Vec::new();
+    for (nth, run) in runs.iter().enumerate() {
+        let (waits, boxes, letter) = part((nth, run))?;
+        parts.push(Part { letter, run, waits, boxes });
+    }
+    let cost = match (charts::cost(charts::WIDE, runs)?, charts::cost(charts::NARROW, runs)?) {
+        (Some(wide), Some(narrow)) => Some(Plot { wide, narrow }),
+        _ => None,
+    };
+    let distribution = Plot::of(|size| charts::distribution(size, runs))?;
+    let page = Page { answer, parts, distribution, cost, tints: tints() };
+    page.render().context("failed to fill in the report's template")
+}
+
+fn tints() -> Vec<Tint> {
+    let hex = |RGBColor(r, g, b): RGBColor| format!("#{r:02X}{g:02X}{b:02X}");
+    let mut all = vec![
+        Tint { hex: hex(charts::INK), name: "ink" },
+        Tint { hex: hex(charts::GRID), name: "line" },
+        Tint { hex: hex(charts::FIRST), name: "first" },
+        Tint { hex: hex(charts::SECOND), name: "second" },
+    ];
+    all.extend(charts::DOING.iter().map(|(doing, color)| Tint { hex: hex(*color), name: doing.as_str() }));
+    all.extend(charts::MARKETS.iter().map(|(market, color)| Tint { hex: hex(*color), name: market }));
+    all
+}
+
+impl Page<'_> {
+    fn weather(&self) -> String {
+        format!("{:?}", self.answer.asked.weather).to_lowercase()
+    }
+
+    fn doing(&self) -> [&'static str; 5] {
+        charts::DOING.map(|(doing, _)| doing.as_str())
+    }
+
+    fn lives(&self) -> [&'static str; 5] {
+        Doing::ALL.map(Doing::as_str)
+    }
+
+    fn number(&self, n: &u64) -> String {
+        table::number(*n)
+    }
+
+    fn decimal(&self, x: &f64) -> String {
+        table::decimal(*x)
+    }
+
+    fn percent(&self, share: &f64) -> String {
+        table::percent(*share)
+    }
+
+    fn wait(&self, row: &Row, seconds: &Option<f64>) -> String {
+        table::wait(row, *seconds)
+    }
+
+    fn hours_of(&self, row: &Row, what: &str) -> String {
+        table::decimal(row.hours.get(what).or(row.instance_hours.get(what)).copied().unwrap_or_default())
+    }
+
+    fn rows<'r>(&self, run: &'r Run) -> Vec<&'r Row> {
+        let pools = if run.pools.len() > 1 { run.pools.as_slice() } else { &[] };
+        pools.iter().chain([&run.total]).collect()
+    }
+}

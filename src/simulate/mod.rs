@@ -1,0 +1,107 @@
+//! `muster simulate`: the simulated world as a planning tool. A directory of manifests and jobs go in, figures come out.
+//!
+//! In the order of the data: [`trace`] or [`workload`] -> jobs -> [`muster_reconciler::sim::forecast`] -> [`answer`], one
+//! value that [`table`] prints for people, serde for programs and [`html`] as a page with [`charts`]. Reads no clock and no
+//! network: the same files and seed give the same answer.
+
+pub mod answer;
+pub mod axes;
+pub mod charts;
+pub mod compare;
+pub mod cost;
+pub mod field;
+pub mod html;
+pub mod mix;
+pub mod prices;
+pub mod table;
+pub mod trace;
+pub mod workload;
+
+use std::sync::Arc;
+
+use muster_reconciler::manifest::Spec;
+use muster_reconciler::matching::Route;
+use muster_reconciler::sim::JobPlan;
+use muster_reconciler::sim::conditions::Conditions;
+use muster_reconciler::sim::forecast::Question;
+use muster_reconciler::sim::ledger::Router;
+use muster_reconciler::time::Time;
+
+/// What a run is about, whatever file it was read from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Input {
+    /// The jobs; those without a repository have an empty one.
+    pub jobs: Vec<JobPlan>,
+    /// The first may be queued then.
+    pub from: Time,
+    /// It goes on at least until then.
+    pub until: Time,
+    /// What was taken for granted about the file, for the reader.
+    pub notes: Vec<String>,
+}
+
+impl Input {
+    /// Gives every job without a repository one that a pool admits, and says so.
+    pub fn settle_repositories(&mut self, spec: &Spec) {
+        let mut router = Router::new(spec);
+        let candidates: Vec<String> = spec.pools.values().map(example_repository).collect();
+        let mut without = 0;
+        for job in self.jobs.iter_mut().filter(|j| j.repo.is_empty()) {
+            without += 1;
+            for candidate in &candidates {
+                job.repo.clone_from(candidate);
+                if matches!(router.route(job), Route::Pool(_)) {
+                    break;
+                }
+            }
+        }
+        if without > 0 {
+            self.notes.push(format!(
+                "{without} jobs name no repository and were taken to be of one that a pool admits, such as {}",
+                candidates.first().map_or("acme/any", String::as_str)
+            ));
+        }
+    }
+
+    /// The question whose answer is the simulation.
+    pub fn question(&self, spec: Arc<Spec>, conditions: Conditions, seed: u64) -> Question {
+        Question { spec, jobs: self.jobs.clone(), from: self.from, until: self.until, conditions, seed }
+    }
+}
+
+/// A repository whose jobs the pool would take.
+fn example_repository(pool: &muster_reconciler::manifest::RunnerPool) -> String {
+    use muster_reconciler::ids::Scope;
+    let github = &pool.spec.github;
+    match (github.repositories.first(), &github.scope) {
+        (Some(glob), _) => glob.replace('*', "any"),
+        (None, Scope::Org(owner) | Scope::Enterprise(owner)) => format!("{owner}/any"),
+        (None, Scope::Repo(owner, name)) => format!("{owner}/{name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use muster_reconciler::sim::example;
+    use std::time::Duration;
+
+    #[test]
+    fn a_job_without_a_repository_gets_one_that_a_pool_admits() {
+        let (open, mut narrow) = (example::pool("a", &["linux"], 1), example::pool("b", &["gpu"], 1));
+        narrow.spec.github.repositories = vec!["acme/ml-*".into()];
+        let spec = example::cluster("c", [open, narrow]);
+        let job = |label: &str, repo: &str| JobPlan {
+            at: Time::ZERO,
+            takes: Duration::ZERO,
+            labels: vec![label.into()],
+            repo: repo.into(),
+            cancel_after: None,
+        };
+        let jobs = vec![job("linux", ""), job("gpu", ""), job("gpu", "acme/web")];
+        let mut input = Input { jobs, from: Time::ZERO, until: Time::ZERO, notes: vec![] };
+        input.settle_repositories(&spec);
+        assert_eq!(input.jobs.iter().map(|j| j.repo.as_str()).collect::<Vec<_>>(), ["acme/any", "acme/ml-any", "acme/web"]);
+        assert!(input.notes[0].starts_with("2 jobs name no repository"), "{:?}", input.notes);
+    }
+}

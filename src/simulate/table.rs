@@ -1,0 +1,230 @@
+//! The answer for people: tables as wide as a terminal, one section for each question.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use muster_reconciler::sim::tally::Doing;
+use muster_reconciler::time::human;
+
+use super::answer::{Answer, Row, Run, Unserved};
+
+/// The whole answer.
+pub fn print(answer: &Answer) -> String {
+    let mut out = format!("{}\n\n", answer.model);
+    let asked = &answer.asked;
+    let weather = format!("{:?}", asked.weather).to_lowercase();
+    line(&mut out, &format!("{} jobs of {}, {} to {}", number(asked.jobs as u64), asked.jobs_from, asked.from, asked.until));
+    line(&mut out, &format!("{weather} weather, seed {}", asked.seed));
+    for note in &asked.notes {
+        line(&mut out, &format!("note: {note}"));
+    }
+    side_by_side(&mut out, answer);
+    let sections = [waits, boxes, hours, cost, api, trouble];
+    for section in sections {
+        for (run, letter) in answer.runs.iter().zip(["A", "B"]) {
+            let name = if answer.runs.len() > 1 { format!(" of {letter}") } else { String::new() };
+            section(&mut out, run, answer, &name);
+        }
+    }
+    out += "\nASSUMED\n";
+    for assumption in &answer.assumptions {
+        line(&mut out, &format!("- {assumption}"));
+    }
+    out
+}
+
+fn side_by_side(out: &mut String, answer: &Answer) {
+    let [a, b] = answer.runs.as_slice() else { return };
+    *out += &format!("\nSIDE BY SIDE: A is {}, B is {}\n", a.manifests, b.manifests);
+    table(out, &["", "A", "B", "CHANGE"], answer.comparison.iter().map(|c| c.cells(answer).to_vec()));
+}
+
+fn waits(out: &mut String, run: &Run, _: &Answer, name: &str) {
+    *out += &format!("\nQUEUE WAIT{name}: from queued at GitHub to taken by a runner\n");
+    let cells = |r: &Row| {
+        let w = r.wait_seconds;
+        let waits = [w.p50, w.p90, w.p99, w.max].map(|s| wait(r, s));
+        [vec![r.pool.clone(), number(r.jobs)], waits.to_vec(), vec![number(r.unstarted), number(r.elsewhere)]].concat()
+    };
+    table(out, &["POOL", "JOBS", "P50", "P90", "P99", "MAX", "NEVER", "ELSEWHERE"], rows(run).map(cells));
+    if run.total.elsewhere > 0 {
+        line(out, "elsewhere: on a runner of another pool, whose labels hold the job's: GitHub's rule, whatever `matching` says");
+    }
+}
+
+fn boxes(out: &mut String, run: &Run, _: &Answer, name: &str) {
+    *out += &format!("\nBOXES{name}, over {} simulated hours\n", decimal(run.simulated_hours));
+    let cells = |r: &Row| {
+        let peak_at = r.peak_at.as_deref().map_or("-", |at| at.get(5..16).unwrap_or(at)).replace('T', " ");
+        let hours = |market: &str| decimal(r.instance_hours.get(market).copied().unwrap_or_default());
+        vec![
+            r.pool.clone(),
+            number(r.boxes),
+            number(r.peak_boxes),
+            peak_at,
+            hours("spot"),
+            hours("on-demand"),
+            decimal(r.cost),
+            number(r.never_online),
+            number(r.taken_back),
+            number(r.lost),
+        ]
+    };
+    let heads =
+        ["POOL", "LAUNCHED", "PEAK", "AT (UTC)", "SPOT H", "ON-DEMAND H", "COST", "NEVER ONLINE", "TAKEN BACK", "JOBS LOST"];
+    table(out, &heads, rows(run).map(cells));
+}
+
+fn hours(out: &mut String, run: &Run, _: &Answer, name: &str) {
+    *out += &format!("\nWHAT BOXES DID{name}, in hours; waste is the share of their time without a job\n");
+    let cells = |r: &Row| {
+        let mut cells = vec![r.pool.clone()];
+        cells.extend(Doing::ALL.iter().map(|d| decimal(r.hours.get(d.as_str()).copied().unwrap_or_default())));
+        cells.push(percent(r.waste));
+        cells
+    };
+    table(out, &["POOL", "STARTING", "BOOTING", "IDLE", "WORKING", "ENDING", "WASTE"], rows(run).map(cells));
+}
+
+fn cost(out: &mut String, run: &Run, answer: &Answer, name: &str) {
+    let prices = &answer.prices;
+    *out += &format!("\nESTIMATED COST{name}, {} at prices of {}\n", prices.currency, prices.as_of);
+    let cell = |market: &str, hours, priced, cost| vec![market.to_owned(), decimal(hours), decimal(priced), decimal(cost)];
+    let mut all: Vec<Vec<String>> =
+        run.cost.by_market.iter().map(|(name, m)| cell(name, m.hours, m.priced_hours, m.cost)).collect();
+    let sum = run.cost.by_market.values().fold((0.0, 0.0), |(h, p), m| (h + m.hours, p + m.priced_hours));
+    all.push(cell("all", sum.0, sum.1, run.cost.total));
+    table(out, &["MARKET", "HOURS", "WITH A PRICE", "COST"], all.into_iter());
+    line(out, &format!("prices: {}", prices.source));
+    if let Some(coverage) = run.cost.coverage {
+        line(out, &format!("{} of the hours have a price", percent(coverage)));
+    }
+    if !run.cost.unpriced.is_empty() {
+        let list: Vec<String> = run.cost.unpriced.iter().map(|(what, h)| format!("{what} {} h", decimal(*h))).collect();
+        line(out, &format!("without a price: {}", list.join(", ")));
+    }
+}
+
+fn api(out: &mut String, run: &Run, _: &Answer, name: &str) {
+    *out += &format!("\nAPI CALLS{name}\n");
+    let cells = |a: &super::answer::ApiCalls| vec![format!("{} {}", a.service, a.api), number(a.calls), number(a.throttled)];
+    table(out, &["API", "CALLS", "THROTTLED"], run.api.iter().map(cells));
+}
+
+fn trouble(out: &mut String, run: &Run, _: &Answer, name: &str) {
+    unserved(out, &format!("JOBS THAT NO POOL TAKES{name}"), &run.unrouted);
+    if run.unrouted_but_run > 0 {
+        let jobs = number(run.unrouted_but_run);
+        line(
+            out,
+            &format!("{jobs} of them ran nevertheless: a runner's labels fit by GitHub's rule, though no pool counts them"),
+        );
+    }
+    unserved(out, &format!("JOBS THAT NEVER STARTED{name}"), &run.unstarted);
+    if run.total.lost > 0 {
+        let (lost, spot) = (number(run.total.lost), number(run.total.lost_to_spot));
+        *out += &format!("\n{lost} jobs were lost with their box{name}, {spot} of them because spot took it back; ");
+        *out += &match run.reruns {
+            0 => "nobody reran them\n".to_owned(),
+            n => format!("{} were queued again, and count as jobs of their own\n", number(n)),
+        };
+    }
+    for violation in &run.violations {
+        line(out, &format!("\nA RULE WAS BROKEN{name}, so do not trust these figures; this is a bug of muster: {violation}"));
+    }
+}
+
+fn unserved(out: &mut String, title: &str, list: &[Unserved]) {
+    const MOST: usize = 10;
+    if list.is_empty() {
+        return;
+    }
+    *out += &format!("\n{title}\n");
+    for u in list.iter().take(MOST) {
+        line(out, &format!("{:>7}  {} (such as {})", number(u.jobs), u.reason, u.example));
+    }
+    if list.len() > MOST {
+        let rest: u64 = list[MOST..].iter().map(|u| u.jobs).sum();
+        line(out, &format!("{:>7}  for {} other reasons; -o json has them", number(rest), list.len() - MOST));
+    }
+}
+
+/// The total, and the pools if there are several.
+fn rows(run: &Run) -> impl Iterator<Item = &Row> {
+    let pools = if run.pools.len() > 1 { run.pools.as_slice() } else { &[] };
+    pools.iter().chain(std::iter::once(&run.total))
+}
+
+/// First column to the left, the others to the right.
+fn table(out: &mut String, heads: &[&str], rows: impl Iterator<Item = Vec<String>>) {
+    let rows: Vec<Vec<String>> = std::iter::once(heads.iter().map(|h| (*h).to_owned()).collect()).chain(rows).collect();
+    let width = |column: usize| rows.iter().map(|r| r[column].chars().count()).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..heads.len()).map(width).collect();
+    for row in &rows {
+        let mut text = String::new();
+        for (nth, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let _ = match nth {
+                0 => write!(text, "  {cell:<width$}"),
+                _ => write!(text, "  {cell:>width$}"),
+            };
+        }
+        *out += text.trim_end();
+        out.push('\n');
+    }
+}
+
+fn line(out: &mut String, text: &str) {
+    *out += "  ";
+    *out += text;
+    out.push('\n');
+}
+
+/// `never` for a rank at which no job started, `-` where there was no job.
+pub(super) fn wait(row: &Row, seconds: Option<f64>) -> String {
+    match seconds {
+        Some(s) => human(Duration::from_secs_f64(s.round())).to_string(),
+        None if row.jobs == 0 => "-".into(),
+        None => "never".into(),
+    }
+}
+
+/// `12,345`.
+pub(super) fn number(n: u64) -> String {
+    let digits = n.to_string();
+    let first = digits.len() % 3;
+    let mut out = String::new();
+    for (nth, digit) in digits.chars().enumerate() {
+        if nth > 0 && nth % 3 == first % 3 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Two decimals, with thousands.
+pub(super) fn decimal(x: f64) -> String {
+    let cents = (x.abs() * 100.0).round();
+    let whole = (cents / 100.0).trunc();
+    format!("{}{}.{:02}", if x < 0.0 && cents > 0.0 { "-" } else { "" }, number(whole as u64), (cents - whole * 100.0) as u64)
+}
+
+/// `12.3%`.
+pub(super) fn percent(share: f64) -> String {
+    format!("{:.1}%", share * 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!([0, 7, 123, 1234, 123_456, 1_234_567].map(number), ["0", "7", "123", "1,234", "123,456", "1,234,567"]);
+        assert_eq!([0.0, 0.005, 1234.5, 99.999].map(decimal), ["0.00", "0.01", "1,234.50", "100.00"]);
+        assert_eq!(percent(0.1234), "12.3%");
+        let (some, none) = (Row { jobs: 3, ..Row::default() }, Row::default());
+        assert_eq!(wait(&some, Some(59.7)), "1m");
+        assert_eq!((wait(&some, None), wait(&none, None)), ("never".into(), "-".into()));
+    }
+}

@@ -1,0 +1,232 @@
+//! `muster simulate`, as a user runs it. Needs no AWS and no GitHub, nor the feature `live`.
+//!
+//! The expected outputs change with every change of the simulator or of a decision; when the new ones are right, write
+//! them with `MUSTER_BLESS=1 cargo test --no-default-features --test simulate_cli`.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use html5ever::tendril::TendrilSink;
+use markup5ever_rcdom::{Handle, NodeData, RcDom};
+use serde_json::Value;
+
+const FIXTURES: &str = "tests/fixtures/simulate";
+
+/// Run at the repository's root, so that the paths in messages are the same everywhere.
+fn simulate(args: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).arg("simulate");
+    command.args(args.split_whitespace().map(|a| a.replace("FIX", FIXTURES))).output().expect("the binary runs")
+}
+
+fn good(args: &str) -> String {
+    let output = simulate(args);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(stderr(&output), "");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Compares with the file, or writes it.
+fn expect(file: &str, said: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(FIXTURES).join(file);
+    if std::env::var_os("MUSTER_BLESS").is_some() {
+        fs::write(&path, said).expect("the fixture is written");
+    }
+    let expected = fs::read_to_string(&path).unwrap_or_default();
+    for (nth, (is, should)) in said.lines().zip(expected.lines()).enumerate() {
+        assert_eq!(is, should, "{file}:{}: if the new output is right, run again with MUSTER_BLESS=1", nth + 1);
+    }
+    assert_eq!(said.lines().count(), expected.lines().count(), "{file}: MUSTER_BLESS=1 writes it");
+}
+
+#[test]
+fn the_table_says_what_was_asked() {
+    let table = good("FIX/pools --trace FIX/trace.csv --prices FIX/prices.yaml");
+    expect("expected.txt", &table);
+    for words in
+        ["A model, not a forecast", "such as [self-hosted, linux, gpu]", "without a price: windows m7i.xlarge", "ASSUMED"]
+    {
+        assert!(table.contains(words), "{words}: {table}");
+    }
+}
+
+#[test]
+fn json_is_the_same_value() {
+    let json = good("FIX/pools --trace FIX/trace.csv --prices FIX/prices.yaml -o json");
+    expect("expected.json", &json.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
+    let value: Value = serde_json::from_str(&json).expect("JSON");
+    let total = &value["runs"][0]["total"];
+    assert_eq!((&total["jobs"], &total["unstarted"]), (&Value::from(11), &Value::from(0)));
+    assert_eq!(value["runs"][0]["unrouted"][0]["jobs"], 1);
+    let coverage = value["runs"][0]["cost"]["coverage"].as_f64().expect("a share");
+    assert!(coverage > 0.5 && coverage < 1.0, "the Windows pool has no price: {coverage}");
+}
+
+#[test]
+fn two_directories_stand_side_by_side_over_the_same_jobs() {
+    let table = good("FIX/pools --trace FIX/trace.csv --prices FIX/prices.yaml --compare FIX/other --weather calm");
+    expect("expected-compare.txt", &table);
+    assert!(table.contains("SIDE BY SIDE: A is tests/fixtures/simulate/pools, B is tests/fixtures/simulate/other"), "{table}");
+}
+
+#[test]
+fn a_seed_is_an_answer_and_another_seed_another() {
+    let json = |seed: u32| good(&format!("FIX/pools --trace FIX/trace.csv -o json --seed {seed}"));
+    assert_eq!(json(1), json(1));
+    assert_ne!(json(1), json(2));
+}
+
+#[test]
+fn json_lines_and_csv_have_the_same_answer() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("trace.jsonl");
+    let csv = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(FIXTURES).join("trace.csv")).expect("the trace");
+    let line = |text: &str| {
+        let cells: Vec<&str> = text.split(',').collect();
+        let labels: Vec<&str> = cells[2].split(';').collect();
+        let mut job = serde_json::json!({"queued_at": cells[0], "duration": cells[1], "labels": labels});
+        if !cells[3].is_empty() {
+            job["repo"] = cells[3].into();
+        }
+        job.to_string()
+    };
+    let lines: Vec<String> = csv.lines().skip(2).map(line).collect();
+    fs::write(&path, lines.join("\n")).expect("a file");
+    let runs = |json: String| serde_json::from_str::<Value>(&json).expect("JSON")["runs"].clone();
+    let from_lines = good(&format!("FIX/pools --trace {} -o json", path.display()));
+    assert_eq!(runs(from_lines), runs(good("FIX/pools --trace FIX/trace.csv -o json")));
+}
+
+#[test]
+fn the_documented_workload_works_with_the_documented_manifests() {
+    let body =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(FIXTURES).join("workload.yaml")).expect("a workload");
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("w.yaml");
+    // One busy hour of the day is enough.
+    fs::write(&path, body.replacen("T00:00:00Z", "T09:00:00Z", 1).replacen("length: 1d", "length: 1h", 1)).expect("a file");
+    let table = good(&format!("manifests --workload {} --weather calm", path.display()));
+    assert!(table.contains("linux-arm64") && table.contains("windows-x64"), "{table}");
+}
+
+#[test]
+fn all_that_is_wrong_with_all_files_is_told_at_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = |name: &str, body: &str| {
+        fs::write(dir.path().join(name), body).expect("a file");
+        dir.path().join(name).display().to_string()
+    };
+    let pools = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(FIXTURES).join("pools/pools.yaml")).expect("pools");
+    file("pools.yaml", &pools.replace("max: 3", "max: -3"));
+    let trace = file("t.csv", "queued_at,duration,labels\nsoon,5m,x\n0,never,x\n");
+    let prices = file("p.txt", "asOf: yesterday\ncurrency: USD\nlinux: {m5.large: {spot: -1}}\n");
+    let world = file("w.txt", "world: {interruption: 3}\n");
+    let at = dir.path().display().to_string();
+    let output = simulate(&format!("{at} --trace {trace} --workload {world} --prices {prices}"));
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &[][..]), "{}", stderr(&output));
+    let said = stderr(&output);
+    for line in [
+        format!("{at}: no manifest of kind Controller"),
+        format!("{at}/pools.yaml:7: spec.capacity.max: expected a whole number"),
+        format!("{trace}:2: queued_at: `soon` is no time; write RFC 3339"),
+        format!("{trace}:3: duration: `never` is no duration"),
+        format!("{prices}:1: asOf: required: write the day"),
+        format!("{prices}:3: linux.m5.large.spot: no price of an hour"),
+        format!("{world}:1: world.interruption: 3 is no share"),
+    ] {
+        assert!(said.lines().any(|l| l.starts_with(&line)), "{line} is not among:\n{said}");
+    }
+}
+
+#[test]
+fn wrong_usage_and_what_cannot_be_read_or_written_say_so() {
+    for (args, code, words) in [
+        ("FIX/pools", 2, "--trace <FILE>"),
+        ("no/such/dir --trace FIX/trace.csv", 2, "no/such/dir is no directory"),
+        ("FIX/pools --trace FIX/trace.csv --compare no/such/dir", 2, "no/such/dir is no directory"),
+        ("FIX/pools --trace FIX/trace.csv --weather snow", 2, "calm, mild, rough"),
+        ("FIX/pools --trace no-such.csv", 1, "cannot read no-such.csv"),
+        ("FIX/pools --trace FIX/trace.csv --html no/such/dir/x.html", 1, "cannot write the report no/such/dir/x.html"),
+        ("FIX/pools --trace FIX/trace.csv --workload FIX/workload.yaml", 1, "the jobs come from the trace"),
+    ] {
+        let output = simulate(args);
+        assert_eq!(output.status.code(), Some(code), "{args}: {}", stderr(&output));
+        assert!(stderr(&output).contains(words), "{args}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn the_reference_names_every_field() {
+    let reference = include_str!("../docs/simulate.md");
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("w.yaml");
+    let mut named = 0;
+    // A field that nobody knows is answered with all that are known.
+    for body in
+        ["zzz: 1", "world: {zzz: 1}", "kinds: [{zzz: 1}]", "kinds: [{rates: [{zzz: 1}]}]", "kinds: [{duration: {zzz: 1}}]"]
+    {
+        fs::write(&path, body).expect("a file");
+        let said = stderr(&simulate(&format!("FIX/pools --workload {}", path.display())));
+        let line = said.lines().find(|l| l.contains("unknown field")).unwrap_or_else(|| panic!("{body}: {said}"));
+        for field in line.split('`').skip(1).step_by(2) {
+            let written = [format!("`{field}`"), format!(".{field}`"), format!("{field}: ")];
+            assert!(written.iter().any(|w| reference.contains(w)), "docs/simulate.md does not name {field} ({body})");
+            named += 1;
+        }
+    }
+    assert!(named > 30, "{named}");
+}
+
+#[test]
+fn the_report_is_one_page_that_refers_to_nothing_outside() {
+    for more in ["", "--compare FIX/other", "--prices FIX/prices.yaml --compare FIX/pools --weather rough"] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("report.html");
+        good(&format!("FIX/pools --trace FIX/trace.csv --html {} {more}", path.display()));
+        let page = fs::read_to_string(&path).expect("the report");
+        let dom = html5ever::parse_document(RcDom::default(), Default::default()).one(page.as_str());
+        assert_eq!(dom.errors.borrow().as_slice(), [""; 0], "it is well-formed");
+        let mut seen = Seen::default();
+        seen.look(&dom.document);
+        // Each plot comes in two sizes: waits and boxes of each run, the distribution, the cost.
+        let runs = if more.contains("compare") { 2 } else { 1 };
+        assert_eq!(seen.plots, 2 * (2 * runs + 2), "{more}");
+        assert_eq!(seen.references, ["data:,"], "only the empty icon");
+        assert!(!seen.scripts, "no script");
+        for word in ["://", "url(", "@import", "file:"] {
+            assert!(!page.contains(word), "`{word}` in the page");
+        }
+        for word in ["How long jobs wait", "What boxes do", "Estimated cost", "What is assumed", "prefers-color-scheme: dark"] {
+            assert!(page.contains(word), "`{word}` is not in the page");
+        }
+    }
+}
+
+#[derive(Default)]
+struct Seen {
+    references: Vec<String>,
+    plots: usize,
+    scripts: bool,
+}
+
+impl Seen {
+    fn look(&mut self, node: &Handle) {
+        if let NodeData::Element { name, attrs, .. } = &node.data {
+            self.plots += usize::from(&*name.local == "svg");
+            self.scripts |= &*name.local == "script";
+            for attr in attrs.borrow().iter() {
+                let refers = ["src", "href", "srcset", "action", "data", "poster", "formaction"].contains(&&*attr.name.local);
+                if refers {
+                    self.references.push(attr.value.to_string());
+                }
+                assert!(!attr.name.local.starts_with("on"), "an event handler: {}", attr.name.local);
+            }
+        }
+        node.children.borrow().iter().for_each(|child| self.look(child));
+    }
+}
