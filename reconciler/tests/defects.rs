@@ -11,7 +11,7 @@ const SEEDS: u64 = 1000;
 
 /// What a defect breaks. Several: which comes first is the seed's luck.
 fn breaks(defect: Defect) -> &'static [Invariant] {
-    use Invariant::{L1, L2, L3, L4, L5, S1, S2, S3, S5, S6, S8, S9, Sound};
+    use Invariant::{L1, L2, L3, L4, L5, S1, S2, S3, S6, S8, S9, Sound};
     match defect {
         Defect::TerminateOnIdleFlag => &[S1],
         Defect::SupplyForEver => &[L1, L2],
