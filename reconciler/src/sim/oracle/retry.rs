@@ -73,9 +73,9 @@ fn least(key: &Key, failure: &Failure, times: u32) -> Option<Duration> {
 }
 
 impl Retries {
-    /// The manifests changed: what a pool waited for may have come true.
+    /// The manifests changed: what a pool waited for may have come true, and lists come and go with the pools.
     pub fn new_spec(&mut self) {
-        self.failed.retain(|key, _| !matches!(key, Key::Pool(_)));
+        self.failed.retain(|key, _| !matches!(key, Key::Pool(_) | Key::Source(Source::Runners(_))));
     }
 
     /// A message came (again): it is held by a new receipt.
