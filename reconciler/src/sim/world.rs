@@ -609,6 +609,7 @@ impl World {
     fn finish_job(&mut self, job: JobId, conclusion: &'static str) {
         let Some(ended) = self.forge.finish(job, conclusion, &mut self.nature) else { return };
         self.nature.say(format_args!("job {job} ends: {conclusion}"));
+        self.excuse_short(job);
         if let Some(name) = ended {
             self.box_is_done(&name.instance);
         }
