@@ -22,6 +22,7 @@ lint: ## Formatting, lints, and that the build without AWS and GitHub still stan
 
 unit: ## All tests, black-box ones included
 	cargo test --workspace
+	cargo test -p muster-reconciler --features defects --test defects
 
 bench: ## Print the figures: a step, a webhook, memory
 	cargo bench --no-default-features --bench step --bench webhook

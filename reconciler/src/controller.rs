@@ -97,7 +97,7 @@ pub struct Controller {
     pub(crate) spec: Arc<Spec>,
     pub(crate) demand: Demand,
     pub(crate) world: World,
-    deliveries: Deliveries,
+    pub(crate) deliveries: Deliveries,
     pub(crate) unavailable: Unavailable,
     pub(crate) budgets: Budgets,
     pub(crate) pools: BTreeMap<PoolName, PoolState>,

@@ -25,6 +25,9 @@ pub const END_GRACE: Duration = Duration::from_secs(30);
 /// A runner that turned busy may be the news of a queued job for this long: webhooks are late by seconds.
 const UNEXPLAINED: Duration = Duration::from_secs(60);
 
+/// A live box that was online is missing from GitHub's list for good after so many sweeps.
+const VANISHED_SWEEPS: u8 = 6;
+
 /// A spot warning that came to nothing in this time was a false one.
 const INTERRUPTION_LAPSE: Duration = Duration::from_secs(600);
 
@@ -196,6 +199,9 @@ impl Planner<'_> {
             c.supply += u32::from(runner.supplies(pool, *phase));
             let news = runner.busy_since.is_some_and(|since| now.since(since) < UNEXPLAINED);
             c.unexplained += u32::from(*phase == Phase::Busy && news && runner.job == JobEvidence::None);
+            // A short job is over, and its box gone, before the news that it began.
+            let ended = runner.ended_unexplained().is_some_and(|since| now.since(since) < UNEXPLAINED);
+            c.unexplained += u32::from(ended && pool.is_some_and(RunnerPool::ephemeral));
         }
         let outstanding: u32 =
             self.view.world.pending().values().filter(|p| p.launch.pool == *name).map(|p| p.outstanding()).sum();
@@ -350,7 +356,9 @@ impl Planner<'_> {
         if defects::has(Defect::EndAtDrainDeadline) && self.now >= deadline {
             return self.step(id, Act::Terminate, "it did not answer its drain");
         }
-        if self.now < deadline || !seen || r.may_have_job() {
+        // One that was online and left GitHub's list, while EC2 shows it: rows go missing there now and then.
+        let vanished = r.online_at.is_some() && r.registration.as_ref().is_some_and(|g| (1..VANISHED_SWEEPS).contains(&g.missed));
+        if self.now < deadline || !seen || vanished || r.may_have_job() {
             return self.limit_age(id, r, Phase::Draining);
         }
         let why = format!("it did not answer its drain within {} and nothing knows of a job on it", human(DRAIN_DEADLINE));

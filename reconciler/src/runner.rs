@@ -108,6 +108,8 @@ pub struct Instance {
     pub state: InstanceState,
     /// When a sweep last showed it.
     pub seen_at: Time,
+    /// When it was first known to be on its way out.
+    pub ending_since: Option<Time>,
     /// LaunchTime, EC2's clock: for lifetimes only.
     pub launched_at: Time,
     /// What it is.
@@ -434,6 +436,14 @@ impl Runner {
     /// Its pool's labels, group or scope changed since it was registered: GitHub gives it none, or not all, of the pool's jobs.
     pub fn outdated(&self, pool: &RunnerPool) -> bool {
         self.forge.as_ref().is_some_and(|f| *f != pool.forge()) || self.terms.as_ref().is_some_and(|t| !t.serve(pool))
+    }
+
+    /// It was online and ended by itself, unasked, and no event told of a job: it had one, whose events are still to come.
+    /// Since when.
+    pub fn ended_unexplained(&self) -> Option<Time> {
+        let unasked = self.drain.is_none() && self.interrupted_at.is_none() && self.terminated_at.is_none() && !self.leaving;
+        let quiet = self.online_at.is_some() && self.job == JobEvidence::None;
+        self.instance.as_ref().and_then(|i| i.ending_since).filter(|_| unasked && quiet && self.busy_since.is_none())
     }
 
     /// The list that has something to tell of it.

@@ -209,6 +209,7 @@ impl World {
                 // States only move on; a stale page must not revive what an event has ended.
                 state: runner.instance.as_ref().map_or(s.state, |known| later(known.state, s.state)),
                 seen_at: now,
+                ending_since: runner.instance.as_ref().and_then(|i| i.ending_since).or(ending(s.state).then_some(now)),
                 launched_at: s.launched_at,
                 shape: Shape { instance_type: s.instance_type.clone(), subnet: s.subnet.clone(), market: s.market },
                 state_reason: s.state_reason.clone(),
@@ -218,7 +219,9 @@ impl World {
             }
         }
         for (id, runner) in &mut self.runners {
-            if !shown.contains(id) && runner.first_seen < began {
+            // A sweep that began within EC2's lag after it was last shown may be older than that sighting.
+            let last = runner.instance.as_ref().map_or(runner.first_seen, |i| i.seen_at);
+            if !shown.contains(id) && began >= last + CONSISTENCY_LAG {
                 runner.missed = runner.missed.saturating_add(1);
             }
         }
@@ -310,6 +313,9 @@ impl World {
             Ec2EventKind::State(state) => {
                 if let Some(i) = &mut runner.instance {
                     i.state = later(i.state, state);
+                    if i.ending_since.is_none() && ending(state) {
+                        i.ending_since = Some(now);
+                    }
                 }
             }
         }
@@ -430,6 +436,11 @@ fn register(runner: &mut Runner, id: RunnerId, forge: &Forge, now: Time) {
     if runner.configured == Configured::No {
         runner.configured = Configured::Seen;
     }
+}
+
+/// On its way out.
+fn ending(state: InstanceState) -> bool {
+    !matches!(state, InstanceState::Pending | InstanceState::Running)
 }
 
 /// The later of two states in an instance's life.

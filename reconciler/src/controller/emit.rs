@@ -188,7 +188,8 @@ impl Controller {
             let Some(p) = self.world.pending().get(&intent) else { continue };
             let counts =
                 self.pools.get(&p.launch.pool).and_then(|s| s.plan.as_ref()).map(|p| p.counts.clone()).unwrap_or_default();
-            let wanted = counts.wanted > counts.supply.saturating_sub(p.outstanding());
+            let max = self.spec.pools.get(&p.launch.pool).map_or(0, |p| p.spec.capacity.max);
+            let wanted = counts.wanted > counts.supply.saturating_sub(p.outstanding()) && counts.occupied <= max;
             if !wanted || !self.budgets.take(&Api::CreateFleet, now) {
                 continue;
             }

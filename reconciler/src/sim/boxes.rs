@@ -115,6 +115,11 @@ impl World {
         let stage = Stage::Booting;
         let machine = Machine { stage, runner: None, ephemeral: true, fate, drains: false, jobs: 0 };
         self.machines.insert(id.clone(), machine);
+        if self.cloud.instances().get(&id).is_some_and(super::cloud::Instance::draining) {
+            // It was asked to end before it ran: its watch finds the tag when it has booted.
+            let seen = self.box_rng.within(self.nature.takes().boot);
+            self.nature.after(seen, Event::SeesDrain(id.clone()));
+        }
         let boot = self.box_rng.within_tail(self.nature.takes().boot) * slow.unwrap_or(1);
         match fate {
             Fate::Hangs => {}
@@ -180,6 +185,7 @@ impl World {
             return self.box_ends(&id, "its registration was refused");
         }
         machine.stage = Stage::Idle;
+        self.excuse_late(&id);
         if let Some(mut r) = self.nature.strikes(Fault::OnlineHang) {
             self.nature.after(r.within(Spread::secs(2, 600)), Event::Hang(id.clone()));
         }

@@ -348,7 +348,9 @@ impl World {
             self.run_for(REST_EVERY);
             // A job that GitHub holds back now may go to a warm runner later, whichever pool it counts for.
             let held = self.forge.unfinished().any(|(_, j)| j.hold != Hold::No);
-            let waits = self.coming + self.forge.reruns() > 0 || held || self.ages_within(then_quiet);
+            // A webhook that is asked for again may tell of a job that is over by now; that costs a box.
+            let undelivered = self.controller.as_ref().is_some_and(|c| c.deliveries.next() < Time::FAR);
+            let waits = self.coming + self.forge.reruns() > 0 || held || undelivered || self.ages_within(then_quiet);
             let left = if waits { Vec::new() } else { self.leftovers() };
             if !waits && left.is_empty() {
                 break;
@@ -607,6 +609,7 @@ impl World {
     fn finish_job(&mut self, job: JobId, conclusion: &'static str) {
         let Some(ended) = self.forge.finish(job, conclusion, &mut self.nature) else { return };
         self.nature.say(format_args!("job {job} ends: {conclusion}"));
+        self.excuse_short(job);
         if let Some(name) = ended {
             self.box_is_done(&name.instance);
         }

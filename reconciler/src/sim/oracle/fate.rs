@@ -2,15 +2,16 @@
 //!
 //! S3, exactly: at any time, boxes launched <= jobs queued (reruns included) + the largest sum of warm floors + boxes that
 //! could not do what they were launched for (a boot that fails, spot, a registration that is refused, no configuration
-//! within the boot deadline, old age) + an allowance for what nobody could have known better:
-//! two for each list with rows missing; one for each webhook lost, late or delayed, each job that another pool's runner took, each crash or stop; five for each
-//! job that GitHub holds back; the boxes and queued jobs of a pool at each change of it.
+//! within the boot deadline, old age) + an allowance for what nobody could have known better: one for each job that is
+//! over before the news of its start can have come, each webhook lost, late or delayed, each job that another pool's runner
+//! took or a dying one took in vain, each crash or stop; two for each list with rows missing; five for each job that GitHub holds back; the boxes and
+//! queued jobs of a pool at each change of it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::effect::{Launch, Launched};
-use crate::ids::{InstanceId, PoolName};
+use crate::ids::{InstanceId, JobId, PoolName};
 use crate::time::human;
 
 use super::super::World;
@@ -20,10 +21,11 @@ use super::super::faults::Fault;
 use super::{Invariant, RACE, RACES};
 
 /// Kinds of bad luck that may each cost a box, and how many.
-const COSTS: [(Fault, u64); 9] = [
+const COSTS: [(Fault, u64); 10] = [
     (Fault::WebhookLoss, 1),
     (Fault::WebhookLate, 1),
     (Fault::SendDelay, 1),
+    (Fault::AssignedInVain, 1),
     (Fault::Crash, 1),
     (Fault::CleanStop, 1),
     // Dearer than need be: one list without a row makes the core drain and replace a box that is online.
@@ -32,6 +34,9 @@ const COSTS: [(Fault, u64); 9] = [
     (Fault::Held, 5),
     (Fault::Waiting, 5),
 ];
+
+/// How long the controller may take to see what a list shows.
+const LOOKS: Duration = Duration::from_secs(15);
 
 impl World {
     /// A fleet was made: S2, and S3.
@@ -87,6 +92,22 @@ impl World {
         if never || age >= self.most_age(pool) / 2 {
             self.oracle.excuse_box(id);
         }
+    }
+
+    /// A box came online; if that was at its boot deadline, its replacement may have been launched already.
+    pub(in crate::sim) fn excuse_late(&mut self, id: &InstanceId) {
+        let Some(instance) = self.cloud.instances().get(id) else { return };
+        let deadline = self.spec.pools.get(&instance.pool).map(|p| p.spec.runner.boot_deadline.get()).unwrap_or_default();
+        if self.nature.now().since(instance.launched_at()) + LOOKS >= deadline {
+            self.oracle.excuse_box(id);
+        }
+    }
+
+    /// A job is over before the news of its start can have come: it may look queued when its box is gone already.
+    pub(in crate::sim) fn excuse_short(&mut self, job: JobId) {
+        let started = self.forge.jobs().get(&job).and_then(|j| j.started_at);
+        let news = self.nature.takes().webhook.high + LOOKS;
+        self.oracle.allowance += u64::from(started.is_some_and(|at| self.nature.now().since(at) < news));
     }
 
     /// S1: the job that runs on the box is killed by a request.

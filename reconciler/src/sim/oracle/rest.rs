@@ -10,7 +10,7 @@ use crate::time::human;
 
 use super::super::World;
 use super::super::boxes::Machine;
-use super::super::forge::Job;
+use super::super::forge::{Hold, Job, fits, in_scope};
 use super::{Invariant, Violation};
 
 /// Why a world is not at rest.
@@ -53,7 +53,8 @@ impl World {
         let mut left = Vec::new();
         let mut note = |invariant, what| left.push(Left { invariant, what });
         for (id, job) in self.forge.unfinished() {
-            if job.state == JobState::InProgress || self.servable(job) {
+            // A job that GitHub holds back may be taken by anybody once it is let go.
+            if job.state == JobState::InProgress || job.hold != Hold::No || self.servable(job) || self.lured(job) {
                 let (labels, age) = (job.plan.labels.join(","), human(self.nature.now().since(job.queued_at)));
                 note(Invariant::L1, format!("job {id} [{labels}] is {:?} since {age}", job.state));
             }
@@ -130,6 +131,15 @@ impl World {
             let which = self.cloud.describe_live(name);
             note(Invariant::L2, format!("pool {name} is gone and has {n} live boxes: {which}"));
         }
+    }
+
+    /// Whether a runner that is there for another reason will take the job, though nobody launches for it: a warm one of
+    /// another pool, or one that heeds no drain.
+    fn lured(&self, job: &Job) -> bool {
+        let takes = |labels: &[String], scope| fits(&job.plan.labels, labels) && in_scope(scope, &job.plan.repo);
+        let warm = self.spec.pools.values().filter(|p| p.spec.capacity.idle > 0);
+        warm.map(|p| (&p.spec.labels, &p.spec.github.scope)).any(|(labels, scope)| takes(labels, scope))
+            || self.forge.registry.benches().iter().any(|(labels, list)| takes(labels, &list.scope))
     }
 
     fn looked_for_nowhere(&self, id: &InstanceId) -> bool {
