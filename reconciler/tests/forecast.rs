@@ -49,13 +49,13 @@ fn linux(max: u32) -> RunnerPool {
 }
 
 #[test]
-fn on_a_calm_day_each_job_has_its_box_within_three_minutes() {
+fn on_a_calm_day_each_job_has_its_box_within_four_minutes() {
     let f = run(&question([linux(50)], (0..30).map(|i| job(i * 20, 300, LINUX)).collect()));
     let figures = all(&f);
     assert_eq!((figures.jobs, figures.boxes, figures.unstarted, figures.lost), (30, 30, 0, 0));
     // GitHub gives a free runner to any job that waits, so an unlucky one waits for longer than its own box takes.
     let (p50, max) = (figures.waits.p50.unwrap(), figures.waits.max.unwrap());
-    assert!(p50 >= Duration::from_secs(20) && max <= Duration::from_secs(180), "{figures:?}");
+    assert!(p50 >= Duration::from_secs(20) && max <= Duration::from_secs(240), "{figures:?}");
     // Five minutes each, all of them, and nothing that nobody accounts for.
     assert_eq!(figures.spent[&Doing::Working], Duration::from_secs(30 * 300));
     let lived: Duration = f.boxes.iter().map(|b| b.gone.unwrap().since(b.launched)).sum();

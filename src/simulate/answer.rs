@@ -340,7 +340,9 @@ fn real_name(simulated: &'static str) -> (&'static str, &'static str) {
         "GetParametersByPath" => ("DescribeParameters", "SSM"),
         "PutParameter" | "DeleteParameters" => (simulated, "SSM"),
         "ChangeMessageVisibility" | "DeleteMessage" => (simulated, "SQS"),
-        "GenerateJitConfig" | "DeleteRunner" | "GetJob" | "ListRunners" => (simulated, "GitHub"),
+        "GenerateJitConfig" | "DeleteRunner" | "GetJob" | "ListRunners" | "ListDeliveries" | "RedeliverWebhook" => {
+            (simulated, "GitHub")
+        }
         other => (other, "EC2"),
     }
 }

@@ -500,9 +500,14 @@ impl World {
         self.set_spec(change.apply(&self.spec, &self.first_spec));
     }
 
-    fn note_floor(&mut self) {
-        let floor = self.spec.pools.values().map(|p| u64::from(p.spec.capacity.idle)).sum();
-        self.oracle.floor = self.oracle.floor.max(floor);
+    /// S3 counts what warm floors have risen by.
+    pub(super) fn note_floor(&mut self) {
+        let now = self.nature.now();
+        for (name, pool) in &self.spec.pools {
+            let floor = pool.spec.capacity.idle_at(now);
+            let before = self.oracle.floors.insert(name.clone(), floor).unwrap_or(0);
+            self.oracle.floor += u64::from(floor.saturating_sub(before));
+        }
     }
 
     fn happen(&mut self, event: Event) {
@@ -571,6 +576,7 @@ impl World {
             Event::PowerOff(id, why) => self.box_powers_off(&id, why),
             Event::GivesUp(id) => self.box_gives_up(id),
             Event::Check => {
+                self.note_floor();
                 self.look();
                 self.nature.after(oracle::CHECK_EVERY, Event::Check);
             }

@@ -1,6 +1,6 @@
 //! What effects do to boxes and jobs, judged as they take effect: S1, S2 and S3.
 //!
-//! S3, exactly: at any time, boxes launched <= jobs queued (reruns included) + the largest sum of warm floors + boxes that
+//! S3, exactly: at any time, boxes launched <= jobs queued (reruns included) + the rises of warm floors + boxes that
 //! could not do what they were launched for (a boot that fails, spot, a registration that is refused, no configuration
 //! within the boot deadline, old age) + an allowance for what nobody could have known better: one for each job that is
 //! over before the news of its start can have come, each webhook lost, late or delayed, each job that another pool's runner
@@ -42,6 +42,7 @@ impl World {
     /// A fleet was made: S2, and S3.
     pub(in crate::sim) fn judge_fleet(&mut self, launch: &Arc<Launch>, launched: &Launched, max: u32) {
         let now = self.nature.now();
+        self.note_floor();
         self.oracle.boxes.extend(launched.instances.iter().map(|i| i.id.clone()));
         let live = self.cloud.live(&launch.pool);
         if live > max && !launched.instances.is_empty() {

@@ -12,7 +12,7 @@ mod retry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::ids::{InstanceId, Intent};
+use crate::ids::{InstanceId, Intent, PoolName};
 use crate::time::Time;
 
 pub(super) use ears::Ears;
@@ -136,8 +136,10 @@ pub struct Oracle {
     pub(super) allowance: u64,
     /// Jobs that were queued, reruns included.
     pub(super) jobs: u64,
-    /// The largest sum of warm floors.
+    /// By how much warm floors have risen, in all: each rise is so many launches.
     pub(super) floor: u64,
+    /// Each pool's, when last looked at.
+    pub(super) floors: BTreeMap<PoolName, u32>,
     /// Looks so far.
     looks: u64,
     /// When each pool was first found wanting without a word, in a row.
