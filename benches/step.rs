@@ -79,6 +79,7 @@ fn answer(effect: &Effect) -> Option<Outcome> {
             Swept::Runners(Some((0..RUNNERS).map(row).collect()))
         }
         Source::Secrets => Swept::Secrets(Vec::new()),
+        Source::Deliveries(_) => Swept::Deliveries(Vec::new()),
     }))
 }
 
