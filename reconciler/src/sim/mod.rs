@@ -17,6 +17,7 @@ mod effects;
 pub mod example;
 pub mod faults;
 pub mod forge;
+mod happen;
 pub mod luck;
 pub mod marks;
 mod nature;
