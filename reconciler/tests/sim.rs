@@ -142,6 +142,15 @@ fn a_scenario_survives_its_json() {
     assert_eq!(read.run().hash, recorded.run().hash);
 }
 
+/// Seeds run in threads of the caller's.
+#[test]
+fn scenarios_and_reports_can_be_sent_between_threads() {
+    fn send<T: Send + Sync>() {}
+    send::<Scenario>();
+    send::<RunReport>();
+    send::<Reference>();
+}
+
 // --------------------------------------------------------------------------------------------------- crashes
 
 #[test]

@@ -1,6 +1,6 @@
 //! Many seeds, each a cluster, jobs, changes and faults of its own: none may violate anything, and all must come to rest.
 //! `MUSTER_SEEDS=1000` runs so many, `MUSTER_FROM=500` from there; `MUSTER_SEED=17` runs that one and shows its end;
-//! `MUSTER_SHRINK=300` shrinks the first failure in at most so many runs.
+//! `MUSTER_SHRINK=300` shrinks the first failure in at most so many runs, into the file MUSTER_OUT.
 #![allow(clippy::unwrap_used, missing_docs)]
 #![expect(clippy::disallowed_methods, reason = "a test may be told by its environment which seeds to run, and reads its corpus")]
 
@@ -38,6 +38,9 @@ fn seeds_come_to_rest_and_violate_nothing() {
             let alike = |r: &RunReport| r.failure().is_some_and(|v| v.invariant == first.invariant);
             let small = shrink(&scenario, u32::try_from(budget).unwrap(), &alike).unwrap();
             let v = small.report.failure().unwrap().clone();
+            if let Ok(file) = std::env::var("MUSTER_OUT") {
+                std::fs::write(file, serde_json::to_string_pretty(&small.scenario).unwrap()).unwrap();
+            }
             let json = serde_json::to_string_pretty(&small.scenario).unwrap();
             format!("{json}\n{}\n{v}, after {} runs", small.report.timeline_until(v.at, 4000), small.runs)
         }

@@ -304,11 +304,15 @@ impl World {
     pub(super) fn box_is_warned(&mut self, id: InstanceId) {
         // What was to strike when all is well again does not.
         let active = self.nature.luck.active;
+        let comes = !self.nature.hits(Fault::FalseWarning);
         let Some(instance) = self.cloud.instance_mut(&id).filter(|i| i.live() && active) else { return };
-        instance.interrupted = true;
+        instance.interrupted = comes;
         self.oracle.excuse_box(&id);
         self.nature.say(format_args!("spot warns {id}"));
         self.cloud.notify(Ec2Event { instance: id.clone(), kind: Ec2EventKind::SpotInterruption }, &mut self.nature);
+        if !comes {
+            return;
+        }
         self.nature.after(Duration::from_secs(4), Event::PowerOff(id.clone(), "spot takes it back"));
         self.nature.after(SPOT_NOTICE, Event::Reclaimed(id));
     }

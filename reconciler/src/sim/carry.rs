@@ -126,6 +126,9 @@ impl World {
         if !interrupted && age < self.most_age(&pool) {
             self.judge_kill(id, request, "its box was terminated");
         }
+        if self.nature.hits(Fault::TerminateIgnored) {
+            return self.nature.say(format_args!("EC2 says that it terminates {id}, and does not"));
+        }
         self.nature.say(format_args!("EC2 terminates {id}"));
         self.instance_ends(id, "Client.UserInitiatedShutdown");
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::ids::Scope;
-use crate::manifest::{Lifetime, MarketPolicy, RunnerPool, Span};
+use crate::manifest::{Lifetime, MarketPolicy, Matching, RunnerPool, Span};
 use crate::time::Time;
 
 use super::changes::{Change, Edit};
@@ -81,6 +81,9 @@ fn pool(rng: &mut Rng, nth: usize) -> RunnerPool {
         1 => MarketPolicy::OnDemand,
         _ => MarketPolicy::SpotThenOnDemand,
     };
+    if rng.chance(0.1) {
+        p.matching = Matching::Exact;
+    }
     pool
 }
 

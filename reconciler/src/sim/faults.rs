@@ -121,6 +121,10 @@ faults! {
     CleanStop: "clean_stop", 0.05;
     /// The controller's process is killed.
     Crash: "crash", 0.08;
+    /// Spot announces an end that never comes.
+    FalseWarning: "false_warning", 0.5;
+    /// EC2 accepts a termination and does nothing.
+    TerminateIgnored: "terminate_ignored", 0.2;
 }
 
 /// How many kinds there are.

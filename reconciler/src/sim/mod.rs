@@ -19,6 +19,7 @@ pub mod example;
 pub mod faults;
 pub mod forecast;
 pub mod forge;
+mod happen;
 pub mod ledger;
 pub mod luck;
 mod mail;

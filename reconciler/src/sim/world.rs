@@ -7,18 +7,17 @@ use std::time::Duration;
 
 use crate::controller::Controller;
 use crate::effect::{Fact, Input, Outcome, Swept};
-use crate::event::{InstanceState, JobState};
+use crate::event::JobState;
 use crate::ids::{EffectId, Forge as List, InstanceId, JobId};
 use crate::manifest::Spec;
 use crate::time::Time;
 
 use super::agenda::Event;
 use super::boxes::Machine;
-use super::changes::{Change, Edit};
+use super::changes::Change;
 use super::cloud::Cloud;
 use super::effects::CrashMode;
-use super::faults::Fault;
-use super::forge::{Forge, Given, Hold, JobPlan};
+use super::forge::{Forge, Hold, JobPlan};
 use super::ledger::{Ledger, Subject};
 use super::luck::Strike;
 use super::marks::{Mark, Marks};
@@ -47,7 +46,7 @@ pub struct World {
     began: Time,
     seed: u64,
     pub(super) spec: Arc<Spec>,
-    first_spec: Arc<Spec>,
+    pub(super) first_spec: Arc<Spec>,
     pub(super) cloud: Cloud,
     pub(super) forge: Forge,
     pub(super) queue: Queue,
@@ -78,7 +77,7 @@ pub struct World {
     pub(super) ledger: Option<Box<Ledger>>,
     ticks_now: u32,
     /// Jobs and changes still to come.
-    coming: u64,
+    pub(super) coming: u64,
     pub(super) net: Rng,
     pub(super) box_rng: Rng,
 }
@@ -429,7 +428,7 @@ impl World {
         }
     }
 
-    fn start(&mut self) {
+    pub(super) fn start(&mut self) {
         self.process += 1;
         self.oracle.ears = Ears::default();
         self.listed.clear();
@@ -451,7 +450,7 @@ impl World {
         }
     }
 
-    fn poll(&mut self) {
+    pub(super) fn poll(&mut self) {
         if self.poll_at != Some(self.now()) {
             return;
         }
@@ -462,162 +461,6 @@ impl World {
                 self.feed(Input::Messages(messages));
             }
             self.arm_poll();
-        }
-    }
-
-    /// What may strike from minute to minute.
-    fn weather(&mut self) {
-        self.nature.weather();
-        let (crash, stop) = (self.nature.hits(Fault::Crash), self.nature.hits(Fault::CleanStop));
-        if crash {
-            self.crash_and_restart();
-        } else if stop {
-            self.stop_and_restart();
-        }
-        if self.nature.luck.active {
-            self.nature.after(WEATHER_EVERY, Event::Weather);
-        }
-    }
-
-    /// An operator changes a pool. What its boxes were launched for may be lost by it.
-    fn change(&mut self, change: &Change) {
-        self.coming -= 1;
-        let live = self.cloud.live(&change.pool);
-        let mark = match &change.edit {
-            Edit::Remove if live > 0 => Some(Mark::PoolRemoved),
-            Edit::Restore => Some(Mark::PoolRestored),
-            Edit::Max(max) if live > *max => Some(Mark::MaxLowered),
-            Edit::Labels(_) if live > 0 => Some(Mark::LabelsChanged),
-            Edit::Scope(_) if live > 0 => Some(Mark::ScopeChanged),
-            _ => None,
-        };
-        if let Some(mark) = mark {
-            self.marks.hit(mark);
-        }
-        let queued = self.forge.unfinished().filter(|(_, j)| j.state == JobState::Queued).count() as u64;
-        self.oracle.allowance += u64::from(live) + queued;
-        self.nature.say(format_args!("---- pool {}: {:?}", change.pool, change.edit));
-        self.set_spec(change.apply(&self.spec, &self.first_spec));
-    }
-
-    /// S3 counts what warm floors have risen by.
-    pub(super) fn note_floor(&mut self) {
-        let now = self.nature.now();
-        for (name, pool) in &self.spec.pools {
-            let floor = pool.spec.capacity.idle_at(now);
-            let before = self.oracle.floors.insert(name.clone(), floor).unwrap_or(0);
-            self.oracle.floor += u64::from(floor.saturating_sub(before));
-        }
-    }
-
-    fn happen(&mut self, event: Event) {
-        match event {
-            Event::Start => self.start(),
-            Event::Weather => self.weather(),
-            Event::Change(change) => self.change(&change),
-            Event::Arrive(request) => self.arrive(&request),
-            Event::Put(put) => self.put(&put),
-            Event::Answer(process, effect, outcome) => {
-                if process == self.process {
-                    let read = self.etags.remove(&effect);
-                    if let Outcome::Failed(failure) = &*outcome {
-                        self.nature.say(format_args!("answer to {effect}: {}", failure.message));
-                    } else if let Some((list, version)) = read {
-                        self.listed.insert(list, version);
-                    }
-                    self.feed(Input::Outcome(effect, *outcome));
-                }
-            }
-            Event::Limit(process, limit) => {
-                if process == self.process {
-                    self.feed(Input::GitHubLimit(*limit));
-                }
-            }
-            Event::Poll => self.poll(),
-            Event::Notify(note) => match self.controller {
-                Some(_) => self.feed(Input::Ec2(note)),
-                None => self.nature.after(Duration::from_secs(5), Event::Notify(note)),
-            },
-            Event::Send(mut job) => {
-                job.enterprise = self.enterprise();
-                self.nature.say(format_args!("webhook: job {} is {:?}", job.job, job.state));
-                self.queue.send(*job, &mut self.nature);
-                self.arm_poll();
-            }
-            Event::Queue(plan, run) => self.queue_job(*plan, run),
-            Event::Assign => self.assign(),
-            Event::Finish(job, conclusion) => self.finish_job(job, conclusion),
-            Event::Cancel(job) => {
-                if self.forge.is_queued(job) {
-                    self.finish_job(job, "cancelled");
-                }
-            }
-            Event::LetGo(job) => self.forge.let_go(job, &mut self.nature),
-            Event::Stolen(job) => {
-                let thief = self.thief(job);
-                if self.forge.steal(job, thief, &mut self.nature) {
-                    self.nature.say(format_args!("a foreign runner takes job {job}"));
-                }
-            }
-            Event::Offline(runner) => self.forge.registry.offline(runner),
-            Event::Running(id) => self.box_starts(id),
-            Event::Terminated(id) => {
-                self.cloud.become_state(&id, InstanceState::Terminated, None, &mut self.nature);
-                self.machines.remove(&id);
-            }
-            Event::Forgotten(id) => self.cloud.forget(&id),
-            Event::Warning(id) => self.box_is_warned(id),
-            Event::Reclaimed(id) => self.box_is_reclaimed(&id),
-            Event::Booted(id) => self.box_booted(id),
-            Event::Fetch(id) => self.box_fetches(id),
-            Event::Register(id, tries) => self.box_registers(id, tries),
-            Event::SeesDrain(id) => self.box_sees_drain(id),
-            Event::Hang(id) => self.box_hangs(&id),
-            Event::PowerOff(id, why) => self.box_powers_off(&id, why),
-            Event::GivesUp(id) => self.box_gives_up(id),
-            Event::Check => {
-                self.note_floor();
-                self.look();
-                self.nature.after(oracle::CHECK_EVERY, Event::Check);
-            }
-        }
-    }
-
-    fn queue_job(&mut self, plan: JobPlan, run: Option<crate::ids::RunId>) {
-        if run.is_none() {
-            self.coming -= 1;
-        }
-        self.oracle.jobs += 1;
-        let labels = if self.nature.trace.kept() { plan.labels.join(",") } else { String::new() };
-        let job = self.forge.queue(plan, run, &mut self.nature);
-        let again = if run.is_some() { " again, as a new job" } else { "" };
-        self.nature.say(format_args!("job {job} [{labels}] is queued{again}"));
-        if let Some(job) = self.forge.jobs().get(&job) {
-            self.marks.see_route(&crate::matching::route(&self.spec, &super::forge::event(JobId(0), job)));
-        }
-    }
-
-    fn assign(&mut self) {
-        for given in self.forge.assign(&mut self.nature) {
-            match given {
-                Given::Begun(job, runner) => {
-                    let of = self.forge.registrations().get(&runner).map(|r| r.name.pool.clone());
-                    let home = self.forge.jobs().get(&job).and_then(|j| self.home(j));
-                    // Another pool's runner took it: what was launched for it waits, and what that was for lacks one.
-                    self.oracle.allowance += u64::from(of != home);
-                    self.box_takes(runner, job);
-                }
-                Given::Vain(runner) => self.box_dies_at_once(runner),
-            }
-        }
-    }
-
-    fn finish_job(&mut self, job: JobId, conclusion: &'static str) {
-        let Some(ended) = self.forge.finish(job, conclusion, &mut self.nature) else { return };
-        self.nature.say(format_args!("job {job} ends: {conclusion}"));
-        self.excuse_short(job);
-        if let Some(name) = ended {
-            self.box_is_done(&name.instance);
         }
     }
 }
