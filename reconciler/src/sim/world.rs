@@ -349,7 +349,10 @@ impl World {
             let held = self.forge.unfinished().any(|(_, j)| j.hold != Hold::No);
             // A webhook that is asked for again may tell of a job that is over by now; that costs a box.
             let undelivered = self.controller.as_ref().is_some_and(|c| c.deliveries.next() < Time::FAR);
-            let waits = self.coming + self.forge.reruns() > 0 || held || undelivered || self.ages_within(then_quiet);
+            // What it still has to bury it also cleans up after, though nothing may be left there.
+            let burying = |c: &Controller| c.world.runners().values().any(|r| r.gone_at.is_some() || r.terminated_at.is_some());
+            let burying = self.controller.as_ref().is_some_and(burying);
+            let waits = self.coming + self.forge.reruns() > 0 || held || undelivered || burying || self.ages_within(then_quiet);
             let left = if waits { Vec::new() } else { self.leftovers() };
             if !waits && left.is_empty() {
                 break;
