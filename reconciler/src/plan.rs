@@ -371,6 +371,9 @@ impl Planner<'_> {
 
     /// maxLifetime: asked to end somewhat before, ended at it.
     fn limit_age(&mut self, id: &InstanceId, r: &Runner, phase: Phase) {
+        if defects::has(Defect::SupplyForEver) && r.online_at.is_none() {
+            return;
+        }
         // A pool that is no longer in the manifests leaves the default behind.
         let limit = self.pool.map_or_else(|| RunnerSettings::default().max_lifetime, |p| p.spec.runner.max_lifetime).get();
         let age = self.now.since(r.instance.as_ref().map_or(r.first_seen, |i| i.launched_at));

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::defects::{self, Defect};
 use crate::effect::{Fact, InstanceSighting, Launch, Launched, RunnerSighting, Source, Stage};
 use crate::event::{Ec2Event, Ec2EventKind, InstanceState, JobEvent, JobState};
 use crate::ids::{AppName, Forge, InstanceId, Intent, JobId, PoolName, RunnerId, RunnerName};
@@ -221,7 +222,8 @@ impl World {
         for (id, runner) in &mut self.runners {
             // A sweep that began within EC2's lag after it was last shown may be older than that sighting.
             let last = runner.instance.as_ref().map_or(runner.first_seen, |i| i.seen_at);
-            if !shown.contains(id) && began >= last + CONSISTENCY_LAG {
+            let late = began >= last + CONSISTENCY_LAG || defects::has(Defect::MissingIsGone);
+            if !shown.contains(id) && late {
                 runner.missed = runner.missed.saturating_add(1);
             }
         }
