@@ -7,7 +7,7 @@ use crate::event::JobState;
 use crate::ids::{JobId, RunnerName};
 use crate::matching::Route;
 use crate::plan::{Blocked, DRAIN_DEADLINE, END_GRACE, Plan};
-use crate::runner::{Configured, JobEvidence, Phase, Runner};
+use crate::runner::{Configured, Phase, Runner};
 use crate::time::{Time, human};
 use crate::view::{JobView, PoolView, RunnerView, Totals};
 
@@ -111,10 +111,7 @@ impl Controller {
                     phase: phase.as_str().to_owned(),
                     instance_type: r.shape().map(|s| s.instance_type.to_string()),
                     market: r.shape().map(|s| s.market.as_str().to_owned()),
-                    job: match r.job {
-                        JobEvidence::Running(job) | JobEvidence::Over(job, _) => Some(job.0),
-                        JobEvidence::None => None,
-                    },
+                    job: r.job.running().or(r.job.over().map(|(job, _)| job)).map(|job| job.0),
                     age_seconds: now.since(r.first_seen).as_secs(),
                     reason: self.runner_reason(r, phase, now),
                 }
@@ -141,22 +138,20 @@ impl Controller {
             Phase::Booting => format!("boots; its configuration is not minted yet ({left} left)"),
             Phase::Configured => format!("its configuration lies ready; waits for it to come online ({left} left)"),
             Phase::Idle => format!("online without a job for {}", human(now.since(r.idle_since.unwrap_or(now)))),
-            Phase::Busy => match r.job {
-                JobEvidence::Running(job) => format!("runs job {job}"),
-                JobEvidence::None | JobEvidence::Over(..) => {
-                    "GitHub says that it is busy; no event told with which job".to_owned()
-                }
+            Phase::Busy => match r.job.running() {
+                Some(job) => format!("runs job {job}"),
+                None => "GitHub says that it is busy; no event told with which job".to_owned(),
             },
             Phase::Draining => drain_reason(r, now),
             Phase::Interrupted => "spot takes it back; it is no longer counted as supply".to_owned(),
             Phase::Failed if r.online_at.is_some() => "was online and is no more; it is asked to end".to_owned(),
             Phase::Failed => format!("was not online within {}; it is deregistered, ended and replaced", human(deadline)),
-            Phase::Terminating => match (r.terminated_at, r.job) {
+            Phase::Terminating => match (r.terminated_at, r.job.over()) {
                 (Some(_), _) => "EC2 accepted its end".to_owned(),
-                (None, JobEvidence::Over(job, at)) => {
+                (None, Some((job, at))) => {
                     format!("its only job, {job}, is over; it ends itself, or is ended in {}", human((at + END_GRACE).since(now)))
                 }
-                (None, _) => "EC2 is ending it".to_owned(),
+                (None, None) => "EC2 is ending it".to_owned(),
             },
             Phase::Gone => match r.instance.as_ref().and_then(|i| i.state_reason.as_deref()) {
                 Some(why) => format!("gone: {why}"),

@@ -12,7 +12,7 @@ use crate::effect::{Market, Offering, Source};
 use crate::event::InstanceState;
 use crate::ids::{InstanceId, PoolName};
 use crate::manifest::{RunnerPool, RunnerSettings, Spec};
-use crate::runner::{Configured, JobEvidence, Phase, Runner};
+use crate::runner::{Configured, Phase, Runner};
 use crate::time::{Time, human};
 use crate::world::World;
 
@@ -198,7 +198,7 @@ impl Planner<'_> {
             c.occupied += u32::from(*phase != Phase::Gone);
             c.supply += u32::from(runner.supplies(pool, *phase));
             let news = runner.busy_since.is_some_and(|since| now.since(since) < UNEXPLAINED);
-            c.unexplained += u32::from(*phase == Phase::Busy && news && runner.job == JobEvidence::None);
+            c.unexplained += u32::from(*phase == Phase::Busy && news && runner.job.is_none());
             // A short job is over, and its box gone, before the news that it began.
             let ended = runner.ended_unexplained().is_some_and(|since| now.since(since) < UNEXPLAINED);
             c.unexplained += u32::from(ended && pool.is_some_and(RunnerPool::ephemeral));
@@ -287,7 +287,7 @@ impl Planner<'_> {
 
     fn finish_ending(&mut self, id: &InstanceId, r: &Runner) {
         let state = r.instance.as_ref().map(|i| i.state);
-        if let JobEvidence::Over(job, at) = r.job
+        if let Some((job, at)) = r.job.over()
             && r.terminated_at.is_none()
             && !matches!(state, Some(InstanceState::ShuttingDown | InstanceState::Terminated))
             && self.now.since(at) >= END_GRACE

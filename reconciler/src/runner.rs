@@ -1,5 +1,6 @@
 //! One box: every sighting of it joined into one record, and that record into one phase.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -161,15 +162,50 @@ pub struct Registration {
 }
 
 /// What `workflow_job` events said of a box.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum JobEvidence {
-    /// Nothing.
-    #[default]
-    None,
-    /// This job started on it.
-    Running(JobId),
-    /// This job, its only one, is over.
-    Over(JobId, Time),
+///
+/// Events come in any order: the start of a reusable runner's next job may be told before the end of its last one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobEvidence {
+    running: BTreeSet<JobId>,
+    over: Option<(JobId, Time)>,
+}
+
+impl JobEvidence {
+    /// A job started on it.
+    pub fn started(&mut self, job: JobId) {
+        if self.over.is_none_or(|(over, _)| over != job) {
+            self.running.insert(job);
+        }
+    }
+
+    /// A job on it is over; the box of an ephemeral runner ends with it.
+    pub fn ended(&mut self, job: JobId, ephemeral: bool, now: Time) {
+        self.running.remove(&job);
+        if ephemeral {
+            // Even an ephemeral runner gets a second job when its first was cancelled before it began.
+            self.over = Some((self.over.map_or(job, |(other, _)| other.max(job)), now));
+        }
+    }
+
+    /// Nothing was said, or of jobs of a reusable runner that are over.
+    pub fn is_none(&self) -> bool {
+        self.running.is_empty() && self.over.is_none()
+    }
+
+    /// Whether this job started on it and is not over.
+    pub fn runs(&self, job: JobId) -> bool {
+        self.running.contains(&job)
+    }
+
+    /// The newest job that started on it and is not over.
+    pub fn running(&self) -> Option<JobId> {
+        self.running.last().copied()
+    }
+
+    /// Its only job, which is over, and when that was told.
+    pub fn over(&self) -> Option<(JobId, Time)> {
+        self.over.filter(|_| self.running.is_empty())
+    }
 }
 
 /// A box was asked to end once it is idle.
@@ -346,7 +382,7 @@ impl Runner {
             online_at: None,
             idle_since: None,
             busy_since: None,
-            job: JobEvidence::None,
+            job: JobEvidence::default(),
             drain: None,
             interrupted_at: None,
             terminated_at: None,
@@ -366,8 +402,8 @@ impl Runner {
             ec2: self.ec2(now),
             configured: self.is_configured(),
             seat: self.seat(),
-            job_running: matches!(self.job, JobEvidence::Running(_)),
-            job_over: matches!(self.job, JobEvidence::Over(..)),
+            job_running: self.job.running().is_some(),
+            job_over: self.job.over().is_some(),
             draining: self.drain.is_some(),
             interrupted: self.interrupted_at.is_some(),
             overdue: self.overdue(boot_deadline, now) && !defects::has(Defect::SupplyForEver),
@@ -442,7 +478,7 @@ impl Runner {
     /// Since when.
     pub fn ended_unexplained(&self) -> Option<Time> {
         let unasked = self.drain.is_none() && self.interrupted_at.is_none() && self.terminated_at.is_none() && !self.leaving;
-        let quiet = self.online_at.is_some() && self.job == JobEvidence::None;
+        let quiet = self.online_at.is_some() && self.job.is_none();
         self.instance.as_ref().and_then(|i| i.ending_since).filter(|_| unasked && quiet && self.busy_since.is_none())
     }
 
@@ -463,7 +499,7 @@ impl Runner {
 
     /// Any sign, in any source, that a job may be running on it.
     pub fn may_have_job(&self) -> bool {
-        matches!(self.job, JobEvidence::Running(_)) || self.registration.as_ref().is_some_and(|r| r.busy || r.online)
+        self.job.running().is_some() || self.registration.as_ref().is_some_and(|r| r.busy || r.online)
     }
 
     /// It is known that it can't have, and can't get, a job: nobody ever minted a configuration for it.
@@ -472,7 +508,7 @@ impl Runner {
             && self.configured == Configured::No
             && self.registration.is_none()
             && self.online_at.is_none()
-            && self.job == JobEvidence::None
+            && self.job.is_none()
             && !self.secret
     }
 
@@ -577,6 +613,45 @@ mod tests {
         for e in all_evidence().filter(|e| e.draining || e.interrupted) {
             assert!(!phase(e).is_supply(), "{e:?}");
         }
+    }
+
+    /// Each job's events in order, the jobs' against each other in any.
+    #[test]
+    fn the_order_in_which_jobs_are_told_of_does_not_matter() {
+        let (a, b, at) = (JobId(1), JobId(2), Time::ZERO);
+        type Tell = fn(&mut JobEvidence, JobId, bool);
+        let start: Tell = |e, job, _| e.started(job);
+        let end: Tell = |e, job, ephemeral| e.ended(job, ephemeral, Time::ZERO);
+        let (a, b) = ([(a, start), (a, end)], [(b, start), (b, end)]);
+        for ephemeral in [false, true] {
+            for told_of_a in 0..=2 {
+                for told_of_b in 0..=2 {
+                    let mut seen = Vec::new();
+                    for turn in 0..1u32 << (told_of_a + told_of_b) {
+                        let (mut first, mut second) = (a[..told_of_a].iter(), b[..told_of_b].iter());
+                        let mut told = JobEvidence::default();
+                        for bit in 0..told_of_a + told_of_b {
+                            let next = if turn >> bit & 1 == 0 { first.next() } else { second.next() };
+                            if let Some((job, tell)) = next {
+                                tell(&mut told, *job, ephemeral);
+                            }
+                        }
+                        if first.next().is_none() && second.next().is_none() {
+                            seen.push(told);
+                        }
+                    }
+                    assert!(seen.iter().all(|told| *told == seen[0]), "{seen:?}");
+                    assert_eq!(seen[0].runs(JobId(1)), told_of_a == 1);
+                    assert_eq!(seen[0].runs(JobId(2)), told_of_b == 1);
+                    let over = ephemeral && told_of_a != 1 && told_of_b != 1 && told_of_a + told_of_b > 0;
+                    assert_eq!(seen[0].over().is_some(), over);
+                }
+            }
+        }
+        let mut told = JobEvidence::default();
+        told.ended(JobId(1), true, at);
+        told.started(JobId(1));
+        assert_eq!(told.over(), Some((JobId(1), at)), "a start told after the end");
     }
 
     #[test]

@@ -12,9 +12,7 @@ use crate::effect::{Fact, InstanceSighting, Launch, Launched, RunnerSighting, So
 use crate::event::{Ec2Event, Ec2EventKind, InstanceState, JobEvent, JobState};
 use crate::ids::{AppName, Forge, InstanceId, Intent, JobId, PoolName, RunnerId, RunnerName};
 use crate::manifest::Spec;
-use crate::runner::{
-    ABSENT_SWEEPS, CONSISTENCY_LAG, Configured, Drain, Instance, JobEvidence, Phase, Registration, Runner, Shape, Terms,
-};
+use crate::runner::{ABSENT_SWEEPS, CONSISTENCY_LAG, Configured, Drain, Instance, Phase, Registration, Runner, Shape, Terms};
 use crate::time::Time;
 
 /// How fresh one source is.
@@ -329,26 +327,20 @@ impl World {
         let name = RunnerName::parse_ours(event.runner.as_deref()?, spec.controller.cluster())?;
         let ephemeral = spec.pools.get(&name.pool).is_some_and(|p| p.ephemeral());
         let runner = self.entry(&name.instance, &name.pool, now);
-        runner.job = match (event.state, runner.job) {
-            (JobState::Queued, known) => known,
-            (JobState::InProgress, JobEvidence::Over(job, at)) if job == event.job => JobEvidence::Over(job, at),
-            (JobState::InProgress, JobEvidence::Running(job)) => JobEvidence::Running(job.max(event.job)),
-            (JobState::InProgress, _) => JobEvidence::Running(event.job),
-            // Even an ephemeral runner gets a second job when its first was cancelled before it began.
-            (JobState::Completed, JobEvidence::Running(other)) if other != event.job => JobEvidence::Running(other),
-            (JobState::Completed, JobEvidence::Over(other, at)) => JobEvidence::Over(other.max(event.job), at),
-            (JobState::Completed, _) if ephemeral => JobEvidence::Over(event.job, now),
-            (JobState::Completed, _) => JobEvidence::None,
-        };
+        match event.state {
+            JobState::Queued => {}
+            JobState::InProgress => runner.job.started(event.job),
+            JobState::Completed => runner.job.ended(event.job, ephemeral, now),
+        }
         self.note_presence(&name.instance, now);
         Some(name.pool)
     }
 
     /// A job is known to be over by other means than its event (GitHub was asked); frees reusable boxes too.
     pub fn job_over(&mut self, spec: &Spec, job: JobId, now: Time) {
-        for runner in self.runners.values_mut().filter(|r| r.job == JobEvidence::Running(job)) {
+        for runner in self.runners.values_mut().filter(|r| r.job.runs(job)) {
             let ephemeral = spec.pools.get(&runner.pool).is_some_and(|p| p.ephemeral());
-            runner.job = if ephemeral { JobEvidence::Over(job, now) } else { JobEvidence::None };
+            runner.job.ended(job, ephemeral, now);
         }
     }
 
@@ -369,7 +361,7 @@ impl World {
     fn note_presence(&mut self, id: &InstanceId, now: Time) {
         let Some(r) = self.runners.get_mut(id) else { return };
         let (online, busy) = r.registration.as_ref().map_or((false, false), |g| (g.online, g.busy));
-        let working = busy || r.job != JobEvidence::None;
+        let working = busy || !r.job.is_none();
         if r.online_at.is_none() && (online || working) {
             r.online_at = Some(now);
             r.secret = false;

@@ -10,7 +10,7 @@ use muster_reconciler::demand::Demand;
 use muster_reconciler::effect::{InstanceSighting, Market, RunnerSighting, Source};
 use muster_reconciler::event::{InstanceState, JobEvent, JobState};
 use muster_reconciler::ids::{AppName, Forge, InstanceId, JobId, MessageId, PoolName, RunId, RunnerId, RunnerName};
-use muster_reconciler::manifest::{RunnerPool, Span, Spec};
+use muster_reconciler::manifest::{Lifetime, RunnerPool, Span, Spec};
 use muster_reconciler::plan::{Act, Gate, Plan, View, plan};
 use muster_reconciler::runner::{Drain, Terms};
 use muster_reconciler::time::Time;
@@ -431,4 +431,21 @@ fn the_end_of_a_job_is_no_end_of_a_box_whose_pool_is_unknown() {
     story.spec.pools.clear();
     story.hear(7, JobState::Completed);
     assert!(!ends(&story.pass(20, Some("org/acme"), Some((true, false)))));
+}
+
+/// A reusable runner: its next job's start was told before its last one's end, and GitHub's list lies.
+#[test]
+fn the_late_end_of_one_job_hides_no_other() {
+    for (first, next) in [(7, 5), (5, 7)] {
+        let mut story = Story::new();
+        let pool = story.spec.pools.get_mut(&PoolName::from(POOL)).expect("the pool");
+        pool.spec.runner.lifetime = Lifetime::Reusable;
+        story.look(Some("org/acme"), Some((true, true)));
+        for (job, state) in [(first, JobState::InProgress), (next, JobState::InProgress), (first, JobState::Completed)] {
+            story.hear(job, state);
+        }
+        assert_eq!(story.pass(20, Some("org/acme"), Some((true, false))), [], "job {next} runs");
+        story.hear(next, JobState::Completed);
+        assert!(story.pass(5, Some("org/acme"), Some((true, false))).contains(&Act::Drain), "it is idle for long");
+    }
 }

@@ -12,7 +12,7 @@ use crate::effect::{Action, Configure, Effect, Launch, MessageOp, Source};
 use crate::event::{InstanceState, JobState};
 use crate::ids::{AppName, EffectId, Forge, InstanceId, Intent, JobId, MessageId, PoolName, RunnerName};
 use crate::plan::{Act, Plan, PlannedLaunch, Step};
-use crate::runner::{Configured, JobEvidence, Phase, Runner, Terms};
+use crate::runner::{Configured, Phase, Runner, Terms};
 use crate::tags;
 use crate::time::Time;
 
@@ -428,7 +428,7 @@ impl Controller {
                 let runner = job.event.runner.as_deref().and_then(|n| RunnerName::parse_ours(n, self.spec.controller.cluster()));
                 runner.and_then(|n| self.world.runners().get(&n.instance)).is_some_and(|r| {
                     let busy = r.registration.as_ref().is_some_and(|g| g.busy);
-                    old && !busy && r.gone_at.is_none() && r.job == JobEvidence::Running(job.event.job)
+                    old && !busy && r.gone_at.is_none() && r.job.runs(job.event.job)
                 })
             }
             JobState::Completed => false,
@@ -447,6 +447,6 @@ fn moving_at_ec2(r: &Runner) -> bool {
     r.gone_at.is_none()
         && (r.terminated_at.is_some()
             || r.interrupted_at.is_some()
-            || matches!(r.job, JobEvidence::Over(..))
+            || r.job.over().is_some()
             || matches!(state, None | Some(InstanceState::Pending | InstanceState::ShuttingDown | InstanceState::Stopping)))
 }
