@@ -60,6 +60,9 @@ pub struct World {
     pub started: Time,
     /// Apps that are no longer in the manifests: what they registered can't be seen, or deleted, any more.
     lost_apps: BTreeSet<AppName>,
+    /// Lists that ended boxes may have left a registration in, says their tag, and that were not looked at twice. A predecessor
+    /// knew of them; the manifests may name them no more.
+    left_lists: BTreeSet<Forge>,
     /// Something was found that this process did not make: a predecessor may have acted seconds ago.
     predecessor: bool,
     /// Worth a metric; the driver takes them.
@@ -107,6 +110,11 @@ impl World {
     /// All sources that were ever looked at.
     pub fn sources(&self) -> &BTreeMap<Source, Freshness> {
         &self.sources
+    }
+
+    /// The lists in which something that is ours may be.
+    pub fn lists(&self) -> BTreeSet<&Forge> {
+        self.runners.values().filter_map(Runner::list).chain(&self.left_lists).collect()
     }
 
     /// Takes note of the Apps that there are.
@@ -189,6 +197,8 @@ impl World {
         for s in seen {
             shown.insert(&s.id);
             if s.state == InstanceState::Terminated && !self.runners.contains_key(&s.id) {
+                let looked = |list: &Forge| self.freshness(&Source::Runners(list.clone())).is_some_and(|f| f.previous.is_some());
+                self.left_lists.extend(s.forge.clone().filter(|list| !looked(list)));
                 continue;
             }
             if let Some(p) = s.intent.as_ref().and_then(|i| self.pending.get_mut(i)) {
@@ -262,8 +272,9 @@ impl World {
             let missing = if seen.is_some() { !listed.contains(id) } else { r.missed > 0 };
             if missing && r.first_seen < began {
                 r.missed = r.missed.saturating_add(1);
-                r.online = false;
-                r.busy = false;
+                // One list without it is no news: pages are cut while the list moves, and rows fail to show.
+                let absent = r.missed >= ABSENT_SWEEPS;
+                (r.online, r.busy) = (r.online && !absent, r.busy && !absent);
             }
         }
         let ids: Vec<InstanceId> =
@@ -272,6 +283,9 @@ impl World {
             self.note_presence(&id, now);
         }
         self.sweep_done(Source::Runners(forge.clone()), began);
+        if self.freshness(&Source::Runners(forge.clone())).is_some_and(|f| f.previous.is_some()) {
+            self.left_lists.remove(forge);
+        }
         self.bury(now);
     }
 
@@ -397,12 +411,13 @@ impl World {
                 }
                 now
             });
+            // Twice, because one list may lack a row; after that nobody may ever look at it again.
             let looked = |list: &Forge| {
-                let swept = sources.get(&Source::Runners(list.clone())).and_then(|f| f.complete);
+                let swept = sources.get(&Source::Runners(list.clone())).and_then(|f| f.previous);
                 swept.is_some_and(|s| s >= gone_at) || lost_apps.contains(&list.app)
             };
             let unlisted = match (&r.registration, &r.forge) {
-                (Some(g), _) => g.missed > 0 && looked(&g.forge) || g.missed >= ABSENT_SWEEPS || lost_apps.contains(&g.forge.app),
+                (Some(g), _) => g.missed >= ABSENT_SWEEPS || lost_apps.contains(&g.forge.app),
                 // Nobody saw its registration yet; there may be one all the same.
                 (None, Some(list)) => r.never_configured() || looked(list),
                 (None, None) => true,

@@ -281,8 +281,7 @@ impl Controller {
 
     /// The lists that tell something: those of the pools, and those in which a box may still be, if their App is left.
     pub(super) fn lists(&self) -> BTreeSet<Forge> {
-        let used: BTreeSet<&Forge> = self.world.runners().values().filter_map(Runner::list).collect();
-        let left = used.into_iter().filter(|f| self.spec.apps.contains_key(&f.app)).cloned();
+        let left = self.world.lists().into_iter().filter(|f| self.spec.apps.contains_key(&f.app)).cloned();
         self.spec.forges().into_iter().chain(left).collect()
     }
 
