@@ -340,6 +340,10 @@ impl World {
     pub fn heard_job(&mut self, spec: &Spec, event: &JobEvent, now: Time) -> Option<PoolName> {
         let name = RunnerName::parse_ours(event.runner.as_deref()?, spec.controller.cluster())?;
         let ephemeral = spec.pools.get(&name.pool).is_some_and(|p| p.ephemeral());
+        let late = event.state == JobState::Completed && self.swept(&Source::Instances).is_some();
+        if late && !self.runners.contains_key(&name.instance) {
+            return Some(name.pool);
+        }
         let runner = self.entry(&name.instance, &name.pool, now);
         match event.state {
             JobState::Queued => {}

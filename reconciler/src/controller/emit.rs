@@ -425,10 +425,13 @@ impl Controller {
             // A runner of ours that no longer looks busy may have lost us the end of its job.
             JobState::InProgress => {
                 let runner = job.event.runner.as_deref().and_then(|n| RunnerName::parse_ours(n, self.spec.controller.cluster()));
-                runner.and_then(|n| self.world.runners().get(&n.instance)).is_some_and(|r| {
-                    let busy = r.registration.as_ref().is_some_and(|g| g.busy);
-                    old && !busy && r.gone_at.is_none() && r.job.runs(job.event.job)
-                })
+                let still = |n: RunnerName| {
+                    self.world.runners().get(&n.instance).is_some_and(|r| {
+                        let busy = r.registration.as_ref().is_some_and(|g| g.busy);
+                        r.gone_at.is_none() && (busy || !r.job.runs(job.event.job))
+                    })
+                };
+                old && runner.is_some_and(|n| !still(n))
             }
             JobState::Completed => false,
         }
