@@ -151,7 +151,11 @@ impl World {
     }
 
     fn entry(&mut self, id: &InstanceId, pool: &PoolName, now: Time) -> &mut Runner {
-        self.runners.entry(id.clone()).or_insert_with(|| Runner::new(pool.clone(), now))
+        let runner = self.runners.entry(id.clone()).or_insert_with(|| Runner::new(pool.clone(), now));
+        if runner.pool == PoolName::default() {
+            runner.pool.clone_from(pool);
+        }
+        runner
     }
 
     // ---------------------------------------------------------------------------------------------- launches

@@ -19,7 +19,10 @@ impl World {
         Ok(match &request.effect.action {
             Action::Launch(launch) => self.create_fleet(launch, request.max),
             Action::Configure(c) => {
-                let minted = if c.ephemeral { self.forge.registry.mint(c, &mut self.nature).map(Some) } else { Ok(None) };
+                let registry = &mut self.forge.registry;
+                let minted = registry
+                    .refuses(c, &mut self.nature)
+                    .and_then(|()| c.ephemeral.then(|| registry.mint(c, &mut self.nature)).transpose());
                 match minted {
                     Ok(runner) => {
                         let (process, effect) = (request.process, request.effect.id);

@@ -101,6 +101,8 @@ faults! {
     ShiftedPage: "shifted_page", 0.3;
     /// A registration of a box's name exists already.
     NameConflict: "name_conflict", 0.3;
+    /// GitHub refuses whatever a pool's boxes are to be configured with for some minutes: its group or a label is gone.
+    PoolRefused: "pool_refused", 0.1;
     /// GitHub says 404 of a job that exists.
     CheckNotFound: "check_not_found", 0.5;
     /// Rows are missing from a runner list.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::effect::{Configure, Failure, FailureKind, RunnerSighting};
-use crate::ids::{AppName, Forge as List, InstanceId, JobId, RunnerId, RunnerName};
+use crate::ids::{AppName, Forge as List, InstanceId, JobId, PoolName, RunnerId, RunnerName};
 use crate::time::Time;
 
 use super::agenda::Event;
@@ -31,6 +31,8 @@ pub struct Registry {
     idle: BTreeMap<Bench, BTreeSet<RunnerId>>,
     /// An index of `runners`.
     by_name: BTreeMap<(InstanceId, List), RunnerId>,
+    /// Pools whose configurations are refused, and until when.
+    refusing: BTreeMap<PoolName, Time>,
     /// Members of each list, and a number that changes with every change: the ETag.
     lists: BTreeMap<List, (BTreeSet<RunnerId>, u64)>,
     next: u64,
@@ -102,6 +104,7 @@ impl Registry {
             runners: BTreeMap::new(),
             idle: BTreeMap::new(),
             by_name: BTreeMap::new(),
+            refusing: BTreeMap::new(),
             lists: BTreeMap::new(),
             next: 0,
             used: BTreeMap::new(),
@@ -185,6 +188,19 @@ impl Registry {
         if let Some(r) = self.runners.get_mut(&id) {
             r.online = true;
         }
+    }
+
+    /// Whether GitHub refuses what the box is to be configured with.
+    pub(super) fn refuses(&mut self, c: &Configure, nature: &mut Nature) -> Result<(), Failure> {
+        let now = nature.now();
+        if let Some(mut size) = nature.strikes(Fault::PoolRefused) {
+            let until = now + size.within(Spread::secs(60, 900));
+            self.refusing.insert(c.name.pool.clone(), until);
+        }
+        if self.refusing.get(&c.name.pool).is_some_and(|until| now < *until && nature.luck.active) {
+            return Err(Failure::new(FailureKind::Refused, format!("runner {}: 422 Invalid runner group", c.name)));
+        }
+        Ok(())
     }
 
     /// Mints a JIT configuration: a registration that is offline until the box connects. A name is given once.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::event::JobState;
 use crate::ids::{InstanceId, JobId, PoolName};
 use crate::matching::{Route, route};
+use crate::runner::Runner;
 use crate::time::human;
 
 use super::super::World;
@@ -105,6 +106,9 @@ impl World {
                 if instance.draining() && (machine.is_some_and(Machine::deaf_and_online) || unlisted) {
                     continue;
                 }
+                if !instance.draining() && self.known(id).is_some_and(|r| r.interrupted_at.is_some()) {
+                    note(Invariant::L2, format!("{id} was given up for a spot interruption, and lives"));
+                }
                 let runner = machine.and_then(Machine::runner).and_then(|r| self.forge.registrations().get(&r));
                 if let (Some(runner), Some(pool)) = (runner, self.spec.pools.get(&instance.pool))
                     && !runner.serves(pool)
@@ -143,8 +147,12 @@ impl World {
     }
 
     fn looked_for_nowhere(&self, id: &InstanceId) -> bool {
-        let runner = self.controller.as_ref().and_then(|c| c.world.runners().get(id));
-        runner.is_some_and(|r| r.forge.is_none())
+        self.known(id).is_some_and(|r| r.forge.is_none())
+    }
+
+    /// What the controller itself knows of a box.
+    fn known(&self, id: &InstanceId) -> Option<&Runner> {
+        self.controller.as_ref()?.world.runners().get(id)
     }
 
     /// Whether a pool takes the job, and has room for a box at all.
