@@ -271,6 +271,14 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "no Windows on arm64",
     ),
     ("team: ci", "muster:pool: ci", "spec.instance.tags.muster:pool", "reserved"),
+    ("version: latest", "version: v2.330.0", "spec.bootstrap.version", "2.330.0"),
+    ("version: latest", "version: 2.330", "spec.bootstrap.version", "put it in quotes"),
+    ("user: runner", "user: 'a b'", "spec.bootstrap.user", "1 to 32"),
+    ("workDirectory: _work", "workDirectory: $HOME", "spec.bootstrap.workDirectory", "is no path"),
+    ("/opt/hooks/started.sh", "hooks/started.sh", "spec.bootstrap.hooks.jobStarted", "absolute"),
+    ("/opt/hooks/started.sh", "/opt/'$(id)'", "spec.bootstrap.hooks.jobStarted", "is no path"),
+    ("https: http://proxy", "https: proxy", "spec.bootstrap.proxy.https", "http://HOST:PORT"),
+    (".internal]", "a b]", "spec.bootstrap.proxy.none[1]", "is no host"),
 ];
 
 #[test]

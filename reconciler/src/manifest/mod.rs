@@ -267,6 +267,9 @@ pub struct RunnerPoolSpec {
     pub runner: RunnerSettings,
     /// What it runs on.
     pub instance: InstanceSettings,
+    /// How a box becomes a runner. `terraform/` puts it into the launch template's user data: it holds for boxes launched
+    /// after the next `terraform apply`.
+    pub bootstrap: Bootstrap,
 }
 
 impl Default for RunnerPoolSpec {
@@ -279,6 +282,7 @@ impl Default for RunnerPoolSpec {
             capacity: Capacity::default(),
             runner: RunnerSettings::default(),
             instance: InstanceSettings::default(),
+            bootstrap: Bootstrap::default(),
         }
     }
 }
@@ -468,4 +472,62 @@ pub struct InstanceSettings {
     pub allocation: Allocation,
     /// Put on every instance, volume and fleet.
     pub tags: BTreeMap<String, String>,
+}
+
+/// How a box becomes a runner.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Bootstrap {
+    /// The runner's release: `latest`, or a version such as `2.330.0`. GitHub refuses releases that are too old.
+    #[schemars(regex(pattern = r"^(latest|\d+\.\d+\.\d+)$"))]
+    pub version: String,
+    /// The user that runs the jobs. Made if there is none.
+    pub user: String,
+    /// The jobs' directory, in the runner's own or absolute.
+    pub work_directory: String,
+    /// Scripts on the box that the runner calls around each job.
+    /// <https://docs.github.com/en/actions/how-tos/manage-runners/self-hosted-runners/run-scripts>
+    pub hooks: Hooks,
+    /// Shell text (PowerShell on Windows) that runs as root before the runner is installed. A failure ends the box.
+    pub pre_install: String,
+    /// The same, after it is installed and before it starts.
+    pub post_install: String,
+    /// How the box, the runner and its jobs reach the internet.
+    pub proxy: Proxy,
+}
+
+impl Default for Bootstrap {
+    fn default() -> Self {
+        Bootstrap {
+            version: "latest".into(),
+            user: "runner".into(),
+            work_directory: "_work".into(),
+            hooks: Hooks::default(),
+            pre_install: String::new(),
+            post_install: String::new(),
+            proxy: Proxy::default(),
+        }
+    }
+}
+
+/// Scripts around each job, as absolute paths on the box; the image or `preInstall` puts them there.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Hooks {
+    /// `ACTIONS_RUNNER_HOOK_JOB_STARTED`.
+    pub job_started: Option<String>,
+    /// `ACTIONS_RUNNER_HOOK_JOB_COMPLETED`.
+    pub job_completed: Option<String>,
+}
+
+/// A proxy, as `http_proxy`, `https_proxy` and `no_proxy` say it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Proxy {
+    /// For `http://` addresses.
+    pub http: Option<String>,
+    /// For `https://` addresses.
+    pub https: Option<String>,
+    /// Hosts that are reached without it. The box's metadata service always is.
+    pub none: Vec<String>,
 }

@@ -3,6 +3,7 @@
 //! A field that was found bad already is not judged again, and nothing is called missing while a document cannot be
 //! read: one mistake makes one problem.
 
+mod bootstrap;
 mod pool;
 mod tags;
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Check;
+use super::bootstrap::bootstrap;
 use crate::ids::Scope;
 use crate::manifest::load::{Problem, Read, Source};
 use crate::manifest::{Allocation, Architecture, Lifetime, MarketPolicy, Os, RunnerPool, Span, schedule};
@@ -22,6 +23,7 @@ pub(super) fn pool(pool: &RunnerPool, check: &mut Check<'_>) {
     capacity(pool, check);
     runner(pool, check);
     instance(pool, check);
+    bootstrap(&pool.spec.bootstrap, pool.spec.instance.os, check);
 }
 
 fn github(pool: &RunnerPool, check: &mut Check<'_>) {
