@@ -180,3 +180,23 @@ async fn labels_that_no_pool_has_are_explained_until_a_pool_comes() {
     scene.all_gone(secs(40)).await;
     assert_eq!(scene.launched().await, 1);
 }
+
+/// GitHub forgets the old key while muster runs; the new one lies in the file, and a manifest changes.
+#[tokio::test]
+async fn an_apps_replaced_private_key_is_taken_over() {
+    let Some(scene) = Scene::start(&[linux()], Habits { job: secs(1), ..Habits::default() }).await else { return };
+    scene.queue_jobs(1);
+    scene.all_done(secs(40)).await;
+    let new = scene.github.replace_key();
+    scene.queue_jobs(1);
+    eventually(secs(30), "the old key is refused", || async {
+        let refused = scene.muster.logs().contains("could not be decoded");
+        if refused { Ok(()) } else { Err("nothing is said of it".to_owned()) }
+    })
+    .await;
+    std::fs::write(scene.muster.manifests().join("app.pem"), new).expect("the key can be written");
+    scene.muster.write_pool(&linux().set("capacity.max", 7));
+    scene.all_done(secs(60)).await;
+    scene.all_gone(secs(60)).await;
+    assert!(scene.muster.logs().contains("took over changed GitHub Apps"));
+}

@@ -13,7 +13,7 @@ mod validate;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 /// Exit code when the command was called in a way that cannot work.
 const USAGE: u8 = 2;
@@ -47,6 +47,16 @@ enum Command {
     Validate(validate::Args),
     /// Print the JSON Schema of a kind of manifest, for editors.
     Schema(schema::Args),
+}
+
+/// How an answer is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
 }
 
 impl Command {

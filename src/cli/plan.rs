@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::ValueEnum;
 use muster_reconciler::controller::Controller;
 use muster_reconciler::effect::{Action, Input, JobMessage, Outcome};
 use muster_reconciler::event::{JobEvent, JobState};
@@ -19,6 +18,7 @@ use muster_reconciler::plan::Plan;
 use muster_reconciler::view::JobView;
 use serde::{Deserialize, Serialize};
 
+use super::Output;
 use crate::act::Hands;
 use crate::aws::Aws;
 use crate::clock::Clock;
@@ -39,15 +39,6 @@ pub(super) struct Args {
     /// For people, or for programs.
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people.
-    #[default]
-    Table,
-    /// For programs.
-    Json,
 }
 
 /// The answer, for both printers.

@@ -12,7 +12,7 @@ use muster_reconciler::sim::conditions::{Conditions, Overrides, Weather};
 use muster_reconciler::sim::forecast::{Question, forecast};
 use muster_reconciler::time::{Time, human};
 
-use super::USAGE;
+use super::{Output, USAGE};
 use crate::config;
 use crate::simulate::answer::{Answer, Asked};
 use crate::simulate::prices::{self, Prices};
@@ -73,15 +73,6 @@ impl From<Sky> for Weather {
             Sky::Rough => Weather::Rough,
         }
     }
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people.
-    #[default]
-    Table,
-    /// For programs.
-    Json,
 }
 
 impl Args {

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::github::{APP_ID, Double, key};
+use super::github::key::{self, Key};
+use super::github::{APP_ID, Double};
 use super::moto::{MUSTER_KEY, Moto, SECRET_ACCESS_KEY, World, env};
 use super::{eventually, secs};
 
@@ -127,7 +128,7 @@ impl Muster {
             dir,
         };
         fs::create_dir(muster.manifests()).expect("a directory can be made");
-        fs::write(muster.manifests().join("app.pem"), key::private_key_pem()).expect("the key can be written");
+        fs::write(muster.manifests().join("app.pem"), key::private_key_pem(Key::First)).expect("the key can be written");
         muster.write("controller.yaml", &muster.controller_yaml());
         muster.write(
             "github.yaml",

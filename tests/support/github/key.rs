@@ -42,19 +42,28 @@ impl RngCore for Fixed {
 
 impl CryptoRng for Fixed {}
 
-fn key() -> &'static RsaPrivateKey {
-    static KEY: OnceLock<RsaPrivateKey> = OnceLock::new();
-    KEY.get_or_init(|| RsaPrivateKey::new(&mut Fixed(2), 2048).expect("a key can be made"))
+/// The App's key, or the one that replaces it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Key {
+    #[default]
+    First,
+    Second,
+}
+
+fn key(which: Key) -> &'static RsaPrivateKey {
+    static KEYS: [OnceLock<RsaPrivateKey>; 2] = [OnceLock::new(), OnceLock::new()];
+    let nth = which as usize;
+    KEYS[nth].get_or_init(|| RsaPrivateKey::new(&mut Fixed(2 + nth as u64), 2048).expect("a key can be made"))
 }
 
 /// The App's private key, PEM as GitHub hands it out (PKCS #1).
-pub fn private_key_pem() -> String {
-    key().to_pkcs1_pem(rsa::pkcs1::LineEnding::LF).expect("the key can be written").to_string()
+pub fn private_key_pem(which: Key) -> String {
+    key(which).to_pkcs1_pem(rsa::pkcs1::LineEnding::LF).expect("the key can be written").to_string()
 }
 
 /// Says what is wrong with an App's JWT, if anything is.
 /// <https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-github-app/generating-a-json-web-token-jwt-for-a-github-app>
-pub fn jwt_problem(jwt: &str, app_id: u64) -> Option<String> {
+pub fn jwt_problem(jwt: &str, app_id: u64, valid: Key) -> Option<String> {
     let parts: Vec<&str> = jwt.split('.').collect();
     let [header, claims, signature] = parts[..] else { return Some("not a JWT".into()) };
     let read = |part: &str| {
@@ -70,7 +79,7 @@ pub fn jwt_problem(jwt: &str, app_id: u64) -> Option<String> {
     let digest = Sha256::digest(format!("{header}.{claims}"));
     let scheme = Pkcs1v15Sign { hash_len: Some(digest.len()), prefix: Box::new(SHA256_PREFIX) };
     let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap_or_default();
-    if RsaPublicKey::from(key()).verify(scheme, &digest, &signature).is_err() {
+    if RsaPublicKey::from(key(valid)).verify(scheme, &digest, &signature).is_err() {
         return Some("the signature is not by the App's key".into());
     }
     let claims = read(claims);

@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use super::now_ms;
 use hooks::Hooks;
+use key::Key;
 use openapi::Api;
 
 /// The App's id.
@@ -114,6 +115,8 @@ struct State {
     installations: Vec<Installation>,
     /// Token -> installation, end of life in ms.
     tokens: BTreeMap<String, (u64, u64)>,
+    /// The one key that JWTs may be signed with.
+    key: Key,
     groups: BTreeMap<String, Vec<Group>>,
     runners: BTreeMap<u64, Runner>,
     jobs: BTreeMap<u64, Job>,
@@ -409,6 +412,13 @@ impl Double {
         self.lock().hidden.insert(id);
     }
 
+    /// The App's key is replaced: the first is good for nothing any more, nor are the tokens made with it. The new one, as PEM.
+    pub fn replace_key(&self) -> String {
+        self.lock().key = Key::Second;
+        self.expire_tokens();
+        key::private_key_pem(Key::Second)
+    }
+
     /// All installation tokens end now.
     pub fn expire_tokens(&self) {
         self.lock().tokens.clear();
@@ -439,8 +449,8 @@ impl Double {
     /// Everything secret that was handed out: installation tokens, JIT configurations, registration tokens, the key.
     pub fn secrets(&self) -> Vec<String> {
         let mut all = self.lock().minted.clone();
-        let pem = key::private_key_pem();
-        all.extend(pem.lines().filter(|l| !l.starts_with('-')).map(str::to_owned));
+        let pems = [Key::First, self.lock().key].map(key::private_key_pem);
+        all.extend(pems.iter().flat_map(|pem| pem.lines()).filter(|l| !l.starts_with('-')).map(str::to_owned));
         all
     }
 

@@ -267,7 +267,8 @@ impl Double {
         let given = headers.get("authorization").and_then(|h| h.to_str().ok()).unwrap_or_default();
         let token = given.strip_prefix("Bearer ").or_else(|| given.strip_prefix("token ")).unwrap_or_default();
         if by_app {
-            let problem = key::jwt_problem(token, APP_ID)?;
+            let valid = self.lock().key;
+            let problem = key::jwt_problem(token, APP_ID, valid)?;
             return Some(Answer::message(401, format!("A JSON web token could not be decoded: {problem}")));
         }
         let state = self.lock();
