@@ -245,6 +245,11 @@ impl Planner<'_> {
         forge.is_some_and(|f| self.view.world.swept(&f).is_some_and(|at| at >= since))
     }
 
+    /// Whether two complete sweeps began at or after `since`.
+    fn swept_twice(&self, source: &Source, since: Time) -> bool {
+        self.view.world.freshness(source).and_then(|f| f.previous).is_some_and(|at| at >= since)
+    }
+
     /// What a single box needs, whatever the counts say.
     fn look_at(&mut self, id: &InstanceId, r: &Runner, phase: Phase) {
         if r.in_flight || self.now < r.not_before || !self.fresh(&Source::Instances) {
@@ -308,10 +313,12 @@ impl Planner<'_> {
         }
     }
 
-    /// A sweep that began well after its job was over shows it neither online nor busy: it has no other one.
+    /// Two sweeps that began well after its job was over show it neither online nor busy: it has no other one. Two, because
+    /// a row may be missing from one.
     fn left_github(&self, r: &Runner, over_at: Time) -> bool {
-        let there = r.registration.as_ref().is_some_and(|g| g.missed == 0 && (g.online || g.busy));
-        !there && self.listed_since(r, over_at + END_GRACE / 2)
+        let there = r.registration.as_ref().is_some_and(|g| g.online || g.busy);
+        let list = r.forge.clone().map(Source::Runners);
+        !there && list.is_some_and(|list| self.swept_twice(&list, over_at + END_GRACE / 2))
     }
 
     /// Never online in time, or online no more.
@@ -350,9 +357,8 @@ impl Planner<'_> {
             return self.step(id, Act::Terminate, "it was never configured, so it holds no job");
         }
         let deadline = drain.asked_at + DRAIN_DEADLINE;
-        let swept_twice = |s: &Source| self.view.world.freshness(s).and_then(|f| f.previous).is_some_and(|at| at >= deadline);
-        let listed = r.forge.clone().is_some_and(|f| swept_twice(&Source::Runners(f)));
-        let seen = swept_twice(&Source::Instances) && listed;
+        let listed = r.forge.clone().is_some_and(|f| self.swept_twice(&Source::Runners(f), deadline));
+        let seen = self.swept_twice(&Source::Instances, deadline) && listed;
         if defects::has(Defect::EndAtDrainDeadline) && self.now >= deadline {
             return self.step(id, Act::Terminate, "it did not answer its drain");
         }
