@@ -68,6 +68,7 @@ fn answer(effect: &Effect) -> Option<Outcome> {
                     subnet: Some("subnet-a".into()),
                     market: Market::Spot,
                     draining: false,
+                    stages: Vec::new(),
                     state_reason: None,
                 })
                 .collect(),

@@ -148,7 +148,7 @@ impl Metrics {
             "muster_runner_stage_seconds",
             &["pool", "stage"],
             WAIT_SECONDS,
-            "From the launch call until the runner was launched, configured and online.",
+            "From the launch call until a stage of the runner's start: launched, script, configured, secret, unpacked, listener, online.",
         );
         let launches = m.counters("muster_launches_total", &["pool", "market"], "Instances launched.");
         let launch_failures = m.counters(
@@ -260,12 +260,7 @@ impl Metrics {
                 self.job_queue.with_label_values(&[pool]).observe(waited.as_secs_f64());
             }
             Fact::RunnerReached { pool, stage, after } => {
-                let stage = match stage {
-                    Stage::Launched => "launched",
-                    Stage::Configured => "configured",
-                    Stage::Online => "online",
-                };
-                self.runner_stage.with_label_values(&[pool.as_str(), stage]).observe(after.as_secs_f64());
+                self.runner_stage.with_label_values(&[pool.as_str(), stage.as_str()]).observe(after.as_secs_f64());
             }
             Fact::LaunchFailed { pool, reason, count } => {
                 self.launch_failures.with_label_values(&[pool.as_str(), &self.bounded(reason)]).inc_by(u64::from(*count));

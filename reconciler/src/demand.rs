@@ -417,4 +417,55 @@ mod tests {
         assert_eq!(d.expire(Time::ZERO + JOB_EXPIRY), [MessageId(1)]);
         assert!(d.jobs().is_empty());
     }
+
+    #[test]
+    fn a_running_job_and_a_tombstone_expire_to_the_second() {
+        let (mut d, spec) = (Demand::default(), Spec::default());
+        let before = |limit: Duration| Time::ZERO + limit - Duration::from_secs(1);
+        d.fold(&spec, &event(1, JobState::Completed), None, Time::ZERO);
+        d.fold(&spec, &event(2, JobState::InProgress), None, Time::ZERO);
+        d.expire(before(JOB_EXPIRY));
+        assert!(d.is_over(JobId(1)));
+        d.expire(Time::ZERO + JOB_EXPIRY);
+        assert!(!d.is_over(JobId(1)));
+        d.expire(before(RUNNING_EXPIRY));
+        assert!(d.jobs().contains_key(&JobId(2)));
+        d.expire(Time::ZERO + RUNNING_EXPIRY);
+        assert!(d.jobs().is_empty() && d.is_over(JobId(2)));
+    }
+
+    #[test]
+    fn tombstones_are_bounded_and_the_oldest_go_first() {
+        let (mut d, most) = (Demand::default(), TOMBSTONES as u64);
+        (0..most).for_each(|job| d.bury(JobId(job), Time::ZERO));
+        assert!(d.is_over(JobId(0)));
+        d.bury(JobId(most), Time::ZERO);
+        assert!(!d.is_over(JobId(0)) && d.is_over(JobId(1)) && d.is_over(JobId(most)));
+    }
+
+    #[test]
+    fn a_hold_lasts_ten_minutes_then_twice_as_long_up_to_four_hours() {
+        let (mut d, spec, mut now) = (Demand::default(), Spec::default(), Time::ZERO + Duration::from_secs(7));
+        d.fold(&spec, &event(11, JobState::Queued), None, now);
+        assert_eq!(d.jobs()[&JobId(11)].counted_since(), now);
+        for minutes in [10, 20, 40, 80, 160, 240, 240] {
+            d.hold(JobId(11), HoldReason::LeftQueued, now);
+            let job = &d.jobs()[&JobId(11)];
+            let until = now + Duration::from_secs(minutes * 60);
+            assert_eq!(job.counted_since(), until);
+            assert!(job.held(until - Duration::from_secs(1)) && !job.held(until));
+            assert!(job.counts(Duration::ZERO, until) && !job.counts(Duration::ZERO, until - Duration::from_secs(1)));
+            now = until;
+        }
+    }
+
+    #[test]
+    fn a_redelivered_job_is_confirmed_by_an_answer_or_after_ten_seconds() {
+        let (mut d, spec) = (Demand::default(), Spec::default());
+        d.fold(&spec, &event(1, JobState::Queued), None, Time::ZERO);
+        let after = |ms| Time::ZERO + Duration::from_millis(ms);
+        assert!(!d.jobs()[&JobId(1)].confirmed(after(9_999)) && d.jobs()[&JobId(1)].confirmed(after(10_000)));
+        d.job_mut(JobId(1)).expect("known").check.answered = Some(Time::ZERO);
+        assert!(d.jobs()[&JobId(1)].confirmed(after(0)));
+    }
 }

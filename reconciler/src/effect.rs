@@ -391,6 +391,8 @@ pub struct InstanceSighting {
     pub market: Market,
     /// Whether it bears the `muster:drain` tag.
     pub draining: bool,
+    /// The `muster:stages` tag: when the box reached which stage, by its own clock.
+    pub stages: Vec<(Stage, Time)>,
     /// StateReason's code or message when it ended, such as `Server.SpotInstanceTermination`.
     pub state_reason: Option<String>,
 }
@@ -467,8 +469,43 @@ pub enum Fact {
 pub enum Stage {
     /// EC2 gave an instance id.
     Launched,
+    /// The box has booted and its script has begun; this and the next three are told by the box itself.
+    Script,
     /// Its JIT configuration lies ready.
     Configured,
+    /// The box has read its configuration.
+    Secret,
+    /// The runner is unpacked.
+    Unpacked,
+    /// The runner listens for jobs.
+    Listener,
     /// GitHub sees it online.
     Online,
+}
+
+impl Stage {
+    /// The word used in metrics, and in the box's tag.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Stage::Launched => "launched",
+            Stage::Script => "script",
+            Stage::Configured => "configured",
+            Stage::Secret => "secret",
+            Stage::Unpacked => "unpacked",
+            Stage::Listener => "listener",
+            Stage::Online => "online",
+        }
+    }
+
+    /// What a box says of itself in its tag `muster:stages`: `script=1767225600123,secret=...`, in milliseconds since 1970.
+    /// Other words are passed over, and so is what makes no sense.
+    pub fn parse_tag(text: &str) -> Vec<(Stage, Time)> {
+        let own = [Stage::Script, Stage::Secret, Stage::Unpacked, Stage::Listener];
+        let said = |stage: Stage| {
+            let ms =
+                text.split(',').find_map(|part| part.trim().strip_prefix(stage.as_str())?.strip_prefix('=')?.parse().ok())?;
+            Some((stage, Time::from_millis(ms)))
+        };
+        own.into_iter().filter_map(said).collect()
+    }
 }

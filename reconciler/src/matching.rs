@@ -179,6 +179,11 @@ mod tests {
         );
         assert!(routed(&s, &job(&["ubuntu-latest"])).starts_with("foreign: no pool matches"));
         assert!(routed(&s, &job(&[])).starts_with("foreign: the job has no labels"));
+        // Two pools as near: the first is named.
+        assert!(routed(&s, &job(&["self-hosted", "arm64"])).contains("pool linux comes nearest"));
+        // Without any pool.
+        assert!(routed(&spec([]), &job(&["self-hosted"])).starts_with("unmatched: no pool serves acme/web"));
+        assert!(routed(&spec([]), &job(&["ubuntu-latest"])).starts_with("foreign: no pool matches"));
     }
 
     #[test]
@@ -204,6 +209,10 @@ mod tests {
             ("a/b", "a/bc", false),
             ("*/api-*-x", "o/api-1-x", true),
             ("a*a", "a", false),
+            ("a*b*b", "ab", false),
+            ("a*bc*c", "abcbc", true),
+            ("", "", true),
+            ("", "x", false),
         ] {
             assert_eq!(glob(pattern, text), fits, "{pattern} {text}");
         }

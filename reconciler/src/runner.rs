@@ -52,6 +52,8 @@ pub struct Runner {
     pub terms: Option<Arc<Terms>>,
     /// When it was first known to be online. Proof that it booted.
     pub online_at: Option<Time>,
+    /// The stages of its start, as it told them itself, are counted.
+    pub staged: bool,
     /// Idle without a break since then.
     pub idle_since: Option<Time>,
     /// GitHub's list turned busy then, before our eyes: its job may still be queued as far as events told. None for a
@@ -380,6 +382,7 @@ impl Runner {
             list_seen: None,
             terms: None,
             online_at: None,
+            staged: false,
             idle_since: None,
             busy_since: None,
             job: JobEvidence::default(),

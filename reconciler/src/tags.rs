@@ -10,5 +10,7 @@ pub const INTENT: &str = "muster:intent";
 pub const LIST: &str = "muster:list";
 /// Asks the box to take no more jobs and to end itself; the value says why.
 pub const DRAIN: &str = "muster:drain";
+/// Put on itself by a box whose runner has started: when it reached which stage of its start.
+pub const STAGES: &str = "muster:stages";
 /// On a JIT secret: the ARN of the one instance that IAM lets read and delete it.
 pub const INSTANCE_ARN: &str = "muster:instance-arn";

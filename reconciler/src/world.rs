@@ -230,6 +230,14 @@ impl World {
             if s.draining && runner.drain.is_none() {
                 runner.drain = Some(Drain { asked_at: now, why: None });
             }
+            // Of a box that was found, nobody here knows when it was asked for.
+            if !runner.staged && !s.stages.is_empty() && runner.launched_by.is_some() {
+                runner.staged = true;
+                let (pool, asked) = (runner.pool.clone(), runner.first_seen);
+                for (stage, at) in &s.stages {
+                    self.reached(&pool, *stage, at.since(asked));
+                }
+            }
         }
         for (id, runner) in &mut self.runners {
             // A sweep that began within EC2's lag after it was last shown may be older than that sighting.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use muster_reconciler::controller::Controller;
 use muster_reconciler::effect::{
     Action, Configure, DeliverySighting, Effect, Fact, Failure, FailureKind, GitHubLimit, Input, InstanceSighting, JobMessage,
-    Launched, LaunchedInstance, Market, Outcome, RunnerSighting, Source, Swept,
+    Launched, LaunchedInstance, Market, Outcome, RunnerSighting, Source, Stage, Swept,
 };
 use muster_reconciler::event::{InstanceState, JobEvent, JobState};
 use muster_reconciler::ids::{DeliveryId, Forge, InstanceId, JobId, MessageId, PoolName, RunId, RunnerId, RunnerName};
@@ -31,6 +31,8 @@ struct Box {
     forge: Option<Forge>,
     /// The `muster:list` tag.
     list: Option<Forge>,
+    /// The `muster:stages` tag.
+    stages: Vec<(Stage, Time)>,
     /// (online, busy).
     seat: Option<(bool, bool)>,
 }
@@ -137,6 +139,7 @@ impl Scene {
                         labels: Arc::default(),
                         forge: None,
                         list: Some(l.forge.clone()),
+                        stages: Vec::new(),
                         seat: None,
                     };
                     self.boxes.insert(id.clone(), new);
@@ -222,6 +225,7 @@ fn sighting((id, b): (&InstanceId, &Box)) -> InstanceSighting {
         subnet: None,
         market: Market::Spot,
         draining: false,
+        stages: b.stages.clone(),
         state_reason: None,
     }
 }
@@ -387,4 +391,26 @@ fn a_box_on_its_way_out_is_no_reason_to_let_another_go() {
     scene.pass(secs(720));
     let drained: Vec<&Action> = scene.acts(began).into_iter().filter(|a| matches!(a, Action::Drain(_))).collect();
     assert!(matches!(drained[..], [Action::Drain(ids)] if ids.len() == 1), "{drained:?}");
+}
+
+/// When the box reached which stage of its start is counted once, from the launch on; its words may be anybody's.
+#[test]
+fn the_stages_that_a_box_tells_are_counted_once() {
+    let mut scene = Scene::new([linux()]);
+    scene.pass(secs(5));
+    scene.queue(1, &["self-hosted", "linux"]);
+    scene.pass(secs(5));
+    let asked = scene.done.iter().find(|(_, e)| matches!(e.action, Action::Launch(_))).unwrap().0;
+    let ms = |n| (asked + Duration::from_millis(n)).as_millis();
+    let tag = format!("script={},secret={}, nonsense=1,unpacked=soon,listener={}", ms(9_000), ms(9_500), ms(12_000));
+    scene.boxes.values_mut().for_each(|b| b.stages = Stage::parse_tag(&tag));
+    scene.facts.clear();
+    scene.pass(secs(120));
+    let told = |f: &Fact| match f {
+        Fact::RunnerReached { stage, after, .. } if *stage != Stage::Online => Some((*stage, *after)),
+        _ => None,
+    };
+    let told: Vec<_> = scene.facts.iter().filter_map(told).collect();
+    let expected = [(Stage::Script, 9_000), (Stage::Secret, 9_500), (Stage::Listener, 12_000)];
+    assert_eq!(told, expected.map(|(stage, ms)| (stage, Duration::from_millis(ms))));
 }

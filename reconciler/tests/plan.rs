@@ -98,6 +98,7 @@ fn planned(scene: &Scene, turn: usize) -> (Spec, Plan) {
             subnet: None,
             market: Market::Spot,
             draining: b.draining,
+            stages: Vec::new(),
             state_reason: None,
         })
         .collect();
@@ -295,6 +296,7 @@ fn boxes_of_a_pool_that_is_gone_are_asked_to_end() {
         subnet: None,
         market: Market::Spot,
         draining: false,
+        stages: Vec::new(),
         state_reason: None,
     };
     world.saw_instances(&[sighting(UP)], START, START);
@@ -336,6 +338,7 @@ impl Story {
             subnet: None,
             market: Market::Spot,
             draining: false,
+            stages: Vec::new(),
             state_reason: None,
         };
         self.world.saw_instances(&[sighting], self.now, self.now);

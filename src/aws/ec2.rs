@@ -7,7 +7,7 @@ use aws_config::SdkConfig;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types;
 use muster_reconciler::effect::{
-    Failure, FailureKind, InstanceSighting, Launch, Launched, LaunchedInstance, Market, OfferingError, Outcome, Swept,
+    Failure, FailureKind, InstanceSighting, Launch, Launched, LaunchedInstance, Market, OfferingError, Outcome, Stage, Swept,
 };
 use muster_reconciler::event::InstanceState;
 use muster_reconciler::ids::{Forge, InstanceId};
@@ -343,6 +343,7 @@ fn sighting(instance: &types::Instance) -> Option<InstanceSighting> {
             _ => Market::OnDemand,
         },
         draining: tag(tags::DRAIN).is_some(),
+        stages: tag(tags::STAGES).map(Stage::parse_tag).unwrap_or_default(),
         state_reason: reason.filter(|text| !text.is_empty()).map(str::to_owned),
     })
 }

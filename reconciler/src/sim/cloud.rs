@@ -334,6 +334,7 @@ impl Cloud {
                 subnet: Some(Arc::clone(&instance.subnet)),
                 market: instance.market,
                 draining: change.draining,
+                stages: Vec::new(),
                 state_reason: change.reason.map(str::to_owned),
             });
         }
