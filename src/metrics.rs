@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use muster_reconciler::effect::{Fact, FailureKind, GitHubLimit, Market, Stage};
+use muster_reconciler::effect::{Fact, FailureKind, GitHubLimit, Market};
 use muster_reconciler::ids::PoolName;
 use muster_reconciler::view::Totals;
 use prometheus::core::Collector;
@@ -388,6 +388,7 @@ fn add_process(_: &mut Maker) {}
 
 #[cfg(test)]
 mod tests {
+    use muster_reconciler::effect::Stage;
     use muster_reconciler::ids::AppName;
 
     use super::*;

@@ -26,7 +26,7 @@ fn jwt(app: u64, life_s: u64) -> String {
     let part = |v: Value| BASE64_URL_SAFE_NO_PAD.encode(v.to_string());
     let now = now_ms() / 1000;
     let text = format!("{}.{}", part(json!({"alg": "RS256"})), part(json!({"iss": app, "iat": now - 30, "exp": now + life_s})));
-    let private = rsa::RsaPrivateKey::from_pkcs1_pem(&key::private_key_pem()).expect("the PEM is readable");
+    let private = rsa::RsaPrivateKey::from_pkcs1_pem(&key::private_key_pem(key::Key::First)).expect("the PEM is readable");
     let prefix =
         [0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20];
     let scheme = rsa::Pkcs1v15Sign { hash_len: Some(32), prefix: Box::new(prefix) };

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use aws_config::SdkConfig;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use muster_reconciler::effect::{
     Failure, FailureKind, InstanceSighting, Launch, Launched, LaunchedInstance, Market, OfferingError, Outcome, Stage, Swept,
 };
@@ -121,6 +123,16 @@ impl Ec2 {
         }
         let message = format!("sweep the instances of cluster {cluster}: no end after {PAGES} pages");
         Err(Failure::new(FailureKind::Refused, message))
+    }
+
+    /// What a box said of its end, from its console: the last `muster: ended: REASON`. EC2 keeps a console for an hour after
+    /// the instance is terminated. None: there is no such line, or no console yet.
+    /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetConsoleOutput.html>
+    pub async fn ended(&self, id: &InstanceId) -> Result<Option<String>, Failure> {
+        let call = self.client.get_console_output().instance_id(id.as_str());
+        let answer = self.probe.call("ec2.GetConsoleOutput", &format!("read the console of {id}"), call.send()).await?;
+        let bytes = BASE64_STANDARD.decode(answer.output().unwrap_or_default().trim()).unwrap_or_default();
+        Ok(last_reason(&String::from_utf8_lossy(&bytes)))
     }
 
     /// Ends the boxes. One that does not exist is done; one that EC2 will not end (termination protection) fails alone.
@@ -314,6 +326,12 @@ fn offering(said: Option<&types::LaunchTemplateAndOverridesResponse>) -> (Option
     (said.and_then(|o| o.instance_type()).map(|t| t.as_str().into()), said.and_then(|o| o.subnet_id()).map(Arc::from))
 }
 
+/// The reason in the console's last `muster: ended:`; a console is anybody's to write on, so it is cut and made plain.
+fn last_reason(console: &str) -> Option<String> {
+    let (_, reason) = console.lines().rev().find_map(|line| line.split_once("muster: ended: "))?;
+    Some(reason.trim().chars().filter(|c| !c.is_control()).take(500).collect())
+}
+
 /// None only for an instance without an id, which EC2 does not have.
 fn sighting(instance: &types::Instance) -> Option<InstanceSighting> {
     let tag = |key: &str| instance.tags().iter().find(|tag| tag.key() == Some(key)).map(|tag| tag.value().unwrap_or_default());
@@ -353,6 +371,14 @@ mod tests {
     use muster_reconciler::effect::Offering;
 
     use super::*;
+
+    #[test]
+    fn the_last_end_on_a_console_is_the_reason() {
+        let console = "[ 1.0] boot\r\nmuster: ended: first\r\n[ 9.1] cloud-init[7]: muster: ended: no \u{1b}[31mjob\r\nreboot\n";
+        assert_eq!(last_reason(console).as_deref(), Some("no [31mjob"));
+        assert_eq!(last_reason("muster: stage script 0.0s"), None);
+        assert_eq!(last_reason(&format!("muster: ended: {}", "x".repeat(9_000))).map(|r| r.len()), Some(500));
+    }
 
     #[test]
     fn an_instance_arn_needs_an_account_in_the_queue_url() {

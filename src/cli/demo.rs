@@ -62,7 +62,7 @@ impl Args {
             self.speed, self.seed
         );
         let about = About { banner: Some(banner), ..About::cluster("demo") };
-        let admin = Admin { about, inspect: Some(inspect), metrics: Arc::clone(&metrics) };
+        let admin = Admin { about, inspect: Some(inspect), console: None, metrics: Arc::clone(&metrics) };
         let server = tokio::spawn(crate::http::serve(listener, admin::routes(admin), stop.clone()));
         println!("muster demo: the real controller on a simulated EC2 and GitHub, seed {}", self.seed);
         println!("  clock      {} simulated seconds a second (--speed)", self.speed);

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand. To add one, add its module and its line in [`Command`].
 
 mod demo;
+mod explain;
 mod logging;
 #[cfg(feature = "live")]
 mod plan;
@@ -37,6 +38,8 @@ enum Command {
     /// Print what a controller would do now, and why; change nothing.
     #[cfg(feature = "live")]
     Plan(plan::Args),
+    /// Say where a job, a runner or a pool stands, and why; asks the running controller.
+    Explain(explain::Args),
     /// Watch the real controller at work on a simulated cloud and GitHub, in a browser. Needs no account and touches nothing.
     Demo(demo::Args),
     /// Run the real controller in simulated worlds in which everything goes wrong, by seed; prove it, or find the fault.
@@ -66,6 +69,7 @@ impl Command {
             Command::Run(args) => args.run(),
             #[cfg(feature = "live")]
             Command::Plan(args) => args.run(),
+            Command::Explain(args) => args.run(),
             Command::Demo(args) => args.run(),
             Command::Sim(args) => args.run(),
             Command::Simulate(args) => args.run(),

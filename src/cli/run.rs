@@ -15,12 +15,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::act::Hands;
-use crate::aws::{Aws, Observer};
+use crate::aws::{Aws, Ec2, Observer};
 use crate::clock::Clock;
 use crate::driver::{self, Channels};
 use crate::github::GitHub;
 use crate::http;
-use crate::http::admin::{self, About, Admin};
+use crate::http::admin::{self, About, Admin, Console};
 use crate::http::inspect::Inspect;
 use crate::http::webhook::{self, Webhook};
 use crate::ingest::{Ingest, Receipts};
@@ -125,7 +125,8 @@ impl Args {
         };
         tasks.spawn(reload.run(texts, stop.clone()));
         tracing::info!(address = %admin_listener.local_addr()?, role = ?self.role, cluster = spec.controller.cluster(), "muster runs");
-        let admin = Admin { about: About::cluster(spec.controller.cluster()), inspect, metrics };
+        let console = inspect.is_some().then(|| console(aws.ec2.clone()));
+        let admin = Admin { about: About::cluster(spec.controller.cluster()), inspect, console, metrics };
         tasks.spawn(http::serve(admin_listener, admin::routes(admin), stop.clone()));
 
         // A task that ends before it was told to has failed: then nothing works as it should, so everything stops.
@@ -173,6 +174,13 @@ pub(super) fn observer(metrics: &Arc<Metrics>) -> Observer {
 fn failure_kind(outcome: &str) -> Option<FailureKind> {
     use FailureKind::{Ambiguous, Conflict, NotFound, Refused, Throttled, Unavailable};
     [Throttled, Unavailable, Ambiguous, Conflict, NotFound, Refused].into_iter().find(|kind| kind.as_str() == outcome)
+}
+
+fn console(ec2: Ec2) -> Console {
+    Arc::new(move |id| {
+        let ec2 = ec2.clone();
+        Box::pin(async move { ec2.ended(&id).await.map_err(|failure| failure.message) })
+    })
 }
 
 fn outbox(aws: &Aws, spec: &Spec) -> Outbox {

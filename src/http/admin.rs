@@ -5,6 +5,8 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
+use muster_reconciler::ids::InstanceId;
 use muster_reconciler::view::{JobView, PoolView, RunnerView};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -47,9 +49,14 @@ pub struct Admin {
     pub about: About,
     /// The core; None in a process that runs the webhook only.
     pub inspect: Option<Inspect>,
+    /// Reads what a box said of its end; None where there is no EC2.
+    pub console: Option<Console>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
 }
+
+/// Reads the reason of its end from a box's console, if there is one; Err: why it cannot be read.
+pub type Console = Arc<dyn Fn(InstanceId) -> BoxFuture<'static, Result<Option<String>, String>> + Send + Sync>;
 
 /// What an API call may ask for. Unknown names are errors: a misspelt filter would seem to match everything.
 #[derive(Debug, Default, Deserialize)]
@@ -72,6 +79,7 @@ pub fn routes(admin: Admin) -> impl Filter<Extract = (Response,), Error = Infall
         .and(super::get())
         .and(with.clone())
         .map(|a: Admin| super::json(StatusCode::OK, &a.about));
+    let ended = warp::path!("api" / "v1" / "runners" / String / "ended").and(super::get()).and(with.clone()).then(ended);
     let list = warp::path!("api" / "v1" / Kind).and(super::get()).and(with).and(query()).then(list);
     page.or(healthz)
         .unify()
@@ -80,6 +88,8 @@ pub fn routes(admin: Admin) -> impl Filter<Extract = (Response,), Error = Infall
         .or(metrics)
         .unify()
         .or(about)
+        .unify()
+        .or(ended)
         .unify()
         .or(list)
         .unify()
@@ -137,6 +147,22 @@ async fn metrics(admin: Admin) -> Response {
     let mut response = Response::new(text.into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(prometheus::TEXT_FORMAT));
     response
+}
+
+/// What a box said of its end. One EC2 call, so only for the one that is asked about.
+async fn ended(instance: String, admin: Admin) -> Response {
+    let Some(console) = &admin.console else {
+        return super::error(StatusCode::NOT_FOUND, "this process has no EC2; ask the controller's admin listener");
+    };
+    let plain =
+        instance.strip_prefix("i-").is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_alphanumeric()));
+    if !plain {
+        return super::error(StatusCode::BAD_REQUEST, "no instance's id; write one such as i-0123456789abcdef0");
+    }
+    match console(instance.into()).await {
+        Ok(ended) => super::json(StatusCode::OK, &json!({ "ended": ended })),
+        Err(why) => super::error(StatusCode::BAD_GATEWAY, why),
+    }
 }
 
 async fn list(kind: Kind, admin: Admin, query: String) -> Response {
@@ -221,7 +247,16 @@ mod tests {
             inspect
         });
         let about = About { banner: Some("a demo".into()), ..About::cluster("prod") };
-        serve(Admin { about, inspect, metrics: Arc::new(Metrics::new()) }).await
+        let console: Console = Arc::new(|id| {
+            Box::pin(async move {
+                match id.as_str() {
+                    "i-0a" => Ok(Some("the runner is done".into())),
+                    "i-0b" => Ok(None),
+                    _ => Err("EC2 is down".into()),
+                }
+            })
+        });
+        serve(Admin { about, inspect, console: Some(console), metrics: Arc::new(Metrics::new()) }).await
     }
 
     async fn serve(admin: Admin) -> String {
@@ -281,6 +316,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_a_box_said_of_its_end_is_read_when_it_is_asked_for() {
+        let url = format!("{}/api/v1/runners", start(Some(1)).await);
+        assert_eq!(get(&format!("{url}/i-0a/ended")).await, (200, json!({"ended": "the runner is done"})));
+        assert_eq!(get(&format!("{url}/i-0b/ended")).await, (200, json!({"ended": null})));
+        assert_eq!(get(&format!("{url}/i-0c/ended")).await, (502, json!({"error": "EC2 is down"})));
+        assert_eq!(get(&format!("{url}/i-/ended")).await.0, 400);
+        assert_eq!(get(&format!("{url}/..%2F/ended")).await.0, 400);
+    }
+
+    #[tokio::test]
     async fn lists_are_bounded_and_filtered() {
         let url = start(Some(2500)).await;
         let count = |body: &Value| body["items"].as_array().expect("items").len();
@@ -311,7 +356,9 @@ mod tests {
     async fn a_core_that_is_gone_is_told_and_the_metrics_still_come() {
         let (inspect, questions) = Inspect::new();
         drop(questions);
-        let url = serve(Admin { about: About::default(), inspect: Some(inspect), metrics: Arc::new(Metrics::new()) }).await;
+        let url =
+            serve(Admin { about: About::default(), inspect: Some(inspect), console: None, metrics: Arc::new(Metrics::new()) })
+                .await;
         for path in ["/readyz", "/api/v1/pools"] {
             assert_eq!(get(&format!("{url}{path}")).await.0, 503, "{path}");
         }
