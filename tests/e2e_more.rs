@@ -5,7 +5,8 @@ mod support;
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use base64::Engine as _;
+use serde_json::{Value, json};
 use support::boxes::{Behaviour, Habits};
 use support::github::Fault;
 use support::scene::{LABELS, REPO, Scene, linux};
@@ -199,4 +200,48 @@ async fn an_apps_replaced_private_key_is_taken_over() {
     scene.all_done(secs(60)).await;
     scene.all_gone(secs(60)).await;
     assert!(scene.muster.logs().contains("took over changed GitHub Apps"));
+}
+
+/// `muster explain`, of what waits, of a box, and of a box that is gone and left its reason on its console.
+#[tokio::test]
+async fn explain_says_where_things_stand_and_what_a_box_said_of_its_end() {
+    let Some(scene) = Scene::start(&[linux().set("capacity.max", 1)], paused()).await else { return };
+    let jobs = scene.queue_jobs(2);
+    eventually(secs(20), "one box", || async { same(scene.moto.alive().await.len(), 1) }).await;
+    let id = scene.moto.alive().await[0].id.clone();
+    let explain =
+        async |what: String| scene.muster.command(&["explain", &what, "--controller", &scene.muster.admin_url("")]).await;
+
+    let (code, out, err) = explain(format!("job/{}", jobs[1])).await;
+    assert!(code == 0 && out.contains("queued") && out.contains("pool linux"), "{out}{err}");
+    let (code, out, err) = explain("pool/linux".into()).await;
+    assert!(code == 0 && out.contains("2 wanted") && out.contains("max is reached"), "{out}{err}");
+    let (code, out, err) = explain(format!("runner/{id}")).await;
+    assert!(code == 0 && out.contains(&format!(".{id}: ")) && !out.contains("console"), "{out}{err}");
+    for nothing in ["job/1", "pool/none"] {
+        let (code, out, err) = explain(nothing.into()).await;
+        assert!(code == 1 && out.is_empty() && err.contains("knows of no"), "{out}{err}");
+    }
+    let (code, _, err) = explain("box/1".into()).await;
+    assert!(code == 2 && err.contains("job/ID"), "{err}");
+
+    // A box that nobody here ever knew, or knows any more: its console still tells.
+    let console = base64::prelude::BASE64_STANDARD.encode("boot\nmuster: ended: registration failed: it said: 404\n");
+    let xml =
+        format!("<GetConsoleOutputResponse><instanceId>i-0a</instanceId><output>{console}</output></GetConsoleOutputResponse>");
+    let fault = json!({"op": "GetConsoleOutput", "kind": "body", "status": 200, "content_type": "text/xml", "body": xml});
+    scene.moto.fault(fault).await;
+    let (code, out, err) = explain("runner/i-0a".into()).await;
+    assert!(code == 0 && out.contains("the box itself said: ended: registration failed: it said: 404"), "{out}{err}");
+    scene.moto.heal().await;
+    scene
+        .moto
+        .fault(json!({"op": "GetConsoleOutput", "kind": "error", "code": "InvalidInstanceID.NotFound", "status": 400}))
+        .await;
+    let (code, out, err) = explain("runner/i-0a".into()).await;
+    assert!(code == 1 && out.is_empty() && err.contains("InvalidInstanceID.NotFound"), "{out}{err}");
+    scene.moto.heal().await;
+    scene.boxes.habits(|h| (h.paused, h.job) = (false, ms(700)));
+    scene.all_done(secs(60)).await;
+    scene.all_gone(secs(60)).await;
 }
