@@ -196,4 +196,67 @@ mod tests {
         assert!(!b.take(&Api::CreateFleet, Time::ZERO));
         assert!(b.take(&Api::CreateFleet, Time::from_millis(200)));
     }
+
+    #[test]
+    fn every_api_has_its_bucket_and_its_refill() {
+        let limits = Limits { ssm_put_per_second: 0.5, jit_per_minute: 120.0, create_fleet_per_second: 2.0, ..Limits::default() };
+        let hour = Duration::from_secs(3600);
+        let app: AppName = "a".into();
+        // (bucket, refill per hour).
+        for (api, bucket, refill) in [
+            (Api::CreateFleet, 20, 7_200),
+            (Api::Terminate, 100, 18_000),
+            (Api::CreateTags, 100, 36_000),
+            (Api::SsmPut, 1, 1_800),
+            (Api::Jit(app.clone()), 6, 7_200),
+            (Api::Deregister(app.clone()), 20, 3_600),
+            (Api::Background(app.clone()), 20, 1_800),
+        ] {
+            let mut b = Budgets::new(limits.clone());
+            let at_once = (0..1_000).filter(|_| b.take(&api, Time::ZERO)).count();
+            assert_eq!(at_once, bucket, "{api:?}");
+            let mut b = Budgets::new(limits.clone());
+            let all = spend(&mut b, &api, hour);
+            assert!(all.abs_diff(bucket as u32 + refill) <= 2, "{api:?}: {all}");
+        }
+        assert_eq!(Budgets::new(limits).unconfigured_limit(), 15);
+        let slow = Limits { ssm_put_per_second: 0.001, ..Limits::default() };
+        assert_eq!(Budgets::new(slow).unconfigured_limit(), 1);
+    }
+
+    #[test]
+    fn github_is_exhausted_until_its_reset_and_each_call_counts() {
+        let mut b = Budgets::new(Limits::default());
+        let (app, now, reset): (AppName, _, _) = ("a".into(), Time::from_millis(7), Duration::from_secs(60));
+        assert_eq!(b.github_exhausted(&app, now), None);
+        b.note_github(&GitHubLimit { app: app.clone(), remaining: 2, reset_after: reset }, now);
+        assert!(b.take(&Api::Jit(app.clone()), now) && b.github_exhausted(&app, now).is_none());
+        assert!(b.take(&Api::Deregister(app.clone()), now));
+        assert_eq!(b.github_exhausted(&app, now), Some(now + reset));
+        assert!(!b.take(&Api::Deregister(app.clone()), now) && b.take(&Api::CreateFleet, now));
+        assert_eq!(b.github_exhausted(&app, now + reset), None);
+        b.note_github(&GitHubLimit { app: app.clone(), remaining: RESERVE + 2, reset_after: reset }, now);
+        let asked = (0..9).filter(|_| b.take(&Api::Background(app.clone()), now)).count();
+        assert_eq!(asked, 2, "the reserve is left alone");
+    }
+
+    #[test]
+    fn changed_limits_hold_at_once_and_the_same_ones_fill_no_bucket() {
+        let mut b = Budgets::new(Limits::default());
+        b.throttled(&Api::CreateFleet, Time::ZERO);
+        b.set_limits(Limits::default());
+        assert!(!b.take(&Api::CreateFleet, Time::ZERO));
+        b.set_limits(Limits { create_fleet_per_second: 0.1, ..Limits::default() });
+        assert!(b.take(&Api::CreateFleet, Time::ZERO) && !b.take(&Api::CreateFleet, Time::ZERO));
+        assert_eq!(b.admits_at(&Api::CreateFleet, Time::ZERO), Time::from_millis(10_000));
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_takes_nothing_away() {
+        let mut b = Budgets::new(Limits::default());
+        b.throttled(&Api::Deregister("a".into()), Time::from_millis(5_000));
+        assert!(!b.take(&Api::Deregister("a".into()), Time::from_millis(1_000)));
+        assert!(!b.take(&Api::Deregister("a".into()), Time::from_millis(5_999)));
+        assert!(b.take(&Api::Deregister("a".into()), Time::from_millis(6_000)));
+    }
 }

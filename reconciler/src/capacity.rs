@@ -165,4 +165,48 @@ mod tests {
     fn a_wrong_request_is_not_a_lack_of_capacity() {
         assert!(!Unavailable::default().note(Market::Spot, &error("InvalidParameterValue", None, None), Time::ZERO));
     }
+
+    #[test]
+    fn spot_that_took_a_box_back_has_none_of_its_kind_for_three_minutes() {
+        let (mut u, now) = (Unavailable::default(), Time::from_millis(5));
+        u.interrupted(&"a".into(), Some(&"y".into()), now);
+        assert_eq!(asked(&u, now), "spot ax,bx,by");
+        u.interrupted(&"b".into(), None, now);
+        let last = now + MEMORY - Duration::from_millis(1);
+        assert_eq!(asked(&u, last), "spot ax");
+        assert_eq!(asked(&u, now + MEMORY), "spot ax,ay,bx,by");
+    }
+
+    #[test]
+    fn what_is_past_is_forgotten_and_nothing_else() {
+        let (mut u, now) = (Unavailable::default(), Time::from_millis(5));
+        u.interrupted(&"a".into(), None, now);
+        u.expire(now + MEMORY - Duration::from_millis(1));
+        assert_ne!(u, Unavailable::default());
+        u.expire(now + MEMORY);
+        assert_eq!(u, Unavailable::default());
+    }
+
+    #[test]
+    fn a_pool_waits_until_the_first_offering_of_any_market_is_free_again() {
+        let (mut u, now, later) = (Unavailable::default(), Time::from_millis(5), Time::from_millis(9_005));
+        u.note(Market::Spot, &error("VcpuLimitExceeded", None, None), later);
+        u.note(Market::OnDemand, &error("VcpuLimitExceeded", None, None), now);
+        assert!(matches!(u.choose(&pool(), later), Choice::Wait(until, _) if until == now + MEMORY));
+        // Of two words on one offering the longer holds.
+        let mut u = Unavailable::default();
+        u.note(Market::Spot, &error("UnfulfillableCapacity", Some("a"), Some("x")), now);
+        u.note(Market::Spot, &error("UnfulfillableCapacity", Some("a"), None), later);
+        let narrow = InstanceSettings {
+            types: vec!["a".into()],
+            subnets: vec!["x".into()],
+            market: MarketPolicy::Spot,
+            ..InstanceSettings::default()
+        };
+        assert!(matches!(u.choose(&narrow, later), Choice::Wait(until, _) if until == later + MEMORY));
+        let on_demand = InstanceSettings { market: MarketPolicy::OnDemand, ..narrow.clone() };
+        assert!(matches!(u.choose(&on_demand, later), Choice::Ask(Market::OnDemand, _)));
+        let none = InstanceSettings { types: Vec::new(), ..narrow };
+        assert!(matches!(u.choose(&none, later), Choice::Wait(until, _) if until == later + MEMORY));
+    }
 }
