@@ -21,6 +21,13 @@ pub const CONSISTENCY_LAG: Duration = Duration::from_secs(30);
 /// This many complete sweeps in a row without it, each begun after it was first known: then it is absent.
 pub const ABSENT_SWEEPS: u8 = 2;
 
+/// Of a box that is gone: so many, before its registration is taken for gone as well. Nobody may look at that list again.
+pub const BURIED_SWEEPS: u8 = 4;
+
+/// A box that was only just configured gets this long (or its boot deadline, if that is shorter) to come online: that it
+/// had to wait for its configuration is no fault of its own.
+pub const REGISTER_GRACE: Duration = Duration::from_secs(60);
+
 /// Everything known of one box. Any single sighting makes the record: an instance, a registration, a secret, an event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Runner {
@@ -422,8 +429,13 @@ impl Runner {
     /// Whether it had the time to boot, and its list, if it is known, was looked at since: a box that GitHub does not tell of
     /// may be online for long.
     fn overdue(&self, boot_deadline: Duration, now: Time) -> bool {
-        let looked = self.forge.is_none() || self.list_seen.is_some_and(|seen| seen >= self.first_seen + boot_deadline);
-        self.up_for(now) >= boot_deadline && looked
+        let graced = match self.configured {
+            Configured::Yes(at) => at + REGISTER_GRACE.min(boot_deadline),
+            _ => self.first_seen,
+        };
+        let due = graced.max(self.first_seen + boot_deadline);
+        let looked = self.forge.is_none() || self.list_seen.is_some_and(|seen| seen >= due);
+        self.up_for(now) >= boot_deadline && now >= graced && looked
     }
 
     /// Its phase, for a pool with this boot deadline.

@@ -12,7 +12,9 @@ use crate::effect::{Fact, InstanceSighting, Launch, Launched, RunnerSighting, So
 use crate::event::{Ec2Event, Ec2EventKind, InstanceState, JobEvent, JobState};
 use crate::ids::{AppName, Forge, InstanceId, Intent, JobId, PoolName, RunnerId, RunnerName};
 use crate::manifest::Spec;
-use crate::runner::{ABSENT_SWEEPS, CONSISTENCY_LAG, Configured, Drain, Instance, Phase, Registration, Runner, Shape, Terms};
+use crate::runner::{
+    ABSENT_SWEEPS, BURIED_SWEEPS, CONSISTENCY_LAG, Configured, Drain, Instance, Phase, Registration, Runner, Shape, Terms,
+};
 use crate::time::Time;
 
 /// How fresh one source is.
@@ -433,7 +435,7 @@ impl World {
                 swept.is_some_and(|s| s >= gone_at) || lost_apps.contains(&list.app)
             };
             let unlisted = match (&r.registration, &r.forge) {
-                (Some(g), _) => g.missed >= ABSENT_SWEEPS || lost_apps.contains(&g.forge.app),
+                (Some(g), _) => g.missed >= BURIED_SWEEPS || lost_apps.contains(&g.forge.app),
                 // Nobody saw its registration yet; there may be one all the same.
                 (None, Some(list)) => r.never_configured() || looked(list),
                 (None, None) => true,

@@ -55,6 +55,11 @@ impl Mail {
         self.failed.iter().rev().map(row).collect()
     }
 
+    /// When the newest attempt failed.
+    pub fn newest(&self) -> Option<Time> {
+        self.failed.values().map(|a| a.at).max()
+    }
+
     /// One more attempt, of what was to be said then.
     pub fn attempt(&mut self, id: DeliveryId, nature: &mut Nature) {
         let Some(again) = self.failed.get(&id).cloned() else { return };

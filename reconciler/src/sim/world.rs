@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::controller::Controller;
-use crate::effect::{Fact, Input, Outcome, Swept};
+use crate::effect::{Fact, Input, Outcome, Source, Swept};
 use crate::event::JobState;
 use crate::ids::{EffectId, Forge as List, InstanceId, JobId};
 use crate::manifest::Spec;
@@ -343,21 +343,32 @@ impl World {
     /// reconciliation. Ok: how long that took.
     pub fn rest(&mut self, within: Duration, then_quiet: Duration) -> Result<Duration, Unrest> {
         let start = self.now();
+        // GitHub, back from an outage, looks at what waits.
+        self.nature.after(Duration::ZERO, Event::Assign);
         loop {
             self.run_for(REST_EVERY);
             // A job that GitHub holds back now may go to a warm runner later, whichever pool it counts for.
             let held = self.forge.unfinished().any(|(_, j)| j.hold != Hold::No);
             // A webhook that is asked for again may tell of a job that is over by now; that costs a box.
-            let undelivered = self.controller.as_ref().is_some_and(|c| c.deliveries.next() < Time::FAR);
+            let failed = self.forge.mail.newest();
+            let unseen = |c: &Controller| self.spec.apps.keys().any(|a| c.world.swept(&Source::Deliveries(a.clone())) <= failed);
+            let undelivered = |c: &Controller| c.deliveries.next() < Time::FAR || failed.is_some() && unseen(c);
+            let undelivered = self.controller.as_ref().is_some_and(undelivered);
             // What it still has to bury it also cleans up after, though nothing may be left there.
             let burying = |c: &Controller| c.world.runners().values().any(|r| r.gone_at.is_some() || r.terminated_at.is_some());
             let burying = self.controller.as_ref().is_some_and(burying);
-            let waits = self.coming + self.forge.reruns() > 0 || held || undelivered || burying || self.ages_within(then_quiet);
+            let waits = self.coming + self.forge.reruns() > 0 || held || undelivered || burying;
+            let ages = self.ages_within(then_quiet);
             let left = if waits { Vec::new() } else { self.leftovers() };
-            if !waits && left.is_empty() {
+            if !waits && !ages && left.is_empty() {
                 break;
             }
-            if self.now().since(start) > within {
+            let over = self.now().since(start) > within;
+            if over && !waits && left.is_empty() {
+                // Warm boxes with short lives take turns: one or the other is always about to be replaced.
+                return Ok(self.now().since(start));
+            }
+            if over {
                 let left = if left.is_empty() { self.leftovers() } else { left };
                 return Err(Unrest::Left(left.into_iter().chain(self.own_words()).collect()));
             }

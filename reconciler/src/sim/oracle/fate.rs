@@ -4,7 +4,7 @@
 //! could not do what they were launched for (a boot that fails, spot, a registration that is refused, no configuration
 //! within the boot deadline, old age) + an allowance for what nobody could have known better: one for each job that is
 //! over before the news of its start can have come, each webhook lost, late or delayed, each job that another pool's runner
-//! took or a dying one took in vain, each crash or stop; five for each job that GitHub holds back; the boxes and
+//! took, each list with rows missing, each crash or stop; two for each job that a dying runner took in vain; five for each job that GitHub holds back; the boxes and
 //! queued jobs of a pool at each change of it.
 
 use std::sync::Arc;
@@ -21,13 +21,17 @@ use super::super::faults::Fault;
 use super::{Invariant, RACE, RACES};
 
 /// Kinds of bad luck that may each cost a box, and how many.
-const COSTS: [(Fault, u64); 8] = [
+const COSTS: [(Fault, u64); 10] = [
     (Fault::WebhookLoss, 1),
     (Fault::WebhookLate, 1),
     (Fault::SendDelay, 1),
-    (Fault::AssignedInVain, 1),
+    // A box that dies with what it was given looks like one whose job is done: another may be let go as surplus meanwhile.
+    (Fault::AssignedInVain, 2),
     (Fault::Crash, 1),
     (Fault::CleanStop, 1),
+    // One list without a row costs nothing; two in a row make a box look gone.
+    (Fault::MissingRow, 1),
+    (Fault::ShiftedPage, 1),
     (Fault::Held, 5),
     (Fault::Waiting, 5),
 ];
