@@ -404,7 +404,9 @@ impl Planner<'_> {
         let going: BTreeSet<&InstanceId> = self.plan.steps.iter().filter(lets_go).map(|s| &s.instance).collect();
         let going = boxes.iter().filter(|(id, r, phase)| going.contains(id) && r.supplies(self.pool, *phase)).count();
         let going = u32::try_from(going).unwrap_or(u32::MAX);
-        let mut surplus = self.plan.counts.supply.saturating_sub(self.plan.counts.wanted).saturating_sub(going);
+        // Whether a job is taken that still looks queued is a guess: good enough to launch none, not to let one go.
+        let c = &self.plan.counts;
+        let mut surplus = c.supply.saturating_sub(c.counting + c.floor).saturating_sub(going);
         let timeout = self.pool.map_or(Duration::ZERO, |p| p.spec.runner.idle_timeout.get());
         for (id, r, phase) in boxes {
             let unused = matches!(phase, Phase::Launching | Phase::Booting) && r.never_configured() && !r.in_flight;
