@@ -8,11 +8,11 @@ use std::time::Duration;
 use muster_reconciler::capacity::Unavailable;
 use muster_reconciler::demand::Demand;
 use muster_reconciler::effect::{InstanceSighting, Market, RunnerSighting, Source};
-use muster_reconciler::event::{InstanceState, JobEvent, JobState};
+use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState, JobEvent, JobState};
 use muster_reconciler::ids::{AppName, Forge, InstanceId, JobId, MessageId, PoolName, RunId, RunnerId, RunnerName};
 use muster_reconciler::manifest::{Lifetime, RunnerPool, Span, Spec};
-use muster_reconciler::plan::{Act, Gate, Plan, View, plan};
-use muster_reconciler::runner::{Drain, Terms};
+use muster_reconciler::plan::{Act, DRAIN_DEADLINE, Gate, Plan, View, plan};
+use muster_reconciler::runner::{Drain, Runner, Terms};
 use muster_reconciler::time::Time;
 use muster_reconciler::world::World;
 use proptest::prelude::*;
@@ -451,4 +451,116 @@ fn the_late_end_of_one_job_hides_no_other() {
         story.hear(next, JobState::Completed);
         assert!(story.pass(5, Some("org/acme"), Some((true, false))).contains(&Act::Drain), "it is idle for long");
     }
+}
+
+impl Story {
+    /// What would be done now, with nothing done.
+    fn acts(&self) -> Vec<Act> {
+        let unavailable = Unavailable::default();
+        let view = View { spec: &self.spec, demand: &self.demand, world: &self.world, unavailable: &unavailable };
+        plan(view, &POOL.into(), &Gate { room: 1000, ..Gate::default() }, self.now).steps.iter().map(|s| s.act).collect()
+    }
+
+    /// Looks every 15 s, doing nothing else, for so many seconds.
+    fn watch(&mut self, seconds: u64, forge: Option<&str>, seat: Option<(bool, bool)>) {
+        let until = self.now + Duration::from_secs(seconds);
+        while self.now < until {
+            self.now = (self.now + Duration::from_secs(15)).min(until);
+            self.look(forge, seat);
+        }
+    }
+
+    fn runner(&mut self) -> &mut Runner {
+        self.world.runner_mut(&name(1).instance).expect("the box")
+    }
+}
+
+const ACME: Option<&str> = Some("org/acme");
+
+#[test]
+fn an_interruption_that_never_comes_is_believed_for_ten_minutes() {
+    let mut story = Story::new();
+    story.look(ACME, Some((true, false)));
+    let event = Ec2Event { instance: name(1).instance, kind: Ec2EventKind::SpotInterruption };
+    story.world.heard_ec2(&event, story.now);
+    story.watch(599, ACME, Some((true, false)));
+    assert_eq!(story.acts(), []);
+    story.watch(1, ACME, Some((true, false)));
+    assert_eq!(story.acts(), [Act::Drain]);
+}
+
+#[test]
+fn a_box_whose_job_is_over_has_half_a_minute_to_end_itself() {
+    let mut story = Story::new();
+    story.look(ACME, Some((true, true)));
+    story.hear(7, JobState::Completed);
+    story.watch(29, ACME, None);
+    assert_eq!(story.acts(), []);
+    story.watch(1, ACME, None);
+    assert_eq!(story.acts(), [Act::Terminate]);
+}
+
+/// Booted, registered, and never online: its registration goes first, and it is ended once it can get no job.
+#[test]
+fn a_box_that_never_came_online_loses_its_registration_first() {
+    let mut story = Story::new();
+    story.look(ACME, Some((false, false)));
+    story.watch(60, ACME, Some((false, false)));
+    story.runner().forge = Some(Forge { app: AppName::default(), scope: "org/acme".parse().expect("a scope") });
+    story.watch(300, ACME, Some((false, false)));
+    assert_eq!(story.acts(), [Act::Deregister]);
+    // It is not listed now: deleting it would say nothing. It is asked.
+    story.look(ACME, None);
+    assert_eq!(story.acts(), [Act::Drain]);
+    story.runner().deregistered = true;
+    assert_eq!(story.acts(), [Act::Terminate]);
+}
+
+/// Asked to end, offline, and silent: five minutes and two looks later its registration goes, then the box.
+#[test]
+fn a_drain_without_an_answer_is_chased_in_two_steps() {
+    let mut story = Story::new();
+    story.look(ACME, Some((true, false)));
+    story.watch(30, ACME, Some((false, false)));
+    let asked_at = story.now;
+    story.runner().drain = Some(Drain { asked_at, why: None });
+    story.runner().forge = Some(Forge { app: AppName::default(), scope: "org/acme".parse().expect("a scope") });
+    story.watch(DRAIN_DEADLINE.as_secs(), ACME, Some((false, false)));
+    assert_eq!(story.acts(), [], "one look since the deadline");
+    story.watch(15, ACME, Some((false, false)));
+    assert_eq!(story.acts(), [Act::Deregister]);
+    story.watch(15, ACME, Some((true, false)));
+    assert_eq!(story.acts(), [], "it is online: it may have a job");
+    story.watch(15, ACME, Some((false, false)));
+    story.runner().deregistered = true;
+    assert_eq!(story.acts(), [Act::Terminate]);
+}
+
+#[test]
+fn old_age_asks_an_idle_box_in_time_and_ends_any_at_last() {
+    for (limit, early) in [(3_600, 3_600 - DRAIN_DEADLINE.as_secs()), (400, 200)] {
+        let mut story = Story::new();
+        let pool = story.spec.pools.get_mut(&PoolName::from(POOL)).expect("the pool");
+        pool.spec.runner.max_lifetime = Span::secs(limit);
+        pool.spec.capacity.idle = 1;
+        // The story's box was launched an hour before it begins.
+        let birth = START - Duration::from_secs(3600);
+        let at = |story: &mut Story, age: u64, seat| {
+            story.world = World::new(START - Duration::from_secs(3600));
+            story.now = birth + Duration::from_secs(age);
+            story.look(ACME, Some(seat));
+            story.acts()
+        };
+        assert_eq!(at(&mut story, early - 1, (true, false)), []);
+        assert_eq!(at(&mut story, early, (true, false)), [Act::Drain]);
+        assert_eq!(at(&mut story, early, (true, true)), []);
+        assert_eq!(at(&mut story, limit - 1, (true, true)), []);
+        assert_eq!(at(&mut story, limit, (true, true)), [Act::Terminate]);
+    }
+}
+
+#[test]
+fn phases_without_boxes_are_left_out() {
+    let plan = scene(9, 0, &[], 0, 0);
+    assert!(plan.counts.phases.is_empty(), "{:?}", plan.counts);
 }
