@@ -202,6 +202,11 @@ impl LinuxBox {
         launched
     }
 
+    /// What runs its script.
+    pub fn shell(&self) -> &'static str {
+        self.shell
+    }
+
     /// Another secret.
     pub async fn secret(&self, value: &str) {
         let put = self.site.moto.ssm.put_parameter().name(self.secret_name()).value(value).overwrite(true);
