@@ -1,7 +1,8 @@
 # Makes an EC2 instance a GitHub Actions runner, watches it and ends it: a box of no use never stays.
 #
-# Terraform puts `#!/bin/sh` and the pool's settings in front. Needs curl (from 7.86 on it signs the session token),
-# tar, gzip and sha256sum. Runs as root. Whatever happens, its last line is `muster: ended: REASON`.
+# Terraform puts `#!/bin/sh` and the pool's settings in front and leaves out lines that are only a comment: EC2 takes
+# 16 KB. Needs curl (from 7.86 on it signs the session token), tar, gzip and sha256sum. Runs as root. Whatever happens,
+# its last line is `muster: ended: REASON`.
 # shellcheck shell=sh
 set -eu
 
@@ -17,24 +18,23 @@ set -eu
 : "${MUSTER_PROXY_HTTP:=}"
 : "${MUSTER_PROXY_HTTPS:=}"
 : "${MUSTER_PROXY_NONE:=}"
-: "${MUSTER_MAX_LIFETIME:=86400}"   # seconds without a job
-: "${MUSTER_BOOT_DEADLINE:=300}"    # seconds for the secret to come, and again for the runner to listen
-: "${MUSTER_DENIED_DEADLINE:=60}"   # seconds of denials: IAM may deny what is not there yet
-: "${MUSTER_WATCH:=5}"              # seconds between looks
+: "${MUSTER_MAX_LIFETIME:=86400}" # seconds without a job
+: "${MUSTER_BOOT_DEADLINE:=300}" # seconds for the secret, then for the runner to listen
+: "${MUSTER_DENIED_DEADLINE:=60}" # seconds of denials: IAM may deny what is not there yet
+: "${MUSTER_WATCH:=5}" # seconds between looks
 : "${MUSTER_HOME:=/opt/actions-runner}"
 : "${MUSTER_STATE:=/run/muster}"
 : "${MUSTER_CONSOLE:=/dev/console}"
-: "${MUSTER_END:=shutdown -h now}"  # shutdown behaviour is terminate
+: "${MUSTER_END:=shutdown -h now}" # shutdown behaviour is terminate
 : "${MUSTER_IMDS:=http://169.254.169.254}"
 : "${MUSTER_GITHUB:=https://github.com}"
 : "${MUSTER_GITHUB_API:=https://api.github.com}"
-: "${AWS_ENDPOINT_URL:=}"           # SSM, S3 and EC2 at one address
+: "${AWS_ENDPOINT_URL:=}" # SSM, S3 and EC2 at one address
 
 # --- words and the end
 
 say() {
-  printf 'muster: %s\n' "$*"
-  { printf 'muster: %s\n' "$*" >>"$MUSTER_CONSOLE"; } 2>/dev/null || :
+  echo "muster: $*" | tee -a "$MUSTER_CONSOLE" 2>/dev/null || :
 }
 
 now_ms() {
@@ -60,6 +60,8 @@ nap() {
 
 end() {
   reason=$1
+  # shellcheck disable=SC2086 # a list
+  [ -z "$errands" ] || wait $errands || :
   exit "${2:-0}"
 }
 
@@ -70,16 +72,18 @@ finish() {
   trap - EXIT
   trap '' HUP INT TERM
   set +e
+  [ -z "$preparing" ] || kill "$preparing" 2>/dev/null
   say "ended: ${reason:-failed unexpectedly, at: $step}"
+  exec >/dev/null 2>&1 # what a shell says of killed processes
   for _ in 1 2 3 4 5; do
     sh -c "$MUSTER_END" && break
     sleep 5
   done
 }
 
-reason='' step='make directories' began=$(now_ms)
+reason='' step='begin' preparing='' errands='' began=$(now_ms)
 trap finish EXIT
-trap 'fail "stopped by a signal"' HUP INT TERM
+trap 'reason="stopped by a signal"; exit 1' HUP INT TERM
 
 # --- the instance's metadata
 
@@ -116,7 +120,6 @@ imds() {
 
 # For what must be there: it may take a moment after the launch.
 must_imds() {
-  step="read metadata $1"
   for _ in 1 2 3 4 5 6 7 8; do
     if imds "$1" && [ -n "$answer" ]; then return; fi
     nap 1
@@ -165,7 +168,7 @@ read_secret() {
     esac
     [ "$(since "$began")" -lt "$MUSTER_BOOT_DEADLINE" ] || fail "no secret $name within $MUSTER_BOOT_DEADLINE s: $seen"
     ! imds "$drain_tag" || end "drained before it had a secret: $answer"
-    # A fleet boots together: a quarter more or less, by chance.
+ # A fleet boots together: a quarter more or less, by chance.
     ms=$((pause * (75 + $(od -An -N1 -tu1 /dev/urandom) * 50 / 255) / 100))
     nap "$((ms / 1000)).$(printf %03d $((ms % 1000)))"
     pause=$((pause < 3000 ? pause * 2 : 5000))
@@ -218,14 +221,18 @@ unpack() {
   [ ! -e broken ] && [ -e "$new/run.sh" ]
 }
 
-# What was unpacked takes the place of what the image had.
+# NAME DIGEST VERSION ETAG: what was unpacked takes the place of the image's, if the digest is right.
 install() {
+  if [ "$digest" != "$2" ]; then
+    say "$1 is corrupt: SHA-256 $digest, not $2"
+    return 1
+  fi
   for part in "$new"/*; do
     rm -rf "${MUSTER_HOME:?}/${part##*/}"
     mv "$part" "$MUSTER_HOME/"
   done
-  echo "$1" >"$MUSTER_HOME/.muster-version"
-  echo "$2" >"$MUSTER_HOME/.muster-etag"
+  echo "$3" >"$MUSTER_HOME/.muster-version"
+  echo "$4" >"$MUSTER_HOME/.muster-etag"
 }
 
 in_image() { [ ! -x "$MUSTER_HOME/run.sh" ] || cat "$MUSTER_HOME/.muster-$1" 2>/dev/null || :; }
@@ -240,19 +247,13 @@ from_s3() {
     # The hash of an empty body: curl before 7.88 does not add it.
     if unpack aws s3 -H 'x-amz-content-sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855' \
       ${etag:+-H "If-None-Match: $etag"} "$url/$path"; then
-      wanted=$(header x-amz-meta-sha256)
-      version=$(header x-amz-meta-version)
-      if [ "$digest" = "$wanted" ]; then
-        install "${version:-$MUSTER_VERSION}" "$(header etag)"
-        return 0
-      fi
-      say "$what is corrupt: SHA-256 $digest, its metadata says ${wanted:-nothing}"
-      return 1
+      install "$what" "$(header x-amz-meta-sha256)" "$(header x-amz-meta-version)" "$(header etag)"
+      return
     fi
     case $status in 304) return 0 ;; 2?? | 4??) break ;; esac
     sleep 1
   done
-  case $status in 2??) say "$what is corrupt or came in part" ;; *) say "$what cannot be read (status $status)" ;; esac
+  say "$what cannot be had (status $status)"
   return 1
 }
 
@@ -272,16 +273,12 @@ from_github() {
   [ -n "$wanted" ] || say "GitHub tells no digest of $archive: taken as it comes"
   for _ in 1 2 3; do
     if unpack curl -L --connect-timeout 10 "$releases/download/v$version/$archive"; then
-      if [ "$digest" = "${wanted:-$digest}" ]; then
-        install "$version" ''
-        return 0
-      fi
-      say "$archive is corrupt: SHA-256 $digest, GitHub says $wanted"
+      install "$archive" "${wanted:-$digest}" "$version" '' && return
     fi
     case $status in 4??) break ;; esac
     sleep 2
   done
-  say "$archive cannot be had from GitHub (status $status)"
+  say "$archive cannot be had (status $status)"
   return 1
 }
 
@@ -322,7 +319,7 @@ run() {
   env | grep -E '^(https?|no)_proxy=' >>.env || :
   [ -z "$MUSTER_HOOK_STARTED" ] || export ACTIONS_RUNNER_HOOK_JOB_STARTED="$MUSTER_HOOK_STARTED"
   [ -z "$MUSTER_HOOK_COMPLETED" ] || export ACTIONS_RUNNER_HOOK_JOB_COMPLETED="$MUSTER_HOOK_COMPLETED"
-  # Without the first two, run.sh says 0 whatever happened.
+ # Without the first two, run.sh says 0 whatever happened.
   export RUNNER_MANUALLY_TRAP_SIG=1 ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE=1 DISABLE_RUNNER_UPDATE=1
   [ "$(id -u)" != 0 ] || [ "$switch" = yes ] || export RUNNER_ALLOW_RUNASROOT=1
   case $secret in
@@ -383,7 +380,7 @@ drain() {
     [ ! -e exited ] || end "$1"
     nap 1
   done
-  signal KILL "$runner $(processes Runner.Listener)"
+  signal KILL "$listener"
   end "$1; the listener had to be killed"
 }
 
@@ -429,6 +426,7 @@ hear() {
     listening=yes
     stage listener
     tag_stages &
+    errands="$errands $!"
   fi
 }
 
@@ -494,8 +492,10 @@ fi
 preparing=$!
 read_secret
 delete_secret &
+errands=$!
 step='prepare the runner'
 wait "$preparing" || fail "$(cat failed 2>/dev/null || echo 'the runner could not be prepared')"
+preparing=
 user_home=$(eval "echo ~$MUSTER_USER")
 start
 watch

@@ -96,6 +96,11 @@ pub fn archive() -> Bytes {
     fs::read(packed).expect("what tar packed").into()
 }
 
+/// The script as it is sent: without lines that are only a comment.
+pub fn without_comments(script: &str) -> String {
+    script.lines().filter(|line| !line.trim_start().starts_with('#')).map(|line| format!("{line}\n")).collect()
+}
+
 /// SHA-256, in hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
@@ -264,12 +269,22 @@ impl LinuxBox {
         self.path("control").join(word).exists()
     }
 
-    /// Runs the script as a boot would: settings in front, in the environment of nobody else.
+    /// Runs the user data that Terraform would make.
     pub fn boot(&mut self) {
         fs::remove_file(self.path("ended")).ok();
-        let output = fs::File::create(self.path("stdout")).expect("a file");
+        let mut user_data = String::from("#!/bin/sh\n");
         let mut command = Command::new(self.shell);
-        command.arg(SCRIPT).envs(&self.settings).stdin(Stdio::null());
+        for (name, value) in &self.settings {
+            if name.starts_with("MUSTER_") || *name == "AWS_ENDPOINT_URL" {
+                user_data += &format!("{name}='{}'\n", value.replace('\'', r"'\''"));
+            } else {
+                command.env(name, value);
+            }
+        }
+        user_data += &without_comments(&fs::read_to_string(SCRIPT).expect("the script"));
+        fs::write(self.path("user-data"), user_data).expect("a file");
+        let output = fs::File::create(self.path("stdout")).expect("a file");
+        command.arg(self.path("user-data")).stdin(Stdio::null());
         command.stdout(output.try_clone().expect("a file")).stderr(output);
         for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
             command.env_remove(name);
