@@ -25,6 +25,7 @@ set -eu
 : "${MUSTER_HOME:=/opt/actions-runner}"
 : "${MUSTER_STATE:=/run/muster}"
 : "${MUSTER_CONSOLE:=/dev/console}"
+: "${MUSTER_CLOUD:=/var/lib/cloud}"
 : "${MUSTER_END:=shutdown -h now}" # shutdown behaviour is terminate
 : "${MUSTER_IMDS:=http://169.254.169.254}"
 : "${MUSTER_GITHUB:=https://github.com}"
@@ -474,6 +475,13 @@ region=$(printf %s "$answer" | field region)
 used=$MUSTER_HOME/.muster-used
 if [ "$(cat "$used" 2>/dev/null)" = "$id" ]; then fail 'second boot: this box had its turn'; fi
 echo "$id" >"$used"
+# cloud-init runs user data at an instance's first boot only; the others are to come here too.
+again=$MUSTER_CLOUD/scripts/per-boot/muster
+if [ -d "${again%/*}" ]; then
+  # shellcheck disable=SC2016 # for the other boot
+  printf '#!/bin/sh\ncase $(readlink %s/instance) in */%s) exec sh %s ;; esac\n' "$MUSTER_CLOUD" "$id" "$0" >"$again"
+  chmod +x "$again"
+fi
 must_imds meta-data/tags/instance/muster:cluster
 cluster=$answer
 must_imds meta-data/tags/instance/muster:pool
@@ -494,7 +502,7 @@ read_secret
 delete_secret &
 errands=$!
 step='prepare the runner'
-wait "$preparing" || fail "$(cat failed 2>/dev/null || echo 'the runner could not be prepared')"
+wait "$preparing" || fail "$(cat failed || echo 'the runner could not be prepared')"
 preparing=
 user_home=$(eval "echo ~$MUSTER_USER")
 start

@@ -193,6 +193,7 @@ impl LinuxBox {
             ("MUSTER_HOME", path("home")),
             ("MUSTER_STATE", path("state")),
             ("MUSTER_CONSOLE", path("console")),
+            ("MUSTER_CLOUD", path("cloud")),
             ("MUSTER_END", format!("echo ended >>'{}'", path("ended"))),
             ("MUSTER_IMDS", imds.url()),
             ("MUSTER_GITHUB", releases.url()),
@@ -283,8 +284,19 @@ impl LinuxBox {
         }
         user_data += &without_comments(&fs::read_to_string(SCRIPT).expect("the script"));
         fs::write(self.path("user-data"), user_data).expect("a file");
+        command.arg(self.path("user-data"));
+        self.run(command);
+    }
+
+    /// Runs what the first boot left for the others.
+    pub fn boot_again(&mut self, script: &Path) {
+        fs::remove_file(self.path("ended")).ok();
+        self.run(Command::new(script));
+    }
+
+    fn run(&mut self, mut command: Command) {
         let output = fs::File::create(self.path("stdout")).expect("a file");
-        command.arg(self.path("user-data")).stdin(Stdio::null());
+        command.stdin(Stdio::null());
         command.stdout(output.try_clone().expect("a file")).stderr(output);
         for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
             command.env_remove(name);
@@ -378,12 +390,4 @@ impl Drop for LinuxBox {
 fn whoami() -> String {
     let output = Command::new("id").arg("-un").output().expect("id runs");
     String::from_utf8(output.stdout).expect("UTF-8").trim().to_owned()
-}
-
-/// The files of a directory, by name.
-pub fn files(dir: &Path) -> Vec<String> {
-    let entries = fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
-    let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    names
 }
