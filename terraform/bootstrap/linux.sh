@@ -20,7 +20,8 @@ set -eu
 : "${MUSTER_PROXY_NONE:=}"
 : "${MUSTER_MAX_LIFETIME:=86400}" # seconds without a job
 : "${MUSTER_BOOT_DEADLINE:=300}" # seconds for the secret, then for the runner to listen
-: "${MUSTER_DENIED_DEADLINE:=60}" # seconds of denials: IAM may deny what is not there yet
+# Seconds of denials: a policy that asks for a secret's tag also denies what is not there yet.
+: "${MUSTER_DENIED_DEADLINE:=$MUSTER_BOOT_DEADLINE}"
 : "${MUSTER_WATCH:=5}" # seconds between looks
 : "${MUSTER_HOME:=/opt/actions-runner}"
 : "${MUSTER_STATE:=/run/muster}"
@@ -35,7 +36,7 @@ set -eu
 # --- words and the end
 
 say() {
-  echo "muster: $*" | tee -a "$MUSTER_CONSOLE" 2>/dev/null || :
+  printf 'muster: %s\n' "$*" | tee -a "$MUSTER_CONSOLE" 2>/dev/null || :
 }
 
 now_ms() {
@@ -161,9 +162,9 @@ read_secret() {
     [ ! -s failed ] || fail "$(cat failed)"
     case $code$error in
     403* | 400AccessDenied*)
+      seen="$seen; check the instance profile's policy"
       : "${denied_at:=$(now_ms)}"
-      [ "$(since "$denied_at")" -lt "$MUSTER_DENIED_DEADLINE" ] ||
-        fail "SSM denies this box its secret $name: $seen; check the instance profile's policy"
+      [ "$(since "$denied_at")" -lt "$MUSTER_DENIED_DEADLINE" ] || fail "no secret $name: $seen"
       ;;
     *) denied_at= ;;
     esac
@@ -385,7 +386,7 @@ drain() {
   end "$1; the listener had to be killed"
 }
 
-last_words() { echo "it said: $(grep . log | tail -n 1)"; }
+last_words() { printf 'it said: %s' "$(grep . log | tail -n 1)"; }
 
 # Whether this box is to go; said once while a job runs.
 look() {
