@@ -461,22 +461,67 @@ async fn a_drained_box_finishes_its_job_first_and_outlives_its_tokens() {
     .await;
 }
 
+/// Puts a `grep` in the box's way that brings a job after the `nth` look for a worker, and returns what it saw before.
+fn bring_a_job_after_look(b: &mut LinuxBox, nth: u32) {
+    let tools = b.path("tools");
+    fs::create_dir(&tools).expect("a directory");
+    let path = std::env::var("PATH").expect("a path");
+    let grep = format!(
+        r#"#!/bin/sh
+PATH='{path}' grep "$@"
+code=$?
+case "$*" in *Runner.Worker*)
+    [ ! -e "$TEST_CONTROL/listening" ] || echo >>"$TEST_CONTROL/looks"
+    if [ "$(wc -l <"$TEST_CONTROL/looks")" -eq {nth} ]; then
+        : >"$TEST_CONTROL/job"
+        sleep 1
+    fi
+    ;;
+esac
+exit $code
+"#
+    );
+    fs::write(tools.join("grep"), grep).expect("a file");
+    fs::set_permissions(tools.join("grep"), fs::Permissions::from_mode(0o755)).expect("permissions");
+    b.set("PATH", format!("{}:{path}", tools.display()));
+    b.set("MUSTER_WATCH", 3); // the listener is there at the first look
+    b.tell("looks", "");
+}
+
 #[tokio::test]
-async fn a_job_that_comes_with_the_drain_is_never_cut_off() {
-    on_each_shell(async |b| {
-        let (site, shell) = (b.site.clone(), b.shell());
-        drop(b);
-        for round in 0..6 {
-            let mut b = LinuxBox::launch(&site, shell).await;
-            b.set("MUSTER_WATCH", 0);
-            b = listening(b).await;
-            b.tell("finish", "");
-            b.imds.tag("muster:drain", "surplus");
-            tokio::time::sleep(ms(round * 25)).await;
-            b.tell("job", "");
-            let reason = b.ends(secs(15)).await;
-            assert_eq!(b.heard("working"), b.heard("finished"), "{reason}\n{}", b.story());
-        }
+async fn a_job_that_begins_between_the_look_and_the_drain_is_not_cut_off() {
+    on_each_shell(async |mut b| {
+        bring_a_job_after_look(&mut b, 1);
+        b.imds.tag("muster:drain", "surplus");
+        b.boot();
+        b.hears("working").await;
+        b.says("it waits for the job to end", secs(10)).await;
+        b.tell("finish", "");
+        assert_eq!(b.ends(secs(15)).await, "the runner is done");
+        assert!(b.heard("finished"), "{}", b.story());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_job_begins_once_the_last_look_is_under_way() {
+    on_each_shell(async |mut b| {
+        bring_a_job_after_look(&mut b, 2);
+        b.imds.tag("muster:drain", "surplus");
+        b.boot();
+        assert_eq!(b.ends(secs(20)).await, "drained: surplus");
+        assert!(b.heard("job") && !b.heard("taken"), "GitHub still has the job\n{}", b.story());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_drain_waits_for_a_listener_that_is_about_to_start() {
+    on_each_shell(async |mut b| {
+        b.tell("slow", "");
+        b.imds.tag("muster:drain", "surplus");
+        b.boot();
+        assert_eq!(b.ends(secs(20)).await, "drained: surplus");
     })
     .await;
 }

@@ -371,6 +371,8 @@ signal() { [ -z "$2" ] || kill "-$1" $2 2>>errors || :; }
 # SIGTERM, not SIGINT: that is ignored in a shell's background, and .NET leaves ignored what it finds so.
 drain() {
   listener=$(processes Runner.Listener)
+  # None yet: it could take a job while we wait for its end.
+  [ -n "$listener" ] || [ "$(since "$started")" -ge "$MUSTER_BOOT_DEADLINE" ] || return 0
   signal STOP "$listener"
   if busy; then
     signal CONT "$listener"

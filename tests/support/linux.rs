@@ -32,6 +32,7 @@ const RUN: &str = r#"#!/bin/sh
 cd "$(dirname "$0")" || exit 99
 env >"$TEST_CONTROL/environment"
 printf '%s\n' "$@" >"$TEST_CONTROL/arguments"
+[ ! -e "$TEST_CONTROL/slow" ] || sleep 3
 ./bin/Runner.Listener ./listener.sh
 exit $?
 "#;
@@ -43,7 +44,7 @@ printf '%s' "$ACTIONS_RUNNER_INPUT_TOKEN" >"$TEST_CONTROL/token"
 "#;
 
 /// The listener: `leave` holds an exit code to leave with at once, `crash` one to leave with after listening; `job`
-/// brings a job, which ends with `finish`; `stubborn` makes it deaf to SIGTERM.
+/// brings a job, which ends with `finish`; `stubborn` makes it deaf to SIGTERM; `slow` lets `run.sh` take 3 s to start it.
 const LISTENER: &str = r#"
 cd "$(dirname "$0")" || exit 99
 if [ -e "$TEST_CONTROL/leave" ]; then
@@ -52,6 +53,7 @@ if [ -e "$TEST_CONTROL/leave" ]; then
 fi
 trap 'echo "Exiting..."; [ -e "$TEST_CONTROL/stubborn" ] || exit 0' TERM
 echo 'Listening for Jobs'
+: >"$TEST_CONTROL/listening"
 round=0
 while [ $round -lt 1200 ]; do
     round=$((round + 1))
