@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes .venv at the root of the repository, with the pinned packages of tests/requirements.txt: moto plays AWS in the
-# black-box tests. Safe to run again; takes no time when nothing changed. What cannot be set up is skipped with a word
+# black-box tests, shellcheck reads the boxes' boot script. Safe to run again; takes no time when nothing changed. What cannot be set up is skipped with a word
 # on why; with CI=true a skip is a failure (exit 1).
 set -eu
 
@@ -10,7 +10,7 @@ stamp=$venv/.muster-requirements
 
 skip() {
     echo "setup: SKIPPED: $1" >&2
-    echo "setup: the tests that need AWS (every tests/e2e_*.rs and tests/support_selftest.rs) will be skipped" >&2
+    echo "setup: the tests that need AWS (every tests/e2e_*.rs, tests/bootstrap.rs and tests/support_selftest.rs) will be skipped" >&2
     rm -rf "$venv" # half an environment would fail in a hundred strange ways
     [ "${CI:-}" = true ] || exit 0
     echo "setup: CI=true, so a skip is a failure" >&2

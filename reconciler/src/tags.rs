@@ -10,7 +10,8 @@ pub const INTENT: &str = "muster:intent";
 pub const LIST: &str = "muster:list";
 /// Asks the box to take no more jobs and to end itself; the value says why.
 pub const DRAIN: &str = "muster:drain";
-/// Put on itself by a box whose runner has started: when it reached which stage of its start.
+/// When a box reached each stage of its boot: `script=1700000000000,secret=...,unpacked=...,listener=...`, Unix time in ms.
+/// The box puts it on itself.
 pub const STAGES: &str = "muster:stages";
 /// On a JIT secret: the ARN of the one instance that IAM lets read and delete it.
 pub const INSTANCE_ARN: &str = "muster:instance-arn";

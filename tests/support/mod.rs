@@ -4,8 +4,11 @@
 
 pub mod boxes;
 pub mod github;
+pub mod imds;
+pub mod linux;
 pub mod moto;
 pub mod muster;
+pub mod releases;
 pub mod scene;
 
 use std::fmt::Debug;

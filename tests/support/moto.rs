@@ -271,10 +271,15 @@ impl Moto {
 
     /// What muster called, in order.
     pub async fn calls(&self) -> Vec<Call> {
+        self.calls_by(MUSTER_KEY).await
+    }
+
+    /// What the holder of an access key called, in order.
+    pub async fn calls_by(&self, key: &str) -> Vec<Call> {
         let answer = self.http.get(format!("{}/_calls", self.url)).send().await.expect("moto answers");
         let mut said: Value = answer.json().await.expect("the calls are readable");
         let all: Vec<Call> = serde_json::from_value(said["calls"].take()).expect("the calls are readable");
-        all.into_iter().filter(|c| c.caller == MUSTER_KEY).collect()
+        all.into_iter().filter(|c| c.caller == key).collect()
     }
 
     /// Muster's calls of one operation.

@@ -1,0 +1,395 @@
+//! A Linux box without the virtual machine: `terraform/bootstrap/linux.sh` itself, run by a shell of choice against moto,
+//! a metadata service of its own and a stand-in for the runner, which a test leads by files in a directory.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_s3::primitives::ByteStream;
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+
+use super::imds::Imds;
+use super::moto::{Moto, TEST_KEY, World, sdk};
+use super::releases::{Release, Releases};
+use super::{eventually, secs};
+
+/// The script.
+pub const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/terraform/bootstrap/linux.sh");
+/// The version of the stand-in runner, wherever it comes from.
+pub const VERSION: &str = "2.330.0";
+/// A JIT configuration, with every character that base64 has.
+pub const JIT: &str = "eyJkdW1teSI6Imppd+/0IGNvbmZpZ3VyYXRpb24ifQ==";
+
+/// The stand-in's `run.sh`: notes its environment, and leaves with the listener's exit code.
+const RUN: &str = r#"#!/bin/sh
+cd "$(dirname "$0")" || exit 99
+env >"$TEST_CONTROL/environment"
+printf '%s\n' "$@" >"$TEST_CONTROL/arguments"
+[ ! -e "$TEST_CONTROL/slow" ] || sleep 3
+./bin/Runner.Listener ./listener.sh
+exit $?
+"#;
+
+/// The stand-in's `config.sh`.
+const CONFIG: &str = r#"#!/bin/sh
+printf '%s\n' "$@" >"$TEST_CONTROL/config"
+printf '%s' "$ACTIONS_RUNNER_INPUT_TOKEN" >"$TEST_CONTROL/token"
+"#;
+
+/// The listener: `leave` holds an exit code to leave with at once, `crash` one to leave with after listening; `job`
+/// brings a job, which ends with `finish`; `stubborn` makes it deaf to SIGTERM; `slow` lets `run.sh` take 3 s to start it.
+const LISTENER: &str = r#"
+cd "$(dirname "$0")" || exit 99
+if [ -e "$TEST_CONTROL/leave" ]; then
+    echo 'Http response code: NotFound from POST'
+    exit "$(cat "$TEST_CONTROL/leave")"
+fi
+trap 'echo "Exiting..."; [ -e "$TEST_CONTROL/stubborn" ] || exit 0' TERM
+echo 'Listening for Jobs'
+: >"$TEST_CONTROL/listening"
+round=0
+while [ $round -lt 1200 ]; do
+    round=$((round + 1))
+    [ ! -e "$TEST_CONTROL/crash" ] || exit "$(cat "$TEST_CONTROL/crash")"
+    if mv "$TEST_CONTROL/job" "$TEST_CONTROL/taken" 2>/dev/null; then
+        echo 'Running job: build'
+        ./bin/Runner.Worker ./worker.sh
+        echo 'Job build completed with result: Succeeded'
+        exit 0
+    fi
+    sleep 0.05
+done
+"#;
+
+const WORKER: &str = r#"
+: >"$TEST_CONTROL/working"
+round=0
+until [ -e "$TEST_CONTROL/finish" ] || [ $round -gt 600 ]; do
+    round=$((round + 1))
+    sleep 0.1
+done
+: >"$TEST_CONTROL/finished"
+"#;
+
+/// The stand-in runner's archive.
+pub fn archive() -> Bytes {
+    let dir = tempfile::tempdir().expect("a directory");
+    let runner = dir.path().join("runner");
+    fs::create_dir_all(runner.join("bin")).expect("a directory");
+    for (name, text) in [("run.sh", RUN), ("config.sh", CONFIG), ("listener.sh", LISTENER), ("worker.sh", WORKER)] {
+        let path = runner.join(name);
+        fs::write(&path, text).expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("permissions");
+    }
+    // A process is known by the name of its file, so the shell goes by other names here.
+    for name in ["Runner.Listener", "Runner.Worker"] {
+        fs::copy("/bin/sh", runner.join("bin").join(name)).expect("a copy of the shell");
+    }
+    let packed = dir.path().join("runner.tar.gz");
+    let status = Command::new("tar").arg("-czf").arg(&packed).arg("-C").arg(&runner).arg(".").status().expect("tar runs");
+    assert!(status.success(), "tar packs the stand-in");
+    fs::read(packed).expect("what tar packed").into()
+}
+
+/// The script as it is sent: without lines that are only a comment.
+pub fn without_comments(script: &str) -> String {
+    script.lines().filter(|line| !line.trim_start().starts_with('#')).map(|line| format!("{line}\n")).collect()
+}
+
+/// SHA-256, in hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+/// Whether the shell is there. In CI it must be.
+pub fn has(program: &str) -> bool {
+    let found = Command::new(program).args(["-c", ":"]).stdin(Stdio::null()).status().is_ok_and(|status| status.success());
+    assert!(found || std::env::var("CI").as_deref() != Ok("true"), "no {program}; in CI a skip is a failure");
+    if !found {
+        eprintln!("SKIPPED: no {program} on this machine");
+    }
+    found
+}
+
+/// Where boxes are launched: moto with a world, and a bucket with the stand-in runner in it.
+pub struct Site {
+    /// AWS.
+    pub moto: Moto,
+    /// What is in it.
+    pub world: World,
+    /// The stand-in runner.
+    pub archive: Bytes,
+}
+
+impl Site {
+    /// None: the test is skipped (see [`Moto::start`]).
+    pub async fn start() -> Option<Site> {
+        let moto = Moto::start().await?;
+        let world = moto.create_world("c1", &[]).await;
+        let archive = archive();
+        let site = Site { moto, world, archive };
+        for version in ["latest", VERSION] {
+            site.store(version, site.archive.clone(), &sha256(&site.archive)).await;
+        }
+        Some(site)
+    }
+
+    /// Puts an archive into the bucket, and what its metadata says of it.
+    pub async fn store(&self, version: &str, archive: Bytes, sha256: &str) {
+        let s3 = aws_sdk_s3::Client::new(&sdk(self.moto.url(), TEST_KEY).await);
+        let put = s3
+            .put_object()
+            .bucket(&self.world.bucket)
+            .key(format!("runners/linux-x64/{version}.tar.gz"))
+            .body(ByteStream::from(archive))
+            .metadata("sha256", sha256)
+            .metadata("version", VERSION);
+        put.send().await.expect("moto takes an object");
+    }
+}
+
+/// One box.
+pub struct LinuxBox {
+    /// Where it was launched.
+    pub site: Arc<Site>,
+    /// Its metadata service.
+    pub imds: Imds,
+    /// What GitHub has of the runner.
+    pub releases: Releases,
+    /// Its instance.
+    pub id: String,
+    /// The access key of its role.
+    pub key: String,
+    shell: &'static str,
+    dir: TempDir,
+    settings: BTreeMap<&'static str, String>,
+    child: Option<Child>,
+}
+
+impl LinuxBox {
+    /// Launched, with its secret ready, not booted yet.
+    pub async fn launch(site: &Arc<Site>, shell: &'static str) -> LinuxBox {
+        let run = site.moto.ec2.run_instances().image_id("ami-12c6146b").min_count(1).max_count(1);
+        let made = run.send().await.expect("moto launches an instance");
+        let id = made.instances().first().and_then(|i| i.instance_id()).expect("an instance has an id").to_owned();
+        let key = format!("AKIABOX{}", shell.to_uppercase());
+        let imds = Imds::start(&id, &key, &[("muster:cluster", "c1"), ("muster:pool", "linux")]).await;
+        let sha256 = sha256(&site.archive);
+        let release = Release { version: VERSION.into(), archive: site.archive.clone(), sha256 };
+        let releases = Releases::start(release).await;
+        let dir = tempfile::tempdir().expect("a directory");
+        fs::create_dir(dir.path().join("control")).expect("a directory");
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        let settings = BTreeMap::from([
+            ("MUSTER_BUCKET", site.world.bucket.clone()),
+            ("MUSTER_USER", whoami()),
+            ("MUSTER_WATCH", "1".into()),
+            ("MUSTER_BOOT_DEADLINE", "60".into()),
+            ("MUSTER_HOME", path("home")),
+            ("MUSTER_STATE", path("state")),
+            ("MUSTER_CONSOLE", path("console")),
+            ("MUSTER_CLOUD", path("cloud")),
+            ("MUSTER_END", format!("echo ended >>'{}'", path("ended"))),
+            ("MUSTER_IMDS", imds.url()),
+            ("MUSTER_GITHUB", releases.url()),
+            ("MUSTER_GITHUB_API", releases.url()),
+            ("AWS_ENDPOINT_URL", site.moto.url().to_owned()),
+            ("TEST_CONTROL", path("control")),
+            ("no_proxy", "127.0.0.1".into()),
+        ]);
+        let site = site.clone();
+        let launched = LinuxBox { site, imds, releases, id, key, shell, dir, settings, child: None };
+        launched.secret(JIT).await;
+        launched
+    }
+
+    /// What runs its script.
+    pub fn shell(&self) -> &'static str {
+        self.shell
+    }
+
+    /// Another secret.
+    pub async fn secret(&self, value: &str) {
+        let put = self.site.moto.ssm.put_parameter().name(self.secret_name()).value(value).overwrite(true);
+        put.r#type(aws_sdk_ssm::types::ParameterType::SecureString).send().await.expect("moto stores a secret");
+    }
+
+    /// No secret, as before muster has put it there.
+    pub async fn no_secret(&self) {
+        self.site.moto.ssm.delete_parameter().name(self.secret_name()).send().await.expect("moto deletes a secret");
+    }
+
+    /// Where its secret lies.
+    pub fn secret_name(&self) -> String {
+        format!("/muster/c1/runners/{}", self.id)
+    }
+
+    /// Whether its secret is still there.
+    pub async fn has_secret(&self) -> bool {
+        self.site.moto.secrets().await.contains(&self.secret_name())
+    }
+
+    /// Changes a setting, before [`LinuxBox::boot`].
+    pub fn set(&mut self, name: &'static str, value: impl ToString) {
+        self.settings.insert(name, value.to_string());
+    }
+
+    /// Another release at GitHub, before [`LinuxBox::boot`].
+    pub async fn release(&mut self, release: Release) {
+        self.releases = Releases::start(release).await;
+        for name in ["MUSTER_GITHUB", "MUSTER_GITHUB_API"] {
+            self.set(name, self.releases.url());
+        }
+    }
+
+    /// A path of the box.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// What a file of the box says; empty if there is none.
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    /// Tells the stand-in runner something; see [`LISTENER`].
+    pub fn tell(&self, word: &str, text: &str) {
+        // Whole at once, or not at all.
+        let draft = self.path(&format!("control/.{word}"));
+        fs::write(&draft, text).expect("a file");
+        fs::rename(draft, self.path("control").join(word)).expect("a file");
+    }
+
+    /// Whether the stand-in runner said so.
+    pub fn heard(&self, word: &str) -> bool {
+        self.path("control").join(word).exists()
+    }
+
+    /// Runs the user data that Terraform would make.
+    pub fn boot(&mut self) {
+        fs::remove_file(self.path("ended")).ok();
+        let mut user_data = String::from("#!/bin/sh\n");
+        let mut command = Command::new(self.shell);
+        for (name, value) in &self.settings {
+            if name.starts_with("MUSTER_") || *name == "AWS_ENDPOINT_URL" {
+                user_data += &format!("{name}='{}'\n", value.replace('\'', r"'\''"));
+            } else {
+                command.env(name, value);
+            }
+        }
+        user_data += &without_comments(&fs::read_to_string(SCRIPT).expect("the script"));
+        fs::write(self.path("user-data"), user_data).expect("a file");
+        command.arg(self.path("user-data"));
+        self.run(command);
+    }
+
+    /// Runs what the first boot left for the others.
+    pub fn boot_again(&mut self, script: &Path) {
+        fs::remove_file(self.path("ended")).ok();
+        self.run(Command::new(script));
+    }
+
+    fn run(&mut self, mut command: Command) {
+        let output = fs::File::create(self.path("stdout")).expect("a file");
+        command.stdin(Stdio::null());
+        command.stdout(output.try_clone().expect("a file")).stderr(output);
+        for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
+            command.env_remove(name);
+        }
+        // A group of its own, so that all of it can be ended.
+        self.child = Some(command.process_group(0).spawn().expect("the shell starts"));
+    }
+
+    /// The script's process.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("the box was booted").id()
+    }
+
+    /// Waits until the console says so.
+    pub async fn says(&self, words: &str, within: Duration) {
+        eventually(within, &format!("the console of {} says `{words}`", self.shell), || async {
+            if self.read("console").contains(words) { Ok(()) } else { Err(self.story()) }
+        })
+        .await;
+    }
+
+    /// Waits until the runner listens.
+    pub async fn listens(&self) {
+        self.says("stage listener", secs(40)).await;
+    }
+
+    /// Waits until the stand-in runner says so.
+    pub async fn hears(&self, word: &str) {
+        eventually(secs(20), &format!("the runner says `{word}`"), || async {
+            if self.heard(word) { Ok(()) } else { Err(self.story()) }
+        })
+        .await;
+    }
+
+    /// Waits until the box has ended itself, and returns the one reason that it gave.
+    pub async fn ends(&mut self, within: Duration) -> String {
+        let mut child = self.child.take().expect("the box was booted");
+        let deadline = std::time::Instant::now() + within;
+        while child.try_wait().expect("a child can be waited for").is_none() {
+            if std::time::Instant::now() > deadline {
+                let story = self.story();
+                self.child = Some(child);
+                panic!("{}: no end within {within:?}\n{story}", self.shell);
+            }
+            tokio::time::sleep(super::ms(40)).await;
+        }
+        self.child = Some(child);
+        assert_eq!(self.read("ended"), "ended\n", "the box ended once\n{}", self.story());
+        let console = self.read("console");
+        let mut reasons = console.lines().filter_map(|line| line.strip_prefix("muster: ended: "));
+        let reason = reasons.next_back().unwrap_or_default().to_owned();
+        assert!(self.read("stdout").ends_with(&format!("muster: ended: {reason}\n")), "the last line says why\n{}", self.story());
+        reason
+    }
+
+    /// All that can be known of it, for a failed test.
+    pub fn story(&self) -> String {
+        let parts = ["stdout", "state/log", "state/errors"].map(|name| format!("--- {name}\n{}", self.read(name)));
+        format!("{} ran:\n{}", self.shell, parts.concat())
+    }
+
+    /// The calls that it made at AWS.
+    pub async fn calls(&self) -> Vec<String> {
+        self.site.moto.calls_by(&self.key).await.into_iter().map(|call| call.op).collect()
+    }
+
+    /// The command lines of its processes.
+    pub fn command_lines(&self) -> Vec<String> {
+        let group = self.pid().to_string();
+        let all = fs::read_dir("/proc").expect("a Linux").filter_map(Result::ok);
+        let ours = all.filter(|entry| {
+            let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            // After the name, which may hold anything: state, parent, group.
+            stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(2)) == Some(&group)
+        });
+        ours.filter_map(|entry| Some(fs::read_to_string(entry.path().join("cmdline")).ok()?.replace('\0', " "))).collect()
+    }
+}
+
+impl Drop for LinuxBox {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // Its group is its own: nothing else is in there.
+            Command::new("kill").args(["-KILL", "--", &format!("-{}", child.id())]).stderr(Stdio::null()).status().ok();
+            child.kill().ok();
+            child.wait().ok();
+        }
+    }
+}
+
+fn whoami() -> String {
+    let output = Command::new("id").arg("-un").output().expect("id runs");
+    String::from_utf8(output.stdout).expect("UTF-8").trim().to_owned()
+}
