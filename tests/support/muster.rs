@@ -154,7 +154,7 @@ impl Muster {
         let World { cluster, jobs, dead_letters, ec2_events, bucket, .. } = &self.world;
         format!(
             "apiVersion: muster/v1\nkind: Controller\nmetadata:\n  name: {cluster}\nspec:\n  region: {}\n  \
-             queues: {{jobs: '{jobs}', deadLetters: '{dead_letters}', ec2Events: '{ec2_events}'}}\n  bucket: {bucket}\n  \
+             queues: {{jobs: '{jobs}', deadLetters: '{dead_letters}', ec2Events: '{ec2_events}'}}\n  bucket: {bucket}\n  sync: {{every: 0s}}\n  \
              listen: {{webhook: '127.0.0.1:{}', admin: '127.0.0.1:{}'}}\n  \
              intervals: {{instances: 300ms, runners: 500ms, secrets: 2s, plan: 1s, deliveries: 10m}}\n  \
              limits: {{ssmPutPerSecond: 200, jitPerMinute: 6000, createFleetPerSecond: 5}}\n",
