@@ -9,6 +9,8 @@ mod run;
 mod schema;
 mod sim;
 mod simulate;
+#[cfg(feature = "live")]
+mod sync;
 mod validate;
 
 use std::process::ExitCode;
@@ -37,6 +39,9 @@ enum Command {
     /// Print what a controller would do now, and why; change nothing.
     #[cfg(feature = "live")]
     Plan(plan::Args),
+    /// Copy the runner's releases that the pools need into the bucket, from which the boxes load them.
+    #[cfg(feature = "live")]
+    Sync(sync::Args),
     /// Watch the real controller at work on a simulated cloud and GitHub, in a browser. Needs no account and touches nothing.
     Demo(demo::Args),
     /// Run the real controller in simulated worlds in which everything goes wrong, by seed; prove it, or find the fault.
@@ -56,6 +61,8 @@ impl Command {
             Command::Run(args) => args.run(),
             #[cfg(feature = "live")]
             Command::Plan(args) => args.run(),
+            #[cfg(feature = "live")]
+            Command::Sync(args) => args.run(),
             Command::Demo(args) => args.run(),
             Command::Sim(args) => args.run(),
             Command::Simulate(args) => args.run(),
