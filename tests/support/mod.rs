@@ -6,6 +6,7 @@ pub mod boxes;
 pub mod github;
 pub mod moto;
 pub mod muster;
+pub mod releases;
 pub mod scene;
 
 use std::fmt::Debug;

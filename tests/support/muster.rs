@@ -223,6 +223,21 @@ impl Muster {
         }
     }
 
+    /// Changes a piece of the Controller's manifest, which must be there.
+    pub fn change_controller(&self, from: &str, to: &str) {
+        let path = self.manifests().join("controller.yaml");
+        let text = fs::read_to_string(&path).expect("the manifest is there");
+        assert!(text.contains(from), "`{from}` is not in:\n{text}");
+        fs::write(path, text.replacen(from, to, 1)).expect("a manifest can be written");
+    }
+
+    /// One subcommand, under way; killed when dropped.
+    pub fn start_command(&self, args: &[&str]) -> tokio::process::Child {
+        let mut command = tokio::process::Command::new(binary());
+        command.args(args).envs(self.env.iter().cloned()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.kill_on_drop(true).spawn().expect("the binary starts")
+    }
+
     /// One subcommand, run to its end: exit code, standard output, standard error.
     pub async fn command(&self, args: &[&str]) -> (i32, String, String) {
         let run = tokio::process::Command::new(binary()).args(args).envs(self.env.iter().cloned()).stdin(Stdio::null()).output();
