@@ -390,7 +390,8 @@ async fn a_large_file_passes_through_little_memory() {
     };
     let took = began.elapsed();
     println!("muster sync of 128 MiB: {:.1} s, peak resident memory {:.1} MiB", took.as_secs_f64(), f64::from(peak_kb) / 1024.0);
-    assert!(ended.success());
+    let said = child.wait_with_output().await.expect("its output");
+    assert!(ended.success(), "{}", String::from_utf8_lossy(&said.stdout));
     assert!(peak_kb < 100 << 10, "{peak_kb} kB: the whole file was held");
     let head = stage.moto.s3.head_object().bucket(&stage.world.bucket).key("runners/linux-x64/latest.tar.gz");
     assert_eq!(head.send().await.expect("it is there").content_length(), Some(128 << 20));

@@ -8,6 +8,7 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::ChecksumAlgorithm;
 use bytes::Bytes;
 use muster_reconciler::effect::{Failure, FailureKind};
 
@@ -100,7 +101,7 @@ impl S3 {
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>
     pub async fn copy(&self, bucket: &str, from: &str, etag: &str, to: &str) -> Result<(), Failure> {
         let call = self.client.copy_object().copy_source(format!("{bucket}/{from}")).copy_source_if_match(etag);
-        let call = call.bucket(bucket).key(to).customize().config_override(heavy());
+        let call = call.bucket(bucket).key(to).checksum_algorithm(ChecksumAlgorithm::Crc32).customize().config_override(heavy());
         let what = format!("copy s3://{bucket}/{from} to {to}");
         self.probe.call("s3.CopyObject", &what, call.send()).await?;
         Ok(())

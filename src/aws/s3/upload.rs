@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
 use muster_reconciler::effect::{Failure, FailureKind};
 
@@ -34,10 +34,13 @@ pub struct Unfinished {
 }
 
 impl S3 {
-    /// Begins an upload of `key`. Metadata is set here and cannot be changed later.
+    /// Begins an upload of `key`. Metadata is set here and cannot be changed later. The object gets a checksum of the whole, not of
+    /// its parts' checksums, so that whoever reads it or a copy can check it.
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html>
     pub async fn begin_upload(&self, bucket: &str, key: &str, metadata: &BTreeMap<&str, String>) -> Result<Upload, Failure> {
         let what = format!("begin the upload of s3://{bucket}/{key}");
-        let mut call = self.client.create_multipart_upload().bucket(bucket).key(key).checksum_algorithm(ChecksumAlgorithm::Crc32);
+        let call = self.client.create_multipart_upload().bucket(bucket).key(key);
+        let mut call = call.checksum_algorithm(ChecksumAlgorithm::Crc32).checksum_type(ChecksumType::FullObject);
         for (name, value) in metadata {
             call = call.metadata(*name, value);
         }
