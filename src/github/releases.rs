@@ -3,7 +3,8 @@
 //! <https://docs.github.com/en/rest/releases/releases>
 //!
 //! Without credentials GitHub admits 60 requests an hour and address; a look takes one to three. Answers are remembered by
-//! ETag, so that an unchanged one is not sent again.
+//! ETag, so that an unchanged one is not sent again; it is counted all the same, as only requests with credentials are not.
+//! <https://docs.github.com/en/rest/using-the-rest-api/best-practices-for-using-the-rest-api#use-conditional-requests-if-appropriate>
 //! <https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>
 
 use std::collections::BTreeMap;
