@@ -32,3 +32,5 @@ pub mod reload;
 pub mod retry;
 #[cfg(feature = "live")]
 pub mod secrets;
+#[cfg(feature = "live")]
+pub mod sync;

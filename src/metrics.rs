@@ -68,6 +68,10 @@ pub struct Metrics {
     webhook: Histogram,
     manifest_reloads: IntCounterVec,
     manifest_valid: Gauge,
+    sync_success: GaugeVec,
+    sync_copied: IntCounter,
+    sync_failures: IntCounter,
+    runner_behind: GaugeVec,
 }
 
 /// Registers what it makes and remembers how it is described.
@@ -214,6 +218,22 @@ impl Metrics {
         let manifest_valid =
             m.gauge("muster_manifest_valid", "0 while the manifests are invalid and earlier ones are in force, else 1.");
         manifest_valid.set(1.0);
+        let sync_success = m.gauges(
+            "muster_sync_last_success_timestamp_seconds",
+            &["os", "architecture"],
+            "When all runner binaries that the pools need were last seen or put into the bucket, since the Unix epoch.",
+        );
+        let sync_copied =
+            m.counter("muster_sync_copied_bytes_total", "Runner binaries copied from their releases to the bucket.");
+        let sync_failures = m.counter(
+            "muster_sync_failures_total",
+            "Runner binaries that could not be cached, and failures to tidy up after them.",
+        );
+        let runner_behind = m.gauges(
+            "muster_runner_version_behind_seconds",
+            &["os", "architecture", "version"],
+            "How long a newer release has been out than a version that pools pin; 0 if there is none. GitHub refuses runners after 30 days.",
+        );
         add_process(&mut m);
         Metrics {
             registry: m.registry,
@@ -244,6 +264,10 @@ impl Metrics {
             webhook,
             manifest_reloads,
             manifest_valid,
+            sync_success,
+            sync_copied,
+            sync_failures,
+            runner_behind,
         }
     }
 
@@ -319,6 +343,29 @@ impl Metrics {
     pub fn manifest_reload(&self, valid: bool) {
         self.manifest_reloads.with_label_values(&[if valid { "ok" } else { "invalid" }]).inc();
         self.manifest_valid.set(if valid { 1.0 } else { 0.0 });
+    }
+
+    /// All binaries of a platform are cached, as seen at that time since the Unix epoch.
+    pub fn sync_succeeded(&self, os: &str, architecture: &str, at: Duration) {
+        self.sync_success.with_label_values(&[os, architecture]).set(at.as_secs_f64());
+    }
+
+    /// A runner binary was copied.
+    pub fn sync_copied(&self, bytes: u64) {
+        self.sync_copied.inc_by(bytes);
+    }
+
+    /// So much of a sync failed.
+    pub fn sync_failures(&self, count: u64) {
+        self.sync_failures.inc_by(count);
+    }
+
+    /// The pinned versions now, by platform, and how long a newer release has been out. Others vanish.
+    pub fn runners_behind(&self, pinned: impl Iterator<Item = (&'static str, &'static str, String, Duration)>) {
+        self.runner_behind.reset();
+        for (os, architecture, version, behind) in pinned {
+            self.runner_behind.with_label_values(&[os, architecture, &version]).set(behind.as_secs_f64());
+        }
     }
 
     /// Sets the gauges to the core's totals. What the totals no longer mention vanishes. None: the core didn't
@@ -448,6 +495,8 @@ mod tests {
         metrics.github_limit(&GitHubLimit { app: AppName::from("main"), remaining: 4999, reset_after: secs(9) });
         metrics.manifest_reload(false);
         metrics.webhook_request(202, Duration::from_millis(3));
+        metrics.runners_behind([("linux", "x64", "2.1.0".to_owned(), secs(9))].into_iter());
+        metrics.runners_behind([("linux", "x64", "2.2.0".to_owned(), secs(7))].into_iter());
         let text = metrics.render();
         for line in [
             "muster_job_queue_seconds_bucket{pool=\"linux\",le=\"45\"} 1\n",
@@ -464,9 +513,11 @@ mod tests {
             "muster_github_limit_remaining{app=\"main\"} 4999\n",
             "muster_manifest_valid 0\n",
             "muster_webhook_requests_total{status=\"202\"} 1\n",
+            "muster_runner_version_behind_seconds{architecture=\"x64\",os=\"linux\",version=\"2.2.0\"} 7\n",
         ] {
             assert!(text.contains(line), "{line} is not in:\n{text}");
         }
+        assert!(!text.contains("2.1.0"), "a version that nobody pins any more has no series");
     }
 
     #[test]

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
+use support::downloads::Release;
 use support::imds::SESSION_TOKEN;
 use support::linux::{JIT, LinuxBox, SCRIPT, Site, VERSION, has, sha256, without_comments};
 use support::moto::SECRET_ACCESS_KEY;
-use support::releases::Release;
 use support::{eventually, ms, never, same, secs};
 
 /// Launches one box for each shell and plays the case on both at once.

@@ -192,6 +192,8 @@ pub struct Configure {
     pub group: String,
     /// The runner's labels.
     pub labels: Vec<String>,
+    /// The jobs' directory, as a JIT configuration says it; with a registration token the box says it itself.
+    pub work_directory: String,
     /// JIT (one job) or registration token (many).
     pub ephemeral: bool,
     /// A registration of this name exists already (the last try ended in Conflict): if it is offline, delete it and mint again.

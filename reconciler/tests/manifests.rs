@@ -211,6 +211,9 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     // Controller.
     ("eu-west-1\n", "Ireland\n", "spec.region", "eu-west-1"),
     ("bucket: acme", "bucket: s3://acme", "spec.bucket", "bare name"),
+    ("https://api.github.com", "api.github.com", "spec.sync.releases", "is no URL"),
+    ("https://api.github.com", "https://api.github.com/", "spec.sync.releases", "write https://api.github.com"),
+    ("every: 6h", "every: 8d", "spec.sync.every", "1s to 7d"),
     ("jobs: https://sqs.eu", "jobs: sqs.eu", "spec.queues.jobs", "is no URL"),
     ("prod-ec2-events", "prod-jobs", "spec.queues.ec2Events", "same queue as spec.queues.jobs"),
     ("0.0.0.0:8080", "localhost:8080", "spec.listen.webhook", "IP:PORT"),

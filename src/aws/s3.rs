@@ -1,15 +1,24 @@
-//! S3, as little of it as muster needs: small objects, whole, with conditional writes.
+//! S3, as little of it as muster needs: small objects, whole, with conditional writes; large ones in [`upload`]s.
+
+pub mod upload;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::ChecksumAlgorithm;
 use bytes::Bytes;
 use muster_reconciler::effect::{Failure, FailureKind};
 
-use super::Probe;
+use super::{CONNECT_TIMEOUT, Probe};
 
 /// Pages of one listing at most (1,000 keys each).
 const PAGES: usize = 1_000;
+/// Longest wait for an answer to a call that moves or joins megabytes. CompleteMultipartUpload "could take several minutes".
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>
+const HEAVY_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Objects.
 #[derive(Clone, Debug)]
@@ -38,6 +47,17 @@ pub enum PutResult {
     Lost,
 }
 
+/// What S3 says of an object without its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Changes with the content.
+    pub etag: String,
+    /// In bytes.
+    pub size: u64,
+    /// The user's own metadata, keys in lower case.
+    pub metadata: BTreeMap<String, String>,
+}
+
 impl S3 {
     pub(super) fn new(config: &SdkConfig, probe: Probe) -> S3 {
         // Buckets as host names need a DNS that emulators at a given endpoint do not have.
@@ -59,6 +79,39 @@ impl S3 {
             Ok(body) => Ok(Some((body.into_bytes(), etag))),
             Err(error) => Err(Failure::new(FailureKind::Unavailable, format!("{what}: the answer broke off: {error}"))),
         }
+    }
+
+    /// The object's head; None if there is none of that key. Needs `s3:ListBucket`: without it S3 answers 403 for a missing key.
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>
+    pub async fn head(&self, bucket: &str, key: &str) -> Result<Option<Head>, Failure> {
+        let call = self.client.head_object().bucket(bucket).key(key);
+        match self.probe.call("s3.HeadObject", &format!("look at s3://{bucket}/{key}"), call.send()).await {
+            Ok(answer) => Ok(Some(Head {
+                etag: answer.e_tag.unwrap_or_default(),
+                size: answer.content_length.and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
+                metadata: answer.metadata.unwrap_or_default().into_iter().map(|(k, v)| (k.to_lowercase(), v)).collect(),
+            })),
+            Err(error) if error.status == 404 => Ok(None),
+            Err(error) => Err(error.failure),
+        }
+    }
+
+    /// Makes `to` a copy of `from`, metadata included, within S3: readers of `to` see the old object or the new one, whole.
+    /// Refused if `from` is no longer the object with that ETag. Keys must not need URL encoding.
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>
+    pub async fn copy(&self, bucket: &str, from: &str, etag: &str, to: &str) -> Result<(), Failure> {
+        let call = self.client.copy_object().copy_source(format!("{bucket}/{from}")).copy_source_if_match(etag);
+        let call = call.bucket(bucket).key(to).checksum_algorithm(ChecksumAlgorithm::Crc32).customize().config_override(heavy());
+        let what = format!("copy s3://{bucket}/{from} to {to}");
+        self.probe.call("s3.CopyObject", &what, call.send()).await?;
+        Ok(())
+    }
+
+    /// Deletes an object. One that is not there is no error.
+    pub async fn delete(&self, bucket: &str, key: &str) -> Result<(), Failure> {
+        let call = self.client.delete_object().bucket(bucket).key(key);
+        self.probe.call("s3.DeleteObject", &format!("delete s3://{bucket}/{key}"), call.send()).await?;
+        Ok(())
     }
 
     /// Stores an object, if the condition holds. [`FailureKind::Conflict`]: another write was under way at the same moment and
@@ -104,4 +157,13 @@ impl S3 {
         }
         Err(Failure::new(FailureKind::Refused, format!("{what}: no end after {PAGES} pages")))
     }
+}
+
+/// For one call: patience with what takes long.
+fn heavy() -> aws_sdk_s3::config::Builder {
+    let timeouts = aws_config::timeout::TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(HEAVY_TIMEOUT)
+        .build();
+    aws_sdk_s3::Config::builder().timeout_config(timeouts)
 }

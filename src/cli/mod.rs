@@ -10,6 +10,8 @@ mod run;
 mod schema;
 mod sim;
 mod simulate;
+#[cfg(feature = "live")]
+mod sync;
 mod validate;
 
 use std::process::ExitCode;
@@ -40,6 +42,9 @@ enum Command {
     Plan(plan::Args),
     /// Say where a job, a runner or a pool stands, and why; asks the running controller.
     Explain(explain::Args),
+    /// Copy the runner's releases that the pools need into the bucket, from which the boxes load them.
+    #[cfg(feature = "live")]
+    Sync(sync::Args),
     /// Watch the real controller at work on a simulated cloud and GitHub, in a browser. Needs no account and touches nothing.
     Demo(demo::Args),
     /// Run the real controller in simulated worlds in which everything goes wrong, by seed; prove it, or find the fault.
@@ -70,6 +75,8 @@ impl Command {
             #[cfg(feature = "live")]
             Command::Plan(args) => args.run(),
             Command::Explain(args) => args.run(),
+            #[cfg(feature = "live")]
+            Command::Sync(args) => args.run(),
             Command::Demo(args) => args.run(),
             Command::Sim(args) => args.run(),
             Command::Simulate(args) => args.run(),

@@ -28,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::outbox::{Outbox, Settings};
 use crate::reload::{self, Controlled, Reload};
 use crate::secrets::Secrets;
+use crate::sync::task::Task;
 
 /// Inputs that may wait for the core.
 const INPUTS: usize = 256;
@@ -107,6 +108,8 @@ impl Args {
                 secrets: secrets_out.clone(),
             };
             ingest.start(&mut tasks, &stop);
+            let sync = Task { s3: aws.s3.clone(), spec: spec_out.clone(), metrics: metrics.clone(), observer: observer.clone() };
+            tasks.spawn(sync.run(stop.clone()));
             controlled = Some(Controlled { inputs, hands, credentials, limits, observer });
         }
         if self.role != Role::Controller {
@@ -148,7 +151,7 @@ impl Args {
 }
 
 /// SIGTERM (ECS, systemd) and SIGINT (a person) both stop.
-fn stop_on_signal() -> anyhow::Result<CancellationToken> {
+pub(super) fn stop_on_signal() -> anyhow::Result<CancellationToken> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut term = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut int = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;

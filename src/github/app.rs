@@ -305,8 +305,13 @@ fn unanswered(call: &Call, kind: FailureKind, cause: &str) -> Failure {
     Failure::new(kind, format!("{}: {cause}; check the way to spec.apiUrl and https://www.githubstatus.com", call.what))
 }
 
-/// A connection that never came about carried nothing; one that was lost may have.
 fn disconnected(call: &Call, error: &(dyn Error + 'static)) -> Failure {
+    let (kind, said) = causes(error);
+    unanswered(call, kind, &said)
+}
+
+/// A connection that never came about carried nothing; one that was lost may have. With all causes in words.
+pub(super) fn causes(error: &(dyn Error + 'static)) -> (FailureKind, String) {
     let mut kind = FailureKind::Ambiguous;
     let mut said: Vec<String> = Vec::new();
     let mut next = Some(error);
@@ -323,7 +328,7 @@ fn disconnected(call: &Call, error: &(dyn Error + 'static)) -> Failure {
         }
         next = error.source();
     }
-    unanswered(call, kind, &said.join(": "))
+    (kind, said.join(": "))
 }
 
 #[cfg(test)]

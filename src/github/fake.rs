@@ -171,6 +171,7 @@ pub(super) fn box_1(scope: &str) -> Configure {
         forge: forge(scope),
         group: "Builders".into(),
         labels: vec!["self-hosted".into(), "linux".into()],
+        work_directory: "_jobs".into(),
         ephemeral: true,
         replace: false,
     }

@@ -105,7 +105,7 @@ fn until_reset(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// How long to stay away, if the answer says that a limit struck.
-fn throttled(answer: &Answer) -> Option<Duration> {
+pub(super) fn throttled(answer: &Answer) -> Option<Duration> {
     if answer.status != StatusCode::FORBIDDEN && answer.status != StatusCode::TOO_MANY_REQUESTS {
         return None;
     }
@@ -122,7 +122,7 @@ fn throttled(answer: &Answer) -> Option<Duration> {
 }
 
 /// What GitHub said, in its own words: `message`, and the `errors` of a 422.
-fn message(answer: &Answer) -> String {
+pub(super) fn message(answer: &Answer) -> String {
     let said = match serde_json::from_slice::<serde_json::Value>(&answer.body) {
         Ok(json) => {
             let errors = json.get("errors").filter(|e| e.as_array().is_none_or(|list| !list.is_empty()));

@@ -10,6 +10,7 @@ mod deliveries;
 mod held;
 mod jobs;
 mod limits;
+pub mod releases;
 mod runners;
 
 #[cfg(test)]

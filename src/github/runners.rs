@@ -201,7 +201,12 @@ impl GitHub {
     pub async fn mint_jit(&self, c: &Configure, group_id: u64) -> Result<(RunnerId, SecretString), Failure> {
         let path = format!("{}/actions/runners/generate-jitconfig", base(&c.forge.scope));
         let what = format!("mint a JIT configuration for {} in {}", c.name, c.forge.scope);
-        let body = json!({"name": c.name.to_string(), "runner_group_id": group_id, "labels": c.labels});
+        let body = json!({
+            "name": c.name.to_string(),
+            "runner_group_id": group_id,
+            "labels": c.labels,
+            "work_folder": c.work_directory,
+        });
         let call = Call { body: Some(body), ..Call::new("github.GenerateJitConfig", Method::POST, path, what) };
         let (call, answer) = self.ask(&c.forge, call).await?;
         let minted: Minted = answer.json(&call)?;

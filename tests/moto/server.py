@@ -9,6 +9,7 @@ process, so the real AWS SDK crosses a real wire and meets:
   answers lost before or after the call took effect.
 - eventual consistency: instances stay out of DescribeInstances for a while after their launch.
 - a spot interruption's termination reason.
+- unfinished multipart uploads as old as the test says; moto's own are all from 2010.
 - SQS without moto's races between threads (messages lost or received twice), and without long polls that outlive
   their caller: a killed controller's poll must not swallow messages. All visibility timeouts can be made to end at once.
 
@@ -42,6 +43,7 @@ INSTANCE_ID = re.compile(r"\bi-[0-9a-f]{8,17}\b")
 OVERRIDE = re.compile(r"^LaunchTemplateConfigs\.(\d+)\.Overrides\.(\d+)\.(\w+)$")
 CALLS_KEPT = 100_000
 POLL_S = 0.2
+MOTO_UPLOADS_BEGUN = "2010-11-10T20:48:33.000Z"
 
 ElementTree.register_namespace("", EC2_NS)
 
@@ -150,6 +152,7 @@ class Server:
 
     def reset(self):
         self.faults, self.calls, self.fleets, self.launched_at, self.lag_s = [], [], {}, {}, 0.0
+        self.uploads_age_s = 0
 
     # ------------------------------------------------------------------------------------------------ AWS
 
@@ -203,6 +206,9 @@ class Server:
             self.note_launches(answer)
         if call.op == "DescribeInstances" and self.lag_s:
             return self.without_recent(answer)
+        if call.service == "s3" and b"<ListMultipartUploadsResult" in answer.get_data()[:500]:
+            begun = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - self.uploads_age_s))
+            answer.set_data(answer.get_data(as_text=True).replace(MOTO_UPLOADS_BEGUN, begun))
         return answer
 
     def ask_moto(self, call):
@@ -331,6 +337,10 @@ class Server:
         self.lag_s = said["ms"] / 1e3
         return {}
 
+    def set_uploads_age(self, said):
+        self.uploads_age_s = said["s"]
+        return {}
+
     def list_calls(self, _):
         with self.lock:
             return {"calls": list(self.calls)}
@@ -392,6 +402,7 @@ CONTROL = {
     ("POST", "/_fault"): Server.add_fault,
     ("POST", "/_fault/clear"): Server.clear_faults,
     ("POST", "/_lag"): Server.set_lag,
+    ("POST", "/_uploads_age"): Server.set_uploads_age,
     ("GET", "/_calls"): Server.list_calls,
     ("POST", "/_calls/reset"): Server.reset_calls,
     ("POST", "/_state"): Server.state,

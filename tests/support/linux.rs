@@ -15,9 +15,9 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
+use super::downloads::{Release, Releases};
 use super::imds::Imds;
 use super::moto::{Moto, TEST_KEY, World, sdk};
-use super::releases::{Release, Releases};
 use super::{eventually, secs};
 
 /// The script.

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every test binary compiles all of this and uses a part")]
 
 pub mod boxes;
+pub mod downloads;
 pub mod github;
 pub mod imds;
 pub mod linux;

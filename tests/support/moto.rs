@@ -38,6 +38,8 @@ pub struct Moto {
     pub sqs: aws_sdk_sqs::Client,
     /// SDK clients of the test.
     pub ssm: aws_sdk_ssm::Client,
+    /// SDK clients of the test.
+    pub s3: aws_sdk_s3::Client,
 }
 
 /// What muster is pointed at.
@@ -188,6 +190,8 @@ impl Moto {
             ec2: aws_sdk_ec2::Client::new(&config),
             sqs: aws_sdk_sqs::Client::new(&config),
             ssm: aws_sdk_ssm::Client::new(&config),
+            // Buckets as host names would need a DNS.
+            s3: aws_sdk_s3::Client::from_conf(aws_sdk_s3::config::Builder::from(&config).force_path_style(true).build()),
             url,
         })
     }
@@ -215,11 +219,10 @@ impl Moto {
         let seen = self.ec2.describe_subnets().send().await.expect("moto lists its subnets");
         let subnets = seen.subnets().iter().filter_map(|s| s.subnet_id().map(str::to_owned)).collect();
         let bucket = format!("{cluster}-muster");
-        let s3 = aws_sdk_s3::Client::new(&sdk(&self.url, TEST_KEY).await);
         let place = aws_sdk_s3::types::CreateBucketConfiguration::builder()
             .location_constraint(aws_sdk_s3::types::BucketLocationConstraint::EuWest1)
             .build();
-        s3.create_bucket().bucket(&bucket).create_bucket_configuration(place).send().await.expect("moto makes a bucket");
+        self.s3.create_bucket().bucket(&bucket).create_bucket_configuration(place).send().await.expect("moto makes a bucket");
         World { cluster: cluster.into(), jobs, dead_letters, ec2_events, bucket, subnets }
     }
 
@@ -319,6 +322,11 @@ impl Moto {
     /// All visibility timeouts end now, as they would 120 s after their holder died.
     pub async fn end_visibility(&self) {
         self.control("/_visible", json!({ "region": REGION })).await;
+    }
+
+    /// Unfinished uploads look as old as this; moto's own are from 2010.
+    pub async fn age_uploads(&self, age: Duration) {
+        self.control("/_uploads_age", json!({ "s": age.as_secs() })).await;
     }
 
     /// Spot's two-minute warning, as EventBridge puts it on the queue.

@@ -155,7 +155,7 @@ impl Muster {
         let World { cluster, jobs, dead_letters, ec2_events, bucket, .. } = &self.world;
         format!(
             "apiVersion: muster/v1\nkind: Controller\nmetadata:\n  name: {cluster}\nspec:\n  region: {}\n  \
-             queues: {{jobs: '{jobs}', deadLetters: '{dead_letters}', ec2Events: '{ec2_events}'}}\n  bucket: {bucket}\n  \
+             queues: {{jobs: '{jobs}', deadLetters: '{dead_letters}', ec2Events: '{ec2_events}'}}\n  bucket: {bucket}\n  sync: {{every: 0s}}\n  \
              listen: {{webhook: '127.0.0.1:{}', admin: '127.0.0.1:{}'}}\n  \
              intervals: {{instances: 300ms, runners: 500ms, secrets: 2s, plan: 1s, deliveries: 10m}}\n  \
              limits: {{ssmPutPerSecond: 200, jitPerMinute: 6000, createFleetPerSecond: 5}}\n",
@@ -222,6 +222,21 @@ impl Muster {
             assert!(start.elapsed() < secs(30), "muster was not ready within 30 s:\n{}", self.logs());
             tokio::time::sleep(Duration::from_millis(30)).await;
         }
+    }
+
+    /// Changes a piece of the Controller's manifest, which must be there.
+    pub fn change_controller(&self, from: &str, to: &str) {
+        let path = self.manifests().join("controller.yaml");
+        let text = fs::read_to_string(&path).expect("the manifest is there");
+        assert!(text.contains(from), "`{from}` is not in:\n{text}");
+        fs::write(path, text.replacen(from, to, 1)).expect("a manifest can be written");
+    }
+
+    /// One subcommand, under way; killed when dropped.
+    pub fn start_command(&self, args: &[&str]) -> tokio::process::Child {
+        let mut command = tokio::process::Command::new(binary());
+        command.args(args).envs(self.env.iter().cloned()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.kill_on_drop(true).spawn().expect("the binary starts")
     }
 
     /// One subcommand, run to its end: exit code, standard output, standard error.

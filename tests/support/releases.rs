@@ -1,91 +1,210 @@
-//! github.com/actions/runner's releases, for a box whose bucket fails it: the redirect of `latest`, the API's word on an
-//! archive's digest, and the archive itself.
+//! The releases of actions/runner at GitHub, as far as muster meets them: a warp server with releases, their files behind a
+//! redirect, and what can go wrong with both.
 
+use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use warp::Filter as _;
-use warp::http::Response;
+use warp::http::{HeaderMap, StatusCode};
 use warp::path::FullPath;
+use warp::reply::Reply as _;
 
-/// What GitHub has.
-#[derive(Clone, Debug)]
-pub struct Release {
-    /// Such as `2.330.0`.
-    pub version: String,
-    /// The archive.
-    pub archive: Bytes,
-    /// What the API says of it.
-    pub sha256: String,
+/// How a file's download misbehaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The connection ends after so many bytes.
+    BreakOff(usize),
+    /// One byte is another.
+    Forge,
+    /// Nothing more comes after so many bytes.
+    Stall(usize),
 }
 
-/// The running double; dropping it ends it.
+#[derive(Clone)]
+struct Release {
+    version: String,
+    days_ago: u64,
+    files: Vec<(String, Bytes)>,
+}
+
+#[derive(Default)]
+struct State {
+    releases: Vec<Release>,
+    fault: Option<Fault>,
+    limited: bool,
+    requests: Vec<(String, u16)>,
+}
+
+/// The server; it ends with the test's runtime. The last release that was published is the latest.
+#[derive(Clone)]
 pub struct Releases {
-    addr: SocketAddr,
-    asked: Arc<Mutex<Vec<String>>>,
-    server: tokio::task::JoinHandle<()>,
+    state: Arc<Mutex<State>>,
+    address: SocketAddr,
 }
 
-impl Drop for Releases {
-    fn drop(&mut self) {
-        self.server.abort();
+/// So many bytes that no compression and no repetition makes alike; the same for the same seed.
+pub fn noise(len: usize, seed: u64) -> Bytes {
+    let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut out = Vec::with_capacity(len + 8);
+    while out.len() < len {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        out.extend_from_slice(&x.to_le_bytes());
     }
+    out.truncate(len);
+    out.into()
 }
 
-fn respond(release: &Release, path: &str) -> Response<Bytes> {
-    let version = &release.version;
-    let name = |architecture: &str| format!("actions-runner-linux-{architecture}-{version}.tar.gz");
-    let answer = Response::builder();
-    let made = if path == "/actions/runner/releases/latest" {
-        let to = format!("https://github.com/actions/runner/releases/tag/v{version}");
-        answer.status(302).header("location", to).body(Bytes::new())
-    } else if path == format!("/repos/actions/runner/releases/tags/v{version}") {
-        // The order of GitHub's own fields: the uploader lies between an asset's name and its digest.
-        let asset = |architecture: &str, sha256: &str| {
-            let name = name(architecture);
-            format!(
-                r#"{{"url":"https://api.github.com/a","name":"{name}","uploader":{{"login":"github-actions[bot]"}},"size":1,"digest":"sha256:{sha256}","browser_download_url":"https://github.com/d/{name}"}}"#
-            )
-        };
-        let body = format!(
-            r#"{{"tag_name":"v{version}","assets":[{},{}],"body":{}}}"#,
-            asset("arm64", &"0".repeat(64)),
-            asset("x64", &release.sha256),
-            json!("- linux-x64, with \"digest\"")
-        );
-        answer.body(body.into())
-    } else if path == format!("/actions/runner/releases/download/v{version}/{}", name("x64")) {
-        answer.body(release.archive.clone())
-    } else {
-        answer.status(404).body(Bytes::new())
-    };
-    made.expect("a status and a body make an answer")
+/// SHA-256 in hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
 }
 
 impl Releases {
-    /// Serves one release.
-    pub async fn start(release: Release) -> Releases {
-        let asked = Arc::new(Mutex::new(Vec::new()));
+    /// Starts it, without any release.
+    pub async fn start() -> Releases {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port on the loopback");
-        let addr = listener.local_addr().expect("a bound listener has an address");
-        let paths = asked.clone();
-        let route = warp::path::full().map(move |path: FullPath| {
-            paths.lock().unwrap_or_else(PoisonError::into_inner).push(path.as_str().to_owned());
-            respond(&release, path.as_str())
+        let address = listener.local_addr().expect("a bound listener has an address");
+        let server = Releases { state: Arc::default(), address };
+        let this = server.clone();
+        let routes = warp::path::full().and(warp::header::headers_cloned()).map(move |path: FullPath, headers: HeaderMap| {
+            let answer = this.answer(path.as_str(), &headers);
+            this.state().requests.push((path.as_str().to_owned(), answer.status().as_u16()));
+            answer
         });
-        let server = tokio::spawn(warp::serve(route).incoming(listener).run());
-        Releases { addr, asked, server }
+        tokio::spawn(warp::serve(routes).incoming(listener).run());
+        server
     }
 
-    /// `http://127.0.0.1:PORT`.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic under the lock")
+    }
+
+    /// For `spec.sync.releases`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.addr)
+        format!("http://{}", self.address)
     }
 
-    /// The paths that were asked for.
-    pub fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Publishes a release that came out so many days ago; files by platform, such as `linux-x64`.
+    pub fn publish(&self, version: &str, days_ago: u64, files: &[(&str, Bytes)]) {
+        let name = |platform: &str| {
+            let ending = if platform.starts_with("win") { "zip" } else { "tar.gz" };
+            format!("actions-runner-{platform}-{version}.{ending}")
+        };
+        let files = files.iter().map(|(platform, bytes)| (name(platform), bytes.clone())).collect();
+        self.state().releases.push(Release { version: version.into(), days_ago, files });
     }
+
+    /// Downloads misbehave from now on; None: no more.
+    pub fn fault(&self, fault: Option<Fault>) {
+        self.state().fault = fault;
+    }
+
+    /// The API refuses everything: the rate limit of requests without credentials.
+    pub fn limit(&self, limited: bool) {
+        self.state().limited = limited;
+    }
+
+    /// Paths asked for since the last time, with the status that was answered.
+    pub fn take_requests(&self) -> Vec<(String, u16)> {
+        std::mem::take(&mut self.state().requests)
+    }
+
+    fn answer(&self, path: &str, headers: &HeaderMap) -> warp::reply::Response {
+        let state = self.state();
+        if let Some(api) = path.strip_prefix("/repos/actions/runner/releases") {
+            assert!(headers.get("authorization").is_none(), "credentials are sent to nobody who is not GitHub");
+            if state.limited {
+                let body = json!({ "message": "API rate limit exceeded for 192.0.2.1." }).to_string();
+                let reply = warp::reply::with_status(body, StatusCode::FORBIDDEN);
+                return warp::reply::with_header(reply, "x-ratelimit-remaining", "0").into_response();
+            }
+            let all: Vec<Value> = state.releases.iter().rev().map(|r| self.describe(r)).collect();
+            let tagged = |tag: &str| all.iter().find(|r| r["tag_name"] == tag).cloned();
+            let said = match api {
+                "" => Some(Value::Array(all)),
+                "/latest" => all.first().cloned(),
+                _ => api.strip_prefix("/tags/").and_then(tagged),
+            };
+            return match said {
+                None => warp::reply::with_status("{\"message\":\"Not Found\"}", StatusCode::NOT_FOUND).into_response(),
+                Some(said) => conditional(said.to_string(), headers),
+            };
+        }
+        let file =
+            |name: &str| state.releases.iter().flat_map(|r| &r.files).find(|(n, _)| n == name).map(|(_, bytes)| bytes.clone());
+        let name = path.rsplit('/').next().unwrap_or_default();
+        match file(name) {
+            Some(_) if path.starts_with("/download/") => {
+                let elsewhere = format!("http://localhost:{}/storage/{name}", self.address.port());
+                warp::reply::with_header(StatusCode::FOUND, "location", elsewhere).into_response()
+            }
+            Some(bytes) => download(bytes, state.fault),
+            None => StatusCode::NOT_FOUND.into_response(),
+        }
+    }
+
+    fn describe(&self, release: &Release) -> Value {
+        let published = SystemTime::now() - Duration::from_secs(release.days_ago * 86_400);
+        let published = chrono::DateTime::<chrono::Utc>::from(published).format("%Y-%m-%dT%H:00:00Z").to_string();
+        let assets: Vec<Value> = release
+            .files
+            .iter()
+            .map(|(name, bytes)| {
+                json!({
+                    "name": name,
+                    "size": bytes.len(),
+                    "digest": format!("sha256:{}", sha256(bytes)),
+                    "browser_download_url": format!("{}/download/v{}/{name}", self.url(), release.version),
+                })
+            })
+            .collect();
+        json!({ "tag_name": format!("v{}", release.version), "draft": false, "prerelease": false, "published_at": published, "assets": assets })
+    }
+}
+
+fn conditional(body: String, headers: &HeaderMap) -> warp::reply::Response {
+    let etag = format!("\"{}\"", sha256(body.as_bytes()));
+    if headers.get("if-none-match").is_some_and(|known| known.as_bytes() == etag.as_bytes()) {
+        return warp::reply::with_header(StatusCode::NOT_MODIFIED, "etag", etag).into_response();
+    }
+    warp::reply::with_header(body, "etag", etag).into_response()
+}
+
+fn download(bytes: Bytes, fault: Option<Fault>) -> warp::reply::Response {
+    use futures_util::StreamExt as _;
+    const CHUNK: usize = 64 << 10;
+    let len = bytes.len();
+    let bytes = match fault {
+        Some(Fault::Forge) => {
+            let mut forged = bytes.to_vec();
+            forged[len / 2] ^= 1;
+            forged.into()
+        }
+        _ => bytes,
+    };
+    let until = match fault {
+        Some(Fault::BreakOff(at) | Fault::Stall(at)) => at,
+        _ => len,
+    };
+    let chunks = (0..until).step_by(CHUNK).map(move |at| Ok(bytes.slice(at..until.min(at + CHUNK))));
+    let chunks = futures_util::stream::iter(chunks);
+    let body = match fault {
+        Some(Fault::BreakOff(_)) => {
+            let broken = futures_util::stream::iter([Err(io::Error::other("ordered to break off"))]);
+            warp::reply::stream(chunks.chain(broken)).into_response()
+        }
+        Some(Fault::Stall(_)) => {
+            let silent = futures_util::stream::pending::<io::Result<Bytes>>();
+            warp::reply::stream(chunks.chain(silent)).into_response()
+        }
+        _ => warp::reply::stream(chunks).into_response(),
+    };
+    warp::reply::with_header(body, "content-length", len.to_string()).into_response()
 }

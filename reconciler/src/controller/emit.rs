@@ -239,6 +239,7 @@ impl Controller {
             forge: p.forge(),
             group,
             labels,
+            work_directory: p.spec.bootstrap.work_directory.clone(),
             ephemeral: p.ephemeral(),
             replace,
         });

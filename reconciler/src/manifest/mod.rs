@@ -88,6 +88,8 @@ pub struct ControllerSpec {
     pub queues: Queues,
     /// S3 bucket for runner binaries, manifests and the lease.
     pub bucket: Option<String>,
+    /// How `bucket` gets the runner binaries.
+    pub sync: RunnerSync,
     /// Where muster listens.
     pub listen: Listen,
     /// How often it looks.
@@ -109,6 +111,22 @@ pub struct Queues {
     pub dead_letters: Option<String>,
     /// EC2 notifications from EventBridge. Without it, interruptions are seen by the next sweep only.
     pub ec2_events: Option<String>,
+}
+
+/// The cache of runner binaries in `bucket`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct RunnerSync {
+    /// The REST API that knows the releases of actions/runner: GitHub's, or a mirror of it. No credentials are sent there.
+    pub releases: String,
+    /// How often the controller looks for a new release. 0s switches it off; `muster sync` still works.
+    pub every: Span,
+}
+
+impl Default for RunnerSync {
+    fn default() -> Self {
+        RunnerSync { releases: "https://api.github.com".into(), every: Span::secs(6 * 3600) }
+    }
 }
 
 /// Listen addresses, `IP:PORT` (IPv6: `[::1]:8080`). Port 0 takes any free one.
@@ -398,7 +416,7 @@ impl Default for RunnerSettings {
 }
 
 /// The operating system of a box.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Os {
     /// Linux.
@@ -409,7 +427,7 @@ pub enum Os {
 }
 
 /// The processor architecture of a box, in GitHub's words.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Architecture {
     /// x86-64.

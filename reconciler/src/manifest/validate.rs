@@ -103,6 +103,7 @@ fn controller(controller: &Controller, check: &mut Check<'_>) {
     if spec.bucket.as_ref().is_some_and(|bucket| !bucket_ok(bucket)) {
         check.fail("spec.bucket", "is no bucket's name; write the bare name (3 to 63 lower-case letters, digits, `-` and `.`)");
     }
+    sync(controller, check);
     queues(controller, check);
     listeners(controller, check);
     let most = |secs| (Span::millis(200), Span::secs(secs));
@@ -126,6 +127,22 @@ fn controller(controller: &Controller, check: &mut Check<'_>) {
     }
     tags::tags("spec.tags", &spec.tags, check);
     tags::count("spec.tags", spec.tags.len(), check);
+}
+
+fn sync(controller: &Controller, check: &mut Check<'_>) {
+    let sync = &controller.spec.sync;
+    api_url("spec.sync.releases", &sync.releases, "write https://api.github.com or a mirror of it", check);
+    if sync.every != Span::default() {
+        check.within("spec.sync.every", sync.every, Span::secs(1), Span::secs(7 * 86_400));
+    }
+}
+
+fn api_url(path: &str, url: &str, way_out: &str, check: &mut Check<'_>) {
+    if !is_url(url) {
+        check.fail(path, format!("is no URL; {way_out}"));
+    } else if url.ends_with('/') {
+        check.fail(path, format!("ends with a slash; write {}", url.trim_end_matches('/')));
+    }
 }
 
 fn queues(controller: &Controller, check: &mut Check<'_>) {
@@ -192,11 +209,7 @@ fn app(app: &GitHubApp, check: &mut Check<'_>) {
             check.fail(&format!("spec.webhookSecrets[{i}]"), format!("{secret} stands here twice; keep one"));
         }
     }
-    if !is_url(&spec.api_url) {
-        check.fail("spec.apiUrl", "is no URL; write https://api.github.com or, for GHES, https://HOST/api/v3");
-    } else if spec.api_url.ends_with('/') {
-        check.fail("spec.apiUrl", format!("ends with a slash; write {}", spec.api_url.trim_end_matches('/')));
-    }
+    api_url("spec.apiUrl", &spec.api_url, "write https://api.github.com or, for GHES, https://HOST/api/v3", check);
 }
 
 fn one_controller(all: &Documents, problems: &mut Vec<Problem>) {

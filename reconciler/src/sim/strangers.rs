@@ -25,6 +25,7 @@ impl World {
                 forge: list,
                 group: "Default".into(),
                 labels: vec!["theirs".into()],
+                work_directory: "_work".into(),
                 ephemeral: false,
                 replace: false,
             };

@@ -54,7 +54,10 @@ async fn every_scope_mints_at_its_own_path_with_the_groups_id() {
         assert!(answers.iter().all(|answer| *answer == Ok((Some(42), "jit-42".into()))), "{answers:?}");
         let asks = fake.asked(MINT);
         assert_eq!((asks.len(), asks[0].path.clone()), (50, format!("{base}/actions/runners{MINT}")));
-        assert_eq!(asks[0].body, json!({"name": "prod.linux.i-1", "runner_group_id": group, "labels": ["self-hosted", "linux"]}));
+        assert_eq!(
+            asks[0].body,
+            json!({"name": "prod.linux.i-1", "runner_group_id": group, "labels": ["self-hosted", "linux"], "work_folder": "_jobs"})
+        );
         assert!(asks[0].body["runner_group_id"].is_u64() && asks[0].header("content-type") == "application/json");
         assert_eq!(fake.asked("/runner-groups").len(), usize::from(group != 1), "{scope}: one lookup for all");
     }

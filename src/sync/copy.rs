@@ -1,0 +1,163 @@
+//! One file from its release to S3, without touching the disk: hashed on the way, and an object only once the hash is right.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use muster_reconciler::effect::{Failure, FailureKind};
+use sha2::{Digest as _, Sha256};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::aws::S3;
+use crate::aws::s3::upload::{Part, Upload};
+use crate::aws::s3::{Condition, PutResult};
+use crate::github::releases::{Asset, Download, Releases, Version};
+use crate::retry::Delay;
+
+/// Size of a part, in bytes. S3 wants 5 MiB or more, and admits 10,000 parts.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>
+const PART: usize = 8 << 20;
+/// Parts on their way to S3 at a time. With the one that is being filled they bound the memory: 24 MiB.
+const IN_FLIGHT: usize = 2;
+/// How often a part is sent at most. It lies in memory and its number makes that harmless; all else begins anew.
+const TRIES: u32 = 3;
+/// No download takes longer: 200 MB at 1 Mbit/s are 27 minutes.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// A file, and where it shall lie.
+#[derive(Debug)]
+pub(super) struct Copy<'a> {
+    pub s3: &'a S3,
+    pub releases: &'a Releases,
+    pub bucket: &'a str,
+    pub key: String,
+    pub asset: &'a Asset,
+    pub sha256: &'a str,
+    pub version: Version,
+    /// Ends it early, and tidily.
+    pub stop: &'a CancellationToken,
+}
+
+impl Copy<'_> {
+    /// Copies it. On any failure nothing is left behind, and what the key held stays. [`PutResult::Lost`]: somebody else wrote
+    /// the key meanwhile.
+    pub async fn run(&self, condition: Condition) -> Result<PutResult, Failure> {
+        let download = self.releases.download(self.asset).await?;
+        let metadata = BTreeMap::from([("sha256", self.sha256.to_owned()), ("version", self.version.to_string())]);
+        let upload = self.s3.begin_upload(self.bucket, &self.key, &metadata).await?;
+        let mut sender = Sender { upload: upload.clone(), sending: JoinSet::new(), sent: BTreeMap::new(), number: 0 };
+        let streamed = tokio::select! {
+            streamed = self.stream(download, &mut sender) => streamed,
+            () = tokio::time::sleep(LONGEST) => Err(self.failed(FailureKind::Unavailable, format!("it took longer than {LONGEST:?}"))),
+            () = self.stop.cancelled() => Err(self.failed(FailureKind::Unavailable, "muster was told to stop".into())),
+        };
+        // A part that is still being sent would outlive the abort, and cost storage.
+        sender.sending.shutdown().await;
+        let result = match streamed {
+            Ok(()) => upload.complete(sender.sent.into_values().collect(), condition).await,
+            Err(failure) => Err(failure),
+        };
+        if !matches!(result, Ok(PutResult::Stored(_)))
+            && let Err(failure) = upload.abort().await
+        {
+            tracing::warn!(key = upload.key(), error = failure.message, "an unfinished upload is left; it is aborted in a day");
+        }
+        result
+    }
+
+    /// Sends all parts. The last one is held back until the hash is right.
+    async fn stream(&self, mut download: Download, sender: &mut Sender) -> Result<(), Failure> {
+        let mut hash = Sha256::new();
+        let mut part = BytesMut::with_capacity(PART);
+        let (mut received, wanted) = (0_u64, self.asset.size);
+        while let Some(mut bytes) = download.chunk().await? {
+            received += bytes.len() as u64;
+            if received > wanted {
+                return Err(
+                    self.failed(FailureKind::Refused, format!("it is longer than the {wanted} bytes that its release names"))
+                );
+            }
+            hash.update(&bytes);
+            while !bytes.is_empty() {
+                if part.len() == PART {
+                    sender.send(std::mem::replace(&mut part, BytesMut::with_capacity(PART)).freeze()).await?;
+                }
+                part.extend_from_slice(&bytes.split_to(bytes.len().min(PART - part.len())));
+            }
+        }
+        if received < wanted {
+            return Err(self.failed(FailureKind::Unavailable, format!("it broke off after {received} of {wanted} bytes")));
+        }
+        let found = hex::encode(hash.finalize());
+        if found != self.sha256 {
+            let message = format!(
+                "its SHA-256 is {found} and not {}, as its release says; nothing was stored. If it stays so, somebody between GitHub \
+                 and here changes files",
+                self.sha256
+            );
+            return Err(self.failed(FailureKind::Refused, message));
+        }
+        sender.send(part.freeze()).await?;
+        sender.finish().await
+    }
+
+    fn failed(&self, kind: FailureKind, said: String) -> Failure {
+        Failure::new(kind, format!("copy {} to s3://{}/{}: {said}", self.asset.url, self.bucket, self.key))
+    }
+}
+
+/// Sends parts side by side, [`IN_FLIGHT`] at most.
+struct Sender {
+    upload: Upload,
+    sending: JoinSet<(i32, Result<Part, Failure>)>,
+    sent: BTreeMap<i32, Part>,
+    number: i32,
+}
+
+impl Sender {
+    async fn send(&mut self, bytes: Bytes) -> Result<(), Failure> {
+        while self.sending.len() >= IN_FLIGHT {
+            self.next().await?;
+        }
+        self.number += 1;
+        let (upload, number) = (self.upload.clone(), self.number);
+        self.sending.spawn(async move { (number, part(&upload, number, bytes).await) });
+        Ok(())
+    }
+
+    async fn finish(&mut self) -> Result<(), Failure> {
+        while !self.sending.is_empty() {
+            self.next().await?;
+        }
+        Ok(())
+    }
+
+    async fn next(&mut self) -> Result<(), Failure> {
+        match self.sending.join_next().await {
+            Some(Ok((number, part))) => drop(self.sent.insert(number, part?)),
+            Some(Err(lost)) => {
+                let message = format!("upload s3 part of {}: the task failed: {lost}", self.upload.key());
+                return Err(Failure::new(FailureKind::Ambiguous, message));
+            }
+            None => {}
+        }
+        Ok(())
+    }
+}
+
+async fn part(upload: &Upload, number: i32, bytes: Bytes) -> Result<Part, Failure> {
+    use FailureKind::{Ambiguous, Throttled, Unavailable};
+    let mut delay = Delay::new(Duration::from_millis(500), Duration::from_secs(5));
+    let mut tries = 1;
+    loop {
+        match upload.part(number, bytes.clone()).await {
+            Err(failure) if tries < TRIES && matches!(failure.kind, Throttled | Unavailable | Ambiguous) => {
+                tries += 1;
+                tracing::debug!(number, error = failure.message, "sending the part again");
+                tokio::time::sleep(delay.next_delay()).await;
+            }
+            result => return result,
+        }
+    }
+}

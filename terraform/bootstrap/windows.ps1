@@ -1,0 +1,396 @@
+# Makes an EC2 instance a GitHub Actions runner, watches it and ends it: the twin of linux.sh, with the same contract.
+#
+# Terraform puts `<powershell>` and a pool's settings ($Muster... = '...') in front. Needs Windows Server 2022 or newer:
+# its curl.exe signs for AWS. Runs as SYSTEM under EC2Launch; whatever happens, the last line on the console is
+# `muster: ended: REASON`.
+$ErrorActionPreference = 'Stop'
+Set-StrictMode -Version 2
+
+function Setting($name, $default) {
+    $given = Get-Variable -Name $name -ValueOnly -ErrorAction SilentlyContinue
+    if ([string]::IsNullOrEmpty($given)) { $given = $default }
+    Set-Variable -Scope Script -Name $name -Value $given
+}
+Setting MusterBucket ''                        # S3 bucket that holds runners/windows-ARCHITECTURE/VERSION.zip
+Setting MusterArchitecture 'x64'
+Setting MusterVersion 'latest'                 # latest | X.Y.Z
+Setting MusterUser 'runner'                    # runs the jobs; made if there is none
+Setting MusterWork '_work'                     # the jobs' directory
+Setting MusterHookStarted ''                   # scripts that the runner calls around each job
+Setting MusterHookCompleted ''
+Setting MusterPreInstall ''                    # PowerShell text, before the runner is installed
+Setting MusterPostInstall ''                   # PowerShell text, after that and before it starts
+Setting MusterProxyHttp ''
+Setting MusterProxyHttps ''
+Setting MusterProxyNone ''                     # hosts reached without it, by comma
+Setting MusterMaxLifetime 86400                # seconds without a job
+Setting MusterBootDeadline 900                 # seconds for the secret to come, and again for the runner to listen
+Setting MusterDeniedDeadline 60                # seconds of denials: IAM may deny what is not there yet
+Setting MusterWatch 5                          # seconds between looks
+Setting MusterHome 'C:\actions-runner'         # where the runner lies
+Setting MusterState 'C:\ProgramData\muster'    # our own files
+$Imds = 'http://169.254.169.254'
+$Releases = 'https://github.com/actions/runner/releases'
+$script:Began = [DateTime]::UtcNow
+$script:Stages = @()
+$script:Token = ''
+
+# ---------------------------------------------------------------------------------------------------- words and end
+
+# To the console (COM1, where EC2 looks for it) and to EC2Launch's log.
+function Say($text) {
+    Write-Host "muster: $text"
+    try {
+        $port = New-Object System.IO.Ports.SerialPort 'COM1', 115200
+        $port.Open(); $port.WriteLine("muster: $text"); $port.Close()
+    } catch { }
+}
+
+function Stage($name) {
+    $now = [DateTime]::UtcNow
+    $ms = [long]($now - [DateTime]'1970-01-01').TotalMilliseconds
+    $script:Stages += "$name=$ms"
+    Say ('stage {0} {1:0.000}s' -f $name, ($now - $script:Began).TotalSeconds)
+}
+
+# Ends the script; the reason is told in its last line.
+function End($reason) { throw [System.OperationCanceledException]::new($reason) }
+
+function Seconds($since) { ([DateTime]::UtcNow - $since).TotalSeconds }
+
+# --------------------------------------------------------------------------------------------------------- metadata
+
+# Runs curl.exe; secrets go in by stdin, as lines of a configuration. Answers the status and the body.
+function Curl([string[]]$config, [string[]]$arguments) {
+    # Not by redirection: PowerShell 5 takes what a program says on stderr for an error of its own.
+    $out = $config | & curl.exe -K '-' -sS --stderr "$MusterState\errors" -w "`n%{http_code}" @arguments
+    $lines = @($out)
+    if ($lines.Count -eq 0) { return @{ Code = 0; Body = '' } }
+    $body = if ($lines.Count -gt 1) { $lines[0..($lines.Count - 2)] -join "`n" } else { '' }
+    @{ Code = [int]$lines[-1]; Body = $body }
+}
+
+# Reads from the instance's metadata service; $null: there is none, or no answer.
+function Metadata($path) {
+    if (-not $script:Token -or (Seconds $script:TokenAt) -gt 10000) {
+        $answer = Curl @('header = "X-aws-ec2-metadata-token-ttl-seconds: 21600"') @('--noproxy', '*', '-m', '4', '-X', 'PUT', "$Imds/latest/api/token")
+        if ($answer.Code -ne 200) { return $null }
+        $script:Token = $answer.Body
+        $script:TokenAt = [DateTime]::UtcNow
+    }
+    $answer = Curl @("header = `"X-aws-ec2-metadata-token: $script:Token`"") @('--noproxy', '*', '-m', '4', "$Imds/latest/$path")
+    if ($answer.Code -eq 401) { $script:Token = '' }
+    if ($answer.Code -eq 200) { $answer.Body } else { $null }
+}
+
+function MustMetadata($path) {
+    foreach ($try in 1..8) {
+        $value = Metadata $path
+        if ($value) { return $value }
+        Start-Sleep 1
+    }
+    End "the metadata service does not tell $path"
+}
+
+# -------------------------------------------------------------------------------------------------------------- AWS
+
+function Endpoint($service) {
+    $domain = if ($script:Region -like 'cn-*') { 'amazonaws.com.cn' } else { 'amazonaws.com' }
+    "https://$service.$script:Region.$domain"
+}
+
+function Aws($service, [string[]]$arguments) {
+    $config = @("user = `"$($script:Keys.AccessKeyId):$($script:Keys.SecretAccessKey)`"",
+        "header = `"x-amz-security-token: $($script:Keys.Token)`"")
+    Curl $config (@('--aws-sigv4', "aws:amz:$($script:Region):$service", '--connect-timeout', '3') + $arguments)
+}
+
+function Ssm($operation, $request) {
+    # By a file: PowerShell 5 loses quotes on its way to a native command.
+    Set-Content -Path "$MusterState\request" -Value ($request | ConvertTo-Json -Compress) -NoNewline -Encoding Ascii
+    $answer = Aws 'ssm' @('-m', '10', '-H', "X-Amz-Target: AmazonSSM.$operation", '-H', 'Content-Type: application/x-amz-json-1.1',
+        '--data', "@$MusterState\request", "$(Endpoint 'ssm')/")
+    $answer.Error = ''
+    if ($answer.Code -ne 200 -and $answer.Body) {
+        try { $answer.Error = ($answer.Body | ConvertFrom-Json).__type -replace '.*#', '' } catch { }
+    }
+    $answer
+}
+
+# Waits for the secret that muster puts down for this box.
+function ReadSecret($name) {
+    $pauses = @(1, 2, 4, 5)
+    $denied = $null
+    for ($try = 0; ; $try++) {
+        $answer = Ssm 'GetParameter' @{ Name = $name; WithDecryption = $true }
+        if ($answer.Code -eq 200) { break }
+        $seen = "$($answer.Error) (status $($answer.Code))"
+        if ($answer.Code -eq 403 -or $answer.Error -like 'AccessDenied*') {
+            if (-not $denied) { $denied = [DateTime]::UtcNow }
+            if ((Seconds $denied) -ge $MusterDeniedDeadline) {
+                End "SSM denies this box its secret ${name}: $seen; check the instance profile's policy"
+            }
+        } else { $denied = $null }
+        if ((Seconds $script:Began) -ge $MusterBootDeadline) { End "no secret $name within $MusterBootDeadline s: $seen" }
+        $drain = Metadata 'meta-data/tags/instance/muster:drain'
+        if ($null -ne $drain) { End "drained before it had a secret: $drain" }
+        $pause = $pauses[[Math]::Min($try, 3)]
+        Start-Sleep -Milliseconds ($pause * (Get-Random -Minimum 750 -Maximum 1250))
+    }
+    $value = ($answer.Body | ConvertFrom-Json).Parameter.Value
+    if (-not $value) { End "the secret $name is empty" }
+    Stage 'secret'
+    foreach ($try in 1..3) {
+        $answer = Ssm 'DeleteParameter' @{ Name = $name }
+        if ($answer.Code -eq 200 -or $answer.Error -eq 'ParameterNotFound') { return $value }
+        Start-Sleep 2
+    }
+    Say "the secret $name was not deleted: $($answer.Error) (status $($answer.Code))"
+    $value
+}
+
+# ------------------------------------------------------------------------------------------------------- the runner
+
+function InImage($file) {
+    $path = Join-Path $MusterHome $file
+    if ((Test-Path "$MusterHome\run.cmd") -and (Test-Path $path)) { (Get-Content $path -Raw).Trim() } else { '' }
+}
+
+function Header($name) {
+    $line = Get-Content "$MusterState\headers" | Where-Object { $_ -match "^${name}:" } | Select-Object -Last 1
+    if ($line) { ($line -split ':', 2)[1].Trim() } else { '' }
+}
+
+# What the archive holds takes the place of what the image had. $false: it is corrupt.
+function Install($archive, $wanted, $version, $etag) {
+    $digest = (Get-FileHash -Algorithm SHA256 $archive).Hash.ToLowerInvariant()
+    if ($wanted -and $digest -ne $wanted) {
+        Say "$archive is corrupt: SHA-256 $digest, wanted $wanted"
+        return $false
+    }
+    Add-Type -AssemblyName System.IO.Compression.FileSystem
+    $new = "$MusterHome.new"
+    if (Test-Path $new) { Remove-Item -Recurse -Force $new }
+    [System.IO.Compression.ZipFile]::ExtractToDirectory($archive, $new)
+    Get-ChildItem $new -Force | ForEach-Object {
+        $old = Join-Path $MusterHome $_.Name
+        if (Test-Path $old) { Remove-Item -Recurse -Force $old }
+        Move-Item $_.FullName $MusterHome
+    }
+    Remove-Item -Recurse -Force $new, $archive
+    Set-Content "$MusterHome\.muster-version" $version
+    Set-Content "$MusterHome\.muster-etag" $etag
+    $true
+}
+
+function FromS3 {
+    $path = "runners/windows-$MusterArchitecture/$MusterVersion.zip"
+    $host3 = (Endpoint 's3') -replace 'https://', "https://$MusterBucket."
+    $arguments = @('-m', '600', '-D', "$MusterState\headers", '-o', "$MusterState\runner.zip",
+        '-H', 'x-amz-content-sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855')
+    $etag = InImage '.muster-etag'
+    if ($etag) { $arguments += @('-H', "If-None-Match: $etag") }
+    $code = 0
+    foreach ($try in 1..2) {
+        $code = (Aws 's3' ($arguments + "$host3/$path")).Code
+        if ($code -eq 304) { return $true }
+        if ($code -eq 200) {
+            $wanted = Header 'x-amz-meta-sha256'
+            if (-not $wanted) { Say "s3://$MusterBucket/$path has no digest in its metadata"; return $false }
+            return Install "$MusterState\runner.zip" $wanted (Header 'x-amz-meta-version') (Header 'etag')
+        }
+        if ($code -ge 400 -and $code -lt 500) { break }
+        Start-Sleep 1
+    }
+    Say "s3://$MusterBucket/$path cannot be read (status $code)"
+    $false
+}
+
+function FromGitHub {
+    $version = $MusterVersion
+    if ($version -eq 'latest') {
+        $version = (& curl.exe -sS -o NUL -w '%{redirect_url}' -m 20 --retry 3 "$Releases/latest") -replace '.*/v', ''
+        if ($version -notmatch '^\d+\.\d+\.\d+$') { Say 'GitHub does not tell its latest release'; return $false }
+    }
+    $archive = "actions-runner-win-$MusterArchitecture-$version.zip"
+    $wanted = ''
+    try {
+        $release = Invoke-RestMethod -TimeoutSec 20 "https://api.github.com/repos/actions/runner/releases/tags/v$version"
+        $wanted = ($release.assets | Where-Object { $_.name -eq $archive }).digest -replace '^sha256:', ''
+    } catch { Say "GitHub tells no digest of ${archive}: taken as it comes" }
+    foreach ($try in 1..3) {
+        & curl.exe -fsSL -m 600 --connect-timeout 10 -o "$MusterState\runner.zip" "$Releases/download/v$version/$archive"
+        if ($LASTEXITCODE -eq 0 -and (Install "$MusterState\runner.zip" $wanted $version '')) { return $true }
+        Start-Sleep 2
+    }
+    Say "$archive cannot be had from GitHub"
+    $false
+}
+
+function Prepare {
+    if ($MusterPreInstall) { try { Invoke-Expression $MusterPreInstall | Out-Null } catch { End "preInstall failed: $_" } }
+    $had = InImage '.muster-version'
+    if ($had -and $had -eq $MusterVersion) {
+        Say "runner $had is in the image"
+    } elseif (-not (FromS3) -and -not (FromGitHub)) {
+        if (-not $had) { End 'no runner: neither S3 nor GitHub gave one' }
+        Say "runner $had of the image must do"
+    }
+    Stage 'unpacked'
+    if ($MusterPostInstall) { try { Invoke-Expression $MusterPostInstall | Out-Null } catch { End "postInstall failed: $_" } }
+}
+
+# Starts the runner as a task of MusterUser: SYSTEM cannot start a process with another user's password otherwise. The
+# task reads the secret from a file that only that user may read, and deletes it.
+function Start-Runner($secret) {
+    $password = [Convert]::ToBase64String((1..24 | ForEach-Object { [byte](Get-Random -Maximum 256) })) + 'aA1!'
+    $secure = ConvertTo-SecureString $password -AsPlainText -Force
+    if (Get-LocalUser $MusterUser -ErrorAction SilentlyContinue) { Set-LocalUser $MusterUser -Password $secure }
+    else { New-LocalUser $MusterUser -Password $secure -PasswordNeverExpires | Out-Null }
+    Add-LocalGroupMember -Group 'Administrators' -Member $MusterUser -ErrorAction SilentlyContinue
+    & icacls.exe $MusterHome /grant "${MusterUser}:(OI)(CI)F" /Q | Out-Null
+    $file = "$MusterHome\.muster-secret"
+    Set-Content $file '' -NoNewline
+    & icacls.exe $file /inheritance:r /grant "${MusterUser}:F" 'SYSTEM:F' /Q | Out-Null
+    Set-Content $file $secret -NoNewline
+    $quote = { "'" + ($args[0] -replace "'", "''") + "'" }
+    $script = @"
+Set-Location $(& $quote $MusterHome)
+`$secret = Get-Content -Raw .muster-secret; Remove-Item .muster-secret
+`$env:ACTIONS_RUNNER_HOOK_JOB_STARTED = $(& $quote $MusterHookStarted)
+`$env:ACTIONS_RUNNER_HOOK_JOB_COMPLETED = $(& $quote $MusterHookCompleted)
+`$env:http_proxy = $(& $quote $MusterProxyHttp); `$env:https_proxy = $(& $quote $MusterProxyHttps)
+if (`$env:http_proxy -or `$env:https_proxy) { `$env:no_proxy = $(& $quote ((@($MusterProxyNone, '169.254.169.254') | Where-Object { $_ }) -join ',')) }
+`$env:ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE = '1'
+`$env:DISABLE_RUNNER_UPDATE = '1'
+`$code = 1
+try {
+    if (`$secret.StartsWith('{')) {
+        `$s = `$secret | ConvertFrom-Json
+        `$env:ACTIONS_RUNNER_INPUT_TOKEN = `$s.token
+        `$a = @('--unattended', '--replace', '--disableupdate', '--no-default-labels', '--url', `$s.url, '--name', `$s.name, '--labels', (`$s.labels -join ','), '--work', $(& $quote $MusterWork))
+        if (`$s.group) { `$a += @('--runnergroup', `$s.group) }
+        & .\config.cmd @a *>> .muster-log
+        if (`$LASTEXITCODE -ne 0) { throw 'config.cmd failed' }
+        Remove-Item Env:\ACTIONS_RUNNER_INPUT_TOKEN
+    } else { `$env:ACTIONS_RUNNER_INPUT_JITCONFIG = `$secret }
+    & .\run.cmd *>> .muster-log
+    `$code = `$LASTEXITCODE
+} catch { "`$_" >> .muster-log }
+Set-Content .muster-exited `$code
+"@
+    Remove-Item -Force "$MusterHome\.muster-exited" -ErrorAction SilentlyContinue
+    Set-Content "$MusterHome\.muster-log" ''
+    Set-Content "$MusterHome\.muster-run.ps1" $script
+    $action = New-ScheduledTaskAction -Execute 'powershell.exe' -Argument "-NoProfile -ExecutionPolicy Bypass -File `"$MusterHome\.muster-run.ps1`""
+    $settings = New-ScheduledTaskSettingsSet -ExecutionTimeLimit ([TimeSpan]::Zero) -AllowStartIfOnBatteries
+    Register-ScheduledTask -TaskName 'muster-runner' -Action $action -Settings $settings -User $MusterUser -Password $password -RunLevel Highest -Force | Out-Null
+    Start-ScheduledTask -TaskName 'muster-runner'
+}
+
+# -------------------------------------------------------------------------------------------------------- the watch
+
+function Busy { $null -ne (Get-Process -Name 'Runner.Worker' -ErrorAction SilentlyContinue) }
+function Exited { Test-Path "$MusterHome\.muster-exited" }
+function LastWords { "it said: $(Get-Content "$MusterHome\.muster-log" | Where-Object { $_ } | Select-Object -Last 1)" }
+
+Add-Type -Namespace Muster -Name Native -MemberDefinition @'
+[DllImport("ntdll.dll")] public static extern int NtSuspendProcess(System.IntPtr handle);
+[DllImport("ntdll.dll")] public static extern int NtResumeProcess(System.IntPtr handle);
+'@
+
+# Ends the box for that reason, unless it runs a job. A job may come at any moment: the listener is frozen before the last look.
+function Drain($why) {
+    if (Busy) { return }
+    $listeners = @(Get-Process -Name 'Runner.Listener' -ErrorAction SilentlyContinue)
+    $listeners | ForEach-Object { [void][Muster.Native]::NtSuspendProcess($_.Handle) }
+    if (Busy) {
+        $listeners | ForEach-Object { [void][Muster.Native]::NtResumeProcess($_.Handle) }
+        return
+    }
+    $listeners | Stop-Process -Force -ErrorAction SilentlyContinue
+    End $why
+}
+
+function TagStages($id) {
+    $answer = Aws 'ec2' @('-m', '10', '--data', 'Action=CreateTags', '--data', 'Version=2016-11-15', '--data', "ResourceId.1=$id",
+        '--data', 'Tag.1.Key=muster%3Astages', '--data-urlencode', "Tag.1.Value=$($script:Stages -join ',')", "$(Endpoint 'ec2')/")
+    if ($answer.Code -ne 200) { Say "the tag muster:stages was refused (status $($answer.Code))" }
+}
+
+function Watch($id) {
+    $started = [DateTime]::UtcNow
+    $idle = $started
+    $listening = $false
+    $said = ''
+    while (-not (Exited)) {
+        if (-not $listening -and (Select-String -Quiet 'Listening for Jobs' "$MusterHome\.muster-log")) {
+            $listening = $true
+            Stage 'listener'
+            TagStages $id
+        }
+        $why = ''
+        $spot = Metadata 'meta-data/spot/instance-action'
+        if ($spot) { $why = "spot takes this box at $(($spot | ConvertFrom-Json).time)" }
+        else {
+            $drain = Metadata 'meta-data/tags/instance/muster:drain'
+            if ($null -ne $drain) { $why = "drained: $drain" }
+            elseif (Metadata 'meta-data/events/recommendations/rebalance') { $why = 'spot recommends another box' }
+        }
+        if (Busy) {
+            $idle = [DateTime]::UtcNow
+            if ($why -and $why -ne $said) {
+                if ($spot) { Say "$why; the job on it will be lost" } else { Say "$why; it waits for the job to end" }
+            }
+            $said = $why
+        } elseif ($why) { Drain $why }
+        elseif ((Seconds $idle) -ge $MusterMaxLifetime) { Drain "no job for $MusterMaxLifetime s" }
+        elseif (-not $listening -and (Seconds $started) -ge $MusterBootDeadline) {
+            Drain "registration failed: the runner does not listen after $MusterBootDeadline s; $(LastWords)"
+        }
+        Start-Sleep $(if ($listening) { $MusterWatch } else { 1 })
+    }
+    $code = [int](Get-Content "$MusterHome\.muster-exited")
+    if (-not $listening) { $listening = [bool](Select-String -Quiet 'Listening for Jobs' "$MusterHome\.muster-log") }
+    if ($code -eq 7) { End "GitHub refuses runner $(InImage '.muster-version') as too old: run ``muster sync``" }
+    if (-not $listening) { End "registration failed: the runner left with exit code $code before it listened; $(LastWords)" }
+    if ($code -eq 0) { End 'the runner is done' }
+    End "the runner failed with exit code $code; $(LastWords)"
+}
+
+# --------------------------------------------------------------------------------------------------------- the whole
+
+$reason = 'an unexpected failure'
+try {
+    New-Item -ItemType Directory -Force $MusterState, $MusterHome | Out-Null
+    Stage 'script'
+    if ($MusterProxyHttp) { $env:http_proxy = $MusterProxyHttp }
+    if ($MusterProxyHttps) { $env:https_proxy = $MusterProxyHttps }
+    $env:no_proxy = (@($MusterProxyNone, '169.254.169.254') | Where-Object { $_ }) -join ','
+    $identity = (MustMetadata 'dynamic/instance-identity/document') | ConvertFrom-Json
+    $id = $identity.instanceId
+    $script:Region = $identity.region
+    if ((Test-Path "$MusterHome\.muster-used") -and (Get-Content "$MusterHome\.muster-used") -eq $id) { End 'second boot: this box had its turn' }
+    Set-Content "$MusterHome\.muster-used" $id
+    $cluster = MustMetadata 'meta-data/tags/instance/muster:cluster'
+    $pool = MustMetadata 'meta-data/tags/instance/muster:pool'
+    Say "box $id of pool $pool in cluster $cluster, $script:Region"
+    $role = MustMetadata 'meta-data/iam/security-credentials/'
+    $script:Keys = (MustMetadata "meta-data/iam/security-credentials/$role") | ConvertFrom-Json
+    Prepare
+    $secret = ReadSecret "/muster/$cluster/runners/$id"
+    Start-Runner $secret
+    $secret = $null
+    Watch $id
+} catch [System.OperationCanceledException] {
+    $reason = $_.Exception.Message
+} catch {
+    $reason = "an unexpected failure: $_"
+} finally {
+    Say "ended: $reason"
+    foreach ($try in 1..5) {
+        & shutdown.exe /s /f /t 0
+        if ($LASTEXITCODE -eq 0) { break }
+        Start-Sleep 5
+    }
+}
