@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn every_api_has_its_bucket_and_its_refill() {
-        let limits = Limits { ssm_put_per_second: 0.5, jit_per_minute: 120.0, create_fleet_per_second: 2.0, ..Limits::default() };
+        let limits = Limits { ssm_put_per_second: 0.5, jit_per_minute: 120.0, create_fleet_per_second: 2.0 };
         let hour = Duration::from_secs(3600);
         let app: AppName = "a".into();
         // (bucket, refill per hour).
