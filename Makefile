@@ -1,7 +1,7 @@
 # Two commands matter: `make demo` (needs Rust only) and `make test` (everything that CI runs).
 # Cargo runs one after another, never side by side: two builds at once need twice the memory and are no faster.
 
-.PHONY: help demo test setup lint unit bench
+.PHONY: help demo test setup lint unit e2e bench
 .DEFAULT_GOAL := help
 
 help: ## Say what there is
@@ -23,6 +23,9 @@ lint: ## Formatting, lints, and that the build without AWS and GitHub still stan
 unit: ## All tests, black-box ones included
 	cargo test --workspace
 	cargo test -p muster-reconciler --features defects --test defects
+
+e2e: setup ## Twenty jobs through real boot scripts: webhook, SQS, controller, moto, box, and back to zero
+	cargo test --workspace --test e2e_box -- --nocapture
 
 bench: ## Print the figures: a step, a webhook, memory
 	cargo bench --no-default-features --bench step --bench webhook

@@ -133,12 +133,16 @@ impl Site {
     pub async fn start() -> Option<Site> {
         let moto = Moto::start().await?;
         let world = moto.create_world("c1", &[]).await;
-        let archive = archive();
-        let site = Site { moto, world, archive };
+        Some(Site::of(moto, world).await)
+    }
+
+    /// The same, of a moto and a world that are there.
+    pub async fn of(moto: Moto, world: World) -> Site {
+        let site = Site { moto, world, archive: archive() };
         for version in ["latest", VERSION] {
             site.store(version, site.archive.clone(), &sha256(&site.archive)).await;
         }
-        Some(site)
+        site
     }
 
     /// Puts an archive into the bucket, and what its metadata says of it.
@@ -179,8 +183,15 @@ impl LinuxBox {
         let run = site.moto.ec2.run_instances().image_id("ami-12c6146b").min_count(1).max_count(1);
         let made = run.send().await.expect("moto launches an instance");
         let id = made.instances().first().and_then(|i| i.instance_id()).expect("an instance has an id").to_owned();
+        let launched = LinuxBox::of(site, id, shell, &[("muster:cluster", "c1"), ("muster:pool", "linux")]).await;
+        launched.secret(JIT).await;
+        launched
+    }
+
+    /// The box of an instance that somebody launched, with the instance's tags; not booted yet.
+    pub async fn of(site: &Arc<Site>, id: String, shell: &'static str, tags: &[(&str, &str)]) -> LinuxBox {
         let key = format!("AKIABOX{}", shell.to_uppercase());
-        let imds = Imds::start(&id, &key, &[("muster:cluster", "c1"), ("muster:pool", "linux")]).await;
+        let imds = Imds::start(&id, &key, tags).await;
         let sha256 = sha256(&site.archive);
         let release = Release { version: VERSION.into(), archive: site.archive.clone(), sha256 };
         let releases = Releases::start(release).await;
@@ -205,9 +216,7 @@ impl LinuxBox {
             ("no_proxy", "127.0.0.1".into()),
         ]);
         let site = site.clone();
-        let launched = LinuxBox { site, imds, releases, id, key, shell, dir, settings, child: None };
-        launched.secret(JIT).await;
-        launched
+        LinuxBox { site, imds, releases, id, key, shell, dir, settings, child: None }
     }
 
     /// What runs its script.

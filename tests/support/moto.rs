@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -28,8 +28,10 @@ pub const SECRET_ACCESS_KEY: &str = "wJalrXUtnFEMIDUMMYSECRET";
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// A running moto; dropping it ends it.
+#[derive(Clone)]
 pub struct Moto {
-    child: Child,
+    /// The process ends with the last handle.
+    _server: Arc<Server>,
     url: String,
     http: reqwest::Client,
     /// SDK clients of the test.
@@ -185,7 +187,7 @@ impl Moto {
         let url = format!("http://127.0.0.1:{port}");
         let config = sdk(&url, TEST_KEY).await;
         Some(Moto {
-            child,
+            _server: Arc::new(Server(child)),
             http: reqwest::Client::new(),
             ec2: aws_sdk_ec2::Client::new(&config),
             sqs: aws_sdk_sqs::Client::new(&config),
@@ -357,9 +359,11 @@ impl Moto {
     }
 }
 
-impl Drop for Moto {
+struct Server(Child);
+
+impl Drop for Server {
     fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
+        self.0.kill().ok();
+        self.0.wait().ok();
     }
 }
