@@ -27,6 +27,9 @@ use plan::{Behind, Platform, Wanted};
 /// An upload that was begun this long ago was abandoned: by a machine that died.
 const ABANDONED: Duration = Duration::from_secs(86_400);
 
+/// After the order to stop, how long a copy may take to abort its upload; the whole process has 10 s.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
 /// How it stands with one binary.
 #[derive(Clone, Debug)]
 pub enum State {
@@ -123,8 +126,20 @@ pub struct Pass<'a> {
 type Found = BTreeMap<Wanted, Result<Release, Failure>>;
 
 impl Pass<'_> {
-    /// Copies what is needed and not there, switches `latest`, prunes.
-    pub async fn run(&self, needs: &BTreeMap<Platform, BTreeSet<Wanted>>) -> Report {
+    /// Copies what is needed and not there, switches `latest`, prunes. None: it was told to stop, and what it waited for did
+    /// not end.
+    pub async fn run(&self, needs: &BTreeMap<Platform, BTreeSet<Wanted>>) -> Option<Report> {
+        let late = async {
+            self.stop.cancelled().await;
+            tokio::time::sleep(STOP_GRACE).await;
+        };
+        tokio::select! {
+            report = self.look(needs) => Some(report),
+            () = late => None,
+        }
+    }
+
+    async fn look(&self, needs: &BTreeMap<Platform, BTreeSet<Wanted>>) -> Report {
         let mut report = Report::default();
         let mut found = Found::new();
         for wanted in needs.values().flatten() {
