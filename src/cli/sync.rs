@@ -99,7 +99,7 @@ impl Args {
         let aws = Aws::connect(settings.region.as_deref()).await;
         let releases = Releases::new(&settings.sync.releases, Arc::new(|_, _, _| ()))?;
         let pass = Pass { s3: &aws.s3, releases: &releases, bucket: &bucket, dry_run: self.dry_run, stop: &stop };
-        let report = pass.run(&plan::needs(&spec)).await;
+        let report = pass.run(&plan::needs(&spec)).await.context("told to stop, and stopped in the middle of a call")?;
         Ok(answer(bucket, self.dry_run, &report))
     }
 }

@@ -9,19 +9,17 @@ use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::again::again;
 use crate::aws::S3;
 use crate::aws::s3::upload::{Part, Upload};
 use crate::aws::s3::{Condition, PutResult};
 use crate::github::releases::{Asset, Download, Releases, Version};
-use crate::retry::Delay;
 
 /// Size of a part, in bytes. S3 wants 5 MiB or more, and admits 10,000 parts.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>
 const PART: usize = 8 << 20;
 /// Parts on their way to S3 at a time. With the one that is being filled they bound the memory: 24 MiB.
 const IN_FLIGHT: usize = 2;
-/// How often a part is sent at most. It lies in memory and its number makes that harmless; all else begins anew.
-const TRIES: u32 = 3;
 /// No download takes longer: 200 MB at 1 Mbit/s are 27 minutes.
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -43,9 +41,9 @@ impl Copy<'_> {
     /// Copies it. On any failure nothing is left behind, and what the key held stays. [`PutResult::Lost`]: somebody else wrote
     /// the key meanwhile.
     pub async fn run(&self, condition: Condition) -> Result<PutResult, Failure> {
-        let download = self.releases.download(self.asset).await?;
+        let download = again(|| self.releases.download(self.asset)).await?;
         let metadata = BTreeMap::from([("sha256", self.sha256.to_owned()), ("version", self.version.to_string())]);
-        let upload = self.s3.begin_upload(self.bucket, &self.key, &metadata).await?;
+        let upload = again(|| self.s3.begin_upload(self.bucket, &self.key, &metadata)).await?;
         let mut sender = Sender { upload: upload.clone(), sending: JoinSet::new(), sent: BTreeMap::new(), number: 0 };
         let streamed = tokio::select! {
             streamed = self.stream(download, &mut sender) => streamed,
@@ -55,7 +53,10 @@ impl Copy<'_> {
         // A part that is still being sent would outlive the abort, and cost storage.
         sender.sending.shutdown().await;
         let result = match streamed {
-            Ok(()) => upload.complete(sender.sent.into_values().collect(), condition).await,
+            Ok(()) => {
+                let parts: Vec<Part> = sender.sent.into_values().collect();
+                again(|| upload.complete(parts.clone(), condition.clone())).await
+            }
             Err(failure) => Err(failure),
         };
         if !matches!(result, Ok(PutResult::Stored(_)))
@@ -122,7 +123,7 @@ impl Sender {
         }
         self.number += 1;
         let (upload, number) = (self.upload.clone(), self.number);
-        self.sending.spawn(async move { (number, part(&upload, number, bytes).await) });
+        self.sending.spawn(async move { (number, again(|| upload.part(number, bytes.clone())).await) });
         Ok(())
     }
 
@@ -143,21 +144,5 @@ impl Sender {
             None => {}
         }
         Ok(())
-    }
-}
-
-async fn part(upload: &Upload, number: i32, bytes: Bytes) -> Result<Part, Failure> {
-    use FailureKind::{Ambiguous, Throttled, Unavailable};
-    let mut delay = Delay::new(Duration::from_millis(500), Duration::from_secs(5));
-    let mut tries = 1;
-    loop {
-        match upload.part(number, bytes.clone()).await {
-            Err(failure) if tries < TRIES && matches!(failure.kind, Throttled | Unavailable | Ambiguous) => {
-                tries += 1;
-                tracing::debug!(number, error = failure.message, "sending the part again");
-                tokio::time::sleep(delay.next_delay()).await;
-            }
-            result => return result,
-        }
     }
 }

@@ -5,6 +5,7 @@
 //! copy within S3 after that: a broken or forged download never replaces a good one. Everything is looked at anew in each
 //! pass, so passes may repeat, fail half-way and run side by side.
 
+mod again;
 mod copy;
 pub mod plan;
 pub mod task;
@@ -19,11 +20,15 @@ use tokio_util::sync::CancellationToken;
 use crate::aws::S3;
 use crate::aws::s3::{Condition, PutResult};
 use crate::github::releases::{Release, Releases, Version};
+use again::again;
 use copy::Copy;
 use plan::{Behind, Platform, Wanted};
 
 /// An upload that was begun this long ago was abandoned: by a machine that died.
 const ABANDONED: Duration = Duration::from_secs(86_400);
+
+/// After the order to stop, how long a copy may take to abort its upload; the whole process has 10 s.
+const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// How it stands with one binary.
 #[derive(Clone, Debug)]
@@ -121,15 +126,27 @@ pub struct Pass<'a> {
 type Found = BTreeMap<Wanted, Result<Release, Failure>>;
 
 impl Pass<'_> {
-    /// Copies what is needed and not there, switches `latest`, prunes.
-    pub async fn run(&self, needs: &BTreeMap<Platform, BTreeSet<Wanted>>) -> Report {
+    /// Copies what is needed and not there, switches `latest`, prunes. None: it was told to stop, and what it waited for did
+    /// not end.
+    pub async fn run(&self, needs: &BTreeMap<Platform, BTreeSet<Wanted>>) -> Option<Report> {
+        let late = async {
+            self.stop.cancelled().await;
+            tokio::time::sleep(STOP_GRACE).await;
+        };
+        tokio::select! {
+            report = self.look(needs) => Some(report),
+            () = late => None,
+        }
+    }
+
+    async fn look(&self, needs: &BTreeMap<Platform, BTreeSet<Wanted>>) -> Report {
         let mut report = Report::default();
         let mut found = Found::new();
         for wanted in needs.values().flatten() {
             if !found.contains_key(wanted) {
                 let release = match wanted {
-                    Wanted::Latest => self.releases.latest().await,
-                    Wanted::Pinned(version) => self.releases.tagged(*version).await,
+                    Wanted::Latest => again(|| self.releases.latest()).await,
+                    Wanted::Pinned(version) => again(|| self.releases.tagged(*version)).await,
                 };
                 found.insert(*wanted, release);
             }
@@ -162,7 +179,7 @@ impl Pass<'_> {
         if !found.keys().any(|wanted| matches!(wanted, Wanted::Pinned(_))) {
             return Vec::new();
         }
-        self.releases.list().await.unwrap_or_else(|failure| {
+        again(|| self.releases.list()).await.unwrap_or_else(|failure| {
             let message = format!("see whether a pinned version is too old: {}", failure.message);
             report.warnings.push(Failure { message, ..failure });
             Vec::new()
@@ -179,7 +196,7 @@ impl Pass<'_> {
             refused("its release names no SHA-256 digest to hold it to; pin a release that was published after June 2025")
         })?;
         let key = platform.key(release.version);
-        let there = self.s3.head(self.bucket, &key).await?;
+        let there = again(|| self.s3.head(self.bucket, &key)).await?;
         let (state, etag) = match there {
             Some(head) if plan::holds(&head, asset, sha256) => (State::Cached, head.etag),
             _ if self.dry_run => return Ok(State::WouldCopy { bytes: asset.size }),
@@ -191,7 +208,7 @@ impl Pass<'_> {
                 let copy = Copy { s3, releases, bucket, key: key.clone(), asset, sha256, version, stop };
                 match copy.run(condition).await? {
                     PutResult::Stored(etag) => (State::Copied { bytes: asset.size, took: began.elapsed() }, etag),
-                    PutResult::Lost => match self.s3.head(self.bucket, &key).await? {
+                    PutResult::Lost => match again(|| self.s3.head(self.bucket, &key)).await? {
                         Some(head) if plan::holds(&head, asset, sha256) => (State::Cached, head.etag),
                         Some(_) => {
                             return Err(refused(
@@ -209,14 +226,14 @@ impl Pass<'_> {
             return Ok(state);
         }
         let latest = platform.latest_key();
-        let head = self.s3.head(self.bucket, &latest).await?;
+        let head = again(|| self.s3.head(self.bucket, &latest)).await?;
         if head.is_some_and(|head| plan::holds(&head, asset, sha256)) {
             return Ok(state);
         }
         if self.dry_run {
             return Ok(State::WouldSwitch);
         }
-        self.s3.copy(self.bucket, &key, &etag, &latest).await?;
+        again(|| self.s3.copy(self.bucket, &key, &etag, &latest)).await?;
         Ok(if matches!(state, State::Cached) { State::Switched } else { state })
     }
 
@@ -231,10 +248,11 @@ impl Pass<'_> {
     }
 
     async fn prune(&self, platform: Platform, used: &BTreeSet<Version>, report: &mut Report) -> Result<(), Failure> {
-        let keys: Vec<String> = self.s3.list(self.bucket, &platform.prefix()).await?.into_iter().map(|(key, _)| key).collect();
+        let prefix = platform.prefix();
+        let keys: Vec<String> = again(|| self.s3.list(self.bucket, &prefix)).await?.into_iter().map(|(key, _)| key).collect();
         for (version, key) in plan::prune(platform, &keys, used) {
             if !self.dry_run {
-                self.s3.delete(self.bucket, &key).await?;
+                again(|| self.s3.delete(self.bucket, &key)).await?;
             }
             report.pruned.push(Pruned { platform, version });
         }
@@ -245,8 +263,8 @@ impl Pass<'_> {
         if self.dry_run {
             return Ok(());
         }
-        let now = SystemTime::now();
-        for unfinished in self.s3.unfinished(self.bucket, &platform.prefix()).await? {
+        let (now, prefix) = (SystemTime::now(), platform.prefix());
+        for unfinished in again(|| self.s3.unfinished(self.bucket, &prefix)).await? {
             if now.duration_since(unfinished.begun).is_ok_and(|age| age > ABANDONED) {
                 unfinished.upload.abort().await?;
                 report.aborted += 1;

@@ -103,10 +103,7 @@ impl Task {
         }
         let Some((_, releases)) = releases else { return every };
         let pass = Pass { s3: &self.s3, releases, bucket, dry_run: false, stop };
-        let report = pass.run(&order.needs).await;
-        if stop.is_cancelled() {
-            return every;
-        }
+        let Some(report) = pass.run(&order.needs).await.filter(|_| !stop.is_cancelled()) else { return every };
         hear(&report, &self.metrics);
         if report.complete() {
             delay.reset();

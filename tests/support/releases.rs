@@ -26,10 +26,17 @@ pub enum Fault {
 }
 
 #[derive(Clone)]
+struct File {
+    name: String,
+    bytes: Bytes,
+    sha256: String,
+}
+
+#[derive(Clone)]
 struct Release {
     version: String,
-    days_ago: u64,
-    files: Vec<(String, Bytes)>,
+    published: String,
+    files: Vec<File>,
 }
 
 #[derive(Default)]
@@ -97,8 +104,12 @@ impl Releases {
             let ending = if platform.starts_with("win") { "zip" } else { "tar.gz" };
             format!("actions-runner-{platform}-{version}.{ending}")
         };
-        let files = files.iter().map(|(platform, bytes)| (name(platform), bytes.clone())).collect();
-        self.state().releases.push(Release { version: version.into(), days_ago, files });
+        // Hashed once: unoptimised, that takes longer for a large file than anybody waits for an answer.
+        let file = |(platform, bytes): &(&str, Bytes)| File { name: name(platform), bytes: bytes.clone(), sha256: sha256(bytes) };
+        let files = files.iter().map(file).collect();
+        let published = chrono::DateTime::<chrono::Utc>::from(SystemTime::now() - Duration::from_secs(days_ago * 86_400));
+        let published = published.format("%Y-%m-%dT%H:%M:%SZ").to_string();
+        self.state().releases.push(Release { version: version.into(), published, files });
     }
 
     /// Downloads misbehave from now on; None: no more.
@@ -137,8 +148,8 @@ impl Releases {
                 Some(said) => conditional(said.to_string(), headers),
             };
         }
-        let file =
-            |name: &str| state.releases.iter().flat_map(|r| &r.files).find(|(n, _)| n == name).map(|(_, bytes)| bytes.clone());
+        let files = || state.releases.iter().flat_map(|release| &release.files);
+        let file = |name: &str| files().find(|file| file.name == name).map(|file| file.bytes.clone());
         let name = path.rsplit('/').next().unwrap_or_default();
         match file(name) {
             Some(_) if path.starts_with("/download/") => {
@@ -151,21 +162,25 @@ impl Releases {
     }
 
     fn describe(&self, release: &Release) -> Value {
-        let published = SystemTime::now() - Duration::from_secs(release.days_ago * 86_400);
-        let published = chrono::DateTime::<chrono::Utc>::from(published).format("%Y-%m-%dT%H:00:00Z").to_string();
         let assets: Vec<Value> = release
             .files
             .iter()
-            .map(|(name, bytes)| {
+            .map(|File { name, bytes, sha256 }| {
                 json!({
                     "name": name,
                     "size": bytes.len(),
-                    "digest": format!("sha256:{}", sha256(bytes)),
+                    "digest": format!("sha256:{sha256}"),
                     "browser_download_url": format!("{}/download/v{}/{name}", self.url(), release.version),
                 })
             })
             .collect();
-        json!({ "tag_name": format!("v{}", release.version), "draft": false, "prerelease": false, "published_at": published, "assets": assets })
+        json!({
+            "tag_name": format!("v{}", release.version),
+            "draft": false,
+            "prerelease": false,
+            "published_at": release.published,
+            "assets": assets,
+        })
     }
 }
 
