@@ -339,7 +339,8 @@ impl Planner<'_> {
             }
             return;
         }
-        if !self.listed_since(r, r.first_seen + deadline) {
+        // After a failure anew: it may have come online meanwhile.
+        if !self.listed_since(r, (r.first_seen + deadline).max(r.not_before)) {
             return;
         }
         match &r.registration {
