@@ -83,7 +83,7 @@ impl Controller {
         if let Some(left) = pool.queue_delay().checked_sub(waited).filter(|d| !d.is_zero()) {
             return format!("waits for the queueDelay of pool {name}: {} left", human(left));
         }
-        if job.redelivered && !self.world.predecessors_visible() {
+        if job.redelivered && self.world.predecessor_hidden(self.spec.controller.spec.intervals.settle.get()).is_some() {
             return "was delivered before, perhaps to a controller that launched for it; counts once EC2 surely shows what that launched"
                 .into();
         }

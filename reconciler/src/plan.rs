@@ -47,6 +47,13 @@ pub struct View<'a> {
     pub unavailable: &'a Unavailable,
 }
 
+impl View<'_> {
+    /// Until when launches wait, because a predecessor's may be hidden; see [`World::predecessor_hidden`].
+    fn predecessor_hidden(&self) -> Option<Time> {
+        self.world.predecessor_hidden(self.spec.controller.spec.intervals.settle.get())
+    }
+}
+
 /// Limits on a pool's launches that come from outside the pool.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Gate {
@@ -212,7 +219,7 @@ impl Planner<'_> {
         c.occupied += outstanding;
         c.supply += outstanding;
         let Some(pool) = self.pool else { return };
-        let visible = self.view.world.predecessors_visible();
+        let visible = self.view.predecessor_hidden().is_none();
         for (_, job) in self.view.demand.queued(name) {
             c.queued += 1;
             c.counting += u32::from(job.counts(pool.queue_delay(), now) && (!job.redelivered || visible && job.confirmed(now)));
@@ -495,7 +502,7 @@ impl Planner<'_> {
             self.plan.blocked = Some(Blocked::Unseen);
             return;
         }
-        if let Some(until) = self.view.world.predecessor_hidden().filter(|_| !unseen_is_fine) {
+        if let Some(until) = self.view.predecessor_hidden().filter(|_| !unseen_is_fine) {
             self.plan.blocked = Some(Blocked::Hidden(until));
             return;
         }
@@ -567,7 +574,7 @@ impl Blocked {
             Blocked::Unseen => "waits for the first complete look at EC2".into(),
             Blocked::Hidden(until) => {
                 format!(
-                    "launches in {}, when EC2 surely shows what the controller before this one launched",
+                    "launches in {}, when EC2 surely shows whatever a controller before this one launched",
                     human(until.since(now))
                 )
             }

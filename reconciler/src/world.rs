@@ -65,8 +65,6 @@ pub struct World {
     /// Lists that ended boxes may have left a registration in, says their tag, and that were not looked at twice. A predecessor
     /// knew of them; the manifests may name them no more.
     left_lists: BTreeSet<Forge>,
-    /// Something was found that this process did not make: a predecessor may have acted seconds ago.
-    predecessor: bool,
     /// Worth a metric; the driver takes them.
     pub facts: Vec<Fact>,
     /// Own boxes that ended by themselves before they were ever online; the controller takes them.
@@ -136,14 +134,11 @@ impl World {
         self.sources.entry(source).or_default().error = Some(error);
     }
 
-    /// Until when a predecessor's last launches may be hidden from us; None: they are not, or there was none.
-    pub fn predecessor_hidden(&self) -> Option<Time> {
-        (self.predecessor && !self.predecessors_visible()).then(|| self.started + CONSISTENCY_LAG)
-    }
-
-    /// Whether what a predecessor launched must be visible by now: a sweep began longer after our start than EC2 may lag.
-    pub fn predecessors_visible(&self) -> bool {
-        self.swept(&Source::Instances).is_some_and(|began| began >= self.started + CONSISTENCY_LAG)
+    /// Until when a predecessor's last launches may be hidden from us; None: a sweep began longer after our start than EC2 may
+    /// lag (`settle`), so all of them were seen. Nothing tells that there was no predecessor: all that it did may be hidden.
+    pub fn predecessor_hidden(&self, settle: Duration) -> Option<Time> {
+        let until = self.started + settle;
+        self.swept(&Source::Instances).is_none_or(|began| began < until).then_some(until)
     }
 
     fn sweep_done(&mut self, source: Source, began: Time) {
@@ -199,7 +194,6 @@ impl World {
     /// A complete sweep of the instances, begun at `began`.
     pub fn saw_instances(&mut self, seen: &[InstanceSighting], began: Time, now: Time) {
         let mut shown = BTreeSet::new();
-        self.predecessor |= self.swept(&Source::Instances).is_none() && !seen.is_empty();
         for s in seen {
             shown.insert(&s.id);
             if s.state == InstanceState::Terminated && !self.runners.contains_key(&s.id) {
@@ -258,7 +252,6 @@ impl World {
         let mut listed = BTreeSet::new();
         for s in seen.unwrap_or_default() {
             listed.insert(s.name.instance.clone());
-            self.predecessor |= self.runners.get(&s.name.instance).is_none_or(|r| r.launched_by.is_none());
             let runner = self.entry(&s.name.instance, &s.name.pool, now);
             register(runner, s.id, forge, now);
             // What this process registered it with, it knows better: the list has no group.

@@ -393,11 +393,26 @@ fn a_box_on_its_way_out_is_no_reason_to_let_another_go() {
     assert!(matches!(drained[..], [Action::Drain(ids)] if ids.len() == 1), "{drained:?}");
 }
 
+/// Nothing tells a successor that there was no predecessor, or that EC2 shows all that it launched (seed 55145).
+#[test]
+fn nothing_is_launched_before_a_predecessors_boxes_must_be_visible() {
+    let mut scene = Scene::new([linux()]);
+    scene.queue(1, &["self-hosted", "linux"]);
+    let began = scene.now;
+    scene.pass(secs(120));
+    let launched = scene.done.iter().filter(|(_, e)| matches!(e.action, Action::Launch(_))).map(|(at, _)| at.since(began));
+    let swept = scene.swept.iter().filter(|(_, s)| *s == Source::Instances).map(|(at, _)| at.since(began));
+    let first = swept.filter(|since| *since >= secs(30)).min().unwrap();
+    assert_eq!(first, secs(30), "the sweep that lets launches begin is not late");
+    let launched: Vec<_> = launched.collect();
+    assert!(matches!(launched[..], [at] if at >= first && at < secs(32)), "{launched:?}");
+}
+
 /// When the box reached which stage of its start is counted once, from the launch on; its words may be anybody's.
 #[test]
 fn the_stages_that_a_box_tells_are_counted_once() {
     let mut scene = Scene::new([linux()]);
-    scene.pass(secs(5));
+    scene.pass(secs(35));
     scene.queue(1, &["self-hosted", "linux"]);
     scene.pass(secs(5));
     let asked = scene.done.iter().find(|(_, e)| matches!(e.action, Action::Launch(_))).unwrap().0;

@@ -157,7 +157,7 @@ impl Muster {
             "apiVersion: muster/v1\nkind: Controller\nmetadata:\n  name: {cluster}\nspec:\n  region: {}\n  \
              queues: {{jobs: '{jobs}', deadLetters: '{dead_letters}', ec2Events: '{ec2_events}'}}\n  bucket: {bucket}\n  sync: {{every: 0s}}\n  \
              listen: {{webhook: '127.0.0.1:{}', admin: '127.0.0.1:{}'}}\n  \
-             intervals: {{instances: 300ms, runners: 500ms, secrets: 2s, plan: 1s, deliveries: 10m}}\n  \
+             intervals: {{instances: 300ms, runners: 500ms, secrets: 2s, plan: 1s, deliveries: 10m, settle: 500ms}}\n  \
              limits: {{ssmPutPerSecond: 200, jitPerMinute: 6000, createFleetPerSecond: 5}}\n",
             super::moto::REGION,
             self.webhook_port,

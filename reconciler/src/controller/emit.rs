@@ -325,6 +325,7 @@ impl Controller {
     pub(super) fn sweep_ended(&mut self, source: &Source, began: Time, retry: Option<Duration>, now: Time) {
         let interval = self.interval(source);
         let lists = self.lists();
+        let hidden = self.world.predecessor_hidden(self.spec.controller.spec.intervals.settle.get());
         let state = self.sweeps.entry(source.clone()).or_default();
         state.in_flight = false;
         match retry {
@@ -333,6 +334,10 @@ impl Controller {
                 // Hurried meanwhile (due <= now): at once, but never without a breath between two sweeps.
                 let breath = now + (interval / 3).min(Duration::from_secs(1));
                 state.due = if state.due <= now { breath } else { (began + interval).max(breath) };
+                // The sweep that lets launches begin is not late.
+                if let Some(until) = hidden.filter(|_| *source == Source::Instances) {
+                    state.due = state.due.min(until.max(breath));
+                }
             }
             Some(retry_after) => {
                 let wait = Duration::from_secs(1 << state.failures.min(6)).min(Duration::from_secs(60)).max(retry_after);

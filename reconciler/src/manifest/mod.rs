@@ -161,6 +161,9 @@ pub struct Intervals {
     pub deliveries: Span,
     /// Between two plans of a pool that nothing was heard of.
     pub plan: Span,
+    /// From a start until EC2's lists surely show what a predecessor did; nothing is launched before. EC2 gives no bound; shorten it
+    /// only where lists never lag (an emulator).
+    pub settle: Span,
 }
 
 impl Default for Intervals {
@@ -171,6 +174,7 @@ impl Default for Intervals {
             secrets: Span::secs(600),
             deliveries: Span::secs(60),
             plan: Span::secs(10),
+            settle: Span::secs(30),
         }
     }
 }

@@ -113,6 +113,7 @@ fn controller(controller: &Controller, check: &mut Check<'_>) {
         ("spec.intervals.secrets", spec.intervals.secrets, most(86_400)),
         ("spec.intervals.deliveries", spec.intervals.deliveries, most(3600)),
         ("spec.intervals.plan", spec.intervals.plan, most(300)),
+        ("spec.intervals.settle", spec.intervals.settle, most(300)),
     ] {
         check.within(path, value, least, most);
     }
