@@ -420,10 +420,24 @@ impl Runner {
         }
     }
 
-    /// How long it has had to boot: since we launched it, or, for a box that was found, since EC2 did.
+    /// How long it has had to boot, since EC2 launched it.
     pub fn up_for(&self, now: Time) -> Duration {
-        let found = self.instance.as_ref().filter(|_| self.launched_by.is_none());
-        now.since(found.map_or(self.first_seen, |i| i.launched_at.min(self.first_seen)))
+        now.since(self.born())
+    }
+
+    /// A box that was found is older than our sight of it. One of ours may be younger than the first ask for it: that may have
+    /// been repeated for long. EC2's clock is trusted between that ask and its showing the box.
+    fn born(&self) -> Time {
+        match &self.instance {
+            Some(i) if self.launched_by.is_none() => i.launched_at.min(self.first_seen),
+            Some(i) => i.launched_at.min(i.seen_at).max(self.first_seen),
+            None => self.first_seen,
+        }
+    }
+
+    /// When it must be online, if its list was looked at since.
+    pub fn boot_due(&self, boot_deadline: Duration) -> Time {
+        self.born().max(self.first_seen) + boot_deadline
     }
 
     /// Whether it had the time to boot, and its list, if it is known, was looked at since: a box that GitHub does not tell of
@@ -433,7 +447,7 @@ impl Runner {
             Configured::Yes(at) => at + REGISTER_GRACE.min(boot_deadline),
             _ => self.first_seen,
         };
-        let due = graced.max(self.first_seen + boot_deadline);
+        let due = graced.max(self.boot_due(boot_deadline));
         let looked = self.forge.is_none() || self.list_seen.is_some_and(|seen| seen >= due);
         self.up_for(now) >= boot_deadline && now >= graced && looked
     }
@@ -821,6 +835,12 @@ mod tests {
         found.instance.as_mut().expect("shown").launched_at = at(800);
         assert_eq!(found.up_for(at(1_050)), Duration::from_secs(250));
         assert_eq!(r.up_for(at(50)), Duration::from_secs(50));
+        // One of ours came of a later ask than the first, says EC2, whose clock may be ahead.
+        let mut late = shown(InstanceState::Running);
+        (late.instance.as_mut().expect("shown").launched_at, late.instance.as_mut().expect("shown").seen_at) = (at(20), at(25));
+        assert_eq!((late.up_for(at(50)), late.boot_due(deadline)), (Duration::from_secs(30), at(320)));
+        late.instance.as_mut().expect("shown").launched_at = at(7_000);
+        assert_eq!(late.boot_due(deadline), at(325));
     }
 
     #[test]
