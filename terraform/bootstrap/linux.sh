@@ -22,6 +22,7 @@ set -eu
 : "${MUSTER_BOOT_DEADLINE:=300}" # seconds for the secret, then for the runner to listen
 # Seconds of denials: a policy that asks for a secret's tag also denies what is not there yet.
 : "${MUSTER_DENIED_DEADLINE:=$MUSTER_BOOT_DEADLINE}"
+: "${MUSTER_REPORT_STAGES:=no}" # yes: by a tag, which is a call of ec2:CreateTags
 : "${MUSTER_WATCH:=5}" # seconds between looks
 : "${MUSTER_HOME:=/opt/actions-runner}"
 : "${MUSTER_STATE:=/run/muster}"
@@ -429,8 +430,10 @@ hear() {
   if [ "$listening" = no ] && grep -qs 'Listening for Jobs' log; then
     listening=yes
     stage listener
-    tag_stages &
-    errands="$errands $!"
+    if [ "$MUSTER_REPORT_STAGES" = yes ]; then
+      tag_stages &
+      errands="$errands $!"
+    fi
   fi
 }
 
