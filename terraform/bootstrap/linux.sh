@@ -36,8 +36,10 @@ set -eu
 
 # --- words and the end
 
+# By no process of its own: that could speak after the last word.
 say() {
-  printf 'muster: %s\n' "$*" | tee -a "$MUSTER_CONSOLE" 2>/dev/null || :
+  printf 'muster: %s\n' "$*"
+  printf 'muster: %s\n' "$*" 2>/dev/null >>"$MUSTER_CONSOLE" || :
 }
 
 now_ms() {
@@ -75,7 +77,10 @@ finish() {
   trap - EXIT
   trap '' HUP INT TERM
   set +e
-  [ -z "$preparing" ] || kill "$preparing" 2>/dev/null
+  if [ -n "$preparing" ]; then
+    kill "$preparing" 2>/dev/null
+    wait "$preparing" 2>/dev/null
+  fi
   say "ended: ${reason:-failed unexpectedly, at: $step}"
   exec >/dev/null 2>&1 # what a shell says of killed processes
   for _ in 1 2 3 4 5; do
