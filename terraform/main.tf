@@ -26,12 +26,12 @@ locals {
   foreign = [for name, pool in local.pools : pool.template if pool.template != "${var.cluster}-${name}"]
   settings = { for name in keys(local.made) : name => merge(
     var.pool_defaults,
-    { for key, value in lookup(var.pools, name, {}) : key => value if value != null && key != "root_volume" },
+    { for key, value in try(var.pools[name], {}) : key => value if value != null && key != "root_volume" },
     { root_volume = merge(var.pool_defaults.root_volume, { for key, value in try(var.pools[name].root_volume, {}) : key => value if value != null }) },
   ) }
 
   # Parameters elsewhere are read, but not made.
-  own_parameters = [for name in module.manifests.references : name if startswith(name, "/muster/${var.cluster}/")]
+  own_parameters = [for name in distinct(flatten(values(module.manifests.references))) : name if startswith(name, "/muster/${var.cluster}/")]
 
   listen = merge(
     { webhook = "0.0.0.0:8080", admin = length(var.controller.admin_cidrs) > 0 ? "0.0.0.0:9090" : "127.0.0.1:9090" },

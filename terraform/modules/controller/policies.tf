@@ -5,7 +5,7 @@ locals {
   ec2        = "arn:${local.c.partition}:ec2:${local.c.region}:${local.c.account}"
   image      = "arn:${local.c.partition}:ec2:${local.c.region}:"
   secrets    = "arn:${local.c.partition}:ssm:${local.c.region}:${local.c.account}:parameter/muster/${local.c.cluster}/runners/*"
-  parameters = [for name in var.parameters : "arn:${local.c.partition}:ssm:${local.c.region}:${local.c.account}:parameter${name}"]
+  parameters = { for kind, names in var.parameters : kind => [for name in names : "arn:${local.c.partition}:ssm:${local.c.region}:${local.c.account}:parameter${name}"] }
   bucket     = "arn:${local.c.partition}:s3:::${var.bucket}"
   asked      = { StringEquals = { "aws:RequestTag/muster:cluster" = local.c.cluster } }
   ours       = { StringEquals = { "aws:ResourceTag/muster:cluster" = local.c.cluster } }
@@ -14,8 +14,9 @@ locals {
   reading = [
     { Sid = "Manifests", Effect = "Allow", Action = "s3:GetObject", Resource = "${local.bucket}/manifests/*" },
     { Sid = "ListManifests", Effect = "Allow", Action = "s3:ListBucket", Resource = local.bucket },
-    { Sid = "AppSecrets", Effect = "Allow", Action = "ssm:GetParameter", Resource = local.parameters },
+    { Sid = "WebhookSecrets", Effect = "Allow", Action = "ssm:GetParameter", Resource = local.parameters.webhooks },
   ]
+  keys = { Sid = "AppKeys", Effect = "Allow", Action = "ssm:GetParameter", Resource = local.parameters.keys }
   key = [for key in var.kms_key_arn == null ? [] : [var.kms_key_arn] : {
     Sid       = "Key"
     Effect    = "Allow"
@@ -26,6 +27,7 @@ locals {
   send = { Sid = "SendJobs", Effect = "Allow", Action = "sqs:SendMessage", Resource = var.queues.jobs }
 
   controlling = [
+    local.keys,
     # What a launch makes bears the cluster's tag; what it uses is the pools' own.
     { Sid = "Launch", Effect = "Allow", Action = ["ec2:CreateFleet", "ec2:RunInstances"], Resource = [for kind in ["fleet", "instance", "volume"] : "${local.ec2}:${kind}/*"], Condition = local.asked },
     { Sid = "LaunchTemplates", Effect = "Allow", Action = ["ec2:CreateFleet", "ec2:RunInstances"], Resource = "${local.ec2}:launch-template/*", Condition = local.ours },
@@ -53,6 +55,7 @@ locals {
     webhook    = concat(local.reading, local.key, [local.send])
     # `muster plan` for a person: it looks and changes nothing.
     operator = concat(local.reading, [for s in local.key : merge(s, { Action = "kms:Decrypt" })], [
+      local.keys,
       { Sid = "Look", Effect = "Allow", Action = ["ec2:DescribeInstances", "ssm:DescribeParameters"], Resource = "*" },
       { Sid = "Depth", Effect = "Allow", Action = "sqs:GetQueueAttributes", Resource = var.queues.jobs },
     ])

@@ -9,8 +9,10 @@ output "pools" {
 }
 
 output "references" {
-  description = "SSM parameters that the GitHubApps' secrets are in."
-  value       = distinct([for r in local.references : trimprefix(r.ref, "ssm:")])
+  description = "SSM parameters that the GitHubApps' secrets are in: `keys` and `webhooks`."
+  value = { for kind in ["keys", "webhooks"] : kind =>
+    distinct([for r in local.references : trimprefix(r.ref, "ssm:") if r.kind == kind])
+  }
 }
 
 output "controller" {

@@ -100,7 +100,10 @@ locals {
     if[for other, k in local.takes : other if k == key][0] == name && length([for k in values(local.takes) : k if k == key]) > 1
   ]
 
-  references = flatten([for d in local.apps : [for ref in concat([try(d.doc.spec.privateKey, "")], try(d.doc.spec.webhookSecrets, [])) : { at = d.at, ref = tostring(ref) }]])
+  references = flatten([for d in local.apps : concat(
+    [for ref in [try(d.doc.spec.privateKey, "")] : { at = d.at, kind = "keys", ref = try(tostring(ref), "") }],
+    [for ref in try(d.doc.spec.webhookSecrets, []) : { at = d.at, kind = "webhooks", ref = try(tostring(ref), "") }],
+  )])
   of_apps = concat(
     [for r in local.references : "${r.at}a secret is not an ssm: reference; write ssm:/muster/${var.cluster}/github-app/NAME: the controller has neither your files nor your environment" if !can(regex("^ssm:/[A-Za-z0-9/._-]*[A-Za-z0-9._-]$", r.ref))],
     [for d in local.apps : "${d.at}spec.appId: write the App's id, a number that GitHub shows in the App's settings" if try(d.doc.spec.appId, 1) < 1],

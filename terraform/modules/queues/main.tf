@@ -37,6 +37,10 @@ resource "aws_sqs_queue" "dead" {
   kms_master_key_id         = var.kms_key_arn
   policy                    = local.policy[each.value]
   tags                      = local.c.tags
+  redrive_allow_policy = jsonencode({
+    redrivePermission = "byQueue"
+    sourceQueueArns   = ["${local.arn}-${each.key}"]
+  })
 }
 
 resource "aws_sqs_queue" "this" {
@@ -54,15 +58,6 @@ resource "aws_sqs_queue" "this" {
   redrive_policy = jsonencode({
     deadLetterTargetArn = aws_sqs_queue.dead[each.key].arn
     maxReceiveCount     = each.key == "jobs" ? 1000 : 10
-  })
-}
-
-resource "aws_sqs_queue_redrive_allow_policy" "this" {
-  for_each  = local.dead
-  queue_url = aws_sqs_queue.dead[each.key].id
-  redrive_allow_policy = jsonencode({
-    redrivePermission = "byQueue"
-    sourceQueueArns   = ["${local.arn}-${each.key}"]
   })
 }
 
