@@ -160,10 +160,6 @@ resource "terraform_data" "checks" {
       error_message = "pools, pool_defaults: write security_group_ids such as [\"sg-0123456789abcdef0\"]."
     }
     precondition {
-      condition     = alltrue(flatten([for s in local.settings : [for arn in s.policy_arns : can(regex("^arn:[^:]+:iam::[^:]*:policy/.+$", arn))]]))
-      error_message = "pools, pool_defaults: write policy_arns such as [\"arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore\"]."
-    }
-    precondition {
       condition     = length(local.foreign) == 0 || length(var.foreign_runner_role_arns) > 0
       error_message = "foreign_runner_role_arns: the launch templates ${join(", ", local.foreign)} are not made here; write the ARNs of their roles, or leave instance.launchTemplate out."
     }

@@ -139,6 +139,11 @@ variable "pool_defaults" {
     detailed_monitoring         = optional(bool, false)
   })
   default = {}
+
+  validation {
+    condition     = alltrue([for arn in var.pool_defaults.policy_arns : can(regex("^arn:[^:]+:iam::[^:]*:policy/.+$", arn))])
+    error_message = "pool_defaults: write policy_arns such as [\"arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore\"]."
+  }
 }
 
 variable "pools" {
@@ -161,6 +166,11 @@ variable "pools" {
     detailed_monitoring         = optional(bool)
   }))
   default = {}
+
+  validation {
+    condition     = alltrue([for arn in flatten([for p in var.pools : coalesce(p.policy_arns, [])]) : can(regex("^arn:[^:]+:iam::[^:]*:policy/.+$", arn))])
+    error_message = "pools: write policy_arns such as [\"arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore\"]."
+  }
 }
 
 variable "foreign_runner_role_arns" {

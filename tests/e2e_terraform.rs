@@ -49,7 +49,7 @@ output "secret_parameters" {{ value = module.muster.secret_parameters }}
         "apiVersion: muster/v1\nkind: Controller\nmetadata: {{name: {CLUSTER}}}\nspec:\n  \
          queues: {{jobs: 'https://sqs.{REGION}.amazonaws.com/123456789012/{CLUSTER}-jobs'}}\n  sync: {{every: 0s}}\n  \
          listen: {{webhook: '127.0.0.1:{webhook_port}', admin: '127.0.0.1:0'}}\n  \
-         intervals: {{instances: 300ms, runners: 500ms, secrets: 2s, plan: 1s, deliveries: 10m}}\n"
+         intervals: {{instances: 300ms, runners: 500ms, secrets: 2s, plan: 1s, deliveries: 10m, settle: 200ms}}\n"
     );
     terraform.write("stage/manifests/controller.yaml", &controller);
     terraform.write(

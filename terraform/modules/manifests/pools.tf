@@ -45,10 +45,15 @@ locals {
     holds = [for s in try(d.doc.spec.capacity.schedules, []) : try(tonumber(regex("^[0-9]+", s.hold)) * local.unit[regex("[a-z]+$", s.hold)], 3600)]
   } }
 
-  names    = [for d in local.apps : d.name]
-  path     = "^[A-Za-z0-9/\\\\:._+ @-]{1,255}$"
-  url      = "^https?://[A-Za-z0-9\\[][A-Za-z0-9.:\\[\\]-]*(/[!-~]*)?$"
-  field    = "[0-9A-Za-z*?/,#LW-]+"
+  names = [for d in local.apps : d.name]
+  path  = "^[A-Za-z0-9/\\\\:._+ @-]{1,255}$"
+  url   = "^https?://[A-Za-z0-9\\[][A-Za-z0-9.:\\[\\]-]*(/[!-~]*)?$"
+  # Minute, hour, day, month, weekday: each a list of *, numbers and ranges, with steps.
+  cron = join(" +", [for one in [
+    "[0-5]?[0-9]", "([01]?[0-9]|2[0-3])", "(L|\\?|(0?[1-9]|[12][0-9]|3[01])W?)",
+    "(0?[1-9]|1[0-2]|(?i:JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC))", "(\\?|([0-7]|(?i:SUN|MON|TUE|WED|THU|FRI|SAT))(#[1-5]|L)?)",
+  ] : "(\\*|${one}(-${one})?)(/[1-9][0-9]?)?(,(\\*|${one}(-${one})?)(/[1-9][0-9]?)?)*"])
+  zones    = split("\n", trimspace(file("${path.module}/schemas/timezones.txt")))
   of_names = [for d in local.pools : "${d.at}metadata.name: cluster and pool have ${length(var.cluster) + length(d.name)} characters together; GitHub admits 43" if length(var.cluster) + length(d.name) > 43]
 
   of_pools = flatten([for name, p in local.settings : [for rule in [
@@ -64,8 +69,8 @@ locals {
     [length(distinct([for l in p.labels : lower(l)])) < length(p.labels), "spec.labels: one stands there twice (case does not count); keep one"],
     [p.idle > p.max, "spec.capacity.idle: is ${p.idle} but max is ${p.max}; lower idle or raise max"],
     [anytrue([for s in p.schedules : try(s.idle, 0) > p.max]), "spec.capacity.schedules: an idle is above max, ${p.max}; lower idle or raise max"],
-    [!alltrue([for s in p.schedules : can(regex("^(${local.field} +${local.field} +${local.field} +${local.field} +${local.field}|@[a-z]+)$", s.cron))]), "spec.capacity.schedules: a cron is not five fields; write one such as `0 8-18 * * MON-FRI`"],
-    [!alltrue([for s in p.schedules : can(regex("^(UTC|GMT|[A-Z][A-Za-z]+(/[A-Za-z0-9_+-]+)+)$", try(s.timezone, "UTC")))]), "spec.capacity.schedules: a timezone is no IANA name, such as Europe/Amsterdam or UTC"],
+    [!alltrue([for s in p.schedules : can(regex("^(${local.cron}|@(yearly|annually|monthly|weekly|daily|hourly))$", s.cron))]), "spec.capacity.schedules: a cron is not five fields; write one such as `0 8-18 * * MON-FRI`"],
+    [!alltrue([for s in p.schedules : contains(local.zones, try(s.timezone, "UTC"))]), "spec.capacity.schedules: a timezone is no IANA name, such as Europe/Amsterdam or UTC"],
     [!alltrue([for h in p.holds : h >= 1 && h <= 31 * 86400]), "spec.capacity.schedules: write a hold of 1s to 31d"],
     [p.seconds.queueDelay > 3600, "spec.runner.queueDelay: write 0s to 1h"],
     [p.seconds.bootDeadline < 1 || p.seconds.bootDeadline > 3600, "spec.runner.bootDeadline: write 1s to 1h"],

@@ -4,8 +4,8 @@ output "template" {
 }
 
 output "role_arn" {
-  description = "The boxes' role."
-  value       = aws_iam_role.this.arn
+  description = "The boxes' role; known before it exists."
+  value       = "arn:${var.context.partition}:iam::${var.context.account}:role${var.context.role_path}${local.name}-runner"
 }
 
 output "policy" {
