@@ -60,7 +60,7 @@ impl Place {
 
     /// How often it is looked at for a change. A directory is a handful of small files; a look at a bucket is a call that costs.
     pub fn look(&self) -> Duration {
-        Duration::from_secs(if matches!(self, Place::Dir(_)) { 2 } else { 15 })
+        Duration::from_secs(if matches!(self, Place::Dir(_)) { 2 } else { 60 })
     }
 }
 

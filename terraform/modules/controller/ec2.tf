@@ -8,7 +8,13 @@ locals {
   boot   = <<-EOT
     #!/bin/sh
     set -eu
-    aws s3 cp --region ${local.c.region} '${local.source}' /usr/local/bin/muster
+    # The binary may come after the machine: two hours.
+    tries=0
+    until aws s3 cp --region ${local.c.region} '${local.source}' /usr/local/bin/muster; do
+      tries=$((tries + 1))
+      [ $tries -lt 720 ]
+      sleep 10
+    done
     chmod 755 /usr/local/bin/muster
     mkdir -p /etc/muster
     cat >/etc/muster/environment <<'END'

@@ -11,7 +11,7 @@ resource "aws_ecs_cluster" "this" {
 
   setting {
     name  = "containerInsights"
-    value = "enabled"
+    value = "disabled" # muster tells its own metrics, and these are paid by the task
   }
 }
 
