@@ -104,9 +104,9 @@ module "controller" {
   bucket    = local.bucket
   manifests = module.storage.manifests
   pools = {
-    role_arns         = concat([for pool in module.pool : pool.role_arn], var.foreign_runner_role_arns)
-    subnets           = distinct(flatten([for pool in local.pools : pool.subnets]))
-    foreign_templates = local.foreign
+    role_arns   = concat([for pool in module.pool : pool.role_arn], var.foreign_runner_role_arns)
+    subnets     = distinct(flatten([for pool in local.pools : pool.subnets]))
+    volume_keys = distinct([for s in local.settings : s.root_volume.kms_key_arn if s.root_volume.kms_key_arn != null])
   }
   parameters         = module.manifests.references
   kms_key_arn        = local.kms_key_arn

@@ -115,7 +115,7 @@ variable "pool_defaults" {
   description = <<-EOT
     What every pool's launch template has beyond its manifest; `pools` changes it for one.
     - `ami`: one of `id`, `ssm_parameter` (a parameter that holds an AMI's id) and `filter` (name pattern and owners; the newest is taken). Default: Amazon's newest AL2023, or Windows Server 2022. Resolved at each plan.
-    - `root_volume`: gp3, encrypted: `size` in GiB (8 to 16384; default 50), `iops` (3000 to 16000; default 3000), `throughput` in MiB/s (125 to 1000; default 125), `kms_key_arn` (default: the account's key for EBS).
+    - `root_volume`: gp3, encrypted: `size` in GiB (8 to 16384; default 50), `iops` (3000 to 16000; default 3000), `throughput` in MiB/s (125 to 1000; default 125), `kms_key_arn` (default: the account's key for EBS; another's policy must let this account and AWSServiceRoleForEC2Spot use it).
     - `associate_public_ip_address`: false by default; true in a public subnet without NAT.
     - `security_group_ids`: beside the pool's own.
     - `policy_arns`: further managed policies for the boxes' role. Jobs can use them.

@@ -80,9 +80,11 @@ struct Session {
 
 impl Session {
     async fn of(moto: &Moto, role: &str) -> Session {
-        let about = format!("AWS4-HMAC-SHA256 Credential={TEST_KEY}/20260101/{REGION}/sts/aws4_request, SignedHeaders=host, Signature=0");
+        let about =
+            format!("AWS4-HMAC-SHA256 Credential={TEST_KEY}/20260101/{REGION}/sts/aws4_request, SignedHeaders=host, Signature=0");
         let form = [("Action", "AssumeRole"), ("Version", "2011-06-15"), ("RoleArn", role), ("RoleSessionName", "task")];
-        let form: Vec<String> = form.iter().map(|(name, value)| format!("{name}={}", value.replace('/', "%2F").replace(':', "%3A"))).collect();
+        let form: Vec<String> =
+            form.iter().map(|(name, value)| format!("{name}={}", value.replace('/', "%2F").replace(':', "%3A"))).collect();
         let request = reqwest::Client::new().post(moto.url()).header("authorization", about);
         let request = request.header("content-type", "application/x-www-form-urlencoded").body(form.join("&"));
         let answer = request.send().await.expect("STS answers").text().await.expect("XML");
@@ -160,7 +162,11 @@ impl Drop for Task {
 /// All that is there, by a list of moto's own.
 fn left(moto: &Moto) -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let output = Command::new(root.join(".venv/bin/python")).arg(root.join("tests/moto/left.py")).arg(moto.url()).output().expect("python");
+    let output = Command::new(root.join(".venv/bin/python"))
+        .arg(root.join("tests/moto/left.py"))
+        .arg(moto.url())
+        .output()
+        .expect("python");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     // moto shows some of its public parameters, and others the next time.
     String::from_utf8_lossy(&output.stdout).lines().filter(|line| !line.contains("/aws/service/")).map(str::to_owned).collect()
@@ -188,7 +194,13 @@ async fn applied_run_by_its_outputs_and_destroyed_with_nothing_left() {
     // The documented commands, by the SDK.
     for name in outputs["secret_parameters"].as_array().expect("names").iter().filter_map(Value::as_str) {
         let value = if name.ends_with("private-key") { key::private_key_pem(Key::First) } else { WEBHOOK_SECRET.into() };
-        let put = moto.ssm.put_parameter().name(name).value(value).overwrite(true).r#type(aws_sdk_ssm::types::ParameterType::SecureString);
+        let put = moto
+            .ssm
+            .put_parameter()
+            .name(name)
+            .value(value)
+            .overwrite(true)
+            .r#type(aws_sdk_ssm::types::ParameterType::SecureString);
         put.send().await.expect("SSM takes it");
     }
 
@@ -206,8 +218,8 @@ async fn applied_run_by_its_outputs_and_destroyed_with_nothing_left() {
         subnets: vec![subnet],
     };
     let boxes = Boxes::start(&moto, &github, &world, Habits::default()).await;
-    let mut tasks =
-        [("controller", &controller), ("webhook", &webhook)].map(|(name, session)| Task::start(&moto, &outputs, session, name, dir.path()));
+    let mut tasks = [("controller", &controller), ("webhook", &webhook)]
+        .map(|(name, session)| Task::start(&moto, &outputs, session, name, dir.path()));
     tasks[0].hears("muster runs").await;
     tasks[1].hears("listening for webhooks").await;
     github.send_webhooks_to(&format!("http://127.0.0.1:{port}/webhook"), WEBHOOK_SECRET);
@@ -221,7 +233,8 @@ async fn applied_run_by_its_outputs_and_destroyed_with_nothing_left() {
     eventually(secs(60), "nothing is left of it", || async {
         let seen = moto.snapshot().await;
         let secrets: Vec<String> = seen.parameters.into_iter().filter(|name| name.contains("/runners/")).collect();
-        let alive: Vec<String> = seen.instances.into_iter().filter(|instance| instance.alive()).map(|instance| instance.id).collect();
+        let alive: Vec<String> =
+            seen.instances.into_iter().filter(|instance| instance.alive()).map(|instance| instance.id).collect();
         let registered: Vec<String> = github.runners().into_iter().map(|runner| runner.name).collect();
         same((alive, registered, secrets, seen.queues[&format!("{CLUSTER}-jobs")]), (vec![], vec![], vec![], Depth::default()))
     })
@@ -235,14 +248,23 @@ async fn applied_run_by_its_outputs_and_destroyed_with_nothing_left() {
     drop(tasks);
 
     let said = terraform.run(FOLDER, &["destroy", "-auto-approve"]).good("the destroy");
-    assert!(said.contains(&format!("{planned} destroyed")), "{planned} were made, but: {}", said.lines().last().unwrap_or_default());
+    assert!(
+        said.contains(&format!("{planned} destroyed")),
+        "{planned} were made, but: {}",
+        said.lines().last().unwrap_or_default()
+    );
     assert_eq!(left(&moto), before, "what there was before");
 }
 
 /// A second plan changes nothing but what moto forgets or writes otherwise.
 fn settled(terraform: &Terraform) {
     let plan = terraform.plan(FOLDER);
-    for change in plan["resource_changes"].as_array().expect("changes").iter().filter(|c| c["change"]["actions"][0] != "no-op" && c["mode"] == "managed") {
+    for change in plan["resource_changes"]
+        .as_array()
+        .expect("changes")
+        .iter()
+        .filter(|c| c["change"]["actions"][0] != "no-op" && c["mode"] == "managed")
+    {
         let address = change["address"].as_str().unwrap_or_default();
         assert_eq!(change["change"]["actions"], serde_json::json!(["update"]), "{address}");
         let forgotten = [

@@ -31,14 +31,29 @@ fn static_binary(dir: &Path) -> PathBuf {
         .expect("the folder of libraries")
         .flatten()
         .map(|entry| entry.path())
-        .filter(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("libmuster-")) && path.extension().is_some_and(|e| e == "rlib"))
+        .filter(|path| {
+            path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("libmuster-"))
+                && path.extension().is_some_and(|e| e == "rlib")
+        })
         .collect();
     libraries.sort_by_key(|path| std::cmp::Reverse(fs::metadata(path).and_then(|m| m.modified()).ok()));
     let binary = dir.join("muster");
     let mut said = String::new();
     for library in libraries {
         let mut link = Command::new("nice");
-        link.args(["rustc", "--edition", "2024", "--crate-name", "muster", "-C", "target-feature=+crt-static", "-C", "strip=symbols", "-o"]).arg(&binary);
+        link.args([
+            "rustc",
+            "--edition",
+            "2024",
+            "--crate-name",
+            "muster",
+            "-C",
+            "target-feature=+crt-static",
+            "-C",
+            "strip=symbols",
+            "-o",
+        ])
+        .arg(&binary);
         link.arg("--extern").arg(format!("muster={}", library.display())).arg("-L").arg(format!("dependency={}", deps.display()));
         let output = link.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/main.rs")).output().expect("rustc");
         said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -61,7 +76,8 @@ async fn the_binary_is_static_and_runs_in_the_image_s_root() {
     // An ELF file that asks for no interpreter: PT_INTERP names the dynamic loader, and this one needs none.
     let bytes = fs::read(&binary).expect("the binary");
     assert_eq!(&bytes[..5], b"\x7fELF\x02", "64-bit ELF");
-    let number = |at: usize, length: usize| bytes[at..at + length].iter().rev().fold(0_usize, |n, byte| n << 8 | usize::from(*byte));
+    let number =
+        |at: usize, length: usize| bytes[at..at + length].iter().rev().fold(0_usize, |n, byte| n << 8 | usize::from(*byte));
     let (first, size, count) = (number(32, 8), number(54, 2), number(56, 2));
     assert!((0..count).all(|n| number(first + n * size, 4) != 3), "no program header is PT_INTERP");
 
@@ -76,7 +92,9 @@ async fn the_binary_is_static_and_runs_in_the_image_s_root() {
         let mut command = Command::new("unshare");
         command.args(["--user", "--map-root-user", "--root"]).arg(&root).arg("/muster").args(args).env_clear();
         // A name, so that it has to be resolved without any of glibc's libraries at hand.
-        command.envs(env(&moto.url().replace("127.0.0.1", "aws.test"), TEST_KEY)).env("PATH", std::env::var("PATH").unwrap_or_default());
+        command
+            .envs(env(&moto.url().replace("127.0.0.1", "aws.test"), TEST_KEY))
+            .env("PATH", std::env::var("PATH").unwrap_or_default());
         let output = command.output().expect("unshare");
         (output.status.code(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
     };
@@ -90,9 +108,15 @@ async fn the_binary_is_static_and_runs_in_the_image_s_root() {
 fn the_image_is_empty_but_for_the_binary_and_runs_as_nobody() {
     let text = read("Dockerfile");
     let last = text.rsplit_once("\nFROM ").expect("two stages").1;
-    assert!(last.starts_with("scratch\n") && last.contains("USER 65532:65532") && last.contains("ENTRYPOINT [\"/muster\"]"), "{last}");
+    assert!(
+        last.starts_with("scratch\n") && last.contains("USER 65532:65532") && last.contains("ENTRYPOINT [\"/muster\"]"),
+        "{last}"
+    );
     assert!(text.contains("target-feature=+crt-static") && text.contains("--locked"));
-    let wanted = read("Cargo.toml").lines().find_map(|line| line.strip_prefix("rust-version = \"")).map(|v| v.trim_end_matches('"').to_owned());
+    let wanted = read("Cargo.toml")
+        .lines()
+        .find_map(|line| line.strip_prefix("rust-version = \""))
+        .map(|v| v.trim_end_matches('"').to_owned());
     assert!(text.contains(&format!("FROM rust:{}-", wanted.expect("a version"))), "the compiler that Cargo.toml asks for");
     // Files that Cargo.toml names must be in the build's context.
     let ignored = read(".dockerignore");
@@ -106,7 +130,14 @@ fn the_image_is_empty_but_for_the_binary_and_runs_as_nobody() {
 #[test]
 fn the_systemd_unit_is_right_and_hardened() {
     let unit = read("manifests/systemd/muster.service");
-    for line in ["DynamicUser=yes", "NoNewPrivileges=yes", "ProtectSystem=strict", "CapabilityBoundingSet=", "Restart=always", "EnvironmentFile=/etc/muster/environment"] {
+    for line in [
+        "DynamicUser=yes",
+        "NoNewPrivileges=yes",
+        "ProtectSystem=strict",
+        "CapabilityBoundingSet=",
+        "Restart=always",
+        "EnvironmentFile=/etc/muster/environment",
+    ] {
         assert!(unit.lines().any(|have| have == line), "{line}");
     }
     if !has("systemd-analyze") {
@@ -119,7 +150,10 @@ fn the_systemd_unit_is_right_and_hardened() {
     fs::write(&file, unit.replace("/usr/local/bin/muster", env!("CARGO_BIN_EXE_muster"))).expect("a file");
     let judge = |args: &[&str]| {
         let output = Command::new("systemd-analyze").args(args).arg(&file).output().expect("systemd-analyze");
-        (output.status.success(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+        (
+            output.status.success(),
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)),
+        )
     };
     let (ok, said) = judge(&["verify", "--man=no"]);
     assert!(ok, "{said}");

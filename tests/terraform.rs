@@ -30,7 +30,8 @@ fn it_is_formatted_valid_and_passes_its_own_tests() {
     terraform.init("terraform");
     terraform.run("terraform", &["validate"]).good("terraform validate");
     let said = terraform.run("terraform", &["test"]).good("terraform test");
-    let passed: u32 = said.lines().find_map(|line| line.strip_prefix("Success! ")?.split(' ').next()?.parse().ok()).expect("a sum");
+    let passed: u32 =
+        said.lines().find_map(|line| line.strip_prefix("Success! ")?.split(' ').next()?.parse().ok()).expect("a sum");
     assert!(passed >= 40, "{said}");
 }
 
@@ -38,15 +39,21 @@ fn it_is_formatted_valid_and_passes_its_own_tests() {
 fn the_schemas_are_what_muster_prints_and_the_time_zones_what_it_knows() {
     let schemas = root().join("terraform/modules/manifests/schemas");
     for kind in muster_reconciler::manifest::KINDS {
-        let kept: Value = serde_json::from_str(&fs::read_to_string(schemas.join(format!("{kind}.json"))).expect("a schema")).expect("JSON");
+        let kept: Value =
+            serde_json::from_str(&fs::read_to_string(schemas.join(format!("{kind}.json"))).expect("a schema")).expect("JSON");
         let (ok, printed) = muster(&["schema", kind]);
         assert!(ok, "{printed}");
         let printed: Value = serde_json::from_str(&printed).expect("JSON");
         assert!(kept == printed, "run: muster schema {kind} > terraform/modules/manifests/schemas/{kind}.json");
     }
-    let kept: BTreeSet<String> = fs::read_to_string(schemas.join("timezones.txt")).expect("a list").lines().map(str::to_owned).collect();
+    let kept: BTreeSet<String> =
+        fs::read_to_string(schemas.join("timezones.txt")).expect("a list").lines().map(str::to_owned).collect();
     let known: BTreeSet<String> = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name().to_owned()).collect();
-    assert_eq!(kept.symmetric_difference(&known).collect::<Vec<_>>(), Vec::<&String>::new(), "terraform/modules/manifests/schemas/timezones.txt");
+    assert_eq!(
+        kept.symmetric_difference(&known).collect::<Vec<_>>(),
+        Vec::<&String>::new(),
+        "terraform/modules/manifests/schemas/timezones.txt"
+    );
 }
 
 /// Good manifests, and what makes them bad: a piece of text, and what is put for it.
@@ -196,7 +203,8 @@ fn what_muster_refuses_fails_the_plan() {
     terraform.init("stage");
     let said = terraform.run("stage", &["plan"]).bad("the plan of bad manifests");
     assert!(!said.contains("cases/good "), "good manifests are refused: {said}");
-    let missed: Vec<_> = names[1..].iter().zip(BAD).filter(|(name, _)| !said.contains(&format!("cases/{name} are not valid"))).collect();
+    let missed: Vec<_> =
+        names[1..].iter().zip(BAD).filter(|(name, _)| !said.contains(&format!("cases/{name} are not valid"))).collect();
     assert!(missed.is_empty(), "the plan takes what muster refuses: {missed:#?}");
     assert!(!said.contains("my-private-key"), "a secret that was written by mistake is not repeated");
 }
@@ -218,8 +226,11 @@ fn plans(terraform: &Terraform, subnets: &[String]) -> Vec<(&'static str, Value,
 async fn every_example_plans_and_what_it_plans_is_tagged_and_passes_the_scanner() {
     let Some(moto) = Moto::start().await else { return };
     let Some(terraform) = Terraform::new(Some(&moto)) else { return };
-    let folders: BTreeSet<String> =
-        fs::read_dir(root().join("terraform/examples")).expect("examples").flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    let folders: BTreeSet<String> = fs::read_dir(root().join("terraform/examples"))
+        .expect("examples")
+        .flatten()
+        .map(|e| e.file_name().to_string_lossy().into_owned())
+        .collect();
     assert_eq!(folders, EXAMPLES.map(str::to_owned).into(), "each example is planned here");
     let seen = moto.ec2.describe_subnets().send().await.expect("moto lists its subnets");
     let subnets: Vec<String> = seen.subnets().iter().filter_map(|s| s.subnet_id().map(str::to_owned)).collect();
@@ -245,7 +256,11 @@ fn boundaries(made: &std::collections::BTreeMap<String, Value>) {
     let roles: Vec<_> = made.iter().filter(|(address, _)| address.contains("aws_iam_role.")).collect();
     assert!(roles.len() >= 2, "{roles:?}");
     for (address, role) in roles {
-        assert_eq!((&role["path"], &role["permissions_boundary"]), (&"/ci/".into(), &"arn:aws:iam::123456789012:policy/boundary".into()), "{address}");
+        assert_eq!(
+            (&role["path"], &role["permissions_boundary"]),
+            (&"/ci/".into(), &"arn:aws:iam::123456789012:policy/boundary".into()),
+            "{address}"
+        );
     }
     for (address, rule) in made.iter().filter(|(address, _)| address.contains("ingress_rule.")) {
         assert!(!address.contains("module.pool") && rule["cidr_ipv4"].is_null(), "{address} lets the world in");
@@ -282,8 +297,14 @@ fn scan<'a>(plans: impl Iterator<Item = &'a Path>) {
         eprintln!("SKIPPED: no .venv-checkov; `make setup` makes it (see tests/setup.sh)");
         return;
     }
-    let output = Command::new("nice").arg(checkov).args(["--skip-download", "--quiet", "--compact", "-o", "json", "-f"]).args(plans).output().expect("checkov");
-    let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&output.stderr)));
+    let output = Command::new("nice")
+        .arg(checkov)
+        .args(["--skip-download", "--quiet", "--compact", "-o", "json", "-f"])
+        .args(plans)
+        .output()
+        .expect("checkov");
+    let said: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&output.stderr)));
     assert!(said["summary"]["passed"].as_u64().is_some_and(|passed| passed > 200), "{}", said["summary"]);
     let reasons = fs::read_to_string(root().join("tests/checkov.txt")).expect("reasons");
     let reasons: Vec<(&str, &str)> = reasons
@@ -296,12 +317,22 @@ fn scan<'a>(plans: impl Iterator<Item = &'a Path>) {
             entry
         })
         .collect();
-    let mut used = BTreeSet::new();
+    let mut used = BTreeSet::<&(&str, &str)>::new();
     for failed in said["results"]["failed_checks"].as_array().expect("a list") {
-        let (check, resource) = (failed["check_id"].as_str().unwrap_or_default(), failed["resource"].as_str().unwrap_or_default());
+        let (check, resource) =
+            (failed["check_id"].as_str().unwrap_or_default(), failed["resource"].as_str().unwrap_or_default());
         let reason = reasons.iter().find(|(id, of)| *id == check && resource.contains(of));
-        assert!(reason.is_some(), "{check} ({}) fails for {resource}: mend it, or give a reason in tests/checkov.txt", failed["check_name"]);
+        assert!(
+            reason.is_some(),
+            "{check} ({}) fails for {resource}: mend it, or give a reason in tests/checkov.txt",
+            failed["check_name"]
+        );
         used.extend(reason);
     }
-    assert_eq!(used.len(), reasons.len(), "reasons that nothing needs any more: {:?}", reasons.iter().filter(|r| !used.contains(*r)).collect::<Vec<_>>());
+    assert_eq!(
+        used.len(),
+        reasons.len(),
+        "reasons that nothing needs any more: {:?}",
+        reasons.iter().filter(|r| !used.contains(*r)).collect::<Vec<_>>()
+    );
 }

@@ -35,10 +35,13 @@ fn calls() -> BTreeSet<String> {
     let mut found = BTreeMap::new();
     sources("src/aws", &mut found);
     let quoted = found.values().flat_map(|text| text.split('"').skip(1).step_by(2));
-    let calls = quoted.filter(|word| ["ec2.", "sqs.", "ssm.", "s3."].iter().any(|s| word.starts_with(s)) && word.split('.').count() == 2);
-    let calls: BTreeSet<String> = calls.filter(|word| word.ends_with(|c: char| c.is_ascii_alphanumeric())).map(str::to_owned).collect();
+    let calls =
+        quoted.filter(|word| ["ec2.", "sqs.", "ssm.", "s3."].iter().any(|s| word.starts_with(s)) && word.split('.').count() == 2);
+    let calls: BTreeSet<String> =
+        calls.filter(|word| word.ends_with(|c: char| c.is_ascii_alphanumeric())).map(str::to_owned).collect();
     // Every call goes through the probe, which takes the name.
-    let sent: usize = found.values().map(|text| text.split("#[cfg(test)]").next().unwrap_or(text).matches(".send()").count()).sum();
+    let sent: usize =
+        found.values().map(|text| text.split("#[cfg(test)]").next().unwrap_or(text).matches(".send()").count()).sum();
     assert!(calls.len() >= 20 && sent >= calls.len(), "{calls:?}");
     calls
 }
@@ -149,7 +152,11 @@ async fn each_policy_lists_exactly_the_calls_that_are_made() {
     assert_eq!(policies["operator"].actions(), needed(&[&reading[..], &looking].concat()), "the operator's policy");
     assert_eq!(policies["runner linux"].actions(), of_scripts(), "a box's role");
     // What is attached is what the outputs say.
-    for (address, role) in [("module.controller.aws_iam_role_policy.this[\"controller\"]", "controller"), ("module.controller.aws_iam_role_policy.this[\"webhook\"]", "webhook"), ("module.pool[\"linux\"].aws_iam_role_policy.this", "runner linux")] {
+    for (address, role) in [
+        ("module.controller.aws_iam_role_policy.this[\"controller\"]", "controller"),
+        ("module.controller.aws_iam_role_policy.this[\"webhook\"]", "webhook"),
+        ("module.pool[\"linux\"].aws_iam_role_policy.this", "runner linux"),
+    ] {
         assert_eq!(Policy::of(&made[&format!("module.muster.{address}")]["policy"]).0, policies[role].0, "{role}");
     }
 
@@ -162,8 +169,13 @@ async fn each_policy_lists_exactly_the_calls_that_are_made() {
 fn of_scripts() -> BTreeSet<String> {
     let (sh, ps) = (read("terraform/bootstrap/linux.sh"), read("terraform/bootstrap/windows.ps1"));
     let word = |text: &str| -> String { text.chars().take_while(char::is_ascii_alphabetic).collect() };
-    let linux = sh.match_indices("ssm ").map(|(at, _)| word(&sh[at + 4..])).filter(|w| w.ends_with("Parameter")).map(|w| format!("ssm:{w}"));
-    let tags = |text: &str| text.match_indices("Action=").map(|(at, _)| format!("ec2:{}", word(&text[at + 7..]))).collect::<Vec<_>>();
+    let linux = sh
+        .match_indices("ssm ")
+        .map(|(at, _)| word(&sh[at + 4..]))
+        .filter(|w| w.ends_with("Parameter"))
+        .map(|w| format!("ssm:{w}"));
+    let tags =
+        |text: &str| text.match_indices("Action=").map(|(at, _)| format!("ec2:{}", word(&text[at + 7..]))).collect::<Vec<_>>();
     let gets = |text: &str, call: &str| text.contains(call).then(|| "s3:GetObject".to_owned());
     let mut linux: BTreeSet<String> = linux.collect();
     linux.extend(tags(&sh).into_iter().chain(gets(&sh, "aws s3 ")));
@@ -188,28 +200,49 @@ fn conditions(controller: &Policy) {
         let allowed = controller.of_action(action);
         assert_eq!(allowed[0], (made.clone(), asked.clone()), "{action}: what it makes bears the tag");
         assert_eq!(allowed[1], (kinds(&["launch-template"]), ours.clone()), "{action}: from our templates");
-        assert!(allowed[2].1.is_null() && allowed[2].0.iter().all(|r| !r.contains(":instance/") && !r.contains(":volume/") && !r.ends_with(":*") && r != "*"));
+        assert!(
+            allowed[2].1.is_null()
+                && allowed[2]
+                    .0
+                    .iter()
+                    .all(|r| !r.contains(":instance/") && !r.contains(":volume/") && !r.ends_with(":*") && r != "*")
+        );
         assert!(allowed[2].0[0].contains(":subnet/subnet-"), "in the pools' subnets: {:?}", allowed[2].0);
         assert_eq!(allowed.len(), 3);
     }
     let on_launch = json!({ "StringEquals": { "aws:RequestTag/muster:cluster": "prod", "ec2:CreateAction": ["CreateFleet", "RunInstances"] } });
     let drain = json!({ "StringEquals": { "aws:ResourceTag/muster:cluster": "prod" }, "ForAllValues:StringEquals": { "aws:TagKeys": ["muster:drain"] }, "Null": { "aws:TagKeys": "false" } });
     assert_eq!(controller.of_action("ec2:CreateTags"), [(made, on_launch), (instances, drain)]);
-    assert_eq!(controller.of_action("iam:PassRole"), [(vec!["arn:aws:iam::123456789012:role/prod-linux-runner".into()], json!({ "StringEquals": { "iam:PassedToService": "ec2.amazonaws.com" } }))]);
+    assert_eq!(
+        controller.of_action("iam:PassRole"),
+        [(
+            vec!["arn:aws:iam::123456789012:role/prod-linux-runner".into()],
+            json!({ "StringEquals": { "iam:PassedToService": "ec2.amazonaws.com" } })
+        )]
+    );
     for action in ["ssm:PutParameter", "ssm:AddTagsToResource", "ssm:DeleteParameters"] {
-        assert_eq!(controller.of_action(action), [(vec![format!("arn:aws:ssm:{ACCOUNT}:parameter/muster/prod/runners/*")], Value::Null)], "{action}");
+        assert_eq!(
+            controller.of_action(action),
+            [(vec![format!("arn:aws:ssm:{ACCOUNT}:parameter/muster/prod/runners/*")], Value::Null)],
+            "{action}"
+        );
     }
     for action in ["s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"] {
         assert_eq!(controller.of_action(action)[0].0, ["arn:aws:s3:::prod-muster-123456789012-eu-west-1/runners/*"], "{action}");
     }
-    let everywhere: BTreeSet<String> = controller.0.iter().filter(|s| list(&s["Resource"]).contains(&"*".into())).flat_map(|s| list(&s["Action"])).collect();
+    let everywhere: BTreeSet<String> =
+        controller.0.iter().filter(|s| list(&s["Resource"]).contains(&"*".into())).flat_map(|s| list(&s["Action"])).collect();
     assert_eq!(everywhere, set(&["ec2:DescribeInstances", "ssm:DescribeParameters"]), "only what AWS knows no resources for");
 }
 
 fn a_box_has_only_itself(runner: &Policy) {
     let secret = json!({ "StringEquals": { "ssm:resourceTag/muster:instance-arn": "${ec2:SourceInstanceARN}" } });
     for action in ["ssm:GetParameter", "ssm:DeleteParameter"] {
-        assert_eq!(runner.of_action(action), [(vec![format!("arn:aws:ssm:{ACCOUNT}:parameter/muster/prod/runners/*")], secret.clone())], "{action}");
+        assert_eq!(
+            runner.of_action(action),
+            [(vec![format!("arn:aws:ssm:{ACCOUNT}:parameter/muster/prod/runners/*")], secret.clone())],
+            "{action}"
+        );
     }
     let itself = json!({
         "ArnEquals": { "ec2:SourceInstanceARN": format!("arn:aws:ec2:{ACCOUNT}:instance/${{ec2:InstanceID}}") },
@@ -217,18 +250,29 @@ fn a_box_has_only_itself(runner: &Policy) {
         "Null": { "aws:TagKeys": "false" },
     });
     assert_eq!(runner.of_action("ec2:CreateTags"), [(vec![format!("arn:aws:ec2:{ACCOUNT}:instance/*")], itself)]);
-    assert_eq!(runner.of_action("s3:GetObject"), [(vec!["arn:aws:s3:::prod-muster-123456789012-eu-west-1/runners/linux-x64/*".into()], Value::Null)]);
+    assert_eq!(
+        runner.of_action("s3:GetObject"),
+        [(vec!["arn:aws:s3:::prod-muster-123456789012-eu-west-1/runners/linux-x64/*".into()], Value::Null)]
+    );
 }
 
 /// The user data unpacks to a script that a shell reads, with the manifest's values in it to the letter.
 fn user_data(made: &BTreeMap<String, Value>, pre_install: &str) {
     let dir = tempfile::tempdir().expect("a directory");
     let sh = |script: String| {
-        let output = Command::new("sh").arg("-c").arg(script).current_dir(dir.path()).env_clear().env("PATH", std::env::var("PATH").unwrap_or_default()).output().expect("a shell");
+        let output = Command::new("sh")
+            .arg("-c")
+            .arg(script)
+            .current_dir(dir.path())
+            .env_clear()
+            .env("PATH", std::env::var("PATH").unwrap_or_default())
+            .output()
+            .expect("a shell");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("text")
     };
-    let packed = made["module.muster.module.pool[\"linux\"].aws_launch_template.this"]["user_data"].as_str().expect("known at plan");
+    let packed =
+        made["module.muster.module.pool[\"linux\"].aws_launch_template.this"]["user_data"].as_str().expect("known at plan");
     assert!(packed.len() * 3 / 4 <= 16 * 1024);
     fs::write(dir.path().join("packed"), packed).expect("a file");
     let script = sh("base64 -d <packed | gzip -dc >script && sh -n script && cat script".into());
@@ -237,7 +281,17 @@ fn user_data(made: &BTreeMap<String, Value>, pre_install: &str) {
     fs::write(dir.path().join("settings"), settings).expect("a file");
     let value = |name: &str| sh(format!(". ./settings && printf %s \"$MUSTER_{name}\""));
     assert_eq!(value("PRE_INSTALL"), pre_install);
-    for (name, wanted) in [("BUCKET", "prod-muster-123456789012-eu-west-1"), ("ARCHITECTURE", "x64"), ("HOOK_STARTED", "/opt/a b.sh"), ("PROXY_NONE", ".a,.b"), ("MAX_LIFETIME", "86400"), ("BOOT_DEADLINE", "300"), ("VERSION", "latest"), ("USER", "runner"), ("WORK", "_work")] {
+    for (name, wanted) in [
+        ("BUCKET", "prod-muster-123456789012-eu-west-1"),
+        ("ARCHITECTURE", "x64"),
+        ("HOOK_STARTED", "/opt/a b.sh"),
+        ("PROXY_NONE", ".a,.b"),
+        ("MAX_LIFETIME", "86400"),
+        ("BOOT_DEADLINE", "300"),
+        ("VERSION", "latest"),
+        ("USER", "runner"),
+        ("WORK", "_work"),
+    ] {
         assert_eq!(value(name), wanted, "{name}");
     }
     for name in settings.lines().filter_map(|line| line.strip_prefix("MUSTER_")?.split_once('=').map(|(name, _)| name)) {

@@ -174,6 +174,17 @@ run "fargate" {
   }
 }
 
+run "a_disk_under_a_customers_key" {
+  command = plan
+  variables {
+    pools = { linux-x64 = { root_volume = { kms_key_arn = "arn:aws:kms:eu-west-1:123456789012:key/disk" } } }
+  }
+  assert {
+    condition     = anytrue([for s in jsondecode(output.policies["controller"]).Statement : contains(flatten([s.Action]), "kms:CreateGrant") && s.Resource == ["arn:aws:kms:eu-west-1:123456789012:key/disk"] if s.Sid == "VolumeKeys"])
+    error_message = "who launches may use the key, and no other"
+  }
+}
+
 run "one_machine" {
   command = plan
   variables {

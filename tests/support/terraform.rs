@@ -52,7 +52,11 @@ fn mirror() -> Option<&'static Path> {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
     let look = |dir: &Path| -> Vec<PathBuf> {
         let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
-        entries.filter(|path| path.is_dir() && !path.is_symlink() && !["/proc", "/sys", "/dev"].map(Path::new).contains(&path.as_path())).collect()
+        entries
+            .filter(|path| {
+                path.is_dir() && !path.is_symlink() && !["/proc", "/sys", "/dev"].map(Path::new).contains(&path.as_path())
+            })
+            .collect()
     };
     let find = || {
         let top = look(Path::new("/"));
@@ -103,10 +107,15 @@ impl Terraform {
         command.arg("terraform").args(args).arg("-no-color").current_dir(self.path(folder)).stdin(Stdio::null());
         command.stdout(output.try_clone().expect("a handle")).stderr(output);
         command.env("TF_CLI_CONFIG_FILE", self.path("terraform.rc")).env("TF_IN_AUTOMATION", "1").env("CHECKPOINT_DISABLE", "1");
-        command.env("AWS_EC2_METADATA_DISABLED", "true").env("AWS_CONFIG_FILE", "/dev/null").env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
+        command
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("AWS_CONFIG_FILE", "/dev/null")
+            .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
         command.env("AWS_ACCESS_KEY_ID", TEST_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY).env("AWS_REGION", REGION);
         // Nothing listens there: what would go to AWS fails.
-        command.env("AWS_ENDPOINT_URL", self.moto.as_deref().unwrap_or("http://127.0.0.1:9")).env("AWS_S3_USE_PATH_STYLE", "true");
+        command
+            .env("AWS_ENDPOINT_URL", self.moto.as_deref().unwrap_or("http://127.0.0.1:9"))
+            .env("AWS_S3_USE_PATH_STYLE", "true");
         let mut child = command.spawn().expect("terraform starts");
         let began = Instant::now();
         let status = loop {

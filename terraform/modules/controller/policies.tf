@@ -26,7 +26,17 @@ locals {
   }]
   send = { Sid = "SendJobs", Effect = "Allow", Action = "sqs:SendMessage", Resource = var.queues.jobs }
 
-  controlling = [
+  # A disk under a customer's key: EC2 uses it in the name of whoever launches.
+  # https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption-requirements.html
+  volume_keys = [for keys in [var.pools.volume_keys] : {
+    Sid       = "VolumeKeys"
+    Effect    = "Allow"
+    Action    = ["kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo"]
+    Resource  = keys
+    Condition = { StringEquals = { "kms:ViaService" = "ec2.${local.c.region}.amazonaws.com" } }
+  } if length(keys) > 0]
+
+  controlling = concat(local.volume_keys, [
     local.keys,
     # What a launch makes bears the cluster's tag; what it uses is the pools' own.
     { Sid = "Launch", Effect = "Allow", Action = ["ec2:CreateFleet", "ec2:RunInstances"], Resource = [for kind in ["fleet", "instance", "volume"] : "${local.ec2}:${kind}/*"], Condition = local.asked },
@@ -48,7 +58,7 @@ locals {
     { Sid = "BoxSecrets", Effect = "Allow", Action = ["ssm:PutParameter", "ssm:AddTagsToResource", "ssm:DeleteParameters"], Resource = local.secrets },
     { Sid = "Binaries", Effect = "Allow", Action = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"], Resource = "${local.bucket}/runners/*" },
     { Sid = "Uploads", Effect = "Allow", Action = "s3:ListBucketMultipartUploads", Resource = local.bucket },
-  ]
+  ])
 
   policies = { for role, statements in {
     controller = concat(local.reading, local.key, local.controlling)

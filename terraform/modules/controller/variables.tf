@@ -42,8 +42,8 @@ variable "manifests" {
 }
 
 variable "pools" {
-  description = "What the controller launches: role ARNs, subnets, and the names of launch templates that Terraform did not make."
-  type        = object({ role_arns = list(string), subnets = list(string), foreign_templates = list(string) })
+  description = "What the controller launches with: the boxes' roles, subnets, and the customer KMS keys of their disks."
+  type        = object({ role_arns = list(string), subnets = list(string), volume_keys = list(string) })
 }
 
 variable "parameters" {
