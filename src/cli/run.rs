@@ -1,6 +1,5 @@
 //! `muster run`: the webhook, the controller, or both in one process.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,9 +23,10 @@ use crate::http::admin::{self, About, Admin, Console};
 use crate::http::inspect::Inspect;
 use crate::http::webhook::{self, Webhook};
 use crate::ingest::{Ingest, Receipts};
+use crate::manifests::{Manifests, Place};
 use crate::metrics::Metrics;
 use crate::outbox::{Outbox, Settings};
-use crate::reload::{self, Controlled, Reload};
+use crate::reload::{Controlled, Reload};
 use crate::secrets::Secrets;
 use crate::sync::task::Task;
 
@@ -38,9 +38,9 @@ const LAST_CALL: Duration = Duration::from_millis(9500);
 /// `muster run`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The directory of the manifests; a change is picked up without a restart.
+    /// The directory of the manifests, or s3://BUCKET/PREFIX; a change is picked up without a restart.
     #[arg(long, env = "MUSTER_MANIFESTS")]
-    manifests: PathBuf,
+    manifests: Place,
     /// What this process does.
     #[arg(long, value_enum, default_value_t, env = "MUSTER_ROLE")]
     role: Role,
@@ -70,13 +70,14 @@ impl Args {
         // Before anything else: a signal during the start must not be lost.
         let stop = stop_on_signal()?;
         let clock = Clock::start();
-        let texts = reload::read(&self.manifests).await?;
+        let mut manifests = Manifests::new(self.manifests, &Aws::connect(None).await);
+        let texts = manifests.read().await?;
         let spec = Arc::new(manifest::load(&texts)?);
         let settings = &spec.controller.spec;
         let metrics = Arc::new(Metrics::new());
         let observer = observer(&metrics);
         let aws = Aws::connect(settings.region.as_deref()).await.with_observer(observer.clone());
-        let secrets = Secrets::new(aws.clone(), &self.manifests);
+        let secrets = Secrets::new(aws.clone(), manifests.place().base());
         let webhook_secrets = secrets.webhook(&spec).await?;
         let (spec_in, spec_out) = watch::channel(spec.clone());
         let (secrets_in, secrets_out) = watch::channel(webhook_secrets);
@@ -119,7 +120,7 @@ impl Args {
             tasks.spawn(http::serve(listener, webhook::routes(webhook), stop.clone()));
         }
         let reload = Reload {
-            dir: self.manifests.clone(),
+            manifests,
             secrets,
             spec: spec_in,
             webhook_secrets: secrets_in,

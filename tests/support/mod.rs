@@ -11,6 +11,7 @@ pub mod moto;
 pub mod muster;
 pub mod releases;
 pub mod scene;
+pub mod terraform;
 
 use std::fmt::Debug;
 use std::future::Future;
