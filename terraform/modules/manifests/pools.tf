@@ -35,6 +35,7 @@ locals {
       http      = try(coalesce(d.doc.spec.bootstrap.proxy.http), "")
       https     = try(coalesce(d.doc.spec.bootstrap.proxy.https), "")
       none      = try(d.doc.spec.bootstrap.proxy.none, [])
+      stages    = try(d.doc.spec.bootstrap.reportStages, false)
     }
     seconds = { for field, text in {
       queueDelay   = try(coalesce(d.doc.spec.runner.queueDelay), "0s")
