@@ -1,4 +1,4 @@
-//! The module for real: applied to moto, muster started with its outputs alone and with the rights of the roles that it made, a
+//! The module for real: applied to moto, muster started as its task definitions say and with the rights of the roles that it made, a
 //! job from its webhook to zero, and destroyed with nothing left.
 //!
 //! moto keeps, but does not play: API Gateway, the VPC link, Cloud Map, ECS, log groups and alarms. That their parts fit
@@ -35,8 +35,6 @@ module "muster" {{
   manifests  = "${{path.module}}/manifests"
   controller = {{ subnet_ids = ["{subnet}"], image = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/muster:0.1.0" }}
 }}
-output "region" {{ value = module.muster.region }}
-output "manifests" {{ value = module.muster.manifests }}
 output "bucket" {{ value = module.muster.bucket }}
 output "queues" {{ value = module.muster.queues }}
 output "role_arns" {{ value = module.muster.role_arns }}
@@ -102,27 +100,37 @@ impl Session {
     }
 }
 
-/// One process of muster, with nothing but the environment that the module's outputs make.
+/// The container of a task definition as it was applied: what Fargate would start.
+fn container(state: &str, role: &str) -> Value {
+    let state: Value = serde_json::from_str(state).expect("JSON");
+    let made = state["resources"].as_array().expect("resources").iter().filter(|r| r["type"] == "aws_ecs_task_definition");
+    let instance = made.flat_map(|r| r["instances"].as_array().into_iter().flatten()).find(|i| i["index_key"] == role);
+    let definitions =
+        instance.expect("a task definition")["attributes"]["container_definitions"].as_str().expect("JSON").to_owned();
+    let container = serde_json::from_str::<Value>(&definitions).expect("JSON")[0].take();
+    assert_eq!((&container["readonlyRootFilesystem"], &container["user"]), (&true.into(), &"65532:65532".into()), "{container}");
+    container
+}
+
+/// One process of muster, with its container's command and environment, and its role's credentials.
 struct Task {
     child: Child,
     log: PathBuf,
 }
 
 impl Task {
-    fn start(moto: &Moto, outputs: &Value, session: &Session, role: &str, dir: &Path) -> Task {
+    fn start(moto: &Moto, container: &Value, session: &Session, role: &str, dir: &Path) -> Task {
         let log = dir.join(format!("{role}.log"));
         let file = File::create(&log).expect("a log");
-        let text = |name: &str| outputs[name].as_str().expect("an output").to_owned();
+        let text = |value: &Value| value.as_str().expect("text").to_owned();
+        let given = container["environment"].as_array().expect("an environment").iter();
         let child = Command::new(env!("CARGO_BIN_EXE_muster"))
-            .arg("run")
+            .args(container["command"].as_array().expect("a command").iter().map(text))
             .env_clear()
             .envs(env(moto.url(), &session.key))
             .env("AWS_SECRET_ACCESS_KEY", &session.secret)
             .env("AWS_SESSION_TOKEN", &session.token)
-            .env("AWS_REGION", text("region"))
-            .env("MUSTER_MANIFESTS", text("manifests"))
-            .env("MUSTER_ROLE", role)
-            .env("MUSTER_LOG", "info,muster=debug")
+            .envs(given.map(|pair| (text(&pair["name"]), text(&pair["value"]))))
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("a handle"))
             .stderr(file)
@@ -219,7 +227,7 @@ async fn applied_run_by_its_outputs_and_destroyed_with_nothing_left() {
     };
     let boxes = Boxes::start(&moto, &github, &world, Habits::default()).await;
     let mut tasks = [("controller", &controller), ("webhook", &webhook)]
-        .map(|(name, session)| Task::start(&moto, &outputs, session, name, dir.path()));
+        .map(|(name, session)| Task::start(&moto, &container(&state, name), session, name, dir.path()));
     tasks[0].hears("muster runs").await;
     tasks[1].hears("listening for webhooks").await;
     github.send_webhooks_to(&format!("http://127.0.0.1:{port}/webhook"), WEBHOOK_SECRET);

@@ -109,15 +109,17 @@ fn rendered(terraform: &Terraform, subnet: &str, pre_install: &str) -> (BTreeMap
     terraform.write("stage/main.tf", &call);
     let app = "apiVersion: muster/v1\nkind: GitHubApp\nmetadata: {name: main}\nspec:\n  appId: 1\n  privateKey: ssm:/muster/prod/key\n  webhookSecrets: [ssm:/muster/prod/secret]\n";
     terraform.write("stage/manifests/app.yaml", app);
-    let pool = json!({
+    let mut pool = json!({
         "apiVersion": "muster/v1", "kind": "RunnerPool", "metadata": { "name": "linux" },
         "spec": {
             "github": { "app": "main", "scope": "org/acme" }, "labels": ["linux"],
             "instance": { "types": ["m7i.large"], "subnets": [subnet] },
-            "bootstrap": { "preInstall": pre_install, "proxy": { "none": [".a", ".b"] }, "hooks": { "jobStarted": "/opt/a b.sh" } },
+            "bootstrap": { "reportStages": true, "preInstall": pre_install, "proxy": { "none": [".a", ".b"] }, "hooks": { "jobStarted": "/opt/a b.sh" } },
         },
     });
     terraform.write("stage/manifests/pool.yaml", &pool.to_string());
+    (pool["metadata"]["name"], pool["spec"]["labels"], pool["spec"]["bootstrap"]) = ("plain".into(), json!(["plain"]), json!({}));
+    terraform.write("stage/manifests/plain.yaml", &pool.to_string());
     terraform.init("stage");
     let plan = terraform.plan("stage");
     let policies = plan["planned_values"]["outputs"]["policies"]["value"].as_object().expect("known at plan").clone();
@@ -151,6 +153,8 @@ async fn each_policy_lists_exactly_the_calls_that_are_made() {
     let looking = ["ec2.DescribeInstances", "ssm.DescribeParameters", "sqs.GetQueueAttributes"];
     assert_eq!(policies["operator"].actions(), needed(&[&reading[..], &looking].concat()), "the operator's policy");
     assert_eq!(policies["runner linux"].actions(), of_scripts(), "a box's role");
+    let untold: BTreeSet<String> = of_scripts().into_iter().filter(|action| action != "ec2:CreateTags").collect();
+    assert_eq!(policies["runner plain"].actions(), untold, "without bootstrap.reportStages");
     // What is attached is what the outputs say.
     for (address, role) in [
         ("module.controller.aws_iam_role_policy.this[\"controller\"]", "controller"),
@@ -216,7 +220,7 @@ fn conditions(controller: &Policy) {
     assert_eq!(
         controller.of_action("iam:PassRole"),
         [(
-            vec!["arn:aws:iam::123456789012:role/prod-linux-runner".into()],
+            ["linux", "plain"].map(|pool| format!("arn:aws:iam::123456789012:role/prod-{pool}-runner")).into(),
             json!({ "StringEquals": { "iam:PassedToService": "ec2.amazonaws.com" } })
         )]
     );
@@ -289,6 +293,7 @@ fn user_data(made: &BTreeMap<String, Value>, pre_install: &str) {
         ("MAX_LIFETIME", "86400"),
         ("BOOT_DEADLINE", "300"),
         ("VERSION", "latest"),
+        ("REPORT_STAGES", "yes"),
         ("USER", "runner"),
         ("WORK", "_work"),
     ] {

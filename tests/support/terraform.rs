@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::moto::{Moto, REGION, SECRET_ACCESS_KEY, TEST_KEY};
 
 /// The longest that any one command may take.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(600);
 /// Subnet ids in the examples begin so; moto gives its own.
 const EXAMPLE_SUBNET: &str = "subnet-0a1b2c3d4e5f6000";
 

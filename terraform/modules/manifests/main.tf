@@ -81,6 +81,7 @@ locals {
     module.level_1.problems, module.level_2.problems, module.level_3.problems,
     module.level_4.problems, module.level_5.problems, module.level_6.problems,
   )
-  # What contradicts itself is looked for only once the documents have the right form.
-  problems = concat(local.of_files, local.structure, length(local.structure) > 0 ? [] : local.contradictions)
+  # What contradicts itself is looked for only once the documents have the right form, and each its own name.
+  sound    = length(local.structure) + length(local.of_files) == 0
+  problems = concat(local.of_files, local.structure, local.sound ? local.contradictions : [])
 }

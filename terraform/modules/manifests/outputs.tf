@@ -1,6 +1,6 @@
 output "pools" {
   description = "Pools by name, with their defaults."
-  value       = length(local.structure) == 0 ? local.settings : {}
+  value       = local.settings
 
   precondition {
     condition     = length(local.problems) == 0

@@ -35,6 +35,7 @@ locals {
       http      = try(coalesce(d.doc.spec.bootstrap.proxy.http), "")
       https     = try(coalesce(d.doc.spec.bootstrap.proxy.https), "")
       none      = try(d.doc.spec.bootstrap.proxy.none, [])
+      stages    = try(d.doc.spec.bootstrap.reportStages, false)
     }
     seconds = { for field, text in {
       queueDelay   = try(coalesce(d.doc.spec.runner.queueDelay), "0s")
@@ -43,7 +44,7 @@ locals {
       maxLifetime  = try(d.doc.spec.runner.maxLifetime, "24h")
     } : field => try(tonumber(regex("^[0-9]+", text)) * local.unit[regex("[a-z]+$", text)], 0) }
     holds = [for s in try(d.doc.spec.capacity.schedules, []) : try(tonumber(regex("^[0-9]+", s.hold)) * local.unit[regex("[a-z]+$", s.hold)], 3600)]
-  } }
+  } if local.sound }
 
   names = [for d in local.apps : d.name]
   path  = "^[A-Za-z0-9/\\\\:._+ @-]{1,255}$"
@@ -89,7 +90,7 @@ locals {
     [p.os == "windows" && p.arch == "arm64", "spec.instance.architecture: EC2 has no Windows on arm64; write x64, or os: linux"],
     [p.market == "on-demand" && p.allocation != "price-capacity-optimized", "spec.instance.allocation: chooses among spot offerings, and this pool buys none; leave it out"],
     [length(merge(p.tags, local.controller_tags)) > 40, "spec.instance.tags: at most 40 together with the Controller's (EC2 admits 50, and muster adds its own)"],
-    [!alltrue([for k, v in p.tags : can(regex("^[A-Za-z0-9+=.,_:@-]{1,128}$", k)) && !can(regex("^(?i)(aws:|muster:)", k)) && !contains([".", "..", "_index"], k) && length(v) <= 256]), "spec.instance.tags: a key has 1 to 128 letters, digits and +-=.,_:@ and does not begin with aws: or muster:; a value has 256 characters at most"],
+    [!alltrue([for k, v in p.tags : can(regex("^[A-Za-z0-9+=.,_:@-]{1,128}$", k)) && !can(regex("^(?i)(aws:|muster:)", k)) && !contains([".", "..", "_index"], k) && length(tostring(v)) <= 256]), "spec.instance.tags: a key has 1 to 128 letters, digits and +-=.,_:@ and does not begin with aws: or muster:; a value has 256 characters at most"],
     [!can(regex("^(latest|[0-9]{1,6}\\.[0-9]{1,6}\\.[0-9]{1,6})$", p.bootstrap.version)), "spec.bootstrap.version: write latest, or a version such as 2.330.0"],
     [!can(regex(p.os == "windows" ? "^[A-Za-z_][A-Za-z0-9_.-]{0,31}$" : "^[A-Za-z_][A-Za-z0-9_-]{0,31}$", p.bootstrap.user)), "spec.bootstrap.user: write 1 to 32 letters, digits, `_` and `-`, such as runner"],
     [!can(regex(local.path, p.bootstrap.work)) || trimspace(p.bootstrap.work) == "", "spec.bootstrap.workDirectory: write 1 to 255 letters, digits, spaces and any of / \\ : . _ - + @"],
@@ -100,9 +101,9 @@ locals {
   ] : "${p.at}${rule[1]}" if rule[0]]])
 
   takes = { for name, p in local.settings : name => jsonencode([lower(p.scope), sort([for l in p.labels : lower(l)]), p.matching, p.priority, sort([for r in p.repos : lower(r)])]) }
-  of_pairs = [for name, key in local.takes :
-    "pools ${join(", ", [for other, k in local.takes : other if k == key])} take the same jobs at the same priority; give one another priority, labels or repositories"
-    if[for other, k in local.takes : other if k == key][0] == name && length([for k in values(local.takes) : k if k == key]) > 1
+  of_pairs = [for key in distinct(values(local.takes)) :
+    "pools ${join(", ", [for name, k in local.takes : name if k == key])} take the same jobs at the same priority; give one another priority, labels or repositories"
+    if length([for k in values(local.takes) : k if k == key]) > 1
   ]
 
   references = flatten([for d in local.apps : concat(
@@ -111,7 +112,7 @@ locals {
   )])
   of_apps = concat(
     [for r in local.references : "${r.at}a secret is not an ssm: reference; write ssm:/muster/${var.cluster}/github-app/NAME: the controller has neither your files nor your environment" if !can(regex("^ssm:/[A-Za-z0-9/._-]*[A-Za-z0-9._-]$", r.ref))],
-    [for d in local.apps : "${d.at}spec.appId: write the App's id, a number that GitHub shows in the App's settings" if try(d.doc.spec.appId, 1) < 1],
+    [for d in local.apps : "${d.at}spec.appId: write the App's id, a number that GitHub shows in the App's settings" if try(d.doc.spec.appId < 1, true)],
     [for d in local.apps : "${d.at}spec.apiUrl: write an http or https URL, without a slash at the end" if !can(regex(local.url, try(d.doc.spec.apiUrl, "https://x"))) || endswith(try(d.doc.spec.apiUrl, ""), "/")],
   )
 

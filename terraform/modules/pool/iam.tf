@@ -1,4 +1,5 @@
-# What a box may do: read and delete its own secret, read its runner, and tell on itself how long its start took.
+# What a box may do: read and delete its own secret, read its runner, and, if its pool wants that, tell on itself how long its
+# start took.
 
 locals {
   instance = "arn:${var.context.partition}:ec2:${var.context.region}:${var.context.account}:instance"
@@ -19,7 +20,7 @@ locals {
         Action   = "s3:GetObject"
         Resource = "arn:${var.context.partition}:s3:::${var.bucket}/runners/${var.pool.os}-${var.pool.arch}/*"
       },
-      {
+      ], [for stages in [var.pool.bootstrap.stages] : {
         # ec2:SourceInstanceARN is the instance whose credentials these are, ec2:InstanceID the one that is to be tagged. AWS
         # compares them so in its own managed policies:
         # https://docs.aws.amazon.com/aws-managed-policy/latest/reference/AWSEC2VssSnapshotPolicy.html
@@ -32,8 +33,7 @@ locals {
           "ForAllValues:StringEquals" = { "aws:TagKeys" = ["muster:stages"] }
           Null                        = { "aws:TagKeys" = "false" }
         }
-      },
-      ], [for key in var.kms_key_arn == null ? [] : [var.kms_key_arn] : {
+        } if stages], [for key in var.kms_key_arn == null ? [] : [var.kms_key_arn] : {
         Sid       = "RunnerKey"
         Effect    = "Allow"
         Action    = "kms:Decrypt"

@@ -18,6 +18,7 @@ locals {
     ProxyHttp     = local.b.http
     ProxyHttps    = local.b.https
     ProxyNone     = join(",", local.b.none)
+    ReportStages  = local.b.stages ? "yes" : ""
     MaxLifetime   = tostring(ceil(var.pool.seconds.maxLifetime))
     BootDeadline  = tostring(ceil(var.pool.seconds.bootDeadline))
   } : key => value if value != "" }

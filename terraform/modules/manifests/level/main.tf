@@ -43,6 +43,10 @@ locals {
     flatten([for n in local.typed : [for key in n.type == "object" ? setintersection(keys(n.value), keys(try(n.def.properties, {}))) : [] : {
       at = n.at, path = trimprefix("${n.path}.${key}", "."), value = n.value[key], def = n.def.properties[key], defs = n.defs
     }]]),
+    # A mapping of the user's own keys, such as tags.
+    flatten([for n in local.typed : [for key in n.type == "object" && can(n.def.additionalProperties.type) ? keys(n.value) : [] : {
+      at = n.at, path = "${n.path}.${key}", value = n.value[key], def = n.def.additionalProperties, defs = n.defs
+    }]]),
     flatten([for n in local.typed : [for i in n.type == "array" ? range(length(n.value)) : [] : {
       at = n.at, path = "${n.path}[${i}]", value = n.value[i], def = try(n.def.items, {}), defs = n.defs
     }]]),
