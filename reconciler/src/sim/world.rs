@@ -358,9 +358,12 @@ impl World {
             let under_way = self.nature.agenda.holds(|e| matches!(e, Event::Send(_)) || asked(e));
             let undelivered = under_way || self.controller.as_ref().is_some_and(undelivered);
             // What it still has to bury it also cleans up after, though nothing may be left there; it may not know yet that it has to.
+            // A box that it is about to end, or launches right now, may be there already or still.
             let live = |id: &InstanceId| self.cloud.instances().get(id).is_some_and(|i| i.live());
-            let ended = |(id, r): (&InstanceId, &Runner)| r.gone_at.is_some() || r.terminated_at.is_some() || !live(id);
-            let burying = |c: &Controller| c.world.runners().iter().any(ended);
+            let ended =
+                |(id, r): (&InstanceId, &Runner)| r.in_flight || r.gone_at.is_some() || r.terminated_at.is_some() || !live(id);
+            let launching = |c: &Controller| c.world.pending().values().any(|p| p.in_flight);
+            let burying = |c: &Controller| launching(c) || c.world.runners().iter().any(ended);
             let burying = self.controller.as_ref().is_some_and(burying);
             let waits = self.coming + self.forge.reruns() > 0 || held || undelivered || burying;
             let ages = self.ages_within(then_quiet);
