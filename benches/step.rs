@@ -47,6 +47,8 @@ fn job(n: u64) -> JobMessage {
         labels: ["self-hosted", "linux"].map(String::from).to_vec(),
         runner: None,
         conclusion: None,
+        queued_at: None,
+        started_at: None,
     };
     JobMessage { id: MessageId(n), receive_count: 1, event }
 }

@@ -32,6 +32,8 @@ pub struct Reload {
     pub spec: watch::Sender<Arc<Spec>>,
     /// The webhook secrets in force.
     pub webhook_secrets: watch::Sender<Arc<Vec<SecretString>>>,
+    /// The token for orders.
+    pub admin_token: watch::Sender<Option<SecretString>>,
     /// The controller, if this process runs one.
     pub controller: Option<Controlled>,
     /// Counts reloads.
@@ -128,6 +130,10 @@ impl Reload {
         match self.secrets.webhook(&spec).await {
             Ok(secrets) => drop(self.webhook_secrets.send_replace(secrets)),
             Err(error) => tracing::warn!("cannot read the webhook secrets anew, the known ones stay in force: {error:#}"),
+        }
+        match self.secrets.admin_token(&spec).await {
+            Ok(token) => drop(self.admin_token.send_replace(token)),
+            Err(error) => tracing::warn!("cannot read the token for orders anew, the known one stays in force: {error:#}"),
         }
         let Some(c) = &mut self.controller else { return };
         if let Err(error) = self.secrets.credentials(&spec).await.and_then(|apps| c.take_apps(apps)) {
