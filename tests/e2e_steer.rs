@@ -112,6 +112,7 @@ async fn every_decision_is_a_line_with_its_reason_and_no_secret_is_logged() {
     let jobs = scene.queue_jobs(3);
     scene.all_done(secs(60)).await;
     muster(&scene, "pause pool/linux").await;
+    muster(&scene, "resume pool/linux").await;
     scene.all_gone(secs(40)).await;
     let log = scene.muster.logs();
     let lines = decisions(&log);

@@ -108,10 +108,16 @@ impl Controller {
                 for id in &ids {
                     self.wish(id, why);
                 }
+                let mut count = ids.len();
+                // What was asked for and is not known yet is of the pool too.
+                for pending in self.world.pending_all_mut().filter(|p| p.launch.pool == *pool) {
+                    count += pending.outstanding() as usize;
+                    pending.wish = Some(said(why));
+                }
                 self.note_order(What::DrainOrdered, Whom::pool(pool), why, now);
                 let more =
                     if self.paused.contains_key(pool) { "" } else { "; new ones are launched for jobs, as it is not paused" };
-                Ok(format!("{} boxes of pool {pool} are asked to end once they are idle{more}", ids.len()))
+                Ok(format!("{count} boxes of pool {pool} are asked to end once they are idle{more}"))
             }
         }
     }
@@ -131,10 +137,8 @@ impl Controller {
     }
 
     fn wish(&mut self, id: &InstanceId, why: &str) {
-        let said =
-            if why.is_empty() { "an operator asked for it".to_owned() } else { format!("an operator asked for it: {why}") };
         if let Some(runner) = self.world.runner_mut(id).filter(|r| r.drain.is_none()) {
-            runner.wish = Some(said);
+            runner.wish = Some(said(why));
         }
     }
 
@@ -146,4 +150,8 @@ impl Controller {
         }
         self.journal.note(now, what, whom, said);
     }
+}
+
+fn said(why: &str) -> String {
+    if why.is_empty() { "an operator asked for it".to_owned() } else { format!("an operator asked for it: {why}") }
 }

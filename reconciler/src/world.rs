@@ -41,6 +41,8 @@ pub struct Pending {
     pub attempts: u32,
     /// A call is under way; otherwise the last one ended without a certain answer.
     pub in_flight: bool,
+    /// An operator wants its boxes to end, and why.
+    pub wish: Option<String>,
     /// Boxes of this intent that sweeps have shown meanwhile.
     pub seen: BTreeSet<InstanceId>,
 }
@@ -95,6 +97,11 @@ impl World {
     /// One of them, to note a retry.
     pub fn pending_mut(&mut self, intent: &Intent) -> Option<&mut Pending> {
         self.pending.get_mut(intent)
+    }
+
+    /// All of them, to note that a pool's boxes are to end.
+    pub fn pending_all_mut(&mut self) -> impl Iterator<Item = &mut Pending> {
+        self.pending.values_mut()
     }
 
     /// How fresh a source is.
@@ -159,7 +166,7 @@ impl World {
 
     /// A launch is about to be asked for.
     pub fn launch_asked(&mut self, launch: Arc<Launch>, now: Time) {
-        let pending = Pending { first: now, last: now, attempts: 1, in_flight: true, seen: BTreeSet::new(), launch };
+        let pending = Pending { first: now, last: now, attempts: 1, in_flight: true, wish: None, seen: BTreeSet::new(), launch };
         self.pending.insert(pending.launch.intent.clone(), pending);
     }
 
@@ -170,6 +177,7 @@ impl World {
             let runner = self.entry(&i.id, &pending.launch.pool, pending.first);
             runner.launched_by = Some(intent.clone());
             runner.forge = Some(pending.launch.forge.clone());
+            runner.wish = runner.wish.take().or(pending.wish.clone());
             runner.shape = Some(Shape { instance_type: i.instance_type.clone(), subnet: i.subnet.clone(), market: i.market });
             self.reached(&i.id, Stage::Launched, now);
         }
@@ -204,10 +212,11 @@ impl World {
             if let Some(p) = s.intent.as_ref().and_then(|i| self.pending.get_mut(i)) {
                 p.seen.insert(s.id.clone());
             }
-            let ours = s.intent.as_ref().is_some_and(|i| self.pending.contains_key(i));
+            let ours = s.intent.as_ref().and_then(|i| self.pending.get(i)).map(|p| p.wish.clone());
             let runner = self.entry(&s.id, &s.pool, now);
-            if ours {
+            if let Some(wish) = ours {
                 runner.launched_by.clone_from(&s.intent);
+                runner.wish = runner.wish.take().or(wish);
             }
             runner.pool.clone_from(&s.pool);
             if s.forge.is_some() {

@@ -158,6 +158,25 @@ fn a_pools_boxes_are_asked_to_end_and_new_ones_come_unless_it_is_paused() {
     assert_eq!(scene.launches(), 2);
 }
 
+/// EC2 answers the launch only after the order.
+#[test]
+fn a_box_that_is_on_its_way_when_its_pool_is_drained_ends_too() {
+    use muster_reconciler::effect::{Launched, LaunchedInstance, Market, Outcome};
+    let mut scene = Scene::new([linux()]);
+    scene.pass(secs(60));
+    scene.hold_launches = true;
+    scene.queue(1, &LABELS);
+    scene.pass(secs(1));
+    scene.order(Order::Pause(pool(), String::new())).unwrap();
+    assert!(scene.order(Order::DrainPool(pool(), String::new())).unwrap().starts_with("1 boxes"));
+    let launch = scene.done.iter().find(|(_, e)| matches!(e.action, Action::Launch(_))).unwrap().1.id;
+    let (instance, market) = (scene.live("linux")[0].clone(), Market::Spot);
+    let answer = LaunchedInstance { id: instance, instance_type: "m7i.large".into(), subnet: None, market };
+    scene.feed(Input::Outcome(launch, Outcome::Launched(Launched { instances: vec![answer], errors: Vec::new() })));
+    scene.pass(secs(5));
+    assert_eq!((scene.terminated(), scene.live("linux").len()), (1, 0), "it was never configured, so it is ended");
+}
+
 #[test]
 fn what_nobody_knows_is_refused_by_name() {
     let mut scene = Scene::new([linux()]);

@@ -52,6 +52,8 @@ pub struct Scene {
     /// Boxes come online as soon as they are configured.
     pub come_online: bool,
     pub jobs: u64,
+    /// Launches stay without an answer.
+    pub hold_launches: bool,
     /// Drains stay without an answer.
     pub hold_drains: bool,
     pub undelivered: Vec<DeliverySighting>,
@@ -71,6 +73,7 @@ impl Scene {
             configure: |_| None,
             come_online: true,
             jobs: 0,
+            hold_launches: false,
             hold_drains: false,
             undelivered: Vec::new(),
         };
@@ -114,7 +117,8 @@ impl Scene {
         let mut todo = self.core.step(self.now, input);
         while !todo.is_empty() {
             for effect in std::mem::take(&mut todo) {
-                let held = self.hold_drains && matches!(effect.action, Action::Drain(_));
+                let held = self.hold_drains && matches!(effect.action, Action::Drain(_))
+                    || self.hold_launches && matches!(effect.action, Action::Launch(_));
                 let outcome = self.carry_out(&effect.action);
                 match &effect.action {
                     Action::Sweep(source) => self.swept.push((self.now, source.clone())),
