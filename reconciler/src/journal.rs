@@ -224,14 +224,14 @@ impl Journal {
         let (mut pool, mut instance, mut waits) = (None, None, true);
         let mut found = Vec::new();
         for e in self.entries.iter().skip(begin) {
+            let its_pools = waits && e.what.is_of_pool() && pool.is_some() && e.whom.pool.as_ref() == pool;
+            let its_boxs = !waits && instance.is_some() && e.whom.instance.as_ref() == instance && e.whom.job.is_none();
             if e.whom.job == Some(job) {
                 pool = e.whom.pool.as_ref().or(pool);
                 instance = e.whom.instance.as_ref().or(instance);
                 waits &= matches!(e.what, What::JobQueued | What::JobHeld);
                 found.push(e);
-            } else if waits && e.what.is_of_pool() && pool.is_some() && e.whom.pool.as_ref() == pool {
-                found.push(e);
-            } else if !waits && instance.is_some() && e.whom.instance.as_ref() == instance && e.whom.job.is_none() {
+            } else if its_pools || its_boxs {
                 found.push(e);
             }
         }

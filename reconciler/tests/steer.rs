@@ -137,7 +137,7 @@ fn a_drain_waits_for_what_is_under_way_and_is_tried_until_ec2_takes_it() {
     let id = scene.live("linux")[0].clone();
     scene.hold_drains = true;
     scene.order(Order::DrainRunner(id.clone(), String::new())).unwrap();
-    assert_eq!(scene.drained(), [id.clone()]);
+    assert_eq!(scene.drained(), std::slice::from_ref(&id));
     assert!(scene.core.order(&Order::DrainRunner(id, String::new()), scene.now).unwrap().contains("asked to end"));
 }
 

@@ -47,7 +47,10 @@ impl Args {
             let mut seen = first.last;
             let skip = first.items.len().saturating_sub(self.last);
             self.print(&first.items[skip..])?;
-            while self.follow {
+            if !self.follow {
+                return Ok(ExitCode::SUCCESS);
+            }
+            loop {
                 tokio::time::sleep(EVERY).await;
                 let mut next = self.after(seen).await?;
                 // The numbers start anew with each process.
@@ -57,7 +60,6 @@ impl Args {
                 self.print(&next.items)?;
                 seen = next.last;
             }
-            Ok(ExitCode::SUCCESS)
         })
     }
 

@@ -114,7 +114,7 @@ async fn take(kind: String, id: String, verb: Verb, token: Option<String>, body:
     let Some(steer) = &admin.steer else {
         return super::error(StatusCode::NOT_FOUND, "this process takes no orders; ask the controller's admin listener");
     };
-    if let Err(refused) = allowed(&steer.token.borrow(), token.as_deref()) {
+    if let Some(refused) = refusal(&steer.token.borrow(), token.as_deref()) {
         return refused;
     }
     let wanted = if body.is_empty() { Ok(Wanted::default()) } else { serde_json::from_slice::<Wanted>(&body) };
@@ -154,20 +154,20 @@ async fn keep(steer: &Steer, order: Order) -> Result<(), String> {
     keep(pool, pause).await.map_err(|why| format!("it holds now, but a restart would forget it ({why}); give the order again"))
 }
 
-/// Whether the token is the right one. Compared by digest and in constant time: neither its length nor its beginning leaks.
-fn allowed(wanted: &Option<SecretString>, header: Option<&str>) -> Result<(), Response> {
+/// None: the token is the right one. Compared by digest and in constant time: neither its length nor its beginning leaks.
+fn refusal(wanted: &Option<SecretString>, header: Option<&str>) -> Option<Response> {
     let Some(wanted) = wanted else {
         let message = "no token is configured, so nothing can be changed here; set spec.listen.adminToken of the Controller";
-        return Err(super::error(StatusCode::FORBIDDEN, message));
+        return Some(super::error(StatusCode::FORBIDDEN, message));
     };
     let given = header.and_then(|text| text.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     let given = given.map(|(_, token)| token.trim()).unwrap_or_default();
     let same = Sha256::digest(given.as_bytes()).ct_eq(&Sha256::digest(wanted.expose_secret().as_bytes()));
     if bool::from(same) {
-        return Ok(());
+        return None;
     }
     let message = if given.is_empty() { "a bearer token is needed" } else { "the token is wrong" };
     let mut response = super::error(StatusCode::UNAUTHORIZED, message);
     response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"muster\""));
-    Err(response)
+    Some(response)
 }

@@ -68,6 +68,7 @@ pub struct Delivery<'a> {
 
 /// What is to be done with a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one lives for one delivery, and nearly all are of the large kind")]
 pub enum Verdict {
     /// Onto the queue with it.
     Queue {

@@ -102,7 +102,7 @@ pub fn routes(admin: Admin) -> impl Filter<Extract = (Response,), Error = Infall
         .and(warp::header::headers_cloned())
         .and(warp::body::stream())
         .and(with.clone())
-        .then(|kind, id, verb, headers, body, admin| steer::receive(kind, id, verb, headers, body, admin));
+        .then(steer::receive);
     let list = warp::path!("api" / "v1" / Kind).and(super::get()).and(with).and(query()).then(list);
     let pages = page.or(explained).unify().or(stream).unify().or(asset).unify().boxed();
     let more = events.or(explain).unify().or(snapshot).unify().or(order).unify().boxed();
