@@ -12,7 +12,7 @@ demo: ## The real controller on a simulated cloud; watch it on http://127.0.0.1:
 
 test: setup lint unit ## All that CI checks
 
-setup: ## The black-box tests' virtual environment (moto)
+setup: ## The black-box tests' virtual environments (moto, checkov)
 	sh tests/setup.sh
 
 lint: ## Formatting, lints, and that the build without AWS and GitHub still stands

@@ -30,6 +30,8 @@ pub mod github;
 #[cfg(feature = "live")]
 pub mod ingest;
 #[cfg(feature = "live")]
+pub mod manifests;
+#[cfg(feature = "live")]
 pub mod reload;
 #[cfg(feature = "live")]
 pub mod retry;

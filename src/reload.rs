@@ -1,6 +1,5 @@
 //! Picks up changed manifests without a restart. An invalid change keeps the last good one and says so.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,21 +10,19 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::act::Hands;
-use crate::config;
 use crate::github::{AppCredentials, GitHub, Observer};
+use crate::manifests::Manifests;
 use crate::metrics::Metrics;
 use crate::secrets::Secrets;
 
-/// How often the directory is read. It is a handful of small files.
-const LOOK: Duration = Duration::from_secs(2);
 /// How often secrets are resolved anew, so that a rotated one works without a restart.
 const ROTATION: Duration = Duration::from_secs(300);
 
 /// What a change of manifests reaches.
 #[derive(Debug)]
 pub struct Reload {
-    /// The manifests' directory.
-    pub dir: PathBuf,
+    /// Where the manifests lie.
+    pub manifests: Manifests,
     /// Resolves references.
     pub secrets: Secrets,
     /// The manifests in force.
@@ -72,14 +69,14 @@ impl Reload {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(self.manifests.place().look()) => {}
             }
-            match read(&self.dir).await {
+            match self.manifests.read().await {
                 Ok(texts) if texts != seen => {
                     let result = self.take(&texts).await;
                     self.metrics.manifest_reload(result.is_ok());
                     match result {
-                        Ok(()) => tracing::info!(dir = %self.dir.display(), "took over changed manifests"),
+                        Ok(()) => tracing::info!(place = %self.manifests.place(), "took over changed manifests"),
                         // A secret that could not be read may be readable at the next look: not noted as seen.
                         Err(error) if !error.is::<manifest::Problems>() && !error.is::<NeedsRestart>() => {
                             tracing::warn!("cannot take over changed manifests yet, the last good ones stay in force: {error:#}");
@@ -131,11 +128,11 @@ impl Reload {
             Ok(secrets) => drop(self.webhook_secrets.send_replace(secrets)),
             Err(error) => tracing::warn!("cannot read the webhook secrets anew, the known ones stay in force: {error:#}"),
         }
+        let Some(c) = &mut self.controller else { return };
         match self.secrets.admin_token(&spec).await {
             Ok(token) => drop(self.admin_token.send_replace(token)),
             Err(error) => tracing::warn!("cannot read the token for orders anew, the known one stays in force: {error:#}"),
         }
-        let Some(c) = &mut self.controller else { return };
         if let Err(error) = self.secrets.credentials(&spec).await.and_then(|apps| c.take_apps(apps)) {
             tracing::warn!("cannot take over the GitHub Apps' private keys anew, the known ones stay in force: {error:#}");
         }
@@ -152,10 +149,4 @@ impl Controlled {
         }
         Ok(())
     }
-}
-
-/// Reads the directory off the async threads.
-pub async fn read(dir: &Path) -> anyhow::Result<Vec<Text>> {
-    let dir = dir.to_owned();
-    tokio::task::spawn_blocking(move || config::read_dir(&dir)).await?
 }

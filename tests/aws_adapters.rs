@@ -14,12 +14,13 @@ use aws_sdk_ec2::config::Credentials;
 use moto::{MUSTER_KEY, Moto, REGION, SECRET_ACCESS_KEY};
 use muster::aws::Aws;
 use muster::aws::s3::{Condition, PutResult};
+use muster::manifests::Manifests;
 use muster_reconciler::effect::{
     Failure, FailureKind, InstanceSighting, Launch, LaunchedInstance, Market, Offering, OfferingError, Outcome, Swept,
 };
 use muster_reconciler::event::InstanceState;
 use muster_reconciler::ids::{Forge, InstanceId};
-use muster_reconciler::manifest::Allocation;
+use muster_reconciler::manifest::{Allocation, Text};
 use muster_reconciler::tags;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
@@ -486,7 +487,7 @@ async fn a_dead_letter_keeps_its_body_and_says_why() {
 // ------------------------------------------------------------------------------------------------ S3
 
 #[tokio::test]
-async fn only_one_of_two_conditional_writers_wins() {
+async fn only_one_of_two_conditional_writers_wins_and_manifests_are_read() {
     let Some(world) = World::start().await else { return };
     let s3 = &world.aws.s3;
     let raw = aws_sdk_s3::Client::from_conf(aws_sdk_s3::config::Builder::from(&world.config).force_path_style(true).build());
@@ -513,4 +514,22 @@ async fn only_one_of_two_conditional_writers_wins() {
     let keys: Vec<String> = s3.list("muster", "manifests/").await.expect("listed").into_iter().map(|(key, _)| key).collect();
     assert_eq!(keys, ["manifests/a.yaml", "manifests/b.yaml"]);
     assert_eq!(s3.get("no-such-bucket", "x").await.expect_err("no bucket").kind, FailureKind::NotFound);
+
+    // Manifests that lie there: each is read once for each of its versions.
+    s3.put("muster", "manifests/deeper/c.yaml", "c", Condition::Always).await.expect("written");
+    let place = "s3://muster/manifests".parse().unwrap_or_else(|never| match never {});
+    let mut manifests = Manifests::new(place, &world.aws);
+    let read = |texts: Vec<Text>| texts.into_iter().map(|text| format!("{} {}", text.file, text.body)).collect::<Vec<_>>();
+    let before = world.heard("s3.GetObject").len();
+    for _ in 0..2 {
+        assert_eq!(read(manifests.read().await.expect("read")), ["a.yaml a", "b.yaml b"]);
+    }
+    s3.put("muster", "manifests/b.yaml", "b2", Condition::Always).await.expect("written");
+    assert_eq!(read(manifests.read().await.expect("read")), ["a.yaml a", "b.yaml b2"]);
+    assert_eq!(world.heard("s3.GetObject").len() - before, 3);
+    s3.delete("muster", "manifests/b.yaml").await.expect("deleted");
+    assert_eq!(read(manifests.read().await.expect("read")), ["a.yaml a"]);
+    let place = "s3://muster/elsewhere".parse().unwrap_or_else(|never| match never {});
+    let error = Manifests::new(place, &world.aws).read().await.expect_err("nothing there");
+    assert_eq!(error.to_string(), "s3://muster/elsewhere holds no *.yaml or *.yml; put the manifests there");
 }

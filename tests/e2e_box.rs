@@ -91,6 +91,7 @@ async fn twenty_jobs_from_their_webhooks_through_the_real_script_to_zero() {
                 let tags = ["muster:cluster", "muster:pool", "muster:list"].map(|name| (name, instance.tag(name)));
                 let mut machine = LinuxBox::of(&site, instance.id.clone(), shell, &tags).await;
                 machine.set("MUSTER_BOOT_DEADLINE", 200);
+                machine.set("MUSTER_REPORT_STAGES", "yes");
                 machine.boot();
                 lives.insert(instance.id.clone(), Life { machine, runner: None, job: None, over: false });
             }

@@ -1,12 +1,11 @@
 #!/bin/sh
 # Makes .venv at the root of the repository, with the pinned packages of tests/requirements.txt: moto plays AWS in the
-# black-box tests, shellcheck reads the boxes' boot script. Safe to run again; takes no time when nothing changed. What cannot be set up is skipped with a word
-# on why; with CI=true a skip is a failure (exit 1).
+# black-box tests, shellcheck reads the boxes' boot script. And .venv-checkov, with tests/requirements-checkov.txt: a security scanner for Terraform's plans. Safe to run
+# again; takes no time when nothing changed. What cannot be set up is skipped with a word on why; with CI=true a skip is a failure (exit 1).
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 venv=$root/.venv
-stamp=$venv/.muster-requirements
 
 skip() {
     echo "setup: SKIPPED: $1" >&2
@@ -46,16 +45,26 @@ done
 "$python" -c 'import venv, ensurepip' 2>/dev/null \
     || skip "$python cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv"
 
-wanted=$(cksum <"$root/tests/requirements.txt")
-if [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
-    echo "setup: .venv is up to date"
-    exit 0
-fi
+# FOLDER REQUIREMENTS: an environment with those packages, made anew when they changed.
+environment() {
+    venv=$root/$1
+    stamp=$venv/.muster-requirements
+    wanted=$(cksum <"$root/tests/$2")
+    if [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
+        echo "setup: $1 is up to date"
+        return
+    fi
+    echo "setup: making $1 with $("$python" --version) (about a minute, 320 MB)"
+    rm -rf "$venv"
+    "$python" -m venv "$venv"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input -r "$root/tests/$2" \
+        || skip "pip could not install tests/$2; see its message above"
+    echo "$wanted" >"$stamp"
+    echo "setup: $1 is ready"
+}
 
-echo "setup: making .venv with $("$python" --version) (about a minute, 320 MB)"
-rm -rf "$venv"
-"$python" -m venv "$venv"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input -r "$root/tests/requirements.txt" \
-    || skip "pip could not install tests/requirements.txt; see its message above"
-echo "$wanted" >"$stamp"
-echo "setup: .venv is ready"
+environment .venv requirements.txt
+# A scanner's pins and moto's exclude each other. Only the plans of terraform/ need it, so without Terraform it is left out.
+if command -v terraform >/dev/null 2>&1 || [ "${CI:-}" = true ]; then
+    environment .venv-checkov requirements-checkov.txt
+fi

@@ -251,7 +251,7 @@ impl Controller {
         let deliveries = self.spec.apps.keys().cloned().map(Source::Deliveries);
         let sources: Vec<Source> = [Source::Instances, Source::Secrets].into_iter().chain(deliveries).collect();
         for source in sources {
-            self.sweeps.entry(source).or_insert(SweepState { due: now, ..SweepState::default() });
+            self.look_at(source, now);
         }
         self.look_at_lists(now);
         for name in self.pool_names() {
@@ -389,7 +389,15 @@ impl Controller {
     /// Every list that tells something is swept from now on.
     fn look_at_lists(&mut self, now: Time) {
         for list in self.lists() {
-            self.sweeps.entry(Source::Runners(list)).or_insert(SweepState { due: now, ..SweepState::default() });
+            self.look_at(Source::Runners(list), now);
+        }
+    }
+
+    /// A source is swept from now on; one that was failing when it was last needed, not before its backoff is over.
+    fn look_at(&mut self, source: Source, now: Time) {
+        let state = self.sweeps.entry(source).or_insert(SweepState { due: Time::FAR, ..SweepState::default() });
+        if state.due == Time::FAR && !state.in_flight {
+            state.due = now.max(state.not_before);
         }
     }
 

@@ -88,7 +88,7 @@ impl Controller {
     fn runner_reason(&self, r: &Runner, phase: Phase, now: Time) -> String {
         let age = human(now.since(r.first_seen));
         let deadline = self.boot_deadline(r);
-        let left = human((r.first_seen + deadline).since(now));
+        let left = human(r.boot_due(deadline).since(now));
         let mut text = match phase {
             Phase::Launching => format!("launched {age} ago; EC2 does not show it yet"),
             Phase::Booting if r.configured == Configured::Unsure => {

@@ -292,6 +292,8 @@ impl Planner<'_> {
                     self.step(id, Act::Drain, "its spot interruption was announced long ago and never came");
                 } else if lapsed && !r.may_have_job() {
                     self.chase_drain(id, r);
+                } else {
+                    self.limit_age(id, r, phase);
                 }
             }
             Phase::Launching | Phase::Booting | Phase::Configured | Phase::Idle | Phase::Busy
@@ -359,7 +361,7 @@ impl Planner<'_> {
             return;
         }
         // After a failure anew: it may have come online meanwhile.
-        if !self.listed_since(r, (r.first_seen + deadline).max(r.not_before)) {
+        if !self.listed_since(r, r.boot_due(deadline).max(r.not_before)) {
             return;
         }
         match &r.registration {

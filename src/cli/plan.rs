@@ -3,7 +3,6 @@
 //! Jobs are asked of the running controller, which holds their messages: a message that is looked at is taken from the
 //! queue for a while, so the queue itself is only measured.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,17 +21,17 @@ use super::Output;
 use crate::act::Hands;
 use crate::aws::Aws;
 use crate::clock::Clock;
-use crate::config;
 use crate::github::GitHub;
 use crate::ingest::Receipts;
+use crate::manifests::{Manifests, Place};
 use crate::secrets::Secrets;
 
 /// `muster plan`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The directory of the manifests.
+    /// The directory of the manifests, or s3://BUCKET/PREFIX.
     #[arg(long, env = "MUSTER_MANIFESTS")]
-    manifests: PathBuf,
+    manifests: Place,
     /// The running controller's admin listener, asked for the jobs that it knows. Default: the manifests' `listen.admin`.
     #[arg(long, value_name = "URL")]
     controller: Option<String>,
@@ -81,10 +80,10 @@ impl Args {
     }
 
     async fn answer(&self) -> anyhow::Result<Answer> {
-        let spec = Arc::new(config::load_dir(&self.manifests)?);
+        let spec = Arc::new(Manifests::new(self.manifests.clone(), &Aws::connect(None).await).load().await?);
         let settings = &spec.controller.spec;
         let aws = Aws::connect(settings.region.as_deref()).await;
-        let secrets = Secrets::new(aws.clone(), &self.manifests);
+        let secrets = Secrets::new(aws.clone(), self.manifests.base());
         let (limits, _unread) = tokio::sync::mpsc::unbounded_channel();
         let github = GitHub::new(secrets.credentials(&spec).await?, limits, Arc::new(|_, _, _| ()))?;
         let hands = Hands::new(aws.clone(), github, Receipts::default(), spec.controller.cluster(), settings.queues.clone());

@@ -29,9 +29,10 @@ use crate::http::steer::{Keep, Steer};
 use crate::http::watch::Watch;
 use crate::http::webhook::{self, Webhook};
 use crate::ingest::{Ingest, Receipts};
+use crate::manifests::{Manifests, Place};
 use crate::metrics::Metrics;
 use crate::outbox::{Outbox, Settings};
-use crate::reload::{self, Controlled, Reload};
+use crate::reload::{Controlled, Reload};
 use crate::secrets::Secrets;
 use crate::simulate::prices::{self, Prices};
 use crate::sync::task::Task;
@@ -46,9 +47,9 @@ const LAST_CALL: Duration = Duration::from_millis(9500);
 /// `muster run`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The directory of the manifests; a change is picked up without a restart.
+    /// The directory of the manifests, or s3://BUCKET/PREFIX; a change is picked up without a restart.
     #[arg(long, env = "MUSTER_MANIFESTS")]
-    manifests: PathBuf,
+    manifests: Place,
     /// What this process does.
     #[arg(long, value_enum, default_value_t, env = "MUSTER_ROLE")]
     role: Role,
@@ -82,17 +83,20 @@ impl Args {
         let stop = stop_on_signal()?;
         let clock = Clock::start();
         let prices = self.prices.as_deref().map_or_else(|| Ok(Prices::default()), prices::load)?;
-        let texts = reload::read(&self.manifests).await?;
+        let mut manifests = Manifests::new(self.manifests, &Aws::connect(None).await);
+        let texts = manifests.read().await?;
         let spec = Arc::new(manifest::load(&texts)?);
         let settings = &spec.controller.spec;
         let metrics = Arc::new(Metrics::new());
         let observer = observer(&metrics);
         let aws = Aws::connect(settings.region.as_deref()).await.with_observer(observer.clone());
-        let secrets = Secrets::new(aws.clone(), &self.manifests);
+        let secrets = Secrets::new(aws.clone(), manifests.place().base());
         let webhook_secrets = secrets.webhook(&spec).await?;
         let (spec_in, spec_out) = watch::channel(spec.clone());
         let (secrets_in, secrets_out) = watch::channel(webhook_secrets);
-        let (token_in, token_out) = watch::channel(secrets.admin_token(&spec).await?);
+        // Only the controller takes orders; the webhook's role need not read their token.
+        let token = if self.role == Role::Webhook { None } else { secrets.admin_token(&spec).await? };
+        let (token_in, token_out) = watch::channel(token);
 
         let admin_listener = http::bind(&settings.listen.admin, "spec.listen.admin").await?;
         let mut tasks = JoinSet::new();
@@ -134,7 +138,7 @@ impl Args {
             tasks.spawn(http::serve(listener, webhook::routes(webhook), stop.clone()));
         }
         let reload = Reload {
-            dir: self.manifests.clone(),
+            manifests,
             secrets,
             spec: spec_in,
             webhook_secrets: secrets_in,

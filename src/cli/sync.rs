@@ -1,6 +1,5 @@
 //! `muster sync`: one pass over the cache of runner binaries, by hand or from a timer.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -9,16 +8,16 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::aws::Aws;
-use crate::config;
 use crate::github::releases::Releases;
+use crate::manifests::{Manifests, Place};
 use crate::sync::{Item, Pass, Report, State, plan, too_old};
 
 /// `muster sync`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The directory of the manifests.
+    /// The directory of the manifests, or s3://BUCKET/PREFIX.
     #[arg(long, env = "MUSTER_MANIFESTS")]
-    manifests: PathBuf,
+    manifests: Place,
     /// Look only, and change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -88,7 +87,7 @@ impl Args {
     async fn answer(&self) -> anyhow::Result<Answer> {
         // An upload that is cut off is aborted, or it would cost storage.
         let stop = super::run::stop_on_signal()?;
-        let spec = config::load_dir(&self.manifests)?;
+        let spec = Manifests::new(self.manifests.clone(), &Aws::connect(None).await).load().await?;
         let settings = &spec.controller.spec;
         let bucket = settings.bucket.clone().with_context(|| {
             format!(

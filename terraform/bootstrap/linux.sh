@@ -22,6 +22,7 @@ set -eu
 : "${MUSTER_BOOT_DEADLINE:=300}" # seconds for the secret, then for the runner to listen
 # Seconds of denials: a policy that asks for a secret's tag also denies what is not there yet.
 : "${MUSTER_DENIED_DEADLINE:=$MUSTER_BOOT_DEADLINE}"
+: "${MUSTER_REPORT_STAGES:=no}" # yes: by a tag, which is a call of ec2:CreateTags
 : "${MUSTER_WATCH:=5}" # seconds between looks
 : "${MUSTER_HOME:=/opt/actions-runner}"
 : "${MUSTER_STATE:=/run/muster}"
@@ -35,8 +36,10 @@ set -eu
 
 # --- words and the end
 
+# By no process of its own: that could speak after the last word.
 say() {
-  printf 'muster: %s\n' "$*" | tee -a "$MUSTER_CONSOLE" 2>/dev/null || :
+  printf 'muster: %s\n' "$*"
+  printf 'muster: %s\n' "$*" 2>/dev/null >>"$MUSTER_CONSOLE" || :
 }
 
 now_ms() {
@@ -74,7 +77,10 @@ finish() {
   trap - EXIT
   trap '' HUP INT TERM
   set +e
-  [ -z "$preparing" ] || kill "$preparing" 2>/dev/null
+  if [ -n "$preparing" ]; then
+    kill "$preparing" 2>/dev/null
+    wait "$preparing" 2>/dev/null
+  fi
   say "ended: ${reason:-failed unexpectedly, at: $step}"
   exec >/dev/null 2>&1 # what a shell says of killed processes
   for _ in 1 2 3 4 5; do
@@ -429,8 +435,10 @@ hear() {
   if [ "$listening" = no ] && grep -qs 'Listening for Jobs' log; then
     listening=yes
     stage listener
-    tag_stages &
-    errands="$errands $!"
+    if [ "$MUSTER_REPORT_STAGES" = yes ]; then
+      tag_stages &
+      errands="$errands $!"
+    fi
   fi
 }
 

@@ -26,6 +26,7 @@ Setting MusterProxyNone ''                     # hosts reached without it, by co
 Setting MusterMaxLifetime 86400                # seconds without a job
 Setting MusterBootDeadline 900                 # seconds for the secret to come, and again for the runner to listen
 Setting MusterDeniedDeadline 60                # seconds of denials: IAM may deny what is not there yet
+Setting MusterReportStages 'no'                # yes: by a tag, which is a call of ec2:CreateTags
 Setting MusterWatch 5                          # seconds between looks
 Setting MusterHome 'C:\actions-runner'         # where the runner lies
 Setting MusterState 'C:\ProgramData\muster'    # our own files
@@ -327,7 +328,7 @@ function Watch($id) {
         if (-not $listening -and (Select-String -Quiet 'Listening for Jobs' "$MusterHome\.muster-log")) {
             $listening = $true
             Stage 'listener'
-            TagStages $id
+            if ($MusterReportStages -eq 'yes') { TagStages $id }
         }
         $why = ''
         $spot = Metadata 'meta-data/spot/instance-action'

@@ -10,6 +10,7 @@ process, so the real AWS SDK crosses a real wire and meets:
 - eventual consistency: instances stay out of DescribeInstances for a while after their launch.
 - a spot interruption's termination reason.
 - unfinished multipart uploads as old as the test says; moto's own are all from 2010.
+- what Terraform needs (gaps.py), and IAM for whoever calls with a role's session (roles.py).
 - SQS without moto's races between threads (messages lost or received twice), and without long polls that outlive
   their caller: a killed controller's poll must not swallow messages. All visibility timeouts can be made to end at once.
 
@@ -37,6 +38,9 @@ from moto.sqs.models import sqs_backends
 from moto.ssm.models import ssm_backends
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
+
+import gaps
+import roles
 
 EC2_NS = "http://ec2.amazonaws.com/doc/2016-11-15"
 INSTANCE_ID = re.compile(r"\bi-[0-9a-f]{8,17}\b")
@@ -197,6 +201,8 @@ class Server:
         return answer if fault.get("kind") in ("slow", "capacity") else fault_answer(call, fault)
 
     def perform(self, call, capacity):
+        if why := roles.refused(call):
+            return error(call, 403, "UnauthorizedOperation" if call.service == "ec2" else "AccessDeniedException", why)
         if call.op == "CreateFleet":
             return self.create_fleet(call, capacity)
         if call.service == "sqs":
@@ -422,6 +428,7 @@ class Handler(MotoRequestHandler):
 
 
 def main():
+    gaps.close()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-p", "--port", type=int, default=0, help="0 (the default) takes a free one")
     server = make_server("127.0.0.1", parser.parse_args().port, Server(), threaded=True, request_handler=Handler)

@@ -12,6 +12,7 @@ pub mod moto;
 pub mod muster;
 pub mod releases;
 pub mod scene;
+pub mod terraform;
 pub mod tools;
 
 use std::fmt::Debug;

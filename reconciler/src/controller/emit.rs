@@ -391,8 +391,11 @@ impl Controller {
             Source::Deliveries(app) => !self.spec.apps.contains_key(app),
             Source::Instances | Source::Secrets => false,
         };
-        if needless {
-            self.sweeps.remove(source);
+        match self.sweeps.get_mut(source) {
+            // How often it failed is remembered, should it be needed again.
+            Some(state) if needless && state.failures > 0 => state.due = Time::FAR,
+            _ if needless => drop(self.sweeps.remove(source)),
+            _ => (),
         }
     }
 

@@ -519,6 +519,9 @@ pub struct Bootstrap {
     pub post_install: String,
     /// How the box, the runner and its jobs reach the internet.
     pub proxy: Proxy,
+    /// Whether each box tags itself once with the times of its start, for `muster_runner_stage_seconds`. That is one CreateTags per
+    /// box, of a limit that the account shares with the controller's drains. The times stand on the box's console in any case.
+    pub report_stages: bool,
 }
 
 impl Default for Bootstrap {
@@ -531,6 +534,7 @@ impl Default for Bootstrap {
             pre_install: String::new(),
             post_install: String::new(),
             proxy: Proxy::default(),
+            report_stages: false,
         }
     }
 }

@@ -131,6 +131,11 @@ impl Agenda {
         self.heap.peek().map_or(Time::FAR, |e| e.0.at)
     }
 
+    /// Whether such an event is due, whenever.
+    pub fn holds(&self, such: impl Fn(&Event) -> bool) -> bool {
+        self.heap.iter().any(|e| such(&e.0.event))
+    }
+
     /// The next event; time moves to it.
     pub fn pop(&mut self) -> Option<Event> {
         let Reverse(entry) = self.heap.pop()?;

@@ -92,6 +92,7 @@ impl World {
             Event::Send(mut job) => {
                 job.enterprise = self.enterprise();
                 self.nature.say(format_args!("webhook: job {} is {:?}", job.job, job.state));
+                self.excuse_stale(&job);
                 self.queue.send(*job, &mut self.nature);
                 self.arm_poll();
             }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::controller::Controller;
-use crate::effect::{Fact, Input, Outcome, Source, Swept};
+use crate::effect::{Action, Fact, Input, Outcome, Source, Swept};
 use crate::event::JobState;
 use crate::ids::{EffectId, Forge as List, InstanceId, JobId};
 use crate::manifest::Spec;
+use crate::runner::Runner;
 use crate::time::Time;
 
 use super::agenda::Event;
@@ -358,9 +359,13 @@ impl World {
             let failed = self.forge.mail.newest();
             let unseen = |c: &Controller| self.spec.apps.keys().any(|a| c.world.swept(&Source::Deliveries(a.clone())) <= failed);
             let undelivered = |c: &Controller| c.deliveries.next() < Time::FAR || failed.is_some() && unseen(c);
-            let undelivered = self.controller.as_ref().is_some_and(undelivered);
-            // What it still has to bury it also cleans up after, though nothing may be left there.
-            let burying = |c: &Controller| c.world.runners().values().any(|r| r.gone_at.is_some() || r.terminated_at.is_some());
+            let asked = |e: &Event| matches!(e, Event::Arrive(r) if matches!(r.effect.action, Action::Redeliver { .. }));
+            let under_way = self.nature.agenda.holds(|e| matches!(e, Event::Send(_)) || asked(e));
+            let undelivered = under_way || self.controller.as_ref().is_some_and(undelivered);
+            // What it still has to bury it also cleans up after, though nothing may be left there; it may not know yet that it has to.
+            let live = |id: &InstanceId| self.cloud.instances().get(id).is_some_and(|i| i.live());
+            let ended = |(id, r): (&InstanceId, &Runner)| r.gone_at.is_some() || r.terminated_at.is_some() || !live(id);
+            let burying = |c: &Controller| c.world.runners().iter().any(ended);
             let burying = self.controller.as_ref().is_some_and(burying);
             let waits = self.coming + self.forge.reruns() > 0 || held || undelivered || burying;
             let ages = self.ages_within(then_quiet);

@@ -3,14 +3,17 @@
 //! S3, exactly: at any time, boxes launched <= jobs queued (reruns included) + the rises of warm floors + boxes that
 //! could not do what they were launched for (a boot that fails, spot, a registration that is refused, no configuration
 //! within the boot deadline, old age) + an allowance for what nobody could have known better: one for each job that is
-//! over before the news of its start can have come, each webhook lost, late or delayed, each job that another pool's runner
+//! over before the news of its start can have come, each job that is news to a process that began later, though it is queued
+//! no more, each webhook lost, late or delayed, each job that another pool's runner
 //! took, each list with rows missing, each crash or stop; two for each job that a dying runner took in vain; five for each job that GitHub holds back; the boxes and
 //! queued jobs of a pool at each change of it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::controller::Controller;
 use crate::effect::{Launch, Launched};
+use crate::event::{JobEvent, JobState};
 use crate::ids::{InstanceId, JobId, PoolName};
 use crate::time::human;
 
@@ -110,6 +113,14 @@ impl World {
         let started = self.forge.jobs().get(&job).and_then(|j| j.started_at);
         let news = self.nature.takes().webhook.high + LOOKS;
         self.oracle.allowance += u64::from(started.is_some_and(|at| self.nature.now().since(at) < news));
+    }
+
+    /// News that a job is queued which no longer is, for a process that began after that job was queued: it has no way to know.
+    pub(in crate::sim) fn excuse_stale(&mut self, news: &JobEvent) {
+        let Some(job) = self.forge.jobs().get(&news.job) else { return };
+        let stale = news.state == JobState::Queued && job.state != JobState::Queued;
+        let knows = |c: &Controller| c.world.started <= job.queued_at || c.demand.jobs().contains_key(&news.job);
+        self.oracle.allowance += u64::from(stale && !self.controller.as_ref().is_some_and(knows));
     }
 
     /// S1: the job that runs on the box is killed by a request.

@@ -1,0 +1,41 @@
+resource "aws_kms_key" "this" {
+  count                   = var.create_kms_key ? 1 : 0
+  description             = "muster ${var.cluster}: queues, bucket, logs and the GitHub App's secrets"
+  enable_key_rotation     = true
+  deletion_window_in_days = 7
+  tags                    = local.tags
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid       = "Account"
+        Effect    = "Allow"
+        Principal = { AWS = "arn:${local.context.partition}:iam::${local.account}:root" }
+        Action    = "kms:*"
+        Resource  = "*"
+      },
+      {
+        Sid       = "EventBridge"
+        Effect    = "Allow"
+        Principal = { Service = "events.amazonaws.com" }
+        Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
+        Resource  = "*"
+        Condition = { StringEquals = { "aws:SourceAccount" = local.account } }
+      },
+      {
+        Sid       = "Logs"
+        Effect    = "Allow"
+        Principal = { Service = "logs.${local.region}.amazonaws.com" }
+        Action    = ["kms:Encrypt*", "kms:Decrypt*", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:Describe*"]
+        Resource  = "*"
+        Condition = { ArnLike = { "kms:EncryptionContext:aws:logs:arn" = "arn:${local.context.partition}:logs:${local.region}:${local.account}:log-group:/muster/${var.cluster}/*" } }
+      },
+    ]
+  })
+}
+
+resource "aws_kms_alias" "this" {
+  count         = var.create_kms_key ? 1 : 0
+  name          = "alias/muster-${var.cluster}"
+  target_key_id = aws_kms_key.this[0].key_id
+}

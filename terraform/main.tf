@@ -1,0 +1,167 @@
+# The whole environment of one muster cluster. Runner pools are read from the manifests that muster itself reads.
+
+data "aws_caller_identity" "current" {}
+data "aws_partition" "current" {}
+data "aws_region" "current" {}
+
+locals {
+  region  = data.aws_region.current.name
+  account = data.aws_caller_identity.current.account_id
+  tags    = merge(var.tags, { "muster:cluster" = var.cluster })
+  context = {
+    cluster              = var.cluster
+    account              = local.account
+    region               = local.region
+    partition            = data.aws_partition.current.partition
+    role_path            = var.role_path
+    permissions_boundary = var.permissions_boundary
+    tags                 = local.tags
+  }
+  bucket      = coalesce(var.bucket, "${var.cluster}-muster-${local.account}-${local.region}")
+  kms_key_arn = var.create_kms_key ? aws_kms_key.this[0].arn : var.kms_key_arn
+
+  # A template that the pool names otherwise than the default is somebody else's.
+  pools   = module.manifests.pools
+  made    = { for name, pool in local.pools : name => pool if pool.template == "${var.cluster}-${name}" }
+  foreign = [for name, pool in local.pools : pool.template if pool.template != "${var.cluster}-${name}"]
+  settings = { for name in keys(local.made) : name => merge(
+    var.pool_defaults,
+    { for key, value in try(var.pools[name], {}) : key => value if value != null && key != "root_volume" },
+    { root_volume = merge(var.pool_defaults.root_volume, { for key, value in try(var.pools[name].root_volume, {}) : key => value if value != null }) },
+  ) }
+
+  # Parameters elsewhere are read, but not made.
+  own_parameters = [for name in distinct(flatten(values(module.manifests.references))) : name if startswith(name, "/muster/${var.cluster}/")]
+
+  listen = merge(
+    { webhook = "0.0.0.0:8080", admin = length(var.controller.admin_cidrs) > 0 ? "0.0.0.0:9090" : "127.0.0.1:9090" },
+    try(module.manifests.controller.listen, {}),
+  )
+  controller = {
+    apiVersion = "muster/v1"
+    kind       = "Controller"
+    metadata   = { name = var.cluster }
+    spec = merge(module.manifests.controller, {
+      region = local.region
+      queues = module.queues.urls
+      bucket = local.bucket
+      listen = local.listen
+      tags   = merge(var.tags, try(module.manifests.controller.tags, {}))
+    })
+  }
+}
+
+module "manifests" {
+  source    = "./modules/manifests"
+  directory = var.manifests
+  cluster   = var.cluster
+}
+
+module "queues" {
+  source      = "./modules/queues"
+  context     = local.context
+  kms_key_arn = local.kms_key_arn
+  alarms      = var.alarms
+}
+
+module "storage" {
+  source      = "./modules/storage"
+  context     = local.context
+  bucket      = local.bucket
+  manifests   = merge(module.manifests.texts, { "terraform-controller.yaml" = yamlencode(local.controller) })
+  parameters  = local.own_parameters
+  kms_key_arn = local.kms_key_arn
+}
+
+module "pool" {
+  source      = "./modules/pool"
+  for_each    = local.made
+  context     = local.context
+  name        = each.key
+  pool        = each.value
+  settings    = local.settings[each.key]
+  bucket      = local.bucket
+  kms_key_arn = local.kms_key_arn
+}
+
+data "aws_subnet" "controller" {
+  id = var.controller.subnet_ids[0]
+}
+
+module "controller" {
+  source  = "./modules/controller"
+  context = local.context
+  settings = merge(var.controller, {
+    instance_type = coalesce(var.controller.instance_type, var.controller.architecture == "arm64" ? "t4g.micro" : "t3.micro")
+  })
+  ingress = var.ingress
+  network = {
+    vpc_id       = data.aws_subnet.controller.vpc_id
+    webhook_port = tonumber(regex("[0-9]+$", local.listen.webhook))
+    admin_port   = tonumber(regex("[0-9]+$", local.listen.admin))
+  }
+  queues    = module.queues.arns
+  bucket    = local.bucket
+  manifests = module.storage.manifests
+  pools = {
+    role_arns   = concat([for pool in module.pool : pool.role_arn], var.foreign_runner_role_arns)
+    subnets     = distinct(flatten([for pool in local.pools : pool.subnets]))
+    volume_keys = distinct([for s in local.settings : s.root_volume.kms_key_arn if s.root_volume.kms_key_arn != null])
+  }
+  parameters         = module.manifests.references
+  kms_key_arn        = local.kms_key_arn
+  log_retention_days = var.log_retention_days
+}
+
+module "ingress" {
+  source             = "./modules/ingress"
+  context            = local.context
+  mode               = var.ingress
+  target             = module.controller.target
+  subnet_ids         = var.controller.subnet_ids
+  security_group_id  = module.controller.link_security_group_id
+  jobs               = { url = module.queues.urls.jobs, arn = module.queues.arns.jobs }
+  kms_key_arn        = local.kms_key_arn
+  log_retention_days = var.log_retention_days
+}
+
+resource "aws_iam_service_linked_role" "spot" {
+  count            = var.create_spot_service_linked_role ? 1 : 0
+  aws_service_name = "spot.amazonaws.com"
+  description      = "EC2 spot, for muster"
+  tags             = local.tags
+}
+
+# What variables say of pools is checked against the manifests.
+resource "terraform_data" "checks" {
+  lifecycle {
+    precondition {
+      condition     = length(setsubtract(keys(var.pools), keys(local.pools))) == 0
+      error_message = "pools: there is no pool ${join(", ", setsubtract(keys(var.pools), keys(local.pools)))} in ${var.manifests}; write one of ${join(", ", keys(local.pools))}."
+    }
+    precondition {
+      condition     = alltrue([for s in local.settings : length([for one in [s.ami.id, s.ami.ssm_parameter, s.ami.filter] : one if one != null]) <= 1])
+      error_message = "pools, pool_defaults: ami takes one of id, ssm_parameter and filter."
+    }
+    precondition {
+      condition     = alltrue([for s in local.settings : can(regex("^ami-[0-9a-f]+$", coalesce(s.ami.id, "ami-0"))) && startswith(coalesce(s.ami.ssm_parameter, "/"), "/")])
+      error_message = "pools, pool_defaults: write ami.id such as \"ami-0123456789abcdef0\", and ami.ssm_parameter by its full name, such as \"/ci/image\"."
+    }
+    precondition {
+      condition     = alltrue([for s in local.settings : s.root_volume.size >= 8 && s.root_volume.size <= 16384 && s.root_volume.iops >= 3000 && s.root_volume.iops <= 16000 && s.root_volume.throughput >= 125 && s.root_volume.throughput <= 1000])
+      error_message = "pools, pool_defaults: root_volume takes a size of 8 to 16384 GiB, 3000 to 16000 iops and a throughput of 125 to 1000 MiB/s."
+    }
+    precondition {
+      condition     = alltrue([for s in local.settings : s.root_volume.throughput <= s.root_volume.iops / 4])
+      error_message = "pools, pool_defaults: gp3 gives at most 0.25 MiB/s for each of its iops; raise root_volume.iops to four times the throughput."
+    }
+    precondition {
+      condition     = alltrue(flatten([for s in local.settings : [for id in s.security_group_ids : can(regex("^sg-[0-9a-f]+$", id))]]))
+      error_message = "pools, pool_defaults: write security_group_ids such as [\"sg-0123456789abcdef0\"]."
+    }
+    precondition {
+      condition     = length(local.foreign) == 0 || length(var.foreign_runner_role_arns) > 0
+      error_message = "foreign_runner_role_arns: the launch templates ${join(", ", local.foreign)} are not made here; write the ARNs of their roles, or leave instance.launchTemplate out."
+    }
+  }
+}

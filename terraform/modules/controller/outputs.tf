@@ -1,0 +1,19 @@
+output "target" {
+  description = "What the webhook answers behind: a Cloud Map service or a listener; null with direct ingress."
+  value       = try(aws_service_discovery_service.this[0].arn, aws_lb_listener.this[0].arn, null)
+}
+
+output "link_security_group_id" {
+  description = "The VPC link's security group; null with direct ingress."
+  value       = try(aws_security_group.link[0].id, null)
+}
+
+output "role_arns" {
+  description = "muster's roles by name."
+  value       = { for role, made in aws_iam_role.this : role => made.arn }
+}
+
+output "policies" {
+  description = "What muster's roles may do, as JSON; `operator` is for a person's `muster plan`."
+  value       = merge(local.policies, local.roles)
+}

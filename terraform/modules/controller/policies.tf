@@ -1,0 +1,111 @@
+# What muster may do, from the calls that src/aws/ makes. tests/terraform_policies.rs compares the two.
+
+locals {
+  c          = var.context
+  ec2        = "arn:${local.c.partition}:ec2:${local.c.region}:${local.c.account}"
+  image      = "arn:${local.c.partition}:ec2:${local.c.region}:"
+  secrets    = "arn:${local.c.partition}:ssm:${local.c.region}:${local.c.account}:parameter/muster/${local.c.cluster}/runners/*"
+  paused     = "arn:${local.c.partition}:ssm:${local.c.region}:${local.c.account}:parameter/muster/${local.c.cluster}/paused"
+  parameters = { for kind, names in var.parameters : kind => [for name in names : "arn:${local.c.partition}:ssm:${local.c.region}:${local.c.account}:parameter${name}"] }
+  bucket     = "arn:${local.c.partition}:s3:::${var.bucket}"
+  asked      = { StringEquals = { "aws:RequestTag/muster:cluster" = local.c.cluster } }
+  ours       = { StringEquals = { "aws:ResourceTag/muster:cluster" = local.c.cluster } }
+
+  # Both roles read the manifests, and what those refer to.
+  reading = [
+    { Sid = "Manifests", Effect = "Allow", Action = "s3:GetObject", Resource = "${local.bucket}/manifests/*" },
+    { Sid = "ListManifests", Effect = "Allow", Action = "s3:ListBucket", Resource = local.bucket },
+    { Sid = "WebhookSecrets", Effect = "Allow", Action = "ssm:GetParameter", Resource = local.parameters.webhooks },
+  ]
+  keys = { Sid = "AppKeys", Effect = "Allow", Action = "ssm:GetParameter", Resource = local.parameters.keys }
+  key = [for key in var.kms_key_arn == null ? [] : [var.kms_key_arn] : {
+    Sid       = "Key"
+    Effect    = "Allow"
+    Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
+    Resource  = key
+    Condition = { StringEquals = { "kms:ViaService" = [for service in ["s3", "sqs", "ssm"] : "${service}.${local.c.region}.amazonaws.com"] } }
+  }]
+  send = { Sid = "SendJobs", Effect = "Allow", Action = "sqs:SendMessage", Resource = var.queues.jobs }
+
+  # A disk under a customer's key: EC2 uses it in the name of whoever launches.
+  # https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption-requirements.html
+  volume_keys = [for keys in [var.pools.volume_keys] : {
+    Sid       = "VolumeKeys"
+    Effect    = "Allow"
+    Action    = ["kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo"]
+    Resource  = keys
+    Condition = { StringEquals = { "kms:ViaService" = "ec2.${local.c.region}.amazonaws.com" } }
+  } if length(keys) > 0]
+
+  controlling = concat(local.volume_keys, [
+    local.keys,
+    # What a launch makes bears the cluster's tag; what it uses is the pools' own.
+    { Sid = "Launch", Effect = "Allow", Action = ["ec2:CreateFleet", "ec2:RunInstances"], Resource = [for kind in ["fleet", "instance", "volume"] : "${local.ec2}:${kind}/*"], Condition = local.asked },
+    { Sid = "LaunchTemplates", Effect = "Allow", Action = ["ec2:CreateFleet", "ec2:RunInstances"], Resource = "${local.ec2}:launch-template/*", Condition = local.ours },
+    {
+      Sid      = "LaunchWith"
+      Effect   = "Allow"
+      Action   = ["ec2:CreateFleet", "ec2:RunInstances"]
+      Resource = concat([for id in var.pools.subnets : "${local.ec2}:subnet/${id}"], [for kind in ["network-interface", "security-group", "spot-instances-request"] : "${local.ec2}:${kind}/*"], [for kind in ["image", "snapshot"] : "${local.image}:${kind}/*"])
+    },
+    { Sid = "TagOnLaunch", Effect = "Allow", Action = "ec2:CreateTags", Resource = [for kind in ["fleet", "instance", "volume"] : "${local.ec2}:${kind}/*"], Condition = { StringEquals = merge(local.asked.StringEquals, { "ec2:CreateAction" = ["CreateFleet", "RunInstances"] }) } },
+    { Sid = "Drain", Effect = "Allow", Action = "ec2:CreateTags", Resource = "${local.ec2}:instance/*", Condition = merge(local.ours, { "ForAllValues:StringEquals" = { "aws:TagKeys" = ["muster:drain"] }, Null = { "aws:TagKeys" = "false" } }) },
+    { Sid = "End", Effect = "Allow", Action = ["ec2:TerminateInstances", "ec2:GetConsoleOutput"], Resource = "${local.ec2}:instance/*", Condition = local.ours },
+    { Sid = "Sweep", Effect = "Allow", Action = ["ec2:DescribeInstances", "ssm:DescribeParameters"], Resource = "*" },
+    { Sid = "PassRole", Effect = "Allow", Action = "iam:PassRole", Resource = var.pools.role_arns, Condition = { StringEquals = { "iam:PassedToService" = "ec2.amazonaws.com" } } },
+    { Sid = "Receive", Effect = "Allow", Action = ["sqs:ReceiveMessage", "sqs:DeleteMessage"], Resource = [var.queues.jobs, var.queues.ec2Events] },
+    { Sid = "Hold", Effect = "Allow", Action = "sqs:ChangeMessageVisibility", Resource = var.queues.jobs },
+    { Sid = "PutAside", Effect = "Allow", Action = "sqs:SendMessage", Resource = var.queues.deadLetters },
+    { Sid = "BoxSecrets", Effect = "Allow", Action = ["ssm:PutParameter", "ssm:AddTagsToResource", "ssm:DeleteParameters"], Resource = local.secrets },
+    { Sid = "Pauses", Effect = "Allow", Action = ["ssm:GetParametersByPath", "ssm:PutParameter", "ssm:DeleteParameters"], Resource = [local.paused, "${local.paused}/*"] },
+    { Sid = "Measure", Effect = "Allow", Action = "sqs:GetQueueAttributes", Resource = [var.queues.jobs, var.queues.ec2Events, var.queues.deadLetters] },
+    { Sid = "Binaries", Effect = "Allow", Action = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"], Resource = "${local.bucket}/runners/*" },
+    { Sid = "Uploads", Effect = "Allow", Action = "s3:ListBucketMultipartUploads", Resource = local.bucket },
+  ])
+
+  policies = { for role, statements in {
+    controller = concat(local.reading, local.key, local.controlling)
+    webhook    = concat(local.reading, local.key, [local.send])
+    # `muster plan` for a person: it looks and changes nothing.
+    operator = concat(local.reading, [for s in local.key : merge(s, { Action = "kms:Decrypt" })], [
+      local.keys,
+      { Sid = "Look", Effect = "Allow", Action = ["ec2:DescribeInstances", "ssm:DescribeParameters"], Resource = "*" },
+      { Sid = "Depth", Effect = "Allow", Action = "sqs:GetQueueAttributes", Resource = var.queues.jobs },
+    ])
+  } : role => jsonencode({ Version = "2012-10-17", Statement = statements }) }
+
+  # One machine runs both roles; of two services each has its own.
+  both  = jsonencode({ Version = "2012-10-17", Statement = concat(local.reading, local.key, local.controlling, var.ingress == "service" ? [local.send] : [], local.binary) })
+  roles = { for role in local.on_ec2 ? ["controller"] : local.services : role => local.on_ec2 ? local.both : local.policies[role] }
+}
+
+resource "aws_iam_role" "this" {
+  for_each             = local.roles
+  name                 = "${local.c.cluster}-${each.key}"
+  description          = "muster's ${each.key}"
+  path                 = local.c.role_path
+  permissions_boundary = local.c.permissions_boundary
+  tags                 = local.c.tags
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Action    = "sts:AssumeRole"
+      Principal = { Service = local.on_ec2 ? "ec2.amazonaws.com" : "ecs-tasks.amazonaws.com" }
+      Condition = local.on_ec2 ? {} : { StringEquals = { "aws:SourceAccount" = local.c.account } }
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "this" {
+  for_each = local.roles
+  name     = "muster"
+  role     = aws_iam_role.this[each.key].name
+  policy   = each.value
+}
+
+resource "aws_iam_role_policy_attachment" "this" {
+  for_each   = { for pair in setproduct(keys(local.roles), var.settings.policy_arns) : "${pair[0]} ${pair[1]}" => pair }
+  role       = aws_iam_role.this[each.value[0]].name
+  policy_arn = each.value[1]
+}

@@ -1,0 +1,62 @@
+variable "context" {
+  description = "Cluster, account, region, partition, role path, permission boundary and tags."
+  type = object({
+    cluster              = string
+    account              = string
+    region               = string
+    partition            = string
+    role_path            = string
+    permissions_boundary = string
+    tags                 = map(string)
+  })
+}
+
+variable "settings" {
+  description = "`controller` of the root module."
+  type        = any
+}
+
+variable "ingress" {
+  description = "`ingress` of the root module."
+  type        = string
+}
+
+variable "network" {
+  description = "The VPC that it runs in, and the ports of the Controller's listen addresses."
+  type        = object({ vpc_id = string, webhook_port = number, admin_port = number })
+}
+
+variable "queues" {
+  description = "Queue ARNs."
+  type        = object({ jobs = string, deadLetters = string, ec2Events = string })
+}
+
+variable "bucket" {
+  description = "The bucket's name."
+  type        = string
+}
+
+variable "manifests" {
+  description = "Where muster reads its manifests: an s3:// URL."
+  type        = string
+}
+
+variable "pools" {
+  description = "What the controller launches with: the boxes' roles, subnets, and the customer KMS keys of their disks."
+  type        = object({ role_arns = list(string), subnets = list(string), volume_keys = list(string) })
+}
+
+variable "parameters" {
+  description = "SSM parameters that the manifests refer to."
+  type        = object({ keys = list(string), webhooks = list(string) })
+}
+
+variable "kms_key_arn" {
+  description = "A customer KMS key, or null."
+  type        = string
+}
+
+variable "log_retention_days" {
+  description = "How long logs are kept."
+  type        = number
+}

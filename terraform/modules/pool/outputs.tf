@@ -1,0 +1,19 @@
+output "template" {
+  description = "The launch template."
+  value       = { id = aws_launch_template.this.id, arn = aws_launch_template.this.arn, name = aws_launch_template.this.name }
+}
+
+output "role_arn" {
+  description = "The boxes' role; known before it exists."
+  value       = "arn:${var.context.partition}:iam::${var.context.account}:role${var.context.role_path}${local.name}-runner"
+}
+
+output "policy" {
+  description = "What the boxes may do, as JSON."
+  value       = local.policy
+}
+
+output "security_group_id" {
+  description = "The boxes' security group."
+  value       = aws_security_group.this.id
+}

@@ -1,0 +1,44 @@
+# A pool's settings in front of terraform/bootstrap/, compressed: EC2 takes 16 KB.
+
+locals {
+  script = file("${path.module}/../../bootstrap/${local.windows ? "windows.ps1" : "linux.sh"}")
+  bare   = join("\n", [for line in split("\n", local.script) : line if !can(regex("^ *#", line))])
+
+  b = var.pool.bootstrap
+  given = { for key, value in {
+    Bucket        = var.bucket
+    Architecture  = var.pool.arch
+    Version       = local.b.version
+    User          = local.b.user
+    Work          = local.b.work
+    HookStarted   = local.b.started
+    HookCompleted = local.b.completed
+    PreInstall    = local.b.pre
+    PostInstall   = local.b.post
+    ProxyHttp     = local.b.http
+    ProxyHttps    = local.b.https
+    ProxyNone     = join(",", local.b.none)
+    ReportStages  = local.b.stages ? "yes" : ""
+    MaxLifetime   = tostring(ceil(var.pool.seconds.maxLifetime))
+    BootDeadline  = tostring(ceil(var.pool.seconds.bootDeadline))
+  } : key => value if value != "" }
+
+  # linux.sh takes MUSTER_HOOK_STARTED, windows.ps1 takes $MusterHookStarted.
+  settings = join("\n", [for key, value in local.given : local.windows
+    ? "$Muster${key} = '${replace(value, "'", "''")}'"
+    : "MUSTER_${upper(replace(key, "/([a-z])([A-Z])/", "$${1}_$${2}"))}='${replace(value, "'", "'\\''")}'"
+  ])
+
+  # cloud-init unpacks gzip by itself. EC2Launch does not: a line of PowerShell does it.
+  packed    = base64gzip(local.windows ? "${local.settings}\n${local.bare}" : "#!/bin/sh\n${local.settings}\n${local.bare}")
+  user_data = local.windows ? base64encode(local.unpack) : local.packed
+  unpack    = <<-EOT
+    <powershell>
+    $packed = New-Object IO.MemoryStream(,[Convert]::FromBase64String('${local.packed}'))
+    $plain = New-Object IO.StreamReader((New-Object IO.Compression.GZipStream($packed, [IO.Compression.CompressionMode]::Decompress)))
+    $file = Join-Path $env:TEMP 'muster-boot.ps1'
+    [IO.File]::WriteAllText($file, $plain.ReadToEnd())
+    & $file
+    </powershell>
+  EOT
+}

@@ -1,0 +1,59 @@
+output "webhook_url" {
+  description = "For the GitHub App: its webhook URL."
+  value       = module.ingress.url
+}
+
+output "manifests" {
+  description = "For `muster run --manifests`: where Terraform put the manifests."
+  value       = module.storage.manifests
+}
+
+output "region" {
+  description = "For AWS_REGION."
+  value       = local.region
+}
+
+output "secret_commands" {
+  description = "Fill each secret with its command, once: file://PATH is the private key as GitHub hands it out, or a file with the webhook secret and no line break."
+  value       = [for name in local.own_parameters : "aws ssm put-parameter --region ${local.region} --overwrite --type SecureString --name ${name} --value file://PATH"]
+}
+
+output "secret_parameters" {
+  description = "The SSM parameters that wait for the GitHub Apps' secrets."
+  value       = local.own_parameters
+}
+
+output "bucket" {
+  description = "Bucket of runner binaries and manifests."
+  value       = module.storage.bucket
+}
+
+output "queues" {
+  description = "Queue URLs."
+  value       = module.queues.urls
+}
+
+output "launch_templates" {
+  description = "Launch template of each pool."
+  value       = { for name, pool in module.pool : name => pool.template }
+}
+
+output "role_arns" {
+  description = "muster's roles and the pools' boxes' roles."
+  value       = merge(module.controller.role_arns, { for name, pool in module.pool : "runner ${name}" => pool.role_arn })
+}
+
+output "policies" {
+  description = "What each role may do, as JSON. `operator` is attached to nothing: give it to people who run `muster plan`."
+  value       = merge(module.controller.policies, { for name, pool in module.pool : "runner ${name}" => pool.policy })
+}
+
+output "security_group_ids" {
+  description = "Security group of each pool's boxes."
+  value       = { for name, pool in module.pool : name => pool.security_group_id }
+}
+
+output "kms_key_arn" {
+  description = "The customer KMS key, or null."
+  value       = local.kms_key_arn
+}

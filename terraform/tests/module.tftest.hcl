@@ -1,0 +1,198 @@
+# What a plan holds, without any cloud: `terraform test` in terraform/.
+
+mock_provider "aws" {
+  source          = "./tests/mocks"
+  override_during = plan
+}
+
+variables {
+  cluster    = "prod"
+  manifests  = "./tests/manifests"
+  controller = { subnet_ids = ["subnet-0a"], image = "registry.example/muster:1" }
+}
+
+run "boxes" {
+  command = plan
+
+  module {
+    source = "./modules/pool"
+  }
+
+  variables {
+    context = { cluster = "prod", account = "123456789012", region = "eu-west-1", partition = "aws", role_path = "/ci/", permissions_boundary = "arn:aws:iam::123456789012:policy/b", tags = { team = "ci" } }
+    name    = "linux-x64"
+    pool = {
+      os        = "linux", arch = "x64", template = "prod-linux-x64", subnets = ["subnet-0a", "subnet-0b"]
+      bootstrap = { version = "latest", user = "runner", work = "_work", started = "", completed = "", pre = "echo 'it'\\''s'", post = "", http = "", https = "", none = [], stages = false }
+      seconds   = { maxLifetime = 86400, bootDeadline = 300 }
+    }
+    settings = {
+      ami                         = { id = null, ssm_parameter = null, filter = null }
+      root_volume                 = { size = 50, iops = 4000, throughput = 250, kms_key_arn = null }
+      associate_public_ip_address = false, security_group_ids = ["sg-1"], policy_arns = [], detailed_monitoring = false
+    }
+    bucket      = "bucket"
+    kms_key_arn = null
+  }
+
+  assert {
+    condition     = aws_launch_template.this.instance_initiated_shutdown_behavior == "terminate"
+    error_message = "a box that shuts down must be gone"
+  }
+  assert {
+    condition     = aws_launch_template.this.metadata_options[0].http_tokens == "required" && aws_launch_template.this.metadata_options[0].instance_metadata_tags == "enabled" && aws_launch_template.this.metadata_options[0].http_put_response_hop_limit == 1
+    error_message = "IMDSv2 only, with tags, and out of containers' reach"
+  }
+  assert {
+    condition     = one(aws_launch_template.this.block_device_mappings[0].ebs).encrypted == "true" && one(aws_launch_template.this.block_device_mappings[0].ebs).volume_type == "gp3" && one(aws_launch_template.this.block_device_mappings[0].ebs).iops == 4000 && one(aws_launch_template.this.block_device_mappings[0].ebs).throughput == 250
+    error_message = "an encrypted gp3 volume as asked for"
+  }
+  assert {
+    condition     = aws_launch_template.this.network_interfaces[0].associate_public_ip_address == "false"
+    error_message = "no public address"
+  }
+  assert {
+    condition     = length(aws_vpc_security_group_egress_rule.this) == 2 && length(aws_security_group.this.tags) > 2
+    error_message = "everything out, nothing in"
+  }
+  assert {
+    condition     = aws_iam_role.this.path == "/ci/" && aws_iam_role.this.permissions_boundary == "arn:aws:iam::123456789012:policy/b" && aws_iam_instance_profile.this.path == "/ci/"
+    error_message = "path and boundary"
+  }
+}
+
+run "queues" {
+  command = plan
+
+  module {
+    source = "./modules/queues"
+  }
+
+  variables {
+    context     = { cluster = "prod", account = "123456789012", region = "eu-west-1", partition = "aws", tags = {} }
+    kms_key_arn = null
+    alarms      = { actions = ["arn:aws:sns:eu-west-1:123456789012:x"], oldest_job_seconds = 900 }
+  }
+
+  assert {
+    condition     = alltrue([for q in concat(values(aws_sqs_queue.this), values(aws_sqs_queue.dead)) : q.sqs_managed_sse_enabled && jsondecode(q.policy).Statement[0].Condition.Bool["aws:SecureTransport"] == "false" && jsondecode(q.policy).Statement[0].Effect == "Deny"])
+    error_message = "every queue is encrypted, and refuses what comes without TLS"
+  }
+  assert {
+    condition     = aws_sqs_queue.this["jobs"].visibility_timeout_seconds == 120 && aws_sqs_queue.this["jobs"].message_retention_seconds >= 86400
+    error_message = "a job waits a day"
+  }
+  assert {
+    condition     = length(jsondecode(aws_sqs_queue.this["jobs"].policy).Statement) == 1 && length(jsondecode(aws_sqs_queue.this["ec2-events"].policy).Statement) == 2
+    error_message = "EventBridge sends to one queue only"
+  }
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.age["jobs"].threshold == 900 && alltrue([for a in concat(values(aws_cloudwatch_metric_alarm.age), values(aws_cloudwatch_metric_alarm.dead)) : length(a.alarm_actions) == 1])
+    error_message = "alarms as asked for"
+  }
+  assert {
+    condition     = toset([for r in aws_cloudwatch_event_rule.this : jsondecode(r.event_pattern)["detail-type"][0]]) == toset(["EC2 Spot Instance Interruption Warning", "EC2 Instance Rebalance Recommendation", "EC2 Instance State-change Notification"])
+    error_message = "EC2's three notifications"
+  }
+}
+
+run "storage" {
+  command = plan
+
+  module {
+    source = "./modules/storage"
+  }
+
+  variables {
+    context     = { cluster = "prod", partition = "aws", tags = {} }
+    bucket      = "bucket"
+    manifests   = { "a.yaml" = "kind: Controller" }
+    parameters  = ["/muster/prod/key"]
+    kms_key_arn = "arn:aws:kms:eu-west-1:123456789012:key/k"
+  }
+
+  assert {
+    condition     = aws_s3_bucket_public_access_block.this.block_public_acls && aws_s3_bucket_public_access_block.this.block_public_policy && aws_s3_bucket_public_access_block.this.ignore_public_acls && aws_s3_bucket_public_access_block.this.restrict_public_buckets
+    error_message = "never public"
+  }
+  assert {
+    condition     = jsondecode(aws_s3_bucket_policy.this.policy).Statement[0].Condition.Bool["aws:SecureTransport"] == "false" && aws_s3_bucket_versioning.this.versioning_configuration[0].status == "Enabled"
+    error_message = "TLS only, versioned"
+  }
+  assert {
+    condition     = aws_ssm_parameter.secret["/muster/prod/key"].type == "SecureString" && aws_ssm_parameter.secret["/muster/prod/key"].key_id == "arn:aws:kms:eu-west-1:123456789012:key/k"
+    error_message = "secrets are SecureStrings under the customer's key"
+  }
+  assert {
+    condition     = aws_s3_object.manifest["a.yaml"].key == "manifests/a.yaml"
+    error_message = "manifests lie where muster looks for them"
+  }
+}
+
+run "direct_ingress" {
+  command = plan
+
+  module {
+    source = "./modules/ingress"
+  }
+
+  variables {
+    context            = { cluster = "prod", account = "123456789012", region = "eu-west-1", partition = "aws", role_path = "/", permissions_boundary = null, tags = {} }
+    mode               = "direct"
+    target             = null
+    subnet_ids         = []
+    security_group_id  = null
+    jobs               = { url = "https://sqs/jobs", arn = "arn:aws:sqs:eu-west-1:123456789012:prod-jobs" }
+    kms_key_arn        = null
+    log_retention_days = 30
+  }
+
+  assert {
+    condition     = aws_apigatewayv2_integration.this.integration_subtype == "SQS-SendMessage" && aws_apigatewayv2_integration.this.request_parameters.MessageBody == "$request.body"
+    error_message = "the raw delivery goes onto the queue"
+  }
+  assert {
+    condition     = { for name, a in jsondecode(aws_apigatewayv2_integration.this.request_parameters.MessageAttributes) : name => a.StringValue } == { "X-Hub-Signature-256" = "$${request.header.x-hub-signature-256}", "X-GitHub-Event" = "$${request.header.x-github-event}", "Content-Type" = "$${request.header.content-type}" }
+    error_message = "with the headers that it is verified by"
+  }
+  assert {
+    condition     = length(aws_apigatewayv2_vpc_link.this) == 0 && jsondecode(aws_iam_role_policy.this[0].policy).Statement[0].Action == "sqs:SendMessage"
+    error_message = "API Gateway may send to that queue, and needs no way into the VPC"
+  }
+}
+
+run "fargate" {
+  command = plan
+
+  assert {
+    condition     = output.kms_key_arn == null && length(output.secret_commands) == 2 && keys(output.launch_templates) == ["linux-x64"]
+    error_message = "outputs"
+  }
+  assert {
+    condition     = output.policies["webhook"] != output.policies["controller"]
+    error_message = "each role has rights of its own"
+  }
+}
+
+run "a_disk_under_a_customers_key" {
+  command = plan
+  variables {
+    pools = { linux-x64 = { root_volume = { kms_key_arn = "arn:aws:kms:eu-west-1:123456789012:key/disk" } } }
+  }
+  assert {
+    condition     = anytrue([for s in jsondecode(output.policies["controller"]).Statement : contains(flatten([s.Action]), "kms:CreateGrant") && s.Resource == ["arn:aws:kms:eu-west-1:123456789012:key/disk"] if s.Sid == "VolumeKeys"])
+    error_message = "who launches may use the key, and no other"
+  }
+}
+
+run "one_machine" {
+  command = plan
+  variables {
+    controller = { host = "ec2", subnet_ids = ["subnet-0a"] }
+    ingress    = "direct"
+  }
+  assert {
+    condition     = contains(keys(output.role_arns), "controller") && !contains(keys(output.role_arns), "webhook")
+    error_message = "one machine has one role"
+  }
+}

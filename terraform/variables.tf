@@ -1,0 +1,285 @@
+variable "cluster" {
+  description = "Names the cluster: part of every resource's and every runner's name, and the tag `muster:cluster`. Changing it replaces everything."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$", var.cluster))
+    error_message = "cluster: write 1 to 32 lower-case letters, digits and `-`, beginning and ending with a letter or digit, such as \"prod\"."
+  }
+}
+
+variable "manifests" {
+  description = "Directory of muster's manifests: GitHubApps and RunnerPools, and a Controller if its defaults are to be changed (its name, region, queues and bucket are Terraform's)."
+  type        = string
+
+  validation {
+    condition     = length(fileset(var.manifests, "*.{yaml,yml}")) > 0
+    error_message = "manifests: that directory is not there or holds no *.yaml; write a path such as \"$${path.module}/manifests\"."
+  }
+}
+
+variable "controller" {
+  description = <<-EOT
+    What muster itself runs on.
+    - `host`: `ecs` (Fargate, default) or `ec2` (one small machine under systemd, in an auto scaling group of one).
+    - `subnet_ids`: where it runs; it needs a way out to AWS and GitHub on port 443.
+    - `image`: ecs: the container image (see `Dockerfile`), in your registry.
+    - `binary`: ec2: `s3://BUCKET/KEY` of the static binary; default `bin/muster-ARCHITECTURE` in the module's bucket.
+    - `architecture`: `arm64` (default) or `x64`.
+    - `cpu`, `memory`: ecs: Fargate units and MiB; 256 and 512 by default.
+    - `instance_type`: ec2: default `t4g.micro`, or `t3.micro` on x64.
+    - `assign_public_ip`: false by default; true in a public subnet without NAT.
+    - `webhook_replicas`: ecs with the ingress `service`: 1 to 10, 2 by default.
+    - `admin_cidrs`: who may reach metrics and dashboard, which have no authentication; nobody by default.
+    - `log`: filter of the log, `info` by default.
+    - `policy_arns`: further managed policies for its roles, such as AmazonSSMManagedInstanceCore; none by default.
+  EOT
+  type = object({
+    host             = optional(string, "ecs")
+    subnet_ids       = list(string)
+    image            = optional(string)
+    binary           = optional(string)
+    architecture     = optional(string, "arm64")
+    cpu              = optional(number, 256)
+    memory           = optional(number, 512)
+    instance_type    = optional(string)
+    assign_public_ip = optional(bool, false)
+    webhook_replicas = optional(number, 2)
+    admin_cidrs      = optional(list(string), [])
+    log              = optional(string, "info")
+    policy_arns      = optional(list(string), [])
+  })
+
+  validation {
+    condition     = contains(["ecs", "ec2"], var.controller.host)
+    error_message = "controller.host: write \"ecs\" or \"ec2\"."
+  }
+  validation {
+    condition     = length(var.controller.subnet_ids) > 0 && alltrue([for id in var.controller.subnet_ids : can(regex("^subnet-[0-9a-f]+$", id))])
+    error_message = "controller.subnet_ids: write one subnet's id or more, such as [\"subnet-0123456789abcdef0\"]."
+  }
+  validation {
+    condition     = var.controller.host != "ecs" || can(regex("^[^\\s/]+(/[^\\s/]+)*[:@][^\\s/]+$", var.controller.image))
+    error_message = "controller.image: with host = \"ecs\" write an image with a tag or digest, such as \"123456789012.dkr.ecr.eu-west-1.amazonaws.com/muster:0.1.0\"; the README says how to build it."
+  }
+  validation {
+    condition     = can(regex("^s3://[a-z0-9.-]+/.+$", coalesce(var.controller.binary, "s3://b/k")))
+    error_message = "controller.binary: write s3://BUCKET/KEY, or leave it out."
+  }
+  validation {
+    condition     = contains(["arm64", "x64"], var.controller.architecture)
+    error_message = "controller.architecture: write \"arm64\" or \"x64\"."
+  }
+  validation {
+    condition     = contains([256, 512, 1024, 2048, 4096], var.controller.cpu)
+    error_message = "controller.cpu: write 256, 512, 1024, 2048 or 4096 (Fargate CPU units)."
+  }
+  validation {
+    condition     = var.controller.memory >= 2 * var.controller.cpu && var.controller.memory <= 8 * var.controller.cpu && contains([512], var.controller.memory) || var.controller.memory % 1024 == 0 && var.controller.memory >= 2 * var.controller.cpu && var.controller.memory <= 8 * var.controller.cpu
+    error_message = "controller.memory: Fargate takes 2 to 8 MiB for each CPU unit, in steps of 1024 (or 512 with cpu = 256); write 512, 1024 or 2048 with cpu = 256."
+  }
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]*\\.[a-z0-9-]+$", coalesce(var.controller.instance_type, "t4g.micro")))
+    error_message = "controller.instance_type: write an instance type, such as \"t4g.micro\"."
+  }
+  validation {
+    condition     = var.controller.webhook_replicas >= 1 && var.controller.webhook_replicas <= 10 && floor(var.controller.webhook_replicas) == var.controller.webhook_replicas
+    error_message = "controller.webhook_replicas: write a whole number from 1 to 10."
+  }
+  validation {
+    condition     = alltrue([for cidr in var.controller.admin_cidrs : can(cidrhost(cidr, 0)) && !strcontains(cidr, ":") && cidr != "0.0.0.0/0"])
+    error_message = "controller.admin_cidrs: write private IPv4 ranges, such as [\"10.0.0.0/8\"]; never 0.0.0.0/0, for the listener has no authentication."
+  }
+  validation {
+    condition     = can(regex("^[A-Za-z0-9_:=,]+$", var.controller.log))
+    error_message = "controller.log: write a filter, such as \"info\" or \"info,muster=debug\"."
+  }
+  validation {
+    condition     = alltrue([for arn in var.controller.policy_arns : can(regex("^arn:[^:]+:iam::[^:]*:policy/.+$", arn))])
+    error_message = "controller.policy_arns: write managed policies' ARNs, such as [\"arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore\"]."
+  }
+}
+
+variable "ingress" {
+  description = "How GitHub's webhooks come in. `service`: API Gateway, a VPC link, muster's webhook role, which verifies and routes before anything is queued. `direct`: API Gateway puts raw deliveries on the queue and the controller verifies them; nothing else runs, and anybody who knows the URL can fill the queue."
+  type        = string
+  default     = "service"
+
+  validation {
+    condition     = contains(["service", "direct"], var.ingress)
+    error_message = "ingress: write \"service\" or \"direct\"."
+  }
+}
+
+variable "pool_defaults" {
+  description = <<-EOT
+    What every pool's launch template has beyond its manifest; `pools` changes it for one.
+    - `ami`: one of `id`, `ssm_parameter` (a parameter that holds an AMI's id) and `filter` (name pattern and owners; the newest is taken). Default: Amazon's newest AL2023, or Windows Server 2022. Resolved at each plan.
+    - `root_volume`: gp3, encrypted: `size` in GiB (8 to 16384; default 50), `iops` (3000 to 16000; default 3000), `throughput` in MiB/s (125 to 1000; default 125), `kms_key_arn` (default: the account's key for EBS; another's policy must let this account and AWSServiceRoleForEC2Spot use it).
+    - `associate_public_ip_address`: false by default; true in a public subnet without NAT.
+    - `security_group_ids`: beside the pool's own.
+    - `policy_arns`: further managed policies for the boxes' role. Jobs can use them.
+    - `detailed_monitoring`: false by default.
+  EOT
+  type = object({
+    ami = optional(object({
+      id            = optional(string)
+      ssm_parameter = optional(string)
+      filter        = optional(object({ name = string, owners = list(string) }))
+    }), {})
+    root_volume = optional(object({
+      size        = optional(number, 50)
+      iops        = optional(number, 3000)
+      throughput  = optional(number, 125)
+      kms_key_arn = optional(string)
+    }), {})
+    associate_public_ip_address = optional(bool, false)
+    security_group_ids          = optional(list(string), [])
+    policy_arns                 = optional(list(string), [])
+    detailed_monitoring         = optional(bool, false)
+  })
+  default = {}
+
+  validation {
+    condition     = alltrue([for arn in var.pool_defaults.policy_arns : can(regex("^arn:[^:]+:iam::[^:]*:policy/.+$", arn))])
+    error_message = "pool_defaults: write policy_arns such as [\"arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore\"]."
+  }
+}
+
+variable "pools" {
+  description = "By a pool's name: what is different from `pool_defaults`. Pools themselves are written in the manifests."
+  type = map(object({
+    ami = optional(object({
+      id            = optional(string)
+      ssm_parameter = optional(string)
+      filter        = optional(object({ name = string, owners = list(string) }))
+    }))
+    root_volume = optional(object({
+      size        = optional(number)
+      iops        = optional(number)
+      throughput  = optional(number)
+      kms_key_arn = optional(string)
+    }), {})
+    associate_public_ip_address = optional(bool)
+    security_group_ids          = optional(list(string))
+    policy_arns                 = optional(list(string))
+    detailed_monitoring         = optional(bool)
+  }))
+  default = {}
+
+  validation {
+    condition     = alltrue([for arn in flatten([for p in var.pools : coalesce(p.policy_arns, [])]) : can(regex("^arn:[^:]+:iam::[^:]*:policy/.+$", arn))])
+    error_message = "pools: write policy_arns such as [\"arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore\"]."
+  }
+}
+
+variable "foreign_runner_role_arns" {
+  description = "Roles of launch templates that a pool names by `instance.launchTemplate` and that are not made here: the controller may pass them. Tag such a template `muster:cluster`."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for arn in var.foreign_runner_role_arns : can(regex("^arn:[^:]+:iam::[0-9]{12}:role/.+$", arn))])
+    error_message = "foreign_runner_role_arns: write roles' ARNs, such as [\"arn:aws:iam::123456789012:role/runner\"]."
+  }
+}
+
+variable "bucket" {
+  description = "Name of the bucket that is made. Default: `CLUSTER-muster-ACCOUNT-REGION`."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = can(regex("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", coalesce(var.bucket, "default")))
+    error_message = "bucket: write a bare name of 3 to 63 lower-case letters, digits, `-` and `.`, or leave it out."
+  }
+}
+
+variable "create_kms_key" {
+  description = "Make a customer KMS key for queues, bucket, logs and the GitHub App's secrets. About 1 USD a month and a price per request. Boxes' own secrets stay with the account's key for SSM."
+  type        = bool
+  default     = false
+}
+
+variable "kms_key_arn" {
+  description = "A customer KMS key that exists, instead. Its policy must let events.amazonaws.com and logs.REGION.amazonaws.com use it."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = can(regex("^arn:[^:]+:kms:[^:]+:[0-9]{12}:key/.+$", coalesce(var.kms_key_arn, "arn:aws:kms:r:123456789012:key/k")))
+    error_message = "kms_key_arn: write a key's ARN, such as \"arn:aws:kms:eu-west-1:123456789012:key/...\"; not an alias."
+  }
+  validation {
+    condition     = var.kms_key_arn == null || !var.create_kms_key
+    error_message = "kms_key_arn: with create_kms_key = true one is made; leave out one of the two."
+  }
+}
+
+variable "alarms" {
+  description = "`actions`: ARNs that are told of alarms (SNS topics); none by default. `oldest_job_seconds`: the alarm on the jobs queue rings when a job has waited so long: 60 to 86400, 1800 by default. A pool that is full makes it ring, too."
+  type = object({
+    actions            = optional(list(string), [])
+    oldest_job_seconds = optional(number, 1800)
+  })
+  default = {}
+
+  validation {
+    condition     = alltrue([for arn in var.alarms.actions : startswith(arn, "arn:")])
+    error_message = "alarms.actions: write ARNs, such as an SNS topic's."
+  }
+  validation {
+    condition     = var.alarms.oldest_job_seconds >= 60 && var.alarms.oldest_job_seconds <= 86400
+    error_message = "alarms.oldest_job_seconds: write 60 to 86400."
+  }
+}
+
+variable "log_retention_days" {
+  description = "How long logs are kept, in days; 0: for ever."
+  type        = number
+  default     = 365
+
+  validation {
+    condition     = contains([0, 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.log_retention_days)
+    error_message = "log_retention_days: write what CloudWatch takes: 0, 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288 or 3653."
+  }
+}
+
+variable "role_path" {
+  description = "Path of all roles and instance profiles."
+  type        = string
+  default     = "/"
+
+  validation {
+    condition     = can(regex("^/([!-~]+/)?$", var.role_path))
+    error_message = "role_path: begin and end with a slash, such as \"/ci/\"."
+  }
+}
+
+variable "permissions_boundary" {
+  description = "ARN of the permission boundary of all roles."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = can(regex("^arn:[^:]+:iam::([0-9]{12}|aws):policy/.+$", coalesce(var.permissions_boundary, "arn:aws:iam::aws:policy/p")))
+    error_message = "permissions_boundary: write a policy's ARN, such as \"arn:aws:iam::123456789012:policy/boundary\"."
+  }
+}
+
+variable "create_spot_service_linked_role" {
+  description = "Make the account's role for spot. Needed once in an account that has never used spot; fails where it exists."
+  type        = bool
+  default     = false
+}
+
+variable "tags" {
+  description = "On every resource, beside `muster:cluster`. 40 at most."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = length(var.tags) <= 40 && alltrue([for key, value in var.tags : !can(regex("^(?i)(aws|muster):", key)) && length(key) <= 128 && length(value) <= 256])
+    error_message = "tags: 40 at most; keys that begin with aws: or muster: are reserved, keys have 128 characters at most and values 256."
+  }
+}

@@ -1,0 +1,194 @@
+//! Terraform, run on a copy of the repository's `terraform/`: nothing is written into the source tree.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::moto::{Moto, REGION, SECRET_ACCESS_KEY, TEST_KEY};
+
+/// The longest that any one command may take.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// Subnet ids in the examples begin so; moto gives its own.
+const EXAMPLE_SUBNET: &str = "subnet-0a1b2c3d4e5f6000";
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// A copy of `terraform/` and what it reads beside it, to run Terraform in.
+pub struct Terraform {
+    dir: TempDir,
+    moto: Option<String>,
+}
+
+/// What a command said.
+pub struct Said {
+    /// Whether it went well.
+    pub ok: bool,
+    /// Standard output and standard error.
+    pub text: String,
+}
+
+impl Said {
+    /// The text, or a panic with it.
+    pub fn good(self, what: &str) -> String {
+        assert!(self.ok, "{what} failed:\n{}", self.text);
+        self.text
+    }
+
+    /// The text of a command that must fail; lines that Terraform wrapped are one again.
+    pub fn bad(self, what: &str) -> String {
+        assert!(!self.ok, "{what} went well, and must not:\n{}", self.text);
+        self.text.replace(['│', '╷', '╵'], " ").split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// A folder `tf-plugins` near the root that holds the AWS provider: some machines ship one, others have the network.
+fn mirror() -> Option<&'static Path> {
+    static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let look = |dir: &Path| -> Vec<PathBuf> {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+        entries
+            .filter(|path| {
+                path.is_dir() && !path.is_symlink() && !["/proc", "/sys", "/dev"].map(Path::new).contains(&path.as_path())
+            })
+            .collect()
+    };
+    let find = || {
+        let top = look(Path::new("/"));
+        let mut level: Vec<PathBuf> = top.iter().flat_map(|dir| look(dir)).chain(top.clone()).collect();
+        level.extend(look(Path::new("/usr/local/share")));
+        level.into_iter().find(|path| path.ends_with("tf-plugins") && path.join("registry.terraform.io/hashicorp/aws").is_dir())
+    };
+    FOUND.get_or_init(find).as_deref()
+}
+
+impl Terraform {
+    /// A fresh copy, or a word that the test is skipped. With `CI=true` that is a failure.
+    pub fn new(moto: Option<&Moto>) -> Option<Terraform> {
+        let there = Command::new("terraform").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        if !there.is_ok_and(|status| status.success()) {
+            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "no terraform on the PATH; in CI a skip is a failure");
+            eprintln!("SKIPPED: no terraform on the PATH; install Terraform 1.11 or newer to run the tests of terraform/");
+            return None;
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        for part in ["terraform", "manifests"] {
+            copy(&Path::new(ROOT).join(part), &dir.path().join(part));
+        }
+        let provider = mirror().map_or(String::new(), |path| {
+            format!("provider_installation {{\n  filesystem_mirror {{\n    path = \"{}\"\n  }}\n}}\n", path.display())
+        });
+        fs::write(dir.path().join("terraform.rc"), provider).expect("a file");
+        Some(Terraform { dir, moto: moto.map(|moto| moto.url().to_owned()) })
+    }
+
+    /// A path in the copy, such as `terraform/examples/minimal`.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path)
+    }
+
+    /// Writes a file, folders included.
+    pub fn write(&self, path: &str, text: &str) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().expect("a file is in a folder")).expect("a folder");
+        fs::write(path, text).expect("a file");
+    }
+
+    /// `terraform ARGS` in a folder of the copy.
+    pub fn run(&self, folder: &str, args: &[&str]) -> Said {
+        let log = self.path("output");
+        let output = fs::File::create(&log).expect("a file");
+        let mut command = Command::new("nice");
+        command.arg("terraform").args(args).arg("-no-color").current_dir(self.path(folder)).stdin(Stdio::null());
+        command.stdout(output.try_clone().expect("a handle")).stderr(output);
+        command.env("TF_CLI_CONFIG_FILE", self.path("terraform.rc")).env("TF_IN_AUTOMATION", "1").env("CHECKPOINT_DISABLE", "1");
+        command
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("AWS_CONFIG_FILE", "/dev/null")
+            .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
+        command.env("AWS_ACCESS_KEY_ID", TEST_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY).env("AWS_REGION", REGION);
+        // Nothing listens there: what would go to AWS fails.
+        command
+            .env("AWS_ENDPOINT_URL", self.moto.as_deref().unwrap_or("http://127.0.0.1:9"))
+            .env("AWS_S3_USE_PATH_STYLE", "true");
+        let mut child = command.spawn().expect("terraform starts");
+        let began = Instant::now();
+        let status = loop {
+            match child.try_wait().expect("the process can be asked") {
+                Some(status) => break status,
+                None if began.elapsed() > PATIENCE => {
+                    // nice became terraform, which ends its provider.
+                    child.kill().ok();
+                    child.wait().expect("the process can be waited for");
+                    panic!("terraform {args:?} took longer than {PATIENCE:?}:\n{}", fs::read_to_string(&log).unwrap_or_default());
+                }
+                None => std::thread::sleep(Duration::from_millis(50)),
+            }
+        };
+        let mut text = String::new();
+        fs::File::open(&log).expect("the output").read_to_string(&mut text).expect("UTF-8");
+        Said { ok: status.success(), text }
+    }
+
+    /// `terraform init`; the copy is ready for anything else then.
+    pub fn init(&self, folder: &str) {
+        self.run(folder, &["init", "-input=false", "-backend=false"]).good("terraform init");
+    }
+
+    /// A plan, as JSON.
+    pub fn plan(&self, folder: &str) -> Value {
+        self.run(folder, &["plan", "-input=false", "-out=plan"]).good(&format!("the plan of {folder}"));
+        serde_json::from_str(&self.run(folder, &["show", "-json", "plan"]).good("terraform show")).expect("JSON")
+    }
+
+    /// The outputs after an apply.
+    pub fn outputs(&self, folder: &str) -> Value {
+        let all: Value = serde_json::from_str(&self.run(folder, &["output", "-json"]).good("terraform output")).expect("JSON");
+        all.as_object().expect("outputs").iter().map(|(name, output)| (name.clone(), output["value"].clone())).collect()
+    }
+
+    /// Puts moto's subnets, and a Windows that moto has, for those that an example names; its provider then reaches moto.
+    pub fn settle_example(&self, name: &str, subnets: &[String]) -> String {
+        let folder = format!("terraform/examples/{name}");
+        let mut files = vec![self.path(&folder).join("main.tf")];
+        files.extend(fs::read_dir(self.path(&folder).join("manifests")).expect("manifests").flatten().map(|entry| entry.path()));
+        for file in files {
+            let mut text = fs::read_to_string(&file).expect("a file");
+            for (n, subnet) in subnets.iter().enumerate() {
+                text = text.replace(&format!("{EXAMPLE_SUBNET}{}", n + 1), subnet);
+            }
+            fs::write(&file, text.replace("Windows_Server-2022-", "Windows_Server-2016-")).expect("a file");
+        }
+        folder
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder").flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        match name.to_string_lossy() {
+            name if name.starts_with(".terraform") => {}
+            _ if path.is_dir() => copy(&path, &to.join(name)),
+            _ => drop(fs::copy(&path, to.join(name)).expect("a file")),
+        }
+    }
+}
+
+/// All resources of a plan's JSON, by address.
+pub fn resources(plan: &Value) -> std::collections::BTreeMap<String, Value> {
+    fn walk(module: &Value, found: &mut std::collections::BTreeMap<String, Value>) {
+        for resource in module["resources"].as_array().into_iter().flatten().filter(|r| r["mode"] == "managed") {
+            found.insert(resource["address"].as_str().unwrap_or_default().to_owned(), resource["values"].clone());
+        }
+        module["child_modules"].as_array().into_iter().flatten().for_each(|child| walk(child, found));
+    }
+    let mut found = std::collections::BTreeMap::new();
+    walk(&plan["planned_values"]["root_module"], &mut found);
+    found
+}
