@@ -271,9 +271,10 @@ impl World {
                 runner.forge = Some(forge.clone());
             }
             if let Some(r) = &mut runner.registration {
-                // Only a change that this process saw can be news of a queued job, or all of a box that it launched itself;
-                // see `Runner::busy_since`.
-                let began_working = s.busy && !r.busy && (r.first_seen < now || runner.launched_by.is_some());
+                // Only a change that this process saw can be news of a queued job, or all of a box that it launched or configured
+                // itself; see `Runner::busy_since`.
+                let ours = runner.launched_by.is_some() || matches!(runner.configured, Configured::Yes(_));
+                let began_working = s.busy && !r.busy && (r.first_seen < now || ours);
                 (r.online, r.busy, r.missed) = (s.online, s.busy, 0);
                 runner.busy_since = if began_working { Some(now) } else { runner.busy_since.filter(|_| s.busy) };
             }

@@ -55,7 +55,8 @@ def permits(statement, action, resource):
 def refused(call):
     """Why a role's session may not make this call; None if it may, or if the caller is no role."""
     token = call.environ.get("HTTP_X_AMZ_SECURITY_TOKEN")
-    if not token or call.service == "sts":
+    # The keys of sessions begin with ASIA; tests/bootstrap.rs makes up others, with a token.
+    if not token or call.service == "sts" or not call.caller.startswith("ASIA"):
         return None
     session = create_access_key(DEFAULT_ACCOUNT_ID, "aws", call.caller, {"X-Amz-Security-Token": token})
     policies = [json.loads(policy) if isinstance(policy, str) else policy for policy in session.collect_policies()]

@@ -62,7 +62,8 @@ fn mirror() -> Option<&'static Path> {
         let top = look(Path::new("/"));
         let mut level: Vec<PathBuf> = top.iter().flat_map(|dir| look(dir)).chain(top.clone()).collect();
         level.extend(look(Path::new("/usr/local/share")));
-        level.into_iter().find(|path| path.ends_with("tf-plugins") && path.join("registry.terraform.io/hashicorp/aws").is_dir())
+        let holds_aws = |path: &PathBuf| look(path).iter().any(|host| host.join("hashicorp/aws").is_dir());
+        level.into_iter().find(|path| path.ends_with("tf-plugins") && holds_aws(path))
     };
     FOUND.get_or_init(find).as_deref()
 }

@@ -49,6 +49,8 @@ impl World {
         self.note_floor();
         self.oracle.boxes.extend(launched.instances.iter().map(|i| i.id.clone()));
         let live = self.cloud.live(&launch.pool);
+        // Raised while the request was under way: others launched for the new max meanwhile.
+        let max = max.max(self.spec.pools.get(&launch.pool).map_or(0, |p| p.spec.capacity.max));
         if live > max && !launched.instances.is_empty() {
             let what = format!("pool {} has {live} live boxes, its max was {max}", launch.pool);
             self.oracle.blame(Invariant::S2, now, what);
