@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::act::Hands;
 use crate::clock::Clock;
-use crate::http::inspect::Query;
+use crate::http::inspect::{self, Query};
 use crate::metrics::Metrics;
 
 /// How long a stop waits for effects under way; the whole process has 10 s.
@@ -44,6 +44,7 @@ pub async fn run(
 ) {
     let (answers, mut outcomes) = mpsc::unbounded_channel();
     let mut stopping: Option<tokio::time::Instant> = None;
+    let mut logged = 0;
     loop {
         let wake = clock.instant(controller.next_wake());
         let input = tokio::select! {
@@ -62,7 +63,8 @@ pub async fn run(
                 Input::GitHubLimit(limit)
             }
             Some(query) = from.queries.recv() => {
-                answer(&controller, query, &clock);
+                inspect::answer(&mut controller, query, clock.now());
+                log(&controller, &mut logged);
                 continue;
             }
             Some(input) = from.inputs.recv() => input,
@@ -78,6 +80,7 @@ pub async fn run(
         for effect in effects {
             start(effect, &hands, &metrics, &answers);
         }
+        log(&controller, &mut logged);
         // Whoever may still hand in messages has to be done: what arrives now is released, not forgotten.
         if stopping.is_some() && controller.in_flight() == 0 && from.inputs.is_closed() && from.inputs.is_empty() {
             return;
@@ -92,16 +95,17 @@ async fn at(deadline: Option<tokio::time::Instant>) {
     }
 }
 
-fn answer(controller: &Controller, query: Query, clock: &Clock) {
-    let now = clock.now();
-    // Whoever asked may have gone away; that is no concern of ours.
-    match query {
-        Query::Pools(to) => drop(to.send(controller.pools(now))),
-        Query::Jobs(to) => drop(to.send(controller.jobs(now))),
-        Query::Runners(to) => drop(to.send(controller.runners(now))),
-        Query::Totals(to) => drop(to.send(controller.totals(now))),
-        Query::Ready(to) => drop(to.send(controller.ready())),
+/// One line for each event since the last call: what was decided or heard, for whom, and why.
+fn log(controller: &Controller, logged: &mut u64) {
+    for e in controller.events(*logged, usize::MAX) {
+        let (pool, instance) = (e.pool.as_deref(), e.instance.as_deref());
+        if e.bad {
+            tracing::warn!(event = e.what, pool, job = e.job, instance, reason = e.why, "event");
+        } else {
+            tracing::info!(event = e.what, pool, job = e.job, instance, reason = e.why, "event");
+        }
     }
+    *logged = controller.last_event();
 }
 
 fn start(
@@ -128,31 +132,23 @@ fn start(
     });
 }
 
-/// Logs what is about to be done, and why.
+/// Logs the call that is about to be made; the decision behind it is logged with the events.
 fn say(effect: &Effect) {
     let (id, why) = (effect.id.0, effect.reason.as_str());
     match &effect.action {
         Action::Launch(l) => {
-            tracing::info!(id, pool = %l.pool, count = l.count, market = l.market.as_str(), intent = %l.intent, why, "launch");
+            tracing::debug!(id, pool = %l.pool, count = l.count, market = l.market.as_str(), intent = %l.intent, why, "launch");
         }
-        Action::Configure(c) => tracing::info!(id, runner = %c.name, replace = c.replace, why, "configure"),
-        Action::Drain(ids) => tracing::info!(id, count = ids.len(), instances = %list(ids), why, "drain"),
-        Action::Terminate(ids) => tracing::info!(id, count = ids.len(), instances = %list(ids), why, "terminate"),
-        Action::Deregister { name, runner, .. } => tracing::info!(id, runner = %name, github_id = runner.0, why, "deregister"),
+        Action::Configure(c) => tracing::debug!(id, runner = %c.name, replace = c.replace, why, "configure"),
+        Action::Drain(ids) => tracing::debug!(id, count = ids.len(), why, "drain"),
+        Action::Terminate(ids) => tracing::debug!(id, count = ids.len(), why, "terminate"),
+        Action::Deregister { name, runner, .. } => tracing::debug!(id, runner = %name, github_id = runner.0, why, "deregister"),
         Action::CheckJob { repo, job, .. } => tracing::debug!(id, repo, job = job.0, why, "check job"),
         Action::Redeliver { app, delivery } => tracing::info!(id, %app, delivery = delivery.0, why, "redeliver"),
         Action::Sweep(source) => tracing::debug!(id, ?source, "sweep"),
         Action::Messages(op, ids) => tracing::debug!(id, ?op, count = ids.len(), why, "messages"),
-        Action::DeleteSecrets(ids) => tracing::info!(id, count = ids.len(), instances = %list(ids), why, "delete secrets"),
+        Action::DeleteSecrets(ids) => tracing::debug!(id, count = ids.len(), why, "delete secrets"),
     }
-}
-
-fn list(ids: &[muster_reconciler::ids::InstanceId]) -> String {
-    let mut text = ids.iter().take(20).map(|id| id.as_str()).collect::<Vec<_>>().join(" ");
-    if ids.len() > 20 {
-        text += " ...";
-    }
-    text
 }
 
 /// Logs and counts how it ended.

@@ -29,6 +29,8 @@ const POLL_S: u32 = 20;
 const LAST_RECEIVE: Duration = Duration::from_millis(500);
 /// Receivers of the job queue side by side; each gets ten messages a call.
 const RECEIVERS: usize = 3;
+/// Between two measurements of the queues.
+const MEASURE_EVERY: Duration = Duration::from_secs(60);
 /// Held messages at most; SQS allows 120,000 in flight per queue.
 const MOST_HELD: usize = 100_000;
 
@@ -132,6 +134,29 @@ impl Ingest {
             let (this, stop) = (self.clone(), stop.clone());
             tasks.spawn(async move { this.receive_ec2(&queue, &stop).await });
         }
+        let (this, stop) = (self.clone(), stop.clone());
+        tasks.spawn(async move { this.measure(&stop).await });
+    }
+
+    /// Measures the queues, for the metrics alone.
+    async fn measure(&self, stop: &CancellationToken) {
+        let Queues { jobs, dead_letters, ec2_events } = &self.queues;
+        let queues = [("jobs", Some(jobs)), ("dead_letters", dead_letters.as_ref()), ("ec2_events", ec2_events.as_ref())];
+        while !stop.is_cancelled() {
+            for (name, url) in queues {
+                let Some(url) = url else { continue };
+                let depth = tokio::select! {
+                    () = stop.cancelled() => return,
+                    depth = self.sqs.depth(url) => depth,
+                };
+                if let Err(f) = &depth {
+                    // Counted by the API metrics; the gauge is gone until it works again.
+                    tracing::debug!(queue = name, error = f.message, "a queue could not be measured");
+                }
+                self.metrics.queue_depth(name, depth.ok().map(|(visible, held, delayed)| [visible, held, delayed]));
+            }
+            pause(MEASURE_EVERY, stop).await;
+        }
     }
 
     async fn receive_jobs(&self, stop: &CancellationToken) {
@@ -143,6 +168,7 @@ impl Ingest {
                 continue;
             }
             let Some(batch) = self.receive(&self.queues.jobs, &mut delay, stop).await else { continue };
+            self.metrics.redelivered(batch.iter().filter(|received| received.receive_count > 1).count() as u64);
             let mut messages = Vec::with_capacity(batch.len());
             for received in batch {
                 match self.read(&received) {

@@ -6,10 +6,13 @@
 pub mod cli;
 pub mod config;
 
+pub mod subject;
+
 pub mod http;
 pub mod outbox;
 pub mod wire;
 
+pub mod meter;
 pub mod metrics;
 
 pub mod simulate;

@@ -29,6 +29,8 @@ pub struct Reload {
     pub spec: watch::Sender<Arc<Spec>>,
     /// The webhook secrets in force.
     pub webhook_secrets: watch::Sender<Arc<Vec<SecretString>>>,
+    /// The token for orders.
+    pub admin_token: watch::Sender<Option<SecretString>>,
     /// The controller, if this process runs one.
     pub controller: Option<Controlled>,
     /// Counts reloads.
@@ -127,6 +129,10 @@ impl Reload {
             Err(error) => tracing::warn!("cannot read the webhook secrets anew, the known ones stay in force: {error:#}"),
         }
         let Some(c) = &mut self.controller else { return };
+        match self.secrets.admin_token(&spec).await {
+            Ok(token) => drop(self.admin_token.send_replace(token)),
+            Err(error) => tracing::warn!("cannot read the token for orders anew, the known one stays in force: {error:#}"),
+        }
         if let Err(error) = self.secrets.credentials(&spec).await.and_then(|apps| c.take_apps(apps)) {
             tracing::warn!("cannot take over the GitHub Apps' private keys anew, the known ones stay in force: {error:#}");
         }

@@ -60,6 +60,14 @@ impl Secrets {
         Ok(all)
     }
 
+    /// The token for orders; None: the manifests name none.
+    pub async fn admin_token(&self, spec: &Spec) -> anyhow::Result<Option<SecretString>> {
+        match &spec.controller.spec.listen.admin_token {
+            Some(reference) => Ok(Some(self.resolve(reference).await.context("Controller: spec.listen.adminToken")?)),
+            None => Ok(None),
+        }
+    }
+
     /// All Apps' webhook secrets; any of them may sign.
     pub async fn webhook(&self, spec: &Spec) -> anyhow::Result<Arc<Vec<SecretString>>> {
         let mut all = Vec::new();

@@ -160,6 +160,8 @@ mod tests {
             labels: vec!["self-hosted".into(), "linux".into()],
             runner: None,
             conclusion: None,
+            queued_at: None,
+            started_at: None,
         }
     }
 

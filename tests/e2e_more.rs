@@ -217,10 +217,10 @@ async fn explain_says_where_things_stand_and_what_a_box_said_of_its_end() {
     let (code, out, err) = explain("pool/linux".into()).await;
     assert!(code == 0 && out.contains("2 wanted") && out.contains("max is reached"), "{out}{err}");
     let (code, out, err) = explain(format!("runner/{id}")).await;
-    assert!(code == 0 && out.contains(&format!(".{id}: ")) && !out.contains("console"), "{out}{err}");
+    assert!(code == 0 && out.starts_with(&format!("runner {id}: ")) && !out.contains("console"), "{out}{err}");
     for nothing in ["job/1", "pool/none"] {
         let (code, out, err) = explain(nothing.into()).await;
-        assert!(code == 1 && out.is_empty() && err.contains("knows of no"), "{out}{err}");
+        assert!(code == 3 && out.is_empty() && err.contains("knows of no"), "{out}{err}");
     }
     let (code, _, err) = explain("box/1".into()).await;
     assert!(code == 2 && err.contains("job/ID"), "{err}");
@@ -239,7 +239,7 @@ async fn explain_says_where_things_stand_and_what_a_box_said_of_its_end() {
         .fault(json!({"op": "GetConsoleOutput", "kind": "error", "code": "InvalidInstanceID.NotFound", "status": 400}))
         .await;
     let (code, out, err) = explain("runner/i-0a".into()).await;
-    assert!(code == 1 && out.is_empty() && err.contains("InvalidInstanceID.NotFound"), "{out}{err}");
+    assert!(code == 3 && out.is_empty() && err.contains("InvalidInstanceID.NotFound"), "{out}{err}");
     scene.moto.heal().await;
     scene.boxes.habits(|h| (h.paused, h.job) = (false, ms(700)));
     scene.all_done(secs(60)).await;

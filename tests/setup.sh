@@ -16,6 +16,23 @@ skip() {
     exit 1
 }
 
+# Debian's packages that some tests need: Chromium for the live page, Prometheus for the rules and dashboards. Installed where nobody
+# minds: as root, in a container (no systemd, which would start a Prometheus). Elsewhere the tests say what they lack, and skip.
+missing=
+command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
+command -v chromedriver >/dev/null 2>&1 || missing="$missing chromium-driver"
+command -v promtool >/dev/null 2>&1 && command -v prometheus >/dev/null 2>&1 || missing="$missing prometheus"
+if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && [ ! -d /run/systemd/system ] && command -v apt-get >/dev/null 2>&1; then
+    echo "setup: installing$missing"
+    # shellcheck disable=SC2086 # a list of packages
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing; } >/dev/null \
+        && missing= || echo "setup: apt-get could not install$missing" >&2
+fi
+if [ -n "$missing" ]; then
+    echo "setup: SKIPPED:$missing not found; tests/page.rs or tests/e2e_prometheus.rs will be skipped (apt-get install$missing)" >&2
+    [ "${CI:-}" != true ] || { echo "setup: CI=true, so a skip is a failure" >&2; exit 1; }
+fi
+
 python=
 for candidate in "${PYTHON:-}" python3 python3.13 python3.12 python3.11 python3.10; do
     [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 || continue

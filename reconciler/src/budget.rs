@@ -32,6 +32,29 @@ pub enum Api {
     Background(AppName),
 }
 
+impl Api {
+    /// Its word in metrics: the call that it stands for.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Api::CreateFleet => "ec2.CreateFleet",
+            Api::Terminate => "ec2.TerminateInstances",
+            Api::CreateTags => "ec2.CreateTags",
+            Api::SsmPut => "ssm.PutParameter",
+            Api::Jit(_) => "github.GenerateJitConfig",
+            Api::Deregister(_) => "github.DeleteRunner",
+            Api::Background(_) => "github.GetJob",
+        }
+    }
+
+    /// The App whose budget it is.
+    pub const fn app(&self) -> Option<&AppName> {
+        match self {
+            Api::Jit(app) | Api::Deregister(app) | Api::Background(app) => Some(app),
+            Api::CreateFleet | Api::Terminate | Api::CreateTags | Api::SsmPut => None,
+        }
+    }
+}
+
 /// Requests that background questions must leave to JIT configurations and sweeps.
 const RESERVE: u32 = 1000;
 
@@ -92,6 +115,20 @@ impl Budgets {
         let b = self.buckets.entry(api.clone()).or_insert(Bucket { capacity, per_second, level: capacity, at: now });
         b.refill(now);
         b
+    }
+
+    /// The budgets that were used so far: calls admitted at once now, at most, and how many more a second.
+    pub fn levels(&self, now: Time) -> impl Iterator<Item = (&Api, [f64; 3])> {
+        self.buckets.iter().map(move |(api, b)| {
+            let mut b = b.clone();
+            b.refill(now);
+            (api, [b.level.max(0.0), b.capacity, b.per_second])
+        })
+    }
+
+    /// What GitHub's headers said last, by App: requests left, and until when that holds.
+    pub fn github(&self) -> impl Iterator<Item = (&AppName, u32, Time)> {
+        self.github.iter().map(|(app, (left, until))| (app, *left, *until))
     }
 
     /// When the next call is admitted: `now`, or later.

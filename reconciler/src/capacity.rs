@@ -67,6 +67,11 @@ impl Unavailable {
         self.until.insert(key, (now + MEMORY, "interrupted".into()));
     }
 
+    /// Offerings (type and subnet, or whole markets) that are left alone now, by market.
+    pub fn count(&self, market: Market, now: Time) -> usize {
+        self.until.iter().filter(|((of, _, _), (until, _))| *of == market && *until > now).count()
+    }
+
     /// Forgets what is past.
     pub fn expire(&mut self, now: Time) {
         self.until.retain(|_, (until, _)| *until > now);

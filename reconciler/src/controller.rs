@@ -17,10 +17,12 @@ use crate::deliveries::Deliveries;
 use crate::demand::{Demand, Folded};
 use crate::effect::{Action, Effect, Fact, Input, JobMessage, MessageOp, Source};
 use crate::event::{Ec2EventKind, JobEvent, JobState};
-use crate::ids::{AppName, DeliveryId, EffectId, Forge, InstanceId, Intent, JobId, MessageId, PoolName};
+use crate::ids::{AppName, DeliveryId, EffectId, Forge, InstanceId, Intent, JobId, MessageId, PoolName, RunnerName};
+use crate::journal::{Journal, What, Whom};
 use crate::manifest::Spec;
 use crate::plan::{Gate, Plan, View, plan};
 use crate::runner::{Phase, Terms};
+use crate::steer::Pause;
 use crate::time::Time;
 use crate::world::World;
 
@@ -101,6 +103,9 @@ pub struct Controller {
     pub(crate) unavailable: Unavailable,
     pub(crate) budgets: Budgets,
     pub(crate) pools: BTreeMap<PoolName, PoolState>,
+    /// Pools that an operator paused. Kept outside of this process; see [`crate::steer`].
+    pub(crate) paused: BTreeMap<PoolName, Pause>,
+    pub(crate) journal: Journal,
     flights: BTreeMap<EffectId, Flight>,
     sweeps: BTreeMap<Source, SweepState>,
     /// Held messages, and until when SQS keeps them invisible.
@@ -133,6 +138,8 @@ impl Controller {
             deliveries: Deliveries::default(),
             unavailable: Unavailable::default(),
             pools: BTreeMap::new(),
+            paused: BTreeMap::new(),
+            journal: Journal::default(),
             flights: BTreeMap::new(),
             sweeps: BTreeMap::new(),
             held: BTreeMap::new(),
@@ -149,6 +156,7 @@ impl Controller {
 
     /// Takes in one input at `now` and returns what is to be done. `now` never goes back between calls.
     pub fn step(&mut self, now: Time, input: Input) -> Vec<Effect> {
+        let told = self.facts.len();
         match input {
             Input::Spec(spec) => self.take_spec(spec, now),
             Input::Messages(messages) => self.take_messages(&messages, now),
@@ -172,6 +180,9 @@ impl Controller {
         self.note_successes();
         if self.started && !self.stopping {
             self.advance(now);
+        }
+        for fact in self.facts.iter().skip(told).chain(&self.world.facts) {
+            self.journal.note_fact(fact, now);
         }
         self.facts.append(&mut self.world.facts);
         std::mem::take(&mut self.out)
@@ -282,12 +293,13 @@ impl Controller {
             self.mark(pool, now);
         }
         if folded.advanced {
+            self.note_job(event, &folded, now);
             if event.state == JobState::InProgress
                 && folded.before == Some(JobState::Queued)
                 && let Some(first_seen) = folded.first_seen
             {
                 let pool = folded.pools.iter().next().cloned();
-                self.facts.push(Fact::JobStarted { pool, waited: now.since(first_seen) });
+                self.facts.push(Fact::JobStarted { pool, waited: now.since(first_seen), true_wait: folded.true_wait });
             }
             let spec = self.spec.clone();
             if let Some(pool) = self.world.heard_job(&spec, event, now) {
@@ -298,6 +310,22 @@ impl Controller {
             }
         }
         folded
+    }
+
+    fn note_job(&mut self, event: &JobEvent, folded: &Folded, now: Time) {
+        let ours = event.runner.as_deref().and_then(|name| RunnerName::parse_ours(name, self.spec.controller.cluster()));
+        let pool = folded.pools.iter().next().cloned().or(ours.as_ref().map(|name| name.pool.clone()));
+        let whom = Whom { pool, job: Some(event.job), instance: ours.map(|name| name.instance) };
+        let (what, why) = match event.state {
+            JobState::Queued => (What::JobQueued, format!("{} asks for [{}]", event.repo, event.labels.join(", "))),
+            JobState::InProgress => {
+                (What::JobStarted, event.runner.as_ref().map_or_else(|| "a runner took it".into(), |r| format!("{r} took it")))
+            }
+            JobState::Completed => {
+                (What::JobCompleted, event.conclusion.clone().unwrap_or_else(|| "it has left the queue".into()))
+            }
+        };
+        self.journal.note(now, what, whom, why);
     }
 
     fn shut_down(&mut self) {
@@ -335,12 +363,13 @@ impl Controller {
         Gate {
             room: limit.saturating_sub(taken),
             backoff: self.pools.get(name).and_then(|p| p.backoff.clone()),
+            paused: self.paused.get(name).cloned(),
             refused: refused(name),
         }
     }
 
     /// Something about this pool changed.
-    fn mark(&mut self, pool: &PoolName, now: Time) {
+    pub(crate) fn mark(&mut self, pool: &PoolName, now: Time) {
         let state = self.pools.entry(pool.clone()).or_default();
         state.dirty = Some(state.dirty.map_or((now, now), |(first, _)| (first, now)));
         state.gathering |= self.gathering;
@@ -450,6 +479,8 @@ impl Controller {
             .map(|(id, _)| id)
             .collect();
         for id in left {
+            let whom = Whom { job: Some(id), ..Whom::pool(name) };
+            self.journal.note(now, What::JobHeld, whom, "a matching runner sat idle and GitHub did not give it the job");
             self.demand.hold(id, crate::demand::HoldReason::LeftQueued, now);
         }
     }

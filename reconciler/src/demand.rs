@@ -95,6 +95,11 @@ impl Job {
         self.check.answered.is_some() || now.since(self.first_seen) >= CONFIRMATION
     }
 
+    /// When a redelivered job counts without GitHub's word.
+    pub fn confirmed_by(&self) -> Time {
+        self.first_seen + CONFIRMATION
+    }
+
     /// Whether it is held back at the moment.
     pub fn held(&self, now: Time) -> bool {
         self.hold.as_ref().is_some_and(|h| now < h.until)
@@ -125,6 +130,8 @@ pub struct Folded {
     pub settled: Vec<MessageId>,
     /// When the job was first heard of.
     pub first_seen: Option<Time>,
+    /// Queued until taken by a runner, by GitHub's clock, if its events told both.
+    pub true_wait: Option<Duration>,
     /// The pools that this concerns.
     pub pools: BTreeSet<PoolName>,
 }
@@ -176,6 +183,7 @@ impl Demand {
             job.redelivered |= job.messages.insert(id) && count > 1;
         }
         folded.first_seen = Some(job.first_seen);
+        folded.true_wait = job.event.started_at.zip(job.event.queued_at).map(|(started, queued)| started.since(queued));
         folded.pools.extend(job.pool().cloned());
         if job.event.state > JobState::Queued {
             folded.settled.extend(std::mem::take(&mut job.messages));
@@ -295,6 +303,8 @@ fn join(known: &mut JobEvent, heard: &JobEvent) {
     greater(&mut known.labels, &heard.labels);
     greater(&mut known.runner, &heard.runner);
     greater(&mut known.conclusion, &heard.conclusion);
+    greater(&mut known.queued_at, &heard.queued_at);
+    greater(&mut known.started_at, &heard.started_at);
 }
 
 #[cfg(test)]
@@ -313,6 +323,8 @@ mod tests {
             labels: vec!["self-hosted".into()],
             runner: (state > JobState::Queued).then(|| format!("c.p.i-{job}")),
             conclusion: (state == JobState::Completed).then(|| "success".into()),
+            queued_at: None,
+            started_at: None,
         }
     }
 

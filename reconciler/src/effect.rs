@@ -423,11 +423,22 @@ pub enum Fact {
         pool: Option<PoolName>,
         /// Heard queued until heard in progress.
         waited: Duration,
+        /// The same by GitHub's own clock, if its events told both times.
+        true_wait: Option<Duration>,
+    },
+    /// Boxes are launched for jobs, the first of which was heard of this long ago.
+    LaunchDecided {
+        /// For which pool.
+        pool: PoolName,
+        /// Since the oldest of as many of the newest jobs as boxes are launched; None: for the warm floor.
+        after: Option<Duration>,
     },
     /// A runner came this far, this long after its launch was asked for.
     RunnerReached {
         /// Its pool.
         pool: PoolName,
+        /// Its box.
+        instance: InstanceId,
         /// How far.
         stage: Stage,
         /// Since the CreateFleet call was made.
@@ -442,10 +453,40 @@ pub enum Fact {
         /// How many instances.
         count: u32,
     },
+    /// A box never came online.
+    BootFailed {
+        /// Its pool.
+        pool: PoolName,
+        /// `overdue`: past its boot deadline; `ended`: it ended by itself.
+        why: &'static str,
+    },
+    /// A job ran on a box that is no more, and did not end well as far as is known.
+    JobLost {
+        /// Its pool.
+        pool: PoolName,
+        /// The box.
+        instance: InstanceId,
+        /// The job.
+        job: JobId,
+    },
+    /// A box that is asked to end.
+    Drain {
+        /// Its pool.
+        pool: PoolName,
+        /// What became of the question.
+        outcome: DrainOutcome,
+    },
+    /// A wanted call waits, because its API's budget is spent.
+    BudgetWait {
+        /// Which.
+        api: &'static str,
+    },
     /// Spot took a box back.
     Interrupted {
         /// Its pool.
         pool: PoolName,
+        /// The box.
+        instance: InstanceId,
         /// Whether a job was (seen) running.
         busy: bool,
     },
@@ -453,6 +494,8 @@ pub enum Fact {
     RunnerGone {
         /// Its pool.
         pool: PoolName,
+        /// The box.
+        instance: InstanceId,
         /// How it was bought.
         market: Market,
         /// How long we knew it.
@@ -463,6 +506,34 @@ pub enum Fact {
         /// Which.
         pool: PoolName,
     },
+}
+
+/// What becomes of asking a box to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DrainOutcome {
+    /// Its tag says so now.
+    Asked,
+    /// EC2 did not take the tag.
+    Failed,
+    /// It ended by itself.
+    Answered,
+    /// It did not answer, nothing knew of a job on it, and the controller ended it.
+    Unanswered,
+    /// It did not answer, and GitHub refused to delete it: it has a job.
+    Refused,
+}
+
+impl DrainOutcome {
+    /// The word used in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            DrainOutcome::Asked => "asked",
+            DrainOutcome::Failed => "failed",
+            DrainOutcome::Answered => "answered",
+            DrainOutcome::Unanswered => "unanswered",
+            DrainOutcome::Refused => "refused",
+        }
+    }
 }
 
 /// The stages of a runner's start.
@@ -483,6 +554,8 @@ pub enum Stage {
     Listener,
     /// GitHub sees it online.
     Online,
+    /// Its first job started.
+    Started,
 }
 
 impl Stage {
@@ -496,8 +569,35 @@ impl Stage {
             Stage::Unpacked => "unpacked",
             Stage::Listener => "listener",
             Stage::Online => "online",
+            Stage::Started => "started",
         }
     }
+
+    /// What it means, for people.
+    pub const fn said(self) -> &'static str {
+        match self {
+            Stage::Launched => "EC2 gave an instance",
+            Stage::Script => "it booted and its script began",
+            Stage::Configured => "its configuration lay ready",
+            Stage::Secret => "it had read its configuration",
+            Stage::Unpacked => "its runner was unpacked",
+            Stage::Listener => "its runner listened for jobs",
+            Stage::Online => "GitHub saw it online",
+            Stage::Started => "its first job started",
+        }
+    }
+
+    /// All, in the order of a start.
+    pub const ALL: [Stage; 8] = [
+        Stage::Launched,
+        Stage::Script,
+        Stage::Configured,
+        Stage::Secret,
+        Stage::Unpacked,
+        Stage::Listener,
+        Stage::Online,
+        Stage::Started,
+    ];
 
     /// What a box says of itself in its tag `muster:stages`: `script=1767225600123,secret=...`, in milliseconds since 1970.
     /// Other words are passed over, and so is what makes no sense.

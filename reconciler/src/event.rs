@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{InstanceId, JobId, RunId};
+use crate::time::Time;
 
 /// How far a job has come. A job only moves up this list, so the join of two sightings is their maximum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -44,6 +45,12 @@ pub struct JobEvent {
     /// How it ended: `success`, `failure`, `cancelled` and so on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conclusion: Option<String>,
+    /// When GitHub queued it, by GitHub's clock, to the second. Tells how long it waited, and decides nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued_at: Option<Time>,
+    /// When a runner took it, by the same clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
 }
 
 /// An EC2 notification, through EventBridge.

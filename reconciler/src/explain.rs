@@ -1,15 +1,15 @@
 //! The reason for every job, every runner and every pool, in one sentence each.
 
 use crate::controller::Controller;
-use crate::demand::{HoldReason, Job};
-use crate::effect::Source;
-use crate::event::JobState;
-use crate::ids::{JobId, RunnerName};
-use crate::matching::Route;
-use crate::plan::{Blocked, DRAIN_DEADLINE, END_GRACE, Plan};
+use crate::demand::Job;
+use crate::effect::{Market, Source, Stage};
+use crate::event::{InstanceState, JobState};
+use crate::ids::{InstanceId, JobId, RunnerName};
+use crate::manifest::Os;
+use crate::plan::{DRAIN_DEADLINE, END_GRACE};
 use crate::runner::{Configured, Phase, Runner};
 use crate::time::{Time, human};
-use crate::view::{JobView, PoolView, RunnerView, Totals};
+use crate::view::{JobView, PoolView, RunnerView, StageView, Totals};
 
 impl Controller {
     /// All pools, as of their last plan.
@@ -27,6 +27,7 @@ impl Controller {
                     queued: plan.counts.queued,
                     wanted: plan.counts.wanted,
                     supply: plan.counts.supply,
+                    paused: self.paused.contains_key(&plan.pool),
                     phases: plan.counts.phases.iter().map(|(p, n)| (p.as_str().to_owned(), *n)).collect(),
                     reason: plan.reason,
                 }
@@ -42,7 +43,8 @@ impl Controller {
         all.into_iter().map(|(_, view)| view).collect()
     }
 
-    fn job_view(&self, id: JobId, job: &Job, now: Time) -> JobView {
+    pub(crate) fn job_view(&self, id: JobId, job: &Job, now: Time) -> JobView {
+        let why = self.why(job, now);
         JobView {
             id: id.0,
             run: job.event.run.0,
@@ -53,73 +55,33 @@ impl Controller {
             labels: job.event.labels.clone(),
             runner: job.event.runner.clone(),
             age_seconds: now.since(job.first_seen).as_secs(),
-            reason: self.job_reason(job, now),
-        }
-    }
-
-    fn job_reason(&self, job: &Job, now: Time) -> String {
-        if job.event.state != JobState::Queued {
-            return match &job.event.runner {
-                Some(runner) => format!("runs on {runner}"),
-                None => "has left the queue".into(),
-            };
-        }
-        let name = match &job.route {
-            Route::Unmatched(why) | Route::Foreign(why) => return why.clone(),
-            Route::Pool(name) => name,
-        };
-        if let Some(h) = job.hold.as_ref().filter(|h| now < h.until) {
-            let why = match h.why {
-                HoldReason::LeftQueued => {
-                    "held by GitHub: a matching runner sat idle and did not get it (concurrency group, max-parallel, environment, \
-                     or a runner group that does not admit the repository)"
-                }
-                HoldReason::Waiting => "held by GitHub: it says that the job waits or is pending",
-            };
-            return format!("{why}; counts again in {}, or at once when an event of its run arrives", human(h.until.since(now)));
-        }
-        let Some(pool) = self.spec.pools.get(name) else { return format!("its pool {name} is no longer in the manifests") };
-        let waited = now.since(job.first_seen);
-        if let Some(left) = pool.queue_delay().checked_sub(waited).filter(|d| !d.is_zero()) {
-            return format!("waits for the queueDelay of pool {name}: {} left", human(left));
-        }
-        if job.redelivered && self.world.predecessor_hidden(self.spec.controller.spec.intervals.settle.get()).is_some() {
-            return "was delivered before, perhaps to a controller that launched for it; counts once EC2 surely shows what that launched"
-                .into();
-        }
-        if job.redelivered && !job.confirmed(now) {
-            return "was delivered before; GitHub is being asked whether it is still queued".into();
-        }
-        match self.pools.get(name).and_then(|p| p.plan.as_ref()) {
-            None => format!("pool {name} is about to be planned"),
-            Some(plan) => job_in_plan(plan, now),
+            why: why.word().into(),
+            reason: why.say(now),
         }
     }
 
     /// All boxes, by instance id.
     pub fn runners(&self, now: Time) -> Vec<RunnerView> {
-        let cluster = self.spec.controller.cluster();
-        self.world
-            .runners()
-            .iter()
-            .map(|(id, r)| {
-                let phase = r.phase(self.boot_deadline(r), now);
-                RunnerView {
-                    name: RunnerName { cluster: cluster.to_owned(), pool: r.pool.clone(), instance: id.clone() }.to_string(),
-                    instance: id.to_string(),
-                    pool: r.pool.to_string(),
-                    phase: phase.as_str().to_owned(),
-                    instance_type: r.shape().map(|s| s.instance_type.to_string()),
-                    market: r.shape().map(|s| s.market.as_str().to_owned()),
-                    job: r.job.running().or(r.job.over().map(|(job, _)| job)).map(|job| job.0),
-                    age_seconds: now.since(r.first_seen).as_secs(),
-                    reason: self.runner_reason(r, phase, now),
-                }
-            })
-            .collect()
+        self.world.runners().iter().map(|(id, r)| self.runner_view(id, r, now)).collect()
     }
 
-    fn boot_deadline(&self, r: &Runner) -> std::time::Duration {
+    pub(crate) fn runner_view(&self, id: &InstanceId, r: &Runner, now: Time) -> RunnerView {
+        let (phase, cluster) = (r.phase(self.boot_deadline(r), now), self.spec.controller.cluster());
+        RunnerView {
+            name: RunnerName { cluster: cluster.to_owned(), pool: r.pool.clone(), instance: id.clone() }.to_string(),
+            instance: id.to_string(),
+            pool: r.pool.to_string(),
+            phase: phase.as_str().to_owned(),
+            instance_type: r.shape().map(|s| s.instance_type.to_string()),
+            market: r.shape().map(|s| s.market.as_str().to_owned()),
+            job: r.job.running().or(r.job.over().map(|(job, _)| job)).map(|job| job.0),
+            age_seconds: now.since(r.first_seen).as_secs(),
+            stages: stages(r),
+            reason: self.runner_reason(r, phase, now),
+        }
+    }
+
+    pub(crate) fn boot_deadline(&self, r: &Runner) -> std::time::Duration {
         self.spec.pools.get(&r.pool).map_or(std::time::Duration::from_secs(300), |p| p.spec.runner.boot_deadline.get())
     }
 
@@ -158,7 +120,7 @@ impl Controller {
                 None => "gone; its traces are being removed".to_owned(),
             },
         };
-        if phase == Phase::Busy && r.drain.is_some() {
+        if phase == Phase::Busy && (r.drain.is_some() || r.wish.is_some()) {
             text += "; ends after that";
         }
         if let Some(error) = &r.last_error {
@@ -170,6 +132,7 @@ impl Controller {
     /// Numbers for the gauges.
     pub fn totals(&self, now: Time) -> Totals {
         let mut t = Totals {
+            now: now.as_millis(),
             messages_held: self.messages_held() as u64,
             effects_in_flight: self.in_flight() as u64,
             ..Totals::default()
@@ -178,22 +141,52 @@ impl Controller {
             for phase in Phase::ALL {
                 t.runners.insert((name.to_string(), phase.as_str()), 0);
             }
-            for state in [JobState::Queued, JobState::InProgress] {
-                t.jobs.insert((name.to_string(), state_word(state)), 0);
+            for (state, why) in [(JobState::Queued, "starting"), (JobState::InProgress, "running")] {
+                t.jobs.insert((name.to_string(), state_word(state), why), 0);
             }
+            t.oldest_queued.insert(name.to_string(), 0.0);
+            t.paused.insert(name.to_string(), self.paused.contains_key(name));
         }
         for job in self.demand.jobs().values() {
             let pool = job.pool().map_or_else(String::new, ToString::to_string);
-            *t.jobs.entry((pool, state_word(job.event.state))).or_default() += 1;
+            if job.event.state == JobState::Queued && !job.held(now) {
+                let oldest = t.oldest_queued.entry(pool.clone()).or_default();
+                *oldest = oldest.max(now.since(job.first_seen).as_secs_f64());
+            }
+            *t.jobs.entry((pool, state_word(job.event.state), self.why(job, now).word())).or_default() += 1;
         }
         for r in self.world.runners().values() {
             *t.runners.entry((r.pool.to_string(), r.phase(self.boot_deadline(r), now).as_str())).or_default() += 1;
+            let up = r.instance.as_ref().filter(|i| matches!(i.state, InstanceState::Pending | InstanceState::Running));
+            if let Some(i) = up.filter(|_| r.gone_at.is_none()) {
+                let key = (r.pool.to_string(), i.shape.market, i.shape.instance_type.to_string());
+                let billed = t.billed.entry(key).or_default();
+                billed.boxes += 1;
+                billed.os = self.spec.pools.get(&r.pool).map_or_else(Os::default, |p| p.spec.instance.os);
+            }
+        }
+        for market in [Market::Spot, Market::OnDemand] {
+            t.unavailable.insert(market.as_str(), self.unavailable.count(market, now) as u64);
+        }
+        for (api, [level, ..]) in self.budgets.levels(now) {
+            t.budgets.insert((api.as_str(), api.app().map_or_else(String::new, ToString::to_string)), level);
         }
         for (source, f) in self.world.sources() {
             t.sweep_age.insert(source_word(source), f.complete.map(|at| now.since(at).as_secs_f64()));
         }
         t
     }
+}
+
+fn stages(r: &Runner) -> Vec<StageView> {
+    let reached = Stage::ALL.iter().filter_map(|stage| Some((*stage, r.reached[*stage as usize]?)));
+    let mut all: Vec<(Time, Stage)> = reached.map(|(stage, at)| (at, stage)).collect();
+    all.sort_unstable();
+    let view = |(at, stage): (Time, Stage)| StageView {
+        stage: stage.as_str().into(),
+        after_seconds: at.since(r.first_seen).as_millis() as f64 / 1000.0,
+    };
+    all.into_iter().map(view).collect()
 }
 
 fn drain_reason(r: &Runner, now: Time) -> String {
@@ -210,23 +203,7 @@ fn drain_reason(r: &Runner, now: Time) -> String {
     text
 }
 
-/// Why a job that counts still waits, given its pool's last plan.
-fn job_in_plan(plan: &Plan, now: Time) -> String {
-    let (pool, c) = (&plan.pool, &plan.counts);
-    let on_the_way: u32 = [Phase::Launching, Phase::Booting, Phase::Configured].iter().filter_map(|p| c.phases.get(p)).sum();
-    let idle = c.phases.get(&Phase::Idle).copied().unwrap_or_default();
-    match &plan.blocked {
-        Some(Blocked::Max) => format!("pool {pool} is full: {} of {} boxes; {on_the_way} are starting", c.occupied, c.max),
-        Some(b) => format!("pool {pool} {}; {on_the_way} boxes are starting", b.say(now)),
-        None if plan.launch.is_some() => format!("pool {pool} launches boxes for it"),
-        None if idle > 0 => format!("pool {pool} has {idle} idle runners; GitHub is about to give it to one"),
-        None if on_the_way > 0 => format!("pool {pool} has {on_the_way} boxes starting for {} jobs", c.counting),
-        None if c.unexplained > 0 => "a runner just turned busy, perhaps with this job; its event has not come yet".into(),
-        None => format!("pool {pool} is about to be planned"),
-    }
-}
-
-const fn state_word(state: JobState) -> &'static str {
+pub(crate) const fn state_word(state: JobState) -> &'static str {
     match state {
         JobState::Queued => "queued",
         JobState::InProgress => "in_progress",

@@ -27,7 +27,12 @@ pub mod plan;
 
 pub mod controller;
 
+pub mod journal;
+pub mod steer;
+
 pub mod explain;
+pub mod timeline;
 pub mod view;
+pub mod why;
 
 pub mod sim;

@@ -134,6 +134,8 @@ mod tests {
             labels: labels.iter().map(|l| l.to_string()).collect(),
             runner: None,
             conclusion: None,
+            queued_at: None,
+            started_at: None,
         }
     }
 

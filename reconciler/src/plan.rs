@@ -13,6 +13,7 @@ use crate::event::InstanceState;
 use crate::ids::{InstanceId, PoolName};
 use crate::manifest::{RunnerPool, RunnerSettings, Spec};
 use crate::runner::{Configured, Phase, Runner};
+use crate::steer::Pause;
 use crate::time::{Time, human};
 use crate::world::World;
 
@@ -61,6 +62,8 @@ pub struct Gate {
     pub room: u32,
     /// The pool backs off until then, and why.
     pub backoff: Option<(Time, String)>,
+    /// An operator paused the pool.
+    pub paused: Option<Pause>,
     /// The last configuration in this pool was refused, and why: none is tried before then, and one at a time from then on.
     pub refused: Option<(Time, String)>,
 }
@@ -121,6 +124,8 @@ pub struct PlannedLaunch {
 /// What keeps a wanted runner from being launched.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Blocked {
+    /// An operator paused the pool.
+    Paused(Pause),
     /// No complete instance sweep yet.
     Unseen,
     /// EC2 may not show yet what a predecessor launched in its last seconds; launching now could exceed max.
@@ -290,6 +295,13 @@ impl Planner<'_> {
                 } else {
                     self.limit_age(id, r, phase);
                 }
+            }
+            Phase::Launching | Phase::Booting | Phase::Configured | Phase::Idle | Phase::Busy
+                if r.wish.is_some() && r.drain.is_none() =>
+            {
+                // As with every drain: only a box that was never configured is known to have no job.
+                let act = if r.never_configured() { Act::Terminate } else { Act::Drain };
+                self.step(id, act, r.wish.clone().unwrap_or_default());
             }
             Phase::Launching | Phase::Booting | Phase::Configured | Phase::Idle if self.pool.is_some_and(|p| r.outdated(p)) => {
                 let act = if r.never_configured() { Act::Terminate } else { Act::Drain };
@@ -493,6 +505,10 @@ impl Planner<'_> {
     }
 
     fn grow(&mut self, gate: &Gate) {
+        if let Some(pause) = gate.paused.clone().filter(|_| self.pool.is_some()) {
+            self.plan.blocked = Some(Blocked::Paused(pause));
+            return;
+        }
         let c = &self.plan.counts;
         let missing = c.wanted.saturating_sub(c.supply);
         if missing == 0 || self.pool.is_none() {
@@ -570,9 +586,24 @@ impl Planner<'_> {
 }
 
 impl Blocked {
+    /// One word, for a metric's label.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Blocked::Paused(_) => "paused",
+            Blocked::Unseen => "unseen",
+            Blocked::Hidden(_) => "settling",
+            Blocked::Max => "max",
+            Blocked::Pace => "pace",
+            Blocked::Refused(..) => "refused",
+            Blocked::Backoff(..) => "backoff",
+            Blocked::Capacity(..) => "capacity",
+        }
+    }
+
     /// In a few words.
     pub fn say(&self, now: Time) -> String {
         match self {
+            Blocked::Paused(pause) => pause.say(now),
             Blocked::Unseen => "waits for the first complete look at EC2".into(),
             Blocked::Hidden(until) => {
                 format!(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::defects::{self, Defect};
-use crate::effect::Market;
+use crate::effect::{Market, Stage};
 use crate::event::InstanceState;
 use crate::ids::{Forge, Intent, JobId, PoolName, RunnerId};
 use crate::manifest::RunnerPool;
@@ -68,6 +68,10 @@ pub struct Runner {
     pub busy_since: Option<Time>,
     /// What events said of its job.
     pub job: JobEvidence,
+    /// When it reached each [`Stage`] of its start, by its number; of a box that this process launched.
+    pub reached: [Option<Time>; Stage::ALL.len()],
+    /// An operator wants it to end, and why; its tag says so before long.
+    pub wish: Option<String>,
     /// It was asked to end once it is idle.
     pub drain: Option<Drain>,
     /// EC2 announced that it takes it back.
@@ -393,6 +397,8 @@ impl Runner {
             idle_since: None,
             busy_since: None,
             job: JobEvidence::default(),
+            reached: [None; Stage::ALL.len()],
+            wish: None,
             drain: None,
             interrupted_at: None,
             terminated_at: None,

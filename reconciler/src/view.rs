@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::effect::Market;
+use crate::manifest::Os;
+
 /// One pool.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -27,6 +30,9 @@ pub struct PoolView {
     pub supply: u32,
     /// Boxes by phase; phases with none are left out.
     pub phases: BTreeMap<String, u32>,
+    /// An operator paused it.
+    #[serde(default)]
+    pub paused: bool,
     /// Why it has as many as it has.
     pub reason: String,
 }
@@ -54,6 +60,9 @@ pub struct JobView {
     pub runner: Option<String>,
     /// Seconds since this process first heard of it.
     pub age_seconds: u64,
+    /// The reason's word; see [`crate::why::WORDS`].
+    #[serde(default)]
+    pub why: String,
     /// Why it is where it is.
     pub reason: String,
 }
@@ -78,15 +87,154 @@ pub struct RunnerView {
     pub job: Option<u64>,
     /// Seconds since this process first knew of it.
     pub age_seconds: u64,
+    /// When it reached each stage of its start, in seconds since its launch was asked for, earliest first. Empty for a box that
+    /// was found, not launched by this process.
+    #[serde(default)]
+    pub stages: Vec<StageView>,
     /// Why it is in this phase, and what happens next.
     pub reason: String,
+}
+
+/// A stage that a runner has reached.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StageView {
+    /// launched, script, configured, secret, unpacked, listener, online or started.
+    pub stage: String,
+    /// Seconds since its launch was asked for.
+    pub after_seconds: f64,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventView {
+    /// Its number, from 1, without gaps; starts anew with each process.
+    pub seq: u64,
+    /// When; milliseconds since 1970.
+    pub at: u64,
+    /// What: a word of [`crate::journal::What`].
+    pub what: String,
+    /// Whether somebody should look at it.
+    pub bad: bool,
+    /// Its pool.
+    pub pool: Option<String>,
+    /// Its job.
+    pub job: Option<u64>,
+    /// Its box.
+    pub instance: Option<String>,
+    /// Why, or how.
+    pub why: String,
+}
+
+/// Something that will happen by itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Awaited {
+    /// What.
+    pub what: String,
+    /// When at the latest; milliseconds since 1970.
+    pub until: u64,
+}
+
+/// What to say of one job, runner or pool that somebody asks about.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// `job`, `runner` or `pool`.
+    pub kind: String,
+    /// Its id or name.
+    pub id: String,
+    /// The controller's time; milliseconds since 1970.
+    pub now: u64,
+    /// Its state, phase, or `active` or `paused`.
+    pub state: String,
+    /// What it is, a line each.
+    pub facts: Vec<String>,
+    /// Why it is where it is.
+    pub reason: String,
+    /// What is awaited, the soonest first.
+    pub awaits: Vec<Awaited>,
+    /// What happened, oldest first.
+    pub timeline: Vec<EventView>,
+    /// What happened before this is forgotten; milliseconds since 1970. None: all of it is told.
+    pub forgotten_before: Option<u64>,
+}
+
+/// How much of an API's budget is left.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BudgetView {
+    /// The call, such as `ec2.CreateFleet`.
+    pub api: String,
+    /// The GitHub App whose budget it is.
+    pub app: Option<String>,
+    /// Calls admitted at once.
+    pub level: f64,
+    /// The same when it is full.
+    pub capacity: f64,
+    /// Calls that are added each second.
+    pub per_second: f64,
+}
+
+/// What GitHub still admits.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LimitView {
+    /// The App.
+    pub app: String,
+    /// Requests left.
+    pub remaining: u32,
+    /// Until its window ends; milliseconds since 1970.
+    pub until: u64,
+}
+
+/// Everything at one moment, for the live page and `muster top`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Snapshot {
+    /// The controller's time; milliseconds since 1970.
+    pub now: u64,
+    /// All pools.
+    pub pools: Vec<PoolView>,
+    /// All jobs.
+    pub jobs: Vec<JobView>,
+    /// All runners.
+    pub runners: Vec<RunnerView>,
+    /// The newest events, newest first.
+    pub events: Vec<EventView>,
+    /// The budgets that were used.
+    pub budgets: Vec<BudgetView>,
+    /// GitHub's limits.
+    pub limits: Vec<LimitView>,
+}
+
+/// Boxes that are paid for now.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Billed {
+    /// How many.
+    pub boxes: u64,
+    /// Their system, which their price depends on.
+    pub os: Os,
 }
 
 /// Jobs by state, for metrics.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Totals {
-    /// (pool or "", state) -> jobs.
-    pub jobs: BTreeMap<(String, &'static str), u64>,
+    /// The controller's time; milliseconds since 1970.
+    pub now: u64,
+    /// (pool or "", state, reason's word) -> jobs.
+    pub jobs: BTreeMap<(String, &'static str, &'static str), u64>,
+    /// Pool or "" -> seconds that its oldest queued job has been known; without those that GitHub holds back.
+    pub oldest_queued: BTreeMap<String, f64>,
+    /// Pool -> whether an operator paused it.
+    pub paused: BTreeMap<String, bool>,
+    /// (pool, market, instance type) -> boxes that EC2 shows pending or running.
+    pub billed: BTreeMap<(String, Market, String), Billed>,
+    /// Market -> offerings without capacity that are left alone for now.
+    pub unavailable: BTreeMap<&'static str, u64>,
+    /// (API, App or "") -> calls admitted at once.
+    pub budgets: BTreeMap<(&'static str, String), f64>,
     /// (pool, phase) -> runners.
     pub runners: BTreeMap<(String, &'static str), u64>,
     /// source -> seconds since its last complete sweep began; None: never.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::defects::{self, Defect};
-use crate::effect::{Fact, InstanceSighting, Launch, Launched, RunnerSighting, Source, Stage};
+use crate::effect::{DrainOutcome, Fact, InstanceSighting, Launch, Launched, RunnerSighting, Source, Stage};
 use crate::event::{Ec2Event, Ec2EventKind, InstanceState, JobEvent, JobState};
 use crate::ids::{AppName, Forge, InstanceId, Intent, JobId, PoolName, RunnerId, RunnerName};
 use crate::manifest::Spec;
@@ -41,6 +41,8 @@ pub struct Pending {
     pub attempts: u32,
     /// A call is under way; otherwise the last one ended without a certain answer.
     pub in_flight: bool,
+    /// An operator wants its boxes to end, and why.
+    pub wish: Option<String>,
     /// Boxes of this intent that sweeps have shown meanwhile.
     pub seen: BTreeSet<InstanceId>,
 }
@@ -95,6 +97,11 @@ impl World {
     /// One of them, to note a retry.
     pub fn pending_mut(&mut self, intent: &Intent) -> Option<&mut Pending> {
         self.pending.get_mut(intent)
+    }
+
+    /// All of them, to note that a pool's boxes are to end.
+    pub fn pending_all_mut(&mut self) -> impl Iterator<Item = &mut Pending> {
+        self.pending.values_mut()
     }
 
     /// How fresh a source is.
@@ -159,7 +166,7 @@ impl World {
 
     /// A launch is about to be asked for.
     pub fn launch_asked(&mut self, launch: Arc<Launch>, now: Time) {
-        let pending = Pending { first: now, last: now, attempts: 1, in_flight: true, seen: BTreeSet::new(), launch };
+        let pending = Pending { first: now, last: now, attempts: 1, in_flight: true, wish: None, seen: BTreeSet::new(), launch };
         self.pending.insert(pending.launch.intent.clone(), pending);
     }
 
@@ -170,8 +177,9 @@ impl World {
             let runner = self.entry(&i.id, &pending.launch.pool, pending.first);
             runner.launched_by = Some(intent.clone());
             runner.forge = Some(pending.launch.forge.clone());
+            runner.wish = runner.wish.take().or(pending.wish.clone());
             runner.shape = Some(Shape { instance_type: i.instance_type.clone(), subnet: i.subnet.clone(), market: i.market });
-            self.reached(&pending.launch.pool, Stage::Launched, now.since(pending.first));
+            self.reached(&i.id, Stage::Launched, now);
         }
         pending.launch.count.saturating_sub(u32::try_from(answer.instances.len()).unwrap_or(u32::MAX))
     }
@@ -204,10 +212,11 @@ impl World {
             if let Some(p) = s.intent.as_ref().and_then(|i| self.pending.get_mut(i)) {
                 p.seen.insert(s.id.clone());
             }
-            let ours = s.intent.as_ref().is_some_and(|i| self.pending.contains_key(i));
+            let ours = s.intent.as_ref().and_then(|i| self.pending.get(i)).map(|p| p.wish.clone());
             let runner = self.entry(&s.id, &s.pool, now);
-            if ours {
+            if let Some(wish) = ours {
                 runner.launched_by.clone_from(&s.intent);
+                runner.wish = runner.wish.take().or(wish);
             }
             runner.pool.clone_from(&s.pool);
             if s.forge.is_some() {
@@ -229,9 +238,8 @@ impl World {
             // Of a box that was found, nobody here knows when it was asked for.
             if !runner.staged && !s.stages.is_empty() && runner.launched_by.is_some() {
                 runner.staged = true;
-                let (pool, asked) = (runner.pool.clone(), runner.first_seen);
                 for (stage, at) in &s.stages {
-                    self.reached(&pool, *stage, at.since(asked));
+                    self.reached(&s.id, *stage, *at);
                 }
             }
         }
@@ -328,8 +336,8 @@ impl World {
             Ec2EventKind::SpotInterruption => {
                 if runner.interrupted_at.is_none() {
                     runner.interrupted_at = Some(now);
-                    let fact = Fact::Interrupted { pool: runner.pool.clone(), busy: runner.may_have_job() };
-                    self.facts.push(fact);
+                    let (pool, instance) = (runner.pool.clone(), event.instance.clone());
+                    self.facts.push(Fact::Interrupted { pool, instance, busy: runner.may_have_job() });
                 }
             }
             Ec2EventKind::State(state) => {
@@ -353,12 +361,23 @@ impl World {
             return Some(name.pool);
         }
         let runner = self.entry(&name.instance, &name.pool, now);
+        let mut lost = false;
         match event.state {
             JobState::Queued => {}
             JobState::InProgress => runner.job.started(event.job),
-            JobState::Completed => runner.job.ended(event.job, ephemeral, now),
+            JobState::Completed => {
+                lost = runner.interrupted_at.is_some() && event.conclusion.as_deref() != Some("success");
+                runner.job.ended(event.job, ephemeral, now);
+            }
         }
+        let first = runner.launched_by.is_some() && runner.reached[Stage::Started as usize].is_none();
         self.note_presence(&name.instance, now);
+        if first && event.state == JobState::InProgress {
+            self.reached(&name.instance, Stage::Started, now);
+        }
+        if lost {
+            self.facts.push(Fact::JobLost { pool: name.pool.clone(), instance: name.instance, job: event.job });
+        }
         Some(name.pool)
     }
 
@@ -379,8 +398,7 @@ impl World {
             register(runner, rid, &terms.forge, now);
         }
         runner.terms = Some(Arc::clone(terms));
-        let (pool, after) = (runner.pool.clone(), now.since(runner.first_seen));
-        self.reached(&pool, Stage::Configured, after);
+        self.reached(id, Stage::Configured, now);
     }
 
     /// Keeps `online_at` and `idle_since` in step with registration and job evidence.
@@ -395,22 +413,24 @@ impl World {
                 r.configured = Configured::Yes(now);
             }
             if r.launched_by.is_some() {
-                let (pool, after) = (r.pool.clone(), now.since(r.first_seen));
-                self.reached(&pool, Stage::Online, after);
+                self.reached(id, Stage::Online, now);
             }
         }
         let Some(r) = self.runners.get_mut(id) else { return };
         r.idle_since = (online && !working).then(|| r.idle_since.unwrap_or(now));
     }
 
-    fn reached(&mut self, pool: &PoolName, stage: Stage, after: Duration) {
-        self.facts.push(Fact::RunnerReached { pool: pool.clone(), stage, after });
+    fn reached(&mut self, id: &InstanceId, stage: Stage, at: Time) {
+        let Some(r) = self.runners.get_mut(id) else { return };
+        r.reached[stage as usize] = Some(at);
+        let (pool, after) = (r.pool.clone(), at.since(r.first_seen));
+        self.facts.push(Fact::RunnerReached { pool, instance: id.clone(), stage, after });
     }
 
     /// Marks boxes as gone, and forgets those that have left no trace anywhere.
     fn bury(&mut self, now: Time) {
         let World { runners, facts, sources, stillborn, lost_apps, .. } = self;
-        runners.retain(|_, r| {
+        runners.retain(|id, r| {
             // The boot deadline plays no part in being gone.
             if r.phase(Duration::MAX, now) != Phase::Gone {
                 r.gone_at = None;
@@ -439,8 +459,16 @@ impl World {
                 return true;
             }
             // Told at the very end, because it may seem gone more than once.
+            let (pool, instance) = (r.pool.clone(), id.clone());
+            if let Some(job) = r.job.running() {
+                facts.push(Fact::JobLost { pool: pool.clone(), instance: instance.clone(), job });
+            }
+            if r.drain.is_some() {
+                let outcome = if r.terminated_at.is_some() { DrainOutcome::Unanswered } else { DrainOutcome::Answered };
+                facts.push(Fact::Drain { pool: pool.clone(), outcome });
+            }
             if let Some(shape) = r.shape() {
-                facts.push(Fact::RunnerGone { pool: r.pool.clone(), market: shape.market, lived: gone_at.since(r.first_seen) });
+                facts.push(Fact::RunnerGone { pool, instance, market: shape.market, lived: gone_at.since(r.first_seen) });
             }
             false
         });

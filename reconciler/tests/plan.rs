@@ -74,6 +74,8 @@ fn event(job: u64, state: JobState, runner: Option<u64>) -> JobEvent {
         labels: vec!["self-hosted".into()],
         runner: runner.filter(|_| state > JobState::Queued).map(|id| name(id).to_string()),
         conclusion: None,
+        queued_at: None,
+        started_at: None,
     }
 }
 

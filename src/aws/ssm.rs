@@ -1,11 +1,15 @@
 //! SSM parameters: each box's JIT secret, where only that box may read it, and the secrets that manifests refer to.
 
+use std::collections::BTreeMap;
+
 use aws_config::SdkConfig;
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::types;
 use muster_reconciler::effect::{Failure, FailureKind, Outcome, Swept};
-use muster_reconciler::ids::InstanceId;
+use muster_reconciler::ids::{InstanceId, PoolName};
+use muster_reconciler::steer::Pause;
 use muster_reconciler::tags;
+use muster_reconciler::time::Time;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{CallError, Probe};
@@ -121,6 +125,46 @@ impl Ssm {
         Err(Failure::new(FailureKind::Refused, format!("{what}: no end after {PAGES} pages")))
     }
 
+    /// Keeps that an operator paused a pool (None: forgets it), as `/muster/<cluster>/paused/<pool>`: no secret, so a plain String.
+    pub async fn keep_pause(&self, cluster: &str, pool: &PoolName, pause: Option<&Pause>) -> Result<(), Failure> {
+        let name = format!("{}/{pool}", paused_folder(cluster));
+        let Some(pause) = pause else {
+            let call = self.client.delete_parameters().names(&name);
+            self.probe.call("ssm.DeleteParameters", &format!("forget the pause {name}"), call.send()).await?;
+            return Ok(());
+        };
+        let what = format!("keep the pause {name}");
+        let value =
+            serde_json::to_string(pause).map_err(|error| Failure::new(FailureKind::Refused, format!("{what}: {error}")))?;
+        let call = self.client.put_parameter().name(&name).value(value).r#type(types::ParameterType::String).overwrite(true);
+        self.probe.call("ssm.PutParameter", &what, call.send()).await?;
+        Ok(())
+    }
+
+    /// The pools that are paused, as [`Ssm::keep_pause`] left them. One that cannot be read is a pause without words.
+    pub async fn paused(&self, cluster: &str) -> Result<BTreeMap<PoolName, Pause>, Failure> {
+        let folder = paused_folder(cluster);
+        let what = format!("read which pools are paused, under {folder}");
+        let mut paused = BTreeMap::new();
+        let mut next = None;
+        for _ in 0..PAGES {
+            let call = self.client.get_parameters_by_path().path(&folder).set_next_token(next);
+            let answer = self.probe.call("ssm.GetParametersByPath", &what, call.send()).await?;
+            for parameter in answer.parameters() {
+                let Some(pool) = parameter.name().and_then(|name| name.strip_prefix(&folder)?.strip_prefix('/')) else {
+                    continue;
+                };
+                let pause = parameter.value().and_then(|value| serde_json::from_str(value).ok());
+                paused.insert(PoolName::from(pool), pause.unwrap_or(Pause { since: Time::ZERO, why: String::new() }));
+            }
+            next = answer.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
+            if next.is_none() {
+                return Ok(paused);
+            }
+        }
+        Err(Failure::new(FailureKind::Refused, format!("{what}: no end after {PAGES} pages")))
+    }
+
     /// The decrypted value of any parameter, for `ssm:` references in manifests.
     pub async fn get(&self, name: &str) -> Result<SecretString, Failure> {
         let what = format!("read the parameter {name}");
@@ -129,6 +173,11 @@ impl Ssm {
         let value = answer.parameter.and_then(|parameter| parameter.value);
         value.map(SecretString::from).ok_or_else(|| Failure::new(FailureKind::Refused, format!("{what}: it holds no value")))
     }
+}
+
+/// Where it is kept which pools are paused.
+fn paused_folder(cluster: &str) -> String {
+    format!("/muster/{cluster}/paused")
 }
 
 /// Where a cluster's JIT secrets lie. IAM policies name the same path.

@@ -12,14 +12,21 @@ use anyhow::Context;
 use muster_reconciler::sim::workload::Workload;
 use muster_reconciler::sim::{World, WorldOptions, example};
 use muster_reconciler::time::{Time, human};
+use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::http::admin::{self, About, Admin, Inspect, Query};
+use crate::http::inspect;
+use crate::http::steer::Steer;
+use crate::http::watch::Watch;
 use crate::metrics::Metrics;
+use crate::simulate::prices::Prices;
 
+/// The token for orders: a demo has nothing to protect.
+const TOKEN: &str = "demo";
 /// Between two moves of the simulated world.
 const FRAME: Duration = Duration::from_millis(40);
 /// Between two lines on the terminal.
@@ -62,11 +69,16 @@ impl Args {
             self.speed, self.seed
         );
         let about = About { banner: Some(banner), ..About::cluster("demo") };
-        let admin = Admin { about, inspect: Some(inspect), console: None, metrics: Arc::clone(&metrics) };
+        // The clock runs fast, so the looks come fast.
+        let watch = Watch::start(inspect.clone(), metrics.clone(), Prices::example(), Duration::from_secs(1), stop.clone());
+        let steer = Steer { token: tokio::sync::watch::channel(Some(SecretString::from(TOKEN))).1, keep: None };
+        let (watch, steer, inspect) = (Some(watch), Some(steer), Some(inspect));
+        let admin = Admin { about, inspect, console: None, metrics: metrics.clone(), watch, steer, stop: stop.clone() };
         let server = tokio::spawn(crate::http::serve(listener, admin::routes(admin), stop.clone()));
         println!("muster demo: the real controller on a simulated EC2 and GitHub, seed {}", self.seed);
         println!("  clock      {} simulated seconds a second (--speed)", self.speed);
         println!("  dashboard  http://127.0.0.1:{port}/");
+        println!("  steer it   MUSTER_TOKEN={TOKEN} muster pause pool/linux-x64 --controller http://127.0.0.1:{port}");
         println!("  JSON       http://127.0.0.1:{port}/api/v1/pools  (or jobs, runners)");
         println!("Ctrl-C ends it.");
         tokio::select! {
@@ -146,15 +158,10 @@ impl Show {
         format!("after {simulated}: {queued} jobs queued, {running} running, {done} done; {live} boxes")
     }
 
-    /// A question whose asker is gone needs no answer.
-    fn answer(&self, question: Query) {
-        let (Some(core), now) = (self.world.controller(), self.world.now()) else { return };
-        match question {
-            Query::Pools(to) => drop(to.send(core.pools(now))),
-            Query::Jobs(to) => drop(to.send(core.jobs(now))),
-            Query::Runners(to) => drop(to.send(core.runners(now))),
-            Query::Totals(to) => drop(to.send(core.totals(now))),
-            Query::Ready(to) => drop(to.send(core.ready())),
+    fn answer(&mut self, question: Query) {
+        let now = self.world.now();
+        if let Some(core) = self.world.controller_mut() {
+            inspect::answer(core, question, now);
         }
     }
 }

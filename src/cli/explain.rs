@@ -1,54 +1,29 @@
-//! `muster explain job/ID | runner/ID | pool/NAME`: where it stands and why, asked of the running controller.
+//! `muster explain job/ID | runner/ID | pool/NAME`: where it stands, why, what is awaited and what happened, asked of the
+//! running controller.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
 use muster_reconciler::time::human;
-use muster_reconciler::view::{JobView, PoolView, RunnerView};
+use muster_reconciler::view::{EventView, Explanation};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
-use crate::http::client;
-
-/// How long the controller may take.
-const PATIENCE: Duration = Duration::from_secs(15);
+use super::ask::{Ask, block_on};
+use super::fault::Fault;
+use super::show::{self, Format, when};
+use crate::subject::Subject;
 
 /// `muster explain`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// What: `job/ID`, `runner/INSTANCE-ID` (or the runner's whole name), or `pool/NAME`.
-    what: Thing,
-    /// The running controller's admin listener.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090", env = "MUSTER_CONTROLLER")]
-    controller: String,
-}
-
-#[derive(Clone, Debug)]
-enum Thing {
-    Job(u64),
-    Runner(String),
-    Pool(String),
-}
-
-impl std::str::FromStr for Thing {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Thing, String> {
-        match text.split_once('/') {
-            Some(("job", id)) => id
-                .parse()
-                .map(Thing::Job)
-                .map_err(|_| format!("`{id}` is no job's id; GitHub's ids are numbers, such as job/29679449526")),
-            Some(("runner", id)) if !id.is_empty() => Ok(Thing::Runner(id.to_owned())),
-            Some(("pool", name)) if !name.is_empty() => Ok(Thing::Pool(name.to_owned())),
-            _ => Err("write job/ID, runner/INSTANCE-ID or pool/NAME".to_owned()),
-        }
-    }
-}
-
-#[derive(Deserialize)]
-struct Items<T> {
-    items: Vec<T>,
+    what: Subject,
+    /// For people, or for programs.
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Format,
+    #[command(flatten)]
+    ask: Ask,
 }
 
 #[derive(Deserialize)]
@@ -58,121 +33,79 @@ struct Ended {
 
 impl Args {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().context("failed to start the runtime")?;
-        let said = runtime.block_on(self.explain())?;
-        for line in &said {
-            println!("{line}");
-        }
-        Ok(if said.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        block_on(async {
+            let text = self.explain().await?;
+            show::print(&text)?;
+            Ok(ExitCode::SUCCESS)
+        })
     }
 
-    /// What there is to say, by line; nothing, when nobody knows of it: then it is told on stderr.
-    async fn explain(&self) -> anyhow::Result<Vec<String>> {
-        match &self.what {
-            Thing::Job(id) => {
-                let jobs: Vec<JobView> = self.list("jobs").await?;
-                let found = jobs.into_iter().find(|j| j.id == *id).map(job);
-                Ok(found.unwrap_or_else(|| unknown("job", id, "it is over, or no event told of it")))
+    async fn explain(&self) -> anyhow::Result<String> {
+        let told = self.ask.get::<Explanation>(&format!("explain/{}", self.what)).await;
+        let Subject::Runner(id) = &self.what else { return self.text(&told?, None) };
+        let unknown = told.as_ref().err().is_some_and(|e| matches!(e.downcast_ref(), Some(Fault::Unknown(_))));
+        let over = told.as_ref().is_ok_and(|t| matches!(t.state.as_str(), "failed" | "terminating" | "gone"));
+        // A box that is over may have said why on its console, also after it was forgotten here.
+        let ended = if unknown || over { self.ended(id).await } else { None };
+        match (told, ended) {
+            (Ok(told), ended) => self.text(&told, ended),
+            (Err(_), Some(said)) if unknown && said.starts_with("the box itself") => Ok(said + "\n"),
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// What the box said of its end, as a sentence. None: nobody can read it.
+    async fn ended(&self, instance: &str) -> Option<String> {
+        match self.ask.get::<Ended>(&format!("runners/{instance}/ended")).await {
+            Ok(Ended { ended: Some(reason) }) => Some(format!("the box itself said: ended: {reason}")),
+            Ok(Ended { ended: None }) => {
+                Some("its console says nothing of its end (EC2 shows a console some minutes late)".into())
             }
-            Thing::Pool(name) => {
-                let pools: Vec<PoolView> = self.list("pools").await?;
-                let found = pools.into_iter().find(|p| p.name == *name).map(pool);
-                Ok(found.unwrap_or_else(|| {
-                    unknown("pool", name, "`muster explain` knows the pools of the running controller's manifests")
-                }))
-            }
-            Thing::Runner(id) => {
-                let runners: Vec<RunnerView> = self.list("runners").await?;
-                let instance = id.rsplit('.').next().unwrap_or(id);
-                let found = runners.into_iter().find(|r| r.instance == instance);
-                let over = found.as_ref().is_none_or(|r| matches!(r.phase.as_str(), "failed" | "terminating" | "gone"));
-                let mut said = found.map(runner).unwrap_or_default();
-                if over {
-                    match self.ended(instance).await {
-                        Ok(Some(reason)) => said.push(format!("the box itself said: ended: {reason}")),
-                        Ok(None) => {
-                            said.push("its console says nothing of its end (EC2 shows a console some minutes late)".into())
-                        }
-                        Err(error) => eprintln!("muster: its console cannot be read: {error:#}"),
-                    }
-                }
-                Ok(if said.is_empty() {
-                    unknown("runner", id, "a runner is forgotten a minute after its box is gone")
-                } else {
-                    said
-                })
+            Err(error) => {
+                eprintln!("muster: its console cannot be read: {error:#}");
+                None
             }
         }
     }
 
-    async fn list<T: DeserializeOwned>(&self, kind: &str) -> anyhow::Result<Vec<T>> {
-        let answer = self.get(&format!("{kind}?limit=100000")).await;
-        let body =
-            answer.with_context(|| format!("failed to ask the controller at {}; name it with --controller", self.controller))?;
-        Ok(serde_json::from_slice::<Items<T>>(&body).with_context(|| format!("its answer is not the {kind} API's"))?.items)
-    }
-
-    async fn ended(&self, instance: &str) -> anyhow::Result<Option<String>> {
-        let body = self.get(&format!("runners/{instance}/ended")).await?;
-        Ok(serde_json::from_slice::<Ended>(&body).context("its answer is not the API's")?.ended)
-    }
-
-    async fn get(&self, path: &str) -> anyhow::Result<bytes::Bytes> {
-        client::get(&format!("{}/api/v1/{path}", self.controller.trim_end_matches('/')), PATIENCE).await
-    }
-}
-
-fn unknown(kind: &str, id: impl std::fmt::Display, why: &str) -> Vec<String> {
-    eprintln!("muster: the controller knows of no {kind} {id}: {why}");
-    Vec::new()
-}
-
-fn job(j: JobView) -> Vec<String> {
-    let age = human(Duration::from_secs(j.age_seconds));
-    let mut said = vec![
-        format!("job {} of {}: {}, heard of {age} ago", j.id, j.repo, j.state),
-        format!("asks for [{}]; pool {}", j.labels.join(", "), j.pool.as_deref().unwrap_or("none")),
-    ];
-    said.extend(j.runner.map(|runner| format!("taken by {runner}")));
-    said.push(j.reason);
-    said
-}
-
-fn pool(p: PoolView) -> Vec<String> {
-    let phases: Vec<String> = p.phases.iter().map(|(phase, n)| format!("{n} {phase}")).collect();
-    vec![
-        format!("pool {} for {}: [{}]", p.name, p.scope, p.labels.join(", ")),
-        format!(
-            "{} wanted ({} queued jobs, warm floor {}), {} supplied, {} at most",
-            p.wanted, p.queued, p.idle_floor, p.supply, p.max
-        ),
-        if phases.is_empty() { "no boxes".to_owned() } else { phases.join(", ") },
-        p.reason,
-    ]
-}
-
-fn runner(r: RunnerView) -> Vec<String> {
-    let age = human(Duration::from_secs(r.age_seconds));
-    let made: Vec<String> = r.instance_type.into_iter().chain(r.market).collect();
-    let mut said = vec![format!("runner {}: {}, {} known for {age}", r.name, r.phase, made.join(" "))];
-    said.extend(r.job.map(|job| format!("seen with job {job}")));
-    said.push(r.reason);
-    said
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_to_be_explained_is_read_or_refused_with_the_way_out() {
-        assert!(matches!("job/17".parse(), Ok(Thing::Job(17))));
-        assert!(matches!("runner/i-0a".parse(), Ok(Thing::Runner(id)) if id == "i-0a"));
-        assert!(matches!("pool/linux".parse(), Ok(Thing::Pool(name)) if name == "linux"));
-        for bad in ["", "job", "job/x", "runner/", "box/i-0a"] {
-            let said = bad.parse::<Thing>().expect_err(bad);
-            assert!(said.contains("job/"), "{bad}: {said}");
+    fn text(&self, told: &Explanation, ended: Option<String>) -> anyhow::Result<String> {
+        if let Some(text) = show::machine(self.output, told)? {
+            return Ok(text);
         }
+        let span = |ms: u64| human(Duration::from_millis(ms));
+        let mut text = format!("{} {}: {}\n", told.kind, told.id, told.state);
+        for line in told.facts.iter().chain([&told.reason]).chain(&ended) {
+            writeln!(text, "  {line}")?;
+        }
+        if !told.awaits.is_empty() {
+            text += "\nawaited\n";
+        }
+        for a in &told.awaits {
+            writeln!(text, "  in {:<8} {}", span(a.until.saturating_sub(told.now)).to_string(), a.what)?;
+        }
+        text += "\nwhat happened\n";
+        if let Some(before) = told.forgotten_before {
+            writeln!(text, "  what happened before {} UTC is in the log only", when(before))?;
+        }
+        if told.timeline.is_empty() {
+            text += "  nothing that this process knows of\n";
+        }
+        let rows = told.timeline.iter().map(|e| {
+            let ago = format!("{} ago", span(told.now.saturating_sub(e.at)));
+            vec![format!("  {}", when(e.at)), ago, e.what.clone(), whom(e, &told.id), e.why.clone()]
+        });
+        if !told.timeline.is_empty() {
+            // No header: the indentation says that it belongs here.
+            text += show::table(&["", "", "", "", ""], &[1], rows).split_once('\n').map_or("", |(_, rows)| rows);
+        }
+        Ok(text)
     }
+}
+
+/// Whom an event concerns, as far as it is not the one that was asked about.
+pub(super) fn whom(e: &EventView, but: &str) -> String {
+    let job = e.job.map(|job| ("job", job.to_string()));
+    let all = job.into_iter().chain(e.instance.clone().map(|id| ("runner", id))).chain(e.pool.clone().map(|pool| ("pool", pool)));
+    let said: Vec<String> = all.filter(|(_, id)| id != but).map(|(kind, id)| format!("{kind}/{id}")).collect();
+    if said.is_empty() { "-".into() } else { said.join(" ") }
 }

@@ -1,25 +1,32 @@
 //! The command line: one file per subcommand. To add one, add its module and its line in [`Command`].
 
+mod ask;
 mod demo;
+mod events;
 mod explain;
+mod fault;
+mod generate;
+mod get;
 mod logging;
 #[cfg(feature = "live")]
 mod plan;
 #[cfg(feature = "live")]
 mod run;
 mod schema;
+mod show;
 mod sim;
 mod simulate;
+mod steer;
 #[cfg(feature = "live")]
 mod sync;
+mod top;
 mod validate;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-/// Exit code when the command was called in a way that cannot work.
-const USAGE: u8 = 2;
+use fault::USAGE;
 
 /// Keeps the right number of GitHub Actions runners on EC2 spot instances.
 #[derive(Debug, Parser)]
@@ -40,8 +47,20 @@ enum Command {
     /// Print what a controller would do now, and why; change nothing.
     #[cfg(feature = "live")]
     Plan(plan::Args),
-    /// Say where a job, a runner or a pool stands, and why; asks the running controller.
+    /// List pools, jobs or runners, each with its reason; asks the running controller.
+    Get(get::Args),
+    /// Say where a job, a runner or a pool stands, why, what is awaited and what happened; asks the running controller.
     Explain(explain::Args),
+    /// Say what was decided and what was heard; asks the running controller.
+    Events(events::Args),
+    /// Watch pools, jobs and runners on the terminal; asks the running controller.
+    Top(top::Args),
+    /// Let a pool launch nothing until it is resumed; needs the token.
+    Pause(steer::Args),
+    /// Let a paused pool go on; needs the token.
+    Resume(steer::Args),
+    /// Ask a runner, or all of a pool's, to end once idle; a job on it runs to its end. Needs the token.
+    Drain(steer::Args),
     /// Copy the runner's releases that the pools need into the bucket, from which the boxes load them.
     #[cfg(feature = "live")]
     Sync(sync::Args),
@@ -53,6 +72,10 @@ enum Command {
     Simulate(simulate::Args),
     /// Check a directory of manifests and print every problem.
     Validate(validate::Args),
+    /// Print a script that completes muster's commands in a shell.
+    Completions(generate::Completions),
+    /// Write the manual pages.
+    Man(generate::Man),
     /// Print the JSON Schema of a kind of manifest, for editors.
     Schema(schema::Args),
 }
@@ -74,7 +97,15 @@ impl Command {
             Command::Run(args) => args.run(),
             #[cfg(feature = "live")]
             Command::Plan(args) => args.run(),
+            Command::Get(args) => args.run(),
             Command::Explain(args) => args.run(),
+            Command::Events(args) => args.run(),
+            Command::Top(args) => args.run(),
+            Command::Pause(args) => args.run("pause"),
+            Command::Resume(args) => args.run("resume"),
+            Command::Drain(args) => args.run("drain"),
+            Command::Completions(args) => args.run(),
+            Command::Man(args) => args.run(),
             #[cfg(feature = "live")]
             Command::Sync(args) => args.run(),
             Command::Demo(args) => args.run(),
@@ -86,12 +117,13 @@ impl Command {
     }
 }
 
-/// Parses the arguments and runs the subcommand. 0: done; 1: it failed, or found what it looks for; 2: wrong usage.
+/// Parses the arguments and runs the subcommand. 0: done; 1: it failed, or found what it looks for; 2: wrong usage; 3: there is
+/// no such thing; 4: no or a wrong token; 5: no controller answers; 6: a wrong setting or manifest.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     logging::init(cli.log_format);
     cli.command.run().unwrap_or_else(|error| {
         eprintln!("muster: {error:#}");
-        ExitCode::FAILURE
+        ExitCode::from(fault::code(&error))
     })
 }

@@ -161,6 +161,8 @@ fn event(view: JobView) -> Option<JobEvent> {
         labels: view.labels,
         runner: view.runner,
         conclusion: None,
+        queued_at: None,
+        started_at: None,
     })
 }
 

@@ -1,5 +1,7 @@
 //! `muster run`: the webhook, the controller, or both in one process.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +10,9 @@ use anyhow::Context;
 use clap::ValueEnum;
 use muster_reconciler::controller::Controller;
 use muster_reconciler::effect::{FailureKind, Input};
+use muster_reconciler::ids::PoolName;
 use muster_reconciler::manifest::{self, Spec};
+use muster_reconciler::steer::Pause;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +25,8 @@ use crate::github::GitHub;
 use crate::http;
 use crate::http::admin::{self, About, Admin, Console};
 use crate::http::inspect::Inspect;
+use crate::http::steer::{Keep, Steer};
+use crate::http::watch::Watch;
 use crate::http::webhook::{self, Webhook};
 use crate::ingest::{Ingest, Receipts};
 use crate::manifests::{Manifests, Place};
@@ -28,8 +34,11 @@ use crate::metrics::Metrics;
 use crate::outbox::{Outbox, Settings};
 use crate::reload::{Controlled, Reload};
 use crate::secrets::Secrets;
+use crate::simulate::prices::{self, Prices};
 use crate::sync::task::Task;
 
+/// Between two looks at the core for the cost and the page's sparklines.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Inputs that may wait for the core.
 const INPUTS: usize = 256;
 /// The whole process ends this long after SIGTERM, whatever is under way.
@@ -44,6 +53,9 @@ pub(super) struct Args {
     /// What this process does.
     #[arg(long, value_enum, default_value_t, env = "MUSTER_ROLE")]
     role: Role,
+    /// What an hour of each instance type costs, as for `muster simulate --prices`: then the cost is estimated.
+    #[arg(long, value_name = "FILE", env = "MUSTER_PRICES")]
+    prices: Option<PathBuf>,
 }
 
 /// What a process does.
@@ -70,6 +82,7 @@ impl Args {
         // Before anything else: a signal during the start must not be lost.
         let stop = stop_on_signal()?;
         let clock = Clock::start();
+        let prices = self.prices.as_deref().map_or_else(|| Ok(Prices::default()), prices::load)?;
         let mut manifests = Manifests::new(self.manifests, &Aws::connect(None).await);
         let texts = manifests.read().await?;
         let spec = Arc::new(manifest::load(&texts)?);
@@ -81,6 +94,9 @@ impl Args {
         let webhook_secrets = secrets.webhook(&spec).await?;
         let (spec_in, spec_out) = watch::channel(spec.clone());
         let (secrets_in, secrets_out) = watch::channel(webhook_secrets);
+        // Only the controller takes orders; the webhook's role need not read their token.
+        let token = if self.role == Role::Webhook { None } else { secrets.admin_token(&spec).await? };
+        let (token_in, token_out) = watch::channel(token);
 
         let admin_listener = http::bind(&settings.listen.admin, "spec.listen.admin").await?;
         let mut tasks = JoinSet::new();
@@ -95,7 +111,9 @@ impl Args {
             let (inputs, inputs_out) = mpsc::channel(INPUTS);
             let (ask, queries) = Inspect::new();
             inspect = Some(ask);
-            let controller = Controller::new(&process_name(spec.controller.cluster(), clock), clock.now());
+            let mut controller = Controller::new(&process_name(spec.controller.cluster(), clock), clock.now());
+            // Before the manifests: a paused pool must launch nothing from the first moment on.
+            controller.set_paused(paused(&aws, spec.controller.cluster()).await?);
             let channels = Channels { inputs: inputs_out, limits: limits_out, queries };
             tasks.spawn(driver::run(controller, clock, hands.clone(), channels, metrics.clone(), stop.clone()));
             inputs.send(Input::Spec(spec.clone())).await.context("failed to start the core")?;
@@ -124,13 +142,17 @@ impl Args {
             secrets,
             spec: spec_in,
             webhook_secrets: secrets_in,
+            admin_token: token_in,
             controller: controlled,
             metrics: metrics.clone(),
         };
         tasks.spawn(reload.run(texts, stop.clone()));
         tracing::info!(address = %admin_listener.local_addr()?, role = ?self.role, cluster = spec.controller.cluster(), "muster runs");
         let console = inspect.is_some().then(|| console(aws.ec2.clone()));
-        let admin = Admin { about: About::cluster(spec.controller.cluster()), inspect, console, metrics };
+        let watch = inspect.clone().map(|core| Watch::start(core, metrics.clone(), prices, LOOK_EVERY, stop.clone()));
+        let steer = inspect.is_some().then(|| Steer { token: token_out, keep: Some(keep(&aws, spec.controller.cluster())) });
+        let about = About::cluster(spec.controller.cluster());
+        let admin = Admin { about, inspect, console, metrics, watch, steer, stop: stop.clone() };
         tasks.spawn(http::serve(admin_listener, admin::routes(admin), stop.clone()));
 
         // A task that ends before it was told to has failed: then nothing works as it should, so everything stops.
@@ -184,6 +206,29 @@ fn console(ec2: Ec2) -> Console {
     Arc::new(move |id| {
         let ec2 = ec2.clone();
         Box::pin(async move { ec2.ended(&id).await.map_err(|failure| failure.message) })
+    })
+}
+
+/// The pools that an operator paused before this process began. Asked a few times: nothing may be launched without knowing.
+async fn paused(aws: &Aws, cluster: &str) -> anyhow::Result<BTreeMap<PoolName, Pause>> {
+    let mut failure = None;
+    for wait_s in [0, 1, 4] {
+        tokio::time::sleep(Duration::from_secs(wait_s)).await;
+        match aws.ssm.paused(cluster).await {
+            Ok(paused) => return Ok(paused),
+            Err(f) if f.kind == FailureKind::Refused => anyhow::bail!("{}; allow ssm:GetParametersByPath there", f.message),
+            Err(f) => failure = Some(f.message),
+        }
+    }
+    anyhow::bail!("{}", failure.unwrap_or_default())
+}
+
+/// A pause is kept where the next process looks for it.
+fn keep(aws: &Aws, cluster: &str) -> Keep {
+    let (ssm, cluster) = (aws.ssm.clone(), cluster.to_owned());
+    Arc::new(move |pool, pause| {
+        let (ssm, cluster) = (ssm.clone(), cluster.clone());
+        Box::pin(async move { ssm.keep_pause(&cluster, &pool, pause.as_ref()).await.map_err(|failure| failure.message) })
     })
 }
 

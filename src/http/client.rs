@@ -2,42 +2,92 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, bail};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::net::TcpStream;
-use warp::http::{Request, Uri, header};
+use warp::http::{Method, Request, StatusCode, Uri, header};
 
 /// Largest answer that is read: 100,000 jobs.
 const LARGEST: usize = 256 << 20;
 
-/// `GET url`, and the body of a 200.
-///
-/// # Errors
-/// When the URL is not `http://HOST:PORT/...`, nobody answers within `patience`, or the answer is not 200.
-pub async fn get(url: &str, patience: Duration) -> anyhow::Result<Bytes> {
-    tokio::time::timeout(patience, fetch(url)).await.with_context(|| format!("no answer from {url} within {patience:?}"))?
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Not `http://HOST:PORT/...`.
+    #[error("`{0}` is no address of an admin listener; write http://HOST:PORT")]
+    Address(String),
+    /// Nobody is there.
+    #[error("failed to connect to {0}: {1}")]
+    Connect(String, std::io::Error),
+    /// Somebody is there, and does not answer.
+    #[error("no answer from {0} within {1:?}")]
+    Slow(String, Duration),
+    /// The connection broke.
+    #[error("failed to ask {0}: {1}")]
+    Broken(String, String),
+    /// An answer other than 2xx, and what it said.
+    #[error("{url} answered {status}: {said}")]
+    Status {
+        /// What was asked.
+        url: String,
+        /// The HTTP status.
+        status: StatusCode,
+        /// `error` of a JSON answer, else the beginning of the body.
+        said: String,
+    },
 }
 
-async fn fetch(url: &str) -> anyhow::Result<Bytes> {
-    let uri: Uri = url.parse().with_context(|| format!("`{url}` is not a URL"))?;
-    if uri.scheme_str() != Some("http") {
-        bail!("`{url}` must begin with http://: the admin listener speaks plain HTTP");
-    }
-    let authority = uri.authority().with_context(|| format!("`{url}` names no host"))?;
-    let address = (authority.host().trim_matches(['[', ']']), authority.port_u16().unwrap_or(80));
-    let stream = TcpStream::connect(address).await.with_context(|| format!("failed to connect to {authority}"))?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+/// `GET url`, and the body of a 2xx.
+///
+/// # Errors
+/// See [`ClientError`].
+pub async fn get(url: &str, patience: Duration) -> Result<Bytes, ClientError> {
+    send(Method::GET, url, None, Bytes::new(), patience).await
+}
+
+/// `POST url` with a bearer token, and the body of a 2xx.
+///
+/// # Errors
+/// See [`ClientError`].
+pub async fn post(url: &str, token: Option<&SecretString>, body: Bytes, patience: Duration) -> Result<Bytes, ClientError> {
+    send(Method::POST, url, token, body, patience).await
+}
+
+async fn send(
+    method: Method,
+    url: &str,
+    token: Option<&SecretString>,
+    body: Bytes,
+    patience: Duration,
+) -> Result<Bytes, ClientError> {
+    let asked = tokio::time::timeout(patience, exchange(method, url, token, body)).await;
+    asked.unwrap_or_else(|_| Err(ClientError::Slow(url.to_owned(), patience)))
+}
+
+async fn exchange(method: Method, url: &str, token: Option<&SecretString>, body: Bytes) -> Result<Bytes, ClientError> {
+    let address = || ClientError::Address(url.to_owned());
+    let uri: Uri = url.parse().map_err(|_| address())?;
+    let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http")).ok_or_else(address)?;
+    let place = (authority.host().trim_matches(['[', ']']), authority.port_u16().unwrap_or(80));
+    let stream = TcpStream::connect(place).await.map_err(|e| ClientError::Connect(authority.to_string(), e))?;
+    let broken = |e: &dyn std::fmt::Display| ClientError::Broken(url.to_owned(), e.to_string());
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| broken(&e))?;
     tokio::spawn(connection);
     let path = uri.path_and_query().map_or("/", |p| p.as_str());
-    let request = Request::get(path).header(header::HOST, authority.as_str()).body(Empty::<Bytes>::new())?;
-    let answer = sender.send_request(request).await.with_context(|| format!("failed to ask {url}"))?;
-    let status = answer.status();
-    let body = Limited::new(answer.into_body(), LARGEST).collect().await;
-    let body = body.map_err(|e| anyhow::anyhow!("failed to read the answer of {url}: {e}"))?.to_bytes();
-    if !status.is_success() {
-        bail!("{url} answered {status}: {}", String::from_utf8_lossy(&body[..body.len().min(300)]));
+    let mut request = Request::builder().method(method).uri(path).header(header::HOST, authority.as_str());
+    if let Some(token) = token {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.expose_secret()));
     }
-    Ok(body)
+    let request = request.header(header::CONTENT_LENGTH, body.len()).body(Full::new(body)).map_err(|e| broken(&e))?;
+    let answer = sender.send_request(request).await.map_err(|e| broken(&e))?;
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), LARGEST).collect().await.map_err(|e| broken(&e))?.to_bytes();
+    if status.is_success() {
+        return Ok(body);
+    }
+    let said = serde_json::from_slice::<serde_json::Value>(&body).ok().and_then(|v| Some(v.get("error")?.as_str()?.to_owned()));
+    let said = said.unwrap_or_else(|| String::from_utf8_lossy(&body[..body.len().min(300)]).into_owned());
+    Err(ClientError::Status { url: url.to_owned(), status, said })
 }

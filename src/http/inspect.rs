@@ -2,9 +2,15 @@
 
 use std::time::Duration;
 
-use muster_reconciler::view::{JobView, PoolView, RunnerView, Totals};
+use muster_reconciler::controller::Controller;
+use muster_reconciler::ids::JobId;
+use muster_reconciler::steer::{Order, Refusal};
+use muster_reconciler::time::Time;
+use muster_reconciler::view::{EventView, Explanation, JobView, PoolView, RunnerView, Snapshot, Totals};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
+
+use crate::subject::Subject;
 
 /// How long an answer may take. A step takes milliseconds; a core that takes longer is in trouble.
 pub const DEADLINE: Duration = Duration::from_secs(2);
@@ -20,6 +26,14 @@ pub enum Query {
     Jobs(oneshot::Sender<Vec<JobView>>),
     /// All runners.
     Runners(oneshot::Sender<Vec<RunnerView>>),
+    /// Everything at one moment.
+    Snapshot(oneshot::Sender<Snapshot>),
+    /// So many events after a number, oldest first, and the number of the last one.
+    Events(u64, usize, oneshot::Sender<(Vec<EventView>, u64)>),
+    /// All that there is to say of one thing; None: it is not known.
+    Explain(Subject, oneshot::Sender<Option<Explanation>>),
+    /// An operator's order, and what comes of it.
+    Order(Order, oneshot::Sender<Result<String, Refusal>>),
     /// The numbers for the metrics.
     Totals(oneshot::Sender<Totals>),
     /// Whether the controller can do its work, else what is missing.
@@ -63,6 +77,26 @@ impl Inspect {
         self.ask(Query::Runners).await
     }
 
+    /// Everything at one moment.
+    pub async fn snapshot(&self) -> Result<Snapshot, Unanswered> {
+        self.ask(Query::Snapshot).await
+    }
+
+    /// The events after a number, oldest first, `limit` at most, and the number of the last one that there is.
+    pub async fn events(&self, after: u64, limit: usize) -> Result<(Vec<EventView>, u64), Unanswered> {
+        self.ask(|to| Query::Events(after, limit, to)).await
+    }
+
+    /// All that there is to say of one thing; None: it is not known.
+    pub async fn explain(&self, subject: Subject) -> Result<Option<Explanation>, Unanswered> {
+        self.ask(|to| Query::Explain(subject, to)).await
+    }
+
+    /// Gives an order.
+    pub async fn order(&self, order: Order) -> Result<Result<String, Refusal>, Unanswered> {
+        self.ask(|to| Query::Order(order, to)).await
+    }
+
     /// The numbers for the metrics.
     pub async fn totals(&self) -> Result<Totals, Unanswered> {
         self.ask(Query::Totals).await
@@ -80,6 +114,25 @@ impl Inspect {
             answered.await.map_err(|_| Unanswered::Gone)
         };
         timeout(DEADLINE, both).await.unwrap_or(Err(Unanswered::Slow))
+    }
+}
+
+/// Answers one question from the core that `controller` is. Whoever asked may have gone away; that is no concern of ours.
+pub fn answer(controller: &mut Controller, query: Query, now: Time) {
+    match query {
+        Query::Pools(to) => drop(to.send(controller.pools(now))),
+        Query::Jobs(to) => drop(to.send(controller.jobs(now))),
+        Query::Runners(to) => drop(to.send(controller.runners(now))),
+        Query::Snapshot(to) => drop(to.send(controller.snapshot(now))),
+        Query::Events(after, limit, to) => drop(to.send((controller.events(after, limit), controller.last_event()))),
+        Query::Explain(subject, to) => drop(to.send(match subject {
+            Subject::Job(id) => controller.explain_job(JobId(id), now),
+            Subject::Runner(id) => controller.explain_runner(&id.into(), now),
+            Subject::Pool(name) => controller.explain_pool(&name.into(), now),
+        })),
+        Query::Order(order, to) => drop(to.send(controller.order(&order, now))),
+        Query::Totals(to) => drop(to.send(controller.totals(now))),
+        Query::Ready(to) => drop(to.send(controller.ready())),
     }
 }
 

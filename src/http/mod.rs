@@ -2,11 +2,16 @@
 //! refuse what they don't know, log requests without bodies, and stop within [`GRACE`] when told to.
 
 pub mod admin;
+pub mod assets;
 pub mod client;
-pub mod dashboard;
 pub mod inspect;
+pub mod live;
+mod live_charts;
+pub mod live_view;
 pub mod payload;
 pub mod signature;
+pub mod steer;
+pub mod watch;
 pub mod webhook;
 
 use std::convert::Infallible;

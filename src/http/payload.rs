@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use muster_reconciler::event::{JobEvent, JobState};
 use muster_reconciler::ids::{JobId, RunId};
+use muster_reconciler::time::Time;
 use serde::Deserialize;
 
 use crate::wire::{self, WireError};
@@ -66,6 +67,10 @@ struct Job<'a> {
     runner_name: Option<Cow<'a, str>>,
     #[serde(borrow)]
     conclusion: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    created_at: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    started_at: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -133,9 +138,18 @@ fn job(json: &[u8]) -> Result<Heard, PayloadError> {
         labels,
         runner: text(job.runner_name).filter(|_| state != JobState::Queued),
         conclusion: text(job.conclusion),
+        queued_at: time(job.created_at.as_deref()),
+        // Of a queued job GitHub says that it started when it was queued.
+        started_at: time(job.started_at.as_deref()).filter(|_| state != JobState::Queued),
     };
     wire::check(&event)?;
     Ok(Heard::Job(event))
+}
+
+/// RFC 3339. Times decide nothing, so one that cannot be read is none.
+fn time(text: Option<&str>) -> Option<Time> {
+    let at = chrono::DateTime::parse_from_rfc3339(text?).ok()?;
+    u64::try_from(at.timestamp_millis()).ok().map(Time::from_millis)
 }
 
 enum Encoding {

@@ -68,6 +68,7 @@ pub struct Delivery<'a> {
 
 /// What is to be done with a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one lives for one delivery, and nearly all are of the large kind")]
 pub enum Verdict {
     /// Onto the queue with it.
     Queue {
@@ -148,7 +149,7 @@ where
     B: Buf,
 {
     let limit = webhook.spec.borrow().controller.spec.listen.max_body;
-    let body = match timeout(BODY_DEADLINE, read_body(&headers, body, limit)).await {
+    let body = match timeout(BODY_DEADLINE, read_body(&headers, body, limit, " (spec.listen.maxBody)")).await {
         Ok(Ok(body)) => body,
         Ok(Err(answer)) => return answer,
         Err(_) => return super::error(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
@@ -211,7 +212,7 @@ fn shortened(why: &str) -> String {
 }
 
 /// The whole body, or the answer if it is too long or breaks off. The limit holds with and without a Content-Length.
-async fn read_body<S, B, E>(headers: &HeaderMap, body: S, limit: u64) -> Result<Bytes, Response>
+pub(super) async fn read_body<S, B, E>(headers: &HeaderMap, body: S, limit: u64, set_by: &str) -> Result<Bytes, Response>
 where
     S: Stream<Item = Result<B, E>>,
     B: Buf,
@@ -238,10 +239,7 @@ where
         }
     }
     if length > limit {
-        return Err(super::error(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the body is longer than {limit} bytes (spec.listen.maxBody)"),
-        ));
+        return Err(super::error(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {limit} bytes{set_by}")));
     }
     Ok(whole.into())
 }

@@ -1,9 +1,11 @@
 //! What an instance hour costs: a small file of the user's, or an example that says that it is one.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
+use anyhow::Context;
 use muster_reconciler::effect::Market;
-use muster_reconciler::manifest::{Lone, Os, Problem, Text};
+use muster_reconciler::manifest::{Lone, Os, Problem, Problems, Text};
 use serde::Deserialize;
 
 /// The example, and the format's documentation.
@@ -61,6 +63,16 @@ impl Prices {
             Market::OnDemand => price.on_demand,
         }
     }
+}
+
+/// Reads the price file at `path`.
+///
+/// # Errors
+/// When it cannot be read, or with every problem in it.
+pub fn load(path: &Path) -> anyhow::Result<Prices> {
+    let body = std::fs::read_to_string(path).with_context(|| format!("cannot read the prices {}", path.display()))?;
+    let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    Ok(read(&Text { file, body }).map_err(Problems)?)
 }
 
 /// Reads a price file.

@@ -38,7 +38,7 @@ def actions(call):
         return [(f"sqs:{call.op.removesuffix('Batch')}", f"arn:aws:sqs:{here}:{queue}")]
     if call.service == "ssm" and call.op != "DescribeParameters":
         said = json.loads(call.body)
-        names = [f"arn:aws:ssm:{here}:parameter/{name.lstrip('/')}" for name in said.get("Names", [said.get("Name")])]
+        names = [f"arn:aws:ssm:{here}:parameter/{name.lstrip('/')}" for name in said.get("Names", [said.get("Name") or said.get("Path")])]
         more = ["ssm:AddTagsToResource"] if said.get("Tags") else []
         return [(action, name) for action in [f"ssm:{call.op}", *more] for name in names]
     more = ["ec2:RunInstances", "ec2:CreateTags", "iam:PassRole"] if call.op == "CreateFleet" else []

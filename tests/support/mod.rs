@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every test binary compiles all of this and uses a part")]
 
 pub mod boxes;
+pub mod browser;
 pub mod downloads;
 pub mod github;
 pub mod imds;
@@ -12,6 +13,7 @@ pub mod muster;
 pub mod releases;
 pub mod scene;
 pub mod terraform;
+pub mod tools;
 
 use std::fmt::Debug;
 use std::future::Future;

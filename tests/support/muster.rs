@@ -17,6 +17,8 @@ use super::{eventually, secs};
 
 /// Signs the webhooks.
 pub const WEBHOOK_SECRET: &str = "it's-a-test-webhook-secret";
+/// Needed for orders.
+pub const ADMIN_TOKEN: &str = "it's-a-test-admin-token";
 /// The App's name in the manifests.
 pub const APP: &str = "main";
 
@@ -116,6 +118,8 @@ impl Muster {
         let (webhook_port, admin_port) = (free_port(), free_port());
         let mut env = env(moto.url(), MUSTER_KEY);
         env.push(("MUSTER_TEST_WEBHOOK_SECRET".into(), WEBHOOK_SECRET.into()));
+        env.push(("MUSTER_TOKEN".into(), ADMIN_TOKEN.into()));
+        env.push(("MUSTER_CONTROLLER".into(), format!("http://127.0.0.1:{admin_port}")));
         env.push(("RUST_LOG".into(), std::env::var("MUSTER_TEST_LOG").unwrap_or_else(|_| "info,muster=debug".into())));
         let muster = Muster {
             env,
@@ -156,7 +160,7 @@ impl Muster {
         format!(
             "apiVersion: muster/v1\nkind: Controller\nmetadata:\n  name: {cluster}\nspec:\n  region: {}\n  \
              queues: {{jobs: '{jobs}', deadLetters: '{dead_letters}', ec2Events: '{ec2_events}'}}\n  bucket: {bucket}\n  sync: {{every: 0s}}\n  \
-             listen: {{webhook: '127.0.0.1:{}', admin: '127.0.0.1:{}'}}\n  \
+             listen: {{webhook: '127.0.0.1:{}', admin: '127.0.0.1:{}', adminToken: 'env:MUSTER_TOKEN'}}\n  \
              intervals: {{instances: 300ms, runners: 500ms, secrets: 2s, plan: 1s, deliveries: 10m, settle: 500ms}}\n  \
              limits: {{ssmPutPerSecond: 200, jitPerMinute: 6000, createFleetPerSecond: 5}}\n",
             super::moto::REGION,
@@ -355,7 +359,7 @@ impl Muster {
     /// Panics when a credential was logged: the double's tokens and key, the webhook secret, the AWS secret.
     pub fn assert_no_secrets_logged(&self, github: &Double) {
         self.assert_never_logged(&github.secrets());
-        self.assert_never_logged(&[WEBHOOK_SECRET, SECRET_ACCESS_KEY]);
+        self.assert_never_logged(&[WEBHOOK_SECRET, SECRET_ACCESS_KEY, ADMIN_TOKEN]);
     }
 }
 

@@ -75,7 +75,7 @@ impl Scene {
             let seen = self.moto.snapshot().await;
             let alive: Vec<String> = seen.instances.iter().filter(|i| i.alive()).map(|i| i.id.clone()).collect();
             let runners = self.registrations().into_iter().map(|r| r.name);
-            let secrets: Vec<String> = seen.parameters.into_iter().filter(|p| p.starts_with("/muster/")).collect();
+            let secrets: Vec<String> = seen.parameters.into_iter().filter(|p| p.contains("/runners/")).collect();
             let queue = seen.queues.get(&format!("{CLUSTER}-jobs")).copied().unwrap_or_default();
             same((alive, runners.collect(), secrets, queue), (vec![], Vec::<String>::new(), vec![], Depth::default()))?;
             same(self.left_in("jobs", "state", "completed").await, vec![])?;

@@ -8,9 +8,10 @@ use super::{Controller, EXTEND_BEFORE, Flight, VISIBILITY_S};
 use crate::budget::Api;
 use crate::defects::{self, Defect};
 use crate::demand::Job;
-use crate::effect::{Action, Configure, Effect, Launch, MessageOp, Source};
+use crate::effect::{Action, Configure, Effect, Fact, Launch, MessageOp, Source};
 use crate::event::{InstanceState, JobState};
 use crate::ids::{AppName, EffectId, Forge, InstanceId, Intent, JobId, MessageId, PoolName, RunnerName};
+use crate::journal::{What, Whom};
 use crate::plan::{Act, Plan, PlannedLaunch, Step};
 use crate::runner::{Configured, Phase, Runner, Terms};
 use crate::tags;
@@ -78,10 +79,12 @@ impl Controller {
         };
         if !batch.drain.is_empty() && self.afford(Api::CreateTags, batch.drain.iter().map(|(id, _)| id), now) {
             let (ids, why) = (batch.drain.iter().map(|(id, _)| id.clone()).collect(), reasons(&batch.drain));
+            self.note_steps(What::Drain, &batch.drain, now);
             self.emit(Action::Drain(ids), Flight::Drain(batch.drain), why);
         }
         if !batch.terminate.is_empty() && self.afford(Api::Terminate, batch.terminate.iter().map(|(id, _)| id), now) {
             let ids: Vec<InstanceId> = batch.terminate.iter().map(|(id, _)| id.clone()).collect();
+            self.note_steps(What::Terminate, &batch.terminate, now);
             for (id, why) in &batch.terminate {
                 self.note_boot_failure(id, why, now);
             }
@@ -89,7 +92,18 @@ impl Controller {
         }
         if !batch.secrets.is_empty() {
             let ids = batch.secrets;
+            let steps: Vec<_> = ids.iter().map(|id| (id.clone(), "its box is gone".to_owned())).collect();
+            self.note_steps(What::DeleteSecret, &steps, now);
             self.emit(Action::DeleteSecrets(ids.clone()), Flight::DeleteSecrets(ids), "their boxes are gone".into());
+        }
+    }
+
+    /// One line for each box that something is done to.
+    fn note_steps(&mut self, what: What, steps: &[(InstanceId, String)], now: Time) {
+        for (id, why) in steps {
+            if let Some(r) = self.world.runners().get(id) {
+                self.journal.note(now, what, Whom::runner(&r.pool, id), why.clone());
+            }
         }
     }
 
@@ -97,7 +111,7 @@ impl Controller {
         if self.budgets.take(&api, now) {
             return true;
         }
-        let at = self.budgets.admits_at(&api, now);
+        let at = self.put_off(&api, now);
         for id in ids {
             if let Some(r) = self.world.runner_mut(id) {
                 (r.in_flight, r.leaving) = (false, false);
@@ -116,12 +130,14 @@ impl Controller {
             return;
         }
         let pool = r.pool.clone();
+        self.facts.push(Fact::BootFailed { pool: pool.clone(), why: "overdue" });
         self.boot_failed(&pool, why, now);
     }
 
     /// Boxes that ended by themselves before they were online count the same: a broken image must not be launched for ever.
     pub(super) fn note_stillborn(&mut self, now: Time) {
         for pool in std::mem::take(&mut self.world.stillborn) {
+            self.facts.push(Fact::BootFailed { pool: pool.clone(), why: "ended" });
             self.boot_failed(&pool, "it ended by itself before it was online", now);
         }
     }
@@ -140,7 +156,7 @@ impl Controller {
     fn launch(&mut self, pool: &PoolName, planned: &PlannedLaunch, now: Time) {
         let Some((settings, forge)) = self.spec.pools.get(pool).map(|p| (p.spec.instance.clone(), p.forge())) else { return };
         if !self.budgets.take(&Api::CreateFleet, now) {
-            let at = self.budgets.admits_at(&Api::CreateFleet, now);
+            let at = self.put_off(&Api::CreateFleet, now);
             return self.again(pool, at);
         }
         self.intents += 1;
@@ -172,7 +188,26 @@ impl Controller {
             tags: all_tags,
         });
         self.world.launch_asked(launch.clone(), now);
+        let why = format!("{} {}: {}", planned.count, planned.market.as_str(), planned.reason);
+        self.journal.note(now, What::Launch, Whom::pool(pool), why);
+        self.facts.push(Fact::LaunchDecided { pool: pool.clone(), after: self.waited(pool, planned.count, now) });
         self.emit(Action::Launch(launch), Flight::Launch(intent), planned.reason.clone());
+    }
+
+    /// How long the jobs that so many boxes are launched for have been known: earlier boxes are for earlier jobs.
+    fn waited(&self, pool: &PoolName, count: u32, now: Time) -> Option<Duration> {
+        let delay = self.spec.pools.get(pool)?.queue_delay();
+        let mut heard: Vec<Time> =
+            self.demand.queued(pool).filter(|(_, j)| j.counts(delay, now)).map(|(_, j)| j.counted_since()).collect();
+        heard.sort_unstable();
+        let newest = heard.len().checked_sub((count as usize).min(heard.len()))?;
+        heard.get(newest).map(|first| now.since(*first))
+    }
+
+    /// A wanted call waits for its budget. When it will be admitted.
+    fn put_off(&mut self, api: &Api, now: Time) -> Time {
+        self.facts.push(Fact::BudgetWait { api: api.as_str() });
+        self.budgets.admits_at(api, now)
     }
 
     /// Repeats launches that nobody knows the outcome of, and gives up on those that a sweep has settled.
@@ -190,6 +225,7 @@ impl Controller {
                 self.pools.get(&p.launch.pool).and_then(|s| s.plan.as_ref()).map(|p| p.counts.clone()).unwrap_or_default();
             let max = self.spec.pools.get(&p.launch.pool).map_or(0, |p| p.spec.capacity.max);
             let wanted = counts.wanted > counts.supply.saturating_sub(p.outstanding()) && counts.occupied <= max;
+            let wanted = wanted && !self.paused.contains_key(&p.launch.pool);
             if !wanted || !self.budgets.take(&Api::CreateFleet, now) {
                 continue;
             }
@@ -224,6 +260,8 @@ impl Controller {
         let jit = Api::Jit(p.spec.github.app.clone());
         let at = self.budgets.admits_at(&jit, now).max(self.budgets.admits_at(&Api::SsmPut, now));
         if at > now {
+            let short = if self.budgets.admits_at(&jit, now) > now { jit } else { Api::SsmPut };
+            self.put_off(&short, now);
             return self.again(pool, at);
         }
         let Some(r) = self.world.runner_mut(&step.instance) else { return };
@@ -243,6 +281,7 @@ impl Controller {
             ephemeral: p.ephemeral(),
             replace,
         });
+        self.journal.note(now, What::Configure, Whom::runner(pool, &step.instance), step.reason.clone());
         self.emit(action, Flight::Configure(step.instance.clone(), Arc::new(terms)), step.reason.clone());
     }
 
@@ -251,12 +290,13 @@ impl Controller {
         let Some(g) = r.registration.clone() else { return };
         let api = Api::Deregister(g.forge.app.clone());
         if !self.budgets.take(&api, now) {
-            let at = self.budgets.admits_at(&api, now);
+            let at = self.put_off(&api, now);
             return self.again(pool, at);
         }
         if let Some(r) = self.world.runner_mut(&step.instance) {
             r.in_flight = true;
         }
+        self.journal.note(now, What::Deregister, Whom::runner(pool, &step.instance), step.reason.clone());
         let name = RunnerName {
             cluster: self.spec.controller.cluster().to_owned(),
             pool: pool.clone(),
@@ -393,7 +433,7 @@ impl Controller {
         for (app, delivery) in self.deliveries.due(now) {
             let api = Api::Background(app.clone());
             if !self.budgets.take(&api, now) {
-                let later = self.budgets.admits_at(&api, now);
+                let later = self.put_off(&api, now);
                 self.deliveries.put_off(&app, delivery, later);
                 continue;
             }

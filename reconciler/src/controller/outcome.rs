@@ -7,9 +7,10 @@ use super::{Controller, Flight};
 use crate::budget::Api;
 use crate::defects::{self, Defect};
 use crate::demand::HoldReason;
-use crate::effect::{Fact, Failure, FailureKind, JobSighting, Launched, Outcome, Source, Stage, Swept};
+use crate::effect::{DrainOutcome, Fact, Failure, FailureKind, JobSighting, Launched, Outcome, Source, Stage, Swept};
 use crate::event::JobEvent;
 use crate::ids::{AppName, EffectId, Forge, InstanceId, Intent, JobId, PoolName};
+use crate::journal::{What, Whom};
 use crate::runner::{Configured, Drain, Terms};
 use crate::time::Time;
 
@@ -68,6 +69,10 @@ impl Controller {
         match outcome {
             Outcome::Launched(answer) => {
                 let missing = self.world.launch_answered(intent, &answer, now);
+                for i in &answer.instances {
+                    let why = format!("{} ({})", i.instance_type, i.market.as_str());
+                    self.journal.note(now, What::Launched, Whom::runner(&pool, &i.id), why);
+                }
                 if !answer.instances.is_empty() {
                     let state = self.pools.entry(pool.clone()).or_default();
                     state.launch_failures = 0;
@@ -81,6 +86,8 @@ impl Controller {
                 if let Some(p) = self.world.pending_mut(intent) {
                     (p.in_flight, p.last) = (false, now);
                 }
+                let why = format!("{count} asked for, and no certain answer: {}", f.message);
+                self.journal.note(now, What::LaunchFailed, Whom::pool(&pool), why);
                 self.facts.push(Fact::LaunchFailed { pool, reason: f.kind.as_str().into(), count });
                 self.pull_in(&Source::Instances, now);
             }
@@ -115,6 +122,12 @@ impl Controller {
             }
         }
         let reason = answer.errors.first().map_or("no_reason_given", |e| e.code.as_str()).to_owned();
+        self.journal.note(
+            now,
+            What::LaunchFailed,
+            Whom::pool(pool),
+            format!("{missing} {} fewer than asked for: {reason}", market.as_str()),
+        );
         self.facts.push(Fact::LaunchFailed { pool: pool.clone(), reason: reason.clone(), count: missing });
         if let Some(e) = other {
             let f = Failure::new(FailureKind::Refused, format!("{}: {}", e.code, e.message));
@@ -127,6 +140,7 @@ impl Controller {
 
     fn launch_failed(&mut self, pool: &PoolName, f: &Failure, count: u32, now: Time) {
         self.facts.push(Fact::LaunchFailed { pool: pool.clone(), reason: f.kind.as_str().into(), count });
+        self.journal.note(now, What::LaunchFailed, Whom::pool(pool), format!("{count} not launched: {}", f.message));
         if defects::has(Defect::DropDemand) {
             let messages = self.demand.drop_queued(pool, now);
             self.delete_messages(messages, "their launch failed");
@@ -165,6 +179,7 @@ impl Controller {
                 if unsure || minted {
                     r.configured = Configured::Unsure;
                 }
+                self.journal.note(now, What::Failed, Whom::runner(&pool, instance), format!("not configured: {}", f.message));
                 // A box that is gone or that nobody can configure is seen by the next sweep, or by its boot deadline.
                 let message = f.message.clone();
                 r.back_off(f.message, f.retry_after, now);
@@ -203,6 +218,10 @@ impl Controller {
             self.budgets.throttled(&Api::CreateTags, now);
         }
         for ((id, failure), (_, why)) in batch(&ids, outcome).into_iter().zip(boxes) {
+            if let Some(pool) = self.world.runners().get(&id).map(|r| r.pool.clone()) {
+                let outcome = if failure.is_some() { DrainOutcome::Failed } else { DrainOutcome::Asked };
+                self.facts.push(Fact::Drain { pool, outcome });
+            }
             self.box_answered(&id, failure, now, |r| {
                 r.drain.get_or_insert(Drain { asked_at: now, why: None }).why = Some(why.clone());
             });
@@ -224,6 +243,11 @@ impl Controller {
             Outcome::Failed(f) => Some(f),
             _ => None,
         };
+        if failure.as_ref().is_some_and(|f| f.kind == FailureKind::Conflict)
+            && let Some(r) = self.world.runners().get(instance).filter(|r| r.drain.is_some())
+        {
+            self.facts.push(Fact::Drain { pool: r.pool.clone(), outcome: DrainOutcome::Refused });
+        }
         if failure.is_some() {
             // Busy, says GitHub: then look again before anything else is concluded.
             self.hurry(&Source::Runners(forge.clone()), now);
@@ -251,6 +275,7 @@ impl Controller {
                 done(r);
             }
             Some(f) => {
+                self.journal.note(now, What::Failed, Whom::runner(&pool, id), f.message.clone());
                 r.back_off(f.message, f.retry_after, now);
                 let at = r.not_before;
                 self.again(&pool, at);
@@ -271,7 +296,11 @@ impl Controller {
                     Some(state) => {
                         self.fold_answer(JobEvent { state, run, runner, conclusion, ..known }, now);
                     }
-                    None => self.demand.hold(id, HoldReason::Waiting, now),
+                    None => {
+                        let whom = Whom { pool: pool.clone(), job: Some(id), instance: None };
+                        self.journal.note(now, What::JobHeld, whom, "GitHub says that it waits or is pending");
+                        self.demand.hold(id, HoldReason::Waiting, now);
+                    }
                 }
             }
             // NotFound is no answer: the App may not be let into the repository. A job that is gone is held or expires.

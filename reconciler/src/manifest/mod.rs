@@ -135,15 +135,18 @@ impl Default for RunnerSync {
 pub struct Listen {
     /// GitHub's webhooks: `POST /webhook`.
     pub webhook: String,
-    /// Metrics, health, the JSON API and the dashboard. Has no authentication: keep it private.
+    /// Metrics, health, the JSON API and the dashboard. Looking needs no authentication: keep it private.
     pub admin: String,
+    /// The token that changes over the admin listener need (pause, resume, drain), by reference. Without it nothing can be changed
+    /// there.
+    pub admin_token: Option<SecretRef>,
     /// Largest webhook body that is read, in bytes. GitHub sends 25 MB at most; a workflow_job is about 12 KB.
     pub max_body: u64,
 }
 
 impl Default for Listen {
     fn default() -> Self {
-        Listen { webhook: "0.0.0.0:8080".into(), admin: "127.0.0.1:9090".into(), max_body: 1 << 20 }
+        Listen { webhook: "0.0.0.0:8080".into(), admin: "127.0.0.1:9090".into(), admin_token: None, max_body: 1 << 20 }
     }
 }
 

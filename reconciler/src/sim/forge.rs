@@ -352,5 +352,7 @@ pub(super) fn event(id: JobId, job: &Job) -> JobEvent {
         labels: job.plan.labels.clone(),
         runner: job.runner.clone(),
         conclusion: job.conclusion.map(str::to_owned),
+        queued_at: Some(job.queued_at),
+        started_at: job.started_at.filter(|_| job.state > JobState::Queued),
     }
 }

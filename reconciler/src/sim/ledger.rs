@@ -231,6 +231,8 @@ impl<'a> Router<'a> {
                 labels: plan.labels.clone(),
                 runner: None,
                 conclusion: None,
+                queued_at: None,
+                started_at: None,
             };
             route(self.spec, &event)
         })

@@ -212,6 +212,8 @@ impl Marks {
         let c = &plan.counts;
         match &plan.blocked {
             None => {}
+            // Nobody steers a simulated controller.
+            Some(Blocked::Paused(_)) => {}
             Some(Blocked::Unseen) => self.hit(Mark::BlockedUnseen),
             Some(Blocked::Hidden(_)) => self.hit(Mark::BlockedHidden),
             Some(Blocked::Max) => self.hit(Mark::BlockedMax),

@@ -161,6 +161,11 @@ impl World {
         self.nature.now()
     }
 
+    /// The controller, to give it an order.
+    pub fn controller_mut(&mut self) -> Option<&mut Controller> {
+        self.controller.as_mut()
+    }
+
     /// The controller, unless it is down.
     pub fn controller(&self) -> Option<&Controller> {
         self.controller.as_ref()

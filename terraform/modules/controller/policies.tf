@@ -5,6 +5,7 @@ locals {
   ec2        = "arn:${local.c.partition}:ec2:${local.c.region}:${local.c.account}"
   image      = "arn:${local.c.partition}:ec2:${local.c.region}:"
   secrets    = "arn:${local.c.partition}:ssm:${local.c.region}:${local.c.account}:parameter/muster/${local.c.cluster}/runners/*"
+  paused     = "arn:${local.c.partition}:ssm:${local.c.region}:${local.c.account}:parameter/muster/${local.c.cluster}/paused"
   parameters = { for kind, names in var.parameters : kind => [for name in names : "arn:${local.c.partition}:ssm:${local.c.region}:${local.c.account}:parameter${name}"] }
   bucket     = "arn:${local.c.partition}:s3:::${var.bucket}"
   asked      = { StringEquals = { "aws:RequestTag/muster:cluster" = local.c.cluster } }
@@ -56,6 +57,8 @@ locals {
     { Sid = "Hold", Effect = "Allow", Action = "sqs:ChangeMessageVisibility", Resource = var.queues.jobs },
     { Sid = "PutAside", Effect = "Allow", Action = "sqs:SendMessage", Resource = var.queues.deadLetters },
     { Sid = "BoxSecrets", Effect = "Allow", Action = ["ssm:PutParameter", "ssm:AddTagsToResource", "ssm:DeleteParameters"], Resource = local.secrets },
+    { Sid = "Pauses", Effect = "Allow", Action = ["ssm:GetParametersByPath", "ssm:PutParameter", "ssm:DeleteParameters"], Resource = [local.paused, "${local.paused}/*"] },
+    { Sid = "Measure", Effect = "Allow", Action = "sqs:GetQueueAttributes", Resource = [var.queues.jobs, var.queues.ec2Events, var.queues.deadLetters] },
     { Sid = "Binaries", Effect = "Allow", Action = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"], Resource = "${local.bucket}/runners/*" },
     { Sid = "Uploads", Effect = "Allow", Action = "s3:ListBucketMultipartUploads", Resource = local.bucket },
   ])

@@ -2,18 +2,21 @@
 //!
 //! Base units, and labels with few values only: pools, phases, reasons, APIs. Never a job's or an instance's id.
 
+mod maker;
+
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use muster_reconciler::effect::{Fact, FailureKind, GitHubLimit, Market};
 use muster_reconciler::ids::PoolName;
 use muster_reconciler::view::Totals;
-use prometheus::core::Collector;
 use prometheus::{
-    CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    CounterVec, Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
 };
+
+pub use maker::Described;
+use maker::{Maker, add_process};
 
 /// Waits and stages, in seconds: a spot box takes 20 s to 3 min; beyond an hour only "too long" is of interest.
 const WAIT_SECONDS: &[f64] =
@@ -25,19 +28,6 @@ const STEP_SECONDS: &[f64] = &[0.000_01, 0.000_05, 0.000_1, 0.000_5, 0.001, 0.00
 /// Different values that a label taken from somebody else's error codes may have; further ones become `other`.
 const MAX_REASONS: usize = 50;
 
-/// What a metric is: a row of `docs/metrics.md`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Described {
-    /// Its name.
-    pub name: String,
-    /// `counter`, `gauge` or `histogram`.
-    pub kind: &'static str,
-    /// Its labels, in order.
-    pub labels: Vec<String>,
-    /// What it means.
-    pub help: String,
-}
-
 /// All of muster's metrics, in a registry of their own.
 pub struct Metrics {
     registry: Registry,
@@ -45,24 +35,40 @@ pub struct Metrics {
     scrape: Mutex<()>,
     reasons: Mutex<BTreeSet<String>>,
     jobs: GaugeVec,
+    oldest_queued: GaugeVec,
+    paused: GaugeVec,
+    unavailable: GaugeVec,
+    budget_tokens: GaugeVec,
+    queue_messages: GaugeVec,
     runners: GaugeVec,
     sweep_age: GaugeVec,
     messages_held: GaugeVec,
     effects_in_flight: GaugeVec,
     core_up: GaugeVec,
     job_queue: HistogramVec,
+    queue_to_start: HistogramVec,
+    launch_decision: HistogramVec,
     runner_stage: HistogramVec,
     launches: IntCounterVec,
     launch_failures: IntCounterVec,
+    boot_failures: IntCounterVec,
     interruptions: IntCounterVec,
+    jobs_lost: IntCounterVec,
+    drains: IntCounterVec,
     instance_seconds: CounterVec,
+    priced_seconds: CounterVec,
+    cost: CounterVec,
+    cost_coverage: GaugeVec,
     plans: IntCounterVec,
     step: Histogram,
     api_calls: IntCounterVec,
     api_call_seconds: HistogramVec,
     api_throttles: IntCounterVec,
+    budget_waits: IntCounterVec,
     github_limit: IntGaugeVec,
+    github_reset: GaugeVec,
     messages: IntCounterVec,
+    redelivered: IntCounter,
     dead_letters: IntCounter,
     webhook_requests: IntCounterVec,
     webhook: Histogram,
@@ -72,54 +78,6 @@ pub struct Metrics {
     sync_copied: IntCounter,
     sync_failures: IntCounter,
     runner_behind: GaugeVec,
-}
-
-/// Registers what it makes and remembers how it is described.
-struct Maker {
-    registry: Registry,
-    described: Vec<Described>,
-}
-
-impl Maker {
-    fn add<C: Collector + Clone + 'static>(&mut self, kind: &'static str, made: prometheus::Result<C>) -> C {
-        let collector = made.expect("a metric's name and labels are well-formed: they are constants of this file");
-        for desc in collector.desc() {
-            self.described.push(Described {
-                name: desc.fq_name.clone(),
-                kind,
-                labels: desc.variable_labels.clone(),
-                help: desc.help.clone(),
-            });
-        }
-        self.registry
-            .register(Box::new(collector.clone()))
-            .expect("a metric's name is given once: they are constants of this file");
-        collector
-    }
-
-    fn counter(&mut self, name: &str, help: &str) -> IntCounter {
-        self.add("counter", IntCounter::new(name, help))
-    }
-
-    fn counters(&mut self, name: &str, labels: &[&str], help: &str) -> IntCounterVec {
-        self.add("counter", IntCounterVec::new(Opts::new(name, help), labels))
-    }
-
-    fn gauge(&mut self, name: &str, help: &str) -> Gauge {
-        self.add("gauge", Gauge::new(name, help))
-    }
-
-    fn gauges(&mut self, name: &str, labels: &[&str], help: &str) -> GaugeVec {
-        self.add("gauge", GaugeVec::new(Opts::new(name, help), labels))
-    }
-
-    fn histogram(&mut self, name: &str, buckets: &[f64], help: &str) -> Histogram {
-        self.add("histogram", Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
-    }
-
-    fn histograms(&mut self, name: &str, labels: &[&str], buckets: &[f64], help: &str) -> HistogramVec {
-        self.add("histogram", HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels))
-    }
 }
 
 impl Default for Metrics {
@@ -140,19 +98,42 @@ impl Metrics {
         let mut m = Maker { registry: Registry::new(), described: Vec::new() };
         let build = m.gauges("muster_build_info", &["version"], "Always 1; the label says which release runs.");
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
-        let jobs = m.gauges("muster_jobs", &["pool", "state"], "Jobs known now. Without a pool: no pool takes them.");
+        let jobs = m.gauges(
+            "muster_jobs",
+            &["pool", "state", "reason"],
+            "Jobs known now, by why they are where they are. Without a pool: no pool takes them.",
+        );
+        let oldest_queued = m.gauges(
+            "muster_job_oldest_queued_seconds",
+            &["pool"],
+            "How long the oldest queued job has been known, those that GitHub holds back aside; 0 if there is none.",
+        );
         let runners = m.gauges("muster_runners", &["pool", "phase"], "Runners (boxes, registrations or both) now.");
+        let paused = m.gauges("muster_pool_paused", &["pool"], "1 while an operator keeps the pool from launching, else 0.");
         let job_queue = m.histograms(
             "muster_job_queue_seconds",
             &["pool"],
             WAIT_SECONDS,
             "From when a job was first heard of until a runner took it.",
         );
+        let queue_to_start = m.histograms(
+            "muster_job_queue_to_start_seconds",
+            &["pool"],
+            WAIT_SECONDS,
+            "True queue time: from when GitHub queued a job until a runner took it, by GitHub's clock, to the second.",
+        );
+        let launch_decision = m.histograms(
+            "muster_launch_decision_seconds",
+            &["pool"],
+            WAIT_SECONDS,
+            "From when a job was first heard of, or counted again, until boxes for it are asked for: queued to planned.",
+        );
         let runner_stage = m.histograms(
             "muster_runner_stage_seconds",
             &["pool", "stage"],
             WAIT_SECONDS,
-            "From the launch call until a stage of the runner's start: launched, script, configured, secret, unpacked, listener, online.",
+            "From the launch call until a stage of the runner's start: launched, script (booted), configured, secret, unpacked, listener, \
+             online (registered), started (its first job).",
         );
         let launches = m.counters("muster_launches_total", &["pool", "market"], "Instances launched.");
         let launch_failures = m.counters(
@@ -160,17 +141,51 @@ impl Metrics {
             &["pool", "reason"],
             "Instances asked for and not launched, by EC2's error code or our own kind of failure.",
         );
+        let unavailable = m.gauges(
+            "muster_unavailable_offerings",
+            &["market"],
+            "Offerings (type and subnet) without capacity, or lately interrupted, that are left alone for 3 minutes.",
+        );
+        let boot_failures = m.counters(
+            "muster_boot_failures_total",
+            &["pool", "reason"],
+            "Boxes that never came online: overdue (past bootDeadline) or ended (by themselves).",
+        );
         let interruptions = m.counters(
             "muster_interruptions_total",
             &["pool", "busy"],
             "Boxes that spot took back; busy says whether a job was seen running.",
         );
-        let instance_seconds = m.add(
-            "counter",
-            CounterVec::new(
-                Opts::new("muster_instance_seconds_total", "Lifetime of boxes, added when they are gone."),
-                &["pool", "market"],
-            ),
+        let jobs_lost = m.counters(
+            "muster_jobs_lost_total",
+            &["pool"],
+            "Jobs whose box was interrupted before they ended well, or was gone before any event told of their end.",
+        );
+        let drains = m.counters(
+            "muster_drains_total",
+            &["pool", "outcome"],
+            "Boxes asked to end: asked, failed (EC2 did not take the tag), answered, unanswered (ended by the controller), refused (GitHub \
+             says that it has a job).",
+        );
+        let instance_seconds = m.float_counters(
+            "muster_instance_seconds_total",
+            &["pool", "market"],
+            "Time that EC2 showed boxes pending or running, added as it passes.",
+        );
+        let priced_seconds = m.float_counters(
+            "muster_priced_instance_seconds_total",
+            &["pool", "market"],
+            "The part of muster_instance_seconds_total whose instance type has a price.",
+        );
+        let cost = m.float_counters(
+            "muster_estimated_cost_total",
+            &["pool", "market", "currency"],
+            "What that time costs by the price list (muster run --prices), disks and traffic aside.",
+        );
+        let cost_coverage = m.gauges(
+            "muster_cost_coverage_ratio",
+            &[],
+            "The share of the instance time since the start that had a price, 0 to 1; absent until there was any.",
         );
         let plans = m.counters("muster_plans_total", &["pool"], "Plans made.");
         let step = m.histogram("muster_step_seconds", STEP_SECONDS, "One step of the core: fold, plan, emit.");
@@ -189,6 +204,16 @@ impl Metrics {
         );
         let api_call_seconds = m.histograms("muster_api_call_seconds", &["api"], CALL_SECONDS, "How long such a call took.");
         let api_throttles = m.counters("muster_api_throttles_total", &["api"], "Calls that were refused for being too many.");
+        let budget_waits = m.counters(
+            "muster_budget_waits_total",
+            &["api"],
+            "Times that a wanted call was put off because our own budget for it was spent.",
+        );
+        let budget_tokens = m.gauges(
+            "muster_budget_tokens",
+            &["api", "app"],
+            "Calls that our own budget admits at once now; app is empty for AWS.",
+        );
         let github_limit = m.add(
             "gauge",
             IntGaugeVec::new(
@@ -199,12 +224,28 @@ impl Metrics {
                 &["app"],
             ),
         );
+        let github_reset = m.gauges(
+            "muster_github_limit_reset_timestamp_seconds",
+            &["app"],
+            "When that window ends, or a secondary limit lifts, since the Unix epoch.",
+        );
         let messages = m.counters("muster_messages_total", &["result"], "Queue messages received, by what became of them.");
         let messages_held = m.gauges("muster_messages_held", &[], "Queue messages held: jobs that have not left the queue.");
+        let redelivered =
+            m.counter("muster_messages_redelivered_total", "Messages of the jobs queue that had been delivered before.");
+        let queue_messages = m.gauges(
+            "muster_queue_messages",
+            &["queue", "state"],
+            "Messages in SQS, asked once a minute: queue is jobs, dead_letters or ec2_events; state is visible, in_flight or delayed.",
+        );
         let dead_letters =
             m.counter("muster_dead_letters_total", "Messages that nobody can read, moved to the dead-letter queue.");
-        let webhook_requests =
-            m.counters("muster_webhook_requests_total", &["status"], "Webhook deliveries answered, by HTTP status.");
+        let webhook_requests = m.counters(
+            "muster_webhook_requests_total",
+            &["outcome", "status"],
+            "Webhook deliveries answered, by HTTP status; outcome is accepted, ignored, unsigned, malformed, slow, too_large, \
+                 unavailable or other.",
+        );
         let webhook = m.histogram(
             "muster_webhook_seconds",
             CALL_SECONDS,
@@ -241,24 +282,40 @@ impl Metrics {
             scrape: Mutex::new(()),
             reasons: Mutex::new(BTreeSet::new()),
             jobs,
+            oldest_queued,
+            paused,
+            unavailable,
+            budget_tokens,
+            queue_messages,
             runners,
             sweep_age,
             messages_held,
             effects_in_flight,
             core_up,
             job_queue,
+            queue_to_start,
+            launch_decision,
             runner_stage,
             launches,
             launch_failures,
+            boot_failures,
             interruptions,
+            jobs_lost,
+            drains,
             instance_seconds,
+            priced_seconds,
+            cost,
+            cost_coverage,
             plans,
             step,
             api_calls,
             api_call_seconds,
             api_throttles,
+            budget_waits,
             github_limit,
+            github_reset,
             messages,
+            redelivered,
             dead_letters,
             webhook_requests,
             webhook,
@@ -279,22 +336,33 @@ impl Metrics {
     /// Counts what only the core knows.
     pub fn observe_fact(&self, fact: &Fact) {
         match fact {
-            Fact::JobStarted { pool, waited } => {
+            Fact::JobStarted { pool, waited, true_wait } => {
                 let pool = pool.as_ref().map_or("", PoolName::as_str);
                 self.job_queue.with_label_values(&[pool]).observe(waited.as_secs_f64());
+                if let Some(wait) = true_wait {
+                    self.queue_to_start.with_label_values(&[pool]).observe(wait.as_secs_f64());
+                }
             }
-            Fact::RunnerReached { pool, stage, after } => {
+            Fact::LaunchDecided { pool, after } => {
+                if let Some(after) = after {
+                    self.launch_decision.with_label_values(&[pool.as_str()]).observe(after.as_secs_f64());
+                }
+            }
+            Fact::RunnerReached { pool, stage, after, .. } => {
                 self.runner_stage.with_label_values(&[pool.as_str(), stage.as_str()]).observe(after.as_secs_f64());
             }
             Fact::LaunchFailed { pool, reason, count } => {
                 self.launch_failures.with_label_values(&[pool.as_str(), &self.bounded(reason)]).inc_by(u64::from(*count));
             }
-            Fact::Interrupted { pool, busy } => {
+            Fact::BootFailed { pool, why } => self.boot_failures.with_label_values(&[pool.as_str(), why]).inc(),
+            Fact::Interrupted { pool, busy, .. } => {
                 self.interruptions.with_label_values(&[pool.as_str(), if *busy { "true" } else { "false" }]).inc();
             }
-            Fact::RunnerGone { pool, market, lived } => {
-                self.instance_seconds.with_label_values(&[pool.as_str(), market.as_str()]).inc_by(lived.as_secs_f64());
-            }
+            Fact::JobLost { pool, .. } => self.jobs_lost.with_label_values(&[pool.as_str()]).inc(),
+            Fact::Drain { pool, outcome } => self.drains.with_label_values(&[pool.as_str(), outcome.as_str()]).inc(),
+            Fact::BudgetWait { api } => self.budget_waits.with_label_values(&[*api]).inc(),
+            // Time is counted while it passes; see `meter`.
+            Fact::RunnerGone { .. } => {}
             Fact::Planned { pool } => self.plans.with_label_values(&[pool.as_str()]).inc(),
         }
     }
@@ -316,6 +384,8 @@ impl Metrics {
     /// GitHub said what it still admits.
     pub fn github_limit(&self, limit: &GitHubLimit) {
         self.github_limit.with_label_values(&[limit.app.as_str()]).set(i64::from(limit.remaining));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.github_reset.with_label_values(&[limit.app.as_str()]).set((now + limit.reset_after).as_secs_f64().round());
     }
 
     /// One step of the core took this long.
@@ -328,6 +398,35 @@ impl Metrics {
         self.messages.with_label_values(&[result]).inc_by(count);
     }
 
+    /// Boxes of a pool and market lived for so many seconds more; `cost` in that currency, if their type has a price.
+    pub fn lived(&self, pool: &str, market: &str, seconds: f64, cost: Option<f64>, currency: &str) {
+        self.instance_seconds.with_label_values(&[pool, market]).inc_by(seconds);
+        self.priced_seconds.with_label_values(&[pool, market]).inc_by(if cost.is_some() { seconds } else { 0.0 });
+        self.cost.with_label_values(&[pool, market, currency]).inc_by(cost.unwrap_or_default());
+    }
+
+    /// The share of the instance time since the start that had a price.
+    pub fn cost_coverage(&self, share: f64) {
+        const NONE: &[&str] = &[];
+        self.cost_coverage.with_label_values(NONE).set(share);
+    }
+
+    /// `count` messages of the jobs queue had been delivered before.
+    pub fn redelivered(&self, count: u64) {
+        self.redelivered.inc_by(count);
+    }
+
+    /// A queue was measured; None: it could not be, and no number is better than an old one.
+    pub fn queue_depth(&self, queue: &str, depth: Option<[u64; 3]>) {
+        for (nth, state) in ["visible", "in_flight", "delayed"].into_iter().enumerate() {
+            match depth {
+                Some(depth) => self.queue_messages.with_label_values(&[queue, state]).set(depth[nth] as f64),
+                // Err: it had no value, which is what is wanted.
+                None => drop(self.queue_messages.remove_label_values(&[queue, state])),
+            }
+        }
+    }
+
     /// A message that nobody can read was moved to the dead-letter queue.
     pub fn dead_letter(&self) {
         self.dead_letters.inc();
@@ -335,7 +434,17 @@ impl Metrics {
 
     /// A webhook delivery was answered with this HTTP status, after this long.
     pub fn webhook_request(&self, status: u16, took: Duration) {
-        self.webhook_requests.with_label_values(&[status.to_string().as_str()]).inc();
+        let outcome = match status {
+            202 => "accepted",
+            200 => "ignored",
+            401 => "unsigned",
+            400 | 415 => "malformed",
+            408 => "slow",
+            413 => "too_large",
+            503 => "unavailable",
+            _ => "other",
+        };
+        self.webhook_requests.with_label_values(&[outcome, status.to_string().as_str()]).inc();
         self.webhook.observe(took.as_secs_f64());
     }
 
@@ -373,12 +482,26 @@ impl Metrics {
     pub fn set_totals(&self, totals: Option<&Totals>) {
         const NONE: &[&str] = &[];
         self.core_up.with_label_values(NONE).set(if totals.is_some() { 1.0 } else { 0.0 });
-        for gauge in [&self.jobs, &self.runners, &self.sweep_age, &self.messages_held, &self.effects_in_flight] {
+        let own = [&self.jobs, &self.oldest_queued, &self.runners, &self.paused, &self.unavailable, &self.budget_tokens];
+        for gauge in own.into_iter().chain([&self.sweep_age, &self.messages_held, &self.effects_in_flight]) {
             gauge.reset();
         }
         let Some(known) = totals else { return };
-        for ((pool, state), n) in &known.jobs {
-            self.jobs.with_label_values(&[pool.as_str(), state]).set(*n as f64);
+        for ((pool, state, why), n) in &known.jobs {
+            self.jobs.with_label_values(&[pool.as_str(), state, why]).set(*n as f64);
+        }
+        for (pool, age) in &known.oldest_queued {
+            self.oldest_queued.with_label_values(&[pool.as_str()]).set(*age);
+        }
+        for (pool, paused) in &known.paused {
+            self.paused.with_label_values(&[pool.as_str()]).set(if *paused { 1.0 } else { 0.0 });
+            self.begin_at_zero(pool);
+        }
+        for (market, n) in &known.unavailable {
+            self.unavailable.with_label_values(&[market]).set(*n as f64);
+        }
+        for ((api, app), level) in &known.budgets {
+            self.budget_tokens.with_label_values(&[*api, app.as_str()]).set(*level);
         }
         for ((pool, phase), n) in &known.runners {
             self.runners.with_label_values(&[pool.as_str(), phase]).set(*n as f64);
@@ -388,6 +511,25 @@ impl Metrics {
         }
         self.messages_held.with_label_values(NONE).set(known.messages_held as f64);
         self.effects_in_flight.with_label_values(NONE).set(known.effects_in_flight as f64);
+    }
+
+    /// A counter that appears with its first event hides that event from `rate()`: those of a known pool begin at 0.
+    fn begin_at_zero(&self, pool: &str) {
+        for market in [Market::Spot, Market::OnDemand] {
+            self.launches.with_label_values(&[pool, market.as_str()]);
+        }
+        for why in ["overdue", "ended"] {
+            self.boot_failures.with_label_values(&[pool, why]);
+        }
+        for busy in ["true", "false"] {
+            self.interruptions.with_label_values(&[pool, busy]);
+        }
+        for outcome in ["asked", "failed", "answered", "unanswered", "refused"] {
+            self.drains.with_label_values(&[pool, outcome]);
+        }
+        self.jobs_lost.with_label_values(&[pool]);
+        self.job_queue.with_label_values(&[pool]);
+        self.queue_to_start.with_label_values(&[pool]);
     }
 
     /// Everything, in Prometheus' text format.
@@ -418,141 +560,5 @@ impl Metrics {
     }
 }
 
-/// CPU time, memory, file descriptors: Prometheus' standard names, on Linux.
-#[cfg(target_os = "linux")]
-fn add_process(m: &mut Maker) {
-    use prometheus::process_collector::ProcessCollector;
-    let process = ProcessCollector::for_self();
-    for desc in process.desc() {
-        let kind = if desc.fq_name.ends_with("_total") { "counter" } else { "gauge" };
-        m.described.push(Described { name: desc.fq_name.clone(), kind, labels: Vec::new(), help: desc.help.clone() });
-    }
-    m.registry.register(Box::new(process)).expect("process_* is registered once");
-}
-
-#[cfg(not(target_os = "linux"))]
-fn add_process(_: &mut Maker) {}
-
 #[cfg(test)]
-mod tests {
-    use muster_reconciler::effect::Stage;
-    use muster_reconciler::ids::AppName;
-
-    use super::*;
-
-    fn totals() -> Totals {
-        Totals {
-            jobs: [(("linux".to_owned(), "queued"), 3), ((String::new(), "queued"), 1)].into(),
-            runners: [(("linux".to_owned(), "idle"), 2)].into(),
-            sweep_age: [("instances".to_owned(), Some(4.5)), ("runners org/acme (main)".to_owned(), None)].into(),
-            messages_held: 4,
-            effects_in_flight: 1,
-        }
-    }
-
-    #[test]
-    fn totals_become_gauges_and_vanish_with_what_they_count() {
-        let metrics = Metrics::new();
-        let text = metrics.scrape(Some(&totals()));
-        for line in [
-            "muster_jobs{pool=\"linux\",state=\"queued\"} 3\n",
-            "muster_jobs{pool=\"\",state=\"queued\"} 1\n",
-            "muster_runners{phase=\"idle\",pool=\"linux\"} 2\n",
-            "muster_sweep_age_seconds{source=\"instances\"} 4.5\n",
-            "muster_sweep_age_seconds{source=\"runners org/acme (main)\"} inf\n",
-            "muster_messages_held 4\n",
-            "muster_core_up 1\n",
-            concat!("muster_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1\n"),
-        ] {
-            assert!(text.contains(line), "{line} is not in:\n{text}");
-        }
-        let text = metrics.scrape(Some(&Totals::default()));
-        assert!(!text.contains("linux"), "{text}");
-        let text = metrics.scrape(None);
-        assert!(text.contains("muster_core_up 0\n") && !text.contains("muster_messages_held"), "{text}");
-        assert!(!Metrics::new().render().contains("muster_core_up"), "a process without a core has none to miss");
-    }
-
-    #[test]
-    fn facts_and_calls_are_counted() {
-        let metrics = Metrics::new();
-        let pool = PoolName::from("linux");
-        let secs = Duration::from_secs;
-        for fact in [
-            Fact::JobStarted { pool: Some(pool.clone()), waited: secs(40) },
-            Fact::RunnerReached { pool: pool.clone(), stage: Stage::Online, after: secs(31) },
-            Fact::LaunchFailed { pool: pool.clone(), reason: "InsufficientInstanceCapacity".into(), count: 7 },
-            Fact::LaunchFailed { pool: pool.clone(), reason: "no such thing as \"x\"".into(), count: 1 },
-            Fact::Interrupted { pool: pool.clone(), busy: true },
-            Fact::RunnerGone { pool: pool.clone(), market: Market::Spot, lived: secs(90) },
-            Fact::Planned { pool: pool.clone() },
-        ] {
-            metrics.observe_fact(&fact);
-        }
-        metrics.launched(&pool, Market::OnDemand, 5);
-        metrics.api_call("ec2.CreateFleet", Some(FailureKind::Throttled), Duration::from_millis(30));
-        metrics.api_call("ec2.CreateFleet", None, Duration::from_millis(300));
-        metrics.github_limit(&GitHubLimit { app: AppName::from("main"), remaining: 4999, reset_after: secs(9) });
-        metrics.manifest_reload(false);
-        metrics.webhook_request(202, Duration::from_millis(3));
-        metrics.runners_behind([("linux", "x64", "2.1.0".to_owned(), secs(9))].into_iter());
-        metrics.runners_behind([("linux", "x64", "2.2.0".to_owned(), secs(7))].into_iter());
-        let text = metrics.render();
-        for line in [
-            "muster_job_queue_seconds_bucket{pool=\"linux\",le=\"45\"} 1\n",
-            "muster_runner_stage_seconds_sum{pool=\"linux\",stage=\"online\"} 31\n",
-            "muster_launch_failures_total{pool=\"linux\",reason=\"InsufficientInstanceCapacity\"} 7\n",
-            "muster_launch_failures_total{pool=\"linux\",reason=\"other\"} 1\n",
-            "muster_interruptions_total{busy=\"true\",pool=\"linux\"} 1\n",
-            "muster_instance_seconds_total{market=\"spot\",pool=\"linux\"} 90\n",
-            "muster_plans_total{pool=\"linux\"} 1\n",
-            "muster_launches_total{market=\"on-demand\",pool=\"linux\"} 5\n",
-            "muster_api_calls_total{api=\"ec2.CreateFleet\",outcome=\"ok\"} 1\n",
-            "muster_api_calls_total{api=\"ec2.CreateFleet\",outcome=\"throttled\"} 1\n",
-            "muster_api_throttles_total{api=\"ec2.CreateFleet\"} 1\n",
-            "muster_github_limit_remaining{app=\"main\"} 4999\n",
-            "muster_manifest_valid 0\n",
-            "muster_webhook_requests_total{status=\"202\"} 1\n",
-            "muster_runner_version_behind_seconds{architecture=\"x64\",os=\"linux\",version=\"2.2.0\"} 7\n",
-        ] {
-            assert!(text.contains(line), "{line} is not in:\n{text}");
-        }
-        assert!(!text.contains("2.1.0"), "a version that nobody pins any more has no series");
-    }
-
-    #[test]
-    fn a_flood_of_reasons_stays_bounded() {
-        let metrics = Metrics::new();
-        for n in 0..1000 {
-            metrics.observe_fact(&Fact::LaunchFailed { pool: "p".into(), reason: format!("Code{n}"), count: 1 });
-        }
-        assert_eq!(metrics.render().matches("muster_launch_failures_total{").count(), MAX_REASONS + 1);
-    }
-
-    /// The table of `docs/metrics.md` is what this prints when it fails.
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn the_documentation_lists_what_there_is() {
-        let doc = include_str!("../docs/metrics.md");
-        let row = |d: &Described| {
-            let labels: Vec<String> = d.labels.iter().map(|l| format!("`{l}`")).collect();
-            format!("| `{}` | {} | {} | {} |", d.name, d.kind, labels.join(", "), d.help)
-        };
-        let mut wanted: Vec<String> = Metrics::new().described().iter().map(row).collect();
-        let mut found: Vec<String> =
-            doc.lines().filter(|l| l.starts_with("| `") && l.matches('|').count() == 5).map(str::to_owned).collect();
-        wanted.sort();
-        found.sort();
-        assert_eq!(found, wanted, "the table should be:\n{}", wanted.join("\n"));
-    }
-
-    #[test]
-    fn names_follow_prometheus_conventions() {
-        for Described { name, kind, labels, .. } in Metrics::new().described() {
-            assert!(name.starts_with("muster_") || name.starts_with("process_"), "{name}");
-            assert_eq!(*kind == "counter", name.ends_with("_total"), "{name}");
-            assert!(*kind != "histogram" || name.ends_with("_seconds"), "{name}");
-            assert!(labels.iter().all(|l| !["job", "instance", "runner", "id", "repo"].contains(&l.as_str())), "{name}");
-        }
-    }
-}
+mod tests;

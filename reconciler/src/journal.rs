@@ -1,0 +1,285 @@
+//! What happened, in order: one entry for each decision and each thing that was heard. People read it, as the log, as
+//! `muster events` and as the timeline of one job, runner or pool; no decision ever reads it.
+//!
+//! It is bounded ([`CAPACITY`]) and in memory: the log keeps what has to be kept.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+
+use crate::effect::{DrainOutcome, Fact, Stage};
+use crate::ids::{InstanceId, JobId, PoolName};
+use crate::time::{Time, human};
+
+/// Entries kept at most; the oldest make way.
+pub const CAPACITY: usize = 20_000;
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum What {
+    /// A job was first heard of, queued.
+    JobQueued,
+    /// A runner took it.
+    JobStarted,
+    /// It is over.
+    JobCompleted,
+    /// GitHub holds it back.
+    JobHeld,
+    /// It was never told that it ended, and its box is no more.
+    JobLost,
+    /// Boxes are asked for.
+    Launch,
+    /// EC2 gave a box.
+    Launched,
+    /// EC2 gave less than was asked for, or nothing.
+    LaunchFailed,
+    /// A box's configuration is minted.
+    Configure,
+    /// A box came one stage further.
+    Reached,
+    /// A box never came online.
+    BootFailed,
+    /// A box is asked to end once it is idle.
+    Drain,
+    /// A box is ended.
+    Terminate,
+    /// A registration is deleted.
+    Deregister,
+    /// A secret that nobody will read is deleted.
+    DeleteSecret,
+    /// A call for one box did not work; it is tried again.
+    Failed,
+    /// Spot takes a box back.
+    Interrupted,
+    /// A box is gone, with all its traces.
+    Gone,
+    /// An operator paused a pool.
+    Paused,
+    /// An operator let a pool go on.
+    Resumed,
+    /// An operator wants a box to end.
+    DrainOrdered,
+}
+
+impl What {
+    /// Its word in logs and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            What::JobQueued => "job_queued",
+            What::JobStarted => "job_started",
+            What::JobCompleted => "job_completed",
+            What::JobHeld => "job_held",
+            What::JobLost => "job_lost",
+            What::Launch => "launch",
+            What::Launched => "launched",
+            What::LaunchFailed => "launch_failed",
+            What::Configure => "configure",
+            What::Reached => "reached",
+            What::BootFailed => "boot_failed",
+            What::Drain => "drain",
+            What::Terminate => "terminate",
+            What::Deregister => "deregister",
+            What::DeleteSecret => "delete_secret",
+            What::Failed => "failed",
+            What::Interrupted => "interrupted",
+            What::Gone => "gone",
+            What::Paused => "paused",
+            What::Resumed => "resumed",
+            What::DrainOrdered => "drain_ordered",
+        }
+    }
+
+    /// Whether it concerns a whole pool, and with it every job that waits there.
+    pub const fn is_of_pool(self) -> bool {
+        matches!(self, What::Launch | What::LaunchFailed | What::BootFailed | What::Paused | What::Resumed)
+    }
+
+    /// Whether somebody should look at it.
+    pub const fn is_bad(self) -> bool {
+        matches!(self, What::JobLost | What::LaunchFailed | What::BootFailed | What::Failed | What::Interrupted)
+    }
+}
+
+/// Whom an entry concerns.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Whom {
+    /// The pool, if there is one.
+    pub pool: Option<PoolName>,
+    /// The job.
+    pub job: Option<JobId>,
+    /// The box.
+    pub instance: Option<InstanceId>,
+}
+
+impl Whom {
+    /// A pool.
+    pub fn pool(pool: &PoolName) -> Whom {
+        Whom { pool: Some(pool.clone()), ..Whom::default() }
+    }
+
+    /// One of its boxes.
+    pub fn runner(pool: &PoolName, instance: &InstanceId) -> Whom {
+        Whom { pool: Some(pool.clone()), job: None, instance: Some(instance.clone()) }
+    }
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Its number, from 1, without gaps.
+    pub seq: u64,
+    /// When.
+    pub at: Time,
+    /// What.
+    pub what: What,
+    /// To whom.
+    pub whom: Whom,
+    /// Why, or how, in one sentence.
+    pub why: Cow<'static, str>,
+}
+
+/// The entries.
+#[derive(Clone, Debug, Default)]
+pub struct Journal {
+    entries: VecDeque<Entry>,
+    last: u64,
+}
+
+impl Journal {
+    /// Notes one.
+    pub fn note(&mut self, at: Time, what: What, whom: Whom, why: impl Into<Cow<'static, str>>) {
+        self.last += 1;
+        if self.entries.len() == CAPACITY {
+            self.entries.pop_front();
+        }
+        self.entries.push_back(Entry { seq: self.last, at, what, whom, why: why.into() });
+    }
+
+    /// Notes what a fact says of a box; other facts are for the metrics only, or noted where they arise.
+    pub fn note_fact(&mut self, fact: &Fact, at: Time) {
+        match fact {
+            // EC2's answer and our own minting are noted with more words where they arise.
+            Fact::RunnerReached { stage: Stage::Launched | Stage::Started, .. } => {}
+            Fact::RunnerReached { pool, instance, stage, after } => {
+                let why = format!("{} {} after its launch was asked for", stage.said(), human(*after));
+                self.note(at, What::Reached, Whom::runner(pool, instance), why);
+            }
+            Fact::BootFailed { pool, why } => {
+                let why = if *why == "ended" { "a box ended before it was online" } else { "a box was not online in time" };
+                self.note(at, What::BootFailed, Whom::pool(pool), why);
+            }
+            Fact::JobLost { pool, instance, job } => {
+                let whom = Whom { job: Some(*job), ..Whom::runner(pool, instance) };
+                self.note(at, What::JobLost, whom, "its box is no more, and no event told that it went well");
+            }
+            Fact::Interrupted { pool, instance, busy } => {
+                let why =
+                    if *busy { "spot takes it back, with a job on it" } else { "spot takes it back; no job is known on it" };
+                self.note(at, What::Interrupted, Whom::runner(pool, instance), why);
+            }
+            Fact::RunnerGone { pool, instance, lived, market } => {
+                let why = format!("gone; it lived {} ({})", human(*lived), market.as_str());
+                self.note(at, What::Gone, Whom::runner(pool, instance), why);
+            }
+            Fact::Drain { pool, outcome: DrainOutcome::Refused } => {
+                self.note(at, What::Failed, Whom::pool(pool), "GitHub refuses to delete a draining runner: it has a job");
+            }
+            Fact::JobStarted { .. }
+            | Fact::LaunchDecided { .. }
+            | Fact::LaunchFailed { .. }
+            | Fact::Drain { .. }
+            | Fact::BudgetWait { .. }
+            | Fact::Planned { .. } => {}
+        }
+    }
+
+    /// The number of the last entry; 0: none yet.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// The number of the oldest entry that is still kept.
+    pub fn first(&self) -> u64 {
+        self.entries.front().map_or(self.last + 1, |e| e.seq)
+    }
+
+    /// The entries after that number, oldest first.
+    pub fn after(&self, seq: u64) -> impl DoubleEndedIterator<Item = &Entry> {
+        let skip = seq.saturating_sub(self.first() - 1);
+        self.entries.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX))
+    }
+
+    /// What happened to a box.
+    pub fn of_runner(&self, id: &InstanceId) -> Vec<&Entry> {
+        self.entries.iter().filter(|e| e.whom.instance.as_ref() == Some(id)).collect()
+    }
+
+    /// What happened to a pool.
+    pub fn of_pool(&self, pool: &PoolName) -> Vec<&Entry> {
+        self.entries.iter().filter(|e| e.whom.pool.as_ref() == Some(pool)).collect()
+    }
+
+    /// What happened to a job: while it waited, also what its pool did; once it runs, also what happens to its box.
+    pub fn of_job(&self, job: JobId) -> Vec<&Entry> {
+        let Some(begin) = self.entries.iter().position(|e| e.whom.job == Some(job)) else { return Vec::new() };
+        let (mut pool, mut instance, mut waits) = (None, None, true);
+        let mut found = Vec::new();
+        for e in self.entries.iter().skip(begin) {
+            let its_pools = waits && e.what.is_of_pool() && pool.is_some() && e.whom.pool.as_ref() == pool;
+            let its_boxs = !waits && instance.is_some() && e.whom.instance.as_ref() == instance && e.whom.job.is_none();
+            if e.whom.job == Some(job) {
+                pool = e.whom.pool.as_ref().or(pool);
+                instance = e.whom.instance.as_ref().or(instance);
+                waits &= matches!(e.what, What::JobQueued | What::JobHeld);
+                found.push(e);
+            } else if its_pools || its_boxs {
+                found.push(e);
+            }
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(s: u64) -> Time {
+        Time::from_millis(s * 1000)
+    }
+
+    fn job(id: u64, instance: Option<&str>) -> Whom {
+        Whom { job: Some(JobId(id)), instance: instance.map(Into::into), pool: Some("linux".into()) }
+    }
+
+    #[test]
+    fn the_oldest_make_way_and_numbers_have_no_gaps() {
+        let mut j = Journal::default();
+        assert_eq!((j.first(), j.last(), j.after(0).count()), (1, 0, 0));
+        for n in 0..CAPACITY as u64 + 10 {
+            j.note(at(n), What::JobQueued, job(n, None), "");
+        }
+        assert_eq!((j.first(), j.last()), (11, CAPACITY as u64 + 10));
+        assert_eq!(j.after(0).count(), CAPACITY);
+        let seqs: Vec<u64> = j.after(j.last() - 2).map(|e| e.seq).collect();
+        assert_eq!(seqs, [j.last() - 1, j.last()]);
+        assert_eq!(j.after(j.last()).count() + j.after(u64::MAX).count(), 0);
+    }
+
+    #[test]
+    fn a_jobs_story_has_its_pools_launches_while_it_waits_and_its_boxs_end_after() {
+        let (mut j, linux) = (Journal::default(), PoolName::from("linux"));
+        j.note(at(0), What::Launch, Whom::pool(&linux), "before its time");
+        j.note(at(1), What::JobQueued, job(7, None), "");
+        j.note(at(2), What::Launch, Whom::pool(&linux), "for it");
+        j.note(at(2), What::Launch, Whom::pool(&"other".into()), "for others");
+        j.note(at(3), What::JobQueued, job(8, None), "");
+        j.note(at(4), What::JobStarted, job(7, Some("i-1")), "");
+        j.note(at(5), What::Launch, Whom::pool(&linux), "after its start");
+        j.note(at(6), What::Interrupted, Whom::runner(&linux, &"i-1".into()), "");
+        j.note(at(6), What::Interrupted, Whom::runner(&linux, &"i-2".into()), "");
+        let told: Vec<u64> = j.of_job(JobId(7)).iter().map(|e| e.at.as_millis() / 1000).collect();
+        assert_eq!(told, [1, 2, 4, 6]);
+        assert!(j.of_job(JobId(9)).is_empty());
+        assert_eq!((j.of_runner(&"i-1".into()).len(), j.of_pool(&"other".into()).len()), (2, 1));
+    }
+}

@@ -1,0 +1,157 @@
+//! What an operator may ask of a running controller: that a pool launches nothing for now, and that boxes end.
+//!
+//! An order changes what is planned from, never what a plan may do: a drain that an operator asks for is a drain like any
+//! other, answered by the box itself, so it never ends a box that may run a job.
+//!
+//! A pause belongs to nobody but the operator, so it has to outlive the process: whoever runs the core keeps it, and hands
+//! it to the next process with [`Controller::set_paused`]. A drain is kept by the box's own tag once EC2 has taken it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::controller::Controller;
+use crate::ids::{InstanceId, PoolName};
+use crate::journal::{What, Whom};
+use crate::time::{Time, human};
+
+/// A pool that launches nothing until it is resumed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pause {
+    /// Since when; milliseconds since 1970 in JSON.
+    pub since: Time,
+    /// Why, in the operator's words; may be empty.
+    #[serde(default)]
+    pub why: String,
+}
+
+impl Pause {
+    /// In a few words.
+    pub fn say(&self, now: Time) -> String {
+        let since = human(now.since(self.since));
+        match self.why.as_str() {
+            "" => format!("is paused by an operator since {since}, and launches nothing until it is resumed"),
+            why => format!("is paused by an operator since {since} ({why}), and launches nothing until it is resumed"),
+        }
+    }
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Launch nothing for a pool. Its boxes stay, take jobs and end as ever.
+    Pause(PoolName, String),
+    /// Go on.
+    Resume(PoolName),
+    /// One box shall end once it is idle.
+    DrainRunner(InstanceId, String),
+    /// So shall all boxes that the pool has now; new ones are launched unless it is paused.
+    DrainPool(PoolName, String),
+}
+
+/// Why an order is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Neither a manifest nor a box speaks of it.
+    #[error("there is no pool `{0}`; the pools are {1}")]
+    NoPool(PoolName, String),
+    /// No box of that name is known.
+    #[error("there is no runner `{0}`; a runner is forgotten a minute after its box is gone")]
+    NoRunner(InstanceId),
+}
+
+impl Controller {
+    /// Takes an order, and says what comes of it. What is to be done follows with the next steps.
+    ///
+    /// # Errors
+    /// When there is no such pool or runner.
+    pub fn order(&mut self, order: &Order, now: Time) -> Result<String, Refusal> {
+        match order {
+            Order::Pause(pool, why) => {
+                self.known(pool)?;
+                let pause = Pause { since: now, why: why.clone() };
+                let said = match self.paused.get(pool) {
+                    Some(_) => format!("pool {pool} was paused already"),
+                    None => format!("pool {pool} is paused: it launches nothing, and its boxes go on"),
+                };
+                self.paused.entry(pool.clone()).or_insert(pause);
+                self.note_order(What::Paused, Whom::pool(pool), why, now);
+                Ok(said)
+            }
+            Order::Resume(pool) => {
+                let was = self.paused.remove(pool);
+                if was.is_none() {
+                    self.known(pool)?;
+                    return Ok(format!("pool {pool} was not paused"));
+                }
+                self.note_order(What::Resumed, Whom::pool(pool), "", now);
+                Ok(format!("pool {pool} goes on"))
+            }
+            Order::DrainRunner(id, why) => {
+                let Some(runner) = self.world.runners().get(id) else { return Err(Refusal::NoRunner(id.clone())) };
+                let whom = Whom::runner(&runner.pool, id);
+                let said = match (&runner.drain, runner.gone_at) {
+                    (_, Some(_)) => return Ok(format!("runner {id} is gone already")),
+                    (Some(_), _) => format!("runner {id} is asked to end already"),
+                    (None, _) => format!("runner {id} is asked to end once it is idle; a job on it runs to its end"),
+                };
+                self.wish(id, why);
+                self.note_order(What::DrainOrdered, whom, why, now);
+                Ok(said)
+            }
+            Order::DrainPool(pool, why) => {
+                self.known(pool)?;
+                let boxes =
+                    self.world.runners().iter().filter(|(_, r)| r.pool == *pool && r.gone_at.is_none() && r.drain.is_none());
+                let ids: Vec<InstanceId> = boxes.map(|(id, _)| id.clone()).collect();
+                for id in &ids {
+                    self.wish(id, why);
+                }
+                let mut count = ids.len();
+                // What was asked for and is not known yet is of the pool too.
+                for pending in self.world.pending_all_mut().filter(|p| p.launch.pool == *pool) {
+                    count += pending.outstanding() as usize;
+                    pending.wish = Some(said(why));
+                }
+                self.note_order(What::DrainOrdered, Whom::pool(pool), why, now);
+                let more =
+                    if self.paused.contains_key(pool) { "" } else { "; new ones are launched for jobs, as it is not paused" };
+                Ok(format!("{count} boxes of pool {pool} are asked to end once they are idle{more}"))
+            }
+        }
+    }
+
+    /// The pools that an earlier process was asked to pause. To be told before the manifests.
+    pub fn set_paused(&mut self, paused: BTreeMap<PoolName, Pause>) {
+        self.paused = paused;
+    }
+
+    fn known(&self, pool: &PoolName) -> Result<(), Refusal> {
+        let boxes = || self.world.runners().values().any(|r| r.pool == *pool);
+        if self.spec.pools.contains_key(pool) || boxes() {
+            return Ok(());
+        }
+        let names: Vec<&str> = self.spec.pools.keys().map(PoolName::as_str).collect();
+        Err(Refusal::NoPool(pool.clone(), names.join(", ")))
+    }
+
+    fn wish(&mut self, id: &InstanceId, why: &str) {
+        if let Some(runner) = self.world.runner_mut(id).filter(|r| r.drain.is_none()) {
+            runner.wish = Some(said(why));
+        }
+    }
+
+    fn note_order(&mut self, what: What, whom: Whom, why: &str, now: Time) {
+        let said = if why.is_empty() { "by an operator".to_owned() } else { format!("by an operator: {why}") };
+        if let Some(pool) = &whom.pool {
+            let pool = pool.clone();
+            self.mark(&pool, now);
+        }
+        self.journal.note(now, what, whom, said);
+    }
+}
+
+fn said(why: &str) -> String {
+    if why.is_empty() { "an operator asked for it".to_owned() } else { format!("an operator asked for it: {why}") }
+}

@@ -1,0 +1,212 @@
+//! What happened, what is awaited, and everything at one moment: the longer answers to an operator's questions.
+
+use std::time::Duration;
+
+use crate::controller::Controller;
+use crate::event::JobState;
+use crate::explain::state_word;
+use crate::ids::{InstanceId, JobId, PoolName};
+use crate::journal::{Entry, What};
+use crate::plan::{Blocked, DRAIN_DEADLINE, END_GRACE};
+use crate::runner::{Phase, Runner};
+use crate::time::{Time, human};
+use crate::view::{Awaited, BudgetView, EventView, Explanation, LimitView, Snapshot};
+
+/// Of a pool's past so many entries are told.
+const POOL_ENTRIES: usize = 200;
+/// Events in a snapshot.
+const SNAPSHOT_EVENTS: usize = 100;
+
+impl From<&Entry> for EventView {
+    fn from(e: &Entry) -> EventView {
+        EventView {
+            seq: e.seq,
+            at: e.at.as_millis(),
+            what: e.what.as_str().into(),
+            bad: e.what.is_bad(),
+            pool: e.whom.pool.as_ref().map(ToString::to_string),
+            job: e.whom.job.map(|job| job.0),
+            instance: e.whom.instance.as_ref().map(ToString::to_string),
+            why: e.why.to_string(),
+        }
+    }
+}
+
+fn told(entries: &[&Entry]) -> Vec<EventView> {
+    entries.iter().map(|e| EventView::from(*e)).collect()
+}
+
+fn awaited(what: impl Into<String>, until: Time) -> Awaited {
+    Awaited { what: what.into(), until: until.as_millis() }
+}
+
+impl Controller {
+    /// The events after that number, oldest first, `limit` at most.
+    pub fn events(&self, after: u64, limit: usize) -> Vec<EventView> {
+        self.journal.after(after).take(limit).map(EventView::from).collect()
+    }
+
+    /// The number of the last event.
+    pub fn last_event(&self) -> u64 {
+        self.journal.last()
+    }
+
+    /// Everything at one moment.
+    pub fn snapshot(&self, now: Time) -> Snapshot {
+        let events = self.journal.after(self.journal.last().saturating_sub(SNAPSHOT_EVENTS as u64));
+        Snapshot {
+            now: now.as_millis(),
+            pools: self.pools(now),
+            jobs: self.jobs(now),
+            runners: self.runners(now),
+            events: events.rev().map(EventView::from).collect(),
+            budgets: self
+                .budgets
+                .levels(now)
+                .map(|(api, [level, capacity, per_second])| budget(api, level, capacity, per_second))
+                .collect(),
+            limits: self
+                .budgets
+                .github()
+                .map(|(app, remaining, until)| LimitView { app: app.to_string(), remaining, until: until.as_millis() })
+                .collect(),
+        }
+    }
+
+    /// All that there is to say of a job; None: nobody has heard of it, or it is forgotten.
+    pub fn explain_job(&self, id: JobId, now: Time) -> Option<Explanation> {
+        let timeline = told(&self.journal.of_job(id));
+        let known = self.demand.jobs().get(&id);
+        let mut e = Explanation { timeline, ..self.explanation("job", id, now) };
+        match known {
+            Some(job) => {
+                let view = self.job_view(id, job, now);
+                e.state = view.state;
+                e.facts.push(format!("of {}, run {}", view.repo, view.run));
+                e.facts.push(format!("asks for [{}]; pool {}", view.labels.join(", "), view.pool.as_deref().unwrap_or("none")));
+                e.facts.push(format!("heard of {} ago", human(now.since(job.first_seen))));
+                e.facts.extend(view.runner.map(|runner| format!("taken by {runner}")));
+                e.reason = view.reason;
+                e.awaits = self.job_awaits(job, now);
+                e.forgotten_before = self.forgotten(job.first_seen);
+            }
+            None if e.timeline.is_empty() => return None,
+            None => {
+                let last = e.timeline.iter().rev().find(|entry| entry.job == Some(id.0))?;
+                e.state = state_word(JobState::Completed).into();
+                e.reason = if last.what == What::JobCompleted.as_str() {
+                    format!("it is over: {}", last.why)
+                } else {
+                    "it is over".into()
+                };
+            }
+        }
+        Some(e)
+    }
+
+    /// All that there is to say of a runner; None: nobody knows of it, or it is forgotten.
+    pub fn explain_runner(&self, id: &InstanceId, now: Time) -> Option<Explanation> {
+        let timeline = told(&self.journal.of_runner(id));
+        let mut e = Explanation { timeline, ..self.explanation("runner", id, now) };
+        match self.world.runners().get(id) {
+            Some(runner) => {
+                let view = self.runner_view(id, runner, now);
+                let made: Vec<String> = view.instance_type.into_iter().chain(view.market).collect();
+                e.state = view.phase;
+                e.facts.push(format!("named {}, of pool {}", view.name, view.pool));
+                e.facts.push(format!("{} known for {}", made.join(" "), human(now.since(runner.first_seen))).trim().to_owned());
+                e.facts.extend(view.job.map(|job| format!("seen with job {job}")));
+                e.reason = view.reason;
+                e.awaits = self.runner_awaits(runner, now);
+                e.forgotten_before = self.forgotten(runner.first_seen);
+            }
+            None if e.timeline.is_empty() => return None,
+            None => {
+                e.state = Phase::Gone.as_str().into();
+                e.reason = e.timeline.last().map(|last| last.why.clone()).unwrap_or_default();
+            }
+        }
+        Some(e)
+    }
+
+    /// All that there is to say of a pool; None: neither a manifest nor a box speaks of it.
+    pub fn explain_pool(&self, name: &PoolName, now: Time) -> Option<Explanation> {
+        let view = self.pools(now).into_iter().find(|p| p.name == name.as_str())?;
+        let mut entries = self.journal.of_pool(name);
+        let cut = entries.len().saturating_sub(POOL_ENTRIES);
+        let forgotten = (cut > 0).then(|| entries[cut].at.as_millis());
+        entries.drain(..cut);
+        let phases: Vec<String> = view.phases.iter().map(|(phase, n)| format!("{n} {phase}")).collect();
+        let blocked = self.pools.get(name).and_then(|p| p.plan.as_ref()?.blocked.clone());
+        let awaits = match blocked {
+            Some(Blocked::Hidden(until)) => vec![awaited("it may launch", until)],
+            Some(Blocked::Refused(until, _)) => vec![awaited("one box tries to be configured", until)],
+            Some(Blocked::Backoff(until, _) | Blocked::Capacity(until, _)) => vec![awaited("it tries to launch again", until)],
+            Some(Blocked::Paused(_) | Blocked::Unseen | Blocked::Max | Blocked::Pace) | None => Vec::new(),
+        };
+        Some(Explanation {
+            state: if view.paused { "paused" } else { "active" }.into(),
+            facts: vec![
+                format!("for {}: [{}]", view.scope, view.labels.join(", ")),
+                format!(
+                    "{} wanted ({} queued jobs, warm floor {}), {} supplied, {} at most",
+                    view.wanted, view.queued, view.idle_floor, view.supply, view.max
+                ),
+                if phases.is_empty() { "no boxes".into() } else { format!("boxes: {}", phases.join(", ")) },
+            ],
+            reason: view.reason,
+            awaits,
+            timeline: told(&entries),
+            forgotten_before: forgotten.or(self.forgotten(self.world.started)),
+            ..self.explanation("pool", name, now)
+        })
+    }
+
+    fn explanation(&self, kind: &str, id: impl ToString, now: Time) -> Explanation {
+        Explanation { kind: kind.into(), id: id.to_string(), now: now.as_millis(), ..Explanation::default() }
+    }
+
+    /// From when on the journal is whole, if something that began at `since` may have lost its beginning.
+    fn forgotten(&self, since: Time) -> Option<u64> {
+        let oldest = self.journal.after(0).next().filter(|e| e.seq > 1)?;
+        (oldest.at > since).then(|| oldest.at.as_millis())
+    }
+
+    fn runner_awaits(&self, r: &Runner, now: Time) -> Vec<Awaited> {
+        let deadline = self.boot_deadline(r);
+        let settings = self.spec.pools.get(&r.pool).map(|p| &p.spec.runner);
+        let mut all = match r.phase(deadline, now) {
+            Phase::Launching | Phase::Booting | Phase::Configured => {
+                vec![awaited("it is replaced, should it not be online", r.first_seen + deadline)]
+            }
+            Phase::Idle => {
+                let timeout = settings.map_or(Duration::ZERO, |s| s.idle_timeout.get());
+                r.idle_since
+                    .map(|since| awaited("it is asked to end, should no job want it", since + timeout))
+                    .into_iter()
+                    .collect()
+            }
+            Phase::Draining => {
+                let asked =
+                    r.drain.as_ref().map(|d| awaited("it is looked at closely, should it not end", d.asked_at + DRAIN_DEADLINE));
+                asked.into_iter().collect()
+            }
+            Phase::Terminating => r
+                .job
+                .over()
+                .map(|(_, at)| awaited("it is ended, should it not end by itself", at + END_GRACE))
+                .into_iter()
+                .collect(),
+            Phase::Busy | Phase::Interrupted | Phase::Failed | Phase::Gone => Vec::new(),
+        };
+        if let Some(settings) = settings.filter(|_| r.gone_at.is_none()) {
+            let born = r.instance.as_ref().map_or(r.first_seen, |i| i.launched_at);
+            all.push(awaited("it reaches maxLifetime and is ended", born + settings.max_lifetime.get()));
+        }
+        all
+    }
+}
+
+fn budget(api: &crate::budget::Api, level: f64, capacity: f64, per_second: f64) -> BudgetView {
+    BudgetView { api: api.as_str().into(), app: api.app().map(ToString::to_string), level, capacity, per_second }
+}

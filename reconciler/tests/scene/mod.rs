@@ -1,0 +1,241 @@
+//! A controller told by hand, in a world that obliges: inputs in, effects out, each answered as the test says.
+#![allow(dead_code, missing_docs, reason = "every test binary compiles all of this and uses a part")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_reconciler::controller::Controller;
+use muster_reconciler::effect::{
+    Action, Configure, DeliverySighting, Effect, Fact, Failure, FailureKind, Input, InstanceSighting, JobMessage, Launched,
+    LaunchedInstance, Market, Outcome, RunnerSighting, Source, Stage, Swept,
+};
+use muster_reconciler::event::{InstanceState, JobEvent, JobState};
+use muster_reconciler::ids::{Forge, InstanceId, JobId, MessageId, PoolName, RunId, RunnerId, RunnerName};
+use muster_reconciler::manifest::{RunnerPool, Spec};
+use muster_reconciler::sim::example;
+use muster_reconciler::time::Time;
+
+pub const BEGIN: Time = Time::from_millis(1_000_000_000);
+
+pub fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// A box of the test's world: EC2 shows it in `state`, GitHub's list as `seat` says.
+#[derive(Clone, Debug)]
+pub struct Box {
+    pub pool: PoolName,
+    pub state: InstanceState,
+    pub labels: Arc<[String]>,
+    pub forge: Option<Forge>,
+    /// The `muster:list` tag.
+    pub list: Option<Forge>,
+    /// The `muster:stages` tag.
+    pub stages: Vec<(Stage, Time)>,
+    /// (online, busy).
+    pub seat: Option<(bool, bool)>,
+}
+
+/// An obliging world: everything works at once, unless a test says otherwise.
+pub struct Scene {
+    pub core: Controller,
+    pub now: Time,
+    pub spec: Spec,
+    pub boxes: BTreeMap<InstanceId, Box>,
+    /// Every effect, with its time, sweeps aside.
+    pub done: Vec<(Time, Effect)>,
+    pub swept: Vec<(Time, Source)>,
+    pub facts: Vec<Fact>,
+    /// What GitHub says to a configuration.
+    pub configure: fn(&Configure) -> Option<Failure>,
+    /// Boxes come online as soon as they are configured.
+    pub come_online: bool,
+    pub jobs: u64,
+    /// Launches stay without an answer.
+    pub hold_launches: bool,
+    /// Drains stay without an answer.
+    pub hold_drains: bool,
+    pub undelivered: Vec<DeliverySighting>,
+}
+
+impl Scene {
+    pub fn new(pools: impl IntoIterator<Item = RunnerPool>) -> Scene {
+        let spec = Spec::clone(&example::cluster("c", pools));
+        let mut scene = Scene {
+            core: Controller::new("p", BEGIN),
+            now: BEGIN,
+            spec,
+            boxes: BTreeMap::new(),
+            done: Vec::new(),
+            swept: Vec::new(),
+            facts: Vec::new(),
+            configure: |_| None,
+            come_online: true,
+            jobs: 0,
+            hold_launches: false,
+            hold_drains: false,
+            undelivered: Vec::new(),
+        };
+        scene.take_spec();
+        scene
+    }
+
+    pub fn take_spec(&mut self) {
+        self.feed(Input::Spec(Arc::new(self.spec.clone())));
+    }
+
+    pub fn pool(&mut self, name: &str) -> &mut RunnerPool {
+        self.spec.pools.get_mut(&PoolName::from(name)).unwrap()
+    }
+
+    /// Queues jobs with these labels.
+    pub fn queue(&mut self, n: u64, labels: &[&str]) {
+        let message = |job| JobMessage {
+            id: MessageId(job),
+            receive_count: 1,
+            event: JobEvent {
+                job: JobId(job),
+                run: RunId(job),
+                state: JobState::Queued,
+                repo: "acme/web".into(),
+                org: Some("acme".into()),
+                enterprise: None,
+                labels: labels.iter().map(|l| (*l).to_owned()).collect(),
+                runner: None,
+                conclusion: None,
+                queued_at: None,
+                started_at: None,
+            },
+        };
+        let messages = (self.jobs..self.jobs + n).map(message).collect();
+        self.jobs += n;
+        self.feed(Input::Messages(messages));
+    }
+
+    pub fn feed(&mut self, input: Input) {
+        let mut todo = self.core.step(self.now, input);
+        while !todo.is_empty() {
+            for effect in std::mem::take(&mut todo) {
+                let held = self.hold_drains && matches!(effect.action, Action::Drain(_))
+                    || self.hold_launches && matches!(effect.action, Action::Launch(_));
+                let outcome = self.carry_out(&effect.action);
+                match &effect.action {
+                    Action::Sweep(source) => self.swept.push((self.now, source.clone())),
+                    _ => self.done.push((self.now, effect.clone())),
+                }
+                if !held {
+                    todo.extend(self.core.step(self.now, Input::Outcome(effect.id, outcome)));
+                }
+            }
+        }
+        self.facts.extend(self.core.take_facts());
+    }
+
+    pub fn carry_out(&mut self, action: &Action) -> Outcome {
+        let batch = |ids: &[InstanceId]| Outcome::Batch { done: ids.to_vec(), failed: Vec::new() };
+        match action {
+            Action::Launch(l) => {
+                let ids: Vec<InstanceId> =
+                    (0..l.count).map(|n| format!("i-{:08x}{:09x}", self.boxes.len() + n as usize, 0).into()).collect();
+                for id in &ids {
+                    let new = Box {
+                        pool: l.pool.clone(),
+                        state: InstanceState::Running,
+                        labels: Arc::default(),
+                        forge: None,
+                        list: Some(l.forge.clone()),
+                        stages: Vec::new(),
+                        seat: None,
+                    };
+                    self.boxes.insert(id.clone(), new);
+                }
+                let instance =
+                    |id| LaunchedInstance { id, instance_type: "m7i.large".into(), subnet: None, market: Market::Spot };
+                Outcome::Launched(Launched { instances: ids.into_iter().map(instance).collect(), errors: Vec::new() })
+            }
+            Action::Configure(c) => {
+                if let Some(failure) = (self.configure)(c) {
+                    return Outcome::Failed(failure);
+                }
+                let online = self.come_online;
+                let b = self.boxes.get_mut(&c.name.instance).unwrap();
+                (b.labels, b.forge) = (c.labels.clone().into(), Some(c.forge.clone()));
+                b.seat = Some((online, false));
+                Outcome::Configured { runner: Some(self.id(&c.name.instance)) }
+            }
+            Action::Terminate(ids) => {
+                for id in ids {
+                    self.boxes.get_mut(id).unwrap().state = InstanceState::Terminated;
+                }
+                batch(ids)
+            }
+            Action::Drain(ids) | Action::DeleteSecrets(ids) => batch(ids),
+            Action::Deregister { name, .. } => {
+                self.boxes.get_mut(&name.instance).unwrap().seat = None;
+                Outcome::Done
+            }
+            Action::CheckJob { .. } => Outcome::Failed(Failure::new(FailureKind::NotFound, "404")),
+            Action::Messages(..) | Action::Redeliver { .. } => Outcome::Done,
+            Action::Sweep(Source::Deliveries(_)) => Outcome::Swept(Swept::Deliveries(self.undelivered.clone())),
+            Action::Sweep(Source::Instances) => Outcome::Swept(Swept::Instances(self.boxes.iter().map(sighting).collect())),
+            Action::Sweep(Source::Secrets) => Outcome::Swept(Swept::Secrets(Vec::new())),
+            Action::Sweep(Source::Runners(forge)) => {
+                if !self.spec.apps.contains_key(&forge.app) {
+                    return Outcome::Failed(Failure::new(FailureKind::Refused, "no such App"));
+                }
+                let row = |(id, b): (&InstanceId, &Box)| {
+                    let (online, busy) = b.seat.filter(|_| b.forge.as_ref() == Some(forge))?;
+                    let name = RunnerName { cluster: "c".into(), pool: b.pool.clone(), instance: id.clone() };
+                    Some(RunnerSighting { id: self.id(id), name, online, busy, labels: b.labels.clone() })
+                };
+                Outcome::Swept(Swept::Runners(Some(self.boxes.iter().filter_map(row).collect())))
+            }
+        }
+    }
+
+    pub fn id(&self, instance: &InstanceId) -> RunnerId {
+        RunnerId(1 + self.boxes.keys().position(|id| id == instance).unwrap() as u64)
+    }
+
+    /// Lets time pass.
+    pub fn pass(&mut self, long: Duration) {
+        let until = self.now + long;
+        while self.now < until {
+            self.now = self.core.next_wake().max(self.now + Duration::from_millis(10)).min(until);
+            self.feed(Input::Tick);
+        }
+    }
+
+    /// Everything that was done, except with messages and job checks, since `from`.
+    pub fn acts(&self, from: Time) -> Vec<&Action> {
+        let told = |a: &&Action| !matches!(a, Action::Messages(..) | Action::CheckJob { .. });
+        self.done.iter().filter(|(at, _)| *at >= from).map(|(_, e)| &e.action).filter(told).collect()
+    }
+
+    pub fn live(&self, pool: &str) -> Vec<InstanceId> {
+        let live = |b: &Box| b.pool.as_str() == pool && b.state == InstanceState::Running;
+        self.boxes.iter().filter(|(_, b)| live(b)).map(|(id, _)| id.clone()).collect()
+    }
+}
+
+pub fn sighting((id, b): (&InstanceId, &Box)) -> InstanceSighting {
+    InstanceSighting {
+        id: id.clone(),
+        pool: b.pool.clone(),
+        forge: b.list.clone(),
+        intent: None,
+        state: b.state,
+        launched_at: BEGIN,
+        instance_type: "m7i.large".into(),
+        subnet: None,
+        market: Market::Spot,
+        draining: false,
+        stages: b.stages.clone(),
+        state_reason: None,
+    }
+}
+
+pub fn linux() -> RunnerPool {
+    example::pool("linux", &["self-hosted", "linux"], 20)
+}

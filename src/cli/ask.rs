@@ -1,0 +1,83 @@
+//! What the commands that ask a running controller have in common: its address, the token, and JSON in and out.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::fault::Fault;
+use crate::http::client;
+
+/// How long the controller may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The running controller.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Ask {
+    /// The running controller's admin listener.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090", env = "MUSTER_CONTROLLER")]
+    controller: String,
+}
+
+/// The token for orders. There is no flag for the token itself: a command line is no secret.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Token {
+    /// A file that holds the token of `spec.listen.adminToken`; without it, the variable MUSTER_TOKEN does.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+impl Token {
+    fn read(&self) -> Result<Option<SecretString>, Fault> {
+        let Some(path) = &self.token_file else {
+            return Ok(std::env::var("MUSTER_TOKEN").ok().filter(|token| !token.is_empty()).map(SecretString::from));
+        };
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| Fault::Config(format!("failed to read the token file {}: {e}", path.display())))?;
+        match text.trim() {
+            "" => Err(Fault::Config(format!("the token file {} is empty; put the token there", path.display()))),
+            token => Ok(Some(SecretString::from(token))),
+        }
+    }
+}
+
+/// A list, as the API gives it.
+#[derive(Debug, Deserialize)]
+pub(super) struct Items<T> {
+    /// The items.
+    pub items: Vec<T>,
+}
+
+impl Ask {
+    /// `GET /api/v1/PATH`.
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        let body = client::get(&self.url(path), PATIENCE).await.map_err(Fault::from)?;
+        read(&body, path)
+    }
+
+    /// `POST /api/v1/PATH` with the token.
+    pub(super) async fn post<T: DeserializeOwned>(&self, path: &str, token: &Token, body: Bytes) -> anyhow::Result<T> {
+        let token = token.read()?;
+        let body = client::post(&self.url(path), token.as_ref(), body, PATIENCE).await.map_err(Fault::from)?;
+        read(&body, path)
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}/api/v1/{path}", self.controller.trim_end_matches('/'))
+    }
+}
+
+fn read<T: DeserializeOwned>(body: &[u8], path: &str) -> anyhow::Result<T> {
+    serde_json::from_slice(body)
+        .with_context(|| format!("the answer of {path} is not the API's: is that a muster of this version?"))
+}
+
+/// Runs one command's questions to their end.
+pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("failed to start the runtime")?;
+    runtime.block_on(work)
+}

@@ -1,0 +1,79 @@
+//! What can go wrong for a caller, by kind: each kind has an exit code of its own, so that a script can tell them apart.
+
+use muster_reconciler::manifest::Problems;
+
+use crate::http::client::ClientError;
+
+/// Exit code when the command was called in a way that cannot work.
+pub(super) const USAGE: u8 = 2;
+
+/// A failure of a kind that scripts may want to tell apart.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    /// There is no such job, runner or pool.
+    #[error("{0}")]
+    Unknown(String),
+    /// No token, the wrong one, or the controller takes none.
+    #[error("{0}; give it by MUSTER_TOKEN or --token-file")]
+    Denied(String),
+    /// No controller answers.
+    #[error("{0}; is `muster run` up? Name its admin listener with --controller or MUSTER_CONTROLLER")]
+    Down(String),
+    /// A setting, a file or a manifest is wrong.
+    #[error("{0}")]
+    Config(String),
+}
+
+impl Fault {
+    const fn code(&self) -> u8 {
+        match self {
+            Fault::Unknown(_) => 3,
+            Fault::Denied(_) => 4,
+            Fault::Down(_) => 5,
+            Fault::Config(_) => CONFIG,
+        }
+    }
+}
+
+const CONFIG: u8 = 6;
+
+/// The exit code for an error: 1 unless it is of a known kind.
+pub(super) fn code(error: &anyhow::Error) -> u8 {
+    if let Some(fault) = error.chain().find_map(|e| e.downcast_ref::<Fault>()) {
+        return fault.code();
+    }
+    if error.chain().any(|e| e.is::<Problems>()) { CONFIG } else { 1 }
+}
+
+impl From<ClientError> for Fault {
+    fn from(error: ClientError) -> Fault {
+        match &error {
+            ClientError::Address(_) => Fault::Config(error.to_string()),
+            ClientError::Connect(..) | ClientError::Slow(..) | ClientError::Broken(..) => Fault::Down(error.to_string()),
+            ClientError::Status { status, said, .. } => match status.as_u16() {
+                404 => Fault::Unknown(said.clone()),
+                401 => Fault::Denied(said.clone()),
+                // The way out is at the controller, not at the caller.
+                403 => Fault::Config(said.clone()),
+                503 => Fault::Down(said.clone()),
+                _ => Fault::Config(error.to_string()),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_has_its_code_however_deep_it_lies() {
+        let deep = |fault: Fault| code(&Err::<(), _>(fault).context("one").context("two").expect_err("an error"));
+        let all = [Fault::Unknown, Fault::Denied, Fault::Down, Fault::Config].map(|kind| deep(kind("x".into())));
+        assert_eq!(all, [3, 4, 5, 6]);
+        assert_eq!(code(&anyhow::anyhow!("anything")), 1);
+        assert_eq!(code(&anyhow::Error::from(Problems(Vec::new())).context("reading")), 6);
+    }
+}

@@ -1,0 +1,148 @@
+//! `muster get pools|jobs|runners`: what the running controller knows, one a line, each with its reason.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use muster_reconciler::view::{JobView, PoolView, RunnerView};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::ask::{Ask, Items, block_on};
+use super::show::{self, Format, age};
+
+/// Between two looks with `--watch`.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// `muster get`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// What.
+    #[arg(value_enum)]
+    kind: Kind,
+    /// For people (wide: with more columns), or for programs.
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Format,
+    /// Print again whenever something changed, until Ctrl-C.
+    #[arg(long, short)]
+    watch: bool,
+    /// Of this pool only.
+    #[arg(long, value_name = "NAME")]
+    pool: Option<String>,
+    #[command(flatten)]
+    ask: Ask,
+}
+
+/// What can be listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// Pools.
+    #[value(alias = "pool")]
+    Pools,
+    /// Jobs that are not over.
+    #[value(alias = "job")]
+    Jobs,
+    /// Boxes and their registrations.
+    #[value(alias = "runner")]
+    Runners,
+}
+
+impl Args {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        block_on(async {
+            let mut shown = String::new();
+            loop {
+                let text = self.look().await?;
+                if text != shown {
+                    show::print(&text)?;
+                    shown = text;
+                }
+                if !self.watch {
+                    return Ok(ExitCode::SUCCESS);
+                }
+                tokio::time::sleep(EVERY).await;
+            }
+        })
+    }
+
+    async fn look(&self) -> anyhow::Result<String> {
+        match self.kind {
+            Kind::Pools => self.text(&self.list("pools").await?, pools),
+            Kind::Jobs => self.text(&self.list("jobs").await?, jobs),
+            Kind::Runners => self.text(&self.list("runners").await?, runners),
+        }
+    }
+
+    async fn list<T: DeserializeOwned>(&self, kind: &str) -> anyhow::Result<Vec<T>> {
+        let pool = self.pool.as_ref().map(|pool| [("pool", pool)]);
+        let pool =
+            pool.map_or_else(|| Ok(String::new()), |pair| serde_urlencoded::to_string(pair).map(|text| format!("&{text}")))?;
+        Ok(self.ask.get::<Items<T>>(&format!("{kind}?limit=100000{pool}")).await?.items)
+    }
+
+    fn text<T: Serialize>(&self, items: &[T], table: fn(&[T], bool) -> String) -> anyhow::Result<String> {
+        #[derive(Serialize)]
+        struct List<'a, T> {
+            items: &'a [T],
+        }
+        let machine = show::machine(self.output, &List { items })?;
+        Ok(machine.unwrap_or_else(|| table(items, self.output == Format::Wide)))
+    }
+}
+
+/// The columns of a narrow table come first; the wide one adds its own before the reason.
+fn columns(wide: bool, narrow: &[&'static str], more: &[&'static str]) -> Vec<&'static str> {
+    let more = if wide { more } else { &[] };
+    narrow.iter().chain(more).copied().chain(["REASON"]).collect()
+}
+
+fn row(wide: bool, mut cells: Vec<String>, more: Vec<String>, reason: &str) -> Vec<String> {
+    cells.extend(if wide { more } else { Vec::new() });
+    cells.push(reason.to_owned());
+    cells
+}
+
+fn or_dash(text: Option<&String>) -> String {
+    text.cloned().unwrap_or_else(|| "-".into())
+}
+
+fn pools(all: &[PoolView], wide: bool) -> String {
+    let head = columns(wide, &["NAME", "STATE", "QUEUED", "WANTED", "SUPPLY", "MAX"], &["SCOPE", "LABELS", "BOXES"]);
+    let rows = all.iter().map(|p| {
+        let state = if p.paused { "paused" } else { "active" };
+        let cells = vec![
+            p.name.clone(),
+            state.into(),
+            p.queued.to_string(),
+            p.wanted.to_string(),
+            p.supply.to_string(),
+            p.max.to_string(),
+        ];
+        let phases: Vec<String> = p.phases.iter().map(|(phase, n)| format!("{n} {phase}")).collect();
+        let phases = if phases.is_empty() { "none".into() } else { phases.join(", ") };
+        row(wide, cells, vec![p.scope.clone(), p.labels.join(","), phases], &p.reason)
+    });
+    show::table(&head, &[2, 3, 4, 5], rows)
+}
+
+fn jobs(all: &[JobView], wide: bool) -> String {
+    let head = columns(wide, &["JOB", "STATE", "POOL", "AGE"], &["WHY", "REPOSITORY", "LABELS", "RUNNER"]);
+    let rows = all.iter().map(|j| {
+        let cells = vec![j.id.to_string(), j.state.clone(), or_dash(j.pool.as_ref()), age(j.age_seconds)];
+        let more = vec![j.why.clone(), j.repo.clone(), j.labels.join(","), or_dash(j.runner.as_ref())];
+        row(wide, cells, more, &j.reason)
+    });
+    show::table(&head, &[], rows)
+}
+
+fn runners(all: &[RunnerView], wide: bool) -> String {
+    let head = columns(wide, &["RUNNER", "POOL", "PHASE", "AGE"], &["TYPE", "MARKET", "JOB", "STAGES"]);
+    let rows = all.iter().map(|r| {
+        let cells = vec![r.instance.clone(), r.pool.clone(), r.phase.clone(), age(r.age_seconds)];
+        let stages: Vec<String> = r.stages.iter().map(|s| format!("{}={:.0}s", s.stage, s.after_seconds)).collect();
+        let stages = if stages.is_empty() { "-".into() } else { stages.join(",") };
+        let job = r.job.map_or_else(|| "-".into(), |job| job.to_string());
+        row(wide, cells, vec![or_dash(r.instance_type.as_ref()), or_dash(r.market.as_ref()), job, stages], &r.reason)
+    });
+    show::table(&head, &[], rows)
+}

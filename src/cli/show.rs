@@ -1,0 +1,109 @@
+//! Answers, printed: tables for people, JSON and YAML for programs, all of one value.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use clap::ValueEnum;
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use muster_reconciler::time::human;
+use saphyr::{LoadableYamlNode as _, Yaml, YamlEmitter};
+use serde::Serialize;
+
+/// How a list is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For people with a wide screen.
+    Wide,
+    /// For programs.
+    Json,
+    /// For programs that people read.
+    Yaml,
+}
+
+/// Prints a text; a reader that closes early (`| head`) is no failure.
+pub(super) fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// A value as JSON or YAML, with a newline at its end; None: as a table.
+pub(super) fn machine(format: Format, value: &impl Serialize) -> anyhow::Result<Option<String>> {
+    match format {
+        Format::Table | Format::Wide => Ok(None),
+        Format::Json => Ok(Some(serde_json::to_string_pretty(value)? + "\n")),
+        Format::Yaml => yaml(value).map(Some),
+    }
+}
+
+/// JSON is YAML: it is read as such, and written in YAML's own manner.
+fn yaml(value: &impl Serialize) -> anyhow::Result<String> {
+    let json = serde_json::to_string(value)?;
+    let documents = Yaml::load_from_str(&json)?;
+    let mut text = String::new();
+    for document in &documents {
+        YamlEmitter::new(&mut text).dump(document)?;
+    }
+    Ok(text.trim_start_matches("---\n").to_owned() + "\n")
+}
+
+/// A table in kubectl's manner: capitals above, no lines. `numbers` are the columns that are aligned to the right.
+pub(super) fn table(columns: &[&str], numbers: &[usize], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(columns.to_vec());
+    for row in rows {
+        table.add_row(row);
+    }
+    for (nth, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if numbers.contains(&nth) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+}
+
+/// Seconds, for people.
+pub(super) fn age(seconds: u64) -> String {
+    human(Duration::from_secs(seconds)).to_string()
+}
+
+/// Milliseconds since 1970 as `2026-11-24 13:14:15` (UTC).
+pub(super) fn when(at_ms: u64) -> String {
+    let at = i64::try_from(at_ms).ok().and_then(chrono::DateTime::from_timestamp_millis);
+    at.map_or_else(|| at_ms.to_string(), |at| at.format("%Y-%m-%d %H:%M:%S").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_have_no_lines_and_no_spaces_at_the_end() {
+        let rows = [["linux", "3", ""], ["linux-arm64", "12", "full"]].map(|row| row.map(str::to_owned).to_vec());
+        assert_eq!(
+            table(&["NAME", "MAX", "WHY"], &[1], rows),
+            "NAME         MAX  WHY\nlinux          3\nlinux-arm64   12  full\n"
+        );
+        assert_eq!(table(&["NAME"], &[], []), "NAME\n");
+    }
+
+    #[test]
+    fn yaml_keeps_what_is_text_text() {
+        let value = serde_json::json!({"items": [{"name": "on", "id": 7, "none": null, "why": "a: \"b\"", "number": "12"}]});
+        let text = yaml(&value).expect("written");
+        let again = Yaml::load_from_str(&text).expect("it is YAML");
+        let item = &again[0]["items"][0];
+        assert_eq!(
+            (item["name"].as_str(), item["number"].as_str(), item["why"].as_str()),
+            (Some("on"), Some("12"), Some("a: \"b\"")),
+            "{text}"
+        );
+        assert_eq!(when(1_800_000_000_000), "2027-01-15 08:00:00");
+    }
+}

@@ -1,0 +1,47 @@
+//! `muster pause|resume pool/NAME` and `muster drain runner/ID|pool/NAME`: orders to the running controller.
+
+use std::process::ExitCode;
+
+use super::ask::{Ask, Token, block_on};
+use super::fault::USAGE;
+use super::show;
+use crate::http::steer::Done;
+use crate::subject::Subject;
+
+/// `muster pause`, `muster resume`, `muster drain`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// `pool/NAME`; for `drain` also `runner/INSTANCE-ID`.
+    what: Subject,
+    /// Why, for the events and for whoever asks later; 200 characters at most.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    token: Token,
+    #[command(flatten)]
+    ask: Ask,
+}
+
+impl Args {
+    pub(super) fn run(self, verb: &str) -> anyhow::Result<ExitCode> {
+        let path = match (&self.what, verb) {
+            (Subject::Pool(name), _) => format!("pools/{name}/{verb}"),
+            (Subject::Runner(id), "drain") => format!("runners/{id}/{verb}"),
+            _ => {
+                let wanted = if verb == "drain" { "pool/NAME or runner/INSTANCE-ID" } else { "pool/NAME" };
+                eprintln!("muster: {} cannot be given the order `{verb}`; write {wanted}", self.what);
+                return Ok(ExitCode::from(USAGE));
+            }
+        };
+        let body = match &self.reason {
+            Some(reason) => serde_json::to_vec(&serde_json::json!({ "reason": reason }))?.into(),
+            None => bytes::Bytes::new(),
+        };
+        let Done { said, warning } = block_on(async { self.ask.post::<Done>(&path, &self.token, body).await })?;
+        show::print(&format!("{said}\n"))?;
+        match warning {
+            None => Ok(ExitCode::SUCCESS),
+            Some(warning) => Err(anyhow::anyhow!(warning)),
+        }
+    }
+}

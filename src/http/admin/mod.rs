@@ -1,0 +1,297 @@
+//! The admin listener: `/metrics`, `/healthz`, `/readyz`, the JSON API under `/api/v1/` and the live page at `/`.
+//!
+//! Looking needs no authentication, so it binds to loopback unless told otherwise; orders ([`super::steer`]) need a token.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use muster_reconciler::ids::InstanceId;
+use muster_reconciler::view::{JobView, PoolView, RunnerView};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use warp::Filter;
+use warp::http::StatusCode;
+use warp::http::header::{CONTENT_TYPE, HeaderValue};
+use warp::reply::Response;
+
+pub use super::inspect::{Inspect, Query, Unanswered};
+use super::live_view::{attention, state_rank};
+use super::steer::{self, Steer, Verb};
+use super::watch::Watch;
+use super::{assets, live};
+use crate::metrics::Metrics;
+use crate::subject::Subject;
+
+/// Items in an answer unless `?limit=` says otherwise.
+const DEFAULT_LIMIT: usize = 1000;
+/// Items in an answer at most.
+const MAX_LIMIT: usize = 100_000;
+
+/// Who answers here; shown at the top of the dashboard and by `/api/v1/about`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct About {
+    /// The cluster's name.
+    pub cluster: String,
+    /// This release.
+    pub version: String,
+    /// A sentence for the top of the page, if there is something that everybody must know ("this is a demo").
+    pub banner: Option<String>,
+}
+
+impl About {
+    /// About a cluster, with this release's version and no banner.
+    pub fn cluster(name: impl Into<String>) -> About {
+        About { cluster: name.into(), version: env!("CARGO_PKG_VERSION").into(), banner: None }
+    }
+}
+
+/// What the admin listener needs.
+#[derive(Clone)]
+pub struct Admin {
+    /// Who answers.
+    pub about: About,
+    /// The core; None in a process that runs the webhook only.
+    pub inspect: Option<Inspect>,
+    /// Reads what a box said of its end; None where there is no EC2.
+    pub console: Option<Console>,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// Looks at the core for the page; None where there is none.
+    pub watch: Option<Arc<Watch>>,
+    /// What orders need; None: none are taken.
+    pub steer: Option<Steer>,
+    /// Ends open streams.
+    pub stop: CancellationToken,
+}
+
+/// Reads the reason of its end from a box's console, if there is one; Err: why it cannot be read.
+pub type Console = Arc<dyn Fn(InstanceId) -> BoxFuture<'static, Result<Option<String>, String>> + Send + Sync>;
+
+/// What an API call may ask for. Unknown names are errors: a misspelt filter would seem to match everything.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Wish {
+    limit: Option<usize>,
+    pool: Option<String>,
+    state: Option<String>,
+    phase: Option<String>,
+}
+
+/// All routes of the admin listener.
+pub fn routes(admin: Admin) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
+    let with = warp::any().map(move || admin.clone());
+    let page = warp::path::end().and(super::get()).and(with.clone()).and(query()).then(live::page);
+    let explained = warp::path!("explain" / String / String).and(super::get()).and(with.clone()).then(live::explained);
+    let stream = warp::path!("api" / "v1" / "stream").and(super::get()).and(with.clone()).and(query()).then(live::stream);
+    let asset = warp::path!("assets" / String).and(super::get()).map(|name: String| assets::answer(&name));
+    let healthz = warp::path!("healthz").and(super::get()).map(|| super::json(StatusCode::OK, &json!({ "status": "ok" })));
+    let readyz = warp::path!("readyz").and(super::get()).and(with.clone()).then(ready);
+    let metrics = warp::path!("metrics").and(super::get()).and(with.clone()).then(metrics);
+    let about = warp::path!("api" / "v1" / "about")
+        .and(super::get())
+        .and(with.clone())
+        .map(|a: Admin| super::json(StatusCode::OK, &a.about));
+    let ended = warp::path!("api" / "v1" / "runners" / String / "ended").and(super::get()).and(with.clone()).then(ended);
+    let events = warp::path!("api" / "v1" / "events").and(super::get()).and(with.clone()).and(query()).then(events);
+    let explain = warp::path!("api" / "v1" / "explain" / String / String).and(super::get()).and(with.clone()).then(explain);
+    let snapshot = warp::path!("api" / "v1" / "snapshot").and(super::get()).and(with.clone()).then(snapshot);
+    let order = warp::path!("api" / "v1" / String / String / Verb)
+        .and(warp::post())
+        .and(warp::header::headers_cloned())
+        .and(warp::body::stream())
+        .and(with.clone())
+        .then(steer::receive);
+    let list = warp::path!("api" / "v1" / Kind).and(super::get()).and(with).and(query()).then(list);
+    let pages = page.or(explained).unify().or(stream).unify().or(asset).unify().boxed();
+    let more = events.or(explain).unify().or(snapshot).unify().or(order).unify().boxed();
+    pages
+        .or(more)
+        .unify()
+        .or(healthz)
+        .unify()
+        .or(readyz)
+        .unify()
+        .or(metrics)
+        .unify()
+        .or(about)
+        .unify()
+        .or(ended)
+        .unify()
+        .or(list)
+        .unify()
+        .recover(|r| super::refuse(r, "GET, HEAD"))
+        .unify()
+        .with(warp::log::custom(|info| super::log_request(&info)))
+        .map(super::plain)
+}
+
+/// What can be listed.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Pools,
+    Jobs,
+    Runners,
+}
+
+impl std::str::FromStr for Kind {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Kind, ()> {
+        match text {
+            "pools" => Ok(Kind::Pools),
+            "jobs" => Ok(Kind::Jobs),
+            "runners" => Ok(Kind::Runners),
+            _ => Err(()),
+        }
+    }
+}
+
+/// The query string, empty if there is none.
+fn query() -> impl Filter<Extract = (String,), Error = Infallible> + Clone {
+    warp::query::raw().or(warp::any().map(String::new)).unify()
+}
+
+async fn ready(admin: Admin) -> Response {
+    let missing = match &admin.inspect {
+        None => None,
+        Some(inspect) => match inspect.ready().await {
+            Ok(Ok(())) => None,
+            Ok(Err(missing)) => Some(missing),
+            Err(e) => Some(e.to_string()),
+        },
+    };
+    match missing {
+        None => super::json(StatusCode::OK, &json!({ "ready": true })),
+        Some(missing) => super::json(StatusCode::SERVICE_UNAVAILABLE, &json!({ "ready": false, "missing": missing })),
+    }
+}
+
+async fn metrics(admin: Admin) -> Response {
+    let text = match &admin.inspect {
+        None => admin.metrics.render(),
+        Some(inspect) => {
+            let totals = match &admin.watch {
+                Some(watch) => watch.totals().await,
+                None => inspect.totals().await,
+            };
+            admin.metrics.scrape(totals.ok().as_ref())
+        }
+    };
+    let mut response = Response::new(text.into());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(prometheus::TEXT_FORMAT));
+    response
+}
+
+/// What a box said of its end. One EC2 call, so only for the one that is asked about.
+async fn ended(instance: String, admin: Admin) -> Response {
+    let Some(console) = &admin.console else {
+        return super::error(StatusCode::NOT_FOUND, "this process has no EC2; ask the controller's admin listener");
+    };
+    let plain =
+        instance.strip_prefix("i-").is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_alphanumeric()));
+    if !plain {
+        return super::error(StatusCode::BAD_REQUEST, "no instance's id; write one such as i-0123456789abcdef0");
+    }
+    match console(instance.into()).await {
+        Ok(ended) => super::json(StatusCode::OK, &json!({ "ended": ended })),
+        Err(why) => super::error(StatusCode::BAD_GATEWAY, why),
+    }
+}
+
+/// What an `events` call may ask for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Since {
+    after: u64,
+    limit: Option<usize>,
+}
+
+/// `{"items": [...], "last": N}`, oldest first: those after `?after=`.
+async fn events(admin: Admin, query: String) -> Response {
+    let since: Since = match serde_urlencoded::from_str(&query) {
+        Ok(since) => since,
+        Err(e) => return super::error(StatusCode::BAD_REQUEST, format!("failed to read the query string: {e}")),
+    };
+    let Some(inspect) = &admin.inspect else { return no_core() };
+    match inspect.events(since.after, since.limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT)).await {
+        Ok((items, last)) => super::json(StatusCode::OK, &json!({ "items": items, "last": last })),
+        Err(e) => super::error(StatusCode::SERVICE_UNAVAILABLE, e),
+    }
+}
+
+async fn explain(kind: String, id: String, admin: Admin) -> Response {
+    let subject: Subject = match format!("{kind}/{id}").parse() {
+        Ok(subject) => subject,
+        Err(why) => return super::error(StatusCode::BAD_REQUEST, why),
+    };
+    let Some(inspect) = &admin.inspect else { return no_core() };
+    match inspect.explain(subject.clone()).await {
+        Ok(Some(told)) => super::json(StatusCode::OK, &told),
+        Ok(None) => super::error(StatusCode::NOT_FOUND, format!("the controller knows of no {kind} {id}: {}", subject.unknown())),
+        Err(e) => super::error(StatusCode::SERVICE_UNAVAILABLE, e),
+    }
+}
+
+/// Everything at one moment, and the cost of the day.
+async fn snapshot(admin: Admin) -> Response {
+    let Some(watch) = &admin.watch else { return no_core() };
+    match watch.snapshot().await {
+        Ok(snapshot) => super::json(StatusCode::OK, &json!({ "snapshot": &*snapshot, "cost": watch.cost() })),
+        Err(e) => super::error(StatusCode::SERVICE_UNAVAILABLE, e),
+    }
+}
+
+fn no_core() -> Response {
+    super::error(StatusCode::NOT_FOUND, "this process runs the webhook only; ask the controller's admin listener")
+}
+
+async fn list(kind: Kind, admin: Admin, query: String) -> Response {
+    let wish: Wish = match serde_urlencoded::from_str(&query) {
+        Ok(wish) => wish,
+        Err(e) => return super::error(StatusCode::BAD_REQUEST, format!("failed to read the query string: {e}")),
+    };
+    let stray = match kind {
+        Kind::Pools => wish.state.as_ref().or(wish.phase.as_ref()),
+        Kind::Jobs => wish.phase.as_ref(),
+        Kind::Runners => wish.state.as_ref(),
+    };
+    if stray.is_some() {
+        return super::error(StatusCode::BAD_REQUEST, "jobs are filtered by state, runners by phase, and pools by neither");
+    }
+    let Some(inspect) = &admin.inspect else { return no_core() };
+    let answer = match kind {
+        Kind::Pools => inspect.pools().await.map(|all| items(all, &wish, |v: &PoolView, w| like(&w.pool, &v.name))),
+        Kind::Jobs => inspect.jobs().await.map(|mut all| {
+            // Those that wait come first: with a limit, they are the ones that must not be missing.
+            all.sort_by_key(|v| state_rank(&v.state));
+            items(all, &wish, |v: &JobView, w| like(&w.pool, v.pool.as_deref().unwrap_or_default()) && like(&w.state, &v.state))
+        }),
+        Kind::Runners => inspect.runners().await.map(|mut all| {
+            all.sort_by_key(|v| attention(&v.phase));
+            items(all, &wish, |v: &RunnerView, w| like(&w.pool, &v.pool) && like(&w.phase, &v.phase))
+        }),
+    };
+    answer.unwrap_or_else(|e| super::error(StatusCode::SERVICE_UNAVAILABLE, e))
+}
+
+/// Whether a value is the wished one, if one is wished.
+fn like(wish: &Option<String>, value: &str) -> bool {
+    wish.as_ref().is_none_or(|w| w == value)
+}
+
+/// `{"items": [...], "total": N}`: at most `limit` of the N that fit.
+fn items<T: Serialize>(mut all: Vec<T>, wish: &Wish, fits: impl Fn(&T, &Wish) -> bool) -> Response {
+    all.retain(|v| fits(v, wish));
+    let total = all.len();
+    all.truncate(wish.limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT));
+    #[derive(Serialize)]
+    struct List<T> {
+        items: Vec<T>,
+        total: usize,
+    }
+    super::json(StatusCode::OK, &List { items: all, total })
+}
+
+#[cfg(test)]
+mod tests;

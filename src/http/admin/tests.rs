@@ -1,0 +1,288 @@
+use std::collections::BTreeMap;
+
+use muster_reconciler::steer::{Order, Refusal};
+use muster_reconciler::view::{EventView, Explanation, Snapshot, Totals};
+use secrecy::SecretString;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::super::steer::Keep;
+use super::*;
+use crate::simulate::prices::Prices;
+
+const TOKEN: &str = "s3cret-t0ken";
+
+/// Serves a core of `jobs` jobs that answers everything, or (None) no core.
+async fn start(jobs: Option<u64>) -> String {
+    let inspect = jobs.map(|jobs| {
+        let (inspect, mut questions) = Inspect::new();
+        tokio::spawn(async move {
+            while let Some(query) = questions.recv().await {
+                answer(query, jobs);
+            }
+        });
+        inspect
+    });
+    let about = About { banner: Some("a demo".into()), ..About::cluster("prod") };
+    let console: Console = Arc::new(|id| {
+        Box::pin(async move {
+            match id.as_str() {
+                "i-0a" => Ok(Some("the runner is done".into())),
+                "i-0b" => Ok(None),
+                _ => Err("EC2 is down".into()),
+            }
+        })
+    });
+    let metrics = Arc::new(Metrics::new());
+    let every = std::time::Duration::from_secs(3600);
+    let stop = CancellationToken::new();
+    let watch = inspect.clone().map(|i| Watch::start(i, metrics.clone(), Prices::example(), every, stop.clone()));
+    let keep: Keep =
+        Arc::new(|pool, _| Box::pin(async move { if pool.as_str() == "unkept" { Err("SSM is down".into()) } else { Ok(()) } }));
+    let steer = Some(Steer { token: tokio::sync::watch::channel(Some(SecretString::from(TOKEN))).1, keep: Some(keep) });
+    serve(Admin { about, inspect, console: Some(console), metrics, watch, steer, stop }).await
+}
+
+async fn serve(admin: Admin) -> String {
+    let listener = crate::http::bind("127.0.0.1:0", "spec.listen.admin").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    tokio::spawn(crate::http::serve(listener, routes(admin), CancellationToken::new()));
+    url
+}
+
+fn answer(query: Query, jobs: u64) {
+    let job = |id| JobView {
+        id,
+        state: if id % 2 == 0 { "in_progress" } else { "queued" }.into(),
+        pool: (id % 3 != 0).then(|| "linux".into()),
+        reason: format!("because of {id}"),
+        ..JobView::default()
+    };
+    let runner =
+        |phase: &str| RunnerView { name: phase.into(), phase: phase.into(), pool: "linux".into(), ..RunnerView::default() };
+    match query {
+        Query::Pools(to) => drop(to.send(vec![PoolView {
+            name: "linux".into(),
+            phases: BTreeMap::from([("idle".into(), 2)]),
+            reason: "idle floor of 2".into(),
+            ..PoolView::default()
+        }])),
+        Query::Jobs(to) => drop(to.send((0..jobs).map(job).collect())),
+        Query::Runners(to) => drop(to.send(vec![runner("idle"), runner("failed"), runner("booting")])),
+        Query::Totals(to) => drop(to.send(Totals { messages_held: 3, ..Totals::default() })),
+        Query::Snapshot(to) => drop(to.send(Snapshot { now: 5000, ..Snapshot::default() })),
+        Query::Events(after, limit, to) => {
+            let event = |seq| EventView { seq, what: "launch".into(), ..EventView::default() };
+            drop(to.send(((after + 1..=7).take(limit).map(event).collect(), 7)));
+        }
+        Query::Explain(subject, to) => {
+            let known = subject == Subject::Job(1) || subject == Subject::Pool("linux".into());
+            let told =
+                || Explanation { kind: "job".into(), id: "<1>".into(), reason: "because & so".into(), ..Explanation::default() };
+            drop(to.send(known.then(told)));
+        }
+        Query::Order(order, to) => drop(to.send(match order {
+            Order::Pause(pool, why) if pool.as_str() != "linx" => Ok(format!("{pool} paused: {why}")),
+            Order::DrainRunner(id, _) => Ok(format!("{id} drains")),
+            _ => Err(Refusal::NoPool("linx".into(), "linux".into())),
+        })),
+        Query::Ready(to) => drop(to.send(if jobs == 0 { Err("no complete instance sweep yet".into()) } else { Ok(()) })),
+    }
+}
+
+async fn get(url: &str) -> (u16, Value) {
+    let response = reqwest::get(url).await.expect("an answer");
+    (response.status().as_u16(), response.json().await.expect("JSON"))
+}
+
+fn names<'a>(body: &'a Value, key: &str) -> Vec<&'a str> {
+    body["items"].as_array().expect("items").iter().filter_map(|i| i[key].as_str()).collect()
+}
+
+#[tokio::test]
+async fn every_list_has_items_with_reasons() {
+    let url = start(Some(4)).await;
+    let (status, pools) = get(&format!("{url}/api/v1/pools")).await;
+    assert_eq!((status, &pools["items"][0]["reason"], &pools["total"]), (200, &json!("idle floor of 2"), &json!(1)));
+    let (_, jobs) = get(&format!("{url}/api/v1/jobs")).await;
+    assert_eq!(names(&jobs, "state"), ["queued", "queued", "in_progress", "in_progress"], "those that wait come first");
+    assert!(names(&jobs, "reason").iter().all(|r| r.starts_with("because")));
+    let (_, runners) = get(&format!("{url}/api/v1/runners")).await;
+    assert_eq!(names(&runners, "phase"), ["failed", "booting", "idle"], "what went wrong comes first");
+    assert_eq!(
+        get(&format!("{url}/api/v1/about")).await.1,
+        json!({"cluster": "prod", "version": env!("CARGO_PKG_VERSION"), "banner": "a demo"})
+    );
+}
+
+#[tokio::test]
+async fn what_a_box_said_of_its_end_is_read_when_it_is_asked_for() {
+    let url = format!("{}/api/v1/runners", start(Some(1)).await);
+    assert_eq!(get(&format!("{url}/i-0a/ended")).await, (200, json!({"ended": "the runner is done"})));
+    assert_eq!(get(&format!("{url}/i-0b/ended")).await, (200, json!({"ended": null})));
+    assert_eq!(get(&format!("{url}/i-0c/ended")).await, (502, json!({"error": "EC2 is down"})));
+    assert_eq!(get(&format!("{url}/i-/ended")).await.0, 400);
+    assert_eq!(get(&format!("{url}/..%2F/ended")).await.0, 400);
+}
+
+#[tokio::test]
+async fn lists_are_bounded_and_filtered() {
+    let url = start(Some(2500)).await;
+    let count = |body: &Value| body["items"].as_array().expect("items").len();
+    let (_, all) = get(&format!("{url}/api/v1/jobs")).await;
+    assert_eq!((count(&all), &all["total"]), (1000, &json!(2500)));
+    let (_, some) = get(&format!("{url}/api/v1/jobs?limit=3&state=queued&pool=linux")).await;
+    assert_eq!((count(&some), &some["total"]), (3, &json!(833)));
+    assert_eq!(count(&get(&format!("{url}/api/v1/runners?phase=idle")).await.1), 1);
+    for bad in ["jobs?stat=queued", "jobs?phase=idle", "runners?state=queued", "pools?state=x", "jobs?limit=-1"] {
+        let (status, body) = get(&format!("{url}/api/v1/{bad}")).await;
+        assert!(status == 400 && body["error"].is_string(), "{bad}: {status} {body}");
+    }
+}
+
+#[tokio::test]
+async fn health_is_life_and_readiness_says_what_is_missing() {
+    let url = start(Some(0)).await;
+    assert_eq!(get(&format!("{url}/healthz")).await.0, 200);
+    let (status, body) = get(&format!("{url}/readyz")).await;
+    assert_eq!((status, body), (503, json!({"ready": false, "missing": "no complete instance sweep yet"})));
+    assert_eq!(get(&format!("{}/readyz", start(Some(1)).await)).await, (200, json!({"ready": true})));
+    let webhook_only = start(None).await;
+    assert_eq!(get(&format!("{webhook_only}/readyz")).await.0, 200);
+    assert_eq!(get(&format!("{webhook_only}/api/v1/jobs")).await.0, 404);
+}
+
+#[tokio::test]
+async fn a_core_that_is_gone_is_told_and_the_metrics_still_come() {
+    let (inspect, questions) = Inspect::new();
+    drop(questions);
+    let url = serve(Admin {
+        about: About::default(),
+        inspect: Some(inspect),
+        console: None,
+        metrics: Arc::new(Metrics::new()),
+        watch: None,
+        steer: None,
+        stop: CancellationToken::new(),
+    })
+    .await;
+    for path in ["/readyz", "/api/v1/pools"] {
+        assert_eq!(get(&format!("{url}{path}")).await.0, 503, "{path}");
+    }
+    let text = reqwest::get(format!("{url}/metrics")).await.expect("an answer").text().await.expect("text");
+    assert!(text.contains("muster_core_up 0\n"), "{text}");
+}
+
+#[tokio::test]
+async fn the_page_and_the_metrics_come_with_their_types_and_the_rest_is_refused() {
+    let url = start(Some(1)).await;
+    let page = reqwest::get(&url).await.expect("an answer");
+    assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
+    assert!(page.headers().contains_key("content-security-policy"));
+    assert!(page.text().await.expect("text").contains("<title>muster prod</title>"));
+    let metrics = reqwest::get(format!("{url}/metrics")).await.expect("an answer");
+    assert!(metrics.headers()["content-type"].to_str().expect("text").starts_with("text/plain; version=0.0.4"));
+    assert!(metrics.text().await.expect("text").contains("muster_messages_held 3\n"));
+    assert_eq!(get(&format!("{url}/nothing")).await.0, 404);
+    assert_eq!(get(&format!("{url}/api/v1/secrets")).await.0, 404);
+    let client = reqwest::Client::new();
+    assert_eq!(client.head(&url).send().await.expect("an answer").status(), 200);
+    for path in ["/", "/metrics", "/api/v1/jobs"] {
+        let post = client.post(format!("{url}{path}")).send().await.expect("an answer");
+        assert_eq!((post.status().as_u16(), &post.headers()["allow"]), (405, &"GET, HEAD".parse().expect("a header")), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn events_come_after_a_number_and_an_explanation_or_404_for_a_subject() {
+    let url = format!("{}/api/v1", start(Some(1)).await);
+    let (status, events) = get(&format!("{url}/events?after=4&limit=2")).await;
+    assert_eq!(
+        (status, &events["items"][0]["seq"], &events["items"][1]["seq"], &events["last"]),
+        (200, &json!(5), &json!(6), &json!(7))
+    );
+    assert_eq!(get(&format!("{url}/events?from=4")).await.0, 400);
+    assert_eq!(get(&format!("{url}/explain/job/1")).await.1["reason"], "because & so");
+    let (status, body) = get(&format!("{url}/explain/job/9")).await;
+    assert!(status == 404 && body["error"].as_str().is_some_and(|e| e.contains("no job 9")), "{body}");
+    assert_eq!(get(&format!("{url}/explain/job/x")).await.0, 400);
+    let (status, body) = get(&format!("{url}/snapshot")).await;
+    assert_eq!((status, &body["snapshot"]["now"]), (200, &json!(5000)));
+}
+
+async fn post(url: &str, token: Option<&str>, body: &'static str) -> (u16, Value) {
+    let request = reqwest::Client::new().post(url).body(body);
+    let request = if let Some(token) = token { request.header("authorization", token) } else { request };
+    let response = request.send().await.expect("an answer");
+    (response.status().as_u16(), response.json().await.expect("JSON"))
+}
+
+#[tokio::test]
+async fn an_order_needs_the_token_whole_and_exact() {
+    let url = format!("{}/api/v1/pools/linux/pause", start(Some(1)).await);
+    let near: String = TOKEN.chars().take(TOKEN.len() - 1).collect();
+    for wrong in [
+        None,
+        Some("Bearer "),
+        Some("Bearer x"),
+        Some(TOKEN),
+        Some("Basic s3cret-t0ken"),
+        Some(format!("Bearer {near}").as_str()),
+    ] {
+        let (status, body) = post(&url, wrong, "").await;
+        assert!(status == 401 && body["error"].is_string(), "{wrong:?}: {status} {body}");
+    }
+    let right = format!("bearer {TOKEN}");
+    assert_eq!(post(&url, Some(&right), r#"{"reason":"a test"}"#).await, (200, json!({"said": "linux paused: a test"})));
+    let no_token = tokio::sync::watch::channel(None).1;
+    let admin = Admin {
+        about: About::default(),
+        inspect: None,
+        console: None,
+        metrics: Arc::new(Metrics::new()),
+        watch: None,
+        steer: Some(Steer { token: no_token, keep: None }),
+        stop: CancellationToken::new(),
+    };
+    let (status, body) = post(&format!("{}/api/v1/pools/linux/pause", serve(admin).await), Some(&right), "").await;
+    assert!(status == 403 && body["error"].as_str().is_some_and(|e| e.contains("spec.listen.adminToken")), "{body}");
+}
+
+#[tokio::test]
+async fn an_order_that_cannot_be_taken_says_why() {
+    let url = format!("{}/api/v1", start(Some(1)).await);
+    let right = format!("Bearer {TOKEN}");
+    for (path, body, status, word) in [
+        ("pools/linx/pause", "", 404, "the pools are linux"),
+        ("pools/linux/pause", "{", 400, "reason"),
+        ("pools/linux/pause", r#"{"reason":"a\u0007"}"#, 400, "control"),
+        ("runners/i-1/pause", "", 404, "nothing at this path"),
+        ("jobs/1/drain", "", 404, "nothing at this path"),
+    ] {
+        let (got, said) = post(&format!("{url}/{path}"), Some(&right), body).await;
+        assert!(got == status && said["error"].as_str().is_some_and(|e| e.contains(word)), "{path}: {got} {said}");
+    }
+    assert_eq!(post(&format!("{url}/runners/i-1/drain"), Some(&right), "").await, (200, json!({"said": "i-1 drains"})));
+    let (status, said) = post(&format!("{url}/pools/unkept/pause"), Some(&right), "").await;
+    assert!(
+        status == 200 && said["warning"].as_str().is_some_and(|w| w.contains("restart would forget it (SSM is down)")),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn pages_escape_what_they_show_and_the_stream_begins_with_every_section() {
+    let url = start(Some(1)).await;
+    let page = reqwest::get(format!("{url}/explain/job/1")).await.expect("an answer").text().await.expect("text");
+    assert!(page.contains("because &#38; so") && page.contains("&#60;1&#62;") && !page.contains("<1>"), "{page}");
+    assert_eq!(reqwest::get(format!("{url}/explain/job/9")).await.expect("an answer").status(), 404);
+    let mut stream = reqwest::get(format!("{url}/api/v1/stream")).await.expect("an answer");
+    assert_eq!(stream.headers()["content-type"], "text/event-stream");
+    let mut text = String::new();
+    while !text.contains("event:beat") {
+        text += &String::from_utf8_lossy(&stream.chunk().await.expect("alive").expect("not ended"));
+    }
+    for section in ["totals", "pools", "jobs", "runners", "events", "budgets"] {
+        assert!(text.contains(&format!("event:{section}\n")) && text.contains(&format!("id=\"{section}\"")), "{section}: {text}");
+    }
+}

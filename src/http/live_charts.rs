@@ -1,0 +1,109 @@
+//! The live page's charts, as SVG by `plotters`. Colours are names, as in the report of `muster simulate`: the style sheet
+//! finds each by its value and replaces it, so that one drawing serves a light and a dark screen.
+
+use muster_reconciler::view::RunnerView;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::watch::Point;
+use crate::simulate::axes::{Axis, WAIT_STEPS, draw, font, on_axes, seconds, ticks};
+use crate::simulate::charts::{FIRST, GRID, INK};
+
+/// Width of the waterfall, in pixels of its own.
+pub const WIDE: u32 = 1100;
+/// The same for a phone.
+pub const NARROW: u32 = 390;
+/// A row of the waterfall.
+const ROW: u32 = 20;
+
+/// What a runner was doing until it reached a stage, in the order of a start; the style sheet has the same values.
+pub const STAGES: [(&str, RGBColor, &str); 8] = [
+    ("launched", RGBColor(0x8b, 0x6f, 0xc9), "EC2 answers"),
+    ("script", RGBColor(0x5f, 0x7f, 0xd6), "boots"),
+    ("configured", RGBColor(0x2f, 0x8f, 0xb8), "is configured"),
+    ("secret", RGBColor(0x3d, 0x9a, 0x9a), "reads its secret"),
+    ("unpacked", RGBColor(0x8d, 0x84, 0x53), "unpacks"),
+    ("listener", RGBColor(0xb0, 0x7a, 0x2c), "starts the runner"),
+    ("online", RGBColor(0x2f, 0x8f, 0x5b), "comes online"),
+    ("started", RGBColor(0xc9, 0x78, 0x0e), "waits for a job"),
+];
+
+/// Queued jobs (line) over boxes (area), without axes: the shape says enough, and the label has the numbers.
+pub fn spark(label: &str, past: &[Point]) -> anyhow::Result<String> {
+    let top = past.iter().map(|p| p.queued.max(p.boxes)).max().unwrap_or_default().max(1);
+    let last = past.len().saturating_sub(1).max(1) as f64;
+    draw((140, 36), &escaped(label), |area| {
+        let mut chart = ChartBuilder::on(area).margin(2).build_cartesian_2d(0.0..last, 0.0..f64::from(top) * 1.05)?;
+        let of = |get: fn(&Point) -> u32| past.iter().enumerate().map(move |(nth, p)| (nth as f64, f64::from(get(p))));
+        chart.draw_series(AreaSeries::new(of(|p| p.boxes), 0.0, GRID))?;
+        chart.draw_series(LineSeries::new(of(|p| p.queued), FIRST.stroke_width(2)))?;
+        Ok(())
+    })
+}
+
+/// Each runner's start as a bar, one piece for each stage. None to show: an empty text.
+pub fn falls(width: u32, runners: &[&RunnerView]) -> anyhow::Result<String> {
+    if runners.is_empty() {
+        return Ok(String::new());
+    }
+    let rows = runners.len();
+    let reached = runners.iter().flat_map(|r| r.stages.iter().map(|s| s.after_seconds));
+    let high = reached.fold(1.0, f64::max) * 1.02;
+    let label = format!("the last {rows} runners' starts, by stage");
+    let size = (width, ROW * u32::try_from(rows).unwrap_or(1) + 44);
+    let narrow = width < 600;
+    let x = Axis { low: 0.0, high, ticks: ticks(0.0, high, if narrow { 4 } else { 10 }, &WAIT_STEPS), say: &|s| seconds(*s) };
+    let y = Axis { low: 0.0, high: rows as f64, ticks: Vec::new(), say: &|_| String::new() };
+    on_axes(size, &label, &x, &y, |chart| {
+        for (nth, runner) in runners.iter().enumerate() {
+            let (low, high) = ((rows - nth) as f64 - 0.85, (rows - nth) as f64 - 0.15);
+            let mut from = 0.0;
+            for stage in &runner.stages {
+                let Some((_, color, _)) = STAGES.iter().find(|(name, ..)| *name == stage.stage) else { continue };
+                chart.draw_series([Rectangle::new([(from, low), (stage.after_seconds, high)], color.filled())])?;
+                from = stage.after_seconds;
+            }
+            // The end of an instance's id tells it apart; all of it is in the table.
+            let id = &runner.instance;
+            let short = id.get(id.len().saturating_sub(6)..).unwrap_or(id);
+            let style = font(12).color(&INK).pos(Pos::new(HPos::Right, VPos::Center));
+            chart.draw_series([EmptyElement::at((0.0, (low + high) / 2.0)) + Text::new(short.to_owned(), (-6, 0), style)])?;
+        }
+        Ok(())
+    })
+}
+
+/// Text for an attribute: a pool's name holds nothing that would need it, but this place cannot know.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_reconciler::view::StageView;
+
+    use super::*;
+
+    #[test]
+    fn every_stage_has_a_colour_and_the_style_sheet_knows_it() {
+        let css = include_str!("assets/live.css");
+        for (stage, RGBColor(r, g, b), _) in STAGES {
+            assert!(css.contains(&format!("#{r:02X}{g:02X}{b:02X}")), "{stage}");
+        }
+        let names: Vec<&str> = STAGES.iter().map(|(name, ..)| *name).collect();
+        let all: Vec<&str> = muster_reconciler::effect::Stage::ALL.iter().map(|s| s.as_str()).collect();
+        assert!(all.iter().all(|s| names.contains(s)), "{all:?}");
+    }
+
+    #[test]
+    fn a_start_is_a_bar_of_stages_and_a_label_is_escaped() {
+        let stage = |stage: &str, after_seconds| StageView { stage: stage.into(), after_seconds };
+        let stages = vec![stage("launched", 1.0), stage("online", 31.5)];
+        let runner = RunnerView { instance: "i-0123456789abcdef0".into(), stages, ..RunnerView::default() };
+        let svg = falls(WIDE, &[&runner]).expect("drawn");
+        assert!(svg.contains("#8B6FC9") && svg.contains("#2F8F5B") && svg.contains("bcdef0"), "{svg}");
+        assert_eq!(falls(WIDE, &[]).expect("drawn"), "");
+        let svg = spark("a \"b\"", &[Point { queued: 1, boxes: 0 }, Point { queued: 3, boxes: 2 }]).expect("drawn");
+        assert!(svg.contains("aria-label=\"a &quot;b&quot;\""), "{svg}");
+    }
+}

@@ -1,0 +1,275 @@
+//! What the live page shows, from one snapshot: rows that are worth a look first, words for people, and the charts.
+
+use std::time::Duration;
+
+use muster_reconciler::time::human;
+use muster_reconciler::view::{EventView, JobView, PoolView, RunnerView, Snapshot};
+
+use super::live_charts;
+use super::watch::{Point, Watch};
+use crate::meter::CostView;
+
+/// Rows of a table at most; the rest is counted. A page of more helps nobody.
+const ROWS: usize = 200;
+/// Runners in the waterfall at most: the newest that this process launched.
+const FALLS: usize = 24;
+/// Events shown.
+const EVENTS: usize = 60;
+
+/// The words of the phases of a box that can still take a job or has one, for the tiles.
+const STARTING: [&str; 3] = ["launching", "booting", "configured"];
+
+/// A number with its name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tile {
+    /// Its id.
+    pub id: &'static str,
+    /// The number.
+    pub number: String,
+    /// What it counts.
+    pub label: String,
+}
+
+/// A pool's row.
+#[derive(Clone, Debug, Default)]
+pub struct PoolRow {
+    /// The pool.
+    pub pool: PoolView,
+    /// Queued jobs and boxes over the last minutes, as SVG; empty: too early.
+    pub spark: String,
+    /// Its cost today; empty: no price.
+    pub cost: String,
+    /// Boxes by phase, in words.
+    pub boxes: String,
+}
+
+/// A job's row.
+#[derive(Clone, Debug, Default)]
+pub struct JobRow {
+    /// The job.
+    pub job: JobView,
+    /// How long it has been known.
+    pub age: String,
+    /// The instance that it runs on, if it is one of ours.
+    pub instance: Option<String>,
+}
+
+/// A runner's row.
+#[derive(Clone, Debug, Default)]
+pub struct RunnerRow {
+    /// The runner.
+    pub runner: RunnerView,
+    /// How long it has been known.
+    pub age: String,
+    /// Its stages, in words.
+    pub stages: String,
+}
+
+/// An event's row.
+#[derive(Clone, Debug, Default)]
+pub struct EventRow {
+    /// The event.
+    pub event: EventView,
+    /// The time of day, UTC.
+    pub clock: String,
+}
+
+/// One API's budget, or GitHub's limit.
+#[derive(Clone, Debug, Default)]
+pub struct BudgetRow {
+    /// The call.
+    pub api: String,
+    /// The App, or AWS.
+    pub whose: String,
+    /// Left now.
+    pub left: String,
+    /// Of so many, or until when.
+    pub of: String,
+    /// 0 to 100.
+    pub percent: u32,
+}
+
+/// Everything that the page shows.
+#[derive(Clone, Debug, Default)]
+pub struct Live {
+    /// The pool that is shown alone; empty: all.
+    pub wish: String,
+    /// All pools' names.
+    pub names: Vec<String>,
+    /// The numbers at the top.
+    pub tiles: Vec<Tile>,
+    /// The pools.
+    pub pools: Vec<PoolRow>,
+    /// The jobs, those that wait first.
+    pub jobs: Vec<JobRow>,
+    /// Jobs that are not shown.
+    pub more_jobs: usize,
+    /// The runners, those in trouble first.
+    pub runners: Vec<RunnerRow>,
+    /// Runners that are not shown.
+    pub more_runners: usize,
+    /// The newest runners' starts by stage, wide and narrow; empty: none.
+    pub falls: [String; 2],
+    /// The newest events first.
+    pub events: Vec<EventRow>,
+    /// Budgets, then limits.
+    pub budgets: Vec<BudgetRow>,
+    /// What the cost is of; empty: there are no prices.
+    pub cost_note: String,
+    /// Why nothing can be shown.
+    pub trouble: String,
+}
+
+impl Live {
+    /// Of one pool (`wish`), or of all.
+    pub fn new(s: &Snapshot, wish: &str, watch: &Watch) -> Live {
+        let ours = |pool: &str| wish.is_empty() || wish == pool;
+        let cost = watch.cost();
+        let mut jobs: Vec<&JobView> = s.jobs.iter().filter(|j| ours(j.pool.as_deref().unwrap_or_default())).collect();
+        jobs.sort_by_key(|j| (state_rank(&j.state), j.id));
+        let mut runners: Vec<&RunnerView> = s.runners.iter().filter(|r| ours(&r.pool)).collect();
+        let falls = falls(&runners);
+        let tiles = tiles(&jobs, &runners, &cost, wish);
+        runners.sort_by_key(|r| attention(&r.phase));
+        let pool = |p: &PoolView| {
+            let (past, every) = watch.past(&p.name);
+            PoolRow { spark: spark(&p.name, &past, every), cost: priced(&cost, &p.name), boxes: boxes(p), pool: p.clone() }
+        };
+        Live {
+            wish: wish.to_owned(),
+            names: s.pools.iter().map(|p| p.name.clone()).collect(),
+            tiles,
+            pools: s.pools.iter().filter(|p| ours(&p.name)).take(ROWS).map(pool).collect(),
+            more_jobs: jobs.len().saturating_sub(ROWS),
+            jobs: jobs.into_iter().take(ROWS).map(job_row).collect(),
+            more_runners: runners.len().saturating_sub(ROWS),
+            runners: runners.into_iter().take(ROWS).map(runner_row).collect(),
+            falls,
+            events: s.events.iter().filter(|e| e.pool.as_deref().is_none_or(ours)).take(EVENTS).map(event_row).collect(),
+            budgets: budgets(s),
+            cost_note: note(&cost),
+            trouble: String::new(),
+        }
+    }
+}
+
+/// What went wrong comes first, then what changes, then what is settled.
+pub fn attention(phase: &str) -> usize {
+    const ORDER: [&str; 10] =
+        ["failed", "interrupted", "draining", "launching", "booting", "configured", "busy", "idle", "terminating", "gone"];
+    ORDER.iter().position(|p| *p == phase).unwrap_or(ORDER.len())
+}
+
+/// Those that wait come first: with a limit, they are the ones that must not be missing.
+pub fn state_rank(state: &str) -> usize {
+    ["queued", "in_progress"].iter().position(|s| *s == state).unwrap_or(2)
+}
+
+/// The time of day, UTC.
+pub fn clock(at_ms: u64) -> String {
+    let s = at_ms / 1000 % 86_400;
+    format!("{:02}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
+}
+
+fn age(seconds: u64) -> String {
+    human(Duration::from_secs(seconds)).to_string()
+}
+
+fn tiles(jobs: &[&JobView], runners: &[&RunnerView], cost: &CostView, wish: &str) -> Vec<Tile> {
+    let jobs_in = |state: &str| jobs.iter().filter(|j| j.state == state).count().to_string();
+    let in_phase = |phases: &[&str]| runners.iter().filter(|r| phases.contains(&r.phase.as_str())).count().to_string();
+    let all = runners.iter().filter(|r| r.phase != "gone").count().to_string();
+    let tile = |id, number, label: &str| Tile { id, number, label: label.into() };
+    let mut tiles = vec![
+        tile("t-queued", jobs_in("queued"), "jobs queued"),
+        tile("t-running", jobs_in("in_progress"), "jobs running"),
+        tile("t-idle", in_phase(&["idle"]), "runners idle"),
+        tile("t-starting", in_phase(&STARTING), "runners starting"),
+        tile("t-runners", all, "runners in all"),
+    ];
+    if !cost.prices.is_empty() {
+        let shown = if wish.is_empty() { money(cost.total, &cost.currency) } else { priced(cost, wish) };
+        tiles.push(tile("t-cost", if shown.is_empty() { "–".into() } else { shown }, "estimated cost today"));
+    }
+    tiles
+}
+
+fn money(amount: f64, currency: &str) -> String {
+    format!("{amount:.2} {currency}")
+}
+
+fn priced(cost: &CostView, pool: &str) -> String {
+    cost.pools.get(pool).map(|amount| money(*amount, &cost.currency)).unwrap_or_default()
+}
+
+fn note(cost: &CostView) -> String {
+    if cost.prices.is_empty() {
+        return "No price list: start muster with --prices to see what boxes cost.".into();
+    }
+    let covered =
+        cost.coverage.map_or_else(|| "no box ran yet".into(), |share| format!("{:.0}% of it has a price", share * 100.0));
+    format!("Cost since {} UTC, of {:.1} box hours ({covered}); prices: {}", clock(cost.since), cost.hours, cost.prices)
+}
+
+fn boxes(p: &PoolView) -> String {
+    let phases: Vec<String> = p.phases.iter().map(|(phase, n)| format!("{n} {phase}")).collect();
+    if phases.is_empty() { "none".into() } else { phases.join(", ") }
+}
+
+fn spark(pool: &str, past: &[Point], every: Duration) -> String {
+    if past.len() < 2 {
+        return String::new();
+    }
+    let span = human(every * u32::try_from(past.len() - 1).unwrap_or(u32::MAX));
+    let (first, last) = (past[0], past[past.len() - 1]);
+    let label = format!(
+        "{pool}, last {span}: queued jobs from {} to {}, boxes from {} to {}",
+        first.queued, last.queued, first.boxes, last.boxes
+    );
+    live_charts::spark(&label, past).unwrap_or_default()
+}
+
+fn falls(runners: &[&RunnerView]) -> [String; 2] {
+    let mut newest: Vec<&RunnerView> = runners.iter().copied().filter(|r| !r.stages.is_empty() && r.phase != "gone").collect();
+    newest.sort_by_key(|r| (r.age_seconds, r.instance.clone()));
+    newest.truncate(FALLS);
+    [live_charts::WIDE, live_charts::NARROW].map(|width| live_charts::falls(width, &newest).unwrap_or_default())
+}
+
+fn job_row(job: &JobView) -> JobRow {
+    let instance = job.runner.as_deref().and_then(|name| name.rsplit('.').next()).filter(|id| id.starts_with("i-"));
+    JobRow { age: age(job.age_seconds), instance: instance.map(str::to_owned), job: job.clone() }
+}
+
+fn runner_row(runner: &RunnerView) -> RunnerRow {
+    let stage = |s: &muster_reconciler::view::StageView| format!("{} {:.0}s", s.stage, s.after_seconds);
+    let stages: Vec<String> = runner.stages.iter().map(stage).collect();
+    RunnerRow { age: age(runner.age_seconds), stages: stages.join(", "), runner: runner.clone() }
+}
+
+fn event_row(event: &EventView) -> EventRow {
+    EventRow { clock: clock(event.at), event: event.clone() }
+}
+
+fn budgets(s: &Snapshot) -> Vec<BudgetRow> {
+    let percent = |left: f64, of: f64| if of > 0.0 { (100.0 * left / of).round().clamp(0.0, 100.0) as u32 } else { 0 };
+    let own = s.budgets.iter().map(|b| BudgetRow {
+        api: b.api.clone(),
+        whose: b.app.clone().unwrap_or_else(|| "AWS".into()),
+        left: format!("{:.0}", b.level.floor()),
+        of: format!("{:.0}, {:.1} more a second", b.capacity, b.per_second),
+        percent: percent(b.level, b.capacity),
+    });
+    let limits = s.limits.iter().map(|l| {
+        let until = human(Duration::from_millis(l.until.saturating_sub(s.now)));
+        // GitHub grants an App 5,000 an hour at least; larger organisations get more.
+        BudgetRow {
+            api: "GitHub's rate limit".into(),
+            whose: l.app.clone(),
+            left: l.remaining.to_string(),
+            of: format!("5000 or more; anew in {until}"),
+            percent: percent(f64::from(l.remaining), 5000.0),
+        }
+    });
+    own.chain(limits).collect()
+}

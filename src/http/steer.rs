@@ -1,0 +1,173 @@
+//! Orders of an operator: `POST /api/v1/pools/NAME/pause`, `resume` and `drain`, `POST /api/v1/runners/ID/drain`.
+//!
+//! Each needs the bearer token of `spec.listen.adminToken`; without one in the manifests none is taken. What is asked for is
+//! carried out by the core; a pause is also kept where the next process finds it.
+//! <https://datatracker.ietf.org/doc/html/rfc6750>
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Buf;
+use futures_util::Stream;
+use futures_util::future::BoxFuture;
+use muster_reconciler::ids::PoolName;
+use muster_reconciler::steer::{Order, Pause};
+use muster_reconciler::time::Time;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq as _;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use warp::http::StatusCode;
+use warp::http::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use warp::reply::Response;
+
+use super::admin::Admin;
+use super::webhook::read_body;
+
+/// Longest body of an order, in bytes.
+const MAX_BODY: u64 = 4096;
+/// How long it may take to arrive.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// Longest reason, in characters.
+const MAX_REASON: usize = 200;
+
+/// Keeps (Some) or forgets (None) a pool's pause beyond this process; Err: why it could not.
+pub type Keep = Arc<dyn Fn(PoolName, Option<Pause>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
+/// What orders need.
+#[derive(Clone)]
+pub struct Steer {
+    /// The token in force; None: nobody may change anything here.
+    pub token: watch::Receiver<Option<SecretString>>,
+    /// Keeps pauses; None: they end with the process.
+    pub keep: Option<Keep>,
+}
+
+/// What is to be done with a pool or a runner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Launch nothing.
+    Pause,
+    /// Go on.
+    Resume,
+    /// End once idle.
+    Drain,
+}
+
+impl std::str::FromStr for Verb {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Verb, ()> {
+        match text {
+            "pause" => Ok(Verb::Pause),
+            "resume" => Ok(Verb::Resume),
+            "drain" => Ok(Verb::Drain),
+            _ => Err(()),
+        }
+    }
+}
+
+/// The body of an order; may be empty.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Wanted {
+    reason: String,
+}
+
+/// What came of an order.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Done {
+    /// In one sentence.
+    pub said: String,
+    /// It holds now, and would not survive a restart; why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+/// `pools` or `runners`, an id, a verb: the order, if there is such a thing.
+pub fn order(kind: &str, id: &str, verb: Verb, reason: String) -> Option<Order> {
+    match (kind, verb) {
+        ("pools", Verb::Pause) => Some(Order::Pause(id.into(), reason)),
+        ("pools", Verb::Resume) => Some(Order::Resume(id.into())),
+        ("pools", Verb::Drain) => Some(Order::DrainPool(id.into(), reason)),
+        ("runners", Verb::Drain) => Some(Order::DrainRunner(id.into(), reason)),
+        _ => None,
+    }
+}
+
+/// Reads one order, with limits on its length and its time, and takes it.
+pub async fn receive<S, B, E>(kind: String, id: String, verb: Verb, headers: HeaderMap, body: S, admin: Admin) -> Response
+where
+    S: Stream<Item = Result<B, E>>,
+    B: Buf,
+{
+    let token = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    match timeout(DEADLINE, read_body(&headers, body, MAX_BODY, "")).await {
+        Ok(Ok(body)) => take(kind, id, verb, token, body, admin).await,
+        Ok(Err(answer)) => answer,
+        Err(_) => super::error(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
+    }
+}
+
+async fn take(kind: String, id: String, verb: Verb, token: Option<String>, body: bytes::Bytes, admin: Admin) -> Response {
+    let Some(steer) = &admin.steer else {
+        return super::error(StatusCode::NOT_FOUND, "this process takes no orders; ask the controller's admin listener");
+    };
+    if let Some(refused) = refusal(&steer.token.borrow(), token.as_deref()) {
+        return refused;
+    }
+    let wanted = if body.is_empty() { Ok(Wanted::default()) } else { serde_json::from_slice::<Wanted>(&body) };
+    let Ok(Wanted { reason }) = wanted else {
+        return super::error(StatusCode::BAD_REQUEST, "the body is not {\"reason\": \"...\"}");
+    };
+    if reason.chars().count() > MAX_REASON || reason.chars().any(char::is_control) {
+        let message = format!("the reason is longer than {MAX_REASON} characters, or holds a control character");
+        return super::error(StatusCode::BAD_REQUEST, message);
+    }
+    let Some(order) = order(&kind, &id, verb, reason) else {
+        return super::error(StatusCode::NOT_FOUND, "there is nothing at this path");
+    };
+    let Some(inspect) = &admin.inspect else {
+        return super::error(StatusCode::NOT_FOUND, "there is no controller in this process");
+    };
+    let said = match inspect.order(order.clone()).await {
+        Ok(Ok(said)) => said,
+        Ok(Err(refusal)) => return super::error(StatusCode::NOT_FOUND, refusal),
+        Err(e) => return super::error(StatusCode::SERVICE_UNAVAILABLE, e),
+    };
+    let warning = keep(steer, order).await.err();
+    super::json(StatusCode::OK, &Done { said, warning })
+}
+
+/// A pause is the operator's until it is resumed, whatever becomes of this process.
+async fn keep(steer: &Steer, order: Order) -> Result<(), String> {
+    let (pool, pause) = match order {
+        Order::Pause(pool, why) => {
+            let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+            (pool, Some(Pause { since: Time::ZERO + since, why }))
+        }
+        Order::Resume(pool) => (pool, None),
+        Order::DrainRunner(..) | Order::DrainPool(..) => return Ok(()),
+    };
+    let Some(keep) = &steer.keep else { return Ok(()) };
+    keep(pool, pause).await.map_err(|why| format!("it holds now, but a restart would forget it ({why}); give the order again"))
+}
+
+/// None: the token is the right one. Compared by digest and in constant time: neither its length nor its beginning leaks.
+fn refusal(wanted: &Option<SecretString>, header: Option<&str>) -> Option<Response> {
+    let Some(wanted) = wanted else {
+        let message = "no token is configured, so nothing can be changed here; set spec.listen.adminToken of the Controller";
+        return Some(super::error(StatusCode::FORBIDDEN, message));
+    };
+    let given = header.and_then(|text| text.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let given = given.map(|(_, token)| token.trim()).unwrap_or_default();
+    let same = Sha256::digest(given.as_bytes()).ct_eq(&Sha256::digest(wanted.expose_secret().as_bytes()));
+    if bool::from(same) {
+        return None;
+    }
+    let message = if given.is_empty() { "a bearer token is needed" } else { "the token is wrong" };
+    let mut response = super::error(StatusCode::UNAUTHORIZED, message);
+    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"muster\""));
+    Some(response)
+}

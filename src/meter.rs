@@ -1,0 +1,142 @@
+//! What boxes cost, while they run: their time by pool and market, and its price by the list that the user gave.
+//!
+//! An estimate, and it says of how much: time without a price is counted, and shown as not covered.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use muster_reconciler::time::Time;
+use muster_reconciler::view::Totals;
+use serde::{Deserialize, Serialize};
+
+use crate::metrics::Metrics;
+use crate::simulate::prices::Prices;
+
+/// A longer gap between two looks is counted as this much: nobody knows what was in it.
+const LONGEST_GAP: Duration = Duration::from_secs(120);
+/// Days begin at midnight, UTC.
+const DAY_MS: u64 = 86_400_000;
+
+/// The cost of the day so far.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CostView {
+    /// Such as `USD`.
+    pub currency: String,
+    /// Where the prices come from; empty: there are none.
+    pub prices: String,
+    /// Since when is counted: midnight (UTC), or the start of the process if that was later; milliseconds since 1970.
+    pub since: u64,
+    /// Of all boxes whose type has a price.
+    pub total: f64,
+    /// By pool.
+    pub pools: BTreeMap<String, f64>,
+    /// Hours that boxes ran.
+    pub hours: f64,
+    /// The share of these hours that has a price, 0 to 1. None: no box ran.
+    pub coverage: Option<f64>,
+}
+
+/// Counts boxes' time.
+#[derive(Debug)]
+pub struct Meter {
+    prices: Prices,
+    last: Option<(Time, Totals)>,
+    today: CostView,
+    priced_hours: f64,
+    /// Since the start: all seconds, and those with a price.
+    ever: (f64, f64),
+}
+
+impl Meter {
+    /// Nothing counted yet.
+    pub fn new(prices: Prices) -> Meter {
+        let today = CostView { currency: prices.currency.clone(), prices: prices.source.clone(), ..CostView::default() };
+        Meter { prices, last: None, today, priced_hours: 0.0, ever: (0.0, 0.0) }
+    }
+
+    /// Takes a look: what was there at the last one has run until now.
+    pub fn take(&mut self, totals: &Totals, metrics: &Metrics) {
+        let now = Time::from_millis(totals.now);
+        let Some((last, before)) = self.last.replace((now, totals.clone())) else {
+            self.today.since = totals.now;
+            return;
+        };
+        if last.as_millis() / DAY_MS < totals.now / DAY_MS {
+            let midnight = totals.now / DAY_MS * DAY_MS;
+            let today = CostView { since: midnight, ..CostView::default() };
+            let yesterday = std::mem::replace(&mut self.today, today);
+            (self.today.currency, self.today.prices, self.priced_hours) = (yesterday.currency, yesterday.prices, 0.0);
+        }
+        let gap = now.since(last).min(LONGEST_GAP).as_secs_f64();
+        for ((pool, market, kind), billed) in &before.billed {
+            let seconds = gap * billed.boxes as f64;
+            let cost = self.prices.hour(billed.os, kind, *market).map(|price| price * seconds / 3600.0);
+            metrics.lived(pool, market.as_str(), seconds, cost, &self.prices.currency);
+            self.today.hours += seconds / 3600.0;
+            self.ever.0 += seconds;
+            if let Some(cost) = cost {
+                self.today.total += cost;
+                *self.today.pools.entry(pool.clone()).or_default() += cost;
+                self.priced_hours += seconds / 3600.0;
+                self.ever.1 += seconds;
+            }
+        }
+        self.today.coverage = (self.today.hours > 0.0).then(|| self.priced_hours / self.today.hours);
+        if self.ever.0 > 0.0 {
+            metrics.cost_coverage(self.ever.1 / self.ever.0);
+        }
+    }
+
+    /// The cost of the day so far.
+    pub fn today(&self) -> &CostView {
+        &self.today
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_reconciler::effect::Market;
+    use muster_reconciler::manifest::Os;
+    use muster_reconciler::view::Billed;
+
+    use super::*;
+
+    fn look(at_s: u64, boxes: &[(&str, &str, u64)]) -> Totals {
+        let key = |(pool, kind, n): &(&str, &str, u64)| {
+            (((*pool).to_owned(), Market::OnDemand, (*kind).to_owned()), Billed { boxes: *n, os: Os::Linux })
+        };
+        Totals { now: at_s * 1000, billed: boxes.iter().map(key).collect(), ..Totals::default() }
+    }
+
+    fn near(a: f64, b: f64) -> bool {
+        (a - b).abs() < 1e-9
+    }
+
+    #[test]
+    fn time_costs_while_it_passes_and_what_has_no_price_is_not_covered() {
+        let (mut meter, metrics) = (Meter::new(Prices::example()), Metrics::new());
+        meter.take(&look(1000, &[("linux", "m7i.large", 3), ("odd", "x9.huge", 1)]), &metrics);
+        meter.take(&look(1060, &[("linux", "m7i.large", 1)]), &metrics);
+        meter.take(&look(1120, &[]), &metrics);
+        let today = meter.today();
+        assert!(near(today.hours, 300.0 / 3600.0) && near(today.total, 0.1008 * 240.0 / 3600.0), "{today:?}");
+        assert!(near(today.coverage.expect("boxes ran"), 240.0 / 300.0) && today.since == 1_000_000, "{today:?}");
+        let text = metrics.render();
+        assert!(text.contains("muster_instance_seconds_total{market=\"on-demand\",pool=\"linux\"} 240\n"), "{text}");
+        assert!(text.contains("muster_priced_instance_seconds_total{market=\"on-demand\",pool=\"odd\"} 0\n"), "{text}");
+        assert!(text.contains("muster_cost_coverage_ratio 0.8\n"), "{text}");
+    }
+
+    #[test]
+    fn a_day_begins_at_midnight_and_a_gap_is_not_made_up() {
+        let (mut meter, metrics) = (Meter::new(Prices::example()), Metrics::new());
+        let midnight = 86_400;
+        meter.take(&look(midnight - 30, &[("linux", "m7i.large", 1)]), &metrics);
+        meter.take(&look(midnight - 10, &[("linux", "m7i.large", 1)]), &metrics);
+        meter.take(&look(midnight + 10, &[("linux", "m7i.large", 1)]), &metrics);
+        assert!(meter.today().since == midnight * 1000 && near(meter.today().hours, 20.0 / 3600.0), "{:?}", meter.today());
+        meter.take(&look(midnight + 7200, &[]), &metrics);
+        assert!(near(meter.today().hours, 140.0 / 3600.0), "{:?}", meter.today());
+    }
+}

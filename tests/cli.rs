@@ -1,0 +1,328 @@
+//! The commands that ask a running controller, as processes against a stand-in of its API: what they print, to the letter, and
+//! with which exit code they end when something is wrong. Needs no AWS and no GitHub, nor the feature `live`.
+
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use muster_reconciler::view::{
+    Awaited, BudgetView, EventView, Explanation, JobView, LimitView, PoolView, RunnerView, Snapshot, StageView,
+};
+use serde_json::{Value, json};
+use warp::Filter;
+use warp::http::{Response, StatusCode};
+
+const NOW: u64 = 1_800_000_000_000;
+const TOKEN: &str = "the-right-token";
+
+fn pools() -> Vec<PoolView> {
+    let pool = |name: &str, queued, wanted, supply, max, paused, reason: &str| PoolView {
+        name: name.into(),
+        scope: "org/acme".into(),
+        labels: ["self-hosted", "linux", name].map(String::from).to_vec(),
+        max,
+        queued,
+        wanted,
+        supply,
+        phases: if supply > 0 { [("busy".to_owned(), 2), ("idle".to_owned(), supply)].into() } else { Default::default() },
+        paused,
+        reason: reason.into(),
+        ..PoolView::default()
+    };
+    vec![
+        pool(
+            "linux-arm64",
+            4,
+            4,
+            0,
+            6,
+            true,
+            "4 wanted (4 queued jobs), 0 supplied, 0 of 6 boxes; is paused by an operator since 5m",
+        ),
+        pool("linux-x64", 0, 0, 3, 50, false, "0 wanted (0 queued jobs), 3 supplied, 5 of 50 boxes"),
+    ]
+}
+
+fn jobs() -> Vec<JobView> {
+    let job = |id, state: &str, pool: Option<&str>, why: &str, reason: &str| JobView {
+        id,
+        run: id / 10,
+        repo: "acme/web".into(),
+        state: state.into(),
+        pool: pool.map(String::from),
+        labels: ["self-hosted", "linux"].map(String::from).to_vec(),
+        runner: (state == "in_progress").then(|| "prod.linux-x64.i-0a1".into()),
+        age_seconds: id % 100 * 61,
+        why: why.into(),
+        reason: reason.into(),
+        ..JobView::default()
+    };
+    vec![
+        job(29_679_449_526, "queued", Some("linux-arm64"), "paused", "pool linux-arm64 is paused by an operator since 5m"),
+        job(29_679_449_503, "queued", None, "unmatched", "no pool takes it; linux-x64 comes nearest and lacks gpu"),
+        job(29_679_449_501, "in_progress", Some("linux-x64"), "running", "runs on prod.linux-x64.i-0a1"),
+    ]
+}
+
+fn runners() -> Vec<RunnerView> {
+    let stages = [("launched", 1.2), ("script", 21.0), ("online", 38.5), ("started", 39.0)];
+    let stages = stages.map(|(stage, after_seconds)| StageView { stage: stage.into(), after_seconds }).to_vec();
+    let runner = |instance: &str, phase: &str, reason: &str| RunnerView {
+        name: format!("prod.linux-x64.{instance}"),
+        instance: instance.into(),
+        pool: "linux-x64".into(),
+        phase: phase.into(),
+        instance_type: Some("m7i.large".into()),
+        market: Some("spot".into()),
+        age_seconds: 3723,
+        reason: reason.into(),
+        ..RunnerView::default()
+    };
+    let busy = RunnerView { job: Some(29_679_449_501), stages, ..runner("i-0a1", "busy", "runs job 29679449501") };
+    vec![runner("i-0b2", "failed", "was not online within 5m; it is deregistered, ended and replaced"), busy]
+}
+
+fn events() -> Vec<EventView> {
+    let event = |seq, what: &str, job: Option<u64>, instance: Option<&str>, why: &str| EventView {
+        seq,
+        at: NOW - 100_000 + seq * 1000,
+        what: what.into(),
+        bad: what == "launch_failed",
+        pool: Some("linux-x64".into()),
+        job,
+        instance: instance.map(String::from),
+        why: why.into(),
+    };
+    vec![
+        event(1, "job_queued", Some(29_679_449_501), None, "acme/web asks for [self-hosted, linux]"),
+        event(2, "launch_failed", None, None, "2 spot fewer than asked for: InsufficientInstanceCapacity"),
+        event(3, "launch", None, None, "2 on-demand: 2 wanted (2 queued jobs), 0 supplied"),
+        event(41, "job_started", Some(29_679_449_501), Some("i-0a1"), "prod.linux-x64.i-0a1 took it"),
+    ]
+}
+
+fn explanation() -> Explanation {
+    Explanation {
+        kind: "job".into(),
+        id: "29679449501".into(),
+        now: NOW,
+        state: "queued".into(),
+        facts: vec!["of acme/web, run 2967944950".into(), "asks for [self-hosted, linux]; pool linux-x64".into()],
+        reason: "pool linux-x64 tries again in 2m: EC2 has no spot capacity in any of 4 offerings".into(),
+        awaits: vec![
+            Awaited { what: "the pool tries to launch again".into(), until: NOW + 120_000 },
+            Awaited { what: "GitHub drops a job that nobody took".into(), until: NOW + 86_300_000 },
+        ],
+        timeline: events()[..3].to_vec(),
+        forgotten_before: None,
+    }
+}
+
+fn snapshot() -> Value {
+    let budgets = vec![BudgetView { api: "ec2.CreateFleet".into(), level: 48.0, capacity: 50.0, per_second: 5.0, app: None }];
+    let limits = vec![LimitView { app: "main".into(), remaining: 4711, until: NOW + 600_000 }];
+    let snapshot = Snapshot { now: NOW, pools: pools(), jobs: jobs(), runners: runners(), events: events(), budgets, limits };
+    let cost =
+        json!({"currency": "USD", "prices": "p.yaml", "since": NOW, "total": 1.234, "pools": {}, "hours": 3.5, "coverage": 1.0});
+    json!({ "snapshot": snapshot, "cost": cost })
+}
+
+fn answer(path: &str, query: &str, token: Option<String>, body: &[u8]) -> (u16, Value) {
+    let list = |items: Value| (200, json!({ "total": items.as_array().map(Vec::len), "items": items }));
+    let of_pool = |pool: Option<&str>| !query.contains("pool=") || pool.is_some_and(|p| query.ends_with(&format!("pool={p}")));
+    let unknown = |what: &str| (404, json!({ "error": format!("the controller knows of no {what}") }));
+    let order = path.ends_with("/pause") || path.ends_with("/resume") || path.ends_with("/drain");
+    match path {
+        "/api/v1/pools" => list(json!(pools())),
+        "/api/v1/jobs" => list(json!(jobs().into_iter().filter(|j| of_pool(j.pool.as_deref())).collect::<Vec<_>>())),
+        "/api/v1/runners" => list(json!(runners())),
+        "/api/v1/events" => (200, json!({ "items": events(), "last": 41 })),
+        "/api/v1/explain/job/29679449501" => (200, json!(explanation())),
+        "/api/v1/snapshot" => (200, snapshot()),
+        _ if order && token.as_deref() != Some(&format!("Bearer {TOKEN}")) => (401, json!({ "error": "the token is wrong" })),
+        "/api/v1/pools/linux-x64/pause" => (200, json!({ "said": format!("paused, body {}", String::from_utf8_lossy(body)) })),
+        "/api/v1/pools/linux-x64/resume" => {
+            (200, json!({ "said": "goes on", "warning": "it holds now, but a restart would forget it" }))
+        }
+        "/api/v1/runners/i-0a1/drain" => (200, json!({ "said": "runner i-0a1 is asked to end once it is idle" })),
+        "/api/v1/runners/i-gone/ended" => (200, json!({ "ended": "the runner was registered no more" })),
+        "/api/v1/runners/i-none/ended" => (502, json!({ "error": "EC2 is down" })),
+        "/api/v1/broken" => (500, json!({})),
+        _ => unknown(path.rsplit('/').next().unwrap_or_default()),
+    }
+}
+
+/// Serves the stand-in; its URL.
+async fn controller() -> String {
+    let routes = warp::path::full()
+        .and(warp::query::raw().or(warp::any().map(String::new)).unify())
+        .and(warp::header::optional("authorization"))
+        .and(warp::body::bytes())
+        .then(|path: warp::path::FullPath, query: String, token, body: bytes::Bytes| async move {
+            let (status, body) = answer(path.as_str(), &query, token, &body);
+            let status = StatusCode::from_u16(status).expect("a status");
+            Response::builder().status(status).body(body.to_string()).expect("a plain answer")
+        })
+        .or_else(|_| async { Ok::<_, Infallible>((Response::new("no such route".to_owned()),)) });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    tokio::spawn(warp::serve(routes).incoming(listener).run());
+    url
+}
+
+struct Cli {
+    url: String,
+    token: Option<&'static str>,
+}
+
+impl Cli {
+    async fn run(&self, line: &str) -> Output {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_muster"));
+        command.args(line.split_whitespace()).env("MUSTER_CONTROLLER", &self.url).env_remove("MUSTER_TOKEN").stdin(Stdio::null());
+        if let Some(token) = self.token {
+            command.env("MUSTER_TOKEN", token);
+        }
+        let output = command.kill_on_drop(true).output();
+        tokio::time::timeout(std::time::Duration::from_secs(30), output).await.expect("it ends").expect("it runs")
+    }
+
+    /// Exit code 0, nothing on stderr, and what it printed.
+    async fn prints(&self, line: &str) -> String {
+        let output = self.run(line).await;
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()), "{line}");
+        text(&output.stdout)
+    }
+
+    /// The exit code and the one sentence on stderr; nothing was printed.
+    async fn fails(&self, line: &str) -> (i32, String) {
+        let output = self.run(line).await;
+        assert_eq!(text(&output.stdout), "", "{line}");
+        let said = text(&output.stderr);
+        assert!(said.starts_with("muster: ") && said.trim_end().lines().count() == 1, "{line}: one sentence, not: {said}");
+        (output.status.code().expect("it was not killed"), said)
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+/// Compares with `tests/fixtures/cli/NAME`; `MUSTER_WRITE_GOLDEN=1` writes it.
+fn golden(name: &str, printed: &str) {
+    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cli").join(name);
+    if std::env::var_os("MUSTER_WRITE_GOLDEN").is_some() {
+        std::fs::write(&path, printed).expect("it can be written");
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    assert_eq!(printed, kept, "{name}: write it anew with MUSTER_WRITE_GOLDEN=1 if that is meant");
+}
+
+#[tokio::test]
+async fn what_is_printed_for_people_and_programs() {
+    let cli = Cli { url: controller().await, token: None };
+    for (name, line) in [
+        ("pools.txt", "get pools"),
+        ("pools-wide.txt", "get pools -o wide"),
+        ("pools.yaml", "get pools -o yaml"),
+        ("jobs.txt", "get jobs"),
+        ("jobs-wide.txt", "get job -o wide"),
+        ("runners.txt", "get runners"),
+        ("runners-wide.txt", "get runners --output wide"),
+        ("explain.txt", "explain job/29679449501"),
+        ("events.txt", "events"),
+        ("top.txt", "top --once"),
+    ] {
+        golden(name, &cli.prints(line).await);
+    }
+    let json: Value = serde_json::from_str(&cli.prints("get runners -o json").await).expect("JSON");
+    assert_eq!(json["items"][1]["stages"][2], json!({ "stage": "online", "afterSeconds": 38.5 }));
+    let json: Value = serde_json::from_str(&cli.prints("explain job/29679449501 -o json").await).expect("JSON");
+    assert_eq!(json["awaits"][0]["until"], NOW + 120_000);
+    assert_eq!(cli.prints("get jobs --pool linux-x64").await.lines().count(), 2, "a header and one job");
+    let lines = cli.prints("events -n 2 -o json").await;
+    let last: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(last.iter().map(|e| e["seq"].as_u64()).collect::<Vec<_>>(), [Some(3), Some(41)]);
+}
+
+#[tokio::test]
+async fn orders_carry_the_token_and_the_reason() {
+    let url = controller().await;
+    let cli = Cli { url: url.clone(), token: Some(TOKEN) };
+    assert_eq!(cli.prints("pause pool/linux-x64 --reason why").await, "paused, body {\"reason\":\"why\"}\n");
+    assert_eq!(cli.prints("drain runner/prod.linux-x64.i-0a1").await, "runner i-0a1 is asked to end once it is idle\n");
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("token");
+    std::fs::write(&file, format!("{TOKEN}\n")).expect("a file");
+    let by_file = Cli { url, token: Some("a wrong one, which the file wins over") };
+    let line = format!("pause pool/linux-x64 --token-file {}", file.display());
+    assert_eq!(by_file.prints(&line).await, "paused, body \n");
+    let half = cli.run("resume pool/linux-x64").await;
+    assert_eq!((half.status.code(), text(&half.stdout).as_str()), (Some(1), "goes on\n"));
+    assert!(text(&half.stderr).contains("a restart would forget it"));
+}
+
+#[tokio::test]
+async fn each_kind_of_trouble_has_a_sentence_and_an_exit_code() {
+    let url = controller().await;
+    let (none, right) = (Cli { url: url.clone(), token: None }, Cli { url: url.clone(), token: Some(TOKEN) });
+    let nobody = Cli { url: "http://127.0.0.1:1".into(), token: Some(TOKEN) };
+    let odd = Cli { url: "https://127.0.0.1:1".into(), token: None };
+    for (cli, line, code, word) in [
+        (&none, "explain job/7", 3, "knows of no 7"),
+        (&none, "explain pool/linx", 3, "knows of no linx"),
+        (&right, "pause pool/linx", 3, "knows of no pause"),
+        (&none, "pause pool/linux-x64", 4, "MUSTER_TOKEN or --token-file"),
+        (&nobody, "get pools", 5, "MUSTER_CONTROLLER"),
+        (&nobody, "drain pool/linux-x64", 5, "is `muster run` up?"),
+        (&odd, "events", 6, "http://HOST:PORT"),
+        (&none, "pause pool/linux-x64 --token-file /nonexistent", 6, "token file /nonexistent"),
+        (&right, "pause job/7", 2, "write pool/NAME"),
+        (&right, "resume runner/i-0a1", 2, "write pool/NAME"),
+    ] {
+        let (got, said) = cli.fails(line).await;
+        assert!(got == code && said.contains(word), "{line}: {got}, {said}");
+    }
+    let wrong = none.run("explain box/7").await;
+    assert!(wrong.status.code() == Some(2) && text(&wrong.stderr).contains("job/ID"), "{wrong:?}");
+}
+
+#[tokio::test]
+async fn a_box_that_is_forgotten_may_still_have_said_why_it_ended() {
+    let cli = Cli { url: controller().await, token: None };
+    assert_eq!(cli.prints("explain runner/i-gone").await, "the box itself said: ended: the runner was registered no more\n");
+    let output = cli.run("explain runner/i-none").await;
+    assert!(output.status.code() == Some(3) && text(&output.stderr).contains("EC2 is down"), "{output:?}");
+}
+
+#[test]
+fn completions_and_manual_pages_know_every_command() {
+    let muster = |args: &[&str]| Command::new(env!("CARGO_BIN_EXE_muster")).args(args).output().expect("the binary runs");
+    for shell in ["bash", "zsh", "fish"] {
+        let output = muster(&["completions", shell]);
+        let script = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{shell}");
+        assert!(["explain", "drain", "token-file"].iter().all(|word| script.contains(word)), "{shell}");
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    assert_eq!(muster(&["man", dir.path().to_str().expect("UTF-8")]).status.code(), Some(0));
+    for page in ["muster.1", "muster-explain.1", "muster-drain.1", "muster-get.1"] {
+        let text = std::fs::read_to_string(dir.path().join(page)).unwrap_or_else(|e| panic!("{page}: {e}"));
+        assert!(text.contains(".SH NAME"), "{page}");
+    }
+}
+
+#[test]
+fn half_a_configuration_is_told_by_line() {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::write(
+        dir.path().join("controller.yaml"),
+        "apiVersion: muster/v1\nkind: Controller\nmetadata: {name: c}\nspec:\n  queues:",
+    )
+    .expect("a file");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
+    let output = command.args(["run", "--manifests"]).arg(dir.path()).output().expect("the binary runs");
+    let said = text(&output.stderr);
+    if cfg!(feature = "live") {
+        assert!(output.status.code() == Some(6) && said.contains("controller.yaml:5: spec.queues:"), "{output:?}");
+    }
+}

@@ -1,0 +1,106 @@
+//! A headless Chromium, driven over the W3C WebDriver protocol and, for what that cannot, Chromium's DevTools protocol.
+//! <https://www.w3.org/TR/webdriver2/>, <https://chromedevtools.github.io/devtools-protocol/>
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
+
+use super::tools::{Running, free_port, have};
+use super::{eventually, secs};
+
+/// One browser with one window.
+pub struct Browser {
+    session: String,
+    http: reqwest::Client,
+    _driver: Running,
+}
+
+impl Browser {
+    /// Starts it; None: the machine has none, and the test is skipped.
+    pub async fn start() -> Option<Browser> {
+        if !have("chromedriver", "chromium chromium-driver") || !have("chromium", "chromium chromium-driver") {
+            return None;
+        }
+        let port = free_port();
+        let mut command = Command::new("chromedriver");
+        command.arg(format!("--port={port}")).stdout(Stdio::null()).stderr(Stdio::null());
+        let driver = Running(command.spawn().expect("chromedriver starts"));
+        let (http, url) = (reqwest::Client::new(), format!("http://127.0.0.1:{port}"));
+        eventually(secs(20), "chromedriver answers", || async {
+            let answer = http.get(format!("{url}/status")).send().await;
+            answer.map(drop).map_err(|e| e.to_string())
+        })
+        .await;
+        // No sandbox: it needs a user's namespace, which containers do not have. Only our own page is opened.
+        let args = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-dev-shm-usage",
+            "--disable-gpu",
+            "--no-first-run",
+            "--disable-component-update",
+        ];
+        let wanted = json!({"capabilities": {"alwaysMatch": {
+            "browserName": "chrome",
+            "goog:chromeOptions": {"args": args},
+            "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
+        }}});
+        let made: Value =
+            http.post(format!("{url}/session")).json(&wanted).send().await.expect("an answer").json().await.expect("JSON");
+        let id = made["value"]["sessionId"].as_str().unwrap_or_else(|| panic!("no session: {made}")).to_owned();
+        Some(Browser { session: format!("{url}/session/{id}"), http, _driver: driver })
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Value {
+        let answer = self.http.post(format!("{}/{path}", self.session)).json(&body).send().await.expect("chromedriver answers");
+        let mut said: Value = answer.json().await.expect("JSON");
+        assert!(said["value"]["error"].is_null(), "{path} {body}: {said}");
+        said["value"].take()
+    }
+
+    /// Opens a page.
+    pub async fn open(&self, url: &str) {
+        self.post("url", json!({ "url": url })).await;
+    }
+
+    /// The value of a JavaScript expression.
+    pub async fn eval(&self, expression: &str) -> Value {
+        self.post("execute/sync", json!({ "script": format!("return {expression}"), "args": [] })).await
+    }
+
+    /// A DevTools command.
+    pub async fn devtools(&self, command: &str, params: Value) -> Value {
+        self.post("goog/cdp/execute", json!({ "cmd": command, "params": params })).await
+    }
+
+    /// Everything that a log holds since the last call: `browser` (the console) or `performance` (the network).
+    pub async fn log(&self, kind: &str) -> Vec<Value> {
+        self.post("se/log", json!({ "type": kind })).await.as_array().cloned().unwrap_or_default()
+    }
+
+    /// Shows pages in `light` or `dark`, as wide as that.
+    pub async fn look(&self, scheme: &str, width: u32, height: u32) {
+        let phone = width < 600;
+        let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone });
+        self.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
+        let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+        self.devtools("Emulation.setEmulatedMedia", features).await;
+    }
+
+    /// Keeps a picture of the whole page among the build's temporary files; where.
+    pub async fn keep(&self, name: &str) -> PathBuf {
+        let shot = self.devtools("Page.captureScreenshot", json!({ "captureBeyondViewport": true })).await;
+        let bytes = BASE64_STANDARD.decode(shot["data"].as_str().expect("a picture")).expect("base64");
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::write(&path, bytes).expect("it can be written");
+        path
+    }
+
+    /// Ends the session, and the browser with it.
+    pub async fn end(self) {
+        self.http.delete(&self.session).send().await.ok();
+    }
+}
