@@ -27,5 +27,5 @@ unit: ## All tests, black-box ones included
 e2e: setup ## Twenty jobs through real boot scripts: webhook, SQS, controller, moto, box, and back to zero
 	cargo test --workspace --test e2e_box -- --nocapture
 
-bench: ## Print the figures: a step, a webhook, memory
-	cargo bench --no-default-features --bench step --bench webhook
+bench: ## Print the figures: a step, a webhook, memory, the page and the lists
+	cargo bench --no-default-features --bench step --bench webhook --bench show

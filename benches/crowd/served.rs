@@ -1,0 +1,31 @@
+//! The crowd behind the admin listener, as `muster run` would show it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster::http::admin::{self, About, Admin, Inspect};
+use muster::http::{inspect, watch::Watch};
+use muster::metrics::Metrics;
+use muster::simulate::prices::Prices;
+use tokio_util::sync::CancellationToken;
+
+use crate::crowd;
+
+/// Serves the crowd's core, which answers questions in a task of its own, as the driver does.
+pub async fn serve() -> String {
+    let (mut core, _) = crowd::core();
+    let (ask, mut questions) = Inspect::new();
+    tokio::task::spawn_blocking(move || {
+        while let Some(question) = questions.blocking_recv() {
+            inspect::answer(&mut core, question, crowd::BEGIN + Duration::from_secs(60));
+        }
+    });
+    let (metrics, stop) = (Arc::new(Metrics::new()), CancellationToken::new());
+    let watch = Watch::start(ask.clone(), metrics.clone(), Prices::example(), Duration::from_secs(3600), stop.clone());
+    let about = About::cluster("crowd");
+    let admin = Admin { about, inspect: Some(ask), console: None, metrics, watch: Some(watch), steer: None, stop: stop.clone() };
+    let listener = muster::http::bind("127.0.0.1:0", "test").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    tokio::spawn(muster::http::serve(listener, admin::routes(admin), stop));
+    url
+}
