@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::json;
 use support::downloads::Release;
 use support::imds::SESSION_TOKEN;
-use support::linux::{JIT, LinuxBox, SCRIPT, Site, VERSION, has, sha256, without_comments};
+use support::linux::{JIT, LinuxBox, Site, VERSION, has, sha256};
 use support::moto::SECRET_ACCESS_KEY;
 use support::{eventually, ms, never, same, secs};
 
@@ -665,32 +665,4 @@ async fn stages_that_may_not_be_tagged_are_no_reason_to_end() {
         assert_eq!(b.read("console").matches("muster:stages").count(), 1);
     })
     .await;
-}
-
-// ------------------------------------------------------------------------------------------------------ the text itself
-
-/// EC2 takes 16 KB of user data: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html>
-#[test]
-fn the_script_leaves_room_for_settings_in_the_user_data() {
-    let sent = without_comments(&fs::read_to_string(SCRIPT).expect("the script"));
-    let dir = tempfile::tempdir().expect("a directory");
-    let file = dir.path().join("user-data");
-    fs::write(&file, &sent).expect("a file");
-    let packed = Command::new("gzip").arg("-9c").arg(file).output().expect("gzip runs").stdout;
-    println!("{} bytes, {} compressed", sent.len(), packed.len());
-    assert!(sent.len() < 15_000, "{} bytes", sent.len());
-    assert!((1..7_000).contains(&packed.len()), "{} bytes compressed", packed.len());
-}
-
-#[test]
-fn shellcheck_has_nothing_to_say() {
-    let pinned = concat!(env!("CARGO_MANIFEST_DIR"), "/.venv/bin/shellcheck");
-    let shellcheck = if fs::exists(pinned).unwrap_or(false) { pinned } else { "shellcheck" };
-    match Command::new(shellcheck).args(["--norc", SCRIPT]).output() {
-        Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout)),
-        Err(error) => {
-            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "no shellcheck ({error}); in CI a skip is a failure");
-            eprintln!("SKIPPED: no shellcheck; `make setup` installs it (see tests/setup.sh)");
-        }
-    }
 }
