@@ -1,8 +1,8 @@
 # Makes an EC2 instance a GitHub Actions runner, watches it and ends it: the twin of linux.sh, with the same contract.
 #
-# Terraform puts `<powershell>` and a pool's settings ($Muster... = '...') in front. Needs Windows Server 2022 or newer:
-# its curl.exe signs for AWS. Runs as SYSTEM under EC2Launch; whatever happens, the last line on the console is
-# `muster: ended: REASON`.
+# Terraform puts a pool's settings ($Muster... = '...') in front and lets EC2Launch v2 run it at each boot, as SYSTEM. Needs
+# Windows Server 2022 or newer with a curl.exe that signs for AWS: `curl.exe --help all | findstr sigv4`. Whatever happens, the
+# last line on the console is `muster: ended: REASON`.
 $ErrorActionPreference = 'Stop'
 Set-StrictMode -Version 2
 
@@ -25,7 +25,7 @@ Setting MusterProxyHttps ''
 Setting MusterProxyNone ''                     # hosts reached without it, by comma
 Setting MusterMaxLifetime 86400                # seconds without a job
 Setting MusterBootDeadline 900                 # seconds for the secret to come, and again for the runner to listen
-Setting MusterDeniedDeadline 60                # seconds of denials: IAM may deny what is not there yet
+Setting MusterDeniedDeadline $MusterBootDeadline # seconds of denials: IAM may deny what is not there yet
 Setting MusterReportStages 'no'                # yes: by a tag, which is a call of ec2:CreateTags
 Setting MusterWatch 5                          # seconds between looks
 Setting MusterHome 'C:\actions-runner'         # where the runner lies
@@ -41,10 +41,12 @@ $script:Token = ''
 # To the console (COM1, where EC2 looks for it) and to EC2Launch's log.
 function Say($text) {
     Write-Host "muster: $text"
-    try {
+    # One at a time may have the port; EC2Launch writes there, too.
+    foreach ($try in 1..10) {
         $port = New-Object System.IO.Ports.SerialPort 'COM1', 115200
-        $port.Open(); $port.WriteLine("muster: $text"); $port.Close()
-    } catch { }
+        try { $port.WriteTimeout = 2000; $port.Open(); $port.WriteLine("muster: $text"); break }
+        catch { Start-Sleep -Milliseconds 200 } finally { $port.Dispose() }
+    }
 }
 
 function Stage($name) {
@@ -55,16 +57,17 @@ function Stage($name) {
 }
 
 # Ends the script; the reason is told in its last line.
-function End($reason) { throw [System.OperationCanceledException]::new($reason) }
+function Leave($reason) { throw [System.OperationCanceledException]::new($reason) }
 
 function Seconds($since) { ([DateTime]::UtcNow - $since).TotalSeconds }
 
 # --------------------------------------------------------------------------------------------------------- metadata
 
-# Runs curl.exe; secrets go in by stdin, as lines of a configuration. Answers the status and the body.
-function Curl([string[]]$config, [string[]]$arguments) {
+# Runs curl.exe; secrets go in by stdin, as lines of a configuration. Answers the status and the body. (`Curl` would be
+# PowerShell 5's own alias.) Certificates are checked for revocation where that can be asked: many subnets have no way there.
+function Request([string[]]$config, [string[]]$arguments) {
     # Not by redirection: PowerShell 5 takes what a program says on stderr for an error of its own.
-    $out = $config | & curl.exe -K '-' -sS --stderr "$MusterState\errors" -w "`n%{http_code}" @arguments
+    $out = $config | & curl.exe -K '-' -sS --ssl-revoke-best-effort --stderr "$MusterState\errors" -w "`n%{http_code}" @arguments
     $lines = @($out)
     if ($lines.Count -eq 0) { return @{ Code = 0; Body = '' } }
     $body = if ($lines.Count -gt 1) { $lines[0..($lines.Count - 2)] -join "`n" } else { '' }
@@ -74,12 +77,12 @@ function Curl([string[]]$config, [string[]]$arguments) {
 # Reads from the instance's metadata service; $null: there is none, or no answer.
 function Metadata($path) {
     if (-not $script:Token -or (Seconds $script:TokenAt) -gt 10000) {
-        $answer = Curl @('header = "X-aws-ec2-metadata-token-ttl-seconds: 21600"') @('--noproxy', '*', '-m', '4', '-X', 'PUT', "$Imds/latest/api/token")
+        $answer = Request @('header = "X-aws-ec2-metadata-token-ttl-seconds: 21600"') @('--noproxy', '*', '-m', '4', '-X', 'PUT', "$Imds/latest/api/token")
         if ($answer.Code -ne 200) { return $null }
         $script:Token = $answer.Body
         $script:TokenAt = [DateTime]::UtcNow
     }
-    $answer = Curl @("header = `"X-aws-ec2-metadata-token: $script:Token`"") @('--noproxy', '*', '-m', '4', "$Imds/latest/$path")
+    $answer = Request @("header = `"X-aws-ec2-metadata-token: $script:Token`"") @('--noproxy', '*', '-m', '4', "$Imds/latest/$path")
     if ($answer.Code -eq 401) { $script:Token = '' }
     if ($answer.Code -eq 200) { $answer.Body } else { $null }
 }
@@ -90,7 +93,7 @@ function MustMetadata($path) {
         if ($value) { return $value }
         Start-Sleep 1
     }
-    End "the metadata service does not tell $path"
+    Leave "the metadata service does not tell $path"
 }
 
 # -------------------------------------------------------------------------------------------------------------- AWS
@@ -103,7 +106,7 @@ function Endpoint($service) {
 function Aws($service, [string[]]$arguments) {
     $config = @("user = `"$($script:Keys.AccessKeyId):$($script:Keys.SecretAccessKey)`"",
         "header = `"x-amz-security-token: $($script:Keys.Token)`"")
-    Curl $config (@('--aws-sigv4', "aws:amz:$($script:Region):$service", '--connect-timeout', '3') + $arguments)
+    Request $config (@('--aws-sigv4', "aws:amz:$($script:Region):$service", '--connect-timeout', '3') + $arguments)
 }
 
 function Ssm($operation, $request) {
@@ -129,21 +132,22 @@ function ReadSecret($name) {
         if ($answer.Code -eq 403 -or $answer.Error -like 'AccessDenied*') {
             if (-not $denied) { $denied = [DateTime]::UtcNow }
             if ((Seconds $denied) -ge $MusterDeniedDeadline) {
-                End "SSM denies this box its secret ${name}: $seen; check the instance profile's policy"
+                Leave "SSM denies this box its secret ${name}: $seen; check the instance profile's policy"
             }
         } else { $denied = $null }
-        if ((Seconds $script:Began) -ge $MusterBootDeadline) { End "no secret $name within $MusterBootDeadline s: $seen" }
+        if ((Seconds $script:Began) -ge $MusterBootDeadline) { Leave "no secret $name within $MusterBootDeadline s: $seen" }
         $drain = Metadata 'meta-data/tags/instance/muster:drain'
-        if ($null -ne $drain) { End "drained before it had a secret: $drain" }
+        if ($null -ne $drain) { Leave "drained before it had a secret: $drain" }
         $pause = $pauses[[Math]::Min($try, 3)]
         Start-Sleep -Milliseconds ($pause * (Get-Random -Minimum 750 -Maximum 1250))
     }
     $value = ($answer.Body | ConvertFrom-Json).Parameter.Value
-    if (-not $value) { End "the secret $name is empty" }
+    if (-not $value) { Leave "the secret $name is empty" }
     Stage 'secret'
     foreach ($try in 1..3) {
         $answer = Ssm 'DeleteParameter' @{ Name = $name }
         if ($answer.Code -eq 200 -or $answer.Error -eq 'ParameterNotFound') { return $value }
+        if ($answer.Error -like 'AccessDenied*') { break }
         Start-Sleep 2
     }
     Say "the secret $name was not deleted: $($answer.Error) (status $($answer.Code))"
@@ -162,8 +166,12 @@ function Header($name) {
     if ($line) { ($line -split ':', 2)[1].Trim() } else { '' }
 }
 
-# What the archive holds takes the place of what the image had. $false: it is corrupt.
-function Install($archive, $wanted, $version, $etag) {
+# What the archive holds takes the place of what the image had. $false: it is corrupt, or cannot be unpacked.
+function Install($archive) {
+    try { Unpack $archive @args } catch { Say "$archive cannot be unpacked: $_"; $false }
+}
+
+function Unpack($archive, $wanted, $version, $etag) {
     $digest = (Get-FileHash -Algorithm SHA256 $archive).Hash.ToLowerInvariant()
     if ($wanted -and $digest -ne $wanted) {
         Say "$archive is corrupt: SHA-256 $digest, wanted $wanted"
@@ -178,19 +186,20 @@ function Install($archive, $wanted, $version, $etag) {
         if (Test-Path $old) { Remove-Item -Recurse -Force $old }
         Move-Item $_.FullName $MusterHome
     }
-    Remove-Item -Recurse -Force $new, $archive
+    Remove-Item -Recurse -Force $new, $archive -ErrorAction SilentlyContinue
     Set-Content "$MusterHome\.muster-version" $version
     Set-Content "$MusterHome\.muster-etag" $etag
     $true
 }
 
 function FromS3 {
+    if (-not $MusterBucket) { return $false }
     $path = "runners/windows-$MusterArchitecture/$MusterVersion.zip"
     $host3 = (Endpoint 's3') -replace 'https://', "https://$MusterBucket."
-    $arguments = @('-m', '600', '-D', "$MusterState\headers", '-o', "$MusterState\runner.zip",
+    $arguments = @('-m', '600', '--speed-limit', '10000', '--speed-time', '20', '-D', "$MusterState\headers", '-o', "$MusterState\runner.zip",
         '-H', 'x-amz-content-sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855')
     $etag = InImage '.muster-etag'
-    if ($etag) { $arguments += @('-H', "If-None-Match: $etag") }
+    if ($etag) { $arguments += @('-H', ('If-None-Match: ' + $etag.Replace('"', '\"'))) } # PowerShell 5 would lose the quotes
     $code = 0
     foreach ($try in 1..2) {
         $code = (Aws 's3' ($arguments + "$host3/$path")).Code
@@ -210,17 +219,19 @@ function FromS3 {
 function FromGitHub {
     $version = $MusterVersion
     if ($version -eq 'latest') {
-        $version = (& curl.exe -sS -o NUL -w '%{redirect_url}' -m 20 --retry 3 "$Releases/latest") -replace '.*/v', ''
+        $version = (& curl.exe -sS --ssl-revoke-best-effort -o NUL -w '%{redirect_url}' -m 20 --retry 3 "$Releases/latest") -replace '.*/v', ''
         if ($version -notmatch '^\d+\.\d+\.\d+$') { Say 'GitHub does not tell its latest release'; return $false }
+        if ($version -eq (InImage '.muster-version')) { Say "runner $version is in the image"; return $true }
     }
     $archive = "actions-runner-win-$MusterArchitecture-$version.zip"
     $wanted = ''
     try {
-        $release = Invoke-RestMethod -TimeoutSec 20 "https://api.github.com/repos/actions/runner/releases/tags/v$version"
+        $release = (& curl.exe -fsS --ssl-revoke-best-effort -m 20 --retry 1 "https://api.github.com/repos/actions/runner/releases/tags/v$version") -join "`n" | ConvertFrom-Json
         $wanted = ($release.assets | Where-Object { $_.name -eq $archive }).digest -replace '^sha256:', ''
-    } catch { Say "GitHub tells no digest of ${archive}: taken as it comes" }
+    } catch { }
+    if (-not $wanted) { Say "GitHub tells no digest of ${archive}: taken as it comes" }
     foreach ($try in 1..3) {
-        & curl.exe -fsSL -m 600 --connect-timeout 10 -o "$MusterState\runner.zip" "$Releases/download/v$version/$archive"
+        & curl.exe -fsSL --ssl-revoke-best-effort -m 600 --speed-limit 10000 --speed-time 20 --connect-timeout 10 -o "$MusterState\runner.zip" "$Releases/download/v$version/$archive"
         if ($LASTEXITCODE -eq 0 -and (Install "$MusterState\runner.zip" $wanted $version '')) { return $true }
         Start-Sleep 2
     }
@@ -228,31 +239,41 @@ function FromGitHub {
     $false
 }
 
+# The operator's text, in a process of its own: it may `exit`, and shares neither our variables nor our strictness.
+function Run($what, $text) {
+    if (-not $text) { return }
+    Set-Content "$MusterState\script.ps1" ("`$ErrorActionPreference = 'Stop'`r`n" + $text + "`r`nif (-not `$?) { exit 1 }") -Encoding UTF8
+    & powershell.exe -NoProfile -NonInteractive -ExecutionPolicy Bypass -File "$MusterState\script.ps1" | Out-Null
+    if ($LASTEXITCODE -ne 0) { Leave "$what failed with exit code $LASTEXITCODE" }
+}
+
 function Prepare {
-    if ($MusterPreInstall) { try { Invoke-Expression $MusterPreInstall | Out-Null } catch { End "preInstall failed: $_" } }
+    Run 'preInstall' $MusterPreInstall
     $had = InImage '.muster-version'
     if ($had -and $had -eq $MusterVersion) {
         Say "runner $had is in the image"
     } elseif (-not (FromS3) -and -not (FromGitHub)) {
-        if (-not $had) { End 'no runner: neither S3 nor GitHub gave one' }
+        if (-not $had) { Leave 'no runner: neither S3 nor GitHub gave one' }
         Say "runner $had of the image must do"
     }
     Stage 'unpacked'
-    if ($MusterPostInstall) { try { Invoke-Expression $MusterPostInstall | Out-Null } catch { End "postInstall failed: $_" } }
+    Run 'postInstall' $MusterPostInstall
 }
 
 # Starts the runner as a task of MusterUser: SYSTEM cannot start a process with another user's password otherwise. The
-# task reads the secret from a file that only that user may read, and deletes it.
+# task reads the secret from a file that only that user and administrators may read, and deletes it. It runs the listener itself,
+# since run.cmd answers 0 to most failures; code 2 asks to be started again. cmd.exe redirects: PowerShell 5 would write UTF-16.
 function Start-Runner($secret) {
     $password = [Convert]::ToBase64String((1..24 | ForEach-Object { [byte](Get-Random -Maximum 256) })) + 'aA1!'
     $secure = ConvertTo-SecureString $password -AsPlainText -Force
     if (Get-LocalUser $MusterUser -ErrorAction SilentlyContinue) { Set-LocalUser $MusterUser -Password $secure }
     else { New-LocalUser $MusterUser -Password $secure -PasswordNeverExpires | Out-Null }
-    Add-LocalGroupMember -Group 'Administrators' -Member $MusterUser -ErrorAction SilentlyContinue
+    Add-LocalGroupMember -SID 'S-1-5-32-544' -Member $MusterUser -ErrorAction SilentlyContinue
     & icacls.exe $MusterHome /grant "${MusterUser}:(OI)(CI)F" /Q | Out-Null
     $file = "$MusterHome\.muster-secret"
     Set-Content $file '' -NoNewline
-    & icacls.exe $file /inheritance:r /grant "${MusterUser}:F" 'SYSTEM:F' /Q | Out-Null
+    & icacls.exe $file /inheritance:r /grant "${MusterUser}:F" '*S-1-5-18:F' '*S-1-5-32-544:F' /Q | Out-Null
+    if ($LASTEXITCODE -ne 0) { Leave "the secret's file cannot be protected (icacls: $LASTEXITCODE)" }
     Set-Content $file $secret -NoNewline
     $quote = { "'" + ($args[0] -replace "'", "''") + "'" }
     $script = @"
@@ -271,46 +292,53 @@ try {
         `$env:ACTIONS_RUNNER_INPUT_TOKEN = `$s.token
         `$a = @('--unattended', '--replace', '--disableupdate', '--no-default-labels', '--url', `$s.url, '--name', `$s.name, '--labels', (`$s.labels -join ','), '--work', $(& $quote $MusterWork))
         if (`$s.group) { `$a += @('--runnergroup', `$s.group) }
-        & .\config.cmd @a *>> .muster-log
+        & .\config.cmd @a
         if (`$LASTEXITCODE -ne 0) { throw 'config.cmd failed' }
         Remove-Item Env:\ACTIONS_RUNNER_INPUT_TOKEN
     } else { `$env:ACTIONS_RUNNER_INPUT_JITCONFIG = `$secret }
-    & .\run.cmd *>> .muster-log
-    `$code = `$LASTEXITCODE
-} catch { "`$_" >> .muster-log }
-Set-Content .muster-exited `$code
+    do { & .\bin\Runner.Listener.exe run; `$code = `$LASTEXITCODE; if (`$code -eq 2) { Start-Sleep 5 } } while (`$code -eq 2)
+} catch { "`$_" }
+Set-Content .muster-exited.new `$code
+Move-Item -Force .muster-exited.new .muster-exited
 "@
     Remove-Item -Force "$MusterHome\.muster-exited" -ErrorAction SilentlyContinue
     Set-Content "$MusterHome\.muster-log" ''
     Set-Content "$MusterHome\.muster-run.ps1" $script
-    $action = New-ScheduledTaskAction -Execute 'powershell.exe' -Argument "-NoProfile -ExecutionPolicy Bypass -File `"$MusterHome\.muster-run.ps1`""
-    $settings = New-ScheduledTaskSettingsSet -ExecutionTimeLimit ([TimeSpan]::Zero) -AllowStartIfOnBatteries
-    Register-ScheduledTask -TaskName 'muster-runner' -Action $action -Settings $settings -User $MusterUser -Password $password -RunLevel Highest -Force | Out-Null
-    Start-ScheduledTask -TaskName 'muster-runner'
+    $run = "powershell.exe -NoProfile -NonInteractive -ExecutionPolicy Bypass -File `"$MusterHome\.muster-run.ps1`" >> `"$MusterHome\.muster-log`" 2>&1"
+    # These cmdlets do not see our $ErrorActionPreference. Priority 4 is the normal one; tasks have a lower one by default.
+    $must = @{ ErrorAction = 'Stop' }
+    $action = New-ScheduledTaskAction -Execute 'cmd.exe' -Argument "/d /c $run" @must
+    $settings = New-ScheduledTaskSettingsSet -ExecutionTimeLimit ([TimeSpan]::Zero) -AllowStartIfOnBatteries -Priority 4 @must
+    Register-ScheduledTask -TaskName 'muster-runner' -Action $action -Settings $settings -User $MusterUser -Password $password -RunLevel Highest -Force @must | Out-Null
+    Start-ScheduledTask -TaskName 'muster-runner' @must
+    $script:Started = [DateTime]::UtcNow
 }
 
 # -------------------------------------------------------------------------------------------------------- the watch
 
 function Busy { $null -ne (Get-Process -Name 'Runner.Worker' -ErrorAction SilentlyContinue) }
-function Exited { Test-Path "$MusterHome\.muster-exited" }
+# Left by itself, or killed together with the task that would have said so.
+function Exited {
+    if (Test-Path "$MusterHome\.muster-exited") { return $true }
+    if ((Seconds $script:Started) -lt 30 -or (Busy)) { return $false }
+    $task = Get-ScheduledTask -TaskName 'muster-runner' -ErrorAction SilentlyContinue
+    -not $task -or "$($task.State)" -notin 'Running', 'Queued'
+}
 function LastWords { "it said: $(Get-Content "$MusterHome\.muster-log" | Where-Object { $_ } | Select-Object -Last 1)" }
-
-Add-Type -Namespace Muster -Name Native -MemberDefinition @'
-[DllImport("ntdll.dll")] public static extern int NtSuspendProcess(System.IntPtr handle);
-[DllImport("ntdll.dll")] public static extern int NtResumeProcess(System.IntPtr handle);
-'@
 
 # Ends the box for that reason, unless it runs a job. A job may come at any moment: the listener is frozen before the last look.
 function Drain($why) {
     if (Busy) { return }
     $listeners = @(Get-Process -Name 'Runner.Listener' -ErrorAction SilentlyContinue)
+    # One that is about to start would register, and might take a job.
+    if ($listeners.Count -eq 0 -and (Seconds $script:Started) -lt $MusterBootDeadline) { return }
     $listeners | ForEach-Object { [void][Muster.Native]::NtSuspendProcess($_.Handle) }
     if (Busy) {
         $listeners | ForEach-Object { [void][Muster.Native]::NtResumeProcess($_.Handle) }
         return
     }
     $listeners | Stop-Process -Force -ErrorAction SilentlyContinue
-    End $why
+    Leave $(if ($listeners) { "$why; the listener was killed" } else { $why })
 }
 
 function TagStages($id) {
@@ -320,8 +348,7 @@ function TagStages($id) {
 }
 
 function Watch($id) {
-    $started = [DateTime]::UtcNow
-    $idle = $started
+    $idle = $script:Started
     $listening = $false
     $said = ''
     while (-not (Exited)) {
@@ -346,32 +373,37 @@ function Watch($id) {
             $said = $why
         } elseif ($why) { Drain $why }
         elseif ((Seconds $idle) -ge $MusterMaxLifetime) { Drain "no job for $MusterMaxLifetime s" }
-        elseif (-not $listening -and (Seconds $started) -ge $MusterBootDeadline) {
+        elseif (-not $listening -and (Seconds $script:Started) -ge $MusterBootDeadline) {
             Drain "registration failed: the runner does not listen after $MusterBootDeadline s; $(LastWords)"
         }
         Start-Sleep $(if ($listening) { $MusterWatch } else { 1 })
     }
-    $code = [int](Get-Content "$MusterHome\.muster-exited")
+    $code = if (Test-Path "$MusterHome\.muster-exited") { [int](Get-Content "$MusterHome\.muster-exited") } else { 1 }
     if (-not $listening) { $listening = [bool](Select-String -Quiet 'Listening for Jobs' "$MusterHome\.muster-log") }
-    if ($code -eq 7) { End "GitHub refuses runner $(InImage '.muster-version') as too old: run ``muster sync``" }
-    if (-not $listening) { End "registration failed: the runner left with exit code $code before it listened; $(LastWords)" }
-    if ($code -eq 0) { End 'the runner is done' }
-    End "the runner failed with exit code $code; $(LastWords)"
+    if ($code -eq 7) { Leave "GitHub refuses runner $(InImage '.muster-version') as too old: run ``muster sync``" }
+    if (-not $listening) { Leave "registration failed: the runner left with exit code $code before it listened; $(LastWords)" }
+    if ($code -eq 0) { Leave 'the runner is done' }
+    Leave "the runner failed with exit code $code; $(LastWords)"
 }
 
 # --------------------------------------------------------------------------------------------------------- the whole
 
 $reason = 'an unexpected failure'
 try {
+    Remove-Item -Recurse -Force $MusterState -ErrorAction SilentlyContinue
     New-Item -ItemType Directory -Force $MusterState, $MusterHome | Out-Null
     Stage 'script'
+    Add-Type -Namespace Muster -Name Native -MemberDefinition @'
+[DllImport("ntdll.dll")] public static extern int NtSuspendProcess(System.IntPtr handle);
+[DllImport("ntdll.dll")] public static extern int NtResumeProcess(System.IntPtr handle);
+'@
     if ($MusterProxyHttp) { $env:http_proxy = $MusterProxyHttp }
     if ($MusterProxyHttps) { $env:https_proxy = $MusterProxyHttps }
     $env:no_proxy = (@($MusterProxyNone, '169.254.169.254') | Where-Object { $_ }) -join ','
     $identity = (MustMetadata 'dynamic/instance-identity/document') | ConvertFrom-Json
     $id = $identity.instanceId
     $script:Region = $identity.region
-    if ((Test-Path "$MusterHome\.muster-used") -and (Get-Content "$MusterHome\.muster-used") -eq $id) { End 'second boot: this box had its turn' }
+    if ((Test-Path "$MusterHome\.muster-used") -and (Get-Content "$MusterHome\.muster-used") -eq $id) { Leave 'second boot: this box had its turn' }
     Set-Content "$MusterHome\.muster-used" $id
     $cluster = MustMetadata 'meta-data/tags/instance/muster:cluster'
     $pool = MustMetadata 'meta-data/tags/instance/muster:pool'

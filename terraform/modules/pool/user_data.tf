@@ -29,16 +29,24 @@ locals {
     : "MUSTER_${upper(replace(key, "/([a-z])([A-Z])/", "$${1}_$${2}"))}='${replace(value, "'", "'\\''")}'"
   ])
 
-  # cloud-init unpacks gzip by itself. EC2Launch does not: a line of PowerShell does it.
+  # cloud-init unpacks gzip by itself. EC2Launch does not: some lines of PowerShell do it. Always: a second boot has to end the box.
+  # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2launch-v2-task-definitions.html
   packed    = base64gzip(local.windows ? "${local.settings}\n${local.bare}" : "#!/bin/sh\n${local.settings}\n${local.bare}")
   user_data = local.windows ? base64encode(local.unpack) : local.packed
   unpack    = <<-EOT
-    <powershell>
-    $packed = New-Object IO.MemoryStream(,[Convert]::FromBase64String('${local.packed}'))
-    $plain = New-Object IO.StreamReader((New-Object IO.Compression.GZipStream($packed, [IO.Compression.CompressionMode]::Decompress)))
-    $file = Join-Path $env:TEMP 'muster-boot.ps1'
-    [IO.File]::WriteAllText($file, $plain.ReadToEnd())
-    & $file
-    </powershell>
+    version: 1.1
+    tasks:
+    - task: startSsm
+    - task: executeScript
+      inputs:
+      - frequency: always
+        type: powershell
+        runAs: localSystem
+        content: |-
+          $packed = New-Object IO.MemoryStream(,[Convert]::FromBase64String('${local.packed}'))
+          $plain = New-Object IO.StreamReader((New-Object IO.Compression.GZipStream($packed, [IO.Compression.CompressionMode]::Decompress)))
+          $file = Join-Path $env:TEMP 'muster-boot.ps1'
+          [IO.File]::WriteAllText($file, $plain.ReadToEnd(), [Text.Encoding]::UTF8)
+          & $file
   EOT
 }
