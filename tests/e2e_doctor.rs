@@ -1,0 +1,1 @@
+//! `muster doctor` as a process, against moto and the GitHub double.
