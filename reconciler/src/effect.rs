@@ -14,6 +14,7 @@ use crate::ids::{
     AppName, DeliveryId, EffectId, Forge, InstanceId, Intent, JobId, MessageId, PoolName, RunId, RunnerId, RunnerName,
 };
 use crate::manifest::{Allocation, Spec};
+use crate::past::JobPast;
 use crate::time::Time;
 
 /// Everything that the core can be told.
@@ -501,6 +502,8 @@ pub enum Fact {
         /// How long we knew it.
         lived: Duration,
     },
+    /// A job is over. Told once by a process, for its trace.
+    JobEnded(Box<JobPast>),
     /// A pool was planned.
     Planned {
         /// Which.

@@ -363,6 +363,8 @@ impl Metrics {
             Fact::BudgetWait { api } => self.budget_waits.with_label_values(&[*api]).inc(),
             // Time is counted while it passes; see `meter`.
             Fact::RunnerGone { .. } => {}
+            // For the job's trace.
+            Fact::JobEnded(_) => {}
             Fact::Planned { pool } => self.plans.with_label_values(&[pool.as_str()]).inc(),
         }
     }
