@@ -32,6 +32,8 @@ pub mod ingest;
 #[cfg(feature = "live")]
 pub mod manifests;
 #[cfg(feature = "live")]
+pub mod otlp;
+#[cfg(feature = "live")]
 pub mod reload;
 #[cfg(feature = "live")]
 pub mod retry;

@@ -427,7 +427,7 @@ fn delete_runner(state: &mut State, id: u64) -> Answer {
 
 // --------------------------------------------------------------------------------------------------- objects
 
-fn rfc3339(at_ms: u64) -> String {
+pub(super) fn rfc3339(at_ms: u64) -> String {
     let at = i64::try_from(at_ms).ok().and_then(chrono::DateTime::from_timestamp_millis).expect("the year is sane");
     at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
