@@ -24,6 +24,8 @@ pub mod aws;
 #[cfg(feature = "live")]
 pub mod clock;
 #[cfg(feature = "live")]
+pub mod doctor;
+#[cfg(feature = "live")]
 pub mod driver;
 #[cfg(feature = "live")]
 pub mod github;
