@@ -130,6 +130,30 @@ fn chain(error: &dyn std::error::Error) -> String {
 mod tests {
     use super::*;
 
+    /// Where there are no certificate authorities, it says so; where there are, it begins with TLS and sends nothing in clear.
+    #[tokio::test]
+    async fn https_is_spoken_or_refused_and_never_in_clear() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("https://{}", listener.local_addr().expect("bound"));
+        let vars = [("OTEL_EXPORTER_OTLP_ENDPOINT", url.as_str()), ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=hunter2")];
+        let config = Config::from_vars(|name| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()));
+        let post = match Post::new(config.expect("a good one").expect("wanted")) {
+            Ok(post) => post,
+            Err(error) => return assert!(error.to_string().contains("certificate authority"), "{error:#}"),
+        };
+        let heard = async {
+            let (stream, _) = listener.accept().await.expect("a caller");
+            stream.readable().await.expect("it speaks");
+            let mut first = [0; 4096];
+            let read = stream.try_read(&mut first).expect("a hello");
+            first[..read].to_vec()
+        };
+        let (hello, answer) = tokio::join!(heard, post.send(Bytes::from_static(b"hunter2")));
+        assert_eq!(hello[0], 22, "a TLS handshake record");
+        assert!(!hello.windows(7).any(|w| w == b"hunter2"));
+        assert!(answer.is_err_and(|refusal| refusal.again && !refusal.why.is_empty()));
+    }
+
     #[test]
     fn a_wait_is_told_in_seconds_or_as_a_date() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
