@@ -88,7 +88,7 @@ impl GitHub {
     /// The App, as it says of itself.
     pub async fn about(&self, app: &AppName) -> Result<About, Failure> {
         let call = as_app("github.GetApp", "/app".into(), format!("look at App `{app}`"));
-        Ok(self.app(app, &call)?.call_as_app(&call).await?.json(&call)?)
+        self.app(app, &call)?.call_as_app(&call).await?.json(&call)
     }
 
     /// The App's webhook; None: it has none.
@@ -117,7 +117,7 @@ impl GitHub {
         let mut call = as_app("github.GetInstallation", String::new(), what);
         let app = self.app(&forge.app, &call)?;
         call.path = format!("/app/installations/{}", app.find_installation(&forge.scope).await?);
-        Ok(app.call_as_app(&call).await?.json(&call)?)
+        app.call_as_app(&call).await?.json(&call)
     }
 
     /// How much the installation may still ask in this hour. Asking costs nothing.
