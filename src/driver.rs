@@ -14,6 +14,7 @@ use crate::act::Hands;
 use crate::clock::Clock;
 use crate::http::inspect::{self, Query};
 use crate::metrics::Metrics;
+use crate::otlp::Traces;
 
 /// How long a stop waits for effects under way; the whole process has 10 s.
 const STOP_GRACE: Duration = Duration::from_secs(8);
@@ -40,6 +41,7 @@ pub async fn run(
     hands: Hands,
     mut from: Channels,
     metrics: Arc<Metrics>,
+    traces: Option<Traces>,
     stop: CancellationToken,
 ) {
     let (answers, mut outcomes) = mpsc::unbounded_channel();
@@ -76,6 +78,9 @@ pub async fn run(
         metrics.step(began.elapsed());
         for fact in controller.take_facts() {
             metrics.observe_fact(&fact);
+            if let Some(traces) = &traces {
+                traces.observe(fact);
+            }
         }
         for effect in effects {
             start(effect, &hands, &metrics, &answers);

@@ -24,6 +24,8 @@ pub mod aws;
 #[cfg(feature = "live")]
 pub mod clock;
 #[cfg(feature = "live")]
+pub mod doctor;
+#[cfg(feature = "live")]
 pub mod driver;
 #[cfg(feature = "live")]
 pub mod github;
@@ -31,6 +33,8 @@ pub mod github;
 pub mod ingest;
 #[cfg(feature = "live")]
 pub mod manifests;
+#[cfg(feature = "live")]
+pub mod otlp;
 #[cfg(feature = "live")]
 pub mod reload;
 #[cfg(feature = "live")]

@@ -14,12 +14,12 @@ output "region" {
 }
 
 output "secret_commands" {
-  description = "Fill each secret with its command, once: file://PATH is the private key as GitHub hands it out, or a file with the webhook secret and no line break."
+  description = "Fill each secret with its command, once: file://PATH is the private key as GitHub hands it out, or a file with the webhook secret or the admin token and no line break."
   value       = [for name in local.own_parameters : "aws ssm put-parameter --region ${local.region} --overwrite --type SecureString --name ${name} --value file://PATH"]
 }
 
 output "secret_parameters" {
-  description = "The SSM parameters that wait for the GitHub Apps' secrets."
+  description = "The SSM parameters that wait for the GitHub Apps' secrets and the admin token."
   value       = local.own_parameters
 }
 
@@ -44,7 +44,7 @@ output "role_arns" {
 }
 
 output "policies" {
-  description = "What each role may do, as JSON. `operator` is attached to nothing: give it to people who run `muster plan`."
+  description = "What each role may do, as JSON. `operator` is attached to nothing: give it to people who run `muster plan` and `muster doctor`."
   value       = merge(module.controller.policies, { for name, pool in module.pool : "runner ${name}" => pool.policy })
 }
 

@@ -78,14 +78,8 @@ struct Session {
 
 impl Session {
     async fn of(moto: &Moto, role: &str) -> Session {
-        let about =
-            format!("AWS4-HMAC-SHA256 Credential={TEST_KEY}/20260101/{REGION}/sts/aws4_request, SignedHeaders=host, Signature=0");
         let form = [("Action", "AssumeRole"), ("Version", "2011-06-15"), ("RoleArn", role), ("RoleSessionName", "task")];
-        let form: Vec<String> =
-            form.iter().map(|(name, value)| format!("{name}={}", value.replace('/', "%2F").replace(':', "%3A"))).collect();
-        let request = reqwest::Client::new().post(moto.url()).header("authorization", about);
-        let request = request.header("content-type", "application/x-www-form-urlencoded").body(form.join("&"));
-        let answer = request.send().await.expect("STS answers").text().await.expect("XML");
+        let answer = moto.query("sts", &form).await;
         let field = |name: &str| -> String {
             let found = answer.split_once(&format!("<{name}>")).and_then(|(_, rest)| rest.split_once(&format!("</{name}>")));
             found.unwrap_or_else(|| panic!("no {name} in {answer}")).0.trim().to_owned()

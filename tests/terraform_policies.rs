@@ -1,5 +1,5 @@
-//! Least privilege, shown: the actions in the policies that Terraform renders are exactly the calls that the adapters and the boot
-//! scripts make. Both sides are derived, so that either drifting fails. Conditions, which moto does not know, are asserted here;
+//! Least privilege, shown: the actions in the policies that Terraform renders are exactly the calls that the adapters, `muster doctor`
+//! and the boot scripts make. Both sides are derived, so that either drifting fails. Conditions, which moto does not know, are asserted here;
 //! that muster runs with these roles is shown in tests/e2e_terraform.rs.
 
 mod support;
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use support::moto::Moto;
 use support::terraform::{Terraform, resources};
 
+const SERVICES: [&str; 6] = ["ec2", "s3", "servicequotas", "sqs", "ssm", "sts"];
 const ACCOUNT: &str = "eu-west-1:123456789012";
 
 fn read(path: &str) -> String {
@@ -30,19 +31,20 @@ fn sources(dir: &str, found: &mut BTreeMap<String, String>) {
     }
 }
 
-/// The calls that the adapters make: each names itself to the observer, as `"ec2.CreateFleet"`.
-fn calls() -> BTreeSet<String> {
+/// The calls that a folder's sources make: each names itself to the observer, as `"ec2.CreateFleet"`.
+fn calls(folder: &str, at_least: usize) -> BTreeSet<String> {
     let mut found = BTreeMap::new();
-    sources("src/aws", &mut found);
+    sources(folder, &mut found);
     let quoted = found.values().flat_map(|text| text.split('"').skip(1).step_by(2));
-    let calls =
-        quoted.filter(|word| ["ec2.", "sqs.", "ssm.", "s3."].iter().any(|s| word.starts_with(s)) && word.split('.').count() == 2);
+    let calls = quoted.filter(|word| {
+        SERVICES.iter().any(|s| word.strip_prefix(s).is_some_and(|rest| rest.starts_with('.'))) && word.split('.').count() == 2
+    });
     let calls: BTreeSet<String> =
         calls.filter(|word| word.ends_with(|c: char| c.is_ascii_alphanumeric())).map(str::to_owned).collect();
     // Every call goes through the probe, which takes the name.
     let sent: usize =
         found.values().map(|text| text.split("#[cfg(test)]").next().unwrap_or(text).matches(".send()").count()).sum();
-    assert!(calls.len() >= 20 && sent >= calls.len(), "{calls:?}");
+    assert!(calls.len() >= at_least && sent >= calls.len(), "{calls:?}");
     calls
 }
 
@@ -56,6 +58,8 @@ fn actions(call: &str) -> Vec<String> {
         "s3.ListObjectsV2" => &["s3:ListBucket"],
         "s3.ListMultipartUploads" => &["s3:ListBucketMultipartUploads"],
         "s3.CreateMultipartUpload" | "s3.UploadPart" | "s3.CompleteMultipartUpload" => &["s3:PutObject"],
+        // It needs no permission.
+        "sts.GetCallerIdentity" => &[],
         "s3.CopyObject" => &["s3:GetObject", "s3:PutObject"],
         _ => return vec![call.trim_end_matches("Batch").replacen('.', ":", 1)],
     };
@@ -109,6 +113,8 @@ fn rendered(terraform: &Terraform, subnet: &str, pre_install: &str) -> (BTreeMap
     terraform.write("stage/main.tf", &call);
     let app = "apiVersion: muster/v1\nkind: GitHubApp\nmetadata: {name: main}\nspec:\n  appId: 1\n  privateKey: ssm:/muster/prod/key\n  webhookSecrets: [ssm:/muster/prod/secret]\n";
     terraform.write("stage/manifests/app.yaml", app);
+    let controller = "apiVersion: muster/v1\nkind: Controller\nmetadata: {name: prod}\nspec:\n  queues: {jobs: 'https://sqs.eu-west-1.amazonaws.com/123456789012/prod-jobs'}\n  listen: {adminToken: 'ssm:/muster/prod/admin-token'}\n";
+    terraform.write("stage/manifests/controller.yaml", controller);
     let mut pool = json!({
         "apiVersion": "muster/v1", "kind": "RunnerPool", "metadata": { "name": "linux" },
         "spec": {
@@ -135,7 +141,7 @@ async fn each_policy_lists_exactly_the_calls_that_are_made() {
     let nasty = "echo 'one' \"two\" $HOME `x` \\\\ %s\necho \"it's\"\n";
     let (policies, made) = tokio::task::spawn_blocking(move || rendered(&terraform, &subnet, nasty)).await.expect("no panic");
 
-    let calls = calls();
+    let (calls, of_doctor) = (calls("src/aws", 20), calls("src/doctor", 9));
     let needed = |of: &[&str]| -> BTreeSet<String> {
         assert!(of.iter().all(|call| calls.contains(*call)), "{of:?} are not all calls any more: {calls:?}");
         of.iter().flat_map(|call| actions(call)).collect()
@@ -144,8 +150,16 @@ async fn each_policy_lists_exactly_the_calls_that_are_made() {
     assert_eq!(policies["controller"].actions(), all, "the controller's role");
     let reading = ["s3.GetObject", "s3.ListObjectsV2", "ssm.GetParameter"];
     assert_eq!(policies["webhook"].actions(), needed(&[&reading[..], &["sqs.SendMessageBatch"]].concat()), "the webhook's role");
-    let looking = ["ec2.DescribeInstances", "ssm.DescribeParameters", "sqs.GetQueueAttributes"];
-    assert_eq!(policies["operator"].actions(), needed(&[&reading[..], &looking].concat()), "the operator's policy");
+    let looking = ["ec2.DescribeInstances", "ssm.DescribeParameters", "ssm.GetParametersByPath", "sqs.GetQueueAttributes"];
+    // What only doctor calls, its dry runs of what the controller may do aside: the controller's role has none of it.
+    let only_doctor: BTreeSet<String> =
+        of_doctor.difference(&calls).flat_map(|call| actions(call)).filter(|action| !all.contains(action)).collect();
+    assert!(
+        only_doctor.iter().all(|action| action.contains(":Describe") || action.contains(":Get")),
+        "it looks: {only_doctor:?}"
+    );
+    let operator = needed(&[&reading[..], &looking].concat()).into_iter().chain(only_doctor).collect();
+    assert_eq!(policies["operator"].actions(), operator, "the operator's policy");
     assert_eq!(policies["runner linux"].actions(), of_scripts(), "a box's role");
     let untold: BTreeSet<String> = of_scripts().into_iter().filter(|action| action != "ec2:CreateTags").collect();
     assert_eq!(policies["runner plain"].actions(), untold, "without bootstrap.reportStages");
@@ -159,6 +173,7 @@ async fn each_policy_lists_exactly_the_calls_that_are_made() {
     }
 
     conditions(&policies["controller"]);
+    secrets(&policies, &made);
     a_box_has_only_itself(&policies["runner linux"]);
     user_data(&made, nasty);
 }
@@ -232,6 +247,21 @@ fn conditions(controller: &Policy) {
     let everywhere: BTreeSet<String> =
         controller.0.iter().filter(|s| list(&s["Resource"]).contains(&"*".into())).flat_map(|s| list(&s["Action"])).collect();
     assert_eq!(everywhere, set(&["ec2:DescribeInstances", "ssm:DescribeParameters"]), "only what AWS knows no resources for");
+}
+
+/// Each role reads the secrets that it needs, and Terraform makes their parameters.
+fn secrets(policies: &BTreeMap<String, Policy>, made: &BTreeMap<String, Value>) {
+    let readable = |role: &str| -> BTreeSet<String> {
+        policies[role].of_action("ssm:GetParameter").into_iter().flat_map(|(resources, _)| resources).collect()
+    };
+    let names = |names: &[&str]| -> BTreeSet<String> {
+        names.iter().map(|name| format!("arn:aws:ssm:{ACCOUNT}:parameter/muster/prod/{name}")).collect()
+    };
+    assert_eq!(readable("controller"), names(&["admin-token", "key", "secret"]));
+    assert_eq!(readable("webhook"), names(&["secret"]), "it takes no orders");
+    assert_eq!(readable("operator"), names(&["key", "secret"]), "who only looks gives none");
+    let parameter = made.get("module.muster.module.storage.aws_ssm_parameter.secret[\"/muster/prod/admin-token\"]");
+    assert!(parameter.is_some(), "no parameter waits for the token");
 }
 
 fn a_box_has_only_itself(runner: &Policy) {

@@ -14,12 +14,13 @@ use crate::budget::Budgets;
 use crate::capacity::Unavailable;
 use crate::defects::{self, Defect};
 use crate::deliveries::Deliveries;
-use crate::demand::{Demand, Folded};
+use crate::demand::{Demand, Folded, Job};
 use crate::effect::{Action, Effect, Fact, Input, JobMessage, MessageOp, Source};
 use crate::event::{Ec2EventKind, JobEvent, JobState};
 use crate::ids::{AppName, DeliveryId, EffectId, Forge, InstanceId, Intent, JobId, MessageId, PoolName, RunnerName};
 use crate::journal::{Journal, What, Whom};
 use crate::manifest::Spec;
+use crate::past::{BoxPast, End, JobPast};
 use crate::plan::{Gate, Plan, View, plan};
 use crate::runner::{Phase, Terms};
 use crate::steer::Pause;
@@ -178,6 +179,11 @@ impl Controller {
         }
         self.note_stillborn(now);
         self.note_successes();
+        for (job, lost_box) in std::mem::take(&mut self.world.lost) {
+            if let Some(job) = self.demand.job_mut(job) {
+                job.lost_box = Some(lost_box);
+            }
+        }
         if self.started && !self.stopping {
             self.advance(now);
         }
@@ -288,7 +294,7 @@ impl Controller {
 
     /// Folds one job event, wherever it came from, into demand and world.
     fn fold(&mut self, event: &JobEvent, message: Option<(MessageId, u32)>, now: Time) -> Folded {
-        let folded = self.demand.fold(&self.spec, event, message, now);
+        let mut folded = self.demand.fold(&self.spec, event, message, now);
         for pool in &folded.pools {
             self.mark(pool, now);
         }
@@ -309,7 +315,35 @@ impl Controller {
                 self.world.job_over(&spec, event.job, now);
             }
         }
+        if let Some(job) = folded.ended.take() {
+            self.tell_past(*job, folded.before.is_some(), None, now);
+        }
         folded
+    }
+
+    /// A job is over: its story. Not of one that was neither heard of before nor on a box of ours: it was nobody's here.
+    fn tell_past(&mut self, job: Job, known: bool, end: Option<End>, now: Time) {
+        let cluster = self.spec.controller.cluster();
+        let ours = job.event.runner.as_deref().and_then(|name| RunnerName::parse_ours(name, cluster));
+        let pool = job.pool().cloned().or_else(|| ours.as_ref().map(|name| name.pool.clone()));
+        if pool.is_none() || (!known && ours.is_none()) {
+            return;
+        }
+        let lost = job.lost_box.is_some();
+        let seen = |name: RunnerName| Some(BoxPast::of(&name.instance, self.world.runners().get(&name.instance)?));
+        let taken_by = job.lost_box.or_else(|| ours.and_then(seen));
+        let app = pool.as_ref().and_then(|name| self.spec.pools.get(name)).and_then(|p| self.spec.apps.get(&p.spec.github.app));
+        let past = JobPast {
+            pool,
+            api_url: app.map(|app| app.spec.api_url.clone()),
+            heard: job.first_seen,
+            started: job.started,
+            ended: now,
+            end: end.unwrap_or_else(|| JobPast::end_of(&job.event, taken_by.as_ref(), lost)),
+            taken_by,
+            event: job.event,
+        };
+        self.facts.push(Fact::JobEnded(Box::new(past)));
     }
 
     fn note_job(&mut self, event: &JobEvent, folded: &Folded, now: Time) {
@@ -418,8 +452,12 @@ impl Controller {
         if now >= self.expire_at {
             self.expire_at = now + Duration::from_secs(60);
             self.unavailable.expire(now);
-            let late = self.demand.expire(now);
-            self.delete_messages(late, "their jobs are older than GitHub keeps them queued");
+            let mut late = self.demand.expire(now);
+            let messages = late.iter_mut().flat_map(|job| std::mem::take(&mut job.messages)).collect();
+            self.delete_messages(messages, "their jobs are older than GitHub keeps them queued");
+            for job in late {
+                self.tell_past(job, true, Some(End::Expired), now);
+            }
         }
         self.settle_launches(now);
         self.plan_due(now);

@@ -12,6 +12,7 @@ use crate::event::{JobEvent, JobState};
 use crate::ids::{JobId, MessageId, PoolName, RunId};
 use crate::manifest::Spec;
 use crate::matching::{Route, route};
+use crate::past::BoxPast;
 use crate::time::Time;
 
 /// GitHub drops a job that nobody took after 24 hours; so do we, and a tombstone lives as long.
@@ -37,6 +38,10 @@ pub struct Job {
     pub event: JobEvent,
     /// When this process first heard of it.
     pub first_seen: Time,
+    /// When this process first heard that a runner took it. For its trace; decides nothing.
+    pub started: Option<Time>,
+    /// What its box was, if that is forgotten already. For its trace; decides nothing.
+    pub lost_box: Option<BoxPast>,
     /// The messages that stand for it, all held. Empty once it has left the queue.
     pub messages: BTreeSet<MessageId>,
     /// Where it belongs.
@@ -132,6 +137,8 @@ pub struct Folded {
     pub first_seen: Option<Time>,
     /// Queued until taken by a runner, by GitHub's clock, if its events told both.
     pub true_wait: Option<Duration>,
+    /// The job, if this ended it.
+    pub ended: Option<Box<Job>>,
     /// The pools that this concerns.
     pub pools: BTreeSet<PoolName>,
 }
@@ -171,6 +178,8 @@ impl Demand {
                 new.insert(Job {
                     event: event.clone(),
                     first_seen: now,
+                    started: None,
+                    lost_box: None,
                     messages: BTreeSet::new(),
                     route: route(spec, event),
                     redelivered: false,
@@ -185,6 +194,9 @@ impl Demand {
         folded.first_seen = Some(job.first_seen);
         folded.true_wait = job.event.started_at.zip(job.event.queued_at).map(|(started, queued)| started.since(queued));
         folded.pools.extend(job.pool().cloned());
+        if job.event.state == JobState::InProgress && job.started.is_none() {
+            job.started = Some(now);
+        }
         if job.event.state > JobState::Queued {
             folded.settled.extend(std::mem::take(&mut job.messages));
             if job.hold.take().is_some() {
@@ -193,7 +205,7 @@ impl Demand {
         }
         let (run, over) = (job.event.run, job.event.state == JobState::Completed);
         if over {
-            self.bury(event.job, now);
+            folded.ended = self.bury(event.job, now).map(Box::new);
         }
         if folded.advanced {
             self.resume_run(run, event.job, &mut folded.pools);
@@ -214,14 +226,16 @@ impl Demand {
         }
     }
 
-    fn bury(&mut self, job: JobId, now: Time) {
-        if let Some(job) = self.jobs.remove(&job).filter(|j| j.hold.is_some()) {
-            self.held.remove(&(job.event.run, job.event.job));
+    fn bury(&mut self, id: JobId, now: Time) -> Option<Job> {
+        let job = self.jobs.remove(&id);
+        if let Some(job) = job.as_ref().filter(|j| j.hold.is_some()) {
+            self.held.remove(&(job.event.run, id));
         }
-        self.over.insert(job, now);
+        self.over.insert(id, now);
         while self.over.len() > TOMBSTONES {
             self.over.pop_first();
         }
+        job
     }
 
     /// Finds every job's place anew; after the manifests changed.
@@ -231,18 +245,12 @@ impl Demand {
         }
     }
 
-    /// Drops what is older than GitHub keeps it; returns messages to delete.
-    pub fn expire(&mut self, now: Time) -> Vec<MessageId> {
+    /// Drops what is older than GitHub keeps it; returns the jobs that were dropped, with messages to delete.
+    pub fn expire(&mut self, now: Time) -> Vec<Job> {
         self.over.retain(|_, at| now.since(*at) < JOB_EXPIRY);
         let limit = |j: &Job| if j.event.state == JobState::Queued { JOB_EXPIRY } else { RUNNING_EXPIRY };
         let late: Vec<JobId> = self.jobs.iter().filter(|(_, j)| now.since(j.first_seen) >= limit(j)).map(|(id, _)| *id).collect();
-        late.into_iter()
-            .flat_map(|id| {
-                let messages = self.jobs.get_mut(&id).map(|j| std::mem::take(&mut j.messages));
-                self.bury(id, now);
-                messages.unwrap_or_default()
-            })
-            .collect()
+        late.into_iter().filter_map(|id| self.bury(id, now)).collect()
     }
 
     /// Holds a queued job back, for longer each time.
@@ -426,7 +434,8 @@ mod tests {
         let (mut d, spec) = (Demand::default(), Spec::default());
         d.fold(&spec, &event(1, JobState::Queued), Some((MessageId(1), 1)), Time::ZERO);
         assert!(d.expire(Time::ZERO + JOB_EXPIRY - Duration::from_secs(1)).is_empty());
-        assert_eq!(d.expire(Time::ZERO + JOB_EXPIRY), [MessageId(1)]);
+        let expired = d.expire(Time::ZERO + JOB_EXPIRY);
+        assert_eq!(expired.iter().flat_map(|j| &j.messages).collect::<Vec<_>>(), [&MessageId(1)]);
         assert!(d.jobs().is_empty());
     }
 
@@ -449,7 +458,7 @@ mod tests {
     #[test]
     fn tombstones_are_bounded_and_the_oldest_go_first() {
         let (mut d, most) = (Demand::default(), TOMBSTONES as u64);
-        (0..most).for_each(|job| d.bury(JobId(job), Time::ZERO));
+        (0..most).for_each(|job| drop(d.bury(JobId(job), Time::ZERO)));
         assert!(d.is_over(JobId(0)));
         d.bury(JobId(most), Time::ZERO);
         assert!(!d.is_over(JobId(0)) && d.is_over(JobId(1)) && d.is_over(JobId(most)));

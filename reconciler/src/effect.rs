@@ -14,6 +14,8 @@ use crate::ids::{
     AppName, DeliveryId, EffectId, Forge, InstanceId, Intent, JobId, MessageId, PoolName, RunId, RunnerId, RunnerName,
 };
 use crate::manifest::{Allocation, Spec};
+use crate::past::JobPast;
+use crate::tags;
 use crate::time::Time;
 
 /// Everything that the core can be told.
@@ -179,6 +181,47 @@ pub struct Launch {
     pub allocation: Allocation,
     /// All tags for instance, volume and fleet, muster's own included.
     pub tags: BTreeMap<String, String>,
+}
+
+impl Launch {
+    /// The launch of `count` boxes of a pool; None: there is no such pool.
+    pub fn of(
+        spec: &Spec,
+        pool: &PoolName,
+        intent: Intent,
+        count: u32,
+        market: Market,
+        offerings: &[Offering],
+    ) -> Option<Launch> {
+        let manifest = spec.pools.get(pool)?;
+        let (settings, forge) = (&manifest.spec.instance, manifest.forge());
+        let cluster = spec.controller.cluster();
+        let mut all_tags = spec.controller.spec.tags.clone();
+        all_tags.extend(settings.tags.clone());
+        let own = [
+            ("Name", format!("{cluster}.{pool}")),
+            (tags::CLUSTER, cluster.to_owned()),
+            (tags::POOL, pool.to_string()),
+            (tags::INTENT, intent.to_string()),
+            (tags::LIST, forge.as_tag()),
+        ];
+        for (key, value) in own {
+            if key != "Name" || !all_tags.contains_key(key) {
+                all_tags.insert(key.to_owned(), value);
+            }
+        }
+        Some(Launch {
+            intent,
+            pool: pool.clone(),
+            forge,
+            count,
+            template: manifest.launch_template(cluster),
+            offerings: offerings.to_vec(),
+            market,
+            allocation: settings.allocation,
+            tags: all_tags,
+        })
+    }
 }
 
 /// The box's configuration, to be minted and handed over.
@@ -501,6 +544,8 @@ pub enum Fact {
         /// How long we knew it.
         lived: Duration,
     },
+    /// A job is over. Told once by a process, for its trace.
+    JobEnded(Box<JobPast>),
     /// A pool was planned.
     Planned {
         /// Which.

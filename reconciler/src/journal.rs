@@ -188,6 +188,7 @@ impl Journal {
             | Fact::LaunchFailed { .. }
             | Fact::Drain { .. }
             | Fact::BudgetWait { .. }
+            | Fact::JobEnded(_)
             | Fact::Planned { .. } => {}
         }
     }

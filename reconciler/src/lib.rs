@@ -21,6 +21,8 @@ pub mod matching;
 pub mod runner;
 pub mod world;
 
+pub mod past;
+
 pub mod budget;
 pub mod capacity;
 pub mod plan;

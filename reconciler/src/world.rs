@@ -12,6 +12,7 @@ use crate::effect::{DrainOutcome, Fact, InstanceSighting, Launch, Launched, Runn
 use crate::event::{Ec2Event, Ec2EventKind, InstanceState, JobEvent, JobState};
 use crate::ids::{AppName, Forge, InstanceId, Intent, JobId, PoolName, RunnerId, RunnerName};
 use crate::manifest::Spec;
+use crate::past::BoxPast;
 use crate::runner::{
     ABSENT_SWEEPS, BURIED_SWEEPS, CONSISTENCY_LAG, Configured, Drain, Instance, Phase, Registration, Runner, Shape, Terms,
 };
@@ -71,6 +72,8 @@ pub struct World {
     pub facts: Vec<Fact>,
     /// Own boxes that ended by themselves before they were ever online; the controller takes them.
     pub stillborn: Vec<PoolName>,
+    /// Jobs that were running on boxes that are forgotten now, for their traces; the controller takes them.
+    pub lost: Vec<(JobId, BoxPast)>,
 }
 
 impl World {
@@ -429,7 +432,7 @@ impl World {
 
     /// Marks boxes as gone, and forgets those that have left no trace anywhere.
     fn bury(&mut self, now: Time) {
-        let World { runners, facts, sources, stillborn, lost_apps, .. } = self;
+        let World { runners, facts, sources, stillborn, lost, lost_apps, .. } = self;
         runners.retain(|id, r| {
             // The boot deadline plays no part in being gone.
             if r.phase(Duration::MAX, now) != Phase::Gone {
@@ -461,6 +464,7 @@ impl World {
             // Told at the very end, because it may seem gone more than once.
             let (pool, instance) = (r.pool.clone(), id.clone());
             if let Some(job) = r.job.running() {
+                lost.push((job, BoxPast::of(id, r)));
                 facts.push(Fact::JobLost { pool: pool.clone(), instance: instance.clone(), job });
             }
             if r.drain.is_some() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use aws_config::SdkConfig;
 use aws_sdk_ec2::Client;
+use aws_sdk_ec2::operation::create_fleet::builders::CreateFleetFluentBuilder;
 use aws_sdk_ec2::types;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -47,39 +48,7 @@ impl Ec2 {
     /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateFleet.html>
     pub async fn launch(&self, launch: &Launch) -> Outcome {
         let what = format!("launch {} for pool {}", launch.count, launch.pool);
-        let count = i32::try_from(launch.count).unwrap_or(i32::MAX);
-        let specification = types::FleetLaunchTemplateSpecificationRequest::builder()
-            .launch_template_name(&launch.template)
-            .version("$Default")
-            .build();
-        let config = types::FleetLaunchTemplateConfigRequest::builder()
-            .launch_template_specification(specification)
-            .set_overrides(Some(overrides(launch)))
-            .build();
-        let target = types::TargetCapacitySpecificationRequest::builder().total_target_capacity(count);
-        let call = self
-            .client
-            .create_fleet()
-            .r#type(types::FleetType::Instant)
-            .client_token(launch.intent.as_str())
-            .launch_template_configs(config)
-            .set_tag_specifications(Some(tag_specifications(&launch.tags)));
-        let call = match launch.market {
-            Market::Spot => call
-                .spot_options(types::SpotOptionsRequest::builder().allocation_strategy(spot_strategy(launch.allocation)).build())
-                .target_capacity_specification(
-                    target.default_target_capacity_type(types::DefaultTargetCapacityType::Spot).build(),
-                ),
-            Market::OnDemand => call
-                .on_demand_options(
-                    types::OnDemandOptionsRequest::builder()
-                        .allocation_strategy(types::FleetOnDemandAllocationStrategy::LowestPrice)
-                        .build(),
-                )
-                .target_capacity_specification(
-                    target.default_target_capacity_type(types::DefaultTargetCapacityType::OnDemand).build(),
-                ),
-        };
+        let call = fleet(&self.client, launch);
         match self.probe.call("ec2.CreateFleet", &what, call.send()).await {
             Ok(answer) => Outcome::Launched(Launched {
                 instances: answer.instances().iter().flat_map(|fleet| launched(fleet, launch.market)).collect(),
@@ -247,6 +216,40 @@ fn blamed(error: &CallError, batch: Vec<InstanceId>) -> Blame {
     }
 }
 
+/// The request of a launch. The same launch gives the same bytes.
+pub(crate) fn fleet(client: &Client, launch: &Launch) -> CreateFleetFluentBuilder {
+    let count = i32::try_from(launch.count).unwrap_or(i32::MAX);
+    let specification = types::FleetLaunchTemplateSpecificationRequest::builder()
+        .launch_template_name(&launch.template)
+        .version("$Default")
+        .build();
+    let config = types::FleetLaunchTemplateConfigRequest::builder()
+        .launch_template_specification(specification)
+        .set_overrides(Some(overrides(launch)))
+        .build();
+    let target = types::TargetCapacitySpecificationRequest::builder().total_target_capacity(count);
+    let call = client
+        .create_fleet()
+        .r#type(types::FleetType::Instant)
+        .client_token(launch.intent.as_str())
+        .launch_template_configs(config)
+        .set_tag_specifications(Some(tag_specifications(&launch.tags)));
+    match launch.market {
+        Market::Spot => call
+            .spot_options(types::SpotOptionsRequest::builder().allocation_strategy(spot_strategy(launch.allocation)).build())
+            .target_capacity_specification(target.default_target_capacity_type(types::DefaultTargetCapacityType::Spot).build()),
+        Market::OnDemand => call
+            .on_demand_options(
+                types::OnDemandOptionsRequest::builder()
+                    .allocation_strategy(types::FleetOnDemandAllocationStrategy::LowestPrice)
+                    .build(),
+            )
+            .target_capacity_specification(
+                target.default_target_capacity_type(types::DefaultTargetCapacityType::OnDemand).build(),
+            ),
+    }
+}
+
 /// Offerings, and with the prioritised strategy their types' rank. Elsewhere EC2 takes no priorities.
 fn overrides(launch: &Launch) -> Vec<types::FleetLaunchTemplateOverridesRequest> {
     let ranked = launch.market == Market::Spot && launch.allocation == Allocation::CapacityOptimizedPrioritized;
@@ -271,7 +274,7 @@ fn overrides(launch: &Launch) -> Vec<types::FleetLaunchTemplateOverridesRequest>
 }
 
 /// For an instant fleet, CreateFleet tags these three in the call.
-fn tag_specifications(tags: &BTreeMap<String, String>) -> Vec<types::TagSpecification> {
+pub(crate) fn tag_specifications(tags: &BTreeMap<String, String>) -> Vec<types::TagSpecification> {
     let tags: Vec<_> = tags.iter().map(|(key, value)| types::Tag::builder().key(key).value(value).build()).collect();
     [types::ResourceType::Instance, types::ResourceType::Volume, types::ResourceType::Fleet]
         .map(|kind| types::TagSpecification::builder().resource_type(kind).set_tags(Some(tags.clone())).build())

@@ -51,13 +51,19 @@ impl Aws {
     /// Reads the usual AWS environment and profile (`AWS_REGION`, `AWS_PROFILE`, `AWS_ENDPOINT_URL` and so on); `region`,
     /// if given, wins. Makes no call: wrong credentials show at the first one.
     pub async fn connect(region: Option<&str>) -> Aws {
+        Aws::new(&Aws::config(region).await)
+    }
+
+    /// What [`Aws::connect`] connects with.
+    pub(crate) async fn config(region: Option<&str>) -> SdkConfig {
         let timeouts =
             TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
-        let mut loader = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts);
+        let retries = RetryConfig::disabled();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts).retry_config(retries);
         if let Some(region) = region {
             loader = loader.region(Region::new(region.to_owned()));
         }
-        Aws::new(&loader.load().await)
+        loader.load().await
     }
 
     /// With a configuration made elsewhere: its region, credentials, endpoint and timeouts stand, its retries do not.

@@ -2,6 +2,8 @@
 
 mod ask;
 mod demo;
+#[cfg(feature = "live")]
+mod doctor;
 mod events;
 mod explain;
 mod fault;
@@ -47,6 +49,10 @@ enum Command {
     /// Print what a controller would do now, and why; change nothing.
     #[cfg(feature = "live")]
     Plan(plan::Args),
+    /// Look at everything that muster needs (credentials, permissions, queues, bucket, App, webhook, quotas), and say what to do;
+    /// change nothing.
+    #[cfg(feature = "live")]
+    Doctor(doctor::Args),
     /// List pools, jobs or runners, each with its reason; asks the running controller.
     Get(get::Args),
     /// Say where a job, a runner or a pool stands, why, what is awaited and what happened; asks the running controller.
@@ -97,6 +103,8 @@ impl Command {
             Command::Run(args) => args.run(),
             #[cfg(feature = "live")]
             Command::Plan(args) => args.run(),
+            #[cfg(feature = "live")]
+            Command::Doctor(args) => args.run(),
             Command::Get(args) => args.run(),
             Command::Explain(args) => args.run(),
             Command::Events(args) => args.run(),

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::fault::Fault;
 use crate::act::Hands;
 use crate::aws::{Aws, Ec2, Observer};
 use crate::clock::Clock;
@@ -31,6 +32,7 @@ use crate::http::webhook::{self, Webhook};
 use crate::ingest::{Ingest, Receipts};
 use crate::manifests::{Manifests, Place};
 use crate::metrics::Metrics;
+use crate::otlp::{self, Exporter};
 use crate::outbox::{Outbox, Settings};
 use crate::reload::{Controlled, Reload};
 use crate::secrets::Secrets;
@@ -82,6 +84,8 @@ impl Args {
         // Before anything else: a signal during the start must not be lost.
         let stop = stop_on_signal()?;
         let clock = Clock::start();
+        let otlp =
+            if self.role == Role::Webhook { None } else { otlp::Config::from_env().map_err(|e| Fault::Config(e.to_string()))? };
         let prices = self.prices.as_deref().map_or_else(|| Ok(Prices::default()), prices::load)?;
         let mut manifests = Manifests::new(self.manifests, &Aws::connect(None).await);
         let texts = manifests.read().await?;
@@ -114,8 +118,18 @@ impl Args {
             let mut controller = Controller::new(&process_name(spec.controller.cluster(), clock), clock.now());
             // Before the manifests: a paused pool must launch nothing from the first moment on.
             controller.set_paused(paused(&aws, spec.controller.cluster()).await?);
+            let traces = match otlp {
+                None => None,
+                Some(config) => {
+                    tracing::info!(endpoint = config.place(), "each job that ends is exported as a trace");
+                    let (cluster, region) = (spec.controller.cluster(), aws.region.as_deref());
+                    let (traces, exporter) = Exporter::new(config, cluster, region, metrics.clone())?;
+                    tasks.spawn(exporter.run(stop.clone()));
+                    Some(traces)
+                }
+            };
             let channels = Channels { inputs: inputs_out, limits: limits_out, queries };
-            tasks.spawn(driver::run(controller, clock, hands.clone(), channels, metrics.clone(), stop.clone()));
+            tasks.spawn(driver::run(controller, clock, hands.clone(), channels, metrics.clone(), traces, stop.clone()));
             inputs.send(Input::Spec(spec.clone())).await.context("failed to start the core")?;
             let ingest = Ingest {
                 sqs: aws.sqs.clone(),

@@ -182,7 +182,7 @@ impl App {
     }
 
     /// <https://docs.github.com/en/rest/apps/apps>; enterprises are found in the list of all installations.
-    async fn find_installation(&self, scope: &Scope) -> Result<u64, Failure> {
+    pub async fn find_installation(&self, scope: &Scope) -> Result<u64, Failure> {
         let what = format!("find the installation of App `{}` for {scope}", self.name);
         let as_app =
             |path| Call { identity: Identity::App, ..Call::new("github.GetInstallation", Method::GET, path, what.clone()) };

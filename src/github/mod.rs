@@ -5,6 +5,7 @@
 //!
 //! octocrab is used as the HTTP client alone, because status and headers decide here: ETags, limits and `retry-after`.
 
+pub mod about;
 mod app;
 mod deliveries;
 mod held;
@@ -91,7 +92,8 @@ impl GitHub {
         GitHub::with_timeout(apps, limits, observer, REQUEST_TIMEOUT)
     }
 
-    fn with_timeout(
+    /// The same, with another longest wait for an answer.
+    pub(crate) fn with_timeout(
         apps: Vec<AppCredentials>,
         limits: UnboundedSender<GitHubLimit>,
         observer: Observer,

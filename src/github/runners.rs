@@ -179,7 +179,8 @@ impl GitHub {
         })
     }
 
-    async fn find_group(&self, forge: &Forge, name: &str) -> Result<u64, Failure> {
+    /// The id of the runner group of that name.
+    pub(crate) async fn find_group(&self, forge: &Forge, name: &str) -> Result<u64, Failure> {
         let what = format!("find runner group `{name}` of {}", forge.scope);
         for page in 1..=GROUP_PAGES {
             let path = format!("{}/actions/runner-groups?per_page=100&page={page}", base(&forge.scope));

@@ -78,6 +78,7 @@ pub struct Metrics {
     sync_copied: IntCounter,
     sync_failures: IntCounter,
     runner_behind: GaugeVec,
+    traces: IntCounterVec,
 }
 
 impl Default for Metrics {
@@ -275,6 +276,12 @@ impl Metrics {
             &["os", "architecture", "version"],
             "How long a newer release has been out than a version that pools pin; 0 if there is none. GitHub refuses runners after 30 days.",
         );
+        let traces = m.counters(
+            "muster_traces_total",
+            &["outcome"],
+            "Jobs whose trace was sent, or dropped: queue_full (the back end is too slow), failed (not taken in time), refused (by a final \
+             answer). Only where traces are exported.",
+        );
         add_process(&mut m);
         Metrics {
             registry: m.registry,
@@ -325,6 +332,7 @@ impl Metrics {
             sync_copied,
             sync_failures,
             runner_behind,
+            traces,
         }
     }
 
@@ -363,6 +371,8 @@ impl Metrics {
             Fact::BudgetWait { api } => self.budget_waits.with_label_values(&[*api]).inc(),
             // Time is counted while it passes; see `meter`.
             Fact::RunnerGone { .. } => {}
+            // For the job's trace; see `otlp`.
+            Fact::JobEnded(_) => {}
             Fact::Planned { pool } => self.plans.with_label_values(&[pool.as_str()]).inc(),
         }
     }
@@ -386,6 +396,11 @@ impl Metrics {
         self.github_limit.with_label_values(&[limit.app.as_str()]).set(i64::from(limit.remaining));
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.github_reset.with_label_values(&[limit.app.as_str()]).set((now + limit.reset_after).as_secs_f64().round());
+    }
+
+    /// What became of jobs' traces: `sent`, `queue_full`, `failed` or `refused`.
+    pub fn traces(&self, outcome: &'static str, jobs: u64) {
+        self.traces.with_label_values(&[outcome]).inc_by(jobs);
     }
 
     /// One step of the core took this long.

@@ -1,15 +1,19 @@
-"""What moto lacks for Terraform. Applied by server.py before it serves.
+"""What moto lacks for Terraform and for `muster doctor`. Applied by server.py before it serves.
 
 - SQS knows no RedriveAllowPolicy: kept as an attribute, and nothing is done with it. A change of other attributes took a
   queue's policy away.
 - A bucket's policy is stored, but not asked: moto knows no conditions, so a policy that denies what comes without TLS would
   deny everything.
+- Service Quotas knows the quotas of VPC only: those of EC2's vCPUs are added, 640 each.
 - A delete marker in a versioned bucket cannot be disposed of, which makes `terraform destroy` try for ever.
 """
 
 from moto.iam.access_control import PermissionResult
 from moto.s3.models import FakeBucket, FakeDeleteMarker
+from moto.servicequotas.models import ServiceQuotasBackend
 from moto.sqs.models import Queue
+
+VCPU_QUOTAS = {"L-34B43A08": "All Standard Spot Instance Requests", "L-1216C47A": "Running On-Demand Standard instances"}
 
 
 def close():
@@ -24,3 +28,11 @@ def close():
     Queue._set_attributes = keep_policy
     FakeBucket.get_permission = lambda self, action, resource: PermissionResult.NEUTRAL
     FakeDeleteMarker.dispose = lambda self, garbage=False: None
+    get_service_quota = ServiceQuotasBackend.get_service_quota
+
+    def with_vcpus(self, service_code, quota_code):
+        if service_code == "ec2" and quota_code in VCPU_QUOTAS:
+            return {"ServiceCode": "ec2", "QuotaCode": quota_code, "QuotaName": VCPU_QUOTAS[quota_code], "Value": 640.0}
+        return get_service_quota(self, service_code, quota_code)
+
+    ServiceQuotasBackend.get_service_quota = with_vcpus

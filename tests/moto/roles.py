@@ -41,7 +41,8 @@ def actions(call):
         names = [f"arn:aws:ssm:{here}:parameter/{name.lstrip('/')}" for name in said.get("Names", [said.get("Name") or said.get("Path")])]
         more = ["ssm:AddTagsToResource"] if said.get("Tags") else []
         return [(action, name) for action in [f"ssm:{call.op}", *more] for name in names]
-    more = ["ec2:RunInstances", "ec2:CreateTags", "iam:PassRole"] if call.op == "CreateFleet" else []
+    launches = {"CreateFleet": ["ec2:RunInstances", "ec2:CreateTags", "iam:PassRole"], "RunInstances": ["ec2:CreateTags", "iam:PassRole"]}
+    more = launches.get(call.op, [])
     return [(action, None) for action in [f"{call.service}:{call.op}", *more]]
 
 

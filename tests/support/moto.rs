@@ -299,6 +299,17 @@ impl Moto {
 
     // ---------------------------------------------------------------------------------------------- misbehaviour
 
+    /// One call in the manner of IAM and STS, for which the tests have no SDK. The answer's XML.
+    pub async fn query(&self, service: &str, form: &[(&str, &str)]) -> String {
+        let about = format!(
+            "AWS4-HMAC-SHA256 Credential={TEST_KEY}/20260101/{REGION}/{service}/aws4_request, SignedHeaders=host, Signature=0"
+        );
+        let request = self.http.post(&self.url).header("authorization", about);
+        let body = serde_urlencoded::to_string(form).expect("pairs of text");
+        let request = request.header("content-type", "application/x-www-form-urlencoded").body(body);
+        request.send().await.expect("moto answers").text().await.expect("XML")
+    }
+
     /// Orders a fault; see `CONTROL` in `tests/moto/server.py`, such as
     /// `json!({"op": "CreateFleet", "kind": "capacity", "only": 1, "unavailable": [{"type": "m7i.large"}]})`.
     pub async fn fault(&self, fault: Value) {

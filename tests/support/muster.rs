@@ -236,6 +236,12 @@ impl Muster {
         fs::write(path, text.replacen(from, to, 1)).expect("a manifest can be written");
     }
 
+    /// Sets a variable of its environment.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.env.retain(|(known, _)| known != name);
+        self.env.push((name.into(), value.into()));
+    }
+
     /// One subcommand, under way; killed when dropped.
     pub fn start_command(&self, args: &[&str]) -> tokio::process::Child {
         let mut command = tokio::process::Command::new(binary());

@@ -14,7 +14,6 @@ use crate::ids::{AppName, EffectId, Forge, InstanceId, Intent, JobId, MessageId,
 use crate::journal::{What, Whom};
 use crate::plan::{Act, Plan, PlannedLaunch, Step};
 use crate::runner::{Configured, Phase, Runner, Terms};
-use crate::tags;
 use crate::time::Time;
 
 /// A job queued for longer than a boot should take is asked about; each further question waits twice as long.
@@ -154,39 +153,19 @@ impl Controller {
     }
 
     fn launch(&mut self, pool: &PoolName, planned: &PlannedLaunch, now: Time) {
-        let Some((settings, forge)) = self.spec.pools.get(pool).map(|p| (p.spec.instance.clone(), p.forge())) else { return };
+        if !self.spec.pools.contains_key(pool) {
+            return;
+        }
         if !self.budgets.take(&Api::CreateFleet, now) {
             let at = self.put_off(&Api::CreateFleet, now);
             return self.again(pool, at);
         }
         self.intents += 1;
         let intent: Intent = format!("{}-{}", self.process, self.intents).into();
-        let cluster = self.spec.controller.cluster();
-        let mut all_tags = self.spec.controller.spec.tags.clone();
-        all_tags.extend(settings.tags);
-        let own = [
-            ("Name", format!("{cluster}.{pool}")),
-            (tags::CLUSTER, cluster.to_owned()),
-            (tags::POOL, pool.to_string()),
-            (tags::INTENT, intent.to_string()),
-            (tags::LIST, forge.as_tag()),
-        ];
-        for (key, value) in own {
-            if key != "Name" || !all_tags.contains_key(key) {
-                all_tags.insert(key.to_owned(), value);
-            }
-        }
-        let launch = Arc::new(Launch {
-            intent: intent.clone(),
-            pool: pool.clone(),
-            forge,
-            count: planned.count,
-            template: settings.launch_template.unwrap_or_else(|| format!("{cluster}-{pool}")),
-            offerings: planned.offerings.clone(),
-            market: planned.market,
-            allocation: settings.allocation,
-            tags: all_tags,
-        });
+        let Some(launch) = Launch::of(&self.spec, pool, intent.clone(), planned.count, planned.market, &planned.offerings) else {
+            return;
+        };
+        let launch = Arc::new(launch);
         self.world.launch_asked(launch.clone(), now);
         let why = format!("{} {}: {}", planned.count, planned.market.as_str(), planned.reason);
         self.journal.note(now, What::Launch, Whom::pool(pool), why);

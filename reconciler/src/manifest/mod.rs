@@ -257,6 +257,11 @@ impl RunnerPool {
         Forge { app: self.spec.github.app.clone(), scope: self.spec.github.scope.clone() }
     }
 
+    /// The name of its launch template.
+    pub fn launch_template(&self, cluster: &str) -> String {
+        self.spec.instance.launch_template.clone().unwrap_or_else(|| format!("{cluster}-{}", self.metadata.name))
+    }
+
     /// Whether each runner takes one job only.
     pub fn ephemeral(&self) -> bool {
         self.spec.runner.lifetime == Lifetime::Ephemeral

@@ -1,4 +1,5 @@
-# What muster may do, from the calls that src/aws/ makes. tests/terraform_policies.rs compares the two.
+# What muster may do, from the calls that src/aws/ makes, and for the operator those that src/doctor/ makes beside.
+# tests/terraform_policies.rs compares.
 
 locals {
   c          = var.context
@@ -17,7 +18,8 @@ locals {
     { Sid = "ListManifests", Effect = "Allow", Action = "s3:ListBucket", Resource = local.bucket },
     { Sid = "WebhookSecrets", Effect = "Allow", Action = "ssm:GetParameter", Resource = local.parameters.webhooks },
   ]
-  keys = { Sid = "AppKeys", Effect = "Allow", Action = "ssm:GetParameter", Resource = local.parameters.keys }
+  tokens = [for names in [local.parameters.tokens] : { Sid = "AdminToken", Effect = "Allow", Action = "ssm:GetParameter", Resource = names } if length(names) > 0]
+  keys   = { Sid = "AppKeys", Effect = "Allow", Action = "ssm:GetParameter", Resource = local.parameters.keys }
   key = [for key in var.kms_key_arn == null ? [] : [var.kms_key_arn] : {
     Sid       = "Key"
     Effect    = "Allow"
@@ -37,7 +39,7 @@ locals {
     Condition = { StringEquals = { "kms:ViaService" = "ec2.${local.c.region}.amazonaws.com" } }
   } if length(keys) > 0]
 
-  controlling = concat(local.volume_keys, [
+  controlling = concat(local.volume_keys, local.tokens, [
     local.keys,
     # What a launch makes bears the cluster's tag; what it uses is the pools' own.
     { Sid = "Launch", Effect = "Allow", Action = ["ec2:CreateFleet", "ec2:RunInstances"], Resource = [for kind in ["fleet", "instance", "volume"] : "${local.ec2}:${kind}/*"], Condition = local.asked },
@@ -66,11 +68,13 @@ locals {
   policies = { for role, statements in {
     controller = concat(local.reading, local.key, local.controlling)
     webhook    = concat(local.reading, local.key, [local.send])
-    # `muster plan` for a person: it looks and changes nothing.
+    # `muster plan` and `muster doctor` for a person: they look and change nothing.
     operator = concat(local.reading, [for s in local.key : merge(s, { Action = "kms:Decrypt" })], [
       local.keys,
       { Sid = "Look", Effect = "Allow", Action = ["ec2:DescribeInstances", "ssm:DescribeParameters"], Resource = "*" },
-      { Sid = "Depth", Effect = "Allow", Action = "sqs:GetQueueAttributes", Resource = var.queues.jobs },
+      { Sid = "Doctor", Effect = "Allow", Action = ["ec2:DescribeImages", "ec2:DescribeInstanceTypes", "ec2:DescribeLaunchTemplateVersions", "servicequotas:GetServiceQuota"], Resource = "*" },
+      { Sid = "Paused", Effect = "Allow", Action = "ssm:GetParametersByPath", Resource = [local.paused, "${local.paused}/*"] },
+      { Sid = "Depth", Effect = "Allow", Action = "sqs:GetQueueAttributes", Resource = [var.queues.jobs, var.queues.ec2Events, var.queues.deadLetters] },
     ])
   } : role => jsonencode({ Version = "2012-10-17", Statement = statements }) }
 

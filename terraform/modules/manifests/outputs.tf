@@ -9,8 +9,8 @@ output "pools" {
 }
 
 output "references" {
-  description = "SSM parameters that the GitHubApps' secrets are in: `keys` and `webhooks`."
-  value = { for kind in ["keys", "webhooks"] : kind =>
+  description = "SSM parameters that secrets are in: the GitHubApps' `keys` and `webhooks`, and the Controller's `tokens`."
+  value = { for kind in ["keys", "webhooks", "tokens"] : kind =>
     distinct([for r in local.references : trimprefix(r.ref, "ssm:") if r.kind == kind])
   }
 }

@@ -106,12 +106,15 @@ locals {
     if length([for k in values(local.takes) : k if k == key]) > 1
   ]
 
-  references = flatten([for d in local.apps : concat(
-    [for ref in [try(d.doc.spec.privateKey, "")] : { at = d.at, kind = "keys", ref = try(tostring(ref), "") }],
-    [for ref in try(d.doc.spec.webhookSecrets, []) : { at = d.at, kind = "webhooks", ref = try(tostring(ref), "") }],
-  )])
+  references = flatten(concat(
+    [for d in local.apps : concat(
+      [for ref in [try(d.doc.spec.privateKey, "")] : { at = d.at, kind = "keys", ref = try(tostring(ref), "") }],
+      [for ref in try(d.doc.spec.webhookSecrets, []) : { at = d.at, kind = "webhooks", ref = try(tostring(ref), "") }],
+    )],
+    [for d in local.controllers : [for ref in [try(d.doc.spec.listen.adminToken, null)] : { at = d.at, kind = "tokens", ref = try(tostring(ref), "") } if ref != null]],
+  ))
   of_apps = concat(
-    [for r in local.references : "${r.at}a secret is not an ssm: reference; write ssm:/muster/${var.cluster}/github-app/NAME: the controller has neither your files nor your environment" if !can(regex("^ssm:/[A-Za-z0-9/._-]*[A-Za-z0-9._-]$", r.ref))],
+    [for r in local.references : "${r.at}a secret is not an ssm: reference; write ssm:/muster/${var.cluster}/NAME: the controller has neither your files nor your environment" if !can(regex("^ssm:/[A-Za-z0-9/._-]*[A-Za-z0-9._-]$", r.ref))],
     [for d in local.apps : "${d.at}spec.appId: write the App's id, a number that GitHub shows in the App's settings" if try(d.doc.spec.appId < 1, true)],
     [for d in local.apps : "${d.at}spec.apiUrl: write an http or https URL, without a slash at the end" if !can(regex(local.url, try(d.doc.spec.apiUrl, "https://x"))) || endswith(try(d.doc.spec.apiUrl, ""), "/")],
   )

@@ -113,7 +113,7 @@ resource "aws_s3_object" "manifest" {
 resource "aws_ssm_parameter" "secret" {
   for_each         = var.parameters
   name             = each.value
-  description      = "A secret of muster's GitHub App; fill it with aws ssm put-parameter"
+  description      = "A secret of muster or its GitHub App; fill it with aws ssm put-parameter"
   type             = "SecureString"
   key_id           = var.kms_key_arn
   value_wo         = "not filled yet: ${uuid()}"

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use tokio::task::JoinHandle;
 
+use super::routes::rfc3339;
 use super::{Double, Job};
 
 /// How deliveries go. By default each is sent once, at once, a job's events in their order.
@@ -91,6 +92,8 @@ pub fn payload(job: &Job, action: &str, installation: u64) -> Value {
     said["run_id"] = json!(job.run);
     said["labels"] = json!(job.labels);
     said["status"] = json!(action);
+    let began = if job.at_ms[1] == 0 { job.at_ms[0] } else { job.at_ms[1] };
+    (said["created_at"], said["started_at"]) = (json!(rfc3339(job.at_ms[0])), json!(rfc3339(began)));
     said["conclusion"] = if action == "completed" { json!(job.conclusion) } else { Value::Null };
     let taken = job.runner.as_ref().filter(|_| action == "in_progress" || action == "completed");
     said["runner_id"] = json!(taken.map(|(id, _)| id));

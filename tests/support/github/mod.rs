@@ -13,7 +13,7 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::now_ms;
 use hooks::Hooks;
@@ -110,6 +110,31 @@ struct Installation {
     account: String,
 }
 
+/// What the App says of itself, and what the accounts granted it.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// What it asks for.
+    pub permissions: Value,
+    /// The events that it is told of.
+    pub events: Vec<&'static str>,
+    /// What its installations have; an owner accepts new permissions later.
+    pub granted: Value,
+    /// Its webhook's configuration; None: it has none.
+    pub hook: Option<Value>,
+    /// Its installations are suspended.
+    pub suspended: bool,
+}
+
+impl Default for App {
+    fn default() -> App {
+        let permissions = json!({ "organization_self_hosted_runners": "write", "actions": "read" });
+        let hook = json!({
+            "url": "https://ci.example.com/webhook", "content_type": "json", "insecure_ssl": "0", "secret": "********",
+        });
+        App { granted: permissions.clone(), permissions, events: vec!["workflow_job"], hook: Some(hook), suspended: false }
+    }
+}
+
 #[derive(Default)]
 struct State {
     installations: Vec<Installation>,
@@ -131,6 +156,7 @@ struct State {
     killed: Vec<u64>,
     minted: Vec<String>,
     hooks: Hooks,
+    app: App,
 }
 
 impl State {
@@ -207,6 +233,11 @@ impl Double {
         let groups = ["Default", "big"].map(|name| Group { id: state.id(), name: name.into() });
         state.groups.insert(format!("{kind}/{account}"), groups.into());
         id
+    }
+
+    /// Changes the App.
+    pub fn app(&self, change: impl FnOnce(&mut App)) {
+        change(&mut self.lock().app);
     }
 
     /// Adds a runner group to a scope such as `org/acme`.

@@ -189,9 +189,13 @@ impl Double {
         }
         let mut state = self.lock();
         match id.split_once('/').map_or(id, |(_, name)| name) {
-            "get-authenticated" => Answer::json(200, app()),
+            "get-authenticated" => Answer::json(200, app(&state.app)),
+            "get-webhook-config-for-app" => match &state.app.hook {
+                Some(hook) => Answer::json(200, hook.clone()),
+                None => Answer::message(404, "Not Found"),
+            },
             "list-installations" => {
-                let all = state.installations.iter().map(|i| installation(i, &asked.base)).collect();
+                let all = state.installations.iter().map(|i| installation(i, &state.app, &asked.base)).collect();
                 Answer::json(200, Value::Array(all))
             }
             "get-installation" => found_installation(&state, asked, |i| i.id == asked.number("installation_id")),
@@ -363,7 +367,7 @@ fn deliveries(state: &State, asked: &Asked<'_>) -> Answer {
 
 fn found_installation(state: &State, asked: &Asked<'_>, wanted: impl Fn(&super::Installation) -> bool) -> Answer {
     match state.installations.iter().find(|i| wanted(i)) {
-        Some(found) => Answer::json(200, installation(found, &asked.base)),
+        Some(found) => Answer::json(200, installation(found, &state.app, &asked.base)),
         None => Answer::message(404, "Not Found"),
     }
 }
@@ -372,6 +376,9 @@ fn create_token(state: &mut State, asked: &Asked<'_>) -> Answer {
     let id = asked.number("installation_id");
     if !state.installations.iter().any(|i| i.id == id) {
         return Answer::message(404, "Not Found");
+    }
+    if state.app.suspended {
+        return Answer::message(403, "This installation has been suspended");
     }
     let token = format!("ghs_{:036}", state.id());
     let ends = now_ms() + Duration::from_secs(3600).as_millis() as u64;
@@ -427,7 +434,7 @@ fn delete_runner(state: &mut State, id: u64) -> Answer {
 
 // --------------------------------------------------------------------------------------------------- objects
 
-fn rfc3339(at_ms: u64) -> String {
+pub(super) fn rfc3339(at_ms: u64) -> String {
     let at = i64::try_from(at_ms).ok().and_then(chrono::DateTime::from_timestamp_millis).expect("the year is sane");
     at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
@@ -488,7 +495,7 @@ fn account(login: &str, kind: &str) -> Value {
     json!(said)
 }
 
-fn app() -> Value {
+fn app(app: &super::App) -> Value {
     json!({
         "id": APP_ID,
         "slug": "muster-test",
@@ -500,12 +507,12 @@ fn app() -> Value {
         "html_url": "https://github.com/apps/muster-test",
         "created_at": "2024-01-01T00:00:00Z",
         "updated_at": "2024-01-01T00:00:00Z",
-        "permissions": { "organization_self_hosted_runners": "write", "actions": "read" },
-        "events": ["workflow_job"],
+        "permissions": app.permissions,
+        "events": app.events,
     })
 }
 
-fn installation(i: &super::Installation, base: &str) -> Value {
+fn installation(i: &super::Installation, app: &super::App, base: &str) -> Value {
     let target = match i.kind {
         "enterprise" => "Enterprise",
         _ => "Organization",
@@ -533,12 +540,12 @@ fn installation(i: &super::Installation, base: &str) -> Value {
         "access_tokens_url": format!("{base}/app/installations/{}/access_tokens", i.id),
         "html_url": format!("https://github.com/organizations/{}/settings/installations/{}", i.account, i.id),
         "repositories_url": format!("{base}/installation/repositories"),
-        "events": ["workflow_job"],
-        "permissions": { "organization_self_hosted_runners": "write", "actions": "read" },
+        "events": app.events,
+        "permissions": app.granted,
         "created_at": "2024-01-01T00:00:00Z",
         "updated_at": "2024-01-01T00:00:00Z",
         "suspended_by": null,
-        "suspended_at": null,
+        "suspended_at": app.suspended.then_some("2026-01-01T00:00:00Z"),
     })
 }
 

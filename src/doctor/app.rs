@@ -1,0 +1,199 @@
+//! A GitHub App: its key, what it may, where it is installed, and what its installations granted. See docs/getting-started.md.
+//! <https://docs.github.com/en/apps/creating-github-apps/registering-a-github-app/choosing-permissions-for-a-github-app>
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use muster_reconciler::ids::{Forge, Scope};
+use muster_reconciler::manifest::{GitHubApp, Spec};
+
+use super::finding::{Finding, Marks, way_out};
+use crate::github::GitHub;
+use crate::github::about::{About, Installation, Rate};
+
+/// The event that muster lives on.
+const EVENT: &str = "workflow_job";
+
+/// A permission that muster needs: GitHub's name for it, how much of it, and what GitHub's settings call it.
+type Need = (&'static str, &'static str, &'static str);
+
+/// Enterprises have a permission, too, but GitHub's API description has no name for it: the list of runner groups proves it.
+fn needs<'a>(scopes: impl IntoIterator<Item = &'a Scope>) -> BTreeSet<Need> {
+    let of = |scope: &Scope| match scope {
+        Scope::Org(_) => {
+            Some(("organization_self_hosted_runners", "write", "organization permission Self-hosted runners: read and write"))
+        }
+        Scope::Repo(..) => Some(("administration", "write", "repository permission Administration: read and write")),
+        Scope::Enterprise(_) => None,
+    };
+    let actions = ("actions", "read", "repository permission Actions: read");
+    scopes.into_iter().filter_map(of).chain([actions]).collect()
+}
+
+fn lacking(granted: &BTreeMap<String, String>, needs: &BTreeSet<Need>) -> Vec<&'static str> {
+    let enough = |(name, level, _): &&Need| match granted.get(*name).map(String::as_str) {
+        Some("write" | "admin") => true,
+        Some("read") => *level == "read",
+        _ => false,
+    };
+    needs.iter().filter(|need| !enough(need)).map(|(.., words)| *words).collect()
+}
+
+/// The App itself.
+pub(super) async fn check(github: &GitHub, name: &str, app: &GitHubApp, spec: &Spec) -> Finding {
+    let check = format!("App {name}");
+    match github.about(&name.into()).await {
+        Ok(about) => judge_app(check, app, &about, &needs(forges(spec, name).iter().map(|forge| &forge.scope))),
+        Err(failure) => {
+            let next = "correct spec.appId, spec.privateKey or spec.apiUrl";
+            Finding::failed(check, &failure.message, way_out(&failure, "it", next))
+        }
+    }
+}
+
+fn judge_app(check: String, app: &GitHubApp, about: &About, needs: &BTreeSet<Need>) -> Finding {
+    let mut marks = Marks::default();
+    marks.fact(format!("{} (id {} at {})", about.name, app.spec.app_id, app.spec.api_url));
+    let missing = lacking(&about.permissions, needs);
+    if !missing.is_empty() {
+        let next = format!("grant it in the App's settings ({}), and accept it wherever it is installed", about.html_url);
+        marks.fail(format!("it lacks the {}", missing.join(", the ")), next);
+    }
+    if !about.events.iter().any(|event| event == EVENT) {
+        let next = format!("subscribe to Workflow job in the App's settings ({})", about.html_url);
+        marks.fail("it is not told of the event workflow_job, so muster hears of no job", next);
+    }
+    marks.finding(check)
+}
+
+/// Where an App's pools register.
+pub(super) fn forges(spec: &Spec, app: &str) -> BTreeSet<Forge> {
+    spec.pools.values().map(|pool| pool.forge()).filter(|forge| forge.app.as_str() == app).collect()
+}
+
+/// An installation, its runner groups, and what GitHub still admits.
+pub(super) async fn check_forge(github: &GitHub, spec: &Spec, forge: &Forge) -> Vec<Finding> {
+    let check = format!("installation on {}", forge.scope);
+    let installation = match github.installation(forge).await {
+        Ok(installation) => installation,
+        Err(failure) => {
+            let next = format!("install the App on {}, or correct spec.github.scope", forge.scope);
+            return vec![Finding::failed(check, &failure.message, way_out(&failure, "it", &next))];
+        }
+    };
+    let mut found = vec![judge_installation(check, &installation, &needs([&forge.scope]))];
+    if installation.suspended_at.is_some() {
+        return found;
+    }
+    if !matches!(forge.scope, Scope::Repo(..)) {
+        let pools = spec.pools.values().filter(|pool| pool.forge() == *forge);
+        let groups: BTreeSet<&String> = pools.map(|pool| &pool.spec.github.runner_group).collect();
+        for group in groups {
+            let check = format!("runner group {group} of {}", forge.scope);
+            found.push(match github.find_group(forge, group).await {
+                Ok(id) => Finding::ok(check, format!("id {id}")),
+                Err(failure) => {
+                    let next = "create it at GitHub, or correct spec.github.runnerGroup";
+                    Finding::failed(check, &failure.message, way_out(&failure, "it", next))
+                }
+            });
+        }
+    }
+    let check = format!("requests left for {}", forge.scope);
+    found.push(match github.rate(forge).await {
+        Ok(rate) => judge_rate(check, rate),
+        Err(failure) => Finding::failed(check, &failure.message, way_out(&failure, "it", "see GitHub's message")),
+    });
+    found
+}
+
+fn judge_installation(check: String, installation: &Installation, needs: &BTreeSet<Need>) -> Finding {
+    let page = &installation.html_url;
+    let mut marks = Marks::default();
+    marks.fact(format!("id {}, {} repositories", installation.id, installation.repository_selection));
+    if installation.suspended_at.is_some() {
+        marks.fail("it is suspended", format!("unsuspend it: {page}"));
+    }
+    let missing = lacking(&installation.permissions, needs);
+    if !missing.is_empty() {
+        let seen = format!("its account has not granted the {}", missing.join(", the "));
+        marks.fail(seen, format!("an owner accepts the App's new permissions there: {page}"));
+    }
+    if !installation.events.iter().any(|event| event == EVENT) {
+        marks.fail(
+            "it is not told of the event workflow_job",
+            format!("an owner accepts the App's new permissions there: {page}"),
+        );
+    }
+    marks.finding(check)
+}
+
+fn judge_rate(check: String, rate: Rate) -> Finding {
+    let seen = format!("{} of {} in this hour", rate.remaining, rate.limit);
+    if rate.remaining * 10 < rate.limit {
+        return Finding::warning(check, seen, "find out who else uses the App; muster waits until GitHub's hour is over");
+    }
+    Finding::ok(check, seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Verdict;
+    use super::*;
+
+    fn granted(all: &[(&str, &str)]) -> BTreeMap<String, String> {
+        all.iter().map(|(name, level)| ((*name).to_owned(), (*level).to_owned())).collect()
+    }
+
+    fn scope(text: &str) -> Scope {
+        text.parse().expect("a scope")
+    }
+
+    #[test]
+    fn each_scope_needs_its_permission() {
+        let both = needs([&scope("org/acme"), &scope("repo/acme/app")]);
+        let none: [&str; 0] = [];
+        let all = granted(&[("organization_self_hosted_runners", "write"), ("administration", "admin"), ("actions", "write")]);
+        assert_eq!(lacking(&all, &both), none);
+        let half = granted(&[("organization_self_hosted_runners", "read"), ("actions", "read")]);
+        assert_eq!(lacking(&half, &both).len(), 2, "to read runners is not enough, and administration is missing");
+        assert_eq!(lacking(&granted(&[]), &needs([&scope("enterprise/big")])), ["repository permission Actions: read"]);
+    }
+
+    #[test]
+    fn an_app_without_the_event_fails() {
+        let permissions = granted(&[("organization_self_hosted_runners", "write"), ("actions", "read")]);
+        let about = |events: &[&str]| About {
+            name: "ci".into(),
+            html_url: "https://github.com/apps/ci".into(),
+            permissions: permissions.clone(),
+            events: events.iter().map(|&event| event.to_owned()).collect(),
+        };
+        let judge = |about| judge_app("App main".into(), &GitHubApp::default(), &about, &needs([&scope("org/acme")]));
+        assert_eq!(judge(about(&["workflow_job", "push"])).verdict, Verdict::Ok);
+        let deaf = judge(about(&["push"]));
+        assert!(deaf.verdict == Verdict::Failed && deaf.next.is_some_and(|next| next.contains("Workflow job")));
+    }
+
+    #[test]
+    fn an_installation_may_be_suspended_or_behind() {
+        let good = Installation {
+            id: 7,
+            html_url: "https://x".into(),
+            permissions: granted(&[("organization_self_hosted_runners", "write"), ("actions", "read")]),
+            events: vec![EVENT.into()],
+            suspended_at: None,
+            repository_selection: "all".into(),
+        };
+        let judge = |i: &Installation| judge_installation("i".into(), i, &needs([&scope("org/acme")]));
+        assert_eq!(judge(&good), Finding::ok("i", "id 7, all repositories"));
+        assert!(judge(&Installation { suspended_at: Some("2026".into()), ..good.clone() }).seen.contains("suspended"));
+        let behind = judge(&Installation { permissions: granted(&[("actions", "read")]), ..good });
+        assert!(behind.verdict == Verdict::Failed && behind.seen.contains("Self-hosted runners"), "{behind:?}");
+    }
+
+    #[test]
+    fn few_requests_left_are_a_warning() {
+        assert_eq!(judge_rate("r".into(), Rate { limit: 5000, remaining: 500 }).verdict, Verdict::Ok);
+        assert_eq!(judge_rate("r".into(), Rate { limit: 5000, remaining: 499 }).verdict, Verdict::Warning);
+    }
+}

@@ -1,0 +1,192 @@
+//! What a check found: a verdict, what was looked at, and what to do next.
+
+use muster_reconciler::effect::{Failure, FailureKind};
+use serde::Serialize;
+
+use crate::aws::CallError;
+
+/// Longest text of AWS or GitHub that is repeated, in characters.
+const LONGEST: usize = 400;
+
+/// How it stands. From good to bad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// As it should be.
+    Ok,
+    /// It could not be looked at; that says nothing of muster.
+    NotChecked,
+    /// muster runs, but something is not as it should be.
+    Warning,
+    /// muster cannot do its work so.
+    Failed,
+}
+
+impl Verdict {
+    /// In words.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Ok => "ok",
+            Verdict::NotChecked => "not checked",
+            Verdict::Warning => "warning",
+            Verdict::Failed => "failed",
+        }
+    }
+}
+
+/// One line of the answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// What was checked, such as `queue jobs`.
+    pub check: String,
+    /// How it stands.
+    pub verdict: Verdict,
+    /// What was seen.
+    pub seen: String,
+    /// What to do about it; there is one for all but ok.
+    pub next: Option<String>,
+}
+
+impl Finding {
+    fn new(verdict: Verdict, check: impl Into<String>, seen: &str, next: Option<String>) -> Finding {
+        Finding { check: check.into(), verdict, seen: short(seen), next }
+    }
+
+    /// As it should be.
+    pub fn ok(check: impl Into<String>, seen: impl AsRef<str>) -> Finding {
+        Finding::new(Verdict::Ok, check, seen.as_ref(), None)
+    }
+
+    /// Not as it should be.
+    pub fn warning(check: impl Into<String>, seen: impl AsRef<str>, next: impl Into<String>) -> Finding {
+        Finding::new(Verdict::Warning, check, seen.as_ref(), Some(next.into()))
+    }
+
+    /// It keeps muster from its work.
+    pub fn failed(check: impl Into<String>, seen: impl AsRef<str>, next: impl Into<String>) -> Finding {
+        Finding::new(Verdict::Failed, check, seen.as_ref(), Some(next.into()))
+    }
+
+    /// Nobody looked.
+    pub fn unchecked(check: impl Into<String>, seen: impl AsRef<str>, next: impl Into<String>) -> Finding {
+        Finding::new(Verdict::NotChecked, check, seen.as_ref(), Some(next.into()))
+    }
+
+    /// A call that muster itself makes did not work. `action` is what IAM calls it, `next` what else may be wrong.
+    pub fn call_failed(check: impl Into<String>, failure: &Failure, action: &str, next: &str) -> Finding {
+        Finding::failed(check, &failure.message, way_out(failure, action, next))
+    }
+
+    /// A call that only doctor makes did not work: one that is refused says nothing of muster.
+    pub(crate) fn look_failed(check: impl Into<String>, error: &CallError, action: &str, next: &str) -> Finding {
+        if is_refusal(&error.failure) {
+            let seen = format!("whoever runs this may not {action}, which only doctor needs");
+            return Finding::unchecked(check, seen, format!("allow {action} to see it"));
+        }
+        Finding::call_failed(check, &error.failure, action, next)
+    }
+}
+
+/// Several marks against one thing, or none: one finding.
+#[derive(Debug, Default)]
+pub struct Marks {
+    facts: Vec<String>,
+    wrong: Vec<(Verdict, String, String)>,
+}
+
+impl Marks {
+    /// What is told if nothing is wrong.
+    pub fn fact(&mut self, text: impl Into<String>) {
+        self.facts.push(text.into());
+    }
+
+    /// Not as it should be: what, and what to do.
+    pub fn warn(&mut self, seen: impl Into<String>, next: impl Into<String>) {
+        self.wrong.push((Verdict::Warning, seen.into(), next.into()));
+    }
+
+    /// It keeps muster from its work.
+    pub fn fail(&mut self, seen: impl Into<String>, next: impl Into<String>) {
+        self.wrong.push((Verdict::Failed, seen.into(), next.into()));
+    }
+
+    /// All of it in one line.
+    pub fn finding(self, check: impl Into<String>) -> Finding {
+        let Some(verdict) = self.wrong.iter().map(|(verdict, ..)| *verdict).max() else {
+            return Finding::ok(check, self.facts.join(", "));
+        };
+        let seen: Vec<&str> = self.wrong.iter().map(|(_, seen, _)| seen.as_str()).collect();
+        let mut next: Vec<&str> = self.wrong.iter().map(|(.., next)| next.as_str()).collect();
+        next.dedup();
+        Finding::new(verdict, check, &seen.join("; "), Some(next.join("; ")))
+    }
+}
+
+/// What to do about a call that failed.
+pub fn way_out(failure: &Failure, action: &str, next: &str) -> String {
+    match failure.kind {
+        _ if is_refusal(failure) => format!("allow {action} to the controller's role, or run doctor with that role"),
+        FailureKind::Unavailable | FailureKind::Ambiguous => {
+            "see that this machine has credentials and a way there (region, network, proxy, endpoint), and run doctor again"
+                .into()
+        }
+        FailureKind::Throttled => "run doctor again in a minute".into(),
+        _ => next.to_owned(),
+    }
+}
+
+/// Whether IAM said no. <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>
+pub fn is_refusal(failure: &Failure) -> bool {
+    failure.kind == FailureKind::Refused
+        && ["UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "Forbidden", "NotAuthorized"]
+            .iter()
+            .any(|code| failure.message.contains(&format!(": {code}")))
+}
+
+/// One line, without what AWS adds for machines and the SDK for its own developers.
+fn short(text: &str) -> String {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let ends = [" Encoded authorization failure message", " (DispatchFailure(", " (ConstructionFailure(", " (TimeoutError("];
+    let end = ends.iter().filter_map(|end| text.find(end)).min().unwrap_or(text.len());
+    let cut: String = text[..end].chars().take(LONGEST).collect();
+    if cut.len() < end { cut + "..." } else { cut }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_mark_decides_and_every_way_out_is_told_once() {
+        let mut marks = Marks::default();
+        marks.fact("3 messages");
+        assert_eq!(marks.finding("queue").verdict, Verdict::Ok);
+        let mut marks = Marks::default();
+        marks.warn("not encrypted", "switch it on");
+        marks.fail("a FIFO queue", "make another");
+        marks.fail("too small", "make another");
+        let found = marks.finding("queue");
+        assert_eq!((found.verdict, found.seen.as_str()), (Verdict::Failed, "not encrypted; a FIFO queue; too small"));
+        assert_eq!(found.next.as_deref(), Some("switch it on; make another"));
+    }
+
+    #[test]
+    fn what_only_doctor_needs_may_be_refused() {
+        let error = |kind, message: &str| CallError { code: String::new(), status: 403, failure: Failure::new(kind, message) };
+        let refused = error(FailureKind::Refused, "look at x: UnauthorizedOperation: You are not authorized");
+        assert_eq!(Finding::look_failed("x", &refused, "ec2:DescribeImages", "").verdict, Verdict::NotChecked);
+        let needed = Finding::call_failed("x", &refused.failure, "ec2:CreateFleet", "");
+        assert!(needed.verdict == Verdict::Failed && needed.next.is_some_and(|next| next.contains("allow ec2:CreateFleet")));
+        let gone = error(FailureKind::NotFound, "look at x: InvalidAMIID.NotFound: gone");
+        assert_eq!(Finding::look_failed("x", &gone, "ec2:DescribeImages", "mend it").next.as_deref(), Some("mend it"));
+    }
+
+    #[test]
+    fn words_for_machines_are_left_out() {
+        assert_eq!(short("no:\n  so\t it is. Encoded authorization failure message: 4Rk"), "no: so it is.");
+        assert_eq!(short("not reached: refused (DispatchFailure(X { y }))"), "not reached: refused");
+        let long = short(&"é".repeat(1000));
+        assert!(long.ends_with("...") && long.chars().count() == LONGEST + 3);
+    }
+}

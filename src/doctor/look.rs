@@ -1,0 +1,74 @@
+//! The calls that only doctor makes, and the dry runs of the controller's. The adapters of [`crate::aws`] make no call that the
+//! controller does not need; here are the others. All of them only look.
+
+use aws_config::SdkConfig;
+use muster_reconciler::effect::Failure;
+
+use super::finding::is_refusal;
+use crate::aws::{CallError, Probe};
+
+/// AWS, as doctor sees it.
+#[derive(Clone, Debug)]
+pub(super) struct Look {
+    pub(super) ec2: aws_sdk_ec2::Client,
+    pub(super) sqs: aws_sdk_sqs::Client,
+    pub(super) sts: aws_sdk_sts::Client,
+    pub(super) quotas: aws_sdk_servicequotas::Client,
+    pub(super) probe: Probe,
+    pub(super) region: Option<String>,
+}
+
+impl Look {
+    pub(super) fn new(config: &SdkConfig) -> Look {
+        Look {
+            ec2: aws_sdk_ec2::Client::new(config),
+            sqs: aws_sdk_sqs::Client::new(config),
+            sts: aws_sdk_sts::Client::new(config),
+            quotas: aws_sdk_servicequotas::Client::new(config),
+            probe: Probe::default(),
+            region: config.region().map(|region| region.as_ref().to_owned()),
+        }
+    }
+}
+
+/// How a dry run ended. EC2 answers each with an error: `DryRunOperation` if it would have done it.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/CommonParameters.html>
+#[derive(Debug, PartialEq)]
+pub(super) enum DryRun {
+    /// It would have been done.
+    Allowed,
+    /// IAM refuses it.
+    Refused(Failure),
+    /// EC2 finds something else wrong, or did not answer.
+    Other(Failure),
+}
+
+impl DryRun {
+    pub(super) fn of<T>(answer: Result<T, CallError>) -> DryRun {
+        match answer {
+            // An emulator that knows no dry runs may say so; EC2 never does.
+            Ok(_) => DryRun::Allowed,
+            Err(error) if error.code == "DryRunOperation" => DryRun::Allowed,
+            Err(error) if is_refusal(&error.failure) => DryRun::Refused(error.failure),
+            Err(error) => DryRun::Other(error.failure),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_reconciler::effect::FailureKind;
+
+    use super::*;
+
+    #[test]
+    fn a_dry_run_is_read_by_its_error() {
+        let answer = |code: &str| -> DryRun {
+            let failure = Failure::new(FailureKind::Refused, format!("try: {code}: so it is"));
+            DryRun::of(Err::<(), _>(CallError { code: code.into(), status: 412, failure }))
+        };
+        assert_eq!(answer("DryRunOperation"), DryRun::Allowed);
+        assert!(matches!(answer("UnauthorizedOperation"), DryRun::Refused(_)));
+        assert!(matches!(answer("InvalidParameterValue"), DryRun::Other(_)));
+    }
+}

@@ -1,0 +1,162 @@
+//! `muster doctor`: looks at everything that muster will need and says how it stands, before the first job finds out. It changes
+//! nothing: it reads, and asks EC2 for dry runs.
+//!
+//! A check is a question ([`look`] and the adapters ask) and a judgement of the answer, which is a pure function. All checks run side
+//! by side, none for longer than [`PATIENCE`] at a time, and none keeps another from being made.
+
+mod app;
+mod bucket;
+mod finding;
+mod hook;
+mod identity;
+mod look;
+mod permissions;
+mod queues;
+mod quotas;
+mod templates;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::{LocalBoxFuture, join_all};
+use muster_reconciler::manifest::{GitHubApp, SecretRef, Spec};
+use secrecy::SecretString;
+use tokio::time::timeout;
+
+use crate::aws::Aws;
+use crate::github::{AppCredentials, GitHub};
+use crate::secrets::Secrets;
+pub use finding::{Finding, Verdict};
+use look::Look;
+use queues::Purpose;
+
+/// Longest wait for one check, or for one of a check's parts that need each other.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest wait for one answer of GitHub, so that it is GitHub that is told of and not the check.
+const ANSWER: Duration = Duration::from_secs(8);
+
+/// A check under way.
+type Check<'a> = LocalBoxFuture<'a, Vec<Finding>>;
+
+/// Makes every check. `base` is where `file:` references begin.
+pub async fn examine(spec: &Spec, base: &Path) -> Vec<Finding> {
+    let settings = &spec.controller.spec;
+    let cluster = spec.controller.cluster();
+    let config = Aws::config(settings.region.as_deref()).await;
+    let (aws, look) = (Aws::new(&config), Look::new(&config));
+    let secrets = Secrets::new(aws.clone(), base);
+    let mut checks: Vec<Check<'_>> = vec![bounded("credentials", identity::check(&look, &settings.queues.jobs))];
+    let (jobs, dead, events) = (Some(&settings.queues.jobs), &settings.queues.dead_letters, &settings.queues.ec2_events);
+    for (purpose, url) in [(Purpose::Jobs, jobs), (Purpose::DeadLetters, dead.as_ref()), (Purpose::Ec2Events, events.as_ref())] {
+        let Some(url) = url else { continue };
+        checks.push(bounded(purpose.check(), queues::check(&look, purpose, url, dead.as_deref())));
+    }
+    checks.push(bounded("bucket", bucket::check(&aws.s3, spec)));
+    for (name, pool) in &spec.pools {
+        let look = &look;
+        checks.push(bounded(format!("launch template {name}"), async move {
+            let (seen, mut found) = templates::check(look, pool, cluster).await;
+            found.extend(permissions::launch(look, spec, name, &seen).await);
+            found
+        }));
+    }
+    checks.push(bounded("permission to end boxes", permissions::boxes(&look, cluster)));
+    checks.push(bounded("parameters", permissions::parameters(&aws.ssm, cluster)));
+    checks.push(async { vec![permissions::untried()] }.boxed_local());
+    checks.push(bounded("quotas", quotas::check(&look, spec)));
+    if let Some(reference) = &settings.listen.admin_token {
+        checks.push(bounded("listen.adminToken", async { vec![readable(&secrets, "listen.adminToken", reference).await] }));
+    }
+    for (name, app) in &spec.apps {
+        checks.push(github(spec, name.as_str(), app, &secrets).boxed_local());
+    }
+    join_all(checks).await.into_iter().flatten().collect()
+}
+
+/// Everything about one App. Its parts are bounded each, for they need its key first.
+async fn github(spec: &Spec, name: &str, app: &GitHubApp, secrets: &Secrets) -> Vec<Finding> {
+    let of_hook = app.spec.webhook_secrets.iter().map(|reference| {
+        let what = format!("webhook secret of App {name}");
+        async move { bounded(what.clone(), async move { vec![readable(secrets, &what, reference).await] }).await }
+    });
+    let key = timeout(PATIENCE, secrets.resolve(&app.spec.private_key));
+    let (mut found, key) = tokio::join!(async { join_all(of_hook).await.concat() }, key);
+    let client = match key {
+        Ok(Ok(key)) => client(name, app, key),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(anyhow::anyhow!("reading {} took longer than {} s", app.spec.private_key, PATIENCE.as_secs())),
+    };
+    let client = match client {
+        Ok(client) => client,
+        Err(error) => {
+            let next = "put the App's private key, whole and unchanged, where spec.privateKey points";
+            found.push(Finding::failed(format!("private key of App {name}"), format!("{error:#}"), next));
+            let next = "mend the private key first";
+            found.push(Finding::unchecked(format!("App {name}"), "without its key nothing can be asked of GitHub", next));
+            return found;
+        }
+    };
+    let client = &client;
+    let mut checks = vec![
+        bounded(format!("App {name}"), async move { vec![app::check(client, name, app, spec).await] }),
+        bounded(format!("webhook of App {name}"), hook::check(client, name)),
+    ];
+    for forge in app::forges(spec, name) {
+        let what = format!("installation on {}", forge.scope);
+        checks.push(bounded(what, async move { app::check_forge(client, spec, &forge).await }));
+    }
+    found.extend(join_all(checks).await.into_iter().flatten());
+    found
+}
+
+fn client(name: &str, app: &GitHubApp, private_key: SecretString) -> anyhow::Result<GitHub> {
+    let (app_id, api_url) = (app.spec.app_id, app.spec.api_url.clone());
+    let credentials = AppCredentials { name: name.into(), app_id, private_key, api_url };
+    let (limits, _unread) = tokio::sync::mpsc::unbounded_channel();
+    GitHub::with_timeout(vec![credentials], limits, Arc::new(|_, _, _| ()), ANSWER)
+}
+
+/// Whether a secret can be read; never what it is.
+async fn readable(secrets: &Secrets, check: &str, reference: &SecretRef) -> Finding {
+    match secrets.resolve(reference).await {
+        Ok(_) => Finding::ok(check, format!("{reference} is readable")),
+        Err(error) => {
+            let next = "put the value there, or correct the reference; an ssm: reference needs ssm:GetParameter";
+            Finding::failed(check, format!("{error:#}"), next)
+        }
+    }
+}
+
+/// A check, or that it took too long.
+fn bounded<'a>(name: impl Into<String>, check: impl Future<Output = Vec<Finding>> + 'a) -> Check<'a> {
+    let name = name.into();
+    async move {
+        timeout(PATIENCE, check).await.unwrap_or_else(|_| {
+            let seen = format!("no answer within {} s", PATIENCE.as_secs());
+            vec![Finding::failed(
+                name,
+                seen,
+                "see that this machine has a way there (network, proxy, endpoint), and run doctor again",
+            )]
+        })
+    }
+    .boxed_local()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_check_that_hangs_is_a_failure_and_keeps_none_from_its_end() {
+        let fine = bounded("a", async { vec![Finding::ok("a", "fine")] });
+        let hangs = bounded("b", std::future::pending());
+        let found: Vec<Finding> = join_all([hangs, fine]).await.into_iter().flatten().collect();
+        assert_eq!(
+            found.iter().map(|f| (f.check.as_str(), f.verdict)).collect::<Vec<_>>(),
+            [("b", Verdict::Failed), ("a", Verdict::Ok)]
+        );
+    }
+}
