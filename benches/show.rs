@@ -11,14 +11,8 @@ use std::time::{Duration, Instant};
 const ROUNDS: u32 = 5;
 
 // What the page shows first, what `muster get` asks for (all rows), what Prometheus scrapes.
-const PATHS: [&str; 6] = [
-    "/",
-    "/api/v1/pools",
-    "/api/v1/jobs?limit=100000",
-    "/api/v1/runners?limit=100000",
-    "/metrics",
-    "/explain/pool/linux",
-];
+const PATHS: [&str; 6] =
+    ["/", "/api/v1/pools", "/api/v1/jobs?limit=100000", "/api/v1/runners?limit=100000", "/metrics", "/explain/pool/linux"];
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();

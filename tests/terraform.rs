@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use saphyr::LoadableYamlNode as _;
 use serde_json::Value;
 use support::moto::Moto;
 use support::terraform::{Terraform, resources};
@@ -272,14 +273,20 @@ fn windows_user_data(made: &std::collections::BTreeMap<String, Value>) {
     let template = &made["module.muster.module.pool[\"windows-x64\"].aws_launch_template.this"];
     let wrapper = piped("base64 -d", template["user_data"].as_str().expect("known at plan"));
     assert!(wrapper.len() <= 16 * 1024, "{} bytes", wrapper.len());
-    let wrapper = &saphyr::Yaml::load_from_str(&wrapper).expect("tasks for EC2Launch, as YAML")[0];
-    let input = &wrapper["tasks"][1]["inputs"][0];
+    let tasks = saphyr::Yaml::load_from_str(&wrapper).expect("tasks for EC2Launch, as YAML");
+    let input = &tasks[0]["tasks"][1]["inputs"][0];
     assert_eq!(
         (input["frequency"].as_str(), input["runAs"].as_str()),
         (Some("always"), Some("localSystem")),
         "a second boot ends the box, too"
     );
-    let packed = input["content"].as_str().expect("a script").split_once("FromBase64String('").and_then(|(_, rest)| rest.split_once("')")).expect("a packed script").0;
+    let packed = input["content"]
+        .as_str()
+        .expect("a script")
+        .split_once("FromBase64String('")
+        .and_then(|(_, rest)| rest.split_once("')"))
+        .expect("a packed script")
+        .0;
     let script = piped("base64 -d | gzip -dc", packed);
     let (settings, body) = script.split_once("\n$ErrorActionPreference = 'Stop'").expect("settings, then the script");
     assert!(settings.contains("$MusterArchitecture = 'x64'") && settings.contains("$MusterBootDeadline = '900'"), "{settings}");

@@ -153,6 +153,7 @@ mod tests {
         assert!(u.note(Market::Spot, &error("InsufficientInstanceCapacity", Some("a"), Some("x")), now));
         assert_eq!(asked(&u, now), "spot ay,bx,by");
         assert_eq!(asked(&u, now + MEMORY), "spot ax,ay,bx,by");
+        assert_eq!((u.count(Market::Spot, now), u.count(Market::OnDemand, now), u.count(Market::Spot, now + MEMORY)), (1, 0, 0));
     }
 
     #[test]

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use muster_reconciler::capacity::Unavailable;
 use muster_reconciler::demand::Demand;
-use muster_reconciler::effect::{InstanceSighting, Market, RunnerSighting, Source};
+use muster_reconciler::effect::{InstanceSighting, Launch, Market, RunnerSighting, Source};
 use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState, JobEvent, JobState};
-use muster_reconciler::ids::{AppName, Forge, InstanceId, JobId, MessageId, PoolName, RunId, RunnerId, RunnerName};
+use muster_reconciler::ids::{AppName, Forge, InstanceId, Intent, JobId, MessageId, PoolName, RunId, RunnerId, RunnerName};
 use muster_reconciler::manifest::{Lifetime, RunnerPool, Span, Spec};
 use muster_reconciler::plan::{Act, DRAIN_DEADLINE, Gate, Plan, View, plan};
-use muster_reconciler::runner::{Drain, Runner, Terms};
+use muster_reconciler::runner::{Drain, Phase, Runner, Terms};
 use muster_reconciler::time::Time;
 use muster_reconciler::world::World;
 use proptest::prelude::*;
@@ -81,6 +81,10 @@ fn event(job: u64, state: JobState, runner: Option<u64>) -> JobEvent {
 
 /// Builds the world of a scene and plans it. `turn` rotates the order of everything that is heard.
 fn planned(scene: &Scene, turn: usize) -> (Spec, Plan) {
+    planned_through(&Gate { room: 1000, ..Gate::default() }, scene, turn)
+}
+
+fn planned_through(gate: &Gate, scene: &Scene, turn: usize) -> (Spec, Plan) {
     let spec = spec(scene.max, scene.idle);
     // A process that has run for a minute: nothing of a predecessor's is hidden any more.
     let (mut demand, mut world) = (Demand::default(), World::new(START - Duration::from_secs(60)));
@@ -137,7 +141,7 @@ fn planned(scene: &Scene, turn: usize) -> (Spec, Plan) {
     let now = START + Duration::from_secs(scene.later);
     let unavailable = Unavailable::default();
     let view = View { spec: &spec, demand: &demand, world: &world, unavailable: &unavailable };
-    let plan = plan(view, &POOL.into(), &Gate { room: 1000, ..Gate::default() }, now);
+    let plan = plan(view, &POOL.into(), gate, now);
     (spec, plan)
 }
 
@@ -216,11 +220,15 @@ proptest! {
     }
 }
 
-fn scene(max: u32, idle: u32, boxes: &[(InstanceState, Option<(bool, bool)>)], queued: u64, later: u64) -> Plan {
+fn drawn(max: u32, idle: u32, boxes: &[(InstanceState, Option<(bool, bool)>)], queued: u64, later: u64) -> Scene {
     let boxes =
         boxes.iter().zip(0..).map(|((state, seat), id)| Box { id, state: *state, seat: *seat, draining: false }).collect();
     let jobs = (0..queued).map(|n| (100 + n, JobState::Queued, None)).collect();
-    planned(&Scene { max, idle, boxes, jobs, later }, 0).1
+    Scene { max, idle, boxes, jobs, later }
+}
+
+fn scene(max: u32, idle: u32, boxes: &[(InstanceState, Option<(bool, bool)>)], queued: u64, later: u64) -> Plan {
+    planned(&drawn(max, idle, boxes, queued, later), 0).1
 }
 
 const UP: InstanceState = InstanceState::Running;
@@ -565,4 +573,75 @@ fn old_age_asks_an_idle_box_in_time_and_ends_any_at_last() {
 fn phases_without_boxes_are_left_out() {
     let plan = scene(9, 0, &[], 0, 0);
     assert!(plan.counts.phases.is_empty(), "{:?}", plan.counts);
+}
+
+#[test]
+fn a_plan_says_what_it_wants_and_why() {
+    let plan = scene(50, 1, &[IDLE], 2, 0);
+    assert_eq!(plan.launch.expect("a launch").reason, "3 wanted (2 queued jobs, warm floor 1), 1 supplied");
+    assert_eq!(plan.reason, "3 wanted (2 queued jobs, warm floor 1), 1 supplied, 1 of 50 boxes; launches 2 spot");
+    assert_eq!(scene(50, 0, &[IDLE], 1, 0).reason, "1 wanted (1 queued job), 1 supplied, 1 of 50 boxes");
+    assert_eq!(scene(50, 0, &[], 0, 0).reason, "no job is queued and no runner exists");
+    assert_eq!(scene(50, 0, &[IDLE], 0, 0).reason, "0 wanted (0 queued jobs), 1 supplied, 1 of 50 boxes");
+}
+
+#[test]
+fn a_refused_configuration_is_tried_again_for_one_box_at_a_time_and_not_before_its_time() {
+    let boxes = drawn(9, 0, &[BOOTING, BOOTING, BOOTING], 3, 10);
+    let configures = |after: u64| {
+        let until = START + Duration::from_secs(after);
+        let gate = Gate { room: 1000, refused: Some((until, "403".into())), ..Gate::default() };
+        let plan = planned_through(&gate, &boxes, 0).1;
+        plan.steps.iter().filter(|s| s.act == Act::Configure).count()
+    };
+    assert_eq!((configures(11), configures(10), configures(9)), (0, 1, 1));
+    assert_eq!(planned(&boxes, 0).1.steps.iter().filter(|s| s.act == Act::Configure).count(), 3, "nothing was refused");
+}
+
+#[test]
+fn launches_without_an_answer_are_shown_and_counted() {
+    let (mut spec, demand, unavailable) = (spec(9, 0), Demand::default(), Unavailable::default());
+    spec.pools.get_mut(&PoolName::from(POOL)).expect("the pool").spec.capacity.idle = 3;
+    let mut world = World::new(START - Duration::from_secs(60));
+    world.saw_instances(&[], START, START);
+    let planned = |world: &World| {
+        let view = View { spec: &spec, demand: &demand, world, unavailable: &unavailable };
+        plan(view, &POOL.into(), &Gate { room: 9, ..Gate::default() }, START)
+    };
+    let first = planned(&world);
+    let asked = first.launch.expect("a launch");
+    assert_eq!((asked.count, first.counts.phases.get(&Phase::Launching)), (3, None));
+    let launch = Launch::of(&spec, &POOL.into(), Intent::from("p1-1"), asked.count, asked.market, &asked.offerings);
+    world.launch_asked(Arc::new(launch.expect("the pool is there")), START);
+    let second = planned(&world);
+    assert_eq!((second.launch, second.counts.phases.get(&Phase::Launching), second.counts.supply), (None, Some(&3), 3));
+}
+
+#[test]
+fn a_box_that_a_predecessor_left_halfway_is_configured_by_half_its_boot_deadline() {
+    let mut story = Story::new();
+    // The story's box was launched an hour before it begins.
+    story.spec.pools.get_mut(&PoolName::from(POOL)).expect("the pool").spec.runner.boot_deadline = Span::secs(10_800);
+    let offline = Some((false, false));
+    story.look(ACME, offline);
+    assert_eq!(story.acts(), [], "it may be on its way");
+    story.now = story.now + Duration::from_secs(5399);
+    story.look(ACME, offline);
+    assert_eq!(story.acts(), []);
+    story.now = story.now + Duration::from_secs(1);
+    story.look(ACME, offline);
+    assert_eq!(story.acts(), [Act::Configure]);
+}
+
+#[test]
+fn nobody_is_past_the_boot_deadline_on_a_list_that_was_not_read_since() {
+    let mut story = Story::new();
+    story.spec.pools.get_mut(&PoolName::from(POOL)).expect("the pool").spec.runner.boot_deadline = Span::secs(10_800);
+    story.look(ACME, Some((false, false)));
+    story.now = story.now + Duration::from_secs(10_800);
+    story.look(None, None);
+    let acts = story.acts();
+    assert!(!acts.contains(&Act::Deregister) && !acts.contains(&Act::Terminate), "{acts:?}");
+    story.look(ACME, Some((false, false)));
+    assert_eq!(story.acts(), [Act::Deregister]);
 }
