@@ -425,11 +425,7 @@ async fn a_box_lives_as_a_real_one_does() {
         .await;
     assert_eq!(github.runners().iter().filter(|r| r.online).count(), 0);
     assert_eq!(github.killed(), Vec::<u64>::new());
-    // EC2 knows of an end somewhat before the box has told its story.
-    eventually(secs(10), "two boxes ended themselves, one of them after its job", || async {
-        let stories = boxes.stories();
-        let ended = stories.values().filter(|s| s.ended_itself);
-        same((ended.clone().count(), ended.filter(|s| s.jobs == [job]).count()), (2, 1))
-    })
-    .await;
+    let stories = boxes.stories();
+    assert_eq!(stories.values().filter(|s| s.ended_itself).count(), 2);
+    assert_eq!(stories.values().filter(|s| s.jobs == [job]).count(), 1);
 }

@@ -145,9 +145,13 @@ impl Site {
                     story: Story::default(),
                 });
                 self.step(known, instance, &seen, &habits).await;
-                self.stories.lock().expect("no panic under this lock").insert(instance.id.clone(), known.story.clone());
+                self.tell(known, instance);
             }
         }
+    }
+
+    fn tell(&self, known: &Known, instance: &Instance) {
+        self.stories.lock().expect("no panic under this lock").insert(instance.id.clone(), known.story.clone());
     }
 
     async fn look(&self) -> Option<Snapshot> {
@@ -240,6 +244,8 @@ impl Site {
     async fn end(&self, known: &mut Known, instance: &Instance) {
         known.story.ended_itself = true;
         known.phase = Phase::Ended;
+        // First the story: a test that sees the end asks for it at once.
+        self.tell(known, instance);
         self.ec2.terminate_instances().instance_ids(&instance.id).send().await.ok();
     }
 }
