@@ -126,7 +126,7 @@ async fn a_signed_job_is_accepted_once_the_queue_has_it() {
     let event = wire::decode(message).expect("readable");
     assert_eq!((event.job, event.state, event.repo.as_str()), (JobId(7), JobState::Queued, "acme/web"));
     assert!(message.len() < 500 && !message.contains(MARK), "{message}");
-    assert!(server.metrics.render().contains("muster_webhook_requests_total{status=\"202\"} 1\n"));
+    assert!(server.metrics.render().contains("muster_webhook_requests_total{outcome=\"accepted\",status=\"202\"} 1\n"));
 }
 
 #[tokio::test]
