@@ -49,7 +49,7 @@ enum Flight {
     Launch(Intent),
     Configure(InstanceId, Arc<Terms>),
     Drain(Vec<(InstanceId, String)>),
-    Terminate(Vec<InstanceId>),
+    Terminate(Vec<(InstanceId, String)>),
     Deregister(InstanceId, Forge),
     DeleteSecrets(Vec<InstanceId>),
     CheckJob(JobId, AppName),

@@ -357,6 +357,11 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    /// Whether it may have taken effect all the same: no answer came, or one that proves little.
+    pub const fn may_have_worked(self) -> bool {
+        matches!(self, FailureKind::Ambiguous | FailureKind::Unavailable)
+    }
+
     /// The word used in metrics and JSON.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -70,7 +70,8 @@ pub struct Runner {
     pub job: JobEvidence,
     /// When it reached each [`Stage`] of its start, by its number; of a box that this process launched.
     pub reached: [Option<Time>; Stage::ALL.len()],
-    /// An operator wants it to end, and why; its tag says so before long.
+    /// It is to end, and why: an operator said so, or it was asked to and no certain answer came. It is asked (again) until
+    /// its tag says so; meanwhile it counts as supply no more, since it may be on its way out already.
     pub wish: Option<String>,
     /// It was asked to end once it is idle.
     pub drain: Option<Drain>,
@@ -512,7 +513,7 @@ impl Runner {
     /// It was online and ended by itself, unasked, and no event told of a job: it had one, whose events are still to come.
     /// Since when.
     pub fn ended_unexplained(&self) -> Option<Time> {
-        let unasked = self.drain.is_none() && self.interrupted_at.is_none() && self.terminated_at.is_none() && !self.leaving;
+        let unasked = self.drain.is_none() && self.interrupted_at.is_none() && self.terminated_at.is_none() && !self.lets_go();
         let quiet = self.online_at.is_some() && self.job.is_none();
         self.instance.as_ref().and_then(|i| i.ending_since).filter(|_| unasked && quiet && self.busy_since.is_none())
     }
@@ -524,7 +525,12 @@ impl Runner {
 
     /// Whether it can take one of the pool's jobs, now or when it has booted.
     pub fn supplies(&self, pool: Option<&RunnerPool>, phase: Phase) -> bool {
-        phase.is_supply() && !self.leaving && !pool.is_some_and(|p| self.outdated(p))
+        phase.is_supply() && !self.lets_go() && !pool.is_some_and(|p| self.outdated(p))
+    }
+
+    /// It was decided that it ends, and whether it heard of that is not known.
+    fn lets_go(&self) -> bool {
+        self.leaving || self.wish.is_some()
     }
 
     /// What it is made of, as far as known.

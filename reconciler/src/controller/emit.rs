@@ -87,7 +87,8 @@ impl Controller {
             for (id, why) in &batch.terminate {
                 self.note_boot_failure(id, why, now);
             }
-            self.emit(Action::Terminate(ids.clone()), Flight::Terminate(ids), reasons(&batch.terminate));
+            let why = reasons(&batch.terminate);
+            self.emit(Action::Terminate(ids), Flight::Terminate(batch.terminate), why);
         }
         if !batch.secrets.is_empty() {
             let ids = batch.secrets;

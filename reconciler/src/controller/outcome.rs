@@ -11,7 +11,7 @@ use crate::effect::{DrainOutcome, Fact, Failure, FailureKind, JobSighting, Launc
 use crate::event::JobEvent;
 use crate::ids::{AppName, EffectId, Forge, InstanceId, Intent, JobId, PoolName};
 use crate::journal::{What, Whom};
-use crate::runner::{Configured, Drain, Terms};
+use crate::runner::{Configured, Drain, Runner, Terms};
 use crate::time::Time;
 
 /// A pool whose launches are refused waits this long, then twice as long, up to the second.
@@ -30,7 +30,7 @@ impl Controller {
             Flight::Launch(intent) => self.launch_ended(&intent, outcome, now),
             Flight::Configure(instance, terms) => self.configure_ended(&instance, &terms, outcome, now),
             Flight::Drain(boxes) => self.drain_ended(&boxes, outcome, now),
-            Flight::Terminate(ids) => self.terminate_ended(&ids, outcome, now),
+            Flight::Terminate(boxes) => self.terminate_ended(&boxes, outcome, now),
             Flight::Deregister(instance, forge) => self.deregister_ended(&instance, &forge, outcome, now),
             Flight::DeleteSecrets(ids) => {
                 for (id, failure) in batch(&ids, outcome) {
@@ -82,7 +82,7 @@ impl Controller {
                     self.launch_fell_short(&pool, market, &answer, missing, now);
                 }
             }
-            Outcome::Failed(f) if matches!(f.kind, FailureKind::Ambiguous | FailureKind::Unavailable) => {
+            Outcome::Failed(f) if f.kind.may_have_worked() => {
                 if let Some(p) = self.world.pending_mut(intent) {
                     (p.in_flight, p.last) = (false, now);
                 }
@@ -174,7 +174,7 @@ impl Controller {
             Outcome::Failed(ref f) | Outcome::NotHandedOver(ref f) => {
                 let f = f.clone();
                 // Minted or not, nobody knows; or minted, and not handed over. The next try clears what this one left.
-                let unsure = matches!(f.kind, FailureKind::Conflict | FailureKind::Ambiguous | FailureKind::Unavailable);
+                let unsure = f.kind == FailureKind::Conflict || f.kind.may_have_worked();
                 let minted = matches!(outcome, Outcome::NotHandedOver(_));
                 if unsure || minted {
                     r.configured = Configured::Unsure;
@@ -222,17 +222,31 @@ impl Controller {
                 let outcome = if failure.is_some() { DrainOutcome::Failed } else { DrainOutcome::Asked };
                 self.facts.push(Fact::Drain { pool, outcome });
             }
+            self.stand_by_it(&id, why, failure.as_ref());
             self.box_answered(&id, failure, now, |r| {
                 r.drain.get_or_insert(Drain { asked_at: now, why: None }).why = Some(why.clone());
             });
         }
     }
 
-    fn terminate_ended(&mut self, ids: &[InstanceId], outcome: Outcome, now: Time) {
+    /// A box that may have been asked to end, or not, is asked until it certainly was: another one that were let go instead
+    /// could be one too many.
+    fn stand_by_it(&mut self, id: &InstanceId, why: &str, failure: Option<&Failure>) {
+        if let Some(r) = self.world.runner_mut(id).filter(|_| failure.is_some_and(|f| f.kind.may_have_worked())) {
+            r.wish.get_or_insert_with(|| why.to_owned());
+        }
+    }
+
+    fn terminate_ended(&mut self, boxes: &[(InstanceId, String)], outcome: Outcome, now: Time) {
+        let ids: Vec<InstanceId> = boxes.iter().map(|(id, _)| id.clone()).collect();
         if matches!(&outcome, Outcome::Failed(f) if f.kind == FailureKind::Throttled) {
             self.budgets.throttled(&Api::Terminate, now);
         }
-        for (id, failure) in batch(ids, outcome) {
+        for ((id, failure), (_, why)) in batch(&ids, outcome).into_iter().zip(boxes) {
+            // Those that may have a job are asked first, as ever.
+            if self.world.runners().get(&id).is_some_and(Runner::never_configured) {
+                self.stand_by_it(&id, why, failure.as_ref());
+            }
             self.box_answered(&id, failure, now, |r| r.terminated_at = Some(now));
         }
         self.pull_in(&Source::Instances, now);
@@ -259,13 +273,7 @@ impl Controller {
     }
 
     /// One box's share of an effect's outcome.
-    fn box_answered(
-        &mut self,
-        id: &InstanceId,
-        failure: Option<Failure>,
-        now: Time,
-        done: impl FnOnce(&mut crate::runner::Runner),
-    ) {
+    fn box_answered(&mut self, id: &InstanceId, failure: Option<Failure>, now: Time, done: impl FnOnce(&mut Runner)) {
         let Some(r) = self.world.runner_mut(id) else { return };
         (r.in_flight, r.leaving) = (false, false);
         let pool = r.pool.clone();

@@ -57,7 +57,7 @@ fn keys(action: &Action) -> Vec<Key> {
 /// The shortest wait after so many failures in a row.
 fn least(key: &Key, failure: &Failure, times: u32) -> Option<Duration> {
     let doubling = Duration::from_secs(1 << (times - 1).min(5));
-    let unsure = matches!(failure.kind, FailureKind::Ambiguous | FailureKind::Unavailable);
+    let unsure = failure.kind.may_have_worked();
     let wait = match key {
         Key::Box(_) | Key::Source(_) => doubling,
         // A launch without a certain answer is asked again by its intent; any other failure is the pool's.
