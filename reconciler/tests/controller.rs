@@ -8,7 +8,7 @@ use muster_reconciler::effect::{
     Action, Configure, DeliverySighting, Fact, Failure, FailureKind, GitHubLimit, Input, Source, Stage,
 };
 use muster_reconciler::event::InstanceState;
-use muster_reconciler::ids::DeliveryId;
+use muster_reconciler::ids::{DeliveryId, InstanceId};
 use muster_reconciler::sim::example;
 use muster_reconciler::time::Time;
 
@@ -172,6 +172,45 @@ fn a_box_on_its_way_out_is_no_reason_to_let_another_go() {
     scene.pass(secs(720));
     let drained: Vec<&Action> = scene.acts(began).into_iter().filter(|a| matches!(a, Action::Drain(_))).collect();
     assert!(matches!(drained[..], [Action::Drain(ids)] if ids.len() == 1), "{drained:?}");
+}
+
+/// It may have heard: another one let go in its stead could be one too many (seed 200607).
+#[test]
+fn a_drain_without_an_answer_is_repeated_and_no_other_box_is_let_go() {
+    let mut pool = linux();
+    pool.spec.capacity.idle = 3;
+    let mut scene = Scene::new([pool]);
+    scene.pass(secs(60));
+    scene.pool("linux").spec.capacity.idle = 2;
+    scene.time_outs = 2;
+    let began = scene.now;
+    scene.take_spec();
+    scene.pass(secs(720));
+    let drains = scene.acts(began).into_iter().filter_map(|a| if let Action::Drain(ids) = a { Some(&ids[..]) } else { None });
+    let drains: Vec<&[InstanceId]> = drains.collect();
+    assert_eq!((drains.len(), drains[0].len()), (3, 1), "{drains:?}");
+    assert!(drains.iter().all(|ids| *ids == drains[0]), "{drains:?}");
+    assert_eq!(scene.boxes.len(), 3, "and none was launched");
+}
+
+/// The same for a box that nobody can have given a job yet: it is ended unasked.
+#[test]
+fn an_end_without_an_answer_is_repeated_and_no_other_box_is_ended() {
+    let mut scene = Scene::new([linux()]);
+    scene.pass(secs(35));
+    scene.configure = |_| Some(Failure::new(FailureKind::Refused, "the runner group does not exist"));
+    scene.queue(3, &["self-hosted", "linux"]);
+    scene.pass(secs(5));
+    assert_eq!(scene.live("linux").len(), 3);
+    scene.time_outs = 2;
+    let began = scene.now;
+    scene.cancel(1);
+    scene.pass(secs(120));
+    let ends = scene.acts(began).into_iter().filter_map(|a| if let Action::Terminate(ids) = a { Some(&ids[..]) } else { None });
+    let ends: Vec<&[InstanceId]> = ends.collect();
+    assert_eq!((ends.len(), ends[0].len()), (3, 1), "{ends:?}");
+    assert!(ends.iter().all(|ids| *ids == ends[0]), "{ends:?}");
+    assert_eq!((scene.boxes.len(), scene.live("linux").len()), (3, 2));
 }
 
 /// Nothing tells a successor that there was no predecessor, or that EC2 shows all that it launched (seed 55145).

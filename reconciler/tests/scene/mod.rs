@@ -56,6 +56,8 @@ pub struct Scene {
     pub hold_launches: bool,
     /// Drains stay without an answer.
     pub hold_drains: bool,
+    /// This many more drains and ends time out, and do nothing.
+    pub time_outs: u32,
     pub undelivered: Vec<DeliverySighting>,
 }
 
@@ -75,6 +77,7 @@ impl Scene {
             jobs: 0,
             hold_launches: false,
             hold_drains: false,
+            time_outs: 0,
             undelivered: Vec::new(),
         };
         scene.take_spec();
@@ -91,26 +94,14 @@ impl Scene {
 
     /// Queues jobs with these labels.
     pub fn queue(&mut self, n: u64, labels: &[&str]) {
-        let message = |job| JobMessage {
-            id: MessageId(job),
-            receive_count: 1,
-            event: JobEvent {
-                job: JobId(job),
-                run: RunId(job),
-                state: JobState::Queued,
-                repo: "acme/web".into(),
-                org: Some("acme".into()),
-                enterprise: None,
-                labels: labels.iter().map(|l| (*l).to_owned()).collect(),
-                runner: None,
-                conclusion: None,
-                queued_at: None,
-                started_at: None,
-            },
-        };
-        let messages = (self.jobs..self.jobs + n).map(message).collect();
+        let messages = (self.jobs..self.jobs + n).map(|job| message(job, JobState::Queued, labels)).collect();
         self.jobs += n;
         self.feed(Input::Messages(messages));
+    }
+
+    /// Cancels a job before any runner took it.
+    pub fn cancel(&mut self, job: u64) {
+        self.feed(Input::Messages(vec![message(job, JobState::Completed, &["self-hosted"])]));
     }
 
     pub fn feed(&mut self, input: Input) {
@@ -119,7 +110,13 @@ impl Scene {
             for effect in std::mem::take(&mut todo) {
                 let held = self.hold_drains && matches!(effect.action, Action::Drain(_))
                     || self.hold_launches && matches!(effect.action, Action::Launch(_));
-                let outcome = self.carry_out(&effect.action);
+                let times_out = self.time_outs > 0 && matches!(effect.action, Action::Drain(_) | Action::Terminate(_));
+                self.time_outs -= u32::from(times_out);
+                let outcome = if times_out {
+                    Outcome::Failed(Failure::new(FailureKind::Ambiguous, "no answer"))
+                } else {
+                    self.carry_out(&effect.action)
+                };
                 match &effect.action {
                     Action::Sweep(source) => self.swept.push((self.now, source.clone())),
                     _ => self.done.push((self.now, effect.clone())),
@@ -217,6 +214,24 @@ impl Scene {
         let live = |b: &Box| b.pool.as_str() == pool && b.state == InstanceState::Running;
         self.boxes.iter().filter(|(_, b)| live(b)).map(|(id, _)| id.clone()).collect()
     }
+}
+
+fn message(job: u64, state: JobState, labels: &[&str]) -> JobMessage {
+    let event = JobEvent {
+        job: JobId(job),
+        run: RunId(job),
+        state,
+        repo: "acme/web".into(),
+        org: Some("acme".into()),
+        enterprise: None,
+        labels: labels.iter().map(|l| (*l).to_owned()).collect(),
+        runner: None,
+        conclusion: None,
+        queued_at: None,
+        started_at: None,
+    };
+    // No other message of a test has its number.
+    JobMessage { id: MessageId(job * 4 + state as u64), receive_count: 1, event }
 }
 
 pub fn sighting((id, b): (&InstanceId, &Box)) -> InstanceSighting {
