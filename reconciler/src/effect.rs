@@ -344,7 +344,7 @@ impl Failure {
 pub enum FailureKind {
     /// Too many calls (RequestLimitExceeded, ThrottlingException, 403/429 with rate-limit headers).
     Throttled,
-    /// The other side could not (5xx); it did not take effect.
+    /// The other side could not (5xx), or was not reached: it hardly took effect, and nothing relies on that.
     Unavailable,
     /// No answer (time-out, connection lost): it may have taken effect.
     Ambiguous,

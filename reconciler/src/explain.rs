@@ -7,7 +7,7 @@ use crate::event::{InstanceState, JobState};
 use crate::ids::{InstanceId, JobId, RunnerName};
 use crate::manifest::Os;
 use crate::plan::{DRAIN_DEADLINE, END_GRACE};
-use crate::runner::{Configured, Phase, Runner};
+use crate::runner::{Configured, Drain, Phase, Runner};
 use crate::time::{Time, human};
 use crate::view::{JobView, PoolView, RunnerView, StageView, Totals};
 
@@ -122,6 +122,9 @@ impl Controller {
         };
         if phase == Phase::Busy && (r.drain.is_some() || r.wish.is_some()) {
             text += "; ends after that";
+        }
+        if let Some(Drain { why: Some(why), .. }) = r.unanswered.as_ref().filter(|_| phase.is_supply()) {
+            text += &format!("; asked to end ({why}), and whether it heard is not known: no supply until EC2 shows it as before");
         }
         if let Some(error) = &r.last_error {
             text += &format!("; the last try failed: {error}");

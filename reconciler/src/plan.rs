@@ -296,6 +296,10 @@ impl Planner<'_> {
                     self.limit_age(id, r, phase);
                 }
             }
+            // However often it was asked to end, or would be.
+            Phase::Launching | Phase::Booting | Phase::Configured | Phase::Idle | Phase::Busy if self.outlived(r) => {
+                self.limit_age(id, r, phase);
+            }
             Phase::Launching | Phase::Booting | Phase::Configured | Phase::Idle | Phase::Busy
                 if r.wish.is_some() && r.drain.is_none() =>
             {
@@ -397,18 +401,29 @@ impl Planner<'_> {
         }
     }
 
+    /// A pool that is no longer in the manifests leaves the default behind.
+    fn max_lifetime(&self) -> Duration {
+        self.pool.map_or_else(|| RunnerSettings::default().max_lifetime, |p| p.spec.runner.max_lifetime).get()
+    }
+
+    fn age(&self, r: &Runner) -> Duration {
+        self.now.since(r.instance.as_ref().map_or(r.first_seen, |i| i.launched_at))
+    }
+
+    fn outlived(&self, r: &Runner) -> bool {
+        self.age(r) >= self.max_lifetime()
+    }
+
     /// maxLifetime: asked to end somewhat before, ended at it.
     fn limit_age(&mut self, id: &InstanceId, r: &Runner, phase: Phase) {
         if defects::has(Defect::SupplyForEver) && r.online_at.is_none() {
             return;
         }
-        // A pool that is no longer in the manifests leaves the default behind.
-        let limit = self.pool.map_or_else(|| RunnerSettings::default().max_lifetime, |p| p.spec.runner.max_lifetime).get();
-        let age = self.now.since(r.instance.as_ref().map_or(r.first_seen, |i| i.launched_at));
+        let limit = self.max_lifetime();
         let early = limit.saturating_sub(DRAIN_DEADLINE).max(limit / 2);
-        if age >= limit {
+        if self.outlived(r) {
             self.step(id, Act::Terminate, format!("it reached maxLifetime, {}", human(limit)));
-        } else if age >= early && r.drain.is_none() && phase == Phase::Idle {
+        } else if self.age(r) >= early && r.drain.is_none() && phase == Phase::Idle {
             self.step(id, Act::Drain, format!("it comes near maxLifetime, {}", human(limit)));
         }
     }
@@ -478,10 +493,11 @@ impl Planner<'_> {
         let world = self.view.world;
         let told = world.swept(&Source::Runners(pool.forge())).is_some() && world.swept(&Source::Secrets).is_some();
         for (id, r, phase) in boxes {
-            let waits = matches!(phase, Phase::Launching | Phase::Booting) && !r.in_flight && self.now >= r.not_before;
+            let stays = r.unanswered.is_none() && !r.in_flight && self.now >= r.not_before;
+            let waits = stays && matches!(phase, Phase::Launching | Phase::Booting);
             let young = r.up_for(self.now) < self.boot_deadline();
             let sure = r.launched_by.is_some() || told && r.instance.is_some() && young;
-            let halfway = *phase == Phase::Configured && told && self.left_halfway(r) && !r.in_flight && self.now >= r.not_before;
+            let halfway = stays && *phase == Phase::Configured && told && self.left_halfway(r);
             // For the list of its launch, or not at all.
             let fits = r.forge.as_ref().is_none_or(|f| *f == pool.forge());
             if (waits && sure || halfway) && fits && !self.planned(id) && left > 0 {

@@ -70,11 +70,13 @@ pub struct Runner {
     pub job: JobEvidence,
     /// When it reached each [`Stage`] of its start, by its number; of a box that this process launched.
     pub reached: [Option<Time>; Stage::ALL.len()],
-    /// It is to end, and why: an operator said so, or it was asked to and no certain answer came. It is asked (again) until
-    /// its tag says so; meanwhile it counts as supply no more, since it may be on its way out already.
+    /// An operator wants it to end, and why; its tag says so before long.
     pub wish: Option<String>,
     /// It was asked to end once it is idle.
     pub drain: Option<Drain>,
+    /// It was asked to end, or ended, and no certain answer came. Until EC2 shows what came of it, it is no supply, or another
+    /// one would be let go in its place.
+    pub unanswered: Option<Drain>,
     /// EC2 announced that it takes it back.
     pub interrupted_at: Option<Time>,
     /// EC2 accepted our TerminateInstances.
@@ -407,6 +409,7 @@ impl Runner {
             gone_at: None,
             in_flight: false,
             leaving: false,
+            unanswered: None,
             not_before: Time::ZERO,
             failures: 0,
             last_error: None,
@@ -513,7 +516,8 @@ impl Runner {
     /// It was online and ended by itself, unasked, and no event told of a job: it had one, whose events are still to come.
     /// Since when.
     pub fn ended_unexplained(&self) -> Option<Time> {
-        let unasked = self.drain.is_none() && self.interrupted_at.is_none() && self.terminated_at.is_none() && !self.lets_go();
+        let unasked =
+            self.drain.is_none() && self.interrupted_at.is_none() && self.terminated_at.is_none() && !self.may_be_leaving();
         let quiet = self.online_at.is_some() && self.job.is_none();
         self.instance.as_ref().and_then(|i| i.ending_since).filter(|_| unasked && quiet && self.busy_since.is_none())
     }
@@ -525,12 +529,12 @@ impl Runner {
 
     /// Whether it can take one of the pool's jobs, now or when it has booted.
     pub fn supplies(&self, pool: Option<&RunnerPool>, phase: Phase) -> bool {
-        phase.is_supply() && !self.lets_go() && !pool.is_some_and(|p| self.outdated(p))
+        phase.is_supply() && !self.may_be_leaving() && !pool.is_some_and(|p| self.outdated(p))
     }
 
-    /// It was decided that it ends, and whether it heard of that is not known.
-    fn lets_go(&self) -> bool {
-        self.leaving || self.wish.is_some()
+    /// It was decided that it ends, and whether that came to pass is not known yet.
+    pub fn may_be_leaving(&self) -> bool {
+        self.leaving || self.unanswered.is_some()
     }
 
     /// What it is made of, as far as known.

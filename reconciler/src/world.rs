@@ -236,8 +236,10 @@ impl World {
                 state_reason: s.state_reason.clone(),
             });
             if s.draining && runner.drain.is_none() {
-                runner.drain = Some(Drain { asked_at: now, why: None });
+                runner.drain = runner.unanswered.take().or(Some(Drain { asked_at: now, why: None }));
             }
+            let living = matches!(s.state, InstanceState::Pending | InstanceState::Running);
+            runner.unanswered = runner.unanswered.take().filter(|ask| !living || began < ask.asked_at + CONSISTENCY_LAG);
             // Of a box that was found, nobody here knows when it was asked for.
             if !runner.staged && !s.stages.is_empty() && runner.launched_by.is_some() {
                 runner.staged = true;
@@ -439,8 +441,8 @@ impl World {
                 r.gone_at = None;
                 return true;
             }
+            let ended_itself = r.terminated_at.is_none() && r.interrupted_at.is_none() && !r.may_be_leaving();
             let gone_at = *r.gone_at.get_or_insert_with(|| {
-                let ended_itself = r.terminated_at.is_none() && r.interrupted_at.is_none();
                 if r.launched_by.is_some() && r.online_at.is_none() && ended_itself {
                     stillborn.push(r.pool.clone());
                 }

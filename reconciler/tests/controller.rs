@@ -10,6 +10,7 @@ use muster_reconciler::effect::{
 use muster_reconciler::event::InstanceState;
 use muster_reconciler::ids::{DeliveryId, InstanceId};
 use muster_reconciler::sim::example;
+use muster_reconciler::steer::Order;
 use muster_reconciler::time::Time;
 
 mod scene;
@@ -174,43 +175,130 @@ fn a_box_on_its_way_out_is_no_reason_to_let_another_go() {
     assert!(matches!(drained[..], [Action::Drain(ids)] if ids.len() == 1), "{drained:?}");
 }
 
-/// It may have heard: another one let go in its stead could be one too many (seed 200607).
-#[test]
-fn a_drain_without_an_answer_is_repeated_and_no_other_box_is_let_go() {
+/// Three idle boxes, of which one is too many from now on.
+fn one_too_many(in_vain: bool) -> (Scene, Time) {
     let mut pool = linux();
     pool.spec.capacity.idle = 3;
     let mut scene = Scene::new([pool]);
     scene.pass(secs(60));
+    assert_eq!(scene.live("linux").len(), 3);
     scene.pool("linux").spec.capacity.idle = 2;
-    scene.time_outs = 2;
+    (scene.time_outs, scene.time_outs_in_vain) = (2, in_vain);
     let began = scene.now;
     scene.take_spec();
-    scene.pass(secs(720));
-    let drains = scene.acts(began).into_iter().filter_map(|a| if let Action::Drain(ids) = a { Some(&ids[..]) } else { None });
-    let drains: Vec<&[InstanceId]> = drains.collect();
+    scene.pass(secs(900));
+    (scene, began)
+}
+
+fn drains(scene: &Scene, from: Time) -> Vec<&[InstanceId]> {
+    scene.acts(from).into_iter().filter_map(|a| if let Action::Drain(ids) = a { Some(&ids[..]) } else { None }).collect()
+}
+
+fn ends(scene: &Scene, from: Time) -> Vec<&[InstanceId]> {
+    scene.acts(from).into_iter().filter_map(|a| if let Action::Terminate(ids) = a { Some(&ids[..]) } else { None }).collect()
+}
+
+/// It may have heard: another one let go in its stead could be one too many (seed 200607).
+#[test]
+fn a_drain_without_an_answer_is_repeated_and_no_other_box_is_let_go() {
+    let (scene, began) = one_too_many(true);
+    let drains = drains(&scene, began);
     assert_eq!((drains.len(), drains[0].len()), (3, 1), "{drains:?}");
     assert!(drains.iter().all(|ids| *ids == drains[0]), "{drains:?}");
     assert_eq!(scene.boxes.len(), 3, "and none was launched");
 }
 
-/// The same for a box that nobody can have given a job yet: it is ended unasked.
+/// The tag is there, as EC2 shows: it was asked once, and why is still known.
 #[test]
-fn an_end_without_an_answer_is_repeated_and_no_other_box_is_ended() {
+fn a_drain_that_worked_without_an_answer_is_not_repeated() {
+    let (scene, began) = one_too_many(false);
+    let drains = drains(&scene, began);
+    assert!(matches!(drains[..], [[_]]), "{drains:?}");
+    let reasons: Vec<String> = scene.core.runners(scene.now).into_iter().map(|r| r.reason).collect();
+    assert!(reasons.iter().any(|why| why.contains("and no job wants it")), "{reasons:?}");
+    assert_eq!(scene.boxes.len(), 3, "and none was launched");
+}
+
+/// What certainly did not work changes nothing: the box is supply, and serves the job that comes.
+#[test]
+fn a_drain_that_was_refused_leaves_the_box_as_supply() {
+    let (mut scene, _) = one_too_many(true);
+    scene.refuse_drains = true;
+    scene.pool("linux").spec.capacity.idle = 1;
+    scene.take_spec();
+    let began = scene.now;
+    scene.pass(secs(30));
+    assert!(!drains(&scene, began).is_empty());
+    scene.pool("linux").spec.capacity.idle = 2;
+    scene.take_spec();
+    scene.pass(secs(5));
+    assert_eq!(scene.boxes.len(), 3, "two stay, as wanted");
+}
+
+/// Three boxes that nobody can configure, of which one is too many from now on.
+fn an_unused_one_too_many(in_vain: bool) -> (Scene, Time) {
     let mut scene = Scene::new([linux()]);
     scene.pass(secs(35));
     scene.configure = |_| Some(Failure::new(FailureKind::Refused, "the runner group does not exist"));
     scene.queue(3, &["self-hosted", "linux"]);
     scene.pass(secs(5));
     assert_eq!(scene.live("linux").len(), 3);
-    scene.time_outs = 2;
+    (scene.time_outs, scene.time_outs_in_vain) = (2, in_vain);
     let began = scene.now;
     scene.cancel(1);
-    scene.pass(secs(120));
-    let ends = scene.acts(began).into_iter().filter_map(|a| if let Action::Terminate(ids) = a { Some(&ids[..]) } else { None });
-    let ends: Vec<&[InstanceId]> = ends.collect();
+    scene.pass(secs(2));
+    (scene, began)
+}
+
+/// The same for a box that nobody can have given a job yet: it is ended unasked.
+#[test]
+fn an_end_without_an_answer_is_repeated_and_no_other_box_is_ended() {
+    let (mut scene, began) = an_unused_one_too_many(true);
+    scene.pass(secs(170));
+    let ends = ends(&scene, began);
     assert_eq!((ends.len(), ends[0].len()), (3, 1), "{ends:?}");
     assert!(ends.iter().all(|ids| *ids == ends[0]), "{ends:?}");
     assert_eq!((scene.boxes.len(), scene.live("linux").len()), (3, 2));
+}
+
+/// Two boxes of ours that are found ended were no boxes that failed to start.
+#[test]
+fn ends_that_worked_without_an_answer_are_no_failures_to_start() {
+    let (mut scene, began) = an_unused_one_too_many(false);
+    scene.pass(secs(60));
+    scene.cancel(2);
+    scene.pass(secs(60));
+    let ends = ends(&scene, began);
+    assert_eq!((ends.len(), scene.live("linux").len(), scene.boxes.len()), (2, 1, 3), "{ends:?}");
+    assert!(!scene.facts.iter().any(|f| matches!(f, Fact::BootFailed { .. })), "{:?}", scene.facts);
+}
+
+/// It may be gone already: a configuration would leave a registration behind, and a job would count on it.
+#[test]
+fn a_box_whose_end_went_unanswered_is_not_configured_before_ec2_shows_it_alive() {
+    let (mut scene, began) = an_unused_one_too_many(true);
+    let ended = ends(&scene, began)[0][0].clone();
+    scene.configure = |_| None;
+    scene.time_outs = 0;
+    scene.queue(1, &["self-hosted", "linux"]);
+    let configured =
+        |scene: &Scene| scene.acts(began).iter().any(|a| matches!(a, Action::Configure(c) if c.name.instance == ended));
+    scene.pass(secs(25));
+    assert!(!configured(&scene));
+    assert_eq!(scene.boxes.len(), 4, "the job has a box of its own meanwhile");
+}
+
+/// Orders that nobody can carry out do not let a box outlive its pool's maxLifetime.
+#[test]
+fn a_box_that_cannot_be_asked_to_end_is_ended_at_its_max_lifetime() {
+    let (mut scene, _) = one_too_many(true);
+    scene.refuse_drains = true;
+    let old = scene.live("linux")[1].clone();
+    let said = scene.core.order(&Order::DrainRunner(old.clone(), "by hand".into()), scene.now);
+    assert!(said.is_ok(), "{said:?}");
+    let began = scene.now;
+    scene.pass(secs(24 * 3600));
+    assert!(ends(&scene, began).iter().any(|ids| ids.contains(&old)));
 }
 
 /// Nothing tells a successor that there was no predecessor, or that EC2 shows all that it launched (seed 55145).

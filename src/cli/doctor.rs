@@ -4,13 +4,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use muster_reconciler::manifest::Problems;
 use serde::Serialize;
 use tokio::time::timeout;
 
 use super::Output;
 use super::ask::block_on;
-use super::fault::Fault;
+use super::fault::unreadable;
 use super::show;
 use crate::aws::Aws;
 use crate::doctor::{self, Finding, Verdict};
@@ -63,8 +62,7 @@ impl Args {
         let mut manifests = Manifests::new(self.manifests.clone(), &Aws::connect(None).await);
         let read = timeout(PATIENCE, manifests.load()).await;
         let read = read.unwrap_or_else(|_| Err(anyhow::anyhow!("{} did not answer within {PATIENCE:?}", self.manifests)));
-        let spec = read.map_err(|error| if error.is::<Problems>() { error } else { Fault::Config(format!("{error:#}")).into() });
-        let spec = spec.context("failed to read the manifests, which doctor begins with")?;
+        let spec = read.map_err(unreadable).context("failed to read the manifests, which doctor begins with")?;
         Ok(Answer::of(doctor::examine(&spec, self.manifests.base()).await))
     }
 }

@@ -45,6 +45,12 @@ pub(super) fn code(error: &anyhow::Error) -> u8 {
     if error.chain().any(|e| e.is::<Problems>()) { CONFIG } else { 1 }
 }
 
+/// Manifests that cannot be read are a setting that is wrong, like those that say what cannot be.
+#[cfg(feature = "live")]
+pub(super) fn unreadable(error: anyhow::Error) -> anyhow::Error {
+    if error.is::<Problems>() { error } else { Fault::Config(format!("{error:#}")).into() }
+}
+
 impl From<ClientError> for Fault {
     fn from(error: ClientError) -> Fault {
         match &error {

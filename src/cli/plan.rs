@@ -18,6 +18,7 @@ use muster_reconciler::view::JobView;
 use serde::{Deserialize, Serialize};
 
 use super::Output;
+use super::fault::unreadable;
 use crate::act::Hands;
 use crate::aws::Aws;
 use crate::clock::Clock;
@@ -80,7 +81,7 @@ impl Args {
     }
 
     async fn answer(&self) -> anyhow::Result<Answer> {
-        let spec = Arc::new(Manifests::new(self.manifests.clone(), &Aws::connect(None).await).load().await?);
+        let spec = Arc::new(Manifests::new(self.manifests.clone(), &Aws::connect(None).await).load().await.map_err(unreadable)?);
         let settings = &spec.controller.spec;
         let aws = Aws::connect(settings.region.as_deref()).await;
         let secrets = Secrets::new(aws.clone(), self.manifests.base());

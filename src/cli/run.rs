@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::fault::Fault;
+use super::fault::{Fault, unreadable};
 use crate::act::Hands;
 use crate::aws::{Aws, Ec2, Observer};
 use crate::clock::Clock;
@@ -88,7 +88,7 @@ impl Args {
             if self.role == Role::Webhook { None } else { otlp::Config::from_env().map_err(|e| Fault::Config(e.to_string()))? };
         let prices = self.prices.as_deref().map_or_else(|| Ok(Prices::default()), prices::load)?;
         let mut manifests = Manifests::new(self.manifests, &Aws::connect(None).await);
-        let texts = manifests.read().await?;
+        let texts = manifests.read().await.map_err(unreadable)?;
         let spec = Arc::new(manifest::load(&texts)?);
         let settings = &spec.controller.spec;
         let metrics = Arc::new(Metrics::new());

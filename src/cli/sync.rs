@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::ValueEnum;
 use serde::Serialize;
 
+use super::fault::unreadable;
 use crate::aws::Aws;
 use crate::github::releases::Releases;
 use crate::manifests::{Manifests, Place};
@@ -87,7 +88,7 @@ impl Args {
     async fn answer(&self) -> anyhow::Result<Answer> {
         // An upload that is cut off is aborted, or it would cost storage.
         let stop = super::run::stop_on_signal()?;
-        let spec = Manifests::new(self.manifests.clone(), &Aws::connect(None).await).load().await?;
+        let spec = Manifests::new(self.manifests.clone(), &Aws::connect(None).await).load().await.map_err(unreadable)?;
         let settings = &spec.controller.spec;
         let bucket = settings.bucket.clone().with_context(|| {
             format!(

@@ -222,18 +222,9 @@ impl Controller {
                 let outcome = if failure.is_some() { DrainOutcome::Failed } else { DrainOutcome::Asked };
                 self.facts.push(Fact::Drain { pool, outcome });
             }
-            self.stand_by_it(&id, why, failure.as_ref());
-            self.box_answered(&id, failure, now, |r| {
+            self.asked_to_end(&id, why, failure, now, |r| {
                 r.drain.get_or_insert(Drain { asked_at: now, why: None }).why = Some(why.clone());
             });
-        }
-    }
-
-    /// A box that may have been asked to end, or not, is asked until it certainly was: another one that were let go instead
-    /// could be one too many.
-    fn stand_by_it(&mut self, id: &InstanceId, why: &str, failure: Option<&Failure>) {
-        if let Some(r) = self.world.runner_mut(id).filter(|_| failure.is_some_and(|f| f.kind.may_have_worked())) {
-            r.wish.get_or_insert_with(|| why.to_owned());
         }
     }
 
@@ -243,13 +234,22 @@ impl Controller {
             self.budgets.throttled(&Api::Terminate, now);
         }
         for ((id, failure), (_, why)) in batch(&ids, outcome).into_iter().zip(boxes) {
-            // Those that may have a job are asked first, as ever.
-            if self.world.runners().get(&id).is_some_and(Runner::never_configured) {
-                self.stand_by_it(&id, why, failure.as_ref());
-            }
-            self.box_answered(&id, failure, now, |r| r.terminated_at = Some(now));
+            self.asked_to_end(&id, why, failure, now, |r| r.terminated_at = Some(now));
         }
         self.pull_in(&Source::Instances, now);
+    }
+
+    /// One box's share of a drain's or an end's outcome.
+    fn asked_to_end(&mut self, id: &InstanceId, why: &str, failure: Option<Failure>, now: Time, done: impl FnOnce(&mut Runner)) {
+        if let Some(r) = self.world.runner_mut(id) {
+            match &failure {
+                None => r.unanswered = None,
+                Some(f) if f.kind.may_have_worked() => r.unanswered = Some(Drain { asked_at: now, why: Some(why.to_owned()) }),
+                // An earlier try may have worked all the same.
+                Some(_) => {}
+            }
+        }
+        self.box_answered(id, failure, now, done);
     }
 
     fn deregister_ended(&mut self, instance: &InstanceId, forge: &Forge, outcome: Outcome, now: Time) {

@@ -166,7 +166,7 @@ fn a_box_that_ended_by_itself_after_it_was_online_is_unexplained_and_nothing_les
     assert_eq!(r.ended_unexplained(), Some(at(30)));
     let changes: [Change; 10] = [
         |r| r.drain = drained(),
-        |r| r.wish = Some(String::new()),
+        |r| r.unanswered = drained(),
         |r| r.interrupted_at = Some(at(20)),
         |r| r.terminated_at = Some(at(20)),
         |r| r.leaving = true,
@@ -352,7 +352,7 @@ fn terms_serve_a_pool_that_asks_for_no_more() {
     assert!(r.outdated(&pool));
     (r.forge, r.leaving) = (None, true);
     assert!(!r.supplies(Some(&pool), Phase::Idle));
-    (r.leaving, r.wish) = (false, Some(String::new()));
+    (r.leaving, r.unanswered) = (false, drained());
     assert!(!r.supplies(Some(&pool), Phase::Idle));
     assert_eq!(r.list(), None);
     r.registration = seated(true, false);

@@ -31,6 +31,8 @@ pub struct Box {
     pub forge: Option<Forge>,
     /// The `muster:list` tag.
     pub list: Option<Forge>,
+    /// The `muster:drain` tag.
+    pub draining: bool,
     /// The `muster:stages` tag.
     pub stages: Vec<(Stage, Time)>,
     /// (online, busy).
@@ -56,8 +58,11 @@ pub struct Scene {
     pub hold_launches: bool,
     /// Drains stay without an answer.
     pub hold_drains: bool,
-    /// This many more drains and ends time out, and do nothing.
+    /// This many more drains and ends get no answer.
     pub time_outs: u32,
+    /// And do nothing.
+    pub time_outs_in_vain: bool,
+    pub refuse_drains: bool,
     pub undelivered: Vec<DeliverySighting>,
 }
 
@@ -78,6 +83,8 @@ impl Scene {
             hold_launches: false,
             hold_drains: false,
             time_outs: 0,
+            time_outs_in_vain: true,
+            refuse_drains: false,
             undelivered: Vec::new(),
         };
         scene.take_spec();
@@ -112,11 +119,12 @@ impl Scene {
                     || self.hold_launches && matches!(effect.action, Action::Launch(_));
                 let times_out = self.time_outs > 0 && matches!(effect.action, Action::Drain(_) | Action::Terminate(_));
                 self.time_outs -= u32::from(times_out);
-                let outcome = if times_out {
-                    Outcome::Failed(Failure::new(FailureKind::Ambiguous, "no answer"))
-                } else {
-                    self.carry_out(&effect.action)
-                };
+                let mut outcome = Outcome::Failed(Failure::new(FailureKind::Ambiguous, "no answer"));
+                if !times_out {
+                    outcome = self.carry_out(&effect.action);
+                } else if !self.time_outs_in_vain {
+                    self.carry_out(&effect.action);
+                }
                 match &effect.action {
                     Action::Sweep(source) => self.swept.push((self.now, source.clone())),
                     _ => self.done.push((self.now, effect.clone())),
@@ -142,6 +150,7 @@ impl Scene {
                         labels: Arc::default(),
                         forge: None,
                         list: Some(l.forge.clone()),
+                        draining: false,
                         stages: Vec::new(),
                         seat: None,
                     };
@@ -167,7 +176,16 @@ impl Scene {
                 }
                 batch(ids)
             }
-            Action::Drain(ids) | Action::DeleteSecrets(ids) => batch(ids),
+            Action::Drain(_) if self.refuse_drains => {
+                Outcome::Failed(Failure::new(FailureKind::Refused, "no permission for ec2:CreateTags"))
+            }
+            Action::Drain(ids) => {
+                for id in ids {
+                    self.boxes.get_mut(id).unwrap().draining = true;
+                }
+                batch(ids)
+            }
+            Action::DeleteSecrets(ids) => batch(ids),
             Action::Deregister { name, .. } => {
                 self.boxes.get_mut(&name.instance).unwrap().seat = None;
                 Outcome::Done
@@ -245,7 +263,7 @@ pub fn sighting((id, b): (&InstanceId, &Box)) -> InstanceSighting {
         instance_type: "m7i.large".into(),
         subnet: None,
         market: Market::Spot,
-        draining: false,
+        draining: b.draining,
         stages: b.stages.clone(),
         state_reason: None,
     }
