@@ -441,7 +441,8 @@ impl World {
                 r.gone_at = None;
                 return true;
             }
-            let ended_itself = r.terminated_at.is_none() && r.interrupted_at.is_none() && !r.may_be_leaving();
+            let unasked = r.terminated_at.is_none() && r.drain.is_none() && !r.may_be_leaving();
+            let ended_itself = unasked && r.interrupted_at.is_none();
             let gone_at = *r.gone_at.get_or_insert_with(|| {
                 if r.launched_by.is_some() && r.online_at.is_none() && ended_itself {
                     stillborn.push(r.pool.clone());

@@ -265,11 +265,34 @@ fn an_end_without_an_answer_is_repeated_and_no_other_box_is_ended() {
 #[test]
 fn ends_that_worked_without_an_answer_are_no_failures_to_start() {
     let (mut scene, began) = an_unused_one_too_many(false);
-    scene.pass(secs(60));
     scene.cancel(2);
-    scene.pass(secs(60));
+    scene.pass(secs(2));
     let ends = ends(&scene, began);
     assert_eq!((ends.len(), scene.live("linux").len(), scene.boxes.len()), (2, 1, 3), "{ends:?}");
+    let ended: Vec<InstanceId> = ends.concat();
+    for state in [InstanceState::ShuttingDown, InstanceState::Terminated] {
+        ended.iter().for_each(|id| scene.boxes.get_mut(id).unwrap().state = state);
+        scene.pass(secs(120));
+    }
+    assert!(!scene.facts.iter().any(|f| matches!(f, Fact::BootFailed { .. })), "{:?}", scene.facts);
+}
+
+/// Nor were those that were drained before they came online.
+#[test]
+fn boxes_that_end_since_they_were_asked_are_no_failures_to_start() {
+    let mut scene = Scene::new([linux()]);
+    scene.come_online = false;
+    scene.pass(secs(35));
+    scene.queue(3, &["self-hosted", "linux"]);
+    scene.pass(secs(5));
+    scene.pool("linux").spec.labels.push("gpu".into());
+    let began = scene.now;
+    scene.take_spec();
+    scene.pass(secs(2));
+    let drained: Vec<InstanceId> = drains(&scene, began).concat();
+    assert_eq!(drained.len(), 3);
+    drained.iter().for_each(|id| scene.boxes.get_mut(id).unwrap().state = InstanceState::Terminated);
+    scene.pass(secs(60));
     assert!(!scene.facts.iter().any(|f| matches!(f, Fact::BootFailed { .. })), "{:?}", scene.facts);
 }
 

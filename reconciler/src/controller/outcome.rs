@@ -241,13 +241,9 @@ impl Controller {
 
     /// One box's share of a drain's or an end's outcome.
     fn asked_to_end(&mut self, id: &InstanceId, why: &str, failure: Option<Failure>, now: Time, done: impl FnOnce(&mut Runner)) {
-        if let Some(r) = self.world.runner_mut(id) {
-            match &failure {
-                None => r.unanswered = None,
-                Some(f) if f.kind.may_have_worked() => r.unanswered = Some(Drain { asked_at: now, why: Some(why.to_owned()) }),
-                // An earlier try may have worked all the same.
-                Some(_) => {}
-            }
+        let unsure = failure.as_ref().is_some_and(|f| f.kind.may_have_worked());
+        if let Some(r) = self.world.runner_mut(id).filter(|_| unsure) {
+            r.unanswered = Some(Drain { asked_at: now, why: Some(why.to_owned()) });
         }
         self.box_answered(id, failure, now, done);
     }

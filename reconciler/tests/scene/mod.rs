@@ -119,7 +119,8 @@ impl Scene {
                     || self.hold_launches && matches!(effect.action, Action::Launch(_));
                 let times_out = self.time_outs > 0 && matches!(effect.action, Action::Drain(_) | Action::Terminate(_));
                 self.time_outs -= u32::from(times_out);
-                let mut outcome = Outcome::Failed(Failure::new(FailureKind::Ambiguous, "no answer"));
+                let kind = if self.time_outs_in_vain { FailureKind::Unavailable } else { FailureKind::Ambiguous };
+                let mut outcome = Outcome::Failed(Failure::new(kind, "no answer"));
                 if !times_out {
                     outcome = self.carry_out(&effect.action);
                 } else if !self.time_outs_in_vain {
