@@ -126,10 +126,15 @@ fn start(
         let asked = effect.clone();
         // A task of its own: should an adapter panic, the effect is answered all the same, and the core does not wait for ever.
         let work = tokio::spawn(async move { hands.carry_out(&asked.action, &asked.reason).await });
+        let late = work.abort_handle();
         let outcome = match tokio::time::timeout(EFFECT_DEADLINE, work).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(lost)) => Outcome::Failed(Failure::new(FailureKind::Ambiguous, format!("the adapter failed: {lost}"))),
-            Err(_) => Outcome::Failed(Failure::new(FailureKind::Ambiguous, format!("no answer within {EFFECT_DEADLINE:?}"))),
+            Err(_) => {
+                // What it still would do, nobody expects any more.
+                late.abort();
+                Outcome::Failed(Failure::new(FailureKind::Ambiguous, format!("no answer within {EFFECT_DEADLINE:?}")))
+            }
         };
         hear(&effect, &outcome, &metrics);
         // The loop has ended: its successor finds out.

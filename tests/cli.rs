@@ -327,13 +327,12 @@ fn half_a_configuration_is_told_by_line() {
     }
 }
 
+#[cfg(feature = "live")]
 #[test]
 fn manifests_that_cannot_be_read_are_a_wrong_setting() {
-    if cfg!(feature = "live") {
-        for command in ["run", "plan", "sync", "doctor"] {
-            let output = muster(&[command, "--manifests", "/nowhere/at/all"]);
-            let said = text(&output.stderr);
-            assert!(output.status.code() == Some(6) && said.contains("/nowhere/at/all"), "{command}: {output:?}");
-        }
+    for command in ["run", "plan", "sync", "doctor"] {
+        let output = muster(&[command, "--manifests", "/nowhere/at/all"]);
+        let said = text(&output.stderr);
+        assert!(output.status.code() == Some(6) && said.contains("/nowhere/at/all"), "{command}: {output:?}");
     }
 }

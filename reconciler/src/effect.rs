@@ -563,7 +563,7 @@ pub enum Fact {
 pub enum DrainOutcome {
     /// Its tag says so now.
     Asked,
-    /// EC2 did not take the tag.
+    /// EC2 refused the tag, or gave no answer.
     Failed,
     /// It ended by itself.
     Answered,

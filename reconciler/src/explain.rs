@@ -124,7 +124,7 @@ impl Controller {
             text += "; ends after that";
         }
         if let Some(Drain { why: Some(why), .. }) = r.unanswered.as_ref().filter(|_| phase.is_supply()) {
-            text += &format!("; asked to end ({why}), and whether it heard is not known: no supply until EC2 shows it as before");
+            text += &format!("; asked to end ({why}), and whether it heard is not known yet");
         }
         if let Some(error) = &r.last_error {
             text += &format!("; the last try failed: {error}");

@@ -271,6 +271,10 @@ impl Planner<'_> {
         if defects::has(Defect::TerminateOnIdleFlag) && listed.is_some_and(|g| g.online && !g.busy) {
             return self.step(id, Act::Terminate, "GitHub says that it is not busy");
         }
+        // However often it was asked to end, or would be.
+        if self.outlived(r) && !matches!(phase, Phase::Gone | Phase::Terminating) {
+            return self.limit_age(id, r, phase);
+        }
         match phase {
             Phase::Gone => {
                 let gone_at = r.gone_at.unwrap_or(self.now);
@@ -296,10 +300,6 @@ impl Planner<'_> {
                     self.limit_age(id, r, phase);
                 }
             }
-            // However often it was asked to end, or would be.
-            Phase::Launching | Phase::Booting | Phase::Configured | Phase::Idle | Phase::Busy if self.outlived(r) => {
-                self.limit_age(id, r, phase);
-            }
             Phase::Launching | Phase::Booting | Phase::Configured | Phase::Idle | Phase::Busy
                 if r.wish.is_some() && r.drain.is_none() =>
             {
@@ -324,7 +324,7 @@ impl Planner<'_> {
         {
             if self.left_github(r, at) {
                 self.step(id, Act::Terminate, format!("its only job, {job}, is over and it did not end by itself"));
-            } else if r.drain.is_none() {
+            } else if r.drain.is_none() && !self.outlived(r) {
                 self.step(id, Act::Drain, format!("its only job, {job}, is over, and it may have got another"));
             } else {
                 self.limit_age(id, r, Phase::Draining);

@@ -70,7 +70,7 @@ pub struct Runner {
     pub job: JobEvidence,
     /// When it reached each [`Stage`] of its start, by its number; of a box that this process launched.
     pub reached: [Option<Time>; Stage::ALL.len()],
-    /// An operator wants it to end, and why; its tag says so before long.
+    /// An operator wants it to end, and why. It is no supply, and is asked until its tag says so.
     pub wish: Option<String>,
     /// It was asked to end once it is idle.
     pub drain: Option<Drain>,
@@ -529,7 +529,7 @@ impl Runner {
 
     /// Whether it can take one of the pool's jobs, now or when it has booted.
     pub fn supplies(&self, pool: Option<&RunnerPool>, phase: Phase) -> bool {
-        phase.is_supply() && !self.may_be_leaving() && !pool.is_some_and(|p| self.outdated(p))
+        phase.is_supply() && self.wish.is_none() && !self.may_be_leaving() && !pool.is_some_and(|p| self.outdated(p))
     }
 
     /// It was decided that it ends, and whether that came to pass is not known yet.

@@ -219,7 +219,7 @@ fn a_drain_that_worked_without_an_answer_is_not_repeated() {
     assert_eq!(scene.boxes.len(), 3, "and none was launched");
 }
 
-/// What certainly did not work changes nothing: the box is supply, and serves the job that comes.
+/// What certainly did not work changes nothing: the box is supply, and stays when it is wanted again.
 #[test]
 fn a_drain_that_was_refused_leaves_the_box_as_supply() {
     let (mut scene, _) = one_too_many(true);
@@ -294,6 +294,37 @@ fn boxes_that_end_since_they_were_asked_are_no_failures_to_start() {
     drained.iter().for_each(|id| scene.boxes.get_mut(id).unwrap().state = InstanceState::Terminated);
     scene.pass(secs(60));
     assert!(!scene.facts.iter().any(|f| matches!(f, Fact::BootFailed { .. })), "{:?}", scene.facts);
+}
+
+/// But those that are drained since they failed to start are: the pool launches slower, whatever kept them.
+#[test]
+fn a_box_that_is_drained_since_it_failed_to_start_is_a_failure_to_start() {
+    let mut scene = Scene::new([linux()]);
+    scene.pass(secs(35));
+    scene.configure = |_| Some(Failure::new(FailureKind::Unavailable, "502"));
+    scene.queue(1, &["self-hosted", "linux"]);
+    scene.pass(secs(5));
+    let first = scene.live("linux");
+    scene.pass(secs(400));
+    assert!(scene.acts(BEGIN).iter().any(|a| matches!(a, Action::Drain(ids) if *ids == first)), "{:?}", scene.acts(BEGIN));
+    let failures = |f: &Fact| matches!(f, Fact::BootFailed { .. });
+    assert_eq!(scene.facts.iter().filter(|f| failures(f)).count(), 1);
+}
+
+/// For hours EC2 takes no tag: the box that an operator drains is replaced once, and nothing else comes or goes.
+#[test]
+fn an_order_that_cannot_be_carried_out_launches_one_box_and_no_more() {
+    let mut pool = linux();
+    pool.spec.capacity.idle = 2;
+    let mut scene = Scene::new([pool]);
+    scene.pass(secs(60));
+    (scene.time_outs, scene.time_outs_in_vain) = (u32::MAX, true);
+    let old = scene.live("linux")[0].clone();
+    scene.core.order(&Order::DrainRunner(old.clone(), "by hand".into()), scene.now).unwrap();
+    let began = scene.now;
+    scene.pass(secs(3 * 3600));
+    assert_eq!(scene.boxes.len(), 3);
+    assert!(drains(&scene, began).iter().all(|ids| *ids == [old.clone()]));
 }
 
 /// It may be gone already: a configuration would leave a registration behind, and a job would count on it.

@@ -165,7 +165,7 @@ impl Metrics {
         let drains = m.counters(
             "muster_drains_total",
             &["pool", "outcome"],
-            "Boxes asked to end: asked, failed (EC2 did not take the tag), answered, unanswered (ended by the controller), refused (GitHub \
+            "Boxes asked to end: asked, failed (EC2 refused the tag or gave no answer; tried again), answered, unanswered (ended by the controller), refused (GitHub \
              says that it has a job).",
         );
         let instance_seconds = m.float_counters(

@@ -123,7 +123,7 @@ impl Controller {
     }
 
     /// A box that never came online: after two in a row the pool launches slower.
-    fn note_boot_failure(&mut self, id: &InstanceId, why: &str, now: Time) {
+    pub(super) fn note_boot_failure(&mut self, id: &InstanceId, why: &str, now: Time) {
         let Some(r) = self.world.runners().get(id) else { return };
         let deadline = self.spec.pools.get(&r.pool).map_or(Duration::MAX, |p| p.spec.runner.boot_deadline.get());
         if r.online_at.is_some() || r.phase(deadline, now) != Phase::Failed {

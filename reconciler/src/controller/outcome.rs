@@ -222,6 +222,9 @@ impl Controller {
                 let outcome = if failure.is_some() { DrainOutcome::Failed } else { DrainOutcome::Asked };
                 self.facts.push(Fact::Drain { pool, outcome });
             }
+            if failure.is_none() {
+                self.note_boot_failure(&id, why, now);
+            }
             self.asked_to_end(&id, why, failure, now, |r| {
                 r.drain.get_or_insert(Drain { asked_at: now, why: None }).why = Some(why.clone());
             });

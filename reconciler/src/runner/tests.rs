@@ -354,6 +354,8 @@ fn terms_serve_a_pool_that_asks_for_no_more() {
     assert!(!r.supplies(Some(&pool), Phase::Idle));
     (r.leaving, r.unanswered) = (false, drained());
     assert!(!r.supplies(Some(&pool), Phase::Idle));
+    (r.unanswered, r.wish) = (None, Some(String::new()));
+    assert!(!r.supplies(Some(&pool), Phase::Idle));
     assert_eq!(r.list(), None);
     r.registration = seated(true, false);
     assert_eq!(r.list(), Some(&terms.forge));
