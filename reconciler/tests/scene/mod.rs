@@ -27,6 +27,7 @@ pub fn secs(n: u64) -> Duration {
 pub struct Box {
     pub pool: PoolName,
     pub state: InstanceState,
+    pub launched_at: Time,
     pub labels: Arc<[String]>,
     pub forge: Option<Forge>,
     /// The `muster:list` tag.
@@ -111,6 +112,14 @@ impl Scene {
         self.feed(Input::Messages(vec![message(job, JobState::Completed, &["self-hosted"])]));
     }
 
+    /// Says that this box ran a job to its end.
+    pub fn finish(&mut self, job: u64, instance: &InstanceId) {
+        let mut over = message(job, JobState::Completed, &["self-hosted"]);
+        let name = RunnerName { cluster: "c".into(), pool: self.boxes[instance].pool.clone(), instance: instance.clone() };
+        (over.event.runner, over.event.conclusion) = (Some(name.to_string()), Some("success".into()));
+        self.feed(Input::Messages(vec![over]));
+    }
+
     pub fn feed(&mut self, input: Input) {
         let mut todo = self.core.step(self.now, input);
         while !todo.is_empty() {
@@ -148,6 +157,7 @@ impl Scene {
                     let new = Box {
                         pool: l.pool.clone(),
                         state: InstanceState::Running,
+                        launched_at: self.now,
                         labels: Arc::default(),
                         forge: None,
                         list: Some(l.forge.clone()),
@@ -260,7 +270,7 @@ pub fn sighting((id, b): (&InstanceId, &Box)) -> InstanceSighting {
         forge: b.list.clone(),
         intent: None,
         state: b.state,
-        launched_at: BEGIN,
+        launched_at: b.launched_at,
         instance_type: "m7i.large".into(),
         subnet: None,
         market: Market::Spot,
