@@ -331,7 +331,8 @@ fn half_a_configuration_is_told_by_line() {
 #[test]
 fn manifests_that_cannot_be_read_are_a_wrong_setting() {
     for command in ["run", "plan", "sync", "doctor"] {
-        let output = muster(&[command, "--manifests", "/nowhere/at/all"]);
+        let mut command_line = Command::new(env!("CARGO_BIN_EXE_muster"));
+        let output = command_line.args([command, "--manifests", "/nowhere/at/all"]).output().expect("the binary runs");
         let said = text(&output.stderr);
         assert!(output.status.code() == Some(6) && said.contains("/nowhere/at/all"), "{command}: {output:?}");
     }
