@@ -99,6 +99,8 @@ spec:
   instance: {types: [m7g.large], subnets: [subnet-1], architecture: arm64, market: spot}
 ";
 
+const LINUX_ARM: &str = "{types: [m7g.large], subnets: [subnet-1], architecture: arm64, market: spot}";
+
 const BAD: &[(&str, &str)] = &[
     ("kind: GitHubApp", "kind: GitHubApps"),
     ("apiVersion: muster/v1", "apiVersion: muster/v2"),
@@ -159,6 +161,8 @@ const BAD: &[(&str, &str)] = &[
     ("jobStarted: /opt/started.sh", "jobStarted: started.sh"),
     ("jobStarted: /opt/started.sh", "jobStarted: /opt/$(x)"),
     ("version: 2.330.0", "user: 0day"),
+    (LINUX_ARM, "{types: [m7i.large], subnets: [subnet-1], os: windows}\n  bootstrap: {user: ends.}"),
+    (LINUX_ARM, "{types: [m7i.large], subnets: [subnet-1], os: windows}\n  bootstrap: {user: of-twenty-one-letters}"),
     ("version: 2.330.0", "workDirectory: 'a;b'"),
     ("http://proxy:3128", "proxy:3128"),
     ("http://proxy:3128", "http://user:secret@proxy:3128"),
@@ -211,10 +215,20 @@ fn what_muster_refuses_fails_the_plan() {
     assert!(!said.contains("my-private-key"), "a secret that was written by mistake is not repeated");
 }
 
+/// To PowerShell, each of them may end a text in quotes.
+const QUOTES: &str = "# it's muster\u{2019}s \u{2018}way\u{201b}";
+
 /// The examples, planned against moto: the plan's JSON, and where it lies as a file.
 fn plans(terraform: &Terraform, subnets: &[String]) -> Vec<(&'static str, Value, PathBuf)> {
     let plan = |name: &'static str| {
         let folder = terraform.settle_example(name, subnets);
+        if name == "several-pools" {
+            let pools = terraform.path(&format!("{folder}/manifests/pools.yaml"));
+            let text = fs::read_to_string(&pools).expect("the pools");
+            let quoted = format!("bootstrap: {{preInstall: \"{QUOTES}\"}}\n  instance:\n    os: windows");
+            assert!(text.contains("instance:\n    os: windows"), "{text}");
+            fs::write(&pools, text.replace("instance:\n    os: windows", &quoted)).expect("a file");
+        }
         terraform.init(&folder);
         let plan = terraform.plan(&folder);
         let file = terraform.path(&format!("{folder}/plan.json"));
@@ -290,6 +304,9 @@ fn windows_user_data(made: &std::collections::BTreeMap<String, Value>) {
     let script = piped("base64 -d | gzip -dc", packed);
     let (settings, body) = script.split_once("\n$ErrorActionPreference = 'Stop'").expect("settings, then the script");
     assert!(settings.contains("$MusterArchitecture = 'x64'") && settings.contains("$MusterBootDeadline = '900'"), "{settings}");
+    let twice = |c: char| std::iter::repeat_n(c, if "'\u{2018}\u{2019}\u{201b}".contains(c) { 2 } else { 1 });
+    let doubled: String = QUOTES.chars().flat_map(twice).collect();
+    assert!(settings.contains(&format!("$MusterPreInstall = '{doubled}'")), "{settings}");
     let source = fs::read_to_string(root().join("terraform/bootstrap/windows.ps1")).expect("the script");
     let bare: Vec<&str> = source.lines().filter(|line| !line.trim_start_matches(' ').starts_with('#')).collect();
     assert!(bare.join("\n").trim_end().ends_with(body.trim_end()), "the script itself, without its comments");

@@ -277,6 +277,13 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ("version: latest", "version: v2.330.0", "spec.bootstrap.version", "2.330.0"),
     ("version: latest", "version: 2.330", "spec.bootstrap.version", "put it in quotes"),
     ("user: runner", "user: 'a b'", "spec.bootstrap.user", "1 to 32"),
+    ("instance:\n    os: windows", "bootstrap: {user: ends.}\n  instance:\n    os: windows", "spec.bootstrap.user", "1 to 20"),
+    (
+        "instance:\n    os: windows",
+        "bootstrap: {user: of-twenty-one-letters}\n  instance:\n    os: windows",
+        "spec.bootstrap.user",
+        "1 to 20",
+    ),
     ("workDirectory: _work", "workDirectory: $HOME", "spec.bootstrap.workDirectory", "is no path"),
     ("/opt/hooks/started.sh", "hooks/started.sh", "spec.bootstrap.hooks.jobStarted", "absolute"),
     ("/opt/hooks/started.sh", "/opt/'$(id)'", "spec.bootstrap.hooks.jobStarted", "is no path"),

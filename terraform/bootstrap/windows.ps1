@@ -64,10 +64,11 @@ function Seconds($since) { ([DateTime]::UtcNow - $since).TotalSeconds }
 # --------------------------------------------------------------------------------------------------------- metadata
 
 # Runs curl.exe; secrets go in by stdin, as lines of a configuration. Answers the status and the body. (`Curl` would be
-# PowerShell 5's own alias.) Certificates are checked for revocation where that can be asked: many subnets have no way there.
+# PowerShell 5's own alias.) Nobody is asked whether a certificate was revoked, as curl on Linux does not: many subnets have no
+# way there, and Schannel waits longer for the answer than our time limits.
 function Request([string[]]$config, [string[]]$arguments) {
     # Not by redirection: PowerShell 5 takes what a program says on stderr for an error of its own.
-    $out = $config | & curl.exe -K '-' -sS --ssl-revoke-best-effort --stderr "$MusterState\errors" -w "`n%{http_code}" @arguments
+    $out = $config | & curl.exe -K '-' -sS --ssl-no-revoke --stderr "$MusterState\errors" -w "`n%{http_code}" @arguments
     $lines = @($out)
     if ($lines.Count -eq 0) { return @{ Code = 0; Body = '' } }
     $body = if ($lines.Count -gt 1) { $lines[0..($lines.Count - 2)] -join "`n" } else { '' }
@@ -115,9 +116,8 @@ function Ssm($operation, $request) {
     $answer = Aws 'ssm' @('-m', '10', '-H', "X-Amz-Target: AmazonSSM.$operation", '-H', 'Content-Type: application/x-amz-json-1.1',
         '--data', "@$MusterState\request", "$(Endpoint 'ssm')/")
     $answer.Error = ''
-    if ($answer.Code -ne 200 -and $answer.Body) {
-        try { $answer.Error = ($answer.Body | ConvertFrom-Json).__type -replace '.*#', '' } catch { }
-    }
+    # By a pattern: PowerShell 5's ConvertFrom-Json takes `__type` for a word of its own, and drops it.
+    if ($answer.Code -ne 200 -and $answer.Body -match '"__type"\s*:\s*"(?:[^"#]*#)?([^"]*)"') { $answer.Error = $Matches[1] }
     $answer
 }
 
@@ -158,7 +158,7 @@ function ReadSecret($name) {
 
 function InImage($file) {
     $path = Join-Path $MusterHome $file
-    if ((Test-Path "$MusterHome\run.cmd") -and (Test-Path $path)) { (Get-Content $path -Raw).Trim() } else { '' }
+    if ((Test-Path "$MusterHome\run.cmd") -and (Test-Path $path)) { "$(Get-Content $path -Raw)".Trim() } else { '' }
 }
 
 function Header($name) {
@@ -219,19 +219,19 @@ function FromS3 {
 function FromGitHub {
     $version = $MusterVersion
     if ($version -eq 'latest') {
-        $version = (& curl.exe -sS --ssl-revoke-best-effort -o NUL -w '%{redirect_url}' -m 20 --retry 3 "$Releases/latest") -replace '.*/v', ''
+        $version = (& curl.exe -sS --ssl-no-revoke -o NUL -w '%{redirect_url}' -m 20 --retry 3 "$Releases/latest") -replace '.*/v', ''
         if ($version -notmatch '^\d+\.\d+\.\d+$') { Say 'GitHub does not tell its latest release'; return $false }
         if ($version -eq (InImage '.muster-version')) { Say "runner $version is in the image"; return $true }
     }
     $archive = "actions-runner-win-$MusterArchitecture-$version.zip"
     $wanted = ''
     try {
-        $release = (& curl.exe -fsS --ssl-revoke-best-effort -m 20 --retry 1 "https://api.github.com/repos/actions/runner/releases/tags/v$version") -join "`n" | ConvertFrom-Json
+        $release = (& curl.exe -fsS --ssl-no-revoke -m 20 --retry 1 "https://api.github.com/repos/actions/runner/releases/tags/v$version") -join "`n" | ConvertFrom-Json
         $wanted = ($release.assets | Where-Object { $_.name -eq $archive }).digest -replace '^sha256:', ''
     } catch { }
     if (-not $wanted) { Say "GitHub tells no digest of ${archive}: taken as it comes" }
     foreach ($try in 1..3) {
-        & curl.exe -fsSL --ssl-revoke-best-effort -m 600 --speed-limit 10000 --speed-time 20 --connect-timeout 10 -o "$MusterState\runner.zip" "$Releases/download/v$version/$archive"
+        & curl.exe -fsSL --ssl-no-revoke -m 600 --speed-limit 10000 --speed-time 20 --connect-timeout 10 -o "$MusterState\runner.zip" "$Releases/download/v$version/$archive"
         if ($LASTEXITCODE -eq 0 -and (Install "$MusterState\runner.zip" $wanted $version '')) { return $true }
         Start-Sleep 2
     }
@@ -279,10 +279,12 @@ function Start-Runner($secret) {
     $script = @"
 Set-Location $(& $quote $MusterHome)
 `$secret = Get-Content -Raw .muster-secret; Remove-Item .muster-secret
-`$env:ACTIONS_RUNNER_HOOK_JOB_STARTED = $(& $quote $MusterHookStarted)
-`$env:ACTIONS_RUNNER_HOOK_JOB_COMPLETED = $(& $quote $MusterHookCompleted)
-`$env:http_proxy = $(& $quote $MusterProxyHttp); `$env:https_proxy = $(& $quote $MusterProxyHttps)
-if (`$env:http_proxy -or `$env:https_proxy) { `$env:no_proxy = $(& $quote ((@($MusterProxyNone, '169.254.169.254') | Where-Object { $_ }) -join ',')) }
+function Given(`$name, `$value) { if (`$value) { Set-Item "Env:\`$name" `$value } } # what is not set stays as the image has it
+Given ACTIONS_RUNNER_HOOK_JOB_STARTED $(& $quote $MusterHookStarted)
+Given ACTIONS_RUNNER_HOOK_JOB_COMPLETED $(& $quote $MusterHookCompleted)
+Given http_proxy $(& $quote $MusterProxyHttp)
+Given https_proxy $(& $quote $MusterProxyHttps)
+if (`$env:http_proxy -or `$env:https_proxy) { `$env:no_proxy = $(& $quote $env:no_proxy) }
 `$env:ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE = '1'
 `$env:DISABLE_RUNNER_UPDATE = '1'
 `$code = 1
@@ -320,7 +322,7 @@ function Busy { $null -ne (Get-Process -Name 'Runner.Worker' -ErrorAction Silent
 # Left by itself, or killed together with the task that would have said so.
 function Exited {
     if (Test-Path "$MusterHome\.muster-exited") { return $true }
-    if ((Seconds $script:Started) -lt 30 -or (Busy)) { return $false }
+    if ((Seconds $script:Started) -lt 30 -or (Get-Process -Name 'Runner.Worker', 'Runner.Listener' -ErrorAction SilentlyContinue)) { return $false }
     $task = Get-ScheduledTask -TaskName 'muster-runner' -ErrorAction SilentlyContinue
     -not $task -or "$($task.State)" -notin 'Running', 'Queued'
 }
@@ -332,9 +334,9 @@ function Drain($why) {
     $listeners = @(Get-Process -Name 'Runner.Listener' -ErrorAction SilentlyContinue)
     # One that is about to start would register, and might take a job.
     if ($listeners.Count -eq 0 -and (Seconds $script:Started) -lt $MusterBootDeadline) { return }
-    $listeners | ForEach-Object { [void][Muster.Native]::NtSuspendProcess($_.Handle) }
+    $listeners | ForEach-Object { if ($_.Handle) { [void][Muster.Native]::NtSuspendProcess($_.Handle) } } # none: it has just left
     if (Busy) {
-        $listeners | ForEach-Object { [void][Muster.Native]::NtResumeProcess($_.Handle) }
+        $listeners | ForEach-Object { if ($_.Handle) { [void][Muster.Native]::NtResumeProcess($_.Handle) } }
         return
     }
     $listeners | Stop-Process -Force -ErrorAction SilentlyContinue
@@ -399,7 +401,7 @@ try {
 '@
     if ($MusterProxyHttp) { $env:http_proxy = $MusterProxyHttp }
     if ($MusterProxyHttps) { $env:https_proxy = $MusterProxyHttps }
-    $env:no_proxy = (@($MusterProxyNone, '169.254.169.254') | Where-Object { $_ }) -join ','
+    $env:no_proxy = (@($env:no_proxy, $MusterProxyNone, '169.254.169.254') | Where-Object { $_ }) -join ','
     $identity = (MustMetadata 'dynamic/instance-identity/document') | ConvertFrom-Json
     $id = $identity.instanceId
     $script:Region = $identity.region

@@ -23,9 +23,10 @@ locals {
     BootDeadline  = tostring(ceil(var.pool.seconds.bootDeadline))
   } : key => value if value != "" }
 
-  # linux.sh takes MUSTER_HOOK_STARTED, windows.ps1 takes $MusterHookStarted.
+  # linux.sh takes MUSTER_HOOK_STARTED, windows.ps1 takes $MusterHookStarted. To PowerShell, typographic quotes are quotes:
+  # https://learn.microsoft.com/powershell/module/microsoft.powershell.core/about/about_quoting_rules
   settings = join("\n", [for key, value in local.given : local.windows
-    ? "$Muster${key} = '${replace(value, "'", "''")}'"
+    ? "$Muster${key} = '${replace(value, "/(['\u2018\u2019\u201a\u201b])/", "$1$1")}'"
     : "MUSTER_${upper(replace(key, "/([a-z])([A-Z])/", "$${1}_$${2}"))}='${replace(value, "'", "'\\''")}'"
   ])
 
@@ -43,10 +44,16 @@ locals {
         type: powershell
         runAs: localSystem
         content: |-
-          $packed = New-Object IO.MemoryStream(,[Convert]::FromBase64String('${local.packed}'))
-          $plain = New-Object IO.StreamReader((New-Object IO.Compression.GZipStream($packed, [IO.Compression.CompressionMode]::Decompress)))
-          $file = Join-Path $env:TEMP 'muster-boot.ps1'
-          [IO.File]::WriteAllText($file, $plain.ReadToEnd(), [Text.Encoding]::UTF8)
-          & $file
+          try {
+            $packed = New-Object IO.MemoryStream(,[Convert]::FromBase64String('${local.packed}'))
+            $plain = New-Object IO.StreamReader((New-Object IO.Compression.GZipStream($packed, [IO.Compression.CompressionMode]::Decompress)))
+            $file = Join-Path $env:TEMP 'muster-boot.ps1'
+            [IO.File]::WriteAllText($file, $plain.ReadToEnd(), [Text.Encoding]::UTF8)
+            & $file
+          } catch {
+            # It ends by itself, unless it cannot be read.
+            "muster: ended: the boot script cannot be run: $_"
+            shutdown.exe /s /f /t 0
+          }
   EOT
 }

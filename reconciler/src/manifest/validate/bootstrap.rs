@@ -13,10 +13,12 @@ pub(super) fn bootstrap(b: &Bootstrap, os: Os, check: &mut Check<'_>) {
         check.fail("spec.bootstrap.version", "is no release of actions/runner; write latest, or a version such as 2.330.0");
     }
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-' || (os == Os::Windows && c == '.');
-    let user_ok =
-        b.user.len() <= 32 && b.user.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && b.user.chars().all(plain);
-    if !user_ok {
-        check.fail("spec.bootstrap.user", "is no user's name; write 1 to 32 letters, digits, `_` and `-`, such as runner");
+    // https://learn.microsoft.com/windows/win32/api/lmaccess/ns-lmaccess-user_info_0
+    let most = if os == Os::Windows { 20 } else { 32 };
+    let begins = b.user.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if !begins || b.user.len() > most || !b.user.chars().all(plain) || b.user.ends_with('.') {
+        let problem = format!("is no user's name; write 1 to {most} letters, digits, `_` and `-`, such as runner");
+        check.fail("spec.bootstrap.user", problem);
     }
     path("spec.bootstrap.workDirectory", &b.work_directory, check);
     let absolute = |text: &str| match os {
