@@ -631,6 +631,18 @@ fn a_box_that_a_predecessor_left_halfway_is_configured_by_half_its_boot_deadline
     story.now = story.now + Duration::from_secs(1);
     story.look(ACME, offline);
     assert_eq!(story.acts(), [Act::Configure]);
+    let now = story.now;
+    let reasons_to_wait: [fn(&mut Runner, Time); 3] = [
+        |r, _| r.in_flight = true,
+        |r, now| r.not_before = now + Duration::from_secs(1),
+        |r, now| r.unanswered = Some(Drain { asked_at: now, why: None }),
+    ];
+    for (n, reason) in reasons_to_wait.iter().enumerate() {
+        let before = story.runner().clone();
+        reason(story.runner(), now);
+        assert_eq!(story.acts(), [], "reason {n}");
+        *story.runner() = before;
+    }
 }
 
 #[test]
