@@ -337,6 +337,11 @@ impl Story {
 
     /// One look at everything: the box runs; `forge`'s list says what it says.
     fn look(&mut self, forge: Option<&str>, seat: Option<(bool, bool)>) {
+        self.world.saw_secrets(&[], self.now, self.now);
+        self.look_at_boxes(forge, seat);
+    }
+
+    fn look_at_boxes(&mut self, forge: Option<&str>, seat: Option<(bool, bool)>) {
         let sighting = InstanceSighting {
             id: name(1).instance,
             pool: POOL.into(),
@@ -352,7 +357,6 @@ impl Story {
             state_reason: None,
         };
         self.world.saw_instances(&[sighting], self.now, self.now);
-        self.world.saw_secrets(&[], self.now, self.now);
         if let Some(scope) = forge {
             let forge = Forge { app: AppName::default(), scope: scope.parse().expect("a scope") };
             let seen: Vec<_> = seat
@@ -615,6 +619,20 @@ fn launches_without_an_answer_are_shown_and_counted() {
     world.launch_asked(Arc::new(launch.expect("the pool is there")), START);
     let second = planned(&world);
     assert_eq!((second.launch, second.counts.phases.get(&Phase::Launching), second.counts.supply), (None, Some(&3), 3));
+}
+
+/// Either may tell that a predecessor configured it.
+#[test]
+fn a_found_box_is_configured_once_githubs_list_and_the_secrets_were_seen() {
+    for (listed, secrets) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut story = Story::new();
+        story.spec.pools.get_mut(&PoolName::from(POOL)).expect("the pool").spec.runner.boot_deadline = Span::secs(10_800);
+        if secrets {
+            story.world.saw_secrets(&[], story.now, story.now);
+        }
+        story.look_at_boxes(ACME.filter(|_| listed), None);
+        assert_eq!(story.acts().contains(&Act::Configure), listed && secrets, "list {listed}, secrets {secrets}");
+    }
 }
 
 #[test]
