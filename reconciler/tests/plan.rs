@@ -468,11 +468,15 @@ fn the_late_end_of_one_job_hides_no_other() {
 }
 
 impl Story {
-    /// What would be done now, with nothing done.
-    fn acts(&self) -> Vec<Act> {
+    fn plan(&self) -> Plan {
         let unavailable = Unavailable::default();
         let view = View { spec: &self.spec, demand: &self.demand, world: &self.world, unavailable: &unavailable };
-        plan(view, &POOL.into(), &Gate { room: 1000, ..Gate::default() }, self.now).steps.iter().map(|s| s.act).collect()
+        plan(view, &POOL.into(), &Gate { room: 1000, ..Gate::default() }, self.now)
+    }
+
+    /// What would be done now, with nothing done.
+    fn acts(&self) -> Vec<Act> {
+        self.plan().steps.iter().map(|s| s.act).collect()
     }
 
     /// Looks every 15 s, doing nothing else, for so many seconds.
@@ -501,6 +505,25 @@ fn an_interruption_that_never_comes_is_believed_for_ten_minutes() {
     assert_eq!(story.acts(), []);
     story.watch(1, ACME, Some((true, false)));
     assert_eq!(story.acts(), [Act::Drain]);
+    let now = story.now;
+    story.runner().drain = Some(Drain { asked_at: now, why: None });
+    story.watch(DRAIN_DEADLINE.as_secs() + 60, ACME, Some((true, true)));
+    assert_eq!(story.acts(), [], "it has a job");
+    story.watch(60, ACME, Some((false, false)));
+    assert_eq!(story.acts(), [Act::Deregister], "it is drained like any other");
+}
+
+/// It had a job of which no event told yet; if none does for long, there was none.
+#[test]
+fn an_end_without_a_word_explains_a_queued_job_for_a_while() {
+    let mut story = Story::new();
+    story.look(ACME, Some((true, false)));
+    let ended = story.now;
+    story.runner().instance.as_mut().expect("it is shown").ending_since = Some(ended);
+    for (after, unexplained) in [(1, 1), (3600, 0)] {
+        story.now = ended + Duration::from_secs(after);
+        assert_eq!(story.plan().counts.unexplained, unexplained, "{after} s later");
+    }
 }
 
 #[test]
