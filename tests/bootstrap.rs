@@ -530,10 +530,33 @@ async fn no_job_begins_once_the_last_look_is_under_way() {
 #[tokio::test]
 async fn a_drain_waits_for_a_listener_that_is_about_to_start() {
     on_each_shell(async |mut b| {
+        // One that has left and that nobody has waited for yet: its files cannot be told any more.
+        let left = b.path("Runner.Listener");
+        fs::copy("/bin/sh", &left).expect("a copy of the shell");
+        let mut left = Command::new(left).args(["-c", ":"]).spawn().expect("the shell starts");
         b.tell("slow", "");
         b.imds.tag("muster:drain", "surplus");
         b.boot();
-        assert_eq!(b.ends(secs(20)).await, "drained: surplus");
+        assert_eq!(b.ends(secs(20)).await, "drained: surplus", "{}", b.story());
+        left.wait().expect("it left");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_listener_that_will_not_leave_and_takes_a_job_may_finish_it() {
+    on_each_shell(async |b| {
+        let mut b = listening(b).await;
+        b.tell("stubborn", "");
+        b.imds.tag("muster:drain", "surplus");
+        eventually(secs(20), "the listener is asked to leave", async || same(b.read("state/log").contains("Exiting..."), true))
+            .await;
+        b.tell("job", "");
+        b.hears("working").await;
+        b.says("it waits for the job to end", secs(30)).await;
+        b.tell("finish", "");
+        assert_eq!(b.ends(secs(15)).await, "the runner is done", "{}", b.story());
+        assert!(b.heard("finished"), "{}", b.story());
     })
     .await;
 }

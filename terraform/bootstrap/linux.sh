@@ -361,10 +361,14 @@ start() {
   secret=
 }
 
-# This runner's processes of that name.
+# This runner's processes of that name. Where the program cannot be told, it may be ours; one that is dead has no command
+# line either.
 processes() {
   grep -slx "$1" /proc/[0-9]*/comm | while IFS=/ read -r _ _ pid _; do
-    case $(readlink "/proc/$pid/exe") in "$MUSTER_HOME"/* | '') echo "$pid" ;; esac
+    case $(readlink "/proc/$pid/exe") in
+    "$MUSTER_HOME"/*) echo "$pid" ;;
+    '') ! grep -qs . "/proc/$pid/cmdline" || echo "$pid" ;;
+    esac
   done
 }
 
@@ -373,16 +377,23 @@ busy() { [ -n "$(processes Runner.Worker)" ]; }
 # shellcheck disable=SC2086 # a list
 signal() { [ -z "$2" ] || kill "-$1" $2 2>>errors || :; }
 
-# Ends the box, unless a job runs. One may come at any moment, so the listener is frozen before the last look.
+# Stops the listener so that no job can begin. 1: one runs, and all goes on.
+freeze() {
+  listener=$(processes Runner.Listener)
+  signal STOP "$listener"
+  busy || return 0
+  signal CONT "$listener"
+  return 1
+}
+
+# Ends the box, unless a job runs: one may come at any moment, also to a listener that was asked to leave.
 # SIGTERM, not SIGINT: that is ignored in a shell's background, and .NET leaves ignored what it finds so.
 drain() {
-  listener=$(processes Runner.Listener)
-  # None yet: it could take a job while we wait for its end.
-  [ -n "$listener" ] || [ "$(since "$started")" -ge "$MUSTER_BOOT_DEADLINE" ] || return 0
-  signal STOP "$listener"
-  if busy; then
-    signal CONT "$listener"
-    return
+  freeze || return 0
+  if [ -z "$listener" ]; then
+    # It may be about to start, and could take a job while we wait for its end.
+    [ "$(since "$started")" -lt "$MUSTER_BOOT_DEADLINE" ] || end "$1"
+    return 0
   fi
   signal TERM "$listener"
   signal CONT "$listener"
@@ -390,6 +401,7 @@ drain() {
     [ ! -e exited ] || end "$1"
     nap 1
   done
+  freeze || return 0
   signal KILL "$listener"
   end "$1; the listener had to be killed"
 }
