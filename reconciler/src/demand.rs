@@ -320,6 +320,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const DAY: Duration = Duration::from_secs(86_400);
+
     fn event(job: u64, state: JobState) -> JobEvent {
         JobEvent {
             job: JobId(job),
@@ -430,11 +432,44 @@ mod tests {
     }
 
     #[test]
+    fn what_was_heard_before_ends_no_hold() {
+        let (mut d, spec) = (Demand::default(), Spec::default());
+        for job in [11, 12] {
+            d.fold(&spec, &event(job, JobState::Queued), None, Time::ZERO);
+        }
+        d.hold(JobId(11), HoldReason::LeftQueued, Time::ZERO);
+        assert!(!d.fold(&spec, &event(12, JobState::Queued), None, Time::ZERO).advanced);
+        assert!(d.jobs()[&JobId(11)].held(Time::ZERO));
+    }
+
+    #[test]
+    fn a_job_started_when_that_was_first_heard() {
+        let (mut d, spec) = (Demand::default(), Spec::default());
+        let at = |s| Time::ZERO + Duration::from_secs(s);
+        for (s, state, started) in
+            [(1, JobState::Queued, None), (2, JobState::InProgress, Some(2)), (3, JobState::InProgress, Some(2))]
+        {
+            d.fold(&spec, &event(1, state), None, at(s));
+            assert_eq!(d.jobs()[&JobId(1)].started, started.map(at));
+        }
+    }
+
+    #[test]
+    fn a_job_of_other_labels_finds_its_place_anew() {
+        let (mut d, spec) = (Demand::default(), Spec::default());
+        let bare = JobEvent { labels: vec![], ..event(1, JobState::Queued) };
+        d.fold(&spec, &bare, None, Time::ZERO);
+        assert!(matches!(d.jobs()[&JobId(1)].route, Route::Foreign(_)));
+        d.fold(&spec, &event(1, JobState::Queued), None, Time::ZERO);
+        assert!(matches!(d.jobs()[&JobId(1)].route, Route::Unmatched(_)));
+    }
+
+    #[test]
     fn jobs_expire_after_a_day_with_their_messages() {
         let (mut d, spec) = (Demand::default(), Spec::default());
         d.fold(&spec, &event(1, JobState::Queued), Some((MessageId(1), 1)), Time::ZERO);
-        assert!(d.expire(Time::ZERO + JOB_EXPIRY - Duration::from_secs(1)).is_empty());
-        let expired = d.expire(Time::ZERO + JOB_EXPIRY);
+        assert!(d.expire(Time::ZERO + DAY - Duration::from_secs(1)).is_empty());
+        let expired = d.expire(Time::ZERO + DAY);
         assert_eq!(expired.iter().flat_map(|j| &j.messages).collect::<Vec<_>>(), [&MessageId(1)]);
         assert!(d.jobs().is_empty());
     }
@@ -445,13 +480,13 @@ mod tests {
         let before = |limit: Duration| Time::ZERO + limit - Duration::from_secs(1);
         d.fold(&spec, &event(1, JobState::Completed), None, Time::ZERO);
         d.fold(&spec, &event(2, JobState::InProgress), None, Time::ZERO);
-        d.expire(before(JOB_EXPIRY));
+        d.expire(before(DAY));
         assert!(d.is_over(JobId(1)));
-        d.expire(Time::ZERO + JOB_EXPIRY);
+        d.expire(Time::ZERO + DAY);
         assert!(!d.is_over(JobId(1)));
-        d.expire(before(RUNNING_EXPIRY));
+        d.expire(before(6 * DAY));
         assert!(d.jobs().contains_key(&JobId(2)));
-        d.expire(Time::ZERO + RUNNING_EXPIRY);
+        d.expire(Time::ZERO + 6 * DAY);
         assert!(d.jobs().is_empty() && d.is_over(JobId(2)));
     }
 
@@ -486,6 +521,7 @@ mod tests {
         d.fold(&spec, &event(1, JobState::Queued), None, Time::ZERO);
         let after = |ms| Time::ZERO + Duration::from_millis(ms);
         assert!(!d.jobs()[&JobId(1)].confirmed(after(9_999)) && d.jobs()[&JobId(1)].confirmed(after(10_000)));
+        assert_eq!(d.jobs()[&JobId(1)].confirmed_by(), after(10_000));
         d.job_mut(JobId(1)).expect("known").check.answered = Some(Time::ZERO);
         assert!(d.jobs()[&JobId(1)].confirmed(after(0)));
     }
