@@ -33,11 +33,19 @@ pub enum Defect {
     EndAtDrainDeadline,
     /// Never delete a registration.
     KeepRegistrations,
+    /// Take the instance of any event for one of ours.
+    AdoptStrangers,
+    /// Ask again with the same ClientToken for something else.
+    ChangedRetry,
+    /// Call as often as there is something to call for.
+    IgnoreBudgets,
+    /// Let the order of a sweep's rows matter.
+    RowOrder,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Defect; 14] = [
+    pub const ALL: [Defect; 18] = [
         Defect::TerminateOnIdleFlag,
         Defect::SupplyForEver,
         Defect::ForgetToken,
@@ -52,6 +60,10 @@ impl Defect {
         Defect::DropDemand,
         Defect::EndAtDrainDeadline,
         Defect::KeepRegistrations,
+        Defect::AdoptStrangers,
+        Defect::ChangedRetry,
+        Defect::IgnoreBudgets,
+        Defect::RowOrder,
     ];
 }
 

@@ -256,6 +256,17 @@ pub enum Source {
     Deliveries(AppName),
 }
 
+impl Source {
+    /// The App whose requests it costs.
+    pub fn app(&self) -> Option<&AppName> {
+        match self {
+            Source::Runners(forge) => Some(&forge.app),
+            Source::Deliveries(app) => Some(app),
+            Source::Instances | Source::Secrets => None,
+        }
+    }
+}
+
 /// How an effect ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {

@@ -229,7 +229,7 @@ impl World {
             runner.instance = Some(Instance {
                 // States only move on; a stale page must not revive what an event has ended.
                 state: runner.instance.as_ref().map_or(s.state, |known| later(known.state, s.state)),
-                seen_at: now,
+                seen_at: if defects::has(Defect::RowOrder) { now + Duration::from_millis(shown.len() as u64) } else { now },
                 ending_since: runner.instance.as_ref().and_then(|i| i.ending_since).or(ending(s.state).then_some(now)),
                 launched_at: s.launched_at,
                 shape: Shape { instance_type: s.instance_type.clone(), subnet: s.subnet.clone(), market: s.market },
@@ -335,6 +335,9 @@ impl World {
 
     /// EC2 notified us. Returns the pool, if the box is one of ours.
     pub fn heard_ec2(&mut self, event: &Ec2Event, now: Time) -> Option<PoolName> {
+        if defects::has(Defect::AdoptStrangers) {
+            self.entry(&event.instance, &"theirs".into(), now);
+        }
         let runner = self.runners.get_mut(&event.instance)?;
         match event.kind {
             Ec2EventKind::Rebalance => {}

@@ -520,10 +520,53 @@ fn an_end_without_a_word_explains_a_queued_job_for_a_while() {
     story.look(ACME, Some((true, false)));
     let ended = story.now;
     story.runner().instance.as_mut().expect("it is shown").ending_since = Some(ended);
-    for (after, unexplained) in [(1, 1), (3600, 0)] {
+    for (after, unexplained) in [(1, 1), (59, 1), (60, 0)] {
         story.now = ended + Duration::from_secs(after);
         assert_eq!(story.plan().counts.unexplained, unexplained, "{after} s later");
     }
+}
+
+/// The webhook that says so may be a little late.
+#[test]
+fn a_runner_that_turns_busy_without_a_word_explains_a_queued_job_for_a_minute() {
+    let mut story = Story::new();
+    story.look(ACME, Some((true, false)));
+    story.watch(15, ACME, Some((true, true)));
+    let turned = story.now;
+    for (after, unexplained) in [(0, 1), (59, 1), (60, 0)] {
+        story.now = turned + Duration::from_secs(after);
+        assert_eq!(story.plan().counts.unexplained, unexplained, "{after} s later");
+    }
+    story.now = turned;
+    story.hear(7, JobState::InProgress);
+    assert_eq!(story.plan().counts.unexplained, 0, "job 7 explains it");
+}
+
+#[test]
+fn a_job_counts_after_its_pools_delay_and_a_redelivered_one_once_it_is_confirmed_and_launches_show() {
+    let mut story = Story::new();
+    let pool = story.spec.pools.get_mut(&POOL.into()).expect("the pool");
+    pool.spec.runner.queue_delay = Some(Span::secs(20));
+    story.world.saw_instances(&[], story.now, story.now);
+    let counting = |story: &mut Story, at: Time| {
+        story.now = at;
+        story.plan().counts.counting
+    };
+    let (first, later) = (story.now, story.now + Duration::from_secs(100));
+    story.demand.fold(&story.spec, &event(1, JobState::Queued, None), None, first);
+    assert_eq!(counting(&mut story, first + Duration::from_secs(19)), 0);
+    assert_eq!(counting(&mut story, first + Duration::from_secs(20)), 1);
+    // GitHub has said that job 2 is still queued; what a predecessor launched for it may not show yet.
+    story.demand.fold(&story.spec, &event(2, JobState::Queued, None), Some((MessageId(2), 2)), first);
+    story.demand.job_mut(JobId(2)).expect("known").check.answered = Some(first);
+    assert_eq!(counting(&mut story, first + Duration::from_secs(20)), 1);
+    story.world.saw_instances(&[], later, later);
+    assert_eq!(counting(&mut story, later), 2);
+    // Nobody has said so of job 3 yet.
+    story.spec.pools.get_mut(&POOL.into()).expect("the pool").spec.runner.queue_delay = None;
+    story.demand.fold(&story.spec, &event(3, JobState::Queued, None), Some((MessageId(3), 2)), later);
+    assert_eq!(counting(&mut story, later), 2);
+    assert_eq!(story.plan().counts.queued, 3);
 }
 
 #[test]
@@ -600,6 +643,12 @@ fn old_age_asks_an_idle_box_in_time_and_ends_any_at_last() {
 fn phases_without_boxes_are_left_out() {
     let plan = scene(9, 0, &[], 0, 0);
     assert!(plan.counts.phases.is_empty(), "{:?}", plan.counts);
+}
+
+#[test]
+fn boxes_are_counted_by_phase() {
+    let phases = scene(50, 0, &[IDLE, IDLE, BUSY, BOOTING], 0, 0).counts.phases;
+    assert_eq!(phases.into_iter().collect::<Vec<_>>(), [(Phase::Booting, 1), (Phase::Idle, 2), (Phase::Busy, 1)]);
 }
 
 #[test]

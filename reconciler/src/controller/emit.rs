@@ -213,7 +213,11 @@ impl Controller {
                 self.relaunch_as_new(&intent, now);
                 continue;
             }
-            let launch = p.launch.clone();
+            let launch = if defects::has(Defect::ChangedRetry) {
+                Arc::new(Launch { count: p.launch.count + 1, ..Launch::clone(&p.launch) })
+            } else {
+                p.launch.clone()
+            };
             if let Some(p) = self.world.pending_mut(&intent) {
                 (p.in_flight, p.last, p.attempts) = (true, now, p.attempts + 1);
             }
@@ -292,7 +296,13 @@ impl Controller {
         let due: Vec<Source> = self.sweeps.iter().filter(|(_, s)| !s.in_flight && s.due <= now).map(|(s, _)| s.clone()).collect();
         for source in due {
             let interval = self.interval(&source);
+            let limited = source.app().and_then(|app| self.budgets.github_exhausted(app, now));
             let state = self.sweeps.entry(source.clone()).or_default();
+            // GitHub bans who goes on asking.
+            if let Some(until) = limited {
+                state.due = until;
+                continue;
+            }
             state.in_flight = true;
             // What is heard while the sweep is under way (see `hurry`) may come too late for it: that leaves `due` earlier.
             state.due = now + interval;

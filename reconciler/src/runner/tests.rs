@@ -367,3 +367,14 @@ fn phases_have_their_words() {
     let expected = "launching booting configured idle busy draining interrupted failed terminating gone";
     assert_eq!(words.join(" "), expected);
 }
+
+#[test]
+fn a_box_that_was_configured_late_gets_its_minute() {
+    let deadline = Duration::from_secs(300);
+    let mut r = shown(InstanceState::Running);
+    r.configured = Configured::Yes(at(290));
+    assert_eq!(r.phase(deadline, at(349)), Phase::Configured);
+    assert_eq!(r.phase(deadline, at(350)), Phase::Failed);
+    assert_eq!(r.phase(Duration::from_secs(30), at(319)), Phase::Configured, "no longer than its boot deadline");
+    assert_eq!(r.phase(Duration::from_secs(30), at(320)), Phase::Failed);
+}

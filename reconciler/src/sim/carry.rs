@@ -71,6 +71,10 @@ impl World {
     fn create_fleet(&mut self, launch: &Arc<Launch>, max: u32) -> Outcome {
         match self.cloud.create_fleet(launch, &mut self.nature) {
             Ok((launched, replayed)) => {
+                let (got, asked) = (launched.instances.len(), launch.count as usize);
+                if got < asked {
+                    self.marks.hit(if got == 0 { super::marks::Mark::EmptyFleet } else { super::marks::Mark::PartialFleet });
+                }
                 if replayed {
                     self.marks.hit(super::marks::Mark::TokenReplayed);
                 } else {
@@ -162,12 +166,14 @@ impl World {
             return None;
         }
         let cluster = self.spec.controller.cluster().to_owned();
-        let (rows, true_version) = self.forge.registry.list(list, &cluster, &mut self.nature);
+        let listed = self.forge.registry.list(list, &cluster, &mut self.nature);
+        // One list without a row costs nothing; two in a row make a box look gone.
+        self.oracle.allowance += u64::from(listed.lacks);
         // Of a list that was not true as a whole no ETag is known.
         self.listed.remove(list);
-        if let Some(version) = true_version {
+        if let Some(version) = listed.version {
             self.etags.insert(effect, (list.clone(), version));
         }
-        Some(rows)
+        Some(listed.rows)
     }
 }

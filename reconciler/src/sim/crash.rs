@@ -129,6 +129,6 @@ fn run(scenario: &Scenario, crash: Option<(u64, CrashMode)>, lines: usize) -> (W
         world.crash_after_effect(n, mode);
     }
     let rest = world.rest(scenario.disturbed + scenario.converges_within, scenario.quiet);
-    let rest = rest.map(drop).map_err(|unrest| unrest.violation(world.now(), scenario.converges_within));
+    let rest = rest.map(drop).map_err(|unrest| unrest.violation(world.now(), scenario.converges_within, scenario.quiet));
     (world, rest)
 }

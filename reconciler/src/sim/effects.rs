@@ -191,7 +191,7 @@ impl World {
 
     /// GitHub's limits: each answer's headers tell them, and a call beyond them fails.
     fn github_limits(&mut self, process: u32, app: &AppName, name: &'static str) -> Option<Failure> {
-        let (remaining, reset_after) = self.forge.registry.spend(app, self.nature.now());
+        let (remaining, reset_after) = self.forge.registry.spend(app, &mut self.nature);
         let secondary = self.forge.registry.secondary(app, &mut self.nature);
         let limit = match secondary {
             Some(retry) => GitHubLimit { app: app.clone(), remaining: 0, reset_after: retry },

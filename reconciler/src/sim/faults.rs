@@ -127,6 +127,8 @@ faults! {
     FalseWarning: "false_warning", 0.5;
     /// EC2 accepts a termination and does nothing.
     TerminateIgnored: "terminate_ignored", 0.2;
+    /// Somebody else has used up what GitHub admits of the App in an hour: an answer says that nothing is left.
+    PrimaryLimit: "primary_limit", 0.01;
 }
 
 /// How many kinds there are.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::effect::{Input, Outcome};
 use crate::event::{InstanceState, JobState};
-use crate::ids::JobId;
+use crate::ids::{JobId, PoolName};
+use crate::matching::{Route, route};
 
 use super::World;
 use super::agenda::Event;
@@ -36,7 +37,7 @@ impl World {
         let live = self.cloud.live(&change.pool);
         let mark = match &change.edit {
             Edit::Remove if live > 0 => Some(Mark::PoolRemoved),
-            Edit::Restore => Some(Mark::PoolRestored),
+            Edit::Restore if !self.spec.pools.contains_key(&change.pool) => Some(Mark::PoolRestored),
             Edit::Max(max) if live > *max => Some(Mark::MaxLowered),
             Edit::Labels(_) if live > 0 => Some(Mark::LabelsChanged),
             Edit::Scope(_) if live > 0 => Some(Mark::ScopeChanged),
@@ -45,10 +46,15 @@ impl World {
         if let Some(mark) = mark {
             self.marks.hit(mark);
         }
-        let queued = self.forge.unfinished().filter(|(_, j)| j.state == JobState::Queued).count() as u64;
-        self.oracle.allowance += u64::from(live) + queued;
+        let before = self.queued_for(&change.pool);
         self.nature.say(format_args!("---- pool {}: {:?}", change.pool, change.edit));
         self.set_spec(change.apply(&self.spec, &self.first_spec));
+        self.oracle.allowance += u64::from(live) + before.max(self.queued_for(&change.pool));
+    }
+
+    fn queued_for(&self, pool: &PoolName) -> u64 {
+        let queued = self.forge.unfinished().filter(|(_, j)| j.state == JobState::Queued);
+        queued.filter(|(_, j)| self.home(j).as_ref() == Some(pool)).count() as u64
     }
 
     /// S3 counts what warm floors have risen by.
@@ -139,13 +145,14 @@ impl World {
         if run.is_none() {
             self.coming -= 1;
         }
-        self.oracle.jobs += 1;
         let labels = if self.nature.trace.kept() { plan.labels.join(",") } else { String::new() };
         let job = self.forge.queue(plan, run, &mut self.nature);
         let again = if run.is_some() { " again, as a new job" } else { "" };
         self.nature.say(format_args!("job {job} [{labels}] is queued{again}"));
         if let Some(job) = self.forge.jobs().get(&job) {
-            self.marks.see_route(&crate::matching::route(&self.spec, &super::forge::event(JobId(0), job)));
+            let route = route(&self.spec, &super::forge::event(JobId(0), job));
+            self.marks.see_route(&route);
+            self.oracle.jobs += u64::from(matches!(route, Route::Pool(_)));
         }
     }
 

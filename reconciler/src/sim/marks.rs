@@ -10,6 +10,8 @@ use crate::manifest::{MarketPolicy, Spec};
 use crate::matching::Route;
 use crate::plan::{Blocked, Plan};
 
+use super::registry::SECONDARY;
+
 macro_rules! marks {
     ($($(#[$doc:meta])* $name:ident: $word:literal;)*) => {
         /// A rare branch.
@@ -137,8 +139,10 @@ marks! {
     InterruptedIdle: "interrupted without a job";
     /// Spot took a busy box.
     InterruptedBusy: "interrupted with a job";
-    /// GitHub's limit was exhausted.
-    GitHubExhausted: "GitHub limit exhausted";
+    /// GitHub's secondary limit, for seconds or minutes.
+    SecondaryLimit: "GitHub's secondary limit";
+    /// GitHub's hourly limit was used up.
+    PrimaryLimit: "GitHub's hourly limit used up";
     /// A pool was removed with live boxes.
     PoolRemoved: "pool removed with live boxes";
     /// A pool was put back.
@@ -229,7 +233,8 @@ impl Marks {
         if c.queued > c.counting {
             self.hit(Mark::NotCounting);
         }
-        if c.floor > 0 && plan.launch.is_some() {
+        // The jobs alone would not have asked for it.
+        if plan.launch.is_some() && c.wanted.saturating_sub(c.floor) <= c.supply {
             self.hit(Mark::FloorLaunch);
         }
     }
@@ -244,9 +249,9 @@ impl Marks {
                     }
                 }
             }
-            Input::GitHubLimit(limit) if limit.remaining == 0 => self.hit(Mark::GitHubExhausted),
-            Input::Outcome(_, Outcome::Launched(l)) if !l.errors.is_empty() => {
-                self.hit(if l.instances.is_empty() { Mark::EmptyFleet } else { Mark::PartialFleet });
+            Input::GitHubLimit(limit) if limit.remaining == 0 => {
+                let brief = limit.reset_after <= SECONDARY.high;
+                self.hit(if brief { Mark::SecondaryLimit } else { Mark::PrimaryLimit });
             }
             Input::Outcome(_, Outcome::Job(j)) => match j.state {
                 None => self.hit(Mark::CheckWaiting),

@@ -18,7 +18,7 @@ const HOURLY: u32 = 5000;
 /// Rows of one page; small, so that small runs have several.
 const PAGE: usize = 10;
 /// How long a secondary limit lasts.
-const SECONDARY: Spread = Spread::secs(30, 180);
+pub(super) const SECONDARY: Spread = Spread::secs(30, 180);
 
 /// Runners that are alike to GitHub's rule: labels, and the list that they are in.
 pub(super) type Bench = (Vec<String>, List);
@@ -96,6 +96,17 @@ pub(super) struct Deleted {
     pub name: RunnerName,
     /// The job that died with it, because GitHub believed its own lie.
     pub killed: Option<JobId>,
+}
+
+/// What a list shows.
+#[derive(Debug)]
+pub(super) struct Listed {
+    /// Its rows.
+    pub rows: Vec<RunnerSighting>,
+    /// Its version, if they are true.
+    pub version: Option<u64>,
+    /// A row or more is missing.
+    pub lacks: bool,
 }
 
 impl Registry {
@@ -327,7 +338,7 @@ impl Registry {
     }
 
     /// The list, as GitHub shows it, and its version if all of it is true: rows may be missing, `busy` may be a lie.
-    pub(super) fn list(&mut self, list: &List, cluster: &str, nature: &mut Nature) -> (Vec<RunnerSighting>, Option<u64>) {
+    pub(super) fn list(&mut self, list: &List, cluster: &str, nature: &mut Nature) -> Listed {
         let now = nature.now();
         let (members, version) = self.lists.entry(list.clone()).or_default();
         let (missing, shifted) = (nature.strikes(Fault::MissingRow), nature.strikes(Fault::ShiftedPage));
@@ -340,6 +351,7 @@ impl Registry {
             let labels = Arc::clone(&r.listed_labels);
             rows.push(RunnerSighting { id: *id, name: r.name.clone(), online: r.online, busy, labels });
         }
+        let whole = rows.len();
         if let Some(mut size) = missing {
             let share = 0.05 + 0.25 * size.unit();
             rows.retain(|_| !size.chance(share));
@@ -356,7 +368,7 @@ impl Registry {
                 rows.insert(edge, twice);
             }
         }
-        (rows, truth.then_some(*version))
+        Listed { lacks: rows.len() < whole, rows, version: truth.then_some(*version) }
     }
 
     /// The list's version: what an ETag stands for.
@@ -380,13 +392,17 @@ impl Registry {
     }
 
     /// One request of the App's hourly limit: what is left, and when it is full again. None: none was left.
-    pub(super) fn spend(&mut self, app: &AppName, now: Time) -> (Option<u32>, Duration) {
+    pub(super) fn spend(&mut self, app: &AppName, nature: &mut Nature) -> (Option<u32>, Duration) {
+        let now = nature.now();
         let hour = Duration::from_secs(3600);
         let used = self.used.entry(app.clone()).or_insert((now, 0));
         if now.since(used.0) >= hour {
             *used = (now, 0);
         }
         let reset = hour.saturating_sub(now.since(used.0));
+        if nature.hits(Fault::PrimaryLimit) {
+            used.1 = used.1.max(HOURLY - 1);
+        }
         if used.1 >= HOURLY {
             return (None, reset);
         }

@@ -93,7 +93,7 @@ impl Scenario {
         }
         let (converged, unrest) = match world.rest(self.converges_within, self.quiet) {
             Ok(took) => (Some(took), None),
-            Err(unrest) => (None, Some(unrest.violation(world.now(), self.converges_within))),
+            Err(unrest) => (None, Some(unrest.violation(world.now(), self.converges_within, self.quiet))),
         };
         RunReport::of(self.seed, world, converged, unrest)
     }

@@ -369,7 +369,8 @@ impl World {
                 |(id, r): (&InstanceId, &Runner)| r.in_flight || r.gone_at.is_some() || r.terminated_at.is_some() || !live(id);
             let launching = |c: &Controller| c.world.pending().values().any(|p| p.in_flight);
             let burying = |c: &Controller| launching(c) || c.world.runners().iter().any(ended);
-            let burying = self.controller.as_ref().is_some_and(burying);
+            // A process that is about to begin has all of this before it.
+            let burying = self.controller.as_ref().is_none_or(burying);
             let waits = self.coming + self.forge.reruns() > 0 || held || undelivered || burying;
             let ages = self.ages_within(then_quiet);
             let left = if waits { Vec::new() } else { self.leftovers() };
@@ -398,7 +399,7 @@ impl World {
 
     /// [`rest`](Self::rest), with what is wrong in words.
     pub fn converge(&mut self, within: Duration, then_quiet: Duration) -> Result<Duration, String> {
-        self.rest(within, then_quiet).map_err(|unrest| unrest.violation(self.now(), within).what)
+        self.rest(within, then_quiet).map_err(|unrest| unrest.violation(self.now(), within, then_quiet).what)
     }
 
     /// Whether a warm box will come near its maxLifetime in this time: its replacement is no unrest.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::effect::{Action, Effect, Input, JobMessage, Outcome, Source, Swept};
 use crate::event::JobState;
 use crate::ids::{AppName, EffectId, Forge as List, InstanceId, JobId, RunnerName};
+use crate::manifest::Limits;
 use crate::time::{Time, human};
 
 use super::super::World;
@@ -108,10 +109,15 @@ impl Ears {
         Ok(())
     }
 
-    fn over_rate(&mut self, name: &'static str, now: Time) -> bool {
-        // Each Configure is one GenerateJitConfig and one PutParameter.
+    fn over_rate(&mut self, name: &'static str, limits: &Limits, now: Time) -> bool {
+        // Each Configure is one GenerateJitConfig and one PutParameter. An operator may have told muster to be slower than SSM
+        // is; both sides round.
         let name = if name == "GenerateJitConfig" { "PutParameter" } else { name };
-        let bucket = self.buckets.entry(name).or_insert_with(|| Bucket::of(name, now));
+        let puts = limits.ssm_put_per_second;
+        let bucket = self.buckets.entry(name).or_insert_with(|| match name {
+            "PutParameter" => Some(Bucket::new(puts.max(1.0) + 0.01, puts, now)),
+            _ => Bucket::of(name, now),
+        });
         bucket.as_mut().is_some_and(|b| !b.take(now))
     }
 }
@@ -121,10 +127,10 @@ impl World {
     pub(in crate::sim) fn judge_effect(&mut self, effect: Effect) -> Request {
         let now = self.nature.now();
         let (name, action) = (api(&effect.action), &effect.action);
-        if self.oracle.ears.over_rate(name, now) {
+        if self.oracle.ears.over_rate(name, &self.spec.controller.spec.limits, now) {
             self.oracle.blame(Invariant::S7, now, format!("{name} was called more often than the other side admits"));
         }
-        if let Some(app) = app(action).filter(|_| !matches!(action, Action::Sweep(_)))
+        if let Some(app) = app(action)
             && let Some(until) = self.oracle.ears.exhausted.get(app).filter(|until| **until > now)
         {
             let left = human(until.since(now));

@@ -24,7 +24,7 @@ use super::super::faults::Fault;
 use super::{Invariant, RACE, RACES};
 
 /// Kinds of bad luck that may each cost a box, and how many.
-const COSTS: [(Fault, u64); 10] = [
+const COSTS: [(Fault, u64); 8] = [
     (Fault::WebhookLoss, 1),
     (Fault::WebhookLate, 1),
     (Fault::SendDelay, 1),
@@ -32,9 +32,6 @@ const COSTS: [(Fault, u64); 10] = [
     (Fault::AssignedInVain, 2),
     (Fault::Crash, 1),
     (Fault::CleanStop, 1),
-    // One list without a row costs nothing; two in a row make a box look gone.
-    (Fault::MissingRow, 1),
-    (Fault::ShiftedPage, 1),
     (Fault::Held, 5),
     (Fault::Waiting, 5),
 ];

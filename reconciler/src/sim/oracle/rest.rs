@@ -33,16 +33,16 @@ pub struct Left {
 }
 
 impl Unrest {
-    /// As a violation.
-    pub fn violation(&self, at: crate::time::Time, after: Duration) -> Violation {
-        let after = human(after);
+    /// As a violation, of a world that was to be at rest after so long, and to stay so for so long.
+    pub fn violation(&self, at: crate::time::Time, after: Duration, quiet: Duration) -> Violation {
+        let (after, quiet) = (human(after), human(quiet));
         let (invariant, what) = match self {
             Unrest::Left(left) => {
                 let first = left.first().map_or(Invariant::L4, |l| l.invariant);
                 let all: Vec<&str> = left.iter().take(24).map(|l| l.what.as_str()).collect();
                 (first, format!("not at rest after {after}:\n  {}", all.join("\n  ")))
             }
-            Unrest::Restless(n) => (Invariant::L4, format!("at rest, and {n} more effects followed within {after}")),
+            Unrest::Restless(n) => (Invariant::L4, format!("at rest, and {n} more effects followed within {quiet}")),
         };
         Violation { invariant, at, what }
     }
