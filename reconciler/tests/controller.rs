@@ -124,6 +124,21 @@ fn a_failed_box_is_deregistered_though_github_has_little_left() {
     assert!(!scene.done.iter().any(|(_, e)| matches!(e.action, Action::CheckJob { .. })));
 }
 
+/// GitHub bans who goes on asking.
+#[test]
+fn nothing_of_an_app_is_looked_at_while_github_says_to_wait() {
+    let mut scene = Scene::new([linux()]);
+    scene.pass(secs(60));
+    let (from, until) = (scene.now, scene.now + secs(600));
+    scene.feed(Input::GitHubLimit(GitHubLimit { app: "main".into(), remaining: 0, reset_after: secs(600) }));
+    scene.queue(1, &["linux"]);
+    scene.pass(secs(900));
+    let looks =
+        |of_app: bool| scene.swept.iter().filter(move |(at, s)| *at > from && s.app().is_some() == of_app).map(|(at, _)| *at);
+    assert_eq!(looks(true).next(), Some(until), "as soon as it may");
+    assert!(looks(false).next() < Some(from + secs(60)), "EC2 is looked at as ever");
+}
+
 /// Nobody can look into the list any more: the record goes with the instance, and the list is not asked for ever.
 #[test]
 fn a_box_whose_app_was_removed_is_forgotten_once_it_is_gone() {

@@ -513,6 +513,18 @@ fn an_interruption_that_never_comes_is_believed_for_ten_minutes() {
     assert_eq!(story.acts(), [Act::Deregister], "it is drained like any other");
 }
 
+#[test]
+fn nobody_chases_a_box_that_spot_takes() {
+    let mut story = Story::new();
+    story.look(ACME, Some((false, false)));
+    let asked_at = story.now;
+    story.runner().drain = Some(Drain { asked_at, why: None });
+    story.watch(DRAIN_DEADLINE.as_secs() + 60, ACME, Some((false, false)));
+    assert_eq!(story.acts(), [Act::Deregister]);
+    story.world.heard_ec2(&Ec2Event { instance: name(1).instance, kind: Ec2EventKind::SpotInterruption }, story.now);
+    assert_eq!(story.acts(), []);
+}
+
 /// It had a job of which no event told yet; if none does for long, there was none.
 #[test]
 fn an_end_without_a_word_explains_a_queued_job_for_a_while() {
@@ -582,6 +594,29 @@ fn a_box_whose_job_is_over_has_half_a_minute_to_end_itself() {
 
 /// Booted, registered, and never online: its registration goes first, and it is ended once it can get no job.
 #[test]
+fn a_list_that_was_read_just_after_a_job_ended_does_not_show_that_there_is_no_other() {
+    let mut story = Story::new();
+    story.look(ACME, Some((true, true)));
+    story.hear(7, JobState::Completed);
+    for _ in 0..2 {
+        story.now = story.now + Duration::from_secs(5);
+        story.look(ACME, None);
+    }
+    story.now = story.now + Duration::from_secs(20);
+    assert_eq!(story.acts(), [Act::Drain], "it may have got another one");
+}
+
+#[test]
+fn what_was_seen_holds_for_four_intervals() {
+    let mut story = gone((false, false));
+    let (seen, holds) = (story.now, 4 * story.spec.controller.spec.intervals.instances.get());
+    story.now = seen + holds;
+    assert_eq!(story.acts(), [Act::Deregister]);
+    story.now = seen + holds + Duration::from_secs(1);
+    assert_eq!(story.acts(), []);
+}
+
+#[test]
 fn a_box_that_never_came_online_loses_its_registration_first() {
     let mut story = Story::new();
     story.look(ACME, Some((false, false)));
@@ -597,6 +632,48 @@ fn a_box_that_never_came_online_loses_its_registration_first() {
 }
 
 /// Asked to end, offline, and silent: five minutes and two looks later its registration goes, then the box.
+/// A box that was idle, and is no more; GitHub's list was read once since.
+fn gone(seat: (bool, bool)) -> Story {
+    let mut story = Story::new();
+    story.look(ACME, Some((true, false)));
+    story.runner().instance.as_mut().expect("it is shown").state = InstanceState::Terminated;
+    story.watch(30, ACME, Some(seat));
+    story
+}
+
+#[test]
+fn what_a_gone_box_leaves_is_removed_once_nobody_uses_it() {
+    assert_eq!(gone((false, false)).acts(), [Act::Deregister]);
+    for seat in [(true, false), (false, true), (true, true)] {
+        assert_eq!(gone(seat).acts(), [], "{seat:?}: GitHub has not noticed yet");
+    }
+    let changes: [(&[Act], fn(&mut Runner, Time)); 6] = [
+        (&[Act::DeleteSecret], |r, _| r.secret = true),
+        (&[Act::Deregister], |r, now| r.not_before = now),
+        (&[], |r, now| r.not_before = now + Duration::from_secs(1)),
+        (&[], |r, _| r.in_flight = true),
+        (&[], |r, _| r.deregistered = true),
+        (&[], |r, now| r.gone_at = Some(now)),
+    ];
+    for (i, (acts, change)) in changes.iter().enumerate() {
+        let mut story = gone((false, false));
+        let now = story.now;
+        change(story.runner(), now);
+        assert_eq!(story.acts(), *acts, "change {i}");
+    }
+}
+
+#[test]
+fn a_gone_box_is_looked_for_in_a_list_that_was_read_since() {
+    let mut story = gone((false, false));
+    let went = story.now + Duration::from_secs(1);
+    story.runner().gone_at = Some(went);
+    story.now = went + Duration::from_secs(5);
+    assert_eq!(story.acts(), []);
+    story.look(ACME, Some((false, false)));
+    assert_eq!(story.acts(), [Act::Deregister]);
+}
+
 #[test]
 fn a_drain_without_an_answer_is_chased_in_two_steps() {
     let mut story = Story::new();
