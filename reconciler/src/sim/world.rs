@@ -44,7 +44,7 @@ const REST_EVERY: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct World {
     pub(super) nature: Nature,
-    began: Time,
+    pub(super) began: Time,
     seed: u64,
     pub(super) spec: Arc<Spec>,
     pub(super) first_spec: Arc<Spec>,

@@ -44,6 +44,7 @@ impl World {
     pub(in crate::sim) fn judge_fleet(&mut self, launch: &Arc<Launch>, launched: &Launched, max: u32) {
         let now = self.nature.now();
         self.note_floor();
+        self.oracle.roomy.remove(&launch.pool);
         self.oracle.boxes.extend(launched.instances.iter().map(|i| i.id.clone()));
         let live = self.cloud.live(&launch.pool);
         // Raised while the request was under way: others launched for the new max meanwhile.

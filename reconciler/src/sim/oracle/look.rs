@@ -7,8 +7,10 @@ use crate::effect::{InstanceSighting, Source};
 use crate::event::JobState;
 use crate::plan::{Gate, View, plan};
 use crate::time::{Time, human};
+use crate::why::Why;
 
 use super::super::World;
+use super::super::forge::Hold;
 use super::super::marks::Mark;
 use super::Invariant;
 
@@ -18,6 +20,9 @@ pub(in crate::sim) const CHECK_EVERY: Duration = Duration::from_secs(30);
 const SECRET_OUTLIVES: Duration = Duration::from_secs(25 * 60);
 /// How long a pool may want a runner and neither launch nor say why not (L1).
 const MUTE: Duration = Duration::from_secs(90);
+/// How long a job may wait once nothing goes wrong, and how much of it while its pool has room and launches nothing (L1).
+const STUCK: Duration = Duration::from_secs(30 * 60);
+const ROOMY: Duration = Duration::from_secs(10 * 60);
 /// How long an instance may be unknown to a process that has looked since (L2).
 const UNKNOWN: Duration = Duration::from_secs(60);
 /// How far a box may outlive maxLifetime (L2).
@@ -35,6 +40,7 @@ impl World {
         self.look_at_secrets(now);
         if self.oracle.looks.is_multiple_of(4) {
             self.look_at_boxes(now);
+            self.look_at_waiting_jobs(now);
         }
         self.look_at_pools(now);
         if self.oracle.looks.is_multiple_of(RARE) {
@@ -68,6 +74,42 @@ impl World {
             if age > self.most_age(&instance.pool) + OVERTIME {
                 self.oracle.blame(Invariant::L2, now, format!("{id} has reached the age of {}", human(age)));
             }
+        }
+    }
+
+    /// L1, by the truth: once nothing goes wrong any more, a job that GitHub would give to a runner does not wait for one while
+    /// its pool has room and launches nothing, unless muster says what keeps it.
+    fn look_at_waiting_jobs(&mut self, now: Time) {
+        let (Some(controller), Some(last)) = (&self.controller, self.nature.options.faults.last) else { return };
+        for (name, pool) in &self.spec.pools {
+            // Between two boxes of a full pool there is room for a moment.
+            if self.cloud.live(name) < pool.spec.capacity.max {
+                self.oracle.roomy.entry(name.clone()).or_insert(now);
+            } else {
+                self.oracle.roomy.remove(name);
+            }
+        }
+        let calm = self.began + last;
+        let mut stuck = Vec::new();
+        for (id, job) in self.forge.unfinished().filter(|(_, j)| j.state == JobState::Queued && j.hold == Hold::No) {
+            let Some(since) = self.home(job).and_then(|name| self.oracle.roomy.get(&name)) else { continue };
+            let (waited, roomy) = (now.since(calm.max(job.queued_at)), now.since(*since));
+            if waited < STUCK || roomy < ROOMY {
+                continue;
+            }
+            let word = match controller.demand.jobs().get(&id).map(|known| controller.why(known, now)) {
+                Some(Why::Held(_) | Why::Delayed(..) | Why::Blocked(..)) => continue,
+                Some(why) => why.word(),
+                None => "unknown to it",
+            };
+            stuck.push(format!(
+                "job {id} waits since {}, its pool has room and launches nothing since {}: {word}",
+                human(waited),
+                human(roomy)
+            ));
+        }
+        for what in stuck {
+            self.oracle.blame(Invariant::L1, now, what);
         }
     }
 

@@ -144,6 +144,8 @@ pub struct Oracle {
     looks: u64,
     /// When each pool was first found wanting without a word, in a row.
     mute: BTreeMap<crate::ids::PoolName, Time>,
+    /// Since when pools have fewer live boxes than they may, and launch none.
+    roomy: BTreeMap<crate::ids::PoolName, Time>,
 }
 
 impl Oracle {
