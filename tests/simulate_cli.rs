@@ -161,6 +161,34 @@ fn wrong_usage_and_what_cannot_be_read_or_written_say_so() {
 }
 
 #[test]
+fn files_that_cannot_be_read_hide_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    fs::create_dir(path("empty")).expect("a directory");
+    fs::create_dir(path("latin")).expect("a directory");
+    for name in ["latin/a.yaml", "latin/b.yaml", "trace.csv"] {
+        fs::write(path(name), b"name: caf\xe9").expect("a file");
+    }
+    fs::write(path("w.yaml"), "world: {interruption: 3}\n").expect("a file");
+    let (pools, other, trace, world) = (path("empty"), path("latin"), path("trace.csv"), path("w.yaml"));
+    let args = format!("{pools} --compare {other} --trace {trace} --workload {world} --prices no-such.yaml");
+    let output = simulate(&args);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let said = stderr(&output);
+    for line in [
+        format!("{pools} holds no *.yaml or *.yml; put the manifests there"),
+        format!("cannot read the manifest {other}/a.yaml: "),
+        format!("cannot read the manifest {other}/b.yaml: "),
+        format!("cannot read {trace}: "),
+        format!("{world}:1: world.interruption: 3 is no share"),
+        "cannot read no-such.yaml: ".into(),
+    ] {
+        assert!(said.lines().any(|l| l.starts_with(&line)), "{line} is not among:\n{said}");
+    }
+    assert_eq!(said.lines().count(), 6, "{said}");
+}
+
+#[test]
 fn the_reference_names_every_field() {
     let reference = include_str!("../docs/simulate.md");
     let dir = tempfile::tempdir().expect("a directory");
