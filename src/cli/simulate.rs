@@ -12,7 +12,7 @@ use muster_reconciler::sim::conditions::{Conditions, Overrides, Weather};
 use muster_reconciler::sim::forecast::{Question, forecast};
 use muster_reconciler::time::{Time, human};
 
-use super::{Output, USAGE};
+use super::{Output, USAGE, report};
 use crate::config;
 use crate::simulate::answer::{Answer, Asked};
 use crate::simulate::prices::{self, Prices};
@@ -86,15 +86,14 @@ impl Args {
         }
         let mut problems = Vec::new();
         let asked = self.read(&mut problems);
+        if let Some(path) = &self.html {
+            noted(report::check(path, &self.inputs()), &mut problems);
+        }
         let Some((specs, input, conditions, prices)) = asked.filter(|_| problems.is_empty()) else {
             // Bare lines, as `validate` prints them: editors and scripts read FILE:LINE.
             eprintln!("{}", Problems(problems));
             return Ok(ExitCode::FAILURE);
         };
-        // The report is made last, and may take a minute: that it cannot be written is to be known first.
-        if let Some(path) = &self.html {
-            std::fs::write(path, "").with_context(|| format!("cannot write the report {}; name another file", path.display()))?;
-        }
         let mut runs = Vec::new();
         for (dir, spec) in specs {
             let question = input.question(Arc::new(spec), conditions.clone(), self.seed);
@@ -113,6 +112,12 @@ impl Args {
 
     fn dirs(&self) -> impl Iterator<Item = &PathBuf> {
         std::iter::once(&self.pools_dir).chain(&self.compare)
+    }
+
+    /// Every file that is read.
+    fn inputs(&self) -> Vec<PathBuf> {
+        let manifests = self.dirs().flat_map(|dir| config::manifests_in(dir).unwrap_or_default());
+        manifests.chain([&self.trace, &self.workload, &self.prices].into_iter().flatten().cloned()).collect()
     }
 
     /// Reads every file, and notes what is wrong with all of them. None: something is.
@@ -143,8 +148,7 @@ impl Args {
 
     fn print(&self, answer: &Answer) -> anyhow::Result<()> {
         if let Some(path) = &self.html {
-            let page = html::page(answer)?;
-            std::fs::write(path, page).with_context(|| format!("cannot write the report {}", path.display()))?;
+            report::write(path, &html::page(answer)?)?;
         }
         let text = match self.output {
             Output::Table => table::print(answer),
