@@ -162,6 +162,27 @@ fn wrong_usage_and_what_cannot_be_read_or_written_say_so() {
 }
 
 #[test]
+fn a_trace_that_can_be_misread_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("trace");
+    for (body, says) in [
+        ("# ours\nqueued_at,duration,labels\n0,60,\"linux\n1,60,linux\n2,60,linux\n", ":3: a quote is not closed on its line"),
+        ("queued_at,duration,labels,repo,Repo\n0,60,x,acme/a,acme/b\n", ":1: repo: `repo` and `Repo` name this field"),
+        ("{\"queued_at\":0,\"duration\":60,\"Duration\":9,\"labels\":[\"x\"]}\n", ":1: duration: `duration` and `Duration` name"),
+        (
+            "[{\"queued_at\":0,\"duration\":60,\"labels\":[\"x\"]}]\n",
+            ":1: a JSON array; a trace is JSON lines, one object a line",
+        ),
+    ] {
+        fs::write(&path, body).expect("a trace");
+        let output = simulate(&format!("FIX/pools --trace {}", path.display()));
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &[][..]), "{body}");
+        assert!(stderr(&output).starts_with(&format!("{}{says}", path.display())), "{body}: {}", stderr(&output));
+        assert_eq!(stderr(&output).lines().count(), 1, "{body}: {}", stderr(&output));
+    }
+}
+
+#[test]
 fn files_that_cannot_be_read_hide_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = |name: &str| dir.path().join(name).display().to_string();
