@@ -183,6 +183,37 @@ fn a_trace_that_can_be_misread_is_refused() {
 }
 
 #[test]
+fn interruptions_and_reruns_are_told_by_every_printer() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (world, report) = (dir.path().join("w.yaml"), dir.path().join("r.html"));
+    fs::write(&world, "world: {interruption: 1, unwarned: 1, rerunLostAfter: 5m}\n").expect("a workload");
+    let args = format!("FIX/pools --compare FIX/other --trace FIX/trace.csv --workload {}", world.display());
+    let json: Value = serde_json::from_str(&good(&format!("{args} -o json"))).expect("JSON");
+    let of = |run: usize, figure: &str| json["runs"][run].pointer(figure).and_then(Value::as_u64).expect("a figure");
+    let compared = |figure: &str| {
+        let row = json["comparison"].as_array().expect("rows").iter().find(|c| c["figure"] == figure).expect(figure);
+        [&row["a"], &row["b"]].map(|x| x.as_f64().expect("a number") as u64)
+    };
+    assert!(of(0, "/total/takenBack") > 0 && of(0, "/reruns") > 0, "{json}");
+    assert_eq!(compared("boxes that spot took back"), [of(0, "/total/takenBack"), of(1, "/total/takenBack")]);
+    assert_eq!(compared("lost jobs queued again"), [of(0, "/reruns"), of(1, "/reruns")]);
+    let table = good(&format!("{args} --html {}", report.display()));
+    let page = fs::read_to_string(report).expect("the report");
+    let (boxes, lost, again) = (of(0, "/total/takenBack"), of(0, "/total/lost"), of(0, "/reruns"));
+    for said in [
+        format!("spot took back {boxes} of "),
+        format!("{lost} jobs were lost with their box"),
+        format!("{again} were queued again"),
+        "boxes that spot took back".into(),
+        "lost jobs queued again".into(),
+    ] {
+        assert!(table.to_lowercase().contains(&said) && page.to_lowercase().contains(&said), "{said}: {table}");
+    }
+    let calm = good("FIX/pools --trace FIX/trace.csv --weather calm");
+    assert!(calm.contains("spot took back 0 of "), "{calm}");
+}
+
+#[test]
 fn files_that_cannot_be_read_hide_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = |name: &str| dir.path().join(name).display().to_string();
