@@ -3,18 +3,18 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use muster_reconciler::manifest::{self, Spec, Text};
 
 /// Larger than this is no manifest; somebody named the wrong directory.
 const LARGEST_FILE: u64 = 1 << 20;
 
-/// Reads every `*.yaml` and `*.yml` of the directory, by name, without its subdirectories. Hidden files (editors' swap
-/// files, Kubernetes' `..data`) are passed over.
+/// The paths of the directory's manifests, by name: every `*.yaml` and `*.yml`, without its subdirectories. Hidden files
+/// (editors' swap files, Kubernetes' `..data`) are passed over.
 ///
 /// # Errors
-/// When the directory or a file cannot be read, a file is larger than 1 MiB or not UTF-8, or there is no manifest.
-pub fn read_dir(dir: &Path) -> anyhow::Result<Vec<Text>> {
+/// When the directory cannot be read.
+pub fn manifests_in(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let entries = fs::read_dir(dir).with_context(|| format!("cannot read the manifests' directory {}", dir.display()))?;
     let mut files: Vec<PathBuf> = Vec::new();
     for entry in entries {
@@ -26,10 +26,26 @@ pub fn read_dir(dir: &Path) -> anyhow::Result<Vec<Text>> {
         }
     }
     files.sort();
-    if files.is_empty() {
-        bail!("{} holds no *.yaml or *.yml; put the manifests there", dir.display());
+    Ok(files)
+}
+
+/// Reads the directory's manifests.
+///
+/// # Errors
+/// When the directory cannot be read, there is no manifest, or with every file that cannot be read, is larger than 1 MiB or not
+/// UTF-8, one a line.
+pub fn read_dir(dir: &Path) -> anyhow::Result<Vec<Text>> {
+    let files = manifests_in(dir)?;
+    ensure!(!files.is_empty(), "{} holds no *.yaml or *.yml; put the manifests there", dir.display());
+    let (mut texts, mut unreadable) = (Vec::new(), Vec::new());
+    for path in &files {
+        match read_file(path) {
+            Ok(text) => texts.push(text),
+            Err(error) => unreadable.push(format!("{error:#}")),
+        }
     }
-    files.iter().map(|path| read_file(path)).collect()
+    ensure!(unreadable.is_empty(), "{}", unreadable.join("\n"));
+    Ok(texts)
 }
 
 fn read_file(path: &Path) -> anyhow::Result<Text> {
@@ -73,7 +89,9 @@ mod tests {
         assert!(format!("{:#}", read_dir(&dir.path().join("absent")).expect_err("absent")).contains("absent"));
         assert!(read_dir(dir.path()).expect_err("empty").to_string().contains("holds no *.yaml"));
         fs::write(dir.path().join("latin.yaml"), b"name: caf\xe9").expect("a file");
-        assert!(format!("{:#}", read_dir(dir.path()).expect_err("not UTF-8")).contains("latin.yaml"));
+        fs::write(dir.path().join("other.yaml"), b"\xff").expect("a file");
+        let error = format!("{:#}", read_dir(dir.path()).expect_err("not UTF-8"));
+        assert!(error.contains("latin.yaml") && error.contains("other.yaml") && error.lines().count() == 2, "{error}");
     }
 
     #[test]

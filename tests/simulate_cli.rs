@@ -152,12 +152,172 @@ fn wrong_usage_and_what_cannot_be_read_or_written_say_so() {
         ("FIX/pools --trace FIX/trace.csv --weather snow", 2, "calm, mild, rough"),
         ("FIX/pools --trace no-such.csv", 1, "cannot read no-such.csv"),
         ("FIX/pools --trace FIX/trace.csv --html no/such/dir/x.html", 1, "cannot write the report no/such/dir/x.html"),
+        ("FIX/pools --trace FIX/trace.csv --html FIX/pools", 1, "it is a directory"),
         ("FIX/pools --trace FIX/trace.csv --workload FIX/workload.yaml", 1, "the jobs come from the trace"),
     ] {
         let output = simulate(args);
         assert_eq!(output.status.code(), Some(code), "{args}: {}", stderr(&output));
         assert!(stderr(&output).contains(words), "{args}: {}", stderr(&output));
     }
+}
+
+#[test]
+fn a_trace_that_can_be_misread_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("trace");
+    for (body, says) in [
+        ("# ours\nqueued_at,duration,labels\n0,60,\"linux\n1,60,linux\n2,60,linux\n", ":3: a quote is not closed on its line"),
+        ("queued_at,duration,labels,repo,Repo\n0,60,x,acme/a,acme/b\n", ":1: repo: `repo` and `Repo` name this field"),
+        ("{\"queued_at\":0,\"duration\":60,\"Duration\":9,\"labels\":[\"x\"]}\n", ":1: duration: `duration` and `Duration` name"),
+        (
+            "[{\"queued_at\":0,\"duration\":60,\"labels\":[\"x\"]}]\n",
+            ":1: a JSON array; a trace is JSON lines, one object a line",
+        ),
+    ] {
+        fs::write(&path, body).expect("a trace");
+        let output = simulate(&format!("FIX/pools --trace {}", path.display()));
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &[][..]), "{body}");
+        assert!(stderr(&output).starts_with(&format!("{}{says}", path.display())), "{body}: {}", stderr(&output));
+        assert_eq!(stderr(&output).lines().count(), 1, "{body}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn interruptions_and_reruns_are_told_by_every_printer() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (world, report) = (dir.path().join("w.yaml"), dir.path().join("r.html"));
+    fs::write(&world, "world: {interruption: 1, unwarned: 1, rerunLostAfter: 5m}\n").expect("a workload");
+    let args = format!("FIX/pools --compare FIX/other --trace FIX/trace.csv --workload {}", world.display());
+    let json: Value = serde_json::from_str(&good(&format!("{args} -o json"))).expect("JSON");
+    let of = |run: usize, figure: &str| json["runs"][run].pointer(figure).and_then(Value::as_u64).expect("a figure");
+    let compared = |figure: &str| {
+        let row = json["comparison"].as_array().expect("rows").iter().find(|c| c["figure"] == figure).expect(figure);
+        [&row["a"], &row["b"]].map(|x| x.as_f64().expect("a number") as u64)
+    };
+    assert!(of(0, "/total/takenBack") > 0 && of(0, "/reruns") > 0, "{json}");
+    assert_eq!(compared("boxes that spot took back"), [of(0, "/total/takenBack"), of(1, "/total/takenBack")]);
+    assert_eq!(compared("lost jobs queued again"), [of(0, "/reruns"), of(1, "/reruns")]);
+    let table = good(&format!("{args} --html {}", report.display()));
+    let page = fs::read_to_string(report).expect("the report");
+    let (boxes, lost, again) = (of(0, "/total/takenBack"), of(0, "/total/lost"), of(0, "/reruns"));
+    for said in [
+        format!("spot took back {boxes} of "),
+        format!("{lost} jobs were lost with their box"),
+        format!("{again} were queued again"),
+        "boxes that spot took back".into(),
+        "lost jobs queued again".into(),
+    ] {
+        assert!(table.to_lowercase().contains(&said) && page.to_lowercase().contains(&said), "{said}: {table}");
+    }
+    let calm = good("FIX/pools --trace FIX/trace.csv --weather calm");
+    assert!(calm.contains("spot took back 0 of "), "{calm}");
+}
+
+#[test]
+fn files_that_cannot_be_read_hide_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    fs::create_dir(path("empty")).expect("a directory");
+    fs::create_dir(path("latin")).expect("a directory");
+    for name in ["latin/a.yaml", "latin/b.yaml", "trace.csv"] {
+        fs::write(path(name), b"name: caf\xe9").expect("a file");
+    }
+    fs::write(path("w.yaml"), "world: {interruption: 3}\n").expect("a file");
+    let (pools, other, trace, world) = (path("empty"), path("latin"), path("trace.csv"), path("w.yaml"));
+    let args =
+        format!("{pools} --compare {other} --trace {trace} --workload {world} --prices no-such.yaml --html no/such/x.html");
+    let output = simulate(&args);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let said = stderr(&output);
+    for line in [
+        format!("{pools} holds no *.yaml or *.yml; put the manifests there"),
+        format!("cannot read the manifest {other}/a.yaml: "),
+        format!("cannot read the manifest {other}/b.yaml: "),
+        format!("cannot read {trace}: "),
+        format!("{world}:1: world.interruption: 3 is no share"),
+        "cannot read no-such.yaml: ".into(),
+        "cannot write the report no/such/x.html; name another file: ".into(),
+    ] {
+        assert!(said.lines().any(|l| l.starts_with(&line)), "{line} is not among:\n{said}");
+    }
+    assert_eq!(said.lines().count(), 7, "{said}");
+}
+
+#[test]
+fn a_run_that_fails_leaves_the_old_report() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let report = dir.path().join("report.html");
+    fs::write(&report, "last week's").expect("a report");
+    for args in ["--trace no-such.csv", "--trace FIX/prices.yaml", "--trace FIX/trace.csv --prices FIX/trace.csv"] {
+        let output = simulate(&format!("FIX/pools {args} --html {}", report.display()));
+        assert_eq!(output.status.code(), Some(1), "{args}: {}", stderr(&output));
+        assert_eq!(fs::read_to_string(&report).expect("the report"), "last week's", "{args}");
+    }
+    assert_eq!(fs::read_dir(dir.path()).expect("the directory").count(), 1, "nothing lies beside it");
+    // A report that was not there still is not.
+    let output = simulate(&format!("FIX/pools --trace no-such.csv --html {}", dir.path().join("new.html").display()));
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert_eq!(fs::read_dir(dir.path()).expect("the directory").count(), 1);
+}
+
+#[test]
+fn a_file_that_is_read_is_no_place_for_the_report() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name);
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join(FIXTURES);
+    for sub in ["pools", "other"] {
+        fs::create_dir(at(sub)).expect("a directory");
+    }
+    for name in ["trace.csv", "prices.yaml", "pools/cluster.yaml", "pools/pools.yaml", "other/cluster.yaml", "other/pools.yaml"] {
+        fs::copy(fixtures.join(name), at(name)).expect("a copy");
+    }
+    fs::write(at("w.yaml"), "world: {interruption: 0.1}\n").expect("a file");
+    std::os::unix::fs::symlink(at("trace.csv"), at("link.html")).expect("a link");
+    fs::hard_link(at("prices.yaml"), at("hard.html")).expect("a link");
+    let d = dir.path().display();
+    let all = format!("{d}/pools --compare {d}/other --trace {d}/trace.csv --workload {d}/w.yaml --prices {d}/prices.yaml");
+    for (report, input) in [
+        ("trace.csv", "trace.csv"),
+        ("pools/../trace.csv", "trace.csv"),
+        ("link.html", "trace.csv"),
+        ("prices.yaml", "prices.yaml"),
+        ("hard.html", "prices.yaml"),
+        ("w.yaml", "w.yaml"),
+        ("pools/pools.yaml", "pools/pools.yaml"),
+        ("other/cluster.yaml", "other/cluster.yaml"),
+    ] {
+        let before = fs::read(at(input)).expect("the input");
+        let output = simulate(&format!("{all} --html {d}/{report}"));
+        assert_eq!(output.status.code(), Some(1), "{report}: {}", stderr(&output));
+        let said = format!("the report {d}/{report} would replace {d}/{input}, which is read; name another file\n");
+        assert_eq!(stderr(&output), said);
+        assert_eq!(fs::read(at(input)).expect("the input"), before, "{report}");
+    }
+    // Beside the manifests it may lie, and a link to a report stays a link.
+    fs::write(at("old.html"), "last week's").expect("a report");
+    fs::remove_file(at("link.html")).expect("no link");
+    std::os::unix::fs::symlink(at("old.html"), at("link.html")).expect("a link");
+    for report in ["pools/report.html", "link.html"] {
+        good(&format!("{all} --html {d}/{report}"));
+        assert!(fs::read_to_string(at(report)).expect("the report").contains("How long jobs wait"), "{report}");
+    }
+    assert!(at("link.html").is_symlink() && fs::read_to_string(at("old.html")).expect("the report").contains("How long"));
+}
+
+#[test]
+fn a_report_is_a_file_like_any_other_or_goes_to_a_device() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().expect("a directory");
+    let mode = |name: &str| fs::metadata(dir.path().join(name)).expect("a file").permissions().mode() & 0o777;
+    fs::write(dir.path().join("any"), "").expect("a file");
+    fs::write(dir.path().join("old.html"), "").expect("a file");
+    fs::set_permissions(dir.path().join("old.html"), fs::Permissions::from_mode(0o640)).expect("a mode");
+    for name in ["new.html", "old.html"] {
+        good(&format!("FIX/pools --trace FIX/trace.csv --html {}", dir.path().join(name).display()));
+    }
+    assert_eq!((mode("new.html"), mode("old.html")), (mode("any"), 0o640));
+    let both = good("FIX/pools --trace FIX/trace.csv --html /dev/stdout");
+    assert!(both.contains("How long jobs wait") && both.contains("QUEUE WAIT"), "{both}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod get;
 mod logging;
 #[cfg(feature = "live")]
 mod plan;
+mod report;
 #[cfg(feature = "live")]
 mod run;
 mod schema;

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{ArgGroup, ValueEnum};
-use muster_reconciler::manifest::{Problem, Problems, Spec, Text};
+use muster_reconciler::manifest::{self, Problem, Problems, Spec, Text};
 use muster_reconciler::sim::conditions::{Conditions, Overrides, Weather};
 use muster_reconciler::sim::forecast::{Question, forecast};
 use muster_reconciler::time::{Time, human};
 
-use super::{Output, USAGE};
+use super::{Output, USAGE, report};
 use crate::config;
 use crate::simulate::answer::{Answer, Asked};
 use crate::simulate::prices::{self, Prices};
@@ -77,18 +77,18 @@ impl From<Sky> for Weather {
 
 impl Args {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        for dir in std::iter::once(&self.pools_dir).chain(&self.compare) {
-            if !dir.is_dir() {
-                eprintln!("muster: {} is no directory; name the one that holds the manifests", dir.display());
-                return Ok(ExitCode::from(USAGE));
-            }
+        let absent: Vec<_> = self.dirs().filter(|dir| !dir.is_dir()).collect();
+        for dir in &absent {
+            eprintln!("muster: {} is no directory; name the one that holds the manifests", dir.display());
         }
-        // The report is made last, and may take a minute: that it cannot be written is to be known first.
-        if let Some(path) = &self.html {
-            std::fs::write(path, "").with_context(|| format!("cannot write the report {}; name another file", path.display()))?;
+        if !absent.is_empty() {
+            return Ok(ExitCode::from(USAGE));
         }
         let mut problems = Vec::new();
-        let asked = self.read(&mut problems)?;
+        let asked = self.read(&mut problems);
+        if let Some(path) = &self.html {
+            noted(report::check(path, &self.inputs()), &mut problems);
+        }
         let Some((specs, input, conditions, prices)) = asked.filter(|_| problems.is_empty()) else {
             // Bare lines, as `validate` prints them: editors and scripts read FILE:LINE.
             eprintln!("{}", Problems(problems));
@@ -110,42 +110,45 @@ impl Args {
         Ok(if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 
+    fn dirs(&self) -> impl Iterator<Item = &PathBuf> {
+        std::iter::once(&self.pools_dir).chain(&self.compare)
+    }
+
+    /// Every file that is read.
+    fn inputs(&self) -> Vec<PathBuf> {
+        let manifests = self.dirs().flat_map(|dir| config::manifests_in(dir).unwrap_or_default());
+        manifests.chain([&self.trace, &self.workload, &self.prices].into_iter().flatten().cloned()).collect()
+    }
+
     /// Reads every file, and notes what is wrong with all of them. None: something is.
     #[expect(clippy::type_complexity, reason = "what a question is made of, used once")]
-    fn read(&self, problems: &mut Vec<Problem>) -> anyhow::Result<Option<(Vec<(String, Spec)>, Input, Conditions, Prices)>> {
+    fn read(&self, problems: &mut Vec<Problem>) -> Option<(Vec<(String, Spec)>, Input, Conditions, Prices)> {
         let mut specs = Vec::new();
-        for dir in std::iter::once(&self.pools_dir).chain(&self.compare) {
-            specs.extend(read_manifests(dir, problems)?.map(|spec| (dir.display().to_string(), spec)));
+        for dir in self.dirs() {
+            specs.extend(read_manifests(dir, problems).map(|spec| (dir.display().to_string(), spec)));
         }
         let weather = self.weather.into();
-        let mut keep = |found: Vec<Problem>| problems.extend(found);
         let checked = match &self.workload {
-            Some(path) => {
-                let read = workload::read(&read_file(path)?, weather, self.trace.is_some());
-                read.map_err(&mut keep).ok().map(Some)
-            }
+            Some(path) => read_file(path, problems, |text| workload::read(text, weather, self.trace.is_some())).map(Some),
             None => Some(None),
         };
         let input = match &self.trace {
-            Some(path) => trace::read(&read_file(path)?).map_err(&mut keep).ok(),
+            Some(path) => read_file(path, problems, trace::read),
             None => checked.as_ref().and_then(Option::as_ref).map(|w| mix::draw(w, self.seed)),
         };
         let prices = match &self.prices {
-            Some(path) => prices::read(&read_file(path)?).map_err(&mut keep).ok(),
+            Some(path) => read_file(path, problems, prices::read),
             None => Some(Prices::example()),
         };
-        let (Some(mut input), Some(checked), Some(prices), Some((_, first))) = (input, checked, prices, specs.first()) else {
-            return Ok(None);
-        };
-        input.settle_repositories(first);
+        let (mut input, checked, prices) = (input?, checked?, prices?);
+        input.settle_repositories(&specs.first()?.1);
         let conditions = checked.map_or_else(|| Conditions::new(weather, &Overrides::default()), |w| w.conditions);
-        Ok(Some((specs, input, conditions, prices)))
+        Some((specs, input, conditions, prices))
     }
 
     fn print(&self, answer: &Answer) -> anyhow::Result<()> {
         if let Some(path) = &self.html {
-            let page = html::page(answer)?;
-            std::fs::write(path, page).with_context(|| format!("cannot write the report {}", path.display()))?;
+            report::write(path, &html::page(answer)?)?;
         }
         let text = match self.output {
             Output::Table => table::print(answer),
@@ -160,29 +163,30 @@ impl Args {
 }
 
 /// The directory's manifests; None: something is wrong with them, and was noted, with the directory before the file's name.
-fn read_manifests(dir: &Path, problems: &mut Vec<Problem>) -> anyhow::Result<Option<Spec>> {
-    match config::load_dir(dir) {
-        Ok(spec) => Ok(Some(spec)),
-        Err(error) => {
-            let Problems(found) = error.downcast::<Problems>()?;
-            let of_dir = |p: Problem| match p.file.is_empty() {
-                true => Problem { message: format!("{}: {}", dir.display(), p.message), ..p },
-                false => Problem { file: dir.join(&p.file).display().to_string(), ..p },
-            };
-            problems.extend(found.into_iter().map(of_dir));
-            Ok(None)
-        }
-    }
+fn read_manifests(dir: &Path, problems: &mut Vec<Problem>) -> Option<Spec> {
+    let texts = noted(config::read_dir(dir), problems)?;
+    let of_dir = |p: Problem| match p.file.is_empty() {
+        true => Problem { message: format!("{}: {}", dir.display(), p.message), ..p },
+        false => Problem { file: dir.join(&p.file).display().to_string(), ..p },
+    };
+    manifest::load(&texts).map_err(|Problems(found)| problems.extend(found.into_iter().map(of_dir))).ok()
 }
 
-fn read_file(path: &Path) -> anyhow::Result<Text> {
-    let name = path.display().to_string();
-    let read = || -> anyhow::Result<String> {
+/// What `read` makes of the file; None: something is wrong with it, and was noted.
+fn read_file<T>(path: &Path, problems: &mut Vec<Problem>, read: impl FnOnce(&Text) -> Result<T, Vec<Problem>>) -> Option<T> {
+    let file = path.display().to_string();
+    let body = || -> anyhow::Result<String> {
         anyhow::ensure!(std::fs::metadata(path)?.len() <= LARGEST_FILE, "it is larger than {LARGEST_FILE} bytes");
         Ok(std::fs::read_to_string(path)?)
     };
-    let body = read().with_context(|| format!("cannot read {name}"))?;
-    Ok(Text { file: name, body })
+    let body = noted(body().with_context(|| format!("cannot read {file}")), problems)?;
+    read(&Text { file, body }).map_err(|found| problems.extend(found)).ok()
+}
+
+/// The value; None: there is none, and why was noted.
+fn noted<T>(result: anyhow::Result<T>, problems: &mut Vec<Problem>) -> Option<T> {
+    let problem = |error| Problem { file: String::new(), line: 0, path: String::new(), message: format!("{error:#}") };
+    result.map_err(|error| problems.push(problem(error))).ok()
 }
 
 /// A line on the terminal that says how far it is; nothing when stderr is none.

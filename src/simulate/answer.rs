@@ -30,7 +30,7 @@ const ALWAYS: [&str; 7] = [
      most that EC2 bills for them",
     "cost is instances only: no disks, addresses, traffic, SSM, SQS or GitHub",
     "API calls: a sweep counts each of its pages, changed or not, but one call only against GitHub's limit, 5,000 an hour and App; \
-     receiving from SQS is not counted",
+     receiving from SQS is not counted; EC2 limits calls, but not the number of instances in them",
     "jobs wait for nothing but a runner: no concurrency groups, no environments, no runners but muster's",
 ];
 

@@ -47,6 +47,8 @@ pub fn compare(runs: &[Run]) -> Vec<Compared> {
         both("jobs that never started", Unit::Count, |r| Some(r.total.unstarted as f64)),
         both("jobs that no pool takes", Unit::Count, |r| Some(r.unrouted.iter().map(|u| u.jobs).sum::<u64>() as f64)),
         both("jobs lost with their box", Unit::Count, |r| Some(r.total.lost as f64)),
+        both("lost jobs queued again", Unit::Count, |r| Some(r.reruns as f64)),
+        both("boxes that spot took back", Unit::Count, |r| Some(r.total.taken_back as f64)),
         both("boxes launched", Unit::Count, |r| Some(r.total.boxes as f64)),
         both("boxes at the peak", Unit::Count, |r| Some(r.total.peak_boxes as f64)),
         both("box time without a job", Unit::Share, |r| Some(r.total.waste)),

@@ -64,9 +64,12 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// `runs-on`: at least one label, none of them empty.
+/// `runs-on`: at least one label, none of them empty or on two lines.
 pub fn labels<'a>(labels: impl Iterator<Item = &'a str>) -> Result<Vec<String>, String> {
     let labels: Vec<String> = labels.map(|l| l.trim().to_owned()).collect();
+    if labels.iter().any(|label| label.contains(['\n', '\r'])) {
+        return Err("a label has a line break in it; write it on one line".into());
+    }
     match labels.iter().any(String::is_empty) || labels.is_empty() {
         true => Err("a label is missing; write the job's runs-on, such as self-hosted;linux;x64".into()),
         false => Ok(labels),

@@ -121,14 +121,16 @@ fn trouble(out: &mut String, run: &Run, _: &Answer, name: &str) {
         );
     }
     unserved(out, &format!("JOBS THAT NEVER STARTED{name}"), &run.unstarted);
-    if run.total.lost > 0 {
-        let (lost, spot) = (number(run.total.lost), number(run.total.lost_to_spot));
-        *out += &format!("\n{lost} jobs were lost with their box{name}, {spot} of them because spot took it back; ");
-        *out += &match run.reruns {
-            0 => "nobody reran them\n".to_owned(),
-            n => format!("{} were queued again, and count as jobs of their own\n", number(n)),
-        };
-    }
+    *out += &format!("\nINTERRUPTIONS AND RERUNS{name}\n");
+    let t = &run.total;
+    line(out, &format!("spot took back {} of {} boxes", number(t.taken_back), number(t.boxes)));
+    let again = match run.reruns {
+        0 if t.lost == 0 => String::new(),
+        0 => "; nobody reran them".into(),
+        n => format!("; {} were queued again, and count as jobs of their own", number(n)),
+    };
+    let (lost, to_spot) = (number(t.lost), number(t.lost_to_spot));
+    line(out, &format!("{lost} jobs were lost with their box, {to_spot} of them because spot took it back{again}"));
     for violation in &run.violations {
         line(out, &format!("\nA RULE WAS BROKEN{name}, so do not trust these figures; this is a bug of muster: {violation}"));
     }

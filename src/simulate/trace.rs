@@ -1,10 +1,12 @@
 //! A trace: jobs as they were, one a line, as CSV or JSON lines. Every bad line is named; nothing is passed over in silence.
 
+use std::fmt;
 use std::time::Duration;
 
 use muster_reconciler::manifest::{Problem, Text};
 use muster_reconciler::sim::JobPlan;
 use muster_reconciler::time::{Time, human};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::Input;
@@ -20,6 +22,10 @@ const MOST_PROBLEMS: usize = 100;
 /// The fields of a line, as a header or a key names them.
 const FIELDS: [&str; 4] = ["queued_at", "duration", "labels", "repo"];
 const KNOWN: &str = "queued_at, duration, labels and (optional) repo";
+
+const ARRAY: &str = "a JSON array; a trace is JSON lines, one object a line: `jq -c '.[]' FILE > jobs.jsonl` writes them";
+const UNCLOSED: &str =
+    "a quote is not closed on its line; close it (a field ends on the line where it begins, and `\"\"` in quotes is a quote)";
 
 /// One line's fields, still as text; labels are split already.
 #[derive(Default)]
@@ -38,7 +44,11 @@ struct Line {
 pub fn read(text: &Text) -> Result<Input, Vec<Problem>> {
     let mut reading = Reading { file: &text.file, problems: Vec::new(), notes: Vec::new() };
     let body = text.body.trim_start_matches('\u{feff}');
-    let lines = if body.trim_start().starts_with('{') { reading.json(body) } else { reading.csv(body) };
+    let lines = match body.trim_start().chars().next() {
+        Some('[') => return Err(vec![reading.problem(1, "", ARRAY)]),
+        Some('{') => reading.json(body),
+        _ => reading.csv(body),
+    };
     let jobs: Vec<(usize, When, JobPlan)> = lines.into_iter().filter_map(|line| reading.job(line)).collect();
     reading.finish(jobs)
 }
@@ -51,28 +61,26 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     fn refuse(&mut self, line: usize, field: &str, message: impl Into<String>) {
-        self.problems.push(Problem { file: self.file.to_owned(), line, path: field.into(), message: message.into() });
+        let problem = self.problem(line, field, message);
+        self.problems.push(problem);
+    }
+
+    fn problem(&self, line: usize, field: &str, message: impl Into<String>) -> Problem {
+        Problem { file: self.file.to_owned(), line, path: field.into(), message: message.into() }
     }
 
     fn csv(&mut self, body: &str) -> Vec<Line> {
-        let mut reader = csv::ReaderBuilder::new()
-            .has_headers(false)
-            .flexible(true)
-            .trim(csv::Trim::All)
-            .comment(Some(b'#'))
-            .from_reader(body.as_bytes());
         let mut columns: Option<Vec<Option<usize>>> = None;
         let mut lines = Vec::new();
-        for record in reader.records() {
-            let record = match record {
-                Ok(record) => record,
-                Err(error) => {
-                    let line = error.position().map_or(0, |p| usize::try_from(p.line()).unwrap_or(0));
-                    self.refuse(line, "", format!("cannot be read as CSV: {error}"));
+        for (number, text) in body.lines().enumerate().map(|(n, text)| (n + 1, text)) {
+            let record = match cells(text) {
+                Ok(Some(record)) => record,
+                Ok(None) => continue,
+                Err(message) => {
+                    self.refuse(number, "", message);
                     continue;
                 }
             };
-            let number = record.position().map_or(0, |p| usize::try_from(p.line()).unwrap_or(0));
             let Some(columns) = &columns else {
                 columns = Some(self.header(number, &record));
                 if !self.problems.is_empty() {
@@ -105,11 +113,14 @@ impl Reading<'_> {
         let columns: Vec<Option<usize>> = record.iter().map(known).collect();
         let unused: Vec<&str> = record.iter().filter(|name| known(name).is_none()).collect();
         self.note_unused(&unused);
-        for (nth, field) in FIELDS.iter().enumerate().take(3) {
-            match columns.iter().filter(|c| **c == Some(nth)).count() {
-                0 => self.refuse(number, field, format!("no such column; the first line names them: {KNOWN}")),
-                1 => {}
-                _ => self.refuse(number, field, "this column stands here twice; keep one"),
+        for (nth, field) in FIELDS.iter().enumerate() {
+            let names: Vec<&str> = record.iter().filter(|name| known(name) == Some(nth)).collect();
+            match names.len() {
+                0 if *field != "repo" => {
+                    self.refuse(number, field, format!("no such column; the first line names them: {KNOWN}"))
+                }
+                0 | 1 => {}
+                _ => self.refuse(number, field, twice(&names)),
             }
         }
         columns
@@ -120,9 +131,9 @@ impl Reading<'_> {
         let mut unused = std::collections::BTreeSet::new();
         for (number, text) in body.lines().enumerate().map(|(n, text)| (n + 1, text)).filter(|(_, text)| !text.trim().is_empty())
         {
-            let object = match serde_json::from_str(text) {
-                Ok(Value::Object(object)) => object,
-                Ok(_) => {
+            let Pairs(pairs) = match serde_json::from_str(text) {
+                Ok(pairs) => pairs,
+                Err(error) if error.is_data() => {
                     self.refuse(number, "", format!("a line is one JSON object with {KNOWN}"));
                     continue;
                 }
@@ -131,8 +142,15 @@ impl Reading<'_> {
                     continue;
                 }
             };
-            let (mut line, mut good) = (Line { number, ..Line::default() }, true);
-            for (key, value) in object {
+            let before = self.problems.len();
+            for (nth, field) in FIELDS.iter().enumerate() {
+                let names: Vec<&str> = pairs.iter().map(|(key, _)| key.as_str()).filter(|key| known(key) == Some(nth)).collect();
+                if names.len() > 1 {
+                    self.refuse(number, field, twice(&names));
+                }
+            }
+            let mut line = Line { number, ..Line::default() };
+            for (key, value) in pairs {
                 let taken = match known(&key) {
                     Some(0) => scalar(&value).map(|text| line.queued_at = Some(text)),
                     Some(1) => scalar(&value).map(|text| line.duration = Some(text)),
@@ -146,10 +164,9 @@ impl Reading<'_> {
                 };
                 if let Err(message) = taken {
                     self.refuse(number, &key, message);
-                    good = false;
                 }
             }
-            if good {
+            if self.problems.len() == before {
                 lines.push(line);
             }
         }
@@ -236,6 +253,57 @@ fn capped(mut problems: Vec<Problem>) -> Vec<Problem> {
         problems.push(Problem { path: String::new(), message, ..last });
     }
     problems
+}
+
+/// One line's fields, trimmed; None: it is empty or a comment. Lines are read one by one: what an unclosed quote would swallow
+/// of the next ones is never seen, and line numbers are right whatever ends a line.
+fn cells(text: &str) -> Result<Option<csv::StringRecord>, String> {
+    // An unclosed quote takes in the end of the line, and so shows.
+    let line = format!("{text}\n");
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .terminator(csv::Terminator::Any(b'\n'))
+        .comment(Some(b'#'))
+        .buffer_capacity(line.len())
+        .from_reader(line.as_bytes());
+    let Some(record) = reader.records().next() else { return Ok(None) };
+    let mut record = record.map_err(|error| format!("cannot be read as CSV: {error}"))?;
+    if record.iter().any(|cell| cell.contains('\n')) {
+        return Err(UNCLOSED.into());
+    }
+    record.trim();
+    Ok(Some(record))
+}
+
+/// A JSON object's keys and values as they stand there, doubled ones too.
+struct Pairs(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Pairs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Pairs, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Pairs;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
+}
+
+/// What to say of names that mean one field.
+fn twice(names: &[&str]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    format!("{} name this field more than once; keep one", names.join(" and "))
 }
 
 /// `queued_at`, `queuedAt` and `Queued At` are one.
@@ -332,9 +400,60 @@ mod tests {
     #[test]
     fn a_header_without_the_columns_names_each() {
         let said = parse("when,duration,labels,labels\n0,1,x,y\n").expect_err("a bad header");
-        assert!(said[0].starts_with("t:1: labels: this column stands here twice"), "{said:#?}");
+        assert!(said[0].starts_with("t:1: labels: `labels` and `labels` name this field more than once; keep one"), "{said:#?}");
         assert!(said[1].starts_with("t:1: queued_at: no such column; the first line names them"), "{said:#?}");
         assert!(parse("").expect_err("nothing")[0].contains("holds no job"));
+    }
+
+    #[test]
+    fn an_unclosed_quote_swallows_no_line() {
+        let body = "queued_at,duration,labels,repo\r\n# the \"fast\" ones\r\n0,60,\"a;b,acme/web\r\n\r\n5,60,\"c\",\"acme/web\"\r\nsoon,60,d,\r\n";
+        let said = parse(body).expect_err("two bad lines");
+        assert!(said[0].starts_with("t:3: a quote is not closed on its line; close it"), "{said:#?}");
+        assert!(said[1].starts_with("t:6: queued_at: `soon` is no time"), "{said:#?}");
+        assert_eq!(said.len(), 2, "{said:#?}");
+        // On the last line, with or without an end of line, and over two lines.
+        for (rows, lines) in [("0,60,\"x", &[2][..]), ("0,60,\"x\n", &[2]), ("0,60,\"x\ny\"\n", &[2, 3])] {
+            let said = parse(&format!("queued_at,duration,labels\n{rows}")).expect_err(rows);
+            let starts: Vec<String> = lines.iter().map(|line| format!("t:{line}: ")).collect();
+            assert!(said[0].contains("a quote is not closed"), "{said:#?}");
+            assert!(said.len() == starts.len() && said.iter().zip(starts).all(|(s, start)| s.starts_with(&start)), "{said:#?}");
+        }
+        let quoted = parse("queued_at,duration,labels\n0,60,\" a ; \"\"b\"\" \"\n").expect("a job");
+        assert_eq!(quoted.jobs[0].labels, ["a", "\"b\""]);
+    }
+
+    #[test]
+    fn a_label_lies_on_one_line() {
+        for body in
+            ["{\"queued_at\": 1, \"duration\": 2, \"labels\": [\"x\", \"a\\nb\"]}", "queued_at,duration,labels\n0,1,a\rb\n"]
+        {
+            let said = parse(body).expect_err(body);
+            assert!(said.len() == 1 && said[0].contains(": labels: a label has a line break in it"), "{said:#?}");
+        }
+    }
+
+    #[test]
+    fn a_field_that_is_named_twice_is_refused_by_name() {
+        let said = parse("queued_at,duration,labels,repo,Repo\n0,1,x,acme/a,acme/b\n").expect_err("two repositories");
+        assert_eq!(said, ["t:1: repo: `repo` and `Repo` name this field more than once; keep one"]);
+        let lines = [
+            "{\"queued_at\": 1, \"duration\": 2, \"Duration\": 3, \"labels\": [\"x\"]}",
+            "{\"queued_at\": 1, \"duration\": 2, \"labels\": [\"x\"], \"repo\": \"a/b\", \"repo\": null}",
+            "{\"queued_at\": 1, \"duration\": 2, \"labels\": [\"x\"], \"id\": 1, \"id\": 2}",
+        ];
+        let wants = [
+            "t:1: duration: `duration` and `Duration` name this field more than once; keep one",
+            "t:2: repo: `repo` and `repo` name this field more than once; keep one",
+        ];
+        assert_eq!(parse(&lines.join("\n")).expect_err("two bad lines"), wants);
+    }
+
+    #[test]
+    fn a_json_array_is_told_what_to_become() {
+        let said = parse("\n [\n{\"queued_at\": 1, \"duration\": 2, \"labels\": [\"x\"]}\n]\n").expect_err("an array");
+        assert_eq!(said.len(), 1, "{said:#?}");
+        assert!(said[0].starts_with("t:1: a JSON array; ") && said[0].contains("jq -c '.[]' FILE"), "{said:#?}");
     }
 
     #[test]
