@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Instant;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use muster_reconciler::sim::CrashMode;
 use muster_reconciler::sim::crash::{Example, Judged, Kind, Point, Reference};
 use muster_reconciler::time::Time;
@@ -69,8 +69,11 @@ pub(super) fn one(run: &Run, at: Point, trace: bool) -> anyhow::Result<ExitCode>
 }
 
 fn reference(run: &Run) -> anyhow::Result<Reference> {
-    Reference::of(&run.scenario, run.judged)
-        .map_err(|v| anyhow::anyhow!("the run without a crash fails already ({} shows it): {v}", run.replay()))
+    let fails = |what: String| anyhow!("the run without a crash fails already ({} shows it): {what}", run.replay());
+    match caught(|| Reference::of(&run.scenario, run.judged)) {
+        Ok(reference) => reference.map_err(|violation| fails(violation.to_string())),
+        Err(panic) => Err(fails(format!("it panicked: {panic}"))),
+    }
 }
 
 fn replay(run: &Run, at: Point) -> String {
