@@ -1,13 +1,15 @@
 //! `muster sim` as a process: what it prints, its exit codes, and a failure that can be replayed.
 
-use std::process::{Command, Output};
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
 
 fn sim(args: &[&str]) -> (i32, String, String) {
     let dir = tempfile::tempdir().expect("a directory");
     run(dir.path(), args)
 }
 
-fn run(dir: &std::path::Path, args: &[&str]) -> (i32, String, String) {
+fn run(dir: &Path, args: &[&str]) -> (i32, String, String) {
     let Output { status, stdout, stderr } =
         Command::new(env!("CARGO_BIN_EXE_muster")).arg("sim").args(args).current_dir(dir).output().expect("muster runs");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
@@ -24,13 +26,110 @@ fn a_thousand_seeds_violate_nothing() {
     assert!(out.contains("controller steps/s"), "{out}");
 }
 
+/// Each example is crashed everywhere, and no kind of effect is left out.
 #[test]
 fn a_crash_at_every_effect_ends_where_the_run_without_one_does() {
     let (code, out, err) = sim(&["--crash-each"]);
     println!("{out}");
     assert_eq!(code, 0, "{out}\n{err}");
-    let (good, all) = out.lines().find_map(|l| l.split_once(" crashes ended")?.0.split_once(" of ")).expect("the count");
-    assert!(good == all && all.parse::<u32>().expect("a number") > 50, "{out}");
+    for example in ["burst", "warm", "broken", "unheard"] {
+        assert!(out.contains(&format!("example {example}: ")), "{out}");
+    }
+    let (right, all) = out.lines().find_map(|l| l.split_once(" crashes were right")?.0.split_once(" of ")).expect("the count");
+    assert!(right == all && all.parse::<u32>().expect("a number") > 400, "{out}");
+    assert!(out.contains("after 11 of 11 kinds of effects"), "{out}");
+}
+
+/// In a drawn world a crash shifts who meets which fault: an honest difference is not called wrong.
+#[test]
+fn a_crash_in_a_world_with_faults_is_judged_by_the_invariants_only() {
+    let (code, out, err) = sim(&["--seed", "3", "--crash-each", "--jobs", "2"]);
+    assert_eq!(code, 0, "{out}\n{err}");
+    assert!(out.contains("judged by the invariants only") && !out.contains("WRONG"), "{out}");
+}
+
+// ------------------------------------------------------------------------------------------------------ failures
+
+/// An example's scenario, which must come to rest within less time than it can.
+fn hurried(dir: &Path, file: &str, within: &str) {
+    let (code, out, err) = run(dir, &["--example", "burst", "--save", file]);
+    assert_eq!(code, 0, "{out}\n{err}");
+    let text = std::fs::read_to_string(dir.join(file)).expect("the scenario");
+    let mut scenario: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    scenario["disturbed"] = "31s".into();
+    scenario["convergesWithin"] = within.into();
+    std::fs::write(dir.join(file), scenario.to_string()).expect("written");
+}
+
+/// The commands that the output names after this word, as arguments.
+fn commands<'a>(out: &'a str, word: &str) -> Vec<Vec<&'a str>> {
+    let command = |l: &'a str| Some(l.trim().strip_prefix(word)?.trim().strip_prefix("muster sim ")?.split(' ').collect());
+    out.lines().filter_map(command).collect()
+}
+
+#[test]
+fn a_failure_is_shrunk_and_can_be_replayed_and_no_file_is_overwritten() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let files = ["muster-sim-seed-3.json", "muster-sim-seed-3-2.json", "muster-sim-seed-3-3.json"];
+    let text = |file: &str| std::fs::read_to_string(dir.path().join(file)).unwrap_or_default();
+    hurried(dir.path(), files[0], "1s");
+    let before = text(files[0]);
+    let (code, out, err) = run(dir.path(), &["--scenario", files[0]]);
+    assert!(code == 1 && out.contains("FAILED, seed 3: L1: not at rest"), "{code}: {out}\n{err}");
+    assert_eq!(commands(&out, "replay it:"), [["--scenario", files[1], "--trace"]], "{out}");
+    assert_eq!(commands(&out, "the whole:"), [["--scenario", files[0], "--trace"]], "{out}");
+    assert_eq!(text(files[0]), before, "what is replayed is not overwritten");
+    let shrunk = text(files[1]);
+    assert!(!shrunk.is_empty() && shrunk != before);
+    for replay in commands(&out, "replay it:").into_iter().chain(commands(&out, "the whole:")) {
+        let (code, again, err) = run(dir.path(), &replay);
+        assert!(code == 1 && again.contains("FAILED, seed 3: L1: not at rest"), "{replay:?}: {code}: {again}\n{err}");
+        assert!(again.contains("controller process 1 starts"), "{again}");
+    }
+    assert_eq!((text(files[0]), text(files[1])), (before, shrunk));
+    assert_eq!(text(files[2]), "", "what cannot be shrunk further is in its file already");
+}
+
+#[test]
+fn a_crash_that_goes_wrong_can_be_replayed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    // Just the time that the run without a crash takes: one that loses its controller for a while takes longer.
+    hurried(dir.path(), "easy.json", "4h");
+    let (_, out, _) = run(dir.path(), &["--scenario", "easy.json"]);
+    let rest = out.split("at rest ").nth(1).and_then(|o| o.split(" after").next()).expect("how long it took").replace(' ', "");
+    hurried(dir.path(), "tight.json", &rest);
+    let (code, out, err) = run(dir.path(), &["--scenario", "tight.json", "--crash-each"]);
+    assert_eq!(code, 1, "{out}\n{err}");
+    let replays = commands(&out, "replay it:");
+    let wrong: Vec<&str> = out.lines().filter(|l| l.starts_with("WRONG crash at ")).collect();
+    assert!(!wrong.is_empty() && replays.len() == wrong.len(), "{out}");
+    let (code, again, err) = run(dir.path(), &replays[0]);
+    assert!(code == 1 && again.contains("is killed") && again.lines().any(|l| l == wrong[0]), "{code}: {again}\n{err}");
+    let (code, _, err) = run(dir.path(), &["--scenario", "tight.json", "--crash-at", "999:lost"]);
+    assert!(code == 1 && err.contains("effect 999") && err.contains("this run has"), "{code}: {err}");
+}
+
+#[test]
+fn a_crash_that_goes_well_can_be_looked_at() {
+    let (code, out, err) = sim(&["--example", "broken", "--crash-at", "12:done", "--trace"]);
+    assert!(code == 0 && out.contains("controller process 2 starts"), "{code}: {out}\n{err}");
+    assert!(out.contains("right: crash at 12:done (Launch): all is well"), "{out}");
+}
+
+/// `muster sim --seed 7 --trace | head -1`.
+#[test]
+fn nobody_has_to_read_to_the_end() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_muster"))
+        .args(["sim", "--seed", "7", "--trace"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("muster runs");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("its output")).read_line(&mut line).expect("a line");
+    let Output { status, stderr, .. } = child.wait_with_output().expect("it ends");
+    assert_eq!((status.code(), String::from_utf8_lossy(&stderr).as_ref()), (Some(0), ""));
+    assert!(line.contains("controller process 1 starts"), "{line}");
 }
 
 #[test]
@@ -54,10 +153,38 @@ fn bad_input_is_told_with_the_way_out() {
     assert!(code == 1 && err.contains("bad.json") && err.contains("rain") && err.contains("--save"), "{code}: {err}");
     let (code, _, err) = run(dir.path(), &["--scenario", "nowhere.json"]);
     assert!(code == 1 && err.contains("nowhere.json"), "{code}: {err}");
-    let (code, _, err) = run(dir.path(), &["--trace"]);
-    assert!(code == 1 && err.contains("--seed or --scenario"), "{code}: {err}");
-    let (code, _, err) = run(dir.path(), &["--seed", "1", "--seeds", "2"]);
-    assert!(code == 2 && err.contains("cannot be used with"), "{code}: {err}");
-    let (code, _, err) = run(dir.path(), &["--jobs", "0"]);
-    assert!(code == 2 && err.contains("--jobs"), "{code}: {err}");
+}
+
+/// What cannot be heeded is refused, and not passed over.
+#[test]
+fn flags_that_say_nothing_together_are_refused() {
+    let refused = [
+        "--trace",
+        "--seed 1 --seeds 2",
+        "--seed 1 --scenario a.json",
+        "--seed 1 --example warm",
+        "--seed 1 --from 2",
+        "--seed 1 --minutes 2",
+        "--seed 1 --jobs 2",
+        "--example warm --jobs 2",
+        "--seeds 3 --crash-each",
+        "--from 3 --crash-each",
+        "--minutes 3 --crash-each",
+        "--seed 1 --crash-each --trace",
+        "--seed 1 --crash-each --save a.json",
+        "--crash-each --shrink 5",
+        "--crash-at 3:lost",
+        "--seed 1 --crash-at 3:lost --crash-each",
+        "--seed 1 --crash-at 3:lost --save a.json",
+        "--seed 1 --crash-at 0:lost",
+        "--seed 1 --crash-at 3:found",
+        "--example rain",
+        "--seeds 0",
+        "--minutes 0",
+        "--jobs 0",
+    ];
+    for flags in refused {
+        let (code, out, err) = sim(&flags.split(' ').collect::<Vec<_>>());
+        assert!(code == 2 && out.is_empty() && err.contains("--"), "{flags}: {code}: {out}{err}");
+    }
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use muster_reconciler::defects::{self, Defect};
+use muster_reconciler::sim::crash::{Example, Reference};
 use muster_reconciler::sim::{Invariant, Scenario};
 
 /// Seeds that a defect may hide for.
@@ -63,4 +64,22 @@ fn without_a_defect_the_same_seeds_violate_nothing() {
         let report = Scenario::drawn(seed).run();
         assert!(report.failure().is_none(), "seed {seed}: {:?}", report.violations);
     }
+}
+
+/// A crash at every effect must be able to fail, too: by what a process does before it has looked, and by an end that violates
+/// nothing and is another one all the same.
+#[test]
+fn a_crash_at_every_effect_catches_defects_by_the_invariants_and_by_the_end() {
+    let caught = |defect, example: Example| {
+        defects::set(Some(defect));
+        let reference = Reference::of(&example.scenario(), example.judged()).unwrap();
+        let wrong: Vec<String> = reference.points().filter_map(|at| reference.crash(at, 0).wrong).collect();
+        defects::set(None);
+        println!("{defect:?}, {example}: {} of {} crashes", wrong.len(), reference.points().count());
+        wrong
+    };
+    let unseen = caught(Defect::LaunchUnseen, Example::Burst);
+    assert!(unseen.iter().any(|w| w.starts_with("S8: ")), "{unseen:?}");
+    let gone = caught(Defect::MissingIsGone, Example::Broken);
+    assert!(gone.iter().any(|w| w.starts_with("other boxes were ended by force")), "{gone:?}");
 }

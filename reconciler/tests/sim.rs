@@ -1,11 +1,12 @@
 //! The controller in the simulated world: whole runs, each from one seed.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use muster_reconciler::manifest::{Span, Spec};
-use muster_reconciler::sim::crash::{Reference, crash_each};
+use muster_reconciler::sim::crash::{Example, Judged, Kind, Point, Reference};
 use muster_reconciler::sim::{
     BEGIN, Fault, Faults, JobPlan, Rates, RunReport, Scenario, Schedule, World, WorldOptions, example, shrink,
 };
@@ -154,15 +155,31 @@ fn scenarios_and_reports_can_be_sent_between_threads() {
 // --------------------------------------------------------------------------------------------------- crashes
 
 #[test]
-fn a_crash_after_any_effect_loses_no_job_and_launches_nothing_twice() {
-    let scenario = Scenario::calm(3, &two_pools(), burst(6, 2 * MINUTE));
-    let reference = Reference::of(&scenario).unwrap();
-    assert_eq!((reference.end.launched, reference.end.jobs.clone()), (6, [("success", 6)].into()));
-    let wrong = crash_each(&scenario, 1).unwrap();
-    let firsts: Vec<String> = wrong.iter().map(ToString::to_string).collect();
-    let total = reference.effects * 3;
-    let first = wrong.first().map(|w| w.report.timeline(200)).unwrap_or_default();
-    assert!(wrong.is_empty(), "{} of {total} crashes went wrong: {firsts:#?}; the first:\n{first}", wrong.len());
+fn a_crash_after_any_effect_ends_where_the_run_without_one_does() {
+    let mut kinds = BTreeSet::new();
+    for example in Example::ALL {
+        let reference = Reference::of(&example.scenario(), example.judged()).unwrap_or_else(|v| panic!("{example}: {v}"));
+        let points: Vec<Point> = reference.points().collect();
+        println!("{example}: {} crashes; {:?}; {:?}", points.len(), reference.kinds(), reference.end);
+        let crashed = points.iter().map(|at| reference.crash(*at, 0));
+        let wrong: Vec<String> = crashed.filter(|c| c.wrong.is_some()).map(|c| c.to_string()).collect();
+        assert!(wrong.is_empty(), "{example}: {} of {} crashes went wrong: {wrong:#?}", wrong.len(), points.len());
+        assert_eq!(reference.end.jobs.keys().collect::<Vec<_>>(), [&"success"], "{example}");
+        kinds.extend(reference.effects);
+    }
+    let missing: Vec<Kind> = Kind::ALL.into_iter().filter(|k| !kinds.contains(k)).collect();
+    assert_eq!(missing, [], "kinds of effects that no example has");
+}
+
+/// What strikes may strike somebody else after a crash: the end may differ, the invariants may not break.
+#[test]
+fn a_crash_after_any_effect_of_a_drawn_run_violates_nothing() {
+    let scenario = Scenario::drawn(3);
+    let reference = Reference::of(&scenario, Judged::of(&scenario)).unwrap();
+    assert_eq!(reference.judged, Judged::ByInvariants);
+    let crashed = reference.points().map(|at| reference.crash(at, 0));
+    let wrong: Vec<String> = crashed.filter(|c| c.wrong.is_some()).map(|c| c.to_string()).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 // ------------------------------------------------------------------------------------------------- shrinking

@@ -34,7 +34,21 @@ pub struct Cloud {
     stock: Stock,
     buckets: BTreeMap<&'static str, Option<Bucket>>,
     launched: u64,
+    ended: BTreeMap<Ending, u64>,
     rng: Rng,
+}
+
+/// What ended a box.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ending {
+    /// Itself: its job was over, or it failed to start.
+    Itself,
+    /// Itself, when it was asked to.
+    Drain,
+    /// TerminateInstances.
+    Termination,
+    /// Spot.
+    Spot,
 }
 
 /// One instance.
@@ -129,6 +143,7 @@ impl Cloud {
             stock: Stock::default(),
             buckets: BTreeMap::new(),
             launched: 0,
+            ended: BTreeMap::new(),
             rng: Rng::new(seed, "cloud"),
         }
     }
@@ -141,6 +156,11 @@ impl Cloud {
     /// Instances ever launched.
     pub fn launched(&self) -> u64 {
         self.launched
+    }
+
+    /// How many instances ended, by what ended them.
+    pub fn ended(&self) -> &BTreeMap<Ending, u64> {
+        &self.ended
     }
 
     /// The pool's live instances.
@@ -262,6 +282,13 @@ impl Cloud {
             && let Some(n) = self.live.get_mut(&instance.pool)
         {
             *n = n.saturating_sub(1);
+            let ending = match reason {
+                Some("Client.UserInitiatedShutdown") => Ending::Termination,
+                Some("Server.SpotInstanceTermination") => Ending::Spot,
+                _ if last.draining => Ending::Drain,
+                _ => Ending::Itself,
+            };
+            *self.ended.entry(ending).or_default() += 1;
         }
         match state {
             InstanceState::ShuttingDown => {

@@ -10,6 +10,7 @@ use crate::time::Time;
 use super::World;
 use super::agenda::Event;
 use super::cloud::Secret;
+use super::crash::Kind;
 use super::faults::Fault;
 
 /// Answers that never come are given up after this.
@@ -37,7 +38,7 @@ pub(super) struct Put {
 }
 
 /// What becomes of the request that a crash follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CrashMode {
     /// It was never sent.
     Lost,
@@ -50,6 +51,15 @@ pub enum CrashMode {
 impl CrashMode {
     /// All of them.
     pub const ALL: [CrashMode; 3] = [CrashMode::Lost, CrashMode::Sent, CrashMode::Done];
+
+    /// Its name on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            CrashMode::Lost => "lost",
+            CrashMode::Sent => "sent",
+            CrashMode::Done => "done",
+        }
+    }
 }
 
 /// The call that an action comes down to, as counted and limited by the other side.
@@ -117,6 +127,9 @@ impl World {
             return true;
         }
         self.sent += 1;
+        if let Some(kinds) = &mut self.kinds {
+            kinds.extend(Kind::of(&effect.action));
+        }
         if self.nature.trace.kept() {
             let line = describe(&effect.action);
             self.nature.trace.say(now, format_args!("#{} {line}: {}", self.sent, effect.reason));

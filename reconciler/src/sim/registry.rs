@@ -128,6 +128,11 @@ impl Registry {
         &self.runners
     }
 
+    /// Registrations ever made, strangers' included.
+    pub(super) fn registered(&self) -> u64 {
+        self.next
+    }
+
     // ------------------------------------------------------------------------------------------- a runner's life
 
     fn changed(&mut self, id: RunnerId) {

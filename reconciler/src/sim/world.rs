@@ -17,6 +17,7 @@ use super::agenda::Event;
 use super::boxes::Machine;
 use super::changes::Change;
 use super::cloud::Cloud;
+use super::crash::Kind;
 use super::effects::CrashMode;
 use super::forge::{Forge, Hold, JobPlan};
 use super::ledger::{Ledger, Subject};
@@ -69,6 +70,8 @@ pub struct World {
     pub(super) crash_at: Option<(u64, CrashMode)>,
     /// Effects sent, sweeps aside.
     pub(super) sent: u64,
+    /// Their kinds, if somebody asked for them.
+    pub(super) kinds: Option<Vec<Kind>>,
     /// Effects sent that change something.
     pub(super) changes: u64,
     pub(super) instance_sweeps: u64,
@@ -139,6 +142,7 @@ impl World {
             poll_at: None,
             crash_at: None,
             sent: 0,
+            kinds: None,
             changes: 0,
             instance_sweeps: 0,
             steps: 0,

@@ -1,0 +1,29 @@
+//! What is printed, and the progress bar.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Prints a line. That nobody reads on (`| head`) is no error: the exit code still tells how it went.
+pub(super) fn say(line: impl Display) -> anyhow::Result<()> {
+    match writeln!(io::stdout(), "{line}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("failed to write to standard output"),
+        _ => Ok(()),
+    }
+}
+
+/// A bar over so many runs; None: nobody knows how many.
+pub(super) fn bar(count: Option<u64>) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let (bar, template) = match count {
+        Some(count) => (ProgressBar::new(count), "{bar:40} {pos}/{len} {per_sec} {eta} left"),
+        None => (ProgressBar::new_spinner(), "{spinner} {pos} {per_sec} {elapsed}"),
+    };
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
+}

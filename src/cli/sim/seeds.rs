@@ -1,0 +1,199 @@
+//! Many seeds, on all cores.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use muster_reconciler::sim::marks::Marks;
+use muster_reconciler::sim::{RunReport, Scenario, Violation};
+use muster_reconciler::time::human;
+
+use super::out::{bar, say};
+use super::{Args, NAMED, Run, code, first_words};
+
+/// Seeds that are run when nobody says how many, or how long.
+const SEEDS: u64 = 1000;
+/// Every so many seeds one is run twice, and both runs must be the same.
+const TWICE_EVERY: u64 = 50;
+
+/// What came of a seed.
+struct Ran {
+    seed: u64,
+    /// Err: what it panicked with.
+    report: Result<RunReport, String>,
+    /// A second run was another one.
+    unlike: bool,
+}
+
+impl Args {
+    pub(super) fn many(&self) -> anyhow::Result<ExitCode> {
+        let count = count(self.seeds, self.minutes);
+        let until = self.from.saturating_add(count.unwrap_or(u64::MAX));
+        let deadline = self.minutes.map(|m| Instant::now() + Duration::from_secs(60 * m));
+        let began = Instant::now();
+        let (next, stop) = (AtomicU64::new(self.from), AtomicBool::new(false));
+        let (results, heard) = mpsc::sync_channel(64);
+        let bar = bar(count);
+        let mut tally = Tally::default();
+        std::thread::scope(|scope| {
+            for _ in 0..self.threads() {
+                let (results, next, stop) = (results.clone(), &next, &stop);
+                scope.spawn(move || {
+                    loop {
+                        let seed = next.fetch_add(1, Ordering::Relaxed);
+                        let late = deadline.is_some_and(|d| Instant::now() >= d);
+                        if late || stop.load(Ordering::Relaxed) || seed >= until {
+                            return;
+                        }
+                        let twice = (seed - self.from).is_multiple_of(TWICE_EVERY);
+                        if results.send(once_or_twice(seed, twice)).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+            drop(results);
+            for ran in heard {
+                bar.inc(1);
+                tally.add(ran);
+                if tally.failed.len() + tally.panicked.len() >= NAMED {
+                    stop.store(true, Ordering::Relaxed);
+                }
+            }
+        });
+        bar.finish_and_clear();
+        tally.print(began.elapsed(), self.threads())?;
+        if let Some((seed, violation)) = tally.failed.first() {
+            self.tell_failure(&Run::drawn(*seed), violation)?;
+        }
+        Ok(code(tally.good()))
+    }
+}
+
+/// How many seeds; None: as many as the minutes allow.
+fn count(seeds: Option<u64>, minutes: Option<u64>) -> Option<u64> {
+    seeds.or(minutes.is_none().then_some(SEEDS))
+}
+
+/// What it comes to, or what it panicked with.
+pub(super) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        text.unwrap_or("without a word").to_owned()
+    })
+}
+
+fn once_or_twice(seed: u64, twice: bool) -> Ran {
+    let ran = caught(|| {
+        let scenario = Scenario::drawn(seed);
+        let report = scenario.run();
+        let unlike = twice && scenario.run().hash != report.hash;
+        (report, unlike)
+    });
+    match ran {
+        Ok((report, unlike)) => Ran { seed, report: Ok(report), unlike },
+        Err(panic) => Ran { seed, report: Err(panic), unlike: false },
+    }
+}
+
+/// What many runs came to.
+#[derive(Default)]
+struct Tally {
+    seeds: u64,
+    steps: u64,
+    effects: u64,
+    instances: u64,
+    races: u64,
+    lasted: Duration,
+    marks: Marks,
+    failed: Vec<(u64, Violation)>,
+    panicked: Vec<(u64, String)>,
+    unlike: Vec<u64>,
+}
+
+impl Tally {
+    fn add(&mut self, ran: Ran) {
+        self.seeds += 1;
+        if ran.unlike {
+            self.unlike.push(ran.seed);
+        }
+        let r = match ran.report {
+            Ok(report) => report,
+            Err(panic) => return self.panicked.push((ran.seed, panic)),
+        };
+        self.steps += r.steps;
+        self.effects += r.effects;
+        self.instances += r.instances;
+        self.races += r.races;
+        self.lasted += r.lasted;
+        self.marks.add(&r.marks);
+        if let Some(violation) = r.failure() {
+            self.failed.push((r.seed, violation.clone()));
+            self.failed.sort_by_key(|(seed, _)| *seed);
+        }
+    }
+
+    fn good(&self) -> bool {
+        self.seeds > 0 && self.failed.is_empty() && self.panicked.is_empty() && self.unlike.is_empty()
+    }
+
+    fn print(&self, took: Duration, threads: usize) -> anyhow::Result<()> {
+        let s = took.as_secs_f64().max(0.001);
+        let per = |n: u64| n as f64 / s;
+        let Tally { seeds, steps, effects, instances, races, .. } = self;
+        say(format_args!(
+            "{seeds} seeds in {s:.1} s on {threads} threads: {:.1} seeds/s, {:.0} seeds/min, {:.0} controller steps/s",
+            per(*seeds),
+            per(*seeds) * 60.0,
+            per(*steps)
+        ))?;
+        say(format_args!(
+            "{steps} steps, {effects} effects, {instances} boxes, {} of simulated time; {races} jobs killed in races that nobody could know of",
+            human(self.lasted)
+        ))?;
+        let missed: Vec<&str> = self.marks.missed().map(|m| m.as_str()).collect();
+        match missed.len() {
+            0 => say("every one of the named rare branches was reached")?,
+            n => say(format_args!("{n} named rare branches were NOT reached by any seed: {}", missed.join("; ")))?,
+        }
+        for seed in &self.unlike {
+            say(format_args!("NOT DETERMINISTIC: seed {seed} ran differently the second time"))?;
+        }
+        for (seed, violation) in self.failed.iter().take(NAMED) {
+            say(format_args!("FAILED seed {seed}: {}", first_words(&violation.to_string())))?;
+        }
+        for (seed, panic) in self.panicked.iter().take(NAMED) {
+            say(format_args!("FAILED seed {seed}: the run panicked: {}", first_words(panic)))?;
+            say(format_args!("replay it:  {}", Run::drawn(*seed).replay()))?;
+        }
+        match self.failed.len() + self.panicked.len() {
+            _ if *seeds == 0 => say("no seed was run"),
+            0 => say("no invariant was violated"),
+            n => say(format_args!("{n} seeds failed")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn minutes_without_seeds_are_filled() {
+        assert_eq!(count(None, None), Some(SEEDS));
+        assert_eq!(count(None, Some(5)), None);
+        assert_eq!(count(Some(7), Some(5)), Some(7));
+    }
+
+    #[test]
+    fn a_panic_in_a_world_fails_its_seed_and_no_other() {
+        let mut tally = Tally::default();
+        tally.add(once_or_twice(1, true));
+        let panics = || -> RunReport { panic!("the rain in {}", "Spain") };
+        tally.add(Ran { seed: 2, report: caught(panics), unlike: false });
+        assert_eq!((tally.seeds, tally.good()), (2, false));
+        assert_eq!(tally.panicked, [(2, "the rain in Spain".to_owned())]);
+    }
+}
