@@ -41,11 +41,13 @@ pub enum Defect {
     IgnoreBudgets,
     /// Let the order of a sweep's rows matter.
     RowOrder,
+    /// Never delete a message.
+    KeepMessages,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Defect; 18] = [
+    pub const ALL: [Defect; 19] = [
         Defect::TerminateOnIdleFlag,
         Defect::SupplyForEver,
         Defect::ForgetToken,
@@ -64,6 +66,7 @@ impl Defect {
         Defect::ChangedRetry,
         Defect::IgnoreBudgets,
         Defect::RowOrder,
+        Defect::KeepMessages,
     ];
 }
 

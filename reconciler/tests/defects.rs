@@ -12,19 +12,19 @@ const SEEDS: u64 = 1000;
 
 /// What a defect breaks; each of it must show.
 fn breaks(defect: Defect) -> &'static [Invariant] {
-    use Invariant::{L1, L2, L3, L4, L5, S1, S2, S3, S4, S5, S6, S7, S8, S9, S10, Sound};
+    use Invariant::{L1, L2, L3, L4, L5, S1, S2, S3, S4, S5, S6, S7, S8, S9, S10};
     match defect {
         Defect::TerminateOnIdleFlag => &[S1],
         Defect::SupplyForEver => &[L1, L2],
         Defect::ForgetToken => &[S2, S3],
         Defect::DeleteOnReceipt => &[L1],
-        Defect::PartialPages => &[S1, S2, S3, S8, L2, L3],
-        Defect::LaunchUnseen => &[S2, S3, S8],
-        Defect::MissingIsGone => &[S1, S2, S3, L2, L3],
+        Defect::PartialPages => &[S2],
+        Defect::LaunchUnseen => &[S8],
+        Defect::MissingIsGone => &[S2, S3],
         Defect::IgnoreInFlight => &[S2, S3],
         Defect::KeepSecrets => &[S6],
         Defect::NoBackoff => &[L5],
-        Defect::ReviveJobs => &[S3, S9, L1, L4, Sound],
+        Defect::ReviveJobs => &[S9],
         Defect::DropDemand => &[L1],
         Defect::EndAtDrainDeadline => &[S1],
         Defect::KeepRegistrations => &[L3],
@@ -32,6 +32,7 @@ fn breaks(defect: Defect) -> &'static [Invariant] {
         Defect::ChangedRetry => &[S5],
         Defect::IgnoreBudgets => &[S7],
         Defect::RowOrder => &[S10],
+        Defect::KeepMessages => &[L4],
     }
 }
 
