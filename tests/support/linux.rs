@@ -286,6 +286,9 @@ impl LinuxBox {
         fs::remove_file(self.path("ended")).ok();
         let mut user_data = String::from("#!/bin/sh\n");
         let mut command = Command::new(self.shell);
+        if self.shell == "bash" {
+            command.arg("--posix"); // as it is where it plays /bin/sh
+        }
         for (name, value) in &self.settings {
             if name.starts_with("MUSTER_") || *name == "AWS_ENDPOINT_URL" {
                 user_data += &format!("{name}='{}'\n", value.replace('\'', r"'\''"));
