@@ -596,14 +596,13 @@ async fn how_the_runner_left_is_told() {
     on_each_shell(async |b| {
         let (site, shell) = (b.site.clone(), b.shell());
         let cases = [
-            ("crash", "134", "the runner failed with exit code 134; it said: Listening for Jobs"),
+            ("crash", "134", "the runner failed with exit code 134; it said: 2024-01-01 00:00:00Z: Listening for Jobs"),
+            ("crash", "1", "the runner failed with exit code 1; it said: 2024-01-01 00:00:00Z: Listening for Jobs"),
             ("crash", "7", "GitHub refuses runner 2.330.0 as too old: run `muster sync`"),
             ("leave", "7", "GitHub refuses runner 2.330.0 as too old: run `muster sync`"),
-            (
-                "leave",
-                "1",
-                "registration failed: the runner left with exit code 1 before it listened; it said: Http response code: NotFound from POST",
-            ),
+            ("leave", "1", "registration failed: the runner left with exit code 1 before it listened; it said: Http response code: NotFound from POST"),
+            ("leave", "5", "registration failed: the runner left with exit code 5 before it listened; it said: Http response code: NotFound from POST"),
+            ("leave", "139", "registration failed: the runner left with exit code 139 before it listened; it said: Http response code: NotFound from POST"),
         ];
         for (word, code, reason) in cases {
             let mut b = LinuxBox::launch(&site, shell).await;

@@ -327,7 +327,7 @@ run() {
   env | grep -E '^(https?|no)_proxy=' >>.env || :
   [ -z "$MUSTER_HOOK_STARTED" ] || export ACTIONS_RUNNER_HOOK_JOB_STARTED="$MUSTER_HOOK_STARTED"
   [ -z "$MUSTER_HOOK_COMPLETED" ] || export ACTIONS_RUNNER_HOOK_JOB_COMPLETED="$MUSTER_HOOK_COMPLETED"
- # Without the first two, run.sh says 0 whatever happened.
+ # Without the first two, run.sh says 0 also of a release that GitHub refuses.
   export RUNNER_MANUALLY_TRAP_SIG=1 ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE=1 DISABLE_RUNNER_UPDATE=1
   [ "$(id -u)" != 0 ] || [ "$switch" = yes ] || export RUNNER_ALLOW_RUNASROOT=1
   case $secret in
@@ -406,7 +406,8 @@ drain() {
   end "$1; the listener had to be killed"
 }
 
-last_words() { printf 'it said: %s' "$(grep . log | tail -n 1)"; }
+# Without what run.sh and its helper say of every end.
+last_words() { printf 'it said: %s' "$(grep -vE '^($|Exiting|Restarting|Runner listener exit)' log | tail -n 1)"; }
 
 # Whether this box is to go; said once while a job runs.
 look() {
@@ -469,6 +470,10 @@ watch() {
   hear
   status=0
   wait "$runner" || status=$?
+  # run.sh's helper makes 0 of most of the listener's exit codes, and says so.
+  told=$(tail -n 2 log | sed -n 's/^Exiting with unknown error code: //p
+    s/^Runner listener exit with terminated.*/1/p; s/^Runner listener exit with Session.*/5/p')
+  status=${told:-$status}
   [ "$status" != 7 ] || fail "GitHub refuses runner $(in_image version) as too old: run \`muster sync\`"
   [ "$listening" = yes ] || fail "registration failed: the runner left with exit code $status before it listened; $(last_words)"
   [ "$status" = 0 ] || fail "the runner failed with exit code $status; $(last_words)"
