@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
 use serde_json::json;
 use support::downloads::Release;
@@ -523,6 +524,51 @@ async fn no_job_begins_once_the_last_look_is_under_way() {
         b.boot();
         assert_eq!(b.ends(secs(20)).await, "drained: surplus");
         assert!(b.heard("job") && !b.heard("taken"), "GitHub still has the job\n{}", b.story());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_that_has_no_worker_yet_is_not_cut_off_unless_it_never_gets_one() {
+    on_each_shell(async |b| {
+        let taken = async |b| {
+            let b = listening(b).await;
+            b.tell("no-worker", "");
+            b.tell("job", "");
+            eventually(secs(10), "the job is taken", async || same(b.read("state/log").contains("Running job"), true)).await;
+            b
+        };
+        let mut b = taken(b).await;
+        b.imds.tag("muster:drain", "surplus");
+        b.says("it waits for the job to end", secs(10)).await;
+        never(secs(3), "the box ends under its job", || async { same(b.path("ended").exists(), false) }).await;
+        fs::remove_file(b.path("control/no-worker")).expect("the file");
+        b.hears("working").await;
+        b.tell("finish", "");
+        assert_eq!(b.ends(secs(15)).await, "the runner is done", "{}", b.story());
+        assert!(b.heard("finished"), "{}", b.story());
+
+        let mut b = taken(LinuxBox::launch(&b.site, b.shell()).await).await;
+        let log = fs::File::options().append(true).open(b.path("state/log")).expect("the log");
+        log.set_modified(SystemTime::now() - secs(121)).expect("a time");
+        b.imds.tag("muster:drain", "surplus");
+        assert_eq!(b.ends(secs(15)).await, "drained: surplus", "{}", b.story());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_goes_on_when_it_kills_run_sh() {
+    on_each_shell(async |b| {
+        let mut b = working(b).await;
+        let status = Command::new("kill").args(["-KILL", b.read("control/run.pid").trim()]).status().expect("kill runs");
+        assert!(status.success());
+        never(secs(3), "the box ends under its job", || async { same(b.path("ended").exists(), false) }).await;
+        b.tell("finish", "");
+        let reason =
+            "the runner failed with exit code 137; it said: 2024-01-01 00:00:02Z: Job build completed with result: Succeeded";
+        assert_eq!(b.ends(secs(15)).await, reason, "{}", b.story());
+        assert!(b.heard("finished"), "{}", b.story());
     })
     .await;
 }

@@ -372,7 +372,11 @@ processes() {
   done
 }
 
-busy() { [ -n "$(processes Runner.Worker)" ]; }
+# Whether a job runs. One that was just taken has no worker yet; if it never gets one, its line stays the last.
+busy() {
+  [ -n "$(processes Runner.Worker)" ] ||
+    { [ "$(since "$(stat -c %Y log)000")" -lt 120 ] && tail -n 1 log | grep -q '^[-0-9: ]*Z: Running job: '; }
+}
 
 # shellcheck disable=SC2086 # a list
 signal() { [ -z "$2" ] || kill "-$1" $2 2>>errors || :; }
@@ -459,7 +463,8 @@ watch() {
   step='watch the runner'
   listening=no said='' started=$(now_ms)
   idle_at=$started looked=$started
-  until [ -e exited ]; do
+  # A job may have killed run.sh, and go on.
+  until [ -e exited ] && freeze; do
     hear
     if [ "$(since "$looked")" -ge "$MUSTER_WATCH" ]; then
       look
