@@ -614,6 +614,12 @@ async fn a_listener_that_will_not_leave_is_killed() {
         b.tell("stubborn", "");
         b.imds.tag("muster:drain", "surplus");
         assert_eq!(b.ends(secs(30)).await, "drained: surplus; the listener had to be killed");
+
+        // It leaves, and `run.sh` does not.
+        let mut b = listening(LinuxBox::launch(&b.site, b.shell()).await).await;
+        b.tell("linger", "");
+        b.imds.tag("muster:drain", "surplus");
+        assert_eq!(b.ends(secs(30)).await, "drained: surplus");
     })
     .await;
 }

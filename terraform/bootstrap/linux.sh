@@ -406,6 +406,7 @@ drain() {
     nap 1
   done
   freeze || return 0
+  [ -n "$listener" ] || end "$1"
   signal KILL "$listener"
   end "$1; the listener had to be killed"
 }
