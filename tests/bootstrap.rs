@@ -373,6 +373,24 @@ async fn scripts_around_the_install_run_in_their_turn_and_their_failure_ends_the
 }
 
 #[tokio::test]
+async fn a_pre_install_that_hangs_holds_the_box_no_longer_than_a_drain_or_the_boot_deadline() {
+    on_each_shell(async |mut b| {
+        b.set("MUSTER_PRE_INSTALL", "sleep 60");
+        b.imds.tag("muster:drain", "surplus");
+        b.boot();
+        assert_eq!(b.ends(secs(20)).await, "drained before it had a runner: surplus");
+
+        let mut b = LinuxBox::launch(&b.site, b.shell()).await;
+        b.set("MUSTER_PRE_INSTALL", "sleep 60");
+        b.set("MUSTER_BOOT_DEADLINE", 3);
+        b.boot();
+        assert_eq!(b.ends(secs(20)).await, "preInstall, the download or postInstall took more than 3 s");
+        assert!(!b.has_secret().await, "it was read");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn as_root_the_runner_belongs_to_its_own_user_who_is_made() {
     on_each_shell(async |mut b| {
         // No root and no user of that name here: stand-ins note what root would have done.
@@ -505,8 +523,9 @@ exit $code
 async fn a_job_that_begins_between_the_look_and_the_drain_is_not_cut_off() {
     on_each_shell(async |mut b| {
         bring_a_job_after_look(&mut b, 1);
-        b.imds.tag("muster:drain", "surplus");
         b.boot();
+        b.hears("run.pid").await;
+        b.imds.tag("muster:drain", "surplus");
         b.hears("working").await;
         b.says("it waits for the job to end", secs(10)).await;
         b.tell("finish", "");
@@ -520,8 +539,9 @@ async fn a_job_that_begins_between_the_look_and_the_drain_is_not_cut_off() {
 async fn no_job_begins_once_the_last_look_is_under_way() {
     on_each_shell(async |mut b| {
         bring_a_job_after_look(&mut b, 2);
-        b.imds.tag("muster:drain", "surplus");
         b.boot();
+        b.hears("run.pid").await;
+        b.imds.tag("muster:drain", "surplus");
         assert_eq!(b.ends(secs(20)).await, "drained: surplus");
         assert!(b.heard("job") && !b.heard("taken"), "GitHub still has the job\n{}", b.story());
     })
@@ -581,8 +601,9 @@ async fn a_drain_waits_for_a_listener_that_is_about_to_start() {
         std::os::unix::fs::symlink("/bin/sh", &left).expect("a link");
         let mut left = Command::new(left).args(["-c", ":"]).spawn().expect("the shell starts");
         b.tell("slow", "");
-        b.imds.tag("muster:drain", "surplus");
         b.boot();
+        b.hears("run.pid").await;
+        b.imds.tag("muster:drain", "surplus");
         assert_eq!(b.ends(secs(20)).await, "drained: surplus", "{}", b.story());
         left.wait().expect("it left");
     })

@@ -19,7 +19,7 @@ set -eu
 : "${MUSTER_PROXY_HTTPS:=}"
 : "${MUSTER_PROXY_NONE:=}"
 : "${MUSTER_MAX_LIFETIME:=86400}" # seconds without a job
-: "${MUSTER_BOOT_DEADLINE:=300}" # seconds for the secret, then for the runner to listen
+: "${MUSTER_BOOT_DEADLINE:=300}" # seconds for the secret and the installation, then for the runner to listen
 # Seconds of denials: a policy that asks for a secret's tag also denies what is not there yet.
 : "${MUSTER_DENIED_DEADLINE:=$MUSTER_BOOT_DEADLINE}"
 : "${MUSTER_REPORT_STAGES:=no}" # yes: by a tag, which is a call of ec2:CreateTags
@@ -63,6 +63,9 @@ nap() {
   wait $! || :
 }
 
+# Whether it is time for another look.
+due() { [ "$(since "$looked")" -ge "$MUSTER_WATCH" ] && looked=$(now_ms); }
+
 end() {
   reason=$1
   # shellcheck disable=SC2086 # a list
@@ -90,6 +93,7 @@ finish() {
 }
 
 reason='' step='begin' preparing='' errands='' began=$(now_ms)
+looked=$began
 trap finish EXIT
 trap 'reason="stopped by a signal"; exit 1' HUP INT TERM
 
@@ -467,10 +471,7 @@ watch() {
   # A job may have killed run.sh, and go on.
   until [ -e exited ] && freeze; do
     hear
-    if [ "$(since "$looked")" -ge "$MUSTER_WATCH" ]; then
-      look
-      looked=$(now_ms)
-    fi
+    if due; then look; fi
     if [ "$listening" = yes ]; then nap "$MUSTER_WATCH"; else nap 0.2; fi
   done
   hear
@@ -536,6 +537,12 @@ read_secret
 delete_secret &
 errands=$!
 step='prepare the runner'
+while kill -0 "$preparing" 2>/dev/null; do
+  [ "$(since "$began")" -lt "$MUSTER_BOOT_DEADLINE" ] ||
+    fail "preInstall, the download or postInstall took more than $MUSTER_BOOT_DEADLINE s"
+  if due && imds "$drain_tag"; then end "drained before it had a runner: $answer"; fi
+  nap 0.2
+done
 wait "$preparing" || fail "$(cat failed || echo 'the runner could not be prepared')"
 preparing=
 user_home=$(eval "echo ~$MUSTER_USER")
