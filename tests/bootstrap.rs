@@ -748,6 +748,25 @@ async fn a_signal_and_a_failure_that_nobody_foresaw_end_the_box_with_a_reason() 
 }
 
 #[tokio::test]
+async fn a_box_whose_output_nobody_takes_any_more_ends_all_the_same() {
+    on_each_shell(async |mut b| {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        b.boot_to(writer);
+        b.listens().await;
+        let status = fs::read_to_string(format!("/proc/{}/status", b.read("control/run.pid").trim())).expect("run.sh runs");
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("what it ignores").trim();
+        let ignored = u64::from_str_radix(ignored, 16).expect("a number");
+        assert_eq!(ignored >> 12 & 1, 0, "SIGPIPE is as usual for the runner");
+        drop(reader);
+        b.imds.tag("muster:drain", "surplus");
+        b.says("muster: ended: drained: surplus\n", secs(20)).await;
+        eventually(secs(10), "the box ends", || async { same(b.read("ended").as_str(), "ended\n") }).await;
+        assert_eq!(b.read("console").matches("ended").count(), 1, "{}", b.read("console"));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn stages_that_may_not_be_tagged_are_no_reason_to_end() {
     on_each_shell(async |mut b| {
         b.set("MUSTER_REPORT_STAGES", "yes");

@@ -38,7 +38,7 @@ set -eu
 
 # By no process of its own: that could speak after the last word.
 say() {
-  printf 'muster: %s\n' "$*"
+  printf 'muster: %s\n' "$*" 2>/dev/null || :
   printf 'muster: %s\n' "$*" 2>/dev/null >>"$MUSTER_CONSOLE" || :
 }
 
@@ -96,6 +96,8 @@ reason='' step='begin' preparing='' errands='' began=$(now_ms)
 looked=$began
 trap finish EXIT
 trap 'reason="stopped by a signal"; exit 1' HUP INT TERM
+# Who takes our output may die. Not '': that the runner would inherit.
+trap : PIPE
 
 # --- the instance's metadata
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -297,6 +298,11 @@ impl LinuxBox {
 
     /// Runs the user data that Terraform would make.
     pub fn boot(&mut self) {
+        self.boot_to(fs::File::create(self.path("stdout")).expect("a file"));
+    }
+
+    /// The same, with its output elsewhere.
+    pub fn boot_to(&mut self, output: impl Into<OwnedFd>) {
         fs::remove_file(self.path("ended")).ok();
         let mut user_data = String::from("#!/bin/sh\n");
         let mut command = Command::new(self.shell);
@@ -313,19 +319,18 @@ impl LinuxBox {
         user_data += &without_comments(&fs::read_to_string(SCRIPT).expect("the script"));
         fs::write(self.path("user-data"), user_data).expect("a file");
         command.arg(self.path("user-data"));
-        self.run(command);
+        self.run(command, output.into());
     }
 
     /// Runs what the first boot left for the others.
     pub fn boot_again(&mut self, script: &Path) {
         fs::remove_file(self.path("ended")).ok();
-        self.run(Command::new(script));
+        let output = fs::File::create(self.path("stdout")).expect("a file");
+        self.run(Command::new(script), output.into());
     }
 
-    fn run(&mut self, mut command: Command) {
-        let output = fs::File::create(self.path("stdout")).expect("a file");
-        command.stdin(Stdio::null());
-        command.stdout(output.try_clone().expect("a file")).stderr(output);
+    fn run(&mut self, mut command: Command, output: OwnedFd) {
+        command.stdin(Stdio::null()).stdout(output.try_clone().expect("a descriptor")).stderr(output);
         for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
             command.env_remove(name);
         }
