@@ -1,5 +1,5 @@
-//! The boot script of a Linux box, run for real by dash and by bash: how it becomes a runner, and that it ends the box,
-//! with the right reason, whatever happens.
+//! The boot script of a Linux box, run for real by dash and by bash, one of which is `/bin/sh` on most images: how it
+//! becomes a runner, and that it ends the box, with the right reason, whatever happens.
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
 use serde_json::json;
 use support::downloads::Release;
@@ -120,7 +121,7 @@ async fn a_secret_that_is_20_s_late_is_waited_for_with_the_runner_unpacked_meanw
         b.says("stage unpacked", secs(20)).await;
         tokio::time::sleep(secs(20)).await;
         b.secret(JIT).await;
-        b.says("stage listener", secs(10)).await;
+        b.says("stage listener", secs(20)).await;
         let asked = b.calls().await.iter().filter(|op| *op == "GetParameter").count();
         assert!((5..=9).contains(&asked), "{asked} calls in 20 s: neither a flood nor a nap\n{}", b.story());
         b.tell("crash", "0");
@@ -372,6 +373,24 @@ async fn scripts_around_the_install_run_in_their_turn_and_their_failure_ends_the
 }
 
 #[tokio::test]
+async fn a_pre_install_that_hangs_holds_the_box_no_longer_than_a_drain_or_the_boot_deadline() {
+    on_each_shell(async |mut b| {
+        b.set("MUSTER_PRE_INSTALL", "sleep 60");
+        b.imds.tag("muster:drain", "surplus");
+        b.boot();
+        assert_eq!(b.ends(secs(20)).await, "drained before it had a runner: surplus");
+
+        let mut b = LinuxBox::launch(&b.site, b.shell()).await;
+        b.set("MUSTER_PRE_INSTALL", "sleep 60");
+        b.set("MUSTER_BOOT_DEADLINE", 3);
+        b.boot();
+        assert_eq!(b.ends(secs(20)).await, "preInstall, the download or postInstall took more than 3 s");
+        assert!(!b.has_secret().await, "it was read");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn as_root_the_runner_belongs_to_its_own_user_who_is_made() {
     on_each_shell(async |mut b| {
         // No root and no user of that name here: stand-ins note what root would have done.
@@ -504,8 +523,9 @@ exit $code
 async fn a_job_that_begins_between_the_look_and_the_drain_is_not_cut_off() {
     on_each_shell(async |mut b| {
         bring_a_job_after_look(&mut b, 1);
-        b.imds.tag("muster:drain", "surplus");
         b.boot();
+        b.hears("run.pid").await;
+        b.imds.tag("muster:drain", "surplus");
         b.hears("working").await;
         b.says("it waits for the job to end", secs(10)).await;
         b.tell("finish", "");
@@ -519,10 +539,56 @@ async fn a_job_that_begins_between_the_look_and_the_drain_is_not_cut_off() {
 async fn no_job_begins_once_the_last_look_is_under_way() {
     on_each_shell(async |mut b| {
         bring_a_job_after_look(&mut b, 2);
-        b.imds.tag("muster:drain", "surplus");
         b.boot();
+        b.hears("run.pid").await;
+        b.imds.tag("muster:drain", "surplus");
         assert_eq!(b.ends(secs(20)).await, "drained: surplus");
         assert!(b.heard("job") && !b.heard("taken"), "GitHub still has the job\n{}", b.story());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_that_has_no_worker_yet_is_not_cut_off_unless_it_never_gets_one() {
+    on_each_shell(async |b| {
+        let taken = async |b| {
+            let b = listening(b).await;
+            b.tell("no-worker", "");
+            b.tell("job", "");
+            eventually(secs(10), "the job is taken", async || same(b.read("state/log").contains("Running job"), true)).await;
+            b
+        };
+        let mut b = taken(b).await;
+        b.imds.tag("muster:drain", "surplus");
+        b.says("it waits for the job to end", secs(10)).await;
+        never(secs(3), "the box ends under its job", || async { same(b.path("ended").exists(), false) }).await;
+        fs::remove_file(b.path("control/no-worker")).expect("the file");
+        b.hears("working").await;
+        b.tell("finish", "");
+        assert_eq!(b.ends(secs(15)).await, "the runner is done", "{}", b.story());
+        assert!(b.heard("finished"), "{}", b.story());
+
+        let mut b = taken(LinuxBox::launch(&b.site, b.shell()).await).await;
+        let log = fs::File::options().append(true).open(b.path("state/log")).expect("the log");
+        log.set_modified(SystemTime::now() - secs(121)).expect("a time");
+        b.imds.tag("muster:drain", "surplus");
+        assert_eq!(b.ends(secs(15)).await, "drained: surplus", "{}", b.story());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_goes_on_when_it_kills_run_sh() {
+    on_each_shell(async |b| {
+        let mut b = working(b).await;
+        let status = Command::new("kill").args(["-KILL", b.read("control/run.pid").trim()]).status().expect("kill runs");
+        assert!(status.success());
+        never(secs(3), "the box ends under its job", || async { same(b.path("ended").exists(), false) }).await;
+        b.tell("finish", "");
+        let reason =
+            "the runner failed with exit code 137; it said: 2024-01-01 00:00:02Z: Job build completed with result: Succeeded";
+        assert_eq!(b.ends(secs(15)).await, reason, "{}", b.story());
+        assert!(b.heard("finished"), "{}", b.story());
     })
     .await;
 }
@@ -532,11 +598,12 @@ async fn a_drain_waits_for_a_listener_that_is_about_to_start() {
     on_each_shell(async |mut b| {
         // One that has left and that nobody has waited for yet: its files cannot be told any more.
         let left = b.path("Runner.Listener");
-        fs::copy("/bin/sh", &left).expect("a copy of the shell");
+        std::os::unix::fs::symlink("/bin/sh", &left).expect("a link");
         let mut left = Command::new(left).args(["-c", ":"]).spawn().expect("the shell starts");
         b.tell("slow", "");
-        b.imds.tag("muster:drain", "surplus");
         b.boot();
+        b.hears("run.pid").await;
+        b.imds.tag("muster:drain", "surplus");
         assert_eq!(b.ends(secs(20)).await, "drained: surplus", "{}", b.story());
         left.wait().expect("it left");
     })
@@ -568,6 +635,12 @@ async fn a_listener_that_will_not_leave_is_killed() {
         b.tell("stubborn", "");
         b.imds.tag("muster:drain", "surplus");
         assert_eq!(b.ends(secs(30)).await, "drained: surplus; the listener had to be killed");
+
+        // It leaves, and `run.sh` does not.
+        let mut b = listening(LinuxBox::launch(&b.site, b.shell()).await).await;
+        b.tell("linger", "");
+        b.imds.tag("muster:drain", "surplus");
+        assert_eq!(b.ends(secs(30)).await, "drained: surplus");
     })
     .await;
 }
@@ -596,14 +669,13 @@ async fn how_the_runner_left_is_told() {
     on_each_shell(async |b| {
         let (site, shell) = (b.site.clone(), b.shell());
         let cases = [
-            ("crash", "134", "the runner failed with exit code 134; it said: Listening for Jobs"),
+            ("crash", "134", "the runner failed with exit code 134; it said: 2024-01-01 00:00:00Z: Listening for Jobs"),
+            ("crash", "1", "the runner failed with exit code 1; it said: 2024-01-01 00:00:00Z: Listening for Jobs"),
             ("crash", "7", "GitHub refuses runner 2.330.0 as too old: run `muster sync`"),
             ("leave", "7", "GitHub refuses runner 2.330.0 as too old: run `muster sync`"),
-            (
-                "leave",
-                "1",
-                "registration failed: the runner left with exit code 1 before it listened; it said: Http response code: NotFound from POST",
-            ),
+            ("leave", "1", "registration failed: the runner left with exit code 1 before it listened; it said: Http response code: NotFound from POST"),
+            ("leave", "5", "registration failed: the runner left with exit code 5 before it listened; it said: Http response code: NotFound from POST"),
+            ("leave", "139", "registration failed: the runner left with exit code 139 before it listened; it said: Http response code: NotFound from POST"),
         ];
         for (word, code, reason) in cases {
             let mut b = LinuxBox::launch(&site, shell).await;
@@ -671,6 +743,25 @@ async fn a_signal_and_a_failure_that_nobody_foresaw_end_the_box_with_a_reason() 
         b.set("MUSTER_HOME", "/proc/nowhere");
         b.boot();
         assert_eq!(b.ends(secs(10)).await, "failed unexpectedly, at: begin");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_box_whose_output_nobody_takes_any_more_ends_all_the_same() {
+    on_each_shell(async |mut b| {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        b.boot_to(writer);
+        b.listens().await;
+        let status = fs::read_to_string(format!("/proc/{}/status", b.read("control/run.pid").trim())).expect("run.sh runs");
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("what it ignores").trim();
+        let ignored = u64::from_str_radix(ignored, 16).expect("a number");
+        assert_eq!(ignored >> 12 & 1, 0, "SIGPIPE is as usual for the runner");
+        drop(reader);
+        b.imds.tag("muster:drain", "surplus");
+        b.says("muster: ended: drained: surplus\n", secs(20)).await;
+        eventually(secs(10), "the box ends", || async { same(b.read("ended").as_str(), "ended\n") }).await;
+        assert_eq!(b.read("console").matches("ended").count(), 1, "{}", b.read("console"));
     })
     .await;
 }

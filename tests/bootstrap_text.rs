@@ -18,7 +18,7 @@ fn the_script_leaves_room_for_settings_in_the_user_data() {
     fs::write(&file, &sent).expect("a file");
     let packed = Command::new("gzip").arg("-9c").arg(file).output().expect("gzip runs").stdout;
     println!("{} bytes, {} compressed", sent.len(), packed.len());
-    assert!(sent.len() < 15_000, "{} bytes", sent.len());
+    assert!(sent.len() < 16_000, "{} bytes", sent.len());
     assert!((1..7_000).contains(&packed.len()), "{} bytes compressed", packed.len());
 }
 

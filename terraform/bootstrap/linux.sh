@@ -19,7 +19,7 @@ set -eu
 : "${MUSTER_PROXY_HTTPS:=}"
 : "${MUSTER_PROXY_NONE:=}"
 : "${MUSTER_MAX_LIFETIME:=86400}" # seconds without a job
-: "${MUSTER_BOOT_DEADLINE:=300}" # seconds for the secret, then for the runner to listen
+: "${MUSTER_BOOT_DEADLINE:=300}" # seconds for the secret and the installation, then for the runner to listen
 # Seconds of denials: a policy that asks for a secret's tag also denies what is not there yet.
 : "${MUSTER_DENIED_DEADLINE:=$MUSTER_BOOT_DEADLINE}"
 : "${MUSTER_REPORT_STAGES:=no}" # yes: by a tag, which is a call of ec2:CreateTags
@@ -38,7 +38,7 @@ set -eu
 
 # By no process of its own: that could speak after the last word.
 say() {
-  printf 'muster: %s\n' "$*"
+  printf 'muster: %s\n' "$*" 2>/dev/null || :
   printf 'muster: %s\n' "$*" 2>/dev/null >>"$MUSTER_CONSOLE" || :
 }
 
@@ -62,6 +62,9 @@ nap() {
   sleep "$1" &
   wait $! || :
 }
+
+# Whether it is time for another look.
+due() { [ "$(since "$looked")" -ge "$MUSTER_WATCH" ] && looked=$(now_ms); }
 
 end() {
   reason=$1
@@ -90,8 +93,11 @@ finish() {
 }
 
 reason='' step='begin' preparing='' errands='' began=$(now_ms)
+looked=$began
 trap finish EXIT
 trap 'reason="stopped by a signal"; exit 1' HUP INT TERM
+# Who takes our output may die. Not '': that the runner would inherit.
+trap : PIPE
 
 # --- the instance's metadata
 
@@ -327,7 +333,7 @@ run() {
   env | grep -E '^(https?|no)_proxy=' >>.env || :
   [ -z "$MUSTER_HOOK_STARTED" ] || export ACTIONS_RUNNER_HOOK_JOB_STARTED="$MUSTER_HOOK_STARTED"
   [ -z "$MUSTER_HOOK_COMPLETED" ] || export ACTIONS_RUNNER_HOOK_JOB_COMPLETED="$MUSTER_HOOK_COMPLETED"
- # Without the first two, run.sh says 0 whatever happened.
+ # Without the first two, run.sh says 0 also of a release that GitHub refuses.
   export RUNNER_MANUALLY_TRAP_SIG=1 ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE=1 DISABLE_RUNNER_UPDATE=1
   [ "$(id -u)" != 0 ] || [ "$switch" = yes ] || export RUNNER_ALLOW_RUNASROOT=1
   case $secret in
@@ -372,7 +378,11 @@ processes() {
   done
 }
 
-busy() { [ -n "$(processes Runner.Worker)" ]; }
+# Whether a job runs. One that was just taken has no worker yet; if it never gets one, its line stays the last.
+busy() {
+  [ -n "$(processes Runner.Worker)" ] ||
+    { [ "$(since "$(stat -c %Y log)000")" -lt 120 ] && tail -n 1 log | grep -q '^[-0-9: ]*Z: Running job: '; }
+}
 
 # shellcheck disable=SC2086 # a list
 signal() { [ -z "$2" ] || kill "-$1" $2 2>>errors || :; }
@@ -402,11 +412,13 @@ drain() {
     nap 1
   done
   freeze || return 0
+  [ -n "$listener" ] || end "$1"
   signal KILL "$listener"
   end "$1; the listener had to be killed"
 }
 
-last_words() { printf 'it said: %s' "$(grep . log | tail -n 1)"; }
+# Without what run.sh and its helper say of every end.
+last_words() { printf 'it said: %s' "$(grep -vE '^($|Exiting|Restarting|Runner listener exit)' log | tail -n 1)"; }
 
 # Whether this box is to go; said once while a job runs.
 look() {
@@ -458,17 +470,19 @@ watch() {
   step='watch the runner'
   listening=no said='' started=$(now_ms)
   idle_at=$started looked=$started
-  until [ -e exited ]; do
+  # A job may have killed run.sh, and go on.
+  until [ -e exited ] && freeze; do
     hear
-    if [ "$(since "$looked")" -ge "$MUSTER_WATCH" ]; then
-      look
-      looked=$(now_ms)
-    fi
+    if due; then look; fi
     if [ "$listening" = yes ]; then nap "$MUSTER_WATCH"; else nap 0.2; fi
   done
   hear
   status=0
   wait "$runner" || status=$?
+  # run.sh's helper makes 0 of most of the listener's exit codes, and says so.
+  told=$(tail -n 2 log | sed -n 's/^Exiting with unknown error code: //p
+    s/^Runner listener exit with terminated.*/1/p; s/^Runner listener exit with Session.*/5/p')
+  status=${told:-$status}
   [ "$status" != 7 ] || fail "GitHub refuses runner $(in_image version) as too old: run \`muster sync\`"
   [ "$listening" = yes ] || fail "registration failed: the runner left with exit code $status before it listened; $(last_words)"
   [ "$status" = 0 ] || fail "the runner failed with exit code $status; $(last_words)"
@@ -525,6 +539,12 @@ read_secret
 delete_secret &
 errands=$!
 step='prepare the runner'
+while kill -0 "$preparing" 2>/dev/null; do
+  [ "$(since "$began")" -lt "$MUSTER_BOOT_DEADLINE" ] ||
+    fail "preInstall, the download or postInstall took more than $MUSTER_BOOT_DEADLINE s"
+  if due && imds "$drain_tag"; then end "drained before it had a runner: $answer"; fi
+  nap 0.2
+done
 wait "$preparing" || fail "$(cat failed || echo 'the runner could not be prepared')"
 preparing=
 user_home=$(eval "echo ~$MUSTER_USER")

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -27,14 +28,27 @@ pub const VERSION: &str = "2.330.0";
 /// A JIT configuration, with every character that base64 has.
 pub const JIT: &str = "eyJkdW1teSI6Imppd+/0IGNvbmZpZ3VyYXRpb24ifQ==";
 
-/// The stand-in's `run.sh`: notes its environment, and leaves with the listener's exit code.
+/// The stand-in's `run.sh`: notes its environment and its process, and does with the listener's exit code what the real one
+/// and its helper do; `slow` lets it take 3 s to start the listener, `linger` 15 s to leave after it.
+/// <https://github.com/actions/runner/blob/main/src/Misc/layoutroot/run-helper.sh.template>
 const RUN: &str = r#"#!/bin/sh
 cd "$(dirname "$0")" || exit 99
 env >"$TEST_CONTROL/environment"
 printf '%s\n' "$@" >"$TEST_CONTROL/arguments"
+echo $$ >"$TEST_CONTROL/run.pid"
 [ ! -e "$TEST_CONTROL/slow" ] || sleep 3
 ./bin/Runner.Listener ./listener.sh
-exit $?
+code=$?
+[ ! -e "$TEST_CONTROL/linger" ] || sleep 15
+case $code in
+0) echo 'Runner listener exit with 0 return code, stop the service, no retry needed.' ;;
+1) echo 'Runner listener exit with terminated error, stop the service, no retry needed.' ;;
+5) echo 'Runner listener exit with Session Conflict error, stop the service, no retry needed.' ;;
+7) echo 'Runner listener exit with deprecated version exit code: 7.' ;;
+*) echo "Exiting with unknown error code: $code" ;;
+esac
+echo 'Exiting runner...'
+case $code$RUNNER_MANUALLY_TRAP_SIG$ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE in 711) exit 7 ;; esac
 "#;
 
 /// The stand-in's `config.sh`.
@@ -44,7 +58,7 @@ printf '%s' "$ACTIONS_RUNNER_INPUT_TOKEN" >"$TEST_CONTROL/token"
 "#;
 
 /// The listener: `leave` holds an exit code to leave with at once, `crash` one to leave with after listening; `job`
-/// brings a job, which ends with `finish`; `stubborn` makes it deaf to SIGTERM; `slow` lets `run.sh` take 3 s to start it.
+/// brings a job, which ends with `finish` and has no worker while there is `no-worker`; `stubborn` makes it deaf to SIGTERM.
 const LISTENER: &str = r#"
 cd "$(dirname "$0")" || exit 99
 if [ -e "$TEST_CONTROL/leave" ]; then
@@ -52,16 +66,17 @@ if [ -e "$TEST_CONTROL/leave" ]; then
     exit "$(cat "$TEST_CONTROL/leave")"
 fi
 trap 'echo "Exiting..."; [ -e "$TEST_CONTROL/stubborn" ] || exit 0' TERM
-echo 'Listening for Jobs'
+echo '2024-01-01 00:00:00Z: Listening for Jobs'
 : >"$TEST_CONTROL/listening"
 round=0
 while [ $round -lt 1200 ]; do
     round=$((round + 1))
     [ ! -e "$TEST_CONTROL/crash" ] || exit "$(cat "$TEST_CONTROL/crash")"
     if mv "$TEST_CONTROL/job" "$TEST_CONTROL/taken" 2>/dev/null; then
-        echo 'Running job: build'
+        echo '2024-01-01 00:00:01Z: Running job: build'
+        while [ -e "$TEST_CONTROL/no-worker" ]; do sleep 0.05; done
         ./bin/Runner.Worker ./worker.sh
-        echo 'Job build completed with result: Succeeded'
+        echo '2024-01-01 00:00:02Z: Job build completed with result: Succeeded'
         exit 0
     fi
     sleep 0.05
@@ -283,9 +298,17 @@ impl LinuxBox {
 
     /// Runs the user data that Terraform would make.
     pub fn boot(&mut self) {
+        self.boot_to(fs::File::create(self.path("stdout")).expect("a file"));
+    }
+
+    /// The same, with its output elsewhere.
+    pub fn boot_to(&mut self, output: impl Into<OwnedFd>) {
         fs::remove_file(self.path("ended")).ok();
         let mut user_data = String::from("#!/bin/sh\n");
         let mut command = Command::new(self.shell);
+        if self.shell == "bash" {
+            command.arg("--posix"); // as it is where it plays /bin/sh
+        }
         for (name, value) in &self.settings {
             if name.starts_with("MUSTER_") || *name == "AWS_ENDPOINT_URL" {
                 user_data += &format!("{name}='{}'\n", value.replace('\'', r"'\''"));
@@ -296,19 +319,18 @@ impl LinuxBox {
         user_data += &without_comments(&fs::read_to_string(SCRIPT).expect("the script"));
         fs::write(self.path("user-data"), user_data).expect("a file");
         command.arg(self.path("user-data"));
-        self.run(command);
+        self.run(command, output.into());
     }
 
     /// Runs what the first boot left for the others.
     pub fn boot_again(&mut self, script: &Path) {
         fs::remove_file(self.path("ended")).ok();
-        self.run(Command::new(script));
+        let output = fs::File::create(self.path("stdout")).expect("a file");
+        self.run(Command::new(script), output.into());
     }
 
-    fn run(&mut self, mut command: Command) {
-        let output = fs::File::create(self.path("stdout")).expect("a file");
-        command.stdin(Stdio::null());
-        command.stdout(output.try_clone().expect("a file")).stderr(output);
+    fn run(&mut self, mut command: Command, output: OwnedFd) {
+        command.stdin(Stdio::null()).stdout(output.try_clone().expect("a descriptor")).stderr(output);
         for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
             command.env_remove(name);
         }
