@@ -11,7 +11,7 @@ use muster_reconciler::effect::{InstanceSighting, Launch, Market, RunnerSighting
 use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState, JobEvent, JobState};
 use muster_reconciler::ids::{AppName, Forge, InstanceId, Intent, JobId, MessageId, PoolName, RunId, RunnerId, RunnerName};
 use muster_reconciler::manifest::{Lifetime, RunnerPool, Span, Spec};
-use muster_reconciler::plan::{Act, DRAIN_DEADLINE, Gate, Plan, View, plan};
+use muster_reconciler::plan::{Act, Blocked, DRAIN_DEADLINE, Gate, Plan, View, plan};
 use muster_reconciler::runner::{Drain, Phase, Runner, Terms};
 use muster_reconciler::time::Time;
 use muster_reconciler::world::World;
@@ -720,6 +720,62 @@ fn old_age_asks_an_idle_box_in_time_and_ends_any_at_last() {
 fn phases_without_boxes_are_left_out() {
     let plan = scene(9, 0, &[], 0, 0);
     assert!(plan.counts.phases.is_empty(), "{:?}", plan.counts);
+}
+
+#[test]
+fn a_pool_launches_what_its_gate_lets_through_and_says_what_held_the_rest() {
+    let through = |gate: Gate, max| {
+        let plan = planned_through(&gate, &drawn(max, 0, &[], 3, 0), 0).1;
+        (plan.launch.map(|l| l.count), plan.blocked)
+    };
+    let gate = |room| Gate { room, ..Gate::default() };
+    assert_eq!(through(gate(3), 9), (Some(3), None));
+    assert_eq!(through(gate(1), 9), (Some(1), Some(Blocked::Pace)));
+    assert_eq!(through(gate(0), 9), (None, Some(Blocked::Pace)));
+    assert_eq!(through(gate(9), 2), (Some(2), Some(Blocked::Max)));
+    let why = || "it failed".to_owned();
+    let refused = |room| Gate { refused: Some((START, why())), ..gate(room) };
+    assert_eq!(through(refused(3), 9), (Some(3), None));
+    assert_eq!(through(refused(1), 9), (Some(1), Some(Blocked::Refused(START, why()))));
+    let later = START + Duration::from_millis(1);
+    let backs_off = |until| Gate { backoff: Some((until, why())), ..gate(9) };
+    assert_eq!(through(backs_off(later), 9), (None, Some(Blocked::Backoff(later, why()))));
+    assert_eq!(through(backs_off(START), 9), (Some(3), None));
+    assert_eq!(through(backs_off(START - Duration::from_millis(1)), 9), (Some(3), None));
+}
+
+#[test]
+fn a_plan_tells_jobs_that_do_not_count_and_runners_that_have_just_taken_one() {
+    let mut story = Story::new();
+    story.spec.pools.get_mut(&POOL.into()).expect("the pool").spec.runner.queue_delay = Some(Span::secs(600));
+    story.look(ACME, Some((true, false)));
+    story.watch(15, ACME, Some((true, true)));
+    story.demand.fold(&story.spec, &event(5, JobState::Queued, None), None, story.now);
+    let reason = story.plan().reason;
+    assert_eq!(reason, "0 wanted (0 queued jobs, less 1 just taken), 0 supplied, 1 of 9 boxes; 1 queued jobs do not count yet");
+}
+
+/// One that is online may have a job; one whose secret alone is known may be another pool's.
+#[test]
+fn a_box_of_a_pool_that_is_gone_is_asked_once_and_not_while_something_is_under_way() {
+    let mut story = Story::new();
+    story.spec.pools.clear();
+    story.look_at_boxes(None, None);
+    assert_eq!(story.acts(), [Act::Drain]);
+    let changes: [(&[Act], fn(&mut Runner, Time)); 4] = [
+        (&[Act::Drain], |r, now| r.not_before = now),
+        (&[], |r, now| r.not_before = now + Duration::from_secs(1)),
+        (&[], |r, _| r.in_flight = true),
+        (&[], |r, _| r.instance = None),
+    ];
+    for (i, (acts, change)) in changes.iter().enumerate() {
+        let mut story = Story::new();
+        story.spec.pools.clear();
+        story.look_at_boxes(None, None);
+        let now = story.now;
+        change(story.runner(), now);
+        assert_eq!(story.acts(), *acts, "change {i}");
+    }
 }
 
 #[test]
