@@ -164,7 +164,7 @@ mod tests {
         u.note(Market::OnDemand, &error("InsufficientFreeAddressesInSubnet", None, Some("x")), now);
         assert_eq!(asked(&u, now), "on-demand ay,by");
         u.note(Market::OnDemand, &error("VcpuLimitExceeded", None, None), now);
-        assert!(asked(&u, now).contains("no spot and on-demand capacity in any of 4 offerings"));
+        assert!(asked(&u, now).contains("no spot and on-demand capacity in any of 4 offerings (MaxSpotInstanceCountExceeded)"));
     }
 
     #[test]

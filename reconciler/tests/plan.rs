@@ -607,13 +607,16 @@ fn a_list_that_was_read_just_after_a_job_ended_does_not_show_that_there_is_no_ot
 }
 
 #[test]
-fn what_was_seen_holds_for_four_intervals() {
-    let mut story = gone((false, false));
-    let (seen, holds) = (story.now, 4 * story.spec.controller.spec.intervals.instances.get());
-    story.now = seen + holds;
-    assert_eq!(story.acts(), [Act::Deregister]);
-    story.now = seen + holds + Duration::from_secs(1);
-    assert_eq!(story.acts(), []);
+fn what_was_seen_holds_for_four_intervals_and_a_minute_at_least() {
+    for (interval, holds) in [(5, 60), (30, 120)] {
+        let mut story = gone((false, false));
+        story.spec.controller.spec.intervals.instances = Span::secs(interval);
+        let seen = story.now;
+        story.now = seen + Duration::from_secs(holds);
+        assert_eq!(story.acts(), [Act::Deregister]);
+        story.now = seen + Duration::from_secs(holds + 1);
+        assert_eq!(story.acts(), []);
+    }
 }
 
 #[test]
