@@ -744,6 +744,8 @@ fn a_pool_launches_what_its_gate_lets_through_and_says_what_held_the_rest() {
     let backs_off = |until| Gate { backoff: Some((until, why())), ..gate(9) };
     assert_eq!(through(backs_off(later), 9), (None, Some(Blocked::Backoff(later, why()))));
     assert_eq!(through(backs_off(START), 9), (Some(3), None));
+    let idle = planned_through(&backs_off(later), &drawn(9, 0, &[], 0, 0), 0).1;
+    assert_eq!(idle.blocked, None, "nothing is held back");
     assert_eq!(through(backs_off(START - Duration::from_millis(1)), 9), (Some(3), None));
 }
 
@@ -858,7 +860,8 @@ fn a_box_that_a_predecessor_left_halfway_is_configured_by_half_its_boot_deadline
     story.look(ACME, offline);
     assert_eq!(story.acts(), [Act::Configure]);
     let now = story.now;
-    let reasons_to_wait: [fn(&mut Runner, Time); 3] = [
+    let reasons_to_wait: [fn(&mut Runner, Time); 4] = [
+        |r, _| r.registration.as_mut().expect("it is listed").missed = 1,
         |r, _| r.in_flight = true,
         |r, now| r.not_before = now + Duration::from_secs(1),
         |r, now| r.unanswered = Some(Drain { asked_at: now, why: None }),
