@@ -635,6 +635,9 @@ fn a_box_that_never_came_online_loses_its_registration_first() {
 }
 
 /// Asked to end, offline, and silent: five minutes and two looks later its registration goes, then the box.
+/// What else may be known of a box at a time.
+type Change = fn(&mut Runner, Time);
+
 /// A box that was idle, and is no more; GitHub's list was read once since.
 fn gone(seat: (bool, bool)) -> Story {
     let mut story = Story::new();
@@ -650,7 +653,7 @@ fn what_a_gone_box_leaves_is_removed_once_nobody_uses_it() {
     for seat in [(true, false), (false, true), (true, true)] {
         assert_eq!(gone(seat).acts(), [], "{seat:?}: GitHub has not noticed yet");
     }
-    let changes: [(&[Act], fn(&mut Runner, Time)); 6] = [
+    let changes: [(&[Act], Change); 6] = [
         (&[Act::DeleteSecret], |r, _| r.secret = true),
         (&[Act::Deregister], |r, now| r.not_before = now),
         (&[], |r, now| r.not_before = now + Duration::from_secs(1)),
@@ -767,7 +770,7 @@ fn a_box_of_a_pool_that_is_gone_is_asked_once_and_not_while_something_is_under_w
     story.spec.pools.clear();
     story.look_at_boxes(None, None);
     assert_eq!(story.acts(), [Act::Drain]);
-    let changes: [(&[Act], fn(&mut Runner, Time)); 4] = [
+    let changes: [(&[Act], Change); 4] = [
         (&[Act::Drain], |r, now| r.not_before = now),
         (&[], |r, now| r.not_before = now + Duration::from_secs(1)),
         (&[], |r, _| r.in_flight = true),
@@ -860,7 +863,7 @@ fn a_box_that_a_predecessor_left_halfway_is_configured_by_half_its_boot_deadline
     story.look(ACME, offline);
     assert_eq!(story.acts(), [Act::Configure]);
     let now = story.now;
-    let reasons_to_wait: [fn(&mut Runner, Time); 4] = [
+    let reasons_to_wait: [Change; 4] = [
         |r, _| r.registration.as_mut().expect("it is listed").missed = 1,
         |r, _| r.in_flight = true,
         |r, now| r.not_before = now + Duration::from_secs(1),
