@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::effect::{Input, Outcome};
 use crate::event::{InstanceState, JobState};
 use crate::ids::{JobId, PoolName};
-use crate::matching::{Route, route};
+use crate::matching::Route;
 
 use super::World;
 use super::agenda::Event;
@@ -150,7 +150,7 @@ impl World {
         let again = if run.is_some() { " again, as a new job" } else { "" };
         self.nature.say(format_args!("job {job} [{labels}] is queued{again}"));
         if let Some(job) = self.forge.jobs().get(&job) {
-            let route = route(&self.spec, &super::forge::event(JobId(0), job));
+            let route = self.route_of(job);
             self.marks.see_route(&route);
             self.oracle.jobs += u64::from(matches!(route, Route::Pool(_)));
         }

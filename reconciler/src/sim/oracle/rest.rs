@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::event::JobState;
+use crate::event::{JobEvent, JobState};
 use crate::ids::{InstanceId, JobId, PoolName};
 use crate::matching::{Route, route};
 use crate::runner::Runner;
@@ -162,9 +162,14 @@ impl World {
 
     /// The pool that the job counts for.
     pub(in crate::sim) fn home(&self, job: &Job) -> Option<PoolName> {
-        match route(&self.spec, &super::super::forge::event(JobId(0), job)) {
+        match self.route_of(job) {
             Route::Pool(name) => Some(name),
             Route::Unmatched(_) | Route::Foreign(_) => None,
         }
+    }
+
+    /// Where the job belongs.
+    pub(in crate::sim) fn route_of(&self, job: &Job) -> Route {
+        route(&self.spec, &JobEvent { enterprise: self.enterprise(), ..super::super::forge::event(JobId(0), job) })
     }
 }
