@@ -1,6 +1,7 @@
 //! What can only be judged by looking at the whole, now and then: S6, S9's views, S10, L1, L2, and that everything has a
 //! reason. The dearer a look, the rarer.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::effect::{InstanceSighting, Source};
@@ -90,7 +91,7 @@ impl World {
             }
         }
         let calm = self.began + last;
-        let mut stuck = Vec::new();
+        let mut stuck = BTreeMap::new();
         for (id, job) in self.forge.unfinished().filter(|(_, j)| j.state == JobState::Queued && j.hold == Hold::No) {
             let Some(since) = self.home(job).and_then(|name| self.oracle.roomy.get(&name)) else { continue };
             let (waited, roomy) = (now.since(calm.max(job.queued_at)), now.since(*since));
@@ -102,13 +103,15 @@ impl World {
                 Some(why) => why.word(),
                 None => "unknown to it",
             };
-            stuck.push(format!(
-                "job {id} waits since {}, its pool has room and launches nothing since {}: {word}",
-                human(waited),
-                human(roomy)
-            ));
+            let (waited, roomy) = (human(waited), human(roomy));
+            stuck.insert(
+                id,
+                format!("job {id} waits since {waited}, its pool has room and launches nothing since {roomy}: {word}"),
+            );
         }
-        for what in stuck {
+        // What muster says is a moment old: what it does at the end of a hold shows at the next look.
+        let before = std::mem::replace(&mut self.oracle.stuck, stuck.keys().copied().collect());
+        for (_, what) in stuck.into_iter().filter(|(id, _)| before.contains(id)) {
             self.oracle.blame(Invariant::L1, now, what);
         }
     }

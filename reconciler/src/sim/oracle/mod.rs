@@ -12,7 +12,7 @@ mod retry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::ids::{InstanceId, Intent, PoolName};
+use crate::ids::{InstanceId, Intent, JobId, PoolName};
 use crate::time::Time;
 
 pub(super) use ears::Ears;
@@ -144,6 +144,8 @@ pub struct Oracle {
     looks: u64,
     /// When each pool was first found wanting without a word, in a row.
     mute: BTreeMap<crate::ids::PoolName, Time>,
+    /// Jobs that waited for nothing at the last look.
+    stuck: BTreeSet<JobId>,
     /// Since when pools have fewer live boxes than they may, and launch none.
     roomy: BTreeMap<crate::ids::PoolName, Time>,
 }
