@@ -59,6 +59,9 @@ impl Api {
 /// Requests that background questions must leave to JIT configurations and sweeps.
 const RESERVE: u32 = 1000;
 
+/// How long a box boots before it wants its configuration, on the whole.
+pub const BOOT: Duration = Duration::from_secs(30);
+
 /// A token bucket on millisecond time.
 #[derive(Clone, Debug, PartialEq)]
 struct Bucket {
@@ -184,11 +187,17 @@ impl Budgets {
         (gate > now).then_some(gate)
     }
 
-    /// How many boxes may be launched and not yet configured: what can be configured while a box boots (30 s), so that no
-    /// box is paid to wait for its configuration.
+    /// How many boxes may be launched and not yet configured: what can be configured while a box boots, so that no box is paid
+    /// to wait for its configuration.
     pub fn unconfigured_limit(&self) -> u32 {
         let per_second = self.limits.ssm_put_per_second.min(self.limits.jit_per_minute / 60.0);
-        (per_second * 30.0).clamp(1.0, 1000.0) as u32
+        (per_second * BOOT.as_secs_f64()).clamp(1.0, 1000.0) as u32
+    }
+
+    /// How many boxes GitHub's limit lets be configured in all until it is full again, and when that is; None: before a box
+    /// that is launched now has booted.
+    pub fn github_leaves(&self, app: &AppName, now: Time) -> Option<(u32, Time)> {
+        self.github.get(app).copied().filter(|(_, until)| *until > now + BOOT)
     }
 }
 

@@ -237,7 +237,7 @@ impl Controller {
 
     /// Plans every pool from what is known and emits nothing: `muster plan`.
     pub fn preview(&self, now: Time) -> Vec<Plan> {
-        self.pool_names().iter().map(|name| plan(self.view(), name, &self.gate(name), now)).collect()
+        self.pool_names().iter().map(|name| plan(self.view(), name, &self.gate(name, now), now)).collect()
     }
 
     // ------------------------------------------------------------------------------------------------ inputs
@@ -381,25 +381,35 @@ impl Controller {
         self.spec.pools.keys().cloned().chain(self.world.runners().values().map(|r| r.pool.clone())).collect()
     }
 
-    fn gate(&self, name: &PoolName) -> Gate {
+    fn gate(&self, name: &PoolName, now: Time) -> Gate {
         let refused = |pool: &PoolName| self.pools.get(pool).and_then(|p| p.refused.clone());
         // Boxes that will be configured before long take up room; those of a pool that can't be take it from that pool only.
-        let (limit, shared) = match refused(name) {
-            Some(_) => (1, false),
-            None => (self.budgets.unconfigured_limit(), true),
+        let mut room = match refused(name) {
+            Some(_) => 1_u32.saturating_sub(self.unconfigured(|pool| pool == name)),
+            None => self.budgets.unconfigured_limit().saturating_sub(self.unconfigured(|pool| refused(pool).is_none())),
         };
-        let counts = |pool: &PoolName| if shared { refused(pool).is_none() } else { pool == name };
-        let unconfigured =
-            self.world.runners().values().filter(|r| !r.is_configured() && r.launched_by.is_some() && r.gone_at.is_none());
-        let unconfigured = unconfigured.filter(|r| counts(&r.pool)).count();
-        let outstanding: u32 = self.world.pending().values().filter(|p| counts(&p.launch.pool)).map(|p| p.outstanding()).sum();
-        let taken = outstanding + u32::try_from(unconfigured).unwrap_or(u32::MAX);
+        let app = |pool: &PoolName| self.spec.pools.get(pool).map(|p| &p.spec.github.app);
+        let mut github = None;
+        if let Some((left, until)) = app(name).and_then(|a| self.budgets.github_leaves(a, now)) {
+            let left = left.saturating_sub(self.unconfigured(|pool| app(pool) == app(name)));
+            github = (left < room).then_some(until);
+            room = room.min(left);
+        }
         Gate {
-            room: limit.saturating_sub(taken),
+            room,
+            github,
             backoff: self.pools.get(name).and_then(|p| p.backoff.clone()),
             paused: self.paused.get(name).cloned(),
             refused: refused(name),
         }
+    }
+
+    /// Boxes that this process launched and has not configured yet, of some pools.
+    fn unconfigured(&self, counts: impl Fn(&PoolName) -> bool) -> u32 {
+        let unconfigured =
+            self.world.runners().values().filter(|r| !r.is_configured() && r.launched_by.is_some() && r.gone_at.is_none());
+        let outstanding: u32 = self.world.pending().values().filter(|p| counts(&p.launch.pool)).map(|p| p.outstanding()).sum();
+        outstanding + u32::try_from(unconfigured.filter(|r| counts(&r.pool)).count()).unwrap_or(u32::MAX)
     }
 
     /// Something about this pool changed.
@@ -482,7 +492,7 @@ impl Controller {
         let mut batch = emit::Batch::default();
         for name in due {
             self.hold_left_queued(&name, now);
-            let plan = plan(self.view(), &name, &self.gate(&name), now);
+            let plan = plan(self.view(), &name, &self.gate(&name, now), now);
             if plan.counts.occupied == 0 && plan.counts.phases.is_empty() && !self.spec.pools.contains_key(&name) {
                 self.pools.remove(&name);
                 continue;

@@ -60,6 +60,8 @@ impl View<'_> {
 pub struct Gate {
     /// Boxes that may still be launched, over all pools, before configurations fall behind.
     pub room: u32,
+    /// It is GitHub's limit that leaves no more room, until then.
+    pub github: Option<Time>,
     /// The pool backs off until then, and why.
     pub backoff: Option<(Time, String)>,
     /// An operator paused the pool.
@@ -134,6 +136,8 @@ pub enum Blocked {
     Max,
     /// More could not be configured by the time that they have booted.
     Pace,
+    /// GitHub's limit is used up: more could not be configured before it is full again.
+    GitHub(Time),
     /// Boxes of this pool can't be configured; it goes on with one box once that may have changed.
     Refused(Time, String),
     /// The pool backs off.
@@ -548,6 +552,8 @@ impl Planner<'_> {
         let count = fits.min(gate.room);
         if fits < missing {
             self.plan.blocked = Some(Blocked::Max);
+        } else if let Some(until) = gate.github.filter(|_| count < fits) {
+            self.plan.blocked = Some(Blocked::GitHub(until));
         } else if let Some((until, why)) = gate.refused.clone().filter(|_| count < fits) {
             self.plan.blocked = Some(Blocked::Refused(until, why));
         } else if count < fits {
@@ -610,6 +616,7 @@ impl Blocked {
             Blocked::Hidden(_) => "settling",
             Blocked::Max => "max",
             Blocked::Pace => "pace",
+            Blocked::GitHub(_) => "github_limit",
             Blocked::Refused(..) => "refused",
             Blocked::Backoff(..) => "backoff",
             Blocked::Capacity(..) => "capacity",
@@ -629,6 +636,9 @@ impl Blocked {
             }
             Blocked::Max => "the pool's max is reached".into(),
             Blocked::Pace => "launches are paced to what GitHub and SSM let us configure".into(),
+            Blocked::GitHub(until) => {
+                format!("launches only what GitHub's rate limit lets us configure; it is reset in {}", human(until.since(now)))
+            }
             Blocked::Refused(until, why) => {
                 format!(
                     "launches one box at a time, because none can be configured (tried again in {}): {why}",

@@ -28,6 +28,9 @@ pub const BURIED_SWEEPS: u8 = 4;
 /// had to wait for its configuration is no fault of its own.
 pub const REGISTER_GRACE: Duration = Duration::from_secs(60);
 
+/// The longest time for which a failure keeps everything else from a box.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(64);
+
 /// Everything known of one box. Any single sighting makes the record: an instance, a registration, a secret, an event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Runner {
@@ -184,6 +187,7 @@ pub struct Registration {
 pub struct JobEvidence {
     running: BTreeSet<JobId>,
     over: Option<(JobId, Time)>,
+    last_end: Option<Time>,
 }
 
 impl JobEvidence {
@@ -197,6 +201,7 @@ impl JobEvidence {
     /// A job on it is over; the box of an ephemeral runner ends with it.
     pub fn ended(&mut self, job: JobId, ephemeral: bool, now: Time) {
         self.running.remove(&job);
+        self.last_end = Some(now);
         if ephemeral {
             // Even an ephemeral runner gets a second job when its first was cancelled before it began.
             self.over = Some((self.over.map_or(job, |(other, _)| other.max(job)), now));
@@ -206,6 +211,11 @@ impl JobEvidence {
     /// Nothing was said, or of jobs of a reusable runner that are over.
     pub fn is_none(&self) -> bool {
         self.running.is_empty() && self.over.is_none()
+    }
+
+    /// Whether it was told at or after `then` that a job ended, and no other one is known.
+    pub fn freed_since(&self, then: Time) -> bool {
+        self.is_none() && self.last_end.is_some_and(|at| at >= then)
     }
 
     /// Whether this job started on it and is not over.
@@ -557,9 +567,11 @@ impl Runner {
             && !self.secret
     }
 
-    /// Notes that an effect on it failed: the next waits 1, 2, 4 .. 64 s, or as long as the other side said.
+    /// Notes that an effect on it failed: the next waits 1, 2, 4 .. 64 s, or as long as the other side said, if that is less than
+    /// 64 s. GitHub may say an hour: that is its budget's to keep, while other things are due for the box.
     pub fn back_off(&mut self, error: String, retry_after: Option<Duration>, now: Time) {
-        let wait = Duration::from_secs(1 << self.failures.min(6)).max(retry_after.unwrap_or_default());
+        let asked = retry_after.unwrap_or_default().min(LONGEST_BACKOFF);
+        let wait = Duration::from_secs(1 << self.failures.min(6)).max(asked);
         self.failures += 1;
         let wait = if defects::has(Defect::NoBackoff) { Duration::ZERO } else { wait };
         self.not_before = now + wait;

@@ -140,6 +140,7 @@ impl Controller {
         let blocked = self.pools.get(name).and_then(|p| p.plan.as_ref()?.blocked.clone());
         let awaits = match blocked {
             Some(Blocked::Hidden(until)) => vec![awaited("it may launch", until)],
+            Some(Blocked::GitHub(until)) => vec![awaited("GitHub's rate limit is reset", until)],
             Some(Blocked::Refused(until, _)) => vec![awaited("one box tries to be configured", until)],
             Some(Blocked::Backoff(until, _) | Blocked::Capacity(until, _)) => vec![awaited("it tries to launch again", until)],
             Some(Blocked::Paused(_) | Blocked::Unseen | Blocked::Max | Blocked::Pace) | None => Vec::new(),

@@ -49,7 +49,7 @@ pub enum Why<'a> {
 }
 
 /// All words of [`Why::word`].
-pub const WORDS: [&str; 21] = [
+pub const WORDS: [&str; 22] = [
     "running",
     "left_queue",
     "unmatched",
@@ -65,6 +65,7 @@ pub const WORDS: [&str; 21] = [
     "settling",
     "max",
     "pace",
+    "github_limit",
     "refused",
     "backoff",
     "capacity",
@@ -143,6 +144,7 @@ impl Why<'_> {
             Why::Hidden(until) => ("EC2 surely shows what an earlier controller launched", *until),
             Why::Confirming(until) => ("it counts without GitHub's answer", *until),
             Why::Blocked(_, Blocked::Hidden(until)) => ("the pool may launch", *until),
+            Why::Blocked(_, Blocked::GitHub(until)) => ("GitHub's rate limit is reset", *until),
             Why::Blocked(_, Blocked::Refused(until, _)) => ("one box tries to be configured", *until),
             Why::Blocked(_, Blocked::Backoff(until, _) | Blocked::Capacity(until, _)) => {
                 ("the pool tries to launch again", *until)

@@ -139,6 +139,51 @@ fn nothing_of_an_app_is_looked_at_while_github_says_to_wait() {
     assert!(looks(false).next() < Some(from + secs(60)), "EC2 is looked at as ever");
 }
 
+fn says_wait_an_hour(_: &Configure) -> Option<Failure> {
+    Some(Failure { retry_after: Some(secs(3600)), ..Failure::new(FailureKind::Throttled, "API rate limit exceeded") })
+}
+
+/// What GitHub's limit keeps from happening is a matter of its budget, not of the box that heard of it first (seed 41671).
+#[test]
+fn a_box_that_github_made_wait_for_an_hour_is_let_go_when_nobody_wants_it() {
+    let mut scene = Scene::new([linux()]);
+    scene.pass(secs(60));
+    scene.configure = says_wait_an_hour;
+    scene.queue(1, &["linux"]);
+    scene.pass(secs(5));
+    scene.feed(Input::GitHubLimit(GitHubLimit { app: "main".into(), remaining: 0, reset_after: secs(3595) }));
+    let began = scene.now;
+    scene.cancel(0);
+    scene.pass(secs(90));
+    let acts = scene.acts(began);
+    assert!(matches!(acts[..], [Action::Terminate(_)]), "{acts:?}");
+}
+
+/// A box that can't be configured for longer than it boots is paid for nothing (seed 23200).
+#[test]
+fn nothing_is_launched_that_githubs_limit_will_not_let_us_configure() {
+    for (remaining, reset, at_once) in [(0, 600, 0), (2, 600, 2), (0, 30, 3), (3, 600, 3)] {
+        let mut scene = Scene::new([linux()]);
+        scene.pass(secs(60));
+        let (began, reset_after) = (scene.now, secs(reset));
+        scene.feed(Input::GitHubLimit(GitHubLimit { app: "main".into(), remaining, reset_after }));
+        scene.queue(3, &["linux"]);
+        scene.pass(secs(5));
+        let wait = scene.core.explain_pool(&"linux".into(), scene.now).unwrap();
+        let limited = wait.reason.contains("only what GitHub's rate limit lets us configure; it is reset in 9m 55s");
+        assert_eq!(limited, at_once < 3, "{remaining} left: {}", wait.reason);
+        assert_eq!(wait.awaits.iter().any(|a| a.until == (began + reset_after).as_millis()), limited, "{:?}", wait.awaits);
+        scene.pass(reset_after);
+        let count = |a: &Action| if let Action::Launch(l) = a { l.count } else { 0 };
+        let launched = |from: Time, to: Time| -> u32 {
+            scene.done.iter().filter(|(at, _)| (from..to).contains(at)).map(|(_, e)| count(&e.action)).sum()
+        };
+        let booting = began + reset_after - secs(30);
+        assert_eq!(launched(began, booting.max(began + secs(5))), at_once, "{remaining} left for {reset} s");
+        assert_eq!(launched(began, booting + secs(15).max(secs(35))), 3, "they boot while the limit ends");
+    }
+}
+
 /// Nobody can look into the list any more: the record goes with the instance, and the list is not asked for ever.
 #[test]
 fn a_box_whose_app_was_removed_is_forgotten_once_it_is_gone() {

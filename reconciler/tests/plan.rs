@@ -467,6 +467,27 @@ fn the_late_end_of_one_job_hides_no_other() {
     }
 }
 
+/// Such a list once cost a box: an idle one was let go as the job ended, and another launched as the old row came (seed 48708).
+#[test]
+fn a_list_that_is_older_than_a_jobs_end_does_not_show_its_reusable_runner_busy() {
+    for (began_after, phase) in [(0, Phase::Idle), (1, Phase::Busy)] {
+        let mut story = Story::new();
+        story.spec.pools.get_mut(&PoolName::from(POOL)).expect("the pool").spec.runner.lifetime = Lifetime::Reusable;
+        story.look(ACME, Some((true, false)));
+        story.now = story.now + Duration::from_secs(5);
+        story.hear(7, JobState::InProgress);
+        story.hear(7, JobState::Completed);
+        let began = story.now + Duration::from_millis(began_after);
+        let row = RunnerSighting { id: RunnerId(1), name: name(1), online: true, busy: true, labels: labels() };
+        story.now = story.now + Duration::from_secs(1);
+        let forge = Forge { app: AppName::default(), scope: "org/acme".parse().expect("a scope") };
+        story.world.saw_runners(&forge, Some(&[row]), began, story.now);
+        let plan = story.plan();
+        assert_eq!(plan.counts.phases, BTreeMap::from([(phase, 1)]));
+        assert_eq!(plan.counts.unexplained, u32::from(phase == Phase::Busy));
+    }
+}
+
 impl Story {
     fn plan(&self) -> Plan {
         let unavailable = Unavailable::default();
@@ -743,6 +764,9 @@ fn a_pool_launches_what_its_gate_lets_through_and_says_what_held_the_rest() {
     let refused = |room| Gate { refused: Some((START, why())), ..gate(room) };
     assert_eq!(through(refused(3), 9), (Some(3), None));
     assert_eq!(through(refused(1), 9), (Some(1), Some(Blocked::Refused(START, why()))));
+    let limited = |room| Gate { github: Some(START), ..refused(room) };
+    assert_eq!(through(limited(3), 9), (Some(3), None));
+    assert_eq!(through(limited(1), 9), (Some(1), Some(Blocked::GitHub(START))), "the narrower one is told");
     let later = START + Duration::from_millis(1);
     let backs_off = |until| Gate { backoff: Some((until, why())), ..gate(9) };
     assert_eq!(through(backs_off(later), 9), (None, Some(Blocked::Backoff(later, why()))));

@@ -55,6 +55,8 @@ marks! {
     BlockedBoot: "blocked: boot backoff";
     /// No launch: launches failed.
     BlockedLaunch: "blocked: launch backoff";
+    /// No launch: GitHub's limit lets no more be configured.
+    BlockedGitHub: "blocked: GitHub's rate limit";
     /// No launch: boxes of the pool can't be configured.
     BlockedRefused: "blocked: configurations refused";
     /// No launch: no capacity anywhere.
@@ -224,6 +226,7 @@ impl Marks {
             Some(Blocked::Pace) => self.hit(Mark::BlockedPace),
             Some(Blocked::Backoff(_, why)) if why.contains("in a row failed to start") => self.hit(Mark::BlockedBoot),
             Some(Blocked::Backoff(..)) => self.hit(Mark::BlockedLaunch),
+            Some(Blocked::GitHub(_)) => self.hit(Mark::BlockedGitHub),
             Some(Blocked::Refused(..)) => self.hit(Mark::BlockedRefused),
             Some(Blocked::Capacity(..)) => self.hit(Mark::BlockedCapacity),
         }

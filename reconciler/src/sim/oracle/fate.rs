@@ -24,7 +24,7 @@ use super::super::faults::Fault;
 use super::{Invariant, RACE, RACES};
 
 /// Kinds of bad luck that may each cost a box, and how many.
-const COSTS: [(Fault, u64); 9] = [
+const COSTS: [(Fault, u64); 8] = [
     (Fault::WebhookLoss, 1),
     (Fault::WebhookLate, 1),
     (Fault::SendDelay, 1),
@@ -32,8 +32,6 @@ const COSTS: [(Fault, u64); 9] = [
     (Fault::AssignedInVain, 2),
     (Fault::Crash, 1),
     (Fault::CleanStop, 1),
-    // Boxes are launched although nothing can be configured for up to an hour, and end at their boot deadline.
-    (Fault::PrimaryLimit, 5),
     (Fault::Held, 5),
     (Fault::Waiting, 5),
 ];

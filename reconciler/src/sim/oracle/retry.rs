@@ -58,20 +58,23 @@ fn keys(action: &Action) -> Vec<Key> {
 fn least(key: &Key, failure: &Failure, times: u32) -> Option<Duration> {
     let doubling = Duration::from_secs(1 << (times - 1).min(5));
     let unsure = failure.kind.may_have_worked();
+    let asked = failure.retry_after.unwrap_or_default();
     let wait = match key {
-        Key::Box(_) | Key::Source(_) => doubling,
+        // How long GitHub's limit holds for what a box wants of it is S7's matter.
+        Key::Box(_) => return Some(doubling.max(asked.min(Duration::from_secs(64)))),
+        Key::Source(_) => doubling,
         // A launch without a certain answer is asked again by its intent; any other failure is the pool's.
         Key::Intent(_) if unsure => doubling,
         Key::Intent(_) => return None,
         Key::Pool(_) if unsure => return None,
         Key::Pool(_) if failure.kind == FailureKind::Throttled => Duration::from_secs(1),
         Key::Pool(_) => Duration::from_secs(30),
-        // How long GitHub's limit holds is S7's matter.
+        // And for these.
         Key::Job(_) | Key::Delivery(..) => return Some(Duration::from_secs(60)),
         // Messages that are due go along with others.
         Key::Message(_) => Duration::from_secs(1),
     };
-    Some(wait.max(failure.retry_after.unwrap_or_default()))
+    Some(wait.max(asked))
 }
 
 impl Retries {
