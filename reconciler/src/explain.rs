@@ -2,8 +2,9 @@
 
 use crate::controller::Controller;
 use crate::demand::Job;
-use crate::effect::{Market, Source, Stage};
+use crate::effect::{Market, Source};
 use crate::event::{InstanceState, JobState};
+use crate::fact::Stage;
 use crate::ids::{InstanceId, JobId, RunnerName};
 use crate::manifest::Os;
 use crate::plan::{DRAIN_DEADLINE, END_GRACE};

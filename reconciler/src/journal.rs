@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
-use crate::effect::{DrainOutcome, Fact, Stage};
+use crate::fact::{DrainOutcome, Fact, Stage};
 use crate::ids::{InstanceId, JobId, PoolName};
 use crate::time::{Time, human};
 

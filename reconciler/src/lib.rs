@@ -13,6 +13,7 @@ pub mod manifest;
 
 pub mod effect;
 pub mod event;
+pub mod fact;
 
 pub mod deliveries;
 pub mod demand;

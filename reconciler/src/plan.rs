@@ -595,7 +595,9 @@ impl Planner<'_> {
             () => format!("{} wanted ({}), {} supplied, {} of {} boxes", c.wanted, self.wants(), c.supply, c.occupied, c.max),
         };
         if c.queued > c.counting {
-            text += &format!("; {} queued jobs do not count yet", c.queued - c.counting);
+            let waiting = c.queued - c.counting;
+            let jobs = if waiting == 1 { "job does" } else { "jobs do" };
+            text += &format!("; {waiting} queued {jobs} not count yet");
         }
         if let Some(l) = &self.plan.launch {
             text += &format!("; launches {} {}", l.count, l.market.as_str());

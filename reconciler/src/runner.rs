@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::defects::{self, Defect};
-use crate::effect::{Market, Stage};
+use crate::effect::Market;
 use crate::event::InstanceState;
+use crate::fact::Stage;
 use crate::ids::{Forge, Intent, JobId, PoolName, RunnerId};
 use crate::manifest::RunnerPool;
 use crate::time::Time;

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::defects::{self, Defect};
-use crate::effect::{DrainOutcome, Fact, InstanceSighting, Launch, Launched, RunnerSighting, Source, Stage};
+use crate::effect::{InstanceSighting, Launch, Launched, RunnerSighting, Source};
 use crate::event::{Ec2Event, Ec2EventKind, InstanceState, JobEvent, JobState};
+use crate::fact::{DrainOutcome, Fact, Stage};
 use crate::ids::{AppName, Forge, InstanceId, Intent, JobId, PoolName, RunnerId, RunnerName};
 use crate::manifest::Spec;
 use crate::past::BoxPast;

@@ -4,10 +4,9 @@
 use std::time::Duration;
 
 use muster_reconciler::controller::Controller;
-use muster_reconciler::effect::{
-    Action, Configure, DeliverySighting, Fact, Failure, FailureKind, GitHubLimit, Input, Source, Stage,
-};
+use muster_reconciler::effect::{Action, Configure, DeliverySighting, Failure, FailureKind, GitHubLimit, Input, Source};
 use muster_reconciler::event::InstanceState;
+use muster_reconciler::fact::{Fact, Stage};
 use muster_reconciler::ids::{DeliveryId, InstanceId};
 use muster_reconciler::sim::example;
 use muster_reconciler::steer::Order;

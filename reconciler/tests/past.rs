@@ -1,8 +1,9 @@
 //! A job's story for its trace: told once, when the job is over, with what is known by then.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use muster_reconciler::effect::{Fact, Input, JobMessage, Stage};
+use muster_reconciler::effect::{Input, JobMessage};
 use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState, JobEvent, JobState};
+use muster_reconciler::fact::{Fact, Stage};
 use muster_reconciler::ids::{InstanceId, JobId, MessageId, RunId};
 use muster_reconciler::past::{End, JobPast};
 

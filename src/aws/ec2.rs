@@ -10,9 +10,10 @@ use aws_sdk_ec2::types;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use muster_reconciler::effect::{
-    Failure, FailureKind, InstanceSighting, Launch, Launched, LaunchedInstance, Market, OfferingError, Outcome, Stage, Swept,
+    Failure, FailureKind, InstanceSighting, Launch, Launched, LaunchedInstance, Market, OfferingError, Outcome, Swept,
 };
 use muster_reconciler::event::InstanceState;
+use muster_reconciler::fact::Stage;
 use muster_reconciler::ids::{Forge, InstanceId};
 use muster_reconciler::manifest::Allocation;
 use muster_reconciler::tags;

@@ -91,7 +91,7 @@ mod tests {
             assert!(css.contains(&format!("#{r:02X}{g:02X}{b:02X}")), "{stage}");
         }
         let names: Vec<&str> = STAGES.iter().map(|(name, ..)| *name).collect();
-        let all: Vec<&str> = muster_reconciler::effect::Stage::ALL.iter().map(|s| s.as_str()).collect();
+        let all: Vec<&str> = muster_reconciler::fact::Stage::ALL.iter().map(|s| s.as_str()).collect();
         assert!(all.iter().all(|s| names.contains(s)), "{all:?}");
     }
 

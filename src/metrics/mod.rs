@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use muster_reconciler::effect::{Fact, FailureKind, GitHubLimit, Market};
+use muster_reconciler::effect::{FailureKind, GitHubLimit, Market};
+use muster_reconciler::fact::Fact;
 use muster_reconciler::ids::PoolName;
 use muster_reconciler::view::Totals;
 use prometheus::{

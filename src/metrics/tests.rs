@@ -1,4 +1,4 @@
-use muster_reconciler::effect::{DrainOutcome, Stage};
+use muster_reconciler::fact::{DrainOutcome, Stage};
 use muster_reconciler::ids::{AppName, JobId};
 
 use super::*;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use muster_reconciler::effect::Fact;
+use muster_reconciler::fact::Fact;
 use muster_reconciler::past::JobPast;
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};

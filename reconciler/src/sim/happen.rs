@@ -11,7 +11,7 @@ use super::World;
 use super::agenda::Event;
 use super::changes::{Change, Edit};
 use super::faults::Fault;
-use super::forge::{Given, JobPlan};
+use super::forge::{Given, Job, JobPlan};
 use super::marks::Mark;
 use super::nature::WEATHER_EVERY;
 use super::oracle;
@@ -52,9 +52,12 @@ impl World {
         self.oracle.allowance += u64::from(live) + before.max(self.queued_for(&change.pool));
     }
 
+    /// Jobs that are queued for the pool, or were until moments ago as far as the controller can know.
     fn queued_for(&self, pool: &PoolName) -> u64 {
-        let queued = self.forge.unfinished().filter(|(_, j)| j.state == JobState::Queued);
-        queued.filter(|(_, j)| self.home(j).as_ref() == Some(pool)).count() as u64
+        let told = |id: &JobId| self.controller.as_ref().and_then(|c| c.demand.jobs().get(id)).map(|j| j.event.state);
+        let queued = |id: &JobId, job: &Job| job.state == JobState::Queued || told(id) == Some(JobState::Queued);
+        let jobs = self.forge.jobs().iter().filter(|(id, j)| queued(id, j) && self.home(j).as_ref() == Some(pool));
+        jobs.count() as u64
     }
 
     /// S3 counts what warm floors have risen by.

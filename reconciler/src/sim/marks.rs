@@ -4,8 +4,9 @@
 use std::fmt;
 
 use crate::controller::Controller;
-use crate::effect::{Action, Effect, Fact, FailureKind, Input, Market, MessageOp, Outcome};
+use crate::effect::{Action, Effect, FailureKind, Input, Market, MessageOp, Outcome};
 use crate::event::JobState;
+use crate::fact::Fact;
 use crate::manifest::{MarketPolicy, Spec};
 use crate::matching::Route;
 use crate::plan::{Blocked, Plan};

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::controller::Controller;
-use crate::effect::{Action, Fact, Input, Outcome, Source, Swept};
+use crate::effect::{Action, Input, Outcome, Source, Swept};
 use crate::event::JobState;
+use crate::fact::Fact;
 use crate::ids::{EffectId, Forge as List, InstanceId, JobId};
 use crate::manifest::Spec;
 use crate::runner::Runner;

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use muster_reconciler::controller::Controller;
 use muster_reconciler::effect::{
-    Action, Configure, DeliverySighting, Effect, Fact, Failure, FailureKind, Input, InstanceSighting, JobMessage, Launched,
-    LaunchedInstance, Market, Outcome, RunnerSighting, Source, Stage, Swept,
+    Action, Configure, DeliverySighting, Effect, Failure, FailureKind, Input, InstanceSighting, JobMessage, Launched,
+    LaunchedInstance, Market, Outcome, RunnerSighting, Source, Swept,
 };
 use muster_reconciler::event::{InstanceState, JobEvent, JobState};
+use muster_reconciler::fact::{Fact, Stage};
 use muster_reconciler::ids::{Forge, InstanceId, JobId, MessageId, PoolName, RunId, RunnerId, RunnerName};
 use muster_reconciler::manifest::{RunnerPool, Spec};
 use muster_reconciler::sim::example;

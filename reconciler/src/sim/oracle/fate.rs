@@ -5,8 +5,8 @@
 //! within the boot deadline, old age) + an allowance for what nobody could have known better: one for each job that is
 //! over before the news of its start can have come, each job that is news to a process that began later, though it is queued
 //! no more, each webhook lost, late or delayed, each job that another pool's runner
-//! took, each list with rows missing, each crash or stop; two for each job that a dying runner took in vain; five for each job that GitHub holds back; the boxes and
-//! queued jobs of a pool at each change of it.
+//! took, each list with rows missing, each crash or stop; two for each job that a dying runner took in vain; five for each job that GitHub holds back; the boxes of a
+//! pool at each change of it, and the jobs that are queued for it, or were as far as the controller can know.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,210 @@
+//! What the core tells of itself besides its effects: [`Fact`]s, for metrics, traces and the log.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::effect::Market;
+use crate::ids::{InstanceId, JobId, PoolName};
+use crate::past::JobPast;
+use crate::time::Time;
+
+/// Something worth a metric that only the core knows. The driver collects them after each step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fact {
+    /// A queued job was taken by a runner, after this long (from when we first heard of it).
+    JobStarted {
+        /// Its pool, if one matched.
+        pool: Option<PoolName>,
+        /// Heard queued until heard in progress.
+        waited: Duration,
+        /// The same by GitHub's own clock, if its events told both times.
+        true_wait: Option<Duration>,
+    },
+    /// Boxes are launched for jobs, the first of which was heard of this long ago.
+    LaunchDecided {
+        /// For which pool.
+        pool: PoolName,
+        /// Since the oldest of as many of the newest jobs as boxes are launched; None: for the warm floor.
+        after: Option<Duration>,
+    },
+    /// A runner came this far, this long after its launch was asked for.
+    RunnerReached {
+        /// Its pool.
+        pool: PoolName,
+        /// Its box.
+        instance: InstanceId,
+        /// How far.
+        stage: Stage,
+        /// Since the CreateFleet call was made.
+        after: Duration,
+    },
+    /// A launch left something unlaunched.
+    LaunchFailed {
+        /// For which pool.
+        pool: PoolName,
+        /// EC2's error code, or our own failure kind.
+        reason: String,
+        /// How many instances.
+        count: u32,
+    },
+    /// A box never came online.
+    BootFailed {
+        /// Its pool.
+        pool: PoolName,
+        /// `overdue`: past its boot deadline; `ended`: it ended by itself.
+        why: &'static str,
+    },
+    /// A job ran on a box that is no more, and did not end well as far as is known.
+    JobLost {
+        /// Its pool.
+        pool: PoolName,
+        /// The box.
+        instance: InstanceId,
+        /// The job.
+        job: JobId,
+    },
+    /// A box that is asked to end.
+    Drain {
+        /// Its pool.
+        pool: PoolName,
+        /// What became of the question.
+        outcome: DrainOutcome,
+    },
+    /// A wanted call waits, because its API's budget is spent.
+    BudgetWait {
+        /// Which.
+        api: &'static str,
+    },
+    /// Spot took a box back.
+    Interrupted {
+        /// Its pool.
+        pool: PoolName,
+        /// The box.
+        instance: InstanceId,
+        /// Whether a job was (seen) running.
+        busy: bool,
+    },
+    /// A box is gone.
+    RunnerGone {
+        /// Its pool.
+        pool: PoolName,
+        /// The box.
+        instance: InstanceId,
+        /// How it was bought.
+        market: Market,
+        /// How long we knew it.
+        lived: Duration,
+    },
+    /// A job is over. Told once by a process, for its trace.
+    JobEnded(Box<JobPast>),
+    /// A pool was planned.
+    Planned {
+        /// Which.
+        pool: PoolName,
+    },
+}
+
+/// What becomes of asking a box to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DrainOutcome {
+    /// Its tag says so now.
+    Asked,
+    /// EC2 refused the tag, or gave no answer.
+    Failed,
+    /// It ended by itself.
+    Answered,
+    /// It did not answer, nothing knew of a job on it, and the controller ended it.
+    Unanswered,
+    /// It did not answer, and GitHub refused to delete it: it has a job.
+    Refused,
+}
+
+impl DrainOutcome {
+    /// The word used in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            DrainOutcome::Asked => "asked",
+            DrainOutcome::Failed => "failed",
+            DrainOutcome::Answered => "answered",
+            DrainOutcome::Unanswered => "unanswered",
+            DrainOutcome::Refused => "refused",
+        }
+    }
+}
+
+/// The stages of a runner's start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// EC2 gave an instance id.
+    Launched,
+    /// The box has booted and its script has begun; this and the next three are told by the box itself.
+    Script,
+    /// Its JIT configuration lies ready.
+    Configured,
+    /// The box has read its configuration.
+    Secret,
+    /// The runner is unpacked.
+    Unpacked,
+    /// The runner listens for jobs.
+    Listener,
+    /// GitHub sees it online.
+    Online,
+    /// Its first job started.
+    Started,
+}
+
+impl Stage {
+    /// The word used in metrics, and in the box's tag.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Stage::Launched => "launched",
+            Stage::Script => "script",
+            Stage::Configured => "configured",
+            Stage::Secret => "secret",
+            Stage::Unpacked => "unpacked",
+            Stage::Listener => "listener",
+            Stage::Online => "online",
+            Stage::Started => "started",
+        }
+    }
+
+    /// What it means, for people.
+    pub const fn said(self) -> &'static str {
+        match self {
+            Stage::Launched => "EC2 gave an instance",
+            Stage::Script => "it booted and its script began",
+            Stage::Configured => "its configuration lay ready",
+            Stage::Secret => "it had read its configuration",
+            Stage::Unpacked => "its runner was unpacked",
+            Stage::Listener => "its runner listened for jobs",
+            Stage::Online => "GitHub saw it online",
+            Stage::Started => "its first job started",
+        }
+    }
+
+    /// All, in the order of a start.
+    pub const ALL: [Stage; 8] = [
+        Stage::Launched,
+        Stage::Script,
+        Stage::Configured,
+        Stage::Secret,
+        Stage::Unpacked,
+        Stage::Listener,
+        Stage::Online,
+        Stage::Started,
+    ];
+
+    /// What a box says of itself in its tag `muster:stages`: `script=1767225600123,secret=...`, in milliseconds since 1970.
+    /// Other words are passed over, and so is what makes no sense.
+    pub fn parse_tag(text: &str) -> Vec<(Stage, Time)> {
+        let own = [Stage::Script, Stage::Secret, Stage::Unpacked, Stage::Listener];
+        let said = |stage: Stage| {
+            let ms =
+                text.split(',').find_map(|part| part.trim().strip_prefix(stage.as_str())?.strip_prefix('=')?.parse().ok())?;
+            Some((stage, Time::from_millis(ms)))
+        };
+        own.into_iter().filter_map(said).collect()
+    }
+}

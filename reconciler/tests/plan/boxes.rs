@@ -1,0 +1,402 @@
+//! Stories of single boxes: what they get and are spared, above all when a job on them is easily overlooked.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use muster_reconciler::capacity::Unavailable;
+use muster_reconciler::demand::Demand;
+use muster_reconciler::effect::{InstanceSighting, Market, RunnerSighting, Source};
+use muster_reconciler::event::{Ec2Event, Ec2EventKind, JobState};
+use muster_reconciler::ids::{AppName, Forge, PoolName, RunnerId};
+use muster_reconciler::manifest::{Lifetime, Span};
+use muster_reconciler::plan::{Act, DRAIN_DEADLINE, Gate, View, plan};
+use muster_reconciler::runner::{Drain, Phase, Runner};
+use muster_reconciler::time::Time;
+use muster_reconciler::world::World;
+
+use super::scene::{POOL, START, UP, labels, name, spec};
+use super::story::{ACME, Story, gone};
+
+fn ends(acts: &[Act]) -> bool {
+    acts.iter().any(|a| matches!(a, Act::Terminate))
+}
+
+/// What else may be known of a box at a time.
+type Change = fn(&mut Runner, Time);
+
+#[test]
+fn boxes_of_a_pool_that_is_gone_are_asked_to_end() {
+    let mut spec = spec(9, 0);
+    let forge = spec.pools[&PoolName::from(POOL)].forge();
+    let mut world = World::new(START);
+    let sighting = |state| InstanceSighting {
+        id: name(1).instance,
+        pool: POOL.into(),
+        forge: None,
+        intent: None,
+        state,
+        launched_at: START,
+        instance_type: "m7i.large".into(),
+        subnet: None,
+        market: Market::Spot,
+        draining: false,
+        stages: Vec::new(),
+        state_reason: None,
+    };
+    world.saw_instances(&[sighting(UP)], START, START);
+    let seat = RunnerSighting { id: RunnerId(1), name: name(1), online: true, busy: false, labels: labels() };
+    world.saw_runners(&forge, Some(std::slice::from_ref(&seat)), START, START);
+    assert!(world.swept(&Source::Instances).is_some());
+    spec.pools.clear();
+    let (demand, unavailable) = (Demand::default(), Unavailable::default());
+    let view = View { spec: &spec, demand: &demand, world: &world, unavailable: &unavailable };
+    let plan = plan(view, &POOL.into(), &Gate { room: 9, ..Gate::default() }, START);
+    assert_eq!(plan.steps.iter().map(|s| s.act).collect::<Vec<_>>(), [Act::Drain]);
+}
+
+/// After a restart nothing tells of its job, and its list is no longer looked at: it is asked, never ended.
+#[test]
+fn a_found_box_of_a_removed_pool_is_asked_and_never_ended() {
+    let mut story = Story::new();
+    story.spec.pools.clear();
+    let acts = story.pass(30, None, None);
+    assert!(acts.contains(&Act::Drain) && !ends(&acts), "{acts:?}");
+}
+
+/// The pool now registers elsewhere; the box works for the old scope, which nobody lists any more.
+#[test]
+fn a_found_box_of_a_pool_that_moved_is_never_ended() {
+    let mut story = Story::new();
+    let pool = story.spec.pools.get_mut(&PoolName::from(POOL)).expect("the pool");
+    pool.spec.github.scope = "org/other".parse().expect("a scope");
+    let acts = story.pass(30, Some("org/other"), None);
+    assert!(!ends(&acts), "{acts:?}");
+    assert!(!acts.contains(&Act::Configure), "it is an hour old: it was configured long ago: {acts:?}");
+}
+
+/// Its first job was cancelled before it began; it took a second one, whose event was lost, and the list is old.
+#[test]
+fn the_end_of_one_job_ends_no_box_that_github_was_not_asked_about_since() {
+    let mut story = Story::new();
+    story.look(Some("org/acme"), Some((true, false)));
+    story.hear(7, JobState::Completed);
+    assert!(!ends(&story.pass(5, None, None)), "nobody looked at GitHub since");
+    assert!(!ends(&story.pass(5, Some("org/acme"), Some((true, false)))), "it is online, and `busy` lies");
+    assert!(!ends(&story.pass(5, Some("org/acme"), Some((true, true)))), "it is busy");
+    assert!(ends(&story.pass(5, Some("org/acme"), None)), "its registration went with its job");
+}
+
+/// A pool that is no longer in the manifests may have been one of reusable runners.
+#[test]
+fn the_end_of_a_job_is_no_end_of_a_box_whose_pool_is_unknown() {
+    let mut story = Story::new();
+    story.look(Some("org/acme"), Some((true, true)));
+    story.spec.pools.clear();
+    story.hear(7, JobState::Completed);
+    assert!(!ends(&story.pass(20, Some("org/acme"), Some((true, false)))));
+}
+
+/// A reusable runner: its next job's start was told before its last one's end, and GitHub's list lies.
+#[test]
+fn the_late_end_of_one_job_hides_no_other() {
+    for (first, next) in [(7, 5), (5, 7)] {
+        let mut story = Story::new();
+        let pool = story.spec.pools.get_mut(&PoolName::from(POOL)).expect("the pool");
+        pool.spec.runner.lifetime = Lifetime::Reusable;
+        story.look(Some("org/acme"), Some((true, true)));
+        for (job, state) in [(first, JobState::InProgress), (next, JobState::InProgress), (first, JobState::Completed)] {
+            story.hear(job, state);
+        }
+        assert_eq!(story.pass(20, Some("org/acme"), Some((true, false))), [], "job {next} runs");
+        story.hear(next, JobState::Completed);
+        assert!(story.pass(5, Some("org/acme"), Some((true, false))).contains(&Act::Drain), "it is idle for long");
+    }
+}
+
+/// Such a list once cost a box: an idle one was let go as the job ended, and another launched as the old row came (seed 48708).
+#[test]
+fn a_list_that_is_older_than_a_jobs_end_does_not_show_its_reusable_runner_busy() {
+    for (began_after, phase) in [(0, Phase::Idle), (1, Phase::Busy)] {
+        let mut story = Story::new();
+        story.spec.pools.get_mut(&PoolName::from(POOL)).expect("the pool").spec.runner.lifetime = Lifetime::Reusable;
+        story.look(ACME, Some((true, false)));
+        story.now = story.now + Duration::from_secs(5);
+        story.hear(7, JobState::InProgress);
+        story.hear(7, JobState::Completed);
+        let began = story.now + Duration::from_millis(began_after);
+        let row = RunnerSighting { id: RunnerId(1), name: name(1), online: true, busy: true, labels: labels() };
+        story.now = story.now + Duration::from_secs(1);
+        let forge = Forge { app: AppName::default(), scope: "org/acme".parse().expect("a scope") };
+        story.world.saw_runners(&forge, Some(&[row]), began, story.now);
+        let plan = story.plan();
+        assert_eq!(plan.counts.phases, BTreeMap::from([(phase, 1)]));
+        assert_eq!(plan.counts.unexplained, u32::from(phase == Phase::Busy));
+    }
+}
+
+#[test]
+fn an_interruption_that_never_comes_is_believed_for_ten_minutes() {
+    let mut story = Story::new();
+    story.look(ACME, Some((true, false)));
+    let event = Ec2Event { instance: name(1).instance, kind: Ec2EventKind::SpotInterruption };
+    story.world.heard_ec2(&event, story.now);
+    story.watch(599, ACME, Some((true, false)));
+    assert_eq!(story.acts(), []);
+    story.watch(1, ACME, Some((true, false)));
+    assert_eq!(story.acts(), [Act::Drain]);
+    let now = story.now;
+    story.runner().drain = Some(Drain { asked_at: now, why: None });
+    story.watch(DRAIN_DEADLINE.as_secs() + 60, ACME, Some((true, true)));
+    assert_eq!(story.acts(), [], "it has a job");
+    story.watch(60, ACME, Some((false, false)));
+    assert_eq!(story.acts(), [Act::Deregister], "it is drained like any other");
+}
+
+#[test]
+fn nobody_chases_a_box_that_spot_takes() {
+    let mut story = Story::new();
+    story.look(ACME, Some((false, false)));
+    let asked_at = story.now;
+    story.runner().drain = Some(Drain { asked_at, why: None });
+    story.watch(DRAIN_DEADLINE.as_secs() + 60, ACME, Some((false, false)));
+    assert_eq!(story.acts(), [Act::Deregister]);
+    story.world.heard_ec2(&Ec2Event { instance: name(1).instance, kind: Ec2EventKind::SpotInterruption }, story.now);
+    assert_eq!(story.acts(), []);
+}
+
+/// It had a job of which no event told yet; if none does for long, there was none.
+#[test]
+fn an_end_without_a_word_explains_a_queued_job_for_a_while() {
+    let mut story = Story::new();
+    story.look(ACME, Some((true, false)));
+    let ended = story.now;
+    story.runner().instance.as_mut().expect("it is shown").ending_since = Some(ended);
+    for (after, unexplained) in [(1, 1), (59, 1), (60, 0)] {
+        story.now = ended + Duration::from_secs(after);
+        assert_eq!(story.plan().counts.unexplained, unexplained, "{after} s later");
+    }
+}
+
+/// The webhook that says so may be a little late.
+#[test]
+fn a_runner_that_turns_busy_without_a_word_explains_a_queued_job_for_a_minute() {
+    let mut story = Story::new();
+    story.look(ACME, Some((true, false)));
+    story.watch(15, ACME, Some((true, true)));
+    let turned = story.now;
+    for (after, unexplained) in [(0, 1), (59, 1), (60, 0)] {
+        story.now = turned + Duration::from_secs(after);
+        assert_eq!(story.plan().counts.unexplained, unexplained, "{after} s later");
+    }
+    story.now = turned;
+    story.hear(7, JobState::InProgress);
+    assert_eq!(story.plan().counts.unexplained, 0, "job 7 explains it");
+}
+
+#[test]
+fn a_box_whose_job_is_over_has_half_a_minute_to_end_itself() {
+    let mut story = Story::new();
+    story.look(ACME, Some((true, true)));
+    story.hear(7, JobState::Completed);
+    story.watch(29, ACME, None);
+    assert_eq!(story.acts(), []);
+    story.watch(1, ACME, None);
+    assert_eq!(story.acts(), [Act::Terminate]);
+}
+
+#[test]
+fn a_list_that_was_read_just_after_a_job_ended_does_not_show_that_there_is_no_other() {
+    let mut story = Story::new();
+    story.look(ACME, Some((true, true)));
+    story.hear(7, JobState::Completed);
+    for _ in 0..2 {
+        story.now = story.now + Duration::from_secs(5);
+        story.look(ACME, None);
+    }
+    story.now = story.now + Duration::from_secs(20);
+    assert_eq!(story.acts(), [Act::Drain], "it may have got another one");
+}
+
+#[test]
+fn what_was_seen_holds_for_four_intervals_and_a_minute_at_least() {
+    for (interval, holds) in [(5, 60), (30, 120)] {
+        let mut story = gone((false, false));
+        story.spec.controller.spec.intervals.instances = Span::secs(interval);
+        let seen = story.now;
+        story.now = seen + Duration::from_secs(holds);
+        assert_eq!(story.acts(), [Act::Deregister]);
+        story.now = seen + Duration::from_secs(holds + 1);
+        assert_eq!(story.acts(), []);
+    }
+}
+
+/// Booted, registered, and never online: its registration goes first, and it is ended once it can get no job.
+#[test]
+fn a_box_that_never_came_online_loses_its_registration_first() {
+    let mut story = Story::new();
+    story.look(ACME, Some((false, false)));
+    story.watch(60, ACME, Some((false, false)));
+    story.runner().forge = Some(Forge { app: AppName::default(), scope: "org/acme".parse().expect("a scope") });
+    story.watch(300, ACME, Some((false, false)));
+    assert_eq!(story.acts(), [Act::Deregister]);
+    // It is not listed now: deleting it would say nothing. It is asked.
+    story.look(ACME, None);
+    assert_eq!(story.acts(), [Act::Drain]);
+    story.runner().deregistered = true;
+    assert_eq!(story.acts(), [Act::Terminate]);
+}
+
+#[test]
+fn what_a_gone_box_leaves_is_removed_once_nobody_uses_it() {
+    assert_eq!(gone((false, false)).acts(), [Act::Deregister]);
+    for seat in [(true, false), (false, true), (true, true)] {
+        assert_eq!(gone(seat).acts(), [], "{seat:?}: GitHub has not noticed yet");
+    }
+    let changes: [(&[Act], Change); 6] = [
+        (&[Act::DeleteSecret], |r, _| r.secret = true),
+        (&[Act::Deregister], |r, now| r.not_before = now),
+        (&[], |r, now| r.not_before = now + Duration::from_secs(1)),
+        (&[], |r, _| r.in_flight = true),
+        (&[], |r, _| r.deregistered = true),
+        (&[], |r, now| r.gone_at = Some(now)),
+    ];
+    for (i, (acts, change)) in changes.iter().enumerate() {
+        let mut story = gone((false, false));
+        let now = story.now;
+        change(story.runner(), now);
+        assert_eq!(story.acts(), *acts, "change {i}");
+    }
+}
+
+#[test]
+fn a_gone_box_is_looked_for_in_a_list_that_was_read_since() {
+    let mut story = gone((false, false));
+    let went = story.now + Duration::from_secs(1);
+    story.runner().gone_at = Some(went);
+    story.now = went + Duration::from_secs(5);
+    assert_eq!(story.acts(), []);
+    story.look(ACME, Some((false, false)));
+    assert_eq!(story.acts(), [Act::Deregister]);
+}
+
+/// Asked to end, offline, and silent: five minutes and two looks later its registration goes, then the box.
+#[test]
+fn a_drain_without_an_answer_is_chased_in_two_steps() {
+    let mut story = Story::new();
+    story.look(ACME, Some((true, false)));
+    story.watch(30, ACME, Some((false, false)));
+    let asked_at = story.now;
+    story.runner().drain = Some(Drain { asked_at, why: None });
+    story.runner().forge = Some(Forge { app: AppName::default(), scope: "org/acme".parse().expect("a scope") });
+    story.watch(DRAIN_DEADLINE.as_secs(), ACME, Some((false, false)));
+    assert_eq!(story.acts(), [], "one look since the deadline");
+    story.watch(15, ACME, Some((false, false)));
+    assert_eq!(story.acts(), [Act::Deregister]);
+    story.watch(15, ACME, Some((true, false)));
+    assert_eq!(story.acts(), [], "it is online: it may have a job");
+    story.watch(15, ACME, Some((false, false)));
+    story.runner().deregistered = true;
+    assert_eq!(story.acts(), [Act::Terminate]);
+}
+
+#[test]
+fn old_age_asks_an_idle_box_in_time_and_ends_any_at_last() {
+    for (limit, early) in [(3_600, 3_600 - DRAIN_DEADLINE.as_secs()), (400, 200)] {
+        let mut story = Story::new();
+        let pool = story.spec.pools.get_mut(&PoolName::from(POOL)).expect("the pool");
+        pool.spec.runner.max_lifetime = Span::secs(limit);
+        pool.spec.capacity.idle = 1;
+        // The story's box was launched an hour before it begins.
+        let birth = START - Duration::from_secs(3600);
+        let at = |story: &mut Story, age: u64, seat| {
+            story.world = World::new(START - Duration::from_secs(3600));
+            story.now = birth + Duration::from_secs(age);
+            story.look(ACME, Some(seat));
+            story.acts()
+        };
+        assert_eq!(at(&mut story, early - 1, (true, false)), []);
+        assert_eq!(at(&mut story, early, (true, false)), [Act::Drain]);
+        assert_eq!(at(&mut story, early, (true, true)), []);
+        assert_eq!(at(&mut story, limit - 1, (true, true)), []);
+        assert_eq!(at(&mut story, limit, (true, true)), [Act::Terminate]);
+    }
+}
+
+/// One that is online may have a job; one whose secret alone is known may be another pool's.
+#[test]
+fn a_box_of_a_pool_that_is_gone_is_asked_once_and_not_while_something_is_under_way() {
+    let mut story = Story::new();
+    story.spec.pools.clear();
+    story.look_at_boxes(None, None);
+    assert_eq!(story.acts(), [Act::Drain]);
+    let changes: [(&[Act], Change); 4] = [
+        (&[Act::Drain], |r, now| r.not_before = now),
+        (&[], |r, now| r.not_before = now + Duration::from_secs(1)),
+        (&[], |r, _| r.in_flight = true),
+        (&[], |r, _| r.instance = None),
+    ];
+    for (i, (acts, change)) in changes.iter().enumerate() {
+        let mut story = Story::new();
+        story.spec.pools.clear();
+        story.look_at_boxes(None, None);
+        let now = story.now;
+        change(story.runner(), now);
+        assert_eq!(story.acts(), *acts, "change {i}");
+    }
+}
+
+/// Either may tell that a predecessor configured it.
+#[test]
+fn a_found_box_is_configured_once_githubs_list_and_the_secrets_were_seen() {
+    for (listed, secrets) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut story = Story::new();
+        story.spec.pools.get_mut(&PoolName::from(POOL)).expect("the pool").spec.runner.boot_deadline = Span::secs(10_800);
+        if secrets {
+            story.world.saw_secrets(&[], story.now, story.now);
+        }
+        story.look_at_boxes(ACME.filter(|_| listed), None);
+        assert_eq!(story.acts().contains(&Act::Configure), listed && secrets, "list {listed}, secrets {secrets}");
+    }
+}
+
+#[test]
+fn a_box_that_a_predecessor_left_halfway_is_configured_by_half_its_boot_deadline() {
+    let mut story = Story::new();
+    // The story's box was launched an hour before it begins.
+    story.spec.pools.get_mut(&PoolName::from(POOL)).expect("the pool").spec.runner.boot_deadline = Span::secs(10_800);
+    let offline = Some((false, false));
+    story.look(ACME, offline);
+    assert_eq!(story.acts(), [], "it may be on its way");
+    story.now = story.now + Duration::from_secs(5399);
+    story.look(ACME, offline);
+    assert_eq!(story.acts(), []);
+    story.now = story.now + Duration::from_secs(1);
+    story.look(ACME, offline);
+    assert_eq!(story.acts(), [Act::Configure]);
+    let now = story.now;
+    let reasons_to_wait: [Change; 4] = [
+        |r, _| r.registration.as_mut().expect("it is listed").missed = 1,
+        |r, _| r.in_flight = true,
+        |r, now| r.not_before = now + Duration::from_secs(1),
+        |r, now| r.unanswered = Some(Drain { asked_at: now, why: None }),
+    ];
+    for (n, reason) in reasons_to_wait.iter().enumerate() {
+        let before = story.runner().clone();
+        reason(story.runner(), now);
+        assert_eq!(story.acts(), [], "reason {n}");
+        *story.runner() = before;
+    }
+}
+
+#[test]
+fn nobody_is_past_the_boot_deadline_on_a_list_that_was_not_read_since() {
+    let mut story = Story::new();
+    story.spec.pools.get_mut(&PoolName::from(POOL)).expect("the pool").spec.runner.boot_deadline = Span::secs(10_800);
+    story.look(ACME, Some((false, false)));
+    story.now = story.now + Duration::from_secs(10_800);
+    story.look(None, None);
+    let acts = story.acts();
+    assert!(!acts.contains(&Act::Deregister) && !acts.contains(&Act::Terminate), "{acts:?}");
+    story.look(ACME, Some((false, false)));
+    assert_eq!(story.acts(), [Act::Deregister]);
+}

@@ -1,0 +1,134 @@
+//! One box over time, told in sightings.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_reconciler::capacity::Unavailable;
+use muster_reconciler::demand::Demand;
+use muster_reconciler::effect::{InstanceSighting, Market, RunnerSighting};
+use muster_reconciler::event::{InstanceState, JobState};
+use muster_reconciler::ids::{AppName, Forge, RunnerId};
+use muster_reconciler::manifest::Spec;
+use muster_reconciler::plan::{Act, Gate, Plan, View, plan};
+use muster_reconciler::runner::{Drain, Runner, Terms};
+use muster_reconciler::time::Time;
+use muster_reconciler::world::World;
+
+use super::scene::{POOL, START, UP, event, labels, name, spec};
+
+pub const ACME: Option<&str> = Some("org/acme");
+
+/// A controller's world over time, told in sightings, for boxes that this process did not launch.
+pub struct Story {
+    pub spec: Spec,
+    pub demand: Demand,
+    pub world: World,
+    pub now: Time,
+}
+
+impl Story {
+    pub fn new() -> Story {
+        Story { spec: spec(9, 0), demand: Demand::default(), world: World::new(START), now: START + Duration::from_secs(1) }
+    }
+
+    /// One look at everything: the box runs; `forge`'s list says what it says.
+    pub fn look(&mut self, forge: Option<&str>, seat: Option<(bool, bool)>) {
+        self.world.saw_secrets(&[], self.now, self.now);
+        self.look_at_boxes(forge, seat);
+    }
+
+    pub fn look_at_boxes(&mut self, forge: Option<&str>, seat: Option<(bool, bool)>) {
+        let sighting = InstanceSighting {
+            id: name(1).instance,
+            pool: POOL.into(),
+            forge: None,
+            intent: None,
+            state: UP,
+            launched_at: START - Duration::from_secs(3600),
+            instance_type: "m7i.large".into(),
+            subnet: None,
+            market: Market::Spot,
+            draining: false,
+            stages: Vec::new(),
+            state_reason: None,
+        };
+        self.world.saw_instances(&[sighting], self.now, self.now);
+        if let Some(scope) = forge {
+            let forge = Forge { app: AppName::default(), scope: scope.parse().expect("a scope") };
+            let seen: Vec<_> = seat
+                .into_iter()
+                .map(|(online, busy)| RunnerSighting { id: RunnerId(1), name: name(1), online, busy, labels: labels() })
+                .collect();
+            self.world.saw_runners(&forge, Some(&seen), self.now, self.now);
+        }
+    }
+
+    pub fn hear(&mut self, job: u64, state: JobState) {
+        let event = event(job, state, Some(1));
+        if self.demand.fold(&self.spec, &event, None, self.now).advanced {
+            self.world.heard_job(&self.spec, &event, self.now);
+        }
+    }
+
+    /// Looks every 15 s for `minutes`, carries out what is planned as far as the core's books go, and returns all of it.
+    pub fn pass(&mut self, minutes: u64, forge: Option<&str>, seat: Option<(bool, bool)>) -> Vec<Act> {
+        let mut acts = Vec::new();
+        for _ in 0..minutes * 4 {
+            self.now = self.now + Duration::from_secs(15);
+            self.look(forge, seat);
+            let unavailable = Unavailable::default();
+            let view = View { spec: &self.spec, demand: &self.demand, world: &self.world, unavailable: &unavailable };
+            for step in plan(view, &POOL.into(), &Gate { room: 1000, ..Gate::default() }, self.now).steps {
+                acts.push(step.act);
+                let forge = Forge { app: AppName::default(), scope: forge.unwrap_or("org/acme").parse().expect("a scope") };
+                let minted = Arc::new(Terms { forge, group: Some("Default".into()), labels: labels() });
+                match step.act {
+                    Act::Configure => self.world.configured(&step.instance, &minted, Some(RunnerId(2)), self.now),
+                    Act::Drain => {
+                        let runner = self.world.runner_mut(&step.instance).expect("the box");
+                        runner.drain = Some(Drain { asked_at: self.now, why: None });
+                    }
+                    Act::Deregister => {
+                        let runner = self.world.runner_mut(&step.instance).expect("the box");
+                        (runner.deregistered, runner.registration) = (true, None);
+                    }
+                    Act::Terminate | Act::DeleteSecret => {}
+                }
+            }
+        }
+        acts
+    }
+
+    pub fn plan(&self) -> Plan {
+        let unavailable = Unavailable::default();
+        let view = View { spec: &self.spec, demand: &self.demand, world: &self.world, unavailable: &unavailable };
+        plan(view, &POOL.into(), &Gate { room: 1000, ..Gate::default() }, self.now)
+    }
+
+    /// What would be done now, with nothing done.
+    pub fn acts(&self) -> Vec<Act> {
+        self.plan().steps.iter().map(|s| s.act).collect()
+    }
+
+    /// Looks every 15 s, doing nothing else, for so many seconds.
+    pub fn watch(&mut self, seconds: u64, forge: Option<&str>, seat: Option<(bool, bool)>) {
+        let until = self.now + Duration::from_secs(seconds);
+        while self.now < until {
+            self.now = (self.now + Duration::from_secs(15)).min(until);
+            self.look(forge, seat);
+        }
+    }
+
+    pub fn runner(&mut self) -> &mut Runner {
+        self.world.runner_mut(&name(1).instance).expect("the box")
+    }
+}
+
+/// A box that was idle, and is no more; GitHub's list was read once since.
+pub fn gone(seat: (bool, bool)) -> Story {
+    let mut story = Story::new();
+    story.look(ACME, Some((true, false)));
+    story.runner().instance.as_mut().expect("it is shown").state = InstanceState::Terminated;
+    story.watch(30, ACME, Some(seat));
+    story
+}
