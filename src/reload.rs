@@ -59,12 +59,15 @@ impl std::fmt::Debug for Controlled {
 
 /// A change that a running process can't take over.
 #[derive(Debug, thiserror::Error)]
-#[error("the Controller's name, region, queues or listen addresses changed; restart muster for that")]
+#[error(
+    "the Controller's name, region, queues or `listen` changed: restart muster for that; until then no other change is taken over"
+)]
 struct NeedsRestart;
 
 impl Reload {
-    /// Watches until `stop`. `seen` is what is in force at the start.
-    pub async fn run(mut self, mut seen: Vec<Text>, stop: CancellationToken) {
+    /// Watches until `stop`. `in_force` is what is in force at the start.
+    pub async fn run(mut self, in_force: Vec<Text>, stop: CancellationToken) {
+        let mut seen = Some(in_force);
         let mut rotated = tokio::time::Instant::now();
         loop {
             tokio::select! {
@@ -72,21 +75,22 @@ impl Reload {
                 () = tokio::time::sleep(self.manifests.place().look()) => {}
             }
             match self.manifests.read().await {
-                Ok(texts) if texts != seen => {
+                Ok(texts) if seen.as_ref() != Some(&texts) => {
                     let result = self.take(&texts).await;
                     self.metrics.manifest_reload(result.is_ok());
                     match result {
                         Ok(()) => tracing::info!(place = %self.manifests.place(), "took over changed manifests"),
-                        // A secret that could not be read may be readable at the next look: not noted as seen.
+                        // A secret that could not be read may be readable at the next look: whatever it finds is news.
                         Err(error) if !error.is::<manifest::Problems>() && !error.is::<NeedsRestart>() => {
                             tracing::warn!("cannot take over changed manifests yet, the last good ones stay in force: {error:#}");
+                            seen = None;
                             continue;
                         }
                         Err(error) => {
                             tracing::error!("changed manifests are not valid, the last good ones stay in force: {error:#}");
                         }
                     }
-                    seen = texts;
+                    seen = Some(texts);
                 }
                 Ok(_) if rotated.elapsed() >= ROTATION => {
                     rotated = tokio::time::Instant::now();

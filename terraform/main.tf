@@ -95,6 +95,8 @@ module "controller" {
     instance_type = coalesce(var.controller.instance_type, var.controller.architecture == "arm64" ? "t4g.micro" : "t3.micro")
   })
   ingress = var.ingress
+  # Every other change of the manifests is taken over by the running processes; new listen addresses need new ones.
+  listen_digest = substr(sha256(jsonencode(local.listen)), 0, 12)
   network = {
     vpc_id       = data.aws_subnet.controller.vpc_id
     webhook_port = tonumber(regex("[0-9]+$", local.listen.webhook))

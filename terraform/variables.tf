@@ -32,6 +32,8 @@ variable "controller" {
     - `webhook_replicas`: ecs with the ingress `service`: 1 to 10, 2 by default.
     - `admin_cidrs`: who may reach metrics and dashboard, which have no authentication; nobody by default.
     - `log`: filter of the log, `info` by default.
+    - `environment`: more variables for muster's process, such as OTEL_EXPORTER_OTLP_ENDPOINT (port 443 only: no other is open on the way out).
+      No secrets: they show in the plan.
     - `policy_arns`: further managed policies for its roles, such as AmazonSSMManagedInstanceCore; none by default.
   EOT
   type = object({
@@ -47,8 +49,18 @@ variable "controller" {
     webhook_replicas = optional(number, 2)
     admin_cidrs      = optional(list(string), [])
     log              = optional(string, "info")
+    environment      = optional(map(string), {})
     policy_arns      = optional(list(string), [])
   })
+
+  validation {
+    condition     = alltrue([for name in keys(var.controller.environment) : can(regex("^[A-Z_][A-Z0-9_]*$", name)) && !contains(["AWS_REGION", "MUSTER_LISTEN_DIGEST", "MUSTER_LOG", "MUSTER_MANIFESTS", "MUSTER_ROLE"], name)])
+    error_message = "controller.environment: write names such as OTEL_EXPORTER_OTLP_ENDPOINT; AWS_REGION, MUSTER_LOG (controller.log), MUSTER_MANIFESTS and MUSTER_ROLE are set by the module."
+  }
+  validation {
+    condition     = alltrue([for value in values(var.controller.environment) : can(regex("^[^[:cntrl:]\"'\\\\]*$", value))])
+    error_message = "controller.environment: values are single lines without quotes and backslashes."
+  }
 
   validation {
     condition     = contains(["ecs", "ec2"], var.controller.host)

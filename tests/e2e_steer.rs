@@ -3,7 +3,7 @@
 
 mod support;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::boxes::Habits;
 use support::github::Double;
 use support::scene::{CLUSTER, Scene, linux};
@@ -33,6 +33,11 @@ async fn a_paused_pool_launches_nothing_through_a_crash_until_it_is_resumed() {
     let told = muster(&scene, &format!("explain job/{job}")).await;
     assert!(told.contains("is paused by an operator") && told.contains("what happened") && told.contains("job_queued"), "{told}");
     assert!(muster(&scene, "get pools").await.contains("paused"));
+    let dir = scene.muster.manifests().display().to_string();
+    let plan: Value = serde_json::from_str(&muster(&scene, &format!("plan -o json --manifests {dir}")).await).expect("JSON");
+    let pool = &plan["pools"][0];
+    let said = pool["reason"].as_str().is_some_and(|r| r.contains("2 wanted") && r.contains("is paused by an operator"));
+    assert!(said && pool["actions"] == json!([]), "{plan}");
     scene.muster.kill9();
     scene.moto.end_visibility().await;
     scene.muster.restart().await;

@@ -94,6 +94,7 @@ impl Args {
         // As a controller that has run for a while: what a predecessor did in its last seconds is no reason to hold back here.
         let long_ago = clock.now() - Duration::from_secs(60);
         let mut controller = Controller::new("plan", long_ago);
+        controller.set_paused(super::run::paused(&aws, spec.controller.cluster()).await?);
         let mut todo = controller.step(clock.now(), Input::Spec(spec.clone()));
         // Sweeps only look; nothing else of what the core asks for is carried out.
         let mut failures = Vec::new();

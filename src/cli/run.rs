@@ -224,7 +224,7 @@ fn console(ec2: Ec2) -> Console {
 }
 
 /// The pools that an operator paused before this process began. Asked a few times: nothing may be launched without knowing.
-async fn paused(aws: &Aws, cluster: &str) -> anyhow::Result<BTreeMap<PoolName, Pause>> {
+pub(super) async fn paused(aws: &Aws, cluster: &str) -> anyhow::Result<BTreeMap<PoolName, Pause>> {
     let mut failure = None;
     for wait_s in [0, 1, 4] {
         tokio::time::sleep(Duration::from_secs(wait_s)).await;

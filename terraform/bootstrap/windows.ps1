@@ -40,7 +40,7 @@ $script:Token = ''
 
 # To the console (COM1, where EC2 looks for it) and to EC2Launch's log.
 function Say($text) {
-    Write-Host "muster: $text"
+    try { Write-Host "muster: $text" } catch { } # nobody may take it any more
     # One at a time may have the port; EC2Launch writes there, too.
     foreach ($try in 1..10) {
         $port = New-Object System.IO.Ports.SerialPort 'COM1', 115200
@@ -68,7 +68,9 @@ function Seconds($since) { ([DateTime]::UtcNow - $since).TotalSeconds }
 # way there, and Schannel waits longer for the answer than our time limits.
 function Request([string[]]$config, [string[]]$arguments) {
     # Not by redirection: PowerShell 5 takes what a program says on stderr for an error of its own.
-    $out = $config | & curl.exe -K '-' -sS --ssl-no-revoke --stderr "$MusterState\errors" -w "`n%{http_code}" @arguments
+    try { $out = $config | & curl.exe -K '-' -sS --ssl-no-revoke --stderr "$MusterState\errors" -w "`n%{http_code}" @arguments }
+    catch { return @{ Code = 0; Body = '' } } # it could not be started
+    if ($LASTEXITCODE -ne 0) { return @{ Code = 0; Body = '' } } # an answer that was cut off has a status, too
     $lines = @($out)
     if ($lines.Count -eq 0) { return @{ Code = 0; Body = '' } }
     $body = if ($lines.Count -gt 1) { $lines[0..($lines.Count - 2)] -join "`n" } else { '' }
@@ -181,6 +183,8 @@ function Unpack($archive, $wanted, $version, $etag) {
     $new = "$MusterHome.new"
     if (Test-Path $new) { Remove-Item -Recurse -Force $new }
     [System.IO.Compression.ZipFile]::ExtractToDirectory($archive, $new)
+    # What is replaced by half is no runner.
+    Remove-Item "$MusterHome\.muster-version", "$MusterHome\.muster-etag" -ErrorAction SilentlyContinue
     Get-ChildItem $new -Force | ForEach-Object {
         $old = Join-Path $MusterHome $_.Name
         if (Test-Path $old) { Remove-Item -Recurse -Force $old }
@@ -192,16 +196,20 @@ function Unpack($archive, $wanted, $version, $etag) {
     $true
 }
 
+# Seconds that a download may take.
+function Left { [Math]::Max(1, [Math]::Min(600, [int]($MusterBootDeadline - (Seconds $script:Began)))) }
+
 function FromS3 {
     if (-not $MusterBucket) { return $false }
     $path = "runners/windows-$MusterArchitecture/$MusterVersion.zip"
     $host3 = (Endpoint 's3') -replace 'https://', "https://$MusterBucket."
-    $arguments = @('-m', '600', '--speed-limit', '10000', '--speed-time', '20', '-D', "$MusterState\headers", '-o', "$MusterState\runner.zip",
+    $arguments = @('-m', "$(Left)", '--speed-limit', '10000', '--speed-time', '20', '-D', "$MusterState\headers", '-o', "$MusterState\runner.zip",
         '-H', 'x-amz-content-sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855')
     $etag = InImage '.muster-etag'
     if ($etag) { $arguments += @('-H', ('If-None-Match: ' + $etag.Replace('"', '\"'))) } # PowerShell 5 would lose the quotes
     $code = 0
     foreach ($try in 1..2) {
+        Due
         $code = (Aws 's3' ($arguments + "$host3/$path")).Code
         if ($code -eq 304) { return $true }
         if ($code -eq 200) {
@@ -231,7 +239,8 @@ function FromGitHub {
     } catch { }
     if (-not $wanted) { Say "GitHub tells no digest of ${archive}: taken as it comes" }
     foreach ($try in 1..3) {
-        & curl.exe -fsSL --ssl-no-revoke -m 600 --speed-limit 10000 --speed-time 20 --connect-timeout 10 -o "$MusterState\runner.zip" "$Releases/download/v$version/$archive"
+        Due
+        & curl.exe -fsSL --ssl-no-revoke -m $(Left) --speed-limit 10000 --speed-time 20 --connect-timeout 10 -o "$MusterState\runner.zip" "$Releases/download/v$version/$archive"
         if ($LASTEXITCODE -eq 0 -and (Install "$MusterState\runner.zip" $wanted $version '')) { return $true }
         Start-Sleep 2
     }
@@ -239,12 +248,25 @@ function FromGitHub {
     $false
 }
 
-# The operator's text, in a process of its own: it may `exit`, and shares neither our variables nor our strictness.
+# What ends a box that has no runner yet.
+function Due {
+    if ((Seconds $script:Began) -ge $MusterBootDeadline) { Leave "preInstall, the download or postInstall took more than $MusterBootDeadline s" }
+    $drain = Metadata 'meta-data/tags/instance/muster:drain'
+    if ($null -ne $drain) { Leave "drained before it had a runner: $drain" }
+}
+
+# The operator's text, in a process of its own: it may `exit`, and shares neither our variables nor our strictness. Not by
+# Start-Process, whose ExitCode may be empty in PowerShell 5, and without a pipe, which what it leaves running would hold open.
 function Run($what, $text) {
     if (-not $text) { return }
     Set-Content "$MusterState\script.ps1" ("`$ErrorActionPreference = 'Stop'`r`n" + $text + "`r`nif (-not `$?) { exit 1 }") -Encoding UTF8
-    & powershell.exe -NoProfile -NonInteractive -ExecutionPolicy Bypass -File "$MusterState\script.ps1" | Out-Null
-    if ($LASTEXITCODE -ne 0) { Leave "$what failed with exit code $LASTEXITCODE" }
+    $start = New-Object System.Diagnostics.ProcessStartInfo
+    $start.FileName = 'powershell.exe'
+    $start.Arguments = "-NoProfile -NonInteractive -ExecutionPolicy Bypass -File `"$MusterState\script.ps1`""
+    $start.UseShellExecute = $false
+    $child = [System.Diagnostics.Process]::Start($start)
+    while (-not $child.WaitForExit(5000)) { Due }
+    if ($child.ExitCode -ne 0) { Leave "$what failed with exit code $($child.ExitCode)" }
 }
 
 function Prepare {
@@ -253,11 +275,12 @@ function Prepare {
     if ($had -and $had -eq $MusterVersion) {
         Say "runner $had is in the image"
     } elseif (-not (FromS3) -and -not (FromGitHub)) {
-        if (-not $had) { Leave 'no runner: neither S3 nor GitHub gave one' }
+        if (-not (InImage '.muster-version')) { Leave 'no runner: neither S3 nor GitHub gave one' }
         Say "runner $had of the image must do"
     }
     Stage 'unpacked'
     Run 'postInstall' $MusterPostInstall
+    Due
 }
 
 # Starts the runner as a task of MusterUser: SYSTEM cannot start a process with another user's password otherwise. The
@@ -290,7 +313,7 @@ if (`$env:http_proxy -or `$env:https_proxy) { `$env:no_proxy = $(& $quote $env:n
 `$code = 1
 try {
     if (`$secret.StartsWith('{')) {
-        `$s = `$secret | ConvertFrom-Json
+        try { `$s = `$secret | ConvertFrom-Json } catch { throw 'the secret is no JSON' } # the error would repeat it
         `$env:ACTIONS_RUNNER_INPUT_TOKEN = `$s.token
         `$a = @('--unattended', '--replace', '--disableupdate', '--no-default-labels', '--url', `$s.url, '--name', `$s.name, '--labels', (`$s.labels -join ','), '--work', $(& $quote $MusterWork))
         if (`$s.group) { `$a += @('--runnergroup', `$s.group) }
@@ -318,7 +341,15 @@ Move-Item -Force .muster-exited.new .muster-exited
 
 # -------------------------------------------------------------------------------------------------------- the watch
 
-function Busy { $null -ne (Get-Process -Name 'Runner.Worker' -ErrorAction SilentlyContinue) }
+$script:Taken = ''
+# Whether a job runs. One that was just taken has no worker yet; if it never gets one, its line stays the last.
+function Busy {
+    $last = "$(Get-Content "$MusterHome\.muster-log" -ErrorAction SilentlyContinue | Where-Object { $_ } | Select-Object -Last 1)"
+    if ($last -notmatch '^[-0-9: ]+Z: Running job: ') { $script:Taken = '' }
+    elseif ($last -cne $script:Taken) { $script:Taken = $last; $script:TakenAt = [DateTime]::UtcNow }
+    if (Get-Process -Name 'Runner.Worker' -ErrorAction SilentlyContinue) { return $true }
+    $script:Taken -and (Seconds $script:TakenAt) -lt 120
+}
 # Left by itself, or killed together with the task that would have said so.
 function Exited {
     if (Test-Path "$MusterHome\.muster-exited") { return $true }
@@ -326,7 +357,7 @@ function Exited {
     $task = Get-ScheduledTask -TaskName 'muster-runner' -ErrorAction SilentlyContinue
     -not $task -or "$($task.State)" -notin 'Running', 'Queued'
 }
-function LastWords { "it said: $(Get-Content "$MusterHome\.muster-log" | Where-Object { $_ } | Select-Object -Last 1)" }
+function LastWords { "it said: $(Get-Content "$MusterHome\.muster-log" -ErrorAction SilentlyContinue | Where-Object { $_ } | Select-Object -Last 1)" }
 
 # Ends the box for that reason, unless it runs a job. A job may come at any moment: the listener is frozen before the last look.
 function Drain($why) {
@@ -335,11 +366,14 @@ function Drain($why) {
     # One that is about to start would register, and might take a job.
     if ($listeners.Count -eq 0 -and (Seconds $script:Started) -lt $MusterBootDeadline) { return }
     $listeners | ForEach-Object { if ($_.Handle) { [void][Muster.Native]::NtSuspendProcess($_.Handle) } } # none: it has just left
-    if (Busy) {
+    $busy = $true
+    try { $busy = Busy } catch { }
+    if ($busy) {
         $listeners | ForEach-Object { if ($_.Handle) { [void][Muster.Native]::NtResumeProcess($_.Handle) } }
         return
     }
     $listeners | Stop-Process -Force -ErrorAction SilentlyContinue
+    Stop-ScheduledTask -TaskName 'muster-runner' -ErrorAction SilentlyContinue # nor does it start another one
     Leave $(if ($listeners) { "$why; the listener was killed" } else { $why })
 }
 
@@ -353,15 +387,15 @@ function Watch($id) {
     $idle = $script:Started
     $listening = $false
     $said = ''
-    while (-not (Exited)) {
-        if (-not $listening -and (Select-String -Quiet 'Listening for Jobs' "$MusterHome\.muster-log")) {
+    while (-not (Exited) -or (Busy)) {
+        if (-not $listening -and (Select-String -Quiet 'Listening for Jobs' "$MusterHome\.muster-log" -ErrorAction SilentlyContinue)) {
             $listening = $true
             Stage 'listener'
             if ($MusterReportStages -eq 'yes') { TagStages $id }
         }
         $why = ''
         $spot = Metadata 'meta-data/spot/instance-action'
-        if ($spot) { $why = "spot takes this box at $(($spot | ConvertFrom-Json).time)" }
+        if ($spot) { $why = 'spot takes this box at ' + ($spot -replace '(?s).*"time"\s*:\s*"([^"]*)".*', '$1') }
         else {
             $drain = Metadata 'meta-data/tags/instance/muster:drain'
             if ($null -ne $drain) { $why = "drained: $drain" }
@@ -381,7 +415,7 @@ function Watch($id) {
         Start-Sleep $(if ($listening) { $MusterWatch } else { 1 })
     }
     $code = if (Test-Path "$MusterHome\.muster-exited") { [int](Get-Content "$MusterHome\.muster-exited") } else { 1 }
-    if (-not $listening) { $listening = [bool](Select-String -Quiet 'Listening for Jobs' "$MusterHome\.muster-log") }
+    if (-not $listening) { $listening = [bool](Select-String -Quiet 'Listening for Jobs' "$MusterHome\.muster-log" -ErrorAction SilentlyContinue) }
     if ($code -eq 7) { Leave "GitHub refuses runner $(InImage '.muster-version') as too old: run ``muster sync``" }
     if (-not $listening) { Leave "registration failed: the runner left with exit code $code before it listened; $(LastWords)" }
     if ($code -eq 0) { Leave 'the runner is done' }
@@ -420,12 +454,17 @@ try {
 } catch [System.OperationCanceledException] {
     $reason = $_.Exception.Message
 } catch {
-    $reason = "an unexpected failure: $_"
+    # Not every message: one of ConvertFrom-Json repeats what it could not read, which may be the secret.
+    $said = if ("$($_.FullyQualifiedErrorId)" -like '*ConvertFromJson*') { 'no JSON' } else { "$_" }
+    $reason = "an unexpected failure at line $($_.InvocationInfo.ScriptLineNumber): $said"
+    # Ours, not the job's: it may finish.
+    try { while (Get-Process -Name 'Runner.Worker' -ErrorAction SilentlyContinue) { Start-Sleep 5 } } catch { }
 } finally {
-    Say "ended: $reason"
+    try { Say "ended: $reason" } catch { }
     foreach ($try in 1..5) {
         & shutdown.exe /s /f /t 0
         if ($LASTEXITCODE -eq 0) { break }
+        if ($LASTEXITCODE -eq 1190) { & shutdown.exe /a } # somebody else's, which is for later
         Start-Sleep 5
     }
 }

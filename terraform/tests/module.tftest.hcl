@@ -196,3 +196,67 @@ run "one_machine" {
     error_message = "one machine has one role"
   }
 }
+
+run "environment_on_ecs" {
+  command = plan
+
+  module {
+    source = "./modules/controller"
+  }
+
+  variables {
+    settings = {
+      host          = "ecs", subnet_ids = ["subnet-0a"], image = "r/m:1", binary = null, architecture = "arm64", cpu = 256, memory = 512
+      instance_type = "t4g.micro", assign_public_ip = false, webhook_replicas = 1, admin_cidrs = [], log = "info", policy_arns = []
+      environment   = { OTEL_EXPORTER_OTLP_ENDPOINT = "https://otlp.example" }
+    }
+    ingress            = "service"
+    context            = { cluster = "prod", account = "123456789012", region = "eu-west-1", partition = "aws", role_path = "/", permissions_boundary = null, tags = {} }
+    listen_digest      = "0123456789ab"
+    network            = { vpc_id = "vpc-0a", webhook_port = 8080, admin_port = 9090 }
+    queues             = { jobs = "arn:aws:sqs:eu-west-1:123456789012:j", deadLetters = "arn:aws:sqs:eu-west-1:123456789012:d", ec2Events = "arn:aws:sqs:eu-west-1:123456789012:e" }
+    bucket             = "bucket"
+    manifests          = "s3://bucket/manifests"
+    pools              = { role_arns = [], subnets = ["subnet-0a"], volume_keys = [] }
+    parameters         = { keys = ["/muster/prod/key"], webhooks = ["/muster/prod/webhook"], tokens = [] }
+    kms_key_arn        = null
+    log_retention_days = 30
+  }
+
+  assert {
+    condition     = alltrue([for task in aws_ecs_task_definition.this : jsonencode({ for e in jsondecode(task.container_definitions)[0].environment : e.name => e.value if e.name != "MUSTER_ROLE" }) == jsonencode({ AWS_REGION = "eu-west-1", MUSTER_LISTEN_DIGEST = "0123456789ab", MUSTER_LOG = "info", MUSTER_MANIFESTS = "s3://bucket/manifests", OTEL_EXPORTER_OTLP_ENDPOINT = "https://otlp.example" })])
+    error_message = "both tasks have the variables; a new listen address makes new tasks"
+  }
+}
+
+run "environment_on_ec2" {
+  command = plan
+
+  module {
+    source = "./modules/controller"
+  }
+
+  variables {
+    settings = {
+      host          = "ec2", subnet_ids = ["subnet-0a"], image = "r/m:1", binary = null, architecture = "arm64", cpu = 256, memory = 512
+      instance_type = "t4g.micro", assign_public_ip = false, webhook_replicas = 1, admin_cidrs = [], log = "info", policy_arns = []
+      environment   = { OTEL_EXPORTER_OTLP_ENDPOINT = "https://otlp.example" }
+    }
+    ingress            = "direct"
+    context            = { cluster = "prod", account = "123456789012", region = "eu-west-1", partition = "aws", role_path = "/", permissions_boundary = null, tags = {} }
+    listen_digest      = "0123456789ab"
+    network            = { vpc_id = "vpc-0a", webhook_port = 8080, admin_port = 9090 }
+    queues             = { jobs = "arn:aws:sqs:eu-west-1:123456789012:j", deadLetters = "arn:aws:sqs:eu-west-1:123456789012:d", ec2Events = "arn:aws:sqs:eu-west-1:123456789012:e" }
+    bucket             = "bucket"
+    manifests          = "s3://bucket/manifests"
+    pools              = { role_arns = [], subnets = ["subnet-0a"], volume_keys = [] }
+    parameters         = { keys = ["/muster/prod/key"], webhooks = ["/muster/prod/webhook"], tokens = [] }
+    kms_key_arn        = null
+    log_retention_days = 30
+  }
+
+  assert {
+    condition     = strcontains(base64decode(aws_launch_template.this[0].user_data), "<<'END'\nAWS_REGION=eu-west-1\nMUSTER_LISTEN_DIGEST=0123456789ab\nMUSTER_LOG=info\nMUSTER_MANIFESTS=s3://bucket/manifests\nMUSTER_ROLE=controller\nOTEL_EXPORTER_OTLP_ENDPOINT=https://otlp.example\nEND\n")
+    error_message = "the machine has the variables; a new listen address makes a new machine"
+  }
+}

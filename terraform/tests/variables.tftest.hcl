@@ -155,6 +155,38 @@ run "log" {
   expect_failures = [var.controller]
 }
 
+run "environment_reserved" {
+  command = plan
+  variables {
+    controller = { subnet_ids = ["subnet-0a"], image = "r/m:1", environment = { MUSTER_ROLE = "all" } }
+  }
+  expect_failures = [var.controller]
+}
+
+run "environment_name" {
+  command = plan
+  variables {
+    controller = { subnet_ids = ["subnet-0a"], image = "r/m:1", environment = { "a b" = "c" } }
+  }
+  expect_failures = [var.controller]
+}
+
+run "environment_quoted" {
+  command = plan
+  variables {
+    controller = { subnet_ids = ["subnet-0a"], image = "r/m:1", environment = { OTEL_A = "a\"b" } }
+  }
+  expect_failures = [var.controller]
+}
+
+run "environment_lines" {
+  command = plan
+  variables {
+    controller = { subnet_ids = ["subnet-0a"], image = "r/m:1", environment = { OTEL_A = "a\nb" } }
+  }
+  expect_failures = [var.controller]
+}
+
 run "controller_policies" {
   command = plan
   variables {

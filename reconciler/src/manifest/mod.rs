@@ -86,7 +86,7 @@ pub struct ControllerSpec {
     pub region: Option<String>,
     /// The SQS queues.
     pub queues: Queues,
-    /// S3 bucket for runner binaries, manifests and the lease.
+    /// S3 bucket for runner binaries and manifests.
     pub bucket: Option<String>,
     /// How `bucket` gets the runner binaries.
     pub sync: RunnerSync,

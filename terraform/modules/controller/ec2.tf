@@ -18,10 +18,7 @@ locals {
     chmod 755 /usr/local/bin/muster
     mkdir -p /etc/muster
     cat >/etc/muster/environment <<'END'
-    AWS_REGION=${local.c.region}
-    MUSTER_LOG=${var.settings.log}
-    MUSTER_MANIFESTS=${var.manifests}
-    MUSTER_ROLE=${var.ingress == "service" ? "all" : "controller"}
+    ${join("\n", [for name, value in merge(local.environment, { MUSTER_ROLE = var.ingress == "service" ? "all" : "controller" }) : "${name}=${value}"])}
     END
     cat >/etc/systemd/system/muster.service <<'END'
     ${indent(4, file("${path.module}/../../../manifests/systemd/muster.service"))}

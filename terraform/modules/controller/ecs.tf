@@ -86,13 +86,8 @@ resource "aws_ecs_task_definition" "this" {
     readonlyRootFilesystem = true
     linuxParameters        = { capabilities = { drop = ["ALL"] }, initProcessEnabled = false }
     stopTimeout            = 30
-    environment = [for name, value in {
-      AWS_REGION       = local.c.region
-      MUSTER_LOG       = var.settings.log
-      MUSTER_MANIFESTS = var.manifests
-      MUSTER_ROLE      = each.key
-    } : { name = name, value = value }]
-    portMappings = each.key == "webhook" ? [{ containerPort = var.network.webhook_port, hostPort = var.network.webhook_port, protocol = "tcp" }] : []
+    environment            = [for name, value in merge(local.environment, { MUSTER_ROLE = each.key }) : { name = name, value = value }]
+    portMappings           = each.key == "webhook" ? [{ containerPort = var.network.webhook_port, hostPort = var.network.webhook_port, protocol = "tcp" }] : []
     logConfiguration = {
       logDriver = "awslogs"
       options = {

@@ -4,6 +4,12 @@ locals {
   on_ec2   = var.settings.host == "ec2"
   services = toset(concat(["controller"], var.ingress == "service" ? ["webhook"] : []))
   name     = "${local.c.cluster}-muster"
+  environment = merge(var.settings.environment, {
+    AWS_REGION           = local.c.region
+    MUSTER_LISTEN_DIGEST = var.listen_digest # read by nobody
+    MUSTER_LOG           = var.settings.log
+    MUSTER_MANIFESTS     = var.manifests
+  })
 }
 
 resource "aws_security_group" "this" {

@@ -21,6 +21,11 @@ variable "ingress" {
   type        = string
 }
 
+variable "listen_digest" {
+  description = "Stands for the Controller's `listen`: when it changes, the processes are replaced."
+  type        = string
+}
+
 variable "network" {
   description = "The VPC that it runs in, and the ports of the Controller's listen addresses."
   type        = object({ vpc_id = string, webhook_port = number, admin_port = number })

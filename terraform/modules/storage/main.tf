@@ -1,4 +1,4 @@
-# The bucket (runner binaries, manifests, lease) and the parameters that the GitHub Apps' secrets are put in.
+# The bucket (runner binaries, manifests) and the parameters that the GitHub Apps' secrets are put in.
 
 variable "context" {
   description = "Cluster, partition and tags."
