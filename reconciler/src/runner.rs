@@ -502,8 +502,11 @@ impl Runner {
 
     fn seat(&self) -> Seat {
         let listed = self.registration.as_ref().filter(|r| r.missed < ABSENT_SWEEPS);
+        // A list that was begun before its job's end was told may show it with that job. Should it have another one, the next list
+        // or the job's own event says so; it is let go on neither's silence (see `may_have_job`).
+        let freed = self.list_seen.is_some_and(|seen| self.job.freed_since(seen));
         match (listed, self.online_at) {
-            (Some(r), _) if r.busy => Seat::Busy,
+            (Some(r), _) if r.busy && !freed => Seat::Busy,
             (Some(r), _) if r.online => Seat::Idle,
             // An event told that it is online, and nobody has looked since.
             (_, Some(at)) if self.forge.is_some() && self.list_seen.is_none_or(|seen| seen <= at) => Seat::Idle,

@@ -280,11 +280,9 @@ impl World {
                 // Only a change that this process saw can be news of a queued job, or all of a box that it launched or configured
                 // itself; see `Runner::busy_since`.
                 let ours = runner.launched_by.is_some() || matches!(runner.configured, Configured::Yes(_));
-                // A list that was begun before its job's end was told may still show it with that job.
-                let busy = s.busy && (r.busy || !runner.job.freed_since(began));
-                let began_working = busy && !r.busy && (r.first_seen < now || ours);
-                (r.online, r.busy, r.missed) = (s.online, busy, 0);
-                runner.busy_since = if began_working { Some(now) } else { runner.busy_since.filter(|_| busy) };
+                let began_working = s.busy && !r.busy && (r.first_seen < now || ours);
+                (r.online, r.busy, r.missed) = (s.online, s.busy, 0);
+                runner.busy_since = if began_working { Some(now) } else { runner.busy_since.filter(|_| s.busy) };
             }
         }
         for (id, runner) in &mut self.runners {

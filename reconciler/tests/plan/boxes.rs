@@ -131,6 +131,9 @@ fn a_list_that_is_older_than_a_jobs_end_does_not_show_its_reusable_runner_busy()
         let plan = story.plan();
         assert_eq!(plan.counts.phases, BTreeMap::from([(phase, 1)]));
         assert_eq!(plan.counts.unexplained, u32::from(phase == Phase::Busy));
+        // GitHub answers that the list has not changed since: it has another job.
+        story.world.saw_runners(&forge, None, story.now, story.now);
+        assert_eq!(story.plan().counts.phases, BTreeMap::from([(Phase::Busy, 1)]));
     }
 }
 
