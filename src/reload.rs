@@ -78,26 +78,28 @@ impl Reload {
                 Ok(texts) if seen.as_ref() != Some(&texts) => {
                     let result = self.take(&texts).await;
                     self.metrics.manifest_reload(result.is_ok());
-                    match result {
-                        Ok(()) => tracing::info!(place = %self.manifests.place(), "took over changed manifests"),
+                    seen = match result {
+                        Ok(()) => {
+                            tracing::info!(place = %self.manifests.place(), "took over changed manifests");
+                            Some(texts)
+                        }
                         // A secret that could not be read may be readable at the next look: whatever it finds is news.
                         Err(error) if !error.is::<manifest::Problems>() && !error.is::<NeedsRestart>() => {
                             tracing::warn!("cannot take over changed manifests yet, the last good ones stay in force: {error:#}");
-                            seen = None;
-                            continue;
+                            None
                         }
                         Err(error) => {
                             tracing::error!("changed manifests are not valid, the last good ones stay in force: {error:#}");
+                            Some(texts)
                         }
-                    }
-                    seen = Some(texts);
-                }
-                Ok(_) if rotated.elapsed() >= ROTATION => {
-                    rotated = tokio::time::Instant::now();
-                    self.rotate().await;
+                    };
                 }
                 Ok(_) => {}
                 Err(error) => tracing::warn!("cannot look for changed manifests: {error:#}"),
+            }
+            if rotated.elapsed() >= ROTATION {
+                rotated = tokio::time::Instant::now();
+                self.rotate().await;
             }
         }
     }

@@ -178,7 +178,11 @@ impl Budgets {
 
     /// GitHub said what is left.
     pub fn note_github(&mut self, limit: &GitHubLimit, now: Time) {
-        self.github.insert(limit.app.clone(), (limit.remaining, now + limit.reset_after));
+        let until = now + limit.reset_after;
+        // Of two limits at once, the hour's and a burst's, the longer one holds.
+        let held = self.github.get(&limit.app).filter(|(left, _)| (*left, limit.remaining) == (0, 0));
+        let until = held.map_or(until, |(_, held)| until.max(*held));
+        self.github.insert(limit.app.clone(), (limit.remaining, until));
     }
 
     /// Until when GitHub's limit keeps us from asking anything; None: it doesn't.
@@ -235,7 +239,8 @@ mod tests {
         assert!(b.take(&Api::Jit(app.clone()), now));
         assert!(!b.take(&Api::Background(app.clone()), now));
         b.note_github(&left(0), now);
-        assert_eq!(b.admits_at(&Api::Jit(app.clone()), now), now + Duration::from_secs(60));
+        b.note_github(&GitHubLimit { reset_after: Duration::from_secs(30), ..left(0) }, now);
+        assert_eq!(b.admits_at(&Api::Jit(app.clone()), now), now + Duration::from_secs(60), "the longer of two limits holds");
         assert!(b.take(&Api::Jit(app), now + Duration::from_secs(60)));
     }
 

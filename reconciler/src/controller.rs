@@ -393,7 +393,7 @@ impl Controller {
         let mut github = None;
         if let Some((left, until)) = app(name).and_then(|a| self.budgets.github_leaves(a, now)) {
             let left = left.saturating_sub(self.unconfigured(|pool| app(pool) == app(name)));
-            github = (left < room).then_some(until);
+            github = (left <= room).then_some(until);
             room = room.min(left);
         }
         Gate {

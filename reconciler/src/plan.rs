@@ -550,15 +550,13 @@ impl Planner<'_> {
         }
         let fits = missing.min(c.max.saturating_sub(c.occupied));
         let count = fits.min(gate.room);
-        if fits < missing {
-            self.plan.blocked = Some(Blocked::Max);
-        } else if let Some(until) = gate.github.filter(|_| count < fits) {
-            self.plan.blocked = Some(Blocked::GitHub(until));
-        } else if let Some((until, why)) = gate.refused.clone().filter(|_| count < fits) {
-            self.plan.blocked = Some(Blocked::Refused(until, why));
-        } else if count < fits {
-            self.plan.blocked = Some(Blocked::Pace);
-        }
+        // The narrower one is told: more room in the pool would change nothing.
+        self.plan.blocked = match (gate.github, gate.refused.clone()) {
+            _ if count == fits => (fits < missing).then_some(Blocked::Max),
+            (Some(until), _) => Some(Blocked::GitHub(until)),
+            (None, Some((until, why))) => Some(Blocked::Refused(until, why)),
+            (None, None) => Some(Blocked::Pace),
+        };
         if count == 0 {
             return;
         }

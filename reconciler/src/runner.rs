@@ -29,9 +29,6 @@ pub const BURIED_SWEEPS: u8 = 4;
 /// had to wait for its configuration is no fault of its own.
 pub const REGISTER_GRACE: Duration = Duration::from_secs(60);
 
-/// The longest time for which a failure keeps everything else from a box.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(64);
-
 /// Everything known of one box. Any single sighting makes the record: an instance, a registration, a secret, an event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Runner {
@@ -571,11 +568,10 @@ impl Runner {
             && !self.secret
     }
 
-    /// Notes that an effect on it failed: the next waits 1, 2, 4 .. 64 s, or as long as the other side said, if that is less than
-    /// 64 s. GitHub may say an hour: that is its budget's to keep, while other things are due for the box.
+    /// Notes that an effect on it failed: the next waits 1, 2, 4 .. 64 s, or as long as the other side said. Not as long as GitHub
+    /// said: that is its App's budget's to keep, while other things are due for the box.
     pub fn back_off(&mut self, error: String, retry_after: Option<Duration>, now: Time) {
-        let asked = retry_after.unwrap_or_default().min(LONGEST_BACKOFF);
-        let wait = Duration::from_secs(1 << self.failures.min(6)).max(asked);
+        let wait = Duration::from_secs(1 << self.failures.min(6)).max(retry_after.unwrap_or_default());
         self.failures += 1;
         let wait = if defects::has(Defect::NoBackoff) { Duration::ZERO } else { wait };
         self.not_before = now + wait;

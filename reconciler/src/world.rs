@@ -71,8 +71,9 @@ pub struct World {
     left_lists: BTreeSet<Forge>,
     /// Worth a metric; the driver takes them.
     pub facts: Vec<Fact>,
-    /// Own boxes that ended by themselves before they were ever online; the controller takes them.
-    pub stillborn: Vec<PoolName>,
+    /// The pools of own boxes that ended by themselves before they were ever online, and whether they were never configured; the
+    /// controller takes them.
+    pub stillborn: Vec<(PoolName, bool)>,
     /// Jobs that were running on boxes that are forgotten now, for their traces; the controller takes them.
     pub lost: Vec<(JobId, BoxPast)>,
 }
@@ -447,9 +448,10 @@ impl World {
             }
             let unasked = r.terminated_at.is_none() && r.drain.is_none() && !r.may_be_leaving();
             let ended_itself = unasked && r.interrupted_at.is_none();
+            let never_configured = r.never_configured();
             let gone_at = *r.gone_at.get_or_insert_with(|| {
                 if r.launched_by.is_some() && r.online_at.is_none() && ended_itself {
-                    stillborn.push(r.pool.clone());
+                    stillborn.push((r.pool.clone(), never_configured));
                 }
                 now
             });
@@ -461,7 +463,7 @@ impl World {
             let unlisted = match (&r.registration, &r.forge) {
                 (Some(g), _) => g.missed >= BURIED_SWEEPS || lost_apps.contains(&g.forge.app),
                 // Nobody saw its registration yet; there may be one all the same.
-                (None, Some(list)) => r.never_configured() || looked(list),
+                (None, Some(list)) => never_configured || looked(list),
                 (None, None) => true,
             };
             // A stale page may show it up once more: it is remembered for as long as EC2 may be behind.

@@ -158,6 +158,31 @@ fn a_box_that_github_made_wait_for_an_hour_is_let_go_when_nobody_wants_it() {
     assert!(matches!(acts[..], [Action::Terminate(_)]), "{acts:?}");
 }
 
+/// They boot unconfigured as the limit strikes, and end themselves at their boot deadline: that is no failure of the pool's boxes.
+#[test]
+fn boxes_that_githubs_limit_kept_unconfigured_are_no_boot_failures() {
+    for limited in [true, false] {
+        let mut scene = Scene::new([linux()]);
+        scene.pass(secs(60));
+        scene.configure = if limited { says_wait_an_hour } else { |_| Some(Failure::new(FailureKind::Unavailable, "503")) };
+        scene.queue(6, &["linux"]);
+        scene.pass(secs(2));
+        if limited {
+            scene.feed(Input::GitHubLimit(GitHubLimit { app: "main".into(), remaining: 0, reset_after: secs(400) }));
+        }
+        scene.pass(secs(290));
+        scene.boxes.values_mut().for_each(|b| b.state = InstanceState::Terminated);
+        let ended = scene.now;
+        scene.pass(secs(90));
+        scene.configure = |_| None;
+        let failures = scene.facts.iter().filter(|f| matches!(f, Fact::BootFailed { .. })).count();
+        assert_eq!(failures, if limited { 0 } else { 6 });
+        scene.pass(secs(60));
+        let again = scene.acts(ended).iter().any(|a| matches!(a, Action::Launch(l) if l.count == 6));
+        assert_eq!(again, limited, "no backoff outlasts the limit");
+    }
+}
+
 /// A box that can't be configured for longer than it boots is paid for nothing (seed 23200).
 #[test]
 fn nothing_is_launched_that_githubs_limit_will_not_let_us_configure() {

@@ -75,7 +75,7 @@ impl Reporter {
             let now = Instant::now();
             let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             last.sent = Some((now, 0));
-            last.throttled_until = Some(now + wait);
+            last.throttled_until = last.throttled_until.max(Some(now + wait));
         }
         self.send(0, wait);
     }

@@ -69,6 +69,7 @@ function Seconds($since) { ([DateTime]::UtcNow - $since).TotalSeconds }
 function Request([string[]]$config, [string[]]$arguments) {
     # Not by redirection: PowerShell 5 takes what a program says on stderr for an error of its own.
     try { $out = $config | & curl.exe -K '-' -sS --ssl-no-revoke --stderr "$MusterState\errors" -w "`n%{http_code}" @arguments }
+    catch [System.Management.Automation.CommandNotFoundException] { throw }
     catch { return @{ Code = 0; Body = '' } } # it could not be started
     if ($LASTEXITCODE -ne 0) { return @{ Code = 0; Body = '' } } # an answer that was cut off has a status, too
     $lines = @($out)
@@ -203,14 +204,14 @@ function FromS3 {
     if (-not $MusterBucket) { return $false }
     $path = "runners/windows-$MusterArchitecture/$MusterVersion.zip"
     $host3 = (Endpoint 's3') -replace 'https://', "https://$MusterBucket."
-    $arguments = @('-m', "$(Left)", '--speed-limit', '10000', '--speed-time', '20', '-D', "$MusterState\headers", '-o', "$MusterState\runner.zip",
+    $arguments = @('--speed-limit', '10000', '--speed-time', '20', '-D', "$MusterState\headers", '-o', "$MusterState\runner.zip",
         '-H', 'x-amz-content-sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855')
     $etag = InImage '.muster-etag'
     if ($etag) { $arguments += @('-H', ('If-None-Match: ' + $etag.Replace('"', '\"'))) } # PowerShell 5 would lose the quotes
     $code = 0
     foreach ($try in 1..2) {
         Due
-        $code = (Aws 's3' ($arguments + "$host3/$path")).Code
+        $code = (Aws 's3' (@('-m', "$(Left)") + $arguments + "$host3/$path")).Code
         if ($code -eq 304) { return $true }
         if ($code -eq 200) {
             $wanted = Header 'x-amz-meta-sha256'
@@ -264,7 +265,9 @@ function Run($what, $text) {
     $start.FileName = 'powershell.exe'
     $start.Arguments = "-NoProfile -NonInteractive -ExecutionPolicy Bypass -File `"$MusterState\script.ps1`""
     $start.UseShellExecute = $false
+    $start.RedirectStandardInput = $true
     $child = [System.Diagnostics.Process]::Start($start)
+    $child.StandardInput.Close()
     while (-not $child.WaitForExit(5000)) { Due }
     if ($child.ExitCode -ne 0) { Leave "$what failed with exit code $($child.ExitCode)" }
 }
@@ -457,8 +460,10 @@ try {
     # Not every message: one of ConvertFrom-Json repeats what it could not read, which may be the secret.
     $said = if ("$($_.FullyQualifiedErrorId)" -like '*ConvertFromJson*') { 'no JSON' } else { "$_" }
     $reason = "an unexpected failure at line $($_.InvocationInfo.ScriptLineNumber): $said"
-    # Ours, not the job's: it may finish.
-    try { while (Get-Process -Name 'Runner.Worker' -ErrorAction SilentlyContinue) { Start-Sleep 5 } } catch { }
+    # Ours, not the job's: it may finish. If no runner was started, this fails at once.
+    try { while (-not (Exited) -or (Busy)) { Drain $reason; Start-Sleep 5 } }
+    catch [System.OperationCanceledException] { $reason = $_.Exception.Message }
+    catch { }
 } finally {
     try { Say "ended: $reason" } catch { }
     foreach ($try in 1..5) {

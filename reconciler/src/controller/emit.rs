@@ -130,6 +130,9 @@ impl Controller {
         if r.online_at.is_some() || r.phase(deadline, now) != Phase::Failed {
             return;
         }
+        if r.never_configured() && self.github_says_wait(&r.pool, now) {
+            return;
+        }
         let pool = r.pool.clone();
         self.facts.push(Fact::BootFailed { pool: pool.clone(), why: "overdue" });
         self.boot_failed(&pool, why, now);
@@ -137,10 +140,18 @@ impl Controller {
 
     /// Boxes that ended by themselves before they were online count the same: a broken image must not be launched for ever.
     pub(super) fn note_stillborn(&mut self, now: Time) {
-        for pool in std::mem::take(&mut self.world.stillborn) {
+        for (pool, never_configured) in std::mem::take(&mut self.world.stillborn) {
+            if never_configured && self.github_says_wait(&pool, now) {
+                continue;
+            }
             self.facts.push(Fact::BootFailed { pool: pool.clone(), why: "ended" });
             self.boot_failed(&pool, "it ended by itself before it was online", now);
         }
+    }
+
+    /// A box that could not be configured meanwhile says nothing of whether the pool's boxes can start.
+    fn github_says_wait(&self, pool: &PoolName, now: Time) -> bool {
+        self.spec.pools.get(pool).is_some_and(|p| self.budgets.github_exhausted(&p.spec.github.app, now).is_some())
     }
 
     fn boot_failed(&mut self, pool: &PoolName, why: &str, now: Time) {

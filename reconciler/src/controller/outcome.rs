@@ -183,7 +183,7 @@ impl Controller {
                 self.journal.note(now, What::Failed, Whom::runner(&pool, instance), format!("not configured: {}", f.message));
                 // A box that is gone or that nobody can configure is seen by the next sweep, or by its boot deadline.
                 let message = f.message.clone();
-                r.back_off(f.message, f.retry_after, now);
+                r.back_off(f.message, f.retry_after.filter(|_| minted), now);
                 let at = r.not_before;
                 let at = match f.kind {
                     FailureKind::Refused | FailureKind::NotFound => at.max(self.refused(&pool, message, now)),
@@ -254,7 +254,8 @@ impl Controller {
 
     fn deregister_ended(&mut self, instance: &InstanceId, forge: &Forge, outcome: Outcome, now: Time) {
         let failure = match outcome {
-            Outcome::Failed(f) => Some(f),
+            // How long GitHub wants to be left alone is its App's budget's to keep, not the box's.
+            Outcome::Failed(f) => Some(Failure { retry_after: None, ..f }),
             _ => None,
         };
         if failure.as_ref().is_some_and(|f| f.kind == FailureKind::Conflict)

@@ -15,6 +15,8 @@ use super::rng::{Rng, Spread};
 
 /// Requests per hour and App. <https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>
 const HOURLY: u32 = 5000;
+/// So few are too few for a burst of boxes.
+const SHORT: u32 = 500;
 /// Rows of one page; small, so that small runs have several.
 const PAGE: usize = 10;
 /// How long a secondary limit lasts.
@@ -394,6 +396,13 @@ impl Registry {
         }
         let until = *self.limited.get(app)?;
         (nature.luck.active && until > now).then(|| until.since(now))
+    }
+
+    /// Whether the App's requests are used up, or nearly.
+    pub(super) fn short(&self, app: &AppName, now: Time) -> bool {
+        let hour = Duration::from_secs(3600);
+        let spent = self.used.get(app).is_some_and(|(since, used)| now.since(*since) < hour && used + SHORT > HOURLY);
+        spent || self.limited.get(app).is_some_and(|until| *until > now)
     }
 
     /// One request of the App's hourly limit: what is left, and when it is full again. None: none was left.

@@ -94,7 +94,9 @@ fn a_pool_launches_what_its_gate_lets_through_and_says_what_held_the_rest() {
     assert_eq!(through(refused(1), 9), (Some(1), Some(Blocked::Refused(START, why()))));
     let limited = |room| Gate { github: Some(START), ..refused(room) };
     assert_eq!(through(limited(3), 9), (Some(3), None));
-    assert_eq!(through(limited(1), 9), (Some(1), Some(Blocked::GitHub(START))), "the narrower one is told");
+    assert_eq!(through(limited(1), 9), (Some(1), Some(Blocked::GitHub(START))));
+    assert_eq!(through(limited(0), 2), (None, Some(Blocked::GitHub(START))), "more room in the pool would change nothing");
+    assert_eq!(through(limited(2), 2), (Some(2), Some(Blocked::Max)));
     let later = START + Duration::from_millis(1);
     let backs_off = |until| Gate { backoff: Some((until, why())), ..gate(9) };
     assert_eq!(through(backs_off(later), 9), (None, Some(Blocked::Backoff(later, why()))));

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::effect::{InstanceSighting, Source};
 use crate::event::JobState;
-use crate::plan::{Gate, View, plan};
+use crate::ids::PoolName;
+use crate::plan::{Blocked, Gate, View, plan};
 use crate::time::{Time, human};
 use crate::why::Why;
 
@@ -99,7 +100,9 @@ impl World {
                 continue;
             }
             let word = match controller.demand.jobs().get(&id).map(|known| controller.why(known, now)) {
-                Some(Why::Held(_) | Why::Delayed(..) | Why::Blocked(..)) => continue,
+                Some(Why::Held(_) | Why::Delayed(..)) => continue,
+                // Not any word will do: there is room, and GitHub's limit can be asked for.
+                Some(Why::Blocked(plan, blocked)) if self.is_so(blocked, &plan.pool, now) => continue,
                 Some(why) => why.word(),
                 None => "unknown to it",
             };
@@ -113,6 +116,15 @@ impl World {
         let before = std::mem::replace(&mut self.oracle.stuck, stuck.keys().copied().collect());
         for (_, what) in stuck.into_iter().filter(|(id, _)| before.contains(id)) {
             self.oracle.blame(Invariant::L1, now, what);
+        }
+    }
+
+    /// Whether what blocks a pool with room is so, as far as the truth tells.
+    fn is_so(&self, blocked: &Blocked, pool: &PoolName, now: Time) -> bool {
+        match blocked {
+            Blocked::Max => false,
+            Blocked::GitHub(_) => self.spec.pools.get(pool).is_some_and(|p| self.forge.registry.short(&p.spec.github.app, now)),
+            _ => true,
         }
     }
 

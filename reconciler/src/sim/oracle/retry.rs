@@ -60,8 +60,8 @@ fn least(key: &Key, failure: &Failure, times: u32) -> Option<Duration> {
     let unsure = failure.kind.may_have_worked();
     let asked = failure.retry_after.unwrap_or_default();
     let wait = match key {
-        // How long GitHub's limit holds for what a box wants of it is S7's matter.
-        Key::Box(_) => return Some(doubling.max(asked.min(Duration::from_secs(64)))),
+        // How long GitHub's limit holds for what a box wants of it is S7's matter; AWS asks for no wait here.
+        Key::Box(_) => return Some(doubling),
         Key::Source(_) => doubling,
         // A launch without a certain answer is asked again by its intent; any other failure is the pool's.
         Key::Intent(_) if unsure => doubling,
