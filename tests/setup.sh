@@ -9,7 +9,7 @@ venv=$root/.venv
 
 skip() {
     echo "setup: SKIPPED: $1" >&2
-    echo "setup: the tests that need AWS (every tests/e2e_*.rs, tests/bootstrap.rs and tests/support_selftest.rs) will be skipped" >&2
+    echo "setup: the tests that need AWS (every tests/e2e_*.rs, tests/bootstrap/ and tests/support_selftest.rs) will be skipped" >&2
     rm -rf "$venv" # half an environment would fail in a hundred strange ways
     [ "${CI:-}" = true ] || exit 0
     echo "setup: CI=true, so a skip is a failure" >&2

@@ -3,18 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use muster_reconciler::capacity::Unavailable;
-use muster_reconciler::demand::Demand;
-use muster_reconciler::effect::{InstanceSighting, Market, RunnerSighting, Source};
+use muster_reconciler::effect::RunnerSighting;
 use muster_reconciler::event::{Ec2Event, Ec2EventKind, JobState};
 use muster_reconciler::ids::{AppName, Forge, PoolName, RunnerId};
 use muster_reconciler::manifest::{Lifetime, Span};
-use muster_reconciler::plan::{Act, DRAIN_DEADLINE, Gate, View, plan};
+use muster_reconciler::plan::{Act, DRAIN_DEADLINE};
 use muster_reconciler::runner::{Drain, Phase, Runner};
 use muster_reconciler::time::Time;
 use muster_reconciler::world::World;
 
-use super::scene::{POOL, START, UP, labels, name, spec};
+use super::scene::{POOL, START, labels, name};
 use super::story::{ACME, Story, gone};
 
 fn ends(acts: &[Act]) -> bool {
@@ -26,32 +24,10 @@ type Change = fn(&mut Runner, Time);
 
 #[test]
 fn boxes_of_a_pool_that_is_gone_are_asked_to_end() {
-    let mut spec = spec(9, 0);
-    let forge = spec.pools[&PoolName::from(POOL)].forge();
-    let mut world = World::new(START);
-    let sighting = |state| InstanceSighting {
-        id: name(1).instance,
-        pool: POOL.into(),
-        forge: None,
-        intent: None,
-        state,
-        launched_at: START,
-        instance_type: "m7i.large".into(),
-        subnet: None,
-        market: Market::Spot,
-        draining: false,
-        stages: Vec::new(),
-        state_reason: None,
-    };
-    world.saw_instances(&[sighting(UP)], START, START);
-    let seat = RunnerSighting { id: RunnerId(1), name: name(1), online: true, busy: false, labels: labels() };
-    world.saw_runners(&forge, Some(std::slice::from_ref(&seat)), START, START);
-    assert!(world.swept(&Source::Instances).is_some());
-    spec.pools.clear();
-    let (demand, unavailable) = (Demand::default(), Unavailable::default());
-    let view = View { spec: &spec, demand: &demand, world: &world, unavailable: &unavailable };
-    let plan = plan(view, &POOL.into(), &Gate { room: 9, ..Gate::default() }, START);
-    assert_eq!(plan.steps.iter().map(|s| s.act).collect::<Vec<_>>(), [Act::Drain]);
+    let mut story = Story::new();
+    story.look(ACME, Some((true, false)));
+    story.spec.pools.clear();
+    assert_eq!(story.acts(), [Act::Drain]);
 }
 
 /// After a restart nothing tells of its job, and its list is no longer looked at: it is asked, never ended.

@@ -1,0 +1,360 @@
+//! How it all ends: no job is cut off, and no box stays.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+use std::time::SystemTime;
+
+use super::{listening, on_each_shell, working};
+use crate::support::linux::{JIT, LinuxBox};
+use crate::support::{eventually, ms, never, same, secs};
+use serde_json::json;
+
+#[tokio::test]
+async fn on_a_spot_notice_an_idle_box_ends_at_once() {
+    on_each_shell(async |b| {
+        let mut b = listening(b).await;
+        b.imds.spot_notice("2026-01-01T00:02:00Z");
+        assert_eq!(b.ends(secs(15)).await, "spot takes this box at 2026-01-01T00:02:00Z");
+        assert!(b.read("state/log").contains("Exiting..."), "the listener took its leave\n{}", b.story());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn on_a_spot_notice_a_job_runs_on_and_its_fate_is_told_once() {
+    on_each_shell(async |b| {
+        let mut b = working(b).await;
+        b.imds.spot_notice("2026-01-01T00:02:00Z");
+        let told = "muster: spot takes this box at 2026-01-01T00:02:00Z; the job on it will be lost\n";
+        b.says(told, secs(10)).await;
+        never(secs(3), "the box ends under its job", || async { same(b.path("ended").exists(), false) }).await;
+        assert_eq!(b.read("console").matches(told).count(), 1);
+        b.tell("finish", "");
+        assert_eq!(b.ends(secs(15)).await, "the runner is done");
+        assert!(b.heard("finished"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_idle_box_ends_when_it_is_drained_or_when_spot_recommends_another() {
+    on_each_shell(async |b| {
+        let mut b = listening(b).await;
+        let reason = if b.shell() == "dash" {
+            b.imds.tag("muster:drain", "surplus");
+            "drained: surplus"
+        } else {
+            b.imds.recommend_rebalance();
+            "spot recommends another box"
+        };
+        assert_eq!(b.ends(secs(15)).await, reason);
+        assert!(b.read("state/log").contains("Exiting..."), "the listener took its leave\n{}", b.story());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_drained_box_finishes_its_job_first_and_outlives_its_tokens() {
+    on_each_shell(async |b| {
+        let mut b = working(b).await;
+        b.imds.expire_tokens();
+        b.imds.tag("muster:drain", "surplus");
+        b.says("muster: drained: surplus; it waits for the job to end\n", secs(10)).await;
+        never(secs(3), "the box ends under its job", || async { same(b.path("ended").exists(), false) }).await;
+        b.tell("finish", "");
+        assert_eq!(b.ends(secs(15)).await, "the runner is done");
+        assert!(b.heard("finished"));
+        assert_eq!(b.imds.tokens().0, 2, "a new token was fetched");
+    })
+    .await;
+}
+
+/// Puts a `grep` in the box's way that brings a job after the `nth` look for a worker, and returns what it saw before.
+fn bring_a_job_after_look(b: &mut LinuxBox, nth: u32) {
+    let tools = b.path("tools");
+    fs::create_dir(&tools).expect("a directory");
+    let path = std::env::var("PATH").expect("a path");
+    let grep = format!(
+        r#"#!/bin/sh
+PATH='{path}' grep "$@"
+code=$?
+case "$*" in *Runner.Worker*)
+    [ ! -e "$TEST_CONTROL/listening" ] || echo >>"$TEST_CONTROL/looks"
+    if [ "$(wc -l <"$TEST_CONTROL/looks")" -eq {nth} ]; then
+        : >"$TEST_CONTROL/job"
+        sleep 1
+    fi
+    ;;
+esac
+exit $code
+"#
+    );
+    fs::write(tools.join("grep"), grep).expect("a file");
+    fs::set_permissions(tools.join("grep"), fs::Permissions::from_mode(0o755)).expect("permissions");
+    b.set("PATH", format!("{}:{path}", tools.display()));
+    b.set("MUSTER_WATCH", 3); // the listener is there at the first look
+    b.tell("looks", "");
+}
+
+#[tokio::test]
+async fn a_job_that_begins_between_the_look_and_the_drain_is_not_cut_off() {
+    on_each_shell(async |mut b| {
+        bring_a_job_after_look(&mut b, 1);
+        b.boot();
+        b.hears("run.pid").await;
+        b.imds.tag("muster:drain", "surplus");
+        b.hears("working").await;
+        b.says("it waits for the job to end", secs(10)).await;
+        b.tell("finish", "");
+        assert_eq!(b.ends(secs(15)).await, "the runner is done");
+        assert!(b.heard("finished"), "{}", b.story());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_job_begins_once_the_last_look_is_under_way() {
+    on_each_shell(async |mut b| {
+        bring_a_job_after_look(&mut b, 2);
+        b.boot();
+        b.hears("run.pid").await;
+        b.imds.tag("muster:drain", "surplus");
+        assert_eq!(b.ends(secs(20)).await, "drained: surplus");
+        assert!(b.heard("job") && !b.heard("taken"), "GitHub still has the job\n{}", b.story());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_that_has_no_worker_yet_is_not_cut_off_unless_it_never_gets_one() {
+    on_each_shell(async |b| {
+        let taken = async |b| {
+            let b = listening(b).await;
+            b.tell("no-worker", "");
+            b.tell("job", "");
+            eventually(secs(10), "the job is taken", async || same(b.read("state/log").contains("Running job"), true)).await;
+            b
+        };
+        let mut b = taken(b).await;
+        b.imds.tag("muster:drain", "surplus");
+        b.says("it waits for the job to end", secs(10)).await;
+        never(secs(3), "the box ends under its job", || async { same(b.path("ended").exists(), false) }).await;
+        fs::remove_file(b.path("control/no-worker")).expect("the file");
+        b.hears("working").await;
+        b.tell("finish", "");
+        assert_eq!(b.ends(secs(15)).await, "the runner is done", "{}", b.story());
+        assert!(b.heard("finished"), "{}", b.story());
+
+        let mut b = taken(LinuxBox::launch(&b.site, b.shell()).await).await;
+        let log = fs::File::options().append(true).open(b.path("state/log")).expect("the log");
+        log.set_modified(SystemTime::now() - secs(121)).expect("a time");
+        b.imds.tag("muster:drain", "surplus");
+        assert_eq!(b.ends(secs(15)).await, "drained: surplus", "{}", b.story());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_goes_on_when_it_kills_run_sh() {
+    on_each_shell(async |b| {
+        let mut b = working(b).await;
+        let status = Command::new("kill").args(["-KILL", b.read("control/run.pid").trim()]).status().expect("kill runs");
+        assert!(status.success());
+        never(secs(3), "the box ends under its job", || async { same(b.path("ended").exists(), false) }).await;
+        b.tell("finish", "");
+        let reason =
+            "the runner failed with exit code 137; it said: 2024-01-01 00:00:02Z: Job build completed with result: Succeeded";
+        assert_eq!(b.ends(secs(15)).await, reason, "{}", b.story());
+        assert!(b.heard("finished"), "{}", b.story());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_drain_waits_for_a_listener_that_is_about_to_start() {
+    on_each_shell(async |mut b| {
+        // One that has left and that nobody has waited for yet: its files cannot be told any more.
+        let left = b.path("Runner.Listener");
+        std::os::unix::fs::symlink("/bin/sh", &left).expect("a link");
+        let mut left = Command::new(left).args(["-c", ":"]).spawn().expect("the shell starts");
+        b.tell("slow", "");
+        b.boot();
+        b.hears("run.pid").await;
+        b.imds.tag("muster:drain", "surplus");
+        assert_eq!(b.ends(secs(20)).await, "drained: surplus", "{}", b.story());
+        left.wait().expect("it left");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_listener_that_will_not_leave_and_takes_a_job_may_finish_it() {
+    on_each_shell(async |b| {
+        let mut b = listening(b).await;
+        b.tell("stubborn", "");
+        b.imds.tag("muster:drain", "surplus");
+        eventually(secs(20), "the listener is asked to leave", async || same(b.read("state/log").contains("Exiting..."), true))
+            .await;
+        b.tell("job", "");
+        b.hears("working").await;
+        b.says("it waits for the job to end", secs(30)).await;
+        b.tell("finish", "");
+        assert_eq!(b.ends(secs(15)).await, "the runner is done", "{}", b.story());
+        assert!(b.heard("finished"), "{}", b.story());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_listener_that_will_not_leave_is_killed() {
+    on_each_shell(async |b| {
+        let mut b = listening(b).await;
+        b.tell("stubborn", "");
+        b.imds.tag("muster:drain", "surplus");
+        assert_eq!(b.ends(secs(30)).await, "drained: surplus; the listener had to be killed");
+
+        // It leaves, and `run.sh` does not.
+        let mut b = listening(LinuxBox::launch(&b.site, b.shell()).await).await;
+        b.tell("linger", "");
+        b.imds.tag("muster:drain", "surplus");
+        assert_eq!(b.ends(secs(30)).await, "drained: surplus");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_box_without_a_job_ends_after_its_lifetime_and_metadata_or_not() {
+    on_each_shell(async |mut b| {
+        b.set("MUSTER_MAX_LIFETIME", 4);
+        let mut b = working(b).await;
+        b.imds.down(true);
+        never(secs(6), "the box ends under its job", || async { same(b.path("ended").exists(), false) }).await;
+        b.tell("finish", "");
+        assert_eq!(b.ends(secs(15)).await, "the runner is done");
+
+        let mut b = LinuxBox::launch(&b.site, b.shell()).await;
+        b.set("MUSTER_MAX_LIFETIME", 4);
+        let mut b = listening(b).await;
+        b.imds.down(true);
+        assert_eq!(b.ends(secs(25)).await, "no job for 4 s");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn how_the_runner_left_is_told() {
+    on_each_shell(async |b| {
+        let (site, shell) = (b.site.clone(), b.shell());
+        let cases = [
+            ("crash", "134", "the runner failed with exit code 134; it said: 2024-01-01 00:00:00Z: Listening for Jobs"),
+            ("crash", "1", "the runner failed with exit code 1; it said: 2024-01-01 00:00:00Z: Listening for Jobs"),
+            ("crash", "7", "GitHub refuses runner 2.330.0 as too old: run `muster sync`"),
+            ("leave", "7", "GitHub refuses runner 2.330.0 as too old: run `muster sync`"),
+            ("leave", "1", "registration failed: the runner left with exit code 1 before it listened; it said: Http response code: NotFound from POST"),
+            ("leave", "5", "registration failed: the runner left with exit code 5 before it listened; it said: Http response code: NotFound from POST"),
+            ("leave", "139", "registration failed: the runner left with exit code 139 before it listened; it said: Http response code: NotFound from POST"),
+        ];
+        for (word, code, reason) in cases {
+            let mut b = LinuxBox::launch(&site, shell).await;
+            b.tell(word, code);
+            b.boot();
+            assert_eq!(b.ends(secs(25)).await, reason);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_second_boot_ends_at_once() {
+    on_each_shell(async |b| {
+        let cloud = b.path("cloud");
+        fs::create_dir_all(cloud.join("scripts/per-boot")).expect("a directory");
+        std::os::unix::fs::symlink(cloud.join("instances").join(&b.id), cloud.join("instance")).expect("a link");
+        let mut b = listening(b).await;
+        b.tell("crash", "0");
+        assert_eq!(b.ends(secs(20)).await, "the runner is done");
+        b.secret(JIT).await;
+        // cloud-init does not run user data again, but what user data has left to each boot.
+        b.boot_again(&cloud.join("scripts/per-boot/muster"));
+        assert_eq!(b.ends(secs(10)).await, "second boot: this box had its turn");
+        assert!(b.has_secret().await, "nothing was read");
+
+        // An image that was made of the box: another instance, whose turn it is.
+        fs::remove_file(cloud.join("instance")).expect("a link");
+        std::os::unix::fs::symlink("instances/i-other", cloud.join("instance")).expect("a link");
+        let status = Command::new(cloud.join("scripts/per-boot/muster")).status().expect("it runs");
+        assert!(status.success());
+        let mut other = LinuxBox::launch(&b.site, b.shell()).await;
+        other.set("MUSTER_HOME", b.path("home").display());
+        listening(other).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn slow_metadata_delays_the_box_and_absent_metadata_ends_it() {
+    on_each_shell(async |mut b| {
+        b.imds.slow(ms(900));
+        b = listening(b).await;
+        b.imds.tag("muster:drain", "surplus");
+        assert_eq!(b.ends(secs(25)).await, "drained: surplus");
+
+        let mut b = LinuxBox::launch(&b.site, b.shell()).await;
+        b.imds.down(true);
+        b.boot();
+        let reason = "the metadata service does not tell dynamic/instance-identity/document (status 503)";
+        assert_eq!(b.ends(secs(30)).await, reason);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_signal_and_a_failure_that_nobody_foresaw_end_the_box_with_a_reason() {
+    on_each_shell(async |b| {
+        let mut b = listening(b).await;
+        let status = Command::new("kill").arg(b.pid().to_string()).status().expect("kill runs");
+        assert!(status.success());
+        assert_eq!(b.ends(secs(10)).await, "stopped by a signal");
+
+        let mut b = LinuxBox::launch(&b.site, b.shell()).await;
+        b.set("MUSTER_HOME", "/proc/nowhere");
+        b.boot();
+        assert_eq!(b.ends(secs(10)).await, "failed unexpectedly, at: begin");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_box_whose_output_nobody_takes_any_more_ends_all_the_same() {
+    on_each_shell(async |mut b| {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        b.boot_to(writer);
+        b.listens().await;
+        let status = fs::read_to_string(format!("/proc/{}/status", b.read("control/run.pid").trim())).expect("run.sh runs");
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("what it ignores").trim();
+        let ignored = u64::from_str_radix(ignored, 16).expect("a number");
+        assert_eq!(ignored >> 12 & 1, 0, "SIGPIPE is as usual for the runner");
+        drop(reader);
+        b.imds.tag("muster:drain", "surplus");
+        b.says("muster: ended: drained: surplus\n", secs(20)).await;
+        eventually(secs(10), "the box ends", || async { same(b.read("ended").as_str(), "ended\n") }).await;
+        assert_eq!(b.read("console").matches("ended").count(), 1, "{}", b.read("console"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn stages_that_may_not_be_tagged_are_no_reason_to_end() {
+    on_each_shell(async |mut b| {
+        b.set("MUSTER_REPORT_STAGES", "yes");
+        let fault = json!({ "op": "CreateTags", "kind": "error", "status": 403, "code": "UnauthorizedOperation", "times": -1 });
+        b.site.moto.fault(fault).await;
+        let mut b = working(b).await;
+        b.says("the tag muster:stages was refused (status 403)", secs(10)).await;
+        b.tell("finish", "");
+        assert_eq!(b.ends(secs(15)).await, "the runner is done");
+        assert_eq!(b.read("console").matches("muster:stages").count(), 1);
+    })
+    .await;
+}
