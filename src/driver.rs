@@ -22,6 +22,8 @@ const STOP_GRACE: Duration = Duration::from_secs(8);
 const STOP_LOOK: Duration = Duration::from_millis(20);
 /// No effect takes longer than this; one that does is answered as Ambiguous.
 const EFFECT_DEADLINE: Duration = Duration::from_secs(120);
+/// But a sweep may: it changes nothing, and a list of ten thousand runners has a hundred pages.
+const SWEEP_DEADLINE: Duration = Duration::from_secs(600);
 
 /// Everything that the loop listens to.
 #[derive(Debug)]
@@ -64,14 +66,15 @@ pub async fn run(
                 metrics.github_limit(&limit);
                 Input::GitHubLimit(limit)
             }
+            Some(input) = from.inputs.recv() => input,
+            () = tokio::time::sleep_until(wake) => Input::Tick,
+            // After what there is to do: whoever asks on and on must not keep it from being done.
             Some(query) = from.queries.recv() => {
                 inspect::answer(&mut controller, query, clock.now());
                 log(&controller, &mut logged);
                 continue;
             }
-            Some(input) = from.inputs.recv() => input,
             () = tokio::time::sleep(STOP_LOOK), if stopping.is_some() => Input::Tick,
-            () = tokio::time::sleep_until(wake) => Input::Tick,
         };
         let began = Instant::now();
         let effects = controller.step(clock.now(), input);
@@ -127,13 +130,14 @@ fn start(
         // A task of its own: should an adapter panic, the effect is answered all the same, and the core does not wait for ever.
         let work = tokio::spawn(async move { hands.carry_out(&asked.action, &asked.reason).await });
         let late = work.abort_handle();
-        let outcome = match tokio::time::timeout(EFFECT_DEADLINE, work).await {
+        let deadline = if matches!(effect.action, Action::Sweep(_)) { SWEEP_DEADLINE } else { EFFECT_DEADLINE };
+        let outcome = match tokio::time::timeout(deadline, work).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(lost)) => Outcome::Failed(Failure::new(FailureKind::Ambiguous, format!("the adapter failed: {lost}"))),
             Err(_) => {
                 // What it still would do, nobody expects any more.
                 late.abort();
-                Outcome::Failed(Failure::new(FailureKind::Ambiguous, format!("no answer within {EFFECT_DEADLINE:?}")))
+                Outcome::Failed(Failure::new(FailureKind::Ambiguous, format!("no answer within {deadline:?}")))
             }
         };
         hear(&effect, &outcome, &metrics);

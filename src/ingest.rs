@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use muster_reconciler::controller::VISIBILITY_S;
 use muster_reconciler::effect::{Failure, FailureKind, Input, JobMessage, MessageOp, Outcome};
@@ -17,7 +17,7 @@ use serde::Deserialize;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::aws::sqs::{Received, Sqs};
+use crate::aws::sqs::{OURS, Received, Sqs};
 use crate::http::webhook::{self, Delivery, Verdict};
 use crate::metrics::Metrics;
 use crate::retry::Delay;
@@ -33,6 +33,25 @@ const RECEIVERS: usize = 3;
 const MEASURE_EVERY: Duration = Duration::from_secs(60);
 /// Held messages at most; SQS allows 120,000 in flight per queue.
 const MOST_HELD: usize = 100_000;
+
+/// A message whose signature is wrong is looked at so often, each time [`VISIBILITY_S`] later: secrets are read anew every five minutes.
+const UNSIGNED_LOOKS: u32 = 4;
+/// And so many of them may lie in wait for each ten minutes: whoever knows the URL of API Gateway can send some.
+const UNSIGNED_MOST: (u32, Duration) = (1000, Duration::from_secs(600));
+
+/// How many messages with a wrong signature were left on the queue, since when.
+#[derive(Clone, Debug, Default)]
+pub struct Unsigned(Arc<Mutex<Option<(Instant, u32)>>>);
+
+impl Unsigned {
+    fn admits(&self) -> bool {
+        let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let (since, left) = book.filter(|(since, _)| now.duration_since(*since) < UNSIGNED_MOST.1).unwrap_or((now, 0));
+        *book = Some((since, left + 1));
+        left < UNSIGNED_MOST.0
+    }
+}
 
 /// The receipts of the messages that are held, under the core's numbers for them.
 #[derive(Clone, Debug, Default)]
@@ -121,6 +140,8 @@ pub struct Ingest {
     pub spec: watch::Receiver<Arc<Spec>>,
     /// The webhook secrets in force.
     pub secrets: watch::Receiver<Arc<Vec<SecretString>>>,
+    /// Those that were not signed with one of them.
+    pub unsigned: Unsigned,
 }
 
 impl Ingest {
@@ -181,7 +202,16 @@ impl Ingest {
                         tracing::debug!(message = received.message_id, why, "a message is not for us");
                         self.delete(&self.queues.jobs, &received).await;
                     }
-                    Err(Unread::Poison(why)) => self.bury(&received, &why).await,
+                    // The secret may have been replaced, and be read anew only minutes later.
+                    Err(Unread::Unsigned(why)) if received.receive_count < UNSIGNED_LOOKS && self.unsigned.admits() => {
+                        self.metrics.messages("unsigned", 1);
+                        tracing::warn!(
+                            message = received.message_id,
+                            why,
+                            "a message's signature is wrong; looked at again in two minutes"
+                        );
+                    }
+                    Err(Unread::Unsigned(why) | Unread::Poison(why)) => self.bury(&received, &why).await,
                 }
             }
             self.metrics.messages("job", messages.len() as u64);
@@ -219,6 +249,9 @@ impl Ingest {
             found.map(|(_, value)| value.as_str())
         };
         let Some(signature) = header("X-Hub-Signature-256") else {
+            if header(OURS).is_none() {
+                return Err(Unread::Poison("it has neither muster's attribute nor GitHub's signature".into()));
+            }
             return wire::decode(&received.body).map_err(|e| Unread::Poison(e.to_string()));
         };
         let (spec, secrets) = (self.spec.borrow().clone(), self.secrets.borrow().clone());
@@ -232,7 +265,7 @@ impl Ingest {
             Verdict::Queue { event, .. } => Ok(event),
             Verdict::Pong => Err(Unread::Ignored("ping".into())),
             Verdict::Ignored(why) => Err(Unread::Ignored(why)),
-            Verdict::Unsigned(e) => Err(Unread::Poison(e.to_string())),
+            Verdict::Unsigned(e) => Err(Unread::Unsigned(e.to_string())),
             Verdict::Unreadable(e) => Err(Unread::Poison(e.to_string())),
         }
     }
@@ -244,7 +277,7 @@ impl Ingest {
             tracing::warn!(message = received.message_id, why, "unreadable message; left to the queue's redrive policy");
             return;
         };
-        match self.sqs.dead_letter(graveyard, &received.body, why).await {
+        match self.sqs.dead_letter(graveyard, received, why).await {
             Ok(()) => {
                 self.metrics.dead_letter();
                 tracing::warn!(message = received.message_id, why, "unreadable message; moved to the dead-letter queue");
@@ -295,6 +328,7 @@ impl Ingest {
 
 enum Unread {
     Ignored(String),
+    Unsigned(String),
     Poison(String),
 }
 

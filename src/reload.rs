@@ -68,6 +68,7 @@ impl Reload {
     /// Watches until `stop`. `in_force` is what is in force at the start.
     pub async fn run(mut self, in_force: Vec<Text>, stop: CancellationToken) {
         let mut seen = Some(in_force);
+        let mut doubted = None;
         let mut rotated = tokio::time::Instant::now();
         loop {
             tokio::select! {
@@ -75,7 +76,14 @@ impl Reload {
                 () = tokio::time::sleep(self.manifests.place().look()) => {}
             }
             match self.manifests.read().await {
+                // Perhaps read while it was being written: boxes of a pool that is gone are asked to end, which is not taken back.
+                Ok(texts)
+                    if [&seen, &doubted].iter().all(|known| known.as_ref() != Some(&texts)) && self.lacks_a_pool(&texts) =>
+                {
+                    doubted = Some(texts);
+                }
                 Ok(texts) if seen.as_ref() != Some(&texts) => {
+                    doubted = None;
                     let result = self.take(&texts).await;
                     self.metrics.manifest_reload(result.is_ok());
                     seen = match result {
@@ -102,6 +110,12 @@ impl Reload {
                 self.rotate().await;
             }
         }
+    }
+
+    /// Whether a pool that is in force is no longer in these manifests.
+    fn lacks_a_pool(&self, texts: &[Text]) -> bool {
+        let spec = self.spec.borrow();
+        manifest::load(texts).is_ok_and(|new| spec.pools.keys().any(|pool| !new.pools.contains_key(pool)))
     }
 
     async fn take(&mut self, texts: &[Text]) -> anyhow::Result<()> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use muster_reconciler::manifest::{SecretRef, Spec};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::aws::Aws;
 use crate::github::AppCredentials;
@@ -28,7 +28,7 @@ impl Secrets {
     pub async fn resolve(&self, reference: &SecretRef) -> anyhow::Result<SecretString> {
         let text = match reference {
             SecretRef::Ssm(name) => match self.aws.ssm.get(name).await {
-                Ok(secret) => return Ok(secret),
+                Ok(secret) => secret.expose_secret().to_owned(),
                 Err(failure) => bail!("failed to read the secret {reference}: {}", failure.message),
             },
             SecretRef::File(path) => {

@@ -18,9 +18,9 @@ resource "aws_kms_key" "this" {
         Sid       = "EventBridge"
         Effect    = "Allow"
         Principal = { Service = "events.amazonaws.com" }
-        Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
-        Resource  = "*"
-        Condition = { StringEquals = { "aws:SourceAccount" = local.account } }
+        # No aws:SourceAccount, as in SQS's own example: without it the notifications would be lost without a word.
+        Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
+        Resource = "*"
       },
       {
         Sid       = "Logs"

@@ -291,7 +291,7 @@ variable "tags" {
   default     = {}
 
   validation {
-    condition     = length(var.tags) <= 40 && alltrue([for key, value in var.tags : !can(regex("^(?i)(aws|muster):", key)) && length(key) <= 128 && length(value) <= 256])
-    error_message = "tags: 40 at most; keys that begin with aws: or muster: are reserved, keys have 128 characters at most and values 256."
+    condition     = length(var.tags) <= 40 && alltrue([for key, value in var.tags : can(regex("^[A-Za-z0-9+=.,_:@-]{1,128}$", key)) && !can(regex("^(?i)(aws|muster):", key)) && !contains([".", "..", "_index"], key) && length(value) <= 256])
+    error_message = "tags: 40 at most; a key has 1 to 128 letters, digits and +-=.,_:@ (boxes read their tags from the metadata service, which takes no others) and does not begin with aws: or muster:; a value has 256 characters at most."
   }
 }

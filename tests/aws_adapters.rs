@@ -475,13 +475,18 @@ async fn a_batch_that_was_not_taken_fails_for_every_member() {
 }
 
 #[tokio::test]
-async fn a_dead_letter_keeps_its_body_and_says_why() {
+async fn a_dead_letter_keeps_its_body_and_its_attributes_and_says_why() {
     let Some(world) = World::start().await else { return };
     let dead = queue(&world, "dead").await;
-    world.aws.sqs.dead_letter(&dead, "{not json", "not JSON:\nline 1").await.expect("moved");
+    // Our own messages are marked as such; dead ones, too, so that they can be sent back.
+    let alive = queue(&world, "alive").await;
+    world.aws.sqs.send_batch(&alive, &["{not json".into()]).await;
+    let sent = world.aws.sqs.receive(&alive, 1, 5, 60).await.expect("received");
+    world.aws.sqs.dead_letter(&dead, &sent[0], "not JSON:\nline 1").await.expect("moved");
     let got = world.aws.sqs.receive(&dead, 1, 5, 60).await.expect("received");
     assert_eq!(got[0].body, "{not json");
-    assert_eq!(got[0].attributes.get("reason").map(String::as_str), Some("not JSON: line 1"));
+    let attributes: Vec<_> = got[0].attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(attributes, [("muster", "1"), ("reason", "not JSON: line 1")]);
 }
 
 // ------------------------------------------------------------------------------------------------ S3

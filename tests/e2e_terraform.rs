@@ -195,7 +195,7 @@ async fn applied_run_by_its_outputs_and_destroyed_with_nothing_left() {
 
     // The documented commands, by the SDK.
     for name in outputs["secret_parameters"].as_array().expect("names").iter().filter_map(Value::as_str) {
-        let value = if name.ends_with("private-key") { key::private_key_pem(Key::First) } else { WEBHOOK_SECRET.into() };
+        let value = if name.ends_with("private-key") { key::private_key_pem(Key::First) } else { format!("{WEBHOOK_SECRET}\n") };
         let put = moto
             .ssm
             .put_parameter()

@@ -98,6 +98,47 @@ async fn a_poison_message_goes_to_the_dead_letters_and_blocks_nobody() {
     scene.muster.assert_never_logged(&[MARK]);
 }
 
+/// As API Gateway puts them there, with GitHub's headers as attributes. Who knows its URL can send it anything.
+#[tokio::test]
+async fn a_delivery_that_lies_on_the_queue_itself_is_verified_there() {
+    let Some(scene) = Scene::start(&[linux()], Habits::default()).await else { return };
+    let job = scene.github.queue_job_silently(REPO, &LABELS);
+    let body = payload(&scene.github.job(job), "queued", 1).to_string();
+    let put = async |signature: &str| {
+        let attributes =
+            [("X-Hub-Signature-256", signature), ("X-GitHub-Event", "workflow_job"), ("Content-Type", "application/json")];
+        scene.moto.send_with(&scene.world.jobs, &body, &attributes).await;
+    };
+    // A secret that is replaced is read anew within minutes: until then such a delivery waits, and is tried again.
+    put(&sign("the next secret", body.as_bytes())).await;
+    eventually(secs(20), "it was looked at", || async {
+        same(scene.muster.metric("muster_messages_total", "result=\"unsigned\"").await, 1.0)
+    })
+    .await;
+    let depth = scene.moto.depth(&scene.world.jobs).await;
+    assert_eq!((depth.messages, scene.moto.depth(&scene.world.dead_letters).await.messages), (1, 0), "it lies there");
+    for looks in 2..=3 {
+        scene.moto.end_visibility().await;
+        eventually(secs(20), "it was looked at again", || async {
+            same(scene.muster.metric("muster_messages_total", "result=\"unsigned\"").await, f64::from(looks))
+        })
+        .await;
+    }
+    scene.moto.end_visibility().await;
+    eventually(secs(20), "it is given up", || async { same(scene.moto.depth(&scene.world.dead_letters).await.messages, 1) })
+        .await;
+    // Neither signed nor marked as muster's own, though it reads like that.
+    let own = r#"{"v":1,"job":1,"run":1,"state":"queued","repo":"acme/web","labels":["self-hosted"]}"#;
+    scene.moto.send(&scene.world.jobs, own).await;
+    eventually(secs(20), "it is put aside", || async { same(scene.moto.depth(&scene.world.dead_letters).await.messages, 2) })
+        .await;
+    assert!(scene.muster.logs().contains("it has neither muster's attribute nor GitHub's signature"));
+    assert_eq!(scene.launched().await, 0);
+    put(&sign(WEBHOOK_SECRET, body.as_bytes())).await;
+    scene.all_done(secs(40)).await;
+    scene.all_gone(secs(30)).await;
+}
+
 #[tokio::test]
 async fn an_invalid_manifest_never_replaces_a_valid_one() {
     let Some(scene) = Scene::start(&[linux()], Habits::default()).await else { return };

@@ -23,6 +23,16 @@ pub const BATCH_BYTES: usize = 1 << 20;
 /// Batch calls on their way at once: a clean stop releases thousands of messages within seconds.
 const PARALLEL: usize = 8;
 
+/// The attribute of our own messages. What API Gateway puts on the queue has other ones, which GitHub's headers say: without
+/// this, nobody who can only send to API Gateway passes for muster's webhook.
+pub const OURS: &str = "muster";
+/// What an entry weighs beside its body, in bytes: that attribute's name, type and value.
+const ENTRY_BYTES: usize = 32;
+/// Why a message is dead.
+const REASON: &str = "reason";
+/// Attributes of one message at most.
+const ATTRIBUTES: usize = 10;
+
 /// Queues. Every `queue` is a queue URL.
 #[derive(Clone, Debug)]
 pub struct Sqs {
@@ -91,7 +101,9 @@ impl Sqs {
         while start < bodies.len() {
             let end = start + fitting(&bodies[start..]);
             let entries = bodies[start..end].iter().enumerate().filter_map(|(i, body)| {
-                types::SendMessageBatchRequestEntry::builder().id(i.to_string()).message_body(body).build().ok()
+                let ours = text("1").ok()?;
+                let entry = types::SendMessageBatchRequestEntry::builder().id(i.to_string()).message_body(body);
+                entry.message_attributes(OURS, ours).build().ok()
             });
             let call = self.client.send_message_batch().queue_url(queue).set_entries(Some(entries.collect()));
             match self.probe.call("sqs.SendMessageBatch", &what, call.send()).await {
@@ -109,16 +121,18 @@ impl Sqs {
         results
     }
 
-    /// Puts a message that nobody can read where somebody will look, with `why` as its attribute `reason`.
-    pub async fn dead_letter(&self, queue: &str, body: &str, why: &str) -> Result<(), Failure> {
+    /// Puts a message that nobody can read where somebody will look, with `why` as its attribute `reason`. It keeps its own, so that
+    /// it can be sent back once the cause is mended.
+    pub async fn dead_letter(&self, queue: &str, message: &Received, why: &str) -> Result<(), Failure> {
         // Attributes are held to the characters of XML and count against the size limit.
         let why: String = why.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect();
-        let reason = types::MessageAttributeValue::builder().data_type("String").string_value(why).build();
-        let call = self.client.send_message().queue_url(queue).message_body(body);
-        let call = match reason {
-            Ok(reason) => call.message_attributes("reason", reason),
-            Err(_) => call,
-        };
+        let mut call = self.client.send_message().queue_url(queue).message_body(&message.body);
+        let own = message.attributes.iter().filter(|(name, _)| *name != REASON).take(ATTRIBUTES - 1);
+        for (name, value) in own.map(|(name, value)| (name.as_str(), value.as_str())).chain([(REASON, why.as_str())]) {
+            if let Ok(value) = text(value) {
+                call = call.message_attributes(name, value);
+            }
+        }
         self.probe.call("sqs.SendMessage", &format!("move a message to {queue}"), call.send()).await?;
         Ok(())
     }
@@ -207,10 +221,14 @@ impl Change {
 fn fitting(bodies: &[String]) -> usize {
     let mut bytes = 0;
     let fits = bodies.iter().take(BATCH).take_while(|body| {
-        bytes += body.len();
+        bytes += body.len() + ENTRY_BYTES;
         bytes <= BATCH_BYTES
     });
     fits.count().max(1)
+}
+
+fn text(value: &str) -> Result<types::MessageAttributeValue, aws_sdk_sqs::error::BuildError> {
+    types::MessageAttributeValue::builder().data_type("String").string_value(value).build()
 }
 
 fn received(message: types::Message) -> Received {

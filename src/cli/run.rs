@@ -29,7 +29,7 @@ use crate::http::inspect::Inspect;
 use crate::http::steer::{Keep, Steer};
 use crate::http::watch::Watch;
 use crate::http::webhook::{self, Webhook};
-use crate::ingest::{Ingest, Receipts};
+use crate::ingest::{Ingest, Receipts, Unsigned};
 use crate::manifests::{Manifests, Place};
 use crate::metrics::Metrics;
 use crate::otlp::{self, Exporter};
@@ -102,7 +102,12 @@ impl Args {
         let token = if self.role == Role::Webhook { None } else { secrets.admin_token(&spec).await? };
         let (token_in, token_out) = watch::channel(token);
 
+        // Both before anything begins: a port that is taken must not cost held messages.
         let admin_listener = http::bind(&settings.listen.admin, "spec.listen.admin").await?;
+        let webhook_listener = match self.role {
+            Role::Controller => None,
+            _ => Some(http::bind(&settings.listen.webhook, "spec.listen.webhook").await?),
+        };
         let mut tasks = JoinSet::new();
         let mut inspect = None;
         let mut controlled = None;
@@ -139,14 +144,14 @@ impl Args {
                 metrics: metrics.clone(),
                 spec: spec_out.clone(),
                 secrets: secrets_out.clone(),
+                unsigned: Unsigned::default(),
             };
             ingest.start(&mut tasks, &stop);
             let sync = Task { s3: aws.s3.clone(), spec: spec_out.clone(), metrics: metrics.clone(), observer: observer.clone() };
             tasks.spawn(sync.run(stop.clone()));
             controlled = Some(Controlled { inputs, hands, credentials, limits, observer });
         }
-        if self.role != Role::Controller {
-            let listener = http::bind(&settings.listen.webhook, "spec.listen.webhook").await?;
+        if let Some(listener) = webhook_listener {
             tracing::info!(address = %listener.local_addr()?, "listening for webhooks");
             let webhook = Webhook { spec: spec_out, secrets: secrets_out, outbox: outbox(&aws, &spec), metrics: metrics.clone() };
             tasks.spawn(http::serve(listener, webhook::routes(webhook), stop.clone()));

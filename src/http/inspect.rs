@@ -130,6 +130,8 @@ pub fn answer(controller: &mut Controller, query: Query, now: Time) {
             Subject::Runner(id) => controller.explain_runner(&id.into(), now),
             Subject::Pool(name) => controller.explain_pool(&name.into(), now),
         })),
+        // Who gave it was told that nobody answered: an order that is carried out all the same would not be kept.
+        Query::Order(_, to) if to.is_closed() => {}
         Query::Order(order, to) => drop(to.send(controller.order(&order, now))),
         Query::Totals(to) => drop(to.send(controller.totals(now))),
         Query::Ready(to) => drop(to.send(controller.ready())),

@@ -366,7 +366,17 @@ impl Moto {
 
     /// Puts a message on a queue.
     pub async fn send(&self, queue: &str, body: &str) {
-        self.sqs.send_message().queue_url(queue).message_body(body).send().await.expect("moto takes a message");
+        self.send_with(queue, body, &[]).await;
+    }
+
+    /// The same, with attributes that are text.
+    pub async fn send_with(&self, queue: &str, body: &str, attributes: &[(&str, &str)]) {
+        let mut message = self.sqs.send_message().queue_url(queue).message_body(body);
+        for (name, value) in attributes {
+            let value = aws_sdk_sqs::types::MessageAttributeValue::builder().data_type("String").string_value(*value);
+            message = message.message_attributes(*name, value.build().expect("an attribute"));
+        }
+        message.send().await.expect("moto takes a message");
     }
 }
 

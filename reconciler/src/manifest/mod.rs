@@ -493,7 +493,7 @@ pub struct InstanceSettings {
     /// Instance types; the more, the better the spot capacity.
     #[schemars(length(min = 1))]
     pub types: Vec<String>,
-    /// Subnets, one or more per availability zone.
+    /// Subnets, at most one per availability zone: EC2 refuses a fleet with two.
     #[schemars(length(min = 1))]
     pub subnets: Vec<String>,
     /// Spot or on-demand.

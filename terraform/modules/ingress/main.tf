@@ -48,10 +48,10 @@ resource "aws_iam_role" "this" {
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{
-      Effect    = "Allow"
-      Action    = "sts:AssumeRole"
+      Effect = "Allow"
+      Action = "sts:AssumeRole"
+      # No aws:SourceAccount: API Gateway does not send it with this call. The role can put messages on one queue.
       Principal = { Service = "apigateway.amazonaws.com" }
-      Condition = { StringEquals = { "aws:SourceAccount" = local.c.account } }
     }]
   })
 }

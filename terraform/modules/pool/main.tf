@@ -63,6 +63,10 @@ resource "aws_security_group" "this" {
       condition     = length(distinct(values(data.aws_subnet.this)[*].vpc_id)) == 1
       error_message = "Pool ${var.name}: its subnets are in several VPCs; write subnets of one, for a security group is of one VPC."
     }
+    precondition {
+      condition     = length(distinct(values(data.aws_subnet.this)[*].availability_zone)) == length(data.aws_subnet.this)
+      error_message = "Pool ${var.name}: two of its subnets are in one availability zone, which CreateFleet refuses; write one for each zone."
+    }
   }
 }
 

@@ -119,6 +119,11 @@ resource "aws_ssm_parameter" "secret" {
   value_wo         = "not filled yet: ${uuid()}"
   value_wo_version = 1
   tags             = var.context.tags
+
+  lifecycle {
+    # An update would send an empty value along.
+    ignore_changes = [description, key_id]
+  }
 }
 
 output "bucket" {
