@@ -281,7 +281,9 @@ mod tests {
     fn a_batch_is_cut_at_ten_messages_or_a_mebibyte() {
         let of = |sizes: &[usize]| fitting(&sizes.iter().map(|size| "x".repeat(*size)).collect::<Vec<_>>());
         assert_eq!(of(&[1; 25]), 10);
-        assert_eq!(of(&[BATCH_BYTES / 2, BATCH_BYTES / 2, 1]), 2);
+        let half = BATCH_BYTES / 2 - ENTRY_BYTES;
+        assert_eq!(of(&[half, half, 1]), 2, "with our attribute they are a mebibyte");
+        assert_eq!(of(&[half, half + 1]), 1);
         assert_eq!(of(&[BATCH_BYTES + 1, 1]), 1);
     }
 
