@@ -102,7 +102,7 @@ impl Reload {
                         }
                     };
                 }
-                Ok(_) => {}
+                Ok(_) => doubted = None,
                 Err(error) => tracing::warn!("cannot look for changed manifests: {error:#}"),
             }
             if rotated.elapsed() >= ROTATION {

@@ -372,40 +372,6 @@ async fn a_box_that_works_with_a_secret_that_ssm_took_without_an_answer_is_left_
 
 // --------------------------------------------------------------------------------------------------- people
 
-async fn valid_becomes(scene: &Scene, wanted: f64) {
-    let gauge = || async { same(scene.muster.metric("muster_manifest_valid", "").await, wanted) };
-    eventually(secs(20), "the gauge muster_manifest_valid", gauge).await;
-}
-
-/// The gauge is 0 as long as what lies there is not in force, and says nothing of what lay there before.
-#[tokio::test]
-async fn a_change_that_cannot_be_taken_over_is_told_until_it_can_or_is_taken_back() {
-    let Some(scene) = Scene::start(&[linux()], endless()).await else { return };
-    let app = std::fs::read_to_string(scene.muster.manifests().join("github.yaml")).expect("the App's manifest");
-    let missing = app.replace("env:MUSTER_TEST_WEBHOOK_SECRET", "env:MUSTER_TEST_WEBHOOK_SECRET, file:next");
-    let broken = app.replace("appId", "apId");
-    for (change, said) in [(&missing, "cannot take over changed manifests yet"), (&broken, "changed manifests are not valid")] {
-        scene.muster.write("github.yaml", change);
-        valid_becomes(&scene, 0.0).await;
-        assert!(scene.muster.logs().contains(said), "{said}");
-        scene.muster.write("github.yaml", &app);
-        valid_becomes(&scene, 1.0).await;
-    }
-    // The secret comes; the manifest that asks for it lies there already.
-    scene.muster.write("github.yaml", &missing);
-    valid_becomes(&scene, 0.0).await;
-    std::fs::write(scene.muster.manifests().join("next"), "another secret").expect("a file");
-    valid_becomes(&scene, 1.0).await;
-    // What needs a restart says so, and holds up what does not.
-    let controller =
-        std::fs::read_to_string(scene.muster.manifests().join("controller.yaml")).expect("the Controller's manifest");
-    scene.muster.change_controller("listen: {", "listen: {maxBody: 2097152, ");
-    valid_becomes(&scene, 0.0).await;
-    assert!(scene.muster.logs().contains("`listen` changed: restart muster for that"));
-    scene.muster.write("controller.yaml", &controller);
-    valid_becomes(&scene, 1.0).await;
-}
-
 #[tokio::test]
 async fn a_pool_removed_while_its_boxes_are_busy_lets_their_jobs_finish_and_then_goes() {
     let steady =
