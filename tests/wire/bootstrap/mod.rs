@@ -1,0 +1,40 @@
+//! The boot script of a Linux box, run for real by dash and by bash, one of which is `/bin/sh` on most images: how it
+//! becomes a runner, and that it ends the box, with the right reason, whatever happens.
+
+use crate::support;
+
+mod end;
+mod install;
+mod secret;
+mod start;
+
+use std::sync::Arc;
+
+use support::linux::{LinuxBox, Site, has};
+
+/// Launches one box for each shell and plays the case on both at once.
+async fn on_each_shell<F: AsyncFn(LinuxBox)>(case: F) {
+    let Some(site) = Site::start().await else { return };
+    let site = Arc::new(site);
+    let play = async |shell| {
+        if has(shell) {
+            case(LinuxBox::launch(&site, shell).await).await;
+        }
+    };
+    tokio::join!(play("dash"), play("bash"));
+}
+
+/// A box that has started and listens.
+async fn listening(mut b: LinuxBox) -> LinuxBox {
+    b.boot();
+    b.listens().await;
+    b
+}
+
+/// A box that runs a job.
+async fn working(b: LinuxBox) -> LinuxBox {
+    let b = listening(b).await;
+    b.tell("job", "");
+    b.hears("working").await;
+    b
+}

@@ -1,0 +1,66 @@
+//! The boot scripts as texts: that they fit into user data, and are well-formed.
+
+use crate::support;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use support::linux::{SCRIPT, without_comments};
+
+/// EC2 takes 16 KB of user data: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html>
+#[test]
+fn the_script_leaves_room_for_settings_in_the_user_data() {
+    let sent = without_comments(&fs::read_to_string(SCRIPT).expect("the script"));
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("user-data");
+    fs::write(&file, &sent).expect("a file");
+    let packed = Command::new("gzip").arg("-9c").arg(file).output().expect("gzip runs").stdout;
+    println!("{} bytes, {} compressed", sent.len(), packed.len());
+    assert!(sent.len() < 16_000, "{} bytes", sent.len());
+    assert!((1..7_000).contains(&packed.len()), "{} bytes compressed", packed.len());
+}
+
+#[test]
+fn shellcheck_has_nothing_to_say() {
+    let pinned = concat!(env!("CARGO_MANIFEST_DIR"), "/.venv/bin/shellcheck");
+    let shellcheck = if fs::exists(pinned).unwrap_or(false) { pinned } else { "shellcheck" };
+    match Command::new(shellcheck).args(["--norc", SCRIPT]).output() {
+        Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout)),
+        Err(error) => {
+            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "no shellcheck ({error}); in CI a skip is a failure");
+            eprintln!("SKIPPED: no shellcheck; `make setup` installs it (see tests/setup.sh)");
+        }
+    }
+}
+
+/// No PowerShell runs here, so this is only its grammar, by <https://github.com/airbus-cert/tree-sitter-powershell>.
+#[test]
+fn the_windows_script_is_well_formed() {
+    const PARSE: &str = r#"
+import sys, tree_sitter, tree_sitter_powershell
+parser = tree_sitter.Parser(tree_sitter.Language(tree_sitter_powershell.language()))
+def wrong(node):
+    if node.is_error or node.is_missing:
+        yield f"line {node.start_point[0] + 1}: {node.text.decode()[:80] or 'missing ' + node.type}"
+    elif node.has_error:
+        for child in node.children:
+            yield from wrong(child)
+found = list(wrong(parser.parse(open(sys.argv[1], "rb").read()).root_node))
+sys.exit("\n".join(found) or 0)
+"#;
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
+    if !python.exists() {
+        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "no .venv: run `make setup`; in CI a skip is a failure");
+        return eprintln!("SKIPPED: no .venv; `make setup` makes it (see tests/setup.sh)");
+    }
+    let parse = |script: &Path| Command::new(&python).args(["-c", PARSE]).arg(script).output().expect("python runs");
+    let script = Path::new(SCRIPT).with_file_name("windows.ps1");
+    let said = parse(&script);
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+
+    let dir = tempfile::tempdir().expect("a directory");
+    let broken = dir.path().join("broken.ps1");
+    fs::write(&broken, fs::read_to_string(script).expect("the script").replacen('}', "", 1)).expect("a file");
+    assert!(!parse(&broken).status.success(), "a missing brace is found");
+}

@@ -1,0 +1,195 @@
+//! The webhook, the queue behind it and the manifests, when what comes in is bad or what is behind is down.
+
+use crate::support;
+
+use serde_json::{Value, json};
+use support::boxes::Habits;
+use support::github::hooks::{payload, post, sign};
+use support::muster::WEBHOOK_SECRET;
+use support::scene::{LABELS, REPO, Scene, linux};
+use support::{eventually, never, same, secs};
+
+/// In every bad body; must never be logged and never reach SQS.
+const MARK: &str = "BODY-MARK-93c1";
+
+async fn deliver(scene: &Scene, event: &str, body: Vec<u8>) -> u16 {
+    let signature = sign(WEBHOOK_SECRET, &body);
+    post(&scene.muster.webhook_url(), event, "1", Some(&signature), body).await
+}
+
+#[tokio::test]
+async fn bad_input_is_refused_and_goes_nowhere() {
+    let Some(scene) = Scene::start(&[linux()], Habits::default()).await else { return };
+    let job = scene.github.queue_job_silently(REPO, &LABELS);
+    let mut good = payload(&scene.github.job(job), "queued", 1);
+    good["workflow_job"]["name"] = json!(MARK);
+    let body = |change: &dyn Fn(&mut Value)| {
+        let mut changed = good.clone();
+        change(&mut changed);
+        changed.to_string().into_bytes()
+    };
+    let url = scene.muster.webhook_url();
+    let plain = body(&|_| {});
+    assert_eq!(post(&url, "workflow_job", "1", Some(&sign("another secret", &plain)), plain.clone()).await, 401);
+    assert_eq!(post(&url, "workflow_job", "1", Some("sha256=zz"), plain.clone()).await, 401);
+    assert_eq!(post(&url, "workflow_job", "1", None, plain.clone()).await, 401);
+    assert_eq!(deliver(&scene, "workflow_job", format!("{{\"action\": \"{MARK}").into_bytes()).await, 400);
+    assert_eq!(deliver(&scene, "workflow_job", json!({ "action": "queued", "x": MARK }).to_string().into_bytes()).await, 400);
+    let huge = format!("{{\"{MARK}\": \"{}\"}}", "x".repeat(2 << 20)).into_bytes();
+    assert_eq!(deliver(&scene, "workflow_job", huge).await, 413);
+    assert_eq!(deliver(&scene, "issues", json!({ "action": MARK }).to_string().into_bytes()).await, 200);
+    for ping in [include_str!("../github/payloads/ping.1.json"), include_str!("../github/payloads/ping.4.json")] {
+        assert_eq!(deliver(&scene, "ping", ping.into()).await, 200);
+    }
+    let waiting = include_str!("../github/payloads/workflow_job.waiting.1.json");
+    assert_eq!(deliver(&scene, "workflow_job", waiting.into()).await, 200);
+    let unlabelled = deliver(&scene, "workflow_job", body(&|b| b["workflow_job"]["labels"] = json!([]))).await;
+    assert!(unlabelled == 200 || unlabelled == 400, "{unlabelled}");
+    let long = "l".repeat(10_000);
+    let status = deliver(&scene, "workflow_job", body(&|b| b["workflow_job"]["labels"] = json!([long]))).await;
+    assert!(status == 200 || status == 400, "{status}");
+
+    never(secs(1), "something reached the queue", || async { same(scene.moto.depth(&scene.world.jobs).await.messages, 0) }).await;
+    assert_eq!(scene.moto.calls_of("SendMessageBatch").await.len() + scene.moto.calls_of("SendMessage").await.len(), 0);
+    scene.muster.assert_never_logged(&[MARK, &long]);
+    scene.muster.assert_no_secrets_logged(&scene.github);
+}
+
+#[tokio::test]
+async fn fields_that_github_adds_one_day_are_no_obstacle() {
+    let Some(scene) = Scene::start(&[linux()], Habits::default()).await else { return };
+    let job = scene.github.queue_job_silently(REPO, &LABELS);
+    let mut said = payload(&scene.github.job(job), "queued", 1);
+    said["workflow_job"]["a_new_field"] = json!({ "deep": [MARK] });
+    said["another"] = json!(MARK);
+    assert_eq!(deliver(&scene, "workflow_job", said.to_string().into_bytes()).await, 202);
+    scene.all_done(secs(40)).await;
+    scene.all_gone(secs(30)).await;
+    scene.muster.assert_never_logged(&[MARK]);
+}
+
+#[tokio::test]
+async fn a_queue_that_is_down_is_said_to_github_and_heals() {
+    let Some(scene) = Scene::start(&[linux()], Habits::default()).await else { return };
+    scene.moto.sqs_outage().await;
+    scene.queue_jobs(3);
+    eventually(secs(30), "all three are answered", || async { same(scene.github.sent().len(), 3) }).await;
+    assert!(scene.github.sent().iter().all(|s| s.status == 503), "{:?}", scene.github.sent());
+    scene.moto.heal().await;
+    assert_eq!(scene.github.redeliver_failed(), 3);
+    scene.all_done(secs(60)).await;
+    scene.all_gone(secs(40)).await;
+    assert_eq!(scene.launched().await, 3);
+}
+
+#[tokio::test]
+async fn a_poison_message_goes_to_the_dead_letters_and_blocks_nobody() {
+    let Some(scene) = Scene::start(&[linux()], Habits::default()).await else { return };
+    for poison in ["not JSON {", "{}", "{\"v\": 99}", &format!("[\"{MARK}\"]")] {
+        scene.moto.send(&scene.world.jobs, poison).await;
+    }
+    scene.queue_jobs(1);
+    scene.all_done(secs(40)).await;
+    eventually(secs(20), "the poison is put aside", || async {
+        same(scene.moto.depth(&scene.world.dead_letters).await.messages, 4)
+    })
+    .await;
+    scene.all_gone(secs(30)).await;
+    scene.muster.assert_never_logged(&[MARK]);
+}
+
+/// As API Gateway puts them there, with GitHub's headers as attributes. Who knows its URL can send it anything.
+#[tokio::test]
+async fn a_delivery_that_lies_on_the_queue_itself_is_verified_there() {
+    let Some(scene) = Scene::start(&[linux()], Habits::default()).await else { return };
+    let job = scene.github.queue_job_silently(REPO, &LABELS);
+    let body = payload(&scene.github.job(job), "queued", 1).to_string();
+    let put = async |signature: &str| {
+        let attributes =
+            [("X-Hub-Signature-256", signature), ("X-GitHub-Event", "workflow_job"), ("Content-Type", "application/json")];
+        scene.moto.send_with(&scene.world.jobs, &body, &attributes).await;
+    };
+    // A secret that is replaced is read anew within minutes: until then such a delivery waits, and is tried again.
+    put(&sign("the next secret", body.as_bytes())).await;
+    eventually(secs(20), "it was looked at", || async {
+        same(scene.muster.metric("muster_messages_total", "result=\"unsigned\"").await, 1.0)
+    })
+    .await;
+    let depth = scene.moto.depth(&scene.world.jobs).await;
+    assert_eq!((depth.messages, scene.moto.depth(&scene.world.dead_letters).await.messages), (1, 0), "it lies there");
+    for looks in 2..=3 {
+        scene.moto.end_visibility().await;
+        eventually(secs(20), "it was looked at again", || async {
+            same(scene.muster.metric("muster_messages_total", "result=\"unsigned\"").await, f64::from(looks))
+        })
+        .await;
+    }
+    scene.moto.end_visibility().await;
+    eventually(secs(20), "it is given up", || async { same(scene.moto.depth(&scene.world.dead_letters).await.messages, 1) })
+        .await;
+    // Neither signed nor marked as muster's own, though it reads like that.
+    let own = r#"{"v":1,"job":1,"run":1,"state":"queued","repo":"acme/web","labels":["self-hosted"]}"#;
+    scene.moto.send(&scene.world.jobs, own).await;
+    eventually(secs(20), "it is put aside", || async { same(scene.moto.depth(&scene.world.dead_letters).await.messages, 2) })
+        .await;
+    assert!(scene.muster.logs().contains("it has neither muster's attribute nor GitHub's signature"));
+    assert_eq!(scene.launched().await, 0);
+    put(&sign(WEBHOOK_SECRET, body.as_bytes())).await;
+    scene.all_done(secs(40)).await;
+    scene.all_gone(secs(30)).await;
+}
+
+#[tokio::test]
+async fn an_invalid_manifest_never_replaces_a_valid_one() {
+    let Some(scene) = Scene::start(&[linux()], Habits::default()).await else { return };
+    scene
+        .muster
+        .write("pool-linux.yaml", "apiVersion: muster/v1\nkind: RunnerPool\nmetadata:\n  name: linux\nspec:\n  lables: [x]\n");
+    eventually(secs(20), "it is said, with file and field", || async {
+        let logs = scene.muster.logs();
+        if logs.contains("pool-linux.yaml") && logs.contains("lables") { Ok(()) } else { Err("not a word".into()) }
+    })
+    .await;
+    scene.queue_jobs(1);
+    scene.all_done(secs(40)).await;
+    scene.muster.write_pool(&linux().set("capacity.max", 7));
+    eventually(secs(20), "the correction is taken up without a restart", || async {
+        same(scene.muster.api("pools").await.first().and_then(|p| p["max"].as_u64()), Some(7))
+    })
+    .await;
+    scene.all_gone(secs(30)).await;
+}
+
+async fn valid_becomes(scene: &Scene, wanted: f64) {
+    let gauge = || async { same(scene.muster.metric("muster_manifest_valid", "").await, wanted) };
+    eventually(secs(20), "the gauge muster_manifest_valid", gauge).await;
+}
+
+/// The gauge is 0 as long as what lies there is not in force, and says nothing of what lay there before.
+#[tokio::test]
+async fn a_change_that_cannot_be_taken_over_is_told_until_it_can_or_is_taken_back() {
+    let Some(scene) = Scene::start(&[linux()], Habits::default()).await else { return };
+    let app = std::fs::read_to_string(scene.muster.manifests().join("github.yaml")).expect("the App's manifest");
+    let missing = app.replace("env:MUSTER_TEST_WEBHOOK_SECRET", "env:MUSTER_TEST_WEBHOOK_SECRET, file:next");
+    let broken = app.replace("appId", "apId");
+    for (change, said) in [(&missing, "cannot take over changed manifests yet"), (&broken, "changed manifests are not valid")] {
+        scene.muster.write("github.yaml", change);
+        valid_becomes(&scene, 0.0).await;
+        assert!(scene.muster.logs().contains(said), "{said}");
+        scene.muster.write("github.yaml", &app);
+        valid_becomes(&scene, 1.0).await;
+    }
+    // The secret comes; the manifest that asks for it lies there already.
+    scene.muster.write("github.yaml", &missing);
+    valid_becomes(&scene, 0.0).await;
+    std::fs::write(scene.muster.manifests().join("next"), "another secret").expect("a file");
+    valid_becomes(&scene, 1.0).await;
+    // What needs a restart says so, and holds up what does not.
+    let controller =
+        std::fs::read_to_string(scene.muster.manifests().join("controller.yaml")).expect("the Controller's manifest");
+    scene.muster.change_controller("listen: {", "listen: {maxBody: 2097152, ");
+    valid_becomes(&scene, 0.0).await;
+    assert!(scene.muster.logs().contains("`listen` changed: restart muster for that"));
+    scene.muster.write("controller.yaml", &controller);
+    valid_becomes(&scene, 1.0).await;
+}

@@ -1,0 +1,59 @@
+//! What crosses a wire, tested over one: the real binary and the real adapters against moto, a GitHub double, real boot scripts, real
+//! Terraform, Prometheus and Chromium. All of it is one program, because each further one would link the AWS SDK again.
+//!
+//! One module for each thing that is tested. `cargo test --test wire MODULE::` runs one of them.
+
+#[cfg(feature = "live")]
+mod support;
+
+#[cfg(feature = "live")]
+mod aws_adapters;
+#[cfg(all(feature = "live", target_os = "linux"))]
+mod bootstrap;
+#[cfg(all(feature = "live", target_os = "linux"))]
+mod bootstrap_text;
+mod cli;
+#[cfg(all(feature = "live", target_os = "linux"))]
+mod e2e_box;
+#[cfg(feature = "live")]
+mod e2e_burst;
+#[cfg(feature = "live")]
+mod e2e_crash;
+#[cfg(feature = "live")]
+mod e2e_doctor;
+#[cfg(feature = "live")]
+mod e2e_faults;
+#[cfg(feature = "live")]
+mod e2e_latency;
+#[cfg(feature = "live")]
+mod e2e_main;
+#[cfg(feature = "live")]
+mod e2e_more;
+#[cfg(feature = "live")]
+mod e2e_otlp;
+#[cfg(feature = "live")]
+mod e2e_prometheus;
+#[cfg(feature = "live")]
+mod e2e_steer;
+#[cfg(feature = "live")]
+mod e2e_terraform;
+#[cfg(feature = "live")]
+mod e2e_webhook;
+#[cfg(feature = "live")]
+mod image;
+#[cfg(feature = "live")]
+mod load;
+#[cfg(feature = "live")]
+mod page;
+mod sim_cli;
+mod simulate_cli;
+#[cfg(feature = "live")]
+mod support_selftest;
+#[cfg(feature = "live")]
+mod sync;
+#[cfg(feature = "live")]
+mod terraform;
+#[cfg(feature = "live")]
+mod terraform_policies;
+mod validate_cli;
+mod webhook_http;

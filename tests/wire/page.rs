@@ -1,0 +1,155 @@
+//! The live page in a real browser, against `muster demo`: it loads, jobs appear, move and complete without a reload, every row
+//! leads to its explanation, all that is shown has a name for a screen reader, and nothing leaves the machine.
+
+use crate::support;
+
+use std::collections::BTreeSet;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+use support::browser::Browser;
+use support::tools::{Running, free_port};
+use support::{eventually, same, secs};
+
+struct Demo {
+    url: String,
+    _running: Running,
+}
+
+async fn demo() -> Demo {
+    let port = free_port();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
+    command.args(["demo", "--port", &port.to_string(), "--speed", "20"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let running = Running(command.spawn().expect("the binary starts"));
+    let url = format!("http://127.0.0.1:{port}");
+    eventually(secs(20), "the demo answers", || async {
+        reqwest::get(format!("{url}/healthz")).await.map(drop).map_err(|e| e.to_string())
+    })
+    .await;
+    Demo { url, _running: running }
+}
+
+/// Nodes of the accessibility tree that can be acted on, by role, without a name.
+fn nameless(tree: &Value) -> Vec<String> {
+    const ROLES: [&str; 9] = ["button", "link", "combobox", "region", "image", "table", "meter", "main", "heading"];
+    let nodes = tree["nodes"].as_array().cloned().unwrap_or_default();
+    let told = |node: &Value, what: &str| node[what]["value"].as_str().unwrap_or_default().to_owned();
+    let bad = nodes
+        .iter()
+        .filter(|n| n["ignored"] != true && ROLES.contains(&told(n, "role").as_str()) && told(n, "name").trim().is_empty());
+    // A table is named by its region, and the page has one main part.
+    bad.map(|n| told(n, "role")).filter(|role| !matches!(role.as_str(), "table" | "main")).collect()
+}
+
+/// Hosts that requests went to.
+fn hosts(log: &[Value]) -> BTreeSet<String> {
+    let sent = log.iter().filter_map(|entry| serde_json::from_str::<Value>(entry["message"].as_str()?).ok());
+    let urls = sent.filter(|e| e["message"]["method"] == "Network.requestWillBeSent");
+    let urls = urls.filter_map(|e| e["message"]["params"]["request"]["url"].as_str().map(String::from));
+    urls.filter(|url| !url.starts_with("data:")).map(|url| url.split('/').nth(2).unwrap_or_default().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn the_page_lives_and_everything_on_it_has_a_name() {
+    let Some(browser) = Browser::start().await else { return };
+    let demo = demo().await;
+    browser.look("light", 1280, 900).await;
+    browser.open(&demo.url).await;
+    browser.eval("window.born = 1, 1").await;
+    eventually(secs(30), "it says that it is live", || async {
+        same(browser.eval("document.getElementById('status').textContent").await, json!("live"))
+    })
+    .await;
+
+    // One job is followed: queued, running, gone from the list. No reload in between.
+    let first = eventually(secs(60), "a job is queued", || async {
+        let id = browser.eval("document.querySelector('#jobs tr[data-state=queued]')?.id").await;
+        id.as_str().map(String::from).ok_or_else(|| "none yet".to_owned())
+    })
+    .await;
+    let state = || async { browser.eval(&format!("document.getElementById('{first}')?.dataset.state ?? 'over'")).await };
+    eventually(secs(60), "it has left the queue", || async {
+        let now = state().await;
+        if now == "queued" { Err("it waits".to_owned()) } else { Ok(()) }
+    })
+    .await;
+    eventually(secs(120), "it is over", || async { same(state().await, json!("over")) }).await;
+    assert_eq!(browser.eval("window.born").await, 1, "the page was never loaded anew");
+    eventually(secs(60), "the charts are drawn, and show something", || async {
+        let drawn = browser
+            .eval("[document.querySelectorAll('#pools svg').length, document.querySelectorAll('#runners .wide svg rect').length]")
+            .await;
+        if drawn[0].as_u64() >= Some(3) && drawn[1].as_u64() > Some(3) { Ok(()) } else { Err(drawn.to_string()) }
+    })
+    .await;
+
+    // Focus survives what changes around it.
+    browser.eval("document.querySelector('#pools tbody a').focus(), 1").await;
+    let focused = browser.eval("document.activeElement.getAttribute('href')").await;
+    tokio::time::sleep(secs(3)).await;
+    assert_eq!(browser.eval("document.activeElement.getAttribute('href')").await, focused);
+
+    browser.devtools("Accessibility.enable", json!({})).await;
+    let tree = browser.devtools("Accessibility.getFullAXTree", json!({})).await;
+    assert_eq!(nameless(&tree), Vec::<String>::new());
+    let lang = browser.eval("[document.documentElement.lang, document.querySelectorAll('h1').length, document.title]").await;
+    assert_eq!(lang, json!(["en", 1, "muster demo"]));
+
+    for (name, scheme, width, height) in [
+        ("page-light.png", "light", 1280, 900),
+        ("page-dark.png", "dark", 1280, 900),
+        ("page-phone-light.png", "light", 390, 844),
+        ("page-phone-dark.png", "dark", 390, 844),
+    ] {
+        browser.look(scheme, width, height).await;
+        tokio::time::sleep(secs(1)).await;
+        println!("kept {}", browser.keep(name).await.display());
+        let wide = browser.eval("document.documentElement.scrollWidth <= window.innerWidth + 1").await;
+        assert_eq!(wide, true, "{name}: nothing is wider than the screen");
+    }
+
+    browser.look("light", 1280, 900).await;
+    browser.eval("document.querySelector('#jobs tbody a').click(), 1").await;
+    eventually(secs(20), "the explanation opens", || async {
+        let seen = browser.eval("[location.pathname.startsWith('/explain/job/'), Boolean(document.getElementById('reason')?.textContent), document.querySelectorAll('tbody tr').length > 0]").await;
+        same(seen, json!([true, true, true]))
+    })
+    .await;
+    println!("kept {}", browser.keep("page-explain.png").await.display());
+    let tree = browser.devtools("Accessibility.getFullAXTree", json!({})).await;
+    assert_eq!(nameless(&tree), Vec::<String>::new());
+
+    let host = demo.url.trim_start_matches("http://").to_owned();
+    let console: Vec<Value> = browser.log("browser").await;
+    assert!(console.iter().all(|entry| entry["level"] != "SEVERE" && entry["level"] != "WARNING"), "the console: {console:?}");
+    assert_eq!(hosts(&browser.log("performance").await), BTreeSet::from([host]), "no request leaves the host");
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn without_an_answer_the_page_says_so_and_without_scripts_it_is_whole() {
+    let Some(browser) = Browser::start().await else { return };
+    let mut demo = demo().await;
+    let text = reqwest::get(&demo.url).await.expect("an answer").text().await.expect("text");
+    assert!(text.contains("id=\"pool-linux-x64\"") && text.contains("/explain/pool/linux-x64"), "made by the server");
+    browser.open(&format!("{}/?pool=warm", demo.url)).await;
+    eventually(secs(30), "one pool is shown", || async {
+        same(
+            browser.eval("[document.querySelectorAll('#pools tbody tr').length, document.getElementById('pool').value]").await,
+            json!([1, "warm"]),
+        )
+    })
+    .await;
+    demo._running.0.kill().expect("it can be ended");
+    eventually(secs(20), "the silence is told", || async {
+        let status =
+            browser.eval("[document.getElementById('status').textContent, document.getElementById('status').className]").await;
+        if status[0].as_str().is_some_and(|s| s.starts_with("no answer since")) && status[1] == "bad" {
+            Ok(())
+        } else {
+            Err(status.to_string())
+        }
+    })
+    .await;
+    browser.end().await;
+}

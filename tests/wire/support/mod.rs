@@ -1,0 +1,72 @@
+//! What the black-box tests stand on: AWS (moto behind a fault layer), a GitHub double, a stand-in for the box, and the
+//! compiled binary. Nothing here knows muster's code; it meets muster at the wire, as the real world does.
+#![allow(dead_code, reason = "on other systems than Linux some of its users are left out")]
+
+pub mod boxes;
+pub mod browser;
+pub mod downloads;
+pub mod github;
+pub mod imds;
+pub mod linux;
+pub mod moto;
+pub mod muster;
+pub mod releases;
+pub mod scene;
+pub mod terraform;
+pub mod tools;
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+/// Waits until `probe` says Ok and returns what it found; panics with its last Err when `deadline` has passed.
+pub async fn eventually<T, F, Fut>(deadline: Duration, what: &str, mut probe: F) -> T
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, String>>,
+{
+    let start = Instant::now();
+    loop {
+        match probe().await {
+            Ok(found) => return found,
+            Err(seen) if start.elapsed() > deadline => panic!("after {deadline:?} still not so: {what}; {seen}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(40)).await,
+        }
+    }
+}
+
+/// For the length of `span`, `probe` must never say Err.
+pub async fn never<F, Fut>(span: Duration, what: &str, mut probe: F)
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<(), String>>,
+{
+    let start = Instant::now();
+    while start.elapsed() < span {
+        if let Err(seen) = probe().await {
+            panic!("{:?} into {span:?} it happened: {what}; {seen}", start.elapsed());
+        }
+        tokio::time::sleep(Duration::from_millis(40)).await;
+    }
+}
+
+/// Ok when both are the same, else both in words; for [`eventually`] and [`never`].
+pub fn same<T: PartialEq + Debug>(seen: T, wanted: T) -> Result<(), String> {
+    if seen == wanted { Ok(()) } else { Err(format!("saw {seen:?}, want {wanted:?}")) }
+}
+
+/// So many seconds.
+pub const fn secs(s: u64) -> Duration {
+    Duration::from_secs(s)
+}
+
+/// So many milliseconds.
+pub const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// Milliseconds since the Unix epoch.
+pub fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("the clock is past 1970");
+    u64::try_from(since.as_millis()).expect("the year is sane")
+}

@@ -1,0 +1,124 @@
+//! `muster validate` and `muster schema`, as a user runs them. Needs no AWS and no GitHub, nor the feature `live`.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use muster_reconciler::manifest::{self, KINDS, Spec};
+use serde_json::{Value, json};
+
+const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests");
+
+fn muster(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_muster")).args(args).output().expect("the binary runs")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("UTF-8")
+}
+
+#[test]
+fn good_manifests_are_summed_up_one_a_line() {
+    let output = muster(&["validate", EXAMPLES]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(stderr(&output), "");
+    let out = stdout(&output);
+    let first: Vec<&str> = out.lines().map(|line| line.split(':').next().expect("a name")).collect();
+    let pools = ["RunnerPool linux-arm64", "RunnerPool linux-warm", "RunnerPool linux-x64", "RunnerPool windows-x64"];
+    assert_eq!(first, [&["Controller prod", "GitHubApp main"], &pools[..]].concat());
+    assert!(out.contains("reusable, idle 0 (1 schedule), max 12"), "{out}");
+}
+
+#[test]
+fn every_problem_of_every_file_is_on_stderr_as_file_and_line() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for name in ["controller.yaml", "github-app.yaml", "pools.yaml"] {
+        let body = fs::read_to_string(Path::new(EXAMPLES).join(name)).expect("an example");
+        let body =
+            body.replacen("appId: 123456", "appId: no", 1).replacen("max: 50", "max: -1", 1).replacen("x64]", "X64, x64]", 1);
+        fs::write(dir.path().join(name), body).expect("a manifest");
+    }
+    let output = muster(&["validate", dir.path().to_str().expect("UTF-8")]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(stdout(&output), "");
+    let said = stderr(&output);
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 3, "{said}");
+    assert!(lines[0].starts_with("github-app.yaml:8: spec.appId: expected a whole number"), "{said}");
+    assert!(lines[1].starts_with("pools.yaml:13: spec.labels[3]: `x64` stands here twice"), "{said}");
+    assert!(lines[2].starts_with("pools.yaml:15: spec.capacity.max: expected a whole number"), "{said}");
+}
+
+#[test]
+fn wrong_usage_says_so_and_ends_with_2() {
+    for (args, words) in [
+        (&["validate", "/no/such/directory"][..], "/no/such/directory is no directory"),
+        (&["validate"], "<DIR>"),
+        (&["schema", "Pod"], "write one of Controller, GitHubApp, RunnerPool"),
+        (&["frobnicate"], "unrecognized subcommand"),
+    ] {
+        let output = muster(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {output:?}");
+        assert!(stderr(&output).contains(words), "{args:?}: {}", stderr(&output));
+    }
+    let empty = tempfile::tempdir().expect("a directory");
+    let output = muster(&["validate", empty.path().to_str().expect("UTF-8")]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("holds no *.yaml"), "{output:?}");
+}
+
+#[test]
+fn the_examples_fit_the_schema_that_is_printed_and_slips_do_not() {
+    let spec: Spec = muster::config::load_dir(Path::new(EXAMPLES)).expect("the examples");
+    let documents = |kind: &str| -> Vec<Value> {
+        let bare = match kind {
+            "Controller" => vec![json!(spec.controller)],
+            "GitHubApp" => spec.apps.values().map(|app| json!(app)).collect(),
+            _ => spec.pools.values().map(|pool| json!(pool)).collect(),
+        };
+        let whole = |mut document: Value| {
+            document["apiVersion"] = json!(manifest::API_VERSION);
+            document["kind"] = json!(kind);
+            document
+        };
+        bare.into_iter().map(whole).collect()
+    };
+    for kind in KINDS {
+        let output = muster(&["schema", &kind.to_lowercase()]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let schema: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let validator = jsonschema::validator_for(&schema).expect("a schema");
+        for mut document in documents(kind) {
+            let errors: Vec<String> = validator.iter_errors(&document).map(|e| format!("{}: {e}", e.instance_path())).collect();
+            assert_eq!(errors, [""; 0], "{kind}");
+            document["spec"]["lables"] = json!([]);
+            assert!(!validator.is_valid(&document), "{kind}: unknown field");
+            document["spec"] = json!({});
+            assert!(!validator.is_valid(&document), "{kind}: required fields");
+        }
+    }
+}
+
+#[test]
+fn the_reference_names_every_field() {
+    let reference = include_str!("../../docs/manifests.md");
+    fn fields(schema: &Value, found: &mut Vec<String>) {
+        let Some(map) = schema.as_object() else { return };
+        found.extend(schema["properties"].as_object().into_iter().flat_map(|properties| properties.keys().cloned()));
+        map.values().for_each(|value| fields(value, found));
+    }
+    for kind in KINDS {
+        let mut found = Vec::new();
+        fields(&manifest::schema(kind).expect(kind)["$defs"], &mut found);
+        assert!(found.len() > 4, "{kind}: {found:?}");
+        for field in found {
+            let named =
+                [format!("`{field}`"), format!(".{field}`"), format!("`{field}.")].iter().any(|name| reference.contains(name));
+            assert!(named, "docs/manifests.md does not name {kind}'s {field}");
+        }
+    }
+}
