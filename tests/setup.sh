@@ -9,28 +9,37 @@ venv=$root/.venv
 
 skip() {
     echo "setup: SKIPPED: $1" >&2
-    echo "setup: the tests that need AWS (every tests/e2e_*.rs, tests/bootstrap/ and tests/support_selftest.rs) will be skipped" >&2
+    echo "setup: the tests that need AWS (most of tests/wire/) will be skipped" >&2
     rm -rf "$venv" # half an environment would fail in a hundred strange ways
     [ "${CI:-}" = true ] || exit 0
     echo "setup: CI=true, so a skip is a failure" >&2
     exit 1
 }
 
-# Debian's packages that some tests need: Chromium for the live page, Prometheus for the rules and dashboards. Installed where nobody
-# minds: as root, in a container (no systemd, which would start a Prometheus). Elsewhere the tests say what they lack, and skip.
+# Programs that some tests need. On a Debian without a running systemd (a container) and as root they are installed: nobody is surprised
+# there, and no service starts. Elsewhere one line says what to install, and the tests that need it are skipped.
 missing=
-command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
-command -v chromedriver >/dev/null 2>&1 || missing="$missing chromium-driver"
-command -v promtool >/dev/null 2>&1 && command -v prometheus >/dev/null 2>&1 || missing="$missing prometheus"
-if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && [ ! -d /run/systemd/system ] && command -v apt-get >/dev/null 2>&1; then
-    echo "setup: installing$missing"
-    # shellcheck disable=SC2086 # a list of packages
-    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing; } >/dev/null \
-        && missing= || echo "setup: apt-get could not install$missing" >&2
-fi
-if [ -n "$missing" ]; then
-    echo "setup: SKIPPED:$missing not found; tests/page.rs or tests/e2e_prometheus.rs will be skipped (apt-get install$missing)" >&2
-    [ "${CI:-}" != true ] || { echo "setup: CI=true, so a skip is a failure" >&2; exit 1; }
+# needs PROGRAM PACKAGE TESTS: notes what is not there, one line for each package.
+needs() {
+    command -v "$1" >/dev/null 2>&1 && return
+    if [ "$(id -u)" = 0 ] && [ ! -d /run/systemd/system ] && command -v apt-get >/dev/null 2>&1; then
+        [ -n "${updated:-}" ] || { apt-get update -qq >/dev/null || :; updated=yes; }
+        echo "setup: installing $2 for $3"
+        # One package a call: a name that a distribution lacks must not keep the others away.
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$2" >/dev/null 2>&1 || :
+        command -v "$1" >/dev/null 2>&1 && return
+    fi
+    echo "setup: SKIPPED: there is no \`$1\`, so $3 will be skipped; install $2 (that is its name on Debian and Ubuntu)" >&2
+    missing="$missing $2"
+}
+needs chromium chromium "the live page's tests"
+needs chromedriver chromium-driver "the live page's tests"
+needs prometheus prometheus "the tests of metrics, rules and dashboards"
+needs promtool prometheus "the tests of metrics, rules and dashboards"
+needs systemd-analyze systemd "the judgement of the systemd unit"
+if [ -n "$missing" ] && [ "${CI:-}" = true ]; then
+    echo "setup: CI=true, so a skip is a failure:$missing" >&2
+    exit 1
 fi
 
 python=

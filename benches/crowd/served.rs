@@ -9,7 +9,7 @@ use muster::metrics::Metrics;
 use muster::simulate::prices::Prices;
 use tokio_util::sync::CancellationToken;
 
-use crate::crowd;
+use super::crowd;
 
 /// Serves the crowd's core, which answers questions in a task of its own, as the driver does.
 pub async fn serve() -> String {

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::support::moto::{MUSTER_KEY, Moto, REGION, SECRET_ACCESS_KEY};
+use crate::support::tools::DeadPort;
 use aws_config::timeout::{TimeoutConfig, TimeoutConfigBuilder};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_ec2::config::Credentials;
-use crate::support::moto::{MUSTER_KEY, Moto, REGION, SECRET_ACCESS_KEY};
 use muster::aws::Aws;
 use muster::aws::s3::{Condition, PutResult};
 use muster::manifests::Manifests;
@@ -322,8 +323,9 @@ async fn each_way_of_not_answering_is_known_for_what_it_is() {
 
 #[tokio::test]
 async fn a_request_that_never_left_took_no_effect() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
-    let refused = Aws::new(&config(&format!("http://{closed}"), TimeoutConfig::builder()).await).ec2.sweep("prod").await;
+    let closed = DeadPort::bind();
+    let refused =
+        Aws::new(&config(&format!("http://{}", closed.address()), TimeoutConfig::builder()).await).ec2.sweep("prod").await;
     assert_eq!(failure(refused).kind, FailureKind::Unavailable, "connection refused");
 
     // A listener whose queue is full: the kernel answers no further SYN.
@@ -332,7 +334,7 @@ async fn a_request_that_never_left_took_no_effect() {
     let full = full.listen(0).expect("listening");
     let address = full.local_addr().expect("an address");
     let crowd: Vec<_> = (0..3).map(|_| tokio::spawn(tokio::net::TcpStream::connect(address))).collect();
-    tokio::time::timeout(Duration::from_secs(5), async {
+    tokio::time::timeout(Duration::from_secs(25), async {
         while !crowd.iter().any(|guest| guest.is_finished()) {
             tokio::task::yield_now().await;
         }

@@ -183,7 +183,7 @@ impl Cli {
             command.env("MUSTER_TOKEN", token);
         }
         let output = command.kill_on_drop(true).output();
-        tokio::time::timeout(std::time::Duration::from_secs(30), output).await.expect("it ends").expect("it runs")
+        tokio::time::timeout(std::time::Duration::from_secs(150), output).await.expect("it ends").expect("it runs")
     }
 
     /// Exit code 0, nothing on stderr, and what it printed.

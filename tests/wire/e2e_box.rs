@@ -14,7 +14,7 @@ use support::boxes::Habits;
 use support::linux::{LinuxBox, Site, has};
 use support::moto::BOX_KEY;
 use support::scene::{CLUSTER, Scene, linux};
-use support::{ms, secs};
+use support::{PATIENCE, ms, secs};
 
 /// The jobs of the run.
 const JOBS: usize = 20;
@@ -84,7 +84,7 @@ async fn twenty_jobs_from_their_webhooks_through_the_real_script_to_zero() {
     let began = Instant::now();
     scene.queue_jobs(JOBS);
     loop {
-        assert!(began.elapsed() < secs(240), "not done: {:?}", scene.github.jobs());
+        assert!(began.elapsed() < secs(240) * PATIENCE, "not done: {:?}", scene.github.jobs());
         for instance in scene.moto.instances().await {
             if instance.alive() && instance.tag("muster:cluster") == CLUSTER && !lives.contains_key(&instance.id) {
                 let shell = if lives.len().is_multiple_of(2) { "dash" } else { "bash" };

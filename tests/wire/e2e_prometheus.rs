@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use support::boxes::Habits;
 use support::scene::{Scene, linux};
-use support::tools::{Running, free_port, have};
+use support::tools::{Port, Running, have};
 use support::{eventually, ms, same, secs};
 
 const PRICES: &str = "asOf: 2026-06-17\ncurrency: USD\nlinux:\n  m7i.large: {onDemand: 0.1, spot: 0.04}\n";
@@ -24,6 +24,7 @@ struct Prometheus {
     url: String,
     http: reqwest::Client,
     _running: Running,
+    _port: Port,
     _dir: tempfile::TempDir,
 }
 
@@ -38,7 +39,8 @@ impl Prometheus {
         assert!(config.contains("127.0.0.1:9090") && config.contains("15s"), "what the test changes is there: {config}");
         let config = config.replace("127.0.0.1:9090", target).replace("15s", "1s");
         fs::write(dir.path().join("prometheus.yaml"), config).expect("it can be written");
-        let address = format!("127.0.0.1:{}", free_port());
+        let port = Port::reserve();
+        let address = format!("127.0.0.1:{}", port.number());
         let child = Command::new("prometheus")
             .arg(format!("--config.file={}", dir.path().join("prometheus.yaml").display()))
             .arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()))
@@ -47,7 +49,13 @@ impl Prometheus {
             .stderr(Stdio::null())
             .spawn()
             .expect("prometheus starts");
-        Prometheus { url: format!("http://{address}"), http: reqwest::Client::new(), _running: Running(child), _dir: dir }
+        Prometheus {
+            url: format!("http://{address}"),
+            http: reqwest::Client::new(),
+            _running: Running(child),
+            _port: port,
+            _dir: dir,
+        }
     }
 
     async fn ask(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, String> {

@@ -8,7 +8,6 @@ use crate::support;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -21,6 +20,7 @@ use support::moto::{Depth, Moto, REGION, TEST_KEY, World, env};
 use support::muster::WEBHOOK_SECRET;
 use support::scene::{CLUSTER, REPO};
 use support::terraform::{Terraform, resources};
+use support::tools::Port;
 use support::{eventually, same, secs};
 
 const FOLDER: &str = "stage";
@@ -181,7 +181,8 @@ async fn applied_run_by_its_outputs_and_destroyed_with_nothing_left() {
     let github = GitHub::start().await;
     let seen = moto.ec2.describe_subnets().send().await.expect("moto lists its subnets");
     let subnet = seen.subnets()[0].subnet_id().expect("a subnet has an id").to_owned();
-    let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
+    let reserved = Port::reserve();
+    let port = reserved.number();
     write_stage(&terraform, &subnet, &github.url(), port);
     let before = left(&moto);
 

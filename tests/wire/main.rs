@@ -39,6 +39,7 @@ mod e2e_steer;
 mod e2e_terraform;
 #[cfg(feature = "live")]
 mod e2e_webhook;
+mod house;
 #[cfg(feature = "live")]
 mod image;
 #[cfg(feature = "live")]

@@ -8,25 +8,26 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use support::browser::Browser;
-use support::tools::{Running, free_port};
+use support::tools::{Port, Running};
 use support::{eventually, same, secs};
 
 struct Demo {
     url: String,
     _running: Running,
+    _port: Port,
 }
 
 async fn demo() -> Demo {
-    let port = free_port();
+    let port = Port::reserve();
     let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
-    command.args(["demo", "--port", &port.to_string(), "--speed", "20"]).stdout(Stdio::null()).stderr(Stdio::null());
+    command.args(["demo", "--port", &port.number().to_string(), "--speed", "20"]).stdout(Stdio::null()).stderr(Stdio::null());
     let running = Running(command.spawn().expect("the binary starts"));
-    let url = format!("http://127.0.0.1:{port}");
+    let url = format!("http://127.0.0.1:{}", port.number());
     eventually(secs(20), "the demo answers", || async {
         reqwest::get(format!("{url}/healthz")).await.map(drop).map_err(|e| e.to_string())
     })
     .await;
-    Demo { url, _running: running }
+    Demo { url, _running: running, _port: port }
 }
 
 /// Nodes of the accessibility tree that can be acted on, by role, without a name.

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-use super::tools::{Running, free_port, have};
+use super::tools::{Port, Running, have};
 use super::{eventually, secs};
 
 /// One browser with one window.
@@ -16,6 +16,7 @@ pub struct Browser {
     session: String,
     http: reqwest::Client,
     _driver: Running,
+    _port: Port,
 }
 
 impl Browser {
@@ -24,11 +25,11 @@ impl Browser {
         if !have("chromedriver", "chromium chromium-driver") || !have("chromium", "chromium chromium-driver") {
             return None;
         }
-        let port = free_port();
+        let port = Port::reserve();
         let mut command = Command::new("chromedriver");
-        command.arg(format!("--port={port}")).stdout(Stdio::null()).stderr(Stdio::null());
+        command.arg(format!("--port={}", port.number())).stdout(Stdio::null()).stderr(Stdio::null());
         let driver = Running(command.spawn().expect("chromedriver starts"));
-        let (http, url) = (reqwest::Client::new(), format!("http://127.0.0.1:{port}"));
+        let (http, url) = (reqwest::Client::new(), format!("http://127.0.0.1:{}", port.number()));
         eventually(secs(20), "chromedriver answers", || async {
             let answer = http.get(format!("{url}/status")).send().await;
             answer.map(drop).map_err(|e| e.to_string())
@@ -51,7 +52,7 @@ impl Browser {
         let made: Value =
             http.post(format!("{url}/session")).json(&wanted).send().await.expect("an answer").json().await.expect("JSON");
         let id = made["value"]["sessionId"].as_str().unwrap_or_else(|| panic!("no session: {made}")).to_owned();
-        Some(Browser { session: format!("{url}/session/{id}"), http, _driver: driver })
+        Some(Browser { session: format!("{url}/session/{id}"), http, _driver: driver, _port: port })
     }
 
     async fn post(&self, path: &str, body: Value) -> Value {

@@ -19,13 +19,17 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-/// Waits until `probe` says Ok and returns what it found; panics with its last Err when `deadline` has passed.
-pub async fn eventually<T, F, Fut>(deadline: Duration, what: &str, mut probe: F) -> T
+/// How many times as long as on an idle machine anything may take before a test gives up. A test that passes never waits for it.
+pub const PATIENCE: u32 = 5;
+
+/// Waits until `probe` says Ok and returns what it found. Panics with its last Err when [`PATIENCE`] times `idle` has passed, `idle` being
+/// ample for a machine that does nothing else.
+pub async fn eventually<T, F, Fut>(idle: Duration, what: &str, mut probe: F) -> T
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<T, String>>,
 {
-    let start = Instant::now();
+    let (start, deadline) = (Instant::now(), idle * PATIENCE);
     loop {
         match probe().await {
             Ok(found) => return found,

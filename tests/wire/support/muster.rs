@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -13,7 +12,8 @@ use tempfile::TempDir;
 use super::github::key::{self, Key};
 use super::github::{APP_ID, Double};
 use super::moto::{MUSTER_KEY, Moto, SECRET_ACCESS_KEY, World, env};
-use super::{eventually, secs};
+use super::tools::Port;
+use super::{PATIENCE, eventually, secs};
 
 /// Signs the webhooks.
 pub const WEBHOOK_SECRET: &str = "it's-a-test-webhook-secret";
@@ -97,8 +97,8 @@ pub struct Muster {
     args: Vec<String>,
     world: World,
     http: reqwest::Client,
-    webhook_port: u16,
-    admin_port: u16,
+    webhook_port: Port,
+    admin_port: Port,
 }
 
 /// The binary under test: the one just compiled, or another (an installed one, say) named by `MUSTER_TEST_BINARY`.
@@ -106,20 +106,15 @@ fn binary() -> PathBuf {
     std::env::var_os("MUSTER_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_muster").into(), PathBuf::from)
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port on the loopback");
-    listener.local_addr().expect("a bound listener has an address").port()
-}
-
 impl Muster {
     /// Writes the manifests and points the double's webhooks at the binary; starts nothing yet.
     pub fn prepare(moto: &Moto, github: &Double, world: &World, pools: &[Pool]) -> Muster {
         let dir = tempfile::tempdir().expect("a directory can be made");
-        let (webhook_port, admin_port) = (free_port(), free_port());
+        let (webhook_port, admin_port) = (Port::reserve(), Port::reserve());
         let mut env = env(moto.url(), MUSTER_KEY);
         env.push(("MUSTER_TEST_WEBHOOK_SECRET".into(), WEBHOOK_SECRET.into()));
         env.push(("MUSTER_TOKEN".into(), ADMIN_TOKEN.into()));
-        env.push(("MUSTER_CONTROLLER".into(), format!("http://127.0.0.1:{admin_port}")));
+        env.push(("MUSTER_CONTROLLER".into(), format!("http://127.0.0.1:{}", admin_port.number())));
         env.push(("RUST_LOG".into(), std::env::var("MUSTER_TEST_LOG").unwrap_or_else(|_| "info,muster=debug".into())));
         let muster = Muster {
             env,
@@ -164,8 +159,8 @@ impl Muster {
              intervals: {{instances: 300ms, runners: 500ms, secrets: 2s, plan: 1s, deliveries: 10m, settle: 500ms}}\n  \
              limits: {{ssmPutPerSecond: 200, jitPerMinute: 6000, createFleetPerSecond: 5}}\n",
             super::moto::REGION,
-            self.webhook_port,
-            self.admin_port,
+            self.webhook_port.number(),
+            self.admin_port.number(),
         )
     }
 
@@ -223,7 +218,7 @@ impl Muster {
             if self.status("/readyz").await == 200 {
                 return;
             }
-            assert!(start.elapsed() < secs(30), "muster was not ready within 30 s:\n{}", self.logs());
+            assert!(start.elapsed() < secs(30) * PATIENCE, "muster was not ready:\n{}", self.logs());
             tokio::time::sleep(Duration::from_millis(30)).await;
         }
     }
@@ -252,7 +247,7 @@ impl Muster {
     /// One subcommand, run to its end: exit code, standard output, standard error.
     pub async fn command(&self, args: &[&str]) -> (i32, String, String) {
         let run = tokio::process::Command::new(binary()).args(args).envs(self.env.iter().cloned()).stdin(Stdio::null()).output();
-        let output = tokio::time::timeout(secs(60), run).await.expect("it ends within a minute").expect("the binary starts");
+        let output = tokio::time::timeout(secs(60) * PATIENCE, run).await.expect("it ends").expect("the binary starts");
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
     }
@@ -264,18 +259,16 @@ impl Muster {
         child.wait().expect("the process can be waited for");
     }
 
-    /// SIGTERM, and how long the exit took.
-    pub async fn terminate(&mut self) -> (ExitStatus, Duration) {
+    /// SIGTERM, and what it exits with.
+    pub async fn terminate(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("muster runs");
-        let start = Instant::now();
         let sent = Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().expect("kill exists");
         assert!(sent.success(), "SIGTERM could not be sent");
-        let status = eventually(secs(30), "muster ends after SIGTERM", || {
+        eventually(secs(30), "muster ends after SIGTERM", || {
             let ended = child.try_wait().expect("the process can be asked");
             async move { ended.ok_or_else(|| "it still runs".to_owned()) }
         })
-        .await;
-        (status, start.elapsed())
+        .await
     }
 
     /// After [`Muster::kill9`] or [`Muster::terminate`]: starts it again on the same ports.
@@ -299,12 +292,12 @@ impl Muster {
 
     /// `http://127.0.0.1:PORT/webhook`.
     pub fn webhook_url(&self) -> String {
-        format!("http://127.0.0.1:{}/webhook", self.webhook_port)
+        format!("http://127.0.0.1:{}/webhook", self.webhook_port.number())
     }
 
     /// A URL of the admin listener.
     pub fn admin_url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.admin_port)
+        format!("http://127.0.0.1:{}{path}", self.admin_port.number())
     }
 
     /// The status of an admin page; 0 when nobody answers.

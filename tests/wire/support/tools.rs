@@ -1,15 +1,36 @@
-//! Programs that the tests need and the machine may not have: skipped with a word, unless CI says that a skip is a failure.
+//! What the tests need from the machine: programs that it may lack, processes that must end, ports that must stay one's own.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::net::{TcpListener, UdpSocket};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+/// The running test cannot run here. `why` names what is missing and how to install it. libtest has no word for this and hides the
+/// output of a test that passes, so the line goes to the file that `MUSTER_SKIPPED` names, too: `make test` ends with it. With `CI=true`
+/// a skip is a failure.
+pub fn skip(why: &str) {
+    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{why} (CI=true: a skip is a failure)");
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    eprintln!("SKIPPED {test}: {why}");
+    if let Some(path) = std::env::var_os("MUSTER_SKIPPED") {
+        // One write for each line, because other tests append to the file at the same time.
+        let opened = OpenOptions::new().create(true).append(true).open(&path);
+        let written = opened.and_then(|mut file| file.write_all(format!("{test}\t{why}\n").as_bytes()));
+        written.unwrap_or_else(|e| panic!("writing MUSTER_SKIPPED={}: {e}", path.display()));
+    }
+}
+
+/// Why most black-box tests are skipped where there is no Python.
+pub const NO_VENV: &str =
+    "there is no .venv, in which moto plays AWS; `make setup` makes it and says what it lacks (Python 3.10 or newer)";
 
 /// Whether `program` can be run; if not, says so, and fails where `CI=true`.
 pub fn have(program: &str, package: &str) -> bool {
     let found =
         Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success());
     if !found {
-        let message = format!("SKIPPED: there is no `{program}`; on Debian: apt-get install {package}");
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "{message} (CI=true: a skip is a failure)");
-        eprintln!("{message}");
+        skip(&format!("there is no `{program}`; install {package} (on Debian: apt-get install {package})"));
     }
     found
 }
@@ -24,8 +45,56 @@ impl Drop for Running {
     }
 }
 
-/// A port that nobody has now.
-pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port on the loopback");
-    listener.local_addr().expect("a bound listener has an address").port()
+/// A TCP port of the loopback that no other test and no other program takes while this value lives.
+///
+/// A port that was free a moment ago may be another server's now. So these ports lie below every system's ephemeral range, from which
+/// ports are given out unasked (Linux: from 32768, macOS: from 49152), and each is reserved by a UDP socket of the same number: a TCP
+/// server can listen there, and a second test that wants the number sees that it is taken.
+pub struct Port {
+    number: u16,
+    _reserved: UdpSocket,
+}
+
+impl Port {
+    const FIRST: u16 = 20_000;
+    const COUNT: u16 = 12_000;
+
+    /// Reserves one.
+    pub fn reserve() -> Port {
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        // Processes that start at the same time begin their search at different numbers.
+        let start = u16::try_from(std::process::id() * 61 % u32::from(Port::COUNT)).expect("below COUNT");
+        for _ in 0..Port::COUNT {
+            let offset = u32::from(start) + u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
+            let number = Port::FIRST + u16::try_from(offset % u32::from(Port::COUNT)).expect("below COUNT");
+            let Ok(reserved) = UdpSocket::bind(("127.0.0.1", number)) else { continue };
+            if TcpListener::bind(("127.0.0.1", number)).is_ok() {
+                return Port { number, _reserved: reserved };
+            }
+        }
+        panic!("none of {} ports from {} on is free", Port::COUNT, Port::FIRST)
+    }
+
+    /// Its number.
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+}
+
+/// An address at which nobody listens, for as long as this value lives: it is bound, so nobody else can have it, and does not listen, so
+/// the system refuses each connection.
+pub struct DeadPort(tokio::net::TcpSocket);
+
+impl DeadPort {
+    /// Binds one.
+    pub fn bind() -> DeadPort {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.bind(([127, 0, 0, 1], 0).into()).expect("a port on the loopback");
+        DeadPort(socket)
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.0.local_addr().expect("a bound socket has an address")
+    }
 }
