@@ -24,7 +24,7 @@ variable "controller" {
     - `host`: `ecs` (Fargate, default) or `ec2` (one small machine under systemd, in an auto scaling group of one).
     - `subnet_ids`: where it runs; it needs a way out to AWS and GitHub on port 443.
     - `image`: ecs: the container image (see `Dockerfile`), in your registry.
-    - `binary`: ec2: `s3://BUCKET/KEY` of the static binary; default `bin/muster-ARCHITECTURE` in the module's bucket.
+    - `binary`: ec2: `s3://BUCKET/KEY` of the binary; default `bin/muster-ARCHITECTURE` in the module's bucket.
     - `architecture`: `arm64` (default) or `x64`.
     - `cpu`, `memory`: ecs: Fargate units and MiB; 256 and 512 by default.
     - `instance_type`: ec2: default `t4g.micro`, or `t3.micro` on x64.

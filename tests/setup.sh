@@ -77,3 +77,7 @@ environment .venv requirements.txt
 if command -v terraform >/dev/null 2>&1 || [ "${CI:-}" = true ]; then
     environment .venv-checkov requirements-checkov.txt
 fi
+# The linker of a release (release/build.sh). Whether what it links runs on other distributions is tried on Linux.
+if [ "$(uname -s)" = Linux ]; then
+    environment .venv-release ../release/requirements.txt
+fi

@@ -9,6 +9,8 @@ mod support;
 #[cfg(feature = "live")]
 mod aws_adapters;
 #[cfg(all(feature = "live", target_os = "linux"))]
+mod binary;
+#[cfg(all(feature = "live", target_os = "linux"))]
 mod bootstrap;
 #[cfg(all(feature = "live", target_os = "linux"))]
 mod bootstrap_text;
