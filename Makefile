@@ -1,7 +1,7 @@
 # Two commands matter: `make demo` (needs Rust only) and `make test` (all tests).
 # Cargo runs one after another, never side by side: two builds at once need twice the memory and are no faster.
 
-.PHONY: help demo test setup lint e2e bench
+.PHONY: help demo test setup lint deny e2e bench dist
 .DEFAULT_GOAL := help
 
 help: ## Say what there is
@@ -23,8 +23,17 @@ lint: ## Formatting, lints, and that the build without AWS and GitHub still stan
 		cargo test --workspace --all-targets --no-run
 	cargo check --no-default-features
 
+deny: ## The dependencies' licences, advisories and sources (needs cargo-deny)
+	cargo deny check
+
 e2e: setup ## Twenty jobs through real boot scripts: webhook, SQS, controller, moto, box, and back to zero
 	cargo test --workspace --test wire e2e_box -- --nocapture
 
 bench: ## Print the figures: a step, a webhook, memory, the page and the lists
 	cargo bench --no-default-features --bench step --bench webhook --bench show
+
+dist: setup ## What a release publishes, in dist/: binaries for Linux on x64 and arm64, archives, licences, checksums (an hour)
+	sh release/build.sh x64
+	sh release/build.sh arm64
+	sh release/notices.sh
+	sh release/pack.sh

@@ -48,6 +48,8 @@ mod image;
 mod load;
 #[cfg(feature = "live")]
 mod page;
+#[cfg(all(feature = "live", target_os = "linux"))]
+mod release;
 mod sim_cli;
 mod simulate_cli;
 #[cfg(feature = "live")]
