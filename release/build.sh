@@ -26,7 +26,9 @@ if ! command -v cargo-zigbuild >/dev/null 2>&1; then
     echo "release/build.sh: no cargo-zigbuild. Run: python3 -m venv .venv-release && .venv-release/bin/pip install --require-hashes -r release/requirements.txt" >&2
     exit 1
 fi
-# Rust's own library for that target. Without rustup (a distribution's Rust) it must be there already.
+# Rust's own library for that target. Without rustup (a distribution's Rust) it must be there already. Asking cargo first makes rustup
+# fetch the compiler that rust-toolchain.toml names.
+cargo --version
 if command -v rustup >/dev/null 2>&1 && ! rustup target list --installed | grep -qx "$target"; then
     rustup target add "$target"
 fi
