@@ -3,6 +3,11 @@ output "webhook_url" {
   value       = module.ingress.url
 }
 
+output "controller_url" {
+  description = "For MUSTER_CONTROLLER and Prometheus: the admin listener's name within the VPC, with host = \"ecs\" and admin_cidrs; else null."
+  value       = module.controller.admin_url
+}
+
 output "manifests" {
   description = "For `muster run --manifests`: where Terraform put the manifests."
   value       = module.storage.manifests

@@ -59,6 +59,10 @@ mod sync;
 #[cfg(feature = "live")]
 mod terraform;
 #[cfg(feature = "live")]
+mod terraform_plans;
+#[cfg(feature = "live")]
 mod terraform_policies;
+#[cfg(feature = "live")]
+mod terraform_pools;
 mod validate_cli;
 mod webhook_http;

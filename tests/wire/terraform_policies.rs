@@ -230,7 +230,7 @@ fn conditions(controller: &Policy) {
         controller.of_action("iam:PassRole"),
         [(
             ["linux", "plain"].map(|pool| format!("arn:aws:iam::123456789012:role/prod-{pool}-runner")).into(),
-            json!({ "StringEquals": { "iam:PassedToService": "ec2.amazonaws.com" } })
+            json!({ "StringEquals": { "iam:PassedToService": ["ec2.amazonaws.com"] } })
         )]
     );
     let secrets = (vec![format!("arn:aws:ssm:{ACCOUNT}:parameter/muster/prod/runners/*")], Value::Null);
