@@ -43,6 +43,8 @@ mod e2e_terraform;
 mod e2e_webhook;
 mod house;
 #[cfg(feature = "live")]
+mod iam;
+#[cfg(feature = "live")]
 mod image;
 #[cfg(feature = "live")]
 mod load;
