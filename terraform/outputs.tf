@@ -19,12 +19,12 @@ output "region" {
 }
 
 output "secret_commands" {
-  description = "Fill each secret with its command, once: file://PATH is the private key as GitHub hands it out, or a file with the webhook secret or the admin token and no line break."
+  description = "Fill each secret with its command, once: file://PATH is the private key as GitHub hands it out, or a file with the webhook secret, the personal access token or the admin token and no line break."
   value       = [for name in local.own_parameters : "aws ssm put-parameter --region ${local.region} --overwrite --type SecureString${local.kms_key_arn == null ? "" : " --key-id ${local.kms_key_arn}"} --name ${name} --value file://PATH"]
 }
 
 output "secret_parameters" {
-  description = "The SSM parameters that wait for the GitHub Apps' secrets and the admin token."
+  description = "The SSM parameters that wait for the secrets of GitHubApps and GitHubTokens and for the admin token."
   value       = local.own_parameters
 }
 

@@ -112,9 +112,6 @@ async fn a_conforming_client_goes_through_the_whole_life_of_a_runner() {
         let app = Client { github: &github, http: reqwest::Client::new(), token: jwt(APP_ID, 540) };
         assert_eq!(app.call("GET", path, Value::Null, &[]).await.0, 200, "{path}");
     }
-    github.install("enterprise", "big-co");
-    let app = Client { github: &github, http: reqwest::Client::new(), token: jwt(APP_ID, 540) };
-    assert_eq!(app.call("GET", "/app/installations?per_page=100", Value::Null, &[]).await.0, 200);
     assert_eq!(client.call("GET", "/rate_limit", Value::Null, &[]).await.0, 200);
     let token = client.call("POST", "/orgs/acme/actions/runners/registration-token", Value::Null, &[]).await;
     assert_eq!(token.0, 201);
@@ -165,6 +162,32 @@ async fn a_violation_fails_the_test_by_itself() {
     let github = GitHub::start().await;
     let client = Client::new(&github).await;
     client.call("GET", "/orgs/acme/actions/runnerz", Value::Null, &[]).await;
+}
+
+/// GitHub's enterprise endpoints take no App, and a personal access token by its scopes.
+#[tokio::test]
+async fn an_enterprise_is_for_personal_tokens_only() {
+    let github = GitHub::start().await;
+    github.found_enterprise("big");
+    let mut client = Client::new(&github).await;
+    let list = "/enterprises/big/actions/runners";
+    let (status, said, _) = client.call("GET", list, Value::Null, &[]).await;
+    assert_eq!((status, said["message"].as_str()), (403, Some("Resource not accessible by integration")));
+    for (scopes, enterprise, job, other) in [
+        (&["manage_runners:enterprise", "repo"][..], 200, 200, 404),
+        (&["manage_runners:enterprise"], 200, 404, 404),
+        (&["repo"], 403, 200, 404),
+    ] {
+        client.token = github.make_token(scopes);
+        let job_path = format!("/repos/acme/app/actions/jobs/{}", github.queue_job_silently("acme/app", &["x"]));
+        let (status, _, headers) = client.call("GET", list, Value::Null, &[]).await;
+        assert_eq!((status, headers["x-oauth-scopes"].to_str().expect("text")), (enterprise, scopes.join(", ").as_str()));
+        assert_eq!(client.call("GET", &job_path, Value::Null, &[]).await.0, job, "{scopes:?}");
+        assert_eq!(client.call("GET", "/orgs/acme/actions/runners", Value::Null, &[]).await.0, other, "{scopes:?}");
+        assert_eq!(client.call("GET", "/rate_limit", Value::Null, &[]).await.0, 200);
+    }
+    github.revoke_token(&client.token.clone());
+    assert_eq!(client.call("GET", list, Value::Null, &[]).await.0, 401);
 }
 
 #[tokio::test]

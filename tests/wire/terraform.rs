@@ -162,6 +162,19 @@ spec:
   github: {app: main, scope: repo/acme/app}
   labels: [other]
   instance: {types: [m7g.large], subnets: [subnet-1], architecture: arm64, market: spot}
+---
+apiVersion: muster/v1
+kind: GitHubToken
+metadata: {name: big}
+spec: {token: 'ssm:/muster/prod/token', webhookSecrets: ['ssm:/muster/prod/enterprise']}
+---
+apiVersion: muster/v1
+kind: RunnerPool
+metadata: {name: large}
+spec:
+  github: {token: big, scope: enterprise/big}
+  labels: [large]
+  instance: {types: [m7i.large], subnets: [subnet-1]}
 ";
 
 const LINUX_ARM: &str = "{types: [m7g.large], subnets: [subnet-1], architecture: arm64, market: spot}";
@@ -180,6 +193,16 @@ const BAD: &[(&str, &str)] = &[
     ("metadata: {name: linux}", "metadata: {name: other}"),
     ("metadata: {name: linux}", "metadata: {name: a12345678901234567890123456789012345678901}"),
     ("app: main, scope: org/acme", "app: mian, scope: org/acme"),
+    ("app: main, scope: org/acme", "scope: org/acme"),
+    ("app: main, scope: org/acme", "app: main, scope: enterprise/acme"),
+    ("app: main, scope: org/acme", "token: big, scope: org/acme"),
+    ("app: main, scope: org/acme", "app: main, token: big, scope: org/acme"),
+    ("token: big", "token: bog"),
+    ("token: big", "app: main"),
+    ("metadata: {name: big}", "metadata: {name: main}"),
+    ("token: 'ssm:/muster/prod/token'", "token: ghp_0123"),
+    ("webhookSecrets: ['ssm:/muster/prod/enterprise']", "webhookSecrets: []"),
+    ("webhookSecrets: ['ssm:/muster/prod/enterprise']", "webhookSecrets: ['ssm:/x'], apiUrl: ghe"),
     ("scope: org/acme", "scope: acme"),
     ("scope: org/acme", "scope: org/a b"),
     ("acme/*", "other/x"),

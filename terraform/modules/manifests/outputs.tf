@@ -13,7 +13,7 @@ output "pools" {
 }
 
 output "references" {
-  description = "SSM parameters that secrets are in: the GitHubApps' `keys` and `webhooks`, and the Controller's `tokens`."
+  description = "SSM parameters that secrets are in: the `keys` (and tokens) and `webhooks` of GitHubApps and GitHubTokens, and the Controller's `tokens`."
   value = { for kind in ["keys", "webhooks", "tokens"] : kind =>
     distinct([for r in module.documents.references : trimprefix(r.ref, "ssm:") if r.kind == kind])
   }

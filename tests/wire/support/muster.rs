@@ -21,6 +21,8 @@ pub const WEBHOOK_SECRET: &str = "it's-a-test-webhook-secret";
 pub const ADMIN_TOKEN: &str = "it's-a-test-admin-token";
 /// The App's name in the manifests.
 pub const APP: &str = "main";
+/// The GitHubToken's name.
+pub const TOKEN: &str = "of-enterprise";
 
 /// A RunnerPool manifest in the making.
 #[derive(Clone, Debug)]
@@ -68,7 +70,8 @@ impl Pool {
     /// The manifest.
     pub fn yaml(&self, world: &World) -> String {
         let mut sections = std::collections::BTreeMap::<&str, Vec<(&str, String)>>::new();
-        sections.entry("github").or_default().extend([("app", APP.to_owned()), ("scope", self.scope.clone())]);
+        let credential = if self.scope.starts_with("enterprise/") { ("token", TOKEN) } else { ("app", APP) };
+        sections.entry("github").or_default().extend([(credential.0, credential.1.to_owned()), ("scope", self.scope.clone())]);
         sections.entry("instance").or_default().push(("subnets", format!("[{}]", world.subnets.join(", "))));
         let mut top = vec![("labels", format!("[{}]", self.labels.join(", ")))];
         for (field, value) in &self.fields {
@@ -172,6 +175,19 @@ impl Muster {
     /// Writes or replaces a file among the manifests.
     pub fn write(&self, name: &str, text: &str) {
         fs::write(self.manifests().join(name), text).expect("a manifest can be written");
+    }
+
+    /// Writes or replaces a GitHubToken's manifest, and the file that holds the token.
+    pub fn write_token(&self, github: &Double, token: &str) {
+        self.write("token", token);
+        self.write(
+            "token.yaml",
+            &format!(
+                "apiVersion: muster/v1\nkind: GitHubToken\nmetadata:\n  name: {TOKEN}\nspec:\n  token: file:token\n  \
+                 webhookSecrets: [env:MUSTER_TEST_WEBHOOK_SECRET]\n  apiUrl: {}\n",
+                github.url()
+            ),
+        );
     }
 
     /// Writes or replaces a pool's manifest.

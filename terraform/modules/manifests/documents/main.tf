@@ -13,19 +13,21 @@ variable "cluster" {
 
 locals {
   documents = [for d in var.documents : merge(d, { at = "${d.at}${d.kind == "" ? "" : "${d.kind} "}${d.name == "" ? "" : "${d.name}: "}" })]
-  schemas   = { for kind in ["Controller", "GitHubApp", "RunnerPool"] : kind => jsondecode(file("${path.module}/../schemas/${kind}.json")) }
+  schemas   = { for kind in ["Controller", "GitHubApp", "GitHubToken", "RunnerPool"] : kind => jsondecode(file("${path.module}/../schemas/${kind}.json")) }
   known     = [for d in local.documents : d if contains(keys(local.schemas), d.kind)]
 
   controllers = [for d in local.known : d if d.kind == "Controller"]
   apps        = [for d in local.known : d if d.kind == "GitHubApp"]
+  tokens      = [for d in local.known : d if d.kind == "GitHubToken"]
   pools       = [for d in local.known : d if d.kind == "RunnerPool"]
 
   of_files = concat(
     [for d in local.documents : "${d.file}: unknown kind `${d.kind}`; write one of ${join(", ", keys(local.schemas))}" if !contains(keys(local.schemas), d.kind)],
     length(local.controllers) > 1 ? ["there are ${length(local.controllers)} Controllers; keep one, or none: Terraform writes it"] : [],
     [for d in local.controllers : "${d.at}metadata.name: write ${var.cluster}, as the variable `cluster` says" if d.name != "" && d.name != var.cluster],
-    length(local.apps) == 0 ? ["there is no GitHubApp; write one (docs/getting-started.md)"] : [],
-    [for kind in ["GitHubApp", "RunnerPool"] : "two ${kind}s have the same name; give each its own" if length(distinct([for d in local.known : d.name if d.kind == kind])) < length([for d in local.known : d if d.kind == kind])],
+    length(local.apps) + length(local.tokens) == 0 ? ["there is no GitHubApp (nor a GitHubToken, for an enterprise); write one (docs/getting-started.md)"] : [],
+    [for kind in ["GitHubApp", "GitHubToken", "RunnerPool"] : "two ${kind}s have the same name; give each its own" if length(distinct([for d in local.known : d.name if d.kind == kind])) < length([for d in local.known : d if d.kind == kind])],
+    [for d in local.tokens : "${d.at}metadata.name: ${d.name} is the name of a GitHubApp; rename one" if contains([for app in local.apps : app.name], d.name)],
   )
 }
 

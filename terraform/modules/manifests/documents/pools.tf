@@ -7,7 +7,8 @@ locals {
   # For unsound documents, too: a pool's name is known when some of its values are not yet, and then soundness is not.
   settings = { for name, d in { for name, same in local.by_name : name => same[0] } : name => {
     at         = d.at
-    app        = try(d.doc.spec.github.app, "")
+    app        = try(coalesce(d.doc.spec.github.app), "")
+    token      = try(coalesce(d.doc.spec.github.token), "")
     scope      = try(d.doc.spec.github.scope, "")
     group      = try(d.doc.spec.github.runnerGroup, "Default")
     repos      = try(d.doc.spec.github.repositories, [])
@@ -48,9 +49,11 @@ locals {
     holds = try([for s in try(d.doc.spec.capacity.schedules, []) : try(tonumber(regex("^[0-9]+", s.hold)) * local.unit[regex("[a-z]+$", s.hold)], 3600)], [])
   } }
 
-  names = [for d in local.apps : d.name]
-  path  = "^[A-Za-z0-9/\\\\:._+ @-]{1,255}$"
-  url   = "^https?://[A-Za-z0-9\\[][A-Za-z0-9.:\\[\\]-]*(/[!-~]*)?$"
+  names       = [for d in local.apps : d.name]
+  token_names = [for d in local.tokens : d.name]
+
+  path = "^[A-Za-z0-9/\\\\:._+ @-]{1,255}$"
+  url  = "^https?://[A-Za-z0-9\\[][A-Za-z0-9.:\\[\\]-]*(/[!-~]*)?$"
   # Minute, hour, day, month, weekday: each a list of *, numbers and ranges, with steps.
   cron = join(" +", [for one in [
     "[0-5]?[0-9]", "([01]?[0-9]|2[0-3])", "(L|\\?|(0?[1-9]|[12][0-9]|3[01])W?)",
@@ -60,7 +63,11 @@ locals {
   of_names = [for d in local.pools : "${d.at}metadata.name: cluster and pool have ${length(var.cluster) + length(d.name)} characters together; GitHub admits 43" if length(var.cluster) + length(d.name) > 43]
 
   of_pools = flatten([for name, p in local.judged : [for rule in [
-    [!contains(local.names, p.app), "spec.github.app: there is no GitHubApp `${p.app}`; write one of ${join(", ", local.names)}"],
+    [p.app != "" && p.token != "", "spec.github.app: app and token are both written; keep app for org/ and repo/, token for enterprise/"],
+    [startswith(p.scope, "enterprise/") && p.app != "", "spec.github.app: GitHub lets no App manage an enterprise's runners; make a GitHubToken, and name it in spec.github.token instead"],
+    [!startswith(p.scope, "enterprise/") && p.token != "", "spec.github.token: a GitHubToken is for enterprise/NAME; name a GitHubApp in spec.github.app instead"],
+    [!startswith(p.scope, "enterprise/") && p.token == "" && !contains(local.names, p.app), "spec.github.app: there is no GitHubApp `${p.app}`; write one of ${join(", ", local.names)}"],
+    [startswith(p.scope, "enterprise/") && p.app == "" && !contains(local.token_names, p.token), "spec.github.token: there is no GitHubToken `${p.token}`; write one of ${join(", ", local.token_names)}"],
     [!can(regex("^(org/[A-Za-z0-9._-]+|repo/[A-Za-z0-9._-]+/[A-Za-z0-9._-]+|enterprise/[A-Za-z0-9._-]+)$", p.scope)), "spec.github.scope: write org/NAME, repo/OWNER/NAME or enterprise/NAME"],
     [trimspace(p.group) == "", "spec.github.runnerGroup: is empty; write a runner group's name, or leave it out for Default"],
     [startswith(p.scope, "repo/") && p.group != "Default", "spec.github.runnerGroup: a repository has no runner groups; leave it out, or use the scope org/NAME"],
@@ -113,12 +120,16 @@ locals {
       [for ref in [try(d.doc.spec.privateKey, "")] : { at = d.at, kind = "keys", ref = try(tostring(ref), "") }],
       [for ref in try(d.doc.spec.webhookSecrets, []) : { at = d.at, kind = "webhooks", ref = try(tostring(ref), "") }],
     )],
+    [for d in local.tokens : concat(
+      [for ref in [try(d.doc.spec.token, "")] : { at = d.at, kind = "keys", ref = try(tostring(ref), "") }],
+      [for ref in try(d.doc.spec.webhookSecrets, []) : { at = d.at, kind = "webhooks", ref = try(tostring(ref), "") }],
+    )],
     [for d in local.controllers : [for ref in [try(d.doc.spec.listen.adminToken, null)] : { at = d.at, kind = "tokens", ref = try(tostring(ref), "") } if ref != null]],
   ))
   of_apps = concat(
     [for r in local.references : "${r.at}a secret is not an ssm: reference; write ssm:/muster/${var.cluster}/NAME: the controller has neither your files nor your environment" if !can(regex("^ssm:/[A-Za-z0-9/._-]*[A-Za-z0-9._-]$", r.ref))],
     [for d in local.apps : "${d.at}spec.appId: write the App's id, a number that GitHub shows in the App's settings" if try(d.doc.spec.appId < 1, true)],
-    [for d in local.apps : "${d.at}spec.apiUrl: write an http or https URL, without a slash at the end" if !can(regex(local.url, try(d.doc.spec.apiUrl, "https://x"))) || endswith(try(d.doc.spec.apiUrl, ""), "/")],
+    [for d in concat(local.apps, local.tokens) : "${d.at}spec.apiUrl: write an http or https URL, without a slash at the end" if !can(regex(local.url, try(d.doc.spec.apiUrl, "https://x"))) || endswith(try(d.doc.spec.apiUrl, ""), "/")],
   )
 
   controller_tags = { for key, value in try(local.controllers[0].doc.spec.tags, {}) : key => value }
