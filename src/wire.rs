@@ -10,10 +10,14 @@ use serde::{Deserialize, Serialize};
 pub const VERSION: u64 = 1;
 /// Longest message, in bytes. Ten of them fit into one SQS batch many times over.
 pub const MAX_BYTES: usize = 8192;
-/// Most labels that a job may have.
+/// Most labels of a job in a message.
 pub const MAX_LABELS: usize = 100;
 /// Longest label, runner name or other word, in characters. GitHub's own limit on a label.
 pub const MAX_WORD: usize = 256;
+/// What a longer label ends with, and the last of too many begins with: no label of a pool holds it at that place.
+const CUT: char = '…';
+/// Most bytes of a message that a job's labels take, as JSON; the rest of it is short.
+const LABEL_BYTES: usize = MAX_BYTES - 2048;
 
 /// Why a message, or an event on its way to become one, is refused. Says what is wrong, never what was written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,8 +82,9 @@ pub fn check(event: &JobEvent) -> Result<(), WireError> {
     if event.labels.len() > MAX_LABELS {
         return Err(field("workflow_job.labels", format!("has {} entries, and {MAX_LABELS} is the most", event.labels.len())));
     }
-    for label in &event.labels {
-        word("a label in workflow_job.labels", label)?;
+    if let Some(length) = event.labels.iter().map(|label| label.chars().count()).find(|length| *length > MAX_WORD + 1) {
+        let problem = format!("is {length} characters long, and {MAX_WORD} is the most");
+        return Err(field("a label in workflow_job.labels", problem));
     }
     for (name, value) in [
         ("organization.login", &event.org),
@@ -90,6 +95,42 @@ pub fn check(event: &JobEvent) -> Result<(), WireError> {
         value.as_deref().map_or(Ok(()), |v| word(name, v))?;
     }
     Ok(())
+}
+
+/// Labels as a message holds them: as they came, but cut where there are too many or too long ones. A job whose `runs-on` is odd
+/// waits at GitHub like any other, and what is cut fits no pool, as what was written fitted none.
+pub fn fit_labels(labels: Vec<String>) -> Vec<String> {
+    let (all, mut bytes, mut fit) = (labels.len(), 0, Vec::with_capacity(labels.len().min(MAX_LABELS)));
+    for label in labels {
+        let label = fit_label(label);
+        // Quotes and a comma come with each.
+        bytes += serde_json::to_string(&label).map_or(0, |json| json.len()) + 1;
+        let last = fit.len() + 1 == all;
+        if bytes > LABEL_BYTES || (fit.len() + 1 == MAX_LABELS && !last) {
+            fit.push(format!("{CUT} and {} more labels", all - fit.len()));
+            break;
+        }
+        fit.push(label);
+    }
+    fit
+}
+
+fn fit_label(label: String) -> String {
+    // SQS takes no message with these two; JSON writes control characters as escapes.
+    let mut label = if label.contains(NOT_IN_SQS) { label.replace(NOT_IN_SQS, "\u{fffd}") } else { label };
+    if let Some((at, _)) = label.char_indices().nth(MAX_WORD) {
+        label.truncate(at);
+        label.push(CUT);
+    }
+    label
+}
+
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
+const NOT_IN_SQS: [char; 2] = ['\u{fffe}', '\u{ffff}'];
+
+/// Whether a text is a name or word as GitHub writes them: neither empty nor endless, and without control characters.
+pub fn is_word(text: &str) -> bool {
+    word("", text).is_ok()
 }
 
 /// A parser's complaint without the text that it complains of, which may be a secret in the wrong place.
@@ -124,7 +165,7 @@ fn word(name: &'static str, value: &str) -> Result<(), WireError> {
         return Err(field(name, format!("is {length} characters long, and {MAX_WORD} is the most")));
     }
     // SQS refuses a message with U+FFFE or U+FFFF; control characters have no business in a name.
-    if value.chars().any(|c| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}')) {
+    if value.chars().any(|c| c.is_control() || NOT_IN_SQS.contains(&c)) {
         return Err(field(name, "holds a control character"));
     }
     Ok(())
@@ -192,9 +233,9 @@ mod tests {
             ("hunter2".repeat(2000), "8192 is the most"),
             (encode(&JobEvent { repo: "hunter2/../x".into(), ..event() }), "is not OWNER/NAME"),
             (encode(&JobEvent { repo: "hunter2/..".into(), ..event() }), "is not OWNER/NAME"),
-            (encode(&JobEvent { labels: vec!["x".repeat(257)], ..event() }), "is 257 characters long"),
+            (encode(&JobEvent { labels: vec!["x".repeat(258)], ..event() }), "is 258 characters long"),
             (encode(&JobEvent { labels: vec!["x".into(); 101], ..event() }), "has 101 entries"),
-            (encode(&JobEvent { labels: vec!["hunter2\n".into()], ..event() }), "control character"),
+            (encode(&JobEvent { org: Some("hunter2\n".into()), ..event() }), "control character"),
             (encode(&JobEvent { runner: Some(String::new()), ..event() }), "runner_name is empty"),
         ] {
             let error = decode(&text).unwrap_err().to_string();

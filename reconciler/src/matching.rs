@@ -21,7 +21,7 @@ pub const SELF_HOSTED: &str = "self-hosted";
 /// Which pool takes the job: the lowest `priority`, then the fewest labels that the job doesn't ask for, then the name.
 pub fn route(spec: &Spec, event: &JobEvent) -> Route {
     if event.labels.is_empty() {
-        return Route::Foreign("the job has no labels, so no runner can be told to take it".into());
+        return without_labels(spec, event);
     }
     let mut best: Option<(u32, usize, &PoolName)> = None;
     let mut nearest: Option<(usize, String)> = None;
@@ -52,13 +52,53 @@ pub fn route(spec: &Spec, event: &JobEvent) -> Route {
     if let Some((_, _, name)) = best {
         return Route::Pool(name.clone());
     }
-    let asks = event.labels.iter().any(|l| l.eq_ignore_ascii_case(SELF_HOSTED));
+    let asks = event.labels.iter().any(|l| asks_for_own(l));
     match (nearest, barred) {
         (None, Some(barred)) => Route::Foreign(barred),
         (Some((_, lack)), _) if asks => Route::Unmatched(lack),
         (None, None) if asks => Route::Unmatched(format!("no pool serves {}; add one whose github.scope covers it", event.repo)),
-        _ => Route::Foreign(format!("no pool matches [{}] and the job does not ask for {SELF_HOSTED}", event.labels.join(", "))),
+        _ => Route::Foreign(format!("no pool matches {} and the job does not ask for {SELF_HOSTED}", quoted(&event.labels))),
     }
+}
+
+/// `runs-on` with a `group` alone: "the runs-on key sends the job to any available runner in the group". Its webhook names no
+/// group, so nobody can tell which pool's runners are meant, or whether it is a group of GitHub's own larger runners.
+/// <https://docs.github.com/en/actions/how-tos/write-workflows/choose-where-workflows-run/choose-the-runner-for-a-job#choosing-runners-in-a-group>
+fn without_labels(spec: &Spec, event: &JobEvent) -> Route {
+    let serves = |pool: &RunnerPool| in_scope(&pool.spec.github.scope, event) && repository_allowed(pool, &event.repo);
+    if !spec.pools.values().any(serves) {
+        return Route::Foreign(format!("the job has no labels, and no pool serves {}", event.repo));
+    }
+    let why = "its runs-on holds no label: GitHub gives it to any runner of its group, but does not tell muster which group; muster \
+               launches nothing for it. Add a pool's labels beside the group";
+    Route::Unmatched(why.into())
+}
+
+/// Whether a label is `self-hosted`, or was meant to hold it: several labels written as one, or one with a line break.
+fn asks_for_own(label: &str) -> bool {
+    label.split(|c: char| c == ',' || c.is_whitespace() || c.is_control()).any(|part| part.eq_ignore_ascii_case(SELF_HOSTED))
+}
+
+/// Labels in a list, each in quotes if it would not read as one label.
+pub fn listed(labels: &[String], between: &str) -> String {
+    let odd = |l: &String| l.is_empty() || l.contains(|c: char| c == ',' || c.is_whitespace() || c.is_control());
+    labels.iter().map(|l| if odd(l) { format!("{l:?}") } else { l.clone() }).collect::<Vec<_>>().join(between)
+}
+
+/// Labels that are told of in full, and the characters of each.
+const TOLD_LABELS: usize = 10;
+const TOLD_LETTERS: usize = 80;
+
+/// Labels as they came, so that a comma, a space or a line break in one of them shows.
+pub fn quoted(labels: &[impl AsRef<str>]) -> String {
+    let one = |label: &str| match label.char_indices().nth(TOLD_LETTERS) {
+        Some((at, _)) => format!("{:?}…", &label[..at]),
+        None => format!("{label:?}"),
+    };
+    let mut told: Vec<String> = labels.iter().take(TOLD_LABELS).map(|l| one(l.as_ref())).collect();
+    let more = labels.len().saturating_sub(TOLD_LABELS);
+    told.extend((more > 0).then(|| format!("and {more} more")));
+    format!("[{}]", told.join(", "))
 }
 
 /// Whether the pool's scope covers the job's repository.
@@ -82,11 +122,14 @@ fn misfit(pool: &RunnerPool, job: &[String]) -> Option<(usize, String)> {
     let has = |set: &[String], l: &str| set.iter().any(|x| x.eq_ignore_ascii_case(l));
     let lacking: Vec<&str> = job.iter().filter(|l| !has(&pool.spec.labels, l)).map(String::as_str).collect();
     if !lacking.is_empty() {
-        return Some((lacking.len(), format!("it lacks [{}]", lacking.join(", "))));
+        // A pool's labels hold neither; `manifest` sees to it.
+        let odd = lacking.iter().any(|l| l.trim() != *l || l.is_empty() || l.contains([',', '\n', '\t']));
+        let hint = if odd { "; write each label of runs-on as an item of its own, without spaces or line breaks" } else { "" };
+        return Some((lacking.len(), format!("it lacks {}{hint}", quoted(&lacking))));
     }
     let extra: Vec<&str> = pool.spec.labels.iter().filter(|l| !has(job, l)).map(String::as_str).collect();
     (pool.spec.matching == Matching::Exact && !extra.is_empty())
-        .then(|| (extra.len(), format!("it matches exactly and the job does not ask for [{}]", extra.join(", "))))
+        .then(|| (extra.len(), format!("it matches exactly and the job does not ask for {}", quoted(&extra))))
 }
 
 /// `*` matches any run of characters, `/` included; everything else matches itself.
@@ -169,7 +212,7 @@ mod tests {
         p.1.spec.matching = Matching::Exact;
         let s = spec([p]);
         assert_eq!(routed(&s, &job(&["linux", "self-hosted"])), "p");
-        assert!(routed(&s, &job(&["self-hosted"])).contains("does not ask for [linux]"));
+        assert!(routed(&s, &job(&["self-hosted"])).contains("does not ask for [\"linux\"]"));
     }
 
     #[test]
@@ -177,15 +220,42 @@ mod tests {
         let s = spec([pool("linux", &["self-hosted", "linux"]), pool("win", &["self-hosted", "windows", "gpu"])]);
         assert_eq!(
             routed(&s, &job(&["self-hosted", "windows", "arm64"])),
-            "unmatched: no pool takes it; pool win comes nearest, but it lacks [arm64]"
+            "unmatched: no pool takes it; pool win comes nearest, but it lacks [\"arm64\"]"
         );
         assert!(routed(&s, &job(&["ubuntu-latest"])).starts_with("foreign: no pool matches"));
-        assert!(routed(&s, &job(&[])).starts_with("foreign: the job has no labels"));
         // Two pools as near: the first is named.
         assert!(routed(&s, &job(&["self-hosted", "arm64"])).contains("pool linux comes nearest"));
         // Without any pool.
         assert!(routed(&spec([]), &job(&["self-hosted"])).starts_with("unmatched: no pool serves acme/web"));
         assert!(routed(&spec([]), &job(&["ubuntu-latest"])).starts_with("foreign: no pool matches"));
+    }
+
+    #[test]
+    fn odd_labels_are_shown_as_they_came_and_never_lost() {
+        let s = spec([pool("linux", &["self-hosted", "linux", "x64"])]);
+        for (labels, shown) in [
+            (&["self-hosted", "linux\n"][..], r#"it lacks ["linux\n"]; write each label"#),
+            (&["self-hosted", "linux x64"], r#"it lacks ["linux x64"]"#),
+            (&["self-hosted", ""], r#"it lacks [""]; write each label"#),
+            (&["self-hosted\n"], r#"it lacks ["self-hosted\n"]; write each label"#),
+            (&["self-hosted, linux, x64"], r#"it lacks ["self-hosted, linux, x64"]; write each label"#),
+            (&["Self-Hosted,linux"], r#"it lacks ["Self-Hosted,linux"]; write each label"#),
+        ] {
+            let said = routed(&s, &job(labels));
+            assert!(said.starts_with("unmatched: ") && said.contains(shown), "{labels:?}: {said}");
+        }
+        assert_eq!(listed(&job(&["linux", "a, b", "x\n", "\u{1b}[2J", ""]).labels, ","), r#"linux,"a, b","x\n","\u{1b}[2J","""#);
+        let hosted = routed(&s, &job(&["ubuntu-latest", "a, b"]));
+        assert!(hosted.starts_with(r#"foreign: no pool matches ["ubuntu-latest", "a, b"]"#), "{hosted}");
+    }
+
+    #[test]
+    fn a_job_with_a_group_and_no_labels_is_kept_where_a_pool_serves_its_repository() {
+        let s = spec([pool("linux", &["self-hosted", "linux"])]);
+        let said = routed(&s, &job(&[]));
+        assert!(said.starts_with("unmatched: ") && said.contains("does not tell muster which group"), "{said}");
+        let elsewhere = JobEvent { repo: "other/app".into(), org: Some("other".into()), ..job(&[]) };
+        assert_eq!(routed(&s, &elsewhere), "foreign: the job has no labels, and no pool serves other/app");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::event::JobState;
 use crate::explain::state_word;
 use crate::ids::{InstanceId, JobId, PoolName};
 use crate::journal::{Entry, What};
+use crate::matching::listed;
 use crate::plan::{Blocked, DRAIN_DEADLINE, END_GRACE};
 use crate::runner::{Phase, Runner};
 use crate::time::{Time, human};
@@ -68,13 +69,7 @@ impl Controller {
             limits: self
                 .budgets
                 .github()
-                .map(|(payer, resource, remaining, until)| LimitView {
-                    app: payer.app.to_string(),
-                    account: payer.account.as_deref().map(str::to_owned),
-                    resource: resource.map(|resource| resource.as_str().to_owned()),
-                    remaining,
-                    until: until.as_millis(),
-                })
+                .map(|(app, remaining, until)| LimitView { app: app.to_string(), remaining, until: until.as_millis() })
                 .collect(),
         }
     }
@@ -89,7 +84,11 @@ impl Controller {
                 let view = self.job_view(id, job, now);
                 e.state = view.state;
                 e.facts.push(format!("of {}, run {}", view.repo, view.run));
-                e.facts.push(format!("asks for [{}]; pool {}", view.labels.join(", "), view.pool.as_deref().unwrap_or("none")));
+                e.facts.push(format!(
+                    "asks for [{}]; pool {}",
+                    listed(&view.labels, ", "),
+                    view.pool.as_deref().unwrap_or("none")
+                ));
                 e.facts.push(format!("heard of {} ago", human(now.since(job.first_seen))));
                 e.facts.extend(view.runner.map(|runner| format!("taken by {runner}")));
                 e.reason = view.reason;
@@ -215,7 +214,5 @@ impl Controller {
 }
 
 fn budget(api: &crate::budget::Api, level: f64, capacity: f64, per_second: f64) -> BudgetView {
-    let app = api.payer().map(|payer| payer.app.to_string());
-    let account = api.payer().and_then(|payer| payer.account.as_deref()).map(str::to_owned);
-    BudgetView { api: api.as_str().into(), app, account, level, capacity, per_second }
+    BudgetView { api: api.as_str().into(), app: api.app().map(ToString::to_string), level, capacity, per_second }
 }

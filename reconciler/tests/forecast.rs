@@ -116,7 +116,7 @@ fn jobs_that_no_pool_takes_are_told_with_the_controllers_reason() {
     let f = run(&question([linux(4), off], jobs));
     let said: Vec<(&str, u64)> = f.unrouted.iter().map(|u| (u.reason.as_str(), u.jobs)).collect();
     assert_eq!(said[0].1, 2);
-    assert!(said[0].0.contains("but it lacks [windows]"), "{said:?}");
+    assert!(said[0].0.contains(r#"but it lacks ["windows"]"#), "{said:?}");
     assert!(said[1].0.contains("does not ask for self-hosted"), "{said:?}");
     // The pool is switched off: the job waits, and the controller says why.
     assert_eq!(f.unstarted.len(), 1);

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use muster_reconciler::matching::listed;
 use muster_reconciler::view::{JobView, PoolView, RunnerView};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -129,7 +130,7 @@ fn jobs(all: &[JobView], wide: bool) -> String {
     let head = columns(wide, &["JOB", "STATE", "POOL", "AGE"], &["WHY", "REPOSITORY", "LABELS", "RUNNER"]);
     let rows = all.iter().map(|j| {
         let cells = vec![j.id.to_string(), j.state.clone(), or_dash(j.pool.as_ref()), age(j.age_seconds)];
-        let more = vec![j.why.clone(), j.repo.clone(), j.labels.join(","), or_dash(j.runner.as_ref())];
+        let more = vec![j.why.clone(), j.repo.clone(), listed(&j.labels, ","), or_dash(j.runner.as_ref())];
         row(wide, cells, more, &j.reason)
     });
     show::table(&head, &[], rows)
