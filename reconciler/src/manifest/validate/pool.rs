@@ -28,7 +28,9 @@ pub(super) fn pool(pool: &RunnerPool, check: &mut Check<'_>) {
 
 fn github(pool: &RunnerPool, check: &mut Check<'_>) {
     let github = &pool.spec.github;
-    super::credentials::named(github, check);
+    if github.app.as_str().is_empty() {
+        check.fail("spec.github.app", "required: the name of a GitHubApp");
+    }
     if github.scope == Scope::default() {
         check.fail("spec.github.scope", "required: org/NAME, repo/OWNER/NAME or enterprise/NAME");
     }
@@ -166,6 +168,14 @@ fn instance(pool: &RunnerPool, check: &mut Check<'_>) {
             check.clash(&[&format!("spec.instance.types[{i}]"), "spec.instance.architecture"], message);
         }
     }
+    for (i, name) in instance.types.iter().enumerate().filter(|(_, name)| is_xen(name)) {
+        let message = format!(
+            "{name} runs on Xen: AWS has promised only for Nitro that a running instance sees a new tag, and by a tag muster asks a \
+             runner to end; write a Nitro type, such as {}",
+            nitro_for(instance.architecture)
+        );
+        check.fail(&format!("spec.instance.types[{i}]"), message);
+    }
     if instance.os == Os::Windows && instance.architecture == Architecture::Arm64 {
         let message = "EC2 has no Windows on arm64; write x64, or os: linux";
         check.clash(&["spec.instance.architecture", "spec.instance.os"], message);
@@ -195,6 +205,28 @@ fn each(check: &mut Check<'_>, field: &str, list: &[String], what: &str, looks_r
 fn is_instance_type(name: &str) -> bool {
     let part_ok = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
     name.split_once('.').is_some_and(|(family, size)| part_ok(family) && part_ok(size))
+}
+
+/// Families whose hypervisor is Xen, as EC2's DescribeInstanceTypes says, and those that it lists no more. What AWS adds is Nitro, and
+/// so is bare metal (`i3.metal`). `muster doctor` asks EC2 itself.
+const XEN: [&str; 29] = [
+    "c1", "c3", "c4", "cc1", "cc2", "cg1", "cr1", "d2", "f1", "g2", "g3", "g3s", "h1", "hi1", "hs1", "i2", "i3", "m1", "m2",
+    "m3", "m4", "p2", "p3", "r3", "r4", "t1", "t2", "x1", "x1e",
+];
+
+/// Whether the type's hypervisor is Xen. AWS's user guide said for years (`Using_Tags.html`) that the metadata of a running
+/// instance shows a new tag on Nitro only, and on all others after a stop and a start. The page that came after it no longer says
+/// so, nor that this has changed: until somebody sees a Xen instance hear of a drain, none is launched.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/work-with-tags-in-IMDS.html>
+fn is_xen(name: &str) -> bool {
+    name.split_once('.').is_some_and(|(family, size)| XEN.contains(&family) && !size.starts_with("metal"))
+}
+
+const fn nitro_for(architecture: Architecture) -> &'static str {
+    match architecture {
+        Architecture::X64 => "m7i.large",
+        Architecture::Arm64 => "m7g.large",
+    }
 }
 
 /// By AWS's naming: a `g` after the generation means Graviton; `a1` and Apple silicon are arm64, too.
@@ -245,6 +277,28 @@ pub(super) fn ambiguous(pools: &[Read<RunnerPool>], problems: &mut Vec<Problem>)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn xen_types_are_told_from_nitro_ones() {
+        for name in
+            ["t2.micro", "m4.large", "c4.8xlarge", "r4.large", "i3.large", "p3.2xlarge", "g3.4xlarge", "x1e.xlarge", "f1.2xlarge"]
+        {
+            assert!(is_xen(name), "{name}");
+        }
+        for name in [
+            "i3.metal",
+            "i3en.large",
+            "p3dn.24xlarge",
+            "t3.micro",
+            "m5.large",
+            "x2gd.large",
+            "d3.xlarge",
+            "f2.6xlarge",
+            "u-6tb1.metal",
+        ] {
+            assert!(!is_xen(name), "{name}");
+        }
+    }
 
     #[test]
     fn the_architecture_is_in_the_types_name() {
