@@ -1,44 +1,55 @@
-//! Which offerings to ask EC2 for: the pool's types x subnets, less those that lately had no capacity.
+//! Which offerings to ask EC2 for: the pool's types x subnets, less those that EC2 lately refused.
+//!
+//! One memory for all pools, because what EC2 refuses one pool it refuses another: but only what was refused. What a code
+//! says of is told by [`crate::refusal`]; see docs/decisions/0008.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::effect::{Market, Offering, OfferingError};
+use crate::effect::{Launch, Launched, Market, Offering, OfferingError};
 use crate::manifest::{InstanceSettings, MarketPolicy};
+use crate::quota::QuotaClass;
+use crate::refusal::{INTERRUPTED, Refusal, SHORT, Scope};
 use crate::time::Time;
 
-/// How long an offering without capacity is left alone. Karpenter's figure.
-pub const MEMORY: Duration = Duration::from_secs(180);
+/// When a pool has nothing else to ask for, it asks this long after the refusal for what is left alone for longer: somebody may
+/// have mended it.
+pub const ASK_AGAIN: Duration = Duration::from_secs(600);
 
-/// EC2's error codes that speak of one offering's capacity.
-/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>
-const OFFERING_CODES: [&str; 7] = [
-    "InsufficientInstanceCapacity",
-    "InsufficientCapacity",
-    "UnfulfillableCapacity",
-    "Unsupported",
-    "InsufficientFreeAddressesInSubnet",
-    "SpotMaxPriceTooLow",
-    "ReservationCapacityExceeded",
-];
-
-/// Codes that speak of a whole market: an account's limit, or a missing spot role.
-const MARKET_CODES: [&str; 4] = [
-    "MaxSpotInstanceCountExceeded",
-    "VcpuLimitExceeded",
-    "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
-    "MaxFleetCountExceeded",
-];
-
-/// Offerings that lately had no capacity.
+/// Offerings that EC2 lately refused.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Unavailable {
-    until: BTreeMap<Key, (Time, String)>,
+    closed: BTreeMap<Key, Closed>,
 }
 
-/// Market, type and subnet; None stands for all of them.
-type Key = (Market, Option<Arc<str>>, Option<Arc<str>>);
+/// What is left alone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    /// A type, in one subnet or (None) in all.
+    Offering(Market, Arc<str>, Option<Arc<str>>),
+    /// All types, on both markets.
+    Subnet(Arc<str>),
+    /// All types of a quota.
+    Quota(Market, QuotaClass),
+}
+
+/// Since when, until when, and why.
+#[derive(Clone, Debug, PartialEq)]
+struct Closed {
+    since: Time,
+    until: Time,
+    code: Arc<str>,
+    /// EC2's words.
+    message: Arc<str>,
+}
+
+impl Closed {
+    /// From when on a pool that has nothing else asks for it.
+    fn asked_again(&self) -> Time {
+        self.until.min(self.since + ASK_AGAIN)
+    }
+}
 
 /// What may be asked for now.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,170 +60,445 @@ pub enum Choice {
     Wait(Time, String),
 }
 
+/// What an answer says beside the offerings that it refuses.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Beside<'a> {
+    /// The request itself is wrong, or its token.
+    pub wrong: Option<&'a OfferingError>,
+    /// There were too many calls.
+    pub throttled: Option<&'a OfferingError>,
+    /// EC2 failed.
+    pub again: Option<&'a OfferingError>,
+}
+
 impl Unavailable {
-    /// Notes what EC2 could not give. Returns false when the error is of another kind: the request itself is wrong.
-    pub fn note(&mut self, market: Market, error: &OfferingError, now: Time) -> bool {
-        let whole = MARKET_CODES.contains(&error.code.as_str());
-        if !whole && !OFFERING_CODES.contains(&error.code.as_str()) {
-            return false;
+    /// Notes what a launch that fell short was refused. Never more than it asked for, but for the quota and the subnet that a
+    /// refused offering shares with others.
+    pub fn note<'a>(&mut self, launch: &Launch, answer: &'a Launched, now: Time) -> Beside<'a> {
+        for i in &answer.instances {
+            let key = Key::Offering(i.market, i.instance_type.clone(), i.subnet.clone());
+            self.closed.remove(&key);
         }
-        let (kind, subnet) = if whole { (None, None) } else { (error.instance_type.clone(), error.subnet.clone()) };
-        self.until.insert((market, kind, subnet), (now + MEMORY, error.code.clone()));
-        true
+        let untried = |e: &&OfferingError| Refusal::of(&e.code).scope == Scope::Untried;
+        let nothing_else = answer.errors.iter().all(|e| untried(&e));
+        let tried: Vec<&OfferingError> = answer.errors.iter().filter(|e| nothing_else || !untried(e)).collect();
+        // Said of all that EC2 tried, it is about the request; of some only, about those.
+        let whole = answer.instances.is_empty()
+            && tried.iter().all(|e| matches!(Refusal::of(&e.code).scope, Scope::Request | Scope::Token));
+        let mut beside = Beside::default();
+        for e in tried {
+            let refusal = Refusal::of(&e.code);
+            let named = e.instance_type.is_some() || e.subnet.is_some();
+            match refusal.scope {
+                Scope::Throttled => drop(beside.throttled.get_or_insert(e)),
+                Scope::Again => drop(beside.again.get_or_insert(e)),
+                Scope::Token => drop(beside.wrong.get_or_insert(e)),
+                Scope::Request if whole || !named => drop(beside.wrong.get_or_insert(e)),
+                Scope::Request => self.close(keys(launch, e, refusal), e, ASK_AGAIN, now),
+                Scope::Offering | Scope::Subnet | Scope::Quota | Scope::Asked | Scope::Untried => {
+                    self.close(keys(launch, e, refusal), e, refusal.holds, now);
+                }
+            }
+        }
+        beside
+    }
+
+    fn close(&mut self, keys: BTreeSet<Key>, e: &OfferingError, holds: Duration, now: Time) {
+        let closed = Closed { since: now, until: now + holds, code: e.code.as_str().into(), message: e.message.as_str().into() };
+        self.closed.extend(keys.into_iter().map(|key| (key, closed.clone())));
     }
 
     /// Spot took back a box of this kind: its offering is short of capacity.
     pub fn interrupted(&mut self, instance_type: &Arc<str>, subnet: Option<&Arc<str>>, now: Time) {
-        let key = (Market::Spot, Some(instance_type.clone()), subnet.cloned());
-        self.until.insert(key, (now + MEMORY, "interrupted".into()));
+        let key = Key::Offering(Market::Spot, instance_type.clone(), subnet.cloned());
+        let (until, code) = (now + INTERRUPTED.holds, INTERRUPTED.code.into());
+        self.closed.insert(key, Closed { since: now, until, code, message: Arc::default() });
     }
 
-    /// Offerings (type and subnet, or whole markets) that are left alone now, by market.
+    /// Offerings (or subnets, or quotas) that are left alone now, by market.
     pub fn count(&self, market: Market, now: Time) -> usize {
-        self.until.iter().filter(|((of, _, _), (until, _))| *of == market && *until > now).count()
+        let of = |key: &Key| match key {
+            Key::Offering(m, ..) | Key::Quota(m, _) => *m == market,
+            Key::Subnet(_) => true,
+        };
+        self.closed.iter().filter(|(key, closed)| of(key) && closed.until > now).count()
     }
 
     /// Forgets what is past.
     pub fn expire(&mut self, now: Time) {
-        self.until.retain(|_, (until, _)| *until > now);
+        self.closed.retain(|_, closed| closed.until > now);
     }
 
-    fn blocked(&self, market: Market, o: &Offering, now: Time) -> Option<&(Time, String)> {
-        let (kind, subnet) = (Some(o.instance_type.clone()), Some(o.subnet.clone()));
-        [(market, kind.clone(), subnet), (market, kind, None), (market, None, Some(o.subnet.clone())), (market, None, None)]
-            .iter()
-            .filter_map(|key| self.until.get(key).filter(|(until, _)| *until > now))
-            .max_by_key(|(until, _)| *until)
+    /// Somebody changed something: what does not pass by itself is asked for again.
+    pub fn reconsider(&mut self) {
+        self.closed.retain(|_, closed| closed.until.since(closed.since) <= SHORT);
     }
 
-    /// What the pool may ask for now: spot first where the pool says so, on-demand once every spot offering is exhausted.
+    /// What closes an offering now; of several, what lasts longest.
+    fn blocked(&self, market: Market, o: &Offering, now: Time) -> Option<&Closed> {
+        let kind = || o.instance_type.clone();
+        let mut keys = vec![
+            Key::Offering(market, kind(), Some(o.subnet.clone())),
+            Key::Offering(market, kind(), None),
+            Key::Subnet(o.subnet.clone()),
+        ];
+        keys.extend(QuotaClass::of(&o.instance_type).map(|class| Key::Quota(market, class)));
+        let closed = keys.iter().filter_map(|key| self.closed.get(key)).filter(|closed| closed.until > now);
+        closed.max_by_key(|closed| closed.asked_again())
+    }
+
+    /// What the pool may ask for now: spot first where the pool says so, on-demand once every spot offering is closed.
     pub fn choose(&self, pool: &InstanceSettings, now: Time) -> Choice {
         let markets: &[Market] = match pool.market {
             MarketPolicy::Spot => &[Market::Spot],
             MarketPolicy::OnDemand => &[Market::OnDemand],
             MarketPolicy::SpotThenOnDemand => &[Market::Spot, Market::OnDemand],
         };
-        let all: Vec<Offering> = pool
-            .types
-            .iter()
-            .flat_map(|t| {
-                pool.subnets.iter().map(move |s| Offering { instance_type: t.as_str().into(), subnet: s.as_str().into() })
-            })
-            .collect();
-        let mut first_free: Option<(Time, &str)> = None;
-        for market in markets {
-            let open: Vec<Offering> = all.iter().filter(|o| self.blocked(*market, o, now).is_none()).cloned().collect();
-            if !open.is_empty() {
-                return Choice::Ask(*market, open);
-            }
-            for (until, code) in all.iter().filter_map(|o| self.blocked(*market, o, now)) {
-                if first_free.is_none_or(|(t, _)| *until < t) {
-                    first_free = Some((*until, code));
-                }
+        let all = offerings(pool);
+        let that = |market: Market, open: &dyn Fn(Option<&Closed>) -> bool| {
+            let some: Vec<Offering> = all.iter().filter(|o| open(self.blocked(market, o, now))).cloned().collect();
+            (!some.is_empty()).then_some(Choice::Ask(market, some))
+        };
+        let open = markets.iter().find_map(|market| that(*market, &|closed| closed.is_none()));
+        let again = || markets.iter().find_map(|market| that(*market, &|closed| closed.is_some_and(|c| c.asked_again() <= now)));
+        open.or_else(again).unwrap_or_else(|| {
+            let pairs = markets.iter().flat_map(|market| all.iter().map(move |o| (market, o)));
+            let closed: Vec<&Closed> = pairs.filter_map(|(market, o)| self.blocked(*market, o, now)).collect();
+            let until = closed.iter().map(|c| c.asked_again()).min().unwrap_or(now + SHORT);
+            Choice::Wait(until, why_closed(markets, all.len(), &closed))
+        })
+    }
+}
+
+fn offerings(pool: &InstanceSettings) -> Vec<Offering> {
+    let of = |t: &String| {
+        let offering = |s: &String| Offering { instance_type: t.as_str().into(), subnet: s.as_str().into() };
+        pool.subnets.iter().map(offering).collect::<Vec<_>>()
+    };
+    pool.types.iter().flat_map(of).collect()
+}
+
+/// What an error closes.
+fn keys(launch: &Launch, e: &OfferingError, refusal: Refusal) -> BTreeSet<Key> {
+    let market = launch.market;
+    let exact = |o: &Offering| Key::Offering(market, o.instance_type.clone(), Some(o.subnet.clone()));
+    let fits = |o: &&Offering| {
+        e.instance_type.as_ref().is_none_or(|t| *t == o.instance_type) && e.subnet.as_ref().is_none_or(|s| *s == o.subnet)
+    };
+    let asked: Vec<&Offering> = launch.offerings.iter().filter(fits).collect();
+    let mut keys: BTreeSet<Key> = match (refusal.scope, &e.instance_type, &e.subnet) {
+        (Scope::Subnet, _, Some(subnet)) => [Key::Subnet(subnet.clone())].into(),
+        (Scope::Quota, ..) => {
+            let classes: BTreeSet<Option<QuotaClass>> = asked.iter().map(|o| QuotaClass::of(&o.instance_type)).collect();
+            match (classes.len(), classes.first()) {
+                (1, Some(Some(class))) => [Key::Quota(market, *class)].into(),
+                // EC2 did not say which of several is used up.
+                _ => asked.iter().map(|o| exact(o)).collect(),
             }
         }
-        let (until, code) = first_free.unwrap_or((now + MEMORY, "no offerings"));
-        let bought = markets.iter().map(|m| m.as_str()).collect::<Vec<_>>().join(" and ");
-        Choice::Wait(until, format!("EC2 has no {bought} capacity in any of {} offerings ({code})", all.len()))
+        // A whole request may be refused for one of its types, which then only EC2's message names.
+        (Scope::Offering, None, None) => {
+            let named: Vec<&&Offering> = asked.iter().filter(|o| names(&e.message, &o.instance_type)).collect();
+            if named.is_empty() { asked.iter().map(|o| exact(o)).collect() } else { named.iter().map(|o| exact(o)).collect() }
+        }
+        _ => asked.iter().map(|o| exact(o)).collect(),
+    };
+    if let (true, Some(t)) = (keys.is_empty(), &e.instance_type) {
+        // Of an offering that was not asked for, says EC2: then it is believed as it is said.
+        keys.insert(Key::Offering(market, t.clone(), e.subnet.clone()));
     }
+    keys
+}
+
+/// Whether a message holds the name as a word of its own.
+fn names(message: &str, name: &str) -> bool {
+    message.split(|c: char| !c.is_ascii_alphanumeric() && !".-".contains(c)).any(|word| word.trim_end_matches('.') == name)
+}
+
+/// Why nothing can be asked for, told by code.
+fn why_closed(markets: &[Market], offerings: usize, closed: &[&Closed]) -> String {
+    let bought = markets.iter().map(|m| m.as_str()).collect::<Vec<_>>().join(" or ");
+    let what = match offerings {
+        0 => return "the pool has no offerings".into(),
+        1 => "the pool's only offering".to_owned(),
+        n => format!("none of the pool's {n} offerings"),
+    };
+    let verb = if offerings == 1 { "cannot be launched" } else { "can be launched" };
+    let mut by_code: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
+    for c in closed {
+        by_code.entry(&c.code).or_insert((0, &c.message)).0 += 1;
+    }
+    let mut codes: Vec<(&str, usize, &str)> = by_code.into_iter().map(|(code, (n, said))| (code, n, said)).collect();
+    codes.sort_by_key(|(_, n, _)| std::cmp::Reverse(*n));
+    let one = codes.len() == 1;
+    let parts: Vec<String> = codes
+        .into_iter()
+        .map(|(code, n, said)| {
+            let refusal = if code == INTERRUPTED.code { INTERRUPTED } else { Refusal::of(code) };
+            let share = if one { String::new() } else { format!(", {n} of {}", closed.len()) };
+            let said = if refusal.passes() || said.is_empty() { String::new() } else { format!(": {said}") };
+            format!("{} ({code}{share}){said}", refusal.means)
+        })
+        .collect();
+    format!("{what} {verb} as {bought}: {}", parts.join("; "))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::effect::LaunchedInstance;
+    use crate::ids::Forge;
+    use crate::manifest::Allocation;
+    use crate::refusal::LONG;
+
+    const NOW: Time = Time::from_millis(5);
+    const TICK: Duration = Duration::from_millis(1);
 
     fn pool() -> InstanceSettings {
-        InstanceSettings { types: vec!["a".into(), "b".into()], subnets: vec!["x".into(), "y".into()], ..Default::default() }
+        of(&["m7i.large", "c7i.large"])
+    }
+
+    fn of(types: &[&str]) -> InstanceSettings {
+        let types = types.iter().map(|t| (*t).to_owned()).collect();
+        InstanceSettings { types, subnets: vec!["x".into(), "y".into()], ..Default::default() }
     }
 
     fn error(code: &str, kind: Option<&str>, subnet: Option<&str>) -> OfferingError {
-        OfferingError {
-            instance_type: kind.map(Into::into),
-            subnet: subnet.map(Into::into),
-            code: code.into(),
-            message: String::new(),
+        let message = "so it is".to_owned();
+        OfferingError { instance_type: kind.map(Into::into), subnet: subnet.map(Into::into), code: code.into(), message }
+    }
+
+    /// The pool asks for all that is open on a market, and EC2 answers so.
+    fn answered(u: &mut Unavailable, pool: &InstanceSettings, market: Market, errors: &[OfferingError], now: Time) -> bool {
+        let answer = Launched { instances: Vec::new(), errors: errors.to_vec() };
+        u.note(&launch(pool, market), &answer, now) == Beside::default()
+    }
+
+    fn launch(pool: &InstanceSettings, market: Market) -> Launch {
+        Launch {
+            intent: "1".into(),
+            pool: "linux".into(),
+            forge: Forge::default(),
+            count: 2,
+            template: "t".into(),
+            offerings: offerings(pool),
+            market,
+            allocation: Allocation::default(),
+            tags: BTreeMap::new(),
+        }
+    }
+
+    fn closed(market: Market, errors: &[OfferingError]) -> Unavailable {
+        let mut u = Unavailable::default();
+        assert!(answered(&mut u, &pool(), market, errors, NOW));
+        u
+    }
+
+    fn every(code: &str) -> Vec<OfferingError> {
+        offerings(&pool()).iter().map(|o| error(code, Some(&o.instance_type), Some(&o.subnet))).collect()
+    }
+
+    fn choice(u: &Unavailable, pool: &InstanceSettings, now: Time) -> String {
+        match u.choose(pool, now) {
+            Choice::Ask(m, os) => {
+                let short = |o: &Offering| format!("{}{}", o.instance_type.split('.').next().unwrap_or_default(), o.subnet);
+                format!("{} {}", m.as_str(), os.iter().map(short).collect::<Vec<_>>().join(","))
+            }
+            Choice::Wait(until, why) => format!("{} {why}", until.since(now).as_secs()),
         }
     }
 
     fn asked(u: &Unavailable, now: Time) -> String {
-        match u.choose(&pool(), now) {
-            Choice::Ask(m, os) => {
-                format!(
-                    "{} {}",
-                    m.as_str(),
-                    os.iter().map(|o| format!("{}{}", o.instance_type, o.subnet)).collect::<Vec<_>>().join(",")
-                )
-            }
-            Choice::Wait(_, why) => why,
-        }
+        choice(u, &pool(), now)
     }
 
     #[test]
     fn an_offering_without_capacity_is_left_alone_for_three_minutes() {
-        let (mut u, now) = (Unavailable::default(), Time::from_millis(5));
-        assert!(u.note(Market::Spot, &error("InsufficientInstanceCapacity", Some("a"), Some("x")), now));
-        assert_eq!(asked(&u, now), "spot ay,bx,by");
-        assert_eq!(asked(&u, now + MEMORY), "spot ax,ay,bx,by");
-        assert_eq!((u.count(Market::Spot, now), u.count(Market::OnDemand, now), u.count(Market::Spot, now + MEMORY)), (1, 0, 0));
+        let u = closed(Market::Spot, &[error("InsufficientInstanceCapacity", Some("m7i.large"), Some("x"))]);
+        assert_eq!(asked(&u, NOW), "spot m7iy,c7ix,c7iy");
+        assert_eq!(asked(&u, NOW + SHORT), "spot m7ix,m7iy,c7ix,c7iy");
+        assert_eq!((u.count(Market::Spot, NOW), u.count(Market::OnDemand, NOW), u.count(Market::Spot, NOW + SHORT)), (1, 0, 0));
     }
 
     #[test]
-    fn when_spot_is_exhausted_on_demand_takes_over_and_then_nothing_does() {
-        let (mut u, now) = (Unavailable::default(), Time::from_millis(5));
-        assert!(u.note(Market::Spot, &error("MaxSpotInstanceCountExceeded", Some("a"), Some("x")), now));
-        assert_eq!(asked(&u, now), "on-demand ax,ay,bx,by");
-        u.note(Market::OnDemand, &error("InsufficientFreeAddressesInSubnet", None, Some("x")), now);
-        assert_eq!(asked(&u, now), "on-demand ay,by");
-        u.note(Market::OnDemand, &error("VcpuLimitExceeded", None, None), now);
-        assert!(asked(&u, now).contains("no spot and on-demand capacity in any of 4 offerings (MaxSpotInstanceCountExceeded)"));
+    fn a_type_that_a_zone_lacks_is_set_aside_for_hours_and_on_demand_takes_over_when_the_rest_is_short() {
+        let mut errors = every("InsufficientInstanceCapacity");
+        errors[0].code = "InvalidFleetConfiguration".into();
+        let u = closed(Market::Spot, &errors);
+        assert_eq!(asked(&u, NOW), "on-demand m7ix,m7iy,c7ix,c7iy");
+        assert_eq!(asked(&u, NOW + SHORT), "spot m7iy,c7ix,c7iy");
+        assert_eq!(asked(&u, NOW + LONG - TICK), "spot m7iy,c7ix,c7iy");
+        assert_eq!(asked(&u, NOW + LONG), "spot m7ix,m7iy,c7ix,c7iy");
     }
 
     #[test]
-    fn a_wrong_request_is_not_a_lack_of_capacity() {
-        assert!(!Unavailable::default().note(Market::Spot, &error("InvalidParameterValue", None, None), Time::ZERO));
+    fn a_pool_whose_offerings_are_all_set_aside_for_hours_asks_every_ten_minutes_and_at_once_when_somebody_changed_something() {
+        let mut u = closed(Market::Spot, &every("InvalidFleetConfiguration"));
+        assert_eq!(asked(&u, NOW), "on-demand m7ix,m7iy,c7ix,c7iy");
+        answered(&mut u, &pool(), Market::OnDemand, &every("InvalidFleetConfiguration"), NOW);
+        let why = "none of the pool's 4 offerings can be launched as spot or on-demand: EC2 does not offer the type in the zone \
+                   (InvalidFleetConfiguration): so it is";
+        assert_eq!(asked(&u, NOW), format!("600 {why}"));
+        assert!(asked(&u, NOW + ASK_AGAIN - TICK).ends_with(why));
+        assert_eq!(asked(&u, NOW + ASK_AGAIN), "spot m7ix,m7iy,c7ix,c7iy");
+        u.reconsider();
+        assert_eq!(asked(&u, NOW), "spot m7ix,m7iy,c7ix,c7iy");
+        let mut short = closed(Market::Spot, &every("InsufficientInstanceCapacity"));
+        short.reconsider();
+        assert_eq!(asked(&short, NOW), "on-demand m7ix,m7iy,c7ix,c7iy", "a lack of capacity is no matter of manifests");
+    }
+
+    #[test]
+    fn what_ec2_did_not_try_is_not_closed_beside_what_it_tried() {
+        let mut errors = every("UnfulfillableCapacity");
+        errors[1].code = "InsufficientInstanceCapacity".into();
+        assert_eq!(asked(&closed(Market::Spot, &errors), NOW), "spot m7ix,c7ix,c7iy");
+        assert!(
+            asked(&closed(Market::Spot, &every("UnfulfillableCapacity")), NOW).starts_with("on-demand"),
+            "of all, it is a lack"
+        );
+    }
+
+    #[test]
+    fn a_full_subnet_is_closed_for_all_types_on_both_markets() {
+        let u = closed(Market::Spot, &[error("InsufficientFreeAddressesInSubnet", Some("m7i.large"), Some("x"))]);
+        assert_eq!(asked(&u, NOW), "spot m7iy,c7iy");
+        assert_eq!(choice(&u, &InstanceSettings { market: MarketPolicy::OnDemand, ..of(&["r7i.large"]) }, NOW), "on-demand r7iy");
+        assert_eq!((u.count(Market::Spot, NOW), u.count(Market::OnDemand, NOW)), (1, 1));
+    }
+
+    #[test]
+    fn a_quota_closes_the_families_that_share_it_on_its_market_and_no_others() {
+        let (gpu, mut u) = (of(&["g5.xlarge"]), Unavailable::default());
+        answered(&mut u, &gpu, Market::Spot, &[error("MaxSpotInstanceCountExceeded", Some("g5.xlarge"), Some("x"))], NOW);
+        assert_eq!(choice(&u, &gpu, NOW), "on-demand g5x,g5y");
+        assert_eq!(choice(&u, &of(&["g6.xlarge"]), NOW), "on-demand g6x,g6y");
+        assert_eq!(asked(&u, NOW), "spot m7ix,m7iy,c7ix,c7iy", "another quota");
+        // Of the whole request it is the same, if its types share one quota; else nobody knows which.
+        let mut u = Unavailable::default();
+        answered(&mut u, &gpu, Market::OnDemand, &[error("VcpuLimitExceeded", None, None)], NOW);
+        assert_eq!(
+            choice(&u, &InstanceSettings { market: MarketPolicy::OnDemand, ..of(&["g6.xlarge"]) }, NOW).split(' ').next(),
+            Some("180")
+        );
+        let (mixed, mut u) = (of(&["g5.xlarge", "m7i.large"]), Unavailable::default());
+        answered(&mut u, &mixed, Market::Spot, &[error("MaxSpotInstanceCountExceeded", None, None)], NOW);
+        assert_eq!(choice(&u, &mixed, NOW), "on-demand g5x,g5y,m7ix,m7iy");
+        assert_eq!(asked(&u, NOW), "spot c7ix,c7iy");
+    }
+
+    #[test]
+    fn the_refusal_of_a_whole_request_closes_what_it_asked_for() {
+        for code in ["InsufficientInstanceCapacity", "MaxFleetCountExceeded", "InvalidFleetConfiguration", "SomethingNew"] {
+            let u = closed(Market::Spot, &[error(code, None, None)]);
+            assert!(asked(&u, NOW).starts_with("on-demand"), "{code}");
+            assert_eq!(choice(&u, &of(&["r7i.large"]), NOW), "spot r7ix,r7iy", "{code}");
+        }
+        // Where EC2's message names the type that is to blame, the others go on.
+        let message = "Your requested instance type (m7i.large) is not supported in your requested Availability Zone (z).";
+        let e = OfferingError { message: message.into(), ..error("InvalidFleetConfiguration", None, None) };
+        assert_eq!(asked(&closed(Market::Spot, &[e]), NOW), "spot c7ix,c7iy");
+    }
+
+    #[test]
+    fn an_unknown_code_is_about_its_offering_and_a_wrong_request_about_all_or_those_that_it_names() {
+        let u = closed(Market::Spot, &[error("SomethingNew", Some("m7i.large"), Some("x"))]);
+        assert_eq!(asked(&u, NOW), "spot m7iy,c7ix,c7iy");
+        let mut u = Unavailable::default();
+        assert!(!answered(&mut u, &pool(), Market::Spot, &every("UnauthorizedOperation"), NOW), "the controller hears of it");
+        assert_eq!(u, Unavailable::default());
+        let mut some = every("InsufficientInstanceCapacity");
+        some[0].code = "InvalidParameterValue".into();
+        let u = closed(Market::Spot, &some);
+        assert_eq!(asked(&u, NOW + SHORT), "spot m7iy,c7ix,c7iy");
+        assert_eq!(asked(&u, NOW + ASK_AGAIN), "spot m7ix,m7iy,c7ix,c7iy");
+        for code in ["RequestLimitExceeded", "InternalError", "IdempotentParameterMismatch"] {
+            assert!(!answered(&mut Unavailable::default(), &pool(), Market::Spot, &[error(code, None, None)], NOW), "{code}");
+        }
+    }
+
+    #[test]
+    fn every_code_of_the_list_closes_what_it_says_and_leaves_other_pools_alone() {
+        for refusal in crate::refusal::REFUSALS {
+            let mut u = Unavailable::default();
+            let heard = answered(&mut u, &pool(), Market::Spot, &every(refusal.code), NOW);
+            assert_eq!(heard, refusal.of_offerings(), "{}", refusal.code);
+            assert_eq!(u != Unavailable::default(), refusal.of_offerings(), "{}", refusal.code);
+            let elsewhere = InstanceSettings { subnets: vec!["z".into()], ..of(&["g5.xlarge"]) };
+            assert_eq!(choice(&u, &elsewhere, NOW), "spot g5z", "{}", refusal.code);
+        }
+    }
+
+    #[test]
+    fn a_reason_tells_each_code_with_its_share_and_ec2s_words_where_they_add_something() {
+        let mut errors = every("InsufficientInstanceCapacity");
+        (errors[0].code, errors[2].code) = ("VcpuLimitExceeded".into(), "SomethingNew".into());
+        let on_demand = InstanceSettings { market: MarketPolicy::OnDemand, ..of(&["m7i.large", "g5.xlarge"]) };
+        for (e, o) in errors.iter_mut().zip(offerings(&on_demand)) {
+            e.instance_type = Some(o.instance_type);
+        }
+        let mut u = Unavailable::default();
+        answered(&mut u, &on_demand, Market::OnDemand, &errors, NOW);
+        assert_eq!(
+            choice(&u, &on_demand, NOW),
+            "180 none of the pool's 4 offerings can be launched as on-demand: the account's quota of vCPUs is used up \
+             (VcpuLimitExceeded, 2 of 4); EC2 lacks capacity (InsufficientInstanceCapacity, 1 of 4); EC2 refuses it (SomethingNew, 1 \
+             of 4): so it is"
+        );
+        let one = InstanceSettings { subnets: vec!["x".into()], market: MarketPolicy::Spot, ..of(&["m7i.large"]) };
+        let u = closed(Market::Spot, &every("InsufficientInstanceCapacity"));
+        let why = "180 the pool's only offering cannot be launched as spot: EC2 lacks capacity (InsufficientInstanceCapacity)";
+        assert_eq!(choice(&u, &one, NOW), why);
+        assert_eq!(choice(&u, &of(&[]), NOW), "180 the pool has no offerings");
     }
 
     #[test]
     fn spot_that_took_a_box_back_has_none_of_its_kind_for_three_minutes() {
-        let (mut u, now) = (Unavailable::default(), Time::from_millis(5));
-        u.interrupted(&"a".into(), Some(&"y".into()), now);
-        assert_eq!(asked(&u, now), "spot ax,bx,by");
-        u.interrupted(&"b".into(), None, now);
-        let last = now + MEMORY - Duration::from_millis(1);
-        assert_eq!(asked(&u, last), "spot ax");
-        assert_eq!(asked(&u, now + MEMORY), "spot ax,ay,bx,by");
+        let mut u = Unavailable::default();
+        u.interrupted(&"m7i.large".into(), Some(&"y".into()), NOW);
+        assert_eq!(asked(&u, NOW), "spot m7ix,c7ix,c7iy");
+        u.interrupted(&"c7i.large".into(), None, NOW);
+        assert_eq!(asked(&u, NOW + SHORT - TICK), "spot m7ix");
+        assert_eq!(asked(&u, NOW + SHORT), "spot m7ix,m7iy,c7ix,c7iy");
+    }
+
+    #[test]
+    fn what_was_launched_is_open_again() {
+        let mut u = closed(Market::Spot, &every("InvalidFleetConfiguration"));
+        let instance = LaunchedInstance {
+            id: "i-1".into(),
+            instance_type: "m7i.large".into(),
+            subnet: Some("x".into()),
+            market: Market::Spot,
+        };
+        let launch = launch(&pool(), Market::Spot);
+        u.note(&launch, &Launched { instances: vec![instance], errors: Vec::new() }, NOW);
+        assert_eq!(asked(&u, NOW), "spot m7ix");
     }
 
     #[test]
     fn what_is_past_is_forgotten_and_nothing_else() {
-        let (mut u, now) = (Unavailable::default(), Time::from_millis(5));
-        u.interrupted(&"a".into(), None, now);
-        u.expire(now + MEMORY - Duration::from_millis(1));
+        let mut u = Unavailable::default();
+        u.interrupted(&"m7i.large".into(), None, NOW);
+        u.expire(NOW + SHORT - TICK);
         assert_ne!(u, Unavailable::default());
-        u.expire(now + MEMORY);
+        u.expire(NOW + SHORT);
         assert_eq!(u, Unavailable::default());
     }
 
     #[test]
     fn a_pool_waits_until_the_first_offering_of_any_market_is_free_again() {
-        let (mut u, now, later) = (Unavailable::default(), Time::from_millis(5), Time::from_millis(9_005));
-        u.note(Market::Spot, &error("VcpuLimitExceeded", None, None), later);
-        u.note(Market::OnDemand, &error("VcpuLimitExceeded", None, None), now);
-        assert!(matches!(u.choose(&pool(), later), Choice::Wait(until, _) if until == now + MEMORY));
-        // Of two words on one offering the longer holds.
+        let later = NOW + Duration::from_secs(9);
         let mut u = Unavailable::default();
-        u.note(Market::Spot, &error("UnfulfillableCapacity", Some("a"), Some("x")), now);
-        u.note(Market::Spot, &error("UnfulfillableCapacity", Some("a"), None), later);
-        let narrow = InstanceSettings {
-            types: vec!["a".into()],
-            subnets: vec!["x".into()],
-            market: MarketPolicy::Spot,
-            ..InstanceSettings::default()
-        };
-        assert!(matches!(u.choose(&narrow, later), Choice::Wait(until, _) if until == later + MEMORY));
-        let on_demand = InstanceSettings { market: MarketPolicy::OnDemand, ..narrow.clone() };
+        answered(&mut u, &pool(), Market::Spot, &every("VcpuLimitExceeded"), later);
+        answered(&mut u, &pool(), Market::OnDemand, &every("VcpuLimitExceeded"), NOW);
+        assert!(matches!(u.choose(&pool(), later), Choice::Wait(until, _) if until == NOW + SHORT));
+        // Of two words on one offering the longer holds.
+        let narrow = InstanceSettings { subnets: vec!["x".into()], market: MarketPolicy::Spot, ..of(&["m7i.large"]) };
+        let mut u = closed(Market::Spot, &[error("InsufficientInstanceCapacity", Some("m7i.large"), Some("x"))]);
+        u.interrupted(&"m7i.large".into(), None, later);
+        assert!(matches!(u.choose(&narrow, later), Choice::Wait(until, _) if until == later + SHORT));
+        let on_demand = InstanceSettings { market: MarketPolicy::OnDemand, ..narrow };
         assert!(matches!(u.choose(&on_demand, later), Choice::Ask(Market::OnDemand, _)));
-        let none = InstanceSettings { types: Vec::new(), ..narrow };
-        assert!(matches!(u.choose(&none, later), Choice::Wait(until, _) if until == later + MEMORY));
     }
 }

@@ -18,9 +18,10 @@ use crate::demand::{Demand, Folded, Job};
 use crate::effect::{Action, Effect, Input, JobMessage, MessageOp, Source};
 use crate::event::{Ec2EventKind, JobEvent, JobState};
 use crate::fact::Fact;
-use crate::ids::{AppName, DeliveryId, EffectId, Forge, InstanceId, Intent, JobId, MessageId, Payer, PoolName, RunnerName};
+use crate::ids::{AppName, DeliveryId, EffectId, Forge, InstanceId, Intent, JobId, MessageId, PoolName, RunnerName};
 use crate::journal::{Journal, What, Whom};
 use crate::manifest::Spec;
+use crate::matching::listed;
 use crate::past::{BoxPast, End, JobPast};
 use crate::plan::{Gate, Plan, View, plan};
 use crate::runner::{Phase, Terms};
@@ -53,7 +54,7 @@ enum Flight {
     Terminate(Vec<(InstanceId, String)>),
     Deregister(InstanceId, Forge),
     DeleteSecrets(Vec<InstanceId>),
-    CheckJob(JobId, Payer),
+    CheckJob(JobId, AppName),
     Redeliver(AppName, DeliveryId),
     Sweep(Source, Time),
     Extend(Vec<MessageId>),
@@ -253,6 +254,7 @@ impl Controller {
             (state.launch_failures, state.boot_failures, state.backoff) = (0, 0, None);
             (state.refusals, state.refused) = (0, None);
         }
+        self.unavailable.reconsider();
         self.world.set_apps(&self.spec);
         self.deliveries.set_apps(|app| self.spec.apps.contains_key(app));
         let deliveries = self.spec.apps.keys().cloned().map(Source::Deliveries);
@@ -333,10 +335,10 @@ impl Controller {
         let lost = job.lost_box.is_some();
         let seen = |name: RunnerName| Some(BoxPast::of(&name.instance, self.world.runners().get(&name.instance)?));
         let taken_by = job.lost_box.or_else(|| ours.and_then(seen));
-        let app = pool.as_ref().and_then(|name| self.spec.pools.get(name)).map(|p| p.forge().app);
+        let app = pool.as_ref().and_then(|name| self.spec.pools.get(name)).and_then(|p| self.spec.apps.get(&p.spec.github.app));
         let past = JobPast {
             pool,
-            api_url: app.and_then(|app| self.spec.api_url(&app).map(str::to_owned)),
+            api_url: app.map(|app| app.spec.api_url.clone()),
             heard: job.first_seen,
             started: job.started,
             ended: now,
@@ -352,7 +354,7 @@ impl Controller {
         let pool = folded.pools.iter().next().cloned().or(ours.as_ref().map(|name| name.pool.clone()));
         let whom = Whom { pool, job: Some(event.job), instance: ours.map(|name| name.instance) };
         let (what, why) = match event.state {
-            JobState::Queued => (What::JobQueued, format!("{} asks for [{}]", event.repo, event.labels.join(", "))),
+            JobState::Queued => (What::JobQueued, format!("{} asks for [{}]", event.repo, listed(&event.labels, ", "))),
             JobState::InProgress => {
                 (What::JobStarted, event.runner.as_ref().map_or_else(|| "a runner took it".into(), |r| format!("{r} took it")))
             }
@@ -389,11 +391,10 @@ impl Controller {
             Some(_) => 1_u32.saturating_sub(self.unconfigured(|pool| pool == name)),
             None => self.budgets.unconfigured_limit().saturating_sub(self.unconfigured(|pool| refused(pool).is_none())),
         };
-        let payer = |pool: &PoolName| self.spec.pools.get(pool).map(|p| p.forge().payer());
+        let app = |pool: &PoolName| self.spec.pools.get(pool).map(|p| &p.spec.github.app);
         let mut github = None;
-        let own = payer(name);
-        if let Some((left, until)) = own.as_ref().and_then(|own| self.budgets.github_leaves(own, now)) {
-            let left = left.saturating_sub(self.unconfigured(|pool| payer(pool) == own));
+        if let Some((left, until)) = app(name).and_then(|a| self.budgets.github_leaves(a, now)) {
+            let left = left.saturating_sub(self.unconfigured(|pool| app(pool) == app(name)));
             github = (left <= room).then_some(until);
             room = room.min(left);
         }

@@ -52,8 +52,10 @@ pub enum Fact {
     BootFailed {
         /// Its pool.
         pool: PoolName,
-        /// `overdue`: past its boot deadline; `ended`: it ended by itself.
+        /// `overdue`: past its boot deadline; `ended`: it ended by itself, or EC2 ended it.
         why: &'static str,
+        /// The same in one sentence, with EC2's reason if it gave one.
+        said: String,
     },
     /// A job ran on a box that is no more, and did not end well as far as is known.
     JobLost {

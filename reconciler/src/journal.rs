@@ -163,9 +163,8 @@ impl Journal {
                 let why = format!("{} {} after its launch was asked for", stage.said(), human(*after));
                 self.note(at, What::Reached, Whom::runner(pool, instance), why);
             }
-            Fact::BootFailed { pool, why } => {
-                let why = if *why == "ended" { "a box ended before it was online" } else { "a box was not online in time" };
-                self.note(at, What::BootFailed, Whom::pool(pool), why);
+            Fact::BootFailed { pool, said, .. } => {
+                self.note(at, What::BootFailed, Whom::pool(pool), format!("a box failed to start: {said}"));
             }
             Fact::JobLost { pool, instance, job } => {
                 let whom = Whom { job: Some(*job), ..Whom::runner(pool, instance) };

@@ -27,6 +27,8 @@ pub mod past;
 pub mod budget;
 pub mod capacity;
 pub mod plan;
+pub mod quota;
+pub mod refusal;
 
 pub mod controller;
 

@@ -79,7 +79,7 @@ pub struct Plan {
     pub counts: Counts,
     /// One launch, if any.
     pub launch: Option<PlannedLaunch>,
-    /// What keeps a wanted runner from being launched.
+    /// What keeps a wanted runner from being launched, or what is launched from becoming one.
     pub blocked: Option<Blocked>,
     /// What happens to single boxes.
     pub steps: Vec<Step>,
@@ -529,12 +529,14 @@ impl Planner<'_> {
             self.plan.blocked = Some(Blocked::Paused(pause));
             return;
         }
+        let Some(pool) = self.pool else { return };
+        let refused = self.refused(gate);
         let c = &self.plan.counts;
         let missing = c.wanted.saturating_sub(c.supply);
-        if missing == 0 || self.pool.is_none() {
+        if missing == 0 {
+            self.plan.blocked = refused;
             return;
         }
-        let Some(pool) = self.pool else { return };
         let unseen_is_fine = defects::has(Defect::LaunchUnseen);
         if self.view.world.swept(&Source::Instances).is_none() && !unseen_is_fine {
             self.plan.blocked = Some(Blocked::Unseen);
@@ -545,13 +547,14 @@ impl Planner<'_> {
             return;
         }
         if let Some((until, why)) = gate.backoff.clone().filter(|(until, _)| *until > self.now) {
-            self.plan.blocked = Some(Blocked::Backoff(until, why));
+            self.plan.blocked = refused.or(Some(Blocked::Backoff(until, why)));
             return;
         }
         let fits = missing.min(c.max.saturating_sub(c.occupied));
         let count = fits.min(gate.room);
         // The narrower one is told: more room in the pool would change nothing.
         self.plan.blocked = match (gate.github, gate.refused.clone()) {
+            _ if refused.is_some() => refused,
             _ if count == fits => (fits < missing).then_some(Blocked::Max),
             (Some(until), _) => Some(Blocked::GitHub(until)),
             (None, Some((until, why))) => Some(Blocked::Refused(until, why)),
@@ -567,6 +570,14 @@ impl Planner<'_> {
                 self.plan.launch = Some(PlannedLaunch { count, market, offerings, reason });
             }
         }
+    }
+
+    /// That what is there can't be configured: it is no runner, however many there are. None when enough others are there.
+    fn refused(&self, gate: &Gate) -> Option<Blocked> {
+        let (until, why) = gate.refused.clone()?;
+        let c = &self.plan.counts;
+        let unconfigured: u32 = [Phase::Launching, Phase::Booting].iter().filter_map(|p| c.phases.get(p)).sum();
+        (unconfigured > 0 && c.wanted > c.supply.saturating_sub(unconfigured)).then_some(Blocked::Refused(until, why))
     }
 
     fn wants(&self) -> String {
@@ -641,7 +652,7 @@ impl Blocked {
             }
             Blocked::Refused(until, why) => {
                 format!(
-                    "launches one box at a time, because none can be configured (tried again in {}): {why}",
+                    "cannot configure its new boxes, so it launches one at a time (one tries again in {}): {why}",
                     human(until.since(now))
                 )
             }

@@ -86,6 +86,8 @@ pub struct Runner {
     pub deregistered: bool,
     /// When it was first found gone.
     pub gone_at: Option<Time>,
+    /// It ended before it was online, and not because we asked.
+    pub stillborn: bool,
     /// An effect on it (configure, drain, terminate, deregister, secret) is under way.
     pub in_flight: bool,
     /// It is a drain or a terminate: the box no longer counts as supply, or a second one would be let go in its place.
@@ -415,6 +417,7 @@ impl Runner {
             terminated_at: None,
             deregistered: false,
             gone_at: None,
+            stillborn: false,
             in_flight: false,
             leaving: false,
             unanswered: None,
@@ -569,7 +572,7 @@ impl Runner {
     }
 
     /// Notes that an effect on it failed: the next waits 1, 2, 4 .. 64 s, or as long as the other side said. Not as long as GitHub
-    /// said: that is the installation's budget to keep, while other things are due for the box.
+    /// said: that is its App's budget's to keep, while other things are due for the box.
     pub fn back_off(&mut self, error: String, retry_after: Option<Duration>, now: Time) {
         let wait = Duration::from_secs(1 << self.failures.min(6)).max(retry_after.unwrap_or_default());
         self.failures += 1;

@@ -30,6 +30,19 @@ pub struct Freshness {
     pub error: Option<String>,
 }
 
+/// A box that ended before it was online, and not because we asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stillborn {
+    /// Its pool.
+    pub pool: PoolName,
+    /// Nobody tried to configure it.
+    pub never_configured: bool,
+    /// EC2's StateReason, if it is known.
+    pub reason: Option<String>,
+    /// Its end was told before, without this reason.
+    pub late: bool,
+}
+
 /// A launch that was asked for and not answered for certain.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pending {
@@ -71,9 +84,8 @@ pub struct World {
     left_lists: BTreeSet<Forge>,
     /// Worth a metric; the driver takes them.
     pub facts: Vec<Fact>,
-    /// The pools of own boxes that ended by themselves before they were ever online, and whether they were never configured; the
-    /// controller takes them.
-    pub stillborn: Vec<(PoolName, bool)>,
+    /// Own boxes that ended before they were ever online, and not because we asked; the controller takes them.
+    pub stillborn: Vec<Stillborn>,
     /// Jobs that were running on boxes that are forgotten now, for their traces; the controller takes them.
     pub lost: Vec<(JobId, BoxPast)>,
 }
@@ -132,7 +144,7 @@ impl World {
     /// Takes note of the Apps that there are.
     pub fn set_apps(&mut self, spec: &Spec) {
         let used = self.runners.values().filter_map(Runner::list).map(|list| &list.app);
-        let lost: BTreeSet<AppName> = used.chain(&self.lost_apps).filter(|app| !spec.has_credential(app)).cloned().collect();
+        let lost: BTreeSet<AppName> = used.chain(&self.lost_apps).filter(|app| !spec.apps.contains_key(*app)).cloned().collect();
         self.lost_apps = lost;
     }
 
@@ -206,7 +218,7 @@ impl World {
 
     /// A complete sweep of the instances, begun at `began`.
     pub fn saw_instances(&mut self, seen: &[InstanceSighting], began: Time, now: Time) {
-        let mut shown = BTreeSet::new();
+        let (mut shown, mut late) = (BTreeSet::new(), Vec::new());
         for s in seen {
             shown.insert(&s.id);
             if s.state == InstanceState::Terminated && !self.runners.contains_key(&s.id) {
@@ -224,6 +236,12 @@ impl World {
                 runner.wish = runner.wish.take().or(wish);
             }
             runner.pool.clone_from(&s.pool);
+            // An event tells that a box ended before a sweep tells why.
+            let unexplained = runner.stillborn && runner.instance.as_ref().is_none_or(|i| i.state_reason.is_none());
+            if unexplained && s.state_reason.is_some() {
+                let (never_configured, reason) = (runner.never_configured(), s.state_reason.clone());
+                late.push(Stillborn { pool: s.pool.clone(), never_configured, reason, late: true });
+            }
             if s.forge.is_some() {
                 runner.forge.clone_from(&s.forge);
             }
@@ -253,11 +271,12 @@ impl World {
         for (id, runner) in &mut self.runners {
             // A sweep that began within EC2's lag after it was last shown may be older than that sighting.
             let last = runner.instance.as_ref().map_or(runner.first_seen, |i| i.seen_at);
-            let late = began >= last + CONSISTENCY_LAG || defects::has(Defect::MissingIsGone);
-            if !shown.contains(id) && late {
+            let missing = began >= last + CONSISTENCY_LAG || defects::has(Defect::MissingIsGone);
+            if !shown.contains(id) && missing {
                 runner.missed = runner.missed.saturating_add(1);
             }
         }
+        self.stillborn.extend(late);
         self.sweep_done(Source::Instances, began);
         self.bury(now);
     }
@@ -451,7 +470,9 @@ impl World {
             let never_configured = r.never_configured();
             let gone_at = *r.gone_at.get_or_insert_with(|| {
                 if r.launched_by.is_some() && r.online_at.is_none() && ended_itself {
-                    stillborn.push((r.pool.clone(), never_configured));
+                    r.stillborn = true;
+                    let reason = r.instance.as_ref().and_then(|i| i.state_reason.clone());
+                    stillborn.push(Stillborn { pool: r.pool.clone(), never_configured, reason, late: false });
                 }
                 now
             });

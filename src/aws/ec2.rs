@@ -16,6 +16,7 @@ use muster_reconciler::event::InstanceState;
 use muster_reconciler::fact::Stage;
 use muster_reconciler::ids::{Forge, InstanceId};
 use muster_reconciler::manifest::Allocation;
+use muster_reconciler::refusal::Refusal;
 use muster_reconciler::tags;
 use muster_reconciler::time::Time;
 
@@ -55,17 +56,7 @@ impl Ec2 {
                 instances: answer.instances().iter().flat_map(|fleet| launched(fleet, launch.market)).collect(),
                 errors: answer.errors().iter().map(offering_error).collect(),
             }),
-            // Now and then EC2 refuses the whole request for want of capacity instead of listing it by offering.
-            Err(error) if is_capacity(&error.code) => Outcome::Launched(Launched {
-                instances: Vec::new(),
-                errors: vec![OfferingError {
-                    instance_type: None,
-                    subnet: None,
-                    code: error.code,
-                    message: error.failure.message,
-                }],
-            }),
-            Err(error) => Outcome::Failed(error.failure),
+            Err(error) => refused(error),
         }
     }
 
@@ -209,8 +200,9 @@ fn blamed(error: &CallError, batch: Vec<InstanceId>) -> Blame {
     if !of_a_member || batch.len() == 1 {
         return Blame::All(batch);
     }
-    let message = &error.failure.message;
-    let named = |id: &InstanceId| message.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').any(|word| word == id.as_str());
+    // Of hundreds of ids, the failure's own message holds the first only.
+    let named =
+        |id: &InstanceId| error.said.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').any(|word| word == id.as_str());
     match batch.into_iter().partition::<Vec<_>, _>(named) {
         (bad, rest) if bad.is_empty() => Blame::Unknown(rest),
         (bad, rest) => Blame::Some(bad, rest),
@@ -292,9 +284,14 @@ fn spot_strategy(allocation: Allocation) -> types::SpotAllocationStrategy {
     }
 }
 
-fn is_capacity(code: &str) -> bool {
-    code.starts_with("Insufficient")
-        || ["MaxSpotInstanceCountExceeded", "InstanceLimitExceeded", "VcpuLimitExceeded", "UnfulfillableCapacity"].contains(&code)
+/// A request that was refused as a whole. Now and then EC2 says so for want of capacity, instead of listing it by offering.
+fn refused(error: CallError) -> Outcome {
+    if !Refusal::known(&error.code).is_some_and(Refusal::of_offerings) {
+        return Outcome::Failed(error.failure);
+    }
+    let (code, message) = (error.code, error.failure.message);
+    let errors = vec![OfferingError { instance_type: None, subnet: None, code, message }];
+    Outcome::Launched(Launched { instances: Vec::new(), errors })
 }
 
 fn launched(fleet: &types::CreateFleetInstance, asked: Market) -> impl Iterator<Item = LaunchedInstance> + '_ {
@@ -321,7 +318,7 @@ fn offering_error(error: &types::CreateFleetError) -> OfferingError {
         instance_type,
         subnet,
         code: error.error_code().unwrap_or("Unknown").to_owned(),
-        message: error.error_message().unwrap_or_default().to_owned(),
+        message: super::plain(error.error_message().unwrap_or_default()),
     }
 }
 
@@ -336,6 +333,17 @@ fn last_reason(console: &str) -> Option<String> {
     Some(reason.trim().chars().filter(|c| !c.is_control()).take(500).collect())
 }
 
+/// EC2's code and words; most messages begin with their code.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StateReason.html>
+fn state_reason(code: Option<&str>, message: Option<&str>) -> String {
+    match (code.unwrap_or_default(), super::plain(message.unwrap_or_default())) {
+        ("", message) => message,
+        (code, message) if message.is_empty() => code.to_owned(),
+        (code, message) if message.starts_with(code) => message,
+        (code, message) => format!("{code}: {message}"),
+    }
+}
+
 /// None only for an instance without an id, which EC2 does not have.
 fn sighting(instance: &types::Instance) -> Option<InstanceSighting> {
     let tag = |key: &str| instance.tags().iter().find(|tag| tag.key() == Some(key)).map(|tag| tag.value().unwrap_or_default());
@@ -348,7 +356,7 @@ fn sighting(instance: &types::Instance) -> Option<InstanceSighting> {
         // A state that nobody knows means keep, and running is the state that is kept.
         _ => InstanceState::Running,
     };
-    let reason = instance.state_reason().and_then(|reason| reason.code().or(reason.message()));
+    let reason = instance.state_reason().map(|said| state_reason(said.code(), said.message()));
     Some(InstanceSighting {
         id: instance.instance_id()?.into(),
         pool: tag(tags::POOL).unwrap_or_default().into(),
@@ -366,7 +374,7 @@ fn sighting(instance: &types::Instance) -> Option<InstanceSighting> {
         },
         draining: tag(tags::DRAIN).is_some(),
         stages: tag(tags::STAGES).map(Stage::parse_tag).unwrap_or_default(),
-        state_reason: reason.filter(|text| !text.is_empty()).map(str::to_owned),
+        state_reason: reason.filter(|text| !text.is_empty()),
     })
 }
 
@@ -385,6 +393,28 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_request_refused_for_its_offerings_is_an_answer_and_any_other_a_failure() {
+        let said = |code: &str| {
+            let failure = Failure::new(FailureKind::Refused, format!("launch: {code}: so it is"));
+            refused(CallError { code: code.into(), said: String::new(), status: 400, failure })
+        };
+        for known in muster_reconciler::refusal::REFUSALS {
+            assert_eq!(matches!(said(known.code), Outcome::Launched(_)), known.of_offerings(), "{}", known.code);
+        }
+        assert!(matches!(said("SomethingNew"), Outcome::Failed(_)), "of nobody knows what");
+        assert!(matches!(said("MaxFleetCountExceeded"), Outcome::Launched(l) if l.errors[0].code == "MaxFleetCountExceeded"));
+    }
+
+    #[test]
+    fn why_an_instance_ended_is_told_with_its_code_once() {
+        let said = state_reason(Some("Client.InternalError"), Some("Client.InternalError: Client error on launch"));
+        assert_eq!(said, "Client.InternalError: Client error on launch");
+        assert_eq!(state_reason(Some("Server.SpotInstanceTermination"), None), "Server.SpotInstanceTermination");
+        assert_eq!(state_reason(Some("pending"), Some("so it is")), "pending: so it is");
+        assert_eq!(state_reason(None, None), "");
+    }
+
+    #[test]
     fn an_instance_arn_needs_an_account_in_the_queue_url() {
         let arn = |url, region| arn_of(url, region, &"i-1".into());
         let said = arn("https://sqs.eu-west-1.amazonaws.com/123456789012/jobs", "eu-west-1");
@@ -399,8 +429,9 @@ mod tests {
     fn only_ids_that_ec2_names_in_full_are_blamed() {
         let error = |code: &str, message: &str, kind| CallError {
             code: code.into(),
+            said: message.into(),
             status: 400,
-            failure: Failure::new(kind, format!("terminate 3 instances: {code}: {message}")),
+            failure: Failure::new(kind, format!("terminate 3 instances: {code}")),
         };
         let batch: Vec<InstanceId> = ["i-0a", "i-0ab", "i-0abc"].map(InstanceId::from).into();
         let missing = error("InvalidInstanceID.NotFound", "The instance IDs 'i-0a, i-0abc' do not exist", FailureKind::NotFound);

@@ -121,11 +121,31 @@ impl Probe {
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
+        self.call_hiding(api, what, None, answer).await
+    }
+
+    /// The same for a call that hands a secret over: AWS's validation errors may quote what they refuse. It is taken out before the
+    /// message is cut, or a part of it would stay.
+    pub(crate) async fn call_hiding<T, E>(
+        &self,
+        api: &'static str,
+        what: &str,
+        secret: Option<&str>,
+        answer: impl Future<Output = Result<T, SdkError<E>>>,
+    ) -> Result<T, CallError>
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
         let began = Instant::now();
         let result = answer.await.map_err(|error| CallError {
             code: error.code().unwrap_or_default().to_owned(),
+            said: error.message().unwrap_or_default().to_owned(),
             status: error.raw_response().map_or(0, |raw| raw.status().as_u16()),
             failure: classify(&error, what),
+        });
+        let result = result.map_err(|error: CallError| match secret {
+            Some(secret) => error.without(secret, what),
+            None => error,
         });
         let outcome = result.as_ref().map_or_else(|error| error.failure.kind.as_str(), |_| "ok");
         (self.0)(api, outcome, began.elapsed());
@@ -141,10 +161,27 @@ impl Probe {
 pub(crate) struct CallError {
     /// AWS's error code; empty when there is none.
     pub(crate) code: String,
+    /// AWS's whole message, however long; [`Self::failure`] holds it cut.
+    pub(crate) said: String,
     /// HTTP status; 0 without an answer.
     pub(crate) status: u16,
     /// The same for the core.
     pub(crate) failure: Failure,
+}
+
+impl CallError {
+    fn without(mut self, secret: &str, what: &str) -> CallError {
+        const INSTEAD: &str = "[the secret]";
+        if secret.is_empty() {
+            return self;
+        }
+        if self.said.contains(secret) {
+            self.said = self.said.replace(secret, INSTEAD);
+            self.failure.message = format!("{what}: {}: {}", self.code, plain(&self.said));
+        }
+        self.failure.message = self.failure.message.replace(secret, INSTEAD);
+        self
+    }
 }
 
 impl From<CallError> for Failure {
@@ -162,7 +199,7 @@ where
     let (kind, said) = match error {
         SdkError::ServiceError(_) => {
             let code = error.code().unwrap_or("no error code");
-            (kind_of(code, status), format!("{code}: {}", error.message().unwrap_or("no message")))
+            (kind_of(code, status), format!("{code}: {}", plain(error.message().unwrap_or("no message"))))
         }
         SdkError::ConstructionFailure(_) => {
             (FailureKind::Unavailable, format!("the request could not be made: {}", DisplayErrorContext(error)))
@@ -202,6 +239,26 @@ pub(crate) fn kind_of(code: &str, status: u16) -> FailureKind {
     }
 }
 
+/// Longest text of AWS's that is repeated, in characters; as long as GitHub's.
+const MESSAGE_MAX: usize = 400;
+
+/// What AWS wrote, for people: on one line, without the kilobytes that only `sts:DecodeAuthorizationMessage` can read, and cut.
+/// CloudTrail keeps the whole.
+/// <https://docs.aws.amazon.com/STS/latest/APIReference/API_DecodeAuthorizationMessage.html>
+pub(crate) fn plain(message: &str) -> String {
+    const ENCODED: &str = "Encoded authorization failure message:";
+    let (said, encoded) = message.split_once(ENCODED).map_or((message, false), |(said, _)| (said, true));
+    let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut plain: String = words.chars().filter(|c| !c.is_control()).take(MESSAGE_MAX).collect();
+    if plain.len() < words.len() {
+        plain.push('…');
+    }
+    if encoded {
+        plain += " (AWS's encoded details are in CloudTrail)";
+    }
+    plain
+}
+
 /// Whether the request certainly never left: no credentials, no name resolution, no connection. The SDK hands out no
 /// types for this, so the chain of causes is read; `tests/aws_adapters.rs` holds it to real sockets.
 fn never_sent(error: &ConnectorError) -> bool {
@@ -219,6 +276,7 @@ mod tests {
     use aws_sdk_ec2::error::ErrorMetadata;
     use aws_sdk_ec2::operation::create_fleet::CreateFleetError;
     use aws_smithy_types::body::SdkBody;
+    use muster_reconciler::refusal::Scope;
 
     use super::*;
 
@@ -265,6 +323,40 @@ mod tests {
         let failure = refusal("Unsupported", 400, &[("x-amzn-requestid", "abc-1")]);
         assert_eq!(failure.message, "launch 5 for pool linux: Unsupported: so it is (request id abc-1)");
         assert_eq!(refusal("SlowDown", 503, &[("retry-after", "7")]).retry_after, Some(Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn what_aws_writes_is_cut_and_never_an_encoded_text() {
+        let denied = format!("You are not authorized.\n Encoded authorization failure message: {}", "Zz9".repeat(900));
+        assert_eq!(plain(&denied), "You are not authorized. (AWS's encoded details are in CloudTrail)");
+        let long = plain(&"é".repeat(3_000));
+        assert!(long.ends_with('…') && long.chars().count() == MESSAGE_MAX + 1);
+        assert_eq!(plain(&"x".repeat(MESSAGE_MAX)).len(), MESSAGE_MAX);
+        let meta = ErrorMetadata::builder().code("UnauthorizedOperation").message(denied).build();
+        let error = SdkError::service_error(CreateFleetError::generic(meta), answer(403, &[]));
+        assert!(classify(&error, "launch 5").message.len() < 200);
+    }
+
+    #[tokio::test]
+    async fn no_part_of_a_secret_is_left_in_a_message_that_is_cut() {
+        let secret = "5ecret".repeat(700);
+        let meta = ErrorMetadata::builder().code("ValidationException").message(format!("Value '{secret}' at 'value' failed"));
+        let error: SdkError<CreateFleetError> =
+            SdkError::service_error(CreateFleetError::generic(meta.build()), answer(400, &[]));
+        let call =
+            Probe::default().call_hiding("ssm.PutParameter", "store the secret", Some(&secret), async { Err::<(), _>(error) });
+        let failed = call.await.expect_err("refused");
+        assert_eq!(failed.failure.message, "store the secret: ValidationException: Value '[the secret]' at 'value' failed");
+        assert!(!failed.said.contains("5ecret"), "{}", failed.said);
+    }
+
+    #[test]
+    fn what_the_core_takes_for_a_throttle_or_a_failure_of_ec2_is_classified_so() {
+        for known in muster_reconciler::refusal::REFUSALS {
+            let (throttled, token) = (known.scope == Scope::Throttled, known.scope == Scope::Token);
+            assert_eq!(kind_of(known.code, 400) == FailureKind::Throttled, throttled, "{}", known.code);
+            assert_eq!(kind_of(known.code, 400) == FailureKind::Conflict, token, "{}", known.code);
+        }
     }
 
     #[test]

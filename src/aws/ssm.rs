@@ -71,12 +71,8 @@ impl Ssm {
             .tier(types::ParameterTier::IntelligentTiering)
             .overwrite(overwrite)
             .set_tags((!overwrite).then_some(tags));
-        let result = self.probe.call("ssm.PutParameter", &format!("store the secret {name}"), call.send()).await;
-        result.map(drop).map_err(|mut error| {
-            // SSM's validation errors may quote what they refuse.
-            error.failure.message = error.failure.message.replace(value.expose_secret(), "[the secret]");
-            error
-        })
+        let what = format!("store the secret {name}");
+        self.probe.call_hiding("ssm.PutParameter", &what, Some(value.expose_secret()), call.send()).await.map(drop)
     }
 
     /// Deletes the boxes' secrets. Missing ones are done: the box deletes its own after reading it.

@@ -173,7 +173,12 @@ mod tests {
 
     #[test]
     fn what_only_doctor_needs_may_be_refused() {
-        let error = |kind, message: &str| CallError { code: String::new(), status: 403, failure: Failure::new(kind, message) };
+        let error = |kind, message: &str| CallError {
+            code: String::new(),
+            said: String::new(),
+            status: 403,
+            failure: Failure::new(kind, message),
+        };
         let refused = error(FailureKind::Refused, "look at x: UnauthorizedOperation: You are not authorized");
         assert_eq!(Finding::look_failed("x", &refused, "ec2:DescribeImages", "").verdict, Verdict::NotChecked);
         let needed = Finding::call_failed("x", &refused.failure, "ec2:CreateFleet", "");

@@ -65,7 +65,7 @@ mod tests {
     fn a_dry_run_is_read_by_its_error() {
         let answer = |code: &str| -> DryRun {
             let failure = Failure::new(FailureKind::Refused, format!("try: {code}: so it is"));
-            DryRun::of(Err::<(), _>(CallError { code: code.into(), status: 412, failure }))
+            DryRun::of(Err::<(), _>(CallError { code: code.into(), said: String::new(), status: 412, failure }))
         };
         assert_eq!(answer("DryRunOperation"), DryRun::Allowed);
         assert!(matches!(answer("UnauthorizedOperation"), DryRun::Refused(_)));

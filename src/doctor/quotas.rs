@@ -3,122 +3,103 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aws_sdk_ec2::types::InstanceType;
-use muster_reconciler::manifest::{MarketPolicy, Spec};
+use muster_reconciler::effect::Market;
+use muster_reconciler::manifest::{MarketPolicy, RunnerPool, Spec};
+use muster_reconciler::quota::QuotaClass;
 
 use super::finding::Finding;
 use super::look::Look;
 
-/// Types in one DescribeInstanceTypes at most.
-/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceTypes.html>
-const TYPES: usize = 100;
+const CONSOLE: &str = "look at the quotas of EC2 in the Service Quotas console";
 
-/// A quota of the standard families (A, C, D, H, I, M, R, T, Z).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Quota {
-    Spot,
-    OnDemand,
+/// One of EC2's quotas, with the classes that count against it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Quota {
+    code: &'static str,
+    market: Market,
+    classes: BTreeSet<QuotaClass>,
 }
 
 impl Quota {
-    const fn code(self) -> &'static str {
-        match self {
-            Quota::Spot => "L-34B43A08",
-            Quota::OnDemand => "L-1216C47A",
+    /// All that AWS names.
+    fn all() -> Vec<Quota> {
+        let mut by_code: BTreeMap<(Market, &'static str), BTreeSet<QuotaClass>> = BTreeMap::new();
+        for market in [Market::Spot, Market::OnDemand] {
+            for class in QuotaClass::ALL {
+                if let Some(code) = class.code(market) {
+                    by_code.entry((market, code)).or_default().insert(class);
+                }
+            }
         }
+        by_code.into_iter().map(|((market, code), classes)| Quota { code, market, classes }).collect()
     }
 
-    const fn check(self) -> &'static str {
-        match self {
-            Quota::Spot => "quota of spot vCPUs",
-            Quota::OnDemand => "quota of on-demand vCPUs",
-        }
+    fn check(&self) -> String {
+        let classes: Vec<&str> = self.classes.iter().map(|class| class.as_str()).collect();
+        format!("quota of {} vCPUs, {}", self.market.as_str(), classes.join(" and "))
     }
 
-    const fn buys(self, market: MarketPolicy) -> bool {
-        match self {
-            Quota::Spot => matches!(market, MarketPolicy::Spot | MarketPolicy::SpotThenOnDemand),
-            Quota::OnDemand => matches!(market, MarketPolicy::OnDemand | MarketPolicy::SpotThenOnDemand),
+    fn buys(&self, pool: &RunnerPool) -> bool {
+        match pool.spec.instance.market {
+            MarketPolicy::Spot => self.market == Market::Spot,
+            MarketPolicy::OnDemand => self.market == Market::OnDemand,
+            MarketPolicy::SpotThenOnDemand => true,
         }
     }
 
     /// What the pools may take of it together: `max` times the largest type. With it, those that have no other market.
-    fn needed(self, spec: &Spec, vcpus: &BTreeMap<String, u64>) -> (u64, u64) {
-        let of = |market: fn(MarketPolicy, Quota) -> bool| {
-            let pools = spec.pools.values().filter(|pool| market(pool.spec.instance.market, self));
-            pools
-                .map(|pool| {
-                    let types = pool.spec.instance.types.iter().filter(|name| standard(name));
-                    let largest = types.filter_map(|name| vcpus.get(name)).max().copied().unwrap_or(0);
-                    largest * u64::from(pool.spec.capacity.max)
-                })
-                .sum()
+    fn needed(&self, spec: &Spec, vcpus: &BTreeMap<String, u64>) -> (u64, u64) {
+        let counts = |name: &&String| QuotaClass::of(name).is_some_and(|class| self.classes.contains(&class));
+        let takes = |pool: &RunnerPool| {
+            let largest = pool.spec.instance.types.iter().filter(counts).filter_map(|name| vcpus.get(name)).max();
+            largest.copied().unwrap_or(0) * u64::from(pool.spec.capacity.max)
         };
-        let all = of(|market, quota| quota.buys(market));
-        (all, of(|market, quota| quota.buys(market) && market != MarketPolicy::SpotThenOnDemand))
+        let buyers = || spec.pools.values().filter(|pool| self.buys(pool));
+        let firm = buyers().filter(|pool| pool.spec.instance.market != MarketPolicy::SpotThenOnDemand);
+        (buyers().map(takes).sum(), firm.map(takes).sum())
     }
 }
 
-/// Whether a type counts against the standard quota. `im4gn` and `is4gen` are of the I family, `hpc` and `inf` are not theirs.
-fn standard(name: &str) -> bool {
-    let letters: String = name.chars().take_while(char::is_ascii_alphabetic).collect();
-    matches!(letters.as_str(), "a" | "c" | "d" | "h" | "i" | "im" | "is" | "m" | "r" | "t" | "z")
-}
-
-pub(super) async fn check(look: &Look, spec: &Spec) -> Vec<Finding> {
-    let names: BTreeSet<&String> = spec.pools.values().flat_map(|pool| &pool.spec.instance.types).collect();
-    let names: Vec<&String> = names.into_iter().collect();
-    let mut vcpus = BTreeMap::new();
-    for some in names.chunks(TYPES) {
-        let types = some.iter().map(|name| InstanceType::from(name.as_str())).collect();
-        let call = look.ec2.describe_instance_types().set_instance_types(Some(types));
-        match look.probe.call("ec2.DescribeInstanceTypes", "look at the pools' instance types", call.send()).await {
-            Ok(answer) => vcpus.extend(answer.instance_types().iter().filter_map(|known| {
-                let count = known.v_cpu_info()?.default_v_cpus()?;
-                Some((known.instance_type()?.as_str().to_owned(), u64::try_from(count).ok()?))
-            })),
-            Err(error) => {
-                let next = "take the types that this region lacks out of spec.instance.types";
-                return vec![Finding::look_failed("instance types", &error, "ec2:DescribeInstanceTypes", next)];
-            }
-        }
-    }
-    let mut found = vec![Finding::ok("instance types", format!("{} types, all known in this region", vcpus.len()))];
-    for quota in [Quota::Spot, Quota::OnDemand] {
-        let (needed, firm) = quota.needed(spec, &vcpus);
+/// Every quota that the pools' types count against. `vcpus` are those that EC2 knows.
+pub(super) async fn check(look: &Look, spec: &Spec, vcpus: &BTreeMap<String, u64>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for quota in Quota::all() {
+        let (needed, firm) = quota.needed(spec, vcpus);
         if needed > 0 {
-            found.push(one(look, quota, needed, firm).await);
+            found.push(one(look, &quota, needed, firm).await);
         }
     }
-    let others: Vec<&str> = names.iter().map(|name| name.as_str()).filter(|name| !standard(name)).collect();
-    if !others.is_empty() {
-        let seen = format!("{} count against other quotas than the standard one", others.join(", "));
-        found.push(Finding::unchecked("other quotas", seen, "look at the quotas of EC2 in the Service Quotas console"));
+    let of_none: Vec<&str> = vcpus.keys().map(String::as_str).filter(|name| QuotaClass::of(name).is_none()).collect();
+    if !of_none.is_empty() {
+        let seen = format!("{}: muster does not know which quota they count against", of_none.join(", "));
+        found.push(Finding::unchecked("other quotas", seen, CONSOLE));
     }
     found
 }
 
 /// <https://docs.aws.amazon.com/servicequotas/2019-06-24/apireference/API_GetServiceQuota.html>
-async fn one(look: &Look, quota: Quota, needed: u64, firm: u64) -> Finding {
-    let call = look.quotas.get_service_quota().service_code("ec2").quota_code(quota.code());
-    let what = format!("look at quota {}", quota.code());
+async fn one(look: &Look, quota: &Quota, needed: u64, firm: u64) -> Finding {
+    let call = look.quotas.get_service_quota().service_code("ec2").quota_code(quota.code);
+    let what = format!("look at quota {}", quota.code);
     match look.probe.call("servicequotas.GetServiceQuota", &what, call.send()).await {
         Ok(answer) => judge(quota, answer.quota().and_then(|quota| quota.value()), needed, firm),
         Err(error) if error.code == "NoSuchResourceException" => judge(quota, None, needed, firm),
         Err(error) => {
-            let next = "look at the quotas of EC2 in the Service Quotas console";
-            let finding = Finding::look_failed(quota.check(), &error, "servicequotas:GetServiceQuota", next);
+            let finding = Finding::look_failed(quota.check(), &error, "servicequotas:GetServiceQuota", CONSOLE);
             // muster itself never asks: a service that does not answer here keeps it from nothing.
             Finding::unchecked(quota.check(), &finding.seen, finding.next.unwrap_or_default())
         }
     }
 }
 
-fn judge(quota: Quota, value: Option<f64>, needed: u64, firm: u64) -> Finding {
-    let (check, code) = (quota.check(), quota.code());
+fn judge(quota: &Quota, value: Option<f64>, needed: u64, firm: u64) -> Finding {
+    let (check, code) = (quota.check(), quota.code);
     let Some(value) = value else {
-        let next = "look at the quotas of EC2 in the Service Quotas console";
-        return Finding::unchecked(check, format!("Service Quotas tells no value of {code}; the pools may need {needed}"), next);
+        return Finding::unchecked(
+            check,
+            format!("Service Quotas tells no value of {code}; the pools may need {needed}"),
+            CONSOLE,
+        );
     };
     if value >= needed as f64 {
         return Finding::ok(check, format!("{value}, the pools need {needed} at most"));
@@ -130,8 +111,6 @@ fn judge(quota: Quota, value: Option<f64>, needed: u64, firm: u64) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use muster_reconciler::manifest::RunnerPool;
-
     use super::super::finding::Verdict;
     use super::*;
 
@@ -147,6 +126,14 @@ mod tests {
         spec
     }
 
+    fn quota(code: &str) -> Quota {
+        Quota::all().into_iter().find(|quota| quota.code == code).expect(code)
+    }
+
+    fn standard(market: Market) -> Quota {
+        quota(QuotaClass::Standard.code(market).expect("a quota"))
+    }
+
     #[test]
     fn pools_need_their_max_of_their_largest_type_in_each_market_they_buy_in() {
         use MarketPolicy::{OnDemand, Spot, SpotThenOnDemand};
@@ -156,26 +143,24 @@ mod tests {
             (SpotThenOnDemand, 5, &["m7i.large"]),
             (OnDemand, 3, &["m7i.large", "g5.xlarge"]),
         ]);
-        assert_eq!(Quota::Spot.needed(&spec, &vcpus), (170, 160));
-        assert_eq!(Quota::OnDemand.needed(&spec, &vcpus), (16, 6), "a GPU type counts against another quota");
+        assert_eq!(standard(Market::Spot).needed(&spec, &vcpus), (170, 160));
+        assert_eq!(standard(Market::OnDemand).needed(&spec, &vcpus), (16, 6));
+        assert_eq!(quota("L-DB2E81BA").needed(&spec, &vcpus), (12, 12), "a GPU type counts against a quota of its own");
+        assert_eq!(quota("L-3819A6DF").needed(&spec, &vcpus), (0, 0));
+    }
+
+    #[test]
+    fn a_quota_of_several_classes_is_one() {
+        assert_eq!(quota("L-417A185B").classes, [QuotaClass::P, QuotaClass::P5].into());
+        assert!(quota("L-417A185B").check().ends_with("on-demand vCPUs, P and P5"));
     }
 
     #[test]
     fn a_quota_below_the_need_is_a_warning() {
-        assert_eq!(judge(Quota::Spot, Some(640.0), 200, 200).verdict, Verdict::Ok);
-        let low = judge(Quota::OnDemand, Some(32.0), 200, 0);
+        assert_eq!(judge(&standard(Market::Spot), Some(640.0), 200, 200).verdict, Verdict::Ok);
+        let low = judge(&standard(Market::OnDemand), Some(32.0), 200, 0);
         assert!(low.verdict == Verdict::Warning && low.seen.contains("32, but the pools may need 200 (0 of them"), "{low:?}");
         assert!(low.next.is_some_and(|next| next.contains("L-1216C47A")));
-        assert_eq!(judge(Quota::Spot, None, 200, 0).verdict, Verdict::NotChecked);
-    }
-
-    #[test]
-    fn families_are_told_apart() {
-        assert!(["m7i.large", "c7gn.xlarge", "im4gn.large", "t4g.micro", "z1d.large"].iter().all(|name| standard(name)));
-        assert!(
-            ["g5.xlarge", "p5.48xlarge", "inf2.xlarge", "x2idn.16xlarge", "hpc7a.96xlarge", "trn1.2xlarge", "vt1.3xlarge"]
-                .iter()
-                .all(|name| !standard(name))
-        );
+        assert_eq!(judge(&standard(Market::Spot), None, 200, 0).verdict, Verdict::NotChecked);
     }
 }

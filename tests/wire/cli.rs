@@ -108,7 +108,7 @@ fn explanation() -> Explanation {
         now: NOW,
         state: "queued".into(),
         facts: vec!["of acme/web, run 2967944950".into(), "asks for [self-hosted, linux]; pool linux-x64".into()],
-        reason: "pool linux-x64 tries again in 2m: EC2 has no spot capacity in any of 4 offerings".into(),
+        reason: "pool linux-x64 tries again in 2m: none of the pool's 4 offerings can be launched as spot: EC2 lacks capacity (InsufficientInstanceCapacity)".into(),
         awaits: vec![
             Awaited { what: "the pool tries to launch again".into(), until: NOW + 120_000 },
             Awaited { what: "GitHub drops a job that nobody took".into(), until: NOW + 86_300_000 },
@@ -119,9 +119,8 @@ fn explanation() -> Explanation {
 }
 
 fn snapshot() -> Value {
-    let budgets =
-        vec![BudgetView { api: "ec2.CreateFleet".into(), level: 48.0, capacity: 50.0, per_second: 5.0, ..Default::default() }];
-    let limits = vec![LimitView { app: "main".into(), remaining: 4711, until: NOW + 600_000, ..Default::default() }];
+    let budgets = vec![BudgetView { api: "ec2.CreateFleet".into(), level: 48.0, capacity: 50.0, per_second: 5.0, app: None }];
+    let limits = vec![LimitView { app: "main".into(), remaining: 4711, until: NOW + 600_000 }];
     let snapshot = Snapshot { now: NOW, pools: pools(), jobs: jobs(), runners: runners(), events: events(), budgets, limits };
     let cost =
         json!({"currency": "USD", "prices": "p.yaml", "since": NOW, "total": 1.234, "pools": {}, "hours": 3.5, "coverage": 1.0});

@@ -11,11 +11,13 @@ use crate::demand::Job;
 use crate::effect::{Action, Configure, Effect, Launch, MessageOp, Source};
 use crate::event::{InstanceState, JobState};
 use crate::fact::Fact;
-use crate::ids::{AppName, EffectId, Forge, InstanceId, Intent, JobId, MessageId, Payer, PoolName, RunnerName};
+use crate::ids::{AppName, EffectId, Forge, InstanceId, Intent, JobId, MessageId, PoolName, RunnerName};
 use crate::journal::{What, Whom};
+use crate::manifest::RunnerPool;
 use crate::plan::{Act, Plan, PlannedLaunch, Step};
 use crate::runner::{Configured, Phase, Runner, Terms};
 use crate::time::Time;
+use crate::world::Stillborn;
 
 /// A job queued for longer than a boot should take is asked about; each further question waits twice as long.
 const CHECK_AFTER: Duration = Duration::from_secs(120);
@@ -130,28 +132,37 @@ impl Controller {
         if r.online_at.is_some() || r.phase(deadline, now) != Phase::Failed {
             return;
         }
-        if r.never_configured() && self.github_says_wait(&r.pool, now) {
+        if r.never_configured() && self.configures_none(&r.pool, now) {
             return;
         }
         let pool = r.pool.clone();
-        self.facts.push(Fact::BootFailed { pool: pool.clone(), why: "overdue" });
+        self.facts.push(Fact::BootFailed { pool: pool.clone(), why: "overdue", said: why.to_owned() });
         self.boot_failed(&pool, why, now);
     }
 
-    /// Boxes that ended by themselves before they were online count the same: a broken image must not be launched for ever.
+    /// Boxes that ended before they were online count the same: a broken image must not be launched for ever.
     pub(super) fn note_stillborn(&mut self, now: Time) {
-        for (pool, never_configured) in std::mem::take(&mut self.world.stillborn) {
-            if never_configured && self.github_says_wait(&pool, now) {
-                continue;
+        for Stillborn { pool, never_configured, reason, late } in std::mem::take(&mut self.world.stillborn) {
+            // A box that shut itself down says so to EC2, too.
+            let said = match reason.filter(|reason| !reason.starts_with("Client.InstanceInitiatedShutdown")) {
+                Some(reason) => format!("EC2 ended it before it was online: {reason}"),
+                None => "it ended by itself before it was online".to_owned(),
+            };
+            if late {
+                self.explain_boot_failure(&pool, &said, now);
+            } else if !(never_configured && self.configures_none(&pool, now)) {
+                self.facts.push(Fact::BootFailed { pool: pool.clone(), why: "ended", said: said.clone() });
+                self.boot_failed(&pool, &said, now);
             }
-            self.facts.push(Fact::BootFailed { pool: pool.clone(), why: "ended" });
-            self.boot_failed(&pool, "it ended by itself before it was online", now);
         }
     }
 
-    /// A box that could not be configured meanwhile says nothing of whether the pool's boxes can start.
-    fn github_says_wait(&self, pool: &PoolName, now: Time) -> bool {
-        self.spec.pools.get(pool).is_some_and(|p| self.budgets.configurations_wait(&p.forge().payer(), now).is_some())
+    /// Whether no box of the pool is configured at the moment, be it for GitHub's limit or because GitHub or SSM refuses. A box
+    /// that waited in vain then says nothing of whether the pool's boxes can start.
+    fn configures_none(&self, pool: &PoolName, now: Time) -> bool {
+        let limited = |p: &RunnerPool| self.budgets.github_exhausted(&p.spec.github.app, now).is_some();
+        let refused = self.pools.get(pool).is_some_and(|state| state.refused.is_some());
+        refused || self.spec.pools.get(pool).is_some_and(limited)
     }
 
     fn boot_failed(&mut self, pool: &PoolName, why: &str, now: Time) {
@@ -160,8 +171,17 @@ impl Controller {
         if state.boot_failures >= 2 {
             let wait =
                 Duration::from_secs(30).saturating_mul(1 << (state.boot_failures - 2).min(5)).min(Duration::from_secs(600));
-            state.backoff =
-                Some((now + wait, format!("{} boxes in a row failed to start; the last: {why}", state.boot_failures)));
+            state.backoff = Some((now + wait, boot_failures(state.boot_failures, why)));
+        }
+    }
+
+    /// EC2 told why a box ended after its end was counted.
+    fn explain_boot_failure(&mut self, pool: &PoolName, said: &str, now: Time) {
+        self.journal.note(now, What::BootFailed, Whom::pool(pool), format!("why the box failed to start: {said}"));
+        let Some(state) = self.pools.get_mut(pool).filter(|state| state.boot_failures >= 2) else { return };
+        let told = boot_failures(state.boot_failures, "");
+        if let Some((_, why)) = state.backoff.as_mut().filter(|(_, why)| why.starts_with(&told)) {
+            *why = boot_failures(state.boot_failures, said);
         }
     }
 
@@ -253,7 +273,7 @@ impl Controller {
 
     fn configure(&mut self, pool: &PoolName, step: &Step, now: Time) {
         let Some(p) = self.spec.pools.get(pool).cloned() else { return };
-        let jit = Api::Jit(p.forge().payer());
+        let jit = Api::Jit(p.spec.github.app.clone());
         let at = self.budgets.admits_at(&jit, now).max(self.budgets.admits_at(&Api::SsmPut, now));
         if at > now {
             let short = if self.budgets.admits_at(&jit, now) > now { jit } else { Api::SsmPut };
@@ -284,7 +304,7 @@ impl Controller {
     fn deregister(&mut self, pool: &PoolName, step: &Step, now: Time) {
         let Some(r) = self.world.runners().get(&step.instance) else { return };
         let Some(g) = r.registration.clone() else { return };
-        let api = Api::Deregister(g.forge.payer());
+        let api = Api::Deregister(g.forge.app.clone());
         if !self.budgets.take(&api, now) {
             let at = self.put_off(&api, now);
             return self.again(pool, at);
@@ -308,7 +328,7 @@ impl Controller {
         let due: Vec<Source> = self.sweeps.iter().filter(|(_, s)| !s.in_flight && s.due <= now).map(|(s, _)| s.clone()).collect();
         for source in due {
             let interval = self.interval(&source);
-            let limited = source.payer().and_then(|payer| self.budgets.questions_wait(&payer, now));
+            let limited = source.app().and_then(|app| self.budgets.github_exhausted(app, now));
             let state = self.sweeps.entry(source.clone()).or_default();
             // GitHub bans who goes on asking.
             if let Some(until) = limited {
@@ -322,9 +342,9 @@ impl Controller {
         }
     }
 
-    /// The lists that tell something: those of the pools, and those in which a box may still be, if their App or token is left.
+    /// The lists that tell something: those of the pools, and those in which a box may still be, if their App is left.
     pub(super) fn lists(&self) -> BTreeSet<Forge> {
-        let left = self.world.lists().into_iter().filter(|f| self.spec.has_credential(&f.app)).cloned();
+        let left = self.world.lists().into_iter().filter(|f| self.spec.apps.contains_key(&f.app)).cloned();
         self.spec.forges().into_iter().chain(left).collect()
     }
 
@@ -433,7 +453,7 @@ impl Controller {
     /// Asks GitHub for the webhooks that it could not deliver.
     pub(super) fn redeliver(&mut self, now: Time) {
         for (app, delivery) in self.deliveries.due(now) {
-            let api = Api::Background(Payer::itself(&app));
+            let api = Api::Background(app.clone());
             if !self.budgets.take(&api, now) {
                 let later = self.put_off(&api, now);
                 self.deliveries.put_off(&app, delivery, later);
@@ -456,17 +476,16 @@ impl Controller {
             .collect();
         wanted.sort();
         for (_, _, id, app) in wanted {
-            let Some(job) = self.demand.job_mut(id) else { continue };
-            let payer = self.spec.payer(&app, &job.event.repo);
-            if !self.budgets.take(&Api::Background(payer.clone()), now) {
+            if !self.budgets.take(&Api::Background(app.clone()), now) {
                 continue;
             }
+            let Some(job) = self.demand.job_mut(id) else { continue };
             job.check.in_flight = true;
             job.check.not_before = now + CHECK_AFTER.saturating_mul(1 << job.check.times.min(6)).min(CHECK_LONGEST);
             job.check.times += 1;
             let why = if job.redelivered { "its message was delivered before" } else { "it has been in this state for long" };
-            let action = Action::CheckJob { app, repo: job.event.repo.clone(), job: id };
-            self.emit(action, Flight::CheckJob(id, payer), why.to_owned());
+            let action = Action::CheckJob { app: app.clone(), repo: job.event.repo.clone(), job: id };
+            self.emit(action, Flight::CheckJob(id, app), why.to_owned());
         }
     }
 
@@ -491,9 +510,14 @@ impl Controller {
 
     /// Whose credentials can read the job: its pool's, or those of any pool that covers its repository's owner.
     fn app_for(&self, job: &Job) -> Option<AppName> {
-        let by_pool = job.pool().and_then(|p| self.spec.pools.get(p)).map(|p| p.forge().app);
-        by_pool.or_else(|| self.spec.credentials().next().cloned())
+        let by_pool = job.pool().and_then(|p| self.spec.pools.get(p)).map(|p| p.spec.github.app.clone());
+        by_pool.or_else(|| self.spec.apps.keys().next().cloned())
     }
+}
+
+/// Why a pool launches slower.
+fn boot_failures(in_a_row: u32, last: &str) -> String {
+    format!("{in_a_row} boxes in a row failed to start; the last: {last}")
 }
 
 fn moving_at_ec2(r: &Runner) -> bool {

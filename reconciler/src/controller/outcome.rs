@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use super::{Controller, Flight};
 use crate::budget::Api;
+use crate::capacity::Beside;
 use crate::defects::{self, Defect};
 use crate::demand::HoldReason;
-use crate::effect::{Failure, FailureKind, JobSighting, Launched, Outcome, Source, Swept};
+use crate::effect::{Failure, FailureKind, JobSighting, Launch, Launched, Outcome, Source, Swept};
 use crate::event::JobEvent;
 use crate::fact::{DrainOutcome, Fact, Stage};
-use crate::ids::{EffectId, Forge, InstanceId, Intent, JobId, Payer, PoolName};
+use crate::ids::{AppName, EffectId, Forge, InstanceId, Intent, JobId, PoolName};
 use crate::journal::{What, Whom};
 use crate::runner::{Configured, Drain, Runner, Terms};
 use crate::time::Time;
@@ -38,11 +39,11 @@ impl Controller {
                     self.box_answered(&id, failure, now, |r| r.secret = false);
                 }
             }
-            Flight::CheckJob(job, payer) => self.check_ended(job, &payer, outcome, now),
+            Flight::CheckJob(job, app) => self.check_ended(job, &app, outcome, now),
             Flight::Redeliver(app, delivery) => {
                 if let Outcome::Failed(f) = outcome {
                     if f.kind == FailureKind::Throttled {
-                        self.budgets.throttled(&Api::Background(Payer::itself(&app)), now);
+                        self.budgets.throttled(&Api::Background(app.clone()), now);
                     }
                     self.deliveries.ask_failed(&app, delivery, f.retry_after, now);
                 }
@@ -65,7 +66,8 @@ impl Controller {
 
     fn launch_ended(&mut self, intent: &Intent, outcome: Outcome, now: Time) {
         let Some(pending) = self.world.pending().get(intent) else { return };
-        let (pool, market, count) = (pending.launch.pool.clone(), pending.launch.market, pending.launch.count);
+        let launch = pending.launch.clone();
+        let (pool, count) = (launch.pool.clone(), launch.count);
         self.mark(&pool, now);
         match outcome {
             Outcome::Launched(answer) => {
@@ -80,7 +82,7 @@ impl Controller {
                     self.pull_in(&Source::Instances, now);
                 }
                 if missing > 0 {
-                    self.launch_fell_short(&pool, market, &answer, missing, now);
+                    self.launch_fell_short(&launch, &answer, missing, now);
                 }
             }
             Outcome::Failed(f) if f.kind.may_have_worked() => {
@@ -114,29 +116,28 @@ impl Controller {
         }
     }
 
-    /// EC2 gave less than was asked for: remember which offerings are short; any other error backs the pool off.
-    fn launch_fell_short(&mut self, pool: &PoolName, market: crate::effect::Market, answer: &Launched, missing: u32, now: Time) {
-        let mut other = None;
-        for e in &answer.errors {
-            if !self.unavailable.note(market, e, now) {
-                other = Some(e);
-            }
-        }
+    /// EC2 gave less than was asked for: what it refused is left alone; what is not about offerings backs the pool off.
+    fn launch_fell_short(&mut self, launch: &Launch, answer: &Launched, missing: u32, now: Time) {
+        let pool = &launch.pool;
+        let beside = self.unavailable.note(launch, answer, now);
         let reason = answer.errors.first().map_or("no_reason_given", |e| e.code.as_str()).to_owned();
-        self.journal.note(
-            now,
-            What::LaunchFailed,
-            Whom::pool(pool),
-            format!("{missing} {} fewer than asked for: {reason}", market.as_str()),
-        );
-        self.facts.push(Fact::LaunchFailed { pool: pool.clone(), reason: reason.clone(), count: missing });
-        if let Some(e) = other {
-            let f = Failure::new(FailureKind::Refused, format!("{}: {}", e.code, e.message));
-            self.back_off_pool(pool, &f, now);
-        } else if answer.errors.is_empty() {
-            let f = Failure::new(FailureKind::Refused, format!("EC2 launched {missing} fewer than asked for and gave no reason"));
-            self.back_off_pool(pool, &f, now);
+        let why = format!("{missing} {} fewer than asked for: {reason}", launch.market.as_str());
+        self.journal.note(now, What::LaunchFailed, Whom::pool(pool), why);
+        self.facts.push(Fact::LaunchFailed { pool: pool.clone(), reason, count: missing });
+        if beside.throttled.is_some() {
+            self.budgets.throttled(&Api::CreateFleet, now);
         }
+        let failure = match beside {
+            Beside { wrong: Some(e), .. } => Failure::new(FailureKind::Refused, format!("{}: {}", e.code, e.message)),
+            Beside { throttled: Some(e), .. } => Failure::new(FailureKind::Throttled, format!("{}: {}", e.code, e.message)),
+            Beside { again: Some(e), .. } => Failure::new(FailureKind::Unavailable, format!("{}: {}", e.code, e.message)),
+            _ if answer.errors.is_empty() => {
+                let message = format!("EC2 launched {missing} fewer than asked for and gave no reason");
+                Failure::new(FailureKind::Refused, message)
+            }
+            _ => return,
+        };
+        self.back_off_pool(pool, &failure, now);
     }
 
     fn launch_failed(&mut self, pool: &PoolName, f: &Failure, count: u32, now: Time) {
@@ -151,7 +152,8 @@ impl Controller {
 
     fn back_off_pool(&mut self, pool: &PoolName, f: &Failure, now: Time) {
         let state = self.pools.entry(pool.clone()).or_default();
-        let first = if f.kind == FailureKind::Throttled { Duration::from_secs(1) } else { LAUNCH_BACKOFF.0 };
+        let soon = matches!(f.kind, FailureKind::Throttled | FailureKind::Unavailable);
+        let first = if soon { Duration::from_secs(1) } else { LAUNCH_BACKOFF.0 };
         let wait =
             first.saturating_mul(1 << state.launch_failures.min(6)).min(LAUNCH_BACKOFF.1).max(f.retry_after.unwrap_or_default());
         state.launch_failures += 1;
@@ -190,7 +192,7 @@ impl Controller {
                     _ => at,
                 };
                 if f.kind == FailureKind::Throttled {
-                    let api = if minted { Api::SsmPut } else { Api::Jit(forge.payer()) };
+                    let api = if minted { Api::SsmPut } else { Api::Jit(forge.app.clone()) };
                     self.budgets.throttled(&api, now);
                 }
                 self.hurry(&Source::Runners(forge.clone()), now);
@@ -254,7 +256,7 @@ impl Controller {
 
     fn deregister_ended(&mut self, instance: &InstanceId, forge: &Forge, outcome: Outcome, now: Time) {
         let failure = match outcome {
-            // How long GitHub wants to be left alone is the installation's budget to keep, not the box's.
+            // How long GitHub wants to be left alone is its App's budget's to keep, not the box's.
             Outcome::Failed(f) => Some(Failure { retry_after: None, ..f }),
             _ => None,
         };
@@ -293,7 +295,7 @@ impl Controller {
         self.mark(&pool, now);
     }
 
-    fn check_ended(&mut self, id: JobId, payer: &Payer, outcome: Outcome, now: Time) {
+    fn check_ended(&mut self, id: JobId, app: &AppName, outcome: Outcome, now: Time) {
         let Some(job) = self.demand.job_mut(id) else { return };
         job.check.in_flight = false;
         let known = job.event.clone();
@@ -315,7 +317,7 @@ impl Controller {
             // NotFound is no answer: the App may not be let into the repository. A job that is gone is held or expires.
             Outcome::Failed(f) => {
                 if f.kind == FailureKind::Throttled {
-                    self.budgets.throttled(&Api::Background(payer.clone()), now);
+                    self.budgets.throttled(&Api::Background(app.clone()), now);
                 }
             }
             other => debug_assert!(false, "a check can't end in {other:?}"),

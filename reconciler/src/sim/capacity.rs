@@ -1,13 +1,16 @@
 //! What EC2 has left of each offering, and the token buckets of its APIs.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::effect::{Market, Offering, OfferingError};
+use crate::refusal::{REFUSALS, Scope};
 use crate::time::Time;
 
 use super::faults::Fault;
 use super::nature::Nature;
+use super::rng::Rng;
 
 /// Capacity changes this often.
 const EPOCH: Duration = Duration::from_secs(300);
@@ -19,6 +22,10 @@ pub(super) struct Stock {
     left: BTreeMap<(Offering, Market), (u64, u32)>,
     /// The same for whole markets: closed or not.
     closed: BTreeMap<Market, (u64, bool)>,
+    /// The same for subnets: full or not.
+    full: BTreeMap<Arc<str>, (u64, bool)>,
+    /// Offerings that their zone does not have.
+    lacks: BTreeMap<Offering, bool>,
 }
 
 impl Stock {
@@ -41,9 +48,15 @@ impl Stock {
         })
     }
 
-    /// Whether the offering has one more. What it has left is decided anew in every epoch.
-    pub fn take(&mut self, offering: &Offering, market: Market, nature: &mut Nature) -> bool {
+    /// Takes one of the offering, or says why there is none. What it has left is decided anew in every epoch.
+    pub fn take(&mut self, offering: &Offering, market: Market, nature: &mut Nature) -> Result<(), (&'static str, &'static str)> {
         let epoch = epoch(nature.now());
+        let lacks = *self.lacks.entry(offering.clone()).or_insert_with(|| nature.hits(Fault::NotOffered));
+        let full = self.full.entry(Arc::clone(&offering.subnet)).or_insert((0, false));
+        if full.0 != epoch {
+            *full = (epoch, nature.hits(Fault::SubnetFull));
+        }
+        let full = full.1;
         let left = self.left.entry((offering.clone(), market)).or_insert((0, u32::MAX));
         if left.0 != epoch {
             // On-demand runs out far less often.
@@ -52,11 +65,31 @@ impl Stock {
             *left = (epoch, if dry { 0 } else { few.unwrap_or(u32::MAX) });
         }
         if !nature.luck.active {
-            return true;
+            return Ok(());
+        }
+        if lacks {
+            let said = "Your requested instance type is not supported in your requested Availability Zone.";
+            return Err(("InvalidFleetConfiguration", said));
+        }
+        if full {
+            return Err(("InsufficientFreeAddressesInSubnet", "There are not enough free addresses in subnet."));
         }
         let has = left.1 > 0;
         left.1 = left.1.saturating_sub(1);
-        has
+        let said = match market {
+            Market::Spot => "There is no Spot capacity available that matches your request.",
+            Market::OnDemand => "We currently do not have sufficient capacity.",
+        };
+        has.then_some(()).ok_or(("InsufficientInstanceCapacity", said))
+    }
+
+    /// A refusal for no reason that this world has: any code of the list, or one that is not on it.
+    pub fn odd_refusal(nature: &mut Nature) -> Option<(&'static str, Rng)> {
+        let mut rng = nature.strikes(Fault::OddRefusal)?;
+        // That the token is another request's is told by the tokens.
+        let codes: Vec<&str> = REFUSALS.iter().filter(|r| r.scope != Scope::Token).map(|r| r.code).collect();
+        let nth = usize::try_from(rng.below(codes.len() as u64 + 1)).unwrap_or_default();
+        Some((codes.get(nth).copied().unwrap_or("BrandNewCode"), rng))
     }
 }
 

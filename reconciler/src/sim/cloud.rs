@@ -9,6 +9,7 @@ use crate::effect::{
 };
 use crate::event::{Ec2Event, Ec2EventKind, InstanceState};
 use crate::ids::{Forge, InstanceId, Intent, PoolName, RunnerId};
+use crate::refusal::{Refusal, Scope};
 use crate::time::Time;
 
 use super::agenda::Event;
@@ -133,6 +134,26 @@ impl Instance {
     }
 }
 
+/// An instant fleet tries so many offerings, as others measured it (docs/decisions/0008).
+const TRIES: usize = 3;
+
+fn refused(Offering { instance_type, subnet }: Offering, code: &str, said: &str) -> OfferingError {
+    OfferingError { instance_type: Some(instance_type), subnet: Some(subnet), code: code.into(), message: said.into() }
+}
+
+/// The whole request is refused: told as the adapter tells it.
+fn refused_whole(launch: &Launch, code: &str) -> Result<OfferingError, Failure> {
+    let message = format!("CreateFleet {}: {code}", launch.intent);
+    match Refusal::known(code) {
+        Some(known) if known.of_offerings() => {
+            Ok(OfferingError { instance_type: None, subnet: None, code: code.into(), message })
+        }
+        Some(Refusal { scope: Scope::Throttled, .. }) => Err(Failure::new(FailureKind::Throttled, message)),
+        Some(Refusal { scope: Scope::Again, .. }) => Err(Failure::new(FailureKind::Unavailable, message)),
+        _ => Err(Failure::new(FailureKind::Refused, message)),
+    }
+}
+
 impl Cloud {
     pub(super) fn new(seed: u64) -> Cloud {
         Cloud {
@@ -200,26 +221,32 @@ impl Cloud {
         }
         let mut answer = Launched::default();
         let mut offerings = launch.offerings.clone();
+        if let Some((code, mut rng)) = Stock::odd_refusal(nature) {
+            if rng.chance(0.4) {
+                answer.errors.push(refused_whole(launch, code)?);
+                offerings.clear();
+            } else {
+                let all = rng.chance(0.5);
+                let (odd, rest) = offerings.into_iter().partition(|_| all || rng.chance(0.4));
+                let odd: Vec<Offering> = odd;
+                answer.errors.extend(odd.into_iter().map(|o| refused(o, code, "EC2 has its reasons.")));
+                offerings = rest;
+            }
+        }
+        let tries = if nature.hits(Fault::Untried) { TRIES } else { usize::MAX };
         if let Some(error) = self.stock.market_error(launch.market, nature) {
             answer.errors.push(error);
             offerings.clear();
         }
         while (answer.instances.len() as u64) < u64::from(launch.count) && !offerings.is_empty() {
             let nth = usize::try_from(self.rng.below(offerings.len() as u64)).unwrap_or_default();
-            if self.stock.take(&offerings[nth], launch.market, nature) {
-                answer.instances.push(self.start(launch, &offerings[nth], nature));
-            } else {
-                let Offering { instance_type, subnet } = offerings.remove(nth);
-                let message = match launch.market {
-                    Market::Spot => "There is no Spot capacity available that matches your request.",
-                    Market::OnDemand => "We currently do not have sufficient capacity.",
-                };
-                answer.errors.push(OfferingError {
-                    instance_type: Some(instance_type),
-                    subnet: Some(subnet),
-                    code: "InsufficientInstanceCapacity".into(),
-                    message: message.into(),
-                });
+            match self.stock.take(&offerings[nth], launch.market, nature) {
+                Ok(()) => answer.instances.push(self.start(launch, &offerings[nth], nature)),
+                Err((code, said)) => answer.errors.push(refused(offerings.remove(nth), code, said)),
+            }
+            if answer.errors.len() >= tries {
+                let said = "Unable to fulfill capacity due to your request configuration.";
+                answer.errors.extend(offerings.drain(..).map(|o| refused(o, "UnfulfillableCapacity", said)));
             }
         }
         self.fleets.insert(launch.intent.clone(), (Arc::clone(launch), answer.clone()));

@@ -3,9 +3,8 @@
 
 use std::time::Duration;
 
-use crate::effect::{Action, Configure, Effect, Failure, FailureKind, GitHubLimit, MessageOp, Outcome, Resource, Source};
-use crate::ids::{EffectId, InstanceId, Payer, RunnerId};
-use crate::manifest::Spec;
+use crate::effect::{Action, Configure, Effect, Failure, FailureKind, GitHubLimit, MessageOp, Outcome, Source};
+use crate::ids::{AppName, EffectId, InstanceId, RunnerId};
 use crate::time::Time;
 
 use super::World;
@@ -83,25 +82,19 @@ pub(super) fn api(action: &Action) -> &'static str {
     }
 }
 
-/// Whose limit at GitHub the action counts against, and which; None: it is no call to GitHub.
-pub(super) fn counts_against(action: &Action, spec: &Spec) -> Option<(Payer, Resource)> {
+/// The App whose limits the action counts against; None: it is no call to GitHub.
+pub(super) fn app(action: &Action) -> Option<&AppName> {
     match action {
-        Action::Configure(Configure { forge, .. }) => Some((forge.payer(), Resource::Registration)),
-        Action::Deregister { forge, .. } => Some((forge.payer(), Resource::Core)),
-        Action::Sweep(source) => Some((source.payer()?, Resource::Core)),
-        Action::CheckJob { app, repo, .. } => Some((spec.payer(app, repo), Resource::Core)),
-        Action::Redeliver { app, .. } => Some((Payer::itself(app), Resource::Core)),
+        Action::Configure(Configure { forge, .. }) | Action::Deregister { forge, .. } => Some(&forge.app),
+        Action::Sweep(Source::Runners(forge)) => Some(&forge.app),
+        Action::CheckJob { app, .. } | Action::Redeliver { app, .. } | Action::Sweep(Source::Deliveries(app)) => Some(app),
         _ => None,
     }
 }
 
 /// Whether EC2 or SSM carries it out, which throttle.
 fn throttles(action: &Action) -> bool {
-    match action {
-        Action::Launch(_) | Action::Drain(_) | Action::Terminate(_) | Action::DeleteSecrets(_) => true,
-        Action::Sweep(source) => source.payer().is_none(),
-        _ => false,
-    }
+    app(action).is_none() && !matches!(action, Action::Messages(..))
 }
 
 /// Whether the action changes anything but the queue's messages.
@@ -165,6 +158,7 @@ impl World {
         let name = api(&effect.action);
         *self.calls.entry(name).or_default() += 1;
         if let Some((failure, takes)) = self.refusal(request, name) {
+            self.excuse_secrets(request);
             return self.answer(process, effect.id, Outcome::Failed(failure), takes);
         }
         if let Some(mut half) = self.nature.strikes(Fault::Unanswered) {
@@ -185,6 +179,17 @@ impl World {
         }
     }
 
+    /// A secret that AWS refused to delete outlives its box by AWS's doing: what counts is how long nobody tries again (S6).
+    fn excuse_secrets(&mut self, request: &Request) {
+        let Action::DeleteSecrets(ids) = &request.effect.action else { return };
+        let now = self.nature.now();
+        for id in ids {
+            if let Some(since) = self.cloud.secrets.get_mut(id).and_then(|secret| secret.orphan_since.as_mut()) {
+                *since = now;
+            }
+        }
+    }
+
     /// Why the other side does not even try; and after how long it says so.
     fn refusal(&mut self, request: &Request, name: &'static str) -> Option<(Failure, Duration)> {
         let (process, action) = (request.process, &request.effect.action);
@@ -195,12 +200,12 @@ impl World {
             *self.throttled.entry(name).or_default() += 1;
             return Some((Failure::new(FailureKind::Throttled, format!("{name}: RequestLimitExceeded")), Duration::ZERO));
         }
-        if let Some((payer, resource)) = counts_against(action, &self.spec) {
+        if let Some(app) = app(action) {
             if let Some(kind) = self.nature.github_spell() {
                 let takes = if kind == FailureKind::Ambiguous { TIMEOUT } else { Duration::ZERO };
                 return Some((Failure::new(kind, format!("{name}: GitHub fails ({})", kind.as_str())), takes));
             }
-            if let Some(failure) = self.github_limits(process, &payer, resource, name) {
+            if let Some(failure) = self.github_limits(process, app, name) {
                 return Some((failure, Duration::ZERO));
             }
         }
@@ -210,20 +215,12 @@ impl World {
     }
 
     /// GitHub's limits: each answer's headers tell them, and a call beyond them fails.
-    fn github_limits(&mut self, process: u32, payer: &Payer, resource: Resource, name: &'static str) -> Option<Failure> {
-        let (remaining, reset_after) = self.forge.registry.spend(payer, resource, &mut self.nature);
-        let secondary = self.forge.registry.secondary(payer, &mut self.nature);
-        let of_configuration = resource == Resource::Registration;
-        let primary = GitHubLimit {
-            payer: payer.clone(),
-            resource: Some(resource),
-            of_configuration,
-            remaining: remaining.unwrap_or(0),
-            reset_after,
-        };
+    fn github_limits(&mut self, process: u32, app: &AppName, name: &'static str) -> Option<Failure> {
+        let (remaining, reset_after) = self.forge.registry.spend(app, &mut self.nature);
+        let secondary = self.forge.registry.secondary(app, &mut self.nature);
         let limit = match secondary {
-            Some(reset_after) => GitHubLimit { resource: None, remaining: 0, reset_after, ..primary },
-            None => primary,
+            Some(retry) => GitHubLimit { app: app.clone(), remaining: 0, reset_after: retry },
+            None => GitHubLimit { app: app.clone(), remaining: remaining.unwrap_or(0), reset_after },
         };
         let retry_after = Some(limit.reset_after);
         self.nature.after(Duration::ZERO, Event::Limit(process, Box::new(limit)));

@@ -129,6 +129,14 @@ faults! {
     TerminateIgnored: "terminate_ignored", 0.2;
     /// Somebody else has used up what GitHub admits of the App in an hour: an answer says that nothing is left.
     PrimaryLimit: "primary_limit", 0.01;
+    /// A zone lacks an instance type, for good.
+    NotOffered: "not_offered", 0.15;
+    /// A subnet has no free addresses for five minutes.
+    SubnetFull: "subnet_full", 0.1;
+    /// CreateFleet gives up after three offerings, and says of the others that it could not fulfil them.
+    Untried: "untried", 0.7;
+    /// EC2 refuses a launch, or some of its offerings, with any code that it documents, or with one that nobody knows.
+    OddRefusal: "odd_refusal", 0.08;
 }
 
 /// How many kinds there are.

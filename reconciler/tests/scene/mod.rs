@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use muster_reconciler::controller::Controller;
 use muster_reconciler::effect::{
-    Action, Configure, DeliverySighting, Effect, Failure, FailureKind, Input, InstanceSighting, JobMessage, Launched,
+    Action, Configure, DeliverySighting, Effect, Failure, FailureKind, Input, InstanceSighting, JobMessage, Launch, Launched,
     LaunchedInstance, Market, Outcome, RunnerSighting, Source, Swept,
 };
 use muster_reconciler::event::{InstanceState, JobEvent, JobState};
@@ -37,6 +37,8 @@ pub struct Box {
     pub draining: bool,
     /// The `muster:stages` tag.
     pub stages: Vec<(Stage, Time)>,
+    /// EC2's StateReason.
+    pub why: Option<String>,
     /// (online, busy).
     pub seat: Option<(bool, bool)>,
 }
@@ -53,6 +55,8 @@ pub struct Scene {
     pub facts: Vec<Fact>,
     /// What GitHub says to a configuration.
     pub configure: fn(&Configure) -> Option<Failure>,
+    /// What EC2 says to a launch; None: it launches.
+    pub launch: fn(&Launch) -> Option<Outcome>,
     /// Boxes come online as soon as they are configured.
     pub come_online: bool,
     pub jobs: u64,
@@ -80,6 +84,7 @@ impl Scene {
             swept: Vec::new(),
             facts: Vec::new(),
             configure: |_| None,
+            launch: |_| None,
             come_online: true,
             jobs: 0,
             hold_launches: false,
@@ -104,19 +109,6 @@ impl Scene {
     /// Queues jobs with these labels.
     pub fn queue(&mut self, n: u64, labels: &[&str]) {
         let messages = (self.jobs..self.jobs + n).map(|job| message(job, JobState::Queued, labels)).collect();
-        self.jobs += n;
-        self.feed(Input::Messages(messages));
-    }
-
-    /// The same for a repository of another organisation.
-    pub fn queue_of(&mut self, repo: &str, n: u64, labels: &[&str]) {
-        let of = |job| {
-            let mut message = message(job, JobState::Queued, labels);
-            message.event.org = repo.split('/').next().map(str::to_owned);
-            message.event.repo = repo.to_owned();
-            message
-        };
-        let messages = (self.jobs..self.jobs + n).map(of).collect();
         self.jobs += n;
         self.feed(Input::Messages(messages));
     }
@@ -165,6 +157,9 @@ impl Scene {
         let batch = |ids: &[InstanceId]| Outcome::Batch { done: ids.to_vec(), failed: Vec::new() };
         match action {
             Action::Launch(l) => {
+                if let Some(answer) = (self.launch)(l) {
+                    return answer;
+                }
                 let ids: Vec<InstanceId> =
                     (0..l.count).map(|n| format!("i-{:08x}{:09x}", self.boxes.len() + n as usize, 0).into()).collect();
                 for id in &ids {
@@ -177,6 +172,7 @@ impl Scene {
                         list: Some(l.forge.clone()),
                         draining: false,
                         stages: Vec::new(),
+                        why: None,
                         seat: None,
                     };
                     self.boxes.insert(id.clone(), new);
@@ -259,7 +255,7 @@ impl Scene {
     }
 }
 
-fn message(job: u64, state: JobState, labels: &[&str]) -> JobMessage {
+pub fn message(job: u64, state: JobState, labels: &[&str]) -> JobMessage {
     let event = JobEvent {
         job: JobId(job),
         run: RunId(job),
@@ -290,7 +286,7 @@ pub fn sighting((id, b): (&InstanceId, &Box)) -> InstanceSighting {
         market: Market::Spot,
         draining: b.draining,
         stages: b.stages.clone(),
-        state_reason: None,
+        state_reason: b.why.clone(),
     }
 }
 

@@ -2,16 +2,13 @@ mock_data "aws_caller_identity" {
   defaults = { account_id = "123456789012" }
 }
 mock_data "aws_partition" {
-  defaults = { partition = "aws", dns_suffix = "amazonaws.com" }
+  defaults = { partition = "aws" }
 }
 mock_data "aws_region" {
-  defaults = { id = "eu-west-1", name = "eu-west-1" }
-}
-mock_data "aws_service_principal" {
-  defaults = { id = "logs.eu-west-1.amazonaws.com" }
+  defaults = { name = "eu-west-1" }
 }
 mock_data "aws_subnet" {
-  defaults = { vpc_id = "vpc-1", ipv6_native = false, availability_zone_id = "euw1-az1" }
+  defaults = { vpc_id = "vpc-1", ipv6_native = false }
 }
 mock_data "aws_ssm_parameter" {
   defaults = { insecure_value = "ami-0123456789abcdef0" }

@@ -1,0 +1,289 @@
+//! What EC2 says when it does not launch: every error code that CreateFleet and RunInstances document for a launch, with what
+//! is refused and for how long that is believed. The one list: the adapter, [`crate::capacity`], `muster doctor` and
+//! `docs/ec2-errors.md` read it.
+//!
+//! The codes and their meaning are AWS's: <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>. A fleet
+//! answers with RunInstances' codes for each offering that it tried (`CreateFleetError.ErrorCode`), and with two of its own:
+//! `InvalidFleetConfiguration` and `UnfulfillableCapacity`. What is refused comes from AWS's words and from measurements that
+//! others published; docs/decisions/0008 names them.
+
+use std::time::Duration;
+
+/// How long a lack that passes by itself is believed. Karpenter's figure.
+pub const SHORT: Duration = Duration::from_secs(180);
+
+/// How long something is believed that stays so until somebody changes it.
+pub const LONG: Duration = Duration::from_secs(6 * 3600);
+
+/// What a code says of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// One instance type in one subnet, on one market.
+    Offering,
+    /// Every instance type in one subnet, or in the zone of the subnet, on both markets.
+    Subnet,
+    /// Every instance type whose vCPUs count against the same quota, on one market; see [`crate::quota`].
+    Quota,
+    /// What this request asked for, on its market: a limit of the account that is no vCPU quota.
+    Asked,
+    /// Nothing: EC2 did not try this offering. Said of all offerings, it is a lack of capacity.
+    Untried,
+    /// The request: the launch template, a permission or the account. Said of some offerings only, it is about those.
+    Request,
+    /// The client token: it belongs to another request.
+    Token,
+    /// The number of calls.
+    Throttled,
+    /// EC2 itself: the same request may work in a moment.
+    Again,
+}
+
+impl Scope {
+    /// In words, for the table in the documentation.
+    pub const fn said(self) -> &'static str {
+        match self {
+            Scope::Offering => "this instance type in this subnet, on this market",
+            Scope::Subnet => "the subnet",
+            Scope::Quota => "the instance types of the same vCPU quota, on this market",
+            Scope::Asked => "the offerings that were asked for, on this market",
+            Scope::Untried => "nothing, beside other codes; alone: the offering",
+            Scope::Request => "the request; of some offerings only: those",
+            Scope::Token => "the client token",
+            Scope::Throttled => "the number of calls",
+            Scope::Again => "nothing: it may work in a moment",
+        }
+    }
+}
+
+/// One code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// As EC2 writes it.
+    pub code: &'static str,
+    /// What is refused.
+    pub scope: Scope,
+    /// How long what is refused is left alone; zero where nothing is.
+    pub holds: Duration,
+    /// A clause that a reason can hold.
+    pub means: &'static str,
+}
+
+const fn of(code: &'static str, scope: Scope, holds: Duration, means: &'static str) -> Refusal {
+    Refusal { code, scope, holds, means }
+}
+
+const fn short(scope: Scope, code: &'static str, means: &'static str) -> Refusal {
+    of(code, scope, SHORT, means)
+}
+
+const fn long(scope: Scope, code: &'static str, means: &'static str) -> Refusal {
+    of(code, scope, LONG, means)
+}
+
+const fn request(code: &'static str, means: &'static str) -> Refusal {
+    of(code, Scope::Request, Duration::ZERO, means)
+}
+
+/// All codes, by what they say of.
+pub const REFUSALS: &[Refusal] = &[
+    short(Scope::Offering, "InsufficientInstanceCapacity", "EC2 lacks capacity"),
+    short(Scope::Offering, "InsufficientCapacity", "EC2 lacks capacity"),
+    short(Scope::Offering, "InsufficientCapacityOnHost", "the dedicated host is full"),
+    short(Scope::Offering, "InsufficientHostCapacity", "EC2 lacks dedicated hosts"),
+    short(Scope::Offering, "InsufficientReservedInstanceCapacity", "the reserved instances are used up"),
+    short(Scope::Offering, "InsufficientReservedInstancesCapacity", "the reserved instances are used up"),
+    short(Scope::Offering, "ReservationCapacityExceeded", "the capacity reservation is used up"),
+    short(Scope::Offering, "UnavailableHostRequirements", "no dedicated host fits"),
+    short(Scope::Offering, "SpotMaxPriceTooLow", "the spot price is above the most that the launch template pays"),
+    short(Scope::Untried, "UnfulfillableCapacity", "EC2 lacks capacity, or did not try"),
+    long(Scope::Offering, "InvalidFleetConfiguration", "EC2 does not offer the type in the zone"),
+    long(Scope::Offering, "Unsupported", "EC2 does not offer the type in the zone so"),
+    long(Scope::Offering, "InvalidInstanceType", "EC2 does not launch the type so"),
+    long(Scope::Offering, "UnsupportedInstanceTypeOnHost", "the dedicated host does not take the type"),
+    long(Scope::Offering, "EncryptedVolumesNotSupported", "the type takes no encrypted volumes"),
+    long(
+        Scope::Offering,
+        "InstanceCreditSpecification.NotSupported",
+        "the type has no CPU credits, and the launch template sets them",
+    ),
+    long(
+        Scope::Offering,
+        "AttachmentLimitExceeded",
+        "the type takes fewer volumes or network interfaces than the launch template has",
+    ),
+    long(
+        Scope::Offering,
+        "InvalidInterface.IpAddressLimitExceeded",
+        "the type takes fewer addresses than the launch template gives",
+    ),
+    long(Scope::Offering, "PrivateIpAddressLimitExceeded", "the type takes fewer addresses than the launch template gives"),
+    short(Scope::Subnet, "InsufficientFreeAddressesInSubnet", "the subnet has no free addresses"),
+    short(Scope::Subnet, "InsufficientVolumeCapacity", "EC2 lacks EBS capacity in the zone"),
+    long(Scope::Subnet, "VolumeTypeNotAvailableInZone", "the zone lacks the volume type of the launch template"),
+    long(Scope::Subnet, "InvalidSubnet", "there is no such subnet"),
+    long(Scope::Subnet, "InvalidSubnetID.NotFound", "there is no such subnet"),
+    long(Scope::Subnet, "InvalidSubnetID.Malformed", "there is no such subnet"),
+    long(Scope::Subnet, "InvalidAvailabilityZone", "the zone cannot be used"),
+    long(Scope::Subnet, "InvalidZone.NotFound", "the zone cannot be used"),
+    short(Scope::Quota, "MaxSpotInstanceCountExceeded", "the account's quota of spot vCPUs is used up"),
+    short(Scope::Quota, "VcpuLimitExceeded", "the account's quota of vCPUs is used up"),
+    short(Scope::Quota, "InstanceLimitExceeded", "the account's limit of instances is reached"),
+    short(Scope::Asked, "MaxFleetCountExceeded", "the account's limit of fleets is reached"),
+    short(Scope::Asked, "MaxSpotFleetRequestCountExceeded", "the account's limit of fleets is reached"),
+    short(Scope::Asked, "AddressLimitExceeded", "the account's limit of addresses is reached"),
+    short(Scope::Asked, "InsufficientAddressCapacity", "EC2 lacks addresses"),
+    short(Scope::Asked, "NetworkInterfaceLimitExceeded", "the account's limit of network interfaces is reached"),
+    short(Scope::Asked, "VolumeLimitExceeded", "the account's limit of EBS storage is reached"),
+    short(Scope::Asked, "MaxIOPSLimitExceeded", "the account's limit of EBS IOPS is reached"),
+    short(Scope::Asked, "VolumeIOPSLimit", "the limit of EBS IOPS is reached"),
+    short(Scope::Asked, "ResourceLimitExceeded", "a limit of the account is reached"),
+    short(
+        Scope::Asked,
+        "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
+        "the account lacks the service-linked role of spot, and the controller may not make it",
+    ),
+    request("UnauthorizedOperation", "the controller lacks a permission"),
+    request("AuthFailure", "the credentials may not launch this"),
+    request("OptInRequired", "the account has no subscription to what the launch template names"),
+    request("PendingVerification", "AWS is verifying the account"),
+    request("Blocked", "AWS has blocked the account"),
+    request("InvalidAMIID.NotFound", "there is no such image"),
+    request("InvalidAMIID.Malformed", "there is no such image"),
+    request("InvalidAMIID.Unavailable", "the image can be used no more, or not yet"),
+    request("InvalidSnapshot.NotFound", "there is no such snapshot"),
+    request("InvalidLaunchTemplateName.NotFoundException", "there is no such launch template"),
+    request("InvalidLaunchTemplateName.MalformedException", "there is no such launch template"),
+    request("InvalidLaunchTemplateId.NotFound", "there is no such launch template"),
+    request("InvalidLaunchTemplateId.Malformed", "there is no such launch template"),
+    request("InvalidLaunchTemplateId.VersionNotFound", "the launch template has no such version"),
+    request("InvalidGroup.NotFound", "there is no such security group"),
+    request("InvalidGroupId.Malformed", "there is no such security group"),
+    request("InvalidSecurityGroupID.NotFound", "there is no such security group"),
+    request("SecurityGroupLimitExceeded", "the launch template has too many security groups"),
+    request("SecurityGroupsPerInstanceLimitExceeded", "the launch template has too many security groups"),
+    request("SecurityGroupsPerInterfaceLimitExceeded", "the launch template has too many security groups"),
+    request("InvalidKeyPair.NotFound", "there is no such key pair"),
+    request("InvalidIamInstanceProfileArn.Malformed", "there is no such instance profile"),
+    request("InvalidNetworkInterfaceID.NotFound", "there is no such network interface"),
+    request("InvalidNetworkInterface.InUse", "the network interface is in use"),
+    request("InvalidPlacementGroup.Unknown", "there is no such placement group"),
+    request("InvalidCapacityReservationIdNotFoundException", "there is no such capacity reservation"),
+    request("InvalidCapacityReservationIdMalformedException", "there is no such capacity reservation"),
+    request("InvalidHostID.NotFound", "there is no such dedicated host"),
+    request("InvalidHostId.NotFound", "there is no such dedicated host"),
+    request("InvalidHostConfiguration", "the dedicated host does not fit"),
+    request("IncompatibleHostRequirements", "no dedicated host fits"),
+    request("UnsupportedHostConfiguration", "the dedicated host does not fit"),
+    request("ZonesMismatched", "the dedicated host is in another zone"),
+    request("InvalidAffinity", "the launch template's host affinity is wrong"),
+    request("InvalidTenancy", "the launch template's tenancy is wrong"),
+    request("UnsupportedTenancy", "the launch template's tenancy is wrong"),
+    request("InvalidBlockDeviceMapping", "the launch template's volumes are wrong"),
+    request("BootForVolumeTypeUnsupported", "the launch template's root volume is of a type that cannot boot"),
+    request("UnknownVolumeType", "the launch template's volume type is wrong"),
+    request("CustomerKeyHasBeenRevoked", "the key that encrypts the volumes cannot be used"),
+    request("UnsupportedHibernationConfiguration", "the launch template's hibernation is wrong"),
+    request("InvalidCpuCredits.Malformed", "the launch template's CPU credits are wrong"),
+    request("InvalidInstanceAttributeValue", "the launch template holds a wrong value"),
+    request("InvalidKernelId.Malformed", "the launch template's kernel is wrong"),
+    request("InvalidRamDiskId.Malformed", "the launch template's RAM disk is wrong"),
+    request("InvalidFpgaImageID.NotFound", "there is no such FPGA image"),
+    request("InvalidFpgaImageID.Malformed", "there is no such FPGA image"),
+    request("InvalidTagKey.Malformed", "a tag's key is wrong"),
+    request("TagLimitExceeded", "there are too many tags"),
+    request("DefaultVpcDoesNotExist", "there is no default VPC"),
+    request("VPCIdNotSpecified", "there is no default VPC"),
+    request("VPCResourceNotSpecified", "a subnet is missing"),
+    request("OperationNotPermitted", "EC2 does not allow this"),
+    request("UnsupportedOperation", "EC2 does not launch this so"),
+    request("InvalidParameter", "the request or the launch template holds a wrong value"),
+    request("InvalidParameterValue", "the request or the launch template holds a wrong value"),
+    request("InvalidParameterCombination", "the request or the launch template holds values that do not go together"),
+    request("InvalidInput", "the request or the launch template holds a wrong value"),
+    request("InvalidRequest", "the request or the launch template is wrong"),
+    request("InvalidClientToken", "the request's client token is wrong"),
+    request("MissingInput", "the request or the launch template lacks a value"),
+    request("MissingParameter", "the request or the launch template lacks a value"),
+    request("UnknownParameter", "the request holds an unknown value"),
+    request("ValidationError", "the request or the launch template holds a wrong value"),
+    request("RequestResourceCountExceeded", "the request asks for too many instances at once"),
+    request("ResourceCountExceeded", "the request asks for too many instances at once"),
+    request("RequestExpired", "the request's time is wrong: the clock of the controller's machine is"),
+    request("IdempotentInstanceTerminated", "what the client token launched has ended"),
+    of("IdempotentParameterMismatch", Scope::Token, Duration::ZERO, "the client token belongs to another request"),
+    of("RequestLimitExceeded", Scope::Throttled, Duration::ZERO, "too many calls"),
+    of("Throttling", Scope::Throttled, Duration::ZERO, "too many calls"),
+    of("ThrottlingException", Scope::Throttled, Duration::ZERO, "too many calls"),
+    of("IncorrectState", Scope::Again, Duration::ZERO, "something that is needed is not ready yet"),
+    of("ConcurrentTagAccess", Scope::Again, Duration::ZERO, "two calls tag the same thing"),
+    of(
+        "CreditSpecificationUpdateInProgress",
+        Scope::Again,
+        Duration::ZERO,
+        "the account's default CPU credits are being changed",
+    ),
+    of("InternalError", Scope::Again, Duration::ZERO, "EC2 failed"),
+    of("InternalFailure", Scope::Again, Duration::ZERO, "EC2 failed"),
+    of("ServiceUnavailable", Scope::Again, Duration::ZERO, "EC2 failed"),
+    of("Unavailable", Scope::Again, Duration::ZERO, "EC2 is overloaded"),
+];
+
+/// A code that is on no list: about its offering first.
+pub const UNKNOWN: Refusal = short(Scope::Offering, "", "EC2 refuses it");
+
+/// Spot took back a box: the offering is short of capacity.
+pub const INTERRUPTED: Refusal = short(Scope::Offering, "interrupted", "spot took back a box of this kind");
+
+impl Refusal {
+    /// What a code means; None: it is not on the list.
+    pub fn known(code: &str) -> Option<Refusal> {
+        REFUSALS.iter().find(|r| r.code == code).copied()
+    }
+
+    /// What a code means, an unknown one included.
+    pub fn of(code: &str) -> Refusal {
+        Refusal::known(code).unwrap_or(UNKNOWN)
+    }
+
+    /// Whether it says what EC2 can't launch, so that something else may be asked for at once.
+    pub const fn of_offerings(self) -> bool {
+        matches!(self.scope, Scope::Offering | Scope::Subnet | Scope::Quota | Scope::Asked | Scope::Untried)
+    }
+
+    /// Whether it passes by itself, so that EC2's own words add nothing.
+    pub fn passes(self) -> bool {
+        self.holds == SHORT && self != UNKNOWN
+    }
+}
+
+/// The table of `docs/ec2-errors.md`.
+pub fn table() -> String {
+    let mut text = String::from("| code | what it means | what is refused | left alone for |\n|---|---|---|---|\n");
+    for r in REFUSALS {
+        let holds = match r.holds {
+            Duration::ZERO => "-".to_owned(),
+            holds => crate::time::human(holds).to_string(),
+        };
+        text += &format!("| `{}` | {} | {} | {holds} |\n", r.code, r.means, r.scope.said());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn each_code_stands_once_and_holds_only_where_something_is_left_alone() {
+        let codes: BTreeSet<&str> = REFUSALS.iter().map(|r| r.code).collect();
+        assert_eq!(codes.len(), REFUSALS.len());
+        assert!(REFUSALS.iter().all(|r| r.of_offerings() != r.holds.is_zero()));
+        assert!(REFUSALS.iter().all(|r| !r.means.is_empty() && !r.means.ends_with('.') && r.means.is_ascii()));
+    }
+
+    #[test]
+    fn an_unknown_code_is_about_its_offering_first() {
+        assert_eq!((Refusal::known("BrandNew"), Refusal::of("BrandNew").scope), (None, Scope::Offering));
+    }
+}

@@ -1,0 +1,236 @@
+//! What EC2 and GitHub refuse: who is kept from what, and what a person is told.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod scene;
+
+use muster_reconciler::effect::{
+    Action, Configure, Failure, FailureKind, Input, Launch, Launched, Market, OfferingError, Outcome,
+};
+use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState, JobState};
+use muster_reconciler::fact::Fact;
+use muster_reconciler::manifest::{MarketPolicy, RunnerPool};
+use muster_reconciler::refusal;
+use muster_reconciler::sim::example;
+use muster_reconciler::time::Time;
+use scene::{BEGIN, Scene, linux, message, secs};
+
+fn pool_of(name: &str, types: &[&str], market: MarketPolicy) -> RunnerPool {
+    let mut pool = example::pool(name, &["self-hosted", name], 20);
+    pool.spec.instance.types = types.iter().map(|t| (*t).to_owned()).collect();
+    pool.spec.instance.market = market;
+    pool
+}
+
+/// Every offering of the launch is refused so.
+fn every(launch: &Launch, code: &str, message: &str) -> Outcome {
+    let one = |o: &muster_reconciler::effect::Offering| OfferingError {
+        instance_type: Some(o.instance_type.clone()),
+        subnet: Some(o.subnet.clone()),
+        code: code.into(),
+        message: message.into(),
+    };
+    Outcome::Launched(Launched { instances: Vec::new(), errors: launch.offerings.iter().map(one).collect() })
+}
+
+fn launches(scene: &Scene, from: Time) -> Vec<(String, Market, u64)> {
+    let told = |(at, e): &(Time, muster_reconciler::effect::Effect)| match &e.action {
+        Action::Launch(l) if *at >= from => Some((l.pool.to_string(), l.market, at.since(from).as_secs())),
+        _ => None,
+    };
+    scene.done.iter().filter_map(told).collect()
+}
+
+fn reason(scene: &Scene, pool: &str) -> String {
+    scene.core.pools(scene.now).into_iter().find(|p| p.name == pool).unwrap().reason
+}
+
+fn job_reason(scene: &Scene, job: u64) -> String {
+    scene.core.jobs(scene.now).into_iter().find(|j| j.id == job).unwrap().reason
+}
+
+/// The page is made from the list. To renew it, write what this prints.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test reads the page that it holds to the list")]
+fn the_page_of_ec2s_codes_is_the_list() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/ec2-errors.md");
+    let written = std::fs::read_to_string(page).unwrap();
+    let table = refusal::table();
+    assert!(written.ends_with(&format!("\n{table}")), "docs/ec2-errors.md is to end with:\n{table}");
+}
+
+/// New accounts have no vCPUs for GPUs: that is nothing to a pool of other families (aws/karpenter-provider-aws#1556, #5789).
+#[test]
+fn a_quota_that_one_pool_has_used_up_moves_no_other_to_on_demand() {
+    let pools = ["gpu", "linux"].map(|name| {
+        let types: &[&str] = if name == "gpu" { &["g5.xlarge"] } else { &["m7i.large", "c7i.large"] };
+        pool_of(name, types, MarketPolicy::SpotThenOnDemand)
+    });
+    for whole in [false, true] {
+        let mut scene = Scene::new(pools.clone());
+        scene.launch = if whole {
+            |l: &Launch| {
+                let e = OfferingError {
+                    instance_type: None,
+                    subnet: None,
+                    code: "MaxSpotInstanceCountExceeded".into(),
+                    message: "no".into(),
+                };
+                (l.pool.as_str() == "gpu").then(|| Outcome::Launched(Launched { instances: Vec::new(), errors: vec![e] }))
+            }
+        } else {
+            |l: &Launch| {
+                (l.pool.as_str() == "gpu").then(|| every(l, "MaxSpotInstanceCountExceeded", "Max spot instance count exceeded"))
+            }
+        };
+        scene.pass(secs(35));
+        let began = scene.now;
+        scene.queue(1, &["gpu"]);
+        scene.pass(secs(2));
+        scene.queue(1, &["linux"]);
+        scene.pass(secs(2));
+        let bought: Vec<_> = launches(&scene, began).into_iter().map(|(pool, market, _)| (pool, market)).collect();
+        let gpu = |market| ("gpu".to_owned(), market);
+        assert_eq!(bought, [gpu(Market::Spot), gpu(Market::OnDemand), ("linux".to_owned(), Market::Spot)]);
+    }
+}
+
+/// CreateFleet says it of a type that a zone lacks (aws/karpenter-provider-aws#6483): on-demand is bought at once, and spot of that
+/// type left alone for hours.
+#[test]
+fn a_type_that_spot_does_not_offer_is_bought_on_demand_at_once() {
+    let mut scene = Scene::new([pool_of("linux", &["r5d.4xlarge"], MarketPolicy::SpotThenOnDemand)]);
+    scene.launch = |l| (l.market == Market::Spot).then(|| every(l, "InvalidFleetConfiguration", "is not supported in your zone"));
+    scene.pass(secs(35));
+    let began = scene.now;
+    scene.queue(1, &["linux"]);
+    scene.pass(secs(3));
+    let bought = launches(&scene, began);
+    assert!(matches!(&bought[..], [(_, Market::Spot, 0), (_, Market::OnDemand, at)] if *at < 2), "{bought:?}");
+    scene.pass(secs(1800));
+    let later = scene.now;
+    scene.queue(1, &["linux"]);
+    scene.pass(secs(3));
+    assert!(launches(&scene, later).iter().all(|(_, market, _)| *market == Market::OnDemand), "{:?}", launches(&scene, later));
+}
+
+/// A missing iam:PassRole comes for each offering, inside an answer: nothing that is bought otherwise would help.
+#[test]
+fn what_is_wrong_with_the_request_backs_the_pool_off_and_buys_nothing_else() {
+    let mut scene = Scene::new([pool_of("linux", &["m7i.large"], MarketPolicy::SpotThenOnDemand)]);
+    scene.launch = |l| Some(every(l, "UnauthorizedOperation", "not authorized to perform iam:PassRole"));
+    scene.pass(secs(35));
+    let began = scene.now;
+    scene.queue(1, &["linux"]);
+    scene.pass(secs(20));
+    let bought = launches(&scene, began);
+    assert!(matches!(&bought[..], [(_, Market::Spot, 0)]), "{bought:?}");
+    for told in [reason(&scene, "linux"), job_reason(&scene, 0)] {
+        assert!(told.contains("UnauthorizedOperation: not authorized to perform iam:PassRole"), "{told}");
+    }
+}
+
+/// No code starves another pool, keeps the pool from its box for ever, or is asked about without end.
+#[test]
+fn a_pool_gets_its_box_once_ec2_gives_in_whatever_it_said_before() {
+    for code in refusal::REFUSALS.iter().map(|r| r.code).chain(["BrandNewCode"]) {
+        let mut scene = Scene::new([pool_of("linux", &["m7i.large"], MarketPolicy::SpotThenOnDemand)]);
+        scene.pass(secs(35));
+        let began = scene.now;
+        // A function holds no code: the scene's pool carries it.
+        scene.pool("linux").spec.instance.tags.insert("code".into(), code.into());
+        scene.take_spec();
+        scene.launch = |l| Some(every(l, &l.tags["code"], "so it is"));
+        scene.queue(1, &["linux"]);
+        scene.pass(secs(3600));
+        let asked = launches(&scene, began).len();
+        assert!((2..=60).contains(&asked), "{code}: {asked} launches in an hour");
+        scene.launch = |_| None;
+        scene.pass(secs(601));
+        assert_eq!(scene.boxes.len(), 1, "{code}");
+    }
+}
+
+fn full(_: &Configure) -> Option<Failure> {
+    let said = "GitHub: 422: Runner group 1 has reached max limit of 10000 runners.";
+    Some(Failure::new(FailureKind::Refused, said))
+}
+
+/// Refused configurations are told where people look, from the first on, and are no boxes that failed to start.
+#[test]
+fn what_github_says_of_configurations_is_told_by_job_and_pool() {
+    let mut scene = Scene::new([linux()]);
+    scene.configure = full;
+    scene.pass(secs(35));
+    scene.queue(6, &["linux"]);
+    scene.pass(secs(5));
+    for _ in 0..30 {
+        for told in [reason(&scene, "linux"), job_reason(&scene, 0)] {
+            assert!(told.contains("has reached max limit of 10000 runners"), "{told}");
+            assert!(!told.contains("failed to start"), "{told}");
+        }
+        scene.pass(secs(30));
+    }
+    assert!(!scene.facts.iter().any(|f| matches!(f, Fact::BootFailed { .. })));
+    scene.configure = |_| None;
+    scene.pass(secs(400));
+    assert!(!reason(&scene, "linux").contains("10000"), "{}", reason(&scene, "linux"));
+}
+
+/// A pool with runners enough says nothing of a box that could not be configured.
+#[test]
+fn a_refusal_that_keeps_no_job_waiting_is_not_told_of_the_jobs() {
+    let mut scene = Scene::new([linux()]);
+    scene.pass(secs(35));
+    scene.queue(1, &["linux"]);
+    scene.pass(secs(20));
+    assert!(job_reason(&scene, 0).contains("idle"), "{}", job_reason(&scene, 0));
+}
+
+/// EC2 ends a box at its launch, such as for a key that it may not use (terraform-aws-github-runner#3422): the pool says why, whether
+/// a sweep or an event tells it first.
+#[test]
+fn why_ec2_ended_boxes_at_their_launch_is_told_by_the_pool() {
+    for by_event in [false, true] {
+        let mut scene = Scene::new([linux()]);
+        scene.come_online = false;
+        scene.pass(secs(35));
+        scene.queue(1, &["linux"]);
+        let mut told = Vec::new();
+        for _ in 0..30 {
+            scene.pass(secs(3));
+            for id in scene.live("linux") {
+                let b = scene.boxes.get_mut(&id).unwrap();
+                (b.state, b.why) = (InstanceState::Terminated, Some("Client.InternalError: Client error on launch".into()));
+                if by_event {
+                    let kind = Ec2EventKind::State(InstanceState::Terminated);
+                    scene.feed(Input::Ec2(Ec2Event { instance: id, kind }));
+                }
+            }
+            told.push(reason(&scene, "linux"));
+        }
+        let words =
+            "boxes in a row failed to start; the last: EC2 ended it before it was online: Client.InternalError: Client error on";
+        assert!(told.iter().any(|reason| reason.contains(words)), "{told:#?}");
+        assert!(scene.boxes.len() <= 6, "{} boxes in 90 s", scene.boxes.len());
+        let said: Vec<String> =
+            scene.core.events(0, 999).into_iter().filter(|e| e.what == "boot_failed").map(|e| e.why).collect();
+        assert!(said.iter().any(|why| why.contains("Client.InternalError: Client error on launch")), "{said:#?}");
+    }
+}
+
+/// GitHub has sent such (actions/actions-runner-controller#1370).
+#[test]
+fn a_job_that_is_over_is_over_whatever_labels_its_event_has() {
+    let mut scene = Scene::new([linux()]);
+    scene.pass(secs(35));
+    scene.queue(1, &["linux"]);
+    let mut over = message(0, JobState::Completed, &[]);
+    over.event.conclusion = Some("cancelled".into());
+    scene.feed(Input::Messages(vec![over]));
+    assert!(scene.core.jobs(scene.now).is_empty());
+    // Of a job that nobody heard of it changes nothing.
+    scene.feed(Input::Messages(vec![message(99, JobState::Completed, &[])]));
+    scene.pass(secs(60));
+    assert!(scene.core.jobs(scene.now).is_empty());
+    assert!(launches(&scene, BEGIN).is_empty(), "{:?}", launches(&scene, BEGIN));
+}
