@@ -44,7 +44,7 @@ rm -f "$folder"/muster-*.tar.gz "$folder/SHA256SUMS"
 for name in linux-x64 linux-arm64; do
     top=muster-$version-$name
     mkdir "$work/$top"
-    cp "$folder/$name/muster" LICENSE "$folder/THIRD-PARTY.txt" CHANGELOG.md manifests/systemd/muster.service "$work/$top/"
+    cp "$folder/$name/muster" LICENSE "$folder/THIRD-PARTY.txt" CHANGELOG.md terraform/modules/controller/muster.service "$work/$top/"
     cp -r "$work/share/completions" "$work/share/man" "$work/$top/"
     chmod 755 "$work/$top/muster"
     archive "$top.tar.gz" "$work" "$top"

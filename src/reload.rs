@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::act::Hands;
-use crate::github::{AppCredentials, GitHub, Observer};
+use crate::github::{Credentials, GitHub, Observer};
 use crate::manifests::Manifests;
 use crate::metrics::Metrics;
 use crate::secrets::Secrets;
@@ -43,8 +43,8 @@ pub struct Controlled {
     pub inputs: mpsc::Sender<Input>,
     /// Gets new Apps.
     pub hands: Hands,
-    /// The Apps in force.
-    pub credentials: Vec<AppCredentials>,
+    /// The Apps and tokens in force.
+    pub credentials: Vec<Credentials>,
     /// Where GitHub's limits go.
     pub limits: mpsc::UnboundedSender<GitHubLimit>,
     /// Is told of GitHub calls.
@@ -141,7 +141,7 @@ impl Reload {
         Ok(())
     }
 
-    /// Reads all secrets anew: an App's private key and its webhook secrets may have been replaced where they lie.
+    /// Reads all secrets anew: private keys, tokens and webhook secrets may have been replaced where they lie.
     async fn rotate(&mut self) {
         let spec = self.spec.borrow().clone();
         match self.secrets.webhook(&spec).await {
@@ -154,18 +154,20 @@ impl Reload {
             Err(error) => tracing::warn!("cannot read the token for orders anew, the known one stays in force: {error:#}"),
         }
         if let Err(error) = self.secrets.credentials(&spec).await.and_then(|apps| c.take_apps(apps)) {
-            tracing::warn!("cannot take over the GitHub Apps' private keys anew, the known ones stay in force: {error:#}");
+            tracing::warn!(
+                "cannot take over the GitHub Apps' private keys and the tokens anew, the known ones stay in force: {error:#}"
+            );
         }
     }
 }
 
 impl Controlled {
     /// Uses these Apps from now on. Unchanged ones keep what their client remembers: tokens, groups, lists.
-    fn take_apps(&mut self, apps: Vec<AppCredentials>) -> anyhow::Result<()> {
+    fn take_apps(&mut self, apps: Vec<Credentials>) -> anyhow::Result<()> {
         if apps != self.credentials {
             self.hands.set_github(GitHub::new(apps.clone(), self.limits.clone(), self.observer.clone())?);
             self.credentials = apps;
-            tracing::info!("took over changed GitHub Apps");
+            tracing::info!("took over changed GitHub Apps or tokens");
         }
         Ok(())
     }

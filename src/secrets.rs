@@ -8,7 +8,7 @@ use muster_reconciler::manifest::{SecretRef, Spec};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::aws::Aws;
-use crate::github::AppCredentials;
+use crate::github::{Credentials, Proof};
 
 /// Resolves references.
 #[derive(Clone, Debug)]
@@ -48,14 +48,18 @@ impl Secrets {
         Ok(SecretString::from(text))
     }
 
-    /// The Apps' private keys.
-    pub async fn credentials(&self, spec: &Spec) -> anyhow::Result<Vec<AppCredentials>> {
+    /// The Apps' private keys and the personal access tokens.
+    pub async fn credentials(&self, spec: &Spec) -> anyhow::Result<Vec<Credentials>> {
         let mut all = Vec::new();
         for (name, app) in &spec.apps {
             let private_key =
                 self.resolve(&app.spec.private_key).await.with_context(|| format!("GitHubApp {name}: spec.privateKey"))?;
-            let (app_id, api_url) = (app.spec.app_id, app.spec.api_url.clone());
-            all.push(AppCredentials { name: name.clone(), app_id, private_key, api_url });
+            let (api_url, proof) = (app.spec.api_url.clone(), Proof::App(app.spec.app_id, private_key));
+            all.push(Credentials { name: name.clone(), api_url, proof });
+        }
+        for (name, token) in &spec.tokens {
+            let secret = self.resolve(&token.spec.token).await.with_context(|| format!("GitHubToken {name}: spec.token"))?;
+            all.push(Credentials { name: name.clone(), api_url: token.spec.api_url.clone(), proof: Proof::Token(secret) });
         }
         Ok(all)
     }
@@ -68,12 +72,14 @@ impl Secrets {
         }
     }
 
-    /// All Apps' webhook secrets; any of them may sign.
+    /// The webhook secrets of all Apps and enterprises; any of them may sign.
     pub async fn webhook(&self, spec: &Spec) -> anyhow::Result<Arc<Vec<SecretString>>> {
         let mut all = Vec::new();
-        for (name, app) in &spec.apps {
-            for reference in &app.spec.webhook_secrets {
-                all.push(self.resolve(reference).await.with_context(|| format!("GitHubApp {name}: spec.webhookSecrets"))?);
+        let of_apps = spec.apps.iter().map(|(name, app)| ("GitHubApp", name, &app.spec.webhook_secrets));
+        let of_tokens = spec.tokens.iter().map(|(name, token)| ("GitHubToken", name, &token.spec.webhook_secrets));
+        for (kind, name, references) in of_apps.chain(of_tokens) {
+            for reference in references {
+                all.push(self.resolve(reference).await.with_context(|| format!("{kind} {name}: spec.webhookSecrets"))?);
             }
         }
         Ok(Arc::new(all))

@@ -1,3 +1,8 @@
+# CloudWatch Logs' name differs by partition; the provider knows it.
+data "aws_service_principal" "logs" {
+  service_name = "logs"
+}
+
 resource "aws_kms_key" "this" {
   count                   = var.create_kms_key ? 1 : 0
   description             = "muster ${var.cluster}: queues, bucket, logs and the GitHub App's secrets"
@@ -25,7 +30,7 @@ resource "aws_kms_key" "this" {
       {
         Sid       = "Logs"
         Effect    = "Allow"
-        Principal = { Service = "logs.${local.region}.amazonaws.com" }
+        Principal = { Service = data.aws_service_principal.logs.id }
         Action    = ["kms:Encrypt*", "kms:Decrypt*", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:Describe*"]
         Resource  = "*"
         Condition = { ArnLike = { "kms:EncryptionContext:aws:logs:arn" = "arn:${local.context.partition}:logs:${local.region}:${local.account}:log-group:/muster/${var.cluster}/*" } }

@@ -5,7 +5,8 @@ data "aws_partition" "current" {}
 data "aws_region" "current" {}
 
 locals {
-  region  = data.aws_region.current.name
+  # `id`, which providers 5 and 6 both have: 6 deprecates `name`, and 5 has no `region`.
+  region  = data.aws_region.current.id
   account = data.aws_caller_identity.current.account_id
   tags    = merge(var.tags, { "muster:cluster" = var.cluster })
   context = {
@@ -13,6 +14,7 @@ locals {
     account              = local.account
     region               = local.region
     partition            = data.aws_partition.current.partition
+    dns_suffix           = data.aws_partition.current.dns_suffix
     role_path            = var.role_path
     permissions_boundary = var.permissions_boundary
     tags                 = local.tags
@@ -24,10 +26,18 @@ locals {
   pools   = module.manifests.pools
   made    = { for name, pool in local.pools : name => pool if pool.template == "${var.cluster}-${name}" }
   foreign = [for name, pool in local.pools : pool.template if pool.template != "${var.cluster}-${name}"]
+  # Of `pools`: these fields are the launch template's, every other one is the manifest's. (`lookup`, not `try`: that takes all that
+  # is around a value for unknown when the value is known after the apply only.)
+  template_fields = keys(var.pool_defaults)
+  for_template    = { for name, given in var.pools : name => { for key, value in given : key => value if contains(local.template_fields, key) } }
+  for_manifest    = { for name, given in var.pools : name => { for key, value in given : key => value if !contains(local.template_fields, key) } }
   settings = { for name in keys(local.made) : name => merge(
     var.pool_defaults,
-    { for key, value in try(var.pools[name], {}) : key => value if value != null && key != "root_volume" },
-    { root_volume = merge(var.pool_defaults.root_volume, { for key, value in try(var.pools[name].root_volume, {}) : key => value if value != null }) },
+    { for key, value in lookup(local.for_template, name, {}) : key => value if value != null && key != "root_volume" && key != "ami" },
+    {
+      ami         = merge({ id = null, ssm_parameter = null, filter = null }, lookup(lookup(local.for_template, name, {}), "ami", var.pool_defaults.ami))
+      root_volume = merge(var.pool_defaults.root_volume, lookup(lookup(local.for_template, name, {}), "root_volume", {}))
+    },
   ) }
 
   # Parameters elsewhere are read, but not made.
@@ -55,6 +65,8 @@ module "manifests" {
   source    = "./modules/manifests"
   directory = var.manifests
   cluster   = var.cluster
+  pools     = local.for_manifest
+  apps      = var.github_apps
 }
 
 module "queues" {
@@ -75,7 +87,7 @@ module "storage" {
 
 module "pool" {
   source      = "./modules/pool"
-  for_each    = local.made
+  for_each    = local.made # must be known at plan: `manifests` may not name a directory that this apply makes; write such pools into `pools`
   context     = local.context
   name        = each.key
   pool        = each.value
@@ -116,17 +128,22 @@ module "controller" {
 }
 
 module "ingress" {
-  source             = "./modules/ingress"
-  context            = local.context
-  mode               = var.ingress
-  target             = module.controller.target
-  subnet_ids         = var.controller.subnet_ids
+  source  = "./modules/ingress"
+  context = local.context
+  mode    = var.ingress
+  target  = module.controller.target
+  link = {
+    subnet_ids = coalesce(var.controller.link_subnet_ids, var.controller.subnet_ids)
+    chosen     = var.controller.link_subnet_ids != null
+  }
   security_group_id  = module.controller.link_security_group_id
   jobs               = { url = module.queues.urls.jobs, arn = module.queues.arns.jobs }
   kms_key_arn        = local.kms_key_arn
   log_retention_days = var.log_retention_days
 }
 
+# Spot instances need this role in the account. EC2 Fleet has one of its own, which an instant fleet does not require:
+# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-fleet-prerequisites.html#ec2-fleet-service-linked-role
 resource "aws_iam_service_linked_role" "spot" {
   count            = var.create_spot_service_linked_role ? 1 : 0
   aws_service_name = "spot.amazonaws.com"
@@ -134,13 +151,9 @@ resource "aws_iam_service_linked_role" "spot" {
   tags             = local.tags
 }
 
-# What variables say of pools is checked against the manifests.
+# What variables say of the pools' launch templates.
 resource "terraform_data" "checks" {
   lifecycle {
-    precondition {
-      condition     = length(setsubtract(keys(var.pools), keys(local.pools))) == 0
-      error_message = "pools: there is no pool ${join(", ", setsubtract(keys(var.pools), keys(local.pools)))} in ${var.manifests}; write one of ${join(", ", keys(local.pools))}."
-    }
     precondition {
       condition     = alltrue([for s in local.settings : length([for one in [s.ami.id, s.ami.ssm_parameter, s.ami.filter] : one if one != null]) <= 1])
       error_message = "pools, pool_defaults: ami takes one of id, ssm_parameter and filter."

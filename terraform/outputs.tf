@@ -3,6 +3,11 @@ output "webhook_url" {
   value       = module.ingress.url
 }
 
+output "controller_url" {
+  description = "For MUSTER_CONTROLLER and Prometheus: the admin listener's name within the VPC, with host = \"ecs\" and admin_cidrs; else null."
+  value       = module.controller.admin_url
+}
+
 output "manifests" {
   description = "For `muster run --manifests`: where Terraform put the manifests."
   value       = module.storage.manifests
@@ -14,12 +19,12 @@ output "region" {
 }
 
 output "secret_commands" {
-  description = "Fill each secret with its command, once: file://PATH is the private key as GitHub hands it out, or a file with the webhook secret or the admin token and no line break."
+  description = "Fill each secret with its command, once: file://PATH is the private key as GitHub hands it out, or a file with the webhook secret, the personal access token or the admin token and no line break."
   value       = [for name in local.own_parameters : "aws ssm put-parameter --region ${local.region} --overwrite --type SecureString${local.kms_key_arn == null ? "" : " --key-id ${local.kms_key_arn}"} --name ${name} --value file://PATH"]
 }
 
 output "secret_parameters" {
-  description = "The SSM parameters that wait for the GitHub Apps' secrets and the admin token."
+  description = "The SSM parameters that wait for the secrets of GitHubApps and GitHubTokens and for the admin token."
   value       = local.own_parameters
 }
 

@@ -1,5 +1,5 @@
 variable "cluster" {
-  description = "Names the cluster: part of every resource's and every runner's name, and the tag `muster:cluster`. Changing it replaces everything."
+  description = "Names the cluster: part of every resource's and every runner's name, and the tag `muster:cluster`. Changing it replaces everything. IAM's names hold in all regions: two clusters of one account need two names, in two regions too."
   type        = string
 
   validation {
@@ -9,12 +9,13 @@ variable "cluster" {
 }
 
 variable "manifests" {
-  description = "Directory of muster's manifests: GitHubApps and RunnerPools, and a Controller if its defaults are to be changed (its name, region, queues and bucket are Terraform's)."
+  description = "Directory of muster's manifests: GitHubApps and RunnerPools, and a Controller if its defaults are to be changed (its name, region, queues and bucket are Terraform's). It must be there at plan. Leave it out if `pools` and `github_apps` say it all."
   type        = string
+  default     = null
 
   validation {
-    condition     = length(fileset(var.manifests, "*.{yaml,yml}")) > 0
-    error_message = "manifests: that directory is not there or holds no *.yaml; write a path such as \"$${path.module}/manifests\"."
+    condition     = var.manifests == null || length(fileset(coalesce(var.manifests, "."), "*.{yaml,yml}")) > 0
+    error_message = "manifests: that directory is not there or holds no *.yaml; write a path such as \"$${path.module}/manifests\". What this same apply would write there is not there at plan: put it into pools."
   }
 }
 
@@ -23,6 +24,7 @@ variable "controller" {
     What muster itself runs on.
     - `host`: `ecs` (Fargate, default) or `ec2` (one small machine under systemd, in an auto scaling group of one).
     - `subnet_ids`: where it runs; it needs a way out to AWS and GitHub on port 443.
+    - `link_subnet_ids`: with the ingress `service`: where API Gateway's VPC link ends, in the same VPC. Default: those of `subnet_ids` whose zone has VPC links, which some zones lack (such as use1-az3, euw3-az2, usw1-az2).
     - `image`: ecs: the container image (see `Dockerfile`), in your registry.
     - `binary`: ec2: `s3://BUCKET/KEY` of the binary; default `bin/muster-ARCHITECTURE` in the module's bucket.
     - `architecture`: `arm64` (default) or `x64`.
@@ -39,6 +41,7 @@ variable "controller" {
   type = object({
     host             = optional(string, "ecs")
     subnet_ids       = list(string)
+    link_subnet_ids  = optional(list(string))
     image            = optional(string)
     binary           = optional(string)
     architecture     = optional(string, "arm64")
@@ -69,6 +72,10 @@ variable "controller" {
   validation {
     condition     = length(var.controller.subnet_ids) > 0 && alltrue([for id in var.controller.subnet_ids : can(regex("^subnet-[0-9a-f]+$", id))])
     error_message = "controller.subnet_ids: write one subnet's id or more, such as [\"subnet-0123456789abcdef0\"]."
+  }
+  validation {
+    condition     = length(coalesce(var.controller.link_subnet_ids, ["subnet-0"])) > 0 && alltrue([for id in coalesce(var.controller.link_subnet_ids, ["subnet-0"]) : can(regex("^subnet-[0-9a-f]+$", id))])
+    error_message = "controller.link_subnet_ids: write one subnet's id or more, such as [\"subnet-0123456789abcdef0\"], or leave it out."
   }
   validation {
     condition     = var.controller.host != "ecs" || can(regex("^[^\\s/]+(/[^\\s/]+)*[:@][^\\s/]+$", var.controller.image))
@@ -125,8 +132,8 @@ variable "ingress" {
 
 variable "pool_defaults" {
   description = <<-EOT
-    What every pool's launch template has beyond its manifest; `pools` changes it for one.
-    - `ami`: one of `id`, `ssm_parameter` (a parameter that holds an AMI's id) and `filter` (name pattern and owners; the newest is taken). Default: Amazon's newest AL2023, or Windows Server 2022. Resolved at each plan.
+    What every pool's launch template has beyond its manifest; `pools` changes it for one pool.
+    - `ami`: one of `id`, `ssm_parameter` (a parameter that holds an AMI's id) and `filter` (name pattern and owners; the newest is taken). Default: Amazon's newest AL2023, or Windows Server 2022. Resolved at each plan. A Linux image needs curl 7.86 or newer, and tar.
     - `root_volume`: gp3, encrypted: `size` in GiB (8 to 16384; default 50), `iops` (3000 to 16000; default 3000), `throughput` in MiB/s (125 to 1000; default 125), `kms_key_arn` (default: the account's key for EBS; another's policy must let this account and AWSServiceRoleForEC2Spot use it).
     - `associate_public_ip_address`: false by default; true in a public subnet without NAT.
     - `security_group_ids`: beside the pool's own.
@@ -159,29 +166,31 @@ variable "pool_defaults" {
 }
 
 variable "pools" {
-  description = "By a pool's name: what is different from `pool_defaults`. Pools themselves are written in the manifests."
-  type = map(object({
-    ami = optional(object({
-      id            = optional(string)
-      ssm_parameter = optional(string)
-      filter        = optional(object({ name = string, owners = list(string) }))
-    }))
-    root_volume = optional(object({
-      size        = optional(number)
-      iops        = optional(number)
-      throughput  = optional(number)
-      kms_key_arn = optional(string)
-    }), {})
-    associate_public_ip_address = optional(bool)
-    security_group_ids          = optional(list(string))
-    policy_arns                 = optional(list(string))
-    detailed_monitoring         = optional(bool)
-  }))
-  default = {}
+  description = <<-EOT
+    Pools by name, for values that Terraform knows, such as `{ linux = { instance = { subnets = module.vpc.private_subnets } } }`. Each takes the fields of a RunnerPool's `spec` (docs/manifests.md) and those of `pool_defaults`.
+    A pool that `manifests` has, too, is changed by the fields that are written here; a pool that it lacks is made. A value may be known after the apply only; names, and how many subnets there are, must be known at plan.
+  EOT
+  type        = any
+  default     = {}
 
   validation {
-    condition     = alltrue([for arn in flatten([for p in var.pools : coalesce(p.policy_arns, [])]) : can(regex("^arn:[^:]+:iam::[^:]*:policy/.+$", arn))])
+    condition     = can(keys(var.pools)) && alltrue([for pool in try(values(var.pools), []) : can(keys(pool))])
+    error_message = "pools: write pools by their names, such as { linux = { capacity = { max = 20 } } }."
+  }
+  validation {
+    condition     = alltrue([for arn in flatten([for pool in try(values(var.pools), []) : try(coalesce(pool.policy_arns), [])]) : can(regex("^arn:[^:]+:iam::[^:]*:policy/.+$", arn))])
     error_message = "pools: write policy_arns such as [\"arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore\"]."
+  }
+}
+
+variable "github_apps" {
+  description = "GitHubApps by name, if they are not written in `manifests`: the fields of a GitHubApp's `spec`."
+  type        = any
+  default     = {}
+
+  validation {
+    condition     = can(keys(var.github_apps)) && alltrue([for app in try(values(var.github_apps), []) : can(keys(app))])
+    error_message = "github_apps: write Apps by their names, such as { main = { appId = 123456, privateKey = \"ssm:...\", webhookSecrets = [\"ssm:...\"] } }."
   }
 }
 

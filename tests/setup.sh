@@ -81,3 +81,21 @@ fi
 if [ "$(uname -s)" = Linux ]; then
     environment .venv-release ../release/requirements.txt
 fi
+
+# The evaluator of IAM's policies. Another program that the tests run, never a part of muster: its licence is the AGPL.
+if command -v node >/dev/null 2>&1 && command -v npm >/dev/null 2>&1; then
+    stamp=$root/tests/iam/node_modules/.muster-lock
+    wanted=$(cksum <"$root/tests/iam/package-lock.json")
+    if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
+        echo "setup: tests/iam is up to date"
+    elif (cd "$root/tests/iam" && npm ci --silent); then
+        echo "$wanted" >"$stamp"
+        echo "setup: tests/iam is ready"
+    else
+        echo "setup: SKIPPED: npm could not install tests/iam; calls will not be held against IAM's policies" >&2
+        [ "${CI:-}" != true ] || { echo "setup: CI=true, so a skip is a failure" >&2; exit 1; }
+    fi
+else
+    echo "setup: SKIPPED: no node or npm; calls will not be held against IAM's policies (apt-get install nodejs npm)" >&2
+    [ "${CI:-}" != true ] || { echo "setup: CI=true, so a skip is a failure" >&2; exit 1; }
+fi

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::defects::{self, Defect};
-use crate::effect::GitHubLimit;
-use crate::ids::AppName;
+use crate::effect::{GitHubLimit, Resource};
+use crate::ids::Payer;
 use crate::manifest::Limits;
 use crate::time::Time;
 
@@ -25,12 +25,12 @@ pub enum Api {
     CreateTags,
     /// SSM PutParameter.
     SsmPut,
-    /// GitHub's JIT configurations and registration tokens, per App.
-    Jit(AppName),
-    /// GitHub's deletion of a registration, per App: a box waits for it, so nothing is kept in reserve before it.
-    Deregister(AppName),
-    /// GitHub's background questions (job checks), per App: what is left over.
-    Background(AppName),
+    /// GitHub's JIT configurations and registration tokens.
+    Jit(Payer),
+    /// GitHub's deletion of a registration: a box waits for it, so nothing is kept in reserve before it.
+    Deregister(Payer),
+    /// GitHub's background questions (job checks): what is left over.
+    Background(Payer),
 }
 
 impl Api {
@@ -47,10 +47,10 @@ impl Api {
         }
     }
 
-    /// The App whose budget it is.
-    pub const fn app(&self) -> Option<&AppName> {
+    /// Whose budget it is at GitHub.
+    pub const fn payer(&self) -> Option<&Payer> {
         match self {
-            Api::Jit(app) | Api::Deregister(app) | Api::Background(app) => Some(app),
+            Api::Jit(payer) | Api::Deregister(payer) | Api::Background(payer) => Some(payer),
             Api::CreateFleet | Api::Terminate | Api::CreateTags | Api::SsmPut => None,
         }
     }
@@ -83,14 +83,17 @@ impl Bucket {
 pub struct Budgets {
     limits: Limits,
     buckets: BTreeMap<Api, Bucket>,
-    /// What GitHub's headers said last: remaining, and until when that holds.
-    github: BTreeMap<AppName, (u32, Time)>,
+    /// What GitHub's headers said last: remaining, and until when that holds. GitHub keeps a limit for each payer and resource;
+    /// one that names no resource is a secondary limit and holds for all that the payer asks.
+    github: BTreeMap<(Payer, Option<Resource>), (u32, Time)>,
+    /// What a payer's configurations count against, as GitHub said it last. No page of GitHub's says it.
+    configurations: BTreeMap<Payer, Resource>,
 }
 
 impl Budgets {
     /// Full buckets.
     pub fn new(limits: Limits) -> Budgets {
-        Budgets { limits, buckets: BTreeMap::new(), github: BTreeMap::new() }
+        Budgets { limits, buckets: BTreeMap::new(), github: BTreeMap::new(), configurations: BTreeMap::new() }
     }
 
     /// Takes over changed limits; buckets start full again only where they are new.
@@ -130,9 +133,19 @@ impl Budgets {
         })
     }
 
-    /// What GitHub's headers said last, by App: requests left, and until when that holds.
-    pub fn github(&self) -> impl Iterator<Item = (&AppName, u32, Time)> {
-        self.github.iter().map(|(app, (left, until))| (app, *left, *until))
+    /// What GitHub's headers said last: requests left, and until when that holds. Without a resource: a secondary limit.
+    pub fn github(&self) -> impl Iterator<Item = (&Payer, Option<Resource>, u32, Time)> {
+        self.github.iter().map(|((payer, resource), (left, until))| (payer, *resource, *left, *until))
+    }
+
+    /// What configurations count against.
+    fn of_configurations(&self, payer: &Payer) -> Resource {
+        self.configurations.get(payer).copied().unwrap_or(Resource::Registration)
+    }
+
+    /// What a call counts against at GitHub.
+    fn resource(&self, api: &Api) -> Resource {
+        if let Api::Jit(payer) = api { self.of_configurations(payer) } else { Resource::Core }
     }
 
     /// When the next call is admitted: `now`, or later.
@@ -140,21 +153,21 @@ impl Budgets {
         if defects::has(Defect::IgnoreBudgets) {
             return now;
         }
-        let gate = match api {
-            Api::Jit(app) | Api::Deregister(app) => self.gate(app, 0, now),
-            Api::Background(app) => self.gate(app, RESERVE, now),
-            _ => now,
-        };
+        let reserve = if matches!(api, Api::Background(_)) { RESERVE } else { 0 };
+        let gate = api.payer().map_or(now, |payer| self.gate(payer, self.resource(api), reserve, now));
         let b = self.bucket(api, now);
         let wait = ((1.0 - b.level) / b.per_second).max(0.0);
         gate.max(now + Duration::from_millis((wait * 1000.0).ceil() as u64))
     }
 
-    fn gate(&self, app: &AppName, reserve: u32, now: Time) -> Time {
-        match self.github.get(app) {
-            Some((remaining, until)) if *remaining <= reserve && *until > now => *until,
-            _ => now,
-        }
+    /// The limits that a request of the payer meets: the resource's, and the secondary one.
+    fn met(&self, payer: &Payer, resource: Resource) -> impl Iterator<Item = (u32, Time)> {
+        [Some(resource), None].into_iter().filter_map(move |of| self.github.get(&(payer.clone(), of)).copied())
+    }
+
+    fn gate(&self, payer: &Payer, resource: Resource, reserve: u32, now: Time) -> Time {
+        let spent = self.met(payer, resource).filter(|(remaining, _)| *remaining <= reserve);
+        spent.map(|(_, until)| until).fold(now, Time::max)
     }
 
     /// Takes one call, if it is admitted now.
@@ -163,8 +176,9 @@ impl Budgets {
             return false;
         }
         self.bucket(api, now).level -= 1.0;
-        if let Api::Jit(app) | Api::Deregister(app) | Api::Background(app) = api
-            && let Some((remaining, _)) = self.github.get_mut(app)
+        let resource = self.resource(api);
+        if let Some(payer) = api.payer()
+            && let Some((remaining, _)) = self.github.get_mut(&(payer.clone(), Some(resource)))
         {
             *remaining = remaining.saturating_sub(1);
         }
@@ -180,14 +194,24 @@ impl Budgets {
     pub fn note_github(&mut self, limit: &GitHubLimit, now: Time) {
         let until = now + limit.reset_after;
         // Of two limits at once, the hour's and a burst's, the longer one holds.
-        let held = self.github.get(&limit.app).filter(|(left, _)| (*left, limit.remaining) == (0, 0));
+        let key = (limit.payer.clone(), limit.resource);
+        let held = self.github.get(&key).filter(|(left, _)| (*left, limit.remaining) == (0, 0));
         let until = held.map_or(until, |(_, held)| until.max(*held));
-        self.github.insert(limit.app.clone(), (limit.remaining, until));
+        self.github.insert(key, (limit.remaining, until));
+        if let Some(resource) = limit.resource.filter(|_| limit.of_configuration) {
+            self.configurations.insert(limit.payer.clone(), resource);
+        }
     }
 
-    /// Until when GitHub's limit keeps us from asking anything; None: it doesn't.
-    pub fn github_exhausted(&self, app: &AppName, now: Time) -> Option<Time> {
-        let gate = self.gate(app, 0, now);
+    /// Until when GitHub's limit keeps the payer from asking how things are; None: it doesn't.
+    pub fn questions_wait(&self, payer: &Payer, now: Time) -> Option<Time> {
+        let gate = self.gate(payer, Resource::Core, 0, now);
+        (gate > now).then_some(gate)
+    }
+
+    /// Until when GitHub's limit keeps the payer's boxes from being configured; None: it doesn't.
+    pub fn configurations_wait(&self, payer: &Payer, now: Time) -> Option<Time> {
+        let gate = self.gate(payer, self.of_configurations(payer), 0, now);
         (gate > now).then_some(gate)
     }
 
@@ -200,14 +224,28 @@ impl Budgets {
 
     /// How many boxes GitHub's limit lets be configured in all until it is full again, and when that is; None: before a box
     /// that is launched now has booted.
-    pub fn github_leaves(&self, app: &AppName, now: Time) -> Option<(u32, Time)> {
-        self.github.get(app).copied().filter(|(_, until)| *until > now + BOOT)
+    pub fn github_leaves(&self, payer: &Payer, now: Time) -> Option<(u32, Time)> {
+        let lasting = self.met(payer, self.of_configurations(payer)).filter(|(_, until)| *until > now + BOOT);
+        lasting.min_by_key(|(left, until)| (*left, std::cmp::Reverse(*until)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn payer() -> Payer {
+        Payer::installation(&"a".into(), "acme")
+    }
+
+    fn left(remaining: u32) -> GitHubLimit {
+        let reset_after = Duration::from_secs(60);
+        GitHubLimit { payer: payer(), resource: Some(Resource::Core), of_configuration: false, remaining, reset_after }
+    }
+
+    fn left_to_configure(remaining: u32) -> GitHubLimit {
+        GitHubLimit { resource: Some(Resource::Registration), of_configuration: true, ..left(remaining) }
+    }
 
     fn spend(b: &mut Budgets, api: &Api, until: Duration) -> u32 {
         let (mut now, mut n) = (Time::ZERO, 0);
@@ -226,22 +264,63 @@ mod tests {
         let mut b = Budgets::new(Limits::default());
         assert!((349..=350).contains(&spend(&mut b, &Api::CreateFleet, minute)), "a bucket of 50, then 5 a second");
         assert!((180..=183).contains(&spend(&mut b, &Api::SsmPut, minute)));
-        let jit = spend(&mut b, &Api::Jit("a".into()), minute);
+        let jit = spend(&mut b, &Api::Jit(payer()), minute);
         assert!((180..=189).contains(&jit), "{jit}");
     }
 
     #[test]
     fn an_exhausted_github_limit_waits_for_its_reset_and_background_leaves_a_reserve() {
         let mut b = Budgets::new(Limits::default());
-        let (app, now): (AppName, _) = ("a".into(), Time::ZERO);
-        let left = |remaining| GitHubLimit { app: "a".into(), remaining, reset_after: Duration::from_secs(60) };
+        let now = Time::ZERO;
         b.note_github(&left(RESERVE), now);
-        assert!(b.take(&Api::Jit(app.clone()), now));
-        assert!(!b.take(&Api::Background(app.clone()), now));
+        assert!(b.take(&Api::Deregister(payer()), now));
+        assert!(!b.take(&Api::Background(payer()), now));
         b.note_github(&left(0), now);
         b.note_github(&GitHubLimit { reset_after: Duration::from_secs(30), ..left(0) }, now);
-        assert_eq!(b.admits_at(&Api::Jit(app.clone()), now), now + Duration::from_secs(60), "the longer of two limits holds");
-        assert!(b.take(&Api::Jit(app), now + Duration::from_secs(60)));
+        let api = Api::Deregister(payer());
+        assert_eq!(b.admits_at(&api, now), now + Duration::from_secs(60), "the longer of two limits holds");
+        assert!(b.take(&api, now + Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn one_spent_limit_holds_back_neither_another_resource_nor_another_installation() {
+        let mut b = Budgets::new(Limits::default());
+        let now = Time::ZERO;
+        b.note_github(&left_to_configure(0), now);
+        assert!(b.configurations_wait(&payer(), now).is_some() && b.questions_wait(&payer(), now).is_none());
+        assert!(!b.take(&Api::Jit(payer()), now) && b.take(&Api::Deregister(payer()), now));
+        let other = Payer::installation(&"a".into(), "umbrella");
+        assert!(b.take(&Api::Jit(other.clone()), now) && b.github_leaves(&other, now).is_none());
+        assert_eq!(b.github_leaves(&payer(), now), Some((0, now + Duration::from_secs(60))));
+
+        let mut b = Budgets::new(Limits::default());
+        b.note_github(&left(0), now);
+        assert!(b.take(&Api::Jit(payer()), now) && !b.take(&Api::Deregister(payer()), now));
+        assert!(b.take(&Api::Deregister(other), now));
+    }
+
+    #[test]
+    fn a_secondary_limit_holds_for_all_that_the_payer_asks_whatever_is_left_of_a_resource() {
+        let mut b = Budgets::new(Limits::default());
+        let (now, wait) = (Time::ZERO, Duration::from_secs(90));
+        b.note_github(&GitHubLimit { resource: None, reset_after: wait, ..left(0) }, now);
+        b.note_github(&left(4000), now);
+        b.note_github(&left_to_configure(9000), now);
+        for api in [Api::Jit(payer()), Api::Deregister(payer()), Api::Background(payer())] {
+            assert_eq!(b.admits_at(&api, now), now + wait, "{api:?}");
+        }
+        assert_eq!(b.github_leaves(&payer(), now), Some((0, now + wait)));
+        assert!(b.take(&Api::Jit(payer()), now + wait));
+        assert!(b.take(&Api::Jit(Payer::itself(&"a".into())), now), "the App itself is another payer");
+    }
+
+    #[test]
+    fn what_configurations_count_against_is_githubs_word() {
+        let (mut b, now) = (Budgets::new(Limits::default()), Time::ZERO);
+        b.note_github(&GitHubLimit { of_configuration: true, ..left(0) }, now);
+        assert!(b.configurations_wait(&payer(), now).is_some());
+        b.note_github(&left_to_configure(9), now);
+        assert!(b.configurations_wait(&payer(), now).is_none() && b.questions_wait(&payer(), now).is_some());
     }
 
     #[test]
@@ -256,16 +335,15 @@ mod tests {
     fn every_api_has_its_bucket_and_its_refill() {
         let limits = Limits { ssm_put_per_second: 0.5, jit_per_minute: 120.0, create_fleet_per_second: 2.0 };
         let hour = Duration::from_secs(3600);
-        let app: AppName = "a".into();
         // (bucket, refill per hour).
         for (api, bucket, refill) in [
             (Api::CreateFleet, 20, 7_200),
             (Api::Terminate, 100, 18_000),
             (Api::CreateTags, 100, 36_000),
             (Api::SsmPut, 1, 1_800),
-            (Api::Jit(app.clone()), 6, 7_200),
-            (Api::Deregister(app.clone()), 20, 3_600),
-            (Api::Background(app.clone()), 20, 1_800),
+            (Api::Jit(payer()), 6, 7_200),
+            (Api::Deregister(payer()), 20, 3_600),
+            (Api::Background(payer()), 20, 1_800),
         ] {
             let mut b = Budgets::new(limits.clone());
             let at_once = (0..1_000).filter(|_| b.take(&api, Time::ZERO)).count();
@@ -282,16 +360,20 @@ mod tests {
     #[test]
     fn github_is_exhausted_until_its_reset_and_each_call_counts() {
         let mut b = Budgets::new(Limits::default());
-        let (app, now, reset): (AppName, _, _) = ("a".into(), Time::from_millis(7), Duration::from_secs(60));
-        assert_eq!(b.github_exhausted(&app, now), None);
-        b.note_github(&GitHubLimit { app: app.clone(), remaining: 2, reset_after: reset }, now);
-        assert!(b.take(&Api::Jit(app.clone()), now) && b.github_exhausted(&app, now).is_none());
-        assert!(b.take(&Api::Deregister(app.clone()), now));
-        assert_eq!(b.github_exhausted(&app, now), Some(now + reset));
-        assert!(!b.take(&Api::Deregister(app.clone()), now) && b.take(&Api::CreateFleet, now));
-        assert_eq!(b.github_exhausted(&app, now + reset), None);
-        b.note_github(&GitHubLimit { app: app.clone(), remaining: RESERVE + 2, reset_after: reset }, now);
-        let asked = (0..9).filter(|_| b.take(&Api::Background(app.clone()), now)).count();
+        let (now, reset) = (Time::from_millis(7), Duration::from_secs(60));
+        assert_eq!(b.questions_wait(&payer(), now), None);
+        b.note_github(&left(2), now);
+        assert!(b.take(&Api::Background(Payer::itself(&"a".into())), now), "the App's own limit is another");
+        assert!(b.take(&Api::Deregister(payer()), now) && b.questions_wait(&payer(), now).is_none());
+        assert!(b.take(&Api::Deregister(payer()), now));
+        assert_eq!(b.questions_wait(&payer(), now), Some(now + reset));
+        assert!(!b.take(&Api::Deregister(payer()), now) && b.take(&Api::CreateFleet, now));
+        assert_eq!(b.questions_wait(&payer(), now + reset), None);
+        b.note_github(&left_to_configure(1), now);
+        assert!(b.take(&Api::Jit(payer()), now));
+        assert_eq!(b.configurations_wait(&payer(), now), Some(now + reset));
+        b.note_github(&left(RESERVE + 2), now);
+        let asked = (0..9).filter(|_| b.take(&Api::Background(payer()), now)).count();
         assert_eq!(asked, 2, "the reserve is left alone");
     }
 
@@ -309,22 +391,24 @@ mod tests {
     #[test]
     fn a_clock_that_goes_back_takes_nothing_away() {
         let mut b = Budgets::new(Limits::default());
-        b.throttled(&Api::Deregister("a".into()), Time::from_millis(5_000));
-        assert!(!b.take(&Api::Deregister("a".into()), Time::from_millis(1_000)));
-        assert!(!b.take(&Api::Deregister("a".into()), Time::from_millis(5_999)));
-        assert!(b.take(&Api::Deregister("a".into()), Time::from_millis(6_000)));
+        b.throttled(&Api::Deregister(payer()), Time::from_millis(5_000));
+        assert!(!b.take(&Api::Deregister(payer()), Time::from_millis(1_000)));
+        assert!(!b.take(&Api::Deregister(payer()), Time::from_millis(5_999)));
+        assert!(b.take(&Api::Deregister(payer()), Time::from_millis(6_000)));
     }
 
     #[test]
     fn budgets_tell_what_they_hold_and_by_which_name() {
-        let (mut b, app) = (Budgets::new(Limits::default()), AppName::from("a"));
-        assert!(b.take(&Api::SsmPut, Time::ZERO) && b.take(&Api::Jit(app.clone()), Time::ZERO));
+        let mut b = Budgets::new(Limits::default());
+        assert!(b.take(&Api::SsmPut, Time::ZERO) && b.take(&Api::Jit(payer()), Time::ZERO));
         let levels: Vec<_> = b.levels(Time::ZERO).map(|(api, level)| (api.as_str(), level)).collect();
         assert_eq!(levels, [("ssm.PutParameter", [2.0, 3.0, 3.0]), ("github.GenerateJitConfig", [8.0, 9.0, 3.0])]);
-        b.note_github(&GitHubLimit { app: app.clone(), remaining: 7, reset_after: Duration::from_secs(60) }, Time::ZERO);
-        assert_eq!(b.github().collect::<Vec<_>>(), [(&app, 7, Time::from_millis(60_000))]);
-        let apps = [Api::Jit(app.clone()), Api::Deregister(app.clone()), Api::Background(app.clone()), Api::Terminate];
-        assert_eq!(apps.each_ref().map(Api::app), [Some(&app), Some(&app), Some(&app), None]);
+        b.note_github(&left(7), Time::ZERO);
+        let until = Time::from_millis(60_000);
+        assert_eq!(b.github().collect::<Vec<_>>(), [(&payer(), Some(Resource::Core), 7, until)]);
+        let apis = [Api::Jit(payer()), Api::Deregister(payer()), Api::Background(payer()), Api::Terminate];
+        let payers = apis.each_ref().map(|api| api.payer().cloned());
+        assert_eq!(payers, [Some(payer()), Some(payer()), Some(payer()), None]);
     }
 
     #[test]

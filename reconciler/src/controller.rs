@@ -18,7 +18,7 @@ use crate::demand::{Demand, Folded, Job};
 use crate::effect::{Action, Effect, Input, JobMessage, MessageOp, Source};
 use crate::event::{Ec2EventKind, JobEvent, JobState};
 use crate::fact::Fact;
-use crate::ids::{AppName, DeliveryId, EffectId, Forge, InstanceId, Intent, JobId, MessageId, PoolName, RunnerName};
+use crate::ids::{AppName, DeliveryId, EffectId, Forge, InstanceId, Intent, JobId, MessageId, Payer, PoolName, RunnerName};
 use crate::journal::{Journal, What, Whom};
 use crate::manifest::Spec;
 use crate::matching::listed;
@@ -54,7 +54,7 @@ enum Flight {
     Terminate(Vec<(InstanceId, String)>),
     Deregister(InstanceId, Forge),
     DeleteSecrets(Vec<InstanceId>),
-    CheckJob(JobId, AppName),
+    CheckJob(JobId, Payer),
     Redeliver(AppName, DeliveryId),
     Sweep(Source, Time),
     Extend(Vec<MessageId>),
@@ -335,10 +335,10 @@ impl Controller {
         let lost = job.lost_box.is_some();
         let seen = |name: RunnerName| Some(BoxPast::of(&name.instance, self.world.runners().get(&name.instance)?));
         let taken_by = job.lost_box.or_else(|| ours.and_then(seen));
-        let app = pool.as_ref().and_then(|name| self.spec.pools.get(name)).and_then(|p| self.spec.apps.get(&p.spec.github.app));
+        let app = pool.as_ref().and_then(|name| self.spec.pools.get(name)).map(|p| p.forge().app);
         let past = JobPast {
             pool,
-            api_url: app.map(|app| app.spec.api_url.clone()),
+            api_url: app.and_then(|app| self.spec.api_url(&app).map(str::to_owned)),
             heard: job.first_seen,
             started: job.started,
             ended: now,
@@ -391,10 +391,11 @@ impl Controller {
             Some(_) => 1_u32.saturating_sub(self.unconfigured(|pool| pool == name)),
             None => self.budgets.unconfigured_limit().saturating_sub(self.unconfigured(|pool| refused(pool).is_none())),
         };
-        let app = |pool: &PoolName| self.spec.pools.get(pool).map(|p| &p.spec.github.app);
+        let payer = |pool: &PoolName| self.spec.pools.get(pool).map(|p| p.forge().payer());
         let mut github = None;
-        if let Some((left, until)) = app(name).and_then(|a| self.budgets.github_leaves(a, now)) {
-            let left = left.saturating_sub(self.unconfigured(|pool| app(pool) == app(name)));
+        let own = payer(name);
+        if let Some((left, until)) = own.as_ref().and_then(|own| self.budgets.github_leaves(own, now)) {
+            let left = left.saturating_sub(self.unconfigured(|pool| payer(pool) == own));
             github = (left <= room).then_some(until);
             room = room.min(left);
         }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Ec2Event, InstanceState, JobEvent, JobState};
 use crate::fact::Stage;
 use crate::ids::{
-    AppName, DeliveryId, EffectId, Forge, InstanceId, Intent, JobId, MessageId, PoolName, RunId, RunnerId, RunnerName,
+    AppName, DeliveryId, EffectId, Forge, InstanceId, Intent, JobId, MessageId, Payer, PoolName, RunId, RunnerId, RunnerName,
 };
 use crate::manifest::{Allocation, Spec};
 use crate::tags;
@@ -53,11 +53,39 @@ pub struct JobMessage {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GitHubLimit {
     /// Whose limit.
-    pub app: AppName,
+    pub payer: Payer,
+    /// Of which resource; None: a secondary limit, which holds for everything that the payer asks.
+    pub resource: Option<Resource>,
+    /// Whether the answer that tells it was one to a configuration: configurations count against this resource.
+    pub of_configuration: bool,
     /// Requests left in the window (`x-ratelimit-remaining`).
     pub remaining: u32,
     /// Until the window ends (`x-ratelimit-reset`), or until a secondary limit lifts (`retry-after`).
     pub reset_after: Duration,
+}
+
+/// What GitHub counts apart from each other (`x-ratelimit-resource`), as far as muster asks for it.
+/// <https://docs.github.com/en/rest/rate-limit/rate-limit>
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Resource {
+    /// Everything but:
+    #[default]
+    Core,
+    /// configurations of runners.
+    Registration,
+}
+
+impl Resource {
+    /// All of them.
+    pub const ALL: [Resource; 2] = [Resource::Core, Resource::Registration];
+
+    /// GitHub's word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Resource::Core => "core",
+            Resource::Registration => "actions_runner_registration",
+        }
+    }
 }
 
 /// One thing to do, and why.
@@ -257,11 +285,11 @@ pub enum Source {
 }
 
 impl Source {
-    /// The App whose requests it costs.
-    pub fn app(&self) -> Option<&AppName> {
+    /// Whose limit at GitHub it counts against. None: it is no question to GitHub.
+    pub fn payer(&self) -> Option<Payer> {
         match self {
-            Source::Runners(forge) => Some(&forge.app),
-            Source::Deliveries(app) => Some(app),
+            Source::Runners(forge) => Some(forge.payer()),
+            Source::Deliveries(app) => Some(Payer::itself(app)),
             Source::Instances | Source::Secrets => None,
         }
     }

@@ -173,7 +173,10 @@ impl Controller {
             t.unavailable.insert(market.as_str(), self.unavailable.count(market, now) as u64);
         }
         for (api, [level, ..]) in self.budgets.levels(now) {
-            t.budgets.insert((api.as_str(), api.app().map_or_else(String::new, ToString::to_string)), level);
+            let (app, account) = api.payer().map_or_else(Default::default, |payer| {
+                (payer.app.to_string(), payer.account.as_deref().unwrap_or_default().to_owned())
+            });
+            t.budgets.insert((api.as_str(), app, account), level);
         }
         for (source, f) in self.world.sources() {
             t.sweep_age.insert(source_word(source), f.complete.map(|at| now.since(at).as_secs_f64()));

@@ -68,7 +68,7 @@ text_id! {
     PoolName
 }
 text_id! {
-    /// A GitHubApp's `metadata.name`.
+    /// A GitHubApp's `metadata.name`, or a GitHubToken's: no App has the name of a token.
     AppName
 }
 text_id! {
@@ -222,7 +222,7 @@ impl JsonSchema for Scope {
 /// One list of runners at GitHub: an App's view of a scope.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Forge {
-    /// The GitHubApp whose credentials are used.
+    /// The GitHubApp or GitHubToken whose credentials are used.
     pub app: AppName,
     /// Where the runners register.
     pub scope: Scope,
@@ -238,6 +238,48 @@ impl Forge {
     pub fn parse_tag(value: &str) -> Option<Forge> {
         let (app, scope) = value.split_once('/')?;
         Some(Forge { app: app.into(), scope: scope.parse().ok()? })
+    }
+}
+
+/// Whose limit at GitHub a request counts against. GitHub keeps one for each installation of an App, one for the App itself
+/// (what it asks by JWT), and one for the user whom a token stands for.
+/// <https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Payer {
+    /// The credential.
+    pub app: AppName,
+    /// The account that the App is installed on, in lower case; None: the App itself, or a token.
+    pub account: Option<Arc<str>>,
+}
+
+impl Payer {
+    /// The App itself, or a token.
+    pub fn itself(app: &AppName) -> Payer {
+        Payer { app: app.clone(), account: None }
+    }
+
+    /// The App's installation on an account. GitHub compares accounts without regard to case.
+    pub fn installation(app: &AppName, account: &str) -> Payer {
+        Payer { app: app.clone(), account: Some(account.to_lowercase().into()) }
+    }
+}
+
+impl fmt::Display for Payer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.account {
+            Some(account) => write!(f, "{} on {account}", self.app),
+            None => write!(f, "{}", self.app),
+        }
+    }
+}
+
+impl Forge {
+    /// Whose limit its requests count against. An enterprise is reached by a token only, and a token has one limit everywhere.
+    pub fn payer(&self) -> Payer {
+        match &self.scope {
+            Scope::Org(owner) | Scope::Repo(owner, _) => Payer::installation(&self.app, owner),
+            Scope::Enterprise(_) => Payer::itself(&self.app),
+        }
     }
 }
 

@@ -572,7 +572,7 @@ impl Runner {
     }
 
     /// Notes that an effect on it failed: the next waits 1, 2, 4 .. 64 s, or as long as the other side said. Not as long as GitHub
-    /// said: that is its App's budget's to keep, while other things are due for the box.
+    /// said: that is the installation's budget to keep, while other things are due for the box.
     pub fn back_off(&mut self, error: String, retry_after: Option<Duration>, now: Time) {
         let wait = Duration::from_secs(1 << self.failures.min(6)).max(retry_after.unwrap_or_default());
         self.failures += 1;

@@ -69,7 +69,13 @@ impl Controller {
             limits: self
                 .budgets
                 .github()
-                .map(|(app, remaining, until)| LimitView { app: app.to_string(), remaining, until: until.as_millis() })
+                .map(|(payer, resource, remaining, until)| LimitView {
+                    app: payer.app.to_string(),
+                    account: payer.account.as_deref().map(str::to_owned),
+                    resource: resource.map(|resource| resource.as_str().to_owned()),
+                    remaining,
+                    until: until.as_millis(),
+                })
                 .collect(),
         }
     }
@@ -214,5 +220,7 @@ impl Controller {
 }
 
 fn budget(api: &crate::budget::Api, level: f64, capacity: f64, per_second: f64) -> BudgetView {
-    BudgetView { api: api.as_str().into(), app: api.app().map(ToString::to_string), level, capacity, per_second }
+    let app = api.payer().map(|payer| payer.app.to_string());
+    let account = api.payer().and_then(|payer| payer.account.as_deref()).map(str::to_owned);
+    BudgetView { api: api.as_str().into(), app, account, level, capacity, per_second }
 }

@@ -167,8 +167,10 @@ pub struct Explanation {
 pub struct BudgetView {
     /// The call, such as `ec2.CreateFleet`.
     pub api: String,
-    /// The GitHub App whose budget it is.
+    /// The GitHub App (or token) whose budget it is.
     pub app: Option<String>,
+    /// The account that the App is installed on; None: AWS's budget, the App's own, or a token's.
+    pub account: Option<String>,
     /// Calls admitted at once.
     pub level: f64,
     /// The same when it is full.
@@ -181,8 +183,12 @@ pub struct BudgetView {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LimitView {
-    /// The App.
+    /// The App (or token).
     pub app: String,
+    /// The account that the App is installed on; None: the App's own limit, or a token's.
+    pub account: Option<String>,
+    /// What is counted, in GitHub's words; None: a secondary limit, which holds for everything.
+    pub resource: Option<String>,
     /// Requests left.
     pub remaining: u32,
     /// Until its window ends; milliseconds since 1970.
@@ -233,8 +239,8 @@ pub struct Totals {
     pub billed: BTreeMap<(String, Market, String), Billed>,
     /// Market -> offerings without capacity that are left alone for now.
     pub unavailable: BTreeMap<&'static str, u64>,
-    /// (API, App or "") -> calls admitted at once.
-    pub budgets: BTreeMap<(&'static str, String), f64>,
+    /// (API, App or "", the account that it is installed on or "") -> calls admitted at once.
+    pub budgets: BTreeMap<(&'static str, String, String), f64>,
     /// (pool, phase) -> runners.
     pub runners: BTreeMap<(String, &'static str), u64>,
     /// source -> seconds since its last complete sweep began; None: never.

@@ -144,7 +144,7 @@ impl World {
     /// Takes note of the Apps that there are.
     pub fn set_apps(&mut self, spec: &Spec) {
         let used = self.runners.values().filter_map(Runner::list).map(|list| &list.app);
-        let lost: BTreeSet<AppName> = used.chain(&self.lost_apps).filter(|app| !spec.apps.contains_key(*app)).cloned().collect();
+        let lost: BTreeSet<AppName> = used.chain(&self.lost_apps).filter(|app| !spec.has_credential(app)).cloned().collect();
         self.lost_apps = lost;
     }
 

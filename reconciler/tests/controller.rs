@@ -4,16 +4,30 @@
 use std::time::Duration;
 
 use muster_reconciler::controller::Controller;
-use muster_reconciler::effect::{Action, Configure, DeliverySighting, Failure, FailureKind, GitHubLimit, Input, Source};
+use muster_reconciler::effect::{
+    Action, Configure, DeliverySighting, Failure, FailureKind, GitHubLimit, Input, Resource, Source,
+};
 use muster_reconciler::event::InstanceState;
 use muster_reconciler::fact::{Fact, Stage};
-use muster_reconciler::ids::{DeliveryId, InstanceId};
+use muster_reconciler::ids::{DeliveryId, InstanceId, Payer};
 use muster_reconciler::sim::example;
 use muster_reconciler::steer::Order;
 use muster_reconciler::time::Time;
 
 mod scene;
 use scene::{BEGIN, Scene, linux, secs};
+
+/// GitHub's word on what the App may still ask on the account of the pool [`linux`].
+fn left(resource: Option<Resource>, remaining: u32, reset_after: Duration) -> Input {
+    let payer = Payer::installation(&"main".into(), "acme");
+    let of_configuration = resource == Some(Resource::Registration);
+    Input::GitHubLimit(GitHubLimit { payer, resource, of_configuration, remaining, reset_after })
+}
+
+/// The same, of its boxes' configurations.
+fn left_to_configure(remaining: u32, reset_after: Duration) -> Input {
+    left(Some(Resource::Registration), remaining, reset_after)
+}
 
 /// What the boxes were registered with no longer serves the pool: they are no supply, and are asked to end.
 #[test]
@@ -116,7 +130,7 @@ fn a_failed_box_is_deregistered_though_github_has_little_left() {
     scene.come_online = false;
     scene.queue(1, &["linux"]);
     scene.pass(secs(10));
-    scene.feed(Input::GitHubLimit(GitHubLimit { app: "main".into(), remaining: 500, reset_after: secs(3000) }));
+    scene.feed(left(Some(Resource::Core), 500, secs(3000)));
     scene.pass(secs(400));
     let acts = scene.acts(BEGIN);
     assert!(acts.iter().any(|a| matches!(a, Action::Deregister { .. })), "{acts:?}");
@@ -125,17 +139,49 @@ fn a_failed_box_is_deregistered_though_github_has_little_left() {
 
 /// GitHub bans who goes on asking.
 #[test]
-fn nothing_of_an_app_is_looked_at_while_github_says_to_wait() {
-    let mut scene = Scene::new([linux()]);
+fn no_list_is_looked_at_while_github_says_to_wait() {
+    for resource in [Some(Resource::Core), None] {
+        let mut scene = Scene::new([linux()]);
+        scene.pass(secs(60));
+        let (from, until) = (scene.now, scene.now + secs(600));
+        scene.feed(left(resource, 0, secs(600)));
+        scene.queue(1, &["linux"]);
+        scene.pass(secs(900));
+        let first = |wanted: fn(&Source) -> bool| scene.swept.iter().find(|(at, s)| *at > from && wanted(s)).map(|(at, _)| *at);
+        assert_eq!(first(|s| matches!(s, Source::Runners(_))), Some(until), "as soon as it may");
+        let soon = Some(from + secs(61));
+        assert!(first(|s| matches!(s, Source::Instances)) < soon, "EC2 is looked at as ever");
+        assert!(first(|s| matches!(s, Source::Deliveries(_))) < soon, "what the App asks as itself has another limit");
+        let configured = scene.done.iter().find(|(_, e)| matches!(e.action, Action::Configure(_))).map(|(at, _)| *at);
+        assert_eq!(configured < Some(until), resource.is_some(), "so have configurations, but for a secondary limit");
+    }
+}
+
+/// An App that is installed on two accounts has two limits.
+#[test]
+fn an_organisations_spent_limit_delays_no_other_organisation_of_its_app() {
+    let mut other = linux();
+    (other.metadata.name, other.spec.labels) = ("other".into(), vec!["self-hosted".into(), "umbrella".into()]);
+    other.spec.github.scope = "org/umbrella".parse().unwrap();
+    let mut scene = Scene::new([linux(), other]);
     scene.pass(secs(60));
-    let (from, until) = (scene.now, scene.now + secs(600));
-    scene.feed(Input::GitHubLimit(GitHubLimit { app: "main".into(), remaining: 0, reset_after: secs(600) }));
-    scene.queue(1, &["linux"]);
-    scene.pass(secs(900));
-    let looks =
-        |of_app: bool| scene.swept.iter().filter(move |(at, s)| *at > from && s.app().is_some() == of_app).map(|(at, _)| *at);
-    assert_eq!(looks(true).next(), Some(until), "as soon as it may");
-    assert!(looks(false).next() < Some(from + secs(60)), "EC2 is looked at as ever");
+    let from = scene.now;
+    scene.feed(left(None, 0, secs(3000)));
+    scene.feed(left(Some(Resource::Core), 0, secs(3000)));
+    scene.feed(left_to_configure(0, secs(3000)));
+    scene.queue(2, &["linux"]);
+    scene.queue_of("umbrella/lab", 2, &["umbrella"]);
+    scene.pass(secs(120));
+    let configured = |pool: &str| {
+        let ours = |a: &&&Action| matches!(a, Action::Configure(c) if c.name.pool.as_str() == pool);
+        scene.acts(from).iter().filter(ours).count()
+    };
+    assert_eq!((configured("other"), configured("linux")), (2, 0));
+    let looked = |scope: &str| {
+        let of = |s: &Source| matches!(s, Source::Runners(forge) if forge.scope.to_string() == scope);
+        scene.swept.iter().filter(|(at, s)| *at > from && of(s)).count()
+    };
+    assert!(looked("org/umbrella") > 1 && looked("org/acme") == 0, "{} {}", looked("org/umbrella"), looked("org/acme"));
 }
 
 fn says_wait_an_hour(_: &Configure) -> Option<Failure> {
@@ -150,7 +196,7 @@ fn a_box_that_github_made_wait_for_an_hour_is_let_go_when_nobody_wants_it() {
     scene.configure = says_wait_an_hour;
     scene.queue(1, &["linux"]);
     scene.pass(secs(5));
-    scene.feed(Input::GitHubLimit(GitHubLimit { app: "main".into(), remaining: 0, reset_after: secs(3595) }));
+    scene.feed(left_to_configure(0, secs(3595)));
     let began = scene.now;
     scene.cancel(0);
     scene.pass(secs(90));
@@ -168,7 +214,7 @@ fn boxes_that_githubs_limit_kept_unconfigured_are_no_boot_failures() {
         scene.queue(6, &["linux"]);
         scene.pass(secs(2));
         if limited {
-            scene.feed(Input::GitHubLimit(GitHubLimit { app: "main".into(), remaining: 0, reset_after: secs(400) }));
+            scene.feed(left_to_configure(0, secs(400)));
         }
         scene.pass(secs(290));
         scene.boxes.values_mut().for_each(|b| b.state = InstanceState::Terminated);
@@ -190,7 +236,7 @@ fn nothing_is_launched_that_githubs_limit_will_not_let_us_configure() {
         let mut scene = Scene::new([linux()]);
         scene.pass(secs(60));
         let (began, reset_after) = (scene.now, secs(reset));
-        scene.feed(Input::GitHubLimit(GitHubLimit { app: "main".into(), remaining, reset_after }));
+        scene.feed(left_to_configure(remaining, reset_after));
         scene.queue(3, &["linux"]);
         scene.pass(secs(5));
         let wait = scene.core.explain_pool(&"linux".into(), scene.now).unwrap();

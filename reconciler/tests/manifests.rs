@@ -113,7 +113,7 @@ fn an_unreadable_document_hides_no_other_and_nothing_is_called_missing_for_it() 
     assert_eq!(said.len(), 5, "{said:#?}");
     assert!(said[0].starts_with("controller.yaml:2: cannot be read as YAML"), "{said:#?}");
     assert_eq!(said[1], "controller.yaml:3: apiVersion: unknown version; write muster/v1");
-    assert_eq!(said[2], "controller.yaml:4: kind: unknown kind; write one of Controller, GitHubApp, RunnerPool");
+    assert_eq!(said[2], "controller.yaml:4: kind: unknown kind; write one of Controller, GitHubApp, GitHubToken, RunnerPool");
     assert!(said[3].starts_with("controller.yaml:6: a manifest is a mapping"), "{said:#?}");
     assert!(said[4].starts_with("pools.yaml:15: spec.capacity.max: expected a whole number"), "{said:#?}");
 }
@@ -235,6 +235,10 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ("appId: 123456", "apiUrl: ghe\n  appId: 1", "spec.apiUrl", "is no URL"),
     // RunnerPool.
     ("app: main", "app: other", "spec.github.app", "there is main"),
+    ("app: main", "runnerGroup: Default", "spec.github.app", "required: the name of a GitHubApp"),
+    ("app: main", "token: main", "spec.github.token", "name a GitHubApp in spec.github.app instead"),
+    ("app: main", "app: main\n    token: main", "spec.github.app", "both written"),
+    ("scope: org/acme", "scope: enterprise/acme", "spec.github.app", "GitHub lets no App manage an enterprise's runners"),
     ("scope: org/acme", "scope: acme", "spec.github.scope", "repo/OWNER/NAME"),
     ("scope: org/acme", "scope: repo/acme/web\n    runnerGroup: x", "spec.github.runnerGroup", "no runner groups"),
     ("acme/desktop", "acme", "spec.github.repositories[0]", "OWNER/NAME"),
@@ -291,6 +295,66 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ("https: http://proxy", "https: proxy", "spec.bootstrap.proxy.https", "http://HOST:PORT"),
     (".internal]", "a b]", "spec.bootstrap.proxy.none[1]", "is no host"),
 ];
+
+const TOKEN: &str = "apiVersion: muster/v1
+kind: GitHubToken
+metadata: {name: big}
+spec: {token: 'ssm:/muster/prod/github-token/big/token', webhookSecrets: ['env:SECRET']}
+";
+
+/// The examples, with a token and the first pool moved to its enterprise.
+fn of_enterprise(token: &str, github: &str) -> Vec<Text> {
+    let mut texts = changed("app: main", github);
+    let pools = texts.iter_mut().find(|text| text.file == "pools.yaml").expect("the pools");
+    pools.body = pools.body.replacen("scope: org/acme", "scope: enterprise/big", 1);
+    texts.push(Text { file: "token.yaml".into(), body: token.into() });
+    texts
+}
+
+#[test]
+fn a_pool_of_an_enterprise_names_a_token() {
+    let spec = load(&of_enterprise(TOKEN, "token: big")).expect("valid");
+    let pool = &spec.pools[&PoolName::from("linux-x64")];
+    let forge = pool.forge();
+    assert_eq!((forge.app.as_str(), forge.scope.to_string().as_str()), ("big", "enterprise/big"));
+    assert_eq!(spec.api_url(&forge.app), Some("https://api.github.com"));
+    assert_eq!(spec.payer(&forge.app, "acme/web"), forge.payer(), "a token has one limit everywhere");
+    let main = AppName::from("main");
+    assert_ne!(spec.payer(&main, "acme/web"), spec.payer(&main, "umbrella/lab"), "an App one on each account");
+}
+
+#[test]
+fn tokens_and_what_refers_to_them_are_judged() {
+    for (token, github, path, words) in [
+        (TOKEN.to_owned(), "token: other", "spec.github.token", "no GitHubToken is named other (there is big)"),
+        (TOKEN.to_owned(), "token: main", "spec.github.token", "main is a GitHubApp; write it as spec.github.app"),
+        (TOKEN.to_owned(), "runnerGroup: Default", "spec.github.token", "required: the name of a GitHubToken"),
+        (
+            TOKEN.replace("name: big", "name: main"),
+            "app: main",
+            "metadata.name",
+            "main is the name of a GitHubApp, at github-app.yaml:6",
+        ),
+        (TOKEN.replace("'env:SECRET'", ""), "token: big", "spec.webhookSecrets", "at least one"),
+        (
+            TOKEN.replace("'ssm:/muster/prod/github-token/big/token'", "ghp_0123456789"),
+            "token: big",
+            "spec.token",
+            "never the secret",
+        ),
+        (
+            TOKEN.replace("spec: {", "spec: {apiUrl: 'https://ghe/api/v3/', "),
+            "token: big",
+            "spec.apiUrl",
+            "write https://ghe/api/v3",
+        ),
+    ] {
+        let found = problems(&of_enterprise(&token, github));
+        let found: Vec<_> = found.iter().filter(|p| p.path == path).collect();
+        assert_eq!(found.len(), 1, "{github}: {found:#?}");
+        assert!(found[0].message.contains(words) && !found[0].message.contains("ghp_"), "{github}: {}", found[0]);
+    }
+}
 
 #[test]
 fn each_mistake_is_one_problem_with_its_field_and_the_way_out() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use muster_reconciler::manifest::{Span, Spec};
 use muster_reconciler::sim::crash::{Example, Judged, Kind, Point, Reference};
 use muster_reconciler::sim::{
-    BEGIN, Fault, Faults, JobPlan, Rates, RunReport, Scenario, Schedule, World, WorldOptions, example, shrink,
+    BEGIN, Fault, Faults, JobPlan, Rates, RunReport, Scenario, Schedule, Strike, World, WorldOptions, example, shrink,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -100,6 +100,36 @@ fn a_pool_whose_boxes_end_before_they_are_online_launches_ever_slower() {
 }
 
 // -------------------------------------------------------------------------------------------- runs as data
+
+/// Two organisations, one App: whichever answer of GitHub's says that nothing is left says so to one of them.
+#[test]
+fn an_organisations_spent_limit_delays_no_other() {
+    let pool = |org: &str| {
+        let mut pool = example::pool(org, &["self-hosted", org], 20);
+        pool.spec.github.scope = format!("org/{org}").parse().unwrap();
+        pool
+    };
+    let spec = example::cluster("test", ["acme", "umbrella"].map(pool));
+    // The organisations whose jobs still wait after ten minutes, when the nth answer says that nothing is left.
+    let delayed = |nth: u32| {
+        let schedule = Schedule::Fixed(vec![Strike { fault: Fault::PrimaryLimit, nth }]);
+        let mut world =
+            World::new(7, spec.clone(), WorldOptions { faults: Faults { last: None, schedule }, ..WorldOptions::default() });
+        for (org, n) in ["acme", "umbrella"].into_iter().flat_map(|org| (0..6).map(move |n| (org, n))) {
+            let at = BEGIN + Duration::from_secs(60 + n);
+            let (labels, repo) = (["self-hosted", org].map(str::to_owned).to_vec(), format!("{org}/web"));
+            world.submit(JobPlan { at, takes: MINUTE, labels, repo, cancel_after: None });
+        }
+        world.step_until(BEGIN + 10 * MINUTE);
+        assert_eq!(world.violations(), []);
+        let waiting = world.forge().unfinished().map(|(_, job)| job.plan.repo.clone());
+        waiting.collect::<BTreeSet<String>>()
+    };
+    let delays: Vec<BTreeSet<String>> = (0..40).map(delayed).collect();
+    assert!(delays.iter().all(|orgs| orgs.len() <= 1), "{delays:?}");
+    let ever: BTreeSet<_> = delays.iter().flatten().map(String::as_str).collect();
+    assert_eq!(ever, ["acme/web", "umbrella/web"].into(), "each had its turn");
+}
 
 #[test]
 fn the_same_scenario_is_the_same_run() {

@@ -115,6 +115,9 @@ impl Args {
             let (limits, limits_out) = mpsc::unbounded_channel();
             let credentials = secrets.credentials(&spec).await?;
             let github = GitHub::new(credentials.clone(), limits.clone(), observer.clone())?;
+            for name in spec.tokens.keys() {
+                tracing::info!(token = %name, "GitHub has no API for an enterprise's webhook: deliveries that fail are not asked for again");
+            }
             let receipts = Receipts::default();
             let hands = Hands::new(aws.clone(), github, receipts.clone(), spec.controller.cluster(), settings.queues.clone());
             let (inputs, inputs_out) = mpsc::channel(INPUTS);

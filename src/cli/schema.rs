@@ -10,7 +10,7 @@ use super::USAGE;
 /// `muster schema`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Controller, GitHubApp or RunnerPool (in any case).
+    /// Controller, GitHubApp, GitHubToken or RunnerPool (in any case).
     kind: String,
 }
 

@@ -44,6 +44,9 @@ fn summary(spec: &Spec, out: &mut impl Write) -> io::Result<()> {
     for (name, app) in &spec.apps {
         writeln!(out, "GitHubApp {name}: id {} at {}, key in {}", app.spec.app_id, app.spec.api_url, app.spec.private_key)?;
     }
+    for (name, token) in &spec.tokens {
+        writeln!(out, "GitHubToken {name}: at {}, token in {}", token.spec.api_url, token.spec.token)?;
+    }
     for (name, pool) in &spec.pools {
         writeln!(out, "RunnerPool {name}: {}", said(pool))?;
     }

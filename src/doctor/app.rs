@@ -16,7 +16,7 @@ const EVENT: &str = "workflow_job";
 /// A permission that muster needs: GitHub's name for it, how much of it, and what GitHub's settings call it.
 type Need = (&'static str, &'static str, &'static str);
 
-/// Enterprises have a permission, too, but GitHub's API description has no name for it: the list of runner groups proves it.
+/// An App has nothing to do with an enterprise.
 fn needs<'a>(scopes: impl IntoIterator<Item = &'a Scope>) -> BTreeSet<Need> {
     let of = |scope: &Scope| match scope {
         Scope::Org(_) => {
@@ -81,9 +81,15 @@ pub(super) async fn check_forge(github: &GitHub, spec: &Spec, forge: &Forge) -> 
         }
     };
     let mut found = vec![judge_installation(check, &installation, &needs([&forge.scope]))];
-    if installation.suspended_at.is_some() {
-        return found;
+    if installation.suspended_at.is_none() {
+        found.extend(check_groups(github, spec, forge).await);
     }
+    found
+}
+
+/// The runner groups that pools name, and what GitHub still admits.
+pub(super) async fn check_groups(github: &GitHub, spec: &Spec, forge: &Forge) -> Vec<Finding> {
+    let mut found = Vec::new();
     if !matches!(forge.scope, Scope::Repo(..)) {
         let pools = spec.pools.values().filter(|pool| pool.forge() == *forge);
         let groups: BTreeSet<&String> = pools.map(|pool| &pool.spec.github.runner_group).collect();
@@ -100,7 +106,7 @@ pub(super) async fn check_forge(github: &GitHub, spec: &Spec, forge: &Forge) -> 
     }
     let check = format!("requests left for {}", forge.scope);
     found.push(match github.rate(forge).await {
-        Ok(rate) => judge_rate(check, rate),
+        Ok((rate, configurations)) => judge_rate(check, rate, configurations),
         Err(failure) => Finding::failed(check, &failure.message, way_out(&failure, "it", "see GitHub's message")),
     });
     found
@@ -127,10 +133,15 @@ fn judge_installation(check: String, installation: &Installation, needs: &BTreeS
     marks.finding(check)
 }
 
-fn judge_rate(check: String, rate: Rate) -> Finding {
-    let seen = format!("{} of {} in this hour", rate.remaining, rate.limit);
-    if rate.remaining * 10 < rate.limit {
-        return Finding::warning(check, seen, "find out who else uses the App; muster waits until GitHub's hour is over");
+fn judge_rate(check: String, rate: Rate, configurations: Option<Rate>) -> Finding {
+    let apart = configurations.map_or_else(String::new, |c| format!(", and {} of {} configurations", c.remaining, c.limit));
+    let seen = format!("{} of {} in this hour{apart}", rate.remaining, rate.limit);
+    if [Some(rate), configurations].into_iter().flatten().any(|rate| rate.remaining * 10 < rate.limit) {
+        return Finding::warning(
+            check,
+            seen,
+            "find out who else uses the App (or token); muster waits until GitHub's hour is over",
+        );
     }
     Finding::ok(check, seen)
 }
@@ -193,7 +204,11 @@ mod tests {
 
     #[test]
     fn few_requests_left_are_a_warning() {
-        assert_eq!(judge_rate("r".into(), Rate { limit: 5000, remaining: 500 }).verdict, Verdict::Ok);
-        assert_eq!(judge_rate("r".into(), Rate { limit: 5000, remaining: 499 }).verdict, Verdict::Warning);
+        let rate = |limit, remaining| Rate { limit, remaining };
+        let judge = |configurations| judge_rate("r".into(), rate(5000, 500), configurations);
+        assert_eq!(judge(None), Finding::ok("r", "500 of 5000 in this hour"));
+        assert_eq!(judge(Some(rate(10_000, 1000))).verdict, Verdict::Ok);
+        assert_eq!(judge(Some(rate(10_000, 999))).verdict, Verdict::Warning);
+        assert_eq!(judge_rate("r".into(), rate(5000, 499), Some(rate(10_000, 10_000))).verdict, Verdict::Warning);
     }
 }

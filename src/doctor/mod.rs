@@ -14,6 +14,7 @@ mod permissions;
 mod queues;
 mod quotas;
 mod templates;
+mod token;
 mod types;
 
 use std::path::Path;
@@ -22,12 +23,12 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{LocalBoxFuture, join_all};
-use muster_reconciler::manifest::{GitHubApp, SecretRef, Spec};
+use muster_reconciler::manifest::{GitHubApp, GitHubToken, SecretRef, Spec};
 use secrecy::SecretString;
 use tokio::time::timeout;
 
 use crate::aws::Aws;
-use crate::github::{AppCredentials, GitHub};
+use crate::github::{Credentials, GitHub, Proof};
 use crate::secrets::Secrets;
 pub use finding::{Finding, Verdict};
 use look::Look;
@@ -73,23 +74,17 @@ pub async fn examine(spec: &Spec, base: &Path) -> Vec<Finding> {
     for (name, app) in &spec.apps {
         checks.push(github(spec, name.as_str(), app, &secrets).boxed_local());
     }
+    for (name, token) in &spec.tokens {
+        checks.push(enterprise(spec, name.as_str(), token, &secrets).boxed_local());
+    }
     join_all(checks).await.into_iter().flatten().collect()
 }
 
 /// Everything about one App. Its parts are bounded each, for they need its key first.
 async fn github(spec: &Spec, name: &str, app: &GitHubApp, secrets: &Secrets) -> Vec<Finding> {
-    let of_hook = app.spec.webhook_secrets.iter().map(|reference| {
-        let what = format!("webhook secret of App {name}");
-        async move { bounded(what.clone(), async move { vec![readable(secrets, &what, reference).await] }).await }
-    });
-    let key = timeout(PATIENCE, secrets.resolve(&app.spec.private_key));
-    let (mut found, key) = tokio::join!(async { join_all(of_hook).await.concat() }, key);
-    let client = match key {
-        Ok(Ok(key)) => client(name, app, key),
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(anyhow::anyhow!("reading {} took longer than {} s", app.spec.private_key, PATIENCE.as_secs())),
-    };
-    let client = match client {
+    let of_hook = readable_all(secrets, format!("webhook secret of App {name}"), &app.spec.webhook_secrets);
+    let (mut found, key) = tokio::join!(of_hook, secret(secrets, &app.spec.private_key));
+    let client = match key.and_then(|key| client(name, &app.spec.api_url, Proof::App(app.spec.app_id, key))) {
         Ok(client) => client,
         Err(error) => {
             let next = "put the App's private key, whole and unchanged, where spec.privateKey points";
@@ -112,9 +107,44 @@ async fn github(spec: &Spec, name: &str, app: &GitHubApp, secrets: &Secrets) -> 
     found
 }
 
-fn client(name: &str, app: &GitHubApp, private_key: SecretString) -> anyhow::Result<GitHub> {
-    let (app_id, api_url) = (app.spec.app_id, app.spec.api_url.clone());
-    let credentials = AppCredentials { name: name.into(), app_id, private_key, api_url };
+/// Everything about one token.
+async fn enterprise(spec: &Spec, name: &str, token: &GitHubToken, secrets: &Secrets) -> Vec<Finding> {
+    let of_hook = readable_all(secrets, format!("webhook secret of token {name}"), &token.spec.webhook_secrets);
+    let (mut found, secret) = tokio::join!(of_hook, secret(secrets, &token.spec.token));
+    let client = match secret.and_then(|secret| client(name, &token.spec.api_url, Proof::Token(secret))) {
+        Ok(client) => client,
+        Err(error) => {
+            let next = "put a personal access token (classic) where spec.token points";
+            found.push(Finding::failed(format!("token {name}"), format!("{error:#}"), next));
+            return found;
+        }
+    };
+    let client = &client;
+    let mut checks = vec![bounded(format!("token {name}"), async move { vec![token::check(client, name).await] })];
+    for forge in app::forges(spec, name) {
+        checks.push(bounded(format!("runner groups of {}", forge.scope), async move {
+            app::check_groups(client, spec, &forge).await
+        }));
+    }
+    found.extend(join_all(checks).await.into_iter().flatten());
+    found.push(token::deliveries(name));
+    found
+}
+
+/// A secret, or that it could not be had in time.
+async fn secret(secrets: &Secrets, reference: &SecretRef) -> anyhow::Result<SecretString> {
+    let late = |_| anyhow::anyhow!("reading {reference} took longer than {} s", PATIENCE.as_secs());
+    timeout(PATIENCE, secrets.resolve(reference)).await.map_err(late)?
+}
+
+async fn readable_all(secrets: &Secrets, check: String, references: &[SecretRef]) -> Vec<Finding> {
+    let check = &check;
+    let each = |reference| bounded(check.clone(), async move { vec![readable(secrets, check, reference).await] });
+    join_all(references.iter().map(each)).await.concat()
+}
+
+fn client(name: &str, api_url: &str, proof: Proof) -> anyhow::Result<GitHub> {
+    let credentials = Credentials { name: name.into(), api_url: api_url.to_owned(), proof };
     let (limits, _unread) = tokio::sync::mpsc::unbounded_channel();
     GitHub::with_timeout(vec![credentials], limits, Arc::new(|_, _, _| ()), ANSWER)
 }

@@ -1,15 +1,16 @@
-//! What GitHub says of an App itself: its permissions, events, webhook and installations. Only `muster doctor` asks.
+//! What GitHub says of an App itself: its permissions, events, webhook and installations; and of a token. Only `muster doctor` asks.
 //! <https://docs.github.com/en/rest/apps/apps> and <https://docs.github.com/en/rest/apps/webhooks>
 
 use std::collections::BTreeMap;
 
-use http::Method;
+use chrono::NaiveDateTime;
+use http::{HeaderMap, Method};
 use muster_reconciler::effect::{Failure, FailureKind};
-use muster_reconciler::ids::{AppName, Forge};
+use muster_reconciler::ids::{AppName, Forge, Scope};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Call, GitHub, Identity};
+use super::{Call, GitHub, Identity, limits};
 
 /// An App.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -74,6 +75,29 @@ pub struct Rate {
     pub remaining: u64,
 }
 
+/// A personal access token, as the headers of an answer to it say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AboutToken {
+    /// What it may; None: GitHub does not say, because it is no classic token.
+    /// <https://docs.github.com/en/apps/oauth-apps/building-oauth-apps/scopes-for-oauth-apps>
+    pub scopes: Option<Vec<String>>,
+    /// When it expires, in GitHub's words; None: never.
+    pub expires: Option<String>,
+    /// And in how many days, by GitHub's clock.
+    pub days_left: Option<i64>,
+}
+
+impl AboutToken {
+    fn read(headers: &HeaderMap) -> AboutToken {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let list = |text: String| text.split(',').map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()).collect();
+        let expires = text("github-authentication-token-expiration");
+        let at = expires.as_deref().and_then(|at| NaiveDateTime::parse_from_str(at.get(..19)?, "%Y-%m-%d %H:%M:%S").ok());
+        let days_left = at.map(|at| (at.and_utc().timestamp() - limits::server_now(headers)).div_euclid(86_400));
+        AboutToken { scopes: text("x-oauth-scopes").map(list), expires, days_left }
+    }
+}
+
 #[derive(Deserialize)]
 struct RateAnswer {
     resources: Resources,
@@ -82,6 +106,8 @@ struct RateAnswer {
 #[derive(Deserialize)]
 struct Resources {
     core: Rate,
+    /// Older servers do not count it apart.
+    actions_runner_registration: Option<Rate>,
 }
 
 impl GitHub {
@@ -120,16 +146,48 @@ impl GitHub {
         app.call_as_app(&call).await?.json(&call)
     }
 
-    /// How much the installation may still ask in this hour. Asking costs nothing.
+    /// A personal access token. What is asked for costs nothing.
+    pub async fn about_token(&self, name: &AppName) -> Result<AboutToken, Failure> {
+        let call =
+            Call::new("github.GetRateLimit", Method::GET, "/rate_limit", format!("look at the token of GitHubToken `{name}`"));
+        // A token is the same everywhere.
+        let answer = self.app(name, &call)?.call(&Scope::default(), &call).await?;
+        Ok(AboutToken::read(&answer.headers))
+    }
+
+    /// How much may still be asked in this hour, and how much of configurations if they are counted apart. Asking costs nothing.
     /// <https://docs.github.com/en/rest/rate-limit/rate-limit>
-    pub async fn rate(&self, forge: &Forge) -> Result<Rate, Failure> {
+    pub async fn rate(&self, forge: &Forge) -> Result<(Rate, Option<Rate>), Failure> {
         let what = format!("ask how many requests are left for {}", forge.scope);
         let call = Call::new("github.GetRateLimit", Method::GET, "/rate_limit", what);
         let answer: RateAnswer = self.app(&forge.app, &call)?.call(&forge.scope, &call).await?.json(&call)?;
-        Ok(answer.resources.core)
+        Ok((answer.resources.core, answer.resources.actions_runner_registration))
     }
 }
 
 fn as_app(api: &'static str, path: String, what: String) -> Call {
     Call { identity: Identity::App, ..Call::new(api, Method::GET, path, what) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tokens_scopes_and_its_end_are_read_from_the_headers() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(AboutToken::read(&headers), AboutToken::default());
+        for (name, value) in [
+            ("x-oauth-scopes", "manage_runners:enterprise, repo"),
+            ("github-authentication-token-expiration", "2026-12-24 10:00:00 UTC"),
+            ("date", "Sun, 29 Nov 2026 10:00:00 GMT"),
+        ] {
+            headers.insert(name, value.parse().expect("value"));
+        }
+        let about = AboutToken::read(&headers);
+        assert_eq!(about.scopes, Some(vec!["manage_runners:enterprise".to_owned(), "repo".to_owned()]));
+        assert_eq!((about.days_left, about.expires.as_deref()), (Some(25), Some("2026-12-24 10:00:00 UTC")));
+        headers.insert("x-oauth-scopes", "".parse().expect("value"));
+        assert_eq!(AboutToken::read(&headers).scopes, Some(Vec::new()), "a classic token that may nothing");
+    }
 }

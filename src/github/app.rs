@@ -1,4 +1,5 @@
-//! One GitHub App: its JWT, its installations and their tokens, and the one place where requests are sent.
+//! One GitHub App, with its JWT, its installations and their tokens, or one personal access token; and the one place where
+//! requests are sent.
 //! <https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-github-app/authenticating-as-a-github-app-installation>
 
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use chrono::DateTime;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Limited};
 use muster_reconciler::effect::{Failure, FailureKind, GitHubLimit};
-use muster_reconciler::ids::{AppName, Scope};
+use muster_reconciler::ids::{AppName, Payer, Scope};
 use octocrab::models::AppId;
 use octocrab::{EncodingKey, Octocrab};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -21,18 +22,15 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::held::{Got, Held};
 use super::limits::{self, Reporter};
-use super::{ANSWER_MAX, Answer, AppCredentials, CONNECT_TIMEOUT, Call, Identity, Observer, Rejected, preparing};
+use super::{ANSWER_MAX, Answer, CONNECT_TIMEOUT, Call, Credentials, Identity, Observer, Proof, Rejected, preparing};
 
 /// A token is given up this long before it expires, so that no request is under way with one that just did.
 const TOKEN_MARGIN: Duration = Duration::from_secs(300);
-/// Pages of installations at most: 10,000 accounts.
-const INSTALLATION_PAGES: u32 = 100;
 
-/// One App's client.
+/// One App's client, or one token's.
 pub(super) struct App {
     name: AppName,
-    id: AppId,
-    key: EncodingKey,
+    authority: Authority,
     http: Octocrab,
     /// What comes before every path, such as `/api/v3`.
     prefix: String,
@@ -41,8 +39,19 @@ pub(super) struct App {
     timeout: Duration,
     limits: Reporter,
     observer: Observer,
-    /// By account, since an App has at most one installation on each: `acme`, `acme/` for the enterprise of that name.
-    tokens: Mutex<BTreeMap<String, Arc<Held<Token>>>>,
+}
+
+/// What requests are signed with.
+enum Authority {
+    /// An App signs as itself, or with the token of an installation.
+    App {
+        id: AppId,
+        key: EncodingKey,
+        /// By account, since an App has at most one installation on each.
+        tokens: Mutex<BTreeMap<String, Arc<Held<Token>>>>,
+    },
+    /// A personal access token is all that there is.
+    Token(SecretString),
 }
 
 #[derive(Clone)]
@@ -55,13 +64,6 @@ struct Token {
 #[derive(Deserialize)]
 struct InstallationRow {
     id: u64,
-    account: Option<Account>,
-}
-
-#[derive(Deserialize)]
-struct Account {
-    /// Enterprises have a slug, all others a login.
-    slug: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -72,25 +74,17 @@ struct NewToken {
 
 impl App {
     pub fn new(
-        app: AppCredentials,
+        credentials: Credentials,
         limits: UnboundedSender<GitHubLimit>,
         observer: Observer,
         timeout: Duration,
     ) -> anyhow::Result<App> {
-        let (name, id) = (app.name, AppId::from(app.app_id));
-        // Signing once finds keys that parse but cannot sign. The cause is left out: nothing of the key may get into a log.
-        let key = EncodingKey::from_rsa_pem(app.private_key.expose_secret().as_bytes())
-            .and_then(|key| octocrab::auth::create_jwt(id, &key).map(|_| key))
-            .map_err(|_| {
-                anyhow::anyhow!(
-                    "read the private key of GitHubApp `{name}`: it is no RSA private key in PEM form; generate one in the App's \
-                     settings (\"Private keys\") and store the downloaded file, whole and unchanged, where spec.privateKey points"
-                )
-            })?;
-        let url: Uri = app.api_url.parse().ok().filter(|url: &Uri| url.authority().is_some()).with_context(|| {
+        let Credentials { name, api_url, proof } = credentials;
+        let kind = if matches!(proof, Proof::App(..)) { "GitHubApp" } else { "GitHubToken" };
+        let authority = Authority::of(&name, proof)?;
+        let url: Uri = api_url.parse().ok().filter(|url: &Uri| url.authority().is_some()).with_context(|| {
             format!(
-                "read spec.apiUrl of GitHubApp `{name}`: `{}` is no URL; write https://api.github.com, or https://HOST/api/v3",
-                app.api_url
+                "read spec.apiUrl of {kind} `{name}`: `{api_url}` is no URL; write https://api.github.com, or https://HOST/api/v3"
             )
         })?;
         let (scheme, host) = (url.scheme_str().unwrap_or("https"), url.authority().map_or("", |a| a.as_str()));
@@ -98,14 +92,12 @@ impl App {
         let http = Octocrab::builder()
             .base_uri(format!("{scheme}://{host}"))
             .and_then(|builder| builder.set_connect_timeout(Some(CONNECT_TIMEOUT)).build())
-            .with_context(|| {
-                format!("make an HTTPS client for GitHubApp `{name}`; are the system's CA certificates installed?")
-            })?;
+            .with_context(|| format!("make an HTTPS client for {kind} `{name}`; are the system's CA certificates installed?"))?;
         // https://api.github.com and https://api.TENANT.ghe.com are shown at the same host without `api.`.
         let web_host = if prefix.is_empty() { host.strip_prefix("api.").unwrap_or(host) } else { host };
         let web_url = format!("{scheme}://{web_host}{}", prefix.strip_suffix("/api/v3").unwrap_or(&prefix));
-        let limits = Reporter::new(name.clone(), limits);
-        Ok(App { name, id, key, http, prefix, web_url, timeout, limits, observer, tokens: Mutex::default() })
+        let limits = Reporter::new(limits);
+        Ok(App { name, authority, http, prefix, web_url, timeout, limits, observer })
     }
 
     /// The page of a scope: what `config.sh --url` wants.
@@ -117,28 +109,39 @@ impl App {
         }
     }
 
-    /// Sends a request with the token of the installation that covers `scope`. A refused token is dropped and the request
-    /// sent once more with a new one.
+    /// Sends a request with the personal access token, or with the token of the installation that covers `scope`. A refused
+    /// token of an installation is dropped and the request sent once more with a new one.
     pub async fn call(&self, scope: &Scope, call: &Call) -> Result<Answer, Rejected> {
-        let held = self.held(scope);
+        let tokens = match &self.authority {
+            Authority::Token(token) => return self.send(call, &Payer::itself(&self.name), token).await,
+            Authority::App { tokens, .. } => tokens,
+        };
+        let account = match scope {
+            Scope::Org(owner) | Scope::Repo(owner, _) => owner.to_lowercase(),
+            Scope::Enterprise(_) => return Err(self.not_for_apps(scope, call)),
+        };
+        let payer = Payer::installation(&self.name, &account);
+        let held = tokens.lock().unwrap_or_else(PoisonError::into_inner).entry(account).or_default().clone();
         let Got { value: token, serial, .. } = self.token(&held, scope, call).await?;
-        match self.send(call, &token.secret).await {
+        match self.send(call, &payer, &token.secret).await {
             // A brand-new token too: GitHub may take a moment to know it everywhere.
             Err(rejected) if rejected.status == Some(StatusCode::UNAUTHORIZED) => {
                 held.give_up(serial).await;
                 let token = self.token(&held, scope, call).await?.value;
-                self.send(call, &token.secret).await
+                self.send(call, &payer, &token.secret).await
             }
             answer => answer,
         }
     }
 
-    fn held(&self, scope: &Scope) -> Arc<Held<Token>> {
-        let account = match scope {
-            Scope::Org(owner) | Scope::Repo(owner, _) => owner.to_lowercase(),
-            Scope::Enterprise(slug) => format!("{}/", slug.to_lowercase()),
-        };
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).entry(account).or_default().clone()
+    /// GitHub's enterprise endpoints refuse the tokens of installations; validation does so first, but a box may be left of an
+    /// earlier manifest. <https://docs.github.com/en/enterprise-cloud@latest/rest/actions/self-hosted-runners>
+    fn not_for_apps(&self, scope: &Scope, call: &Call) -> Rejected {
+        let message = format!(
+            "{}: GitHub lets no App, and so not App `{}`, manage the runners of {scope}; name a GitHubToken in spec.github.token",
+            call.what, self.name
+        );
+        Rejected { status: None, failure: Failure::new(FailureKind::Refused, message) }
     }
 
     async fn token(&self, held: &Held<Token>, scope: &Scope, call: &Call) -> Result<Got<Token>, Rejected> {
@@ -181,15 +184,15 @@ impl App {
         Ok(Token { installation, secret, good_until: Instant::now() + life.saturating_sub(TOKEN_MARGIN) })
     }
 
-    /// <https://docs.github.com/en/rest/apps/apps>; enterprises are found in the list of all installations.
+    /// <https://docs.github.com/en/rest/apps/apps>
     pub async fn find_installation(&self, scope: &Scope) -> Result<u64, Failure> {
         let what = format!("find the installation of App `{}` for {scope}", self.name);
-        let as_app =
+        let call =
             |path| Call { identity: Identity::App, ..Call::new("github.GetInstallation", Method::GET, path, what.clone()) };
         let call = match scope {
-            Scope::Org(org) => as_app(format!("/orgs/{org}/installation")),
-            Scope::Repo(owner, repo) => as_app(format!("/repos/{owner}/{repo}/installation")),
-            Scope::Enterprise(slug) => return self.find_enterprise(slug, as_app).await,
+            Scope::Org(org) => call(format!("/orgs/{org}/installation")),
+            Scope::Repo(owner, repo) => call(format!("/repos/{owner}/{repo}/installation")),
+            Scope::Enterprise(_) => return Err(self.not_for_apps(scope, &call(String::new())).failure),
         };
         match self.call_as_app(&call).await {
             Ok(answer) => Ok(answer.json::<InstallationRow>(&call)?.id),
@@ -201,45 +204,32 @@ impl App {
         }
     }
 
-    async fn find_enterprise(&self, slug: &str, as_app: impl Fn(String) -> Call) -> Result<u64, Failure> {
-        for page in 1..=INSTALLATION_PAGES {
-            let call = as_app(format!("/app/installations?per_page=100&page={page}"));
-            let answer = self.call_as_app(&call).await?;
-            let rows: Vec<InstallationRow> = answer.json(&call)?;
-            let last = rows.len() < 100;
-            let is_it = |account: &Account| account.slug.as_ref().is_some_and(|found| found.eq_ignore_ascii_case(slug));
-            if let Some(row) = rows.into_iter().find(|row| row.account.as_ref().is_some_and(is_it)) {
-                return Ok(row.id);
-            }
-            if last {
-                break;
-            }
-        }
-        let what = as_app(String::new()).what;
-        let message = format!(
-            "{what}: none of its installations is on that enterprise; install the App on the enterprise, or correct \
-             spec.github.scope"
-        );
-        Err(Failure::new(FailureKind::Refused, message))
-    }
-
     /// Sends a request as the App itself.
     pub async fn call_as_app(&self, call: &Call) -> Result<Answer, Rejected> {
-        let jwt = octocrab::auth::create_jwt(self.id, &self.key).map_err(|error| {
+        let Authority::App { id, key, .. } = &self.authority else {
+            let message = format!("{}: GitHub offers that to Apps only, and `{}` is a GitHubToken", call.what, self.name);
+            return Err(Rejected { status: None, failure: Failure::new(FailureKind::Refused, message) });
+        };
+        let jwt = octocrab::auth::create_jwt(*id, key).map_err(|error| {
             let message = format!("{}: sign with the private key of GitHubApp `{}`: {error}", call.what, self.name);
             Rejected { status: None, failure: Failure::new(FailureKind::Refused, message) }
         })?;
-        self.send(call, &SecretString::from(jwt)).await
+        self.send(call, &Payer::itself(&self.name), &SecretString::from(jwt)).await
     }
 
-    /// Sends one request, once. Every request passes here: limits are read, the observer is told.
-    async fn send(&self, call: &Call, bearer: &SecretString) -> Result<Answer, Rejected> {
+    /// Sends one request, once. Every request passes here: limits are kept and read, the observer is told.
+    async fn send(&self, call: &Call, payer: &Payer, bearer: &SecretString) -> Result<Answer, Rejected> {
+        // What prepares the thing that was asked for may be of another resource than that thing, which the core keeps to.
+        if let Some(wait) = self.limits.barred(payer, call) {
+            return Err(Rejected { status: None, failure: limits::waits(call, payer, wait) });
+        }
         let started = Instant::now();
         let result = match tokio::time::timeout(self.timeout, self.exchange_bytes(call, bearer)).await {
             Ok(result) => result,
             Err(_) => Err(unanswered(call, FailureKind::Ambiguous, &format!("no answer within {}s", self.timeout.as_secs_f32()))),
         };
-        let result = result.map_err(|failure| Rejected { status: None, failure }).and_then(|answer| self.judge(call, answer));
+        let result =
+            result.map_err(|failure| Rejected { status: None, failure }).and_then(|answer| self.judge(call, payer, answer));
         let outcome = match &result {
             Ok(answer) if answer.status == StatusCode::NOT_MODIFIED => "not_modified",
             Ok(_) => "ok",
@@ -279,25 +269,41 @@ impl App {
         }
     }
 
-    fn judge(&self, call: &Call, answer: Answer) -> Result<Answer, Rejected> {
+    fn judge(&self, call: &Call, payer: &Payer, answer: Answer) -> Result<Answer, Rejected> {
         let unchanged = answer.status == StatusCode::NOT_MODIFIED && call.etag.is_some();
         let result = if answer.status.is_success() || unchanged {
             Ok(answer)
         } else {
-            let failure = limits::failure(call, &self.name, &answer);
+            let failure = limits::failure(call, &self.name, matches!(self.authority, Authority::Token(_)), &answer);
             if failure.kind == FailureKind::Throttled {
-                self.limits.throttled(failure.retry_after.unwrap_or_default());
+                self.limits.throttled(payer, call, &answer, failure.retry_after.unwrap_or_default());
                 return Err(Rejected { status: Some(answer.status), failure });
             }
             Err((answer, failure))
         };
-        // The App's own limit is not the one that its work is counted against.
-        if call.identity == Identity::Installation {
-            self.limits.heard(match &result {
-                Ok(answer) | Err((answer, _)) => &answer.headers,
-            });
-        }
+        let (Ok(answer) | Err((answer, _))) = &result;
+        self.limits.heard(payer, call, &answer.headers);
         result.map_err(|(answer, failure)| Rejected { status: Some(answer.status), failure })
+    }
+}
+
+impl Authority {
+    /// Checks an App's key. The cause is left out of the error: nothing of the key may get into a log.
+    fn of(name: &AppName, proof: Proof) -> anyhow::Result<Authority> {
+        let (id, key) = match proof {
+            Proof::App(id, key) => (AppId::from(id), key),
+            Proof::Token(token) => return Ok(Authority::Token(token)),
+        };
+        // Signing once finds keys that parse but cannot sign.
+        let key = EncodingKey::from_rsa_pem(key.expose_secret().as_bytes())
+            .and_then(|key| octocrab::auth::create_jwt(id, &key).map(|_| key))
+            .map_err(|_| {
+                anyhow::anyhow!(
+                    "read the private key of GitHubApp `{name}`: it is no RSA private key in PEM form; generate one in the App's \
+                     settings (\"Private keys\") and store the downloaded file, whole and unchanged, where spec.privateKey points"
+                )
+            })?;
+        Ok(Authority::App { id, key, tokens: Mutex::default() })
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use warp::Filter as _;
 
-use super::{AppCredentials, GitHub};
+use super::{Credentials, GitHub, Proof};
 
 pub(super) const KEY: &str = include_str!("../../tests/fixtures/test-only-app-key.pem");
 
@@ -111,13 +111,22 @@ impl Fake {
     }
 
     pub fn github_at(&self, api_url: &str) -> GitHub {
+        self.github_as(credentials(KEY, api_url))
+    }
+
+    /// With a personal access token: `ghp_x`.
+    pub fn github_by_token(&self) -> GitHub {
+        self.github_as(Credentials { proof: Proof::Token("ghp_x".into()), ..credentials("", &self.url) })
+    }
+
+    fn github_as(&self, credentials: Credentials) -> GitHub {
         let (to, from) = mpsc::unbounded_channel();
         *self.limits.lock().expect("limits") = Some(from);
         let calls = self.calls.clone();
         let observer = Arc::new(move |api: &'static str, outcome: &str, _| {
             calls.lock().expect("calls").push((api.to_owned(), outcome.to_owned()));
         });
-        GitHub::with_timeout(vec![credentials(KEY, api_url)], to, observer, Duration::from_millis(500)).expect("client")
+        GitHub::with_timeout(vec![credentials], to, observer, Duration::from_millis(500)).expect("client")
     }
 
     /// How many requests came.
@@ -157,8 +166,8 @@ pub(super) fn in_seconds(seconds: i64) -> String {
     (now + chrono::Duration::seconds(seconds)).to_rfc3339()
 }
 
-pub(super) fn credentials(key: &str, api_url: &str) -> AppCredentials {
-    AppCredentials { name: "main".into(), app_id: 4711, private_key: key.to_owned().into(), api_url: api_url.to_owned() }
+pub(super) fn credentials(key: &str, api_url: &str) -> Credentials {
+    Credentials { name: "main".into(), api_url: api_url.to_owned(), proof: Proof::App(4711, key.to_owned().into()) }
 }
 
 pub(super) fn forge(scope: &str) -> Forge {

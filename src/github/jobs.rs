@@ -33,8 +33,10 @@ impl GitHub {
             .parse()
             .map_err(|_| Failure::new(FailureKind::Refused, format!("{what}: `{repo}` is no repository's name (OWNER/NAME)")))?;
         let path = format!("/repos/{repo}/actions/jobs/{job}");
-        let call =
-            Call { needs: "the repository permission `Actions: read`", ..Call::new("github.GetJob", Method::GET, path, what) };
+        let call = Call {
+            needs: "the repository permission `Actions: read` (a token: the scope `repo`)",
+            ..Call::new("github.GetJob", Method::GET, path, what)
+        };
         let found: Job = self.app(app, &call)?.call(&scope, &call).await?.json(&call)?;
         let state = match found.status.as_str() {
             "queued" => Some(JobState::Queued),

@@ -1,16 +1,17 @@
 //! What GitHub's answers say about its limits, and what kind of failure an answer is.
 //!
-//! GitHub has a primary limit (requests an hour) and secondary ones (bursts, concurrency); it tells of both in headers,
-//! and of a secondary one sometimes in the message alone.
+//! GitHub has primary limits (requests an hour, of each installation and resource) and secondary ones (bursts, concurrency); it
+//! tells of both in headers, and of a secondary one sometimes in the message alone.
 //! <https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>
 
-use std::sync::Mutex;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, StatusCode};
-use muster_reconciler::effect::{Failure, FailureKind, GitHubLimit};
-use muster_reconciler::ids::AppName;
+use muster_reconciler::effect::{Failure, FailureKind, GitHubLimit, Resource};
+use muster_reconciler::ids::{AppName, Payer};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{Answer, Call, Identity};
@@ -24,13 +25,19 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// How much of GitHub's own words is repeated, in characters.
 const MESSAGE_MAX: usize = 400;
 
-/// Tells the core of one App's limit, at most once a second unless something happened. Limits are kept per installation
-/// at GitHub and per App here: with several installations the core hears whichever answered last.
+/// Tells the core what GitHub still admits, of each payer and resource at most once a second unless something happened; and
+/// remembers what was spent, so that nothing is asked that GitHub said to wait with.
 #[derive(Debug)]
 pub(super) struct Reporter {
-    app: AppName,
     to: UnboundedSender<GitHubLimit>,
-    last: Mutex<Last>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    last: BTreeMap<(Payer, Option<Resource>), Last>,
+    /// What a call counted against when it was last answered.
+    counted: BTreeMap<(Payer, &'static str), Resource>,
 }
 
 #[derive(Debug, Default)]
@@ -41,49 +48,95 @@ struct Last {
 }
 
 impl Reporter {
-    pub fn new(app: AppName, to: UnboundedSender<GitHubLimit>) -> Reporter {
-        Reporter { app, to, last: Mutex::default() }
+    pub fn new(to: UnboundedSender<GitHubLimit>) -> Reporter {
+        Reporter { to, known: Mutex::default() }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long GitHub wants the payer to wait with this call. None: not at all.
+    pub fn barred(&self, payer: &Payer, call: &Call) -> Option<Duration> {
+        let known = self.known();
+        let unasked = if call.configures { Resource::Registration } else { Resource::Core };
+        let resource = known.counted.get(&(payer.clone(), call.api)).copied().unwrap_or(unasked);
+        let spent = |of| known.last.get(&(payer.clone(), of)).and_then(|last: &Last| last.throttled_until);
+        let until = spent(Some(resource)).max(spent(None))?;
+        until.checked_duration_since(Instant::now()).filter(|wait| !wait.is_zero())
     }
 
     /// Reads the headers of an answer that was no throttling.
-    pub fn heard(&self, headers: &HeaderMap) {
+    pub fn heard(&self, payer: &Payer, call: &Call, headers: &HeaderMap) {
         let Some(remaining) = number(headers, "x-ratelimit-remaining").map(|n| u32::try_from(n).unwrap_or(u32::MAX)) else {
             return;
         };
+        let Some(resource) = resource(headers) else { return };
         let tenth = number(headers, "x-ratelimit-limit").map_or(0, |limit| limit / 10);
         let low = |n: u32| u64::from(n) < tenth;
         let now = Instant::now();
         {
-            let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut known = self.known();
+            let elsewhere = known.counted.insert((payer.clone(), call.api), resource) != Some(resource) && call.configures;
+            let last = known.last.entry((payer.clone(), Some(resource))).or_default();
             if last.throttled_until.is_some_and(|until| now < until) {
                 return;
             }
             if let Some((at, before)) = last.sent
                 && (before == remaining || now.duration_since(at) < REPORT_EVERY)
                 && (low(before) || !low(remaining))
+                && !elsewhere
             {
                 return;
             }
             last.sent = Some((now, remaining));
         }
-        self.send(remaining, until_reset(headers).unwrap_or_default());
+        self.send(payer, Some(resource), call, remaining, until_reset(headers).unwrap_or_default());
     }
 
     /// A limit struck: told at once, whatever was told before.
-    pub fn throttled(&self, wait: Duration) {
+    pub fn throttled(&self, payer: &Payer, call: &Call, answer: &Answer, wait: Duration) {
+        let resource = resource(&answer.headers).filter(|_| !secondary(answer));
         {
             let now = Instant::now();
-            let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut known = self.known();
+            if let Some(resource) = resource {
+                known.counted.insert((payer.clone(), call.api), resource);
+            }
+            let last = known.last.entry((payer.clone(), resource)).or_default();
             last.sent = Some((now, 0));
             last.throttled_until = last.throttled_until.max(Some(now + wait));
         }
-        self.send(0, wait);
+        self.send(payer, resource, call, 0, wait);
     }
 
-    fn send(&self, remaining: u32, reset_after: Duration) {
+    fn send(&self, payer: &Payer, resource: Option<Resource>, call: &Call, remaining: u32, reset_after: Duration) {
+        let (payer, of_configuration) = (payer.clone(), call.configures);
         // The receiver is gone only when the process stops.
-        let _ = self.to.send(GitHubLimit { app: self.app.clone(), remaining, reset_after });
+        let _ = self.to.send(GitHubLimit { payer, resource, of_configuration, remaining, reset_after });
     }
+}
+
+/// What the answer was counted against. A server that does not say so counts everything together. None: something that muster
+/// does not ask for.
+fn resource(headers: &HeaderMap) -> Option<Resource> {
+    match headers.get("x-ratelimit-resource").map(|word| word.to_str().unwrap_or_default()) {
+        None => Some(Resource::Core),
+        Some(word) => Resource::ALL.into_iter().find(|resource| resource.as_str() == word),
+    }
+}
+
+/// Whether a throttling means everything that the payer asks, and not one resource that is used up.
+fn secondary(answer: &Answer) -> bool {
+    number(&answer.headers, "x-ratelimit-remaining") != Some(0) || message(answer).to_lowercase().contains("secondary rate limit")
+}
+
+/// For a call that is not made because GitHub said to wait.
+pub(super) fn waits(call: &Call, payer: &Payer, wait: Duration) -> Failure {
+    let seconds = wait.as_secs_f64().ceil();
+    let message =
+        format!("{}: not asked, because GitHub said that {payer} has to wait {seconds} s more; muster waits", call.what);
+    Failure { retry_after: Some(wait), ..Failure::new(FailureKind::Throttled, message) }
 }
 
 fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
@@ -104,13 +157,23 @@ fn until_reset(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(left).min(LONGEST_WAIT))
 }
 
+/// In seconds, as GitHub writes it, or as a date, as a proxy before it may.
+/// <https://www.rfc-editor.org/rfc/rfc9110.html#name-retry-after>
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = number(headers, "retry-after").or_else(|| {
+        let at = DateTime::parse_from_rfc2822(headers.get("retry-after")?.to_str().ok()?).ok()?;
+        Some(u64::try_from(at.timestamp().saturating_sub(server_now(headers))).unwrap_or(0))
+    });
+    seconds.map(Duration::from_secs)
+}
+
 /// How long to stay away, if the answer says that a limit struck.
 pub(super) fn throttled(answer: &Answer) -> Option<Duration> {
     if answer.status != StatusCode::FORBIDDEN && answer.status != StatusCode::TOO_MANY_REQUESTS {
         return None;
     }
-    if let Some(seconds) = number(&answer.headers, "retry-after") {
-        return Some(Duration::from_secs(seconds).min(LONGEST_WAIT));
+    if let Some(wait) = retry_after(&answer.headers) {
+        return Some(wait.min(LONGEST_WAIT));
     }
     if number(&answer.headers, "x-ratelimit-remaining") == Some(0) {
         return Some(until_reset(&answer.headers).unwrap_or(SECONDARY_WAIT));
@@ -138,7 +201,8 @@ pub(super) fn message(answer: &Answer) -> String {
 }
 
 /// Makes a failure of an answer that is no success: what was attempted, on what, what GitHub said, and the way out.
-pub(super) fn failure(call: &Call, app: &AppName, answer: &Answer) -> Failure {
+/// `token`: a personal access token asked.
+pub(super) fn failure(call: &Call, app: &AppName, token: bool, answer: &Answer) -> Failure {
     let said = message(answer);
     let wait = throttled(answer);
     let kind = match answer.status.as_u16() {
@@ -149,7 +213,8 @@ pub(super) fn failure(call: &Call, app: &AppName, answer: &Answer) -> Failure {
         _ => FailureKind::Refused,
     };
     let quoted = if said.is_empty() { String::new() } else { format!(", \"{said}\"") };
-    let message = format!("{}: GitHub answered {}{quoted}{}", call.what, answer.status, way_out(call, app, answer, kind, &said));
+    let way_out = if token { tokens_way_out(call, app, answer, kind) } else { way_out(call, app, answer, kind, &said) };
+    let message = format!("{}: GitHub answered {}{quoted}{way_out}", call.what, answer.status);
     Failure { kind, message, retry_after: wait }
 }
 
@@ -173,7 +238,22 @@ fn way_out(call: &Call, app: &AppName, answer: &Answer, kind: FailureKind, said:
             format!("; if it does exist, App `{app}` must be installed there with {needs}")
         }
         (404, Identity::App) => format!("; install App `{app}` there, or correct the scope or spec.appId in the manifest"),
-        (301..=303 | 307 | 308, _) => "; if it was renamed or moved, use its new name in the manifest".into(),
+        (301..=303 | 307 | 308, _) => MOVED.into(),
+        _ => String::new(),
+    }
+}
+
+/// What to do about a thing that GitHub redirects to.
+const MOVED: &str = "; if it was renamed or moved, use its new name in the manifest";
+
+fn tokens_way_out(call: &Call, name: &AppName, answer: &Answer, kind: FailureKind) -> String {
+    match answer.status.as_u16() {
+        _ if kind == FailureKind::Throttled => "; its rate limit struck, and muster waits as long as GitHub asks".into(),
+        401 => format!("; the token of GitHubToken `{name}` expired or was revoked: put a new one where spec.token points"),
+        403 | 404 => {
+            format!("; the token of GitHubToken `{name}` must be a classic one, of somebody who may do that, with {}", call.needs)
+        }
+        301..=303 | 307 | 308 => MOVED.into(),
         _ => String::new(),
     }
 }
@@ -196,7 +276,12 @@ mod tests {
             ..Call::new("github.GetJob", Method::GET, "/x", "get job 7")
         };
         let status = StatusCode::from_u16(status).expect("status");
-        failure(&call, &"main".into(), &Answer { status, headers: headers(pairs), body: Bytes::from_static(body.as_bytes()) })
+        failure(
+            &call,
+            &"main".into(),
+            false,
+            &Answer { status, headers: headers(pairs), body: Bytes::from_static(body.as_bytes()) },
+        )
     }
 
     #[test]
@@ -204,8 +289,9 @@ mod tests {
         const DATE: (&str, &str) = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
         /// Status, headers, body; and what is made of them.
         type Case = (u16, &'static [(&'static str, &'static str)], &'static str, FailureKind, Option<u64>);
-        let cases: [Case; 10] = [
+        let cases: [Case; 11] = [
             (403, &[("retry-after", "7")], "{}", FailureKind::Throttled, Some(7)),
+            (403, &[("retry-after", "Sun, 06 Nov 1994 08:50:07 GMT"), DATE], "{}", FailureKind::Throttled, Some(30)),
             (429, &[], "", FailureKind::Throttled, Some(60)),
             (
                 403,
@@ -246,20 +332,88 @@ mod tests {
         assert!(said.ends_with(r#"422 Unprocessable Entity, "Validation Failed ["name is taken"]""#), "{said}");
     }
 
+    fn acme() -> Payer {
+        Payer::installation(&"main".into(), "acme")
+    }
+
+    fn list() -> Call {
+        Call::new("github.ListRunners", Method::GET, "/x", "list")
+    }
+
+    fn mint() -> Call {
+        Call { configures: true, ..Call::new("github.GenerateJitConfig", Method::POST, "/x", "mint") }
+    }
+
+    fn answer(status: u16, pairs: &[(&'static str, &str)], body: &'static str) -> Answer {
+        let status = StatusCode::from_u16(status).expect("status");
+        Answer { status, headers: headers(pairs), body: Bytes::from_static(body.as_bytes()) }
+    }
+
+    #[test]
+    fn a_token_is_told_what_it_lacks() {
+        let call = Call { needs: "the scope `manage_runners:enterprise`", ..list() };
+        let said = |status| failure(&call, &"big".into(), true, &answer(status, &[], "{}")).message;
+        assert!(
+            said(401).ends_with("the token of GitHubToken `big` expired or was revoked: put a new one where spec.token points")
+        );
+        assert!(
+            said(403).ends_with("must be a classic one, of somebody who may do that, with the scope `manage_runners:enterprise`")
+        );
+    }
+
     #[test]
     fn the_core_hears_of_a_limit_once_a_second_or_when_something_happened() {
         let (to, mut from) = mpsc::unbounded_channel();
-        let reporter = Reporter::new("main".into(), to);
-        let mut heard = |remaining: &str| {
-            reporter.heard(&headers(&[("x-ratelimit-limit", "5000"), ("x-ratelimit-remaining", remaining)]));
+        let reporter = Reporter::new(to);
+        let mut heard = |payer: &Payer, remaining: &str| {
+            let said = headers(&[("x-ratelimit-limit", "5000"), ("x-ratelimit-remaining", remaining)]);
+            reporter.heard(payer, &list(), &said);
             from.try_recv().ok().map(|limit| limit.remaining)
         };
-        assert_eq!(heard("4999"), Some(4999), "the first");
-        assert_eq!(heard("4998"), None, "within the second");
-        assert_eq!(heard("499"), Some(499), "under a tenth");
-        assert_eq!(heard("498"), None, "still under a tenth");
-        reporter.throttled(Duration::from_secs(9));
-        assert_eq!(heard("4997"), Some(0), "the throttling, not the answer that was under way");
-        assert_eq!(heard("4996"), None);
+        assert_eq!(heard(&acme(), "4999"), Some(4999), "the first");
+        assert_eq!(heard(&acme(), "4998"), None, "within the second");
+        assert_eq!(heard(&Payer::installation(&"main".into(), "umbrella"), "4000"), Some(4000), "another installation");
+        assert_eq!(heard(&acme(), "499"), Some(499), "under a tenth");
+        assert_eq!(heard(&acme(), "498"), None, "still under a tenth");
+        let struck = answer(403, &[("x-ratelimit-remaining", "0")], "{}");
+        reporter.throttled(&acme(), &list(), &struck, Duration::from_secs(9));
+        assert_eq!(heard(&acme(), "4997"), Some(0), "the throttling, not the answer that was under way");
+        assert_eq!(heard(&acme(), "4996"), None);
+    }
+
+    #[test]
+    fn resources_are_told_apart_and_a_secondary_limit_is_of_all_of_them() {
+        let (to, mut from) = mpsc::unbounded_channel();
+        let reporter = Reporter::new(to);
+        let left = |resource, remaining| [("x-ratelimit-resource", resource), ("x-ratelimit-remaining", remaining)];
+        reporter.heard(&acme(), &mint(), &headers(&left("actions_runner_registration", "9000")));
+        reporter.heard(&acme(), &list(), &headers(&left("core", "4000")));
+        reporter.heard(&acme(), &list(), &headers(&left("search", "3")));
+        let struck = answer(403, &left("actions_runner_registration", "0"), r#"{"message":"API rate limit exceeded"}"#);
+        reporter.throttled(&acme(), &mint(), &struck, Duration::from_secs(9));
+        let struck = answer(403, &left("core", "70"), r#"{"message":"You have exceeded a secondary rate limit."}"#);
+        reporter.throttled(&acme(), &list(), &struck, Duration::from_secs(60));
+        let told: Vec<_> = std::iter::from_fn(|| from.try_recv().ok()).collect();
+        let told: Vec<_> = told.iter().map(|t| (t.resource, t.of_configuration, t.remaining)).collect();
+        let (core, configurations) = (Some(Resource::Core), Some(Resource::Registration));
+        assert_eq!(told, [(configurations, true, 9000), (core, false, 4000), (configurations, true, 0), (None, false, 0)]);
+    }
+
+    #[test]
+    fn nothing_is_asked_that_github_said_to_wait_with_and_everything_else_is() {
+        let (to, _from) = mpsc::unbounded_channel();
+        let reporter = Reporter::new(to);
+        let barred = |call: &Call| reporter.barred(&acme(), call).map(|wait| wait.as_secs_f64().ceil());
+        let spent = |resource| answer(403, &[("x-ratelimit-resource", resource), ("x-ratelimit-remaining", "0")], "{}");
+        assert_eq!(barred(&list()), None);
+        reporter.throttled(&acme(), &list(), &spent("core"), Duration::from_secs(60));
+        assert_eq!((barred(&list()), barred(&mint())), (Some(60.0), None));
+        assert_eq!(reporter.barred(&Payer::installation(&"main".into(), "umbrella"), &list()), None);
+        // Where configurations count against core after all, GitHub's word decides.
+        reporter.heard(&acme(), &mint(), &headers(&[("x-ratelimit-resource", "core"), ("x-ratelimit-remaining", "0")]));
+        assert_eq!(barred(&mint()), Some(60.0));
+        let other = Payer::itself(&"main".into());
+        reporter.throttled(&other, &list(), &answer(429, &[], ""), Duration::from_secs(30));
+        assert!(reporter.barred(&other, &mint()).is_some(), "a secondary limit is of everything");
     }
 }

@@ -1,4 +1,4 @@
-//! GitHub: one client per GitHub App, through octocrab. An adapter turns the core's words into requests and answers into
+//! GitHub: one client per GitHub App or token, through octocrab. An adapter turns the core's words into requests and answers into
 //! the core's words; it decides nothing. It tries again only where GitHub's own contract asks for it within one piece of
 //! work: a token that was refused, a runner group that moved, a stale registration in the way. All other retries,
 //! budgets and the pace are the core's.
@@ -44,27 +44,44 @@ const ANSWER_MAX: usize = 8 << 20;
 /// word) and how long it took.
 pub type Observer = Arc<dyn Fn(&'static str, &str, Duration) + Send + Sync>;
 
-/// Who muster is at GitHub: a GitHubApp manifest with its secret fetched.
+/// Who muster is at GitHub: a GitHubApp's or a GitHubToken's manifest with its secret fetched.
 #[derive(Clone, Debug)]
-pub struct AppCredentials {
+pub struct Credentials {
     /// The manifest's name; forges refer to it.
     pub name: AppName,
-    /// The App's id.
-    pub app_id: u64,
-    /// The App's private key, PEM (PKCS#1, as GitHub hands it out, or PKCS#8).
-    pub private_key: SecretString,
     /// The REST API: `https://api.github.com`, or `https://HOST/api/v3` for GitHub Enterprise Server.
     pub api_url: String,
+    /// What proves it.
+    pub proof: Proof,
 }
 
-impl PartialEq for AppCredentials {
-    fn eq(&self, other: &AppCredentials) -> bool {
-        (&self.name, self.app_id, &self.api_url) == (&other.name, other.app_id, &other.api_url)
-            && self.private_key.expose_secret() == other.private_key.expose_secret()
+/// What proves to GitHub who muster is.
+#[derive(Clone, Debug)]
+pub enum Proof {
+    /// An App's id, and its private key in PEM (PKCS#1, as GitHub hands it out, or PKCS#8).
+    App(u64, SecretString),
+    /// A personal access token (classic).
+    Token(SecretString),
+}
+
+impl PartialEq for Proof {
+    fn eq(&self, other: &Proof) -> bool {
+        let same = |a: &SecretString, b: &SecretString| a.expose_secret() == b.expose_secret();
+        match (self, other) {
+            (Proof::App(id, key), Proof::App(other_id, other_key)) => id == other_id && same(key, other_key),
+            (Proof::Token(token), Proof::Token(other)) => same(token, other),
+            _ => false,
+        }
     }
 }
 
-/// All Apps' clients, with what they remember: tokens, runner groups, lists. Cheap to clone.
+impl PartialEq for Credentials {
+    fn eq(&self, other: &Credentials) -> bool {
+        (&self.name, &self.api_url, &self.proof) == (&other.name, &other.api_url, &other.proof)
+    }
+}
+
+/// The clients of all Apps and tokens, with what they remember: tokens, runner groups, lists. Cheap to clone.
 #[derive(Clone)]
 pub struct GitHub(Arc<Inner>);
 
@@ -88,27 +105,30 @@ impl GitHub {
     /// # Errors
     ///
     /// A private key that is no RSA key in PEM, or an API URL that is none. The error names the App, never the key.
-    pub fn new(apps: Vec<AppCredentials>, limits: UnboundedSender<GitHubLimit>, observer: Observer) -> anyhow::Result<GitHub> {
-        GitHub::with_timeout(apps, limits, observer, REQUEST_TIMEOUT)
+    pub fn new(all: Vec<Credentials>, limits: UnboundedSender<GitHubLimit>, observer: Observer) -> anyhow::Result<GitHub> {
+        GitHub::with_timeout(all, limits, observer, REQUEST_TIMEOUT)
     }
 
     /// The same, with another longest wait for an answer.
     pub(crate) fn with_timeout(
-        apps: Vec<AppCredentials>,
+        all: Vec<Credentials>,
         limits: UnboundedSender<GitHubLimit>,
         observer: Observer,
         timeout: Duration,
     ) -> anyhow::Result<GitHub> {
-        let apps = apps
+        let apps = all
             .into_iter()
-            .map(|app| Ok((app.name.clone(), App::new(app, limits.clone(), observer.clone(), timeout)?)))
+            .map(|one| Ok((one.name.clone(), App::new(one, limits.clone(), observer.clone(), timeout)?)))
             .collect::<anyhow::Result<_>>()?;
         Ok(GitHub(Arc::new(Inner { apps, groups: runners::Groups::default(), lists: runners::Lists::default() })))
     }
 
     fn app(&self, name: &AppName, call: &Call) -> Result<&App, Failure> {
         self.0.apps.get(name).ok_or_else(|| {
-            let message = format!("{}: there is no GitHubApp `{name}`; add its manifest, or correct spec.github.app", call.what);
+            let message = format!(
+                "{}: there is no GitHubApp or GitHubToken `{name}`; add its manifest, or correct the pool's spec.github",
+                call.what
+            );
             Failure::new(FailureKind::Refused, message)
         })
     }
@@ -119,7 +139,7 @@ impl GitHub {
 enum Identity {
     /// The App itself, by JWT: to find installations, to get their tokens, and for its own webhook.
     App,
-    /// The App's installation on an account, by token: everything else.
+    /// The App's installation on an account, by token, or a personal access token: everything else.
     Installation,
 }
 
@@ -137,8 +157,10 @@ struct Call {
     etag: Option<String>,
     /// What is attempted, on what; fits after "failed to".
     what: String,
-    /// The permission that the App needs for it.
+    /// The permission that the App, or the scope that the token, needs for it.
     needs: &'static str,
+    /// It configures a runner: GitHub counts such calls apart.
+    configures: bool,
 }
 
 impl Call {
@@ -152,6 +174,7 @@ impl Call {
             etag: None,
             what: what.into(),
             needs: "a permission that it lacks",
+            configures: false,
         }
     }
 }

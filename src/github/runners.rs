@@ -93,12 +93,12 @@ fn base(scope: &Scope) -> String {
     }
 }
 
-/// The permission that runners of a scope need.
+/// The permission (of an App) or the scope (of a token) that runners need.
 fn needs(scope: &Scope) -> &'static str {
     match scope {
         Scope::Org(_) => "the organization permission `Self-hosted runners: write`",
         Scope::Repo(..) => "the repository permission `Administration: write`",
-        Scope::Enterprise(_) => "the enterprise permission `Enterprise self-hosted runners: write`",
+        Scope::Enterprise(_) => "the scope `manage_runners:enterprise`",
     }
 }
 
@@ -208,7 +208,7 @@ impl GitHub {
             "labels": c.labels,
             "work_folder": c.work_directory,
         });
-        let call = Call { body: Some(body), ..Call::new("github.GenerateJitConfig", Method::POST, path, what) };
+        let call = Call { body: Some(body), configures: true, ..Call::new("github.GenerateJitConfig", Method::POST, path, what) };
         let (call, answer) = self.ask(&c.forge, call).await?;
         let minted: Minted = answer.json(&call)?;
         Ok((RunnerId(minted.runner.id), minted.encoded_jit_config.into()))
@@ -218,7 +218,8 @@ impl GitHub {
     pub async fn registration_token(&self, forge: &Forge) -> Result<SecretString, Failure> {
         let path = format!("{}/actions/runners/registration-token", base(&forge.scope));
         let what = format!("get a registration token for {}", forge.scope);
-        let (call, answer) = self.ask(forge, Call::new("github.CreateRegistrationToken", Method::POST, path, what)).await?;
+        let call = Call { configures: true, ..Call::new("github.CreateRegistrationToken", Method::POST, path, what) };
+        let (call, answer) = self.ask(forge, call).await?;
         Ok(answer.json::<RegistrationToken>(&call)?.token.into())
     }
 

@@ -251,25 +251,28 @@ fn event_row(event: &EventView) -> EventRow {
     EventRow { clock: clock(event.at), event: event.clone() }
 }
 
+fn whose(app: &str, account: Option<&str>) -> String {
+    account.map_or_else(|| app.to_owned(), |account| format!("{app} on {account}"))
+}
+
 fn budgets(s: &Snapshot) -> Vec<BudgetRow> {
     let percent = |left: f64, of: f64| if of > 0.0 { (100.0 * left / of).round().clamp(0.0, 100.0) as u32 } else { 0 };
     let own = s.budgets.iter().map(|b| BudgetRow {
         api: b.api.clone(),
-        whose: b.app.clone().unwrap_or_else(|| "AWS".into()),
+        whose: whose(b.app.as_deref().unwrap_or("AWS"), b.account.as_deref()),
         left: format!("{:.0}", b.level.floor()),
         of: format!("{:.0}, {:.1} more a second", b.capacity, b.per_second),
         percent: percent(b.level, b.capacity),
     });
     let limits = s.limits.iter().map(|l| {
         let until = human(Duration::from_millis(l.until.saturating_sub(s.now)));
-        // GitHub grants an App 5,000 an hour at least; larger organisations get more.
-        BudgetRow {
-            api: "GitHub's rate limit".into(),
-            whose: l.app.clone(),
-            left: l.remaining.to_string(),
-            of: format!("5000 or more; anew in {until}"),
-            percent: percent(f64::from(l.remaining), 5000.0),
-        }
+        // An installation is granted 5,000 an hour at least; larger organisations get more.
+        let (api, of) = match &l.resource {
+            Some(resource) => (format!("GitHub's rate limit ({resource})"), format!("5000 or more; anew in {until}")),
+            None => ("GitHub's secondary rate limit".into(), format!("lifts in {until}")),
+        };
+        let percent = percent(f64::from(l.remaining), 5000.0);
+        BudgetRow { api, whose: whose(&l.app, l.account.as_deref()), left: l.remaining.to_string(), of, percent }
     });
     own.chain(limits).collect()
 }

@@ -213,23 +213,25 @@ impl Metrics {
         );
         let budget_tokens = m.gauges(
             "muster_budget_tokens",
-            &["api", "app"],
-            "Calls that our own budget admits at once now; app is empty for AWS.",
+            &["api", "app", "account"],
+            "Calls that our own budget admits at once now; app is empty for AWS, account for what an App asks as itself.",
         );
         let github_limit = m.add(
             "gauge",
             IntGaugeVec::new(
                 Opts::new(
                     "muster_github_limit_remaining",
-                    "Requests that GitHub still admits in this window (x-ratelimit-remaining).",
+                    "Requests that GitHub still admits in this window (x-ratelimit-remaining), by the account that the App is \
+                     installed on (empty: the App itself) and by resource: core, or actions_runner_registration for \
+                     configurations.",
                 ),
-                &["app"],
+                &["app", "account", "resource"],
             ),
         );
         let github_reset = m.gauges(
             "muster_github_limit_reset_timestamp_seconds",
-            &["app"],
-            "When that window ends, or a secondary limit lifts, since the Unix epoch.",
+            &["app", "account", "resource"],
+            "When that window ends, or (resource secondary) a secondary limit lifts, since the Unix epoch.",
         );
         let messages = m.counters("muster_messages_total", &["result"], "Queue messages received, by what became of them.");
         let messages_held = m.gauges("muster_messages_held", &[], "Queue messages held: jobs that have not left the queue.");
@@ -394,9 +396,15 @@ impl Metrics {
 
     /// GitHub said what it still admits.
     pub fn github_limit(&self, limit: &GitHubLimit) {
-        self.github_limit.with_label_values(&[limit.app.as_str()]).set(i64::from(limit.remaining));
+        let account = limit.payer.account.as_deref().unwrap_or_default();
+        let labels = |resource| [limit.payer.app.as_str(), account, resource];
+        // A secondary limit has no number, and nothing says that it was lifted.
+        if let Some(resource) = limit.resource {
+            self.github_limit.with_label_values(&labels(resource.as_str())).set(i64::from(limit.remaining));
+        }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.github_reset.with_label_values(&[limit.app.as_str()]).set((now + limit.reset_after).as_secs_f64().round());
+        let reset = (now + limit.reset_after).as_secs_f64().round();
+        self.github_reset.with_label_values(&labels(limit.resource.map_or("secondary", |of| of.as_str()))).set(reset);
     }
 
     /// What became of jobs' traces: `sent`, `queue_full`, `failed` or `refused`.
@@ -516,8 +524,8 @@ impl Metrics {
         for (market, n) in &known.unavailable {
             self.unavailable.with_label_values(&[market]).set(*n as f64);
         }
-        for ((api, app), level) in &known.budgets {
-            self.budget_tokens.with_label_values(&[*api, app.as_str()]).set(*level);
+        for ((api, app, account), level) in &known.budgets {
+            self.budget_tokens.with_label_values(&[*api, app.as_str(), account.as_str()]).set(*level);
         }
         for ((pool, phase), n) in &known.runners {
             self.runners.with_label_values(&[pool.as_str(), phase]).set(*n as f64);

@@ -1,5 +1,6 @@
+use muster_reconciler::effect::Resource;
 use muster_reconciler::fact::{DrainOutcome, Stage};
-use muster_reconciler::ids::{AppName, JobId};
+use muster_reconciler::ids::{JobId, Payer};
 
 use super::*;
 
@@ -9,7 +10,7 @@ fn totals() -> Totals {
         oldest_queued: [("linux".to_owned(), 61.5)].into(),
         paused: [("linux".to_owned(), true)].into(),
         unavailable: [("spot", 4)].into(),
-        budgets: [(("ec2.CreateFleet", String::new()), 49.5)].into(),
+        budgets: [(("ec2.CreateFleet", String::new(), String::new()), 49.5)].into(),
         runners: [(("linux".to_owned(), "idle"), 2)].into(),
         sweep_age: [("instances".to_owned(), Some(4.5)), ("runners org/acme (main)".to_owned(), None)].into(),
         messages_held: 4,
@@ -28,7 +29,7 @@ fn totals_become_gauges_and_vanish_with_what_they_count() {
         "muster_job_oldest_queued_seconds{pool=\"linux\"} 61.5\n",
         "muster_pool_paused{pool=\"linux\"} 1\n",
         "muster_unavailable_offerings{market=\"spot\"} 4\n",
-        "muster_budget_tokens{api=\"ec2.CreateFleet\",app=\"\"} 49.5\n",
+        "muster_budget_tokens{account=\"\",api=\"ec2.CreateFleet\",app=\"\"} 49.5\n",
         "muster_launches_total{market=\"on-demand\",pool=\"linux\"} 0\n",
         "muster_runners{phase=\"idle\",pool=\"linux\"} 2\n",
         "muster_sweep_age_seconds{source=\"instances\"} 4.5\n",
@@ -69,7 +70,12 @@ fn facts_and_calls_are_counted() {
     metrics.launched(&pool, Market::OnDemand, 5);
     metrics.api_call("ec2.CreateFleet", Some(FailureKind::Throttled), Duration::from_millis(30));
     metrics.api_call("ec2.CreateFleet", None, Duration::from_millis(300));
-    metrics.github_limit(&GitHubLimit { app: AppName::from("main"), remaining: 4999, reset_after: secs(9) });
+    let payer = Payer::installation(&"main".into(), "acme");
+    let limit =
+        GitHubLimit { payer, resource: Some(Resource::Core), of_configuration: false, remaining: 4999, reset_after: secs(9) };
+    metrics.github_limit(&limit);
+    metrics.github_limit(&GitHubLimit { resource: Some(Resource::Registration), remaining: 9, ..limit.clone() });
+    metrics.github_limit(&GitHubLimit { resource: None, remaining: 0, ..limit });
     metrics.lived("linux", "spot", 90.0, Some(0.25), "USD");
     metrics.lived("linux", "spot", 10.0, None, "USD");
     metrics.cost_coverage(0.9);
@@ -105,7 +111,8 @@ fn facts_and_calls_are_counted() {
         "muster_api_calls_total{api=\"ec2.CreateFleet\",outcome=\"ok\"} 1\n",
         "muster_api_calls_total{api=\"ec2.CreateFleet\",outcome=\"throttled\"} 1\n",
         "muster_api_throttles_total{api=\"ec2.CreateFleet\"} 1\n",
-        "muster_github_limit_remaining{app=\"main\"} 4999\n",
+        "muster_github_limit_remaining{account=\"acme\",app=\"main\",resource=\"actions_runner_registration\"} 9\n\
+         muster_github_limit_remaining{account=\"acme\",app=\"main\",resource=\"core\"} 4999\n#",
         "muster_manifest_valid 0\n",
         "muster_webhook_requests_total{outcome=\"accepted\",status=\"202\"} 1\n",
         "muster_runner_version_behind_seconds{architecture=\"x64\",os=\"linux\",version=\"2.2.0\"} 7\n",

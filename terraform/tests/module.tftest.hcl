@@ -19,7 +19,7 @@ run "boxes" {
   }
 
   variables {
-    context = { cluster = "prod", account = "123456789012", region = "eu-west-1", partition = "aws", role_path = "/ci/", permissions_boundary = "arn:aws:iam::123456789012:policy/b", tags = { team = "ci" } }
+    context = { cluster = "prod", account = "123456789012", region = "eu-west-1", partition = "aws", dns_suffix = "amazonaws.com", role_path = "/ci/", permissions_boundary = "arn:aws:iam::123456789012:policy/b", tags = { team = "ci" } }
     name    = "linux-x64"
     pool = {
       os        = "linux", arch = "x64", template = "prod-linux-x64", subnets = ["subnet-0a", "subnet-0b"]
@@ -137,10 +137,10 @@ run "direct_ingress" {
   }
 
   variables {
-    context            = { cluster = "prod", account = "123456789012", region = "eu-west-1", partition = "aws", role_path = "/", permissions_boundary = null, tags = {} }
+    context            = { cluster = "prod", account = "123456789012", region = "eu-west-1", partition = "aws", dns_suffix = "amazonaws.com", role_path = "/", permissions_boundary = null, tags = {} }
     mode               = "direct"
     target             = null
-    subnet_ids         = []
+    link               = { subnet_ids = [], chosen = false }
     security_group_id  = null
     jobs               = { url = "https://sqs/jobs", arn = "arn:aws:sqs:eu-west-1:123456789012:prod-jobs" }
     kms_key_arn        = null
@@ -159,6 +159,95 @@ run "direct_ingress" {
     condition     = length(aws_apigatewayv2_vpc_link.this) == 0 && jsondecode(aws_iam_role_policy.this[0].policy).Statement[0].Action == "sqs:SendMessage"
     error_message = "API Gateway may send to that queue, and needs no way into the VPC"
   }
+}
+
+run "a_link_in_zones_that_have_it" {
+  command = plan
+
+  module {
+    source = "./modules/ingress"
+  }
+
+  variables {
+    context            = { cluster = "prod", account = "123456789012", region = "us-east-1", partition = "aws", dns_suffix = "amazonaws.com", role_path = "/", permissions_boundary = null, tags = {} }
+    mode               = "service"
+    target             = "arn:aws:servicediscovery:us-east-1:123456789012:service/srv-1"
+    link               = { subnet_ids = ["subnet-0a", "subnet-0b"], chosen = false }
+    security_group_id  = "sg-1"
+    jobs               = { url = "https://sqs/jobs", arn = "arn:aws:sqs:us-east-1:123456789012:prod-jobs" }
+    kms_key_arn        = null
+    log_retention_days = 30
+  }
+
+  override_data {
+    target = data.aws_subnet.link["0"]
+    values = { id = "subnet-0a", availability_zone_id = "use1-az3" }
+  }
+  override_data {
+    target = data.aws_subnet.link["1"]
+    values = { id = "subnet-0b", availability_zone_id = "use1-az1" }
+  }
+
+  assert {
+    condition     = aws_apigatewayv2_vpc_link.this[0].subnet_ids == toset(["subnet-0b"])
+    error_message = "use1-az3 has no VPC links"
+  }
+}
+
+run "a_link_that_was_put_where_there_is_none" {
+  command = plan
+
+  module {
+    source = "./modules/ingress"
+  }
+
+  variables {
+    context            = { cluster = "prod", account = "123456789012", region = "us-east-1", partition = "aws", dns_suffix = "amazonaws.com", role_path = "/", permissions_boundary = null, tags = {} }
+    mode               = "service"
+    target             = "arn:aws:servicediscovery:us-east-1:123456789012:service/srv-1"
+    link               = { subnet_ids = ["subnet-0a", "subnet-0b"], chosen = true }
+    security_group_id  = "sg-1"
+    jobs               = { url = "https://sqs/jobs", arn = "arn:aws:sqs:us-east-1:123456789012:prod-jobs" }
+    kms_key_arn        = null
+    log_retention_days = 30
+  }
+
+  override_data {
+    target = data.aws_subnet.link["0"]
+    values = { id = "subnet-0a", availability_zone_id = "use1-az3" }
+  }
+  override_data {
+    target = data.aws_subnet.link["1"]
+    values = { id = "subnet-0b", availability_zone_id = "use1-az1" }
+  }
+
+  expect_failures = [aws_apigatewayv2_vpc_link.this]
+}
+
+run "a_link_where_no_subnet_has_it" {
+  command = plan
+
+  module {
+    source = "./modules/ingress"
+  }
+
+  variables {
+    context            = { cluster = "prod", account = "123456789012", region = "us-east-1", partition = "aws", dns_suffix = "amazonaws.com", role_path = "/", permissions_boundary = null, tags = {} }
+    mode               = "service"
+    target             = "arn:aws:servicediscovery:us-east-1:123456789012:service/srv-1"
+    link               = { subnet_ids = ["subnet-0a"], chosen = false }
+    security_group_id  = "sg-1"
+    jobs               = { url = "https://sqs/jobs", arn = "arn:aws:sqs:us-east-1:123456789012:prod-jobs" }
+    kms_key_arn        = null
+    log_retention_days = 30
+  }
+
+  override_data {
+    target = data.aws_subnet.link["0"]
+    values = { id = "subnet-0a", availability_zone_id = "use1-az3" }
+  }
+
+  expect_failures = [aws_apigatewayv2_vpc_link.this]
 }
 
 run "fargate" {
@@ -211,7 +300,7 @@ run "environment_on_ecs" {
       environment   = { OTEL_EXPORTER_OTLP_ENDPOINT = "https://otlp.example" }
     }
     ingress            = "service"
-    context            = { cluster = "prod", account = "123456789012", region = "eu-west-1", partition = "aws", role_path = "/", permissions_boundary = null, tags = {} }
+    context            = { cluster = "prod", account = "123456789012", region = "eu-west-1", partition = "aws", dns_suffix = "amazonaws.com", role_path = "/", permissions_boundary = null, tags = {} }
     listen_digest      = "0123456789ab"
     network            = { vpc_id = "vpc-0a", webhook_port = 8080, admin_port = 9090 }
     queues             = { jobs = "arn:aws:sqs:eu-west-1:123456789012:j", deadLetters = "arn:aws:sqs:eu-west-1:123456789012:d", ec2Events = "arn:aws:sqs:eu-west-1:123456789012:e" }
@@ -224,8 +313,55 @@ run "environment_on_ecs" {
   }
 
   assert {
+    condition     = alltrue([for task in aws_ecs_task_definition.this : jsondecode(task.container_definitions)[0].healthCheck.command == ["CMD", "/muster", "health"]])
+    error_message = "Fargate asks each process whether it is alive"
+  }
+  assert {
+    condition     = keys(aws_service_discovery_service.this) == ["webhook"] && output.admin_url == null
+    error_message = "nobody may reach the controller, so it has no name"
+  }
+  assert {
     condition     = alltrue([for task in aws_ecs_task_definition.this : jsonencode({ for e in jsondecode(task.container_definitions)[0].environment : e.name => e.value if e.name != "MUSTER_ROLE" }) == jsonencode({ AWS_REGION = "eu-west-1", MUSTER_LISTEN_DIGEST = "0123456789ab", MUSTER_LOG = "info", MUSTER_MANIFESTS = "s3://bucket/manifests", OTEL_EXPORTER_OTLP_ENDPOINT = "https://otlp.example" })])
     error_message = "both tasks have the variables; a new listen address makes new tasks"
+  }
+}
+
+run "a_name_for_the_controller_in_china" {
+  command = plan
+
+  module {
+    source = "./modules/controller"
+  }
+
+  variables {
+    settings = {
+      host          = "ecs", subnet_ids = ["subnet-0a"], image = "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/m:1", binary = null, architecture = "arm64", cpu = 256, memory = 512
+      instance_type = "t4g.micro", assign_public_ip = false, webhook_replicas = 1, admin_cidrs = ["10.0.0.0/8"], log = "info", policy_arns = [], environment = {}
+    }
+    ingress            = "direct"
+    context            = { cluster = "prod", account = "123456789012", region = "cn-north-1", partition = "aws-cn", dns_suffix = "amazonaws.com.cn", role_path = "/", permissions_boundary = null, tags = {} }
+    listen_digest      = "0123456789ab"
+    network            = { vpc_id = "vpc-0a", webhook_port = 8080, admin_port = 9091 }
+    queues             = { jobs = "arn:aws-cn:sqs:cn-north-1:123456789012:j", deadLetters = "arn:aws-cn:sqs:cn-north-1:123456789012:d", ec2Events = "arn:aws-cn:sqs:cn-north-1:123456789012:e" }
+    bucket             = "bucket"
+    manifests          = "s3://bucket/manifests"
+    pools              = { role_arns = ["arn:aws-cn:iam::123456789012:role/r"], subnets = ["subnet-0a"], volume_keys = [] }
+    parameters         = { keys = ["/muster/prod/key"], webhooks = ["/muster/prod/webhook"], tokens = [] }
+    kms_key_arn        = "arn:aws-cn:kms:cn-north-1:123456789012:key/k"
+    log_retention_days = 30
+  }
+
+  assert {
+    condition     = aws_service_discovery_service.this["controller"].dns_config[0].dns_records[0].type == "A" && output.admin_url == "http://controller.prod.muster.internal:9091"
+    error_message = "the controller's address changes with each deployment, its name does not"
+  }
+  assert {
+    condition     = alltrue([for s in jsondecode(output.policies["controller"]).Statement : contains(s.Condition.StringEquals["iam:PassedToService"], "ec2.amazonaws.com.cn") if s.Sid == "PassRole"])
+    error_message = "EC2's name in China"
+  }
+  assert {
+    condition     = alltrue([for s in jsondecode(output.policies["controller"]).Statement : alltrue([for name in s.Condition.StringEquals["kms:ViaService"] : endswith(name, ".cn-north-1.amazonaws.com.cn")]) if s.Sid == "Key"])
+    error_message = "KMS knows services by the partition's suffix"
   }
 }
 
@@ -243,7 +379,7 @@ run "environment_on_ec2" {
       environment   = { OTEL_EXPORTER_OTLP_ENDPOINT = "https://otlp.example" }
     }
     ingress            = "direct"
-    context            = { cluster = "prod", account = "123456789012", region = "eu-west-1", partition = "aws", role_path = "/", permissions_boundary = null, tags = {} }
+    context            = { cluster = "prod", account = "123456789012", region = "eu-west-1", partition = "aws", dns_suffix = "amazonaws.com", role_path = "/", permissions_boundary = null, tags = {} }
     listen_digest      = "0123456789ab"
     network            = { vpc_id = "vpc-0a", webhook_port = 8080, admin_port = 9090 }
     queues             = { jobs = "arn:aws:sqs:eu-west-1:123456789012:j", deadLetters = "arn:aws:sqs:eu-west-1:123456789012:d", ec2Events = "arn:aws:sqs:eu-west-1:123456789012:e" }

@@ -75,6 +75,30 @@ run "image_without_tag" {
   expect_failures = [var.controller]
 }
 
+run "link_subnets_odd" {
+  command = plan
+  variables {
+    controller = { subnet_ids = ["subnet-0a"], link_subnet_ids = [], image = "r/m:1" }
+  }
+  expect_failures = [var.controller]
+}
+
+run "pools_shape" {
+  command = plan
+  variables {
+    pools = { linux-x64 = "m7i.large" }
+  }
+  expect_failures = [var.pools]
+}
+
+run "apps_shape" {
+  command = plan
+  variables {
+    github_apps = { main = 1 }
+  }
+  expect_failures = [var.github_apps]
+}
+
 run "binary" {
   command = plan
   variables {
@@ -282,14 +306,6 @@ run "tags" {
     tags = { "aws:x" = "y" }
   }
   expect_failures = [var.tags]
-}
-
-run "pool_unknown" {
-  command = plan
-  variables {
-    pools = { other = {} }
-  }
-  expect_failures = [terraform_data.checks]
 }
 
 run "ami_twice" {

@@ -3,7 +3,7 @@ they list, and nothing else. Plain access keys may do everything.
 
 moto keeps roles, sessions and policies and matches statements; its own enforcement takes an API's name for the action's, gives
 most resources as `*`, and knows few conditions. So here the action and the resource are found for the calls that muster
-makes, and conditions are left out: tests/terraform_policies.rs asserts those on the rendered policies.
+makes, and conditions are left out: those are evaluated after the run, by tests/iam/ (see judge/needs.py).
 """
 
 import json

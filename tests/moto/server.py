@@ -11,6 +11,7 @@ process, so the real AWS SDK crosses a real wire and meets:
 - a spot interruption's termination reason.
 - unfinished multipart uploads as old as the test says; moto's own are all from 2010.
 - what Terraform needs (gaps.py), and IAM for whoever calls with a role's session (roles.py).
+- a judge (judge/): each call and each answer is held against AWS's own models; the verdict is for the test to ask.
 - SQS without moto's races between threads (messages lost or received twice), and without long polls that outlive
   their caller: a killed controller's poll must not swallow messages. All visibility timeouts can be made to end at once.
 
@@ -41,11 +42,15 @@ from werkzeug.wrappers import Request, Response
 
 import gaps
 import roles
+import world
+from judge import Judge
 
 EC2_NS = "http://ec2.amazonaws.com/doc/2016-11-15"
 INSTANCE_ID = re.compile(r"\bi-[0-9a-f]{8,17}\b")
 OVERRIDE = re.compile(r"^LaunchTemplateConfigs\.(\d+)\.Overrides\.(\d+)\.(\w+)$")
 CALLS_KEPT = 100_000
+# Objects that are larger are not looked into.
+JUDGED_BYTES = 1 << 16
 POLL_S = 0.2
 MOTO_UPLOADS_BEGUN = "2010-11-10T20:48:33.000Z"
 
@@ -63,15 +68,22 @@ class Call:
         self.caller, self.region, self.service = credential.groups() if credential else ("", "", "")
         target = environ.get("HTTP_X_AMZ_TARGET", "")
         self.json = bool(target)
-        self.body, self.form = b"", {}
+        self.body, self.form, self.refused = b"", {}, False
         self.op = target.rpartition(".")[2]
+        self.protocol = "json" if target else "rest"
         if self.service == "s3":
             self.op = f"{environ['REQUEST_METHOD']} object"
+            if 0 < int(environ.get("CONTENT_LENGTH") or 0) <= JUDGED_BYTES:
+                self.set_body(Request(environ).get_data())
             return
         self.set_body(Request(environ).get_data())
-        if not self.json:
-            self.form = dict(parse_qsl(self.body.decode(), keep_blank_values=True))
+        if "HTTP_SMITHY_PROTOCOL" in environ:
+            self.op, self.protocol = environ["PATH_INFO"].rpartition("/")[2], "cbor"
+        elif not self.json:
+            form = environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded")
+            self.form = dict(parse_qsl(self.body.decode(), keep_blank_values=True)) if form else {}
             self.op = self.form.get("Action", environ["REQUEST_METHOD"] + " " + environ["PATH_INFO"])
+            self.protocol = "query" if "Action" in self.form else "rest"
 
     def set_body(self, body):
         self.body = body
@@ -81,6 +93,19 @@ class Call:
     def set_form(self, form):
         self.form = form
         self.set_body(urlencode(form).encode())
+
+    def for_judge(self, fault):
+        """What the judge is told of the request. It is read before moto is asked, because a fault may change the call."""
+        path, _, query = self.environ.get("RAW_URI", self.environ["PATH_INFO"]).partition("?")
+        headers = {key[5:].replace("_", "-").lower(): value for key, value in self.environ.items() if key.startswith("HTTP_")}
+        subnets = ec2_backends[DEFAULT_ACCOUNT_ID][self.region].subnets if self.op == "CreateFleet" else {}
+        return {
+            "service": self.service, "op": self.op, "caller": self.caller, "protocol": self.protocol, "form": self.form,
+            "method": self.environ["REQUEST_METHOD"], "path": path, "query": query, "headers": headers, "body": self.body,
+            "region": self.region, "world": world.of(self),
+            "zones": {subnet: zone for zone, kept in subnets.items() for subnet in kept},
+            "ordered": bool(fault) and fault.get("kind") not in ("capacity", "slow"),
+        }
 
     def market(self):
         """What a CreateFleet buys: spot or on-demand."""
@@ -106,6 +131,15 @@ def error(call, status, code, message):
         "</Message></Error></Errors><RequestID>00000000-0000-0000-0000-000000000000</RequestID></Response>"
     )
     return Response(body, status, content_type="text/xml;charset=UTF-8")
+
+
+def error_of_s3(status, code, message):
+    body = f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>{message}</Message></Error>'
+    return Response(body, status, content_type="application/xml")
+
+
+def fell_over(error):
+    return Response(f"moto fell over: {type(error).__name__}: {error}", 500, content_type="text/plain")
 
 
 def fault_answer(call, fault):
@@ -144,14 +178,26 @@ def capacity_error(call, offering, code):
     )
 
 
+def for_judge(answer):
+    """What the judge is told of an answer; no status, if it was lost."""
+    if answer is None:
+        return {"status": None, "answer_headers": {}, "answer": b""}
+    headers = {key.lower(): value for key, value in answer.headers.items()}
+    body = answer.get_data()
+    kept = body if "xml" in headers.get("content-type", "") or len(body) <= JUDGED_BYTES else b""
+    return {"status": answer.status_code, "answer_headers": headers, "answer": kept}
+
+
 class Server:
     """The WSGI application. All state is behind one lock; moto itself is called outside of it."""
 
-    def __init__(self):
+    def __init__(self, judge):
+        self.judge = judge
         self.moto = DomainDispatcherApplication(create_backend_app)
         self.lock = threading.Lock()
         self.fleets_lock = threading.Lock()
         self.queues = threading.Condition()
+        self.parameters = threading.Lock()
         self.reset()
 
     def reset(self):
@@ -175,8 +221,10 @@ class Server:
             fault = next((f for f in self.faults if f["times"] != 0 and call.matches(f)), None)
             if fault and fault["times"] > 0:
                 fault["times"] -= 1
+        judged = call.for_judge(fault)
         answer = self.answer(call, fault)
         record["status"] = answer.status_code if answer else 0
+        self.judge.hear({**judged, **for_judge(answer), "refused": call.refused})
         if answer is None:
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise ConnectionResetError("the answer was ordered to be lost")
@@ -202,11 +250,15 @@ class Server:
 
     def perform(self, call, capacity):
         if why := roles.refused(call):
+            call.refused = True
             return error(call, 403, "UnauthorizedOperation" if call.service == "ec2" else "AccessDeniedException", why)
         if call.op == "CreateFleet":
             return self.create_fleet(call, capacity)
         if call.service == "sqs":
             return self.sqs(call)
+        if call.service == "ssm":
+            with self.parameters:  # moto reads its parameters while another thread changes them, and falls over
+                return self.ask_moto(call)
         answer = self.ask_moto(call)
         if call.op == "RunInstances":
             self.note_launches(answer)
@@ -218,7 +270,15 @@ class Server:
         return answer
 
     def ask_moto(self, call):
-        return Response.from_app(self.moto, call.environ, buffered=True)
+        try:
+            return Response.from_app(self.moto, call.environ, buffered=True)
+        except KeyError as error:
+            # A part that comes after its upload was aborted. moto falls over; S3 says so.
+            if call.service == "s3" and "uploadId=" in call.environ.get("QUERY_STRING", ""):
+                return error_of_s3(404, "NoSuchUpload", "The specified upload does not exist.")
+            return fell_over(error)
+        except Exception as error:  # what moto has not, mostly; the judge sees that this is no answer of AWS
+            return fell_over(error)
 
     def sqs(self, call):
         """One SQS call at a time; a long poll waits outside of moto and ends with its caller."""
@@ -414,6 +474,8 @@ CONTROL = {
     ("POST", "/_state"): Server.state,
     ("POST", "/_visible"): Server.end_visibility,
     ("POST", "/_interrupt"): Server.interrupt,
+    # forget: violations so far are not told again.
+    ("POST", "/_verdict"): lambda server, said: server.judge.verdict(said.get("forget", False)),
     ("GET", "/_ready"): lambda server, said: {},
 }
 
@@ -428,10 +490,11 @@ class Handler(MotoRequestHandler):
 
 
 def main():
+    judge = Judge()  # first: it forks
     gaps.close()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-p", "--port", type=int, default=0, help="0 (the default) takes a free one")
-    server = make_server("127.0.0.1", parser.parse_args().port, Server(), threaded=True, request_handler=Handler)
+    server = make_server("127.0.0.1", parser.parse_args().port, Server(judge), threaded=True, request_handler=Handler)
     print(f"listening on {server.server_port}", flush=True)
     server.serve_forever()
 

@@ -34,11 +34,10 @@ async fn config(endpoint: &str, timeouts: TimeoutConfigBuilder) -> SdkConfig {
         .await
 }
 
-/// An emulator of its own, the adapters, and a raw SDK configuration for what muster never does (making queues and templates).
+/// An emulator of its own, whose clients do what muster never does (making queues and templates), and the adapters.
 struct World {
     moto: Moto,
     aws: Aws,
-    config: SdkConfig,
     calls: Arc<Mutex<Vec<(&'static str, String)>>>,
 }
 
@@ -52,7 +51,7 @@ impl World {
         let aws = Aws::new(&config).with_observer(Arc::new(move |api, outcome, _| {
             seen.lock().expect("not poisoned").push((api, outcome.to_owned()));
         }));
-        Some(World { moto, aws, config, calls })
+        Some(World { moto, aws, calls })
     }
 
     /// A launch template, and the two subnets that launches may use.
@@ -493,7 +492,7 @@ async fn a_dead_letter_keeps_its_body_and_its_attributes_and_says_why() {
 async fn only_one_of_two_conditional_writers_wins_and_manifests_are_read() {
     let Some(world) = World::start().await else { return };
     let s3 = &world.aws.s3;
-    let raw = aws_sdk_s3::Client::from_conf(aws_sdk_s3::config::Builder::from(&world.config).force_path_style(true).build());
+    let raw = &world.moto.s3;
     let place = aws_sdk_s3::types::CreateBucketConfiguration::builder()
         .location_constraint(aws_sdk_s3::types::BucketLocationConstraint::EuWest1)
         .build();

@@ -119,8 +119,9 @@ fn explanation() -> Explanation {
 }
 
 fn snapshot() -> Value {
-    let budgets = vec![BudgetView { api: "ec2.CreateFleet".into(), level: 48.0, capacity: 50.0, per_second: 5.0, app: None }];
-    let limits = vec![LimitView { app: "main".into(), remaining: 4711, until: NOW + 600_000 }];
+    let budgets =
+        vec![BudgetView { api: "ec2.CreateFleet".into(), level: 48.0, capacity: 50.0, per_second: 5.0, ..Default::default() }];
+    let limits = vec![LimitView { app: "main".into(), remaining: 4711, until: NOW + 600_000, ..Default::default() }];
     let snapshot = Snapshot { now: NOW, pools: pools(), jobs: jobs(), runners: runners(), events: events(), budgets, limits };
     let cost =
         json!({"currency": "USD", "prices": "p.yaml", "since": NOW, "total": 1.234, "pools": {}, "hours": 3.5, "coverage": 1.0});

@@ -12,7 +12,6 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 use support::boxes::Habits;
 use support::linux::{LinuxBox, Site, has};
-use support::moto::BOX_KEY;
 use support::scene::{CLUSTER, Scene, linux};
 use support::{PATIENCE, ms, secs};
 
@@ -65,9 +64,8 @@ impl Life {
             if let Some(runner) = self.runner {
                 github.runner_gone(runner);
             }
-            // Shutdown behaviour: terminate.
-            let ec2 = aws_sdk_ec2::Client::new(&support::moto::sdk(scene.moto.url(), BOX_KEY).await);
-            ec2.terminate_instances().instance_ids(&self.machine.id).send().await.expect("EC2 ends it");
+            // Shutdown behaviour: terminate. No call of the box does that.
+            scene.moto.ec2.terminate_instances().instance_ids(&self.machine.id).send().await.expect("EC2 ends it");
         }
     }
 }

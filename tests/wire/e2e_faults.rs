@@ -279,6 +279,33 @@ async fn githubs_hourly_limit_is_waited_for_and_no_box_is_replaced_for_it() {
     assert!(scene.github.calls_of("generate-jitconfig") <= 2, "{:?}", scene.github.calls());
 }
 
+/// GitHub keeps a limit for each installation, and counts configurations apart.
+#[tokio::test]
+async fn an_organisations_spent_limit_delays_no_other_organisation_of_the_app() {
+    let other = Pool::new("other", &["self-hosted", "umbrella"]).scope("org/umbrella");
+    let Some(mut scene) = Scene::prepare(&[linux(), other], Habits { job: secs(1), ..Habits::default() }).await else { return };
+    scene.github.install("org", "umbrella");
+    scene.muster.spawn();
+    scene.muster.ready().await;
+    scene.github.set_limit_of("acme", "actions_runner_registration", 0, 3600);
+    scene.queue_jobs(1);
+    eventually(secs(20), "GitHub says that nothing is left to the one", || async {
+        same(scene.github.calls_of("generate-jitconfig"), 1)
+    })
+    .await;
+    let jobs: Vec<u64> = (0..2).map(|_| scene.github.queue_job("umbrella/lab", &["self-hosted", "umbrella"])).collect();
+    eventually(secs(40), "the other's jobs are done", || async {
+        let open: Vec<u64> = jobs.iter().copied().filter(|id| scene.github.job(*id).status != "completed").collect();
+        same(open, Vec::new())
+    })
+    .await;
+    let left = |labels| scene.muster.metric("muster_github_limit_remaining", labels);
+    assert_eq!(left("account=\"acme\",app=\"main\",resource=\"actions_runner_registration\"").await, 0.0);
+    assert!(left("account=\"umbrella\",app=\"main\",resource=\"actions_runner_registration\"").await > 9000.0);
+    assert!(left("account=\"acme\",app=\"main\",resource=\"core\"").await > 4000.0);
+    assert_eq!(scene.github.calls_of("generate-jitconfig"), 3, "the one is not asked again");
+}
+
 #[tokio::test]
 async fn a_token_that_github_revokes_is_replaced_and_nobody_notices() {
     let Some(scene) = Scene::start(&[linux()], Habits::default()).await else { return };

@@ -2,7 +2,7 @@
 //! job from its webhook to zero, and destroyed with nothing left.
 //!
 //! moto keeps, but does not play: API Gateway, the VPC link, Cloud Map, ECS, log groups and alarms. That their parts fit
-//! together is asserted on plans in tests/terraform.rs. What moto lacks altogether is in tests/moto/gaps.py.
+//! together is asserted on plans in terraform_plans.rs. What moto lacks altogether is in tests/moto/gaps.py.
 
 use crate::support;
 
@@ -193,6 +193,10 @@ async fn applied_run_by_its_outputs_and_destroyed_with_nothing_left() {
     let state = fs::read_to_string(terraform.path("stage/terraform.tfstate")).expect("a state");
     assert!(state.contains("value_wo_version") && !state.contains("not filled yet"), "secrets are not in the state");
     settled(&terraform);
+    // What only the apply tells, such as the containers' definitions, is held against AWS's schemas, too.
+    let shown = terraform.run(FOLDER, &["show", "-json"]).good("terraform show");
+    terraform.write("stage/state.json", &shown);
+    support::terraform::aws_admits([terraform.path("stage/state.json").as_path()].into_iter());
 
     // The documented commands, by the SDK.
     for name in outputs["secret_parameters"].as_array().expect("names").iter().filter_map(Value::as_str) {

@@ -39,7 +39,7 @@ fn the_image_is_glibc_and_the_binary_and_runs_as_nobody() {
 
 #[test]
 fn the_systemd_unit_is_right_and_hardened() {
-    let unit = read("manifests/systemd/muster.service");
+    let unit = read("terraform/modules/controller/muster.service");
     for line in [
         "DynamicUser=yes",
         "NoNewPrivileges=yes",
@@ -47,9 +47,14 @@ fn the_systemd_unit_is_right_and_hardened() {
         "CapabilityBoundingSet=",
         "Restart=always",
         "EnvironmentFile=/etc/muster/environment",
+        "Type=notify",
     ] {
         assert!(unit.lines().any(|have| have == line), "{line}");
     }
+    assert!(unit.lines().any(|line| line.starts_with("WatchdogSec=")), "a process that hangs is restarted");
+    let families = unit.lines().find_map(|line| line.strip_prefix("RestrictAddressFamilies=")).expect("the families");
+    assert!(families.split(' ').any(|family| family == "AF_UNIX"), "systemd is told by a Unix socket: {families}");
+    assert!(!unit.lines().any(|line| line == "ProcSubset=pid"), "it hides /proc/stat, and process_start_time_seconds would be 0");
     if !has("systemd-analyze") {
         return skip("there is no systemd-analyze, so the unit was read, and not judged by systemd; install systemd");
     }

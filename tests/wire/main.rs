@@ -43,6 +43,8 @@ mod e2e_terraform;
 mod e2e_webhook;
 mod house;
 #[cfg(feature = "live")]
+mod iam;
+#[cfg(feature = "live")]
 mod image;
 #[cfg(feature = "live")]
 mod load;
@@ -59,6 +61,10 @@ mod sync;
 #[cfg(feature = "live")]
 mod terraform;
 #[cfg(feature = "live")]
+mod terraform_plans;
+#[cfg(feature = "live")]
 mod terraform_policies;
+#[cfg(feature = "live")]
+mod terraform_pools;
 mod validate_cli;
 mod webhook_http;

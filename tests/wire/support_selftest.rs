@@ -112,9 +112,6 @@ async fn a_conforming_client_goes_through_the_whole_life_of_a_runner() {
         let app = Client { github: &github, http: reqwest::Client::new(), token: jwt(APP_ID, 540) };
         assert_eq!(app.call("GET", path, Value::Null, &[]).await.0, 200, "{path}");
     }
-    github.install("enterprise", "big-co");
-    let app = Client { github: &github, http: reqwest::Client::new(), token: jwt(APP_ID, 540) };
-    assert_eq!(app.call("GET", "/app/installations?per_page=100", Value::Null, &[]).await.0, 200);
     assert_eq!(client.call("GET", "/rate_limit", Value::Null, &[]).await.0, 200);
     let token = client.call("POST", "/orgs/acme/actions/runners/registration-token", Value::Null, &[]).await;
     assert_eq!(token.0, 201);
@@ -165,6 +162,32 @@ async fn a_violation_fails_the_test_by_itself() {
     let github = GitHub::start().await;
     let client = Client::new(&github).await;
     client.call("GET", "/orgs/acme/actions/runnerz", Value::Null, &[]).await;
+}
+
+/// GitHub's enterprise endpoints take no App, and a personal access token by its scopes.
+#[tokio::test]
+async fn an_enterprise_is_for_personal_tokens_only() {
+    let github = GitHub::start().await;
+    github.found_enterprise("big");
+    let mut client = Client::new(&github).await;
+    let list = "/enterprises/big/actions/runners";
+    let (status, said, _) = client.call("GET", list, Value::Null, &[]).await;
+    assert_eq!((status, said["message"].as_str()), (403, Some("Resource not accessible by integration")));
+    for (scopes, enterprise, job, other) in [
+        (&["manage_runners:enterprise", "repo"][..], 200, 200, 404),
+        (&["manage_runners:enterprise"], 200, 404, 404),
+        (&["repo"], 403, 200, 404),
+    ] {
+        client.token = github.make_token(scopes);
+        let job_path = format!("/repos/acme/app/actions/jobs/{}", github.queue_job_silently("acme/app", &["x"]));
+        let (status, _, headers) = client.call("GET", list, Value::Null, &[]).await;
+        assert_eq!((status, headers["x-oauth-scopes"].to_str().expect("text")), (enterprise, scopes.join(", ").as_str()));
+        assert_eq!(client.call("GET", &job_path, Value::Null, &[]).await.0, job, "{scopes:?}");
+        assert_eq!(client.call("GET", "/orgs/acme/actions/runners", Value::Null, &[]).await.0, other, "{scopes:?}");
+        assert_eq!(client.call("GET", "/rate_limit", Value::Null, &[]).await.0, 200);
+    }
+    github.revoke_token(&client.token.clone());
+    assert_eq!(client.call("GET", list, Value::Null, &[]).await.0, 401);
 }
 
 #[tokio::test]
@@ -404,7 +427,9 @@ async fn a_box_lives_as_a_real_one_does() {
     for id in &ids {
         let (_, made) = client.mint(&format!("c1.linux.{id}")).await;
         let config = made["encoded_jit_config"].as_str().expect("a config");
-        let put = moto.ssm.put_parameter().name(format!("/muster/c1/runners/{id}")).value(config);
+        let arn = format!("arn:aws:ec2:eu-west-1:123456789012:instance/{id}");
+        let owner = aws_sdk_ssm::types::Tag::builder().key("muster:instance-arn").value(arn).build().expect("a tag");
+        let put = moto.ssm.put_parameter().name(format!("/muster/c1/runners/{id}")).value(config).tags(owner);
         put.r#type(aws_sdk_ssm::types::ParameterType::SecureString).send().await.expect("a secret");
     }
     eventually(secs(10), "two boxes are online and their secrets are gone", || async {
@@ -428,4 +453,92 @@ async fn a_box_lives_as_a_real_one_does() {
     let stories = boxes.stories();
     assert_eq!(stories.values().filter(|s| s.ended_itself).count(), 2);
     assert_eq!(stories.values().filter(|s| s.jobs == [job]).count(), 1);
+}
+
+/// A call of EC2 as a form, for what the SDK would not send.
+async fn ec2_says(moto: &Moto, form: &[(&str, &str)]) -> String {
+    moto.query("ec2", &[&[("Version", "2016-11-15")], form].concat()).await
+}
+
+#[tokio::test]
+async fn what_aws_would_refuse_is_a_violation() {
+    let Some(moto) = Moto::start().await else { return };
+    let world = moto.create_world("c1", &["linux"]).await;
+    assert_eq!(moto.take_violations().await, Vec::<String>::new(), "a world is as AWS has it");
+    let told = async |words: &[&str]| {
+        let seen = moto.take_violations().await;
+        assert!(seen.iter().any(|text| words.iter().all(|word| text.contains(word))), "{words:?} was not noticed: {seen:#?}");
+    };
+
+    // The model: words, members, types, what is required, ranges, patterns.
+    let sets = [("Action", "DescribeInstances"), ("MaxResults", "5")];
+    ec2_says(&moto, &[&sets[..], &[("MaxResluts", "5")]].concat()).await;
+    told(&["ec2.DescribeInstances", "MaxResluts", "no member", "https://docs.aws.amazon.com/"]).await;
+    ec2_says(&moto, &[("Action", "DescribeInstances"), ("MaxResults", "many")]).await;
+    told(&["MaxResults", "no integer"]).await;
+    ec2_says(
+        &moto,
+        &[
+            ("Action", "RunInstances"),
+            ("ImageId", "ami-12c6146b"),
+            ("MinCount", "1"),
+            ("MaxCount", "1"),
+            ("InstanceInitiatedShutdownBehavior", "destroy"),
+        ],
+    )
+    .await;
+    told(&["InstanceInitiatedShutdownBehavior", "destroy", "none of the"]).await;
+    ec2_says(&moto, &[("Action", "TerminateInstances")]).await;
+    told(&["InstanceIds", "required"]).await;
+    moto.ssm.get_parameters_by_path().path("/muster").max_results(11).send().await.ok();
+    told(&["ssm.GetParametersByPath", "MaxResults", "the most is 10"]).await;
+    moto.query(
+        "iam",
+        &[("Action", "CreateRole"), ("Version", "2010-05-08"), ("RoleName", "a b"), ("AssumeRolePolicyDocument", "{}")],
+    )
+    .await;
+    told(&["iam.CreateRole", "RoleName", "does not fit"]).await;
+
+    // What only documents say.
+    ec2_says(&moto, &[("Action", "CreateSecurityGroup"), ("GroupName", "a"), ("GroupDescription", "muster's boxes")]).await;
+    told(&["CreateSecurityGroup", "Description", "API_CreateSecurityGroup.html"]).await;
+    let put = moto.ssm.put_parameter().name("/muster/c1/a").value("x").overwrite(true);
+    let tag = aws_sdk_ssm::types::Tag::builder().key("a").value("b").build().expect("a tag");
+    put.r#type(aws_sdk_ssm::types::ParameterType::SecureString).tags(tag).send().await.ok();
+    told(&["ssm.PutParameter", "Tags", "Overwrite", "API_PutParameter.html"]).await;
+    moto.sqs.send_message().queue_url(&world.jobs).message_body("a\u{1}b").send().await.ok();
+    told(&["sqs.SendMessage", "MessageBody", "characters"]).await;
+    moto.sqs.change_message_visibility().queue_url(&world.jobs).receipt_handle("x").visibility_timeout(43_201).send().await.ok();
+    told(&["ChangeMessageVisibility", "VisibilityTimeout", "43200"]).await;
+    let filter = aws_sdk_ec2::types::Filter::builder().name("tags:muster").values("x").build();
+    moto.ec2.describe_instances().filters(filter).send().await.ok();
+    told(&["Filters[0].Name", "tags:muster"]).await;
+    moto.ec2
+        .create_tags()
+        .resources("i-0123456789abcdef0")
+        .tags(Tag::builder().key("aws:x").value("y").build())
+        .send()
+        .await
+        .ok();
+    told(&["CreateTags", "aws:x"]).await;
+    let twice = World { subnets: vec![world.subnets[0].clone(), world.subnets[0].clone()], ..world };
+    fleet(&moto, &twice, "t", 1).await.ok();
+    told(&["CreateFleet", "duplicate instance pools"]).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_aws_would_not_give_is_a_violation_too() {
+    let Some(moto) = Moto::start().await else { return };
+    let filter = aws_sdk_ec2::types::Filter::builder().name("hibernation-options.configured").values("true").build();
+    moto.ec2.run_instances().image_id("ami-12c6146b").min_count(1).max_count(1).send().await.expect("moto launches");
+    moto.ec2.describe_instances().filters(filter).send().await.expect_err("moto does not know this filter");
+    let seen = moto.take_violations().await.join("\n");
+    assert!(seen.contains("the answer is 500 and no error of AWS"), "{seen}");
+}
+
+#[tokio::test]
+#[should_panic(expected = "AWS would not have it so")]
+async fn a_violation_of_awss_models_fails_the_test_by_itself() {
+    let Some(moto) = Moto::start().await else { panic!("AWS would not have it so: skipped, there is no moto") };
+    ec2_says(&moto, &[("Action", "DescribeInstances"), ("Colour", "red")]).await;
 }

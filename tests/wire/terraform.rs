@@ -1,5 +1,5 @@
-//! The Terraform module as far as it can be judged without an apply (that is tests/e2e_terraform.rs): its form, its own tests, its
-//! manifests beside muster's, its examples' plans, and what a security scanner says of those.
+//! The Terraform module without any cloud: its form, its own tests, and its reading of manifests beside muster's. What it plans is in
+//! terraform_plans.rs, what it applies in e2e_terraform.rs.
 
 use crate::support;
 
@@ -8,25 +8,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use saphyr::LoadableYamlNode as _;
 use serde_json::Value;
-use support::moto::Moto;
-use support::terraform::{Terraform, resources};
-use support::tools::skip;
+use support::terraform::Terraform;
 
-const EXAMPLES: [&str; 5] = ["minimal", "several-pools", "ghes", "existing-vpc", "direct-ingress"];
-
-fn root() -> &'static Path {
+pub(super) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn muster(args: &[&str]) -> (bool, String) {
+pub(super) fn muster(args: &[&str]) -> (bool, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_muster")).args(args).output().expect("the binary runs");
     (output.status.success(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
 }
 
 #[test]
-fn it_is_formatted_valid_and_passes_its_own_tests() {
+fn it_stands_alone_is_formatted_valid_and_passes_its_own_tests() {
     let Some(terraform) = Terraform::new(None) else { return };
     terraform.run(".", &["fmt", "-check", "-recursive", "-diff"]).good("terraform fmt -check");
     terraform.init("terraform");
@@ -35,6 +30,75 @@ fn it_is_formatted_valid_and_passes_its_own_tests() {
     let passed: u32 =
         said.lines().find_map(|line| line.strip_prefix("Success! ")?.split(' ').next()?.parse().ok()).expect("a sum");
     assert!(passed >= 40, "{said}");
+}
+
+/// Every .tf file of the module and its examples, with its text.
+fn sources(dir: &Path, found: &mut Vec<(PathBuf, String)>) {
+    for path in fs::read_dir(dir).expect("a folder").flatten().map(|entry| entry.path()) {
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|ending| ending == "tf") {
+            found.push((path.clone(), fs::read_to_string(&path).expect("a file")));
+        }
+    }
+}
+
+/// What the upgrade guide to version 6 removes, renames or deprecates of the kinds that are used here.
+/// <https://registry.terraform.io/providers/hashicorp/aws/latest/docs/guides/version-6-upgrade>
+const NOT_IN_PROVIDER_6: [&str; 6] = [
+    "data.aws_region.current.name", // `id` is in both
+    "aws_s3_bucket.this.region",
+    "elastic_gpu_specifications",
+    "elastic_inference_accelerator",
+    "inference_accelerator",
+    "s3_us_east_1_regional_endpoint",
+];
+
+#[test]
+fn both_versions_of_the_provider_are_admitted_and_nothing_is_used_that_the_second_lacks() {
+    let mut found = Vec::new();
+    sources(&root().join("terraform"), &mut found);
+    let named: Vec<_> = found.iter().filter(|(_, text)| text.contains("hashicorp/aws")).collect();
+    assert!(named.len() >= 6 && found.len() > 25, "{} files, {} name the provider", found.len(), named.len());
+    for (path, text) in named {
+        assert!(text.contains("version = \">= 5.100, < 7\""), "{}", path.display());
+    }
+    for (path, text) in &found {
+        for gone in NOT_IN_PROVIDER_6 {
+            assert!(!text.contains(gone), "{}: {gone}", path.display());
+        }
+        // An image by its newest, without owner or id, is an error in 6.
+        let newest = text.contains("most_recent = true");
+        assert!(!newest || text.contains("owners ") && text.contains("image-id"), "{}", path.display());
+    }
+}
+
+#[test]
+fn the_readme_has_every_input_and_output_in_the_words_of_the_module() {
+    let read = |file: &str| fs::read_to_string(root().join("terraform").join(file)).expect("a file");
+    let readme = read("README.md");
+    let (inputs, outputs) = readme.split_once("\n## Outputs").expect("both tables");
+    for (file, keyword, table) in [("variables.tf", "variable \"", inputs), ("outputs.tf", "output \"", outputs)] {
+        let text = read(file);
+        let blocks: Vec<&str> = text.split(&format!("\n{keyword}")).flat_map(|part| part.split(keyword)).collect();
+        let blocks: Vec<&str> = blocks.into_iter().filter(|block| block.contains("description = ")).collect();
+        assert!(blocks.len() > 10, "{file}: {}", blocks.len());
+        for block in blocks {
+            let name = block.split('"').next().expect("a name");
+            let row = table
+                .lines()
+                .find(|line| line.starts_with(&format!("| `{name}` |")) || line.starts_with(&format!("| **`{name}`** |")));
+            let row = row.unwrap_or_else(|| panic!("terraform/README.md has no row for {name} of {file}"));
+            let described = block.split("description = ").nth(1).expect("a description").lines();
+            // On one line in quotes, or on several between <<-EOT and EOT.
+            let lines =
+                described.take_while(|line| line.trim() != "EOT").take(if block.contains("<<-EOT") { usize::MAX } else { 1 });
+            for line in lines.filter(|line| !line.contains("<<-EOT")) {
+                let words = line.trim().trim_start_matches("- ").trim_matches('"').replace("\\\"", "\"");
+                assert!(row.contains(&words), "terraform/README.md, {name}: lacks `{words}`");
+            }
+        }
+    }
 }
 
 #[test]
@@ -98,6 +162,19 @@ spec:
   github: {app: main, scope: repo/acme/app}
   labels: [other]
   instance: {types: [m7g.large], subnets: [subnet-1], architecture: arm64, market: spot}
+---
+apiVersion: muster/v1
+kind: GitHubToken
+metadata: {name: big}
+spec: {token: 'ssm:/muster/prod/token', webhookSecrets: ['ssm:/muster/prod/enterprise']}
+---
+apiVersion: muster/v1
+kind: RunnerPool
+metadata: {name: large}
+spec:
+  github: {token: big, scope: enterprise/big}
+  labels: [large]
+  instance: {types: [m7i.large], subnets: [subnet-1]}
 ";
 
 const LINUX_ARM: &str = "{types: [m7g.large], subnets: [subnet-1], architecture: arm64, market: spot}";
@@ -116,6 +193,16 @@ const BAD: &[(&str, &str)] = &[
     ("metadata: {name: linux}", "metadata: {name: other}"),
     ("metadata: {name: linux}", "metadata: {name: a12345678901234567890123456789012345678901}"),
     ("app: main, scope: org/acme", "app: mian, scope: org/acme"),
+    ("app: main, scope: org/acme", "scope: org/acme"),
+    ("app: main, scope: org/acme", "app: main, scope: enterprise/acme"),
+    ("app: main, scope: org/acme", "token: big, scope: org/acme"),
+    ("app: main, scope: org/acme", "app: main, token: big, scope: org/acme"),
+    ("token: big", "token: bog"),
+    ("token: big", "app: main"),
+    ("metadata: {name: big}", "metadata: {name: main}"),
+    ("token: 'ssm:/muster/prod/token'", "token: ghp_0123"),
+    ("webhookSecrets: ['ssm:/muster/prod/enterprise']", "webhookSecrets: []"),
+    ("webhookSecrets: ['ssm:/muster/prod/enterprise']", "webhookSecrets: ['ssm:/x'], apiUrl: ghe"),
     ("scope: org/acme", "scope: acme"),
     ("scope: org/acme", "scope: org/a b"),
     ("acme/*", "other/x"),
@@ -204,7 +291,7 @@ fn what_muster_refuses_fails_the_plan() {
     }
     let call = format!(
         "module \"manifests\" {{\n  source    = \"../terraform/modules/manifests\"\n  for_each  = toset({names:?})\n  \
-         directory = \"${{path.module}}/cases/${{each.key}}\"\n  cluster   = \"prod\"\n}}\n"
+         directory = \"${{path.module}}/cases/${{each.key}}\"\n  cluster   = \"prod\"\n  pools     = {{}}\n  apps      = {{}}\n}}\n"
     );
     terraform.write("stage/main.tf", &call);
     terraform.init("stage");
@@ -214,155 +301,4 @@ fn what_muster_refuses_fails_the_plan() {
         names[1..].iter().zip(BAD).filter(|(name, _)| !said.contains(&format!("cases/{name} are not valid"))).collect();
     assert!(missed.is_empty(), "the plan takes what muster refuses: {missed:#?}");
     assert!(!said.contains("my-private-key"), "a secret that was written by mistake is not repeated");
-}
-
-/// To PowerShell, each of them may end a text in quotes.
-const QUOTES: &str = "# it's muster\u{2019}s \u{2018}way\u{201b}";
-
-/// The examples, planned against moto: the plan's JSON, and where it lies as a file.
-fn plans(terraform: &Terraform, subnets: &[String]) -> Vec<(&'static str, Value, PathBuf)> {
-    let plan = |name: &'static str| {
-        let folder = terraform.settle_example(name, subnets);
-        if name == "several-pools" {
-            let pools = terraform.path(&format!("{folder}/manifests/pools.yaml"));
-            let text = fs::read_to_string(&pools).expect("the pools");
-            let quoted = format!("bootstrap: {{preInstall: \"{QUOTES}\"}}\n  instance:\n    os: windows");
-            assert!(text.contains("instance:\n    os: windows"), "{text}");
-            fs::write(&pools, text.replace("instance:\n    os: windows", &quoted)).expect("a file");
-        }
-        terraform.init(&folder);
-        let plan = terraform.plan(&folder);
-        let file = terraform.path(&format!("{folder}/plan.json"));
-        fs::write(&file, plan.to_string()).expect("a file");
-        (name, plan, file)
-    };
-    EXAMPLES.map(plan).into()
-}
-
-#[tokio::test]
-async fn every_example_plans_and_what_it_plans_is_tagged_and_passes_the_scanner() {
-    let Some(moto) = Moto::start().await else { return };
-    let Some(terraform) = Terraform::new(Some(&moto)) else { return };
-    let folders: BTreeSet<String> = fs::read_dir(root().join("terraform/examples"))
-        .expect("examples")
-        .flatten()
-        .map(|e| e.file_name().to_string_lossy().into_owned())
-        .collect();
-    assert_eq!(folders, EXAMPLES.map(str::to_owned).into(), "each example is planned here");
-    let seen = moto.ec2.describe_subnets().send().await.expect("moto lists its subnets");
-    let subnets: Vec<String> = seen.subnets().iter().filter_map(|s| s.subnet_id().map(str::to_owned)).collect();
-    let plans = tokio::task::spawn_blocking(move || (plans(&terraform, &subnets), terraform)).await.expect("no panic");
-    for (name, plan, _) in &plans.0 {
-        for (address, values) in resources(plan) {
-            // A group's tags are put on its instances, and what bears muster:cluster is a runner.
-            let taggable = values.get("tags").is_some() || values.get("tag").is_some();
-            let tagged = values["tags"]["muster:cluster"] == "prod" || address.contains("aws_autoscaling_group");
-            assert!(!taggable || tagged, "{name}: {address} is not tagged");
-        }
-    }
-    let by_name = |name: &str| resources(&plans.0.iter().find(|(n, ..)| *n == name).expect("an example").1);
-    boundaries(&by_name("existing-vpc"));
-    windows_user_data(&by_name("several-pools"));
-    let direct = by_name("direct-ingress");
-    assert!(!direct.keys().any(|address| address.contains("aws_apigatewayv2_vpc_link") || address.contains("service_discovery")));
-    scan(plans.0.iter().map(|(.., file)| file.as_path()));
-}
-
-/// Every role lies under the path and within the boundary, and nothing but the ends of the webhook's way takes traffic.
-fn boundaries(made: &std::collections::BTreeMap<String, Value>) {
-    let roles: Vec<_> = made.iter().filter(|(address, _)| address.contains("aws_iam_role.")).collect();
-    assert!(roles.len() >= 2, "{roles:?}");
-    for (address, role) in roles {
-        assert_eq!(
-            (&role["path"], &role["permissions_boundary"]),
-            (&"/ci/".into(), &"arn:aws:iam::123456789012:policy/boundary".into()),
-            "{address}"
-        );
-    }
-    for (address, rule) in made.iter().filter(|(address, _)| address.contains("ingress_rule.")) {
-        assert!(!address.contains("module.pool") && rule["cidr_ipv4"].is_null(), "{address} lets the world in");
-    }
-}
-
-fn windows_user_data(made: &std::collections::BTreeMap<String, Value>) {
-    let template = &made["module.muster.module.pool[\"windows-x64\"].aws_launch_template.this"];
-    let wrapper = piped("base64 -d", template["user_data"].as_str().expect("known at plan"));
-    assert!(wrapper.len() <= 16 * 1024, "{} bytes", wrapper.len());
-    let tasks = saphyr::Yaml::load_from_str(&wrapper).expect("tasks for EC2Launch, as YAML");
-    let input = &tasks[0]["tasks"][1]["inputs"][0];
-    assert_eq!(
-        (input["frequency"].as_str(), input["runAs"].as_str()),
-        (Some("always"), Some("localSystem")),
-        "a second boot ends the box, too"
-    );
-    let packed = input["content"]
-        .as_str()
-        .expect("a script")
-        .split_once("FromBase64String('")
-        .and_then(|(_, rest)| rest.split_once("')"))
-        .expect("a packed script")
-        .0;
-    let script = piped("base64 -d | gzip -dc", packed);
-    let (settings, body) = script.split_once("\n$ErrorActionPreference = 'Stop'").expect("settings, then the script");
-    assert!(settings.contains("$MusterArchitecture = 'x64'") && settings.contains("$MusterBootDeadline = '900'"), "{settings}");
-    let twice = |c: char| std::iter::repeat_n(c, if "'\u{2018}\u{2019}\u{201b}".contains(c) { 2 } else { 1 });
-    let doubled: String = QUOTES.chars().flat_map(twice).collect();
-    assert!(settings.contains(&format!("$MusterPreInstall = '{doubled}'")), "{settings}");
-    let source = fs::read_to_string(root().join("terraform/bootstrap/windows.ps1")).expect("the script");
-    let bare: Vec<&str> = source.lines().filter(|line| !line.trim_start_matches(' ').starts_with('#')).collect();
-    assert!(bare.join("\n").trim_end().ends_with(body.trim_end()), "the script itself, without its comments");
-}
-
-fn piped(command: &str, input: &str) -> String {
-    let dir = tempfile::tempdir().expect("a directory");
-    let file = dir.path().join("input");
-    fs::write(&file, input).expect("a file");
-    let output = Command::new("sh").arg("-c").arg(format!("cat {} | {command}", file.display())).output().expect("a shell");
-    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("text")
-}
-
-/// checkov over the plans: a check may fail only for a reason that tests/checkov.yaml gives, and every reason is in use.
-fn scan<'a>(plans: impl Iterator<Item = &'a Path>) {
-    let checkov = root().join(".venv-checkov/bin/checkov");
-    if !checkov.exists() {
-        return skip("there is no .venv-checkov; `make setup` makes it and says what it lacks");
-    }
-    let output = Command::new("nice")
-        .arg(checkov)
-        .args(["--skip-download", "--quiet", "--compact", "-o", "json", "-f"])
-        .args(plans)
-        .output()
-        .expect("checkov");
-    let said: Value =
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&output.stderr)));
-    assert!(said["summary"]["passed"].as_u64().is_some_and(|passed| passed > 200), "{}", said["summary"]);
-    let reasons = fs::read_to_string(root().join("tests/checkov.txt")).expect("reasons");
-    let reasons: Vec<(&str, &str)> = reasons
-        .lines()
-        .filter(|line| !line.starts_with('#') && !line.is_empty())
-        .map(|line| {
-            let mut words = line.split_whitespace();
-            let entry = (words.next().expect("a check"), words.next().expect("a resource"));
-            assert!(words.count() > 3, "no reason: {line}");
-            entry
-        })
-        .collect();
-    let mut used = BTreeSet::<&(&str, &str)>::new();
-    let mut unexplained = BTreeSet::new();
-    for failed in said["results"]["failed_checks"].as_array().expect("a list") {
-        let [check, resource, name] =
-            ["check_id", "resource", "check_name"].map(|field| failed[field].as_str().unwrap_or_default());
-        match reasons.iter().find(|(id, of)| *id == check && resource.contains(of)) {
-            Some(reason) => drop(used.insert(reason)),
-            None => drop(unexplained.insert(format!("{check} ({name}) for {resource}"))),
-        }
-    }
-    assert!(unexplained.is_empty(), "mend it, or give a reason in tests/checkov.txt: {unexplained:#?}");
-    assert_eq!(
-        used.len(),
-        reasons.len(),
-        "reasons that nothing needs any more: {:?}",
-        reasons.iter().filter(|r| !used.contains(*r)).collect::<Vec<_>>()
-    );
 }

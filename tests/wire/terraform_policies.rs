@@ -1,6 +1,6 @@
 //! Least privilege, shown: the actions in the policies that Terraform renders are exactly the calls that the adapters, `muster doctor`
-//! and the boot scripts make. Both sides are derived, so that either drifting fails. Conditions, which moto does not know, are asserted here;
-//! that muster runs with these roles is shown in tests/e2e_terraform.rs.
+//! and the boot scripts make. Both sides are derived, so that either drifting fails. Conditions are asserted word by word here and evaluated in iam.rs;
+//! that muster runs with these roles is shown in e2e_terraform.rs.
 
 use crate::support;
 
@@ -230,7 +230,7 @@ fn conditions(controller: &Policy) {
         controller.of_action("iam:PassRole"),
         [(
             ["linux", "plain"].map(|pool| format!("arn:aws:iam::123456789012:role/prod-{pool}-runner")).into(),
-            json!({ "StringEquals": { "iam:PassedToService": "ec2.amazonaws.com" } })
+            json!({ "StringEquals": { "iam:PassedToService": ["ec2.amazonaws.com"] } })
         )]
     );
     let secrets = (vec![format!("arn:aws:ssm:{ACCOUNT}:parameter/muster/prod/runners/*")], Value::Null);

@@ -11,7 +11,7 @@ use crate::demand::Job;
 use crate::effect::{Action, Configure, Effect, Launch, MessageOp, Source};
 use crate::event::{InstanceState, JobState};
 use crate::fact::Fact;
-use crate::ids::{AppName, EffectId, Forge, InstanceId, Intent, JobId, MessageId, PoolName, RunnerName};
+use crate::ids::{AppName, EffectId, Forge, InstanceId, Intent, JobId, MessageId, Payer, PoolName, RunnerName};
 use crate::journal::{What, Whom};
 use crate::manifest::RunnerPool;
 use crate::plan::{Act, Plan, PlannedLaunch, Step};
@@ -160,7 +160,7 @@ impl Controller {
     /// Whether no box of the pool is configured at the moment, be it for GitHub's limit or because GitHub or SSM refuses. A box
     /// that waited in vain then says nothing of whether the pool's boxes can start.
     fn configures_none(&self, pool: &PoolName, now: Time) -> bool {
-        let limited = |p: &RunnerPool| self.budgets.github_exhausted(&p.spec.github.app, now).is_some();
+        let limited = |p: &RunnerPool| self.budgets.configurations_wait(&p.forge().payer(), now).is_some();
         let refused = self.pools.get(pool).is_some_and(|state| state.refused.is_some());
         refused || self.spec.pools.get(pool).is_some_and(limited)
     }
@@ -273,7 +273,7 @@ impl Controller {
 
     fn configure(&mut self, pool: &PoolName, step: &Step, now: Time) {
         let Some(p) = self.spec.pools.get(pool).cloned() else { return };
-        let jit = Api::Jit(p.spec.github.app.clone());
+        let jit = Api::Jit(p.forge().payer());
         let at = self.budgets.admits_at(&jit, now).max(self.budgets.admits_at(&Api::SsmPut, now));
         if at > now {
             let short = if self.budgets.admits_at(&jit, now) > now { jit } else { Api::SsmPut };
@@ -304,7 +304,7 @@ impl Controller {
     fn deregister(&mut self, pool: &PoolName, step: &Step, now: Time) {
         let Some(r) = self.world.runners().get(&step.instance) else { return };
         let Some(g) = r.registration.clone() else { return };
-        let api = Api::Deregister(g.forge.app.clone());
+        let api = Api::Deregister(g.forge.payer());
         if !self.budgets.take(&api, now) {
             let at = self.put_off(&api, now);
             return self.again(pool, at);
@@ -328,7 +328,7 @@ impl Controller {
         let due: Vec<Source> = self.sweeps.iter().filter(|(_, s)| !s.in_flight && s.due <= now).map(|(s, _)| s.clone()).collect();
         for source in due {
             let interval = self.interval(&source);
-            let limited = source.app().and_then(|app| self.budgets.github_exhausted(app, now));
+            let limited = source.payer().and_then(|payer| self.budgets.questions_wait(&payer, now));
             let state = self.sweeps.entry(source.clone()).or_default();
             // GitHub bans who goes on asking.
             if let Some(until) = limited {
@@ -342,9 +342,9 @@ impl Controller {
         }
     }
 
-    /// The lists that tell something: those of the pools, and those in which a box may still be, if their App is left.
+    /// The lists that tell something: those of the pools, and those in which a box may still be, if their App or token is left.
     pub(super) fn lists(&self) -> BTreeSet<Forge> {
-        let left = self.world.lists().into_iter().filter(|f| self.spec.apps.contains_key(&f.app)).cloned();
+        let left = self.world.lists().into_iter().filter(|f| self.spec.has_credential(&f.app)).cloned();
         self.spec.forges().into_iter().chain(left).collect()
     }
 
@@ -453,7 +453,7 @@ impl Controller {
     /// Asks GitHub for the webhooks that it could not deliver.
     pub(super) fn redeliver(&mut self, now: Time) {
         for (app, delivery) in self.deliveries.due(now) {
-            let api = Api::Background(app.clone());
+            let api = Api::Background(Payer::itself(&app));
             if !self.budgets.take(&api, now) {
                 let later = self.put_off(&api, now);
                 self.deliveries.put_off(&app, delivery, later);
@@ -476,16 +476,17 @@ impl Controller {
             .collect();
         wanted.sort();
         for (_, _, id, app) in wanted {
-            if !self.budgets.take(&Api::Background(app.clone()), now) {
+            let Some(job) = self.demand.job_mut(id) else { continue };
+            let payer = self.spec.payer(&app, &job.event.repo);
+            if !self.budgets.take(&Api::Background(payer.clone()), now) {
                 continue;
             }
-            let Some(job) = self.demand.job_mut(id) else { continue };
             job.check.in_flight = true;
             job.check.not_before = now + CHECK_AFTER.saturating_mul(1 << job.check.times.min(6)).min(CHECK_LONGEST);
             job.check.times += 1;
             let why = if job.redelivered { "its message was delivered before" } else { "it has been in this state for long" };
-            let action = Action::CheckJob { app: app.clone(), repo: job.event.repo.clone(), job: id };
-            self.emit(action, Flight::CheckJob(id, app), why.to_owned());
+            let action = Action::CheckJob { app, repo: job.event.repo.clone(), job: id };
+            self.emit(action, Flight::CheckJob(id, payer), why.to_owned());
         }
     }
 
@@ -510,8 +511,8 @@ impl Controller {
 
     /// Whose credentials can read the job: its pool's, or those of any pool that covers its repository's owner.
     fn app_for(&self, job: &Job) -> Option<AppName> {
-        let by_pool = job.pool().and_then(|p| self.spec.pools.get(p)).map(|p| p.spec.github.app.clone());
-        by_pool.or_else(|| self.spec.apps.keys().next().cloned())
+        let by_pool = job.pool().and_then(|p| self.spec.pools.get(p)).map(|p| p.forge().app);
+        by_pool.or_else(|| self.spec.credentials().next().cloned())
     }
 }
 

@@ -11,7 +11,7 @@ use crate::demand::HoldReason;
 use crate::effect::{Failure, FailureKind, JobSighting, Launch, Launched, Outcome, Source, Swept};
 use crate::event::JobEvent;
 use crate::fact::{DrainOutcome, Fact, Stage};
-use crate::ids::{AppName, EffectId, Forge, InstanceId, Intent, JobId, PoolName};
+use crate::ids::{EffectId, Forge, InstanceId, Intent, JobId, Payer, PoolName};
 use crate::journal::{What, Whom};
 use crate::runner::{Configured, Drain, Runner, Terms};
 use crate::time::Time;
@@ -39,11 +39,11 @@ impl Controller {
                     self.box_answered(&id, failure, now, |r| r.secret = false);
                 }
             }
-            Flight::CheckJob(job, app) => self.check_ended(job, &app, outcome, now),
+            Flight::CheckJob(job, payer) => self.check_ended(job, &payer, outcome, now),
             Flight::Redeliver(app, delivery) => {
                 if let Outcome::Failed(f) = outcome {
                     if f.kind == FailureKind::Throttled {
-                        self.budgets.throttled(&Api::Background(app.clone()), now);
+                        self.budgets.throttled(&Api::Background(Payer::itself(&app)), now);
                     }
                     self.deliveries.ask_failed(&app, delivery, f.retry_after, now);
                 }
@@ -192,7 +192,7 @@ impl Controller {
                     _ => at,
                 };
                 if f.kind == FailureKind::Throttled {
-                    let api = if minted { Api::SsmPut } else { Api::Jit(forge.app.clone()) };
+                    let api = if minted { Api::SsmPut } else { Api::Jit(forge.payer()) };
                     self.budgets.throttled(&api, now);
                 }
                 self.hurry(&Source::Runners(forge.clone()), now);
@@ -256,7 +256,7 @@ impl Controller {
 
     fn deregister_ended(&mut self, instance: &InstanceId, forge: &Forge, outcome: Outcome, now: Time) {
         let failure = match outcome {
-            // How long GitHub wants to be left alone is its App's budget's to keep, not the box's.
+            // How long GitHub wants to be left alone is the installation's budget to keep, not the box's.
             Outcome::Failed(f) => Some(Failure { retry_after: None, ..f }),
             _ => None,
         };
@@ -295,7 +295,7 @@ impl Controller {
         self.mark(&pool, now);
     }
 
-    fn check_ended(&mut self, id: JobId, app: &AppName, outcome: Outcome, now: Time) {
+    fn check_ended(&mut self, id: JobId, payer: &Payer, outcome: Outcome, now: Time) {
         let Some(job) = self.demand.job_mut(id) else { return };
         job.check.in_flight = false;
         let known = job.event.clone();
@@ -317,7 +317,7 @@ impl Controller {
             // NotFound is no answer: the App may not be let into the repository. A job that is gone is held or expires.
             Outcome::Failed(f) => {
                 if f.kind == FailureKind::Throttled {
-                    self.budgets.throttled(&Api::Background(app.clone()), now);
+                    self.budgets.throttled(&Api::Background(payer.clone()), now);
                 }
             }
             other => debug_assert!(false, "a check can't end in {other:?}"),

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::read::{near, read};
 use super::validate;
 use super::yaml::{Data, Finding, Node, documents};
-use super::{API_VERSION, Controller, GitHubApp, KINDS, RunnerPool, Spec};
+use super::{API_VERSION, Controller, GitHubApp, GitHubToken, KINDS, RunnerPool, Spec};
 
 /// One manifest file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,6 +142,7 @@ fn holds_bad(node: &Node) -> bool {
 pub(super) struct Documents {
     pub controllers: Vec<Read<Controller>>,
     pub apps: Vec<Read<GitHubApp>>,
+    pub tokens: Vec<Read<GitHubToken>>,
     pub pools: Vec<Read<RunnerPool>>,
     /// Whether there was a document of which not even the kind is known: then nothing can be said to be missing.
     pub unreadable: bool,
@@ -165,6 +166,7 @@ pub fn load(texts: &[Text]) -> Result<Spec, Problems> {
     Ok(Spec {
         controller: read.controllers.into_iter().next().map(|read| read.value).unwrap_or_default(),
         apps: read.apps.into_iter().map(|read| (read.value.metadata.name.as_str().into(), read.value)).collect(),
+        tokens: read.tokens.into_iter().map(|read| (read.value.metadata.name.as_str().into(), read.value)).collect(),
         pools: read.pools.into_iter().map(|read| (read.value.metadata.name.as_str().into(), read.value)).collect(),
     })
 }
@@ -217,6 +219,7 @@ fn sort(mut source: Source, all: &mut Documents, findings: &mut Vec<Finding>) {
     match kind.0.as_str() {
         "Controller" => keep(source, &mut all.controllers, findings),
         "GitHubApp" => keep(source, &mut all.apps, findings),
+        "GitHubToken" => keep(source, &mut all.tokens, findings),
         "RunnerPool" => keep(source, &mut all.pools, findings),
         _ => {
             note(kind.1, "kind", format!("unknown kind; write one of {kinds}"));

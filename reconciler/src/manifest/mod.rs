@@ -1,4 +1,4 @@
-//! What a user writes: `RunnerPool`, `GitHubApp` and `Controller` (apiVersion `muster/v1`), with their defaults.
+//! What a user writes: `RunnerPool`, `GitHubApp`, `GitHubToken` and `Controller` (apiVersion `muster/v1`), with their defaults.
 //!
 //! Every struct takes its defaults as a whole and refuses unknown fields. "Required" therefore means "may not stay
 //! empty", which [`validate`] says with file, line and field; so all errors of a directory are found in one pass.
@@ -25,7 +25,7 @@ pub use lone::Lone;
 pub use schema::{KINDS, schema};
 pub use secret::SecretRef;
 
-use crate::ids::{AppName, Forge, PoolName, Scope};
+use crate::ids::{AppName, Forge, Payer, PoolName, Scope};
 
 /// `apiVersion` of every document.
 pub const API_VERSION: &str = "muster/v1";
@@ -37,6 +37,8 @@ pub struct Spec {
     pub controller: Controller,
     /// GitHub Apps by name.
     pub apps: BTreeMap<AppName, GitHubApp>,
+    /// Personal access tokens by name. No App has the name of a token.
+    pub tokens: BTreeMap<AppName, GitHubToken>,
     /// Runner pools by name.
     pub pools: BTreeMap<PoolName, RunnerPool>,
 }
@@ -45,6 +47,30 @@ impl Spec {
     /// The lists of runners at GitHub that the pools use, each once.
     pub fn forges(&self) -> std::collections::BTreeSet<Forge> {
         self.pools.values().map(RunnerPool::forge).collect()
+    }
+
+    /// Whose limit at GitHub a question about a repository (`OWNER/NAME`) counts against.
+    pub fn payer(&self, app: &AppName, repo: &str) -> Payer {
+        if self.tokens.contains_key(app) {
+            return Payer::itself(app);
+        }
+        Payer::installation(app, repo.split('/').next().unwrap_or_default())
+    }
+
+    /// The names of all that muster can be at GitHub: Apps first, then tokens.
+    pub fn credentials(&self) -> impl Iterator<Item = &AppName> {
+        self.apps.keys().chain(self.tokens.keys())
+    }
+
+    /// Whether there is an App or a token of that name.
+    pub fn has_credential(&self, name: &AppName) -> bool {
+        self.apps.contains_key(name) || self.tokens.contains_key(name)
+    }
+
+    /// The REST API that an App or a token is for.
+    pub fn api_url(&self, name: &AppName) -> Option<&str> {
+        let of_app = self.apps.get(name).map(|app| &app.spec.api_url);
+        of_app.or_else(|| self.tokens.get(name).map(|token| &token.spec.api_url)).map(String::as_str)
     }
 }
 
@@ -188,7 +214,7 @@ impl Default for Intervals {
 pub struct Limits {
     /// SSM PutParameter calls per second. AWS grants 3 by default; more with high throughput switched on.
     pub ssm_put_per_second: f64,
-    /// JIT configurations per minute and GitHub App.
+    /// JIT configurations per minute and installation of a GitHub App.
     pub jit_per_minute: f64,
     /// CreateFleet calls per second (bucket of ten times as many).
     pub create_fleet_per_second: f64,
@@ -239,6 +265,39 @@ impl Default for GitHubAppSpec {
     }
 }
 
+// ---------------------------------------------------------------------------------------------- GitHubToken
+
+/// A personal access token (classic): who muster is at an enterprise. GitHub lets no App manage an enterprise's runners.
+/// <https://docs.github.com/en/enterprise-cloud@latest/rest/actions/self-hosted-runners>
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct GitHubToken {
+    /// The token's name here; pools of an enterprise refer to it. No GitHubApp has the same name.
+    pub metadata: Metadata,
+    /// The settings.
+    pub spec: GitHubTokenSpec,
+}
+
+/// A GitHubToken's settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(extend("required" = ["token", "webhookSecrets"]))]
+pub struct GitHubTokenSpec {
+    /// The token, by reference: a classic one of an enterprise owner, with the scopes `manage_runners:enterprise` and `repo`.
+    pub token: SecretRef,
+    /// Secrets of the enterprise's webhook, by reference; any of them may sign (rotation). At least one.
+    #[schemars(length(min = 1))]
+    pub webhook_secrets: Vec<SecretRef>,
+    /// GitHub's REST API. GHES: `https://HOST/api/v3`.
+    pub api_url: String,
+}
+
+impl Default for GitHubTokenSpec {
+    fn default() -> Self {
+        GitHubTokenSpec { token: SecretRef::default(), webhook_secrets: Vec::new(), api_url: "https://api.github.com".into() }
+    }
+}
+
 // ---------------------------------------------------------------------------------------------- RunnerPool
 
 /// A kind of runner, and how many of it.
@@ -254,7 +313,8 @@ pub struct RunnerPool {
 impl RunnerPool {
     /// Where its runners register.
     pub fn forge(&self) -> Forge {
-        Forge { app: self.spec.github.app.clone(), scope: self.spec.github.scope.clone() }
+        let PoolGitHub { app, token, scope, .. } = &self.spec.github;
+        Forge { app: app.as_ref().or(token.as_ref()).cloned().unwrap_or_default(), scope: scope.clone() }
     }
 
     /// The name of its launch template.
@@ -320,10 +380,12 @@ impl Default for RunnerPoolSpec {
 /// Where a pool's runners register, and for whom.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-#[schemars(extend("required" = ["app", "scope"]))]
+#[schemars(extend("required" = ["scope"]))]
 pub struct PoolGitHub {
-    /// The GitHubApp's name.
-    pub app: AppName,
+    /// The GitHubApp's name, for `org/NAME` and `repo/OWNER/NAME`.
+    pub app: Option<AppName>,
+    /// The GitHubToken's name, for `enterprise/NAME`.
+    pub token: Option<AppName>,
     /// `org/NAME`, `repo/OWNER/NAME` or `enterprise/NAME`.
     pub scope: Scope,
     /// The runner group, by name (organisation and enterprise).
@@ -334,7 +396,7 @@ pub struct PoolGitHub {
 
 impl Default for PoolGitHub {
     fn default() -> Self {
-        PoolGitHub { app: AppName::default(), scope: Scope::default(), runner_group: "Default".into(), repositories: Vec::new() }
+        PoolGitHub { app: None, token: None, scope: Scope::default(), runner_group: "Default".into(), repositories: Vec::new() }
     }
 }
 

@@ -4,16 +4,17 @@
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 
-use super::{API_VERSION, Controller, GitHubApp, RunnerPool};
+use super::{API_VERSION, Controller, GitHubApp, GitHubToken, RunnerPool};
 
 /// The kinds of document.
-pub const KINDS: [&str; 3] = ["Controller", "GitHubApp", "RunnerPool"];
+pub const KINDS: [&str; 4] = ["Controller", "GitHubApp", "GitHubToken", "RunnerPool"];
 
 /// JSON Schema (draft 2020-12) of a whole document of that kind; None if there is no such kind.
 pub fn schema(kind: &str) -> Option<Value> {
     match kind {
         "Controller" => Some(document::<Controller>(kind)),
         "GitHubApp" => Some(document::<GitHubApp>(kind)),
+        "GitHubToken" => Some(document::<GitHubToken>(kind)),
         "RunnerPool" => Some(document::<RunnerPool>(kind)),
         _ => None,
     }
@@ -87,7 +88,7 @@ mod tests {
         let pool = schema("RunnerPool").expect("a kind");
         assert_eq!(pool["$defs"]["RunnerPoolSpec"]["required"], json!(["github", "labels", "instance"]));
         assert_eq!(pool["$defs"]["InstanceSettings"]["required"], json!(["types", "subnets"]));
-        assert_eq!(pool["$defs"]["PoolGitHub"]["properties"]["app"].get("default"), None);
+        assert_eq!(pool["$defs"]["PoolGitHub"]["properties"]["scope"].get("default"), None);
         assert_eq!(pool["$defs"]["Capacity"]["properties"]["max"]["default"], json!(10));
         let app = schema("GitHubApp").expect("a kind");
         assert_eq!(app["$defs"]["GitHubAppSpec"]["required"], json!(["appId", "privateKey", "webhookSecrets"]));

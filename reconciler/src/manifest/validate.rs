@@ -4,6 +4,7 @@
 //! read: one mistake makes one problem.
 
 mod bootstrap;
+mod credentials;
 mod pool;
 mod tags;
 
@@ -11,7 +12,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::load::{Documents, Problem, Read, Source};
-use super::{Controller, GitHubApp, Span};
+use super::{Controller, Span};
 use crate::ids::{InstanceId, RunnerName};
 
 /// GitHub's largest webhook. <https://docs.github.com/en/webhooks/webhook-events-and-payloads#payload-cap>
@@ -23,16 +24,20 @@ pub(super) fn validate(all: &Documents, problems: &mut Vec<Problem>) {
         controller(&read.value, &mut Check { source: &read.source, problems });
     }
     for read in &all.apps {
-        app(&read.value, &mut Check { source: &read.source, problems });
+        credentials::app(&read.value, &mut Check { source: &read.source, problems });
+    }
+    for read in &all.tokens {
+        credentials::token(&read.value, &mut Check { source: &read.source, problems });
     }
     for read in &all.pools {
         pool::pool(&read.value, &mut Check { source: &read.source, problems });
     }
     one_controller(all, problems);
     unique("GitHubApp", &all.apps, |app| &app.metadata.name, problems);
+    unique("GitHubToken", &all.tokens, |token| &token.metadata.name, problems);
     unique("RunnerPool", &all.pools, |pool| &pool.metadata.name, problems);
-    apps_exist(all, problems);
-    one_server(all, problems);
+    credentials::exist(all, problems);
+    credentials::one_server(all, problems);
     fits_controller(all, problems);
     pool::ambiguous(&all.pools, problems);
 }
@@ -191,29 +196,6 @@ fn listeners(controller: &Controller, check: &mut Check<'_>) {
     }
 }
 
-fn app(app: &GitHubApp, check: &mut Check<'_>) {
-    let spec = &app.spec;
-    check.name(&app.metadata.name);
-    if spec.app_id == 0 {
-        check.fail("spec.appId", "required: the App's id, a number that GitHub shows in the App's settings");
-    }
-    if spec.private_key.is_empty() {
-        check.fail("spec.privateKey", "required: a reference to the App's private key (ssm:/path, file:path or env:NAME)");
-    }
-    if spec.webhook_secrets.is_empty() {
-        check.fail(
-            "spec.webhookSecrets",
-            "required: at least one reference to a webhook secret; without it nobody can be trusted",
-        );
-    }
-    for (i, secret) in spec.webhook_secrets.iter().enumerate() {
-        if spec.webhook_secrets[..i].contains(secret) {
-            check.fail(&format!("spec.webhookSecrets[{i}]"), format!("{secret} stands here twice; keep one"));
-        }
-    }
-    api_url("spec.apiUrl", &spec.api_url, "write https://api.github.com or, for GHES, https://HOST/api/v3", check);
-}
-
 fn one_controller(all: &Documents, problems: &mut Vec<Problem>) {
     match &all.controllers[..] {
         [] if !all.unreadable => problems.push(Problem {
@@ -245,35 +227,6 @@ fn unique<T>(kind: &str, reads: &[Read<T>], name: impl Fn(&T) -> &String, proble
             }
             None => drop(seen.insert(name(&read.value), &read.source)),
         }
-    }
-}
-
-fn apps_exist(all: &Documents, problems: &mut Vec<Problem>) {
-    let nameless = all.apps.iter().any(|read| read.source.place("metadata.name").bad);
-    if all.unreadable || nameless {
-        return;
-    }
-    let known: Vec<&str> = all.apps.iter().map(|read| read.value.metadata.name.as_str()).collect();
-    for read in &all.pools {
-        let app = read.value.spec.github.app.as_str();
-        if !app.is_empty() && !known.contains(&app) {
-            let known = if known.is_empty() { "there is none".into() } else { format!("there is {}", known.join(", ")) };
-            let message = format!("no GitHubApp is named {app} ({known}); add it or name another");
-            Check { source: &read.source, problems }.fail("spec.github.app", message);
-        }
-    }
-}
-
-/// Job ids, and the names of organisations and repositories, are each GitHub server's own.
-fn one_server(all: &Documents, problems: &mut Vec<Problem>) {
-    let Some((first, others)) = all.apps.split_first() else { return };
-    let (name, server) = (&first.value.metadata.name, &first.value.spec.api_url);
-    for other in others.iter().filter(|other| !other.value.spec.api_url.eq_ignore_ascii_case(server)) {
-        let message = format!(
-            "is another GitHub server than that of GitHubApp {name} ({server}): a cluster serves one, because equal job ids and \
-             organisations on two servers would be taken for one another; give each server its own cluster"
-        );
-        Check { source: &other.source, problems }.fail("spec.apiUrl", message);
     }
 }
 

@@ -329,7 +329,7 @@ fn backoff_doubles_up_to_a_minute_or_as_long_as_the_other_side_said() {
 #[test]
 fn terms_serve_a_pool_that_asks_for_no_more() {
     let mut pool = RunnerPool::default();
-    pool.spec.github.app = "main".into();
+    pool.spec.github.app = Some("main".into());
     pool.spec.github.scope = "org/acme".parse().expect("a scope");
     pool.spec.labels = vec!["self-hosted".into(), "Linux".into()];
     let labels = ["linux".to_owned(), "self-hosted".to_owned(), "gpu".to_owned()];

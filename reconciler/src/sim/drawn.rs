@@ -30,11 +30,11 @@ const WORK: Duration = Duration::from_secs(90 * 60);
 /// How many kinds of fault a run has, on average, out of all.
 const KINDS_PRESENT: f64 = 0.25;
 
-/// Scopes, with an App and the repositories that they cover.
+/// Scopes, with an App and the repositories that they cover. `main` is installed on two accounts, and so has two limits.
 const SCOPES: [(&str, &str, &[&str]); 4] = [
     ("org/acme", "main", &["acme/web", "acme/api", "acme/tools"]),
     ("repo/acme/web", "main", &["acme/web"]),
-    ("org/umbrella", "second", &["umbrella/lab", "umbrella/hive"]),
+    ("org/umbrella", "main", &["umbrella/lab", "umbrella/hive"]),
     ("repo/umbrella/lab", "second", &["umbrella/lab"]),
 ];
 
@@ -59,7 +59,7 @@ fn pool(rng: &mut Rng, nth: usize) -> RunnerPool {
     let p = &mut pool.spec;
     // Most pools share the first organisation: then they compete for its jobs.
     let (scope, app, _) = scope(if rng.chance(0.6) { 0 } else { rng.below(4) });
-    (p.github.scope, p.github.app) = (scope, app.into());
+    (p.github.scope, p.github.app) = (scope, Some(app.into()));
     p.priority = 100 + whole(rng.below(2)) * 50;
     if rng.chance(0.3) {
         p.capacity.idle = whole(1 + rng.below(3)).min(max);
@@ -196,6 +196,7 @@ impl Scenario {
         let mut cluster = Cluster {
             name: "test".into(),
             apps: vec!["main".into(), "second".into()],
+            tokens: Vec::new(),
             intervals: Default::default(),
             limits: Default::default(),
             pools,

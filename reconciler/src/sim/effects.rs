@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use crate::effect::{Action, Configure, Effect, Failure, FailureKind, GitHubLimit, MessageOp, Outcome, Source};
-use crate::ids::{AppName, EffectId, InstanceId, RunnerId};
+use crate::effect::{Action, Configure, Effect, Failure, FailureKind, GitHubLimit, MessageOp, Outcome, Resource, Source};
+use crate::ids::{EffectId, InstanceId, Payer, RunnerId};
+use crate::manifest::Spec;
 use crate::time::Time;
 
 use super::World;
@@ -82,19 +83,25 @@ pub(super) fn api(action: &Action) -> &'static str {
     }
 }
 
-/// The App whose limits the action counts against; None: it is no call to GitHub.
-pub(super) fn app(action: &Action) -> Option<&AppName> {
+/// Whose limit at GitHub the action counts against, and which; None: it is no call to GitHub.
+pub(super) fn counts_against(action: &Action, spec: &Spec) -> Option<(Payer, Resource)> {
     match action {
-        Action::Configure(Configure { forge, .. }) | Action::Deregister { forge, .. } => Some(&forge.app),
-        Action::Sweep(Source::Runners(forge)) => Some(&forge.app),
-        Action::CheckJob { app, .. } | Action::Redeliver { app, .. } | Action::Sweep(Source::Deliveries(app)) => Some(app),
+        Action::Configure(Configure { forge, .. }) => Some((forge.payer(), Resource::Registration)),
+        Action::Deregister { forge, .. } => Some((forge.payer(), Resource::Core)),
+        Action::Sweep(source) => Some((source.payer()?, Resource::Core)),
+        Action::CheckJob { app, repo, .. } => Some((spec.payer(app, repo), Resource::Core)),
+        Action::Redeliver { app, .. } => Some((Payer::itself(app), Resource::Core)),
         _ => None,
     }
 }
 
 /// Whether EC2 or SSM carries it out, which throttle.
 fn throttles(action: &Action) -> bool {
-    app(action).is_none() && !matches!(action, Action::Messages(..))
+    match action {
+        Action::Launch(_) | Action::Drain(_) | Action::Terminate(_) | Action::DeleteSecrets(_) => true,
+        Action::Sweep(source) => source.payer().is_none(),
+        _ => false,
+    }
 }
 
 /// Whether the action changes anything but the queue's messages.
@@ -200,12 +207,12 @@ impl World {
             *self.throttled.entry(name).or_default() += 1;
             return Some((Failure::new(FailureKind::Throttled, format!("{name}: RequestLimitExceeded")), Duration::ZERO));
         }
-        if let Some(app) = app(action) {
+        if let Some((payer, resource)) = counts_against(action, &self.spec) {
             if let Some(kind) = self.nature.github_spell() {
                 let takes = if kind == FailureKind::Ambiguous { TIMEOUT } else { Duration::ZERO };
                 return Some((Failure::new(kind, format!("{name}: GitHub fails ({})", kind.as_str())), takes));
             }
-            if let Some(failure) = self.github_limits(process, app, name) {
+            if let Some(failure) = self.github_limits(process, &payer, resource, name) {
                 return Some((failure, Duration::ZERO));
             }
         }
@@ -215,12 +222,20 @@ impl World {
     }
 
     /// GitHub's limits: each answer's headers tell them, and a call beyond them fails.
-    fn github_limits(&mut self, process: u32, app: &AppName, name: &'static str) -> Option<Failure> {
-        let (remaining, reset_after) = self.forge.registry.spend(app, &mut self.nature);
-        let secondary = self.forge.registry.secondary(app, &mut self.nature);
+    fn github_limits(&mut self, process: u32, payer: &Payer, resource: Resource, name: &'static str) -> Option<Failure> {
+        let (remaining, reset_after) = self.forge.registry.spend(payer, resource, &mut self.nature);
+        let secondary = self.forge.registry.secondary(payer, &mut self.nature);
+        let of_configuration = resource == Resource::Registration;
+        let primary = GitHubLimit {
+            payer: payer.clone(),
+            resource: Some(resource),
+            of_configuration,
+            remaining: remaining.unwrap_or(0),
+            reset_after,
+        };
         let limit = match secondary {
-            Some(retry) => GitHubLimit { app: app.clone(), remaining: 0, reset_after: retry },
-            None => GitHubLimit { app: app.clone(), remaining: remaining.unwrap_or(0), reset_after },
+            Some(reset_after) => GitHubLimit { resource: None, remaining: 0, reset_after, ..primary },
+            None => primary,
         };
         let retry_after = Some(limit.reset_after);
         self.nature.after(Duration::ZERO, Event::Limit(process, Box::new(limit)));

@@ -17,7 +17,7 @@ pub fn pool(name: &str, labels: &[&str], max: u32) -> RunnerPool {
     RunnerPool {
         metadata: Metadata { name: name.into() },
         spec: RunnerPoolSpec {
-            github: PoolGitHub { app: "main".into(), scope: Scope::Org(ORG.into()), ..PoolGitHub::default() },
+            github: PoolGitHub { app: Some("main".into()), scope: Scope::Org(ORG.into()), ..PoolGitHub::default() },
             labels: labels.iter().map(|l| (*l).to_owned()).collect(),
             capacity: Capacity { max, ..Capacity::default() },
             instance: InstanceSettings {
@@ -37,6 +37,7 @@ pub fn cluster(name: &str, pools: impl IntoIterator<Item = RunnerPool>) -> Arc<S
     Arc::new(Spec {
         controller,
         apps: [("main".into(), app)].into(),
+        tokens: Default::default(),
         pools: pools.into_iter().map(|p| (p.metadata.name.as_str().into(), p)).collect(),
     })
 }

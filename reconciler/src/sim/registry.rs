@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::effect::{Configure, Failure, FailureKind, RunnerSighting};
-use crate::ids::{AppName, Forge as List, InstanceId, JobId, PoolName, RunnerId, RunnerName};
+use crate::effect::{Configure, Failure, FailureKind, Resource, RunnerSighting};
+use crate::ids::{Forge as List, InstanceId, JobId, Payer, PoolName, RunnerId, RunnerName};
 use crate::time::Time;
 
 use super::agenda::Event;
@@ -13,8 +13,13 @@ use super::faults::Fault;
 use super::nature::Nature;
 use super::rng::{Rng, Spread};
 
-/// Requests per hour and App. <https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>
-const HOURLY: u32 = 5000;
+/// Requests per hour of an installation. <https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>
+const fn hourly(resource: Resource) -> u32 {
+    match resource {
+        Resource::Core => 5000,
+        Resource::Registration => 10_000,
+    }
+}
 /// So few are too few for a burst of boxes.
 const SHORT: u32 = 500;
 /// Rows of one page; small, so that small runs have several.
@@ -38,10 +43,10 @@ pub struct Registry {
     /// Members of each list, and a number that changes with every change: the ETag.
     lists: BTreeMap<List, (BTreeSet<RunnerId>, u64)>,
     next: u64,
-    /// Per App: when the hour began, and requests used in it.
-    used: BTreeMap<AppName, (Time, u32)>,
-    /// Per App: until when the secondary limit holds.
-    limited: BTreeMap<AppName, Time>,
+    /// When the hour began, and requests used in it. GitHub counts each resource of each installation for itself.
+    used: BTreeMap<(Payer, Resource), (Time, u32)>,
+    /// Until when the secondary limit holds.
+    limited: BTreeMap<Payer, Time>,
     rng: Rng,
 }
 
@@ -388,39 +393,40 @@ impl Registry {
         self.lists.get(list).map_or(1, |l| l.0.len().div_ceil(100).max(1) as u64)
     }
 
-    /// Until when the App meets the secondary limit, if it does.
-    pub(super) fn secondary(&mut self, app: &AppName, nature: &mut Nature) -> Option<Duration> {
+    /// Until when the payer meets the secondary limit, if it does.
+    pub(super) fn secondary(&mut self, payer: &Payer, nature: &mut Nature) -> Option<Duration> {
         let now = nature.now();
         if let Some(mut size) = nature.strikes(Fault::SecondaryLimit) {
-            self.limited.insert(app.clone(), now + size.within(SECONDARY));
+            self.limited.insert(payer.clone(), now + size.within(SECONDARY));
         }
-        let until = *self.limited.get(app)?;
+        let until = *self.limited.get(payer)?;
         (nature.luck.active && until > now).then(|| until.since(now))
     }
 
-    /// Whether the App's requests are used up, or nearly.
-    pub(super) fn short(&self, app: &AppName, now: Time) -> bool {
-        let hour = Duration::from_secs(3600);
-        let spent = self.used.get(app).is_some_and(|(since, used)| now.since(*since) < hour && used + SHORT > HOURLY);
-        spent || self.limited.get(app).is_some_and(|until| *until > now)
+    /// Whether the payer's configurations are used up, or nearly.
+    pub(super) fn short(&self, payer: &Payer, now: Time) -> bool {
+        let (hour, resource) = (Duration::from_secs(3600), Resource::Registration);
+        let used = self.used.get(&(payer.clone(), resource));
+        let spent = used.is_some_and(|(since, used)| now.since(*since) < hour && used + SHORT > hourly(resource));
+        spent || self.limited.get(payer).is_some_and(|until| *until > now)
     }
 
-    /// One request of the App's hourly limit: what is left, and when it is full again. None: none was left.
-    pub(super) fn spend(&mut self, app: &AppName, nature: &mut Nature) -> (Option<u32>, Duration) {
+    /// One request of the payer's hourly limit: what is left, and when it is full again. None: none was left.
+    pub(super) fn spend(&mut self, payer: &Payer, resource: Resource, nature: &mut Nature) -> (Option<u32>, Duration) {
         let now = nature.now();
         let hour = Duration::from_secs(3600);
-        let used = self.used.entry(app.clone()).or_insert((now, 0));
+        let used = self.used.entry((payer.clone(), resource)).or_insert((now, 0));
         if now.since(used.0) >= hour {
             *used = (now, 0);
         }
         let reset = hour.saturating_sub(now.since(used.0));
         if nature.hits(Fault::PrimaryLimit) {
-            used.1 = used.1.max(HOURLY - 1);
+            used.1 = used.1.max(hourly(resource) - 1);
         }
-        if used.1 >= HOURLY {
+        if used.1 >= hourly(resource) {
             return (None, reset);
         }
         used.1 += 1;
-        (Some(HOURLY - used.1), reset)
+        (Some(hourly(resource) - used.1), reset)
     }
 }

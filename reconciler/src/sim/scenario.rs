@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::manifest::{Controller, GitHubApp, Intervals, Limits, Metadata, RunnerPool, Spec};
+use crate::manifest::{Controller, GitHubApp, GitHubToken, Intervals, Limits, Metadata, RunnerPool, Spec};
 use crate::time::Time;
 
 use super::changes::Change;
@@ -66,6 +66,9 @@ pub struct Cluster {
     pub name: String,
     /// The GitHub Apps' names.
     pub apps: Vec<String>,
+    /// The tokens' names.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tokens: Vec<String>,
     /// How often the controller looks.
     #[serde(default, skip_serializing_if = "is_default")]
     pub intervals: Intervals,
@@ -82,10 +85,12 @@ impl Cluster {
         let mut controller = Controller { metadata: Metadata { name: self.name.clone() }, ..Controller::default() };
         controller.spec.intervals = self.intervals.clone();
         controller.spec.limits = self.limits.clone();
+        let token = |name: &String| GitHubToken { metadata: Metadata { name: name.clone() }, ..GitHubToken::default() };
         let app = |name: &String| GitHubApp { metadata: Metadata { name: name.clone() }, ..GitHubApp::default() };
         Arc::new(Spec {
             controller,
             apps: self.apps.iter().map(|name| (name.as_str().into(), app(name))).collect(),
+            tokens: self.tokens.iter().map(|name| (name.as_str().into(), token(name))).collect(),
             pools: self.pools.iter().map(|p| (p.metadata.name.as_str().into(), p.clone())).collect(),
         })
     }
@@ -96,6 +101,7 @@ impl From<&Spec> for Cluster {
         Cluster {
             name: spec.controller.cluster().to_owned(),
             apps: spec.apps.keys().map(ToString::to_string).collect(),
+            tokens: spec.tokens.keys().map(ToString::to_string).collect(),
             intervals: spec.controller.spec.intervals.clone(),
             limits: spec.controller.spec.limits.clone(),
             pools: spec.pools.values().cloned().collect(),

@@ -113,6 +113,19 @@ impl Scene {
         self.feed(Input::Messages(messages));
     }
 
+    /// The same for a repository of another organisation.
+    pub fn queue_of(&mut self, repo: &str, n: u64, labels: &[&str]) {
+        let of = |job| {
+            let mut message = message(job, JobState::Queued, labels);
+            message.event.org = repo.split('/').next().map(str::to_owned);
+            message.event.repo = repo.to_owned();
+            message
+        };
+        let messages = (self.jobs..self.jobs + n).map(of).collect();
+        self.jobs += n;
+        self.feed(Input::Messages(messages));
+    }
+
     /// Cancels a job before any runner took it.
     pub fn cancel(&mut self, job: u64) {
         self.feed(Input::Messages(vec![message(job, JobState::Completed, &["self-hosted"])]));

@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::Engine as _;
 use futures_util::future::join_all;
-use muster_reconciler::effect::Outcome;
+use muster_reconciler::effect::{Outcome, Resource};
 use muster_reconciler::ids::{JobId, RunnerId};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -137,26 +137,48 @@ async fn a_missing_installation_is_refused_not_taken_for_a_missing_job() {
 }
 
 #[tokio::test]
-async fn an_enterprise_is_found_among_all_installations() {
-    let fake = Fake::start_raw(|ask, before| match (ask.path.as_str(), ask.query.as_str()) {
-        ("/app/installations", "per_page=100&page=1") => {
-            let others = (0..100).map(|n| json!({"id": n, "account": {"login": format!("org-{n}"), "id": n}}));
-            reply(200, others.collect())
+async fn an_app_does_not_even_ask_for_an_enterprise() {
+    let fake = Fake::start(|_| token()).await;
+    let failure = ask(&fake.github(), "enterprise/big-co").await.expect_err("GitHub takes no App there");
+    assert_eq!(failure.kind, FailureKind::Refused);
+    assert!(failure.message.contains("name a GitHubToken in spec.github.token"), "{}", failure.message);
+    assert_eq!(fake.count(), 0);
+}
+
+#[tokio::test]
+async fn a_personal_access_token_asks_for_itself_and_has_one_limit_everywhere() {
+    let fake = Fake::start_raw(|ask, _| match ask.path.as_str() {
+        "/enterprises/big-co/actions/runners/registration-token" => {
+            token().with("x-ratelimit-remaining", 9000).with("x-ratelimit-resource", "actions_runner_registration")
         }
-        ("/app/installations", _) => reply(
-            200,
-            json!([{"id": 200, "account": null}, {"id": 201, "account": {"slug": "other"}}, {"id": 202, "account": {"slug": "Big-Co"}}]),
-        ),
-        ("/enterprises/big-co/actions/runners/registration-token", _) => token(),
-        _ => installations(ask, before).unwrap_or_else(|| reply(404, json!({}))),
+        "/repos/acme/app/actions/jobs/1" => {
+            reply(200, json!({"run_id": 9, "status": "queued"})).with("x-ratelimit-remaining", 4000)
+        }
+        _ => reply(401, json!({"message": "Bad credentials"})),
     })
     .await;
-    let github = fake.github();
+    let github = fake.github_by_token();
     ask(&github, "enterprise/big-co").await.expect("token");
-    assert_eq!(fake.asked("/app/installations/202/access_tokens").len(), 1);
-    let failure = ask(&github, "enterprise/nobody").await.expect_err("not installed");
-    assert_eq!(failure.kind, FailureKind::Refused);
-    assert!(failure.message.contains("install the App on the enterprise"), "{}", failure.message);
+    assert!(matches!(github.get(&"main".into(), "acme/app", JobId(1)).await, Outcome::Job(_)));
+    let failure = ask(&github, "enterprise/other").await.expect_err("revoked");
+    assert!(failure.message.contains("the token of GitHubToken `main` expired or was revoked"), "{}", failure.message);
+    assert_eq!(fake.count(), 3, "there is no other token to be had");
+    assert!(fake.asked("").iter().all(|ask| ask.header("authorization") == "Bearer ghp_x"));
+    for (resource, remaining) in [(Resource::Registration, 9000), (Resource::Core, 4000)] {
+        let limit = fake.limit().expect("limit");
+        let told = (limit.payer, limit.resource, limit.remaining);
+        assert_eq!(told, (Payer::itself(&"main".into()), Some(resource), remaining));
+    }
+}
+
+#[tokio::test]
+async fn what_github_offers_to_apps_only_is_not_asked_with_a_token() {
+    let fake = Fake::start(|_| token()).await;
+    match fake.github_by_token().deliveries(&"main".into()).await {
+        Outcome::Failed(failure) => assert!(failure.message.contains("GitHub offers that to Apps only"), "{}", failure.message),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(fake.count(), 0);
 }
 
 #[tokio::test]
@@ -242,8 +264,9 @@ async fn a_connection_lost_after_the_request_is_ambiguous() {
     });
     let call = Call::new("github.X", Method::POST, "/x", "do x");
     let bearer = SecretString::from("t");
-    assert!(app.send(&call, &bearer).await.is_ok());
-    assert_eq!(lost.send(&call, &bearer).await.err().expect("lost").failure.kind, FailureKind::Ambiguous);
+    let payer = Payer::itself(&"main".into());
+    assert!(app.send(&call, &payer, &bearer).await.is_ok());
+    assert_eq!(lost.send(&call, &payer, &bearer).await.err().expect("lost").failure.kind, FailureKind::Ambiguous);
 }
 
 #[tokio::test]
@@ -255,22 +278,27 @@ async fn limits_go_to_the_core_and_calls_to_the_observer() {
             (path, 1) if path.ends_with("/registration-token") => {
                 reply(403, json!({"message": "You have exceeded a secondary rate limit"})).with("retry-after", 30)
             }
-            (path, _) if path.starts_with("/orgs/acme/actions/runners/") => reply(503, json!({})),
+            ("/orgs/umbrella/actions/runners/5", _) => reply(503, json!({})),
             _ => jwt_limit(installations(ask, before).expect("an installation's endpoint")),
         }
     })
     .await;
     let github = fake.github();
     ask(&github, "org/acme").await.expect("token");
-    assert_eq!(fake.limit().expect("limit").remaining, 4321);
-    assert_eq!(fake.limit(), None, "the App's own limit is another");
+    let acme = Payer::installation(&"main".into(), "acme");
+    let of_itself = fake.limit().expect("limit");
+    assert_eq!((of_itself.payer, of_itself.remaining), (Payer::itself(&"main".into()), 1), "the App's own limit is another");
+    let limit = fake.limit().expect("limit");
+    assert_eq!((&limit.payer, limit.remaining), (&acme, 4321));
     let failure = ask(&github, "org/acme").await.expect_err("throttled");
     assert_eq!((failure.kind, failure.retry_after), (FailureKind::Throttled, Some(Duration::from_secs(30))));
     let limit = fake.limit().expect("limit");
-    assert_eq!((limit.app.as_str(), limit.remaining, limit.reset_after), ("main", 0, Duration::from_secs(30)));
-    match github.delete(&forge("org/acme"), RunnerId(5)).await {
-        Outcome::Failed(failure) => assert_eq!(failure.kind, FailureKind::Unavailable),
-        other => panic!("{other:?}"),
+    assert_eq!((limit.payer, limit.resource, limit.remaining, limit.reset_after), (acme, None, 0, Duration::from_secs(30)));
+    for (scope, kind) in [("org/acme", FailureKind::Throttled), ("org/umbrella", FailureKind::Unavailable)] {
+        match github.delete(&forge(scope), RunnerId(5)).await {
+            Outcome::Failed(failure) => assert_eq!(failure.kind, kind, "{}", failure.message),
+            other => panic!("{other:?}"),
+        }
     }
     let told: Vec<String> = fake.calls().into_iter().map(|(api, outcome)| format!("{api} {outcome}")).collect();
     assert_eq!(
@@ -280,6 +308,8 @@ async fn limits_go_to_the_core_and_calls_to_the_observer() {
             "github.CreateInstallationToken ok",
             "github.CreateRegistrationToken ok",
             "github.CreateRegistrationToken throttled",
+            "github.GetInstallation ok",
+            "github.CreateInstallationToken ok",
             "github.DeleteRunner unavailable",
         ]
     );

@@ -42,13 +42,12 @@ async fn every_scope_mints_at_its_own_path_with_the_groups_id() {
         [("org/acme", "/orgs/acme", 7), ("enterprise/big", "/enterprises/big", 7), ("repo/acme/app", "/repos/acme/app", 1)]
     {
         let fake = Fake::start(|ask| match ask.path.as_str() {
-            "/app/installations" => reply(200, json!([{"id": 5, "account": {"slug": "big"}}])),
             path if path.ends_with("/runner-groups") => groups(7.0),
             path if path.ends_with(MINT) => minted(42),
             _ => not_found(),
         })
         .await;
-        let github = fake.github();
+        let github = if scope.starts_with("enterprise/") { fake.github_by_token() } else { fake.github() };
         let wanted = box_1(scope);
         let answers = join_all((0..50).map(|_| configure(&github, &wanted))).await;
         assert!(answers.iter().all(|answer| *answer == Ok((Some(42), "jit-42".into()))), "{answers:?}");

@@ -1,4 +1,4 @@
-# GitHub Enterprise Server: its API's address is in the GitHubApp's manifest. Its runners' archive comes by the bucket, so
+# GitHub Enterprise Server, for a whole enterprise: its API's address is in the GitHubToken's manifest. Its runners' archive comes by the bucket, so
 # boxes need no way to github.com.
 
 terraform {

@@ -21,7 +21,7 @@ locals {
     ${join("\n", [for name, value in merge(local.environment, { MUSTER_ROLE = var.ingress == "service" ? "all" : "controller" }) : "${name}=${value}"])}
     END
     cat >/etc/systemd/system/muster.service <<'END'
-    ${indent(4, file("${path.module}/../../../manifests/systemd/muster.service"))}
+    ${indent(4, file("${path.module}/muster.service"))}
     END
     systemctl daemon-reload
     systemctl enable --now muster
@@ -85,15 +85,17 @@ resource "aws_launch_template" "this" {
 }
 
 resource "aws_autoscaling_group" "this" {
-  count                     = local.host
-  name                      = local.name
-  min_size                  = 0
-  max_size                  = 1 # never two controllers
-  desired_capacity          = 1
-  vpc_zone_identifier       = var.settings.subnet_ids
-  target_group_arns         = aws_lb_target_group.this[*].arn
-  health_check_type         = "EC2"
-  health_check_grace_period = 120
+  count               = local.host
+  name                = local.name
+  min_size            = 0
+  max_size            = 1 # never two controllers
+  desired_capacity    = 1
+  vpc_zone_identifier = var.settings.subnet_ids
+  target_group_arns   = aws_lb_target_group.this[*].arn
+  # systemd's watchdog restarts a process that hangs. A machine whose webhook does not come back is replaced by the load
+  # balancer's verdict; not before the two hours that its boot may wait for the binary are over.
+  health_check_type         = local.listen == 1 ? "ELB" : "EC2"
+  health_check_grace_period = local.listen == 1 ? 7500 : 120
   wait_for_capacity_timeout = "0"
 
   launch_template {
@@ -105,6 +107,7 @@ resource "aws_autoscaling_group" "this" {
     strategy = "Rolling"
     preferences {
       min_healthy_percentage = 0
+      instance_warmup        = 120 # not the grace period, its default
     }
   }
 
@@ -136,7 +139,7 @@ resource "aws_lb" "this" {
 resource "aws_security_group" "balancer" {
   count       = local.listen
   name        = "${local.name}-balancer"
-  description = "From API Gateway's link to muster's webhook"
+  description = "From the VPC link of API Gateway to the webhook of muster"
   vpc_id      = var.network.vpc_id
   tags        = merge(local.c.tags, { Name = "${local.name}-balancer" })
 }
@@ -155,7 +158,7 @@ resource "aws_vpc_security_group_ingress_rule" "balancer" {
 resource "aws_vpc_security_group_egress_rule" "balancer" {
   count                        = local.listen
   security_group_id            = aws_security_group.balancer[0].id
-  description                  = "to muster's webhook"
+  description                  = "to the webhook of muster"
   ip_protocol                  = "tcp"
   from_port                    = var.network.webhook_port
   to_port                      = var.network.webhook_port

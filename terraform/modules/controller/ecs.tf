@@ -44,7 +44,7 @@ resource "aws_iam_role" "execution" {
 
 locals {
   # The account, region and name of an image in ECR; no other registry's.
-  registries = try(regexall("^([0-9]{12})\\.dkr\\.ecr\\.([a-z0-9-]+)\\.amazonaws\\.com[.cn]*/([^:@]+)", var.settings.image), [])
+  registries = try(regexall("^([0-9]{12})\\.dkr\\.ecr\\.([a-z0-9-]+)\\.${replace(local.c.dns_suffix, ".", "\\.")}/([^:@]+)", var.settings.image), [])
 }
 
 resource "aws_iam_role_policy" "execution" {
@@ -86,8 +86,10 @@ resource "aws_ecs_task_definition" "this" {
     readonlyRootFilesystem = true
     linuxParameters        = { capabilities = { drop = ["ALL"] }, initProcessEnabled = false }
     stopTimeout            = 30
-    environment            = [for name, value in merge(local.environment, { MUSTER_ROLE = each.key }) : { name = name, value = value }]
-    portMappings           = each.key == "webhook" ? [{ containerPort = var.network.webhook_port, hostPort = var.network.webhook_port, protocol = "tcp" }] : []
+    # muster asks its own /healthz: the image holds no other program. One that has stopped turning is replaced.
+    healthCheck  = { command = ["CMD", "/muster", "health"], interval = 30, timeout = 10, retries = 3, startPeriod = 60 }
+    environment  = [for name, value in merge(local.environment, { MUSTER_ROLE = each.key }) : { name = name, value = value }]
+    portMappings = each.key == "webhook" ? [{ containerPort = var.network.webhook_port, hostPort = var.network.webhook_port, protocol = "tcp" }] : []
     logConfiguration = {
       logDriver = "awslogs"
       options = {
@@ -99,25 +101,30 @@ resource "aws_ecs_task_definition" "this" {
   }])
 }
 
-# Where API Gateway finds the webhook's tasks: it reads addresses and ports from Cloud Map, so no load balancer is paid for.
+# Names for tasks, whose addresses change with each deployment. API Gateway finds the webhook's: it reads addresses and ports from
+# Cloud Map, so no load balancer is paid for. People and Prometheus find the controller's, if it listens for them.
+locals {
+  named = setintersection(local.on_ecs, concat(["webhook"], length(var.settings.admin_cidrs) > 0 ? ["controller"] : []))
+}
+
 resource "aws_service_discovery_private_dns_namespace" "this" {
-  count       = contains(local.on_ecs, "webhook") ? 1 : 0
+  count       = length(local.named) > 0 ? 1 : 0
   name        = "${local.c.cluster}.muster.internal"
-  description = "muster's webhook"
+  description = "muster's services"
   vpc         = var.network.vpc_id
   tags        = local.c.tags
 }
 
 resource "aws_service_discovery_service" "this" {
-  count       = contains(local.on_ecs, "webhook") ? 1 : 0
-  name        = "webhook"
-  description = "muster's webhook"
+  for_each    = local.named
+  name        = each.key
+  description = "muster's ${each.key}"
   tags        = local.c.tags
 
   dns_config {
     namespace_id = aws_service_discovery_private_dns_namespace.this[0].id
     dns_records {
-      type = "SRV"
+      type = each.key == "webhook" ? "SRV" : "A"
       ttl  = 10
     }
   }
@@ -145,11 +152,12 @@ resource "aws_ecs_service" "this" {
   }
 
   dynamic "service_registries" {
-    for_each = each.key == "webhook" ? aws_service_discovery_service.this : []
+    for_each = contains(local.named, each.key) ? [aws_service_discovery_service.this[each.key].arn] : []
     content {
-      registry_arn   = service_registries.value.arn
-      container_name = "muster"
-      container_port = var.network.webhook_port
+      registry_arn = service_registries.value
+      # Of a port only an SRV record knows.
+      container_name = each.key == "webhook" ? "muster" : null
+      container_port = each.key == "webhook" ? var.network.webhook_port : null
     }
   }
 

@@ -46,7 +46,7 @@ resource "aws_vpc_security_group_ingress_rule" "admin" {
 resource "aws_security_group" "link" {
   count       = var.ingress == "service" ? 1 : 0
   name        = "${local.name}-link"
-  description = "API Gateway to muster's webhook"
+  description = "API Gateway to the webhook of muster"
   vpc_id      = var.network.vpc_id
   tags        = merge(local.c.tags, { Name = "${local.name}-link" })
 }
@@ -54,7 +54,7 @@ resource "aws_security_group" "link" {
 resource "aws_vpc_security_group_egress_rule" "link" {
   count                        = var.ingress == "service" ? 1 : 0
   security_group_id            = aws_security_group.link[0].id
-  description                  = "to muster's webhook"
+  description                  = "to the webhook of muster"
   ip_protocol                  = "tcp"
   from_port                    = var.network.webhook_port
   to_port                      = var.network.webhook_port

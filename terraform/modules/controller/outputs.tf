@@ -1,6 +1,11 @@
 output "target" {
   description = "What the webhook answers behind: a Cloud Map service or a listener; null with direct ingress."
-  value       = try(aws_service_discovery_service.this[0].arn, aws_lb_listener.this[0].arn, null)
+  value       = try(aws_service_discovery_service.this["webhook"].arn, aws_lb_listener.this[0].arn, null)
+}
+
+output "admin_url" {
+  description = "The admin listener within the VPC; null without admin_cidrs, or on a machine."
+  value       = contains(local.named, "controller") ? "http://controller.${aws_service_discovery_private_dns_namespace.this[0].name}:${var.network.admin_port}" : null
 }
 
 output "link_security_group_id" {

@@ -2,7 +2,9 @@
 # tests/terraform_policies.rs compares.
 
 locals {
-  c          = var.context
+  c = var.context
+  # In China EC2 is also `ec2.amazonaws.com.cn`: as in Karpenter's controller policy.
+  ec2_names  = distinct(["ec2.amazonaws.com", "ec2.${local.c.dns_suffix}"])
   ec2        = "arn:${local.c.partition}:ec2:${local.c.region}:${local.c.account}"
   image      = "arn:${local.c.partition}:ec2:${local.c.region}:"
   secrets    = "arn:${local.c.partition}:ssm:${local.c.region}:${local.c.account}:parameter/muster/${local.c.cluster}/runners/*"
@@ -25,7 +27,7 @@ locals {
     Effect    = "Allow"
     Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
     Resource  = key
-    Condition = { StringEquals = { "kms:ViaService" = [for service in ["s3", "sqs", "ssm"] : "${service}.${local.c.region}.amazonaws.com"] } }
+    Condition = { StringEquals = { "kms:ViaService" = [for service in ["s3", "sqs", "ssm"] : "${service}.${local.c.region}.${local.c.dns_suffix}"] } }
   }]
   send = { Sid = "SendJobs", Effect = "Allow", Action = "sqs:SendMessage", Resource = var.queues.jobs }
 
@@ -36,7 +38,7 @@ locals {
     Effect    = "Allow"
     Action    = ["kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo"]
     Resource  = keys
-    Condition = { StringEquals = { "kms:ViaService" = "ec2.${local.c.region}.amazonaws.com" } }
+    Condition = { StringEquals = { "kms:ViaService" = "ec2.${local.c.region}.${local.c.dns_suffix}" } }
   } if length(keys) > 0]
 
   controlling = concat(local.volume_keys, local.tokens, [
@@ -54,7 +56,7 @@ locals {
     { Sid = "Drain", Effect = "Allow", Action = "ec2:CreateTags", Resource = "${local.ec2}:instance/*", Condition = merge(local.ours, { "ForAllValues:StringEquals" = { "aws:TagKeys" = ["muster:drain"] }, Null = { "aws:TagKeys" = "false" } }) },
     { Sid = "End", Effect = "Allow", Action = ["ec2:TerminateInstances", "ec2:GetConsoleOutput"], Resource = "${local.ec2}:instance/*", Condition = local.ours },
     { Sid = "Sweep", Effect = "Allow", Action = ["ec2:DescribeInstances", "ssm:DescribeParameters"], Resource = "*" },
-    { Sid = "PassRole", Effect = "Allow", Action = "iam:PassRole", Resource = var.pools.role_arns, Condition = { StringEquals = { "iam:PassedToService" = "ec2.amazonaws.com" } } },
+    { Sid = "PassRole", Effect = "Allow", Action = "iam:PassRole", Resource = var.pools.role_arns, Condition = { StringEquals = { "iam:PassedToService" = local.ec2_names } } },
     { Sid = "Receive", Effect = "Allow", Action = ["sqs:ReceiveMessage", "sqs:DeleteMessage"], Resource = [var.queues.jobs, var.queues.ec2Events] },
     { Sid = "Hold", Effect = "Allow", Action = "sqs:ChangeMessageVisibility", Resource = var.queues.jobs },
     { Sid = "PutAside", Effect = "Allow", Action = "sqs:SendMessage", Resource = var.queues.deadLetters },

@@ -1,10 +1,11 @@
 variable "context" {
-  description = "Cluster, account, region, partition, role path, permission boundary and tags."
+  description = "Cluster, account, region, partition, its DNS suffix, role path, permission boundary and tags."
   type = object({
     cluster              = string
     account              = string
     region               = string
     partition            = string
+    dns_suffix           = string
     role_path            = string
     permissions_boundary = string
     tags                 = map(string)

@@ -17,7 +17,7 @@ locals {
         Effect    = "Allow"
         Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
         Resource  = key
-        Condition = { StringEquals = { "kms:ViaService" = "sqs.${local.c.region}.amazonaws.com" } }
+        Condition = { StringEquals = { "kms:ViaService" = "sqs.${local.c.region}.${local.c.dns_suffix}" } }
       }],
     )
   })
@@ -28,14 +28,6 @@ resource "aws_apigatewayv2_api" "this" {
   description   = "GitHub's webhooks for muster"
   protocol_type = "HTTP"
   tags          = local.c.tags
-}
-
-resource "aws_apigatewayv2_vpc_link" "this" {
-  count              = local.service ? 1 : 0
-  name               = "${local.c.cluster}-webhook"
-  subnet_ids         = var.subnet_ids
-  security_group_ids = [var.security_group_id]
-  tags               = local.c.tags
 }
 
 resource "aws_iam_role" "this" {

@@ -1,10 +1,11 @@
 variable "context" {
-  description = "Cluster, account, region, partition, role path, permission boundary and tags."
+  description = "Cluster, account, region, partition, its DNS suffix, role path, permission boundary and tags."
   type = object({
     cluster              = string
     account              = string
     region               = string
     partition            = string
+    dns_suffix           = string
     role_path            = string
     permissions_boundary = string
     tags                 = map(string)
@@ -21,9 +22,9 @@ variable "target" {
   type        = string
 }
 
-variable "subnet_ids" {
-  description = "service: the VPC link's subnets."
-  type        = list(string)
+variable "link" {
+  description = "service: the VPC link's subnets. Unless somebody has chosen them for the link, those in zones without VPC links are left out."
+  type        = object({ subnet_ids = list(string), chosen = bool })
 }
 
 variable "security_group_id" {

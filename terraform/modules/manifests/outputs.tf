@@ -1,17 +1,21 @@
 output "pools" {
   description = "Pools by name, with their defaults."
-  value       = local.settings
+  value       = module.documents.pools
 
   precondition {
-    condition     = length(local.problems) == 0
-    error_message = "The manifests in ${var.directory} are not valid:\n${join("\n", local.problems)}"
+    condition     = length(local.problems_at_plan) == 0
+    error_message = "The manifests in ${local.from} are not valid:\n${join("\n", local.problems_at_plan)}"
+  }
+  precondition {
+    condition     = length(local.problems_at_plan) > 0 || length(local.problems) == 0
+    error_message = "The manifests in ${local.from} are not valid:\n${join("\n", local.problems)}"
   }
 }
 
 output "references" {
-  description = "SSM parameters that secrets are in: the GitHubApps' `keys` and `webhooks`, and the Controller's `tokens`."
+  description = "SSM parameters that secrets are in: the `keys` (and tokens) and `webhooks` of GitHubApps and GitHubTokens, and the Controller's `tokens`."
   value = { for kind in ["keys", "webhooks", "tokens"] : kind =>
-    distinct([for r in local.references : trimprefix(r.ref, "ssm:") if r.kind == kind])
+    distinct([for r in module.documents.references : trimprefix(r.ref, "ssm:") if r.kind == kind])
   }
 }
 
@@ -21,9 +25,12 @@ output "controller" {
 }
 
 output "texts" {
-  description = "The other manifests, by file: as they are, or, of a file that holds the Controller, without it."
-  value = { for f, text in local.texts : f => contains([for d in local.controllers : d.file], f)
-    ? join("---\n", [for d in local.known : yamlencode(d.doc) if d.file == f && d.kind != "Controller"])
-    : text
-  }
+  description = "The other manifests, by file: as they are, or, of a file that holds the Controller or a document that the variables change, without that; and a file for each document of the variables."
+  value = merge(
+    { for f, text in local.texts : f => contains(local.taken, f)
+      ? join("---\n", [for d in local.kept : yamlencode(d.doc) if d.file == f && d.kind != "Controller"])
+      : text
+    },
+    { for d in local.documents : d.file => yamlencode(d.doc) if !contains(local.files, d.file) },
+  )
 }

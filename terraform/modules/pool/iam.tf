@@ -38,7 +38,7 @@ locals {
         Effect    = "Allow"
         Action    = "kms:Decrypt"
         Resource  = key
-        Condition = { StringEquals = { "kms:ViaService" = "s3.${var.context.region}.amazonaws.com" } }
+        Condition = { StringEquals = { "kms:ViaService" = "s3.${var.context.region}.${var.context.dns_suffix}" } }
     }])
   })
 }

@@ -16,7 +16,8 @@ locals {
 }
 
 data "aws_subnet" "this" {
-  for_each = toset(var.pool.subnets)
+  # By place, not by id: an id may be known after the apply only.
+  for_each = { for place, id in var.pool.subnets : tostring(place) => id } # how many subnets a pool has must be known at plan
   id       = each.value
 
   lifecycle {
@@ -54,7 +55,7 @@ data "aws_ami" "this" {
 
 resource "aws_security_group" "this" {
   name        = "${local.name}-runner"
-  description = "muster's boxes of pool ${var.name}: everything out, nothing in"
+  description = "Instances of the muster pool ${var.name}: everything out, nothing in"
   vpc_id      = values(data.aws_subnet.this)[0].vpc_id
   tags        = merge(local.tags, { Name = "${local.name}-runner" })
 

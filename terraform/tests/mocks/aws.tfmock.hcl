@@ -2,13 +2,16 @@ mock_data "aws_caller_identity" {
   defaults = { account_id = "123456789012" }
 }
 mock_data "aws_partition" {
-  defaults = { partition = "aws" }
+  defaults = { partition = "aws", dns_suffix = "amazonaws.com" }
 }
 mock_data "aws_region" {
-  defaults = { name = "eu-west-1" }
+  defaults = { id = "eu-west-1", name = "eu-west-1" }
+}
+mock_data "aws_service_principal" {
+  defaults = { id = "logs.eu-west-1.amazonaws.com" }
 }
 mock_data "aws_subnet" {
-  defaults = { vpc_id = "vpc-1", ipv6_native = false }
+  defaults = { vpc_id = "vpc-1", ipv6_native = false, availability_zone_id = "euw1-az1" }
 }
 mock_data "aws_ssm_parameter" {
   defaults = { insecure_value = "ami-0123456789abcdef0" }

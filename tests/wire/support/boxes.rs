@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use aws_sdk_ssm::config::Credentials;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
 use super::github::Double;
-use super::moto::{BOX_KEY, Instance, Moto, Snapshot, World, sdk};
+use super::moto::{Instance, Moto, SECRET_ACCESS_KEY, Snapshot, TEST_KEY, World, box_key, sdk};
 use super::ms;
 
 /// How one box behaves.
@@ -89,7 +90,8 @@ impl Drop for Boxes {
 impl Boxes {
     /// Watches `moto` for instances of the world's cluster.
     pub async fn start(moto: &Moto, github: &Double, world: &World, habits: Habits) -> Boxes {
-        let config = sdk(moto.url(), BOX_KEY).await;
+        // Shutting down is no call of the box; what it does call, it calls with its own credentials.
+        let config = sdk(moto.url(), TEST_KEY).await;
         let habits = Arc::new(Mutex::new(habits));
         let stories = Arc::new(Mutex::new(BTreeMap::new()));
         let site = Site {
@@ -182,7 +184,7 @@ impl Site {
                 if since.elapsed() < boot || !seen.parameters.contains(&name) {
                     return;
                 }
-                let Some(runner) = self.fetch_secret(&name).await else { return };
+                let Some(runner) = self.fetch_secret(&name, &instance.id).await else { return };
                 known.story.runner = Some(runner);
                 if self.github.runner_online(runner) {
                     known.phase = Phase::Online { runner };
@@ -223,15 +225,17 @@ impl Site {
     }
 
     /// Reads and deletes the secret; the runner's id. JIT configurations are the double's own making: it put the id in them.
-    async fn fetch_secret(&self, name: &str) -> Option<u64> {
-        let read = self.ssm.get_parameter().name(name).with_decryption(true).send().await.ok()?;
+    async fn fetch_secret(&self, name: &str, instance: &str) -> Option<u64> {
+        let own = Credentials::new(box_key(instance), SECRET_ACCESS_KEY, None, None, "instance profile");
+        let ssm = aws_sdk_ssm::Client::from_conf(self.ssm.config().to_builder().credentials_provider(own).build());
+        let read = ssm.get_parameter().name(name).with_decryption(true).send().await.ok()?;
         let value = read.parameter()?.value()?.to_owned();
         assert_eq!(
             read.parameter()?.r#type(),
             Some(&aws_sdk_ssm::types::ParameterType::SecureString),
             "{name} must be a SecureString"
         );
-        self.ssm.delete_parameter().name(name).send().await.ok()?;
+        ssm.delete_parameter().name(name).send().await.ok()?;
         match serde_json::from_str::<Value>(&value) {
             Ok(settings) => self.github.register_with_token(&settings), // reusable: config.sh
             Err(_) => {

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use super::downloads::{Release, Releases};
 use super::imds::Imds;
-use super::moto::{Moto, TEST_KEY, World, sdk};
+use super::moto::{Moto, REGION, TEST_KEY, World, box_key, sdk};
 use super::tools::skip;
 use super::{PATIENCE, eventually, secs};
 
@@ -205,7 +205,7 @@ impl LinuxBox {
 
     /// The box of an instance that somebody launched, with the instance's tags; not booted yet.
     pub async fn of(site: &Arc<Site>, id: String, shell: &'static str, tags: &[(&str, &str)]) -> LinuxBox {
-        let key = format!("AKIABOX{}", shell.to_uppercase());
+        let key = box_key(&id);
         let imds = Imds::start(&id, &key, tags).await;
         let sha256 = sha256(&site.archive);
         let release = Release { version: VERSION.into(), archive: site.archive.clone(), sha256 };
@@ -241,8 +241,13 @@ impl LinuxBox {
 
     /// Another secret.
     pub async fn secret(&self, value: &str) {
-        let put = self.site.moto.ssm.put_parameter().name(self.secret_name()).value(value).overwrite(true);
-        put.r#type(aws_sdk_ssm::types::ParameterType::SecureString).send().await.expect("moto stores a secret");
+        let put = self.site.moto.ssm.put_parameter().name(self.secret_name()).value(value);
+        let put = put.r#type(aws_sdk_ssm::types::ParameterType::SecureString);
+        let arn = format!("arn:aws:ec2:{REGION}:123456789012:instance/{}", self.id);
+        let owner = aws_sdk_ssm::types::Tag::builder().key("muster:instance-arn").value(arn).build().expect("a tag");
+        // As muster does: a tag when it is made, and none when it is written anew.
+        let put = if self.has_secret().await { put.overwrite(true) } else { put.tags(owner) };
+        put.send().await.expect("moto stores a secret");
     }
 
     /// No secret, as before muster has put it there.

@@ -6,6 +6,7 @@ pub mod boxes;
 pub mod browser;
 pub mod downloads;
 pub mod github;
+pub mod iam;
 pub mod imds;
 pub mod linux;
 pub mod moto;
@@ -14,6 +15,7 @@ pub mod releases;
 pub mod scene;
 pub mod terraform;
 pub mod tools;
+pub mod verdict;
 
 use std::fmt::Debug;
 use std::future::Future;

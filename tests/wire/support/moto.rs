@@ -4,23 +4,29 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_ec2::config::Credentials;
-use aws_sdk_ec2::types::RequestLaunchTemplateData;
+use aws_sdk_ec2::types::{
+    LaunchTemplateIamInstanceProfileSpecificationRequest, RequestLaunchTemplateData, ResourceType, Tag, TagSpecification,
+};
 use aws_sdk_sqs::types::QueueAttributeName;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::iam::Policies;
 use super::tools::{NO_VENV, skip};
+use super::verdict::{self, Verdict};
 
 /// Where everything happens.
 pub const REGION: &str = "eu-west-1";
 /// Muster's own access key: its calls are counted, those of the test and of the boxes are not.
 pub const MUSTER_KEY: &str = "AKIAMUSTER";
-/// The boxes' access key.
+/// Who looks with `muster doctor` or `muster plan`: a person, with the operator's policy.
+pub const OPERATOR_KEY: &str = "AKIAOPERATOR";
+/// The boxes' access key; each box's own ends in its instance's id: see [`box_key`].
 pub const BOX_KEY: &str = "AKIABOX";
 /// The test's access key.
 pub const TEST_KEY: &str = "AKIATEST";
@@ -29,11 +35,12 @@ pub const SECRET_ACCESS_KEY: &str = "wJalrXUtnFEMIDUMMYSECRET";
 
 const READY_WITHIN: Duration = Duration::from_secs(300);
 
-/// A running moto; dropping it ends it.
+/// A running moto; dropping it ends it. A test whose calls, or whose answers from moto, are not what AWS's models and documents say fails
+/// then (see `tests/moto/judge/`).
 #[derive(Clone)]
 pub struct Moto {
     /// The process ends with the last handle.
-    _server: Arc<Server>,
+    server: Arc<Server>,
     url: String,
     http: reqwest::Client,
     /// SDK clients of the test.
@@ -152,6 +159,11 @@ pub fn env(url: &str, key: &str) -> Vec<(String, String)> {
     .into()
 }
 
+/// The access key of a box: its role's session, on that instance.
+pub fn box_key(instance: &str) -> String {
+    format!("{BOX_KEY}{}", instance.trim_start_matches("i-"))
+}
+
 /// SDK settings for one caller.
 pub async fn sdk(url: &str, key: &str) -> SdkConfig {
     aws_config::defaults(BehaviorVersion::latest())
@@ -188,7 +200,7 @@ impl Moto {
         let url = format!("http://127.0.0.1:{port}");
         let config = sdk(&url, TEST_KEY).await;
         Some(Moto {
-            _server: Arc::new(Server(child)),
+            server: Arc::new(Server { child, port: port.parse().expect("a port"), policies: Mutex::default() }),
             http: reqwest::Client::new(),
             ec2: aws_sdk_ec2::Client::new(&config),
             sqs: aws_sdk_sqs::Client::new(&config),
@@ -210,7 +222,8 @@ impl Moto {
         answer.json().await.unwrap_or_else(|e| panic!("moto's {path}: {e}"))
     }
 
-    /// Queues, a launch template `<cluster>-<pool>` per pool, a bucket; subnets are moto's default ones.
+    /// Queues, a launch template `<cluster>-<pool>` per pool, a bucket, all called as the Terraform module calls them; subnets are moto's
+    /// default ones. What muster and the boxes call is held against the policies that the module renders for such a cluster.
     pub async fn create_world(&self, cluster: &str, pools: &[&str]) -> World {
         let dead_name = format!("{cluster}-dead-letters");
         let dead_letters = self.create_queue(&dead_name, None).await;
@@ -220,8 +233,11 @@ impl Moto {
             self.create_template(&format!("{cluster}-{pool}")).await;
         }
         let seen = self.ec2.describe_subnets().send().await.expect("moto lists its subnets");
-        let subnets = seen.subnets().iter().filter_map(|s| s.subnet_id().map(str::to_owned)).collect();
-        let bucket = format!("{cluster}-muster");
+        let subnets: Vec<String> = seen.subnets().iter().filter_map(|s| s.subnet_id().map(str::to_owned)).collect();
+        let pools: Vec<String> = pools.iter().map(|&pool| pool.to_owned()).collect();
+        let policies = Policies::of(cluster, &pools, &subnets).await;
+        *self.server.policies.lock().expect("no panic under this lock") = policies;
+        let bucket = format!("{cluster}-muster-123456789012-{REGION}");
         let place = aws_sdk_s3::types::CreateBucketConfiguration::builder()
             .location_constraint(aws_sdk_s3::types::BucketLocationConstraint::EuWest1)
             .build();
@@ -240,10 +256,15 @@ impl Moto {
         made.queue_url().expect("a queue has a URL").to_owned()
     }
 
-    /// A launch template of that name.
+    /// The launch template `<cluster>-<pool>`, with what IAM asks of it: the cluster's tag, and the boxes' instance profile.
     pub async fn create_template(&self, name: &str) {
-        let data = RequestLaunchTemplateData::builder().image_id("ami-12c6146b").build();
-        let request = self.ec2.create_launch_template().launch_template_name(name).launch_template_data(data);
+        let cluster = name.split_once('-').map_or(name, |(cluster, _)| cluster);
+        let tag = Tag::builder().key("muster:cluster").value(cluster).build();
+        let tags = TagSpecification::builder().resource_type(ResourceType::LaunchTemplate).tags(tag).build();
+        let profile = LaunchTemplateIamInstanceProfileSpecificationRequest::builder().name(format!("{name}-runner")).build();
+        let data = RequestLaunchTemplateData::builder().image_id("ami-12c6146b").iam_instance_profile(profile).build();
+        let request =
+            self.ec2.create_launch_template().launch_template_name(name).launch_template_data(data).tag_specifications(tags);
         request.send().await.expect("moto makes a launch template");
     }
 
@@ -296,6 +317,17 @@ impl Moto {
     /// Forgets the calls so far.
     pub async fn forget_calls(&self) {
         self.control("/_calls/reset", json!({})).await;
+    }
+
+    /// Nothing that is called here is held against IAM's policies; for tests in which somebody goes beyond them on purpose.
+    pub fn without_policies(&self) {
+        *self.server.policies.lock().expect("no panic under this lock") = None;
+    }
+
+    /// What broke AWS's models or documented rules so far; told once. For tests that do so on purpose.
+    pub async fn take_violations(&self) -> Vec<String> {
+        let said = self.control("/_verdict", json!({ "forget": true })).await;
+        serde_json::from_value::<Verdict>(said).expect("the verdict is readable").violations
     }
 
     // ---------------------------------------------------------------------------------------------- misbehaviour
@@ -381,11 +413,18 @@ impl Moto {
     }
 }
 
-struct Server(Child);
+struct Server {
+    child: Child,
+    port: u16,
+    /// What muster, its boxes and its operators may do in the world that was made here.
+    policies: Mutex<Option<Policies>>,
+}
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
+        let verdict = verdict::of(self.port);
+        self.child.kill().ok();
+        self.child.wait().ok();
+        verdict.pronounce(self.policies.lock().unwrap_or_else(PoisonError::into_inner).as_ref());
     }
 }

@@ -20,7 +20,7 @@ const EXAMPLE_SUBNET: &str = "subnet-0a1b2c3d4e5f6000";
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// A copy of `terraform/` and what it reads beside it, to run Terraform in.
+/// A copy of `terraform/` and of nothing else, to run Terraform in.
 pub struct Terraform {
     dir: TempDir,
     moto: Option<String>,
@@ -78,9 +78,8 @@ impl Terraform {
             return None;
         }
         let dir = tempfile::tempdir().expect("a directory");
-        for part in ["terraform", "manifests"] {
-            copy(&Path::new(ROOT).join(part), &dir.path().join(part));
-        }
+        // Nothing beside it: whoever takes the module from a registry has no more.
+        copy(&Path::new(ROOT).join("terraform"), &dir.path().join("terraform"));
         let provider = mirror().map_or(String::new(), |path| {
             format!("provider_installation {{\n  filesystem_mirror {{\n    path = \"{}\"\n  }}\n}}\n", path.display())
         });
@@ -192,4 +191,25 @@ pub fn resources(plan: &Value) -> std::collections::BTreeMap<String, Value> {
     let mut found = std::collections::BTreeMap::new();
     walk(&plan["planned_values"]["root_module"], &mut found);
     found
+}
+
+/// AWS's own schemas admit every value of these plans and states (tests/terraform/values.py): how many resources and values that were.
+/// Says what was held by what; panics with each violation.
+pub fn aws_admits<'a>(files: impl Iterator<Item = &'a Path>) -> (u32, u32) {
+    let root = Path::new(ROOT);
+    let output = Command::new("nice")
+        .arg(root.join(".venv/bin/python"))
+        .arg(root.join("tests/terraform/values.py"))
+        .args(files)
+        .output()
+        .expect("python");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    println!("{said}");
+    let number = |before: &str| {
+        let words: Vec<&str> = said.split_whitespace().collect();
+        let at = words.iter().position(|word| *word == before).expect("a sum");
+        words[at - 1].parse().expect("a number")
+    };
+    (number("resources"), number("values"))
 }

@@ -28,9 +28,7 @@ pub(super) fn pool(pool: &RunnerPool, check: &mut Check<'_>) {
 
 fn github(pool: &RunnerPool, check: &mut Check<'_>) {
     let github = &pool.spec.github;
-    if github.app.as_str().is_empty() {
-        check.fail("spec.github.app", "required: the name of a GitHubApp");
-    }
+    super::credentials::named(github, check);
     if github.scope == Scope::default() {
         check.fail("spec.github.scope", "required: org/NAME, repo/OWNER/NAME or enterprise/NAME");
     }

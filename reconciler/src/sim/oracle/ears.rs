@@ -3,15 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::effect::{Action, Effect, Input, JobMessage, Outcome, Source, Swept};
+use crate::effect::{Action, Effect, Input, JobMessage, Outcome, Resource, Source, Swept};
 use crate::event::JobState;
-use crate::ids::{AppName, EffectId, Forge as List, InstanceId, JobId, RunnerName};
+use crate::ids::{EffectId, Forge as List, InstanceId, JobId, Payer, RunnerName};
 use crate::manifest::Limits;
 use crate::time::{Time, human};
 
 use super::super::World;
 use super::super::capacity::Bucket;
-use super::super::effects::{Request, api, app};
+use super::super::effects::{Request, api, counts_against};
 use super::Invariant;
 use super::retry::Retries;
 
@@ -27,8 +27,8 @@ pub struct Ears {
     busy: BTreeMap<List, BTreeSet<InstanceId>>,
     /// How far each job was said to be.
     states: BTreeMap<JobId, JobState>,
-    /// GitHub's word that nothing is left, and until when.
-    exhausted: BTreeMap<AppName, Time>,
+    /// GitHub's word that nothing is left, and until when; of one resource, or of all that the payer asks.
+    exhausted: BTreeMap<(Payer, Option<Resource>), Time>,
     /// The other side's buckets, as they would be if only this process called.
     buckets: BTreeMap<&'static str, Option<Bucket>>,
     retries: Retries,
@@ -55,10 +55,10 @@ impl Ears {
                 }
             }
             Input::GitHubLimit(limit) if limit.remaining == 0 => {
-                self.exhausted.insert(limit.app.clone(), now + limit.reset_after);
+                self.exhausted.insert((limit.payer.clone(), limit.resource), now + limit.reset_after);
             }
             Input::GitHubLimit(limit) => {
-                self.exhausted.remove(&limit.app);
+                self.exhausted.remove(&(limit.payer.clone(), limit.resource));
             }
             Input::Outcome(id, outcome) => {
                 self.retries.ended(*id, outcome, now);
@@ -130,11 +130,12 @@ impl World {
         if self.oracle.ears.over_rate(name, &self.spec.controller.spec.limits, now) {
             self.oracle.blame(Invariant::S7, now, format!("{name} was called more often than the other side admits"));
         }
-        if let Some(app) = app(action)
-            && let Some(until) = self.oracle.ears.exhausted.get(app).filter(|until| **until > now)
-        {
-            let left = human(until.since(now));
-            self.oracle.blame(Invariant::S7, now, format!("{name} for {app}, though GitHub had said to wait {left} more"));
+        if let Some((payer, resource)) = counts_against(action, &self.spec) {
+            let said = |of| self.oracle.ears.exhausted.get(&(payer.clone(), of)).copied();
+            if let Some(until) = said(Some(resource)).max(said(None)).filter(|until| *until > now) {
+                let left = human(until.since(now));
+                self.oracle.blame(Invariant::S7, now, format!("{name} for {payer}, though GitHub had said to wait {left} more"));
+            }
         }
         let runners = self.controller.as_ref().map(|c| c.world.runners());
         let known = |id: &InstanceId| runners.and_then(|r| r.get(id)).map_or(Time::ZERO, |r| r.first_seen);

@@ -123,7 +123,7 @@ impl World {
     fn is_so(&self, blocked: &Blocked, pool: &PoolName, now: Time) -> bool {
         match blocked {
             Blocked::Max => false,
-            Blocked::GitHub(_) => self.spec.pools.get(pool).is_some_and(|p| self.forge.registry.short(&p.spec.github.app, now)),
+            Blocked::GitHub(_) => self.spec.pools.get(pool).is_some_and(|p| self.forge.registry.short(&p.forge().payer(), now)),
             _ => true,
         }
     }

@@ -129,10 +129,9 @@ impl Double {
         let mut state = self.lock();
         let installation = state.installations.first().map_or(1, |i| i.id);
         let Some(mut said) = state.jobs.get(&job).map(|j| payload(j, action, installation)) else { return };
-        if let Some(enterprise) = state.installations.iter().find(|i| i.kind == "enterprise") {
-            let (id, slug) = (enterprise.id, &enterprise.account);
+        if let Some(slug) = &state.enterprise {
             said["enterprise"] = json!({
-                "id": id, "slug": slug, "name": slug, "node_id": "E_1", "html_url": format!("https://github.com/enterprises/{slug}"),
+                "id": 1, "slug": slug, "name": slug, "node_id": "E_1", "html_url": format!("https://github.com/enterprises/{slug}"),
                 "avatar_url": "https://avatars.githubusercontent.com/b/1?v=4",
                 "created_at": "2020-01-01T00:00:00Z", "updated_at": "2020-01-01T00:00:00Z",
             });

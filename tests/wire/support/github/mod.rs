@@ -22,8 +22,13 @@ use openapi::Api;
 
 /// The App's id.
 pub const APP_ID: u64 = 4711;
-/// GitHub grants an installation so many requests an hour.
-pub const HOURLY_LIMIT: u32 = 5_000;
+/// GitHub counts these apart. <https://docs.github.com/en/rest/rate-limit/rate-limit>
+pub const RESOURCES: [&str; 2] = ["core", "actions_runner_registration"];
+
+/// So many requests an hour GitHub grants an installation.
+pub fn hourly_limit(resource: &str) -> u32 {
+    if resource == "core" { 5_000 } else { 10_000 }
+}
 
 /// What a test may order GitHub to do instead of answering as usual.
 #[derive(Clone, Debug)]
@@ -105,7 +110,7 @@ pub struct Job {
 #[derive(Debug)]
 struct Installation {
     id: u64,
-    /// `org`, `repo` owners are users or organisations alike; `enterprise`.
+    /// `org`; `repo`: its owner is a user or an organisation alike. GitHub has no Apps that reach an enterprise's runners.
     kind: &'static str,
     account: String,
 }
@@ -140,13 +145,17 @@ struct State {
     installations: Vec<Installation>,
     /// Token -> installation, end of life in ms.
     tokens: BTreeMap<String, (u64, u64)>,
+    /// Personal access tokens (classic), and what each may.
+    personal: BTreeMap<String, Vec<&'static str>>,
+    /// The enterprise that all organisations belong to: its slug.
+    enterprise: Option<String>,
     /// The one key that JWTs may be signed with.
     key: Key,
     groups: BTreeMap<String, Vec<Group>>,
     runners: BTreeMap<u64, Runner>,
     jobs: BTreeMap<u64, Job>,
-    remaining: u32,
-    reset_at_s: u64,
+    /// Requests left, and when the hour is over (Unix time in seconds), by account (that of the App itself is empty) and resource.
+    windows: BTreeMap<(String, &'static str), (u32, u64)>,
     next_id: u64,
     calls: BTreeMap<String, u64>,
     faults: Vec<FaultRule>,
@@ -163,6 +172,17 @@ impl State {
     fn id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
+    }
+
+    /// The window that a request is counted in; full again when its hour is over.
+    fn window(&mut self, account: &str, resource: &'static str) -> &mut (u32, u64) {
+        let now_s = now_ms() / 1000;
+        let full = (hourly_limit(resource), now_s + 3600);
+        let window = self.windows.entry((account.to_lowercase(), resource)).or_insert(full);
+        if now_s >= window.1 {
+            *window = full;
+        }
+        window
     }
 }
 
@@ -202,11 +222,7 @@ impl GitHub {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port on the loopback");
         let addr = listener.local_addr().expect("a bound listener has an address");
         let double = Double { addr, api: Arc::new(Api::load()), state: Arc::default() };
-        {
-            let mut state = double.lock();
-            state.next_id = 1000;
-            (state.remaining, state.reset_at_s) = (HOURLY_LIMIT, now_ms() / 1000 + 3600);
-        }
+        double.lock().next_id = 1000;
         double.install("org", "acme");
         let server = tokio::spawn(warp::serve(routes::filter(double.clone())).incoming(listener).run());
         GitHub { double, server }
@@ -225,7 +241,7 @@ impl Double {
 
     // --------------------------------------------------------------------------------------------- the world
 
-    /// Installs the App: kind `org`, `repo` (account `owner`) or `enterprise`. Groups: `Default` and `big`.
+    /// Installs the App: kind `org` or `repo` (account `owner`). Groups: `Default` and `big`.
     pub fn install(&self, kind: &'static str, account: &str) -> u64 {
         let mut state = self.lock();
         let id = state.id();
@@ -233,6 +249,28 @@ impl Double {
         let groups = ["Default", "big"].map(|name| Group { id: state.id(), name: name.into() });
         state.groups.insert(format!("{kind}/{account}"), groups.into());
         id
+    }
+
+    /// All organisations belong to this enterprise. Groups: `Default` and `big`.
+    pub fn found_enterprise(&self, slug: &str) {
+        let mut state = self.lock();
+        let groups = ["Default", "big"].map(|name| Group { id: state.id(), name: name.into() });
+        state.groups.insert(format!("enterprise/{slug}"), groups.into());
+        state.enterprise = Some(slug.to_owned());
+    }
+
+    /// An owner of everything makes a personal access token (classic) with these scopes.
+    pub fn make_token(&self, scopes: &[&'static str]) -> String {
+        let mut state = self.lock();
+        let token = format!("ghp_{:036}", state.id());
+        state.personal.insert(token.clone(), scopes.to_vec());
+        state.minted.push(token.clone());
+        token
+    }
+
+    /// The token is good for nothing any more.
+    pub fn revoke_token(&self, token: &str) {
+        self.lock().personal.remove(token);
     }
 
     /// Changes the App.
@@ -427,10 +465,17 @@ impl Double {
         state.lie_about_busy = false;
     }
 
-    /// So many requests are left, until so many seconds from now.
+    /// So many requests of either resource are left to each installation, until so many seconds from now.
     pub fn set_limit(&self, remaining: u32, reset_in_s: u64) {
-        let mut state = self.lock();
-        (state.remaining, state.reset_at_s) = (remaining, now_ms() / 1000 + reset_in_s);
+        let accounts: Vec<String> = self.lock().installations.iter().map(|i| i.account.clone()).collect();
+        for account in accounts {
+            RESOURCES.iter().for_each(|resource| self.set_limit_of(&account, resource, remaining, reset_in_s));
+        }
+    }
+
+    /// The same, to one account's installation and of one resource.
+    pub fn set_limit_of(&self, account: &str, resource: &'static str, remaining: u32, reset_in_s: u64) {
+        *self.lock().window(account, resource) = (remaining, now_ms() / 1000 + reset_in_s);
     }
 
     /// `busy` reads false while a job runs, and DELETE of such a runner succeeds and kills the job (actions/runner#4422).
@@ -467,9 +512,9 @@ impl Double {
         self.lock().calls.iter().filter(|(route, _)| route.contains(part)).map(|(_, n)| n).sum()
     }
 
-    /// Requests left.
+    /// Requests left to the installation on `acme`, configurations aside.
     pub fn remaining(&self) -> u32 {
-        self.lock().remaining
+        self.lock().window("acme", "core").0
     }
 
     /// Jobs that died because their runner did.

@@ -14,7 +14,7 @@ use warp::http::{HeaderMap, Method, Response};
 use warp::path::FullPath;
 
 use super::openapi::Match;
-use super::{APP_ID, Double, Fault, HOURLY_LIMIT, Runner, State, hooks, key};
+use super::{APP_ID, Double, Fault, Runner, State, hooks, hourly_limit, key};
 use crate::support::now_ms;
 
 /// A page holds so many at most, whatever is asked for.
@@ -149,25 +149,24 @@ impl Double {
             Some(Fault::Stall(span) | Fault::Swallow(span)) => tokio::time::sleep(span).await,
             _ => {}
         }
-        self.account(&mut answer, method, headers, by_app(&asked.found.operation.id));
-        let state = self.lock();
-        finish(answer, Some((state.remaining, state.reset_at_s)))
+        let window = self.account(&asked, &mut answer, method, headers);
+        if let Some(scopes) = self.lock().personal.get(bearer(headers)) {
+            answer.headers.push(("x-oauth-scopes", scopes.join(", ")));
+        }
+        finish(answer, window)
     }
 
-    /// Counts the call, and fills the limit up when its hour is over; the fault that was ordered for the call, if any.
+    /// Counts the call; the fault that was ordered for it, if any.
     fn note_call(&self, route: &str) -> Option<Fault> {
         let mut state = self.lock();
-        if now_ms() / 1000 >= state.reset_at_s {
-            (state.remaining, state.reset_at_s) = (HOURLY_LIMIT, now_ms() / 1000 + 3600);
-        }
         *state.calls.entry(route.to_owned()).or_default() += 1;
         let rule = state.faults.iter_mut().find(|f| f.times > 0 && route.contains(&f.route))?;
         rule.times -= 1;
         Some(rule.fault.clone())
     }
 
-    /// ETag, 304 and the installation's limit: an unchanged page costs nothing, and neither does what the App asks as itself.
-    fn account(&self, answer: &mut Answer, method: &Method, headers: &HeaderMap, by_app: bool) {
+    /// ETag, 304 and the caller's limit: an unchanged page costs nothing, and neither does the question what is left.
+    fn account(&self, asked: &Asked<'_>, answer: &mut Answer, method: &Method, headers: &HeaderMap) -> Option<Window> {
         if answer.status == 200 && *method == Method::GET {
             let text = answer.body.as_ref().map(Value::to_string).unwrap_or_default();
             let etag = format!("W/\"{}\"", hex::encode(Sha256::digest(text)));
@@ -176,15 +175,34 @@ impl Double {
             }
             answer.headers.push(("etag", etag));
         }
-        if answer.status != 304 && !by_app {
-            let mut state = self.lock();
-            state.remaining = state.remaining.saturating_sub(1);
+        let id = asked.found.operation.id.as_str();
+        let account = self.account_of(by_app(id), headers)?;
+        let resource = resource(id);
+        let mut state = self.lock();
+        let window = state.window(&account, resource);
+        if answer.status != 304 && id != "rate-limit/get" {
+            window.0 = window.0.saturating_sub(1);
         }
+        Some((resource, *window))
+    }
+
+    /// Whose limit the caller has: the account of the token's installation, or a personal token's user; none for the App itself.
+    /// None: nobody known.
+    fn account_of(&self, by_app: bool, headers: &HeaderMap) -> Option<String> {
+        if by_app {
+            return Some(String::new());
+        }
+        let (state, token) = (self.lock(), bearer(headers));
+        if state.personal.contains_key(token) {
+            return Some(PERSONAL.to_owned());
+        }
+        let (id, _) = state.tokens.get(token)?;
+        state.installations.iter().find(|i| i.id == *id).map(|i| i.account.clone())
     }
 
     fn answer(&self, asked: &Asked<'_>, headers: &HeaderMap) -> Answer {
         let id = asked.found.operation.id.as_str();
-        if let Some(refusal) = self.refusal(by_app(id), &asked.scope(), headers) {
+        if let Some(refusal) = self.refusal(id, &asked.scope(), headers) {
             return refusal;
         }
         let mut state = self.lock();
@@ -202,9 +220,9 @@ impl Double {
             "get-org-installation" => {
                 found_installation(&state, asked, |i| i.kind == "org" && i.account.eq_ignore_ascii_case(asked.param("org")))
             }
-            "get-repo-installation" => found_installation(&state, asked, |i| {
-                i.kind != "enterprise" && i.account.eq_ignore_ascii_case(asked.param("owner"))
-            }),
+            "get-repo-installation" => {
+                found_installation(&state, asked, |i| i.account.eq_ignore_ascii_case(asked.param("owner")))
+            }
             "create-installation-access-token" => create_token(&mut state, asked),
             "list-webhook-deliveries" => deliveries(&state, asked),
             "redeliver-webhook-delivery" => {
@@ -217,7 +235,10 @@ impl Double {
                 self.deliver(delivery);
                 Answer::json(202, json!({}))
             }
-            "get" => rate_limit(&state),
+            "get" => {
+                drop(state);
+                self.rate_limit(headers)
+            }
             "list-self-hosted-runner-groups-for-org" | "list-self-hosted-runner-groups-for-enterprise" => {
                 let groups = state.groups.get(&asked.scope()).cloned().unwrap_or_default();
                 let default = groups.first().map(|g| g.id);
@@ -267,28 +288,91 @@ impl Double {
     }
 
     /// Why the caller may not, if so: credentials, installation, primary limit.
-    fn refusal(&self, by_app: bool, scope: &str, headers: &HeaderMap) -> Option<Answer> {
-        let given = headers.get("authorization").and_then(|h| h.to_str().ok()).unwrap_or_default();
-        let token = given.strip_prefix("Bearer ").or_else(|| given.strip_prefix("token ")).unwrap_or_default();
-        if by_app {
+    fn refusal(&self, operation: &str, scope: &str, headers: &HeaderMap) -> Option<Answer> {
+        let token = bearer(headers);
+        if by_app(operation) {
             let valid = self.lock().key;
             let problem = key::jwt_problem(token, APP_ID, valid)?;
             return Some(Answer::message(401, format!("A JSON web token could not be decoded: {problem}")));
         }
-        let state = self.lock();
+        if let Some(answer) = self.personal_refusal(operation, token) {
+            return answer;
+        }
+        let mut state = self.lock();
+        // As GitHub answers, wherever the App is installed.
+        let known = state.tokens.get(token).is_some_and(|(_, ends)| *ends > now_ms());
+        if known && of_enterprise(operation) {
+            return Some(Answer::message(403, "Resource not accessible by integration"));
+        }
         let Some((id, _)) = state.tokens.get(token).filter(|(_, ends)| *ends > now_ms()) else {
             return Some(Answer::message(401, "Bad credentials"));
         };
         let owner = scope.split('/').nth(1).unwrap_or_default();
         let holds = |i: &super::Installation| i.id == *id && (owner.is_empty() || i.account.eq_ignore_ascii_case(owner));
-        if !state.installations.iter().any(holds) {
+        let Some(account) = state.installations.iter().find(|i| holds(i)).map(|i| i.account.clone()) else {
             return Some(Answer::message(404, "Not Found"));
-        }
-        if state.remaining == 0 && now_ms() / 1000 < state.reset_at_s {
+        };
+        if operation != "rate-limit/get" && state.window(&account, resource(operation)).0 == 0 {
             return Some(Answer::message(403, "API rate limit exceeded for installation."));
         }
         None
     }
+
+    /// The same of a personal access token: it goes by its scopes. None: it is none.
+    fn personal_refusal(&self, operation: &str, token: &str) -> Option<Option<Answer>> {
+        let mut state = self.lock();
+        let scopes = state.personal.get(token)?;
+        let may = match operation {
+            "rate-limit/get" => return Some(None),
+            _ if of_enterprise(operation) => scopes.contains(&"manage_runners:enterprise"),
+            "actions/get-job-for-workflow-run" => scopes.contains(&"repo"),
+            _ => false,
+        };
+        Some(if !may && of_enterprise(operation) {
+            Some(Answer::message(403, "Must have admin rights to Enterprise."))
+        } else if !may {
+            Some(Answer::message(404, "Not Found"))
+        } else if state.window(PERSONAL, resource(operation)).0 == 0 {
+            Some(Answer::message(403, "API rate limit exceeded for user ID 1."))
+        } else {
+            None
+        })
+    }
+
+    fn rate_limit(&self, headers: &HeaderMap) -> Answer {
+        let account = self.account_of(false, headers).unwrap_or_default();
+        let mut state = self.lock();
+        let mut said = |resource: &'static str| {
+            let (limit, (remaining, reset)) = (hourly_limit(resource), *state.window(&account, resource));
+            json!({ "limit": limit, "remaining": remaining, "reset": reset, "used": limit.saturating_sub(remaining) })
+        };
+        let (core, registration) = (said("core"), said("actions_runner_registration"));
+        let resources = json!({ "core": core, "search": core, "actions_runner_registration": registration });
+        Answer::json(200, json!({ "resources": resources, "rate": core }))
+    }
+}
+
+/// What a call is counted against, and what is left there: requests, and when the hour is over.
+type Window = (&'static str, (u32, u64));
+
+/// The user whose limit personal access tokens share.
+pub(super) const PERSONAL: &str = "a user";
+
+/// GitHub: "does not work with GitHub App user access tokens, GitHub App installation access tokens, or fine-grained personal
+/// access tokens". <https://docs.github.com/en/enterprise-cloud@latest/rest/actions/self-hosted-runners>
+fn of_enterprise(operation: &str) -> bool {
+    operation.starts_with("enterprise-admin/") || operation.ends_with("-for-enterprise")
+}
+
+/// Configurations of runners are counted apart.
+fn resource(operation: &str) -> &'static str {
+    let configures = ["generate-runner-jitconfig", "create-registration-token"].iter().any(|part| operation.contains(part));
+    if configures { "actions_runner_registration" } else { "core" }
+}
+
+fn bearer(headers: &HeaderMap) -> &str {
+    let given = headers.get("authorization").and_then(|h| h.to_str().ok()).unwrap_or_default();
+    given.strip_prefix("Bearer ").or_else(|| given.strip_prefix("token ")).unwrap_or_default()
 }
 
 /// Whether the App asks as itself, by JWT: not on an installation's account.
@@ -311,7 +395,7 @@ fn header_problems(headers: &HeaderMap, body: &[u8]) -> Vec<String> {
     problems
 }
 
-fn finish(answer: Answer, limit: Option<(u32, u64)>) -> Response<Bytes> {
+fn finish(answer: Answer, window: Option<Window>) -> Response<Bytes> {
     let body = answer.body.as_ref().map(Value::to_string).unwrap_or_default();
     let mut response = Response::builder().status(answer.status);
     if answer.body.is_some() {
@@ -320,13 +404,13 @@ fn finish(answer: Answer, limit: Option<(u32, u64)>) -> Response<Bytes> {
     for (name, value) in answer.headers {
         response = response.header(name, value);
     }
-    if let Some((remaining, reset_at_s)) = limit {
+    if let Some((resource, (remaining, reset_at_s))) = window {
         response = response
-            .header("x-ratelimit-limit", HOURLY_LIMIT)
+            .header("x-ratelimit-limit", hourly_limit(resource))
             .header("x-ratelimit-remaining", remaining)
-            .header("x-ratelimit-used", HOURLY_LIMIT.saturating_sub(remaining))
+            .header("x-ratelimit-used", hourly_limit(resource).saturating_sub(remaining))
             .header("x-ratelimit-reset", reset_at_s)
-            .header("x-ratelimit-resource", "core");
+            .header("x-ratelimit-resource", resource);
     }
     response.body(Bytes::from(body)).expect("the headers are plain text")
 }
@@ -513,10 +597,7 @@ fn app(app: &super::App) -> Value {
 }
 
 fn installation(i: &super::Installation, app: &super::App, base: &str) -> Value {
-    let target = match i.kind {
-        "enterprise" => "Enterprise",
-        _ => "Organization",
-    };
+    let target = "Organization";
     // The description of the list wants an account that is a user and an enterprise at once (`allOf`, where the single
     // installation has `anyOf`): its flaw, met by an account with the fields of both.
     let mut who = account(&i.account, target);
@@ -547,16 +628,6 @@ fn installation(i: &super::Installation, app: &super::App, base: &str) -> Value 
         "suspended_by": null,
         "suspended_at": app.suspended.then_some("2026-01-01T00:00:00Z"),
     })
-}
-
-fn rate_limit(state: &State) -> Answer {
-    let core = json!({
-        "limit": HOURLY_LIMIT,
-        "remaining": state.remaining,
-        "reset": state.reset_at_s,
-        "used": HOURLY_LIMIT.saturating_sub(state.remaining),
-    });
-    Answer::json(200, json!({ "resources": { "core": core, "search": core }, "rate": core }))
 }
 
 fn job(j: &super::Job, base: &str) -> Value {

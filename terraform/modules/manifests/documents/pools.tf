@@ -2,10 +2,13 @@
 # itself in one (reconciler/src/manifest/validate/).
 
 locals {
-  unit = { ms = 0.001, s = 1, m = 60, h = 3600, d = 86400 }
-  settings = { for d in local.pools : d.name => {
+  unit    = { ms = 0.001, s = 1, m = 60, h = 3600, d = 86400 }
+  by_name = { for d in local.pools : d.name => d... }
+  # For unsound documents, too: a pool's name is known when some of its values are not yet, and then soundness is not.
+  settings = { for name, d in { for name, same in local.by_name : name => same[0] } : name => {
     at         = d.at
-    app        = try(d.doc.spec.github.app, "")
+    app        = try(coalesce(d.doc.spec.github.app), "")
+    token      = try(coalesce(d.doc.spec.github.token), "")
     scope      = try(d.doc.spec.github.scope, "")
     group      = try(d.doc.spec.github.runnerGroup, "Default")
     repos      = try(d.doc.spec.github.repositories, [])
@@ -20,7 +23,7 @@ locals {
     arch       = try(d.doc.spec.instance.architecture, "x64")
     template   = try(d.doc.spec.instance.launchTemplate, null) == null ? "${var.cluster}-${d.name}" : d.doc.spec.instance.launchTemplate
     types      = try(d.doc.spec.instance.types, [])
-    subnets    = try(d.doc.spec.instance.subnets, [])
+    subnets    = flatten([for section, fields in d.spec : [for key, value in fields : value if key == "subnets"] if section == "instance"])
     market     = try(d.doc.spec.instance.market, "spot-then-on-demand")
     allocation = try(d.doc.spec.instance.allocation, "price-capacity-optimized")
     tags       = try({ for key, value in d.doc.spec.instance.tags : key => value }, {})
@@ -43,22 +46,28 @@ locals {
       idleTimeout  = try(d.doc.spec.runner.idleTimeout, "10m")
       maxLifetime  = try(d.doc.spec.runner.maxLifetime, "24h")
     } : field => try(tonumber(regex("^[0-9]+", text)) * local.unit[regex("[a-z]+$", text)], 0) }
-    holds = [for s in try(d.doc.spec.capacity.schedules, []) : try(tonumber(regex("^[0-9]+", s.hold)) * local.unit[regex("[a-z]+$", s.hold)], 3600)]
-  } if local.sound }
+    holds = try([for s in try(d.doc.spec.capacity.schedules, []) : try(tonumber(regex("^[0-9]+", s.hold)) * local.unit[regex("[a-z]+$", s.hold)], 3600)], [])
+  } }
 
-  names = [for d in local.apps : d.name]
-  path  = "^[A-Za-z0-9/\\\\:._+ @-]{1,255}$"
-  url   = "^https?://[A-Za-z0-9\\[][A-Za-z0-9.:\\[\\]-]*(/[!-~]*)?$"
+  names       = [for d in local.apps : d.name]
+  token_names = [for d in local.tokens : d.name]
+
+  path = "^[A-Za-z0-9/\\\\:._+ @-]{1,255}$"
+  url  = "^https?://[A-Za-z0-9\\[][A-Za-z0-9.:\\[\\]-]*(/[!-~]*)?$"
   # Minute, hour, day, month, weekday: each a list of *, numbers and ranges, with steps.
   cron = join(" +", [for one in [
     "[0-5]?[0-9]", "([01]?[0-9]|2[0-3])", "(L|\\?|(0?[1-9]|[12][0-9]|3[01])W?)",
     "(0?[1-9]|1[0-2]|(?i:JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC))", "(\\?|([0-7]|(?i:SUN|MON|TUE|WED|THU|FRI|SAT))(#[1-5]|L)?)",
   ] : "(\\*|${one}(-${one})?)(/[1-9][0-9]?)?(,(\\*|${one}(-${one})?)(/[1-9][0-9]?)?)*"])
-  zones    = split("\n", trimspace(file("${path.module}/schemas/timezones.txt")))
+  zones    = split("\n", trimspace(file("${path.module}/../schemas/timezones.txt")))
   of_names = [for d in local.pools : "${d.at}metadata.name: cluster and pool have ${length(var.cluster) + length(d.name)} characters together; GitHub admits 43" if length(var.cluster) + length(d.name) > 43]
 
-  of_pools = flatten([for name, p in local.settings : [for rule in [
-    [!contains(local.names, p.app), "spec.github.app: there is no GitHubApp `${p.app}`; write one of ${join(", ", local.names)}"],
+  of_pools = flatten([for name, p in local.judged : [for rule in [
+    [p.app != "" && p.token != "", "spec.github.app: app and token are both written; keep app for org/ and repo/, token for enterprise/"],
+    [startswith(p.scope, "enterprise/") && p.app != "", "spec.github.app: GitHub lets no App manage an enterprise's runners; make a GitHubToken, and name it in spec.github.token instead"],
+    [!startswith(p.scope, "enterprise/") && p.token != "", "spec.github.token: a GitHubToken is for enterprise/NAME; name a GitHubApp in spec.github.app instead"],
+    [!startswith(p.scope, "enterprise/") && p.token == "" && !contains(local.names, p.app), "spec.github.app: there is no GitHubApp `${p.app}`; write one of ${join(", ", local.names)}"],
+    [startswith(p.scope, "enterprise/") && p.app == "" && !contains(local.token_names, p.token), "spec.github.token: there is no GitHubToken `${p.token}`; write one of ${join(", ", local.token_names)}"],
     [!can(regex("^(org/[A-Za-z0-9._-]+|repo/[A-Za-z0-9._-]+/[A-Za-z0-9._-]+|enterprise/[A-Za-z0-9._-]+)$", p.scope)), "spec.github.scope: write org/NAME, repo/OWNER/NAME or enterprise/NAME"],
     [trimspace(p.group) == "", "spec.github.runnerGroup: is empty; write a runner group's name, or leave it out for Default"],
     [startswith(p.scope, "repo/") && p.group != "Default", "spec.github.runnerGroup: a repository has no runner groups; leave it out, or use the scope org/NAME"],
@@ -100,7 +109,7 @@ locals {
     [!alltrue([for h in p.bootstrap.none : can(regex("^[A-Za-z0-9.*:/\\[\\]_-]+$", h))]), "spec.bootstrap.proxy.none: write names, .domains or addresses"],
   ] : "${p.at}${rule[1]}" if rule[0]]])
 
-  takes = { for name, p in local.settings : name => jsonencode([lower(p.scope), sort([for l in p.labels : lower(l)]), p.matching, p.priority, sort([for r in p.repos : lower(r)])]) }
+  takes = { for name, p in local.judged : name => jsonencode([lower(p.scope), sort([for l in p.labels : lower(l)]), p.matching, p.priority, sort([for r in p.repos : lower(r)])]) }
   of_pairs = [for key in distinct(values(local.takes)) :
     "pools ${join(", ", [for name, k in local.takes : name if k == key])} take the same jobs at the same priority; give one another priority, labels or repositories"
     if length([for k in values(local.takes) : k if k == key]) > 1
@@ -111,12 +120,16 @@ locals {
       [for ref in [try(d.doc.spec.privateKey, "")] : { at = d.at, kind = "keys", ref = try(tostring(ref), "") }],
       [for ref in try(d.doc.spec.webhookSecrets, []) : { at = d.at, kind = "webhooks", ref = try(tostring(ref), "") }],
     )],
+    [for d in local.tokens : concat(
+      [for ref in [try(d.doc.spec.token, "")] : { at = d.at, kind = "keys", ref = try(tostring(ref), "") }],
+      [for ref in try(d.doc.spec.webhookSecrets, []) : { at = d.at, kind = "webhooks", ref = try(tostring(ref), "") }],
+    )],
     [for d in local.controllers : [for ref in [try(d.doc.spec.listen.adminToken, null)] : { at = d.at, kind = "tokens", ref = try(tostring(ref), "") } if ref != null]],
   ))
   of_apps = concat(
     [for r in local.references : "${r.at}a secret is not an ssm: reference; write ssm:/muster/${var.cluster}/NAME: the controller has neither your files nor your environment" if !can(regex("^ssm:/[A-Za-z0-9/._-]*[A-Za-z0-9._-]$", r.ref))],
     [for d in local.apps : "${d.at}spec.appId: write the App's id, a number that GitHub shows in the App's settings" if try(d.doc.spec.appId < 1, true)],
-    [for d in local.apps : "${d.at}spec.apiUrl: write an http or https URL, without a slash at the end" if !can(regex(local.url, try(d.doc.spec.apiUrl, "https://x"))) || endswith(try(d.doc.spec.apiUrl, ""), "/")],
+    [for d in concat(local.apps, local.tokens) : "${d.at}spec.apiUrl: write an http or https URL, without a slash at the end" if !can(regex(local.url, try(d.doc.spec.apiUrl, "https://x"))) || endswith(try(d.doc.spec.apiUrl, ""), "/")],
   )
 
   controller_tags = { for key, value in try(local.controllers[0].doc.spec.tags, {}) : key => value }
