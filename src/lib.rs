@@ -14,6 +14,7 @@ pub mod wire;
 
 pub mod meter;
 pub mod metrics;
+pub mod prices;
 
 pub mod simulate;
 

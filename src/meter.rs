@@ -1,4 +1,4 @@
-//! What boxes cost, while they run: their time by pool and market, and its price by the list that the user gave.
+//! What boxes cost, while they run: their time by pool and market, and its price by the [`Book`] of prices.
 //!
 //! An estimate, and it says of how much: time without a price is counted, and shown as not covered.
 
@@ -10,7 +10,7 @@ use muster_reconciler::view::Totals;
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::Metrics;
-use crate::simulate::prices::Prices;
+use crate::prices::{Book, BookView};
 
 /// A longer gap between two looks is counted as this much: nobody knows what was in it.
 const LONGEST_GAP: Duration = Duration::from_secs(120);
@@ -35,12 +35,18 @@ pub struct CostView {
     pub hours: f64,
     /// The share of these hours that has a price, 0 to 1. None: no box ran.
     pub coverage: Option<f64>,
+    /// Prices that the pools' types and markets need, and how many of them are known.
+    #[serde(default)]
+    pub known: (usize, usize),
+    /// What keeps prices from being read, a sentence each.
+    #[serde(default)]
+    pub trouble: Vec<String>,
 }
 
 /// Counts boxes' time.
 #[derive(Debug)]
 pub struct Meter {
-    prices: Prices,
+    prices: Book,
     last: Option<(Time, Totals)>,
     today: CostView,
     priced_hours: f64,
@@ -50,9 +56,30 @@ pub struct Meter {
 
 impl Meter {
     /// Nothing counted yet.
-    pub fn new(prices: Prices) -> Meter {
-        let today = CostView { currency: prices.currency.clone(), prices: prices.source.clone(), ..CostView::default() };
-        Meter { prices, last: None, today, priced_hours: 0.0, ever: (0.0, 0.0) }
+    pub fn new(prices: impl Into<Book>) -> Meter {
+        let mut meter =
+            Meter { prices: Book::default(), last: None, today: CostView::default(), priced_hours: 0.0, ever: (0.0, 0.0) };
+        meter.set_prices(prices.into());
+        meter
+    }
+
+    /// Counts by these prices from now on; what was counted stays.
+    pub fn set_prices(&mut self, prices: Book) {
+        let view = prices.view();
+        // What was counted in another currency cannot be added to: the day begins anew.
+        if self.today.currency != view.currency {
+            (self.today.total, self.priced_hours) = (0.0, 0.0);
+            self.today.pools.clear();
+        }
+        self.today.currency = view.currency;
+        (self.today.known, self.today.trouble) = ((view.wanted, view.known), view.trouble);
+        self.today.prices = prices.source();
+        self.prices = prices;
+    }
+
+    /// The prices by which it counts.
+    pub fn prices(&self) -> BookView {
+        self.prices.view()
     }
 
     /// Takes a look: what was there at the last one has run until now.
@@ -64,15 +91,16 @@ impl Meter {
         };
         if last.as_millis() / DAY_MS < totals.now / DAY_MS {
             let midnight = totals.now / DAY_MS * DAY_MS;
-            let today = CostView { since: midnight, ..CostView::default() };
-            let yesterday = std::mem::replace(&mut self.today, today);
-            (self.today.currency, self.today.prices, self.priced_hours) = (yesterday.currency, yesterday.prices, 0.0);
+            self.today = CostView { since: midnight, ..CostView::default() };
+            self.priced_hours = 0.0;
+            let prices = std::mem::take(&mut self.prices);
+            self.set_prices(prices);
         }
         let gap = now.since(last).min(LONGEST_GAP).as_secs_f64();
         for ((pool, market, kind), billed) in &before.billed {
             let seconds = gap * billed.boxes as f64;
             let cost = self.prices.hour(billed.os, kind, *market).map(|price| price * seconds / 3600.0);
-            metrics.lived(pool, market.as_str(), seconds, cost, &self.prices.currency);
+            metrics.lived(pool, market.as_str(), seconds, cost, self.prices.currency());
             self.today.hours += seconds / 3600.0;
             self.ever.0 += seconds;
             if let Some(cost) = cost {
@@ -101,6 +129,7 @@ mod tests {
     use muster_reconciler::view::Billed;
 
     use super::*;
+    use crate::simulate::prices::Prices;
 
     fn look(at_s: u64, boxes: &[(&str, &str, u64)]) -> Totals {
         let key = |(pool, kind, n): &(&str, &str, u64)| {
@@ -126,6 +155,20 @@ mod tests {
         assert!(text.contains("muster_instance_seconds_total{market=\"on-demand\",pool=\"linux\"} 240\n"), "{text}");
         assert!(text.contains("muster_priced_instance_seconds_total{market=\"on-demand\",pool=\"odd\"} 0\n"), "{text}");
         assert!(text.contains("muster_cost_coverage_ratio 0.8\n"), "{text}");
+    }
+
+    #[test]
+    fn a_price_that_comes_later_counts_from_then_on_and_unknown_time_costs_nothing_known() {
+        let (mut meter, metrics) = (Meter::new(Book::default()), Metrics::new());
+        meter.take(&look(1000, &[("linux", "m7i.large", 1)]), &metrics);
+        meter.take(&look(1060, &[("linux", "m7i.large", 1)]), &metrics);
+        let text = metrics.render();
+        assert!(!text.contains("muster_estimated_cost_total{"), "unknown is not zero:\n{text}");
+        assert!(meter.today().prices.is_empty() && meter.today().coverage == Some(0.0), "{:?}", meter.today());
+        meter.set_prices(Prices::example().into());
+        meter.take(&look(1120, &[]), &metrics);
+        let today = meter.today();
+        assert!(near(today.total, 0.1008 / 60.0) && today.coverage == Some(0.5) && today.currency == "USD", "{today:?}");
     }
 
     #[test]

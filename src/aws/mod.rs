@@ -3,6 +3,7 @@
 //! retries are off, and every failure comes back as a [`Failure`] whose kind says whether the call may have worked.
 
 pub mod ec2;
+pub mod prices;
 pub mod s3;
 pub mod sqs;
 pub mod ssm;
@@ -20,6 +21,7 @@ use aws_sdk_ec2::operation::RequestId;
 use muster_reconciler::effect::{Failure, FailureKind};
 
 pub use ec2::Ec2;
+pub use prices::PriceApi;
 pub use s3::S3;
 pub use sqs::Sqs;
 pub use ssm::Ssm;
@@ -45,6 +47,8 @@ pub struct Aws {
     pub ssm: Ssm,
     /// Objects.
     pub s3: S3,
+    /// Prices.
+    pub prices: PriceApi,
 }
 
 impl Aws {
@@ -79,7 +83,8 @@ impl Aws {
             ec2: Ec2::new(&config, probe.clone()),
             sqs: Sqs::new(&config, probe.clone()),
             ssm: Ssm::new(&config, probe.clone()),
-            s3: S3::new(&config, probe),
+            s3: S3::new(&config, probe.clone()),
+            prices: PriceApi::new(&config, probe),
         }
     }
 
@@ -89,7 +94,8 @@ impl Aws {
         self.ec2.probe = probe.clone();
         self.sqs.probe = probe.clone();
         self.ssm.probe = probe.clone();
-        self.s3.probe = probe;
+        self.s3.probe = probe.clone();
+        self.prices.probe = probe;
         self
     }
 }

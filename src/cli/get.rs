@@ -1,9 +1,10 @@
-//! `muster get pools|jobs|runners`: what the running controller knows, one a line, each with its reason.
+//! `muster get pools|jobs|runners|prices`: what the running controller knows, one a line; all but prices with their reason.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use muster_reconciler::manifest::Os;
 use muster_reconciler::matching::listed;
 use muster_reconciler::view::{JobView, PoolView, RunnerView};
 use serde::Serialize;
@@ -11,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::ask::{Ask, Items, block_on};
 use super::show::{self, Format, age};
+use crate::prices::{BookView, PriceView};
 
 /// Between two looks with `--watch`.
 const EVERY: Duration = Duration::from_secs(2);
@@ -46,6 +48,9 @@ enum Kind {
     /// Boxes and their registrations.
     #[value(alias = "runner")]
     Runners,
+    /// What an hour of each instance type costs that the pools may buy, with source and date.
+    #[value(alias = "price")]
+    Prices,
 }
 
 impl Args {
@@ -71,6 +76,11 @@ impl Args {
             Kind::Pools => self.text(&self.list("pools").await?, pools),
             Kind::Jobs => self.text(&self.list("jobs").await?, jobs),
             Kind::Runners => self.text(&self.list("runners").await?, runners),
+            Kind::Prices => {
+                anyhow::ensure!(self.pool.is_none(), "prices are not listed by pool; leave --pool out");
+                let book: BookView = self.ask.get("prices").await?;
+                Ok(show::machine(self.output, &book)?.unwrap_or_else(|| prices(&book)))
+            }
         }
     }
 
@@ -134,6 +144,27 @@ fn jobs(all: &[JobView], wide: bool) -> String {
         row(wide, cells, more, &j.reason)
     });
     show::table(&head, &[], rows)
+}
+
+fn prices(book: &BookView) -> String {
+    let hour = |price: &Option<PriceView>| match price {
+        Some(price) => format!("{:.4} {}", price.hour, book.currency),
+        None => "unknown".into(),
+    };
+    let from = |price: &Option<PriceView>| price.as_ref().map(|price| format!("{} of {}", price.source, price.as_of));
+    let rows = book.types.iter().map(|t| {
+        let mut sources: Vec<String> = [from(&t.on_demand), from(&t.spot)].into_iter().flatten().collect();
+        sources.dedup();
+        let os = if t.os == Os::Windows { "windows" } else { "linux" };
+        let from = if sources.is_empty() { "-".into() } else { sources.join(", ") };
+        vec![t.instance_type.clone(), os.into(), hour(&t.on_demand), hour(&t.spot), from]
+    });
+    let mut text = show::table(&["TYPE", "OS", "ON-DEMAND", "SPOT", "FROM"], &[2, 3], rows);
+    text += &format!("\n{} of the {} prices that the pools need are known\n", book.known, book.wanted);
+    for why in &book.trouble {
+        text += &format!("{why}\n");
+    }
+    text
 }
 
 fn runners(all: &[RunnerView], wide: bool) -> String {

@@ -1,7 +1,6 @@
 //! `muster run`: the webhook, the controller, or both in one process.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,9 +33,9 @@ use crate::manifests::{Manifests, Place};
 use crate::metrics::Metrics;
 use crate::otlp::{self, Exporter};
 use crate::outbox::{Outbox, Settings};
+use crate::prices::{self, Book};
 use crate::reload::{Controlled, Reload};
 use crate::secrets::Secrets;
-use crate::simulate::prices::{self, Prices};
 use crate::sync::task::Task;
 
 /// Between two looks at the core for the cost and the page's sparklines.
@@ -55,9 +54,13 @@ pub(super) struct Args {
     /// What this process does.
     #[arg(long, value_enum, default_value_t, env = "MUSTER_ROLE")]
     role: Role,
-    /// What an hour of each instance type costs, as for `muster simulate --prices`: then the cost is estimated.
+    /// What an hour of each instance type costs you, as for `muster simulate --prices`: a file, or s3://BUCKET/KEY. These prices
+    /// win over AWS's own, which the controller reads once a day.
     #[arg(long, value_name = "FILE", env = "MUSTER_PRICES")]
-    prices: Option<PathBuf>,
+    prices: Option<String>,
+    /// The same, for what neither that list nor AWS tells. Terraform writes it.
+    #[arg(long, value_name = "FILE", env = "MUSTER_FALLBACK_PRICES")]
+    fallback_prices: Option<String>,
 }
 
 /// What a process does.
@@ -86,7 +89,6 @@ impl Args {
         let clock = Clock::start();
         let otlp =
             if self.role == Role::Webhook { None } else { otlp::Config::from_env().map_err(|e| Fault::Config(e.to_string()))? };
-        let prices = self.prices.as_deref().map_or_else(|| Ok(Prices::default()), prices::load)?;
         let mut manifests = Manifests::new(self.manifests, &Aws::connect(None).await);
         let texts = manifests.read().await.map_err(unreadable)?;
         let spec = Arc::new(manifest::load(&texts)?);
@@ -94,9 +96,12 @@ impl Args {
         let metrics = Arc::new(Metrics::new());
         let observer = observer(&metrics);
         let aws = Aws::connect(settings.region.as_deref()).await.with_observer(observer.clone());
+        let book =
+            if self.role == Role::Webhook { Book::default() } else { book(self.prices, self.fallback_prices, &aws).await? };
         let secrets = Secrets::new(aws.clone(), manifests.place().base());
         let webhook_secrets = secrets.webhook(&spec).await?;
         let (spec_in, spec_out) = watch::channel(spec.clone());
+        let spec_for_prices = spec_out.clone();
         let (secrets_in, secrets_out) = watch::channel(webhook_secrets);
         // Only the controller takes orders; the webhook's role need not read their token.
         let token = if self.role == Role::Webhook { None } else { secrets.admin_token(&spec).await? };
@@ -171,7 +176,12 @@ impl Args {
         tasks.spawn(reload.run(texts, stop.clone()));
         tracing::info!(address = %admin_listener.local_addr()?, role = ?self.role, cluster = spec.controller.cluster(), "muster runs");
         let console = inspect.is_some().then(|| console(aws.ec2.clone()));
-        let watch = inspect.clone().map(|core| Watch::start(core, metrics.clone(), prices, LOOK_EVERY, stop.clone()));
+        let watch = inspect.clone().map(|core| Watch::start(core, metrics.clone(), book.clone(), LOOK_EVERY, stop.clone()));
+        if let Some(watch) = watch.clone() {
+            // Not one of `tasks`: should it fail, only prices are lost.
+            let task = prices::task::Task { api: aws.prices.clone(), spec: spec_for_prices, book, watch };
+            tokio::spawn(task.run(stop.clone()));
+        }
         let steer = inspect.is_some().then(|| Steer { token: token_out, keep: Some(keep(&aws, spec.controller.cluster())) });
         let about = About::cluster(spec.controller.cluster());
         let admin = Admin { about, inspect, console, metrics, watch, steer, stop: stop.clone() };
@@ -222,6 +232,25 @@ pub(super) fn observer(metrics: &Arc<Metrics>) -> Observer {
 fn failure_kind(outcome: &str) -> Option<FailureKind> {
     use FailureKind::{Ambiguous, Conflict, NotFound, Refused, Throttled, Unavailable};
     [Throttled, Unavailable, Ambiguous, Conflict, NotFound, Refused].into_iter().find(|kind| kind.as_str() == outcome)
+}
+
+/// The price lists that are given. One of the user's that cannot be read ends the start; of the fallback it is told.
+async fn book(own: Option<String>, fallback: Option<String>, aws: &Aws) -> anyhow::Result<Book> {
+    let own = match own {
+        Some(place) => Some(prices::list::load(&place, &aws.s3).await?),
+        None => None,
+    };
+    let Some(place) = fallback else { return Ok(Book::new(own, None)) };
+    match prices::list::load(&place, &aws.s3).await {
+        Ok(list) => Ok(Book::new(own, Some(list))),
+        Err(error) => {
+            let why = format!("the list of fallback prices is left out: {error:#}");
+            tracing::warn!("{why}");
+            let mut book = Book::new(own, None);
+            book.note_trouble("fallback", Some(why));
+            Ok(book)
+        }
+    }
 }
 
 fn console(ec2: Ec2) -> Console {

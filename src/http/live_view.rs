@@ -203,12 +203,18 @@ fn priced(cost: &CostView, pool: &str) -> String {
 }
 
 fn note(cost: &CostView) -> String {
+    let trouble = cost.trouble.join("; ");
     if cost.prices.is_empty() {
-        return "No price list: start muster with --prices to see what boxes cost.".into();
+        let why = if trouble.is_empty() { "none was read yet".to_owned() } else { trouble };
+        return format!("No price is known ({why}). A list of your own: muster run --prices.");
     }
     let covered =
         cost.coverage.map_or_else(|| "no box ran yet".into(), |share| format!("{:.0}% of it has a price", share * 100.0));
-    format!("Cost since {} UTC, of {:.1} box hours ({covered}); prices: {}", clock(cost.since), cost.hours, cost.prices)
+    let (wanted, known) = cost.known;
+    let known = if wanted == 0 { String::new() } else { format!(", {known} of the {wanted} that the pools need") };
+    let trouble = if trouble.is_empty() { trouble } else { format!(". {trouble}") };
+    let (since, hours, prices) = (clock(cost.since), cost.hours, &cost.prices);
+    format!("Cost since {since} UTC, of {hours:.1} box hours ({covered}); prices: {prices}{known}{trouble}")
 }
 
 fn boxes(p: &PoolView) -> String {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use muster_reconciler::effect::Market;
 use muster_reconciler::view::{Snapshot, Totals};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::inspect::{Inspect, Unanswered};
 use crate::meter::{CostView, Meter};
 use crate::metrics::Metrics;
-use crate::simulate::prices::Prices;
+use crate::prices::{Book, BookView};
 
 /// Points of a sparkline.
 pub const POINTS: usize = 90;
@@ -49,7 +50,7 @@ impl Watch {
     pub fn start(
         inspect: Inspect,
         metrics: Arc<Metrics>,
-        prices: Prices,
+        prices: impl Into<Book>,
         every: Duration,
         stop: CancellationToken,
     ) -> Arc<Watch> {
@@ -95,6 +96,19 @@ impl Watch {
     /// The cost of the day so far.
     pub fn cost(&self) -> CostView {
         self.known().meter.today().clone()
+    }
+
+    /// Counts by these prices from now on.
+    pub fn set_prices(&self, prices: Book) {
+        for market in [Market::Spot, Market::OnDemand] {
+            self.metrics.prices(market, prices.read_at(market), prices.unknown(market));
+        }
+        self.known().meter.set_prices(prices);
+    }
+
+    /// The prices that the pools need, as far as they are known.
+    pub fn prices(&self) -> BookView {
+        self.known().meter.prices()
     }
 
     /// A pool's last moments, oldest first, and the time between two of them.
@@ -161,7 +175,7 @@ mod tests {
             }
         });
         let stop = CancellationToken::new();
-        let watch = Watch::start(inspect, Arc::new(Metrics::new()), Prices::default(), Duration::from_secs(10), stop.clone());
+        let watch = Watch::start(inspect, Arc::new(Metrics::new()), Book::default(), Duration::from_secs(10), stop.clone());
         for _ in 0..20 {
             watch.snapshot().await.expect("answered");
         }

@@ -60,6 +60,8 @@ pub struct Metrics {
     priced_seconds: CounterVec,
     cost: CounterVec,
     cost_coverage: GaugeVec,
+    prices_read: GaugeVec,
+    prices_unknown: GaugeVec,
     plans: IntCounterVec,
     step: Histogram,
     api_calls: IntCounterVec,
@@ -182,12 +184,22 @@ impl Metrics {
         let cost = m.float_counters(
             "muster_estimated_cost_total",
             &["pool", "market", "currency"],
-            "What that time costs by the price list (muster run --prices), disks and traffic aside.",
+            "What that time costs by the known prices, disks and traffic aside; absent where no price is known.",
         );
         let cost_coverage = m.gauges(
             "muster_cost_coverage_ratio",
             &[],
             "The share of the instance time since the start that had a price, 0 to 1; absent until there was any.",
+        );
+        let prices_read = m.gauges(
+            "muster_prices_timestamp_seconds",
+            &["market"],
+            "When the controller last read AWS's prices of this market (Unix time); absent: never.",
+        );
+        let prices_unknown = m.gauges(
+            "muster_prices_unknown",
+            &["market"],
+            "Instance types that the pools may buy in this market and whose price nobody told.",
         );
         let plans = m.counters("muster_plans_total", &["pool"], "Plans made.");
         let step = m.histogram("muster_step_seconds", STEP_SECONDS, "One step of the core: fold, plan, emit.");
@@ -316,6 +328,8 @@ impl Metrics {
             priced_seconds,
             cost,
             cost_coverage,
+            prices_read,
+            prices_unknown,
             plans,
             step,
             api_calls,
@@ -426,7 +440,18 @@ impl Metrics {
     pub fn lived(&self, pool: &str, market: &str, seconds: f64, cost: Option<f64>, currency: &str) {
         self.instance_seconds.with_label_values(&[pool, market]).inc_by(seconds);
         self.priced_seconds.with_label_values(&[pool, market]).inc_by(if cost.is_some() { seconds } else { 0.0 });
-        self.cost.with_label_values(&[pool, market, currency]).inc_by(cost.unwrap_or_default());
+        // Without a price there is no series: a zero would be a price.
+        if let Some(cost) = cost {
+            self.cost.with_label_values(&[pool, market, currency]).inc_by(cost);
+        }
+    }
+
+    /// When AWS last told a market's prices (milliseconds since 1970), and how many types have none.
+    pub fn prices(&self, market: Market, read_at: Option<u64>, unknown: usize) {
+        if let Some(at) = read_at {
+            self.prices_read.with_label_values(&[market.as_str()]).set(at as f64 / 1000.0);
+        }
+        self.prices_unknown.with_label_values(&[market.as_str()]).set(unknown as f64);
     }
 
     /// The share of the instance time since the start that had a price.

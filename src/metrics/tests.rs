@@ -78,7 +78,10 @@ fn facts_and_calls_are_counted() {
     metrics.github_limit(&GitHubLimit { resource: None, remaining: 0, ..limit });
     metrics.lived("linux", "spot", 90.0, Some(0.25), "USD");
     metrics.lived("linux", "spot", 10.0, None, "USD");
+    metrics.lived("odd", "spot", 10.0, None, "");
     metrics.cost_coverage(0.9);
+    metrics.prices(Market::Spot, Some(1_500), 2);
+    metrics.prices(Market::OnDemand, None, 3);
     metrics.redelivered(2);
     metrics.queue_depth("dead_letters", Some([7, 0, 0]));
     metrics.queue_depth("jobs", Some([5, 0, 0]));
@@ -98,6 +101,8 @@ fn facts_and_calls_are_counted() {
         "muster_priced_instance_seconds_total{market=\"spot\",pool=\"linux\"} 90\n",
         "muster_estimated_cost_total{currency=\"USD\",market=\"spot\",pool=\"linux\"} 0.25\n",
         "muster_cost_coverage_ratio 0.9\n",
+        "muster_prices_timestamp_seconds{market=\"spot\"} 1.5\n",
+        "muster_prices_unknown{market=\"on-demand\"} 3\n",
         "muster_job_queue_to_start_seconds_sum{pool=\"linux\"} 44\n",
         "muster_launch_decision_seconds_sum{pool=\"linux\"} 1\n",
         "muster_boot_failures_total{pool=\"linux\",reason=\"overdue\"} 1\n",

@@ -10,6 +10,7 @@ process, so the real AWS SDK crosses a real wire and meets:
 - eventual consistency: instances stay out of DescribeInstances for a while after their launch.
 - a spot interruption's termination reason.
 - unfinished multipart uploads as old as the test says; moto's own are all from 2010.
+- prices (prices.py).
 - what Terraform needs (gaps.py), and IAM for whoever calls with a role's session (roles.py).
 - a judge (judge/): each call and each answer is held against AWS's own models; the verdict is for the test to ask.
 - SQS without moto's races between threads (messages lost or received twice), and without long polls that outlive
@@ -41,6 +42,7 @@ from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
 import gaps
+import prices
 import roles
 import world
 from judge import Judge
@@ -259,6 +261,10 @@ class Server:
         if call.service == "ssm":
             with self.parameters:  # moto reads its parameters while another thread changes them, and falls over
                 return self.ask_moto(call)
+        if call.service == "pricing":
+            return prices.products(call)
+        if call.op == "DescribeSpotPriceHistory":
+            return prices.spot(call)
         answer = self.ask_moto(call)
         if call.op == "RunInstances":
             self.note_launches(answer)

@@ -34,6 +34,8 @@ mod e2e_more;
 #[cfg(feature = "live")]
 mod e2e_otlp;
 #[cfg(feature = "live")]
+mod e2e_prices;
+#[cfg(feature = "live")]
 mod e2e_prometheus;
 #[cfg(feature = "live")]
 mod e2e_steer;

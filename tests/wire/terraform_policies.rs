@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use support::moto::Moto;
 use support::terraform::{Terraform, resources};
 
-const SERVICES: [&str; 6] = ["ec2", "s3", "servicequotas", "sqs", "ssm", "sts"];
+const SERVICES: [&str; 7] = ["ec2", "pricing", "s3", "servicequotas", "sqs", "ssm", "sts"];
 const ACCOUNT: &str = "eu-west-1:123456789012";
 
 fn read(path: &str) -> String {
@@ -246,7 +246,14 @@ fn conditions(controller: &Policy) {
     }
     let everywhere: BTreeSet<String> =
         controller.0.iter().filter(|s| list(&s["Resource"]).contains(&"*".into())).flat_map(|s| list(&s["Action"])).collect();
-    assert_eq!(everywhere, set(&["ec2:DescribeInstances", "ssm:DescribeParameters"]), "only what AWS knows no resources for");
+    let looks = [
+        "ec2:DescribeInstances",
+        "ec2:DescribeSpotPriceHistory",
+        "ec2:DescribeSubnets",
+        "pricing:GetProducts",
+        "ssm:DescribeParameters",
+    ];
+    assert_eq!(everywhere, set(&looks), "only what AWS knows no resources for");
 }
 
 /// Each role reads the secrets that it needs, and Terraform makes their parameters.

@@ -97,6 +97,7 @@ pub fn routes(admin: Admin) -> impl Filter<Extract = (Response,), Error = Infall
     let events = warp::path!("api" / "v1" / "events").and(super::get()).and(with.clone()).and(query()).then(events);
     let explain = warp::path!("api" / "v1" / "explain" / String / String).and(super::get()).and(with.clone()).then(explain);
     let snapshot = warp::path!("api" / "v1" / "snapshot").and(super::get()).and(with.clone()).then(snapshot);
+    let prices = warp::path!("api" / "v1" / "prices").and(super::get()).and(with.clone()).then(prices);
     let order = warp::path!("api" / "v1" / String / String / Verb)
         .and(warp::post())
         .and(warp::header::headers_cloned())
@@ -105,7 +106,7 @@ pub fn routes(admin: Admin) -> impl Filter<Extract = (Response,), Error = Infall
         .then(steer::receive);
     let list = warp::path!("api" / "v1" / Kind).and(super::get()).and(with).and(query()).then(list);
     let pages = page.or(explained).unify().or(stream).unify().or(asset).unify().boxed();
-    let more = events.or(explain).unify().or(snapshot).unify().or(order).unify().boxed();
+    let more = events.or(explain).unify().or(snapshot).unify().or(prices).unify().or(order).unify().boxed();
     pages
         .or(more)
         .unify()
@@ -240,6 +241,12 @@ async fn snapshot(admin: Admin) -> Response {
         Ok(snapshot) => super::json(StatusCode::OK, &json!({ "snapshot": &*snapshot, "cost": watch.cost() })),
         Err(e) => super::error(StatusCode::SERVICE_UNAVAILABLE, e),
     }
+}
+
+/// What an hour of each type costs that the pools may buy, and where that is known from.
+async fn prices(admin: Admin) -> Response {
+    let Some(watch) = &admin.watch else { return no_core() };
+    super::json(StatusCode::OK, &watch.prices())
 }
 
 fn no_core() -> Response {

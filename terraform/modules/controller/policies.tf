@@ -56,6 +56,8 @@ locals {
     { Sid = "Drain", Effect = "Allow", Action = "ec2:CreateTags", Resource = "${local.ec2}:instance/*", Condition = merge(local.ours, { "ForAllValues:StringEquals" = { "aws:TagKeys" = ["muster:drain"] }, Null = { "aws:TagKeys" = "false" } }) },
     { Sid = "End", Effect = "Allow", Action = ["ec2:TerminateInstances", "ec2:GetConsoleOutput"], Resource = "${local.ec2}:instance/*", Condition = local.ours },
     { Sid = "Sweep", Effect = "Allow", Action = ["ec2:DescribeInstances", "ssm:DescribeParameters"], Resource = "*" },
+    # Prices of the pools' types, once a day. None of the three knows resources or conditions.
+    { Sid = "Prices", Effect = "Allow", Action = ["ec2:DescribeSpotPriceHistory", "ec2:DescribeSubnets", "pricing:GetProducts"], Resource = "*" },
     { Sid = "PassRole", Effect = "Allow", Action = "iam:PassRole", Resource = var.pools.role_arns, Condition = { StringEquals = { "iam:PassedToService" = local.ec2_names } } },
     { Sid = "Receive", Effect = "Allow", Action = ["sqs:ReceiveMessage", "sqs:DeleteMessage"], Resource = [var.queues.jobs, var.queues.ec2Events] },
     { Sid = "Hold", Effect = "Allow", Action = "sqs:ChangeMessageVisibility", Resource = var.queues.jobs },

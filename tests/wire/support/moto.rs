@@ -245,6 +245,14 @@ impl Moto {
         World { cluster: cluster.into(), jobs, dead_letters, ec2_events, bucket, subnets }
     }
 
+    /// The zones of subnets, by subnet.
+    pub async fn zones(&self, subnets: &[String]) -> BTreeMap<String, String> {
+        let call = self.ec2.describe_subnets().set_subnet_ids(Some(subnets.to_vec()));
+        let seen = call.send().await.expect("moto lists its subnets");
+        let pair = |s: &aws_sdk_ec2::types::Subnet| Some((s.subnet_id()?.to_owned(), s.availability_zone()?.to_owned()));
+        seen.subnets().iter().filter_map(pair).collect()
+    }
+
     async fn create_queue(&self, name: &str, redrive_to: Option<&str>) -> String {
         let mut request = self.sqs.create_queue().queue_name(name).attributes(QueueAttributeName::VisibilityTimeout, "120");
         if let Some(dead_letters) = redrive_to {

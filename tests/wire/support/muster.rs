@@ -339,6 +339,11 @@ impl Muster {
         answer.text().await.expect("the page is text")
     }
 
+    /// A page of the admin listener, as text.
+    pub async fn page(&self, path: &str) -> String {
+        self.get(path).await
+    }
+
     /// The items of `/api/v1/pools`, `jobs` or `runners`.
     pub async fn api(&self, what: &str) -> Vec<Value> {
         let text = self.get(&format!("/api/v1/{what}")).await;

@@ -1,0 +1,245 @@
+//! What an hour of each instance type costs, from up to three places: the user's own list, what AWS says, and a list that
+//! Terraform wrote. A price that nobody told stays unknown; it is never zero.
+//!
+//! For each type, system and market the first of these that has a price wins:
+//!
+//! 1. the user's list (`muster run --prices`), because only the user knows what an agreement or a savings plan makes of it;
+//! 2. AWS's own answer (the `live` feature's `task`), read once a day;
+//! 3. the fallback list (`--fallback-prices`), which Terraform writes at an apply.
+
+pub mod answer;
+#[cfg(feature = "live")]
+pub mod list;
+#[cfg(feature = "live")]
+pub mod task;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use muster_reconciler::effect::Market;
+use muster_reconciler::manifest::{MarketPolicy, Os, Spec};
+use serde::{Deserialize, Serialize};
+
+use crate::simulate::prices::Prices;
+
+/// An instance type under a system.
+pub type Kind = (Os, String);
+
+/// One market's prices, as AWS told them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Read {
+    /// When they were read; milliseconds since 1970.
+    pub at: u64,
+    /// Such as `USD`.
+    pub currency: String,
+    /// An hour of each type.
+    pub hours: BTreeMap<Kind, f64>,
+}
+
+/// All prices, and which of them are wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Book {
+    own: Option<Prices>,
+    read: BTreeMap<Market, Read>,
+    fallback: Option<Prices>,
+    trouble: BTreeMap<String, String>,
+    wanted: BTreeSet<(Market, Kind)>,
+}
+
+/// One price, and where it comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PriceView {
+    /// An hour.
+    pub hour: f64,
+    /// `AWS`, or the list's file.
+    pub source: String,
+    /// The day on which it held, `2026-11-29`.
+    pub as_of: String,
+}
+
+/// A wanted type with its prices; None: unknown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TypeView {
+    /// Such as `m7i.large`.
+    pub instance_type: String,
+    /// `linux` or `windows`.
+    pub os: Os,
+    /// On-demand.
+    pub on_demand: Option<PriceView>,
+    /// Spot: the mean over the pools' zones.
+    pub spot: Option<PriceView>,
+}
+
+/// The whole book, for `muster get prices` and the API.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BookView {
+    /// Such as `USD`; empty: no price is known.
+    pub currency: String,
+    /// The pools' types.
+    pub types: Vec<TypeView>,
+    /// Prices that the pools' types and markets need.
+    pub wanted: usize,
+    /// How many of them are known.
+    pub known: usize,
+    /// What kept prices from being read, a sentence each.
+    pub trouble: Vec<String>,
+}
+
+impl From<Prices> for Book {
+    fn from(own: Prices) -> Book {
+        Book::new(Some(own), None)
+    }
+}
+
+impl Book {
+    /// The lists that do not change. A list without any price is none.
+    pub fn new(own: Option<Prices>, fallback: Option<Prices>) -> Book {
+        let some = |list: Option<Prices>| list.filter(|list| !(list.linux.is_empty() && list.windows.is_empty()));
+        let mut book = Book { own: some(own), fallback: some(fallback), ..Book::default() };
+        book.check_currencies();
+        book
+    }
+
+    /// Takes over what AWS said of a market.
+    pub fn hear(&mut self, market: Market, read: Read) {
+        self.read.insert(market, read);
+        self.check_currencies();
+    }
+
+    /// Notes what keeps `what` from being read; None: nothing any more.
+    pub fn note_trouble(&mut self, what: &str, why: Option<String>) {
+        match why {
+            Some(why) => self.trouble.insert(what.to_owned(), why),
+            None => self.trouble.remove(what),
+        };
+    }
+
+    /// What is noted of `what`.
+    pub fn trouble_of(&self, what: &str) -> Option<&str> {
+        self.trouble.get(what).map(String::as_str)
+    }
+
+    /// Which prices matter: those of the pools' types in the markets that the pools buy in.
+    pub fn want(&mut self, wanted: BTreeSet<(Market, Kind)>) {
+        self.wanted = wanted;
+    }
+
+    /// The currency of all that is told: the first list's that has one. A list in another currency is not mixed in.
+    pub fn currency(&self) -> &str {
+        let own = self.own.iter().map(|list| list.currency.as_str());
+        let read = self.read.values().filter(|read| !read.hours.is_empty()).map(|read| read.currency.as_str());
+        let fallback = self.fallback.iter().map(|list| list.currency.as_str());
+        own.chain(read).chain(fallback).next().unwrap_or_default()
+    }
+
+    /// An hour's price; None: nobody told it.
+    pub fn hour(&self, os: Os, instance_type: &str, market: Market) -> Option<f64> {
+        self.find(os, instance_type, market).map(|(hour, _)| hour)
+    }
+
+    /// The prices that are wanted of a market and not known.
+    pub fn unknown(&self, market: Market) -> usize {
+        let lacks = |(of, (os, name)): &&(Market, Kind)| *of == market && self.hour(*os, name, market).is_none();
+        self.wanted.iter().filter(lacks).count()
+    }
+
+    /// When AWS last told a market's prices; milliseconds since 1970.
+    pub fn read_at(&self, market: Market) -> Option<u64> {
+        self.read.get(&market).map(|read| read.at)
+    }
+
+    /// Where the prices come from, and of which day, in one line; empty: there is none.
+    pub fn source(&self) -> String {
+        let list = |list: &Prices| match (list.source.as_str(), list.as_of.as_str()) {
+            (source, _) if list.example => source.to_owned(),
+            (source, as_of) => format!("{source} of {as_of}"),
+        };
+        let read: Vec<String> = self
+            .read
+            .iter()
+            .filter(|(_, read)| !read.hours.is_empty() && read.currency == self.currency())
+            .map(|(market, read)| format!("AWS's {} prices of {}", market.as_str(), day(read.at)))
+            .collect();
+        let own = self.own.iter().map(list);
+        let fallback = self.fallback.iter().filter(|list| list.currency == self.currency()).map(list);
+        own.chain(read).chain(fallback).collect::<Vec<_>>().join(", then ")
+    }
+
+    /// What keeps prices from being read, a sentence each.
+    pub fn trouble(&self) -> Vec<String> {
+        self.trouble.values().cloned().collect()
+    }
+
+    /// Everything that is wanted, with what is known of it.
+    pub fn view(&self) -> BookView {
+        let kinds: BTreeSet<&Kind> = self.wanted.iter().map(|(_, kind)| kind).collect();
+        let of = |(os, name): &Kind, market| self.find(*os, name, market).map(|(_, price)| price);
+        let one = |kind: &&Kind| TypeView {
+            instance_type: kind.1.clone(),
+            os: kind.0,
+            on_demand: of(kind, Market::OnDemand),
+            spot: of(kind, Market::Spot),
+        };
+        let unknown = self.unknown(Market::Spot) + self.unknown(Market::OnDemand);
+        BookView {
+            currency: self.currency().to_owned(),
+            types: kinds.iter().map(one).collect(),
+            wanted: self.wanted.len(),
+            known: self.wanted.len() - unknown,
+            trouble: self.trouble(),
+        }
+    }
+
+    fn find(&self, os: Os, instance_type: &str, market: Market) -> Option<(f64, PriceView)> {
+        let list = |list: &Prices| {
+            let hour = list.hour(os, instance_type, market).filter(|_| list.currency == self.currency())?;
+            Some((hour, PriceView { hour, source: list.source.clone(), as_of: list.as_of.clone() }))
+        };
+        let read = || {
+            let read = self.read.get(&market).filter(|read| read.currency == self.currency())?;
+            let hour = *read.hours.get(&(os, instance_type.to_owned()))?;
+            Some((hour, PriceView { hour, source: "AWS".into(), as_of: day(read.at) }))
+        };
+        self.own.as_ref().and_then(list).or_else(read).or_else(|| self.fallback.as_ref().and_then(list))
+    }
+
+    /// A sum of two currencies is none: says which list is left out.
+    fn check_currencies(&mut self) {
+        let currency = self.currency().to_owned();
+        let lists = self.read.values().map(|read| ("AWS's prices".to_owned(), read.currency.clone()));
+        let lists = lists.chain(self.fallback.iter().map(|list| (list.source.clone(), list.currency.clone())));
+        let odd = lists.filter(|(_, other)| *other != currency);
+        let said =
+            odd.map(|(source, other)| format!("{source} are in {other}, the other prices in {currency}: they are left out"));
+        let said: BTreeSet<String> = said.collect();
+        self.note_trouble("currency", (!said.is_empty()).then(|| said.into_iter().collect::<Vec<_>>().join("; ")));
+    }
+}
+
+/// The prices that a set of pools needs.
+pub fn wanted(spec: &Spec) -> BTreeSet<(Market, Kind)> {
+    let mut wanted = BTreeSet::new();
+    for pool in spec.pools.values() {
+        let instance = &pool.spec.instance;
+        let markets: &[Market] = match instance.market {
+            MarketPolicy::Spot => &[Market::Spot],
+            MarketPolicy::OnDemand => &[Market::OnDemand],
+            MarketPolicy::SpotThenOnDemand => &[Market::Spot, Market::OnDemand],
+        };
+        for market in markets {
+            wanted.extend(instance.types.iter().map(|name| (*market, (instance.os, name.clone()))));
+        }
+    }
+    wanted
+}
+
+/// The day of a moment, UTC.
+fn day(at_ms: u64) -> String {
+    let at = i64::try_from(at_ms).ok().and_then(chrono::DateTime::from_timestamp_millis);
+    at.map(|at| at.format("%Y-%m-%d").to_string()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;
