@@ -32,7 +32,8 @@ pub(super) struct Token {
 }
 
 impl Token {
-    fn read(&self) -> Result<Option<SecretString>, Fault> {
+    /// The token; None: there is none.
+    pub(super) fn read(&self) -> Result<Option<SecretString>, Fault> {
         let Some(path) = &self.token_file else {
             return Ok(std::env::var("MUSTER_TOKEN").ok().filter(|token| !token.is_empty()).map(SecretString::from));
         };
@@ -64,6 +65,12 @@ impl Ask {
         let token = token.read()?;
         let body = client::post(&self.url(path), token.as_ref(), body, PATIENCE).await.map_err(Fault::from)?;
         read(&body, path)
+    }
+
+    /// The admin listener.
+    #[cfg(feature = "live")]
+    pub(super) fn controller(&self) -> &str {
+        &self.controller
     }
 
     fn url(&self, path: &str) -> String {

@@ -4,12 +4,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use muster_reconciler::manifest::Spec;
 use serde::Serialize;
 use tokio::time::timeout;
 
 use super::Output;
 use super::ask::block_on;
 use super::fault::unreadable;
+use super::live::Live;
 use super::show;
 use crate::aws::Aws;
 use crate::doctor::{self, Finding, Verdict};
@@ -25,8 +27,10 @@ pub(super) struct Args {
     #[arg(long, env = "MUSTER_MANIFESTS")]
     manifests: Place,
     /// For people, or for programs.
-    #[arg(long, short, value_enum, default_value_t)]
+    #[arg(long, short, value_enum, default_value_t, conflicts_with = "live")]
     output: Output,
+    #[command(flatten)]
+    live: Live,
 }
 
 /// The answer, for both printers.
@@ -50,6 +54,9 @@ impl Answer {
 
 impl Args {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        if self.live.live {
+            return block_on(async { self.live.run(&self.spec().await?, self.manifests.base()).await });
+        }
         let answer = block_on(self.answer())?;
         match self.output {
             Output::Json => show::print(&(serde_json::to_string_pretty(&answer)? + "\n"))?,
@@ -58,12 +65,15 @@ impl Args {
         Ok(if answer.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    async fn answer(&self) -> anyhow::Result<Answer> {
+    async fn spec(&self) -> anyhow::Result<Spec> {
         let mut manifests = Manifests::new(self.manifests.clone(), &Aws::connect(None).await);
         let read = timeout(PATIENCE, manifests.load()).await;
         let read = read.unwrap_or_else(|_| Err(anyhow::anyhow!("{} did not answer within {PATIENCE:?}", self.manifests)));
-        let spec = read.map_err(unreadable).context("failed to read the manifests, which doctor begins with")?;
-        Ok(Answer::of(doctor::examine(&spec, self.manifests.base()).await))
+        read.map_err(unreadable).context("failed to read the manifests, which doctor begins with")
+    }
+
+    async fn answer(&self) -> anyhow::Result<Answer> {
+        Ok(Answer::of(doctor::examine(&self.spec().await?, self.manifests.base()).await))
     }
 }
 

@@ -9,6 +9,8 @@ mod explain;
 mod fault;
 mod generate;
 mod get;
+#[cfg(feature = "live")]
+mod live;
 mod logging;
 #[cfg(feature = "live")]
 mod plan;
@@ -51,7 +53,7 @@ enum Command {
     #[cfg(feature = "live")]
     Plan(plan::Args),
     /// Look at everything that muster needs (credentials, permissions, queues, bucket, App, webhook, quotas), and say what to do;
-    /// change nothing.
+    /// change nothing. With --live, send a real job through it and write a report.
     #[cfg(feature = "live")]
     Doctor(doctor::Args),
     /// List pools, jobs or runners, each with its reason; asks the running controller.

@@ -9,6 +9,7 @@ mod bucket;
 mod finding;
 mod hook;
 mod identity;
+pub mod live;
 mod look;
 mod permissions;
 mod queues;

@@ -8,6 +8,7 @@
 pub mod about;
 mod app;
 mod deliveries;
+pub mod field;
 mod held;
 mod jobs;
 mod limits;

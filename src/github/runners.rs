@@ -19,7 +19,7 @@ use super::{Answer, Call, GitHub, Rejected, preparing};
 pub(super) use list::Lists;
 
 /// A repository has one runner group only, and its id is this.
-const REPOSITORY_GROUP: u64 = 1;
+pub(super) const REPOSITORY_GROUP: u64 = 1;
 /// Labels that GitHub takes in one configuration.
 const LABELS_MAX: usize = 100;
 /// Pages of runner groups at most: 10,000 groups.
@@ -85,7 +85,7 @@ struct Group {
 }
 
 /// The path of a scope.
-fn base(scope: &Scope) -> String {
+pub(super) fn base(scope: &Scope) -> String {
     match scope {
         Scope::Org(org) => format!("/orgs/{org}"),
         Scope::Repo(owner, repo) => format!("/repos/{owner}/{repo}"),

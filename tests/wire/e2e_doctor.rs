@@ -31,14 +31,7 @@ impl Stage {
     async fn set() -> Option<Stage> {
         let moto = Moto::start().await?;
         let world = moto.create_world(CLUSTER, &[]).await;
-        good_template(&moto, &format!("{CLUSTER}-linux")).await;
-        let policy = json!({
-            "deadLetterTargetArn": format!("arn:aws:sqs:{REGION}:123456789012:{CLUSTER}-dead-letters"), "maxReceiveCount": 10,
-        });
-        let change = moto.sqs.set_queue_attributes().queue_url(&world.ec2_events);
-        change.attributes(QueueAttributeName::RedrivePolicy, policy.to_string()).send().await.expect("moto takes a policy");
-        let object = moto.s3.put_object().bucket(&world.bucket).key("runners/linux-x64/latest.tar.gz");
-        object.body(b"x".to_vec().into()).send().await.expect("moto stores an object");
+        good_cloud(&moto, &world).await;
         launch_a_box(&moto).await;
         let github = GitHub::start().await;
         let muster = Muster::prepare(&moto, &github, &world, &[linux()]);
@@ -77,6 +70,18 @@ fn assert_complaints(found: &(i32, Vec<String>), wanted: &[(&str, &str)]) {
     }
     let failed = wanted.iter().any(|(start, _)| start.starts_with("failed"));
     assert_eq!(*code, i32::from(failed), "{lines:#?}");
+}
+
+/// What `muster doctor` wants of AWS for the pool `linux`.
+pub(crate) async fn good_cloud(moto: &Moto, world: &World) {
+    good_template(moto, &format!("{CLUSTER}-linux")).await;
+    let policy = json!({
+        "deadLetterTargetArn": format!("arn:aws:sqs:{REGION}:123456789012:{CLUSTER}-dead-letters"), "maxReceiveCount": 10,
+    });
+    let change = moto.sqs.set_queue_attributes().queue_url(&world.ec2_events);
+    change.attributes(QueueAttributeName::RedrivePolicy, policy.to_string()).send().await.expect("moto takes a policy");
+    let object = moto.s3.put_object().bucket(&world.bucket).key("runners/linux-x64/latest.tar.gz");
+    object.body(b"x".to_vec().into()).send().await.expect("moto stores an object");
 }
 
 async fn good_template(moto: &Moto, name: &str) {

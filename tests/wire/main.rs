@@ -26,6 +26,8 @@ mod e2e_doctor;
 #[cfg(feature = "live")]
 mod e2e_faults;
 #[cfg(feature = "live")]
+mod e2e_field;
+#[cfg(feature = "live")]
 mod e2e_latency;
 #[cfg(feature = "live")]
 mod e2e_main;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
+use std::io::{Seek as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -268,6 +269,24 @@ impl Muster {
         let mut command = tokio::process::Command::new(binary());
         command.args(args).envs(self.env_of(args)).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.kill_on_drop(true).spawn().expect("the binary starts")
+    }
+
+    /// One subcommand that asks: `input` is what is typed. Exit code, standard output, standard error.
+    pub async fn command_with_input(&self, args: &[&str], input: &str) -> (i32, String, String) {
+        let mut typed = tempfile::tempfile().expect("a file can be made");
+        typed.write_all(input.as_bytes()).and_then(|()| typed.rewind()).expect("a file can be written");
+        let mut command = tokio::process::Command::new(binary());
+        command.args(args).envs(self.env_of(args)).stdin(typed).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.kill_on_drop(true).spawn().expect("the binary starts");
+        Muster::outcome(child).await
+    }
+
+    /// The end of a subcommand: exit code, standard output, standard error.
+    pub async fn outcome(child: tokio::process::Child) -> (i32, String, String) {
+        let output = tokio::time::timeout(secs(300), child.wait_with_output()).await.expect("it ends within five minutes");
+        let output = output.expect("its output can be read");
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
     }
 
     /// One subcommand, run to its end: exit code, standard output, standard error.

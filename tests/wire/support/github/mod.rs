@@ -6,6 +6,7 @@ pub mod hooks;
 pub mod key;
 pub mod openapi;
 mod routes;
+pub mod workflows;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -165,6 +166,7 @@ struct State {
     killed: Vec<u64>,
     minted: Vec<String>,
     hooks: Hooks,
+    workflows: workflows::Workflows,
     app: App,
 }
 

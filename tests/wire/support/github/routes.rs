@@ -14,47 +14,48 @@ use warp::http::{HeaderMap, Method, Response};
 use warp::path::FullPath;
 
 use super::openapi::Match;
+use super::workflows::{self, Workflows};
 use super::{APP_ID, Double, Fault, Runner, State, hooks, hourly_limit, key};
 use crate::support::now_ms;
 
 /// A page holds so many at most, whatever is asked for.
 const MAX_PER_PAGE: usize = 100;
 
-struct Answer {
+pub(super) struct Answer {
     status: u16,
     body: Option<Value>,
     headers: Vec<(&'static str, String)>,
 }
 
 impl Answer {
-    fn json(status: u16, body: Value) -> Answer {
+    pub(super) fn json(status: u16, body: Value) -> Answer {
         Answer { status, body: Some(body), headers: Vec::new() }
     }
 
-    fn empty(status: u16) -> Answer {
+    pub(super) fn empty(status: u16) -> Answer {
         Answer { status, body: None, headers: Vec::new() }
     }
 
-    fn message(status: u16, message: impl Into<String>) -> Answer {
+    pub(super) fn message(status: u16, message: impl Into<String>) -> Answer {
         let message: String = message.into();
         Answer::json(status, json!({ "message": message, "documentation_url": "https://docs.github.com/rest" }))
     }
 }
 
 /// One request, read.
-struct Asked<'a> {
+pub(super) struct Asked<'a> {
     found: Match<'a>,
     query: Vec<(String, String)>,
-    body: Value,
-    base: String,
+    pub(super) body: Value,
+    pub(super) base: String,
 }
 
 impl Asked<'_> {
-    fn param(&self, name: &str) -> &str {
+    pub(super) fn param(&self, name: &str) -> &str {
         self.found.params.get(name).map_or("", String::as_str)
     }
 
-    fn number(&self, name: &str) -> u64 {
+    pub(super) fn number(&self, name: &str) -> u64 {
         self.param(name).parse().unwrap_or(0)
     }
 
@@ -74,7 +75,7 @@ impl Asked<'_> {
     }
 
     /// One page of `items`, with GitHub's Link header.
-    fn page(&self, key: &str, items: Vec<Value>) -> Answer {
+    pub(super) fn page(&self, key: &str, items: Vec<Value>) -> Answer {
         let number = |name: &str, default: usize| self.query(name).and_then(|n| n.parse().ok()).unwrap_or(default).max(1);
         let (per_page, page, total) = (number("per_page", 30).min(MAX_PER_PAGE), number("page", 1), items.len());
         let last = total.div_ceil(per_page).max(1);
@@ -275,10 +276,20 @@ impl Double {
             }
             "get-job-for-workflow-run" => match state.jobs.get(&asked.number("job_id")) {
                 Some(j) if j.repo.eq_ignore_ascii_case(&format!("{}/{}", asked.param("owner"), asked.param("repo"))) => {
-                    Answer::json(200, job(j, &asked.base))
+                    Answer::json(200, job(j, &asked.base, &state.workflows))
                 }
                 _ => Answer::message(404, "Not Found"),
             },
+            "get-workflow" => workflows::get(&state, asked),
+            "list-jobs-for-workflow-run" => workflows::jobs_of_run(&state, asked, |j| job(j, &asked.base, &state.workflows)),
+            "create-workflow-dispatch" => {
+                drop(state);
+                self.dispatch(asked)
+            }
+            "cancel-workflow-run" => {
+                drop(state);
+                self.cancel(asked)
+            }
             "re-run-job-for-workflow-run" | "re-run-workflow" | "re-run-workflow-failed-jobs" => Answer::json(201, json!({})),
             other => {
                 state.violations.push(format!("the double does not play {other} ({})", asked.found.operation.route()));
@@ -630,7 +641,7 @@ fn installation(i: &super::Installation, app: &super::App, base: &str) -> Value 
     })
 }
 
-fn job(j: &super::Job, base: &str) -> Value {
+fn job(j: &super::Job, base: &str, workflows: &Workflows) -> Value {
     let at = |n: usize| if j.at_ms[n] == 0 { Value::Null } else { json!(rfc3339(j.at_ms[n])) };
     let started = if j.at_ms[1] == 0 { at(0) } else { at(1) };
     json!({
@@ -641,7 +652,7 @@ fn job(j: &super::Job, base: &str) -> Value {
         "run_attempt": 1,
         "head_sha": "3484a3fb816e0859fd6e1cea078d76385ff50625",
         "head_branch": "main",
-        "workflow_name": "CI",
+        "workflow_name": workflows.name_of(j.id),
         "name": "build",
         "url": format!("{base}/repos/{}/actions/jobs/{}", j.repo, j.id),
         "html_url": format!("https://github.com/{}/runs/{}", j.repo, j.id),

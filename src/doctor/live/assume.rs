@@ -1,0 +1,262 @@
+//! What the emulators of the tests assume of AWS and GitHub, held against what was seen. Pure: a report is judged the same way
+//! wherever it is read.
+
+use serde::Serialize;
+
+use super::seen::{BoxSeen, Mark};
+use crate::github::field::{Headers, Twice};
+
+/// How an assumption stands after what was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stands {
+    /// It is as the emulators have it.
+    Holds,
+    /// It is not: muster's tests have met something else than the world.
+    Differs,
+    /// Nothing was seen that says so or otherwise.
+    NotSeen,
+}
+
+impl Stands {
+    /// In words.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Stands::Holds => "as assumed",
+            Stands::Differs => "DIFFERS",
+            Stands::NotSeen => "not seen",
+        }
+    }
+}
+
+/// One assumption.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Assumption {
+    /// Its name, which reports of different people have in common.
+    pub id: &'static str,
+    /// What the emulators do.
+    pub emulators: &'static str,
+    /// What was seen.
+    pub seen: String,
+    /// How it stands.
+    pub stands: Stands,
+}
+
+/// All that the assumptions are held against.
+#[derive(Debug, Default)]
+pub(super) struct Evidence<'a> {
+    pub job: Option<&'a std::collections::BTreeMap<Mark, u64>>,
+    pub run_box: Option<&'a BoxSeen>,
+    pub idle_box: Option<&'a BoxSeen>,
+    pub jit: Option<&'a Headers>,
+    pub twice: Option<&'a Twice>,
+    pub last_words: Option<&'a Option<String>>,
+}
+
+impl Evidence<'_> {
+    fn job(&self, mark: Mark) -> Option<u64> {
+        self.job?.get(&mark).copied()
+    }
+
+    fn of_box(&self, mark: Mark) -> Option<u64> {
+        self.run_box?.marks.get(&mark).copied()
+    }
+}
+
+/// Seconds from one moment to another, in words; a clock that is ahead gives nothing below zero.
+fn seconds(from: Option<u64>, to: Option<u64>) -> Option<f64> {
+    Some((to? as f64 - from? as f64).max(0.0) / 1000.0)
+}
+
+type Seen = Option<(String, bool)>;
+
+fn within(what: &str, seconds: Option<f64>, at_most: f64) -> Seen {
+    seconds.map(|s| (format!("{s:.1} s {what}"), s <= at_most))
+}
+
+/// Every assumption, each with what was seen.
+pub(super) fn judge(e: &Evidence<'_>) -> Vec<Assumption> {
+    [of_launch(e), of_run(e), of_end(e), of_limits(e)].concat()
+}
+
+fn assumption(id: &'static str, emulators: &'static str, seen: Seen) -> Assumption {
+    let (seen, stands) = match seen {
+        Some((seen, true)) => (seen, Stands::Holds),
+        Some((seen, false)) => (seen, Stands::Differs),
+        None => ("nothing".into(), Stands::NotSeen),
+    };
+    Assumption { id, emulators, seen, stands }
+}
+
+fn of_launch(e: &Evidence<'_>) -> Vec<Assumption> {
+    let delay = seconds(e.job(Mark::Queued), e.job(Mark::WebhookHeard));
+    let answer = e.run_box.map(|b| {
+        let of = |told: &Option<String>, what| told.clone().unwrap_or_else(|| format!("no {what}"));
+        let told = format!("{}, {}", of(&b.view.instance_type, "type"), of(&b.view.market, "market"));
+        (told, b.view.instance_type.is_some() && b.view.market.is_some())
+    });
+    let market = e.run_box.and_then(|b| {
+        let (launched, shown) = (b.view.market.as_deref()?, b.market.as_deref()?);
+        Some((format!("{launched} launched, {shown} shown"), launched == shown))
+    });
+    let tagged = e.run_box.and_then(|b| b.tagged);
+    let tags = tagged.map(|tagged| (if tagged { "they were" } else { "they were not" }.to_owned(), tagged));
+    vec![
+        assumption(
+            "webhook-delay",
+            "the webhook of a queued job comes within 10 s",
+            within("from GitHub's own time of the job until the controller heard", delay, 10.0),
+        ),
+        assumption("fleet-answer", "CreateFleet's answer names the instance, its type and its market", answer),
+        assumption("market", "DescribeInstances tells the same market as the launch", market),
+        assumption("describe-lag", "DescribeInstances shows an instance within 5 s of CreateFleet's answer", describe_lag(e)),
+        assumption("tags-at-launch", "the tags are there when an instance is first shown", tags),
+    ]
+}
+
+fn of_run(e: &Evidence<'_>) -> Vec<Assumption> {
+    let busy = e.run_box.filter(|b| b.row.is_some()).map(|b| {
+        let busy = b.marks.contains_key(&Mark::BusySeen);
+        (if busy { "it did" } else { "it was looked at each second and never did" }.to_owned(), busy)
+    });
+    let gone = seconds(e.job(Mark::JobEnded), e.of_box(Mark::RegistrationGone));
+    vec![
+        assumption("secret-deleted-by-box", "the box deletes its secret once it has read it", secret(e)),
+        assumption("busy", "GitHub's row of the runner says busy while a job runs", busy),
+        assumption(
+            "registration-gone",
+            "an ephemeral runner's registration is gone within 10 s of its job's end",
+            within("from the job's end until the row was gone", gone, 10.0),
+        ),
+    ]
+}
+
+fn of_end(e: &Evidence<'_>) -> Vec<Assumption> {
+    let code = e.run_box.and_then(|b| b.end_code.clone());
+    let notice = seconds(e.run_box.and_then(|b| b.end_at), e.of_box(Mark::BoxGone));
+    let words = e.last_words.map(|words| {
+        let late = || "nothing yet (EC2 shows a console some minutes late)".to_owned();
+        (words.clone().unwrap_or_else(late), words.is_some())
+    });
+    vec![
+        assumption(
+            "ends-itself",
+            "a box that has done its job shuts itself down, and EC2 says so (Client.InstanceInitiatedShutdown)",
+            code.map(|code| (code.clone(), code == "Client.InstanceInitiatedShutdown")),
+        ),
+        assumption(
+            "end-notice",
+            "the controller knows of a box's end within 60 s (EventBridge, or the next sweep)",
+            within("from EC2's own time of the end until the controller knew", notice, 60.0),
+        ),
+        assumption("drain-heard", "an idle box sees its drain tag in the metadata, and is ending within 60 s", drain(e)),
+        assumption("console", "the box's last words are on its console when it is gone", words),
+    ]
+}
+
+fn describe_lag(e: &Evidence<'_>) -> Seen {
+    let lag = seconds(e.of_box(Mark::Launched), e.of_box(Mark::Ec2ShowsIt))?;
+    let unknown = e.run_box.map_or(0, |b| b.unknown_to_ec2);
+    Some((
+        format!("{lag:.1} s, looked at about each second; EC2 said {unknown} times that it knows no such instance"),
+        lag <= 5.0,
+    ))
+}
+
+fn secret(e: &Evidence<'_>) -> Seen {
+    let b = e.run_box?;
+    b.marks.get(&Mark::SecretGone)?;
+    if b.secret_deleted_by_controller {
+        return Some(("the controller deleted it".into(), false));
+    }
+    Some(match seconds(b.marks.get(&Mark::SecretStored).copied(), b.marks.get(&Mark::SecretGone).copied()) {
+        Some(lay) => (format!("the box did; it was seen lying for {lay:.1} s"), true),
+        None => ("the box did, between two looks".into(), true),
+    })
+}
+
+fn drain(e: &Evidence<'_>) -> Seen {
+    let b = e.idle_box?;
+    let ended = [Mark::BoxEnding, Mark::BoxTerminated, Mark::BoxGone].iter().filter_map(|mark| b.marks.get(mark)).min().copied();
+    within("from the order until the box was ending", seconds(b.marks.get(&Mark::DrainAsked).copied(), ended), 60.0)
+}
+
+fn of_limits(e: &Evidence<'_>) -> Vec<Assumption> {
+    let resource = |headers: &Headers| {
+        let name = headers.resource.clone().unwrap_or_else(|| "no x-ratelimit-resource".into());
+        let left = headers.remaining.map_or_else(|| "no x-ratelimit-remaining".into(), |left| format!("{left} left"));
+        format!("{name}, {left}")
+    };
+    vec![
+        assumption(
+            "jit-limit",
+            "generate-jitconfig is paid from a resource of its own, `actions_runner_registration`",
+            e.jit.map(|headers| (resource(headers), headers.resource.as_deref() == Some("actions_runner_registration"))),
+        ),
+        assumption(
+            "list-limit",
+            "the list of runners is paid from the resource `core`, and says what is left",
+            e.twice.map(|twice| {
+                (resource(&twice.first), twice.first.resource.as_deref() == Some("core") && twice.first.remaining.is_some())
+            }),
+        ),
+        assumption(
+            "etag",
+            "the list of runners has an ETag, and an unchanged list is a 304 that costs nothing",
+            e.twice.map(|twice| {
+                let etag = if twice.first.etag.is_some() { "an ETag" } else { "no ETag" };
+                let again = if twice.unchanged { "304" } else { "a whole answer" };
+                let free = twice.first.remaining.is_some() && twice.first.remaining == twice.second.remaining;
+                let cost =
+                    if free { "it cost nothing" } else { "the count of requests left changed (others may have asked, too)" };
+                (format!("{etag}, then {again}; {cost}"), twice.first.etag.is_some() && twice.unchanged)
+            }),
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of<'a>(all: &'a [Assumption], id: &str) -> &'a Assumption {
+        all.iter().find(|a| a.id == id).expect("there is one")
+    }
+
+    #[test]
+    fn what_was_not_seen_is_neither_right_nor_wrong() {
+        let all = judge(&Evidence::default());
+        assert!(all.iter().all(|a| a.stands == Stands::NotSeen), "{all:#?}");
+        let mut ids: Vec<&str> = all.iter().map(|a| a.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), all.len(), "each has a name of its own");
+    }
+
+    #[test]
+    fn a_difference_is_told_as_one() {
+        let job = [(Mark::Queued, 1_000), (Mark::WebhookHeard, 3_500), (Mark::JobEnded, 60_000)].into();
+        let mut seen = BoxSeen {
+            end_code: Some("Client.UserInitiatedShutdown".into()),
+            tagged: Some(false),
+            unknown_to_ec2: 3,
+            ..BoxSeen::default()
+        };
+        seen.marks =
+            [(Mark::Launched, 10_000), (Mark::Ec2ShowsIt, 18_000), (Mark::RegistrationGone, 61_000), (Mark::SecretGone, 20_000)]
+                .into();
+        seen.secret_deleted_by_controller = true;
+        let headers = Headers { resource: Some("core".into()), remaining: Some(999), etag: None };
+        let all = judge(&Evidence { job: Some(&job), run_box: Some(&seen), jit: Some(&headers), ..Evidence::default() });
+        assert_eq!(of(&all, "webhook-delay").seen, "2.5 s from GitHub's own time of the job until the controller heard");
+        for holds in ["webhook-delay", "registration-gone"] {
+            assert_eq!(of(&all, holds).stands, Stands::Holds, "{holds}");
+        }
+        for differs in ["describe-lag", "tags-at-launch", "secret-deleted-by-box", "ends-itself", "jit-limit"] {
+            assert_eq!(of(&all, differs).stands, Stands::Differs, "{differs}");
+        }
+        assert!(of(&all, "jit-limit").seen.contains("core, 999 left"));
+        assert!(of(&all, "describe-lag").seen.contains("3 times"));
+    }
+}

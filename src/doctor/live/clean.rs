@@ -1,0 +1,73 @@
+//! The end of the field test: what it made and what still is there ends, too.
+
+use std::time::Duration;
+
+use muster_reconciler::effect::Outcome;
+use tokio::time::Instant;
+
+use super::Kit;
+use super::follow::Places;
+use super::report::Went;
+use crate::github::GitHub;
+
+impl Kit<'_> {
+    /// Ends what it made and what still is there. Its boxes are the controller's, which ends them; one that is idle is drained.
+    pub(super) async fn clean_up(&mut self, at: &Places<'_>, github: &GitHub) {
+        let step = "clean-up";
+        let mut left = Vec::new();
+        for run in std::mem::take(&mut self.runs) {
+            let jobs = github.run_jobs(&at.repo, run).await.unwrap_or_default();
+            if !jobs.is_empty() && jobs.iter().all(|job| job.status == "completed") {
+                continue;
+            }
+            if let Err(failure) = github.cancel_run(&at.repo, run).await {
+                left.push(format!("run {run} ({})", failure.message));
+            }
+        }
+        if let Some(runner) = self.registration.take()
+            && let Outcome::Failed(failure) = github.delete(&at.forge, runner).await
+        {
+            left.push(format!("registration {runner} ({})", failure.message));
+        }
+        left.extend(self.wait_for_boxes(at).await);
+        let file = &self.wish.file;
+        let remind = format!("delete .github/workflows/{file} when you need it no more");
+        if left.is_empty() {
+            self.note(step, Went::Done, format!("nothing of the test is left; {remind}"));
+        } else {
+            self.note(step, Went::Failed, format!("left: {}; {remind}", left.join(", ")));
+        }
+    }
+
+    /// Boxes of ours that are still there: they are asked to end once idle, and are waited for, for a while.
+    async fn wait_for_boxes(&mut self, at: &Places<'_>) -> Vec<String> {
+        let ids: Vec<String> =
+            [&self.first, &self.second].into_iter().flatten().filter_map(|f| Some(f.the_box()?.0.clone())).collect();
+        let deadline = Instant::now() + self.wish.patience;
+        let mut asked = false;
+        loop {
+            let mut alive = Vec::new();
+            for id in &ids {
+                match at.controller.explain("runner", id).await {
+                    Ok(Some(told)) if told.state != "gone" => alive.push((id.clone(), told.state, told.reason)),
+                    Ok(_) => {}
+                    Err(error) => return vec![format!("perhaps box {id} ({error})")],
+                }
+            }
+            if alive.is_empty() || Instant::now() >= deadline {
+                return alive.into_iter().map(|(id, state, reason)| format!("box {id}, {state}: {reason}")).collect();
+            }
+            if !asked && at.controller.token.is_some() {
+                for (id, ..) in &alive {
+                    // A box that has a job runs it to its end: to ask is safe.
+                    drop(at.controller.drain(id).await);
+                }
+            }
+            if !asked {
+                self.human.hears(&format!("waiting for {} to end", ids.join(" and ")));
+            }
+            asked = true;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+}

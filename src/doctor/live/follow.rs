@@ -1,0 +1,319 @@
+//! Follows one job and the boxes that are launched for it, by asking everybody who knows something, again and again. It changes
+//! nothing. What cannot be asked is told once, as a line of the report.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use muster_reconciler::effect::{Outcome, Swept};
+use muster_reconciler::ids::{Forge, InstanceId};
+use muster_reconciler::tags;
+use muster_reconciler::view::JobView;
+
+use super::super::finding::is_refusal;
+use super::super::look::Look;
+use super::controller::Controller;
+use super::seen::{BoxSeen, Mark};
+use super::workflow;
+use crate::aws::Ssm;
+use crate::github::GitHub;
+use crate::github::field::Repo;
+
+/// Between two looks at the controller.
+const TICK: Duration = Duration::from_millis(250);
+/// EC2, SSM and GitHub are asked at every so many looks only: SSM takes few calls a second, GitHub 5,000 an hour.
+const SLOW: u32 = 4;
+/// Boxes that are followed at most: in a busy pool others' boxes are launched meanwhile.
+const BOXES: usize = 3;
+
+/// Whom to ask.
+pub(super) struct Places<'a> {
+    pub controller: &'a Controller,
+    pub github: &'a GitHub,
+    pub look: &'a Look,
+    pub ssm: &'a Ssm,
+    pub forge: Forge,
+    pub repo: Repo,
+    pub cluster: &'a str,
+    pub pool: &'a str,
+}
+
+/// A job, and the boxes that came after it.
+pub(super) struct Follow {
+    /// The run, if GitHub told it.
+    pub run: Option<u64>,
+    /// The job, once it is known.
+    pub job: Option<u64>,
+    /// The box that took it.
+    pub taken_by: Option<String>,
+    /// When what happened to the job.
+    pub marks: BTreeMap<Mark, u64>,
+    /// How it ended.
+    pub conclusion: Option<String>,
+    /// The boxes that were launched since.
+    pub boxes: BTreeMap<String, BoxSeen>,
+    /// Why the job is where it is, as the controller says.
+    pub reason: String,
+    /// A box of the pool never came online while the job waited; why.
+    pub boot_failed: Option<String>,
+    /// What could not be asked, by whom: once each.
+    pub unasked: BTreeMap<&'static str, String>,
+    known_jobs: BTreeSet<u64>,
+    known_boxes: BTreeSet<String>,
+    ticks: u32,
+}
+
+pub(super) fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+impl Follow {
+    /// Begins: what there is now is none of ours.
+    pub async fn begin(at: &Places<'_>) -> anyhow::Result<Follow> {
+        let (jobs, runners) = tokio::try_join!(at.controller.jobs(), at.controller.runners(at.pool))?;
+        Ok(Follow {
+            run: None,
+            job: None,
+            taken_by: None,
+            marks: BTreeMap::new(),
+            conclusion: None,
+            boxes: BTreeMap::new(),
+            reason: String::new(),
+            boot_failed: None,
+            unasked: BTreeMap::new(),
+            known_jobs: jobs.into_iter().map(|job| job.id).collect(),
+            known_boxes: runners.into_iter().map(|runner| runner.instance).collect(),
+            ticks: 0,
+        })
+    }
+
+    /// Notes a moment of the job; the first time counts.
+    pub fn mark(&mut self, mark: Mark, at_ms: u64) {
+        self.marks.entry(mark).or_insert(at_ms);
+    }
+
+    /// Whether something was seen, of the job or of the box that took it.
+    pub fn has(&self, mark: Mark) -> bool {
+        self.marks.contains_key(&mark) || self.the_box().is_some_and(|(_, seen)| seen.marks.contains_key(&mark))
+    }
+
+    /// The box that took the job; before that, the first that was launched since.
+    pub fn the_box(&self) -> Option<(&String, &BoxSeen)> {
+        let launched = |seen: &BoxSeen| seen.marks.get(&Mark::Launched).copied().unwrap_or(u64::MAX);
+        match &self.taken_by {
+            Some(id) => self.boxes.get_key_value(id),
+            None => self.boxes.iter().min_by_key(|(_, seen)| launched(seen)),
+        }
+    }
+
+    /// One look at all that there is. Waits a moment first.
+    pub async fn tick(&mut self, at: &Places<'_>) {
+        tokio::time::sleep(TICK).await;
+        if self.job.is_none() {
+            self.find_job(at).await;
+        }
+        self.look_at_job(at).await;
+        self.look_at_boxes(at).await;
+        if self.ticks.is_multiple_of(SLOW) {
+            self.look_outside(at).await;
+        }
+        self.ticks += 1;
+    }
+
+    /// Ours is the job of our run, or, where GitHub tells no run, a new one that GitHub says is of our workflow.
+    async fn find_job(&mut self, at: &Places<'_>) {
+        if let Some(run) = self.run
+            && !self.marks.contains_key(&Mark::Queued)
+        {
+            match at.github.run_jobs(&at.repo, run).await {
+                Ok(jobs) => {
+                    if let Some(job) = jobs.first() {
+                        self.queued_at(&job.created_at);
+                        self.job = Some(job.id);
+                    }
+                }
+                Err(failure) => self.cannot("the run's jobs", failure.message),
+            }
+            return;
+        }
+        let jobs = match at.controller.jobs().await {
+            Ok(jobs) => jobs,
+            Err(error) => return self.cannot("the controller", error.to_string()),
+        };
+        let new: Vec<JobView> = jobs.into_iter().filter(|job| !self.known_jobs.contains(&job.id)).collect();
+        for job in new.iter().filter(|job| job.repo.eq_ignore_ascii_case(&at.repo.name)) {
+            match at.github.run_job(&at.repo, job.id).await {
+                Ok(Some(found)) if found.workflow_name.as_deref() == Some(workflow::NAME) => {
+                    self.queued_at(&found.created_at);
+                    (self.job, self.run) = (Some(found.id), Some(found.run_id));
+                    return;
+                }
+                Ok(_) => drop(self.known_jobs.insert(job.id)),
+                Err(failure) => self.cannot("the job", failure.message),
+            }
+        }
+    }
+
+    fn queued_at(&mut self, rfc3339: &str) {
+        let at = chrono::DateTime::parse_from_rfc3339(rfc3339).ok().and_then(|at| u64::try_from(at.timestamp_millis()).ok());
+        if let Some(at) = at {
+            self.mark(Mark::Queued, at);
+        }
+    }
+
+    async fn look_at_job(&mut self, at: &Places<'_>) {
+        let Some(job) = self.job else { return };
+        let told = match at.controller.explain("job", &job.to_string()).await {
+            Ok(Some(told)) => told,
+            Ok(None) => return,
+            Err(error) => return self.cannot("the controller", error.to_string()),
+        };
+        self.reason.clone_from(&told.reason);
+        for event in &told.timeline {
+            let ours = event.job == Some(job);
+            match event.what.as_str() {
+                "job_queued" if ours => self.mark(Mark::WebhookHeard, event.at),
+                "launch" => self.mark(Mark::LaunchDecided, event.at),
+                "boot_failed" => self.boot_failed = Some(event.why.clone()),
+                "job_started" if ours => {
+                    self.mark(Mark::JobStarted, event.at);
+                    self.taken_by = event.instance.clone().or(self.taken_by.take());
+                }
+                "job_completed" if ours => {
+                    self.mark(Mark::JobEnded, event.at);
+                    self.conclusion = Some(event.why.clone());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    async fn look_at_boxes(&mut self, at: &Places<'_>) {
+        let views = match at.controller.runners(at.pool).await {
+            Ok(views) => views,
+            Err(error) => return self.cannot("the controller", error.to_string()),
+        };
+        for view in views {
+            let ours = self.taken_by.as_ref() == Some(&view.instance);
+            let new = !self.known_boxes.contains(&view.instance) && self.boxes.len() < BOXES;
+            if !ours && !new && !self.boxes.contains_key(&view.instance) {
+                continue;
+            }
+            let told = at.controller.explain("runner", &view.instance).await.ok().flatten();
+            self.boxes.entry(view.instance.clone()).or_default().hear(&view, told.as_ref());
+        }
+    }
+
+    /// EC2, SSM and GitHub, side by side.
+    async fn look_outside(&mut self, at: &Places<'_>) {
+        let ids: Vec<String> = self
+            .boxes
+            .iter()
+            .filter(|(_, seen)| !seen.marks.contains_key(&Mark::BoxTerminated))
+            .map(|(id, _)| id.clone())
+            .collect();
+        let row_of = self.the_box().map(|(_, seen)| seen.view.name.clone());
+        let row = async {
+            match &row_of {
+                Some(name) => Some(at.github.row(&at.forge, name).await),
+                None => None,
+            }
+        };
+        let secrets = async { if self.boxes.is_empty() { None } else { Some(at.ssm.list_secrets(at.cluster).await) } };
+        let (secrets, row) = tokio::join!(secrets, row);
+        let now = now_ms();
+        match secrets {
+            Some(Outcome::Swept(Swept::Secrets(lying))) => self.hear_secrets(&lying, now),
+            Some(Outcome::Failed(failure)) => self.cannot("SSM's secrets", failure.message),
+            _ => {}
+        }
+        match row {
+            Some(Ok(row)) => self.hear_row(row.map(|row| row.busy), now),
+            Some(Err(failure)) => self.cannot("the runner's row at GitHub", failure.message),
+            None => {}
+        }
+        for id in ids {
+            self.look_at_instance(at, &id).await;
+        }
+    }
+
+    fn hear_secrets(&mut self, lying: &[InstanceId], now: u64) {
+        for (id, seen) in &mut self.boxes {
+            if lying.iter().any(|lies| lies.as_str() == id) {
+                seen.mark(Mark::SecretStored, now);
+            } else if seen.marks.contains_key(&Mark::Configured) {
+                // It may have been read between two looks.
+                seen.mark(Mark::SecretGone, now);
+            }
+        }
+    }
+
+    fn hear_row(&mut self, busy: Option<bool>, now: u64) {
+        let Some(id) = self.the_box().map(|(id, _)| id.clone()) else { return };
+        let Some(seen) = self.boxes.get_mut(&id) else { return };
+        match busy {
+            Some(true) => seen.mark(Mark::BusySeen, now),
+            None if seen.row.is_some() => seen.mark(Mark::RegistrationGone, now),
+            _ => {}
+        }
+        seen.row = busy.or(seen.row);
+    }
+
+    /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html>
+    async fn look_at_instance(&mut self, at: &Places<'_>, id: &str) {
+        let call = at.look.ec2.describe_instances().instance_ids(id);
+        let answer = at.look.probe.call("ec2.DescribeInstances", &format!("look at {id}"), call.send()).await;
+        let now = now_ms();
+        let Some(seen) = self.boxes.get_mut(id) else { return };
+        let instance = match &answer {
+            Ok(answer) => answer.reservations().iter().flat_map(|reservation| reservation.instances()).next(),
+            Err(error) if error.code.starts_with("InvalidInstanceID.") => None,
+            Err(error) if is_refusal(&error.failure) => {
+                let why = format!("{}; allow ec2:DescribeInstances to see it", error.failure.message);
+                return self.cannot("EC2's instances", why);
+            }
+            Err(error) => return self.cannot("EC2's instances", error.failure.message.clone()),
+        };
+        let Some(instance) = instance else {
+            // An ended instance disappears after an hour or so; before it was shown, it is not shown yet.
+            seen.unknown_to_ec2 += u32::from(!seen.marks.contains_key(&Mark::Ec2ShowsIt));
+            return;
+        };
+        if !seen.marks.contains_key(&Mark::Ec2ShowsIt) {
+            seen.tagged = Some(instance.tags().iter().any(|tag| tag.key() == Some(tags::CLUSTER)));
+            seen.market = Some(if instance.instance_lifecycle().is_some() { "spot" } else { "on-demand" }.into());
+        }
+        seen.mark(Mark::Ec2ShowsIt, now);
+        seen.state = instance.state().and_then(|state| state.name()).map(|name| name.as_str().to_owned()).unwrap_or_default();
+        match seen.state.as_str() {
+            "shutting-down" | "stopping" => seen.mark(Mark::BoxEnding, now),
+            "terminated" => seen.mark(Mark::BoxTerminated, now),
+            _ => return,
+        }
+        seen.end_code = instance.state_reason().and_then(|reason| reason.code()).map(str::to_owned);
+        seen.end_at = instance.state_transition_reason().and_then(transition);
+    }
+
+    fn cannot(&mut self, what: &'static str, why: String) {
+        self.unasked.entry(what).or_insert(why);
+    }
+}
+
+/// The time in `User initiated (2026-11-29 14:00:00 GMT)`; milliseconds since 1970.
+fn transition(text: &str) -> Option<u64> {
+    let inside = text.split_once('(')?.1.split_once(')')?.0.trim_end_matches(" GMT").trim_end_matches(" UTC");
+    let at = chrono::NaiveDateTime::parse_from_str(inside, "%Y-%m-%d %H:%M:%S").ok()?;
+    u64::try_from(at.and_utc().timestamp_millis()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ec2s_time_of_an_end_is_read_from_its_reason() {
+        assert_eq!(transition("User initiated (2026-11-29 00:00:00 GMT)"), Some(1_795_910_400_000));
+        for other in ["", "User initiated", "Server.SpotInstanceTermination", "x (soon)"] {
+            assert_eq!(transition(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Who is asked before each step, and told what happens: a person at a terminal, or nobody (`--yes`).
+
+use std::io::BufRead as _;
+
+use tokio::sync::mpsc;
+
+/// The person. Questions and news go to standard error, for standard output is the report's.
+#[derive(Debug)]
+pub struct Human {
+    /// What is typed; None: every answer is yes.
+    typed: Option<mpsc::UnboundedReceiver<String>>,
+}
+
+impl Human {
+    /// Says yes to everything.
+    pub fn absent() -> Human {
+        Human { typed: None }
+    }
+
+    /// Reads standard input. A thread of its own does, so that a question can be interrupted; it ends with the process.
+    pub fn at_terminal() -> Human {
+        let (line, typed) = mpsc::unbounded_channel();
+        std::thread::spawn(move || {
+            let lines = std::io::stdin().lock().lines().map_while(Result::ok);
+            lines.take_while(|typed| line.send(typed.clone()).is_ok()).for_each(drop);
+        });
+        Human { typed: Some(typed) }
+    }
+
+    /// Whether to go on. The end of the input is no consent.
+    pub(super) async fn agrees(&mut self, question: &str) -> bool {
+        let Some(typed) = &mut self.typed else {
+            eprintln!("{question} yes (--yes)");
+            return true;
+        };
+        eprint!("{question} [y/N] ");
+        match typed.recv().await {
+            Some(line) => matches!(line.trim().to_lowercase().as_str(), "y" | "yes"),
+            None => {
+                eprintln!("no answer; --yes answers every question with yes");
+                false
+            }
+        }
+    }
+
+    /// A line for whoever watches.
+    pub(super) fn hears(&self, line: &str) {
+        eprintln!("{line}");
+    }
+}

@@ -1,0 +1,260 @@
+//! `muster doctor --live`: the field kit. It sends one real job through a running muster, follows it and its box, has a second box
+//! drained, and reports what was seen, how long each stage took, and where AWS and GitHub differ from the emulators of the tests.
+//!
+//! It touches nothing but what it made itself: two runs of a throw-away workflow, the boxes that the controller launched for them,
+//! and one registration that it deletes again. Every step is asked for first. A step that is refused is a line of the report, and
+//! so is one that takes too long; whatever happens, what was made is cleaned up, and the report is written.
+
+mod assume;
+mod begin;
+mod clean;
+mod controller;
+mod follow;
+mod human;
+mod report;
+mod seen;
+mod steps;
+pub mod workflow;
+
+use std::path::Path;
+use std::time::Duration;
+
+use muster_reconciler::effect::{Failure, FailureKind};
+use muster_reconciler::ids::RunnerId;
+use muster_reconciler::manifest::Spec;
+use serde_json::Value;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub use assume::{Assumption, Stands};
+pub use controller::Controller;
+pub use human::Human;
+pub use report::{Report, Stage, Step, Went, page};
+
+use super::finding::Verdict;
+use super::look::Look;
+use crate::aws::Aws;
+use crate::github::Proof;
+use crate::github::field::{Headers, Repo, Twice};
+use crate::secrets::Secrets;
+use assume::Evidence;
+use begin::{choose, hidden, kind_of};
+use follow::{Follow, Places};
+use seen::{BoxSeen, Mark};
+
+/// The report's form; raised when a field changes its meaning.
+const FORMAT: u32 = 1;
+/// Between two looks for the workflow's file.
+const FILE_EVERY: Duration = Duration::from_secs(5);
+/// How long an instance lives in this test, for the estimate of its cost.
+const MINUTES: f64 = 10.0;
+
+/// What is wished.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// `OWNER/NAME`: where the throw-away workflow is.
+    pub repo: String,
+    /// The branch or tag that has it.
+    pub git_ref: String,
+    /// The workflow's file.
+    pub file: String,
+    /// The pool to test; None: the only one that can take the job.
+    pub pool: Option<String>,
+    /// Longest wait for each part.
+    pub patience: Duration,
+    /// Leave account, owner and repository in the report.
+    pub with_account: bool,
+}
+
+/// Why the test does not go on.
+enum Stop {
+    /// The user said no, or pressed Ctrl-C.
+    Wished(String),
+    /// There is no point in going on.
+    Pointless(String),
+}
+
+/// The test under way.
+struct Kit<'a> {
+    wish: &'a Wish,
+    human: &'a mut Human,
+    stop: &'a CancellationToken,
+    report: Report,
+    /// Runs that it started and that may not be over.
+    runs: Vec<u64>,
+    /// A registration that it made.
+    registration: Option<RunnerId>,
+    jit: Option<Headers>,
+    twice: Option<Twice>,
+    first: Option<Follow>,
+    second: Option<Follow>,
+    last_words: Option<Option<String>>,
+}
+
+/// Runs the test. The report, clean, as JSON and as text, and whether nothing was refused and nothing failed.
+///
+/// # Errors
+/// When it cannot even begin: no credentials, no App, no such pool.
+pub async fn run(
+    spec: &Spec,
+    base: &Path,
+    controller: &Controller,
+    wish: &Wish,
+    human: &mut Human,
+    stop: &CancellationToken,
+) -> anyhow::Result<(Value, String, bool)> {
+    let began = Instant::now();
+    let (name, pool) = choose(spec, wish)?;
+    let config = Aws::config(spec.controller.spec.region.as_deref()).await;
+    let (aws, look) = (Aws::new(&config), Look::new(&config));
+    let (app, secrets) = (pool.forge().app, Secrets::new(aws.clone(), base));
+    let (api_url, proof) = match (spec.apps.get(&app), spec.tokens.get(&app)) {
+        (Some(app), _) => (&app.spec.api_url, Proof::App(app.spec.app_id, secrets.resolve(&app.spec.private_key).await?)),
+        (None, Some(token)) => (&token.spec.api_url, Proof::Token(secrets.resolve(&token.spec.token).await?)),
+        (None, None) => anyhow::bail!("there is no GitHubApp and no GitHubToken `{app}`; add its manifest"),
+    };
+    let github = super::client(app.as_str(), api_url, proof)?;
+    let repo = Repo::parse(&app, &wish.repo).map_err(|failure| anyhow::anyhow!(failure.message))?;
+    let hidden = hidden(&look, spec, wish, &repo).await;
+    let places = Places {
+        controller,
+        github: &github,
+        look: &look,
+        ssm: &aws.ssm,
+        forge: pool.forge(),
+        repo,
+        cluster: spec.controller.cluster(),
+        pool: name.as_str(),
+    };
+    let report = Report {
+        format: FORMAT,
+        version: env!("CARGO_PKG_VERSION").into(),
+        began: chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now())
+            .to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+        region: aws.region.clone().unwrap_or_default(),
+        pool: kind_of(pool),
+        ..Report::default()
+    };
+    let mut kit = Kit {
+        wish,
+        human,
+        stop,
+        report,
+        runs: Vec::new(),
+        registration: None,
+        jit: None,
+        twice: None,
+        first: None,
+        second: None,
+        last_words: None,
+    };
+    kit.human.hears("looking at everything that muster needs; nothing is changed by that");
+    kit.report.checks = super::examine(spec, base).await;
+    let ended = kit.steps(&places, pool).await;
+    kit.clean_up(&places, &github).await;
+    kit.report.ended = match ended {
+        Ok(()) => "it came to its end".into(),
+        Err(Stop::Wished(why) | Stop::Pointless(why)) => why,
+    };
+    kit.settle();
+    kit.report.took_seconds = began.elapsed().as_secs();
+    // To say no, or to give no token, is no fault.
+    let bad = |step: &Step| matches!(step.went, Went::Refused | Went::Failed);
+    let well = !kit.report.steps.iter().any(bad);
+    Ok((hidden.clean(&kit.report), hidden.text(&page(&kit.report)), well))
+}
+
+impl Kit<'_> {
+    /// Notes how a step went.
+    fn note(&mut self, step: &str, went: Went, seen: impl Into<String>) {
+        let seen = seen.into();
+        self.human.hears(&format!("{}: {seen}", step));
+        self.report.steps.push(Step { step: step.to_owned(), went, seen });
+    }
+
+    /// Asks before a step. Ctrl-C is an answer, too.
+    async fn ask(&mut self, step: &str, question: &str) -> Result<(), Stop> {
+        let agreed = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return Err(Stop::Wished("it was interrupted".into())),
+            agreed = self.human.agrees(question) => agreed,
+        };
+        if agreed {
+            return Ok(());
+        }
+        self.note(step, Went::Declined, "you said no");
+        Err(Stop::Wished(format!("you said no before the step `{step}`")))
+    }
+
+    /// A failure of a call, as a step's end. GitHub's and AWS's refusals are no faults of the test.
+    fn failed(&mut self, step: &str, failure: &Failure) {
+        let went = if failure.kind == FailureKind::Refused { Went::Refused } else { Went::Failed };
+        self.note(step, went, failure.message.clone());
+    }
+
+    /// Looks again and again until `done`, `stop` or the end of patience. True: `done`.
+    async fn watch(&mut self, at: &Places<'_>, follow: &mut Follow, mut done: impl FnMut(&Follow) -> bool) -> Result<bool, Stop> {
+        let deadline = Instant::now() + self.wish.patience;
+        let mut told = String::new();
+        while !done(follow) {
+            if self.stop.is_cancelled() {
+                return Err(Stop::Wished("it was interrupted".into()));
+            }
+            if Instant::now() >= deadline {
+                return Ok(false);
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => {}
+                () = follow.tick(at) => {}
+            }
+            let now = how_far(follow);
+            if now != told {
+                self.human.hears(&format!("  {now}"));
+                told = now;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Judges what was seen, and puts it into the report.
+    fn settle(&mut self) {
+        let first = self.first.as_ref();
+        let run_box = first.and_then(Follow::the_box).map(|(_, seen)| seen);
+        let idle_box = self.second.as_ref().and_then(Follow::the_box).map(|(_, seen)| seen);
+        self.report.assumptions = assume::judge(&Evidence {
+            job: first.map(|follow| &follow.marks),
+            run_box,
+            idle_box,
+            jit: self.jit.as_ref(),
+            twice: self.twice.as_ref(),
+            last_words: self.last_words.as_ref(),
+        });
+        let marks = |follow: &Follow, seen: Option<&BoxSeen>| {
+            let mut marks = follow.marks.clone();
+            marks.extend(seen.iter().flat_map(|seen| seen.marks.iter().map(|(mark, at)| (*mark, *at))));
+            marks
+        };
+        self.report.stages = first.map(|follow| report::stages(report::RUN, &marks(follow, run_box))).unwrap_or_default();
+        let second = self.second.as_ref();
+        self.report.drained = second.map(|follow| report::stages(report::DRAINED, &marks(follow, idle_box))).unwrap_or_default();
+        let all_seen = first.is_some_and(|follow| report::RUN.iter().all(|mark| follow.has(*mark)));
+        let bad = self.report.steps.iter().any(|step| step.went != Went::Done);
+        self.report.complete = all_seen && !bad;
+    }
+}
+
+/// How far a job and its box are, in words for whoever watches.
+fn how_far(follow: &Follow) -> String {
+    let of_box = follow.the_box().map(|(id, seen)| {
+        let ec2 = if seen.state.is_empty() { String::new() } else { format!(", EC2 says {}", seen.state) };
+        format!("{id} {}{ec2}", seen.view.phase)
+    });
+    let job = match follow.job {
+        None => "the job is not seen yet".to_owned(),
+        Some(job) if follow.marks.contains_key(&Mark::JobEnded) => format!("job {job} is over"),
+        Some(job) if follow.marks.contains_key(&Mark::JobStarted) => format!("job {job} runs"),
+        Some(job) if follow.marks.contains_key(&Mark::WebhookHeard) => format!("job {job} waits"),
+        Some(job) => format!("job {job} is queued at GitHub, and the controller has not heard of it"),
+    };
+    of_box.map_or(job.clone(), |of_box| format!("{job}; box {of_box}"))
+}

@@ -1,0 +1,265 @@
+//! The field test's report: one value, printed as JSON and as a page of text. No secret is ever put into it; the account's number
+//! and the names of repository and owner are taken out unless they are asked for.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::assume::{Assumption, Stands};
+use super::seen::Mark;
+use crate::doctor::Finding;
+
+/// How a step went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Went {
+    /// As it should.
+    Done,
+    /// Somebody would not have it: GitHub, AWS, the controller.
+    Refused,
+    /// It did not come to its end.
+    Failed,
+    /// Nobody tried.
+    Skipped,
+    /// The user said no.
+    Declined,
+}
+
+impl Went {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Went::Done => "done",
+            Went::Refused => "refused",
+            Went::Failed => "failed",
+            Went::Skipped => "skipped",
+            Went::Declined => "declined",
+        }
+    }
+}
+
+/// One step of the test.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    /// Its name.
+    pub step: String,
+    /// How it went.
+    pub went: Went,
+    /// What was seen, and the way out where there is one.
+    pub seen: String,
+}
+
+/// One moment.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stage {
+    /// Such as `webhook heard`.
+    pub stage: &'static str,
+    /// Whose word it is.
+    pub by: &'static str,
+    /// Seconds after the run was asked for; None: it was not seen.
+    pub after_seconds: Option<f64>,
+}
+
+/// The whole report.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Of this file.
+    pub format: u32,
+    /// muster that made it.
+    pub version: String,
+    /// muster that was tested.
+    pub controller_version: String,
+    /// When it began; RFC 3339.
+    pub began: String,
+    /// How long it took.
+    pub took_seconds: u64,
+    /// AWS's region.
+    pub region: String,
+    /// The pool's kind: system, architecture, lifetime, market and types.
+    pub pool: BTreeMap<&'static str, String>,
+    /// Whether the job ran and everything that it brought was gone again.
+    pub complete: bool,
+    /// Why it ended.
+    pub ended: String,
+    /// The steps, in order.
+    pub steps: Vec<Step>,
+    /// The job and its box.
+    pub stages: Vec<Stage>,
+    /// The box that was drained.
+    pub drained: Vec<Stage>,
+    /// What the emulators assume, and what was seen.
+    pub assumptions: Vec<Assumption>,
+    /// What `muster doctor` found before the test.
+    pub checks: Vec<Finding>,
+}
+
+/// What every job's way should show.
+pub(super) const RUN: &[Mark] = &[
+    Mark::Dispatched,
+    Mark::Queued,
+    Mark::WebhookHeard,
+    Mark::LaunchDecided,
+    Mark::Launched,
+    Mark::Ec2ShowsIt,
+    Mark::Configured,
+    Mark::SecretStored,
+    Mark::SecretGone,
+    Mark::Online,
+    Mark::JobStarted,
+    Mark::BusySeen,
+    Mark::JobEnded,
+    Mark::RegistrationGone,
+    Mark::BoxGone,
+];
+/// What the drained box should show.
+pub(super) const DRAINED: &[Mark] =
+    &[Mark::Dispatched, Mark::WebhookHeard, Mark::Launched, Mark::Cancelled, Mark::Idle, Mark::DrainAsked, Mark::BoxGone];
+
+/// The moments as stages, in the order in which they came; those of `wanted` that were not seen stand where they belong.
+pub(super) fn stages(wanted: &[Mark], marks: &BTreeMap<Mark, u64>) -> Vec<Stage> {
+    let Some(from) = marks.get(&Mark::Dispatched) else { return Vec::new() };
+    let mut all: Vec<(Mark, Option<u64>)> = marks.iter().map(|(mark, at)| (*mark, Some(*at))).collect();
+    all.sort_by_key(|(mark, at)| (*at, *mark));
+    for mark in wanted.iter().filter(|mark| !marks.contains_key(mark)) {
+        let place = all.iter().position(|(other, _)| other > mark).unwrap_or(all.len());
+        all.insert(place, (*mark, None));
+    }
+    let after = |at: u64| (at as f64 - *from as f64) / 1000.0;
+    let stage = |(mark, at): (Mark, Option<u64>)| Stage {
+        stage: mark.as_str(),
+        by: mark.source(),
+        after_seconds: at.map(|at| (after(at) * 10.0).round() / 10.0),
+    };
+    all.into_iter().map(stage).collect()
+}
+
+/// What must not get into a report that is passed on: each text, and what stands in its place.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Hidden(pub Vec<(String, &'static str)>);
+
+impl Hidden {
+    /// Takes it out of every text of the report.
+    pub fn clean(&self, report: &Report) -> serde_json::Value {
+        let mut value = serde_json::to_value(report).unwrap_or_default();
+        self.scrub(&mut value);
+        value
+    }
+
+    fn scrub(&self, value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::String(text) => *text = self.text(text),
+            serde_json::Value::Array(items) => items.iter_mut().for_each(|item| self.scrub(item)),
+            serde_json::Value::Object(fields) => fields.values_mut().for_each(|field| self.scrub(field)),
+            _ => {}
+        }
+    }
+
+    /// The same for one text.
+    pub fn text(&self, text: &str) -> String {
+        self.0.iter().fold(text.to_owned(), |text, (what, instead)| replace_words(&text, what, instead))
+    }
+}
+
+/// Replaces `what` where it stands as a word of its own: an owner called `ci` must not tear other words apart.
+fn replace_words(text: &str, what: &str, instead: &str) -> String {
+    let (mut done, mut rest) = (String::new(), text);
+    let within = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '-' || c == '_');
+    while let Some(at) = rest.find(what).filter(|_| !what.is_empty()) {
+        let (before, after) = (&rest[..at], &rest[at + what.len()..]);
+        let last = before.chars().next_back().or_else(|| done.chars().next_back());
+        done += before;
+        done += if within(last) || within(after.chars().next()) { what } else { instead };
+        rest = after;
+    }
+    done + rest
+}
+
+/// The report as a page of text.
+pub fn page(report: &Report) -> String {
+    let mut text = String::new();
+    let differs = report.assumptions.iter().filter(|a| a.stands == Stands::Differs).count();
+    let verdict = if report.complete { "the job ran, and nothing of it was left" } else { "not complete" };
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "muster field report of {}: {verdict}", report.began);
+    let _ = writeln!(
+        text,
+        "muster {} tested {} in {}, {} s\n",
+        report.version, report.controller_version, report.region, report.took_seconds
+    );
+    for (name, value) in &report.pool {
+        let _ = writeln!(text, "  {name:<14}{value}");
+    }
+    let _ = writeln!(text, "  {:<14}{}", "ended", report.ended);
+    text += "\nsteps\n";
+    for step in &report.steps {
+        let _ = writeln!(text, "  {:<9} {:<26} {}", step.went.as_str(), step.step, step.seen);
+    }
+    for (title, stages) in [
+        ("the job and its box, seconds after the run was asked for", &report.stages),
+        ("the box that was drained", &report.drained),
+    ] {
+        if stages.is_empty() {
+            continue;
+        }
+        let _ = writeln!(text, "\n{title}");
+        for stage in stages {
+            let after = stage.after_seconds.map_or_else(|| "not seen".to_owned(), |s| format!("{s:.1}"));
+            let _ = writeln!(text, "  {after:>9}  {:<22} {}", stage.stage, stage.by);
+        }
+    }
+    let _ = writeln!(text, "\nwhat the emulators assume ({differs} differ)");
+    for a in &report.assumptions {
+        let _ = writeln!(text, "  {:<11} {}: {}. Seen: {}", a.stands.as_str(), a.id, a.emulators, a.seen);
+    }
+    let bad = report.checks.iter().filter(|check| check.next.is_some());
+    text += "\nwhat muster doctor found before\n";
+    for check in bad {
+        let _ = writeln!(text, "  {:<11} {}: {}", check.verdict.as_str(), check.check, check.seen);
+    }
+    let _ = writeln!(text, "  {} checks in all", report.checks.len());
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_that_was_not_seen_stands_where_it_belongs() {
+        let marks =
+            [(Mark::Dispatched, 1_000), (Mark::WebhookHeard, 3_040), (Mark::Online, 41_000), (Mark::JobStarted, 40_000)].into();
+        let all = stages(&[Mark::WebhookHeard, Mark::Launched, Mark::JobStarted, Mark::BoxGone], &marks);
+        let told: Vec<(&str, Option<f64>)> = all.iter().map(|stage| (stage.stage, stage.after_seconds)).collect();
+        let wanted = [
+            ("run asked for", Some(0.0)),
+            ("webhook heard", Some(2.0)),
+            ("launched", None),
+            ("job started", Some(39.0)),
+            ("online", Some(40.0)),
+            ("box gone", None),
+        ];
+        assert_eq!(told, wanted);
+        assert_eq!(stages(RUN, &BTreeMap::new()), []);
+    }
+
+    #[test]
+    fn what_is_hidden_is_nowhere_in_the_report() {
+        let step = Step { step: "job".into(), went: Went::Refused, seen: "arn:aws:iam::123456789012:role/x of acme/app".into() };
+        let checks = vec![Finding::warning("queue", "https://sqs/123456789012/c1", "ask acme")];
+        let report = Report { steps: vec![step], checks, ended: "by 123456789012".into(), ..Report::default() };
+        let hidden =
+            Hidden(vec![("123456789012".into(), "ACCOUNT"), ("acme/app".into(), "OWNER/NAME"), (String::new(), "never")]);
+        let text = hidden.clean(&report).to_string();
+        assert!(!text.contains("123456789012") && !text.contains("acme/app"), "{text}");
+        assert!(text.contains("arn:aws:iam::ACCOUNT:role/x of OWNER/NAME"), "{text}");
+        assert!(!hidden.text(&page(&report)).contains("123456789012"));
+        let hidden = Hidden(vec![("ci".into(), "OWNER")]);
+        assert_eq!(
+            hidden.text("ci: capacity of ci/app, decided by ci-2, ci"),
+            "OWNER: capacity of OWNER/app, decided by ci-2, OWNER"
+        );
+    }
+}

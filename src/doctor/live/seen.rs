@@ -1,0 +1,201 @@
+//! What was seen of one job and its box, and when: by the controller, by EC2, by SSM and by GitHub.
+
+use std::collections::BTreeMap;
+
+use muster_reconciler::view::{Explanation, RunnerView};
+use serde::{Deserialize, Serialize};
+
+/// A moment of a job's way through muster. In the order in which they usually come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mark {
+    /// The run was asked for.
+    Dispatched,
+    /// GitHub made the job, by its own clock.
+    Queued,
+    /// The controller heard of it.
+    WebhookHeard,
+    /// The controller decided to launch.
+    LaunchDecided,
+    /// EC2 gave an instance.
+    Launched,
+    /// EC2 shows the instance to somebody who asks for it.
+    Ec2ShowsIt,
+    /// The box's script began (only with `bootstrap.reportStages`).
+    Booted,
+    /// GitHub registered the runner, and the box's secret was stored.
+    Configured,
+    /// The secret was seen lying ready.
+    SecretStored,
+    /// The secret was gone again.
+    SecretGone,
+    /// GitHub sees the runner online.
+    Online,
+    /// The job was cancelled (only of the box that is drained).
+    Cancelled,
+    /// The box was online and without a job (only of the box that is drained).
+    Idle,
+    /// The runner took the job.
+    JobStarted,
+    /// GitHub's row of the runner said busy.
+    BusySeen,
+    /// The job was over.
+    JobEnded,
+    /// The controller was asked to drain the box.
+    DrainAsked,
+    /// GitHub's row of the runner was gone.
+    RegistrationGone,
+    /// EC2 said that the box is ending.
+    BoxEnding,
+    /// EC2 said that the box is terminated.
+    BoxTerminated,
+    /// The controller knew that the box is gone.
+    BoxGone,
+}
+
+impl Mark {
+    /// Its stage in words.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Mark::Dispatched => "run asked for",
+            Mark::Queued => "job queued at GitHub",
+            Mark::WebhookHeard => "webhook heard",
+            Mark::LaunchDecided => "launch decided",
+            Mark::Launched => "launched",
+            Mark::Ec2ShowsIt => "EC2 shows it",
+            Mark::Booted => "booted",
+            Mark::Configured => "configured",
+            Mark::SecretStored => "secret stored",
+            Mark::SecretGone => "secret gone",
+            Mark::Online => "online",
+            Mark::Cancelled => "job cancelled",
+            Mark::Idle => "idle",
+            Mark::JobStarted => "job started",
+            Mark::BusySeen => "GitHub says busy",
+            Mark::JobEnded => "job ended",
+            Mark::DrainAsked => "drain asked",
+            Mark::RegistrationGone => "registration gone",
+            Mark::BoxEnding => "box ending",
+            Mark::BoxTerminated => "box terminated",
+            Mark::BoxGone => "box gone",
+        }
+    }
+
+    /// Whose clock, and whose word.
+    pub const fn source(self) -> &'static str {
+        match self {
+            Mark::Dispatched | Mark::Cancelled | Mark::DrainAsked => "doctor",
+            Mark::Queued | Mark::BusySeen | Mark::RegistrationGone => "GitHub",
+            Mark::Ec2ShowsIt | Mark::BoxEnding | Mark::BoxTerminated => "EC2",
+            Mark::SecretStored | Mark::SecretGone => "SSM",
+            _ => "controller",
+        }
+    }
+}
+
+/// One box, as far as it was seen.
+#[derive(Clone, Debug, Default)]
+pub struct BoxSeen {
+    /// As the controller last showed it.
+    pub view: RunnerView,
+    /// When.
+    pub marks: BTreeMap<Mark, u64>,
+    /// EC2's state.
+    pub state: String,
+    /// EC2's reason of its end, such as `Client.InstanceInitiatedShutdown`.
+    pub end_code: Option<String>,
+    /// When EC2 says that it began to end.
+    pub end_at: Option<u64>,
+    /// Whether the tags were there when EC2 showed it for the first time.
+    pub tagged: Option<bool>,
+    /// `spot` or `on-demand`, as EC2 says.
+    pub market: Option<String>,
+    /// EC2 was asked, and said that there is no such instance.
+    pub unknown_to_ec2: u32,
+    /// The last answers of GitHub and SSM, to tell a change from a first look.
+    pub row: Option<bool>,
+    /// The controller deleted the secret, so the box did not.
+    pub secret_deleted_by_controller: bool,
+    /// What the controller says of it, and of its last trouble.
+    pub trouble: Option<String>,
+    /// It never came online.
+    pub failed: bool,
+}
+
+impl BoxSeen {
+    /// Notes a moment; the first time counts.
+    pub fn mark(&mut self, mark: Mark, at_ms: u64) {
+        self.marks.entry(mark).or_insert(at_ms);
+    }
+
+    /// Takes over what the controller shows: its phase, its stages, and its timeline.
+    pub fn hear(&mut self, view: &RunnerView, told: Option<&Explanation>) {
+        self.view = view.clone();
+        let Some(told) = told else { return };
+        self.failed |= view.phase == "failed";
+        for event in &told.timeline {
+            match event.what.as_str() {
+                "gone" => self.mark(Mark::BoxGone, event.at),
+                "delete_secret" => self.secret_deleted_by_controller = true,
+                "boot_failed" => self.failed = true,
+                _ => {}
+            }
+            if event.bad {
+                self.trouble = Some(event.why.clone());
+            }
+        }
+        // The controller counts stages from its call of CreateFleet. EC2's answer is an event as well as a stage, which gives that
+        // moment to the millisecond; without the event the box's age gives it to the second.
+        let ms = |after_seconds: f64| (after_seconds * 1000.0).max(0.0) as u64;
+        let answered = told.timeline.iter().find(|event| event.what == "launched").map(|event| event.at);
+        let after = view.stages.iter().find(|stage| stage.stage == "launched").map(|stage| ms(stage.after_seconds));
+        let asked = match answered.zip(after) {
+            Some((answered, after)) => answered.saturating_sub(after),
+            None => told.now.saturating_sub(view.age_seconds * 1000),
+        };
+        for stage in &view.stages {
+            let mark = match stage.stage.as_str() {
+                "launched" => Mark::Launched,
+                "script" => Mark::Booted,
+                "configured" => Mark::Configured,
+                "online" => Mark::Online,
+                _ => continue,
+            };
+            self.mark(mark, asked + ms(stage.after_seconds));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_reconciler::view::{EventView, StageView};
+
+    use super::*;
+
+    #[test]
+    fn what_the_controller_tells_of_a_box_becomes_moments() {
+        let mut seen = BoxSeen::default();
+        let stage = |stage: &str, after_seconds| StageView { stage: stage.into(), after_seconds };
+        let view = RunnerView {
+            phase: "busy".into(),
+            age_seconds: 40,
+            stages: vec![stage("launched", 1.5), stage("online", 31.0)],
+            ..RunnerView::default()
+        };
+        let event =
+            |what: &str, at, bad, why: &str| EventView { what: what.into(), at, bad, why: why.into(), ..EventView::default() };
+        let timeline = vec![
+            event("launched", 102_500, false, ""),
+            event("failed", 120_000, true, "SSM said no"),
+            event("gone", 139_000, false, ""),
+        ];
+        let told = Explanation { now: 140_000, timeline, ..Explanation::default() };
+        seen.hear(&view, Some(&told));
+        let second = |mark: Mark| seen.marks.get(&mark).map(|at| at / 1000);
+        assert_eq!((second(Mark::Launched), second(Mark::Online), second(Mark::BoxGone)), (Some(102), Some(132), Some(139)));
+        assert_eq!(seen.trouble.as_deref(), Some("SSM said no"));
+        assert!(!seen.failed);
+        seen.hear(&RunnerView { phase: "failed".into(), ..view }, Some(&told));
+        assert!(seen.failed);
+    }
+}
