@@ -6,6 +6,7 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use muster::http::signature::sign;
 use muster::http::webhook::{Delivery, Verdict, judge};
+use muster::keyring::Keyring;
 use muster_reconciler::ids::Scope;
 use muster_reconciler::manifest::{RunnerPool, Spec};
 use secrecy::SecretString;
@@ -25,14 +26,15 @@ fn spec() -> Spec {
 }
 
 fn webhook(c: &mut Criterion) {
-    let (spec, secrets) = (spec(), [SecretString::from("new secret"), SecretString::from("old secret")]);
+    let secrets = ["new secret", "old secret"].map(SecretString::from);
+    let (spec, keyring) = (spec(), Keyring::new([("".into(), secrets.to_vec())]));
     let mut group = c.benchmark_group("webhook");
     group.throughput(Throughput::Bytes(BODY.len() as u64));
     for (name, signer) in [("verify+parse+route 13 KB", &secrets[0]), ("the same during a secret's rotation", &secrets[1])] {
         let signature = sign(signer, BODY);
         let delivery = Delivery { signature: Some(&signature), event: Some("workflow_job"), content_type: None, body: BODY };
-        assert!(matches!(judge(&spec, &secrets, &delivery), Verdict::Queue { .. }), "the payload is one that is taken");
-        group.bench_function(name, |b| b.iter(|| judge(black_box(&spec), &secrets, black_box(&delivery))));
+        assert!(matches!(judge(&spec, &keyring, &delivery), Verdict::Queue { .. }), "the payload is one that is taken");
+        group.bench_function(name, |b| b.iter(|| judge(black_box(&spec), &keyring, black_box(&delivery))));
     }
     group.finish();
 }

@@ -1,24 +1,27 @@
 //! From the queues into the core: receives, decodes, and keeps the receipts of held messages.
 //!
-//! A message stays on the queue until the core says that nothing hangs on it. What nobody can read goes to the
-//! dead-letter queue at once, is counted, and never blocks the next.
+//! A message stays on the queue until the core says that nothing hangs on it. What nobody can read, or nobody signed, goes to the
+//! dead-letter queue, is counted, and never blocks the next.
+
+mod belief;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use muster_reconciler::controller::VISIBILITY_S;
 use muster_reconciler::effect::{Failure, FailureKind, Input, JobMessage, MessageOp, Outcome};
-use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState, JobEvent};
+use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState};
 use muster_reconciler::ids::MessageId;
 use muster_reconciler::manifest::{Queues, Spec};
-use secrecy::SecretString;
 use serde::Deserialize;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::aws::sqs::{OURS, Received, Sqs};
-use crate::http::webhook::{self, Delivery, Verdict};
+pub use self::belief::Doubts;
+use self::belief::Unread;
+use crate::aws::sqs::{Received, Sqs};
+use crate::keyring::Keyring;
 use crate::metrics::Metrics;
 use crate::retry::Delay;
 use crate::wire;
@@ -33,25 +36,6 @@ const RECEIVERS: usize = 3;
 const MEASURE_EVERY: Duration = Duration::from_secs(60);
 /// Held messages at most; SQS allows 120,000 in flight per queue.
 const MOST_HELD: usize = 100_000;
-
-/// A message whose signature is wrong is looked at so often, each time [`VISIBILITY_S`] later: secrets are read anew every five minutes.
-const UNSIGNED_LOOKS: u32 = 4;
-/// And so many of them may lie in wait for each ten minutes: whoever knows the URL of API Gateway can send some.
-const UNSIGNED_MOST: (u32, Duration) = (1000, Duration::from_secs(600));
-
-/// How many messages with a wrong signature were left on the queue, since when.
-#[derive(Clone, Debug, Default)]
-pub struct Unsigned(Arc<Mutex<Option<(Instant, u32)>>>);
-
-impl Unsigned {
-    fn admits(&self) -> bool {
-        let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        let (since, left) = book.filter(|(since, _)| now.duration_since(*since) < UNSIGNED_MOST.1).unwrap_or((now, 0));
-        *book = Some((since, left + 1));
-        left < UNSIGNED_MOST.0
-    }
-}
 
 /// The receipts of the messages that are held, under the core's numbers for them.
 #[derive(Clone, Debug, Default)]
@@ -139,9 +123,9 @@ pub struct Ingest {
     /// The manifests in force; for payloads that API Gateway put on the queue itself.
     pub spec: watch::Receiver<Arc<Spec>>,
     /// The webhook secrets in force.
-    pub secrets: watch::Receiver<Arc<Vec<SecretString>>>,
-    /// Those that were not signed with one of them.
-    pub unsigned: Unsigned,
+    pub secrets: watch::Receiver<Arc<Keyring>>,
+    /// The messages that none of them signed.
+    pub doubts: Doubts,
 }
 
 impl Ingest {
@@ -192,7 +176,8 @@ impl Ingest {
             self.metrics.redelivered(batch.iter().filter(|received| received.receive_count > 1).count() as u64);
             let mut messages = Vec::with_capacity(batch.len());
             for received in batch {
-                match self.read(&received) {
+                let (spec, secrets) = (self.spec.borrow().clone(), self.secrets.borrow().clone());
+                match belief::read(&spec, &secrets, &received) {
                     Ok(event) => {
                         let id = self.receipts.note(&received.message_id, &received.receipt);
                         messages.push(JobMessage { id, receive_count: received.receive_count, event });
@@ -203,7 +188,7 @@ impl Ingest {
                         self.delete(&self.queues.jobs, &received).await;
                     }
                     // The secret may have been replaced, and be read anew only minutes later.
-                    Err(Unread::Unsigned(why)) if received.receive_count < UNSIGNED_LOOKS && self.unsigned.admits() => {
+                    Err(Unread::Doubted(why)) if self.doubts.leaves(&received.message_id) => {
                         self.metrics.messages("unsigned", 1);
                         tracing::warn!(
                             message = received.message_id,
@@ -211,7 +196,8 @@ impl Ingest {
                             "a message's signature is wrong; looked at again in two minutes"
                         );
                     }
-                    Err(Unread::Unsigned(why) | Unread::Poison(why)) => self.bury(&received, &why).await,
+                    Err(Unread::Doubted(why) | Unread::Refused(why)) => self.refuse(&received, &why).await,
+                    Err(Unread::Poison(why)) => self.bury(&received, &why).await,
                 }
             }
             self.metrics.messages("job", messages.len() as u64);
@@ -242,48 +228,43 @@ impl Ingest {
         }
     }
 
-    /// A message of ours, or a raw payload that API Gateway put there, with GitHub's headers as its attributes.
-    fn read(&self, received: &Received) -> Result<JobEvent, Unread> {
-        let header = |name: &str| {
-            let found = received.attributes.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
-            found.map(|(_, value)| value.as_str())
-        };
-        let Some(signature) = header("X-Hub-Signature-256") else {
-            if header(OURS).is_none() {
-                return Err(Unread::Poison("it has neither muster's attribute nor GitHub's signature".into()));
-            }
-            return wire::decode(&received.body).map_err(|e| Unread::Poison(e.to_string()));
-        };
-        let (spec, secrets) = (self.spec.borrow().clone(), self.secrets.borrow().clone());
-        let delivery = Delivery {
-            signature: Some(signature),
-            event: header("X-GitHub-Event"),
-            content_type: header("Content-Type"),
-            body: received.body.as_bytes(),
-        };
-        match webhook::judge(&spec, &secrets, &delivery) {
-            Verdict::Queue { event, .. } => Ok(event),
-            Verdict::Pong => Err(Unread::Ignored("ping".into())),
-            Verdict::Ignored(why) => Err(Unread::Ignored(why)),
-            Verdict::Unsigned(e) => Err(Unread::Unsigned(e.to_string())),
-            Verdict::Unreadable(e) => Err(Unread::Poison(e.to_string())),
+    /// Moves a message that is not believed out of the way. Many may come at once (somebody writes to the queue, or a secret was
+    /// removed too early), so the log tells one of them, and the metric counts them.
+    async fn refuse(&self, received: &Received, why: &str) {
+        self.metrics.messages("refused", 1);
+        if self.doubts.tells() {
+            tracing::warn!(
+                message = received.message_id,
+                why,
+                "refused a message that is not signed; each one goes to the dead-letter queue with its attributes and its reason. \
+                 More within 10 minutes are counted only, by muster_messages_total{{result=\"refused\"}}"
+            );
         }
+        self.move_away(received, why).await;
     }
 
-    /// Moves a message that nobody can read out of the way. Without a dead-letter queue it is left to the queue's redrive.
+    /// Moves a message that nobody can read out of the way.
     async fn bury(&self, received: &Received, why: &str) {
         self.metrics.messages("unreadable", 1);
+        tracing::warn!(message = received.message_id, why, "unreadable message; it goes to the dead-letter queue");
+        self.move_away(received, why).await;
+    }
+
+    /// To the dead-letter queue. Without one the message is left to the queue's redrive policy.
+    async fn move_away(&self, received: &Received, why: &str) {
         let Some(graveyard) = &self.queues.dead_letters else {
-            tracing::warn!(message = received.message_id, why, "unreadable message; left to the queue's redrive policy");
+            tracing::debug!(
+                message = received.message_id,
+                "spec.queues.deadLetters is not set; left to the queue's redrive policy"
+            );
             return;
         };
         match self.sqs.dead_letter(graveyard, received, why).await {
             Ok(()) => {
                 self.metrics.dead_letter();
-                tracing::warn!(message = received.message_id, why, "unreadable message; moved to the dead-letter queue");
                 self.delete(&self.queues.jobs, received).await;
             }
-            Err(f) => tracing::warn!(message = received.message_id, error = f.message, "unreadable message; not moved yet"),
+            Err(f) => tracing::warn!(message = received.message_id, error = f.message, "not moved to the dead-letter queue yet"),
         }
     }
 
@@ -324,12 +305,6 @@ impl Ingest {
             }
         }
     }
-}
-
-enum Unread {
-    Ignored(String),
-    Unsigned(String),
-    Poison(String),
 }
 
 async fn pause(wait: Duration, stop: &CancellationToken) {

@@ -9,7 +9,9 @@ pub mod config;
 pub mod subject;
 
 pub mod http;
+pub mod keyring;
 pub mod outbox;
+pub mod seal;
 pub mod wire;
 
 pub mod meter;

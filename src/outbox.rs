@@ -58,23 +58,23 @@ pub enum OutboxError {
     Closed,
 }
 
-struct Letter {
-    body: String,
+struct Letter<M> {
+    message: M,
     answer: oneshot::Sender<Result<(), String>>,
 }
 
 /// A handle; clones share one outbox, which ends when the last is dropped and all is sent.
 #[derive(Clone, Debug)]
-pub struct Outbox {
-    letters: mpsc::Sender<Letter>,
+pub struct Outbox<M> {
+    letters: mpsc::Sender<Letter<M>>,
     settings: Settings,
 }
 
-impl Outbox {
-    /// Starts an outbox that sends with `put`, which gets at most `settings.batch` bodies and answers for each, in their order.
-    pub fn start<F, Fut>(settings: Settings, put: F) -> Outbox
+impl<M: Send + 'static> Outbox<M> {
+    /// Starts an outbox that sends with `put`, which gets at most `settings.batch` messages and answers for each, in their order.
+    pub fn start<F, Fut>(settings: Settings, put: F) -> Outbox<M>
     where
-        F: Fn(Vec<String>) -> Fut + Send + Sync + 'static,
+        F: Fn(Vec<M>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Vec<Result<(), String>>> + Send + 'static,
     {
         let (letters, waiting) = mpsc::channel(settings.waiting.max(1));
@@ -83,9 +83,9 @@ impl Outbox {
     }
 
     /// Returns once the queue has the message, or an error at the latest after `settings.deadline`.
-    pub async fn send(&self, body: String) -> Result<(), OutboxError> {
+    pub async fn send(&self, message: M) -> Result<(), OutboxError> {
         let (answer, answered) = oneshot::channel();
-        self.letters.try_send(Letter { body, answer }).map_err(|e| match e {
+        self.letters.try_send(Letter { message, answer }).map_err(|e| match e {
             mpsc::error::TrySendError::Full(_) => OutboxError::Full(self.letters.max_capacity()),
             mpsc::error::TrySendError::Closed(_) => OutboxError::Closed,
         })?;
@@ -97,9 +97,9 @@ impl Outbox {
     }
 }
 
-async fn dispatch<F, Fut>(settings: Settings, mut waiting: mpsc::Receiver<Letter>, put: F)
+async fn dispatch<M, F, Fut>(settings: Settings, mut waiting: mpsc::Receiver<Letter<M>>, put: F)
 where
-    F: Fn(Vec<String>) -> Fut + Send + Sync + 'static,
+    F: Fn(Vec<M>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Vec<Result<(), String>>> + Send + 'static,
 {
     let places = Arc::new(Semaphore::new(settings.parallel.max(1)));
@@ -108,8 +108,8 @@ where
     while let Ok(place) = places.clone().acquire_owned().await {
         let Some(first) = waiting.recv().await else { return };
         let letters = gather(&settings, &mut waiting, first, in_flight.load(Ordering::Relaxed) > 0).await;
-        let (bodies, answers): (Vec<_>, Vec<_>) = letters.into_iter().map(|l| (l.body, l.answer)).unzip();
-        let (call, counter, limit) = (put(bodies), in_flight.clone(), settings.call_deadline);
+        let (messages, answers): (Vec<_>, Vec<_>) = letters.into_iter().map(|l| (l.message, l.answer)).unzip();
+        let (call, counter, limit) = (put(messages), in_flight.clone(), settings.call_deadline);
         counter.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(async move {
             let _place = place;
@@ -125,7 +125,12 @@ where
 }
 
 /// The first message and its company.
-async fn gather(settings: &Settings, waiting: &mut mpsc::Receiver<Letter>, first: Letter, linger: bool) -> Vec<Letter> {
+async fn gather<M>(
+    settings: &Settings,
+    waiting: &mut mpsc::Receiver<Letter<M>>,
+    first: Letter<M>,
+    linger: bool,
+) -> Vec<Letter<M>> {
     let mut letters = vec![first];
     if linger {
         let more = async {
@@ -167,7 +172,7 @@ mod tests {
     use super::*;
 
     /// Collects batches; each takes `delay`; a body that says `bad` is refused.
-    fn outbox(settings: Settings, delay: Duration) -> (Outbox, Arc<Mutex<Vec<Vec<String>>>>) {
+    fn outbox(settings: Settings, delay: Duration) -> (Outbox<String>, Arc<Mutex<Vec<Vec<String>>>>) {
         let batches = Arc::new(Mutex::new(Vec::new()));
         let seen = batches.clone();
         let outbox = Outbox::start(settings, move |bodies: Vec<String>| {

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::act::Hands;
 use crate::github::{Credentials, GitHub, Observer};
+use crate::keyring::Keyring;
 use crate::manifests::Manifests;
 use crate::metrics::Metrics;
 use crate::secrets::Secrets;
@@ -28,7 +29,7 @@ pub struct Reload {
     /// The manifests in force.
     pub spec: watch::Sender<Arc<Spec>>,
     /// The webhook secrets in force.
-    pub webhook_secrets: watch::Sender<Arc<Vec<SecretString>>>,
+    pub webhook_secrets: watch::Sender<Arc<Keyring>>,
     /// The token for orders.
     pub admin_token: watch::Sender<Option<SecretString>>,
     /// The controller, if this process runs one.

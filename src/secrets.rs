@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::aws::Aws;
 use crate::github::{Credentials, Proof};
+use crate::keyring::Keyring;
 
 /// Resolves references.
 #[derive(Clone, Debug)]
@@ -72,16 +73,18 @@ impl Secrets {
         }
     }
 
-    /// The webhook secrets of all Apps and enterprises; any of them may sign.
-    pub async fn webhook(&self, spec: &Spec) -> anyhow::Result<Arc<Vec<SecretString>>> {
+    /// The webhook secrets of all Apps and enterprises; any of one's may sign for it.
+    pub async fn webhook(&self, spec: &Spec) -> anyhow::Result<Arc<Keyring>> {
         let mut all = Vec::new();
         let of_apps = spec.apps.iter().map(|(name, app)| ("GitHubApp", name, &app.spec.webhook_secrets));
         let of_tokens = spec.tokens.iter().map(|(name, token)| ("GitHubToken", name, &token.spec.webhook_secrets));
         for (kind, name, references) in of_apps.chain(of_tokens) {
+            let mut secrets = Vec::new();
             for reference in references {
-                all.push(self.resolve(reference).await.with_context(|| format!("{kind} {name}: spec.webhookSecrets"))?);
+                secrets.push(self.resolve(reference).await.with_context(|| format!("{kind} {name}: spec.webhookSecrets"))?);
             }
+            all.push((name.clone(), secrets));
         }
-        Ok(Arc::new(all))
+        Ok(Arc::new(Keyring::new(all)))
     }
 }

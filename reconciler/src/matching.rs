@@ -27,7 +27,7 @@ pub fn route(spec: &Spec, event: &JobEvent) -> Route {
     let mut nearest: Option<(usize, String)> = None;
     let mut barred: Option<String> = None;
     for (name, pool) in &spec.pools {
-        if !in_scope(&pool.spec.github.scope, event) {
+        if !covers(&pool.spec.github.scope, event) {
             continue;
         }
         if !repository_allowed(pool, &event.repo) {
@@ -65,7 +65,7 @@ pub fn route(spec: &Spec, event: &JobEvent) -> Route {
 /// group, so nobody can tell which pool's runners are meant, or whether it is a group of GitHub's own larger runners.
 /// <https://docs.github.com/en/actions/how-tos/write-workflows/choose-where-workflows-run/choose-the-runner-for-a-job#choosing-runners-in-a-group>
 fn without_labels(spec: &Spec, event: &JobEvent) -> Route {
-    let serves = |pool: &RunnerPool| in_scope(&pool.spec.github.scope, event) && repository_allowed(pool, &event.repo);
+    let serves = |pool: &RunnerPool| covers(&pool.spec.github.scope, event) && repository_allowed(pool, &event.repo);
     if !spec.pools.values().any(serves) {
         return Route::Foreign(format!("the job has no labels, and no pool serves {}", event.repo));
     }
@@ -102,7 +102,7 @@ pub fn quoted(labels: &[impl AsRef<str>]) -> String {
 }
 
 /// Whether the pool's scope covers the job's repository.
-fn in_scope(scope: &Scope, event: &JobEvent) -> bool {
+pub fn covers(scope: &Scope, event: &JobEvent) -> bool {
     let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
     let owner = event.repo.split('/').next().unwrap_or_default();
     match scope {

@@ -14,6 +14,7 @@ use futures_util::stream;
 use muster_reconciler::effect::{Failure, FailureKind};
 
 use super::{CONNECT_TIMEOUT, CallError, Probe, kind_of};
+use crate::seal::{self, Sealed};
 
 /// Messages in one batch call at most.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
@@ -23,11 +24,8 @@ pub const BATCH_BYTES: usize = 1 << 20;
 /// Batch calls on their way at once: a clean stop releases thousands of messages within seconds.
 const PARALLEL: usize = 8;
 
-/// The attribute of our own messages. What API Gateway puts on the queue has other ones, which GitHub's headers say: without
-/// this, nobody who can only send to API Gateway passes for muster's webhook.
-pub const OURS: &str = "muster";
-/// What an entry weighs beside its body, in bytes: that attribute's name, type and value.
-const ENTRY_BYTES: usize = 32;
+/// The type of every attribute.
+const TEXT: &str = "String";
 /// Why a message is dead.
 const REASON: &str = "reason";
 /// Attributes of one message at most.
@@ -94,16 +92,16 @@ impl Sqs {
     }
 
     /// Sends messages, ten or 1 MiB to a call, and answers for each in order.
-    pub async fn send_batch(&self, queue: &str, bodies: &[String]) -> Vec<Result<(), Failure>> {
+    pub async fn send_batch(&self, queue: &str, messages: &[Sealed]) -> Vec<Result<(), Failure>> {
         let what = format!("send to {queue}");
-        let mut results = vec![Ok(()); bodies.len()];
+        let mut results = vec![Ok(()); messages.len()];
         let mut start = 0;
-        while start < bodies.len() {
-            let end = start + fitting(&bodies[start..]);
-            let entries = bodies[start..end].iter().enumerate().filter_map(|(i, body)| {
-                let ours = text("1").ok()?;
-                let entry = types::SendMessageBatchRequestEntry::builder().id(i.to_string()).message_body(body);
-                entry.message_attributes(OURS, ours).build().ok()
+        while start < messages.len() {
+            let end = start + fitting(&messages[start..]);
+            let entries = messages[start..end].iter().enumerate().filter_map(|(i, message)| {
+                let seal = text(&message.seal).ok()?;
+                let entry = types::SendMessageBatchRequestEntry::builder().id(i.to_string()).message_body(&message.body);
+                entry.message_attributes(seal::ATTRIBUTE, seal).build().ok()
             });
             let call = self.client.send_message_batch().queue_url(queue).set_entries(Some(entries.collect()));
             match self.probe.call("sqs.SendMessageBatch", &what, call.send()).await {
@@ -217,18 +215,20 @@ impl Change {
     }
 }
 
-/// How many of the bodies go into the next call: at least one (too large alone, SQS says so), at most ten.
-fn fitting(bodies: &[String]) -> usize {
+/// How many of the messages go into the next call: at least one (too large alone, SQS says so), at most ten. An attribute's name,
+/// type and value count like the body.
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-metadata.html#sqs-message-attributes>
+fn fitting(messages: &[Sealed]) -> usize {
     let mut bytes = 0;
-    let fits = bodies.iter().take(BATCH).take_while(|body| {
-        bytes += body.len() + ENTRY_BYTES;
+    let fits = messages.iter().take(BATCH).take_while(|message| {
+        bytes += message.body.len() + seal::ATTRIBUTE.len() + TEXT.len() + message.seal.len();
         bytes <= BATCH_BYTES
     });
     fits.count().max(1)
 }
 
 fn text(value: &str) -> Result<types::MessageAttributeValue, aws_sdk_sqs::error::BuildError> {
-    types::MessageAttributeValue::builder().data_type("String").string_value(value).build()
+    types::MessageAttributeValue::builder().data_type(TEXT).string_value(value).build()
 }
 
 fn received(message: types::Message) -> Received {
@@ -279,10 +279,12 @@ mod tests {
 
     #[test]
     fn a_batch_is_cut_at_ten_messages_or_a_mebibyte() {
-        let of = |sizes: &[usize]| fitting(&sizes.iter().map(|size| "x".repeat(*size)).collect::<Vec<_>>());
+        let seal = format!("v1={}", "0".repeat(64));
+        let message = |size: &usize| Sealed { body: "x".repeat(*size), seal: seal.clone() };
+        let of = |sizes: &[usize]| fitting(&sizes.iter().map(message).collect::<Vec<_>>());
         assert_eq!(of(&[1; 25]), 10);
-        let half = BATCH_BYTES / 2 - ENTRY_BYTES;
-        assert_eq!(of(&[half, half, 1]), 2, "with our attribute they are a mebibyte");
+        let half = BATCH_BYTES / 2 - "muster".len() - "String".len() - seal.len();
+        assert_eq!(of(&[half, half, 1]), 2, "with their seals they are a mebibyte");
         assert_eq!(of(&[half, half + 1]), 1);
         assert_eq!(of(&[BATCH_BYTES + 1, 1]), 1);
     }

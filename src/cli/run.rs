@@ -28,13 +28,14 @@ use crate::http::inspect::Inspect;
 use crate::http::steer::{Keep, Steer};
 use crate::http::watch::Watch;
 use crate::http::webhook::{self, Webhook};
-use crate::ingest::{Ingest, Receipts, Unsigned};
+use crate::ingest::{Doubts, Ingest, Receipts};
 use crate::manifests::{Manifests, Place};
 use crate::metrics::Metrics;
 use crate::otlp::{self, Exporter};
 use crate::outbox::{Outbox, Settings};
 use crate::prices::{self, Book};
 use crate::reload::{Controlled, Reload};
+use crate::seal::Sealed;
 use crate::secrets::Secrets;
 use crate::sync::task::Task;
 
@@ -152,7 +153,7 @@ impl Args {
                 metrics: metrics.clone(),
                 spec: spec_out.clone(),
                 secrets: secrets_out.clone(),
-                unsigned: Unsigned::default(),
+                doubts: Doubts::default(),
             };
             ingest.start(&mut tasks, &stop);
             let sync = Task { s3: aws.s3.clone(), spec: spec_out.clone(), metrics: metrics.clone(), observer: observer.clone() };
@@ -161,7 +162,8 @@ impl Args {
         }
         if let Some(listener) = webhook_listener {
             tracing::info!(address = %listener.local_addr()?, "listening for webhooks");
-            let webhook = Webhook { spec: spec_out, secrets: secrets_out, outbox: outbox(&aws, &spec), metrics: metrics.clone() };
+            let outbox = outbox(&aws, &spec);
+            let webhook = Webhook { spec: spec_out, secrets: secrets_out, outbox, metrics: metrics.clone() };
             tasks.spawn(http::serve(listener, webhook::routes(webhook), stop.clone()));
         }
         let reload = Reload {
@@ -283,11 +285,11 @@ fn keep(aws: &Aws, cluster: &str) -> Keep {
     })
 }
 
-fn outbox(aws: &Aws, spec: &Spec) -> Outbox {
+fn outbox(aws: &Aws, spec: &Spec) -> Outbox<Sealed> {
     let (sqs, queue) = (aws.sqs.clone(), spec.controller.spec.queues.jobs.clone());
-    Outbox::start(Settings::default(), move |bodies: Vec<String>| {
+    Outbox::start(Settings::default(), move |messages: Vec<Sealed>| {
         let (sqs, queue) = (sqs.clone(), queue.clone());
-        async move { sqs.send_batch(&queue, &bodies).await.into_iter().map(|r| r.map_err(|f| f.message)).collect() }
+        async move { sqs.send_batch(&queue, &messages).await.into_iter().map(|r| r.map_err(|f| f.message)).collect() }
     })
 }
 

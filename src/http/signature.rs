@@ -8,11 +8,13 @@ use hmac::{Hmac, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 
+use crate::keyring::{ForeignKey, Key, Keyring};
+
 /// The header that carries the signature.
 pub const HEADER: &str = "x-hub-signature-256";
 
 /// Why a delivery isn't believed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
     /// There is none.
     #[error("the X-Hub-Signature-256 header is missing: set a secret in the webhook's settings at GitHub")]
@@ -26,20 +28,21 @@ pub enum SignatureError {
     /// Nothing to compare with: every delivery is refused, rather than every one believed.
     #[error("no webhook secret is configured: set webhookSecrets in a GitHubApp")]
     NoSecret,
+    /// The signature is right, but by an App that has no say over the job.
+    #[error(transparent)]
+    Foreign(#[from] ForeignKey),
 }
 
-/// Whether one of the secrets signed the body. Takes the same time wherever a wrong signature first differs.
-/// An empty secret never counts: anybody could sign with it.
-pub fn verify(secrets: &[SecretString], body: &[u8], header: Option<&str>) -> Result<(), SignatureError> {
+/// The secret that signed the body. Takes the same time wherever a wrong signature first differs.
+pub fn verify<'a>(keyring: &'a Keyring, body: &[u8], header: Option<&str>) -> Result<&'a Key, SignatureError> {
     let hex_digits = header.ok_or(SignatureError::Absent)?.strip_prefix("sha256=").ok_or(SignatureError::Malformed)?;
     let mut signature = [0u8; 32];
     hex::decode_to_slice(hex_digits, &mut signature).map_err(|_| SignatureError::Malformed)?;
-    let mut usable = secrets.iter().filter(|s| !s.expose_secret().is_empty()).peekable();
-    if usable.peek().is_none() {
+    if keyring.is_empty() {
         return Err(SignatureError::NoSecret);
     }
-    let signed = usable.any(|secret| mac(secret, body).is_some_and(|mac| mac.verify_slice(&signature).is_ok()));
-    if signed { Ok(()) } else { Err(SignatureError::Mismatch) }
+    let signed = |key: &Key| mac(&key.secret, body).is_some_and(|mac| mac.verify_slice(&signature).is_ok());
+    keyring.find(signed).ok_or(SignatureError::Mismatch)
 }
 
 /// The header's value for a body, as GitHub makes it.
@@ -59,15 +62,19 @@ fn mac(secret: &SecretString, body: &[u8]) -> Option<Hmac<Sha256>> {
 mod tests {
     use super::*;
 
-    fn secrets(list: &[&str]) -> Vec<SecretString> {
-        list.iter().map(|s| SecretString::from(*s)).collect()
+    fn keyring(secrets: &[&str]) -> Keyring {
+        Keyring::new([("main".into(), secrets.iter().map(|s| SecretString::from(*s)).collect())])
+    }
+
+    fn verified(keyring: &Keyring, body: &[u8], header: Option<&str>) -> Result<(), SignatureError> {
+        verify(keyring, body, header).map(|_| ())
     }
 
     #[test]
     fn githubs_own_test_vector_is_believed() {
         // From GitHub's page named above.
         let header = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
-        assert_eq!(verify(&secrets(&["It's a Secret to Everybody"]), b"Hello, World!", Some(header)), Ok(()));
+        assert_eq!(verified(&keyring(&["It's a Secret to Everybody"]), b"Hello, World!", Some(header)), Ok(()));
         assert_eq!(sign(&SecretString::from("It's a Secret to Everybody"), b"Hello, World!"), header);
     }
 
@@ -76,26 +83,26 @@ mod tests {
         let body = b"{}";
         for (signer, expected) in [("new", Ok(())), ("old", Ok(())), ("other", Err(SignatureError::Mismatch))] {
             let header = sign(&SecretString::from(signer), body);
-            assert_eq!(verify(&secrets(&["new", "old"]), body, Some(&header)), expected, "{signer}");
+            assert_eq!(verified(&keyring(&["new", "old"]), body, Some(&header)), expected, "{signer}");
         }
     }
 
     #[test]
     fn nothing_else_is_believed() {
-        let all = secrets(&["s"]);
-        let good = sign(&all[0], b"{}");
-        assert_eq!(verify(&all, b"{}", None), Err(SignatureError::Absent));
-        assert_eq!(verify(&all, b"{} ", Some(&good)), Err(SignatureError::Mismatch));
+        let all = keyring(&["s"]);
+        let good = sign(&SecretString::from("s"), b"{}");
+        assert_eq!(verified(&all, b"{}", None), Err(SignatureError::Absent));
+        assert_eq!(verified(&all, b"{} ", Some(&good)), Err(SignatureError::Mismatch));
         for bad in ["", "sha256=", &good[..70], &format!("{good}0"), &good.replace("sha256", "sha1"), &"é".repeat(40)] {
-            assert_eq!(verify(&all, b"{}", Some(bad)), Err(SignatureError::Malformed), "{bad}");
+            assert_eq!(verified(&all, b"{}", Some(bad)), Err(SignatureError::Malformed), "{bad}");
         }
     }
 
     #[test]
     fn no_secret_or_an_empty_one_believes_nobody() {
         let forged = sign(&SecretString::from(""), b"{}");
-        assert_eq!(verify(&[], b"{}", Some(&forged)), Err(SignatureError::NoSecret));
-        assert_eq!(verify(&secrets(&[""]), b"{}", Some(&forged)), Err(SignatureError::NoSecret));
-        assert_eq!(verify(&secrets(&["", "s"]), b"{}", Some(&forged)), Err(SignatureError::Mismatch));
+        assert_eq!(verified(&keyring(&[]), b"{}", Some(&forged)), Err(SignatureError::NoSecret));
+        assert_eq!(verified(&keyring(&[""]), b"{}", Some(&forged)), Err(SignatureError::NoSecret));
+        assert_eq!(verified(&keyring(&["", "s"]), b"{}", Some(&forged)), Err(SignatureError::Mismatch));
     }
 }

@@ -14,7 +14,6 @@ use muster_reconciler::event::JobEvent;
 use muster_reconciler::ids::PoolName;
 use muster_reconciler::manifest::Spec;
 use muster_reconciler::matching::{Route, route};
-use secrecy::SecretString;
 use serde_json::json;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
@@ -25,8 +24,10 @@ use warp::reply::Response;
 
 use super::payload::{self, Heard, PayloadError};
 use super::signature::{self, SignatureError};
+use crate::keyring::Keyring;
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
+use crate::seal::{self, Sealed};
 use crate::wire::{self, WireError};
 
 /// How long a body may take to arrive.
@@ -45,10 +46,10 @@ const MAX_REASON: usize = 300;
 pub struct Webhook {
     /// The manifests in force.
     pub spec: watch::Receiver<Arc<Spec>>,
-    /// The webhook secrets in force; any may sign.
-    pub secrets: watch::Receiver<Arc<Vec<SecretString>>>,
+    /// The webhook secrets in force; any of an App's may sign for it.
+    pub secrets: watch::Receiver<Arc<Keyring>>,
     /// The way to the queue.
-    pub outbox: Outbox,
+    pub outbox: Outbox<Sealed>,
     /// Counts the answers.
     pub metrics: Arc<Metrics>,
 }
@@ -72,8 +73,8 @@ pub struct Delivery<'a> {
 pub enum Verdict {
     /// Onto the queue with it.
     Queue {
-        /// The message, as `wire` writes it.
-        message: String,
+        /// The message, as `wire` writes it and `seal` proves it.
+        message: Sealed,
         /// What it says.
         event: JobEvent,
         /// The pool that takes the job, or why none does (yet).
@@ -89,11 +90,12 @@ pub enum Verdict {
     Unreadable(PayloadError),
 }
 
-/// Verifies, parses and routes: everything but the network, in well under 60 µs.
-pub fn judge(spec: &Spec, secrets: &[SecretString], delivery: &Delivery<'_>) -> Verdict {
-    if let Err(e) = signature::verify(secrets, delivery.body, delivery.signature) {
-        return Verdict::Unsigned(e);
-    }
+/// Verifies, parses, routes and seals: everything but the network, in well under 60 µs.
+pub fn judge(spec: &Spec, secrets: &Keyring, delivery: &Delivery<'_>) -> Verdict {
+    let signer = match signature::verify(secrets, delivery.body, delivery.signature) {
+        Ok(signer) => signer,
+        Err(e) => return Verdict::Unsigned(e),
+    };
     let event = match payload::read(delivery.event, delivery.content_type, delivery.body) {
         Ok(Heard::Job(event)) => event,
         Ok(Heard::Ping) => return Verdict::Pong,
@@ -105,11 +107,14 @@ pub fn judge(spec: &Spec, secrets: &[SecretString], delivery: &Delivery<'_>) -> 
         Route::Unmatched(why) => Err(why),
         Route::Foreign(why) => return Verdict::Ignored(why),
     };
-    let message = wire::encode(&event);
-    if message.len() > wire::MAX_BYTES {
-        return Verdict::Unreadable(WireError::TooLong(message.len()).into());
+    if let Err(e) = secrets.authorize(signer, spec, &event) {
+        return Verdict::Unsigned(e.into());
     }
-    Verdict::Queue { message, event, pool }
+    let body = wire::encode(&event);
+    if body.len() > wire::MAX_BYTES {
+        return Verdict::Unreadable(WireError::TooLong(body.len()).into());
+    }
+    Verdict::Queue { message: seal::seal(secrets.current(signer), body), event, pool }
 }
 
 /// `POST /webhook`, and `GET /healthz` for a load balancer.
@@ -165,7 +170,7 @@ where
     answer(&webhook.outbox, judge(&spec, &secrets, &delivery)).await
 }
 
-async fn answer(outbox: &Outbox, verdict: Verdict) -> Response {
+async fn answer(outbox: &Outbox<Sealed>, verdict: Verdict) -> Response {
     match verdict {
         Verdict::Queue { message, event, pool } => match outbox.send(message).await {
             Ok(()) => {

@@ -245,7 +245,12 @@ impl Metrics {
             &["app", "account", "resource"],
             "When that window ends, or (resource secondary) a secondary limit lifts, since the Unix epoch.",
         );
-        let messages = m.counters("muster_messages_total", &["result"], "Queue messages received, by what became of them.");
+        let messages = m.counters(
+            "muster_messages_total",
+            &["result"],
+            "Queue messages received; result is job, ec2_event, ignored, unsigned (looked at again), refused (no proof of its \
+                 sender) or unreadable.",
+        );
         let messages_held = m.gauges("muster_messages_held", &[], "Queue messages held: jobs that have not left the queue.");
         let redelivered =
             m.counter("muster_messages_redelivered_total", "Messages of the jobs queue that had been delivered before.");
@@ -254,8 +259,10 @@ impl Metrics {
             &["queue", "state"],
             "Messages in SQS, asked once a minute: queue is jobs, dead_letters or ec2_events; state is visible, in_flight or delayed.",
         );
-        let dead_letters =
-            m.counter("muster_dead_letters_total", "Messages that nobody can read, moved to the dead-letter queue.");
+        let dead_letters = m.counter(
+            "muster_dead_letters_total",
+            "Messages that nobody can read or that are not signed, moved to the dead-letter queue.",
+        );
         let webhook_requests = m.counters(
             "muster_webhook_requests_total",
             &["outcome", "status"],
@@ -476,7 +483,7 @@ impl Metrics {
         }
     }
 
-    /// A message that nobody can read was moved to the dead-letter queue.
+    /// A message that nobody can read, or that is not signed, was moved to the dead-letter queue.
     pub fn dead_letter(&self) {
         self.dead_letters.inc();
     }

@@ -12,6 +12,7 @@ use aws_sdk_ec2::config::Credentials;
 use muster::aws::Aws;
 use muster::aws::s3::{Condition, PutResult};
 use muster::manifests::Manifests;
+use muster::seal::Sealed;
 use muster_reconciler::effect::{
     Failure, FailureKind, InstanceSighting, Launch, LaunchedInstance, Market, Offering, OfferingError, Outcome, Swept,
 };
@@ -400,6 +401,11 @@ async fn a_refused_secret_is_not_in_the_message() {
 
 // ------------------------------------------------------------------------------------------------ SQS
 
+/// What seals are is the business of others; here one is an attribute like any.
+fn sealed(body: &str) -> Sealed {
+    Sealed { body: body.into(), seal: format!("v1=of {body}") }
+}
+
 async fn queue(world: &World, name: &str) -> String {
     let made = world.moto.sqs.create_queue().queue_name(name).send().await.expect("queue");
     made.queue_url.expect("its URL")
@@ -411,7 +417,8 @@ async fn messages_are_sent_received_held_released_and_deleted_in_batches() {
     let sqs = &world.aws.sqs;
     let jobs = queue(&world, "jobs").await;
     let bodies: Vec<String> = (0..23).map(|n| format!("{{\"job\":{n}}}")).collect();
-    assert!(sqs.send_batch(&jobs, &bodies).await.iter().all(Result::is_ok));
+    let messages: Vec<Sealed> = bodies.iter().map(|body| sealed(body)).collect();
+    assert!(sqs.send_batch(&jobs, &messages).await.iter().all(Result::is_ok));
     assert_eq!(world.heard("sqs.SendMessageBatch").len(), 3);
     assert_eq!(sqs.depth(&jobs).await.expect("measured"), (23, 0, 0));
 
@@ -444,7 +451,7 @@ async fn a_receipt_that_is_no_longer_good_is_done_when_deleted_and_lost_when_ext
     let Some(world) = World::start().await else { return };
     let sqs = &world.aws.sqs;
     let jobs = queue(&world, "jobs").await;
-    sqs.send_batch(&jobs, &["a".into(), "b".into()]).await;
+    sqs.send_batch(&jobs, &[sealed("a"), sealed("b")]).await;
     let mut held = Vec::new();
     while held.len() < 2 {
         held.extend(sqs.receive(&jobs, 10, 1, 60).await.expect("received"));
@@ -463,7 +470,7 @@ async fn a_batch_that_was_not_taken_fails_for_every_member() {
     let sqs = &world.aws.sqs;
     let jobs = queue(&world, "jobs").await;
     world.moto.fault(json!({"op": "SendMessageBatch", "kind": "unavailable"})).await;
-    let results = sqs.send_batch(&jobs, &vec!["x".to_owned(); 12]).await;
+    let results = sqs.send_batch(&jobs, &vec![sealed("x"); 12]).await;
     let kinds: Vec<_> = results.iter().map(|result| result.as_ref().err().map(|failure| failure.kind)).collect();
     assert_eq!(kinds[..10], [Some(FailureKind::Unavailable); 10]);
     assert_eq!(kinds[10..], [None; 2]);
@@ -475,15 +482,15 @@ async fn a_batch_that_was_not_taken_fails_for_every_member() {
 async fn a_dead_letter_keeps_its_body_and_its_attributes_and_says_why() {
     let Some(world) = World::start().await else { return };
     let dead = queue(&world, "dead").await;
-    // Our own messages are marked as such; dead ones, too, so that they can be sent back.
+    // Our own messages bear a seal; dead ones keep it, so that they can be sent back.
     let alive = queue(&world, "alive").await;
-    world.aws.sqs.send_batch(&alive, &["{not json".into()]).await;
+    world.aws.sqs.send_batch(&alive, &[sealed("{not json")]).await;
     let sent = world.aws.sqs.receive(&alive, 1, 5, 60).await.expect("received");
     world.aws.sqs.dead_letter(&dead, &sent[0], "not JSON:\nline 1").await.expect("moved");
     let got = world.aws.sqs.receive(&dead, 1, 5, 60).await.expect("received");
     assert_eq!(got[0].body, "{not json");
     let attributes: Vec<_> = got[0].attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    assert_eq!(attributes, [("muster", "1"), ("reason", "not JSON: line 1")]);
+    assert_eq!(attributes, [("muster", "v1=of {not json"), ("reason", "not JSON: line 1")]);
 }
 
 // ------------------------------------------------------------------------------------------------ S3

@@ -10,7 +10,7 @@ use support::boxes::Habits;
 use support::github::Fault;
 use support::github::hooks::post;
 use support::moto::Call;
-use support::muster::{Muster, Pool};
+use support::muster::{Muster, Pool, WEBHOOK_SECRET, seal};
 use support::scene::{LABELS, REPO, Scene, linux};
 use support::{eventually, ms, never, same, secs};
 
@@ -596,7 +596,7 @@ async fn a_reusable_runner_that_ends_its_first_job_before_github_listed_it_is_us
 async fn messages_that_nobody_can_read_are_counted() {
     let Some(scene) = Scene::start(&[linux()], Habits::default()).await else { return };
     for poison in ["not JSON {", "{}", "{\"v\": 99}"] {
-        scene.moto.send(&scene.world.jobs, poison).await;
+        scene.moto.send_with(&scene.world.jobs, poison, &[("muster", &seal(WEBHOOK_SECRET, poison))]).await;
     }
     scene.moto.send(&scene.world.ec2_events, "not JSON {").await;
     eventually(secs(20), "three dead letters, by muster's count and by the queue's", || async {

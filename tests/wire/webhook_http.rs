@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use muster::http::signature::sign;
 use muster::http::webhook::{Delivery, Verdict, Webhook, judge, routes};
+use muster::keyring::Keyring;
 use muster::metrics::Metrics;
 use muster::outbox::{Outbox, Settings};
+use muster::seal::{self, Sealed};
 use muster::wire;
 use muster_reconciler::event::JobState;
-use muster_reconciler::ids::{JobId, Scope};
+use muster_reconciler::ids::{AppName, JobId, Scope};
 use muster_reconciler::manifest::{RunnerPool, Spec};
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -26,15 +28,16 @@ const MARK: &str = "hunter2";
 struct Server {
     address: std::net::SocketAddr,
     client: reqwest::Client,
-    queue: Arc<Mutex<Vec<String>>>,
+    queue: Arc<Mutex<Vec<Sealed>>>,
     queue_is_down: Arc<AtomicBool>,
     spec: watch::Sender<Arc<Spec>>,
-    secrets: watch::Sender<Arc<Vec<SecretString>>>,
+    secrets: watch::Sender<Arc<Keyring>>,
     metrics: Arc<Metrics>,
 }
 
-fn secrets(list: &[&str]) -> Vec<SecretString> {
-    list.iter().map(|s| SecretString::from(*s)).collect()
+/// Of the App that the pools of these tests belong to.
+fn secrets(list: &[&str]) -> Keyring {
+    Keyring::new([(AppName::default(), list.iter().map(|s| SecretString::from(*s)).collect())])
 }
 
 fn pool(name: &str, scope: &str, labels: &[&str]) -> RunnerPool {
@@ -57,11 +60,11 @@ async fn start(spec: Spec) -> Server {
     let (queue, queue_is_down) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
     let (taken, down) = (queue.clone(), queue_is_down.clone());
     let outbox =
-        Outbox::start(Settings { deadline: Duration::from_millis(500), ..Settings::default() }, move |bodies: Vec<String>| {
+        Outbox::start(Settings { deadline: Duration::from_millis(500), ..Settings::default() }, move |messages: Vec<Sealed>| {
             let up = !down.load(Ordering::SeqCst);
-            let results = bodies.iter().map(|_| if up { Ok(()) } else { Err("ServiceUnavailable".to_owned()) }).collect();
+            let results = messages.iter().map(|_| if up { Ok(()) } else { Err("ServiceUnavailable".to_owned()) }).collect();
             if up {
-                taken.lock().expect("unpoisoned").extend(bodies);
+                taken.lock().expect("unpoisoned").extend(messages);
             }
             async { results }
         });
@@ -81,6 +84,10 @@ impl Server {
     }
 
     fn queued(&self) -> Vec<String> {
+        self.sealed().into_iter().map(|message| message.body).collect()
+    }
+
+    fn sealed(&self) -> Vec<Sealed> {
         self.queue.lock().expect("unpoisoned").clone()
     }
 
@@ -295,10 +302,30 @@ async fn manifests_and_secrets_change_while_it_runs() {
     assert_eq!(server.deliver("workflow_job", &body).await, (202, json!({"queued": 7, "pool": "gpu"})));
     server.secrets.send_replace(Arc::new(secrets(&["new", SECRET])));
     assert_eq!(server.deliver("workflow_job", &body).await.0, 202, "the old secret still counts during rotation");
+    let message = server.sealed().pop().expect("a message");
+    assert!(seal::open(&secrets(&["new"]), &message.body, &message.seal).is_ok(), "sealed with the first, which stays");
     server.secrets.send_replace(Arc::new(secrets(&["new"])));
     assert_eq!(server.deliver("workflow_job", &body).await.0, 401);
-    server.secrets.send_replace(Arc::new(Vec::new()));
+    server.secrets.send_replace(Arc::new(Keyring::default()));
     assert_eq!(server.deliver("workflow_job", &body).await.0, 401, "no secret believes nobody");
+}
+
+#[tokio::test]
+async fn an_app_s_secret_signs_for_its_own_pools_only() {
+    let mut spec = acme();
+    spec.pools.values_mut().for_each(|pool| pool.spec.github.app = Some("acme".into()));
+    let server = start(spec).await;
+    let of = |app: &str, secret: &str| (AppName::from(app), vec![SecretString::from(secret)]);
+    server.secrets.send_replace(Arc::new(Keyring::new([of("acme", "another secret"), of("beta", SECRET)])));
+    for action in ["queued", "completed"] {
+        let (status, said) = server.deliver("workflow_job", &job(action, &["self-hosted", "no such label"])).await;
+        assert_eq!(status, 401, "{action}: {said}");
+        let said = said.to_string();
+        assert!(said.contains("secret of `beta`") && said.contains("list the secret in webhookSecrets of `acme`"), "{said}");
+    }
+    server.secrets.send_replace(Arc::new(Keyring::new([of("acme", SECRET), of("beta", SECRET)])));
+    assert_eq!(server.deliver("workflow_job", &job("queued", &["self-hosted"])).await.0, 202, "both Apps list the secret");
+    assert_eq!(server.queued().len(), 1);
 }
 
 #[tokio::test]
@@ -368,13 +395,13 @@ async fn mutated_payloads_are_judged_without_a_panic() {
         for _ in 0..=random.below(4) {
             mutate(&mut body, &mut random);
         }
-        let signature = sign(&keys[0], &body);
+        let signature = sign(&SecretString::from(SECRET), &body);
         let delivery = Delivery { signature: Some(&signature), event: Some("workflow_job"), content_type: None, body: &body };
         match judge(&spec, &keys, &delivery) {
             Verdict::Queue { message, event, .. } => {
                 verdicts[0] += 1;
-                assert!(message.len() <= wire::MAX_BYTES);
-                assert_eq!(wire::decode(&message).expect("readable"), event);
+                assert!(message.body.len() <= wire::MAX_BYTES);
+                assert_eq!(wire::decode(&message.body).expect("readable"), event);
             }
             Verdict::Ignored(_) => verdicts[1] += 1,
             Verdict::Unreadable(_) => verdicts[2] += 1,

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use hmac::{Hmac, Mac as _};
 use serde_json::Value;
+use sha2::Sha256;
 use tempfile::TempDir;
 
 use super::github::key::{self, Key};
@@ -24,6 +26,18 @@ pub const ADMIN_TOKEN: &str = "it's-a-test-admin-token";
 pub const APP: &str = "main";
 /// The GitHubToken's name.
 pub const TOKEN: &str = "of-enterprise";
+
+/// The seal that muster's webhook gives a message while `secret` is the App's first: an HMAC, with a key by HKDF (RFC 5869).
+pub fn seal(secret: &str, body: &str) -> String {
+    let mac = |key: &[u8], parts: &[&[u8]]| {
+        let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+        parts.iter().for_each(|part| mac.update(part));
+        mac.finalize().into_bytes()
+    };
+    let extracted = mac(&[0; 32], &[secret.as_bytes()]);
+    let key = mac(&extracted, &[b"muster: seal of a job queue message, version 1", &[1]]);
+    format!("v1={}", hex::encode(mac(&key, &[body.as_bytes()])))
+}
 
 /// A RunnerPool manifest in the making.
 #[derive(Clone, Debug)]
