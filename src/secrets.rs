@@ -8,6 +8,7 @@ use muster_reconciler::manifest::{SecretRef, Spec};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::aws::Aws;
+use crate::environment;
 use crate::github::{Credentials, Proof};
 use crate::keyring::Keyring;
 
@@ -39,7 +40,8 @@ impl Secrets {
                     .with_context(|| format!("failed to read the secret file {}", path.display()))?
             }
             SecretRef::Env(name) => {
-                std::env::var(name).with_context(|| format!("failed to read the secret {reference}; set the variable {name}"))?
+                let found = environment::read(name).with_context(|| format!("failed to read the secret {reference}"))?;
+                found.with_context(|| format!("failed to read the secret {reference}; set the variable {name}"))?
             }
         };
         let text = text.trim_end_matches(['\r', '\n']);

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::fault::Fault;
+use crate::environment;
 use crate::http::client;
 
 /// How long the controller may take.
@@ -35,7 +36,8 @@ impl Token {
     /// The token; None: there is none.
     pub(super) fn read(&self) -> Result<Option<SecretString>, Fault> {
         let Some(path) = &self.token_file else {
-            return Ok(std::env::var("MUSTER_TOKEN").ok().filter(|token| !token.is_empty()).map(SecretString::from));
+            let token = environment::read("MUSTER_TOKEN").map_err(|e| Fault::Config(e.to_string()))?;
+            return Ok(token.map(SecretString::from));
         };
         let text = std::fs::read_to_string(path)
             .map_err(|e| Fault::Config(format!("failed to read the token file {}: {e}", path.display())))?;

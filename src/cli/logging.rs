@@ -4,6 +4,13 @@ use std::io::{self, IsTerminal};
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::fault::Fault;
+use crate::environment;
+
+/// Says what is logged.
+const VARIABLE: &str = "MUSTER_LOG";
 
 /// How logs are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -18,8 +25,12 @@ pub(super) enum LogFormat {
 }
 
 /// Starts logging. `MUSTER_LOG` filters by level and target (`info,muster=debug`); `info` without it.
-pub(super) fn init(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("MUSTER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+///
+/// # Errors
+/// When `MUSTER_LOG` makes no sense: whoever set it waits for lines that would never come.
+pub(super) fn init(format: LogFormat) -> Result<(), Fault> {
+    let wanted = environment::read(VARIABLE).map_err(|e| Fault::Config(e.to_string()))?;
+    let filter = filter(wanted.as_deref().unwrap_or("info")).map_err(Fault::Config)?;
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let json = match format {
         LogFormat::Auto => !io::stderr().is_terminal(),
@@ -30,5 +41,44 @@ pub(super) fn init(format: LogFormat) {
         logs.json().flatten_event(true).with_current_span(false).init();
     } else {
         logs.with_ansi(io::stderr().is_terminal()).init();
+    }
+    Ok(())
+}
+
+/// The filter, or what is wrong with it. A bare word that is no level would be taken for a target of which everything is wanted, so
+/// that `dbug` turned off every line of muster's.
+fn filter(text: &str) -> Result<EnvFilter, String> {
+    let wrong = |problem: String| {
+        format!(
+            "{VARIABLE} is `{text}`, {problem}; write a level (off, error, warn, info, debug, trace), or TARGET=LEVEL as in `info,muster=debug`"
+        )
+    };
+    let plain = |directive: &&str| !directive.contains(['=', '[', ':']);
+    // Nothing at all would be read as `error`. The commas of a span's fields part no directives.
+    let no_level = |word: &&str| word.is_empty() || word.parse::<LevelFilter>().is_err();
+    let unknown = text.split(',').filter(plain).find(no_level).filter(|_| !text.contains('{'));
+    if let Some(word) = unknown {
+        return Err(wrong(format!("and `{word}` is no level")));
+    }
+    EnvFilter::try_new(text).map_err(|e| wrong(format!("which cannot be read ({e})")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_and_targets_are_taken() {
+        for good in ["info", "WARN", "off", "info,muster=debug", "muster::ingest=trace", "muster[span{a,b}]=info", "3"] {
+            assert!(filter(good).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_what_to_write() {
+        for bad in ["dbug", "muster=dbug,[", "muster=loud", "info,verbose", "info, debug", "muster", "info,", ","] {
+            let said = filter(bad).expect_err(bad);
+            assert!(said.starts_with(&format!("MUSTER_LOG is `{bad}`, ")) && said.contains("muster=debug`"), "{said}");
+        }
     }
 }

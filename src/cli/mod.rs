@@ -132,8 +132,8 @@ impl Command {
 /// no such thing; 4: no or a wrong token; 5: no controller answers; 6: a wrong setting or manifest.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    logging::init(cli.log_format);
-    cli.command.run().unwrap_or_else(|error| {
+    let done = logging::init(cli.log_format).map_err(anyhow::Error::from).and_then(|()| cli.command.run());
+    done.unwrap_or_else(|error| {
         eprintln!("muster: {error:#}");
         ExitCode::from(fault::code(&error))
     })

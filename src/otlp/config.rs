@@ -9,10 +9,28 @@ use percent_encoding::percent_decode_str;
 use secrecy::SecretString;
 use warp::http::{HeaderName, HeaderValue, Uri};
 
+use crate::environment;
+
 /// One request may take this long unless `OTEL_EXPORTER_OTLP_TIMEOUT` says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Headers and resource attributes at most.
 const MOST: usize = 64;
+
+/// Every variable that is read here.
+const VARIABLES: [&str; 12] = [
+    "OTEL_SDK_DISABLED",
+    "OTEL_TRACES_EXPORTER",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_PROTOCOL",
+    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+    "OTEL_EXPORTER_OTLP_TIMEOUT",
+    "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+    "OTEL_RESOURCE_ATTRIBUTES",
+    "OTEL_SERVICE_NAME",
+];
 
 /// Where traces go.
 #[derive(Clone, Debug)]
@@ -47,7 +65,10 @@ impl Config {
     /// # Errors
     /// When traces are wanted and a variable makes no sense.
     pub fn from_env() -> Result<Option<Config>, ConfigError> {
-        Config::from_vars(|name| std::env::var(name).ok())
+        for name in VARIABLES {
+            environment::read(name).map_err(|_| wrong(name, "is not UTF-8 text"))?;
+        }
+        Config::from_vars(|name| environment::read(name).ok().flatten())
     }
 
     /// From any source of variables.
@@ -59,14 +80,14 @@ impl Config {
             let value = var(name)?.trim().to_owned();
             (!value.is_empty()).then_some((name, value))
         };
-        let is = |name, wanted: &str| var(name).is_some_and(|(_, value)| value.eq_ignore_ascii_case(wanted));
-        if is("OTEL_SDK_DISABLED", "true") || is("OTEL_TRACES_EXPORTER", "none") {
-            return Ok(None);
-        }
         let own = var("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
         let all =
             var("OTEL_EXPORTER_OTLP_ENDPOINT").map(|(name, base)| (name, format!("{}/v1/traces", base.trim_end_matches('/'))));
         let Some((name, url)) = own.or(all) else { return Ok(None) };
+        let off = choice(var("OTEL_SDK_DISABLED"), "true", "false")? || choice(var("OTEL_TRACES_EXPORTER"), "none", "otlp")?;
+        if off {
+            return Ok(None);
+        }
         let endpoint = endpoint(name, &url)?;
         // The signal's own variable comes before the one for all signals.
         let either = |own, all| var(own).or_else(|| var(all));
@@ -102,6 +123,16 @@ impl Config {
         let part = |text: Option<&str>| text.unwrap_or_default().to_owned();
         let authority = self.endpoint.authority().map(|a| a.as_str());
         format!("{}://{}{}", part(self.endpoint.scheme_str()), part(authority), self.endpoint.path())
+    }
+}
+
+/// Whether a variable has the first of two values; absent, it has the second.
+fn choice(set: Option<(&'static str, String)>, yes: &str, no: &str) -> Result<bool, ConfigError> {
+    let Some((name, value)) = set else { return Ok(false) };
+    match value.to_ascii_lowercase() {
+        value if value == yes => Ok(true),
+        value if value == no => Ok(false),
+        _ => Err(wrong(name, format!("is `{value}`, which is neither {yes} nor {no}"))),
     }
 }
 
@@ -211,6 +242,8 @@ mod tests {
             (vec![("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318")], "http"),
             (vec![("OTEL_EXPORTER_OTLP_ENDPOINT", "grpc://collector")], "neither http nor https"),
             (vec![("OTEL_EXPORTER_OTLP_ENDPOINT", "https://me:hunter2@collector")], "OTEL_EXPORTER_OTLP_HEADERS"),
+            (vec![BASE, ("OTEL_SDK_DISABLED", "yes")], "neither true nor false"),
+            (vec![BASE, ("OTEL_TRACES_EXPORTER", "zipkin")], "neither none nor otlp"),
             (vec![BASE, ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")], "http/protobuf only"),
             (vec![BASE, ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s")], "milliseconds"),
             (vec![BASE, ("OTEL_EXPORTER_OTLP_HEADERS", "hunter2")], "key=value"),

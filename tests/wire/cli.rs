@@ -287,6 +287,42 @@ async fn each_kind_of_trouble_has_a_sentence_and_an_exit_code() {
     assert!(wrong.status.code() == Some(2) && text(&wrong.stderr).contains("job/ID"), "{wrong:?}");
 }
 
+/// Of each variable that the binary reads at its start, and that has a form: a bad value is told, and nothing else happens.
+#[tokio::test]
+async fn a_variable_that_makes_no_sense_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let run = async |name: &str, value: &std::ffi::OsStr| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_muster"));
+        let line: &[&str] = if cfg!(feature = "live") { &["run", "--manifests"] } else { &["validate"] };
+        command.args(line).arg(dir.path()).env("MUSTER_LOG_FORMAT", "json").env(name, value).stdin(Stdio::null());
+        let output = tokio::time::timeout(std::time::Duration::from_secs(30), command.kill_on_drop(true).output()).await;
+        let output = output.expect("it ends").expect("it runs");
+        (output.status.code(), text(&output.stderr))
+    };
+    let endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT";
+    for (name, value, code) in [("MUSTER_LOG", "dbug", 6), ("MUSTER_LOG", "muster=dbug,[", 6), ("MUSTER_LOG_FORMAT", "xml", 2)] {
+        let (got, said) = run(name, value.as_ref()).await;
+        assert!(got == Some(code) && said.contains(value), "{name}={value}: {got:?}, {said}");
+    }
+    if cfg!(feature = "live") {
+        for (name, value, code) in [("MUSTER_ROLE", "boss", 2), (endpoint, "x:1", 6)] {
+            let (got, said) = run(name, value.as_ref()).await;
+            assert!(
+                got == Some(code) && said.contains(if name == endpoint { name } else { value }),
+                "{name}={value}: {got:?}, {said}"
+            );
+        }
+    }
+    #[cfg(target_os = "linux")]
+    for name in ["MUSTER_LOG", endpoint, "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_SERVICE_NAME"] {
+        use std::os::unix::ffi::OsStrExt as _;
+        if name.starts_with("MUSTER") || cfg!(feature = "live") {
+            let (got, said) = run(name, std::ffi::OsStr::from_bytes(b"\xff")).await;
+            assert!(got == Some(6) && said.contains(name) && said.contains("is not UTF-8"), "{name}: {got:?}, {said}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_box_that_is_forgotten_may_still_have_said_why_it_ended() {
     let cli = Cli { url: controller().await, token: None };
