@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::act::Hands;
 use crate::clock::Clock;
 use crate::http::inspect::{self, Query};
+use crate::liveness::{self, Pulse};
 use crate::metrics::Metrics;
 use crate::otlp::Traces;
 
@@ -25,7 +26,7 @@ const EFFECT_DEADLINE: Duration = Duration::from_secs(120);
 /// But a sweep may: it changes nothing, and a list of ten thousand runners has a hundred pages.
 const SWEEP_DEADLINE: Duration = Duration::from_secs(600);
 
-/// Everything that the loop listens to.
+/// Everything that the loop listens to, and where it shows that it turns.
 #[derive(Debug)]
 pub struct Channels {
     /// Manifests and messages.
@@ -34,6 +35,8 @@ pub struct Channels {
     pub limits: mpsc::UnboundedReceiver<GitHubLimit>,
     /// Questions of the admin listener.
     pub queries: mpsc::Receiver<Query>,
+    /// Marked at each turn.
+    pub pulse: Pulse,
 }
 
 /// Runs `controller` until `stop` is cancelled and what is under way has ended.
@@ -50,6 +53,7 @@ pub async fn run(
     let mut stopping: Option<tokio::time::Instant> = None;
     let mut logged = 0;
     loop {
+        from.pulse.beat();
         let wake = clock.instant(controller.next_wake());
         let input = tokio::select! {
             biased;
@@ -75,6 +79,7 @@ pub async fn run(
                 continue;
             }
             () = tokio::time::sleep(STOP_LOOK), if stopping.is_some() => Input::Tick,
+            () = tokio::time::sleep(liveness::IDLE_TURN) => continue,
         };
         let began = Instant::now();
         let effects = controller.step(clock.now(), input);
@@ -203,3 +208,6 @@ fn hear(effect: &Effect, outcome: &Outcome, metrics: &Metrics) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,7 @@ pub mod outbox;
 pub mod seal;
 pub mod wire;
 
+pub mod liveness;
 pub mod meter;
 pub mod metrics;
 pub mod prices;
@@ -45,5 +46,7 @@ pub mod reload;
 pub mod retry;
 #[cfg(feature = "live")]
 pub mod secrets;
+#[cfg(all(feature = "live", unix))]
+pub mod supervisor;
 #[cfg(feature = "live")]
 pub mod sync;

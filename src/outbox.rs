@@ -11,6 +11,8 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
+use crate::liveness::{self, Pulse};
+
 /// How an [`Outbox`] batches.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -68,6 +70,7 @@ struct Letter<M> {
 pub struct Outbox<M> {
     letters: mpsc::Sender<Letter<M>>,
     settings: Settings,
+    pulse: Pulse,
 }
 
 impl<M: Send + 'static> Outbox<M> {
@@ -78,8 +81,14 @@ impl<M: Send + 'static> Outbox<M> {
         Fut: Future<Output = Vec<Result<(), String>>> + Send + 'static,
     {
         let (letters, waiting) = mpsc::channel(settings.waiting.max(1));
-        tokio::spawn(dispatch(settings, waiting, put));
-        Outbox { letters, settings }
+        let pulse = Pulse::start();
+        tokio::spawn(dispatch(settings, waiting, put, pulse.clone()));
+        Outbox { letters, settings, pulse }
+    }
+
+    /// Marked whenever a batch leaves, and now and then while there is nothing to send.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Returns once the queue has the message, or an error at the latest after `settings.deadline`.
@@ -97,7 +106,7 @@ impl<M: Send + 'static> Outbox<M> {
     }
 }
 
-async fn dispatch<M, F, Fut>(settings: Settings, mut waiting: mpsc::Receiver<Letter<M>>, put: F)
+async fn dispatch<M, F, Fut>(settings: Settings, mut waiting: mpsc::Receiver<Letter<M>>, put: F, pulse: Pulse)
 where
     F: Fn(Vec<M>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Vec<Result<(), String>>> + Send + 'static,
@@ -106,7 +115,14 @@ where
     let in_flight = Arc::new(AtomicUsize::new(0));
     // A place first, a message second: while all places are taken, messages pile up where they are counted.
     while let Ok(place) = places.clone().acquire_owned().await {
-        let Some(first) = waiting.recv().await else { return };
+        pulse.beat();
+        let first = loop {
+            match timeout(liveness::IDLE_TURN, waiting.recv()).await {
+                Ok(first) => break first,
+                Err(_) => pulse.beat(),
+            }
+        };
+        let Some(first) = first else { return };
         let letters = gather(&settings, &mut waiting, first, in_flight.load(Ordering::Relaxed) > 0).await;
         let (messages, answers): (Vec<_>, Vec<_>) = letters.into_iter().map(|l| (l.message, l.answer)).unzip();
         let (call, counter, limit) = (put(messages), in_flight.clone(), settings.call_deadline);
@@ -238,6 +254,30 @@ mod tests {
         // A stuck call loses its place in the end, and the next message is tried.
         sleep(settings.call_deadline * 6).await;
         assert_eq!(outbox.send("later".into()).await, Err(OutboxError::Slow(settings.deadline)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_outbox_is_alive_and_so_is_one_whose_queue_does_not_answer() {
+        let settings = Settings { parallel: 1, batch: 1, ..Settings::default() };
+        let (outbox, _) = outbox(settings, Duration::from_secs(3600));
+        let liveness = liveness::Liveness::default().with("the way to the queue", outbox.pulse());
+        sleep(liveness::LIMIT * 10).await;
+        assert_eq!(liveness.check(), Ok(()), "idle");
+        for n in 0..20 {
+            assert_eq!(outbox.send(n.to_string()).await, Err(OutboxError::Slow(settings.deadline)));
+            assert_eq!(liveness.check(), Ok(()), "after {n} calls without an answer");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outbox_whose_calls_never_end_is_stuck() {
+        // No deadline for a call: as if the clock that ends it stood still.
+        let settings = Settings { parallel: 1, call_deadline: Duration::from_secs(1_000_000), ..Settings::default() };
+        let (outbox, _) = outbox(settings, Duration::from_secs(1_000_000));
+        let liveness = liveness::Liveness::default().with("the way to the queue", outbox.pulse());
+        assert_eq!(outbox.send("lost".into()).await, Err(OutboxError::Slow(settings.deadline)));
+        sleep(liveness::LIMIT).await;
+        assert!(liveness.check().is_err_and(|stuck| stuck.to_string().starts_with("the way to the queue has not turned")));
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use muster::http::admin::{self, About, Admin, Inspect};
 use muster::http::{inspect, watch::Watch};
+use muster::liveness::Liveness;
 use muster::metrics::Metrics;
 use muster::simulate::prices::Prices;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +24,16 @@ pub async fn serve() -> String {
     let (metrics, stop) = (Arc::new(Metrics::new()), CancellationToken::new());
     let watch = Watch::start(ask.clone(), metrics.clone(), Prices::example(), Duration::from_secs(3600), stop.clone());
     let about = About::cluster("crowd");
-    let admin = Admin { about, inspect: Some(ask), console: None, metrics, watch: Some(watch), steer: None, stop: stop.clone() };
+    let admin = Admin {
+        about,
+        inspect: Some(ask),
+        console: None,
+        metrics,
+        watch: Some(watch),
+        steer: None,
+        liveness: Liveness::default(),
+        stop: stop.clone(),
+    };
     let listener = muster::http::bind("127.0.0.1:0", "test").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
     tokio::spawn(muster::http::serve(listener, admin::routes(admin), stop));

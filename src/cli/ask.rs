@@ -69,14 +69,19 @@ impl Ask {
         read(&body, path)
     }
 
-    /// The admin listener.
-    #[cfg(feature = "live")]
-    pub(super) fn controller(&self) -> &str {
-        &self.controller
+    /// `GET /healthz`.
+    pub(super) async fn health(&self, patience: Duration) -> anyhow::Result<()> {
+        client::get(&format!("{}/healthz", self.place()), patience).await.map_err(Fault::from)?;
+        Ok(())
+    }
+
+    /// The listener's address, as it was given.
+    pub(super) fn place(&self) -> &str {
+        self.controller.trim_end_matches('/')
     }
 
     fn url(&self, path: &str) -> String {
-        format!("{}/api/v1/{path}", self.controller.trim_end_matches('/'))
+        format!("{}/api/v1/{path}", self.place())
     }
 }
 

@@ -22,6 +22,7 @@ use crate::http::admin::{self, About, Admin, Inspect, Query};
 use crate::http::inspect;
 use crate::http::steer::Steer;
 use crate::http::watch::Watch;
+use crate::liveness::{Liveness, Pulse};
 use crate::metrics::Metrics;
 use crate::simulate::prices::Prices;
 
@@ -73,7 +74,9 @@ impl Args {
         let watch = Watch::start(inspect.clone(), metrics.clone(), Prices::example(), Duration::from_secs(1), stop.clone());
         let steer = Steer { token: tokio::sync::watch::channel(Some(SecretString::from(TOKEN))).1, keep: None };
         let (watch, steer, inspect) = (Some(watch), Some(steer), Some(inspect));
-        let admin = Admin { about, inspect, console: None, metrics: metrics.clone(), watch, steer, stop: stop.clone() };
+        let pulse = Pulse::start();
+        let liveness = Liveness::default().with("the simulated world", pulse.clone());
+        let admin = Admin { about, inspect, console: None, metrics: metrics.clone(), watch, steer, liveness, stop: stop.clone() };
         let server = tokio::spawn(crate::http::serve(listener, admin::routes(admin), stop.clone()));
         println!("muster demo: the real controller on a simulated EC2 and GitHub, seed {}", self.seed);
         println!("  clock      {} simulated seconds a second (--speed)", self.speed);
@@ -82,7 +85,7 @@ impl Args {
         println!("  JSON       http://127.0.0.1:{port}/api/v1/pools  (or jobs, runners)");
         println!("Ctrl-C ends it.");
         tokio::select! {
-            () = Show::new(self.speed, self.seed, metrics).play(questions) => {}
+            () = Show::new(self.speed, self.seed, metrics).play(questions, pulse) => {}
             stopped = stopped_by_hand() => stopped.context("failed to wait for Ctrl-C")?,
         }
         stop.cancel();
@@ -125,11 +128,12 @@ impl Show {
     }
 
     /// Moves the world along and answers the dashboard's questions between two moves, for ever.
-    async fn play(mut self, mut questions: mpsc::Receiver<Query>) {
+    async fn play(mut self, mut questions: mpsc::Receiver<Query>, pulse: Pulse) {
         let mut frame = tokio::time::interval(FRAME);
         frame.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut report = tokio::time::interval(REPORT_EVERY);
         loop {
+            pulse.beat();
             tokio::select! {
                 _ = frame.tick() => self.advance(),
                 _ = report.tick() => println!("{}", self.status()),

@@ -75,7 +75,7 @@ impl Live {
         };
         // Before the first step: a report that cannot be written is no report.
         std::fs::create_dir_all(&self.report).with_context(|| format!("failed to make {}", self.report.display()))?;
-        let controller = Controller { url: self.ask.controller().to_owned(), token: self.token.read()? };
+        let controller = Controller { url: self.ask.place().to_owned(), token: self.token.read()? };
         let stop = CancellationToken::new();
         let pressed = stop.clone();
         tokio::spawn(async move {

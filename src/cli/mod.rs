@@ -9,6 +9,7 @@ mod explain;
 mod fault;
 mod generate;
 mod get;
+mod health;
 #[cfg(feature = "live")]
 mod live;
 mod logging;
@@ -64,6 +65,8 @@ enum Command {
     Events(events::Args),
     /// Watch pools, jobs and runners on the terminal; asks the running controller.
     Top(top::Args),
+    /// Exit with 0 if the running muster does its work, else with 1 and one line that says why; for health checks.
+    Health(health::Args),
     /// Let a pool launch nothing until it is resumed; needs the token.
     Pause(steer::Args),
     /// Let a paused pool go on; needs the token.
@@ -112,6 +115,7 @@ impl Command {
             Command::Explain(args) => args.run(),
             Command::Events(args) => args.run(),
             Command::Top(args) => args.run(),
+            Command::Health(args) => args.run(),
             Command::Pause(args) => args.run("pause"),
             Command::Resume(args) => args.run("resume"),
             Command::Drain(args) => args.run("drain"),

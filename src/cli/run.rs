@@ -29,6 +29,7 @@ use crate::http::steer::{Keep, Steer};
 use crate::http::watch::Watch;
 use crate::http::webhook::{self, Webhook};
 use crate::ingest::{Doubts, Ingest, Receipts};
+use crate::liveness::{Liveness, Pulse};
 use crate::manifests::{Manifests, Place};
 use crate::metrics::Metrics;
 use crate::otlp::{self, Exporter};
@@ -37,6 +38,7 @@ use crate::prices::{self, Book};
 use crate::reload::{Controlled, Reload};
 use crate::seal::Sealed;
 use crate::secrets::Secrets;
+use crate::supervisor::Supervisor;
 use crate::sync::task::Task;
 
 /// Between two looks at the core for the cost and the page's sparklines.
@@ -88,6 +90,7 @@ impl Args {
         // Before anything else: a signal during the start must not be lost.
         let stop = stop_on_signal()?;
         let clock = Clock::start();
+        let supervisor = Supervisor::from_env().map_err(|e| Fault::Config(e.to_string()))?;
         let otlp =
             if self.role == Role::Webhook { None } else { otlp::Config::from_env().map_err(|e| Fault::Config(e.to_string()))? };
         let mut manifests = Manifests::new(self.manifests, &Aws::connect(None).await);
@@ -117,6 +120,7 @@ impl Args {
         let mut tasks = JoinSet::new();
         let mut inspect = None;
         let mut controlled = None;
+        let mut liveness = Liveness::default();
         if self.role != Role::Webhook {
             let (limits, limits_out) = mpsc::unbounded_channel();
             let credentials = secrets.credentials(&spec).await?;
@@ -142,7 +146,9 @@ impl Args {
                     Some(traces)
                 }
             };
-            let channels = Channels { inputs: inputs_out, limits: limits_out, queries };
+            let pulse = Pulse::start();
+            liveness = liveness.with("the controller's loop", pulse.clone());
+            let channels = Channels { inputs: inputs_out, limits: limits_out, queries, pulse };
             tasks.spawn(driver::run(controller, clock, hands.clone(), channels, metrics.clone(), traces, stop.clone()));
             inputs.send(Input::Spec(spec.clone())).await.context("failed to start the core")?;
             let ingest = Ingest {
@@ -163,6 +169,7 @@ impl Args {
         if let Some(listener) = webhook_listener {
             tracing::info!(address = %listener.local_addr()?, "listening for webhooks");
             let outbox = outbox(&aws, &spec);
+            liveness = liveness.with(webhook::OUTBOX, outbox.pulse());
             let webhook = Webhook { spec: spec_out, secrets: secrets_out, outbox, metrics: metrics.clone() };
             tasks.spawn(http::serve(listener, webhook::routes(webhook), stop.clone()));
         }
@@ -186,12 +193,17 @@ impl Args {
         }
         let steer = inspect.is_some().then(|| Steer { token: token_out, keep: Some(keep(&aws, spec.controller.cluster())) });
         let about = About::cluster(spec.controller.cluster());
-        let admin = Admin { about, inspect, console, metrics, watch, steer, stop: stop.clone() };
+        let admin = Admin { about, inspect, console, metrics, watch, steer, liveness: liveness.clone(), stop: stop.clone() };
         tasks.spawn(http::serve(admin_listener, admin::routes(admin), stop.clone()));
+        supervisor.ready();
 
         // A task that ends before it was told to has failed: then nothing works as it should, so everything stops.
-        let ended_early = tasks.join_next().await.filter(|_| !stop.is_cancelled());
+        let ended_early = tokio::select! {
+            ended = tasks.join_next() => ended.filter(|_| !stop.is_cancelled()),
+            () = supervisor.watch(&liveness, &stop) => None,
+        };
         stop.cancel();
+        supervisor.stopping();
         let all = async { while tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(LAST_CALL, all).await.is_err() {
             tracing::warn!("stopped with work under way after {LAST_CALL:?}");

@@ -26,6 +26,8 @@ use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 use warp::{Filter, Rejection, Reply};
 
+use crate::liveness::Liveness;
+
 /// How long requests under way may take to end once the server is told to stop. The whole process has 10 s.
 pub const GRACE: Duration = Duration::from_secs(6);
 
@@ -80,6 +82,14 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response {
 /// `{"error": ...}`.
 fn error(status: StatusCode, message: impl ToString) -> Response {
     json(status, &serde_json::json!({ "error": message.to_string() }))
+}
+
+/// `GET /healthz`: asks nobody, so it is answered whatever is stuck.
+fn alive(liveness: &Liveness) -> Response {
+    match liveness.check() {
+        Ok(()) => json(StatusCode::OK, &serde_json::json!({ "status": "ok" })),
+        Err(stuck) => error(StatusCode::SERVICE_UNAVAILABLE, stuck),
+    }
 }
 
 /// What no route took: 405 if only the method is wrong, else 404.

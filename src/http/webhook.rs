@@ -25,11 +25,14 @@ use warp::reply::Response;
 use super::payload::{self, Heard, PayloadError};
 use super::signature::{self, SignatureError};
 use crate::keyring::Keyring;
+use crate::liveness::Liveness;
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 use crate::seal::{self, Sealed};
 use crate::wire::{self, WireError};
 
+/// What the outbox is called where it is stuck.
+pub const OUTBOX: &str = "the way to the jobs queue";
 /// How long a body may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
 /// Deliveries that are looked at together; with the body limit, this bounds memory.
@@ -120,6 +123,7 @@ pub fn judge(spec: &Spec, secrets: &Keyring, delivery: &Delivery<'_>) -> Verdict
 /// `POST /webhook`, and `GET /healthz` for a load balancer.
 pub fn routes(webhook: Webhook) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
     let metrics = webhook.metrics.clone();
+    let liveness = Liveness::default().with(OUTBOX, webhook.outbox.pulse());
     let places = Arc::new(Semaphore::new(CONCURRENT));
     let log = warp::log::custom(move |info| {
         if info.path() == "/webhook" {
@@ -138,7 +142,7 @@ pub fn routes(webhook: Webhook) -> impl Filter<Extract = (Response,), Error = In
             }
         },
     );
-    let alive = warp::path!("healthz").and(super::get()).map(|| super::json(StatusCode::OK, &json!({ "status": "ok" })));
+    let alive = warp::path!("healthz").and(super::get()).map(move || super::alive(&liveness));
     receive
         .or(alive)
         .unify()

@@ -1,5 +1,8 @@
 //! Registers metrics and remembers how each is described, for the documentation.
 
+#[cfg(target_os = "linux")]
+mod process;
+
 use prometheus::core::Collector;
 use prometheus::{
     CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
@@ -87,8 +90,7 @@ impl Maker {
 /// CPU time, memory, file descriptors: Prometheus' standard names, on Linux.
 #[cfg(target_os = "linux")]
 pub(super) fn add_process(m: &mut Maker) {
-    use prometheus::process_collector::ProcessCollector;
-    let process = ProcessCollector::for_self();
+    let process = process::Process::new();
     for desc in process.desc() {
         let kind = if desc.fq_name.ends_with("_total") { "counter" } else { "gauge" };
         m.described.push(Described { name: desc.fq_name.clone(), kind, labels: Vec::new(), help: desc.help.clone() });

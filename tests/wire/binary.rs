@@ -160,6 +160,9 @@ async fn the_binary_runs_and_resolves_names_under_older_and_newer_glibcs() {
             let (code, said) = run_in(&foreign, &moto.url(), &["--version"]);
             assert!(code == 0 && said.starts_with("muster "), "{world}: {code} {said}");
 
+            let (code, said) = run_in(&foreign, &moto.url(), &["health", "--controller", "http://aws.test:1"]);
+            assert!(code == 1 && said.contains("failed to connect to aws.test:1"), "{world}, a health check: {code} {said}");
+
             let run = ["run", "--manifests", "s3://no-such-bucket/manifests"];
             let (code, said) = run_in(&foreign, &moto.url().replace("127.0.0.1", "aws.test"), &run);
             assert!(code == 6 && said.contains("NoSuchBucket"), "{world}, a name from /etc/hosts: {code} {said}");

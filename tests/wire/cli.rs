@@ -149,6 +149,8 @@ fn answer(path: &str, query: &str, token: Option<String>, body: &[u8]) -> (u16, 
         "/api/v1/runners/i-gone/ended" => (200, json!({ "ended": "the runner was registered no more" })),
         "/api/v1/runners/i-none/ended" => (502, json!({ "error": "EC2 is down" })),
         "/api/v1/broken" => (500, json!({})),
+        "/healthz" => (200, json!({ "status": "ok" })),
+        "/stuck/healthz" => (503, json!({ "error": "the controller's loop has not turned for 45 s, and 30 s is the most" })),
         _ => unknown(path.rsplit('/').next().unwrap_or_default()),
     }
 }
@@ -287,6 +289,20 @@ async fn each_kind_of_trouble_has_a_sentence_and_an_exit_code() {
     assert!(wrong.status.code() == Some(2) && text(&wrong.stderr).contains("job/ID"), "{wrong:?}");
 }
 
+/// A container's health check knows 0 and 1 only, whatever is wrong.
+#[tokio::test]
+async fn health_is_one_line_and_0_or_1() {
+    let alive = Cli { url: controller().await, token: None };
+    assert_eq!(alive.prints("health").await, format!("{} is alive\n", alive.url));
+    let stuck = Cli { url: format!("{}/stuck", alive.url), token: None };
+    let nobody = Cli { url: "http://127.0.0.1:1".into(), token: None };
+    let odd = Cli { url: "nonsense".into(), token: None };
+    for (cli, word) in [(stuck, "has not turned for 45 s"), (nobody, "failed to connect"), (odd, "http://HOST:PORT")] {
+        let (code, said) = cli.fails("health").await;
+        assert!(code == 1 && said.contains(word), "{code}: {said}");
+    }
+}
+
 /// Of each variable that the binary reads at its start, and that has a form: a bad value is told, and nothing else happens.
 #[tokio::test]
 async fn a_variable_that_makes_no_sense_is_refused() {
@@ -305,7 +321,7 @@ async fn a_variable_that_makes_no_sense_is_refused() {
         assert!(got == Some(code) && said.contains(value), "{name}={value}: {got:?}, {said}");
     }
     if cfg!(feature = "live") {
-        for (name, value, code) in [("MUSTER_ROLE", "boss", 2), (endpoint, "x:1", 6)] {
+        for (name, value, code) in [("MUSTER_ROLE", "boss", 2), ("WATCHDOG_USEC", "30s", 6), (endpoint, "x:1", 6)] {
             let (got, said) = run(name, value.as_ref()).await;
             assert!(
                 got == Some(code) && said.contains(if name == endpoint { name } else { value }),
@@ -314,7 +330,7 @@ async fn a_variable_that_makes_no_sense_is_refused() {
         }
     }
     #[cfg(target_os = "linux")]
-    for name in ["MUSTER_LOG", endpoint, "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_SERVICE_NAME"] {
+    for name in ["MUSTER_LOG", "NOTIFY_SOCKET", endpoint, "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_SERVICE_NAME"] {
         use std::os::unix::ffi::OsStrExt as _;
         if name.starts_with("MUSTER") || cfg!(feature = "live") {
             let (got, said) = run(name, std::ffi::OsStr::from_bytes(b"\xff")).await;

@@ -15,6 +15,8 @@ mod bootstrap;
 #[cfg(all(feature = "live", target_os = "linux"))]
 mod bootstrap_text;
 mod cli;
+#[cfg(feature = "live")]
+mod e2e_alive;
 #[cfg(all(feature = "live", target_os = "linux"))]
 mod e2e_box;
 #[cfg(feature = "live")]

@@ -21,6 +21,7 @@ use super::live_view::{attention, state_rank};
 use super::steer::{self, Steer, Verb};
 use super::watch::Watch;
 use super::{assets, live};
+use crate::liveness::Liveness;
 use crate::metrics::Metrics;
 use crate::subject::Subject;
 
@@ -62,6 +63,8 @@ pub struct Admin {
     pub watch: Option<Arc<Watch>>,
     /// What orders need; None: none are taken.
     pub steer: Option<Steer>,
+    /// Whether the process does its work.
+    pub liveness: Liveness,
     /// Ends open streams.
     pub stop: CancellationToken,
 }
@@ -86,7 +89,7 @@ pub fn routes(admin: Admin) -> impl Filter<Extract = (Response,), Error = Infall
     let explained = warp::path!("explain" / String / String).and(super::get()).and(with.clone()).then(live::explained);
     let stream = warp::path!("api" / "v1" / "stream").and(super::get()).and(with.clone()).and(query()).then(live::stream);
     let asset = warp::path!("assets" / String).and(super::get()).map(|name: String| assets::answer(&name));
-    let healthz = warp::path!("healthz").and(super::get()).map(|| super::json(StatusCode::OK, &json!({ "status": "ok" })));
+    let healthz = warp::path!("healthz").and(super::get()).and(with.clone()).map(|a: Admin| super::alive(&a.liveness));
     let readyz = warp::path!("readyz").and(super::get()).and(with.clone()).then(ready);
     let metrics = warp::path!("metrics").and(super::get()).and(with.clone()).then(metrics);
     let about = warp::path!("api" / "v1" / "about")

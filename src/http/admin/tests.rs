@@ -40,7 +40,7 @@ async fn start(jobs: Option<u64>) -> String {
     let keep: Keep =
         Arc::new(|pool, _| Box::pin(async move { if pool.as_str() == "unkept" { Err("SSM is down".into()) } else { Ok(()) } }));
     let steer = Some(Steer { token: tokio::sync::watch::channel(Some(SecretString::from(TOKEN))).1, keep: Some(keep) });
-    serve(Admin { about, inspect, console: Some(console), metrics, watch, steer, stop }).await
+    serve(Admin { about, inspect, console: Some(console), metrics, watch, steer, liveness: Liveness::default(), stop }).await
 }
 
 async fn serve(admin: Admin) -> String {
@@ -163,6 +163,7 @@ async fn a_core_that_is_gone_is_told_and_the_metrics_still_come() {
         metrics: Arc::new(Metrics::new()),
         watch: None,
         steer: None,
+        liveness: Liveness::default(),
         stop: CancellationToken::new(),
     })
     .await;
@@ -242,6 +243,7 @@ async fn an_order_needs_the_token_whole_and_exact() {
         metrics: Arc::new(Metrics::new()),
         watch: None,
         steer: Some(Steer { token: no_token, keep: None }),
+        liveness: Liveness::default(),
         stop: CancellationToken::new(),
     };
     let (status, body) = post(&format!("{}/api/v1/pools/linux/pause", serve(admin).await), Some(&right), "").await;

@@ -336,6 +336,11 @@ impl Muster {
         self.ready().await;
     }
 
+    /// The process's id.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("muster runs").id()
+    }
+
     /// Whether the process lives.
     pub fn runs(&mut self) -> bool {
         self.child.as_mut().is_some_and(|c| c.try_wait().expect("the process can be asked").is_none())
