@@ -65,6 +65,9 @@ impl Ask {
     /// `POST /api/v1/PATH` with the token.
     pub(super) async fn post<T: DeserializeOwned>(&self, path: &str, token: &Token, body: Bytes) -> anyhow::Result<T> {
         let token = token.read()?;
+        if token.is_some() && client::in_clear(self.place()) {
+            eprintln!("muster: the token is sent to {} in clear; use https://, or a tunnel to this machine", self.place());
+        }
         let body = client::post(&self.url(path), token.as_ref(), body, PATIENCE).await.map_err(Fault::from)?;
         read(&body, path)
     }

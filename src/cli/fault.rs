@@ -54,7 +54,9 @@ pub(super) fn unreadable(error: anyhow::Error) -> anyhow::Error {
 impl From<ClientError> for Fault {
     fn from(error: ClientError) -> Fault {
         match &error {
-            ClientError::Address(_) => Fault::Config(error.to_string()),
+            ClientError::Address(_) | ClientError::NoTls(_) | ClientError::NoAuthorities(..) | ClientError::Token => {
+                Fault::Config(error.to_string())
+            }
             ClientError::Connect(..) | ClientError::Slow(..) | ClientError::Broken(..) => Fault::Down(error.to_string()),
             ClientError::Status { status, said, .. } => match status.as_u16() {
                 404 => Fault::Unknown(said.clone()),

@@ -13,6 +13,7 @@ use secrecy::ExposeSecret as _;
 use warp::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 
 use super::config::Config;
+use crate::http::client::chain;
 
 /// Largest answer that is read.
 const LARGEST: usize = 64 << 10;
@@ -113,17 +114,6 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     }
     let at = u64::try_from(chrono::DateTime::parse_from_rfc2822(text).ok()?.timestamp()).ok()?;
     Some((SystemTime::UNIX_EPOCH + Duration::from_secs(at)).duration_since(now).unwrap_or_default())
-}
-
-/// An error and what it came from: hyper's own words alone say little.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut said = error.to_string();
-    let mut source = error.source();
-    while let Some(e) = source {
-        said = format!("{said}: {e}");
-        source = e.source();
-    }
-    said
 }
 
 #[cfg(test)]

@@ -269,7 +269,7 @@ async fn each_kind_of_trouble_has_a_sentence_and_an_exit_code() {
     let url = controller().await;
     let (none, right) = (Cli { url: url.clone(), token: None }, Cli { url: url.clone(), token: Some(TOKEN) });
     let nobody = Cli { url: "http://127.0.0.1:1".into(), token: Some(TOKEN) };
-    let odd = Cli { url: "https://127.0.0.1:1".into(), token: None };
+    let odd = Cli { url: "127.0.0.1:9090".into(), token: None };
     for (cli, line, code, word) in [
         (&none, "explain job/7", 3, "knows of no 7"),
         (&none, "explain pool/linx", 3, "knows of no linx"),

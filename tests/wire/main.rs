@@ -16,6 +16,8 @@ mod bootstrap;
 mod bootstrap_text;
 mod cli;
 #[cfg(feature = "live")]
+mod cli_tls;
+#[cfg(feature = "live")]
 mod e2e_alive;
 #[cfg(all(feature = "live", target_os = "linux"))]
 mod e2e_box;
