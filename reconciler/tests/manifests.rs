@@ -289,6 +289,12 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "spec.bootstrap.user",
         "1 to 20",
     ),
+    (
+        "instance:\n    os: windows",
+        "bootstrap: {sudo: true}\n  instance:\n    os: windows",
+        "spec.bootstrap.sudo",
+        "is for Linux",
+    ),
     ("workDirectory: _work", "workDirectory: $HOME", "spec.bootstrap.workDirectory", "is no path"),
     ("/opt/hooks/started.sh", "hooks/started.sh", "spec.bootstrap.hooks.jobStarted", "absolute"),
     ("/opt/hooks/started.sh", "/opt/'$(id)'", "spec.bootstrap.hooks.jobStarted", "is no path"),

@@ -1,8 +1,8 @@
 # Makes an EC2 instance a GitHub Actions runner, watches it and ends it: a box of no use never stays.
 #
-# Terraform puts `#!/bin/sh` and the pool's settings in front and leaves out lines that are only a comment: EC2 takes
-# 16 KB. Needs curl (from 7.86 on it signs the session token), tar, gzip and sha256sum. Runs as root. Whatever happens,
-# its last line is `muster: ended: REASON`.
+# Terraform puts `#!/bin/sh` and the pool's settings in front, leaves out lines that are only a comment, and packs the rest:
+# EC2 takes 16 KB. Needs curl (from 7.86 on it signs the session token), tar, gzip and sha256sum. Runs as root, on systemd as
+# a unit of its own, so that the boot ends. Whatever happens, its last line is `muster: ended: REASON`.
 # shellcheck shell=sh
 set -eu
 
@@ -11,6 +11,7 @@ set -eu
 : "${MUSTER_VERSION:=latest}"
 : "${MUSTER_USER:=runner}"
 : "${MUSTER_WORK:=_work}"
+: "${MUSTER_SUDO:=no}" # yes: jobs may become root by sudo, without a password
 : "${MUSTER_HOOK_STARTED:=}"
 : "${MUSTER_HOOK_COMPLETED:=}"
 : "${MUSTER_PRE_INSTALL:=}"
@@ -28,7 +29,15 @@ set -eu
 : "${MUSTER_STATE:=/run/muster}"
 : "${MUSTER_CONSOLE:=/dev/console}"
 : "${MUSTER_CLOUD:=/var/lib/cloud}"
-: "${MUSTER_END:=shutdown -h now}" # shutdown behaviour is terminate
+# Seconds for Docker, where there is one: at most half of what the box has.
+: "${MUSTER_DOCKER_WAIT:=$((MUSTER_BOOT_DEADLINE < 240 ? MUSTER_BOOT_DEADLINE / 2 : 120))}"
+: "${MUSTER_TAKEN:=120}" # seconds in which a job that was taken gets its worker
+: "${MUSTER_UNIT=muster-box}" # the unit that systemd is handed this script as; empty: it stays where it is
+: "${MUSTER_END:=}" # a test's, in place of the power switch
+: "${MUSTER_PATIENCE:=100}" # seconds for one way to power off: a little more than systemd's for a unit that will not stop
+: "${MUSTER_SYSTEMD:=/run/systemd/system}" # there while systemd runs
+: "${MUSTER_SYSRQ:=/proc/sysrq-trigger}"
+: "${MUSTER_SUDOERS:=/etc/sudoers.d}"
 : "${MUSTER_IMDS:=http://169.254.169.254}"
 : "${MUSTER_GITHUB:=https://github.com}"
 : "${MUSTER_GITHUB_API:=https://api.github.com}"
@@ -42,18 +51,24 @@ say() {
   printf 'muster: %s\n' "$*" 2>/dev/null >>"$MUSTER_CONSOLE" || :
 }
 
+# Milliseconds since the boot. By a clock that nobody sets: the time of day steps while a machine boots.
 now_ms() {
-  ms=$(date +%s%3N) # GNU; others print the format
-  case $ms in *[!0-9]* | ??????????) ms=$(date +%s)000 ;; esac
-  printf %s "$ms"
+  read -r up _ </proc/uptime
+  echo $((${up%.*} * 1000 + 1${up#*.}0 - 1000))
 }
 
 # Whole seconds since a moment in ms.
 since() { echo $((($(now_ms) - $1) / 1000)); }
 
+# Of what a program wrote, the line that names the cause: neither a frame of a stack nor what is said at every end.
+cause() {
+  grep -vE '^[[:space:]]*($|at |--- End of |Exiting|Restarting|Runner listener exit|tar: (Exiting|Error is not|Child)|curl: \(23\)|gzip: stdin: unexpected end|[0-9]+ packages? not|E: Sub-process)' "$1" 2>/dev/null |
+    tail -n 1 | sed 's/^[[:space:]]*//' | cut -c 1-250
+}
+
 stage() {
   at=$(now_ms)
-  echo "$1=$at" >>stages
+  echo "$1=$at" 2>/dev/null >>stages || :
   say "stage $1 $(((at - began) / 1000)).$(printf %03d $(((at - began) % 1000)))s"
 }
 
@@ -66,14 +81,48 @@ nap() {
 # Whether it is time for another look.
 due() { [ "$(since "$looked")" -ge "$MUSTER_WATCH" ] && looked=$(now_ms); }
 
+# One line, and not too long for a list.
 end() {
-  reason=$1
+  reason=$(printf %s "$1" | tr -s '[:space:]' ' ' | cut -c 1-400)
   # shellcheck disable=SC2086 # a list
   [ -z "$errands" ] || wait $errands || :
   exit "${2:-0}"
 }
 
 fail() { end "$1" 1; }
+
+# Runs what cannot fail but for the machine's sake; what it says then is the reason.
+must() {
+  what=$1
+  shift
+  said=$("$@" 2>&1) || fail "$what: ${said:-it failed}"
+}
+
+# FILE TEXT [MODE]: whole, also after a power cut, or not at all.
+put() {
+  said=$({ printf '%s\n' "$2" | tee "$1.new" >/dev/null && chmod "${3:-644}" "$1.new"; } 2>&1) || fail "cannot write $1: $said"
+  sync "$1.new" 2>/dev/null || sync
+  mv "$1.new" "$1"
+  sync "${1%/*}" 2>/dev/null || sync
+}
+
+# Not by `shutdown`: whoever holds a lock of systemd's forbids it, as apt does while it installs. Nobody forbids a target.
+# https://systemd.io/INHIBITOR_LOCKS/
+# shellcheck disable=SC2329 # through finish
+switch_off() {
+  case $1 in
+  0) systemctl --no-block --job-mode=replace-irreversibly start poweroff.target || shutdown -h now || poweroff || halt -p ;;
+  1) systemctl poweroff -ff || poweroff -f || halt -fp ;;
+  *)
+    # Sync, mount read-only, off: root may always, whatever the keyboard may.
+    # https://docs.kernel.org/admin-guide/sysrq.html
+    for key in s u o; do
+      echo "$key" >>"$MUSTER_SYSRQ"
+      sleep 1
+    done
+    ;;
+  esac
+}
 
 # shellcheck disable=SC2329 # the trap's
 finish() {
@@ -84,18 +133,48 @@ finish() {
     kill "$preparing" 2>/dev/null
     wait "$preparing" 2>/dev/null
   fi
-  say "ended: ${reason:-failed unexpectedly, at: $step}"
+  if [ -z "$reason" ]; then
+    said=$(cause errors)
+    reason="failed unexpectedly, at: $step${said:+; the last error was: $said}"
+  fi
+  say "ended: $reason"
   exec >/dev/null 2>&1 # what a shell says of killed processes
-  for _ in 1 2 3 4 5; do
-    sh -c "$MUSTER_END" && break
-    sleep 5
+  # Tried again for ever. Who stops the unit meanwhile shuts the machine down, or lets the unit's end do it.
+  [ "$in_unit" = no ] || trap 'exit 0' TERM
+  round=0
+  while :; do
+    if [ -n "$MUSTER_END" ]; then
+      ! sh -c "$MUSTER_END" || exit
+    else
+      switch_off "$round"
+      if [ "$stopped$in_unit" = yesyes ]; then exit; fi
+    fi
+    nap "$MUSTER_PATIENCE"
+    round=$((round + 1))
   done
 }
 
-reason='' step='begin' preparing='' errands='' began=$(now_ms)
-looked=$began
+# EC2 has pressed the power button, or somebody stops us: the runner may still tell GitHub what becomes of its job.
+# shellcheck disable=SC2329 # the trap's
+leave() {
+  trap '' HUP INT TERM
+  stopped=yes
+  if [ -n "$runner" ]; then
+    signal TERM "$(processes Runner.Listener)"
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+      [ ! -e exited ] || break
+      sleep 1
+    done
+  fi
+  reason='stopped by a signal'
+  exit 1
+}
+
+reason='' step='begin' preparing='' errands='' runner='' stopped=no began=$(now_ms)
+looked=$began in_unit=no
+[ "${1:-}" != in-its-unit ] || in_unit=yes
 trap finish EXIT
-trap 'reason="stopped by a signal"; exit 1' HUP INT TERM
+trap leave HUP INT TERM
 # Who takes our output may die. Not '': that the runner would inherit.
 trap : PIPE
 
@@ -106,11 +185,18 @@ field() {
   tr -d '\n' | sed -nE 's/.*"'"$1"'" *: *"(([^"\\]|\\.)*)".*/\1/p' | sed 's/\\\(.\)/\1/g'
 }
 
-# Runs curl; $answer is the body, $code the status (000: none).
+# Runs curl; $answer is the body, $code the status (000: no whole answer, and $fault says why).
 ask() {
-  answer=$("$@" -sS -w '\n%{http_code}' 2>>errors) || :
-  code=${answer##*"$nl"}
-  answer=${answer%"$nl"*}
+  fault=
+  if answer=$("$@" -sS -w '\n%{http_code}' 2>&1); then
+    code=${answer##*"$nl"}
+    answer=${answer%"$nl"*}
+  else
+    code=000 left=$? fault=$(printf '%s\n' "$answer" | sed -n 's/^curl: //p' | tail -n 1)
+    : "${fault:=exit code $left}"
+    answer=
+    echo "curl: $fault" >>errors || :
+  fi
 }
 
 # shellcheck disable=SC2329 # through ask
@@ -138,7 +224,7 @@ must_imds() {
     if imds "$1" && [ -n "$answer" ]; then return; fi
     nap 1
   done
-  fail "the metadata service does not tell $1 (status $code)"
+  fail "the metadata service does not tell $1 (status $code${fault:+, curl: $fault})"
 }
 
 # --- AWS
@@ -153,7 +239,11 @@ aws() {
 }
 
 endpoint() {
-  case $region in cn-*) domain=amazonaws.com.cn ;; *) domain=amazonaws.com ;; esac
+  case $region in
+  cn-*) domain=amazonaws.com.cn ;;
+  eusc-*) domain=amazonaws.eu ;;
+  *) domain=amazonaws.com ;;
+  esac
   printf %s "${AWS_ENDPOINT_URL:-https://$1.$region.$domain}"
 }
 
@@ -162,7 +252,7 @@ ssm() {
     --data "$2" "$(endpoint ssm)/"
   error=$(printf %s "$answer" | field __type)
   error=${error##*#}
-  seen="${error:-no word} (status $code)"
+  if [ "$code" = 000 ]; then seen="no answer (curl: $fault)"; else seen="${error:-no word} (status $code)"; fi
   [ "$code" = 200 ]
 }
 
@@ -178,11 +268,15 @@ read_secret() {
       : "${denied_at:=$(now_ms)}"
       [ "$(since "$denied_at")" -lt "$MUSTER_DENIED_DEADLINE" ] || fail "no secret $name: $seen"
       ;;
+    000*)
+      case $fault in '(4)'*) fail "curl of this image cannot sign for AWS: $fault" ;; esac
+      denied_at=
+      ;;
     *) denied_at= ;;
     esac
     [ "$(since "$began")" -lt "$MUSTER_BOOT_DEADLINE" ] || fail "no secret $name within $MUSTER_BOOT_DEADLINE s: $seen"
     ! imds "$drain_tag" || end "drained before it had a secret: $answer"
- # A fleet boots together: a quarter more or less, by chance.
+    # A fleet boots together: a quarter more or less, by chance.
     ms=$((pause * (75 + $(od -An -N1 -tu1 /dev/urandom) * 50 / 255) / 100))
     nap "$((ms / 1000)).$(printf %03d $((ms % 1000)))"
     pause=$((pause < 3000 ? pause * 2 : 5000))
@@ -221,32 +315,34 @@ header() { tr -d '\r' <headers | awk -v name="$1:" 'tolower($1) == name { v = $2
 
 # Runs curl; the archive is hashed and unpacked while it comes. Sets $status and $digest; 0: all of it is in $new.
 unpack() {
+  corrupt=
   rm -rf "$new" pipe broken
   as_user mkdir "$new"
   mkfifo pipe
   : >headers
   sha256sum <pipe >sum &
   hashing=$!
-  { "$@" -fsS -m 600 --speed-limit 10000 --speed-time 20 -D headers 2>>errors || : >broken; } | tee pipe |
-    (cd "$new" && as_user tar -xzf -) 2>>errors || : >broken
+  : >unpacking
+  { "$@" -fsS -m 600 --speed-limit 10000 --speed-time 20 -D headers 2>>unpacking || : >broken; } | tee pipe |
+    (cd "$new" && as_user tar -xzf -) 2>>unpacking || : >broken
   wait "$hashing" || :
   read -r digest _ <sum || :
   status=$(awk '/^HTTP\// { s = $2 } END { print s ? s : "000" }' headers)
   [ ! -e broken ] && [ -e "$new/run.sh" ]
 }
 
-# NAME DIGEST VERSION ETAG: what was unpacked takes the place of the image's, if the digest is right.
+# DIGEST VERSION ETAG: what was unpacked takes the place of the image's, if the digest is right.
 install() {
-  if [ "$digest" != "$2" ]; then
-    say "$1 is corrupt: SHA-256 $digest, not $2"
+  if [ "$digest" != "$1" ]; then
+    corrupt="it is corrupt: SHA-256 $digest, not $1"
     return 1
   fi
   for part in "$new"/*; do
     rm -rf "${MUSTER_HOME:?}/${part##*/}"
     mv "$part" "$MUSTER_HOME/"
   done
-  echo "$3" >"$MUSTER_HOME/.muster-version"
-  echo "$4" >"$MUSTER_HOME/.muster-etag"
+  echo "$2" >"$MUSTER_HOME/.muster-version"
+  echo "$3" >"$MUSTER_HOME/.muster-etag"
 }
 
 in_image() { [ ! -x "$MUSTER_HOME/run.sh" ] || cat "$MUSTER_HOME/.muster-$1" 2>/dev/null || :; }
@@ -261,13 +357,13 @@ from_s3() {
     # The hash of an empty body: curl before 7.88 does not add it.
     if unpack aws s3 -H 'x-amz-content-sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855' \
       ${etag:+-H "If-None-Match: $etag"} "$url/$path"; then
-      install "$what" "$(header x-amz-meta-sha256)" "$(header x-amz-meta-version)" "$(header etag)"
-      return
+      ! install "$(header x-amz-meta-sha256)" "$(header x-amz-meta-version)" "$(header etag)" || return 0
+      break
     fi
     case $status in 304) return 0 ;; 2?? | 4??) break ;; esac
     sleep 1
   done
-  say "$what cannot be had (status $status)"
+  missed "$what cannot be had (status $status)"
   return 1
 }
 
@@ -275,9 +371,15 @@ from_github() {
   version=$MUSTER_VERSION
   releases=$MUSTER_GITHUB/actions/runner/releases
   if [ "$version" = latest ]; then
-    version=$(curl -sS -o /dev/null -w '%{redirect_url}' -m 20 --retry 3 "$releases/latest") || :
+    version=$(curl -sS -o /dev/null -w '%{redirect_url}' -m 20 --retry 3 "$releases/latest" 2>unpacking) || :
     version=${version##*/v}
-    case $version in [0-9]*.[0-9]*.[0-9]*) ;; *) say 'GitHub does not tell its latest release' && return 1 ;; esac
+    case $version in
+    [0-9]*.[0-9]*.[0-9]*) ;;
+    *)
+      missed 'GitHub does not tell its latest release'
+      return 1
+      ;;
+    esac
     [ "$version" != "$(in_image version)" ] || return 0
   fi
   archive=actions-runner-linux-$MUSTER_ARCHITECTURE-$version.tar.gz
@@ -287,13 +389,24 @@ from_github() {
   [ -n "$wanted" ] || say "GitHub tells no digest of $archive: taken as it comes"
   for _ in 1 2 3; do
     if unpack curl -L --connect-timeout 10 "$releases/download/v$version/$archive"; then
-      install "$archive" "${wanted:-$digest}" "$version" '' && return
+      ! install "${wanted:-$digest}" "$version" '' || return 0
     fi
     case $status in 4??) break ;; esac
     sleep 2
   done
-  say "$archive cannot be had (status $status)"
+  missed "$archive cannot be had (status $status)"
   return 1
+}
+
+# Where the runner was not to be had, and why.
+missed() {
+  said=${corrupt:-$(cause unpacking | cut -c 1-150)}
+  # tar may only say that it wrote less than it should.
+  case $said$(df -Pk "$MUSTER_HOME" | awk 'NR == 2 && $4 < 1024 { print "full" }') in
+  tar:*full) said="no space left on the disk of $MUSTER_HOME ($said)" ;;
+  esac
+  why="${why:+$why; }$1${said:+: $said}"
+  say "$1${said:+: $said}"
 }
 
 give_up() {
@@ -301,28 +414,70 @@ give_up() {
   exit 1
 }
 
-script() { [ -z "$2" ] || (cd / && sh -c "$2") </dev/null || give_up "$1 failed with exit code $?"; }
+# NAME TEXT: the operator's. Its output goes to a file, not to a pipe that what it leaves running would hold open.
+script() {
+  [ -n "$2" ] || return 0
+  echo "$1" >doing
+  script_at=$(now_ms) left=0
+  (cd / && sh -c "$2") </dev/null >output 2>&1 || left=$?
+  cat output
+  [ "$left" = 0 ] || give_up "$1 failed with exit code $left$(it_said output)"
+  took=$(since "$script_at")
+  [ "$((took * 2))" -lt "$MUSTER_BOOT_DEADLINE" ] ||
+    say "$1 took $took s of the $MUSTER_BOOT_DEADLINE s that this pool's bootDeadline leaves: make it longer, or put what $1 does into the image"
+}
+
+# Docker, be it the image's or preInstall's: not every package starts it.
+start_docker() {
+  command -v docker >/dev/null || return 0
+  if command -v systemctl >/dev/null; then set -- systemctl start docker; else set -- service docker start; fi
+  "$@" >docker.said 2>&1 || : >no-docker
+}
+
+# A job may come as soon as the runner listens. But one that needs no Docker shall not be kept from a box without it.
+wait_for_docker() {
+  echo 'the start of Docker' >doing
+  docker_at=$(now_ms)
+  while kill -0 "$starting" 2>/dev/null && [ "$(since "$docker_at")" -lt "$MUSTER_DOCKER_WAIT" ]; do nap 0.2; done
+}
+
+may_sudo() {
+  command -v sudo >/dev/null || give_up 'bootstrap.sudo is set, and this image has no sudo: let preInstall install it'
+  printf '%s ALL=(ALL:ALL) NOPASSWD: ALL\n' "$MUSTER_USER" >"$MUSTER_SUDOERS/90-muster"
+  chmod 440 "$MUSTER_SUDOERS/90-muster"
+  said=$(as_user sudo -n true 2>&1) || give_up "bootstrap.sudo is set, and sudo refuses $MUSTER_USER: $said"
+}
 
 # Goes on beside the wait for the secret; why it failed is left in a file.
 prepare() {
+  why=
   script preInstall "$MUSTER_PRE_INSTALL"
+  echo 'the installation' >doing
+  for tool in tar gzip sha256sum awk; do
+    command -v "$tool" >/dev/null || give_up "this image has no $tool: let preInstall install it"
+  done
+  start_docker &
+  starting=$!
   if [ "$switch" = yes ]; then
-    id "$MUSTER_USER" || useradd -m -s /bin/sh "$MUSTER_USER" || give_up "user $MUSTER_USER cannot be made"
-    usermod -aG docker "$MUSTER_USER" || : # if there is Docker
+    id "$MUSTER_USER" >/dev/null 2>&1 || said=$(useradd -m -s /bin/sh "$MUSTER_USER" 2>&1) ||
+      give_up "user $MUSTER_USER cannot be made: $said"
+    ! getent group docker >/dev/null || usermod -aG docker "$MUSTER_USER" || :
     chown "$MUSTER_USER" "$MUSTER_HOME"
-  fi >>errors 2>&1
+  fi
   user_home=$(eval "echo ~$MUSTER_USER")
+  [ "$switch$MUSTER_SUDO" != yesyes ] || may_sudo
   had=$(in_image version)
   new=$MUSTER_HOME/.muster-new
   if [ -n "$had" ] && [ "$had" = "$MUSTER_VERSION" ]; then
     say "runner $had is in the image"
   elif ! from_s3 && ! from_github; then
-    [ -n "$had" ] || give_up 'no runner: neither S3 nor GitHub gave one'
+    [ -n "$had" ] || give_up "no runner: $why"
     say "runner $had of the image must do"
   fi
   rm -rf "$new"
   stage unpacked
   script postInstall "$MUSTER_POST_INSTALL"
+  wait_for_docker
 }
 
 # --- the runner, running
@@ -333,8 +488,13 @@ run() {
   env | grep -E '^(https?|no)_proxy=' >>.env || :
   [ -z "$MUSTER_HOOK_STARTED" ] || export ACTIONS_RUNNER_HOOK_JOB_STARTED="$MUSTER_HOOK_STARTED"
   [ -z "$MUSTER_HOOK_COMPLETED" ] || export ACTIONS_RUNNER_HOOK_JOB_COMPLETED="$MUSTER_HOOK_COMPLETED"
- # Without the first two, run.sh says 0 also of a release that GitHub refuses.
-  export RUNNER_MANUALLY_TRAP_SIG=1 ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE=1 DISABLE_RUNNER_UPDATE=1
+  # Without these, run.sh says 0 also of a release that GitHub refuses.
+  export RUNNER_MANUALLY_TRAP_SIG=1 ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE=1
+  # That it has started does not say that the runner's user may use it. For so many seconds at most run.sh waits for
+  # `docker ps`, and then goes on without a word.
+  if command -v docker >/dev/null && [ ! -e "$MUSTER_STATE/no-docker" ]; then
+    export RUNNER_WAIT_FOR_DOCKER_IN_SECONDS="$MUSTER_DOCKER_WAIT"
+  fi
   [ "$(id -u)" != 0 ] || [ "$switch" = yes ] || export RUNNER_ALLOW_RUNASROOT=1
   case $secret in
   '{'*) # reusable
@@ -380,8 +540,10 @@ processes() {
 
 # Whether a job runs. One that was just taken has no worker yet; if it never gets one, its line stays the last.
 busy() {
-  [ -n "$(processes Runner.Worker)" ] ||
-    { [ "$(since "$(stat -c %Y log)000")" -lt 120 ] && tail -n 1 log | grep -q '^[-0-9: ]*Z: Running job: '; }
+  [ -z "$(processes Runner.Worker)" ] || return 0
+  line=$(tail -n 1 log | grep '^[-0-9: ]*Z: Running job: ') || line=
+  [ "$line" = "$taken" ] || taken=$line taken_at=$(now_ms)
+  [ -n "$taken" ] && [ "$(since "$taken_at")" -lt "$MUSTER_TAKEN" ]
 }
 
 # shellcheck disable=SC2086 # a list
@@ -417,8 +579,11 @@ drain() {
   end "$1; the listener had to be killed"
 }
 
-# Without what run.sh and its helper say of every end.
-last_words() { printf 'it said: %s' "$(grep -vE '^($|Exiting|Restarting|Runner listener exit)' log | tail -n 1)"; }
+# FILE: for the end of a sentence.
+it_said() {
+  said=$(cause "$1")
+  [ -z "$said" ] || printf '; it said: %s' "$said"
+}
 
 # Whether this box is to go; said once while a job runs.
 look() {
@@ -434,24 +599,27 @@ look() {
   if busy; then
     idle_at=$(now_ms)
     case $why in
-    "$said" | '') ;;
+    "$warned" | '') ;;
     "$spot") say "$spot; the job on it will be lost" ;;
     *) say "$why; it waits for the job to end" ;;
     esac
-    said=$why
+    warned=$why
   elif [ -n "$why" ]; then
     drain "$why"
   elif [ "$(since "$idle_at")" -ge "$MUSTER_MAX_LIFETIME" ]; then
     drain "no job for $MUSTER_MAX_LIFETIME s"
   elif [ "$listening" = no ] && [ "$(since "$started")" -ge "$MUSTER_BOOT_DEADLINE" ]; then
-    drain "registration failed: no listener after $MUSTER_BOOT_DEADLINE s; $(last_words)"
+    drain "registration failed: no listener after $MUSTER_BOOT_DEADLINE s$(it_said log)"
   fi
 }
 
-# The stages, as one tag on this instance.
+# The stages, as one tag on this instance: by the time of day, as it is now.
 tag_stages() {
+  ms=$(date +%s%3N) # GNU; others print the format
+  case $ms in *[!0-9]* | ??????????) ms=$(date +%s)000 ;; esac
+  times=$(awk -F= -v by="$((ms - $(now_ms)))" '{ printf "%s%s=%.0f", (NR > 1 ? "," : ""), $1, $2 + by }' stages)
   ask aws ec2 -m 10 --data Action=CreateTags --data Version=2016-11-15 --data "ResourceId.1=$id" \
-    --data Tag.1.Key=muster%3Astages --data-urlencode "Tag.1.Value=$(paste -sd, stages)" "$(endpoint ec2)/"
+    --data Tag.1.Key=muster%3Astages --data-urlencode "Tag.1.Value=$times" "$(endpoint ec2)/"
   [ "$code" = 200 ] || say "the tag muster:stages was refused (status $code)"
 }
 
@@ -459,16 +627,26 @@ hear() {
   if [ "$listening" = no ] && grep -qs 'Listening for Jobs' log; then
     listening=yes
     stage listener
+    if [ -e no-docker ]; then
+      say "Docker does not start, and jobs that need it will fail$(it_said docker.said)"
+    elif grep -q '^Waiting for docker' log && ! grep -q '^Docker is ready' log; then
+      say "Docker does not answer $MUSTER_USER after $MUSTER_DOCKER_WAIT s, and jobs that need it will fail"
+    fi
     if [ "$MUSTER_REPORT_STAGES" = yes ]; then
       tag_stages &
       errands="$errands $!"
     fi
   fi
+  # GitHub's JIT configurations forbid it so far; not every server's do.
+  if [ "$updates" = no ] && grep -qs '^Runner update in progress' log; then
+    updates=yes
+    say "the runner updates itself before it takes a job: run \`muster sync\`, or write a newer bootstrap.version"
+  fi
 }
 
 watch() {
   step='watch the runner'
-  listening=no said='' started=$(now_ms)
+  listening=no updates=no taken='' warned='' started=$(now_ms)
   idle_at=$started looked=$started
   # A job may have killed run.sh, and go on.
   until [ -e exited ] && freeze; do
@@ -484,23 +662,63 @@ watch() {
     s/^Runner listener exit with terminated.*/1/p; s/^Runner listener exit with Session.*/5/p')
   status=${told:-$status}
   [ "$status" != 7 ] || fail "GitHub refuses runner $(in_image version) as too old: run \`muster sync\`"
-  [ "$listening" = yes ] || fail "registration failed: the runner left with exit code $status before it listened; $(last_words)"
-  [ "$status" = 0 ] || fail "the runner failed with exit code $status; $(last_words)"
+  [ "$listening" = yes ] || fail "registration failed: the runner left with exit code $status before it listened$(it_said log)"
+  [ "$status" = 0 ] || fail "the runner failed with exit code $status$(it_said log)"
   end 'the runner is done'
 }
 
 # --- all of it
 
+# cloud-init runs user data at an instance's first boot only; the others are to come here too. Not by the instance's id: an
+# image that was made of this box has another, and a turn of its own.
+come_again() {
+  again=$MUSTER_CLOUD/scripts/per-boot/muster
+  if [ -d "${again%/*}" ] && [ ! -s "$again" ]; then
+    # shellcheck disable=SC2016 # for the other boot
+    put "$again" "$(printf '#!/bin/sh\ncase $(readlink %s/instance) in "%s") exec sh %s ;; esac' \
+      "$MUSTER_CLOUD" "$(readlink "$MUSTER_CLOUD/instance")" "$1")" 755
+  fi
+}
+
+# The last step of the boot would otherwise last as long as the box: whatever waits for the boot's end, as
+# `cloud-init status --wait` does in jobs, would wait for ever. The power button stops a unit of ours in seconds (cloud-init's:
+# 90), and if this shell dies, the unit's end still ends the box.
+hand_over() {
+  [ -n "$MUSTER_UNIT" ] && [ -d "$MUSTER_SYSTEMD" ] && [ -f "$1" ] || return 0
+  if said=$(systemd-run --quiet --unit="$MUSTER_UNIT" --description='The runner of this box' -p After=network-online.target \
+    -p KillMode=mixed -p TimeoutStopSec=30 -p OOMPolicy=continue -p TasksMax=infinity \
+    -p SuccessAction=poweroff -p FailureAction=poweroff sh "$1" in-its-unit 2>&1); then
+    trap - EXIT
+    exit
+  fi
+  say "it stays in the boot's last step, since systemd takes no unit: $said"
+}
+
 nl='
 '
 token='' token_at=0 drain_tag=meta-data/tags/instance/muster:drain switch=no
 if [ "$(id -u)" = 0 ] && [ "$MUSTER_USER" != root ]; then switch=yes; fi
-rm -rf "${MUSTER_STATE:?}"
-(umask 077 && mkdir -p "$MUSTER_STATE")
-mkdir -p "$MUSTER_HOME"
+if [ "$in_unit" = no ]; then
+  self=$(readlink -f "$0") || self=$0
+  come_again "$self"
+  hand_over "$self"
+fi
+rm -rf "${MUSTER_STATE:?}" || :
+must "cannot make $MUSTER_STATE" mkdir -p "$MUSTER_STATE"
+chmod 700 "$MUSTER_STATE"
+must "cannot make $MUSTER_HOME" mkdir -p "$MUSTER_HOME"
 MUSTER_HOME=$(cd "$MUSTER_HOME" && pwd -P)
 cd "$MUSTER_STATE"
+# A file system without room lets directories be made.
+must "cannot write $MUSTER_STATE" dd if=/dev/zero of=errors bs=4096 count=16 status=none
+: >errors
+exec 2>>errors
 stage script
+
+command -v curl >/dev/null || fail 'this image has no curl: 7.86 or newer is needed'
+version=$(curl --version | sed -n '1s/^curl \([0-9]*\.[0-9]*\).*/\1/p') || :
+[ -z "$version" ] || [ "$((${version%.*} * 1000 + ${version#*.}))" -ge 7086 ] ||
+  fail "curl $version of this image is too old: from 7.86 on it can sign with a session token. Take a newer image, or put a newer curl into this one"
 
 no_proxy=${no_proxy:+$no_proxy,}${MUSTER_PROXY_NONE:+$MUSTER_PROXY_NONE,}169.254.169.254
 [ -z "$MUSTER_PROXY_HTTP" ] || export http_proxy="$MUSTER_PROXY_HTTP" no_proxy
@@ -509,16 +727,10 @@ no_proxy=${no_proxy:+$no_proxy,}${MUSTER_PROXY_NONE:+$MUSTER_PROXY_NONE,}169.254
 must_imds dynamic/instance-identity/document
 id=$(printf %s "$answer" | field instanceId)
 region=$(printf %s "$answer" | field region)
+[ -n "$id" ] && [ -n "$region" ] || fail 'the identity document of this instance names no instance or no region'
 used=$MUSTER_HOME/.muster-used
 if [ "$(cat "$used" 2>/dev/null)" = "$id" ]; then fail 'second boot: this box had its turn'; fi
-echo "$id" >"$used"
-# cloud-init runs user data at an instance's first boot only; the others are to come here too.
-again=$MUSTER_CLOUD/scripts/per-boot/muster
-if [ -d "${again%/*}" ]; then
-  # shellcheck disable=SC2016 # for the other boot
-  printf '#!/bin/sh\ncase $(readlink %s/instance) in */%s) exec sh %s ;; esac\n' "$MUSTER_CLOUD" "$id" "$0" >"$again"
-  chmod +x "$again"
-fi
+put "$used" "$id"
 must_imds meta-data/tags/instance/muster:cluster
 cluster=$answer
 must_imds meta-data/tags/instance/muster:pool
@@ -530,22 +742,25 @@ key_secret=$(printf %s "$answer" | field SecretAccessKey)
 session=$(printf %s "$answer" | field Token)
 name=/muster/$cluster/runners/$id
 
-if [ "$switch" = yes ] && command -v docker >/dev/null; then
-  (systemctl start docker || service docker start) >>errors 2>&1 &
-fi
-(prepare) &
+(prepare) 2>>preparing &
 preparing=$!
 read_secret
 delete_secret &
 errands=$!
 step='prepare the runner'
 while kill -0 "$preparing" 2>/dev/null; do
-  [ "$(since "$began")" -lt "$MUSTER_BOOT_DEADLINE" ] ||
-    fail "preInstall, the download or postInstall took more than $MUSTER_BOOT_DEADLINE s"
+  if [ "$(since "$began")" -ge "$MUSTER_BOOT_DEADLINE" ]; then
+    step=$(cat doing) said=
+    case $step in *Install) said=$(it_said output) ;; esac
+    fail "$step was still under way $MUSTER_BOOT_DEADLINE s after the start, and this pool's bootDeadline leaves no more$said"
+  fi
   if due && imds "$drain_tag"; then end "drained before it had a runner: $answer"; fi
   nap 0.2
 done
-wait "$preparing" || fail "$(cat failed || echo 'the runner could not be prepared')"
+if ! wait "$preparing"; then
+  [ -s failed ] || fail "the runner could not be prepared$(it_said preparing)"
+  fail "$(cat failed)"
+fi
 preparing=
 user_home=$(eval "echo ~$MUSTER_USER")
 start

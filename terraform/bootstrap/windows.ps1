@@ -32,9 +32,14 @@ Setting MusterHome 'C:\actions-runner'         # where the runner lies
 Setting MusterState 'C:\ProgramData\muster'    # our own files
 $Imds = 'http://169.254.169.254'
 $Releases = 'https://github.com/actions/runner/releases'
-$script:Began = [DateTime]::UtcNow
+# A clock that nobody sets: the time of day steps while a machine boots.
+$script:Clock = [System.Diagnostics.Stopwatch]::StartNew()
+function Now { $script:Clock.Elapsed.TotalSeconds }
+$script:Began = Now
 $script:Stages = @()
 $script:Token = ''
+$script:Metadata = 'not asked'
+$script:Doing = 'the start'
 
 # ---------------------------------------------------------------------------------------------------- words and end
 
@@ -50,16 +55,35 @@ function Say($text) {
 }
 
 function Stage($name) {
-    $now = [DateTime]::UtcNow
-    $ms = [long]($now - [DateTime]'1970-01-01').TotalMilliseconds
-    $script:Stages += "$name=$ms"
-    Say ('stage {0} {1:0.000}s' -f $name, ($now - $script:Began).TotalSeconds)
+    $now = Now
+    $script:Stages += @{ Name = $name; At = $now }
+    Say ('stage {0} {1:0.000}s' -f $name, ($now - $script:Began))
 }
 
-# Ends the script; the reason is told in its last line.
-function Leave($reason) { throw [System.OperationCanceledException]::new($reason) }
+# Ends the script; the reason is told in its last line: one line, and not too long for a list.
+function Leave($reason) {
+    $line = ("$reason" -replace '\s+', ' ')
+    throw [System.OperationCanceledException]::new($line.Substring(0, [Math]::Min(400, $line.Length)))
+}
 
-function Seconds($since) { ([DateTime]::UtcNow - $since).TotalSeconds }
+function Seconds($since) { (Now) - $since }
+
+# Of what a program wrote, the line that names the cause: neither a frame of a stack nor what is said at every end.
+function Cause($file) {
+    $lines = @(Get-Content $file -ErrorAction SilentlyContinue | Where-Object { $_ -and $_ -notmatch '^\s*($|at |--- End of |Exiting|Restarting|Runner listener exit|\+ |At .*:\d+ char:\d+)' })
+    if ($lines.Count -eq 0) { return '' }
+    $line = "$($lines[-1])".Trim()
+    $line.Substring(0, [Math]::Min(250, $line.Length))
+}
+function ItSaid($file) { $said = Cause $file; if ($said) { "; it said: $said" } else { '' } }
+
+# Whole, also after a power cut, or not at all.
+function Put($file, $text) {
+    $bytes = [System.Text.Encoding]::ASCII.GetBytes("$text")
+    $stream = [System.IO.File]::Open("$file.new", 'Create', 'Write')
+    try { $stream.Write($bytes, 0, $bytes.Length); $stream.Flush($true) } finally { $stream.Dispose() }
+    Move-Item -Force "$file.new" $file
+}
 
 # --------------------------------------------------------------------------------------------------------- metadata
 
@@ -70,24 +94,28 @@ function Request([string[]]$config, [string[]]$arguments) {
     # Not by redirection: PowerShell 5 takes what a program says on stderr for an error of its own.
     try { $out = $config | & curl.exe -K '-' -sS --ssl-no-revoke --stderr "$MusterState\errors" -w "`n%{http_code}" @arguments }
     catch [System.Management.Automation.CommandNotFoundException] { throw }
-    catch { return @{ Code = 0; Body = '' } } # it could not be started
-    if ($LASTEXITCODE -ne 0) { return @{ Code = 0; Body = '' } } # an answer that was cut off has a status, too
+    catch { return @{ Code = 0; Body = ''; Fault = "$_" } } # it could not be started
+    if ($LASTEXITCODE -ne 0) { return @{ Code = 0; Body = ''; Fault = (Cause "$MusterState\errors") } } # an answer that was cut off has a status, too
     $lines = @($out)
-    if ($lines.Count -eq 0) { return @{ Code = 0; Body = '' } }
+    if ($lines.Count -eq 0) { return @{ Code = 0; Body = ''; Fault = 'no answer' } }
     $body = if ($lines.Count -gt 1) { $lines[0..($lines.Count - 2)] -join "`n" } else { '' }
-    @{ Code = [int]$lines[-1]; Body = $body }
+    @{ Code = [int]$lines[-1]; Body = $body; Fault = '' }
 }
+
+# The answer's status, or why there is none.
+function Status($answer) { if ($answer.Fault) { "no answer, $($answer.Fault)" } else { "status $($answer.Code)" } }
 
 # Reads from the instance's metadata service; $null: there is none, or no answer.
 function Metadata($path) {
     if (-not $script:Token -or (Seconds $script:TokenAt) -gt 10000) {
         $answer = Request @('header = "X-aws-ec2-metadata-token-ttl-seconds: 21600"') @('--noproxy', '*', '-m', '4', '-X', 'PUT', "$Imds/latest/api/token")
-        if ($answer.Code -ne 200) { return $null }
+        if ($answer.Code -ne 200) { $script:Metadata = Status $answer; return $null }
         $script:Token = $answer.Body
-        $script:TokenAt = [DateTime]::UtcNow
+        $script:TokenAt = Now
     }
     $answer = Request @("header = `"X-aws-ec2-metadata-token: $script:Token`"") @('--noproxy', '*', '-m', '4', "$Imds/latest/$path")
     if ($answer.Code -eq 401) { $script:Token = '' }
+    $script:Metadata = Status $answer
     if ($answer.Code -eq 200) { $answer.Body } else { $null }
 }
 
@@ -97,13 +125,13 @@ function MustMetadata($path) {
         if ($value) { return $value }
         Start-Sleep 1
     }
-    Leave "the metadata service does not tell $path"
+    Leave "the metadata service does not tell $path ($script:Metadata)"
 }
 
 # -------------------------------------------------------------------------------------------------------------- AWS
 
 function Endpoint($service) {
-    $domain = if ($script:Region -like 'cn-*') { 'amazonaws.com.cn' } else { 'amazonaws.com' }
+    $domain = if ($script:Region -like 'cn-*') { 'amazonaws.com.cn' } elseif ($script:Region -like 'eusc-*') { 'amazonaws.eu' } else { 'amazonaws.com' }
     "https://$service.$script:Region.$domain"
 }
 
@@ -131,9 +159,9 @@ function ReadSecret($name) {
     for ($try = 0; ; $try++) {
         $answer = Ssm 'GetParameter' @{ Name = $name; WithDecryption = $true }
         if ($answer.Code -eq 200) { break }
-        $seen = "$($answer.Error) (status $($answer.Code))"
+        $seen = "$($answer.Error) ($(Status $answer))".Trim()
         if ($answer.Code -eq 403 -or $answer.Error -like 'AccessDenied*') {
-            if (-not $denied) { $denied = [DateTime]::UtcNow }
+            if ($null -eq $denied) { $denied = Now }
             if ((Seconds $denied) -ge $MusterDeniedDeadline) {
                 Leave "SSM denies this box its secret ${name}: $seen; check the instance profile's policy"
             }
@@ -153,7 +181,7 @@ function ReadSecret($name) {
         if ($answer.Error -like 'AccessDenied*') { break }
         Start-Sleep 2
     }
-    Say "the secret $name was not deleted: $($answer.Error) (status $($answer.Code))"
+    Say "the secret $name was not deleted: $($answer.Error) ($(Status $answer))"
     $value
 }
 
@@ -171,14 +199,22 @@ function Header($name) {
 
 # What the archive holds takes the place of what the image had. $false: it is corrupt, or cannot be unpacked.
 function Install($archive) {
-    try { Unpack $archive @args } catch { Say "$archive cannot be unpacked: $_"; $false }
+    try { Unpack $archive @args } catch { Missed "$archive cannot be unpacked: $_" }
+}
+
+# Where the runner was not to be had, and why. Answers $false.
+$script:Why = @()
+function Missed($why) {
+    $line = $why.Substring(0, [Math]::Min(190, $why.Length))
+    $script:Why += $line
+    Say $line
+    $false
 }
 
 function Unpack($archive, $wanted, $version, $etag) {
     $digest = (Get-FileHash -Algorithm SHA256 $archive).Hash.ToLowerInvariant()
     if ($wanted -and $digest -ne $wanted) {
-        Say "$archive is corrupt: SHA-256 $digest, wanted $wanted"
-        return $false
+        return Missed "$archive is corrupt: SHA-256 $digest, not $wanted"
     }
     Add-Type -AssemblyName System.IO.Compression.FileSystem
     $new = "$MusterHome.new"
@@ -208,28 +244,27 @@ function FromS3 {
         '-H', 'x-amz-content-sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855')
     $etag = InImage '.muster-etag'
     if ($etag) { $arguments += @('-H', ('If-None-Match: ' + $etag.Replace('"', '\"'))) } # PowerShell 5 would lose the quotes
-    $code = 0
     foreach ($try in 1..2) {
         Due
-        $code = (Aws 's3' (@('-m', "$(Left)") + $arguments + "$host3/$path")).Code
+        $answer = Aws 's3' (@('-m', "$(Left)") + $arguments + "$host3/$path")
+        $code = $answer.Code
         if ($code -eq 304) { return $true }
         if ($code -eq 200) {
             $wanted = Header 'x-amz-meta-sha256'
-            if (-not $wanted) { Say "s3://$MusterBucket/$path has no digest in its metadata"; return $false }
+            if (-not $wanted) { return Missed "s3://$MusterBucket/$path has no digest in its metadata" }
             return Install "$MusterState\runner.zip" $wanted (Header 'x-amz-meta-version') (Header 'etag')
         }
         if ($code -ge 400 -and $code -lt 500) { break }
         Start-Sleep 1
     }
-    Say "s3://$MusterBucket/$path cannot be read (status $code)"
-    $false
+    Missed "s3://$MusterBucket/$path cannot be had ($(Status $answer))"
 }
 
 function FromGitHub {
     $version = $MusterVersion
     if ($version -eq 'latest') {
         $version = (& curl.exe -sS --ssl-no-revoke -o NUL -w '%{redirect_url}' -m 20 --retry 3 "$Releases/latest") -replace '.*/v', ''
-        if ($version -notmatch '^\d+\.\d+\.\d+$') { Say 'GitHub does not tell its latest release'; return $false }
+        if ($version -notmatch '^\d+\.\d+\.\d+$') { return Missed 'GitHub does not tell its latest release' }
         if ($version -eq (InImage '.muster-version')) { Say "runner $version is in the image"; return $true }
     }
     $archive = "actions-runner-win-$MusterArchitecture-$version.zip"
@@ -241,54 +276,74 @@ function FromGitHub {
     if (-not $wanted) { Say "GitHub tells no digest of ${archive}: taken as it comes" }
     foreach ($try in 1..3) {
         Due
-        & curl.exe -fsSL --ssl-no-revoke -m $(Left) --speed-limit 10000 --speed-time 20 --connect-timeout 10 -o "$MusterState\runner.zip" "$Releases/download/v$version/$archive"
+        & curl.exe -fsSL --ssl-no-revoke --stderr "$MusterState\errors" -m $(Left) --speed-limit 10000 --speed-time 20 --connect-timeout 10 -o "$MusterState\runner.zip" "$Releases/download/v$version/$archive"
         if ($LASTEXITCODE -eq 0 -and (Install "$MusterState\runner.zip" $wanted $version '')) { return $true }
         Start-Sleep 2
     }
-    Say "$archive cannot be had from GitHub"
-    $false
+    Missed "$archive cannot be had from GitHub: $(Cause "$MusterState\errors")"
 }
 
 # What ends a box that has no runner yet.
 function Due {
-    if ((Seconds $script:Began) -ge $MusterBootDeadline) { Leave "preInstall, the download or postInstall took more than $MusterBootDeadline s" }
+    if ((Seconds $script:Began) -ge $MusterBootDeadline) {
+        Leave "$script:Doing was still under way $MusterBootDeadline s after the start, and this pool's bootDeadline leaves no more$(ItSaid "$MusterState\output")"
+    }
     $drain = Metadata 'meta-data/tags/instance/muster:drain'
     if ($null -ne $drain) { Leave "drained before it had a runner: $drain" }
 }
 
 # The operator's text, in a process of its own: it may `exit`, and shares neither our variables nor our strictness. Not by
-# Start-Process, whose ExitCode may be empty in PowerShell 5, and without a pipe, which what it leaves running would hold open.
+# Start-Process, whose ExitCode may be empty in PowerShell 5, and its output to a file: what it leaves running would hold a pipe open.
 function Run($what, $text) {
     if (-not $text) { return }
+    $script:Doing = $what
+    $began = Now
     Set-Content "$MusterState\script.ps1" ("`$ErrorActionPreference = 'Stop'`r`n" + $text + "`r`nif (-not `$?) { exit 1 }") -Encoding UTF8
     $start = New-Object System.Diagnostics.ProcessStartInfo
-    $start.FileName = 'powershell.exe'
-    $start.Arguments = "-NoProfile -NonInteractive -ExecutionPolicy Bypass -File `"$MusterState\script.ps1`""
+    $start.FileName = 'cmd.exe'
+    $start.Arguments = "/d /c powershell.exe -NoProfile -NonInteractive -ExecutionPolicy Bypass -File `"$MusterState\script.ps1`" > `"$MusterState\output`" 2>&1"
     $start.UseShellExecute = $false
     $start.RedirectStandardInput = $true
     $child = [System.Diagnostics.Process]::Start($start)
     $child.StandardInput.Close()
     while (-not $child.WaitForExit(5000)) { Due }
-    if ($child.ExitCode -ne 0) { Leave "$what failed with exit code $($child.ExitCode)" }
+    Get-Content "$MusterState\output" -ErrorAction SilentlyContinue | Write-Host
+    if ($child.ExitCode -ne 0) { Leave "$what failed with exit code $($child.ExitCode)$(ItSaid "$MusterState\output")" }
+    $took = [int](Seconds $began)
+    if ($took * 2 -ge $MusterBootDeadline) {
+        Say "$what took $took s of the $MusterBootDeadline s that this pool's bootDeadline leaves: make it longer, or put what $what does into the image"
+    }
+    Remove-Item "$MusterState\output" -ErrorAction SilentlyContinue
+}
+
+# Docker, be it the image's or preInstall's: not every installation starts it. A job may come as soon as the runner listens.
+function Start-Docker {
+    if (-not (Get-Service docker -ErrorAction SilentlyContinue)) { return }
+    try {
+        Start-Service docker
+        (Get-Service docker).WaitForStatus('Running', [TimeSpan]::FromSeconds([Math]::Min(120, $MusterBootDeadline / 2)))
+    } catch { Say "Docker does not start, and jobs that need it will fail: $_" }
 }
 
 function Prepare {
     Run 'preInstall' $MusterPreInstall
+    $script:Doing = 'the installation'
     $had = InImage '.muster-version'
     if ($had -and $had -eq $MusterVersion) {
         Say "runner $had is in the image"
     } elseif (-not (FromS3) -and -not (FromGitHub)) {
-        if (-not (InImage '.muster-version')) { Leave 'no runner: neither S3 nor GitHub gave one' }
+        if (-not (InImage '.muster-version')) { Leave "no runner: $($script:Why -join '; ')" }
         Say "runner $had of the image must do"
     }
     Stage 'unpacked'
     Run 'postInstall' $MusterPostInstall
+    Start-Docker
     Due
 }
 
 # Starts the runner as a task of MusterUser: SYSTEM cannot start a process with another user's password otherwise. The
 # task reads the secret from a file that only that user and administrators may read, and deletes it. It runs the listener itself,
-# since run.cmd answers 0 to most failures; code 2 asks to be started again. cmd.exe redirects: PowerShell 5 would write UTF-16.
+# since run.cmd answers 0 to most failures; code 2 asks to be started again, 3 and 4 when an update is done. cmd.exe redirects: PowerShell 5 would write UTF-16.
 function Start-Runner($secret) {
     $password = [Convert]::ToBase64String((1..24 | ForEach-Object { [byte](Get-Random -Maximum 256) })) + 'aA1!'
     $secure = ConvertTo-SecureString $password -AsPlainText -Force
@@ -312,7 +367,6 @@ Given http_proxy $(& $quote $MusterProxyHttp)
 Given https_proxy $(& $quote $MusterProxyHttps)
 if (`$env:http_proxy -or `$env:https_proxy) { `$env:no_proxy = $(& $quote $env:no_proxy) }
 `$env:ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE = '1'
-`$env:DISABLE_RUNNER_UPDATE = '1'
 `$code = 1
 try {
     if (`$secret.StartsWith('{')) {
@@ -324,7 +378,11 @@ try {
         if (`$LASTEXITCODE -ne 0) { throw 'config.cmd failed' }
         Remove-Item Env:\ACTIONS_RUNNER_INPUT_TOKEN
     } else { `$env:ACTIONS_RUNNER_INPUT_JITCONFIG = `$secret }
-    do { & .\bin\Runner.Listener.exe run; `$code = `$LASTEXITCODE; if (`$code -eq 2) { Start-Sleep 5 } } while (`$code -eq 2)
+    do {
+        & .\bin\Runner.Listener.exe run; `$code = `$LASTEXITCODE
+        if (`$code -eq 2) { Start-Sleep 5 }
+        if (`$code -in 3, 4) { foreach (`$s in 1..30) { if (Test-Path update.finished) { Remove-Item update.finished; break }; Start-Sleep 1 } }
+    } while (`$code -in 2, 3, 4)
 } catch { "`$_" }
 Set-Content .muster-exited.new `$code
 Move-Item -Force .muster-exited.new .muster-exited
@@ -339,7 +397,7 @@ Move-Item -Force .muster-exited.new .muster-exited
     $settings = New-ScheduledTaskSettingsSet -ExecutionTimeLimit ([TimeSpan]::Zero) -AllowStartIfOnBatteries -Priority 4 @must
     Register-ScheduledTask -TaskName 'muster-runner' -Action $action -Settings $settings -User $MusterUser -Password $password -RunLevel Highest -Force @must | Out-Null
     Start-ScheduledTask -TaskName 'muster-runner' @must
-    $script:Started = [DateTime]::UtcNow
+    $script:Started = Now
 }
 
 # -------------------------------------------------------------------------------------------------------- the watch
@@ -349,7 +407,7 @@ $script:Taken = ''
 function Busy {
     $last = "$(Get-Content "$MusterHome\.muster-log" -ErrorAction SilentlyContinue | Where-Object { $_ } | Select-Object -Last 1)"
     if ($last -notmatch '^[-0-9: ]+Z: Running job: ') { $script:Taken = '' }
-    elseif ($last -cne $script:Taken) { $script:Taken = $last; $script:TakenAt = [DateTime]::UtcNow }
+    elseif ($last -cne $script:Taken) { $script:Taken = $last; $script:TakenAt = Now }
     if (Get-Process -Name 'Runner.Worker' -ErrorAction SilentlyContinue) { return $true }
     $script:Taken -and (Seconds $script:TakenAt) -lt 120
 }
@@ -360,7 +418,7 @@ function Exited {
     $task = Get-ScheduledTask -TaskName 'muster-runner' -ErrorAction SilentlyContinue
     -not $task -or "$($task.State)" -notin 'Running', 'Queued'
 }
-function LastWords { "it said: $(Get-Content "$MusterHome\.muster-log" -ErrorAction SilentlyContinue | Where-Object { $_ } | Select-Object -Last 1)" }
+function LastWords { ItSaid "$MusterHome\.muster-log" }
 
 # Ends the box for that reason, unless it runs a job. A job may come at any moment: the listener is frozen before the last look.
 function Drain($why) {
@@ -381,9 +439,12 @@ function Drain($why) {
 }
 
 function TagStages($id) {
+    # By the time of day, as it is now.
+    $by = [DateTimeOffset]::UtcNow.ToUnixTimeMilliseconds() - (Now) * 1000
+    $times = ($script:Stages | ForEach-Object { "$($_.Name)=$([long]($_.At * 1000 + $by))" }) -join ','
     $answer = Aws 'ec2' @('-m', '10', '--data', 'Action=CreateTags', '--data', 'Version=2016-11-15', '--data', "ResourceId.1=$id",
-        '--data', 'Tag.1.Key=muster%3Astages', '--data-urlencode', "Tag.1.Value=$($script:Stages -join ',')", "$(Endpoint 'ec2')/")
-    if ($answer.Code -ne 200) { Say "the tag muster:stages was refused (status $($answer.Code))" }
+        '--data', 'Tag.1.Key=muster%3Astages', '--data-urlencode', "Tag.1.Value=$times", "$(Endpoint 'ec2')/")
+    if ($answer.Code -ne 200) { Say "the tag muster:stages was refused ($(Status $answer))" }
 }
 
 function Watch($id) {
@@ -405,7 +466,7 @@ function Watch($id) {
             elseif (Metadata 'meta-data/events/recommendations/rebalance') { $why = 'spot recommends another box' }
         }
         if (Busy) {
-            $idle = [DateTime]::UtcNow
+            $idle = Now
             if ($why -and $why -ne $said) {
                 if ($spot) { Say "$why; the job on it will be lost" } else { Say "$why; it waits for the job to end" }
             }
@@ -413,16 +474,16 @@ function Watch($id) {
         } elseif ($why) { Drain $why }
         elseif ((Seconds $idle) -ge $MusterMaxLifetime) { Drain "no job for $MusterMaxLifetime s" }
         elseif (-not $listening -and (Seconds $script:Started) -ge $MusterBootDeadline) {
-            Drain "registration failed: the runner does not listen after $MusterBootDeadline s; $(LastWords)"
+            Drain "registration failed: the runner does not listen after $MusterBootDeadline s$(LastWords)"
         }
         Start-Sleep $(if ($listening) { $MusterWatch } else { 1 })
     }
     $code = if (Test-Path "$MusterHome\.muster-exited") { [int](Get-Content "$MusterHome\.muster-exited") } else { 1 }
     if (-not $listening) { $listening = [bool](Select-String -Quiet 'Listening for Jobs' "$MusterHome\.muster-log" -ErrorAction SilentlyContinue) }
     if ($code -eq 7) { Leave "GitHub refuses runner $(InImage '.muster-version') as too old: run ``muster sync``" }
-    if (-not $listening) { Leave "registration failed: the runner left with exit code $code before it listened; $(LastWords)" }
+    if (-not $listening) { Leave "registration failed: the runner left with exit code $code before it listened$(LastWords)" }
     if ($code -eq 0) { Leave 'the runner is done' }
-    Leave "the runner failed with exit code $code; $(LastWords)"
+    Leave "the runner failed with exit code $code$(LastWords)"
 }
 
 # --------------------------------------------------------------------------------------------------------- the whole
@@ -432,6 +493,10 @@ try {
     Remove-Item -Recurse -Force $MusterState -ErrorAction SilentlyContinue
     New-Item -ItemType Directory -Force $MusterState, $MusterHome | Out-Null
     Stage 'script'
+    $curl = "$(& curl.exe --version | Select-Object -First 1)"
+    if ($curl -match '^curl (\d+)\.(\d+)' -and [int]$Matches[1] * 1000 + [int]$Matches[2] -lt 7086) {
+        Leave "curl $($Matches[1]).$($Matches[2]) of this image is too old: from 7.86 on it can sign with a session token. Take a newer image"
+    }
     Add-Type -Namespace Muster -Name Native -MemberDefinition @'
 [DllImport("ntdll.dll")] public static extern int NtSuspendProcess(System.IntPtr handle);
 [DllImport("ntdll.dll")] public static extern int NtResumeProcess(System.IntPtr handle);
@@ -443,7 +508,7 @@ try {
     $id = $identity.instanceId
     $script:Region = $identity.region
     if ((Test-Path "$MusterHome\.muster-used") -and (Get-Content "$MusterHome\.muster-used") -eq $id) { Leave 'second boot: this box had its turn' }
-    Set-Content "$MusterHome\.muster-used" $id
+    Put "$MusterHome\.muster-used" $id
     $cluster = MustMetadata 'meta-data/tags/instance/muster:cluster'
     $pool = MustMetadata 'meta-data/tags/instance/muster:pool'
     Say "box $id of pool $pool in cluster $cluster, $script:Region"
@@ -466,10 +531,11 @@ try {
     catch { }
 } finally {
     try { Say "ended: $reason" } catch { }
-    foreach ($try in 1..5) {
-        & shutdown.exe /s /f /t 0
-        if ($LASTEXITCODE -eq 0) { break }
-        if ($LASTEXITCODE -eq 1190) { & shutdown.exe /a } # somebody else's, which is for later
-        Start-Sleep 5
+    # Tried again for ever, by another way from the third time on.
+    for ($try = 0; ; $try++) {
+        & shutdown.exe $(if ($try -lt 2) { '/s', '/f', '/t', '0' } else { '/p', '/f' })
+        $code = $LASTEXITCODE
+        if ($code -eq 1190) { & shutdown.exe /a } # somebody else's, which is for later
+        Start-Sleep $(if ($code -eq 0) { 100 } else { 5 })
     }
 }

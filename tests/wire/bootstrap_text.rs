@@ -9,7 +9,8 @@ use std::process::Command;
 use support::linux::{SCRIPT, without_comments};
 use support::tools::{NO_VENV, skip};
 
-/// EC2 takes 16 KB of user data: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html>
+/// EC2 takes 16 KB of user data: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html>. Terraform packs it; what a pool may
+/// say (4 KB of snippets, and some names) may be such that it does not shrink.
 #[test]
 fn the_script_leaves_room_for_settings_in_the_user_data() {
     let sent = without_comments(&fs::read_to_string(SCRIPT).expect("the script"));
@@ -18,8 +19,7 @@ fn the_script_leaves_room_for_settings_in_the_user_data() {
     fs::write(&file, &sent).expect("a file");
     let packed = Command::new("gzip").arg("-9c").arg(file).output().expect("gzip runs").stdout;
     println!("{} bytes, {} compressed", sent.len(), packed.len());
-    assert!(sent.len() < 16_000, "{} bytes", sent.len());
-    assert!((1..7_000).contains(&packed.len()), "{} bytes compressed", packed.len());
+    assert!((1..11_000).contains(&packed.len()), "{} bytes compressed", packed.len());
 }
 
 #[test]

@@ -251,6 +251,7 @@ const BAD: &[(&str, &str)] = &[
     ("version: 2.330.0", "user: 0day"),
     (LINUX_ARM, "{types: [m7i.large], subnets: [subnet-1], os: windows}\n  bootstrap: {user: ends.}"),
     (LINUX_ARM, "{types: [m7i.large], subnets: [subnet-1], os: windows}\n  bootstrap: {user: of-twenty-one-letters}"),
+    (LINUX_ARM, "{types: [m7i.large], subnets: [subnet-1], os: windows}\n  bootstrap: {sudo: true}"),
     ("version: 2.330.0", "workDirectory: 'a;b'"),
     ("http://proxy:3128", "proxy:3128"),
     ("http://proxy:3128", "http://user:secret@proxy:3128"),

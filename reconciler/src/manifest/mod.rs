@@ -575,6 +575,9 @@ pub struct Bootstrap {
     pub version: String,
     /// The user that runs the jobs. Made if there is none.
     pub user: String,
+    /// Whether jobs may become root by `sudo`, without a password, as on GitHub's own runners. Linux only: on Windows that user is
+    /// an administrator. The image has `sudo`, or `preInstall` installs it.
+    pub sudo: bool,
     /// The jobs' directory, in the runner's own or absolute.
     pub work_directory: String,
     /// Scripts on the box that the runner calls around each job.
@@ -596,6 +599,7 @@ impl Default for Bootstrap {
         Bootstrap {
             version: "latest".into(),
             user: "runner".into(),
+            sudo: false,
             work_directory: "_work".into(),
             hooks: Hooks::default(),
             pre_install: String::new(),

@@ -10,6 +10,7 @@ locals {
     Architecture  = var.pool.arch
     Version       = local.b.version
     User          = local.b.user
+    Sudo          = local.b.sudo ? "yes" : ""
     Work          = local.b.work
     HookStarted   = local.b.started
     HookCompleted = local.b.completed

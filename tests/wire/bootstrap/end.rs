@@ -1,9 +1,7 @@
 //! How it all ends: no job is cut off, and no box stays.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
-use std::time::SystemTime;
 
 use super::{listening, on_each_shell, working};
 use crate::support::linux::{JIT, LinuxBox};
@@ -72,12 +70,9 @@ async fn a_drained_box_finishes_its_job_first_and_outlives_its_tokens() {
 
 /// Puts a `grep` in the box's way that brings a job after the `nth` look for a worker, and returns what it saw before.
 fn bring_a_job_after_look(b: &mut LinuxBox, nth: u32) {
-    let tools = b.path("tools");
-    fs::create_dir(&tools).expect("a directory");
     let path = std::env::var("PATH").expect("a path");
     let grep = format!(
-        r#"#!/bin/sh
-PATH='{path}' grep "$@"
+        r#"PATH='{path}' grep "$@"
 code=$?
 case "$*" in *Runner.Worker*)
     [ ! -e "$TEST_CONTROL/listening" ] || echo >>"$TEST_CONTROL/looks"
@@ -90,9 +85,7 @@ esac
 exit $code
 "#
     );
-    fs::write(tools.join("grep"), grep).expect("a file");
-    fs::set_permissions(tools.join("grep"), fs::Permissions::from_mode(0o755)).expect("permissions");
-    b.set("PATH", format!("{}:{path}", tools.display()));
+    b.stub("grep", &grep);
     b.set("MUSTER_WATCH", 3); // the listener is there at the first look
     b.tell("looks", "");
 }
@@ -129,7 +122,7 @@ async fn no_job_begins_once_the_last_look_is_under_way() {
 #[tokio::test]
 async fn a_job_that_has_no_worker_yet_is_not_cut_off_unless_it_never_gets_one() {
     on_each_shell(async |b| {
-        let taken = async |b| {
+        let taken = async |b: LinuxBox| {
             let b = listening(b).await;
             b.tell("no-worker", "");
             b.tell("job", "");
@@ -146,9 +139,9 @@ async fn a_job_that_has_no_worker_yet_is_not_cut_off_unless_it_never_gets_one() 
         assert_eq!(b.ends(secs(15)).await, "the runner is done", "{}", b.story());
         assert!(b.heard("finished"), "{}", b.story());
 
-        let mut b = taken(LinuxBox::launch(&b.site, b.shell()).await).await;
-        let log = fs::File::options().append(true).open(b.path("state/log")).expect("the log");
-        log.set_modified(SystemTime::now() - secs(121)).expect("a time");
+        let mut b = LinuxBox::launch(&b.site, b.shell()).await;
+        b.set("MUSTER_TAKEN", 4);
+        let mut b = taken(b).await;
         b.imds.tag("muster:drain", "surplus");
         assert_eq!(b.ends(secs(15)).await, "drained: surplus", "{}", b.story());
     })
@@ -320,7 +313,16 @@ async fn a_signal_and_a_failure_that_nobody_foresaw_end_the_box_with_a_reason() 
         let mut b = LinuxBox::launch(&b.site, b.shell()).await;
         b.set("MUSTER_HOME", "/proc/nowhere");
         b.boot();
-        assert_eq!(b.ends(secs(10)).await, "failed unexpectedly, at: begin");
+        let reason = b.ends(secs(10)).await;
+        assert!(reason.starts_with("cannot make /proc/nowhere: mkdir: cannot create directory"), "{reason}");
+
+        let mut b = LinuxBox::launch(&b.site, b.shell()).await;
+        let path = std::env::var("PATH").expect("a path");
+        let text =
+            format!("case \"$*\" in *'\\1/g') echo 'sed: no more memory' >&2; exit 3 ;; esac\nPATH='{path}' exec sed \"$@\"");
+        b.stub("sed", &text);
+        b.boot();
+        assert_eq!(b.ends(secs(10)).await, "failed unexpectedly, at: begin; the last error was: sed: no more memory");
     })
     .await;
 }

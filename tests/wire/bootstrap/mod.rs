@@ -5,6 +5,8 @@ use crate::support;
 
 mod end;
 mod install;
+mod machine;
+mod runner;
 mod secret;
 mod start;
 

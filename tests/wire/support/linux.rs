@@ -30,69 +30,18 @@ pub const VERSION: &str = "2.330.0";
 pub const JIT: &str = "eyJkdW1teSI6Imppd+/0IGNvbmZpZ3VyYXRpb24ifQ==";
 
 /// The stand-in's `run.sh`: notes its environment and its process, and does with the listener's exit code what the real one
-/// and its helper do; `slow` lets it take 3 s to start the listener, `linger` 15 s to leave after it.
+/// and its helper do, and waits for Docker as they do; `slow` lets it take 3 s to start the listener, `linger` 15 s to leave after it.
 /// <https://github.com/actions/runner/blob/main/src/Misc/layoutroot/run-helper.sh.template>
-const RUN: &str = r#"#!/bin/sh
-cd "$(dirname "$0")" || exit 99
-env >"$TEST_CONTROL/environment"
-printf '%s\n' "$@" >"$TEST_CONTROL/arguments"
-echo $$ >"$TEST_CONTROL/run.pid"
-[ ! -e "$TEST_CONTROL/slow" ] || sleep 3
-./bin/Runner.Listener ./listener.sh
-code=$?
-[ ! -e "$TEST_CONTROL/linger" ] || sleep 15
-case $code in
-0) echo 'Runner listener exit with 0 return code, stop the service, no retry needed.' ;;
-1) echo 'Runner listener exit with terminated error, stop the service, no retry needed.' ;;
-5) echo 'Runner listener exit with Session Conflict error, stop the service, no retry needed.' ;;
-7) echo 'Runner listener exit with deprecated version exit code: 7.' ;;
-*) echo "Exiting with unknown error code: $code" ;;
-esac
-echo 'Exiting runner...'
-case $code$RUNNER_MANUALLY_TRAP_SIG$ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE in 711) exit 7 ;; esac
-"#;
+const RUN: &str = include_str!("../../stand-in/run.sh");
 
 /// The stand-in's `config.sh`.
-const CONFIG: &str = r#"#!/bin/sh
-printf '%s\n' "$@" >"$TEST_CONTROL/config"
-printf '%s' "$ACTIONS_RUNNER_INPUT_TOKEN" >"$TEST_CONTROL/token"
-"#;
+const CONFIG: &str = include_str!("../../stand-in/config.sh");
 
-/// The listener: `leave` holds an exit code to leave with at once, `crash` one to leave with after listening; `job`
+/// The listener: `leave` holds an exit code to leave with at once, `words` what it says before, `crash` one to leave with after listening; `job`
 /// brings a job, which ends with `finish` and has no worker while there is `no-worker`; `stubborn` makes it deaf to SIGTERM.
-const LISTENER: &str = r#"
-cd "$(dirname "$0")" || exit 99
-if [ -e "$TEST_CONTROL/leave" ]; then
-    echo 'Http response code: NotFound from POST'
-    exit "$(cat "$TEST_CONTROL/leave")"
-fi
-trap 'echo "Exiting..."; [ -e "$TEST_CONTROL/stubborn" ] || exit 0' TERM
-echo '2024-01-01 00:00:00Z: Listening for Jobs'
-: >"$TEST_CONTROL/listening"
-round=0
-while [ $round -lt 1200 ]; do
-    round=$((round + 1))
-    [ ! -e "$TEST_CONTROL/crash" ] || exit "$(cat "$TEST_CONTROL/crash")"
-    if mv "$TEST_CONTROL/job" "$TEST_CONTROL/taken" 2>/dev/null; then
-        echo '2024-01-01 00:00:01Z: Running job: build'
-        while [ -e "$TEST_CONTROL/no-worker" ]; do sleep 0.05; done
-        ./bin/Runner.Worker ./worker.sh
-        echo '2024-01-01 00:00:02Z: Job build completed with result: Succeeded'
-        exit 0
-    fi
-    sleep 0.05
-done
-"#;
+const LISTENER: &str = include_str!("../../stand-in/listener.sh");
 
-const WORKER: &str = r#"
-: >"$TEST_CONTROL/working"
-round=0
-until [ -e "$TEST_CONTROL/finish" ] || [ $round -gt 600 ]; do
-    round=$((round + 1))
-    sleep 0.1
-done
-: >"$TEST_CONTROL/finished"
-"#;
+const WORKER: &str = include_str!("../../stand-in/worker.sh");
 
 /// The stand-in runner's archive.
 pub fn archive() -> Bytes {
@@ -189,6 +138,7 @@ pub struct LinuxBox {
     shell: &'static str,
     dir: TempDir,
     settings: BTreeMap<&'static str, String>,
+    preamble: String,
     child: Option<Child>,
 }
 
@@ -211,7 +161,9 @@ impl LinuxBox {
         let release = Release { version: VERSION.into(), archive: site.archive.clone(), sha256 };
         let releases = Releases::start(release).await;
         let dir = tempfile::tempdir().expect("a directory");
-        fs::create_dir(dir.path().join("control")).expect("a directory");
+        for name in ["control", "tools", "sudoers.d"] {
+            fs::create_dir(dir.path().join(name)).expect("a directory");
+        }
         let path = |name: &str| dir.path().join(name).display().to_string();
         let settings = BTreeMap::from([
             ("MUSTER_BUCKET", site.world.bucket.clone()),
@@ -227,11 +179,33 @@ impl LinuxBox {
             ("MUSTER_GITHUB", releases.url()),
             ("MUSTER_GITHUB_API", releases.url()),
             ("AWS_ENDPOINT_URL", site.moto.url().to_owned()),
+            ("MUSTER_UNIT", String::new()),
+            ("MUSTER_SYSRQ", path("sysrq")),
+            ("MUSTER_SUDOERS", path("sudoers.d")),
             ("TEST_CONTROL", path("control")),
+            ("PATH", format!("{}:{}", path("tools"), std::env::var("PATH").expect("a path"))),
             ("no_proxy", "127.0.0.1".into()),
         ]);
         let site = site.clone();
-        LinuxBox { site, imds, releases, id, key, shell, dir, settings, child: None }
+        let made = LinuxBox { site, imds, releases, id, key, shell, dir, settings, preamble: String::new(), child: None };
+        // What rules a machine must not rule the one that tests.
+        for name in ["systemctl", "service", "systemd-run", "shutdown", "poweroff", "halt"] {
+            made.stub(name, "exit 1");
+        }
+        made
+    }
+
+    /// Puts a program of its own in the box's way. It notes its call in `tools.log` and then does what `text` says.
+    pub fn stub(&self, name: &str, text: &str) {
+        let path = self.path("tools").join(name);
+        let log = self.path("tools.log");
+        fs::write(&path, format!("#!/bin/sh\necho {name} \"$@\" >>'{}'\n{text}\n", log.display())).expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("permissions");
+    }
+
+    /// Shell text in front of the script.
+    pub fn preamble(&mut self, text: &str) {
+        self.preamble = format!("{text}\n");
     }
 
     /// What runs its script.
@@ -321,6 +295,7 @@ impl LinuxBox {
                 command.env(name, value);
             }
         }
+        user_data += &self.preamble;
         user_data += &without_comments(&fs::read_to_string(SCRIPT).expect("the script"));
         fs::write(self.path("user-data"), user_data).expect("a file");
         command.arg(self.path("user-data"));
@@ -369,6 +344,24 @@ impl LinuxBox {
         .await;
     }
 
+    /// Sends its script a signal.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status().expect("kill runs");
+        assert!(status.success(), "the script runs");
+    }
+
+    /// Waits until the first process has left, whatever goes on. `idle` is as for [`eventually`].
+    pub async fn exits(&mut self, idle: Duration) {
+        let mut child = self.child.take().expect("the box was booted");
+        let deadline = std::time::Instant::now() + idle * PATIENCE;
+        while child.try_wait().expect("a child can be waited for").is_none() && std::time::Instant::now() < deadline {
+            tokio::time::sleep(super::ms(40)).await;
+        }
+        let left = child.try_wait().expect("a child can be waited for");
+        self.child = Some(child);
+        assert!(left.is_some_and(|status| status.success()), "{}: {left:?}\n{}", self.shell, self.story());
+    }
+
     /// Waits until the box has ended itself, and returns the one reason that it gave. `idle` is as for [`eventually`].
     pub async fn ends(&mut self, idle: Duration) -> String {
         let mut child = self.child.take().expect("the box was booted");
@@ -392,7 +385,8 @@ impl LinuxBox {
 
     /// All that can be known of it, for a failed test.
     pub fn story(&self) -> String {
-        let parts = ["stdout", "state/log", "state/errors"].map(|name| format!("--- {name}\n{}", self.read(name)));
+        let parts = ["stdout", "state/log", "state/errors", "state/preparing", "tools.log"]
+            .map(|name| format!("--- {name}\n{}", self.read(name)));
         format!("{} ran:\n{}", self.shell, parts.concat())
     }
 

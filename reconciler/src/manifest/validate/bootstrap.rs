@@ -20,6 +20,12 @@ pub(super) fn bootstrap(b: &Bootstrap, os: Os, check: &mut Check<'_>) {
         let problem = format!("is no user's name; write 1 to {most} letters, digits, `_` and `-`, such as runner");
         check.fail("spec.bootstrap.user", problem);
     }
+    if b.sudo && os == Os::Windows {
+        check.fail(
+            "spec.bootstrap.sudo",
+            "is for Linux; leave it out: on Windows the user that runs the jobs is an administrator",
+        );
+    }
     path("spec.bootstrap.workDirectory", &b.work_directory, check);
     let absolute = |text: &str| match os {
         Os::Linux => text.starts_with('/'),

@@ -30,6 +30,7 @@ locals {
     bootstrap = {
       version   = try(d.doc.spec.bootstrap.version, "latest")
       user      = try(d.doc.spec.bootstrap.user, "runner")
+      sudo      = try(d.doc.spec.bootstrap.sudo, false)
       work      = try(d.doc.spec.bootstrap.workDirectory, "_work")
       started   = try(coalesce(d.doc.spec.bootstrap.hooks.jobStarted), "")
       completed = try(coalesce(d.doc.spec.bootstrap.hooks.jobCompleted), "")
@@ -102,6 +103,7 @@ locals {
     [!alltrue([for k, v in p.tags : can(regex("^[A-Za-z0-9+=.,_:@-]{1,128}$", k)) && !can(regex("^(?i)(aws:|muster:)", k)) && !contains([".", "..", "_index"], k) && length(tostring(v)) <= 256]), "spec.instance.tags: a key has 1 to 128 letters, digits and +-=.,_:@ and does not begin with aws: or muster:; a value has 256 characters at most"],
     [!can(regex("^(latest|[0-9]{1,6}\\.[0-9]{1,6}\\.[0-9]{1,6})$", p.bootstrap.version)), "spec.bootstrap.version: write latest, or a version such as 2.330.0"],
     [!can(regex(p.os == "windows" ? "^[A-Za-z_]([A-Za-z0-9_.-]{0,18}[A-Za-z0-9_-])?$" : "^[A-Za-z_][A-Za-z0-9_-]{0,31}$", p.bootstrap.user)), "spec.bootstrap.user: write 1 to ${p.os == "windows" ? 20 : 32} letters, digits, `_` and `-`, such as runner"],
+    [p.bootstrap.sudo && p.os == "windows", "spec.bootstrap.sudo: is for Linux; leave it out: on Windows the user that runs the jobs is an administrator"],
     [!can(regex(local.path, p.bootstrap.work)) || trimspace(p.bootstrap.work) == "", "spec.bootstrap.workDirectory: write 1 to 255 letters, digits, spaces and any of / \\ : . _ - + @"],
     [!alltrue([for h in [p.bootstrap.started, p.bootstrap.completed] : h == "" || can(regex(p.os == "windows" ? "^.:[\\\\/]" : "^/", h)) && can(regex(local.path, h))]), "spec.bootstrap.hooks: write a script's absolute path on the box, such as /opt/hooks/started.sh"],
     [(length(base64encode(p.bootstrap.pre)) + length(base64encode(p.bootstrap.post))) * 3 / 4 - length(regexall("=", "${base64encode(p.bootstrap.pre)}${base64encode(p.bootstrap.post)}")) > 4096, "spec.bootstrap.preInstall: with postInstall, 4096 bytes at most: put more into the image"],
