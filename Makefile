@@ -1,7 +1,7 @@
 # Two commands matter: `make demo` (needs Rust only) and `make test` (all tests).
 # Cargo runs one after another, never side by side: two builds at once need twice the memory and are no faster.
 
-.PHONY: help demo test setup lint deny e2e bench dist
+.PHONY: help demo test setup lint deny e2e bench dist vm
 .DEFAULT_GOAL := help
 
 help: ## Say what there is
@@ -28,6 +28,9 @@ deny: ## The dependencies' licences, advisories and sources (needs cargo-deny)
 
 e2e: setup ## Twenty jobs through real boot scripts: webhook, SQS, controller, moto, box, and back to zero
 	cargo test --workspace --test wire e2e_box -- --nocapture
+
+vm: setup ## A box on a Debian that boots in QEMU, as EC2 would boot it: docs/a-real-machine.md
+	@python=.venv/bin/python; [ -x $$python ] || python=python3; $$python tests/vm/run.py
 
 bench: ## Print the figures: a step, a webhook, memory, the page and the lists
 	cargo bench --no-default-features --bench step --bench webhook --bench show

@@ -1,0 +1,136 @@
+"""What a booting Linux did to a box once, each as a case; docs/a-real-machine.md tells each. A case takes a Bench and looks at one box
+or more, and may return figures."""
+
+MARK = "muster: ended: "
+
+# What a pool says beyond the least. All user data is rendered by Terraform at once. Where a bootDeadline is short it is for a warning.
+POOLS = {
+    "plain": {"bootstrap": {"sudo": True}},
+    "docker": {"bootstrap": {"preInstall": "mv /usr/bin/docker.deb /usr/bin/docker; sleep 31"}, "runner": {"bootDeadline": "60s"}},
+}
+
+
+def straight_through(bench):
+    """The boot has an end (1), Docker and sudo work in a job (8), a drain waits for the job, and the box powers itself off."""
+    with bench.listening() as box:
+        box.eventually("test $(systemctl is-system-running) = running")
+        for words in ("cloud-init status --wait", "systemctl is-active cloud-init.target muster-box.service"):
+            box.sh(words)
+        box.sh("systemd-run --quiet --wait -p After=cloud-final.service true")  # whatever waits for the boot may start
+        box.works("id -un; sudo -n id -un; docker version --format '{{.Server.Version}}'; "
+                  "tar -C /bin -c busybox | docker import -q - bb && docker run --rm --network none bb /busybox echo from a container; echo over")
+        box.eventually("grep -q over /var/tmp/control/output")
+        said = box.output()
+        if not said.startswith("runner\nroot\n") or "\nfrom a container\n" not in said:
+            box.fail(f"the job is not its user, may not become root, or has no Docker: {said}")
+        box.metadata.tag("muster:drain", "the test's")
+        box.says("muster: drained: the test's; it waits for the job to end")
+        box.tell("finish")
+        ended = box.says(MARK + "the runner is done")
+        return {"last word to power off": box.off(box.soon) - ended}
+
+
+def hard_start(bench):
+    """The network is late (10), preInstall brings a Docker that nothing starts (8) and takes most of bootDeadline (9), and the clock steps
+    forward by ten minutes meanwhile (2)."""
+    with bench.box("docker", linked=False) as box:
+        box.sh("mv /usr/bin/docker /usr/bin/docker.deb; systemctl is-active systemd-networkd || :; sleep 8")
+        box.link(True)
+        box.says("muster: stage secret")
+        box.sh("systemctl stop systemd-timesyncd; date -s '+10 minutes'")
+        box.says("muster: preInstall took [0-9]+ s of the 60 s that this pool's bootDeadline leaves")
+        box.says("muster: stage listener")
+        box.works("docker ps")
+        box.eventually("grep -q 'CONTAINER ID' /var/tmp/control/output")
+
+
+def clock_steps_back(bench):
+    """A clock that steps back while the box runs makes it deaf to nothing (3)."""
+    with bench.listening() as box:
+        box.sh("systemctl stop systemd-timesyncd; date -s '-5 minutes'")
+        box.metadata.spot_notice("2026-11-29T12:00:00Z")
+        box.says(MARK + "spot takes this box at 2026-11-29T12:00:00Z", box.soon)
+        box.off(box.soon)
+
+
+SLOW_PACKAGE = """mkdir -p /tmp/slow/DEBIAN
+printf 'Package: slow\\nVersion: 1\\nArchitecture: all\\nMaintainer: x <x@x>\\nDescription: x\\n' >/tmp/slow/DEBIAN/control
+printf '#!/bin/sh\\nsleep 600\\n' >/tmp/slow/DEBIAN/postinst
+chmod 755 /tmp/slow/DEBIAN/postinst
+dpkg-deb -b /tmp/slow /tmp/slow.deb
+systemd-run --quiet --unit=apt apt-get install -y /tmp/slow.deb
+"""
+
+
+def apt_forbids_the_end(bench):
+    """apt works when the box is to end, and `shutdown` obeys it (4)."""
+    with bench.listening() as box:
+        box.sh(SLOW_PACKAGE)
+        box.eventually("systemd-inhibit --list --no-legend --no-pager | grep -q block")
+        refused = box.sh("shutdown -h now", check=False)
+        if "nhibit" not in refused:
+            box.fail(f"`shutdown` is not refused, so this shows nothing: {refused}")
+        box.metadata.tag("muster:drain", "the test's")
+        box.says(MARK + "drained: the test's")
+        box.off(box.soon)
+
+
+def power_button(bench):
+    """EC2 presses the power button: the runner takes its leave, and the machine is off in seconds (5)."""
+    with bench.listening() as box:
+        pressed = box.press_power_button()
+        box.says(MARK + "stopped by a signal")
+        return {"power button to off, idle": box.off(box.soon) - pressed}
+
+
+def power_button_at_work(bench):
+    """The same while a job runs (5)."""
+    with bench.listening() as box:
+        box.works()
+        pressed = box.press_power_button()
+        box.says(MARK + "stopped by a signal")
+        return {"power button to off, with a job": box.off(box.soon) - pressed}
+
+
+def power_cut(bench):
+    """The power fails in the box's first seconds, when nothing but our marks is sure to be on the disk: the next boot ends the box (6)."""
+    with bench.box("plain") as box:
+        box.says("muster: box ")
+        cut = box.cut_power()
+        box.says(MARK + "second boot: this box had its turn", after=cut)
+        box.off(box.soon)
+
+
+def reboot(bench):
+    """A job reboots the box: off (7)."""
+    with bench.listening() as box:
+        box.works()
+        box.sh("systemctl --no-block reboot")
+        box.says(MARK + "stopped by a signal")
+        box.says(MARK + "second boot: this box had its turn")
+        box.off(box.soon)
+
+
+def script_dies(bench):
+    """Somebody kills the script itself: the unit's end powers the machine off."""
+    with bench.listening() as box:
+        box.sh("kill -KILL $(systemctl show -p MainPID --value muster-box)")
+        box.off(box.soon)
+
+
+def hardship(bench):
+    """A job takes all memory, then fills the disk (10): its end is heard, and the box ends."""
+    with bench.listening() as box:
+        box.works("tail /dev/zero; echo tail left with $?; dd if=/dev/zero of=/var/tmp/fill bs=1M; echo dd left with $?; rm /var/tmp/fill")
+        box.eventually("grep -q 'dd left with 1' /var/tmp/control/output")
+        if "tail left with 137" not in box.output():
+            box.fail(f"memory did not end: {box.output()}")
+        box.sh("systemctl is-active muster-box")
+        box.tell("finish")
+        box.says(MARK + "the runner is done")
+        box.off(box.soon)
+
+
+# The long ones first: two go on at a time.
+CASES = (hard_start, power_cut, reboot, straight_through, hardship, clock_steps_back, apt_forbids_the_end, power_button, power_button_at_work,
+         script_dies)
