@@ -349,8 +349,8 @@ mod tests {
         let meta = ErrorMetadata::builder().code("ValidationException").message(format!("Value '{secret}' at 'value' failed"));
         let error: SdkError<CreateFleetError> =
             SdkError::service_error(CreateFleetError::generic(meta.build()), answer(400, &[]));
-        let call =
-            Probe::default().call_hiding("ssm.PutParameter", "store the secret", Some(&secret), async { Err::<(), _>(error) });
+        let probe = Probe::default();
+        let call = probe.call_hiding("ssm.PutParameter", "store the secret", Some(&secret), async { Err::<(), _>(error) });
         let failed = call.await.expect_err("refused");
         assert_eq!(failed.failure.message, "store the secret: ValidationException: Value '[the secret]' at 'value' failed");
         assert!(!failed.said.contains("5ecret"), "{}", failed.said);
