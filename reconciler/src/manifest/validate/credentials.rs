@@ -131,7 +131,9 @@ pub(super) fn one_server(all: &Documents, problems: &mut Vec<Problem>) {
         all.tokens.iter().map(|token| (&token.source, "GitHubToken", &token.value.metadata.name, &token.value.spec.api_url));
     let mut named = apps.chain(tokens);
     let Some((_, kind, name, server)) = named.next() else { return };
-    for (source, ..) in named.filter(|(.., other)| !other.eq_ignore_ascii_case(server)) {
+    for (source, ..) in
+        named.filter(|(.., other)| !other.trim_end_matches('/').eq_ignore_ascii_case(server.trim_end_matches('/')))
+    {
         let message = format!(
             "is another GitHub server than that of {kind} {name} ({server}): a cluster serves one, because equal job ids and \
              organisations on two servers would be taken for one another; give each server its own cluster"
