@@ -6,7 +6,7 @@ MARK = "muster: ended: "
 # What a pool says beyond the least. All user data is rendered by Terraform at once. Where a bootDeadline is short it is for a warning.
 POOLS = {
     "plain": {"bootstrap": {"sudo": True}},
-    "docker": {"bootstrap": {"preInstall": "mv /usr/bin/docker.deb /usr/bin/docker; sleep 31"}, "runner": {"bootDeadline": "60s"}},
+    "docker": {"bootstrap": {"preInstall": "mv /usr/bin/docker.deb /usr/bin/docker; sleep 91"}, "runner": {"bootDeadline": "180s"}},
 }
 
 
@@ -18,7 +18,7 @@ def straight_through(bench):
             box.sh(words)
         box.sh("systemd-run --quiet --wait -p After=cloud-final.service true")  # whatever waits for the boot may start
         box.works("id -un; sudo -n id -un; docker version --format '{{.Server.Version}}'; "
-                  "tar -C /bin -c busybox | docker import -q - bb && docker run --rm --network none bb /busybox echo from a container; echo over")
+                  "tar -C /bin -c busybox | docker import - bb && docker run --rm --network none bb /busybox echo from a container; echo over")
         box.eventually("grep -q over /var/tmp/control/output")
         said = box.output()
         if not said.startswith("runner\nroot\n") or "\nfrom a container\n" not in said:
@@ -38,7 +38,7 @@ def hard_start(bench):
         box.link(True)
         box.says("muster: stage secret")
         box.sh("systemctl stop systemd-timesyncd; date -s '+10 minutes'")
-        box.says("muster: preInstall took [0-9]+ s of the 60 s that this pool's bootDeadline leaves")
+        box.says("muster: preInstall took [0-9]+ s of the 180 s that this pool's bootDeadline leaves")
         box.says("muster: stage listener")
         box.works("docker ps")
         box.eventually("grep -q 'CONTAINER ID' /var/tmp/control/output")

@@ -1,6 +1,6 @@
 """`make vm`: boots real machines, and looks at what becomes of a box on them. `run.py [CASE ...]` runs some.
 
-Needs x86-64, QEMU, mmdebstrap, mke2fs, Terraform and .venv; see docs/testing-a-real-machine.md.
+Needs x86-64, QEMU, mmdebstrap, mke2fs, Terraform and .venv; see docs/a-real-machine.md.
 """
 
 import itertools
