@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the muster that is released, for one kind of Linux, on any machine:
 #   sh release/build.sh x64|arm64 [OUTPUT]      (OUTPUT: default dist/linux-x64/muster or dist/linux-arm64/muster)
-# The binary runs on every Linux with glibc 2.28 or newer. Why so: docs/decisions/0014-linked-against-an-old-glibc.md.
+# The binary runs on every Linux with glibc 2.28 or newer. Why so: docs/decisions/0016-linked-against-an-old-glibc.md.
 # Needs Rust, and the packages of release/requirements.txt in .venv-release (tests/setup.sh makes it) or on the PATH. Takes about 20
 # minutes on two cores, for the AWS SDK.
 set -eu

@@ -154,10 +154,18 @@ pub struct Demand {
 
 impl Demand {
     /// Takes in one event; `message` is the message that brought it, with its receive count.
+    ///
+    /// An event that names a known job in another owner's repository changes nothing: a webhook secret of one owner must not speak
+    /// of another's jobs. If the repository was transferred, the check with GitHub tells what became of a queued job.
     pub fn fold(&mut self, spec: &Spec, event: &JobEvent, message: Option<(MessageId, u32)>, now: Time) -> Folded {
         let mut folded = Folded::default();
         if self.over.contains_key(&event.job) && !defects::has(Defect::ReviveJobs) {
             folded.before = Some(JobState::Completed);
+            folded.settled.extend(message.map(|(id, _)| id));
+            return folded;
+        }
+        if let Some(known) = self.jobs.get(&event.job).filter(|known| !same_owner(&known.event, event)) {
+            folded.before = Some(known.event.state);
             folded.settled.extend(message.map(|(id, _)| id));
             return folded;
         }
@@ -294,6 +302,12 @@ impl Demand {
     }
 }
 
+/// Whether the repositories of two events have one owner. GitHub compares names without regard to case.
+fn same_owner(one: &JobEvent, other: &JobEvent) -> bool {
+    let owner = |event: &JobEvent| event.repo.split('/').next().unwrap_or_default().to_ascii_lowercase();
+    owner(one) == owner(other)
+}
+
 /// The join of two events of one job: of each field the greater, so that order never matters. Only state, runner and
 /// conclusion ever differ, and those only grow.
 fn join(known: &mut JobEvent, heard: &JobEvent) {
@@ -395,6 +409,19 @@ mod tests {
         let started = d.fold(&spec, &event(1, JobState::InProgress), Some((MessageId(3), 1)), Time::ZERO);
         assert_eq!(started.settled, [MessageId(1), MessageId(2), MessageId(3)]);
         assert_eq!(d.fold(&spec, &event(1, JobState::Queued), Some((MessageId(4), 2)), Time::ZERO).settled, [MessageId(4)]);
+    }
+
+    #[test]
+    fn another_owners_event_changes_no_known_job() {
+        let (mut d, spec) = (Demand::default(), Spec::default());
+        d.fold(&spec, &event(1, JobState::Queued), Some((MessageId(1), 1)), Time::ZERO);
+        let before = d.clone();
+        let foreign = JobEvent { repo: "beta/web".into(), ..event(1, JobState::Completed) };
+        let folded = d.fold(&spec, &foreign, Some((MessageId(2), 1)), Time::ZERO);
+        assert_eq!((folded.advanced, folded.ended, folded.settled), (false, None, vec![MessageId(2)]));
+        assert_eq!(d, before);
+        let renamed = JobEvent { repo: "Acme/site".into(), ..event(1, JobState::Completed) };
+        assert!(d.fold(&spec, &renamed, None, Time::ZERO).advanced, "the same owner, whatever the case and the repository");
     }
 
     #[test]

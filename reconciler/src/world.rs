@@ -384,6 +384,11 @@ impl World {
     /// A job event that told something new: what it says of the box that it names.
     pub fn heard_job(&mut self, spec: &Spec, event: &JobEvent, now: Time) -> Option<PoolName> {
         let name = RunnerName::parse_ours(event.runner.as_deref()?, spec.controller.cluster())?;
+        // Whoever may speak of one pool must not reach another pool's box by a made-up name.
+        let known = self.runners.get(&name.instance).map(|runner| &runner.pool);
+        if known.is_some_and(|pool| *pool != PoolName::default() && *pool != name.pool) {
+            return None;
+        }
         let ephemeral = spec.pools.get(&name.pool).is_some_and(|p| p.ephemeral());
         let late = event.state == JobState::Completed && self.swept(&Source::Instances).is_some();
         if late && !self.runners.contains_key(&name.instance) {
@@ -537,4 +542,34 @@ fn later(a: InstanceState, b: InstanceState) -> InstanceState {
         InstanceState::Terminated => 5,
     };
     if rank(b) >= rank(a) { b } else { a }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::RunId;
+
+    #[test]
+    fn a_name_with_another_pool_tells_nothing_of_a_known_box() {
+        let (mut world, spec) = (World::default(), Spec::default());
+        let heard = |pool: &str, state| JobEvent {
+            job: JobId(1),
+            run: RunId(1),
+            state,
+            repo: "acme/web".into(),
+            org: None,
+            enterprise: None,
+            labels: vec![],
+            runner: Some(format!("{}.{pool}.i-1", spec.controller.cluster())),
+            conclusion: None,
+            queued_at: None,
+            started_at: None,
+        };
+        assert_eq!(world.heard_job(&spec, &heard("x", JobState::InProgress), Time::ZERO), Some("x".into()));
+        let before = world.clone();
+        assert_eq!(world.heard_job(&spec, &heard("y", JobState::Completed), Time::ZERO), None);
+        assert_eq!(world, before);
+        assert_eq!(world.heard_job(&spec, &heard("x", JobState::Completed), Time::ZERO), Some("x".into()));
+        assert_ne!(world, before);
+    }
 }

@@ -266,7 +266,7 @@ pub(crate) fn plain(message: &str) -> String {
 }
 
 /// Whether the request certainly never left: no credentials, no name resolution, no connection. The SDK hands out no
-/// types for this, so the chain of causes is read; `tests/aws_adapters.rs` holds it to real sockets.
+/// types for this, so the chain of causes is read; `tests/wire/aws_adapters.rs` holds it to real sockets.
 fn never_sent(error: &ConnectorError) -> bool {
     let first: &(dyn Error + 'static) = error;
     let mut causes = std::iter::successors(Some(first), |cause| (*cause).source()).map(ToString::to_string);

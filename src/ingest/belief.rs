@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use muster_reconciler::event::JobEvent;
 use muster_reconciler::manifest::Spec;
+use muster_reconciler::matching::route;
 
 use crate::aws::sqs::Received;
 use crate::http::signature::{HEADER, SignatureError};
@@ -19,7 +20,7 @@ use crate::wire;
 const LOOKS: u32 = 4;
 /// At most this many messages wait for another look: whoever knows the URL of API Gateway can send some.
 const MOST: usize = 1000;
-/// A message that waits is forgotten after this, and a refusal is logged again.
+/// A message is forgotten this long after its last look, and a refusal is logged again.
 const MEMORY: Duration = Duration::from_secs(600);
 
 /// Why a message gives no event.
@@ -71,7 +72,7 @@ fn own(spec: &Spec, secrets: &Keyring, body: &str, seal: &str) -> Result<JobEven
         _ => Unread::Refused(e.to_string()),
     })?;
     let event = wire::decode(body).map_err(|e| Unread::Poison(e.to_string()))?;
-    secrets.authorize(signer, spec, &event).map_err(|e| Unread::Doubted(e.to_string()))?;
+    secrets.authorize(signer, spec, &event, &route(spec, &event)).map_err(|e| Unread::Doubted(e.to_string()))?;
     Ok(event)
 }
 
@@ -81,7 +82,7 @@ pub struct Doubts(Arc<Mutex<Book>>);
 
 #[derive(Debug, Default)]
 struct Book {
-    /// Since when a message is doubted, and how often it was looked at.
+    /// When a doubted message was looked at last, and how often.
     waiting: HashMap<String, (Instant, u32)>,
     /// When a refusal was logged last.
     told: Option<Instant>,
@@ -91,16 +92,19 @@ impl Doubts {
     /// Whether a doubted message stays on the queue for another look. Counted here and not by the queue: a message that was held
     /// through many restarts was received often, and still deserves as many looks.
     pub(super) fn leaves(&self, message: &str) -> bool {
+        self.leaves_at(message, Instant::now())
+    }
+
+    fn leaves_at(&self, message: &str, now: Instant) -> bool {
         let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        book.waiting.retain(|_, (since, _)| now.duration_since(*since) < MEMORY);
+        book.waiting.retain(|_, (last, _)| now.duration_since(*last) < MEMORY);
         let known = book.waiting.get(message).copied();
-        let (since, looks) = known.map_or((now, 1), |(since, looks)| (since, looks + 1));
+        let looks = known.map_or(1, |(_, looks)| looks + 1);
         if looks >= LOOKS || (known.is_none() && book.waiting.len() >= MOST) {
             book.waiting.remove(message);
             return false;
         }
-        book.waiting.insert(message.to_owned(), (since, looks));
+        book.waiting.insert(message.to_owned(), (now, looks));
         true
     }
 
@@ -246,6 +250,15 @@ mod tests {
         }
         assert!(!doubts.leaves("one more"), "no more room");
         assert!(doubts.leaves("flood 0"), "those that wait already keep their looks");
+    }
+
+    /// The queue may hand a message out much later than its visibility ends.
+    #[test]
+    fn looks_that_come_late_count_as_well() {
+        let (doubts, start) = (Doubts::default(), Instant::now());
+        let look = |s| doubts.leaves_at("m", start + Duration::from_secs(s));
+        assert_eq!([0, 350, 700, 1050].map(look), [true, true, true, false]);
+        assert!((0..LOOKS.into()).all(|n| look(2000 + n * MEMORY.as_secs())), "a message that was away for longer begins anew");
     }
 
     #[test]

@@ -56,7 +56,7 @@ def permits(statement, action, resource):
 def refused(call):
     """Why a role's session may not make this call; None if it may, or if the caller is no role."""
     token = call.environ.get("HTTP_X_AMZ_SECURITY_TOKEN")
-    # The keys of sessions begin with ASIA; tests/bootstrap.rs makes up others, with a token.
+    # The keys of sessions begin with ASIA; tests/wire/bootstrap makes up others, with a token.
     if not token or call.service == "sts" or not call.caller.startswith("ASIA"):
         return None
     session = create_access_key(DEFAULT_ACCOUNT_ID, "aws", call.caller, {"X-Amz-Security-Token": token})

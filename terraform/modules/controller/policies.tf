@@ -1,5 +1,5 @@
 # What muster may do, from the calls that src/aws/ makes, and for the operator those that src/doctor/ makes beside.
-# tests/terraform_policies.rs compares.
+# tests/wire/terraform_policies.rs compares.
 
 locals {
   c = var.context
