@@ -82,6 +82,7 @@ module "storage" {
   bucket      = local.bucket
   manifests   = merge(module.manifests.texts, { "terraform-controller.yaml" = yamlencode(local.controller) })
   parameters  = local.own_parameters
+  prices      = var.prices
   kms_key_arn = local.kms_key_arn
 }
 
@@ -117,6 +118,7 @@ module "controller" {
   queues    = module.queues.arns
   bucket    = local.bucket
   manifests = module.storage.manifests
+  prices    = module.storage.prices
   pools = {
     role_arns   = concat([for pool in module.pool : pool.role_arn], var.foreign_runner_role_arns)
     subnets     = distinct(flatten([for pool in local.pools : pool.subnets]))

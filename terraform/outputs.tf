@@ -43,6 +43,11 @@ output "launch_templates" {
   value       = { for name, pool in module.pool : name => pool.template }
 }
 
+output "instance_types" {
+  description = "The pools' instance types by operating system, for `modules/prices`."
+  value       = { for os in distinct([for pool in local.pools : pool.os]) : os => distinct(flatten([for pool in local.pools : pool.types if pool.os == os])) }
+}
+
 output "role_arns" {
   description = "muster's roles and the pools' boxes' roles."
   value       = merge(module.controller.role_arns, { for name, pool in module.pool : "runner ${name}" => pool.role_arn })

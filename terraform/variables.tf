@@ -205,6 +205,17 @@ variable "foreign_runner_role_arns" {
   }
 }
 
+variable "prices" {
+  description = "A price list as YAML (docs/simulate.md, Prices), such as `file(\"prices.yaml\")` or `module.prices.list` of `modules/prices`: for what the controller may not or cannot ask AWS itself. Its role may, so none is needed."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = can(regex("^[0-9]{4}-[0-9]{2}-[0-9]{2}", yamldecode(coalesce(var.prices, "asOf: 2026-01-01")).asOf))
+    error_message = "prices: write a price list with the fields asOf (a day such as 2026-11-29), currency and linux or windows; docs/simulate.md shows one."
+  }
+}
+
 variable "bucket" {
   description = "Name of the bucket that is made. Default: `CLUSTER-muster-ACCOUNT-REGION`."
   type        = string

@@ -108,6 +108,7 @@ run "storage" {
     bucket      = "bucket"
     manifests   = { "a.yaml" = "kind: Controller" }
     parameters  = ["/muster/prod/key"]
+    prices      = "asOf: 2026-11-29"
     kms_key_arn = "arn:aws:kms:eu-west-1:123456789012:key/k"
   }
 
@@ -306,6 +307,7 @@ run "environment_on_ecs" {
     queues             = { jobs = "arn:aws:sqs:eu-west-1:123456789012:j", deadLetters = "arn:aws:sqs:eu-west-1:123456789012:d", ec2Events = "arn:aws:sqs:eu-west-1:123456789012:e" }
     bucket             = "bucket"
     manifests          = "s3://bucket/manifests"
+    prices             = "s3://bucket/prices.yaml"
     pools              = { role_arns = [], subnets = ["subnet-0a"], volume_keys = [] }
     parameters         = { keys = ["/muster/prod/key"], webhooks = ["/muster/prod/webhook"], tokens = [] }
     kms_key_arn        = null
@@ -321,7 +323,7 @@ run "environment_on_ecs" {
     error_message = "nobody may reach the controller, so it has no name"
   }
   assert {
-    condition     = alltrue([for task in aws_ecs_task_definition.this : jsonencode({ for e in jsondecode(task.container_definitions)[0].environment : e.name => e.value if e.name != "MUSTER_ROLE" }) == jsonencode({ AWS_REGION = "eu-west-1", MUSTER_LISTEN_DIGEST = "0123456789ab", MUSTER_LOG = "info", MUSTER_MANIFESTS = "s3://bucket/manifests", OTEL_EXPORTER_OTLP_ENDPOINT = "https://otlp.example" })])
+    condition     = alltrue([for task in aws_ecs_task_definition.this : jsonencode({ for e in jsondecode(task.container_definitions)[0].environment : e.name => e.value if e.name != "MUSTER_ROLE" }) == jsonencode({ AWS_REGION = "eu-west-1", MUSTER_LISTEN_DIGEST = "0123456789ab", MUSTER_FALLBACK_PRICES = "s3://bucket/prices.yaml", MUSTER_LOG = "info", MUSTER_MANIFESTS = "s3://bucket/manifests", OTEL_EXPORTER_OTLP_ENDPOINT = "https://otlp.example" })])
     error_message = "both tasks have the variables; a new listen address makes new tasks"
   }
 }
@@ -345,6 +347,7 @@ run "a_name_for_the_controller_in_china" {
     queues             = { jobs = "arn:aws-cn:sqs:cn-north-1:123456789012:j", deadLetters = "arn:aws-cn:sqs:cn-north-1:123456789012:d", ec2Events = "arn:aws-cn:sqs:cn-north-1:123456789012:e" }
     bucket             = "bucket"
     manifests          = "s3://bucket/manifests"
+    prices             = "s3://bucket/prices.yaml"
     pools              = { role_arns = ["arn:aws-cn:iam::123456789012:role/r"], subnets = ["subnet-0a"], volume_keys = [] }
     parameters         = { keys = ["/muster/prod/key"], webhooks = ["/muster/prod/webhook"], tokens = [] }
     kms_key_arn        = "arn:aws-cn:kms:cn-north-1:123456789012:key/k"
@@ -385,6 +388,7 @@ run "environment_on_ec2" {
     queues             = { jobs = "arn:aws:sqs:eu-west-1:123456789012:j", deadLetters = "arn:aws:sqs:eu-west-1:123456789012:d", ec2Events = "arn:aws:sqs:eu-west-1:123456789012:e" }
     bucket             = "bucket"
     manifests          = "s3://bucket/manifests"
+    prices             = "s3://bucket/prices.yaml"
     pools              = { role_arns = [], subnets = ["subnet-0a"], volume_keys = [] }
     parameters         = { keys = ["/muster/prod/key"], webhooks = ["/muster/prod/webhook"], tokens = [] }
     kms_key_arn        = null
@@ -392,7 +396,7 @@ run "environment_on_ec2" {
   }
 
   assert {
-    condition     = strcontains(base64decode(aws_launch_template.this[0].user_data), "<<'END'\nAWS_REGION=eu-west-1\nMUSTER_LISTEN_DIGEST=0123456789ab\nMUSTER_LOG=info\nMUSTER_MANIFESTS=s3://bucket/manifests\nMUSTER_ROLE=controller\nOTEL_EXPORTER_OTLP_ENDPOINT=https://otlp.example\nEND\n")
+    condition     = strcontains(base64decode(aws_launch_template.this[0].user_data), "<<'END'\nAWS_REGION=eu-west-1\nMUSTER_FALLBACK_PRICES=s3://bucket/prices.yaml\nMUSTER_LISTEN_DIGEST=0123456789ab\nMUSTER_LOG=info\nMUSTER_MANIFESTS=s3://bucket/manifests\nMUSTER_ROLE=controller\nOTEL_EXPORTER_OTLP_ENDPOINT=https://otlp.example\nEND\n")
     error_message = "the machine has the variables; a new listen address makes a new machine"
   }
 }

@@ -235,6 +235,14 @@ run "foreign_roles" {
   expect_failures = [var.foreign_runner_role_arns]
 }
 
+run "prices" {
+  command = plan
+  variables {
+    prices = "linux: {m7i.large: {onDemand: 0.1}}"
+  }
+  expect_failures = [var.prices]
+}
+
 run "bucket" {
   command = plan
   variables {

@@ -9,7 +9,7 @@ locals {
     MUSTER_LISTEN_DIGEST = var.listen_digest # read by nobody
     MUSTER_LOG           = var.settings.log
     MUSTER_MANIFESTS     = var.manifests
-  })
+  }, { for list in var.prices == null ? [] : [var.prices] : "MUSTER_FALLBACK_PRICES" => list })
 }
 
 resource "aws_security_group" "this" {

@@ -41,7 +41,9 @@ locals {
     Condition = { StringEquals = { "kms:ViaService" = "ec2.${local.c.region}.${local.c.dns_suffix}" } }
   } if length(keys) > 0]
 
-  controlling = concat(local.volume_keys, local.tokens, [
+  prices = [for list in var.prices == null ? [] : [var.prices] : { Sid = "PriceList", Effect = "Allow", Action = "s3:GetObject", Resource = "${local.bucket}/prices.yaml" }]
+
+  controlling = concat(local.volume_keys, local.tokens, local.prices, [
     local.keys,
     # What a launch makes bears the cluster's tag; what it uses is the pools' own.
     { Sid = "Launch", Effect = "Allow", Action = ["ec2:CreateFleet", "ec2:RunInstances"], Resource = [for kind in ["fleet", "instance", "volume"] : "${local.ec2}:${kind}/*"], Condition = local.asked },

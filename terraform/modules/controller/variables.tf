@@ -47,6 +47,11 @@ variable "manifests" {
   type        = string
 }
 
+variable "prices" {
+  description = "Where muster reads a price list: an s3:// URL, or null."
+  type        = string
+}
+
 variable "pools" {
   description = "What the controller launches with: the boxes' roles, subnets, and the customer KMS keys of their disks."
   type        = object({ role_arns = list(string), subnets = list(string), volume_keys = list(string) })

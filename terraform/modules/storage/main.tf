@@ -15,6 +15,11 @@ variable "manifests" {
   type        = map(string)
 }
 
+variable "prices" {
+  description = "The price list, or null."
+  type        = string
+}
+
 variable "parameters" {
   description = "SSM parameters to make."
   type        = set(string)
@@ -109,6 +114,16 @@ resource "aws_s3_object" "manifest" {
   depends_on   = [aws_s3_bucket_versioning.this, aws_s3_bucket_server_side_encryption_configuration.this]
 }
 
+resource "aws_s3_object" "prices" {
+  count        = var.prices == null ? 0 : 1
+  bucket       = aws_s3_bucket.this.id
+  key          = "prices.yaml"
+  content      = var.prices
+  content_type = "application/yaml"
+  tags         = { "muster:cluster" = var.context.cluster }
+  depends_on   = [aws_s3_bucket_versioning.this, aws_s3_bucket_server_side_encryption_configuration.this]
+}
+
 # Write-only: neither this value nor the real one ever gets into the state. Nobody knows it, so nobody can sign with it.
 resource "aws_ssm_parameter" "secret" {
   for_each         = var.parameters
@@ -129,6 +144,11 @@ resource "aws_ssm_parameter" "secret" {
 output "bucket" {
   description = "The bucket's name."
   value       = aws_s3_bucket.this.id
+}
+
+output "prices" {
+  description = "Where muster reads the price list; null without one."
+  value       = var.prices == null ? null : "s3://${aws_s3_bucket.this.id}/${aws_s3_object.prices[0].key}"
 }
 
 output "manifests" {

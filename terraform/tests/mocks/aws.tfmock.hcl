@@ -19,3 +19,9 @@ mock_data "aws_ssm_parameter" {
 mock_data "aws_ami" {
   defaults = { id = "ami-0123456789abcdef0", architecture = "x86_64", root_device_name = "/dev/xvda" }
 }
+mock_data "aws_pricing_product" {
+  defaults = { result = "{\"product\":{\"sku\":\"ABC\"},\"publicationDate\":\"2026-11-20T18:01:31Z\",\"terms\":{\"OnDemand\":{\"ABC.JRTCKXETXF\":{\"priceDimensions\":{\"ABC.JRTCKXETXF.6YS6EN2CT7\":{\"unit\":\"Hrs\",\"pricePerUnit\":{\"USD\":\"0.1071000000\"}}}}}}}" }
+}
+mock_data "aws_ec2_spot_price" {
+  defaults = { spot_price = "0.041200" }
+}
