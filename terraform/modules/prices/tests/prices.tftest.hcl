@@ -1,22 +1,18 @@
 # The price list that an apply can take along, without any cloud.
 
 mock_provider "aws" {
-  source          = "./tests/mocks"
+  source          = "../../tests/mocks"
   override_during = plan
 }
 
 mock_provider "aws" {
   alias           = "pricing"
-  source          = "./tests/mocks"
+  source          = "../../tests/mocks"
   override_during = plan
 }
 
 run "a_price_list_as_of_an_apply" {
   command = plan
-
-  module {
-    source = "./modules/prices"
-  }
 
   providers = {
     aws         = aws
