@@ -1,5 +1,5 @@
 //! Job event to CreateFleet on an idle controller: printed, not asserted; in a test binary of its own, so that nothing
-//! runs beside it. `cargo test --test e2e_latency -- --nocapture`
+//! runs beside it. `cargo test --workspace --test wire e2e_latency -- --nocapture`
 
 use crate::support;
 
