@@ -38,17 +38,17 @@ if [ -s "$MUSTER_FIGURES" ]; then
 fi
 echo "The first verdict came after ${first} s, the last after $(($(date +%s) - began)) s."
 if [ -s "$MUSTER_SKIPPED" ]; then
-    echo "SKIPPED $(cut -f1 "$MUSTER_SKIPPED" | sort -u | wc -l | tr -d ' ') tests:"
+    echo "Tests SKIPPED: $(cut -f1 "$MUSTER_SKIPPED" | sort -u | wc -l | tr -d ' ')"
     cut -f2 "$MUSTER_SKIPPED" | sort -u | while IFS= read -r why; do
         tests=$(awk -F '\t' -v why="$why" '$2 == why { print $1 }' "$MUSTER_SKIPPED" | sort -u)
         echo "  $(echo "$tests" | wc -l | tr -d ' ') because $why: $(echo "$tests" | paste -sd ' ' -)"
     done
 else
-    echo "SKIPPED 0 tests."
+    echo "Tests SKIPPED: 0"
 fi
 if [ -s "$kept/failed" ]; then
-    echo "FAILED $(wc -l <"$kept/failed" | tr -d ' '):"
+    echo "Tests FAILED: $(wc -l <"$kept/failed" | tr -d ' ')"
     sed 's/^/  /' "$kept/failed"
     exit 1
 fi
-echo "FAILED 0."
+echo "Tests FAILED: 0"

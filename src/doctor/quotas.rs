@@ -35,7 +35,9 @@ impl Quota {
     }
 
     fn check(&self) -> String {
-        let classes: Vec<&str> = self.classes.iter().map(|class| class.as_str()).collect();
+        // Without the list of families in brackets: the column would be as wide as the screen.
+        let name = |class: &QuotaClass| class.as_str().split(" (").next().unwrap_or_default();
+        let classes: Vec<&str> = self.classes.iter().map(name).collect();
         format!("quota of {} vCPUs, {}", self.market.as_str(), classes.join(" and "))
     }
 

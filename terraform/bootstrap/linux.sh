@@ -682,15 +682,20 @@ come_again() {
 
 # The last step of the boot would otherwise last as long as the box: whatever waits for the boot's end, as
 # `cloud-init status --wait` does in jobs, would wait for ever. The power button stops a unit of ours in seconds (cloud-init's:
-# 90), and if this shell dies, the unit's end still ends the box.
+# 90), and if this shell dies, the unit's end still ends the box. Only the end of the machine stops the unit: after an upgrade of packages
+# needrestart restarts the services that use them, and that would end the box under a job.
 hand_over() {
   [ -n "$MUSTER_UNIT" ] && [ -d "$MUSTER_SYSTEMD" ] && [ -f "$1" ] || return 0
   if said=$(systemd-run --quiet --unit="$MUSTER_UNIT" --description='The runner of this box' -p After=network-online.target \
     -p KillMode=mixed -p TimeoutStopSec=30 -p OOMPolicy=continue -p TasksMax=infinity \
-    -p SuccessAction=poweroff -p FailureAction=poweroff sh "$1" in-its-unit 2>&1); then
+    -p RefuseManualStop=yes -p SuccessAction=poweroff -p FailureAction=poweroff sh "$1" in-its-unit 2>&1); then
     trap - EXIT
     exit
   fi
+  # An answer that was lost on its way is no refusal: two of this script would end each other.
+  case $(systemctl is-active "$MUSTER_UNIT" 2>/dev/null) in
+  active | activating) trap - EXIT && exit ;;
+  esac
   say "it stays in the boot's last step, since systemd takes no unit: $said"
 }
 

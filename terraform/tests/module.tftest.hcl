@@ -315,7 +315,7 @@ run "environment_on_ecs" {
   }
 
   assert {
-    condition     = alltrue([for task in aws_ecs_task_definition.this : jsondecode(task.container_definitions)[0].healthCheck.command == ["CMD", "/muster", "health"]])
+    condition     = alltrue([for task in aws_ecs_task_definition.this : jsondecode(task.container_definitions)[0].healthCheck.command == ["CMD", "/muster", "health", "--controller", "http://127.0.0.1:9090"]])
     error_message = "Fargate asks each process whether it is alive"
   }
   assert {

@@ -86,8 +86,9 @@ resource "aws_ecs_task_definition" "this" {
     readonlyRootFilesystem = true
     linuxParameters        = { capabilities = { drop = ["ALL"] }, initProcessEnabled = false }
     stopTimeout            = 30
-    # muster asks its own /healthz: the image holds no other program. One that has stopped turning is replaced.
-    healthCheck  = { command = ["CMD", "/muster", "health"], interval = 30, timeout = 10, retries = 3, startPeriod = 60 }
+    # muster asks its own /healthz: the image holds no other program. One that has stopped turning is replaced. The
+    # start reads each secret, and SSM may be slow.
+    healthCheck  = { command = ["CMD", "/muster", "health", "--controller", "http://127.0.0.1:${var.network.admin_port}"], interval = 30, timeout = 10, retries = 3, startPeriod = 300 }
     environment  = [for name, value in merge(local.environment, { MUSTER_ROLE = each.key }) : { name = name, value = value }]
     portMappings = each.key == "webhook" ? [{ containerPort = var.network.webhook_port, hostPort = var.network.webhook_port, protocol = "tcp" }] : []
     logConfiguration = {
