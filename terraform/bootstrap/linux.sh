@@ -434,11 +434,15 @@ start_docker() {
   "$@" >docker.said 2>&1 || : >no-docker
 }
 
-# A job may come as soon as the runner listens. But one that needs no Docker shall not be kept from a box without it.
+# A job may come as soon as the runner listens. But one that needs no Docker shall not be kept from a box without it: a slow
+# start of Docker never takes the last of bootDeadline, and run.sh goes on to wait.
 wait_for_docker() {
   echo 'the start of Docker' >doing
   docker_at=$(now_ms)
-  while kill -0 "$starting" 2>/dev/null && [ "$(since "$docker_at")" -lt "$MUSTER_DOCKER_WAIT" ]; do nap 0.2; done
+  while kill -0 "$starting" 2>/dev/null && [ "$(since "$docker_at")" -lt "$MUSTER_DOCKER_WAIT" ] &&
+    [ "$(since "$began")" -lt "$((MUSTER_BOOT_DEADLINE * 9 / 10))" ]; do
+    nap 0.2
+  done
 }
 
 may_sudo() {
