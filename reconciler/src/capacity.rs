@@ -1,13 +1,15 @@
 //! Which offerings to ask EC2 for: the pool's types x subnets, less those that EC2 lately refused.
 //!
-//! One memory for all pools, because what EC2 refuses one pool it refuses another: but only what was refused. What a code
-//! says of is told by [`crate::refusal`]; see docs/decisions/0008.
+//! One memory for all pools, because what EC2 refuses one pool it refuses another: but only what was refused. When EC2 does not
+//! say which offering it means, only the pool that asked leaves alone what it asked for. What a code says of is told by
+//! [`crate::refusal`]; see docs/decisions/0008.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::effect::{Launch, Launched, Market, Offering, OfferingError};
+use crate::ids::PoolName;
 use crate::manifest::{InstanceSettings, MarketPolicy};
 use crate::quota::QuotaClass;
 use crate::refusal::{INTERRUPTED, Refusal, SHORT, Scope};
@@ -32,6 +34,8 @@ enum Key {
     Subnet(Arc<str>),
     /// All types of a quota.
     Quota(Market, QuotaClass),
+    /// A type in a subnet, for one pool: EC2 refused its request and did not say for which of its offerings.
+    Own(PoolName, Market, Offering),
 }
 
 /// Since when, until when, and why.
@@ -73,11 +77,16 @@ pub struct Beside<'a> {
 
 impl Unavailable {
     /// Notes what a launch that fell short was refused. Never more than it asked for, but for the quota and the subnet that a
-    /// refused offering shares with others.
+    /// refused offering shares with others. Something of what it asked for is closed, or `Beside` says why not: the same
+    /// launch would hear the same.
     pub fn note<'a>(&mut self, launch: &Launch, answer: &'a Launched, now: Time) -> Beside<'a> {
         for i in &answer.instances {
             let key = Key::Offering(i.market, i.instance_type.clone(), i.subnet.clone());
             self.closed.remove(&key);
+            if let Some(subnet) = i.subnet.clone() {
+                let own = Offering { instance_type: i.instance_type.clone(), subnet };
+                self.closed.remove(&Key::Own(launch.pool.clone(), i.market, own));
+            }
         }
         let untried = |e: &&OfferingError| Refusal::of(&e.code).scope == Scope::Untried;
         let nothing_else = answer.errors.iter().all(|e| untried(&e));
@@ -100,7 +109,18 @@ impl Unavailable {
                 }
             }
         }
+        if let (true, Some(e)) = (beside == Beside::default() && !self.closes_some(launch, now), answer.errors.first()) {
+            let own = |o: &Offering| Key::Own(launch.pool.clone(), launch.market, o.clone());
+            let holds = Refusal::of(&e.code).holds.max(SHORT);
+            self.close(launch.offerings.iter().map(own).collect(), e, holds, now);
+        }
         beside
+    }
+
+    /// Whether the pool would ask for less, if it asked again now.
+    fn closes_some(&self, launch: &Launch, now: Time) -> bool {
+        let closed = |o: &Offering| self.blocked(&launch.pool, launch.market, o, now);
+        launch.offerings.iter().any(|o| closed(o).is_some_and(|c| c.asked_again() > now))
     }
 
     fn close(&mut self, keys: BTreeSet<Key>, e: &OfferingError, holds: Duration, now: Time) {
@@ -118,7 +138,7 @@ impl Unavailable {
     /// Offerings (or subnets, or quotas) that are left alone now, by market.
     pub fn count(&self, market: Market, now: Time) -> usize {
         let of = |key: &Key| match key {
-            Key::Offering(m, ..) | Key::Quota(m, _) => *m == market,
+            Key::Offering(m, ..) | Key::Quota(m, _) | Key::Own(_, m, _) => *m == market,
             Key::Subnet(_) => true,
         };
         self.closed.iter().filter(|(key, closed)| of(key) && closed.until > now).count()
@@ -134,13 +154,14 @@ impl Unavailable {
         self.closed.retain(|_, closed| closed.until.since(closed.since) <= SHORT);
     }
 
-    /// What closes an offering now; of several, what lasts longest.
-    fn blocked(&self, market: Market, o: &Offering, now: Time) -> Option<&Closed> {
+    /// What closes an offering to a pool now; of several, what lasts longest.
+    fn blocked(&self, pool: &PoolName, market: Market, o: &Offering, now: Time) -> Option<&Closed> {
         let kind = || o.instance_type.clone();
         let mut keys = vec![
             Key::Offering(market, kind(), Some(o.subnet.clone())),
             Key::Offering(market, kind(), None),
             Key::Subnet(o.subnet.clone()),
+            Key::Own(pool.clone(), market, o.clone()),
         ];
         keys.extend(QuotaClass::of(&o.instance_type).map(|class| Key::Quota(market, class)));
         let closed = keys.iter().filter_map(|key| self.closed.get(key)).filter(|closed| closed.until > now);
@@ -148,7 +169,7 @@ impl Unavailable {
     }
 
     /// What the pool may ask for now: spot first where the pool says so, on-demand once every spot offering is closed.
-    pub fn choose(&self, pool: &InstanceSettings, now: Time) -> Choice {
+    pub fn choose(&self, name: &PoolName, pool: &InstanceSettings, now: Time) -> Choice {
         let markets: &[Market] = match pool.market {
             MarketPolicy::Spot => &[Market::Spot],
             MarketPolicy::OnDemand => &[Market::OnDemand],
@@ -156,14 +177,14 @@ impl Unavailable {
         };
         let all = offerings(pool);
         let that = |market: Market, open: &dyn Fn(Option<&Closed>) -> bool| {
-            let some: Vec<Offering> = all.iter().filter(|o| open(self.blocked(market, o, now))).cloned().collect();
+            let some: Vec<Offering> = all.iter().filter(|o| open(self.blocked(name, market, o, now))).cloned().collect();
             (!some.is_empty()).then_some(Choice::Ask(market, some))
         };
         let open = markets.iter().find_map(|market| that(*market, &|closed| closed.is_none()));
         let again = || markets.iter().find_map(|market| that(*market, &|closed| closed.is_some_and(|c| c.asked_again() <= now)));
         open.or_else(again).unwrap_or_else(|| {
             let pairs = markets.iter().flat_map(|market| all.iter().map(move |o| (market, o)));
-            let closed: Vec<&Closed> = pairs.filter_map(|(market, o)| self.blocked(*market, o, now)).collect();
+            let closed: Vec<&Closed> = pairs.filter_map(|(market, o)| self.blocked(name, *market, o, now)).collect();
             let until = closed.iter().map(|c| c.asked_again()).min().unwrap_or(now + SHORT);
             Choice::Wait(until, why_closed(markets, all.len(), &closed))
         })
@@ -178,7 +199,7 @@ fn offerings(pool: &InstanceSettings) -> Vec<Offering> {
     pool.types.iter().flat_map(of).collect()
 }
 
-/// What an error closes.
+/// What an error closes for all pools; nothing, when it leaves open which offering or subnet it means.
 fn keys(launch: &Launch, e: &OfferingError, refusal: Refusal) -> BTreeSet<Key> {
     let market = launch.market;
     let exact = |o: &Offering| Key::Offering(market, o.instance_type.clone(), Some(o.subnet.clone()));
@@ -196,10 +217,17 @@ fn keys(launch: &Launch, e: &OfferingError, refusal: Refusal) -> BTreeSet<Key> {
                 _ => asked.iter().map(|o| exact(o)).collect(),
             }
         }
-        // A whole request may be refused for one of its types, which then only EC2's message names.
+        // A whole request may be refused for one of its subnets or types, which then only EC2's message names.
+        (Scope::Subnet, _, None) => {
+            let named = asked.iter().filter(|o| names(&e.message, &o.subnet));
+            named.map(|o| Key::Subnet(o.subnet.clone())).collect()
+        }
         (Scope::Offering, None, None) => {
-            let named: Vec<&&Offering> = asked.iter().filter(|o| names(&e.message, &o.instance_type)).collect();
-            if named.is_empty() { asked.iter().map(|o| exact(o)).collect() } else { named.iter().map(|o| exact(o)).collect() }
+            let said = |o: &Offering| (names(&e.message, &o.instance_type), names(&e.message, &o.subnet));
+            let (types, subnets) = (asked.iter().any(|o| said(o).0), asked.iter().any(|o| said(o).1));
+            let named = |o: &&&Offering| (!types || said(o).0) && (!subnets || said(o).1);
+            let known = types || subnets || refusal.holds <= SHORT;
+            asked.iter().filter(|o| known && named(o)).map(|o| exact(o)).collect()
         }
         _ => asked.iter().map(|o| exact(o)).collect(),
     };
@@ -299,7 +327,7 @@ mod tests {
     }
 
     fn choice(u: &Unavailable, pool: &InstanceSettings, now: Time) -> String {
-        match u.choose(pool, now) {
+        match u.choose(&"linux".into(), pool, now) {
             Choice::Ask(m, os) => {
                 let short = |o: &Offering| format!("{}{}", o.instance_type.split('.').next().unwrap_or_default(), o.subnet);
                 format!("{} {}", m.as_str(), os.iter().map(short).collect::<Vec<_>>().join(","))
@@ -389,7 +417,7 @@ mod tests {
 
     #[test]
     fn the_refusal_of_a_whole_request_closes_what_it_asked_for() {
-        for code in ["InsufficientInstanceCapacity", "MaxFleetCountExceeded", "InvalidFleetConfiguration", "SomethingNew"] {
+        for code in ["InsufficientInstanceCapacity", "MaxFleetCountExceeded", "SomethingNew"] {
             let u = closed(Market::Spot, &[error(code, None, None)]);
             assert!(asked(&u, NOW).starts_with("on-demand"), "{code}");
             assert_eq!(choice(&u, &of(&["r7i.large"]), NOW), "spot r7ix,r7iy", "{code}");
@@ -398,6 +426,64 @@ mod tests {
         let message = "Your requested instance type (m7i.large) is not supported in your requested Availability Zone (z).";
         let e = OfferingError { message: message.into(), ..error("InvalidFleetConfiguration", None, None) };
         assert_eq!(asked(&closed(Market::Spot, &[e]), NOW), "spot c7ix,c7iy");
+        let e = OfferingError { message: "m7i.large is not offered in y.".into(), ..error("Unsupported", None, None) };
+        assert_eq!(asked(&closed(Market::Spot, &[e]), NOW), "spot m7ix,c7ix,c7iy");
+        let e =
+            OfferingError { message: "The subnet ID 'y' does not exist".into(), ..error("InvalidSubnetID.NotFound", None, None) };
+        let u = closed(Market::Spot, &[e]);
+        assert_eq!(asked(&u, NOW), "spot m7ix,c7ix");
+        assert_eq!(choice(&u, &InstanceSettings { market: MarketPolicy::OnDemand, ..pool() }, NOW), "on-demand m7ix,c7ix");
+    }
+
+    fn asked_by_another(u: &Unavailable, now: Time) -> String {
+        match u.choose(&"other".into(), &pool(), now) {
+            Choice::Ask(market, offerings) => format!("{} {}", market.as_str(), offerings.len()),
+            Choice::Wait(until, why) => format!("{} {why}", until.since(now).as_secs()),
+        }
+    }
+
+    #[test]
+    fn what_a_refusal_does_not_name_is_closed_to_the_pool_that_asked_and_to_no_other() {
+        for code in ["InvalidSubnetID.NotFound", "InsufficientFreeAddressesInSubnet", "InvalidFleetConfiguration"] {
+            let mut u = closed(Market::Spot, &[error(code, None, None)]);
+            assert_eq!(asked(&u, NOW), "on-demand m7ix,m7iy,c7ix,c7iy", "{code}");
+            assert_eq!(asked_by_another(&u, NOW), "spot 4", "{code}");
+            assert_eq!((u.count(Market::Spot, NOW), u.count(Market::OnDemand, NOW)), (4, 0), "{code}");
+            answered(&mut u, &pool(), Market::OnDemand, &[error(code, None, None)], NOW);
+            let wait = if Refusal::of(code).holds == SHORT { SHORT } else { ASK_AGAIN };
+            assert!(asked(&u, NOW).starts_with(&format!("{} none", wait.as_secs())), "{code}: {}", asked(&u, NOW));
+            assert_eq!(asked(&u, NOW + wait), "spot m7ix,m7iy,c7ix,c7iy", "{code}");
+        }
+        // What was launched is open again.
+        let mut u = closed(Market::Spot, &[error("InvalidFleetConfiguration", None, None)]);
+        let i = LaunchedInstance {
+            id: "i-1".into(),
+            instance_type: "m7i.large".into(),
+            subnet: Some("x".into()),
+            market: Market::Spot,
+        };
+        u.note(&launch(&pool(), Market::Spot), &Launched { instances: vec![i], errors: Vec::new() }, NOW);
+        assert_eq!(asked(&u, NOW), "spot m7ix");
+    }
+
+    #[test]
+    fn the_same_launch_does_not_go_again_when_a_refusal_is_about_nothing_that_it_asked_for() {
+        for code in ["InsufficientInstanceCapacity", "VcpuLimitExceeded", "MaxFleetCountExceeded", "InvalidSubnet", "New"] {
+            for kind in [None, Some("r7i.large"), Some("m7i.large")] {
+                let mut u = Unavailable::default();
+                let errors = [error(code, kind, Some("nobody-asked"))];
+                assert!(answered(&mut u, &pool(), Market::Spot, &errors, NOW), "{code}");
+                let next = asked(&u, NOW);
+                assert_ne!(next, "spot m7ix,m7iy,c7ix,c7iy", "{code} {kind:?}");
+                assert_eq!(asked_by_another(&u, NOW), "spot 4", "{code} {kind:?}");
+            }
+        }
+        // Nor when a pool asks again for what is left alone for longer.
+        let only_spot = InstanceSettings { market: MarketPolicy::Spot, ..pool() };
+        let mut u = closed(Market::Spot, &every("InvalidFleetConfiguration"));
+        let later = NOW + ASK_AGAIN;
+        answered(&mut u, &only_spot, Market::Spot, &[error("InsufficientInstanceCapacity", None, Some("nobody-asked"))], later);
+        assert!(choice(&u, &only_spot, later).starts_with("180 "), "{}", choice(&u, &only_spot, later));
     }
 
     #[test]
@@ -492,13 +578,13 @@ mod tests {
         let mut u = Unavailable::default();
         answered(&mut u, &pool(), Market::Spot, &every("VcpuLimitExceeded"), later);
         answered(&mut u, &pool(), Market::OnDemand, &every("VcpuLimitExceeded"), NOW);
-        assert!(matches!(u.choose(&pool(), later), Choice::Wait(until, _) if until == NOW + SHORT));
+        assert!(matches!(u.choose(&"linux".into(), &pool(), later), Choice::Wait(until, _) if until == NOW + SHORT));
         // Of two words on one offering the longer holds.
         let narrow = InstanceSettings { subnets: vec!["x".into()], market: MarketPolicy::Spot, ..of(&["m7i.large"]) };
         let mut u = closed(Market::Spot, &[error("InsufficientInstanceCapacity", Some("m7i.large"), Some("x"))]);
         u.interrupted(&"m7i.large".into(), None, later);
-        assert!(matches!(u.choose(&narrow, later), Choice::Wait(until, _) if until == later + SHORT));
+        assert!(matches!(u.choose(&"linux".into(), &narrow, later), Choice::Wait(until, _) if until == later + SHORT));
         let on_demand = InstanceSettings { market: MarketPolicy::OnDemand, ..narrow };
-        assert!(matches!(u.choose(&on_demand, later), Choice::Ask(Market::OnDemand, _)));
+        assert!(matches!(u.choose(&"linux".into(), &on_demand, later), Choice::Ask(Market::OnDemand, _)));
     }
 }

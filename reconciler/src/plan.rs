@@ -563,7 +563,7 @@ impl Planner<'_> {
         if count == 0 {
             return;
         }
-        match self.view.unavailable.choose(&pool.spec.instance, self.now) {
+        match self.view.unavailable.choose(&self.plan.pool, &pool.spec.instance, self.now) {
             Choice::Wait(until, why) => self.plan.blocked = Some(Blocked::Capacity(until, why)),
             Choice::Ask(market, offerings) => {
                 let reason = format!("{} wanted ({}), {} supplied", c.wanted, self.wants(), c.supply);

@@ -94,6 +94,70 @@ fn a_quota_that_one_pool_has_used_up_moves_no_other_to_on_demand() {
     }
 }
 
+fn whole(code: &str, message: &str) -> Outcome {
+    let e = OfferingError { instance_type: None, subnet: None, code: code.into(), message: message.into() };
+    Outcome::Launched(Launched { instances: Vec::new(), errors: vec![e] })
+}
+
+/// One pool's manifest names a subnet that does not exist, and EC2 refuses its whole request: a pool with the same types and the good
+/// subnets gets its runners at once, and so does the first when EC2 names the subnet.
+#[test]
+fn a_dead_subnet_of_one_pool_keeps_no_other_from_the_good_ones() {
+    for named in [true, false] {
+        let mut pools = ["dead", "linux"].map(|name| pool_of(name, &["m7i.large", "c7i.large"], MarketPolicy::SpotThenOnDemand));
+        for pool in &mut pools {
+            pool.spec.instance.subnets = vec!["subnet-a".into(), "subnet-b".into()];
+        }
+        pools[0].spec.instance.subnets.push("subnet-dead".into());
+        let mut scene = Scene::new(pools);
+        scene.launch = if named {
+            |l| {
+                let dead = l.offerings.iter().any(|o| &*o.subnet == "subnet-dead");
+                dead.then(|| whole("InvalidSubnetID.NotFound", "The subnet ID 'subnet-dead' does not exist"))
+            }
+        } else {
+            |l| {
+                let dead = l.offerings.iter().any(|o| &*o.subnet == "subnet-dead");
+                dead.then(|| whole("InvalidSubnetID.NotFound", "The subnet ID does not exist"))
+            }
+        };
+        scene.pass(secs(35));
+        let mut began = scene.now;
+        // The memory of the refusal must not come back to the other pool with each further try of the first.
+        for _ in 0..4 {
+            scene.queue(1, &["dead"]);
+            scene.pass(secs(3));
+            scene.queue(1, &["linux"]);
+            scene.pass(secs(3));
+            let bought = launches(&scene, began);
+            let of = |pool: &str| bought.iter().filter(|(p, ..)| p == pool).map(|(_, market, _)| *market).collect::<Vec<_>>();
+            assert_eq!(of("linux"), [Market::Spot], "named: {named}; {bought:?}");
+            assert!(of("dead").len() <= 2, "named: {named}; {bought:?}");
+            scene.pass(secs(620));
+            began = scene.now;
+        }
+        assert_eq!(scene.live("dead").is_empty(), !named);
+    }
+}
+
+/// An answer that names a subnet nobody asked for closes nothing that was asked for.
+#[test]
+fn a_refusal_of_something_else_is_not_asked_for_at_the_budgets_pace() {
+    let mut scene = Scene::new([pool_of("linux", &["m7i.large"], MarketPolicy::SpotThenOnDemand)]);
+    scene.launch = |_| {
+        let subnet = Some("subnet-elsewhere".into());
+        let (code, message) = ("InsufficientInstanceCapacity".into(), "no".into());
+        let e = OfferingError { instance_type: None, subnet, code, message };
+        Some(Outcome::Launched(Launched { instances: Vec::new(), errors: vec![e] }))
+    };
+    scene.pass(secs(35));
+    let began = scene.now;
+    scene.queue(1, &["linux"]);
+    scene.pass(secs(600));
+    let asked = launches(&scene, began).len();
+    assert!((2..=10).contains(&asked), "{asked} launches in ten minutes");
+}
+
 /// CreateFleet says it of a type that a zone lacks (aws/karpenter-provider-aws#6483): on-demand is bought at once, and spot of that
 /// type left alone for hours.
 #[test]
