@@ -89,13 +89,18 @@ async fn good_template(moto: &Moto, name: &str) {
         .http_tokens(LaunchTemplateHttpTokensState::Required)
         .instance_metadata_tags(LaunchTemplateInstanceMetadataTagsState::Enabled)
         .build();
+    let profile = LaunchTemplateIamInstanceProfileSpecificationRequest::builder().name(format!("{name}-runner")).build();
     let data = RequestLaunchTemplateData::builder()
         .image_id("ami-12c6146b")
         .metadata_options(metadata)
         .instance_initiated_shutdown_behavior(ShutdownBehavior::Terminate)
-        .iam_instance_profile(LaunchTemplateIamInstanceProfileSpecificationRequest::builder().name("box").build())
+        .iam_instance_profile(profile)
         .build();
-    let call = moto.ec2.create_launch_template().launch_template_name(name).launch_template_data(data);
+    let tag = Tag::builder().key("muster:cluster").value(CLUSTER).build();
+    let tags = TagSpecification::builder().resource_type(ResourceType::LaunchTemplate).tags(tag).build();
+    // The world may have one of that name, which has less than a real one.
+    moto.ec2.delete_launch_template().launch_template_name(name).send().await.ok();
+    let call = moto.ec2.create_launch_template().launch_template_name(name).launch_template_data(data).tag_specifications(tags);
     call.send().await.expect("moto makes a launch template");
 }
 

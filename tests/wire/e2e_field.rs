@@ -21,7 +21,7 @@ const NAME: &str = "muster field test";
 /// A running muster whose pool keeps idle boxes for a while, and a repository with the throw-away workflow.
 async fn stage(habits: Habits, boot_deadline: &str) -> Option<(Scene, TempDir)> {
     let moto = Moto::start().await?;
-    let world = moto.create_world(CLUSTER, &[]).await;
+    let world = moto.create_world(CLUSTER, &["linux"]).await;
     crate::e2e_doctor::good_cloud(&moto, &world).await;
     let github = GitHub::start().await;
     let permissions = json!({ "organization_self_hosted_runners": "write", "actions": "write" });

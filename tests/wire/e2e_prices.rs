@@ -109,7 +109,7 @@ async fn where_the_role_may_not_it_is_told_once_and_terraforms_list_fills() {
 
 #[tokio::test]
 async fn the_users_own_list_wins_and_one_that_cannot_be_read_ends_the_start() {
-    let Some((_moto, _github, _world, mut muster)) = stage(&[linux()]).await else { return };
+    let Some((moto, _github, _world, mut muster)) = stage(&[linux()]).await else { return };
     muster.write("../mine.yaml", "asOf: 2026-10-01\ncurrency: USD\nlinux:\n  m7i.large: {onDemand: 0.07}\n");
     let path = muster.manifests().join("../mine.yaml").display().to_string();
     muster.args(&["--prices", &path]);
@@ -121,4 +121,6 @@ async fn the_users_own_list_wins_and_one_that_cannot_be_read_ends_the_start() {
     let manifests = muster.manifests().display().to_string();
     let (code, _, complaint) = muster.command(&["run", "--manifests", &manifests, "--prices", "s3://nowhere/p.yaml"]).await;
     assert!(code != 0 && complaint.contains("s3://nowhere/p.yaml"), "{code}: {complaint}");
+    let refused = moto.take_violations().await;
+    assert!(refused.iter().all(|line| line.contains("arn:aws:s3:::nowhere/p.yaml")), "{refused:#?}");
 }

@@ -192,6 +192,7 @@ impl Follow {
             Ok(views) => views,
             Err(error) => return self.cannot("the controller", error.to_string()),
         };
+        let mut listed = BTreeSet::new();
         for view in views {
             let ours = self.taken_by.as_ref() == Some(&view.instance);
             let new = !self.known_boxes.contains(&view.instance) && self.boxes.len() < BOXES;
@@ -200,6 +201,16 @@ impl Follow {
             }
             let told = at.controller.explain("runner", &view.instance).await.ok().flatten();
             self.boxes.entry(view.instance.clone()).or_default().hear(&view, told.as_ref());
+            listed.insert(view.instance);
+        }
+        // A box that is gone leaves the list between two looks. Its timeline is remembered for a while, and says when.
+        let left = |(id, seen): &(&String, &mut BoxSeen)| !listed.contains(*id) && !seen.marks.contains_key(&Mark::BoxGone);
+        for (id, seen) in self.boxes.iter_mut().filter(left) {
+            match at.controller.explain("runner", id).await {
+                Ok(Some(told)) => seen.hear(&seen.view.clone(), Some(&told)),
+                Ok(None) => seen.mark(Mark::BoxGone, now_ms()),
+                Err(_) => {}
+            }
         }
     }
 
