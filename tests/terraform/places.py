@@ -136,7 +136,7 @@ PLACES = {
         {"content": "the body", "tags": "held by the rule for tags; sent as one text", **{name: "the answer's" for name in ("etag", "version_id", "checksum_crc64nvme", "checksum_crc32", "checksum_crc32c", "checksum_sha1", "checksum_sha256")}},
     ),
     "aws_security_group": Place(("AWS::EC2::SecurityGroup", "ec2.CreateSecurityGroup"), {"description": "GroupDescription", "name": "GroupName"}, {"revoke_rules_on_delete": "Terraform's own", "egress": "rules of their own", "ingress": "rules of their own", "name_prefix": "not sent"}),
-    "aws_service_discovery_private_dns_namespace": Place(("AWS::ServiceDiscovery::PrivateDnsNamespace", "servicediscovery.CreatePrivateDnsNamespace"), {}, {"hosted_zone": "the answer's"}),
+    "aws_service_discovery_private_dns_namespace": Place(("AWS::ServiceDiscovery::PrivateDnsNamespace", "servicediscovery.CreatePrivateDnsNamespace"), {}, {"hosted_zone": "the answer's", "arn": "the answer's, and moto's ids are longer than AWS's"}),
     "aws_service_discovery_service": Place(("AWS::ServiceDiscovery::Service", "servicediscovery.CreateService")),
     "aws_sqs_queue": Place(
         ("AWS::SQS::Queue",),

@@ -30,7 +30,7 @@ S3_ERRORS = {
     "AccessDenied", "BadDigest", "BucketAlreadyExists", "BucketAlreadyOwnedByYou", "BucketNotEmpty", "ConditionalRequestConflict",
     "EntityTooLarge", "EntityTooSmall", "InternalError", "InvalidArgument", "InvalidPart", "InvalidPartOrder", "InvalidRange",
     "InvalidRequest", "MalformedXML", "MethodNotAllowed", "NoSuchBucket", "NoSuchBucketPolicy", "NoSuchCORSConfiguration", "NoSuchKey",
-    "NoSuchLifecycleConfiguration", "NoSuchTagSet", "NoSuchUpload", "NoSuchWebsiteConfiguration", "ObjectLockConfigurationNotFoundError",
+    "NoSuchLifecycleConfiguration", "NoSuchPublicAccessBlockConfiguration", "NoSuchTagSet", "NoSuchUpload", "NoSuchWebsiteConfiguration", "ObjectLockConfigurationNotFoundError",
     "OwnershipControlsNotFoundError", "PreconditionFailed", "ReplicationConfigurationNotFoundError",
     "ServerSideEncryptionConfigurationNotFoundError", "SignatureDoesNotMatch", "SlowDown",
 }
