@@ -157,10 +157,10 @@ async fn the_binary_runs_and_resolves_names_under_older_and_newer_glibcs() {
             fs::write(foreign.join("etc/hosts"), "127.0.0.1 aws.test\n").expect("hosts");
             let world = format!("{suite}, hosts: {services}");
 
-            let (code, said) = run_in(&foreign, &moto.url(), &["--version"]);
+            let (code, said) = run_in(&foreign, moto.url(), &["--version"]);
             assert!(code == 0 && said.starts_with("muster "), "{world}: {code} {said}");
 
-            let (code, said) = run_in(&foreign, &moto.url(), &["health", "--controller", "http://aws.test:1"]);
+            let (code, said) = run_in(&foreign, moto.url(), &["health", "--controller", "http://aws.test:1"]);
             assert!(code == 1 && said.contains("failed to connect to aws.test:1"), "{world}, a health check: {code} {said}");
 
             let run = ["run", "--manifests", "s3://no-such-bucket/manifests"];
