@@ -188,7 +188,10 @@ mod tests {
     use super::*;
 
     /// Collects batches; each takes `delay`; a body that says `bad` is refused.
-    fn outbox(settings: Settings, delay: Duration) -> (Outbox<String>, Arc<Mutex<Vec<Vec<String>>>>) {
+    /// The batches that were sent, in order.
+    type Sent = Arc<Mutex<Vec<Vec<String>>>>;
+
+    fn outbox(settings: Settings, delay: Duration) -> (Outbox<String>, Sent) {
         let batches = Arc::new(Mutex::new(Vec::new()));
         let seen = batches.clone();
         let outbox = Outbox::start(settings, move |bodies: Vec<String>| {
