@@ -159,7 +159,11 @@ impl Hidden {
 
     /// The same for one text.
     pub fn text(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, (what, instead)| replace_words(&text, what, instead))
+        self.0.iter().fold(text.to_owned(), |text, (what, instead)| {
+            // An account's number is part of longer names, such as a bucket's; nothing else is torn apart by it.
+            let number = !what.is_empty() && what.bytes().all(|b| b.is_ascii_digit());
+            if number { text.replace(what.as_str(), instead) } else { replace_words(&text, what, instead) }
+        })
     }
 }
 
@@ -256,6 +260,7 @@ mod tests {
         assert!(!text.contains("123456789012") && !text.contains("acme/app"), "{text}");
         assert!(text.contains("arn:aws:iam::ACCOUNT:role/x of OWNER/NAME"), "{text}");
         assert!(!hidden.text(&page(&report)).contains("123456789012"));
+        assert_eq!(hidden.text("s3://prod-muster-123456789012-eu-west-1"), "s3://prod-muster-ACCOUNT-eu-west-1");
         let hidden = Hidden(vec![("ci".into(), "OWNER")]);
         assert_eq!(
             hidden.text("ci: capacity of ci/app, decided by ci-2, ci"),
