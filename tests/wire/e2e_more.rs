@@ -198,7 +198,8 @@ async fn labels_that_no_pool_has_are_explained_until_a_pool_comes() {
     scene.github.queue_job(REPO, &["self-hosted", "linux", "gpu"]);
     eventually(secs(20), "the job says which pool came nearest", || async {
         let jobs = scene.muster.api("jobs").await;
-        let says = jobs.iter().any(|j| j["reason"].as_str().is_some_and(|r| r.contains("comes nearest") && r.contains("[gpu]")));
+        let says =
+            jobs.iter().any(|j| j["reason"].as_str().is_some_and(|r| r.contains("comes nearest") && r.contains(r#"["gpu"]"#)));
         if says { Ok(()) } else { Err(format!("{jobs:?}")) }
     })
     .await;

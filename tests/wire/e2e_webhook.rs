@@ -43,15 +43,9 @@ async fn bad_input_is_refused_and_goes_nowhere() {
     }
     let waiting = include_str!("../github/payloads/workflow_job.waiting.1.json");
     assert_eq!(deliver(&scene, "workflow_job", waiting.into()).await, 200);
-    let unlabelled = deliver(&scene, "workflow_job", body(&|b| b["workflow_job"]["labels"] = json!([]))).await;
-    assert!(unlabelled == 200 || unlabelled == 400, "{unlabelled}");
-    let long = "l".repeat(10_000);
-    let status = deliver(&scene, "workflow_job", body(&|b| b["workflow_job"]["labels"] = json!([long]))).await;
-    assert!(status == 200 || status == 400, "{status}");
-
     never(secs(1), "something reached the queue", || async { same(scene.moto.depth(&scene.world.jobs).await.messages, 0) }).await;
     assert_eq!(scene.moto.calls_of("SendMessageBatch").await.len() + scene.moto.calls_of("SendMessage").await.len(), 0);
-    scene.muster.assert_never_logged(&[MARK, &long]);
+    scene.muster.assert_never_logged(&[MARK]);
     scene.muster.assert_no_secrets_logged(&scene.github);
 }
 
