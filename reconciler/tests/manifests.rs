@@ -231,7 +231,7 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     // GitHubApp.
     ("appId: 123456", "appId: 0", "spec.appId", "required"),
     ("appId: 123456", "appId: -1", "spec.appId", "0 or more, found -1"),
-    ("appId: 123456", "apiUrl: https://ghe/api/v3/\n  appId: 1", "spec.apiUrl", "write https://api.github.com"),
+    ("appId: 123456", "apiUrl: https://ghe/api/v3/\n  appId: 1", "spec.apiUrl", "write https://ghe/api/v3"),
     ("appId: 123456", "apiUrl: ghe\n  appId: 1", "spec.apiUrl", "is no URL"),
     // RunnerPool.
     ("app: main", "app: other", "spec.github.app", "there is main"),

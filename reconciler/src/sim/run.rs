@@ -22,6 +22,8 @@ pub struct RunReport {
     pub seed: u64,
     /// The trace's hash: two runs of one scenario have the same.
     pub hash: u64,
+    /// The hash of what was decided: [`Trace::decisions`].
+    pub decisions: u64,
     /// Steps of the controller.
     pub steps: u64,
     /// Effects sent, sweeps aside.
@@ -110,6 +112,7 @@ impl RunReport {
         RunReport {
             seed,
             hash: report.hash,
+            decisions: report.decisions,
             steps: report.steps,
             effects: report.effects,
             instances: report.instances,

@@ -5,7 +5,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use crate::effect::{Action, Effect, Input, Outcome, Swept};
+use crate::effect::{Action, Effect, Input, MessageOp, Outcome, Source, Swept};
+use crate::ids::InstanceId;
 use crate::time::Time;
 
 /// FNV-1a's offset basis.
@@ -24,6 +25,7 @@ pub(super) fn fnv(mut hash: u64, bytes: &[u8]) -> u64 {
 pub struct Trace {
     began: Time,
     hash: u64,
+    decisions: u64,
     lines: VecDeque<(Time, String)>,
     keep: usize,
 }
@@ -31,12 +33,18 @@ pub struct Trace {
 impl Trace {
     /// Keeps the last `keep` lines; the hash covers all that happened.
     pub fn new(began: Time, keep: usize) -> Trace {
-        Trace { began, hash: FNV_BASIS, lines: VecDeque::new(), keep }
+        Trace { began, hash: FNV_BASIS, decisions: FNV_BASIS, lines: VecDeque::new(), keep }
     }
 
     /// The hash of everything so far.
     pub fn hash(&self) -> u64 {
         self.hash
+    }
+
+    /// The hash of every effect's time, kind, targets and counts, and of none of its words. A change that only moves or rewords
+    /// code keeps this hash; `cargo run --release -p muster-reconciler --example decisions` prints it for many runs.
+    pub fn decisions(&self) -> u64 {
+        self.decisions
     }
 
     /// Whether anybody reads the lines.
@@ -140,5 +148,57 @@ impl Trace {
             Action::Messages(_, ids) => self.fold(ids.len() as u64),
         }
         self.fold_text(&effect.reason);
+    }
+
+    /// What the controller decided, for [`Trace::decisions`].
+    pub(super) fn fold_decision(&mut self, now: Time, effect: &Effect) {
+        let kept = std::mem::replace(&mut self.hash, self.decisions);
+        self.fold(now.as_millis());
+        match &effect.action {
+            Action::Launch(l) => {
+                self.fold(1);
+                for text in [l.intent.as_str(), l.pool.as_str(), &l.template, l.market.as_str()] {
+                    self.fold_text(text);
+                }
+                self.fold(u64::from(l.count));
+                for offering in &l.offerings {
+                    self.fold_text(&offering.instance_type);
+                    self.fold_text(&offering.subnet);
+                }
+            }
+            Action::Configure(c) => {
+                self.fold(2);
+                self.fold_text(&c.name.to_string());
+                self.fold(u64::from(c.replace));
+            }
+            Action::Drain(ids) => self.fold_ids(3, ids),
+            Action::Terminate(ids) => self.fold_ids(4, ids),
+            Action::DeleteSecrets(ids) => self.fold_ids(5, ids),
+            Action::Deregister { runner, .. } => self.fold(runner.0 << 4 | 6),
+            Action::CheckJob { job, .. } => self.fold(job.0 << 4 | 7),
+            Action::Redeliver { delivery, .. } => self.fold(delivery.0 << 4 | 8),
+            Action::Sweep(Source::Instances) => self.fold(9),
+            Action::Sweep(Source::Secrets) => self.fold(10),
+            Action::Sweep(Source::Runners(list)) => self.fold_text(&list.to_string()),
+            Action::Sweep(Source::Deliveries(app)) => self.fold_text(app.as_str()),
+            Action::Messages(op, ids) => {
+                self.fold(match op {
+                    MessageOp::Extend { seconds } => u64::from(*seconds) << 8 | 11,
+                    MessageOp::Release => 12,
+                    MessageOp::Delete => 13,
+                });
+                for id in ids {
+                    self.fold(id.0);
+                }
+            }
+        }
+        self.decisions = std::mem::replace(&mut self.hash, kept);
+    }
+
+    fn fold_ids(&mut self, kind: u64, ids: &[InstanceId]) {
+        self.fold(kind);
+        for id in ids {
+            self.fold_text(id.as_str());
+        }
     }
 }

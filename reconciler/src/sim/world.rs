@@ -108,6 +108,8 @@ pub struct Report {
     pub violations: Vec<Violation>,
     /// The trace's hash.
     pub hash: u64,
+    /// [`Trace::decisions`](super::trace::Trace::decisions).
+    pub decisions: u64,
 }
 
 impl World {
@@ -237,6 +239,7 @@ impl World {
             races: self.oracle.races,
             violations: self.oracle.violations.clone(),
             hash: self.nature.trace.hash(),
+            decisions: self.nature.trace.decisions(),
         }
     }
 
@@ -451,6 +454,7 @@ impl World {
         }
         for effect in effects {
             self.nature.trace.fold_effect(&effect);
+            self.nature.trace.fold_decision(now, &effect);
             if let Some(controller) = &self.controller {
                 self.marks.see_effect(&effect, controller, &self.spec);
             }

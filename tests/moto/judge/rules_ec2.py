@@ -139,6 +139,10 @@ def pages(call, said):
         yield ".MaxResults", f"is {said['MaxResults']}; 5 to 1000 are allowed", EC2.format(call.op)
 
 
+# Older spellings that EC2 still takes and the models no longer list, with the page that says so. Terraform's provider sends them.
+FILTERS_OF_OLD = {"DescribeVpcs": {"isDefault"}}  # https://docs.aws.amazon.com/vpc/latest/userguide/work-with-default-vpc.html
+
+
 @cache
 def filter_names(shape_name, documentation):
     return [html.unescape(name) for name in re.findall(r"<li>\s*<p>\s*<code>([^<]+)</code>", documentation)]
@@ -150,7 +154,7 @@ def filters(operation, said):
         return
     shape = operation.input_shape.members["Filters"]
     names = filter_names(operation.name, shape.documentation)
-    fixed = {name for name in names if "&lt;" not in name and "<" not in name}
+    fixed = {name for name in names if "&lt;" not in name and "<" not in name} | FILTERS_OF_OLD.get(operation.name, set())
     for n, one in enumerate(said["Filters"]):
         name = one.get("Name", "")
         if names and name not in fixed and not name.startswith("tag:"):
