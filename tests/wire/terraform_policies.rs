@@ -150,7 +150,13 @@ async fn each_policy_lists_exactly_the_calls_that_are_made() {
     assert_eq!(policies["controller"].actions(), all, "the controller's role");
     let reading = ["s3.GetObject", "s3.ListObjectsV2", "ssm.GetParameter"];
     assert_eq!(policies["webhook"].actions(), needed(&[&reading[..], &["sqs.SendMessageBatch"]].concat()), "the webhook's role");
-    let looking = ["ec2.DescribeInstances", "ssm.DescribeParameters", "ssm.GetParametersByPath", "sqs.GetQueueAttributes"];
+    let looking = [
+        "ec2.DescribeInstances",
+        "ec2.DescribeSubnets",
+        "ssm.DescribeParameters",
+        "ssm.GetParametersByPath",
+        "sqs.GetQueueAttributes",
+    ];
     // What only doctor calls, its dry runs of what the controller may do aside: the controller's role has none of it.
     let only_doctor: BTreeSet<String> =
         of_doctor.difference(&calls).flat_map(|call| actions(call)).filter(|action| !all.contains(action)).collect();

@@ -69,10 +69,10 @@ locals {
     doc = { apiVersion = "muster/v1", kind = d.kind, metadata = { name = d.name }, spec = d.spec }
   })])
   # Subnets are what is often known after the apply only. With others in their place, everything else is judged at plan.
-  judgeable = concat(local.kept, [for d in local.given : merge(d, {
-    doc = { apiVersion = "muster/v1", kind = d.kind, metadata = { name = d.name }, spec = merge(d.spec, {
-      for key, value in d.spec : key => merge(value, { for field, ids in value : field => [for place, id in flatten([ids]) : "subnet-${place}"] if field == "subnets" }) if key == "instance"
-    }) }
+  judgeable = concat(local.kept, [for d in [for d in local.given : merge(d, { spec = merge(d.spec, {
+    for key, value in d.spec : key => merge(value, { for field, ids in value : field => [for place, id in flatten([ids]) : "subnet-${place}"] if field == "subnets" }) if key == "instance"
+    }) })] : merge(d, {
+    doc = { apiVersion = "muster/v1", kind = d.kind, metadata = { name = d.name }, spec = d.spec }
   })])
 
   controllers = [for d in local.documents : d if d.kind == "Controller"]
