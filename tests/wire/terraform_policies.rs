@@ -193,8 +193,11 @@ fn of_scripts() -> BTreeSet<String> {
         .map(|(at, _)| word(&sh[at + 4..]))
         .filter(|w| w.ends_with("Parameter"))
         .map(|w| format!("ssm:{w}"));
-    let tags =
-        |text: &str| text.match_indices("Action=").map(|(at, _)| format!("ec2:{}", word(&text[at + 7..]))).collect::<Vec<_>>();
+    // `FailureAction=` and its like are systemd's.
+    let tags = |text: &str| {
+        let calls = text.match_indices("Action=").filter(|(at, _)| !text[..*at].ends_with(|c: char| c.is_ascii_alphabetic()));
+        calls.map(|(at, _)| format!("ec2:{}", word(&text[at + 7..]))).collect::<Vec<_>>()
+    };
     let gets = |text: &str, call: &str| text.contains(call).then(|| "s3:GetObject".to_owned());
     let mut linux: BTreeSet<String> = linux.collect();
     linux.extend(tags(&sh).into_iter().chain(gets(&sh, "aws s3 ")));
