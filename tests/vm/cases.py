@@ -118,6 +118,20 @@ def script_dies(bench):
         box.off(box.soon)
 
 
+def unit_is_left_alone(bench):
+    """A job that is root asks systemd to stop and to restart the script's unit: systemd refuses, and the job goes on."""
+    with bench.listening() as box:
+        box.works()
+        for verb in ("stop", "restart"):
+            said = box.sh(f"systemctl {verb} muster-box", check=False)
+            if "refused" not in said:
+                box.fail(f"systemctl {verb} is not refused: {said}")
+        box.sh("systemctl is-active muster-box")
+        box.tell("finish")
+        box.says(MARK + "the runner is done")
+        box.off(box.soon)
+
+
 def hardship(bench):
     """A job takes all memory, then fills the disk (10): its end is heard, and the box ends."""
     with bench.listening() as box:
@@ -133,4 +147,4 @@ def hardship(bench):
 
 # The long ones first: two go on at a time.
 CASES = (hard_start, power_cut, reboot, straight_through, hardship, clock_steps_back, apt_forbids_the_end, power_button, power_button_at_work,
-         script_dies)
+         script_dies, unit_is_left_alone)

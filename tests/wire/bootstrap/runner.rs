@@ -48,6 +48,20 @@ async fn docker_that_does_not_come_keeps_no_runner_back_and_is_told() {
     .await;
 }
 
+/// preInstall takes more than half of bootDeadline, and Docker's daemon never comes up: a job without Docker still gets its runner.
+#[tokio::test]
+async fn docker_never_takes_the_last_of_the_boot_deadline() {
+    on_each_shell(async |mut b| {
+        with_docker(&mut b, "sleep 600");
+        b.set("MUSTER_BOOT_DEADLINE", 40);
+        let tools = b.path("tools");
+        b.set("MUSTER_PRE_INSTALL", format!("sleep 22; mv '{0}/docker.deb' '{0}/docker'", tools.display()));
+        let b = listening(b).await;
+        b.says("of the 40 s that this pool's bootDeadline leaves: make it longer", secs(5)).await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn where_there_is_no_docker_nobody_waits_for_it() {
     on_each_shell(async |b| {
