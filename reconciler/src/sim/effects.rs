@@ -165,7 +165,6 @@ impl World {
         let name = api(&effect.action);
         *self.calls.entry(name).or_default() += 1;
         if let Some((failure, takes)) = self.refusal(request, name) {
-            self.excuse_secrets(request);
             return self.answer(process, effect.id, Outcome::Failed(failure), takes);
         }
         if let Some(mut half) = self.nature.strikes(Fault::Unanswered) {
@@ -182,17 +181,6 @@ impl World {
             Err(put) => {
                 let travels = self.net.within(self.nature.takes().network);
                 self.nature.after(travels, Event::Put(put));
-            }
-        }
-    }
-
-    /// A secret that AWS refused to delete outlives its box by AWS's doing: what counts is how long nobody tries again (S6).
-    fn excuse_secrets(&mut self, request: &Request) {
-        let Action::DeleteSecrets(ids) = &request.effect.action else { return };
-        let now = self.nature.now();
-        for id in ids {
-            if let Some(since) = self.cloud.secrets.get_mut(id).and_then(|secret| secret.orphan_since.as_mut()) {
-                *since = now;
             }
         }
     }
