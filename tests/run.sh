@@ -27,10 +27,10 @@ group() {
     [ -n "$first" ] || first=$(($(date +%s) - began))
 }
 
-group core cargo test --no-fail-fast -p muster-reconciler
-group defects cargo test --no-fail-fast -p muster-reconciler --features defects --test defects
+group core cargo test --no-fail-fast -p muster-reconciler -p muster-simulator
+group defects cargo test --no-fail-fast -p muster-simulator --features defects --test defects
 group setup sh tests/setup.sh
-group wire cargo test --no-fail-fast --workspace --exclude muster-reconciler
+group wire cargo test --no-fail-fast --workspace --exclude muster-reconciler --exclude muster-simulator
 
 printf '\n== Summary\n'
 if [ -s "$MUSTER_FIGURES" ]; then

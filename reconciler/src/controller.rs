@@ -237,6 +237,21 @@ impl Controller {
         self.held.len()
     }
 
+    /// What the controller believes, and what its plans are made from.
+    pub fn view(&self) -> View<'_> {
+        View { spec: &self.spec, demand: &self.demand, world: &self.world, unavailable: &self.unavailable }
+    }
+
+    /// Each pool's newest plan; None if the pool was not planned yet.
+    pub fn newest_plans(&self) -> impl Iterator<Item = (&PoolName, Option<&Plan>)> {
+        self.pools.iter().map(|(name, state)| (name, state.plan.as_ref()))
+    }
+
+    /// When GitHub is next asked to deliver a failed webhook again; FAR if there is none to ask for.
+    pub fn next_redelivery(&self) -> Time {
+        self.deliveries.next()
+    }
+
     /// Plans every pool from what is known and emits nothing: `muster plan`.
     pub fn preview(&self, now: Time) -> Vec<Plan> {
         self.pool_names().iter().map(|name| plan(self.view(), name, &self.gate(name, now), now)).collect()
@@ -374,10 +389,6 @@ impl Controller {
     }
 
     // ---------------------------------------------------------------------------------------------- schedule
-
-    fn view(&self) -> View<'_> {
-        View { spec: &self.spec, demand: &self.demand, world: &self.world, unavailable: &self.unavailable }
-    }
 
     /// Pools of the manifests, and pools that only boxes speak of.
     fn pool_names(&self) -> BTreeSet<PoolName> {

@@ -1,5 +1,5 @@
 //! Deliberate defects, each a mistake that a controller like this has made somewhere. The simulator must catch every one of
-//! them (`tests/defects.rs`): a proof that nothing can fail is none. They exist only with the feature `defects`; without it
+//! them (`simulator/tests/defects.rs`): a proof that nothing can fail is none. They exist only with the feature `defects`; without it
 //! [`has`] is a constant `false` and nothing of them is compiled.
 
 /// One mistake.
@@ -77,13 +77,13 @@ thread_local! {
 
 /// Whether this thread's controllers have the defect.
 #[cfg(feature = "defects")]
-pub(crate) fn has(defect: Defect) -> bool {
+pub fn has(defect: Defect) -> bool {
     ACTIVE.get() == Some(defect)
 }
 
 /// Without the feature nobody has a defect.
 #[cfg(not(feature = "defects"))]
-pub(crate) const fn has(_: Defect) -> bool {
+pub const fn has(_: Defect) -> bool {
     false
 }
 

@@ -1,7 +1,8 @@
 //! muster's decisions, in the order in which an event passes through them: event -> demand -> plan -> act -> observe.
 //!
 //! Nothing here does anything. [`controller::Controller::step`] takes the time and one input and returns the effects
-//! that are to be carried out; it is synchronous and deterministic, so the whole controller runs in a simulator.
+//! that are to be carried out; it is synchronous and deterministic, so the whole controller runs in
+//! a simulator, which is a crate of its own: `simulator/`.
 #![forbid(unsafe_code)]
 
 pub mod defects;
@@ -39,5 +40,3 @@ pub mod explain;
 pub mod timeline;
 pub mod view;
 pub mod why;
-
-pub mod sim;

@@ -10,12 +10,11 @@ use muster_reconciler::effect::{
 use muster_reconciler::event::InstanceState;
 use muster_reconciler::fact::{Fact, Stage};
 use muster_reconciler::ids::{DeliveryId, InstanceId, Payer};
-use muster_reconciler::sim::example;
 use muster_reconciler::steer::Order;
 use muster_reconciler::time::Time;
 
 mod scene;
-use scene::{BEGIN, Scene, linux, secs};
+use scene::{BEGIN, Scene, linux, pool, secs};
 
 /// GitHub's word on what the App may still ask on the account of the pool [`linux`].
 fn left(resource: Option<Resource>, remaining: u32, reset_after: Duration) -> Input {
@@ -99,8 +98,8 @@ fn refuses_gpu(c: &Configure) -> Option<Failure> {
 /// One pool's group is misspelt. It launches what it may once, then tries with one box; the other pool is not held up.
 #[test]
 fn a_pool_that_cannot_be_configured_starves_no_other() {
-    let gpu = example::pool("gpu", &["self-hosted", "gpu"], 200);
-    let mut scene = Scene::new([gpu, example::pool("linux", &["self-hosted", "linux"], 200)]);
+    let gpu = pool("gpu", &["self-hosted", "gpu"], 200);
+    let mut scene = Scene::new([gpu, pool("linux", &["self-hosted", "linux"], 200)]);
     (scene.configure, scene.come_online) = (refuses_gpu, false);
     scene.queue(150, &["gpu"]);
     scene.pass(secs(2));

@@ -10,12 +10,11 @@ use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState, JobState};
 use muster_reconciler::fact::Fact;
 use muster_reconciler::manifest::{MarketPolicy, RunnerPool};
 use muster_reconciler::refusal;
-use muster_reconciler::sim::example;
 use muster_reconciler::time::Time;
-use scene::{BEGIN, Scene, linux, message, secs};
+use scene::{BEGIN, Scene, linux, message, pool, secs};
 
 fn pool_of(name: &str, types: &[&str], market: MarketPolicy) -> RunnerPool {
-    let mut pool = example::pool(name, &["self-hosted", name], 20);
+    let mut pool = pool(name, &["self-hosted", name], 20);
     pool.spec.instance.types = types.iter().map(|t| (*t).to_owned()).collect();
     pool.spec.instance.market = market;
     pool

@@ -1,6 +1,6 @@
 //! `muster demo`: the real controller on a simulated cloud and GitHub, by an accelerated clock, with the real dashboard.
 //!
-//! Nothing leaves the machine. What is simulated is the world around the controller ([`muster_reconciler::sim`]); what it
+//! Nothing leaves the machine. What is simulated is the world around the controller ([`muster_simulator`]); what it
 //! decides, and every sentence on the page, is what `muster run` would decide and say.
 
 use std::net::Ipv4Addr;
@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use muster_reconciler::sim::workload::Workload;
-use muster_reconciler::sim::{World, WorldOptions, example};
 use muster_reconciler::time::{Time, human};
+use muster_simulator::workload::Workload;
+use muster_simulator::{World, WorldOptions, example};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;

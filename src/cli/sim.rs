@@ -13,9 +13,9 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::builder::RangedU64ValueParser;
-use muster_reconciler::sim::crash::{Example, Judged, Point};
-use muster_reconciler::sim::{RunReport, Scenario, Schedule, Violation, shrink};
 use muster_reconciler::time::{Time, human};
+use muster_simulator::crash::{Example, Judged, Point};
+use muster_simulator::{RunReport, Scenario, Schedule, Violation, shrink};
 
 use super::fault::USAGE;
 use out::say;

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::{ArgGroup, ValueEnum};
 use muster_reconciler::manifest::{self, Problem, Problems, Spec, Text};
-use muster_reconciler::sim::conditions::{Conditions, Overrides, Weather};
-use muster_reconciler::sim::forecast::{Question, forecast};
 use muster_reconciler::time::{Time, human};
+use muster_simulator::conditions::{Conditions, Overrides, Weather};
+use muster_simulator::forecast::{Question, forecast};
 
 use super::{Output, USAGE, report};
 use crate::config;

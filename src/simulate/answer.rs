@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use muster_reconciler::ids::PoolName;
 use muster_reconciler::manifest::Os;
-use muster_reconciler::sim::conditions::{Conditions, Weather};
-use muster_reconciler::sim::forecast::{Forecast, LEAD, Untaken};
-use muster_reconciler::sim::tally::{Doing, Figures, Series, Tally};
 use muster_reconciler::time::{Time, human};
+use muster_simulator::conditions::{Conditions, Weather};
+use muster_simulator::forecast::{Forecast, LEAD, Untaken};
+use muster_simulator::tally::{Doing, Figures, Series, Tally};
 use serde::Serialize;
 
 use super::Input;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use muster_reconciler::sim::tally::Doing;
+use muster_simulator::tally::Doing;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 

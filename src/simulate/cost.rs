@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use muster_reconciler::effect::Market;
 use muster_reconciler::manifest::Os;
-use muster_reconciler::sim::tally::Figures;
+use muster_simulator::tally::Figures;
 use serde::Serialize;
 
 use super::answer::{hours, round};

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use askama::Template;
-use muster_reconciler::sim::tally::Doing;
+use muster_simulator::tally::Doing;
 use plotters::style::RGBColor;
 
 use super::answer::{Answer, Row, Run};

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use chrono::{Datelike, TimeZone, Timelike, Utc};
 use chrono_tz::Tz;
-use muster_reconciler::sim::JobPlan;
-use muster_reconciler::sim::rng::Rng;
 use muster_reconciler::time::{Time, human};
+use muster_simulator::JobPlan;
+use muster_simulator::rng::Rng;
 
 use super::Input;
 use super::workload::{Checked, Kind, Lasts, Slot};
@@ -86,7 +86,7 @@ mod tests {
     use super::super::workload;
     use super::*;
     use muster_reconciler::manifest::Text;
-    use muster_reconciler::sim::conditions::Weather;
+    use muster_simulator::conditions::Weather;
 
     fn drawn(body: &str, seed: u64) -> Input {
         let text = Text { file: "w".into(), body: body.into() };

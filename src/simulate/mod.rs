@@ -1,6 +1,6 @@
 //! `muster simulate`: the simulated world as a planning tool. A directory of manifests and jobs go in, figures come out.
 //!
-//! In the order of the data: [`trace`] or [`workload`] -> jobs -> [`muster_reconciler::sim::forecast`] -> [`answer`], one
+//! In the order of the data: [`trace`] or [`workload`] -> jobs -> [`muster_simulator::forecast`] -> [`answer`], one
 //! value that [`table`] prints for people, serde for programs and [`html`] as a page with [`charts`]. Reads no clock and no
 //! network: the same files and seed give the same answer.
 
@@ -21,11 +21,11 @@ use std::sync::Arc;
 
 use muster_reconciler::manifest::Spec;
 use muster_reconciler::matching::Route;
-use muster_reconciler::sim::JobPlan;
-use muster_reconciler::sim::conditions::Conditions;
-use muster_reconciler::sim::forecast::Question;
-use muster_reconciler::sim::ledger::Router;
 use muster_reconciler::time::Time;
+use muster_simulator::JobPlan;
+use muster_simulator::conditions::Conditions;
+use muster_simulator::forecast::Question;
+use muster_simulator::ledger::Router;
 
 /// What a run is about, whatever file it was read from.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,7 +83,7 @@ fn example_repository(pool: &muster_reconciler::manifest::RunnerPool) -> String 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use muster_reconciler::sim::example;
+    use muster_simulator::example;
     use std::time::Duration;
 
     #[test]

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use muster_reconciler::sim::tally::Doing;
 use muster_reconciler::time::human;
+use muster_simulator::tally::Doing;
 
 use super::answer::{Answer, Row, Run, Unserved};
 

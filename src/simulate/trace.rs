@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use muster_reconciler::manifest::{Problem, Text};
-use muster_reconciler::sim::JobPlan;
 use muster_reconciler::time::{Time, human};
+use muster_simulator::JobPlan;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 use muster_reconciler::manifest::{Lone, Problem, Span, Text};
-use muster_reconciler::sim::conditions::{Conditions, Overrides, Weather};
 use muster_reconciler::time::Time;
+use muster_simulator::conditions::{Conditions, Overrides, Weather};
 use serde::Deserialize;
 
 use super::field;

@@ -30,7 +30,7 @@ fn the_image_is_glibc_and_the_binary_and_runs_as_nobody() {
     assert!(text.contains("release/build.sh \"$TARGETARCH\""), "the image's binary is built as a release's");
     // Files that Cargo.toml names, and those that build it, must be in the build's context.
     let ignored = read(".dockerignore");
-    for kept in ["src", "reconciler", "templates", "tests", "benches", "release", "Cargo"] {
+    for kept in ["src", "reconciler", "simulator", "templates", "tests", "benches", "release", "Cargo"] {
         assert!(!ignored.lines().any(|line| line.starts_with(kept)), "{kept} is needed to build");
     }
     // What is compiled in by include_str must be there, too.

@@ -13,9 +13,11 @@ use muster_reconciler::effect::{
 use muster_reconciler::event::{InstanceState, JobEvent, JobState};
 use muster_reconciler::fact::{Fact, Stage};
 use muster_reconciler::ids::{Forge, InstanceId, JobId, MessageId, PoolName, RunId, RunnerId, RunnerName};
-use muster_reconciler::manifest::{RunnerPool, Spec};
-use muster_reconciler::sim::example;
+use muster_reconciler::manifest::{GitHubApp, RunnerPool, Spec};
 use muster_reconciler::time::Time;
+
+/// The one GitHub App.
+const APP: &str = "main";
 
 pub const BEGIN: Time = Time::from_millis(1_000_000_000);
 
@@ -74,7 +76,7 @@ pub struct Scene {
 
 impl Scene {
     pub fn new(pools: impl IntoIterator<Item = RunnerPool>) -> Scene {
-        let spec = Spec::clone(&example::cluster("c", pools));
+        let spec = cluster(pools);
         let mut scene = Scene {
             core: Controller::new("p", BEGIN),
             now: BEGIN,
@@ -303,6 +305,29 @@ pub fn sighting((id, b): (&InstanceId, &Box)) -> InstanceSighting {
     }
 }
 
+/// A pool of ephemeral runners for the organisation `acme`: two instance types in two subnets.
+pub fn pool(name: &str, labels: &[&str], max: u32) -> RunnerPool {
+    let mut pool = RunnerPool::default();
+    pool.metadata.name = name.into();
+    pool.spec.github.app = Some(APP.into());
+    pool.spec.github.scope = "org/acme".parse().expect("a scope");
+    pool.spec.labels = labels.iter().map(|label| (*label).to_owned()).collect();
+    pool.spec.capacity.max = max;
+    pool.spec.instance.types = vec!["m7i.large".into(), "m6i.large".into()];
+    pool.spec.instance.subnets = vec!["subnet-a".into(), "subnet-b".into()];
+    pool
+}
+
 pub fn linux() -> RunnerPool {
-    example::pool("linux", &["self-hosted", "linux"], 20)
+    pool("linux", &["self-hosted", "linux"], 20)
+}
+
+fn cluster(pools: impl IntoIterator<Item = RunnerPool>) -> Spec {
+    let mut app = GitHubApp::default();
+    app.metadata.name = APP.into();
+    let mut spec = Spec::default();
+    spec.controller.metadata.name = "c".into();
+    spec.apps = [(APP.into(), app)].into();
+    spec.pools = pools.into_iter().map(|pool| (pool.metadata.name.as_str().into(), pool)).collect();
+    spec
 }

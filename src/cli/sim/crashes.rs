@@ -7,9 +7,9 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use anyhow::{anyhow, bail};
-use muster_reconciler::sim::CrashMode;
-use muster_reconciler::sim::crash::{Example, Judged, Kind, Point, Reference};
 use muster_reconciler::time::Time;
+use muster_simulator::CrashMode;
+use muster_simulator::crash::{Example, Judged, Kind, Point, Reference};
 
 use super::out::{bar, say};
 use super::seeds::caught;

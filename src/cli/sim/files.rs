@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use muster_reconciler::sim::Scenario;
+use muster_simulator::Scenario;
 
 use super::out::say;
 

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use muster_reconciler::sim::marks::Marks;
-use muster_reconciler::sim::{RunReport, Scenario, Violation};
 use muster_reconciler::time::human;
+use muster_simulator::marks::Marks;
+use muster_simulator::{RunReport, Scenario, Violation};
 
 use super::out::{bar, say};
 use super::{Args, NAMED, Run, code, first_words};

@@ -1,0 +1,328 @@
+//! The box: boots, fetches its secret and deletes it, registers, takes a job, ends itself. Only it knows that it is idle.
+
+use std::time::Duration;
+
+use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState};
+use muster_reconciler::ids::{InstanceId, JobId, RunnerId};
+
+use super::World;
+use super::agenda::Event;
+use super::cloud::Secret;
+use super::faults::Fault;
+use super::rng::Spread;
+
+/// How long a box waits for its configuration before it ends itself.
+const CONFIGURATION_WAIT: Duration = Duration::from_secs(600);
+/// Between spot's warning and its end.
+const SPOT_NOTICE: Duration = Duration::from_secs(120);
+/// A box tries so often to reach GitHub, this far apart, before it ends itself.
+const CONNECT_TRIES: u32 = 20;
+const CONNECT_AGAIN: Duration = Duration::from_secs(15);
+
+/// One box, as it is.
+#[derive(Debug)]
+pub struct Machine {
+    /// How far it is.
+    pub stage: Stage,
+    runner: Option<RunnerId>,
+    ephemeral: bool,
+    fate: Fate,
+    drains: bool,
+    /// Jobs that it began.
+    pub(super) jobs: u32,
+}
+
+/// How far a box is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Starting up.
+    Booting,
+    /// Looks for its configuration.
+    Waiting,
+    /// Connects to GitHub.
+    Registering,
+    /// Online, without a job.
+    Idle,
+    /// Runs this job.
+    Working(JobId),
+    /// Does nothing any more, and stays.
+    Hung,
+    /// Off.
+    Ended,
+}
+
+/// What becomes of a box; decided when it starts, never known to anyone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Healthy,
+    /// Ends itself while it boots.
+    FailsToBoot,
+    /// Never gets anywhere, and stays.
+    Hangs,
+    /// May not read its secret, and ends itself.
+    CannotFetch,
+    /// Reads its secret, cannot register, and ends itself.
+    CannotRegister,
+    /// Reads its secret and hangs.
+    HangsRegistering,
+    /// Takes its job, heeds no drain, does not end itself.
+    Deaf,
+}
+
+impl Machine {
+    /// Its registration at GitHub, if it has read which.
+    pub(super) fn runner(&self) -> Option<RunnerId> {
+        self.runner
+    }
+
+    /// Online without a job, and ready for one.
+    pub(super) fn fresh(&self) -> bool {
+        self.stage == Stage::Idle && (self.jobs == 0 || !self.ephemeral)
+    }
+
+    /// Online without a job, and will never end by itself.
+    pub(super) fn deaf_and_online(&self) -> bool {
+        self.fresh() && self.fate == Fate::Deaf
+    }
+}
+
+/// Fates by the fault that brings them; the first that strikes counts.
+const FATES: [(Fault, Fate); 6] = [
+    (Fault::BootFailure, Fate::FailsToBoot),
+    (Fault::BootHang, Fate::Hangs),
+    (Fault::FetchFailure, Fate::CannotFetch),
+    (Fault::RegisterFailure, Fate::CannotRegister),
+    (Fault::RegisterHang, Fate::HangsRegistering),
+    (Fault::Deaf, Fate::Deaf),
+];
+
+impl World {
+    /// EC2 has started the instance: the box begins to boot.
+    pub(super) fn box_starts(&mut self, id: InstanceId) {
+        if !self.cloud.become_state(&id, InstanceState::Running, None, &mut self.nature) {
+            return;
+        }
+        let mut fate = Fate::Healthy;
+        for (fault, brings) in FATES {
+            if self.nature.hits(fault) && fate == Fate::Healthy {
+                fate = brings;
+            }
+        }
+        let slow = self.nature.strikes(Fault::BootSlow).map(|mut r| 3 + u32::try_from(r.below(12)).unwrap_or(0));
+        if fate != Fate::Healthy && fate != Fate::Deaf || slow.is_some() {
+            self.oracle.excuse_box(&id);
+        }
+        let stage = Stage::Booting;
+        let machine = Machine { stage, runner: None, ephemeral: true, fate, drains: false, jobs: 0 };
+        self.machines.insert(id.clone(), machine);
+        if self.cloud.instances().get(&id).is_some_and(super::cloud::Instance::draining) {
+            // It was asked to end before it ran: its watch finds the tag when it has booted.
+            let seen = self.box_rng.within(self.nature.takes().boot);
+            self.nature.after(seen, Event::SeesDrain(id.clone()));
+        }
+        let boot = self.box_rng.within_tail(self.nature.takes().boot) * slow.unwrap_or(1);
+        match fate {
+            Fate::Hangs => {}
+            Fate::FailsToBoot => self.nature.after(boot, Event::PowerOff(id, "the boot failed")),
+            _ => self.nature.after(boot, Event::Booted(id)),
+        }
+    }
+
+    pub(super) fn box_booted(&mut self, id: InstanceId) {
+        let Some(machine) = self.machines.get_mut(&id).filter(|m| m.stage == Stage::Booting) else { return };
+        machine.stage = Stage::Waiting;
+        self.nature.after(CONFIGURATION_WAIT, Event::GivesUp(id.clone()));
+        self.box_fetches(id);
+    }
+
+    /// The box takes its secret, if it is there, and deletes it.
+    pub(super) fn box_fetches(&mut self, id: InstanceId) {
+        let Some(machine) = self.machines.get_mut(&id).filter(|m| m.stage == Stage::Waiting) else { return };
+        if !self.cloud.secrets.contains_key(&id) {
+            return;
+        }
+        if machine.fate == Fate::CannotFetch {
+            return self.box_ends(&id, "it may not read its secret");
+        }
+        let Some(Secret { runner, configure, .. }) = self.cloud.secrets.remove(&id) else { return };
+        machine.stage = Stage::Registering;
+        machine.ephemeral = configure.ephemeral;
+        // A registration token lets the box register by itself, replacing a registration of its name that is offline.
+        machine.runner = match runner {
+            Some(minted) => Some(minted),
+            None if self.nature.github_down() => None,
+            None => {
+                let configure = muster_reconciler::effect::Configure { replace: true, ..(*configure).clone() };
+                self.forge.registry.mint(&configure, &mut self.nature).ok()
+            }
+        };
+        let takes = self.box_rng.within_tail(self.nature.takes().register);
+        match machine.fate {
+            Fate::CannotRegister => self.nature.after(takes, Event::PowerOff(id, "it could not register")),
+            Fate::HangsRegistering => self.nature.after(takes, Event::Hang(id)),
+            _ => self.nature.after(takes, Event::Register(id, 0)),
+        }
+    }
+
+    /// A secret was put: a box that waits for it sees it within two seconds.
+    pub(super) fn box_may_fetch(&mut self, id: &InstanceId) {
+        let delay = self.box_rng.within(Spread::millis(0, 2000));
+        if self.machines.get(id).is_some_and(|m| m.stage == Stage::Waiting) {
+            self.nature.after(delay, Event::Fetch(id.clone()));
+        }
+    }
+
+    pub(super) fn box_registers(&mut self, id: InstanceId, tries: u32) {
+        let Some(machine) = self.machines.get_mut(&id).filter(|m| m.stage == Stage::Registering) else { return };
+        if self.nature.github_down() && machine.runner.is_some() && tries < CONNECT_TRIES {
+            return self.nature.after(CONNECT_AGAIN, Event::Register(id, tries + 1));
+        }
+        let online =
+            !self.nature.github_down() && machine.runner.is_some_and(|r| self.forge.registry.connect(r, &mut self.nature));
+        if !online {
+            // Whatever refused it (an outage, a registration that was replaced), the box itself did nothing wrong.
+            self.oracle.excuse_box(&id);
+            return self.box_ends(&id, "its registration was refused");
+        }
+        machine.stage = Stage::Idle;
+        self.excuse_late(&id);
+        if let Some(mut r) = self.nature.strikes(Fault::OnlineHang) {
+            self.nature.after(r.within(Spread::secs(2, 600)), Event::Hang(id.clone()));
+        }
+        self.nature.say(format_args!("box {id} is online"));
+    }
+
+    /// GitHub gave it a job.
+    pub(super) fn box_takes(&mut self, runner: RunnerId, job: JobId) {
+        let Some(id) = self.box_of(runner) else { return };
+        if let Some(machine) = self.machines.get_mut(&id) {
+            machine.stage = Stage::Working(job);
+            machine.jobs += 1;
+        }
+        self.nature.say(format_args!("job {job} starts on {id}"));
+    }
+
+    /// GitHub gave it a job, and it dies before it begins.
+    pub(super) fn box_dies_at_once(&mut self, runner: RunnerId) {
+        let Some(id) = self.box_of(runner) else { return };
+        self.oracle.excuse_box(&id);
+        let soon = self.box_rng.within(Spread::secs(1, 10));
+        self.nature.after(soon, Event::PowerOff(id, "its runner died before its job began"));
+    }
+
+    fn box_of(&self, runner: RunnerId) -> Option<InstanceId> {
+        self.forge.registrations().get(&runner).map(|r| r.name.instance.clone())
+    }
+
+    /// Its job is over: an ephemeral box ends itself, a reusable one waits for the next.
+    pub(super) fn box_is_done(&mut self, id: &InstanceId) {
+        let pause = self.box_rng.within(Spread::millis(500, 4000));
+        let Some(machine) = self.machines.get_mut(id).filter(|m| matches!(m.stage, Stage::Working(_))) else { return };
+        machine.stage = Stage::Idle;
+        if (machine.ephemeral || machine.drains) && machine.fate != Fate::Deaf {
+            self.nature.after(pause, Event::PowerOff(id.clone(), "its job is done"));
+        }
+    }
+
+    /// The drain tag, seen through IMDS: obeyed only without a job.
+    pub(super) fn box_sees_drain(&mut self, id: InstanceId) {
+        let Some(machine) = self.machines.get_mut(&id) else { return };
+        machine.drains = true;
+        match (machine.fate, machine.stage) {
+            (Fate::Deaf | Fate::Hangs, _) | (_, Stage::Working(_) | Stage::Hung | Stage::Ended) => {}
+            _ => self.box_ends(&id, "it was drained"),
+        }
+    }
+
+    pub(super) fn box_gives_up(&mut self, id: InstanceId) {
+        if self.machines.get(&id).is_some_and(|m| m.stage == Stage::Waiting) {
+            self.box_ends(&id, "no configuration came");
+        }
+    }
+
+    /// It does nothing any more; GitHub loses sight of it, and fails its job if it had one.
+    pub(super) fn box_hangs(&mut self, id: &InstanceId) {
+        let active = self.nature.luck.active;
+        let hangs = |m: &Machine| m.stage == Stage::Registering || active && m.stage != Stage::Ended;
+        let Some(machine) = self.machines.get_mut(id).filter(|m| hangs(m)) else { return };
+        machine.stage = Stage::Hung;
+        self.oracle.excuse_box(id);
+        if let Some(runner) = machine.runner {
+            self.forge.registry.lost(runner, &mut self.nature);
+        }
+        self.nature.say(format_args!("box {id} hangs"));
+    }
+
+    /// A shutdown that was decided a moment ago; a job that came in between keeps the box.
+    pub(super) fn box_powers_off(&mut self, id: &InstanceId, why: &'static str) {
+        let kept = |m: &Machine| matches!(m.stage, Stage::Working(_) | Stage::Hung | Stage::Ended);
+        if self.machines.get(id).is_some_and(|m| !kept(m)) {
+            self.box_ends(id, why);
+        }
+    }
+
+    fn box_ends(&mut self, id: &InstanceId, why: &'static str) {
+        self.nature.say(format_args!("box {id} ends itself: {why}"));
+        self.instance_ends(id, "Client.InstanceInitiatedShutdown");
+    }
+
+    /// However it came about: the box is off, its runner is lost, its job fails if it had one.
+    pub(super) fn instance_ends(&mut self, id: &InstanceId, reason: &'static str) {
+        if let Some(instance) = self.cloud.instances().get(id).filter(|i| i.live()) {
+            let (pool, age) = (instance.pool.clone(), self.nature.now().since(instance.launched_at()));
+            self.judge_end(id, &pool, age);
+        }
+        self.cloud.become_state(id, InstanceState::ShuttingDown, Some(reason), &mut self.nature);
+        let Some(machine) = self.machines.get_mut(id) else { return };
+        let hung = machine.stage == Stage::Hung;
+        machine.stage = Stage::Ended;
+        if let Some(runner) = machine.runner
+            && !hung
+        {
+            self.forge.registry.lost(runner, &mut self.nature);
+        }
+    }
+
+    /// Its registration was deleted: the session ends, a job dies with it, the box ends itself.
+    pub(super) fn box_loses_session(&mut self, id: &InstanceId) {
+        let pause = self.box_rng.within(Spread::secs(1, 5));
+        let Some(machine) = self.machines.get_mut(id) else { return };
+        match machine.stage {
+            Stage::Working(job) => {
+                machine.stage = Stage::Idle;
+                self.nature.after(pause, Event::Finish(job, "failure"));
+            }
+            Stage::Idle => {}
+            _ => return,
+        }
+        if machine.fate != Fate::Deaf {
+            self.nature.after(pause, Event::PowerOff(id.clone(), "its registration was deleted"));
+        }
+    }
+
+    /// Spot's two-minute warning: an idle box goes at once, a busy one works on.
+    pub(super) fn box_is_warned(&mut self, id: InstanceId) {
+        // What was to strike when all is well again does not.
+        let active = self.nature.luck.active;
+        let comes = !self.nature.hits(Fault::FalseWarning);
+        let Some(instance) = self.cloud.instance_mut(&id).filter(|i| i.live() && active) else { return };
+        instance.interrupted = comes;
+        self.oracle.excuse_box(&id);
+        self.nature.say(format_args!("spot warns {id}"));
+        self.cloud.notify(Ec2Event { instance: id.clone(), kind: Ec2EventKind::SpotInterruption }, &mut self.nature);
+        if !comes {
+            return;
+        }
+        self.nature.after(Duration::from_secs(4), Event::PowerOff(id.clone(), "spot takes it back"));
+        self.nature.after(SPOT_NOTICE, Event::Reclaimed(id));
+    }
+
+    pub(super) fn box_is_reclaimed(&mut self, id: &InstanceId) {
+        let active = self.nature.luck.active;
+        if self.cloud.instance_mut(id).is_some_and(|i| i.live() && (active || i.interrupted)) {
+            self.oracle.excuse_box(id);
+            self.nature.say(format_args!("spot takes {id}"));
+            self.instance_ends(id, "Server.SpotInstanceTermination");
+        }
+    }
+}

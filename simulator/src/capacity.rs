@@ -1,0 +1,140 @@
+//! What EC2 has left of each offering, and the token buckets of its APIs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_reconciler::effect::{Market, Offering, OfferingError};
+use muster_reconciler::refusal::{REFUSALS, Scope};
+use muster_reconciler::time::Time;
+
+use super::faults::Fault;
+use super::nature::Nature;
+use super::rng::Rng;
+
+/// Capacity changes this often.
+const EPOCH: Duration = Duration::from_secs(300);
+
+/// What each offering has left.
+#[derive(Debug, Default)]
+pub(super) struct Stock {
+    /// The epoch that it was last counted in, and how many are left.
+    left: BTreeMap<(Offering, Market), (u64, u32)>,
+    /// The same for whole markets: closed or not.
+    closed: BTreeMap<Market, (u64, bool)>,
+    /// The same for subnets: full or not.
+    full: BTreeMap<Arc<str>, (u64, bool)>,
+    /// Offerings that their zone does not have.
+    lacks: BTreeMap<Offering, bool>,
+}
+
+impl Stock {
+    /// EC2's answer when the whole market is closed to the account.
+    pub fn market_error(&mut self, market: Market, nature: &mut Nature) -> Option<OfferingError> {
+        let epoch = epoch(nature.now());
+        let state = self.closed.entry(market).or_insert((0, false));
+        if state.0 != epoch {
+            *state = (epoch, nature.hits(Fault::MarketClosed));
+        }
+        let code = match market {
+            Market::Spot => "MaxSpotInstanceCountExceeded",
+            Market::OnDemand => "VcpuLimitExceeded",
+        };
+        (state.1 && nature.luck.active).then(|| OfferingError {
+            instance_type: None,
+            subnet: None,
+            code: code.into(),
+            message: "You have reached a limit of your account.".into(),
+        })
+    }
+
+    /// Takes one of the offering, or says why there is none. What it has left is decided anew in every epoch.
+    pub fn take(&mut self, offering: &Offering, market: Market, nature: &mut Nature) -> Result<(), (&'static str, &'static str)> {
+        let epoch = epoch(nature.now());
+        let lacks = *self.lacks.entry(offering.clone()).or_insert_with(|| nature.hits(Fault::NotOffered));
+        let full = self.full.entry(Arc::clone(&offering.subnet)).or_insert((0, false));
+        if full.0 != epoch {
+            *full = (epoch, nature.hits(Fault::SubnetFull));
+        }
+        let full = full.1;
+        let left = self.left.entry((offering.clone(), market)).or_insert((0, u32::MAX));
+        if left.0 != epoch {
+            // On-demand runs out far less often.
+            let dry = nature.strikes(Fault::NoCapacity).is_some_and(|mut r| market == Market::Spot || r.chance(0.3));
+            let few = nature.strikes(Fault::LittleCapacity).map(|mut r| 1 + u32::try_from(r.below(3)).unwrap_or_default());
+            *left = (epoch, if dry { 0 } else { few.unwrap_or(u32::MAX) });
+        }
+        if !nature.luck.active {
+            return Ok(());
+        }
+        if lacks {
+            let said = "Your requested instance type is not supported in your requested Availability Zone.";
+            return Err(("InvalidFleetConfiguration", said));
+        }
+        if full {
+            return Err(("InsufficientFreeAddressesInSubnet", "There are not enough free addresses in subnet."));
+        }
+        let has = left.1 > 0;
+        left.1 = left.1.saturating_sub(1);
+        let said = match market {
+            Market::Spot => "There is no Spot capacity available that matches your request.",
+            Market::OnDemand => "We currently do not have sufficient capacity.",
+        };
+        has.then_some(()).ok_or(("InsufficientInstanceCapacity", said))
+    }
+
+    /// A refusal for no reason that this world has: any code of the list, or one that is not on it.
+    pub fn odd_refusal(nature: &mut Nature) -> Option<(&'static str, Rng)> {
+        let mut rng = nature.strikes(Fault::OddRefusal)?;
+        // That the token is another request's is told by the tokens.
+        let codes: Vec<&str> = REFUSALS.iter().filter(|r| r.scope != Scope::Token).map(|r| r.code).collect();
+        let nth = usize::try_from(rng.below(codes.len() as u64 + 1)).unwrap_or_default();
+        Some((codes.get(nth).copied().unwrap_or("BrandNewCode"), rng))
+    }
+}
+
+fn epoch(now: Time) -> u64 {
+    now.as_millis() / u64::try_from(EPOCH.as_millis()).unwrap_or(1)
+}
+
+/// A token bucket.
+#[derive(Clone, Debug)]
+pub(super) struct Bucket {
+    burst: f64,
+    per_second: f64,
+    tokens: f64,
+    at: Time,
+}
+
+impl Bucket {
+    /// A full one.
+    pub fn new(burst: f64, per_second: f64, now: Time) -> Bucket {
+        Bucket { burst, per_second, tokens: burst, at: now }
+    }
+
+    /// The bucket that AWS has for the call; None: no call of muster's comes near its limit.
+    /// <https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html>,
+    /// <https://docs.aws.amazon.com/general/latest/gr/ssm.html> (PutParameter: 3 a second; the burst is our guess).
+    pub fn of(api: &str, now: Time) -> Option<Bucket> {
+        let (burst, per_second) = match api {
+            "CreateFleet" => (50.0, 5.0),
+            "TerminateInstances" => (100.0, 5.0),
+            "CreateTags" => (100.0, 10.0),
+            "DescribeInstances" => (100.0, 20.0),
+            "PutParameter" => (10.0, 3.0),
+            _ => return None,
+        };
+        Some(Bucket::new(burst, per_second, now))
+    }
+
+    /// Takes one token, if there is one.
+    pub fn take(&mut self, now: Time) -> bool {
+        self.tokens = (self.tokens + now.since(self.at).as_secs_f64() * self.per_second).min(self.burst);
+        self.at = now;
+        let granted = self.tokens >= 1.0;
+        if granted {
+            self.tokens -= 1.0;
+        }
+        granted
+    }
+}

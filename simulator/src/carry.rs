@@ -1,0 +1,179 @@
+//! What each effect does when it takes effect: the simulator's own adapters.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_reconciler::defects::{self, Defect};
+use muster_reconciler::effect::{Action, Failure, FailureKind, Launch, Market, Outcome, RunnerSighting, Source, Swept};
+use muster_reconciler::ids::{EffectId, Forge as List, InstanceId};
+
+use super::World;
+use super::agenda::Event;
+use super::effects::{Put, Request};
+use super::faults::Fault;
+
+impl World {
+    /// The action takes effect. Err: it was half of one, and this is the other half.
+    pub(super) fn carry_out(&mut self, request: &Request) -> Result<Outcome, Box<Put>> {
+        let now = self.nature.now();
+        Ok(match &request.effect.action {
+            Action::Launch(launch) => self.create_fleet(launch, request.max),
+            Action::Configure(c) => {
+                let registry = &mut self.forge.registry;
+                let minted = registry
+                    .refuses(c, &mut self.nature)
+                    .and_then(|()| c.ephemeral.then(|| registry.mint(c, &mut self.nature)).transpose());
+                match minted {
+                    Ok(runner) => {
+                        let (process, effect) = (request.process, request.effect.id);
+                        return Err(Box::new(Put { process, effect, configure: c.clone(), runner }));
+                    }
+                    Err(failure) => Outcome::Failed(failure),
+                }
+            }
+            Action::Drain(ids) => self.batch(ids, |world, id| {
+                if world.cloud.tag_drain(id, now) {
+                    let seen = world.box_rng.within(world.nature.takes().drain_seen);
+                    let late = world.nature.strikes(Fault::LateDrain).map(|mut r| r.within(super::rng::Spread::secs(30, 500)));
+                    world.nature.after(seen + late.unwrap_or_default(), Event::SeesDrain(id.clone()));
+                }
+            }),
+            Action::Terminate(ids) => self.batch(ids, |world, id| world.terminate(id, request)),
+            Action::Deregister { runner, .. } => match self.forge.registry.delete(*runner, now) {
+                Ok(None) => Outcome::Done,
+                Ok(Some(deleted)) => {
+                    let id = &deleted.name.instance;
+                    if deleted.killed.is_some() {
+                        self.judge_kill(id, request, "its runner was deregistered");
+                    }
+                    self.box_loses_session(id);
+                    Outcome::Done
+                }
+                Err(failure) => Outcome::Failed(failure),
+            },
+            Action::CheckJob { job, .. } => self.forge.job(*job, &mut self.nature).map_or_else(Outcome::Failed, Outcome::Job),
+            Action::Redeliver { delivery, .. } => {
+                self.forge.mail.attempt(*delivery, &mut self.nature);
+                Outcome::Done
+            }
+            Action::Sweep(source) => self.sweep(source, request.effect.id),
+            Action::Messages(op, ids) => {
+                let outcome = self.queue.operate(*op, ids, now);
+                self.arm_poll();
+                outcome
+            }
+            Action::DeleteSecrets(ids) => self.batch(ids, |world, id| {
+                world.cloud.secrets.remove(id);
+            }),
+        })
+    }
+
+    fn create_fleet(&mut self, launch: &Arc<Launch>, max: u32) -> Outcome {
+        match self.cloud.create_fleet(launch, &mut self.nature) {
+            Ok((launched, replayed)) => {
+                let (got, asked) = (launched.instances.len(), launch.count as usize);
+                if got < asked {
+                    self.marks.hit(if got == 0 { super::marks::Mark::EmptyFleet } else { super::marks::Mark::PartialFleet });
+                }
+                if replayed {
+                    self.marks.hit(super::marks::Mark::TokenReplayed);
+                } else {
+                    self.judge_fleet(launch, &launched, max);
+                }
+                if self.nature.trace.kept() {
+                    let spot = if launch.market == Market::Spot { "spot" } else { "on-demand" };
+                    let ids: Vec<&str> = launched.instances.iter().map(|i| i.id.as_str()).collect();
+                    self.nature.say(format_args!("EC2 launched {} {spot} of {} asked: {ids:?}", ids.len(), launch.count));
+                }
+                Outcome::Launched(launched)
+            }
+            Err(failure) => {
+                if failure.kind == FailureKind::Conflict {
+                    self.oracle.blame(super::oracle::Invariant::S5, self.nature.now(), failure.message.clone());
+                }
+                Outcome::Failed(failure)
+            }
+        }
+    }
+
+    /// A whole source, page by page; a page that fails makes the whole sweep fail.
+    fn sweep(&mut self, source: &Source, effect: EffectId) -> Outcome {
+        let (name, pages) = match source {
+            Source::Instances => ("DescribeInstances", self.cloud.pages()),
+            Source::Runners(list) => ("ListRunners", self.forge.registry.pages(list)),
+            Source::Secrets => ("GetParametersByPath", 1),
+            Source::Deliveries(_) => ("ListDeliveries", 1),
+        };
+        if let Some(mut at) = self.nature.strikes(Fault::PartialSweep) {
+            let read = at.below(pages);
+            *self.calls.entry(name).or_default() += read;
+            if defects::has(Defect::PartialPages) && *source == Source::Instances {
+                let rows = self.cloud.describe(&self.nature);
+                let whole = usize::try_from(pages).unwrap_or(1);
+                let seen = rows.len() * usize::try_from(read).unwrap_or(0) / whole;
+                return Outcome::Swept(Swept::Instances(rows.into_iter().take(seen).collect()));
+            }
+            let message = format!("{name}: page {} of {pages} failed", read + 1);
+            return Outcome::Failed(Failure::new(FailureKind::Unavailable, message));
+        }
+        *self.calls.entry(name).or_default() += pages - 1;
+        Outcome::Swept(match source {
+            Source::Instances => Swept::Instances(self.cloud.describe(&self.nature)),
+            Source::Runners(list) => Swept::Runners(self.list_runners(list, effect)),
+            Source::Secrets => Swept::Secrets(self.cloud.secrets.keys().cloned().collect()),
+            Source::Deliveries(_) => Swept::Deliveries(self.forge.mail.list(self.nature.now())),
+        })
+    }
+
+    /// TerminateInstances for one box.
+    fn terminate(&mut self, id: &InstanceId, request: &Request) {
+        let now = self.nature.now();
+        let Some(instance) = self.cloud.instances().get(id).filter(|i| i.live()) else { return };
+        let (pool, interrupted, age) = (instance.pool.clone(), instance.interrupted, now.since(instance.launched_at()));
+        if !interrupted && age < self.most_age(&pool) {
+            self.judge_kill(id, request, "its box was terminated");
+        }
+        if self.nature.hits(Fault::TerminateIgnored) {
+            return self.nature.say(format_args!("EC2 says that it terminates {id}, and does not"));
+        }
+        self.nature.say(format_args!("EC2 terminates {id}"));
+        self.instance_ends(id, "Client.UserInitiatedShutdown");
+    }
+
+    /// The pool's maxLifetime; the default's for a pool that is no longer in the manifests.
+    pub(super) fn most_age(&self, pool: &muster_reconciler::ids::PoolName) -> Duration {
+        let settings = self.spec.pools.get(pool).map(|p| p.spec.runner.max_lifetime);
+        settings.unwrap_or(muster_reconciler::manifest::RunnerSettings::default().max_lifetime).get()
+    }
+
+    fn batch(&mut self, ids: &[InstanceId], each: impl Fn(&mut World, &InstanceId)) -> Outcome {
+        let (mut done, mut failed) = (Vec::new(), Vec::new());
+        for id in ids {
+            if self.nature.hits(Fault::BatchMember) {
+                failed.push((id.clone(), Failure::new(FailureKind::Unavailable, format!("{id}: InternalError"))));
+            } else {
+                each(self, id);
+                done.push(id.clone());
+            }
+        }
+        Outcome::Batch { done, failed }
+    }
+
+    /// None: 304, nothing changed since this process last asked.
+    fn list_runners(&mut self, list: &List, effect: EffectId) -> Option<Vec<RunnerSighting>> {
+        let version = self.forge.registry.version(list);
+        if self.nature.options.etags && self.listed.get(list) == Some(&version) {
+            return None;
+        }
+        let cluster = self.spec.controller.cluster().to_owned();
+        let listed = self.forge.registry.list(list, &cluster, &mut self.nature);
+        // One list without a row costs nothing; two in a row make a box look gone.
+        self.oracle.allowance += u64::from(listed.lacks);
+        // Of a list that was not true as a whole no ETag is known.
+        self.listed.remove(list);
+        if let Some(version) = listed.version {
+            self.etags.insert(effect, (list.clone(), version));
+        }
+        Some(listed.rows)
+    }
+}

@@ -1,0 +1,397 @@
+//! EC2 and SSM: fleets by client token, instances that start and end, pages that lag, secrets.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_reconciler::effect::{
+    Failure, FailureKind, InstanceSighting, Launch, Launched, LaunchedInstance, Market, Offering, OfferingError,
+};
+use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState};
+use muster_reconciler::ids::{Forge, InstanceId, Intent, PoolName, RunnerId};
+use muster_reconciler::refusal::{Refusal, Scope};
+use muster_reconciler::time::Time;
+
+use super::agenda::Event;
+use super::capacity::{Bucket, Stock};
+use super::faults::Fault;
+use super::nature::Nature;
+use super::rng::{Rng, Spread};
+
+/// EC2 shows a terminated instance for about an hour.
+const SHOWN_AFTER_END: Duration = Duration::from_secs(3600);
+/// Rows of one DescribeInstances page; small, so that small runs have several.
+pub(super) const PAGE: usize = 10;
+
+/// EC2 and SSM.
+#[derive(Debug)]
+pub struct Cloud {
+    instances: BTreeMap<InstanceId, Instance>,
+    /// Pending and running instances, by pool: an index of `instances`.
+    live: BTreeMap<PoolName, u32>,
+    fleets: BTreeMap<Intent, (Arc<Launch>, Launched)>,
+    /// JIT secrets in SSM, by instance.
+    pub(super) secrets: BTreeMap<InstanceId, Secret>,
+    stock: Stock,
+    buckets: BTreeMap<&'static str, Option<Bucket>>,
+    launched: u64,
+    ended: BTreeMap<Ending, u64>,
+    rng: Rng,
+}
+
+/// What ended a box.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ending {
+    /// Itself: its job was over, or it failed to start.
+    Itself,
+    /// Itself, when it was asked to.
+    Drain,
+    /// TerminateInstances.
+    Termination,
+    /// Spot.
+    Spot,
+}
+
+/// One instance.
+#[derive(Debug)]
+pub struct Instance {
+    /// The `muster:pool` tag.
+    pub pool: PoolName,
+    intent: Intent,
+    forge: Forge,
+    launched_at: Time,
+    instance_type: Arc<str>,
+    subnet: Arc<str>,
+    market: Market,
+    /// What it was, from when: DescribeInstances answers as of a little while ago.
+    changes: Vec<Moment>,
+    /// Spot has announced its end.
+    pub(super) interrupted: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Moment {
+    at: Time,
+    state: InstanceState,
+    draining: bool,
+    reason: Option<&'static str>,
+}
+
+/// One JIT secret.
+#[derive(Clone, Debug)]
+pub(super) struct Secret {
+    /// The registration that it is for; None: a registration token.
+    pub runner: Option<RunnerId>,
+    /// What the box needs to register by itself.
+    pub configure: Arc<muster_reconciler::effect::Configure>,
+    /// When its instance ended (or it was put, if that was later).
+    pub orphan_since: Option<Time>,
+}
+
+impl Instance {
+    fn latest(&self) -> Option<&Moment> {
+        self.changes.last()
+    }
+
+    /// Its true state.
+    pub fn state(&self) -> InstanceState {
+        self.latest().map_or(InstanceState::Pending, |c| c.state)
+    }
+
+    /// Pending or running.
+    pub fn live(&self) -> bool {
+        matches!(self.state(), InstanceState::Pending | InstanceState::Running)
+    }
+
+    /// Whether it bears the drain tag.
+    pub(super) fn draining(&self) -> bool {
+        self.latest().is_some_and(|c| c.draining)
+    }
+
+    /// When it was launched.
+    pub fn launched_at(&self) -> Time {
+        self.launched_at
+    }
+
+    /// How it was bought.
+    pub fn market(&self) -> Market {
+        self.market
+    }
+
+    /// What it is, such as `m7i.large`.
+    pub fn instance_type(&self) -> &Arc<str> {
+        &self.instance_type
+    }
+
+    /// When it came into this state; None: it never was in it.
+    pub fn entered(&self, state: InstanceState) -> Option<Time> {
+        self.changes.iter().find(|c| c.state == state).map(|c| c.at)
+    }
+
+    /// Whether spot has announced its end, or ended it without a word.
+    pub fn taken_back(&self) -> bool {
+        self.interrupted || self.latest().is_some_and(|c| c.reason == Some("Server.SpotInstanceTermination"))
+    }
+}
+
+/// An instant fleet tries so many offerings, as others measured it (docs/decisions/0008).
+const TRIES: usize = 3;
+
+fn refused(Offering { instance_type, subnet }: Offering, code: &str, said: &str) -> OfferingError {
+    OfferingError { instance_type: Some(instance_type), subnet: Some(subnet), code: code.into(), message: said.into() }
+}
+
+/// The whole request is refused: told as the adapter tells it.
+fn refused_whole(launch: &Launch, code: &str) -> Result<OfferingError, Failure> {
+    let message = format!("CreateFleet {}: {code}", launch.intent);
+    match Refusal::known(code) {
+        Some(known) if known.of_offerings() => {
+            Ok(OfferingError { instance_type: None, subnet: None, code: code.into(), message })
+        }
+        Some(Refusal { scope: Scope::Throttled, .. }) => Err(Failure::new(FailureKind::Throttled, message)),
+        Some(Refusal { scope: Scope::Again, .. }) => Err(Failure::new(FailureKind::Unavailable, message)),
+        _ => Err(Failure::new(FailureKind::Refused, message)),
+    }
+}
+
+impl Cloud {
+    pub(super) fn new(seed: u64) -> Cloud {
+        Cloud {
+            instances: BTreeMap::new(),
+            live: BTreeMap::new(),
+            fleets: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            stock: Stock::default(),
+            buckets: BTreeMap::new(),
+            launched: 0,
+            ended: BTreeMap::new(),
+            rng: Rng::new(seed, "cloud"),
+        }
+    }
+
+    /// All instances that EC2 still shows.
+    pub fn instances(&self) -> &BTreeMap<InstanceId, Instance> {
+        &self.instances
+    }
+
+    /// Instances ever launched.
+    pub fn launched(&self) -> u64 {
+        self.launched
+    }
+
+    /// How many instances ended, by what ended them.
+    pub fn ended(&self) -> &BTreeMap<Ending, u64> {
+        &self.ended
+    }
+
+    /// The pool's live instances.
+    pub fn live(&self, pool: &PoolName) -> u32 {
+        self.live.get(pool).copied().unwrap_or_default()
+    }
+
+    /// The pools that have live instances.
+    pub(super) fn populated(&self) -> impl Iterator<Item = (&PoolName, u32)> {
+        self.live.iter().filter(|(_, n)| **n > 0).map(|(pool, n)| (pool, *n))
+    }
+
+    /// The pool's live instances in words, for a failure's message.
+    pub(super) fn describe_live(&self, pool: &PoolName) -> String {
+        let said =
+            |(id, i): (&InstanceId, &Instance)| format!("{id} {:?}{}", i.state(), if i.draining() { " draining" } else { "" });
+        self.instances.iter().filter(|(_, i)| i.pool == *pool && i.live()).map(said).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Takes one token of the API's bucket.
+    pub(super) fn admit(&mut self, api: &'static str, now: Time) -> bool {
+        self.buckets.entry(api).or_insert_with(|| Bucket::of(api, now)).as_mut().is_none_or(|bucket| bucket.take(now))
+    }
+
+    /// CreateFleet of type `instant`. The same token and request give the same answer and launch nothing more; the same
+    /// token with another request is refused. True: it was answered before.
+    pub(super) fn create_fleet(&mut self, launch: &Arc<Launch>, nature: &mut Nature) -> Result<(Launched, bool), Failure> {
+        if let Some((before, answer)) = self.fleets.get(&launch.intent) {
+            if **before == **launch {
+                return Ok((answer.clone(), true));
+            }
+            let message = format!("CreateFleet {}: IdempotentParameterMismatch", launch.intent);
+            return Err(Failure::new(FailureKind::Conflict, message));
+        }
+        if launch.count == 0 || launch.offerings.is_empty() {
+            return Err(Failure::new(FailureKind::Refused, format!("CreateFleet {}: nothing was asked for", launch.intent)));
+        }
+        let mut answer = Launched::default();
+        let mut offerings = launch.offerings.clone();
+        if let Some((code, mut rng)) = Stock::odd_refusal(nature) {
+            if rng.chance(0.4) {
+                answer.errors.push(refused_whole(launch, code)?);
+                offerings.clear();
+            } else {
+                let all = rng.chance(0.5);
+                let (odd, rest) = offerings.into_iter().partition(|_| all || rng.chance(0.4));
+                let odd: Vec<Offering> = odd;
+                answer.errors.extend(odd.into_iter().map(|o| refused(o, code, "EC2 has its reasons.")));
+                offerings = rest;
+            }
+        }
+        let tries = if nature.hits(Fault::Untried) { TRIES } else { usize::MAX };
+        if let Some(error) = self.stock.market_error(launch.market, nature) {
+            answer.errors.push(error);
+            offerings.clear();
+        }
+        while (answer.instances.len() as u64) < u64::from(launch.count) && !offerings.is_empty() {
+            let nth = usize::try_from(self.rng.below(offerings.len() as u64)).unwrap_or_default();
+            match self.stock.take(&offerings[nth], launch.market, nature) {
+                Ok(()) => answer.instances.push(self.start(launch, &offerings[nth], nature)),
+                Err((code, said)) => answer.errors.push(refused(offerings.remove(nth), code, said)),
+            }
+            if answer.errors.len() >= tries {
+                let said = "Unable to fulfill capacity due to your request configuration.";
+                answer.errors.extend(offerings.drain(..).map(|o| refused(o, "UnfulfillableCapacity", said)));
+            }
+        }
+        self.fleets.insert(launch.intent.clone(), (Arc::clone(launch), answer.clone()));
+        Ok((answer, false))
+    }
+
+    fn start(&mut self, l: &Launch, offering: &Offering, nature: &mut Nature) -> LaunchedInstance {
+        self.launched += 1;
+        let id: InstanceId = format!("i-{:05x}{:012x}", self.launched, self.rng.draw() & 0xffff_ffff_ffff).into();
+        let now = nature.now();
+        let starts = self.rng.within_tail(nature.takes().start);
+        nature.after(starts, Event::Running(id.clone()));
+        if l.market == Market::Spot
+            && let Some(mut doom) = nature.strikes(Fault::Interruption)
+        {
+            let unwarned = nature.hits(Fault::Unwarned);
+            let when = doom.within(Spread::secs(5, 1200));
+            nature.after(when, if unwarned { Event::Reclaimed(id.clone()) } else { Event::Warning(id.clone()) });
+        }
+        *self.live.entry(l.pool.clone()).or_default() += 1;
+        self.instances.insert(
+            id.clone(),
+            Instance {
+                pool: l.pool.clone(),
+                intent: l.intent.clone(),
+                forge: l.forge.clone(),
+                launched_at: now,
+                instance_type: Arc::clone(&offering.instance_type),
+                subnet: Arc::clone(&offering.subnet),
+                market: l.market,
+                changes: vec![Moment { at: now, state: InstanceState::Pending, draining: false, reason: None }],
+                interrupted: false,
+            },
+        );
+        LaunchedInstance {
+            id,
+            instance_type: Arc::clone(&offering.instance_type),
+            subnet: Some(Arc::clone(&offering.subnet)),
+            market: l.market,
+        }
+    }
+
+    /// Changes an instance's state, and says so through EventBridge. False: it was past that.
+    pub(super) fn become_state(
+        &mut self,
+        id: &InstanceId,
+        state: InstanceState,
+        reason: Option<&'static str>,
+        nature: &mut Nature,
+    ) -> bool {
+        let Some(instance) = self.instances.get_mut(id) else { return false };
+        let Some(last) = instance.latest().cloned() else { return false };
+        if last.state >= state {
+            return false;
+        }
+        let was_live = instance.live();
+        instance.changes.push(Moment { at: nature.now(), state, reason: reason.or(last.reason), ..last });
+        if was_live
+            && !instance.live()
+            && let Some(n) = self.live.get_mut(&instance.pool)
+        {
+            *n = n.saturating_sub(1);
+            let ending = match reason {
+                Some("Client.UserInitiatedShutdown") => Ending::Termination,
+                Some("Server.SpotInstanceTermination") => Ending::Spot,
+                _ if last.draining => Ending::Drain,
+                _ => Ending::Itself,
+            };
+            *self.ended.entry(ending).or_default() += 1;
+        }
+        match state {
+            InstanceState::ShuttingDown => {
+                let ending = self.rng.within(Spread::secs(5, 40));
+                nature.after(ending, Event::Terminated(id.clone()));
+            }
+            InstanceState::Terminated => nature.after(SHOWN_AFTER_END, Event::Forgotten(id.clone())),
+            _ => {}
+        }
+        if state >= InstanceState::ShuttingDown
+            && let Some(secret) = self.secrets.get_mut(id)
+        {
+            secret.orphan_since.get_or_insert(nature.now());
+        }
+        self.notify(Ec2Event { instance: id.clone(), kind: Ec2EventKind::State(state) }, nature);
+        true
+    }
+
+    /// EventBridge: to our queue, unless it is lost.
+    pub(super) fn notify(&mut self, event: Ec2Event, nature: &mut Nature) {
+        let delay = self.rng.within(nature.takes().notify);
+        if nature.hits(Fault::NotifyLoss) {
+            return;
+        }
+        let late = nature.strikes(Fault::NotifyLate).map(|mut r| r.within(Spread::secs(10, 400))).unwrap_or_default();
+        nature.after(delay + late, Event::Notify(event));
+    }
+
+    pub(super) fn instance_mut(&mut self, id: &InstanceId) -> Option<&mut Instance> {
+        self.instances.get_mut(id)
+    }
+
+    /// CreateTags `muster:drain`. False: no such instance.
+    pub(super) fn tag_drain(&mut self, id: &InstanceId, now: Time) -> bool {
+        let Some(instance) = self.instances.get_mut(id) else { return false };
+        if let Some(last) = instance.latest().cloned() {
+            instance.changes.push(Moment { at: now, draining: true, ..last });
+        }
+        true
+    }
+
+    pub(super) fn forget(&mut self, id: &InstanceId) {
+        self.instances.remove(id);
+    }
+
+    /// How many pages a sweep takes.
+    pub(super) fn pages(&self) -> u64 {
+        self.instances.len().div_ceil(PAGE).max(1) as u64
+    }
+
+    /// DescribeInstances, all pages: each answers as of its own moment.
+    pub(super) fn describe(&mut self, nature: &Nature) -> Vec<InstanceSighting> {
+        let now = nature.now();
+        let mut rows = Vec::with_capacity(self.instances.len());
+        let mut as_of = now;
+        for (nth, (id, instance)) in self.instances.iter().enumerate() {
+            if nth % PAGE == 0 {
+                let lag = self.rng.within(nature.takes().describe_lag);
+                as_of = if nature.luck.active { now - lag } else { now - lag.min(Duration::from_secs(2)) };
+            }
+            let Some(change) = instance.changes.iter().rev().find(|c| c.at <= as_of) else { continue };
+            rows.push(InstanceSighting {
+                id: id.clone(),
+                pool: instance.pool.clone(),
+                forge: Some(instance.forge.clone()),
+                intent: Some(instance.intent.clone()),
+                state: change.state,
+                launched_at: instance.launched_at,
+                instance_type: Arc::clone(&instance.instance_type),
+                subnet: Some(Arc::clone(&instance.subnet)),
+                market: instance.market,
+                draining: change.draining,
+                stages: Vec::new(),
+                state_reason: change.reason.map(str::to_owned),
+            });
+        }
+        rows
+    }
+}

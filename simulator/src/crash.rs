@@ -1,0 +1,352 @@
+//! A crash at every effect: a reference run is replayed with the controller killed after the n-th effect, before its
+//! outcome is recorded, for every n; a new process starts from nothing but what the outside world holds. Where the world
+//! ends, and what it took, is compared with the reference.
+
+mod examples;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use muster_reconciler::effect::{Action, MessageOp};
+
+use super::cloud::Ending;
+use super::effects::CrashMode;
+use super::luck::Schedule;
+use super::oracle::Violation;
+use super::run::RunReport;
+use super::scenario::Scenario;
+use super::{BEGIN, World};
+
+pub use examples::Example;
+
+/// The kinds of effects that a crash can follow. Sweeps are none of them: they change nothing, and a process that did not hear
+/// the answer sweeps anew when it starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// [`Action::Launch`].
+    Launch,
+    /// [`Action::Configure`].
+    Configure,
+    /// [`Action::Drain`].
+    Drain,
+    /// [`Action::Terminate`].
+    Terminate,
+    /// [`Action::Deregister`].
+    Deregister,
+    /// [`Action::CheckJob`].
+    CheckJob,
+    /// [`Action::Redeliver`].
+    Redeliver,
+    /// [`MessageOp::Extend`].
+    Extend,
+    /// [`MessageOp::Release`].
+    Release,
+    /// [`MessageOp::Delete`].
+    Delete,
+    /// [`Action::DeleteSecrets`].
+    DeleteSecrets,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 11] = [
+        Kind::Launch,
+        Kind::Configure,
+        Kind::Drain,
+        Kind::Terminate,
+        Kind::Deregister,
+        Kind::CheckJob,
+        Kind::Redeliver,
+        Kind::Extend,
+        Kind::Release,
+        Kind::Delete,
+        Kind::DeleteSecrets,
+    ];
+
+    /// An action's kind; None: a sweep.
+    pub(super) const fn of(action: &Action) -> Option<Kind> {
+        Some(match action {
+            Action::Launch(_) => Kind::Launch,
+            Action::Configure(_) => Kind::Configure,
+            Action::Drain(_) => Kind::Drain,
+            Action::Terminate(_) => Kind::Terminate,
+            Action::Deregister { .. } => Kind::Deregister,
+            Action::CheckJob { .. } => Kind::CheckJob,
+            Action::Redeliver { .. } => Kind::Redeliver,
+            Action::Messages(MessageOp::Extend { .. }, _) => Kind::Extend,
+            Action::Messages(MessageOp::Release, _) => Kind::Release,
+            Action::Messages(MessageOp::Delete, _) => Kind::Delete,
+            Action::DeleteSecrets(_) => Kind::DeleteSecrets,
+            Action::Sweep(_) => return None,
+        })
+    }
+}
+
+/// Where to crash: after which effect, from 1, and what becomes of it. Written `12:lost`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Point {
+    /// After which effect, from 1.
+    pub effect: u64,
+    /// What becomes of that effect.
+    pub mode: CrashMode,
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.effect, self.mode.as_str())
+    }
+}
+
+impl FromStr for Point {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Point, String> {
+        let wrong =
+            || format!("`{text}` is no point to crash at: write EFFECT:MODE, the mode lost, sent or done, such as 12:lost");
+        let (effect, mode) = text.split_once(':').ok_or_else(wrong)?;
+        let effect = effect.parse().ok().filter(|n| *n > 0).ok_or_else(wrong)?;
+        let mode = CrashMode::ALL.into_iter().find(|m| m.as_str() == mode).ok_or_else(wrong)?;
+        Ok(Point { effect, mode })
+    }
+}
+
+/// Where a world ended, and what it took to get there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// Jobs by conclusion.
+    pub jobs: BTreeMap<&'static str, u64>,
+    /// Live boxes by pool.
+    pub live: BTreeMap<String, u32>,
+    /// Registrations at GitHub, strangers' included.
+    pub registrations: usize,
+    /// Secrets in SSM.
+    pub secrets: usize,
+    /// Messages in the queue.
+    pub messages: usize,
+    /// Boxes ever launched.
+    pub launched: u64,
+    /// Registrations ever made.
+    pub registered: u64,
+    /// Boxes that ended, by what ended them.
+    pub ended: BTreeMap<Ending, u64>,
+}
+
+impl End {
+    fn of(world: &World) -> End {
+        End {
+            jobs: world.report().jobs,
+            live: world.cloud.populated().map(|(pool, n)| (pool.to_string(), n)).collect(),
+            registrations: world.forge.registrations().len(),
+            secrets: world.cloud.secrets.len(),
+            messages: world.queue.len(),
+            launched: world.cloud.launched(),
+            registered: world.forge.registry.registered(),
+            ended: world.cloud.ended().clone(),
+        }
+    }
+
+    fn ended_by(&self, ending: Ending) -> u64 {
+        self.ended.get(&ending).copied().unwrap_or_default()
+    }
+
+    /// What is wrong with the end of a run with a crash. The jobs and all that is left must be the same, and so must be what had
+    /// to be ended by force. Boxes may be fewer: while the controller is away jobs go to boxes that are free again. They may be
+    /// `spare` more, and as many more may be let go. One box's registration may be made anew: it was in the box's hands,
+    /// unused, when the process died, and no successor can tell whether it still is.
+    fn wrong_with(&self, crashed: &End, spare: u64) -> Option<String> {
+        let left = |e: &End| (e.jobs.clone(), e.live.clone(), e.registrations, e.secrets, e.messages);
+        let forced = |e: &End| (e.ended_by(Ending::Termination), e.ended_by(Ending::Spot));
+        let more = |count: fn(&End) -> u64| count(crashed).saturating_sub(count(self));
+        let wrong = if left(crashed) != left(self) {
+            "something else is left"
+        } else if forced(crashed) != forced(self) {
+            "other boxes were ended by force"
+        } else if more(|e| e.launched) > spare {
+            "more boxes were launched"
+        } else if more(|e| e.ended_by(Ending::Drain)) > spare {
+            "more boxes were let go"
+        } else if more(|e| e.registered) > spare + 1 {
+            "more registrations were made"
+        } else {
+            return None;
+        };
+        Some(format!("{wrong} than without it: {crashed:?}, not {self:?}"))
+    }
+}
+
+/// By what a run with a crash is judged. Its invariants must hold in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judged {
+    /// It must end as the run without the crash did, but for so many boxes more.
+    ByEnd {
+        /// Boxes that a crash may cost.
+        spare: u64,
+    },
+    /// By its invariants alone: a crash shifts who meets which fault, and what an operator's change or a cancelled job meets,
+    /// so the two runs may differ honestly.
+    ByInvariants,
+}
+
+impl Judged {
+    /// How a scenario can be judged of which nothing more is known: by its end, if nothing strikes and nobody interferes. One
+    /// box may be replaced whose registration died with the process.
+    pub fn of(scenario: &Scenario) -> Judged {
+        let calm = match &scenario.faults {
+            Schedule::Drawn(rates) => rates.present().next().is_none(),
+            Schedule::Fixed(strikes) => strikes.is_empty(),
+        };
+        let alone = scenario.changes.is_empty() && scenario.jobs.iter().all(|j| j.cancel_after.is_none());
+        if calm && alone { Judged::ByEnd { spare: 1 } } else { Judged::ByInvariants }
+    }
+}
+
+/// A run without a crash, to compare with.
+#[derive(Debug)]
+pub struct Reference {
+    scenario: Scenario,
+    /// By what runs with a crash are judged.
+    pub judged: Judged,
+    /// Where it ended.
+    pub end: End,
+    /// Its effects, sweeps aside: as many points to crash at.
+    pub effects: Vec<Kind>,
+}
+
+/// A run with a crash.
+#[derive(Debug)]
+pub struct Crashed {
+    /// Where it crashed.
+    pub at: Point,
+    /// After which kind of effect; None: the run has fewer effects.
+    pub kind: Option<Kind>,
+    /// What is wrong with it; None: nothing.
+    pub wrong: Option<String>,
+    /// What happened.
+    pub report: RunReport,
+}
+
+impl fmt::Display for Crashed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            Some(kind) => write!(f, "crash at {} ({kind:?}): ", self.at)?,
+            None => write!(f, "crash at {}, after the run's last effect: ", self.at)?,
+        }
+        f.write_str(self.wrong.as_deref().unwrap_or("all is well"))
+    }
+}
+
+impl Reference {
+    /// Runs the scenario. Err: it fails without any crash.
+    pub fn of(scenario: &Scenario, judged: Judged) -> Result<Reference, Violation> {
+        let (world, converged) = run(scenario, None, 0);
+        match world.violations().iter().cloned().chain(converged.err()).next() {
+            Some(violation) => Err(violation),
+            None => Ok(Reference {
+                scenario: scenario.clone(),
+                judged,
+                end: End::of(&world),
+                effects: world.kinds.unwrap_or_default(),
+            }),
+        }
+    }
+
+    /// All points at which it can crash.
+    pub fn points(&self) -> impl Iterator<Item = Point> + use<> {
+        let effects = self.effects.len() as u64;
+        CrashMode::ALL.into_iter().flat_map(move |mode| (1..=effects).map(move |effect| Point { effect, mode }))
+    }
+
+    /// How many effects of each kind it has.
+    pub fn kinds(&self) -> BTreeMap<Kind, u64> {
+        let mut kinds = BTreeMap::new();
+        for kind in &self.effects {
+            *kinds.entry(*kind).or_default() += 1;
+        }
+        kinds
+    }
+
+    /// Runs it with a crash at this point, and keeps the last `lines` of its trace.
+    pub fn crash(&self, at: Point, lines: usize) -> Crashed {
+        let (world, converged) = run(&self.scenario, Some(at), lines);
+        let wrong = self.judge(&world, converged.as_ref().err());
+        let nth = usize::try_from(at.effect.saturating_sub(1)).ok();
+        let kind = nth.and_then(|nth| self.effects.get(nth).copied());
+        Crashed { at, kind, wrong, report: RunReport::of(self.scenario.seed, world, None, converged.err()) }
+    }
+
+    fn judge(&self, world: &World, unrest: Option<&Violation>) -> Option<String> {
+        match (world.violations().first().or(unrest), self.judged) {
+            (Some(violation), _) => Some(violation.to_string()),
+            (None, Judged::ByEnd { spare }) => self.end.wrong_with(&End::of(world), spare),
+            (None, Judged::ByInvariants) => None,
+        }
+    }
+}
+
+fn run(scenario: &Scenario, crash: Option<Point>, lines: usize) -> (World, Result<(), Violation>) {
+    let mut world = scenario.world(lines);
+    world.kinds = Some(Vec::new());
+    if let Some(Point { effect, mode }) = crash {
+        world.crash_after_effect(effect, mode);
+    }
+    world.step_until(BEGIN + scenario.disturbed);
+    let rest = world.rest(scenario.converges_within, scenario.quiet);
+    let rest = rest.map(drop).map_err(|unrest| unrest.violation(world.now(), scenario.converges_within, scenario.quiet));
+    (world, rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end() -> End {
+        End {
+            jobs: [("success", 3)].into(),
+            live: BTreeMap::new(),
+            registrations: 1,
+            secrets: 0,
+            messages: 0,
+            launched: 4,
+            registered: 5,
+            ended: [(Ending::Itself, 3), (Ending::Termination, 1)].into(),
+        }
+    }
+
+    #[test]
+    fn an_end_is_compared_in_all_its_counts() {
+        let says = |crashed: End| end().wrong_with(&crashed, 0).unwrap_or_default();
+        assert_eq!(says(end()), "");
+        assert_eq!(says(End { launched: 3, registered: 4, ..end() }), "");
+        assert_eq!(says(End { registered: 6, ..end() }), "");
+        assert!(says(End { registered: 7, ..end() }).starts_with("more registrations"));
+        assert!(says(End { launched: 5, ..end() }).starts_with("more boxes were launched"));
+        assert!(says(End { jobs: [("success", 2), ("failure", 1)].into(), ..end() }).starts_with("something else is left"));
+        for left in [End { secrets: 1, ..end() }, End { messages: 1, ..end() }, End { registrations: 2, ..end() }] {
+            assert!(says(left).starts_with("something else is left"));
+        }
+        assert!(says(End { ended: [(Ending::Itself, 4)].into(), ..end() }).starts_with("other boxes were ended by force"));
+        let drained = [(Ending::Itself, 2), (Ending::Termination, 1), (Ending::Drain, 1)];
+        assert!(says(End { ended: drained.into(), ..end() }).starts_with("more boxes were let go"));
+        assert_eq!(end().wrong_with(&End { launched: 5, ended: drained.into(), ..end() }, 1), None);
+    }
+
+    #[test]
+    fn what_strikes_or_changes_is_judged_by_its_invariants() {
+        assert_eq!(Judged::of(&Example::Burst.scenario()), Judged::ByEnd { spare: 1 });
+        for example in [Example::Warm, Example::Broken, Example::Unheard] {
+            assert_eq!(Judged::of(&example.scenario()), Judged::ByInvariants, "{example}");
+        }
+        let mut cancelled = Example::Burst.scenario();
+        cancelled.jobs[0].cancel_after = Some(std::time::Duration::from_secs(60));
+        assert_eq!(Judged::of(&cancelled), Judged::ByInvariants);
+    }
+
+    #[test]
+    fn a_point_reads_as_it_is_written() {
+        let at = Point { effect: 12, mode: CrashMode::Lost };
+        assert_eq!(at.to_string().parse(), Ok(at));
+        for wrong in ["12", "0:lost", "12:found", ":done"] {
+            assert!(wrong.parse::<Point>().is_err_and(|e| e.contains("12:lost")), "{wrong}");
+        }
+    }
+}

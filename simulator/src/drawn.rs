@@ -1,0 +1,222 @@
+//! A scenario drawn from a seed: the pools' configuration, the jobs, what an operator changes, how long things take and
+//! which faults exist at all. Swarm testing: a run with few kinds of trouble finds what a run with all of them hides.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use muster_reconciler::ids::Scope;
+use muster_reconciler::manifest::{Lifetime, MarketPolicy, Matching, RunnerPool, Span};
+use muster_reconciler::time::Time;
+
+use super::changes::{Change, Edit};
+use super::faults::{Fault, Rates};
+use super::forge::JobPlan;
+use super::luck::Schedule;
+use super::options::Latencies;
+use super::rng::{Rng, Spread};
+use super::scenario::{Cluster, Scenario, Timed};
+use super::workload::{Kind, Workload};
+use super::{BEGIN, example};
+
+/// Jobs come and faults happen for so long.
+const DISTURBED: Duration = Duration::from_secs(40 * 60);
+/// Jobs come until this long before that.
+const NO_JOBS_AT_THE_END: Duration = Duration::from_secs(10 * 60);
+/// Jobs of one run, at most.
+const JOBS: usize = 120;
+/// What a box costs beside its job's time, and how long one box may be busy with all jobs of one kind.
+const EACH_JOB: Duration = Duration::from_secs(120);
+const WORK: Duration = Duration::from_secs(90 * 60);
+/// How many kinds of fault a run has, on average, out of all.
+const KINDS_PRESENT: f64 = 0.25;
+
+/// Scopes, with an App and the repositories that they cover. `main` is installed on two accounts, and so has two limits.
+const SCOPES: [(&str, &str, &[&str]); 4] = [
+    ("org/acme", "main", &["acme/web", "acme/api", "acme/tools"]),
+    ("repo/acme/web", "main", &["acme/web"]),
+    ("org/umbrella", "main", &["umbrella/lab", "umbrella/hive"]),
+    ("repo/umbrella/lab", "second", &["umbrella/lab"]),
+];
+
+/// What a pool's runners may be labelled with, beside `self-hosted`.
+const LABELS: [&[&str]; 4] = [&["linux", "x64"], &["linux", "arm64"], &["linux", "x64", "large"], &["windows", "x64"]];
+
+fn whole(n: u64) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+fn scope(nth: u64) -> (Scope, &'static str, &'static [&'static str]) {
+    let (scope, app, repos) = SCOPES[usize::try_from(nth).unwrap_or_default() % SCOPES.len()];
+    (scope.parse().unwrap_or_default(), app, repos)
+}
+
+fn pool(rng: &mut Rng, nth: usize) -> RunnerPool {
+    let mut labels = vec!["self-hosted"];
+    labels.extend_from_slice(rng.pick(&LABELS).copied().unwrap_or_default());
+    let small = rng.chance(0.45);
+    let max = whole(if small { 1 + rng.below(4) } else { 4 + rng.below(14) });
+    let mut pool = example::pool(&format!("pool-{nth}"), &labels, max);
+    let p = &mut pool.spec;
+    // Most pools share the first organisation: then they compete for its jobs.
+    let (scope, app, _) = scope(if rng.chance(0.6) { 0 } else { rng.below(4) });
+    (p.github.scope, p.github.app) = (scope, Some(app.into()));
+    p.priority = 100 + whole(rng.below(2)) * 50;
+    if rng.chance(0.3) {
+        p.capacity.idle = whole(1 + rng.below(3)).min(max);
+    }
+    if rng.chance(0.25) {
+        p.runner.lifetime = Lifetime::Reusable;
+    }
+    if rng.chance(0.25) {
+        p.runner.queue_delay = Some(Span::secs(rng.below(60)));
+    }
+    p.runner.boot_deadline = Span::secs([180, 300, 300, 420][usize::try_from(rng.below(4)).unwrap_or_default()]);
+    p.runner.idle_timeout = Span::secs([60, 300, 600][usize::try_from(rng.below(3)).unwrap_or_default()]);
+    // A box that is online and heeds no drain is kept until maxLifetime: nobody can tell that it is idle.
+    // A warm floor is renewed at maxLifetime: five hours leave a long rest between two renewals.
+    let hours = [1, 2, 3][usize::try_from(rng.below(3)).unwrap_or_default()];
+    p.runner.max_lifetime = Span::secs(3600 * if p.capacity.idle > 0 { 5 } else { hours });
+    p.instance.market = match rng.below(4) {
+        0 => MarketPolicy::Spot,
+        1 => MarketPolicy::OnDemand,
+        _ => MarketPolicy::SpotThenOnDemand,
+    };
+    if rng.chance(0.1) {
+        p.matching = Matching::Exact;
+    }
+    pool
+}
+
+/// Jobs for a pool: of its labels, or of fewer, from the repositories that its scope covers.
+fn kinds(rng: &mut Rng, pools: &[RunnerPool]) -> Vec<Kind> {
+    let mut kinds = Vec::new();
+    for pool in pools {
+        let all = &pool.spec.labels;
+        let fewer = all.iter().take(2).cloned().collect();
+        let labels = if rng.chance(0.2) { fewer } else { all.clone() };
+        let covers = SCOPES.iter().find(|(scope, ..)| *scope == pool.spec.github.scope.to_string());
+        let repos = covers.map_or_else(Vec::new, |(_, _, repos)| repos.iter().map(|r| (*r).to_owned()).collect());
+        let takes = if rng.chance(0.2) { Spread::secs(1, 30) } else { Spread::secs(20, 600) };
+        kinds.push(Kind { weight: whole(1 + rng.below(4)), labels, takes, cancel_after: None, repos });
+    }
+    if rng.chance(0.2) {
+        kinds.push(Kind {
+            weight: 1,
+            labels: ["self-hosted", "gpu"].map(str::to_owned).to_vec(),
+            takes: Spread::secs(60, 300),
+            cancel_after: Some(Duration::from_secs(600)),
+            repos: vec!["acme/web".into()],
+        });
+    }
+    kinds
+}
+
+fn changes(rng: &mut Rng, pools: &[RunnerPool]) -> Vec<Timed> {
+    let mut changes = Vec::new();
+    if !rng.chance(0.4) {
+        return changes;
+    }
+    for _ in 0..=rng.below(4) {
+        let Some(pool) = rng.pick(pools) else { break };
+        let name = pool.metadata.name.as_str();
+        let at = BEGIN + rng.within(Spread::secs(120, 36 * 60));
+        let mut add = |at: Time, edit| changes.push(Timed { at, change: Change { pool: name.into(), edit } });
+        match rng.below(7) {
+            0 | 1 => {
+                add(at, Edit::Remove);
+                if rng.chance(0.7) {
+                    add(at + rng.within(Spread::secs(5, 900)), Edit::Restore);
+                }
+            }
+            2 => add(at, Edit::Max(whole(rng.below(u64::from(pool.spec.capacity.max))))),
+            3 => add(at, Edit::Idle(whole(rng.below(4)))),
+            4 => add(at, Edit::Labels(["self-hosted", "linux", "new"].map(str::to_owned).to_vec())),
+            5 => add(at, Edit::Group("another".into())),
+            _ => add(at, Edit::Scope(scope(rng.below(4)).0)),
+        }
+        if rng.chance(0.3) {
+            add(at + rng.within(Spread::secs(30, 900)), Edit::Restore);
+        }
+    }
+    changes.sort_by_key(|c| c.at);
+    changes
+}
+
+/// Leaves out jobs that a pool would need too long for, one after the other, with the smallest max that it ever has.
+fn limit_work(jobs: &mut Vec<JobPlan>, pools: &[RunnerPool], changes: &[Timed]) {
+    let least = |pool: &RunnerPool| {
+        let edits = changes.iter().filter(|c| c.change.pool.as_str() == pool.metadata.name);
+        let maxes = edits.filter_map(|c| if let Edit::Max(max) = c.change.edit { Some(max) } else { None });
+        maxes.fold(pool.spec.capacity.max, u32::min).max(1)
+    };
+    let room = pools.iter().map(least).min().unwrap_or(1);
+    let mut work: BTreeMap<Vec<String>, Duration> = BTreeMap::new();
+    jobs.retain(|job| {
+        let sum = work.entry(job.labels.clone()).or_default();
+        *sum += job.takes + EACH_JOB;
+        *sum < WORK * room
+    });
+}
+
+fn rates(seed: u64) -> Rates {
+    let mut rng = Rng::new(seed, "swarm");
+    let calm = rng.chance(0.03);
+    let mut rates = Rates::default();
+    for fault in Fault::ALL {
+        let (exists, share) = (rng.chance(KINDS_PRESENT), rng.unit());
+        if exists && !calm {
+            // Two decimals say enough, and read well.
+            rates.set(*fault, (fault.most() * share * 1000.0).ceil() / 1000.0);
+        }
+    }
+    rates
+}
+
+fn latencies(rng: &mut Rng) -> Latencies {
+    let lag = [0, 2, 10, 25][usize::try_from(rng.below(4)).unwrap_or_default()];
+    Latencies {
+        describe_lag: Spread::secs(0, lag),
+        network: if rng.chance(0.3) { Spread::millis(20, 4000) } else { Spread::millis(10, 120) },
+        boot: if rng.chance(0.2) { Spread::secs(60, 170) } else { Spread::secs(12, 45) },
+        webhook: if rng.chance(0.2) { Spread::millis(300, 15_000) } else { Spread::millis(300, 3000) },
+        ..Latencies::default()
+    }
+}
+
+impl Scenario {
+    /// The seed's scenario.
+    pub fn drawn(seed: u64) -> Scenario {
+        let mut rng = Rng::new(seed, "scenario");
+        let pools: Vec<RunnerPool> =
+            (1..=1 + usize::try_from(rng.below(4)).unwrap_or_default()).map(|n| pool(&mut rng, n)).collect();
+        let kinds = kinds(&mut rng, &pools);
+        let pause = Spread::secs(2, 60 * (1 + rng.below(6)));
+        let until = BEGIN + (DISTURBED - NO_JOBS_AT_THE_END);
+        let mut jobs: Vec<JobPlan> = Workload::new(seed, BEGIN, kinds, pause).take_while(|j| j.at < until).take(JOBS).collect();
+        let mut cluster = Cluster {
+            name: "test".into(),
+            apps: vec!["main".into(), "second".into()],
+            tokens: Vec::new(),
+            intervals: Default::default(),
+            limits: Default::default(),
+            pools,
+        };
+        if rng.chance(0.2) {
+            cluster.limits.ssm_put_per_second = 0.2 + 2.8 * rng.unit();
+        }
+        let changes = changes(&mut rng, &cluster.pools);
+        limit_work(&mut jobs, &cluster.pools, &changes);
+        Scenario {
+            seed,
+            jobs,
+            changes,
+            latencies: latencies(&mut rng),
+            etags: rng.chance(0.7),
+            disturbed: DISTURBED,
+            converges_within: Duration::from_secs(8 * 3600),
+            quiet: Duration::from_secs(20 * 60),
+            faults: Schedule::Drawn(rates(seed).into()),
+            cluster,
+        }
+    }
+}

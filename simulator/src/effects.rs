@@ -1,0 +1,282 @@
+//! How the controller's effects travel: a request sets out, takes effect (or is refused, or takes effect and is never
+//! answered), and its answer travels back. What each does when it takes effect stands in [`super::carry`].
+
+use std::time::Duration;
+
+use muster_reconciler::effect::{
+    Action, Configure, Effect, Failure, FailureKind, GitHubLimit, MessageOp, Outcome, Resource, Source,
+};
+use muster_reconciler::ids::{EffectId, InstanceId, Payer, RunnerId};
+use muster_reconciler::manifest::Spec;
+use muster_reconciler::time::Time;
+
+use super::World;
+use super::agenda::Event;
+use super::cloud::Secret;
+use super::crash::Kind;
+use super::faults::Fault;
+
+/// Answers that never come are given up after this.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// An effect on its way.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub process: u32,
+    pub sent_at: Time,
+    pub effect: Effect,
+    /// Boxes that it ends although the process had been told of a job there.
+    pub knew: Vec<InstanceId>,
+    /// The pool's max when it set out; for launches.
+    pub max: u32,
+}
+
+/// The second half of Configure: the registration exists, its secret is still to be put.
+#[derive(Debug)]
+pub(super) struct Put {
+    pub process: u32,
+    pub effect: EffectId,
+    pub configure: Configure,
+    pub runner: Option<RunnerId>,
+}
+
+/// What becomes of the request that a crash follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CrashMode {
+    /// It was never sent.
+    Lost,
+    /// It was sent and takes effect; of two calls, the first.
+    Sent,
+    /// It took effect entirely; nobody heard the answer.
+    Done,
+}
+
+impl CrashMode {
+    /// All of them.
+    pub const ALL: [CrashMode; 3] = [CrashMode::Lost, CrashMode::Sent, CrashMode::Done];
+
+    /// Its name on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            CrashMode::Lost => "lost",
+            CrashMode::Sent => "sent",
+            CrashMode::Done => "done",
+        }
+    }
+}
+
+/// The call that an action comes down to, as counted and limited by the other side.
+pub(super) fn api(action: &Action) -> &'static str {
+    match action {
+        Action::Launch(_) => "CreateFleet",
+        Action::Configure(_) => "GenerateJitConfig",
+        Action::Drain(_) => "CreateTags",
+        Action::Terminate(_) => "TerminateInstances",
+        Action::Deregister { .. } => "DeleteRunner",
+        Action::CheckJob { .. } => "GetJob",
+        Action::Redeliver { .. } => "RedeliverWebhook",
+        Action::Sweep(Source::Deliveries(_)) => "ListDeliveries",
+        Action::Sweep(Source::Instances) => "DescribeInstances",
+        Action::Sweep(Source::Runners(_)) => "ListRunners",
+        Action::Sweep(Source::Secrets) => "GetParametersByPath",
+        Action::Messages(MessageOp::Extend { .. } | MessageOp::Release, _) => "ChangeMessageVisibility",
+        Action::Messages(MessageOp::Delete, _) => "DeleteMessage",
+        Action::DeleteSecrets(_) => "DeleteParameters",
+    }
+}
+
+/// Whose limit at GitHub the action counts against, and which; None: it is no call to GitHub.
+pub(super) fn counts_against(action: &Action, spec: &Spec) -> Option<(Payer, Resource)> {
+    match action {
+        Action::Configure(Configure { forge, .. }) => Some((forge.payer(), Resource::Registration)),
+        Action::Deregister { forge, .. } => Some((forge.payer(), Resource::Core)),
+        Action::Sweep(source) => Some((source.payer()?, Resource::Core)),
+        Action::CheckJob { app, repo, .. } => Some((spec.payer(app, repo), Resource::Core)),
+        Action::Redeliver { app, .. } => Some((Payer::itself(app), Resource::Core)),
+        _ => None,
+    }
+}
+
+/// Whether EC2 or SSM carries it out, which throttle.
+fn throttles(action: &Action) -> bool {
+    match action {
+        Action::Launch(_) | Action::Drain(_) | Action::Terminate(_) | Action::DeleteSecrets(_) => true,
+        Action::Sweep(source) => source.payer().is_none(),
+        _ => false,
+    }
+}
+
+/// Whether the action changes anything but the queue's messages.
+pub(super) fn changes(action: &Action) -> bool {
+    !matches!(action, Action::Sweep(_) | Action::CheckJob { .. } | Action::Redeliver { .. } | Action::Messages(..))
+}
+
+/// An action in one line, for the trace.
+pub(super) fn describe(action: &Action) -> String {
+    match action {
+        Action::Launch(l) => format!("Launch {} x {} ({}) {}", l.count, l.pool, l.market.as_str(), l.intent),
+        Action::Configure(c) => format!("Configure {}{}", c.name, if c.replace { " (replace)" } else { "" }),
+        Action::Deregister { runner, name, .. } => format!("Deregister {runner} {name}"),
+        other => format!("{other:?}"),
+    }
+}
+
+impl World {
+    /// A request sets out. False: the process was killed right after it.
+    pub(super) fn dispatch(&mut self, effect: Effect) -> bool {
+        let now = self.nature.now();
+        if changes(&effect.action) {
+            self.changes += 1;
+        }
+        let travels = self.net.within(self.nature.takes().network);
+        let request = self.judge_effect(effect);
+        let effect = &request.effect;
+        if matches!(effect.action, Action::Sweep(_)) {
+            self.nature.after(travels, Event::Arrive(Box::new(request)));
+            return true;
+        }
+        self.sent += 1;
+        if let Some(kinds) = &mut self.kinds {
+            kinds.extend(Kind::of(&effect.action));
+        }
+        if self.nature.trace.kept() {
+            let line = describe(&effect.action);
+            self.nature.trace.say(now, format_args!("#{} {line}: {}", self.sent, effect.reason));
+        }
+        if self.crash_at.is_some_and(|(n, _)| n == self.sent)
+            && let Some((_, mode)) = self.crash_at.take()
+        {
+            match mode {
+                CrashMode::Lost => {}
+                CrashMode::Sent => self.nature.after(travels, Event::Arrive(Box::new(request))),
+                CrashMode::Done => {
+                    if let Err(put) = self.carry_out(&request) {
+                        self.put_secret(&put);
+                    }
+                }
+            }
+            return false;
+        }
+        self.nature.after(travels, Event::Arrive(Box::new(request)));
+        true
+    }
+
+    /// A request reaches the other side.
+    pub(super) fn arrive(&mut self, request: &Request) {
+        let (process, effect) = (request.process, &request.effect);
+        let name = api(&effect.action);
+        *self.calls.entry(name).or_default() += 1;
+        if let Some((failure, takes)) = self.refusal(request, name) {
+            return self.answer(process, effect.id, Outcome::Failed(failure), takes);
+        }
+        if let Some(mut half) = self.nature.strikes(Fault::Unanswered) {
+            if half.chance(0.5) {
+                // Of Configure's two calls the first took effect.
+                let _unheard = self.carry_out(request);
+            }
+            let failure = Failure::new(FailureKind::Ambiguous, format!("{name}: no answer"));
+            return self.answer(process, effect.id, Outcome::Failed(failure), TIMEOUT);
+        }
+        let thinks = if name == "CreateFleet" { self.net.within(self.nature.takes().fleet) } else { Duration::ZERO };
+        match self.carry_out(request) {
+            Ok(outcome) => self.answer(process, effect.id, outcome, thinks),
+            Err(put) => {
+                let travels = self.net.within(self.nature.takes().network);
+                self.nature.after(travels, Event::Put(put));
+            }
+        }
+    }
+
+    /// Why the other side does not even try; and after how long it says so.
+    fn refusal(&mut self, request: &Request, name: &'static str) -> Option<(Failure, Duration)> {
+        let (process, action) = (request.process, &request.effect.action);
+        if throttles(action) && self.nature.aws_spell() {
+            return Some((Failure::new(FailureKind::Throttled, format!("{name}: ThrottlingException")), Duration::ZERO));
+        }
+        if !self.cloud.admit(name, self.nature.now()) {
+            *self.throttled.entry(name).or_default() += 1;
+            return Some((Failure::new(FailureKind::Throttled, format!("{name}: RequestLimitExceeded")), Duration::ZERO));
+        }
+        if let Some((payer, resource)) = counts_against(action, &self.spec) {
+            if let Some(kind) = self.nature.github_spell() {
+                let takes = if kind == FailureKind::Ambiguous { TIMEOUT } else { Duration::ZERO };
+                return Some((Failure::new(kind, format!("{name}: GitHub fails ({})", kind.as_str())), takes));
+            }
+            if let Some(failure) = self.github_limits(process, &payer, resource, name) {
+                return Some((failure, Duration::ZERO));
+            }
+        }
+        let mut half = self.nature.strikes(Fault::Refused)?;
+        let kind = if half.chance(0.5) { FailureKind::Throttled } else { FailureKind::Unavailable };
+        Some((Failure::new(kind, format!("{name}: the other side refused ({})", kind.as_str())), Duration::ZERO))
+    }
+
+    /// GitHub's limits: each answer's headers tell them, and a call beyond them fails.
+    fn github_limits(&mut self, process: u32, payer: &Payer, resource: Resource, name: &'static str) -> Option<Failure> {
+        let (remaining, reset_after) = self.forge.registry.spend(payer, resource, &mut self.nature);
+        let secondary = self.forge.registry.secondary(payer, &mut self.nature);
+        let of_configuration = resource == Resource::Registration;
+        let primary = GitHubLimit {
+            payer: payer.clone(),
+            resource: Some(resource),
+            of_configuration,
+            remaining: remaining.unwrap_or(0),
+            reset_after,
+        };
+        let limit = match secondary {
+            Some(reset_after) => GitHubLimit { resource: None, remaining: 0, reset_after, ..primary },
+            None => primary,
+        };
+        let retry_after = Some(limit.reset_after);
+        self.nature.after(Duration::ZERO, Event::Limit(process, Box::new(limit)));
+        let message = match (secondary, remaining) {
+            (Some(_), _) => "You have exceeded a secondary rate limit",
+            (None, None) => "API rate limit exceeded",
+            (None, Some(_)) => return None,
+        };
+        *self.throttled.entry(name).or_default() += 1;
+        Some(Failure { kind: FailureKind::Throttled, message: format!("{name}: {message}"), retry_after })
+    }
+
+    pub(super) fn answer(&mut self, process: u32, effect: EffectId, outcome: Outcome, after: Duration) {
+        let travels = self.net.within(self.nature.takes().network);
+        self.nature.after(after + travels, Event::Answer(process, effect, Box::new(outcome)));
+    }
+
+    /// PutParameter.
+    pub(super) fn put(&mut self, put: &Put) {
+        // A process that died between the two calls never made the second.
+        if put.process != self.process {
+            return;
+        }
+        *self.calls.entry("PutParameter").or_default() += 1;
+        let failed = |kind| Outcome::NotHandedOver(Failure::new(kind, "PutParameter failed"));
+        if self.nature.aws_spell() {
+            return self.answer(put.process, put.effect, failed(FailureKind::Throttled), Duration::ZERO);
+        }
+        if !self.cloud.admit("PutParameter", self.nature.now()) {
+            *self.throttled.entry("PutParameter").or_default() += 1;
+            return self.answer(put.process, put.effect, failed(FailureKind::Throttled), Duration::ZERO);
+        }
+        if self.nature.hits(Fault::Refused) {
+            return self.answer(put.process, put.effect, failed(FailureKind::Throttled), Duration::ZERO);
+        }
+        let unanswered = self.nature.strikes(Fault::Unanswered).map(|mut half| half.chance(0.5));
+        if unanswered != Some(false) {
+            self.put_secret(put);
+        }
+        match unanswered {
+            Some(_) => self.answer(put.process, put.effect, failed(FailureKind::Ambiguous), TIMEOUT),
+            None => self.answer(put.process, put.effect, Outcome::Configured { runner: put.runner }, Duration::ZERO),
+        }
+    }
+
+    pub(super) fn put_secret(&mut self, put: &Put) {
+        let id = &put.configure.name.instance;
+        let alive = self.cloud.instances().get(id).is_some_and(super::cloud::Instance::live);
+        let orphan_since = (!alive).then_some(self.nature.now());
+        let configure = std::sync::Arc::new(put.configure.clone());
+        self.cloud.secrets.insert(id.clone(), Secret { runner: put.runner, configure, orphan_since });
+        self.box_may_fetch(id);
+    }
+}

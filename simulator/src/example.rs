@@ -1,0 +1,57 @@
+//! A cluster to simulate, without a file: what the demo and the tests run.
+
+use std::sync::Arc;
+
+use muster_reconciler::ids::Scope;
+use muster_reconciler::manifest::{
+    Architecture, Capacity, Controller, GitHubApp, InstanceSettings, Lifetime, Metadata, PoolGitHub, RunnerPool, RunnerPoolSpec,
+    RunnerSettings, Span, Spec,
+};
+
+/// The organisation whose jobs are run.
+pub const ORG: &str = "acme";
+
+/// One pool of ephemeral runners for the whole organisation: two instance types in two subnets.
+pub fn pool(name: &str, labels: &[&str], max: u32) -> RunnerPool {
+    let types = ["m7i.large", "m6i.large"];
+    RunnerPool {
+        metadata: Metadata { name: name.into() },
+        spec: RunnerPoolSpec {
+            github: PoolGitHub { app: Some("main".into()), scope: Scope::Org(ORG.into()), ..PoolGitHub::default() },
+            labels: labels.iter().map(|l| (*l).to_owned()).collect(),
+            capacity: Capacity { max, ..Capacity::default() },
+            instance: InstanceSettings {
+                types: types.map(str::to_owned).to_vec(),
+                subnets: vec!["subnet-a".into(), "subnet-b".into()],
+                ..InstanceSettings::default()
+            },
+            ..RunnerPoolSpec::default()
+        },
+    }
+}
+
+/// A cluster of these pools.
+pub fn cluster(name: &str, pools: impl IntoIterator<Item = RunnerPool>) -> Arc<Spec> {
+    let app = GitHubApp { metadata: Metadata { name: "main".into() }, ..GitHubApp::default() };
+    let controller = Controller { metadata: Metadata { name: name.into() }, ..Controller::default() };
+    Arc::new(Spec {
+        controller,
+        apps: [("main".into(), app)].into(),
+        tokens: Default::default(),
+        pools: pools.into_iter().map(|p| (p.metadata.name.as_str().into(), p)).collect(),
+    })
+}
+
+/// What the demo shows: a big pool, a small one that fills up, and a warm one of reusable runners.
+pub fn demo() -> Arc<Spec> {
+    let linux = pool("linux-x64", &["self-hosted", "linux", "x64"], 30);
+    let mut arm = pool("linux-arm64", &["self-hosted", "linux", "arm64"], 6);
+    arm.spec.instance.architecture = Architecture::Arm64;
+    arm.spec.instance.types = vec!["m7g.large".into(), "m6g.large".into()];
+    let mut warm = pool("warm", &["self-hosted", "linux", "x64", "quick"], 8);
+    warm.spec.capacity.idle = 2;
+    warm.spec.priority = 200;
+    warm.spec.runner =
+        RunnerSettings { lifetime: Lifetime::Reusable, idle_timeout: Span::secs(180), ..RunnerSettings::default() };
+    cluster("demo", [linux, arm, warm])
+}

@@ -1,0 +1,74 @@
+//! GitHub's record of the webhooks that it could not deliver. It never tries again by itself; who asks gets one more
+//! attempt of the same payload, which may fail as well and is then a row of its own.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use muster_reconciler::effect::DeliverySighting;
+use muster_reconciler::event::{JobEvent, JobState};
+use muster_reconciler::ids::DeliveryId;
+use muster_reconciler::time::Time;
+
+use super::agenda::Event;
+use super::faults::Fault;
+use super::nature::Nature;
+use super::rng::Spread;
+
+/// Older attempts are of no interest to anybody here; GitHub itself keeps them for three days.
+const SHOWN: Duration = Duration::from_secs(24 * 3600);
+
+/// Attempts that failed.
+#[derive(Debug, Default)]
+pub(super) struct Mail {
+    failed: BTreeMap<DeliveryId, Attempt>,
+    last: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Attempt {
+    guid: u64,
+    event: Box<JobEvent>,
+    at: Time,
+}
+
+impl Mail {
+    /// A webhook got no answer.
+    pub fn lose(&mut self, event: Box<JobEvent>, nature: &Nature) {
+        self.last += 1;
+        self.failed.insert(DeliveryId(self.last), Attempt { guid: self.last, event, at: nature.now() });
+    }
+
+    /// The list of failed attempts, newest first.
+    pub fn list(&mut self, now: Time) -> Vec<DeliverySighting> {
+        self.failed.retain(|_, a| now.since(a.at) < SHOWN);
+        let action = |state| match state {
+            JobState::Queued => "queued",
+            JobState::InProgress => "in_progress",
+            JobState::Completed => "completed",
+        };
+        let row = |(id, a): (&DeliveryId, &Attempt)| DeliverySighting {
+            id: *id,
+            guid: a.guid.to_string(),
+            action: Some(action(a.event.state).to_owned()),
+            status: 502,
+        };
+        self.failed.iter().rev().map(row).collect()
+    }
+
+    /// When the newest attempt failed.
+    pub fn newest(&self) -> Option<Time> {
+        self.failed.values().map(|a| a.at).max()
+    }
+
+    /// One more attempt, of what was to be said then.
+    pub fn attempt(&mut self, id: DeliveryId, nature: &mut Nature) {
+        let Some(again) = self.failed.get(&id).cloned() else { return };
+        self.last += 1;
+        if let Some(mut size) = nature.strikes(Fault::WebhookLoss) {
+            let soon = size.within(Spread::secs(0, 10));
+            self.failed.insert(DeliveryId(self.last), Attempt { at: nature.now() + soon, ..again });
+            return;
+        }
+        nature.after(nature.takes().webhook.low, Event::Send(again.event));
+    }
+}

@@ -1,0 +1,113 @@
+//! What every part of the world shares: the time and what is to come, how long things take, what goes wrong (and the
+//! spells of it that last for minutes), the trace.
+
+use std::time::Duration;
+
+use muster_reconciler::effect::FailureKind;
+use muster_reconciler::time::Time;
+
+use super::agenda::{Agenda, Event};
+use super::faults::Fault;
+use super::luck::Luck;
+use super::options::{Latencies, WorldOptions};
+use super::rng::{Rng, Spread};
+use super::trace::Trace;
+
+/// How often the weather is decided.
+pub(super) const WEATHER_EVERY: Duration = Duration::from_secs(30);
+/// How long a spell lasts.
+const SPELL: Spread = Spread::secs(30, 600);
+/// The share of the calls that fail in a spell.
+const SPELL_SHARE: f64 = 0.7;
+
+/// Shared by all parts of the world.
+#[derive(Debug)]
+pub(super) struct Nature {
+    pub agenda: Agenda,
+    pub luck: Luck,
+    pub options: WorldOptions,
+    pub trace: Trace,
+    aws_throttles_until: Time,
+    github_fails_until: Time,
+    github_down_until: Time,
+    rng: Rng,
+}
+
+impl Nature {
+    pub fn new(began: Time, seed: u64, options: WorldOptions) -> Nature {
+        Nature {
+            agenda: Agenda::new(began),
+            luck: Luck::new(seed, &options.faults.schedule),
+            trace: Trace::new(began, options.keep_lines),
+            options,
+            aws_throttles_until: Time::ZERO,
+            github_fails_until: Time::ZERO,
+            github_down_until: Time::ZERO,
+            rng: Rng::new(seed, "spells"),
+        }
+    }
+
+    pub fn now(&self) -> Time {
+        self.agenda.now
+    }
+
+    pub fn takes(&self) -> &Latencies {
+        &self.options.latencies
+    }
+
+    pub fn after(&mut self, delay: Duration, event: Event) {
+        self.agenda.after(delay, event);
+    }
+
+    pub fn strikes(&mut self, fault: Fault) -> Option<Rng> {
+        self.luck.strikes(fault)
+    }
+
+    pub fn hits(&mut self, fault: Fault) -> bool {
+        self.luck.hits(fault)
+    }
+
+    pub fn say(&mut self, what: std::fmt::Arguments<'_>) {
+        self.trace.say(self.agenda.now, what);
+    }
+
+    /// Decides which spells begin.
+    pub fn weather(&mut self) {
+        for fault in [Fault::AwsThrottling, Fault::GitHubErrors, Fault::GitHubOutage] {
+            let Some(mut how_long) = self.strikes(fault) else { continue };
+            let until = self.now() + how_long.within(SPELL);
+            let spell = match fault {
+                Fault::AwsThrottling => &mut self.aws_throttles_until,
+                Fault::GitHubErrors => &mut self.github_fails_until,
+                _ => &mut self.github_down_until,
+            };
+            *spell = until.max(*spell);
+            let long = muster_reconciler::time::human(until.since(self.now()));
+            self.say(format_args!("---- {fault} for {long}"));
+        }
+    }
+
+    /// Whether a spell makes this call to AWS fail.
+    pub fn aws_spell(&mut self) -> bool {
+        self.luck.active && self.now() < self.aws_throttles_until && self.rng.chance(SPELL_SHARE)
+    }
+
+    /// Whether, and how, a spell makes this call to GitHub fail. In an outage, some calls are not even answered.
+    pub fn github_spell(&mut self) -> Option<FailureKind> {
+        if self.github_down() {
+            return Some(if self.rng.chance(0.3) { FailureKind::Ambiguous } else { FailureKind::Unavailable });
+        }
+        let fails = self.luck.active && self.now() < self.github_fails_until && self.rng.chance(SPELL_SHARE);
+        fails.then_some(FailureKind::Unavailable)
+    }
+
+    /// Whether all of GitHub is down.
+    pub fn github_down(&self) -> bool {
+        self.luck.active && self.now() < self.github_down_until
+    }
+
+    /// How much longer it stays so.
+    pub fn github_back_in(&self) -> Duration {
+        if self.github_down() { self.github_down_until.since(self.now()) } else { Duration::ZERO }
+    }
+}

@@ -1,0 +1,219 @@
+//! What the controller's present process has been told and has sent: judged as each effect sets out (S1's knowledge, S4,
+//! S5, S7, S8, L5), forgotten when the process dies, as the process itself forgets it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use muster_reconciler::effect::{Action, Effect, Input, JobMessage, Outcome, Resource, Source, Swept};
+use muster_reconciler::event::JobState;
+use muster_reconciler::ids::{EffectId, Forge as List, InstanceId, JobId, Payer, RunnerName};
+use muster_reconciler::manifest::Limits;
+use muster_reconciler::time::{Time, human};
+
+use super::super::World;
+use super::super::capacity::Bucket;
+use super::super::effects::{Request, api, counts_against};
+use super::Invariant;
+use super::retry::Retries;
+
+/// One process's knowledge.
+#[derive(Debug, Default)]
+pub struct Ears {
+    /// Complete sweeps that it has had.
+    swept: BTreeSet<Source>,
+    sources: BTreeMap<EffectId, Source>,
+    /// Boxes on which events said that this job runs.
+    running: BTreeMap<InstanceId, JobId>,
+    /// Boxes that a list's last sight showed busy.
+    busy: BTreeMap<List, BTreeSet<InstanceId>>,
+    /// How far each job was said to be.
+    states: BTreeMap<JobId, JobState>,
+    /// GitHub's word that nothing is left, and until when; of one resource, or of all that the payer asks.
+    exhausted: BTreeMap<(Payer, Option<Resource>), Time>,
+    /// The other side's buckets, as they would be if only this process called.
+    buckets: BTreeMap<&'static str, Option<Bucket>>,
+    retries: Retries,
+}
+
+impl Ears {
+    /// Whether events or a list have said that a job runs on the box.
+    pub(crate) fn knows_job_on(&self, id: &InstanceId) -> bool {
+        self.running.contains_key(id) || self.busy.values().any(|boxes| boxes.contains(id))
+    }
+
+    /// The manifests changed: what a pool waited for may have come true.
+    pub(crate) fn new_spec(&mut self) {
+        self.retries.new_spec();
+    }
+
+    /// What the controller is about to be told.
+    pub(crate) fn hear(&mut self, input: &Input, cluster: &str, now: Time) {
+        match input {
+            Input::Messages(messages) => {
+                for JobMessage { id, event, .. } in messages {
+                    self.retries.message_came(*id);
+                    self.hear_job(event.job, event.state, event.runner.as_deref(), cluster);
+                }
+            }
+            Input::GitHubLimit(limit) if limit.remaining == 0 => {
+                self.exhausted.insert((limit.payer.clone(), limit.resource), now + limit.reset_after);
+            }
+            Input::GitHubLimit(limit) => {
+                self.exhausted.remove(&(limit.payer.clone(), limit.resource));
+            }
+            Input::Outcome(id, outcome) => {
+                self.retries.ended(*id, outcome, now);
+                let source = self.sources.remove(id);
+                match (outcome, source) {
+                    (Outcome::Job(j), _) => {
+                        if let Some(state) = j.state {
+                            self.hear_job(j.job, state, j.runner.as_deref(), cluster);
+                        }
+                    }
+                    (Outcome::Swept(swept), Some(source)) => {
+                        if let (Swept::Runners(Some(rows)), Source::Runners(list)) = (swept, &source) {
+                            let busy = rows.iter().filter(|r| r.busy).map(|r| r.name.instance.clone()).collect();
+                            self.busy.insert(list.clone(), busy);
+                        }
+                        self.swept.insert(source);
+                    }
+                    _ => {}
+                }
+            }
+            Input::Spec(_) | Input::Ec2(_) | Input::Tick | Input::Shutdown => {}
+        }
+    }
+
+    fn hear_job(&mut self, job: JobId, state: JobState, runner: Option<&str>, cluster: &str) {
+        let Some(name) = runner.and_then(|name| RunnerName::parse_ours(name, cluster)) else { return };
+        match state {
+            JobState::Queued => {}
+            JobState::InProgress => {
+                self.running.insert(name.instance, job);
+            }
+            JobState::Completed => {
+                if self.running.get(&name.instance) == Some(&job) {
+                    self.running.remove(&name.instance);
+                }
+                self.states.insert(job, JobState::Completed);
+            }
+        }
+    }
+
+    /// S9: how far the controller says that a job is, against what it said before.
+    pub(crate) fn state_is(&mut self, job: JobId, state: JobState) -> Result<(), JobState> {
+        let before = self.states.entry(job).or_insert(state);
+        if state < *before {
+            return Err(*before);
+        }
+        *before = state;
+        Ok(())
+    }
+
+    fn over_rate(&mut self, name: &'static str, limits: &Limits, now: Time) -> bool {
+        // Each Configure is one GenerateJitConfig and one PutParameter. An operator may have told muster to be slower than SSM
+        // is; both sides round.
+        let name = if name == "GenerateJitConfig" { "PutParameter" } else { name };
+        let puts = limits.ssm_put_per_second;
+        let bucket = self.buckets.entry(name).or_insert_with(|| match name {
+            "PutParameter" => Some(Bucket::new(puts.max(1.0) + 0.01, puts, now)),
+            _ => Bucket::of(name, now),
+        });
+        bucket.as_mut().is_some_and(|b| !b.take(now))
+    }
+}
+
+impl World {
+    /// Judges an effect as it sets out.
+    pub(crate) fn judge_effect(&mut self, effect: Effect) -> Request {
+        let now = self.nature.now();
+        let (name, action) = (api(&effect.action), &effect.action);
+        if self.oracle.ears.over_rate(name, &self.spec.controller.spec.limits, now) {
+            self.oracle.blame(Invariant::S7, now, format!("{name} was called more often than the other side admits"));
+        }
+        if let Some((payer, resource)) = counts_against(action, &self.spec) {
+            let said = |of| self.oracle.ears.exhausted.get(&(payer.clone(), of)).copied();
+            if let Some(until) = said(Some(resource)).max(said(None)).filter(|until| *until > now) {
+                let left = human(until.since(now));
+                self.oracle.blame(Invariant::S7, now, format!("{name} for {payer}, though GitHub had said to wait {left} more"));
+            }
+        }
+        let runners = self.controller.as_ref().map(|c| c.view().world.runners());
+        let known = |id: &InstanceId| runners.and_then(|r| r.get(id)).map_or(Time::ZERO, |r| r.first_seen);
+        if let Some(hasty) = self.oracle.ears.retries.sets_out(&effect, known, now) {
+            self.oracle.blame(Invariant::L5, now, hasty);
+        }
+        let mut request = Request { process: self.process, sent_at: now, effect, knew: Vec::new(), max: u32::MAX };
+        self.judge_target(&mut request, now);
+        request
+    }
+
+    fn judge_target(&mut self, request: &mut Request, now: Time) {
+        let effect = &request.effect;
+        match &effect.action {
+            Action::Sweep(source) => {
+                self.oracle.ears.sources.insert(effect.id, source.clone());
+            }
+            Action::Launch(launch) => {
+                self.judge_look("Launch", now);
+                request.max = self.spec.pools.get(&launch.pool).map_or(0, |p| p.spec.capacity.max);
+                let first = *self.oracle.intents.entry(launch.intent.clone()).or_insert(self.process);
+                if first != self.process {
+                    let what = format!("intent {} of process {first} is used again by process {}", launch.intent, self.process);
+                    self.oracle.blame(Invariant::S5, now, what);
+                }
+            }
+            Action::Drain(ids) | Action::DeleteSecrets(ids) => {
+                self.judge_ours(ids, now);
+                self.judge_look(api(&effect.action), now);
+            }
+            Action::Terminate(ids) => {
+                let ids = ids.clone();
+                self.judge_ours(&ids, now);
+                self.judge_look("TerminateInstances", now);
+                for id in &ids {
+                    self.judge_list_seen(id, now);
+                }
+                request.knew = ids.into_iter().filter(|id| self.oracle.ears.knows_job_on(id)).collect();
+            }
+            Action::Deregister { runner, name, .. } => {
+                self.judge_look("DeleteRunner", now);
+                let is = self.forge.registrations().get(runner).map(|r| &r.name);
+                if is.is_some_and(|is| is != name) {
+                    let is = is.map(ToString::to_string).unwrap_or_default();
+                    self.oracle.blame(Invariant::S4, now, format!("runner {runner} is deregistered as {name}; it is {is}"));
+                }
+                if self.oracle.ears.knows_job_on(&name.instance) {
+                    request.knew.push(name.instance.clone());
+                }
+            }
+            Action::Configure(_) | Action::CheckJob { .. } | Action::Redeliver { .. } | Action::Messages(..) => {}
+        }
+    }
+
+    fn judge_ours(&mut self, ids: &[InstanceId], now: Time) {
+        for id in ids {
+            if !self.oracle.boxes.contains(id) {
+                self.oracle.blame(Invariant::S4, now, format!("{id} was never ours, and is touched"));
+            }
+        }
+    }
+
+    fn judge_look(&mut self, name: &str, now: Time) {
+        if !self.oracle.ears.swept.contains(&Source::Instances) {
+            self.oracle.blame(Invariant::S8, now, format!("{name} before the first complete look at the instances"));
+        }
+    }
+
+    /// A box that is registered is not ended before its list was seen; unless it is too old.
+    fn judge_list_seen(&mut self, id: &InstanceId, now: Time) {
+        let Some(instance) = self.cloud.instances().get(id).filter(|i| i.live()) else { return };
+        if now.since(instance.launched_at()) >= self.most_age(&instance.pool) {
+            return;
+        }
+        let Some(runner) = self.machines.get(id).and_then(|m| m.runner()) else { return };
+        let Some(list) = self.forge.registrations().get(&runner).map(|r| r.list().clone()) else { return };
+        if !self.oracle.ears.swept.contains(&Source::Runners(list.clone())) {
+            self.oracle.blame(Invariant::S8, now, format!("{id} is ended before the first complete look at {list}"));
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! What can only be judged by looking at the whole, now and then: S6, S9's views, S10, L1, L2, and that everything has a
+//! reason. The dearer a look, the rarer.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use muster_reconciler::effect::{InstanceSighting, Source};
+use muster_reconciler::event::JobState;
+use muster_reconciler::ids::PoolName;
+use muster_reconciler::plan::{Blocked, Gate, View, plan};
+use muster_reconciler::time::{Time, human};
+use muster_reconciler::why::Why;
+
+use super::super::World;
+use super::super::forge::Hold;
+use super::super::marks::Mark;
+use super::Invariant;
+
+/// How often the whole is looked at.
+pub(crate) const CHECK_EVERY: Duration = Duration::from_secs(30);
+/// How long a secret may outlive its box (S6): two secret sweeps and a little.
+const SECRET_OUTLIVES: Duration = Duration::from_secs(25 * 60);
+/// How long a pool may want a runner and neither launch nor say why not (L1).
+const MUTE: Duration = Duration::from_secs(90);
+/// How long a job may wait once nothing goes wrong, and how much of it while its pool has room and launches nothing (L1).
+const STUCK: Duration = Duration::from_secs(30 * 60);
+const ROOMY: Duration = Duration::from_secs(10 * 60);
+/// How long an instance may be unknown to a process that has looked since (L2).
+const UNKNOWN: Duration = Duration::from_secs(60);
+/// How far a box may outlive maxLifetime (L2).
+const OVERTIME: Duration = Duration::from_secs(1800);
+/// Every so many looks the views are read, and a plan is made twice.
+const RARE: u64 = 20;
+/// Every so many sweeps the rows are also taken in backwards.
+const REVERSED: u64 = 48;
+
+impl World {
+    /// One look at the whole.
+    pub(crate) fn look(&mut self) {
+        let now = self.nature.now();
+        self.oracle.looks += 1;
+        self.look_at_secrets(now);
+        if self.oracle.looks.is_multiple_of(4) {
+            self.look_at_boxes(now);
+            self.look_at_waiting_jobs(now);
+        }
+        self.look_at_pools(now);
+        if self.oracle.looks.is_multiple_of(RARE) {
+            self.look_at_views(now);
+        }
+    }
+
+    fn look_at_secrets(&mut self, now: Time) {
+        for (id, secret) in &self.cloud.secrets {
+            if let Some(since) = secret.orphan_since
+                && now.since(since) > SECRET_OUTLIVES
+                && self.oracle.boxes.contains(id)
+            {
+                let what = format!("the secret of {id} has outlived it by {}", human(now.since(since)));
+                self.oracle.blame(Invariant::S6, now, what);
+            }
+        }
+    }
+
+    /// L2.
+    fn look_at_boxes(&mut self, now: Time) {
+        let Some(controller) = &self.controller else { return };
+        let looked = controller.view().world.swept(&Source::Instances);
+        for (id, instance) in self.cloud.instances().iter().filter(|(_, i)| i.live()) {
+            let launched = instance.launched_at();
+            if looked.is_some_and(|at| at >= launched + UNKNOWN) && !controller.view().world.runners().contains_key(id) {
+                let what = format!("{id} runs since {}, and the controller does not know it", human(now.since(launched)));
+                self.oracle.blame(Invariant::L2, now, what);
+            }
+            let age = now.since(launched);
+            if age > self.most_age(&instance.pool) + OVERTIME {
+                self.oracle.blame(Invariant::L2, now, format!("{id} has reached the age of {}", human(age)));
+            }
+        }
+    }
+
+    /// L1, by the truth: once nothing goes wrong any more, a job that GitHub would give to a runner does not wait for one while
+    /// its pool has room and launches nothing, unless muster says what keeps it.
+    fn look_at_waiting_jobs(&mut self, now: Time) {
+        let (Some(controller), Some(last)) = (&self.controller, self.nature.options.faults.last) else { return };
+        for (name, pool) in &self.spec.pools {
+            // Between two boxes of a full pool there is room for a moment.
+            if self.cloud.live(name) < pool.spec.capacity.max {
+                self.oracle.roomy.entry(name.clone()).or_insert(now);
+            } else {
+                self.oracle.roomy.remove(name);
+            }
+        }
+        let calm = self.began + last;
+        let mut stuck = BTreeMap::new();
+        for (id, job) in self.forge.unfinished().filter(|(_, j)| j.state == JobState::Queued && j.hold == Hold::No) {
+            let Some(since) = self.home(job).and_then(|name| self.oracle.roomy.get(&name)) else { continue };
+            let (waited, roomy) = (now.since(calm.max(job.queued_at)), now.since(*since));
+            if waited < STUCK || roomy < ROOMY {
+                continue;
+            }
+            let word = match controller.view().demand.jobs().get(&id).map(|known| controller.why(known, now)) {
+                Some(Why::Held(_) | Why::Delayed(..)) => continue,
+                // Not any word will do: there is room, and GitHub's limit can be asked for.
+                Some(Why::Blocked(plan, blocked)) if self.is_so(blocked, &plan.pool, now) => continue,
+                Some(why) => why.word(),
+                None => "unknown to it",
+            };
+            let (waited, roomy) = (human(waited), human(roomy));
+            stuck.insert(
+                id,
+                format!("job {id} waits since {waited}, its pool has room and launches nothing since {roomy}: {word}"),
+            );
+        }
+        // What muster says is a moment old: what it does at the end of a hold shows at the next look.
+        let before = std::mem::replace(&mut self.oracle.stuck, stuck.keys().copied().collect());
+        for (_, what) in stuck.into_iter().filter(|(id, _)| before.contains(id)) {
+            self.oracle.blame(Invariant::L1, now, what);
+        }
+    }
+
+    /// Whether what blocks a pool with room is so, as far as the truth tells.
+    fn is_so(&self, blocked: &Blocked, pool: &PoolName, now: Time) -> bool {
+        match blocked {
+            Blocked::Max => false,
+            Blocked::GitHub(_) => self.spec.pools.get(pool).is_some_and(|p| self.forge.registry.short(&p.forge().payer(), now)),
+            _ => true,
+        }
+    }
+
+    /// L1, as far as the pools' own words go: a pool that wants more than it has launches, or says what keeps it.
+    fn look_at_pools(&mut self, now: Time) {
+        let Some(controller) = &self.controller else { return self.oracle.mute.clear() };
+        for (name, plan) in controller.newest_plans() {
+            let mute = plan.is_some_and(|p| {
+                p.counts.wanted > p.counts.supply
+                    && p.launch.is_none()
+                    && p.blocked.is_none()
+                    && self.spec.pools.contains_key(name)
+            });
+            if !mute {
+                self.oracle.mute.remove(name);
+                continue;
+            }
+            let since = *self.oracle.mute.entry(name.clone()).or_insert(now);
+            if now.since(since) > MUTE {
+                let what = format!("pool {name} wants more than it has since {}, and does not say why", human(now.since(since)));
+                self.oracle.blame(Invariant::L1, now, what);
+                self.oracle.mute.insert(name.clone(), now);
+            }
+        }
+        if controller.view().demand.jobs().values().any(|j| j.hold.is_some()) {
+            self.marks.hit(Mark::HeldByGitHub);
+        }
+    }
+
+    /// Every view has its reason, and S10's first half: nothing but what is known decides a plan.
+    fn look_at_views(&mut self, now: Time) {
+        let Some(controller) = &self.controller else { return };
+        let mut unsound = Vec::new();
+        for view in controller.jobs(now) {
+            if view.reason.is_empty() {
+                unsound.push(format!("job {} has no reason", view.id));
+            }
+        }
+        for view in controller.runners(now) {
+            if view.reason.is_empty() {
+                unsound.push(format!("runner {} has no reason", view.name));
+            }
+        }
+        let (once, twice) = (controller.preview(now), controller.preview(now));
+        for plan in &once {
+            if plan.reason.is_empty() {
+                unsound.push(format!("pool {} has no reason", plan.pool));
+            }
+        }
+        for what in unsound {
+            self.oracle.blame(Invariant::Sound, now, what);
+        }
+        if once != twice {
+            self.oracle.blame(Invariant::S10, now, "two plans of one moment differ".into());
+        }
+    }
+
+    /// S10's second half: the same rows in another order lead to the same world and the same plans.
+    pub(crate) fn compare_orders(&mut self, rows: &[InstanceSighting], now: Time) {
+        self.instance_sweeps += 1;
+        let Some(controller) = self.controller.as_ref().filter(|_| self.instance_sweeps.is_multiple_of(REVERSED)) else { return };
+        let view = controller.view();
+        let backwards: Vec<InstanceSighting> = rows.iter().rev().cloned().collect();
+        let (mut one, mut other) = (view.world.clone(), view.world.clone());
+        one.saw_instances(rows, now, now);
+        other.saw_instances(&backwards, now, now);
+        (one.facts, other.facts) = (Vec::new(), Vec::new());
+        let gate = Gate { room: 100, ..Gate::default() };
+        let differs = one != other
+            || view.spec.pools.keys().any(|name| {
+                let plans = [&one, &other].map(|world| plan(View { world, ..view }, name, &gate, now));
+                plans[0] != plans[1]
+            });
+        if differs {
+            self.oracle.blame(Invariant::S10, now, "a sweep's rows in another order lead to another world or plan".into());
+        }
+    }
+
+    /// S9: what the controller now says of a job that it has just been told of.
+    pub(crate) fn look_at_job(&mut self, id: muster_reconciler::ids::JobId) {
+        let Some(controller) = &self.controller else { return };
+        let state = match controller.view().demand.jobs().get(&id) {
+            Some(job) => job.event.state,
+            None if controller.view().demand.is_over(id) => JobState::Completed,
+            None => return,
+        };
+        if let Err(before) = self.oracle.ears.state_is(id, state) {
+            let what = format!("job {id} went back from {before:?} to {state:?}");
+            self.oracle.blame(Invariant::S9, self.nature.agenda.now, what);
+        }
+    }
+}

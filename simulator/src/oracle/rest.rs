@@ -1,0 +1,175 @@
+//! L1 to L4: what keeps the world from rest when faults and jobs have ended.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use muster_reconciler::event::{JobEvent, JobState};
+use muster_reconciler::ids::{InstanceId, JobId, PoolName};
+use muster_reconciler::matching::{Route, route};
+use muster_reconciler::runner::Runner;
+use muster_reconciler::time::human;
+
+use super::super::World;
+use super::super::boxes::Machine;
+use super::super::forge::{Hold, Job, fits, in_scope};
+use super::{Invariant, Violation};
+
+/// Why a world is not at rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unrest {
+    /// Something is still there.
+    Left(Vec<Left>),
+    /// Nothing was left, and yet so many more effects followed.
+    Restless(u64),
+}
+
+/// One thing that is still there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// What it violates, if it stays.
+    pub invariant: Invariant,
+    /// What it is.
+    pub what: String,
+}
+
+impl Unrest {
+    /// As a violation, of a world that was to be at rest after so long, and to stay so for so long.
+    pub fn violation(&self, at: muster_reconciler::time::Time, after: Duration, quiet: Duration) -> Violation {
+        let (after, quiet) = (human(after), human(quiet));
+        let (invariant, what) = match self {
+            Unrest::Left(left) => {
+                let first = left.first().map_or(Invariant::L4, |l| l.invariant);
+                let all: Vec<&str> = left.iter().take(24).map(|l| l.what.as_str()).collect();
+                (first, format!("not at rest after {after}:\n  {}", all.join("\n  ")))
+            }
+            Unrest::Restless(n) => (Invariant::L4, format!("at rest, and {n} more effects followed within {quiet}")),
+        };
+        Violation { invariant, at, what }
+    }
+}
+
+impl World {
+    /// What keeps the world from rest; empty when nothing does. Holds only without jobs still to come.
+    pub fn leftovers(&self) -> Vec<Left> {
+        let mut left = Vec::new();
+        let mut note = |invariant, what| left.push(Left { invariant, what });
+        for (id, job) in self.forge.unfinished() {
+            // A job that GitHub holds back may be taken by anybody once it is let go.
+            if job.state == JobState::InProgress || job.hold != Hold::No || self.servable(job) || self.lured(job) {
+                let (labels, age) = (job.plan.labels.join(","), human(self.nature.now().since(job.queued_at)));
+                note(Invariant::L1, format!("job {id} [{labels}] is {:?} since {age}", job.state));
+            }
+        }
+        self.leftover_boxes(&mut note);
+        let cluster = self.spec.controller.cluster();
+        for (id, r) in self.forge.registrations().iter().filter(|(_, r)| r.name.cluster == cluster) {
+            if !r.online || r.gone {
+                note(Invariant::L3, format!("registration {id} ({}) has no box that is online", r.name));
+            }
+        }
+        for id in self.cloud.secrets.iter().filter(|(_, s)| s.orphan_since.is_some()).map(|(id, _)| id) {
+            note(Invariant::S6, format!("the secret of {id} lies in SSM"));
+        }
+        for event in self.queue.events() {
+            let job = self.forge.jobs().get(&event.job);
+            if job.is_none_or(|j| j.state == JobState::Completed || self.servable(j)) {
+                let is = job.map(|j| j.state);
+                note(Invariant::L4, format!("a message says that job {} is {:?}; it is {is:?}", event.job, event.state));
+            }
+        }
+        for event in self.queue.dead_letters() {
+            if self.forge.jobs().get(&event.job).is_some_and(|j| j.state == JobState::Queued) {
+                note(Invariant::Sound, format!("job {} waits, and its message is a dead letter", event.job));
+            }
+        }
+        left
+    }
+
+    /// What the controller itself says of its pools and boxes, for whoever reads of the unrest.
+    pub(crate) fn own_words(&self) -> Vec<Left> {
+        let Some(controller) = &self.controller else { return Vec::new() };
+        let now = self.nature.now();
+        let pools = controller.pools(now).into_iter().map(|p| format!("muster says of pool {}: {}", p.name, p.reason));
+        let boxes =
+            controller.runners(now).into_iter().take(4).map(|r| format!("muster says of {}: {}: {}", r.name, r.phase, r.reason));
+        pools.chain(boxes).map(|what| Left { invariant: Invariant::L4, what }).collect()
+    }
+
+    /// Boxes beyond the warm floors, or too few of them. A box that heeds no drain is no leftover while nobody can tell that
+    /// it has no job: it is online, or its pool is gone and no list that the controller knows would show it.
+    fn leftover_boxes(&self, note: &mut dyn FnMut(Invariant, String)) {
+        let (mut live, mut warm): (BTreeMap<&PoolName, u32>, BTreeMap<&PoolName, u32>) = Default::default();
+        if self.cloud.populated().next().is_some() {
+            for (id, instance) in self.cloud.instances().iter().filter(|(_, i)| i.live()) {
+                let machine = self.machines.get(id);
+                let unlisted = !self.spec.pools.contains_key(&instance.pool) && self.looked_for_nowhere(id);
+                if instance.draining() && (machine.is_some_and(Machine::deaf_and_online) || unlisted) {
+                    continue;
+                }
+                if !instance.draining() && self.known(id).is_some_and(|r| r.interrupted_at.is_some()) {
+                    note(Invariant::L2, format!("{id} was given up for a spot interruption, and lives"));
+                }
+                let runner = machine.and_then(Machine::runner).and_then(|r| self.forge.registrations().get(&r));
+                if let (Some(runner), Some(pool)) = (runner, self.spec.pools.get(&instance.pool))
+                    && !runner.serves(pool)
+                {
+                    note(Invariant::L2, format!("{id} no longer serves pool {}", instance.pool));
+                }
+                *live.entry(&instance.pool).or_default() += 1;
+                *warm.entry(&instance.pool).or_default() +=
+                    u32::from(machine.is_some_and(Machine::fresh) && !instance.draining());
+            }
+        }
+        for (name, pool) in &self.spec.pools {
+            let (live, warm) = (live.remove(name).unwrap_or_default(), warm.remove(name).unwrap_or_default());
+            let floor = pool.spec.capacity.idle;
+            if live > floor {
+                let which = self.cloud.describe_live(name);
+                note(Invariant::L2, format!("pool {name} has {live} live boxes, {floor} are wanted: {which}"));
+            }
+            if warm < floor {
+                note(Invariant::L1, format!("pool {name} has {warm} idle boxes of {floor} that should be kept warm"));
+            }
+        }
+        for (name, n) in live {
+            let which = self.cloud.describe_live(name);
+            note(Invariant::L2, format!("pool {name} is gone and has {n} live boxes: {which}"));
+        }
+    }
+
+    /// Whether a runner that is there for another reason will take the job, though nobody launches for it: a warm one of
+    /// another pool, or one that heeds no drain.
+    fn lured(&self, job: &Job) -> bool {
+        let takes = |labels: &[String], scope| fits(&job.plan.labels, labels) && in_scope(scope, &job.plan.repo);
+        let warm = self.spec.pools.values().filter(|p| p.spec.capacity.idle > 0);
+        warm.map(|p| (&p.spec.labels, &p.spec.github.scope)).any(|(labels, scope)| takes(labels, scope))
+            || self.forge.registry.benches().iter().any(|(labels, list)| takes(labels, &list.scope))
+    }
+
+    fn looked_for_nowhere(&self, id: &InstanceId) -> bool {
+        self.known(id).is_some_and(|r| r.forge.is_none())
+    }
+
+    /// What the controller itself knows of a box.
+    fn known(&self, id: &InstanceId) -> Option<&Runner> {
+        self.controller.as_ref()?.view().world.runners().get(id)
+    }
+
+    /// Whether a pool takes the job, and has room for a box at all.
+    pub(crate) fn servable(&self, job: &Job) -> bool {
+        self.home(job).is_some_and(|name| self.spec.pools.get(&name).is_some_and(|p| p.spec.capacity.max > 0))
+    }
+
+    /// The pool that the job counts for.
+    pub(crate) fn home(&self, job: &Job) -> Option<PoolName> {
+        match self.route_of(job) {
+            Route::Pool(name) => Some(name),
+            Route::Unmatched(_) | Route::Foreign(_) => None,
+        }
+    }
+
+    /// Where the job belongs.
+    pub(crate) fn route_of(&self, job: &Job) -> Route {
+        route(&self.spec, &JobEvent { enterprise: self.enterprise(), ..super::super::forge::event(JobId(0), job) })
+    }
+}

@@ -1,0 +1,140 @@
+//! L5: nothing that failed is tried again sooner than its backoff says. Per key, as the core counts them: a box, a pool, a
+//! launch's intent, a source, a job, a message.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use muster_reconciler::effect::{Action, Effect, Failure, FailureKind, MessageOp, Outcome, Source};
+use muster_reconciler::ids::{AppName, DeliveryId, EffectId, InstanceId, Intent, JobId, MessageId, PoolName};
+use muster_reconciler::time::{Time, human};
+
+/// What backs off.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Box(InstanceId),
+    Pool(PoolName),
+    Intent(Intent),
+    Source(Source),
+    Job(JobId),
+    Message(MessageId),
+    Delivery(AppName, DeliveryId),
+}
+
+#[derive(Debug)]
+struct Failed {
+    at: Time,
+    /// In a row.
+    times: u32,
+    /// Not before `at` plus this.
+    wait: Duration,
+}
+
+/// What failed, and what is under way.
+#[derive(Debug, Default)]
+pub(super) struct Retries {
+    flights: BTreeMap<EffectId, Vec<Key>>,
+    failed: BTreeMap<Key, Failed>,
+    /// Intents that have been sent before.
+    asked: BTreeSet<Intent>,
+}
+
+fn keys(action: &Action) -> Vec<Key> {
+    match action {
+        Action::Launch(l) => vec![Key::Intent(l.intent.clone()), Key::Pool(l.pool.clone())],
+        Action::Configure(c) => vec![Key::Box(c.name.instance.clone())],
+        Action::Deregister { name, .. } => vec![Key::Box(name.instance.clone())],
+        Action::Drain(ids) | Action::Terminate(ids) | Action::DeleteSecrets(ids) => {
+            ids.iter().map(|id| Key::Box(id.clone())).collect()
+        }
+        Action::CheckJob { job, .. } => vec![Key::Job(*job)],
+        Action::Redeliver { app, delivery } => vec![Key::Delivery(app.clone(), *delivery)],
+        Action::Sweep(source) => vec![Key::Source(source.clone())],
+        Action::Messages(MessageOp::Extend { .. }, ids) => ids.iter().map(|id| Key::Message(*id)).collect(),
+        Action::Messages(..) => Vec::new(),
+    }
+}
+
+/// The shortest wait after so many failures in a row.
+fn least(key: &Key, failure: &Failure, times: u32) -> Option<Duration> {
+    let doubling = Duration::from_secs(1 << (times - 1).min(5));
+    let unsure = failure.kind.may_have_worked();
+    let asked = failure.retry_after.unwrap_or_default();
+    let wait = match key {
+        // How long GitHub's limit holds for what a box wants of it is S7's matter; AWS asks for no wait here.
+        Key::Box(_) => return Some(doubling),
+        Key::Source(_) => doubling,
+        // A launch without a certain answer is asked again by its intent; any other failure is the pool's.
+        Key::Intent(_) if unsure => doubling,
+        Key::Intent(_) => return None,
+        Key::Pool(_) if unsure => return None,
+        Key::Pool(_) if failure.kind == FailureKind::Throttled => Duration::from_secs(1),
+        Key::Pool(_) => Duration::from_secs(30),
+        // And for these.
+        Key::Job(_) | Key::Delivery(..) => return Some(Duration::from_secs(60)),
+        // Messages that are due go along with others.
+        Key::Message(_) => Duration::from_secs(1),
+    };
+    Some(wait.max(asked))
+}
+
+impl Retries {
+    /// The manifests changed: what a pool or a source waited for may have come true.
+    pub fn new_spec(&mut self) {
+        self.failed.retain(|key, _| !matches!(key, Key::Pool(_) | Key::Source(_)));
+    }
+
+    /// A message came (again): it is held by a new receipt.
+    pub fn message_came(&mut self, id: MessageId) {
+        self.failed.remove(&Key::Message(id));
+    }
+
+    /// How an effect ended.
+    pub fn ended(&mut self, id: EffectId, outcome: &Outcome, now: Time) {
+        let keys = self.flights.remove(&id).unwrap_or_default();
+        for key in keys {
+            let failure = match (outcome, &key) {
+                (Outcome::Failed(failure) | Outcome::NotHandedOver(failure), _) => Some(failure),
+                (Outcome::Batch { failed, .. }, Key::Box(id)) => failed.iter().find(|(f, _)| f == id).map(|(_, why)| why),
+                _ => None,
+            };
+            let times = failure.map(|_| self.failed.get(&key).map_or(0, |f| f.times) + 1);
+            match failure.zip(times).and_then(|(failure, times)| Some((least(&key, failure, times)?, times))) {
+                Some((wait, times)) => drop(self.failed.insert(key, Failed { at: now, times, wait })),
+                None => drop(self.failed.remove(&key)),
+            }
+        }
+    }
+
+    /// An effect sets out. Some: too soon, and why. `known` tells since when the controller knows a box: of one that it
+    /// has forgotten and found again, it can't know what failed.
+    pub fn sets_out(&mut self, effect: &Effect, known: impl Fn(&InstanceId) -> Time, now: Time) -> Option<String> {
+        let mut keys = keys(&effect.action);
+        if let Some(Key::Intent(intent)) = keys.first()
+            && self.asked.contains(intent)
+        {
+            // The same launch again keeps to its own backoff; its pool's is for new ones.
+            keys.truncate(1);
+        } else if let Some(Key::Intent(intent)) = keys.first() {
+            self.asked.insert(intent.clone());
+        }
+        for key in &keys {
+            if let Key::Box(id) = key
+                && self.failed.get(key).is_some_and(|failed| known(id) >= failed.at)
+            {
+                self.failed.remove(key);
+            }
+        }
+        let hasty = keys.iter().find_map(|key| {
+            let failed = self.failed.get(key)?;
+            let waited = now.since(failed.at);
+            (waited < failed.wait).then(|| {
+                let (wait, times) = (human(failed.wait), failed.times);
+                format!("{key:?} is tried again {} after failure {times} in a row; {wait} were due", human(waited))
+            })
+        });
+        if !keys.is_empty() {
+            self.flights.insert(effect.id, keys);
+        }
+        hasty
+    }
+}

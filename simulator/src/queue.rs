@@ -1,0 +1,135 @@
+//! SQS: at least once, in no order, invisible while held, back when nobody said otherwise.
+//! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html>
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use muster_reconciler::effect::{Failure, FailureKind, JobMessage, MessageOp, Outcome};
+use muster_reconciler::event::JobEvent;
+use muster_reconciler::ids::MessageId;
+use muster_reconciler::time::Time;
+
+use super::faults::Fault;
+use super::nature::Nature;
+use super::rng::{Rng, Spread};
+
+/// The queue's visibility timeout.
+pub const VISIBILITY: Duration = Duration::from_secs(120);
+/// Messages of one receive call, at most.
+const BATCH: usize = 10;
+/// A receive call draws from so many of the messages that have waited longest: SQS keeps no order, but forgets nobody.
+const DRAWN_FROM: usize = 40;
+/// The redrive policy: a message that was received so often becomes a dead letter. The README asks for a large number.
+const MAX_RECEIVES: u32 = 200;
+
+/// The job queue.
+#[derive(Debug)]
+pub struct Queue {
+    messages: BTreeMap<MessageId, Message>,
+    /// An index of `messages`: by when they can be received.
+    visible: BTreeSet<(Time, MessageId)>,
+    dead: Vec<JobEvent>,
+    sent: u64,
+    rng: Rng,
+}
+
+#[derive(Debug)]
+struct Message {
+    event: JobEvent,
+    visible_at: Time,
+    receives: u32,
+}
+
+impl Queue {
+    pub(super) fn new(seed: u64) -> Queue {
+        Queue { messages: BTreeMap::new(), visible: BTreeSet::new(), dead: Vec::new(), sent: 0, rng: Rng::new(seed, "queue") }
+    }
+
+    /// Messages that nobody has deleted.
+    pub fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Whether all messages are deleted.
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// What each message left says.
+    pub fn events(&self) -> impl Iterator<Item = &JobEvent> {
+        self.messages.values().map(|m| &m.event)
+    }
+
+    /// What became a dead letter.
+    pub fn dead_letters(&self) -> &[JobEvent] {
+        &self.dead
+    }
+
+    pub(super) fn send(&mut self, event: JobEvent, nature: &mut Nature) {
+        self.sent += 1;
+        // A queue or a message may have a delay of its own, up to 15 minutes.
+        let delay = nature.strikes(Fault::SendDelay).map(|mut r| r.within(Spread::secs(5, 900))).unwrap_or_default();
+        let (id, visible_at) = (MessageId(self.sent), nature.now() + delay);
+        self.visible.insert((visible_at, id));
+        self.messages.insert(id, Message { event, visible_at, receives: 0 });
+    }
+
+    /// When a receive call can next have something.
+    pub(super) fn next_visible(&self) -> Option<Time> {
+        self.visible.first().map(|(at, _)| *at)
+    }
+
+    fn show_at(&mut self, id: MessageId, at: Time) -> Option<&mut Message> {
+        let message = self.messages.get_mut(&id)?;
+        self.visible.remove(&(message.visible_at, id));
+        message.visible_at = at;
+        self.visible.insert((at, id));
+        Some(message)
+    }
+
+    /// Up to ten visible messages, in no order; bad luck shows one again though it was taken.
+    pub(super) fn receive(&mut self, nature: &mut Nature) -> Vec<JobMessage> {
+        let now = nature.now();
+        let mut visible: Vec<MessageId> =
+            self.visible.range(..=(now, MessageId(u64::MAX))).take(DRAWN_FROM).map(|(_, id)| *id).collect();
+        self.rng.shuffle(&mut visible);
+        visible.truncate(BATCH);
+        let mut taken = Vec::with_capacity(visible.len());
+        for id in visible {
+            let again = nature.strikes(Fault::Redelivered).map(|mut r| r.within(Spread::secs(1, 60)));
+            let Some(message) = self.show_at(id, now + again.unwrap_or(VISIBILITY)) else { continue };
+            message.receives += 1;
+            if message.receives > MAX_RECEIVES {
+                let dead = self.delete(id);
+                self.dead.extend(dead);
+                continue;
+            }
+            taken.push(JobMessage { id, receive_count: message.receives, event: message.event.clone() });
+        }
+        taken
+    }
+
+    fn delete(&mut self, id: MessageId) -> Option<JobEvent> {
+        let message = self.messages.remove(&id)?;
+        self.visible.remove(&(message.visible_at, id));
+        Some(message.event)
+    }
+
+    /// Carries out one operation. A message that is gone is done with, except that it cannot be extended.
+    pub(super) fn operate(&mut self, op: MessageOp, ids: &[MessageId], now: Time) -> Outcome {
+        let mut missing = 0;
+        for id in ids {
+            match op {
+                MessageOp::Delete => drop(self.delete(*id)),
+                MessageOp::Extend { seconds } => {
+                    missing += u32::from(self.show_at(*id, now + Duration::from_secs(u64::from(seconds))).is_none());
+                }
+                MessageOp::Release => drop(self.show_at(*id, now)),
+            }
+        }
+        match missing {
+            0 => Outcome::Done,
+            n => Outcome::Failed(Failure::new(FailureKind::NotFound, format!("{n} of {} messages are gone", ids.len()))),
+        }
+    }
+}

@@ -1,0 +1,432 @@
+//! GitHub's runners: registrations that are minted, connect, take jobs and are deleted; and lists of them that lie.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_reconciler::effect::{Configure, Failure, FailureKind, Resource, RunnerSighting};
+use muster_reconciler::ids::{Forge as List, InstanceId, JobId, Payer, PoolName, RunnerId, RunnerName};
+use muster_reconciler::time::Time;
+
+use super::agenda::Event;
+use super::faults::Fault;
+use super::nature::Nature;
+use super::rng::{Rng, Spread};
+
+/// Requests per hour of an installation. <https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>
+const fn hourly(resource: Resource) -> u32 {
+    match resource {
+        Resource::Core => 5000,
+        Resource::Registration => 10_000,
+    }
+}
+/// So few are too few for a burst of boxes.
+const SHORT: u32 = 500;
+/// Rows of one page; small, so that small runs have several.
+const PAGE: usize = 10;
+/// How long a secondary limit lasts.
+pub(super) const SECONDARY: Spread = Spread::secs(30, 180);
+
+/// Runners that are alike to GitHub's rule: labels, and the list that they are in.
+pub(super) type Bench = (Vec<String>, List);
+
+/// All registrations.
+#[derive(Debug)]
+pub struct Registry {
+    runners: BTreeMap<RunnerId, Registration>,
+    /// Free runners: online, without a job.
+    idle: BTreeMap<Bench, BTreeSet<RunnerId>>,
+    /// An index of `runners`.
+    by_name: BTreeMap<(InstanceId, List), RunnerId>,
+    /// Pools whose configurations are refused, and until when.
+    refusing: BTreeMap<PoolName, Time>,
+    /// Members of each list, and a number that changes with every change: the ETag.
+    lists: BTreeMap<List, (BTreeSet<RunnerId>, u64)>,
+    next: u64,
+    /// When the hour began, and requests used in it. GitHub counts each resource of each installation for itself.
+    used: BTreeMap<(Payer, Resource), (Time, u32)>,
+    /// Until when the secondary limit holds.
+    limited: BTreeMap<Payer, Time>,
+    rng: Rng,
+}
+
+/// One registration, in truth.
+#[derive(Debug)]
+pub struct Registration {
+    /// Its name.
+    pub name: RunnerName,
+    list: List,
+    group: String,
+    labels: Vec<String>,
+    /// The same, as rows share them.
+    listed_labels: Arc<[String]>,
+    ephemeral: bool,
+    /// Connected.
+    pub online: bool,
+    /// What it runs.
+    pub job: Option<JobId>,
+    /// GitHub has given it a job that it will never begin.
+    reserved: bool,
+    /// The box is no more, whatever GitHub still shows.
+    pub(super) gone: bool,
+    /// From then until then GitHub says that it is not busy, whatever it does.
+    lies: (Time, Time),
+}
+
+impl Registration {
+    fn busy(&self) -> bool {
+        self.job.is_some() || self.reserved
+    }
+
+    /// What GitHub says.
+    fn said_busy(&self, now: Time) -> bool {
+        self.busy() && !(self.lies.0 <= now && now < self.lies.1)
+    }
+
+    /// Whether GitHub gives it the jobs that count for the pool.
+    pub fn serves(&self, pool: &muster_reconciler::manifest::RunnerPool) -> bool {
+        self.list == pool.forge()
+            && self.group == pool.spec.github.runner_group
+            && super::forge::fits(&pool.spec.labels, &self.labels)
+    }
+
+    /// The list that it is in.
+    pub fn list(&self) -> &List {
+        &self.list
+    }
+}
+
+/// What a DELETE did.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Deleted {
+    /// Its name.
+    pub name: RunnerName,
+    /// The job that died with it, because GitHub believed its own lie.
+    pub killed: Option<JobId>,
+}
+
+/// What a list shows.
+#[derive(Debug)]
+pub(super) struct Listed {
+    /// Its rows.
+    pub rows: Vec<RunnerSighting>,
+    /// Its version, if they are true.
+    pub version: Option<u64>,
+    /// A row or more is missing.
+    pub lacks: bool,
+}
+
+impl Registry {
+    pub(super) fn new(seed: u64) -> Registry {
+        Registry {
+            runners: BTreeMap::new(),
+            idle: BTreeMap::new(),
+            by_name: BTreeMap::new(),
+            refusing: BTreeMap::new(),
+            lists: BTreeMap::new(),
+            next: 0,
+            used: BTreeMap::new(),
+            limited: BTreeMap::new(),
+            rng: Rng::new(seed, "registry"),
+        }
+    }
+
+    pub(super) fn all(&self) -> &BTreeMap<RunnerId, Registration> {
+        &self.runners
+    }
+
+    /// Registrations ever made, strangers' included.
+    pub(super) fn registered(&self) -> u64 {
+        self.next
+    }
+
+    // ------------------------------------------------------------------------------------------- a runner's life
+
+    fn changed(&mut self, id: RunnerId) {
+        if let Some(r) = self.runners.get(&id)
+            && let Some(list) = self.lists.get_mut(&r.list)
+        {
+            list.1 += 1;
+        }
+    }
+
+    fn insert(&mut self, c: &Configure, gone: bool) -> RunnerId {
+        self.next += 1;
+        let id = RunnerId(self.next);
+        self.by_name.insert((c.name.instance.clone(), c.forge.clone()), id);
+        let list = self.lists.entry(c.forge.clone()).or_default();
+        list.0.insert(id);
+        list.1 += 1;
+        self.runners.insert(
+            id,
+            Registration {
+                name: c.name.clone(),
+                list: c.forge.clone(),
+                group: c.group.clone(),
+                labels: c.labels.clone(),
+                listed_labels: c.labels.clone().into(),
+                ephemeral: c.ephemeral,
+                online: false,
+                job: None,
+                reserved: false,
+                gone,
+                lies: (Time::ZERO, Time::ZERO),
+            },
+        );
+        id
+    }
+
+    fn remove(&mut self, id: RunnerId) -> Option<Registration> {
+        self.changed(id);
+        self.unseat(id);
+        let r = self.runners.remove(&id)?;
+        self.by_name.remove(&(r.name.instance.clone(), r.list.clone()));
+        if let Some(list) = self.lists.get_mut(&r.list) {
+            list.0.remove(&id);
+        }
+        Some(r)
+    }
+
+    fn seat(&mut self, id: RunnerId) {
+        if let Some(r) = self.runners.get(&id) {
+            self.idle.entry((r.labels.clone(), r.list.clone())).or_default().insert(id);
+        }
+    }
+
+    fn unseat(&mut self, id: RunnerId) {
+        if let Some(r) = self.runners.get(&id) {
+            let bench = (r.labels.clone(), r.list.clone());
+            if let Some(idle) = self.idle.get_mut(&bench) {
+                idle.remove(&id);
+                if idle.is_empty() {
+                    self.idle.remove(&bench);
+                }
+            }
+        }
+    }
+
+    /// A registration that belongs to somebody else.
+    pub(super) fn add_foreign(&mut self, c: &Configure) {
+        let id = self.insert(c, false);
+        if let Some(r) = self.runners.get_mut(&id) {
+            r.online = true;
+        }
+    }
+
+    /// Whether GitHub refuses what the box is to be configured with.
+    pub(super) fn refuses(&mut self, c: &Configure, nature: &mut Nature) -> Result<(), Failure> {
+        let now = nature.now();
+        if let Some(mut size) = nature.strikes(Fault::PoolRefused) {
+            let until = now + size.within(Spread::secs(60, 900));
+            self.refusing.insert(c.name.pool.clone(), until);
+        }
+        if self.refusing.get(&c.name.pool).is_some_and(|until| now < *until && nature.luck.active) {
+            return Err(Failure::new(FailureKind::Refused, format!("runner {}: 422 Invalid runner group", c.name)));
+        }
+        Ok(())
+    }
+
+    /// Mints a JIT configuration: a registration that is offline until the box connects. A name is given once.
+    pub(super) fn mint(&mut self, c: &Configure, nature: &mut Nature) -> Result<RunnerId, Failure> {
+        let key = (c.name.instance.clone(), c.forge.clone());
+        if !self.by_name.contains_key(&key) && nature.hits(Fault::NameConflict) {
+            self.insert(c, true);
+        }
+        if let Some(old) = self.by_name.get(&key).copied() {
+            let online = self.runners.get(&old).is_some_and(|r| r.online);
+            if online || !c.replace {
+                return Err(Failure::new(FailureKind::Conflict, format!("runner {}: 409 Already exists", c.name)));
+            }
+            self.remove(old);
+        }
+        Ok(self.insert(c, false))
+    }
+
+    /// The box connects. False: its registration is gone.
+    pub(super) fn connect(&mut self, id: RunnerId, nature: &mut Nature) -> bool {
+        let Some(r) = self.runners.get_mut(&id) else { return false };
+        r.online = true;
+        self.changed(id);
+        self.seat(id);
+        let soon = self.rng.within(nature.takes().assign);
+        nature.after(soon, Event::Assign);
+        true
+    }
+
+    /// The box went away: no job for it from now on; GitHub shows it offline a little later, and fails its job.
+    pub(super) fn lost(&mut self, id: RunnerId, nature: &mut Nature) {
+        self.unseat(id);
+        let (seen, failed) = (self.rng.within(Spread::secs(1, 60)), self.rng.within(Spread::secs(30, 180)));
+        if let Some(r) = self.runners.get_mut(&id) {
+            r.gone = true;
+            nature.after(seen, Event::Offline(id));
+            if let Some(job) = r.job {
+                nature.after(failed, Event::Finish(job, "failure"));
+            }
+        }
+    }
+
+    pub(super) fn offline(&mut self, id: RunnerId) {
+        if let Some(r) = self.runners.get_mut(&id) {
+            (r.online, r.reserved) = (false, false);
+            self.changed(id);
+        }
+    }
+
+    // --------------------------------------------------------------------------------------------------- jobs
+
+    pub(super) fn any_idle(&self) -> bool {
+        !self.idle.is_empty()
+    }
+
+    pub(super) fn benches(&self) -> Vec<Bench> {
+        self.idle.keys().cloned().collect()
+    }
+
+    /// A free runner of the bench: one of the first few, so that none is preferred.
+    pub(super) fn pick_idle(&mut self, bench: &Bench) -> Option<RunnerId> {
+        let idle = self.idle.get(bench)?;
+        let nth = self.rng.below(idle.len().min(8) as u64);
+        idle.iter().nth(usize::try_from(nth).unwrap_or_default()).copied()
+    }
+
+    /// It will never begin what GitHub gave it.
+    pub(super) fn reserve(&mut self, id: RunnerId) {
+        self.unseat(id);
+        if let Some(r) = self.runners.get_mut(&id) {
+            r.reserved = true;
+        }
+        self.changed(id);
+    }
+
+    /// It takes the job. Its name.
+    pub(super) fn give(&mut self, id: RunnerId, job: JobId, takes: Duration, nature: &mut Nature) -> Option<String> {
+        self.unseat(id);
+        self.changed(id);
+        let (at_first, midway) = (nature.strikes(Fault::BusyLie), nature.strikes(Fault::BusyLieMidJob));
+        let now = nature.now();
+        let r = self.runners.get_mut(&id)?;
+        r.job = Some(job);
+        r.lies = match (at_first, midway) {
+            (Some(mut size), _) => (now, now + size.within(Spread::secs(20, 60))),
+            (None, Some(mut size)) => {
+                let from = now + takes.mul_f64(size.unit());
+                (from, from + size.within(Spread::secs(25, 720)))
+            }
+            (None, None) => (Time::ZERO, Time::ZERO),
+        };
+        Some(r.name.to_string())
+    }
+
+    /// Its job is over: an ephemeral registration ends with it. Its name, unless its box is gone.
+    pub(super) fn job_over(&mut self, id: RunnerId, nature: &mut Nature) -> Option<RunnerName> {
+        self.changed(id);
+        let r = self.runners.get_mut(&id)?;
+        r.job = None;
+        let (name, ephemeral) = (r.name.clone(), r.ephemeral);
+        if r.gone {
+            return None;
+        }
+        if ephemeral {
+            self.remove(id);
+        } else {
+            self.seat(id);
+            let soon = self.rng.within(nature.takes().assign);
+            nature.after(soon, Event::Assign);
+        }
+        Some(name)
+    }
+
+    // ------------------------------------------------------------------------------------------------ the API
+
+    /// DELETE. None: there was none.
+    pub(super) fn delete(&mut self, id: RunnerId, now: Time) -> Result<Option<Deleted>, Failure> {
+        let Some(r) = self.runners.get(&id) else { return Ok(None) };
+        if r.online && r.said_busy(now) {
+            return Err(Failure::new(FailureKind::Conflict, format!("runner {}: 422 is currently running a job", r.name)));
+        }
+        let killed = r.job.filter(|_| !r.gone);
+        Ok(self.remove(id).map(|r| Deleted { name: r.name, killed }))
+    }
+
+    /// The list, as GitHub shows it, and its version if all of it is true: rows may be missing, `busy` may be a lie.
+    pub(super) fn list(&mut self, list: &List, cluster: &str, nature: &mut Nature) -> Listed {
+        let now = nature.now();
+        let (members, version) = self.lists.entry(list.clone()).or_default();
+        let (missing, shifted) = (nature.strikes(Fault::MissingRow), nature.strikes(Fault::ShiftedPage));
+        let mut truth = missing.is_none() && shifted.is_none();
+        let mut rows = Vec::with_capacity(members.len());
+        for id in members.iter() {
+            let Some(r) = self.runners.get(id).filter(|r| r.name.cluster == cluster) else { continue };
+            let busy = r.said_busy(now);
+            truth &= busy == r.busy();
+            let labels = Arc::clone(&r.listed_labels);
+            rows.push(RunnerSighting { id: *id, name: r.name.clone(), online: r.online, busy, labels });
+        }
+        let whole = rows.len();
+        if let Some(mut size) = missing {
+            let share = 0.05 + 0.25 * size.unit();
+            rows.retain(|_| !size.chance(share));
+        }
+        if let Some(mut size) = shifted
+            && rows.len() > PAGE
+        {
+            // A row before the page's end was deleted (or one was added): the next page begins one row too late (or early).
+            let edge = PAGE * (1 + usize::try_from(size.below((rows.len() / PAGE) as u64)).unwrap_or_default());
+            if size.chance(0.5) {
+                rows.remove(edge.min(rows.len() - 1));
+            } else {
+                let twice = rows[edge - 1].clone();
+                rows.insert(edge, twice);
+            }
+        }
+        Listed { lacks: rows.len() < whole, rows, version: truth.then_some(*version) }
+    }
+
+    /// The list's version: what an ETag stands for.
+    pub(super) fn version(&self, list: &List) -> u64 {
+        self.lists.get(list).map_or(0, |l| l.1)
+    }
+
+    /// How many pages the list has.
+    pub(super) fn pages(&self, list: &List) -> u64 {
+        self.lists.get(list).map_or(1, |l| l.0.len().div_ceil(100).max(1) as u64)
+    }
+
+    /// Until when the payer meets the secondary limit, if it does.
+    pub(super) fn secondary(&mut self, payer: &Payer, nature: &mut Nature) -> Option<Duration> {
+        let now = nature.now();
+        if let Some(mut size) = nature.strikes(Fault::SecondaryLimit) {
+            self.limited.insert(payer.clone(), now + size.within(SECONDARY));
+        }
+        let until = *self.limited.get(payer)?;
+        (nature.luck.active && until > now).then(|| until.since(now))
+    }
+
+    /// Whether the payer's configurations are used up, or nearly.
+    pub(super) fn short(&self, payer: &Payer, now: Time) -> bool {
+        let (hour, resource) = (Duration::from_secs(3600), Resource::Registration);
+        let used = self.used.get(&(payer.clone(), resource));
+        let spent = used.is_some_and(|(since, used)| now.since(*since) < hour && used + SHORT > hourly(resource));
+        spent || self.limited.get(payer).is_some_and(|until| *until > now)
+    }
+
+    /// One request of the payer's hourly limit: what is left, and when it is full again. None: none was left.
+    pub(super) fn spend(&mut self, payer: &Payer, resource: Resource, nature: &mut Nature) -> (Option<u32>, Duration) {
+        let now = nature.now();
+        let hour = Duration::from_secs(3600);
+        let used = self.used.entry((payer.clone(), resource)).or_insert((now, 0));
+        if now.since(used.0) >= hour {
+            *used = (now, 0);
+        }
+        let reset = hour.saturating_sub(now.since(used.0));
+        if nature.hits(Fault::PrimaryLimit) {
+            used.1 = used.1.max(hourly(resource) - 1);
+        }
+        if used.1 >= hourly(resource) {
+            return (None, reset);
+        }
+        used.1 += 1;
+        (Some(hourly(resource) - used.1), reset)
+    }
+}

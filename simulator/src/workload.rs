@@ -1,0 +1,115 @@
+//! Jobs to come: a stream drawn from a seed, with quiet times and bursts.
+
+use std::time::Duration;
+
+use muster_reconciler::time::Time;
+
+use super::forge::JobPlan;
+use super::rng::{Rng, Spread};
+
+/// What jobs a stream is made of.
+#[derive(Clone, Debug)]
+pub struct Kind {
+    /// How often, against the other kinds.
+    pub weight: u32,
+    /// `runs-on`.
+    pub labels: Vec<String>,
+    /// How long such a job runs.
+    pub takes: Spread,
+    /// Somebody cancels it when it has waited for so long.
+    pub cancel_after: Option<Duration>,
+    /// Whose it may be, as `OWNER/NAME`.
+    pub repos: Vec<String>,
+}
+
+/// Repositories of the example's organisation.
+fn acme() -> Vec<String> {
+    ["acme/web", "acme/api", "acme/tools"].map(str::to_owned).to_vec()
+}
+
+/// An endless stream of jobs, oldest first.
+#[derive(Debug)]
+pub struct Workload {
+    rng: Rng,
+    kinds: Vec<Kind>,
+    /// Between two pushes; each starts one job, or a burst.
+    pause: Spread,
+    at: Time,
+    left_in_burst: u64,
+}
+
+impl Workload {
+    /// A stream that begins at `at`, with these pauses between two pushes.
+    pub fn new(seed: u64, at: Time, kinds: Vec<Kind>, pause: Spread) -> Workload {
+        Workload { rng: Rng::new(seed, "workload"), kinds, pause, at, left_in_burst: 0 }
+    }
+
+    /// Ordinary work, for tests: linux on x64 and arm64.
+    pub fn ordinary(seed: u64, at: Time) -> Workload {
+        let kind = |weight, arch: &str| Kind {
+            weight,
+            labels: ["self-hosted", "linux", arch].map(str::to_owned).to_vec(),
+            takes: Spread::secs(20, 600),
+            cancel_after: None,
+            repos: acme(),
+        };
+        Workload::new(seed, at, vec![kind(3, "x64"), kind(1, "arm64")], Spread::secs(2, 240))
+    }
+
+    /// What the demo shows: three pools at work, and now and then a job that no pool takes, until somebody cancels it.
+    pub fn demo(seed: u64, at: Time) -> Workload {
+        let kind = |weight, labels: &[&str], takes, cancel_after| Kind {
+            weight,
+            labels: labels.iter().map(|l| (*l).to_owned()).collect(),
+            takes,
+            cancel_after,
+            repos: acme(),
+        };
+        let kinds = vec![
+            kind(12, &["self-hosted", "linux", "x64"], Spread::secs(40, 420), None),
+            kind(4, &["self-hosted", "linux", "arm64"], Spread::secs(60, 500), None),
+            kind(4, &["self-hosted", "linux", "x64", "quick"], Spread::secs(10, 60), None),
+            kind(1, &["self-hosted", "linux", "gpu"], Spread::secs(60, 300), Some(Duration::from_secs(600))),
+            kind(1, &["self-hosted", "windows"], Spread::secs(60, 300), Some(Duration::from_secs(600))),
+        ];
+        Workload::new(seed, at, kinds, Spread::secs(2, 60))
+    }
+
+    fn kind(&mut self) -> Option<Kind> {
+        let total: u64 = self.kinds.iter().map(|k| u64::from(k.weight)).sum();
+        let mut nth = self.rng.below(total);
+        self.kinds
+            .iter()
+            .find(|k| {
+                let weight = u64::from(k.weight);
+                let here = nth < weight;
+                nth = nth.saturating_sub(weight);
+                here
+            })
+            .cloned()
+    }
+}
+
+impl Iterator for Workload {
+    type Item = JobPlan;
+
+    fn next(&mut self) -> Option<JobPlan> {
+        if self.left_in_burst > 0 {
+            self.left_in_burst -= 1;
+            self.at = self.at + self.rng.within(Spread::millis(20, 1500));
+        } else {
+            self.at = self.at + self.rng.within(self.pause);
+            let burst = self.rng.chance(0.25);
+            let size = 3 + self.rng.below(15);
+            self.left_in_burst = if burst { size } else { 0 };
+        }
+        let kind = self.kind()?;
+        Some(JobPlan {
+            at: self.at,
+            takes: self.rng.within(kind.takes),
+            labels: kind.labels,
+            repo: self.rng.pick(&kind.repos).cloned().unwrap_or_default(),
+            cancel_after: kind.cancel_after,
+        })
+    }
+}

@@ -1,0 +1,99 @@
+//! Many seeds, each a cluster, jobs, changes and faults of its own: none may violate anything, and all must come to rest.
+//! `MUSTER_SEEDS=1000` runs so many, `MUSTER_FROM=500` from there; `MUSTER_SEED=17` runs that one and shows its end;
+//! `MUSTER_SHRINK=300` shrinks the first failure in at most so many runs, into the file MUSTER_OUT.
+#![allow(clippy::unwrap_used, missing_docs)]
+#![expect(clippy::disallowed_methods, reason = "a test may be told by its environment which seeds to run, and reads its corpus")]
+
+use muster_simulator::marks::Marks;
+use muster_simulator::{RunReport, Scenario, Schedule, shrink};
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn seeds_come_to_rest_and_violate_nothing() {
+    let from = number("MUSTER_FROM").unwrap_or(0);
+    let seeds = match number("MUSTER_SEED") {
+        Some(one) => one..one + 1,
+        None => from..from + number("MUSTER_SEEDS").unwrap_or(60),
+    };
+    let count = seeds.end - seeds.start;
+    let (mut marks, mut failed, mut steps, mut races) = (Marks::default(), Vec::new(), 0, 0);
+    for seed in seeds {
+        let report = Scenario::drawn(seed).run();
+        marks.add(&report.marks);
+        (steps, races) = (steps + report.steps, races + report.races);
+        if let Some(v) = report.failure() {
+            failed.push((seed, v.clone()));
+        }
+    }
+    let missed: Vec<&str> = marks.missed().map(|m| m.as_str()).collect();
+    println!("{count} seeds, {steps} steps, {races} races; never reached: {missed:?}");
+    let Some((seed, first)) = failed.first() else { return };
+    let list: Vec<String> = failed.iter().map(|(seed, v)| format!("seed {seed}: {v}")).collect();
+    let scenario = Scenario::drawn(*seed);
+    let shown = match number("MUSTER_SHRINK") {
+        Some(budget) => {
+            let alike = |r: &RunReport| r.failure().is_some_and(|v| v.invariant == first.invariant);
+            let small = shrink(&scenario, u32::try_from(budget).unwrap(), &alike).unwrap();
+            let v = small.report.failure().unwrap().clone();
+            if let Ok(file) = std::env::var("MUSTER_OUT") {
+                std::fs::write(file, serde_json::to_string_pretty(&small.scenario).unwrap()).unwrap();
+            }
+            let json = serde_json::to_string_pretty(&small.scenario).unwrap();
+            format!("{json}\n{}\n{v}, after {} runs", small.report.timeline_until(v.at, 4000), small.runs)
+        }
+        None => scenario.run_keeping(100_000).timeline_until(first.at, number("MUSTER_LINES").unwrap_or(300).try_into().unwrap()),
+    };
+    panic!("{} of {count} seeds failed:\n{}\n\nthe first:\n{shown}", failed.len(), list.join("\n"));
+}
+
+/// Seeds that once failed, in the order of docs/decisions/0010 and of the log; then those of the files in `sim_corpus`. They are
+/// kept for ever. A seed says the same only as long as scenarios are drawn in the same way: what it once met is kept, shrunk, in
+/// the files. As seeds they are worlds of which we know that they were hard.
+///
+/// The seeds that failed before faults were drawn kind by kind (7, 8, 10, 12, 464, 680, 687, 989, 1179, 1924, 2185, 2196)
+/// could not be carried over: one stream decided several kinds and their sizes, so that no schedule of strikes says the
+/// same. What they found is told by the stories in `plan/boxes.rs` and in docs/decisions/0010.
+const ONCE_FAILED: [u64; 34] = [
+    71400, 12796, 68216, 46392, 50542, 55101, 82268, 99709, 55145, 3513, 68723, 59554, 70397, 92846, 79735, 79883, 81740, 91142,
+    71703, 41875, 46, 224, 237, 282, 481, 591, 811, 1150, 91780, 200_607, 41671, 48708, 23200, 82936,
+];
+
+#[test]
+fn seeds_that_once_failed_pass() {
+    for seed in ONCE_FAILED {
+        let report = Scenario::drawn(seed).run_keeping(300);
+        if let Some(v) = report.failure() {
+            panic!("seed {seed}: {v}\n{}", report.timeline_until(v.at, 200));
+        }
+    }
+}
+
+/// Files in `sim_corpus`, at least: an empty directory would pass, too.
+const CORPUS: usize = 13;
+
+/// Scenarios that once failed, shrunk, as files. They are kept for ever.
+///
+/// A strike is a numbered decision, and happens only if the run still comes to it. Where most do, the run is still much like the
+/// one that failed; where they do not, it proves nothing any more, and is to be recorded and shrunk anew.
+#[test]
+fn the_corpus_passes() {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sim_corpus");
+    let mut files: Vec<_> = std::fs::read_dir(corpus).unwrap().map(|f| f.unwrap().path()).collect();
+    files.retain(|f| f.extension().is_some_and(|e| e == "json"));
+    files.sort();
+    assert!(files.len() >= CORPUS, "{} files, {CORPUS} or more are kept", files.len());
+    for file in files {
+        let scenario: Scenario = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+        let report = scenario.run_keeping(300);
+        if let Some(v) = report.failure() {
+            panic!("{}: {v}\n{}", file.display(), report.timeline_until(v.at, 200));
+        }
+        let Schedule::Fixed(recorded) = &scenario.faults else { panic!("{}: strikes are written down", file.display()) };
+        let (struck, recorded) = (report.strikes.len(), recorded.len());
+        println!("{}: {struck} of {recorded} strikes", file.display());
+        assert!(struck * 10 >= recorded * 9, "{}: only {struck} of {recorded} strikes still happen", file.display());
+    }
+}
