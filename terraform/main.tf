@@ -59,6 +59,10 @@ locals {
       tags   = merge(var.tags, try(module.manifests.controller.tags, {}))
     })
   }
+  # The queues' URLs are known after the apply only.
+  controller_at_plan = merge(local.controller, { spec = merge(local.controller.spec, {
+    queues = { for queue in ["jobs", "deadLetters", "ec2Events"] : queue => "https://sqs.${local.region}.${local.context.dns_suffix}/${local.account}/${var.cluster}-${queue}" }
+  }) })
 }
 
 module "manifests" {

@@ -13,6 +13,11 @@ output "manifests" {
   value       = module.storage.manifests
 }
 
+output "manifest_texts" {
+  description = "For `modules/validate`: the manifests by file as they are uploaded, with stand-ins for the queues' URLs and for the subnets of `pools`, which an apply may have yet to make."
+  value       = merge(module.manifests.texts_at_plan, { "terraform-controller.yaml" = yamlencode(local.controller_at_plan) })
+}
+
 output "region" {
   description = "For AWS_REGION."
   value       = local.region

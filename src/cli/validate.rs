@@ -1,10 +1,13 @@
 //! `muster validate DIR`: every problem of a directory's manifests, or what they say in one line each.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use muster_reconciler::manifest::{Problems, RunnerPool, Spec};
+use anyhow::Context;
+use muster_reconciler::manifest::{self, RunnerPool, Spec, Text};
+use saphyr::{LoadableYamlNode as _, Yaml};
 
 use super::USAGE;
 use crate::config;
@@ -12,29 +15,58 @@ use crate::config;
 /// `muster validate`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The directory; its *.yaml and *.yml are read, subdirectories are not.
+    /// The directory; its *.yaml and *.yml are read, subdirectories are not. `-`: the manifests come on standard input as one JSON
+    /// object from file name to text, and the answer is `{}`, as Terraform's data source `external` has it.
     dir: PathBuf,
+    /// The cluster's name, for a directory of the Terraform module: where no Controller is written, the one that the module will
+    /// write is assumed.
+    #[arg(long, value_name = "NAME")]
+    cluster: Option<String>,
 }
 
 impl Args {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        if !self.dir.is_dir() {
+        let piped = self.dir == Path::new("-");
+        if !piped && !self.dir.is_dir() {
             eprintln!("muster: {} is no directory; name the one that holds the manifests", self.dir.display());
             return Ok(ExitCode::from(USAGE));
         }
-        match config::load_dir(&self.dir) {
-            Ok(spec) => match summary(&spec, &mut io::stdout()) {
-                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-                _ => Ok(ExitCode::SUCCESS),
-            },
+        let mut texts = if piped { from_json(io::stdin().lock())? } else { config::read_dir(&self.dir)? };
+        if let Some(cluster) = self.cluster.filter(|_| !texts.iter().any(holds_controller)) {
+            texts.push(controller_of_terraform(&cluster));
+        }
+        let said = match manifest::load(&texts) {
+            Ok(_) if piped => writeln!(io::stdout(), "{{}}"),
+            Ok(spec) => summary(&spec, &mut io::stdout()),
             // Bare lines, so that editors and scripts can read FILE:LINE.
-            Err(error) if error.is::<Problems>() => {
-                eprintln!("{error}");
-                Ok(ExitCode::FAILURE)
+            Err(problems) => {
+                eprintln!("{problems}");
+                return Ok(ExitCode::FAILURE);
             }
-            Err(error) => Err(error),
+        };
+        match said {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+            _ => Ok(ExitCode::SUCCESS),
         }
     }
+}
+
+fn from_json(input: impl io::Read) -> anyhow::Result<Vec<Text>> {
+    let files: BTreeMap<String, String> =
+        serde_json::from_reader(input).context("standard input is no JSON object from file name to text")?;
+    Ok(files.into_iter().map(|(file, body)| Text { file, body }).collect())
+}
+
+fn holds_controller(text: &Text) -> bool {
+    let documents = Yaml::load_from_str(&text.body).unwrap_or_default();
+    documents.iter().any(|document| document.as_mapping_get("kind").and_then(Yaml::as_str) == Some("Controller"))
+}
+
+/// What the module writes, as far as rules look at it.
+fn controller_of_terraform(cluster: &str) -> Text {
+    let (queues, metadata) = (serde_json::json!({ "jobs": "https://sqs.invalid/1/jobs" }), serde_json::json!({ "name": cluster }));
+    let document = serde_json::json!({ "apiVersion": "muster/v1", "kind": "Controller", "metadata": metadata, "spec": { "queues": queues } });
+    Text { file: "--cluster".into(), body: document.to_string() }
 }
 
 fn summary(spec: &Spec, out: &mut impl Write) -> io::Result<()> {

@@ -24,7 +24,7 @@ Setting MusterProxyHttp ''
 Setting MusterProxyHttps ''
 Setting MusterProxyNone ''                     # hosts reached without it, by comma
 Setting MusterMaxLifetime 86400                # seconds without a job
-Setting MusterBootDeadline 900                 # seconds for the secret to come, and again for the runner to listen
+Setting MusterBootDeadline 300                 # seconds for the secret to come, and again for the runner to listen
 Setting MusterDeniedDeadline $MusterBootDeadline # seconds of denials: IAM may deny what is not there yet
 Setting MusterReportStages 'no'                # yes: by a tag, which is a call of ec2:CreateTags
 Setting MusterWatch 5                          # seconds between looks

@@ -1,5 +1,5 @@
 # Reads the manifests, from the directory that `muster run` reads and from what is written in HCL, and makes one list of documents of
-# both. What is in them is judged in documents/. A problem fails the plan.
+# both. What Terraform needs of them is in pools.tf, what is checked in needs.tf; whether they are right is `muster validate`'s to say.
 
 variable "directory" {
   description = "Directory of manifests, or null."
@@ -63,37 +63,19 @@ locals {
     name = name
   }]])
 
-  # As documents again, in the form that a file has.
+  # As documents again, in the form that a file has. `judgeable` has other subnets in the place of those of HCL, which are often known after
+  # the apply only: everything else can then be checked at plan.
   given = concat(local.changed, [for a in local.added : merge(a, { spec = local.hcl[a.kind][a.name] })])
-  documents = concat(local.kept, [for d in local.given : merge(d, {
-    doc = { apiVersion = "muster/v1", kind = d.kind, metadata = { name = d.name }, spec = d.spec }
-  })])
-  # Subnets are what is often known after the apply only. With others in their place, everything else is judged at plan.
-  judgeable = concat(local.kept, [for d in [for d in local.given : merge(d, { spec = merge(d.spec, {
+  with_stubs = [for d in local.given : merge(d, { spec = merge(d.spec, {
     for key, value in d.spec : key => merge(value, { for field, ids in value : field => [for place, id in flatten([ids]) : "subnet-${place}"] if field == "subnets" }) if key == "instance"
-    }) })] : merge(d, {
-    doc = { apiVersion = "muster/v1", kind = d.kind, metadata = { name = d.name }, spec = d.spec }
-  })])
+  }) })]
+  documents = concat(local.kept, [for d in local.given : merge(d, { doc = { apiVersion = "muster/v1", kind = d.kind, metadata = { name = d.name }, spec = d.spec } })])
+  judgeable = concat(local.kept, [for d in local.with_stubs : merge(d, { doc = { apiVersion = "muster/v1", kind = d.kind, metadata = { name = d.name }, spec = d.spec } })])
 
-  controllers = [for d in local.documents : d if d.kind == "Controller"]
-  taken       = concat([for d in local.controllers : d.file], [for d in local.of_files : d.file if contains(lookup(local.changing, d.kind, []), d.name)])
-}
-
-module "documents" {
-  source    = "./documents"
-  documents = local.documents
-  cluster   = var.cluster
-}
-
-module "at_plan" {
-  source    = "./documents"
-  count     = length(keys(var.pools)) + length(keys(var.apps)) > 0 ? 1 : 0
-  documents = local.judgeable
-  cluster   = var.cluster
-}
-
-locals {
-  problems_at_plan = concat(local.unreadable, flatten(module.at_plan[*].problems))
-  problems         = concat(local.unreadable, module.documents.problems)
-  from             = join(" and ", compact([var.directory, length(local.given) > 0 ? "the variables" : ""]))
+  # The files without the Controller and without what the variables change, and a file for each document of the variables.
+  taken = concat([for d in local.of_files : d.file if d.kind == "Controller"], [for d in local.of_files : d.file if contains(lookup(local.changing, d.kind, []), d.name)])
+  left = { for f, text in local.texts : f => contains(local.taken, f)
+    ? join("---\n", [for d in local.kept : yamlencode(d.doc) if d.file == f && d.kind != "Controller"])
+    : text
+  }
 }

@@ -1,36 +1,35 @@
 output "pools" {
-  description = "Pools by name, with their defaults."
-  value       = module.documents.pools
+  description = "What is built from, by pool."
+  value       = local.pools
 
   precondition {
-    condition     = length(local.problems_at_plan) == 0
-    error_message = "The manifests in ${local.from} are not valid:\n${join("\n", local.problems_at_plan)}"
+    condition     = length(local.lacking) == 0
+    error_message = "The manifests in ${local.from} lack what Terraform needs:\n${join("\n", local.lacking)}"
   }
   precondition {
-    condition     = length(local.problems_at_plan) > 0 || length(local.problems) == 0
-    error_message = "The manifests in ${local.from} are not valid:\n${join("\n", local.problems)}"
+    condition     = length(local.odd_subnets) == 0
+    error_message = "The manifests in ${local.from} lack what Terraform needs:\nRunnerPool ${join(", ", distinct(local.odd_subnets))}: spec.instance.subnets: write ${local.forms.subnets.write}"
   }
 }
 
 output "references" {
   description = "SSM parameters that secrets are in: the `keys` (and tokens) and `webhooks` of GitHubApps and GitHubTokens, and the Controller's `tokens`."
   value = { for kind in ["keys", "webhooks", "tokens"] : kind =>
-    distinct([for r in module.documents.references : trimprefix(r.ref, "ssm:") if r.kind == kind])
+    distinct([for r in local.references : trimprefix(r.ref, "ssm:") if r.kind == kind && r.ref != null])
   }
 }
 
 output "controller" {
-  description = "The spec of the directory's Controller, if it has one."
-  value       = try(local.controllers[0].doc.spec, {})
+  description = "The spec of the directory's Controller, if it has one that lacks nothing."
+  value       = try([for d in [for d in local.checked : d if d.kind == "Controller"] : d.doc.spec if length(d.lacks) == 0][0], {})
 }
 
 output "texts" {
-  description = "The other manifests, by file: as they are, or, of a file that holds the Controller or a document that the variables change, without that; and a file for each document of the variables."
-  value = merge(
-    { for f, text in local.texts : f => contains(local.taken, f)
-      ? join("---\n", [for d in local.kept : yamlencode(d.doc) if d.file == f && d.kind != "Controller"])
-      : text
-    },
-    { for d in local.documents : d.file => yamlencode(d.doc) if !contains(local.files, d.file) },
-  )
+  description = "The manifests without the Controller, by file, as they are uploaded."
+  value       = merge(local.left, { for d in local.documents : d.file => yamlencode(d.doc) if !contains(local.files, d.file) })
+}
+
+output "texts_at_plan" {
+  description = "The same with stand-ins for the subnets of HCL."
+  value       = merge(local.left, { for d in local.judgeable : d.file => yamlencode(d.doc) if !contains(local.files, d.file) })
 }

@@ -4,6 +4,7 @@ locals {
   script = file("${path.module}/../../bootstrap/${local.windows ? "windows.ps1" : "linux.sh"}")
   bare   = join("\n", [for line in split("\n", local.script) : line if !can(regex("^ *#", line))])
 
+  # For what is null, the script has a default.
   b = var.pool.bootstrap
   given = { for key, value in {
     Bucket        = var.bucket
@@ -20,9 +21,9 @@ locals {
     ProxyHttps    = local.b.https
     ProxyNone     = join(",", local.b.none)
     ReportStages  = local.b.stages ? "yes" : ""
-    MaxLifetime   = tostring(ceil(var.pool.seconds.maxLifetime))
-    BootDeadline  = tostring(ceil(var.pool.seconds.bootDeadline))
-  } : key => value if value != "" }
+    MaxLifetime   = tostring(var.pool.seconds.maxLifetime)
+    BootDeadline  = tostring(var.pool.seconds.bootDeadline)
+  } : key => value if value != "" && value != null }
 
   # linux.sh takes MUSTER_HOOK_STARTED, windows.ps1 takes $MusterHookStarted. To PowerShell, typographic quotes are quotes:
   # https://learn.microsoft.com/powershell/module/microsoft.powershell.core/about/about_quoting_rules
