@@ -1,14 +1,17 @@
 # Two commands matter: `make demo` (needs Rust only) and `make test` (all tests).
 # Cargo runs one after another, never side by side: two builds at once need twice the memory and are no faster.
 
-.PHONY: help demo test setup lint deny e2e bench dist vm
+.PHONY: help demo screenshot test setup lint deny e2e bench dist vm
 .DEFAULT_GOAL := help
 
 help: ## Say what there is
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: ## The real controller on a simulated cloud; watch it on http://127.0.0.1:8080/
 	cargo run --no-default-features -- demo
+
+screenshot: ## The README's picture of the live page, docs/live-page.png, taken of the demo (needs chromium)
+	sh tests/screenshot.sh
 
 test: ## All tests, the core's first; at the end what failed and what was skipped
 	@sh tests/run.sh
@@ -26,10 +29,10 @@ lint: ## Formatting, lints, and that the build without AWS and GitHub still stan
 deny: ## The dependencies' licences, advisories and sources (needs cargo-deny)
 	cargo deny check
 
-e2e: setup ## Twenty jobs through real boot scripts: webhook, SQS, controller, moto, box, and back to zero
+e2e: setup ## Twenty jobs through real boot scripts: webhook, SQS, controller, moto, instances, and back to zero
 	cargo test --workspace --test wire e2e_box -- --nocapture
 
-vm: setup ## A box on a Debian that boots in QEMU, as EC2 would boot it: docs/a-real-machine.md
+vm: setup ## The boot script on a Debian that boots in QEMU, as EC2 would boot it: docs/a-real-machine.md
 	@python=.venv/bin/python; [ -x $$python ] || python=python3; $$python tests/vm/run.py
 
 bench: ## Print the figures: a step, a webhook, memory, the page and the lists
