@@ -7,7 +7,7 @@ use muster::http::admin::{self, About, Admin, Inspect};
 use muster::http::{inspect, watch::Watch};
 use muster::liveness::Liveness;
 use muster::metrics::Metrics;
-use muster::simulate::prices::Prices;
+use muster::prices::Prices;
 use tokio_util::sync::CancellationToken;
 
 use super::crowd;

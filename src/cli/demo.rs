@@ -24,7 +24,7 @@ use crate::http::steer::Steer;
 use crate::http::watch::Watch;
 use crate::liveness::{Liveness, Pulse};
 use crate::metrics::Metrics;
-use crate::simulate::prices::Prices;
+use crate::prices::Prices;
 
 /// The token for orders: a demo has nothing to protect.
 const TOKEN: &str = "demo";

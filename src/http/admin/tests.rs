@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::steer::Keep;
 use super::*;
-use crate::simulate::prices::Prices;
+use crate::prices::Prices;
 
 const TOKEN: &str = "s3cret-t0ken";
 
