@@ -18,9 +18,9 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::http::admin::{self, About, Admin, Inspect, Query};
-use crate::http::inspect;
-use crate::http::steer::Steer;
+use crate::http::admin;
+use crate::http::inspect::{self, Inspect, Query};
+use crate::http::state::{About, Admin, Steer};
 use crate::http::watch::Watch;
 use crate::liveness::{Liveness, Pulse};
 use crate::metrics::Metrics;
