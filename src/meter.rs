@@ -129,7 +129,7 @@ mod tests {
     use muster_reconciler::view::Billed;
 
     use super::*;
-    use crate::simulate::prices::Prices;
+    use crate::prices::Prices;
 
     fn look(at_s: u64, boxes: &[(&str, &str, u64)]) -> Totals {
         let key = |(pool, kind, n): &(&str, &str, u64)| {

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster::http::admin::{self, About, Admin, Inspect};
+use muster::http::admin;
+use muster::http::inspect::Inspect;
+use muster::http::state::{About, Admin};
 use muster::http::{inspect, watch::Watch};
 use muster::liveness::Liveness;
 use muster::metrics::Metrics;
-use muster::simulate::prices::Prices;
+use muster::prices::Prices;
 use tokio_util::sync::CancellationToken;
 
 use super::crowd;

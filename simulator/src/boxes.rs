@@ -6,8 +6,8 @@ use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState};
 use muster_reconciler::ids::{InstanceId, JobId, RunnerId};
 
 use super::World;
-use super::agenda::Event;
 use super::cloud::Secret;
+use super::event::Event;
 use super::faults::Fault;
 use super::rng::Spread;
 

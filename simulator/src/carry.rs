@@ -8,9 +8,9 @@ use muster_reconciler::effect::{Action, Failure, FailureKind, Launch, Market, Ou
 use muster_reconciler::ids::{EffectId, Forge as List, InstanceId};
 
 use super::World;
-use super::agenda::Event;
-use super::effects::{Put, Request};
+use super::event::Event;
 use super::faults::Fault;
+use super::request::{Put, Request};
 
 impl World {
     /// The action takes effect. Err: it was half of one, and this is the other half.

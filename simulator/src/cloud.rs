@@ -12,8 +12,8 @@ use muster_reconciler::ids::{Forge, InstanceId, Intent, PoolName, RunnerId};
 use muster_reconciler::refusal::{Refusal, Scope};
 use muster_reconciler::time::Time;
 
-use super::agenda::Event;
 use super::capacity::{Bucket, Stock};
+use super::event::Event;
 use super::faults::Fault;
 use super::nature::Nature;
 use super::rng::{Rng, Spread};

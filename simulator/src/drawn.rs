@@ -9,14 +9,15 @@ use muster_reconciler::manifest::{Lifetime, MarketPolicy, Matching, RunnerPool, 
 use muster_reconciler::time::Time;
 
 use super::changes::{Change, Edit};
+use super::example;
 use super::faults::{Fault, Rates};
-use super::forge::JobPlan;
+use super::job_plan::JobPlan;
 use super::luck::Schedule;
 use super::options::Latencies;
 use super::rng::{Rng, Spread};
 use super::scenario::{Cluster, Scenario, Timed};
+use super::times::BEGIN;
 use super::workload::{Kind, Workload};
-use super::{BEGIN, example};
 
 /// Jobs come and faults happen for so long.
 const DISTURBED: Duration = Duration::from_secs(40 * 60);

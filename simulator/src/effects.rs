@@ -6,64 +6,17 @@ use std::time::Duration;
 use muster_reconciler::effect::{
     Action, Configure, Effect, Failure, FailureKind, GitHubLimit, MessageOp, Outcome, Resource, Source,
 };
-use muster_reconciler::ids::{EffectId, InstanceId, Payer, RunnerId};
+use muster_reconciler::ids::{EffectId, Payer};
 use muster_reconciler::manifest::Spec;
-use muster_reconciler::time::Time;
 
 use super::World;
-use super::agenda::Event;
 use super::cloud::Secret;
-use super::crash::Kind;
+use super::event::Event;
 use super::faults::Fault;
+use super::request::{CrashMode, Kind, Put, Request};
 
 /// Answers that never come are given up after this.
 const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// An effect on its way.
-#[derive(Debug)]
-pub(super) struct Request {
-    pub process: u32,
-    pub sent_at: Time,
-    pub effect: Effect,
-    /// Boxes that it ends although the process had been told of a job there.
-    pub knew: Vec<InstanceId>,
-    /// The pool's max when it set out; for launches.
-    pub max: u32,
-}
-
-/// The second half of Configure: the registration exists, its secret is still to be put.
-#[derive(Debug)]
-pub(super) struct Put {
-    pub process: u32,
-    pub effect: EffectId,
-    pub configure: Configure,
-    pub runner: Option<RunnerId>,
-}
-
-/// What becomes of the request that a crash follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum CrashMode {
-    /// It was never sent.
-    Lost,
-    /// It was sent and takes effect; of two calls, the first.
-    Sent,
-    /// It took effect entirely; nobody heard the answer.
-    Done,
-}
-
-impl CrashMode {
-    /// All of them.
-    pub const ALL: [CrashMode; 3] = [CrashMode::Lost, CrashMode::Sent, CrashMode::Done];
-
-    /// Its name on the command line.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            CrashMode::Lost => "lost",
-            CrashMode::Sent => "sent",
-            CrashMode::Done => "done",
-        }
-    }
-}
 
 /// The call that an action comes down to, as counted and limited by the other side.
 pub(super) fn api(action: &Action) -> &'static str {

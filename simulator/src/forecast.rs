@@ -10,7 +10,7 @@ use muster_reconciler::matching::Route;
 use muster_reconciler::time::Time;
 
 use super::conditions::Conditions;
-use super::forge::JobPlan;
+use super::job_plan::JobPlan;
 use super::ledger::{BoxLife, JobLife, Router};
 use super::{Report, World};
 

@@ -3,39 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use muster_reconciler::effect::{Failure, FailureKind, JobSighting};
 use muster_reconciler::event::{JobEvent, JobState};
 use muster_reconciler::ids::{JobId, RunId, RunnerId, RunnerName, Scope};
 use muster_reconciler::time::Time;
 
-use super::agenda::Event;
+use super::event::Event;
 use super::faults::Fault;
+use super::job_plan::JobPlan;
 use super::mail::Mail;
 use super::nature::Nature;
-use super::registry::Registry;
+use super::registry::{Registry, fits};
 use super::rng::{Rng, Spread};
-use super::scenario::{since_begin, spans};
-
-/// A job to come, as data: what a run is made of.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct JobPlan {
-    /// When it is queued; in a scenario, from the start of the run.
-    #[serde(with = "since_begin")]
-    pub at: Time,
-    /// How long it runs.
-    #[serde(with = "spans")]
-    pub takes: Duration,
-    /// `runs-on`.
-    pub labels: Vec<String>,
-    /// `OWNER/NAME`.
-    pub repo: String,
-    /// Cancelled this long after it was queued, if it is still queued then.
-    #[serde(default, with = "spans::optional", skip_serializing_if = "Option::is_none")]
-    pub cancel_after: Option<Duration>,
-}
 
 /// GitHub.
 #[derive(Debug)]
@@ -103,11 +82,6 @@ pub(super) enum Given {
     Begun(JobId, RunnerId),
     /// The runner will die before it begins.
     Vain(RunnerId),
-}
-
-/// GitHub's own rule: all of the job's labels are among the runner's, in any case.
-pub(super) fn fits(job: &[String], runner: &[String]) -> bool {
-    job.iter().all(|l| runner.iter().any(|r| r.eq_ignore_ascii_case(l)))
 }
 
 /// Whether a runner of the scope may take jobs of the repository.

@@ -8,10 +8,11 @@ use muster_reconciler::ids::{JobId, PoolName};
 use muster_reconciler::matching::Route;
 
 use super::World;
-use super::agenda::Event;
 use super::changes::{Change, Edit};
+use super::event::Event;
 use super::faults::Fault;
-use super::forge::{Given, Job, JobPlan};
+use super::forge::{Given, Job};
+use super::job_plan::JobPlan;
 use super::marks::Mark;
 use super::nature::WEATHER_EVERY;
 use super::oracle;

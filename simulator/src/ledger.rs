@@ -15,10 +15,11 @@ use muster_reconciler::matching::{Route, route};
 use muster_reconciler::time::Time;
 
 use super::World;
-use super::agenda::Event;
 use super::boxes::Stage;
 use super::cloud::Instance;
-use super::forge::{Job, JobPlan};
+use super::event::Event;
+use super::forge::Job;
+use super::job_plan::JobPlan;
 
 /// One box, from its launch to its end.
 #[derive(Clone, Debug, PartialEq)]

@@ -9,7 +9,7 @@ use muster_reconciler::event::{JobEvent, JobState};
 use muster_reconciler::ids::DeliveryId;
 use muster_reconciler::time::Time;
 
-use super::agenda::Event;
+use super::event::Event;
 use super::faults::Fault;
 use super::nature::Nature;
 use super::rng::Spread;

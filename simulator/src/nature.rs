@@ -6,7 +6,8 @@ use std::time::Duration;
 use muster_reconciler::effect::FailureKind;
 use muster_reconciler::time::Time;
 
-use super::agenda::{Agenda, Event};
+use super::agenda::Agenda;
+use super::event::Event;
 use super::faults::Fault;
 use super::luck::Luck;
 use super::options::{Latencies, WorldOptions};

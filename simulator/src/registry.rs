@@ -8,7 +8,7 @@ use muster_reconciler::effect::{Configure, Failure, FailureKind, Resource, Runne
 use muster_reconciler::ids::{Forge as List, InstanceId, JobId, Payer, PoolName, RunnerId, RunnerName};
 use muster_reconciler::time::Time;
 
-use super::agenda::Event;
+use super::event::Event;
 use super::faults::Fault;
 use super::nature::Nature;
 use super::rng::{Rng, Spread};
@@ -85,15 +85,18 @@ impl Registration {
 
     /// Whether GitHub gives it the jobs that count for the pool.
     pub fn serves(&self, pool: &muster_reconciler::manifest::RunnerPool) -> bool {
-        self.list == pool.forge()
-            && self.group == pool.spec.github.runner_group
-            && super::forge::fits(&pool.spec.labels, &self.labels)
+        self.list == pool.forge() && self.group == pool.spec.github.runner_group && fits(&pool.spec.labels, &self.labels)
     }
 
     /// The list that it is in.
     pub fn list(&self) -> &List {
         &self.list
     }
+}
+
+/// GitHub's own rule: all of the job's labels are among the runner's, in any case.
+pub(super) fn fits(job: &[String], runner: &[String]) -> bool {
+    job.iter().all(|l| runner.iter().any(|r| r.eq_ignore_ascii_case(l)))
 }
 
 /// What a DELETE did.

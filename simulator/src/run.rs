@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use muster_reconciler::time::Time;
 
+use super::World;
 use super::luck::{Schedule, Strike};
 use super::marks::Marks;
 use super::oracle::Violation;
 use super::scenario::Scenario;
+use super::times::BEGIN;
 use super::trace::Trace;
-use super::{BEGIN, World};
 
 /// Between two looks whether a run has failed already.
 const LOOK_EVERY: Duration = Duration::from_secs(30);

@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 use muster_reconciler::manifest::{Controller, GitHubApp, GitHubToken, Intervals, Limits, Metadata, RunnerPool, Spec};
 use muster_reconciler::time::Time;
 
+use super::World;
 use super::changes::Change;
-use super::forge::JobPlan;
+use super::job_plan::JobPlan;
 use super::luck::{Faults, Schedule};
 use super::options::{Latencies, WorldOptions};
-use super::{BEGIN, World};
+use super::times::{since_begin, spans};
 
 /// A run: what exists, what is asked for, what changes, how long things take and what goes wrong.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -151,52 +152,4 @@ fn yes() -> bool {
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
-}
-
-/// Durations as manifests write them.
-pub(super) mod spans {
-    use super::super::rng::span;
-    use muster_reconciler::manifest::Span;
-    use serde::{Deserialize, Serialize};
-    use std::time::Duration;
-
-    pub fn serialize<S: serde::Serializer>(d: &Duration, s: S) -> Result<S::Ok, S::Error> {
-        span(*d).serialize(s)
-    }
-
-    pub fn deserialize<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
-        Span::deserialize(d).map(Span::get)
-    }
-
-    /// The same, for a duration that may be left out.
-    pub mod optional {
-        use super::super::super::rng::span;
-        use muster_reconciler::manifest::Span;
-        use serde::{Deserialize, Serialize};
-        use std::time::Duration;
-
-        pub fn serialize<S: serde::Serializer>(d: &Option<Duration>, s: S) -> Result<S::Ok, S::Error> {
-            d.map(span).serialize(s)
-        }
-
-        pub fn deserialize<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<Duration>, D::Error> {
-            Ok(Option::<Span>::deserialize(d)?.map(Span::get))
-        }
-    }
-}
-
-/// Times as durations from [`BEGIN`].
-pub(super) mod since_begin {
-    use super::BEGIN;
-    use muster_reconciler::manifest::Span;
-    use muster_reconciler::time::Time;
-    use serde::Deserialize;
-
-    pub fn serialize<S: serde::Serializer>(at: &Time, s: S) -> Result<S::Ok, S::Error> {
-        super::spans::serialize(&at.since(BEGIN), s)
-    }
-
-    pub fn deserialize<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Time, D::Error> {
-        Ok(BEGIN + Span::deserialize(d)?.get())
-    }
 }

@@ -5,7 +5,7 @@ use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState};
 use muster_reconciler::ids::{Forge as List, InstanceId, JobId, RunnerName};
 
 use super::World;
-use super::agenda::Event;
+use super::event::Event;
 use super::rng::Spread;
 
 /// Another cluster's name: ours with a letter more, so that a prefix must not be taken for the whole.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use muster_reconciler::time::Time;
 
-use super::forge::JobPlan;
+use super::job_plan::JobPlan;
 use super::rng::{Rng, Spread};
 
 /// What jobs a stream is made of.

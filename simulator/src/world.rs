@@ -14,13 +14,12 @@ use muster_reconciler::manifest::Spec;
 use muster_reconciler::runner::Runner;
 use muster_reconciler::time::Time;
 
-use super::agenda::Event;
 use super::boxes::Machine;
 use super::changes::Change;
 use super::cloud::Cloud;
-use super::crash::Kind;
-use super::effects::CrashMode;
-use super::forge::{Forge, Hold, JobPlan};
+use super::event::Event;
+use super::forge::{Forge, Hold};
+use super::job_plan::JobPlan;
 use super::ledger::{Ledger, Subject};
 use super::luck::Strike;
 use super::marks::{Mark, Marks};
@@ -28,11 +27,11 @@ use super::nature::{Nature, WEATHER_EVERY};
 use super::options::WorldOptions;
 use super::oracle::{self, Ears, Invariant, Oracle, Unrest, Violation};
 use super::queue::Queue;
+use super::request::{CrashMode, Kind};
 use super::rng::{Rng, Spread};
+use super::times::BEGIN;
 use super::trace::Trace;
 
-/// When a simulated run begins, if nobody says otherwise: 1 January 2026.
-pub const BEGIN: Time = Time::from_millis(1_767_225_600_000);
 /// How long a killed controller stays away.
 const DOWNTIME: Spread = Spread::secs(2, 40);
 /// Facts kept for whoever collects them; a run that nobody asks must not grow by them.

@@ -18,13 +18,13 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::http::admin::{self, About, Admin, Inspect, Query};
-use crate::http::inspect;
-use crate::http::steer::Steer;
+use crate::http::admin;
+use crate::http::inspect::{self, Inspect, Query};
+use crate::http::state::{About, Admin, Steer};
 use crate::http::watch::Watch;
 use crate::liveness::{Liveness, Pulse};
 use crate::metrics::Metrics;
-use crate::simulate::prices::Prices;
+use crate::prices::Prices;
 
 /// The token for orders: a demo has nothing to protect.
 const TOKEN: &str = "demo";

@@ -14,8 +14,8 @@ use muster_simulator::forecast::{Question, forecast};
 
 use super::{Output, USAGE, report};
 use crate::config;
+use crate::prices::{self, Prices};
 use crate::simulate::answer::{Answer, Asked};
-use crate::simulate::prices::{self, Prices};
 use crate::simulate::{Input, html, mix, table, trace, workload};
 
 /// Larger than this is no file for us, or one that would not fit into memory.
@@ -137,7 +137,7 @@ impl Args {
             None => checked.as_ref().and_then(Option::as_ref).map(|w| mix::draw(w, self.seed)),
         };
         let prices = match &self.prices {
-            Some(path) => read_file(path, problems, prices::read),
+            Some(path) => read_file(path, problems, prices::file::read),
             None => Some(Prices::example()),
         };
         let (mut input, checked, prices) = (input?, checked?, prices?);

@@ -9,8 +9,9 @@ use muster_reconciler::manifest::Queues;
 use super::*;
 use crate::aws::Aws;
 use crate::github::{GitHub, Observer};
-use crate::http::admin::{About, Admin, routes};
+use crate::http::admin::routes;
 use crate::http::inspect::Inspect;
+use crate::http::state::{About, Admin};
 use crate::ingest::Receipts;
 use crate::liveness::{IDLE_TURN, Liveness};
 

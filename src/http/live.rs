@@ -20,8 +20,8 @@ use warp::http::header::{
 use warp::reply::Response;
 use warp::sse::{self, Event};
 
-use super::admin::{About, Admin};
 use super::live_view::{self, Live};
+use super::state::{About, Admin};
 use crate::subject::Subject;
 
 /// Between two looks of an open page.

@@ -6,8 +6,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::watch::Point;
-use crate::simulate::axes::{Axis, WAIT_STEPS, draw, font, on_axes, seconds, ticks};
-use crate::simulate::charts::{FIRST, GRID, INK};
+use crate::plot::{Axis, FIRST, GRID, INK, WAIT_STEPS, draw, font, on_axes, seconds, ticks};
 
 /// Width of the waterfall, in pixels of its own.
 pub const WIDE: u32 = 1100;

@@ -10,6 +10,7 @@ mod live_charts;
 pub mod live_view;
 pub mod payload;
 pub mod signature;
+pub mod state;
 pub mod steer;
 pub mod watch;
 pub mod webhook;

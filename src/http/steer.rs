@@ -4,26 +4,22 @@
 //! carried out by the core; a pause is also kept where the next process finds it.
 //! <https://datatracker.ietf.org/doc/html/rfc6750>
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Buf;
 use futures_util::Stream;
-use futures_util::future::BoxFuture;
-use muster_reconciler::ids::PoolName;
 use muster_reconciler::steer::{Order, Pause};
 use muster_reconciler::time::Time;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq as _;
-use tokio::sync::watch;
 use tokio::time::timeout;
 use warp::http::StatusCode;
 use warp::http::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use warp::reply::Response;
 
-use super::admin::Admin;
+use super::state::{Admin, Steer};
 use super::webhook::read_body;
 
 /// Longest body of an order, in bytes.
@@ -32,18 +28,6 @@ const MAX_BODY: u64 = 4096;
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Longest reason, in characters.
 const MAX_REASON: usize = 200;
-
-/// Keeps (Some) or forgets (None) a pool's pause beyond this process; Err: why it could not.
-pub type Keep = Arc<dyn Fn(PoolName, Option<Pause>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
-
-/// What orders need.
-#[derive(Clone)]
-pub struct Steer {
-    /// The token in force; None: nobody may change anything here.
-    pub token: watch::Receiver<Option<SecretString>>,
-    /// Keeps pauses; None: they end with the process.
-    pub keep: Option<Keep>,
-}
 
 /// What is to be done with a pool or a runner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

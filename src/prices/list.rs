@@ -5,15 +5,15 @@ use std::path::Path;
 use anyhow::Context;
 use muster_reconciler::manifest::{Problems, Text};
 
+use super::file::{self, Prices};
 use crate::aws::S3;
-use crate::simulate::prices::{self, Prices};
 
 /// Loads the list at `place`: a file's path, or `s3://BUCKET/KEY`.
 ///
 /// # Errors
 /// When it cannot be read, or with every problem in it.
 pub async fn load(place: &str, s3: &S3) -> anyhow::Result<Prices> {
-    let Some(rest) = place.strip_prefix("s3://") else { return prices::load(Path::new(place)) };
+    let Some(rest) = place.strip_prefix("s3://") else { return file::load(Path::new(place)) };
     let (bucket, key) = rest
         .split_once('/')
         .filter(|(bucket, key)| !bucket.is_empty() && !key.is_empty())
@@ -21,6 +21,6 @@ pub async fn load(place: &str, s3: &S3) -> anyhow::Result<Prices> {
     let found = s3.get(bucket, key).await.map_err(|failure| anyhow::anyhow!(failure.message))?;
     let (bytes, _) = found.with_context(|| format!("there is no {place}; put the price list there, or correct the place"))?;
     let body = String::from_utf8(bytes.to_vec()).with_context(|| format!("{place} is no text"))?;
-    let file = key.rsplit('/').next().unwrap_or(key).to_owned();
-    Ok(prices::read(&Text { file, body }).map_err(Problems)?)
+    let name = key.rsplit('/').next().unwrap_or(key).to_owned();
+    Ok(file::read(&Text { file: name, body }).map_err(Problems)?)
 }

@@ -8,6 +8,7 @@
 //! 3. the fallback list (`--fallback-prices`), which Terraform writes at an apply.
 
 pub mod answer;
+pub mod file;
 #[cfg(feature = "live")]
 pub mod list;
 #[cfg(feature = "live")]
@@ -19,7 +20,7 @@ use muster_reconciler::effect::Market;
 use muster_reconciler::manifest::{MarketPolicy, Os, Spec};
 use serde::{Deserialize, Serialize};
 
-use crate::simulate::prices::Prices;
+pub use file::Prices;
 
 /// An instance type under a system.
 pub type Kind = (Os, String);

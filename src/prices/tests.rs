@@ -3,14 +3,13 @@
 use muster_reconciler::manifest::{Lone, RunnerPool, Text};
 
 use super::*;
-use crate::simulate::prices;
 
 /// 2026-11-29T00:00:00Z.
 const DAY: u64 = 1_795_910_400_000;
 
 fn list(file: &str, currency: &str, prices: &str) -> Prices {
     let body = format!("asOf: 2026-01-02\ncurrency: {currency}\nlinux:\n{prices}");
-    prices::read(&Text { file: file.into(), body }).expect("a good list")
+    file::read(&Text { file: file.into(), body }).expect("a good list")
 }
 
 fn aws(name: &str, hour: f64) -> Read {
@@ -78,6 +77,6 @@ fn what_is_wanted_is_what_the_pools_may_buy() {
 
 #[test]
 fn the_shape_of_a_list_is_the_simulators() {
-    let text = Text { file: "p.yaml".into(), body: prices::EXAMPLE.into() };
-    assert!(Lone::<Prices>::read(&text).value == Prices { source: String::new(), ..prices::read(&text).expect("good") });
+    let text = Text { file: "p.yaml".into(), body: file::EXAMPLE.into() };
+    assert!(Lone::<Prices>::read(&text).value == Prices { source: String::new(), ..file::read(&text).expect("good") });
 }

@@ -12,10 +12,10 @@ use muster_simulator::tally::{Doing, Figures, Series, Tally};
 use serde::Serialize;
 
 use super::Input;
-use super::compare::{Compared, compare};
 use super::cost::Cost;
 use super::field;
-use super::prices::Prices;
+use super::rounding::{hours, round};
+use crate::prices::Prices;
 
 /// Said before anything else.
 pub const MODEL: &str = "A model, not a forecast: the real controller on a simulated EC2 and GitHub. Compare answers with each \
@@ -351,13 +351,63 @@ fn unserved(u: &Untaken) -> Unserved {
     Unserved { jobs: u.jobs, reason: u.reason.clone(), example: format!("[{}] of {}", u.labels.join(", "), u.repo) }
 }
 
-/// Hours, to three decimals.
-pub(super) fn hours(d: Duration) -> f64 {
-    round(d.as_secs_f64() / 3600.0, 3)
+/// What a figure counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Unit {
+    /// Seconds.
+    Seconds,
+    /// Things.
+    Count,
+    /// Hours.
+    Hours,
+    /// The price file's currency.
+    Money,
+    /// A share, 0 to 1.
+    Share,
 }
 
-/// Rounded to so many decimals.
-pub(super) fn round(number: f64, digits: i32) -> f64 {
-    let factor = 10f64.powi(digits);
-    (number * factor).round() / factor
+/// One figure of both runs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Compared {
+    /// What it is.
+    pub figure: &'static str,
+    /// What it counts.
+    pub unit: Unit,
+    /// Of the first directory. None: there is none, such as a percentile that fell on a job that never started.
+    pub a: Option<f64>,
+    /// Of the other.
+    pub b: Option<f64>,
+}
+
+/// The figures of both runs; empty when there is one only.
+fn compare(runs: &[Run]) -> Vec<Compared> {
+    let [a, b] = runs else { return Vec::new() };
+    let both = |figure, unit, of: fn(&Run) -> Option<f64>| Compared { figure, unit, a: of(a), b: of(b) };
+    vec![
+        both("median wait", Unit::Seconds, |r| r.total.wait_seconds.p50),
+        both("wait, 90%", Unit::Seconds, |r| r.total.wait_seconds.p90),
+        both("wait, 99%", Unit::Seconds, |r| r.total.wait_seconds.p99),
+        both("longest wait", Unit::Seconds, |r| r.total.wait_seconds.max),
+        both("jobs that never started", Unit::Count, |r| Some(r.total.unstarted as f64)),
+        both("jobs that no pool takes", Unit::Count, |r| Some(r.unrouted.iter().map(|u| u.jobs).sum::<u64>() as f64)),
+        both("jobs lost with their box", Unit::Count, |r| Some(r.total.lost as f64)),
+        both("lost jobs queued again", Unit::Count, |r| Some(r.reruns as f64)),
+        both("boxes that spot took back", Unit::Count, |r| Some(r.total.taken_back as f64)),
+        both("boxes launched", Unit::Count, |r| Some(r.total.boxes as f64)),
+        both("boxes at the peak", Unit::Count, |r| Some(r.total.peak_boxes as f64)),
+        both("box time without a job", Unit::Share, |r| Some(r.total.waste)),
+        both("spot hours", Unit::Hours, |r| Some(hours_of(r, "spot"))),
+        both("on-demand hours", Unit::Hours, |r| Some(hours_of(r, "on-demand"))),
+        both("estimated cost", Unit::Money, |r| Some(r.cost.total)),
+        both("hours with a price", Unit::Share, |r| r.cost.coverage),
+        both("hours simulated", Unit::Hours, |r| Some(r.simulated_hours)),
+        both("API calls", Unit::Count, |r| Some(r.api.iter().map(|a| a.calls).sum::<u64>() as f64)),
+        both("API calls throttled", Unit::Count, |r| Some(r.api.iter().map(|a| a.throttled).sum::<u64>() as f64)),
+    ]
+}
+
+fn hours_of(run: &Run, market: &str) -> f64 {
+    run.total.instance_hours.get(market).copied().unwrap_or_default()
 }

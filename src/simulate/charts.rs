@@ -8,16 +8,9 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::answer::Run;
-use super::axes::{Axis, COUNT_STEPS, WAIT_STEPS, across, draw, font, middle, on_axes, over_time, seconds, ticks};
+use super::over_time::{middle, over_time};
+use crate::plot::{Axis, COUNT_STEPS, FIRST, GRID, INK, SECOND, WAIT_STEPS, across, draw, font, on_axes, seconds, ticks};
 
-/// Text and the demand line.
-pub const INK: RGBColor = RGBColor(0x16, 0x19, 0x1d);
-/// Axes and grid.
-pub const GRID: RGBColor = RGBColor(0xd5, 0xda, 0xe1);
-/// The first of two runs; the median.
-pub const FIRST: RGBColor = RGBColor(0x0b, 0x57, 0xd0);
-/// The second of two runs; the 90th percentile.
-pub const SECOND: RGBColor = RGBColor(0xcc, 0x4a, 0x7a);
 /// What boxes do, in the dashboard's colours.
 pub const DOING: [(Doing, RGBColor); 5] = [
     (Doing::Working, RGBColor(0xc9, 0x78, 0x0e)),

@@ -7,8 +7,8 @@ use muster_reconciler::manifest::Os;
 use muster_simulator::tally::Figures;
 use serde::Serialize;
 
-use super::answer::{hours, round};
-use super::prices::Prices;
+use super::rounding::{hours, round};
+use crate::prices::Prices;
 
 /// Cost by market, and how much of the hours it covers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

@@ -5,8 +5,9 @@ use askama::Template;
 use muster_simulator::tally::Doing;
 use plotters::style::RGBColor;
 
-use super::answer::{Answer, Row, Run};
+use super::answer::{Answer, Compared, Row, Run};
 use super::{charts, table};
+use crate::plot;
 
 /// One plot in its two sizes.
 struct Plot {
@@ -76,10 +77,10 @@ pub fn page(answer: &Answer) -> anyhow::Result<String> {
 fn tints() -> Vec<Tint> {
     let hex = |RGBColor(r, g, b): RGBColor| format!("#{r:02X}{g:02X}{b:02X}");
     let mut all = vec![
-        Tint { hex: hex(charts::INK), name: "ink" },
-        Tint { hex: hex(charts::GRID), name: "line" },
-        Tint { hex: hex(charts::FIRST), name: "first" },
-        Tint { hex: hex(charts::SECOND), name: "second" },
+        Tint { hex: hex(plot::INK), name: "ink" },
+        Tint { hex: hex(plot::GRID), name: "line" },
+        Tint { hex: hex(plot::FIRST), name: "first" },
+        Tint { hex: hex(plot::SECOND), name: "second" },
     ];
     all.extend(charts::DOING.iter().map(|(doing, color)| Tint { hex: hex(*color), name: doing.as_str() }));
     all.extend(charts::MARKETS.iter().map(|(market, color)| Tint { hex: hex(*color), name: market }));
@@ -117,6 +118,10 @@ impl Page<'_> {
 
     fn hours_of(&self, row: &Row, what: &str) -> String {
         table::decimal(row.hours.get(what).or(row.instance_hours.get(what)).copied().unwrap_or_default())
+    }
+
+    fn compared(&self, figure: &Compared) -> [String; 4] {
+        table::compared(figure, self.answer)
     }
 
     fn rows<'r>(&self, run: &'r Run) -> Vec<&'r Row> {

@@ -5,14 +5,13 @@
 //! network: the same files and seed give the same answer.
 
 pub mod answer;
-pub mod axes;
 pub mod charts;
-pub mod compare;
 pub mod cost;
 pub mod field;
 pub mod html;
 pub mod mix;
-pub mod prices;
+mod over_time;
+mod rounding;
 pub mod table;
 pub mod trace;
 pub mod workload;

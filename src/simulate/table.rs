@@ -6,7 +6,8 @@ use std::time::Duration;
 use muster_reconciler::time::human;
 use muster_simulator::tally::Doing;
 
-use super::answer::{Answer, Row, Run, Unserved};
+use super::answer::{Answer, Compared, Row, Run, Unit, Unserved};
+use crate::plot::seconds;
 
 /// The whole answer.
 pub fn print(answer: &Answer) -> String {
@@ -36,7 +37,7 @@ pub fn print(answer: &Answer) -> String {
 fn side_by_side(out: &mut String, answer: &Answer) {
     let [a, b] = answer.runs.as_slice() else { return };
     *out += &format!("\nSIDE BY SIDE: A is {}, B is {}\n", a.manifests, b.manifests);
-    table(out, &["", "A", "B", "CHANGE"], answer.comparison.iter().map(|c| c.cells(answer).to_vec()));
+    table(out, &["", "A", "B", "CHANGE"], answer.comparison.iter().map(|c| compared(c, answer).to_vec()));
 }
 
 fn waits(out: &mut String, run: &Run, _: &Answer, name: &str) {
@@ -216,6 +217,38 @@ pub(super) fn percent(share: f64) -> String {
     format!("{:.1}%", share * 100.0)
 }
 
+/// A figure of two runs, both values and the change, for people.
+pub(super) fn compared(figure: &Compared, answer: &Answer) -> [String; 4] {
+    let name = match figure.unit {
+        Unit::Money => format!("{}, {}", figure.figure, answer.prices.currency),
+        _ => figure.figure.to_owned(),
+    };
+    [name, value(figure.unit, figure.a), value(figure.unit, figure.b), change(figure)]
+}
+
+fn value(unit: Unit, value: Option<f64>) -> String {
+    let Some(x) = value else { return if unit == Unit::Seconds { "never".into() } else { "-".into() } };
+    match unit {
+        Unit::Seconds => seconds(x),
+        Unit::Count => number(x as u64),
+        Unit::Hours | Unit::Money => decimal(x),
+        Unit::Share => percent(x),
+    }
+}
+
+/// From the first value to the other, in percent (of shares: in percentage points).
+fn change(figure: &Compared) -> String {
+    match (figure.a, figure.b) {
+        (Some(a), Some(b)) if a == b => "=".into(),
+        (Some(a), Some(b)) if figure.unit == Unit::Share => format!("{:+.1} points", (b - a) * 100.0),
+        (Some(a), Some(b)) if a > 0.0 => match (b / a - 1.0) * 100.0 {
+            less if less.abs() < 0.5 => "under 1%".into(),
+            change => format!("{change:+.0}%"),
+        },
+        _ => String::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,5 +261,15 @@ mod tests {
         let (some, none) = (Row { jobs: 3, ..Row::default() }, Row::default());
         assert_eq!(wait(&some, Some(59.7)), "1m");
         assert_eq!((wait(&some, None), wait(&none, None)), ("never".into(), "-".into()));
+    }
+
+    #[test]
+    fn changes_read_well() {
+        let of = |unit, a, b| change(&Compared { figure: "x", unit, a, b });
+        assert_eq!(of(Unit::Seconds, Some(100.0), Some(150.0)), "+50%");
+        assert_eq!(of(Unit::Share, Some(0.5), Some(0.4)), "-10.0 points");
+        assert_eq!([of(Unit::Count, Some(0.0), Some(3.0)), of(Unit::Count, Some(3.0), Some(3.0))], ["", "="]);
+        assert_eq!(of(Unit::Seconds, Some(1.0), None), "");
+        assert_eq!(of(Unit::Hours, Some(1000.0), Some(999.0)), "under 1%");
     }
 }

@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::load::{Problem, Source, Text};
+use super::document::{Problem, Source, Text};
 use super::read::read;
 use super::yaml::{Finding, documents};
 

@@ -3,6 +3,7 @@
 //! Every struct takes its defaults as a whole and refuses unknown fields. "Required" therefore means "may not stay
 //! empty", which [`validate`] says with file, line and field; so all errors of a directory are found in one pass.
 
+mod document;
 mod duration;
 mod load;
 mod lone;
@@ -19,8 +20,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use document::{Problem, Problems, Text};
 pub use duration::Span;
-pub use load::{Problem, Problems, Text, load};
+pub use load::load;
 pub use lone::Lone;
 pub use schema::{KINDS, schema};
 pub use secret::SecretRef;

@@ -11,7 +11,7 @@ mod tags;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::load::{Documents, Problem, Read, Source};
+use super::document::{Documents, Problem, Read, Source};
 use super::{Controller, Span};
 use crate::ids::{InstanceId, RunnerName};
 

@@ -11,7 +11,8 @@ use muster_reconciler::time::{Time, human};
 
 use super::super::World;
 use super::super::capacity::Bucket;
-use super::super::effects::{Request, api, counts_against};
+use super::super::effects::{api, counts_against};
+use super::super::request::Request;
 use super::Invariant;
 use super::retry::Retries;
 

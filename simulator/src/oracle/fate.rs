@@ -19,8 +19,8 @@ use muster_reconciler::time::human;
 
 use super::super::World;
 use super::super::boxes::Stage;
-use super::super::effects::Request;
 use super::super::faults::Fault;
+use super::super::request::Request;
 use super::{Invariant, RACE, RACES};
 
 /// Kinds of bad luck that may each cost a box, and how many.

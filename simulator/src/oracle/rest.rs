@@ -11,7 +11,8 @@ use muster_reconciler::time::human;
 
 use super::super::World;
 use super::super::boxes::Machine;
-use super::super::forge::{Hold, Job, fits, in_scope};
+use super::super::forge::{Hold, Job, in_scope};
+use super::super::registry::fits;
 use super::{Invariant, Violation};
 
 /// Why a world is not at rest.

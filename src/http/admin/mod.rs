@@ -3,74 +3,25 @@
 //! Looking needs no authentication, so it binds to loopback unless told otherwise; orders ([`super::steer`]) need a token.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
-use muster_reconciler::ids::InstanceId;
 use muster_reconciler::view::{JobView, PoolView, RunnerView};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 use warp::Filter;
 use warp::http::StatusCode;
 use warp::http::header::{CONTENT_TYPE, HeaderValue};
 use warp::reply::Response;
 
-pub use super::inspect::{Inspect, Query, Unanswered};
 use super::live_view::{attention, state_rank};
-use super::steer::{self, Steer, Verb};
-use super::watch::Watch;
+use super::state::Admin;
+use super::steer::{self, Verb};
 use super::{assets, live};
-use crate::liveness::Liveness;
-use crate::metrics::Metrics;
 use crate::subject::Subject;
 
 /// Items in an answer unless `?limit=` says otherwise.
 const DEFAULT_LIMIT: usize = 1000;
 /// Items in an answer at most.
 const MAX_LIMIT: usize = 100_000;
-
-/// Who answers here; shown at the top of the dashboard and by `/api/v1/about`.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct About {
-    /// The cluster's name.
-    pub cluster: String,
-    /// This release.
-    pub version: String,
-    /// A sentence for the top of the page, if there is something that everybody must know ("this is a demo").
-    pub banner: Option<String>,
-}
-
-impl About {
-    /// About a cluster, with this release's version and no banner.
-    pub fn cluster(name: impl Into<String>) -> About {
-        About { cluster: name.into(), version: env!("CARGO_PKG_VERSION").into(), banner: None }
-    }
-}
-
-/// What the admin listener needs.
-#[derive(Clone)]
-pub struct Admin {
-    /// Who answers.
-    pub about: About,
-    /// The core; None in a process that runs the webhook only.
-    pub inspect: Option<Inspect>,
-    /// Reads what a box said of its end; None where there is no EC2.
-    pub console: Option<Console>,
-    /// The metrics.
-    pub metrics: Arc<Metrics>,
-    /// Looks at the core for the page; None where there is none.
-    pub watch: Option<Arc<Watch>>,
-    /// What orders need; None: none are taken.
-    pub steer: Option<Steer>,
-    /// Whether the process does its work.
-    pub liveness: Liveness,
-    /// Ends open streams.
-    pub stop: CancellationToken,
-}
-
-/// Reads the reason of its end from a box's console, if there is one; Err: why it cannot be read.
-pub type Console = Arc<dyn Fn(InstanceId) -> BoxFuture<'static, Result<Option<String>, String>> + Send + Sync>;
 
 /// What an API call may ask for. Unknown names are errors: a misspelt filter would seem to match everything.
 #[derive(Debug, Default, Deserialize)]

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use muster_reconciler::steer::{Order, Refusal};
 use muster_reconciler::view::{EventView, Explanation, Snapshot, Totals};
@@ -6,9 +7,13 @@ use secrecy::SecretString;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::super::steer::Keep;
+use super::super::inspect::{Inspect, Query};
+use super::super::state::{About, Admin, Console, Keep, Steer};
+use super::super::watch::Watch;
 use super::*;
-use crate::simulate::prices::Prices;
+use crate::liveness::Liveness;
+use crate::metrics::Metrics;
+use crate::prices::Prices;
 
 const TOKEN: &str = "s3cret-t0ken";
 

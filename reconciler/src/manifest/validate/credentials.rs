@@ -2,7 +2,7 @@
 
 use super::{Check, Source, api_url};
 use crate::ids::{AppName, Scope};
-use crate::manifest::load::{Documents, Problem, Read};
+use crate::manifest::document::{Documents, Problem, Read};
 use crate::manifest::{GitHubApp, GitHubToken, PoolGitHub, SecretRef};
 
 pub(super) fn app(app: &GitHubApp, check: &mut Check<'_>) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Check;
 use super::bootstrap::bootstrap;
 use crate::ids::Scope;
-use crate::manifest::load::{Problem, Read, Source};
+use crate::manifest::document::{Problem, Read, Source};
 use crate::manifest::{Allocation, Architecture, Lifetime, MarketPolicy, Os, RunnerPool, Span, schedule};
 use crate::matching::glob;
 

@@ -1,16 +1,22 @@
-//! What plots have in common: an SVG for an HTML page, two axes with round ticks, the time of day below.
+//! What plots have in common: an SVG for an HTML page, its colours, and two axes with round ticks.
 
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use muster_reconciler::time::{Time, human};
-use muster_simulator::tally::Series;
+use muster_reconciler::time::human;
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
-use super::charts::{GRID, INK};
+/// Text, and the one line that matters most. A colour is a name: the page's style sheet finds it again by its value and replaces it.
+pub const INK: RGBColor = RGBColor(0x16, 0x19, 0x1d);
+/// Axes and grid.
+pub const GRID: RGBColor = RGBColor(0xd5, 0xda, 0xe1);
+/// The first of two lines.
+pub const FIRST: RGBColor = RGBColor(0x0b, 0x57, 0xd0);
+/// The second of two lines.
+pub const SECOND: RGBColor = RGBColor(0xcc, 0x4a, 0x7a);
 
 /// An empty plot.
 pub type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -32,18 +38,6 @@ pub fn font(size: u32) -> TextStyle<'static> {
     ("sans-serif", size).into_font().color(&INK)
 }
 
-/// Hours since the midnight (UTC) before the beginning, as a clock or a calendar shows them.
-fn clock(begin: Time, whole_h: f64, hours: f64) -> String {
-    let midnight = begin - since_midnight(begin);
-    let said = super::field::said(midnight + Duration::from_secs_f64((hours * 3600.0).max(0.0)));
-    let part = if whole_h > 48.0 { 5..10 } else { 11..16 };
-    said.get(part).unwrap_or_default().to_owned()
-}
-
-fn since_midnight(at: Time) -> Duration {
-    Duration::from_millis(at.as_millis() % 86_400_000)
-}
-
 /// A wait, for people.
 pub fn seconds(s: f64) -> String {
     if s < 0.5 { "0".into() } else { human(Duration::from_secs_f64(s.round())).to_string() }
@@ -60,8 +54,6 @@ pub fn ticks(low: f64, high: f64, most: usize, steps: &[f64]) -> Vec<f64> {
 /// Round times, in seconds, for an axis of waits.
 pub const WAIT_STEPS: [f64; 16] =
     [1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 14_400.0, 28_800.0];
-/// Round times, in hours, for an axis of time.
-const CLOCK_STEPS: [f64; 12] = [0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 12.0, 24.0, 48.0, 96.0, 168.0];
 /// Round counts.
 pub const COUNT_STEPS: [f64; 15] =
     [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0, 20_000.0, 50_000.0];
@@ -139,26 +131,9 @@ where
     })
 }
 
-/// The axes of a plot over time.
-pub fn over_time<F>(size: (u32, u32), label: &str, series: &Series, y: &Axis<'_>, body: F) -> anyhow::Result<String>
-where
-    F: FnOnce(&mut Plane<'_, '_>) -> Drawn,
-{
-    let low = since_midnight(series.begin).as_secs_f64() / 3600.0;
-    let whole = series.step.as_secs_f64() / 3600.0 * series.waiting.len() as f64;
-    let say = |hours: &f64| clock(series.begin, whole, *hours);
-    let x = Axis { low, high: low + whole, ticks: ticks(low, low + whole, across(size), &CLOCK_STEPS), say: &say };
-    on_axes(size, label, &x, y, body)
-}
-
 /// Labels that fit side by side.
 pub fn across((width, _): (u32, u32)) -> usize {
     usize::try_from(width / 75).unwrap_or(5)
-}
-
-/// The middle of a step, in hours since midnight.
-pub fn middle(series: &Series, nth: usize) -> f64 {
-    (since_midnight(series.begin).as_secs_f64() + series.step.as_secs_f64() * (nth as f64 + 0.5)) / 3600.0
 }
 
 #[cfg(test)]
@@ -168,16 +143,12 @@ mod tests {
     #[test]
     fn ticks_are_round_and_few() {
         assert_eq!(ticks(0.0, 130.0, 6, &WAIT_STEPS), [0.0, 30.0, 60.0, 90.0, 120.0]);
-        assert_eq!(ticks(23.8, 48.5, 6, &CLOCK_STEPS), [24.0, 30.0, 36.0, 42.0, 48.0]);
         assert_eq!(ticks(0.0, 1.05, 6, &COUNT_STEPS), [0.0, 1.0]);
         assert!(ticks(0.0, 1e9, 6, &COUNT_STEPS).len() <= 7);
     }
 
     #[test]
-    fn a_clock_for_a_day_and_a_calendar_for_a_week() {
-        let begin = super::super::trace::MONDAY - Duration::from_secs(600);
-        assert_eq!(clock(begin, 24.0, 30.0), "06:00");
-        assert_eq!(clock(begin, 100.0, 48.0), "01-06");
+    fn a_wait_is_told_in_words() {
         assert_eq!([0.0, 12.0, 90.0].map(seconds), ["0", "12s", "1m 30s"]);
     }
 }
