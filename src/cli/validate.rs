@@ -64,7 +64,8 @@ fn holds_controller(text: &Text) -> bool {
 
 /// What the module writes, as far as rules look at it.
 fn controller_of_terraform(cluster: &str) -> Text {
-    let (queues, metadata) = (serde_json::json!({ "jobs": "https://sqs.invalid/1/jobs" }), serde_json::json!({ "name": cluster }));
+    let (queues, metadata) =
+        (serde_json::json!({ "jobs": "https://sqs.invalid/1/jobs" }), serde_json::json!({ "name": cluster }));
     let document = serde_json::json!({ "apiVersion": "muster/v1", "kind": "Controller", "metadata": metadata, "spec": { "queues": queues } });
     Text { file: "--cluster".into(), body: document.to_string() }
 }
