@@ -145,7 +145,8 @@ async fn the_plan_names_what_is_wrong(terraform: Terraform) {
         };
         let said = refusal("labels      = [\"arm\"]", "lables      = [\"arm\"]");
         assert!(
-            said.contains("terraform-runnerpool-arm.yaml:") && said.contains("spec.lables: unknown field; did you mean `labels`?"),
+            said.contains("terraform-runnerpool-arm.yaml:")
+                && said.contains("spec.lables: unknown field; did you mean `labels`?"),
             "{said}"
         );
         let said = refusal("capacity = { max = 7 }", "capacity = { max = 0 }");
