@@ -32,12 +32,11 @@ impl Args {
             return Ok(ExitCode::from(USAGE));
         }
         let mut texts = if piped { from_json(io::stdin().lock())? } else { config::read_dir(&self.dir)? };
-        if let Some(cluster) = self.cluster.filter(|_| !texts.iter().any(holds_controller)) {
-            texts.push(controller_of_terraform(&cluster));
-        }
+        let assumed = self.cluster.filter(|_| !texts.iter().any(holds_controller));
+        texts.extend(assumed.as_deref().map(controller_of_terraform));
         let said = match manifest::load(&texts) {
             Ok(_) if piped => writeln!(io::stdout(), "{{}}"),
-            Ok(spec) => summary(&spec, &mut io::stdout()),
+            Ok(spec) => summary(&spec, assumed.is_some(), &mut io::stdout()),
             // Bare lines, so that editors and scripts can read FILE:LINE.
             Err(problems) => {
                 eprintln!("{problems}");
@@ -70,10 +69,12 @@ fn controller_of_terraform(cluster: &str) -> Text {
     Text { file: "--cluster".into(), body: document.to_string() }
 }
 
-fn summary(spec: &Spec, out: &mut impl Write) -> io::Result<()> {
+fn summary(spec: &Spec, assumed: bool, out: &mut impl Write) -> io::Result<()> {
     let controller = &spec.controller.spec;
     let region = controller.region.as_deref().unwrap_or("region from the environment");
-    writeln!(out, "Controller {}: {region}, jobs from {}", spec.controller.cluster(), controller.queues.jobs)?;
+    if !assumed {
+        writeln!(out, "Controller {}: {region}, jobs from {}", spec.controller.cluster(), controller.queues.jobs)?;
+    }
     for (name, app) in &spec.apps {
         writeln!(out, "GitHubApp {name}: id {} at {}, key in {}", app.spec.app_id, app.spec.api_url, app.spec.private_key)?;
     }

@@ -22,6 +22,49 @@ fn the_script_leaves_room_for_settings_in_the_user_data() {
     assert!((1..11_000).contains(&packed.len()), "{} bytes compressed", packed.len());
 }
 
+/// Terraform hands over what a manifest says. For what it leaves out, the scripts have the manifest's own defaults; Terraform has two.
+#[test]
+fn the_defaults_are_those_of_the_manifest() {
+    use muster_reconciler::manifest::{Bootstrap, InstanceSettings, RunnerSettings};
+    let read = |path: &Path| fs::read_to_string(path).expect("a file");
+    let linux = read(Path::new(SCRIPT));
+    let windows = read(&Path::new(SCRIPT).with_file_name("windows.ps1"));
+    let of_linux = |name: &str| {
+        let line = linux.lines().find_map(|line| line.strip_prefix(&format!(": \"${{MUSTER_{name}:=")));
+        line.and_then(|rest| rest.split('}').next()).expect("a setting").to_owned()
+    };
+    let of_windows = |name: &str| {
+        let line = windows.lines().find_map(|line| line.strip_prefix(&format!("Setting Muster{name} ")));
+        line.and_then(|rest| rest.split_whitespace().next()).expect("a setting").trim_matches('\'').to_owned()
+    };
+    let (bootstrap, runner) = (Bootstrap::default(), RunnerSettings::default());
+    let yes = |on: bool| if on { "yes" } else { "no" }.to_owned();
+    for (on_linux, on_windows, default) in [
+        ("VERSION", "Version", bootstrap.version),
+        ("USER", "User", bootstrap.user),
+        ("WORK", "Work", bootstrap.work_directory),
+        ("PRE_INSTALL", "PreInstall", bootstrap.pre_install),
+        ("POST_INSTALL", "PostInstall", bootstrap.post_install),
+        ("HOOK_STARTED", "HookStarted", bootstrap.hooks.job_started.unwrap_or_default()),
+        ("HOOK_COMPLETED", "HookCompleted", bootstrap.hooks.job_completed.unwrap_or_default()),
+        ("PROXY_HTTP", "ProxyHttp", bootstrap.proxy.http.unwrap_or_default()),
+        ("PROXY_HTTPS", "ProxyHttps", bootstrap.proxy.https.unwrap_or_default()),
+        ("PROXY_NONE", "ProxyNone", bootstrap.proxy.none.join(",")),
+        ("REPORT_STAGES", "ReportStages", yes(bootstrap.report_stages)),
+        ("MAX_LIFETIME", "MaxLifetime", runner.max_lifetime.get().as_secs().to_string()),
+        ("BOOT_DEADLINE", "BootDeadline", runner.boot_deadline.get().as_secs().to_string()),
+    ] {
+        assert_eq!((of_linux(on_linux), of_windows(on_windows)), (default.clone(), default), "{on_windows}");
+    }
+    assert_eq!(of_linux("SUDO"), yes(bootstrap.sudo));
+    let instance = serde_json::to_value(InstanceSettings::default()).expect("JSON");
+    let pools = read(&Path::new(SCRIPT).with_file_name("../modules/manifests/pools.tf"));
+    for field in ["os", "architecture"] {
+        let default = format!("try(coalesce(d[0].doc.spec.instance.{field}), {})", instance[field]);
+        assert!(pools.contains(&default), "terraform/modules/manifests/pools.tf lacks `{default}`");
+    }
+}
+
 #[test]
 fn shellcheck_has_nothing_to_say() {
     let pinned = concat!(env!("CARGO_MANIFEST_DIR"), "/.venv/bin/shellcheck");

@@ -1,14 +1,12 @@
-//! The Terraform module without any cloud: its form, its own tests, and its reading of manifests beside muster's. What it plans is in
+//! The Terraform module without any cloud: its form, its own tests, what it asks of manifests, and that muster judges them. What it plans is in
 //! terraform_plans.rs, what it applies in e2e_terraform.rs.
 
 use crate::support;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value;
 use support::terraform::Terraform;
 
 pub(super) fn root() -> &'static Path {
@@ -34,6 +32,8 @@ fn it_stands_alone_is_formatted_valid_and_passes_its_own_tests() {
     // It takes a second provider, which `terraform validate` of the root does not admit in the root's own tests.
     terraform.init("terraform/modules/prices");
     assert!(passed("terraform/modules/prices") >= 1);
+    terraform.init("terraform/modules/validate");
+    terraform.run("terraform/modules/validate", &["validate"]).good("terraform validate");
 }
 
 /// Every .tf file of the module and its examples, with its text.
@@ -105,28 +105,7 @@ fn the_readme_has_every_input_and_output_in_the_words_of_the_module() {
     }
 }
 
-#[test]
-fn the_schemas_are_what_muster_prints_and_the_time_zones_what_it_knows() {
-    let schemas = root().join("terraform/modules/manifests/schemas");
-    for kind in muster_reconciler::manifest::KINDS {
-        let kept: Value =
-            serde_json::from_str(&fs::read_to_string(schemas.join(format!("{kind}.json"))).expect("a schema")).expect("JSON");
-        let (ok, printed) = muster(&["schema", kind]);
-        assert!(ok, "{printed}");
-        let printed: Value = serde_json::from_str(&printed).expect("JSON");
-        assert!(kept == printed, "run: muster schema {kind} > terraform/modules/manifests/schemas/{kind}.json");
-    }
-    let kept: BTreeSet<String> =
-        fs::read_to_string(schemas.join("timezones.txt")).expect("a list").lines().map(str::to_owned).collect();
-    let known: BTreeSet<String> = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name().to_owned()).collect();
-    assert_eq!(
-        kept.symmetric_difference(&known).collect::<Vec<_>>(),
-        Vec::<&String>::new(),
-        "terraform/modules/manifests/schemas/timezones.txt"
-    );
-}
-
-/// Good manifests, and what makes them bad: a piece of text, and what is put for it.
+/// Good manifests.
 const GOOD: &str = "apiVersion: muster/v1
 kind: GitHubApp
 metadata: {name: main}
@@ -181,129 +160,148 @@ spec:
   instance: {types: [m7i.large], subnets: [subnet-1]}
 ";
 
-const LINUX_ARM: &str = "{types: [m7g.large], subnets: [subnet-1], architecture: arm64, market: spot}";
+/// A change of the good manifests, and what the plan says of it: Terraform cannot build from that.
+const LACKING: &[(&str, &str, &str)] = &[
+    ("kind: GitHubApp", "kind: GitHubApps", "all.yaml: kind: is `GitHubApps`; write one of Controller, GitHubApp,"),
+    ("metadata: {name: other}", "metadata: {name: other\n", "all.yaml: is no YAML; `muster validate` says in which line"),
+    (
+        "metadata: {name: linux}",
+        "metadata: {}",
+        "all.yaml: RunnerPool: metadata.name: is missing; write a name, such as linux-x64",
+    ),
+    (
+        "metadata: {name: linux}",
+        "metadata: {name: other}",
+        "there are two documents RunnerPool other; give each a name of its own",
+    ),
+    ("types: [m7i.large]", "types: []", "all.yaml: RunnerPool linux: spec.instance.types: write a list of instance types"),
+    ("types: [m7i.large]", "types: 5", "all.yaml: RunnerPool linux: spec.instance.types: write a list of instance types"),
+    (
+        "subnets: [subnet-1]",
+        "subnet: [subnet-1]",
+        "all.yaml: RunnerPool linux: spec.instance.subnets: is missing; write a list of subnets' ids",
+    ),
+    (
+        "subnets: [subnet-1]",
+        "subnets: [vpc-1]",
+        "all.yaml: RunnerPool linux: spec.instance.subnets: write a list of subnets' ids",
+    ),
+    ("architecture: arm64", "architecture: amd64", "all.yaml: RunnerPool other: spec.instance.architecture: write x64 or arm64"),
+    ("architecture: arm64", "architecture: arm64, os: windows", "EC2 has no Windows on arm64; write x64, or os: linux"),
+    (
+        "architecture: arm64",
+        "architecture: arm64, os: solaris",
+        "all.yaml: RunnerPool other: spec.instance.os: write linux or windows",
+    ),
+    ("market: spot", "launchTemplate: {name: mine}", "all.yaml: RunnerPool other: spec.instance.launchTemplate: write a name"),
+    (
+        "bootDeadline: 5m",
+        "bootDeadline: 300",
+        "all.yaml: RunnerPool linux: spec.runner.bootDeadline: write a whole number with a unit",
+    ),
+    (
+        "maxLifetime: 24h",
+        "maxLifetime: a day",
+        "all.yaml: RunnerPool linux: spec.runner.maxLifetime: write a whole number with a unit",
+    ),
+    ("version: 2.330.0", "version: 2.33", "all.yaml: RunnerPool linux: spec.bootstrap.version: write a text"),
+    ("version: 2.330.0", "reportStages: often", "all.yaml: RunnerPool linux: spec.bootstrap.reportStages: write true or false"),
+    ("{jobStarted: /opt/started.sh}", "/opt/started.sh", "all.yaml: RunnerPool linux: spec.bootstrap.hooks: write a mapping"),
+    ("[.internal]", "[[.internal]]", "all.yaml: RunnerPool linux: spec.bootstrap.proxy.none: write a list of texts"),
+    ("ssm:/muster/prod/key", "my-private-key", "all.yaml: GitHubApp main: spec.privateKey: write ssm:/muster/prod/NAME, because"),
+    ("[ssm:/muster/prod/secret]", "[]", "all.yaml: GitHubApp main: spec.webhookSecrets: write a list of ssm:/muster/prod/NAME"),
+    ("token: 'ssm:/muster/prod/token'", "token: ghp_0123", "all.yaml: GitHubToken big: spec.token: write ssm:/muster/prod/NAME"),
+];
 
-const BAD: &[(&str, &str)] = &[
-    ("kind: GitHubApp", "kind: GitHubApps"),
-    ("apiVersion: muster/v1", "apiVersion: muster/v2"),
+/// A change of the Controller's manifest, the same way.
+const CONTROLLER: &str = "apiVersion: muster/v1\nkind: Controller\nmetadata: {name: prod}\nspec:\n  queues: {jobs: 'https://sqs.eu-west-1.amazonaws.com/123456789012/prod-jobs'}\n";
+const LACKING_CONTROLLER: &[(&str, &str, &str)] = &[
+    ("name: prod", "name: test", "controller.yaml: Controller test: metadata.name: write prod, as the variable `cluster` says"),
+    ("spec:", "spec:\n  listen: {webhook: everywhere}", "spec.listen.webhook: write an address and a port"),
+    ("spec:", "spec:\n  listen: {adminToken: open-sesame}", "spec.listen.adminToken: write ssm:/muster/prod/NAME, because"),
+    (
+        "spec:\n",
+        "spec: {queues: {jobs: x}}\n---\napiVersion: muster/v1\nkind: Controller\nmetadata: {name: prod}\nspec:\n",
+        "there are several Controllers; keep one",
+    ),
+];
+
+/// Breaks a rule, but not what Terraform builds from.
+const AGAINST_A_RULE: &[(&str, &str)] = &[
     ("  labels: [self-hosted, linux]", "  lables: [self-hosted, linux]"),
-    ("  labels: [self-hosted, linux]", "  labels: []"),
-    ("  labels: [self-hosted, linux]", "  labels: linux"),
-    ("[self-hosted, linux]", "[linux, Linux]"),
-    ("[self-hosted, linux]", "['a,b']"),
-    ("[self-hosted, linux]", "[' a']"),
-    ("metadata: {name: linux}", "metadata: {name: Linux}"),
-    ("metadata: {name: linux}", "metadata: {}"),
-    ("metadata: {name: linux}", "metadata: {name: other}"),
-    ("metadata: {name: linux}", "metadata: {name: a12345678901234567890123456789012345678901}"),
     ("app: main, scope: org/acme", "app: mian, scope: org/acme"),
-    ("app: main, scope: org/acme", "scope: org/acme"),
-    ("app: main, scope: org/acme", "app: main, scope: enterprise/acme"),
-    ("app: main, scope: org/acme", "token: big, scope: org/acme"),
-    ("app: main, scope: org/acme", "app: main, token: big, scope: org/acme"),
-    ("token: big", "token: bog"),
-    ("token: big", "app: main"),
-    ("metadata: {name: big}", "metadata: {name: main}"),
-    ("token: 'ssm:/muster/prod/token'", "token: ghp_0123"),
-    ("webhookSecrets: ['ssm:/muster/prod/enterprise']", "webhookSecrets: []"),
-    ("webhookSecrets: ['ssm:/muster/prod/enterprise']", "webhookSecrets: ['ssm:/x'], apiUrl: ghe"),
-    ("scope: org/acme", "scope: acme"),
-    ("scope: org/acme", "scope: org/a b"),
-    ("acme/*", "other/x"),
-    ("acme/*", "acme"),
-    ("scope: repo/acme/app", "scope: repo/acme/app, runnerGroup: big"),
-    ("scope: repo/acme/app", "scope: org/acme, runnerGroup: ' '"),
-    ("max: 5", "max: -1"),
-    ("max: 5", "max: many"),
-    ("max: 5", "max: 1.5"),
     ("idle: 1", "idle: 6"),
-    ("idle: 2}", "idle: 7}"),
-    ("0 8-18/2 * * MON-FRI", "0 8-18 * *"),
-    ("0 8-18/2 * * MON-FRI", "61 8 * * *"),
-    ("0 8-18/2 * * MON-FRI", "0 25 * * *"),
-    ("0 8-18/2 * * MON-FRI", "0 8 * 13 *"),
-    ("0 8-18/2 * * MON-FRI", "at eight"),
     ("Europe/Amsterdam", "Europe/Atlantis"),
-    ("hold: 1h", "hold: 32d"),
-    ("hold: 1h", "hold: 1 hour"),
-    ("queueDelay: 5s", "queueDelay: 2h"),
-    ("bootDeadline: 5m", "bootDeadline: 2h"),
-    ("bootDeadline: 5m", "bootDeadline: 300"),
-    ("idleTimeout: 10m", "idleTimeout: 25h"),
-    ("maxLifetime: 24h", "maxLifetime: 31d"),
     ("maxLifetime: 24h", "maxLifetime: 4m"),
-    ("maxLifetime: 24h", "maxLifetime: 9m"),
-    ("lifetime: reusable", "lifetime: eternal"),
-    ("types: [m7i.large]", "types: []"),
-    ("types: [m7i.large]", "types: [large]"),
-    ("types: [m7i.large]", "types: [m7i.large, m7i.large]"),
-    ("types: [m7i.large]", "types: [m7g.large]"),
-    ("types: [m7i.large]", "types: [im4gn.large]"),
-    ("architecture: arm64", "architecture: amd64"),
-    ("architecture: arm64", "architecture: arm64, os: windows"),
-    ("subnets: [subnet-1]", "subnets: [vpc-1]"),
-    ("subnets: [subnet-1]", "subnets: [subnet-1, subnet-1]"),
-    ("market: spot", "market: on-demand, allocation: lowest-price"),
-    ("market: spot", "market: cheap"),
-    ("market: spot", "launchTemplate: 'arn:aws:x'"),
-    ("tags: {team: ci}", "tags: {'muster:x': z}"),
-    ("tags: {team: ci}", "tags: {'a b': z}"),
-    ("tags: {team: ci}", "tags: {team: 5}"),
-    ("version: 2.330.0", "version: v2.330"),
-    ("jobStarted: /opt/started.sh", "jobStarted: started.sh"),
-    ("jobStarted: /opt/started.sh", "jobStarted: /opt/$(x)"),
-    ("version: 2.330.0", "user: 0day"),
-    (LINUX_ARM, "{types: [m7i.large], subnets: [subnet-1], os: windows}\n  bootstrap: {user: ends.}"),
-    (LINUX_ARM, "{types: [m7i.large], subnets: [subnet-1], os: windows}\n  bootstrap: {user: of-twenty-one-letters}"),
-    (LINUX_ARM, "{types: [m7i.large], subnets: [subnet-1], os: windows}\n  bootstrap: {sudo: true}"),
-    ("version: 2.330.0", "workDirectory: 'a;b'"),
-    ("http://proxy:3128", "proxy:3128"),
-    ("http://proxy:3128", "http://user:secret@proxy:3128"),
-    ("[.internal]", "['a b']"),
-    ("ssm:/muster/prod/key", "my-private-key"),
-    ("ssm:/muster/prod/key", "ssm:key"),
-    ("webhookSecrets: [ssm:/muster/prod/secret]", "webhookSecrets: []"),
-    ("appId: 1", "appId: no"),
-    ("appId: 1", "appId: 0"),
-    ("appId: 1", "appId: 1\n  apiUrl: https://github.example.com/"),
-    ("labels: [other]", "labels: [linux, self-hosted]\n  priority: 100"),
-    ("metadata: {name: other}", "metadata: {name: other\n"),
 ];
 
 #[test]
-fn what_muster_refuses_fails_the_plan() {
+fn the_plan_asks_for_what_it_builds_from_and_muster_judges_the_rest_where_its_binary_is_given() {
     let Some(terraform) = Terraform::new(None) else { return };
-    let controller = "apiVersion: muster/v1\nkind: Controller\nmetadata: {name: prod}\nspec:\n  queues: {jobs: 'https://sqs.eu-west-1.amazonaws.com/123456789012/prod-jobs'}\n";
-    let case = |name: &str, text: &str| {
+    let mut names = Vec::new();
+    let mut case = |name: String, text: &str, controller: &str| {
         terraform.write(&format!("stage/cases/{name}/all.yaml"), text);
         terraform.write(&format!("stage/cases/{name}/controller.yaml"), controller);
-        muster(&["validate", terraform.path(&format!("stage/cases/{name}")).to_str().expect("UTF-8")])
-    };
-    let (ok, said) = case("good", GOOD);
-    assert!(ok, "{said}");
-    let mut names = vec!["good".to_owned()];
-    for (n, (from, to)) in BAD.iter().enumerate() {
-        assert!(GOOD.contains(from), "`{from}` is not in the good manifests");
-        let mut text = GOOD.replacen(from, to, 1);
-        // The same jobs as the first pool takes: scope and repositories, too.
-        if to.starts_with("labels: [linux, self-hosted]") {
-            text = text.replace("scope: repo/acme/app", "scope: org/acme, repositories: [\"acme/*\"]");
-        }
-        let name = format!("case-{n:02}");
-        let (ok, _) = case(&name, &text);
-        assert!(!ok, "muster takes `{to}`");
+        let (ok, said) = muster(&["validate", terraform.path(&format!("stage/cases/{name}")).to_str().expect("UTF-8")]);
         names.push(name);
+        (ok, said)
+    };
+    let with = |text: &str, from: &str, to: &str| {
+        assert!(text.contains(from), "`{from}` is not in the good manifests");
+        text.replacen(from, to, 1)
+    };
+    let (ok, said) = case("good".into(), GOOD, CONTROLLER);
+    assert!(ok, "{said}");
+    let mut words = Vec::new();
+    for (n, (from, to, says)) in LACKING.iter().enumerate() {
+        assert!(!case(format!("lacks-{n:02}"), &with(GOOD, from, to), CONTROLLER).0, "muster takes `{to}`");
+        words.push((format!("lacks-{n:02}"), says));
     }
-    let call = format!(
-        "module \"manifests\" {{\n  source    = \"../terraform/modules/manifests\"\n  for_each  = toset({names:?})\n  \
-         directory = \"${{path.module}}/cases/${{each.key}}\"\n  cluster   = \"prod\"\n  pools     = {{}}\n  apps      = {{}}\n}}\n"
-    );
-    terraform.write("stage/main.tf", &call);
+    for (n, (from, to, says)) in LACKING_CONTROLLER.iter().enumerate() {
+        // Of which name the cluster is, muster cannot know, and its secrets may lie anywhere.
+        case(format!("controller-{n:02}"), GOOD, &with(CONTROLLER, from, to));
+        words.push((format!("controller-{n:02}"), says));
+    }
+    let mut muster_says = Vec::new();
+    for (n, (from, to)) in AGAINST_A_RULE.iter().enumerate() {
+        let (ok, said) = case(format!("rule-{n:02}"), &with(GOOD, from, to), CONTROLLER);
+        assert!(!ok, "muster takes `{to}`");
+        muster_says.push(said);
+    }
+    let call = |names: &[String]| {
+        format!(
+            "module \"manifests\" {{\n  source    = \"../terraform/modules/manifests\"\n  for_each  = toset({names:?})\n  \
+             directory = \"${{path.module}}/cases/${{each.key}}\"\n  cluster   = \"prod\"\n  pools     = {{}}\n  apps      = {{}}\n}}\n"
+        )
+    };
+    terraform.write("stage/main.tf", &call(&names));
     terraform.init("stage");
-    let said = terraform.run("stage", &["plan"]).bad("the plan of bad manifests");
-    assert!(!said.contains("cases/good "), "good manifests are refused: {said}");
-    let missed: Vec<_> =
-        names[1..].iter().zip(BAD).filter(|(name, _)| !said.contains(&format!("cases/{name} are not valid"))).collect();
-    assert!(missed.is_empty(), "the plan takes what muster refuses: {missed:#?}");
-    assert!(!said.contains("my-private-key"), "a secret that was written by mistake is not repeated");
+    let said = terraform.run("stage", &["plan"]).bad("the plan of manifests that lack something");
+    for (name, says) in words {
+        // Each case has its own error, in no order.
+        let own = said.split("Error: ").find(|error| error.contains(&format!("cases/{name} lack what Terraform needs:")));
+        assert!(own.is_some_and(|own| own.contains(says)), "{name}: `{says}` is not in {own:?}");
+    }
+    assert!(!said.contains("cases/good ") && !said.contains("cases/rule-"), "these can be built from: {said}");
+    assert!(
+        !["my-private-key", "ghp_0123", "open-sesame"].iter().any(|s| said.contains(s)),
+        "a secret by mistake is not repeated"
+    );
+
+    let judged = |binary: &str| {
+        let rules: Vec<String> = names.iter().filter(|name| name.starts_with("rule-") || *name == "good").cloned().collect();
+        let judge = format!(
+            "module \"validate\" {{\n  source        = \"../terraform/modules/validate\"\n  for_each      = module.manifests\n  muster_binary = {binary}\n  \
+             manifests     = merge(each.value.texts_at_plan, {{ \"controller.yaml\" = {CONTROLLER:?} }})\n}}\n"
+        );
+        terraform.write("stage/main.tf", &(call(&rules) + &judge));
+        terraform.init("stage");
+        terraform.run("stage", &["plan"])
+    };
+    judged("null").good("the plan of manifests against the rules, without muster");
+    let said = judged(&format!("{:?}", env!("CARGO_BIN_EXE_muster"))).bad("the plan of manifests against the rules, with muster");
+    for says in muster_says {
+        assert!(said.contains(&says.split_whitespace().collect::<Vec<_>>().join(" ")), "{says}\nis not in\n{said}");
+    }
+    assert!(!said.contains("module.validate[\"good\"].data.external.verdict[0], on"), "{said}");
 }

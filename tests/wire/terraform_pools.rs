@@ -41,8 +41,17 @@ module "muster" {
     plain = { root_volume = { size = 60 } }
   }
 }
+module "validate" {
+  source        = "../terraform/modules/validate"
+  muster_binary = "MUSTER"
+  manifests     = module.muster.manifest_texts
+}
 output "manifests" { value = module.muster.manifests }
 "#;
+
+fn computed() -> String {
+    COMPUTED.replace("\"MUSTER\"", &format!("{:?}", env!("CARGO_BIN_EXE_muster")))
+}
 
 /// The App and two pools; the subnets of the first are written in HCL only.
 const IN_PART: &str = "apiVersion: muster/v1
@@ -77,7 +86,7 @@ async fn pools_take_the_values_of_terraform_even_those_that_only_an_apply_tells(
     let Some(terraform) = Terraform::new(Some(&moto)) else { return };
     let seen = moto.ec2.describe_subnets().send().await.expect("moto lists its subnets");
     let plain = plain_pool(seen.subnets()[0].subnet_id().expect("an id"));
-    terraform.write("stage/main.tf", COMPUTED);
+    terraform.write("stage/main.tf", &computed());
     terraform.write("stage/manifests/all.yaml", IN_PART);
     terraform.write("stage/manifests/plain.yaml", &plain);
     let (uploaded, terraform) = tokio::task::spawn_blocking(move || {
@@ -123,26 +132,35 @@ async fn pools_take_the_values_of_terraform_even_those_that_only_an_apply_tells(
     the_plan_names_what_is_wrong(terraform).await;
 }
 
-/// With subnets that are not known yet, too.
+/// With subnets that are not known yet, too. What Terraform cannot build from is Terraform's to say, the rest is muster's.
 async fn the_plan_names_what_is_wrong(terraform: Terraform) {
     let refused = move || {
         let refusal = |from: &str, to: &str| {
             assert!(COMPUTED.contains(from), "{from}");
-            terraform.write("bad/main.tf", &COMPUTED.replacen(from, to, 1));
+            terraform.write("bad/main.tf", &computed().replacen(from, to, 1));
             terraform.write("bad/manifests/all.yaml", IN_PART);
             terraform.write("bad/manifests/plain.yaml", &plain_pool("subnet-1"));
             terraform.init("bad");
             terraform.run("bad", &["plan"]).bad(to)
         };
         let said = refusal("labels      = [\"arm\"]", "lables      = [\"arm\"]");
-        assert!(said.contains("pools[\"arm\"]: RunnerPool arm: spec: unknown field `lables`; write one of"), "{said}");
+        assert!(
+            said.contains("terraform-runnerpool-arm.yaml:")
+                && said.contains("spec.lables: unknown field; did you mean `labels`?"),
+            "{said}"
+        );
         let said = refusal("capacity = { max = 7 }", "capacity = { max = 0 }");
         assert!(
-            said.contains("all.yaml: with pools[\"linux\"]: RunnerPool linux: spec.capacity.idle: is 1 but max is 0"),
+            said.contains("terraform-runnerpool-linux.yaml:") && said.contains("spec.capacity.idle: is 1 but max is 0"),
             "{said}"
         );
         let said = refusal("plain = {", "other = {");
-        assert!(said.contains("pools[\"other\"]: RunnerPool other: spec.instance: required"), "{said}");
+        assert!(
+            said.contains("pools[\"other\"]: RunnerPool other: spec.instance.subnets: is missing; write a list of"),
+            "{said}"
+        );
+        let said = refusal("architecture = \"arm64\"", "architecture = \"arm\"");
+        assert!(said.contains("pools[\"arm\"]: RunnerPool arm: spec.instance.architecture: write x64 or arm64"), "{said}");
         let said = refusal("\"${path.module}/manifests\"", "\"${path.module}/${aws_security_group.jobs.id}\"");
         assert!(
             said.contains("`manifests` may not name a directory that this apply makes; write such pools into `pools`"),
@@ -158,7 +176,7 @@ async fn the_plan_names_what_is_wrong(terraform: Terraform) {
 async fn a_cluster_can_be_written_in_hcl_alone() {
     let Some(moto) = Moto::start().await else { return };
     let Some(terraform) = Terraform::new(Some(&moto)) else { return };
-    let call = COMPUTED
+    let call = computed()
         .replace("  manifests  = \"${path.module}/manifests\"\n", "")
         .replace("plain = { root_volume = { size = 60 } }", "")
         .replace("linux = {", "linux = { github = { app = \"main\", scope = \"org/acme\" }, labels = [\"linux\"],")

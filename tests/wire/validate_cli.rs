@@ -1,8 +1,9 @@
 //! `muster validate` and `muster schema`, as a user runs them. Needs no AWS and no GitHub, nor the feature `live`.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use muster_reconciler::manifest::{self, KINDS, Spec};
 use serde_json::{Value, json};
@@ -51,6 +52,54 @@ fn every_problem_of_every_file_is_on_stderr_as_file_and_line() {
     assert!(lines[0].starts_with("github-app.yaml:8: spec.appId: expected a whole number"), "{said}");
     assert!(lines[1].starts_with("pools.yaml:13: spec.labels[3]: `x64` stands here twice"), "{said}");
     assert!(lines[2].starts_with("pools.yaml:15: spec.capacity.max: expected a whole number"), "{said}");
+}
+
+#[test]
+fn a_directory_of_the_terraform_module_needs_no_controller() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let copy = |name: &str, into: &str| {
+        let text = fs::read_to_string(Path::new(EXAMPLES).join(name)).expect("an example");
+        fs::write(dir.path().join(into), text).expect("a manifest");
+    };
+    copy("github-app.yaml", "github-app.yaml");
+    copy("pools.yaml", "pools.yaml");
+    let path = dir.path().to_str().expect("UTF-8");
+    assert!(stderr(&muster(&["validate", path])).contains("no manifest of kind Controller"));
+    let output = muster(&["validate", path, "--cluster", "prod"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    // What the cluster's name decides is judged.
+    let output = muster(&["validate", path, "--cluster", &"x".repeat(40)]);
+    assert!(stderr(&output).contains("pools.yaml:"), "{output:?}");
+    // A Controller that is written is the one that counts.
+    copy("controller.yaml", "controller.yaml");
+    let output = muster(&["validate", path, "--cluster", "other"]);
+    assert!(stdout(&output).contains("Controller prod"), "{output:?}");
+}
+
+#[test]
+fn manifests_on_standard_input_are_answered_as_terraform_wants_it() {
+    let judge = |input: &str| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_muster"))
+            .args(["validate", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        child.stdin.take().expect("stdin is piped").write_all(input.as_bytes()).expect("it reads");
+        child.wait_with_output().expect("it ends")
+    };
+    let text = |name: &str| fs::read_to_string(Path::new(EXAMPLES).join(name)).expect("an example");
+    let mut files = json!({ "a.yaml": text("controller.yaml"), "b.yaml": text("github-app.yaml"), "c.yaml": text("pools.yaml") });
+    let output = judge(&files.to_string());
+    assert_eq!((output.status.code(), stdout(&output).trim()), (Some(0), "{}"), "{output:?}");
+    files["c.yaml"] = text("pools.yaml").replacen("max: 50", "max: -1", 1).into();
+    let output = judge(&files.to_string());
+    assert_eq!((output.status.code(), stdout(&output).trim()), (Some(1), ""), "{output:?}");
+    assert!(stderr(&output).starts_with("c.yaml:15: spec.capacity.max: expected a whole number"), "{output:?}");
+    let output = judge("[]");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("standard input is no JSON object from file name to text"), "{output:?}");
 }
 
 #[test]

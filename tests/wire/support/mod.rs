@@ -5,6 +5,7 @@
 pub mod boxes;
 pub mod browser;
 pub mod downloads;
+mod external;
 pub mod github;
 pub mod iam;
 pub mod imds;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::external;
 use super::moto::{Moto, REGION, SECRET_ACCESS_KEY, TEST_KEY};
 use super::tools::skip;
 
@@ -80,10 +81,18 @@ impl Terraform {
         let dir = tempfile::tempdir().expect("a directory");
         // Nothing beside it: whoever takes the module from a registry has no more.
         copy(&Path::new(ROOT).join("terraform"), &dir.path().join("terraform"));
-        let provider = mirror().map_or(String::new(), |path| {
-            format!("provider_installation {{\n  filesystem_mirror {{\n    path = \"{}\"\n  }}\n}}\n", path.display())
-        });
-        fs::write(dir.path().join("terraform.rc"), provider).expect("a file");
+        let doubles = dir.path().join("doubles");
+        external::install(&doubles);
+        let others = match mirror() {
+            Some(path) => format!("filesystem_mirror {{\n    path = \"{}\"\n", path.display()),
+            None => "direct {\n".to_owned(),
+        };
+        let providers = format!(
+            "provider_installation {{\n  filesystem_mirror {{\n    path = \"{}\"\n    include = [\"hashicorp/external\"]\n  }}\n  \
+             {others}    exclude = [\"hashicorp/external\"]\n  }}\n}}\n",
+            doubles.display()
+        );
+        fs::write(dir.path().join("terraform.rc"), providers).expect("a file");
         Some(Terraform { dir, moto: moto.map(|moto| moto.url().to_owned()) })
     }
 
@@ -107,6 +116,8 @@ impl Terraform {
         command.arg("terraform").args(args).arg("-no-color").current_dir(self.path(folder)).stdin(Stdio::null());
         command.stdout(output.try_clone().expect("a handle")).stderr(output);
         command.env("TF_CLI_CONFIG_FILE", self.path("terraform.rc")).env("TF_IN_AUTOMATION", "1").env("CHECKPOINT_DISABLE", "1");
+        // The stand-in for `external` speaks without TLS.
+        command.env("TF_DISABLE_PLUGIN_TLS", "1");
         command
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .env("AWS_CONFIG_FILE", "/dev/null")
