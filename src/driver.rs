@@ -113,9 +113,9 @@ fn log(controller: &Controller, logged: &mut u64) {
     for e in controller.events(*logged, usize::MAX) {
         let (pool, instance) = (e.pool.as_deref(), e.instance.as_deref());
         if e.bad {
-            tracing::warn!(event = e.what, pool, job = e.job, instance, reason = e.why, "event");
+            tracing::warn!(event = e.what.as_str(), reason_word = e.code.word(), pool, job = e.job, instance, reason = e.why, "event");
         } else {
-            tracing::info!(event = e.what, pool, job = e.job, instance, reason = e.why, "event");
+            tracing::info!(event = e.what.as_str(), reason_word = e.code.word(), pool, job = e.job, instance, reason = e.why, "event");
         }
     }
     *logged = controller.last_event();
@@ -133,7 +133,7 @@ fn start(
         let effect = Arc::new(effect);
         let asked = effect.clone();
         // A task of its own: should an adapter panic, the effect is answered all the same, and the core does not wait for ever.
-        let work = tokio::spawn(async move { hands.carry_out(&asked.action, &asked.reason).await });
+        let work = tokio::spawn(async move { hands.carry_out(&asked.action, &asked.reason.to_string()).await });
         let late = work.abort_handle();
         let deadline = if matches!(effect.action, Action::Sweep(_)) { SWEEP_DEADLINE } else { EFFECT_DEADLINE };
         let outcome = match tokio::time::timeout(deadline, work).await {
@@ -153,7 +153,7 @@ fn start(
 
 /// Logs the call that is about to be made; the decision behind it is logged with the events.
 fn say(effect: &Effect) {
-    let (id, why) = (effect.id.0, effect.reason.as_str());
+    let (id, why) = (effect.id.0, effect.reason.to_string());
     match &effect.action {
         Action::Launch(l) => {
             tracing::debug!(id, pool = %l.pool, count = l.count, market = l.market.as_str(), intent = %l.intent, why, "launch");

@@ -18,6 +18,7 @@ pub mod wire;
 pub mod liveness;
 pub mod meter;
 pub mod metrics;
+pub mod observer;
 pub mod plot;
 pub mod prices;
 

@@ -10,10 +10,11 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::act::Hands;
-use crate::github::{Credentials, GitHub, Observer};
+use crate::github::{Credentials, GitHub};
 use crate::keyring::Keyring;
 use crate::manifests::Manifests;
 use crate::metrics::Metrics;
+use crate::observer::Observer;
 use crate::secrets::Secrets;
 
 /// How often secrets are resolved anew, so that a rotated one works without a restart.

@@ -12,6 +12,7 @@ use crate::effect::{Launch, Launched, Market, Offering, OfferingError};
 use crate::ids::PoolName;
 use crate::manifest::{InstanceSettings, MarketPolicy};
 use crate::quota::QuotaClass;
+use crate::reason::{RefusedOffering, Shortage};
 use crate::refusal::{INTERRUPTED, Refusal, SHORT, Scope};
 use crate::time::Time;
 
@@ -61,7 +62,7 @@ pub enum Choice {
     /// These, bought so.
     Ask(Market, Vec<Offering>),
     /// Nothing before then; why.
-    Wait(Time, String),
+    Wait(Time, Shortage),
 }
 
 /// What an answer says beside the offerings that it refuses.
@@ -186,7 +187,7 @@ impl Unavailable {
             let pairs = markets.iter().flat_map(|market| all.iter().map(move |o| (market, o)));
             let closed: Vec<&Closed> = pairs.filter_map(|(market, o)| self.blocked(name, *market, o, now)).collect();
             let until = closed.iter().map(|c| c.asked_again()).min().unwrap_or(now + SHORT);
-            Choice::Wait(until, why_closed(markets, all.len(), &closed))
+            Choice::Wait(until, shortage(markets, all.len(), &closed))
         })
     }
 }
@@ -243,32 +244,18 @@ fn names(message: &str, name: &str) -> bool {
     message.split(|c: char| !c.is_ascii_alphanumeric() && !".-".contains(c)).any(|word| word.trim_end_matches('.') == name)
 }
 
-/// Why nothing can be asked for, told by code.
-fn why_closed(markets: &[Market], offerings: usize, closed: &[&Closed]) -> String {
-    let bought = markets.iter().map(|m| m.as_str()).collect::<Vec<_>>().join(" or ");
-    let what = match offerings {
-        0 => return "the pool has no offerings".into(),
-        1 => "the pool's only offering".to_owned(),
-        n => format!("none of the pool's {n} offerings"),
-    };
-    let verb = if offerings == 1 { "cannot be launched" } else { "can be launched" };
+/// Why nothing can be asked for, by code.
+fn shortage(markets: &[Market], offerings: usize, closed: &[&Closed]) -> Shortage {
     let mut by_code: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
     for c in closed {
         by_code.entry(&c.code).or_insert((0, &c.message)).0 += 1;
     }
-    let mut codes: Vec<(&str, usize, &str)> = by_code.into_iter().map(|(code, (n, said))| (code, n, said)).collect();
-    codes.sort_by_key(|(_, n, _)| std::cmp::Reverse(*n));
-    let one = codes.len() == 1;
-    let parts: Vec<String> = codes
+    let mut refused: Vec<RefusedOffering> = by_code
         .into_iter()
-        .map(|(code, n, said)| {
-            let refusal = if code == INTERRUPTED.code { INTERRUPTED } else { Refusal::of(code) };
-            let share = if one { String::new() } else { format!(", {n} of {}", closed.len()) };
-            let said = if refusal.passes() || said.is_empty() { String::new() } else { format!(": {said}") };
-            format!("{} ({code}{share}){said}", refusal.means)
-        })
+        .map(|(code, (offerings, said))| RefusedOffering { code: code.into(), offerings, message: said.into() })
         .collect();
-    format!("{what} {verb} as {bought}: {}", parts.join("; "))
+    refused.sort_by_key(|r| std::cmp::Reverse(r.offerings));
+    Shortage { markets: markets.to_vec(), offerings, refused }
 }
 
 #[cfg(test)]

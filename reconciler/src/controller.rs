@@ -21,9 +21,9 @@ use crate::fact::Fact;
 use crate::ids::{AppName, DeliveryId, EffectId, Forge, InstanceId, Intent, JobId, MessageId, Payer, PoolName, RunnerName};
 use crate::journal::{Journal, What, Whom};
 use crate::manifest::Spec;
-use crate::matching::listed;
 use crate::past::{BoxPast, End, JobPast};
 use crate::plan::{Gate, Plan, View, plan};
+use crate::reason::{Backoff, CallReason, EventReason, HoldReason, Refused, StepReason};
 use crate::runner::{Phase, Terms};
 use crate::steer::Pause;
 use crate::time::Time;
@@ -50,8 +50,8 @@ const CHECK_EVERY: Duration = Duration::from_secs(2);
 enum Flight {
     Launch(Intent),
     Configure(InstanceId, Arc<Terms>),
-    Drain(Vec<(InstanceId, String)>),
-    Terminate(Vec<(InstanceId, String)>),
+    Drain(Vec<(InstanceId, StepReason)>),
+    Terminate(Vec<(InstanceId, StepReason)>),
     Deregister(InstanceId, Forge),
     DeleteSecrets(Vec<InstanceId>),
     CheckJob(JobId, Payer),
@@ -77,11 +77,11 @@ pub(crate) struct PoolState {
     /// Launches in a row that failed for other reasons than capacity.
     launch_failures: u32,
     /// No launch before this, and why.
-    pub(crate) backoff: Option<(Time, String)>,
+    pub(crate) backoff: Option<(Time, Backoff)>,
     /// Configurations in a row that were refused.
     refusals: u32,
     /// None is tried before this, and what the last refusal said.
-    refused: Option<(Time, String)>,
+    refused: Option<(Time, Refused)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -303,10 +303,10 @@ impl Controller {
         }
         self.gathering = false;
         if self.stopping {
-            self.emit(Action::Messages(MessageOp::Release, settled), Flight::Messages, "shutting down".into());
+            self.emit(Action::Messages(MessageOp::Release, settled), Flight::Messages, CallReason::ShuttingDown);
             return;
         }
-        self.delete_messages(settled, "their jobs have left the queue");
+        self.delete_messages(settled, CallReason::LeftQueue);
         self.schedule_extension(now);
     }
 
@@ -369,13 +369,11 @@ impl Controller {
         let pool = folded.pools.iter().next().cloned().or(ours.as_ref().map(|name| name.pool.clone()));
         let whom = Whom { pool, job: Some(event.job), instance: ours.map(|name| name.instance) };
         let (what, why) = match event.state {
-            JobState::Queued => (What::JobQueued, format!("{} asks for [{}]", event.repo, listed(&event.labels, ", "))),
-            JobState::InProgress => {
-                (What::JobStarted, event.runner.as_ref().map_or_else(|| "a runner took it".into(), |r| format!("{r} took it")))
-            }
-            JobState::Completed => {
-                (What::JobCompleted, event.conclusion.clone().unwrap_or_else(|| "it has left the queue".into()))
-            }
+            JobState::Queued => {
+                (What::JobQueued, EventReason::Asks { repo: event.repo.clone(), labels: event.labels.clone() })
+            },
+            JobState::InProgress => (What::JobStarted, EventReason::Taken { runner: event.runner.clone() }),
+            JobState::Completed => (What::JobCompleted, EventReason::Over { conclusion: event.conclusion.clone() }),
         };
         self.journal.note(now, what, whom, why);
     }
@@ -384,7 +382,7 @@ impl Controller {
         self.stopping = true;
         let held: Vec<MessageId> = std::mem::take(&mut self.held).into_keys().collect();
         if !held.is_empty() {
-            self.emit(Action::Messages(MessageOp::Release, held), Flight::Messages, "shutting down".into());
+            self.emit(Action::Messages(MessageOp::Release, held), Flight::Messages, CallReason::ShuttingDown);
         }
     }
 
@@ -479,7 +477,7 @@ impl Controller {
             self.unavailable.expire(now);
             let mut late = self.demand.expire(now);
             let messages = late.iter_mut().flat_map(|job| std::mem::take(&mut job.messages)).collect();
-            self.delete_messages(messages, "their jobs are older than GitHub keeps them queued");
+            self.delete_messages(messages, CallReason::Expired);
             for job in late {
                 self.tell_past(job, true, Some(End::Expired), now);
             }
@@ -543,8 +541,8 @@ impl Controller {
             .collect();
         for id in left {
             let whom = Whom { job: Some(id), ..Whom::pool(name) };
-            self.journal.note(now, What::JobHeld, whom, "a matching runner sat idle and GitHub did not give it the job");
-            self.demand.hold(id, crate::demand::HoldReason::LeftQueued, now);
+            self.journal.note(now, What::JobHeld, whom, EventReason::Held { why: HoldReason::LeftQueued });
+            self.demand.hold(id, HoldReason::LeftQueued, now);
         }
     }
 }

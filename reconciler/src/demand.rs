@@ -13,6 +13,7 @@ use crate::ids::{JobId, MessageId, PoolName, RunId};
 use crate::manifest::Spec;
 use crate::matching::{Route, route};
 use crate::past::BoxPast;
+use crate::reason::HoldReason;
 use crate::time::Time;
 
 /// GitHub drops a job that nobody took after 24 hours; so do we, and a tombstone lives as long.
@@ -65,15 +66,6 @@ pub struct Hold {
     pub until: Time,
     /// How often it has been held, this time included.
     pub times: u32,
-}
-
-/// What makes us believe that a runner would wait in vain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HoldReason {
-    /// A matching runner has sat idle and GitHub did not give it the job: concurrency group, max-parallel, environment.
-    LeftQueued,
-    /// GitHub says so: `waiting` or `pending`.
-    Waiting,
 }
 
 /// When GitHub was, and is to be, asked about a job.

@@ -15,6 +15,7 @@ use crate::ids::{
     AppName, DeliveryId, EffectId, Forge, InstanceId, Intent, JobId, MessageId, Payer, PoolName, RunId, RunnerId, RunnerName,
 };
 use crate::manifest::{Allocation, Spec};
+use crate::reason::Reason;
 use crate::tags;
 use crate::time::Time;
 
@@ -95,8 +96,8 @@ pub struct Effect {
     pub id: EffectId,
     /// What to do.
     pub action: Action,
-    /// Why, in one sentence, for logs and `muster plan`.
-    pub reason: String,
+    /// Why.
+    pub reason: Reason,
 }
 
 /// The things that muster does. Few, typed, and each safe to do twice.
@@ -167,6 +168,8 @@ pub enum Market {
     /// On-demand.
     OnDemand,
 }
+
+crate::shown!(Market);
 
 impl Market {
     /// `spot` or `on-demand`.
@@ -368,12 +371,14 @@ pub struct Failure {
     pub message: String,
     /// Not before this, when the other side said so (`retry-after`).
     pub retry_after: Option<Duration>,
+    /// AWS's error code, such as `UnauthorizedOperation`; None when there is none. For people and checks; decides nothing.
+    pub code: Option<String>,
 }
 
 impl Failure {
     /// A failure with no word on when to come back.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Failure {
-        Failure { kind, message: message.into(), retry_after: None }
+        Failure { kind, message: message.into(), retry_after: None, code: None }
     }
 }
 

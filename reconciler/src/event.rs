@@ -8,15 +8,29 @@ use crate::ids::{InstanceId, JobId, RunId};
 use crate::time::Time;
 
 /// How far a job has come. A job only moves up this list, so the join of two sightings is their maximum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
     /// Wants a runner.
+    #[default]
     Queued,
     /// Has one.
     InProgress,
     /// Is over: done, cancelled or skipped.
     Completed,
+}
+
+crate::shown!(JobState);
+
+impl JobState {
+    /// The word used in metrics and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            JobState::Queued => "queued",
+            JobState::InProgress => "in_progress",
+            JobState::Completed => "completed",
+        }
+    }
 }
 
 /// One `workflow_job` event, as it travels on the queue (version 1): a few hundred bytes of a 12 KB payload.

@@ -8,8 +8,9 @@ use crate::fact::Stage;
 use crate::ids::{InstanceId, JobId, RunnerName};
 use crate::manifest::Os;
 use crate::plan::{DRAIN_DEADLINE, END_GRACE};
-use crate::runner::{Configured, Drain, Phase, Runner};
-use crate::time::{Time, human};
+use crate::reason::{Code, RunnerReason, Standing};
+use crate::runner::{Configured, Phase, Runner};
+use crate::time::Time;
 use crate::view::{JobView, PoolView, RunnerView, StageView, Totals};
 
 impl Controller {
@@ -18,6 +19,7 @@ impl Controller {
         self.preview(now)
             .into_iter()
             .map(|plan| {
+                let reason = plan.say(now);
                 let pool = self.spec.pools.get(&plan.pool);
                 PoolView {
                     name: plan.pool.to_string(),
@@ -29,8 +31,9 @@ impl Controller {
                     wanted: plan.counts.wanted,
                     supply: plan.counts.supply,
                     paused: self.paused.contains_key(&plan.pool),
-                    phases: plan.counts.phases.iter().map(|(p, n)| (p.as_str().to_owned(), *n)).collect(),
-                    reason: plan.reason,
+                    phases: plan.counts.phases.clone(),
+                    reason,
+                    code: plan.reason().into(),
                 }
             })
             .collect()
@@ -51,34 +54,37 @@ impl Controller {
             run: job.event.run.0,
             repo: job.event.repo.clone(),
             enterprise: job.event.enterprise.clone(),
-            state: state_word(job.event.state).to_owned(),
+            state: job.event.state,
             pool: job.pool().map(ToString::to_string),
             labels: job.event.labels.clone(),
             runner: job.event.runner.clone(),
             age_seconds: now.since(job.first_seen).as_secs(),
-            why: why.word().into(),
+            why: why.label().into(),
             reason: why.say(now),
+            code: why.into(),
         }
     }
 
-    /// All boxes, by instance id.
+    /// All runners, by instance id.
     pub fn runners(&self, now: Time) -> Vec<RunnerView> {
         self.world.runners().iter().map(|(id, r)| self.runner_view(id, r, now)).collect()
     }
 
     pub(crate) fn runner_view(&self, id: &InstanceId, r: &Runner, now: Time) -> RunnerView {
         let (phase, cluster) = (r.phase(self.boot_deadline(r), now), self.spec.controller.cluster());
+        let why = self.runner_reason(r, phase, now);
         RunnerView {
             name: RunnerName { cluster: cluster.to_owned(), pool: r.pool.clone(), instance: id.clone() }.to_string(),
             instance: id.to_string(),
             pool: r.pool.to_string(),
-            phase: phase.as_str().to_owned(),
+            phase,
             instance_type: r.shape().map(|s| s.instance_type.to_string()),
-            market: r.shape().map(|s| s.market.as_str().to_owned()),
+            market: r.shape().map(|s| s.market),
             job: r.job.running().or(r.job.over().map(|(job, _)| job)).map(|job| job.0),
             age_seconds: now.since(r.first_seen).as_secs(),
             stages: stages(r),
-            reason: self.runner_reason(r, phase, now),
+            reason: why.to_string(),
+            code: Code::Runner(why.standing),
         }
     }
 
@@ -86,51 +92,37 @@ impl Controller {
         self.spec.pools.get(&r.pool).map_or(std::time::Duration::from_secs(300), |p| p.spec.runner.boot_deadline.get())
     }
 
-    fn runner_reason(&self, r: &Runner, phase: Phase, now: Time) -> String {
-        let age = human(now.since(r.first_seen));
+    fn runner_reason(&self, r: &Runner, phase: Phase, now: Time) -> RunnerReason {
+        RunnerReason {
+            standing: self.standing(r, phase, now),
+            ends_after: phase == Phase::Busy && (r.drain.is_some() || r.wish.is_some()),
+            unanswered: r.unanswered.as_ref().filter(|_| phase.is_supply()).and_then(|asked| asked.why.clone()),
+            last_error: r.last_error.clone(),
+        }
+    }
+
+    fn standing(&self, r: &Runner, phase: Phase, now: Time) -> Standing {
         let deadline = self.boot_deadline(r);
-        let left = human(r.boot_due(deadline).since(now));
-        let mut text = match phase {
-            Phase::Launching => format!("launched {age} ago; EC2 does not show it yet"),
-            Phase::Booting if r.configured == Configured::Unsure => {
-                "the last try to configure it failed; what it may have left at GitHub makes way for the next".to_owned()
-            }
-            Phase::Booting if r.launched_by.is_none() => {
-                "was found, not launched by this process; configured once GitHub's list and the secrets were seen".to_owned()
-            }
-            Phase::Booting => format!("boots; its configuration is not minted yet ({left} left)"),
-            Phase::Configured => format!("its configuration lies ready; waits for it to come online ({left} left)"),
-            Phase::Idle => format!("online without a job for {}", human(now.since(r.idle_since.unwrap_or(now)))),
-            Phase::Busy => match r.job.running() {
-                Some(job) => format!("runs job {job}"),
-                None => "GitHub says that it is busy; no event told with which job".to_owned(),
-            },
-            Phase::Draining => drain_reason(r, now),
-            Phase::Interrupted => "spot takes it back; it is no longer counted as supply".to_owned(),
-            Phase::Failed if r.online_at.is_some() => "was online and is no more; it is asked to end".to_owned(),
-            Phase::Failed => format!("was not online within {}; it is deregistered, ended and replaced", human(deadline)),
+        let left = r.boot_due(deadline).since(now);
+        match phase {
+            Phase::Launching => Standing::Launched { age: now.since(r.first_seen) },
+            Phase::Booting if r.configured == Configured::Unsure => Standing::ConfigureFailed,
+            Phase::Booting if r.launched_by.is_none() => Standing::Found,
+            Phase::Booting => Standing::Boots { left },
+            Phase::Configured => Standing::Configured { left },
+            Phase::Idle => Standing::Idle { idle: now.since(r.idle_since.unwrap_or(now)) },
+            Phase::Busy => r.job.running().map_or(Standing::Busy, |job| Standing::RunsJob { job }),
+            Phase::Draining => drained(r, now),
+            Phase::Interrupted => Standing::Interrupted,
+            Phase::Failed if r.online_at.is_some() => Standing::OnlineNoMore,
+            Phase::Failed => Standing::NeverOnline { limit: deadline },
             Phase::Terminating => match (r.terminated_at, r.job.over()) {
-                (Some(_), _) => "EC2 accepted its end".to_owned(),
-                (None, Some((job, at))) => {
-                    format!("its only job, {job}, is over; it ends itself, or is ended in {}", human((at + END_GRACE).since(now)))
-                }
-                (None, None) => "EC2 is ending it".to_owned(),
+                (Some(_), _) => Standing::EndAccepted,
+                (None, Some((job, at))) => Standing::JobOver { job, left: (at + END_GRACE).since(now) },
+                (None, None) => Standing::Ending,
             },
-            Phase::Gone => match r.instance.as_ref().and_then(|i| i.state_reason.as_deref()) {
-                Some(why) => format!("gone: {why}"),
-                None => "gone; its traces are being removed".to_owned(),
-            },
-        };
-        if phase == Phase::Busy && (r.drain.is_some() || r.wish.is_some()) {
-            text += "; ends after that";
+            Phase::Gone => Standing::Gone { said: r.instance.as_ref().and_then(|i| i.state_reason.clone()) },
         }
-        if let Some(Drain { why: Some(why), .. }) = r.unanswered.as_ref().filter(|_| phase.is_supply()) {
-            text += &format!("; asked to end ({why}), and whether it heard is not known yet");
-        }
-        if let Some(error) = &r.last_error {
-            text += &format!("; the last try failed: {error}");
-        }
-        text
     }
 
     /// Numbers for the gauges.
@@ -143,10 +135,10 @@ impl Controller {
         };
         for name in self.spec.pools.keys() {
             for phase in Phase::ALL {
-                t.runners.insert((name.to_string(), phase.as_str()), 0);
+                t.runners.insert((name.to_string(), phase), 0);
             }
             for (state, why) in [(JobState::Queued, "starting"), (JobState::InProgress, "running")] {
-                t.jobs.insert((name.to_string(), state_word(state), why), 0);
+                t.jobs.insert((name.to_string(), state, why), 0);
             }
             t.oldest_queued.insert(name.to_string(), 0.0);
             t.paused.insert(name.to_string(), self.paused.contains_key(name));
@@ -157,10 +149,10 @@ impl Controller {
                 let oldest = t.oldest_queued.entry(pool.clone()).or_default();
                 *oldest = oldest.max(now.since(job.first_seen).as_secs_f64());
             }
-            *t.jobs.entry((pool, state_word(job.event.state), self.why(job, now).word())).or_default() += 1;
+            *t.jobs.entry((pool, job.event.state, self.why(job, now).label())).or_default() += 1;
         }
         for r in self.world.runners().values() {
-            *t.runners.entry((r.pool.to_string(), r.phase(self.boot_deadline(r), now).as_str())).or_default() += 1;
+            *t.runners.entry((r.pool.to_string(), r.phase(self.boot_deadline(r), now))).or_default() += 1;
             let up = r.instance.as_ref().filter(|i| matches!(i.state, InstanceState::Pending | InstanceState::Running));
             if let Some(i) = up.filter(|_| r.gone_at.is_none()) {
                 let key = (r.pool.to_string(), i.shape.market, i.shape.instance_type.to_string());
@@ -170,7 +162,7 @@ impl Controller {
             }
         }
         for market in [Market::Spot, Market::OnDemand] {
-            t.unavailable.insert(market.as_str(), self.unavailable.count(market, now) as u64);
+            t.unavailable.insert(market, self.unavailable.count(market, now) as u64);
         }
         for (api, [level, ..]) in self.budgets.levels(now) {
             let (app, account) = api.payer().map_or_else(Default::default, |payer| {
@@ -190,31 +182,19 @@ fn stages(r: &Runner) -> Vec<StageView> {
     let mut all: Vec<(Time, Stage)> = reached.map(|(stage, at)| (at, stage)).collect();
     all.sort_unstable();
     let view = |(at, stage): (Time, Stage)| StageView {
-        stage: stage.as_str().into(),
+        stage,
         after_seconds: at.since(r.first_seen).as_millis() as f64 / 1000.0,
     };
     all.into_iter().map(view).collect()
 }
 
-fn drain_reason(r: &Runner, now: Time) -> String {
-    let Some(d) = &r.drain else { return "is asked to end".into() };
-    let why = d.why.as_deref().unwrap_or("by a predecessor");
-    let mut text = format!("asked {} ago to end once idle ({why})", human(now.since(d.asked_at)));
-    if now.since(d.asked_at) >= DRAIN_DEADLINE {
-        text += if r.may_have_job() {
-            "; it did not answer and is online, so it may have a job: it stays until it ends or reaches maxLifetime"
-        } else {
-            "; it did not answer, and is ended when two more sweeps show no job"
-        };
-    }
-    text
-}
-
-pub(crate) const fn state_word(state: JobState) -> &'static str {
-    match state {
-        JobState::Queued => "queued",
-        JobState::InProgress => "in_progress",
-        JobState::Completed => "completed",
+fn drained(r: &Runner, now: Time) -> Standing {
+    let (asked_at, why) = r.drain.as_ref().map_or((now, None), |d| (d.asked_at, d.why.clone()));
+    let ago = now.since(asked_at);
+    match (ago >= DRAIN_DEADLINE, r.may_have_job()) {
+        (false, _) => Standing::DrainAsked { ago, why },
+        (true, true) => Standing::DrainRefused { ago, why },
+        (true, false) => Standing::DrainUnanswered { ago, why },
     }
 }
 

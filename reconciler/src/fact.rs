@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::effect::Market;
 use crate::ids::{InstanceId, JobId, PoolName};
 use crate::past::JobPast;
+use crate::plan::Act;
+use crate::reason::{BootFailure, LaunchFailure, StepReason};
 use crate::time::Time;
 
 /// Something worth a metric that only the core knows. The driver collects them after each step.
@@ -43,19 +45,17 @@ pub enum Fact {
     LaunchFailed {
         /// For which pool.
         pool: PoolName,
-        /// EC2's error code, or our own failure kind.
-        reason: String,
+        /// Why.
+        reason: LaunchFailure,
         /// How many instances.
         count: u32,
     },
-    /// A box never came online.
+    /// A runner never came online.
     BootFailed {
         /// Its pool.
         pool: PoolName,
-        /// `overdue`: past its boot deadline; `ended`: it ended by itself, or EC2 ended it.
-        why: &'static str,
-        /// The same in one sentence, with EC2's reason if it gave one.
-        said: String,
+        /// Why.
+        why: BootFailure,
     },
     /// A job ran on a box that is no more, and did not end well as far as is known.
     JobLost {
@@ -72,6 +72,15 @@ pub enum Fact {
         pool: PoolName,
         /// What became of the question.
         outcome: DrainOutcome,
+    },
+    /// Something was done to a runner, and the other side accepted it.
+    Stepped {
+        /// Its pool.
+        pool: PoolName,
+        /// What.
+        act: Act,
+        /// Why.
+        reason: StepReason,
     },
     /// A wanted call waits, because its API's budget is spent.
     BudgetWait {
@@ -123,6 +132,10 @@ pub enum DrainOutcome {
 }
 
 impl DrainOutcome {
+    /// All of them.
+    pub const ALL: [DrainOutcome; 5] =
+        [DrainOutcome::Asked, DrainOutcome::Failed, DrainOutcome::Answered, DrainOutcome::Unanswered, DrainOutcome::Refused];
+
     /// The word used in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -136,7 +149,7 @@ impl DrainOutcome {
 }
 
 /// The stages of a runner's start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// EC2 gave an instance id.
@@ -156,6 +169,8 @@ pub enum Stage {
     /// Its first job started.
     Started,
 }
+
+crate::shown!(Stage);
 
 impl Stage {
     /// The word used in metrics, and in the box's tag.

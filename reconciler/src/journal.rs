@@ -3,20 +3,24 @@
 //!
 //! It is bounded ([`CAPACITY`]) and in memory: the log keeps what has to be kept.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
 
 use crate::fact::{DrainOutcome, Fact, Stage};
 use crate::ids::{InstanceId, JobId, PoolName};
-use crate::time::{Time, human};
+use crate::reason::EventReason;
+use crate::time::Time;
 
 /// Entries kept at most; the oldest make way.
 pub const CAPACITY: usize = 20_000;
 
 /// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum What {
     /// A job was first heard of, queued.
+    #[default]
     JobQueued,
     /// A runner took it.
     JobStarted,
@@ -59,6 +63,8 @@ pub enum What {
     /// An operator wants a box to end.
     DrainOrdered,
 }
+
+crate::shown!(What);
 
 impl What {
     /// Its word in logs and JSON.
@@ -133,8 +139,8 @@ pub struct Entry {
     pub what: What,
     /// To whom.
     pub whom: Whom,
-    /// Why, or how, in one sentence.
-    pub why: Cow<'static, str>,
+    /// Why, or how.
+    pub why: EventReason,
 }
 
 /// The entries.
@@ -146,7 +152,7 @@ pub struct Journal {
 
 impl Journal {
     /// Notes one.
-    pub fn note(&mut self, at: Time, what: What, whom: Whom, why: impl Into<Cow<'static, str>>) {
+    pub fn note(&mut self, at: Time, what: What, whom: Whom, why: impl Into<EventReason>) {
         self.last += 1;
         if self.entries.len() == CAPACITY {
             self.entries.pop_front();
@@ -160,32 +166,32 @@ impl Journal {
             // EC2's answer and our own minting are noted with more words where they arise.
             Fact::RunnerReached { stage: Stage::Launched | Stage::Started, .. } => {}
             Fact::RunnerReached { pool, instance, stage, after } => {
-                let why = format!("{} {} after its launch was asked for", stage.said(), human(*after));
+                let why = EventReason::Reached { stage: *stage, after: *after };
                 self.note(at, What::Reached, Whom::runner(pool, instance), why);
             }
-            Fact::BootFailed { pool, said, .. } => {
-                self.note(at, What::BootFailed, Whom::pool(pool), format!("a box failed to start: {said}"));
+            Fact::BootFailed { pool, why } => {
+                let why = EventReason::NotStarted { why: why.clone(), late: false };
+                self.note(at, What::BootFailed, Whom::pool(pool), why);
             }
             Fact::JobLost { pool, instance, job } => {
                 let whom = Whom { job: Some(*job), ..Whom::runner(pool, instance) };
-                self.note(at, What::JobLost, whom, "its box is no more, and no event told that it went well");
+                self.note(at, What::JobLost, whom, EventReason::Lost);
             }
             Fact::Interrupted { pool, instance, busy } => {
-                let why =
-                    if *busy { "spot takes it back, with a job on it" } else { "spot takes it back; no job is known on it" };
-                self.note(at, What::Interrupted, Whom::runner(pool, instance), why);
+                self.note(at, What::Interrupted, Whom::runner(pool, instance), EventReason::Interrupted { busy: *busy });
             }
             Fact::RunnerGone { pool, instance, lived, market } => {
-                let why = format!("gone; it lived {} ({})", human(*lived), market.as_str());
+                let why = EventReason::Gone { lived: *lived, market: *market };
                 self.note(at, What::Gone, Whom::runner(pool, instance), why);
             }
             Fact::Drain { pool, outcome: DrainOutcome::Refused } => {
-                self.note(at, What::Failed, Whom::pool(pool), "GitHub refuses to delete a draining runner: it has a job");
+                self.note(at, What::Failed, Whom::pool(pool), EventReason::HasJob);
             }
             Fact::JobStarted { .. }
             | Fact::LaunchDecided { .. }
             | Fact::LaunchFailed { .. }
             | Fact::Drain { .. }
+            | Fact::Stepped { .. }
             | Fact::BudgetWait { .. }
             | Fact::JobEnded(_)
             | Fact::Planned { .. } => {}
@@ -256,7 +262,7 @@ mod tests {
         let mut j = Journal::default();
         assert_eq!((j.first(), j.last(), j.after(0).count()), (1, 0, 0));
         for n in 0..CAPACITY as u64 + 10 {
-            j.note(at(n), What::JobQueued, job(n, None), "");
+            j.note(at(n), What::JobQueued, job(n, None), EventReason::Lost);
         }
         assert_eq!((j.first(), j.last()), (11, CAPACITY as u64 + 10));
         assert_eq!(j.after(0).count(), CAPACITY);
@@ -268,15 +274,15 @@ mod tests {
     #[test]
     fn a_jobs_story_has_its_pools_launches_while_it_waits_and_its_boxs_end_after() {
         let (mut j, linux) = (Journal::default(), PoolName::from("linux"));
-        j.note(at(0), What::Launch, Whom::pool(&linux), "before its time");
-        j.note(at(1), What::JobQueued, job(7, None), "");
-        j.note(at(2), What::Launch, Whom::pool(&linux), "for it");
-        j.note(at(2), What::Launch, Whom::pool(&"other".into()), "for others");
-        j.note(at(3), What::JobQueued, job(8, None), "");
-        j.note(at(4), What::JobStarted, job(7, Some("i-1")), "");
-        j.note(at(5), What::Launch, Whom::pool(&linux), "after its start");
-        j.note(at(6), What::Interrupted, Whom::runner(&linux, &"i-1".into()), "");
-        j.note(at(6), What::Interrupted, Whom::runner(&linux, &"i-2".into()), "");
+        j.note(at(0), What::Launch, Whom::pool(&linux), EventReason::Lost);
+        j.note(at(1), What::JobQueued, job(7, None), EventReason::Lost);
+        j.note(at(2), What::Launch, Whom::pool(&linux), EventReason::Lost);
+        j.note(at(2), What::Launch, Whom::pool(&"other".into()), EventReason::Lost);
+        j.note(at(3), What::JobQueued, job(8, None), EventReason::Lost);
+        j.note(at(4), What::JobStarted, job(7, Some("i-1")), EventReason::Lost);
+        j.note(at(5), What::Launch, Whom::pool(&linux), EventReason::Lost);
+        j.note(at(6), What::Interrupted, Whom::runner(&linux, &"i-1".into()), EventReason::Lost);
+        j.note(at(6), What::Interrupted, Whom::runner(&linux, &"i-2".into()), EventReason::Lost);
         let told: Vec<u64> = j.of_job(JobId(7)).iter().map(|e| e.at.as_millis() / 1000).collect();
         assert_eq!(told, [1, 2, 4, 6]);
         assert!(j.of_job(JobId(9)).is_empty());

@@ -5,6 +5,18 @@
 //! a simulator, which is a crate of its own: `simulator/`.
 #![forbid(unsafe_code)]
 
+/// Shows an enum by its word, `as_str`.
+macro_rules! shown {
+    ($($type:ty),+) => {
+        $(impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        })+
+    };
+}
+pub(crate) use shown;
+
 pub mod defects;
 pub mod ids;
 pub mod tags;
@@ -15,6 +27,7 @@ pub mod manifest;
 pub mod effect;
 pub mod event;
 pub mod fact;
+pub mod reason;
 
 pub mod deliveries;
 pub mod demand;

@@ -3,6 +3,7 @@
 use crate::event::JobEvent;
 use crate::ids::{PoolName, Scope};
 use crate::manifest::{Matching, RunnerPool, Spec};
+use crate::reason::{Foreign, Misfit, Unmatched};
 
 /// Where a job belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,9 +11,9 @@ pub enum Route {
     /// It counts for this pool.
     Pool(PoolName),
     /// It asks for a self-hosted runner, but no pool takes it: kept, with the pool that came nearest and what it lacks.
-    Unmatched(String),
+    Unmatched(Unmatched),
     /// It isn't for us, and why.
-    Foreign(String),
+    Foreign(Foreign),
 }
 
 /// The label by which a job says that it wants a runner of its owner's own.
@@ -24,14 +25,14 @@ pub fn route(spec: &Spec, event: &JobEvent) -> Route {
         return without_labels(spec, event);
     }
     let mut best: Option<(u32, usize, &PoolName)> = None;
-    let mut nearest: Option<(usize, String)> = None;
-    let mut barred: Option<String> = None;
+    let mut nearest: Option<(usize, &PoolName, Misfit)> = None;
+    let mut barred: Option<&PoolName> = None;
     for (name, pool) in &spec.pools {
         if !covers(&pool.spec.github.scope, event) {
             continue;
         }
         if !repository_allowed(pool, &event.repo) {
-            barred.get_or_insert_with(|| format!("repository {} is not among the repositories of pool {name}", event.repo));
+            barred.get_or_insert(name);
             continue;
         }
         match misfit(pool, &event.labels) {
@@ -42,9 +43,9 @@ pub fn route(spec: &Spec, event: &JobEvent) -> Route {
                     best = Some(rank);
                 }
             }
-            Some((distance, lack)) => {
-                if nearest.as_ref().is_none_or(|(d, _)| distance < *d) {
-                    nearest = Some((distance, format!("no pool takes it; pool {name} comes nearest, but {lack}")));
+            Some((distance, misfit)) => {
+                if nearest.as_ref().is_none_or(|(d, ..)| distance < *d) {
+                    nearest = Some((distance, name, misfit));
                 }
             }
         }
@@ -54,10 +55,10 @@ pub fn route(spec: &Spec, event: &JobEvent) -> Route {
     }
     let asks = event.labels.iter().any(|l| asks_for_own(l));
     match (nearest, barred) {
-        (None, Some(barred)) => Route::Foreign(barred),
-        (Some((_, lack)), _) if asks => Route::Unmatched(lack),
-        (None, None) if asks => Route::Unmatched(format!("no pool serves {}; add one whose github.scope covers it", event.repo)),
-        _ => Route::Foreign(format!("no pool matches {} and the job does not ask for {SELF_HOSTED}", quoted(&event.labels))),
+        (None, Some(pool)) => Route::Foreign(Foreign::Barred { pool: pool.clone(), repo: event.repo.clone() }),
+        (Some((_, nearest, misfit)), _) if asks => Route::Unmatched(Unmatched::Misfit { nearest: nearest.clone(), misfit }),
+        (None, None) if asks => Route::Unmatched(Unmatched::Unserved { repo: event.repo.clone() }),
+        _ => Route::Foreign(Foreign::NotAsked { labels: event.labels.clone() }),
     }
 }
 
@@ -67,11 +68,9 @@ pub fn route(spec: &Spec, event: &JobEvent) -> Route {
 fn without_labels(spec: &Spec, event: &JobEvent) -> Route {
     let serves = |pool: &RunnerPool| covers(&pool.spec.github.scope, event) && repository_allowed(pool, &event.repo);
     if !spec.pools.values().any(serves) {
-        return Route::Foreign(format!("the job has no labels, and no pool serves {}", event.repo));
+        return Route::Foreign(Foreign::Unserved { repo: event.repo.clone() });
     }
-    let why = "its runs-on holds no label: GitHub gives it to any runner of its group, but does not tell muster which group; muster \
-               launches nothing for it. Add a pool's labels beside the group";
-    Route::Unmatched(why.into())
+    Route::Unmatched(Unmatched::NoLabels)
 }
 
 /// Whether a label is `self-hosted`, or was meant to hold it: several labels written as one, or one with a line break.
@@ -118,18 +117,17 @@ fn repository_allowed(pool: &RunnerPool, repo: &str) -> bool {
 }
 
 /// How far the labels are from fitting, and what is wrong; None: they fit.
-fn misfit(pool: &RunnerPool, job: &[String]) -> Option<(usize, String)> {
+fn misfit(pool: &RunnerPool, job: &[String]) -> Option<(usize, Misfit)> {
     let has = |set: &[String], l: &str| set.iter().any(|x| x.eq_ignore_ascii_case(l));
-    let lacking: Vec<&str> = job.iter().filter(|l| !has(&pool.spec.labels, l)).map(String::as_str).collect();
-    if !lacking.is_empty() {
-        // A pool's labels hold neither; `manifest` sees to it.
-        let odd = lacking.iter().any(|l| l.trim() != *l || l.is_empty() || l.contains([',', '\n', '\t']));
-        let hint = if odd { "; write each label of runs-on as an item of its own, without spaces or line breaks" } else { "" };
-        return Some((lacking.len(), format!("it lacks {}{hint}", quoted(&lacking))));
+    let labels: Vec<String> = job.iter().filter(|l| !has(&pool.spec.labels, l)).cloned().collect();
+    if !labels.is_empty() {
+        return Some((labels.len(), Misfit::Lacks { labels }));
     }
-    let extra: Vec<&str> = pool.spec.labels.iter().filter(|l| !has(job, l)).map(String::as_str).collect();
-    (pool.spec.matching == Matching::Exact && !extra.is_empty())
-        .then(|| (extra.len(), format!("it matches exactly and the job does not ask for {}", quoted(&extra))))
+    if pool.spec.matching != Matching::Exact {
+        return None;
+    }
+    let labels: Vec<String> = pool.spec.labels.iter().filter(|l| !has(job, l)).cloned().collect();
+    (!labels.is_empty()).then(|| (labels.len(), Misfit::Unasked { labels }))
 }
 
 /// `*` matches any run of characters, `/` included; everything else matches itself.

@@ -12,9 +12,10 @@ use crate::effect::{Market, Offering, Source};
 use crate::event::InstanceState;
 use crate::ids::{InstanceId, PoolName};
 use crate::manifest::{RunnerPool, RunnerSettings, Spec};
+use crate::reason::{Backoff, Blocked, LaunchReason, Refused, StepReason, Wants};
 use crate::runner::{Configured, Phase, Runner};
 use crate::steer::Pause;
-use crate::time::{Time, human};
+use crate::time::Time;
 use crate::world::World;
 
 /// A drained box answers within seconds; one that has not after this is looked at closely.
@@ -31,9 +32,6 @@ const VANISHED_SWEEPS: u8 = 6;
 
 /// A spot warning that came to nothing in this time was a false one.
 const INTERRUPTION_LAPSE: Duration = Duration::from_secs(600);
-
-/// Why a runner no longer serves its pool; see [`Runner::outdated`].
-pub const OUTDATED: &str = "its pool's labels, runner group or scope changed since it was launched";
 
 /// What a plan is made from.
 #[derive(Clone, Copy, Debug)]
@@ -63,11 +61,11 @@ pub struct Gate {
     /// It is GitHub's limit that leaves no more room, until then.
     pub github: Option<Time>,
     /// The pool backs off until then, and why.
-    pub backoff: Option<(Time, String)>,
+    pub backoff: Option<(Time, Backoff)>,
     /// An operator paused the pool.
     pub paused: Option<Pause>,
     /// The last configuration in this pool was refused, and why: none is tried before then, and one at a time from then on.
-    pub refused: Option<(Time, String)>,
+    pub refused: Option<(Time, Refused)>,
 }
 
 /// What should happen in one pool, and why.
@@ -83,8 +81,8 @@ pub struct Plan {
     pub blocked: Option<Blocked>,
     /// What happens to single boxes.
     pub steps: Vec<Step>,
-    /// The plan in one sentence.
-    pub reason: String,
+    /// The pool is in no manifest.
+    pub pool_gone: bool,
 }
 
 /// The numbers of a plan.
@@ -120,30 +118,7 @@ pub struct PlannedLaunch {
     /// What may be launched.
     pub offerings: Vec<Offering>,
     /// Why.
-    pub reason: String,
-}
-
-/// What keeps a wanted runner from being launched.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Blocked {
-    /// An operator paused the pool.
-    Paused(Pause),
-    /// No complete instance sweep yet.
-    Unseen,
-    /// EC2 may not show yet what a predecessor launched in its last seconds; launching now could exceed max.
-    Hidden(Time),
-    /// The pool is full.
-    Max,
-    /// More could not be configured by the time that they have booted.
-    Pace,
-    /// GitHub's limit is used up: more could not be configured before it is full again.
-    GitHub(Time),
-    /// Boxes of this pool can't be configured; it goes on with one box once that may have changed.
-    Refused(Time, String),
-    /// The pool backs off.
-    Backoff(Time, String),
-    /// EC2 lacks capacity.
-    Capacity(Time, String),
+    pub reason: LaunchReason,
 }
 
 /// One step on one box.
@@ -153,8 +128,8 @@ pub struct Step {
     pub instance: InstanceId,
     /// What.
     pub act: Act,
-    /// Why, in one sentence.
-    pub reason: String,
+    /// Why.
+    pub reason: StepReason,
 }
 
 /// What can be done to a box.
@@ -172,10 +147,25 @@ pub enum Act {
     DeleteSecret,
 }
 
+crate::shown!(Act);
+
+impl Act {
+    /// Its word in `muster plan`, as in the event log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Act::Configure => "configure",
+            Act::Drain => "drain",
+            Act::Terminate => "terminate",
+            Act::Deregister => "deregister",
+            Act::DeleteSecret => "delete_secret",
+        }
+    }
+}
+
 /// Plans one pool; `name` need not be in the manifests any more, then its boxes are drained.
 pub fn plan(view: View<'_>, name: &PoolName, gate: &Gate, now: Time) -> Plan {
     let pool = view.spec.pools.get(name);
-    let mut p = Planner { view, pool, now, plan: Plan { pool: name.clone(), ..Plan::default() } };
+    let mut p = Planner { view, pool, now, plan: Plan { pool: name.clone(), pool_gone: pool.is_none(), ..Plan::default() } };
     let boxes: Vec<(&InstanceId, &Runner, Phase)> = view
         .world
         .runners()
@@ -190,7 +180,6 @@ pub fn plan(view: View<'_>, name: &PoolName, gate: &Gate, now: Time) -> Plan {
     p.shrink(&boxes);
     p.configure(&boxes, gate);
     p.grow(gate);
-    p.explain();
     p.plan
 }
 
@@ -238,8 +227,8 @@ impl Planner<'_> {
         c.wanted = c.counting.saturating_sub(c.unexplained) + c.floor;
     }
 
-    fn step(&mut self, id: &InstanceId, act: Act, reason: impl Into<String>) {
-        self.plan.steps.push(Step { instance: id.clone(), act, reason: reason.into() });
+    fn step(&mut self, id: &InstanceId, act: Act, reason: StepReason) {
+        self.plan.steps.push(Step { instance: id.clone(), act, reason });
     }
 
     /// A source is fresh when its last complete sweep is not older than four of its intervals (a minute at least).
@@ -273,7 +262,7 @@ impl Planner<'_> {
         }
         let listed = r.registration.as_ref().filter(|g| g.missed == 0 && !r.deregistered);
         if defects::has(Defect::TerminateOnIdleFlag) && listed.is_some_and(|g| g.online && !g.busy) {
-            return self.step(id, Act::Terminate, "GitHub says that it is not busy");
+            return self.step(id, Act::Terminate, StepReason::NotBusy);
         }
         // However often it was asked to end, or would be.
         if self.outlived(r) && !matches!(phase, Phase::Gone | Phase::Terminating) {
@@ -283,12 +272,12 @@ impl Planner<'_> {
             Phase::Gone => {
                 let gone_at = r.gone_at.unwrap_or(self.now);
                 if r.secret && !defects::has(Defect::KeepSecrets) {
-                    self.step(id, Act::DeleteSecret, "its box is gone");
+                    self.step(id, Act::DeleteSecret, StepReason::InstanceGone);
                 } else if listed.is_some_and(|g| {
                     let seen = self.view.world.swept(&Source::Runners(g.forge.clone())).is_some_and(|at| at >= gone_at);
                     !g.online && !g.busy && seen && gone_at < self.now && !defects::has(Defect::KeepRegistrations)
                 }) {
-                    self.step(id, Act::Deregister, "its box is gone");
+                    self.step(id, Act::Deregister, StepReason::InstanceGone);
                 }
             }
             Phase::Terminating => self.finish_ending(id, r),
@@ -297,7 +286,7 @@ impl Planner<'_> {
             Phase::Interrupted => {
                 let lapsed = r.interrupted_at.is_some_and(|at| self.now.since(at) >= INTERRUPTION_LAPSE);
                 if lapsed && r.drain.is_none() {
-                    self.step(id, Act::Drain, "its spot interruption was announced long ago and never came");
+                    self.step(id, Act::Drain, StepReason::InterruptionLapsed);
                 } else if lapsed && !r.may_have_job() {
                     self.chase_drain(id, r);
                 } else {
@@ -309,11 +298,11 @@ impl Planner<'_> {
             {
                 // As with every drain: only a box that was never configured is known to have no job.
                 let act = if r.never_configured() { Act::Terminate } else { Act::Drain };
-                self.step(id, act, r.wish.clone().unwrap_or_default());
+                self.step(id, act, StepReason::Ordered { why: r.wish.clone().unwrap_or_default() });
             }
             Phase::Launching | Phase::Booting | Phase::Configured | Phase::Idle if self.pool.is_some_and(|p| r.outdated(p)) => {
                 let act = if r.never_configured() { Act::Terminate } else { Act::Drain };
-                self.step(id, act, OUTDATED);
+                self.step(id, act, StepReason::Outdated);
             }
             Phase::Launching | Phase::Booting | Phase::Configured | Phase::Idle | Phase::Busy => self.limit_age(id, r, phase),
         }
@@ -327,18 +316,18 @@ impl Planner<'_> {
             && self.now.since(at) >= END_GRACE
         {
             if self.left_github(r, at) {
-                self.step(id, Act::Terminate, format!("its only job, {job}, is over and it did not end by itself"));
+                self.step(id, Act::Terminate, StepReason::JobOver { job });
             } else if r.drain.is_none() && !self.outlived(r) {
-                self.step(id, Act::Drain, format!("its only job, {job}, is over, and it may have got another"));
+                self.step(id, Act::Drain, StepReason::PerhapsSecondJob { job });
             } else {
                 self.limit_age(id, r, Phase::Draining);
             }
         } else if matches!(state, Some(InstanceState::Stopped)) && r.terminated_at.is_none() {
-            self.step(id, Act::Terminate, "somebody stopped it; a stopped box takes no job");
+            self.step(id, Act::Terminate, StepReason::Stopped);
         } else if r.terminated_at.is_some_and(|at| self.now.since(at) >= Duration::from_secs(120))
             && matches!(state, Some(InstanceState::Pending | InstanceState::Running))
         {
-            self.step(id, Act::Terminate, "EC2 took the last request, and still shows it running");
+            self.step(id, Act::Terminate, StepReason::EndUnheeded);
         }
     }
 
@@ -354,17 +343,17 @@ impl Planner<'_> {
     fn replace_failed(&mut self, id: &InstanceId, r: &Runner) {
         let deadline = self.boot_deadline();
         if r.online_at.is_some() {
-            return self.step(id, Act::Drain, "it was online and is no more");
+            return self.step(id, Act::Drain, StepReason::OnlineNoMore);
         }
-        let why = format!("it was not online within {}", human(deadline));
+        let limit = deadline;
         if r.never_configured() || r.deregistered {
-            return self.step(id, Act::Terminate, why);
+            return self.step(id, Act::Terminate, StepReason::NeverOnline { limit });
         }
         if r.forge.is_none() {
             // Found, and in no list that we know: asked as soon as two sweeps of its pool's list could have shown it.
             let twice = self.pool.and_then(|p| self.view.world.freshness(&Source::Runners(p.forge()))?.previous).is_some();
             if twice || self.pool.is_none() {
-                self.step(id, Act::Drain, format!("{why}, and GitHub does not list it"));
+                self.step(id, Act::Drain, StepReason::Unlisted { limit });
             }
             return;
         }
@@ -374,8 +363,8 @@ impl Planner<'_> {
         }
         match &r.registration {
             // Without its registration it can get no job; only then is it ended.
-            Some(g) if g.missed == 0 => self.step(id, Act::Deregister, why),
-            _ => self.step(id, Act::Drain, format!("{why}, and GitHub does not list it")),
+            Some(g) if g.missed == 0 => self.step(id, Act::Deregister, StepReason::NeverOnline { limit }),
+            _ => self.step(id, Act::Drain, StepReason::Unlisted { limit }),
         }
     }
 
@@ -384,20 +373,20 @@ impl Planner<'_> {
     fn chase_drain(&mut self, id: &InstanceId, r: &Runner) {
         let Some(drain) = &r.drain else { return };
         if r.never_configured() {
-            return self.step(id, Act::Terminate, "it was never configured, so it holds no job");
+            return self.step(id, Act::Terminate, StepReason::NeverConfigured);
         }
         let deadline = drain.asked_at + DRAIN_DEADLINE;
         let listed = r.forge.clone().is_some_and(|f| self.swept_twice(&Source::Runners(f), deadline));
         let seen = self.swept_twice(&Source::Instances, deadline) && listed;
+        let why = StepReason::DrainUnanswered { limit: DRAIN_DEADLINE };
         if defects::has(Defect::EndAtDrainDeadline) && self.now >= deadline {
-            return self.step(id, Act::Terminate, "it did not answer its drain");
+            return self.step(id, Act::Terminate, why);
         }
         // One that was online and left GitHub's list, while EC2 shows it: rows go missing there now and then.
         let vanished = r.online_at.is_some() && r.registration.as_ref().is_some_and(|g| (1..VANISHED_SWEEPS).contains(&g.missed));
         if self.now < deadline || !seen || vanished || r.may_have_job() {
             return self.limit_age(id, r, Phase::Draining);
         }
-        let why = format!("it did not answer its drain within {} and nothing knows of a job on it", human(DRAIN_DEADLINE));
         match &r.registration {
             // GitHub refuses to delete a busy runner, listed or not: its refusal is the last word that could save a job.
             Some(_) if !r.deregistered => self.step(id, Act::Deregister, why),
@@ -426,9 +415,9 @@ impl Planner<'_> {
         let limit = self.max_lifetime();
         let early = limit.saturating_sub(DRAIN_DEADLINE).max(limit / 2);
         if self.outlived(r) {
-            self.step(id, Act::Terminate, format!("it reached maxLifetime, {}", human(limit)));
+            self.step(id, Act::Terminate, StepReason::LifetimeReached { limit });
         } else if self.age(r) >= early && r.drain.is_none() && phase == Phase::Idle {
-            self.step(id, Act::Drain, format!("it comes near maxLifetime, {}", human(limit)));
+            self.step(id, Act::Drain, StepReason::NearLifetime { limit });
         }
     }
 
@@ -453,7 +442,7 @@ impl Planner<'_> {
             let unused = matches!(phase, Phase::Launching | Phase::Booting) && r.never_configured() && !r.in_flight;
             if surplus > 0 && unused && self.now >= r.not_before && !self.planned(id) {
                 surplus -= 1;
-                self.step(id, Act::Terminate, "no job wants it any more and it was never configured");
+                self.step(id, Act::Terminate, StepReason::Unneeded);
             }
         }
         let mut idle: Vec<_> = boxes
@@ -464,10 +453,9 @@ impl Planner<'_> {
             .collect();
         idle.sort();
         for (since, id) in idle.into_iter().take(surplus as usize) {
-            let idle_for = human(self.now.since(since));
             let why = match self.pool {
-                Some(_) => format!("idle for {idle_for}, and no job wants it"),
-                None => "its pool is no longer in the manifests".to_owned(),
+                Some(_) => StepReason::IdleTooLong { idle: self.now.since(since), limit: timeout },
+                None => StepReason::PoolGone,
             };
             self.step(id, Act::Drain, why);
         }
@@ -478,7 +466,7 @@ impl Planner<'_> {
                 // A secret alone names no pool: its box is told apart once EC2 shows it.
                 let waiting = waiting && (r.instance.is_some() || r.registration.is_some());
                 if waiting && !self.planned(id) {
-                    self.step(id, Act::Drain, "its pool is no longer in the manifests");
+                    self.step(id, Act::Drain, StepReason::PoolGone);
                 }
             }
         }
@@ -507,9 +495,9 @@ impl Planner<'_> {
             if (waits && sure || halfway) && fits && !self.planned(id) && left > 0 {
                 left -= 1;
                 let why = match r.configured {
-                    Configured::Unsure => "it boots, and the last try may have left a registration of its name",
-                    Configured::Seen => "a predecessor registered it, and no secret lies ready for it",
-                    Configured::No | Configured::Yes(_) => "it boots and will ask for its configuration",
+                    Configured::Unsure => StepReason::PerhapsRegistered,
+                    Configured::Seen => StepReason::HalfConfigured,
+                    Configured::No | Configured::Yes(_) => StepReason::Boots,
                 };
                 self.step(id, Act::Configure, why);
             }
@@ -543,11 +531,11 @@ impl Planner<'_> {
             return;
         }
         if let Some(until) = self.view.predecessor_hidden().filter(|_| !unseen_is_fine) {
-            self.plan.blocked = Some(Blocked::Hidden(until));
+            self.plan.blocked = Some(Blocked::Hidden { until });
             return;
         }
         if let Some((until, why)) = gate.backoff.clone().filter(|(until, _)| *until > self.now) {
-            self.plan.blocked = refused.or(Some(Blocked::Backoff(until, why)));
+            self.plan.blocked = refused.or(Some(Blocked::Backoff { until, why }));
             return;
         }
         let fits = missing.min(c.max.saturating_sub(c.occupied));
@@ -556,17 +544,17 @@ impl Planner<'_> {
         self.plan.blocked = match (gate.github, gate.refused.clone()) {
             _ if refused.is_some() => refused,
             _ if count == fits => (fits < missing).then_some(Blocked::Max),
-            (Some(until), _) => Some(Blocked::GitHub(until)),
-            (None, Some((until, why))) => Some(Blocked::Refused(until, why)),
+            (Some(until), _) => Some(Blocked::GitHub { until }),
+            (None, Some((until, why))) => Some(Blocked::Refused { until, why }),
             (None, None) => Some(Blocked::Pace),
         };
         if count == 0 {
             return;
         }
         match self.view.unavailable.choose(&self.plan.pool, &pool.spec.instance, self.now) {
-            Choice::Wait(until, why) => self.plan.blocked = Some(Blocked::Capacity(until, why)),
+            Choice::Wait(until, why) => self.plan.blocked = Some(Blocked::Capacity { until, why }),
             Choice::Ask(market, offerings) => {
-                let reason = format!("{} wanted ({}), {} supplied", c.wanted, self.wants(), c.supply);
+                let reason = LaunchReason::Wanted(Wants::from(c));
                 self.plan.launch = Some(PlannedLaunch { count, market, offerings, reason });
             }
         }
@@ -577,87 +565,6 @@ impl Planner<'_> {
         let (until, why) = gate.refused.clone()?;
         let c = &self.plan.counts;
         let unconfigured: u32 = [Phase::Launching, Phase::Booting].iter().filter_map(|p| c.phases.get(p)).sum();
-        (unconfigured > 0 && c.wanted > c.supply.saturating_sub(unconfigured)).then_some(Blocked::Refused(until, why))
-    }
-
-    fn wants(&self) -> String {
-        let c = &self.plan.counts;
-        let mut words = vec![format!("{} queued {}", c.counting, if c.counting == 1 { "job" } else { "jobs" })];
-        if c.unexplained > 0 {
-            words.push(format!("less {} just taken", c.unexplained));
-        }
-        if c.floor > 0 {
-            words.push(format!("warm floor {}", c.floor));
-        }
-        words.join(", ")
-    }
-
-    fn explain(&mut self) {
-        let c = &self.plan.counts;
-        if self.pool.is_none() {
-            self.plan.reason = format!("no longer in the manifests; {} boxes left, ending as they become idle", c.occupied);
-            return;
-        }
-        let idle = c.wanted == 0 && c.occupied == 0;
-        let mut text = match () {
-            () if idle && c.queued == 0 => "no job is queued and no runner exists".to_owned(),
-            () => format!("{} wanted ({}), {} supplied, {} of {} boxes", c.wanted, self.wants(), c.supply, c.occupied, c.max),
-        };
-        if c.queued > c.counting {
-            let waiting = c.queued - c.counting;
-            let jobs = if waiting == 1 { "job does" } else { "jobs do" };
-            text += &format!("; {waiting} queued {jobs} not count yet");
-        }
-        if let Some(l) = &self.plan.launch {
-            text += &format!("; launches {} {}", l.count, l.market.as_str());
-        }
-        if let Some(b) = &self.plan.blocked {
-            text += &format!("; {}", b.say(self.now));
-        }
-        self.plan.reason = text;
-    }
-}
-
-impl Blocked {
-    /// One word, for a metric's label.
-    pub const fn word(&self) -> &'static str {
-        match self {
-            Blocked::Paused(_) => "paused",
-            Blocked::Unseen => "unseen",
-            Blocked::Hidden(_) => "settling",
-            Blocked::Max => "max",
-            Blocked::Pace => "pace",
-            Blocked::GitHub(_) => "github_limit",
-            Blocked::Refused(..) => "refused",
-            Blocked::Backoff(..) => "backoff",
-            Blocked::Capacity(..) => "capacity",
-        }
-    }
-
-    /// In a few words.
-    pub fn say(&self, now: Time) -> String {
-        match self {
-            Blocked::Paused(pause) => pause.say(now),
-            Blocked::Unseen => "waits for the first complete look at EC2".into(),
-            Blocked::Hidden(until) => {
-                format!(
-                    "launches in {}, when EC2 surely shows whatever a controller before this one launched",
-                    human(until.since(now))
-                )
-            }
-            Blocked::Max => "the pool's max is reached".into(),
-            Blocked::Pace => "launches are paced to what GitHub and SSM let us configure".into(),
-            Blocked::GitHub(until) => {
-                format!("launches only what GitHub's rate limit lets us configure; it is reset in {}", human(until.since(now)))
-            }
-            Blocked::Refused(until, why) => {
-                format!(
-                    "cannot configure its new boxes, so it launches one at a time (one tries again in {}): {why}",
-                    human(until.since(now))
-                )
-            }
-            Blocked::Backoff(until, why) => format!("tries again in {}: {why}", human(until.since(now))),
-            Blocked::Capacity(until, why) => format!("tries again in {}: {why}", human(until.since(now))),
-        }
+        (unconfigured > 0 && c.wanted > c.supply.saturating_sub(unconfigured)).then_some(Blocked::Refused { until, why })
     }
 }

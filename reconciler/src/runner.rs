@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::defects::{self, Defect};
 use crate::effect::Market;
 use crate::event::InstanceState;
 use crate::fact::Stage;
 use crate::ids::{Forge, Intent, JobId, PoolName, RunnerId};
 use crate::manifest::RunnerPool;
+use crate::reason::StepReason;
 use crate::time::Time;
 
 /// An own launch counts as supply for this long without EC2 showing it: EC2 is eventually consistent.
@@ -71,7 +74,7 @@ pub struct Runner {
     pub job: JobEvidence,
     /// When it reached each [`Stage`] of its start, by its number; of a box that this process launched.
     pub reached: [Option<Time>; Stage::ALL.len()],
-    /// An operator wants it to end, and why. It is no supply, and is asked until its tag says so.
+    /// An operator wants it to end, in the operator's words, which may be empty. It is no supply, and is asked until its tag says so.
     pub wish: Option<String>,
     /// It was asked to end once it is idle.
     pub drain: Option<Drain>,
@@ -240,13 +243,15 @@ pub struct Drain {
     /// When we asked, or first saw the tag.
     pub asked_at: Time,
     /// Why; unknown when a predecessor asked.
-    pub why: Option<String>,
+    pub why: Option<StepReason>,
 }
 
 /// What a box is doing, as far as anybody can tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Launched by us; EC2 does not show it yet.
+    #[default]
     Launching,
     /// EC2 shows it; its configuration is not minted.
     Booting,
@@ -267,6 +272,8 @@ pub enum Phase {
     /// No instance any more.
     Gone,
 }
+
+crate::shown!(Phase);
 
 impl Phase {
     /// All, in the order of a life.

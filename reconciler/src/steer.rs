@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::controller::Controller;
 use crate::ids::{InstanceId, PoolName};
 use crate::journal::{What, Whom};
-use crate::time::{Time, human};
+use crate::reason::{EventReason, count};
+use crate::time::Time;
 
 /// A pool that launches nothing until it is resumed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,17 +25,6 @@ pub struct Pause {
     /// Why, in the operator's words; may be empty.
     #[serde(default)]
     pub why: String,
-}
-
-impl Pause {
-    /// In a few words.
-    pub fn say(&self, now: Time) -> String {
-        let since = human(now.since(self.since));
-        match self.why.as_str() {
-            "" => format!("is paused by an operator since {since}, and launches nothing until it is resumed"),
-            why => format!("is paused by an operator since {since} ({why}), and launches nothing until it is resumed"),
-        }
-    }
 }
 
 /// What is asked for.
@@ -57,7 +47,7 @@ pub enum Refusal {
     #[error("there is no pool `{0}`; the pools are {1}")]
     NoPool(PoolName, String),
     /// No box of that name is known.
-    #[error("there is no runner `{0}`; a runner is forgotten a minute after its box is gone")]
+    #[error("there is no runner `{0}`; a runner is forgotten a minute after its instance is gone")]
     NoRunner(InstanceId),
 }
 
@@ -73,7 +63,7 @@ impl Controller {
                 let pause = Pause { since: now, why: why.clone() };
                 let said = match self.paused.get(pool) {
                     Some(_) => format!("pool {pool} was paused already"),
-                    None => format!("pool {pool} is paused: it launches nothing, and its boxes go on"),
+                    None => format!("pool {pool} is paused: it launches nothing, and its runners go on"),
                 };
                 self.paused.entry(pool.clone()).or_insert(pause);
                 self.note_order(What::Paused, Whom::pool(pool), why, now);
@@ -108,16 +98,17 @@ impl Controller {
                 for id in &ids {
                     self.wish(id, why);
                 }
-                let mut count = ids.len();
+                let mut asked = ids.len() as u64;
                 // What was asked for and is not known yet is of the pool too.
                 for pending in self.world.pending_all_mut().filter(|p| p.launch.pool == *pool) {
-                    count += pending.outstanding() as usize;
-                    pending.wish = Some(said(why));
+                    asked += u64::from(pending.outstanding());
+                    pending.wish = Some(why.clone());
                 }
                 self.note_order(What::DrainOrdered, Whom::pool(pool), why, now);
                 let more =
                     if self.paused.contains_key(pool) { "" } else { "; new ones are launched for jobs, as it is not paused" };
-                Ok(format!("{count} boxes of pool {pool} are asked to end once they are idle{more}"))
+                let when = if asked == 1 { "is asked to end once it is idle" } else { "are asked to end once they are idle" };
+                Ok(format!("{} of pool {pool} {when}{more}", count(asked, "runner")))
             }
         }
     }
@@ -138,20 +129,15 @@ impl Controller {
 
     fn wish(&mut self, id: &InstanceId, why: &str) {
         if let Some(runner) = self.world.runner_mut(id).filter(|r| r.drain.is_none()) {
-            runner.wish = Some(said(why));
+            runner.wish = Some(why.to_owned());
         }
     }
 
     fn note_order(&mut self, what: What, whom: Whom, why: &str, now: Time) {
-        let said = if why.is_empty() { "by an operator".to_owned() } else { format!("by an operator: {why}") };
         if let Some(pool) = &whom.pool {
             let pool = pool.clone();
             self.mark(&pool, now);
         }
-        self.journal.note(now, what, whom, said);
+        self.journal.note(now, what, whom, EventReason::ByOperator { why: why.to_owned() });
     }
-}
-
-fn said(why: &str) -> String {
-    if why.is_empty() { "an operator asked for it".to_owned() } else { format!("an operator asked for it: {why}") }
 }

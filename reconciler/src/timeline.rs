@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use crate::controller::Controller;
 use crate::event::JobState;
-use crate::explain::state_word;
 use crate::ids::{InstanceId, JobId, PoolName};
 use crate::journal::{Entry, What};
 use crate::matching::listed;
-use crate::plan::{Blocked, DRAIN_DEADLINE, END_GRACE};
+use crate::plan::{DRAIN_DEADLINE, END_GRACE};
+use crate::reason::{Blocked, JobReason, count};
 use crate::runner::{Phase, Runner};
 use crate::time::{Time, human};
-use crate::view::{Awaited, BudgetView, EventView, Explanation, LimitView, Snapshot};
+use crate::view::{Awaited, BudgetView, EventView, Explanation, LimitView, Snapshot, State, Switch};
 
 /// Of a pool's past so many entries are told.
 const POOL_ENTRIES: usize = 200;
@@ -23,12 +23,13 @@ impl From<&Entry> for EventView {
         EventView {
             seq: e.seq,
             at: e.at.as_millis(),
-            what: e.what.as_str().into(),
+            what: e.what,
             bad: e.what.is_bad(),
             pool: e.whom.pool.as_ref().map(ToString::to_string),
             job: e.whom.job.map(|job| job.0),
             instance: e.whom.instance.as_ref().map(ToString::to_string),
             why: e.why.to_string(),
+            code: e.why.clone().into(),
         }
     }
 }
@@ -88,7 +89,7 @@ impl Controller {
         match known {
             Some(job) => {
                 let view = self.job_view(id, job, now);
-                e.state = view.state;
+                e.state = State::Job(view.state);
                 e.facts.push(format!("of {}, run {}", view.repo, view.run));
                 e.facts.push(format!(
                     "asks for [{}]; pool {}",
@@ -97,19 +98,16 @@ impl Controller {
                 ));
                 e.facts.push(format!("heard of {} ago", human(now.since(job.first_seen))));
                 e.facts.extend(view.runner.map(|runner| format!("taken by {runner}")));
-                e.reason = view.reason;
+                (e.reason, e.code) = (view.reason, view.code);
                 e.awaits = self.job_awaits(job, now);
                 e.forgotten_before = self.forgotten(job.first_seen);
             }
             None if e.timeline.is_empty() => return None,
             None => {
                 let last = e.timeline.iter().rev().find(|entry| entry.job == Some(id.0))?;
-                e.state = state_word(JobState::Completed).into();
-                e.reason = if last.what == What::JobCompleted.as_str() {
-                    format!("it is over: {}", last.why)
-                } else {
-                    "it is over".into()
-                };
+                let why = JobReason::Over { conclusion: (last.what == What::JobCompleted).then(|| last.why.clone()) };
+                e.state = State::Job(JobState::Completed);
+                (e.reason, e.code) = (why.say(now), why.into());
             }
         }
         Some(e)
@@ -122,51 +120,51 @@ impl Controller {
         match self.world.runners().get(id) {
             Some(runner) => {
                 let view = self.runner_view(id, runner, now);
-                let made: Vec<String> = view.instance_type.into_iter().chain(view.market).collect();
-                e.state = view.phase;
+                let market = view.market.map(|market| market.as_str().to_owned());
+                let made: Vec<String> = view.instance_type.into_iter().chain(market).collect();
+                e.state = State::Runner(view.phase);
                 e.facts.push(format!("named {}, of pool {}", view.name, view.pool));
                 e.facts.push(format!("{} known for {}", made.join(" "), human(now.since(runner.first_seen))).trim().to_owned());
                 e.facts.extend(view.job.map(|job| format!("seen with job {job}")));
-                e.reason = view.reason;
+                (e.reason, e.code) = (view.reason, view.code);
                 e.awaits = self.runner_awaits(runner, now);
                 e.forgotten_before = self.forgotten(runner.first_seen);
             }
             None if e.timeline.is_empty() => return None,
             None => {
-                e.state = Phase::Gone.as_str().into();
-                e.reason = e.timeline.last().map(|last| last.why.clone()).unwrap_or_default();
+                e.state = State::Runner(Phase::Gone);
+                (e.reason, e.code) = e.timeline.last().map(|last| (last.why.clone(), last.code.clone())).unwrap_or_default();
             }
         }
         Some(e)
     }
 
-    /// All that there is to say of a pool; None: neither a manifest nor a box speaks of it.
+    /// All that there is to say of a pool; None: neither a manifest nor a runner speaks of it.
     pub fn explain_pool(&self, name: &PoolName, now: Time) -> Option<Explanation> {
         let view = self.pools(now).into_iter().find(|p| p.name == name.as_str())?;
         let mut entries = self.journal.of_pool(name);
         let cut = entries.len().saturating_sub(POOL_ENTRIES);
         let forgotten = (cut > 0).then(|| entries[cut].at.as_millis());
         entries.drain(..cut);
-        let phases: Vec<String> = view.phases.iter().map(|(phase, n)| format!("{n} {phase}")).collect();
-        let blocked = self.pools.get(name).and_then(|p| p.plan.as_ref()?.blocked.clone());
-        let awaits = match blocked {
-            Some(Blocked::Hidden(until)) => vec![awaited("it may launch", until)],
-            Some(Blocked::GitHub(until)) => vec![awaited("GitHub's rate limit is reset", until)],
-            Some(Blocked::Refused(until, _)) => vec![awaited("one box tries to be configured", until)],
-            Some(Blocked::Backoff(until, _) | Blocked::Capacity(until, _)) => vec![awaited("it tries to launch again", until)],
-            Some(Blocked::Paused(_) | Blocked::Unseen | Blocked::Max | Blocked::Pace) | None => Vec::new(),
-        };
+        let phases: Vec<String> = view.phases.iter().map(|(phase, n)| format!("{n} {}", phase.as_str())).collect();
+        let blocked = self.pools.get(name).and_then(|p| p.plan.as_ref()?.blocked.as_ref());
+        let awaits = blocked.and_then(Blocked::awaits).map(|(what, until)| awaited(what, until)).into_iter().collect();
         Some(Explanation {
-            state: if view.paused { "paused" } else { "active" }.into(),
+            state: State::Pool(if view.paused { Switch::Paused } else { Switch::Active }),
             facts: vec![
                 format!("for {}: [{}]", view.scope, view.labels.join(", ")),
                 format!(
-                    "{} wanted ({} queued jobs, warm floor {}), {} supplied, {} at most",
-                    view.wanted, view.queued, view.idle_floor, view.supply, view.max
+                    "{} wanted ({}, warm floor {}), {} supplied, {} at most",
+                    view.wanted,
+                    count(view.queued, "queued job"),
+                    view.idle_floor,
+                    view.supply,
+                    view.max
                 ),
-                if phases.is_empty() { "no boxes".into() } else { format!("boxes: {}", phases.join(", ")) },
+                if phases.is_empty() { "no runners".into() } else { format!("runners: {}", phases.join(", ")) },
             ],
             reason: view.reason,
+            code: view.code,
             awaits,
             timeline: told(&entries),
             forgotten_before: forgotten.or(self.forgotten(self.world.started)),

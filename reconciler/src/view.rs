@@ -6,7 +6,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::effect::Market;
+use crate::event::JobState;
+use crate::fact::Stage;
+use crate::journal::What;
 use crate::manifest::Os;
+use crate::reason::Code;
+use crate::runner::Phase;
 
 /// One pool.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -28,13 +33,16 @@ pub struct PoolView {
     pub wanted: u32,
     /// Runners that can still take a job: launching, booting, configured or idle.
     pub supply: u32,
-    /// Boxes by phase; phases with none are left out.
-    pub phases: BTreeMap<String, u32>,
+    /// Runners by phase; phases with none are left out.
+    pub phases: BTreeMap<Phase, u32>,
     /// An operator paused it.
     #[serde(default)]
     pub paused: bool,
     /// Why it has as many as it has.
     pub reason: String,
+    /// The same for programs.
+    #[serde(flatten)]
+    pub code: Code,
 }
 
 /// One job.
@@ -50,8 +58,8 @@ pub struct JobView {
     /// The enterprise's slug, if GitHub sent one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enterprise: Option<String>,
-    /// `queued`, `in_progress` or `completed`.
-    pub state: String,
+    /// How far it is.
+    pub state: JobState,
     /// The pool that it counts for.
     pub pool: Option<String>,
     /// `runs-on`.
@@ -60,14 +68,17 @@ pub struct JobView {
     pub runner: Option<String>,
     /// Seconds since this process first heard of it.
     pub age_seconds: u64,
-    /// The reason's word; see [`crate::why::WORDS`].
+    /// The reason's word; the same as `reasonWord`, which came later.
     #[serde(default)]
     pub why: String,
     /// Why it is where it is.
     pub reason: String,
+    /// The same for programs.
+    #[serde(flatten)]
+    pub code: Code,
 }
 
-/// One runner: a box, its registration, or both.
+/// One runner: an instance, its registration, or both.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunnerView {
@@ -77,12 +88,12 @@ pub struct RunnerView {
     pub instance: String,
     /// Its pool.
     pub pool: String,
-    /// launching, booting, configured, idle, busy, draining, interrupted, failed, terminating or gone.
-    pub phase: String,
+    /// What it is doing.
+    pub phase: Phase,
     /// Such as `m7i.large`.
     pub instance_type: Option<String>,
-    /// `spot` or `on-demand`.
-    pub market: Option<String>,
+    /// How it was bought.
+    pub market: Option<Market>,
     /// The job that it was seen with.
     pub job: Option<u64>,
     /// Seconds since this process first knew of it.
@@ -93,14 +104,17 @@ pub struct RunnerView {
     pub stages: Vec<StageView>,
     /// Why it is in this phase, and what happens next.
     pub reason: String,
+    /// The same for programs.
+    #[serde(flatten)]
+    pub code: Code,
 }
 
 /// A stage that a runner has reached.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StageView {
-    /// launched, script, configured, secret, unpacked, listener, online or started.
-    pub stage: String,
+    /// Which.
+    pub stage: Stage,
     /// Seconds since its launch was asked for.
     pub after_seconds: f64,
 }
@@ -113,18 +127,21 @@ pub struct EventView {
     pub seq: u64,
     /// When; milliseconds since 1970.
     pub at: u64,
-    /// What: a word of [`crate::journal::What`].
-    pub what: String,
+    /// What.
+    pub what: What,
     /// Whether somebody should look at it.
     pub bad: bool,
     /// Its pool.
     pub pool: Option<String>,
     /// Its job.
     pub job: Option<u64>,
-    /// Its box.
+    /// Its instance.
     pub instance: Option<String>,
     /// Why, or how.
     pub why: String,
+    /// The same for programs.
+    #[serde(flatten)]
+    pub code: Code,
 }
 
 /// Something that will happen by itself.
@@ -147,18 +164,88 @@ pub struct Explanation {
     pub id: String,
     /// The controller's time; milliseconds since 1970.
     pub now: u64,
-    /// Its state, phase, or `active` or `paused`.
-    pub state: String,
+    /// How it stands.
+    pub state: State,
     /// What it is, a line each.
     pub facts: Vec<String>,
     /// Why it is where it is.
     pub reason: String,
+    /// The same for programs.
+    #[serde(flatten)]
+    pub code: Code,
     /// What is awaited, the soonest first.
     pub awaits: Vec<Awaited>,
     /// What happened, oldest first.
     pub timeline: Vec<EventView>,
     /// What happened before this is forgotten; milliseconds since 1970. None: all of it is told.
     pub forgotten_before: Option<u64>,
+}
+
+/// How a job, a runner or a pool stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum State {
+    /// A job's state.
+    Job(JobState),
+    /// A runner's phase.
+    Runner(Phase),
+    /// A pool's switch.
+    Pool(Switch),
+    /// Nobody knows of it.
+    Unknown(Unknown),
+}
+
+/// Said of what nobody knows of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unknown {
+    /// Nobody knows of it.
+    Unknown,
+}
+
+impl Default for State {
+    fn default() -> State {
+        State::Unknown(Unknown::Unknown)
+    }
+}
+
+/// Whether a pool may launch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Switch {
+    /// It may.
+    Active,
+    /// An operator paused it.
+    Paused,
+}
+
+impl Switch {
+    /// The word used in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Switch::Active => "active",
+            Switch::Paused => "paused",
+        }
+    }
+}
+
+crate::shown!(State);
+
+impl State {
+    /// Whether it is a runner that is over, or about to be: its console may tell why.
+    pub const fn is_over(self) -> bool {
+        matches!(self, State::Runner(Phase::Failed | Phase::Terminating | Phase::Gone))
+    }
+
+    /// The word used in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            State::Job(state) => state.as_str(),
+            State::Runner(phase) => phase.as_str(),
+            State::Pool(switch) => switch.as_str(),
+            State::Unknown(_) => "unknown",
+        }
+    }
 }
 
 /// How much of an API's budget is left.
@@ -230,7 +317,7 @@ pub struct Totals {
     /// The controller's time; milliseconds since 1970.
     pub now: u64,
     /// (pool or "", state, reason's word) -> jobs.
-    pub jobs: BTreeMap<(String, &'static str, &'static str), u64>,
+    pub jobs: BTreeMap<(String, JobState, &'static str), u64>,
     /// Pool or "" -> seconds that its oldest queued job has been known; without those that GitHub holds back.
     pub oldest_queued: BTreeMap<String, f64>,
     /// Pool -> whether an operator paused it.
@@ -238,11 +325,11 @@ pub struct Totals {
     /// (pool, market, instance type) -> boxes that EC2 shows pending or running.
     pub billed: BTreeMap<(String, Market, String), Billed>,
     /// Market -> offerings without capacity that are left alone for now.
-    pub unavailable: BTreeMap<&'static str, u64>,
+    pub unavailable: BTreeMap<Market, u64>,
     /// (API, App or "", the account that it is installed on or "") -> calls admitted at once.
     pub budgets: BTreeMap<(&'static str, String, String), f64>,
     /// (pool, phase) -> runners.
-    pub runners: BTreeMap<(String, &'static str), u64>,
+    pub runners: BTreeMap<(String, Phase), u64>,
     /// source -> seconds since its last complete sweep began; None: never.
     pub sweep_age: BTreeMap<String, Option<f64>>,
     /// Messages held.

@@ -56,7 +56,7 @@ pub struct Pending {
     pub attempts: u32,
     /// A call is under way; otherwise the last one ended without a certain answer.
     pub in_flight: bool,
-    /// An operator wants its boxes to end, and why.
+    /// An operator wants its instances to end, in the operator's words, which may be empty.
     pub wish: Option<String>,
     /// Boxes of this intent that sweeps have shown meanwhile.
     pub seen: BTreeSet<InstanceId>,

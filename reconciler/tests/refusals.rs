@@ -8,6 +8,7 @@ use muster_reconciler::effect::{
 };
 use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState, JobState};
 use muster_reconciler::fact::Fact;
+use muster_reconciler::journal::What;
 use muster_reconciler::manifest::{MarketPolicy, RunnerPool};
 use muster_reconciler::refusal;
 use muster_reconciler::time::Time;
@@ -272,11 +273,11 @@ fn why_ec2_ended_boxes_at_their_launch_is_told_by_the_pool() {
             told.push(reason(&scene, "linux"));
         }
         let words =
-            "boxes in a row failed to start; the last: EC2 ended it before it was online: Client.InternalError: Client error on";
+            "runners in a row failed to start; the last: EC2 ended it before it was online: Client.InternalError: Client error on";
         assert!(told.iter().any(|reason| reason.contains(words)), "{told:#?}");
         assert!(scene.boxes.len() <= 6, "{} boxes in 90 s", scene.boxes.len());
         let said: Vec<String> =
-            scene.core.events(0, 999).into_iter().filter(|e| e.what == "boot_failed").map(|e| e.why).collect();
+            scene.core.events(0, 999).into_iter().filter(|e| e.what == What::BootFailed).map(|e| e.why).collect();
         assert!(said.iter().any(|why| why.contains("Client.InternalError: Client error on launch")), "{said:#?}");
     }
 }

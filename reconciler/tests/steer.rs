@@ -5,8 +5,11 @@ mod scene;
 
 use muster_reconciler::effect::{Action, Input};
 use muster_reconciler::event::{JobEvent, JobState};
+use muster_reconciler::fact::Stage;
+use muster_reconciler::journal::What;
 use muster_reconciler::ids::{InstanceId, JobId, MessageId, PoolName, RunId};
 use muster_reconciler::steer::{Order, Refusal};
+use muster_reconciler::view::{State, Switch};
 use scene::{Scene, linux, secs};
 
 const LABELS: [&str; 2] = ["self-hosted", "linux"];
@@ -74,8 +77,8 @@ fn a_paused_pool_launches_nothing_and_says_so_until_it_is_resumed() {
     scene.order(Order::Resume(pool())).unwrap();
     scene.pass(secs(5));
     assert_eq!((scene.launches(), scene.live("linux").len()), (1, 3));
-    let what: Vec<String> = scene.core.explain_job(JobId(0), scene.now).unwrap().timeline.into_iter().map(|e| e.what).collect();
-    assert_eq!(what, ["job_queued", "resumed", "launch"], "what its pool did while it waited is its story too");
+    let what: Vec<What> = scene.core.explain_job(JobId(0), scene.now).unwrap().timeline.into_iter().map(|e| e.what).collect();
+    assert_eq!(what, [What::JobQueued, What::Resumed, What::Launch], "what its pool did while it waited is its story too");
 }
 
 #[test]
@@ -197,15 +200,15 @@ fn everything_is_told_of_a_job_a_runner_and_a_pool() {
     let job = scene.core.explain_job(JobId(0), scene.now).unwrap();
     let what: Vec<&str> = job.timeline.iter().map(|e| e.what.as_str()).collect();
     assert_eq!(what, ["job_queued", "launch", "job_started"]);
-    assert_eq!((job.state.as_str(), job.reason), ("in_progress", format!("runs on c.linux.{id}")));
+    assert_eq!((job.state, job.reason), (State::Job(JobState::InProgress), format!("runs on c.linux.{id}")));
     let runner = scene.core.explain_runner(&id, scene.now).unwrap();
     let what: Vec<&str> = runner.timeline.iter().map(|e| e.what.as_str()).collect();
     assert_eq!(what, ["launched", "configure", "reached", "reached", "job_started"]);
     assert!(runner.awaits.iter().any(|a| a.what.contains("maxLifetime")), "{runner:?}");
-    let stages: Vec<String> = scene.core.runners(scene.now)[0].stages.iter().map(|s| s.stage.clone()).collect();
-    assert_eq!(stages, ["launched", "configured", "online", "started"]);
+    let stages: Vec<Stage> = scene.core.runners(scene.now)[0].stages.iter().map(|s| s.stage).collect();
+    assert_eq!(stages, [Stage::Launched, Stage::Configured, Stage::Online, Stage::Started]);
     let told = scene.core.explain_pool(&pool(), scene.now).unwrap();
-    assert!(told.state == "active" && !told.timeline.is_empty(), "{told:?}");
+    assert!(told.state == State::Pool(Switch::Active) && !told.timeline.is_empty(), "{told:?}");
     assert!(
         scene.core.explain_job(JobId(9), scene.now).is_none() && scene.core.explain_runner(&"i-9".into(), scene.now).is_none()
     );

@@ -16,7 +16,7 @@ impl World {
     /// The action takes effect. Err: it was half of one, and this is the other half.
     pub(super) fn carry_out(&mut self, request: &Request) -> Result<Outcome, Box<Put>> {
         let now = self.nature.now();
-        Ok(match &request.effect.action {
+        let outcome = match &request.effect.action {
             Action::Launch(launch) => self.create_fleet(launch, request.max),
             Action::Configure(c) => {
                 let registry = &mut self.forge.registry;
@@ -65,7 +65,9 @@ impl World {
             Action::DeleteSecrets(ids) => self.batch(ids, |world, id| {
                 world.cloud.secrets.remove(id);
             }),
-        })
+        };
+        self.marks.see_outcome(&request.effect.action, &outcome);
+        Ok(outcome)
     }
 
     fn create_fleet(&mut self, launch: &Arc<Launch>, max: u32) -> Outcome {

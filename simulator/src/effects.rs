@@ -188,7 +188,7 @@ impl World {
             (None, Some(_)) => return None,
         };
         *self.throttled.entry(name).or_default() += 1;
-        Some(Failure { kind: FailureKind::Throttled, message: format!("{name}: {message}"), retry_after })
+        Some(Failure { retry_after, ..Failure::new(FailureKind::Throttled, format!("{name}: {message}")) })
     }
 
     pub(super) fn answer(&mut self, process: u32, effect: EffectId, outcome: Outcome, after: Duration) {

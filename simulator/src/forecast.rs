@@ -90,9 +90,9 @@ pub fn forecast(question: &Question, mut progress: impl FnMut(Time)) -> Forecast
         last = last.max(job.at + job.takes);
         match router.route(job) {
             Route::Pool(pool) => expected += usize::from(takes_any(spec, pool)),
-            Route::Unmatched(why) => unrouted.add(why, job),
+            Route::Unmatched(why) => unrouted.add(&why.to_string(), job),
             Route::Foreign(why) => {
-                unrouted.add(why, job);
+                unrouted.add(&why.to_string(), job);
                 continue;
             }
         }

@@ -1,6 +1,7 @@
 //! Coverage: rare branches of the controller, by name, and which of them a run has reached. Taken from what the
 //! controller emits and says, so that a branch that many seeds never reach is one that the simulator proves nothing of.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use muster_reconciler::controller::Controller;
@@ -9,7 +10,8 @@ use muster_reconciler::event::JobState;
 use muster_reconciler::fact::Fact;
 use muster_reconciler::manifest::{MarketPolicy, Spec};
 use muster_reconciler::matching::Route;
-use muster_reconciler::plan::{Blocked, Plan};
+use muster_reconciler::plan::Plan;
+use muster_reconciler::reason::{Backoff, Blocked, CallReason, LaunchReason, Reason, StepReason};
 
 use super::registry::SECONDARY;
 
@@ -222,14 +224,14 @@ impl Marks {
             // Nobody steers a simulated controller.
             Some(Blocked::Paused(_)) => {}
             Some(Blocked::Unseen) => self.hit(Mark::BlockedUnseen),
-            Some(Blocked::Hidden(_)) => self.hit(Mark::BlockedHidden),
+            Some(Blocked::Hidden { .. }) => self.hit(Mark::BlockedHidden),
             Some(Blocked::Max) => self.hit(Mark::BlockedMax),
             Some(Blocked::Pace) => self.hit(Mark::BlockedPace),
-            Some(Blocked::Backoff(_, why)) if why.contains("in a row failed to start") => self.hit(Mark::BlockedBoot),
-            Some(Blocked::Backoff(..)) => self.hit(Mark::BlockedLaunch),
-            Some(Blocked::GitHub(_)) => self.hit(Mark::BlockedGitHub),
-            Some(Blocked::Refused(..)) => self.hit(Mark::BlockedRefused),
-            Some(Blocked::Capacity(..)) => self.hit(Mark::BlockedCapacity),
+            Some(Blocked::Backoff { why: Backoff::BootFailures { .. }, .. }) => self.hit(Mark::BlockedBoot),
+            Some(Blocked::Backoff { why: Backoff::LaunchFailed(_), .. }) => self.hit(Mark::BlockedLaunch),
+            Some(Blocked::GitHub { .. }) => self.hit(Mark::BlockedGitHub),
+            Some(Blocked::Refused { .. }) => self.hit(Mark::BlockedRefused),
+            Some(Blocked::Capacity { .. }) => self.hit(Mark::BlockedCapacity),
         }
         if c.unexplained > 0 {
             self.hit(Mark::Unexplained);
@@ -264,13 +266,18 @@ impl Marks {
                 }
                 Some(_) => {}
             },
-            Input::Outcome(_, Outcome::Failed(f)) => match f.kind {
-                FailureKind::Conflict if f.message.contains("409") => self.hit(Mark::NameConflict),
-                FailureKind::Conflict if f.message.contains("422") => self.hit(Mark::DeregisterRefused),
-                FailureKind::NotFound if f.message.contains("404") => self.hit(Mark::CheckNotFound),
-                FailureKind::NotFound if f.message.contains("messages are gone") => self.hit(Mark::ExtendFailed),
-                _ => {}
-            },
+            _ => {}
+        }
+    }
+
+    /// What an action came to when it took effect.
+    pub(super) fn see_outcome(&mut self, action: &Action, outcome: &Outcome) {
+        let Outcome::Failed(failure) = outcome else { return };
+        match (action, failure.kind) {
+            (Action::Configure(_), FailureKind::Conflict) => self.hit(Mark::NameConflict),
+            (Action::Deregister { .. }, FailureKind::Conflict) => self.hit(Mark::DeregisterRefused),
+            (Action::CheckJob { .. }, FailureKind::NotFound) => self.hit(Mark::CheckNotFound),
+            (Action::Messages(..), FailureKind::NotFound) => self.hit(Mark::ExtendFailed),
             _ => {}
         }
     }
@@ -284,22 +291,21 @@ impl Marks {
 
     /// What an effect says.
     pub(super) fn see_effect(&mut self, effect: &Effect, controller: &Controller, spec: &Spec) {
-        let why = effect.reason.as_str();
-        let mut when = |mark, words: &str| {
-            if why.contains(words) {
-                self.hit(mark);
-            }
-        };
+        let marks: BTreeSet<Mark> = effect.reason.steps().iter().filter_map(|why| step(&effect.action, why)).collect();
+        for mark in marks {
+            self.hit(mark);
+        }
         match &effect.action {
             Action::Launch(l) => {
-                when(Mark::SameTokenRetry, "same token");
+                if effect.reason == Reason::Launch(LaunchReason::Unanswered) {
+                    self.hit(Mark::SameTokenRetry);
+                }
                 let policy = spec.pools.get(&l.pool).map(|p| p.spec.instance.market);
                 if l.market == Market::OnDemand && policy == Some(MarketPolicy::SpotThenOnDemand) {
                     self.hit(Mark::OnDemandFallback);
                 }
             }
             Action::Configure(c) => {
-                when(Mark::HalfConfigured, "no secret lies ready");
                 if c.replace {
                     self.hit(Mark::RegistrationReplaced);
                 }
@@ -307,38 +313,40 @@ impl Marks {
                     self.hit(Mark::FoundConfigured);
                 }
             }
-            Action::Drain(_) => {
-                when(Mark::DrainIdle, "idle for");
-                when(Mark::DrainPoolGone, "no longer in the manifests");
-                when(Mark::DrainOld, "near maxLifetime");
-                when(Mark::DrainOutdated, "changed since it was launched");
-                when(Mark::DrainLost, "was online and is no more");
-                when(Mark::DrainUnlisted, "GitHub does not list it");
-                when(Mark::InterruptionLapsed, "was announced long ago");
-                when(Mark::DrainSecondJob, "may have got another");
-            }
-            Action::Terminate(_) => {
-                when(Mark::DrainUnansweredEnd, "did not answer its drain");
-                when(Mark::DrainNeverConfigured, "was never configured, so it holds");
-                when(Mark::EndJobOver, "is over and it did not end");
-                when(Mark::EndSurplus, "no job wants it");
-                when(Mark::EndNeverOnline, "was not online within");
-                when(Mark::EndOld, "reached maxLifetime");
-                when(Mark::EndAgain, "EC2 took the last request");
-            }
-            Action::Deregister { .. } => {
-                when(Mark::DeregisterGone, "its box is gone");
-                when(Mark::DeregisterNeverOnline, "was not online within");
-                when(Mark::DrainUnansweredDeregister, "did not answer its drain");
-            }
             Action::CheckJob { .. } => {
-                when(Mark::CheckRedelivered, "delivered before");
-                when(Mark::CheckOld, "for long");
+                let redelivered = effect.reason == Reason::Call(CallReason::DeliveredBefore);
+                self.hit(if redelivered { Mark::CheckRedelivered } else { Mark::CheckOld });
             }
             Action::DeleteSecrets(_) => self.hit(Mark::SecretDeleted),
             Action::Messages(MessageOp::Release, _) => self.hit(Mark::Released),
             Action::Redeliver { .. } => self.hit(Mark::Redelivered),
-            Action::Messages(..) | Action::Sweep(_) => {}
+            Action::Drain(_) | Action::Terminate(_) | Action::Deregister { .. } | Action::Messages(..) | Action::Sweep(_) => {}
         }
     }
+}
+
+/// The rare branch that leads to a step.
+fn step(action: &Action, why: &StepReason) -> Option<Mark> {
+    Some(match (action, why) {
+        (Action::Configure(_), StepReason::HalfConfigured) => Mark::HalfConfigured,
+        (Action::Drain(_), StepReason::IdleTooLong { .. }) => Mark::DrainIdle,
+        (Action::Drain(_), StepReason::PoolGone) => Mark::DrainPoolGone,
+        (Action::Drain(_), StepReason::NearLifetime { .. }) => Mark::DrainOld,
+        (Action::Drain(_), StepReason::Outdated) => Mark::DrainOutdated,
+        (Action::Drain(_), StepReason::OnlineNoMore) => Mark::DrainLost,
+        (Action::Drain(_), StepReason::Unlisted { .. }) => Mark::DrainUnlisted,
+        (Action::Drain(_), StepReason::InterruptionLapsed) => Mark::InterruptionLapsed,
+        (Action::Drain(_), StepReason::PerhapsSecondJob { .. }) => Mark::DrainSecondJob,
+        (Action::Terminate(_), StepReason::DrainUnanswered { .. }) => Mark::DrainUnansweredEnd,
+        (Action::Terminate(_), StepReason::NeverConfigured) => Mark::DrainNeverConfigured,
+        (Action::Terminate(_), StepReason::JobOver { .. }) => Mark::EndJobOver,
+        (Action::Terminate(_), StepReason::Unneeded) => Mark::EndSurplus,
+        (Action::Terminate(_), StepReason::NeverOnline { .. }) => Mark::EndNeverOnline,
+        (Action::Terminate(_), StepReason::LifetimeReached { .. }) => Mark::EndOld,
+        (Action::Terminate(_), StepReason::EndUnheeded) => Mark::EndAgain,
+        (Action::Deregister { .. }, StepReason::InstanceGone) => Mark::DeregisterGone,
+        (Action::Deregister { .. }, StepReason::NeverOnline { .. }) => Mark::DeregisterNeverOnline,
+        (Action::Deregister { .. }, StepReason::DrainUnanswered { .. }) => Mark::DrainUnansweredDeregister,
+        _ => return None,
+    })
 }

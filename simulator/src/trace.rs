@@ -147,7 +147,7 @@ impl Trace {
             Action::Sweep(_) => return,
             Action::Messages(_, ids) => self.fold(ids.len() as u64),
         }
-        self.fold_text(&effect.reason);
+        self.fold_text(effect.reason.word());
     }
 
     /// What the controller decided, for [`Trace::decisions`].

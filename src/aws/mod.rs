@@ -26,13 +26,12 @@ pub use s3::S3;
 pub use sqs::Sqs;
 pub use ssm::Ssm;
 
+use crate::observer::{Ended, Observer};
+
 /// Longest wait for a TCP and TLS connection.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest wait for an answer. CreateFleet of a large instant fleet takes several seconds.
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Is told of every call: the API (`ec2.CreateFleet`), how it ended (`ok`, or a [`FailureKind`]'s word) and how long it took.
-pub type Observer = Arc<dyn Fn(&'static str, &str, Duration) + Send + Sync>;
 
 /// The adapters, all with the same region, credentials and endpoint. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -153,10 +152,10 @@ impl Probe {
             Some(secret) => error.without(secret, what),
             None => error,
         });
-        let outcome = result.as_ref().map_or_else(|error| error.failure.kind.as_str(), |_| "ok");
-        (self.0)(api, outcome, began.elapsed());
+        let ended = result.as_ref().map_or_else(|error| Ended::Failed(error.failure.kind), |_| Ended::Ok);
+        (self.0)(api, ended, began.elapsed());
         if let Err(error) = &result {
-            tracing::debug!(api, outcome, "{}", error.failure.message);
+            tracing::debug!(api, outcome = ended.as_str(), "{}", error.failure.message);
         }
         result
     }
@@ -220,7 +219,8 @@ where
     };
     let id = error.request_id().map_or_else(String::new, |id| format!(" (request id {id})"));
     let wait = error.raw_response().and_then(|raw| raw.headers().get("retry-after")?.parse().ok());
-    Failure { kind, message: format!("{what}: {said}{id}"), retry_after: wait.map(Duration::from_secs) }
+    let (retry_after, code) = (wait.map(Duration::from_secs), error.code().map(str::to_owned));
+    Failure { retry_after, code, ..Failure::new(kind, format!("{what}: {said}{id}")) }
 }
 
 /// What AWS's error code means; where the code says nothing, the HTTP status does.

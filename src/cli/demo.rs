@@ -192,6 +192,6 @@ mod tests {
         let (pools, jobs) = (core.pools(now), core.jobs(now));
         assert_eq!(pools.len(), 3);
         assert!(jobs.len() > 10 && jobs.iter().all(|j| !j.reason.is_empty()), "{jobs:?}");
-        assert!(core.runners(now).iter().any(|r| r.phase == "busy"));
+        assert!(core.runners(now).iter().any(|r| r.phase == muster_reconciler::runner::Phase::Busy));
     }
 }

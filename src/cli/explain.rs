@@ -44,12 +44,12 @@ impl Args {
         let told = self.ask.get::<Explanation>(&format!("explain/{}", self.what)).await;
         let Subject::Runner(id) = &self.what else { return self.text(&told?, None) };
         let unknown = told.as_ref().err().is_some_and(|e| matches!(e.downcast_ref(), Some(Fault::Unknown(_))));
-        let over = told.as_ref().is_ok_and(|t| matches!(t.state.as_str(), "failed" | "terminating" | "gone"));
+        let over = told.as_ref().is_ok_and(|t| t.state.is_over());
         // A box that is over may have said why on its console, also after it was forgotten here.
         let ended = if unknown || over { self.ended(id).await } else { None };
         match (told, ended) {
             (Ok(told), ended) => self.text(&told, ended),
-            (Err(_), Some(said)) if unknown && said.starts_with("the box itself") => Ok(said + "\n"),
+            (Err(_), Some(said)) if unknown && said.starts_with("the instance itself") => Ok(said + "\n"),
             (Err(error), _) => Err(error),
         }
     }
@@ -57,7 +57,7 @@ impl Args {
     /// What the box said of its end, as a sentence. None: nobody can read it.
     async fn ended(&self, instance: &str) -> Option<String> {
         match self.ask.get::<Ended>(&format!("runners/{instance}/ended")).await {
-            Ok(Ended { ended: Some(reason) }) => Some(format!("the box itself said: ended: {reason}")),
+            Ok(Ended { ended: Some(reason) }) => Some(format!("the instance itself said: ended: {reason}")),
             Ok(Ended { ended: None }) => {
                 Some("its console says nothing of its end (EC2 shows a console some minutes late)".into())
             }
@@ -92,7 +92,7 @@ impl Args {
         }
         let rows = told.timeline.iter().map(|e| {
             let ago = format!("{} ago", span(told.now.saturating_sub(e.at)));
-            vec![format!("  {}", when(e.at)), ago, e.what.clone(), whom(e, &told.id), e.why.clone()]
+            vec![format!("  {}", when(e.at)), ago, e.what.to_string(), whom(e, &told.id), e.why.clone()]
         });
         if !told.timeline.is_empty() {
             // No header: the indentation says that it belongs here.

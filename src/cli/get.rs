@@ -118,7 +118,7 @@ fn or_dash(text: Option<&String>) -> String {
 }
 
 fn pools(all: &[PoolView], wide: bool) -> String {
-    let head = columns(wide, &["NAME", "STATE", "QUEUED", "WANTED", "SUPPLY", "MAX"], &["SCOPE", "LABELS", "BOXES"]);
+    let head = columns(wide, &["NAME", "STATE", "QUEUED", "WANTED", "SUPPLY", "MAX"], &["SCOPE", "LABELS", "RUNNERS"]);
     let rows = all.iter().map(|p| {
         let state = if p.paused { "paused" } else { "active" };
         let cells = vec![
@@ -139,7 +139,7 @@ fn pools(all: &[PoolView], wide: bool) -> String {
 fn jobs(all: &[JobView], wide: bool) -> String {
     let head = columns(wide, &["JOB", "STATE", "POOL", "AGE"], &["WHY", "REPOSITORY", "LABELS", "RUNNER"]);
     let rows = all.iter().map(|j| {
-        let cells = vec![j.id.to_string(), j.state.clone(), or_dash(j.pool.as_ref()), age(j.age_seconds)];
+        let cells = vec![j.id.to_string(), j.state.to_string(), or_dash(j.pool.as_ref()), age(j.age_seconds)];
         let more = vec![j.why.clone(), j.repo.clone(), listed(&j.labels, ","), or_dash(j.runner.as_ref())];
         row(wide, cells, more, &j.reason)
     });
@@ -170,11 +170,11 @@ fn prices(book: &BookView) -> String {
 fn runners(all: &[RunnerView], wide: bool) -> String {
     let head = columns(wide, &["RUNNER", "POOL", "PHASE", "AGE"], &["TYPE", "MARKET", "JOB", "STAGES"]);
     let rows = all.iter().map(|r| {
-        let cells = vec![r.instance.clone(), r.pool.clone(), r.phase.clone(), age(r.age_seconds)];
+        let cells = vec![r.instance.clone(), r.pool.clone(), r.phase.to_string(), age(r.age_seconds)];
         let stages: Vec<String> = r.stages.iter().map(|s| format!("{}={:.0}s", s.stage, s.after_seconds)).collect();
         let stages = if stages.is_empty() { "-".into() } else { stages.join(",") };
         let job = r.job.map_or_else(|| "-".into(), |job| job.to_string());
-        row(wide, cells, vec![or_dash(r.instance_type.as_ref()), or_dash(r.market.as_ref()), job, stages], &r.reason)
+        row(wide, cells, vec![or_dash(r.instance_type.as_ref()), r.market.map_or_else(|| "-".into(), |market| market.to_string()), job, stages], &r.reason)
     });
     show::table(&head, &[], rows)
 }

@@ -14,6 +14,8 @@ use muster_reconciler::event::{JobEvent, JobState};
 use muster_reconciler::ids::{JobId, MessageId, RunId};
 use muster_reconciler::manifest::Spec;
 use muster_reconciler::plan::Plan;
+use muster_reconciler::reason::Code;
+use muster_reconciler::time::Time;
 use muster_reconciler::view::JobView;
 use serde::{Deserialize, Serialize};
 
@@ -53,14 +55,18 @@ struct Answer {
 struct Pool {
     name: String,
     reason: String,
+    #[serde(flatten)]
+    code: Code,
     actions: Vec<Planned>,
 }
 
 #[derive(Debug, Serialize)]
 struct Planned {
-    action: String,
+    action: &'static str,
     on: String,
     reason: String,
+    #[serde(flatten)]
+    code: Code,
 }
 
 #[derive(Debug, Deserialize)]
@@ -101,7 +107,7 @@ impl Args {
         for _ in 0..spec.forges().len() + 2 {
             let sweeps: Vec<_> = std::mem::take(&mut todo).into_iter().filter(|e| matches!(e.action, Action::Sweep(_))).collect();
             for sweep in sweeps {
-                let outcome = hands.carry_out(&sweep.action, &sweep.reason).await;
+                let outcome = hands.carry_out(&sweep.action, &sweep.reason.to_string()).await;
                 if let Outcome::Failed(f) = &outcome {
                     failures.push(f.message.clone());
                 }
@@ -113,7 +119,7 @@ impl Args {
         }
         let messages = events.into_iter().zip(1..).map(|(event, n)| JobMessage { id: MessageId(n), receive_count: 1, event });
         controller.step(clock.now(), Input::Messages(messages.collect()));
-        let pools = controller.preview(clock.now()).into_iter().map(said).collect();
+        let pools = controller.preview(clock.now()).into_iter().map(|plan| said(&plan, clock.now())).collect();
         Ok(Answer { jobs, pools })
     }
 
@@ -123,7 +129,7 @@ impl Args {
         let base = self.controller.clone().unwrap_or_else(|| format!("http://{}", admin.replace("0.0.0.0", "127.0.0.1")));
         match ask(&base).await {
             Ok(jobs) => {
-                let text = format!("{} jobs, as the controller at {base} knows them", jobs.len());
+                let text = format!("{} {}, as the controller at {base} knows them", jobs.len(), if jobs.len() == 1 { "job" } else { "jobs" });
                 (jobs.into_iter().filter_map(event).collect(), text)
             }
             Err(error) => {
@@ -147,16 +153,14 @@ async fn ask(base: &str) -> anyhow::Result<Vec<JobView>> {
 }
 
 fn event(view: JobView) -> Option<JobEvent> {
-    let state = match view.state.as_str() {
-        "queued" => JobState::Queued,
-        "in_progress" => JobState::InProgress,
-        _ => return None,
-    };
+    if view.state == JobState::Completed {
+        return None;
+    }
     let org = view.repo.split('/').next().map(str::to_owned);
     Some(JobEvent {
         job: JobId(view.id),
         run: RunId(view.run),
-        state,
+        state: view.state,
         org,
         repo: view.repo,
         enterprise: view.enterprise,
@@ -168,17 +172,18 @@ fn event(view: JobView) -> Option<JobEvent> {
     })
 }
 
-fn said(plan: Plan) -> Pool {
+fn said(plan: &Plan, now: Time) -> Pool {
     let mut actions = Vec::new();
     if let Some(l) = &plan.launch {
         let on = format!("{} {} of {} offerings", l.count, l.market.as_str(), l.offerings.len());
-        actions.push(Planned { action: "launch".into(), on, reason: l.reason.clone() });
+        let code = Code::Launch(l.reason.clone());
+        actions.push(Planned { action: "launch", on, reason: l.reason.to_string(), code });
     }
     for s in &plan.steps {
-        let action = format!("{:?}", s.act).to_lowercase();
-        actions.push(Planned { action, on: s.instance.to_string(), reason: s.reason.clone() });
+        let code = Code::Step(s.reason.clone());
+        actions.push(Planned { action: s.act.as_str(), on: s.instance.to_string(), reason: s.reason.to_string(), code });
     }
-    Pool { name: plan.pool.to_string(), reason: plan.reason, actions }
+    Pool { name: plan.pool.to_string(), reason: plan.say(now), code: plan.reason().into(), actions }
 }
 
 fn print(answer: &Answer) {

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::fault::{Fault, unreadable};
 use crate::act::Hands;
-use crate::aws::{Aws, Ec2, Observer};
+use crate::aws::{Aws, Ec2};
 use crate::clock::Clock;
 use crate::driver::{self, Channels};
 use crate::github::GitHub;
@@ -31,6 +31,7 @@ use crate::ingest::{Doubts, Ingest, Receipts};
 use crate::liveness::{Liveness, Pulse};
 use crate::manifests::{Manifests, Place};
 use crate::metrics::Metrics;
+use crate::observer::Observer;
 use crate::otlp::{self, Exporter};
 use crate::outbox::{Outbox, Settings};
 use crate::prices::{self, Book};
@@ -238,13 +239,7 @@ pub(super) fn stop_on_signal() -> anyhow::Result<CancellationToken> {
 
 pub(super) fn observer(metrics: &Arc<Metrics>) -> Observer {
     let metrics = metrics.clone();
-    Arc::new(move |api, outcome, took| metrics.api_call(api, failure_kind(outcome), took))
-}
-
-/// The adapters' word for an outcome, back as a kind; None: it went well.
-fn failure_kind(outcome: &str) -> Option<FailureKind> {
-    use FailureKind::{Ambiguous, Conflict, NotFound, Refused, Throttled, Unavailable};
-    [Throttled, Unavailable, Ambiguous, Conflict, NotFound, Refused].into_iter().find(|kind| kind.as_str() == outcome)
+    Arc::new(move |api, ended, took| metrics.api_call(api, ended.failure(), took))
 }
 
 /// The price lists that are given. One of the user's that cannot be read ends the start; of the fallback it is told.

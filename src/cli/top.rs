@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use console::Term;
+use muster_reconciler::event::JobState;
+use muster_reconciler::runner::Phase;
 use muster_reconciler::view::{JobView, RunnerView, Snapshot};
 use serde::Deserialize;
 
@@ -58,10 +60,11 @@ impl Args {
 /// As many lines as fit: the pools, then jobs and runners with half of the rest each.
 fn draw(now: &Now, height: usize, width: usize) -> anyhow::Result<String> {
     let Now { snapshot: s, cost } = now;
-    let (queued, running) = (in_state(s, "queued"), in_state(s, "in_progress"));
-    let boxes = s.runners.iter().filter(|r| r.phase != "gone").count();
+    let (queued, running) = (in_state(s, JobState::Queued), in_state(s, JobState::InProgress));
+    let boxes = s.runners.iter().filter(|r| r.phase != Phase::Gone).count();
+    let word = if boxes == 1 { "runner" } else { "runners" };
     let mut text = String::new();
-    write!(text, "{} UTC  {queued} jobs queued, {running} running; {boxes} boxes", show::when(s.now))?;
+    write!(text, "{} UTC  {queued} {} queued, {running} running; {boxes} {word}", show::when(s.now), if queued == 1 { "job" } else { "jobs" })?;
     if !cost.prices.is_empty() {
         write!(text, "; {:.2} {} today, estimated", cost.total, cost.currency)?;
     }
@@ -74,21 +77,21 @@ fn draw(now: &Now, height: usize, width: usize) -> anyhow::Result<String> {
     text += &show::table(&["POOL", "QUEUED", "WANTED", "SUPPLY", "MAX", "", "WHY"], &[1, 2, 3, 4], pools);
     let left = height.saturating_sub(text.lines().count() + 6).max(4);
     let mut jobs: Vec<&JobView> = s.jobs.iter().collect();
-    jobs.sort_by_key(|j| (state_rank(&j.state), std::cmp::Reverse(j.age_seconds)));
+    jobs.sort_by_key(|j| (state_rank(j.state), std::cmp::Reverse(j.age_seconds)));
     let rows = jobs.iter().take(left / 2).map(|j| {
-        vec![j.id.to_string(), j.state.clone(), j.pool.clone().unwrap_or_default(), age(j.age_seconds), j.reason.clone()]
+        vec![j.id.to_string(), j.state.to_string(), j.pool.clone().unwrap_or_default(), age(j.age_seconds), j.reason.clone()]
     });
     text += &format!("\n{}", show::table(&["JOB", "STATE", "POOL", "AGE", "WHY"], &[], rows));
     let mut runners: Vec<&RunnerView> = s.runners.iter().collect();
-    runners.sort_by_key(|r| (attention(&r.phase), r.age_seconds));
+    runners.sort_by_key(|r| (attention(r.phase), r.age_seconds));
     let rows = runners
         .iter()
         .take(left / 2)
-        .map(|r| vec![r.instance.clone(), r.phase.clone(), r.pool.clone(), age(r.age_seconds), r.reason.clone()]);
+        .map(|r| vec![r.instance.clone(), r.phase.to_string(), r.pool.clone(), age(r.age_seconds), r.reason.clone()]);
     text += &format!("\n{}", show::table(&["RUNNER", "PHASE", "POOL", "AGE", "WHY"], &[], rows));
     Ok(text.lines().map(|line| line.chars().take(width).collect::<String>() + "\n").collect())
 }
 
-fn in_state(s: &Snapshot, state: &str) -> usize {
+fn in_state(s: &Snapshot, state: JobState) -> usize {
     s.jobs.iter().filter(|j| j.state == state).count()
 }

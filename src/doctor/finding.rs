@@ -138,10 +138,8 @@ pub fn way_out(failure: &Failure, action: &str, next: &str) -> String {
 
 /// Whether IAM said no. <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>
 pub fn is_refusal(failure: &Failure) -> bool {
-    failure.kind == FailureKind::Refused
-        && ["UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "Forbidden", "NotAuthorized"]
-            .iter()
-            .any(|code| failure.message.contains(&format!(": {code}")))
+    const CODES: [&str; 5] = ["UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "Forbidden", "NotAuthorized"];
+    failure.kind == FailureKind::Refused && failure.code.as_deref().is_some_and(|code| CODES.contains(&code))
 }
 
 /// One line, without what AWS adds for machines and the SDK for its own developers.
@@ -173,11 +171,10 @@ mod tests {
 
     #[test]
     fn what_only_doctor_needs_may_be_refused() {
-        let error = |kind, message: &str| CallError {
-            code: String::new(),
-            said: String::new(),
-            status: 403,
-            failure: Failure::new(kind, message),
+        let error = |kind, message: &str| {
+            let code = message.split(": ").nth(1).map(str::to_owned);
+            let failure = Failure { code, ..Failure::new(kind, message) };
+            CallError { code: String::new(), said: String::new(), status: 403, failure }
         };
         let refused = error(FailureKind::Refused, "look at x: UnauthorizedOperation: You are not authorized");
         assert_eq!(Finding::look_failed("x", &refused, "ec2:DescribeImages", "").verdict, Verdict::NotChecked);

@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn a_dry_run_is_read_by_its_error() {
         let answer = |code: &str| -> DryRun {
-            let failure = Failure::new(FailureKind::Refused, format!("try: {code}: so it is"));
+            let failure = Failure { code: Some(code.into()), ..Failure::new(FailureKind::Refused, "try: so it is") };
             DryRun::of(Err::<(), _>(CallError { code: code.into(), said: String::new(), status: 412, failure }))
         };
         assert_eq!(answer("DryRunOperation"), DryRun::Allowed);

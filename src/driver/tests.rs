@@ -8,12 +8,13 @@ use muster_reconciler::manifest::Queues;
 
 use super::*;
 use crate::aws::Aws;
-use crate::github::{GitHub, Observer};
+use crate::github::GitHub;
 use crate::http::admin::routes;
 use crate::http::inspect::Inspect;
 use crate::http::state::{About, Admin};
 use crate::ingest::Receipts;
 use crate::liveness::{IDLE_TURN, Liveness};
+use crate::observer::Observer;
 
 /// A log that can be held up: then whoever writes a line stands still, as with a full disk or a pipe that nobody empties.
 #[derive(Clone, Default)]

@@ -22,7 +22,8 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::held::{Got, Held};
 use super::limits::{self, Reporter};
-use super::{ANSWER_MAX, Answer, CONNECT_TIMEOUT, Call, Credentials, Identity, Observer, Proof, Rejected, preparing};
+use super::{ANSWER_MAX, Answer, CONNECT_TIMEOUT, Call, Credentials, Identity, Proof, Rejected, preparing};
+use crate::observer::{Ended, Observer};
 
 /// A token is given up this long before it expires, so that no request is under way with one that just did.
 const TOKEN_MARGIN: Duration = Duration::from_secs(300);
@@ -230,13 +231,13 @@ impl App {
         };
         let result =
             result.map_err(|failure| Rejected { status: None, failure }).and_then(|answer| self.judge(call, payer, answer));
-        let outcome = match &result {
-            Ok(answer) if answer.status == StatusCode::NOT_MODIFIED => "not_modified",
-            Ok(_) => "ok",
-            Err(rejected) => rejected.failure.kind.as_str(),
+        let ended = match &result {
+            Ok(answer) if answer.status == StatusCode::NOT_MODIFIED => Ended::NotModified,
+            Ok(_) => Ended::Ok,
+            Err(rejected) => Ended::Failed(rejected.failure.kind),
         };
-        (self.observer)(call.api, outcome, started.elapsed());
-        tracing::trace!(api = call.api, app = %self.name, outcome, elapsed_ms = started.elapsed().as_millis(), "asked GitHub");
+        (self.observer)(call.api, ended, started.elapsed());
+        tracing::trace!(api = call.api, app = %self.name, outcome = ended.as_str(), elapsed_ms = started.elapsed().as_millis(), "asked GitHub");
         result
     }
 

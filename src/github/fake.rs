@@ -12,6 +12,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use warp::Filter as _;
 
 use super::{Credentials, GitHub, Proof};
+use crate::observer::Ended;
 
 pub(super) const KEY: &str = include_str!("../../tests/fixtures/test-only-app-key.pem");
 
@@ -123,8 +124,8 @@ impl Fake {
         let (to, from) = mpsc::unbounded_channel();
         *self.limits.lock().expect("limits") = Some(from);
         let calls = self.calls.clone();
-        let observer = Arc::new(move |api: &'static str, outcome: &str, _| {
-            calls.lock().expect("calls").push((api.to_owned(), outcome.to_owned()));
+        let observer = Arc::new(move |api: &'static str, ended: Ended, _| {
+            calls.lock().expect("calls").push((api.to_owned(), ended.as_str().to_owned()));
         });
         GitHub::with_timeout(vec![credentials], to, observer, Duration::from_millis(500)).expect("client")
     }

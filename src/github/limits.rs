@@ -215,7 +215,7 @@ pub(super) fn failure(call: &Call, app: &AppName, token: bool, answer: &Answer) 
     let quoted = if said.is_empty() { String::new() } else { format!(", \"{said}\"") };
     let way_out = if token { tokens_way_out(call, app, answer, kind) } else { way_out(call, app, answer, kind, &said) };
     let message = format!("{}: GitHub answered {}{quoted}{way_out}", call.what, answer.status);
-    Failure { kind, message, retry_after: wait }
+    Failure { retry_after: wait, ..Failure::new(kind, message) }
 }
 
 fn way_out(call: &Call, app: &AppName, answer: &Answer, kind: FailureKind, said: &str) -> String {

@@ -34,16 +34,14 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use app::App;
 
+use crate::observer::Observer;
+
 /// Longest wait for a TCP and TLS connection.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for a whole answer, connection included. GitHub itself gives up after 10 s.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// Largest answer that is read, in bytes. A page of 100 runners with 100 labels each is about 1 MB.
 const ANSWER_MAX: usize = 8 << 20;
-
-/// Is told of every request: the API (`github.ListRunners`), how it ended (`ok`, `not_modified`, or a [`FailureKind`]'s
-/// word) and how long it took.
-pub type Observer = Arc<dyn Fn(&'static str, &str, Duration) + Send + Sync>;
 
 /// Who muster is at GitHub: a GitHubApp's or a GitHubToken's manifest with its secret fetched.
 #[derive(Clone, Debug)]

@@ -25,7 +25,8 @@ use octocrab::Octocrab;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{ANSWER_MAX, Answer, CONNECT_TIMEOUT, Call, Observer, REQUEST_TIMEOUT, app, limits};
+use super::{ANSWER_MAX, Answer, CONNECT_TIMEOUT, Call, REQUEST_TIMEOUT, app, limits};
+use crate::observer::{Ended, Observer};
 
 /// Longest silence while a file is downloaded.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -193,12 +194,12 @@ impl Releases {
             status if status.is_success() => Ok(answer),
             _ => Err(self.failure(&call.what, &answer)),
         });
-        let outcome = match &result {
-            Ok(answer) if answer.status == StatusCode::NOT_MODIFIED => "not_modified",
-            Ok(_) => "ok",
-            Err(failure) => failure.kind.as_str(),
+        let ended = match &result {
+            Ok(answer) if answer.status == StatusCode::NOT_MODIFIED => Ended::NotModified,
+            Ok(_) => Ended::Ok,
+            Err(failure) => Ended::Failed(failure.kind),
         };
-        (self.observer)(call.api, outcome, began.elapsed());
+        (self.observer)(call.api, ended, began.elapsed());
         let answer = result?;
         let said = serde_json::from_slice(&answer.body).map_err(|error| {
             let message = format!(
@@ -256,8 +257,8 @@ impl Releases {
             Ok(Err(failure)) => Err(failure),
             Err(_) => Err(self.unanswered(&what, FailureKind::Unavailable, &format!("no answer within {SILENCE:?}"))),
         };
-        let outcome = result.as_ref().map_or_else(|failure| failure.kind.as_str(), |_| "ok");
-        (self.observer)("github.DownloadRelease", outcome, began.elapsed());
+        let ended = result.as_ref().map_or_else(|failure| Ended::Failed(failure.kind), |_| Ended::Ok);
+        (self.observer)("github.DownloadRelease", ended, began.elapsed());
         Ok(Download { what, body: result? })
     }
 
@@ -281,7 +282,7 @@ impl Releases {
             500.. => (FailureKind::Unavailable, "; see https://www.githubstatus.com".into()),
             _ => (FailureKind::Refused, format!("; check that spec.sync.releases ({}) is GitHub's REST API", self.base)),
         };
-        Failure { kind, message: format!("{what}: GitHub answered {}{quoted}{way_out}", answer.status), retry_after: wait }
+        Failure { retry_after: wait, ..Failure::new(kind, format!("{what}: GitHub answered {}{quoted}{way_out}", answer.status)) }
     }
 
     fn lost(&self, what: &str, error: &(dyn Error + 'static)) -> Failure {

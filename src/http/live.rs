@@ -108,7 +108,7 @@ pub async fn page(admin: Admin, query: String) -> Response {
 pub async fn explained(kind: String, id: String, admin: Admin) -> Response {
     let failed = |status, why: String| {
         let told =
-            Explanation { kind: kind.clone(), id: id.clone(), state: "unknown".into(), reason: why, ..Explanation::default() };
+            Explanation { kind: kind.clone(), id: id.clone(), reason: why, ..Explanation::default() };
         html(status, Explained { about: &admin.about, told: &told, ended: None }.render())
     };
     let subject: Subject = match format!("{kind}/{id}").parse() {
@@ -120,7 +120,7 @@ pub async fn explained(kind: String, id: String, admin: Admin) -> Response {
     };
     match inspect.explain(subject.clone()).await {
         Ok(Some(told)) => {
-            let over = told.kind == "runner" && matches!(told.state.as_str(), "failed" | "terminating" | "gone");
+            let over = told.state.is_over();
             let ended = match (&admin.console, subject) {
                 (Some(console), Subject::Runner(id)) if over => console(id.into()).await.ok().flatten(),
                 _ => None,

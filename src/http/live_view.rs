@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use muster_reconciler::event::JobState;
+use muster_reconciler::runner::Phase;
 use muster_reconciler::time::human;
 use muster_reconciler::view::{EventView, JobView, PoolView, RunnerView, Snapshot};
 
@@ -16,8 +18,8 @@ const FALLS: usize = 24;
 /// Events shown.
 const EVENTS: usize = 60;
 
-/// The words of the phases of a box that can still take a job or has one, for the tiles.
-const STARTING: [&str; 3] = ["launching", "booting", "configured"];
+/// The phases of a runner that is starting, for the tiles.
+const STARTING: [Phase; 3] = [Phase::Launching, Phase::Booting, Phase::Configured];
 
 /// A number with its name.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -126,11 +128,11 @@ impl Live {
         let ours = |pool: &str| wish.is_empty() || wish == pool;
         let cost = watch.cost();
         let mut jobs: Vec<&JobView> = s.jobs.iter().filter(|j| ours(j.pool.as_deref().unwrap_or_default())).collect();
-        jobs.sort_by_key(|j| (state_rank(&j.state), j.id));
+        jobs.sort_by_key(|j| (state_rank(j.state), j.id));
         let mut runners: Vec<&RunnerView> = s.runners.iter().filter(|r| ours(&r.pool)).collect();
         let falls = falls(&runners);
         let tiles = tiles(&jobs, &runners, &cost, wish);
-        runners.sort_by_key(|r| attention(&r.phase));
+        runners.sort_by_key(|r| attention(r.phase));
         let pool = |p: &PoolView| {
             let (past, every) = watch.past(&p.name);
             PoolRow { spark: spark(&p.name, &past, every), cost: priced(&cost, &p.name), boxes: boxes(p), pool: p.clone() }
@@ -154,15 +156,28 @@ impl Live {
 }
 
 /// What went wrong comes first, then what changes, then what is settled.
-pub fn attention(phase: &str) -> usize {
-    const ORDER: [&str; 10] =
-        ["failed", "interrupted", "draining", "launching", "booting", "configured", "busy", "idle", "terminating", "gone"];
-    ORDER.iter().position(|p| *p == phase).unwrap_or(ORDER.len())
+pub const fn attention(phase: Phase) -> u8 {
+    match phase {
+        Phase::Failed => 0,
+        Phase::Interrupted => 1,
+        Phase::Draining => 2,
+        Phase::Launching => 3,
+        Phase::Booting => 4,
+        Phase::Configured => 5,
+        Phase::Busy => 6,
+        Phase::Idle => 7,
+        Phase::Terminating => 8,
+        Phase::Gone => 9,
+    }
 }
 
 /// Those that wait come first: with a limit, they are the ones that must not be missing.
-pub fn state_rank(state: &str) -> usize {
-    ["queued", "in_progress"].iter().position(|s| *s == state).unwrap_or(2)
+pub const fn state_rank(state: JobState) -> u8 {
+    match state {
+        JobState::Queued => 0,
+        JobState::InProgress => 1,
+        JobState::Completed => 2,
+    }
 }
 
 /// The time of day, UTC.
@@ -176,14 +191,14 @@ fn age(seconds: u64) -> String {
 }
 
 fn tiles(jobs: &[&JobView], runners: &[&RunnerView], cost: &CostView, wish: &str) -> Vec<Tile> {
-    let jobs_in = |state: &str| jobs.iter().filter(|j| j.state == state).count().to_string();
-    let in_phase = |phases: &[&str]| runners.iter().filter(|r| phases.contains(&r.phase.as_str())).count().to_string();
-    let all = runners.iter().filter(|r| r.phase != "gone").count().to_string();
+    let jobs_in = |state: JobState| jobs.iter().filter(|j| j.state == state).count().to_string();
+    let in_phase = |phases: &[Phase]| runners.iter().filter(|r| phases.contains(&r.phase)).count().to_string();
+    let all = runners.iter().filter(|r| r.phase != Phase::Gone).count().to_string();
     let tile = |id, number, label: &str| Tile { id, number, label: label.into() };
     let mut tiles = vec![
-        tile("t-queued", jobs_in("queued"), "jobs queued"),
-        tile("t-running", jobs_in("in_progress"), "jobs running"),
-        tile("t-idle", in_phase(&["idle"]), "runners idle"),
+        tile("t-queued", jobs_in(JobState::Queued), "jobs queued"),
+        tile("t-running", jobs_in(JobState::InProgress), "jobs running"),
+        tile("t-idle", in_phase(&[Phase::Idle]), "runners idle"),
         tile("t-starting", in_phase(&STARTING), "runners starting"),
         tile("t-runners", all, "runners in all"),
     ];
@@ -209,12 +224,12 @@ fn note(cost: &CostView) -> String {
         return format!("No price is known ({why}). A list of your own: muster run --prices.");
     }
     let covered =
-        cost.coverage.map_or_else(|| "no box ran yet".into(), |share| format!("{:.0}% of it has a price", share * 100.0));
+        cost.coverage.map_or_else(|| "no instance ran yet".into(), |share| format!("{:.0}% of it has a price", share * 100.0));
     let (wanted, known) = cost.known;
     let known = if wanted == 0 { String::new() } else { format!(", {known} of the {wanted} that the pools need") };
     let trouble = if trouble.is_empty() { trouble } else { format!(". {trouble}") };
     let (since, hours, prices) = (clock(cost.since), cost.hours, &cost.prices);
-    format!("Cost since {since} UTC, of {hours:.1} box hours ({covered}); prices: {prices}{known}{trouble}")
+    format!("Cost since {since} UTC, of {hours:.1} instance hours ({covered}); prices: {prices}{known}{trouble}")
 }
 
 fn boxes(p: &PoolView) -> String {
@@ -229,14 +244,14 @@ fn spark(pool: &str, past: &[Point], every: Duration) -> String {
     let span = human(every * u32::try_from(past.len() - 1).unwrap_or(u32::MAX));
     let (first, last) = (past[0], past[past.len() - 1]);
     let label = format!(
-        "{pool}, last {span}: queued jobs from {} to {}, boxes from {} to {}",
+        "{pool}, last {span}: queued jobs from {} to {}, runners from {} to {}",
         first.queued, last.queued, first.boxes, last.boxes
     );
     live_charts::spark(&label, past).unwrap_or_default()
 }
 
 fn falls(runners: &[&RunnerView]) -> [String; 2] {
-    let mut newest: Vec<&RunnerView> = runners.iter().copied().filter(|r| !r.stages.is_empty() && r.phase != "gone").collect();
+    let mut newest: Vec<&RunnerView> = runners.iter().copied().filter(|r| !r.stages.is_empty() && r.phase != Phase::Gone).collect();
     newest.sort_by_key(|r| (r.age_seconds, r.instance.clone()));
     newest.truncate(FALLS);
     [live_charts::WIDE, live_charts::NARROW].map(|width| live_charts::falls(width, &newest).unwrap_or_default())

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use muster_reconciler::effect::Market;
+use muster_reconciler::event::JobState;
+use muster_reconciler::runner::Phase;
 use muster_reconciler::view::{Snapshot, Totals};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -124,12 +126,12 @@ impl Watch {
         let mut now: BTreeMap<&str, Point> = totals.paused.keys().map(|pool| (pool.as_str(), Point::default())).collect();
         let count = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         for ((pool, state, _), n) in &totals.jobs {
-            if let Some(point) = now.get_mut(pool.as_str()).filter(|_| *state == "queued") {
+            if let Some(point) = now.get_mut(pool.as_str()).filter(|_| *state == JobState::Queued) {
                 point.queued += count(*n);
             }
         }
         for ((pool, phase), n) in &totals.runners {
-            if let Some(point) = now.get_mut(pool.as_str()).filter(|_| *phase != "gone") {
+            if let Some(point) = now.get_mut(pool.as_str()).filter(|_| *phase != Phase::Gone) {
                 point.boxes += count(*n);
             }
         }
@@ -161,9 +163,9 @@ mod tests {
                 match query {
                     Query::Totals(to) => {
                         count.0 += 1;
-                        let jobs = [(("linux".into(), "queued", "max"), 3), (("linux".into(), "in_progress", "running"), 9)];
+                        let jobs = [(("linux".into(), JobState::Queued, "max"), 3), (("linux".into(), JobState::InProgress, "running"), 9)];
                         let paused = [("linux".to_owned(), false)].into();
-                        let runners = [(("linux".into(), "gone"), 4), (("linux".into(), "busy"), 9)].into();
+                        let runners = [(("linux".into(), Phase::Gone), 4), (("linux".into(), Phase::Busy), 9)].into();
                         drop(to.send(Totals { now: count.0 * 1000, jobs: jobs.into(), paused, runners, ..Totals::default() }));
                     }
                     Query::Snapshot(to) => {

@@ -109,8 +109,8 @@ pub fn judge(spec: &Spec, secrets: &Keyring, delivery: &Delivery<'_>) -> Verdict
     let authorized = secrets.authorize(signer, spec, &event, &route);
     let pool = match route {
         Route::Pool(name) => Ok(name),
-        Route::Unmatched(why) => Err(why),
-        Route::Foreign(why) => return Verdict::Ignored(why),
+        Route::Unmatched(why) => Err(why.to_string()),
+        Route::Foreign(why) => return Verdict::Ignored(why.to_string()),
     };
     match authorized {
         Ok(()) => {}

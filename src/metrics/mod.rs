@@ -9,8 +9,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use muster_reconciler::effect::{FailureKind, GitHubLimit, Market};
-use muster_reconciler::fact::Fact;
+use muster_reconciler::fact::{DrainOutcome, Fact};
 use muster_reconciler::ids::PoolName;
+use muster_reconciler::plan::Act;
+use muster_reconciler::reason::{BootFailure, StepReason};
 use muster_reconciler::view::Totals;
 use prometheus::{
     CounterVec, Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -56,6 +58,8 @@ pub struct Metrics {
     interruptions: IntCounterVec,
     jobs_lost: IntCounterVec,
     drains: IntCounterVec,
+    drain_reasons: IntCounterVec,
+    end_reasons: IntCounterVec,
     instance_seconds: CounterVec,
     priced_seconds: CounterVec,
     cost: CounterVec,
@@ -153,7 +157,7 @@ impl Metrics {
         let boot_failures = m.counters(
             "muster_boot_failures_total",
             &["pool", "reason"],
-            "Boxes that never came online: overdue (past bootDeadline) or ended (by themselves).",
+            "Runners that never came online: overdue (past bootDeadline), ended (by themselves) or ended_by_ec2 (EC2 told why).",
         );
         let interruptions = m.counters(
             "muster_interruptions_total",
@@ -170,6 +174,16 @@ impl Metrics {
             &["pool", "outcome"],
             "Boxes asked to end: asked, failed (EC2 refused the tag or gave no answer; tried again), answered, unanswered (ended by the controller), refused (GitHub \
              says that it has a job).",
+        );
+        let drain_reasons = m.counters(
+            "muster_drain_requests_total",
+            &["pool", "reason"],
+            "Runners that the controller asked to end (EC2 accepted the tag), by reason.",
+        );
+        let end_reasons = m.counters(
+            "muster_terminations_total",
+            &["pool", "reason"],
+            "Instances that the controller ended (EC2 accepted the call), by reason.",
         );
         let instance_seconds = m.float_counters(
             "muster_instance_seconds_total",
@@ -331,6 +345,8 @@ impl Metrics {
             interruptions,
             jobs_lost,
             drains,
+            drain_reasons,
+            end_reasons,
             instance_seconds,
             priced_seconds,
             cost,
@@ -384,14 +400,21 @@ impl Metrics {
                 self.runner_stage.with_label_values(&[pool.as_str(), stage.as_str()]).observe(after.as_secs_f64());
             }
             Fact::LaunchFailed { pool, reason, count } => {
-                self.launch_failures.with_label_values(&[pool.as_str(), &self.bounded(reason)]).inc_by(u64::from(*count));
+                self.launch_failures.with_label_values(&[pool.as_str(), &self.bounded(reason.word())]).inc_by(u64::from(*count));
             }
-            Fact::BootFailed { pool, why, .. } => self.boot_failures.with_label_values(&[pool.as_str(), why]).inc(),
+            Fact::BootFailed { pool, why, .. } => self.boot_failures.with_label_values(&[pool.as_str(), why.word()]).inc(),
             Fact::Interrupted { pool, busy, .. } => {
                 self.interruptions.with_label_values(&[pool.as_str(), if *busy { "true" } else { "false" }]).inc();
             }
             Fact::JobLost { pool, .. } => self.jobs_lost.with_label_values(&[pool.as_str()]).inc(),
             Fact::Drain { pool, outcome } => self.drains.with_label_values(&[pool.as_str(), outcome.as_str()]).inc(),
+            Fact::Stepped { pool, act: Act::Drain, reason } => {
+                self.drain_reasons.with_label_values(&[pool.as_str(), reason.word()]).inc();
+            }
+            Fact::Stepped { pool, act: Act::Terminate, reason } => {
+                self.end_reasons.with_label_values(&[pool.as_str(), reason.word()]).inc();
+            }
+            Fact::Stepped { act: Act::Configure | Act::Deregister | Act::DeleteSecret, .. } => {}
             Fact::BudgetWait { api } => self.budget_waits.with_label_values(&[*api]).inc(),
             // Time is counted while it passes; see `meter`.
             Fact::RunnerGone { .. } => {}
@@ -544,7 +567,7 @@ impl Metrics {
         }
         let Some(known) = totals else { return };
         for ((pool, state, why), n) in &known.jobs {
-            self.jobs.with_label_values(&[pool.as_str(), state, why]).set(*n as f64);
+            self.jobs.with_label_values(&[pool.as_str(), state.as_str(), why]).set(*n as f64);
         }
         for (pool, age) in &known.oldest_queued {
             self.oldest_queued.with_label_values(&[pool.as_str()]).set(*age);
@@ -554,13 +577,13 @@ impl Metrics {
             self.begin_at_zero(pool);
         }
         for (market, n) in &known.unavailable {
-            self.unavailable.with_label_values(&[market]).set(*n as f64);
+            self.unavailable.with_label_values(&[market.as_str()]).set(*n as f64);
         }
         for ((api, app, account), level) in &known.budgets {
             self.budget_tokens.with_label_values(&[*api, app.as_str(), account.as_str()]).set(*level);
         }
         for ((pool, phase), n) in &known.runners {
-            self.runners.with_label_values(&[pool.as_str(), phase]).set(*n as f64);
+            self.runners.with_label_values(&[pool.as_str(), phase.as_str()]).set(*n as f64);
         }
         for (source, age) in &known.sweep_age {
             self.sweep_age.with_label_values(&[source.as_str()]).set(age.unwrap_or(f64::INFINITY));
@@ -574,14 +597,20 @@ impl Metrics {
         for market in [Market::Spot, Market::OnDemand] {
             self.launches.with_label_values(&[pool, market.as_str()]);
         }
-        for why in ["overdue", "ended"] {
+        for why in BootFailure::WORDS {
             self.boot_failures.with_label_values(&[pool, why]);
         }
         for busy in ["true", "false"] {
             self.interruptions.with_label_values(&[pool, busy]);
         }
-        for outcome in ["asked", "failed", "answered", "unanswered", "refused"] {
-            self.drains.with_label_values(&[pool, outcome]);
+        for outcome in DrainOutcome::ALL {
+            self.drains.with_label_values(&[pool, outcome.as_str()]);
+        }
+        for why in StepReason::OF_DRAINS {
+            self.drain_reasons.with_label_values(&[pool, why]);
+        }
+        for why in StepReason::OF_ENDS {
+            self.end_reasons.with_label_values(&[pool, why]);
         }
         self.jobs_lost.with_label_values(&[pool]);
         self.job_queue.with_label_values(&[pool]);

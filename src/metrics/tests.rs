@@ -1,17 +1,20 @@
 use muster_reconciler::effect::Resource;
 use muster_reconciler::fact::{DrainOutcome, Stage};
+use muster_reconciler::event::JobState;
 use muster_reconciler::ids::{JobId, Payer};
+use muster_reconciler::reason::LaunchFailure;
+use muster_reconciler::runner::Phase;
 
 use super::*;
 
 fn totals() -> Totals {
     Totals {
-        jobs: [(("linux".to_owned(), "queued", "max"), 3), ((String::new(), "queued", "unmatched"), 1)].into(),
+        jobs: [(("linux".to_owned(), JobState::Queued, "max"), 3), ((String::new(), JobState::Queued, "unmatched"), 1)].into(),
         oldest_queued: [("linux".to_owned(), 61.5)].into(),
         paused: [("linux".to_owned(), true)].into(),
-        unavailable: [("spot", 4)].into(),
+        unavailable: [(Market::Spot, 4)].into(),
         budgets: [(("ec2.CreateFleet", String::new(), String::new()), 49.5)].into(),
-        runners: [(("linux".to_owned(), "idle"), 2)].into(),
+        runners: [(("linux".to_owned(), Phase::Idle), 2)].into(),
         sweep_age: [("instances".to_owned(), Some(4.5)), ("runners org/acme (main)".to_owned(), None)].into(),
         messages_held: 4,
         effects_in_flight: 1,
@@ -31,6 +34,9 @@ fn totals_become_gauges_and_vanish_with_what_they_count() {
         "muster_unavailable_offerings{market=\"spot\"} 4\n",
         "muster_budget_tokens{account=\"\",api=\"ec2.CreateFleet\",app=\"\"} 49.5\n",
         "muster_launches_total{market=\"on-demand\",pool=\"linux\"} 0\n",
+        "muster_drain_requests_total{pool=\"linux\",reason=\"idle_too_long\"} 0\n",
+        "muster_terminations_total{pool=\"linux\",reason=\"job_over\"} 0\n",
+        "muster_boot_failures_total{pool=\"linux\",reason=\"ended_by_ec2\"} 0\n",
         "muster_runners{phase=\"idle\",pool=\"linux\"} 2\n",
         "muster_sweep_age_seconds{source=\"instances\"} 4.5\n",
         "muster_sweep_age_seconds{source=\"runners org/acme (main)\"} inf\n",
@@ -55,13 +61,15 @@ fn facts_and_calls_are_counted() {
     for fact in [
         Fact::JobStarted { pool: Some(pool.clone()), waited: secs(40), true_wait: Some(secs(44)) },
         Fact::LaunchDecided { pool: pool.clone(), after: Some(secs(1)) },
-        Fact::BootFailed { pool: pool.clone(), why: "overdue", said: String::new() },
+        Fact::BootFailed { pool: pool.clone(), why: BootFailure::Overdue { because: StepReason::Outdated } },
         Fact::JobLost { pool: pool.clone(), instance: "i-0a".into(), job: JobId(1) },
         Fact::Drain { pool: pool.clone(), outcome: DrainOutcome::Refused },
+        Fact::Stepped { pool: pool.clone(), act: Act::Drain, reason: StepReason::PoolGone },
+        Fact::Stepped { pool: pool.clone(), act: Act::Terminate, reason: StepReason::Unneeded },
         Fact::BudgetWait { api: "ssm.PutParameter" },
         Fact::RunnerReached { pool: pool.clone(), instance: "i-0a".into(), stage: Stage::Online, after: secs(31) },
-        Fact::LaunchFailed { pool: pool.clone(), reason: "InsufficientInstanceCapacity".into(), count: 7 },
-        Fact::LaunchFailed { pool: pool.clone(), reason: "no such thing as \"x\"".into(), count: 1 },
+        Fact::LaunchFailed { pool: pool.clone(), reason: LaunchFailure::Code("InsufficientInstanceCapacity".into()), count: 7 },
+        Fact::LaunchFailed { pool: pool.clone(), reason: LaunchFailure::Code("no such thing as \"x\"".into()), count: 1 },
         Fact::Interrupted { pool: pool.clone(), instance: "i-0a".into(), busy: true },
         Fact::Planned { pool: pool.clone() },
     ] {
@@ -108,6 +116,8 @@ fn facts_and_calls_are_counted() {
         "muster_boot_failures_total{pool=\"linux\",reason=\"overdue\"} 1\n",
         "muster_jobs_lost_total{pool=\"linux\"} 1\n",
         "muster_drains_total{outcome=\"refused\",pool=\"linux\"} 1\n",
+        "muster_drain_requests_total{pool=\"linux\",reason=\"pool_gone\"} 1\n",
+        "muster_terminations_total{pool=\"linux\",reason=\"unneeded\"} 1\n",
         "muster_budget_waits_total{api=\"ssm.PutParameter\"} 1\n",
         "muster_messages_redelivered_total 2\n",
         "muster_queue_messages{queue=\"dead_letters\",state=\"visible\"} 7\n",
@@ -132,7 +142,7 @@ fn facts_and_calls_are_counted() {
 fn a_flood_of_reasons_stays_bounded() {
     let metrics = Metrics::new();
     for n in 0..1000 {
-        metrics.observe_fact(&Fact::LaunchFailed { pool: "p".into(), reason: format!("Code{n}"), count: 1 });
+        metrics.observe_fact(&Fact::LaunchFailed { pool: "p".into(), reason: LaunchFailure::Code(format!("Code{n}")), count: 1 });
     }
     assert_eq!(metrics.render().matches("muster_launch_failures_total{").count(), MAX_REASONS + 1);
 }

@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::plan::{self, Platform, Wanted};
 use super::{Pass, Report, State, too_old};
 use crate::aws::S3;
-use crate::github::Observer;
 use crate::github::releases::Releases;
 use crate::metrics::Metrics;
+use crate::observer::Observer;
 use crate::retry::Delay;
 
 /// After a failure: first and longest delay, unless the next pass is due earlier.

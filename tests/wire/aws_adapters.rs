@@ -49,8 +49,8 @@ impl World {
         let config = config(moto.url(), TimeoutConfig::builder()).await;
         let calls = Arc::new(Mutex::new(Vec::new()));
         let seen = calls.clone();
-        let aws = Aws::new(&config).with_observer(Arc::new(move |api, outcome, _| {
-            seen.lock().expect("not poisoned").push((api, outcome.to_owned()));
+        let aws = Aws::new(&config).with_observer(Arc::new(move |api, ended, _| {
+            seen.lock().expect("not poisoned").push((api, ended.as_str().to_owned()));
         }));
         Some(World { moto, aws, calls })
     }

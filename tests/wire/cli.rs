@@ -342,7 +342,7 @@ async fn a_variable_that_makes_no_sense_is_refused() {
 #[tokio::test]
 async fn a_box_that_is_forgotten_may_still_have_said_why_it_ended() {
     let cli = Cli { url: controller().await, token: None };
-    assert_eq!(cli.prints("explain runner/i-gone").await, "the box itself said: ended: the runner was registered no more\n");
+    assert_eq!(cli.prints("explain runner/i-gone").await, "the instance itself said: ended: the runner was registered no more\n");
     let output = cli.run("explain runner/i-none").await;
     assert!(output.status.code() == Some(3) && text(&output.stderr).contains("EC2 is down"), "{output:?}");
 }

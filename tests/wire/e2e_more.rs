@@ -261,7 +261,7 @@ async fn explain_says_where_things_stand_and_what_a_box_said_of_its_end() {
     let fault = json!({"op": "GetConsoleOutput", "kind": "body", "status": 200, "content_type": "text/xml", "body": xml});
     scene.moto.fault(fault).await;
     let (code, out, err) = explain("runner/i-0a".into()).await;
-    assert!(code == 0 && out.contains("the box itself said: ended: registration failed: it said: 404"), "{out}{err}");
+    assert!(code == 0 && out.contains("the instance itself said: ended: registration failed: it said: 404"), "{out}{err}");
     scene.moto.heal().await;
     scene
         .moto

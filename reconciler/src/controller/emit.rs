@@ -1,6 +1,6 @@
 //! From plans to effects: within the budgets, batched over pools, each noted as in flight.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use crate::ids::{AppName, EffectId, Forge, InstanceId, Intent, JobId, MessageId,
 use crate::journal::{What, Whom};
 use crate::manifest::RunnerPool;
 use crate::plan::{Act, Plan, PlannedLaunch, Step};
+use crate::reason::{Backoff, BootFailure, CallReason, EventReason, LaunchReason, Reason, StepReason};
 use crate::runner::{Configured, Phase, Runner, Terms};
 use crate::time::Time;
 use crate::world::Stillborn;
@@ -32,13 +33,14 @@ const SHORT_LIST: usize = 300;
 /// Steps of several pools that go out as one call each.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    drain: Vec<(InstanceId, String)>,
-    terminate: Vec<(InstanceId, String)>,
+    drain: Vec<(InstanceId, StepReason)>,
+    terminate: Vec<(InstanceId, StepReason)>,
     secrets: Vec<InstanceId>,
 }
 
 impl Controller {
-    pub(super) fn emit(&mut self, action: Action, flight: Flight, reason: String) {
+    pub(super) fn emit(&mut self, action: Action, flight: Flight, reason: impl Into<Reason>) {
+        let reason = reason.into();
         self.effects += 1;
         let id = EffectId(self.effects);
         self.flights.insert(id, flight);
@@ -68,17 +70,7 @@ impl Controller {
 
     /// Sends the batches off, or puts them back when their budget is spent.
     pub(super) fn flush(&mut self, batch: Batch, now: Time) {
-        let reasons = |items: &[(InstanceId, String)]| {
-            let mut by_reason: BTreeMap<&str, u32> = BTreeMap::new();
-            for (_, why) in items {
-                *by_reason.entry(why).or_default() += 1;
-            }
-            by_reason
-                .iter()
-                .map(|(why, n)| if *n == 1 { (*why).to_owned() } else { format!("{n}x {why}") })
-                .collect::<Vec<_>>()
-                .join("; ")
-        };
+        let reasons = |steps: &[(InstanceId, StepReason)]| Reason::Steps(steps.iter().map(|(_, why)| why.clone()).collect());
         if !batch.drain.is_empty() && self.afford(Api::CreateTags, batch.drain.iter().map(|(id, _)| id), now) {
             let (ids, why) = (batch.drain.iter().map(|(id, _)| id.clone()).collect(), reasons(&batch.drain));
             self.note_steps(What::Drain, &batch.drain, now);
@@ -95,14 +87,14 @@ impl Controller {
         }
         if !batch.secrets.is_empty() {
             let ids = batch.secrets;
-            let steps: Vec<_> = ids.iter().map(|id| (id.clone(), "its box is gone".to_owned())).collect();
+            let steps: Vec<_> = ids.iter().map(|id| (id.clone(), StepReason::InstanceGone)).collect();
             self.note_steps(What::DeleteSecret, &steps, now);
-            self.emit(Action::DeleteSecrets(ids.clone()), Flight::DeleteSecrets(ids), "their boxes are gone".into());
+            self.emit(Action::DeleteSecrets(ids.clone()), Flight::DeleteSecrets(ids), reasons(&steps));
         }
     }
 
-    /// One line for each box that something is done to.
-    fn note_steps(&mut self, what: What, steps: &[(InstanceId, String)], now: Time) {
+    /// One line for each runner that something is done to.
+    fn note_steps(&mut self, what: What, steps: &[(InstanceId, StepReason)], now: Time) {
         for (id, why) in steps {
             if let Some(r) = self.world.runners().get(id) {
                 self.journal.note(now, what, Whom::runner(&r.pool, id), why.clone());
@@ -125,8 +117,8 @@ impl Controller {
         false
     }
 
-    /// A box that never came online: after two in a row the pool launches slower.
-    pub(super) fn note_boot_failure(&mut self, id: &InstanceId, why: &str, now: Time) {
+    /// A runner that never came online: after two in a row the pool launches slower.
+    pub(super) fn note_boot_failure(&mut self, id: &InstanceId, why: &StepReason, now: Time) {
         let Some(r) = self.world.runners().get(id) else { return };
         let deadline = self.spec.pools.get(&r.pool).map_or(Duration::MAX, |p| p.spec.runner.boot_deadline.get());
         if r.online_at.is_some() || r.phase(deadline, now) != Phase::Failed {
@@ -136,23 +128,17 @@ impl Controller {
             return;
         }
         let pool = r.pool.clone();
-        self.facts.push(Fact::BootFailed { pool: pool.clone(), why: "overdue", said: why.to_owned() });
-        self.boot_failed(&pool, why, now);
+        self.boot_failed(&pool, BootFailure::Overdue { because: why.clone() }, now);
     }
 
     /// Boxes that ended before they were online count the same: a broken image must not be launched for ever.
     pub(super) fn note_stillborn(&mut self, now: Time) {
         for Stillborn { pool, never_configured, reason, late } in std::mem::take(&mut self.world.stillborn) {
-            // A box that shut itself down says so to EC2, too.
-            let said = match reason.filter(|reason| !reason.starts_with("Client.InstanceInitiatedShutdown")) {
-                Some(reason) => format!("EC2 ended it before it was online: {reason}"),
-                None => "it ended by itself before it was online".to_owned(),
-            };
+            let why = BootFailure::ended(reason);
             if late {
-                self.explain_boot_failure(&pool, &said, now);
+                self.explain_boot_failure(&pool, why, now);
             } else if !(never_configured && self.configures_none(&pool, now)) {
-                self.facts.push(Fact::BootFailed { pool: pool.clone(), why: "ended", said: said.clone() });
-                self.boot_failed(&pool, &said, now);
+                self.boot_failed(&pool, why, now);
             }
         }
     }
@@ -165,23 +151,26 @@ impl Controller {
         refused || self.spec.pools.get(pool).is_some_and(limited)
     }
 
-    fn boot_failed(&mut self, pool: &PoolName, why: &str, now: Time) {
+    fn boot_failed(&mut self, pool: &PoolName, why: BootFailure, now: Time) {
+        self.facts.push(Fact::BootFailed { pool: pool.clone(), why: why.clone() });
         let state = self.pools.entry(pool.clone()).or_default();
         state.boot_failures += 1;
         if state.boot_failures >= 2 {
             let wait =
                 Duration::from_secs(30).saturating_mul(1 << (state.boot_failures - 2).min(5)).min(Duration::from_secs(600));
-            state.backoff = Some((now + wait, boot_failures(state.boot_failures, why)));
+            state.backoff = Some((now + wait, Backoff::BootFailures { in_a_row: state.boot_failures, last: why }));
         }
     }
 
-    /// EC2 told why a box ended after its end was counted.
-    fn explain_boot_failure(&mut self, pool: &PoolName, said: &str, now: Time) {
-        self.journal.note(now, What::BootFailed, Whom::pool(pool), format!("why the box failed to start: {said}"));
-        let Some(state) = self.pools.get_mut(pool).filter(|state| state.boot_failures >= 2) else { return };
-        let told = boot_failures(state.boot_failures, "");
-        if let Some((_, why)) = state.backoff.as_mut().filter(|(_, why)| why.starts_with(&told)) {
-            *why = boot_failures(state.boot_failures, said);
+    /// EC2 told why an instance ended after its end was counted.
+    fn explain_boot_failure(&mut self, pool: &PoolName, why: BootFailure, now: Time) {
+        let told = EventReason::NotStarted { why: why.clone(), late: true };
+        self.journal.note(now, What::BootFailed, Whom::pool(pool), told);
+        let Some(state) = self.pools.get_mut(pool) else { return };
+        if let Some((_, Backoff::BootFailures { in_a_row, last })) = &mut state.backoff
+            && *in_a_row == state.boot_failures
+        {
+            *last = why;
         }
     }
 
@@ -200,7 +189,7 @@ impl Controller {
         };
         let launch = Arc::new(launch);
         self.world.launch_asked(launch.clone(), now);
-        let why = format!("{} {}: {}", planned.count, planned.market.as_str(), planned.reason);
+        let why = EventReason::Wanted { count: planned.count, market: planned.market, why: planned.reason.clone() };
         self.journal.note(now, What::Launch, Whom::pool(pool), why);
         self.facts.push(Fact::LaunchDecided { pool: pool.clone(), after: self.waited(pool, planned.count, now) });
         self.emit(Action::Launch(launch), Flight::Launch(intent), planned.reason.clone());
@@ -253,11 +242,7 @@ impl Controller {
             if let Some(p) = self.world.pending_mut(&intent) {
                 (p.in_flight, p.last, p.attempts) = (true, now, p.attempts + 1);
             }
-            self.emit(
-                Action::Launch(launch),
-                Flight::Launch(intent),
-                "the last try got no answer; same token, same request".into(),
-            );
+            self.emit(Action::Launch(launch), Flight::Launch(intent), LaunchReason::Unanswered);
         }
     }
 
@@ -268,7 +253,7 @@ impl Controller {
         let intent: Intent = format!("{}-{}", self.process, self.intents).into();
         let launch = Arc::new(Launch { intent: intent.clone(), ..Launch::clone(&forgotten.launch) });
         self.world.launch_asked(launch.clone(), now);
-        self.emit(Action::Launch(launch), Flight::Launch(intent), "the last try got no answer".into());
+        self.emit(Action::Launch(launch), Flight::Launch(intent), LaunchReason::Forgotten);
     }
 
     fn configure(&mut self, pool: &PoolName, step: &Step, now: Time) {
@@ -338,7 +323,7 @@ impl Controller {
             state.in_flight = true;
             // What is heard while the sweep is under way (see `hurry`) may come too late for it: that leaves `due` earlier.
             state.due = now + interval;
-            self.emit(Action::Sweep(source.clone()), Flight::Sweep(source, now), "the world may have changed".into());
+            self.emit(Action::Sweep(source.clone()), Flight::Sweep(source, now), CallReason::Look);
         }
     }
 
@@ -423,14 +408,14 @@ impl Controller {
 
     // ---------------------------------------------------------------------------------------------- messages
 
-    pub(super) fn delete_messages(&mut self, ids: Vec<MessageId>, why: &str) {
+    pub(super) fn delete_messages(&mut self, ids: Vec<MessageId>, why: CallReason) {
         if ids.is_empty() || defects::has(Defect::KeepMessages) {
             return;
         }
         for id in &ids {
             self.held.remove(id);
         }
-        self.emit(Action::Messages(MessageOp::Delete, ids), Flight::Messages, why.to_owned());
+        self.emit(Action::Messages(MessageOp::Delete, ids), Flight::Messages, why);
     }
 
     pub(super) fn extend_messages(&mut self, now: Time) {
@@ -444,7 +429,7 @@ impl Controller {
         self.schedule_extension(now);
         if !ids.is_empty() {
             let action = Action::Messages(MessageOp::Extend { seconds: VISIBILITY_S }, ids.clone());
-            self.emit(action, Flight::Extend(ids), "their jobs are still queued".into());
+            self.emit(action, Flight::Extend(ids), CallReason::StillQueued);
         }
     }
 
@@ -461,7 +446,7 @@ impl Controller {
             }
             self.deliveries.asked(&app, delivery);
             let action = Action::Redeliver { app: app.clone(), delivery };
-            self.emit(action, Flight::Redeliver(app, delivery), "GitHub could not deliver that a job is queued".into());
+            self.emit(action, Flight::Redeliver(app, delivery), CallReason::Undelivered);
         }
     }
 
@@ -484,9 +469,9 @@ impl Controller {
             job.check.in_flight = true;
             job.check.not_before = now + CHECK_AFTER.saturating_mul(1 << job.check.times.min(6)).min(CHECK_LONGEST);
             job.check.times += 1;
-            let why = if job.redelivered { "its message was delivered before" } else { "it has been in this state for long" };
+            let why = if job.redelivered { CallReason::DeliveredBefore } else { CallReason::LongInState };
             let action = Action::CheckJob { app, repo: job.event.repo.clone(), job: id };
-            self.emit(action, Flight::CheckJob(id, payer), why.to_owned());
+            self.emit(action, Flight::CheckJob(id, payer), why);
         }
     }
 
@@ -514,11 +499,6 @@ impl Controller {
         let by_pool = job.pool().and_then(|p| self.spec.pools.get(p)).map(|p| p.forge().app);
         by_pool.or_else(|| self.spec.credentials().next().cloned())
     }
-}
-
-/// Why a pool launches slower.
-fn boot_failures(in_a_row: u32, last: &str) -> String {
-    format!("{in_a_row} boxes in a row failed to start; the last: {last}")
 }
 
 fn moving_at_ec2(r: &Runner) -> bool {

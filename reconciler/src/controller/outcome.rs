@@ -7,12 +7,13 @@ use super::{Controller, Flight};
 use crate::budget::Api;
 use crate::capacity::Beside;
 use crate::defects::{self, Defect};
-use crate::demand::HoldReason;
 use crate::effect::{Failure, FailureKind, JobSighting, Launch, Launched, Outcome, Source, Swept};
 use crate::event::JobEvent;
 use crate::fact::{DrainOutcome, Fact, Stage};
 use crate::ids::{EffectId, Forge, InstanceId, Intent, JobId, Payer, PoolName};
 use crate::journal::{What, Whom};
+use crate::plan::Act;
+use crate::reason::{Backoff, CallReason, EventReason, HoldReason, LaunchFailure, Refused, StepReason};
 use crate::runner::{Configured, Drain, Runner, Terms};
 use crate::time::Time;
 
@@ -73,7 +74,7 @@ impl Controller {
             Outcome::Launched(answer) => {
                 let missing = self.world.launch_answered(intent, &answer, now);
                 for i in &answer.instances {
-                    let why = format!("{} ({})", i.instance_type, i.market.as_str());
+                    let why = EventReason::Given { instance_type: i.instance_type.clone(), market: i.market };
                     self.journal.note(now, What::Launched, Whom::runner(&pool, &i.id), why);
                 }
                 if !answer.instances.is_empty() {
@@ -89,9 +90,9 @@ impl Controller {
                 if let Some(p) = self.world.pending_mut(intent) {
                     (p.in_flight, p.last) = (false, now);
                 }
-                let why = format!("{count} asked for, and no certain answer: {}", f.message);
+                let why = EventReason::Unanswered { count, message: f.message };
                 self.journal.note(now, What::LaunchFailed, Whom::pool(&pool), why);
-                self.facts.push(Fact::LaunchFailed { pool, reason: f.kind.as_str().into(), count });
+                self.facts.push(Fact::LaunchFailed { pool, reason: LaunchFailure::Call(f.kind), count });
                 self.pull_in(&Source::Instances, now);
             }
             Outcome::Failed(f) if f.kind == FailureKind::Conflict => {
@@ -120,8 +121,8 @@ impl Controller {
     fn launch_fell_short(&mut self, launch: &Launch, answer: &Launched, missing: u32, now: Time) {
         let pool = &launch.pool;
         let beside = self.unavailable.note(launch, answer, now);
-        let reason = answer.errors.first().map_or("no_reason_given", |e| e.code.as_str()).to_owned();
-        let why = format!("{missing} {} fewer than asked for: {reason}", launch.market.as_str());
+        let reason = LaunchFailure::of(&answer.errors);
+        let why = EventReason::FellShort { missing, market: launch.market, why: reason.clone() };
         self.journal.note(now, What::LaunchFailed, Whom::pool(pool), why);
         self.facts.push(Fact::LaunchFailed { pool: pool.clone(), reason, count: missing });
         if beside.throttled.is_some() {
@@ -141,11 +142,12 @@ impl Controller {
     }
 
     fn launch_failed(&mut self, pool: &PoolName, f: &Failure, count: u32, now: Time) {
-        self.facts.push(Fact::LaunchFailed { pool: pool.clone(), reason: f.kind.as_str().into(), count });
-        self.journal.note(now, What::LaunchFailed, Whom::pool(pool), format!("{count} not launched: {}", f.message));
+        self.facts.push(Fact::LaunchFailed { pool: pool.clone(), reason: LaunchFailure::Call(f.kind), count });
+        let told = EventReason::NotLaunched { count, message: f.message.clone() };
+        self.journal.note(now, What::LaunchFailed, Whom::pool(pool), told);
         if defects::has(Defect::DropDemand) {
             let messages = self.demand.drop_queued(pool, now);
-            self.delete_messages(messages, "their launch failed");
+            self.delete_messages(messages, CallReason::LaunchFailed);
         }
         self.back_off_pool(pool, f, now);
     }
@@ -157,7 +159,7 @@ impl Controller {
         let wait =
             first.saturating_mul(1 << state.launch_failures.min(6)).min(LAUNCH_BACKOFF.1).max(f.retry_after.unwrap_or_default());
         state.launch_failures += 1;
-        state.backoff = Some((now + wait, f.message.clone()));
+        state.backoff = Some((now + wait, Backoff::LaunchFailed(Refused::from(f))));
         self.again(pool, now + wait);
     }
 
@@ -182,13 +184,14 @@ impl Controller {
                 if unsure || minted {
                     r.configured = Configured::Unsure;
                 }
-                self.journal.note(now, What::Failed, Whom::runner(&pool, instance), format!("not configured: {}", f.message));
+                let why = EventReason::NotConfigured { message: f.message.clone() };
+                self.journal.note(now, What::Failed, Whom::runner(&pool, instance), why);
                 // A box that is gone or that nobody can configure is seen by the next sweep, or by its boot deadline.
-                let message = f.message.clone();
+                let refused = Refused::from(&f);
                 r.back_off(f.message, f.retry_after.filter(|_| minted), now);
                 let at = r.not_before;
                 let at = match f.kind {
-                    FailureKind::Refused | FailureKind::NotFound => at.max(self.refused(&pool, message, now)),
+                    FailureKind::Refused | FailureKind::NotFound => at.max(self.refused(&pool, refused, now)),
                     _ => at,
                 };
                 if f.kind == FailureKind::Throttled {
@@ -204,7 +207,7 @@ impl Controller {
     }
 
     /// GitHub or SSM refuses to let a box of this pool be configured; another box would hear the same.
-    fn refused(&mut self, pool: &PoolName, why: String, now: Time) -> Time {
+    fn refused(&mut self, pool: &PoolName, why: Refused, now: Time) -> Time {
         let state = self.pools.entry(pool.clone()).or_default();
         // Several boxes may hear it at once; that is one refusal.
         if state.refused.as_ref().is_none_or(|(until, _)| *until <= now) {
@@ -215,7 +218,7 @@ impl Controller {
         state.refused.as_ref().map_or(now, |(until, _)| *until)
     }
 
-    fn drain_ended(&mut self, boxes: &[(InstanceId, String)], outcome: Outcome, now: Time) {
+    fn drain_ended(&mut self, boxes: &[(InstanceId, StepReason)], outcome: Outcome, now: Time) {
         let ids: Vec<InstanceId> = boxes.iter().map(|(id, _)| id.clone()).collect();
         if matches!(&outcome, Outcome::Failed(f) if f.kind == FailureKind::Throttled) {
             self.budgets.throttled(&Api::CreateTags, now);
@@ -223,7 +226,10 @@ impl Controller {
         for ((id, failure), (_, why)) in batch(&ids, outcome).into_iter().zip(boxes) {
             if let Some(pool) = self.world.runners().get(&id).map(|r| r.pool.clone()) {
                 let outcome = if failure.is_some() { DrainOutcome::Failed } else { DrainOutcome::Asked };
-                self.facts.push(Fact::Drain { pool, outcome });
+                self.facts.push(Fact::Drain { pool: pool.clone(), outcome });
+                if failure.is_none() {
+                    self.facts.push(Fact::Stepped { pool, act: Act::Drain, reason: why.clone() });
+                }
             }
             if failure.is_none() {
                 self.note_boot_failure(&id, why, now);
@@ -234,22 +240,32 @@ impl Controller {
         }
     }
 
-    fn terminate_ended(&mut self, boxes: &[(InstanceId, String)], outcome: Outcome, now: Time) {
+    fn terminate_ended(&mut self, boxes: &[(InstanceId, StepReason)], outcome: Outcome, now: Time) {
         let ids: Vec<InstanceId> = boxes.iter().map(|(id, _)| id.clone()).collect();
         if matches!(&outcome, Outcome::Failed(f) if f.kind == FailureKind::Throttled) {
             self.budgets.throttled(&Api::Terminate, now);
         }
         for ((id, failure), (_, why)) in batch(&ids, outcome).into_iter().zip(boxes) {
+            if let Some(r) = self.world.runners().get(&id).filter(|_| failure.is_none()) {
+                self.facts.push(Fact::Stepped { pool: r.pool.clone(), act: Act::Terminate, reason: why.clone() });
+            }
             self.asked_to_end(&id, why, failure, now, |r| r.terminated_at = Some(now));
         }
         self.pull_in(&Source::Instances, now);
     }
 
     /// One box's share of a drain's or an end's outcome.
-    fn asked_to_end(&mut self, id: &InstanceId, why: &str, failure: Option<Failure>, now: Time, done: impl FnOnce(&mut Runner)) {
+    fn asked_to_end(
+        &mut self,
+        id: &InstanceId,
+        why: &StepReason,
+        failure: Option<Failure>,
+        now: Time,
+        done: impl FnOnce(&mut Runner),
+    ) {
         let unsure = failure.as_ref().is_some_and(|f| f.kind.may_have_worked());
         if let Some(r) = self.world.runner_mut(id).filter(|_| unsure) {
-            r.unanswered = Some(Drain { asked_at: now, why: Some(why.to_owned()) });
+            r.unanswered = Some(Drain { asked_at: now, why: Some(why.clone()) });
         }
         self.box_answered(id, failure, now, done);
     }
@@ -286,7 +302,7 @@ impl Controller {
                 done(r);
             }
             Some(f) => {
-                self.journal.note(now, What::Failed, Whom::runner(&pool, id), f.message.clone());
+                self.journal.note(now, What::Failed, Whom::runner(&pool, id), EventReason::CallFailed { message: f.message.clone() });
                 r.back_off(f.message, f.retry_after, now);
                 let at = r.not_before;
                 self.again(&pool, at);
@@ -309,7 +325,7 @@ impl Controller {
                     }
                     None => {
                         let whom = Whom { pool: pool.clone(), job: Some(id), instance: None };
-                        self.journal.note(now, What::JobHeld, whom, "GitHub says that it waits or is pending");
+                        self.journal.note(now, What::JobHeld, whom, EventReason::Held { why: HoldReason::Waiting });
                         self.demand.hold(id, HoldReason::Waiting, now);
                     }
                 }
@@ -329,7 +345,7 @@ impl Controller {
 
     fn fold_answer(&mut self, event: JobEvent, now: Time) {
         let folded = self.fold(&event, None, now);
-        self.delete_messages(folded.settled, "GitHub says that their jobs have left the queue");
+        self.delete_messages(folded.settled, CallReason::LeftQueueSaysGitHub);
     }
 
     fn sweep_answered(&mut self, source: &Source, began: Time, outcome: Outcome, now: Time) {

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use muster_reconciler::capacity::Unavailable;
 use muster_reconciler::demand::Demand;
-use muster_reconciler::effect::Launch;
+use muster_reconciler::effect::{FailureKind, Launch};
 use muster_reconciler::event::JobState;
 use muster_reconciler::ids::{Intent, JobId, MessageId, PoolName};
 use muster_reconciler::manifest::Span;
-use muster_reconciler::plan::{Act, Blocked, Gate, Plan, View, plan};
+use muster_reconciler::plan::{Act, Gate, Plan, View, plan};
+use muster_reconciler::reason::{Backoff, Blocked, LaunchReason, PoolReason, Refused, Wants};
 use muster_reconciler::runner::Phase;
 use muster_reconciler::time::Time;
 use muster_reconciler::world::World;
@@ -41,7 +42,7 @@ fn the_warm_floor_comes_on_top_of_the_jobs() {
 fn max_counts_everything_that_is_not_gone() {
     let plan = scene(3, 0, &[BUSY, BUSY], 5, 0);
     assert_eq!(plan.launch.as_ref().map(|l| l.count), Some(1));
-    assert!(plan.reason.contains("the pool's max is reached"), "{}", plan.reason);
+    assert_eq!(plan.reason(), PoolReason::Blocked(Blocked::Max));
     assert_eq!(scene(2, 0, &[BUSY, BUSY], 5, 0).launch, None);
 }
 
@@ -62,7 +63,7 @@ fn nothing_is_launched_before_ec2_was_seen() {
     let view = View { spec: &spec, demand: &demand, world: &world, unavailable: &unavailable };
     let plan = plan(view, &POOL.into(), &Gate { room: 1000, ..Gate::default() }, START);
     assert_eq!(plan.launch, None);
-    assert!(plan.reason.contains("first complete look at EC2"), "{}", plan.reason);
+    assert_eq!(plan.reason(), PoolReason::Blocked(Blocked::Unseen));
 }
 
 #[test]
@@ -88,18 +89,19 @@ fn a_pool_launches_what_its_gate_lets_through_and_says_what_held_the_rest() {
     assert_eq!(through(gate(1), 9), (Some(1), Some(Blocked::Pace)));
     assert_eq!(through(gate(0), 9), (None, Some(Blocked::Pace)));
     assert_eq!(through(gate(9), 2), (Some(2), Some(Blocked::Max)));
-    let why = || "it failed".to_owned();
+    let why = || Refused { kind: FailureKind::Refused, message: "it failed".into() };
+    let failed = || Backoff::LaunchFailed(why());
     let refused = |room| Gate { refused: Some((START, why())), ..gate(room) };
     assert_eq!(through(refused(3), 9), (Some(3), None));
-    assert_eq!(through(refused(1), 9), (Some(1), Some(Blocked::Refused(START, why()))));
+    assert_eq!(through(refused(1), 9), (Some(1), Some(Blocked::Refused { until: START, why: why() })));
     let limited = |room| Gate { github: Some(START), ..refused(room) };
     assert_eq!(through(limited(3), 9), (Some(3), None));
-    assert_eq!(through(limited(1), 9), (Some(1), Some(Blocked::GitHub(START))));
-    assert_eq!(through(limited(0), 2), (None, Some(Blocked::GitHub(START))), "more room in the pool would change nothing");
+    assert_eq!(through(limited(1), 9), (Some(1), Some(Blocked::GitHub { until: START })));
+    assert_eq!(through(limited(0), 2), (None, Some(Blocked::GitHub { until: START })), "more room in the pool would change nothing");
     assert_eq!(through(limited(2), 2), (Some(2), Some(Blocked::Max)));
     let later = START + Duration::from_millis(1);
-    let backs_off = |until| Gate { backoff: Some((until, why())), ..gate(9) };
-    assert_eq!(through(backs_off(later), 9), (None, Some(Blocked::Backoff(later, why()))));
+    let backs_off = |until| Gate { backoff: Some((until, failed())), ..gate(9) };
+    assert_eq!(through(backs_off(later), 9), (None, Some(Blocked::Backoff { until: later, why: failed() })));
     assert_eq!(through(backs_off(START), 9), (Some(3), None));
     let idle = planned_through(&backs_off(later), &drawn(9, 0, &[], 0, 0), 0).1;
     assert_eq!(idle.blocked, None, "nothing is held back");
@@ -115,11 +117,12 @@ fn boxes_are_counted_by_phase() {
 #[test]
 fn a_plan_says_what_it_wants_and_why() {
     let plan = scene(50, 1, &[IDLE], 2, 0);
-    assert_eq!(plan.launch.expect("a launch").reason, "3 wanted (2 queued jobs, warm floor 1), 1 supplied");
-    assert_eq!(plan.reason, "3 wanted (2 queued jobs, warm floor 1), 1 supplied, 1 of 50 boxes; launches 2 spot");
-    assert_eq!(scene(50, 0, &[IDLE], 1, 0).reason, "1 wanted (1 queued job), 1 supplied, 1 of 50 boxes");
-    assert_eq!(scene(50, 0, &[], 0, 0).reason, "no job is queued and no runner exists");
-    assert_eq!(scene(50, 0, &[IDLE], 0, 0).reason, "0 wanted (0 queued jobs), 1 supplied, 1 of 50 boxes");
+    assert_eq!(plan.say(START), "3 wanted (2 queued jobs, warm floor 1), 1 supplied, 1 of 50 runners; launches 2 spot");
+    let wants = Wants { wanted: 3, jobs: 2, taken: 0, floor: 1, supply: 1 };
+    assert_eq!(plan.launch.expect("a launch").reason, LaunchReason::Wanted(wants));
+    assert_eq!(scene(50, 0, &[IDLE], 1, 0).say(START), "1 wanted (1 queued job), 1 supplied, 1 of 50 runners");
+    assert_eq!(scene(50, 0, &[], 0, 0).say(START), "no job is queued and no runner exists");
+    assert_eq!(scene(50, 0, &[IDLE], 0, 0).say(START), "0 wanted (0 queued jobs), 1 supplied, 1 of 50 runners");
 }
 
 #[test]
@@ -127,7 +130,7 @@ fn a_refused_configuration_is_tried_again_for_one_box_at_a_time_and_not_before_i
     let boxes = drawn(9, 0, &[BOOTING, BOOTING, BOOTING], 3, 10);
     let configures = |after: u64| {
         let until = START + Duration::from_secs(after);
-        let gate = Gate { room: 1000, refused: Some((until, "403".into())), ..Gate::default() };
+        let gate = Gate { room: 1000, refused: Some((until, Refused { kind: FailureKind::Refused, message: "403".into() })), ..Gate::default() };
         let plan = planned_through(&gate, &boxes, 0).1;
         plan.steps.iter().filter(|s| s.act == Act::Configure).count()
     };
@@ -188,6 +191,6 @@ fn a_plan_tells_jobs_that_do_not_count_and_runners_that_have_just_taken_one() {
     story.look(ACME, Some((true, false)));
     story.watch(15, ACME, Some((true, true)));
     story.demand.fold(&story.spec, &event(5, JobState::Queued, None), None, story.now);
-    let reason = story.plan().reason;
-    assert_eq!(reason, "0 wanted (0 queued jobs, less 1 just taken), 0 supplied, 1 of 9 boxes; 1 queued job does not count yet");
+    let reason = story.plan().say(story.now);
+    assert_eq!(reason, "0 wanted (0 queued jobs, less 1 just taken), 0 supplied, 1 of 9 runners; 1 queued job does not count yet");
 }

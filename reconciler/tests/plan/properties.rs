@@ -2,6 +2,7 @@
 
 use muster_reconciler::event::{InstanceState, JobState};
 use muster_reconciler::plan::Act;
+use muster_reconciler::reason::StepReason;
 use proptest::prelude::*;
 
 use super::scene::{Box, Scene, name, planned};
@@ -51,8 +52,22 @@ proptest! {
     #[test]
     fn no_plan_grows_and_shrinks_at_once(scene in any_scene()) {
         let (_, plan) = planned(&scene, 0);
-        let idle_drains = plan.steps.iter().filter(|s| s.act == Act::Drain && s.reason.contains("no job wants it")).count();
+        let idle_drains = plan.steps.iter().filter(|s| s.act == Act::Drain && matches!(s.reason, StepReason::IdleTooLong { .. })).count();
         prop_assert!(plan.launch.is_none() || idle_drains == 0, "{:?}", plan);
+    }
+
+    /// Metrics begin at zero for these reasons, and for no others.
+    #[test]
+    fn every_drain_and_end_has_a_reason_that_metrics_know(scene in any_scene()) {
+        let (_, plan) = planned(&scene, 0);
+        for s in &plan.steps {
+            let known: &[&str] = match s.act {
+                Act::Drain => &StepReason::OF_DRAINS,
+                Act::Terminate => &StepReason::OF_ENDS,
+                Act::Configure | Act::Deregister | Act::DeleteSecret => continue,
+            };
+            prop_assert!(known.contains(&s.reason.word()), "{:?}", s);
+        }
     }
 
     /// The one property that matters most: whatever was seen, a box that may have a job is neither ended nor deregistered.

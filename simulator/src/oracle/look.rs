@@ -7,9 +7,9 @@ use std::time::Duration;
 use muster_reconciler::effect::{InstanceSighting, Source};
 use muster_reconciler::event::JobState;
 use muster_reconciler::ids::PoolName;
-use muster_reconciler::plan::{Blocked, Gate, View, plan};
+use muster_reconciler::plan::{Gate, View, plan};
+use muster_reconciler::reason::{Blocked, JobReason};
 use muster_reconciler::time::{Time, human};
-use muster_reconciler::why::Why;
 
 use super::super::World;
 use super::super::forge::Hold;
@@ -100,10 +100,10 @@ impl World {
                 continue;
             }
             let word = match controller.view().demand.jobs().get(&id).map(|known| controller.why(known, now)) {
-                Some(Why::Held(_) | Why::Delayed(..)) => continue,
+                Some(JobReason::Held { .. } | JobReason::Delayed { .. }) => continue,
                 // Not any word will do: there is room, and GitHub's limit can be asked for.
-                Some(Why::Blocked(plan, blocked)) if self.is_so(blocked, &plan.pool, now) => continue,
-                Some(why) => why.word(),
+                Some(JobReason::Blocked { pool, blocked, .. }) if self.is_so(&blocked, &pool, now) => continue,
+                Some(why) => why.label(),
                 None => "unknown to it",
             };
             let (waited, roomy) = (human(waited), human(roomy));
@@ -123,7 +123,7 @@ impl World {
     fn is_so(&self, blocked: &Blocked, pool: &PoolName, now: Time) -> bool {
         match blocked {
             Blocked::Max => false,
-            Blocked::GitHub(_) => self.spec.pools.get(pool).is_some_and(|p| self.forge.registry.short(&p.forge().payer(), now)),
+            Blocked::GitHub { .. } => self.spec.pools.get(pool).is_some_and(|p| self.forge.registry.short(&p.forge().payer(), now)),
             _ => true,
         }
     }
@@ -170,7 +170,7 @@ impl World {
         }
         let (once, twice) = (controller.preview(now), controller.preview(now));
         for plan in &once {
-            if plan.reason.is_empty() {
+            if plan.say(now).is_empty() {
                 unsound.push(format!("pool {} has no reason", plan.pool));
             }
         }

@@ -1,6 +1,7 @@
 //! What the emulators of the tests assume of AWS and GitHub, held against what was seen. Pure: a report is judged the same way
 //! wherever it is read.
 
+use muster_reconciler::effect::Market;
 use serde::Serialize;
 
 use super::seen::{BoxSeen, Mark};
@@ -92,12 +93,12 @@ fn assumption(id: &'static str, emulators: &'static str, seen: Seen) -> Assumpti
 fn of_launch(e: &Evidence<'_>) -> Vec<Assumption> {
     let delay = seconds(e.job(Mark::Queued), e.job(Mark::WebhookHeard));
     let answer = e.run_box.map(|b| {
-        let of = |told: &Option<String>, what| told.clone().unwrap_or_else(|| format!("no {what}"));
-        let told = format!("{}, {}", of(&b.view.instance_type, "type"), of(&b.view.market, "market"));
+        let kind = b.view.instance_type.as_deref().unwrap_or("no type");
+        let told = format!("{kind}, {}", b.view.market.map_or("no market", Market::as_str));
         (told, b.view.instance_type.is_some() && b.view.market.is_some())
     });
     let market = e.run_box.and_then(|b| {
-        let (launched, shown) = (b.view.market.as_deref()?, b.market.as_deref()?);
+        let (launched, shown) = (b.view.market?, b.market?);
         Some((format!("{launched} launched, {shown} shown"), launched == shown))
     });
     let tagged = e.run_box.and_then(|b| b.tagged);

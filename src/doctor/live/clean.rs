@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use muster_reconciler::effect::Outcome;
+use muster_reconciler::runner::Phase;
+use muster_reconciler::view::State;
 use tokio::time::Instant;
 
 use super::Kit;
@@ -49,7 +51,7 @@ impl Kit<'_> {
             let mut alive = Vec::new();
             for id in &ids {
                 match at.controller.explain("runner", id).await {
-                    Ok(Some(told)) if told.state != "gone" => alive.push((id.clone(), told.state, told.reason)),
+                    Ok(Some(told)) if told.state != State::Runner(Phase::Gone) => alive.push((id.clone(), told.state, told.reason)),
                     Ok(_) => {}
                     Err(error) => return vec![format!("perhaps box {id} ({error})")],
                 }

@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use muster_reconciler::effect::{Outcome, Swept};
+use muster_reconciler::effect::{Market, Outcome, Swept};
 use muster_reconciler::ids::{Forge, InstanceId};
+use muster_reconciler::journal::What;
 use muster_reconciler::tags;
 use muster_reconciler::view::JobView;
 
@@ -170,15 +171,15 @@ impl Follow {
         self.reason.clone_from(&told.reason);
         for event in &told.timeline {
             let ours = event.job == Some(job);
-            match event.what.as_str() {
-                "job_queued" if ours => self.mark(Mark::WebhookHeard, event.at),
-                "launch" => self.mark(Mark::LaunchDecided, event.at),
-                "boot_failed" => self.boot_failed = Some(event.why.clone()),
-                "job_started" if ours => {
+            match event.what {
+                What::JobQueued if ours => self.mark(Mark::WebhookHeard, event.at),
+                What::Launch => self.mark(Mark::LaunchDecided, event.at),
+                What::BootFailed => self.boot_failed = Some(event.why.clone()),
+                What::JobStarted if ours => {
                     self.mark(Mark::JobStarted, event.at);
                     self.taken_by = event.instance.clone().or(self.taken_by.take());
                 }
-                "job_completed" if ours => {
+                What::JobCompleted if ours => {
                     self.mark(Mark::JobEnded, event.at);
                     self.conclusion = Some(event.why.clone());
                 }
@@ -291,7 +292,7 @@ impl Follow {
         };
         if !seen.marks.contains_key(&Mark::Ec2ShowsIt) {
             seen.tagged = Some(instance.tags().iter().any(|tag| tag.key() == Some(tags::CLUSTER)));
-            seen.market = Some(if instance.instance_lifecycle().is_some() { "spot" } else { "on-demand" }.into());
+            seen.market = Some(if instance.instance_lifecycle().is_some() { Market::Spot } else { Market::OnDemand });
         }
         seen.mark(Mark::Ec2ShowsIt, now);
         seen.state = instance.state().and_then(|state| state.name()).map(|name| name.as_str().to_owned()).unwrap_or_default();

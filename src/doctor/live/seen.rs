@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use muster_reconciler::effect::Market;
+use muster_reconciler::fact::Stage;
+use muster_reconciler::journal::What;
+use muster_reconciler::runner::Phase;
 use muster_reconciler::view::{Explanation, RunnerView};
 use serde::{Deserialize, Serialize};
 
@@ -108,8 +112,8 @@ pub struct BoxSeen {
     pub end_at: Option<u64>,
     /// Whether the tags were there when EC2 showed it for the first time.
     pub tagged: Option<bool>,
-    /// `spot` or `on-demand`, as EC2 says.
-    pub market: Option<String>,
+    /// How it was bought, as EC2 says.
+    pub market: Option<Market>,
     /// EC2 was asked, and said that there is no such instance.
     pub unknown_to_ec2: u32,
     /// The last answers of GitHub and SSM, to tell a change from a first look.
@@ -132,12 +136,12 @@ impl BoxSeen {
     pub fn hear(&mut self, view: &RunnerView, told: Option<&Explanation>) {
         self.view = view.clone();
         let Some(told) = told else { return };
-        self.failed |= view.phase == "failed";
+        self.failed |= view.phase == Phase::Failed;
         for event in &told.timeline {
-            match event.what.as_str() {
-                "gone" => self.mark(Mark::BoxGone, event.at),
-                "delete_secret" => self.secret_deleted_by_controller = true,
-                "boot_failed" => self.failed = true,
+            match event.what {
+                What::Gone => self.mark(Mark::BoxGone, event.at),
+                What::DeleteSecret => self.secret_deleted_by_controller = true,
+                What::BootFailed => self.failed = true,
                 _ => {}
             }
             if event.bad {
@@ -147,18 +151,18 @@ impl BoxSeen {
         // The controller counts stages from its call of CreateFleet. EC2's answer is an event as well as a stage, which gives that
         // moment to the millisecond; without the event the box's age gives it to the second.
         let ms = |after_seconds: f64| (after_seconds * 1000.0).max(0.0) as u64;
-        let answered = told.timeline.iter().find(|event| event.what == "launched").map(|event| event.at);
-        let after = view.stages.iter().find(|stage| stage.stage == "launched").map(|stage| ms(stage.after_seconds));
+        let answered = told.timeline.iter().find(|event| event.what == What::Launched).map(|event| event.at);
+        let after = view.stages.iter().find(|stage| stage.stage == Stage::Launched).map(|stage| ms(stage.after_seconds));
         let asked = match answered.zip(after) {
             Some((answered, after)) => answered.saturating_sub(after),
             None => told.now.saturating_sub(view.age_seconds * 1000),
         };
         for stage in &view.stages {
-            let mark = match stage.stage.as_str() {
-                "launched" => Mark::Launched,
-                "script" => Mark::Booted,
-                "configured" => Mark::Configured,
-                "online" => Mark::Online,
+            let mark = match stage.stage {
+                Stage::Launched => Mark::Launched,
+                Stage::Script => Mark::Booted,
+                Stage::Configured => Mark::Configured,
+                Stage::Online => Mark::Online,
                 _ => continue,
             };
             self.mark(mark, asked + ms(stage.after_seconds));
@@ -175,19 +179,19 @@ mod tests {
     #[test]
     fn what_the_controller_tells_of_a_box_becomes_moments() {
         let mut seen = BoxSeen::default();
-        let stage = |stage: &str, after_seconds| StageView { stage: stage.into(), after_seconds };
+        let stage = |stage, after_seconds| StageView { stage, after_seconds };
         let view = RunnerView {
-            phase: "busy".into(),
+            phase: Phase::Busy,
             age_seconds: 40,
-            stages: vec![stage("launched", 1.5), stage("online", 31.0)],
+            stages: vec![stage(Stage::Launched, 1.5), stage(Stage::Online, 31.0)],
             ..RunnerView::default()
         };
         let event =
-            |what: &str, at, bad, why: &str| EventView { what: what.into(), at, bad, why: why.into(), ..EventView::default() };
+            |what, at, bad, why: &str| EventView { what, at, bad, why: why.into(), ..EventView::default() };
         let timeline = vec![
-            event("launched", 102_500, false, ""),
-            event("failed", 120_000, true, "SSM said no"),
-            event("gone", 139_000, false, ""),
+            event(What::Launched, 102_500, false, ""),
+            event(What::Failed, 120_000, true, "SSM said no"),
+            event(What::Gone, 139_000, false, ""),
         ];
         let told = Explanation { now: 140_000, timeline, ..Explanation::default() };
         seen.hear(&view, Some(&told));
@@ -195,7 +199,7 @@ mod tests {
         assert_eq!((second(Mark::Launched), second(Mark::Online), second(Mark::BoxGone)), (Some(102), Some(132), Some(139)));
         assert_eq!(seen.trouble.as_deref(), Some("SSM said no"));
         assert!(!seen.failed);
-        seen.hear(&RunnerView { phase: "failed".into(), ..view }, Some(&told));
+        seen.hear(&RunnerView { phase: Phase::Failed, ..view }, Some(&told));
         assert!(seen.failed);
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use muster_reconciler::effect::{FailureKind, Outcome};
 use muster_reconciler::manifest::RunnerPool;
+use muster_reconciler::runner::Phase;
 use tokio::time::Instant;
 
 use super::follow::{Follow, Places, now_ms};
@@ -192,7 +193,7 @@ impl Kit<'_> {
                 return Ok((Went::Failed, format!("{}; {hint}", failure.message)));
             }
         }
-        let idle = |seen: &Follow| seen.boxes.get(&id).is_some_and(|b| b.view.phase == "idle");
+        let idle = |seen: &Follow| seen.boxes.get(&id).is_some_and(|b| b.view.phase == Phase::Idle);
         let busy =
             |seen: &Follow| seen.boxes.get(&id).is_some_and(|b| matches!(b.view.phase.as_str(), "busy" | "gone" | "failed"));
         follow.mark(Mark::Cancelled, now_ms());

@@ -1,6 +1,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use muster_reconciler::event::JobState;
+use muster_reconciler::journal::What;
+use muster_reconciler::runner::Phase;
 use muster_reconciler::steer::{Order, Refusal};
 use muster_reconciler::view::{EventView, Explanation, Snapshot, Totals};
 use secrecy::SecretString;
@@ -58,26 +61,26 @@ async fn serve(admin: Admin) -> String {
 fn answer(query: Query, jobs: u64) {
     let job = |id| JobView {
         id,
-        state: if id % 2 == 0 { "in_progress" } else { "queued" }.into(),
+        state: if id % 2 == 0 { JobState::InProgress } else { JobState::Queued },
         pool: (id % 3 != 0).then(|| "linux".into()),
         reason: format!("because of {id}"),
         ..JobView::default()
     };
     let runner =
-        |phase: &str| RunnerView { name: phase.into(), phase: phase.into(), pool: "linux".into(), ..RunnerView::default() };
+        |phase: Phase| RunnerView { name: phase.to_string(), phase, pool: "linux".into(), ..RunnerView::default() };
     match query {
         Query::Pools(to) => drop(to.send(vec![PoolView {
             name: "linux".into(),
-            phases: BTreeMap::from([("idle".into(), 2)]),
+            phases: BTreeMap::from([(Phase::Idle, 2)]),
             reason: "idle floor of 2".into(),
             ..PoolView::default()
         }])),
         Query::Jobs(to) => drop(to.send((0..jobs).map(job).collect())),
-        Query::Runners(to) => drop(to.send(vec![runner("idle"), runner("failed"), runner("booting")])),
+        Query::Runners(to) => drop(to.send(vec![runner(Phase::Idle), runner(Phase::Failed), runner(Phase::Booting)])),
         Query::Totals(to) => drop(to.send(Totals { messages_held: 3, ..Totals::default() })),
         Query::Snapshot(to) => drop(to.send(Snapshot { now: 5000, ..Snapshot::default() })),
         Query::Events(after, limit, to) => {
-            let event = |seq| EventView { seq, what: "launch".into(), ..EventView::default() };
+            let event = |seq| EventView { seq, what: What::Launch, ..EventView::default() };
             drop(to.send(((after + 1..=7).take(limit).map(event).collect(), 7)));
         }
         Query::Explain(subject, to) => {

@@ -1,0 +1,132 @@
+//! Why a call is made.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::{LaunchReason, StepReason, words};
+
+/// Why an effect is carried out.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reason {
+    /// Instances are launched.
+    Launch(LaunchReason),
+    /// Something is done to runners: one reason for each, in their order.
+    Steps(Vec<StepReason>),
+    /// Something is looked at or tidied up.
+    Call(CallReason),
+}
+
+impl Reason {
+    /// The reasons for what is done to runners.
+    pub fn steps(&self) -> &[StepReason] {
+        match self {
+            Reason::Steps(steps) => steps,
+            Reason::Launch(_) | Reason::Call(_) => &[],
+        }
+    }
+
+    /// The reason in one word; `several` when a call does something to runners for different reasons.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Reason::Launch(why) => why.word(),
+            Reason::Call(why) => why.word(),
+            Reason::Steps(steps) => match steps.split_first() {
+                Some((first, others)) if others.iter().all(|why| why.word() == first.word()) => first.word(),
+                _ => "several",
+            },
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Launch(why) => why.fmt(f),
+            Reason::Call(why) => why.fmt(f),
+            Reason::Steps(steps) => {
+                let mut by_reason: BTreeMap<String, u32> = BTreeMap::new();
+                for why in steps {
+                    *by_reason.entry(why.to_string()).or_default() += 1;
+                }
+                for (nth, (why, n)) in by_reason.iter().enumerate() {
+                    f.write_str(if nth == 0 { "" } else { "; " })?;
+                    if *n == 1 { f.write_str(why)? } else { write!(f, "{n}x {why}")? }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Why something is looked at or tidied up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallReason {
+    /// A source is due for a look.
+    Look,
+    /// Jobs of messages are still queued.
+    StillQueued,
+    /// Jobs of messages have left the queue, say events.
+    LeftQueue,
+    /// Jobs of messages have left the queue, says GitHub.
+    LeftQueueSaysGitHub,
+    /// Jobs of messages are older than GitHub keeps them queued.
+    Expired,
+    /// The controller stops.
+    ShuttingDown,
+    /// GitHub could not deliver a webhook.
+    Undelivered,
+    /// A job's message was delivered before.
+    DeliveredBefore,
+    /// A job has been in its state for long.
+    LongInState,
+    /// The launch for jobs failed. Only a deliberate defect gives them up.
+    LaunchFailed,
+}
+
+words! { CallReason {
+    Look => "look",
+    StillQueued => "still_queued",
+    LeftQueue => "left_queue",
+    LeftQueueSaysGitHub => "left_queue_says_github",
+    Expired => "expired",
+    ShuttingDown => "shutting_down",
+    Undelivered => "undelivered",
+    DeliveredBefore => "delivered_before",
+    LongInState => "long_in_state",
+    LaunchFailed => "launch_failed",
+}}
+
+impl fmt::Display for CallReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            CallReason::Look => "the world may have changed",
+            CallReason::StillQueued => "their jobs are still queued",
+            CallReason::LeftQueue => "their jobs have left the queue",
+            CallReason::LeftQueueSaysGitHub => "GitHub says that their jobs have left the queue",
+            CallReason::Expired => "their jobs are older than GitHub keeps them queued",
+            CallReason::ShuttingDown => "the controller is shutting down",
+            CallReason::Undelivered => "GitHub could not deliver that a job is queued",
+            CallReason::DeliveredBefore => "its message was delivered before",
+            CallReason::LongInState => "it has been in this state for long",
+            CallReason::LaunchFailed => "their launch failed",
+        })
+    }
+}
+
+impl From<CallReason> for Reason {
+    fn from(why: CallReason) -> Reason {
+        Reason::Call(why)
+    }
+}
+
+impl From<LaunchReason> for Reason {
+    fn from(why: LaunchReason) -> Reason {
+        Reason::Launch(why)
+    }
+}
+
+impl From<StepReason> for Reason {
+    fn from(why: StepReason) -> Reason {
+        Reason::Steps(vec![why])
+    }
+}

@@ -1,0 +1,95 @@
+//! A reason for programs: its word and its fields, beside the sentence.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Blocked, EventReason, JobReason, LaunchReason, PoolReason, Standing, StepReason};
+
+/// A reason's `reasonWord` and `reasonFields`. What this process says is typed, and becomes JSON only when somebody reads it;
+/// what it reads from another process is not: that one may be newer, and know more words.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Code {
+    /// What is done to a runner.
+    #[serde(skip_deserializing)]
+    Step(StepReason),
+    /// Why instances are launched.
+    #[serde(skip_deserializing)]
+    Launch(LaunchReason),
+    /// How a runner stands.
+    #[serde(skip_deserializing)]
+    Runner(Standing),
+    /// What keeps a pool from launching.
+    #[serde(skip_deserializing)]
+    Blocked(Blocked),
+    /// Why a pool has as many runners as it has.
+    #[serde(skip_deserializing)]
+    Pool(PoolReason),
+    /// Why a job is where it is.
+    #[serde(skip_deserializing)]
+    Job(JobReason),
+    /// What happened.
+    #[serde(skip_deserializing)]
+    Event(EventReason),
+    /// What another process says.
+    Read(Read),
+}
+
+/// A reason as another process tells it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Read {
+    /// Its word; empty: it is older than these words.
+    pub reason_word: String,
+    /// Its fields.
+    #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
+    pub reason_fields: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Default for Code {
+    fn default() -> Code {
+        Code::Read(Read::default())
+    }
+}
+
+impl Code {
+    /// The reason's word.
+    pub fn word(&self) -> &str {
+        match self {
+            Code::Step(why) => why.word(),
+            Code::Launch(why) => why.word(),
+            Code::Runner(why) => why.word(),
+            Code::Blocked(why) => why.word(),
+            Code::Pool(why) => why.word(),
+            Code::Job(why) => why.word(),
+            Code::Event(why) => why.word(),
+            Code::Read(read) => &read.reason_word,
+        }
+    }
+}
+
+impl From<JobReason> for Code {
+    fn from(why: JobReason) -> Code {
+        match why {
+            JobReason::Blocked { blocked, .. } => Code::Blocked(blocked),
+            other => Code::Job(other),
+        }
+    }
+}
+
+impl From<PoolReason> for Code {
+    fn from(why: PoolReason) -> Code {
+        match why {
+            PoolReason::Blocked(blocked) => Code::Blocked(blocked),
+            other => Code::Pool(other),
+        }
+    }
+}
+
+impl From<EventReason> for Code {
+    fn from(why: EventReason) -> Code {
+        match why {
+            EventReason::Step(step) => Code::Step(step),
+            other => Code::Event(other),
+        }
+    }
+}

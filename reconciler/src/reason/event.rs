@@ -1,0 +1,193 @@
+//! What happened, and why or how: the sentences of the log, of `muster events` and of the timelines.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{BootFailure, HoldReason, LaunchFailure, LaunchReason, StepReason, seconds, text, words};
+use crate::effect::Market;
+use crate::fact::Stage;
+use crate::matching::listed;
+use crate::time::human;
+
+/// Why or how something happened.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "reasonWord", content = "reasonFields", rename_all = "snake_case", rename_all_fields = "camelCase")]
+pub enum EventReason {
+    /// Something is done to a runner.
+    Step(StepReason),
+    /// A job asks for labels.
+    Asks {
+        /// `OWNER/NAME`.
+        repo: String,
+        /// `runs-on`.
+        labels: Vec<String>,
+    },
+    /// A runner took the job.
+    Taken {
+        /// Its name, if it was told.
+        runner: Option<String>,
+    },
+    /// The job is over.
+    Over {
+        /// How it ended, if it was told.
+        conclusion: Option<String>,
+    },
+    /// GitHub holds the job back.
+    Held {
+        /// What makes us believe so.
+        why: HoldReason,
+    },
+    /// The job's runner is gone, and no event told that the job went well.
+    Lost,
+    /// Instances are asked for.
+    Wanted {
+        /// How many.
+        count: u32,
+        /// How they are bought.
+        market: Market,
+        /// Why.
+        why: LaunchReason,
+    },
+    /// EC2 gave an instance.
+    Given {
+        /// Such as `m7i.large`.
+        #[serde(serialize_with = "text")]
+        instance_type: Arc<str>,
+        /// How it was bought.
+        market: Market,
+    },
+    /// EC2 gave fewer instances than were asked for.
+    FellShort {
+        /// How many are missing.
+        missing: u32,
+        /// How they are bought.
+        market: Market,
+        /// Why.
+        why: LaunchFailure,
+    },
+    /// Nobody knows whether instances were launched.
+    Unanswered {
+        /// How many were asked for.
+        count: u32,
+        /// What was attempted, and what came back.
+        message: String,
+    },
+    /// Instances were not launched.
+    NotLaunched {
+        /// How many.
+        count: u32,
+        /// What was attempted, and what the other side said.
+        message: String,
+    },
+    /// A runner was not configured.
+    NotConfigured {
+        /// What was attempted, and what the other side said.
+        message: String,
+    },
+    /// A call for a runner did not work.
+    CallFailed {
+        /// What was attempted, and what the other side said.
+        message: String,
+    },
+    /// GitHub refuses to delete a draining runner: it has a job.
+    HasJob,
+    /// A runner reached a stage of its start.
+    Reached {
+        /// The stage.
+        stage: Stage,
+        /// Since its launch was asked for.
+        #[serde(rename = "afterSeconds", serialize_with = "seconds")]
+        after: Duration,
+    },
+    /// A runner never came online.
+    NotStarted {
+        /// Why.
+        why: BootFailure,
+        /// It was told before, and only now EC2 told why.
+        late: bool,
+    },
+    /// Spot takes an instance back.
+    Interrupted {
+        /// Whether a job is known on it.
+        busy: bool,
+    },
+    /// A runner is gone, with all its traces.
+    Gone {
+        /// How long it was known.
+        #[serde(rename = "livedSeconds", serialize_with = "seconds")]
+        lived: Duration,
+        /// How it was bought.
+        market: Market,
+    },
+    /// An operator asked for it.
+    ByOperator {
+        /// The operator's words; may be empty.
+        why: String,
+    },
+}
+
+words! { EventReason {
+    Step => "step",
+    Asks => "asks",
+    Taken => "taken",
+    Over => "over",
+    Held => "held",
+    Lost => "lost",
+    Wanted => "wanted",
+    Given => "given",
+    FellShort => "fell_short",
+    Unanswered => "unanswered",
+    NotLaunched => "not_launched",
+    NotConfigured => "not_configured",
+    CallFailed => "call_failed",
+    HasJob => "has_job",
+    Reached => "reached",
+    NotStarted => "not_started",
+    Interrupted => "interrupted",
+    Gone => "gone",
+    ByOperator => "by_operator",
+}}
+
+impl fmt::Display for EventReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EventReason::Step(why) => why.fmt(f),
+            EventReason::Asks { repo, labels } => write!(f, "{repo} asks for [{}]", listed(labels, ", ")),
+            EventReason::Taken { runner: Some(runner) } => write!(f, "{runner} took it"),
+            EventReason::Taken { runner: None } => f.write_str("a runner took it"),
+            EventReason::Over { conclusion: Some(conclusion) } => f.write_str(conclusion),
+            EventReason::Over { conclusion: None } => f.write_str("it has left the queue"),
+            EventReason::Held { why } => write!(f, "held by GitHub: {why}"),
+            EventReason::Lost => f.write_str("its runner is gone, and no event told that the job went well"),
+            EventReason::Wanted { count, market, why } => write!(f, "{count} {}: {why}", market.as_str()),
+            EventReason::Given { instance_type, market } => write!(f, "{instance_type} ({})", market.as_str()),
+            EventReason::FellShort { missing, market, why } => {
+                write!(f, "{missing} {} fewer than asked for: {}", market.as_str(), why.word())
+            }
+            EventReason::Unanswered { count, message } => write!(f, "{count} asked for, and no certain answer: {message}"),
+            EventReason::NotLaunched { count, message } => write!(f, "{count} not launched: {message}"),
+            EventReason::NotConfigured { message } => write!(f, "not configured: {message}"),
+            EventReason::CallFailed { message } => f.write_str(message),
+            EventReason::HasJob => f.write_str("GitHub refuses to delete a draining runner: it has a job"),
+            EventReason::Reached { stage, after } => {
+                write!(f, "{} {} after its launch was asked for", stage.said(), human(*after))
+            }
+            EventReason::NotStarted { why, late: false } => write!(f, "a runner failed to start: {why}"),
+            EventReason::NotStarted { why, late: true } => write!(f, "why the runner failed to start: {why}"),
+            EventReason::Interrupted { busy: true } => f.write_str("spot takes it back, with a job on it"),
+            EventReason::Interrupted { busy: false } => f.write_str("spot takes it back; no job is known on it"),
+            EventReason::Gone { lived, market } => write!(f, "gone; it lived {} ({})", human(*lived), market.as_str()),
+            EventReason::ByOperator { why } if why.is_empty() => f.write_str("by an operator"),
+            EventReason::ByOperator { why } => write!(f, "by an operator: {why}"),
+        }
+    }
+}
+
+impl From<StepReason> for EventReason {
+    fn from(why: StepReason) -> EventReason {
+        EventReason::Step(why)
+    }
+}

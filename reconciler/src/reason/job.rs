@@ -1,0 +1,334 @@
+//! Why a job is where it is.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{Blocked, are, count, seconds, words};
+use crate::ids::PoolName;
+use crate::matching::{SELF_HOSTED, quoted};
+use crate::time::{Time, human};
+use crate::view::Awaited;
+
+/// Why a job is where it is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "reasonWord", content = "reasonFields", rename_all = "snake_case", rename_all_fields = "camelCase")]
+pub enum JobReason {
+    /// It runs.
+    #[serde(rename = "running")]
+    Runs {
+        /// The runner's name.
+        runner: String,
+    },
+    /// It runs or is over; no event told where.
+    LeftQueue,
+    /// It is over; not a state of a job that is known, but what is told of one that was.
+    Over {
+        /// How it ended, if that is known.
+        conclusion: Option<String>,
+    },
+    /// No pool takes it.
+    Unmatched(Unmatched),
+    /// It is none of ours.
+    Foreign(Foreign),
+    /// GitHub holds it back.
+    Held {
+        /// What makes us believe so.
+        why: HoldReason,
+        /// It counts again from then on.
+        until: Time,
+    },
+    /// Its pool left the manifests.
+    NoPool {
+        /// The pool.
+        pool: PoolName,
+    },
+    /// Its pool's queueDelay has not passed.
+    Delayed {
+        /// The pool.
+        pool: PoolName,
+        /// What is left of the delay.
+        #[serde(rename = "leftSeconds", serialize_with = "seconds")]
+        left: Duration,
+    },
+    /// It may have been launched for before this process began.
+    Hidden {
+        /// Until then.
+        until: Time,
+    },
+    /// GitHub is being asked whether it is still queued.
+    Confirming {
+        /// It counts without GitHub's answer from then on.
+        until: Time,
+    },
+    /// Its pool is about to be planned.
+    Unplanned {
+        /// The pool.
+        pool: PoolName,
+    },
+    /// Its pool launches nothing, or less than is wanted.
+    Blocked {
+        /// The pool.
+        pool: PoolName,
+        /// What keeps it from launching.
+        blocked: Blocked,
+        /// Instances that are starting.
+        starting: u32,
+        /// Instances that the pool has.
+        occupied: u32,
+        /// Instances that it may have.
+        max: u32,
+    },
+    /// Instances are launched for it.
+    Launching {
+        /// The pool.
+        pool: PoolName,
+    },
+    /// An idle runner is there.
+    IdleRunner {
+        /// The pool.
+        pool: PoolName,
+        /// How many.
+        idle: u32,
+    },
+    /// Instances are starting.
+    Starting {
+        /// The pool.
+        pool: PoolName,
+        /// How many.
+        starting: u32,
+        /// For so many jobs.
+        jobs: u32,
+    },
+    /// A runner has just turned busy, perhaps with this job.
+    #[serde(rename = "idle_runner")]
+    Unexplained,
+}
+
+words! { JobReason {
+    Runs => "running",
+    LeftQueue => "left_queue",
+    Over => "over",
+    Unmatched => "unmatched",
+    Foreign => "foreign",
+    Held => "held",
+    NoPool => "no_pool",
+    Delayed => "delayed",
+    Hidden => "hidden",
+    Confirming => "confirming",
+    Unplanned => "unplanned",
+    Blocked => "blocked",
+    Launching => "launching",
+    IdleRunner => "idle_runner",
+    Starting => "starting",
+    Unexplained => "idle_runner",
+}}
+
+impl JobReason {
+    /// One word of few, for a metric's label: of a pool that is blocked, what blocks it.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            JobReason::Blocked { blocked, .. } => blocked.word(),
+            other => other.word(),
+        }
+    }
+
+    /// One sentence.
+    pub fn say(&self, now: Time) -> String {
+        match self {
+            JobReason::Runs { runner } => format!("runs on {runner}"),
+            JobReason::LeftQueue => "has left the queue".into(),
+            JobReason::Over { conclusion: Some(conclusion) } => format!("it is over: {conclusion}"),
+            JobReason::Over { conclusion: None } => "it is over".into(),
+            JobReason::Unmatched(why) => why.to_string(),
+            JobReason::Foreign(why) => why.to_string(),
+            JobReason::Held { why, until } => {
+                let left = human(until.since(now));
+                format!("held by GitHub: {why}; counts again in {left}, or at once when an event of its run arrives")
+            }
+            JobReason::NoPool { pool } => format!("its pool {pool} is no longer in the manifests"),
+            JobReason::Delayed { pool, left } => format!("waits for the queueDelay of pool {pool}: {} left", human(*left)),
+            JobReason::Hidden { .. } => "was delivered before, perhaps to a controller that launched for it; counts once EC2 \
+                                         surely shows what that controller launched"
+                .into(),
+            JobReason::Confirming { .. } => "was delivered before; GitHub is being asked whether it is still queued".into(),
+            JobReason::Unplanned { pool } => format!("pool {pool} is about to be planned"),
+            JobReason::Blocked { pool, blocked: Blocked::Max, starting, occupied, max } => {
+                format!("pool {pool} is full: {occupied} of {}; {} starting", count(*max, "runner"), are(*starting))
+            }
+            JobReason::Blocked { pool, blocked, starting, .. } => {
+                let what = if *starting == 1 { "instance" } else { "instances" };
+                let starting = if *starting == 0 { "no".into() } else { starting.to_string() };
+                let is = if what == "instance" { "is" } else { "are" };
+                format!("pool {pool} {}; {starting} {what} {is} starting", blocked.say(now))
+            }
+            JobReason::Launching { pool } => format!("pool {pool} launches for it"),
+            JobReason::IdleRunner { pool, idle } => {
+                format!("pool {pool} has {}; GitHub usually assigns a job within seconds", count(*idle, "idle runner"))
+            }
+            JobReason::Starting { pool, starting, jobs } => {
+                let is = if *starting == 1 { "is" } else { "are" };
+                format!("{} of pool {pool} {is} starting for {}", count(*starting, "instance"), count(*jobs, "job"))
+            }
+            JobReason::Unexplained => "a runner just turned busy, perhaps with this job; its event has not come yet".into(),
+        }
+    }
+
+    /// What is awaited, and until when, if that is known.
+    pub fn awaits(&self, now: Time) -> Option<Awaited> {
+        let (what, until) = match self {
+            JobReason::Held { until, .. } => ("it counts again, should no event of its run arrive before", *until),
+            JobReason::Delayed { left, .. } => ("its pool's queueDelay ends", now + *left),
+            JobReason::Hidden { until } => ("EC2 surely shows what an earlier controller launched", *until),
+            JobReason::Confirming { until } => ("it counts without GitHub's answer", *until),
+            JobReason::Blocked { blocked, .. } => blocked.awaits()?,
+            _ => return None,
+        };
+        Some(Awaited { what: what.into(), until: until.as_millis() })
+    }
+}
+
+/// What makes us believe that a runner would wait for a job in vain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "reasonWord", content = "reasonFields", rename_all = "snake_case")]
+pub enum HoldReason {
+    /// A matching runner has sat idle and GitHub did not give it the job.
+    LeftQueued,
+    /// GitHub says so: `waiting` or `pending`.
+    Waiting,
+}
+
+words! { HoldReason {
+    LeftQueued => "left_queued",
+    Waiting => "waiting",
+}}
+
+impl fmt::Display for HoldReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            HoldReason::LeftQueued => {
+                "a matching runner sat idle and did not get it (concurrency group, max-parallel, environment, or a runner group that \
+                 does not admit the repository)"
+            }
+            HoldReason::Waiting => "it says that the job waits or is pending",
+        })
+    }
+}
+
+/// Why no pool takes a job that asks for a self-hosted runner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "reasonWord", content = "reasonFields", rename_all = "snake_case", rename_all_fields = "camelCase")]
+pub enum Unmatched {
+    /// Its `runs-on` names a group alone, and GitHub does not say which.
+    NoLabels,
+    /// No pool serves its repository.
+    Unserved {
+        /// `OWNER/NAME`.
+        repo: String,
+    },
+    /// Its labels fit no pool.
+    Misfit {
+        /// The pool that comes nearest.
+        nearest: PoolName,
+        /// What is wrong with it.
+        misfit: Misfit,
+    },
+}
+
+words! { Unmatched {
+    NoLabels => "no_labels",
+    Unserved => "unserved",
+    Misfit => "misfit",
+}}
+
+impl fmt::Display for Unmatched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unmatched::NoLabels => f.write_str(
+                "its runs-on holds no label: GitHub gives it to any runner of its group, but does not tell muster which group; muster \
+                 launches nothing for it. Add a pool's labels beside the group",
+            ),
+            Unmatched::Unserved { repo } => write!(f, "no pool serves {repo}; add one whose github.scope covers it"),
+            Unmatched::Misfit { nearest, misfit } => write!(f, "no pool takes it; pool {nearest} comes nearest, but {misfit}"),
+        }
+    }
+}
+
+/// Why a job's labels do not fit a pool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "reasonWord", content = "reasonFields", rename_all = "snake_case", rename_all_fields = "camelCase")]
+pub enum Misfit {
+    /// The pool lacks labels that the job asks for.
+    Lacks {
+        /// Them.
+        labels: Vec<String>,
+    },
+    /// The pool matches exactly and has labels that the job does not ask for.
+    Unasked {
+        /// Them.
+        labels: Vec<String>,
+    },
+}
+
+words! { Misfit {
+    Lacks => "lacks",
+    Unasked => "unasked",
+}}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Misfit::Lacks { labels } => {
+                write!(f, "it lacks {}", quoted(labels))?;
+                // A pool's labels hold neither; `manifest` sees to it.
+                if labels.iter().any(|l| l.trim() != l || l.is_empty() || l.contains([',', '\n', '\t'])) {
+                    f.write_str("; write each label of runs-on as an item of its own, without spaces or line breaks")?;
+                }
+                Ok(())
+            }
+            Misfit::Unasked { labels } => write!(f, "it matches exactly and the job does not ask for {}", quoted(labels)),
+        }
+    }
+}
+
+/// Why a job is none of ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "reasonWord", content = "reasonFields", rename_all = "snake_case", rename_all_fields = "camelCase")]
+pub enum Foreign {
+    /// The pool's `repositories` leave its repository out.
+    Barred {
+        /// The first such pool.
+        pool: PoolName,
+        /// `OWNER/NAME`.
+        repo: String,
+    },
+    /// It has no labels, and no pool serves its repository.
+    Unserved {
+        /// `OWNER/NAME`.
+        repo: String,
+    },
+    /// No pool matches, and it does not ask for a self-hosted runner.
+    NotAsked {
+        /// What it asks for.
+        labels: Vec<String>,
+    },
+}
+
+words! { Foreign {
+    Barred => "barred",
+    Unserved => "unserved",
+    NotAsked => "not_asked",
+}}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Foreign::Barred { pool, repo } => write!(f, "repository {repo} is not among the repositories of pool {pool}"),
+            Foreign::Unserved { repo } => write!(f, "the job has no labels, and no pool serves {repo}"),
+            Foreign::NotAsked { labels } => {
+                write!(f, "no pool matches {} and the job does not ask for {SELF_HOSTED}", quoted(labels))
+            }
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Why something is so, as values: one enum for each thing that can be asked "why?".
+//!
+//! Each reason has a `word()`, for logs, metrics, JSON and filters, which never changes; its data, in fields; and a sentence for
+//! people. All these sentences stand here and nowhere else. Where a sentence says how much time is left, it is made by
+//! `say(now)`; otherwise by `Display`. No decision ever depends on a reason.
+//!
+//! | asked | answered by |
+//! |---|---|
+//! | why is this done to a runner? | [`StepReason`] |
+//! | why did a runner not come online? | [`BootFailure`] |
+//! | why is a runner in its phase? | [`RunnerReason`] |
+//! | why is an instance launched, or not? | [`LaunchReason`], [`Blocked`], [`Backoff`], [`Shortage`], [`LaunchFailure`] |
+//! | why has a pool as many runners as it has? | [`PoolReason`] |
+//! | why is a job where it is? | [`JobReason`], [`HoldReason`], [`Unmatched`], [`Foreign`] |
+//! | why is a call made? | [`Reason`], [`CallReason`] |
+//! | what happened, and why? | [`EventReason`] |
+
+mod call;
+mod code;
+mod event;
+mod job;
+mod pool;
+mod runner;
+mod step;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::time::Duration;
+
+pub use call::{CallReason, Reason};
+pub use code::Code;
+pub use event::EventReason;
+pub use job::{Foreign, HoldReason, JobReason, Misfit, Unmatched};
+pub use pool::{Backoff, Blocked, LaunchFailure, LaunchReason, PoolReason, Refused, RefusedOffering, Shortage, Wants};
+pub use runner::{RunnerReason, Standing};
+pub use step::{BootFailure, StepReason};
+
+/// Gives an enum its `word()` and the list `WORDS` of them. A unit test holds the words to the tags in JSON.
+macro_rules! words {
+    ($type:ty { $($variant:ident => $word:literal,)* }) => {
+        impl $type {
+            /// All words, in the order of the variants.
+            pub const WORDS: &'static [&'static str] = &[$($word),*];
+
+            /// The reason in one word that never changes: for logs, metrics, JSON and filters.
+            pub const fn word(&self) -> &'static str {
+                match self {
+                    $(Self::$variant { .. } => $word,)*
+                }
+            }
+        }
+    };
+}
+use words;
+
+/// `1 instance`, `2 instances`.
+pub(crate) fn count(n: impl Into<u64>, one: &'static str) -> impl fmt::Display {
+    let n = n.into();
+    fmt::from_fn(move |f| write!(f, "{n} {one}{}", if n == 1 { "" } else { "s" }))
+}
+
+/// `none is`, `1 is`, `2 are`.
+fn are(n: u32) -> impl fmt::Display {
+    fmt::from_fn(move |f| match n {
+        0 => f.write_str("none is"),
+        1 => f.write_str("1 is"),
+        n => write!(f, "{n} are"),
+    })
+}
+
+/// A shared text in JSON.
+fn text<S: serde::Serializer>(text: &std::sync::Arc<str>, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_str(text)
+}
+
+/// A duration in JSON: in seconds.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over by reference")]
+fn seconds<S: serde::Serializer>(d: &Duration, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_f64(d.as_secs_f64())
+}

@@ -1,0 +1,381 @@
+//! Why instances are launched, or not, and why a pool has as many runners as it has.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::{count, words};
+use crate::effect::{Failure, FailureKind, Market, OfferingError};
+use crate::plan::{Counts, Plan};
+use crate::refusal::{INTERRUPTED, Refusal};
+use crate::steer::Pause;
+use crate::time::{Time, human};
+
+/// What a pool wants, and what for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Wants {
+    /// Runners wanted.
+    pub wanted: u32,
+    /// Queued jobs that want a runner now.
+    pub jobs: u32,
+    /// Of them, those that a runner has probably just taken.
+    pub taken: u32,
+    /// The warm floor now.
+    pub floor: u32,
+    /// Runners that can take a job, or will.
+    pub supply: u32,
+}
+
+impl From<&Counts> for Wants {
+    fn from(c: &Counts) -> Wants {
+        Wants { wanted: c.wanted, jobs: c.counting, taken: c.unexplained, floor: c.floor, supply: c.supply }
+    }
+}
+
+impl fmt::Display for Wants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} wanted ({}", self.wanted, count(self.jobs, "queued job"))?;
+        if self.taken > 0 {
+            write!(f, ", less {} just taken", self.taken)?;
+        }
+        if self.floor > 0 {
+            write!(f, ", warm floor {}", self.floor)?;
+        }
+        write!(f, "), {} supplied", self.supply)
+    }
+}
+
+/// Why instances are launched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "reasonWord", content = "reasonFields", rename_all = "snake_case")]
+pub enum LaunchReason {
+    /// More runners are wanted than there are.
+    Wanted(Wants),
+    /// The last try got no answer: the same request goes again, with the same token.
+    Unanswered,
+    /// The last try got no answer, and another request goes out. Only a deliberate defect does that.
+    Forgotten,
+}
+
+words! { LaunchReason {
+    Wanted => "wanted",
+    Unanswered => "unanswered",
+    Forgotten => "forgotten",
+}}
+
+impl fmt::Display for LaunchReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LaunchReason::Wanted(wants) => wants.fmt(f),
+            LaunchReason::Unanswered => f.write_str("the last try got no answer; same token, same request"),
+            LaunchReason::Forgotten => f.write_str("the last try got no answer"),
+        }
+    }
+}
+
+/// What keeps a wanted runner from being launched.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "reasonWord", content = "reasonFields", rename_all = "snake_case", rename_all_fields = "camelCase")]
+pub enum Blocked {
+    /// An operator paused the pool.
+    Paused(Pause),
+    /// No complete instance sweep yet.
+    Unseen,
+    /// EC2 may not show yet what a predecessor launched in its last seconds; launching now could exceed max.
+    #[serde(rename = "settling")]
+    Hidden {
+        /// Until then.
+        until: Time,
+    },
+    /// The pool is full.
+    Max,
+    /// More could not be configured by the time that they have booted.
+    Pace,
+    /// GitHub's limit is used up: more could not be configured before it is full again.
+    #[serde(rename = "github_limit")]
+    GitHub {
+        /// Until then.
+        until: Time,
+    },
+    /// Runners of this pool can't be configured; it goes on with one runner once that may have changed.
+    Refused {
+        /// Until then.
+        until: Time,
+        /// What refuses it.
+        #[serde(flatten)]
+        why: Refused,
+    },
+    /// The pool backs off.
+    Backoff {
+        /// Until then.
+        until: Time,
+        /// Why.
+        why: Backoff,
+    },
+    /// EC2 lacks capacity.
+    Capacity {
+        /// Until then.
+        until: Time,
+        /// What is refused.
+        #[serde(flatten)]
+        why: Shortage,
+    },
+}
+
+words! { Blocked {
+    Paused => "paused",
+    Unseen => "unseen",
+    Hidden => "settling",
+    Max => "max",
+    Pace => "pace",
+    GitHub => "github_limit",
+    Refused => "refused",
+    Backoff => "backoff",
+    Capacity => "capacity",
+}}
+
+impl Blocked {
+    /// In a few words, which fit after the pool's name.
+    pub fn say(&self, now: Time) -> String {
+        match self {
+            Blocked::Paused(Pause { since, why }) => {
+                let since = human(now.since(*since));
+                let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
+                format!("is paused by an operator since {since}{why}, and launches nothing until it is resumed")
+            }
+            Blocked::Unseen => "waits for the first complete look at EC2".into(),
+            Blocked::Hidden { until } => {
+                let left = human(until.since(now));
+                format!("launches in {left}, when EC2 surely shows whatever a controller before this one launched")
+            }
+            Blocked::Max => "the pool's max is reached".into(),
+            Blocked::Pace => "launches are paced to what GitHub and SSM let us configure".into(),
+            Blocked::GitHub { until } => {
+                let left = human(until.since(now));
+                format!("launches only what GitHub's rate limit lets us configure; it is reset in {left}")
+            }
+            Blocked::Refused { until, why } => {
+                let left = human(until.since(now));
+                format!("cannot configure its new runners, so it launches one at a time (one tries again in {left}): {why}")
+            }
+            Blocked::Backoff { until, why } => format!("tries again in {}: {why}", human(until.since(now))),
+            Blocked::Capacity { until, why } => format!("tries again in {}: {why}", human(until.since(now))),
+        }
+    }
+
+    /// What is awaited, and until when, if that is known.
+    pub fn awaits(&self) -> Option<(&'static str, Time)> {
+        match self {
+            Blocked::Hidden { until } => Some(("the pool may launch", *until)),
+            Blocked::GitHub { until } => Some(("GitHub's rate limit is reset", *until)),
+            Blocked::Refused { until, .. } => Some(("one runner tries to be configured", *until)),
+            Blocked::Backoff { until, .. } | Blocked::Capacity { until, .. } => Some(("the pool tries to launch again", *until)),
+            Blocked::Paused(_) | Blocked::Unseen | Blocked::Max | Blocked::Pace => None,
+        }
+    }
+}
+
+/// GitHub's or SSM's refusal to let a runner be configured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Refused {
+    /// What kind of failure it was.
+    pub kind: FailureKind,
+    /// What was attempted, on what, and what the other side said.
+    pub message: String,
+}
+
+impl From<&Failure> for Refused {
+    fn from(failure: &Failure) -> Refused {
+        Refused { kind: failure.kind, message: failure.message.clone() }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// Why a pool launches nothing for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "reasonWord", content = "reasonFields", rename_all = "snake_case", rename_all_fields = "camelCase")]
+pub enum Backoff {
+    /// Runners in a row did not come online.
+    BootFailures {
+        /// How many.
+        in_a_row: u32,
+        /// Why the last one did not.
+        last: super::BootFailure,
+    },
+    /// A launch failed, and not for a lack of capacity.
+    LaunchFailed(Refused),
+}
+
+words! { Backoff {
+    BootFailures => "boot_failures",
+    LaunchFailed => "launch_failed",
+}}
+
+impl fmt::Display for Backoff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Backoff::BootFailures { in_a_row, last } => {
+                write!(f, "{} in a row failed to start; the last: {last}", count(*in_a_row, "runner"))
+            }
+            Backoff::LaunchFailed(failure) => failure.fmt(f),
+        }
+    }
+}
+
+/// What a launch left unlaunched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LaunchFailure {
+    /// EC2 answered with this error code.
+    Code(String),
+    /// The call failed.
+    Call(FailureKind),
+    /// EC2 gave less than was asked for, and no reason.
+    Unexplained,
+}
+
+impl LaunchFailure {
+    /// Why EC2's answer fell short.
+    pub fn of(errors: &[OfferingError]) -> LaunchFailure {
+        errors.first().map_or(LaunchFailure::Unexplained, |e| LaunchFailure::Code(e.code.clone()))
+    }
+
+    /// EC2's error code, or our own word.
+    pub fn word(&self) -> &str {
+        match self {
+            LaunchFailure::Code(code) => code,
+            LaunchFailure::Call(kind) => kind.as_str(),
+            LaunchFailure::Unexplained => "no_reason_given",
+        }
+    }
+}
+
+/// Why nothing that a pool may buy can be launched.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Shortage {
+    /// How the pool buys.
+    pub markets: Vec<Market>,
+    /// The pool's offerings.
+    pub offerings: usize,
+    /// What EC2 answered, the most frequent first.
+    pub refused: Vec<RefusedOffering>,
+}
+
+/// One error code of EC2's.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedOffering {
+    /// The code.
+    pub code: String,
+    /// Offerings, by market, that it closes.
+    pub offerings: usize,
+    /// EC2's words.
+    pub message: String,
+}
+
+impl fmt::Display for Shortage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bought = self.markets.iter().map(|m| m.as_str()).collect::<Vec<_>>().join(" or ");
+        match self.offerings {
+            0 => return f.write_str("the pool has no offerings"),
+            1 => write!(f, "the pool's only offering cannot be launched as {bought}: ")?,
+            n => write!(f, "none of the pool's {n} offerings can be launched as {bought}: ")?,
+        }
+        let all: usize = self.refused.iter().map(|r| r.offerings).sum();
+        for (nth, RefusedOffering { code, offerings, message }) in self.refused.iter().enumerate() {
+            let refusal = if code == INTERRUPTED.code { INTERRUPTED } else { Refusal::of(code) };
+            write!(f, "{}{} ({code}", if nth == 0 { "" } else { "; " }, refusal.means)?;
+            if self.refused.len() > 1 {
+                write!(f, ", {offerings} of {all}")?;
+            }
+            f.write_str(")")?;
+            if !refusal.passes() && !message.is_empty() {
+                write!(f, ": {message}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why a pool has as many runners as it has: one plan's answer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "reasonWord", content = "reasonFields", rename_all = "snake_case", rename_all_fields = "camelCase")]
+pub enum PoolReason {
+    /// The pool left the manifests.
+    PoolGone {
+        /// Its runners that are left.
+        runners: u32,
+    },
+    /// Something keeps a wanted runner from being launched.
+    Blocked(Blocked),
+    /// Instances are launched.
+    Launching {
+        /// How many.
+        count: u32,
+        /// How they are bought.
+        market: Market,
+    },
+    /// No job is queued and no runner exists.
+    NoDemand,
+    /// All that is wanted is there, or on its way.
+    Supplied,
+}
+
+words! { PoolReason {
+    PoolGone => "pool_gone",
+    Blocked => "blocked",
+    Launching => "launching",
+    NoDemand => "no_demand",
+    Supplied => "supplied",
+}}
+
+impl Plan {
+    /// Why the pool has as many runners as it has.
+    pub fn reason(&self) -> PoolReason {
+        let c = &self.counts;
+        match (&self.blocked, &self.launch) {
+            _ if self.pool_gone => PoolReason::PoolGone { runners: c.occupied },
+            (Some(blocked), _) => PoolReason::Blocked(blocked.clone()),
+            (None, Some(launch)) => PoolReason::Launching { count: launch.count, market: launch.market },
+            (None, None) if c.wanted == 0 && c.occupied == 0 && c.queued == 0 => PoolReason::NoDemand,
+            (None, None) => PoolReason::Supplied,
+        }
+    }
+
+    /// The plan in one sentence.
+    pub fn say(&self, now: Time) -> String {
+        let c = &self.counts;
+        if self.pool_gone {
+            let (left, they) = (count(c.occupied, "runner"), if c.occupied == 1 { "it becomes" } else { "they become" });
+            return match c.occupied {
+                0 => "no longer in the manifests; no runner is left".into(),
+                _ => format!("no longer in the manifests; {left} left, ending as {they} idle"),
+            };
+        }
+        let mut text = if c.wanted == 0 && c.occupied == 0 && c.queued == 0 {
+            "no job is queued and no runner exists".to_owned()
+        } else {
+            format!("{}, {} of {}", Wants::from(c), c.occupied, count(c.max, "runner"))
+        };
+        if c.queued > c.counting {
+            let waiting = c.queued - c.counting;
+            let do_not = if waiting == 1 { "does" } else { "do" };
+            text += &format!("; {} {do_not} not count yet", count(waiting, "queued job"));
+        }
+        if let Some(l) = &self.launch {
+            text += &format!("; launches {} {}", l.count, l.market.as_str());
+        }
+        if let Some(b) = &self.blocked {
+            text += &format!("; {}", b.say(now));
+        }
+        text
+    }
+}

@@ -1,0 +1,204 @@
+//! Why a runner is in its phase, and what happens next.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{StepReason, seconds, words};
+use crate::ids::JobId;
+use crate::time::human;
+
+/// Why a runner is in its phase, with what else is to be said of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunnerReason {
+    /// How it stands.
+    pub standing: Standing,
+    /// It ends after its job.
+    pub ends_after: bool,
+    /// It was asked to end for this reason, and whether it heard is not known yet.
+    pub unanswered: Option<StepReason>,
+    /// What the last try to do something to it met.
+    pub last_error: Option<String>,
+}
+
+/// How a runner stands.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "reasonWord", content = "reasonFields", rename_all = "snake_case", rename_all_fields = "camelCase")]
+pub enum Standing {
+    /// Launched; EC2 does not show it yet.
+    Launched {
+        /// How long ago.
+        #[serde(rename = "ageSeconds", serialize_with = "seconds")]
+        age: Duration,
+    },
+    /// The last try to configure it failed.
+    ConfigureFailed,
+    /// It was found, not launched by this process, and is not configured yet.
+    Found,
+    /// It boots and is not configured yet.
+    Boots {
+        /// What is left of its boot deadline.
+        #[serde(rename = "leftSeconds", serialize_with = "seconds")]
+        left: Duration,
+    },
+    /// It is configured and not online yet.
+    Configured {
+        /// What is left of its boot deadline.
+        #[serde(rename = "leftSeconds", serialize_with = "seconds")]
+        left: Duration,
+    },
+    /// Online without a job.
+    Idle {
+        /// For how long.
+        #[serde(rename = "idleSeconds", serialize_with = "seconds")]
+        idle: Duration,
+    },
+    /// It runs a job.
+    RunsJob {
+        /// The job.
+        job: JobId,
+    },
+    /// GitHub says that it is busy; no event told with which job.
+    Busy,
+    /// It was asked to end once it is idle.
+    DrainAsked {
+        /// How long ago.
+        #[serde(rename = "agoSeconds", serialize_with = "seconds")]
+        ago: Duration,
+        /// Why; None: a predecessor asked.
+        why: Option<StepReason>,
+    },
+    /// It did not answer its drain, and it may have a job.
+    DrainRefused {
+        /// How long ago it was asked.
+        #[serde(rename = "agoSeconds", serialize_with = "seconds")]
+        ago: Duration,
+        /// Why it was asked; None: a predecessor asked.
+        why: Option<StepReason>,
+    },
+    /// It did not answer its drain, and nothing is known of a job on it.
+    DrainUnanswered {
+        /// How long ago it was asked.
+        #[serde(rename = "agoSeconds", serialize_with = "seconds")]
+        ago: Duration,
+        /// Why it was asked; None: a predecessor asked.
+        why: Option<StepReason>,
+    },
+    /// Spot takes its instance back.
+    Interrupted,
+    /// It was online and is no more.
+    OnlineNoMore,
+    /// It was not online in time.
+    NeverOnline {
+        /// The pool's bootDeadline.
+        #[serde(rename = "limitSeconds", serialize_with = "seconds")]
+        limit: Duration,
+    },
+    /// EC2 accepted that it ends.
+    EndAccepted,
+    /// Its only job is over, and it ends itself.
+    JobOver {
+        /// The job.
+        job: JobId,
+        /// After this the controller ends it.
+        #[serde(rename = "leftSeconds", serialize_with = "seconds")]
+        left: Duration,
+    },
+    /// EC2 is ending it.
+    Ending,
+    /// Its instance is gone.
+    Gone {
+        /// EC2's StateReason, if it is known.
+        said: Option<String>,
+    },
+}
+
+words! { Standing {
+    Launched => "launched",
+    ConfigureFailed => "configure_failed",
+    Found => "found",
+    Boots => "boots",
+    Configured => "configured",
+    Idle => "idle",
+    RunsJob => "runs_job",
+    Busy => "busy",
+    DrainAsked => "drain_asked",
+    DrainRefused => "drain_refused",
+    DrainUnanswered => "drain_unanswered",
+    Interrupted => "interrupted",
+    OnlineNoMore => "online_no_more",
+    NeverOnline => "never_online",
+    EndAccepted => "end_accepted",
+    JobOver => "job_over",
+    Ending => "ending",
+    Gone => "gone",
+}}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let asked = |f: &mut fmt::Formatter<'_>, ago: Duration, why: Option<&StepReason>| {
+            write!(f, "asked {} ago to end once idle (", human(ago))?;
+            match why {
+                Some(why) => why.fmt(f)?,
+                None => f.write_str("by a predecessor")?,
+            }
+            f.write_str(")")
+        };
+        match self {
+            Standing::Launched { age } => write!(f, "launched {} ago; EC2 does not show it yet", human(*age)),
+            Standing::ConfigureFailed => {
+                f.write_str("the last try to configure it failed; what it may have left at GitHub makes way for the next")
+            }
+            Standing::Found => f.write_str(
+                "was found, not launched by this process; configured once GitHub's list and the secrets were seen",
+            ),
+            Standing::Boots { left } => write!(f, "boots; its configuration is not minted yet ({} left)", human(*left)),
+            Standing::Configured { left } => {
+                write!(f, "its configuration lies ready; waits for it to come online ({} left)", human(*left))
+            }
+            Standing::Idle { idle } => write!(f, "online without a job for {}", human(*idle)),
+            Standing::RunsJob { job } => write!(f, "runs job {job}"),
+            Standing::Busy => f.write_str("GitHub says that it is busy; no event told with which job"),
+            Standing::DrainAsked { ago, why } => asked(f, *ago, why.as_ref()),
+            Standing::DrainRefused { ago, why } => {
+                asked(f, *ago, why.as_ref())?;
+                f.write_str(
+                    "; it did not answer and is online, so it may have a job: it stays until it ends or reaches maxLifetime",
+                )
+            }
+            Standing::DrainUnanswered { ago, why } => {
+                asked(f, *ago, why.as_ref())?;
+                f.write_str("; it did not answer, and is ended when two more sweeps show no job")
+            }
+            Standing::Interrupted => f.write_str("spot takes it back; it is no longer counted as supply"),
+            Standing::OnlineNoMore => f.write_str("was online and is no more; it is asked to end"),
+            Standing::NeverOnline { limit } => {
+                write!(f, "was not online within {}; it is deregistered, ended and replaced", human(*limit))
+            }
+            Standing::EndAccepted => f.write_str("EC2 accepted its end"),
+            Standing::JobOver { job, left } => {
+                write!(f, "its only job, {job}, is over; it ends itself, or is ended in {}", human(*left))
+            }
+            Standing::Ending => f.write_str("EC2 is ending it"),
+            Standing::Gone { said: Some(said) } => write!(f, "gone: {said}"),
+            Standing::Gone { said: None } => f.write_str("gone; its traces are being removed"),
+        }
+    }
+}
+
+impl fmt::Display for RunnerReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.standing.fmt(f)?;
+        if self.ends_after {
+            f.write_str("; ends after that")?;
+        }
+        if let Some(why) = &self.unanswered {
+            write!(f, "; asked to end ({why}), and whether it heard is not known yet")?;
+        }
+        if let Some(error) = &self.last_error {
+            write!(f, "; the last try failed: {error}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,229 @@
+//! Why something is done to a runner, and why a runner did not come online.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{seconds, words};
+use crate::ids::JobId;
+use crate::time::human;
+
+/// Why a runner is configured, drained, ended, deregistered, or its secret deleted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(tag = "reasonWord", content = "reasonFields", rename_all = "snake_case", rename_all_fields = "camelCase")]
+pub enum StepReason {
+    /// It boots and will ask for its configuration.
+    Boots,
+    /// It boots, and the last try may have left a registration of its name.
+    PerhapsRegistered,
+    /// A predecessor registered it, and no secret lies ready for it.
+    HalfConfigured,
+    /// An operator asked for it.
+    Ordered {
+        /// The operator's words; may be empty.
+        why: String,
+    },
+    /// Its pool's labels, runner group or scope changed.
+    Outdated,
+    /// No job wants it, and it has been idle for too long.
+    IdleTooLong {
+        /// How long it has been idle.
+        #[serde(rename = "idleSeconds", serialize_with = "seconds")]
+        idle: Duration,
+        /// The pool's idleTimeout.
+        #[serde(rename = "limitSeconds", serialize_with = "seconds")]
+        limit: Duration,
+    },
+    /// No job wants it, and it was never configured.
+    Unneeded,
+    /// Its pool left the manifests.
+    PoolGone,
+    /// It will soon reach maxLifetime.
+    NearLifetime {
+        /// The pool's maxLifetime.
+        #[serde(rename = "limitSeconds", serialize_with = "seconds")]
+        limit: Duration,
+    },
+    /// It reached maxLifetime.
+    LifetimeReached {
+        /// The pool's maxLifetime.
+        #[serde(rename = "limitSeconds", serialize_with = "seconds")]
+        limit: Duration,
+    },
+    /// It was online and is no more.
+    OnlineNoMore,
+    /// It was not online in time.
+    NeverOnline {
+        /// The pool's bootDeadline.
+        #[serde(rename = "limitSeconds", serialize_with = "seconds")]
+        limit: Duration,
+    },
+    /// It was not online in time, and GitHub does not list it.
+    Unlisted {
+        /// The pool's bootDeadline.
+        #[serde(rename = "limitSeconds", serialize_with = "seconds")]
+        limit: Duration,
+    },
+    /// Its only job is over, and it did not end by itself.
+    JobOver {
+        /// The job.
+        job: JobId,
+    },
+    /// Its only job is over, and it may have got another.
+    PerhapsSecondJob {
+        /// The job that is over.
+        job: JobId,
+    },
+    /// Its spot interruption was announced and never came.
+    InterruptionLapsed,
+    /// It did not answer its drain, and nothing knows of a job on it.
+    DrainUnanswered {
+        /// How long it had to answer.
+        #[serde(rename = "limitSeconds", serialize_with = "seconds")]
+        limit: Duration,
+    },
+    /// It was asked to end and was never configured, so it holds no job.
+    NeverConfigured,
+    /// Somebody stopped its instance.
+    Stopped,
+    /// EC2 accepted the last request to end it, and still shows it running.
+    EndUnheeded,
+    /// Its instance is gone.
+    InstanceGone,
+    /// GitHub says that it is not busy. Only a deliberate defect trusts that.
+    NotBusy,
+}
+
+words! { StepReason {
+    Boots => "boots",
+    PerhapsRegistered => "perhaps_registered",
+    HalfConfigured => "half_configured",
+    Ordered => "ordered",
+    Outdated => "outdated",
+    IdleTooLong => "idle_too_long",
+    Unneeded => "unneeded",
+    PoolGone => "pool_gone",
+    NearLifetime => "near_lifetime",
+    LifetimeReached => "lifetime_reached",
+    OnlineNoMore => "online_no_more",
+    NeverOnline => "never_online",
+    Unlisted => "unlisted",
+    JobOver => "job_over",
+    PerhapsSecondJob => "perhaps_second_job",
+    InterruptionLapsed => "interruption_lapsed",
+    DrainUnanswered => "drain_unanswered",
+    NeverConfigured => "never_configured",
+    Stopped => "stopped",
+    EndUnheeded => "end_unheeded",
+    InstanceGone => "instance_gone",
+    NotBusy => "not_busy",
+}}
+
+impl StepReason {
+    /// The words of the reasons for which a runner can be asked to end.
+    pub const OF_DRAINS: [&str; 9] = [
+        "ordered",
+        "outdated",
+        "idle_too_long",
+        "pool_gone",
+        "near_lifetime",
+        "online_no_more",
+        "unlisted",
+        "perhaps_second_job",
+        "interruption_lapsed",
+    ];
+
+    /// The words of the reasons for which an instance can be ended.
+    pub const OF_ENDS: [&str; 10] = [
+        "ordered",
+        "outdated",
+        "unneeded",
+        "lifetime_reached",
+        "never_online",
+        "job_over",
+        "drain_unanswered",
+        "never_configured",
+        "stopped",
+        "end_unheeded",
+    ];
+}
+
+impl fmt::Display for StepReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StepReason::Boots => f.write_str("it boots and will ask for its configuration"),
+            StepReason::PerhapsRegistered => f.write_str("it boots, and the last try may have left a registration of its name"),
+            StepReason::HalfConfigured => f.write_str("a predecessor registered it, and no secret lies ready for it"),
+            StepReason::Ordered { why } if why.is_empty() => f.write_str("an operator asked for it"),
+            StepReason::Ordered { why } => write!(f, "an operator asked for it: {why}"),
+            StepReason::Outdated => f.write_str("its pool's labels, runner group or scope changed since it was launched"),
+            StepReason::IdleTooLong { idle, .. } => write!(f, "idle for {}, and no job wants it", human(*idle)),
+            StepReason::Unneeded => f.write_str("no job wants it any more and it was never configured"),
+            StepReason::PoolGone => f.write_str("its pool is no longer in the manifests"),
+            StepReason::NearLifetime { limit } => write!(f, "it comes near maxLifetime, {}", human(*limit)),
+            StepReason::LifetimeReached { limit } => write!(f, "it reached maxLifetime, {}", human(*limit)),
+            StepReason::OnlineNoMore => f.write_str("it was online and is no more"),
+            StepReason::NeverOnline { limit } => write!(f, "it was not online within {}", human(*limit)),
+            StepReason::Unlisted { limit } => {
+                write!(f, "it was not online within {}, and GitHub does not list it", human(*limit))
+            }
+            StepReason::JobOver { job } => write!(f, "its only job, {job}, is over and it did not end by itself"),
+            StepReason::PerhapsSecondJob { job } => write!(f, "its only job, {job}, is over, and it may have got another"),
+            StepReason::InterruptionLapsed => f.write_str("its spot interruption was announced long ago and never came"),
+            StepReason::DrainUnanswered { limit } => {
+                write!(f, "it did not answer its drain within {} and nothing knows of a job on it", human(*limit))
+            }
+            StepReason::NeverConfigured => f.write_str("it was never configured, so it holds no job"),
+            StepReason::Stopped => f.write_str("somebody stopped its instance; a stopped instance takes no job"),
+            StepReason::EndUnheeded => f.write_str("EC2 accepted the last request to end it, and still shows it running"),
+            StepReason::InstanceGone => f.write_str("its instance is gone"),
+            StepReason::NotBusy => f.write_str("GitHub says that it is not busy"),
+        }
+    }
+}
+
+/// Why a runner never came online.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "reasonWord", content = "reasonFields", rename_all = "snake_case", rename_all_fields = "camelCase")]
+pub enum BootFailure {
+    /// It had its boot deadline, and is let go.
+    Overdue {
+        /// Why it is let go.
+        because: StepReason,
+    },
+    /// Its instance ended by itself.
+    Ended,
+    /// EC2 ended its instance.
+    EndedByEc2 {
+        /// EC2's StateReason.
+        said: String,
+    },
+}
+
+words! { BootFailure {
+    Overdue => "overdue",
+    Ended => "ended",
+    EndedByEc2 => "ended_by_ec2",
+}}
+
+impl BootFailure {
+    /// Why an instance ended before its runner was online, by EC2's StateReason if it is known.
+    pub fn ended(state_reason: Option<String>) -> BootFailure {
+        // An instance that shut itself down says so to EC2, too.
+        match state_reason.filter(|said| !said.starts_with("Client.InstanceInitiatedShutdown")) {
+            Some(said) => BootFailure::EndedByEc2 { said },
+            None => BootFailure::Ended,
+        }
+    }
+}
+
+impl fmt::Display for BootFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BootFailure::Overdue { because } => because.fmt(f),
+            BootFailure::Ended => f.write_str("it ended by itself before it was online"),
+            BootFailure::EndedByEc2 { said } => write!(f, "EC2 ended it before it was online: {said}"),
+        }
+    }
+}
