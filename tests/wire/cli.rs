@@ -5,8 +5,14 @@ use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use muster_reconciler::effect::Market;
+use muster_reconciler::event::JobState;
+use muster_reconciler::fact::Stage;
+use muster_reconciler::journal::What;
+use muster_reconciler::reason::Code;
+use muster_reconciler::runner::Phase;
 use muster_reconciler::view::{
-    Awaited, BudgetView, EventView, Explanation, JobView, LimitView, PoolView, RunnerView, Snapshot, StageView,
+    Awaited, BudgetView, EventView, Explanation, JobView, LimitView, PoolView, RunnerView, Snapshot, StageView, State,
 };
 use serde_json::{Value, json};
 use warp::Filter;
@@ -24,7 +30,7 @@ fn pools() -> Vec<PoolView> {
         queued,
         wanted,
         supply,
-        phases: if supply > 0 { [("busy".to_owned(), 2), ("idle".to_owned(), supply)].into() } else { Default::default() },
+        phases: if supply > 0 { [(Phase::Busy, 2), (Phase::Idle, supply)].into() } else { Default::default() },
         paused,
         reason: reason.into(),
         ..PoolView::default()
@@ -37,67 +43,68 @@ fn pools() -> Vec<PoolView> {
             0,
             6,
             true,
-            "4 wanted (4 queued jobs), 0 supplied, 0 of 6 boxes; is paused by an operator since 5m",
+            "4 wanted (4 queued jobs), 0 supplied, 0 of 6 runners; is paused by an operator since 5m",
         ),
-        pool("linux-x64", 0, 0, 3, 50, false, "0 wanted (0 queued jobs), 3 supplied, 5 of 50 boxes"),
+        pool("linux-x64", 0, 0, 3, 50, false, "0 wanted (0 queued jobs), 3 supplied, 5 of 50 runners"),
     ]
 }
 
 fn jobs() -> Vec<JobView> {
-    let job = |id, state: &str, pool: Option<&str>, why: &str, reason: &str| JobView {
+    let job = |id, state, pool: Option<&str>, why: &str, reason: &str| JobView {
         id,
         run: id / 10,
         repo: "acme/web".into(),
-        state: state.into(),
+        state,
         pool: pool.map(String::from),
         labels: ["self-hosted", "linux"].map(String::from).to_vec(),
-        runner: (state == "in_progress").then(|| "prod.linux-x64.i-0a1".into()),
+        runner: (state == JobState::InProgress).then(|| "prod.linux-x64.i-0a1".into()),
         age_seconds: id % 100 * 61,
         why: why.into(),
         reason: reason.into(),
         ..JobView::default()
     };
     vec![
-        job(29_679_449_526, "queued", Some("linux-arm64"), "paused", "pool linux-arm64 is paused by an operator since 5m"),
-        job(29_679_449_503, "queued", None, "unmatched", "no pool takes it; linux-x64 comes nearest and lacks gpu"),
-        job(29_679_449_501, "in_progress", Some("linux-x64"), "running", "runs on prod.linux-x64.i-0a1"),
+        job(29_679_449_526, JobState::Queued, Some("linux-arm64"), "paused", "pool linux-arm64 is paused by an operator since 5m"),
+        job(29_679_449_503, JobState::Queued, None, "unmatched", "no pool takes it; linux-x64 comes nearest and lacks gpu"),
+        job(29_679_449_501, JobState::InProgress, Some("linux-x64"), "running", "runs on prod.linux-x64.i-0a1"),
     ]
 }
 
 fn runners() -> Vec<RunnerView> {
-    let stages = [("launched", 1.2), ("script", 21.0), ("online", 38.5), ("started", 39.0)];
-    let stages = stages.map(|(stage, after_seconds)| StageView { stage: stage.into(), after_seconds }).to_vec();
-    let runner = |instance: &str, phase: &str, reason: &str| RunnerView {
+    let stages = [(Stage::Launched, 1.2), (Stage::Script, 21.0), (Stage::Online, 38.5), (Stage::Started, 39.0)];
+    let stages = stages.map(|(stage, after_seconds)| StageView { stage, after_seconds }).to_vec();
+    let runner = |instance: &str, phase, reason: &str| RunnerView {
         name: format!("prod.linux-x64.{instance}"),
         instance: instance.into(),
         pool: "linux-x64".into(),
-        phase: phase.into(),
+        phase,
         instance_type: Some("m7i.large".into()),
-        market: Some("spot".into()),
+        market: Some(Market::Spot),
         age_seconds: 3723,
         reason: reason.into(),
         ..RunnerView::default()
     };
-    let busy = RunnerView { job: Some(29_679_449_501), stages, ..runner("i-0a1", "busy", "runs job 29679449501") };
-    vec![runner("i-0b2", "failed", "was not online within 5m; it is deregistered, ended and replaced"), busy]
+    let busy = RunnerView { job: Some(29_679_449_501), stages, ..runner("i-0a1", Phase::Busy, "runs job 29679449501") };
+    vec![runner("i-0b2", Phase::Failed, "was not online within 5m; it is deregistered, ended and replaced"), busy]
 }
 
 fn events() -> Vec<EventView> {
-    let event = |seq, what: &str, job: Option<u64>, instance: Option<&str>, why: &str| EventView {
+    let event = |seq, what: What, job: Option<u64>, instance: Option<&str>, why: &str| EventView {
         seq,
         at: NOW - 100_000 + seq * 1000,
-        what: what.into(),
-        bad: what == "launch_failed",
+        what,
+        bad: what.is_bad(),
         pool: Some("linux-x64".into()),
         job,
         instance: instance.map(String::from),
         why: why.into(),
+        code: Code::default(),
     };
     vec![
-        event(1, "job_queued", Some(29_679_449_501), None, "acme/web asks for [self-hosted, linux]"),
-        event(2, "launch_failed", None, None, "2 spot fewer than asked for: InsufficientInstanceCapacity"),
-        event(3, "launch", None, None, "2 on-demand: 2 wanted (2 queued jobs), 0 supplied"),
-        event(41, "job_started", Some(29_679_449_501), Some("i-0a1"), "prod.linux-x64.i-0a1 took it"),
+        event(1, What::JobQueued, Some(29_679_449_501), None, "acme/web asks for [self-hosted, linux]"),
+        event(2, What::LaunchFailed, None, None, "2 spot fewer than asked for: InsufficientInstanceCapacity"),
+        event(3, What::Launch, None, None, "2 on-demand: 2 wanted (2 queued jobs), 0 supplied"),
+        event(41, What::JobStarted, Some(29_679_449_501), Some("i-0a1"), "prod.linux-x64.i-0a1 took it"),
     ]
 }
 
@@ -106,9 +113,10 @@ fn explanation() -> Explanation {
         kind: "job".into(),
         id: "29679449501".into(),
         now: NOW,
-        state: "queued".into(),
+        state: State::Job(JobState::Queued),
         facts: vec!["of acme/web, run 2967944950".into(), "asks for [self-hosted, linux]; pool linux-x64".into()],
         reason: "pool linux-x64 tries again in 2m: none of the pool's 4 offerings can be launched as spot: EC2 lacks capacity (InsufficientInstanceCapacity)".into(),
+        code: Code::default(),
         awaits: vec![
             Awaited { what: "the pool tries to launch again".into(), until: NOW + 120_000 },
             Awaited { what: "GitHub drops a job that nobody took".into(), until: NOW + 86_300_000 },
