@@ -120,7 +120,8 @@ fn rendered(terraform: &Terraform, subnet: &str, pre_install: &str) -> (BTreeMap
         "spec": {
             "github": { "app": "main", "scope": "org/acme" }, "labels": ["linux"],
             "instance": { "types": ["m7i.large"], "subnets": [subnet] },
-            "bootstrap": { "reportStages": true, "preInstall": pre_install, "proxy": { "none": [".a", ".b"] }, "hooks": { "jobStarted": "/opt/a b.sh" } },
+            "runner": { "maxLifetime": "12h", "bootDeadline": "90s" },
+            "bootstrap": { "version": "2.330.0", "user": "builder", "workDirectory": "/mnt/a b", "reportStages": true, "preInstall": pre_install, "proxy": { "none": [".a", ".b"] }, "hooks": { "jobStarted": "/opt/a b.sh" } },
         },
     });
     terraform.write("stage/manifests/pool.yaml", &pool.to_string());
@@ -331,12 +332,12 @@ fn user_data(made: &BTreeMap<String, Value>, pre_install: &str) {
         ("ARCHITECTURE", "x64"),
         ("HOOK_STARTED", "/opt/a b.sh"),
         ("PROXY_NONE", ".a,.b"),
-        ("MAX_LIFETIME", "86400"),
-        ("BOOT_DEADLINE", "300"),
-        ("VERSION", "latest"),
+        ("MAX_LIFETIME", "43200"),
+        ("BOOT_DEADLINE", "90"),
+        ("VERSION", "2.330.0"),
         ("REPORT_STAGES", "yes"),
-        ("USER", "runner"),
-        ("WORK", "_work"),
+        ("USER", "builder"),
+        ("WORK", "/mnt/a b"),
     ] {
         assert_eq!(value(name), wanted, "{name}");
     }

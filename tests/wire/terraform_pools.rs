@@ -151,7 +151,7 @@ async fn the_plan_names_what_is_wrong(terraform: Terraform) {
         );
         let said = refusal("capacity = { max = 7 }", "capacity = { max = 0 }");
         assert!(
-            said.contains("terraform-runnerpool-linux.yaml:") && said.contains("spec.capacity.idle: is 1 but max is 0"),
+            said.contains("terraform-runnerpool-linux.yaml:") && said.contains("spec.capacity.idle: idle is 1 but max is 0"),
             "{said}"
         );
         let said = refusal("plain = {", "other = {");
