@@ -11,7 +11,7 @@ use muster_reconciler::manifest::{MarketPolicy, Spec};
 use muster_reconciler::matching::Route;
 use muster_reconciler::plan::{Blocked, Plan};
 
-use super::registry::SECONDARY;
+use crate::registry::SECONDARY;
 
 macro_rules! marks {
     ($($(#[$doc:meta])* $name:ident: $word:literal;)*) => {
