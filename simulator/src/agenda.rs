@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use muster_reconciler::time::Time;
 
-use super::event::Event;
+use crate::event::Event;
 
 /// The heap, and the time.
 #[derive(Debug)]

@@ -5,11 +5,11 @@ use std::time::Duration;
 use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState};
 use muster_reconciler::ids::{InstanceId, JobId, RunnerId};
 
-use super::World;
-use super::cloud::Secret;
-use super::event::Event;
-use super::faults::Fault;
-use super::rng::Spread;
+use crate::Simulation;
+use crate::cloud::Secret;
+use crate::event::Event;
+use crate::faults::Fault;
+use crate::rng::Spread;
 
 /// How long a box waits for its configuration before it ends itself.
 const CONFIGURATION_WAIT: Duration = Duration::from_secs(600);
@@ -96,7 +96,7 @@ const FATES: [(Fault, Fate); 6] = [
     (Fault::Deaf, Fate::Deaf),
 ];
 
-impl World {
+impl Simulation {
     /// EC2 has started the instance: the box begins to boot.
     pub(super) fn box_starts(&mut self, id: InstanceId) {
         if !self.cloud.become_state(&id, InstanceState::Running, None, &mut self.nature) {
@@ -115,7 +115,7 @@ impl World {
         let stage = Stage::Booting;
         let machine = Machine { stage, runner: None, ephemeral: true, fate, drains: false, jobs: 0 };
         self.machines.insert(id.clone(), machine);
-        if self.cloud.instances().get(&id).is_some_and(super::cloud::Instance::draining) {
+        if self.cloud.instances().get(&id).is_some_and(crate::cloud::Instance::draining) {
             // It was asked to end before it ran: its watch finds the tag when it has booted.
             let seen = self.box_rng.within(self.nature.takes().boot);
             self.nature.after(seen, Event::SeesDrain(id.clone()));
@@ -153,7 +153,7 @@ impl World {
             None if self.nature.github_down() => None,
             None => {
                 let configure = muster_reconciler::effect::Configure { replace: true, ..(*configure).clone() };
-                self.forge.registry.mint(&configure, &mut self.nature).ok()
+                self.github.registry.mint(&configure, &mut self.nature).ok()
             }
         };
         let takes = self.box_rng.within_tail(self.nature.takes().register);
@@ -178,7 +178,7 @@ impl World {
             return self.nature.after(CONNECT_AGAIN, Event::Register(id, tries + 1));
         }
         let online =
-            !self.nature.github_down() && machine.runner.is_some_and(|r| self.forge.registry.connect(r, &mut self.nature));
+            !self.nature.github_down() && machine.runner.is_some_and(|r| self.github.registry.connect(r, &mut self.nature));
         if !online {
             // Whatever refused it (an outage, a registration that was replaced), the box itself did nothing wrong.
             self.oracle.excuse_box(&id);
@@ -211,7 +211,7 @@ impl World {
     }
 
     fn box_of(&self, runner: RunnerId) -> Option<InstanceId> {
-        self.forge.registrations().get(&runner).map(|r| r.name.instance.clone())
+        self.github.registrations().get(&runner).map(|r| r.name.instance.clone())
     }
 
     /// Its job is over: an ephemeral box ends itself, a reusable one waits for the next.
@@ -248,7 +248,7 @@ impl World {
         machine.stage = Stage::Hung;
         self.oracle.excuse_box(id);
         if let Some(runner) = machine.runner {
-            self.forge.registry.lost(runner, &mut self.nature);
+            self.github.registry.lost(runner, &mut self.nature);
         }
         self.nature.say(format_args!("box {id} hangs"));
     }
@@ -279,7 +279,7 @@ impl World {
         if let Some(runner) = machine.runner
             && !hung
         {
-            self.forge.registry.lost(runner, &mut self.nature);
+            self.github.registry.lost(runner, &mut self.nature);
         }
     }
 

@@ -8,9 +8,9 @@ use muster_reconciler::effect::{Market, Offering, OfferingError};
 use muster_reconciler::refusal::{REFUSALS, Scope};
 use muster_reconciler::time::Time;
 
-use super::faults::Fault;
-use super::nature::Nature;
-use super::rng::Rng;
+use crate::faults::Fault;
+use crate::nature::Nature;
+use crate::rng::Rng;
 
 /// Capacity changes this often.
 const EPOCH: Duration = Duration::from_secs(300);

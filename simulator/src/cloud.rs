@@ -12,11 +12,11 @@ use muster_reconciler::ids::{Forge, InstanceId, Intent, PoolName, RunnerId};
 use muster_reconciler::refusal::{Refusal, Scope};
 use muster_reconciler::time::Time;
 
-use super::capacity::{Bucket, Stock};
-use super::event::Event;
-use super::faults::Fault;
-use super::nature::Nature;
-use super::rng::{Rng, Spread};
+use crate::capacity::{Bucket, Stock};
+use crate::event::Event;
+use crate::faults::Fault;
+use crate::nature::Nature;
+use crate::rng::{Rng, Spread};
 
 /// EC2 shows a terminated instance for about an hour.
 const SHOWN_AFTER_END: Duration = Duration::from_secs(3600);

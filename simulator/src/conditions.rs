@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use muster_reconciler::manifest::Span;
 use muster_reconciler::time::human;
 
-use super::faults::Fault;
-use super::luck::Faults;
-use super::options::{Latencies, WorldOptions};
-use super::rng::Spread;
+use crate::faults::Fault;
+use crate::luck::Faults;
+use crate::options::{Latencies, WorldOptions};
+use crate::rng::Spread;
 
 /// How much goes wrong. A preset of [`Conditions`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

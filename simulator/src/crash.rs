@@ -7,16 +7,16 @@ mod examples;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::World;
-use super::cloud::Ending;
-use super::luck::Schedule;
-use super::oracle::Violation;
-use super::request::CrashMode;
-use super::run::RunReport;
-use super::scenario::Scenario;
-use super::times::BEGIN;
+use crate::Simulation;
+use crate::cloud::Ending;
+use crate::luck::Schedule;
+use crate::oracle::Violation;
+use crate::request::CrashMode;
+use crate::run::RunReport;
+use crate::scenario::Scenario;
+use crate::times::BEGIN;
 
-pub use super::request::{Kind, Point};
+pub use crate::request::{Kind, Point};
 pub use examples::Example;
 
 /// Where a world ended, and what it took to get there.
@@ -41,15 +41,15 @@ pub struct End {
 }
 
 impl End {
-    fn of(world: &World) -> End {
+    fn of(world: &Simulation) -> End {
         End {
             jobs: world.report().jobs,
             live: world.cloud.populated().map(|(pool, n)| (pool.to_string(), n)).collect(),
-            registrations: world.forge.registrations().len(),
+            registrations: world.github.registrations().len(),
             secrets: world.cloud.secrets.len(),
             messages: world.queue.len(),
             launched: world.cloud.launched(),
-            registered: world.forge.registry.registered(),
+            registered: world.github.registry.registered(),
             ended: world.cloud.ended().clone(),
         }
     }
@@ -183,7 +183,7 @@ impl Reference {
         Crashed { at, kind, wrong, report: RunReport::of(self.scenario.seed, world, None, converged.err()) }
     }
 
-    fn judge(&self, world: &World, unrest: Option<&Violation>) -> Option<String> {
+    fn judge(&self, world: &Simulation, unrest: Option<&Violation>) -> Option<String> {
         match (world.violations().first().or(unrest), self.judged) {
             (Some(violation), _) => Some(violation.to_string()),
             (None, Judged::ByEnd { spare }) => self.end.wrong_with(&End::of(world), spare),
@@ -192,7 +192,7 @@ impl Reference {
     }
 }
 
-fn run(scenario: &Scenario, crash: Option<Point>, lines: usize) -> (World, Result<(), Violation>) {
+fn run(scenario: &Scenario, crash: Option<Point>, lines: usize) -> (Simulation, Result<(), Violation>) {
     let mut world = scenario.world(lines);
     world.kinds = Some(Vec::new());
     if let Some(Point { effect, mode }) = crash {

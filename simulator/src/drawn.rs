@@ -8,16 +8,16 @@ use muster_reconciler::ids::Scope;
 use muster_reconciler::manifest::{Lifetime, MarketPolicy, Matching, RunnerPool, Span};
 use muster_reconciler::time::Time;
 
-use super::changes::{Change, Edit};
-use super::example;
-use super::faults::{Fault, Rates};
-use super::job_plan::JobPlan;
-use super::luck::Schedule;
-use super::options::Latencies;
-use super::rng::{Rng, Spread};
-use super::scenario::{Cluster, Scenario, Timed};
-use super::times::BEGIN;
-use super::workload::{Kind, Workload};
+use crate::changes::{Change, Edit};
+use crate::example;
+use crate::faults::{Fault, Rates};
+use crate::job_plan::JobPlan;
+use crate::luck::Schedule;
+use crate::options::Latencies;
+use crate::rng::{Rng, Spread};
+use crate::scenario::{Cluster, Scenario, Timed};
+use crate::times::BEGIN;
+use crate::workload::{Kind, Workload};
 
 /// Jobs come and faults happen for so long.
 const DISTURBED: Duration = Duration::from_secs(40 * 60);

@@ -1,5 +1,5 @@
 //! How the controller's effects travel: a request sets out, takes effect (or is refused, or takes effect and is never
-//! answered), and its answer travels back. What each does when it takes effect stands in [`super::carry`].
+//! answered), and its answer travels back. What each does when it takes effect stands in [`crate::adapters`].
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use muster_reconciler::effect::{
 use muster_reconciler::ids::{EffectId, Payer};
 use muster_reconciler::manifest::Spec;
 
-use super::World;
-use super::cloud::Secret;
-use super::event::Event;
-use super::faults::Fault;
-use super::request::{CrashMode, Kind, Put, Request};
+use crate::Simulation;
+use crate::cloud::Secret;
+use crate::event::Event;
+use crate::faults::Fault;
+use crate::request::{CrashMode, Kind, Put, Request};
 
 /// Answers that never come are given up after this.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -74,9 +74,9 @@ pub(super) fn describe(action: &Action) -> String {
     }
 }
 
-impl World {
+impl Simulation {
     /// A request sets out. False: the process was killed right after it.
-    pub(super) fn dispatch(&mut self, effect: Effect) -> bool {
+    pub(super) fn set_out(&mut self, effect: Effect) -> bool {
         let now = self.nature.now();
         if changes(&effect.action) {
             self.changes += 1;
@@ -166,8 +166,8 @@ impl World {
 
     /// GitHub's limits: each answer's headers tell them, and a call beyond them fails.
     fn github_limits(&mut self, process: u32, payer: &Payer, resource: Resource, name: &'static str) -> Option<Failure> {
-        let (remaining, reset_after) = self.forge.registry.spend(payer, resource, &mut self.nature);
-        let secondary = self.forge.registry.secondary(payer, &mut self.nature);
+        let (remaining, reset_after) = self.github.registry.spend(payer, resource, &mut self.nature);
+        let secondary = self.github.registry.secondary(payer, &mut self.nature);
         let of_configuration = resource == Resource::Registration;
         let primary = GitHubLimit {
             payer: payer.clone(),
@@ -226,7 +226,7 @@ impl World {
 
     pub(super) fn put_secret(&mut self, put: &Put) {
         let id = &put.configure.name.instance;
-        let alive = self.cloud.instances().get(id).is_some_and(super::cloud::Instance::live);
+        let alive = self.cloud.instances().get(id).is_some_and(crate::cloud::Instance::live);
         let orphan_since = (!alive).then_some(self.nature.now());
         let configure = std::sync::Arc::new(put.configure.clone());
         self.cloud.secrets.insert(id.clone(), Secret { runner: put.runner, configure, orphan_since });

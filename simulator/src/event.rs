@@ -4,9 +4,9 @@ use muster_reconciler::effect::{GitHubLimit, Outcome};
 use muster_reconciler::event::{Ec2Event, JobEvent};
 use muster_reconciler::ids::{EffectId, InstanceId, JobId, RunId, RunnerId};
 
-use super::changes::Change;
-use super::job_plan::JobPlan;
-use super::request::{Put, Request};
+use crate::changes::Change;
+use crate::job_plan::JobPlan;
+use crate::request::{Put, Request};
 
 /// One thing that will happen. What is big is boxed: the heap moves its entries about.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! What may go wrong, by name: each kind of bad luck that the world knows, and how likely each is.
 //!
-//! A kind is only a name and a rate; when one strikes is decided in [`super::luck`], what it does in the module that
+//! A kind is only a name and a rate; when one strikes is decided in [`crate::luck`], what it does in the module that
 //! asks. So a run's bad luck is a list of names and numbers: it can be written down, replayed and shrunk.
 
 use std::collections::BTreeMap;

@@ -9,10 +9,10 @@ use muster_reconciler::manifest::Spec;
 use muster_reconciler::matching::Route;
 use muster_reconciler::time::Time;
 
-use super::conditions::Conditions;
-use super::job_plan::JobPlan;
-use super::ledger::{BoxLife, JobLife, Router};
-use super::{Report, World};
+use crate::conditions::Conditions;
+use crate::job_plan::JobPlan;
+use crate::ledger::{BoxLife, JobLife, Router};
+use crate::{Report, Simulation};
 
 /// The controller runs for so long before the first job: warm floors stand ready, as they would.
 pub const LEAD: Duration = Duration::from_secs(600);
@@ -83,7 +83,7 @@ pub fn forecast(question: &Question, mut progress: impl FnMut(Time)) -> Forecast
     let Question { spec, from, until, conditions, seed, .. } = question;
     let begin = *from - LEAD;
     let mut router = Router::new(spec);
-    let mut world = World::beginning(begin, *seed, Arc::clone(spec), conditions.options());
+    let mut world = Simulation::beginning(begin, *seed, Arc::clone(spec), conditions.options());
     world.keep_ledger();
     let (mut unrouted, mut expected, mut last) = (Untakens::default(), 0, *until);
     for job in &question.jobs {
@@ -106,7 +106,7 @@ pub fn forecast(question: &Question, mut progress: impl FnMut(Time)) -> Forecast
         progress(now);
         for lost in world.take_lost() {
             if let Some(after) = conditions.rerun_lost_after
-                && let Some(job) = world.forge().jobs().get(&lost)
+                && let Some(job) = world.github().jobs().get(&lost)
             {
                 let plan = JobPlan { at: now + after.get(), ..job.plan.clone() };
                 (reruns, expected) = (reruns + 1, expected + 1);
@@ -141,12 +141,12 @@ fn takes_any(spec: &Spec, pool: &PoolName) -> bool {
 }
 
 /// Whether there are no more boxes than the warm floors ask for.
-fn at_rest(world: &World, spec: &Spec) -> bool {
+fn at_rest(world: &Simulation, spec: &Spec) -> bool {
     spec.pools.iter().all(|(name, p)| world.cloud().live(name) <= p.spec.capacity.idle_at(world.now()))
 }
 
 /// Jobs that a pool takes and that are still queued, each with the controller's word on it.
-fn unstarted(world: &World, jobs: &[JobLife]) -> Vec<Untaken> {
+fn unstarted(world: &Simulation, jobs: &[JobLife]) -> Vec<Untaken> {
     let views = world.controller().map(|c| c.jobs(world.now())).unwrap_or_default();
     let reasons: BTreeMap<u64, String> = views.into_iter().map(|v| (v.id, v.reason)).collect();
     let mut all = Untakens::default();

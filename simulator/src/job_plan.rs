@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use muster_reconciler::time::Time;
 
-use super::times::{since_begin, spans};
+use crate::times::{since_begin, spans};
 
 /// A job to come, as data: what a run is made of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

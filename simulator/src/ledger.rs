@@ -14,12 +14,12 @@ use muster_reconciler::manifest::Spec;
 use muster_reconciler::matching::{Route, route};
 use muster_reconciler::time::Time;
 
-use super::World;
-use super::boxes::Stage;
-use super::cloud::Instance;
-use super::event::Event;
-use super::forge::Job;
-use super::job_plan::JobPlan;
+use crate::Simulation;
+use crate::boxes::Stage;
+use crate::cloud::Instance;
+use crate::event::Event;
+use crate::github::Job;
+use crate::job_plan::JobPlan;
 
 /// One box, from its launch to its end.
 #[derive(Clone, Debug, PartialEq)]
@@ -116,7 +116,7 @@ impl Subject {
     }
 }
 
-impl World {
+impl Simulation {
     /// From now on, keeps a ledger. Before the first step, or what was before is missing in it.
     pub fn keep_ledger(&mut self) {
         self.ledger.get_or_insert_default();
@@ -128,7 +128,7 @@ impl World {
         let now = self.nature.now();
         match subject {
             Subject::Job(id) => {
-                let over = self.forge.jobs().get(&id).filter(|j| j.state == JobState::Completed);
+                let over = self.github.jobs().get(&id).filter(|j| j.state == JobState::Completed);
                 if let Some(job) = over
                     && ledger.ended.insert(id, now).is_none()
                     && job.conclusion == Some("failure")
@@ -190,7 +190,7 @@ impl World {
             instance: box_of(job),
             conclusion: job.conclusion,
         };
-        self.forge.jobs().iter().map(life).collect()
+        self.github.jobs().iter().map(life).collect()
     }
 
     pub(super) fn enterprise(&self) -> Option<String> {

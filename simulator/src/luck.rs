@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::faults::{Fault, KINDS, Rates};
-use super::rng::Rng;
+use crate::faults::{Fault, KINDS, Rates};
+use crate::rng::Rng;
 
 /// One piece of bad luck: the n-th decision of a kind (from 0) went wrong. Written `webhook_loss#3`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -9,10 +9,10 @@ use muster_reconciler::event::{JobEvent, JobState};
 use muster_reconciler::ids::DeliveryId;
 use muster_reconciler::time::Time;
 
-use super::event::Event;
-use super::faults::Fault;
-use super::nature::Nature;
-use super::rng::Spread;
+use crate::event::Event;
+use crate::faults::Fault;
+use crate::nature::Nature;
+use crate::rng::Spread;
 
 /// Older attempts are of no interest to anybody here; GitHub itself keeps them for three days.
 const SHOWN: Duration = Duration::from_secs(24 * 3600);

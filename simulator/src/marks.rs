@@ -13,7 +13,7 @@ use muster_reconciler::matching::Route;
 use muster_reconciler::plan::Plan;
 use muster_reconciler::reason::{Backoff, Blocked, CallReason, LaunchReason, Reason, StepReason};
 
-use super::registry::SECONDARY;
+use crate::registry::SECONDARY;
 
 macro_rules! marks {
     ($($(#[$doc:meta])* $name:ident: $word:literal;)*) => {

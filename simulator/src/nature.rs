@@ -6,13 +6,13 @@ use std::time::Duration;
 use muster_reconciler::effect::FailureKind;
 use muster_reconciler::time::Time;
 
-use super::agenda::Agenda;
-use super::event::Event;
-use super::faults::Fault;
-use super::luck::Luck;
-use super::options::{Latencies, WorldOptions};
-use super::rng::{Rng, Spread};
-use super::trace::Trace;
+use crate::agenda::Agenda;
+use crate::event::Event;
+use crate::faults::Fault;
+use crate::luck::Luck;
+use crate::options::{Latencies, WorldOptions};
+use crate::rng::{Rng, Spread};
+use crate::trace::Trace;
 
 /// How often the weather is decided.
 pub(super) const WEATHER_EVERY: Duration = Duration::from_secs(30);

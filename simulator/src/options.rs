@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::faults::{Fault, Rates};
-use super::luck::{Faults, Schedule};
-use super::rng::{Rng, Spread};
+use crate::faults::{Fault, Rates};
+use crate::luck::{Faults, Schedule};
+use crate::rng::{Rng, Spread};
 
 /// How long everything takes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -9,9 +9,9 @@ use muster_reconciler::event::JobEvent;
 use muster_reconciler::ids::MessageId;
 use muster_reconciler::time::Time;
 
-use super::faults::Fault;
-use super::nature::Nature;
-use super::rng::{Rng, Spread};
+use crate::faults::Fault;
+use crate::nature::Nature;
+use crate::rng::{Rng, Spread};
 
 /// The queue's visibility timeout.
 pub const VISIBILITY: Duration = Duration::from_secs(120);

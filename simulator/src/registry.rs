@@ -8,10 +8,10 @@ use muster_reconciler::effect::{Configure, Failure, FailureKind, Resource, Runne
 use muster_reconciler::ids::{Forge as List, InstanceId, JobId, Payer, PoolName, RunnerId, RunnerName};
 use muster_reconciler::time::Time;
 
-use super::event::Event;
-use super::faults::Fault;
-use super::nature::Nature;
-use super::rng::{Rng, Spread};
+use crate::event::Event;
+use crate::faults::Fault;
+use crate::nature::Nature;
+use crate::rng::{Rng, Spread};
 
 /// Requests per hour of an installation. <https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>
 const fn hourly(resource: Resource) -> u32 {

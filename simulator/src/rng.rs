@@ -15,7 +15,7 @@ pub struct Rng(u64);
 impl Rng {
     /// The stream of this name; the same seed and name give the same numbers.
     pub fn new(seed: u64, stream: &str) -> Rng {
-        let mut rng = Rng(super::trace::fnv(seed ^ super::trace::FNV_BASIS, stream.as_bytes()));
+        let mut rng = Rng(crate::trace::fnv(seed ^ crate::trace::FNV_BASIS, stream.as_bytes()));
         rng.draw();
         rng
     }

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use muster_reconciler::time::Time;
 
-use super::World;
-use super::luck::{Schedule, Strike};
-use super::marks::Marks;
-use super::oracle::Violation;
-use super::scenario::Scenario;
-use super::times::BEGIN;
-use super::trace::Trace;
+use crate::Simulation;
+use crate::luck::{Schedule, Strike};
+use crate::marks::Marks;
+use crate::oracle::Violation;
+use crate::scenario::Scenario;
+use crate::times::BEGIN;
+use crate::trace::Trace;
 
 /// Between two looks whether a run has failed already.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -82,7 +82,7 @@ impl Scenario {
     pub fn run_until(&self, lines: usize, enough: &dyn Fn(&Violation) -> bool) -> RunReport {
         let mut world = self.world(lines);
         let mut looked = 0;
-        let mut failed = |world: &World| {
+        let mut failed = |world: &Simulation| {
             let new = world.violations().get(looked..).unwrap_or_default();
             looked = world.violations().len();
             new.iter().any(enough)
@@ -108,7 +108,7 @@ impl Scenario {
 }
 
 impl RunReport {
-    pub(super) fn of(seed: u64, world: World, converged: Option<Duration>, unrest: Option<Violation>) -> RunReport {
+    pub(super) fn of(seed: u64, world: Simulation, converged: Option<Duration>, unrest: Option<Violation>) -> RunReport {
         let report = world.report();
         RunReport {
             seed,

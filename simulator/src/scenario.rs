@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use muster_reconciler::manifest::{Controller, GitHubApp, GitHubToken, Intervals, Limits, Metadata, RunnerPool, Spec};
 use muster_reconciler::time::Time;
 
-use super::World;
-use super::changes::Change;
-use super::job_plan::JobPlan;
-use super::luck::{Faults, Schedule};
-use super::options::{Latencies, WorldOptions};
-use super::times::{since_begin, spans};
+use crate::Simulation;
+use crate::changes::Change;
+use crate::job_plan::JobPlan;
+use crate::luck::{Faults, Schedule};
+use crate::options::{Latencies, WorldOptions};
+use crate::times::{since_begin, spans};
 
 /// A run: what exists, what is asked for, what changes, how long things take and what goes wrong.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -128,14 +128,14 @@ impl Scenario {
     }
 
     /// Its world, at its beginning, with `lines` of its trace kept.
-    pub fn world(&self, lines: usize) -> World {
+    pub fn world(&self, lines: usize) -> Simulation {
         let options = WorldOptions {
             latencies: self.latencies.clone(),
             etags: self.etags,
             keep_lines: lines,
             faults: Faults { last: Some(self.disturbed), schedule: self.faults.clone() },
         };
-        let mut world = World::new(self.seed, self.cluster.spec(), options);
+        let mut world = Simulation::new(self.seed, self.cluster.spec(), options);
         for job in &self.jobs {
             world.submit(job.clone());
         }

@@ -1,10 +1,10 @@
 //! From a failing run to a small one: strikes, jobs, changes, pools and latencies are data, so they can be left out one
 //! after the other, for as long as the run still fails. Delta debugging (Zeller and Hildebrandt, 2002).
 
-use super::luck::{Schedule, Strike};
-use super::options::Latencies;
-use super::run::RunReport;
-use super::scenario::Scenario;
+use crate::luck::{Schedule, Strike};
+use crate::options::Latencies;
+use crate::run::RunReport;
+use crate::scenario::Scenario;
 
 /// What shrinking came to.
 #[derive(Debug)]

@@ -4,16 +4,16 @@ use muster_reconciler::effect::Configure;
 use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState};
 use muster_reconciler::ids::{Forge as List, InstanceId, JobId, RunnerName};
 
-use super::World;
-use super::event::Event;
-use super::rng::Spread;
+use crate::Simulation;
+use crate::event::Event;
+use crate::rng::Spread;
 
 /// Another cluster's name: ours with a letter more, so that a prefix must not be taken for the whole.
 pub(super) fn other_cluster(ours: &str) -> String {
     format!("{ours}x")
 }
 
-impl World {
+impl Simulation {
     /// Registrations of another cluster in our lists, and EC2's events about its boxes.
     pub(super) fn settle_strangers(&mut self) {
         let cluster = other_cluster(self.spec.controller.cluster());
@@ -29,7 +29,7 @@ impl World {
                 ephemeral: false,
                 replace: false,
             };
-            self.forge.registry.add_foreign(&configure);
+            self.github.registry.add_foreign(&configure);
             for state in [InstanceState::Running, InstanceState::ShuttingDown, InstanceState::Terminated] {
                 let when = self.box_rng.within(Spread::secs(60, 1800));
                 let kind = Ec2EventKind::State(state);

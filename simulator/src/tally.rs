@@ -14,8 +14,8 @@ use muster_reconciler::ids::{InstanceId, PoolName};
 use muster_reconciler::manifest::Spec;
 use muster_reconciler::time::Time;
 
-use super::forecast::Forecast;
-use super::ledger::{BoxLife, JobLife};
+use crate::forecast::Forecast;
+use crate::ledger::{BoxLife, JobLife};
 
 /// EC2 bills Linux and Windows by the second, and a minute at least. Pending and shutting down are not billed.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-lifecycle.html>

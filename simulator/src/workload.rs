@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use muster_reconciler::time::Time;
 
-use super::job_plan::JobPlan;
-use super::rng::{Rng, Spread};
+use crate::job_plan::JobPlan;
+use crate::rng::{Rng, Spread};
 
 /// What jobs a stream is made of.
 #[derive(Clone, Debug)]

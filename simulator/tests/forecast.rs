@@ -9,7 +9,7 @@ use muster_reconciler::manifest::{RunnerPool, Span, Spec};
 use muster_simulator::conditions::{Conditions, Overrides, Weather};
 use muster_simulator::forecast::{Forecast, LEAD, Question, forecast};
 use muster_simulator::tally::{Doing, Figures, Tally};
-use muster_simulator::{BEGIN, JobPlan, World, WorldOptions, example};
+use muster_simulator::{BEGIN, JobPlan, Simulation, WorldOptions, example};
 
 const LINUX: &[&str] = &["self-hosted", "linux", "x64"];
 
@@ -69,7 +69,7 @@ fn on_a_calm_day_each_job_has_its_box_within_four_minutes() {
 #[test]
 fn a_ledger_changes_nothing() {
     let hash = |ledger: bool| {
-        let mut world = World::new(7, example::cluster("test", [linux(5)]), WorldOptions::swarm(7));
+        let mut world = Simulation::new(7, example::cluster("test", [linux(5)]), WorldOptions::swarm(7));
         if ledger {
             world.keep_ledger();
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use muster_reconciler::manifest::{Span, Spec};
 use muster_simulator::crash::{Example, Judged, Kind, Point, Reference};
 use muster_simulator::{
-    BEGIN, Fault, Faults, JobPlan, Rates, RunReport, Scenario, Schedule, Strike, World, WorldOptions, example, shrink,
+    BEGIN, Fault, Faults, JobPlan, Rates, RunReport, Scenario, Schedule, Simulation, Strike, WorldOptions, example, shrink,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -37,7 +37,7 @@ fn burst(n: u64, takes: Duration) -> impl Iterator<Item = JobPlan> {
     })
 }
 
-fn calm(seed: u64, spec: &Spec, n: u64, takes: Duration) -> World {
+fn calm(seed: u64, spec: &Spec, n: u64, takes: Duration) -> Simulation {
     Scenario::calm(seed, spec, burst(n, takes)).world(4000)
 }
 
@@ -74,9 +74,9 @@ fn a_warm_floor_is_kept_and_no_more() {
 }
 
 /// Jobs on the two pools, with one kind of fault, for an hour.
-fn with_fault(seed: u64, fault: Fault, rate: f64, jobs: u64) -> World {
+fn with_fault(seed: u64, fault: Fault, rate: f64, jobs: u64) -> Simulation {
     let faults = Faults::drawn([(fault, rate)], Some(60 * MINUTE));
-    let mut world = World::new(seed, two_pools(), WorldOptions { faults, ..WorldOptions::default() });
+    let mut world = Simulation::new(seed, two_pools(), WorldOptions { faults, ..WorldOptions::default() });
     for job in burst(jobs, MINUTE) {
         world.submit(job);
     }
@@ -114,7 +114,7 @@ fn an_organisations_spent_limit_delays_no_other() {
     let delayed = |nth: u32| {
         let schedule = Schedule::Fixed(vec![Strike { fault: Fault::PrimaryLimit, nth }]);
         let mut world =
-            World::new(7, spec.clone(), WorldOptions { faults: Faults { last: None, schedule }, ..WorldOptions::default() });
+            Simulation::new(7, spec.clone(), WorldOptions { faults: Faults { last: None, schedule }, ..WorldOptions::default() });
         for (org, n) in ["acme", "umbrella"].into_iter().flat_map(|org| (0..6).map(move |n| (org, n))) {
             let at = BEGIN + Duration::from_secs(60 + n);
             let (labels, repo) = (["self-hosted", org].map(str::to_owned).to_vec(), format!("{org}/web"));
@@ -122,7 +122,7 @@ fn an_organisations_spent_limit_delays_no_other() {
         }
         world.step_until(BEGIN + 10 * MINUTE);
         assert_eq!(world.violations(), []);
-        let waiting = world.forge().unfinished().map(|(_, job)| job.plan.repo.clone());
+        let waiting = world.github().unfinished().map(|(_, job)| job.plan.repo.clone());
         waiting.collect::<BTreeSet<String>>()
     };
     let delays: Vec<BTreeSet<String>> = (0..40).map(delayed).collect();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use muster_reconciler::time::{Time, human};
 use muster_simulator::workload::Workload;
-use muster_simulator::{World, WorldOptions, example};
+use muster_simulator::{Simulation, WorldOptions, example};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -111,7 +111,7 @@ async fn stopped_by_hand() -> std::io::Result<()> {
 
 /// The world, and how far it is.
 struct Show {
-    world: World,
+    world: Simulation,
     jobs: std::iter::Peekable<Workload>,
     began: Time,
     started: Instant,
@@ -123,7 +123,7 @@ impl Show {
     fn new(speed: u32, seed: u64, metrics: Arc<Metrics>) -> Show {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let began = Time::ZERO + since_epoch;
-        let world = World::beginning(began, seed, example::demo(), WorldOptions::mild());
+        let world = Simulation::beginning(began, seed, example::demo(), WorldOptions::mild());
         Show { world, jobs: Workload::demo(seed, began).peekable(), began, started: Instant::now(), speed, metrics }
     }
 

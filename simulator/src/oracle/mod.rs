@@ -1,12 +1,12 @@
 //! Ground truth that the controller never sees, and what must hold of it.
 //!
-//! Safety is judged when an effect sets out ([`ears`]), when it takes effect ([`fate`]) and now and then by looking at
-//! the whole ([`look`]); liveness when the faults have stopped ([`rest`]). The names are those of the design's proof.
+//! Safety is judged when an effect sets out ([`process_view`]), when it takes effect ([`harm`]) and now and then by looking at
+//! the whole ([`invariants`]); liveness when the faults have stopped ([`quiescence`]). The names are those of the design's proof.
 
-mod ears;
-mod fate;
-mod look;
-mod rest;
+mod harm;
+mod invariants;
+mod process_view;
+mod quiescence;
 mod retry;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,9 +15,9 @@ use std::fmt;
 use muster_reconciler::ids::{InstanceId, Intent, JobId, PoolName};
 use muster_reconciler::time::Time;
 
-pub(super) use ears::Ears;
-pub(super) use look::CHECK_EVERY;
-pub use rest::Unrest;
+pub(super) use invariants::CHECK_EVERY;
+pub(super) use process_view::ProcessView;
+pub use quiescence::Unrest;
 
 /// What must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,7 +28,7 @@ pub enum Invariant {
     /// When a fleet is made, the pool's live boxes are no more than its max was when the request set out.
     S2,
     /// Boxes launched are no more than jobs, warm floors, replacements for boxes that were lost, and what wrong or late
-    /// news must cost (see [`fate`]).
+    /// news must cost (see [`harm`]).
     S3,
     /// Only our own instances, registrations and secrets are touched.
     S4,
@@ -125,14 +125,14 @@ pub struct Oracle {
     /// Jobs killed in a race.
     pub races: u64,
     /// What the controller's process has been told, and has sent.
-    pub(super) ears: Ears,
+    pub(super) process_view: ProcessView,
     /// Which process used an intent first.
     intents: BTreeMap<Intent, u32>,
     /// All boxes that were ever ours.
     boxes: BTreeSet<InstanceId>,
     /// Boxes that could not do what they were launched for, by no fault of the controller.
     excused: BTreeSet<InstanceId>,
-    /// Boxes that were launched without a job of their own for a reason that is no box's (see [`fate`]).
+    /// Boxes that were launched without a job of their own for a reason that is no box's (see [`harm`]).
     pub(super) allowance: u64,
     /// Jobs that were queued, reruns included.
     pub(super) jobs: u64,

@@ -11,10 +11,10 @@ use muster_reconciler::plan::{Gate, View, plan};
 use muster_reconciler::reason::{Blocked, JobReason};
 use muster_reconciler::time::{Time, human};
 
-use super::super::World;
-use super::super::forge::Hold;
-use super::super::marks::Mark;
 use super::Invariant;
+use crate::Simulation;
+use crate::github::Hold;
+use crate::marks::Mark;
 
 /// How often the whole is looked at.
 pub(crate) const CHECK_EVERY: Duration = Duration::from_secs(30);
@@ -34,7 +34,7 @@ const RARE: u64 = 20;
 /// Every so many sweeps the rows are also taken in backwards.
 const REVERSED: u64 = 48;
 
-impl World {
+impl Simulation {
     /// One look at the whole.
     pub(crate) fn look(&mut self) {
         let now = self.nature.now();
@@ -93,7 +93,7 @@ impl World {
         }
         let calm = self.began + last;
         let mut stuck = BTreeMap::new();
-        for (id, job) in self.forge.unfinished().filter(|(_, j)| j.state == JobState::Queued && j.hold == Hold::No) {
+        for (id, job) in self.github.unfinished().filter(|(_, j)| j.state == JobState::Queued && j.hold == Hold::No) {
             let Some(since) = self.home(job).and_then(|name| self.oracle.roomy.get(&name)) else { continue };
             let (waited, roomy) = (now.since(calm.max(job.queued_at)), now.since(*since));
             if waited < STUCK || roomy < ROOMY {
@@ -123,7 +123,7 @@ impl World {
     fn is_so(&self, blocked: &Blocked, pool: &PoolName, now: Time) -> bool {
         match blocked {
             Blocked::Max => false,
-            Blocked::GitHub { .. } => self.spec.pools.get(pool).is_some_and(|p| self.forge.registry.short(&p.forge().payer(), now)),
+            Blocked::GitHub { .. } => self.spec.pools.get(pool).is_some_and(|p| self.github.registry.short(&p.forge().payer(), now)),
             _ => true,
         }
     }
@@ -211,7 +211,7 @@ impl World {
             None if controller.view().demand.is_over(id) => JobState::Completed,
             None => return,
         };
-        if let Err(before) = self.oracle.ears.state_is(id, state) {
+        if let Err(before) = self.oracle.process_view.state_is(id, state) {
             let what = format!("job {id} went back from {before:?} to {state:?}");
             self.oracle.blame(Invariant::S9, self.nature.agenda.now, what);
         }

@@ -17,11 +17,11 @@ use muster_reconciler::event::{JobEvent, JobState};
 use muster_reconciler::ids::{InstanceId, JobId, PoolName};
 use muster_reconciler::time::human;
 
-use super::super::World;
-use super::super::boxes::Stage;
-use super::super::faults::Fault;
-use super::super::request::Request;
 use super::{Invariant, RACE, RACES};
+use crate::Simulation;
+use crate::boxes::Stage;
+use crate::faults::Fault;
+use crate::request::Request;
 
 /// Kinds of bad luck that may each cost a box, and how many.
 const COSTS: [(Fault, u64); 8] = [
@@ -39,7 +39,7 @@ const COSTS: [(Fault, u64); 8] = [
 /// How long the controller may take to see what a list shows.
 const LOOKS: Duration = Duration::from_secs(15);
 
-impl World {
+impl Simulation {
     /// A fleet was made: S2, and S3.
     pub(crate) fn judge_fleet(&mut self, launch: &Arc<Launch>, launched: &Launched, max: u32) {
         let now = self.nature.now();
@@ -110,14 +110,14 @@ impl World {
 
     /// A job is over before the news of its start can have come: it may look queued when its box is gone already.
     pub(crate) fn excuse_short(&mut self, job: JobId) {
-        let started = self.forge.jobs().get(&job).and_then(|j| j.started_at);
+        let started = self.github.jobs().get(&job).and_then(|j| j.started_at);
         let news = self.nature.takes().webhook.high + LOOKS;
         self.oracle.allowance += u64::from(started.is_some_and(|at| self.nature.now().since(at) < news));
     }
 
     /// News that a job is queued which no longer is, for a process that began after that job was queued: it has no way to know.
     pub(crate) fn excuse_stale(&mut self, news: &JobEvent) {
-        let Some(job) = self.forge.jobs().get(&news.job) else { return };
+        let Some(job) = self.github.jobs().get(&news.job) else { return };
         let stale = news.state == JobState::Queued && job.state != JobState::Queued;
         let knows = |c: &Controller| c.view().world.started <= job.queued_at || c.view().demand.jobs().contains_key(&news.job);
         self.oracle.allowance += u64::from(stale && !self.controller.as_ref().is_some_and(knows));
@@ -127,7 +127,7 @@ impl World {
     pub(crate) fn judge_kill(&mut self, id: &InstanceId, request: &Request, how: &str) {
         let Some(Stage::Working(job)) = self.machines.get(id).map(|m| m.stage) else { return };
         let now = self.nature.now();
-        let started = self.forge.jobs().get(&job).and_then(|j| j.started_at).unwrap_or_default();
+        let started = self.github.jobs().get(&job).and_then(|j| j.started_at).unwrap_or_default();
         let knew = request.knew.contains(id);
         let ran = human(now.since(started));
         if knew || started + RACE <= request.sent_at {
@@ -137,7 +137,7 @@ impl World {
         }
         self.oracle.races += 1;
         self.oracle.excuse_box(id);
-        self.marks.hit(super::super::marks::Mark::KilledInRace);
+        self.marks.hit(crate::marks::Mark::KilledInRace);
         self.nature.say(format_args!("job {job} on {id} is killed after {ran}: {how}; nobody could know"));
         if self.oracle.races > RACES {
             let what = format!("{} jobs were killed just after they had started", self.oracle.races);

@@ -9,16 +9,16 @@ use muster_reconciler::ids::{EffectId, Forge as List, InstanceId, JobId, Payer, 
 use muster_reconciler::manifest::Limits;
 use muster_reconciler::time::{Time, human};
 
-use super::super::World;
-use super::super::capacity::Bucket;
-use super::super::effects::{api, counts_against};
-use super::super::request::Request;
 use super::Invariant;
 use super::retry::Retries;
+use crate::Simulation;
+use crate::capacity::Bucket;
+use crate::effects::{api, counts_against};
+use crate::request::Request;
 
 /// One process's knowledge.
 #[derive(Debug, Default)]
-pub struct Ears {
+pub struct ProcessView {
     /// Complete sweeps that it has had.
     swept: BTreeSet<Source>,
     sources: BTreeMap<EffectId, Source>,
@@ -35,7 +35,7 @@ pub struct Ears {
     retries: Retries,
 }
 
-impl Ears {
+impl ProcessView {
     /// Whether events or a list have said that a job runs on the box.
     pub(crate) fn knows_job_on(&self, id: &InstanceId) -> bool {
         self.running.contains_key(id) || self.busy.values().any(|boxes| boxes.contains(id))
@@ -123,16 +123,16 @@ impl Ears {
     }
 }
 
-impl World {
+impl Simulation {
     /// Judges an effect as it sets out.
     pub(crate) fn judge_effect(&mut self, effect: Effect) -> Request {
         let now = self.nature.now();
         let (name, action) = (api(&effect.action), &effect.action);
-        if self.oracle.ears.over_rate(name, &self.spec.controller.spec.limits, now) {
+        if self.oracle.process_view.over_rate(name, &self.spec.controller.spec.limits, now) {
             self.oracle.blame(Invariant::S7, now, format!("{name} was called more often than the other side admits"));
         }
         if let Some((payer, resource)) = counts_against(action, &self.spec) {
-            let said = |of| self.oracle.ears.exhausted.get(&(payer.clone(), of)).copied();
+            let said = |of| self.oracle.process_view.exhausted.get(&(payer.clone(), of)).copied();
             if let Some(until) = said(Some(resource)).max(said(None)).filter(|until| *until > now) {
                 let left = human(until.since(now));
                 self.oracle.blame(Invariant::S7, now, format!("{name} for {payer}, though GitHub had said to wait {left} more"));
@@ -140,7 +140,7 @@ impl World {
         }
         let runners = self.controller.as_ref().map(|c| c.view().world.runners());
         let known = |id: &InstanceId| runners.and_then(|r| r.get(id)).map_or(Time::ZERO, |r| r.first_seen);
-        if let Some(hasty) = self.oracle.ears.retries.sets_out(&effect, known, now) {
+        if let Some(hasty) = self.oracle.process_view.retries.sets_out(&effect, known, now) {
             self.oracle.blame(Invariant::L5, now, hasty);
         }
         let mut request = Request { process: self.process, sent_at: now, effect, knew: Vec::new(), max: u32::MAX };
@@ -152,7 +152,7 @@ impl World {
         let effect = &request.effect;
         match &effect.action {
             Action::Sweep(source) => {
-                self.oracle.ears.sources.insert(effect.id, source.clone());
+                self.oracle.process_view.sources.insert(effect.id, source.clone());
             }
             Action::Launch(launch) => {
                 self.judge_look("Launch", now);
@@ -174,16 +174,16 @@ impl World {
                 for id in &ids {
                     self.judge_list_seen(id, now);
                 }
-                request.knew = ids.into_iter().filter(|id| self.oracle.ears.knows_job_on(id)).collect();
+                request.knew = ids.into_iter().filter(|id| self.oracle.process_view.knows_job_on(id)).collect();
             }
             Action::Deregister { runner, name, .. } => {
                 self.judge_look("DeleteRunner", now);
-                let is = self.forge.registrations().get(runner).map(|r| &r.name);
+                let is = self.github.registrations().get(runner).map(|r| &r.name);
                 if is.is_some_and(|is| is != name) {
                     let is = is.map(ToString::to_string).unwrap_or_default();
                     self.oracle.blame(Invariant::S4, now, format!("runner {runner} is deregistered as {name}; it is {is}"));
                 }
-                if self.oracle.ears.knows_job_on(&name.instance) {
+                if self.oracle.process_view.knows_job_on(&name.instance) {
                     request.knew.push(name.instance.clone());
                 }
             }
@@ -200,7 +200,7 @@ impl World {
     }
 
     fn judge_look(&mut self, name: &str, now: Time) {
-        if !self.oracle.ears.swept.contains(&Source::Instances) {
+        if !self.oracle.process_view.swept.contains(&Source::Instances) {
             self.oracle.blame(Invariant::S8, now, format!("{name} before the first complete look at the instances"));
         }
     }
@@ -212,8 +212,8 @@ impl World {
             return;
         }
         let Some(runner) = self.machines.get(id).and_then(|m| m.runner()) else { return };
-        let Some(list) = self.forge.registrations().get(&runner).map(|r| r.list().clone()) else { return };
-        if !self.oracle.ears.swept.contains(&Source::Runners(list.clone())) {
+        let Some(list) = self.github.registrations().get(&runner).map(|r| r.list().clone()) else { return };
+        if !self.oracle.process_view.swept.contains(&Source::Runners(list.clone())) {
             self.oracle.blame(Invariant::S8, now, format!("{id} is ended before the first complete look at {list}"));
         }
     }

@@ -7,19 +7,19 @@ use muster_reconciler::defects::{self, Defect};
 use muster_reconciler::effect::{Action, Failure, FailureKind, Launch, Market, Outcome, RunnerSighting, Source, Swept};
 use muster_reconciler::ids::{EffectId, Forge as List, InstanceId};
 
-use super::World;
-use super::event::Event;
-use super::faults::Fault;
-use super::request::{Put, Request};
+use crate::Simulation;
+use crate::event::Event;
+use crate::faults::Fault;
+use crate::request::{Put, Request};
 
-impl World {
+impl Simulation {
     /// The action takes effect. Err: it was half of one, and this is the other half.
     pub(super) fn carry_out(&mut self, request: &Request) -> Result<Outcome, Box<Put>> {
         let now = self.nature.now();
         let outcome = match &request.effect.action {
             Action::Launch(launch) => self.create_fleet(launch, request.max),
             Action::Configure(c) => {
-                let registry = &mut self.forge.registry;
+                let registry = &mut self.github.registry;
                 let minted = registry
                     .refuses(c, &mut self.nature)
                     .and_then(|()| c.ephemeral.then(|| registry.mint(c, &mut self.nature)).transpose());
@@ -34,12 +34,12 @@ impl World {
             Action::Drain(ids) => self.batch(ids, |world, id| {
                 if world.cloud.tag_drain(id, now) {
                     let seen = world.box_rng.within(world.nature.takes().drain_seen);
-                    let late = world.nature.strikes(Fault::LateDrain).map(|mut r| r.within(super::rng::Spread::secs(30, 500)));
+                    let late = world.nature.strikes(Fault::LateDrain).map(|mut r| r.within(crate::rng::Spread::secs(30, 500)));
                     world.nature.after(seen + late.unwrap_or_default(), Event::SeesDrain(id.clone()));
                 }
             }),
             Action::Terminate(ids) => self.batch(ids, |world, id| world.terminate(id, request)),
-            Action::Deregister { runner, .. } => match self.forge.registry.delete(*runner, now) {
+            Action::Deregister { runner, .. } => match self.github.registry.delete(*runner, now) {
                 Ok(None) => Outcome::Done,
                 Ok(Some(deleted)) => {
                     let id = &deleted.name.instance;
@@ -51,9 +51,9 @@ impl World {
                 }
                 Err(failure) => Outcome::Failed(failure),
             },
-            Action::CheckJob { job, .. } => self.forge.job(*job, &mut self.nature).map_or_else(Outcome::Failed, Outcome::Job),
+            Action::CheckJob { job, .. } => self.github.job(*job, &mut self.nature).map_or_else(Outcome::Failed, Outcome::Job),
             Action::Redeliver { delivery, .. } => {
-                self.forge.mail.attempt(*delivery, &mut self.nature);
+                self.github.mail.attempt(*delivery, &mut self.nature);
                 Outcome::Done
             }
             Action::Sweep(source) => self.sweep(source, request.effect.id),
@@ -75,10 +75,10 @@ impl World {
             Ok((launched, replayed)) => {
                 let (got, asked) = (launched.instances.len(), launch.count as usize);
                 if got < asked {
-                    self.marks.hit(if got == 0 { super::marks::Mark::EmptyFleet } else { super::marks::Mark::PartialFleet });
+                    self.marks.hit(if got == 0 { crate::marks::Mark::EmptyFleet } else { crate::marks::Mark::PartialFleet });
                 }
                 if replayed {
-                    self.marks.hit(super::marks::Mark::TokenReplayed);
+                    self.marks.hit(crate::marks::Mark::TokenReplayed);
                 } else {
                     self.judge_fleet(launch, &launched, max);
                 }
@@ -91,7 +91,7 @@ impl World {
             }
             Err(failure) => {
                 if failure.kind == FailureKind::Conflict {
-                    self.oracle.blame(super::oracle::Invariant::S5, self.nature.now(), failure.message.clone());
+                    self.oracle.blame(crate::oracle::Invariant::S5, self.nature.now(), failure.message.clone());
                 }
                 Outcome::Failed(failure)
             }
@@ -102,7 +102,7 @@ impl World {
     fn sweep(&mut self, source: &Source, effect: EffectId) -> Outcome {
         let (name, pages) = match source {
             Source::Instances => ("DescribeInstances", self.cloud.pages()),
-            Source::Runners(list) => ("ListRunners", self.forge.registry.pages(list)),
+            Source::Runners(list) => ("ListRunners", self.github.registry.pages(list)),
             Source::Secrets => ("GetParametersByPath", 1),
             Source::Deliveries(_) => ("ListDeliveries", 1),
         };
@@ -123,7 +123,7 @@ impl World {
             Source::Instances => Swept::Instances(self.cloud.describe(&self.nature)),
             Source::Runners(list) => Swept::Runners(self.list_runners(list, effect)),
             Source::Secrets => Swept::Secrets(self.cloud.secrets.keys().cloned().collect()),
-            Source::Deliveries(_) => Swept::Deliveries(self.forge.mail.list(self.nature.now())),
+            Source::Deliveries(_) => Swept::Deliveries(self.github.mail.list(self.nature.now())),
         })
     }
 
@@ -148,7 +148,7 @@ impl World {
         settings.unwrap_or(muster_reconciler::manifest::RunnerSettings::default().max_lifetime).get()
     }
 
-    fn batch(&mut self, ids: &[InstanceId], each: impl Fn(&mut World, &InstanceId)) -> Outcome {
+    fn batch(&mut self, ids: &[InstanceId], each: impl Fn(&mut Simulation, &InstanceId)) -> Outcome {
         let (mut done, mut failed) = (Vec::new(), Vec::new());
         for id in ids {
             if self.nature.hits(Fault::BatchMember) {
@@ -163,12 +163,12 @@ impl World {
 
     /// None: 304, nothing changed since this process last asked.
     fn list_runners(&mut self, list: &List, effect: EffectId) -> Option<Vec<RunnerSighting>> {
-        let version = self.forge.registry.version(list);
+        let version = self.github.registry.version(list);
         if self.nature.options.etags && self.listed.get(list) == Some(&version) {
             return None;
         }
         let cluster = self.spec.controller.cluster().to_owned();
-        let listed = self.forge.registry.list(list, &cluster, &mut self.nature);
+        let listed = self.github.registry.list(list, &cluster, &mut self.nature);
         // One list without a row costs nothing; two in a row make a box look gone.
         self.oracle.allowance += u64::from(listed.lacks);
         // Of a list that was not true as a whole no ETag is known.

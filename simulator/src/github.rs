@@ -8,17 +8,17 @@ use muster_reconciler::event::{JobEvent, JobState};
 use muster_reconciler::ids::{JobId, RunId, RunnerId, RunnerName, Scope};
 use muster_reconciler::time::Time;
 
-use super::event::Event;
-use super::faults::Fault;
-use super::job_plan::JobPlan;
-use super::mail::Mail;
-use super::nature::Nature;
-use super::registry::{Registry, fits};
-use super::rng::{Rng, Spread};
+use crate::event::Event;
+use crate::faults::Fault;
+use crate::job_plan::JobPlan;
+use crate::mail::Mail;
+use crate::nature::Nature;
+use crate::registry::{Registry, fits};
+use crate::rng::{Rng, Spread};
 
 /// GitHub.
 #[derive(Debug)]
-pub struct Forge {
+pub struct GitHub {
     jobs: BTreeMap<JobId, Job>,
     /// Jobs that may be given to a runner now, by what they ask for.
     free: BTreeMap<Ask, BTreeSet<JobId>>,
@@ -94,9 +94,9 @@ pub(super) fn in_scope(scope: &Scope, repo: &str) -> bool {
     }
 }
 
-impl Forge {
-    pub(super) fn new(seed: u64) -> Forge {
-        Forge {
+impl GitHub {
+    pub(super) fn new(seed: u64) -> GitHub {
+        GitHub {
             jobs: BTreeMap::new(),
             free: BTreeMap::new(),
             unfinished: BTreeSet::new(),
@@ -124,7 +124,7 @@ impl Forge {
     }
 
     /// Every registration there is.
-    pub fn registrations(&self) -> &BTreeMap<RunnerId, super::registry::Registration> {
+    pub fn registrations(&self) -> &BTreeMap<RunnerId, crate::registry::Registration> {
         self.registry.all()
     }
 

@@ -7,17 +7,17 @@ use muster_reconciler::event::{InstanceState, JobState};
 use muster_reconciler::ids::{JobId, PoolName};
 use muster_reconciler::matching::Route;
 
-use super::World;
-use super::changes::{Change, Edit};
-use super::event::Event;
-use super::faults::Fault;
-use super::forge::{Given, Job};
-use super::job_plan::JobPlan;
-use super::marks::Mark;
-use super::nature::WEATHER_EVERY;
-use super::oracle;
+use crate::Simulation;
+use crate::changes::{Change, Edit};
+use crate::event::Event;
+use crate::faults::Fault;
+use crate::github::{Given, Job};
+use crate::job_plan::JobPlan;
+use crate::marks::Mark;
+use crate::nature::WEATHER_EVERY;
+use crate::oracle;
 
-impl World {
+impl Simulation {
     /// What may strike from minute to minute.
     fn weather(&mut self) {
         self.nature.weather();
@@ -57,7 +57,7 @@ impl World {
     fn queued_for(&self, pool: &PoolName) -> u64 {
         let told = |id: &JobId| self.controller.as_ref().and_then(|c| c.view().demand.jobs().get(id)).map(|j| j.event.state);
         let queued = |id: &JobId, job: &Job| job.state == JobState::Queued || told(id) == Some(JobState::Queued);
-        let jobs = self.forge.jobs().iter().filter(|(id, j)| queued(id, j) && self.home(j).as_ref() == Some(pool));
+        let jobs = self.github.jobs().iter().filter(|(id, j)| queued(id, j) && self.home(j).as_ref() == Some(pool));
         jobs.count() as u64
     }
 
@@ -71,7 +71,7 @@ impl World {
         }
     }
 
-    pub(super) fn happen(&mut self, event: Event) {
+    pub(super) fn dispatch(&mut self, event: Event) {
         match event {
             Event::Start => self.start(),
             Event::Weather => self.weather(),
@@ -110,18 +110,18 @@ impl World {
             Event::Assign => self.assign(),
             Event::Finish(job, conclusion) => self.finish_job(job, conclusion),
             Event::Cancel(job) => {
-                if self.forge.is_queued(job) {
+                if self.github.is_queued(job) {
                     self.finish_job(job, "cancelled");
                 }
             }
-            Event::LetGo(job) => self.forge.let_go(job, &mut self.nature),
+            Event::LetGo(job) => self.github.let_go(job, &mut self.nature),
             Event::Stolen(job) => {
                 let thief = self.thief(job);
-                if self.forge.steal(job, thief, &mut self.nature) {
+                if self.github.steal(job, thief, &mut self.nature) {
                     self.nature.say(format_args!("a foreign runner takes job {job}"));
                 }
             }
-            Event::Offline(runner) => self.forge.registry.offline(runner),
+            Event::Offline(runner) => self.github.registry.offline(runner),
             Event::Running(id) => self.box_starts(id),
             Event::Terminated(id) => {
                 self.cloud.become_state(&id, InstanceState::Terminated, None, &mut self.nature);
@@ -150,10 +150,10 @@ impl World {
             self.coming -= 1;
         }
         let labels = if self.nature.trace.kept() { plan.labels.join(",") } else { String::new() };
-        let job = self.forge.queue(plan, run, &mut self.nature);
+        let job = self.github.queue(plan, run, &mut self.nature);
         let again = if run.is_some() { " again, as a new job" } else { "" };
         self.nature.say(format_args!("job {job} [{labels}] is queued{again}"));
-        if let Some(job) = self.forge.jobs().get(&job) {
+        if let Some(job) = self.github.jobs().get(&job) {
             let route = self.route_of(job);
             self.marks.see_route(&route);
             self.oracle.jobs += u64::from(matches!(route, Route::Pool(_)));
@@ -161,11 +161,11 @@ impl World {
     }
 
     fn assign(&mut self) {
-        for given in self.forge.assign(&mut self.nature) {
+        for given in self.github.assign(&mut self.nature) {
             match given {
                 Given::Begun(job, runner) => {
-                    let of = self.forge.registrations().get(&runner).map(|r| r.name.pool.clone());
-                    let home = self.forge.jobs().get(&job).and_then(|j| self.home(j));
+                    let of = self.github.registrations().get(&runner).map(|r| r.name.pool.clone());
+                    let home = self.github.jobs().get(&job).and_then(|j| self.home(j));
                     // Another pool's runner took it: what was launched for it waits, and what that was for lacks one.
                     self.oracle.allowance += u64::from(of != home);
                     self.box_takes(runner, job);
@@ -176,7 +176,7 @@ impl World {
     }
 
     fn finish_job(&mut self, job: JobId, conclusion: &'static str) {
-        let Some(ended) = self.forge.finish(job, conclusion, &mut self.nature) else { return };
+        let Some(ended) = self.github.finish(job, conclusion, &mut self.nature) else { return };
         self.nature.say(format_args!("job {job} ends: {conclusion}"));
         self.excuse_short(job);
         if let Some(name) = ended {

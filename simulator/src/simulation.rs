@@ -14,23 +14,23 @@ use muster_reconciler::manifest::Spec;
 use muster_reconciler::runner::Runner;
 use muster_reconciler::time::Time;
 
-use super::boxes::Machine;
-use super::changes::Change;
-use super::cloud::Cloud;
-use super::event::Event;
-use super::forge::{Forge, Hold};
-use super::job_plan::JobPlan;
-use super::ledger::{Ledger, Subject};
-use super::luck::Strike;
-use super::marks::{Mark, Marks};
-use super::nature::{Nature, WEATHER_EVERY};
-use super::options::WorldOptions;
-use super::oracle::{self, Ears, Invariant, Oracle, Unrest, Violation};
-use super::queue::Queue;
-use super::request::{CrashMode, Kind};
-use super::rng::{Rng, Spread};
-use super::times::BEGIN;
-use super::trace::Trace;
+use crate::boxes::Machine;
+use crate::changes::Change;
+use crate::cloud::Cloud;
+use crate::event::Event;
+use crate::github::{GitHub, Hold};
+use crate::job_plan::JobPlan;
+use crate::ledger::{Ledger, Subject};
+use crate::luck::Strike;
+use crate::marks::{Mark, Marks};
+use crate::nature::{Nature, WEATHER_EVERY};
+use crate::options::WorldOptions;
+use crate::oracle::{self, Invariant, Oracle, ProcessView, Unrest, Violation};
+use crate::queue::Queue;
+use crate::request::{CrashMode, Kind};
+use crate::rng::{Rng, Spread};
+use crate::times::BEGIN;
+use crate::trace::Trace;
 
 /// How long a killed controller stays away.
 const DOWNTIME: Spread = Spread::secs(2, 40);
@@ -43,14 +43,14 @@ const REST_EVERY: Duration = Duration::from_secs(20);
 
 /// One simulated world.
 #[derive(Debug)]
-pub struct World {
+pub struct Simulation {
     pub(super) nature: Nature,
     pub(super) began: Time,
     seed: u64,
     pub(super) spec: Arc<Spec>,
     pub(super) first_spec: Arc<Spec>,
     pub(super) cloud: Cloud,
-    pub(super) forge: Forge,
+    pub(super) github: GitHub,
     pub(super) queue: Queue,
     pub(super) machines: BTreeMap<InstanceId, Machine>,
     pub(super) controller: Option<Controller>,
@@ -107,30 +107,30 @@ pub struct Report {
     pub violations: Vec<Violation>,
     /// The trace's hash.
     pub hash: u64,
-    /// [`Trace::decisions`](super::trace::Trace::decisions).
+    /// [`Trace::decisions`](crate::trace::Trace::decisions).
     pub decisions: u64,
 }
 
-impl World {
+impl Simulation {
     /// A world in which nothing has happened yet, beginning at [`BEGIN`]. The controller starts with the first step.
-    pub fn new(seed: u64, spec: Arc<Spec>, options: WorldOptions) -> World {
-        World::beginning(BEGIN, seed, spec, options)
+    pub fn new(seed: u64, spec: Arc<Spec>, options: WorldOptions) -> Simulation {
+        Simulation::beginning(BEGIN, seed, spec, options)
     }
 
     /// The same, at another time.
-    pub fn beginning(began: Time, seed: u64, spec: Arc<Spec>, options: WorldOptions) -> World {
+    pub fn beginning(began: Time, seed: u64, spec: Arc<Spec>, options: WorldOptions) -> Simulation {
         let mut nature = Nature::new(began, seed, options);
         nature.agenda.at(began, Event::Start);
         nature.after(oracle::CHECK_EVERY, Event::Check);
         nature.after(WEATHER_EVERY, Event::Weather);
-        let mut world = World {
+        let mut world = Simulation {
             nature,
             began,
             seed,
             first_spec: Arc::clone(&spec),
             spec,
             cloud: Cloud::new(seed),
-            forge: Forge::new(seed),
+            github: GitHub::new(seed),
             queue: Queue::new(seed),
             machines: BTreeMap::new(),
             controller: None,
@@ -178,8 +178,8 @@ impl World {
     }
 
     /// GitHub's truth.
-    pub fn forge(&self) -> &Forge {
-        &self.forge
+    pub fn github(&self) -> &GitHub {
+        &self.github
     }
 
     /// EC2's truth.
@@ -220,7 +220,7 @@ impl World {
     /// The figures so far.
     pub fn report(&self) -> Report {
         let mut jobs = BTreeMap::new();
-        for job in self.forge.jobs().values() {
+        for job in self.github.jobs().values() {
             let key = match job.state {
                 JobState::Queued => "queued",
                 JobState::InProgress => "in_progress",
@@ -275,7 +275,7 @@ impl World {
     pub fn set_spec(&mut self, spec: Arc<Spec>) {
         self.spec = Arc::clone(&spec);
         self.note_floor();
-        self.oracle.ears.new_spec();
+        self.oracle.process_view.new_spec();
         self.feed(Input::Spec(spec));
     }
 
@@ -291,7 +291,7 @@ impl World {
             return;
         }
         self.nature.say(format_args!("---- controller process {} is killed", self.process));
-        if self.forge.unfinished().any(|(_, j)| j.state == JobState::InProgress) {
+        if self.github.unfinished().any(|(_, j)| j.state == JobState::InProgress) {
             self.marks.hit(Mark::CrashWithJobs);
         }
         let away = self.net.within(DOWNTIME);
@@ -323,7 +323,7 @@ impl World {
                 let Some(event) = self.nature.agenda.pop() else { return };
                 self.moved(before);
                 let subject = Subject::of(&event);
-                self.happen(event);
+                self.dispatch(event);
                 self.note(subject);
                 continue;
             }
@@ -361,9 +361,9 @@ impl World {
         loop {
             self.run_for(REST_EVERY);
             // A job that GitHub holds back now may go to a warm runner later, whichever pool it counts for.
-            let held = self.forge.unfinished().any(|(_, j)| j.hold != Hold::No);
+            let held = self.github.unfinished().any(|(_, j)| j.hold != Hold::No);
             // A webhook that is asked for again may tell of a job that is over by now; that costs a box.
-            let failed = self.forge.mail.newest();
+            let failed = self.github.mail.newest();
             let unseen =
                 |c: &Controller| self.spec.apps.keys().any(|a| c.view().world.swept(&Source::Deliveries(a.clone())) <= failed);
             let undelivered = |c: &Controller| c.next_redelivery() < Time::FAR || failed.is_some() && unseen(c);
@@ -379,7 +379,7 @@ impl World {
             let burying = |c: &Controller| launching(c) || c.view().world.runners().iter().any(ended);
             // A process that is about to begin has all of this before it.
             let burying = self.controller.as_ref().is_none_or(burying);
-            let waits = self.coming + self.forge.reruns() > 0 || held || undelivered || burying;
+            let waits = self.coming + self.github.reruns() > 0 || held || undelivered || burying;
             let ages = self.ages_within(then_quiet);
             let left = if waits { Vec::new() } else { self.leftovers() };
             if !waits && !ages && left.is_empty() {
@@ -427,7 +427,7 @@ impl World {
         let now = self.now();
         let Some(controller) = &mut self.controller else { return };
         self.nature.trace.fold_input(now, &input);
-        self.oracle.ears.hear(&input, self.spec.controller.cluster(), now);
+        self.oracle.process_view.hear(&input, self.spec.controller.cluster(), now);
         self.marks.see_input(&input, controller);
         let told: Vec<JobId> = match &input {
             Input::Messages(messages) => messages.iter().map(|m| m.event.job).collect(),
@@ -458,7 +458,7 @@ impl World {
             if let Some(controller) = &self.controller {
                 self.marks.see_effect(&effect, controller, &self.spec);
             }
-            if !self.dispatch(effect) {
+            if !self.set_out(effect) {
                 self.crash_and_restart();
                 return;
             }
@@ -467,7 +467,7 @@ impl World {
 
     pub(super) fn start(&mut self) {
         self.process += 1;
-        self.oracle.ears = Ears::default();
+        self.oracle.process_view = ProcessView::default();
         self.listed.clear();
         self.etags.clear();
         self.nature.say(format_args!("---- controller process {} starts", self.process));

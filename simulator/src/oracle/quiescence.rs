@@ -9,11 +9,11 @@ use muster_reconciler::matching::{Route, route};
 use muster_reconciler::runner::Runner;
 use muster_reconciler::time::human;
 
-use super::super::World;
-use super::super::boxes::Machine;
-use super::super::forge::{Hold, Job, in_scope};
-use super::super::registry::fits;
 use super::{Invariant, Violation};
+use crate::Simulation;
+use crate::boxes::Machine;
+use crate::github::{Hold, Job, in_scope};
+use crate::registry::fits;
 
 /// Why a world is not at rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,12 +49,12 @@ impl Unrest {
     }
 }
 
-impl World {
+impl Simulation {
     /// What keeps the world from rest; empty when nothing does. Holds only without jobs still to come.
     pub fn leftovers(&self) -> Vec<Left> {
         let mut left = Vec::new();
         let mut note = |invariant, what| left.push(Left { invariant, what });
-        for (id, job) in self.forge.unfinished() {
+        for (id, job) in self.github.unfinished() {
             // A job that GitHub holds back may be taken by anybody once it is let go.
             if job.state == JobState::InProgress || job.hold != Hold::No || self.servable(job) || self.lured(job) {
                 let (labels, age) = (job.plan.labels.join(","), human(self.nature.now().since(job.queued_at)));
@@ -63,7 +63,7 @@ impl World {
         }
         self.leftover_boxes(&mut note);
         let cluster = self.spec.controller.cluster();
-        for (id, r) in self.forge.registrations().iter().filter(|(_, r)| r.name.cluster == cluster) {
+        for (id, r) in self.github.registrations().iter().filter(|(_, r)| r.name.cluster == cluster) {
             if !r.online || r.gone {
                 note(Invariant::L3, format!("registration {id} ({}) has no box that is online", r.name));
             }
@@ -72,14 +72,14 @@ impl World {
             note(Invariant::S6, format!("the secret of {id} lies in SSM"));
         }
         for event in self.queue.events() {
-            let job = self.forge.jobs().get(&event.job);
+            let job = self.github.jobs().get(&event.job);
             if job.is_none_or(|j| j.state == JobState::Completed || self.servable(j)) {
                 let is = job.map(|j| j.state);
                 note(Invariant::L4, format!("a message says that job {} is {:?}; it is {is:?}", event.job, event.state));
             }
         }
         for event in self.queue.dead_letters() {
-            if self.forge.jobs().get(&event.job).is_some_and(|j| j.state == JobState::Queued) {
+            if self.github.jobs().get(&event.job).is_some_and(|j| j.state == JobState::Queued) {
                 note(Invariant::Sound, format!("job {} waits, and its message is a dead letter", event.job));
             }
         }
@@ -110,7 +110,7 @@ impl World {
                 if !instance.draining() && self.known(id).is_some_and(|r| r.interrupted_at.is_some()) {
                     note(Invariant::L2, format!("{id} was given up for a spot interruption, and lives"));
                 }
-                let runner = machine.and_then(Machine::runner).and_then(|r| self.forge.registrations().get(&r));
+                let runner = machine.and_then(Machine::runner).and_then(|r| self.github.registrations().get(&r));
                 if let (Some(runner), Some(pool)) = (runner, self.spec.pools.get(&instance.pool))
                     && !runner.serves(pool)
                 {
@@ -144,7 +144,7 @@ impl World {
         let takes = |labels: &[String], scope| fits(&job.plan.labels, labels) && in_scope(scope, &job.plan.repo);
         let warm = self.spec.pools.values().filter(|p| p.spec.capacity.idle > 0);
         warm.map(|p| (&p.spec.labels, &p.spec.github.scope)).any(|(labels, scope)| takes(labels, scope))
-            || self.forge.registry.benches().iter().any(|(labels, list)| takes(labels, &list.scope))
+            || self.github.registry.benches().iter().any(|(labels, list)| takes(labels, &list.scope))
     }
 
     fn looked_for_nowhere(&self, id: &InstanceId) -> bool {
@@ -171,6 +171,6 @@ impl World {
 
     /// Where the job belongs.
     pub(crate) fn route_of(&self, job: &Job) -> Route {
-        route(&self.spec, &JobEvent { enterprise: self.enterprise(), ..super::super::forge::event(JobId(0), job) })
+        route(&self.spec, &JobEvent { enterprise: self.enterprise(), ..crate::github::event(JobId(0), job) })
     }
 }
