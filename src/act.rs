@@ -1,4 +1,4 @@
-//! Carries out one effect with the adapters. Decides nothing: every effect holds all that is needed.
+//! Carries out one effect with the adapters. This module decides nothing, because an effect says everything that is needed.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -11,12 +11,13 @@ use crate::aws::ec2::arn_of;
 use crate::github::GitHub;
 use crate::ingest::Receipts;
 
-/// Calls to GitHub at once: it asks for modest concurrency (secondary limit: 100).
+/// The most effects at GitHub that run side by side, without sweeps. GitHub asks for modest concurrency; its secondary limit is
+/// 100.
 const GITHUB_AT_ONCE: usize = 24;
-/// Calls to AWS at once, sweeps and messages aside.
+/// The most effects at AWS that run side by side, without sweeps and without changes of messages.
 const AWS_AT_ONCE: usize = 32;
 
-/// All that effects are carried out with. Clones are the same hands.
+/// Everything that is needed to carry out effects. All clones share the same limits and the same GitHub clients.
 #[derive(Clone, Debug)]
 pub struct Hands {
     aws: Aws,
@@ -29,7 +30,7 @@ pub struct Hands {
 }
 
 impl Hands {
-    /// Hands for a cluster with these queues.
+    /// Makes the hands of a cluster with these queues.
     pub fn new(aws: Aws, github: GitHub, receipts: Receipts, cluster: &str, queues: Queues) -> Hands {
         Hands {
             aws,
@@ -42,7 +43,7 @@ impl Hands {
         }
     }
 
-    /// The Apps changed: new effects use the new ones.
+    /// Takes new GitHub clients, after the Apps or tokens changed. Effects that begin from now on use them.
     pub fn set_github(&self, github: GitHub) {
         *self.github.write().unwrap_or_else(PoisonError::into_inner) = github;
     }
@@ -51,9 +52,9 @@ impl Hands {
         self.github.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Carries out one effect. Never fails otherwise than by its outcome; every adapter bounds its calls in time.
+    /// Carries out one effect. A failure is an outcome, too. Every adapter has a time limit for its calls.
     pub async fn carry_out(&self, action: &Action, reason: &str) -> Outcome {
-        // A closed semaphore can't be: nobody closes it. Losing the bound would still be no error.
+        // Nobody closes the semaphores, so `acquire` succeeds. Without a place, the effect would only run without a limit.
         let _place = match action {
             Action::Configure(_) | Action::Deregister { .. } | Action::CheckJob { .. } | Action::Redeliver { .. } => {
                 self.github_places.acquire().await.ok()

@@ -1,4 +1,4 @@
-//! The one clock of the process: wall time at start, moved on by the monotonic clock, so that it never goes back.
+//! The clock that gives the core its time: the wall clock at the start of the process, moved on by the monotonic clock.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -12,18 +12,18 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Reads the wall clock once.
+    /// Starts a clock. This reads the wall clock, and no later call does.
     pub fn start() -> Clock {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Clock { origin: Time::from_millis(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)), since: Instant::now() }
     }
 
-    /// Now.
+    /// The time now, in milliseconds since 1970.
     pub fn now(&self) -> Time {
         self.origin + self.since.elapsed()
     }
 
-    /// The instant at which `time` comes.
+    /// The instant at which `time` comes, but at most an hour from now. It is now if `time` is over.
     pub fn instant(&self, time: Time) -> tokio::time::Instant {
         tokio::time::Instant::now() + time.since(self.now()).min(std::time::Duration::from_secs(3600))
     }

@@ -1,4 +1,4 @@
-//! Process settings: where the manifests lie. What they mean is the reconciler's business.
+//! Reads the manifests of a directory. What a manifest means is decided in the reconciler.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use muster_reconciler::manifest::{self, Spec, Text};
 
-/// Larger than this is no manifest; somebody named the wrong directory.
+/// The most bytes of a manifest. A larger file is no manifest, so somebody named the wrong directory.
 const LARGEST_FILE: u64 = 1 << 20;
 
-/// The paths of the directory's manifests, by name: every `*.yaml` and `*.yml`, without its subdirectories. Hidden files
-/// (editors' swap files, Kubernetes' `..data`) are passed over.
+/// The paths of the directory's manifests, sorted: every `*.yaml` and `*.yml`. Subdirectories are not searched. Hidden files are
+/// left out, such as the swap files of editors, and `..data` of Kubernetes.
 ///
 /// # Errors
 /// When the directory cannot be read.
@@ -29,11 +29,11 @@ pub fn manifests_in(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Reads the directory's manifests.
+/// Reads the manifests of a directory.
 ///
 /// # Errors
-/// When the directory cannot be read, there is no manifest, or with every file that cannot be read, is larger than 1 MiB or not
-/// UTF-8, one a line.
+/// When the directory cannot be read, or has no manifest. Otherwise one line for each file that cannot be read, is larger than 1
+/// MiB, or is not UTF-8.
 pub fn read_dir(dir: &Path) -> anyhow::Result<Vec<Text>> {
     let files = manifests_in(dir)?;
     ensure!(!files.is_empty(), "{} holds no *.yaml or *.yml; put the manifests there", dir.display());
@@ -58,11 +58,11 @@ fn read_file(path: &Path) -> anyhow::Result<Text> {
     Ok(Text { file, body })
 }
 
-/// Reads and validates the directory's manifests.
+/// Reads and validates the manifests of a directory.
 ///
 /// # Errors
-/// When it cannot be read, or with every problem of its manifests, one a line; the root cause is then a
-/// [`manifest::Problems`].
+/// When the directory cannot be read, or with every problem of its manifests, one on each line. In the second case, the root
+/// cause is a [`manifest::Problems`].
 pub fn load_dir(dir: &Path) -> anyhow::Result<Spec> {
     Ok(manifest::load(&read_dir(dir)?)?)
 }

@@ -1,16 +1,17 @@
-//! The variables of the environment. One that cannot be read is an error: taken for an absent one, it would be ignored in silence.
+//! Reads variables of the environment. A variable that cannot be read is an error. If it counted as absent, muster would ignore
+//! it without a word.
 
 use std::ffi::OsString;
 
-/// A variable that is no text.
+/// The value of a variable is no UTF-8 text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the variable {0} is not UTF-8 text; set it anew, or unset it")]
 pub struct NotText(String);
 
-/// The variable's value; None: it is absent or empty.
+/// The value of a variable. None: the variable is absent or empty.
 ///
 /// # Errors
-/// When it is not UTF-8.
+/// When the value is not UTF-8.
 pub fn read(name: &str) -> Result<Option<String>, NotText> {
     text(name, std::env::var_os(name))
 }

@@ -1,7 +1,7 @@
-//! From the queues into the core: receives, decodes, and keeps the receipts of held messages.
+//! Takes messages from the queues into the core: receives them, decodes them, and keeps the receipts of messages that are held.
 //!
-//! A message stays on the queue until the core says that nothing hangs on it. What nobody can read, or nobody signed, goes to the
-//! dead-letter queue, is counted, and never blocks the next.
+//! A message stays on the queue until the core says that nothing depends on it any more. A message that cannot be read, or that
+//! is not signed, is counted and goes to the dead-letter queue. It never blocks the next message.
 
 mod belief;
 
@@ -26,18 +26,18 @@ use crate::metrics::Metrics;
 use crate::retry::Delay;
 use crate::wire;
 
-/// Longest poll that SQS offers, in seconds.
+/// The longest poll that SQS offers, in seconds.
 const POLL_S: u32 = 20;
-/// How long a receive may still take once we stop.
+/// How long a receive may still take after the order to stop.
 const LAST_RECEIVE: Duration = Duration::from_millis(500);
-/// Receivers of the job queue side by side; each gets ten messages a call.
+/// How many receivers of the job queue run side by side. Each call gets up to ten messages.
 const RECEIVERS: usize = 3;
-/// Between two measurements of the queues.
+/// The time between two measurements of the queues.
 const MEASURE_EVERY: Duration = Duration::from_secs(60);
-/// Held messages at most; SQS allows 120,000 in flight per queue.
+/// The most messages that are held. SQS allows 120,000 in flight for each queue.
 const MOST_HELD: usize = 100_000;
 
-/// The receipts of the messages that are held, under the core's numbers for them.
+/// The receipts of the messages that are held. The core knows each message by a number of its own.
 #[derive(Clone, Debug, Default)]
 pub struct Receipts(Arc<Mutex<Book>>);
 
@@ -49,7 +49,7 @@ struct Book {
 }
 
 impl Receipts {
-    /// Notes a delivery. The same message keeps its number; its newest receipt is the one that works.
+    /// Notes a delivery. The number of a message stays the same. Only its newest receipt works.
     fn note(&self, message: &str, receipt: &str) -> MessageId {
         let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let id = match book.by_name.get(message) {
@@ -84,7 +84,7 @@ impl Receipts {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).held.len()
     }
 
-    /// Carries out what the core wants done with held messages.
+    /// Carries out what the core wants done with messages that are held.
     pub async fn carry_out(&self, sqs: &Sqs, queue: &str, op: MessageOp, ids: &[MessageId]) -> Outcome {
         let receipts = self.of(ids);
         let failed = match op {
@@ -93,10 +93,10 @@ impl Receipts {
             MessageOp::Delete => sqs.delete(queue, &receipts).await,
         };
         if !matches!(op, MessageOp::Extend { .. }) {
-            // Also those that failed: they come back by themselves, with a new receipt.
+            // A message that was not reached is forgotten, too. The queue delivers it again, with a new receipt.
             self.forget(ids);
         }
-        // A receipt that ran out is no reason to try the same again: the message is on its way back to us.
+        // It would not help to try the same again with a receipt that has expired: the queue will deliver the message again.
         match failed.into_iter().find(|(_, f)| f.kind != FailureKind::NotFound) {
             Some((_, failure)) => {
                 tracing::warn!(?op, error = failure.message, "some messages were not reached");
@@ -107,29 +107,30 @@ impl Receipts {
     }
 }
 
-/// What ingest needs.
+/// Everything that ingest needs.
 #[derive(Clone, Debug)]
 pub struct Ingest {
-    /// The queues' adapter.
+    /// The adapter of the queues.
     pub sqs: Sqs,
-    /// The queues.
+    /// The URLs of the queues.
     pub queues: Queues,
-    /// Where held messages are noted.
+    /// The receipts of messages that are held.
     pub receipts: Receipts,
-    /// The core.
+    /// The entrance of the core.
     pub inputs: mpsc::Sender<Input>,
-    /// Counts.
+    /// Where messages are counted.
     pub metrics: Arc<Metrics>,
-    /// The manifests in force; for payloads that API Gateway put on the queue itself.
+    /// The manifests that are in force. They are needed for the pools of GitHub's deliveries, which API Gateway puts on the
+    /// queue.
     pub spec: watch::Receiver<Arc<Spec>>,
-    /// The webhook secrets in force.
+    /// The webhook secrets that are in force.
     pub secrets: watch::Receiver<Arc<Keyring>>,
-    /// The messages that none of them signed.
+    /// The messages that none of these secrets signed.
     pub doubts: Doubts,
 }
 
 impl Ingest {
-    /// Starts all receivers; they end when `stop` is cancelled.
+    /// Starts all receivers. They end when `stop` is cancelled.
     pub fn start(&self, tasks: &mut tokio::task::JoinSet<()>, stop: &CancellationToken) {
         for _ in 0..RECEIVERS {
             let (this, stop) = (self.clone(), stop.clone());
@@ -143,7 +144,7 @@ impl Ingest {
         tasks.spawn(async move { this.measure(&stop).await });
     }
 
-    /// Measures the queues, for the metrics alone.
+    /// Measures the queues, only for the metrics.
     async fn measure(&self, stop: &CancellationToken) {
         let Queues { jobs, dead_letters, ec2_events } = &self.queues;
         let queues = [("jobs", Some(jobs)), ("dead_letters", dead_letters.as_ref()), ("ec2_events", ec2_events.as_ref())];
@@ -155,7 +156,7 @@ impl Ingest {
                     depth = self.sqs.depth(url) => depth,
                 };
                 if let Err(f) = &depth {
-                    // Counted by the API metrics; the gauge is gone until it works again.
+                    // The metrics of the API count the failure. The gauge is missing until a measurement succeeds.
                     tracing::debug!(queue = name, error = f.message, "a queue could not be measured");
                 }
                 self.metrics.queue_depth(name, depth.ok().map(|(visible, held, delayed)| [visible, held, delayed]));
@@ -187,7 +188,7 @@ impl Ingest {
                         tracing::debug!(message = received.message_id, why, "a message is not for us");
                         self.delete(&self.queues.jobs, &received).await;
                     }
-                    // The secret may have been replaced, and be read anew only minutes later.
+                    // The secret may have been replaced, and muster may read the new one only minutes later.
                     Err(Unread::Doubted(why)) if self.doubts.leaves(&received.message_id) => {
                         self.metrics.messages("unsigned", 1);
                         tracing::warn!(
@@ -207,8 +208,9 @@ impl Ingest {
         }
     }
 
-    /// One long poll. One that is under way when we stop has a moment left, so that messages on their way to us are given
-    /// back at once; what a dropped one would have brought becomes visible when its visibility runs out.
+    /// Makes one long poll. A poll that is under way at the order to stop may take [`LAST_RECEIVE`] longer, so that its messages
+    /// can be given back at once. After that, the poll is dropped, and its messages become visible when their visibility timeout
+    /// is over.
     async fn receive(&self, queue: &str, delay: &mut Delay, stop: &CancellationToken) -> Option<Vec<Received>> {
         let answer = tokio::select! {
             () = async { stop.cancelled().await; tokio::time::sleep(LAST_RECEIVE).await } => return None,
@@ -228,8 +230,8 @@ impl Ingest {
         }
     }
 
-    /// Moves a message that is not believed out of the way. Many may come at once (somebody writes to the queue, or a secret was
-    /// removed too early), so the log tells one of them, and the metric counts them.
+    /// Moves a message that is not believed out of the way. Many of them may come at once, because somebody writes to the queue,
+    /// or because a secret was removed too early. So the log has only one of them, and the metric counts all.
     async fn refuse(&self, received: &Received, why: &str) {
         self.metrics.messages("refused", 1);
         if self.doubts.tells() {
@@ -243,14 +245,14 @@ impl Ingest {
         self.move_away(received, why).await;
     }
 
-    /// Moves a message that nobody can read out of the way.
+    /// Moves a message that cannot be read out of the way.
     async fn bury(&self, received: &Received, why: &str) {
         self.metrics.messages("unreadable", 1);
         tracing::warn!(message = received.message_id, why, "unreadable message; it goes to the dead-letter queue");
         self.move_away(received, why).await;
     }
 
-    /// To the dead-letter queue. Without one the message is left to the queue's redrive policy.
+    /// Moves a message to the dead-letter queue. Without a dead-letter queue, the message is left to the queue's redrive policy.
     async fn move_away(&self, received: &Received, why: &str) {
         let Some(graveyard) = &self.queues.dead_letters else {
             tracing::debug!(
@@ -275,7 +277,7 @@ impl Ingest {
         }
     }
 
-    /// EC2's notifications are hints, so they are deleted as soon as the core has them.
+    /// Receives EC2's notifications. They are hints, so each is deleted as soon as the core has it.
     async fn receive_ec2(&self, queue: &str, stop: &CancellationToken) {
         let mut delay = Delay::new(Duration::from_millis(200), Duration::from_secs(10));
         while !stop.is_cancelled() {
@@ -314,7 +316,7 @@ async fn pause(wait: Duration, stop: &CancellationToken) {
     }
 }
 
-/// EventBridge's envelope, as far as it decides something.
+/// The parts of EventBridge's envelope that matter here.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html>
 #[derive(Deserialize)]
 struct Envelope<'a> {
@@ -334,7 +336,7 @@ struct Detail<'a> {
 /// Reads one EC2 notification.
 ///
 /// # Errors
-/// Says what is wrong with it.
+/// When the notification cannot be read. The text says what is wrong.
 pub fn read_ec2(body: &str) -> Result<Ec2Event, String> {
     let envelope: Envelope<'_> = serde_json::from_str(body).map_err(|e| wire::explain(&e))?;
     let kind = match (&*envelope.kind, envelope.detail.state) {

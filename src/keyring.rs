@@ -1,7 +1,8 @@
-//! The webhook secrets in force, and for which App each of them speaks. An enterprise's token (`GitHubToken`) counts as an App here.
+//! The webhook secrets that are in force, and which App each of them speaks for. A token of an enterprise (`GitHubToken`) counts
+//! as an App here.
 //!
-//! GitHub signs its deliveries with them ([`crate::http::signature`]), and muster seals its own queue messages with keys
-//! derived from them ([`crate::seal`]).
+//! GitHub signs its deliveries with these secrets ([`crate::http::signature`]). muster seals its own messages on the queue with
+//! keys that are derived from them ([`crate::seal`]).
 
 use muster_reconciler::event::JobEvent;
 use muster_reconciler::ids::{AppName, RunnerName};
@@ -16,9 +17,9 @@ use crate::seal::SealKey;
 pub struct Key {
     pub(crate) secret: SecretString,
     pub(crate) seal: SealKey,
-    /// The Apps that list the secret. Several may share one.
+    /// The Apps that list the secret. Several Apps may share one secret.
     apps: Vec<AppName>,
-    /// Those of them that list it first.
+    /// Those of these Apps that list the secret first.
     first_of: Vec<AppName>,
 }
 
@@ -26,23 +27,25 @@ pub struct Key {
 #[derive(Debug, Default)]
 pub struct Keyring(Vec<Key>);
 
-/// The signature or the seal is right, but its App has no say over this job.
+/// The signature or the seal is right, but its App may not speak of this job.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "it is signed with a webhook secret of `{signer}`, but the pools or the runner of the job belong to `{owner}`: list the secret in \
      webhookSecrets of `{owner}` if it may speak for that one, too"
 )]
 pub struct ForeignKey {
-    /// Whose secret it was.
+    /// The first App that lists the secret.
     pub signer: AppName,
-    /// Whose pool serves the job, or whose runner runs it.
+    /// The App of the pool that serves the job, or of the runner that runs the job.
     pub owner: AppName,
-    /// Pools of both Apps cover the repository. GitHub then tells each event to both Apps, and the owner's own delivery counts.
+    /// Whether pools of both Apps cover the repository. GitHub then tells each event to both Apps, and the delivery to the owner
+    /// counts.
     pub overlap: bool,
 }
 
 impl Keyring {
-    /// Of Apps with their secrets, the first of which is the one to sign with. An empty secret is left out: anybody could sign with it.
+    /// Makes a keyring of Apps and their secrets. An App's first secret is the one to sign with. An empty secret is left out,
+    /// because anybody could sign with it.
     pub fn new(apps: impl IntoIterator<Item = (AppName, Vec<SecretString>)>) -> Keyring {
         let mut keys: Vec<Key> = Vec::new();
         for (app, secrets) in apps {
@@ -65,27 +68,28 @@ impl Keyring {
         self.0.is_empty()
     }
 
-    /// The first key that `fits`.
+    /// The first key for which `fits` is true.
     pub(crate) fn find(&self, fits: impl Fn(&Key) -> bool) -> Option<&Key> {
         self.0.iter().find(|key| fits(key))
     }
 
     /// The key that seals a message for `signer`: the secret that all Apps of `signer` list first, or else `signer` itself.
     ///
-    /// During a rotation GitHub may still sign with the old secret. A message that is sealed with the new one can be read for longer.
-    /// A new secret that only one of the Apps lists does not speak for the others, so it must not seal their messages.
+    /// During a rotation of secrets, GitHub may still sign with the old secret. A message that is sealed with the new secret can
+    /// be read for longer. A new secret that only one of the Apps lists does not speak for the other Apps, so it must not seal
+    /// their messages.
     pub fn current<'a>(&'a self, signer: &'a Key) -> &'a Key {
         self.find(|key| signer.apps.iter().all(|app| key.first_of.contains(app))).unwrap_or(signer)
     }
 
-    /// Whether `signer` may speak of a job that `route` leads to a pool. The first rule that fits decides:
+    /// Checks that `signer` may speak of a job whose pool `route` says. The first rule that applies decides:
     ///
-    /// - The event names one of our runners: the App of that runner's pool has to list the secret. If the pool covers the repository,
-    ///   that is enough, because GitHub may give a job to any runner whose labels fit.
-    /// - A pool takes the job: its App has to list the secret.
-    /// - Pools cover the repository: the App of one of them has to list the secret.
+    /// - The event names a runner of this cluster: the App of that runner's pool has to list the secret. If the pool covers the
+    ///   repository, this is enough, because GitHub may give a job to any runner whose labels match.
+    /// - A pool takes the job: the pool's App has to list the secret.
+    /// - Pools cover the repository: the App of at least one of them has to list the secret.
     ///
-    /// The signer is believed where no rule fits, and for an App that lists no secret.
+    /// The signer is believed if no rule applies, and for an App that lists no secret.
     pub fn authorize(&self, signer: &Key, spec: &Spec, event: &JobEvent, route: &Route) -> Result<(), ForeignKey> {
         let covers = |pool: &RunnerPool| matching::covers(&pool.spec.github.scope, event);
         let signers = |pool: &RunnerPool| signer.apps.contains(&pool.forge().app);
@@ -119,7 +123,7 @@ impl Keyring {
     }
 }
 
-/// The pool of the runner that the event names, if it is one of ours.
+/// The pool of the runner that the event names. None: the event names no runner of this cluster, or its pool is gone.
 fn pool_of_runner<'a>(spec: &'a Spec, event: &JobEvent) -> Option<&'a RunnerPool> {
     let name = RunnerName::parse_ours(event.runner.as_deref()?, spec.controller.cluster())?;
     spec.pools.get(&name.pool)
@@ -168,7 +172,7 @@ mod tests {
         }
     }
 
-    /// A job for the pool of that name.
+    /// A job for the pool of this name.
     fn job_for(pool: &str, repo: &str) -> JobEvent {
         JobEvent { labels: vec!["self-hosted".into(), pool.into()], ..job(repo) }
     }
@@ -221,7 +225,8 @@ mod tests {
         }
     }
 
-    /// GitHub gives a job to any runner whose labels fit: the pool that muster launched for need not be the one that runs it.
+    /// GitHub gives a job to any runner whose labels match. So the pool that muster launched for need not be the pool that runs
+    /// the job.
     #[test]
     fn a_job_that_another_apps_runner_took_is_told_by_that_app() {
         let keys = keyring(&[("a", &["of a"]), ("b", &["of b"])]);

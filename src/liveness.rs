@@ -1,7 +1,8 @@
-//! Whether the process still does its work: each loop that matters leaves a mark whenever it turns, and `/healthz`, `muster health`
-//! and systemd's watchdog look at how old the marks are.
+//! Whether the process still does its work. Each important loop sets a mark whenever it turns. `/healthz`, `muster health` and
+//! systemd's watchdog look at the age of these marks.
 //!
-//! Alive is less than ready: a controller that AWS or GitHub does not answer is alive, because a restart would mend nothing.
+//! A process may be alive and not ready. A controller that gets no answer from AWS or GitHub is alive, because a restart would
+//! not help.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,37 +10,38 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A loop that has not turned for this long is stuck. A turn takes milliseconds, and an idle loop turns every [`IDLE_TURN`].
+/// A loop that has not turned for this long is stuck. A turn takes milliseconds, and a loop with nothing to do turns every
+/// [`IDLE_TURN`].
 pub const LIMIT: Duration = Duration::from_secs(30);
 /// How often a loop turns that has nothing to do.
 pub const IDLE_TURN: Duration = Duration::from_secs(5);
 
-/// The mark of one loop. Clones are one mark.
+/// The mark of one loop. All clones are the same mark.
 #[derive(Clone, Debug)]
 pub struct Pulse {
     began: Instant,
-    /// Milliseconds from `began` to the last turn.
+    /// The time from `began` to the last turn, in milliseconds.
     last: Arc<AtomicU64>,
 }
 
 impl Pulse {
-    /// A loop that turns at this moment.
+    /// Makes the mark of a loop that turns at this moment.
     pub fn start() -> Pulse {
         Pulse { began: Instant::now(), last: Arc::default() }
     }
 
-    /// The loop turns.
+    /// Says that the loop turns now.
     pub fn beat(&self) {
         self.last.store(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Since the loop turned last.
+    /// How long ago the loop turned last.
     fn age(&self) -> Duration {
         self.began.elapsed().saturating_sub(Duration::from_millis(self.last.load(Ordering::Relaxed)))
     }
 }
 
-/// A loop that does not turn.
+/// The error that a loop does not turn.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{part} has not turned for {} s, and {} s is the most; restart this process", age.as_secs(), limit.as_secs())]
 pub struct Stuck {
@@ -48,7 +50,7 @@ pub struct Stuck {
     limit: Duration,
 }
 
-/// The loops of this process. Clones look at the same ones.
+/// The loops of this process. A clone has the same marks.
 #[derive(Clone, Debug)]
 pub struct Liveness {
     parts: Vec<(&'static str, Pulse)>,
@@ -56,21 +58,21 @@ pub struct Liveness {
 }
 
 impl Liveness {
-    /// Of no loop yet, by which each may take as long as `limit` for a turn.
+    /// Makes a list without any loop. Each loop that is added may take up to `limit` for one turn.
     pub fn new(limit: Duration) -> Liveness {
         Liveness { parts: Vec::new(), limit }
     }
 
-    /// With one more loop; `part` names it in a sentence.
+    /// Adds a loop. `part` is its name in a sentence, such as "the core".
     pub fn with(mut self, part: &'static str, pulse: Pulse) -> Liveness {
         self.parts.push((part, pulse));
         self
     }
 
-    /// The first loop that is stuck, if one is.
+    /// Looks whether every loop turns.
     ///
     /// # Errors
-    /// See [`Stuck`].
+    /// The first loop that has not turned for the limit.
     pub fn check(&self) -> Result<(), Stuck> {
         let late = self.parts.iter().map(|(part, pulse)| (*part, pulse.age())).find(|(_, age)| *age >= self.limit);
         late.map_or(Ok(()), |(part, age)| Err(Stuck { part, age, limit: self.limit }))

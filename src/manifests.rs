@@ -1,4 +1,4 @@
-//! Where the manifests lie: a directory, or the objects under a prefix of an S3 bucket, where `terraform/` puts them.
+//! Where the manifests are: in a directory, or in an S3 bucket under a prefix, where `terraform/` puts them.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -15,13 +15,13 @@ use crate::config;
 /// A directory, or `s3://BUCKET/PREFIX`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// A directory.
+    /// The files of a directory.
     Dir(PathBuf),
-    /// The objects directly under `prefix/`; an empty prefix is the whole bucket's top.
+    /// The objects directly under `prefix/`. With an empty prefix, these are the objects at the top of the bucket.
     Bucket {
-        /// The bucket.
+        /// The name of the bucket.
         bucket: String,
-        /// Without a slash at either end.
+        /// The prefix, without a slash at either end.
         prefix: String,
     },
 }
@@ -50,7 +50,8 @@ impl fmt::Display for Place {
 }
 
 impl Place {
-    /// What relative `file:` references begin at; of a bucket, nothing on this machine but its root.
+    /// The directory that relative `file:` references begin at. For a bucket this is the root directory, because a bucket has no
+    /// directory on this machine.
     pub fn base(&self) -> &Path {
         match self {
             Place::Dir(dir) => dir,
@@ -58,37 +59,39 @@ impl Place {
         }
     }
 
-    /// How often it is looked at for a change. A directory is a handful of small files; a look at a bucket is a call that costs.
+    /// How often the place is looked at for a change. A directory has a handful of small files. Each look at a bucket is a call
+    /// that costs.
     pub fn look(&self) -> Duration {
         Duration::from_secs(if matches!(self, Place::Dir(_)) { 2 } else { 60 })
     }
 }
 
-/// The manifests, read again and again.
+/// The manifests, which are read again and again.
 #[derive(Debug)]
 pub struct Manifests {
     place: Place,
     s3: S3,
-    /// Of a bucket: keys, ETags and what was read under them. Only what changed is read again.
+    /// For a bucket: the keys and ETags of the last look. `texts` holds what was read under them, and only objects that changed
+    /// are read again.
     listed: Vec<(String, String)>,
     texts: Vec<Text>,
 }
 
 impl Manifests {
-    /// Reads nothing yet.
+    /// Makes the reader. Nothing is read yet.
     pub fn new(place: Place, aws: &Aws) -> Manifests {
         Manifests { place, s3: aws.s3.clone(), listed: Vec::new(), texts: Vec::new() }
     }
 
-    /// Where they lie.
+    /// Where the manifests are.
     pub fn place(&self) -> &Place {
         &self.place
     }
 
-    /// Every manifest as it is now, by name.
+    /// Reads every manifest as it is now, in the order of the names.
     ///
     /// # Errors
-    /// When the place or a manifest in it cannot be read, or when there is none.
+    /// When the place or a manifest in it cannot be read, or when there is no manifest.
     pub async fn read(&mut self) -> anyhow::Result<Vec<Text>> {
         match self.place.clone() {
             Place::Dir(dir) => tokio::task::spawn_blocking(move || config::read_dir(&dir)).await?,
@@ -96,10 +99,10 @@ impl Manifests {
         }
     }
 
-    /// [`Manifests::read`], validated.
+    /// Reads the manifests with [`Manifests::read`], and validates them.
     ///
     /// # Errors
-    /// The same, and every problem of the manifests, as [`config::load_dir`] has them.
+    /// The errors of [`Manifests::read`], and every problem of the manifests, in the form that [`config::load_dir`] has, too.
     pub async fn load(&mut self) -> anyhow::Result<Spec> {
         Ok(manifest::load(&self.read().await?)?)
     }

@@ -1,8 +1,8 @@
-//! The way to the queue: single messages in, batches of ten out, each sender told what became of its own.
+//! The way to the queue: single messages come in, batches of ten go out, and each sender is told the result for its own message.
 //!
-//! A message to an idle outbox goes at once. While other batches are on their way it lingers a few milliseconds for
-//! company, so a burst of deliveries becomes few calls. Nothing is unbounded: when the queue doesn't take
-//! messages as fast as they come, senders get an error (and answer 503) instead of memory filling up.
+//! A message to an idle outbox is sent at once. While other batches are under way, a message waits a few milliseconds for others,
+//! so that many deliveries at once need few calls. Everything has a limit. When the queue takes messages more slowly than they
+//! come, senders get an error and answer 503, and the memory does not fill up.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,20 +13,20 @@ use tokio::time::timeout;
 
 use crate::liveness::{self, Pulse};
 
-/// How an [`Outbox`] batches.
+/// How an [`Outbox`] makes batches.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Messages per batch at most; SQS admits 10.
+    /// The most messages in a batch. SQS admits 10.
     pub batch: usize,
-    /// How long a message waits for company while other batches are in flight.
+    /// How long a message waits for others while other batches are under way.
     pub linger: Duration,
-    /// Batches in flight at most.
+    /// The most batches that are under way.
     pub parallel: usize,
-    /// Messages that may wait to be batched.
+    /// The most messages that wait to be put into a batch.
     pub waiting: usize,
     /// How long a sender waits for its answer. GitHub gives up after 10 s.
     pub deadline: Duration,
-    /// How long one batch may take before its place is given to another.
+    /// How long one batch may take. After that, another batch takes its place.
     pub call_deadline: Duration,
 }
 
@@ -43,19 +43,20 @@ impl Default for Settings {
     }
 }
 
-/// Why a message isn't known to be on the queue.
+/// Why it is not known that a message is on the queue.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OutboxError {
-    /// Too many wait already.
+    /// Too many messages are already waiting. The number says how many.
     #[error("{0} messages wait for the queue already")]
     Full(usize),
-    /// No answer in time. The message may still get there, which does no harm: repeated events change nothing.
+    /// There was no answer in time. The message may still reach the queue. This does no harm, because repeated events change
+    /// nothing.
     #[error("the queue did not answer within {0:?}")]
     Slow(Duration),
-    /// The queue said no.
+    /// The queue refused the message, or the call was lost.
     #[error("the queue did not take the message: {0}")]
     Refused(String),
-    /// The process stops.
+    /// The process is stopping.
     #[error("the outbox is closed")]
     Closed,
 }
@@ -65,7 +66,7 @@ struct Letter<M> {
     answer: oneshot::Sender<Result<(), String>>,
 }
 
-/// A handle; clones share one outbox, which ends when the last is dropped and all is sent.
+/// A handle to an outbox. All clones share one outbox. It ends when the last clone is dropped and everything is sent.
 #[derive(Clone, Debug)]
 pub struct Outbox<M> {
     letters: mpsc::Sender<Letter<M>>,
@@ -74,7 +75,8 @@ pub struct Outbox<M> {
 }
 
 impl<M: Send + 'static> Outbox<M> {
-    /// Starts an outbox that sends with `put`, which gets at most `settings.batch` messages and answers for each, in their order.
+    /// Starts an outbox that sends with `put`. `put` gets at most `settings.batch` messages, and returns one result for each, in
+    /// their order.
     pub fn start<F, Fut>(settings: Settings, put: F) -> Outbox<M>
     where
         F: Fn(Vec<M>) -> Fut + Send + Sync + 'static,
@@ -86,12 +88,13 @@ impl<M: Send + 'static> Outbox<M> {
         Outbox { letters, settings, pulse }
     }
 
-    /// Marked whenever a batch leaves, and now and then while there is nothing to send.
+    /// The mark of the outbox's loop. It is set whenever a batch leaves, and every [`liveness::IDLE_TURN`] while there is nothing
+    /// to send.
     pub fn pulse(&self) -> Pulse {
         self.pulse.clone()
     }
 
-    /// Returns once the queue has the message, or an error at the latest after `settings.deadline`.
+    /// Sends a message. Returns when the queue has the message, or with an error after `settings.deadline` at the latest.
     pub async fn send(&self, message: M) -> Result<(), OutboxError> {
         let (answer, answered) = oneshot::channel();
         self.letters.try_send(Letter { message, answer }).map_err(|e| match e {
@@ -113,7 +116,8 @@ where
 {
     let places = Arc::new(Semaphore::new(settings.parallel.max(1)));
     let in_flight = Arc::new(AtomicUsize::new(0));
-    // A place first, a message second: while all places are taken, messages pile up where they are counted.
+    // The loop takes a place before it takes a message. While all places are taken, messages wait in the channel, which has a
+    // limit.
     while let Ok(place) = places.clone().acquire_owned().await {
         pulse.beat();
         let first = loop {
@@ -133,14 +137,14 @@ where
             let mut results = timeout(limit, call).await.unwrap_or_default().into_iter();
             for answer in answers {
                 let result = results.next().unwrap_or_else(|| Err("no answer for this message".into()));
-                // A sender that gave up has answered 503 already; its message may well have been taken.
+                // A sender that gave up has already answered 503. The queue may have taken its message all the same.
                 let _ = answer.send(result);
             }
         });
     }
 }
 
-/// The first message and its company.
+/// The first message and those that go with it.
 async fn gather<M>(
     settings: &Settings,
     waiting: &mut mpsc::Receiver<Letter<M>>,
@@ -157,7 +161,7 @@ async fn gather<M>(
                 }
             }
         };
-        // Whether it is full or time is up makes no difference.
+        // It makes no difference whether the batch is full or the time is over.
         let _ = timeout(settings.linger, more).await;
     }
     while letters.len() < settings.batch {
@@ -169,7 +173,7 @@ async fn gather<M>(
     letters
 }
 
-/// Counts down when its batch ends, however it ends.
+/// Counts down when its batch ends, whatever the reason.
 struct Counted(Arc<AtomicUsize>);
 
 impl Drop for Counted {
@@ -187,10 +191,10 @@ mod tests {
 
     use super::*;
 
-    /// Collects batches; each takes `delay`; a body that says `bad` is refused.
     /// The batches that were sent, in order.
     type Sent = Arc<Mutex<Vec<Vec<String>>>>;
 
+    /// An outbox that collects batches. Each batch takes `delay`, and a body that says `bad` is refused.
     fn outbox(settings: Settings, delay: Duration) -> (Outbox<String>, Sent) {
         let batches = Arc::new(Mutex::new(Vec::new()));
         let seen = batches.clone();
@@ -274,7 +278,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_outbox_whose_calls_never_end_is_stuck() {
-        // No deadline for a call: as if the clock that ends it stood still.
+        // A call has practically no time limit here, as if the clock that ends it stood still.
         let settings = Settings { parallel: 1, call_deadline: Duration::from_secs(1_000_000), ..Settings::default() };
         let (outbox, _) = outbox(settings, Duration::from_secs(1_000_000));
         let liveness = liveness::Liveness::default().with("the way to the queue", outbox.pulse());

@@ -1,20 +1,20 @@
-//! The delay between two tries of an adapter's own loop (receiving from a queue, watching a directory).
+//! The delay between two tries of a loop that belongs to no effect, such as receiving from a queue or watching a directory.
 //!
-//! The core paces every effect itself; only loops that have no effect behind them wait here. The one place that uses
-//! `backoff`, which is unmaintained (RUSTSEC-2025-0012, see `deny.toml`): whatever replaces it replaces these lines.
+//! The core sets the pace of every effect, so only loops without an effect wait here. This is the only place that uses the crate
+//! `backoff`, which is unmaintained (RUSTSEC-2025-0012, see `deny.toml`). A replacement changes only this file.
 
 use std::time::Duration;
 
 use backoff::backoff::Backoff as _;
 use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
 
-/// An exponential, jittered delay that never gives up.
+/// An exponential delay with random jitter. It never gives up.
 #[derive(Debug)]
 pub struct Delay(ExponentialBackoff);
 
 impl Delay {
-    /// Begins at `first`, doubles each time, ends at `longest`; each delay is spread by a half to either side, so that
-    /// replicas that failed together do not come back together.
+    /// The first delay is `first`. Each later one is twice as long, up to `longest`. Each delay is then changed at random by up
+    /// to half of its length, so that replicas that failed together do not try again together.
     pub fn new(first: Duration, longest: Duration) -> Delay {
         Delay(
             ExponentialBackoffBuilder::new()
@@ -32,7 +32,7 @@ impl Delay {
         self.0.next_backoff().unwrap_or(self.0.max_interval)
     }
 
-    /// It worked: the next failure waits as long as the first.
+    /// Says that a try succeeded: after the next failure, the delay is `first` again.
     pub fn reset(&mut self) {
         self.0.reset();
     }

@@ -1,7 +1,8 @@
-//! The seal of the job queue's own messages: an HMAC over the body that only muster's two roles can make.
+//! The seal on muster's own messages on the job queue: an HMAC over the body, which only muster's two roles can make.
 //!
-//! The queue also takes raw deliveries, which API Gateway puts there with headers that anybody may set. Without a seal such a
-//! message could pass for one that muster's webhook has verified. Why it is made so: `docs/decisions/0015-own-messages-are-sealed.md`.
+//! The queue also gets deliveries of GitHub, which API Gateway puts there with headers that anybody may set. Without a seal, such
+//! a message could pass for one that muster's webhook has verified. `docs/decisions/0015-own-messages-are-sealed.md` says why the
+//! seal is made like this.
 
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
@@ -10,58 +11,58 @@ use sha2::Sha256;
 
 use crate::keyring::{Key, Keyring};
 
-/// The message attribute that holds the seal.
+/// The name of the message attribute that holds the seal.
 pub const ATTRIBUTE: &str = "muster";
-/// What the derived key is for (HKDF's `info`). Another use, or another form of message, has another text and so another key.
+/// What the derived key is for (HKDF's `info`). Another use, or another form of message, has another text, and so another key.
 const PURPOSE: &[u8] = b"muster: seal of a job queue message, version 1";
-/// In front of the digits of a seal.
+/// The text in front of the digits of a seal.
 const VERSION: &str = "v1=";
 
-/// A message for the job queue, with its proof.
+/// A message for the job queue, with its seal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sealed {
-    /// As [`crate::wire`] writes it.
+    /// The body, as [`crate::wire`] writes it.
     pub body: String,
-    /// `v1=` and 64 hexadecimal digits; the value of [`ATTRIBUTE`].
+    /// `v1=` and 64 hexadecimal digits: the value of [`ATTRIBUTE`].
     pub seal: String,
 }
 
-/// Why a message is not believed to be muster's own.
+/// Why a message does not count as muster's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
-    /// Not `v1=` and 64 hexadecimal digits.
+    /// The attribute is not `v1=` and 64 hexadecimal digits.
     #[error("the attribute muster is not a seal: an older muster, or somebody else, put the message there")]
     Malformed,
-    /// A version that this release doesn't know.
+    /// The seal has a version that this release does not know.
     #[error("the attribute muster is a seal of another version: upgrade the controller to the webhook's release")]
     Version,
-    /// No secret gives this seal for this body.
+    /// No configured secret gives this seal for this body.
     #[error(
         "the seal fits none of the configured webhook secrets: if a secret was removed a short time ago, list it again in \
          webhookSecrets and move the message back"
     )]
     Mismatch,
-    /// Nothing to compare with.
+    /// No secret is configured, so the seal cannot be checked.
     #[error("no webhook secret is configured, so no seal can be checked: set webhookSecrets in a GitHubApp")]
     NoSecret,
 }
 
-/// What seals are made with. Derived from a webhook secret, because both roles know these already; never the secret itself, so
-/// that nothing GitHub signs is a seal, and no seal is one of GitHub's signatures.
+/// The key that a message is sealed with. It is derived from a webhook secret, because both roles already know the webhook
+/// secrets. It is never the secret itself. So nothing that GitHub signs is a seal, and no seal is a signature of GitHub's.
 #[derive(Debug)]
 pub struct SealKey(SecretBox<[u8; 32]>);
 
 impl SealKey {
-    /// HKDF-SHA256 (RFC 5869), without a salt.
+    /// Derives a key by HKDF-SHA256 (RFC 5869) without a salt.
     pub(crate) fn derive(secret: &SecretString) -> SealKey {
         let mut key = Box::new([0u8; 32]);
-        // Fails for more than 255 blocks only; this is one.
+        // `expand` fails only for more than 255 blocks, and this is one block.
         let _ = Hkdf::<Sha256>::new(None, secret.expose_secret().as_bytes()).expand(PURPOSE, &mut key[..]);
         SealKey(SecretBox::new(key))
     }
 
     fn mac(&self, body: &[u8]) -> Option<Hmac<Sha256>> {
-        // HMAC takes a key of any length, so this is always Some.
+        // HMAC takes a key of any length, so the result is always `Some`.
         let mut mac = Hmac::<Sha256>::new_from_slice(self.0.expose_secret()).ok()?;
         mac.update(body);
         Some(mac)
@@ -74,7 +75,8 @@ pub fn seal(key: &Key, body: String) -> Sealed {
     Sealed { seal: format!("{VERSION}{}", hex::encode(digest)), body }
 }
 
-/// The key that a message is sealed with. Takes the same time wherever a wrong seal first differs.
+/// Checks a seal. Returns the key that the message is sealed with. The check takes the same time wherever a wrong seal first
+/// differs.
 pub fn open<'a>(keyring: &'a Keyring, body: &str, seal: &str) -> Result<&'a Key, SealError> {
     let Some(digits) = seal.strip_prefix(VERSION) else {
         let later = seal.strip_prefix('v').and_then(|rest| rest.split_once('='));
@@ -105,7 +107,8 @@ mod tests {
         seal(keyring(&[secret]).find(|_| true).expect("a key"), BODY.into())
     }
 
-    /// Computed by `openssl kdf ... HKDF` and `openssl dgst -mac HMAC`: two releases must agree, and a change here breaks them.
+    /// The expected value was computed by `openssl kdf ... HKDF` and `openssl dgst -mac HMAC`. Two releases must agree on it, so
+    /// a change of it would break an upgrade.
     #[test]
     fn the_seal_is_what_another_program_computes() {
         assert_eq!(sealed("hunter2").seal, "v1=865a622e37912ffc36789ae5a6f89055976f45cd47abebb6f34eb8b192d50b49");

@@ -1,4 +1,4 @@
-//! Turns references to secrets into secrets: from SSM, a file or the environment. They are never printed.
+//! Resolves references to secrets: the secrets are in SSM, in a file or in the environment. muster never prints them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,21 +12,24 @@ use crate::environment;
 use crate::github::{Credentials, Proof};
 use crate::keyring::Keyring;
 
-/// Resolves references.
+/// Resolves references to secrets.
 #[derive(Clone, Debug)]
 pub struct Secrets {
     aws: Aws,
-    /// `file:` references are relative to it.
+    /// The directory that relative `file:` references begin at.
     base: PathBuf,
 }
 
 impl Secrets {
-    /// `base` is the manifests' directory.
+    /// `base` is the directory of the manifests.
     pub fn new(aws: Aws, base: &Path) -> Secrets {
         Secrets { aws, base: base.to_owned() }
     }
 
-    /// What the reference points at, without the newline that editors add.
+    /// The secret that a reference names. The newline that editors add at the end is removed.
+    ///
+    /// # Errors
+    /// When the secret cannot be read, or is empty.
     pub async fn resolve(&self, reference: &SecretRef) -> anyhow::Result<SecretString> {
         let text = match reference {
             SecretRef::Ssm(name) => match self.aws.ssm.get(name).await {
@@ -51,7 +54,7 @@ impl Secrets {
         Ok(SecretString::from(text))
     }
 
-    /// The Apps' private keys and the personal access tokens.
+    /// The private keys of the Apps, and the personal access tokens.
     pub async fn credentials(&self, spec: &Spec) -> anyhow::Result<Vec<Credentials>> {
         let mut all = Vec::new();
         for (name, app) in &spec.apps {
@@ -67,7 +70,7 @@ impl Secrets {
         Ok(all)
     }
 
-    /// The token for orders; None: the manifests name none.
+    /// The token for orders. None: the manifests name none.
     pub async fn admin_token(&self, spec: &Spec) -> anyhow::Result<Option<SecretString>> {
         match &spec.controller.spec.listen.admin_token {
             Some(reference) => Ok(Some(self.resolve(reference).await.context("Controller: spec.listen.adminToken")?)),
@@ -75,7 +78,7 @@ impl Secrets {
         }
     }
 
-    /// The webhook secrets of all Apps and enterprises; any of one's may sign for it.
+    /// The webhook secrets of all Apps and enterprises. Any secret of an App may sign for that App.
     pub async fn webhook(&self, spec: &Spec) -> anyhow::Result<Arc<Keyring>> {
         let mut all = Vec::new();
         let of_apps = spec.apps.iter().map(|(name, app)| ("GitHubApp", name, &app.spec.webhook_secrets));

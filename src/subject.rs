@@ -1,16 +1,16 @@
-//! What a question or an order is about, as people write it: `job/ID`, `runner/ID`, `pool/NAME`.
+//! What a question or an order is about, in the form in which people write it: `job/ID`, `runner/ID` or `pool/NAME`.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// One thing that muster can say something of.
+/// One thing that muster can be asked about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// GitHub's job id.
+    /// A job, by its id at GitHub.
     Job(u64),
-    /// An instance's id.
+    /// A runner, by the id of its instance.
     Runner(String),
-    /// A pool's name.
+    /// A pool, by its name.
     Pool(String),
 }
 
@@ -23,7 +23,7 @@ impl FromStr for Subject {
                 .parse()
                 .map(Subject::Job)
                 .map_err(|_| format!("`{id}` is no job's id; GitHub's ids are numbers, such as job/29679449526")),
-            // A runner's whole name ends with its instance.
+            // The whole name of a runner ends with its instance id.
             Some(("runner", id)) if is_word(id) => Ok(Subject::Runner(id.rsplit('.').next().unwrap_or(id).to_owned())),
             Some(("pool", name)) if is_word(name) => Ok(Subject::Pool(name.to_owned())),
             _ => Err("write job/ID, runner/INSTANCE-ID or pool/NAME".to_owned()),
@@ -32,7 +32,7 @@ impl FromStr for Subject {
 }
 
 impl Subject {
-    /// Why nobody may know of it.
+    /// The likely reason if muster knows nothing of the subject.
     pub const fn unknown(&self) -> &'static str {
         match self {
             Subject::Job(_) => "no event told of it, or it is over and forgotten",
@@ -42,7 +42,7 @@ impl Subject {
     }
 }
 
-/// Whether it may be a part of a path as it is.
+/// Whether the text may be a part of a URL's path as it is.
 fn is_word(text: &str) -> bool {
     (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }

@@ -1,8 +1,11 @@
-//! What the service manager is told: ready, stopping, and "alive" for as long as the loops turn.
+//! What the service manager is told: that the process is ready, that it is stopping, and that it is alive as long as its loops
+//! turn.
 //!
 //! systemd's protocol is one datagram of text to the socket that `NOTIFY_SOCKET` names.
-//! <https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html>. Under `WatchdogSec=` it restarts a service that has not said
-//! `WATCHDOG=1` for that long, which `WATCHDOG_USEC` tells.
+//! <https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html>
+//!
+//! With `WatchdogSec=`, systemd restarts a service that has not said `WATCHDOG=1` for that long. `WATCHDOG_USEC` tells the
+//! service this time.
 //! <https://www.freedesktop.org/software/systemd/man/latest/sd_watchdog_enabled.html>
 
 use std::os::unix::net::UnixDatagram;
@@ -14,35 +17,35 @@ use tokio_util::sync::CancellationToken;
 use crate::environment::{self, NotText};
 use crate::liveness::Liveness;
 
-/// The service manager, if there is one that listens.
+/// The service manager, if one is listening.
 #[derive(Debug)]
 pub struct Supervisor {
     socket: Option<UnixDatagram>,
-    /// How often to say that the process is alive.
+    /// How often the service manager is told that the process is alive. None: it does not want to be told.
     every: Option<Duration>,
 }
 
-/// A variable that cannot be followed.
+/// A variable whose value cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadVariable {
-    /// A number is wanted.
+    /// The value is not a number.
     #[error("{name} is `{value}`, which is no number; systemd sets it, so unset it where there is no systemd")]
     NotANumber {
-        /// The variable.
+        /// The name of the variable.
         name: &'static str,
-        /// What it is set to.
+        /// The value of the variable.
         value: String,
     },
-    /// Not UTF-8.
+    /// The value is not UTF-8.
     #[error(transparent)]
     NotText(#[from] NotText),
 }
 
 impl Supervisor {
-    /// From this process's environment.
+    /// Reads the environment of this process.
     ///
     /// # Errors
-    /// See [`Supervisor::from_vars`].
+    /// See [`Supervisor::from_vars`]. A variable that is not UTF-8 is an error, too.
     pub fn from_env() -> Result<Supervisor, BadVariable> {
         for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
             environment::read(name)?;
@@ -50,17 +53,18 @@ impl Supervisor {
         Supervisor::from_vars(|name| environment::read(name).ok().flatten(), std::process::id())
     }
 
-    /// From the variables that systemd sets; `pid` is this process's.
+    /// Reads the variables that systemd sets. `pid` is the id of this process.
     ///
     /// # Errors
-    /// When a number makes no sense. A socket where nobody listens is warned of only: it may be one of the machine around a container.
+    /// When a variable that should be a number is none. If nobody listens at the socket, there is only a warning: a container may
+    /// have inherited the variable from the machine around it.
     pub fn from_vars(var: impl Fn(&str) -> Option<String>, pid: u32) -> Result<Supervisor, BadVariable> {
         let var = |name| var(name).filter(|value| !value.is_empty());
         let number = |name| match var(name) {
             None => Ok(None),
             Some(value) => value.parse::<u64>().map(Some).map_err(|_| BadVariable::NotANumber { name, value }),
         };
-        // Another process's, which this one has inherited.
+        // A value with another process's id was inherited from that process.
         let ours = number("WATCHDOG_PID")?.is_none_or(|of| of == u64::from(pid));
         let within = number("WATCHDOG_USEC")?.filter(|usec| ours && *usec > 0);
         let socket = var("NOTIFY_SOCKET").and_then(|place| match connect(&place) {
@@ -70,21 +74,21 @@ impl Supervisor {
                 None
             }
         });
-        // Half of it, as systemd's page asks.
+        // systemd's page asks for half of the time.
         Ok(Supervisor { every: within.filter(|_| socket.is_some()).map(|usec| Duration::from_micros(usec) / 2), socket })
     }
 
-    /// The process takes webhooks and reconciles from now on.
+    /// Says that the process takes webhooks and reconciles from now on.
     pub fn ready(&self) {
         self.say("READY=1");
     }
 
-    /// The process ends, and does so in time.
+    /// Says that the process is stopping.
     pub fn stopping(&self) {
         self.say("STOPPING=1");
     }
 
-    /// Says that the process is alive, if it is.
+    /// Says that the process is alive, if all of its loops turn.
     fn look(&self, liveness: &Liveness) {
         match liveness.check() {
             Ok(()) => self.say("WATCHDOG=1"),
@@ -92,7 +96,7 @@ impl Supervisor {
         }
     }
 
-    /// Says that the process is alive for as long as it is, until `stop`.
+    /// Says regularly that the process is alive, as long as it is, until `stop` is cancelled.
     pub async fn watch(&self, liveness: &Liveness, stop: &CancellationToken) {
         let Some(every) = self.every else { return stop.cancelled().await };
         loop {
@@ -106,14 +110,14 @@ impl Supervisor {
 
     fn say(&self, what: &str) {
         let Some(socket) = &self.socket else { return };
-        // A queue that is full would block; the next word says the same.
+        // A full queue would block, so the error is only logged. The next message says the same.
         if let Err(error) = socket.send(what.as_bytes()) {
             tracing::warn!(what, %error, "failed to tell the service manager");
         }
     }
 }
 
-/// A path, or on Linux `@` and an abstract name.
+/// Connects to a socket, which is given as a path, or on Linux as `@` and an abstract name.
 fn connect(place: &str) -> std::io::Result<UnixDatagram> {
     let socket = UnixDatagram::unbound()?;
     socket.set_nonblocking(true)?;
@@ -135,7 +139,7 @@ mod tests {
     use super::*;
     use crate::liveness::Pulse;
 
-    /// A service manager's socket, and a supervisor that was told of it.
+    /// The socket of a service manager, and a supervisor that knows it.
     fn pair(more: &[(&str, &str)]) -> (UnixDatagram, Result<Supervisor, BadVariable>, tempfile::TempDir) {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("notify");

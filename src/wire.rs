@@ -1,42 +1,45 @@
-//! The job queue's messages: one [`JobEvent`] as versioned JSON, a few hundred bytes of a 12 KB payload.
+//! The messages of the job queue: one [`JobEvent`] as versioned JSON. A message has a few hundred bytes, and GitHub's payload has
+//! 12 KB.
 //!
-//! The webhook writes them and `ingest` reads them, perhaps in different releases of muster at the same time; hence
-//! the version. The limits hold on both sides: whoever may write to the queue is not thereby trusted with the rest.
+//! The webhook writes the messages and `ingest` reads them. The two may run different releases of muster at the same time, so
+//! each message has a version. The limits are checked on both sides, because whoever may write to the queue is not trusted with
+//! anything else.
 
 use muster_reconciler::event::JobEvent;
 use serde::{Deserialize, Serialize};
 
-/// The version that this release writes, and the only one that it reads.
+/// The version that this release writes. It is also the only one that this release reads.
 pub const VERSION: u64 = 1;
-/// Longest message, in bytes. Ten of them fit into one SQS batch many times over.
+/// The longest message, in bytes. Ten of them fit into one SQS batch many times over.
 pub const MAX_BYTES: usize = 8192;
-/// Most labels of a job in a message.
+/// The most labels of a job in a message.
 pub const MAX_LABELS: usize = 100;
-/// Longest label, runner name or other word, in characters. GitHub's own limit on a label.
+/// The longest label, runner name or other word, in characters. This is GitHub's own limit on a label.
 pub const MAX_WORD: usize = 256;
-/// What a longer label ends with, and the last of too many begins with: no label of a pool holds it at that place.
+/// The mark of what was cut: a label that was too long ends with it, and the last label begins with it if there were too many. No
+/// pool has a label with this character at that place.
 const CUT: char = '…';
-/// Most bytes of a message that a job's labels take, as JSON; the rest of it is short.
+/// The most bytes that a job's labels take in a message, as JSON. The other fields are short.
 const LABEL_BYTES: usize = MAX_BYTES - 2048;
 
-/// Why a message, or an event on its way to become one, is refused. Says what is wrong, never what was written.
+/// Why a message, or an event that is to become one, is refused. The error says what is wrong, and never repeats the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
-    /// Not the JSON that was expected.
+    /// The text is not the JSON that was expected.
     #[error("the message is malformed: {0}")]
     Malformed(String),
-    /// Written by a release that this one doesn't know.
+    /// The message has a version that this release does not know.
     #[error("the message has version {0}, but this release reads version {VERSION} only: upgrade the controller")]
     Version(u64),
-    /// Over [`MAX_BYTES`].
+    /// The message is longer than [`MAX_BYTES`].
     #[error("the message would be {0} bytes long, and {MAX_BYTES} is the most")]
     TooLong(usize),
     /// A field is beyond its limit.
     #[error("{field} {problem}")]
     Field {
-        /// Which, as GitHub's payload names it.
+        /// The field's name in GitHub's payload.
         field: &'static str,
-        /// What is wrong with it.
+        /// What is wrong with the field.
         problem: String,
     },
 }
@@ -53,13 +56,13 @@ struct Version {
     v: u64,
 }
 
-/// The message for an event. [`check`] the event first, and the length afterwards ([`MAX_BYTES`]).
+/// Makes the message of an event. [`check`] the event before this call, and the message's length after it ([`MAX_BYTES`]).
 pub fn encode(event: &JobEvent) -> String {
-    // Plain structs of numbers and text: serialising them cannot fail.
+    // These structs have only numbers and text, so they can always be serialised.
     serde_json::to_string(&Message { v: VERSION, event }).unwrap_or_default()
 }
 
-/// The event of a message, checked.
+/// Reads a message. Returns its event, which has passed [`check`].
 pub fn decode(text: &str) -> Result<JobEvent, WireError> {
     if text.len() > MAX_BYTES {
         return Err(WireError::TooLong(text.len()));
@@ -74,7 +77,7 @@ pub fn decode(text: &str) -> Result<JobEvent, WireError> {
     Ok(event)
 }
 
-/// Whether every field is within its limits.
+/// Checks that every field of an event is within its limits.
 pub fn check(event: &JobEvent) -> Result<(), WireError> {
     if !is_repository(&event.repo) {
         return Err(field("repository.full_name", "is not OWNER/NAME"));
@@ -97,13 +100,13 @@ pub fn check(event: &JobEvent) -> Result<(), WireError> {
     Ok(())
 }
 
-/// Labels as a message holds them: as they came, but cut where there are too many or too long ones. A job whose `runs-on` is odd
-/// waits at GitHub like any other, and what is cut fits no pool, as what was written fitted none.
+/// Makes a job's labels fit into a message. Labels that are too many or too long are cut. A job with strange labels waits at
+/// GitHub like any other job. A label that was cut matches no pool, and neither did the original.
 pub fn fit_labels(labels: Vec<String>) -> Vec<String> {
     let (all, mut bytes, mut fit) = (labels.len(), 0, Vec::with_capacity(labels.len().min(MAX_LABELS)));
     for label in labels {
         let label = fit_label(label);
-        // Quotes and a comma come with each.
+        // Each label takes two quotes, which `to_string` has added, and one comma.
         bytes += serde_json::to_string(&label).map_or(0, |json| json.len()) + 1;
         let last = fit.len() + 1 == all;
         if bytes > LABEL_BYTES || (fit.len() + 1 == MAX_LABELS && !last) {
@@ -116,7 +119,7 @@ pub fn fit_labels(labels: Vec<String>) -> Vec<String> {
 }
 
 fn fit_label(label: String) -> String {
-    // SQS takes no message with these two; JSON writes control characters as escapes.
+    // SQS takes no message with these two characters. JSON writes control characters as escapes, so SQS takes those.
     let mut label = if label.contains(NOT_IN_SQS) { label.replace(NOT_IN_SQS, "\u{fffd}") } else { label };
     if let Some((at, _)) = label.char_indices().nth(MAX_WORD) {
         label.truncate(at);
@@ -125,19 +128,22 @@ fn fit_label(label: String) -> String {
     label
 }
 
+/// Two characters that SQS does not admit in a message.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
 const NOT_IN_SQS: [char; 2] = ['\u{fffe}', '\u{ffff}'];
 
-/// Whether a text is a name or word as GitHub writes them: neither empty nor endless, and without control characters.
+/// Whether a text is a name or a word as GitHub writes them: not empty, at most [`MAX_WORD`] characters long, and without control
+/// characters.
 pub fn is_word(text: &str) -> bool {
     word("", text).is_ok()
 }
 
-/// A parser's complaint without the text that it complains of, which may be a secret in the wrong place.
+/// The message of a JSON parser's error, without the text that could not be parsed. That text may be a secret in the wrong place.
 pub fn explain(e: &serde_json::Error) -> String {
     let text = e.to_string();
     let place = format!("line {}, column {}", e.line(), e.column());
-    // serde writes `invalid type: string "<their text>", expected <our words> at line 1 column 2`: ours come last.
+    // serde writes `invalid type: string "<text of the message>", expected <text of muster's types> at line 1 column 2`. So
+    // muster's part is the last one.
     let ours = text.strip_suffix(&format!(" at line {} column {}", e.line(), e.column())).unwrap_or(&text);
     match e.classify() {
         serde_json::error::Category::Data if ours.starts_with("missing field") || ours.starts_with("duplicate field") => {
@@ -164,14 +170,15 @@ fn word(name: &'static str, value: &str) -> Result<(), WireError> {
     if length > MAX_WORD {
         return Err(field(name, format!("is {length} characters long, and {MAX_WORD} is the most")));
     }
-    // SQS refuses a message with U+FFFE or U+FFFF; control characters have no business in a name.
+    // SQS refuses a message with U+FFFE or U+FFFF, and a name never has control characters.
     if value.chars().any(|c| c.is_control() || NOT_IN_SQS.contains(&c)) {
         return Err(field(name, "holds a control character"));
     }
     Ok(())
 }
 
-/// `OWNER/NAME`, which becomes part of a URL: letters, digits, `-`, `_` and `.`, and neither part `.` or `..`.
+/// Whether a text is `OWNER/NAME`. Both parts become parts of a URL: they have only letters, digits, `-`, `_` and `.`, and are
+/// not `.` or `..`.
 fn is_repository(text: &str) -> bool {
     let part = |s: &str| {
         (1..=100).contains(&s.len())

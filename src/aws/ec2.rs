@@ -1,4 +1,5 @@
-//! EC2: launch, sweep, terminate, drain. One CreateFleet per launch intent, one paginated DescribeInstances for all pools.
+//! EC2: launches, sweeps, terminations and drains. A launch is one CreateFleet call for its intent. A sweep is one paginated
+//! DescribeInstances for all pools.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,12 +23,12 @@ use muster_reconciler::time::Time;
 
 use super::{CallError, Probe};
 
-/// Instances in one TerminateInstances or CreateTags. AWS admits 1,000 and advises fewer.
+/// Instances in one TerminateInstances or CreateTags call. AWS admits 1,000 and advises fewer.
 const BATCH: usize = 500;
-/// Pages of one sweep at most: a million instances, so a cursor that runs in a circle ends.
+/// The most pages of one sweep: a million instances. The limit ends a sweep whose page tokens go round in a circle.
 const PAGES: usize = 1_000;
 
-/// Instances.
+/// The adapter for EC2. A clone is cheap.
 #[derive(Clone, Debug)]
 pub struct Ec2 {
     client: Client,
@@ -40,13 +41,14 @@ impl Ec2 {
         Ec2 { client: Client::new(config), probe, page: 1_000 }
     }
 
-    /// Instances per page of a sweep, 5..=1,000 (the default). Smaller pages let tests see several.
+    /// Sets the instances on a page of a sweep, 5..=1,000. The default is 1,000. Smaller pages let tests see several pages.
     pub fn with_page(mut self, page: i32) -> Ec2 {
         self.page = page;
         self
     }
 
-    /// One CreateFleet of type `instant`. The same launch gives the same bytes, so a retry of an intent launches nothing twice.
+    /// Makes one CreateFleet call of type `instant`. The same launch gives the same bytes, so a repeated call for an intent
+    /// launches nothing twice.
     /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateFleet.html>
     pub async fn launch(&self, launch: &Launch) -> Outcome {
         let what = format!("launch {} for pool {}", launch.count, launch.pool);
@@ -60,7 +62,8 @@ impl Ec2 {
         }
     }
 
-    /// Every instance that bears the cluster's tag, in any state. A page that fails fails the sweep: half a sweep is none.
+    /// Finds every instance that has the cluster's tag, in any state. If one page fails, the whole sweep fails, because half a
+    /// sweep proves nothing.
     pub async fn sweep(&self, cluster: &str) -> Outcome {
         match self.pages(cluster).await {
             Ok(instances) => Outcome::Swept(Swept::Instances(instances)),
@@ -86,8 +89,8 @@ impl Ec2 {
         Err(Failure::new(FailureKind::Refused, message))
     }
 
-    /// What a box said of its end, from its console: the last `muster: ended: REASON`. EC2 keeps a console for an hour after
-    /// the instance is terminated. None: there is no such line, or no console yet.
+    /// Why an instance ended, as its boot script wrote it to the console: the text after the last `muster: ended: `. EC2 keeps a
+    /// console for an hour after the instance is terminated. None: the console has no such line, or there is no console yet.
     /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetConsoleOutput.html>
     pub async fn ended(&self, id: &InstanceId) -> Result<Option<String>, Failure> {
         let call = self.client.get_console_output().instance_id(id.as_str());
@@ -96,19 +99,22 @@ impl Ec2 {
         Ok(last_reason(&String::from_utf8_lossy(&bytes)))
     }
 
-    /// Ends the boxes. One that does not exist is done; one that EC2 will not end (termination protection) fails alone.
+    /// Terminates the instances. An instance that does not exist counts as done. If EC2 refuses to end one instance, because of
+    /// termination protection for example, only that instance fails.
     pub async fn terminate(&self, ids: &[InstanceId]) -> Outcome {
         self.in_batches(ids, Change::Terminate).await
     }
 
-    /// Tags the boxes `muster:drain`; `value` says why, 256 characters at most. One that does not exist is done.
+    /// Tags the instances with `muster:drain`. `value` says why, in 256 characters at most; the rest is cut off. An instance that
+    /// does not exist counts as done.
     pub async fn drain(&self, ids: &[InstanceId], value: &str) -> Outcome {
         let value: String = value.chars().take(256).collect();
         self.in_batches(ids, Change::Drain(&value)).await
     }
 
-    /// Changes all boxes, some hundreds at a time. EC2 refuses a whole call for one bad id and mostly names it: the named are
-    /// set aside and the rest goes again; where none is named, halves are tried, so one bad id costs a few calls, not the batch.
+    /// Changes all instances, some hundreds in a call. EC2 refuses a whole call because of one bad id, and usually names that id.
+    /// The named ids are set aside, and the others are sent again. If EC2 names no id, the batch is cut in halves, and each half
+    /// is sent. So one bad id costs a few calls, but not the whole batch.
     async fn in_batches(&self, ids: &[InstanceId], change: Change<'_>) -> Outcome {
         let (mut done, mut failed) = (Vec::new(), Vec::new());
         let mut work: Vec<Vec<InstanceId>> = ids.chunks(BATCH).rev().map(<[InstanceId]>::to_vec).collect();
@@ -157,15 +163,15 @@ impl Ec2 {
     }
 }
 
-/// What is done to a batch of boxes.
+/// What is done to a batch of instances.
 #[derive(Clone, Copy)]
 enum Change<'a> {
     Terminate,
     Drain(&'a str),
 }
 
-/// An instance's ARN, for IAM conditions. The account is read from the queue's URL
-/// (`https://sqs.<region>.amazonaws.com/<account>/<name>`), which saves a call to STS; None if it holds none.
+/// The ARN of an instance, for conditions in IAM policies. The account is read from the queue's URL
+/// (`https://sqs.<region>.amazonaws.com/<account>/<name>`), which saves a call to STS. None: the URL has no account in it.
 pub fn arn_of(queue_url: &str, region: &str, id: &InstanceId) -> Option<String> {
     let account = queue_url.rsplit('/').nth(1)?;
     if account.len() != 12 || !account.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -184,13 +190,13 @@ pub fn arn_of(queue_url: &str, region: &str, id: &InstanceId) -> Option<String> 
     Some(format!("arn:{partition}:ec2:{region}:{account}:instance/{id}"))
 }
 
-/// Whose fault a refused batch is.
+/// Which instances are the cause that EC2 refused a batch.
 enum Blame {
-    /// Every member's.
+    /// Every instance of the batch.
     All(Vec<InstanceId>),
-    /// These members', not those.
+    /// The first list has the instances that are the cause. The second has the others.
     Some(Vec<InstanceId>, Vec<InstanceId>),
-    /// Some member's; EC2 did not say whose.
+    /// At least one instance of the batch, but EC2 did not say which.
     Unknown(Vec<InstanceId>),
 }
 
@@ -200,7 +206,7 @@ fn blamed(error: &CallError, batch: Vec<InstanceId>) -> Blame {
     if !of_a_member || batch.len() == 1 {
         return Blame::All(batch);
     }
-    // Of hundreds of ids, the failure's own message holds the first only.
+    // `error.said` is read here, because the failure's own message is cut: of hundreds of ids it would hold only the first.
     let named =
         |id: &InstanceId| error.said.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').any(|word| word == id.as_str());
     match batch.into_iter().partition::<Vec<_>, _>(named) {
@@ -209,7 +215,7 @@ fn blamed(error: &CallError, batch: Vec<InstanceId>) -> Blame {
     }
 }
 
-/// The request of a launch. The same launch gives the same bytes.
+/// The CreateFleet request of a launch. The same launch gives the same bytes.
 pub(crate) fn fleet(client: &Client, launch: &Launch) -> CreateFleetFluentBuilder {
     let count = i32::try_from(launch.count).unwrap_or(i32::MAX);
     let specification = types::FleetLaunchTemplateSpecificationRequest::builder()
@@ -243,7 +249,8 @@ pub(crate) fn fleet(client: &Client, launch: &Launch) -> CreateFleetFluentBuilde
     }
 }
 
-/// Offerings, and with the prioritised strategy their types' rank. Elsewhere EC2 takes no priorities.
+/// The launch's offerings. With the prioritised strategy, each offering has the rank of its instance type as its priority. With
+/// any other strategy there are no priorities, because EC2 does not take them.
 fn overrides(launch: &Launch) -> Vec<types::FleetLaunchTemplateOverridesRequest> {
     let ranked = launch.market == Market::Spot && launch.allocation == Allocation::CapacityOptimizedPrioritized;
     let mut order: Vec<&str> = Vec::new();
@@ -266,7 +273,7 @@ fn overrides(launch: &Launch) -> Vec<types::FleetLaunchTemplateOverridesRequest>
         .collect()
 }
 
-/// For an instant fleet, CreateFleet tags these three in the call.
+/// The tags of a launch, once for each of the three resource types that CreateFleet tags for an instant fleet.
 pub(crate) fn tag_specifications(tags: &BTreeMap<String, String>) -> Vec<types::TagSpecification> {
     let tags: Vec<_> = tags.iter().map(|(key, value)| types::Tag::builder().key(key).value(value).build()).collect();
     [types::ResourceType::Instance, types::ResourceType::Volume, types::ResourceType::Fleet]
@@ -284,7 +291,9 @@ fn spot_strategy(allocation: Allocation) -> types::SpotAllocationStrategy {
     }
 }
 
-/// A request that was refused as a whole. Now and then EC2 says so for want of capacity, instead of listing it by offering.
+/// What a CreateFleet request that EC2 refused as a whole means. EC2 sometimes refuses the whole because it cannot launch any of
+/// the offerings (for a lack of capacity, for example), instead of naming each of them. Such a refusal becomes one error of no
+/// named offering. Any other refusal is a failure.
 fn refused(error: CallError) -> Outcome {
     if !Refusal::known(&error.code).is_some_and(Refusal::of_offerings) {
         return Outcome::Failed(error.failure);
@@ -327,13 +336,14 @@ fn offering(said: Option<&types::LaunchTemplateAndOverridesResponse>) -> (Option
     (said.and_then(|o| o.instance_type()).map(|t| t.as_str().into()), said.and_then(|o| o.subnet_id()).map(Arc::from))
 }
 
-/// The reason in the console's last `muster: ended:`; a console is anybody's to write on, so it is cut and made plain.
+/// The reason in the console's last `muster: ended: ` line. Whoever runs code on the instance can write to the console. So the
+/// reason is cut to 500 characters, and control characters are removed.
 fn last_reason(console: &str) -> Option<String> {
     let (_, reason) = console.lines().rev().find_map(|line| line.split_once("muster: ended: "))?;
     Some(reason.trim().chars().filter(|c| !c.is_control()).take(500).collect())
 }
 
-/// EC2's code and words; most messages begin with their code.
+/// EC2's code and message in one text. Most messages begin with their code, which is then not repeated.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StateReason.html>
 fn state_reason(code: Option<&str>, message: Option<&str>) -> String {
     match (code.unwrap_or_default(), super::plain(message.unwrap_or_default())) {
@@ -344,7 +354,7 @@ fn state_reason(code: Option<&str>, message: Option<&str>) -> String {
     }
 }
 
-/// None only for an instance without an id, which EC2 does not have.
+/// What the core needs to know of an instance. None: the instance has no id, which EC2 never does.
 fn sighting(instance: &types::Instance) -> Option<InstanceSighting> {
     let tag = |key: &str| instance.tags().iter().find(|tag| tag.key() == Some(key)).map(|tag| tag.value().unwrap_or_default());
     let state = match instance.state().and_then(|state| state.name()) {
@@ -353,7 +363,7 @@ fn sighting(instance: &types::Instance) -> Option<InstanceSighting> {
         Some(types::InstanceStateName::Terminated) => InstanceState::Terminated,
         Some(types::InstanceStateName::Stopping) => InstanceState::Stopping,
         Some(types::InstanceStateName::Stopped) => InstanceState::Stopped,
-        // A state that nobody knows means keep, and running is the state that is kept.
+        // A state that muster does not know counts as running, because muster keeps running instances.
         _ => InstanceState::Running,
     };
     let reason = instance.state_reason().map(|said| state_reason(said.code(), said.message()));

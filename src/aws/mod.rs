@@ -1,6 +1,6 @@
-//! AWS: one adapter per service. An adapter turns the core's words into calls and answers into the core's words; it
-//! decides nothing. In particular it never tries again: the core owns retries, budgets and the pace, so the SDK's own
-//! retries are off, and every failure comes back as a [`Failure`] whose kind says whether the call may have worked.
+//! AWS: one adapter for each service. An adapter translates the core's types into a call, and AWS's answer into the core's types.
+//! An adapter decides nothing. In particular, it never repeats a call: the core owns retries, budgets and the pace. So the SDK's
+//! own retries are off. Each failed call comes back as a [`Failure`], whose kind says whether the call may have taken effect.
 
 pub mod ec2;
 pub mod prices;
@@ -28,36 +28,36 @@ pub use ssm::Ssm;
 
 use crate::observer::{Ended, Observer};
 
-/// Longest wait for a TCP and TLS connection.
+/// The longest wait for a TCP and TLS connection.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Longest wait for an answer. CreateFleet of a large instant fleet takes several seconds.
+/// The longest wait for an answer. CreateFleet takes several seconds for a large instant fleet.
 pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The adapters, all with the same region, credentials and endpoint. Cheap to clone.
+/// The adapters. All of them have the same region, credentials and endpoint. A clone is cheap.
 #[derive(Clone, Debug)]
 pub struct Aws {
-    /// The region that calls go to, if one is known; without one every call fails and says so.
+    /// The region that calls go to, if one is known. Without a region, every call fails, and its failure says so.
     pub region: Option<String>,
-    /// Instances.
+    /// EC2: instances.
     pub ec2: Ec2,
-    /// Queues.
+    /// SQS: queues.
     pub sqs: Sqs,
-    /// Secrets.
+    /// SSM: secrets, and which pools are paused.
     pub ssm: Ssm,
-    /// Objects.
+    /// S3: objects.
     pub s3: S3,
-    /// Prices.
+    /// EC2's spot prices and AWS's Price List.
     pub prices: PriceApi,
 }
 
 impl Aws {
-    /// Reads the usual AWS environment and profile (`AWS_REGION`, `AWS_PROFILE`, `AWS_ENDPOINT_URL` and so on); `region`,
-    /// if given, wins. Makes no call: wrong credentials show at the first one.
+    /// Reads the usual environment and profile of AWS (`AWS_REGION`, `AWS_PROFILE`, `AWS_ENDPOINT_URL` and so on). The argument
+    /// `region` takes precedence. This function makes no API call, so wrong credentials show only at the first call.
     pub async fn connect(region: Option<&str>) -> Aws {
         Aws::new(&Aws::config(region).await)
     }
 
-    /// What [`Aws::connect`] connects with.
+    /// The configuration that [`Aws::connect`] uses.
     pub(crate) async fn config(region: Option<&str>) -> SdkConfig {
         let timeouts =
             TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
@@ -69,7 +69,8 @@ impl Aws {
         loader.load().await
     }
 
-    /// With a configuration made elsewhere: its region, credentials, endpoint and timeouts stand, its retries do not.
+    /// Makes the adapters from a configuration that was made elsewhere. Its region, credentials, endpoint and timeouts are kept.
+    /// Its retries are switched off.
     pub fn new(config: &SdkConfig) -> Aws {
         let mut config = config.to_builder().retry_config(RetryConfig::disabled());
         if let Ok(name) = AppName::new(concat!("muster-", env!("CARGO_PKG_VERSION"))) {
@@ -87,7 +88,7 @@ impl Aws {
         }
     }
 
-    /// The same, with `observer` told of every call from now on.
+    /// The same adapters, which tell `observer` of every call from now on.
     pub fn with_observer(mut self, observer: Observer) -> Aws {
         let probe = Probe(observer);
         self.ec2.probe = probe.clone();
@@ -99,7 +100,7 @@ impl Aws {
     }
 }
 
-/// Makes calls, and tells the observer of each.
+/// Makes calls, and tells the observer of each call.
 #[derive(Clone)]
 pub(crate) struct Probe(Observer);
 
@@ -116,7 +117,7 @@ impl fmt::Debug for Probe {
 }
 
 impl Probe {
-    /// One call. `what` says what is attempted, on what.
+    /// Makes one call. `what` says what the call attempts, and on what.
     pub(crate) async fn call<T, E>(
         &self,
         api: &'static str,
@@ -129,8 +130,8 @@ impl Probe {
         self.call_hiding(api, what, None, answer).await
     }
 
-    /// The same for a call that hands a secret over: AWS's validation errors may quote what they refuse. It is taken out before the
-    /// message is cut, or a part of it would stay.
+    /// The same as [`Probe::call`], for a call that hands a secret to AWS. AWS's validation errors may quote the value that they
+    /// refuse. The secret is taken out before the message is cut, because a cut message could keep a part of the secret.
     pub(crate) async fn call_hiding<T, E>(
         &self,
         api: &'static str,
@@ -161,16 +162,16 @@ impl Probe {
     }
 }
 
-/// A failed call, with what an adapter needs to read it in the light of its own API.
+/// A failed call, with what an adapter needs to tell what the failure means in its own API.
 #[derive(Clone, Debug)]
 pub(crate) struct CallError {
-    /// AWS's error code; empty when there is none.
+    /// AWS's error code. It is empty if AWS gave none.
     pub(crate) code: String,
-    /// AWS's whole message, however long; [`Self::failure`] holds it cut.
+    /// AWS's whole message, however long. [`Self::failure`] holds a cut version.
     pub(crate) said: String,
-    /// HTTP status; 0 without an answer.
+    /// The HTTP status; 0 if there was no answer.
     pub(crate) status: u16,
-    /// The same for the core.
+    /// The same failure, as the core gets it.
     pub(crate) failure: Failure,
 }
 
@@ -195,7 +196,7 @@ impl From<CallError> for Failure {
     }
 }
 
-/// What a failed call means. `what` opens the message: "launch 5 for pool linux: CODE: message (request id ...)".
+/// What a failed call means. The failure's message begins with `what`: "launch 5 for pool linux: CODE: message (request id ...)".
 pub fn classify<E>(error: &SdkError<E>, what: &str) -> Failure
 where
     E: ProvideErrorMetadata + Error + 'static,
@@ -223,7 +224,7 @@ where
     Failure { retry_after, code, ..Failure::new(kind, format!("{what}: {said}{id}")) }
 }
 
-/// What AWS's error code means; where the code says nothing, the HTTP status does.
+/// What AWS's error code means. For a code that is not listed here, the HTTP status decides.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>
 pub(crate) fn kind_of(code: &str, status: u16) -> FailureKind {
     match code {
@@ -245,11 +246,11 @@ pub(crate) fn kind_of(code: &str, status: u16) -> FailureKind {
     }
 }
 
-/// Longest text of AWS's that is repeated, in characters; as long as GitHub's.
+/// The longest text of AWS's that muster repeats, in characters. The limit for GitHub's texts is the same.
 const MESSAGE_MAX: usize = 400;
 
-/// What AWS wrote, for people: on one line, without the kilobytes that only `sts:DecodeAuthorizationMessage` can read, and cut.
-/// CloudTrail keeps the whole.
+/// AWS's message, made for people: on one line, and cut. The encoded text that only `sts:DecodeAuthorizationMessage` can read is
+/// left out, because it takes kilobytes. CloudTrail keeps the whole message.
 /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_DecodeAuthorizationMessage.html>
 pub(crate) fn plain(message: &str) -> String {
     const ENCODED: &str = "Encoded authorization failure message:";
@@ -265,8 +266,9 @@ pub(crate) fn plain(message: &str) -> String {
     plain
 }
 
-/// Whether the request certainly never left: no credentials, no name resolution, no connection. The SDK hands out no
-/// types for this, so the chain of causes is read; `tests/wire/aws_adapters.rs` holds it to real sockets.
+/// Whether the request certainly never left this machine: there were no credentials, no address for the host name, or no
+/// connection. The SDK has no types for these cases, so this function reads the texts of the error's causes.
+/// `tests/wire/aws_adapters.rs` checks it against real sockets.
 fn never_sent(error: &ConnectorError) -> bool {
     let first: &(dyn Error + 'static) = error;
     let mut causes = std::iter::successors(Some(first), |cause| (*cause).source()).map(ToString::to_string);

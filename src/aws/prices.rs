@@ -1,4 +1,5 @@
-//! Prices: EC2's spot price history, and AWS's Price List. A handful of calls a day; nothing waits for them.
+//! Prices: EC2's spot price history, and AWS's Price List. muster makes a handful of these calls a day, and nothing waits for
+//! them.
 
 use std::time::SystemTime;
 
@@ -11,16 +12,17 @@ use muster_reconciler::manifest::Os;
 use super::Probe;
 use crate::prices::answer;
 
-/// Prices on one page of the spot price history, and pages at most: 100 types in six zones under two systems are 1,200.
+/// Prices on one page of the spot price history. 100 types in six zones under two systems have 1,200 prices, and `SPOT_PAGES`
+/// pages are the most that are read.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSpotPriceHistory.html>
 const SPOT_PAGE: i32 = 1_000;
 const SPOT_PAGES: usize = 20;
-/// Pages of one type's products at most. With all filters there is one product, on one page.
+/// The most pages that are read of one type's products. With all filters there is one product, on one page.
 const LIST_PAGES: usize = 5;
-/// Subnets in one DescribeSubnets.
+/// Subnets in one DescribeSubnets call.
 const SUBNETS: usize = 200;
 
-/// Who tells prices.
+/// The adapter for EC2's spot prices and for AWS's Price List.
 #[derive(Clone, Debug)]
 pub struct PriceApi {
     ec2: aws_sdk_ec2::Client,
@@ -30,18 +32,18 @@ pub struct PriceApi {
     pub(super) probe: Probe,
 }
 
-/// One spot price.
+/// The spot price of one instance type under one operating system in one zone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spot {
-    /// Such as `m7i.large`.
+    /// The instance type, such as `m7i.large`.
     pub instance_type: String,
-    /// Its system.
+    /// The operating system, whose licence may be in the price.
     pub os: Os,
-    /// Such as `eu-west-1a`.
+    /// The availability zone, such as `eu-west-1a`.
     pub zone: String,
-    /// An hour.
+    /// The price of one hour, in the currency that [`answer::currency`] gives for the region.
     pub hour: f64,
-    /// Since when it holds; seconds since 1970.
+    /// Since when the price holds, in seconds since 1970.
     pub since_s: i64,
 }
 
@@ -55,7 +57,7 @@ impl PriceApi {
         PriceApi { ec2: aws_sdk_ec2::Client::new(config), list, region, probe }
     }
 
-    /// The region that prices are asked for.
+    /// The region whose prices are read. None: no region is known.
     pub fn region(&self) -> Option<&str> {
         self.region.as_deref()
     }
@@ -65,7 +67,7 @@ impl PriceApi {
         self.list.is_some()
     }
 
-    /// The zones of subnets.
+    /// The availability zones of the subnets. A zone comes once for each of its subnets.
     pub async fn zones(&self, subnets: &[String]) -> Result<Vec<String>, Failure> {
         let mut zones = Vec::new();
         for some in subnets.chunks(SUBNETS) {
@@ -76,8 +78,8 @@ impl PriceApi {
         Ok(zones)
     }
 
-    /// The spot prices that hold now. With the same start and end, EC2 answers "the last price change before the start time,
-    /// which is the effective price as of the start time".
+    /// The spot prices that hold now. When start and end are the same, EC2 answers with "the last price change before the start
+    /// time, which is the effective price as of the start time".
     /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSpotPriceHistory.html>
     pub async fn spot(&self, types: &[String], systems: &[Os]) -> Result<Vec<Spot>, Failure> {
         let now = aws_smithy_types::DateTime::from(SystemTime::now());
@@ -104,8 +106,8 @@ impl PriceApi {
         Ok(prices)
     }
 
-    /// The products of a type under a system that are paid for by the hour: elements of `PriceList`, unread. Nothing where there
-    /// is no Price List API.
+    /// The products of an instance type under an operating system that are paid for by the hour: the elements of `PriceList`, as
+    /// AWS sends them. The answer is empty in a region that has no Price List API.
     /// <https://docs.aws.amazon.com/aws-cost-management/latest/APIReference/API_pricing_GetProducts.html>
     pub async fn products(&self, instance_type: &str, os: Os) -> Result<Vec<String>, Failure> {
         let (Some(list), Some(region)) = (&self.list, &self.region) else { return Ok(Vec::new()) };
@@ -117,7 +119,7 @@ impl PriceApi {
             ("preInstalledSw", "NA"),
             ("capacitystatus", "Used"),
         ];
-        // With the licence in the price, as a box of Windows has it; Linux says the same.
+        // The price includes the licence, as it does for muster's Windows instances. Linux has the same value here.
         let wanted = wanted.into_iter().chain([("licenseModel", "No License required")]);
         let filters: Vec<Filter> = wanted
             .filter_map(|(field, value)| Filter::builder().r#type(FilterType::TermMatch).field(field).value(value).build().ok())
@@ -151,7 +153,7 @@ fn spot(price: &types::SpotPrice) -> Option<Spot> {
 mod tests {
     use super::*;
 
-    /// After the example in AWS's documentation.
+    /// The example comes from AWS's documentation.
     #[test]
     fn a_spot_price_is_read_as_documented_and_others_systems_are_left_out() {
         let said = |product: &str, price: &str| {

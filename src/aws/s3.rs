@@ -1,4 +1,5 @@
-//! S3, as little of it as muster needs: small objects, whole, with conditional writes; large ones in [`upload`]s.
+//! S3, as far as muster needs it. Small objects are read and written whole, with conditional writes. Large objects are sent as
+//! [`upload`]s.
 
 pub mod upload;
 
@@ -14,59 +15,59 @@ use muster_reconciler::effect::{Failure, FailureKind};
 
 use super::{CONNECT_TIMEOUT, Probe};
 
-/// Pages of one listing at most (1,000 keys each).
+/// The most pages of one listing, with 1,000 keys each.
 const PAGES: usize = 1_000;
-/// Longest wait for an answer to a call that moves or joins megabytes. CompleteMultipartUpload "could take several minutes".
+/// The longest wait for an answer to a call that moves or joins megabytes. CompleteMultipartUpload "could take several minutes".
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>
 const HEAVY_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Objects.
+/// The adapter for S3. A clone is cheap.
 #[derive(Clone, Debug)]
 pub struct S3 {
     client: Client,
     pub(super) probe: Probe,
 }
 
-/// When a put may happen.
+/// The condition under which S3 stores an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// In any case.
+    /// S3 stores the object in any case.
     Always,
-    /// If there is no object of that key.
+    /// S3 stores the object only if there is no object with that key.
     IfAbsent,
-    /// If the object still has this ETag.
+    /// S3 stores the object only if the present object still has this ETag.
     IfMatch(String),
 }
 
 /// How a put ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PutResult {
-    /// Stored, under this ETag.
+    /// The object is stored, and has this ETag.
     Stored(String),
-    /// The condition did not hold: somebody else was first. Nothing was stored.
+    /// The condition did not hold, because somebody else wrote or deleted the object first. Nothing was stored.
     Lost,
 }
 
-/// What S3 says of an object without its content.
+/// What S3 says of an object without sending its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// Changes with the content.
+    /// The ETag, which changes with the content.
     pub etag: String,
-    /// In bytes.
+    /// The size of the object, in bytes.
     pub size: u64,
-    /// The user's own metadata, keys in lower case.
+    /// The metadata that users define (`x-amz-meta-*`), with keys in lower case.
     pub metadata: BTreeMap<String, String>,
 }
 
 impl S3 {
     pub(super) fn new(config: &SdkConfig, probe: Probe) -> S3 {
-        // Buckets as host names need a DNS that emulators at a given endpoint do not have.
+        // A bucket as part of the host name needs DNS names that an emulator at a given endpoint does not have.
         let path_style = config.endpoint_url().is_some();
         let config = aws_sdk_s3::config::Builder::from(config).force_path_style(path_style).build();
         S3 { client: Client::from_conf(config), probe }
     }
 
-    /// The object and its ETag; None if there is none of that key.
+    /// Reads an object whole. Returns the object and its ETag; None if there is no object with that key.
     pub async fn get(&self, bucket: &str, key: &str) -> Result<Option<(Bytes, String)>, Failure> {
         let what = format!("read s3://{bucket}/{key}");
         let call = self.client.get_object().bucket(bucket).key(key);
@@ -81,7 +82,8 @@ impl S3 {
         }
     }
 
-    /// The object's head; None if there is none of that key. Needs `s3:ListBucket`: without it S3 answers 403 for a missing key.
+    /// The object's head; None if there is no object with that key. The call needs `s3:ListBucket`. Without this permission S3
+    /// answers 403 for a missing key.
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>
     pub async fn head(&self, bucket: &str, key: &str) -> Result<Option<Head>, Failure> {
         let call = self.client.head_object().bucket(bucket).key(key);
@@ -96,8 +98,8 @@ impl S3 {
         }
     }
 
-    /// Makes `to` a copy of `from`, metadata included, within S3: readers of `to` see the old object or the new one, whole.
-    /// Refused if `from` is no longer the object with that ETag. Keys must not need URL encoding.
+    /// Makes `to` a copy of `from` within S3, with its metadata. A reader of `to` sees either the whole old object or the whole
+    /// new one. S3 refuses the copy if `from` no longer has the ETag `etag`. Keys must not need URL encoding.
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>
     pub async fn copy(&self, bucket: &str, from: &str, etag: &str, to: &str) -> Result<(), Failure> {
         let call = self.client.copy_object().copy_source(format!("{bucket}/{from}")).copy_source_if_match(etag);
@@ -107,15 +109,15 @@ impl S3 {
         Ok(())
     }
 
-    /// Deletes an object. One that is not there is no error.
+    /// Deletes an object. It is no error if the object does not exist.
     pub async fn delete(&self, bucket: &str, key: &str) -> Result<(), Failure> {
         let call = self.client.delete_object().bucket(bucket).key(key);
         self.probe.call("s3.DeleteObject", &format!("delete s3://{bucket}/{key}"), call.send()).await?;
         Ok(())
     }
 
-    /// Stores an object, if the condition holds. [`FailureKind::Conflict`]: another write was under way at the same moment and
-    /// nobody knows yet who won; read again.
+    /// Stores an object if the condition holds. [`FailureKind::Conflict`] means that another write ran at the same moment, and
+    /// that it is not known which write won. The caller has to read the object again.
     /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>
     pub async fn put(
         &self,
@@ -134,13 +136,13 @@ impl S3 {
         match self.probe.call("s3.PutObject", &format!("write s3://{bucket}/{key}"), call.send()).await {
             Ok(answer) => Ok(PutResult::Stored(answer.e_tag.unwrap_or_default())),
             Err(error) if error.status == 412 => Ok(PutResult::Lost),
-            // What was to be matched has been deleted.
+            // The object whose ETag was to be matched has been deleted.
             Err(error) if must_exist && error.code == "NoSuchKey" => Ok(PutResult::Lost),
             Err(error) => Err(error.failure),
         }
     }
 
-    /// Keys under a prefix and their ETags, in the order of the keys.
+    /// The keys under a prefix and their ETags, in the order of the keys.
     pub async fn list(&self, bucket: &str, prefix: &str) -> Result<Vec<(String, String)>, Failure> {
         let what = format!("list s3://{bucket}/{prefix}");
         let mut found = Vec::new();
@@ -159,7 +161,7 @@ impl S3 {
     }
 }
 
-/// For one call: patience with what takes long.
+/// The configuration of one call that may take [`HEAVY_TIMEOUT`].
 fn heavy() -> aws_sdk_s3::config::Builder {
     let timeouts = aws_config::timeout::TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)

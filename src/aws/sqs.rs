@@ -1,4 +1,5 @@
-//! SQS: receive, delete, extend, send. The queue is muster's database, so every member of a batch is answered for.
+//! SQS: muster receives, deletes, extends and sends messages. The queue is muster's database, so each member of a batch gets its
+//! own answer.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,40 +17,41 @@ use muster_reconciler::effect::{Failure, FailureKind};
 use super::{CONNECT_TIMEOUT, CallError, Probe, kind_of};
 use crate::seal::{self, Sealed};
 
-/// Messages in one batch call at most.
+/// The most messages in one batch call.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
 pub const BATCH: usize = 10;
-/// Bytes of all bodies in one SendMessageBatch at most, and so of one body: 1 MiB (same page).
+/// The most bytes of all bodies in one SendMessageBatch call, and so the most of one body: 1 MiB (same page).
 pub const BATCH_BYTES: usize = 1 << 20;
-/// Batch calls on their way at once: a clean stop releases thousands of messages within seconds.
+/// The most batch calls that run side by side. A clean stop releases thousands of messages within seconds.
 const PARALLEL: usize = 8;
 
-/// The type of every attribute.
+/// The data type of every message attribute that muster sends.
 const TEXT: &str = "String";
-/// Why a message is dead.
+/// The attribute that says why a message is in the dead-letter queue.
 const REASON: &str = "reason";
-/// Attributes of one message at most.
+/// The most attributes of one message.
 const ATTRIBUTES: usize = 10;
 
-/// Queues. Every `queue` is a queue URL.
+/// The adapter for SQS. Every argument `queue` is the URL of a queue. A clone is cheap.
 #[derive(Clone, Debug)]
 pub struct Sqs {
     client: Client,
     pub(super) probe: Probe,
 }
 
-/// One delivery of a message.
+/// One delivery of a message. SQS may deliver a message more than once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
-    /// The same for every delivery of the message.
+    /// The id of the message. Each delivery of the message has the same id.
     pub message_id: String,
-    /// Names this delivery; deletes and extends it.
+    /// The receipt handle of this delivery. It is needed to delete the message or to extend its visibility timeout.
     pub receipt: String,
-    /// What was sent.
+    /// The body, as it was sent.
     pub body: String,
-    /// ApproximateReceiveCount: 1 on the first delivery ever.
+    /// ApproximateReceiveCount: 1 on the first delivery of the message, and more on each later one. 2 if SQS did not say the
+    /// count.
     pub receive_count: u32,
-    /// The sender's message attributes that are text.
+    /// The message attributes whose value is text.
     pub attributes: BTreeMap<String, String>,
 }
 
@@ -58,9 +60,10 @@ impl Sqs {
         Sqs { client: Client::new(config), probe }
     }
 
-    /// Waits up to `wait_s` (0..=20) seconds for up to `max` (1..=10) messages and hides them for `visibility_s` seconds.
+    /// Waits up to `wait_s` (0..=20) seconds for up to `max` (1..=10) messages, and hides these messages for `visibility_s`
+    /// seconds.
     pub async fn receive(&self, queue: &str, max: usize, wait_s: u32, visibility_s: u32) -> Result<Vec<Received>, Failure> {
-        // A long poll answers after `wait_s` at the earliest when the queue is empty; that is not a slow answer.
+        // When the queue is empty, a long poll answers only after `wait_s` seconds. Such an answer is not late.
         let patience = Duration::from_secs(u64::from(wait_s) + 10);
         let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(patience).build();
         let call = self
@@ -78,20 +81,22 @@ impl Sqs {
         Ok(answer.messages.unwrap_or_default().into_iter().map(received).collect())
     }
 
-    /// Deletes deliveries. Returns those that failed, by index. A receipt that has run out is no failure: nothing more can be
-    /// done with it, and if the message still exists, its next delivery brings a receipt that works.
+    /// Deletes deliveries. Returns the failures, with the index of their receipt. A receipt that has expired is no failure:
+    /// nothing more can be done with it. If the message still exists, its next delivery has a receipt that works.
     pub async fn delete(&self, queue: &str, receipts: &[String]) -> Vec<(usize, Failure)> {
         self.in_batches(queue, receipts, Change::Delete).await
     }
 
-    /// Keeps deliveries invisible for `seconds` (0..=43,200) from now; 0 releases them. Returns those that failed, by index.
-    /// A receipt that has run out is no failure for a release, as the message is visible (or gone) already; for an extension
-    /// it is [`FailureKind::NotFound`]: this process holds the message no longer.
+    /// Keeps deliveries invisible for `seconds` (0..=43,200) from now; 0 releases them. Returns the failures, with the index of
+    /// their receipt. A receipt that has expired is treated in two ways:
+    ///
+    /// - For a release, it is no failure, because the message is already visible or gone.
+    /// - For an extension, it is [`FailureKind::NotFound`]: this process does not hold the message any more.
     pub async fn change_visibility(&self, queue: &str, receipts: &[String], seconds: u32) -> Vec<(usize, Failure)> {
         self.in_batches(queue, receipts, if seconds == 0 { Change::Release } else { Change::Extend(seconds) }).await
     }
 
-    /// Sends messages, ten or 1 MiB to a call, and answers for each in order.
+    /// Sends messages, at most ten or 1 MiB in a call. Returns one result for each message, in order.
     pub async fn send_batch(&self, queue: &str, messages: &[Sealed]) -> Vec<Result<(), Failure>> {
         let what = format!("send to {queue}");
         let mut results = vec![Ok(()); messages.len()];
@@ -119,10 +124,10 @@ impl Sqs {
         results
     }
 
-    /// Puts a message that nobody can read where somebody will look, with `why` as its attribute `reason`. It keeps its own, so that
-    /// it can be sent back once the cause is mended.
+    /// Puts a message that cannot be read into the dead-letter queue, where an operator can look at it. The attribute `reason` is
+    /// `why`. The message keeps its own attributes, so that it can be sent back once the cause is mended.
     pub async fn dead_letter(&self, queue: &str, message: &Received, why: &str) -> Result<(), Failure> {
-        // Attributes are held to the characters of XML and count against the size limit.
+        // An attribute may have only the characters that XML admits. It also counts against the size limit of a message.
         let why: String = why.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect();
         let mut call = self.client.send_message().queue_url(queue).message_body(&message.body);
         let own = message.attributes.iter().filter(|(name, _)| *name != REASON).take(ATTRIBUTES - 1);
@@ -135,7 +140,7 @@ impl Sqs {
         Ok(())
     }
 
-    /// How many messages are visible, in flight and delayed, roughly.
+    /// How many messages are visible, in flight and delayed, in this order. SQS gives approximate numbers.
     pub async fn depth(&self, queue: &str) -> Result<(u64, u64, u64), Failure> {
         let names = [
             Attribute::ApproximateNumberOfMessages,
@@ -149,14 +154,15 @@ impl Sqs {
         Ok((visible, in_flight, delayed))
     }
 
-    /// Ten receipts to a call, some calls at once.
+    /// Makes the change in calls of ten receipts, some of them side by side. Returns the failures, with the index of their
+    /// receipt.
     async fn in_batches(&self, queue: &str, receipts: &[String], change: Change) -> Vec<(usize, Failure)> {
         let batches = receipts.chunks(BATCH).enumerate();
         let calls: Vec<_> = batches.map(|(number, batch)| self.change(queue, batch, number * BATCH, change)).collect();
         stream::iter(calls).buffered(PARALLEL).concat().await
     }
 
-    /// One call. Answers with the failures by index, counted from `start`.
+    /// Makes one call. Returns the failures, with the index of their receipt, counted from `start`.
     async fn change(&self, queue: &str, receipts: &[String], start: usize, change: Change) -> Vec<(usize, Failure)> {
         let answer = match change {
             Change::Delete => self.delete_some(queue, receipts).await,
@@ -215,8 +221,8 @@ impl Change {
     }
 }
 
-/// How many of the messages go into the next call: at least one (too large alone, SQS says so), at most ten. An attribute's name,
-/// type and value count like the body.
+/// How many of the messages go into the next call: at least one and at most ten. If the first message alone is too large, SQS
+/// says so. The name, type and value of an attribute count like the body.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-metadata.html#sqs-message-attributes>
 fn fitting(messages: &[Sealed]) -> usize {
     let mut bytes = 0;
@@ -232,7 +238,7 @@ fn text(value: &str) -> Result<types::MessageAttributeValue, aws_sdk_sqs::error:
 }
 
 fn received(message: types::Message) -> Received {
-    // Unknown counts as redelivered, which is handled with more care.
+    // A message whose count is unknown counts as redelivered, because redelivered messages are handled with more care.
     let count = message.attributes().and_then(|all| all.get(&SystemAttribute::ApproximateReceiveCount)?.parse().ok());
     let attributes = message.message_attributes.unwrap_or_default();
     Received {
@@ -244,8 +250,8 @@ fn received(message: types::Message) -> Received {
     }
 }
 
-/// The receipt no longer names a delivery in flight: it ran out, was released, or the message is deleted. SQS words this in
-/// several ways; InvalidParameterValue is one of them only when it speaks of the receipt.
+/// Whether the receipt no longer names a delivery in flight: it expired, the delivery was released, or the message is deleted.
+/// SQS has several wordings for this. An InvalidParameterValue is one of them only when its message speaks of the receipt.
 /// <https://repost.aws/knowledge-center/sqs-receipt-handle-error>
 fn is_stale(entry: &types::BatchResultErrorEntry) -> bool {
     let code = entry.code();
@@ -263,7 +269,7 @@ fn entry_failure(entry: &types::BatchResultErrorEntry, verb: &str, queue: &str) 
     (entry.id().parse().unwrap_or(usize::MAX), Failure::new(kind, message))
 }
 
-/// SQS counts in i32; all of ours are far below its end.
+/// SQS takes numbers as i32. All numbers that muster gives are far below the largest i32.
 fn int(number: impl TryInto<i32>) -> i32 {
     number.try_into().unwrap_or(i32::MAX)
 }

@@ -1,4 +1,5 @@
-//! SSM parameters: each box's JIT secret, where only that box may read it, and the secrets that manifests refer to.
+//! SSM parameters: the secret of each instance, which only that instance may read; which pools are paused; and the secrets that
+//! manifests refer to.
 
 use std::collections::BTreeMap;
 
@@ -14,14 +15,14 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{CallError, Probe};
 
-/// Names in one DeleteParameters at most.
+/// The most names in one DeleteParameters call.
 const BATCH: usize = 10;
-/// Parameters on one page of DescribeParameters at most.
+/// The most parameters on one page of DescribeParameters.
 const PAGE: i32 = 50;
-/// Pages of one listing at most: ten times what SSM stores without a raised quota.
+/// The most pages of one listing. With 50 parameters on a page, they hold ten times what SSM stores without a raised quota.
 const PAGES: usize = 2_000;
 
-/// Secrets.
+/// The adapter for SSM. A clone is cheap.
 #[derive(Clone, Debug)]
 pub struct Ssm {
     client: Client,
@@ -33,8 +34,9 @@ impl Ssm {
         Ssm { client: Client::new(config), probe }
     }
 
-    /// Stores a box's secret as SecureString `/muster/<cluster>/runners/<instance-id>`, tagged with the instance's ARN (`arn`, see
-    /// [`super::ec2::arn_of`]) so that IAM lets that box alone read and delete it. An older secret of the box is replaced: 8 KB at most.
+    /// Stores an instance's secret as the SecureString `/muster/<cluster>/runners/<instance-id>`, of 8 KB at most. The parameter
+    /// is tagged with the instance's ARN (`arn`, see [`super::ec2::arn_of`]), so that IAM lets that instance alone read and
+    /// delete it. An older secret of the instance is replaced.
     pub async fn put_secret(
         &self,
         cluster: &str,
@@ -42,7 +44,7 @@ impl Ssm {
         arn: Option<&str>,
         value: &SecretString,
     ) -> Result<(), Failure> {
-        // SSM takes tags or Overwrite, never both; nearly always the parameter is new, so the tags go first.
+        // SSM takes either tags or Overwrite in one call. The parameter is nearly always new, so the first call has the tags.
         match self.put(cluster, instance, arn, value, false).await {
             Err(error) if error.code == "ParameterAlreadyExists" => self.put(cluster, instance, arn, value, true).await?,
             other => other?,
@@ -67,7 +69,8 @@ impl Ssm {
             .name(&name)
             .value(value.expose_secret())
             .r#type(types::ParameterType::SecureString)
-            // Standard (free) up to 4 KB, Advanced above; an explicit tier could not be lowered by a later, shorter secret.
+            // A standard parameter is free and holds 4 KB. Above 4 KB, SSM makes the parameter an advanced one. The tier is not
+            // given here, because an advanced parameter could not go back to standard for a later, shorter secret.
             .tier(types::ParameterTier::IntelligentTiering)
             .overwrite(overwrite)
             .set_tags((!overwrite).then_some(tags));
@@ -75,7 +78,8 @@ impl Ssm {
         self.probe.call_hiding("ssm.PutParameter", &what, Some(value.expose_secret()), call.send()).await.map(drop)
     }
 
-    /// Deletes the boxes' secrets. Missing ones are done: the box deletes its own after reading it.
+    /// Deletes the instances' secrets. A missing secret counts as deleted, because an instance deletes its own secret after
+    /// reading it.
     pub async fn delete_secrets(&self, cluster: &str, ids: &[InstanceId]) -> Outcome {
         let (mut done, mut failed) = (Vec::new(), Vec::new());
         for batch in ids.chunks(BATCH) {
@@ -90,10 +94,10 @@ impl Ssm {
         Outcome::Batch { done, failed }
     }
 
-    /// The boxes that a secret lies ready for. A page that fails fails the listing.
+    /// The instances whose secret is stored. If one page fails, the whole listing fails.
     ///
-    /// By DescribeParameters, not GetParametersByPath: 50 to a page instead of 10, so a fifth of the calls, and the
-    /// secrets themselves stay where they are.
+    /// The call is DescribeParameters, and not GetParametersByPath, for two reasons. A page holds 50 parameters instead of 10, so
+    /// a listing needs a fifth of the calls. And the answer does not contain the secrets.
     pub async fn list_secrets(&self, cluster: &str) -> Outcome {
         match self.pages(cluster).await {
             Ok(ids) => Outcome::Swept(Swept::Secrets(ids)),
@@ -121,7 +125,8 @@ impl Ssm {
         Err(Failure::new(FailureKind::Refused, format!("{what}: no end after {PAGES} pages")))
     }
 
-    /// Keeps that an operator paused a pool (None: forgets it), as `/muster/<cluster>/paused/<pool>`: no secret, so a plain String.
+    /// Stores that an operator paused a pool, as the parameter `/muster/<cluster>/paused/<pool>`. With None, the parameter is
+    /// deleted. A pause is no secret, so its type is String.
     pub async fn keep_pause(&self, cluster: &str, pool: &PoolName, pause: Option<&Pause>) -> Result<(), Failure> {
         let name = format!("{}/{pool}", paused_folder(cluster));
         let Some(pause) = pause else {
@@ -137,7 +142,8 @@ impl Ssm {
         Ok(())
     }
 
-    /// The pools that are paused, as [`Ssm::keep_pause`] left them. One that cannot be read is a pause without words.
+    /// The pools that are paused, as [`Ssm::keep_pause`] stored them. A parameter that cannot be read counts as a pause without a
+    /// reason, whose start is time zero.
     pub async fn paused(&self, cluster: &str) -> Result<BTreeMap<PoolName, Pause>, Failure> {
         let folder = paused_folder(cluster);
         let what = format!("read which pools are paused, under {folder}");
@@ -161,7 +167,7 @@ impl Ssm {
         Err(Failure::new(FailureKind::Refused, format!("{what}: no end after {PAGES} pages")))
     }
 
-    /// The decrypted value of any parameter, for `ssm:` references in manifests.
+    /// The decrypted value of any parameter. References of the form `ssm:` in manifests need it.
     pub async fn get(&self, name: &str) -> Result<SecretString, Failure> {
         let what = format!("read the parameter {name}");
         let call = self.client.get_parameter().name(name).with_decryption(true);
@@ -171,12 +177,12 @@ impl Ssm {
     }
 }
 
-/// Where it is kept which pools are paused.
+/// The folder of the parameters that say which pools are paused.
 fn paused_folder(cluster: &str) -> String {
     format!("/muster/{cluster}/paused")
 }
 
-/// Where a cluster's JIT secrets lie. IAM policies name the same path.
+/// The folder of a cluster's runner secrets. The IAM policies name the same path.
 fn folder(cluster: &str) -> String {
     format!("/muster/{cluster}/runners")
 }

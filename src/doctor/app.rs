@@ -1,4 +1,5 @@
-//! A GitHub App: its key, what it may, where it is installed, and what its installations granted. See docs/getting-started.md.
+//! A GitHub App: its key, its permissions, where it is installed, and what its installations granted. See
+//! docs/getting-started.md.
 //! <https://docs.github.com/en/apps/creating-github-apps/registering-a-github-app/choosing-permissions-for-a-github-app>
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,13 +11,14 @@ use super::finding::{Finding, Marks, way_out};
 use crate::github::GitHub;
 use crate::github::about::{About, Installation, Rate};
 
-/// The event that muster lives on.
+/// The event that tells muster of jobs.
 const EVENT: &str = "workflow_job";
 
-/// A permission that muster needs: GitHub's name for it, how much of it, and what GitHub's settings call it.
+/// A permission that muster needs: GitHub's name for it, the level, and its name in GitHub's settings.
 type Need = (&'static str, &'static str, &'static str);
 
-/// An App has nothing to do with an enterprise.
+/// The permissions that an App needs for these scopes. An enterprise adds none, because no App can manage an enterprise's
+/// runners.
 fn needs<'a>(scopes: impl IntoIterator<Item = &'a Scope>) -> BTreeSet<Need> {
     let of = |scope: &Scope| match scope {
         Scope::Org(_) => {
@@ -38,7 +40,7 @@ fn lacking(granted: &BTreeMap<String, String>, needs: &BTreeSet<Need>) -> Vec<&'
     needs.iter().filter(|need| !enough(need)).map(|(.., words)| *words).collect()
 }
 
-/// The App itself.
+/// Checks the App itself: its permissions and its events.
 pub(super) async fn check(github: &GitHub, name: &str, app: &GitHubApp, spec: &Spec) -> Finding {
     let check = format!("App {name}");
     match github.about(&name.into()).await {
@@ -65,12 +67,12 @@ fn judge_app(check: String, app: &GitHubApp, about: &About, needs: &BTreeSet<Nee
     marks.finding(check)
 }
 
-/// Where an App's pools register.
+/// The lists that the pools of an App register in.
 pub(super) fn forges(spec: &Spec, app: &str) -> BTreeSet<Forge> {
     spec.pools.values().map(|pool| pool.forge()).filter(|forge| forge.app.as_str() == app).collect()
 }
 
-/// An installation, its runner groups, and what GitHub still admits.
+/// Checks an installation, its runner groups, and how many requests GitHub still admits.
 pub(super) async fn check_forge(github: &GitHub, spec: &Spec, forge: &Forge) -> Vec<Finding> {
     let check = format!("installation on {}", forge.scope);
     let installation = match github.installation(forge).await {
@@ -87,7 +89,7 @@ pub(super) async fn check_forge(github: &GitHub, spec: &Spec, forge: &Forge) -> 
     found
 }
 
-/// The runner groups that pools name, and what GitHub still admits.
+/// Checks the runner groups that the pools name, and how many requests GitHub still admits.
 pub(super) async fn check_groups(github: &GitHub, spec: &Spec, forge: &Forge) -> Vec<Finding> {
     let mut found = Vec::new();
     if !matches!(forge.scope, Scope::Repo(..)) {

@@ -1,4 +1,4 @@
-//! The bucket: there, and with the runner binaries that the boxes will ask for.
+//! Whether the bucket exists, and has the runner binaries that the instances will ask for.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ pub(super) async fn check(s3: &S3, spec: &Spec) -> Vec<Finding> {
         let next = "set spec.bucket if the boxes take the runner from there (those of terraform/ do)";
         return vec![Finding::unchecked(CHECK, "spec.bucket is not set", next)];
     };
-    // The list that a sync makes, too.
+    // A run of the sync lists the same keys, so it needs the same permission.
     let keys: BTreeSet<String> = match s3.list(bucket, "runners/").await {
         Ok(listed) => listed.into_iter().map(|(key, _)| key).collect(),
         Err(failure) if failure.kind == FailureKind::NotFound => {

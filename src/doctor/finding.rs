@@ -1,29 +1,29 @@
-//! What a check found: a verdict, what was looked at, and what to do next.
+//! What a check found: a verdict, what the check looked at, and what to do next.
 
 use muster_reconciler::effect::{Failure, FailureKind};
 use serde::Serialize;
 
 use crate::aws::CallError;
 
-/// Longest text of AWS or GitHub that is repeated, in characters.
+/// The longest text of AWS or GitHub that a finding repeats, in characters.
 const LONGEST: usize = 400;
 
-/// How it stands. From good to bad.
+/// How good or bad a finding is, from good to bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// As it should be.
+    /// Everything is as it should be.
     Ok,
-    /// It could not be looked at; that says nothing of muster.
+    /// The check could not be made. This says nothing of muster.
     NotChecked,
     /// muster runs, but something is not as it should be.
     Warning,
-    /// muster cannot do its work so.
+    /// muster cannot do its work like this.
     Failed,
 }
 
 impl Verdict {
-    /// In words.
+    /// The verdict in words, for tables.
     pub const fn as_str(self) -> &'static str {
         match self {
             Verdict::Ok => "ok",
@@ -34,17 +34,17 @@ impl Verdict {
     }
 }
 
-/// One line of the answer.
+/// One line of doctor's answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
     /// What was checked, such as `queue jobs`.
     pub check: String,
-    /// How it stands.
+    /// How good or bad the finding is.
     pub verdict: Verdict,
-    /// What was seen.
+    /// What the check saw.
     pub seen: String,
-    /// What to do about it; there is one for all but ok.
+    /// What to do about it. Every verdict except [`Verdict::Ok`] has one.
     pub next: Option<String>,
 }
 
@@ -53,32 +53,33 @@ impl Finding {
         Finding { check: check.into(), verdict, seen: short(seen), next }
     }
 
-    /// As it should be.
+    /// A finding that everything is as it should be.
     pub fn ok(check: impl Into<String>, seen: impl AsRef<str>) -> Finding {
         Finding::new(Verdict::Ok, check, seen.as_ref(), None)
     }
 
-    /// Not as it should be.
+    /// A finding that something is not as it should be, although muster runs.
     pub fn warning(check: impl Into<String>, seen: impl AsRef<str>, next: impl Into<String>) -> Finding {
         Finding::new(Verdict::Warning, check, seen.as_ref(), Some(next.into()))
     }
 
-    /// It keeps muster from its work.
+    /// A finding that prevents muster from doing its work.
     pub fn failed(check: impl Into<String>, seen: impl AsRef<str>, next: impl Into<String>) -> Finding {
         Finding::new(Verdict::Failed, check, seen.as_ref(), Some(next.into()))
     }
 
-    /// Nobody looked.
+    /// A finding that the check could not be made.
     pub fn unchecked(check: impl Into<String>, seen: impl AsRef<str>, next: impl Into<String>) -> Finding {
         Finding::new(Verdict::NotChecked, check, seen.as_ref(), Some(next.into()))
     }
 
-    /// A call that muster itself makes did not work. `action` is what IAM calls it, `next` what else may be wrong.
+    /// The finding when a call that muster itself makes failed. `action` is the call's name in IAM. `next` is what to do if
+    /// neither IAM nor the connection is the cause.
     pub fn call_failed(check: impl Into<String>, failure: &Failure, action: &str, next: &str) -> Finding {
         Finding::failed(check, &failure.message, way_out(failure, action, next))
     }
 
-    /// A call that only doctor makes did not work: one that is refused says nothing of muster.
+    /// The finding when a call that only doctor makes failed. If IAM refuses the call, this says nothing of muster.
     pub(crate) fn look_failed(check: impl Into<String>, error: &CallError, action: &str, next: &str) -> Finding {
         if is_refusal(&error.failure) {
             let seen = format!("whoever runs this may not {action}, which only doctor needs");
@@ -88,7 +89,7 @@ impl Finding {
     }
 }
 
-/// Several marks against one thing, or none: one finding.
+/// Collects what is wrong with one thing, and makes one finding of it.
 #[derive(Debug, Default)]
 pub struct Marks {
     facts: Vec<String>,
@@ -96,22 +97,22 @@ pub struct Marks {
 }
 
 impl Marks {
-    /// What is told if nothing is wrong.
+    /// Adds a fact, which is told if nothing is wrong.
     pub fn fact(&mut self, text: impl Into<String>) {
         self.facts.push(text.into());
     }
 
-    /// Not as it should be: what, and what to do.
+    /// Adds something that is not as it should be, and what to do about it.
     pub fn warn(&mut self, seen: impl Into<String>, next: impl Into<String>) {
         self.wrong.push((Verdict::Warning, seen.into(), next.into()));
     }
 
-    /// It keeps muster from its work.
+    /// Adds something that prevents muster from doing its work, and what to do about it.
     pub fn fail(&mut self, seen: impl Into<String>, next: impl Into<String>) {
         self.wrong.push((Verdict::Failed, seen.into(), next.into()));
     }
 
-    /// All of it in one line.
+    /// Makes one finding of everything that was added. Its verdict is the worst one.
     pub fn finding(self, check: impl Into<String>) -> Finding {
         let Some(verdict) = self.wrong.iter().map(|(verdict, ..)| *verdict).max() else {
             return Finding::ok(check, self.facts.join(", "));
@@ -136,13 +137,13 @@ pub fn way_out(failure: &Failure, action: &str, next: &str) -> String {
     }
 }
 
-/// Whether IAM said no. <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>
+/// Whether IAM refused the call. <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>
 pub fn is_refusal(failure: &Failure) -> bool {
     const CODES: [&str; 5] = ["UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "Forbidden", "NotAuthorized"];
     failure.kind == FailureKind::Refused && failure.code.as_deref().is_some_and(|code| CODES.contains(&code))
 }
 
-/// One line, without what AWS adds for machines and the SDK for its own developers.
+/// The text on one line and cut, without what AWS adds for machines, and without what the SDK adds for its developers.
 fn short(text: &str) -> String {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let ends = [" Encoded authorization failure message", " (DispatchFailure(", " (ConstructionFailure(", " (TimeoutError("];

@@ -1,5 +1,6 @@
-//! Whether GitHub reaches the webhook. Its own deliveries say so best: they came by the way that counts, with the secret that counts.
-//! A request from here would prove neither, and where API Gateway takes webhooks it would put rubbish on the queue.
+//! Whether GitHub reaches the webhook. GitHub's own deliveries show this best, because they came from GitHub with the App's
+//! secret. A request from this machine would show neither. If API Gateway takes the webhooks, such a request would also put a
+//! useless message on the queue.
 //! <https://docs.github.com/en/webhooks/testing-and-troubleshooting-webhooks>
 
 use super::finding::{Finding, Marks, way_out};

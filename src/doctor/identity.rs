@@ -1,4 +1,4 @@
-//! Who asks: the AWS credentials, their account and the region.
+//! Whose AWS credentials doctor has, in which account, and the region.
 //! <https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html>
 
 use super::finding::{Finding, Marks};

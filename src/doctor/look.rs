@@ -1,5 +1,5 @@
-//! The calls that only doctor makes, and the dry runs of the controller's. The adapters of [`crate::aws`] make no call that the
-//! controller does not need; here are the others. All of them only look.
+//! The calls that only doctor makes, and dry runs of the controller's calls. The adapters in [`crate::aws`] make only calls that
+//! the controller needs, so doctor's other calls are here. None of them changes anything.
 
 use aws_config::SdkConfig;
 use muster_reconciler::effect::Failure;
@@ -7,7 +7,7 @@ use muster_reconciler::effect::Failure;
 use super::finding::is_refusal;
 use crate::aws::{CallError, Probe};
 
-/// AWS, as doctor sees it.
+/// Clients for the calls that only doctor makes.
 #[derive(Clone, Debug)]
 pub(super) struct Look {
     pub(super) ec2: aws_sdk_ec2::Client,
@@ -31,22 +31,22 @@ impl Look {
     }
 }
 
-/// How a dry run ended. EC2 answers each with an error: `DryRunOperation` if it would have done it.
+/// How a dry run ended. EC2 answers every dry run with an error. The error is `DryRunOperation` if EC2 would have made the call.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/CommonParameters.html>
 #[derive(Debug, PartialEq)]
 pub(super) enum DryRun {
-    /// It would have been done.
+    /// EC2 would have made the call.
     Allowed,
-    /// IAM refuses it.
+    /// IAM refuses the call.
     Refused(Failure),
-    /// EC2 finds something else wrong, or did not answer.
+    /// EC2 finds another fault in the call, or did not answer.
     Other(Failure),
 }
 
 impl DryRun {
     pub(super) fn of<T>(answer: Result<T, CallError>) -> DryRun {
         match answer {
-            // An emulator that knows no dry runs may say so; EC2 never does.
+            // An emulator that knows no dry runs may answer with a success. EC2 never does.
             Ok(_) => DryRun::Allowed,
             Err(error) if error.code == "DryRunOperation" => DryRun::Allowed,
             Err(error) if is_refusal(&error.failure) => DryRun::Refused(error.failure),

@@ -1,8 +1,8 @@
-//! `muster doctor`: looks at everything that muster will need and says how it stands, before the first job finds out. It changes
-//! nothing: it reads, and asks EC2 for dry runs.
+//! `muster doctor` looks at everything that muster will need, and says what is wrong before the first job would show it. It
+//! changes nothing: it reads, and asks EC2 for dry runs.
 //!
-//! A check is a question ([`look`] and the adapters ask) and a judgement of the answer, which is a pure function. All checks run side
-//! by side, none for longer than [`PATIENCE`] at a time, and none keeps another from being made.
+//! A check is a question, which [`look`] and the adapters ask, and a judgement of the answer, which is a pure function. All
+//! checks run side by side. No check takes longer than [`PATIENCE`] at a time, and no check prevents another one.
 
 mod app;
 mod bucket;
@@ -35,15 +35,16 @@ pub use finding::{Finding, Verdict};
 use look::Look;
 use queues::Purpose;
 
-/// Longest wait for one check, or for one of a check's parts that need each other.
+/// The longest wait for one check, or for one part of a check whose parts need each other.
 pub const PATIENCE: Duration = Duration::from_secs(10);
-/// Longest wait for one answer of GitHub, so that it is GitHub that is told of and not the check.
+/// The longest wait for one answer of GitHub. It is shorter than [`PATIENCE`], so that a time-out names GitHub's call and not the
+/// check.
 const ANSWER: Duration = Duration::from_secs(8);
 
-/// A check under way.
+/// A check that is under way.
 type Check<'a> = LocalBoxFuture<'a, Vec<Finding>>;
 
-/// Makes every check. `base` is where `file:` references begin.
+/// Makes every check. References of the form `file:` are relative to `base`.
 pub async fn examine(spec: &Spec, base: &Path) -> Vec<Finding> {
     let settings = &spec.controller.spec;
     let cluster = spec.controller.cluster();
@@ -81,7 +82,7 @@ pub async fn examine(spec: &Spec, base: &Path) -> Vec<Finding> {
     join_all(checks).await.into_iter().flatten().collect()
 }
 
-/// Everything about one App. Its parts are bounded each, for they need its key first.
+/// Makes every check of one App. Each part has its own time limit, because all parts need the App's key first.
 async fn github(spec: &Spec, name: &str, app: &GitHubApp, secrets: &Secrets) -> Vec<Finding> {
     let of_hook = readable_all(secrets, format!("webhook secret of App {name}"), &app.spec.webhook_secrets);
     let (mut found, key) = tokio::join!(of_hook, secret(secrets, &app.spec.private_key));
@@ -108,7 +109,7 @@ async fn github(spec: &Spec, name: &str, app: &GitHubApp, secrets: &Secrets) -> 
     found
 }
 
-/// Everything about one token.
+/// Makes every check of one GitHubToken.
 async fn enterprise(spec: &Spec, name: &str, token: &GitHubToken, secrets: &Secrets) -> Vec<Finding> {
     let of_hook = readable_all(secrets, format!("webhook secret of token {name}"), &token.spec.webhook_secrets);
     let (mut found, secret) = tokio::join!(of_hook, secret(secrets, &token.spec.token));
@@ -132,7 +133,7 @@ async fn enterprise(spec: &Spec, name: &str, token: &GitHubToken, secrets: &Secr
     found
 }
 
-/// A secret, or that it could not be had in time.
+/// Reads a secret. It is an error if this takes longer than [`PATIENCE`].
 async fn secret(secrets: &Secrets, reference: &SecretRef) -> anyhow::Result<SecretString> {
     let late = |_| anyhow::anyhow!("reading {reference} took longer than {} s", PATIENCE.as_secs());
     timeout(PATIENCE, secrets.resolve(reference)).await.map_err(late)?
@@ -150,7 +151,7 @@ fn client(name: &str, api_url: &str, proof: Proof) -> anyhow::Result<GitHub> {
     GitHub::with_timeout(vec![credentials], limits, Arc::new(|_, _, _| ()), ANSWER)
 }
 
-/// Whether a secret can be read; never what it is.
+/// Whether a secret can be read. The finding never contains the secret.
 async fn readable(secrets: &Secrets, check: &str, reference: &SecretRef) -> Finding {
     match secrets.resolve(reference).await {
         Ok(_) => Finding::ok(check, format!("{reference} is readable")),
@@ -161,7 +162,7 @@ async fn readable(secrets: &Secrets, check: &str, reference: &SecretRef) -> Find
     }
 }
 
-/// A check, or that it took too long.
+/// A check with a time limit. If the limit passes, the finding says so.
 fn bounded<'a>(name: impl Into<String>, check: impl Future<Output = Vec<Finding>> + 'a) -> Check<'a> {
     let name = name.into();
     async move {

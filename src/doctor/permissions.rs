@@ -1,5 +1,5 @@
-//! Whether whoever asks may do what the controller does. EC2 can be asked without anything happening (`DryRun`), and what only
-//! reads is done; of the rest is said that nobody looked.
+//! Whether the caller may do what the controller does. EC2 can be asked without an effect (`DryRun`), and calls that only read
+//! are made. For the other calls, the finding says that they were not checked.
 //! <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateFleet.html>
 
 use aws_sdk_ec2::types;
@@ -14,8 +14,8 @@ use super::templates::{Seen, Template};
 use crate::aws::Ssm;
 use crate::aws::ec2;
 
-/// The launch that a controller would ask for first, as dry runs: the fleet, and the instance that EC2 then launches in the
-/// caller's name.
+/// Tries, as dry runs, the launch that a controller would ask for first: the fleet, and the instance that EC2 then launches in
+/// the caller's name.
 pub(super) async fn launch(look: &Look, spec: &Spec, pool: &PoolName, seen: &Seen) -> Vec<Finding> {
     let check = format!("permission to launch {pool}");
     if *seen == Seen::Missing {
@@ -45,7 +45,7 @@ fn trial(spec: &Spec, pool: &PoolName) -> Option<Launch> {
     Launch::of(spec, pool, "doctor".into(), 1, market, &offerings)
 }
 
-/// One of the fleet's instances. iam:PassRole and the tags are judged with it.
+/// The call for one of the fleet's instances. IAM checks iam:PassRole and the tags with this call.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RunInstances.html>
 fn instance(
     look: &Look,
@@ -69,7 +69,7 @@ fn instance(
     }
 }
 
-/// What the cluster's boxes may have done to them, tried on one.
+/// Tries, on one instance of the cluster, what the controller does to instances: sweep, terminate and drain.
 pub(super) async fn boxes(look: &Look, cluster: &str) -> Vec<Finding> {
     let filter = types::Filter::builder().name(format!("tag:{}", tags::CLUSTER)).values(cluster).build();
     let alive = types::Filter::builder().name("instance-state-name").values("running").values("pending").build();
@@ -112,7 +112,7 @@ fn judge(check: String, tried: Vec<(&str, DryRun)>) -> Finding {
     marks.finding(check)
 }
 
-/// The parameters that a controller reads at its start and in its sweeps.
+/// Reads the parameters that a controller reads at its start and in its sweeps.
 pub(super) async fn parameters(ssm: &Ssm, cluster: &str) -> Vec<Finding> {
     let (paused, secrets) = tokio::join!(ssm.paused(cluster), ssm.list_secrets(cluster));
     let said = |failure: &Failure, action: &str| {
@@ -134,7 +134,7 @@ pub(super) async fn parameters(ssm: &Ssm, cluster: &str) -> Vec<Finding> {
     vec![paused, secrets]
 }
 
-/// What cannot be tried without doing it.
+/// The finding about permissions that cannot be tried without an effect.
 pub(super) fn untried() -> Finding {
     let seen = "sqs:SendMessage, sqs:ReceiveMessage, sqs:DeleteMessage, sqs:ChangeMessageVisibility, ssm:PutParameter, \
                 ssm:AddTagsToResource, ssm:DeleteParameters, s3:PutObject and s3:DeleteObject cannot be tried without doing it";

@@ -1,4 +1,4 @@
-//! The queues: there, safe, and with somewhere for what nobody can read.
+//! Whether the queues exist and are safe, and whether there is a dead-letter queue for messages that cannot be read.
 //! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html>
 
 use std::collections::HashMap;
@@ -10,9 +10,10 @@ use super::finding::{Finding, Marks};
 use super::look::Look;
 use crate::aws::CallError;
 
-/// A job waits at GitHub for a day; its message must not vanish before.
+/// The shortest safe retention, in seconds. A job waits at GitHub for a day, and its message must not disappear before that.
 const RETENTION_S: u64 = 86_400;
-/// Each start of a controller receives every waiting job once more; a limit below this puts good jobs aside.
+/// The lowest safe `maxReceiveCount`. Each start of a controller receives every waiting job once more, so a lower limit would
+/// move good messages to the dead-letter queue.
 const RECEIVES: u64 = 100;
 
 /// What a queue is for.
@@ -33,7 +34,7 @@ impl Purpose {
     }
 }
 
-/// A queue, and the one that its redrive policy names, unless that is `known`.
+/// Checks a queue, and the queue that its redrive policy names, unless that one is `known`.
 pub(super) async fn check(look: &Look, purpose: Purpose, url: &str, known: Option<&str>) -> Vec<Finding> {
     let facts = match ask(look, url).await {
         Ok(facts) => facts,
@@ -63,7 +64,7 @@ async fn ask(look: &Look, url: &str) -> Result<Facts, CallError> {
     Ok(answer.attributes().map(Facts::of).unwrap_or_default())
 }
 
-/// What of a queue's attributes matters.
+/// The attributes of a queue that matter here.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Facts {
     messages: u64,
@@ -72,7 +73,7 @@ struct Facts {
     retention_s: u64,
     fifo: bool,
     encrypted: bool,
-    /// ARN.
+    /// The ARN of the dead-letter queue.
     dead_letters: Option<String>,
     receives: Option<u64>,
 }
@@ -83,7 +84,7 @@ impl Facts {
         let number = |name: Name| text(name).and_then(|text| text.parse().ok()).unwrap_or(0);
         let yes = |name: Name| text(name).is_some_and(|text| text.eq_ignore_ascii_case("true"));
         let redrive: Value = text(Name::RedrivePolicy).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-        // SQS has written the count as a text and as a number.
+        // SQS has written this number both as a text and as a number.
         let receives = &redrive["maxReceiveCount"];
         Facts {
             messages: number(Name::ApproximateNumberOfMessages) + number(Name::ApproximateNumberOfMessagesDelayed),
@@ -102,7 +103,7 @@ fn judge(purpose: Purpose, url: &str, facts: &Facts) -> Finding {
     let mut marks = Marks::default();
     marks.fact(url);
     marks.fact(format!("{} messages, {} in flight", facts.messages, facts.in_flight));
-    // muster names the visibility with each receive, so the queue's own holds for nobody.
+    // muster names the visibility timeout with each receive, so the queue's own value has no effect.
     marks.fact(format!("visibility {} s", facts.visibility_s));
     if !facts.encrypted {
         marks.warn(format!("{url} is not encrypted"), "switch on its encryption (SSE-SQS costs nothing)");
@@ -141,7 +142,8 @@ fn judge(purpose: Purpose, url: &str, facts: &Facts) -> Finding {
     marks.finding(purpose.check())
 }
 
-/// The URL of the queue with that ARN, by that of another: SQS wants both in one account and region.
+/// The URL of the queue with this ARN. It is made from the URL of another queue, because SQS wants a queue and its dead-letter
+/// queue in the same account and region.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html>
 fn sibling(url: &str, arn: &str) -> Option<String> {
     let (base, _) = url.rsplit_once('/')?;

@@ -1,4 +1,4 @@
-//! Whether EC2's vCPU quotas admit what the pools may launch together.
+//! Whether EC2's vCPU quotas admit what all pools together may launch.
 //! <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-quotas.html>
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +12,7 @@ use super::look::Look;
 
 const CONSOLE: &str = "look at the quotas of EC2 in the Service Quotas console";
 
-/// One of EC2's quotas, with the classes that count against it.
+/// One of EC2's quotas, with the classes of instance types that count against it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Quota {
     code: &'static str,
@@ -21,7 +21,7 @@ struct Quota {
 }
 
 impl Quota {
-    /// All that AWS names.
+    /// All quotas that AWS has a code for.
     fn all() -> Vec<Quota> {
         let mut by_code: BTreeMap<(Market, &'static str), BTreeSet<QuotaClass>> = BTreeMap::new();
         for market in [Market::Spot, Market::OnDemand] {
@@ -35,7 +35,7 @@ impl Quota {
     }
 
     fn check(&self) -> String {
-        // Without the list of families in brackets: the column would be as wide as the screen.
+        // The families in brackets are left out, because the column would be as wide as the screen.
         let name = |class: &QuotaClass| class.as_str().split(" (").next().unwrap_or_default();
         let classes: Vec<&str> = self.classes.iter().map(name).collect();
         format!("quota of {} vCPUs, {}", self.market.as_str(), classes.join(" and "))
@@ -49,7 +49,8 @@ impl Quota {
         }
     }
 
-    /// What the pools may take of it together: `max` times the largest type. With it, those that have no other market.
+    /// How many vCPUs of this quota the pools may need together: for each pool, `max` times its largest type. The second number
+    /// counts only the pools that buy on no other market.
     fn needed(&self, spec: &Spec, vcpus: &BTreeMap<String, u64>) -> (u64, u64) {
         let counts = |name: &&String| QuotaClass::of(name).is_some_and(|class| self.classes.contains(&class));
         let takes = |pool: &RunnerPool| {
@@ -62,7 +63,7 @@ impl Quota {
     }
 }
 
-/// Every quota that the pools' types count against. `vcpus` are those that EC2 knows.
+/// Checks every quota that the pools' types count against. `vcpus` has the vCPUs of each type that EC2 knows.
 pub(super) async fn check(look: &Look, spec: &Spec, vcpus: &BTreeMap<String, u64>) -> Vec<Finding> {
     let mut found = Vec::new();
     for quota in Quota::all() {
@@ -79,6 +80,7 @@ pub(super) async fn check(look: &Look, spec: &Spec, vcpus: &BTreeMap<String, u64
     found
 }
 
+/// Checks one quota.
 /// <https://docs.aws.amazon.com/servicequotas/2019-06-24/apireference/API_GetServiceQuota.html>
 async fn one(look: &Look, quota: &Quota, needed: u64, firm: u64) -> Finding {
     let call = look.quotas.get_service_quota().service_code("ec2").quota_code(quota.code);
@@ -88,7 +90,7 @@ async fn one(look: &Look, quota: &Quota, needed: u64, firm: u64) -> Finding {
         Err(error) if error.code == "NoSuchResourceException" => judge(quota, None, needed, firm),
         Err(error) => {
             let finding = Finding::look_failed(quota.check(), &error, "servicequotas:GetServiceQuota", CONSOLE);
-            // muster itself never asks: a service that does not answer here keeps it from nothing.
+            // muster itself never makes this call, so a failure here prevents nothing.
             Finding::unchecked(quota.check(), &finding.seen, finding.next.unwrap_or_default())
         }
     }

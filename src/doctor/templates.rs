@@ -1,4 +1,5 @@
-//! Launch templates: there, and such that a box can do its work and ends when it is done. `terraform/modules/pool` makes them so.
+//! Whether the launch templates exist, and whether their instances can do their work and end when it is done.
+//! `terraform/modules/pool` makes such templates.
 //! <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeLaunchTemplateVersions.html>
 
 use aws_sdk_ec2::types::{
@@ -9,12 +10,12 @@ use muster_reconciler::manifest::{Architecture, RunnerPool};
 use super::finding::{Finding, Marks};
 use super::look::Look;
 
-/// What of a launch template matters.
+/// The parts of a launch template that matter here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Template {
     pub version: i64,
     pub image: Option<String>,
-    /// Whether it lists network interfaces; then a request may name no subnet beside.
+    /// Whether the template lists network interfaces. If it does, a request must not name a subnet beside them.
     pub interfaces: bool,
     profile: bool,
     tokens: bool,
@@ -40,18 +41,18 @@ impl Template {
     }
 }
 
-/// How a look at a pool's template ended.
+/// How a look at a pool's launch template ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Seen {
-    /// It is there.
+    /// The template exists.
     There(Template),
-    /// It is not.
+    /// There is no such template.
     Missing,
-    /// Nobody knows.
+    /// AWS's answer does not say whether the template exists.
     Unknown,
 }
 
-/// The template of a pool, and its image.
+/// Checks the launch template of a pool, and its image.
 pub(super) async fn check(look: &Look, pool: &RunnerPool, cluster: &str) -> (Seen, Vec<Finding>) {
     let name = pool.launch_template(cluster);
     let check = format!("launch template {}", pool.metadata.name);

@@ -1,15 +1,15 @@
-//! A personal access token: whether it is a classic one, what it may, and when it ends. See docs/getting-started.md.
+//! A personal access token: whether it is a classic one, which scopes it has, and when it expires. See docs/getting-started.md.
 //! <https://docs.github.com/en/enterprise-cloud@latest/rest/actions/self-hosted-runners>
 
 use super::finding::{Finding, Marks, way_out};
 use crate::github::GitHub;
 use crate::github::about::AboutToken;
 
-/// Either lets it manage an enterprise's runners; the first no more than that.
+/// Either of these scopes lets a token manage an enterprise's runners. The first one allows nothing else.
 const RUNNERS: [&str; 2] = ["manage_runners:enterprise", "admin:enterprise"];
-/// Lets it ask how far a job of a private repository is.
+/// This scope lets a token ask for the state of a job in a private repository.
 const JOBS: &str = "repo";
-/// A token that ends sooner than this is worth a warning.
+/// A token that expires in fewer days than this gets a warning.
 const SOON_DAYS: i64 = 14;
 
 pub(super) async fn check(github: &GitHub, name: &str) -> Finding {
@@ -23,7 +23,7 @@ pub(super) async fn check(github: &GitHub, name: &str) -> Finding {
     }
 }
 
-/// Nobody can look: "There are no API endpoints to get data about global webhook deliveries."
+/// The finding that nobody can check deliveries: "There are no API endpoints to get data about global webhook deliveries."
 /// <https://docs.github.com/en/webhooks/using-webhooks/handling-failed-webhook-deliveries>
 pub(super) fn deliveries(name: &str) -> Finding {
     let seen = "GitHub has no API for an enterprise's webhook: muster cannot see deliveries that failed, nor ask for them again";

@@ -1,5 +1,5 @@
-//! Whether EC2 has what the pools ask for: that it knows the instance types, that their hypervisor lets a runner hear of a drain,
-//! and that the zones of the subnets offer them. Their quotas come after.
+//! Whether EC2 has what the pools ask for: whether it knows the instance types, whether their hypervisor shows a drain to a
+//! running instance, and whether the zones of the subnets offer the types. The quotas of these types are checked after that.
 //! <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceTypes.html>
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,11 +13,11 @@ use super::look::Look;
 use super::quotas;
 use crate::aws::CallError;
 
-/// Types in one DescribeInstanceTypes at most, and pages of one list.
+/// The most types in one DescribeInstanceTypes call. `PAGES` is the most pages of one list.
 const TYPES: usize = 100;
 const PAGES: usize = 100;
 
-/// What EC2 says of one type.
+/// What EC2 says of one instance type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Known {
     vcpus: u64,
@@ -76,7 +76,7 @@ fn judge_types(types: &BTreeMap<String, Known>) -> Finding {
     marks.finding("instance types")
 }
 
-/// Which of the pools' types the zones of their subnets lack.
+/// Checks which of the pools' types the zones of their subnets do not offer.
 async fn zones(look: &Look, spec: &Spec, names: &[&String]) -> Vec<Finding> {
     const CHECK: &str = "types by zone";
     let subnets: BTreeSet<&String> = spec.pools.values().flat_map(|pool| &pool.spec.instance.subnets).collect();
@@ -93,6 +93,7 @@ async fn zones(look: &Look, spec: &Spec, names: &[&String]) -> Vec<Finding> {
     }
 }
 
+/// The availability zone of each subnet.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSubnets.html>
 async fn zones_of(look: &Look, subnets: &BTreeSet<&String>) -> Result<BTreeMap<String, String>, CallError> {
     let ids = subnets.iter().map(|id| (*id).clone()).collect();
@@ -102,7 +103,7 @@ async fn zones_of(look: &Look, subnets: &BTreeSet<&String>) -> Result<BTreeMap<S
     Ok(answer.subnets().iter().filter_map(zone).collect())
 }
 
-/// Type and zone, of all that the region offers of these types.
+/// Pairs of a type and a zone: everything that the region offers of these types.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceTypeOfferings.html>
 async fn offered(look: &Look, names: &[&String]) -> Result<BTreeSet<(String, String)>, CallError> {
     let mut offered = BTreeSet::new();

@@ -1,4 +1,5 @@
-//! What GitHub says of an App itself: its permissions, events, webhook and installations; and of a token. Only `muster doctor` asks.
+//! What GitHub says of an App (its permissions, events, webhook and installations) and of a token. Only `muster doctor` asks
+//! this.
 //! <https://docs.github.com/en/rest/apps/apps> and <https://docs.github.com/en/rest/apps/webhooks>
 
 use std::collections::BTreeMap;
@@ -12,78 +13,78 @@ use serde_json::Value;
 
 use super::{Call, GitHub, Identity, limits};
 
-/// An App.
+/// An App, as GitHub describes it.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct About {
-    /// Its name.
+    /// The name that people see.
     pub name: String,
-    /// Its page.
+    /// The URL of the App's page at GitHub.
     pub html_url: String,
-    /// What it asks of whoever installs it: permission to `read`, `write` or `admin`.
+    /// The permissions that the App asks of whoever installs it, each with `read`, `write` or `admin`.
     pub permissions: BTreeMap<String, String>,
-    /// The events that it is told of.
+    /// The names of the events that the App subscribes to, such as `workflow_job`.
     pub events: Vec<String>,
 }
 
-/// An App's webhook. There is a secret, too; nobody here needs to know even that GitHub masks it.
+/// An App's webhook. Its secret is left out, because GitHub shows only a mask of it.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Hook {
-    /// Where GitHub sends events.
+    /// The URL that GitHub sends events to.
     pub url: Option<String>,
-    /// `json` or `form`.
+    /// The form of the body: `json` or `form`.
     pub content_type: Option<String>,
-    /// `0`, as text or number: the certificate is verified.
+    /// `0`, as text or as a number, means that GitHub verifies the receiver's certificate.
     pub insecure_ssl: Option<Value>,
 }
 
 /// One attempt to deliver a webhook.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Attempt {
-    /// RFC 3339.
+    /// The time of the attempt, in RFC 3339.
     pub delivered_at: String,
-    /// The receiver's answer; GitHub puts one of its own for none.
+    /// The HTTP status of the receiver's answer. Without an answer, GitHub puts a status of its own here.
     pub status_code: u16,
-    /// In GitHub's words, such as `OK` or `failed to connect to host`.
+    /// How the attempt ended, in GitHub's words, such as `OK` or `failed to connect to host`.
     pub status: String,
-    /// Such as `workflow_job`.
+    /// The event's name, such as `workflow_job`.
     pub event: String,
 }
 
-/// An App's installation on an account.
+/// The App's installation on an account.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Installation {
-    /// GitHub's id.
+    /// The installation's id at GitHub.
     pub id: u64,
-    /// Where an owner of the account manages it.
+    /// The page on which an owner of the account manages the installation.
     pub html_url: String,
-    /// What the account granted.
+    /// The permissions that the account granted, each with `read`, `write` or `admin`.
     pub permissions: BTreeMap<String, String>,
-    /// The events that it granted.
+    /// The names of the events that the account granted.
     pub events: Vec<String>,
-    /// Since when it is suspended.
+    /// Since when the installation is suspended. None: it is not suspended.
     pub suspended_at: Option<String>,
-    /// `all` or `selected`.
+    /// Which repositories the App may use: `all` or `selected`.
     pub repository_selection: String,
 }
 
-/// What is left of an installation's requests of this hour.
+/// How many requests of this hour are left, for one installation or token and one resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct Rate {
-    /// An hour.
+    /// The number of requests that GitHub admits in an hour.
     pub limit: u64,
-    /// Left.
+    /// The number of requests that are left until GitHub resets the limit.
     pub remaining: u64,
 }
 
-/// A personal access token, as the headers of an answer to it say.
+/// What the headers of an answer say of the personal access token that the request had.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AboutToken {
-    /// What it may; None: GitHub does not say, because it is no classic token.
+    /// The token's scopes. None: GitHub does not say, because the token is no classic one.
     /// <https://docs.github.com/en/apps/oauth-apps/building-oauth-apps/scopes-for-oauth-apps>
     pub scopes: Option<Vec<String>>,
-    /// When it expires, in GitHub's words; None: never.
+    /// When the token expires, in GitHub's format. None: it never expires.
     pub expires: Option<String>,
-    /// And in how many days, by GitHub's clock.
+    /// In how many days the token expires, by GitHub's clock. A negative number means that the token has expired.
     pub days_left: Option<i64>,
 }
 
@@ -106,18 +107,18 @@ struct RateAnswer {
 #[derive(Deserialize)]
 struct Resources {
     core: Rate,
-    /// Older servers do not count it apart.
+    /// None: an older server does not count configurations apart.
     actions_runner_registration: Option<Rate>,
 }
 
 impl GitHub {
-    /// The App, as it says of itself.
+    /// The App, as GitHub describes it.
     pub async fn about(&self, app: &AppName) -> Result<About, Failure> {
         let call = as_app("github.GetApp", "/app".into(), format!("look at App `{app}`"));
         self.app(app, &call)?.call_as_app(&call).await?.json(&call)
     }
 
-    /// The App's webhook; None: it has none.
+    /// The App's webhook. None: the App has no webhook.
     /// <https://docs.github.com/en/rest/apps/webhooks#get-a-webhook-configuration-for-an-app>
     pub async fn hook(&self, app: &AppName) -> Result<Option<Hook>, Failure> {
         let call = as_app("github.GetHook", "/app/hook/config".into(), format!("look at the webhook of App `{app}`"));
@@ -127,7 +128,7 @@ impl GitHub {
         }
     }
 
-    /// The last attempts to deliver its webhook, newest first, successful ones included: 30 at most.
+    /// The last attempts to deliver the App's webhook, newest first and 30 at most. Successful attempts are included.
     pub async fn attempts(&self, app: &AppName) -> Result<Vec<Attempt>, Failure> {
         let what = format!("list the last webhook deliveries of App `{app}`");
         let call = as_app("github.ListDeliveries", "/app/hook/deliveries?per_page=30".into(), what);
@@ -137,7 +138,7 @@ impl GitHub {
         }
     }
 
-    /// The App's installation where a pool's runners register.
+    /// The App's installation on the account of a list's scope.
     pub async fn installation(&self, forge: &Forge) -> Result<Installation, Failure> {
         let what = format!("look at the installation of App `{}` for {}", forge.app, forge.scope);
         let mut call = as_app("github.GetInstallation", String::new(), what);
@@ -146,16 +147,17 @@ impl GitHub {
         app.call_as_app(&call).await?.json(&call)
     }
 
-    /// A personal access token. What is asked for costs nothing.
+    /// A personal access token. This request does not count against the token's rate limit.
     pub async fn about_token(&self, name: &AppName) -> Result<AboutToken, Failure> {
         let call =
             Call::new("github.GetRateLimit", Method::GET, "/rate_limit", format!("look at the token of GitHubToken `{name}`"));
-        // A token is the same everywhere.
+        // A token's scopes and expiry do not depend on the scope of the request.
         let answer = self.app(name, &call)?.call(&Scope::default(), &call).await?;
         Ok(AboutToken::read(&answer.headers))
     }
 
-    /// How much may still be asked in this hour, and how much of configurations if they are counted apart. Asking costs nothing.
+    /// How many requests are left in this hour. The second value is how many configurations are left; None if GitHub does not
+    /// count them apart. This request does not count against the rate limit.
     /// <https://docs.github.com/en/rest/rate-limit/rate-limit>
     pub async fn rate(&self, forge: &Forge) -> Result<(Rate, Option<Rate>), Failure> {
         let what = format!("ask how many requests are left for {}", forge.scope);

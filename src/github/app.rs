@@ -1,5 +1,5 @@
-//! One GitHub App, with its JWT, its installations and their tokens, or one personal access token; and the one place where
-//! requests are sent.
+//! One GitHub App with its JWT, its installations and their tokens, or one personal access token. Every request to the API is
+//! sent here.
 //! <https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-github-app/authenticating-as-a-github-app-installation>
 
 use std::collections::BTreeMap;
@@ -25,33 +25,33 @@ use super::limits::{self, Reporter};
 use super::{ANSWER_MAX, Answer, CONNECT_TIMEOUT, Call, Credentials, Identity, Proof, Rejected, preparing};
 use crate::observer::{Ended, Observer};
 
-/// A token is given up this long before it expires, so that no request is under way with one that just did.
+/// How long before its end a token is no longer used, so that no token expires while a request is under way.
 const TOKEN_MARGIN: Duration = Duration::from_secs(300);
 
-/// One App's client, or one token's.
+/// The client of one App or of one personal access token.
 pub(super) struct App {
     name: AppName,
     authority: Authority,
     http: Octocrab,
-    /// What comes before every path, such as `/api/v3`.
+    /// The part of the URL before every path, such as `/api/v3`.
     prefix: String,
-    /// Where people see what the API shows.
+    /// The URL of GitHub's web pages, which people open in a browser.
     web_url: String,
     timeout: Duration,
     limits: Reporter,
     observer: Observer,
 }
 
-/// What requests are signed with.
+/// The credential that requests are sent with.
 enum Authority {
-    /// An App signs as itself, or with the token of an installation.
+    /// An App sends a request as itself, or with the token of one of its installations.
     App {
         id: AppId,
         key: EncodingKey,
-        /// By account, since an App has at most one installation on each.
+        /// The tokens by account, because an App has at most one installation on each account.
         tokens: Mutex<BTreeMap<String, Arc<Held<Token>>>>,
     },
-    /// A personal access token is all that there is.
+    /// A personal access token, which serves every request.
     Token(SecretString),
 }
 
@@ -94,14 +94,14 @@ impl App {
             .base_uri(format!("{scheme}://{host}"))
             .and_then(|builder| builder.set_connect_timeout(Some(CONNECT_TIMEOUT)).build())
             .with_context(|| format!("make an HTTPS client for {kind} `{name}`; are the system's CA certificates installed?"))?;
-        // https://api.github.com and https://api.TENANT.ghe.com are shown at the same host without `api.`.
+        // The web pages of https://api.github.com and https://api.TENANT.ghe.com are at the same host without `api.`.
         let web_host = if prefix.is_empty() { host.strip_prefix("api.").unwrap_or(host) } else { host };
         let web_url = format!("{scheme}://{web_host}{}", prefix.strip_suffix("/api/v3").unwrap_or(&prefix));
         let limits = Reporter::new(limits);
         Ok(App { name, authority, http, prefix, web_url, timeout, limits, observer })
     }
 
-    /// The page of a scope: what `config.sh --url` wants.
+    /// The URL of a scope's page. The option `--url` of `config.sh` takes this URL.
     pub fn web_url(&self, scope: &Scope) -> String {
         match scope {
             Scope::Org(org) => format!("{}/{org}", self.web_url),
@@ -110,8 +110,8 @@ impl App {
         }
     }
 
-    /// Sends a request with the personal access token, or with the token of the installation that covers `scope`. A refused
-    /// token of an installation is dropped and the request sent once more with a new one.
+    /// Sends a request with the personal access token, or with the token of the installation that covers `scope`. If GitHub
+    /// refuses an installation token, the token is dropped, and the request is sent once more with a new one.
     pub async fn call(&self, scope: &Scope, call: &Call) -> Result<Answer, Rejected> {
         let tokens = match &self.authority {
             Authority::Token(token) => return self.send(call, &Payer::itself(&self.name), token).await,
@@ -125,7 +125,7 @@ impl App {
         let held = tokens.lock().unwrap_or_else(PoisonError::into_inner).entry(account).or_default().clone();
         let Got { value: token, serial, .. } = self.token(&held, scope, call).await?;
         match self.send(call, &payer, &token.secret).await {
-            // A brand-new token too: GitHub may take a moment to know it everywhere.
+            // A token that is new is replaced, too: it may take a moment until all of GitHub's servers know a token.
             Err(rejected) if rejected.status == Some(StatusCode::UNAUTHORIZED) => {
                 held.give_up(serial).await;
                 let token = self.token(&held, scope, call).await?.value;
@@ -135,8 +135,9 @@ impl App {
         }
     }
 
-    /// GitHub's enterprise endpoints refuse the tokens of installations; validation does so first, but a box may be left of an
-    /// earlier manifest. <https://docs.github.com/en/enterprise-cloud@latest/rest/actions/self-hosted-runners>
+    /// The refusal for an App that is to manage an enterprise's runners, because GitHub's enterprise endpoints refuse
+    /// installation tokens. `muster validate` refuses such a manifest, but an instance may be left from an earlier manifest.
+    /// <https://docs.github.com/en/enterprise-cloud@latest/rest/actions/self-hosted-runners>
     fn not_for_apps(&self, scope: &Scope, call: &Call) -> Rejected {
         let message = format!(
             "{}: GitHub lets no App, and so not App `{}`, manage the runners of {scope}; name a GitHubToken in spec.github.token",
@@ -159,7 +160,7 @@ impl App {
             None => self.find_installation(scope).await?,
         };
         match self.exchange(scope, installation).await {
-            // Uninstalled and installed again: same account, new id.
+            // The App was uninstalled and installed again: the account is the same, and the installation has a new id.
             Err(gone) if gone.status == Some(StatusCode::NOT_FOUND) && known.is_some() => {
                 Ok(self.exchange(scope, self.find_installation(scope).await?).await?)
             }
@@ -185,6 +186,7 @@ impl App {
         Ok(Token { installation, secret, good_until: Instant::now() + life.saturating_sub(TOKEN_MARGIN) })
     }
 
+    /// The id of the App's installation on the account of `scope`.
     /// <https://docs.github.com/en/rest/apps/apps>
     pub async fn find_installation(&self, scope: &Scope) -> Result<u64, Failure> {
         let what = format!("find the installation of App `{}` for {scope}", self.name);
@@ -197,7 +199,8 @@ impl App {
         };
         match self.call_as_app(&call).await {
             Ok(answer) => Ok(answer.json::<InstallationRow>(&call)?.id),
-            // Not the thing that was asked for is missing, but the App: nothing helps until somebody installs it.
+            // What GitHub did not find is the App's installation. No retry helps until somebody installs the App, so the kind is
+            // `Refused`.
             Err(Rejected { failure, .. }) if failure.kind == FailureKind::NotFound => {
                 Err(Failure { kind: FailureKind::Refused, ..failure })
             }
@@ -218,9 +221,10 @@ impl App {
         self.send(call, &Payer::itself(&self.name), &SecretString::from(jwt)).await
     }
 
-    /// Sends one request, once. Every request passes here: limits are kept and read, the observer is told.
+    /// Sends one request, once. Every request passes here, so that rate limits are respected and read, and the observer is told.
     async fn send(&self, call: &Call, payer: &Payer, bearer: &SecretString) -> Result<Answer, Rejected> {
-        // What prepares the thing that was asked for may be of another resource than that thing, which the core keeps to.
+        // The core respects the limits of the requests that it asks for. A request that prepares such a one, as for a token, may
+        // count against another limit, so muster checks each request here.
         if let Some(wait) = self.limits.barred(payer, call) {
             return Err(Rejected { status: None, failure: limits::waits(call, payer, wait) });
         }
@@ -289,13 +293,13 @@ impl App {
 }
 
 impl Authority {
-    /// Checks an App's key. The cause is left out of the error: nothing of the key may get into a log.
+    /// Checks an App's key. The error does not contain its cause, because nothing of the key may get into a log.
     fn of(name: &AppName, proof: Proof) -> anyhow::Result<Authority> {
         let (id, key) = match proof {
             Proof::App(id, key) => (AppId::from(id), key),
             Proof::Token(token) => return Ok(Authority::Token(token)),
         };
-        // Signing once finds keys that parse but cannot sign.
+        // One test signature finds a key that can be parsed but cannot sign.
         let key = EncodingKey::from_rsa_pem(key.expose_secret().as_bytes())
             .and_then(|key| octocrab::auth::create_jwt(id, &key).map(|_| key))
             .map_err(|_| {
@@ -317,7 +321,8 @@ fn disconnected(call: &Call, error: &(dyn Error + 'static)) -> Failure {
     unanswered(call, kind, &said)
 }
 
-/// A connection that never came about carried nothing; one that was lost may have. With all causes in words.
+/// Whether a failed request may have been sent, and all the causes of its failure in words. A connection that was refused, or
+/// whose host was unreachable, carried no request: `Unavailable`. Any other connection may have carried it: `Ambiguous`.
 pub(super) fn causes(error: &(dyn Error + 'static)) -> (FailureKind, String) {
     let mut kind = FailureKind::Ambiguous;
     let mut said: Vec<String> = Vec::new();

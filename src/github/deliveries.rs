@@ -1,5 +1,5 @@
-//! Webhooks that GitHub could not deliver: listed, and asked for again. GitHub keeps them for three days and never tries
-//! again by itself. <https://docs.github.com/en/rest/apps/webhooks>
+//! Webhooks that GitHub could not deliver: muster lists them and asks GitHub to send them again. GitHub keeps them for three days
+//! and never sends one again by itself. <https://docs.github.com/en/rest/apps/webhooks>
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use serde::Deserialize;
 
 use super::{Call, GitHub, Identity, limits};
 
-/// A job waits for a day at most; an older `queued` event is news of nothing.
+/// How far back muster looks. A job waits for a day at most, so an older `queued` event is of no use.
 const LOOK_BACK: Duration = Duration::from_secs(24 * 3600);
-/// Pages read at most, of 100 attempts each. More failures than that are not one receiver's bad hour.
+/// The most pages that are read, of 100 attempts each. More failures than these mean more than one bad hour of the receiver.
 const PAGES_MAX: usize = 20;
 
 #[derive(Deserialize)]
@@ -27,8 +27,9 @@ struct Delivery {
 }
 
 impl GitHub {
-    /// The failed attempts of the last 24 hours to deliver a `workflow_job`, newest first. An App without a webhook of its
-    /// own has none. Outcome: `Swept(Deliveries)`, or `Failed` if any page could not be had.
+    /// The failed attempts of the last 24 hours to deliver a `workflow_job`, newest first. An App without a webhook of its own
+    /// has none. The outcome is `Swept(Deliveries)`, or `Failed` if one page could not be read. After 20 pages the sweep stops
+    /// with what it has.
     pub async fn deliveries(&self, app: &AppName) -> Outcome {
         self.failed_deliveries(app).await.map_or_else(Outcome::Failed, |rows| Outcome::Swept(Swept::Deliveries(rows)))
     }
@@ -49,7 +50,7 @@ impl GitHub {
             let rows: Vec<Delivery> = answer.json(&call)?;
             let young = |row: &Delivery| DateTime::parse_from_rfc3339(&row.delivered_at).is_ok_and(|at| at.timestamp() >= oldest);
             let done = !rows.iter().all(young);
-            // Servers that do not know the filter list the successful ones too.
+            // A server that does not know the filter `status` lists successful attempts, too.
             let rows = rows.into_iter().filter(|r| young(r) && r.event == "workflow_job" && !(200..300).contains(&r.status_code));
             failed.extend(rows.map(|row| DeliverySighting {
                 id: DeliveryId(row.id),
@@ -66,7 +67,7 @@ impl GitHub {
         Ok(failed)
     }
 
-    /// Has a webhook delivered once more. Outcome: `Done`, also when GitHub no longer knows it.
+    /// Asks GitHub to deliver a webhook once more. The outcome is `Done`, also when GitHub does not know the delivery any more.
     pub async fn redeliver(&self, app: &AppName, delivery: DeliveryId) -> Outcome {
         let path = format!("/app/hook/deliveries/{delivery}/attempts");
         let what = format!("have webhook delivery {delivery} of App `{app}` made again");
@@ -83,7 +84,8 @@ impl GitHub {
     }
 }
 
-/// The cursor of the next page. Only that is taken from the answer, never a whole address.
+/// The cursor of the next page. Only the cursor is taken from the answer, and never a whole URL, so that a request cannot be led
+/// elsewhere.
 /// <https://docs.github.com/en/rest/using-the-rest-api/using-pagination-in-the-rest-api#using-link-headers>
 fn next_cursor(headers: &HeaderMap) -> Option<String> {
     let link = headers.get(header::LINK)?.to_str().ok()?;

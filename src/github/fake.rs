@@ -1,5 +1,5 @@
-//! A tiny GitHub for this module's tests: it hands out installations and tokens itself, leaves all else to the test's own
-//! function, and remembers what it was asked. (The double of the black-box tests is another, complete one.)
+//! A small GitHub for this module's unit tests. It hands out installations and tokens, leaves everything else to the test's own
+//! function, and remembers the requests. (The black-box tests have another double, which is complete.)
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::observer::Ended;
 
 pub(super) const KEY: &str = include_str!("../../tests/fixtures/test-only-app-key.pem");
 
-/// A request, as it came over the wire.
+/// A request, as the double received it.
 #[derive(Clone, Debug)]
 pub(super) struct Ask {
     pub method: Method,
@@ -32,7 +32,7 @@ impl Ask {
     }
 }
 
-/// An answer. `stall`: never sent.
+/// An answer. With `stall`, it is never sent.
 pub(super) struct Reply {
     status: u16,
     headers: Vec<(&'static str, String)>,
@@ -63,12 +63,13 @@ pub(super) struct Fake {
 }
 
 impl Fake {
-    /// Starts one; its tokens are `token-1`, `token-2` and so on, good for an hour.
+    /// Starts a double. Its tokens are `token-1`, `token-2` and so on, and each is valid for an hour.
     pub async fn start(answer: impl Fn(&Ask) -> Reply + Send + Sync + 'static) -> Fake {
         Fake::start_raw(move |ask, n| installations(ask, n).unwrap_or_else(|| answer(ask))).await
     }
 
-    /// Starts one that leaves everything to `answer`, which is also told how many requests came for that path before.
+    /// Starts a double that leaves everything to `answer`. The second argument of `answer` is how many requests for the same path
+    /// came before.
     pub async fn start_raw(answer: impl Fn(&Ask, usize) -> Reply + Send + Sync + 'static) -> Fake {
         let asks: Arc<Mutex<Vec<Ask>>> = Arc::default();
         let (log, answer) = (asks.clone(), Arc::new(answer));
@@ -91,7 +92,7 @@ impl Fake {
                     if reply.stall {
                         std::future::pending::<()>().await;
                     }
-                    // Long enough for callers at the same time to be there at the same time.
+                    // This pause is long enough for simultaneous callers to be here at the same time.
                     tokio::time::sleep(Duration::from_millis(2)).await;
                     let body = if reply.body.is_null() { String::new() } else { reply.body.to_string() };
                     let mut response = Response::builder().status(reply.status);
@@ -115,7 +116,7 @@ impl Fake {
         self.github_as(credentials(KEY, api_url))
     }
 
-    /// With a personal access token: `ghp_x`.
+    /// A client with the personal access token `ghp_x`.
     pub fn github_by_token(&self) -> GitHub {
         self.github_as(Credentials { proof: Proof::Token("ghp_x".into()), ..credentials("", &self.url) })
     }
@@ -135,23 +136,23 @@ impl Fake {
         self.asks.lock().expect("asks").len()
     }
 
-    /// The requests whose path ends so.
+    /// The requests whose path ends with `path_end`.
     pub fn asked(&self, path_end: &str) -> Vec<Ask> {
         self.asks.lock().expect("asks").iter().filter(|ask| ask.path.ends_with(path_end)).cloned().collect()
     }
 
-    /// The next word on limits, if there is one.
+    /// The next report on rate limits, if there is one.
     pub fn limit(&self) -> Option<GitHubLimit> {
         self.limits.lock().expect("limits").as_mut().and_then(|limits| limits.try_recv().ok())
     }
 
-    /// What the observer was told.
+    /// What the observer was told: the API and the outcome of each call.
     pub fn calls(&self) -> Vec<(String, String)> {
         self.calls.lock().expect("calls").clone()
     }
 }
 
-/// The endpoints that every request needs first.
+/// Answers the two requests that every other request needs first.
 pub(super) fn installations(ask: &Ask, before: usize) -> Option<Reply> {
     if ask.path.ends_with("/installation") {
         return Some(reply(200, json!({"id": 77, "account": {"login": "acme"}})));
@@ -161,7 +162,7 @@ pub(super) fn installations(ask: &Ask, before: usize) -> Option<Reply> {
         .then(|| reply(201, json!({"token": format!("token-{}", before + 1), "expires_at": in_seconds(3600)})))
 }
 
-/// A time of the future, as GitHub writes it.
+/// The time in `seconds` from now, as GitHub writes it.
 pub(super) fn in_seconds(seconds: i64) -> String {
     let now: chrono::DateTime<chrono::Utc> = std::time::SystemTime::now().into();
     (now + chrono::Duration::seconds(seconds)).to_rfc3339()

@@ -1,5 +1,5 @@
-//! What only the field kit (`muster doctor --live`) asks of GitHub: a throw-away workflow's runs, one runner's row, and how the
-//! limits of a configuration are told.
+//! What only the field test (`muster doctor --live`) asks of GitHub: the runs of a temporary workflow, one runner's row, and what
+//! GitHub's headers say of the limits.
 //! <https://docs.github.com/en/rest/actions/workflows> and <https://docs.github.com/en/rest/actions/workflow-runs>
 
 use http::{HeaderMap, Method, StatusCode};
@@ -11,33 +11,33 @@ use serde_json::json;
 use super::runners::{REPOSITORY_GROUP, base};
 use super::{Answer, Call, GitHub};
 
-/// The permission that starts and cancels runs.
+/// The permission that is needed to start and to cancel runs.
 const WRITE: &str = "the repository permission `Actions: read and write`";
-/// The permission that looks at them.
+/// The permission that is needed to look at runs.
 const READ: &str = "the repository permission `Actions: read`";
 
-/// A repository, `OWNER/NAME`, as the App sees it.
+/// A repository that an App has access to.
 #[derive(Clone, Debug)]
 pub struct Repo {
-    /// The App that asks.
+    /// The App, or the GitHubToken, that the requests are sent for.
     pub app: AppName,
-    /// `OWNER/NAME`.
+    /// The repository's name: `OWNER/NAME`.
     pub name: String,
     scope: Scope,
 }
 
-/// A job of a run.
+/// A job of a workflow run.
 #[derive(Clone, Debug, Deserialize)]
 pub struct RunJob {
-    /// GitHub's id.
+    /// The job's id at GitHub.
     pub id: u64,
-    /// `queued`, `in_progress`, `completed` or another.
+    /// The job's status: `queued`, `in_progress`, `completed` or another one.
     pub status: String,
-    /// When GitHub made it; RFC 3339.
+    /// When GitHub made the job, in RFC 3339.
     pub created_at: String,
-    /// The workflow's name.
+    /// The name of the job's workflow.
     pub workflow_name: Option<String>,
-    /// Its run.
+    /// The id of the job's run.
     pub run_id: u64,
 }
 
@@ -51,14 +51,14 @@ struct Dispatched {
     workflow_run_id: u64,
 }
 
-/// What GitHub's headers say of limits, and of what can be asked again for nothing.
+/// What the headers of an answer say of rate limits and of conditional requests.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Headers {
-    /// `x-ratelimit-resource`: which of GitHub's budgets paid.
+    /// `x-ratelimit-resource`: the limit that the request counted against.
     pub resource: Option<String>,
-    /// `x-ratelimit-remaining`.
+    /// `x-ratelimit-remaining`: the number of requests that are left.
     pub remaining: Option<u64>,
-    /// `etag`.
+    /// `etag`: the version of the answer.
     pub etag: Option<String>,
 }
 
@@ -73,16 +73,16 @@ impl Headers {
     }
 }
 
-/// A runner's row in GitHub's list.
+/// The row of a runner in GitHub's list.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Row {
-    /// GitHub's id.
+    /// The registration's id at GitHub.
     pub id: u64,
-    /// Its name.
+    /// The runner's name: `<cluster>.<pool>.<instance-id>` for a runner of muster's.
     pub name: String,
-    /// `online` or `offline`.
+    /// The runner's status: `online` or `offline`.
     pub status: String,
-    /// A job runs on it.
+    /// Whether the runner has a job.
     pub busy: bool,
 }
 
@@ -101,19 +101,23 @@ struct MintedRunner {
     id: u64,
 }
 
-/// What `GET` twice of the same list showed: its headers, and whether the second, with the first's ETag, was a 304.
+/// What two requests for the same list showed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Twice {
-    /// Of the first answer.
+    /// The headers of the first answer.
     pub first: Headers,
-    /// Of the second.
+    /// The headers of the second answer, whose request had the first answer's ETag.
     pub second: Headers,
-    /// The second was `304 Not Modified`.
+    /// Whether the second answer was `304 Not Modified`.
     pub unchanged: bool,
 }
 
 impl Repo {
-    /// `OWNER/NAME`.
+    /// Reads a repository's name of the form `OWNER/NAME`.
+    ///
+    /// # Errors
+    ///
+    /// When `name` does not have this form.
     pub fn parse(app: &AppName, name: &str) -> Result<Repo, Failure> {
         let scope = format!("repo/{name}")
             .parse()
@@ -121,7 +125,7 @@ impl Repo {
         Ok(Repo { app: app.clone(), name: name.to_owned(), scope })
     }
 
-    /// Its owner.
+    /// The account that owns the repository.
     pub fn owner(&self) -> &str {
         self.name.split('/').next().unwrap_or_default()
     }
@@ -133,7 +137,7 @@ impl GitHub {
         Ok((call, answer))
     }
 
-    /// Whether the default branch has a workflow file of that name.
+    /// Whether the default branch has a workflow file with this name.
     /// <https://docs.github.com/en/rest/actions/workflows#get-a-workflow>
     pub async fn has_workflow(&self, repo: &Repo, file: &str) -> Result<bool, Failure> {
         let path = format!("/repos/{}/actions/workflows/{file}", repo.name);
@@ -146,7 +150,8 @@ impl GitHub {
         }
     }
 
-    /// Starts a run; its id, where GitHub tells it (github.com since February 2026; a server may not yet).
+    /// Starts a run of a workflow. Returns the run's id if GitHub tells it. github.com has told it since February 2026; a server
+    /// may not.
     /// <https://docs.github.com/en/rest/actions/workflows#create-a-workflow-dispatch-event>
     pub async fn dispatch(&self, repo: &Repo, file: &str, git_ref: &str) -> Result<Option<u64>, Failure> {
         let path = format!("/repos/{}/actions/workflows/{file}/dispatches", repo.name);
@@ -170,7 +175,7 @@ impl GitHub {
         Ok(answer.json::<Jobs>(&call)?.jobs)
     }
 
-    /// One job; None: there is none of that id.
+    /// One job. None: GitHub knows no job with this id.
     pub async fn run_job(&self, repo: &Repo, job: u64) -> Result<Option<RunJob>, Failure> {
         let path = format!("/repos/{}/actions/jobs/{job}", repo.name);
         let call = Call { needs: READ, ..Call::new("github.GetJob", Method::GET, path, format!("look at job {job}")) };
@@ -181,7 +186,7 @@ impl GitHub {
         }
     }
 
-    /// Cancels a run. One that is over already is done.
+    /// Cancels a run. It is no error if the run is already over.
     /// <https://docs.github.com/en/rest/actions/workflow-runs#cancel-a-workflow-run>
     pub async fn cancel_run(&self, repo: &Repo, run: u64) -> Result<(), Failure> {
         let path = format!("/repos/{}/actions/runs/{run}/cancel", repo.name);
@@ -192,7 +197,7 @@ impl GitHub {
         }
     }
 
-    /// The row of the runner of that name; None: there is none.
+    /// The row of the runner with this name. None: there is no such row.
     pub async fn row(&self, forge: &Forge, name: &str) -> Result<Option<Row>, Failure> {
         let query = serde_urlencoded::to_string([("name", name), ("per_page", "100")]).unwrap_or_default();
         let path = format!("{}/actions/runners?{query}", base(&forge.scope));
@@ -202,7 +207,7 @@ impl GitHub {
         Ok(rows.runners.into_iter().find(|row| row.name.eq_ignore_ascii_case(name)))
     }
 
-    /// Asks for the first page of runners twice, the second time with the first answer's ETag.
+    /// Asks for the first page of runners twice. The second request has the first answer's ETag.
     pub async fn list_twice(&self, forge: &Forge) -> Result<Twice, Failure> {
         let path = format!("{}/actions/runners?per_page=100", base(&forge.scope));
         let mut call = Call::new("github.ListRunners", Method::GET, path, "list the runners twice".to_owned());
@@ -213,7 +218,8 @@ impl GitHub {
         Ok(Twice { first, second: Headers::of(&again.headers), unchanged: again.status == StatusCode::NOT_MODIFIED })
     }
 
-    /// Mints a configuration that nobody will use: the registration's id, for whoever deletes it, and the headers.
+    /// Makes a configuration that nobody will use. Returns the registration's id, so that the caller can delete it, and the
+    /// headers.
     /// <https://docs.github.com/en/rest/actions/self-hosted-runners>
     pub async fn probe_jit(
         &self,

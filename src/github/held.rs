@@ -1,31 +1,32 @@
-//! A value that many callers want and one of them fetches. The others wait for that one fetch, its failure included:
-//! fifty boxes that ask for a token at once cost one request when it works, and one time-out when it doesn't.
+//! A value that many callers need and that one of them fetches. The other callers wait for this one fetch and share its result,
+//! also when it fails. So fifty instances that need a token at the same moment cost one request if it succeeds, and one time-out
+//! if it does not.
 
 use std::time::Instant;
 
 use muster_reconciler::effect::Failure;
 use tokio::sync::Mutex;
 
-/// The holder of one such value.
+/// The holder of one shared value.
 #[derive(Debug)]
 pub(super) struct Held<T>(Mutex<Slot<T>>);
 
 #[derive(Debug)]
 struct Slot<T> {
     value: Option<T>,
-    /// Counts the fetches, so that a caller can only give up the value that it used itself.
+    /// The number of fetches so far. It ensures that a caller gives up only the value that it used itself.
     serial: u64,
     stale: bool,
     failed: Option<(Instant, Failure)>,
 }
 
-/// What a caller got.
+/// What a caller gets.
 #[derive(Debug)]
 pub(super) struct Got<T> {
     pub value: T,
-    /// To give it up with.
+    /// The value's number, for [`Held::give_up`].
     pub serial: u64,
-    /// It was fetched for this caller, so fetching it again would bring nothing new.
+    /// Whether the value was fetched for this caller. If it was, another fetch would bring nothing new.
     pub fetched: bool,
 }
 
@@ -36,7 +37,11 @@ impl<T> Default for Held<T> {
 }
 
 impl<T: Clone> Held<T> {
-    /// The value, if it is still `good`; else what `fetch` makes of the old one.
+    /// Returns the value if it is still `good`. Otherwise `fetch` gets a new value; its argument is the old one.
+    ///
+    /// # Errors
+    ///
+    /// The failure of this fetch, or of another caller's fetch that failed while this caller waited.
     pub async fn get(
         &self,
         good: impl Fn(&T) -> bool,
@@ -64,7 +69,8 @@ impl<T: Clone> Held<T> {
         }
     }
 
-    /// The other side refused this value: the next caller fetches a new one, unless somebody has done so already.
+    /// Says that the other side refused the value with this number. The next caller fetches a new value, unless somebody has
+    /// already done so.
     pub async fn give_up(&self, serial: u64) {
         let mut slot = self.0.lock().await;
         if slot.serial == serial {

@@ -1,4 +1,5 @@
-//! How far a job is: asked for redelivered messages and for jobs that have been queued for long, so that lost events heal.
+//! What state a job is in. muster asks GitHub for jobs whose messages were redelivered and for jobs that have been queued for
+//! long. So muster learns what a lost event would have said.
 
 use http::Method;
 use muster_reconciler::effect::{Failure, FailureKind, JobSighting, Outcome};
@@ -17,7 +18,7 @@ struct Job {
 }
 
 impl GitHub {
-    /// Asks for one job of `repo` (`OWNER/NAME`). Outcome: `Job`, or `Failed`, with `NotFound` if GitHub knows no such job.
+    /// Asks for one job of `repo` (`OWNER/NAME`). The outcome is `Job` or `Failed`, with `NotFound` if GitHub knows no such job.
     /// <https://docs.github.com/en/rest/actions/workflow-jobs#get-a-job-for-a-workflow-run>
     pub async fn get(&self, app: &AppName, repo: &str, job: JobId) -> Outcome {
         match self.job(app, repo, job).await {
@@ -28,7 +29,7 @@ impl GitHub {
 
     async fn job(&self, app: &AppName, repo: &str, job: JobId) -> Result<JobSighting, Failure> {
         let what = format!("get job {job} of {repo}");
-        // The name comes from an event: nothing but a repository's name may get into the path.
+        // The repository's name comes from an event. This check ensures that nothing but a repository's name gets into the path.
         let scope: Scope = format!("repo/{repo}")
             .parse()
             .map_err(|_| Failure::new(FailureKind::Refused, format!("{what}: `{repo}` is no repository's name (OWNER/NAME)")))?;
@@ -42,7 +43,7 @@ impl GitHub {
             "queued" => Some(JobState::Queued),
             "in_progress" => Some(JobState::InProgress),
             "completed" => Some(JobState::Completed),
-            // waiting, pending, requested: GitHub holds it back.
+            // `waiting`, `pending` or `requested`: GitHub holds the job back.
             _ => None,
         };
         Ok(JobSighting { job, run: RunId(found.run_id), state, runner: found.runner_name, conclusion: found.conclusion })

@@ -1,7 +1,7 @@
-//! What GitHub's answers say about its limits, and what kind of failure an answer is.
+//! What GitHub's answers say of its rate limits, and what kind of failure an answer is.
 //!
-//! GitHub has primary limits (requests an hour, of each installation and resource) and secondary ones (bursts, concurrency); it
-//! tells of both in headers, and of a secondary one sometimes in the message alone.
+//! GitHub has primary limits (requests in an hour, for each installation and resource) and secondary limits (bursts and
+//! concurrency). GitHub's headers tell of both. A secondary limit is sometimes told in the message alone.
 //! <https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>
 
 use std::collections::BTreeMap;
@@ -16,17 +16,18 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::{Answer, Call, Identity};
 
-/// GitHub's advice when a secondary limit comes without `retry-after`: at least a minute.
+/// The wait after a secondary limit without `retry-after`. GitHub advises at least a minute.
 const SECONDARY_WAIT: Duration = Duration::from_secs(60);
-/// Longest wait that is believed: the primary window is an hour.
+/// The longest wait that muster believes. The window of a primary limit is one hour.
 const LONGEST_WAIT: Duration = Duration::from_secs(2 * 3600);
-/// Between two ordinary reports.
+/// The shortest time between two ordinary reports about one payer and resource.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-/// How much of GitHub's own words is repeated, in characters.
+/// The longest text of GitHub's that muster repeats, in characters.
 const MESSAGE_MAX: usize = 400;
 
-/// Tells the core what GitHub still admits, of each payer and resource at most once a second unless something happened; and
-/// remembers what was spent, so that nothing is asked that GitHub said to wait with.
+/// Tells the core how many requests GitHub still admits. For each payer and resource there is at most one report a second, unless
+/// a limit was reached or is near. The reporter also remembers which limits are used up, so that muster sends no request that
+/// GitHub asked it to wait with.
 #[derive(Debug)]
 pub(super) struct Reporter {
     to: UnboundedSender<GitHubLimit>,
@@ -36,14 +37,15 @@ pub(super) struct Reporter {
 #[derive(Debug, Default)]
 struct Known {
     last: BTreeMap<(Payer, Option<Resource>), Last>,
-    /// What a call counted against when it was last answered.
+    /// The resource that each kind of request counted against when it was last answered.
     counted: BTreeMap<(Payer, &'static str), Resource>,
 }
 
 #[derive(Debug, Default)]
 struct Last {
     sent: Option<(Instant, u32)>,
-    /// Answers that were under way when a limit struck still say that much remains: they are not believed until then.
+    /// Until when the payer has to wait. Answers that were under way when the limit was reached may still say that requests are
+    /// left. muster does not believe such answers until this time.
     throttled_until: Option<Instant>,
 }
 
@@ -56,7 +58,7 @@ impl Reporter {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long GitHub wants the payer to wait with this call. None: not at all.
+    /// How long GitHub wants the payer to wait before this request. None: the payer need not wait.
     pub fn barred(&self, payer: &Payer, call: &Call) -> Option<Duration> {
         let known = self.known();
         let unasked = if call.configures { Resource::Registration } else { Resource::Core };
@@ -94,7 +96,7 @@ impl Reporter {
         self.send(payer, Some(resource), call, remaining, until_reset(headers).unwrap_or_default());
     }
 
-    /// A limit struck: told at once, whatever was told before.
+    /// Tells the core at once that a limit was reached, whatever was reported before.
     pub fn throttled(&self, payer: &Payer, call: &Call, answer: &Answer, wait: Duration) {
         let resource = resource(&answer.headers).filter(|_| !secondary(answer));
         {
@@ -112,13 +114,13 @@ impl Reporter {
 
     fn send(&self, payer: &Payer, resource: Option<Resource>, call: &Call, remaining: u32, reset_after: Duration) {
         let (payer, of_configuration) = (payer.clone(), call.configures);
-        // The receiver is gone only when the process stops.
+        // Sending fails only when the process stops, because then the receiver is gone.
         let _ = self.to.send(GitHubLimit { payer, resource, of_configuration, remaining, reset_after });
     }
 }
 
-/// What the answer was counted against. A server that does not say so counts everything together. None: something that muster
-/// does not ask for.
+/// The resource that the answer counted against. A server that does not name a resource counts everything together. None: a
+/// resource that muster's requests do not count against.
 fn resource(headers: &HeaderMap) -> Option<Resource> {
     match headers.get("x-ratelimit-resource").map(|word| word.to_str().unwrap_or_default()) {
         None => Some(Resource::Core),
@@ -126,12 +128,12 @@ fn resource(headers: &HeaderMap) -> Option<Resource> {
     }
 }
 
-/// Whether a throttling means everything that the payer asks, and not one resource that is used up.
+/// Whether a throttling concerns every request of the payer, and not only one resource that is used up.
 fn secondary(answer: &Answer) -> bool {
     number(&answer.headers, "x-ratelimit-remaining") != Some(0) || message(answer).to_lowercase().contains("secondary rate limit")
 }
 
-/// For a call that is not made because GitHub said to wait.
+/// The failure of a request that muster does not send, because GitHub asked it to wait.
 pub(super) fn waits(call: &Call, payer: &Payer, wait: Duration) -> Failure {
     let seconds = wait.as_secs_f64().ceil();
     let message =
@@ -143,8 +145,8 @@ fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
     headers.get(name)?.to_str().ok()?.trim().parse().ok()
 }
 
-/// The other side's clock when it answered, seconds since the epoch; ours, if it doesn't say. Its own deadlines are
-/// measured against its own clock, so that a wrong clock here neither shortens nor lengthens them.
+/// The server's clock when it answered, in seconds since 1970; this machine's clock if the answer has no date. The server's own
+/// deadlines are compared with the server's own clock. So a wrong clock on this machine makes them neither shorter nor longer.
 pub(super) fn server_now(headers: &HeaderMap) -> i64 {
     let theirs = headers.get(http::header::DATE).and_then(|date| DateTime::parse_from_rfc2822(date.to_str().ok()?).ok());
     let ours = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX));
@@ -157,7 +159,7 @@ fn until_reset(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(left).min(LONGEST_WAIT))
 }
 
-/// In seconds, as GitHub writes it, or as a date, as a proxy before it may.
+/// The time to wait that the answer asks for. GitHub writes seconds; a proxy in front of it may write a date.
 /// <https://www.rfc-editor.org/rfc/rfc9110.html#name-retry-after>
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = number(headers, "retry-after").or_else(|| {
@@ -167,7 +169,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     seconds.map(Duration::from_secs)
 }
 
-/// How long to stay away, if the answer says that a limit struck.
+/// How long to wait, if the answer says that a limit was reached.
 pub(super) fn throttled(answer: &Answer) -> Option<Duration> {
     if answer.status != StatusCode::FORBIDDEN && answer.status != StatusCode::TOO_MANY_REQUESTS {
         return None;
@@ -200,8 +202,8 @@ pub(super) fn message(answer: &Answer) -> String {
     said.chars().take(MESSAGE_MAX).collect()
 }
 
-/// Makes a failure of an answer that is no success: what was attempted, on what, what GitHub said, and the way out.
-/// `token`: a personal access token asked.
+/// Makes a failure of an answer that is no success. It says what was attempted, on what, what GitHub said, and what to do.
+/// `token` is whether the request had a personal access token.
 pub(super) fn failure(call: &Call, app: &AppName, token: bool, answer: &Answer) -> Failure {
     let said = message(answer);
     let wait = throttled(answer);
@@ -243,7 +245,7 @@ fn way_out(call: &Call, app: &AppName, answer: &Answer, kind: FailureKind, said:
     }
 }
 
-/// What to do about a thing that GitHub redirects to.
+/// What to do about a repository or an account that GitHub redirects to another name.
 const MOVED: &str = "; if it was renamed or moved, use its new name in the manifest";
 
 fn tokens_way_out(call: &Call, name: &AppName, answer: &Answer, kind: FailureKind) -> String {
@@ -287,7 +289,8 @@ mod tests {
     #[test]
     fn limits_are_told_apart_from_missing_permissions() {
         const DATE: (&str, &str) = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
-        /// Status, headers, body; and what is made of them.
+        /// The status, the headers and the body of an answer; then the kind of failure and the wait in seconds that muster makes
+        /// of them.
         type Case = (u16, &'static [(&'static str, &'static str)], &'static str, FailureKind, Option<u64>);
         let cases: [Case; 11] = [
             (403, &[("retry-after", "7")], "{}", FailureKind::Throttled, Some(7)),
@@ -409,7 +412,7 @@ mod tests {
         reporter.throttled(&acme(), &list(), &spent("core"), Duration::from_secs(60));
         assert_eq!((barred(&list()), barred(&mint())), (Some(60.0), None));
         assert_eq!(reporter.barred(&Payer::installation(&"main".into(), "umbrella"), &list()), None);
-        // Where configurations count against core after all, GitHub's word decides.
+        // Where configurations count against `core` after all, what GitHub says decides.
         reporter.heard(&acme(), &mint(), &headers(&[("x-ratelimit-resource", "core"), ("x-ratelimit-remaining", "0")]));
         assert_eq!(barred(&mint()), Some(60.0));
         let other = Payer::itself(&"main".into());

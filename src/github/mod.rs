@@ -1,9 +1,15 @@
-//! GitHub: one client per GitHub App or token, through octocrab. An adapter turns the core's words into requests and answers into
-//! the core's words; it decides nothing. It tries again only where GitHub's own contract asks for it within one piece of
-//! work: a token that was refused, a runner group that moved, a stale registration in the way. All other retries,
-//! budgets and the pace are the core's.
+//! GitHub: one client for each GitHub App or token, through octocrab. An adapter translates the core's types into requests, and
+//! GitHub's answers into the core's types. An adapter decides nothing. It repeats a request only in three cases, in which
+//! GitHub's own contract asks for it within one piece of work:
 //!
-//! octocrab is used as the HTTP client alone, because status and headers decide here: ETags, limits and `retry-after`.
+//! - GitHub refused a token, which may have expired;
+//! - a runner group has another id than before;
+//! - a stale registration holds the name that a new one needs.
+//!
+//! All other retries, the budgets and the pace belong to the core.
+//!
+//! octocrab is used as an HTTP client only, because muster itself has to read status codes and headers: ETags, rate limits and
+//! `retry-after`.
 
 pub mod about;
 mod app;
@@ -36,28 +42,28 @@ use app::App;
 
 use crate::observer::Observer;
 
-/// Longest wait for a TCP and TLS connection.
+/// The longest wait for a TCP and TLS connection.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest wait for a whole answer, connection included. GitHub itself gives up after 10 s.
+/// The longest wait for a whole answer, connection included. GitHub itself gives up after 10 s.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
-/// Largest answer that is read, in bytes. A page of 100 runners with 100 labels each is about 1 MB.
+/// The largest answer that is read, in bytes. A page of 100 runners with 100 labels each takes about 1 MB.
 const ANSWER_MAX: usize = 8 << 20;
 
-/// Who muster is at GitHub: a GitHubApp's or a GitHubToken's manifest with its secret fetched.
+/// Who muster is at GitHub: the manifest of a GitHubApp or a GitHubToken, with its secret.
 #[derive(Clone, Debug)]
 pub struct Credentials {
-    /// The manifest's name; forges refer to it.
+    /// The name of the manifest. A list (`Forge`) refers to this name.
     pub name: AppName,
-    /// The REST API: `https://api.github.com`, or `https://HOST/api/v3` for GitHub Enterprise Server.
+    /// The URL of the REST API: `https://api.github.com`, or `https://HOST/api/v3` for GitHub Enterprise Server.
     pub api_url: String,
-    /// What proves it.
+    /// The secret that proves to GitHub who muster is.
     pub proof: Proof,
 }
 
-/// What proves to GitHub who muster is.
+/// The secret that proves to GitHub who muster is.
 #[derive(Clone, Debug)]
 pub enum Proof {
-    /// An App's id, and its private key in PEM (PKCS#1, as GitHub hands it out, or PKCS#8).
+    /// The id of an App, and its private key in PEM form (PKCS#1, as GitHub hands it out, or PKCS#8).
     App(u64, SecretString),
     /// A personal access token (classic).
     Token(SecretString),
@@ -80,7 +86,8 @@ impl PartialEq for Credentials {
     }
 }
 
-/// The clients of all Apps and tokens, with what they remember: tokens, runner groups, lists. Cheap to clone.
+/// The clients of all Apps and tokens, with what they remember: installation tokens, ids of runner groups, and lists. A clone is
+/// cheap.
 #[derive(Clone)]
 pub struct GitHub(Arc<Inner>);
 
@@ -97,18 +104,19 @@ impl fmt::Debug for GitHub {
 }
 
 impl GitHub {
-    /// Makes the clients; sends nothing. Must be called within a tokio runtime (octocrab starts a task per client).
+    /// Makes the clients and sends nothing. This function must be called within a tokio runtime, because octocrab starts a task
+    /// for each client.
     ///
-    /// What GitHub says of its rate limits goes to `limits`; `observer` is told of every request.
+    /// What GitHub says of its rate limits goes to `limits`. `observer` is told of every request.
     ///
     /// # Errors
     ///
-    /// A private key that is no RSA key in PEM, or an API URL that is none. The error names the App, never the key.
+    /// When a private key is no RSA key in PEM form, or an API URL is no URL. The error names the App and never contains the key.
     pub fn new(all: Vec<Credentials>, limits: UnboundedSender<GitHubLimit>, observer: Observer) -> anyhow::Result<GitHub> {
         GitHub::with_timeout(all, limits, observer, REQUEST_TIMEOUT)
     }
 
-    /// The same, with another longest wait for an answer.
+    /// The same as [`GitHub::new`], with another longest wait for an answer.
     pub(crate) fn with_timeout(
         all: Vec<Credentials>,
         limits: UnboundedSender<GitHubLimit>,
@@ -133,32 +141,33 @@ impl GitHub {
     }
 }
 
-/// As whom a request is made.
+/// The identity that a request has at GitHub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Identity {
-    /// The App itself, by JWT: to find installations, to get their tokens, and for its own webhook.
+    /// The App itself, by a JWT: to find installations, to get their tokens, and for the App's own webhook.
     App,
-    /// The App's installation on an account, by token, or a personal access token: everything else.
+    /// The App's installation on an account, by an installation token, or the owner of a personal access token: for everything
+    /// else.
     Installation,
 }
 
-/// One request, and the words for what it is about.
+/// One request, and the words that describe it.
 #[derive(Debug)]
 struct Call {
-    /// The metric's label.
+    /// The request's name in metrics, such as `github.ListRunners`.
     api: &'static str,
     identity: Identity,
     method: Method,
-    /// Path and query, below the API's URL.
+    /// The path and the query, below the API's URL.
     path: String,
     body: Option<Value>,
-    /// The ETag of the answer that is remembered.
+    /// The ETag of the answer that muster remembers.
     etag: Option<String>,
-    /// What is attempted, on what; fits after "failed to".
+    /// What is attempted, and on what. The text fits after "failed to".
     what: String,
-    /// The permission that the App, or the scope that the token, needs for it.
+    /// What the request needs: the permission of an App, or the scope of a token.
     needs: &'static str,
-    /// It configures a runner: GitHub counts such calls apart.
+    /// Whether the request configures a runner. GitHub may count such requests against a limit of their own.
     configures: bool,
 }
 
@@ -178,7 +187,7 @@ impl Call {
     }
 }
 
-/// A success, or a 304 to a request with an ETag. Holds secrets now and then, hence no `Debug`.
+/// A success, or a 304 to a request with an ETag. It may hold a secret, so it has no `Debug`.
 struct Answer {
     status: StatusCode,
     headers: HeaderMap,
@@ -186,7 +195,7 @@ struct Answer {
 }
 
 impl Answer {
-    /// Reads the body. An error quotes nothing of it: it may hold a secret.
+    /// Reads the body. An error quotes nothing of the body, because the body may hold a secret.
     fn json<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Failure> {
         serde_json::from_slice(&self.body).map_err(|error| {
             let (line, column) = (error.line(), error.column());
@@ -200,7 +209,7 @@ impl Answer {
     }
 }
 
-/// A request that did not succeed: what to tell, and GitHub's status if it answered at all.
+/// A request that did not succeed: the failure for the core, and the status if GitHub answered.
 #[derive(Debug)]
 struct Rejected {
     status: Option<StatusCode>,
@@ -213,7 +222,8 @@ impl From<Rejected> for Failure {
     }
 }
 
-/// For what only prepares the thing that was asked for: without an answer to it, that thing has surely not happened.
+/// The failure of a request that only prepared another one. Without an answer to the first request, the other was certainly not
+/// sent, so `Ambiguous` becomes `Unavailable`.
 fn preparing(mut failure: Failure) -> Failure {
     if failure.kind == FailureKind::Ambiguous {
         failure.kind = FailureKind::Unavailable;

@@ -1,9 +1,10 @@
-//! The releases of actions/runner: which there are, and their files. Public, so no credentials are sent, and a mirror may
-//! stand in for GitHub; every file is held to the digest that its release names.
+//! The releases of actions/runner and their files. They are public, so muster sends no credentials, and a mirror may stand in for
+//! GitHub. Each file is checked against the digest that its release names.
 //! <https://docs.github.com/en/rest/releases/releases>
 //!
-//! Without credentials GitHub admits 60 requests an hour and address; a look takes one to three. Answers are remembered by
-//! ETag, so that an unchanged one is not sent again; it is counted all the same, as only requests with credentials are not.
+//! Without credentials GitHub admits 60 requests an hour from one address; one run of the sync sends one to three. muster
+//! remembers answers by their ETag, so that GitHub does not send an unchanged answer again. Such a request counts all the same,
+//! because only with credentials it would be free.
 //! <https://docs.github.com/en/rest/using-the-rest-api/best-practices-for-using-the-rest-api#use-conditional-requests-if-appropriate>
 //! <https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>
 
@@ -28,9 +29,9 @@ use serde::de::DeserializeOwned;
 use super::{ANSWER_MAX, Answer, CONNECT_TIMEOUT, Call, REQUEST_TIMEOUT, app, limits};
 use crate::observer::{Ended, Observer};
 
-/// Longest silence while a file is downloaded.
+/// The longest silence during the download of a file.
 const SILENCE: Duration = Duration::from_secs(30);
-/// How many releases are looked at for those that are newer than a pinned one: about two years.
+/// How many releases are searched for those that are newer than a pinned one. This number covers about two years.
 const LISTED: u32 = 30;
 
 /// A release's version, such as 2.330.0.
@@ -49,38 +50,38 @@ impl FromStr for Version {
         let mut parts = text.split('.').map(|part| part.parse().map_err(drop));
         let mut next = || parts.next().unwrap_or(Err(()));
         let version = Version(next()?, next()?, next()?);
-        // No sign, no leading zero, no fourth part: a version has one spelling.
+        // A version has one spelling: no sign, no leading zero and no fourth part.
         if version.to_string() == text { Ok(version) } else { Err(()) }
     }
 }
 
-/// A release.
+/// A release of actions/runner.
 #[derive(Clone, Debug)]
 pub struct Release {
-    /// Its version.
+    /// The version, as the release's tag says.
     pub version: Version,
-    /// When it came out.
+    /// When the release came out. None: GitHub gave no time that can be read.
     pub published: Option<DateTime<Utc>>,
-    /// Its files.
+    /// The files of the release.
     pub assets: Vec<Asset>,
 }
 
 /// A file of a release.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Asset {
-    /// Such as `actions-runner-linux-x64-2.330.0.tar.gz`.
+    /// The file's name, such as `actions-runner-linux-x64-2.330.0.tar.gz`.
     pub name: String,
-    /// In bytes.
+    /// The file's size, in bytes.
     pub size: u64,
-    /// `sha256:` and 64 hexadecimal digits; GitHub made none for files from before June 2025.
+    /// `sha256:` and 64 hexadecimal digits. GitHub has no digest for files from before June 2025.
     pub digest: Option<String>,
-    /// Where it is, by way of a redirect.
+    /// The URL of the file. GitHub redirects it to another host.
     #[serde(rename = "browser_download_url")]
     pub url: String,
 }
 
 impl Asset {
-    /// The file's SHA-256 in hexadecimal.
+    /// The file's SHA-256, as 64 hexadecimal digits. None: GitHub gave none.
     pub fn sha256(&self) -> Option<&str> {
         let hex = self.digest.as_deref()?.strip_prefix("sha256:")?;
         (hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))).then_some(hex)
@@ -110,12 +111,12 @@ impl Row {
 /// Asks for releases and remembers the answers.
 pub struct Releases {
     http: Octocrab,
-    /// What comes before every path, such as `/api/v3`.
+    /// The part of the URL before every path, such as `/api/v3`.
     prefix: String,
-    /// For errors.
+    /// The URL of the REST API, for error messages.
     base: String,
     observer: Observer,
-    /// ETag and body of the last answer, by path: as many as there are versions in use.
+    /// The ETag and the body of the last answer, by path. There are as many as there are versions in use.
     known: Mutex<BTreeMap<String, (String, Bytes)>>,
 }
 
@@ -126,11 +127,12 @@ impl fmt::Debug for Releases {
 }
 
 impl Releases {
-    /// `base` is a REST API, such as `https://api.github.com`. Sends nothing. Must be called within a tokio runtime.
+    /// `base` is the URL of a REST API, such as `https://api.github.com`. Nothing is sent. This function must be called within a
+    /// tokio runtime.
     ///
     /// # Errors
     ///
-    /// When `base` is no URL, or no HTTPS client can be made.
+    /// When `base` is no URL, or when no HTTPS client can be made.
     pub fn new(base: &str, observer: Observer) -> anyhow::Result<Releases> {
         let url: Uri = base.parse().ok().filter(|url: &Uri| url.authority().is_some()).with_context(|| {
             format!("read spec.sync.releases: `{base}` is no URL; write https://api.github.com or a mirror of it")
@@ -144,19 +146,19 @@ impl Releases {
         Ok(Releases { http, prefix, base: base.to_owned(), observer, known: Mutex::default() })
     }
 
-    /// The release that GitHub calls the latest: no draft, no pre-release.
+    /// The release that GitHub calls the latest. It is neither a draft nor a pre-release.
     pub async fn latest(&self) -> Result<Release, Failure> {
         let call = self.call("github.GetLatestRelease", "latest".into(), "find the latest release of actions/runner");
         self.one(&call).await
     }
 
-    /// The release of that version.
+    /// The release of this version.
     pub async fn tagged(&self, version: Version) -> Result<Release, Failure> {
         let what = format!("find release {version} of actions/runner");
         self.one(&self.call("github.GetReleaseByTag", format!("tags/v{version}"), what)).await
     }
 
-    /// The last releases, newest first; without drafts, pre-releases and whatever else has no version.
+    /// The last releases, newest first, without drafts, pre-releases and tags that are no version.
     pub async fn list(&self) -> Result<Vec<Release>, Failure> {
         let call = self.call("github.ListReleases", String::new(), "list the releases of actions/runner");
         let call = Call { path: format!("/repos/actions/runner/releases?per_page={LISTED}"), ..call };
@@ -242,7 +244,7 @@ impl Releases {
         Ok(Answer { status: parts.status, headers: parts.headers, body: body.to_bytes() })
     }
 
-    /// Opens a file. Redirects are followed: GitHub keeps the files elsewhere.
+    /// Begins the download of a file. Redirects are followed, because GitHub keeps the files on another host.
     pub async fn download(&self, asset: &Asset) -> Result<Download, Failure> {
         let what = format!("download {}", asset.url);
         let began = Instant::now();
@@ -299,7 +301,7 @@ impl Releases {
 
 type Body = BoxBody<Bytes, octocrab::Error>;
 
-/// A file on its way.
+/// A file whose download is under way.
 #[derive(Debug)]
 pub struct Download {
     what: String,
@@ -307,7 +309,7 @@ pub struct Download {
 }
 
 impl Download {
-    /// The next piece of some KiB; None at the end.
+    /// The next piece of some KiB. None: the file is complete.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
         let broken = |cause: &str| Failure::new(FailureKind::Unavailable, format!("{}: it broke off: {cause}", self.what));
         loop {

@@ -1,4 +1,4 @@
-//! Runners at GitHub: configurations minted, lists swept, registrations deleted.
+//! Runners at GitHub: muster makes configurations, sweeps lists and deletes registrations.
 //! <https://docs.github.com/en/rest/actions/self-hosted-runners>
 
 mod list;
@@ -18,17 +18,17 @@ use super::{Answer, Call, GitHub, Rejected, preparing};
 
 pub(super) use list::Lists;
 
-/// A repository has one runner group only, and its id is this.
+/// The id of a repository's only runner group.
 pub(super) const REPOSITORY_GROUP: u64 = 1;
-/// Labels that GitHub takes in one configuration.
+/// The most labels that GitHub takes in one configuration.
 const LABELS_MAX: usize = 100;
-/// Pages of runner groups at most: 10,000 groups.
+/// The most pages of runner groups: 10,000 groups.
 const GROUP_PAGES: u64 = 100;
 
-/// The ids of runner groups, by forge and name.
+/// The ids of runner groups, by list and name.
 pub(super) type Groups = Mutex<BTreeMap<(Forge, String), Arc<Held<u64>>>>;
 
-/// A runner, as far as it matters here.
+/// A row of GitHub's list, as far as muster needs it.
 #[derive(Deserialize)]
 struct Runner {
     id: u64,
@@ -79,12 +79,12 @@ struct GroupPage {
 
 #[derive(Deserialize)]
 struct Group {
-    // GitHub's description says `number`, not `integer`.
+    // GitHub's description of the API says `number` here, not `integer`.
     id: f64,
     name: String,
 }
 
-/// The path of a scope.
+/// The part of the path that stands for a scope.
 pub(super) fn base(scope: &Scope) -> String {
     match scope {
         Scope::Org(org) => format!("/orgs/{org}"),
@@ -93,7 +93,7 @@ pub(super) fn base(scope: &Scope) -> String {
     }
 }
 
-/// The permission (of an App) or the scope (of a token) that runners need.
+/// What a request about runners needs: the permission of an App, or the scope of a token.
 fn needs(scope: &Scope) -> &'static str {
     match scope {
         Scope::Org(_) => "the organization permission `Self-hosted runners: write`",
@@ -110,15 +110,17 @@ impl GitHub {
         Ok((call, answer))
     }
 
-    /// What the box needs to become a runner, and GitHub's id of it if it has one already.
+    /// What an instance needs to become a runner, and the registration's id at GitHub if there is one already.
     ///
-    /// - ephemeral: the encoded JIT configuration, for `run.sh --jitconfig`;
-    /// - reusable: one line of JSON for `config.sh`: `{"group":"...","labels":["..."],"name":"...","token":"...","url":"..."}`,
-    ///   with an empty `group` for a repository.
+    /// - For an ephemeral runner: the encoded JIT configuration, for `run.sh --jitconfig`.
+    /// - For a reusable runner: one line of JSON for `config.sh`. Its form is
+    ///   `{"group":"...","labels":["..."],"name":"...","token":"...","url":"..."}`, with an empty `group` for a repository.
     ///
     /// # Errors
     ///
-    /// `Conflict` when the name is taken: without `replace` always; with it when its holder is online or busy.
+    /// For an ephemeral runner, `Conflict` when another registration has the name. Without `replace`, this is always an error.
+    /// With `replace`, it is an error only if the runner with that name is online or busy. Otherwise its registration is deleted
+    /// first.
     pub async fn configure(&self, c: &Configure) -> Result<(Option<RunnerId>, SecretString), Failure> {
         if c.labels.is_empty() || c.labels.len() > LABELS_MAX {
             let message =
@@ -152,7 +154,8 @@ impl GitHub {
         Ok(settings.to_string().into())
     }
 
-    /// Mints with the group's id; looks that up again if GitHub doesn't know it any more.
+    /// Makes a JIT configuration in the runner group. If GitHub does not know the group's id any more, the id is looked up once
+    /// more.
     async fn mint(&self, c: &Configure) -> Result<(RunnerId, SecretString), Failure> {
         if matches!(c.forge.scope, Scope::Repo(..)) {
             return self.mint_jit(c, REPOSITORY_GROUP).await;
@@ -179,7 +182,7 @@ impl GitHub {
         })
     }
 
-    /// The id of the runner group of that name.
+    /// The id of the runner group with this name. Names are compared without regard to case.
     pub(crate) async fn find_group(&self, forge: &Forge, name: &str) -> Result<u64, Failure> {
         let what = format!("find runner group `{name}` of {}", forge.scope);
         for page in 1..=GROUP_PAGES {
@@ -198,7 +201,7 @@ impl GitHub {
         Err(Failure::new(FailureKind::Refused, message))
     }
 
-    /// Mints a JIT configuration: registers the runner and returns what it needs to come online.
+    /// Makes a JIT configuration. GitHub registers the runner and returns what the runner needs to come online.
     pub async fn mint_jit(&self, c: &Configure, group_id: u64) -> Result<(RunnerId, SecretString), Failure> {
         let path = format!("{}/actions/runners/generate-jitconfig", base(&c.forge.scope));
         let what = format!("mint a JIT configuration for {} in {}", c.name, c.forge.scope);
@@ -223,7 +226,8 @@ impl GitHub {
         Ok(answer.json::<RegistrationToken>(&call)?.token.into())
     }
 
-    /// Removes the registration that holds our name, if nothing lives behind it.
+    /// Deletes the registration that holds this runner's name. A registration that is online or busy is left alone, and is a
+    /// `Conflict`.
     async fn make_way(&self, c: &Configure) -> Result<(), Failure> {
         let name = c.name.to_string();
         let query = serde_urlencoded::to_string([("name", name.as_str()), ("per_page", "100")]).unwrap_or_default();
@@ -233,7 +237,7 @@ impl GitHub {
             .ask(&c.forge, Call::new("github.FindRunner", Method::GET, path, what))
             .await
             .map_err(|rejected| Rejected { failure: preparing(rejected.failure), ..rejected })?;
-        // GitHub may match parts of names; only the whole name is in our way.
+        // GitHub may also return names that only contain this name. Only a registration with the whole name holds it.
         let found: RunnerPage = answer.json(&call)?;
         let Some(holder) = found.runners.into_iter().find(|runner| runner.name.eq_ignore_ascii_case(&name)) else {
             return Ok(());
@@ -254,7 +258,8 @@ impl GitHub {
         }
     }
 
-    /// Deletes a registration. Outcome: `Done`, also if there is none; `Failed` with `Conflict` while it runs a job.
+    /// Deletes a registration. The outcome is `Done`, also when there is none. It is `Failed` with `Conflict` while the runner
+    /// has a job.
     pub async fn delete(&self, forge: &Forge, runner: RunnerId) -> Outcome {
         let path = format!("{}/actions/runners/{runner}", base(&forge.scope));
         let what = format!("delete runner {runner} of {}", forge.scope);

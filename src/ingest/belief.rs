@@ -1,4 +1,4 @@
-//! Whether a message of the job queue is believed, and what it says.
+//! Decides whether a message of the job queue is believed, and reads it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,29 +15,31 @@ use crate::keyring::Keyring;
 use crate::seal::{self, SealError};
 use crate::wire;
 
-/// A message whose signature or seal is wrong is looked at this often, each time
-/// [`muster_reconciler::controller::VISIBILITY_S`] later: in the meantime secrets are read again, which happens every five minutes.
+/// How many times a message whose signature or seal is wrong is looked at. Between two looks,
+/// [`muster_reconciler::controller::VISIBILITY_S`] pass. Meanwhile muster reads the secrets again, which it does every five
+/// minutes.
 const LOOKS: u32 = 4;
-/// At most this many messages wait for another look: whoever knows the URL of API Gateway can send some.
+/// The most messages that wait for another look. Whoever knows the URL of API Gateway can send such messages.
 const MOST: usize = 1000;
-/// A message is forgotten this long after its last look, and a refusal is logged again.
+/// A message is forgotten this long after its last look. After the same time, a refusal is logged again.
 const MEMORY: Duration = Duration::from_secs(600);
 
 /// Why a message gives no event.
 #[derive(Debug)]
 pub(super) enum Unread {
-    /// It is right, and nothing is to be done.
+    /// The message is in order, and there is nothing to do.
     Ignored(String),
-    /// It may be believed once secrets have been read again.
+    /// The message may be believed after muster has read the secrets again.
     Doubted(String),
-    /// It bears no proof, or one that no reading of secrets can make right.
+    /// The message has no proof, or a proof that no secret can make right.
     Refused(String),
-    /// It is believed, and cannot be read.
+    /// The message is believed, and cannot be read.
     Poison(String),
 }
 
-/// A message of ours, which bears our seal, or a raw delivery that API Gateway put there, with GitHub's headers as its attributes.
-/// Whatever bears our attribute has to be ours: whoever can set a header must not choose the rule that it is judged by.
+/// Reads a message. It is either a message of muster's own with muster's seal, or a delivery as GitHub sent it, which API Gateway
+/// put on the queue with GitHub's headers as attributes. A message with muster's attribute must be muster's own. Otherwise
+/// whoever can set a header could choose by which rule the message is judged.
 pub(super) fn read(spec: &Spec, secrets: &Keyring, received: &Received) -> Result<JobEvent, Unread> {
     if let Some(seal) = received.attributes.get(seal::ATTRIBUTE) {
         return own(spec, secrets, &received.body, seal);
@@ -76,21 +78,21 @@ fn own(spec: &Spec, secrets: &Keyring, body: &str, seal: &str) -> Result<JobEven
     Ok(event)
 }
 
-/// What is remembered of messages that are not believed.
+/// What muster remembers of messages that are not believed.
 #[derive(Clone, Debug, Default)]
 pub struct Doubts(Arc<Mutex<Book>>);
 
 #[derive(Debug, Default)]
 struct Book {
-    /// When a doubted message was looked at last, and how often.
+    /// The messages that wait for another look: when each was last looked at, and how many times so far.
     waiting: HashMap<String, (Instant, u32)>,
-    /// When a refusal was logged last.
+    /// When a refusal was last logged.
     told: Option<Instant>,
 }
 
 impl Doubts {
-    /// Whether a doubted message stays on the queue for another look. Counted here and not by the queue: a message that was held
-    /// through many restarts was received often, and still deserves as many looks.
+    /// Whether a message that is not believed stays on the queue for another look. The looks are counted here and not by the
+    /// queue's receive count. A message that was held during many restarts was received often, and still gets all its looks.
     pub(super) fn leaves(&self, message: &str) -> bool {
         self.leaves_at(message, Instant::now())
     }
@@ -108,7 +110,7 @@ impl Doubts {
         true
     }
 
-    /// Whether a refusal is to be logged: the first of a while is. The rest are counted.
+    /// Whether a refusal is to be logged. Only the first one within [`MEMORY`] is; the others are counted.
     pub(super) fn tells(&self) -> bool {
         let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
@@ -165,7 +167,7 @@ mod tests {
         Received { message_id: "m".into(), receipt: "r".into(), body: body.into(), receive_count: 1, attributes }
     }
 
-    /// As the webhook of `keyring` seals it, for a delivery that was signed with `secret`.
+    /// The message as the webhook of `keyring` seals it, for a delivery that was signed with `secret`.
     fn sealed(keyring: &Keyring, secret: &str) -> (String, String) {
         let body = wire::encode(&event());
         let signer = crate::http::signature::verify(keyring, b"", Some(&sign(&SecretString::from(secret), b""))).expect("known");
@@ -196,7 +198,7 @@ mod tests {
         assert!(matches!(said, Err(Unread::Doubted(_))), "another body: {said:?}");
     }
 
-    /// Were it judged by GitHub's signature, a header that smuggles an attribute in could choose the weaker rule, or the other way round.
+    /// If either rule were enough, whoever can add an attribute to a delivery could choose the weaker one.
     #[test]
     fn what_bears_our_attribute_has_to_be_ours_whatever_else_it_bears() {
         let keys = keyring(&[("a", &["s"])]);
@@ -224,7 +226,7 @@ mod tests {
             };
         let by_old = sealed(&old, "old");
         assert_eq!([&old, &both, &new].map(|keys| says(keys, &by_old)), ["believed", "believed", "looked at again"]);
-        // GitHub still signs with the old secret; the webhook seals with the new one already.
+        // GitHub still signs with the old secret, and the webhook already seals with the new one.
         let by_both = sealed(&both, "old");
         assert_eq!([&old, &both, &new].map(|keys| says(keys, &by_both)), ["looked at again", "believed", "believed"]);
     }
@@ -252,7 +254,7 @@ mod tests {
         assert!(doubts.leaves("flood 0"), "those that wait already keep their looks");
     }
 
-    /// The queue may hand a message out much later than its visibility ends.
+    /// The queue may deliver a message much later than the end of its visibility timeout.
     #[test]
     fn looks_that_come_late_count_as_well() {
         let (doubts, start) = (Doubts::default(), Instant::now());

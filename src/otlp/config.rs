@@ -1,7 +1,8 @@
-//! Whether, where and as whom to export: OpenTelemetry's own environment variables, read once at the start.
+//! Whether traces are exported, where to, and with which headers. OpenTelemetry's own environment variables say so; they are read
+//! once, at the start. An empty variable counts as absent.
 //!
 //! <https://opentelemetry.io/docs/specs/otel/protocol/exporter/> and
-//! <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>. An empty variable is an absent one.
+//! <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>
 
 use std::time::Duration;
 
@@ -11,12 +12,12 @@ use warp::http::{HeaderName, HeaderValue, Uri};
 
 use crate::environment;
 
-/// One request may take this long unless `OTEL_EXPORTER_OTLP_TIMEOUT` says otherwise.
+/// How long one request may take if `OTEL_EXPORTER_OTLP_TIMEOUT` does not say otherwise.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Headers and resource attributes at most.
+/// The most headers, and the most resource attributes.
 const MOST: usize = 64;
 
-/// Every variable that is read here.
+/// Every variable that this module reads.
 const VARIABLES: [&str; 12] = [
     "OTEL_SDK_DISABLED",
     "OTEL_TRACES_EXPORTER",
@@ -32,20 +33,20 @@ const VARIABLES: [&str; 12] = [
     "OTEL_SERVICE_NAME",
 ];
 
-/// Where traces go.
+/// Where traces go, and what is sent with them.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The URL that is posted to.
+    /// The URL that requests are posted to.
     pub endpoint: Uri,
-    /// What every request bears besides its content type. The values are secrets.
+    /// The headers of every request, except its content type. The values are secrets.
     pub headers: Vec<(HeaderName, SecretString)>,
-    /// One request may take this long.
+    /// How long one request may take.
     pub timeout: Duration,
-    /// `service.name` and whatever else describes this process.
+    /// `service.name` and the other attributes that describe this process.
     pub resource: Vec<(String, String)>,
 }
 
-/// A variable that cannot be followed. Says what to write; never repeats a header's value.
+/// A variable whose value cannot be used. The error says what to write. It never repeats the value of a header.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{name} {problem}; correct it, or unset OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_TRACES_ENDPOINT to export no traces"
@@ -60,10 +61,10 @@ fn wrong(name: &'static str, problem: impl Into<String>) -> ConfigError {
 }
 
 impl Config {
-    /// From the process's environment; None: no traces are wanted.
+    /// Reads the configuration from the process's environment. None: no traces are wanted.
     ///
     /// # Errors
-    /// When traces are wanted and a variable makes no sense.
+    /// When a variable is no UTF-8 text, or when traces are wanted and a variable has a value that cannot be used.
     pub fn from_env() -> Result<Option<Config>, ConfigError> {
         for name in VARIABLES {
             environment::read(name).map_err(|_| wrong(name, "is not UTF-8 text"))?;
@@ -71,7 +72,7 @@ impl Config {
         Config::from_vars(|name| environment::read(name).ok().flatten())
     }
 
-    /// From any source of variables.
+    /// Reads the configuration from any source of variables. None: no traces are wanted.
     ///
     /// # Errors
     /// See [`Config::from_env`].
@@ -89,7 +90,7 @@ impl Config {
             return Ok(None);
         }
         let endpoint = endpoint(name, &url)?;
-        // The signal's own variable comes before the one for all signals.
+        // The variable for traces takes precedence over the one for all signals.
         let either = |own, all| var(own).or_else(|| var(all));
         if let Some((name, protocol)) = either("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
             && protocol != "http/protobuf"
@@ -118,7 +119,7 @@ impl Config {
         Ok(Some(Config { endpoint, headers, timeout, resource }))
     }
 
-    /// The endpoint as it may be logged: without its query, which may hold a key.
+    /// The endpoint as it may be logged. Its query is left out, because it may contain a key.
     pub fn place(&self) -> String {
         let part = |text: Option<&str>| text.unwrap_or_default().to_owned();
         let authority = self.endpoint.authority().map(|a| a.as_str());
@@ -126,7 +127,7 @@ impl Config {
     }
 }
 
-/// Whether a variable has the first of two values; absent, it has the second.
+/// Whether a variable has the value `yes`. The variable may also have the value `no`; if it is absent, it counts as `no`.
 fn choice(set: Option<(&'static str, String)>, yes: &str, no: &str) -> Result<bool, ConfigError> {
     let Some((name, value)) = set else { return Ok(false) };
     match value.to_ascii_lowercase() {
@@ -137,7 +138,7 @@ fn choice(set: Option<(&'static str, String)>, yes: &str, no: &str) -> Result<bo
 }
 
 fn endpoint(name: &'static str, url: &str) -> Result<Uri, ConfigError> {
-    // It may hold credentials, so it is not repeated.
+    // The error does not repeat the URL, because the URL may contain credentials.
     let uri: Uri = url.parse().map_err(|_| wrong(name, "is no URL; write http://HOST:4318 or https://HOST"))?;
     let Some(authority) = uri.authority() else {
         return Err(wrong(name, "names no host; write http://HOST:4318 or https://HOST"));
@@ -154,7 +155,7 @@ fn endpoint(name: &'static str, url: &str) -> Result<Uri, ConfigError> {
     }
 }
 
-/// `key=value,key=value`, percent-encoded as in W3C's baggage header.
+/// Reads `key=value,key=value`, percent-encoded as in W3C's baggage header.
 fn pairs(name: &'static str, list: &str) -> Result<Vec<(String, String)>, ConfigError> {
     let malformed = |nth: usize| wrong(name, format!("is not `key=value,key=value`, percent-encoded (entry {})", nth + 1));
     let entries: Vec<&str> = list.split(',').map(str::trim).filter(|entry| !entry.is_empty()).collect();

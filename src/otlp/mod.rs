@@ -1,8 +1,10 @@
-//! Traces, for those who have a back end for them: each job that is over as one trace, by OTLP over HTTP. Off unless asked for.
+//! Traces for users who have a back end for them: each job that is over becomes one trace, by OTLP over HTTP. Traces are off
+//! unless the user asks for them.
 //!
-//! Level-triggered as everything else: nothing is kept between events for it. The core tells a job's whole story once it is over
-//! ([`muster_reconciler::past`]), `spans` puts it into OpenTelemetry's words, `send` delivers. The controller never waits for it:
-//! what does not fit into a bounded queue, and what a back end does not take in time, is dropped and counted.
+//! Traces are level-triggered like everything else: nothing is kept between events for them. Once a job is over, the core tells
+//! its whole story ([`muster_reconciler::past`]). `spans` makes OpenTelemetry's spans of the story, and `send` delivers them. The
+//! controller never waits for a back end. What does not fit into the bounded queue, and what the back end does not take in time,
+//! is dropped and counted.
 
 pub mod config;
 mod post;

@@ -1,4 +1,4 @@
-//! One POST to a collector, in clear or by TLS with the machine's certificate authorities. No redirects.
+//! One POST to a collector, over plain HTTP, or over TLS with the machine's certificate authorities. Redirects are not followed.
 
 use std::time::{Duration, SystemTime};
 
@@ -15,10 +15,10 @@ use warp::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use super::config::Config;
 use crate::http::client::chain;
 
-/// Largest answer that is read.
+/// The largest answer that is read, in bytes.
 const LARGEST: usize = 64 << 10;
 
-/// Posts to one endpoint; connections are kept.
+/// Posts to one endpoint. Connections are reused.
 #[derive(Debug)]
 pub(super) struct Post {
     config: Config,
@@ -31,19 +31,19 @@ enum Kind {
     Tls(Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
 }
 
-/// Why something was not taken.
+/// Why a request failed.
 #[derive(Debug)]
 pub(super) struct Refusal {
-    /// The same may be taken later.
+    /// Whether the same request may succeed later.
     pub(super) again: bool,
-    /// Not before this.
+    /// The shortest wait before the next try, if the answer asks for one.
     pub(super) retry_after: Option<Duration>,
-    /// In words, without anything that was sent.
+    /// The cause in words, without anything of the request.
     pub(super) why: String,
 }
 
 impl Refusal {
-    /// Nobody was there, or busy.
+    /// A failure that may pass: nobody answered, or the endpoint was busy.
     pub(super) fn for_now(why: impl Into<String>) -> Refusal {
         Refusal { again: true, retry_after: None, why: why.into() }
     }
@@ -64,7 +64,7 @@ impl Post {
         self.config.place()
     }
 
-    /// The body of a 2xx.
+    /// Sends one request. Returns the body of a 2xx answer.
     pub(super) async fn send(&self, body: Bytes) -> Result<Bytes, Refusal> {
         let slow = |_| Refusal::for_now(format!("no answer within {:?}", self.config.timeout));
         tokio::time::timeout(self.config.timeout, self.exchange(body)).await.unwrap_or_else(|e| Err(slow(e)))
@@ -80,7 +80,7 @@ impl Post {
         let (status, retry_after) = (answer.status(), retry_after(answer.headers(), SystemTime::now()));
         let body = Limited::new(answer.into_body(), LARGEST).collect().await;
         if status.is_success() {
-            // It was taken, whatever the answer's body is.
+            // The request was accepted, whatever the body of the answer is.
             return Ok(body.map(http_body_util::Collected::to_bytes).unwrap_or_default());
         }
         let again = [
@@ -105,7 +105,7 @@ impl Post {
     }
 }
 
-/// `Retry-After`: seconds, or a date.
+/// The header `Retry-After`, which is a number of seconds or a date.
 /// <https://www.rfc-editor.org/rfc/rfc9110#field.retry-after>
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
@@ -120,7 +120,7 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    /// Where there are no certificate authorities, it says so; where there are, it begins with TLS and sends nothing in clear.
+    /// Without certificate authorities, the error says so. With them, the client begins with TLS and sends nothing in clear.
     #[tokio::test]
     async fn https_is_spoken_or_refused_and_never_in_clear() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -1,7 +1,8 @@
-//! Delivers traces: a bounded queue, batches, and a few tries for each batch.
+//! Delivers traces: there is a bounded queue, and a few tries for each batch.
 //!
-//! <https://opentelemetry.io/docs/specs/otlp/#otlphttp>: protobuf by POST; 429, 502, 503 and 504 are tried again, after `Retry-After`
-//! if that is told; any other refusal is final.
+//! Requests are protobuf by POST (<https://opentelemetry.io/docs/specs/otlp/#otlphttp>). A request that is answered with 429,
+//! 502, 503 or 504 is tried again, after `Retry-After` if the answer has that header. Any other status that is no success is
+//! final.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,24 +24,24 @@ use super::spans;
 use crate::metrics::Metrics;
 use crate::retry::Delay;
 
-/// Jobs that may wait to be exported, of about 2 KB each.
+/// The most jobs that wait to be exported. Each takes about 2 KB.
 const QUEUE: usize = 1024;
-/// A batch is sent once it has so many spans,
+/// A batch is sent once it has this many spans, or earlier, after [`BATCH_WAIT`].
 const BATCH_SPANS: usize = 512;
-/// or this long after its first.
+/// A batch is sent this long after its first job came, even if it is small.
 const BATCH_WAIT: Duration = Duration::from_secs(5);
-/// How often a batch is tried.
+/// The most tries for one batch.
 const TRIES: u32 = 5;
 /// The first and the longest wait between two tries.
 const DELAYS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
-/// A back end that wants to be left alone for longer than this loses the batch.
+/// If a back end asks for a longer wait than this, the batch is dropped.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
-/// Once told to stop, a request gets this long: the whole process has 10 s, and the controller has had up to 8 of them.
+/// How long a request may take after the order to stop. The whole process has 10 s, of which the controller takes up to 8 s.
 const LAST_TRY: Duration = Duration::from_secs(1);
-/// Failures are logged once in this time at most.
+/// The shortest time between two log lines about failures.
 const SAY_EVERY: Duration = Duration::from_secs(60);
 
-/// Where the driver hands stories in. Never blocks.
+/// The entrance for the stories of jobs; the driver uses it. It never blocks.
 #[derive(Clone, Debug)]
 pub struct Traces {
     queue: mpsc::Sender<Box<JobPast>>,
@@ -48,7 +49,7 @@ pub struct Traces {
 }
 
 impl Traces {
-    /// Takes a job's story; other facts are not for traces.
+    /// Takes the story of a job that is over. Other facts are ignored.
     pub fn observe(&self, fact: Fact) {
         if let Fact::JobEnded(past) = fact
             && self.queue.try_send(past).is_err()
@@ -58,7 +59,7 @@ impl Traces {
     }
 }
 
-/// Sends what is handed in, until nobody hands in any more.
+/// Sends the stories that come in, until no [`Traces`] is left.
 #[derive(Debug)]
 pub struct Exporter {
     queue: mpsc::Receiver<Box<JobPast>>,
@@ -69,7 +70,7 @@ pub struct Exporter {
     said: Option<Instant>,
 }
 
-/// Some jobs' spans, on their way.
+/// The spans of some jobs, which are sent together.
 #[derive(Debug, Default)]
 struct Batch {
     jobs: u64,
@@ -77,12 +78,12 @@ struct Batch {
 }
 
 impl Exporter {
-    /// An exporter for the boxes of a cluster in a region, and where to hand stories in.
+    /// Makes an exporter for the jobs of a cluster whose instances are in `region`, and the entrance for stories.
     ///
     /// # Errors
     /// When the endpoint is `https` and this machine trusts no certificate authority.
     pub fn new(config: Config, cluster: &str, region: Option<&str>, metrics: Arc<Metrics>) -> anyhow::Result<(Traces, Exporter)> {
-        // A counter that appears with its first event hides that event from `rate()`.
+        // Each counter begins at zero. If a counter appeared with its first event, `rate()` would not see that event.
         for outcome in ["sent", "queue_full", "failed", "refused"] {
             metrics.traces(outcome, 0);
         }
@@ -93,7 +94,7 @@ impl Exporter {
         Ok((traces, Exporter { queue, post, resource, region: region.map(str::to_owned), metrics, said: None }))
     }
 
-    /// Runs until every [`Traces`] is dropped and what was handed in is sent or given up. `stop` says to hurry.
+    /// Runs until every [`Traces`] is dropped and all stories are sent or given up. After `stop`, the exporter hurries.
     pub async fn run(mut self, stop: CancellationToken) {
         while let Some(first) = self.queue.recv().await {
             let batch = self.gather(first, &stop).await;
@@ -131,7 +132,7 @@ impl Exporter {
         batch
     }
 
-    /// How it ended: `sent`, `refused` or `failed`.
+    /// Sends a batch. Returns how this ended: `sent`, `refused` or `failed`.
     async fn deliver(&mut self, batch: Batch, stop: &CancellationToken) -> &'static str {
         let scope =
             InstrumentationScope { name: "muster".into(), version: env!("CARGO_PKG_VERSION").into(), ..Default::default() };
@@ -170,7 +171,7 @@ impl Exporter {
         "failed"
     }
 
-    /// A back end may take a part only, and say so in an answer that is a success.
+    /// Reads a successful answer. A back end may take only a part of a batch, and say so in a successful answer.
     fn hear(&mut self, answer: &[u8]) {
         let partial = ExportTraceServiceResponse::decode(answer).ok().and_then(|answer| answer.partial_success);
         if let Some(partial) = partial.filter(|p| p.rejected_spans > 0) {
@@ -193,12 +194,12 @@ impl Exporter {
     }
 }
 
-/// The beginning of a text from outside.
+/// The first 200 characters of a text that comes from another system.
 pub(super) fn short(text: &str) -> String {
     text.chars().take(200).collect()
 }
 
-/// Who speaks. What the user says comes before what muster knows.
+/// The attributes that describe this process. What the user sets takes precedence over what muster knows.
 fn resource(config: &Config, cluster: &str) -> Vec<KeyValue> {
     let own = [("service.name", "muster"), ("service.version", env!("CARGO_PKG_VERSION")), ("muster.cluster", cluster)];
     let told = |key: &str| config.resource.iter().any(|(told, _)| told == key);

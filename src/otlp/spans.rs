@@ -1,9 +1,12 @@
-//! One job's story as one trace: a root span for the job, and one child for each stage, end to end.
+//! One job's story as one trace: a root span for the job, and child spans for the parts of its life. The children follow each
+//! other without gaps.
 //!
-//! All ids follow from the job: a second telling of the same job, by this process or its successor, has the same ids, so that a
-//! back end can tell that it has them already. GitHub gives a rerun's jobs new ids, so every attempt is a trace of its own.
+//! All ids are computed from the job's repository, run and id. If this process or its successor tells the same job again, the ids
+//! are the same, so that a back end can see that it has them already. GitHub gives the jobs of a rerun new ids, so every attempt
+//! is a trace of its own.
 //!
-//! Names follow <https://opentelemetry.io/docs/specs/semconv/cicd/cicd-spans/>; what these do not know is under `muster.`.
+//! Names follow <https://opentelemetry.io/docs/specs/semconv/cicd/cicd-spans/>. Names that are not defined there begin with
+//! `muster.`.
 
 use std::time::Duration;
 
@@ -17,16 +20,16 @@ use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{Span, Status};
 use sha2::{Digest as _, Sha256};
 
-/// GitHub tells times to the second: it is earlier than we are only if by more than that.
+/// GitHub gives times in whole seconds. GitHub's time counts as earlier than muster's only if it is earlier by more than this.
 const PRECISION: Duration = Duration::from_secs(1);
 
-/// The job's own span; the others are its children.
+/// The name of the job's own span. All other spans are its children.
 const ROOT: &str = "job";
 
-/// A part of a job's life: its name, the stage that ends it, and from when until when.
+/// A part of a job's life: its name, the stage that ends it, its start and its end.
 type Piece = (&'static str, Option<Stage>, Time, Time);
 
-/// The spans of a job, the root first. `region` is where its box is.
+/// The spans of a job, the root span first. `region` is the AWS region of the instances.
 pub fn of(past: &JobPast, region: Option<&str>) -> Vec<Span> {
     let trace = trace_id(past);
     let (begin, pieces) = pieces(past);
@@ -49,10 +52,10 @@ pub fn of(past: &JobPast, region: Option<&str>) -> Vec<Span> {
     std::iter::once(job).chain(children).collect()
 }
 
-/// When the job began, and its pieces: in order, without gaps, none of them empty.
+/// When the job began, and the parts of its life. The parts are in order and without gaps, and none of them is empty.
 fn pieces(past: &JobPast) -> (Time, Vec<Piece>) {
     let queued = sooner(past.heard, past.event.queued_at);
-    // Of a job that was cancelled while it waited, GitHub says that it started as well.
+    // For a job that was cancelled while it waited, GitHub gives a start time, too. Such a job has no runner.
     let theirs = past.event.started_at.filter(|_| past.event.runner.is_some());
     let took = past.started.or(theirs).map(|ours| sooner(ours, theirs));
     let end = past.ended.max(queued);
@@ -66,7 +69,7 @@ fn pieces(past: &JobPast) -> (Time, Vec<Piece>) {
             cursor = at;
         }
     };
-    // What is first heard of when it has begun was told late, and its wait is all that is known.
+    // If muster first heard of the job after its start, there is no part `deliver`, because the first event was late.
     if past.heard < until {
         cut("deliver", None, past.heard);
     }
@@ -88,7 +91,7 @@ fn pieces(past: &JobPast) -> (Time, Vec<Piece>) {
     (queued, all)
 }
 
-/// What goes on until a stage is reached.
+/// The name of the part that a stage ends.
 const fn word(stage: Stage) -> &'static str {
     match stage {
         Stage::Launched => "launch",
@@ -102,7 +105,8 @@ const fn word(stage: Stage) -> &'static str {
     }
 }
 
-/// The time that GitHub told, where it is earlier by more than its precision: then our ears were late.
+/// GitHub's time, if it is earlier than muster's by more than [`PRECISION`]; muster then heard of the event late. Else muster's
+/// time.
 fn sooner(ours: Time, theirs: Option<Time>) -> Time {
     theirs.filter(|theirs| *theirs + PRECISION < ours).unwrap_or(ours)
 }
@@ -130,7 +134,7 @@ fn status(end: End) -> Option<Status> {
     Some(Status { message: message.into(), code: StatusCode::Error as i32 })
 }
 
-/// What became of the job, in the conventions' words, and what went wrong if muster's world is to blame.
+/// The job's result in the words of the conventions, and the error if there is one.
 fn result(past: &JobPast) -> (&str, Option<&'static str>) {
     match past.end {
         End::Interrupted => ("error", Some("interrupted")),
@@ -184,14 +188,14 @@ fn attributes(past: &JobPast, region: Option<&str>) -> Vec<KeyValue> {
     all
 }
 
-/// Where people look at what an API serves: GitHub's own, with or without data residency, or an Enterprise Server's.
+/// The URL of the web pages of an API: for github.com, with data residency or without it, or for a GitHub Enterprise Server.
 fn web_url(api: &str) -> Option<String> {
     let (scheme, rest) = api.split_once("://")?;
     let host = rest.split('/').next().filter(|host| !host.is_empty())?;
     Some(format!("{scheme}://{}", host.strip_prefix("api.").unwrap_or(host)))
 }
 
-/// A text attribute.
+/// An attribute whose value is text.
 pub(super) fn text(key: &str, value: &str) -> KeyValue {
     KeyValue { key: key.into(), value: Some(string(value)), ..KeyValue::default() }
 }

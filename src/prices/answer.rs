@@ -1,11 +1,11 @@
-//! Reads what AWS says of prices: pure functions, tried on the vendor's documented examples.
+//! Reads what AWS says of prices. These are pure functions, tested with the examples of AWS's documentation.
 
 use muster_reconciler::manifest::Os;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Where the Price List API answers, by the region that is asked about: there is one endpoint in the Americas, one in Europe,
-/// one in Asia, and China's own. AWS GovCloud has none, and its credentials are good for no other: None.
+/// The region whose Price List endpoint answers for prices of `region`. There is one endpoint in the Americas, one in Europe, one
+/// in Asia, and one for China. None: AWS GovCloud has no endpoint, and its credentials are not valid at another one.
 /// <https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/using-price-list-query-api.html>
 pub fn endpoint_region(region: &str) -> Option<&'static str> {
     match region.split('-').next().unwrap_or_default() {
@@ -17,12 +17,12 @@ pub fn endpoint_region(region: &str) -> Option<&'static str> {
     }
 }
 
-/// The currency that a region's prices are in.
+/// The currency of a region's prices, such as `USD`.
 pub fn currency(region: &str) -> &'static str {
     if region.starts_with("cn-") { "CNY" } else { "USD" }
 }
 
-/// Systems as the Price List API calls them (`operatingSystem`).
+/// The name of an operating system in the Price List API (`operatingSystem`).
 pub const fn system(os: Os) -> &'static str {
     match os {
         Os::Linux => "Linux",
@@ -30,7 +30,7 @@ pub const fn system(os: Os) -> &'static str {
     }
 }
 
-/// Systems as EC2's spot price history calls them (`ProductDescription`).
+/// The name of an operating system in EC2's spot price history (`ProductDescription`).
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SpotPrice.html>
 pub const fn product(os: Os) -> &'static str {
     match os {
@@ -39,7 +39,7 @@ pub const fn product(os: Os) -> &'static str {
     }
 }
 
-/// The system of a spot price; None: another one.
+/// The operating system of a spot price. None: a system that muster does not launch.
 pub fn os_of_product(product: &str) -> Option<Os> {
     match product.trim_end_matches(" (Amazon VPC)") {
         "Linux/UNIX" => Some(Os::Linux),
@@ -48,12 +48,13 @@ pub fn os_of_product(product: &str) -> Option<Os> {
     }
 }
 
-/// A price in AWS's words; None: no price of an hour. Zero is none: AWS lists hours that are paid for elsewhere at zero.
+/// Reads the price of an hour. None: the text is no such price. Zero counts as no price, because AWS lists zero for hours that
+/// are paid for in another way.
 pub fn amount(text: &str) -> Option<f64> {
     text.parse::<f64>().ok().filter(|hour| hour.is_finite() && *hour > 0.0 && *hour < 1000.0)
 }
 
-/// A product of the price list, as far as it matters.
+/// A product of the price list, as far as muster needs it.
 #[derive(Deserialize)]
 struct Product {
     product: Described,
@@ -80,19 +81,23 @@ struct Terms {
     on_demand: serde_json::Map<String, Value>,
 }
 
-/// One on-demand price.
+/// The on-demand price of one instance type under one operating system.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OnDemand {
-    /// Such as `m7i.large`.
+    /// The instance type, such as `m7i.large`.
     pub instance_type: String,
-    /// Its system.
+    /// The operating system, whose licence is in the price.
     pub os: Os,
-    /// An hour.
+    /// The price of one hour, in the currency that was asked for.
     pub hour: f64,
 }
 
-/// Reads one element of GetProducts' `PriceList`: a JSON text that describes a product and its terms. None: it has no price of
-/// an hour in `currency` in `region`. Err: it is not what AWS documents.
+/// Reads one element of GetProducts' `PriceList`: a JSON text that describes a product and its terms. None: the product has no
+/// price of an hour in `currency` in `region`.
+///
+/// # Errors
+///
+/// When the text is not what AWS documents.
 /// <https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/reading-service-price-list-file.html>
 pub fn on_demand(text: &str, region: &str, currency: &str) -> Result<Option<OnDemand>, serde_json::Error> {
     let Product { product: Described { attributes }, terms } = serde_json::from_str(text)?;
@@ -116,7 +121,7 @@ mod tests {
     use super::product as product_of;
     use super::*;
 
-    /// After the example of GetProducts in AWS's documentation, shortened, with the fields of an instance.
+    /// The example of GetProducts in AWS's documentation, shortened, with the fields of an instance.
     /// <https://docs.aws.amazon.com/aws-cost-management/latest/APIReference/API_pricing_GetProducts.html>
     fn listed(unit: &str, price: &str) -> String {
         serde_json::json!({

@@ -1,4 +1,4 @@
-//! What an instance hour costs: a small file of the user's, or an example that says that it is one.
+//! What an hour of each instance type costs: a small file that the user writes, or an example, which is marked as such.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,36 +8,36 @@ use muster_reconciler::effect::Market;
 use muster_reconciler::manifest::{Lone, Os, Problem, Problems, Text};
 use serde::Deserialize;
 
-/// The example, and the format's documentation.
+/// The example, which also documents the format.
 pub const EXAMPLE: &str = include_str!("example-prices.yaml");
 
 /// A price file.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Prices {
-    /// When the prices held, as written: `2026-06-17`.
+    /// The day on which the prices held, as the file says it: `2026-06-17`.
     pub as_of: String,
-    /// Such as `USD`; only printed.
+    /// The currency, such as `USD`. It is printed, and compared with the currency of other prices.
     pub currency: String,
-    /// Linux, by instance type.
+    /// Prices under Linux, by instance type.
     pub linux: BTreeMap<String, Price>,
-    /// Windows, licence included, by instance type.
+    /// Prices under Windows, licence included, by instance type.
     pub windows: BTreeMap<String, Price>,
-    /// Where they come from, for the reader. Not a field of the file.
+    /// Where the prices come from, for people. This is not a field of the file.
     #[serde(skip)]
     pub source: String,
-    /// Nobody's prices. Not a field of the file.
+    /// Whether this is the built-in example, whose prices nobody pays. This is not a field of the file.
     #[serde(skip)]
     pub example: bool,
 }
 
-/// What an hour costs; a market that is left out has no price.
+/// What an hour of an instance type costs. A market that is left out has no price.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Price {
-    /// On-demand, an hour.
+    /// The price of an on-demand hour.
     pub on_demand: Option<f64>,
-    /// Spot, an hour: the average over what is simulated.
+    /// The price of a spot hour. For a simulation, this is the average over the simulated time.
     pub spot: Option<f64>,
 }
 
@@ -51,7 +51,7 @@ impl Prices {
         prices
     }
 
-    /// The price of an hour; None: the file does not say.
+    /// The price of an hour. None: the file has no such price.
     pub fn hour(&self, os: Os, instance_type: &str, market: Market) -> Option<f64> {
         let table = match os {
             Os::Linux => &self.linux,
@@ -68,7 +68,7 @@ impl Prices {
 /// Reads the price file at `path`.
 ///
 /// # Errors
-/// When it cannot be read, or with every problem in it.
+/// When the file cannot be read, or with every problem in it.
 pub fn load(path: &Path) -> anyhow::Result<Prices> {
     let body = std::fs::read_to_string(path).with_context(|| format!("cannot read the prices {}", path.display()))?;
     let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
@@ -78,7 +78,7 @@ pub fn load(path: &Path) -> anyhow::Result<Prices> {
 /// Reads a price file.
 ///
 /// # Errors
-/// Everything that is wrong, by line.
+/// Every problem in the file, with its line.
 pub fn read(text: &Text) -> Result<Prices, Vec<Problem>> {
     let mut lone = Lone::<Prices>::read(text);
     if chrono::NaiveDate::parse_from_str(&lone.value.as_of, "%Y-%m-%d").is_err() {

@@ -1,4 +1,4 @@
-//! Loads a price list from a file or from S3, where Terraform puts one.
+//! Loads a price list from a file, or from S3, where Terraform can put one.
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use muster_reconciler::manifest::{Problems, Text};
 use super::file::{self, Prices};
 use crate::aws::S3;
 
-/// Loads the list at `place`: a file's path, or `s3://BUCKET/KEY`.
+/// Loads the list at `place`, which is the path of a file, or `s3://BUCKET/KEY`.
 ///
 /// # Errors
-/// When it cannot be read, or with every problem in it.
+/// When the list cannot be read, or with every problem in it.
 pub async fn load(place: &str, s3: &S3) -> anyhow::Result<Prices> {
     let Some(rest) = place.strip_prefix("s3://") else { return file::load(Path::new(place)) };
     let (bucket, key) = rest

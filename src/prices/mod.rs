@@ -1,11 +1,11 @@
-//! What an hour of each instance type costs, from up to three places: the user's own list, what AWS says, and a list that
-//! Terraform wrote. A price that nobody told stays unknown; it is never zero.
+//! What an hour of each instance type costs. Prices come from up to three sources: the user's own list, AWS, and a list that
+//! Terraform wrote. A price that no source has stays unknown; it is never zero.
 //!
-//! For each type, system and market the first of these that has a price wins:
+//! For each type, system and market, the first of these sources that has a price wins:
 //!
-//! 1. the user's list (`muster run --prices`), because only the user knows what an agreement or a savings plan makes of it;
-//! 2. AWS's own answer (the `live` feature's `task`), read once a day;
-//! 3. the fallback list (`--fallback-prices`), which Terraform writes at an apply.
+//! 1. the user's list (`muster run --prices`), because only the user knows the effect of an agreement or a savings plan;
+//! 2. AWS's own answer (`task`, with the feature `live`), which is read once a day;
+//! 3. the fallback list (`--fallback-prices`), which Terraform writes during an apply.
 
 pub mod answer;
 pub mod file;
@@ -22,21 +22,21 @@ use serde::{Deserialize, Serialize};
 
 pub use file::Prices;
 
-/// An instance type under a system.
+/// An instance type under an operating system.
 pub type Kind = (Os, String);
 
-/// One market's prices, as AWS told them.
+/// The prices of one market, as AWS gave them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Read {
-    /// When they were read; milliseconds since 1970.
+    /// When the prices were read, in milliseconds since 1970.
     pub at: u64,
-    /// Such as `USD`.
+    /// The currency, such as `USD`.
     pub currency: String,
-    /// An hour of each type.
+    /// The price of an hour of each instance type.
     pub hours: BTreeMap<Kind, f64>,
 }
 
-/// All prices, and which of them are wanted.
+/// All prices, and which of them the pools need.
 #[derive(Clone, Debug, Default)]
 pub struct Book {
     own: Option<Prices>,
@@ -50,25 +50,25 @@ pub struct Book {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PriceView {
-    /// An hour.
+    /// The price of one hour, in the book's currency.
     pub hour: f64,
-    /// `AWS`, or the list's file.
+    /// The source of the price: `AWS`, or the file of the list.
     pub source: String,
-    /// The day on which it held, `2026-11-29`.
+    /// The day on which the price held, such as `2026-11-29`.
     pub as_of: String,
 }
 
-/// A wanted type with its prices; None: unknown.
+/// An instance type that the pools use, with its prices.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TypeView {
-    /// Such as `m7i.large`.
+    /// The instance type, such as `m7i.large`.
     pub instance_type: String,
-    /// `linux` or `windows`.
+    /// The operating system: `linux` or `windows`.
     pub os: Os,
-    /// On-demand.
+    /// The on-demand price. None: it is unknown.
     pub on_demand: Option<PriceView>,
-    /// Spot: the mean over the pools' zones.
+    /// The spot price. AWS's is the mean of the pools' zones. None: it is unknown.
     pub spot: Option<PriceView>,
 }
 
@@ -76,15 +76,15 @@ pub struct TypeView {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BookView {
-    /// Such as `USD`; empty: no price is known.
+    /// The currency, such as `USD`. It is empty if no price is known.
     pub currency: String,
-    /// The pools' types.
+    /// The instance types that the pools use.
     pub types: Vec<TypeView>,
-    /// Prices that the pools' types and markets need.
+    /// How many prices the pools' types and markets need.
     pub wanted: usize,
-    /// How many of them are known.
+    /// How many of these prices are known.
     pub known: usize,
-    /// What kept prices from being read, a sentence each.
+    /// Why prices could not be read, one sentence for each cause.
     pub trouble: Vec<String>,
 }
 
@@ -95,7 +95,7 @@ impl From<Prices> for Book {
 }
 
 impl Book {
-    /// The lists that do not change. A list without any price is none.
+    /// Makes a book of the lists that do not change. A list without any price counts as no list.
     pub fn new(own: Option<Prices>, fallback: Option<Prices>) -> Book {
         let some = |list: Option<Prices>| list.filter(|list| !(list.linux.is_empty() && list.windows.is_empty()));
         let mut book = Book { own: some(own), fallback: some(fallback), ..Book::default() };
@@ -103,13 +103,13 @@ impl Book {
         book
     }
 
-    /// Takes over what AWS said of a market.
+    /// Takes over the prices that AWS gave for a market.
     pub fn hear(&mut self, market: Market, read: Read) {
         self.read.insert(market, read);
         self.check_currencies();
     }
 
-    /// Notes what keeps `what` from being read; None: nothing any more.
+    /// Notes why `what` cannot be read. None: `what` was read.
     pub fn note_trouble(&mut self, what: &str, why: Option<String>) {
         match why {
             Some(why) => self.trouble.insert(what.to_owned(), why),
@@ -117,17 +117,18 @@ impl Book {
         };
     }
 
-    /// What is noted of `what`.
+    /// Why `what` cannot be read. None: there is no trouble with `what`.
     pub fn trouble_of(&self, what: &str) -> Option<&str> {
         self.trouble.get(what).map(String::as_str)
     }
 
-    /// Which prices matter: those of the pools' types in the markets that the pools buy in.
+    /// Sets which prices matter: those of the pools' types in the markets that the pools buy in.
     pub fn want(&mut self, wanted: BTreeSet<(Market, Kind)>) {
         self.wanted = wanted;
     }
 
-    /// The currency of all that is told: the first list's that has one. A list in another currency is not mixed in.
+    /// The currency of all prices that the book tells: that of the first source that has prices. A source in another currency is
+    /// left out.
     pub fn currency(&self) -> &str {
         let own = self.own.iter().map(|list| list.currency.as_str());
         let read = self.read.values().filter(|read| !read.hours.is_empty()).map(|read| read.currency.as_str());
@@ -135,23 +136,23 @@ impl Book {
         own.chain(read).chain(fallback).next().unwrap_or_default()
     }
 
-    /// An hour's price; None: nobody told it.
+    /// The price of an hour. None: no source has it.
     pub fn hour(&self, os: Os, instance_type: &str, market: Market) -> Option<f64> {
         self.find(os, instance_type, market).map(|(hour, _)| hour)
     }
 
-    /// The prices that are wanted of a market and not known.
+    /// How many prices of a market are needed and not known.
     pub fn unknown(&self, market: Market) -> usize {
         let lacks = |(of, (os, name)): &&(Market, Kind)| *of == market && self.hour(*os, name, market).is_none();
         self.wanted.iter().filter(lacks).count()
     }
 
-    /// When AWS last told a market's prices; milliseconds since 1970.
+    /// When AWS's prices of a market were last read, in milliseconds since 1970. None: never.
     pub fn read_at(&self, market: Market) -> Option<u64> {
         self.read.get(&market).map(|read| read.at)
     }
 
-    /// Where the prices come from, and of which day, in one line; empty: there is none.
+    /// Where the prices come from, and of which day they are, in one line. The line is empty if there are no prices.
     pub fn source(&self) -> String {
         let list = |list: &Prices| match (list.source.as_str(), list.as_of.as_str()) {
             (source, _) if list.example => source.to_owned(),
@@ -168,12 +169,12 @@ impl Book {
         own.chain(read).chain(fallback).collect::<Vec<_>>().join(", then ")
     }
 
-    /// What keeps prices from being read, a sentence each.
+    /// Why prices could not be read, one sentence for each cause.
     pub fn trouble(&self) -> Vec<String> {
         self.trouble.values().cloned().collect()
     }
 
-    /// Everything that is wanted, with what is known of it.
+    /// Every instance type that the pools use, with the prices that are known.
     pub fn view(&self) -> BookView {
         let kinds: BTreeSet<&Kind> = self.wanted.iter().map(|(_, kind)| kind).collect();
         let of = |(os, name): &Kind, market| self.find(*os, name, market).map(|(_, price)| price);
@@ -206,7 +207,7 @@ impl Book {
         self.own.as_ref().and_then(list).or_else(read).or_else(|| self.fallback.as_ref().and_then(list))
     }
 
-    /// A sum of two currencies is none: says which list is left out.
+    /// Prices of two currencies cannot be added. Notes which source is left out because its currency is another one.
     fn check_currencies(&mut self) {
         let currency = self.currency().to_owned();
         let lists = self.read.values().map(|read| ("AWS's prices".to_owned(), read.currency.clone()));
@@ -236,7 +237,7 @@ pub fn wanted(spec: &Spec) -> BTreeSet<(Market, Kind)> {
     wanted
 }
 
-/// The day of a moment, UTC.
+/// The day of a time, in UTC, such as `2026-11-29`.
 fn day(at_ms: u64) -> String {
     let at = i64::try_from(at_ms).ok().and_then(chrono::DateTime::from_timestamp_millis);
     at.map(|at| at.format("%Y-%m-%d").to_string()).unwrap_or_default()

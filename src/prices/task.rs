@@ -1,5 +1,5 @@
-//! The controller's daily look at AWS's prices. Whatever goes wrong here costs prices and nothing else: the task has no way to
-//! the core, every call is bounded, and it runs beside the tasks whose end would end the process.
+//! The controller's daily read of AWS's prices. Whatever goes wrong here costs prices and nothing else: the task cannot reach the
+//! core, every call has a time limit, and the end of this task does not end the process.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,29 +15,31 @@ use crate::aws::prices::{PriceApi, Spot};
 use crate::http::watch::Watch;
 use crate::retry::Delay;
 
-/// Between two reads.
+/// The time between two reads.
 const EVERY: Duration = Duration::from_secs(24 * 3600);
-/// After a read that did not answer: first and longest delay. One that IAM refuses waits for the next day, as any other.
+/// The first and the longest delay after a read that failed. A read that IAM refuses is repeated only after [`EVERY`], like a
+/// read that succeeded.
 const RETRY: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(4 * 3600));
-/// After the pools' types changed. Manifests are often changed several times in a row.
+/// The wait after a change of the pools' types, because manifests are often changed several times in a row.
 const SETTLE: Duration = Duration::from_secs(5);
-/// Types whose on-demand price is asked for in one read, a call each. Further ones stay unknown, and that is told.
+/// The most types whose on-demand price is asked for in one read; each takes at least one call. The prices of further types stay
+/// unknown, and the trouble says so.
 const TYPES: usize = 200;
 
-/// Reads prices. See the module's documentation.
+/// Reads AWS's prices; see the module's documentation.
 #[derive(Debug)]
 pub struct Task {
-    /// Who is asked.
+    /// The adapter that asks AWS for prices.
     pub api: PriceApi,
-    /// The manifests in force.
+    /// The manifests that are in force.
     pub spec: watch::Receiver<Arc<Spec>>,
-    /// The lists, and where the answers go.
+    /// The book with the user's lists, which AWS's prices are added to.
     pub book: Book,
-    /// Who shows them, and counts by them.
+    /// Shows the prices, and computes costs with them.
     pub watch: Arc<Watch>,
 }
 
-/// What the manifests say of prices.
+/// What the manifests say that matters for prices.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Order {
     wanted: BTreeSet<(Market, Kind)>,
@@ -55,12 +57,12 @@ impl Order {
     }
 }
 
-/// Why a market's prices were not read.
+/// Why the prices of a market were not read.
 #[derive(Debug)]
 struct Unread {
-    /// In one sentence.
+    /// The cause, in one sentence.
     why: String,
-    /// Asking again soon may help.
+    /// Whether another try may soon succeed.
     passes: bool,
 }
 
@@ -77,7 +79,7 @@ impl Unread {
 }
 
 impl Task {
-    /// Reads until `stop`.
+    /// Reads prices until `stop` is cancelled.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut delay = Delay::new(RETRY.0, RETRY.1);
         let mut order = Order::of(&self.spec.borrow_and_update());
@@ -100,7 +102,7 @@ impl Task {
         }
     }
 
-    /// One read of both markets. True: some of it is to be tried again soon.
+    /// Reads the prices of both markets once. True: a part of them should be tried again soon.
     async fn read(&mut self, order: &Order) -> bool {
         self.book.want(order.wanted.clone());
         self.watch.set_prices(self.book.clone());
@@ -133,7 +135,7 @@ impl Task {
         again
     }
 
-    /// The mean of the zones that the pools have subnets in; of all zones where those cannot be looked up.
+    /// The mean of the zones that the pools have subnets in, or of all zones if the pools' zones cannot be looked up.
     async fn spot(&mut self, kinds: &BTreeSet<&Kind>, subnets: &BTreeSet<String>) -> Result<BTreeMap<Kind, f64>, Unread> {
         let subnets: Vec<String> = subnets.iter().cloned().collect();
         let zones = match self.api.zones(&subnets).await {
@@ -154,7 +156,7 @@ impl Task {
         Ok(mean(&prices.map_err(|error| Unread::of(&error, "ec2:DescribeSpotPriceHistory"))?, &zones))
     }
 
-    /// One after the other, so that a price list that limits its callers is not provoked.
+    /// Asks for one type after the other, so that a price list with a rate limit is not overrun.
     async fn on_demand(&mut self, kinds: &BTreeSet<&Kind>) -> Result<BTreeMap<Kind, f64>, Unread> {
         let region = self.api.region().unwrap_or_default().to_owned();
         if !self.api.has_list() {
@@ -180,7 +182,7 @@ impl Task {
         Ok(hours)
     }
 
-    /// Notes trouble, and logs it when it is news.
+    /// Notes the trouble with `what`, and logs it if it is new.
     fn told(&mut self, what: &str, why: Option<String>) {
         let known = self.book.trouble_of(what).map(gist);
         if let Some(why) = why.as_deref().filter(|why| known != Some(gist(why))) {
@@ -190,16 +192,16 @@ impl Task {
     }
 }
 
-/// What a message says but for the request's id, which is another one each time.
+/// The message without the request's id, which differs each time.
 fn gist(why: &str) -> &str {
     why.split(" (request id").next().unwrap_or(why)
 }
 
-/// Until the manifests want something else than `order`; then what they want.
+/// Waits until the manifests want something else than `order`, and returns what they want then.
 async fn changed(spec: &mut watch::Receiver<Arc<Spec>>, order: &Order) -> Order {
     loop {
         if spec.changed().await.is_err() {
-            // The sender ends with the process.
+            // The sender ends only with the process.
             return std::future::pending().await;
         }
         if Order::of(&spec.borrow()) != *order {
@@ -212,9 +214,9 @@ async fn changed(spec: &mut watch::Receiver<Arc<Spec>>, order: &Order) -> Order 
     }
 }
 
-/// The mean over zones; of all zones if none is given.
+/// The mean of each type's prices over `zones`, or over all zones if `zones` is empty.
 fn mean(prices: &[Spot], zones: &BTreeSet<String>) -> BTreeMap<Kind, f64> {
-    // EC2 may tell two prices of a zone; the later one holds.
+    // EC2 may give two prices for one zone. The later one holds.
     let mut latest: BTreeMap<(Kind, &str), (i64, f64)> = BTreeMap::new();
     for price in prices.iter().filter(|price| zones.is_empty() || zones.contains(&price.zone)) {
         let held = latest.entry(((price.os, price.instance_type.clone()), &price.zone)).or_insert((price.since_s, price.hour));

@@ -1,10 +1,10 @@
-//! Which list wins, what stays unknown, and that currencies are not mixed.
+//! These tests show which source wins, what stays unknown, and that currencies are not mixed.
 
 use muster_reconciler::manifest::{Lone, RunnerPool, Text};
 
 use super::*;
 
-/// 2026-11-29T00:00:00Z.
+/// 2026-11-29T00:00:00Z, in milliseconds since 1970.
 const DAY: u64 = 1_795_910_400_000;
 
 fn list(file: &str, currency: &str, prices: &str) -> Prices {
@@ -49,7 +49,7 @@ fn prices_in_two_currencies_are_not_added_up() {
 fn a_book_without_prices_says_so() {
     let book = Book::from(Prices::default());
     assert_eq!((book.source().as_str(), book.currency(), book.trouble().len()), ("", "", 0));
-    // An answer without any price is none.
+    // An answer without any price counts as no answer.
     let mut book = Book::default();
     book.hear(Market::Spot, Read { at: DAY, currency: "USD".into(), hours: BTreeMap::new() });
     assert_eq!(book.source(), "");

@@ -1,5 +1,5 @@
-//! A few tries in a row. Nothing retries below this: the adapters leave that to whoever knows what a second time would do,
-//! and here everything may be done twice.
+//! A few tries in a row. The adapters do not retry, because only their caller knows whether a call may be made twice. Every call
+//! of the sync may be made twice.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use muster_reconciler::effect::{Failure, FailureKind};
 
 use crate::retry::Delay;
 
-/// Tries at most.
+/// The most tries of one call.
 const TRIES: u32 = 3;
-/// Whoever asks for a longer wait is not waited for: the next pass comes.
+/// The longest wait that is respected. If the other side asks for a longer one, the call fails, and the next pass tries again.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Tries until it works, fails for a reason that stays, or has failed three times.
+/// Calls `attempt` until it succeeds, fails for a reason that does not pass by itself, or has failed three times.
 pub(super) async fn again<T, F>(attempt: impl Fn() -> F) -> Result<T, Failure>
 where
     F: Future<Output = Result<T, Failure>>,

@@ -1,4 +1,5 @@
-//! One file from its release to S3, without touching the disk: hashed on the way, and an object only once the hash is right.
+//! Copies one file from its release to S3 without touching the disk. The file is hashed on the way, and becomes an object only
+//! once the hash is right.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,12 +19,12 @@ use crate::github::releases::{Asset, Download, Releases, Version};
 /// Size of a part, in bytes. S3 wants 5 MiB or more, and admits 10,000 parts.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>
 const PART: usize = 8 << 20;
-/// Parts on their way to S3 at a time. With the one that is being filled they bound the memory: 24 MiB.
+/// The most parts that are sent to S3 at a time. With the part that is being filled, they take 24 MiB of memory.
 const IN_FLIGHT: usize = 2;
-/// No download takes longer: 200 MB at 1 Mbit/s are 27 minutes.
+/// The longest time of a download. 200 MB at 1 Mbit/s take 27 minutes.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// A file, and where it shall lie.
+/// A file, and the key that it is copied to.
 #[derive(Debug)]
 pub(super) struct Copy<'a> {
     pub s3: &'a S3,
@@ -33,13 +34,14 @@ pub(super) struct Copy<'a> {
     pub asset: &'a Asset,
     pub sha256: &'a str,
     pub version: Version,
-    /// Ends it early, and tidily.
+    /// Ends the copy early and aborts the upload.
     pub stop: &'a CancellationToken,
 }
 
 impl Copy<'_> {
-    /// Copies it. On any failure nothing is left behind, and what the key held stays. [`PutResult::Lost`]: somebody else wrote
-    /// the key meanwhile.
+    /// Copies the file. Whatever fails, the key holds either the whole new file or what it held before. After a failure the
+    /// upload is aborted. If the abort fails as well, a later pass aborts the upload. [`PutResult::Lost`] means that somebody
+    /// else wrote the key meanwhile.
     pub async fn run(&self, condition: Condition) -> Result<PutResult, Failure> {
         let download = again(|| self.releases.download(self.asset)).await?;
         let metadata = BTreeMap::from([("sha256", self.sha256.to_owned()), ("version", self.version.to_string())]);
@@ -50,7 +52,7 @@ impl Copy<'_> {
             () = tokio::time::sleep(LONGEST) => Err(self.failed(FailureKind::Unavailable, format!("it took longer than {LONGEST:?}"))),
             () = self.stop.cancelled() => Err(self.failed(FailureKind::Unavailable, "muster was told to stop".into())),
         };
-        // A part that is still being sent would outlive the abort, and cost storage.
+        // A part that is still being sent would survive the abort, and would cost storage.
         sender.sending.shutdown().await;
         let result = match streamed {
             Ok(()) => {
@@ -67,7 +69,7 @@ impl Copy<'_> {
         result
     }
 
-    /// Sends all parts. The last one is held back until the hash is right.
+    /// Sends all parts. The last part is held back until the hash is right.
     async fn stream(&self, mut download: Download, sender: &mut Sender) -> Result<(), Failure> {
         let mut hash = Sha256::new();
         let mut part = BytesMut::with_capacity(PART);

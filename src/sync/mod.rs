@@ -1,9 +1,11 @@
-//! The cache of runner binaries: what the pools need of actions/runner's releases lies in `spec.bucket`, where the boxes get it.
+//! The cache of runner binaries. The files of actions/runner's releases that the pools need are stored in `spec.bucket`, from
+//! where the instances load them.
 //!
-//! `runners/<os>-<arch>/X.Y.Z.tar.gz` (`.zip` for Windows), and `latest.tar.gz` for pools that want the latest; both with the
-//! metadata `sha256` and `version`. An object appears whole and verified or not at all ([`copy`]), and `latest` is switched by one
-//! copy within S3 after that: a broken or forged download never replaces a good one. Everything is looked at anew in each
-//! pass, so passes may repeat, fail half-way and run side by side.
+//! The keys are `runners/<os>-<arch>/X.Y.Z.tar.gz` (`.zip` for Windows), and `latest.tar.gz` in the same folder for pools that
+//! want the latest version. Each object has the metadata `sha256` and `version`. An object appears either whole and verified, or
+//! not at all ([`copy`]). Only after that is `latest` switched, by one copy within S3. So a broken or forged download never
+//! replaces a good file. A pass looks at everything afresh. So passes may be repeated, may fail half-way, and may run side by
+//! side.
 
 mod again;
 mod copy;
@@ -24,76 +26,76 @@ use again::again;
 use copy::Copy;
 use plan::{Behind, Platform, Wanted};
 
-/// An upload that was begun this long ago was abandoned: by a machine that died.
+/// An upload that was begun this long ago counts as abandoned, because the machine that began it died.
 const ABANDONED: Duration = Duration::from_secs(86_400);
 
-/// After the order to stop, how long a copy may take to abort its upload; the whole process has 10 s.
+/// How long after the order to stop a copy may still take to abort its upload. The whole process has 10 s to stop.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
-/// How it stands with one binary.
+/// The state of one binary in the cache.
 #[derive(Clone, Debug)]
 pub enum State {
-    /// It was there already.
+    /// The binary was in the bucket already.
     Cached,
-    /// It was copied.
+    /// The binary was copied to the bucket.
     Copied {
-        /// Its size.
+        /// The size of the file, in bytes.
         bytes: u64,
-        /// How long that took.
+        /// How long the copy took.
         took: Duration,
     },
-    /// It was there already; `latest` was another one, and is it now.
+    /// The binary was in the bucket already. `latest` was another version, and is now this one.
     Switched,
-    /// A dry run: it is there, and `latest` would be switched to it.
+    /// A dry run: the binary is in the bucket, and a pass would switch `latest` to it.
     WouldSwitch,
-    /// A dry run: it would be copied.
+    /// A dry run: a pass would copy the binary.
     WouldCopy {
-        /// Its size.
+        /// The size of the file, in bytes.
         bytes: u64,
     },
-    /// It is not there, or `latest` is not it.
+    /// The binary is not in the bucket, or `latest` is not this binary.
     Failed(Failure),
 }
 
-/// One binary that a pool needs.
+/// One binary that at least one pool needs.
 #[derive(Clone, Debug)]
 pub struct Item {
-    /// What it runs on.
+    /// The operating system and the architecture that the binary runs on.
     pub platform: Platform,
-    /// What the pools ask for.
+    /// What the pools ask for: the latest version or a pinned one.
     pub wanted: Wanted,
-    /// Which version that is; None if that could not be found out.
+    /// The version of the binary. None: the latest version could not be found out.
     pub version: Option<Version>,
-    /// How it stands.
+    /// What the pass found or did.
     pub state: State,
-    /// Set if it is pinned and there is a newer one.
+    /// How far the version is behind. None: the version is not pinned, or there is no newer one.
     pub behind: Option<Behind>,
 }
 
-/// A binary that was deleted, or would be in a dry run.
+/// A binary that was deleted, or that would be deleted in a dry run.
 #[derive(Clone, Debug)]
 pub struct Pruned {
-    /// What it ran on.
+    /// The operating system and the architecture that the binary ran on.
     pub platform: Platform,
-    /// Which it was.
+    /// The version of the binary.
     pub version: Version,
 }
 
 /// What a pass found and did.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// What the pools need, by platform.
+    /// The binaries that the pools need, in the order of their platforms.
     pub items: Vec<Item>,
-    /// What nobody needs.
+    /// The binaries that nobody needs.
     pub pruned: Vec<Pruned>,
-    /// Uploads that somebody abandoned, aborted now.
+    /// How many abandoned uploads the pass aborted.
     pub aborted: usize,
-    /// What failed besides: the cache is whole all the same.
+    /// What else failed. The binaries that the pools need do not depend on it.
     pub warnings: Vec<Failure>,
 }
 
 impl Report {
-    /// Why something needed is not cached.
+    /// Why binaries that the pools need are not in the bucket.
     pub fn failures(&self) -> impl Iterator<Item = &Failure> {
         self.items.iter().filter_map(|item| match &item.state {
             State::Failed(failure) => Some(failure),
@@ -101,33 +103,33 @@ impl Report {
         })
     }
 
-    /// Whether everything needed is cached.
+    /// Whether all binaries that the pools need are in the bucket.
     pub fn complete(&self) -> bool {
         self.items.iter().all(|item| matches!(item.state, State::Cached | State::Switched | State::Copied { .. }))
     }
 }
 
-/// One look at everything, with what it needs.
+/// One look at all binaries, with everything that it takes.
 #[derive(Debug)]
 pub struct Pass<'a> {
-    /// Where the binaries go.
+    /// The adapter for the bucket.
     pub s3: &'a S3,
-    /// Where they come from.
+    /// The source of the releases.
     pub releases: &'a Releases,
-    /// `spec.bucket`.
+    /// The name of the bucket, from `spec.bucket`.
     pub bucket: &'a str,
-    /// Looks only; changes nothing.
+    /// Whether the pass only looks and changes nothing.
     pub dry_run: bool,
-    /// Ends it early, and tidily.
+    /// Ends the pass early. A copy that is under way then aborts its upload.
     pub stop: &'a CancellationToken,
 }
 
-/// What is known of the releases in one pass: each is asked for once.
+/// What GitHub said of the releases in one pass. Each release is asked for once.
 type Found = BTreeMap<Wanted, Result<Release, Failure>>;
 
 impl Pass<'_> {
-    /// Copies what is needed and not there, switches `latest`, prunes. None: it was told to stop, and what it waited for did
-    /// not end.
+    /// Copies the binaries that are missing, switches `latest`, and prunes. None: the pass was told to stop and did not end
+    /// within 5 s.
     pub async fn run(&self, needs: &BTreeMap<Platform, BTreeSet<Wanted>>) -> Option<Report> {
         let late = async {
             self.stop.cancelled().await;
@@ -164,7 +166,7 @@ impl Pass<'_> {
                 let behind = pinned(wanted).and_then(|version| plan::behind(version, &listed, Utc::now()));
                 report.items.push(Item { platform, wanted, version, state, behind });
             }
-            // What failed may be why the others are still needed.
+            // If a binary is missing, older versions are kept: instances may still need them.
             let items = &report.items[from..];
             if items.iter().all(|item| !matches!(item.state, State::Failed(_))) {
                 let used = items.iter().filter_map(|item| item.version).collect();
@@ -174,7 +176,7 @@ impl Pass<'_> {
         report
     }
 
-    /// The last releases, if a version is pinned: how old it is depends on those after it.
+    /// The last releases, if a version is pinned. They show how long there has been a newer version.
     async fn listed(&self, found: &Found, report: &mut Report) -> Vec<Release> {
         if !found.keys().any(|wanted| matches!(wanted, Wanted::Pinned(_))) {
             return Vec::new();
@@ -186,7 +188,7 @@ impl Pass<'_> {
         })
     }
 
-    /// Sees to it that a release lies in the bucket, and that `latest` is it.
+    /// Ensures that a release is in the bucket and, if the pools want the latest version, that `latest` is this release.
     async fn provide(&self, platform: Platform, wanted: Wanted, release: &Release) -> Result<State, Failure> {
         let name = platform.asset_name(release.version);
         let refused = |said: &str| Failure::new(FailureKind::Refused, format!("cache {name}: {said}"));
@@ -202,7 +204,8 @@ impl Pass<'_> {
             _ if self.dry_run => return Ok(State::WouldCopy { bytes: asset.size }),
             there => {
                 let began = Instant::now();
-                // Of two controllers the first wins; a wrong object is replaced only as long as it is the one that was seen.
+                // Of two controllers that write at once, the first wins. A wrong object is replaced only if it has not changed
+                // since this look.
                 let condition = there.map_or(Condition::IfAbsent, |head| Condition::IfMatch(head.etag));
                 let (s3, releases, bucket, stop, version) = (self.s3, self.releases, self.bucket, self.stop, release.version);
                 let copy = Copy { s3, releases, bucket, key: key.clone(), asset, sha256, version, stop };
@@ -237,7 +240,7 @@ impl Pass<'_> {
         Ok(if matches!(state, State::Cached) { State::Switched } else { state })
     }
 
-    /// Deletes versions that nobody needs, and aborts abandoned uploads. What fails here is tried again by the next pass.
+    /// Deletes the versions that nobody needs, and aborts abandoned uploads. The next pass tries again what fails here.
     async fn tidy(&self, platform: Platform, used: &BTreeSet<Version>, report: &mut Report) {
         if let Err(failure) = self.prune(platform, used, report).await {
             report.warnings.push(failure);
@@ -281,7 +284,7 @@ fn pinned(wanted: Wanted) -> Option<Version> {
     }
 }
 
-/// What to say of a pinned version that GitHub refuses.
+/// The warning about a pinned version that GitHub refuses. None: GitHub does not refuse the version yet.
 pub fn too_old(item: &Item) -> Option<String> {
     let behind = item.behind.filter(|behind| behind.too_old())?;
     let days = behind.since.as_secs() / 86_400;

@@ -1,5 +1,5 @@
-//! What is decided, without doing any of it: which binaries the pools need, where they lie, which are not needed any more,
-//! and which are too old for GitHub.
+//! The decisions of the sync, as functions that change nothing: which binaries the pools need, under which keys they are stored,
+//! which are not needed any more, and which are too old for GitHub.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,20 +14,21 @@ use crate::github::releases::{Asset, Release, Version};
 /// "If you do not perform a software update within 30 days, the GitHub Actions service will not queue jobs to your runner."
 /// <https://docs.github.com/en/actions/reference/runners/self-hosted-runners#runner-software-updates-on-self-hosted-runners>
 pub const TOO_OLD: Duration = Duration::from_secs(30 * 86_400);
-/// Versions that are kept though no pool uses them: for boxes whose launch template is older than the manifests.
+/// How many versions are kept although no pool uses them. Instances whose launch template is older than the manifests may need
+/// them.
 const KEPT_BESIDES: usize = 2;
 
 /// What a binary runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Platform {
-    /// Operating system.
+    /// The operating system.
     pub os: Os,
-    /// Processor architecture.
+    /// The processor architecture.
     pub architecture: Architecture,
 }
 
 impl Platform {
-    /// In the manifests' words.
+    /// The operating system's word in manifests.
     pub fn os(self) -> &'static str {
         match self.os {
             Os::Linux => "linux",
@@ -35,7 +36,7 @@ impl Platform {
         }
     }
 
-    /// In the manifests' words.
+    /// The architecture's word in manifests.
     pub fn architecture(self) -> &'static str {
         match self.architecture {
             Architecture::X64 => "x64",
@@ -50,12 +51,12 @@ impl Platform {
         }
     }
 
-    /// Where its binaries lie. The boxes read there: `terraform/` and the bootstrap scripts know these keys.
+    /// The folder of the platform's binaries. Instances read this folder: `terraform/` and the bootstrap scripts know these keys.
     pub fn prefix(self) -> String {
         format!("runners/{self}/")
     }
 
-    /// One version's key.
+    /// The key of one version.
     pub fn key(self, version: Version) -> String {
         format!("{}{version}.{}", self.prefix(), self.extension())
     }
@@ -91,7 +92,7 @@ impl fmt::Display for Platform {
 pub enum Wanted {
     /// Whatever GitHub calls the latest release.
     Latest,
-    /// This one.
+    /// The version that the pool names.
     Pinned(Version),
 }
 
@@ -104,8 +105,8 @@ impl fmt::Display for Wanted {
     }
 }
 
-/// What the pools need, by platform. A version that validation admits and nobody could have released (`02.1.0`) counts as
-/// its number.
+/// The binaries that the pools need, by platform. Validation admits a version that nobody can have released, such as `02.1.0`.
+/// Such a version counts as its numbers: 2.1.0.
 pub fn needs(spec: &Spec) -> BTreeMap<Platform, BTreeSet<Wanted>> {
     let mut needs: BTreeMap<Platform, BTreeSet<Wanted>> = BTreeMap::new();
     for pool in spec.pools.values() {
@@ -123,37 +124,37 @@ fn wanted(version: &str) -> Wanted {
     }
 }
 
-/// Whether the object is that file, whole: its own metadata says so, which was written with it.
+/// Whether an object is the whole file. The object's size and its metadata, which was written together with it, say so.
 pub fn holds(head: &Head, asset: &Asset, sha256: &str) -> bool {
     head.size == asset.size && head.metadata.get("sha256").is_some_and(|held| held == sha256)
 }
 
-/// The objects that nobody needs: versions that are neither in `used` nor among the newest two besides. Whatever is no
-/// versioned binary of this platform is none of our business, and never among them.
+/// The objects that nobody needs: all versions that are neither in `used` nor among the two newest of the others. An object that
+/// is no versioned binary of this platform is never among them, because muster did not write it.
 pub fn prune(platform: Platform, keys: &[String], used: &BTreeSet<Version>) -> Vec<(Version, String)> {
     let versions: BTreeMap<Version, &String> = keys.iter().filter_map(|key| Some((platform.version_of(key)?, key))).collect();
     let unused = versions.into_iter().rev().filter(|(version, _)| !used.contains(version));
     unused.skip(KEPT_BESIDES).map(|(version, key)| (version, key.clone())).collect()
 }
 
-/// How far a version is behind.
+/// How far a version is behind the newest one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Behind {
-    /// The first release after it, as far as the list goes back.
+    /// The first release after the version, as far back as the list of releases goes.
     pub by: Version,
-    /// How long that one has been out.
+    /// How long that release has been out.
     pub since: Duration,
 }
 
 impl Behind {
-    /// Whether GitHub refuses such a runner: it then ends with exit code 7 (`RunnerVersionDeprecated`).
+    /// Whether GitHub refuses a runner of this version. Such a runner ends with exit code 7 (`RunnerVersionDeprecated`).
     /// <https://github.com/actions/runner/blob/main/src/Runner.Common/Constants.cs>
     pub fn too_old(self) -> bool {
         self.since > TOO_OLD
     }
 }
 
-/// The release after `version` that has been out the longest; None if there is none.
+/// The release after `version` that has been out the longest. None: there is no newer release.
 pub fn behind(version: Version, releases: &[Release], now: DateTime<Utc>) -> Option<Behind> {
     let newer = releases.iter().filter(|release| release.version > version);
     let first = newer.filter_map(|release| Some((release.published?, release.version))).min()?;

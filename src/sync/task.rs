@@ -1,4 +1,4 @@
-//! The pass that the controller makes by itself: at its start, every `spec.sync.every`, and when the pools need something else.
+//! The controller's own passes: one at its start, one every `spec.sync.every`, and one when the pools need other binaries.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,18 +16,18 @@ use crate::metrics::Metrics;
 use crate::observer::Observer;
 use crate::retry::Delay;
 
-/// After a failure: first and longest delay, unless the next pass is due earlier.
+/// The first and the longest delay after a failure. If the next regular pass is due earlier, it comes earlier.
 const RETRY: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(1800));
 
-/// The controller's own passes.
+/// The task that makes the controller's own passes.
 pub struct Task {
-    /// Where the binaries go.
+    /// The adapter for the bucket.
     pub s3: S3,
-    /// The manifests in force.
+    /// The manifests that are in force.
     pub spec: watch::Receiver<Arc<Spec>>,
-    /// Counts.
+    /// Where the task counts what it did.
     pub metrics: Arc<Metrics>,
-    /// Is told of requests to GitHub.
+    /// This function is called after each request to GitHub.
     pub observer: Observer,
 }
 
@@ -37,7 +37,7 @@ impl std::fmt::Debug for Task {
     }
 }
 
-/// What of the manifests concerns a pass.
+/// The part of the manifests that matters to a pass.
 #[derive(Clone, PartialEq)]
 struct Order {
     bucket: Option<String>,
@@ -51,14 +51,14 @@ impl Order {
         Order { bucket: settings.bucket.clone(), settings: settings.sync.clone(), needs: plan::needs(spec) }
     }
 
-    /// The bucket, if there is something to do.
+    /// The bucket. None: no bucket is set, or `spec.sync.every` is zero, so there is nothing to do.
     fn bucket(&self) -> Option<&str> {
         self.bucket.as_deref().filter(|_| !self.settings.every.get().is_zero())
     }
 }
 
 impl Task {
-    /// Runs until `stop`.
+    /// Makes passes until `stop` is cancelled.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut order = Order::of(&self.spec.borrow_and_update());
         let mut releases: Option<(String, Releases)> = None;
@@ -80,7 +80,7 @@ impl Task {
         }
     }
 
-    /// One pass, and how long to wait until the next.
+    /// Makes one pass. Returns how long to wait until the next one.
     async fn pass(
         &self,
         bucket: &str,
@@ -109,7 +109,7 @@ impl Task {
             delay.reset();
             return every;
         }
-        // GitHub says how long to stay away once its limit struck.
+        // After a rate limit was reached, GitHub says how long to wait.
         let asked = report.failures().filter_map(|failure| failure.retry_after).max().unwrap_or_default();
         delay.next_delay().min(every).max(asked)
     }
@@ -122,11 +122,11 @@ async fn sleep(wait: Option<Duration>) {
     }
 }
 
-/// Waits for manifests that order something else.
+/// Waits until the manifests ask for something else than `before`.
 async fn changed(spec: &mut watch::Receiver<Arc<Spec>>, before: &Order) -> Order {
     loop {
         if spec.changed().await.is_err() {
-            // Nobody reloads any more: the process stops.
+            // The manifests are not reloaded any more, because the process is stopping.
             std::future::pending::<()>().await;
         }
         let order = Order::of(&spec.borrow_and_update());

@@ -1,4 +1,4 @@
-//! A manifest file, the documents in it, and what is wrong with them, each with its place.
+//! A manifest file, the documents in it, and the problems that were found in them, each with its place.
 
 use std::fmt;
 
@@ -6,25 +6,25 @@ use super::read::near;
 use super::yaml::{Data, Node};
 use super::{Controller, GitHubApp, GitHubToken, RunnerPool};
 
-/// One manifest file.
+/// The text of one manifest file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text {
-    /// Its name, for messages.
+    /// The file's name, for messages.
     pub file: String,
-    /// What it holds.
+    /// The file's content.
     pub body: String,
 }
 
-/// One thing that is wrong, and where.
+/// One thing that is wrong, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
-    /// The file; empty when no one file is to blame.
+    /// The file's name. It is empty when the problem is in no particular file.
     pub file: String,
-    /// The line, from 1; 0 when there is none.
+    /// The line, from 1. It is 0 when there is no line.
     pub line: usize,
-    /// The field, such as `spec.capacity.max`; empty for the document as a whole.
+    /// The field, such as `spec.capacity.max`. It is empty for the document as a whole.
     pub path: String,
-    /// What is wrong, and the way out.
+    /// What is wrong, and what to do about it.
     pub message: String,
 }
 
@@ -40,7 +40,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong, by file and line. Prints one problem a line.
+/// All problems, by file and line. They are printed one on each line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems(pub Vec<Problem>);
 
@@ -55,34 +55,34 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// A document that was read, with the place where it stands.
+/// A document that was read, and its source.
 #[derive(Debug)]
 pub(super) struct Read<T> {
     pub source: Source,
     pub value: T,
 }
 
-/// The place where a document stands.
+/// The file and the YAML node that a document was read from.
 #[derive(Debug)]
 pub(super) struct Source {
     pub file: String,
     pub node: Node,
 }
 
-/// Where a path leads.
+/// What was found at a path.
 pub(super) struct Place {
-    /// The line of the value, or of the nearest thing around it that is written.
+    /// The line of the value. If the value is not written, this is the line of the nearest thing around it.
     pub line: usize,
-    /// The path as written: list items count those that were found bad, too.
+    /// The path as it is written. The index of a list item also counts items that were found bad.
     pub path: String,
-    /// Whether it is written at all, or left at its default.
+    /// Whether the value is written. A value that is not written has its default.
     pub written: bool,
-    /// Whether the value, something in it or something around it was found bad already.
+    /// Whether the value, something in it or something around it was already found bad.
     pub bad: bool,
 }
 
 impl Source {
-    /// Finds `spec.labels[2]` and the like. A key may hold dots: the longest that fits is taken.
+    /// Finds the place of a path such as `spec.labels[2]`. A key may contain dots, so the longest key that fits is taken.
     pub fn place(&self, path: &str) -> Place {
         let (mut node, mut rest, mut shown) = (&self.node, path, String::new());
         loop {
@@ -113,13 +113,13 @@ impl Source {
     }
 }
 
-/// `[2].x` -> 2 and `.x`.
+/// Splits `[2].x` into 2 and `.x`.
 fn index(path: &str) -> Option<(usize, &str)> {
     let (number, rest) = path.strip_prefix('[')?.split_once(']')?;
     Some((number.parse().ok()?, rest))
 }
 
-/// Whether an unknown field, refused already, was meant to be this one.
+/// Whether the mapping has an unknown field, already refused, that was probably meant to be this one.
 fn misspelt(node: &Node, rest: &str) -> bool {
     let wanted = rest.split(['.', '[']).next().unwrap_or_default();
     matches!(&node.data, Data::Map(entries) if entries.iter().any(|(key, value)| matches!(value.data, Data::Pruned) && near(key, wanted)))
@@ -129,7 +129,7 @@ fn holds_bad(node: &Node) -> bool {
     match &node.data {
         Data::Pruned => true,
         Data::List(items) => items.iter().any(holds_bad),
-        // A field that nobody knows spoils nothing but itself.
+        // An unknown field makes only itself bad, and not the mapping around it.
         Data::Map(_) | Data::Null | Data::Bool(_) | Data::Int(_) | Data::Float(_) | Data::Text(_) => false,
     }
 }
@@ -141,6 +141,6 @@ pub(super) struct Documents {
     pub apps: Vec<Read<GitHubApp>>,
     pub tokens: Vec<Read<GitHubToken>>,
     pub pools: Vec<Read<RunnerPool>>,
-    /// Whether there was a document of which not even the kind is known: then nothing can be said to be missing.
+    /// Whether there was a document whose kind could not be read. Then nothing can be called missing.
     pub unreadable: bool,
 }

@@ -1,4 +1,4 @@
-//! Durations as people write them: `30s`, `5m`, `24h`, `500ms`, `7d`.
+//! Durations in the form in which people write them: `30s`, `5m`, `24h`, `500ms`, `7d`.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,22 +6,22 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A duration in a manifest: a whole number and one of `ms`, `s`, `m`, `h`, `d`.
+/// A duration in a manifest: a whole number, and one of `ms`, `s`, `m`, `h`, `d`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(Duration);
 
 impl Span {
-    /// Whole seconds.
+    /// A duration of whole seconds.
     pub const fn secs(s: u64) -> Span {
         Span(Duration::from_secs(s))
     }
 
-    /// Whole milliseconds.
+    /// A duration of whole milliseconds.
     pub const fn millis(ms: u64) -> Span {
         Span(Duration::from_millis(ms))
     }
 
-    /// As the standard library has it.
+    /// The same duration as a type of the standard library.
     pub const fn get(self) -> Duration {
         self.0
     }

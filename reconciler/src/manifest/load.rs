@@ -1,4 +1,5 @@
-//! Texts -> [`Spec`], or every problem that they have. Pure: who reads the directory (or the bucket) passes its texts.
+//! Turns texts into a [`Spec`], or into every problem that they have. This is pure: the caller reads the directory or the bucket,
+//! and passes the texts.
 
 use serde::Deserialize;
 
@@ -51,7 +52,7 @@ fn read_all(texts: &[&Text], problems: &mut Vec<Problem>) -> Documents {
     all
 }
 
-/// Puts the document with its kind.
+/// Reads the document and puts it with the others of its kind.
 fn sort(mut source: Source, all: &mut Documents, findings: &mut Vec<Finding>) {
     let line = source.node.line;
     let mut note = |line: usize, path: &str, message: String| findings.push(Finding { line, path: path.into(), message });

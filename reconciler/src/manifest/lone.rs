@@ -1,5 +1,5 @@
-//! A file that is no manifest, read with the manifests' care: YAML (or JSON, which is YAML), one document, every problem
-//! with its line and field. What a planner writes, the workload and price files of `muster simulate`, is read by this.
+//! Reads a file that is no manifest with the same care as manifests: YAML (or JSON, which is YAML), one document, and every
+//! problem with its line and field. The workload files and the price files of `muster simulate` are read by this.
 
 use serde::Deserialize;
 
@@ -7,19 +7,19 @@ use super::document::{Problem, Source, Text};
 use super::read::read;
 use super::yaml::{Finding, documents};
 
-/// One document of a file, as far as it could be read.
+/// The one document of a file, as far as it could be read.
 #[derive(Debug)]
 pub struct Lone<T> {
-    /// What it says; what was bad is at its default.
+    /// The value. A field that was bad has its default.
     pub value: T,
-    /// What was bad, and what was found bad since.
+    /// The problems of the file's form, and those that [`Lone::refuse`] has added.
     problems: Vec<Problem>,
     file: String,
     source: Option<Source>,
 }
 
 impl<T: for<'de> Deserialize<'de> + Default> Lone<T> {
-    /// Reads the text's one document. An empty text says nothing, and so is all defaults.
+    /// Reads the one document of a text. An empty text is a document without fields, so its value has all defaults.
     pub fn read(text: &Text) -> Lone<T> {
         let mut lone = Lone { value: T::default(), problems: Vec::new(), file: text.file.clone(), source: None };
         for (nth, document) in documents(&text.body).into_iter().enumerate() {
@@ -48,20 +48,20 @@ impl<T: for<'de> Deserialize<'de> + Default> Lone<T> {
 const ONE: &str = "a second document; this file holds one: remove the `---`, or make it a file of its own";
 
 impl<T> Lone<T> {
-    /// Notes that a field's value means nothing, unless it was found bad already. A field that is not written is noted at
-    /// the line of what should hold it.
+    /// Notes that the value of a field makes no sense, unless the field was already found bad. For a field that is not written,
+    /// the problem has the line of what should contain it.
     pub fn refuse(&mut self, path: &str, message: impl Into<String>) {
         let (line, path) = match self.source.as_ref().map(|source| source.place(path)) {
             Some(place) if place.bad => return,
             Some(place) => (place.line, place.path),
-            // It could not be read at all, which was said.
+            // The document could not be read at all, and the problems already say so.
             None if !self.problems.is_empty() => return,
             None => (1, path.to_owned()),
         };
         self.problems.push(Problem { file: self.file.clone(), line, path, message: message.into() });
     }
 
-    /// What it says, and everything that is wrong with it, by line.
+    /// The value, and all problems, sorted by line.
     pub fn finish(mut self) -> (T, Vec<Problem>) {
         self.problems.sort();
         self.problems.dedup();

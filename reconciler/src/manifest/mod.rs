@@ -1,7 +1,11 @@
-//! What a user writes: `RunnerPool`, `GitHubApp`, `GitHubToken` and `Controller` (apiVersion `muster/v1`), with their defaults.
+//! What a user writes: the kinds `RunnerPool`, `GitHubApp`, `GitHubToken` and `Controller` (apiVersion `muster/v1`), with their
+//! defaults.
 //!
-//! Every struct takes its defaults as a whole and refuses unknown fields. "Required" therefore means "may not stay
-//! empty", which [`validate`] says with file, line and field; so all errors of a directory are found in one pass.
+//! The doc comments of these types are the descriptions in the JSON Schema (`muster schema`), so users read them in their
+//! editors.
+//!
+//! Every struct takes its defaults as a whole and refuses unknown fields. So "required" means "must not stay empty". [`validate`]
+//! checks this, and names file, line and field. In this way one call finds all errors of a directory.
 
 mod document;
 mod duration;
@@ -29,19 +33,19 @@ pub use secret::SecretRef;
 
 use crate::ids::{AppName, Forge, Payer, PoolName, Scope};
 
-/// `apiVersion` of every document.
+/// The `apiVersion` of every document.
 pub const API_VERSION: &str = "muster/v1";
 
-/// Everything that the manifests of one directory say, validated. Made by [`load`] only.
+/// Everything that the manifests of one directory say, validated. Only [`load`] makes it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Spec {
     /// The one Controller.
     pub controller: Controller,
-    /// GitHub Apps by name.
+    /// The GitHub Apps by name.
     pub apps: BTreeMap<AppName, GitHubApp>,
-    /// Personal access tokens by name. No App has the name of a token.
+    /// The personal access tokens by name. No App has the name of a token.
     pub tokens: BTreeMap<AppName, GitHubToken>,
-    /// Runner pools by name.
+    /// The runner pools by name.
     pub pools: BTreeMap<PoolName, RunnerPool>,
 }
 
@@ -51,7 +55,7 @@ impl Spec {
         self.pools.values().map(RunnerPool::forge).collect()
     }
 
-    /// Whose limit at GitHub a question about a repository (`OWNER/NAME`) counts against.
+    /// Whose rate limit at GitHub a question about a repository (`OWNER/NAME`) counts against.
     pub fn payer(&self, app: &AppName, repo: &str) -> Payer {
         if self.tokens.contains_key(app) {
             return Payer::itself(app);
@@ -59,17 +63,17 @@ impl Spec {
         Payer::installation(app, repo.split('/').next().unwrap_or_default())
     }
 
-    /// The names of all that muster can be at GitHub: Apps first, then tokens.
+    /// The names of all credentials: Apps first, then tokens.
     pub fn credentials(&self) -> impl Iterator<Item = &AppName> {
         self.apps.keys().chain(self.tokens.keys())
     }
 
-    /// Whether there is an App or a token of that name.
+    /// Whether there is an App or a token with this name.
     pub fn has_credential(&self, name: &AppName) -> bool {
         self.apps.contains_key(name) || self.tokens.contains_key(name)
     }
 
-    /// The REST API that an App or a token is for.
+    /// The URL of the REST API that an App or a token is for. None: there is no App and no token with this name.
     pub fn api_url(&self, name: &AppName) -> Option<&str> {
         let of_app = self.apps.get(name).map(|app| &app.spec.api_url);
         of_app.or_else(|| self.tokens.get(name).map(|token| &token.spec.api_url)).map(String::as_str)
@@ -81,7 +85,7 @@ impl Spec {
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[schemars(extend("required" = ["name"]))]
 pub struct Metadata {
-    /// Lower-case letters, digits and `-`; no dot.
+    /// The name: lower-case letters, digits and `-`, but no dot.
     #[schemars(regex(pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
     pub name: String,
 }
@@ -92,52 +96,52 @@ pub struct Metadata {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Controller {
-    /// Names the cluster; it prefixes every runner's name and tags every instance (`muster:cluster`).
+    /// The name of the cluster. Every runner's name begins with it, and every instance has it as the tag `muster:cluster`.
     pub metadata: Metadata,
-    /// The settings.
+    /// The settings of the Controller.
     pub spec: ControllerSpec,
 }
 
 impl Controller {
-    /// The cluster's name.
+    /// The name of the cluster.
     pub fn cluster(&self) -> &str {
         &self.metadata.name
     }
 }
 
-/// A Controller's settings.
+/// The settings of a Controller.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[schemars(extend("required" = ["queues"]))]
 pub struct ControllerSpec {
-    /// AWS region, such as `eu-west-1`. Without it, the usual AWS environment and profile decide.
+    /// The AWS region, such as `eu-west-1`. Without it, the usual AWS environment and profile decide.
     pub region: Option<String>,
     /// The SQS queues.
     pub queues: Queues,
-    /// S3 bucket for runner binaries and manifests.
+    /// The S3 bucket for runner binaries and manifests.
     pub bucket: Option<String>,
-    /// How `bucket` gets the runner binaries.
+    /// How the runner binaries get into `bucket`.
     pub sync: RunnerSync,
-    /// Where muster listens.
+    /// The addresses at which muster listens.
     pub listen: Listen,
-    /// How often it looks.
+    /// How often muster looks at each source.
     pub intervals: Intervals,
-    /// What it may ask of each API.
+    /// How many calls muster makes to each API.
     pub limits: Limits,
-    /// Put on every instance, volume and fleet, beside muster's own tags. A pool's tags win.
+    /// Tags for every instance, volume and fleet, besides muster's own tags. A pool's tags take precedence.
     pub tags: BTreeMap<String, String>,
 }
 
-/// SQS queue URLs.
+/// The URLs of the SQS queues.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[schemars(extend("required" = ["jobs"]))]
 pub struct Queues {
-    /// Jobs, from the webhook.
+    /// The queue for jobs, which the webhook fills.
     pub jobs: String,
-    /// Where messages that nobody can read are kept. Without it they are left to the queue's own redrive policy.
+    /// The queue for messages that cannot be read. Without it, such messages are left to the redrive policy of the jobs queue.
     pub dead_letters: Option<String>,
-    /// EC2 notifications from EventBridge. Without it, interruptions are seen by the next sweep only.
+    /// The queue for EC2 notifications from EventBridge. Without it, only the next sweep shows an interruption.
     pub ec2_events: Option<String>,
 }
 
@@ -145,9 +149,9 @@ pub struct Queues {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct RunnerSync {
-    /// The REST API that knows the releases of actions/runner: GitHub's, or a mirror of it. No credentials are sent there.
+    /// The REST API that knows the releases of actions/runner: GitHub's, or a mirror of it. muster sends no credentials there.
     pub releases: String,
-    /// How often the controller looks for a new release. 0s switches it off; `muster sync` still works.
+    /// How often the controller looks for a new release. 0s switches this off, and `muster sync` still works.
     pub every: Span,
 }
 
@@ -157,18 +161,19 @@ impl Default for RunnerSync {
     }
 }
 
-/// Listen addresses, `IP:PORT` (IPv6: `[::1]:8080`). Port 0 takes any free one.
+/// The addresses at which muster listens: `IP:PORT` (IPv6: `[::1]:8080`). With port 0, the system chooses a free port.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Listen {
-    /// GitHub's webhooks: `POST /webhook`.
+    /// The address for GitHub's webhooks: `POST /webhook`.
     pub webhook: String,
-    /// Metrics, health, the JSON API and the dashboard. Looking needs no authentication: keep it private.
+    /// The address for metrics, health, the JSON API and the live page. Looking needs no authentication, so keep this address
+    /// private.
     pub admin: String,
-    /// The token that changes over the admin listener need (pause, resume, drain), by reference. Without it nothing can be changed
-    /// there.
+    /// A reference to the token that changes over the admin listener need (pause, resume, drain). Without it, nobody can change
+    /// anything there.
     pub admin_token: Option<SecretRef>,
-    /// Largest webhook body that is read, in bytes. GitHub sends 25 MB at most; a workflow_job is about 12 KB.
+    /// The largest webhook body that muster reads, in bytes. GitHub sends 25 MB at most, and a workflow_job has about 12 KB.
     pub max_body: u64,
 }
 
@@ -178,22 +183,24 @@ impl Default for Listen {
     }
 }
 
-/// How often muster looks. Each is a longest time between two looks; a hint (an EC2 event, a boot under way) shortens it.
+/// How often muster looks. Each value is the longest time between two looks. Hints shorten it, such as an EC2 event or an
+/// instance that boots.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Intervals {
-    /// Between two sweeps of the instances; a third of it while something boots or ends.
+    /// The longest time between two sweeps of the instances. It is a third of this while an instance boots or ends.
     pub instances: Span,
-    /// Between two sweeps of a scope's runners; a sixth of it while something boots.
+    /// The longest time between two sweeps of a list of runners. It is a sixth of this while a runner on the list is configured
+    /// and was never online, unless the cluster has more than 300 runners.
     pub runners: Span,
-    /// Between two sweeps of the JIT secrets.
+    /// The longest time between two sweeps of the runners' secrets.
     pub secrets: Span,
-    /// Between two looks for webhooks that GitHub could not deliver.
+    /// The longest time between two looks for webhooks that GitHub could not deliver.
     pub deliveries: Span,
-    /// Between two plans of a pool that nothing was heard of.
+    /// The longest time between two plans of a pool in which nothing changes.
     pub plan: Span,
-    /// From a start until EC2's lists surely show what a predecessor did; nothing is launched before. EC2 gives no bound; shorten it
-    /// only where lists never lag (an emulator).
+    /// How long after a start nothing is launched. By then EC2's lists show what an earlier controller did. EC2 promises no
+    /// limit, so shorten this only where lists never lag (an emulator).
     pub settle: Span,
 }
 
@@ -210,15 +217,15 @@ impl Default for Intervals {
     }
 }
 
-/// API rates that differ between accounts; the fixed ones are in `budget.rs`.
+/// The rates of APIs that differ between accounts. The fixed rates are in `budget.rs`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Limits {
-    /// SSM PutParameter calls per second. AWS grants 3 by default; more with high throughput switched on.
+    /// SSM PutParameter calls per second. AWS admits 3 by default, and more with high throughput switched on.
     pub ssm_put_per_second: f64,
-    /// JIT configurations per minute and installation of a GitHub App.
+    /// JIT configurations per minute, for each installation of a GitHub App.
     pub jit_per_minute: f64,
-    /// CreateFleet calls per second (bucket of ten times as many).
+    /// CreateFleet calls per second. Ten times as many may be made at once.
     pub create_fleet_per_second: f64,
 }
 
@@ -230,29 +237,29 @@ impl Default for Limits {
 
 // ----------------------------------------------------------------------------------------------- GitHubApp
 
-/// A GitHub App: who muster is at GitHub.
+/// A GitHub App: muster's identity at GitHub.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct GitHubApp {
-    /// The App's name here; pools refer to it.
+    /// The name by which pools refer to the App.
     pub metadata: Metadata,
-    /// The settings.
+    /// The settings of the GitHubApp.
     pub spec: GitHubAppSpec,
 }
 
-/// A GitHubApp's settings.
+/// The settings of a GitHubApp.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[schemars(extend("required" = ["appId", "privateKey", "webhookSecrets"]))]
 pub struct GitHubAppSpec {
-    /// The App's id (a number; GitHub shows it in the App's settings).
+    /// The App's id, a number that GitHub shows in the App's settings.
     pub app_id: u64,
-    /// The App's private key (PEM), by reference.
+    /// A reference to the App's private key (PEM).
     pub private_key: SecretRef,
-    /// Webhook secrets, by reference; any of them may sign (rotation). At least one.
+    /// References to webhook secrets, at least one. Any of them may sign, so that a secret can be rotated.
     #[schemars(length(min = 1))]
     pub webhook_secrets: Vec<SecretRef>,
-    /// GitHub's REST API. GHES: `https://HOST/api/v3`.
+    /// The URL of GitHub's REST API. GHES: `https://HOST/api/v3`.
     pub api_url: String,
 }
 
@@ -269,28 +276,28 @@ impl Default for GitHubAppSpec {
 
 // ---------------------------------------------------------------------------------------------- GitHubToken
 
-/// A personal access token (classic): who muster is at an enterprise. GitHub lets no App manage an enterprise's runners.
+/// A personal access token (classic): muster's identity at an enterprise. GitHub lets no App manage an enterprise's runners.
 /// <https://docs.github.com/en/enterprise-cloud@latest/rest/actions/self-hosted-runners>
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct GitHubToken {
-    /// The token's name here; pools of an enterprise refer to it. No GitHubApp has the same name.
+    /// The name by which pools of an enterprise refer to the token. No GitHubApp has the same name.
     pub metadata: Metadata,
-    /// The settings.
+    /// The settings of the GitHubToken.
     pub spec: GitHubTokenSpec,
 }
 
-/// A GitHubToken's settings.
+/// The settings of a GitHubToken.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[schemars(extend("required" = ["token", "webhookSecrets"]))]
 pub struct GitHubTokenSpec {
-    /// The token, by reference: a classic one of an enterprise owner, with the scopes `manage_runners:enterprise` and `repo`.
+    /// A reference to the token: a classic token of an enterprise owner, with the scopes `manage_runners:enterprise` and `repo`.
     pub token: SecretRef,
-    /// Secrets of the enterprise's webhook, by reference; any of them may sign (rotation). At least one.
+    /// References to secrets of the enterprise's webhook, at least one. Any of them may sign, so that a secret can be rotated.
     #[schemars(length(min = 1))]
     pub webhook_secrets: Vec<SecretRef>,
-    /// GitHub's REST API. GHES: `https://HOST/api/v3`.
+    /// The URL of GitHub's REST API. GHES: `https://HOST/api/v3`.
     pub api_url: String,
 }
 
@@ -302,34 +309,35 @@ impl Default for GitHubTokenSpec {
 
 // ---------------------------------------------------------------------------------------------- RunnerPool
 
-/// A kind of runner, and how many of it.
+/// One kind of runner, and how many runners of it there may be.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct RunnerPool {
-    /// The pool's name: part of every runner's name, and the `muster:pool` tag.
+    /// The name of the pool. It is a part of every runner's name, and the value of the tag `muster:pool`.
     pub metadata: Metadata,
-    /// The settings.
+    /// The settings of the RunnerPool.
     pub spec: RunnerPoolSpec,
 }
 
 impl RunnerPool {
-    /// Where its runners register.
+    /// The list in which the pool's runners register: its App or token, and its scope.
     pub fn forge(&self) -> Forge {
         let PoolGitHub { app, token, scope, .. } = &self.spec.github;
         Forge { app: app.as_ref().or(token.as_ref()).cloned().unwrap_or_default(), scope: scope.clone() }
     }
 
-    /// The name of its launch template.
+    /// The name of the pool's launch template.
     pub fn launch_template(&self, cluster: &str) -> String {
         self.spec.instance.launch_template.clone().unwrap_or_else(|| format!("{cluster}-{}", self.metadata.name))
     }
 
-    /// Whether each runner takes one job only.
+    /// Whether each runner takes only one job.
     pub fn ephemeral(&self) -> bool {
         self.spec.runner.lifetime == Lifetime::Ephemeral
     }
 
-    /// How long a queued job waits before it counts: as set, or 30 s for reusable runners (an idle one may take it).
+    /// How long a queued job waits before it counts: the value that is set, or else 0 s for ephemeral runners and 30 s for
+    /// reusable ones, because an idle reusable runner may take the job.
     pub fn queue_delay(&self) -> Duration {
         match (self.spec.runner.queue_delay, self.spec.runner.lifetime) {
             (Some(set), _) => set.get(),
@@ -339,28 +347,29 @@ impl RunnerPool {
     }
 }
 
-/// A RunnerPool's settings.
+/// The settings of a RunnerPool.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[schemars(extend("required" = ["github", "labels", "instance"]))]
 pub struct RunnerPoolSpec {
-    /// Where its runners register.
+    /// Where the pool's runners register.
     pub github: PoolGitHub,
-    /// The runners' labels.
+    /// The labels of the pool's runners.
     #[schemars(length(min = 1))]
     pub labels: Vec<String>,
-    /// Which jobs it takes.
+    /// Which jobs the pool launches for.
     pub matching: Matching,
-    /// Lower goes first when several pools match; then the fewest extra labels; then the name.
+    /// Which pool launches when several pools take a job: the one with the lowest priority, then the one with the fewest extra
+    /// labels, then the first by name.
     pub priority: u32,
-    /// How many.
+    /// How many runners the pool has.
     pub capacity: Capacity,
-    /// How a runner lives.
+    /// How long a runner lives.
     pub runner: RunnerSettings,
-    /// What it runs on.
+    /// The EC2 instances of the pool.
     pub instance: InstanceSettings,
-    /// How a box becomes a runner. `terraform/` puts it into the launch template's user data: it holds for boxes launched
-    /// after the next `terraform apply`.
+    /// How an instance becomes a runner. `terraform/` puts these settings into the user data of the launch template. So a change
+    /// holds for instances that are launched after the next `terraform apply`.
     pub bootstrap: Bootstrap,
 }
 
@@ -379,20 +388,21 @@ impl Default for RunnerPoolSpec {
     }
 }
 
-/// Where a pool's runners register, and for whom.
+/// Where a pool's runners register, and for which repositories the pool launches.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[schemars(extend("required" = ["scope"]))]
 pub struct PoolGitHub {
-    /// The GitHubApp's name, for `org/NAME` and `repo/OWNER/NAME`.
+    /// The name of the GitHubApp, for `org/NAME` and `repo/OWNER/NAME`.
     pub app: Option<AppName>,
-    /// The GitHubToken's name, for `enterprise/NAME`.
+    /// The name of the GitHubToken, for `enterprise/NAME`.
     pub token: Option<AppName>,
-    /// `org/NAME`, `repo/OWNER/NAME` or `enterprise/NAME`.
+    /// The scope: `org/NAME`, `repo/OWNER/NAME` or `enterprise/NAME`.
     pub scope: Scope,
-    /// The runner group, by name (organisation and enterprise).
+    /// The name of the runner group. Only for organisations and enterprises.
     pub runner_group: String,
-    /// Only jobs of these repositories, as `OWNER/NAME` globs. Empty: all of the scope.
+    /// The pool launches only for jobs of these repositories, written as `OWNER/NAME`, where `*` stands for any characters.
+    /// Empty: all repositories of the scope.
     pub repositories: Vec<String>,
 }
 
@@ -402,14 +412,14 @@ impl Default for PoolGitHub {
     }
 }
 
-/// Which jobs a pool takes. Labels are compared without regard to case, as GitHub does.
+/// Which jobs a pool launches for. Case does not count in labels, as at GitHub.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Matching {
-    /// The job's labels are within the pool's (GitHub's own rule).
+    /// The pool has all labels of the job. This is GitHub's own rule.
     #[default]
     Subset,
-    /// The job's labels are the pool's, all of them and no other.
+    /// The pool and the job have the same labels.
     Exact,
 }
 
@@ -417,11 +427,11 @@ pub enum Matching {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Capacity {
-    /// Instances at most, whatever they are doing. 0 switches the pool off.
+    /// The most instances at one time, whatever they are doing. 0 switches the pool off.
     pub max: u32,
-    /// Warm floor: idle runners kept even with no job.
+    /// The warm floor: idle runners that muster keeps even when no job is queued.
     pub idle: u32,
-    /// Raises or lowers `idle` by the clock; the first that holds wins.
+    /// Other values of `idle` at certain times. The first schedule that holds takes precedence.
     pub schedules: Vec<IdleSchedule>,
 }
 
@@ -431,18 +441,19 @@ impl Default for Capacity {
     }
 }
 
-/// A different `idle` at certain times.
+/// Another `idle` at certain times.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[schemars(extend("required" = ["cron"]))]
 pub struct IdleSchedule {
-    /// Five-field cron; each time it fires, the schedule holds for `hold`. `0 8-18 * * MON-FRI`: from 8:00 until 19:00.
+    /// Five-field cron. Each time it fires, the schedule holds for `hold`. `0 8-18 * * MON-FRI` with a hold of 1h: from 8:00
+    /// until 19:00.
     pub cron: String,
-    /// IANA time zone of `cron`, such as `Europe/Amsterdam`.
+    /// The IANA time zone of `cron`, such as `Europe/Amsterdam`.
     pub timezone: String,
-    /// How long each firing holds.
+    /// How long the schedule holds after each firing.
     pub hold: Span,
-    /// The warm floor meanwhile.
+    /// The warm floor while the schedule holds.
     pub idle: u32,
 }
 
@@ -456,26 +467,26 @@ impl Default for IdleSchedule {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Lifetime {
-    /// One job, by JIT configuration; the box ends with it.
+    /// Each runner takes one job, by JIT configuration. Its instance ends with the job.
     #[default]
     Ephemeral,
-    /// Many jobs, by registration token.
+    /// Each runner takes many jobs, by registration token.
     Reusable,
 }
 
-/// How a runner lives.
+/// How long a runner lives.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct RunnerSettings {
-    /// One job or many.
+    /// Whether a runner takes one job or many.
     pub lifetime: Lifetime,
-    /// A queued job counts only after this. Default: 0s when ephemeral, 30s when reusable.
+    /// How long a job is queued before it counts. Default: 0s for ephemeral runners, 30s for reusable ones.
     pub queue_delay: Option<Span>,
-    /// Launched to registered online; a box that takes longer is replaced.
+    /// The longest time from launch to online at GitHub. muster replaces an instance that takes longer.
     pub boot_deadline: Span,
-    /// Idle runners that nobody needs are drained after this.
+    /// How long a runner that no job needs may be idle before muster drains it.
     pub idle_timeout: Span,
-    /// No box gets older, busy or not.
+    /// The longest life of an instance, busy or not.
     pub max_lifetime: Span,
 }
 
@@ -491,108 +502,110 @@ impl Default for RunnerSettings {
     }
 }
 
-/// The operating system of a box.
+/// The operating system of an instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Os {
-    /// Linux.
+    /// Linux, on x64 or arm64.
     #[default]
     Linux,
-    /// Windows.
+    /// Windows, which EC2 has on x64 only.
     Windows,
 }
 
-/// The processor architecture of a box, in GitHub's words.
+/// The processor architecture of an instance, in GitHub's words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Architecture {
-    /// x86-64.
+    /// 64-bit x86.
     #[default]
     X64,
-    /// AArch64.
+    /// 64-bit Arm.
     Arm64,
 }
 
-/// How a pool buys.
+/// On which market a pool buys instances.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum MarketPolicy {
-    /// Spot only.
+    /// Only spot instances.
     Spot,
-    /// On-demand only.
+    /// Only on-demand instances.
     OnDemand,
-    /// Spot; on-demand while every spot offering is out of capacity.
+    /// Spot instances, and on-demand instances while every spot offering is out of capacity.
     #[default]
     SpotThenOnDemand,
 }
 
-/// EC2 Fleet's spot allocation strategy.
+/// The spot allocation strategy of EC2 Fleet, which chooses among EC2's spot capacity pools.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Allocation {
-    /// AWS's recommendation: deep pools first, price second.
+    /// The spot pools with much capacity, and among these the cheap ones. AWS recommends this strategy.
     #[default]
     PriceCapacityOptimized,
-    /// Deepest pools.
+    /// The spot pools with the most capacity.
     CapacityOptimized,
-    /// Deepest pools, but the order of `types` counts.
+    /// The spot pools with the most capacity, where the order of `types` counts, too.
     CapacityOptimizedPrioritized,
-    /// Cheapest pools.
+    /// The cheapest spot pools.
     LowestPrice,
-    /// Spread over all pools.
+    /// All spot pools, in equal parts.
     Diversified,
 }
 
-/// What a pool's boxes are.
+/// The EC2 instances of a pool.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[schemars(extend("required" = ["types", "subnets"]))]
 pub struct InstanceSettings {
-    /// Operating system.
+    /// The operating system.
     pub os: Os,
-    /// Processor architecture.
+    /// The processor architecture.
     pub architecture: Architecture,
-    /// Launch template, by name. Default: `<cluster>-<pool>`, which `terraform/` makes.
+    /// The name of the launch template. Default: `<cluster>-<pool>`, which `terraform/` makes.
     pub launch_template: Option<String>,
-    /// Instance types; the more, the better the spot capacity.
+    /// The instance types. With more types, more spot capacity is available.
     #[schemars(length(min = 1))]
     pub types: Vec<String>,
-    /// Subnets, at most one per availability zone: EC2 refuses a fleet with two.
+    /// The subnets, at most one for each availability zone, because EC2 refuses a fleet with two in one zone.
     #[schemars(length(min = 1))]
     pub subnets: Vec<String>,
-    /// Spot or on-demand.
+    /// On which market the pool buys: spot, on-demand, or both.
     pub market: MarketPolicy,
-    /// How spot capacity is chosen.
+    /// How EC2 chooses among spot offerings.
     pub allocation: Allocation,
-    /// Put on every instance, volume and fleet.
+    /// Tags for every instance, volume and fleet of the pool.
     pub tags: BTreeMap<String, String>,
 }
 
-/// How a box becomes a runner.
+/// How an instance becomes a runner.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Bootstrap {
-    /// The runner's release: `latest`, or a version such as `2.330.0`. GitHub refuses releases that are too old.
+    /// The release of GitHub's runner program: `latest`, or a version such as `2.330.0`. GitHub refuses releases that are too
+    /// old.
     #[schemars(regex(pattern = r"^(latest|\d+\.\d+\.\d+)$"))]
     pub version: String,
-    /// The user that runs the jobs. Made if there is none.
+    /// The user that runs the jobs. The instance makes the user if there is none.
     pub user: String,
-    /// Whether jobs may become root by `sudo`, without a password, as on GitHub's own runners. Linux only: on Windows that user is
+    /// Whether jobs may become root by `sudo`, without a password, as on GitHub's own runners. Linux only: on Windows the user is
     /// an administrator. The image has `sudo`, or `preInstall` installs it.
     pub sudo: bool,
-    /// The jobs' directory, in the runner's own or absolute.
+    /// The jobs' directory: an absolute path, or a path below the runner program's directory.
     pub work_directory: String,
-    /// Scripts on the box that the runner calls around each job.
+    /// Scripts on the instance that the runner calls before and after each job.
     /// <https://docs.github.com/en/actions/how-tos/manage-runners/self-hosted-runners/run-scripts>
     pub hooks: Hooks,
-    /// Shell text (PowerShell on Windows) that runs as root before the runner is installed. A failure ends the box.
+    /// Shell text (PowerShell on Windows) that runs as root before the runner program is installed. A failure ends the instance.
     pub pre_install: String,
-    /// The same, after it is installed and before it starts.
+    /// Shell text like `preInstall`, which runs after the runner program is installed and before it starts.
     pub post_install: String,
-    /// How the box, the runner and its jobs reach the internet.
+    /// How the instance, the runner and its jobs reach the internet.
     pub proxy: Proxy,
-    /// Whether each box tags itself once with the times of its start, for `muster_runner_stage_seconds`. That is one CreateTags per
-    /// box, of a limit that the account shares with the controller's drains. The times stand on the box's console in any case.
+    /// Whether each instance tags itself once with the times of its start, for `muster_runner_stage_seconds`. This costs one
+    /// CreateTags call per instance. The account's limit of these calls is shared with the controller's drains. The times are on
+    /// the instance's console in any case.
     pub report_stages: bool,
 }
 
@@ -612,24 +625,24 @@ impl Default for Bootstrap {
     }
 }
 
-/// Scripts around each job, as absolute paths on the box; the image or `preInstall` puts them there.
+/// Scripts around each job, as absolute paths on the instance. The image or `preInstall` puts them there.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Hooks {
-    /// `ACTIONS_RUNNER_HOOK_JOB_STARTED`.
+    /// The script that the runner calls before each job (`ACTIONS_RUNNER_HOOK_JOB_STARTED`).
     pub job_started: Option<String>,
-    /// `ACTIONS_RUNNER_HOOK_JOB_COMPLETED`.
+    /// The script that the runner calls after each job (`ACTIONS_RUNNER_HOOK_JOB_COMPLETED`).
     pub job_completed: Option<String>,
 }
 
-/// A proxy, as `http_proxy`, `https_proxy` and `no_proxy` say it.
+/// A proxy, with the meaning of `http_proxy`, `https_proxy` and `no_proxy`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Proxy {
-    /// For `http://` addresses.
+    /// The proxy for `http://` URLs.
     pub http: Option<String>,
-    /// For `https://` addresses.
+    /// The proxy for `https://` URLs.
     pub https: Option<String>,
-    /// Hosts that are reached without it. The box's metadata service always is.
+    /// The hosts that are reached without a proxy. The instance's metadata service is always reached without it.
     pub none: Vec<String>,
 }

@@ -1,7 +1,7 @@
-//! Documents -> types. serde finds one error at a time; here each is noted with its field and line, the offending value
-//! is pruned, and reading begins again, so that every structural error of a document is found in one pass.
+//! Reads documents into types. serde finds one error at a time. So each error is noted with its field and line, the value that
+//! caused it is pruned, and the document is read again. In this way one call finds every structural error of a document.
 //!
-//! No message holds a value that was not understood: where a list of references was wanted, a literal secret may stand.
+//! No message repeats a value that was not understood. Where a reference is wanted, somebody may have written the secret itself.
 
 use std::fmt;
 
@@ -11,10 +11,10 @@ use serde_path_to_error::Segment;
 
 use super::yaml::{Data, Finding, Node, join};
 
-/// More findings than this in one document help nobody.
+/// The most findings in one document. More would not help the reader.
 const MOST_FINDINGS: usize = 100;
 
-/// Reads `T` from the node, as far as it goes: what is bad is noted, pruned and left at its default.
+/// Reads `T` from a node, as far as this is possible. A bad value is noted and pruned, and its field has its default.
 pub(super) fn read<T: for<'de> Deserialize<'de> + Default>(node: &mut Node, findings: &mut Vec<Finding>) -> T {
     for _ in 0..MOST_FINDINGS {
         let (path, message) = match serde_path_to_error::deserialize::<_, T>(&*node) {
@@ -36,7 +36,7 @@ pub(super) fn read<T: for<'de> Deserialize<'de> + Default>(node: &mut Node, find
     T::default()
 }
 
-/// Prunes what the path leads to, or as near as it leads; gives the line and the path as written.
+/// Prunes the node that the path leads to, or the last node on the way that exists. Returns its line and its path as written.
 fn prune<'a>(node: &mut Node, path: &mut impl Iterator<Item = &'a Segment>, shown: String) -> (usize, String) {
     if let Some(segment) = path.next()
         && let Some((child, shown)) = step(node, segment, &shown)
@@ -47,7 +47,8 @@ fn prune<'a>(node: &mut Node, path: &mut impl Iterator<Item = &'a Segment>, show
     (node.line, shown)
 }
 
-/// One step down. serde counts the list items that it was given; the path counts those that were written.
+/// Takes one step down. serde's index counts only the list items that serde was given. The path counts all items that are
+/// written.
 fn step<'n>(node: &'n mut Node, segment: &Segment, shown: &str) -> Option<(&'n mut Node, String)> {
     match (&mut node.data, segment) {
         (Data::List(items), Segment::Seq { index }) => {
@@ -65,7 +66,7 @@ fn alive(items: &[Node]) -> impl Iterator<Item = &Node> {
     items.iter().filter(|item| !matches!(item.data, Data::Pruned))
 }
 
-/// An error of ours, so that the words are ours too.
+/// An error type of our own for serde, so that the messages are our own, too.
 #[derive(Debug)]
 pub(super) struct Misread(String);
 
@@ -126,7 +127,7 @@ fn listed(words: &[&str]) -> String {
     words.iter().map(|w| format!("`{w}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// serde's name for a type, in a user's words.
+/// serde's name for a type, in words for users.
 fn plain(expected: &str) -> String {
     match expected {
         "u32" => "a whole number from 0 to 4294967295".into(),
@@ -140,7 +141,7 @@ fn plain(expected: &str) -> String {
     }
 }
 
-/// Whether one is the other with a slip of the pen: case, or one letter more, less, other or swapped with the next.
+/// Whether two names differ only by a slip: in case, or by one letter that is missing, added, replaced, or swapped with the next.
 pub(super) fn near(a: &str, b: &str) -> bool {
     let (a, b): (Vec<char>, Vec<char>) = (a.to_lowercase().chars().collect(), b.to_lowercase().chars().collect());
     let head = a.iter().zip(&b).take_while(|(x, y)| x == y).count();

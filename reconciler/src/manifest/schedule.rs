@@ -1,7 +1,7 @@
-//! The warm floor by the clock: `idle`, or what the first schedule that holds now says.
+//! The warm floor at a given time: the value of the first schedule that holds, or else `idle`.
 //!
-//! Wall-clock rules follow cron's custom where the clock jumps: a fixed time that a spring change skips fires at the
-//! first moment after it, and one that an autumn change repeats fires once.
+//! Where the wall clock jumps, schedules follow cron's custom. A fixed time that is skipped in spring fires at the first moment
+//! after the jump. A time that is repeated in autumn fires once.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use super::{Capacity, IdleSchedule};
 use crate::time::Time;
 
 impl Capacity {
-    /// The warm floor that is in force at `now`, never above `max`. Depends on the arguments alone.
+    /// The warm floor that is in force at `now`. It is never above `max`, and depends only on the arguments.
     pub fn idle_at(&self, now: Time) -> u32 {
         let holding = self.schedules.iter().find(|schedule| schedule.holds_at(now));
         holding.map_or(self.idle, |schedule| schedule.idle).min(self.max)
@@ -24,7 +24,7 @@ impl Capacity {
 }
 
 impl IdleSchedule {
-    /// Whether it fired within the last `hold`. One that cannot be read (validation refuses it) never holds.
+    /// Whether the schedule fired within the last `hold`. A schedule that cannot be read never holds; validation refuses it.
     fn holds_at(&self, now: Time) -> bool {
         MEMO.with_borrow_mut(|memo| {
             if memo.len() > MOST_REMEMBERED {
@@ -37,19 +37,19 @@ impl IdleSchedule {
     }
 }
 
-/// More schedules than this are forgotten, to be read again.
+/// The most schedules that are remembered. When there are more, all are forgotten and read again.
 const MOST_REMEMBERED: usize = 1000;
 
 thread_local! {
-    /// Reading a pattern and searching for its last firing takes some 50 µs, and every plan asks. The answer is the same
-    /// throughout a minute, and this remembers it; it changes no answer.
+    /// It takes about 50 µs to read a pattern and to search for its last firing, and every plan asks for it. The answer stays the
+    /// same for a minute, so it is remembered here. This changes no answer.
     static MEMO: RefCell<BTreeMap<(String, String), Clock>> = const { RefCell::new(BTreeMap::new()) };
 }
 
-/// A pattern in its time zone, and what was last asked of it.
+/// A pattern in its time zone, and the last question about it.
 struct Clock {
     pattern: Option<(Cron, Tz)>,
-    /// Minutes since the epoch, and the last firing up to then.
+    /// The minutes since 1970, and the last firing up to that minute.
     asked: Option<(u64, Option<Time>)>,
 }
 
@@ -82,8 +82,8 @@ fn parse(pattern: &str) -> Result<Cron, CronError> {
     CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build().parse(pattern)
 }
 
-/// Whether it is five-field cron (or `@daily` and the like) that comes true some day. The error is a fragment that fits
-/// after the pattern.
+/// Checks that a pattern is five-field cron (or `@daily` and the like), and that it fires on some day. The error is a fragment
+/// that fits after the pattern.
 pub(super) fn check(pattern: &str) -> Result<(), String> {
     let cron = parse(pattern).map_err(|error| format!("is no cron pattern ({error})"))?;
     let first = cron.find_next_occurrence(&DateTime::UNIX_EPOCH, true);
@@ -112,14 +112,14 @@ mod tests {
     fn office_hours_begin_and_end_by_the_local_clock() {
         let office = capacity(vec![schedule("0 8-18 * * MON-FRI", 3600, 5)]);
         for (utc, idle) in [
-            // Winter: UTC+1.
+            // In winter the zone is at UTC+1.
             ("2026-01-05T06:59:59.999Z", 1),
             ("2026-01-05T07:00:00Z", 5),
             ("2026-01-05T12:34:56Z", 5),
             ("2026-01-05T17:59:59.999Z", 5),
             ("2026-01-05T18:00:00Z", 1),
             ("2026-01-10T10:00:00Z", 1),
-            // Summer: UTC+2.
+            // In summer the zone is at UTC+2.
             ("2026-07-06T05:59:59Z", 1),
             ("2026-07-06T06:00:00Z", 5),
             ("2026-07-06T17:00:00Z", 1),
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_firing_that_the_spring_change_skips_comes_right_after_it() {
-        // 2026-03-29: 02:00 CET is 03:00 CEST, at 01:00 UTC.
+        // On 2026-03-29, 02:00 CET becomes 03:00 CEST. This is 01:00 UTC.
         let night = capacity(vec![schedule("30 2 * * *", 3600, 5)]);
         for (utc, idle) in [
             ("2026-03-28T01:30:00Z", 5),
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_firing_that_the_autumn_change_repeats_comes_once() {
-        // 2026-10-25: 03:00 CEST is 02:00 CET, at 01:00 UTC; 02:30 comes at 00:30 and at 01:30 UTC.
+        // On 2026-10-25, 03:00 CEST becomes 02:00 CET. This is 01:00 UTC, so 02:30 comes at 00:30 and at 01:30 UTC.
         let night = capacity(vec![schedule("30 2 * * *", 1800, 5)]);
         for (utc, idle) in [
             ("2026-10-25T00:29:59Z", 1),

@@ -1,5 +1,5 @@
-//! JSON Schema of each kind, for editors. Made from the types, so it cannot differ from what [`super::load`] reads;
-//! what needs more than one field (names that refer, limits between fields) is left to validation.
+//! The JSON Schema of each kind, for editors. It is made from the types, so it cannot differ from what [`super::load`] reads.
+//! Rules about more than one field are left to validation: references to other manifests, and limits between fields.
 
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use super::{API_VERSION, Controller, GitHubApp, GitHubToken, RunnerPool};
 /// The kinds of document.
 pub const KINDS: [&str; 4] = ["Controller", "GitHubApp", "GitHubToken", "RunnerPool"];
 
-/// JSON Schema (draft 2020-12) of a whole document of that kind; None if there is no such kind.
+/// The JSON Schema (draft 2020-12) of a whole document of this kind. None: there is no such kind.
 pub fn schema(kind: &str) -> Option<Value> {
     match kind {
         "Controller" => Some(document::<Controller>(kind)),
@@ -32,7 +32,7 @@ fn document<T: JsonSchema>(kind: &str) -> Value {
     schema
 }
 
-/// A required field's default is only "not written yet"; an editor must not offer it.
+/// Removes the default of required fields. It only means "not written yet", and an editor must not offer it.
 fn without_empty_defaults(schema: &mut Value) {
     let required = schema["required"].as_array().cloned().unwrap_or_default();
     let Value::Object(map) = schema else { return };

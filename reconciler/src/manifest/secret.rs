@@ -1,5 +1,5 @@
-//! References to secrets. Manifests are kept in version control, so a secret itself must never get into one; and when
-//! somebody writes one by mistake, no error message may repeat it into a log.
+//! References to secrets. Manifests are kept in version control, so a secret itself must never be in one. If somebody writes a
+//! secret by mistake, no error message may repeat it, because messages get into logs.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,26 +7,26 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Where a secret is kept: `ssm:/path`, `file:path` or `env:NAME`. Never the secret itself.
+/// Where a secret is kept: `ssm:/path`, `file:path` or `env:NAME`. It is never the secret itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SecretRef {
     /// An SSM SecureString parameter, by its full name (`/path/name`).
     Ssm(String),
-    /// A file, relative to the manifest's directory.
+    /// A file. A relative path begins at the directory of the manifests.
     File(String),
-    /// An environment variable.
+    /// An environment variable of muster's process.
     Env(String),
 }
 
 impl Default for SecretRef {
-    /// No reference yet: an empty one, which validation refuses.
+    /// A reference that is not written yet. It is empty, and validation refuses it.
     fn default() -> Self {
         SecretRef::Env(String::new())
     }
 }
 
 impl SecretRef {
-    /// Whether nothing was written.
+    /// Whether no reference is written.
     pub fn is_empty(&self) -> bool {
         let (SecretRef::Ssm(place) | SecretRef::File(place) | SecretRef::Env(place)) = self;
         place.is_empty()
@@ -38,7 +38,7 @@ const WANTED: &str = "write a reference, never the secret: ssm:/path, file:path 
 impl FromStr for SecretRef {
     type Err = &'static str;
 
-    /// Errors never hold the text: it may be the secret.
+    /// Reads a reference. The error never contains the text, because the text may be the secret.
     fn from_str(text: &str) -> Result<SecretRef, &'static str> {
         let word = |s: &str, more: &str| !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c));
         match text.split_once(':') {

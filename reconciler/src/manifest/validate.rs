@@ -1,7 +1,8 @@
-//! What the types alone cannot say: ranges, required fields, names that refer, and conflicts, each with its way out.
+//! Checks what the types alone cannot say: ranges, required fields, references to other manifests, and contradictions. Each
+//! problem says what to do about it.
 //!
-//! A field that was found bad already is not judged again, and nothing is called missing while a document cannot be
-//! read: one mistake makes one problem.
+//! A field that was already found bad is not checked again. Nothing is called missing while there is a document that cannot be
+//! read. So one mistake causes one problem.
 
 mod bootstrap;
 mod credentials;
@@ -15,10 +16,10 @@ use super::document::{Documents, Problem, Read, Source};
 use super::{Controller, Span};
 use crate::ids::{InstanceId, RunnerName};
 
-/// GitHub's largest webhook. <https://docs.github.com/en/webhooks/webhook-events-and-payloads#payload-cap>
+/// The largest webhook that GitHub sends, in bytes. <https://docs.github.com/en/webhooks/webhook-events-and-payloads#payload-cap>
 const LARGEST_BODY: u64 = 25 << 20;
 
-/// Appends whatever is wrong with the documents.
+/// Adds every problem of the documents to `problems`.
 pub(super) fn validate(all: &Documents, problems: &mut Vec<Problem>) {
     for read in &all.controllers {
         controller(&read.value, &mut Check { source: &read.source, problems });
@@ -49,12 +50,13 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// Something is wrong with the field; passed over if the field was found bad already.
+    /// Notes that a field is wrong, unless the field was already found bad.
     fn fail(&mut self, path: &str, message: impl Into<String>) {
         self.clash(&[path], message);
     }
 
-    /// Fields contradict each other; said of the first that is written, and only if none of them was found bad.
+    /// Notes that fields contradict each other, unless one of them was already found bad. The problem names the first of them
+    /// that is written.
     fn clash(&mut self, paths: &[&str], message: impl Into<String>) {
         let places: Vec<_> = paths.iter().map(|path| self.source.place(path)).collect();
         if places.iter().any(|place| place.bad) {
@@ -73,7 +75,7 @@ impl Check<'_> {
         }
     }
 
-    /// A document's own name: what a runner's name, a tag and a launch template's name can all hold.
+    /// Checks a document's own name, which has to fit into a runner's name, a tag and a launch template's name.
     fn name(&mut self, name: &str) {
         if name.is_empty() {
             self.fail("metadata.name", "required: a name of lower-case letters, digits and `-`");
@@ -89,7 +91,7 @@ fn is_name(name: &str) -> bool {
     name.starts_with(plain) && name.ends_with(plain) && name.chars().all(|c| plain(c) || c == '-')
 }
 
-/// An http(s) URL with a host, nothing strange in it, and no credentials.
+/// Whether a text is an http or https URL with a host, without strange characters and without credentials.
 fn is_url(text: &str) -> bool {
     let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else { return false };
     let host = rest.split('/').next().unwrap_or_default();
@@ -230,7 +232,7 @@ fn unique<T>(kind: &str, reads: &[Read<T>], name: impl Fn(&T) -> &String, proble
     }
 }
 
-/// What each pool shares with the Controller: the runner's name and the tags.
+/// Checks what each pool has in common with the Controller: the names of runners, and the tags.
 fn fits_controller(all: &Documents, problems: &mut Vec<Problem>) {
     let [controller] = &all.controllers[..] else { return };
     let cluster = controller.value.cluster();

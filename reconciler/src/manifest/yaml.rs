@@ -1,19 +1,19 @@
-//! YAML text -> documents, each value with the line that it stands on.
+//! Turns a YAML text into documents. Each value has the line on which it is written.
 //!
-//! The file is cut into documents before it is parsed, so that a syntax error in one never hides what is wrong in
-//! another. `---` at the start of a line ends a document whatever surrounds it (YAML 1.2, `c-forbidden`), so the cut is exact.
+//! The file is cut into documents before it is parsed, so that a syntax error in one document never hides what is wrong in
+//! another. In YAML 1.2, `---` at the start of a line ends a document whatever is around it (`c-forbidden`), so the cut is exact.
 
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 
-/// A value and the line of the key or list item that it belongs to.
+/// A value, and the line of the key or the list item that it belongs to.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
-    /// From 1.
+    /// The line, from 1.
     pub line: usize,
     pub data: Data,
 }
 
-/// What YAML can say.
+/// The values that YAML can express.
 #[derive(Clone, Debug)]
 pub(super) enum Data {
     Null,
@@ -23,11 +23,11 @@ pub(super) enum Data {
     Text(String),
     List(Vec<Node>),
     Map(Vec<(String, Node)>),
-    /// Was found bad and reported; reading passes over it.
+    /// A value that was found bad and reported. It is not read again.
     Pruned,
 }
 
-/// Something wrong in a document: line, path of the field (may be empty) and what it is.
+/// One thing that is wrong in a document: the line, the path of the field (which may be empty), and the message.
 #[derive(Clone, Debug)]
 pub(super) struct Finding {
     pub line: usize,
@@ -35,19 +35,20 @@ pub(super) struct Finding {
     pub message: String,
 }
 
-/// One document: its value unless it could not be read, and what is wrong with its form.
+/// One document: its value, unless it could not be read, and what is wrong with its form.
 #[derive(Debug)]
 pub(super) struct Parsed {
     pub node: Option<Node>,
     pub findings: Vec<Finding>,
 }
 
-/// All documents of a file. Empty ones are left out.
+/// All documents of a file, without empty ones.
 pub(super) fn documents(body: &str) -> Vec<Parsed> {
     pieces(body.trim_start_matches('\u{feff}')).into_iter().flat_map(|(offset, text)| parse(offset, text)).collect()
 }
 
-/// Cuts at `---` lines; each piece with the number of lines before it. Comments and directives stay with what follows.
+/// Cuts a text at `---` lines. Each piece has the number of lines before it. Comments and directives stay with the document that
+/// follows them.
 fn pieces(body: &str) -> Vec<(usize, String)> {
     let mut pieces = vec![(0, String::new())];
     let mut filled = false;
@@ -65,11 +66,11 @@ fn pieces(body: &str) -> Vec<(usize, String)> {
     pieces
 }
 
-/// Put before a key that stands twice, so that the rest of the document can still be read.
+/// The prefix for a key that is written twice. With it, the rest of the document can still be read.
 const DOUBLED: &str = "__doubled-key__";
-/// More doubled keys than this are not looked for.
+/// The most doubled keys that are looked for.
 const MOST_DOUBLED: usize = 50;
-/// Deeper nesting than this is no manifest.
+/// The deepest nesting. A document that is nested deeper is no manifest.
 const DEEPEST: usize = 32;
 
 fn parse(offset: usize, mut text: String) -> Vec<Parsed> {
@@ -95,7 +96,7 @@ fn parse(offset: usize, mut text: String) -> Vec<Parsed> {
             None => return vec![Parsed { node: None, findings: doubled }],
         }
     };
-    // What was doubled is found again below, and then with its path.
+    // Keys that are written twice are found again below, and then with their path.
     let mut parsed = Vec::new();
     for node in &loaded {
         let mut reading = Reading { offset, findings: Vec::new() };
@@ -107,7 +108,7 @@ fn parse(offset: usize, mut text: String) -> Vec<Parsed> {
     parsed
 }
 
-/// The text with the key at that character renamed; None if it is no simple key.
+/// The text in which the key at `character` has the prefix. None: there is no simple key at this place.
 fn rename(text: &str, character: usize, nth: usize) -> Option<String> {
     let (mut at, first) = text.char_indices().nth(character)?;
     match first {
@@ -118,7 +119,7 @@ fn rename(text: &str, character: usize, nth: usize) -> Option<String> {
     Some(format!("{}{DOUBLED}{nth}/{}", &text[..at], &text[at..]))
 }
 
-/// Turns saphyr's nodes into ours, and notes what no manifest can mean.
+/// Turns saphyr's nodes into our own, and notes what cannot be a part of a manifest.
 struct Reading {
     offset: usize,
     findings: Vec<Finding>,
@@ -148,7 +149,7 @@ impl Reading {
             }
             YamlData::Mapping(map) => self.map(map.iter(), path, depth - 1),
             YamlData::Tagged(_, inner) => self.node(inner, line, path, depth - 1).data,
-            // saphyr's word for an empty document.
+            // saphyr has this value for an empty document.
             YamlData::BadValue if path.is_empty() => Data::Null,
             YamlData::BadValue | YamlData::Alias(_) | YamlData::Representation(..) => {
                 self.refuse(line, path, "this value does not fit its tag; leave the tag out")
@@ -182,7 +183,7 @@ impl Reading {
     }
 }
 
-/// The path of a key within the mapping at `path`.
+/// The path of a key in the mapping at `path`.
 pub(super) fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }

@@ -1,4 +1,4 @@
-//! Multipart uploads: an object in parts, which appears whole when it is completed and not before.
+//! Multipart uploads: an object is sent in parts. The object appears as a whole when the upload is completed, and not before.
 //! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html>
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use muster_reconciler::effect::{Failure, FailureKind};
 
 use super::{Condition, PAGES, PutResult, S3, heavy};
 
-/// One upload under way. It costs storage until it is completed or aborted. Cheap to clone.
+/// One upload that is under way. Its parts cost storage until the upload is completed or aborted. A clone is cheap.
 #[derive(Clone, Debug)]
 pub struct Upload {
     s3: S3,
@@ -20,22 +20,22 @@ pub struct Upload {
     id: String,
 }
 
-/// A part that S3 has.
+/// A part of an upload that S3 has received.
 #[derive(Clone, Debug)]
 pub struct Part(CompletedPart);
 
-/// An upload that was begun, by whomever.
+/// An upload that somebody began and did not end, whoever it was.
 #[derive(Clone, Debug)]
 pub struct Unfinished {
-    /// To abort it.
+    /// The upload, so that it can be aborted.
     pub upload: Upload,
-    /// When it was begun.
+    /// When the upload was begun.
     pub begun: SystemTime,
 }
 
 impl S3 {
-    /// Begins an upload of `key`. Metadata is set here and cannot be changed later. The object gets a checksum of the whole, not of
-    /// its parts' checksums, so that whoever reads it or a copy can check it.
+    /// Begins an upload of `key`. The metadata is set here and cannot be changed later. The object gets one checksum of its whole
+    /// content, and not a checksum of its parts' checksums. So a reader of the object or of a copy can check the content.
     /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html>
     pub async fn begin_upload(&self, bucket: &str, key: &str, metadata: &BTreeMap<&str, String>) -> Result<Upload, Failure> {
         let what = format!("begin the upload of s3://{bucket}/{key}");
@@ -73,12 +73,13 @@ impl S3 {
 }
 
 impl Upload {
-    /// Where it goes.
+    /// The key of the object that this upload makes.
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// Sends a part: 5 MiB or more, except the last. Numbers begin with 1; the same number again replaces the part.
+    /// Sends a part. A part has 5 MiB or more, except the last one. Numbers begin with 1. A second part with the same number
+    /// replaces the first.
     pub async fn part(&self, number: i32, bytes: Bytes) -> Result<Part, Failure> {
         let call = self.s3.client.upload_part().bucket(&self.bucket).key(&self.key).upload_id(&self.id).part_number(number);
         let call = call.checksum_algorithm(ChecksumAlgorithm::Crc32).body(ByteStream::from(bytes));
@@ -89,8 +90,8 @@ impl Upload {
         Ok(Part(part.set_checksum_crc32(answer.checksum_crc32).build()))
     }
 
-    /// Makes the object of its parts, in order, if the condition holds. After [`PutResult::Lost`] the upload still has to be
-    /// aborted. A conflict (409) means that another write was under way: the upload is lost then as well.
+    /// Makes the object from its parts, in order, if the condition holds. After [`PutResult::Lost`] the upload still has to be
+    /// aborted. A conflict (409) means that another write was under way; the upload is lost in this case as well.
     /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>
     pub async fn complete(&self, parts: Vec<Part>, condition: Condition) -> Result<PutResult, Failure> {
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.into_iter().map(|part| part.0).collect())).build();
@@ -112,8 +113,8 @@ impl Upload {
         }
     }
 
-    /// Gives it up and frees its parts. One that is gone already is no error. A part that is still being sent may survive:
-    /// end its sender first.
+    /// Gives the upload up, so that S3 deletes its parts. It is no error if the upload is already gone. A part that is still
+    /// being sent may survive, so end its sender first.
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html>
     pub async fn abort(&self) -> Result<(), Failure> {
         let call = self.s3.client.abort_multipart_upload().bucket(&self.bucket).key(&self.key).upload_id(&self.id);

@@ -1,5 +1,5 @@
-//! What the emulators of the tests assume of AWS and GitHub, held against what was seen. Pure: a report is judged the same way
-//! wherever it is read.
+//! What the tests' emulators assume of AWS and GitHub, compared with what was seen. These functions are pure, so a report is
+//! judged in the same way everywhere.
 
 use muster_reconciler::effect::Market;
 use serde::Serialize;
@@ -7,20 +7,20 @@ use serde::Serialize;
 use super::seen::{BoxSeen, Mark};
 use crate::github::field::{Headers, Twice};
 
-/// How an assumption stands after what was seen.
+/// What is known of an assumption after the test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stands {
-    /// It is as the emulators have it.
+    /// AWS or GitHub behaves as the emulators do.
     Holds,
-    /// It is not: muster's tests have met something else than the world.
+    /// AWS or GitHub behaves otherwise, so muster was tested with something else than the real world.
     Differs,
-    /// Nothing was seen that says so or otherwise.
+    /// Nothing was seen that confirms or refutes the assumption.
     NotSeen,
 }
 
 impl Stands {
-    /// In words.
+    /// The same in words, for the report.
     pub const fn as_str(self) -> &'static str {
         match self {
             Stands::Holds => "as assumed",
@@ -34,17 +34,17 @@ impl Stands {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Assumption {
-    /// Its name, which reports of different people have in common.
+    /// The name of the assumption. Reports of different people use the same names.
     pub id: &'static str,
     /// What the emulators do.
     pub emulators: &'static str,
     /// What was seen.
     pub seen: String,
-    /// How it stands.
+    /// Whether the assumption holds.
     pub stands: Stands,
 }
 
-/// All that the assumptions are held against.
+/// Everything that the assumptions are compared with.
 #[derive(Debug, Default)]
 pub(super) struct Evidence<'a> {
     pub job: Option<&'a std::collections::BTreeMap<Mark, u64>>,
@@ -65,7 +65,8 @@ impl Evidence<'_> {
     }
 }
 
-/// Seconds from one moment to another, in words; a clock that is ahead gives nothing below zero.
+/// The seconds between two times in milliseconds since 1970. They are never below zero, because the clocks of two systems may
+/// differ.
 fn seconds(from: Option<u64>, to: Option<u64>) -> Option<f64> {
     Some((to? as f64 - from? as f64).max(0.0) / 1000.0)
 }

@@ -1,4 +1,4 @@
-//! What the field test begins with: the pool, what kind it is, and what must stay out of the report.
+//! What the field test needs before it begins: the pool, what kind of pool it is, and what must stay out of the report.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::Wish;
 use super::report::Hidden;
 use crate::github::field::Repo;
 
-/// The pool that is named, or the only one whose scope has the repository.
+/// The pool that the user named, or else the only pool whose scope contains the repository.
 pub(super) fn choose<'a>(spec: &'a Spec, wish: &Wish) -> anyhow::Result<(&'a PoolName, &'a RunnerPool)> {
     let owner = wish.repo.split('/').next().unwrap_or_default();
     let fits = |pool: &RunnerPool| {
@@ -45,12 +45,12 @@ pub(super) fn kind_of(pool: &RunnerPool) -> BTreeMap<&'static str, String> {
     .into()
 }
 
-/// A manifest's word, such as `spot-then-on-demand`.
+/// A value as manifests write it, such as `spot-then-on-demand`.
 fn word(value: &impl serde::Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-/// What is taken out of the report. The account is known from AWS's answer, and from the queue's URL where AWS does not say.
+/// What is replaced in the report. The account is known from AWS's answer and from the URLs of the queues.
 pub(super) async fn hidden(look: &Look, spec: &Spec, wish: &Wish, repo: &Repo) -> Hidden {
     if wish.with_account {
         return Hidden::default();

@@ -1,4 +1,4 @@
-//! The end of the field test: what it made and what still is there ends, too.
+//! The end of the field test: what the test made and what still exists is ended, too.
 
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use super::report::Went;
 use crate::github::GitHub;
 
 impl Kit<'_> {
-    /// Ends what it made and what still is there. Its boxes are the controller's, which ends them; one that is idle is drained.
+    /// Ends what the test made and what still exists. The controller ends the test's instances. An instance that is idle is
+    /// drained.
     pub(super) async fn clean_up(&mut self, at: &Places<'_>, github: &GitHub) {
         let step = "clean-up";
         let mut left = Vec::new();
@@ -41,7 +42,8 @@ impl Kit<'_> {
         }
     }
 
-    /// Boxes of ours that are still there: they are asked to end once idle, and are waited for, for a while.
+    /// Waits for the test's instances that still exist. They are asked to end once they are idle. Returns those that exist when
+    /// the user's patience is over.
     async fn wait_for_boxes(&mut self, at: &Places<'_>) -> Vec<String> {
         let ids: Vec<String> =
             [&self.first, &self.second].into_iter().flatten().filter_map(|f| Some(f.the_box()?.0.clone())).collect();
@@ -61,7 +63,7 @@ impl Kit<'_> {
             }
             if !asked && at.controller.token.is_some() {
                 for (id, ..) in &alive {
-                    // A box that has a job runs it to its end: to ask is safe.
+                    // This is safe: an instance that has a job runs the job to its end first.
                     drop(at.controller.drain(id).await);
                 }
             }

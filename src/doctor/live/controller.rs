@@ -1,4 +1,4 @@
-//! The running controller, by its admin API: the same that `muster get`, `explain` and `drain` ask.
+//! The running controller, asked through its admin API, which `muster get`, `explain` and `drain` also use.
 
 use std::time::Duration;
 
@@ -13,19 +13,19 @@ use crate::http::client::{self, ClientError};
 use crate::http::steer::Done;
 use crate::prices::BookView;
 
-/// How long the controller may take for one answer.
+/// The longest wait for one answer of the controller.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The running controller, and the token for orders if there is one.
+/// The address of the running controller, and the token for orders if there is one.
 #[derive(Clone, Debug)]
 pub struct Controller {
-    /// Its admin listener, `http://HOST:PORT`.
+    /// The URL of the admin listener: `http://HOST:PORT`.
     pub url: String,
-    /// The token of `spec.listen.adminToken`.
+    /// The token from `spec.listen.adminToken`. None: no orders are given.
     pub token: Option<SecretString>,
 }
 
-/// Who answers.
+/// Which controller answers.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct About {
     pub cluster: String,
@@ -65,7 +65,7 @@ impl Controller {
         Ok(self.get::<Items<RunnerView>>(&format!("runners?limit=100000&pool={pool}")).await?.items)
     }
 
-    /// What `muster explain KIND/ID` says; None: the controller knows of no such thing (any more).
+    /// What `muster explain KIND/ID` says. None: the controller does not know the thing, or does not know it any more.
     pub(super) async fn explain(&self, kind: &str, id: &str) -> Result<Option<Explanation>, ClientError> {
         match self.get(&format!("explain/{kind}/{id}")).await {
             Ok(told) => Ok(Some(told)),
@@ -74,12 +74,12 @@ impl Controller {
         }
     }
 
-    /// What the box said of its end on its console.
+    /// Why the instance ended, as its boot script wrote it to the console.
     pub(super) async fn last_words(&self, instance: &str) -> Result<Option<String>, ClientError> {
         Ok(self.get::<Ended>(&format!("runners/{instance}/ended")).await?.ended)
     }
 
-    /// Asks a box to end once it is idle; what the controller says to that.
+    /// Asks the controller to drain an instance. Returns what the controller says to that.
     pub(super) async fn drain(&self, instance: &str) -> Result<String, ClientError> {
         let url = format!("{}/api/v1/runners/{instance}/drain", self.url.trim_end_matches('/'));
         let body = Bytes::from_static(br#"{"reason":"the field test's own box"}"#);

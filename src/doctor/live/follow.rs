@@ -1,5 +1,5 @@
-//! Follows one job and the boxes that are launched for it, by asking everybody who knows something, again and again. It changes
-//! nothing. What cannot be asked is told once, as a line of the report.
+//! Follows one job and the instances that are launched for it, by asking every source that knows something, again and again. It
+//! changes nothing. If a source cannot be asked, one line of the report says so.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -19,14 +19,14 @@ use crate::aws::Ssm;
 use crate::github::GitHub;
 use crate::github::field::Repo;
 
-/// Between two looks at the controller.
+/// The time between two looks at the controller.
 const TICK: Duration = Duration::from_millis(250);
-/// EC2, SSM and GitHub are asked at every so many looks only: SSM takes few calls a second, GitHub 5,000 an hour.
+/// EC2, SSM and GitHub are asked only at every fourth look, because SSM admits few calls a second, and GitHub 5,000 an hour.
 const SLOW: u32 = 4;
-/// Boxes that are followed at most: in a busy pool others' boxes are launched meanwhile.
+/// The most instances that are followed. In a busy pool, instances are launched for other jobs, too.
 const BOXES: usize = 3;
 
-/// Whom to ask.
+/// The sources to ask.
 pub(super) struct Places<'a> {
     pub controller: &'a Controller,
     pub github: &'a GitHub,
@@ -38,25 +38,25 @@ pub(super) struct Places<'a> {
     pub pool: &'a str,
 }
 
-/// A job, and the boxes that came after it.
+/// A job, and the instances that were launched after it.
 pub(super) struct Follow {
-    /// The run, if GitHub told it.
+    /// The run, if GitHub told its id.
     pub run: Option<u64>,
     /// The job, once it is known.
     pub job: Option<u64>,
-    /// The box that took it.
+    /// The instance that took the job.
     pub taken_by: Option<String>,
-    /// When what happened to the job.
+    /// When each thing happened to the job, in milliseconds since 1970.
     pub marks: BTreeMap<Mark, u64>,
-    /// How it ended.
+    /// How the job ended, as the controller says.
     pub conclusion: Option<String>,
-    /// The boxes that were launched since.
+    /// The instances that were launched since the test asked for the run.
     pub boxes: BTreeMap<String, BoxSeen>,
-    /// Why the job is where it is, as the controller says.
+    /// Why the job is in its state, as the controller says.
     pub reason: String,
-    /// A box of the pool never came online while the job waited; why.
+    /// Why an instance of the pool never came online while the job waited. None: this did not happen.
     pub boot_failed: Option<String>,
-    /// What could not be asked, by whom: once each.
+    /// The sources that could not be asked, each with the first cause.
     pub unasked: BTreeMap<&'static str, String>,
     known_jobs: BTreeSet<u64>,
     known_boxes: BTreeSet<String>,
@@ -68,7 +68,7 @@ pub(super) fn now_ms() -> u64 {
 }
 
 impl Follow {
-    /// Begins: what there is now is none of ours.
+    /// Begins to follow. The jobs and instances that exist now do not belong to the test.
     pub async fn begin(at: &Places<'_>) -> anyhow::Result<Follow> {
         let (jobs, runners) = tokio::try_join!(at.controller.jobs(), at.controller.runners(at.pool))?;
         Ok(Follow {
@@ -87,17 +87,17 @@ impl Follow {
         })
     }
 
-    /// Notes a moment of the job; the first time counts.
+    /// Notes when something happened to the job. Only the first time counts.
     pub fn mark(&mut self, mark: Mark, at_ms: u64) {
         self.marks.entry(mark).or_insert(at_ms);
     }
 
-    /// Whether something was seen, of the job or of the box that took it.
+    /// Whether something was seen, of the job or of the instance that took it.
     pub fn has(&self, mark: Mark) -> bool {
         self.marks.contains_key(&mark) || self.the_box().is_some_and(|(_, seen)| seen.marks.contains_key(&mark))
     }
 
-    /// The box that took the job; before that, the first that was launched since.
+    /// The instance that took the job. Until an instance takes the job, this is the first one that was launched since.
     pub fn the_box(&self) -> Option<(&String, &BoxSeen)> {
         let launched = |seen: &BoxSeen| seen.marks.get(&Mark::Launched).copied().unwrap_or(u64::MAX);
         match &self.taken_by {
@@ -106,7 +106,7 @@ impl Follow {
         }
     }
 
-    /// One look at all that there is. Waits a moment first.
+    /// Waits for [`TICK`], then looks at everything once.
     pub async fn tick(&mut self, at: &Places<'_>) {
         tokio::time::sleep(TICK).await;
         if self.job.is_none() {
@@ -120,7 +120,8 @@ impl Follow {
         self.ticks += 1;
     }
 
-    /// Ours is the job of our run, or, where GitHub tells no run, a new one that GitHub says is of our workflow.
+    /// Finds the test's job. It is the job of the test's run. If GitHub told no run, it is a new job of which GitHub says that it
+    /// belongs to the test's workflow.
     async fn find_job(&mut self, at: &Places<'_>) {
         if let Some(run) = self.run
             && !self.marks.contains_key(&Mark::Queued)
@@ -204,7 +205,8 @@ impl Follow {
             self.boxes.entry(view.instance.clone()).or_default().hear(&view, told.as_ref());
             listed.insert(view.instance);
         }
-        // A box that is gone leaves the list between two looks. Its timeline is remembered for a while, and says when.
+        // An instance that is gone leaves the list between two looks. The controller remembers its timeline for a while, and the
+        // timeline says when the instance was gone.
         let left = |(id, seen): &(&String, &mut BoxSeen)| !listed.contains(*id) && !seen.marks.contains_key(&Mark::BoxGone);
         for (id, seen) in self.boxes.iter_mut().filter(left) {
             match at.controller.explain("runner", id).await {
@@ -215,7 +217,7 @@ impl Follow {
         }
     }
 
-    /// EC2, SSM and GitHub, side by side.
+    /// Looks at SSM and GitHub, side by side, and then at EC2's instances.
     async fn look_outside(&mut self, at: &Places<'_>) {
         let ids: Vec<String> = self
             .boxes
@@ -253,7 +255,7 @@ impl Follow {
             if lying.iter().any(|lies| lies.as_str() == id) {
                 seen.mark(Mark::SecretStored, now);
             } else if seen.marks.contains_key(&Mark::Configured) {
-                // It may have been read between two looks.
+                // The secret may have been stored and read between two looks.
                 seen.mark(Mark::SecretGone, now);
             }
         }
@@ -270,6 +272,7 @@ impl Follow {
         seen.row = busy.or(seen.row);
     }
 
+    /// Asks EC2 for one instance.
     /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html>
     async fn look_at_instance(&mut self, at: &Places<'_>, id: &str) {
         let call = at.look.ec2.describe_instances().instance_ids(id);
@@ -286,7 +289,7 @@ impl Follow {
             Err(error) => return self.cannot("EC2's instances", error.failure.message.clone()),
         };
         let Some(instance) = instance else {
-            // An ended instance disappears after an hour or so; before it was shown, it is not shown yet.
+            // EC2 forgets an ended instance after an hour or so. If EC2 never showed the instance, EC2 does not show it yet.
             seen.unknown_to_ec2 += u32::from(!seen.marks.contains_key(&Mark::Ec2ShowsIt));
             return;
         };
@@ -310,7 +313,7 @@ impl Follow {
     }
 }
 
-/// The time in `User initiated (2026-11-29 14:00:00 GMT)`; milliseconds since 1970.
+/// Reads the time in `User initiated (2026-11-29 14:00:00 GMT)`, in milliseconds since 1970.
 fn transition(text: &str) -> Option<u64> {
     let inside = text.split_once('(')?.1.split_once(')')?.0.trim_end_matches(" GMT").trim_end_matches(" UTC");
     let at = chrono::NaiveDateTime::parse_from_str(inside, "%Y-%m-%d %H:%M:%S").ok()?;

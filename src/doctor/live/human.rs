@@ -1,23 +1,24 @@
-//! Who is asked before each step, and told what happens: a person at a terminal, or nobody (`--yes`).
+//! Whoever is asked before each step and told what happens: a person at a terminal, or nobody (`--yes`).
 
 use std::io::BufRead as _;
 
 use tokio::sync::mpsc;
 
-/// The person. Questions and news go to standard error, for standard output is the report's.
+/// The person. Questions and news go to standard error, because the report goes to standard output.
 #[derive(Debug)]
 pub struct Human {
-    /// What is typed; None: every answer is yes.
+    /// The lines that the person types. None: every answer is yes.
     typed: Option<mpsc::UnboundedReceiver<String>>,
 }
 
 impl Human {
-    /// Says yes to everything.
+    /// Nobody, for whom every answer is yes.
     pub fn absent() -> Human {
         Human { typed: None }
     }
 
-    /// Reads standard input. A thread of its own does, so that a question can be interrupted; it ends with the process.
+    /// A person at a terminal. A thread of its own reads standard input, so that a question can be interrupted. The thread ends
+    /// with the process.
     pub fn at_terminal() -> Human {
         let (line, typed) = mpsc::unbounded_channel();
         std::thread::spawn(move || {
@@ -27,7 +28,7 @@ impl Human {
         Human { typed: Some(typed) }
     }
 
-    /// Whether to go on. The end of the input is no consent.
+    /// Asks whether to go on. The end of the input counts as no.
     pub(super) async fn agrees(&mut self, question: &str) -> bool {
         let Some(typed) = &mut self.typed else {
             eprintln!("{question} yes (--yes)");
@@ -43,7 +44,7 @@ impl Human {
         }
     }
 
-    /// A line for whoever watches.
+    /// Prints one line for the person.
     pub(super) fn hears(&self, line: &str) {
         eprintln!("{line}");
     }

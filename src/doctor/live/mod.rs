@@ -1,9 +1,10 @@
-//! `muster doctor --live`: the field kit. It sends one real job through a running muster, follows it and its box, has a second box
-//! drained, and reports what was seen, how long each stage took, and where AWS and GitHub differ from the emulators of the tests.
+//! `muster doctor --live`: the field test. It sends one real job through a running muster, follows the job and its instance, and
+//! has a second instance drained. Then it reports what it saw, how long each stage took, and where AWS and GitHub differ from the
+//! emulators of the tests.
 //!
-//! It touches nothing but what it made itself: two runs of a throw-away workflow, the boxes that the controller launched for them,
-//! and one registration that it deletes again. Every step is asked for first. A step that is refused is a line of the report, and
-//! so is one that takes too long; whatever happens, what was made is cleaned up, and the report is written.
+//! The test touches nothing but what it made itself: two runs of a temporary workflow, the instances that the controller launched
+//! for them, and one registration, which it deletes again. The user is asked before every step. A step that is refused, or that
+//! takes too long, is a line of the report. Whatever happens, the test cleans up what it made, and writes the report.
 
 mod assume;
 mod begin;
@@ -42,47 +43,47 @@ use begin::{choose, hidden, kind_of};
 use follow::{Follow, Places};
 use seen::{BoxSeen, Mark};
 
-/// The report's form; raised when a field changes its meaning.
+/// The version of the report's format. It increases when a field changes its meaning.
 const FORMAT: u32 = 1;
-/// Between two looks for the workflow's file.
+/// The time between two looks for the workflow's file.
 const FILE_EVERY: Duration = Duration::from_secs(5);
-/// How long an instance lives in this test, for the estimate of its cost.
+/// For how many minutes an instance of this test lives. The estimate of its cost uses this number.
 const MINUTES: f64 = 10.0;
 
-/// What is wished.
+/// What the user wants of the test.
 #[derive(Clone, Debug)]
 pub struct Wish {
-    /// `OWNER/NAME`: where the throw-away workflow is.
+    /// The repository of the temporary workflow: `OWNER/NAME`.
     pub repo: String,
-    /// The branch or tag that has it.
+    /// The branch or the tag that has the workflow.
     pub git_ref: String,
-    /// The workflow's file.
+    /// The name of the workflow's file.
     pub file: String,
-    /// The pool to test; None: the only one that can take the job.
+    /// The pool to test. None: the only pool that can take the job.
     pub pool: Option<String>,
-    /// Longest wait for each part.
+    /// The longest wait for each part of the test.
     pub patience: Duration,
-    /// Leave account, owner and repository in the report.
+    /// Whether account, owner and repository stay in the report.
     pub with_account: bool,
 }
 
-/// Why the test does not go on.
+/// Why the test does not go on, in words.
 enum Stop {
     /// The user said no, or pressed Ctrl-C.
     Wished(String),
-    /// There is no point in going on.
+    /// The rest of the test would show nothing.
     Pointless(String),
 }
 
-/// The test under way.
+/// The state of the test while it runs.
 struct Kit<'a> {
     wish: &'a Wish,
     human: &'a mut Human,
     stop: &'a CancellationToken,
     report: Report,
-    /// Runs that it started and that may not be over.
+    /// The runs that the test started and that may not be over.
     runs: Vec<u64>,
-    /// A registration that it made.
+    /// The registration that the test made and has not deleted yet.
     registration: Option<RunnerId>,
     jit: Option<Headers>,
     twice: Option<Twice>,
@@ -91,10 +92,11 @@ struct Kit<'a> {
     last_words: Option<Option<String>>,
 }
 
-/// Runs the test. The report, clean, as JSON and as text, and whether nothing was refused and nothing failed.
+/// Runs the test. Returns the report as JSON and as text, both without what must stay secret. The third value is whether nothing
+/// was refused and nothing failed.
 ///
 /// # Errors
-/// When it cannot even begin: no credentials, no App, no such pool.
+/// When the test cannot even begin: there are no credentials, there is no App, or there is no such pool.
 pub async fn run(
     spec: &Spec,
     base: &Path,
@@ -158,7 +160,7 @@ pub async fn run(
     };
     kit.settle();
     kit.report.took_seconds = began.elapsed().as_secs();
-    // To say no, or to give no token, is no fault.
+    // It is no fault to say no, or to give no token.
     let bad = |step: &Step| matches!(step.went, Went::Refused | Went::Failed);
     let well = !kit.report.steps.iter().any(bad);
     Ok((hidden.clean(&kit.report), hidden.text(&page(&kit.report)), well))
@@ -172,7 +174,7 @@ impl Kit<'_> {
         self.report.steps.push(Step { step: step.to_owned(), went, seen });
     }
 
-    /// Asks before a step. Ctrl-C is an answer, too.
+    /// Asks the user before a step. Ctrl-C counts as an answer, too.
     async fn ask(&mut self, step: &str, question: &str) -> Result<(), Stop> {
         let agreed = tokio::select! {
             biased;
@@ -186,13 +188,13 @@ impl Kit<'_> {
         Err(Stop::Wished(format!("you said no before the step `{step}`")))
     }
 
-    /// A failure of a call, as a step's end. GitHub's and AWS's refusals are no faults of the test.
+    /// Notes a failed call as the end of a step. If GitHub or AWS refused the call, the step did not fail but was refused.
     fn failed(&mut self, step: &str, failure: &Failure) {
         let went = if failure.kind == FailureKind::Refused { Went::Refused } else { Went::Failed };
         self.note(step, went, failure.message.clone());
     }
 
-    /// Looks again and again until `done`, `stop` or the end of patience. True: `done`.
+    /// Looks until `done` is true, or `stop` is cancelled, or the user's patience is over. Returns true if `done` was true.
     async fn watch(&mut self, at: &Places<'_>, follow: &mut Follow, mut done: impl FnMut(&Follow) -> bool) -> Result<bool, Stop> {
         let deadline = Instant::now() + self.wish.patience;
         let mut told = String::new();
@@ -216,7 +218,7 @@ impl Kit<'_> {
         Ok(true)
     }
 
-    /// Judges what was seen, and puts it into the report.
+    /// Judges what was seen, and puts the judgement into the report.
     fn settle(&mut self) {
         let first = self.first.as_ref();
         let run_box = first.and_then(Follow::the_box).map(|(_, seen)| seen);
@@ -243,7 +245,7 @@ impl Kit<'_> {
     }
 }
 
-/// How far a job and its box are, in words for whoever watches.
+/// How far a job and its instance are, in words for the user.
 fn how_far(follow: &Follow) -> String {
     let of_box = follow.the_box().map(|(id, seen)| {
         let ec2 = if seen.state.is_empty() { String::new() } else { format!(", EC2 says {}", seen.state) };

@@ -1,5 +1,5 @@
-//! The field test's report: one value, printed as JSON and as a page of text. No secret is ever put into it; the account's number
-//! and the names of repository and owner are taken out unless they are asked for.
+//! The report of the field test: one value, printed as JSON and as a page of text. It never contains a secret. The account's
+//! number and the names of repository and owner are replaced, unless the user wants to keep them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,13 +14,13 @@ use crate::doctor::Finding;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Went {
-    /// As it should.
+    /// The step did what it should do.
     Done,
-    /// Somebody would not have it: GitHub, AWS, the controller.
+    /// GitHub, AWS or the controller refused the step.
     Refused,
-    /// It did not come to its end.
+    /// The step began and did not succeed.
     Failed,
-    /// Nobody tried.
+    /// The step was not tried.
     Skipped,
     /// The user said no.
     Declined,
@@ -42,23 +42,23 @@ impl Went {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
-    /// Its name.
+    /// The name of the step.
     pub step: String,
-    /// How it went.
+    /// How the step went.
     pub went: Went,
-    /// What was seen, and the way out where there is one.
+    /// What was seen, and what to do about it where something can be done.
     pub seen: String,
 }
 
-/// One moment.
+/// When one thing happened in the test.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Stage {
-    /// Such as `webhook heard`.
+    /// What happened, such as `webhook heard`.
     pub stage: &'static str,
-    /// Whose word it is.
+    /// The source of the time: doctor, the controller, GitHub, EC2 or SSM.
     pub by: &'static str,
-    /// Seconds after the run was asked for; None: it was not seen.
+    /// The seconds after the run was asked for. None: it was not seen.
     pub after_seconds: Option<f64>,
 }
 
@@ -66,29 +66,29 @@ pub struct Stage {
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// Of this file.
+    /// The version of the report's format.
     pub format: u32,
-    /// muster that made it.
+    /// The version of the muster that made the report.
     pub version: String,
-    /// muster that was tested.
+    /// The version of the muster that was tested.
     pub controller_version: String,
-    /// When it began; RFC 3339.
+    /// When the test began, in RFC 3339.
     pub began: String,
-    /// How long it took.
+    /// How long the test took, in seconds.
     pub took_seconds: u64,
-    /// AWS's region.
+    /// The AWS region of the test.
     pub region: String,
-    /// The pool's kind: system, architecture, lifetime, market and types.
+    /// What kind of pool was tested: system, architecture, lifetime, market, types and the number of zones.
     pub pool: BTreeMap<&'static str, String>,
-    /// Whether the job ran and everything that it brought was gone again.
+    /// Whether every stage of the first job was seen, until its instance was gone, and every step was done.
     pub complete: bool,
-    /// Why it ended.
+    /// Why the test ended.
     pub ended: String,
     /// The steps, in order.
     pub steps: Vec<Step>,
-    /// The job and its box.
+    /// The stages of the first job and its instance.
     pub stages: Vec<Stage>,
-    /// The box that was drained.
+    /// The stages of the instance that was drained.
     pub drained: Vec<Stage>,
     /// What the emulators assume, and what was seen.
     pub assumptions: Vec<Assumption>,
@@ -96,7 +96,7 @@ pub struct Report {
     pub checks: Vec<Finding>,
 }
 
-/// What every job's way should show.
+/// The stages that every job should show.
 pub(super) const RUN: &[Mark] = &[
     Mark::Dispatched,
     Mark::Queued,
@@ -114,11 +114,11 @@ pub(super) const RUN: &[Mark] = &[
     Mark::RegistrationGone,
     Mark::BoxGone,
 ];
-/// What the drained box should show.
+/// The stages that the drained instance should show.
 pub(super) const DRAINED: &[Mark] =
     &[Mark::Dispatched, Mark::WebhookHeard, Mark::Launched, Mark::Cancelled, Mark::Idle, Mark::DrainAsked, Mark::BoxGone];
 
-/// The moments as stages, in the order in which they came; those of `wanted` that were not seen stand where they belong.
+/// The marks as stages, in the order of their times. A mark of `wanted` that was not seen stands where it belongs.
 pub(super) fn stages(wanted: &[Mark], marks: &BTreeMap<Mark, u64>) -> Vec<Stage> {
     let Some(from) = marks.get(&Mark::Dispatched) else { return Vec::new() };
     let mut all: Vec<(Mark, Option<u64>)> = marks.iter().map(|(mark, at)| (*mark, Some(*at))).collect();
@@ -136,12 +136,12 @@ pub(super) fn stages(wanted: &[Mark], marks: &BTreeMap<Mark, u64>) -> Vec<Stage>
     all.into_iter().map(stage).collect()
 }
 
-/// What must not get into a report that is passed on: each text, and what stands in its place.
+/// The texts that must not be in a report that is passed on, each with its replacement.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Hidden(pub Vec<(String, &'static str)>);
 
 impl Hidden {
-    /// Takes it out of every text of the report.
+    /// Replaces these texts everywhere in the report.
     pub fn clean(&self, report: &Report) -> serde_json::Value {
         let mut value = serde_json::to_value(report).unwrap_or_default();
         self.scrub(&mut value);
@@ -157,17 +157,18 @@ impl Hidden {
         }
     }
 
-    /// The same for one text.
+    /// Replaces these texts in one text.
     pub fn text(&self, text: &str) -> String {
         self.0.iter().fold(text.to_owned(), |text, (what, instead)| {
-            // An account's number is part of longer names, such as a bucket's; nothing else is torn apart by it.
+            // An account's number may be a part of a longer name, such as a bucket's, so it is replaced anywhere. The other texts
+            // are replaced only as whole words.
             let number = !what.is_empty() && what.bytes().all(|b| b.is_ascii_digit());
             if number { text.replace(what.as_str(), instead) } else { replace_words(&text, what, instead) }
         })
     }
 }
 
-/// Replaces `what` where it stands as a word of its own: an owner called `ci` must not tear other words apart.
+/// Replaces `what` only where it is a word of its own. Otherwise an owner called `ci` would change other words.
 fn replace_words(text: &str, what: &str, instead: &str) -> String {
     let (mut done, mut rest) = (String::new(), text);
     let within = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '-' || c == '_');

@@ -1,4 +1,4 @@
-//! What was seen of one job and its box, and when: by the controller, by EC2, by SSM and by GitHub.
+//! What was seen of one job and its instance, and when: by the controller, by EC2, by SSM and by GitHub.
 
 use std::collections::BTreeMap;
 
@@ -9,35 +9,35 @@ use muster_reconciler::runner::Phase;
 use muster_reconciler::view::{Explanation, RunnerView};
 use serde::{Deserialize, Serialize};
 
-/// A moment of a job's way through muster. In the order in which they usually come.
+/// Something that happens to a job or to its instance. The marks are in the order in which they usually come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mark {
     /// The run was asked for.
     Dispatched,
-    /// GitHub made the job, by its own clock.
+    /// GitHub made the job, by GitHub's own clock.
     Queued,
-    /// The controller heard of it.
+    /// The controller heard of the job.
     WebhookHeard,
     /// The controller decided to launch.
     LaunchDecided,
-    /// EC2 gave an instance.
+    /// EC2's answer to the launch named an instance.
     Launched,
-    /// EC2 shows the instance to somebody who asks for it.
+    /// EC2 showed the instance when doctor asked for it.
     Ec2ShowsIt,
-    /// The box's script began (only with `bootstrap.reportStages`).
+    /// The instance's boot script began (only with `bootstrap.reportStages`).
     Booted,
-    /// GitHub registered the runner, and the box's secret was stored.
+    /// GitHub registered the runner, and the controller stored the instance's secret.
     Configured,
-    /// The secret was seen lying ready.
+    /// Doctor saw the secret in SSM.
     SecretStored,
-    /// The secret was gone again.
+    /// The secret was in SSM no more.
     SecretGone,
-    /// GitHub sees the runner online.
+    /// GitHub's list showed the runner online.
     Online,
-    /// The job was cancelled (only of the box that is drained).
+    /// The job was cancelled (only for the instance that is drained).
     Cancelled,
-    /// The box was online and without a job (only of the box that is drained).
+    /// The instance was online and without a job (only for the instance that is drained).
     Idle,
     /// The runner took the job.
     JobStarted,
@@ -45,20 +45,20 @@ pub enum Mark {
     BusySeen,
     /// The job was over.
     JobEnded,
-    /// The controller was asked to drain the box.
+    /// The controller was asked to drain the instance.
     DrainAsked,
     /// GitHub's row of the runner was gone.
     RegistrationGone,
-    /// EC2 said that the box is ending.
+    /// EC2 said that the instance is ending.
     BoxEnding,
-    /// EC2 said that the box is terminated.
+    /// EC2 said that the instance is terminated.
     BoxTerminated,
-    /// The controller knew that the box is gone.
+    /// The controller knew that the instance is gone.
     BoxGone,
 }
 
 impl Mark {
-    /// Its stage in words.
+    /// The mark in words, as a stage of the report.
     pub const fn as_str(self) -> &'static str {
         match self {
             Mark::Dispatched => "run asked for",
@@ -85,7 +85,7 @@ impl Mark {
         }
     }
 
-    /// Whose clock, and whose word.
+    /// Who saw it, and whose clock gave the time.
     pub const fn source(self) -> &'static str {
         match self {
             Mark::Dispatched | Mark::Cancelled | Mark::DrainAsked => "doctor",
@@ -97,42 +97,42 @@ impl Mark {
     }
 }
 
-/// One box, as far as it was seen.
+/// What was seen of one instance.
 #[derive(Clone, Debug, Default)]
 pub struct BoxSeen {
-    /// As the controller last showed it.
+    /// The runner, as the controller last showed it.
     pub view: RunnerView,
-    /// When.
+    /// When each mark was seen, in milliseconds since 1970.
     pub marks: BTreeMap<Mark, u64>,
-    /// EC2's state.
+    /// The state of the instance, as EC2 last said it. It is empty until EC2 shows the instance.
     pub state: String,
-    /// EC2's reason of its end, such as `Client.InstanceInitiatedShutdown`.
+    /// EC2's reason for the end of the instance, such as `Client.InstanceInitiatedShutdown`.
     pub end_code: Option<String>,
-    /// When EC2 says that it began to end.
+    /// When the instance began to end, as EC2 says, in milliseconds since 1970.
     pub end_at: Option<u64>,
-    /// Whether the tags were there when EC2 showed it for the first time.
+    /// Whether the instance had its tags when EC2 showed it for the first time. None: EC2 has not shown it.
     pub tagged: Option<bool>,
-    /// How it was bought, as EC2 says.
+    /// The market of the instance, as EC2 says. None: EC2 has not shown the instance.
     pub market: Option<Market>,
-    /// EC2 was asked, and said that there is no such instance.
+    /// How often EC2 said that there is no such instance, before EC2 first showed it.
     pub unknown_to_ec2: u32,
-    /// The last answers of GitHub and SSM, to tell a change from a first look.
+    /// The busy flag of GitHub's row, as it was last seen. None: the row has not been seen.
     pub row: Option<bool>,
-    /// The controller deleted the secret, so the box did not.
+    /// Whether the controller deleted the secret, and not the instance itself.
     pub secret_deleted_by_controller: bool,
-    /// What the controller says of it, and of its last trouble.
+    /// The controller's last bad news of the instance, in words.
     pub trouble: Option<String>,
-    /// It never came online.
+    /// Whether the instance never came online.
     pub failed: bool,
 }
 
 impl BoxSeen {
-    /// Notes a moment; the first time counts.
+    /// Notes when something happened. Only the first time counts.
     pub fn mark(&mut self, mark: Mark, at_ms: u64) {
         self.marks.entry(mark).or_insert(at_ms);
     }
 
-    /// Takes over what the controller shows: its phase, its stages, and its timeline.
+    /// Takes over what the controller shows: the phase, the stages and the timeline.
     pub fn hear(&mut self, view: &RunnerView, told: Option<&Explanation>) {
         self.view = view.clone();
         let Some(told) = told else { return };
@@ -148,8 +148,8 @@ impl BoxSeen {
                 self.trouble = Some(event.why.clone());
             }
         }
-        // The controller counts stages from its call of CreateFleet. EC2's answer is an event as well as a stage, which gives that
-        // moment to the millisecond; without the event the box's age gives it to the second.
+        // The controller counts stages from its call of CreateFleet. EC2's answer to this call is both an event and a stage, so
+        // the time of the call is known to the millisecond. Without the event, the instance's age gives the time to the second.
         let ms = |after_seconds: f64| (after_seconds * 1000.0).max(0.0) as u64;
         let answered = told.timeline.iter().find(|event| event.what == What::Launched).map(|event| event.at);
         let after = view.stages.iter().find(|stage| stage.stage == Stage::Launched).map(|stage| ms(stage.after_seconds));

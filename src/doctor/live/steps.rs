@@ -1,4 +1,5 @@
-//! The steps of the field test, in their order. Each is asked for, bounded in time, and ends as a line of the report.
+//! The steps of the field test, in their order. For each step the user is asked, each has a time limit, and each ends as a line
+//! of the report.
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ impl Kit<'_> {
         let failed = self.report.checks.iter().filter(|check| check.verdict == Verdict::Failed).count();
         let checks = self.report.checks.len();
         if failed > 0 {
-            // With the module's `operator` policy some fail by design, and the test can be made all the same.
+            // With the module's policy `operator`, some checks fail by design. The test can be made all the same.
             self.note("checks", Went::Done, format!("{failed} of {checks} checks failed; `muster doctor` tells them"));
             self.ask("checks", &format!("{failed} checks failed. Go on all the same?")).await?;
         } else {
@@ -48,7 +49,8 @@ impl Kit<'_> {
         Ok(())
     }
 
-    /// The file is the user's to commit and to delete: doctor writes nothing into a repository.
+    /// Waits until GitHub knows the workflow's file. The user commits the file and deletes it: doctor writes nothing into a
+    /// repository.
     async fn find_workflow(&mut self, at: &Places<'_>, pool: &RunnerPool) -> Result<(), Stop> {
         let (step, file) = ("workflow file", self.wish.file.clone());
         let deadline = Instant::now() + self.wish.patience;
@@ -87,7 +89,7 @@ impl Kit<'_> {
         }
     }
 
-    /// What one box of the pool costs for this test, by the controller's own prices.
+    /// What one instance of the test costs at most, by the controller's own prices.
     async fn cost(&self, at: &Places<'_>) -> String {
         let Ok(book) = at.controller.prices().await else { return "a few cents (no price is known)".into() };
         let hours = book.types.iter().flat_map(|t| [&t.on_demand, &t.spot]).flatten().map(|price| price.hour);
@@ -99,7 +101,7 @@ impl Kit<'_> {
         }
     }
 
-    /// Starts a run, or has the user start one.
+    /// Starts a run, or asks the user to start one.
     async fn start_run(&mut self, at: &Places<'_>, step: &str) -> Result<Follow, Stop> {
         let begun = Follow::begin(at).await;
         let mut follow = match begun {
@@ -136,7 +138,7 @@ impl Kit<'_> {
         let mut follow = self.start_run(at, step).await?;
         let over = self.watch(at, &mut follow, |seen| ended(seen) || failed_to_boot(seen)).await;
         if matches!(over, Ok(true)) && !failed_to_boot(&follow) {
-            // GitHub's row and EC2's last state may come a little later than the controller's own knowledge.
+            // GitHub's row and EC2's last state may come a little later than what the controller knows.
             let rest = |seen: &Follow| seen.has(Mark::RegistrationGone) && seen.has(Mark::BoxTerminated);
             let grace = Instant::now() + (self.wish.patience / 10).min(Duration::from_secs(60));
             drop(self.watch(at, &mut follow, |seen| rest(seen) || Instant::now() >= grace).await);
@@ -157,7 +159,8 @@ impl Kit<'_> {
         if went == Went::Done { Ok(()) } else { Err(Stop::Pointless(format!("the job did not come to its end: {seen}"))) }
     }
 
-    /// A second job, cancelled once its box is launched, leaves an idle box that nobody else made; that one is drained.
+    /// Starts a second job and cancels it as soon as its instance is launched. This leaves an idle instance that belongs to the
+    /// test, and this instance is drained.
     async fn drain_idle(&mut self, at: &Places<'_>, pool: &RunnerPool) -> Result<(), Stop> {
         let step = "drain of an idle box";
         if at.controller.token.is_none() {
@@ -214,7 +217,7 @@ impl Kit<'_> {
         Ok(if gone { (Went::Done, said) } else { (Went::Failed, format!("{said}, and it is still there: {}", follow.reason)) })
     }
 
-    /// Free of charge: one registration, which is deleted at once, and the list of runners twice.
+    /// Makes one configuration, whose registration is deleted at once, and lists the runners twice. Both cost nothing.
     async fn probe_github(&mut self, at: &Places<'_>, pool: &RunnerPool) -> Result<(), Stop> {
         let step = "GitHub's limits";
         self.ask(step, "Mint one configuration that nobody uses, and delete its registration at once? It costs nothing.").await?;

@@ -1,11 +1,11 @@
-//! The throw-away workflow: one job that looks around on its box and prints nothing that is secret.
+//! The temporary workflow: one job that sleeps for 20 s, and prints nothing that is secret.
 
-/// Its name, by which its jobs are told from others.
+/// The name of the workflow. The test knows the workflow's jobs by this name.
 pub const NAME: &str = "muster field test";
-/// The file that `--workflow` names unless it is given.
+/// The name of the workflow's file, if `--workflow` names no other.
 pub const FILE: &str = "muster-field-test.yaml";
 
-/// The workflow for the labels of a pool.
+/// The text of the workflow, whose job has the labels of a pool.
 pub fn text(labels: &[String]) -> String {
     let quoted: Vec<String> = labels.iter().map(|label| format!("'{}'", label.replace('\'', "''"))).collect();
     format!(

@@ -240,7 +240,7 @@ async fn no_answer_is_ambiguous_but_no_connection_or_no_token_is_not() {
     assert!(answers.iter().all(|answer| matches!(answer, Err(f) if f.kind == FailureKind::Unavailable)), "the work never began");
     assert_eq!(mute.count(), 1, "one time-out for all of them");
 
-    // Bound and not listening: nobody else can take the port, and each connection is refused.
+    // The socket is bound and does not listen. So nobody else can take the port, and each connection is refused.
     let closed = tokio::net::TcpSocket::new_v4().expect("socket");
     closed.bind(([127, 0, 0, 1], 0).into()).expect("bind");
     let nobody = fake.github_at(&format!("http://{}", closed.local_addr().expect("address")));

@@ -1,10 +1,11 @@
-//! The sweep of one list of runners: page by page, each page conditional, so that an unchanged one costs no rate limit.
+//! The sweep of one list of runners, page by page. Each request is conditional, so a page that did not change costs no rate
+//! limit.
 //!
-//! What is remembered changes only when a whole sweep worked. If it changed page by page, a sweep that failed half-way
-//! would have stored the new ETag of a page whose news was never told, and the next sweep would hear "unchanged".
+//! What muster remembers of a list changes only when a whole sweep succeeded. Otherwise a sweep that failed half-way could store
+//! the new ETag of a page whose news was never told, and the next sweep would get "unchanged" for that page.
 //!
-//! GitHub's pages are counted, not anchored: a runner that goes while we read may push another across a page's edge and
-//! out of sight. Hence the core believes an absence only when it has seen it twice.
+//! GitHub's pages are counted by rows. When a runner disappears while muster reads, another runner may move across the edge of a
+//! page, so that the sweep misses it. Therefore the core believes that a runner is absent only when two sweeps did not show it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,25 +17,25 @@ use muster_reconciler::ids::{Forge, RunnerId, RunnerName};
 use super::super::{Call, GitHub};
 use super::{RunnerPage, base};
 
-/// Rows of a page; GitHub's maximum.
+/// The rows on a page; GitHub's maximum.
 const PAGE_ROWS: u64 = 100;
-/// Pages of a list at most: GitHub admits 10,000 runners per group.
+/// The most pages of a list. GitHub admits 10,000 runners in a runner group.
 const PAGES_MAX: usize = 1000;
 
-/// What is remembered of each list, by forge and cluster. The inner lock is held for a whole sweep.
+/// What muster remembers of each list, by list and cluster. The inner lock is held for a whole sweep.
 pub(in super::super) type Lists = Mutex<BTreeMap<(Forge, String), Arc<tokio::sync::Mutex<Vec<Arc<Page>>>>>>;
 
 /// One page, as it was when GitHub last sent it.
 pub(in super::super) struct Page {
     etag: Option<String>,
-    /// Rows of the whole list, ours and others'.
+    /// The number of rows in the whole list, those of other clusters included.
     total: u64,
     ours: Vec<RunnerSighting>,
 }
 
 impl GitHub {
-    /// Sweeps a list for the runners of `cluster`. Outcome: `Swept(Runners(None))` if no page changed since the last sweep
-    /// that worked, else all of ours; `Failed` if any page could not be had.
+    /// Sweeps a list for the runners of `cluster`. The outcome is `Swept(Runners(None))` if no page changed since the last sweep
+    /// that succeeded, and else it has all runners of the cluster. It is `Failed` if one page could not be read.
     pub async fn list(&self, forge: &Forge, cluster: &str) -> Outcome {
         match self.sweep(forge, cluster).await {
             Ok(runners) => Outcome::Swept(Swept::Runners(runners)),
@@ -54,7 +55,7 @@ impl GitHub {
             let old = remembered.get(pages.len());
             let new = self.page(forge, cluster, pages.len() + 1, old.and_then(|page| page.etag.clone())).await?;
             changed |= new.is_some();
-            // Only a request with an old page's ETag can be answered with "unchanged".
+            // GitHub answers "unchanged" only to a request with the ETag of an old page.
             let Some(page) = new.map(Arc::new).or_else(|| old.cloned()) else { break };
             let total = page.total;
             pages.push(page);
@@ -67,7 +68,7 @@ impl GitHub {
             }
         }
         changed |= pages.len() != remembered.len();
-        // From here on nothing can fail and nothing waits: what is stored is also told.
+        // From here on nothing can fail and nothing waits, so the caller gets the news of exactly what is stored.
         *remembered = pages;
         if !changed {
             return Ok(None);
@@ -76,7 +77,7 @@ impl GitHub {
         Ok(Some(ours.collect::<BTreeMap<_, _>>().into_values().collect()))
     }
 
-    /// One page, or None if it still is what its ETag stands for.
+    /// Reads one page. None: the page has not changed since GitHub sent `etag`.
     async fn page(&self, forge: &Forge, cluster: &str, number: usize, etag: Option<String>) -> Result<Option<Page>, Failure> {
         let path = format!("{}/actions/runners?per_page={PAGE_ROWS}&page={number}", base(&forge.scope));
         let what = format!("list the runners of {} (page {number})", forge.scope);
@@ -86,7 +87,7 @@ impl GitHub {
             return Ok(None);
         }
         let found: RunnerPage = answer.json(&call)?;
-        // Neighbours in the list have the same labels, most of the time.
+        // Neighbours in the list usually have the same labels, so they share them.
         let mut last: Arc<[String]> = Arc::default();
         let ours = found.runners.into_iter().filter_map(|runner| {
             let (online, name) = (runner.online(), RunnerName::parse_ours(&runner.name, cluster)?);

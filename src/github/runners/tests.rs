@@ -115,7 +115,8 @@ async fn a_missing_group_and_a_missing_permission_name_the_way_out() {
     assert!(failure.message.contains("1 to 100 labels, spec.labels has 0"), "{}", failure.message);
 }
 
-/// The name is taken until its holder is deleted. Configures, and returns the answer and how many deletions there were.
+/// Configures a runner while the name is taken until its holder is deleted. Returns the answer, and how many deletions there
+/// were.
 async fn with_holder(holder: Option<Value>, replace: bool) -> (Result<(Option<u64>, String), Failure>, usize) {
     let rows: Vec<Value> = std::iter::once(row(8, "prod.linux.i-10", "offline", false)).chain(holder).collect();
     let fake = Fake::start_raw(move |ask, before| match (ask.method.as_str(), ask.path.as_str()) {
@@ -184,7 +185,7 @@ async fn a_deletion_is_done_conflicting_or_failed() {
     assert_eq!(outcomes, ["done", "done", "conflict", "unavailable"]);
 }
 
-/// A list of `total` rows whose pages have a version each; a version of 0 makes the page fail.
+/// A list of `total` rows. Each page has a version, and a version of 0 makes the page fail.
 struct Pages(Arc<Mutex<(u64, [u64; 3])>>);
 
 impl Pages {
@@ -207,7 +208,7 @@ impl Pages {
                 return reply(304, Value::Null);
             }
             let rows = ((number - 1) * 100 + 1..=total.min(number * 100)).map(|id| match id % 100 {
-                // One of ours on each page, busy in every other version; all others are strangers.
+                // One runner of this cluster on each page, busy in every other version. All other rows are runners of others.
                 1 => row(id, &format!("prod.linux.i-{id}"), "online", version % 2 == 0),
                 _ => row(id, &format!("stranger-{id}"), "online", false),
             });

@@ -11,7 +11,7 @@ fn at(s: u64) -> Time {
     Time::from_millis(1_700_000_000_000 + s * 1000)
 }
 
-/// Queued at 10 s, on a box asked for at 12 s, taken at 50 s, over at 90 s.
+/// A job that was queued at 10 s, and ran from 50 s to 90 s on an instance whose launch was asked for at 12 s.
 fn job() -> JobPast {
     JobPast {
         event: JobEvent {
@@ -43,7 +43,7 @@ fn job() -> JobPast {
     }
 }
 
-/// Name, begin and end of each span, in seconds of these tests.
+/// The name, the start and the end of each span, in seconds since time 0 of these tests.
 fn told(past: &JobPast) -> Vec<(String, u64, u64)> {
     let seconds = |ns: u64| (ns / 1_000_000_000).saturating_sub(1_700_000_000);
     of(past, None).into_iter().map(|s| (s.name, seconds(s.start_time_unix_nano), seconds(s.end_time_unix_nano))).collect()
@@ -84,7 +84,7 @@ fn a_job_is_one_trace_whose_children_are_its_stages_end_to_end() {
 fn the_same_job_told_twice_has_the_same_ids_and_no_other_job_has_them() {
     let once = of(&job(), None);
     assert_eq!(once, of(&job(), None));
-    // A successor that heard of the end only.
+    // A successor of the process, which heard only of the job's end.
     let successor = JobPast { heard: at(95), started: None, ended: at(95), taken_by: None, ..job() };
     let again = of(&successor, None);
     assert_eq!((&again[0].trace_id, &again[0].span_id), (&once[0].trace_id, &once[0].span_id));

@@ -1,9 +1,9 @@
-//! How a pool's boxes become runners: what goes into their user data.
+//! Checks how a pool's instances become runners: the settings that go into their user data.
 
 use super::{Check, is_url};
 use crate::manifest::{Bootstrap, Os};
 
-/// Of the two snippets together: EC2 takes 16 KB of user data, and the script itself needs its share.
+/// The most bytes of the two snippets together. EC2 takes 16 KB of user data, and the script itself needs its share.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html>
 const MOST_SNIPPET: usize = 4096;
 
@@ -60,7 +60,7 @@ pub(super) fn bootstrap(b: &Bootstrap, os: Os, check: &mut Check<'_>) {
     }
 }
 
-/// It goes into a script, in quotes: nothing that no path needs.
+/// Checks a path. It goes into a script, in quotes, so only characters that paths need are allowed.
 fn path(field: &str, text: &str, check: &mut Check<'_>) {
     let ok = |c: char| c.is_ascii_alphanumeric() || "/\\:._-+ @".contains(c);
     if text.trim().is_empty() || text.len() > 255 || !text.chars().all(ok) {

@@ -1,4 +1,4 @@
-//! Who muster is at GitHub, GitHubApps and GitHubTokens, and which of them a pool may name.
+//! Checks GitHubApps and GitHubTokens, which are muster's identities at GitHub, and which of them a pool may name.
 
 use super::{Check, Source, api_url};
 use crate::ids::{AppName, Scope};
@@ -43,8 +43,8 @@ fn server(url: &str, check: &mut Check<'_>) {
     api_url("spec.apiUrl", url, "write https://api.github.com or, for GHES, https://HOST/api/v3", check);
 }
 
-/// What a pool says of its credential: exactly one, of the kind that GitHub takes for the scope. GitHub's enterprise endpoints
-/// take classic tokens only. <https://docs.github.com/en/enterprise-cloud@latest/rest/actions/self-hosted-runners>
+/// Checks that a pool names exactly one credential, and of the kind that GitHub takes for the scope. GitHub's enterprise
+/// endpoints take classic tokens only. <https://docs.github.com/en/enterprise-cloud@latest/rest/actions/self-hosted-runners>
 pub(super) fn named(github: &PoolGitHub, check: &mut Check<'_>) {
     const APP: &str = "spec.github.app";
     const TOKEN: &str = "spec.github.token";
@@ -69,7 +69,7 @@ pub(super) fn named(github: &PoolGitHub, check: &mut Check<'_>) {
     }
 }
 
-/// Each name that a pool refers to is somebody's, and nobody else's.
+/// Checks that each name that a pool refers to exists, and that no App has the name of a token.
 pub(super) fn exist(all: &Documents, problems: &mut Vec<Problem>) {
     for read in &all.tokens {
         let name = read.value.metadata.name.as_str();
@@ -85,7 +85,7 @@ pub(super) fn exist(all: &Documents, problems: &mut Vec<Problem>) {
     let apps = Names::of("GitHubApp", "app", &all.apps, |app| &app.metadata.name);
     let tokens = Names::of("GitHubToken", "token", &all.tokens, |token| &token.metadata.name);
     for read in &all.pools {
-        // Of a kind that does not fit the scope, that was said.
+        // If the credential's kind does not fit the scope, another check has said so.
         match &read.value.spec.github {
             PoolGitHub { scope: Scope::Enterprise(_), token, .. } => {
                 tokens.look_up(token.as_ref(), &apps, &read.source, problems);
@@ -100,7 +100,7 @@ struct Names<'a> {
     kind: &'static str,
     field: &'static str,
     known: Vec<&'a str>,
-    /// A document has a name that could not be read.
+    /// Whether the name of a document could not be read. Then no name can be called missing.
     nameless: bool,
 }
 
@@ -124,7 +124,8 @@ impl<'a> Names<'a> {
     }
 }
 
-/// Job ids, and the names of organisations and repositories, are each GitHub server's own.
+/// Checks that all credentials are for one GitHub server. Each server has its own job ids, and its own names of organisations and
+/// repositories.
 pub(super) fn one_server(all: &Documents, problems: &mut Vec<Problem>) {
     let apps = all.apps.iter().map(|app| (&app.source, "GitHubApp", &app.value.metadata.name, &app.value.spec.api_url));
     let tokens =

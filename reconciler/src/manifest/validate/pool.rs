@@ -1,4 +1,4 @@
-//! RunnerPools: each on its own, and beside each other.
+//! Checks RunnerPools: each pool alone, and the pools beside each other.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,12 @@ use crate::manifest::document::{Problem, Read, Source};
 use crate::manifest::{Allocation, Architecture, Lifetime, MarketPolicy, Os, RunnerPool, Span, schedule};
 use crate::matching::glob;
 
-/// GitHub's limit on labels in one JIT request (`generate-jitconfig`, `labels.maxItems`), and on the length of one.
+/// The most labels that GitHub takes in one JIT request (`generate-jitconfig`, `labels.maxItems`). `LONGEST_LABEL` is the most
+/// characters of one label.
 const MOST_LABELS: usize = 100;
 const LONGEST_LABEL: usize = 256;
-/// EC2's limit on overrides in one CreateFleet. AWS documents it for `request` and `maintain` fleets; we keep it for ours.
+/// The most overrides that EC2 takes in one CreateFleet. AWS documents this limit for fleets of type `request` and `maintain`;
+/// muster keeps it for fleets of type `instant`, too.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_FleetLaunchTemplateConfigRequest.html>
 const MOST_OFFERINGS: usize = 300;
 
@@ -185,7 +187,7 @@ fn instance(pool: &RunnerPool, check: &mut Check<'_>) {
     super::tags::tags("spec.instance.tags", &instance.tags, check);
 }
 
-/// A list that may not be empty, of things that look right, each once.
+/// Checks a list that may not be empty. Each item must look right, and no item may come twice.
 fn each(check: &mut Check<'_>, field: &str, list: &[String], what: &str, looks_right: impl Fn(&str) -> bool) {
     let path = format!("spec.instance.{field}");
     if list.is_empty() {
@@ -205,16 +207,17 @@ fn is_instance_type(name: &str) -> bool {
     name.split_once('.').is_some_and(|(family, size)| part_ok(family) && part_ok(size))
 }
 
-/// Families whose hypervisor is Xen, as EC2's DescribeInstanceTypes says, and those that it lists no more. What AWS adds is Nitro, and
-/// so is bare metal (`i3.metal`). `muster doctor` asks EC2 itself.
+/// The families whose hypervisor is Xen, as EC2's DescribeInstanceTypes says, and older families that it does not list any more.
+/// New families are Nitro, and so is bare metal (`i3.metal`). `muster doctor` asks EC2 itself.
 const XEN: [&str; 29] = [
     "c1", "c3", "c4", "cc1", "cc2", "cg1", "cr1", "d2", "f1", "g2", "g3", "g3s", "h1", "hi1", "hs1", "i2", "i3", "m1", "m2",
     "m3", "m4", "p2", "p3", "r3", "r4", "t1", "t2", "x1", "x1e",
 ];
 
-/// Whether the type's hypervisor is Xen. AWS's user guide said for years (`Using_Tags.html`) that the metadata of a running
-/// instance shows a new tag on Nitro only, and on all others after a stop and a start. The page that came after it no longer says
-/// so, nor that this has changed: until somebody sees a Xen instance hear of a drain, none is launched.
+/// Whether the type's hypervisor is Xen. For years, AWS's user guide (`Using_Tags.html`) said this: the metadata of a running
+/// instance shows a new tag only on Nitro, and on other types only after a stop and a start. The page that replaced it says
+/// neither this nor that it has changed. So muster launches no Xen type until somebody has seen that a running Xen instance sees
+/// a drain.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/work-with-tags-in-IMDS.html>
 fn is_xen(name: &str) -> bool {
     name.split_once('.').is_some_and(|(family, size)| XEN.contains(&family) && !size.starts_with("metal"))
@@ -227,7 +230,8 @@ const fn nitro_for(architecture: Architecture) -> &'static str {
     }
 }
 
-/// By AWS's naming: a `g` after the generation means Graviton; `a1` and Apple silicon are arm64, too.
+/// The architecture of an instance type, by AWS's naming. A `g` after the generation means Graviton. `a1` and Apple silicon are
+/// arm64, too.
 /// <https://docs.aws.amazon.com/ec2/latest/instancetypes/instance-type-names.html>
 fn architecture_of(instance_type: &str) -> Architecture {
     let family = instance_type.split('.').next().unwrap_or_default();
@@ -237,7 +241,7 @@ fn architecture_of(instance_type: &str) -> Architecture {
     if family == "a1" || family.starts_with("mac2") || options.contains('g') { Architecture::Arm64 } else { Architecture::X64 }
 }
 
-/// Pools that differ in nothing but their name: which takes a job would be an accident of the alphabet.
+/// Finds pools that differ in nothing but their name. Otherwise the alphabet would decide which of them takes a job.
 pub(super) fn ambiguous(pools: &[Read<RunnerPool>], problems: &mut Vec<Problem>) {
     let mut seen: BTreeMap<String, (&str, &Source)> = BTreeMap::new();
     for Read { source, value: pool } in pools {
@@ -257,7 +261,7 @@ pub(super) fn ambiguous(pools: &[Read<RunnerPool>], problems: &mut Vec<Problem>)
         let (labels, repositories) = (sorted(&spec.labels), sorted(&spec.github.repositories));
         let key = format!("{scope}\n{labels}\n{:?}\n{}\n{repositories}", spec.matching, spec.priority);
         match seen.get(&key) {
-            // The same name twice is a problem of its own.
+            // A name that is used twice is a problem of its own.
             Some((name, first)) if *name != pool.metadata.name => {
                 let line = first.place("spec.labels").line;
                 let message = format!(

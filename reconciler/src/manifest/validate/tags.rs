@@ -1,14 +1,15 @@
-//! Tags that EC2 would refuse. A refused tag fails the whole launch, so it is better said here.
+//! Finds tags that EC2 would refuse. A refused tag makes the whole launch fail, so it is better to say this before.
 //!
-//! Boxes read their own tags from the instance metadata service, and EC2 then admits fewer characters in a tag's key than
-//! usual: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/work-with-tags-in-IMDS.html>. The other limits:
+//! Instances read their own tags from the instance metadata service. For such tags EC2 admits fewer characters in a key than
+//! usual:
+//! <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/work-with-tags-in-IMDS.html>. The other limits are here:
 //! <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions>.
 
 use std::collections::BTreeMap;
 
 use super::Check;
 
-/// EC2 admits 50 tags; the rest is muster's own, and room for those that AWS and others add.
+/// The most tags of a user. EC2 admits 50. The other ten are for muster's own tags, and for those that AWS and others add.
 const MOST_TAGS: usize = 40;
 const LONGEST_KEY: usize = 128;
 const LONGEST_VALUE: usize = 256;
@@ -36,10 +37,10 @@ pub(super) fn count(path: &str, count: usize, check: &mut Check<'_>) {
     }
 }
 
-/// A pool's tags and the Controller's go on the same instance.
+/// Checks the number of a pool's tags together with the Controller's, because both go on the same instance.
 pub(super) fn together(controller: &BTreeMap<String, String>, pool: &BTreeMap<String, String>, check: &mut Check<'_>) {
     let both = controller.len() + pool.keys().filter(|key| !controller.contains_key(*key)).count();
-    // Too many in the Controller alone is said there, once.
+    // If the Controller alone has too many tags, this is said at the Controller, once.
     if controller.len() <= MOST_TAGS && both > MOST_TAGS {
         let message =
             format!("{both} tags together with the Controller's; at most {MOST_TAGS} (EC2 admits 50, and muster adds its own)");
