@@ -113,9 +113,25 @@ fn log(controller: &Controller, logged: &mut u64) {
     for e in controller.events(*logged, usize::MAX) {
         let (pool, instance) = (e.pool.as_deref(), e.instance.as_deref());
         if e.bad {
-            tracing::warn!(event = e.what.as_str(), reason_word = e.code.word(), pool, job = e.job, instance, reason = e.why, "event");
+            tracing::warn!(
+                event = e.what.as_str(),
+                reason_word = e.code.word(),
+                pool,
+                job = e.job,
+                instance,
+                reason = e.why,
+                "event"
+            );
         } else {
-            tracing::info!(event = e.what.as_str(), reason_word = e.code.word(), pool, job = e.job, instance, reason = e.why, "event");
+            tracing::info!(
+                event = e.what.as_str(),
+                reason_word = e.code.word(),
+                pool,
+                job = e.job,
+                instance,
+                reason = e.why,
+                "event"
+            );
         }
     }
     *logged = controller.last_event();

@@ -369,9 +369,7 @@ impl Controller {
         let pool = folded.pools.iter().next().cloned().or(ours.as_ref().map(|name| name.pool.clone()));
         let whom = Whom { pool, job: Some(event.job), instance: ours.map(|name| name.instance) };
         let (what, why) = match event.state {
-            JobState::Queued => {
-                (What::JobQueued, EventReason::Asks { repo: event.repo.clone(), labels: event.labels.clone() })
-            },
+            JobState::Queued => (What::JobQueued, EventReason::Asks { repo: event.repo.clone(), labels: event.labels.clone() }),
             JobState::InProgress => (What::JobStarted, EventReason::Taken { runner: event.runner.clone() }),
             JobState::Completed => (What::JobCompleted, EventReason::Over { conclusion: event.conclusion.clone() }),
         };

@@ -181,10 +181,8 @@ fn stages(r: &Runner) -> Vec<StageView> {
     let reached = Stage::ALL.iter().filter_map(|stage| Some((*stage, r.reached[*stage as usize]?)));
     let mut all: Vec<(Time, Stage)> = reached.map(|(stage, at)| (at, stage)).collect();
     all.sort_unstable();
-    let view = |(at, stage): (Time, Stage)| StageView {
-        stage,
-        after_seconds: at.since(r.first_seen).as_millis() as f64 / 1000.0,
-    };
+    let view =
+        |(at, stage): (Time, Stage)| StageView { stage, after_seconds: at.since(r.first_seen).as_millis() as f64 / 1000.0 };
     all.into_iter().map(view).collect()
 }
 

@@ -49,9 +49,7 @@ impl Controller {
         match &plan.blocked {
             // A paused pool's runners take jobs as ever.
             Some(Blocked::Paused(_)) if idle(plan) > 0 => JobReason::IdleRunner { pool, idle: idle(plan) },
-            Some(blocked) => {
-                JobReason::Blocked { pool, blocked: blocked.clone(), starting, occupied: c.occupied, max: c.max }
-            }
+            Some(blocked) => JobReason::Blocked { pool, blocked: blocked.clone(), starting, occupied: c.occupied, max: c.max },
             None if plan.launch.is_some() => JobReason::Launching { pool },
             None if idle(plan) > 0 => JobReason::IdleRunner { pool, idle: idle(plan) },
             None if starting > 0 => JobReason::Starting { pool, starting, jobs: c.counting },

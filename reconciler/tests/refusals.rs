@@ -272,8 +272,7 @@ fn why_ec2_ended_boxes_at_their_launch_is_told_by_the_pool() {
             }
             told.push(reason(&scene, "linux"));
         }
-        let words =
-            "runners in a row failed to start; the last: EC2 ended it before it was online: Client.InternalError: Client error on";
+        let words = "runners in a row failed to start; the last: EC2 ended it before it was online: Client.InternalError: Client error on";
         assert!(told.iter().any(|reason| reason.contains(words)), "{told:#?}");
         assert!(scene.boxes.len() <= 6, "{} boxes in 90 s", scene.boxes.len());
         let said: Vec<String> =

@@ -174,7 +174,17 @@ fn runners(all: &[RunnerView], wide: bool) -> String {
         let stages: Vec<String> = r.stages.iter().map(|s| format!("{}={:.0}s", s.stage, s.after_seconds)).collect();
         let stages = if stages.is_empty() { "-".into() } else { stages.join(",") };
         let job = r.job.map_or_else(|| "-".into(), |job| job.to_string());
-        row(wide, cells, vec![or_dash(r.instance_type.as_ref()), r.market.map_or_else(|| "-".into(), |market| market.to_string()), job, stages], &r.reason)
+        row(
+            wide,
+            cells,
+            vec![
+                or_dash(r.instance_type.as_ref()),
+                r.market.map_or_else(|| "-".into(), |market| market.to_string()),
+                job,
+                stages,
+            ],
+            &r.reason,
+        )
     });
     show::table(&head, &[], rows)
 }

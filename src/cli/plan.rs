@@ -129,7 +129,11 @@ impl Args {
         let base = self.controller.clone().unwrap_or_else(|| format!("http://{}", admin.replace("0.0.0.0", "127.0.0.1")));
         match ask(&base).await {
             Ok(jobs) => {
-                let text = format!("{} {}, as the controller at {base} knows them", jobs.len(), if jobs.len() == 1 { "job" } else { "jobs" });
+                let text = format!(
+                    "{} {}, as the controller at {base} knows them",
+                    jobs.len(),
+                    if jobs.len() == 1 { "job" } else { "jobs" }
+                );
                 (jobs.into_iter().filter_map(event).collect(), text)
             }
             Err(error) => {

@@ -64,7 +64,12 @@ fn draw(now: &Now, height: usize, width: usize) -> anyhow::Result<String> {
     let boxes = s.runners.iter().filter(|r| r.phase != Phase::Gone).count();
     let word = if boxes == 1 { "runner" } else { "runners" };
     let mut text = String::new();
-    write!(text, "{} UTC  {queued} {} queued, {running} running; {boxes} {word}", show::when(s.now), if queued == 1 { "job" } else { "jobs" })?;
+    write!(
+        text,
+        "{} UTC  {queued} {} queued, {running} running; {boxes} {word}",
+        show::when(s.now),
+        if queued == 1 { "job" } else { "jobs" }
+    )?;
     if !cost.prices.is_empty() {
         write!(text, "; {:.2} {} today, estimated", cost.total, cost.currency)?;
     }

@@ -107,8 +107,7 @@ pub async fn page(admin: Admin, query: String) -> Response {
 /// What there is to say of one thing, as a page.
 pub async fn explained(kind: String, id: String, admin: Admin) -> Response {
     let failed = |status, why: String| {
-        let told =
-            Explanation { kind: kind.clone(), id: id.clone(), reason: why, ..Explanation::default() };
+        let told = Explanation { kind: kind.clone(), id: id.clone(), reason: why, ..Explanation::default() };
         html(status, Explained { about: &admin.about, told: &told, ended: None }.render())
     };
     let subject: Subject = match format!("{kind}/{id}").parse() {

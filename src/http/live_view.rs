@@ -251,7 +251,8 @@ fn spark(pool: &str, past: &[Point], every: Duration) -> String {
 }
 
 fn falls(runners: &[&RunnerView]) -> [String; 2] {
-    let mut newest: Vec<&RunnerView> = runners.iter().copied().filter(|r| !r.stages.is_empty() && r.phase != Phase::Gone).collect();
+    let mut newest: Vec<&RunnerView> =
+        runners.iter().copied().filter(|r| !r.stages.is_empty() && r.phase != Phase::Gone).collect();
     newest.sort_by_key(|r| (r.age_seconds, r.instance.clone()));
     newest.truncate(FALLS);
     [live_charts::WIDE, live_charts::NARROW].map(|width| live_charts::falls(width, &newest).unwrap_or_default())

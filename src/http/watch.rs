@@ -163,7 +163,10 @@ mod tests {
                 match query {
                     Query::Totals(to) => {
                         count.0 += 1;
-                        let jobs = [(("linux".into(), JobState::Queued, "max"), 3), (("linux".into(), JobState::InProgress, "running"), 9)];
+                        let jobs = [
+                            (("linux".into(), JobState::Queued, "max"), 3),
+                            (("linux".into(), JobState::InProgress, "running"), 9),
+                        ];
                         let paused = [("linux".to_owned(), false)].into();
                         let runners = [(("linux".into(), Phase::Gone), 4), (("linux".into(), Phase::Busy), 9)].into();
                         drop(to.send(Totals { now: count.0 * 1000, jobs: jobs.into(), paused, runners, ..Totals::default() }));

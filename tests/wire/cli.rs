@@ -64,7 +64,13 @@ fn jobs() -> Vec<JobView> {
         ..JobView::default()
     };
     vec![
-        job(29_679_449_526, JobState::Queued, Some("linux-arm64"), "paused", "pool linux-arm64 is paused by an operator since 5m"),
+        job(
+            29_679_449_526,
+            JobState::Queued,
+            Some("linux-arm64"),
+            "paused",
+            "pool linux-arm64 is paused by an operator since 5m",
+        ),
         job(29_679_449_503, JobState::Queued, None, "unmatched", "no pool takes it; linux-x64 comes nearest and lacks gpu"),
         job(29_679_449_501, JobState::InProgress, Some("linux-x64"), "running", "runs on prod.linux-x64.i-0a1"),
     ]

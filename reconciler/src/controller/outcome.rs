@@ -302,7 +302,12 @@ impl Controller {
                 done(r);
             }
             Some(f) => {
-                self.journal.note(now, What::Failed, Whom::runner(&pool, id), EventReason::CallFailed { message: f.message.clone() });
+                self.journal.note(
+                    now,
+                    What::Failed,
+                    Whom::runner(&pool, id),
+                    EventReason::CallFailed { message: f.message.clone() },
+                );
                 r.back_off(f.message, f.retry_after, now);
                 let at = r.not_before;
                 self.again(&pool, at);

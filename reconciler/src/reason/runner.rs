@@ -150,9 +150,9 @@ impl fmt::Display for Standing {
             Standing::ConfigureFailed => {
                 f.write_str("the last try to configure it failed; what it may have left at GitHub makes way for the next")
             }
-            Standing::Found => f.write_str(
-                "was found, not launched by this process; configured once GitHub's list and the secrets were seen",
-            ),
+            Standing::Found => {
+                f.write_str("was found, not launched by this process; configured once GitHub's list and the secrets were seen")
+            }
             Standing::Boots { left } => write!(f, "boots; its configuration is not minted yet ({} left)", human(*left)),
             Standing::Configured { left } => {
                 write!(f, "its configuration lies ready; waits for it to come online ({} left)", human(*left))

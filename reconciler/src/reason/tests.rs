@@ -312,11 +312,10 @@ fn sentences_are_right_for_none_one_and_many() {
     assert_eq!(boots(1), "1 runner in a row failed to start; the last: it ended by itself before it was online");
     assert_eq!(boots(2), "2 runners in a row failed to start; the last: it ended by itself before it was online");
     let wants = |jobs| Wants { wanted: jobs, jobs, taken: 0, floor: 0, supply: 0 }.to_string();
-    assert_eq!([wants(0), wants(1), wants(2)].map(|w| w.replace(", 0 supplied", "")), [
-        "0 wanted (0 queued jobs)",
-        "1 wanted (1 queued job)",
-        "2 wanted (2 queued jobs)"
-    ]);
+    assert_eq!(
+        [wants(0), wants(1), wants(2)].map(|w| w.replace(", 0 supplied", "")),
+        ["0 wanted (0 queued jobs)", "1 wanted (1 queued job)", "2 wanted (2 queued jobs)"]
+    );
     assert_eq!(
         shortage(&[("InsufficientInstanceCapacity", 1)], 1).to_string(),
         "the pool's only offering cannot be launched as spot: EC2 lacks capacity (InsufficientInstanceCapacity)"
@@ -325,11 +324,14 @@ fn sentences_are_right_for_none_one_and_many() {
         let counts = Counts { occupied, ..Counts::default() };
         Plan { pool_gone: true, counts, ..Plan::default() }.say(NOW)
     };
-    assert_eq!([0, 1, 2].map(drained), [
-        "no longer in the manifests; no runner is left",
-        "no longer in the manifests; 1 runner left, ending as it becomes idle",
-        "no longer in the manifests; 2 runners left, ending as they become idle",
-    ]);
+    assert_eq!(
+        [0, 1, 2].map(drained),
+        [
+            "no longer in the manifests; no runner is left",
+            "no longer in the manifests; 1 runner left, ending as it becomes idle",
+            "no longer in the manifests; 2 runners left, ending as they become idle",
+        ]
+    );
 }
 
 #[test]

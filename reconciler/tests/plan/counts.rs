@@ -97,7 +97,11 @@ fn a_pool_launches_what_its_gate_lets_through_and_says_what_held_the_rest() {
     let limited = |room| Gate { github: Some(START), ..refused(room) };
     assert_eq!(through(limited(3), 9), (Some(3), None));
     assert_eq!(through(limited(1), 9), (Some(1), Some(Blocked::GitHub { until: START })));
-    assert_eq!(through(limited(0), 2), (None, Some(Blocked::GitHub { until: START })), "more room in the pool would change nothing");
+    assert_eq!(
+        through(limited(0), 2),
+        (None, Some(Blocked::GitHub { until: START })),
+        "more room in the pool would change nothing"
+    );
     assert_eq!(through(limited(2), 2), (Some(2), Some(Blocked::Max)));
     let later = START + Duration::from_millis(1);
     let backs_off = |until| Gate { backoff: Some((until, failed())), ..gate(9) };
@@ -130,7 +134,11 @@ fn a_refused_configuration_is_tried_again_for_one_box_at_a_time_and_not_before_i
     let boxes = drawn(9, 0, &[BOOTING, BOOTING, BOOTING], 3, 10);
     let configures = |after: u64| {
         let until = START + Duration::from_secs(after);
-        let gate = Gate { room: 1000, refused: Some((until, Refused { kind: FailureKind::Refused, message: "403".into() })), ..Gate::default() };
+        let gate = Gate {
+            room: 1000,
+            refused: Some((until, Refused { kind: FailureKind::Refused, message: "403".into() })),
+            ..Gate::default()
+        };
         let plan = planned_through(&gate, &boxes, 0).1;
         plan.steps.iter().filter(|s| s.act == Act::Configure).count()
     };
@@ -192,5 +200,8 @@ fn a_plan_tells_jobs_that_do_not_count_and_runners_that_have_just_taken_one() {
     story.watch(15, ACME, Some((true, true)));
     story.demand.fold(&story.spec, &event(5, JobState::Queued, None), None, story.now);
     let reason = story.plan().say(story.now);
-    assert_eq!(reason, "0 wanted (0 queued jobs, less 1 just taken), 0 supplied, 1 of 9 runners; 1 queued job does not count yet");
+    assert_eq!(
+        reason,
+        "0 wanted (0 queued jobs, less 1 just taken), 0 supplied, 1 of 9 runners; 1 queued job does not count yet"
+    );
 }

@@ -123,7 +123,9 @@ impl Simulation {
     fn is_so(&self, blocked: &Blocked, pool: &PoolName, now: Time) -> bool {
         match blocked {
             Blocked::Max => false,
-            Blocked::GitHub { .. } => self.spec.pools.get(pool).is_some_and(|p| self.github.registry.short(&p.forge().payer(), now)),
+            Blocked::GitHub { .. } => {
+                self.spec.pools.get(pool).is_some_and(|p| self.github.registry.short(&p.forge().payer(), now))
+            }
             _ => true,
         }
     }

@@ -53,7 +53,9 @@ impl Kit<'_> {
             let mut alive = Vec::new();
             for id in &ids {
                 match at.controller.explain("runner", id).await {
-                    Ok(Some(told)) if told.state != State::Runner(Phase::Gone) => alive.push((id.clone(), told.state, told.reason)),
+                    Ok(Some(told)) if told.state != State::Runner(Phase::Gone) => {
+                        alive.push((id.clone(), told.state, told.reason))
+                    }
                     Ok(_) => {}
                     Err(error) => return vec![format!("perhaps box {id} ({error})")],
                 }

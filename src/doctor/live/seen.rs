@@ -186,8 +186,7 @@ mod tests {
             stages: vec![stage(Stage::Launched, 1.5), stage(Stage::Online, 31.0)],
             ..RunnerView::default()
         };
-        let event =
-            |what, at, bad, why: &str| EventView { what, at, bad, why: why.into(), ..EventView::default() };
+        let event = |what, at, bad, why: &str| EventView { what, at, bad, why: why.into(), ..EventView::default() };
         let timeline = vec![
             event(What::Launched, 102_500, false, ""),
             event(What::Failed, 120_000, true, "SSM said no"),

@@ -226,7 +226,9 @@ async fn list(kind: Kind, admin: Admin, query: String) -> Response {
         Kind::Jobs => inspect.jobs().await.map(|mut all| {
             // Those that wait come first: with a limit, they are the ones that must not be missing.
             all.sort_by_key(|v| state_rank(v.state));
-            items(all, &wish, |v: &JobView, w| like(&w.pool, v.pool.as_deref().unwrap_or_default()) && like(&w.state, v.state.as_str()))
+            items(all, &wish, |v: &JobView, w| {
+                like(&w.pool, v.pool.as_deref().unwrap_or_default()) && like(&w.state, v.state.as_str())
+            })
         }),
         Kind::Runners => inspect.runners().await.map(|mut all| {
             all.sort_by_key(|v| attention(v.phase));

@@ -66,8 +66,7 @@ fn answer(query: Query, jobs: u64) {
         reason: format!("because of {id}"),
         ..JobView::default()
     };
-    let runner =
-        |phase: Phase| RunnerView { name: phase.to_string(), phase, pool: "linux".into(), ..RunnerView::default() };
+    let runner = |phase: Phase| RunnerView { name: phase.to_string(), phase, pool: "linux".into(), ..RunnerView::default() };
     match query {
         Query::Pools(to) => drop(to.send(vec![PoolView {
             name: "linux".into(),
