@@ -127,7 +127,7 @@ fn misfit(pool: &RunnerPool, job: &[String]) -> Option<(usize, Misfit)> {
         return None;
     }
     let labels: Vec<String> = pool.spec.labels.iter().filter(|l| !has(job, l)).cloned().collect();
-    (!labels.is_empty()).then(|| (labels.len(), Misfit::Unasked { labels }))
+    if labels.is_empty() { None } else { Some((labels.len(), Misfit::Unasked { labels })) }
 }
 
 /// `*` matches any run of characters, `/` included; everything else matches itself.

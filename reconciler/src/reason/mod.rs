@@ -76,7 +76,6 @@ fn text<S: serde::Serializer>(text: &std::sync::Arc<str>, s: S) -> Result<S::Ok,
 }
 
 /// A duration in JSON: in seconds.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over by reference")]
 fn seconds<S: serde::Serializer>(d: &Duration, s: S) -> Result<S::Ok, S::Error> {
     s.serialize_f64(d.as_secs_f64())
 }

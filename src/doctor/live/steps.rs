@@ -201,7 +201,7 @@ impl Kit<'_> {
             |seen: &Follow| seen.boxes.get(&id).is_some_and(|b| matches!(b.view.phase.as_str(), "busy" | "gone" | "failed"));
         follow.mark(Mark::Cancelled, now_ms());
         if !self.watch(at, follow, |seen| idle(seen) || busy(seen)).await? || busy(follow) {
-            let phase = follow.boxes.get(&id).map(|b| b.view.phase.clone()).unwrap_or_default();
+            let phase = follow.boxes.get(&id).map(|b| b.view.phase).unwrap_or_default();
             return Ok((Went::Skipped, format!("the box was not idle but {phase}: it is left to the controller")));
         }
         let now = now_ms();
