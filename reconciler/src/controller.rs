@@ -4,6 +4,7 @@
 //! remembered here, and only here; losing all of it (a crash) costs time, never correctness.
 
 mod emit;
+mod orders;
 mod outcome;
 
 use std::collections::{BTreeMap, BTreeSet};

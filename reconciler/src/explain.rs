@@ -71,7 +71,7 @@ impl Controller {
     }
 
     pub(crate) fn runner_view(&self, id: &InstanceId, r: &Runner, now: Time) -> RunnerView {
-        let (phase, cluster) = (r.phase(self.boot_deadline(r), now), self.spec.controller.cluster());
+        let (phase, cluster) = (r.phase(self.spec.boot_deadline(&r.pool), now), self.spec.controller.cluster());
         let why = self.runner_reason(r, phase, now);
         RunnerView {
             name: RunnerName { cluster: cluster.to_owned(), pool: r.pool.clone(), instance: id.clone() }.to_string(),
@@ -88,10 +88,6 @@ impl Controller {
         }
     }
 
-    pub(crate) fn boot_deadline(&self, r: &Runner) -> std::time::Duration {
-        self.spec.pools.get(&r.pool).map_or(std::time::Duration::from_secs(300), |p| p.spec.runner.boot_deadline.get())
-    }
-
     fn runner_reason(&self, r: &Runner, phase: Phase, now: Time) -> RunnerReason {
         RunnerReason {
             standing: self.standing(r, phase, now),
@@ -102,7 +98,7 @@ impl Controller {
     }
 
     fn standing(&self, r: &Runner, phase: Phase, now: Time) -> Standing {
-        let deadline = self.boot_deadline(r);
+        let deadline = self.spec.boot_deadline(&r.pool);
         let left = r.boot_due(deadline).since(now);
         match phase {
             Phase::Launching => Standing::Launched { age: now.since(r.first_seen) },
@@ -152,7 +148,7 @@ impl Controller {
             *t.jobs.entry((pool, job.event.state, self.why(job, now).label())).or_default() += 1;
         }
         for r in self.world.runners().values() {
-            *t.runners.entry((r.pool.to_string(), r.phase(self.boot_deadline(r), now))).or_default() += 1;
+            *t.runners.entry((r.pool.to_string(), r.phase(self.spec.boot_deadline(&r.pool), now))).or_default() += 1;
             let up = r.instance.as_ref().filter(|i| matches!(i.state, InstanceState::Pending | InstanceState::Running));
             if let Some(i) = up.filter(|_| r.gone_at.is_none()) {
                 let key = (r.pool.to_string(), i.shape.market, i.shape.instance_type.to_string());

@@ -1,9 +1,8 @@
-//! muster's decisions, in the order in which an event passes through them: event -> demand -> plan -> act -> observe.
+//! muster's decisions. The modules stand in the order in which data passes through them.
 //!
-//! Nothing here does anything. [`controller::Controller::step`] takes the time and one input and returns the effects
-//! that are to be carried out; it is synchronous and deterministic, so the whole controller runs in
-//! a simulator, which is a crate of its own: `simulator/`.
-#![forbid(unsafe_code)]
+//! Nothing here does anything. [`controller::Controller::step`] takes the time and one input, and returns the effects that the
+//! caller carries out. The core is synchronous and deterministic, so the whole controller also runs in a simulator, which is a
+//! crate of its own: `simulator/`.
 
 /// Shows an enum by its word, `as_str`.
 macro_rules! shown {
@@ -17,39 +16,45 @@ macro_rules! shown {
 }
 pub(crate) use shown;
 
+// The ground: names, time, and the deliberate defects that the simulator must find.
 pub mod defects;
 pub mod ids;
 pub mod tags;
 pub mod time;
 
+// What the operator wants.
 pub mod manifest;
 
+// What goes in and what comes out, and why.
 pub mod effect;
 pub mod event;
 pub mod fact;
 pub mod reason;
 
+// The jobs.
 pub mod deliveries;
 pub mod demand;
 pub mod matching;
 
+// The runners.
+pub mod past;
 pub mod runner;
 pub mod world;
 
-pub mod past;
-
+// What the other sides admit.
 pub mod budget;
 pub mod capacity;
-pub mod plan;
 pub mod quota;
 pub mod refusal;
 
+// The decision, and the loop around it.
 pub mod controller;
-
-pub mod journal;
+pub mod plan;
 pub mod steer;
 
+// What people see of it.
 pub mod explain;
+pub mod journal;
 pub mod timeline;
 pub mod view;
 pub mod why;

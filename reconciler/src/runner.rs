@@ -563,6 +563,11 @@ impl Runner {
         self.instance.as_ref().map(|i| &i.shape).or(self.shape.as_ref())
     }
 
+    /// Whether an effect on this runner may begin: none is under way, and its backoff is over.
+    pub fn is_free(&self, now: Time) -> bool {
+        !self.in_flight && now >= self.not_before
+    }
+
     /// Any sign, in any source, that a job may be running on it.
     pub fn may_have_job(&self) -> bool {
         self.job.running().is_some() || self.registration.as_ref().is_some_and(|r| r.busy || r.online)

@@ -183,7 +183,7 @@ impl Controller {
     }
 
     fn runner_awaits(&self, r: &Runner, now: Time) -> Vec<Awaited> {
-        let deadline = self.boot_deadline(r);
+        let deadline = self.spec.boot_deadline(&r.pool);
         let settings = self.spec.pools.get(&r.pool).map(|p| &p.spec.runner);
         let mut all = match r.phase(deadline, now) {
             Phase::Launching | Phase::Booting | Phase::Configured => {

@@ -151,13 +151,13 @@ fn a_pools_boxes_are_asked_to_end_and_new_ones_come_unless_it_is_paused() {
     scene.pass(secs(60));
     let old = scene.live("linux");
     let said = scene.order(Order::DrainPool(pool(), "new image".into())).unwrap();
-    assert!(said.starts_with("3 boxes") && said.contains("new ones are launched"), "{said}");
+    assert!(said.starts_with("3 runners") && said.contains("new ones are launched"), "{said}");
     assert_eq!(scene.drained().len(), 3);
     scene.pass(secs(10));
     assert_eq!(scene.live("linux").len(), 6, "the jobs still wait: {:?}", old);
     scene.order(Order::Pause(pool(), String::new())).unwrap();
     let said = scene.order(Order::DrainPool(pool(), String::new())).unwrap();
-    assert!(said.starts_with("3 boxes") && !said.contains("new ones"), "{said}");
+    assert!(said.starts_with("3 runners") && !said.contains("new ones"), "{said}");
     assert_eq!(scene.launches(), 2);
 }
 
@@ -171,7 +171,7 @@ fn a_box_that_is_on_its_way_when_its_pool_is_drained_ends_too() {
     scene.queue(1, &LABELS);
     scene.pass(secs(1));
     scene.order(Order::Pause(pool(), String::new())).unwrap();
-    assert!(scene.order(Order::DrainPool(pool(), String::new())).unwrap().starts_with("1 boxes"));
+    assert!(scene.order(Order::DrainPool(pool(), String::new())).unwrap().starts_with("1 runner of"));
     let launch = scene.done.iter().find(|(_, e)| matches!(e.action, Action::Launch(_))).unwrap().1.id;
     let (instance, market) = (scene.live("linux")[0].clone(), Market::Spot);
     let answer = LaunchedInstance { id: instance, instance_type: "m7i.large".into(), subnet: None, market };

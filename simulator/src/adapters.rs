@@ -144,8 +144,7 @@ impl Simulation {
 
     /// The pool's maxLifetime; the default's for a pool that is no longer in the manifests.
     pub(super) fn most_age(&self, pool: &muster_reconciler::ids::PoolName) -> Duration {
-        let settings = self.spec.pools.get(pool).map(|p| p.spec.runner.max_lifetime);
-        settings.unwrap_or(muster_reconciler::manifest::RunnerSettings::default().max_lifetime).get()
+        self.spec.max_lifetime(pool)
     }
 
     fn batch(&mut self, ids: &[InstanceId], each: impl Fn(&mut Simulation, &InstanceId)) -> Outcome {

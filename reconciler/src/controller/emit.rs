@@ -120,7 +120,7 @@ impl Controller {
     /// A runner that never came online: after two in a row the pool launches slower.
     pub(super) fn note_boot_failure(&mut self, id: &InstanceId, why: &StepReason, now: Time) {
         let Some(r) = self.world.runners().get(id) else { return };
-        let deadline = self.spec.pools.get(&r.pool).map_or(Duration::MAX, |p| p.spec.runner.boot_deadline.get());
+        let deadline = self.spec.boot_deadline(&r.pool);
         if r.online_at.is_some() || r.phase(deadline, now) != Phase::Failed {
             return;
         }

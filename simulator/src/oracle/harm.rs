@@ -92,7 +92,7 @@ impl Simulation {
     /// A box ends: what it never could do excuses its replacement.
     pub(crate) fn judge_end(&mut self, id: &InstanceId, pool: &PoolName, age: Duration) {
         let stage = self.machines.get(id).map_or(Stage::Booting, |m| m.stage);
-        let deadline = self.spec.pools.get(pool).map_or(Duration::from_secs(300), |p| p.spec.runner.boot_deadline.get());
+        let deadline = self.spec.boot_deadline(pool);
         let never = matches!(stage, Stage::Booting | Stage::Waiting | Stage::Registering) && age >= deadline;
         if never || age >= self.most_age(pool) / 2 {
             self.oracle.excuse_box(id);
@@ -102,7 +102,7 @@ impl Simulation {
     /// A box came online; if that was at its boot deadline, its replacement may have been launched already.
     pub(crate) fn excuse_late(&mut self, id: &InstanceId) {
         let Some(instance) = self.cloud.instances().get(id) else { return };
-        let deadline = self.spec.pools.get(&instance.pool).map(|p| p.spec.runner.boot_deadline.get()).unwrap_or_default();
+        let deadline = self.spec.boot_deadline(&instance.pool);
         if self.nature.now().since(instance.launched_at()) + LOOKS >= deadline {
             self.oracle.excuse_box(id);
         }

@@ -1,0 +1,45 @@
+//! The numbers of a plan: how many runners are wanted, and how many there are.
+
+use std::time::Duration;
+
+use super::{Planner, Runners};
+use crate::defects::{self, Defect};
+use crate::manifest::RunnerPool;
+use crate::runner::Phase;
+
+/// A runner that turned busy may be the news of a queued job for this long: webhooks are late by seconds.
+const UNEXPLAINED: Duration = Duration::from_secs(60);
+
+impl Planner<'_> {
+    pub(super) fn count(&mut self, boxes: &Runners<'_>) {
+        let (now, name, pool) = (self.now, &self.plan.pool, self.pool);
+        let c = &mut self.plan.counts;
+        for (_, runner, phase) in boxes {
+            *c.phases.entry(*phase).or_default() += 1;
+            c.occupied += u32::from(*phase != Phase::Gone);
+            c.supply += u32::from(runner.supplies(pool, *phase));
+            let news = runner.busy_since.is_some_and(|since| now.since(since) < UNEXPLAINED);
+            c.unexplained += u32::from(*phase == Phase::Busy && news && runner.job.is_none());
+            // A short job is over, and its box gone, before the news that it began.
+            let ended = runner.ended_unexplained().is_some_and(|since| now.since(since) < UNEXPLAINED);
+            c.unexplained += u32::from(ended && pool.is_some_and(RunnerPool::ephemeral));
+        }
+        let outstanding: u32 =
+            self.view.world.pending().values().filter(|p| p.launch.pool == *name).map(|p| p.outstanding()).sum();
+        if outstanding > 0 {
+            *c.phases.entry(Phase::Launching).or_default() += outstanding;
+        }
+        let outstanding = if defects::has(Defect::IgnoreInFlight) { 0 } else { outstanding };
+        c.occupied += outstanding;
+        c.supply += outstanding;
+        let Some(pool) = self.pool else { return };
+        let visible = self.view.predecessor_hidden().is_none();
+        for (_, job) in self.view.demand.queued(name) {
+            c.queued += 1;
+            c.counting += u32::from(job.counts(pool.queue_delay(), now) && (!job.redelivered || visible && job.confirmed(now)));
+        }
+        c.max = pool.spec.capacity.max;
+        c.floor = pool.spec.capacity.idle_at(now).min(c.max);
+        c.wanted = c.counting.saturating_sub(c.unexplained) + c.floor;
+    }
+}

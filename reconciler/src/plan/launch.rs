@@ -1,0 +1,66 @@
+//! How many instances are launched, and what holds a launch back.
+
+use super::{Gate, PlannedLaunch, Planner};
+use crate::capacity::Choice;
+use crate::defects::{self, Defect};
+use crate::effect::Source;
+use crate::reason::{Blocked, LaunchReason, Wants};
+use crate::runner::Phase;
+
+impl Planner<'_> {
+    pub(super) fn grow(&mut self, gate: &Gate) {
+        if let Some(pause) = gate.paused.clone().filter(|_| self.pool.is_some()) {
+            self.plan.blocked = Some(Blocked::Paused(pause));
+            return;
+        }
+        let Some(pool) = self.pool else { return };
+        let refused = self.refused(gate);
+        let c = &self.plan.counts;
+        let missing = c.wanted.saturating_sub(c.supply);
+        if missing == 0 {
+            self.plan.blocked = refused;
+            return;
+        }
+        let unseen_is_fine = defects::has(Defect::LaunchUnseen);
+        if self.view.world.swept(&Source::Instances).is_none() && !unseen_is_fine {
+            self.plan.blocked = Some(Blocked::Unseen);
+            return;
+        }
+        if let Some(until) = self.view.predecessor_hidden().filter(|_| !unseen_is_fine) {
+            self.plan.blocked = Some(Blocked::Hidden { until });
+            return;
+        }
+        if let Some((until, why)) = gate.backoff.clone().filter(|(until, _)| *until > self.now) {
+            self.plan.blocked = refused.or(Some(Blocked::Backoff { until, why }));
+            return;
+        }
+        let fits = missing.min(c.max.saturating_sub(c.occupied));
+        let count = fits.min(gate.room);
+        // The narrower one is told: more room in the pool would change nothing.
+        self.plan.blocked = match (gate.github, gate.refused.clone()) {
+            _ if refused.is_some() => refused,
+            _ if count == fits => (fits < missing).then_some(Blocked::Max),
+            (Some(until), _) => Some(Blocked::GitHub { until }),
+            (None, Some((until, why))) => Some(Blocked::Refused { until, why }),
+            (None, None) => Some(Blocked::Pace),
+        };
+        if count == 0 {
+            return;
+        }
+        match self.view.unavailable.choose(&self.plan.pool, &pool.spec.instance, self.now) {
+            Choice::Wait(until, why) => self.plan.blocked = Some(Blocked::Capacity { until, why }),
+            Choice::Ask(market, offerings) => {
+                let reason = LaunchReason::Wanted(Wants::from(c));
+                self.plan.launch = Some(PlannedLaunch { count, market, offerings, reason });
+            }
+        }
+    }
+
+    /// That what is there can't be configured: it is no runner, however many there are. None when enough others are there.
+    fn refused(&self, gate: &Gate) -> Option<Blocked> {
+        let (until, why) = gate.refused.clone()?;
+        let c = &self.plan.counts;
+        let unconfigured: u32 = [Phase::Launching, Phase::Booting].iter().filter_map(|p| c.phases.get(p)).sum();
+        (unconfigured > 0 && c.wanted > c.supply.saturating_sub(unconfigured)).then_some(Blocked::Refused { until, why })
+    }
+}

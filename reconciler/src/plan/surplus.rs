@@ -1,0 +1,59 @@
+//! More supply than wanted: which runners go.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{Act, Planner, Runners, Step};
+use crate::effect::Source;
+use crate::ids::InstanceId;
+use crate::reason::StepReason;
+use crate::runner::Phase;
+
+impl Planner<'_> {
+    /// More supply than wanted: first boxes that can't hold a job, then long idle ones, which are asked.
+    pub(super) fn shrink(&mut self, boxes: &Runners<'_>) {
+        if !self.fresh(&Source::Instances) {
+            return;
+        }
+        let lets_go = |s: &&Step| matches!(s.act, Act::Drain | Act::Terminate);
+        let going: BTreeSet<&InstanceId> = self.plan.steps.iter().filter(lets_go).map(|s| &s.instance).collect();
+        let going = boxes.iter().filter(|(id, r, phase)| going.contains(id) && r.supplies(self.pool, *phase)).count();
+        let going = u32::try_from(going).unwrap_or(u32::MAX);
+        // Whether a job is taken that still looks queued is a guess: good enough to launch none, not to let one go.
+        let c = &self.plan.counts;
+        let mut surplus = c.supply.saturating_sub(c.counting + c.floor).saturating_sub(going);
+        let timeout = self.pool.map_or(Duration::ZERO, |p| p.spec.runner.idle_timeout.get());
+        for (id, r, phase) in boxes {
+            let unused = matches!(phase, Phase::Launching | Phase::Booting) && r.never_configured() && r.is_free(self.now);
+            if surplus > 0 && unused && !self.planned(id) {
+                surplus -= 1;
+                self.step(id, Act::Terminate, StepReason::Unneeded);
+            }
+        }
+        let mut idle: Vec<_> = boxes
+            .iter()
+            .filter(|(_, r, phase)| *phase == Phase::Idle && r.is_free(self.now))
+            .filter_map(|(id, r, _)| r.idle_since.map(|since| (since, *id)))
+            .filter(|(since, id)| self.now.since(*since) >= timeout && !self.planned(id))
+            .collect();
+        idle.sort();
+        for (since, id) in idle.into_iter().take(surplus as usize) {
+            let why = match self.pool {
+                Some(_) => StepReason::IdleTooLong { idle: self.now.since(since), limit: timeout },
+                None => StepReason::PoolGone,
+            };
+            self.step(id, Act::Drain, why);
+        }
+        if self.pool.is_none() {
+            // Boxes of a pool that is gone get no configuration; those that might have one are asked to end.
+            for (id, r, phase) in boxes {
+                let waiting = phase.is_supply() && *phase != Phase::Idle && r.is_free(self.now);
+                // A secret alone names no pool: its box is told apart once EC2 shows it.
+                let waiting = waiting && (r.instance.is_some() || r.registration.is_some());
+                if waiting && !self.planned(id) {
+                    self.step(id, Act::Drain, StepReason::PoolGone);
+                }
+            }
+        }
+    }
+}
