@@ -110,7 +110,7 @@ async fn at(deadline: Option<tokio::time::Instant>) {
 
 /// One line for each event since the last call: what was decided or heard, for whom, and why.
 fn log(controller: &Controller, logged: &mut u64) {
-    for e in controller.events(*logged, usize::MAX) {
+    for e in controller.seen().events(*logged, usize::MAX) {
         let (pool, instance) = (e.pool.as_deref(), e.instance.as_deref());
         if e.bad {
             tracing::warn!(
@@ -134,7 +134,7 @@ fn log(controller: &Controller, logged: &mut u64) {
             );
         }
     }
-    *logged = controller.last_event();
+    *logged = controller.seen().last_event();
 }
 
 fn start(

@@ -6,8 +6,11 @@
 mod emit;
 mod orders;
 mod outcome;
+mod seen;
 
-use std::collections::{BTreeMap, BTreeSet};
+pub use seen::Seen;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +26,7 @@ use crate::ids::{AppName, DeliveryId, EffectId, Forge, InstanceId, Intent, JobId
 use crate::journal::{Journal, What, Whom};
 use crate::manifest::Spec;
 use crate::past::{BoxPast, End, JobPast};
-use crate::plan::{Gate, Plan, View, plan};
+use crate::plan::{Plan, View, plan};
 use crate::reason::{Backoff, CallReason, EventReason, HoldReason, Refused, StepReason};
 use crate::runner::{Phase, Terms};
 use crate::steer::Pause;
@@ -64,7 +67,7 @@ enum Flight {
 
 /// What the controller remembers of a pool between two plans.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct PoolState {
+struct PoolState {
     /// First and last change since the last plan.
     dirty: Option<(Time, Time)>,
     /// More of the same is on its way: gather for [`DEBOUNCE_MAX`], so that a burst is few launches.
@@ -72,13 +75,13 @@ pub(crate) struct PoolState {
     /// Planned again at this time whatever happens.
     again_at: Time,
     /// The last plan, to explain.
-    pub(crate) plan: Option<Plan>,
+    plan: Option<Plan>,
     /// Boxes in a row that never came online.
     boot_failures: u32,
     /// Launches in a row that failed for other reasons than capacity.
     launch_failures: u32,
     /// No launch before this, and why.
-    pub(crate) backoff: Option<(Time, Backoff)>,
+    backoff: Option<(Time, Backoff)>,
     /// Configurations in a row that were refused.
     refusals: u32,
     /// None is tried before this, and what the last refusal said.
@@ -100,16 +103,16 @@ pub struct Controller {
     process: String,
     effects: u64,
     intents: u64,
-    pub(crate) spec: Arc<Spec>,
-    pub(crate) demand: Demand,
-    pub(crate) world: World,
-    pub(crate) deliveries: Deliveries,
-    pub(crate) unavailable: Unavailable,
-    pub(crate) budgets: Budgets,
-    pub(crate) pools: BTreeMap<PoolName, PoolState>,
+    spec: Arc<Spec>,
+    demand: Demand,
+    world: World,
+    deliveries: Deliveries,
+    unavailable: Unavailable,
+    budgets: Budgets,
+    pools: BTreeMap<PoolName, PoolState>,
     /// Pools that an operator paused. Kept outside of this process; see [`crate::steer`].
-    pub(crate) paused: BTreeMap<PoolName, Pause>,
-    pub(crate) journal: Journal,
+    paused: BTreeMap<PoolName, Pause>,
+    journal: Journal,
     flights: BTreeMap<EffectId, Flight>,
     sweeps: BTreeMap<Source, SweepState>,
     /// Held messages, and until when SQS keeps them invisible.
@@ -243,6 +246,22 @@ impl Controller {
         View { spec: &self.spec, demand: &self.demand, world: &self.world, unavailable: &self.unavailable }
     }
 
+    /// All that the controller knows, to be read by whoever answers a question.
+    pub fn seen(&self) -> Seen<'_> {
+        Seen {
+            spec: &self.spec,
+            demand: &self.demand,
+            world: &self.world,
+            unavailable: &self.unavailable,
+            budgets: &self.budgets,
+            paused: &self.paused,
+            journal: &self.journal,
+            in_flight: self.in_flight(),
+            messages_held: self.messages_held(),
+            pools: &self.pools,
+        }
+    }
+
     /// Each pool's newest plan; None if the pool was not planned yet.
     pub fn newest_plans(&self) -> impl Iterator<Item = (&PoolName, Option<&Plan>)> {
         self.pools.iter().map(|(name, state)| (name, state.plan.as_ref()))
@@ -251,11 +270,6 @@ impl Controller {
     /// When GitHub is next asked to deliver a failed webhook again; FAR if there is none to ask for.
     pub fn next_redelivery(&self) -> Time {
         self.deliveries.next()
-    }
-
-    /// Plans every pool from what is known and emits nothing: `muster plan`.
-    pub fn preview(&self, now: Time) -> Vec<Plan> {
-        self.pool_names().iter().map(|name| plan(self.view(), name, &self.gate(name, now), now)).collect()
     }
 
     // ------------------------------------------------------------------------------------------------ inputs
@@ -279,7 +293,7 @@ impl Controller {
             self.look_at(source, now);
         }
         self.look_at_lists(now);
-        for name in self.pool_names() {
+        for name in self.seen().pool_names() {
             self.mark(&name, now);
         }
     }
@@ -388,51 +402,15 @@ impl Controller {
     // ---------------------------------------------------------------------------------------------- schedule
 
     /// Pools of the manifests, and pools that only boxes speak of.
-    fn pool_names(&self) -> BTreeSet<PoolName> {
-        self.spec.pools.keys().cloned().chain(self.world.runners().values().map(|r| r.pool.clone())).collect()
-    }
-
-    fn gate(&self, name: &PoolName, now: Time) -> Gate {
-        let refused = |pool: &PoolName| self.pools.get(pool).and_then(|p| p.refused.clone());
-        // Boxes that will be configured before long take up room; those of a pool that can't be take it from that pool only.
-        let mut room = match refused(name) {
-            Some(_) => 1_u32.saturating_sub(self.unconfigured(|pool| pool == name)),
-            None => self.budgets.unconfigured_limit().saturating_sub(self.unconfigured(|pool| refused(pool).is_none())),
-        };
-        let payer = |pool: &PoolName| self.spec.pools.get(pool).map(|p| p.forge().payer());
-        let mut github = None;
-        let own = payer(name);
-        if let Some((left, until)) = own.as_ref().and_then(|own| self.budgets.github_leaves(own, now)) {
-            let left = left.saturating_sub(self.unconfigured(|pool| payer(pool) == own));
-            github = (left <= room).then_some(until);
-            room = room.min(left);
-        }
-        Gate {
-            room,
-            github,
-            backoff: self.pools.get(name).and_then(|p| p.backoff.clone()),
-            paused: self.paused.get(name).cloned(),
-            refused: refused(name),
-        }
-    }
-
-    /// Boxes that this process launched and has not configured yet, of some pools.
-    fn unconfigured(&self, counts: impl Fn(&PoolName) -> bool) -> u32 {
-        let unconfigured =
-            self.world.runners().values().filter(|r| !r.is_configured() && r.launched_by.is_some() && r.gone_at.is_none());
-        let outstanding: u32 = self.world.pending().values().filter(|p| counts(&p.launch.pool)).map(|p| p.outstanding()).sum();
-        outstanding + u32::try_from(unconfigured.filter(|r| counts(&r.pool)).count()).unwrap_or(u32::MAX)
-    }
-
     /// Something about this pool changed.
-    pub(crate) fn mark(&mut self, pool: &PoolName, now: Time) {
+    fn mark(&mut self, pool: &PoolName, now: Time) {
         let state = self.pools.entry(pool.clone()).or_default();
         state.dirty = Some(state.dirty.map_or((now, now), |(first, _)| (first, now)));
         state.gathering |= self.gathering;
     }
 
     fn mark_all(&mut self, now: Time) {
-        for name in self.pool_names() {
+        for name in self.seen().pool_names() {
             self.mark(&name, now);
         }
     }
@@ -504,7 +482,7 @@ impl Controller {
         let mut batch = emit::Batch::default();
         for name in due {
             self.hold_left_queued(&name, now);
-            let plan = plan(self.view(), &name, &self.gate(&name, now), now);
+            let plan = plan(self.view(), &name, &self.seen().gate(&name, now), now);
             if plan.counts.occupied == 0 && plan.counts.phases.is_empty() && !self.spec.pools.contains_key(&name) {
                 self.pools.remove(&name);
                 continue;

@@ -1,6 +1,6 @@
 //! The reason for every job, every runner and every pool, in one sentence each.
 
-use crate::controller::Controller;
+use crate::controller::Seen;
 use crate::demand::Job;
 use crate::effect::{Market, Source};
 use crate::event::{InstanceState, JobState};
@@ -13,7 +13,7 @@ use crate::runner::{Configured, Phase, Runner};
 use crate::time::Time;
 use crate::view::{JobView, PoolView, RunnerView, StageView, Totals};
 
-impl Controller {
+impl Seen<'_> {
     /// All pools, as of their last plan.
     pub fn pools(&self, now: Time) -> Vec<PoolView> {
         self.preview(now)
@@ -125,8 +125,8 @@ impl Controller {
     pub fn totals(&self, now: Time) -> Totals {
         let mut t = Totals {
             now: now.as_millis(),
-            messages_held: self.messages_held() as u64,
-            effects_in_flight: self.in_flight() as u64,
+            messages_held: self.messages_held as u64,
+            effects_in_flight: self.in_flight as u64,
             ..Totals::default()
         };
         for name in self.spec.pools.keys() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::controller::Controller;
+use crate::controller::Seen;
 use crate::event::JobState;
 use crate::ids::{InstanceId, JobId, PoolName};
 use crate::journal::{Entry, What};
@@ -42,7 +42,7 @@ fn awaited(what: impl Into<String>, until: Time) -> Awaited {
     Awaited { what: what.into(), until: until.as_millis() }
 }
 
-impl Controller {
+impl Seen<'_> {
     /// The events after that number, oldest first, `limit` at most.
     pub fn events(&self, after: u64, limit: usize) -> Vec<EventView> {
         self.journal.after(after).take(limit).map(EventView::from).collect()
@@ -147,7 +147,7 @@ impl Controller {
         let forgotten = (cut > 0).then(|| entries[cut].at.as_millis());
         entries.drain(..cut);
         let phases: Vec<String> = view.phases.iter().map(|(phase, n)| format!("{n} {}", phase.as_str())).collect();
-        let blocked = self.pools.get(name).and_then(|p| p.plan.as_ref()?.blocked.as_ref());
+        let blocked = self.newest_plan(name).and_then(|plan| plan.blocked.as_ref());
         let awaits = blocked.and_then(Blocked::awaits).map(|(what, until)| awaited(what, until)).into_iter().collect();
         Some(Explanation {
             state: State::Pool(if view.paused { Switch::Paused } else { Switch::Active }),

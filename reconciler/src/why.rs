@@ -1,6 +1,6 @@
 //! Why a job is where it is, found from what the controller knows. The answer is a [`JobReason`].
 
-use crate::controller::Controller;
+use crate::controller::Seen;
 use crate::demand::{JOB_EXPIRY, Job};
 use crate::event::JobState;
 use crate::matching::Route;
@@ -18,7 +18,7 @@ fn idle(plan: &Plan) -> u32 {
     plan.counts.phases.get(&Phase::Idle).copied().unwrap_or_default()
 }
 
-impl Controller {
+impl Seen<'_> {
     /// Why a job is where it is.
     pub fn why(&self, job: &Job, now: Time) -> JobReason {
         if job.event.state != JobState::Queued {
@@ -44,7 +44,7 @@ impl Controller {
         if job.redelivered && !job.confirmed(now) {
             return JobReason::Confirming { until: job.confirmed_by() };
         }
-        let Some(plan) = self.pools.get(&pool).and_then(|p| p.plan.as_ref()) else { return JobReason::Unplanned { pool } };
+        let Some(plan) = self.newest_plan(&pool) else { return JobReason::Unplanned { pool } };
         let (c, starting) = (&plan.counts, starting(plan));
         match &plan.blocked {
             // A paused pool's runners take jobs as ever.

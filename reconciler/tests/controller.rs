@@ -43,7 +43,7 @@ fn a_pools_new_label_is_served_by_new_boxes_at_once() {
     let acts = scene.acts(changed);
     assert!(acts.iter().any(|a| matches!(a, Action::Drain(ids) if *ids == old)), "{acts:?}");
     assert!(acts.iter().any(|a| matches!(a, Action::Launch(l) if l.count == 2)), "the jobs still wait: {acts:?}");
-    let reasons: Vec<_> = scene.core.runners(scene.now).into_iter().map(|r| r.reason).collect();
+    let reasons: Vec<_> = scene.core.seen().runners(scene.now).into_iter().map(|r| r.reason).collect();
     assert!(reasons.iter().any(|r| r.contains("labels, runner group or scope changed")), "{reasons:?}");
 }
 
@@ -110,7 +110,7 @@ fn a_pool_that_cannot_be_configured_starves_no_other() {
     let tries =
         |from: Time| scene.acts(from).iter().filter(|a| matches!(a, Action::Configure(c) if refuses_gpu(c).is_some())).count();
     assert!((1..=4).contains(&tries(began)), "{} tries in 40 s", tries(began));
-    let gpu = scene.core.pools(scene.now).into_iter().find(|p| p.name == "gpu").unwrap();
+    let gpu = scene.core.seen().pools(scene.now).into_iter().find(|p| p.name == "gpu").unwrap();
     assert!(gpu.reason.contains("the runner group `gpu` does not exist"), "{}", gpu.reason);
 
     // Somebody makes the group: within two minutes the boxes are configured, without a change of manifests.
@@ -238,7 +238,7 @@ fn nothing_is_launched_that_githubs_limit_will_not_let_us_configure() {
         scene.feed(left_to_configure(remaining, reset_after));
         scene.queue(3, &["linux"]);
         scene.pass(secs(5));
-        let wait = scene.core.explain_pool(&"linux".into(), scene.now).unwrap();
+        let wait = scene.core.seen().explain_pool(&"linux".into(), scene.now).unwrap();
         let limited = wait.reason.contains("only what GitHub's rate limit lets us configure; it is reset in 9m 55s");
         assert_eq!(limited, at_once < 3, "{remaining} left: {}", wait.reason);
         assert_eq!(wait.awaits.iter().any(|a| a.until == (began + reset_after).as_millis()), limited, "{:?}", wait.awaits);
@@ -267,7 +267,7 @@ fn a_box_whose_app_was_removed_is_forgotten_once_it_is_gone() {
         b.state = InstanceState::Terminated;
     }
     scene.pass(secs(120));
-    assert_eq!(scene.core.runners(scene.now), []);
+    assert_eq!(scene.core.seen().runners(scene.now), []);
     let quiet = scene.now;
     scene.pass(secs(600));
     assert!(!scene.swept.iter().any(|(at, s)| *at >= quiet && matches!(s, Source::Runners(_))));
@@ -343,7 +343,7 @@ fn a_drain_that_worked_without_an_answer_is_not_repeated() {
     let (scene, began) = one_too_many(false);
     let drains = drains(&scene, began);
     assert!(matches!(drains[..], [[_]]), "{drains:?}");
-    let reasons: Vec<String> = scene.core.runners(scene.now).into_iter().map(|r| r.reason).collect();
+    let reasons: Vec<String> = scene.core.seen().runners(scene.now).into_iter().map(|r| r.reason).collect();
     assert!(reasons.iter().any(|why| why.contains("and no job wants it")), "{reasons:?}");
     assert_eq!(scene.boxes.len(), 3, "and none was launched");
 }

@@ -86,7 +86,7 @@ fn a_job_that_spot_took_and_one_whose_box_is_forgotten_are_told_as_such() {
     for (conclusion, end) in [("failure", End::Lost), ("success", End::Told)] {
         let (mut scene, instance) = running();
         gone(&mut scene, &instance);
-        assert!(told(&scene).is_empty() && !scene.core.runners(scene.now).iter().any(|r| r.instance == instance.as_str()));
+        assert!(told(&scene).is_empty() && !scene.core.seen().runners(scene.now).iter().any(|r| r.instance == instance.as_str()));
         heard(&mut scene, JobState::Completed, Some(&instance), Some(conclusion));
         let past = told(&scene).pop().unwrap();
         assert_eq!(past.end, end, "{conclusion}");

@@ -41,11 +41,11 @@ fn launches(scene: &Scene, from: Time) -> Vec<(String, Market, u64)> {
 }
 
 fn reason(scene: &Scene, pool: &str) -> String {
-    scene.core.pools(scene.now).into_iter().find(|p| p.name == pool).unwrap().reason
+    scene.core.seen().pools(scene.now).into_iter().find(|p| p.name == pool).unwrap().reason
 }
 
 fn job_reason(scene: &Scene, job: u64) -> String {
-    scene.core.jobs(scene.now).into_iter().find(|j| j.id == job).unwrap().reason
+    scene.core.seen().jobs(scene.now).into_iter().find(|j| j.id == job).unwrap().reason
 }
 
 /// The page is made from the list. To renew it, write what this prints.
@@ -276,7 +276,7 @@ fn why_ec2_ended_boxes_at_their_launch_is_told_by_the_pool() {
         assert!(told.iter().any(|reason| reason.contains(words)), "{told:#?}");
         assert!(scene.boxes.len() <= 6, "{} boxes in 90 s", scene.boxes.len());
         let said: Vec<String> =
-            scene.core.events(0, 999).into_iter().filter(|e| e.what == What::BootFailed).map(|e| e.why).collect();
+            scene.core.seen().events(0, 999).into_iter().filter(|e| e.what == What::BootFailed).map(|e| e.why).collect();
         assert!(said.iter().any(|why| why.contains("Client.InternalError: Client error on launch")), "{said:#?}");
     }
 }
@@ -290,10 +290,10 @@ fn a_job_that_is_over_is_over_whatever_labels_its_event_has() {
     let mut over = message(0, JobState::Completed, &[]);
     over.event.conclusion = Some("cancelled".into());
     scene.feed(Input::Messages(vec![over]));
-    assert!(scene.core.jobs(scene.now).is_empty());
+    assert!(scene.core.seen().jobs(scene.now).is_empty());
     // Of a job that nobody heard of it changes nothing.
     scene.feed(Input::Messages(vec![message(99, JobState::Completed, &[])]));
     scene.pass(secs(60));
-    assert!(scene.core.jobs(scene.now).is_empty());
+    assert!(scene.core.seen().jobs(scene.now).is_empty());
     assert!(launches(&scene, BEGIN).is_empty(), "{:?}", launches(&scene, BEGIN));
 }

@@ -68,7 +68,7 @@ fn a_paused_pool_launches_nothing_and_says_so_until_it_is_resumed() {
     scene.queue(3, &LABELS);
     scene.pass(secs(120));
     assert_eq!(scene.launches(), 0);
-    let (job, pools) = (scene.core.jobs(scene.now)[0].clone(), scene.core.pools(scene.now));
+    let (job, pools) = (scene.core.seen().jobs(scene.now)[0].clone(), scene.core.seen().pools(scene.now));
     assert!(
         job.why == "paused" && job.reason.contains("paused by an operator since 2m") && job.reason.contains("a bad image"),
         "{job:?}"
@@ -77,7 +77,8 @@ fn a_paused_pool_launches_nothing_and_says_so_until_it_is_resumed() {
     scene.order(Order::Resume(pool())).unwrap();
     scene.pass(secs(5));
     assert_eq!((scene.launches(), scene.live("linux").len()), (1, 3));
-    let what: Vec<What> = scene.core.explain_job(JobId(0), scene.now).unwrap().timeline.into_iter().map(|e| e.what).collect();
+    let what: Vec<What> =
+        scene.core.seen().explain_job(JobId(0), scene.now).unwrap().timeline.into_iter().map(|e| e.what).collect();
     assert_eq!(what, [What::JobQueued, What::Resumed, What::Launch], "what its pool did while it waited is its story too");
 }
 
@@ -109,7 +110,7 @@ fn a_pause_is_taken_over_from_an_earlier_process() {
     scene.queue(1, &LABELS);
     scene.pass(secs(120));
     assert_eq!(scene.launches(), 0);
-    assert!(scene.core.jobs(scene.now)[0].reason.contains("by my predecessor"));
+    assert!(scene.core.seen().jobs(scene.now)[0].reason.contains("by my predecessor"));
 }
 
 #[test]
@@ -126,7 +127,7 @@ fn an_idle_box_is_asked_to_end_and_a_busy_one_ends_after_its_job() {
     let drained = scene.drained();
     assert!(drained.contains(&idle) && drained.contains(&busy), "{drained:?}");
     scene.pass(secs(3600));
-    let view = scene.core.runners(scene.now).into_iter().find(|r| r.instance == busy.as_str()).unwrap();
+    let view = scene.core.seen().runners(scene.now).into_iter().find(|r| r.instance == busy.as_str()).unwrap();
     assert_eq!((view.phase.as_str(), scene.terminated()), ("busy", 0), "one that is online and does not answer may have a job");
     assert!(view.reason.contains("ends after that"), "{view:?}");
     assert!(scene.boxes[&busy].state == muster_reconciler::event::InstanceState::Running);
@@ -197,22 +198,23 @@ fn everything_is_told_of_a_job_a_runner_and_a_pool() {
     scene.pass(secs(60));
     let id = scene.live("linux")[0].clone();
     scene.starts(0, &id);
-    let job = scene.core.explain_job(JobId(0), scene.now).unwrap();
+    let job = scene.core.seen().explain_job(JobId(0), scene.now).unwrap();
     let what: Vec<&str> = job.timeline.iter().map(|e| e.what.as_str()).collect();
     assert_eq!(what, ["job_queued", "launch", "job_started"]);
     assert_eq!((job.state, job.reason), (State::Job(JobState::InProgress), format!("runs on c.linux.{id}")));
-    let runner = scene.core.explain_runner(&id, scene.now).unwrap();
+    let runner = scene.core.seen().explain_runner(&id, scene.now).unwrap();
     let what: Vec<&str> = runner.timeline.iter().map(|e| e.what.as_str()).collect();
     assert_eq!(what, ["launched", "configure", "reached", "reached", "job_started"]);
     assert!(runner.awaits.iter().any(|a| a.what.contains("maxLifetime")), "{runner:?}");
-    let stages: Vec<Stage> = scene.core.runners(scene.now)[0].stages.iter().map(|s| s.stage).collect();
+    let stages: Vec<Stage> = scene.core.seen().runners(scene.now)[0].stages.iter().map(|s| s.stage).collect();
     assert_eq!(stages, [Stage::Launched, Stage::Configured, Stage::Online, Stage::Started]);
-    let told = scene.core.explain_pool(&pool(), scene.now).unwrap();
+    let told = scene.core.seen().explain_pool(&pool(), scene.now).unwrap();
     assert!(told.state == State::Pool(Switch::Active) && !told.timeline.is_empty(), "{told:?}");
     assert!(
-        scene.core.explain_job(JobId(9), scene.now).is_none() && scene.core.explain_runner(&"i-9".into(), scene.now).is_none()
+        scene.core.seen().explain_job(JobId(9), scene.now).is_none()
+            && scene.core.seen().explain_runner(&"i-9".into(), scene.now).is_none()
     );
-    let all = scene.core.events(0, 1000);
+    let all = scene.core.seen().events(0, 1000);
     assert!(all.iter().zip(1..).all(|(e, seq)| e.seq == seq), "no gaps");
-    assert_eq!(scene.core.events(all.len() as u64 - 1, 10).len(), 1);
+    assert_eq!(scene.core.seen().events(all.len() as u64 - 1, 10).len(), 1);
 }

@@ -147,7 +147,7 @@ fn at_rest(world: &Simulation, spec: &Spec) -> bool {
 
 /// Jobs that a pool takes and that are still queued, each with the controller's word on it.
 fn unstarted(world: &Simulation, jobs: &[JobLife]) -> Vec<Untaken> {
-    let views = world.controller().map(|c| c.jobs(world.now())).unwrap_or_default();
+    let views = world.controller().map(|c| c.seen().jobs(world.now())).unwrap_or_default();
     let reasons: BTreeMap<u64, String> = views.into_iter().map(|v| (v.id, v.reason)).collect();
     let mut all = Untakens::default();
     for job in jobs.iter().filter(|j| j.pool.is_some() && j.started.is_none() && j.ended.is_none()) {

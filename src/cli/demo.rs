@@ -189,9 +189,9 @@ mod tests {
         show.advance();
         let core = show.world.controller().expect("it runs");
         let now = show.world.now();
-        let (pools, jobs) = (core.pools(now), core.jobs(now));
+        let (pools, jobs) = (core.seen().pools(now), core.seen().jobs(now));
         assert_eq!(pools.len(), 3);
         assert!(jobs.len() > 10 && jobs.iter().all(|j| !j.reason.is_empty()), "{jobs:?}");
-        assert!(core.runners(now).iter().any(|r| r.phase == muster_reconciler::runner::Phase::Busy));
+        assert!(core.seen().runners(now).iter().any(|r| r.phase == muster_reconciler::runner::Phase::Busy));
     }
 }

@@ -119,7 +119,7 @@ impl Args {
         }
         let messages = events.into_iter().zip(1..).map(|(event, n)| JobMessage { id: MessageId(n), receive_count: 1, event });
         controller.step(clock.now(), Input::Messages(messages.collect()));
-        let pools = controller.preview(clock.now()).into_iter().map(|plan| said(&plan, clock.now())).collect();
+        let pools = controller.seen().preview(clock.now()).into_iter().map(|plan| said(&plan, clock.now())).collect();
         Ok(Answer { jobs, pools })
     }
 

@@ -120,20 +120,22 @@ impl Inspect {
 /// Answers one question from the core that `controller` is. Whoever asked may have gone away; that is no concern of ours.
 pub fn answer(controller: &mut Controller, query: Query, now: Time) {
     match query {
-        Query::Pools(to) => drop(to.send(controller.pools(now))),
-        Query::Jobs(to) => drop(to.send(controller.jobs(now))),
-        Query::Runners(to) => drop(to.send(controller.runners(now))),
-        Query::Snapshot(to) => drop(to.send(controller.snapshot(now))),
-        Query::Events(after, limit, to) => drop(to.send((controller.events(after, limit), controller.last_event()))),
+        Query::Pools(to) => drop(to.send(controller.seen().pools(now))),
+        Query::Jobs(to) => drop(to.send(controller.seen().jobs(now))),
+        Query::Runners(to) => drop(to.send(controller.seen().runners(now))),
+        Query::Snapshot(to) => drop(to.send(controller.seen().snapshot(now))),
+        Query::Events(after, limit, to) => {
+            drop(to.send((controller.seen().events(after, limit), controller.seen().last_event())))
+        }
         Query::Explain(subject, to) => drop(to.send(match subject {
-            Subject::Job(id) => controller.explain_job(JobId(id), now),
-            Subject::Runner(id) => controller.explain_runner(&id.into(), now),
-            Subject::Pool(name) => controller.explain_pool(&name.into(), now),
+            Subject::Job(id) => controller.seen().explain_job(JobId(id), now),
+            Subject::Runner(id) => controller.seen().explain_runner(&id.into(), now),
+            Subject::Pool(name) => controller.seen().explain_pool(&name.into(), now),
         })),
         // Who gave it was told that nobody answered: an order that is carried out all the same would not be kept.
         Query::Order(_, to) if to.is_closed() => {}
         Query::Order(order, to) => drop(to.send(controller.order(&order, now))),
-        Query::Totals(to) => drop(to.send(controller.totals(now))),
+        Query::Totals(to) => drop(to.send(controller.seen().totals(now))),
         Query::Ready(to) => drop(to.send(controller.ready())),
     }
 }

@@ -99,7 +99,7 @@ impl Simulation {
             if waited < STUCK || roomy < ROOMY {
                 continue;
             }
-            let word = match controller.view().demand.jobs().get(&id).map(|known| controller.why(known, now)) {
+            let word = match controller.view().demand.jobs().get(&id).map(|known| controller.seen().why(known, now)) {
                 Some(JobReason::Held { .. } | JobReason::Delayed { .. }) => continue,
                 // Not any word will do: there is room, and GitHub's limit can be asked for.
                 Some(JobReason::Blocked { pool, blocked, .. }) if self.is_so(&blocked, &pool, now) => continue,
@@ -160,17 +160,17 @@ impl Simulation {
     fn look_at_views(&mut self, now: Time) {
         let Some(controller) = &self.controller else { return };
         let mut unsound = Vec::new();
-        for view in controller.jobs(now) {
+        for view in controller.seen().jobs(now) {
             if view.reason.is_empty() {
                 unsound.push(format!("job {} has no reason", view.id));
             }
         }
-        for view in controller.runners(now) {
+        for view in controller.seen().runners(now) {
             if view.reason.is_empty() {
                 unsound.push(format!("runner {} has no reason", view.name));
             }
         }
-        let (once, twice) = (controller.preview(now), controller.preview(now));
+        let (once, twice) = (controller.seen().preview(now), controller.seen().preview(now));
         for plan in &once {
             if plan.say(now).is_empty() {
                 unsound.push(format!("pool {} has no reason", plan.pool));

@@ -90,9 +90,13 @@ impl Simulation {
     pub(crate) fn own_words(&self) -> Vec<Left> {
         let Some(controller) = &self.controller else { return Vec::new() };
         let now = self.nature.now();
-        let pools = controller.pools(now).into_iter().map(|p| format!("muster says of pool {}: {}", p.name, p.reason));
-        let boxes =
-            controller.runners(now).into_iter().take(4).map(|r| format!("muster says of {}: {}: {}", r.name, r.phase, r.reason));
+        let pools = controller.seen().pools(now).into_iter().map(|p| format!("muster says of pool {}: {}", p.name, p.reason));
+        let boxes = controller
+            .seen()
+            .runners(now)
+            .into_iter()
+            .take(4)
+            .map(|r| format!("muster says of {}: {}: {}", r.name, r.phase, r.reason));
         pools.chain(boxes).map(|what| Left { invariant: Invariant::L4, what }).collect()
     }
 

@@ -1,0 +1,84 @@
+//! What the controller knows, for whoever answers a question: to be read, and never to be changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::PoolState;
+use crate::budget::Budgets;
+use crate::capacity::Unavailable;
+use crate::demand::Demand;
+use crate::ids::PoolName;
+use crate::journal::Journal;
+use crate::manifest::Spec;
+use crate::plan::{Gate, Plan, View, plan};
+use crate::steer::Pause;
+use crate::time::Time;
+use crate::world::World;
+
+/// What the controller knows at one moment. `explain.rs`, `timeline.rs` and `why.rs` answer from it.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    pub(crate) spec: &'a Spec,
+    pub(crate) demand: &'a Demand,
+    pub(crate) world: &'a World,
+    pub(crate) unavailable: &'a Unavailable,
+    pub(crate) budgets: &'a Budgets,
+    pub(crate) paused: &'a BTreeMap<PoolName, Pause>,
+    pub(crate) journal: &'a Journal,
+    /// Effects that are under way.
+    pub(crate) in_flight: usize,
+    /// Messages of the jobs queue that this process holds.
+    pub(crate) messages_held: usize,
+    pub(super) pools: &'a BTreeMap<PoolName, PoolState>,
+}
+
+impl Seen<'_> {
+    /// The pool's newest plan. None: the pool was not planned yet.
+    pub(crate) fn newest_plan(&self, name: &PoolName) -> Option<&Plan> {
+        self.pools.get(name).and_then(|state| state.plan.as_ref())
+    }
+
+    fn view(&self) -> View<'_> {
+        View { spec: self.spec, demand: self.demand, world: self.world, unavailable: self.unavailable }
+    }
+
+    /// Plans every pool from what is known and emits nothing: `muster plan`.
+    pub fn preview(&self, now: Time) -> Vec<Plan> {
+        self.pool_names().iter().map(|name| plan(self.view(), name, &self.gate(name, now), now)).collect()
+    }
+
+    pub(super) fn pool_names(&self) -> BTreeSet<PoolName> {
+        self.spec.pools.keys().cloned().chain(self.world.runners().values().map(|r| r.pool.clone())).collect()
+    }
+
+    pub(super) fn gate(&self, name: &PoolName, now: Time) -> Gate {
+        let refused = |pool: &PoolName| self.pools.get(pool).and_then(|p| p.refused.clone());
+        // Boxes that will be configured before long take up room; those of a pool that can't be take it from that pool only.
+        let mut room = match refused(name) {
+            Some(_) => 1_u32.saturating_sub(self.unconfigured(|pool| pool == name)),
+            None => self.budgets.unconfigured_limit().saturating_sub(self.unconfigured(|pool| refused(pool).is_none())),
+        };
+        let payer = |pool: &PoolName| self.spec.pools.get(pool).map(|p| p.forge().payer());
+        let mut github = None;
+        let own = payer(name);
+        if let Some((left, until)) = own.as_ref().and_then(|own| self.budgets.github_leaves(own, now)) {
+            let left = left.saturating_sub(self.unconfigured(|pool| payer(pool) == own));
+            github = (left <= room).then_some(until);
+            room = room.min(left);
+        }
+        Gate {
+            room,
+            github,
+            backoff: self.pools.get(name).and_then(|p| p.backoff.clone()),
+            paused: self.paused.get(name).cloned(),
+            refused: refused(name),
+        }
+    }
+
+    /// Runners that this process launched and has not configured yet, of some pools.
+    fn unconfigured(&self, counts: impl Fn(&PoolName) -> bool) -> u32 {
+        let unconfigured =
+            self.world.runners().values().filter(|r| !r.is_configured() && r.launched_by.is_some() && r.gone_at.is_none());
+        let outstanding: u32 = self.world.pending().values().filter(|p| counts(&p.launch.pool)).map(|p| p.outstanding()).sum();
+        outstanding + u32::try_from(unconfigured.filter(|r| counts(&r.pool)).count()).unwrap_or(u32::MAX)
+    }
+}
