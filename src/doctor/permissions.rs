@@ -151,7 +151,8 @@ mod tests {
 
     #[test]
     fn a_refused_action_is_named() {
-        let refused = || Failure::new(FailureKind::Refused, "try to launch: UnauthorizedOperation: You are not authorized");
+        let said = "try to launch: UnauthorizedOperation: You are not authorized";
+        let refused = || Failure { code: Some("UnauthorizedOperation".into()), ..Failure::new(FailureKind::Refused, said) };
         let all = judge("p".into(), vec![("ec2:CreateFleet", DryRun::Allowed), ("ec2:RunInstances", DryRun::Allowed)]);
         assert_eq!(all, Finding::ok("p", "ec2:CreateFleet, ec2:RunInstances"));
         let one = judge("p".into(), vec![("ec2:CreateFleet", DryRun::Allowed), ("ec2:RunInstances", DryRun::Refused(refused()))]);
