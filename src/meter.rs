@@ -124,8 +124,8 @@ impl Meter {
 
 #[cfg(test)]
 mod tests {
-    use muster_reconciler::effect::Market;
     use muster_reconciler::manifest::Os;
+    use muster_reconciler::market::Market;
     use muster_reconciler::view::Billed;
 
     use super::*;

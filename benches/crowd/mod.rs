@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_reconciler::controller::Controller;
-use muster_reconciler::effect::{
-    Action, Effect, Input, InstanceSighting, JobMessage, Market, Outcome, RunnerSighting, Source, Swept,
-};
+use muster_reconciler::effect::{Action, Effect, Input, InstanceSighting, JobMessage, Outcome, RunnerSighting, Source, Swept};
 use muster_reconciler::event::{InstanceState, JobEvent, JobState};
 use muster_reconciler::ids::{InstanceId, JobId, MessageId, RunId, RunnerId, RunnerName};
 use muster_reconciler::manifest::{RunnerPool, Spec};
+use muster_reconciler::market::Market;
 use muster_reconciler::time::Time;
 
 pub const RUNNERS: u64 = 10_000;

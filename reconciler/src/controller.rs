@@ -4,9 +4,11 @@
 //! remembered here, and only here; losing all of it (a crash) costs time, never correctness.
 
 mod emit;
+mod jobs;
 mod orders;
 mod outcome;
 mod seen;
+mod sweeps;
 
 pub use seen::Seen;
 
@@ -16,16 +18,15 @@ use std::time::Duration;
 
 use crate::budget::Budgets;
 use crate::capacity::Unavailable;
-use crate::defects::{self, Defect};
 use crate::deliveries::Deliveries;
-use crate::demand::{Demand, Folded, Job};
-use crate::effect::{Action, Effect, Input, JobMessage, MessageOp, Source};
-use crate::event::{Ec2EventKind, JobEvent, JobState};
+use crate::demand::Demand;
+use crate::effect::{Action, Effect, Input, MessageOp, Source};
+use crate::event::Ec2EventKind;
 use crate::fact::Fact;
-use crate::ids::{AppName, DeliveryId, EffectId, Forge, InstanceId, Intent, JobId, MessageId, Payer, PoolName, RunnerName};
+use crate::ids::{AppName, DeliveryId, EffectId, Forge, InstanceId, Intent, JobId, MessageId, Payer, PoolName};
 use crate::journal::{Journal, What, Whom};
 use crate::manifest::Spec;
-use crate::past::{BoxPast, End, JobPast};
+use crate::past::End;
 use crate::plan::{Plan, View, plan};
 use crate::reason::{Backoff, CallReason, EventReason, HoldReason, Refused, StepReason};
 use crate::runner::{Phase, Terms};
@@ -296,99 +297,6 @@ impl Controller {
         for name in self.seen().pool_names() {
             self.mark(&name, now);
         }
-    }
-
-    fn take_messages(&mut self, messages: &[JobMessage], now: Time) {
-        let mut settled = Vec::new();
-        self.gathering = messages.len() >= FULL_BATCH;
-        for m in messages {
-            if self.stopping {
-                settled.push(m.id);
-                continue;
-            }
-            self.held.insert(m.id, now + Duration::from_secs(u64::from(VISIBILITY_S)));
-            let folded = self.fold(&m.event, Some((m.id, m.receive_count)), now);
-            settled.extend(folded.settled);
-            if defects::has(Defect::DeleteOnReceipt) {
-                settled.push(m.id);
-            }
-            if m.receive_count > 1 {
-                self.check_at = now;
-            }
-        }
-        self.gathering = false;
-        if self.stopping {
-            self.emit(Action::Messages(MessageOp::Release, settled), Flight::Messages, CallReason::ShuttingDown);
-            return;
-        }
-        self.delete_messages(settled, CallReason::LeftQueue);
-        self.schedule_extension(now);
-    }
-
-    /// Folds one job event, wherever it came from, into demand and world.
-    fn fold(&mut self, event: &JobEvent, message: Option<(MessageId, u32)>, now: Time) -> Folded {
-        let mut folded = self.demand.fold(&self.spec, event, message, now);
-        for pool in &folded.pools {
-            self.mark(pool, now);
-        }
-        if folded.advanced {
-            self.note_job(event, &folded, now);
-            if event.state == JobState::InProgress
-                && folded.before == Some(JobState::Queued)
-                && let Some(first_seen) = folded.first_seen
-            {
-                let pool = folded.pools.iter().next().cloned();
-                self.facts.push(Fact::JobStarted { pool, waited: now.since(first_seen), true_wait: folded.true_wait });
-            }
-            let spec = self.spec.clone();
-            if let Some(pool) = self.world.heard_job(&spec, event, now) {
-                self.mark(&pool, now);
-            }
-            if event.state == JobState::Completed {
-                self.world.job_over(&spec, event.job, now);
-            }
-        }
-        if let Some(job) = folded.ended.take() {
-            self.tell_past(*job, folded.before.is_some(), None, now);
-        }
-        folded
-    }
-
-    /// A job is over: its story. Not of one that was neither heard of before nor on a box of ours: it was nobody's here.
-    fn tell_past(&mut self, job: Job, known: bool, end: Option<End>, now: Time) {
-        let cluster = self.spec.controller.cluster();
-        let ours = job.event.runner.as_deref().and_then(|name| RunnerName::parse_ours(name, cluster));
-        let pool = job.pool().cloned().or_else(|| ours.as_ref().map(|name| name.pool.clone()));
-        if pool.is_none() || (!known && ours.is_none()) {
-            return;
-        }
-        let lost = job.lost_box.is_some();
-        let seen = |name: RunnerName| Some(BoxPast::of(&name.instance, self.world.runners().get(&name.instance)?));
-        let taken_by = job.lost_box.or_else(|| ours.and_then(seen));
-        let app = pool.as_ref().and_then(|name| self.spec.pools.get(name)).map(|p| p.forge().app);
-        let past = JobPast {
-            pool,
-            api_url: app.and_then(|app| self.spec.api_url(&app).map(str::to_owned)),
-            heard: job.first_seen,
-            started: job.started,
-            ended: now,
-            end: end.unwrap_or_else(|| JobPast::end_of(&job.event, taken_by.as_ref(), lost)),
-            taken_by,
-            event: job.event,
-        };
-        self.facts.push(Fact::JobEnded(Box::new(past)));
-    }
-
-    fn note_job(&mut self, event: &JobEvent, folded: &Folded, now: Time) {
-        let ours = event.runner.as_deref().and_then(|name| RunnerName::parse_ours(name, self.spec.controller.cluster()));
-        let pool = folded.pools.iter().next().cloned().or(ours.as_ref().map(|name| name.pool.clone()));
-        let whom = Whom { pool, job: Some(event.job), instance: ours.map(|name| name.instance) };
-        let (what, why) = match event.state {
-            JobState::Queued => (What::JobQueued, EventReason::Asks { repo: event.repo.clone(), labels: event.labels.clone() }),
-            JobState::InProgress => (What::JobStarted, EventReason::Taken { runner: event.runner.clone() }),
-            JobState::Completed => (What::JobCompleted, EventReason::Over { conclusion: event.conclusion.clone() }),
-        };
-        self.journal.note(now, what, whom, why);
     }
 
     fn shut_down(&mut self) {

@@ -7,15 +7,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::event::{Ec2Event, InstanceState, JobEvent, JobState};
-use crate::fact::Stage;
 use crate::ids::{
     AppName, DeliveryId, EffectId, Forge, InstanceId, Intent, JobId, MessageId, Payer, PoolName, RunId, RunnerId, RunnerName,
 };
 use crate::manifest::{Allocation, Spec};
+use crate::market::{Market, Offering};
 use crate::reason::Reason;
+use crate::stage::Stage;
 use crate::tags;
 use crate::time::Time;
 
@@ -157,37 +158,6 @@ pub enum MessageOp {
     Release,
     /// The job has left the queue: delete them.
     Delete,
-}
-
-/// Spot or on-demand, as bought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Market {
-    /// Spot.
-    Spot,
-    /// On-demand.
-    OnDemand,
-}
-
-crate::shown!(Market);
-
-impl Market {
-    /// `spot` or `on-demand`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Market::Spot => "spot",
-            Market::OnDemand => "on-demand",
-        }
-    }
-}
-
-/// One (instance type, subnet) that a launch may choose.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Offering {
-    /// Such as `m7i.large`.
-    pub instance_type: Arc<str>,
-    /// Such as `subnet-0abc`.
-    pub subnet: Arc<str>,
 }
 
 /// A launch: the same value, byte for byte, for every retry of one intent.

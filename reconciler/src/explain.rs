@@ -2,14 +2,15 @@
 
 use crate::controller::Seen;
 use crate::demand::Job;
-use crate::effect::{Market, Source};
+use crate::effect::Source;
 use crate::event::{InstanceState, JobState};
-use crate::fact::Stage;
 use crate::ids::{InstanceId, JobId, RunnerName};
 use crate::manifest::Os;
+use crate::market::Market;
 use crate::plan::{DRAIN_DEADLINE, END_GRACE};
 use crate::reason::{Code, RunnerReason, Standing};
 use crate::runner::{Configured, Phase, Runner};
+use crate::stage::Stage;
 use crate::time::Time;
 use crate::view::{JobView, PoolView, RunnerView, StageView, Totals};
 

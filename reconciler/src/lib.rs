@@ -29,7 +29,9 @@ pub mod manifest;
 pub mod effect;
 pub mod event;
 pub mod fact;
+pub mod market;
 pub mod reason;
+pub mod stage;
 
 // The jobs.
 pub mod deliveries;

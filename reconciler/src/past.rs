@@ -3,9 +3,9 @@
 //! Nothing is kept for it but what the controller remembers anyway; it is put together from the job's record and its box's.
 
 use crate::event::JobEvent;
-use crate::fact::Stage;
 use crate::ids::{InstanceId, PoolName};
 use crate::runner::{Runner, Shape};
+use crate::stage::Stage;
 use crate::time::Time;
 
 /// A job that is over.

@@ -2,7 +2,7 @@
 //! spot and on-demand; whoever has used up one of them may still launch of the others.
 //! <https://docs.aws.amazon.com/ec2/latest/instancetypes/ec2-instance-quotas.html>
 
-use crate::effect::Market;
+use crate::market::Market;
 
 /// Families that share a quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

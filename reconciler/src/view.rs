@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::effect::Market;
 use crate::event::JobState;
-use crate::fact::Stage;
 use crate::journal::What;
 use crate::manifest::Os;
+use crate::market::Market;
 use crate::reason::Code;
 use crate::runner::Phase;
+use crate::stage::Stage;
 
 /// One pool.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -8,8 +8,9 @@ use muster_reconciler::effect::{
     Action, Configure, DeliverySighting, Failure, FailureKind, GitHubLimit, Input, Resource, Source,
 };
 use muster_reconciler::event::InstanceState;
-use muster_reconciler::fact::{Fact, Stage};
+use muster_reconciler::fact::Fact;
 use muster_reconciler::ids::{DeliveryId, InstanceId, Payer};
+use muster_reconciler::stage::Stage;
 use muster_reconciler::steer::Order;
 use muster_reconciler::time::Time;
 

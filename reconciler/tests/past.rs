@@ -3,9 +3,10 @@
 
 use muster_reconciler::effect::{Input, JobMessage};
 use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState, JobEvent, JobState};
-use muster_reconciler::fact::{Fact, Stage};
+use muster_reconciler::fact::Fact;
 use muster_reconciler::ids::{InstanceId, JobId, MessageId, RunId};
 use muster_reconciler::past::{End, JobPast};
+use muster_reconciler::stage::Stage;
 
 mod scene;
 use scene::{Scene, linux, secs};

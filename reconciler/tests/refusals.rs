@@ -3,13 +3,12 @@
 
 mod scene;
 
-use muster_reconciler::effect::{
-    Action, Configure, Failure, FailureKind, Input, Launch, Launched, Market, OfferingError, Outcome,
-};
+use muster_reconciler::effect::{Action, Configure, Failure, FailureKind, Input, Launch, Launched, OfferingError, Outcome};
 use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState, JobState};
 use muster_reconciler::fact::Fact;
 use muster_reconciler::journal::What;
 use muster_reconciler::manifest::{MarketPolicy, RunnerPool};
+use muster_reconciler::market::Market;
 use muster_reconciler::refusal;
 use muster_reconciler::time::Time;
 use scene::{BEGIN, Scene, linux, message, pool, secs};
@@ -23,7 +22,7 @@ fn pool_of(name: &str, types: &[&str], market: MarketPolicy) -> RunnerPool {
 
 /// Every offering of the launch is refused so.
 fn every(launch: &Launch, code: &str, message: &str) -> Outcome {
-    let one = |o: &muster_reconciler::effect::Offering| OfferingError {
+    let one = |o: &muster_reconciler::market::Offering| OfferingError {
         instance_type: Some(o.instance_type.clone()),
         subnet: Some(o.subnet.clone()),
         code: code.into(),

@@ -5,9 +5,9 @@ mod scene;
 
 use muster_reconciler::effect::{Action, Input};
 use muster_reconciler::event::{JobEvent, JobState};
-use muster_reconciler::fact::Stage;
 use muster_reconciler::ids::{InstanceId, JobId, MessageId, PoolName, RunId};
 use muster_reconciler::journal::What;
+use muster_reconciler::stage::Stage;
 use muster_reconciler::steer::{Order, Refusal};
 use muster_reconciler::view::{State, Switch};
 use scene::{Scene, linux, secs};
@@ -165,7 +165,8 @@ fn a_pools_boxes_are_asked_to_end_and_new_ones_come_unless_it_is_paused() {
 /// EC2 answers the launch only after the order.
 #[test]
 fn a_box_that_is_on_its_way_when_its_pool_is_drained_ends_too() {
-    use muster_reconciler::effect::{Launched, LaunchedInstance, Market, Outcome};
+    use muster_reconciler::effect::{Launched, LaunchedInstance, Outcome};
+    use muster_reconciler::market::Market;
     let mut scene = Scene::new([linux()]);
     scene.pass(secs(60));
     scene.hold_launches = true;

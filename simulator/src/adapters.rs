@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_reconciler::defects::{self, Defect};
-use muster_reconciler::effect::{Action, Failure, FailureKind, Launch, Market, Outcome, RunnerSighting, Source, Swept};
+use muster_reconciler::effect::{Action, Failure, FailureKind, Launch, Outcome, RunnerSighting, Source, Swept};
 use muster_reconciler::ids::{EffectId, Forge as List, InstanceId};
+use muster_reconciler::market::Market;
 
 use crate::Simulation;
 use crate::event::Event;

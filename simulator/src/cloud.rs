@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_reconciler::effect::{
-    Failure, FailureKind, InstanceSighting, Launch, Launched, LaunchedInstance, Market, Offering, OfferingError,
-};
+use muster_reconciler::effect::{Failure, FailureKind, InstanceSighting, Launch, Launched, LaunchedInstance, OfferingError};
 use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState};
 use muster_reconciler::ids::{Forge, InstanceId, Intent, PoolName, RunnerId};
+use muster_reconciler::market::{Market, Offering};
 use muster_reconciler::refusal::{Refusal, Scope};
 use muster_reconciler::time::Time;
 

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_reconciler::effect::Market;
 use muster_reconciler::event::{InstanceState, JobEvent, JobState};
 use muster_reconciler::ids::{InstanceId, JobId, PoolName, RunId, RunnerName, Scope};
 use muster_reconciler::manifest::Spec;
+use muster_reconciler::market::Market;
 use muster_reconciler::matching::{Route, route};
 use muster_reconciler::time::Time;
 

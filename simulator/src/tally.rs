@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use muster_reconciler::effect::Market;
 use muster_reconciler::ids::{InstanceId, PoolName};
 use muster_reconciler::manifest::Spec;
+use muster_reconciler::market::Market;
 use muster_reconciler::time::Time;
 
 use crate::forecast::Forecast;

@@ -11,13 +11,14 @@ use aws_sdk_ec2::types;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use muster_reconciler::effect::{
-    Failure, FailureKind, InstanceSighting, Launch, Launched, LaunchedInstance, Market, OfferingError, Outcome, Swept,
+    Failure, FailureKind, InstanceSighting, Launch, Launched, LaunchedInstance, OfferingError, Outcome, Swept,
 };
 use muster_reconciler::event::InstanceState;
-use muster_reconciler::fact::Stage;
 use muster_reconciler::ids::{Forge, InstanceId};
 use muster_reconciler::manifest::Allocation;
+use muster_reconciler::market::Market;
 use muster_reconciler::refusal::Refusal;
+use muster_reconciler::stage::Stage;
 use muster_reconciler::tags;
 use muster_reconciler::time::Time;
 
@@ -390,7 +391,7 @@ fn sighting(instance: &types::Instance) -> Option<InstanceSighting> {
 
 #[cfg(test)]
 mod tests {
-    use muster_reconciler::effect::Offering;
+    use muster_reconciler::market::Offering;
 
     use super::*;
 

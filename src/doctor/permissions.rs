@@ -3,9 +3,10 @@
 //! <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateFleet.html>
 
 use aws_sdk_ec2::types;
-use muster_reconciler::effect::{Failure, Launch, Market, Offering};
+use muster_reconciler::effect::{Failure, Launch};
 use muster_reconciler::ids::PoolName;
 use muster_reconciler::manifest::{MarketPolicy, Spec};
+use muster_reconciler::market::{Market, Offering};
 use muster_reconciler::tags;
 
 use super::finding::{Finding, Marks, way_out};

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use muster_reconciler::effect::Market;
 use muster_reconciler::manifest::{MarketPolicy, RunnerPool, Spec};
+use muster_reconciler::market::Market;
 use muster_reconciler::quota::QuotaClass;
 
 use super::finding::Finding;

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use muster_reconciler::effect::Market;
 use muster_reconciler::event::JobState;
+use muster_reconciler::market::Market;
 use muster_reconciler::runner::Phase;
 use muster_reconciler::view::{Snapshot, Totals};
 use tokio::time::Instant;

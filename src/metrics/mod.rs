@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use muster_reconciler::effect::{FailureKind, GitHubLimit, Market};
+use muster_reconciler::effect::{FailureKind, GitHubLimit};
 use muster_reconciler::fact::{DrainOutcome, Fact};
 use muster_reconciler::ids::PoolName;
+use muster_reconciler::market::Market;
 use muster_reconciler::plan::Act;
 use muster_reconciler::reason::{BootFailure, StepReason};
 use muster_reconciler::view::Totals;

@@ -10,8 +10,8 @@
 
 use std::time::Duration;
 
-use muster_reconciler::fact::Stage;
 use muster_reconciler::past::{End, JobPast};
+use muster_reconciler::stage::Stage;
 use muster_reconciler::time::Time;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};

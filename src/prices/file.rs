@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context;
-use muster_reconciler::effect::Market;
 use muster_reconciler::manifest::{Lone, Os, Problem, Problems, Text};
+use muster_reconciler::market::Market;
 use serde::Deserialize;
 
 /// The example, which also documents the format.

@@ -16,8 +16,8 @@ pub mod task;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use muster_reconciler::effect::Market;
 use muster_reconciler::manifest::{MarketPolicy, Os, Spec};
+use muster_reconciler::market::Market;
 use serde::{Deserialize, Serialize};
 
 pub use file::Prices;

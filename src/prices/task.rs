@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use muster_reconciler::effect::{Failure, FailureKind, Market};
+use muster_reconciler::effect::{Failure, FailureKind};
 use muster_reconciler::manifest::{Os, Spec};
+use muster_reconciler::market::Market;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use muster_reconciler::effect::Market;
 use muster_reconciler::manifest::Os;
+use muster_reconciler::market::Market;
 use muster_simulator::tally::Figures;
 use serde::Serialize;
 

@@ -14,11 +14,12 @@ use muster::aws::s3::{Condition, PutResult};
 use muster::manifests::Manifests;
 use muster::seal::Sealed;
 use muster_reconciler::effect::{
-    Failure, FailureKind, InstanceSighting, Launch, LaunchedInstance, Market, Offering, OfferingError, Outcome, Swept,
+    Failure, FailureKind, InstanceSighting, Launch, LaunchedInstance, OfferingError, Outcome, Swept,
 };
 use muster_reconciler::event::InstanceState;
 use muster_reconciler::ids::{Forge, InstanceId};
 use muster_reconciler::manifest::{Allocation, Text};
+use muster_reconciler::market::{Market, Offering};
 use muster_reconciler::tags;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;

@@ -5,12 +5,12 @@ use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use muster_reconciler::effect::Market;
 use muster_reconciler::event::JobState;
-use muster_reconciler::fact::Stage;
 use muster_reconciler::journal::What;
+use muster_reconciler::market::Market;
 use muster_reconciler::reason::Code;
 use muster_reconciler::runner::Phase;
+use muster_reconciler::stage::Stage;
 use muster_reconciler::view::{
     Awaited, BudgetView, EventView, Explanation, JobView, LimitView, PoolView, RunnerView, Snapshot, StageView, State,
 };

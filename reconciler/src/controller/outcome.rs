@@ -9,12 +9,13 @@ use crate::capacity::Beside;
 use crate::defects::{self, Defect};
 use crate::effect::{Failure, FailureKind, JobSighting, Launch, Launched, Outcome, Source, Swept};
 use crate::event::JobEvent;
-use crate::fact::{DrainOutcome, Fact, Stage};
+use crate::fact::{DrainOutcome, Fact};
 use crate::ids::{EffectId, Forge, InstanceId, Intent, JobId, Payer, PoolName};
 use crate::journal::{What, Whom};
 use crate::plan::Act;
 use crate::reason::{Backoff, CallReason, EventReason, HoldReason, LaunchFailure, Refused, StepReason};
 use crate::runner::{Configured, Drain, Runner, Terms};
+use crate::stage::Stage;
 use crate::time::Time;
 
 /// A pool whose launches are refused waits this long, then twice as long, up to the second.

@@ -14,9 +14,10 @@ use std::time::Duration;
 
 use crate::capacity::Unavailable;
 use crate::demand::Demand;
-use crate::effect::{Market, Offering, Source};
+use crate::effect::Source;
 use crate::ids::{InstanceId, PoolName};
 use crate::manifest::{RunnerPool, Spec};
+use crate::market::{Market, Offering};
 use crate::reason::{Backoff, Blocked, LaunchReason, Refused, StepReason};
 use crate::runner::{Phase, Runner};
 use crate::steer::Pause;

@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{BootFailure, HoldReason, LaunchFailure, LaunchReason, StepReason, seconds, text, words};
-use crate::effect::Market;
-use crate::fact::Stage;
+use crate::market::Market;
 use crate::matching::listed;
+use crate::stage::Stage;
 use crate::time::human;
 
 /// Why or how something happened.

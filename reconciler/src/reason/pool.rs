@@ -5,7 +5,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{count, words};
-use crate::effect::{Failure, FailureKind, Market, OfferingError};
+use crate::effect::{Failure, FailureKind, OfferingError};
+use crate::market::Market;
 use crate::plan::{Counts, Plan};
 use crate::refusal::{INTERRUPTED, Refusal};
 use crate::steer::Pause;

@@ -4,10 +4,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::effect::{FailureKind, Market};
-use crate::fact::Stage;
+use crate::effect::FailureKind;
 use crate::ids::JobId;
+use crate::market::Market;
 use crate::plan::{Counts, Plan, PlannedLaunch};
+use crate::stage::Stage;
 use crate::steer::Pause;
 use crate::time::Time;
 

@@ -1,6 +1,7 @@
 //! The phase table over every combination of evidence, and what becomes evidence.
 
 use super::*;
+use crate::ids::JobId;
 
 const EC2: [Ec2; 5] = [Ec2::Requested, Ec2::Unseen, Ec2::Up, Ec2::Ending, Ec2::Ended];
 const SEATS: [Seat; 5] = [Seat::None, Seat::Waiting, Seat::Idle, Seat::Busy, Seat::Lost];

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use muster_reconciler::capacity::Unavailable;
 use muster_reconciler::demand::Demand;
-use muster_reconciler::effect::{InstanceSighting, Market, RunnerSighting};
+use muster_reconciler::effect::{InstanceSighting, RunnerSighting};
 use muster_reconciler::event::{InstanceState, JobEvent, JobState};
 use muster_reconciler::ids::{InstanceId, JobId, MessageId, PoolName, RunId, RunnerId, RunnerName};
 use muster_reconciler::manifest::{RunnerPool, Span, Spec};
+use muster_reconciler::market::Market;
 use muster_reconciler::plan::{Gate, Plan, View, plan};
 use muster_reconciler::time::Time;
 use muster_reconciler::world::World;

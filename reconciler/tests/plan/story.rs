@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use muster_reconciler::capacity::Unavailable;
 use muster_reconciler::demand::Demand;
-use muster_reconciler::effect::{InstanceSighting, Market, RunnerSighting};
+use muster_reconciler::effect::{InstanceSighting, RunnerSighting};
 use muster_reconciler::event::{InstanceState, JobState};
 use muster_reconciler::ids::{AppName, Forge, RunnerId};
 use muster_reconciler::manifest::Spec;
+use muster_reconciler::market::Market;
 use muster_reconciler::plan::{Act, Gate, Plan, View, plan};
 use muster_reconciler::runner::{Drain, Runner, Terms};
 use muster_reconciler::time::Time;

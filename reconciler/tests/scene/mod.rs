@@ -8,12 +8,14 @@ use std::time::Duration;
 use muster_reconciler::controller::Controller;
 use muster_reconciler::effect::{
     Action, Configure, DeliverySighting, Effect, Failure, FailureKind, Input, InstanceSighting, JobMessage, Launch, Launched,
-    LaunchedInstance, Market, Outcome, RunnerSighting, Source, Swept,
+    LaunchedInstance, Outcome, RunnerSighting, Source, Swept,
 };
 use muster_reconciler::event::{InstanceState, JobEvent, JobState};
-use muster_reconciler::fact::{Fact, Stage};
+use muster_reconciler::fact::Fact;
 use muster_reconciler::ids::{Forge, InstanceId, JobId, MessageId, PoolName, RunId, RunnerId, RunnerName};
 use muster_reconciler::manifest::{GitHubApp, RunnerPool, Spec};
+use muster_reconciler::market::Market;
+use muster_reconciler::stage::Stage;
 use muster_reconciler::time::Time;
 
 /// The one GitHub App.

@@ -1,7 +1,7 @@
 //! What the tests' emulators assume of AWS and GitHub, compared with what was seen. These functions are pure, so a report is
 //! judged in the same way everywhere.
 
-use muster_reconciler::effect::Market;
+use muster_reconciler::market::Market;
 use serde::Serialize;
 
 use super::seen::{BoxSeen, Mark};

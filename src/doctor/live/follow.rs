@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use muster_reconciler::effect::{Market, Outcome, Swept};
+use muster_reconciler::effect::{Outcome, Swept};
 use muster_reconciler::ids::{Forge, InstanceId};
 use muster_reconciler::journal::What;
+use muster_reconciler::market::Market;
 use muster_reconciler::tags;
 use muster_reconciler::view::JobView;
 

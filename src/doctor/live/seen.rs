@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use muster_reconciler::effect::Market;
-use muster_reconciler::fact::Stage;
 use muster_reconciler::journal::What;
+use muster_reconciler::market::Market;
 use muster_reconciler::runner::Phase;
+use muster_reconciler::stage::Stage;
 use muster_reconciler::view::{Explanation, RunnerView};
 use serde::{Deserialize, Serialize};
 

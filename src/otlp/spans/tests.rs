@@ -1,6 +1,6 @@
-use muster_reconciler::effect::Market;
 use muster_reconciler::event::{JobEvent, JobState};
 use muster_reconciler::ids::{JobId, RunId};
+use muster_reconciler::market::Market;
 use muster_reconciler::past::BoxPast;
 use muster_reconciler::runner::Shape;
 use proptest::prelude::*;

@@ -1,0 +1,219 @@
+use super::*;
+use proptest::prelude::*;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn event(job: u64, state: JobState) -> JobEvent {
+    JobEvent {
+        job: JobId(job),
+        run: RunId(job / 10),
+        state,
+        repo: "acme/web".into(),
+        org: Some("acme".into()),
+        enterprise: None,
+        labels: vec!["self-hosted".into()],
+        runner: (state > JobState::Queued).then(|| format!("c.p.i-{job}")),
+        conclusion: (state == JobState::Completed).then(|| "success".into()),
+        queued_at: None,
+        started_at: None,
+    }
+}
+
+fn fold_all(events: &[JobEvent]) -> Demand {
+    let mut d = Demand::default();
+    for e in events {
+        d.fold(&Spec::default(), e, None, Time::ZERO);
+    }
+    d
+}
+
+fn any_event() -> impl Strategy<Value = JobEvent> {
+    let state = prop_oneof![Just(JobState::Queued), Just(JobState::InProgress), Just(JobState::Completed)];
+    (0..30u64, state, prop::option::of("[ab]"), prop::option::of("[ab]")).prop_map(|(job, state, runner, conclusion)| JobEvent {
+        runner: runner.filter(|_| state > JobState::Queued),
+        conclusion: conclusion.filter(|_| state == JobState::Completed),
+        ..event(job, state)
+    })
+}
+
+proptest! {
+    #[test]
+    fn fold_is_commutative_and_idempotent(events in prop::collection::vec(any_event(), 0..40), seed in any::<u64>()) {
+        let once = fold_all(&events);
+        let mut shuffled = events.clone();
+        // A seeded Fisher-Yates; every event also comes twice.
+        let mut s = seed;
+        shuffled.extend(events.iter().cloned());
+        for i in (1..shuffled.len()).rev() {
+            s = s.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            shuffled.swap(i, (s >> 33) as usize % (i + 1));
+        }
+        prop_assert_eq!(once, fold_all(&shuffled));
+    }
+
+    #[test]
+    fn join_is_associative(a in any_event(), b in any_event(), c in any_event()) {
+        let with_id = |e: JobEvent| JobEvent { job: JobId(1), run: RunId(1), ..e };
+        let (a, b, c) = (with_id(a), with_id(b), with_id(c));
+        let mut left = a.clone();
+        join(&mut left, &b);
+        join(&mut left, &c);
+        let mut bc = b;
+        join(&mut bc, &c);
+        let mut right = a;
+        join(&mut right, &bc);
+        prop_assert_eq!(left, right);
+    }
+}
+
+#[test]
+fn a_job_keeps_its_messages_until_it_left_the_queue() {
+    let (mut d, spec) = (Demand::default(), Spec::default());
+    assert!(d.fold(&spec, &event(1, JobState::Queued), Some((MessageId(1), 1)), Time::ZERO).settled.is_empty());
+    assert!(d.fold(&spec, &event(1, JobState::Queued), Some((MessageId(2), 1)), Time::ZERO).settled.is_empty());
+    let started = d.fold(&spec, &event(1, JobState::InProgress), Some((MessageId(3), 1)), Time::ZERO);
+    assert_eq!(started.settled, [MessageId(1), MessageId(2), MessageId(3)]);
+    assert_eq!(d.fold(&spec, &event(1, JobState::Queued), Some((MessageId(4), 2)), Time::ZERO).settled, [MessageId(4)]);
+}
+
+#[test]
+fn another_owners_event_changes_no_known_job() {
+    let (mut d, spec) = (Demand::default(), Spec::default());
+    d.fold(&spec, &event(1, JobState::Queued), Some((MessageId(1), 1)), Time::ZERO);
+    let before = d.clone();
+    let foreign = JobEvent { repo: "beta/web".into(), ..event(1, JobState::Completed) };
+    let folded = d.fold(&spec, &foreign, Some((MessageId(2), 1)), Time::ZERO);
+    assert_eq!((folded.advanced, folded.ended, folded.settled), (false, None, vec![MessageId(2)]));
+    assert_eq!(d, before);
+    let renamed = JobEvent { repo: "Acme/site".into(), ..event(1, JobState::Completed) };
+    assert!(d.fold(&spec, &renamed, None, Time::ZERO).advanced, "the same owner, whatever the case and the repository");
+}
+
+#[test]
+fn what_is_over_stays_over() {
+    let (mut d, spec) = (Demand::default(), Spec::default());
+    d.fold(&spec, &event(1, JobState::Completed), None, Time::ZERO);
+    let late = d.fold(&spec, &event(1, JobState::Queued), Some((MessageId(9), 1)), Time::ZERO);
+    assert_eq!((late.advanced, late.settled), (false, vec![MessageId(9)]));
+    assert!(d.jobs().is_empty() && d.is_over(JobId(1)));
+}
+
+#[test]
+fn a_redelivered_message_marks_its_job_unless_it_is_one_that_we_hold() {
+    let (mut d, spec) = (Demand::default(), Spec::default());
+    d.fold(&spec, &event(1, JobState::Queued), Some((MessageId(1), 3)), Time::ZERO);
+    assert!(d.jobs()[&JobId(1)].redelivered);
+    for count in 1..=2 {
+        d.fold(&spec, &event(2, JobState::Queued), Some((MessageId(2), count)), Time::ZERO);
+    }
+    assert!(!d.jobs()[&JobId(2)].redelivered);
+}
+
+#[test]
+fn an_event_of_the_run_ends_a_hold_and_holds_grow() {
+    let (mut d, spec) = (Demand::default(), Spec::default());
+    d.fold(&spec, &event(11, JobState::Queued), None, Time::ZERO);
+    d.hold(JobId(11), HoldReason::LeftQueued, Time::ZERO);
+    let first = d.jobs()[&JobId(11)].hold.clone().expect("held");
+    d.hold(JobId(11), HoldReason::LeftQueued, first.until);
+    let second = d.jobs()[&JobId(11)].hold.clone().expect("held");
+    assert_eq!(second.until.since(second.since), 2 * first.until.since(first.since));
+    assert!(d.jobs()[&JobId(11)].held(second.since));
+    d.fold(&spec, &event(12, JobState::Completed), None, Time::ZERO);
+    assert!(!d.jobs()[&JobId(11)].held(second.since), "job 12 is of the same run");
+}
+
+#[test]
+fn what_was_heard_before_ends_no_hold() {
+    let (mut d, spec) = (Demand::default(), Spec::default());
+    for job in [11, 12] {
+        d.fold(&spec, &event(job, JobState::Queued), None, Time::ZERO);
+    }
+    d.hold(JobId(11), HoldReason::LeftQueued, Time::ZERO);
+    assert!(!d.fold(&spec, &event(12, JobState::Queued), None, Time::ZERO).advanced);
+    assert!(d.jobs()[&JobId(11)].held(Time::ZERO));
+}
+
+#[test]
+fn a_job_started_when_that_was_first_heard() {
+    let (mut d, spec) = (Demand::default(), Spec::default());
+    let at = |s| Time::ZERO + Duration::from_secs(s);
+    for (s, state, started) in
+        [(1, JobState::Queued, None), (2, JobState::InProgress, Some(2)), (3, JobState::InProgress, Some(2))]
+    {
+        d.fold(&spec, &event(1, state), None, at(s));
+        assert_eq!(d.jobs()[&JobId(1)].started, started.map(at));
+    }
+}
+
+#[test]
+fn a_job_of_other_labels_finds_its_place_anew() {
+    let (mut d, spec) = (Demand::default(), Spec::default());
+    let bare = JobEvent { labels: vec![], ..event(1, JobState::Queued) };
+    d.fold(&spec, &bare, None, Time::ZERO);
+    assert!(matches!(d.jobs()[&JobId(1)].route, Route::Foreign(_)));
+    d.fold(&spec, &event(1, JobState::Queued), None, Time::ZERO);
+    assert!(matches!(d.jobs()[&JobId(1)].route, Route::Unmatched(_)));
+}
+
+#[test]
+fn jobs_expire_after_a_day_with_their_messages() {
+    let (mut d, spec) = (Demand::default(), Spec::default());
+    d.fold(&spec, &event(1, JobState::Queued), Some((MessageId(1), 1)), Time::ZERO);
+    assert!(d.expire(Time::ZERO + DAY - Duration::from_secs(1)).is_empty());
+    let expired = d.expire(Time::ZERO + DAY);
+    assert_eq!(expired.iter().flat_map(|j| &j.messages).collect::<Vec<_>>(), [&MessageId(1)]);
+    assert!(d.jobs().is_empty());
+}
+
+#[test]
+fn a_running_job_and_a_tombstone_expire_to_the_second() {
+    let (mut d, spec) = (Demand::default(), Spec::default());
+    let before = |limit: Duration| Time::ZERO + limit - Duration::from_secs(1);
+    d.fold(&spec, &event(1, JobState::Completed), None, Time::ZERO);
+    d.fold(&spec, &event(2, JobState::InProgress), None, Time::ZERO);
+    d.expire(before(DAY));
+    assert!(d.is_over(JobId(1)));
+    d.expire(Time::ZERO + DAY);
+    assert!(!d.is_over(JobId(1)));
+    d.expire(before(6 * DAY));
+    assert!(d.jobs().contains_key(&JobId(2)));
+    d.expire(Time::ZERO + 6 * DAY);
+    assert!(d.jobs().is_empty() && d.is_over(JobId(2)));
+}
+
+#[test]
+fn tombstones_are_bounded_and_the_oldest_go_first() {
+    let (mut d, most) = (Demand::default(), TOMBSTONES as u64);
+    (0..most).for_each(|job| drop(d.bury(JobId(job), Time::ZERO)));
+    assert!(d.is_over(JobId(0)));
+    d.bury(JobId(most), Time::ZERO);
+    assert!(!d.is_over(JobId(0)) && d.is_over(JobId(1)) && d.is_over(JobId(most)));
+}
+
+#[test]
+fn a_hold_lasts_ten_minutes_then_twice_as_long_up_to_four_hours() {
+    let (mut d, spec, mut now) = (Demand::default(), Spec::default(), Time::ZERO + Duration::from_secs(7));
+    d.fold(&spec, &event(11, JobState::Queued), None, now);
+    assert_eq!(d.jobs()[&JobId(11)].counted_since(), now);
+    for minutes in [10, 20, 40, 80, 160, 240, 240] {
+        d.hold(JobId(11), HoldReason::LeftQueued, now);
+        let job = &d.jobs()[&JobId(11)];
+        let until = now + Duration::from_secs(minutes * 60);
+        assert_eq!(job.counted_since(), until);
+        assert!(job.held(until - Duration::from_secs(1)) && !job.held(until));
+        assert!(job.counts(Duration::ZERO, until) && !job.counts(Duration::ZERO, until - Duration::from_secs(1)));
+        now = until;
+    }
+}
+
+#[test]
+fn a_redelivered_job_is_confirmed_by_an_answer_or_after_ten_seconds() {
+    let (mut d, spec) = (Demand::default(), Spec::default());
+    d.fold(&spec, &event(1, JobState::Queued), None, Time::ZERO);
+    let after = |ms| Time::ZERO + Duration::from_millis(ms);
+    assert!(!d.jobs()[&JobId(1)].confirmed(after(9_999)) && d.jobs()[&JobId(1)].confirmed(after(10_000)));
+    assert_eq!(d.jobs()[&JobId(1)].confirmed_by(), after(10_000));
+    d.job_mut(JobId(1)).expect("known").check.answered = Some(Time::ZERO);
+    assert!(d.jobs()[&JobId(1)].confirmed(after(0)));
+}
