@@ -91,7 +91,7 @@ pub async fn run(
             }
         }
         for effect in effects {
-            start(effect, &hands, &metrics, &answers);
+            start(effect, &hands, &answers);
         }
         log(&controller, &mut logged);
         // Whoever may still hand in messages has to be done: what arrives now is released, not forgotten.
@@ -137,14 +137,9 @@ fn log(controller: &Controller, logged: &mut u64) {
     *logged = controller.seen().last_event();
 }
 
-fn start(
-    effect: Effect,
-    hands: &Hands,
-    metrics: &Arc<Metrics>,
-    answers: &mpsc::UnboundedSender<(muster_reconciler::ids::EffectId, Outcome)>,
-) {
+fn start(effect: Effect, hands: &Hands, answers: &mpsc::UnboundedSender<(muster_reconciler::ids::EffectId, Outcome)>) {
     say(&effect);
-    let (hands, metrics, answers) = (hands.clone(), metrics.clone(), answers.clone());
+    let (hands, answers) = (hands.clone(), answers.clone());
     tokio::spawn(async move {
         let effect = Arc::new(effect);
         let asked = effect.clone();
@@ -161,7 +156,7 @@ fn start(
                 Outcome::Failed(Failure::new(FailureKind::Ambiguous, format!("no answer within {deadline:?}")))
             }
         };
-        hear(&effect, &outcome, &metrics);
+        hear(&effect, &outcome);
         // The loop has ended: its successor finds out.
         let _ = answers.send((effect.id, outcome));
     });
@@ -186,12 +181,11 @@ fn say(effect: &Effect) {
     }
 }
 
-/// Logs and counts how it ended.
-fn hear(effect: &Effect, outcome: &Outcome, metrics: &Metrics) {
+/// Logs how an effect ended.
+fn hear(effect: &Effect, outcome: &Outcome) {
     let id = effect.id.0;
     match (&effect.action, outcome) {
         (Action::Launch(l), Outcome::Launched(Launched { instances, errors })) => {
-            metrics.launched(&l.pool, l.market, instances.len() as u64);
             tracing::info!(id, pool = %l.pool, launched = instances.len(), asked = l.count, intent = %l.intent, "launched");
             for e in errors {
                 tracing::warn!(id, pool = %l.pool, code = e.code, instance_type = e.instance_type.as_deref(), subnet = e.subnet.as_deref(),

@@ -39,6 +39,15 @@ pub enum Fact {
         /// Since the CreateFleet call was made.
         after: Duration,
     },
+    /// EC2 launched instances.
+    Launched {
+        /// For which pool.
+        pool: PoolName,
+        /// As what the launch was asked for.
+        market: Market,
+        /// How many instances.
+        count: u32,
+    },
     /// A launch left something unlaunched.
     LaunchFailed {
         /// For which pool.

@@ -190,6 +190,7 @@ impl Journal {
             }
             Fact::JobStarted { .. }
             | Fact::LaunchDecided { .. }
+            | Fact::Launched { .. }
             | Fact::LaunchFailed { .. }
             | Fact::Drain { .. }
             | Fact::Stepped { .. }

@@ -193,5 +193,9 @@ mod tests {
         assert_eq!(pools.len(), 3);
         assert!(jobs.len() > 10 && jobs.iter().all(|j| !j.reason.is_empty()), "{jobs:?}");
         assert!(core.seen().runners(now).iter().any(|r| r.phase == muster_reconciler::runner::Phase::Busy));
+        let counted = show.metrics.render();
+        let launches = counted.lines().filter(|line| line.starts_with("muster_launches_total{"));
+        let launched: f64 = launches.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum();
+        assert!(launched > 0.0, "launches are counted in the demo, too:\n{counted}");
     }
 }

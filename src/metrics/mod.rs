@@ -400,6 +400,9 @@ impl Metrics {
             Fact::RunnerReached { pool, stage, after, .. } => {
                 self.runner_stage.with_label_values(&[pool.as_str(), stage.as_str()]).observe(after.as_secs_f64());
             }
+            Fact::Launched { pool, market, count } => {
+                self.launches.with_label_values(&[pool.as_str(), market.as_str()]).inc_by(u64::from(*count));
+            }
             Fact::LaunchFailed { pool, reason, count } => {
                 self.launch_failures.with_label_values(&[pool.as_str(), &self.bounded(reason.word())]).inc_by(u64::from(*count));
             }
@@ -423,11 +426,6 @@ impl Metrics {
             Fact::JobEnded(_) => {}
             Fact::Planned { pool } => self.plans.with_label_values(&[pool.as_str()]).inc(),
         }
-    }
-
-    /// Instances came out of a launch.
-    pub fn launched(&self, pool: &PoolName, market: Market, count: u64) {
-        self.launches.with_label_values(&[pool.as_str(), market.as_str()]).inc_by(count);
     }
 
     /// A call to `api` (such as `ec2.CreateFleet` or `github.jit`; never with an id in it) ended. None: it went well.

@@ -69,6 +69,7 @@ fn facts_and_calls_are_counted() {
         Fact::Stepped { pool: pool.clone(), act: Act::Terminate, reason: StepReason::Unneeded },
         Fact::BudgetWait { api: "ssm.PutParameter" },
         Fact::RunnerReached { pool: pool.clone(), instance: "i-0a".into(), stage: Stage::Online, after: secs(31) },
+        Fact::Launched { pool: pool.clone(), market: Market::OnDemand, count: 5 },
         Fact::LaunchFailed { pool: pool.clone(), reason: LaunchFailure::Code("InsufficientInstanceCapacity".into()), count: 7 },
         Fact::LaunchFailed { pool: pool.clone(), reason: LaunchFailure::Code("no such thing as \"x\"".into()), count: 1 },
         Fact::Interrupted { pool: pool.clone(), instance: "i-0a".into(), busy: true },
@@ -76,7 +77,6 @@ fn facts_and_calls_are_counted() {
     ] {
         metrics.observe_fact(&fact);
     }
-    metrics.launched(&pool, Market::OnDemand, 5);
     metrics.api_call("ec2.CreateFleet", Some(FailureKind::Throttled), Duration::from_millis(30));
     metrics.api_call("ec2.CreateFleet", None, Duration::from_millis(300));
     let payer = Payer::installation(&"main".into(), "acme");

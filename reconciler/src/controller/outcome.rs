@@ -79,6 +79,8 @@ impl Controller {
                     self.journal.note(now, What::Launched, Whom::runner(&pool, &i.id), why);
                 }
                 if !answer.instances.is_empty() {
+                    let count = u32::try_from(answer.instances.len()).unwrap_or(u32::MAX);
+                    self.facts.push(Fact::Launched { pool: pool.clone(), market: launch.market, count });
                     let state = self.pools.entry(pool.clone()).or_default();
                     state.launch_failures = 0;
                     self.pull_in(&Source::Instances, now);
