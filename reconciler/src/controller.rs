@@ -344,6 +344,8 @@ impl Controller {
     }
 
     /// A source is worth a look sooner than planned.
+    ///
+    /// Decision 0010, row 14.
     fn hurry(&mut self, source: &Source, now: Time) {
         if let Some(s) = self.sweeps.get_mut(source) {
             s.due = s.due.min(now.max(s.not_before));

@@ -88,6 +88,8 @@ impl Job {
     }
 
     /// Whether GitHub was asked if it is still queued, or had the time to answer: most redelivered jobs are over.
+    ///
+    /// Decision 0010, row 4.
     pub fn confirmed(&self, now: Time) -> bool {
         self.check.answered.is_some() || now.since(self.first_seen) >= CONFIRMATION
     }

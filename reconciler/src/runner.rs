@@ -33,6 +33,8 @@ pub const BURIED_SWEEPS: u8 = 4;
 
 /// A box that was only just configured gets this long (or its boot deadline, if that is shorter) to come online: that it
 /// had to wait for its configuration is no fault of its own.
+///
+/// Decision 0010, row 27.
 pub const REGISTER_GRACE: Duration = Duration::from_secs(60);
 
 /// Everything known of one box. Any single sighting makes the record: an instance, a registration, a secret, an event.
@@ -162,6 +164,8 @@ pub enum Configured {
     #[default]
     No,
     /// Our last try failed, and may have left a registration that no secret belongs to: it has to make way.
+    ///
+    /// Decision 0010, row 11.
     Unsure,
     /// A registration or a secret says so; a predecessor did it, perhaps only by half.
     Seen,
@@ -254,6 +258,8 @@ impl Runner {
 
     /// A box that was found is older than our sight of it. One of ours may be younger than the first ask for it: that may have
     /// been repeated for long. EC2's clock is trusted between that ask and its showing the box.
+    ///
+    /// Decision 0010, row 8.
     fn born(&self) -> Time {
         match &self.instance {
             Some(i) if self.launched_by.is_none() => i.launched_at.min(self.first_seen),
@@ -269,6 +275,8 @@ impl Runner {
 
     /// Whether it had the time to boot, and its list, if it is known, was looked at since: a box that GitHub does not tell of
     /// may be online for long.
+    ///
+    /// Decision 0010, row 15.
     fn overdue(&self, boot_deadline: Duration, now: Time) -> bool {
         let graced = match self.configured {
             Configured::Yes(at) => at + REGISTER_GRACE.min(boot_deadline),
@@ -297,6 +305,8 @@ impl Runner {
     }
 
     /// Not shown by several complete sweeps, over longer than EC2 may be behind. One stale page is no absence.
+    ///
+    /// Decision 0010, row 1.
     fn absent(&self, now: Time) -> bool {
         if defects::has(Defect::MissingIsGone) {
             return self.missed > 0;
@@ -306,6 +316,7 @@ impl Runner {
         self.missed >= ABSENT_SWEEPS && settled && now.since(shown) >= CONSISTENCY_LAG
     }
 
+    /// Decision 0010, rows 16, 38.
     fn seat(&self) -> Seat {
         let listed = self.registration.as_ref().filter(|r| r.missed < ABSENT_SWEEPS);
         // A list that was begun before its job's end was told may show it with that job. Should it have another one, the next list
@@ -348,6 +359,8 @@ impl Runner {
     }
 
     /// Whether it can take one of the pool's jobs, now or when it has booted.
+    ///
+    /// Decision 0010, rows 13, 32.
     pub fn supplies(&self, pool: Option<&RunnerPool>, phase: Phase) -> bool {
         phase.is_supply() && self.wish.is_none() && !self.may_be_leaving() && !pool.is_some_and(|p| self.outdated(p))
     }

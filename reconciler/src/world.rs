@@ -82,6 +82,8 @@ pub struct World {
     lost_apps: BTreeSet<AppName>,
     /// Lists that ended boxes may have left a registration in, says their tag, and that were not looked at twice. A predecessor
     /// knew of them; the manifests may name them no more.
+    ///
+    /// Decision 0010, row 25.
     left_lists: BTreeSet<Forge>,
     /// Worth a metric; the driver takes them.
     pub facts: Vec<Fact>,
@@ -161,6 +163,8 @@ impl World {
 
     /// Until when a predecessor's last launches may be hidden from us; None: a sweep began longer after our start than EC2 may
     /// lag (`settle`), so all of them were seen. Nothing tells that there was no predecessor: all that it did may be hidden.
+    ///
+    /// Decision 0010, row 6.
     pub fn predecessor_hidden(&self, settle: Duration) -> Option<Time> {
         let until = self.started + settle;
         self.swept(&Source::Instances).is_none_or(|began| began < until).then_some(until)
@@ -172,6 +176,7 @@ impl World {
         f.error = None;
     }
 
+    /// Decision 0010, row 26.
     fn entry(&mut self, id: &InstanceId, pool: &PoolName, now: Time) -> &mut Runner {
         let runner = self.runners.entry(id.clone()).or_insert_with(|| Runner::new(pool.clone(), now));
         if runner.pool == PoolName::default() {
@@ -325,6 +330,8 @@ impl World {
     }
 
     /// Marks boxes as gone, and forgets those that have left no trace anywhere.
+    ///
+    /// Decision 0010, rows 18, 24, 34.
     fn bury(&mut self, now: Time) {
         let World { runners, facts, sources, stillborn, lost, lost_apps, .. } = self;
         runners.retain(|id, r| {

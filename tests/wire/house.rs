@@ -54,3 +54,64 @@ fn no_test_asks_the_clock_for_a_verdict() {
     });
     assert!(timed.is_empty(), "wait for a condition with `eventually`; report figures in a benchmark:\n{}", timed.join("\n"));
 }
+
+/// A source that is longer holds two ideas.
+#[test]
+fn no_source_of_the_core_is_longer_than_500_lines() {
+    let core = sources().into_iter().filter(|path| path.to_string_lossy().contains("/reconciler/"));
+    let long: Vec<String> = core
+        .filter_map(|path| {
+            let lines = fs::read_to_string(&path).expect("a source").lines().count();
+            (lines > 500 && !path.to_string_lossy().contains("/tests/")).then(|| format!("{}: {lines} lines", path.display()))
+        })
+        .collect();
+    assert!(long.is_empty(), "split by idea:\n{}", long.join("\n"));
+}
+
+/// The pairs of a file and a function that a page names: "`plan/count.rs`: `count`, `wants`" or "`world.rs`, `bury`".
+fn named(page: &str) -> Vec<(String, String)> {
+    let parts: Vec<&str> = page.split('`').collect();
+    let mut pairs = Vec::new();
+    // Text and code take turns: code has the odd numbers.
+    for (at, file) in parts.iter().enumerate().skip(1).step_by(2).filter(|(_, part)| part.ends_with(".rs")) {
+        let mut next = at + 1;
+        while next + 1 < parts.len() && matches!(parts[next], ", " | ": ") && !parts[next + 1].contains(['.', ' ', '/']) {
+            pairs.push(((*file).to_owned(), parts[next + 1].to_owned()));
+            next += 2;
+        }
+    }
+    pairs
+}
+
+#[test]
+fn the_docs_name_functions_in_the_files_where_they_are() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let decisions = fs::read_dir(docs.join("decisions")).expect("the decisions").flatten().map(|entry| entry.path());
+    let sources = sources();
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for page in decisions.chain([docs.join("architecture.md")]) {
+        for (file, name) in named(&fs::read_to_string(&page).expect("a page")) {
+            seen += 1;
+            let last = name.rsplit("::").next().unwrap_or_default().trim_end_matches("()");
+            let defines = |line: &str| {
+                let line = line
+                    .trim_start()
+                    .trim_start_matches("pub ")
+                    .trim_start_matches("pub(super) ")
+                    .trim_start_matches("pub(crate) ");
+                let rest = ["const ", "async ", "fn ", "struct ", "enum ", "mod "]
+                    .iter()
+                    .fold(line, |rest, word| rest.trim_start_matches(word));
+                rest.strip_prefix(last).is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+            };
+            let there = sources.iter().filter(|path| path.to_string_lossy().ends_with(&format!("/{file}")));
+            let mut texts = there.map(|path| fs::read_to_string(path).expect("a source"));
+            if !texts.any(|text| text.lines().any(defines)) {
+                wrong.push(format!("{}: `{file}` has no `{name}`", page.display()));
+            }
+        }
+    }
+    assert!(seen > 80, "only {seen} functions were found in the docs: is their form another one?");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

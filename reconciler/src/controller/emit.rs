@@ -128,6 +128,8 @@ impl Controller {
     }
 
     /// Boxes that ended before they were online count the same: a broken image must not be launched for ever.
+    ///
+    /// Decision 0010, row 39.
     pub(super) fn note_stillborn(&mut self, now: Time) {
         for Stillborn { pool, never_configured, reason, late } in std::mem::take(&mut self.world.stillborn) {
             let why = BootFailure::ended(reason);
@@ -208,6 +210,8 @@ impl Controller {
     }
 
     /// Repeats launches that nobody knows the outcome of, and gives up on those that a sweep has settled.
+    ///
+    /// Decision 0010, row 20.
     pub(super) fn settle_launches(&mut self, now: Time) {
         for settled in self.world.settle_launches() {
             self.mark(&settled.launch.pool, now);

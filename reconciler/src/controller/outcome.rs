@@ -66,6 +66,7 @@ impl Controller {
         }
     }
 
+    /// Decision 0010, row 5.
     fn launch_ended(&mut self, intent: &Intent, outcome: Outcome, now: Time) {
         let Some(pending) = self.world.pending().get(intent) else { return };
         let launch = pending.launch.clone();
@@ -166,6 +167,7 @@ impl Controller {
         self.again(pool, now + wait);
     }
 
+    /// Decision 0010, row 36.
     fn configure_ended(&mut self, instance: &InstanceId, terms: &Arc<Terms>, outcome: Outcome, now: Time) {
         let forge = &terms.forge;
         let Some(r) = self.world.runner_mut(instance) else { return };
@@ -221,6 +223,7 @@ impl Controller {
         state.refused.as_ref().map_or(now, |(until, _)| *until)
     }
 
+    /// Decision 0010, row 34.
     fn drain_ended(&mut self, boxes: &[(InstanceId, StepReason)], outcome: Outcome, now: Time) {
         let ids: Vec<InstanceId> = boxes.iter().map(|(id, _)| id.clone()).collect();
         if matches!(&outcome, Outcome::Failed(f) if f.kind == FailureKind::Throttled) {
@@ -258,6 +261,8 @@ impl Controller {
     }
 
     /// One box's share of a drain's or an end's outcome.
+    ///
+    /// Decision 0010, row 31.
     fn asked_to_end(
         &mut self,
         id: &InstanceId,

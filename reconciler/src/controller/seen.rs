@@ -50,6 +50,7 @@ impl Seen<'_> {
         self.spec.pools.keys().cloned().chain(self.world.runners().values().map(|r| r.pool.clone())).collect()
     }
 
+    /// Decision 0010, row 37.
     pub(super) fn gate(&self, name: &PoolName, now: Time) -> Gate {
         let refused = |pool: &PoolName| self.pools.get(pool).and_then(|p| p.refused.clone());
         // Boxes that will be configured before long take up room; those of a pool that can't be take it from that pool only.

@@ -15,6 +15,7 @@ use crate::time::Time;
 const SHORT_LIST: usize = 300;
 
 impl Controller {
+    /// Decision 0010, row 35.
     pub(super) fn sweep_due(&mut self, now: Time) {
         let due: Vec<Source> = self.sweeps.iter().filter(|(_, s)| !s.in_flight && s.due <= now).map(|(s, _)| s.clone()).collect();
         for source in due {
@@ -75,6 +76,8 @@ impl Controller {
     }
 
     /// A sweep ended: the next one is due after its interval, or after a backoff when it failed.
+    ///
+    /// Decision 0010, row 10.
     pub(super) fn sweep_ended(&mut self, source: &Source, began: Time, retry: Option<Duration>, now: Time) {
         let interval = self.interval(source);
         let lists = self.lists();

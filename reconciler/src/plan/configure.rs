@@ -8,6 +8,8 @@ use crate::runner::{Configured, Phase, Runner};
 impl Planner<'_> {
     /// Boxes that wait for their configuration. One that was found, not launched by this process, may have been configured
     /// by a predecessor: GitHub's list and the secrets, seen since our start, tell that.
+    ///
+    /// Decision 0010, row 2.
     pub(super) fn configure(&mut self, boxes: &Runners<'_>, gate: &Gate) {
         let Some(pool) = self.pool else { return };
         // What one box is refused, all are: one at a time asks again, until one is not.
@@ -40,6 +42,8 @@ impl Planner<'_> {
 
     /// A predecessor minted its configuration and may have died before it handed it over: offline, no secret, and half of
     /// its boot deadline gone. Should the box have read it after all, it fails to register and is replaced; it has no job.
+    ///
+    /// Decision 0010, row 7.
     fn left_halfway(&self, r: &Runner) -> bool {
         let offline = r.registration.as_ref().is_some_and(|g| g.missed == 0 && !g.online && !g.busy);
         let waited = self.now.since(r.first_seen) >= self.boot_deadline() / 2;

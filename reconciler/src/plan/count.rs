@@ -11,6 +11,7 @@ use crate::runner::Phase;
 const UNEXPLAINED: Duration = Duration::from_secs(60);
 
 impl Planner<'_> {
+    /// Decision 0010, row 17.
     pub(super) fn count(&mut self, boxes: &Runners<'_>) {
         let (now, name, pool) = (self.now, &self.plan.pool, self.pool);
         let c = &mut self.plan.counts;

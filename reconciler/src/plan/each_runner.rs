@@ -19,6 +19,8 @@ const INTERRUPTION_LAPSE: Duration = Duration::from_secs(600);
 
 impl Planner<'_> {
     /// What a single box needs, whatever the counts say.
+    ///
+    /// Decision 0010, rows 9, 33.
     pub(super) fn look_at(&mut self, id: &InstanceId, r: &Runner, phase: Phase) {
         if !r.is_free(self.now) || !self.fresh(&Source::Instances) {
             return;
@@ -96,6 +98,8 @@ impl Planner<'_> {
 
     /// Two sweeps that began well after its job was over show it neither online nor busy: it has no other one. Two, because
     /// a row may be missing from one.
+    ///
+    /// Decision 0010, row 28.
     fn left_github(&self, r: &Runner, over_at: Time) -> bool {
         let there = r.registration.as_ref().is_some_and(|g| g.online || g.busy);
         let list = r.forge.clone().map(Source::Runners);
@@ -133,6 +137,8 @@ impl Planner<'_> {
 
     /// A drained box that did not end: ended by us only when no source knows of a job, in two sweeps past the deadline,
     /// and GitHub does not show it online (a live box that does not answer is most likely busy).
+    ///
+    /// Decision 0010, rows 3, 21.
     fn chase_drain(&mut self, id: &InstanceId, r: &Runner) {
         let Some(drain) = &r.drain else { return };
         if r.never_configured() {

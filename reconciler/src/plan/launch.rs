@@ -8,6 +8,7 @@ use crate::reason::{Blocked, LaunchReason, Wants};
 use crate::runner::Phase;
 
 impl Planner<'_> {
+    /// Decision 0010, row 40.
     pub(super) fn grow(&mut self, gate: &Gate) {
         if let Some(pause) = gate.paused.clone().filter(|_| self.pool.is_some()) {
             self.plan.blocked = Some(Blocked::Paused(pause));

@@ -11,6 +11,8 @@ use crate::runner::Phase;
 
 impl Planner<'_> {
     /// More supply than wanted: first boxes that can't hold a job, then long idle ones, which are asked.
+    ///
+    /// Decision 0010, row 30.
     pub(super) fn shrink(&mut self, boxes: &Runners<'_>) {
         if !self.fresh(&Source::Instances) {
             return;

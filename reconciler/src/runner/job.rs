@@ -8,6 +8,8 @@ use crate::time::Time;
 /// What `workflow_job` events said of a box.
 ///
 /// Events come in any order: the start of a reusable runner's next job may be told before the end of its last one.
+///
+/// Decision 0010, row 22.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobEvidence {
     running: BTreeSet<JobId>,

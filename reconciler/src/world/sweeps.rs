@@ -14,6 +14,8 @@ use crate::time::Time;
 
 impl World {
     /// A complete sweep of the instances, begun at `began`.
+    ///
+    /// Decision 0010, row 19.
     pub fn saw_instances(&mut self, seen: &[InstanceSighting], began: Time, now: Time) {
         let (mut shown, mut late) = (BTreeSet::new(), Vec::new());
         for s in seen {
@@ -79,6 +81,8 @@ impl World {
     }
 
     /// A complete sweep of one list of runners; None: nothing changed since the last one.
+    ///
+    /// Decision 0010, rows 23, 29.
     pub fn saw_runners(&mut self, forge: &Forge, seen: Option<&[RunnerSighting]>, began: Time, now: Time) {
         let mut listed = BTreeSet::new();
         for s in seen.unwrap_or_default() {
