@@ -180,6 +180,12 @@ def capacity_error(call, offering, code):
     )
 
 
+def hung_up(call, answer):
+    """Whether the caller broke off in the middle of a body that was not read before: nobody hears the answer, and werkzeug's is a page of HTML."""
+    unread = not call.body and int(call.environ.get("CONTENT_LENGTH") or 0) > JUDGED_BYTES
+    return unread and answer is not None and answer.status_code == 400 and answer.mimetype == "text/html"
+
+
 def for_judge(answer):
     """What the judge is told of an answer; no status, if it was lost."""
     if answer is None:
@@ -226,7 +232,8 @@ class Server:
         judged = call.for_judge(fault)
         answer = self.answer(call, fault)
         record["status"] = answer.status_code if answer else 0
-        self.judge.hear({**judged, **for_judge(answer), "refused": call.refused})
+        heard = None if hung_up(call, answer) else answer
+        self.judge.hear({**judged, **for_judge(heard), "refused": call.refused})
         if answer is None:
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise ConnectionResetError("the answer was ordered to be lost")

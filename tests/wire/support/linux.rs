@@ -314,6 +314,10 @@ impl LinuxBox {
         for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
             command.env_remove(name);
         }
+        // Those of the test run itself, such as `make test` sets, are none of an instance's.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MUSTER_")) {
+            command.env_remove(name);
+        }
         // A group of its own, so that all of it can be ended.
         self.child = Some(command.process_group(0).spawn().expect("the shell starts"));
     }
