@@ -27,7 +27,8 @@ group() {
     [ -n "$first" ] || first=$(($(date +%s) - began))
 }
 
-group core cargo test --no-fail-fast -p muster-reconciler -p muster-simulator
+group core cargo test --no-fail-fast -p muster-reconciler
+group simulator cargo test --no-fail-fast -p muster-simulator
 group defects cargo test --no-fail-fast -p muster-simulator --features defects --test defects
 group setup sh tests/setup.sh
 group wire cargo test --no-fail-fast --workspace --exclude muster-reconciler --exclude muster-simulator

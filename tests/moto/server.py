@@ -206,6 +206,7 @@ class Server:
         self.fleets_lock = threading.Lock()
         self.queues = threading.Condition()
         self.parameters = threading.Lock()
+        self.objects = {}  # a lock for each object's path
         self.reset()
 
     def reset(self):
@@ -268,6 +269,11 @@ class Server:
         if call.service == "ssm":
             with self.parameters:  # moto reads its parameters while another thread changes them, and falls over
                 return self.ask_moto(call)
+        if call.service == "s3" and "uploadId=" not in call.environ.get("QUERY_STRING", ""):
+            with self.lock:
+                one_object = self.objects.setdefault(call.environ["PATH_INFO"], threading.Lock())
+            with one_object:  # moto closes an object's file when another thread writes the object anew, and falls over
+                return self.s3(call)
         if call.service == "pricing":
             return prices.products(call)
         if call.op == "DescribeSpotPriceHistory":
@@ -277,7 +283,11 @@ class Server:
             self.note_launches(answer)
         if call.op == "DescribeInstances" and self.lag_s:
             return self.without_recent(answer)
-        if call.service == "s3" and b"<ListMultipartUploadsResult" in answer.get_data()[:500]:
+        return answer
+
+    def s3(self, call):
+        answer = self.ask_moto(call)
+        if b"<ListMultipartUploadsResult" in answer.get_data()[:500]:
             begun = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - self.uploads_age_s))
             answer.set_data(answer.get_data(as_text=True).replace(MOTO_UPLOADS_BEGUN, begun))
         return answer
