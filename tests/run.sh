@@ -1,5 +1,5 @@
 #!/bin/sh
-# `make test`: all tests, the core's first, because they answer within two minutes. It goes on after a failure. The last lines say what
+# `make test`: all tests, the core's first, because they need no AWS SDK and answer first. It goes on after a failure. The last lines say what
 # failed, what was skipped and why, and how long the first verdict and everything took.
 set -u
 cd "$(dirname "$0")/.." || exit 1
