@@ -105,7 +105,7 @@ async fn throttled_launches_are_tried_again_ever_later_and_every_job_gets_its_bo
     let waits: Vec<f64> = fleets.windows(2).map(|pair| pair[1].at_ms - pair[0].at_ms).collect();
     assert!(waits[0] > 900.0 && waits.is_sorted(), "each wait is longer than the one before: {waits:?}");
     assert_eq!((scene.launched().await, scene.jobs_per_box()), (5, vec![1; 5]));
-    assert_eq!(scene.muster.metric("muster_api_throttles_total", "api=\"ec2.CreateFleet\"").await, 3.0);
+    scene.muster.metric_becomes("muster_api_throttles_total", "api=\"ec2.CreateFleet\"", 3.0).await;
 }
 
 #[tokio::test]
@@ -127,7 +127,7 @@ async fn what_a_partial_fleet_lacks_is_launched_elsewhere_and_then_on_demand() {
     assert_eq!(spot, ["m6i.large"; 3], "what had no capacity is not asked for again");
     assert_eq!((scene.launched().await, scene.jobs_per_box()), (6, vec![1; 6]));
     assert_eq!(scene.github.calls_of("generate-jitconfig"), 6);
-    assert_eq!(scene.muster.metric("muster_launch_failures_total", "reason=\"InsufficientInstanceCapacity\"").await, 7.0);
+    scene.muster.metric_becomes("muster_launch_failures_total", "reason=\"InsufficientInstanceCapacity\"", 7.0).await;
 }
 
 #[tokio::test]

@@ -168,7 +168,7 @@ async fn a_job_is_one_trace_with_its_stages_though_every_event_comes_twice() {
     assert_eq!(resource["service.name"], "muster");
     assert_eq!(resource["service.version"], env!("CARGO_PKG_VERSION"));
     assert_eq!((resource["muster.cluster"].as_str(), resource["deployment.environment.name"].as_str()), (CLUSTER, "test"));
-    assert!((scene.muster.metric("muster_traces_total", "outcome=\"sent\"").await - 1.0).abs() < 0.1);
+    scene.muster.metric_becomes("muster_traces_total", "outcome=\"sent\"", 1.0).await;
 
     // What has not waited long enough to be sent is sent by a stop.
     scene.queue_jobs(1);
@@ -194,7 +194,7 @@ async fn a_collector_that_is_busy_gets_it_when_it_asked_for_it() {
     let taken = collector.taken();
     assert_eq!((taken.refused_ms.len(), taken.taken_ms.len()), (2, 1));
     assert!(taken.taken_ms[0] - taken.refused_ms[1] >= 2000, "Retry-After is heeded: {taken:?}");
-    assert!((scene.muster.metric("muster_traces_total", "outcome=\"sent\"").await - 1.0).abs() < 0.1);
+    scene.muster.metric_becomes("muster_traces_total", "outcome=\"sent\"", 1.0).await;
     scene.muster.assert_never_logged(&[KEY]);
 }
 

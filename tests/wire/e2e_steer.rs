@@ -43,7 +43,7 @@ async fn a_paused_pool_launches_nothing_through_a_crash_until_it_is_resumed() {
     scene.muster.restart().await;
     eventually(secs(30), "the successor knows the jobs", || async { same(scene.muster.api("jobs").await.len(), 2) }).await;
     never(secs(4), "a box is launched", || async { same(scene.launched().await, 0) }).await;
-    assert_eq!(scene.muster.metric("muster_pool_paused", "pool=\"linux\"").await, 1.0);
+    scene.muster.metric_becomes("muster_pool_paused", "pool=\"linux\"", 1.0).await;
     assert!(muster(&scene, "resume pool/linux").await.contains("goes on"));
     scene.all_done(secs(60)).await;
     let story = muster(&scene, &format!("explain job/{job}")).await;
@@ -53,7 +53,7 @@ async fn a_paused_pool_launches_nothing_through_a_crash_until_it_is_resumed() {
     );
     scene.muster.terminate().await;
     scene.muster.restart().await;
-    assert_eq!(scene.muster.metric("muster_pool_paused", "pool=\"linux\"").await, 0.0, "a resume holds as well");
+    scene.muster.metric_becomes("muster_pool_paused", "pool=\"linux\"", 0.0).await;
     scene.all_gone(secs(40)).await;
 }
 
@@ -102,7 +102,7 @@ async fn only_the_token_steers_and_wrong_names_are_told() {
         let (got, out, err) = scene.muster.command(&args).await;
         assert!(got == code && out.is_empty() && err.contains(word), "{args:?}: {got} {out} {err}");
     }
-    assert_eq!(scene.muster.metric("muster_pool_paused", "pool=\"linux\"").await, 0.0);
+    scene.muster.metric_becomes("muster_pool_paused", "pool=\"linux\"", 0.0).await;
 }
 
 /// Lines of the log that are events.

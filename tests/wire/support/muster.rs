@@ -406,6 +406,14 @@ impl Muster {
         self.metrics().await.lines().filter_map(line).sum()
     }
 
+    /// Waits until [`Muster::metric`] is `wanted`.
+    ///
+    /// muster counts a call after it has read the answer, so a test that saw the call at the other end may be ahead of the count.
+    pub async fn metric_becomes(&self, name: &str, labels: &str, wanted: f64) {
+        let what = format!("{name}{{{labels}}} is {wanted}");
+        super::eventually(super::secs(30), &what, || async { super::same(self.metric(name, labels).await, wanted) }).await;
+    }
+
     fn log_path(&self) -> PathBuf {
         self.dir.path().join("muster.log")
     }
