@@ -4,9 +4,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use clap::ValueEnum;
 use serde::Serialize;
 
+use super::Output;
 use super::fault::unreadable;
 use crate::aws::Aws;
 use crate::github::releases::Releases;
@@ -25,15 +25,6 @@ pub(super) struct Args {
     /// For people, or for programs.
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people.
-    #[default]
-    Table,
-    /// For programs.
-    Json,
 }
 
 /// The answer, for both printers.
