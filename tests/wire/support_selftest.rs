@@ -446,8 +446,10 @@ async fn a_box_lives_as_a_real_one_does() {
     let drain = ids.iter().fold(moto.ec2.create_tags(), |c, id| c.resources(id));
     let tag = Tag::builder().key("muster:drain").value("surplus").build();
     drain.tags(tag).send().await.expect("tags");
-    eventually(secs(10), "the idle instance drains, and the one that never booted stays", || async { same(moto.alive().await.len(), 1) })
-        .await;
+    eventually(secs(10), "the idle instance drains, and the one that never booted stays", || async {
+        same(moto.alive().await.len(), 1)
+    })
+    .await;
     assert_eq!(github.runners().iter().filter(|r| r.online).count(), 0);
     assert_eq!(github.killed(), Vec::<u64>::new());
     let stories = boxes.stories();

@@ -364,7 +364,8 @@ async fn a_controller_without_a_bucket_says_so_once_and_goes_on() {
     stage.muster.change_controller(&format!("bucket: {}\n  ", stage.world.bucket), "");
     stage.muster.spawn();
     stage.muster.ready().await;
-    eventually(secs(10), "the log says so", || async { same(stage.muster.logs().contains("spec.bucket is not set"), true) }).await;
+    eventually(secs(10), "the log says so", || async { same(stage.muster.logs().contains("spec.bucket is not set"), true) })
+        .await;
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(stage.muster.logs().matches("spec.bucket is not set").count(), 1);
     assert!(stage.releases.take_requests().is_empty() && stage.muster.runs());

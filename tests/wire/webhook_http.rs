@@ -305,7 +305,10 @@ async fn manifests_and_secrets_change_while_it_runs() {
     server.secrets.send_replace(Arc::new(secrets(&["new", SECRET])));
     assert_eq!(server.deliver("workflow_job", &body).await.0, 202, "the old secret still counts during rotation");
     let message = server.sealed().pop().expect("a message");
-    assert!(seal::open(&secrets(&["new"]), &message.body, &message.seal).is_ok(), "the message must be sealed with the first secret, which stays");
+    assert!(
+        seal::open(&secrets(&["new"]), &message.body, &message.seal).is_ok(),
+        "the message must be sealed with the first secret, which stays"
+    );
     server.secrets.send_replace(Arc::new(secrets(&["new"])));
     assert_eq!(server.deliver("workflow_job", &body).await.0, 401);
     server.secrets.send_replace(Arc::new(Keyring::default()));

@@ -49,8 +49,12 @@ async fn a_clock_that_steps_back_makes_no_box_deaf_and_its_stages_are_true() {
             let instances = b.site.moto.instances().await;
             instances.iter().find(|i| i.id == b.id).expect("its instance").tag("muster:stages").to_owned()
         };
-        eventually(secs(10), "the instance tags itself", async || if tagged().await.is_empty() { Err(String::new()) } else { Ok(()) })
-            .await;
+        eventually(
+            secs(10),
+            "the instance tags itself",
+            async || if tagged().await.is_empty() { Err(String::new()) } else { Ok(()) },
+        )
+        .await;
         let tag = tagged().await;
         let at = |name: &str| {
             let stage = tag.split(',').find_map(|s| s.strip_prefix(&format!("{name}=")));
