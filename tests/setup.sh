@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the tests need besides Rust. Each group of tests needs programs, and some need an environment: .venv (moto plays AWS, shellcheck
+# Installs what the tests need besides Rust. Each group of tests needs programs, and some an environment: .venv (moto plays AWS, shellcheck
 # reads the boot script), .venv-checkov (a security scanner), .venv-release (a linker), tests/iam (an evaluator of IAM's policies). Safe to
 # run again; it takes no time when nothing changed. A group whose part is missing gets one line that says what to install, and its tests
 # are skipped. With CI=true that is a failure, told at the end.

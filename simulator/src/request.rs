@@ -40,6 +40,7 @@ pub enum CrashMode {
 }
 
 impl CrashMode {
+    /// In the order in which `muster sim --crash-each` tries them.
     pub const ALL: [CrashMode; 3] = [CrashMode::Lost, CrashMode::Sent, CrashMode::Done];
 
     /// The name of the mode on the command line.
@@ -81,6 +82,7 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind; the examples must cover all of them.
     pub const ALL: [Kind; 11] = [
         Kind::Launch,
         Kind::Configure,

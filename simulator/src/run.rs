@@ -52,6 +52,7 @@ pub struct RunReport {
 }
 
 impl RunReport {
+    /// The violation that came first. None: there is none.
     pub fn failure(&self) -> Option<&Violation> {
         self.violations.first()
     }

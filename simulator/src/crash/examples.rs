@@ -1,4 +1,4 @@
-//! The scenarios for `muster sim crashes`, when the user names none. Each is small. Together they have every kind of
+//! The scenarios for `muster sim --crash-each`, when the user names none. Each is small. Together they have every kind of
 //! effect: see `a_crash_after_any_effect_ends_where_the_run_without_one_does` in `tests/sim.rs`.
 
 use std::fmt;

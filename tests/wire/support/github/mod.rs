@@ -419,7 +419,7 @@ impl Double {
         self.finish_job(id, "cancelled");
     }
 
-    // ---------------------------------------------------------------------------------------------- the box
+    // ---------------------------------------------------------------------------------------------- the runner
 
     /// The runner connects. False: its registration is gone.
     pub fn runner_online(&self, id: u64) -> bool {
