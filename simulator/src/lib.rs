@@ -3,7 +3,7 @@
 //!
 //! A [`Scenario`] describes a run as data. A [`Simulation`] owns the ground truth while the run lasts. The controller
 //! learns of the truth only through [`muster_reconciler::effect::Input`], which is late and sometimes wrong. The [`oracle`]
-//! compares what the controller does with the truth. [`crash`] kills the controller after each effect, and [`shrink`] makes
+//! compares what the controller does with the truth. [`crash`] kills the controller after each effect, and [`mod@shrink`] makes
 //! a failing scenario small. `muster demo` runs the same world by an accelerated clock.
 #![forbid(unsafe_code)]
 
