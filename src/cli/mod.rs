@@ -57,7 +57,7 @@ enum Command {
     /// change nothing. With --live, send a real job through it and write a report.
     #[cfg(feature = "live")]
     Doctor(doctor::Args),
-    /// List pools, jobs, runners or prices, each with its reason; asks the running controller.
+    /// List pools, jobs or runners, each with its reason, or prices; asks the running controller.
     Get(get::Args),
     /// Say where a job, a runner or a pool stands, why, what is awaited and what happened; asks the running controller.
     Explain(explain::Args),
