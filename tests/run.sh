@@ -11,7 +11,7 @@ export MUSTER_SKIPPED="$kept/skipped" MUSTER_FIGURES="$kept/figures"
 began=$(date +%s)
 first=
 
-# group NAME COMMAND...: runs it, keeps the names of the tests that failed.
+# group NAME COMMAND...: runs the command, and keeps the names of the tests that failed.
 group() {
     name=$1
     shift

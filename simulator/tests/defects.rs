@@ -1,16 +1,16 @@
-//! It must be able to fail: each deliberate defect of the controller is caught by the simulator, within a thousand seeds,
-//! by the invariant that it breaks. `cargo test -p muster-simulator --features defects --test defects -- --nocapture`
-//! prints which seed found which.
+//! The simulator must be able to fail. It catches each deliberate defect of the controller within a thousand seeds, by the
+//! invariants that the defect breaks. `cargo test -p muster-simulator --features defects --test defects -- --nocapture`
+//! prints which seed caught which defect.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use muster_reconciler::defects::{self, Defect};
 use muster_simulator::crash::{Example, Reference};
 use muster_simulator::{Invariant, Scenario};
 
-/// Seeds that a defect may hide for.
+/// How many seeds a defect may survive.
 const SEEDS: u64 = 1000;
 
-/// What a defect breaks; each of it must show.
+/// The invariants that a defect breaks. Each of them must be violated.
 fn breaks(defect: Defect) -> &'static [Invariant] {
     use Invariant::{L1, L2, L3, L4, L5, S1, S2, S3, S4, S5, S6, S7, S8, S9, S10};
     match defect {
@@ -57,7 +57,7 @@ fn the_simulator_catches_every_deliberate_defect() {
     assert!(missed.is_empty(), "not caught within {SEEDS} seeds: {missed:?}");
 }
 
-/// What is caught above is the defect, and not what every run has.
+/// A run without a defect violates nothing, so what is caught above is the defect.
 #[test]
 fn without_a_defect_the_same_seeds_violate_nothing() {
     defects::set(None);
@@ -67,8 +67,8 @@ fn without_a_defect_the_same_seeds_violate_nothing() {
     }
 }
 
-/// A crash at every effect must be able to fail, too: by what a process does before it has looked, and by an end that violates
-/// nothing and is another one all the same.
+/// The crashes must be able to fail, too: because a new process acts before its first sweep, and because a run ends
+/// differently although it violates nothing.
 #[test]
 fn a_crash_at_every_effect_catches_defects_by_the_invariants_and_by_the_end() {
     let caught = |defect, example: Example| {
