@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::defects::{self, Defect};
+use crate::effect::Configure;
 use crate::event::InstanceState;
 use crate::ids::{Forge, Intent, PoolName, RunnerId};
 use crate::manifest::RunnerPool;
@@ -120,6 +121,11 @@ pub struct Terms {
 }
 
 impl Terms {
+    /// The terms of a configuration that was minted as asked.
+    pub fn of(asked: &Configure) -> Terms {
+        Terms { forge: asked.forge.clone(), group: Some(asked.group.clone()), labels: asked.labels.clone().into() }
+    }
+
     /// Whether GitHub gives a runner with these terms the jobs that count for the pool, as far as known.
     pub fn serve(&self, pool: &RunnerPool) -> bool {
         let has = |label: &String| self.labels.iter().any(|l| l.eq_ignore_ascii_case(label));

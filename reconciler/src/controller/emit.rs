@@ -15,7 +15,7 @@ use crate::journal::{What, Whom};
 use crate::manifest::RunnerPool;
 use crate::plan::{Act, Plan, PlannedLaunch, Step};
 use crate::reason::{Backoff, BootFailure, CallReason, EventReason, LaunchReason, Reason, StepReason};
-use crate::runner::{Configured, Phase, Terms};
+use crate::runner::{Configured, Phase};
 use crate::time::Time;
 use crate::world::Stillborn;
 
@@ -35,12 +35,11 @@ pub(super) struct Batch {
 }
 
 impl Controller {
-    pub(super) fn emit(&mut self, action: Action, flight: Flight, reason: impl Into<Reason>) {
-        let reason = reason.into();
+    pub(super) fn emit(&mut self, action: Action, reason: impl Into<Reason>, now: Time) {
         self.effects += 1;
-        let id = EffectId(self.effects);
-        self.flights.insert(id, flight);
-        self.out.push(Effect { id, action, reason });
+        let effect = Effect { id: EffectId(self.effects), action, reason: reason.into() };
+        self.flights.insert(effect.id, Flight { effect: effect.clone(), began: now });
+        self.out.push(effect);
     }
 
     /// Turns one pool's plan into effects, as far as budgets admit; what doesn't fit is planned again when it will.
@@ -70,7 +69,7 @@ impl Controller {
         if !batch.drain.is_empty() && self.afford(Api::CreateTags, batch.drain.iter().map(|(id, _)| id), now) {
             let (ids, why) = (batch.drain.iter().map(|(id, _)| id.clone()).collect(), reasons(&batch.drain));
             self.note_steps(What::Drain, &batch.drain, now);
-            self.emit(Action::Drain(ids), Flight::Drain(batch.drain), why);
+            self.emit(Action::Drain(ids), why, now);
         }
         if !batch.terminate.is_empty() && self.afford(Api::Terminate, batch.terminate.iter().map(|(id, _)| id), now) {
             let ids: Vec<InstanceId> = batch.terminate.iter().map(|(id, _)| id.clone()).collect();
@@ -79,13 +78,13 @@ impl Controller {
                 self.note_boot_failure(id, why, now);
             }
             let why = reasons(&batch.terminate);
-            self.emit(Action::Terminate(ids), Flight::Terminate(batch.terminate), why);
+            self.emit(Action::Terminate(ids), why, now);
         }
         if !batch.secrets.is_empty() {
             let ids = batch.secrets;
             let steps: Vec<_> = ids.iter().map(|id| (id.clone(), StepReason::InstanceGone)).collect();
             self.note_steps(What::DeleteSecret, &steps, now);
-            self.emit(Action::DeleteSecrets(ids.clone()), Flight::DeleteSecrets(ids), reasons(&steps));
+            self.emit(Action::DeleteSecrets(ids), reasons(&steps), now);
         }
     }
 
@@ -190,7 +189,7 @@ impl Controller {
         let why = EventReason::Wanted { count: planned.count, market: planned.market, why: planned.reason.clone() };
         self.journal.note(now, What::Launch, Whom::pool(pool), why);
         self.facts.push(Fact::LaunchDecided { pool: pool.clone(), after: self.waited(pool, planned.count, now) });
-        self.emit(Action::Launch(launch), Flight::Launch(intent), planned.reason.clone());
+        self.emit(Action::Launch(launch), planned.reason.clone(), now);
     }
 
     /// How long the jobs that so many boxes are launched for have been known: earlier boxes are for earlier jobs.
@@ -242,7 +241,7 @@ impl Controller {
             if let Some(p) = self.world.pending_mut(&intent) {
                 (p.in_flight, p.last, p.attempts) = (true, now, p.attempts + 1);
             }
-            self.emit(Action::Launch(launch), Flight::Launch(intent), LaunchReason::Unanswered);
+            self.emit(Action::Launch(launch), LaunchReason::Unanswered, now);
         }
     }
 
@@ -253,7 +252,7 @@ impl Controller {
         let intent: Intent = format!("{}-{}", self.process, self.intents).into();
         let launch = Arc::new(Launch { intent: intent.clone(), ..Launch::clone(&forgotten.launch) });
         self.world.launch_asked(launch.clone(), now);
-        self.emit(Action::Launch(launch), Flight::Launch(intent), LaunchReason::Forgotten);
+        self.emit(Action::Launch(launch), LaunchReason::Forgotten, now);
     }
 
     fn configure(&mut self, pool: &PoolName, step: &Step, now: Time) {
@@ -271,19 +270,17 @@ impl Controller {
         self.budgets.take(&jit, now);
         self.budgets.take(&Api::SsmPut, now);
         let cluster = self.spec.controller.cluster().to_owned();
-        let (group, labels) = (p.spec.github.runner_group.clone(), p.spec.labels.clone());
-        let terms = Terms { forge: p.forge(), group: Some(group.clone()), labels: labels.clone().into() };
         let action = Action::Configure(Configure {
             name: RunnerName { cluster, pool: pool.clone(), instance: step.instance.clone() },
             forge: p.forge(),
-            group,
-            labels,
+            group: p.spec.github.runner_group.clone(),
+            labels: p.spec.labels.clone(),
             work_directory: p.spec.bootstrap.work_directory.clone(),
             ephemeral: p.ephemeral(),
             replace,
         });
         self.journal.note(now, What::Configure, Whom::runner(pool, &step.instance), step.reason.clone());
-        self.emit(action, Flight::Configure(step.instance.clone(), Arc::new(terms)), step.reason.clone());
+        self.emit(action, step.reason.clone(), now);
     }
 
     fn deregister(&mut self, pool: &PoolName, step: &Step, now: Time) {
@@ -303,20 +300,20 @@ impl Controller {
             pool: pool.clone(),
             instance: step.instance.clone(),
         };
-        let action = Action::Deregister { forge: g.forge.clone(), runner: g.id, name };
-        self.emit(action, Flight::Deregister(step.instance.clone(), g.forge), step.reason.clone());
+        let action = Action::Deregister { forge: g.forge, runner: g.id, name };
+        self.emit(action, step.reason.clone(), now);
     }
 
     // ---------------------------------------------------------------------------------------------- messages
 
-    pub(super) fn delete_messages(&mut self, ids: Vec<MessageId>, why: CallReason) {
+    pub(super) fn delete_messages(&mut self, ids: Vec<MessageId>, why: CallReason, now: Time) {
         if ids.is_empty() || defects::has(Defect::KeepMessages) {
             return;
         }
         for id in &ids {
             self.held.remove(id);
         }
-        self.emit(Action::Messages(MessageOp::Delete, ids), Flight::Messages, why);
+        self.emit(Action::Messages(MessageOp::Delete, ids), why, now);
     }
 
     pub(super) fn extend_messages(&mut self, now: Time) {
@@ -329,8 +326,7 @@ impl Controller {
         }
         self.schedule_extension(now);
         if !ids.is_empty() {
-            let action = Action::Messages(MessageOp::Extend { seconds: VISIBILITY_S }, ids.clone());
-            self.emit(action, Flight::Extend(ids), CallReason::StillQueued);
+            self.emit(Action::Messages(MessageOp::Extend { seconds: VISIBILITY_S }, ids), CallReason::StillQueued, now);
         }
     }
 
@@ -346,8 +342,7 @@ impl Controller {
                 continue;
             }
             self.deliveries.asked(&app, delivery);
-            let action = Action::Redeliver { app: app.clone(), delivery };
-            self.emit(action, Flight::Redeliver(app, delivery), CallReason::Undelivered);
+            self.emit(Action::Redeliver { app, delivery }, CallReason::Undelivered, now);
         }
     }
 
@@ -364,7 +359,7 @@ impl Controller {
         for (_, _, id, app) in wanted {
             let Some(job) = self.demand.job_mut(id) else { continue };
             let payer = self.spec.payer(&app, &job.event.repo);
-            if !self.budgets.take(&Api::Background(payer.clone()), now) {
+            if !self.budgets.take(&Api::Background(payer), now) {
                 continue;
             }
             job.check.in_flight = true;
@@ -372,7 +367,7 @@ impl Controller {
             job.check.times += 1;
             let why = if job.redelivered { CallReason::DeliveredBefore } else { CallReason::LongInState };
             let action = Action::CheckJob { app, repo: job.event.repo.clone(), job: id };
-            self.emit(action, Flight::CheckJob(id, payer), why);
+            self.emit(action, why, now);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Controller, FULL_BATCH, Flight, VISIBILITY_S};
+use super::{Controller, FULL_BATCH, VISIBILITY_S};
 use crate::defects::{self, Defect};
 use crate::demand::{Folded, Job};
 use crate::effect::{Action, JobMessage, MessageOp};
@@ -35,10 +35,10 @@ impl Controller {
         }
         self.gathering = false;
         if self.stopping {
-            self.emit(Action::Messages(MessageOp::Release, settled), Flight::Messages, CallReason::ShuttingDown);
+            self.emit(Action::Messages(MessageOp::Release, settled), CallReason::ShuttingDown, now);
             return;
         }
-        self.delete_messages(settled, CallReason::LeftQueue);
+        self.delete_messages(settled, CallReason::LeftQueue, now);
         self.schedule_extension(now);
     }
 

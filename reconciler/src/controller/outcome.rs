@@ -7,10 +7,10 @@ use super::{Controller, Flight};
 use crate::budget::Api;
 use crate::capacity::Beside;
 use crate::defects::{self, Defect};
-use crate::effect::{Failure, FailureKind, JobSighting, Launch, Launched, Outcome, Source, Swept};
+use crate::effect::{Action, Configure, Failure, FailureKind, JobSighting, Launch, Launched, MessageOp, Outcome, Source, Swept};
 use crate::event::JobEvent;
 use crate::fact::{DrainOutcome, Fact};
-use crate::ids::{EffectId, Forge, InstanceId, Intent, JobId, Payer, PoolName};
+use crate::ids::{EffectId, Forge, InstanceId, JobId, Payer, PoolName};
 use crate::journal::{What, Whom};
 use crate::plan::Act;
 use crate::reason::{Backoff, CallReason, EventReason, HoldReason, LaunchFailure, Refused, StepReason};
@@ -29,45 +29,49 @@ const EXTEND_AGAIN: Duration = Duration::from_secs(10);
 
 impl Controller {
     pub(super) fn take_outcome(&mut self, id: EffectId, outcome: Outcome, now: Time) {
-        let Some(flight) = self.flights.remove(&id) else { return };
-        match flight {
-            Flight::Launch(intent) => self.launch_ended(&intent, outcome, now),
-            Flight::Configure(instance, terms) => self.configure_ended(&instance, &terms, outcome, now),
-            Flight::Drain(boxes) => self.drain_ended(&boxes, outcome, now),
-            Flight::Terminate(boxes) => self.terminate_ended(&boxes, outcome, now),
-            Flight::Deregister(instance, forge) => self.deregister_ended(&instance, &forge, outcome, now),
-            Flight::DeleteSecrets(ids) => {
-                for (id, failure) in batch(&ids, outcome) {
+        let Some(Flight { effect, began }) = self.flights.remove(&id) else { return };
+        match &effect.action {
+            Action::Launch(launch) => self.launch_ended(launch, outcome, now),
+            Action::Configure(asked) => self.configure_ended(asked, outcome, now),
+            Action::Drain(ids) => self.drain_ended(ids, effect.reason.steps(), outcome, now),
+            Action::Terminate(ids) => self.terminate_ended(ids, effect.reason.steps(), outcome, now),
+            Action::Deregister { forge, name, .. } => self.deregister_ended(&name.instance, forge, outcome, now),
+            Action::DeleteSecrets(ids) => {
+                for (id, failure) in batch(ids, outcome) {
                     self.box_answered(&id, failure, now, |r| r.secret = false);
                 }
             }
-            Flight::CheckJob(job, payer) => self.check_ended(job, &payer, outcome, now),
-            Flight::Redeliver(app, delivery) => {
+            Action::CheckJob { app, repo, job } => {
+                let payer = self.spec.payer(app, repo);
+                self.check_ended(*job, &payer, outcome, now);
+            }
+            Action::Redeliver { app, delivery } => {
                 if let Outcome::Failed(f) = outcome {
                     if f.kind == FailureKind::Throttled {
-                        self.budgets.throttled(&Api::Background(Payer::itself(&app)), now);
+                        self.budgets.throttled(&Api::Background(Payer::itself(app)), now);
                     }
-                    self.deliveries.ask_failed(&app, delivery, f.retry_after, now);
+                    self.deliveries.ask_failed(app, *delivery, f.retry_after, now);
                 }
             }
-            Flight::Sweep(source, began) => self.sweep_answered(&source, began, outcome, now),
-            Flight::Extend(ids) => {
+            Action::Sweep(source) => self.sweep_answered(source, began, outcome, now),
+            Action::Messages(MessageOp::Extend { .. }, ids) => {
                 if matches!(outcome, Outcome::Failed(_)) {
                     // Tried again a few times before they run out, never at once: what SQS refuses (a message is extended
                     // for 12 hours in all) it refuses again, and the message comes back with a new receipt.
                     for id in ids {
-                        self.held.entry(id).and_modify(|until| *until = now + super::EXTEND_BEFORE + EXTEND_AGAIN);
+                        self.held.entry(*id).and_modify(|until| *until = now + super::EXTEND_BEFORE + EXTEND_AGAIN);
                     }
                     self.schedule_extension(now);
                 }
             }
             // A message that could not be deleted or released comes back by itself, and is settled then.
-            Flight::Messages => {}
+            Action::Messages(MessageOp::Delete | MessageOp::Release, _) => {}
         }
     }
 
     /// Decision 0010, row 5.
-    fn launch_ended(&mut self, intent: &Intent, outcome: Outcome, now: Time) {
+    fn launch_ended(&mut self, asked: &Launch, outcome: Outcome, now: Time) {
+        let intent = &asked.intent;
         let Some(pending) = self.world.pending().get(intent) else { return };
         let launch = pending.launch.clone();
         let (pool, count) = (launch.pool.clone(), launch.count);
@@ -151,7 +155,7 @@ impl Controller {
         self.journal.note(now, What::LaunchFailed, Whom::pool(pool), told);
         if defects::has(Defect::DropDemand) {
             let messages = self.demand.drop_queued(pool, now);
-            self.delete_messages(messages, CallReason::LaunchFailed);
+            self.delete_messages(messages, CallReason::LaunchFailed, now);
         }
         self.back_off_pool(pool, f, now);
     }
@@ -168,15 +172,15 @@ impl Controller {
     }
 
     /// Decision 0010, row 36.
-    fn configure_ended(&mut self, instance: &InstanceId, terms: &Arc<Terms>, outcome: Outcome, now: Time) {
-        let forge = &terms.forge;
+    fn configure_ended(&mut self, asked: &Configure, outcome: Outcome, now: Time) {
+        let (instance, forge) = (&asked.name.instance, &asked.forge);
         let Some(r) = self.world.runner_mut(instance) else { return };
         r.in_flight = false;
         let pool = r.pool.clone();
         match outcome {
             Outcome::Configured { runner } => {
                 (r.failures, r.last_error) = (0, None);
-                self.world.configured(instance, terms, runner, now);
+                self.world.configured(instance, &Arc::new(Terms::of(asked)), runner, now);
                 let state = self.pools.entry(pool.clone()).or_default();
                 (state.refusals, state.refused) = (0, None);
                 self.pull_in(&Source::Runners(forge.clone()), now);
@@ -224,12 +228,11 @@ impl Controller {
     }
 
     /// Decision 0010, row 34.
-    fn drain_ended(&mut self, boxes: &[(InstanceId, StepReason)], outcome: Outcome, now: Time) {
-        let ids: Vec<InstanceId> = boxes.iter().map(|(id, _)| id.clone()).collect();
+    fn drain_ended(&mut self, ids: &[InstanceId], whys: &[StepReason], outcome: Outcome, now: Time) {
         if matches!(&outcome, Outcome::Failed(f) if f.kind == FailureKind::Throttled) {
             self.budgets.throttled(&Api::CreateTags, now);
         }
-        for ((id, failure), (_, why)) in batch(&ids, outcome).into_iter().zip(boxes) {
+        for ((id, failure), why) in batch(ids, outcome).into_iter().zip(whys) {
             if let Some(pool) = self.world.runners().get(&id).map(|r| r.pool.clone()) {
                 let outcome = if failure.is_some() { DrainOutcome::Failed } else { DrainOutcome::Asked };
                 self.facts.push(Fact::Drain { pool: pool.clone(), outcome });
@@ -246,12 +249,11 @@ impl Controller {
         }
     }
 
-    fn terminate_ended(&mut self, boxes: &[(InstanceId, StepReason)], outcome: Outcome, now: Time) {
-        let ids: Vec<InstanceId> = boxes.iter().map(|(id, _)| id.clone()).collect();
+    fn terminate_ended(&mut self, ids: &[InstanceId], whys: &[StepReason], outcome: Outcome, now: Time) {
         if matches!(&outcome, Outcome::Failed(f) if f.kind == FailureKind::Throttled) {
             self.budgets.throttled(&Api::Terminate, now);
         }
-        for ((id, failure), (_, why)) in batch(&ids, outcome).into_iter().zip(boxes) {
+        for ((id, failure), why) in batch(ids, outcome).into_iter().zip(whys) {
             if let Some(r) = self.world.runners().get(&id).filter(|_| failure.is_none()) {
                 self.facts.push(Fact::Stepped { pool: r.pool.clone(), act: Act::Terminate, reason: why.clone() });
             }
@@ -358,7 +360,7 @@ impl Controller {
 
     fn fold_answer(&mut self, event: JobEvent, now: Time) {
         let folded = self.fold(&event, None, now);
-        self.delete_messages(folded.settled, CallReason::LeftQueueSaysGitHub);
+        self.delete_messages(folded.settled, CallReason::LeftQueueSaysGitHub, now);
     }
 
     fn sweep_answered(&mut self, source: &Source, began: Time, outcome: Outcome, now: Time) {

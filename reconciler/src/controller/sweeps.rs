@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Controller, Flight};
+use super::Controller;
 use crate::effect::{Action, Source};
 use crate::event::InstanceState;
 use crate::ids::Forge;
@@ -30,7 +30,7 @@ impl Controller {
             state.in_flight = true;
             // What is heard while the sweep is under way (see `hurry`) may come too late for it: that leaves `due` earlier.
             state.due = now + interval;
-            self.emit(Action::Sweep(source.clone()), Flight::Sweep(source, now), CallReason::Look);
+            self.emit(Action::Sweep(source), CallReason::Look, now);
         }
     }
 
