@@ -404,9 +404,9 @@ impl Controller {
         let Some(pool) = self.spec.pools.get(name) else { return };
         let (timeout, deadline) = (pool.spec.runner.idle_timeout.get(), pool.spec.runner.boot_deadline.get());
         let sat_idle = self.world.runners().values().any(|r| {
-            r.pool == *name
+            r.pool() == name
                 && r.phase(deadline, now) == Phase::Idle
-                && r.idle_since.is_some_and(|since| now.since(since) >= timeout)
+                && r.idle_since().is_some_and(|since| now.since(since) >= timeout)
         });
         if !sat_idle {
             return;

@@ -373,8 +373,9 @@ impl Simulation {
             // What it still has to bury it also cleans up after, though nothing may be left there; it may not know yet that it has to.
             // A box that it is about to end, or launches right now, may be there already or still.
             let live = |id: &InstanceId| self.cloud.instances().get(id).is_some_and(|i| i.live());
-            let ended =
-                |(id, r): (&InstanceId, &Runner)| r.in_flight || r.gone_at.is_some() || r.terminated_at.is_some() || !live(id);
+            let ended = |(id, r): (&InstanceId, &Runner)| {
+                r.effect_under_way() || r.gone_at().is_some() || r.terminated_at().is_some() || !live(id)
+            };
             let launching = |c: &Controller| c.view().world.pending().values().any(|p| p.in_flight);
             let burying = |c: &Controller| launching(c) || c.view().world.runners().iter().any(ended);
             // A process that is about to begin has all of this before it.

@@ -13,9 +13,9 @@ use crate::fact::Fact;
 use crate::ids::{AppName, EffectId, InstanceId, Intent, JobId, MessageId, Payer, PoolName, RunnerName};
 use crate::journal::{What, Whom};
 use crate::manifest::RunnerPool;
-use crate::plan::{Act, Plan, PlannedLaunch, Step};
+use crate::plan::{Plan, PlannedLaunch, Step};
 use crate::reason::{Backoff, BootFailure, CallReason, EventReason, LaunchReason, Reason, StepReason};
-use crate::runner::{Configured, Phase};
+use crate::runner::{Act, Configured, Phase, Registration, Runner};
 use crate::time::Time;
 use crate::world::Stillborn;
 
@@ -54,8 +54,7 @@ impl Controller {
             }
             let in_flight = matches!(step.act, Act::Drain | Act::Terminate | Act::DeleteSecret);
             if let Some(r) = self.world.runner_mut(&step.instance).filter(|_| in_flight) {
-                r.in_flight = true;
-                r.leaving = step.act != Act::DeleteSecret;
+                r.effect_begins(step.act);
             }
         }
         if let Some(launch) = &plan.launch {
@@ -92,7 +91,7 @@ impl Controller {
     fn note_steps(&mut self, what: What, steps: &[(InstanceId, StepReason)], now: Time) {
         for (id, why) in steps {
             if let Some(r) = self.world.runners().get(id) {
-                self.journal.note(now, what, Whom::runner(&r.pool, id), why.clone());
+                self.journal.note(now, what, Whom::runner(r.pool(), id), why.clone());
             }
         }
     }
@@ -104,8 +103,8 @@ impl Controller {
         let at = self.put_off(&api, now);
         for id in ids {
             if let Some(r) = self.world.runner_mut(id) {
-                (r.in_flight, r.leaving) = (false, false);
-                let pool = r.pool.clone();
+                r.effect_over();
+                let pool = r.pool().clone();
                 self.again(&pool, at);
             }
         }
@@ -115,14 +114,14 @@ impl Controller {
     /// A runner that never came online: after two in a row the pool launches slower.
     pub(super) fn note_boot_failure(&mut self, id: &InstanceId, why: &StepReason, now: Time) {
         let Some(r) = self.world.runners().get(id) else { return };
-        let deadline = self.spec.boot_deadline(&r.pool);
-        if r.online_at.is_some() || r.phase(deadline, now) != Phase::Failed {
+        let deadline = self.spec.boot_deadline(r.pool());
+        if r.was_online() || r.phase(deadline, now) != Phase::Failed {
             return;
         }
-        if r.never_configured() && self.configures_none(&r.pool, now) {
+        if r.never_configured() && self.configures_none(r.pool(), now) {
             return;
         }
-        let pool = r.pool.clone();
+        let pool = r.pool().clone();
         self.boot_failed(&pool, BootFailure::Overdue { because: why.clone() }, now);
     }
 
@@ -265,8 +264,8 @@ impl Controller {
             return self.again(pool, at);
         }
         let Some(r) = self.world.runner_mut(&step.instance) else { return };
-        r.in_flight = true;
-        let replace = matches!(r.configured, Configured::Unsure | Configured::Seen);
+        r.effect_begins(Act::Configure);
+        let replace = matches!(r.configured(), Configured::Unsure | Configured::Seen);
         self.budgets.take(&jit, now);
         self.budgets.take(&Api::SsmPut, now);
         let cluster = self.spec.controller.cluster().to_owned();
@@ -284,15 +283,14 @@ impl Controller {
     }
 
     fn deregister(&mut self, pool: &PoolName, step: &Step, now: Time) {
-        let Some(r) = self.world.runners().get(&step.instance) else { return };
-        let Some(g) = r.registration.clone() else { return };
-        let api = Api::Deregister(g.forge.payer());
+        let Some(g) = self.world.runners().get(&step.instance).and_then(Runner::registration).cloned() else { return };
+        let api = Api::Deregister(g.list().payer());
         if !self.budgets.take(&api, now) {
             let at = self.put_off(&api, now);
             return self.again(pool, at);
         }
         if let Some(r) = self.world.runner_mut(&step.instance) {
-            r.in_flight = true;
+            r.effect_begins(Act::Deregister);
         }
         self.journal.note(now, What::Deregister, Whom::runner(pool, &step.instance), step.reason.clone());
         let name = RunnerName {
@@ -300,7 +298,7 @@ impl Controller {
             pool: pool.clone(),
             instance: step.instance.clone(),
         };
-        let action = Action::Deregister { forge: g.forge, runner: g.id, name };
+        let action = Action::Deregister { forge: g.list().clone(), runner: g.id(), name };
         self.emit(action, step.reason.clone(), now);
     }
 
@@ -380,8 +378,8 @@ impl Controller {
                 let runner = job.event.runner.as_deref().and_then(|n| RunnerName::parse_ours(n, self.spec.controller.cluster()));
                 let still = |n: RunnerName| {
                     self.world.runners().get(&n.instance).is_some_and(|r| {
-                        let busy = r.registration.as_ref().is_some_and(|g| g.busy);
-                        r.gone_at.is_none() && (busy || !r.job.runs(job.event.job))
+                        let busy = r.registration().is_some_and(Registration::is_busy);
+                        r.gone_at().is_none() && (busy || !r.job().runs(job.event.job))
                     })
                 };
                 old && runner.is_some_and(|n| !still(n))

@@ -12,9 +12,8 @@ use crate::event::JobEvent;
 use crate::fact::{DrainOutcome, Fact};
 use crate::ids::{EffectId, Forge, InstanceId, JobId, Payer, PoolName};
 use crate::journal::{What, Whom};
-use crate::plan::Act;
 use crate::reason::{Backoff, CallReason, EventReason, HoldReason, LaunchFailure, Refused, StepReason};
-use crate::runner::{Configured, Drain, Runner, Terms};
+use crate::runner::{Act, Runner, Terms};
 use crate::stage::Stage;
 use crate::time::Time;
 
@@ -38,7 +37,7 @@ impl Controller {
             Action::Deregister { forge, name, .. } => self.deregister_ended(&name.instance, forge, outcome, now),
             Action::DeleteSecrets(ids) => {
                 for (id, failure) in batch(ids, outcome) {
-                    self.box_answered(&id, failure, now, |r| r.secret = false);
+                    self.box_answered(&id, failure, now, Runner::secret_deleted);
                 }
             }
             Action::CheckJob { app, repo, job } => {
@@ -175,11 +174,10 @@ impl Controller {
     fn configure_ended(&mut self, asked: &Configure, outcome: Outcome, now: Time) {
         let (instance, forge) = (&asked.name.instance, &asked.forge);
         let Some(r) = self.world.runner_mut(instance) else { return };
-        r.in_flight = false;
-        let pool = r.pool.clone();
+        let pool = r.pool().clone();
         match outcome {
             Outcome::Configured { runner } => {
-                (r.failures, r.last_error) = (0, None);
+                r.effect_succeeded();
                 self.world.configured(instance, &Arc::new(Terms::of(asked)), runner, now);
                 let state = self.pools.entry(pool.clone()).or_default();
                 (state.refusals, state.refused) = (0, None);
@@ -191,14 +189,13 @@ impl Controller {
                 let unsure = f.kind == FailureKind::Conflict || f.kind.may_have_worked();
                 let minted = matches!(outcome, Outcome::NotHandedOver(_));
                 if unsure || minted {
-                    r.configured = Configured::Unsure;
+                    r.configuration_unsure();
                 }
                 let why = EventReason::NotConfigured { message: f.message.clone() };
                 self.journal.note(now, What::Failed, Whom::runner(&pool, instance), why);
                 // A box that is gone or that nobody can configure is seen by the next sweep, or by its boot deadline.
                 let refused = Refused::from(&f);
-                r.back_off(f.message, f.retry_after.filter(|_| minted), now);
-                let at = r.not_before;
+                let at = r.effect_failed(f.message, f.retry_after.filter(|_| minted), now);
                 let at = match f.kind {
                     FailureKind::Refused | FailureKind::NotFound => at.max(self.refused(&pool, refused, now)),
                     _ => at,
@@ -210,7 +207,10 @@ impl Controller {
                 self.hurry(&Source::Runners(forge.clone()), now);
                 self.again(&pool, at);
             }
-            other => debug_assert!(false, "a configuration can't end in {other:?}"),
+            other => {
+                r.effect_over();
+                debug_assert!(false, "a configuration can't end in {other:?}");
+            }
         }
         self.mark(&pool, now);
     }
@@ -233,7 +233,7 @@ impl Controller {
             self.budgets.throttled(&Api::CreateTags, now);
         }
         for ((id, failure), why) in batch(ids, outcome).into_iter().zip(whys) {
-            if let Some(pool) = self.world.runners().get(&id).map(|r| r.pool.clone()) {
+            if let Some(pool) = self.world.runners().get(&id).map(|r| r.pool().clone()) {
                 let outcome = if failure.is_some() { DrainOutcome::Failed } else { DrainOutcome::Asked };
                 self.facts.push(Fact::Drain { pool: pool.clone(), outcome });
                 if failure.is_none() {
@@ -243,9 +243,7 @@ impl Controller {
             if failure.is_none() {
                 self.note_boot_failure(&id, why, now);
             }
-            self.asked_to_end(&id, why, failure, now, |r| {
-                r.drain.get_or_insert(Drain { asked_at: now, why: None }).why = Some(why.clone());
-            });
+            self.asked_to_end(&id, why, failure, now, |r| r.drain_accepted(why, now));
         }
     }
 
@@ -255,9 +253,9 @@ impl Controller {
         }
         for ((id, failure), why) in batch(ids, outcome).into_iter().zip(whys) {
             if let Some(r) = self.world.runners().get(&id).filter(|_| failure.is_none()) {
-                self.facts.push(Fact::Stepped { pool: r.pool.clone(), act: Act::Terminate, reason: why.clone() });
+                self.facts.push(Fact::Stepped { pool: r.pool().clone(), act: Act::Terminate, reason: why.clone() });
             }
-            self.asked_to_end(&id, why, failure, now, |r| r.terminated_at = Some(now));
+            self.asked_to_end(&id, why, failure, now, |r| r.termination_accepted(now));
         }
         self.pull_in(&Source::Instances, now);
     }
@@ -275,7 +273,7 @@ impl Controller {
     ) {
         let unsure = failure.as_ref().is_some_and(|f| f.kind.may_have_worked());
         if let Some(r) = self.world.runner_mut(id).filter(|_| unsure) {
-            r.unanswered = Some(Drain { asked_at: now, why: Some(why.clone()) });
+            r.ask_unanswered(why, now);
         }
         self.box_answered(id, failure, now, done);
     }
@@ -287,28 +285,24 @@ impl Controller {
             _ => None,
         };
         if failure.as_ref().is_some_and(|f| f.kind == FailureKind::Conflict)
-            && let Some(r) = self.world.runners().get(instance).filter(|r| r.drain.is_some())
+            && let Some(r) = self.world.runners().get(instance).filter(|r| r.drain().is_some())
         {
-            self.facts.push(Fact::Drain { pool: r.pool.clone(), outcome: DrainOutcome::Refused });
+            self.facts.push(Fact::Drain { pool: r.pool().clone(), outcome: DrainOutcome::Refused });
         }
         if failure.is_some() {
             // Busy, says GitHub: then look again before anything else is concluded.
             self.hurry(&Source::Runners(forge.clone()), now);
         }
-        self.box_answered(instance, failure, now, |r| {
-            r.deregistered = true;
-            r.registration = None;
-        });
+        self.box_answered(instance, failure, now, Runner::deregistered);
     }
 
     /// One box's share of an effect's outcome.
     fn box_answered(&mut self, id: &InstanceId, failure: Option<Failure>, now: Time, done: impl FnOnce(&mut Runner)) {
         let Some(r) = self.world.runner_mut(id) else { return };
-        (r.in_flight, r.leaving) = (false, false);
-        let pool = r.pool.clone();
+        let pool = r.pool().clone();
         match failure {
             None => {
-                (r.failures, r.last_error) = (0, None);
+                r.effect_succeeded();
                 done(r);
             }
             Some(f) => {
@@ -318,8 +312,7 @@ impl Controller {
                     Whom::runner(&pool, id),
                     EventReason::CallFailed { message: f.message.clone() },
                 );
-                r.back_off(f.message, f.retry_after, now);
-                let at = r.not_before;
+                let at = r.effect_failed(f.message, f.retry_after, now);
                 self.again(&pool, at);
             }
         }
