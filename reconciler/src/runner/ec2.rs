@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{ABSENT_SWEEPS, Ec2, Runner};
-use crate::defects::{self, Defect};
 use crate::effect::{InstanceSighting, LaunchedInstance};
 use crate::event::InstanceState;
 use crate::ids::Forge;
@@ -102,7 +101,7 @@ impl Ec2View {
     fn missed(&mut self, first_seen: Time, began: Time) {
         // A sweep that began within EC2's lag after it was last shown may be older than that sighting.
         let last = self.instance.as_ref().map_or(first_seen, |i| i.seen_at);
-        if began >= last + CONSISTENCY_LAG || defects::has(Defect::MissingIsGone) {
+        if began >= last + CONSISTENCY_LAG {
             self.missed = self.missed.saturating_add(1);
         }
     }
@@ -158,9 +157,6 @@ impl Runner {
     ///
     /// Decision 0010, row 1.
     fn absent(&self, now: Time) -> bool {
-        if defects::has(Defect::MissingIsGone) {
-            return self.ec2.missed > 0;
-        }
         let shown = self.instance().map_or(self.first_seen, Instance::seen_at);
         let settled = !self.launched_here() || now.since(self.first_seen) >= LAUNCH_LAG;
         self.ec2.missed >= ABSENT_SWEEPS && settled && now.since(shown) >= CONSISTENCY_LAG
