@@ -29,7 +29,7 @@ group() {
 
 group core cargo test --no-fail-fast -p muster-reconciler
 group simulator cargo test --no-fail-fast -p muster-simulator
-group defects cargo test --no-fail-fast -p muster-simulator --features defects --test defects
+group defects sh tests/defects.sh
 group setup sh tests/setup.sh
 group wire cargo test --no-fail-fast --workspace --exclude muster-reconciler --exclude muster-simulator
 

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_reconciler::defects::{self, Defect};
 use muster_reconciler::effect::{Action, Failure, FailureKind, Launch, Outcome, RunnerSighting, Source, Swept};
 use muster_reconciler::ids::{EffectId, Forge as List, InstanceId};
 use muster_reconciler::market::Market;
@@ -112,12 +111,6 @@ impl Simulation {
         if let Some(mut at) = self.nature.strikes(Fault::PartialSweep) {
             let read = at.below(pages);
             *self.calls.entry(name).or_default() += read;
-            if defects::has(Defect::PartialPages) && *source == Source::Instances {
-                let rows = self.cloud.describe(&self.nature);
-                let whole = usize::try_from(pages).unwrap_or(1);
-                let seen = rows.len() * usize::try_from(read).unwrap_or(0) / whole;
-                return Outcome::Swept(Swept::Instances(rows.into_iter().take(seen).collect()));
-            }
             let message = format!("{name}: page {} of {pages} failed", read + 1);
             return Outcome::Failed(Failure::new(FailureKind::Unavailable, message));
         }

@@ -311,7 +311,7 @@ impl Marks {
                 if c.replace {
                     self.hit(Mark::RegistrationReplaced);
                 }
-                if controller.view().world.runners().get(&c.name.instance).is_some_and(|r| r.launched_by.is_none()) {
+                if controller.view().world.runners().get(&c.name.instance).is_some_and(|r| !r.launched_here()) {
                     self.hit(Mark::FoundConfigured);
                 }
             }

@@ -375,8 +375,9 @@ impl Simulation {
             // The controller still cleans up after a runner that has ended, even if nothing is left of it. The controller
             // may also not know of the end yet. A launch or an end that is under way may have taken effect already.
             let live = |id: &InstanceId| self.cloud.instances().get(id).is_some_and(|i| i.live());
-            let ended =
-                |(id, r): (&InstanceId, &Runner)| r.in_flight || r.gone_at.is_some() || r.terminated_at.is_some() || !live(id);
+            let ended = |(id, r): (&InstanceId, &Runner)| {
+                r.effect_under_way() || r.gone_at().is_some() || r.terminated_at().is_some() || !live(id)
+            };
             let launching = |c: &Controller| c.view().world.pending().values().any(|p| p.in_flight);
             let burying = |c: &Controller| launching(c) || c.view().world.runners().iter().any(ended);
             // A process that is about to start has all of this before it.

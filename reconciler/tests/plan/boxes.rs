@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use muster_reconciler::effect::RunnerSighting;
-use muster_reconciler::event::{Ec2Event, Ec2EventKind, JobState};
-use muster_reconciler::ids::{AppName, Forge, PoolName, RunnerId};
+use muster_reconciler::event::{Ec2EventKind, InstanceState, JobState};
+use muster_reconciler::ids::{PoolName, RunnerId};
 use muster_reconciler::manifest::{Lifetime, Span};
-use muster_reconciler::plan::{Act, DRAIN_DEADLINE};
-use muster_reconciler::runner::{Drain, Phase, Runner};
+use muster_reconciler::plan::DRAIN_DEADLINE;
+use muster_reconciler::reason::StepReason;
+use muster_reconciler::runner::{Act, Phase, Runner};
 use muster_reconciler::time::Time;
 use muster_reconciler::world::World;
 
 use super::scene::{POOL, START, labels, name};
-use super::story::{ACME, Story, gone};
+use super::story::{ACME, Story, gone, list};
 
 fn ends(acts: &[Act]) -> bool {
     acts.iter().any(|a| matches!(a, Act::Terminate))
@@ -21,6 +22,11 @@ fn ends(acts: &[Act]) -> bool {
 
 /// Something else that may be known of a runner at a time.
 type Change = fn(&mut Runner, Time);
+
+/// An effect on it failed a second before.
+fn pauses_until(r: &mut Runner, until: Time) {
+    assert_eq!(r.effect_failed("no".into(), None, until - Duration::from_secs(1)), until);
+}
 
 #[test]
 fn boxes_of_a_pool_that_is_gone_are_asked_to_end() {
@@ -105,7 +111,7 @@ fn a_list_that_is_older_than_a_jobs_end_does_not_show_its_reusable_runner_busy()
         let began = story.now + Duration::from_millis(began_after);
         let row = RunnerSighting { id: RunnerId(1), name: name(1), online: true, busy: true, labels: labels() };
         story.now = story.now + Duration::from_secs(1);
-        let forge = Forge { app: AppName::default(), scope: "org/acme".parse().expect("a scope") };
+        let forge = list("org/acme");
         story.world.saw_runners(&forge, Some(&[row]), began, story.now);
         let plan = story.plan();
         assert_eq!(plan.counts.phases, BTreeMap::from([(phase, 1)]));
@@ -120,14 +126,13 @@ fn a_list_that_is_older_than_a_jobs_end_does_not_show_its_reusable_runner_busy()
 fn an_interruption_that_never_comes_is_believed_for_ten_minutes() {
     let mut story = Story::new();
     story.look(ACME, Some((true, false)));
-    let event = Ec2Event { instance: name(1).instance, kind: Ec2EventKind::SpotInterruption };
-    story.world.heard_ec2(&event, story.now);
+    story.hear_ec2(Ec2EventKind::SpotInterruption);
     story.watch(599, ACME, Some((true, false)));
     assert_eq!(story.acts(), []);
     story.watch(1, ACME, Some((true, false)));
     assert_eq!(story.acts(), [Act::Drain]);
     let now = story.now;
-    story.runner().drain = Some(Drain { asked_at: now, why: None });
+    story.runner().drain_accepted(&StepReason::InterruptionLapsed, now);
     story.watch(DRAIN_DEADLINE.as_secs() + 60, ACME, Some((true, true)));
     assert_eq!(story.acts(), [], "the runner has a job");
     story.watch(60, ACME, Some((false, false)));
@@ -139,10 +144,10 @@ fn nobody_chases_a_box_that_spot_takes() {
     let mut story = Story::new();
     story.look(ACME, Some((false, false)));
     let asked_at = story.now;
-    story.runner().drain = Some(Drain { asked_at, why: None });
+    story.runner().drain_accepted(&StepReason::Outdated, asked_at);
     story.watch(DRAIN_DEADLINE.as_secs() + 60, ACME, Some((false, false)));
     assert_eq!(story.acts(), [Act::Deregister]);
-    story.world.heard_ec2(&Ec2Event { instance: name(1).instance, kind: Ec2EventKind::SpotInterruption }, story.now);
+    story.hear_ec2(Ec2EventKind::SpotInterruption);
     assert_eq!(story.acts(), []);
 }
 
@@ -152,7 +157,7 @@ fn an_end_without_a_word_explains_a_queued_job_for_a_while() {
     let mut story = Story::new();
     story.look(ACME, Some((true, false)));
     let ended = story.now;
-    story.runner().instance.as_mut().expect("EC2 shows the instance").ending_since = Some(ended);
+    story.hear_ec2(Ec2EventKind::State(InstanceState::ShuttingDown));
     for (after, unexplained) in [(1, 1), (59, 1), (60, 0)] {
         story.now = ended + Duration::from_secs(after);
         assert_eq!(story.plan().counts.unexplained, unexplained, "{after} s later");
@@ -219,13 +224,13 @@ fn a_box_that_never_came_online_loses_its_registration_first() {
     let mut story = Story::new();
     story.look(ACME, Some((false, false)));
     story.watch(60, ACME, Some((false, false)));
-    story.runner().forge = Some(Forge { app: AppName::default(), scope: "org/acme".parse().expect("a scope") });
+    story.tag = ACME.map(list);
     story.watch(300, ACME, Some((false, false)));
     assert_eq!(story.acts(), [Act::Deregister]);
     // The registration is not listed now, so a deletion would prove nothing. The runner is drained.
     story.look(ACME, None);
     assert_eq!(story.acts(), [Act::Drain]);
-    story.runner().deregistered = true;
+    story.runner().deregistered();
     assert_eq!(story.acts(), [Act::Terminate]);
 }
 
@@ -235,13 +240,12 @@ fn what_a_gone_box_leaves_is_removed_once_nobody_uses_it() {
     for seat in [(true, false), (false, true), (true, true)] {
         assert_eq!(gone(seat).acts(), [], "{seat:?}: GitHub has not noticed yet");
     }
-    let changes: [(&[Act], Change); 6] = [
-        (&[Act::DeleteSecret], |r, _| r.secret = true),
-        (&[Act::Deregister], |r, now| r.not_before = now),
-        (&[], |r, now| r.not_before = now + Duration::from_secs(1)),
-        (&[], |r, _| r.in_flight = true),
-        (&[], |r, _| r.deregistered = true),
-        (&[], |r, now| r.gone_at = Some(now)),
+    let changes: [(&[Act], Change); 5] = [
+        (&[Act::DeleteSecret], |r, _| r.secret_shown()),
+        (&[Act::Deregister], |r, now| pauses_until(r, now)),
+        (&[], |r, now| pauses_until(r, now + Duration::from_secs(1))),
+        (&[], |r, _| r.effect_begins(Act::DeleteSecret)),
+        (&[], |r, _| r.deregistered()),
     ];
     for (i, (acts, change)) in changes.iter().enumerate() {
         let mut story = gone((false, false));
@@ -253,13 +257,19 @@ fn what_a_gone_box_leaves_is_removed_once_nobody_uses_it() {
 
 #[test]
 fn a_gone_box_is_looked_for_in_a_list_that_was_read_since() {
-    let mut story = gone((false, false));
-    let went = story.now + Duration::from_secs(1);
-    story.runner().gone_at = Some(went);
-    story.now = went + Duration::from_secs(5);
-    assert_eq!(story.acts(), []);
-    story.look(ACME, Some((false, false)));
-    assert_eq!(story.acts(), [Act::Deregister]);
+    for since in [0, 1] {
+        let mut story = Story::new();
+        story.look(ACME, Some((true, false)));
+        story.watch(30, ACME, Some((false, false)));
+        story.now = story.now + Duration::from_secs(since);
+        story.hear_ec2(Ec2EventKind::State(InstanceState::Terminated));
+        story.world.saw_secrets(&[], story.now, story.now);
+        assert_eq!(story.acts(), [], "it went {since} s after the list was read");
+        story.now = story.now + Duration::from_secs(5);
+        assert_eq!(story.acts().contains(&Act::Deregister), since == 0, "it went {since} s after the list was read");
+        story.look(ACME, Some((false, false)));
+        assert_eq!(story.acts(), [Act::Deregister]);
+    }
 }
 
 /// The runner was drained, is offline and does not answer. After five minutes and two sweeps its registration goes, and
@@ -270,8 +280,8 @@ fn a_drain_without_an_answer_is_chased_in_two_steps() {
     story.look(ACME, Some((true, false)));
     story.watch(30, ACME, Some((false, false)));
     let asked_at = story.now;
-    story.runner().drain = Some(Drain { asked_at, why: None });
-    story.runner().forge = Some(Forge { app: AppName::default(), scope: "org/acme".parse().expect("a scope") });
+    story.runner().drain_accepted(&StepReason::Outdated, asked_at);
+    story.tag = ACME.map(list);
     story.watch(DRAIN_DEADLINE.as_secs(), ACME, Some((false, false)));
     assert_eq!(story.acts(), [], "there was only one sweep since the deadline");
     story.watch(15, ACME, Some((false, false)));
@@ -279,7 +289,7 @@ fn a_drain_without_an_answer_is_chased_in_two_steps() {
     story.watch(15, ACME, Some((true, false)));
     assert_eq!(story.acts(), [], "the runner is online, so it may have a job");
     story.watch(15, ACME, Some((false, false)));
-    story.runner().deregistered = true;
+    story.runner().deregistered();
     assert_eq!(story.acts(), [Act::Terminate]);
 }
 
@@ -313,11 +323,10 @@ fn a_box_of_a_pool_that_is_gone_is_asked_once_and_not_while_something_is_under_w
     story.spec.pools.clear();
     story.look_at_boxes(None, None);
     assert_eq!(story.acts(), [Act::Drain]);
-    let changes: [(&[Act], Change); 4] = [
-        (&[Act::Drain], |r, now| r.not_before = now),
-        (&[], |r, now| r.not_before = now + Duration::from_secs(1)),
-        (&[], |r, _| r.in_flight = true),
-        (&[], |r, _| r.instance = None),
+    let changes: [(&[Act], Change); 3] = [
+        (&[Act::Drain], |r, now| pauses_until(r, now)),
+        (&[], |r, now| pauses_until(r, now + Duration::from_secs(1))),
+        (&[], |r, _| r.effect_begins(Act::Deregister)),
     ];
     for (i, (acts, change)) in changes.iter().enumerate() {
         let mut story = Story::new();
@@ -327,6 +336,12 @@ fn a_box_of_a_pool_that_is_gone_is_asked_once_and_not_while_something_is_under_w
         change(story.runner(), now);
         assert_eq!(story.acts(), *acts, "change {i}");
     }
+    let mut story = Story::new();
+    story.spec.pools.clear();
+    story.world.saw_instances(&[], story.now, story.now);
+    story.world.saw_secrets(&[name(1).instance], story.now, story.now);
+    let plan = story.plan_of(&PoolName::default());
+    assert_eq!((plan.counts.supply, plan.steps), (1, vec![]), "only its secret is known");
 }
 
 /// Either may tell that an earlier process configured the instance.
@@ -359,10 +374,10 @@ fn a_box_that_a_predecessor_left_halfway_is_configured_by_half_its_boot_deadline
     assert_eq!(story.acts(), [Act::Configure]);
     let now = story.now;
     let reasons_to_wait: [Change; 4] = [
-        |r, _| r.registration.as_mut().expect("GitHub lists the runner").missed = 1,
-        |r, _| r.in_flight = true,
-        |r, now| r.not_before = now + Duration::from_secs(1),
-        |r, now| r.unanswered = Some(Drain { asked_at: now, why: None }),
+        |r, now| r.list_swept(&list("org/acme"), Some(false), now),
+        |r, _| r.effect_begins(Act::Configure),
+        |r, now| pauses_until(r, now + Duration::from_secs(1)),
+        |r, now| r.ask_unanswered(&StepReason::Unneeded, now),
     ];
     for (n, reason) in reasons_to_wait.iter().enumerate() {
         let before = story.runner().clone();

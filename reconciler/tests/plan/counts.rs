@@ -9,9 +9,9 @@ use muster_reconciler::effect::{FailureKind, Launch};
 use muster_reconciler::event::JobState;
 use muster_reconciler::ids::{Intent, JobId, MessageId, PoolName};
 use muster_reconciler::manifest::Span;
-use muster_reconciler::plan::{Act, Gate, Plan, View, plan};
+use muster_reconciler::plan::{Gate, Plan, View, plan};
 use muster_reconciler::reason::{Backoff, Blocked, LaunchReason, PoolReason, Refused, Wants};
-use muster_reconciler::runner::Phase;
+use muster_reconciler::runner::{Act, Phase};
 use muster_reconciler::time::Time;
 use muster_reconciler::world::World;
 

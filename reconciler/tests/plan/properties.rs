@@ -1,8 +1,8 @@
 //! Properties of plans over random worlds.
 
 use muster_reconciler::event::{InstanceState, JobState};
-use muster_reconciler::plan::Act;
 use muster_reconciler::reason::StepReason;
+use muster_reconciler::runner::Act;
 use proptest::prelude::*;
 
 use super::scene::{Box, Scene, name, planned};

@@ -173,31 +173,7 @@ impl Scene {
     pub fn carry_out(&mut self, action: &Action) -> Outcome {
         let batch = |ids: &[InstanceId]| Outcome::Batch { done: ids.to_vec(), failed: Vec::new() };
         match action {
-            Action::Launch(l) => {
-                if let Some(answer) = (self.launch)(l) {
-                    return answer;
-                }
-                let ids: Vec<InstanceId> =
-                    (0..l.count).map(|n| format!("i-{:08x}{:09x}", self.boxes.len() + n as usize, 0).into()).collect();
-                for id in &ids {
-                    let new = Box {
-                        pool: l.pool.clone(),
-                        state: InstanceState::Running,
-                        launched_at: self.now,
-                        labels: Arc::default(),
-                        forge: None,
-                        list: Some(l.forge.clone()),
-                        draining: false,
-                        stages: Vec::new(),
-                        why: None,
-                        seat: None,
-                    };
-                    self.boxes.insert(id.clone(), new);
-                }
-                let instance =
-                    |id| LaunchedInstance { id, instance_type: "m7i.large".into(), subnet: None, market: Market::Spot };
-                Outcome::Launched(Launched { instances: ids.into_iter().map(instance).collect(), errors: Vec::new() })
-            }
+            Action::Launch(l) => (self.launch)(l).unwrap_or_else(|| self.launch_all(l)),
             Action::Configure(c) => {
                 if let Some(failure) = (self.configure)(c) {
                     return Outcome::Failed(failure);
@@ -233,18 +209,42 @@ impl Scene {
             Action::Sweep(Source::Deliveries(_)) => Outcome::Swept(Swept::Deliveries(self.undelivered.clone())),
             Action::Sweep(Source::Instances) => Outcome::Swept(Swept::Instances(self.boxes.iter().map(sighting).collect())),
             Action::Sweep(Source::Secrets) => Outcome::Swept(Swept::Secrets(Vec::new())),
-            Action::Sweep(Source::Runners(forge)) => {
-                if !self.spec.apps.contains_key(&forge.app) {
-                    return Outcome::Failed(Failure::new(FailureKind::Refused, "no such App"));
-                }
-                let row = |(id, b): (&InstanceId, &Box)| {
-                    let (online, busy) = b.seat.filter(|_| b.forge.as_ref() == Some(forge))?;
-                    let name = RunnerName { cluster: "c".into(), pool: b.pool.clone(), instance: id.clone() };
-                    Some(RunnerSighting { id: self.id(id), name, online, busy, labels: b.labels.clone() })
-                };
-                Outcome::Swept(Swept::Runners(Some(self.boxes.iter().filter_map(row).collect())))
-            }
+            Action::Sweep(Source::Runners(forge)) => self.list(forge),
         }
+    }
+
+    fn launch_all(&mut self, l: &Launch) -> Outcome {
+        let ids: Vec<InstanceId> =
+            (0..l.count).map(|n| format!("i-{:08x}{:09x}", self.boxes.len() + n as usize, 0).into()).collect();
+        for id in &ids {
+            let new = Box {
+                pool: l.pool.clone(),
+                state: InstanceState::Running,
+                launched_at: self.now,
+                labels: Arc::default(),
+                forge: None,
+                list: Some(l.forge.clone()),
+                draining: false,
+                stages: Vec::new(),
+                why: None,
+                seat: None,
+            };
+            self.boxes.insert(id.clone(), new);
+        }
+        let instance = |id| LaunchedInstance { id, instance_type: "m7i.large".into(), subnet: None, market: Market::Spot };
+        Outcome::Launched(Launched { instances: ids.into_iter().map(instance).collect(), errors: Vec::new() })
+    }
+
+    fn list(&self, forge: &Forge) -> Outcome {
+        if !self.spec.apps.contains_key(&forge.app) {
+            return Outcome::Failed(Failure::new(FailureKind::Refused, "no such App"));
+        }
+        let row = |(id, b): (&InstanceId, &Box)| {
+            let (online, busy) = b.seat.filter(|_| b.forge.as_ref() == Some(forge))?;
+            let name = RunnerName { cluster: "c".into(), pool: b.pool.clone(), instance: id.clone() };
+            Some(RunnerSighting { id: self.id(id), name, online, busy, labels: b.labels.clone() })
+        };
+        Outcome::Swept(Swept::Runners(Some(self.boxes.iter().filter_map(row).collect())))
     }
 
     pub fn id(&self, instance: &InstanceId) -> RunnerId {

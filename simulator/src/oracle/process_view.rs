@@ -139,7 +139,7 @@ impl Simulation {
             }
         }
         let runners = self.controller.as_ref().map(|c| c.view().world.runners());
-        let known = |id: &InstanceId| runners.and_then(|r| r.get(id)).map_or(Time::ZERO, |r| r.first_seen);
+        let known = |id: &InstanceId| runners.and_then(|r| r.get(id)).map_or(Time::ZERO, |r| r.first_seen());
         if let Some(hasty) = self.oracle.process_view.retries.sets_out(&effect, known, now) {
             self.oracle.blame(Invariant::L5, now, hasty);
         }

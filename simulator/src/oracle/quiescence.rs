@@ -112,7 +112,7 @@ impl Simulation {
                 if instance.draining() && (machine.is_some_and(Machine::deaf_and_online) || unlisted) {
                     continue;
                 }
-                if !instance.draining() && self.known(id).is_some_and(|r| r.interrupted_at.is_some()) {
+                if !instance.draining() && self.known(id).is_some_and(|r| r.interrupted_at().is_some()) {
                     note(Invariant::L2, format!("{id} was given up for a spot interruption, and lives"));
                 }
                 let runner = machine.and_then(Machine::runner).and_then(|r| self.github.registrations().get(&r));
@@ -153,7 +153,7 @@ impl Simulation {
     }
 
     fn looked_for_nowhere(&self, id: &InstanceId) -> bool {
-        self.known(id).is_some_and(|r| r.forge.is_none())
+        self.known(id).is_some_and(|r| r.bound_to().is_none())
     }
 
     /// What the controller knows of an instance.
