@@ -177,7 +177,7 @@ impl Controller {
         }
         self.note_stillborn(now);
         self.note_successes();
-        for (job, lost_box) in std::mem::take(&mut self.world.lost) {
+        for (job, lost_box) in self.world.take_lost() {
             if let Some(job) = self.demand.job_mut(job) {
                 job.lost_box = Some(lost_box);
             }
@@ -185,10 +185,10 @@ impl Controller {
         if self.started && !self.stopping {
             self.advance(now);
         }
-        for fact in self.facts.iter().skip(told).chain(&self.world.facts) {
+        for fact in self.facts.iter().skip(told).chain(self.world.facts()) {
             self.journal.note_fact(fact, now);
         }
-        self.facts.append(&mut self.world.facts);
+        self.facts.append(&mut self.world.take_facts());
         std::mem::take(&mut self.out)
     }
 

@@ -167,7 +167,7 @@ impl Seen<'_> {
             code: view.code,
             awaits,
             timeline: told(&entries),
-            forgotten_before: forgotten.or(self.forgotten(self.world.started)),
+            forgotten_before: forgotten.or(self.forgotten(self.world.started())),
             ..self.explanation("pool", name, now)
         })
     }

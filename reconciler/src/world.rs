@@ -3,13 +3,16 @@
 //! Every source has its own clock: when its last *complete* sweep began. Half a sweep is none, one missing row is no
 //! absence, and nothing is ever concluded from a source that was never seen whole.
 
+mod launches;
 mod sweeps;
+
+pub use launches::Pending;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::effect::{Launch, Launched, Source};
+use crate::effect::Source;
 use crate::event::{Ec2Event, Ec2EventKind, JobEvent, JobState};
 use crate::fact::Fact;
 use crate::ids::{AppName, Forge, InstanceId, Intent, JobId, PoolName, RunnerId, RunnerName};
@@ -43,40 +46,13 @@ pub struct Stillborn {
     pub late: bool,
 }
 
-/// A launch that was asked for and not answered for certain.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Pending {
-    /// The request; a retry repeats it byte for byte.
-    pub launch: Arc<Launch>,
-    /// First asked.
-    pub first: Time,
-    /// Last asked.
-    pub last: Time,
-    /// How often.
-    pub attempts: u32,
-    /// A call is under way; otherwise the last one ended without a certain answer.
-    pub in_flight: bool,
-    /// An operator wants its instances to end, in the operator's words, which may be empty.
-    pub wish: Option<String>,
-    /// Boxes of this intent that sweeps have shown meanwhile.
-    pub seen: BTreeSet<InstanceId>,
-}
-
-impl Pending {
-    /// Boxes that may still turn up.
-    pub fn outstanding(&self) -> u32 {
-        self.launch.count.saturating_sub(u32::try_from(self.seen.len()).unwrap_or(u32::MAX))
-    }
-}
-
 /// All that was seen.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct World {
     runners: BTreeMap<InstanceId, Runner>,
     sources: BTreeMap<Source, Freshness>,
     pending: BTreeMap<Intent, Pending>,
-    /// When this process began.
-    pub started: Time,
+    started: Time,
     /// Apps that are no longer in the manifests: what they registered can't be seen, or deleted, any more.
     lost_apps: BTreeSet<AppName>,
     /// Lists that ended boxes may have left a registration in, says their tag, and that were not looked at twice. A predecessor
@@ -84,12 +60,10 @@ pub struct World {
     ///
     /// Decision 0010, row 25.
     left_lists: BTreeSet<Forge>,
-    /// Worth a metric; the driver takes them.
-    pub facts: Vec<Fact>,
-    /// Own boxes that ended before they were ever online, and not because we asked; the controller takes them.
-    pub stillborn: Vec<Stillborn>,
-    /// Jobs that were running on boxes that are forgotten now, for their traces; the controller takes them.
-    pub lost: Vec<(JobId, BoxPast)>,
+    /// What happened since the controller last took it.
+    facts: Vec<Fact>,
+    stillborn: Vec<Stillborn>,
+    lost: Vec<(JobId, BoxPast)>,
 }
 
 impl World {
@@ -108,19 +82,29 @@ impl World {
         self.runners.get_mut(id)
     }
 
-    /// Launches without a certain answer.
-    pub fn pending(&self) -> &BTreeMap<Intent, Pending> {
-        &self.pending
+    /// When this process began.
+    pub fn started(&self) -> Time {
+        self.started
     }
 
-    /// One of them, to note a retry.
-    pub fn pending_mut(&mut self, intent: &Intent) -> Option<&mut Pending> {
-        self.pending.get_mut(intent)
+    /// What happened that is worth a metric, and was not taken yet.
+    pub fn facts(&self) -> &[Fact] {
+        &self.facts
     }
 
-    /// All of them, to note that a pool's boxes are to end.
-    pub fn pending_all_mut(&mut self) -> impl Iterator<Item = &mut Pending> {
-        self.pending.values_mut()
+    /// Takes the facts.
+    pub fn take_facts(&mut self) -> Vec<Fact> {
+        std::mem::take(&mut self.facts)
+    }
+
+    /// Takes the news of own instances that ended before they were ever online, and not because we asked.
+    pub fn take_stillborn(&mut self) -> Vec<Stillborn> {
+        std::mem::take(&mut self.stillborn)
+    }
+
+    /// Takes the jobs that were running on runners that are forgotten now, for their traces.
+    pub fn take_lost(&mut self) -> Vec<(JobId, BoxPast)> {
+        std::mem::take(&mut self.lost)
     }
 
     /// How fresh a source is.
@@ -179,38 +163,6 @@ impl World {
         let runner = self.runners.entry(id.clone()).or_insert_with(|| Runner::new(pool.clone(), now));
         runner.name_pool(pool);
         runner
-    }
-
-    // ---------------------------------------------------------------------------------------------- launches
-
-    /// A launch is about to be asked for.
-    pub fn launch_asked(&mut self, launch: Arc<Launch>, now: Time) {
-        let pending = Pending { first: now, last: now, attempts: 1, in_flight: true, wish: None, seen: BTreeSet::new(), launch };
-        self.pending.insert(pending.launch.intent.clone(), pending);
-    }
-
-    /// EC2 answered: what it gave is ours from now on. Returns how many of the count are missing.
-    pub fn launch_answered(&mut self, intent: &Intent, answer: &Launched, now: Time) -> u32 {
-        let Some(pending) = self.pending.remove(intent) else { return 0 };
-        for i in &answer.instances {
-            let runner = self.entry(&i.id, &pending.launch.pool, pending.first);
-            runner.given_by_ec2(i, &pending.launch.forge, pending.wish.as_ref());
-            self.reached(&i.id, Stage::Launched, now);
-        }
-        pending.launch.count.saturating_sub(u32::try_from(answer.instances.len()).unwrap_or(u32::MAX))
-    }
-
-    /// The launch did not take effect, for certain.
-    pub fn launch_refused(&mut self, intent: &Intent) -> Option<Pending> {
-        self.pending.remove(intent)
-    }
-
-    /// Gives up on launches that nobody knows the outcome of, once a sweep must have shown whatever came of them.
-    pub fn settle_launches(&mut self) -> Vec<Pending> {
-        let Some(began) = self.swept(&Source::Instances) else { return Vec::new() };
-        let settled = |p: &Pending| !p.in_flight && (began >= p.last + CONSISTENCY_LAG || p.outstanding() == 0);
-        let out: Vec<Intent> = self.pending.iter().filter(|(_, p)| settled(p)).map(|(i, _)| i.clone()).collect();
-        out.iter().filter_map(|i| self.pending.remove(i)).collect()
     }
 
     // ------------------------------------------------------------------------------------------------ events

@@ -378,7 +378,7 @@ impl Simulation {
             let ended = |(id, r): (&InstanceId, &Runner)| {
                 r.effect_under_way() || r.gone_at().is_some() || r.terminated_at().is_some() || !live(id)
             };
-            let launching = |c: &Controller| c.view().world.pending().values().any(|p| p.in_flight);
+            let launching = |c: &Controller| c.view().world.pending().values().any(|p| p.is_under_way());
             let burying = |c: &Controller| launching(c) || c.view().world.runners().iter().any(ended);
             // A process that is about to start has all of this before it.
             let burying = self.controller.as_ref().is_none_or(burying);

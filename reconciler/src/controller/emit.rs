@@ -22,9 +22,6 @@ use crate::world::Stillborn;
 const CHECK_AFTER: Duration = Duration::from_secs(120);
 const CHECK_LONGEST: Duration = Duration::from_secs(1800);
 
-/// A launch without a certain answer is asked again this often; after that a sweep tells what came of it.
-const LAUNCH_ATTEMPTS: u32 = 4;
-
 /// Steps of several pools that go out as one call each.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
@@ -128,7 +125,7 @@ impl Controller {
     ///
     /// Decision 0010, row 39.
     pub(super) fn note_stillborn(&mut self, now: Time) {
-        for Stillborn { pool, never_configured, reason, late } in std::mem::take(&mut self.world.stillborn) {
+        for Stillborn { pool, never_configured, reason, late } in self.world.take_stillborn() {
             let why = BootFailure::ended(reason);
             if late {
                 self.explain_boot_failure(&pool, why, now);
@@ -210,27 +207,22 @@ impl Controller {
     ///
     /// Decision 0010, row 20.
     pub(super) fn settle_launches(&mut self, now: Time) {
-        for settled in self.world.settle_launches() {
-            self.mark(&settled.launch.pool, now);
+        for pool in self.world.settle_launches() {
+            self.mark(&pool, now);
         }
-        let due = |p: &crate::world::Pending| {
-            !p.in_flight && p.attempts < LAUNCH_ATTEMPTS && now >= p.last + Duration::from_secs(1 << p.attempts.min(6))
-        };
-        let again: Vec<Intent> = self.world.pending().iter().filter(|(_, p)| due(p)).map(|(i, _)| i.clone()).collect();
+        let due = self.world.pending().iter().filter(|(_, p)| p.may_be_repeated(now));
+        let again: Vec<Intent> = due.map(|(intent, _)| intent.clone()).collect();
         for intent in again {
             let Some(p) = self.world.pending().get(&intent) else { continue };
-            let counts =
-                self.pools.get(&p.launch.pool).and_then(|s| s.plan.as_ref()).map(|p| p.counts.clone()).unwrap_or_default();
-            let max = self.spec.pools.get(&p.launch.pool).map_or(0, |p| p.spec.capacity.max);
+            let counts = self.pools.get(p.pool()).and_then(|s| s.plan.as_ref()).map(|p| p.counts.clone()).unwrap_or_default();
+            let max = self.spec.pools.get(p.pool()).map_or(0, |p| p.spec.capacity.max);
             let wanted = counts.wanted > counts.supply.saturating_sub(p.outstanding()) && counts.occupied <= max;
-            let wanted = wanted && !self.paused.contains_key(&p.launch.pool);
+            let wanted = wanted && !self.paused.contains_key(p.pool());
             if !wanted || !self.budgets.take(&Api::CreateFleet, now) {
                 continue;
             }
-            let launch = p.launch.clone();
-            if let Some(p) = self.world.pending_mut(&intent) {
-                (p.in_flight, p.last, p.attempts) = (true, now, p.attempts + 1);
-            }
+            let launch = p.launch().clone();
+            self.world.launch_repeated(&intent, now);
             self.emit(Action::Launch(launch), LaunchReason::Unanswered, now);
         }
     }

@@ -56,12 +56,8 @@ impl Controller {
                 for id in &ids {
                     self.wish(id, why);
                 }
-                let mut asked = ids.len() as u64;
                 // What was asked for and is not known yet is of the pool too.
-                for pending in self.world.pending_all_mut().filter(|p| p.launch.pool == *pool) {
-                    asked += u64::from(pending.outstanding());
-                    pending.wish = Some(why.clone());
-                }
+                let asked = ids.len() as u64 + u64::from(self.world.wish_launches_to_end(pool, why));
                 self.note_order(What::DrainOrdered, Whom::pool(pool), why, now);
                 let more =
                     if self.paused.contains_key(pool) { "" } else { "; new ones are launched for jobs, as it is not paused" };

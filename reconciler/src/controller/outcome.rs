@@ -67,11 +67,9 @@ impl Controller {
         }
     }
 
-    /// Decision 0010, row 5.
     fn launch_ended(&mut self, asked: &Launch, outcome: Outcome, now: Time) {
         let intent = &asked.intent;
-        let Some(pending) = self.world.pending().get(intent) else { return };
-        let launch = pending.launch.clone();
+        let Some(launch) = self.world.pending().get(intent).map(|p| p.launch().clone()) else { return };
         let (pool, count) = (launch.pool.clone(), launch.count);
         self.mark(&pool, now);
         match outcome {
@@ -93,27 +91,18 @@ impl Controller {
                 }
             }
             Outcome::Failed(f) if f.kind.may_have_worked() => {
-                if let Some(p) = self.world.pending_mut(intent) {
-                    (p.in_flight, p.last) = (false, now);
-                }
+                self.world.launch_unanswered(intent, now);
                 let why = EventReason::Unanswered { count, message: f.message };
                 self.journal.note(now, What::LaunchFailed, Whom::pool(&pool), why);
                 self.facts.push(Fact::LaunchFailed { pool, reason: LaunchFailure::Call(f.kind), count });
                 self.pull_in(&Source::Instances, now);
             }
             Outcome::Failed(f) if f.kind == FailureKind::Conflict => {
-                // The token is taken by another request: never ask with it again; a sweep tells what it launched.
-                if let Some(p) = self.world.pending_mut(intent) {
-                    (p.in_flight, p.last, p.attempts) = (false, now, u32::MAX);
-                }
+                self.world.launch_token_taken(intent, now);
                 self.launch_failed(&pool, &f, count, now);
             }
             Outcome::Failed(f) => {
-                match self.world.pending_mut(intent) {
-                    // This try did nothing, but an earlier one went unanswered: a sweep tells what came of it.
-                    Some(p) if p.attempts > 1 => p.in_flight = false,
-                    _ => drop(self.world.launch_refused(intent)),
-                }
+                self.world.launch_refused(intent);
                 if f.kind == FailureKind::Throttled {
                     self.budgets.throttled(&Api::CreateFleet, now);
                 }
@@ -391,7 +380,7 @@ impl Controller {
     pub(super) fn note_successes(&mut self) {
         let online: Vec<PoolName> = self
             .world
-            .facts
+            .facts()
             .iter()
             .filter_map(|f| match f {
                 Fact::RunnerReached { pool, stage: Stage::Online, .. } => Some(pool.clone()),

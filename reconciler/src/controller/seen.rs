@@ -79,7 +79,6 @@ impl Seen<'_> {
     fn unconfigured(&self, counts: impl Fn(&PoolName) -> bool) -> u32 {
         let unconfigured =
             self.world.runners().values().filter(|r| !r.is_configured() && r.launched_here() && r.gone_at().is_none());
-        let outstanding: u32 = self.world.pending().values().filter(|p| counts(&p.launch.pool)).map(|p| p.outstanding()).sum();
-        outstanding + u32::try_from(unconfigured.filter(|r| counts(r.pool())).count()).unwrap_or(u32::MAX)
+        self.world.outstanding(&counts) + u32::try_from(unconfigured.filter(|r| counts(r.pool())).count()).unwrap_or(u32::MAX)
     }
 }

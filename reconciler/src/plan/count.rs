@@ -24,8 +24,7 @@ impl Planner<'_> {
             let ended = runner.ended_unexplained().is_some_and(|since| now.since(since) < UNEXPLAINED);
             c.unexplained += u32::from(ended && pool.is_some_and(RunnerPool::ephemeral));
         }
-        let outstanding: u32 =
-            self.view.world.pending().values().filter(|p| p.launch.pool == *name).map(|p| p.outstanding()).sum();
+        let outstanding = self.view.world.outstanding(|pool| pool == name);
         if outstanding > 0 {
             *c.phases.entry(Phase::Launching).or_default() += outstanding;
         }

@@ -19,10 +19,7 @@ impl World {
                 self.left_lists.extend(s.forge.clone().filter(|list| !looked(list)));
                 continue;
             }
-            if let Some(p) = s.intent.as_ref().and_then(|i| self.pending.get_mut(i)) {
-                p.seen.insert(s.id.clone());
-            }
-            let wish = s.intent.as_ref().and_then(|i| self.pending.get(i)).map(|p| p.wish.clone());
+            let wish = s.intent.as_ref().and_then(|i| self.pending.get_mut(i)).map(|p| p.shows(&s.id));
             let runner = self.entry(&s.id, &s.pool, now);
             if let Some(wish) = wish {
                 runner.found_to_be_ours(wish.as_ref());

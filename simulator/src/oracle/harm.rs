@@ -131,7 +131,7 @@ impl Simulation {
     pub(crate) fn excuse_stale(&mut self, news: &JobEvent) {
         let Some(job) = self.github.jobs().get(&news.job) else { return };
         let stale = news.state == JobState::Queued && job.state != JobState::Queued;
-        let knows = |c: &Controller| c.view().world.started <= job.queued_at || c.view().demand.jobs().contains_key(&news.job);
+        let knows = |c: &Controller| c.view().world.started() <= job.queued_at || c.view().demand.jobs().contains_key(&news.job);
         self.oracle.allowance += u64::from(stale && !self.controller.as_ref().is_some_and(knows));
     }
 

@@ -1,0 +1,157 @@
+//! Launches that were asked for and not answered for certain.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::World;
+use crate::effect::{Launch, Launched, Source};
+use crate::ids::{InstanceId, Intent, PoolName};
+use crate::runner::CONSISTENCY_LAG;
+use crate::stage::Stage;
+use crate::time::Time;
+
+/// A launch without a certain answer is asked again this often; after that a sweep tells what came of it.
+const LAUNCH_ATTEMPTS: u32 = 4;
+
+/// A launch that was asked for and not answered for certain.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pending {
+    launch: Arc<Launch>,
+    first_asked: Time,
+    last_asked: Time,
+    attempts: u32,
+    call: Call,
+    /// An operator wants its instances to end, in the operator's words, which may be empty.
+    wish: Option<String>,
+    /// Instances of this intent that sweeps have shown meanwhile.
+    seen: BTreeSet<InstanceId>,
+}
+
+/// How the last call stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    UnderWay,
+    /// It, or an earlier one, ended without a certain answer.
+    Unanswered,
+    /// Its token is taken by another request: it is never asked again.
+    TokenTaken,
+}
+
+impl Pending {
+    /// The request; a retry repeats it byte for byte.
+    pub fn launch(&self) -> &Arc<Launch> {
+        &self.launch
+    }
+
+    /// For which pool.
+    pub fn pool(&self) -> &PoolName {
+        &self.launch.pool
+    }
+
+    /// Whether a call is under way.
+    pub fn is_under_way(&self) -> bool {
+        self.call == Call::UnderWay
+    }
+
+    /// Whether it may be asked again now: after 2, 4 and 8 s.
+    pub fn may_be_repeated(&self, now: Time) -> bool {
+        self.call == Call::Unanswered
+            && self.attempts < LAUNCH_ATTEMPTS
+            && now >= self.last_asked + Duration::from_secs(1 << self.attempts.min(6))
+    }
+
+    /// Instances that may still turn up.
+    pub fn outstanding(&self) -> u32 {
+        self.launch.count.saturating_sub(u32::try_from(self.seen.len()).unwrap_or(u32::MAX))
+    }
+
+    /// A sweep shows an instance of this intent. Returns what an operator wants of the launch.
+    pub(super) fn shows(&mut self, id: &InstanceId) -> Option<String> {
+        self.seen.insert(id.clone());
+        self.wish.clone()
+    }
+}
+
+impl World {
+    /// Launches without a certain answer.
+    pub fn pending(&self) -> &BTreeMap<Intent, Pending> {
+        &self.pending
+    }
+
+    /// Instances of a pool's launches that may still turn up.
+    pub fn outstanding(&self, counts: impl Fn(&PoolName) -> bool) -> u32 {
+        self.pending.values().filter(|p| counts(p.pool())).map(Pending::outstanding).sum()
+    }
+
+    /// A launch is about to be asked for.
+    pub fn launch_asked(&mut self, launch: Arc<Launch>, now: Time) {
+        let intent = launch.intent.clone();
+        let (call, seen) = (Call::UnderWay, BTreeSet::new());
+        self.pending.insert(intent, Pending { launch, first_asked: now, last_asked: now, attempts: 1, call, wish: None, seen });
+    }
+
+    /// A launch is about to be asked for again.
+    pub fn launch_repeated(&mut self, intent: &Intent, now: Time) {
+        if let Some(p) = self.pending.get_mut(intent) {
+            (p.call, p.last_asked, p.attempts) = (Call::UnderWay, now, p.attempts + 1);
+        }
+    }
+
+    /// EC2 answered: what it gave is ours from now on. Returns how many of the count are missing.
+    pub fn launch_answered(&mut self, intent: &Intent, answer: &Launched, now: Time) -> u32 {
+        let Some(pending) = self.pending.remove(intent) else { return 0 };
+        for i in &answer.instances {
+            let runner = self.entry(&i.id, pending.pool(), pending.first_asked);
+            runner.given_by_ec2(i, &pending.launch.forge, pending.wish.as_ref());
+            self.reached(&i.id, Stage::Launched, now);
+        }
+        pending.launch.count.saturating_sub(u32::try_from(answer.instances.len()).unwrap_or(u32::MAX))
+    }
+
+    /// Nobody knows whether the launch took effect.
+    pub fn launch_unanswered(&mut self, intent: &Intent, now: Time) {
+        if let Some(p) = self.pending.get_mut(intent) {
+            (p.call, p.last_asked) = (Call::Unanswered, now);
+        }
+    }
+
+    /// The launch's token is taken by another request: never ask with it again. A sweep tells what it launched.
+    pub fn launch_token_taken(&mut self, intent: &Intent, now: Time) {
+        if let Some(p) = self.pending.get_mut(intent) {
+            (p.call, p.last_asked) = (Call::TokenTaken, now);
+        }
+    }
+
+    /// The last call did not take effect, for certain. If an earlier one went unanswered, a sweep tells what came of that.
+    ///
+    /// Decision 0010, row 5.
+    pub fn launch_refused(&mut self, intent: &Intent) {
+        match self.pending.get_mut(intent) {
+            Some(p) if p.attempts > 1 => p.call = Call::Unanswered,
+            _ => drop(self.pending.remove(intent)),
+        }
+    }
+
+    /// The defect `ForgetToken`: what the launch was is all that is left of it.
+    pub(crate) fn forget_launch(&mut self, intent: &Intent) -> Option<Arc<Launch>> {
+        self.pending.remove(intent).map(|p| p.launch)
+    }
+
+    /// An operator wants the instances of a pool's launches to end. Returns how many instances may still turn up.
+    pub fn wish_launches_to_end(&mut self, pool: &PoolName, why: &str) -> u32 {
+        for p in self.pending.values_mut().filter(|p| p.pool() == pool) {
+            p.wish = Some(why.to_owned());
+        }
+        self.outstanding(|name| name == pool)
+    }
+
+    /// Gives up on launches that nobody knows the outcome of, once a sweep must have shown whatever came of them. Returns their
+    /// pools.
+    pub fn settle_launches(&mut self) -> Vec<PoolName> {
+        let Some(began) = self.swept(&Source::Instances) else { return Vec::new() };
+        let settled = |p: &Pending| !p.is_under_way() && (began >= p.last_asked + CONSISTENCY_LAG || p.outstanding() == 0);
+        let out: Vec<Intent> = self.pending.iter().filter(|(_, p)| settled(p)).map(|(i, _)| i.clone()).collect();
+        out.iter().filter_map(|i| self.pending.remove(i)).map(|p| p.launch.pool.clone()).collect()
+    }
+}
