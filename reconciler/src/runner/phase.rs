@@ -151,3 +151,6 @@ pub fn phase(e: Evidence) -> Phase {
         Seat::None => Phase::Booting,
     }
 }
+
+#[cfg(test)]
+mod tests;
