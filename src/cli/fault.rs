@@ -1,8 +1,7 @@
 //! What can go wrong for a caller, by kind: each kind has an exit code of its own, so that a script can tell them apart.
 
+use muster_operations::client::ClientError;
 use muster_reconciler::manifest::Problems;
-
-use crate::http::client::ClientError;
 
 /// Exit code when the command was called in a way that cannot work.
 pub(super) const USAGE: u8 = 2;
@@ -43,12 +42,6 @@ pub(super) fn code(error: &anyhow::Error) -> u8 {
         return fault.code();
     }
     if error.chain().any(|e| e.is::<Problems>()) { CONFIG } else { 1 }
-}
-
-/// Manifests that cannot be read are a setting that is wrong, like those that say what cannot be.
-#[cfg(feature = "live")]
-pub(super) fn unreadable(error: anyhow::Error) -> anyhow::Error {
-    if error.is::<Problems>() { error } else { Fault::Config(format!("{error:#}")).into() }
 }
 
 impl From<ClientError> for Fault {

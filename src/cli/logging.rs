@@ -3,11 +3,11 @@
 use std::io::{self, IsTerminal};
 
 use clap::ValueEnum;
+use muster_operations::environment;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::fault::Fault;
-use crate::environment;
 
 /// Says what is logged.
 const VARIABLE: &str = "MUSTER_LOG";

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use askama::Template;
 use futures_util::stream;
+use muster_operations::subject::Subject;
 use muster_reconciler::time::human;
 use muster_reconciler::view::{EventView, Explanation, Snapshot};
 use serde::Deserialize;
@@ -22,7 +23,6 @@ use warp::sse::{self, Event};
 
 use super::live_view::{self, Live};
 use super::state::{About, Admin};
-use crate::subject::Subject;
 
 /// Between two looks of an open page.
 const EVERY: Duration = Duration::from_secs(1);

@@ -1,12 +1,12 @@
 //! The live page's charts, as SVG by `plotters`. Colours are names, as in the report of `muster simulate`: the style sheet
 //! finds each by its value and replaces it, so that one drawing serves a light and a dark screen.
 
+use muster_operations::watch::Point;
 use muster_reconciler::stage::Stage;
 use muster_reconciler::view::RunnerView;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::watch::Point;
 use crate::plot::{Axis, FIRST, GRID, INK, WAIT_STEPS, draw, font, on_axes, seconds, ticks};
 
 /// Width of the waterfall, in pixels of its own.

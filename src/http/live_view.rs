@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
+use muster_operations::meter::CostView;
+use muster_operations::watch::{Point, Watch};
 use muster_reconciler::event::JobState;
 use muster_reconciler::runner::Phase;
 use muster_reconciler::time::human;
 use muster_reconciler::view::{EventView, JobView, PoolView, RunnerView, Snapshot};
 
 use super::live_charts;
-use super::watch::{Point, Watch};
-use crate::meter::CostView;
 
 /// Rows of a table at most; the rest is counted. A page of more helps nobody.
 const ROWS: usize = 200;

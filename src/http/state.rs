@@ -3,17 +3,16 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use muster_operations::inspect::Inspect;
+use muster_operations::liveness::Liveness;
+use muster_operations::metrics::Metrics;
+use muster_operations::watch::Watch;
 use muster_reconciler::ids::{InstanceId, PoolName};
 use muster_reconciler::steer::Pause;
 use secrecy::SecretString;
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-
-use super::inspect::Inspect;
-use super::watch::Watch;
-use crate::liveness::Liveness;
-use crate::metrics::Metrics;
 
 /// Who answers here; shown at the top of the dashboard and by `/api/v1/about`.
 #[derive(Clone, Debug, Default, Serialize)]

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use bytes::Buf;
 use futures_util::Stream;
+use muster_operations::inspect::Done;
 use muster_reconciler::steer::{Order, Pause};
 use muster_reconciler::time::Time;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq as _;
 use tokio::time::timeout;
@@ -57,16 +58,6 @@ impl std::str::FromStr for Verb {
 #[serde(default, deny_unknown_fields)]
 struct Wanted {
     reason: String,
-}
-
-/// What came of an order.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Done {
-    /// In one sentence.
-    pub said: String,
-    /// It holds now, and would not survive a restart; why.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub warning: Option<String>,
 }
 
 /// `pools` or `runners`, an id, a verb: the order, if there is such a thing.

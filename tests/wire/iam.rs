@@ -1,6 +1,7 @@
 //! What each role that Terraform renders may do, and what it may not: evaluated by IAM's rules with the request's context, by an evaluator
 //! from outside (`tests/iam/`). That every call of a run is allowed is judged wherever a test has a moto; see `support::iam`.
 
+use muster_cloud::aws_sdk_ec2;
 use serde_json::{Value, json};
 
 use crate::support::iam::{NO_EVALUATOR, Policies, Request, refusals};

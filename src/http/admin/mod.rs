@@ -4,6 +4,7 @@
 
 use std::convert::Infallible;
 
+use muster_operations::subject::Subject;
 use muster_reconciler::view::{JobView, PoolView, RunnerView};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -16,7 +17,6 @@ use super::live_view::{attention, state_rank};
 use super::state::Admin;
 use super::steer::{self, Verb};
 use super::{assets, live};
-use crate::subject::Subject;
 
 /// Items in an answer unless `?limit=` says otherwise.
 const DEFAULT_LIMIT: usize = 1000;

@@ -1,6 +1,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use muster_operations::inspect::{Inspect, Query};
+use muster_operations::liveness::Liveness;
+use muster_operations::metrics::Metrics;
+use muster_operations::prices::Prices;
+use muster_operations::watch::Watch;
 use muster_reconciler::event::JobState;
 use muster_reconciler::journal::What;
 use muster_reconciler::runner::Phase;
@@ -10,13 +15,8 @@ use secrecy::SecretString;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::super::inspect::{Inspect, Query};
 use super::super::state::{About, Admin, Console, Keep, Steer};
-use super::super::watch::Watch;
 use super::*;
-use crate::liveness::Liveness;
-use crate::metrics::Metrics;
-use crate::prices::Prices;
 
 const TOKEN: &str = "s3cret-t0ken";
 

@@ -1,0 +1,179 @@
+//! Questions to whoever runs the core. The core is not shared: the driver (or the demo) answers between two steps.
+
+use std::time::Duration;
+
+use muster_reconciler::controller::Controller;
+use muster_reconciler::ids::JobId;
+use muster_reconciler::steer::{Order, Refusal};
+use muster_reconciler::time::Time;
+use muster_reconciler::view::{EventView, Explanation, JobView, PoolView, RunnerView, Snapshot, Totals};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::subject::Subject;
+
+/// How long an answer may take. A step takes milliseconds; a core that takes longer is in trouble.
+pub const DEADLINE: Duration = Duration::from_secs(2);
+/// Questions that may wait; a full line means that nobody answers.
+const WAITING: usize = 64;
+
+/// One question, and where the answer goes. Dropping it unanswered says that there will be none.
+#[derive(Debug)]
+pub enum Query {
+    /// All pools.
+    Pools(oneshot::Sender<Vec<PoolView>>),
+    /// All jobs.
+    Jobs(oneshot::Sender<Vec<JobView>>),
+    /// All runners.
+    Runners(oneshot::Sender<Vec<RunnerView>>),
+    /// Everything at one moment.
+    Snapshot(oneshot::Sender<Snapshot>),
+    /// So many events after a number, oldest first, and the number of the last one.
+    Events(u64, usize, oneshot::Sender<(Vec<EventView>, u64)>),
+    /// All that there is to say of one thing; None: it is not known.
+    Explain(Subject, oneshot::Sender<Option<Explanation>>),
+    /// An operator's order, and what comes of it.
+    Order(Order, oneshot::Sender<Result<String, Refusal>>),
+    /// The numbers for the metrics.
+    Totals(oneshot::Sender<Totals>),
+    /// Whether the controller can do its work, else what is missing.
+    Ready(oneshot::Sender<Result<(), String>>),
+}
+
+/// What came of an order.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Done {
+    /// In one sentence.
+    pub said: String,
+    /// It holds now, and would not survive a restart; why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswered {
+    /// Not within [`DEADLINE`].
+    #[error("the controller did not answer within {DEADLINE:?}; it is overloaded or stuck")]
+    Slow,
+    /// It is gone, or about to be.
+    #[error("the controller is stopping")]
+    Gone,
+}
+
+/// Asks. Clones ask the same core.
+#[derive(Clone, Debug)]
+pub struct Inspect(mpsc::Sender<Query>);
+
+impl Inspect {
+    /// A handle, and the questions that come through it.
+    pub fn new() -> (Inspect, mpsc::Receiver<Query>) {
+        let (ask, questions) = mpsc::channel(WAITING);
+        (Inspect(ask), questions)
+    }
+
+    /// Every pool, with its reason.
+    pub async fn pools(&self) -> Result<Vec<PoolView>, Unanswered> {
+        self.ask(Query::Pools).await
+    }
+
+    /// Every job, with its reason.
+    pub async fn jobs(&self) -> Result<Vec<JobView>, Unanswered> {
+        self.ask(Query::Jobs).await
+    }
+
+    /// Every runner, with its reason.
+    pub async fn runners(&self) -> Result<Vec<RunnerView>, Unanswered> {
+        self.ask(Query::Runners).await
+    }
+
+    /// Everything at one moment.
+    pub async fn snapshot(&self) -> Result<Snapshot, Unanswered> {
+        self.ask(Query::Snapshot).await
+    }
+
+    /// The events after a number, oldest first, `limit` at most, and the number of the last one that there is.
+    pub async fn events(&self, after: u64, limit: usize) -> Result<(Vec<EventView>, u64), Unanswered> {
+        self.ask(|to| Query::Events(after, limit, to)).await
+    }
+
+    /// All that there is to say of one thing; None: it is not known.
+    pub async fn explain(&self, subject: Subject) -> Result<Option<Explanation>, Unanswered> {
+        self.ask(|to| Query::Explain(subject, to)).await
+    }
+
+    /// Gives an order.
+    pub async fn order(&self, order: Order) -> Result<Result<String, Refusal>, Unanswered> {
+        self.ask(|to| Query::Order(order, to)).await
+    }
+
+    /// The numbers for the metrics.
+    pub async fn totals(&self) -> Result<Totals, Unanswered> {
+        self.ask(Query::Totals).await
+    }
+
+    /// Whether the controller can do its work, else what is missing.
+    pub async fn ready(&self) -> Result<Result<(), String>, Unanswered> {
+        self.ask(Query::Ready).await
+    }
+
+    async fn ask<T>(&self, query: impl FnOnce(oneshot::Sender<T>) -> Query) -> Result<T, Unanswered> {
+        let (answer, answered) = oneshot::channel();
+        let both = async {
+            self.0.send(query(answer)).await.map_err(|_| Unanswered::Gone)?;
+            answered.await.map_err(|_| Unanswered::Gone)
+        };
+        timeout(DEADLINE, both).await.unwrap_or(Err(Unanswered::Slow))
+    }
+}
+
+/// Answers one question from the core that `controller` is. Whoever asked may have gone away; that is no concern of ours.
+pub fn answer(controller: &mut Controller, query: Query, now: Time) {
+    match query {
+        Query::Pools(to) => drop(to.send(controller.seen().pools(now))),
+        Query::Jobs(to) => drop(to.send(controller.seen().jobs(now))),
+        Query::Runners(to) => drop(to.send(controller.seen().runners(now))),
+        Query::Snapshot(to) => drop(to.send(controller.seen().snapshot(now))),
+        Query::Events(after, limit, to) => {
+            drop(to.send((controller.seen().events(after, limit), controller.seen().last_event())))
+        }
+        Query::Explain(subject, to) => drop(to.send(match subject {
+            Subject::Job(id) => controller.seen().explain_job(JobId(id), now),
+            Subject::Runner(id) => controller.seen().explain_runner(&id.into(), now),
+            Subject::Pool(name) => controller.seen().explain_pool(&name.into(), now),
+        })),
+        // Who gave it was told that nobody answered: an order that is carried out all the same would not be kept.
+        Query::Order(_, to) if to.is_closed() => {}
+        Query::Order(order, to) => drop(to.send(controller.order(&order, now))),
+        Query::Totals(to) => drop(to.send(controller.seen().totals(now))),
+        Query::Ready(to) => drop(to.send(controller.ready())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_told_from_absence() {
+        let (inspect, questions) = Inspect::new();
+        assert_eq!(inspect.pools().await, Err(Unanswered::Slow));
+        drop(questions);
+        assert_eq!(inspect.pools().await, Err(Unanswered::Gone));
+    }
+
+    #[tokio::test]
+    async fn answers_come_back() {
+        let (inspect, mut questions) = Inspect::new();
+        tokio::spawn(async move {
+            while let Some(query) = questions.recv().await {
+                if let Query::Ready(answer) = query {
+                    let _ = answer.send(Err("no sweep yet".into()));
+                }
+            }
+        });
+        assert_eq!(inspect.ready().await, Ok(Err("no sweep yet".into())));
+        assert_eq!(inspect.totals().await, Err(Unanswered::Gone), "a dropped question is answered so");
+    }
+}
