@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn levels_and_targets_are_taken() {
-        for good in ["info", "WARN", "off", "info,muster=debug", "muster::ingest=trace", "muster[span{a}]=info", "3"] {
+        for good in ["info", "WARN", "off", "info,muster=debug", "muster_cloud::ingest=trace", "muster[span{a}]=info", "3"] {
             assert!(filter(good).is_ok(), "{good}");
         }
     }

@@ -148,7 +148,7 @@ fn a_flood_of_reasons_stays_bounded() {
     assert_eq!(metrics.render().matches("muster_launch_failures_total{").count(), MAX_REASONS + 1);
 }
 
-/// `MUSTER_WRITE_DOCS=1 cargo test the_documentation` writes the table anew.
+/// `MUSTER_WRITE_DOCS=1 cargo test -p muster-operations the_documentation` writes the table anew.
 #[cfg(target_os = "linux")]
 #[test]
 fn the_documentation_lists_what_there_is() {
@@ -162,7 +162,7 @@ fn the_documentation_lists_what_there_is() {
     if std::env::var_os("MUSTER_WRITE_DOCS").is_some() {
         std::fs::write(PATH, format!("{before}{}{wanted}{}{after}", MARKS[0], MARKS[1])).expect("the document can be written");
     } else {
-        assert_eq!(table, wanted, "write it anew: MUSTER_WRITE_DOCS=1 cargo test the_documentation");
+        assert_eq!(table, wanted, "write it anew: MUSTER_WRITE_DOCS=1 cargo test -p muster-operations the_documentation");
     }
 }
 

@@ -31,7 +31,7 @@ use crate::cli::Output;
 
 /// `muster plan`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(in crate::cli) struct Args {
     /// The directory of the manifests, or s3://BUCKET/PREFIX.
     #[arg(long, env = "MUSTER_MANIFESTS")]
     manifests: Place,

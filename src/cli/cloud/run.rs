@@ -52,7 +52,7 @@ const LAST_CALL: Duration = Duration::from_millis(9500);
 
 /// `muster run`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(in crate::cli) struct Args {
     /// The directory of the manifests, or s3://BUCKET/PREFIX; a change is picked up without a restart.
     #[arg(long, env = "MUSTER_MANIFESTS")]
     manifests: Place,

@@ -15,7 +15,7 @@ use super::unreadable;
 
 /// `muster sync`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(in crate::cli) struct Args {
     /// The directory of the manifests, or s3://BUCKET/PREFIX.
     #[arg(long, env = "MUSTER_MANIFESTS")]
     manifests: Place,
