@@ -4,7 +4,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use clap::ValueEnum;
 use muster_cloud::aws::Aws;
 use muster_cloud::github::releases::Releases;
 use muster_cloud::manifests::{Manifests, Place};
@@ -12,6 +11,7 @@ use muster_cloud::sync::{Item, Pass, Report, State, plan, too_old};
 use serde::Serialize;
 
 use super::unreadable;
+use crate::cli::Output;
 
 /// `muster sync`.
 #[derive(Debug, clap::Args)]
@@ -25,15 +25,6 @@ pub(in crate::cli) struct Args {
     /// For people, or for programs.
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people.
-    #[default]
-    Table,
-    /// For programs.
-    Json,
 }
 
 /// The answer, for both printers.
