@@ -16,13 +16,13 @@ use crate::wire::{self, WireError};
 /// One delivery, as it arrived.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Delivery<'a> {
-    /// `X-Hub-Signature-256`.
+    /// The header `X-Hub-Signature-256`.
     pub signature: Option<&'a str>,
-    /// `X-GitHub-Event`.
+    /// The header `X-GitHub-Event`.
     pub event: Option<&'a str>,
-    /// `Content-Type`.
+    /// The header `Content-Type`.
     pub content_type: Option<&'a str>,
-    /// The raw bytes, which the signature is over.
+    /// The raw bytes, which the signature covers.
     pub body: &'a [u8],
 }
 
@@ -30,26 +30,26 @@ pub struct Delivery<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "one lives for one delivery, and nearly all are of the large kind")]
 pub enum Verdict {
-    /// Onto the queue with it.
+    /// The event goes on the queue.
     Queue {
-        /// The message, as `wire` writes it and `seal` proves it.
+        /// The message, which `wire` has written and `seal` has sealed.
         message: Sealed,
-        /// What it says.
+        /// The event in the message.
         event: JobEvent,
-        /// The pool that takes the job, or why none does (yet).
+        /// The pool that takes the job, or the reason why none does now.
         pool: Result<PoolName, String>,
     },
     /// GitHub asked whether anybody listens.
     Pong,
-    /// Nothing to do, and why.
+    /// There is nothing to do. The text says why.
     Ignored(String),
-    /// Not believed.
+    /// The delivery is not believed.
     Unsigned(SignatureError),
-    /// Not understood.
+    /// The delivery cannot be read.
     Unreadable(PayloadError),
 }
 
-/// Verifies, parses, routes and seals: everything but the network, in well under 60 µs.
+/// Verifies, reads, routes and seals a delivery: everything except the network. It takes less than 60 µs.
 pub fn judge(spec: &Spec, secrets: &Keyring, delivery: &Delivery<'_>) -> Verdict {
     let signer = match signature::verify(secrets, delivery.body, delivery.signature) {
         Ok(signer) => signer,
@@ -70,7 +70,7 @@ pub fn judge(spec: &Spec, secrets: &Keyring, delivery: &Delivery<'_>) -> Verdict
     };
     match authorized {
         Ok(()) => {}
-        // The other App tells it, too. A refusal would only make muster ask GitHub for the delivery again.
+        // The other App delivers the event, too. A refusal would only make muster ask GitHub for the delivery again.
         Err(e) if e.overlap => return Verdict::Ignored(e.to_string()),
         Err(e) => return Verdict::Unsigned(e.into()),
     }

@@ -23,13 +23,13 @@ use crate::demand::Demand;
 use crate::effect::{Action, Effect, Input, MessageOp, Source};
 use crate::event::Ec2EventKind;
 use crate::fact::Fact;
-use crate::ids::{AppName, DeliveryId, EffectId, Forge, InstanceId, Intent, JobId, MessageId, Payer, PoolName};
+use crate::ids::{EffectId, JobId, MessageId, PoolName};
 use crate::journal::{Journal, What, Whom};
 use crate::manifest::Spec;
 use crate::past::End;
 use crate::plan::{Plan, View, plan};
-use crate::reason::{Backoff, CallReason, EventReason, HoldReason, Refused, StepReason};
-use crate::runner::{Phase, Terms};
+use crate::reason::{Backoff, CallReason, EventReason, HoldReason, Refused};
+use crate::runner::Phase;
 use crate::steer::Pause;
 use crate::time::Time;
 use crate::world::World;
@@ -50,20 +50,11 @@ const FULL_BATCH: usize = 10;
 /// How often the jobs are searched for some that GitHub should be asked about.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
 
-/// What is under way, by effect.
+/// An effect that was not answered yet.
 #[derive(Clone, Debug)]
-enum Flight {
-    Launch(Intent),
-    Configure(InstanceId, Arc<Terms>),
-    Drain(Vec<(InstanceId, StepReason)>),
-    Terminate(Vec<(InstanceId, StepReason)>),
-    Deregister(InstanceId, Forge),
-    DeleteSecrets(Vec<InstanceId>),
-    CheckJob(JobId, Payer),
-    Redeliver(AppName, DeliveryId),
-    Sweep(Source, Time),
-    Extend(Vec<MessageId>),
-    Messages,
+struct Flight {
+    effect: Effect,
+    began: Time,
 }
 
 /// What the controller remembers of a pool between two plans.
@@ -182,7 +173,7 @@ impl Controller {
             Input::Outcome(id, outcome) => self.take_outcome(id, outcome, now),
             Input::GitHubLimit(limit) => self.budgets.note_github(&limit, now),
             Input::Tick => {}
-            Input::Shutdown => self.shut_down(),
+            Input::Shutdown => self.shut_down(now),
         }
         self.note_stillborn(now);
         self.note_successes();
@@ -299,11 +290,11 @@ impl Controller {
         }
     }
 
-    fn shut_down(&mut self) {
+    fn shut_down(&mut self, now: Time) {
         self.stopping = true;
         let held: Vec<MessageId> = std::mem::take(&mut self.held).into_keys().collect();
         if !held.is_empty() {
-            self.emit(Action::Messages(MessageOp::Release, held), Flight::Messages, CallReason::ShuttingDown);
+            self.emit(Action::Messages(MessageOp::Release, held), CallReason::ShuttingDown, now);
         }
     }
 
@@ -364,7 +355,7 @@ impl Controller {
             self.unavailable.expire(now);
             let mut late = self.demand.expire(now);
             let messages = late.iter_mut().flat_map(|job| std::mem::take(&mut job.messages)).collect();
-            self.delete_messages(messages, CallReason::Expired);
+            self.delete_messages(messages, CallReason::Expired, now);
             for job in late {
                 self.tell_past(job, true, Some(End::Expired), now);
             }
@@ -413,9 +404,9 @@ impl Controller {
         let Some(pool) = self.spec.pools.get(name) else { return };
         let (timeout, deadline) = (pool.spec.runner.idle_timeout.get(), pool.spec.runner.boot_deadline.get());
         let sat_idle = self.world.runners().values().any(|r| {
-            r.pool == *name
+            r.pool() == name
                 && r.phase(deadline, now) == Phase::Idle
-                && r.idle_since.is_some_and(|since| now.since(since) >= timeout)
+                && r.idle_since().is_some_and(|since| now.since(since) >= timeout)
         });
         if !sat_idle {
             return;

@@ -107,3 +107,10 @@ pub enum InstanceState {
     /// Stopped. muster never stops a box; somebody did.
     Stopped,
 }
+
+impl InstanceState {
+    /// Neither ended nor on its way out.
+    pub const fn is_up(self) -> bool {
+        matches!(self, InstanceState::Pending | InstanceState::Running)
+    }
+}

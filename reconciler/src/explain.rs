@@ -3,7 +3,7 @@
 use crate::controller::Seen;
 use crate::demand::Job;
 use crate::effect::Source;
-use crate::event::{InstanceState, JobState};
+use crate::event::JobState;
 use crate::ids::{InstanceId, JobId, RunnerName};
 use crate::manifest::Os;
 use crate::market::Market;
@@ -72,17 +72,17 @@ impl Seen<'_> {
     }
 
     pub(crate) fn runner_view(&self, id: &InstanceId, r: &Runner, now: Time) -> RunnerView {
-        let (phase, cluster) = (r.phase(self.spec.boot_deadline(&r.pool), now), self.spec.controller.cluster());
+        let (phase, cluster) = (r.phase(self.spec.boot_deadline(r.pool()), now), self.spec.controller.cluster());
         let why = self.runner_reason(r, phase, now);
         RunnerView {
-            name: RunnerName { cluster: cluster.to_owned(), pool: r.pool.clone(), instance: id.clone() }.to_string(),
+            name: RunnerName { cluster: cluster.to_owned(), pool: r.pool().clone(), instance: id.clone() }.to_string(),
             instance: id.to_string(),
-            pool: r.pool.to_string(),
+            pool: r.pool().to_string(),
             phase,
             instance_type: r.shape().map(|s| s.instance_type.to_string()),
             market: r.shape().map(|s| s.market),
-            job: r.job.running().or(r.job.over().map(|(job, _)| job)).map(|job| job.0),
-            age_seconds: now.since(r.first_seen).as_secs(),
+            job: r.job().running().or(r.job().over().map(|(job, _)| job)).map(|job| job.0),
+            age_seconds: now.since(r.first_seen()).as_secs(),
             stages: stages(r),
             reason: why.to_string(),
             code: Code::Runner(why.standing),
@@ -92,33 +92,33 @@ impl Seen<'_> {
     fn runner_reason(&self, r: &Runner, phase: Phase, now: Time) -> RunnerReason {
         RunnerReason {
             standing: self.standing(r, phase, now),
-            ends_after: phase == Phase::Busy && (r.drain.is_some() || r.wish.is_some()),
-            unanswered: r.unanswered.as_ref().filter(|_| phase.is_supply()).and_then(|asked| asked.why.clone()),
-            last_error: r.last_error.clone(),
+            ends_after: phase == Phase::Busy && (r.drain().is_some() || r.wish().is_some()),
+            unanswered: r.unanswered().filter(|_| phase.is_supply()).and_then(|ask| ask.why().cloned()),
+            last_error: r.last_error().map(str::to_owned),
         }
     }
 
     fn standing(&self, r: &Runner, phase: Phase, now: Time) -> Standing {
-        let deadline = self.spec.boot_deadline(&r.pool);
+        let deadline = self.spec.boot_deadline(r.pool());
         let left = r.boot_due(deadline).since(now);
         match phase {
-            Phase::Launching => Standing::Launched { age: now.since(r.first_seen) },
-            Phase::Booting if r.configured == Configured::Unsure => Standing::ConfigureFailed,
-            Phase::Booting if r.launched_by.is_none() => Standing::Found,
+            Phase::Launching => Standing::Launched { age: now.since(r.first_seen()) },
+            Phase::Booting if r.configured() == Configured::Unsure => Standing::ConfigureFailed,
+            Phase::Booting if !r.launched_here() => Standing::Found,
             Phase::Booting => Standing::Boots { left },
             Phase::Configured => Standing::Configured { left },
-            Phase::Idle => Standing::Idle { idle: now.since(r.idle_since.unwrap_or(now)) },
-            Phase::Busy => r.job.running().map_or(Standing::Busy, |job| Standing::RunsJob { job }),
+            Phase::Idle => Standing::Idle { idle: now.since(r.idle_since().unwrap_or(now)) },
+            Phase::Busy => r.job().running().map_or(Standing::Busy, |job| Standing::RunsJob { job }),
             Phase::Draining => drained(r, now),
             Phase::Interrupted => Standing::Interrupted,
-            Phase::Failed if r.online_at.is_some() => Standing::OnlineNoMore,
+            Phase::Failed if r.was_online() => Standing::OnlineNoMore,
             Phase::Failed => Standing::NeverOnline { limit: deadline },
-            Phase::Terminating => match (r.terminated_at, r.job.over()) {
+            Phase::Terminating => match (r.terminated_at(), r.job().over()) {
                 (Some(_), _) => Standing::EndAccepted,
                 (None, Some((job, at))) => Standing::JobOver { job, left: (at + END_GRACE).since(now) },
                 (None, None) => Standing::Ending,
             },
-            Phase::Gone => Standing::Gone { said: r.instance.as_ref().and_then(|i| i.state_reason.clone()) },
+            Phase::Gone => Standing::Gone { said: r.state_reason().map(str::to_owned) },
         }
     }
 
@@ -149,13 +149,13 @@ impl Seen<'_> {
             *t.jobs.entry((pool, job.event.state, self.why(job, now).label())).or_default() += 1;
         }
         for r in self.world.runners().values() {
-            *t.runners.entry((r.pool.to_string(), r.phase(self.spec.boot_deadline(&r.pool), now))).or_default() += 1;
-            let up = r.instance.as_ref().filter(|i| matches!(i.state, InstanceState::Pending | InstanceState::Running));
-            if let Some(i) = up.filter(|_| r.gone_at.is_none()) {
-                let key = (r.pool.to_string(), i.shape.market, i.shape.instance_type.to_string());
+            *t.runners.entry((r.pool().to_string(), r.phase(self.spec.boot_deadline(r.pool()), now))).or_default() += 1;
+            let up = r.instance().filter(|i| i.state().is_up());
+            if let Some(i) = up.filter(|_| r.gone_at().is_none()) {
+                let key = (r.pool().to_string(), i.shape().market, i.shape().instance_type.to_string());
                 let billed = t.billed.entry(key).or_default();
                 billed.boxes += 1;
-                billed.os = self.spec.pools.get(&r.pool).map_or_else(Os::default, |p| p.spec.instance.os);
+                billed.os = self.spec.pools.get(r.pool()).map_or_else(Os::default, |p| p.spec.instance.os);
             }
         }
         for market in [Market::Spot, Market::OnDemand] {
@@ -175,16 +175,15 @@ impl Seen<'_> {
 }
 
 fn stages(r: &Runner) -> Vec<StageView> {
-    let reached = Stage::ALL.iter().filter_map(|stage| Some((*stage, r.reached[*stage as usize]?)));
-    let mut all: Vec<(Time, Stage)> = reached.map(|(stage, at)| (at, stage)).collect();
+    let mut all: Vec<(Time, Stage)> = r.stages().map(|(stage, at)| (at, stage)).collect();
     all.sort_unstable();
     let view =
-        |(at, stage): (Time, Stage)| StageView { stage, after_seconds: at.since(r.first_seen).as_millis() as f64 / 1000.0 };
+        |(at, stage): (Time, Stage)| StageView { stage, after_seconds: at.since(r.first_seen()).as_millis() as f64 / 1000.0 };
     all.into_iter().map(view).collect()
 }
 
 fn drained(r: &Runner, now: Time) -> Standing {
-    let (asked_at, why) = r.drain.as_ref().map_or((now, None), |d| (d.asked_at, d.why.clone()));
+    let (asked_at, why) = r.drain().map_or((now, None), |ask| (ask.at(), ask.why().cloned()));
     let ago = now.since(asked_at);
     match (ago >= DRAIN_DEADLINE, r.may_have_job()) {
         (false, _) => Standing::DrainAsked { ago, why },

@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::ids::{InstanceId, JobId, PoolName};
 use crate::market::Market;
 use crate::past::JobPast;
-use crate::plan::Act;
 use crate::reason::{BootFailure, LaunchFailure, StepReason};
+use crate::runner::Act;
 use crate::stage::Stage;
 
 /// Something worth a metric that only the core knows. The driver collects them after each step.

@@ -60,15 +60,14 @@ pub struct BoxPast {
 impl BoxPast {
     /// What is known of a box now.
     pub fn of(instance: &InstanceId, r: &Runner) -> BoxPast {
-        let start = Stage::ALL.iter().filter(|stage| **stage != Stage::Started);
-        let mut reached: Vec<(Stage, Time)> = start.filter_map(|stage| Some((*stage, r.reached[*stage as usize]?))).collect();
+        let mut reached: Vec<(Stage, Time)> = r.stages().filter(|(stage, _)| *stage != Stage::Started).collect();
         reached.sort_unstable_by_key(|(stage, at)| (*at, *stage));
         BoxPast {
             instance: instance.clone(),
             shape: r.shape().cloned(),
-            asked: r.launched_by.is_some().then_some(r.first_seen),
+            asked: r.launched_here().then_some(r.first_seen()),
             reached,
-            interrupted: r.interrupted_at.is_some(),
+            interrupted: r.interrupted_at().is_some(),
         }
     }
 }

@@ -124,11 +124,11 @@ impl Seen<'_> {
                 let made: Vec<String> = view.instance_type.into_iter().chain(market).collect();
                 e.state = State::Runner(view.phase);
                 e.facts.push(format!("named {}, of pool {}", view.name, view.pool));
-                e.facts.push(format!("{} known for {}", made.join(" "), human(now.since(runner.first_seen))).trim().to_owned());
+                e.facts.push(format!("{} known for {}", made.join(" "), human(now.since(runner.first_seen()))).trim().to_owned());
                 e.facts.extend(view.job.map(|job| format!("seen with job {job}")));
                 (e.reason, e.code) = (view.reason, view.code);
                 e.awaits = self.runner_awaits(runner, now);
-                e.forgotten_before = self.forgotten(runner.first_seen);
+                e.forgotten_before = self.forgotten(runner.first_seen());
             }
             None if e.timeline.is_empty() => return None,
             None => {
@@ -183,35 +183,33 @@ impl Seen<'_> {
     }
 
     fn runner_awaits(&self, r: &Runner, now: Time) -> Vec<Awaited> {
-        let deadline = self.spec.boot_deadline(&r.pool);
-        let settings = self.spec.pools.get(&r.pool).map(|p| &p.spec.runner);
+        let deadline = self.spec.boot_deadline(r.pool());
+        let settings = self.spec.pools.get(r.pool()).map(|p| &p.spec.runner);
         let mut all = match r.phase(deadline, now) {
             Phase::Launching | Phase::Booting | Phase::Configured => {
-                vec![awaited("it is replaced, should it not be online", r.first_seen + deadline)]
+                vec![awaited("it is replaced, should it not be online", r.first_seen() + deadline)]
             }
             Phase::Idle => {
                 let timeout = settings.map_or(Duration::ZERO, |s| s.idle_timeout.get());
-                r.idle_since
+                r.idle_since()
                     .map(|since| awaited("it is asked to end, should no job want it", since + timeout))
                     .into_iter()
                     .collect()
             }
             Phase::Draining => {
-                let asked =
-                    r.drain.as_ref().map(|d| awaited("it is looked at closely, should it not end", d.asked_at + DRAIN_DEADLINE));
+                let asked = r.drain().map(|ask| awaited("it is looked at closely, should it not end", ask.at() + DRAIN_DEADLINE));
                 asked.into_iter().collect()
             }
             Phase::Terminating => r
-                .job
+                .job()
                 .over()
                 .map(|(_, at)| awaited("it is ended, should it not end by itself", at + END_GRACE))
                 .into_iter()
                 .collect(),
             Phase::Busy | Phase::Interrupted | Phase::Failed | Phase::Gone => Vec::new(),
         };
-        if let Some(settings) = settings.filter(|_| r.gone_at.is_none()) {
-            let born = r.instance.as_ref().map_or(r.first_seen, |i| i.launched_at);
-            all.push(awaited("it reaches maxLifetime and is ended", born + settings.max_lifetime.get()));
+        if let Some(settings) = settings.filter(|_| r.gone_at().is_none()) {
+            all.push(awaited("it reaches maxLifetime and is ended", r.lives_since() + settings.max_lifetime.get()));
         }
         all
     }

@@ -9,14 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::defects::{self, Defect};
 use crate::effect::{Launch, Launched, Source};
-use crate::event::{Ec2Event, Ec2EventKind, InstanceState, JobEvent, JobState};
-use crate::fact::{DrainOutcome, Fact};
+use crate::event::{Ec2Event, Ec2EventKind, JobEvent, JobState};
+use crate::fact::Fact;
 use crate::ids::{AppName, Forge, InstanceId, Intent, JobId, PoolName, RunnerId, RunnerName};
 use crate::manifest::Spec;
 use crate::past::BoxPast;
-use crate::runner::{BURIED_SWEEPS, CONSISTENCY_LAG, Configured, Phase, Registration, Runner, Shape, Terms};
+use crate::runner::{CONSISTENCY_LAG, Phase, Runner, Terms};
 use crate::stage::Stage;
 use crate::time::Time;
 
@@ -176,12 +175,9 @@ impl World {
         f.error = None;
     }
 
-    /// Decision 0010, row 26.
     fn entry(&mut self, id: &InstanceId, pool: &PoolName, now: Time) -> &mut Runner {
         let runner = self.runners.entry(id.clone()).or_insert_with(|| Runner::new(pool.clone(), now));
-        if runner.pool == PoolName::default() {
-            runner.pool.clone_from(pool);
-        }
+        runner.name_pool(pool);
         runner
     }
 
@@ -198,10 +194,7 @@ impl World {
         let Some(pending) = self.pending.remove(intent) else { return 0 };
         for i in &answer.instances {
             let runner = self.entry(&i.id, &pending.launch.pool, pending.first);
-            runner.launched_by = Some(intent.clone());
-            runner.forge = Some(pending.launch.forge.clone());
-            runner.wish = runner.wish.take().or(pending.wish.clone());
-            runner.shape = Some(Shape { instance_type: i.instance_type.clone(), subnet: i.subnet.clone(), market: i.market });
+            runner.given_by_ec2(i, &pending.launch.forge, pending.wish.as_ref());
             self.reached(&i.id, Stage::Launched, now);
         }
         pending.launch.count.saturating_sub(u32::try_from(answer.instances.len()).unwrap_or(u32::MAX))
@@ -224,36 +217,25 @@ impl World {
 
     /// EC2 notified us. Returns the pool, if the box is one of ours.
     pub fn heard_ec2(&mut self, event: &Ec2Event, now: Time) -> Option<PoolName> {
-        if defects::has(Defect::AdoptStrangers) {
-            self.entry(&event.instance, &"theirs".into(), now);
-        }
         let runner = self.runners.get_mut(&event.instance)?;
         match event.kind {
             Ec2EventKind::Rebalance => {}
             Ec2EventKind::SpotInterruption => {
-                if runner.interrupted_at.is_none() {
-                    runner.interrupted_at = Some(now);
-                    let (pool, instance) = (runner.pool.clone(), event.instance.clone());
+                if runner.interruption_told(now) {
+                    let (pool, instance) = (runner.pool().clone(), event.instance.clone());
                     self.facts.push(Fact::Interrupted { pool, instance, busy: runner.may_have_job() });
                 }
             }
-            Ec2EventKind::State(state) => {
-                if let Some(i) = &mut runner.instance {
-                    i.state = later(i.state, state);
-                    if i.ending_since.is_none() && ending(state) {
-                        i.ending_since = Some(now);
-                    }
-                }
-            }
+            Ec2EventKind::State(state) => runner.told_by_ec2(state, now),
         }
-        self.runners.get(&event.instance).map(|r| r.pool.clone())
+        Some(runner.pool().clone())
     }
 
     /// A job event that told something new: what it says of the box that it names.
     pub fn heard_job(&mut self, spec: &Spec, event: &JobEvent, now: Time) -> Option<PoolName> {
         let name = RunnerName::parse_ours(event.runner.as_deref()?, spec.controller.cluster())?;
         // Whoever may speak of one pool must not reach another pool's box by a made-up name.
-        let known = self.runners.get(&name.instance).map(|runner| &runner.pool);
+        let known = self.runners.get(&name.instance).map(Runner::pool);
         if known.is_some_and(|pool| *pool != PoolName::default() && *pool != name.pool) {
             return None;
         }
@@ -266,13 +248,13 @@ impl World {
         let mut lost = false;
         match event.state {
             JobState::Queued => {}
-            JobState::InProgress => runner.job.started(event.job),
+            JobState::InProgress => runner.job_started(event.job),
             JobState::Completed => {
-                lost = runner.interrupted_at.is_some() && event.conclusion.as_deref() != Some("success");
-                runner.job.ended(event.job, ephemeral, now);
+                lost = runner.interrupted_at().is_some() && event.conclusion.as_deref() != Some("success");
+                runner.job_ended(event.job, ephemeral, now);
             }
         }
-        let first = runner.launched_by.is_some() && runner.reached[Stage::Started as usize].is_none();
+        let first = runner.launched_here() && !runner.has_reached(Stage::Started);
         self.note_presence(&name.instance, now);
         if first && event.state == JobState::InProgress {
             self.reached(&name.instance, Stage::Started, now);
@@ -285,133 +267,83 @@ impl World {
 
     /// A job is known to be over by other means than its event (GitHub was asked); frees reusable boxes too.
     pub fn job_over(&mut self, spec: &Spec, job: JobId, now: Time) {
-        for runner in self.runners.values_mut().filter(|r| r.job.runs(job)) {
-            let ephemeral = spec.pools.get(&runner.pool).is_some_and(|p| p.ephemeral());
-            runner.job.ended(job, ephemeral, now);
+        for runner in self.runners.values_mut().filter(|r| r.job().runs(job)) {
+            let ephemeral = spec.pools.get(runner.pool()).is_some_and(|p| p.ephemeral());
+            runner.job_ended(job, ephemeral, now);
         }
     }
 
     /// The box's configuration lies ready.
     pub fn configured(&mut self, id: &InstanceId, terms: &Arc<Terms>, registration: Option<RunnerId>, now: Time) {
         let Some(runner) = self.runners.get_mut(id) else { return };
-        runner.configured = Configured::Yes(now);
-        runner.secret = true;
-        if let Some(rid) = registration {
-            register(runner, rid, &terms.forge, now);
-        }
-        runner.terms = Some(Arc::clone(terms));
+        runner.configuration_ready(terms, registration, now);
         self.reached(id, Stage::Configured, now);
     }
 
-    /// Keeps `online_at` and `idle_since` in step with registration and job evidence.
     fn note_presence(&mut self, id: &InstanceId, now: Time) {
         let Some(r) = self.runners.get_mut(id) else { return };
-        let (online, busy) = r.registration.as_ref().map_or((false, false), |g| (g.online, g.busy));
-        let working = busy || !r.job.is_none();
-        if r.online_at.is_none() && (online || working) {
-            r.online_at = Some(now);
-            r.secret = false;
-            if !matches!(r.configured, Configured::Yes(_)) {
-                r.configured = Configured::Yes(now);
-            }
-            if r.launched_by.is_some() {
-                self.reached(id, Stage::Online, now);
-            }
+        if r.note_presence(now) && r.launched_here() {
+            self.reached(id, Stage::Online, now);
         }
-        let Some(r) = self.runners.get_mut(id) else { return };
-        r.idle_since = (online && !working).then(|| r.idle_since.unwrap_or(now));
     }
 
     fn reached(&mut self, id: &InstanceId, stage: Stage, at: Time) {
         let Some(r) = self.runners.get_mut(id) else { return };
-        r.reached[stage as usize] = Some(at);
-        let (pool, after) = (r.pool.clone(), at.since(r.first_seen));
+        let (pool, after) = (r.pool().clone(), r.reach(stage, at));
         self.facts.push(Fact::RunnerReached { pool, instance: id.clone(), stage, after });
     }
 
     /// Marks boxes as gone, and forgets those that have left no trace anywhere.
     ///
-    /// Decision 0010, rows 18, 24, 34.
+    /// Decision 0010, rows 18, 24.
     fn bury(&mut self, now: Time) {
         let World { runners, facts, sources, stillborn, lost, lost_apps, .. } = self;
         runners.retain(|id, r| {
             // The boot deadline plays no part in being gone.
             if r.phase(Duration::MAX, now) != Phase::Gone {
-                r.gone_at = None;
+                r.found_alive();
                 return true;
             }
-            let unasked = r.terminated_at.is_none() && r.drain.is_none() && !r.may_be_leaving();
-            let ended_itself = unasked && r.interrupted_at.is_none();
             let never_configured = r.never_configured();
-            let gone_at = *r.gone_at.get_or_insert_with(|| {
-                if r.launched_by.is_some() && r.online_at.is_none() && ended_itself {
-                    r.stillborn = true;
-                    let reason = r.instance.as_ref().and_then(|i| i.state_reason.clone());
-                    stillborn.push(Stillborn { pool: r.pool.clone(), never_configured, reason, late: false });
-                }
-                now
-            });
+            if r.found_gone(now) {
+                let reason = r.state_reason().map(str::to_owned);
+                stillborn.push(Stillborn { pool: r.pool().clone(), never_configured, reason, late: false });
+            }
+            let gone_at = r.gone_at().unwrap_or(now);
             // Twice, because one list may lack a row; after that nobody may ever look at it again.
             let looked = |list: &Forge| {
                 let swept = sources.get(&Source::Runners(list.clone())).and_then(|f| f.previous);
                 swept.is_some_and(|s| s >= gone_at) || lost_apps.contains(&list.app)
             };
-            let unlisted = match (&r.registration, &r.forge) {
-                (Some(g), _) => g.missed >= BURIED_SWEEPS || lost_apps.contains(&g.forge.app),
+            let unlisted = match (r.registration(), r.bound_to()) {
+                (Some(g), _) => g.is_buried() || lost_apps.contains(&g.list().app),
                 // Nobody saw its registration yet; there may be one all the same.
                 (None, Some(list)) => never_configured || looked(list),
                 (None, None) => true,
             };
             // A stale page may show it up once more: it is remembered for as long as EC2 may be behind.
-            if r.in_flight || r.secret || !(unlisted || r.deregistered) || now.since(gone_at) < CONSISTENCY_LAG {
+            if r.effect_under_way()
+                || r.has_secret()
+                || !(unlisted || r.is_deregistered())
+                || now.since(gone_at) < CONSISTENCY_LAG
+            {
                 return true;
             }
             // Told at the very end, because it may seem gone more than once.
-            let (pool, instance) = (r.pool.clone(), id.clone());
-            if let Some(job) = r.job.running() {
+            let (pool, instance) = (r.pool().clone(), id.clone());
+            if let Some(job) = r.job().running() {
                 lost.push((job, BoxPast::of(id, r)));
                 facts.push(Fact::JobLost { pool: pool.clone(), instance: instance.clone(), job });
             }
-            if r.drain.is_some() {
-                let outcome = if r.terminated_at.is_some() { DrainOutcome::Unanswered } else { DrainOutcome::Answered };
+            if let Some(outcome) = r.drain_ended() {
                 facts.push(Fact::Drain { pool: pool.clone(), outcome });
             }
             if let Some(shape) = r.shape() {
-                facts.push(Fact::RunnerGone { pool, instance, market: shape.market, lived: gone_at.since(r.first_seen) });
+                facts.push(Fact::RunnerGone { pool, instance, market: shape.market, lived: gone_at.since(r.first_seen()) });
             }
             false
         });
     }
-}
-
-/// Notes a registration, keeping what is known of it.
-fn register(runner: &mut Runner, id: RunnerId, forge: &Forge, now: Time) {
-    if runner.registration.as_ref().is_none_or(|r| r.id != id || r.forge != *forge) {
-        runner.registration =
-            Some(Registration { id, forge: forge.clone(), online: false, busy: false, first_seen: now, missed: 0 });
-        runner.deregistered = false;
-    }
-    if runner.configured == Configured::No {
-        runner.configured = Configured::Seen;
-    }
-}
-
-/// On its way out.
-fn ending(state: InstanceState) -> bool {
-    !matches!(state, InstanceState::Pending | InstanceState::Running)
-}
-
-/// The later of two states in an instance's life.
-fn later(a: InstanceState, b: InstanceState) -> InstanceState {
-    let rank = |s: InstanceState| match s {
-        InstanceState::Pending => 0,
-        InstanceState::Running => 1,
-        InstanceState::Stopping => 2,
-        InstanceState::Stopped => 3,
-        InstanceState::ShuttingDown => 4,
-        InstanceState::Terminated => 5,
-    };
-    if rank(b) >= rank(a) { b } else { a }
 }
 
 #[cfg(test)]

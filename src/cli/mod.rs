@@ -1,5 +1,5 @@
-//! The command line: one file per subcommand. To add one, add its module and its line in [`Command`], or in `cloud::Command` if it
-//! needs AWS or GitHub.
+//! The command line, with one file for each subcommand. A new subcommand needs its module and its line in [`Command`], or in
+//! `cloud::Command` if it needs AWS or GitHub.
 
 mod ask;
 #[cfg(feature = "live")]
@@ -43,11 +43,11 @@ enum Command {
     #[cfg(feature = "live")]
     #[command(flatten)]
     Cloud(cloud::Command),
-    /// List pools, jobs or runners, each with its reason; asks the running controller.
+    /// List pools, jobs or runners, each with its reason, or prices; asks the running controller.
     Get(get::Args),
     /// Say where a job, a runner or a pool stands, why, what is awaited and what happened; asks the running controller.
     Explain(explain::Args),
-    /// Say what was decided and what was heard; asks the running controller.
+    /// Print what was decided and what was heard; asks the running controller.
     Events(events::Args),
     /// Watch pools, jobs and runners on the terminal; asks the running controller.
     Top(top::Args),
@@ -63,7 +63,8 @@ enum Command {
     Demo(demo::Args),
     /// Run the real controller in simulated worlds in which everything goes wrong, by seed; prove it, or find the fault.
     Sim(sim::Args),
-    /// Ask what a directory of manifests would do with given jobs: waits, boxes, cost. Needs no account and touches nothing.
+    /// Print what a directory of manifests would do with given jobs: waits, runners, cost. Needs no account and touches
+    /// nothing.
     Simulate(simulate::Args),
     /// Check a directory of manifests and print every problem.
     Validate(validate::Args),
@@ -109,8 +110,9 @@ impl Command {
     }
 }
 
-/// Parses the arguments and runs the subcommand. 0: done; 1: it failed, or found what it looks for; 2: wrong usage; 3: there is
-/// no such thing; 4: no or a wrong token; 5: no controller answers; 6: a wrong setting or manifest.
+/// Parses the arguments and runs the subcommand. The exit code is 0 if it is done, 1 if it failed or found what it looks
+/// for, 2 for wrong usage, 3 if there is no such thing, 4 if the token is missing or wrong, 5 if no controller answers, and
+/// 6 for a wrong setting or manifest.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = logging::init(cli.log_format).map_err(anyhow::Error::from).and_then(|()| cli.command.run());

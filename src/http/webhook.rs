@@ -1,8 +1,13 @@
 //! `POST /webhook`: has a delivery judged, and puts what matters on the queue.
 //!
-//! 202 once the queue has it; 200 with a reason when there is nothing to do; 401, 413, 415 and 400 say what is wrong
-//! with the delivery; 503 means that the queue didn't take it. Nothing is kept here, so any number of replicas will do.
-//! Reasons are in the answer, which GitHub shows with each delivery; the log has no word of a body.
+//! The answer is
+//! - 202 once the event is on the queue,
+//! - 200 with a reason when there is nothing to do,
+//! - 400, 401, 413 or 415 with what is wrong with the delivery,
+//! - 503 when the queue did not take the event.
+//!
+//! Nothing is kept here, so any number of replicas can run. GitHub shows the answer's reason with each delivery. The log
+//! has no word of a body.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -28,25 +33,25 @@ use warp::reply::Response;
 
 use crate::outbox::Outbox;
 
-/// What the outbox is called where it is stuck.
+/// The outbox's name in a sentence that says that it is stuck.
 pub const OUTBOX: &str = "the way to the jobs queue";
 /// How long a body may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
-/// Deliveries that are looked at together; with the body limit, this bounds memory.
+/// How many deliveries are handled at the same time. Together with the limit on bodies, this bounds the memory.
 const CONCURRENT: usize = 256;
-/// Of a body that is too large, this much is read and thrown away, so that the sender hears the answer.
+/// How many bytes of a body that is too large are read and discarded, so that the sender hears the answer.
 const DISCARD: u64 = 4 << 20;
-/// Seconds after which to try again when the queue doesn't take messages.
+/// After how many seconds a sender may try again when the queue does not take messages.
 const RETRY_SECONDS: &str = "5";
-/// Longest reason in an answer, in characters.
+/// The longest reason in an answer, in characters.
 const MAX_REASON: usize = 300;
 
-/// What the webhook needs. Clones are one webhook.
+/// What the webhook needs. All clones are the same webhook.
 #[derive(Clone)]
 pub struct Webhook {
     /// The manifests in force.
     pub spec: watch::Receiver<Arc<Spec>>,
-    /// The webhook secrets in force; any of an App's may sign for it.
+    /// The webhook secrets in force. Any secret of an App may sign for it.
     pub secrets: watch::Receiver<Arc<Keyring>>,
     /// The way to the queue.
     pub outbox: Outbox<Sealed>,
@@ -126,7 +131,8 @@ async fn answer(outbox: &Outbox<Sealed>, verdict: Verdict) -> Response {
         Verdict::Pong => super::json(StatusCode::OK, &json!({ "pong": true })),
         Verdict::Ignored(why) => super::json(StatusCode::OK, &json!({ "ignored": shortened(&why) })),
         Verdict::Unsigned(e) => {
-            // One of these is a stranger; many are a secret that was changed on one side only.
+            // One such delivery comes from a stranger. Many such deliveries mean that a secret was changed on one side
+            // only.
             tracing::warn!(error = %e, "refused a delivery");
             super::error(StatusCode::UNAUTHORIZED, e)
         }
@@ -154,7 +160,7 @@ fn shortened(why: &str) -> String {
     }
 }
 
-/// The whole body, or the answer if it is too long or breaks off. The limit holds with and without a Content-Length.
+/// The whole body, or the answer if the body is too long or breaks off. The limit holds with and without a Content-Length.
 pub(super) async fn read_body<S, B, E>(headers: &HeaderMap, body: S, limit: u64, set_by: &str) -> Result<Bytes, Response>
 where
     S: Stream<Item = Result<B, E>>,

@@ -12,8 +12,8 @@ use muster_reconciler::effect::{FailureKind, GitHubLimit};
 use muster_reconciler::fact::{DrainOutcome, Fact};
 use muster_reconciler::ids::PoolName;
 use muster_reconciler::market::Market;
-use muster_reconciler::plan::Act;
 use muster_reconciler::reason::{BootFailure, StepReason};
+use muster_reconciler::runner::Act;
 use muster_reconciler::view::Totals;
 use prometheus::{
     CounterVec, Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::{Controller, EXTEND_BEFORE, Flight, VISIBILITY_S};
 use crate::budget::Api;
-use crate::defects::{self, Defect};
 use crate::demand::Job;
 use crate::effect::{Action, Configure, Effect, Launch, MessageOp};
 use crate::event::JobState;
@@ -13,9 +12,9 @@ use crate::fact::Fact;
 use crate::ids::{AppName, EffectId, InstanceId, Intent, JobId, MessageId, Payer, PoolName, RunnerName};
 use crate::journal::{What, Whom};
 use crate::manifest::RunnerPool;
-use crate::plan::{Act, Plan, PlannedLaunch, Step};
+use crate::plan::{Plan, PlannedLaunch, Step};
 use crate::reason::{Backoff, BootFailure, CallReason, EventReason, LaunchReason, Reason, StepReason};
-use crate::runner::{Configured, Phase, Terms};
+use crate::runner::{Act, Configured, Phase, Registration, Runner};
 use crate::time::Time;
 use crate::world::Stillborn;
 
@@ -35,12 +34,11 @@ pub(super) struct Batch {
 }
 
 impl Controller {
-    pub(super) fn emit(&mut self, action: Action, flight: Flight, reason: impl Into<Reason>) {
-        let reason = reason.into();
+    pub(super) fn emit(&mut self, action: Action, reason: impl Into<Reason>, now: Time) {
         self.effects += 1;
-        let id = EffectId(self.effects);
-        self.flights.insert(id, flight);
-        self.out.push(Effect { id, action, reason });
+        let effect = Effect { id: EffectId(self.effects), action, reason: reason.into() };
+        self.flights.insert(effect.id, Flight { effect: effect.clone(), began: now });
+        self.out.push(effect);
     }
 
     /// Turns one pool's plan into effects, as far as budgets admit; what doesn't fit is planned again when it will.
@@ -55,8 +53,7 @@ impl Controller {
             }
             let in_flight = matches!(step.act, Act::Drain | Act::Terminate | Act::DeleteSecret);
             if let Some(r) = self.world.runner_mut(&step.instance).filter(|_| in_flight) {
-                r.in_flight = true;
-                r.leaving = step.act != Act::DeleteSecret;
+                r.effect_begins(step.act);
             }
         }
         if let Some(launch) = &plan.launch {
@@ -70,7 +67,7 @@ impl Controller {
         if !batch.drain.is_empty() && self.afford(Api::CreateTags, batch.drain.iter().map(|(id, _)| id), now) {
             let (ids, why) = (batch.drain.iter().map(|(id, _)| id.clone()).collect(), reasons(&batch.drain));
             self.note_steps(What::Drain, &batch.drain, now);
-            self.emit(Action::Drain(ids), Flight::Drain(batch.drain), why);
+            self.emit(Action::Drain(ids), why, now);
         }
         if !batch.terminate.is_empty() && self.afford(Api::Terminate, batch.terminate.iter().map(|(id, _)| id), now) {
             let ids: Vec<InstanceId> = batch.terminate.iter().map(|(id, _)| id.clone()).collect();
@@ -79,13 +76,13 @@ impl Controller {
                 self.note_boot_failure(id, why, now);
             }
             let why = reasons(&batch.terminate);
-            self.emit(Action::Terminate(ids), Flight::Terminate(batch.terminate), why);
+            self.emit(Action::Terminate(ids), why, now);
         }
         if !batch.secrets.is_empty() {
             let ids = batch.secrets;
             let steps: Vec<_> = ids.iter().map(|id| (id.clone(), StepReason::InstanceGone)).collect();
             self.note_steps(What::DeleteSecret, &steps, now);
-            self.emit(Action::DeleteSecrets(ids.clone()), Flight::DeleteSecrets(ids), reasons(&steps));
+            self.emit(Action::DeleteSecrets(ids), reasons(&steps), now);
         }
     }
 
@@ -93,7 +90,7 @@ impl Controller {
     fn note_steps(&mut self, what: What, steps: &[(InstanceId, StepReason)], now: Time) {
         for (id, why) in steps {
             if let Some(r) = self.world.runners().get(id) {
-                self.journal.note(now, what, Whom::runner(&r.pool, id), why.clone());
+                self.journal.note(now, what, Whom::runner(r.pool(), id), why.clone());
             }
         }
     }
@@ -105,8 +102,8 @@ impl Controller {
         let at = self.put_off(&api, now);
         for id in ids {
             if let Some(r) = self.world.runner_mut(id) {
-                (r.in_flight, r.leaving) = (false, false);
-                let pool = r.pool.clone();
+                r.effect_over();
+                let pool = r.pool().clone();
                 self.again(&pool, at);
             }
         }
@@ -116,14 +113,14 @@ impl Controller {
     /// A runner that never came online: after two in a row the pool launches slower.
     pub(super) fn note_boot_failure(&mut self, id: &InstanceId, why: &StepReason, now: Time) {
         let Some(r) = self.world.runners().get(id) else { return };
-        let deadline = self.spec.boot_deadline(&r.pool);
-        if r.online_at.is_some() || r.phase(deadline, now) != Phase::Failed {
+        let deadline = self.spec.boot_deadline(r.pool());
+        if r.was_online() || r.phase(deadline, now) != Phase::Failed {
             return;
         }
-        if r.never_configured() && self.configures_none(&r.pool, now) {
+        if r.never_configured() && self.configures_none(r.pool(), now) {
             return;
         }
-        let pool = r.pool.clone();
+        let pool = r.pool().clone();
         self.boot_failed(&pool, BootFailure::Overdue { because: why.clone() }, now);
     }
 
@@ -190,7 +187,7 @@ impl Controller {
         let why = EventReason::Wanted { count: planned.count, market: planned.market, why: planned.reason.clone() };
         self.journal.note(now, What::Launch, Whom::pool(pool), why);
         self.facts.push(Fact::LaunchDecided { pool: pool.clone(), after: self.waited(pool, planned.count, now) });
-        self.emit(Action::Launch(launch), Flight::Launch(intent), planned.reason.clone());
+        self.emit(Action::Launch(launch), planned.reason.clone(), now);
     }
 
     /// How long the jobs that so many boxes are launched for have been known: earlier boxes are for earlier jobs.
@@ -230,30 +227,12 @@ impl Controller {
             if !wanted || !self.budgets.take(&Api::CreateFleet, now) {
                 continue;
             }
-            if defects::has(Defect::ForgetToken) {
-                self.relaunch_as_new(&intent, now);
-                continue;
-            }
-            let launch = if defects::has(Defect::ChangedRetry) {
-                Arc::new(Launch { count: p.launch.count + 1, ..Launch::clone(&p.launch) })
-            } else {
-                p.launch.clone()
-            };
+            let launch = p.launch.clone();
             if let Some(p) = self.world.pending_mut(&intent) {
                 (p.in_flight, p.last, p.attempts) = (true, now, p.attempts + 1);
             }
-            self.emit(Action::Launch(launch), Flight::Launch(intent), LaunchReason::Unanswered);
+            self.emit(Action::Launch(launch), LaunchReason::Unanswered, now);
         }
-    }
-
-    /// The defect `ForgetToken`: the retry is a request of its own.
-    fn relaunch_as_new(&mut self, old: &Intent, now: Time) {
-        let Some(forgotten) = self.world.launch_refused(old) else { return };
-        self.intents += 1;
-        let intent: Intent = format!("{}-{}", self.process, self.intents).into();
-        let launch = Arc::new(Launch { intent: intent.clone(), ..Launch::clone(&forgotten.launch) });
-        self.world.launch_asked(launch.clone(), now);
-        self.emit(Action::Launch(launch), Flight::Launch(intent), LaunchReason::Forgotten);
     }
 
     fn configure(&mut self, pool: &PoolName, step: &Step, now: Time) {
@@ -266,36 +245,33 @@ impl Controller {
             return self.again(pool, at);
         }
         let Some(r) = self.world.runner_mut(&step.instance) else { return };
-        r.in_flight = true;
-        let replace = matches!(r.configured, Configured::Unsure | Configured::Seen);
+        r.effect_begins(Act::Configure);
+        let replace = matches!(r.configured(), Configured::Unsure | Configured::Seen);
         self.budgets.take(&jit, now);
         self.budgets.take(&Api::SsmPut, now);
         let cluster = self.spec.controller.cluster().to_owned();
-        let (group, labels) = (p.spec.github.runner_group.clone(), p.spec.labels.clone());
-        let terms = Terms { forge: p.forge(), group: Some(group.clone()), labels: labels.clone().into() };
         let action = Action::Configure(Configure {
             name: RunnerName { cluster, pool: pool.clone(), instance: step.instance.clone() },
             forge: p.forge(),
-            group,
-            labels,
+            group: p.spec.github.runner_group.clone(),
+            labels: p.spec.labels.clone(),
             work_directory: p.spec.bootstrap.work_directory.clone(),
             ephemeral: p.ephemeral(),
             replace,
         });
         self.journal.note(now, What::Configure, Whom::runner(pool, &step.instance), step.reason.clone());
-        self.emit(action, Flight::Configure(step.instance.clone(), Arc::new(terms)), step.reason.clone());
+        self.emit(action, step.reason.clone(), now);
     }
 
     fn deregister(&mut self, pool: &PoolName, step: &Step, now: Time) {
-        let Some(r) = self.world.runners().get(&step.instance) else { return };
-        let Some(g) = r.registration.clone() else { return };
-        let api = Api::Deregister(g.forge.payer());
+        let Some(g) = self.world.runners().get(&step.instance).and_then(Runner::registration).cloned() else { return };
+        let api = Api::Deregister(g.list().payer());
         if !self.budgets.take(&api, now) {
             let at = self.put_off(&api, now);
             return self.again(pool, at);
         }
         if let Some(r) = self.world.runner_mut(&step.instance) {
-            r.in_flight = true;
+            r.effect_begins(Act::Deregister);
         }
         self.journal.note(now, What::Deregister, Whom::runner(pool, &step.instance), step.reason.clone());
         let name = RunnerName {
@@ -303,20 +279,20 @@ impl Controller {
             pool: pool.clone(),
             instance: step.instance.clone(),
         };
-        let action = Action::Deregister { forge: g.forge.clone(), runner: g.id, name };
-        self.emit(action, Flight::Deregister(step.instance.clone(), g.forge), step.reason.clone());
+        let action = Action::Deregister { forge: g.list().clone(), runner: g.id(), name };
+        self.emit(action, step.reason.clone(), now);
     }
 
     // ---------------------------------------------------------------------------------------------- messages
 
-    pub(super) fn delete_messages(&mut self, ids: Vec<MessageId>, why: CallReason) {
-        if ids.is_empty() || defects::has(Defect::KeepMessages) {
+    pub(super) fn delete_messages(&mut self, ids: Vec<MessageId>, why: CallReason, now: Time) {
+        if ids.is_empty() {
             return;
         }
         for id in &ids {
             self.held.remove(id);
         }
-        self.emit(Action::Messages(MessageOp::Delete, ids), Flight::Messages, why);
+        self.emit(Action::Messages(MessageOp::Delete, ids), why, now);
     }
 
     pub(super) fn extend_messages(&mut self, now: Time) {
@@ -329,8 +305,7 @@ impl Controller {
         }
         self.schedule_extension(now);
         if !ids.is_empty() {
-            let action = Action::Messages(MessageOp::Extend { seconds: VISIBILITY_S }, ids.clone());
-            self.emit(action, Flight::Extend(ids), CallReason::StillQueued);
+            self.emit(Action::Messages(MessageOp::Extend { seconds: VISIBILITY_S }, ids), CallReason::StillQueued, now);
         }
     }
 
@@ -346,8 +321,7 @@ impl Controller {
                 continue;
             }
             self.deliveries.asked(&app, delivery);
-            let action = Action::Redeliver { app: app.clone(), delivery };
-            self.emit(action, Flight::Redeliver(app, delivery), CallReason::Undelivered);
+            self.emit(Action::Redeliver { app, delivery }, CallReason::Undelivered, now);
         }
     }
 
@@ -364,7 +338,7 @@ impl Controller {
         for (_, _, id, app) in wanted {
             let Some(job) = self.demand.job_mut(id) else { continue };
             let payer = self.spec.payer(&app, &job.event.repo);
-            if !self.budgets.take(&Api::Background(payer.clone()), now) {
+            if !self.budgets.take(&Api::Background(payer), now) {
                 continue;
             }
             job.check.in_flight = true;
@@ -372,7 +346,7 @@ impl Controller {
             job.check.times += 1;
             let why = if job.redelivered { CallReason::DeliveredBefore } else { CallReason::LongInState };
             let action = Action::CheckJob { app, repo: job.event.repo.clone(), job: id };
-            self.emit(action, Flight::CheckJob(id, payer), why);
+            self.emit(action, why, now);
         }
     }
 
@@ -385,8 +359,8 @@ impl Controller {
                 let runner = job.event.runner.as_deref().and_then(|n| RunnerName::parse_ours(n, self.spec.controller.cluster()));
                 let still = |n: RunnerName| {
                     self.world.runners().get(&n.instance).is_some_and(|r| {
-                        let busy = r.registration.as_ref().is_some_and(|g| g.busy);
-                        r.gone_at.is_none() && (busy || !r.job.runs(job.event.job))
+                        let busy = r.registration().is_some_and(Registration::is_busy);
+                        r.gone_at().is_none() && (busy || !r.job().runs(job.event.job))
                     })
                 };
                 old && runner.is_some_and(|n| !still(n))

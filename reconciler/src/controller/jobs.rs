@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Controller, FULL_BATCH, Flight, VISIBILITY_S};
-use crate::defects::{self, Defect};
+use super::{Controller, FULL_BATCH, VISIBILITY_S};
 use crate::demand::{Folded, Job};
 use crate::effect::{Action, JobMessage, MessageOp};
 use crate::event::{JobEvent, JobState};
@@ -26,19 +25,16 @@ impl Controller {
             self.held.insert(m.id, now + Duration::from_secs(u64::from(VISIBILITY_S)));
             let folded = self.fold(&m.event, Some((m.id, m.receive_count)), now);
             settled.extend(folded.settled);
-            if defects::has(Defect::DeleteOnReceipt) {
-                settled.push(m.id);
-            }
             if m.receive_count > 1 {
                 self.check_at = now;
             }
         }
         self.gathering = false;
         if self.stopping {
-            self.emit(Action::Messages(MessageOp::Release, settled), Flight::Messages, CallReason::ShuttingDown);
+            self.emit(Action::Messages(MessageOp::Release, settled), CallReason::ShuttingDown, now);
             return;
         }
-        self.delete_messages(settled, CallReason::LeftQueue);
+        self.delete_messages(settled, CallReason::LeftQueue, now);
         self.schedule_extension(now);
     }
 

@@ -38,8 +38,8 @@ impl Controller {
             }
             Order::DrainRunner(id, why) => {
                 let Some(runner) = self.world.runners().get(id) else { return Err(Refusal::NoRunner(id.clone())) };
-                let whom = Whom::runner(&runner.pool, id);
-                let said = match (&runner.drain, runner.gone_at) {
+                let whom = Whom::runner(runner.pool(), id);
+                let said = match (runner.drain(), runner.gone_at()) {
                     (_, Some(_)) => return Ok(format!("runner {id} is gone already")),
                     (Some(_), _) => format!("runner {id} is asked to end already"),
                     (None, _) => format!("runner {id} is asked to end once it is idle; a job on it runs to its end"),
@@ -51,7 +51,7 @@ impl Controller {
             Order::DrainPool(pool, why) => {
                 self.known(pool)?;
                 let boxes =
-                    self.world.runners().iter().filter(|(_, r)| r.pool == *pool && r.gone_at.is_none() && r.drain.is_none());
+                    self.world.runners().iter().filter(|(_, r)| r.pool() == pool && r.gone_at().is_none() && r.drain().is_none());
                 let ids: Vec<InstanceId> = boxes.map(|(id, _)| id.clone()).collect();
                 for id in &ids {
                     self.wish(id, why);
@@ -77,7 +77,7 @@ impl Controller {
     }
 
     fn known(&self, pool: &PoolName) -> Result<(), Refusal> {
-        let boxes = || self.world.runners().values().any(|r| r.pool == *pool);
+        let boxes = || self.world.runners().values().any(|r| r.pool() == pool);
         if self.spec.pools.contains_key(pool) || boxes() {
             return Ok(());
         }
@@ -86,8 +86,8 @@ impl Controller {
     }
 
     fn wish(&mut self, id: &InstanceId, why: &str) {
-        if let Some(runner) = self.world.runner_mut(id).filter(|r| r.drain.is_none()) {
-            runner.wish = Some(why.to_owned());
+        if let Some(runner) = self.world.runner_mut(id) {
+            runner.wish_to_end(why);
         }
     }
 

@@ -6,15 +6,13 @@ use std::time::Duration;
 use super::{Controller, Flight};
 use crate::budget::Api;
 use crate::capacity::Beside;
-use crate::defects::{self, Defect};
-use crate::effect::{Failure, FailureKind, JobSighting, Launch, Launched, Outcome, Source, Swept};
+use crate::effect::{Action, Configure, Failure, FailureKind, JobSighting, Launch, Launched, MessageOp, Outcome, Source, Swept};
 use crate::event::JobEvent;
 use crate::fact::{DrainOutcome, Fact};
-use crate::ids::{EffectId, Forge, InstanceId, Intent, JobId, Payer, PoolName};
+use crate::ids::{EffectId, Forge, InstanceId, JobId, Payer, PoolName};
 use crate::journal::{What, Whom};
-use crate::plan::Act;
 use crate::reason::{Backoff, CallReason, EventReason, HoldReason, LaunchFailure, Refused, StepReason};
-use crate::runner::{Configured, Drain, Runner, Terms};
+use crate::runner::{Act, Runner, Terms};
 use crate::stage::Stage;
 use crate::time::Time;
 
@@ -29,45 +27,49 @@ const EXTEND_AGAIN: Duration = Duration::from_secs(10);
 
 impl Controller {
     pub(super) fn take_outcome(&mut self, id: EffectId, outcome: Outcome, now: Time) {
-        let Some(flight) = self.flights.remove(&id) else { return };
-        match flight {
-            Flight::Launch(intent) => self.launch_ended(&intent, outcome, now),
-            Flight::Configure(instance, terms) => self.configure_ended(&instance, &terms, outcome, now),
-            Flight::Drain(boxes) => self.drain_ended(&boxes, outcome, now),
-            Flight::Terminate(boxes) => self.terminate_ended(&boxes, outcome, now),
-            Flight::Deregister(instance, forge) => self.deregister_ended(&instance, &forge, outcome, now),
-            Flight::DeleteSecrets(ids) => {
-                for (id, failure) in batch(&ids, outcome) {
-                    self.box_answered(&id, failure, now, |r| r.secret = false);
+        let Some(Flight { effect, began }) = self.flights.remove(&id) else { return };
+        match &effect.action {
+            Action::Launch(launch) => self.launch_ended(launch, outcome, now),
+            Action::Configure(asked) => self.configure_ended(asked, outcome, now),
+            Action::Drain(ids) => self.drain_ended(ids, effect.reason.steps(), outcome, now),
+            Action::Terminate(ids) => self.terminate_ended(ids, effect.reason.steps(), outcome, now),
+            Action::Deregister { forge, name, .. } => self.deregister_ended(&name.instance, forge, outcome, now),
+            Action::DeleteSecrets(ids) => {
+                for (id, failure) in batch(ids, outcome) {
+                    self.box_answered(&id, failure, now, Runner::secret_deleted);
                 }
             }
-            Flight::CheckJob(job, payer) => self.check_ended(job, &payer, outcome, now),
-            Flight::Redeliver(app, delivery) => {
+            Action::CheckJob { app, repo, job } => {
+                let payer = self.spec.payer(app, repo);
+                self.check_ended(*job, &payer, outcome, now);
+            }
+            Action::Redeliver { app, delivery } => {
                 if let Outcome::Failed(f) = outcome {
                     if f.kind == FailureKind::Throttled {
-                        self.budgets.throttled(&Api::Background(Payer::itself(&app)), now);
+                        self.budgets.throttled(&Api::Background(Payer::itself(app)), now);
                     }
-                    self.deliveries.ask_failed(&app, delivery, f.retry_after, now);
+                    self.deliveries.ask_failed(app, *delivery, f.retry_after, now);
                 }
             }
-            Flight::Sweep(source, began) => self.sweep_answered(&source, began, outcome, now),
-            Flight::Extend(ids) => {
+            Action::Sweep(source) => self.sweep_answered(source, began, outcome, now),
+            Action::Messages(MessageOp::Extend { .. }, ids) => {
                 if matches!(outcome, Outcome::Failed(_)) {
                     // Tried again a few times before they run out, never at once: what SQS refuses (a message is extended
                     // for 12 hours in all) it refuses again, and the message comes back with a new receipt.
                     for id in ids {
-                        self.held.entry(id).and_modify(|until| *until = now + super::EXTEND_BEFORE + EXTEND_AGAIN);
+                        self.held.entry(*id).and_modify(|until| *until = now + super::EXTEND_BEFORE + EXTEND_AGAIN);
                     }
                     self.schedule_extension(now);
                 }
             }
             // A message that could not be deleted or released comes back by itself, and is settled then.
-            Flight::Messages => {}
+            Action::Messages(MessageOp::Delete | MessageOp::Release, _) => {}
         }
     }
 
     /// Decision 0010, row 5.
-    fn launch_ended(&mut self, intent: &Intent, outcome: Outcome, now: Time) {
+    fn launch_ended(&mut self, asked: &Launch, outcome: Outcome, now: Time) {
+        let intent = &asked.intent;
         let Some(pending) = self.world.pending().get(intent) else { return };
         let launch = pending.launch.clone();
         let (pool, count) = (launch.pool.clone(), launch.count);
@@ -149,10 +151,6 @@ impl Controller {
         self.facts.push(Fact::LaunchFailed { pool: pool.clone(), reason: LaunchFailure::Call(f.kind), count });
         let told = EventReason::NotLaunched { count, message: f.message.clone() };
         self.journal.note(now, What::LaunchFailed, Whom::pool(pool), told);
-        if defects::has(Defect::DropDemand) {
-            let messages = self.demand.drop_queued(pool, now);
-            self.delete_messages(messages, CallReason::LaunchFailed);
-        }
         self.back_off_pool(pool, f, now);
     }
 
@@ -168,15 +166,14 @@ impl Controller {
     }
 
     /// Decision 0010, row 36.
-    fn configure_ended(&mut self, instance: &InstanceId, terms: &Arc<Terms>, outcome: Outcome, now: Time) {
-        let forge = &terms.forge;
+    fn configure_ended(&mut self, asked: &Configure, outcome: Outcome, now: Time) {
+        let (instance, forge) = (&asked.name.instance, &asked.forge);
         let Some(r) = self.world.runner_mut(instance) else { return };
-        r.in_flight = false;
-        let pool = r.pool.clone();
+        let pool = r.pool().clone();
         match outcome {
             Outcome::Configured { runner } => {
-                (r.failures, r.last_error) = (0, None);
-                self.world.configured(instance, terms, runner, now);
+                r.effect_succeeded();
+                self.world.configured(instance, &Arc::new(Terms::of(asked)), runner, now);
                 let state = self.pools.entry(pool.clone()).or_default();
                 (state.refusals, state.refused) = (0, None);
                 self.pull_in(&Source::Runners(forge.clone()), now);
@@ -187,14 +184,13 @@ impl Controller {
                 let unsure = f.kind == FailureKind::Conflict || f.kind.may_have_worked();
                 let minted = matches!(outcome, Outcome::NotHandedOver(_));
                 if unsure || minted {
-                    r.configured = Configured::Unsure;
+                    r.configuration_unsure();
                 }
                 let why = EventReason::NotConfigured { message: f.message.clone() };
                 self.journal.note(now, What::Failed, Whom::runner(&pool, instance), why);
                 // A box that is gone or that nobody can configure is seen by the next sweep, or by its boot deadline.
                 let refused = Refused::from(&f);
-                r.back_off(f.message, f.retry_after.filter(|_| minted), now);
-                let at = r.not_before;
+                let at = r.effect_failed(f.message, f.retry_after.filter(|_| minted), now);
                 let at = match f.kind {
                     FailureKind::Refused | FailureKind::NotFound => at.max(self.refused(&pool, refused, now)),
                     _ => at,
@@ -206,7 +202,10 @@ impl Controller {
                 self.hurry(&Source::Runners(forge.clone()), now);
                 self.again(&pool, at);
             }
-            other => debug_assert!(false, "a configuration can't end in {other:?}"),
+            other => {
+                r.effect_over();
+                debug_assert!(false, "a configuration can't end in {other:?}");
+            }
         }
         self.mark(&pool, now);
     }
@@ -224,13 +223,12 @@ impl Controller {
     }
 
     /// Decision 0010, row 34.
-    fn drain_ended(&mut self, boxes: &[(InstanceId, StepReason)], outcome: Outcome, now: Time) {
-        let ids: Vec<InstanceId> = boxes.iter().map(|(id, _)| id.clone()).collect();
+    fn drain_ended(&mut self, ids: &[InstanceId], whys: &[StepReason], outcome: Outcome, now: Time) {
         if matches!(&outcome, Outcome::Failed(f) if f.kind == FailureKind::Throttled) {
             self.budgets.throttled(&Api::CreateTags, now);
         }
-        for ((id, failure), (_, why)) in batch(&ids, outcome).into_iter().zip(boxes) {
-            if let Some(pool) = self.world.runners().get(&id).map(|r| r.pool.clone()) {
+        for ((id, failure), why) in batch(ids, outcome).into_iter().zip(whys) {
+            if let Some(pool) = self.world.runners().get(&id).map(|r| r.pool().clone()) {
                 let outcome = if failure.is_some() { DrainOutcome::Failed } else { DrainOutcome::Asked };
                 self.facts.push(Fact::Drain { pool: pool.clone(), outcome });
                 if failure.is_none() {
@@ -240,22 +238,19 @@ impl Controller {
             if failure.is_none() {
                 self.note_boot_failure(&id, why, now);
             }
-            self.asked_to_end(&id, why, failure, now, |r| {
-                r.drain.get_or_insert(Drain { asked_at: now, why: None }).why = Some(why.clone());
-            });
+            self.asked_to_end(&id, why, failure, now, |r| r.drain_accepted(why, now));
         }
     }
 
-    fn terminate_ended(&mut self, boxes: &[(InstanceId, StepReason)], outcome: Outcome, now: Time) {
-        let ids: Vec<InstanceId> = boxes.iter().map(|(id, _)| id.clone()).collect();
+    fn terminate_ended(&mut self, ids: &[InstanceId], whys: &[StepReason], outcome: Outcome, now: Time) {
         if matches!(&outcome, Outcome::Failed(f) if f.kind == FailureKind::Throttled) {
             self.budgets.throttled(&Api::Terminate, now);
         }
-        for ((id, failure), (_, why)) in batch(&ids, outcome).into_iter().zip(boxes) {
+        for ((id, failure), why) in batch(ids, outcome).into_iter().zip(whys) {
             if let Some(r) = self.world.runners().get(&id).filter(|_| failure.is_none()) {
-                self.facts.push(Fact::Stepped { pool: r.pool.clone(), act: Act::Terminate, reason: why.clone() });
+                self.facts.push(Fact::Stepped { pool: r.pool().clone(), act: Act::Terminate, reason: why.clone() });
             }
-            self.asked_to_end(&id, why, failure, now, |r| r.terminated_at = Some(now));
+            self.asked_to_end(&id, why, failure, now, |r| r.termination_accepted(now));
         }
         self.pull_in(&Source::Instances, now);
     }
@@ -273,7 +268,7 @@ impl Controller {
     ) {
         let unsure = failure.as_ref().is_some_and(|f| f.kind.may_have_worked());
         if let Some(r) = self.world.runner_mut(id).filter(|_| unsure) {
-            r.unanswered = Some(Drain { asked_at: now, why: Some(why.clone()) });
+            r.ask_unanswered(why, now);
         }
         self.box_answered(id, failure, now, done);
     }
@@ -285,28 +280,24 @@ impl Controller {
             _ => None,
         };
         if failure.as_ref().is_some_and(|f| f.kind == FailureKind::Conflict)
-            && let Some(r) = self.world.runners().get(instance).filter(|r| r.drain.is_some())
+            && let Some(r) = self.world.runners().get(instance).filter(|r| r.drain().is_some())
         {
-            self.facts.push(Fact::Drain { pool: r.pool.clone(), outcome: DrainOutcome::Refused });
+            self.facts.push(Fact::Drain { pool: r.pool().clone(), outcome: DrainOutcome::Refused });
         }
         if failure.is_some() {
             // Busy, says GitHub: then look again before anything else is concluded.
             self.hurry(&Source::Runners(forge.clone()), now);
         }
-        self.box_answered(instance, failure, now, |r| {
-            r.deregistered = true;
-            r.registration = None;
-        });
+        self.box_answered(instance, failure, now, Runner::deregistered);
     }
 
     /// One box's share of an effect's outcome.
     fn box_answered(&mut self, id: &InstanceId, failure: Option<Failure>, now: Time, done: impl FnOnce(&mut Runner)) {
         let Some(r) = self.world.runner_mut(id) else { return };
-        (r.in_flight, r.leaving) = (false, false);
-        let pool = r.pool.clone();
+        let pool = r.pool().clone();
         match failure {
             None => {
-                (r.failures, r.last_error) = (0, None);
+                r.effect_succeeded();
                 done(r);
             }
             Some(f) => {
@@ -316,8 +307,7 @@ impl Controller {
                     Whom::runner(&pool, id),
                     EventReason::CallFailed { message: f.message.clone() },
                 );
-                r.back_off(f.message, f.retry_after, now);
-                let at = r.not_before;
+                let at = r.effect_failed(f.message, f.retry_after, now);
                 self.again(&pool, at);
             }
         }
@@ -358,7 +348,7 @@ impl Controller {
 
     fn fold_answer(&mut self, event: JobEvent, now: Time) {
         let folded = self.fold(&event, None, now);
-        self.delete_messages(folded.settled, CallReason::LeftQueueSaysGitHub);
+        self.delete_messages(folded.settled, CallReason::LeftQueueSaysGitHub, now);
     }
 
     fn sweep_answered(&mut self, source: &Source, began: Time, outcome: Outcome, now: Time) {

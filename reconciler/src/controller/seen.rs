@@ -47,7 +47,7 @@ impl Seen<'_> {
     }
 
     pub(super) fn pool_names(&self) -> BTreeSet<PoolName> {
-        self.spec.pools.keys().cloned().chain(self.world.runners().values().map(|r| r.pool.clone())).collect()
+        self.spec.pools.keys().cloned().chain(self.world.runners().values().map(|r| r.pool().clone())).collect()
     }
 
     /// Decision 0010, row 37.
@@ -78,8 +78,8 @@ impl Seen<'_> {
     /// Runners that this process launched and has not configured yet, of some pools.
     fn unconfigured(&self, counts: impl Fn(&PoolName) -> bool) -> u32 {
         let unconfigured =
-            self.world.runners().values().filter(|r| !r.is_configured() && r.launched_by.is_some() && r.gone_at.is_none());
+            self.world.runners().values().filter(|r| !r.is_configured() && r.launched_here() && r.gone_at().is_none());
         let outstanding: u32 = self.world.pending().values().filter(|p| counts(&p.launch.pool)).map(|p| p.outstanding()).sum();
-        outstanding + u32::try_from(unconfigured.filter(|r| counts(&r.pool)).count()).unwrap_or(u32::MAX)
+        outstanding + u32::try_from(unconfigured.filter(|r| counts(r.pool())).count()).unwrap_or(u32::MAX)
     }
 }

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Controller, Flight};
+use super::Controller;
 use crate::effect::{Action, Source};
 use crate::event::InstanceState;
 use crate::ids::Forge;
 use crate::reason::CallReason;
-use crate::runner::Runner;
+use crate::runner::{Instance, Runner};
 use crate::time::Time;
 
 /// Lists longer than this are not swept faster while something boots: each 100 rows cost a call.
@@ -30,7 +30,7 @@ impl Controller {
             state.in_flight = true;
             // What is heard while the sweep is under way (see `hurry`) may come too late for it: that leaves `due` earlier.
             state.due = now + interval;
-            self.emit(Action::Sweep(source.clone()), Flight::Sweep(source, now), CallReason::Look);
+            self.emit(Action::Sweep(source), CallReason::Look, now);
         }
     }
 
@@ -53,7 +53,7 @@ impl Controller {
                     .world
                     .runners()
                     .values()
-                    .any(|r| r.is_configured() && r.online_at.is_none() && r.gone_at.is_none() && self.listed_in(r, forge));
+                    .any(|r| r.is_configured() && !r.was_online() && r.gone_at().is_none() && self.listed_in(r, forge));
                 let short = self.world.runners().len() <= SHORT_LIST;
                 if waiting && short { every.runners.get() / 6 } else { every.runners.get() }
             }
@@ -71,8 +71,7 @@ impl Controller {
     }
 
     fn listed_in(&self, r: &Runner, forge: &Forge) -> bool {
-        r.registration.as_ref().is_some_and(|g| g.forge == *forge)
-            || self.spec.pools.get(&r.pool).is_some_and(|p| p.forge() == *forge)
+        r.registration().is_some_and(|g| g.list() == forge) || self.spec.pools.get(r.pool()).is_some_and(|p| p.forge() == *forge)
     }
 
     /// A sweep ended: the next one is due after its interval, or after a backoff when it failed.
@@ -117,10 +116,10 @@ impl Controller {
 }
 
 fn moving_at_ec2(r: &Runner) -> bool {
-    let state = r.instance.as_ref().map(|i| i.state);
-    r.gone_at.is_none()
-        && (r.terminated_at.is_some()
-            || r.interrupted_at.is_some()
-            || r.job.over().is_some()
+    let state = r.instance().map(Instance::state);
+    r.gone_at().is_none()
+        && (r.terminated_at().is_some()
+            || r.interrupted_at().is_some()
+            || r.job().over().is_some()
             || matches!(state, None | Some(InstanceState::Pending | InstanceState::ShuttingDown | InstanceState::Stopping)))
 }

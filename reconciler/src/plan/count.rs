@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::{Planner, Runners};
-use crate::defects::{self, Defect};
 use crate::manifest::RunnerPool;
 use crate::runner::Phase;
 
@@ -19,8 +18,8 @@ impl Planner<'_> {
             *c.phases.entry(*phase).or_default() += 1;
             c.occupied += u32::from(*phase != Phase::Gone);
             c.supply += u32::from(runner.supplies(pool, *phase));
-            let news = runner.busy_since.is_some_and(|since| now.since(since) < UNEXPLAINED);
-            c.unexplained += u32::from(*phase == Phase::Busy && news && runner.job.is_none());
+            let news = runner.busy_since().is_some_and(|since| now.since(since) < UNEXPLAINED);
+            c.unexplained += u32::from(*phase == Phase::Busy && news && runner.job().is_none());
             // A short job is over, and its box gone, before the news that it began.
             let ended = runner.ended_unexplained().is_some_and(|since| now.since(since) < UNEXPLAINED);
             c.unexplained += u32::from(ended && pool.is_some_and(RunnerPool::ephemeral));
@@ -30,7 +29,6 @@ impl Planner<'_> {
         if outstanding > 0 {
             *c.phases.entry(Phase::Launching).or_default() += outstanding;
         }
-        let outstanding = if defects::has(Defect::IgnoreInFlight) { 0 } else { outstanding };
         c.occupied += outstanding;
         c.supply += outstanding;
         let Some(pool) = self.pool else { return };

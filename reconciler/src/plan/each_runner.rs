@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Act, DRAIN_DEADLINE, END_GRACE, Planner};
-use crate::defects::{self, Defect};
+use super::{DRAIN_DEADLINE, END_GRACE, Planner};
 use crate::effect::Source;
 use crate::event::InstanceState;
 use crate::ids::InstanceId;
 use crate::reason::StepReason;
-use crate::runner::{Phase, Runner};
+use crate::runner::{Act, Instance, Phase, Registration, Runner};
 use crate::time::Time;
 
 /// A live runner that was online is missing from GitHub's list for good after this many sweeps.
@@ -25,22 +24,19 @@ impl Planner<'_> {
         if !r.is_free(self.now) || !self.fresh(&Source::Instances) {
             return;
         }
-        let listed = r.registration.as_ref().filter(|g| g.missed == 0 && !r.deregistered);
-        if defects::has(Defect::TerminateOnIdleFlag) && listed.is_some_and(|g| g.online && !g.busy) {
-            return self.step(id, Act::Terminate, StepReason::NotBusy);
-        }
+        let listed = r.listed();
         // However often it was asked to end, or would be.
         if self.outlived(r) && !matches!(phase, Phase::Gone | Phase::Terminating) {
             return self.limit_age(id, r, phase);
         }
         match phase {
             Phase::Gone => {
-                let gone_at = r.gone_at.unwrap_or(self.now);
-                if r.secret && !defects::has(Defect::KeepSecrets) {
+                let gone_at = r.gone_at().unwrap_or(self.now);
+                if r.has_secret() {
                     self.step(id, Act::DeleteSecret, StepReason::InstanceGone);
                 } else if listed.is_some_and(|g| {
-                    let seen = self.view.world.swept(&Source::Runners(g.forge.clone())).is_some_and(|at| at >= gone_at);
-                    !g.online && !g.busy && seen && gone_at < self.now && !defects::has(Defect::KeepRegistrations)
+                    let seen = self.view.world.swept(&Source::Runners(g.list().clone())).is_some_and(|at| at >= gone_at);
+                    !g.is_in_use() && seen && gone_at < self.now
                 }) {
                     self.step(id, Act::Deregister, StepReason::InstanceGone);
                 }
@@ -49,8 +45,8 @@ impl Planner<'_> {
             Phase::Failed => self.replace_failed(id, r),
             Phase::Draining => self.chase_drain(id, r),
             Phase::Interrupted => {
-                let lapsed = r.interrupted_at.is_some_and(|at| self.now.since(at) >= INTERRUPTION_LAPSE);
-                if lapsed && r.drain.is_none() {
+                let lapsed = r.interrupted_at().is_some_and(|at| self.now.since(at) >= INTERRUPTION_LAPSE);
+                if lapsed && r.drain().is_none() {
                     self.step(id, Act::Drain, StepReason::InterruptionLapsed);
                 } else if lapsed && !r.may_have_job() {
                     self.chase_drain(id, r);
@@ -58,12 +54,10 @@ impl Planner<'_> {
                     self.limit_age(id, r, phase);
                 }
             }
-            Phase::Launching | Phase::Booting | Phase::Configured | Phase::Idle | Phase::Busy
-                if r.wish.is_some() && r.drain.is_none() =>
-            {
+            Phase::Launching | Phase::Booting | Phase::Configured | Phase::Idle | Phase::Busy if r.wish().is_some() => {
                 // As with every drain: only a box that was never configured is known to have no job.
                 let act = if r.never_configured() { Act::Terminate } else { Act::Drain };
-                self.step(id, act, StepReason::Ordered { why: r.wish.clone().unwrap_or_default() });
+                self.step(id, act, StepReason::Ordered { why: r.wish().unwrap_or_default().to_owned() });
             }
             Phase::Launching | Phase::Booting | Phase::Configured | Phase::Idle if self.pool.is_some_and(|p| r.outdated(p)) => {
                 let act = if r.never_configured() { Act::Terminate } else { Act::Drain };
@@ -74,23 +68,23 @@ impl Planner<'_> {
     }
 
     fn finish_ending(&mut self, id: &InstanceId, r: &Runner) {
-        let state = r.instance.as_ref().map(|i| i.state);
-        if let Some((job, at)) = r.job.over()
-            && r.terminated_at.is_none()
+        let state = r.instance().map(Instance::state);
+        if let Some((job, at)) = r.job().over()
+            && r.terminated_at().is_none()
             && !matches!(state, Some(InstanceState::ShuttingDown | InstanceState::Terminated))
             && self.now.since(at) >= END_GRACE
         {
             if self.left_github(r, at) {
                 self.step(id, Act::Terminate, StepReason::JobOver { job });
-            } else if r.drain.is_none() && !self.outlived(r) {
+            } else if r.drain().is_none() && !self.outlived(r) {
                 self.step(id, Act::Drain, StepReason::PerhapsSecondJob { job });
             } else {
                 self.limit_age(id, r, Phase::Draining);
             }
-        } else if matches!(state, Some(InstanceState::Stopped)) && r.terminated_at.is_none() {
+        } else if matches!(state, Some(InstanceState::Stopped)) && r.terminated_at().is_none() {
             self.step(id, Act::Terminate, StepReason::Stopped);
-        } else if r.terminated_at.is_some_and(|at| self.now.since(at) >= Duration::from_secs(120))
-            && matches!(state, Some(InstanceState::Pending | InstanceState::Running))
+        } else if r.terminated_at().is_some_and(|at| self.now.since(at) >= Duration::from_secs(120))
+            && state.is_some_and(InstanceState::is_up)
         {
             self.step(id, Act::Terminate, StepReason::EndUnheeded);
         }
@@ -101,22 +95,22 @@ impl Planner<'_> {
     ///
     /// Decision 0010, row 28.
     fn left_github(&self, r: &Runner, over_at: Time) -> bool {
-        let there = r.registration.as_ref().is_some_and(|g| g.online || g.busy);
-        let list = r.forge.clone().map(Source::Runners);
+        let there = r.registration().is_some_and(Registration::is_in_use);
+        let list = r.bound_to().cloned().map(Source::Runners);
         !there && list.is_some_and(|list| self.swept_twice(&list, over_at + END_GRACE / 2))
     }
 
     /// Never online in time, or online no more.
     fn replace_failed(&mut self, id: &InstanceId, r: &Runner) {
         let deadline = self.boot_deadline();
-        if r.online_at.is_some() {
+        if r.was_online() {
             return self.step(id, Act::Drain, StepReason::OnlineNoMore);
         }
         let limit = deadline;
-        if r.never_configured() || r.deregistered {
+        if r.never_configured() || r.is_deregistered() {
             return self.step(id, Act::Terminate, StepReason::NeverOnline { limit });
         }
-        if r.forge.is_none() {
+        if r.bound_to().is_none() {
             // Found, and in no list that we know: asked as soon as two sweeps of its pool's list could have shown it.
             let twice = self.pool.and_then(|p| self.view.world.freshness(&Source::Runners(p.forge()))?.previous).is_some();
             if twice || self.pool.is_none() {
@@ -125,13 +119,13 @@ impl Planner<'_> {
             return;
         }
         // After a failure anew: it may have come online meanwhile.
-        if !self.listed_since(r, r.boot_due(deadline).max(r.not_before)) {
+        if !self.listed_since(r, r.boot_due(deadline).max(r.not_before())) {
             return;
         }
-        match &r.registration {
+        match r.listed() {
             // Without its registration it can get no job; only then is it ended.
-            Some(g) if g.missed == 0 => self.step(id, Act::Deregister, StepReason::NeverOnline { limit }),
-            _ => self.step(id, Act::Drain, StepReason::Unlisted { limit }),
+            Some(_) => self.step(id, Act::Deregister, StepReason::NeverOnline { limit }),
+            None => self.step(id, Act::Drain, StepReason::Unlisted { limit }),
         }
     }
 
@@ -140,31 +134,28 @@ impl Planner<'_> {
     ///
     /// Decision 0010, rows 3, 21.
     fn chase_drain(&mut self, id: &InstanceId, r: &Runner) {
-        let Some(drain) = &r.drain else { return };
+        let Some(drain) = r.drain() else { return };
         if r.never_configured() {
             return self.step(id, Act::Terminate, StepReason::NeverConfigured);
         }
-        let deadline = drain.asked_at + DRAIN_DEADLINE;
-        let listed = r.forge.clone().is_some_and(|f| self.swept_twice(&Source::Runners(f), deadline));
+        let deadline = drain.at() + DRAIN_DEADLINE;
+        let listed = r.bound_to().cloned().is_some_and(|f| self.swept_twice(&Source::Runners(f), deadline));
         let seen = self.swept_twice(&Source::Instances, deadline) && listed;
         let why = StepReason::DrainUnanswered { limit: DRAIN_DEADLINE };
-        if defects::has(Defect::EndAtDrainDeadline) && self.now >= deadline {
-            return self.step(id, Act::Terminate, why);
-        }
         // One that was online and left GitHub's list, while EC2 shows it: rows go missing there now and then.
-        let vanished = r.online_at.is_some() && r.registration.as_ref().is_some_and(|g| (1..VANISHED_SWEEPS).contains(&g.missed));
+        let vanished = r.was_online() && r.registration().is_some_and(|g| (1..VANISHED_SWEEPS).contains(&g.missed()));
         if self.now < deadline || !seen || vanished || r.may_have_job() {
             return self.limit_age(id, r, Phase::Draining);
         }
-        match &r.registration {
+        match r.registration() {
             // GitHub refuses to delete a busy runner, listed or not: its refusal is the last word that could save a job.
-            Some(_) if !r.deregistered => self.step(id, Act::Deregister, why),
-            _ => self.step(id, Act::Terminate, why),
+            Some(_) => self.step(id, Act::Deregister, why),
+            None => self.step(id, Act::Terminate, why),
         }
     }
 
     fn age(&self, r: &Runner) -> Duration {
-        self.now.since(r.instance.as_ref().map_or(r.first_seen, |i| i.launched_at))
+        self.now.since(r.lives_since())
     }
 
     fn outlived(&self, r: &Runner) -> bool {
@@ -173,21 +164,18 @@ impl Planner<'_> {
 
     /// maxLifetime: asked to end somewhat before, ended at it.
     fn limit_age(&mut self, id: &InstanceId, r: &Runner, phase: Phase) {
-        if defects::has(Defect::SupplyForEver) && r.online_at.is_none() {
-            return;
-        }
         let limit = self.max_lifetime();
         let early = limit.saturating_sub(DRAIN_DEADLINE).max(limit / 2);
         if self.outlived(r) {
             self.step(id, Act::Terminate, StepReason::LifetimeReached { limit });
-        } else if self.age(r) >= early && r.drain.is_none() && phase == Phase::Idle {
+        } else if self.age(r) >= early && r.drain().is_none() && phase == Phase::Idle {
             self.step(id, Act::Drain, StepReason::NearLifetime { limit });
         }
     }
 
     /// Whether the one list that the box would be in was completely seen in a sweep that began at or after `since`.
     fn listed_since(&self, runner: &Runner, since: Time) -> bool {
-        let forge = runner.forge.clone().map(Source::Runners);
+        let forge = runner.bound_to().cloned().map(Source::Runners);
         forge.is_some_and(|f| self.view.world.swept(&f).is_some_and(|at| at >= since))
     }
 

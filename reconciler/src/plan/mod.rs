@@ -19,7 +19,7 @@ use crate::ids::{InstanceId, PoolName};
 use crate::manifest::{RunnerPool, Spec};
 use crate::market::{Market, Offering};
 use crate::reason::{Backoff, Blocked, LaunchReason, Refused, StepReason};
-use crate::runner::{Phase, Runner};
+use crate::runner::{Act, Phase, Runner};
 use crate::steer::Pause;
 use crate::time::Time;
 use crate::world::World;
@@ -129,36 +129,6 @@ pub struct Step {
     pub reason: StepReason,
 }
 
-/// What can be done to a box.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Act {
-    /// Mint its configuration and hand it over.
-    Configure,
-    /// Ask it to end.
-    Drain,
-    /// End it.
-    Terminate,
-    /// Delete its registration.
-    Deregister,
-    /// Delete its secret.
-    DeleteSecret,
-}
-
-crate::shown!(Act);
-
-impl Act {
-    /// Its word in `muster plan`, as in the event log.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Act::Configure => "configure",
-            Act::Drain => "drain",
-            Act::Terminate => "terminate",
-            Act::Deregister => "deregister",
-            Act::DeleteSecret => "delete_secret",
-        }
-    }
-}
-
 /// Plans one pool; `name` need not be in the manifests any more, then its boxes are drained.
 pub fn plan(view: View<'_>, name: &PoolName, gate: &Gate, now: Time) -> Plan {
     let pool = view.spec.pools.get(name);
@@ -167,7 +137,7 @@ pub fn plan(view: View<'_>, name: &PoolName, gate: &Gate, now: Time) -> Plan {
         .world
         .runners()
         .iter()
-        .filter(|(_, r)| r.pool == *name)
+        .filter(|(_, r)| r.pool() == name)
         .map(|(id, r)| (id, r, r.phase(p.boot_deadline(), now)))
         .collect();
     p.count(&boxes);

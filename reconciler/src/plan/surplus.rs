@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Act, Planner, Runners, Step};
+use super::{Planner, Runners, Step};
 use crate::effect::Source;
 use crate::ids::InstanceId;
 use crate::reason::StepReason;
-use crate::runner::Phase;
+use crate::runner::{Act, Phase};
 
 impl Planner<'_> {
     /// More supply than wanted: first boxes that can't hold a job, then long idle ones, which are asked.
@@ -35,7 +35,7 @@ impl Planner<'_> {
         let mut idle: Vec<_> = boxes
             .iter()
             .filter(|(_, r, phase)| *phase == Phase::Idle && r.is_free(self.now))
-            .filter_map(|(id, r, _)| r.idle_since.map(|since| (since, *id)))
+            .filter_map(|(id, r, _)| r.idle_since().map(|since| (since, *id)))
             .filter(|(since, id)| self.now.since(*since) >= timeout && !self.planned(id))
             .collect();
         idle.sort();
@@ -51,7 +51,7 @@ impl Planner<'_> {
             for (id, r, phase) in boxes {
                 let waiting = phase.is_supply() && *phase != Phase::Idle && r.is_free(self.now);
                 // A secret alone names no pool: its box is told apart once EC2 shows it.
-                let waiting = waiting && (r.instance.is_some() || r.registration.is_some());
+                let waiting = waiting && (r.instance().is_some() || r.registration().is_some());
                 if waiting && !self.planned(id) {
                     self.step(id, Act::Drain, StepReason::PoolGone);
                 }

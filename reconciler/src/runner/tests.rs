@@ -1,7 +1,14 @@
 //! The phase table over every combination of evidence, and what becomes evidence.
 
+use std::sync::Arc;
+
 use super::*;
-use crate::ids::JobId;
+use crate::effect::{InstanceSighting, RunnerSighting};
+use crate::event::InstanceState;
+use crate::fact::DrainOutcome;
+use crate::ids::{Forge, JobId, RunnerId, RunnerName};
+use crate::market::Market;
+use crate::reason::StepReason;
 
 const EC2: [Ec2; 5] = [Ec2::Requested, Ec2::Unseen, Ec2::Up, Ec2::Ending, Ec2::Ended];
 const SEATS: [Seat; 5] = [Seat::None, Seat::Waiting, Seat::Idle, Seat::Busy, Seat::Lost];
@@ -124,79 +131,151 @@ fn the_order_in_which_jobs_are_told_of_does_not_matter() {
     assert_eq!(told.over(), Some((JobId(1), at)), "a start told after the end");
 }
 
-#[test]
-fn an_own_launch_counts_until_seen_or_expired() {
-    let deadline = Duration::from_secs(300);
-    let mut r = Runner::new("p".into(), Time::ZERO);
-    r.launched_by = Some("t".into());
-    r.missed = 9;
-    assert_eq!(r.phase(deadline, Time::ZERO + Duration::from_secs(60)), Phase::Launching);
-    assert_eq!(r.phase(deadline, Time::ZERO + LAUNCH_LAG), Phase::Gone);
-}
+const DEADLINE: Duration = Duration::from_secs(300);
 
 fn at(secs: u64) -> Time {
     Time::ZERO + Duration::from_secs(secs)
 }
 
-/// One that this process launched at 0, shown by EC2 in `state` at 10 s.
-fn shown(state: InstanceState) -> Runner {
-    let shape = Shape { instance_type: "m7i.large".into(), subnet: None, market: Market::Spot };
-    let instance = Instance { state, seen_at: at(10), ending_since: None, launched_at: Time::ZERO, shape, state_reason: None };
-    let mut r = Runner::new("p".into(), Time::ZERO);
-    (r.launched_by, r.instance) = (Some("t".into()), Some(instance));
+fn acme() -> Forge {
+    Forge { app: "main".into(), scope: "org/acme".parse().expect("a scope") }
+}
+
+fn instance(state: InstanceState, launched_at: Time) -> InstanceSighting {
+    InstanceSighting {
+        id: "i-1".into(),
+        pool: "p".into(),
+        forge: None,
+        intent: None,
+        state,
+        launched_at,
+        instance_type: "m7i.large".into(),
+        subnet: None,
+        market: Market::Spot,
+        draining: false,
+        stages: Vec::new(),
+        state_reason: None,
+    }
+}
+
+/// One that this process did not launch, shown by EC2 in `state` at `seen`.
+fn found(state: InstanceState, launched_at: Time, seen: Time) -> Runner {
+    let mut r = Runner::new("p".into(), seen);
+    r.shown_by_ec2(&instance(state, launched_at), seen, seen, seen);
     r
 }
 
-fn seated(online: bool, busy: bool) -> Option<Registration> {
-    let forge = Forge { app: "main".into(), scope: "org/acme".parse().expect("a scope") };
-    Some(Registration { id: RunnerId(1), forge, online, busy, first_seen: at(11), missed: 0 })
+/// One that this process launched at 0, shown by EC2 in `state` at 10 s.
+fn shown(state: InstanceState) -> Runner {
+    let mut r = Runner::new("p".into(), Time::ZERO);
+    r.found_to_be_ours(None);
+    r.shown_by_ec2(&instance(state, Time::ZERO), at(10), at(10), at(10));
+    r
 }
 
-fn drained() -> Option<Drain> {
-    Some(Drain { asked_at: at(20), why: None })
+/// The same, running, and known to belong into the list.
+fn bound() -> Runner {
+    let mut r = shown(InstanceState::Running);
+    r.shown_by_ec2(
+        &InstanceSighting { forge: Some(acme()), ..instance(InstanceState::Running, Time::ZERO) },
+        at(10),
+        at(10),
+        at(10),
+    );
+    r
+}
+
+/// A sweep of the list, begun and ended at `now`, shows it so.
+fn list(r: &mut Runner, online: bool, busy: bool, now: Time) {
+    let name = RunnerName { cluster: "c".into(), pool: "p".into(), instance: "i-1".into() };
+    let row = RunnerSighting { id: RunnerId(1), name, online, busy, labels: Arc::default() };
+    r.shown_by_list(&acme(), &row, now);
+    r.list_swept(&acme(), Some(true), now);
+    r.note_presence(now);
+}
+
+/// So many sweeps of the list, the first at `from`, do not show it.
+fn unlisted(r: &mut Runner, sweeps: u8, from: Time) {
+    for n in 0..sweeps {
+        r.list_swept(&acme(), Some(false), from + Duration::from_secs(n.into()));
+        r.note_presence(from);
+    }
+}
+
+fn minted() -> Arc<Terms> {
+    Arc::new(Terms { forge: acme(), group: Some("Default".into()), labels: Arc::default() })
 }
 
 /// Changes a record from which something follows, so that it must not follow any more.
 type Change = fn(&mut Runner);
 
+const WHY: StepReason = StepReason::Unneeded;
+
 #[test]
-fn a_box_that_ended_by_itself_after_it_was_online_is_unexplained_and_nothing_less_is() {
-    let mut r = shown(InstanceState::ShuttingDown);
-    r.online_at = Some(at(12));
-    r.instance.as_mut().expect("shown").ending_since = Some(at(30));
+fn an_own_launch_counts_until_seen_or_expired() {
+    let mut r = Runner::new("p".into(), Time::ZERO);
+    r.found_to_be_ours(None);
+    for _ in 0..9 {
+        r.missed_by_ec2(at(30));
+    }
+    assert_eq!(r.phase(DEADLINE, at(60)), Phase::Launching);
+    assert_eq!(r.phase(DEADLINE, Time::ZERO + LAUNCH_LAG), Phase::Gone);
+}
+
+#[test]
+fn a_runner_that_ended_by_itself_after_it_was_online_is_unexplained_and_nothing_less_is() {
+    let online = |busy| {
+        let mut r = bound();
+        list(&mut r, true, false, at(12));
+        list(&mut r, true, busy, at(13));
+        r
+    };
+    let ended = |mut r: Runner| {
+        r.told_by_ec2(InstanceState::ShuttingDown, at(30));
+        r
+    };
+    let r = ended(online(false));
     assert_eq!(r.ended_unexplained(), Some(at(30)));
-    let changes: [Change; 10] = [
-        |r| r.drain = drained(),
-        |r| r.unanswered = drained(),
-        |r| r.interrupted_at = Some(at(20)),
-        |r| r.terminated_at = Some(at(20)),
-        |r| r.leaving = true,
-        |r| r.online_at = None,
-        |r| r.job.started(JobId(1)),
-        |r| r.job.ended(JobId(1), true, at(20)),
-        |r| r.busy_since = Some(at(20)),
-        |r| r.instance.as_mut().expect("shown").ending_since = None,
+    let changes: [Change; 7] = [
+        |r| r.drain_accepted(&WHY, at(20)),
+        |r| r.ask_unanswered(&WHY, at(20)),
+        |r| assert!(r.interruption_told(at(20))),
+        |r| r.termination_accepted(at(20)),
+        |r| r.effect_begins(Act::Drain),
+        |r| r.job_started(JobId(1)),
+        |r| r.job_ended(JobId(1), true, at(20)),
     ];
     for (i, change) in changes.iter().enumerate() {
         let mut r = r.clone();
         change(&mut r);
         assert_eq!(r.ended_unexplained(), None, "change {i}");
     }
+    assert_eq!(online(false).ended_unexplained(), None, "it runs");
+    assert_eq!(ended(bound()).ended_unexplained(), None, "it was never online");
+    assert_eq!(ended(online(true)).ended_unexplained(), None, "it turned busy");
+    let mut r = r.clone();
+    r.effect_begins(Act::Deregister);
+    assert_eq!(r.ended_unexplained(), Some(at(30)), "a deregistration ends no instance");
 }
 
 #[test]
 fn one_that_was_never_configured_shows_no_trace_of_it() {
     let r = shown(InstanceState::Running);
     assert!(r.never_configured());
-    let changes: [Change; 8] = [
-        |r| r.launched_by = None,
-        |r| r.configured = Configured::Unsure,
-        |r| r.configured = Configured::Seen,
-        |r| r.configured = Configured::Yes(at(9)),
-        |r| r.registration = seated(false, false),
-        |r| r.online_at = Some(at(12)),
-        |r| r.job.started(JobId(1)),
-        |r| r.secret = true,
+    assert!(!found(InstanceState::Running, Time::ZERO, at(10)).never_configured(), "a predecessor may have done it");
+    let changes: [Change; 6] = [
+        |r| r.configuration_unsure(),
+        |r| {
+            r.secret_shown();
+            r.secret_missed(at(20));
+        },
+        |r| {
+            r.configuration_ready(&minted(), None, at(9));
+            r.secret_deleted();
+        },
+        |r| list(r, false, false, at(12)),
+        |r| r.job_started(JobId(1)),
+        |r| r.secret_shown(),
     ];
     for (i, change) in changes.iter().enumerate() {
         let mut r = r.clone();
@@ -210,11 +289,11 @@ fn each_sign_of_a_job_alone_suffices() {
     let r = shown(InstanceState::Running);
     assert!(!r.may_have_job());
     let changes: [(Change, bool); 5] = [
-        (|r| r.job.started(JobId(1)), true),
-        (|r| r.registration = seated(true, false), true),
-        (|r| r.registration = seated(false, true), true),
-        (|r| r.registration = seated(false, false), false),
-        (|r| r.job.ended(JobId(1), true, at(20)), false),
+        (|r| r.job_started(JobId(1)), true),
+        (|r| list(r, true, false, at(12)), true),
+        (|r| list(r, false, true, at(12)), true),
+        (|r| list(r, false, false, at(12)), false),
+        (|r| r.job_ended(JobId(1), true, at(20)), false),
     ];
     for (i, (change, may)) in changes.iter().enumerate() {
         let mut r = r.clone();
@@ -225,11 +304,12 @@ fn each_sign_of_a_job_alone_suffices() {
 
 #[test]
 fn what_ec2_shows_and_what_it_was_told_make_the_phase() {
-    let deadline = Duration::from_secs(300);
     let phase_of = |state, terminated: bool| {
         let mut r = shown(state);
-        r.terminated_at = terminated.then(|| at(11));
-        r.phase(deadline, at(12))
+        if terminated {
+            r.termination_accepted(at(11));
+        }
+        r.phase(DEADLINE, at(12))
     };
     for state in [InstanceState::Pending, InstanceState::Running] {
         assert_eq!(phase_of(state, false), Phase::Booting);
@@ -239,7 +319,7 @@ fn what_ec2_shows_and_what_it_was_told_make_the_phase() {
         assert_eq!(phase_of(state, false), Phase::Terminating);
     }
     assert_eq!(phase_of(InstanceState::Terminated, false), Phase::Gone);
-    assert_eq!(Runner::new("p".into(), Time::ZERO).phase(deadline, at(1)), Phase::Booting, "something else speaks of it");
+    assert_eq!(Runner::new("p".into(), Time::ZERO).phase(DEADLINE, at(1)), Phase::Booting, "something else speaks of it");
 }
 
 #[test]
@@ -247,84 +327,130 @@ fn an_absence_takes_two_sweeps_and_longer_than_ec2_lags() {
     let mut r = shown(InstanceState::Running);
     let gone = |r: &Runner, now| r.phase(Duration::MAX, now) == Phase::Gone;
     let late = Time::ZERO + LAUNCH_LAG;
-    r.missed = ABSENT_SWEEPS - 1;
-    assert!(!gone(&r, late));
-    r.missed = ABSENT_SWEEPS;
+    r.missed_by_ec2(at(39));
+    r.missed_by_ec2(at(40));
+    assert!(!gone(&r, late), "the first of them may be older than the sighting");
+    r.missed_by_ec2(at(41));
     assert!(gone(&r, late) && !gone(&r, late - Duration::from_secs(1)));
-    r.instance.as_mut().expect("shown").seen_at = late;
+    r.shown_by_ec2(&instance(InstanceState::Running, Time::ZERO), late, late, late);
+    assert!(!gone(&r, late), "it is there again");
+    for _ in 0..ABSENT_SWEEPS {
+        r.missed_by_ec2(late + CONSISTENCY_LAG);
+    }
     assert!(!gone(&r, late + CONSISTENCY_LAG - Duration::from_secs(1)) && gone(&r, late + CONSISTENCY_LAG));
     // A found one has no launch whose lag must be waited for.
     let mut found = Runner::new("p".into(), Time::ZERO);
-    found.missed = ABSENT_SWEEPS;
+    for _ in 0..ABSENT_SWEEPS {
+        found.missed_by_ec2(at(30));
+    }
     assert!(!gone(&found, at(29)) && gone(&found, Time::ZERO + CONSISTENCY_LAG));
 }
 
 #[test]
-fn the_boot_deadline_counts_from_the_launch_and_waits_for_a_look() {
-    let deadline = Duration::from_secs(300);
+fn a_stale_page_revives_no_instance() {
     let mut r = shown(InstanceState::Running);
-    assert_eq!((r.phase(deadline, at(299)), r.phase(deadline, at(300))), (Phase::Booting, Phase::Failed));
+    r.told_by_ec2(InstanceState::ShuttingDown, at(20));
+    r.shown_by_ec2(&instance(InstanceState::Running, Time::ZERO), at(20), at(21), at(21));
+    assert_eq!(r.instance().map(Instance::state), Some(InstanceState::ShuttingDown));
+    r.told_by_ec2(InstanceState::Terminated, at(30));
+    assert_eq!((r.phase(DEADLINE, at(30)), r.ending_since()), (Phase::Gone, Some(at(20))));
+}
+
+#[test]
+fn the_boot_deadline_counts_from_the_launch_and_waits_for_a_look() {
+    let r = shown(InstanceState::Running);
+    assert_eq!((r.phase(DEADLINE, at(299)), r.phase(DEADLINE, at(300))), (Phase::Booting, Phase::Failed));
     // Its list is known: it may be online, as far as the last look goes.
-    r.forge = seated(false, false).map(|s| s.forge);
-    r.list_seen = Some(at(299));
-    assert_eq!(r.phase(deadline, at(400)), Phase::Booting);
-    r.list_seen = Some(at(300));
-    assert_eq!(r.phase(deadline, at(400)), Phase::Failed);
+    let mut r = bound();
+    r.list_swept(&acme(), Some(false), at(299));
+    assert_eq!(r.phase(DEADLINE, at(400)), Phase::Booting);
+    r.list_swept(&acme(), Some(false), at(300));
+    assert_eq!(r.phase(DEADLINE, at(400)), Phase::Failed);
     // One that was found counts from its launch, long before.
-    let mut found = shown(InstanceState::Running);
-    (found.launched_by, found.first_seen) = (None, at(1_000));
-    found.instance.as_mut().expect("shown").launched_at = at(800);
-    assert_eq!(found.up_for(at(1_050)), Duration::from_secs(250));
+    assert_eq!(found(InstanceState::Running, at(800), at(1_000)).up_for(at(1_050)), Duration::from_secs(250));
     assert_eq!(r.up_for(at(50)), Duration::from_secs(50));
     // One of ours came of a later ask than the first, says EC2, whose clock may be ahead.
     let mut late = shown(InstanceState::Running);
-    (late.instance.as_mut().expect("shown").launched_at, late.instance.as_mut().expect("shown").seen_at) = (at(20), at(25));
-    assert_eq!((late.up_for(at(50)), late.boot_due(deadline)), (Duration::from_secs(30), at(320)));
-    late.instance.as_mut().expect("shown").launched_at = at(7_000);
-    assert_eq!(late.boot_due(deadline), at(325));
+    late.shown_by_ec2(&instance(InstanceState::Running, at(20)), at(25), at(25), at(25));
+    assert_eq!((late.up_for(at(50)), late.boot_due(DEADLINE)), (Duration::from_secs(30), at(320)));
+    late.shown_by_ec2(&instance(InstanceState::Running, at(7_000)), at(25), at(25), at(25));
+    assert_eq!(late.boot_due(DEADLINE), at(325));
 }
 
 #[test]
 fn the_seat_at_github_makes_the_phase() {
-    let deadline = Duration::from_secs(300);
     let phase_of = |change: Change| {
-        let mut r = shown(InstanceState::Running);
-        r.forge = seated(false, false).map(|s| s.forge);
+        let mut r = bound();
         change(&mut r);
-        r.phase(deadline, at(60))
+        r.phase(DEADLINE, at(60))
     };
-    let table: [(Change, Phase); 9] = [
-        (|r| r.registration = seated(true, false), Phase::Idle),
-        (|r| r.registration = seated(true, true), Phase::Busy),
-        (|r| r.registration = seated(false, true), Phase::Busy),
-        (|r| r.registration = seated(false, false), Phase::Configured),
-        (|r| (r.registration, r.configured) = (seated(false, false), Configured::Unsure), Phase::Booting),
-        (|r| (r.registration, r.online_at, r.list_seen) = (seated(false, false), Some(at(20)), Some(at(30))), Phase::Failed),
-        (|r| (r.online_at, r.list_seen) = (Some(at(20)), Some(at(20))), Phase::Idle),
-        (|r| (r.online_at, r.list_seen, r.forge) = (Some(at(20)), None, None), Phase::Failed),
-        (|r| r.configured = Configured::Yes(at(20)), Phase::Configured),
+    let table: [(Change, Phase); 8] = [
+        (|r| list(r, true, false, at(12)), Phase::Idle),
+        (|r| list(r, true, true, at(12)), Phase::Busy),
+        (|r| list(r, false, true, at(12)), Phase::Busy),
+        (|r| list(r, false, false, at(12)), Phase::Configured),
+        (
+            |r| {
+                list(r, false, false, at(12));
+                r.configuration_unsure();
+            },
+            Phase::Booting,
+        ),
+        (
+            |r| {
+                list(r, true, false, at(20));
+                list(r, false, false, at(30));
+            },
+            Phase::Failed,
+        ),
+        (|r| r.configuration_ready(&minted(), None, at(20)), Phase::Configured),
+        (
+            |r| {
+                list(r, true, false, at(20));
+                r.deregistered();
+            },
+            Phase::Idle,
+        ),
     ];
     for (i, (change, phase)) in table.iter().enumerate() {
         assert_eq!(phase_of(*change), *phase, "row {i}");
     }
+    // A job's event told that it is online: so it is until a list says otherwise, if anybody knows which list.
+    let told = |mut r: Runner| {
+        r.job_started(JobId(1));
+        r.note_presence(at(20));
+        r.job_ended(JobId(1), false, at(20));
+        r
+    };
+    let mut r = told(bound());
+    assert_eq!(r.phase(DEADLINE, at(60)), Phase::Idle);
+    r.list_swept(&acme(), Some(false), at(20));
+    assert_eq!(r.phase(DEADLINE, at(60)), Phase::Idle);
+    r.list_swept(&acme(), Some(false), at(21));
+    assert_eq!(r.phase(DEADLINE, at(60)), Phase::Failed);
+    assert_eq!(told(shown(InstanceState::Running)).phase(DEADLINE, at(60)), Phase::Failed);
     // Not listed any more: it had two sweeps to turn up.
-    let mut r = shown(InstanceState::Running);
-    (r.registration, r.online_at, r.list_seen) = (seated(true, false), Some(at(20)), Some(at(30)));
-    r.registration.as_mut().expect("seated").missed = ABSENT_SWEEPS - 1;
-    assert_eq!(r.phase(deadline, at(60)), Phase::Idle);
-    r.registration.as_mut().expect("seated").missed = ABSENT_SWEEPS;
-    assert_eq!(r.phase(deadline, at(60)), Phase::Failed);
+    let mut r = bound();
+    list(&mut r, true, false, at(20));
+    unlisted(&mut r, ABSENT_SWEEPS - 1, at(30));
+    assert_eq!(r.phase(DEADLINE, at(60)), Phase::Idle);
+    unlisted(&mut r, 1, at(40));
+    assert_eq!(r.phase(DEADLINE, at(60)), Phase::Failed);
 }
 
 #[test]
 fn backoff_doubles_up_to_a_minute_or_as_long_as_the_other_side_said() {
     let mut r = shown(InstanceState::Running);
     for wait in [1, 2, 4, 8, 16, 32, 64, 64] {
-        r.back_off("no".into(), None, at(100));
-        assert_eq!(r.not_before, at(100 + wait));
+        r.effect_begins(Act::Drain);
+        assert!(!r.is_free(at(100 + wait)), "it is under way");
+        assert_eq!(r.effect_failed("no".into(), None, at(100)), at(100 + wait));
+        assert!(!r.is_free(at(99 + wait)) && r.is_free(at(100 + wait)));
     }
-    r.back_off("later".into(), Some(Duration::from_secs(500)), at(100));
-    assert_eq!((r.not_before, r.failures, r.last_error.as_deref()), (at(600), 9, Some("later")));
+    assert_eq!(r.effect_failed("later".into(), Some(Duration::from_secs(500)), at(100)), at(600));
+    assert_eq!((r.not_before(), r.last_error()), (at(600), Some("later")));
+    r.effect_succeeded();
+    assert_eq!((r.effect_failed("no".into(), None, at(700)), r.last_error()), (at(701), Some("no")));
 }
 
 #[test]
@@ -344,22 +470,73 @@ fn terms_serve_a_pool_that_asks_for_no_more() {
     assert!(!fits(|t| t.group = Some("other".into()), &pool));
     assert!(!fits(|t| t.labels = ["linux".to_owned()].into(), &pool));
     assert!(!fits(|t| t.forge.scope = "org/other".parse().expect("a scope"), &pool));
-    let mut r = shown(InstanceState::Running);
+    let r = shown(InstanceState::Running);
     assert!(!r.outdated(&pool) && r.supplies(Some(&pool), Phase::Idle));
-    r.terms = Some(Arc::new(Terms { labels: Arc::default(), ..terms.clone() }));
-    assert!(r.outdated(&pool) && !r.supplies(Some(&pool), Phase::Idle) && r.supplies(None, Phase::Idle));
-    r.terms = None;
-    r.forge = Some(Forge { app: "other".into(), scope: terms.forge.scope.clone() });
-    assert!(r.outdated(&pool));
-    (r.forge, r.leaving) = (None, true);
-    assert!(!r.supplies(Some(&pool), Phase::Idle));
-    (r.leaving, r.unanswered) = (false, drained());
-    assert!(!r.supplies(Some(&pool), Phase::Idle));
-    (r.unanswered, r.wish) = (None, Some(String::new()));
-    assert!(!r.supplies(Some(&pool), Phase::Idle));
     assert_eq!(r.list(), None);
-    r.registration = seated(true, false);
-    assert_eq!(r.list(), Some(&terms.forge));
+    let mut others = r.clone();
+    others.configuration_ready(&Arc::new(Terms { labels: Arc::default(), ..terms.clone() }), None, at(20));
+    assert!(others.outdated(&pool) && !others.supplies(Some(&pool), Phase::Idle) && others.supplies(None, Phase::Idle));
+    let mut elsewhere = r.clone();
+    let forge = Some(Forge { app: "other".into(), scope: terms.forge.scope.clone() });
+    elsewhere.shown_by_ec2(&InstanceSighting { forge, ..instance(InstanceState::Running, at(0)) }, at(20), at(20), at(20));
+    assert!(elsewhere.outdated(&pool));
+    list(&mut elsewhere, true, false, at(30));
+    assert_eq!(elsewhere.list(), Some(&terms.forge));
+    let changes: [Change; 3] = [|r| r.effect_begins(Act::Terminate), |r| r.ask_unanswered(&WHY, at(20)), |r| r.wish_to_end("")];
+    for (i, change) in changes.iter().enumerate() {
+        let mut r = r.clone();
+        change(&mut r);
+        assert!(!r.supplies(Some(&pool), Phase::Idle), "change {i}");
+    }
+}
+
+/// What was known of its end before never comes back.
+#[test]
+fn each_step_towards_its_end_outranks_the_ones_before() {
+    let asked = |ask: &Ask| (ask.at(), ask.why().cloned());
+    let mut r = shown(InstanceState::Running);
+    let tagged = InstanceSighting { draining: true, ..instance(InstanceState::Running, Time::ZERO) };
+    let untagged = instance(InstanceState::Running, Time::ZERO);
+    r.wish_to_end("costs");
+    r.ask_unanswered(&WHY, at(20));
+    assert_eq!((r.wish(), r.unanswered().map(Ask::at), r.drain()), (Some("costs"), Some(at(20)), None));
+    // A sweep that began within EC2's lag after the ask says nothing of it; a later one says that it was in vain.
+    r.shown_by_ec2(&untagged, at(49), at(50), at(50));
+    assert!(r.may_be_leaving());
+    let mut in_vain = r.clone();
+    in_vain.shown_by_ec2(&untagged, at(50), at(51), at(51));
+    assert_eq!((in_vain.wish(), in_vain.may_be_leaving()), (Some("costs"), false));
+    in_vain.shown_by_ec2(&tagged, at(60), at(61), at(61));
+    assert_eq!(in_vain.drain().map(asked), Some((at(61), None)), "somebody else asked");
+    r.shown_by_ec2(&tagged, at(50), at(51), at(51));
+    assert_eq!((r.wish(), r.unanswered()), (None, None));
+    assert_eq!(r.drain().map(asked), Some((at(20), Some(WHY))));
+    r.wish_to_end("again");
+    r.ask_unanswered(&WHY, at(60));
+    r.drain_accepted(&StepReason::PoolGone, at(70));
+    assert_eq!(r.drain().map(asked), Some((at(20), Some(StepReason::PoolGone))), "the first time, and the newest reason");
+    assert_eq!((r.wish(), r.may_be_leaving(), r.drain_ended()), (None, false, Some(DrainOutcome::Answered)));
+    r.termination_accepted(at(80));
+    assert_eq!((r.terminated_at(), r.drain().map(Ask::at)), (Some(at(80)), Some(at(20))));
+    assert_eq!(r.drain_ended(), Some(DrainOutcome::Unanswered));
+}
+
+#[test]
+fn an_end_before_it_was_online_is_told_once_and_only_if_nobody_asked_for_it() {
+    let mut r = shown(InstanceState::Terminated);
+    assert!(r.found_gone(at(20)) && !r.found_gone(at(21)));
+    assert_eq!((r.gone_at(), r.end_is_unexplained()), (Some(at(20)), true));
+    let why = Some("Server.InternalError".to_owned());
+    r.shown_by_ec2(&InstanceSighting { state_reason: why, ..instance(InstanceState::Terminated, at(0)) }, at(22), at(22), at(22));
+    assert!(!r.end_is_unexplained());
+    let changes: [Change; 3] =
+        [|r| list(r, true, false, at(12)), |r| r.termination_accepted(at(12)), |r| assert!(r.interruption_told(at(12)))];
+    for (i, change) in changes.iter().enumerate() {
+        let mut r = shown(InstanceState::Terminated);
+        change(&mut r);
+        assert!(!r.found_gone(at(20)) && !r.end_is_unexplained(), "change {i}");
+    }
+    assert!(!found(InstanceState::Terminated, at(0), at(10)).found_gone(at(20)), "it is a predecessor's");
 }
 
 #[test]
@@ -371,11 +548,10 @@ fn phases_have_their_words() {
 
 #[test]
 fn a_box_that_was_configured_late_gets_its_minute() {
-    let deadline = Duration::from_secs(300);
     let mut r = shown(InstanceState::Running);
-    r.configured = Configured::Yes(at(290));
-    assert_eq!(r.phase(deadline, at(349)), Phase::Configured);
-    assert_eq!(r.phase(deadline, at(350)), Phase::Failed);
+    r.configuration_ready(&minted(), None, at(290));
+    assert_eq!(r.phase(DEADLINE, at(349)), Phase::Configured);
+    assert_eq!(r.phase(DEADLINE, at(350)), Phase::Failed);
     assert_eq!(r.phase(Duration::from_secs(30), at(319)), Phase::Configured, "no longer than its boot deadline");
     assert_eq!(r.phase(Duration::from_secs(30), at(320)), Phase::Failed);
 }

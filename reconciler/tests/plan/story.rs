@@ -1,4 +1,4 @@
-//! One box over time, told in sightings.
+//! One runner over time, told in sightings.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,12 +6,12 @@ use std::time::Duration;
 use muster_reconciler::capacity::Unavailable;
 use muster_reconciler::demand::Demand;
 use muster_reconciler::effect::{InstanceSighting, RunnerSighting};
-use muster_reconciler::event::{InstanceState, JobState};
-use muster_reconciler::ids::{AppName, Forge, RunnerId};
+use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState, JobState};
+use muster_reconciler::ids::{AppName, Forge, PoolName, RunnerId};
 use muster_reconciler::manifest::Spec;
 use muster_reconciler::market::Market;
-use muster_reconciler::plan::{Act, Gate, Plan, View, plan};
-use muster_reconciler::runner::{Drain, Runner, Terms};
+use muster_reconciler::plan::{Gate, Plan, View, plan};
+use muster_reconciler::runner::{Act, Runner, Terms};
 use muster_reconciler::time::Time;
 use muster_reconciler::world::World;
 
@@ -19,20 +19,23 @@ use super::scene::{POOL, START, UP, event, labels, name, spec};
 
 pub const ACME: Option<&str> = Some("org/acme");
 
-/// A controller's world over time, told in sightings, for boxes that this process did not launch.
+/// A controller's world over time, told in sightings. This process did not launch the instance in it.
 pub struct Story {
     pub spec: Spec,
     pub demand: Demand,
     pub world: World,
     pub now: Time,
+    /// The tag `muster:list`.
+    pub tag: Option<Forge>,
 }
 
 impl Story {
     pub fn new() -> Story {
-        Story { spec: spec(9, 0), demand: Demand::default(), world: World::new(START), now: START + Duration::from_secs(1) }
+        let now = START + Duration::from_secs(1);
+        Story { spec: spec(9, 0), demand: Demand::default(), world: World::new(START), now, tag: None }
     }
 
-    /// One look at everything: the box runs; `forge`'s list says what it says.
+    /// Sweeps everything. EC2 shows the instance as running, and the list of `forge` shows the runner as `seat` says.
     pub fn look(&mut self, forge: Option<&str>, seat: Option<(bool, bool)>) {
         self.world.saw_secrets(&[], self.now, self.now);
         self.look_at_boxes(forge, seat);
@@ -42,7 +45,7 @@ impl Story {
         let sighting = InstanceSighting {
             id: name(1).instance,
             pool: POOL.into(),
-            forge: None,
+            forge: self.tag.clone(),
             intent: None,
             state: UP,
             launched_at: START - Duration::from_secs(3600),
@@ -55,7 +58,7 @@ impl Story {
         };
         self.world.saw_instances(&[sighting], self.now, self.now);
         if let Some(scope) = forge {
-            let forge = Forge { app: AppName::default(), scope: scope.parse().expect("a scope") };
+            let forge = list(scope);
             let seen: Vec<_> = seat
                 .into_iter()
                 .map(|(online, busy)| RunnerSighting { id: RunnerId(1), name: name(1), online, busy, labels: labels() })
@@ -71,7 +74,8 @@ impl Story {
         }
     }
 
-    /// Looks every 15 s for `minutes`, carries out what is planned as far as the core's books go, and returns all of it.
+    /// Sweeps every 15 s for `minutes` minutes. Carries out what is planned, as far as the core's records go, and returns
+    /// all of it.
     pub fn pass(&mut self, minutes: u64, forge: Option<&str>, seat: Option<(bool, bool)>) -> Vec<Act> {
         let mut acts = Vec::new();
         for _ in 0..minutes * 4 {
@@ -81,17 +85,17 @@ impl Story {
             let view = View { spec: &self.spec, demand: &self.demand, world: &self.world, unavailable: &unavailable };
             for step in plan(view, &POOL.into(), &Gate { room: 1000, ..Gate::default() }, self.now).steps {
                 acts.push(step.act);
-                let forge = Forge { app: AppName::default(), scope: forge.unwrap_or("org/acme").parse().expect("a scope") };
+                let forge = list(forge.unwrap_or("org/acme"));
                 let minted = Arc::new(Terms { forge, group: Some("Default".into()), labels: labels() });
                 match step.act {
                     Act::Configure => self.world.configured(&step.instance, &minted, Some(RunnerId(2)), self.now),
                     Act::Drain => {
                         let runner = self.world.runner_mut(&step.instance).expect("the box");
-                        runner.drain = Some(Drain { asked_at: self.now, why: None });
+                        runner.drain_accepted(&step.reason, self.now);
                     }
                     Act::Deregister => {
                         let runner = self.world.runner_mut(&step.instance).expect("the box");
-                        (runner.deregistered, runner.registration) = (true, None);
+                        runner.deregistered();
                     }
                     Act::Terminate | Act::DeleteSecret => {}
                 }
@@ -101,17 +105,21 @@ impl Story {
     }
 
     pub fn plan(&self) -> Plan {
-        let unavailable = Unavailable::default();
-        let view = View { spec: &self.spec, demand: &self.demand, world: &self.world, unavailable: &unavailable };
-        plan(view, &POOL.into(), &Gate { room: 1000, ..Gate::default() }, self.now)
+        self.plan_of(&POOL.into())
     }
 
-    /// What would be done now, with nothing done.
+    pub fn plan_of(&self, pool: &PoolName) -> Plan {
+        let unavailable = Unavailable::default();
+        let view = View { spec: &self.spec, demand: &self.demand, world: &self.world, unavailable: &unavailable };
+        plan(view, pool, &Gate { room: 1000, ..Gate::default() }, self.now)
+    }
+
+    /// What would be done now. Nothing is done.
     pub fn acts(&self) -> Vec<Act> {
         self.plan().steps.iter().map(|s| s.act).collect()
     }
 
-    /// Looks every 15 s, doing nothing else, for so many seconds.
+    /// Sweeps every 15 s for this many seconds, and does nothing else.
     pub fn watch(&mut self, seconds: u64, forge: Option<&str>, seat: Option<(bool, bool)>) {
         let until = self.now + Duration::from_secs(seconds);
         while self.now < until {
@@ -123,13 +131,23 @@ impl Story {
     pub fn runner(&mut self) -> &mut Runner {
         self.world.runner_mut(&name(1).instance).expect("the box")
     }
+
+    /// EC2 tells an event of its instance.
+    pub fn hear_ec2(&mut self, kind: Ec2EventKind) {
+        self.world.heard_ec2(&Ec2Event { instance: name(1).instance, kind }, self.now);
+    }
 }
 
-/// A box that was idle, and is no more; GitHub's list was read once since.
+/// The list of a scope.
+pub fn list(scope: &str) -> Forge {
+    Forge { app: AppName::default(), scope: scope.parse().expect("a scope") }
+}
+
+/// A runner that was idle and whose instance is terminated. GitHub's list has been read since.
 pub fn gone(seat: (bool, bool)) -> Story {
     let mut story = Story::new();
     story.look(ACME, Some((true, false)));
-    story.runner().instance.as_mut().expect("it is shown").state = InstanceState::Terminated;
+    story.hear_ec2(Ec2EventKind::State(InstanceState::Terminated));
     story.watch(30, ACME, Some(seat));
     story
 }

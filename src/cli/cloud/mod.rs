@@ -22,7 +22,7 @@ pub(super) enum Command {
     /// Look at everything that muster needs (credentials, permissions, queues, bucket, App, webhook, quotas), and say what to do;
     /// change nothing. With --live, send a real job through it and write a report.
     Doctor(doctor::Args),
-    /// Copy the runner's releases that the pools need into the bucket, from which the boxes load them.
+    /// Copy the runner's releases that the pools need into the bucket, from which the instances load them.
     Sync(sync::Args),
 }
 
@@ -37,7 +37,7 @@ impl Command {
     }
 }
 
-/// Manifests that cannot be read are a setting that is wrong, like those that say what cannot be.
+/// The error of manifests that cannot be read. It has the same kind as the error of manifests that are invalid.
 fn unreadable(error: anyhow::Error) -> anyhow::Error {
     if error.is::<Problems>() { error } else { Fault::Config(format!("{error:#}")).into() }
 }

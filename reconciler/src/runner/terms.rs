@@ -1,0 +1,33 @@
+//! What a runner was registered with.
+
+use std::sync::Arc;
+
+use crate::effect::Configure;
+use crate::ids::Forge;
+use crate::manifest::RunnerPool;
+
+/// What a runner was registered with: it decides which jobs GitHub may give it, and never changes in a runner's life.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Terms {
+    /// Where.
+    pub forge: Forge,
+    /// The runner group; None when only GitHub's list tells of the runner, which does not name its group.
+    pub group: Option<String>,
+    /// The labels.
+    pub labels: Arc<[String]>,
+}
+
+impl Terms {
+    /// The terms of a configuration that was minted as asked.
+    pub fn of(asked: &Configure) -> Terms {
+        Terms { forge: asked.forge.clone(), group: Some(asked.group.clone()), labels: asked.labels.clone().into() }
+    }
+
+    /// Whether GitHub gives a runner with these terms the jobs that count for the pool, as far as known.
+    pub fn serve(&self, pool: &RunnerPool) -> bool {
+        let has = |label: &String| self.labels.iter().any(|l| l.eq_ignore_ascii_case(label));
+        self.forge == pool.forge()
+            && self.group.as_ref().is_none_or(|g| *g == pool.spec.github.runner_group)
+            && pool.spec.labels.iter().all(has)
+    }
+}

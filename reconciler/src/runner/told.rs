@@ -1,0 +1,41 @@
+//! What events told of a runner: its jobs, and that spot takes it back.
+
+use super::{JobEvidence, Runner};
+use crate::ids::JobId;
+use crate::time::Time;
+
+/// What events told of a runner.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Told {
+    job: JobEvidence,
+    interrupted_at: Option<Time>,
+}
+
+impl Runner {
+    /// What `workflow_job` events said of its jobs.
+    pub fn job(&self) -> &JobEvidence {
+        &self.told.job
+    }
+
+    /// When EC2 announced that it takes the instance back.
+    pub fn interrupted_at(&self) -> Option<Time> {
+        self.told.interrupted_at
+    }
+
+    /// EC2 announced that it takes the instance back. Whether this is news.
+    pub(crate) fn interruption_told(&mut self, now: Time) -> bool {
+        let news = self.told.interrupted_at.is_none();
+        self.told.interrupted_at.get_or_insert(now);
+        news
+    }
+
+    /// A job started on it.
+    pub(crate) fn job_started(&mut self, job: JobId) {
+        self.told.job.started(job);
+    }
+
+    /// A job on it is over; an ephemeral runner ends with its job.
+    pub(crate) fn job_ended(&mut self, job: JobId, ephemeral: bool, now: Time) {
+        self.told.job.ended(job, ephemeral, now);
+    }
+}
