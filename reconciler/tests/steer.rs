@@ -152,7 +152,7 @@ fn a_drain_waits_for_what_is_under_way_and_is_tried_until_ec2_takes_it() {
     scene.order(Order::DrainRunner(id.clone(), String::new())).unwrap();
     assert_eq!(scene.drained(), std::slice::from_ref(&id));
     let again = scene.core.order(&Order::DrainRunner(id.clone(), String::new()), scene.now);
-    assert_eq!(again, Ok(OrderAnswer::RunnerAskedBefore(id)));
+    assert_eq!(again, Ok(OrderAnswer::RunnerAsked(id)), "EC2 has not taken the first tag");
 }
 
 #[test]

@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 
+use muster_operations::inspect::Done;
+use muster_operations::subject::Subject;
+
 use super::ask::{Ask, Token, block_on};
 use super::fault::USAGE;
 use super::show;
-use crate::http::steer::Done;
-use crate::subject::Subject;
 
 /// `muster pause`, `muster resume`, `muster drain`.
 #[derive(Debug, clap::Args)]

@@ -18,11 +18,11 @@ impl Controller {
         match order {
             Order::Pause(pool, why) => {
                 self.known(pool)?;
-                let pause = Pause { since: now, why: why.clone() };
                 let before = self.paused.contains_key(pool);
-                self.paused.entry(pool.clone()).or_insert(pause);
+                let pause = self.paused.entry(pool.clone()).or_insert_with(|| Pause { since: now, why: why.clone() }).clone();
                 self.note_order(What::Paused, Whom::pool(pool), why, now);
-                Ok(if before { OrderAnswer::PausedBefore(pool.clone()) } else { OrderAnswer::Paused(pool.clone()) })
+                let answer = if before { OrderAnswer::PausedBefore } else { OrderAnswer::Paused };
+                Ok(answer(pool.clone(), pause))
             }
             Order::Resume(pool) => {
                 let was = self.paused.remove(pool);
