@@ -38,7 +38,7 @@ impl Args {
             Some(reason) => serde_json::to_vec(&serde_json::json!({ "reason": reason }))?.into(),
             None => bytes::Bytes::new(),
         };
-        let Done { said, warning } = block_on(async { self.ask.post::<Done>(&path, &self.token, body).await })?;
+        let Done { said, warning, .. } = block_on(async { self.ask.post::<Done>(&path, &self.token, body).await })?;
         show::print(&format!("{said}\n"))?;
         match warning {
             None => Ok(ExitCode::SUCCESS),

@@ -11,6 +11,7 @@ use muster_reconciler::journal::What;
 use muster_reconciler::reason::{OrderAnswer, OrderRefusal};
 use muster_reconciler::runner::Phase;
 use muster_reconciler::steer::{Order, Pause};
+use muster_reconciler::time::Time;
 use muster_reconciler::view::{EventView, Explanation, Snapshot, Totals};
 use secrecy::SecretString;
 use serde_json::Value;
