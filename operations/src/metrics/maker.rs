@@ -5,7 +5,7 @@ mod process;
 
 use prometheus::core::Collector;
 use prometheus::{
-    CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
+    CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
 };
 
 /// What a metric is: a row of `docs/metrics.md`.
@@ -58,7 +58,7 @@ impl Maker {
         collector
     }
 
-    pub(super) fn counter(&mut self, name: &str, help: &str) -> IntCounter {
+    pub(super) fn counter(&mut self, name: &str, _: &[&str; 0], help: &str) -> IntCounter {
         self.add("counter", IntCounter::new(name, help))
     }
 
@@ -66,7 +66,7 @@ impl Maker {
         self.add("counter", IntCounterVec::new(Opts::new(name, help), labels))
     }
 
-    pub(super) fn gauge(&mut self, name: &str, help: &str) -> Gauge {
+    pub(super) fn gauge(&mut self, name: &str, _: &[&str; 0], help: &str) -> Gauge {
         self.add("gauge", Gauge::new(name, help))
     }
 
@@ -78,7 +78,11 @@ impl Maker {
         self.add("gauge", GaugeVec::new(Opts::new(name, help), labels))
     }
 
-    pub(super) fn histogram(&mut self, name: &str, buckets: &[f64], help: &str) -> Histogram {
+    pub(super) fn int_gauges(&mut self, name: &str, labels: &[&str], help: &str) -> IntGaugeVec {
+        self.add("gauge", IntGaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    pub(super) fn histogram(&mut self, name: &str, _: &[&str; 0], buckets: &[f64], help: &str) -> Histogram {
         self.add("histogram", Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
     }
 

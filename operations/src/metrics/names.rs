@@ -1,0 +1,172 @@
+//! Every metric: its field, kind, name, labels and meaning, each once. `docs/metrics.md` lists them, and a test holds the two together.
+//!
+//! Names have base units. Labels have few values only: pools, phases, reasons, APIs. No label is the id of a job or an instance.
+
+use prometheus::{CounterVec, Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec};
+
+use super::maker::Maker;
+
+/// Waits and stages, in seconds. A spot instance takes 20 s to 3 min. Beyond an hour, only "too long" is of interest.
+const WAIT_SECONDS: &[f64] =
+    &[0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0, 1800.0, 3600.0];
+/// Calls, in seconds.
+const CALL_SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// Our own computing, in seconds: the target of a step at 10,000 runners is 5 ms.
+const STEP_SECONDS: &[f64] = &[0.000_01, 0.000_05, 0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5];
+
+/// The type of a kind of metric. The plural has labels.
+macro_rules! kind {
+    (counter) => {
+        IntCounter
+    };
+    (counters) => {
+        IntCounterVec
+    };
+    (float_counters) => {
+        CounterVec
+    };
+    (gauge) => {
+        Gauge
+    };
+    (gauges) => {
+        GaugeVec
+    };
+    (int_gauges) => {
+        IntGaugeVec
+    };
+    (histogram) => {
+        Histogram
+    };
+    (histograms) => {
+        HistogramVec
+    };
+}
+
+/// `field: kind "name" [labels] in BUCKETS = "meaning";`
+macro_rules! metrics {
+    ($($field:ident: $kind:ident $name:literal [$($label:literal),*] $(in $buckets:ident)? = $help:literal;)*) => {
+        /// All metrics.
+        pub(super) struct All {
+            $(pub(super) $field: kind!($kind),)*
+        }
+
+        impl All {
+            /// Registers all metrics. None has a value yet.
+            pub(super) fn new(maker: &mut Maker) -> All {
+                All { $($field: maker.$kind($name, &[$($label),*], $($buckets,)? $help),)* }
+            }
+        }
+    };
+}
+
+metrics! {
+    build_info: gauges "muster_build_info" ["version"] =
+        "Always 1; the label says which release runs.";
+    jobs: gauges "muster_jobs" ["pool", "state", "reason"] =
+        "Jobs known now, by why they are where they are. Without a pool: no pool takes them.";
+    oldest_queued: gauges "muster_job_oldest_queued_seconds" ["pool"] =
+        "How long the oldest queued job has been known, those that GitHub holds back aside; 0 if there is none.";
+    runners: gauges "muster_runners" ["pool", "phase"] =
+        "Runners now: instances, registrations, or both.";
+    paused: gauges "muster_pool_paused" ["pool"] =
+        "1 while an operator keeps the pool from launching, else 0.";
+    job_queue: histograms "muster_job_queue_seconds" ["pool"] in WAIT_SECONDS =
+        "From when a job was first heard of until a runner took it.";
+    queue_to_start: histograms "muster_job_queue_to_start_seconds" ["pool"] in WAIT_SECONDS =
+        "True queue time: from when GitHub queued a job until a runner took it, by GitHub's clock, to the second.";
+    launch_decision: histograms "muster_launch_decision_seconds" ["pool"] in WAIT_SECONDS =
+        "From when a job was first heard of, or counted again, until instances for it are asked for: queued to planned.";
+    runner_stage: histograms "muster_runner_stage_seconds" ["pool", "stage"] in WAIT_SECONDS =
+        "From the launch call until a stage of the runner's start: launched, script (booted), configured, secret, unpacked, \
+         listener, online (registered), started (its first job).";
+    launches: counters "muster_launches_total" ["pool", "market"] =
+        "Instances launched.";
+    launch_failures: counters "muster_launch_failures_total" ["pool", "reason"] =
+        "Instances asked for and not launched, by EC2's error code or our own kind of failure.";
+    unavailable: gauges "muster_unavailable_offerings" ["market"] =
+        "Offerings (type and subnet) without capacity, or lately interrupted, that are left alone for 3 minutes.";
+    boot_failures: counters "muster_boot_failures_total" ["pool", "reason"] =
+        "Runners that never came online: overdue (past bootDeadline), ended (by themselves) or ended_by_ec2 (EC2 told why).";
+    interruptions: counters "muster_interruptions_total" ["pool", "busy"] =
+        "Instances that spot took back; busy says whether a job was seen running.";
+    jobs_lost: counters "muster_jobs_lost_total" ["pool"] =
+        "Jobs whose instance was interrupted before they ended well, or was gone before any event told of their end.";
+    drains: counters "muster_drains_total" ["pool", "outcome"] =
+        "Runners asked to end: asked, failed (EC2 refused the tag or gave no answer; tried again), answered, unanswered (ended by \
+         the controller), refused (GitHub says that it has a job).";
+    drain_reasons: counters "muster_drain_requests_total" ["pool", "reason"] =
+        "Runners that the controller asked to end (EC2 accepted the tag), by reason.";
+    end_reasons: counters "muster_terminations_total" ["pool", "reason"] =
+        "Instances that the controller ended (EC2 accepted the call), by reason.";
+    instance_seconds: float_counters "muster_instance_seconds_total" ["pool", "market"] =
+        "Time that EC2 showed instances pending or running, added as it passes.";
+    priced_seconds: float_counters "muster_priced_instance_seconds_total" ["pool", "market"] =
+        "The part of muster_instance_seconds_total whose instance type has a price.";
+    cost: float_counters "muster_estimated_cost_total" ["pool", "market", "currency"] =
+        "What that time costs by the known prices, disks and traffic aside; absent where no price is known.";
+    cost_coverage: gauges "muster_cost_coverage_ratio" [] =
+        "The share of the instance time since the start that had a price, 0 to 1; absent until there was any.";
+    prices_read: gauges "muster_prices_timestamp_seconds" ["market"] =
+        "When the controller last read AWS's prices of this market (Unix time); absent: never.";
+    prices_unknown: gauges "muster_prices_unknown" ["market"] =
+        "Instance types that the pools may buy in this market and whose price nobody told.";
+    plans: counters "muster_plans_total" ["pool"] =
+        "Plans made.";
+    step: histogram "muster_step_seconds" [] in STEP_SECONDS =
+        "One step of the core: fold, plan, emit.";
+    // A vector without labels shows nothing until somebody sets it. A plain gauge begins as 0.
+    core_up: gauges "muster_core_up" [] =
+        "1 if the controller answered this scrape, 0 if not.";
+    sweep_age: gauges "muster_sweep_age_seconds" ["source"] =
+        "Since the last complete look at a source began; infinite if there was none yet.";
+    effects_in_flight: gauges "muster_effects_in_flight" [] =
+        "Effects under way.";
+    api_calls: counters "muster_api_calls_total" ["api", "outcome"] =
+        "Calls to AWS and GitHub; outcome is ok, throttled, unavailable, ambiguous, conflict, not_found or refused.";
+    api_call_seconds: histograms "muster_api_call_seconds" ["api"] in CALL_SECONDS =
+        "How long such a call took.";
+    api_throttles: counters "muster_api_throttles_total" ["api"] =
+        "Calls that were refused for being too many.";
+    budget_waits: counters "muster_budget_waits_total" ["api"] =
+        "Times that a wanted call was put off because our own budget for it was spent.";
+    budget_tokens: gauges "muster_budget_tokens" ["api", "app", "account"] =
+        "Calls that our own budget admits at once now; app is empty for AWS, account for what an App asks as itself.";
+    github_limit: int_gauges "muster_github_limit_remaining" ["app", "account", "resource"] =
+        "Requests that GitHub still admits in this window (x-ratelimit-remaining), by the account that the App is installed on \
+         (empty: the App itself) and by resource: core, or actions_runner_registration for configurations.";
+    github_reset: gauges "muster_github_limit_reset_timestamp_seconds" ["app", "account", "resource"] =
+        "When that window ends, or (resource secondary) a secondary limit lifts, since the Unix epoch.";
+    messages: counters "muster_messages_total" ["result"] =
+        "Queue messages received; result is job, ec2_event, ignored, unsigned (looked at again), refused (no proof of its \
+         sender) or unreadable.";
+    messages_held: gauges "muster_messages_held" [] =
+        "Queue messages held: jobs that have not left the queue.";
+    redelivered: counter "muster_messages_redelivered_total" [] =
+        "Messages of the jobs queue that had been delivered before.";
+    queue_messages: gauges "muster_queue_messages" ["queue", "state"] =
+        "Messages in SQS, asked once a minute: queue is jobs, dead_letters or ec2_events; state is visible, in_flight or \
+         delayed.";
+    dead_letters: counter "muster_dead_letters_total" [] =
+        "Messages that nobody can read or that are not signed, moved to the dead-letter queue.";
+    webhook_requests: counters "muster_webhook_requests_total" ["outcome", "status"] =
+        "Webhook deliveries answered, by HTTP status; outcome is accepted, ignored, unsigned, malformed, slow, too_large, \
+         unavailable or other.";
+    webhook: histogram "muster_webhook_seconds" [] in CALL_SECONDS =
+        "From a delivery's headers until its answer, the wait for the queue included.";
+    manifest_reloads: counters "muster_manifest_reloads_total" ["result"] =
+        "Changes of the manifests noticed; result is ok or invalid (the last good ones stay in force).";
+    manifest_valid: gauge "muster_manifest_valid" [] =
+        "0 while the manifests are invalid and earlier ones are in force, else 1.";
+    sync_success: gauges "muster_sync_last_success_timestamp_seconds" ["os", "architecture"] =
+        "When all runner binaries that the pools need were last seen or put into the bucket, since the Unix epoch.";
+    sync_copied: counter "muster_sync_copied_bytes_total" [] =
+        "Runner binaries copied from their releases to the bucket.";
+    sync_failures: counter "muster_sync_failures_total" [] =
+        "Runner binaries that could not be cached, and failures to tidy up after them.";
+    runner_behind: gauges "muster_runner_version_behind_seconds" ["os", "architecture", "version"] =
+        "How long a newer release has been out than a version that pools pin; 0 if there is none. GitHub refuses runners after \
+         30 days.";
+    traces: counters "muster_traces_total" ["outcome"] =
+        "Jobs whose trace was sent, or dropped: queue_full (the back end is too slow), failed (not taken in time), refused (by a \
+         final answer). Only where traces are exported.";
+}
