@@ -48,6 +48,11 @@ pub(super) fn stall() -> Reply {
     Reply { stall: true, ..reply(200, Value::Null) }
 }
 
+/// How long a client waits for the answer of a fake that answers. Longer than any pause of a loaded machine.
+const PATIENT: Duration = Duration::from_secs(60);
+/// How long a client waits for the answer of a fake that stalls. The calls before the stall must fit into it on a loaded machine.
+pub(super) const IMPATIENT: Duration = Duration::from_secs(4);
+
 impl Reply {
     pub fn with(mut self, name: &'static str, value: impl ToString) -> Reply {
         self.headers.push((name, value.to_string()));
@@ -113,22 +118,27 @@ impl Fake {
     }
 
     pub fn github_at(&self, api_url: &str) -> GitHub {
-        self.github_as(credentials(KEY, api_url))
+        self.github_as(credentials(KEY, api_url), PATIENT)
+    }
+
+    /// A client that soon gives up on an answer: for fakes that never give one.
+    pub fn github_impatient(&self) -> GitHub {
+        self.github_as(credentials(KEY, &self.url), IMPATIENT)
     }
 
     /// A client with the personal access token `ghp_x`.
     pub fn github_by_token(&self) -> GitHub {
-        self.github_as(Credentials { proof: Proof::Token("ghp_x".into()), ..credentials("", &self.url) })
+        self.github_as(Credentials { proof: Proof::Token("ghp_x".into()), ..credentials("", &self.url) }, PATIENT)
     }
 
-    fn github_as(&self, credentials: Credentials) -> GitHub {
+    fn github_as(&self, credentials: Credentials, timeout: Duration) -> GitHub {
         let (to, from) = mpsc::unbounded_channel();
         *self.limits.lock().expect("limits") = Some(from);
         let calls = self.calls.clone();
         let observer = Arc::new(move |api: &'static str, ended: Ended, _| {
             calls.lock().expect("calls").push((api.to_owned(), ended.as_str().to_owned()));
         });
-        GitHub::with_timeout(vec![credentials], to, observer, Duration::from_millis(500)).expect("client")
+        GitHub::with_timeout(vec![credentials], to, observer, timeout).expect("client")
     }
 
     /// How many requests came.

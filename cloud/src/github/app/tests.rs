@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::super::GitHub;
-use super::super::fake::{Ask, Fake, KEY, Reply, credentials, forge, in_seconds, installations, reply, stall};
+use super::super::fake::{Ask, Fake, IMPATIENT, KEY, Reply, credentials, forge, in_seconds, installations, reply, stall};
 use super::*;
 
 fn token() -> Reply {
@@ -230,12 +230,12 @@ async fn bad_credentials_are_told_by_the_apps_name_and_never_shown() {
 #[tokio::test]
 async fn no_answer_is_ambiguous_but_no_connection_or_no_token_is_not() {
     let fake = Fake::start(|_| stall()).await;
-    let failure = ask(&fake.github(), "org/acme").await.expect_err("stalled");
+    let failure = ask(&fake.github_impatient(), "org/acme").await.expect_err("stalled");
     assert_eq!(failure.kind, FailureKind::Ambiguous);
-    assert!(failure.message.contains("no answer within 0.5s"), "{}", failure.message);
+    assert!(failure.message.contains(&format!("no answer within {IMPATIENT:?}")), "{}", failure.message);
 
     let mute = Fake::start_raw(|_, _| stall()).await;
-    let github = mute.github();
+    let github = mute.github_impatient();
     let answers = join_all((0..20).map(|_| ask(&github, "org/acme"))).await;
     assert!(answers.iter().all(|answer| matches!(answer, Err(f) if f.kind == FailureKind::Unavailable)), "the work never began");
     assert_eq!(mute.count(), 1, "one time-out for all of them");
