@@ -11,7 +11,7 @@ use muster_cloud::act::Hands;
 use muster_cloud::aws::{Aws, Ec2};
 use muster_cloud::clock::Clock;
 use muster_cloud::driver::{self, Channels};
-use muster_cloud::github::GitHub;
+use muster_cloud::github::{Credentials, GitHub};
 use muster_cloud::ingest::{Doubts, Ingest, Receipts};
 use muster_cloud::manifests::{Manifests, Place};
 use muster_cloud::otlp::{self, Exporter};
@@ -19,6 +19,7 @@ use muster_cloud::prices;
 use muster_cloud::reload::{Controlled, Reload};
 use muster_cloud::secrets::Secrets;
 use muster_cloud::sync::task::Task;
+use muster_message::keyring::Keyring;
 use muster_message::seal::Sealed;
 use muster_operations::inspect::Inspect;
 use muster_operations::liveness::{Liveness, Pulse};
@@ -31,6 +32,8 @@ use muster_reconciler::effect::{FailureKind, Input};
 use muster_reconciler::ids::PoolName;
 use muster_reconciler::manifest::{self, Spec};
 use muster_reconciler::steer::Pause;
+use secrecy::SecretString;
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -93,8 +96,8 @@ impl Args {
         let stop = stop_on_signal()?;
         let clock = Clock::start();
         let supervisor = Supervisor::from_env().map_err(|e| Fault::Config(e.to_string()))?;
-        let otlp =
-            if self.role == Role::Webhook { None } else { otlp::Config::from_env().map_err(|e| Fault::Config(e.to_string()))? };
+        let decides = self.role != Role::Webhook;
+        let otlp = if decides { otlp::Config::from_env().map_err(|e| Fault::Config(e.to_string()))? } else { None };
         let mut manifests = Manifests::new(self.manifests, &Aws::connect(None).await);
         let texts = manifests.read().await.map_err(unreadable)?;
         let spec = Arc::new(manifest::load(&texts)?);
@@ -102,15 +105,13 @@ impl Args {
         let metrics = Arc::new(Metrics::new());
         let observer = observer(&metrics);
         let aws = Aws::connect(settings.region.as_deref()).await.with_observer(observer.clone());
-        let book =
-            if self.role == Role::Webhook { Book::default() } else { book(self.prices, self.fallback_prices, &aws).await? };
+        let book = if decides { book(self.prices, self.fallback_prices, &aws).await? } else { Book::default() };
         let secrets = Secrets::new(aws.clone(), manifests.place().base());
         let webhook_secrets = secrets.webhook(&spec).await?;
         let (spec_in, spec_out) = watch::channel(spec.clone());
-        let spec_for_prices = spec_out.clone();
         let (secrets_in, secrets_out) = watch::channel(webhook_secrets);
         // Only the controller takes orders, so the webhook's role need not read their token.
-        let token = if self.role == Role::Webhook { None } else { secrets.admin_token(&spec).await? };
+        let token = if decides { secrets.admin_token(&spec).await? } else { None };
         let (token_in, token_out) = watch::channel(token);
 
         // Both listeners are bound before anything begins. Otherwise a port that is in use would cost held
@@ -121,61 +122,17 @@ impl Args {
             _ => Some(http::bind(&settings.listen.webhook, "spec.listen.webhook").await?),
         };
         let mut tasks = JoinSet::new();
-        let mut inspect = None;
-        let mut controlled = None;
         let mut liveness = Liveness::default();
-        if self.role != Role::Webhook {
-            let (limits, limits_out) = mpsc::unbounded_channel();
+        let shared = Shared { aws, spec: spec_out, secrets: secrets_out, metrics, observer, clock, stop };
+        let (mut inspect, mut controlled) = (None, None);
+        if decides {
             let credentials = secrets.credentials(&spec).await?;
-            let github = GitHub::new(credentials.clone(), limits.clone(), observer.clone())?;
-            for name in spec.tokens.keys() {
-                tracing::info!(token = %name, "GitHub has no API for an enterprise's webhook: deliveries that fail are not asked for again");
-            }
-            let receipts = Receipts::default();
-            let hands = Hands::new(aws.clone(), github, receipts.clone(), spec.controller.cluster(), settings.queues.clone());
-            let (inputs, inputs_out) = mpsc::channel(INPUTS);
-            let (ask, queries) = Inspect::new();
-            inspect = Some(ask);
-            let mut controller = Controller::new(&process_name(spec.controller.cluster(), clock), clock.now());
-            // The pauses come before the manifests, because a paused pool must launch nothing from the first
-            // moment on.
-            controller.set_paused(paused(&aws, spec.controller.cluster()).await?);
-            let traces = match otlp {
-                None => None,
-                Some(config) => {
-                    tracing::info!(endpoint = config.place(), "each job that ends is exported as a trace");
-                    let (cluster, region) = (spec.controller.cluster(), aws.region.as_deref());
-                    let (traces, exporter) = Exporter::new(config, cluster, region, metrics.clone())?;
-                    tasks.spawn(exporter.run(stop.clone()));
-                    Some(traces)
-                }
-            };
-            let pulse = Pulse::start();
-            liveness = liveness.with("the controller's loop", pulse.clone());
-            let channels = Channels { inputs: inputs_out, limits: limits_out, queries, pulse };
-            tasks.spawn(driver::run(controller, clock, hands.clone(), channels, metrics.clone(), traces, stop.clone()));
-            inputs.send(Input::Spec(spec.clone())).await.context("failed to start the core")?;
-            let ingest = Ingest {
-                sqs: aws.sqs.clone(),
-                queues: settings.queues.clone(),
-                receipts,
-                inputs: inputs.clone(),
-                metrics: metrics.clone(),
-                spec: spec_out.clone(),
-                secrets: secrets_out.clone(),
-                doubts: Doubts::default(),
-            };
-            ingest.start(&mut tasks, &stop);
-            let sync = Task { s3: aws.s3.clone(), spec: spec_out.clone(), metrics: metrics.clone(), observer: observer.clone() };
-            tasks.spawn(sync.run(stop.clone()));
-            controlled = Some(Controlled { inputs, hands, credentials, limits, observer });
+            let core = shared.start_controller(credentials, otlp, &mut tasks).await?;
+            liveness = liveness.with("the controller's loop", core.pulse);
+            (inspect, controlled) = (Some(core.inspect), Some(core.controlled));
         }
         if let Some(listener) = webhook_listener {
-            tracing::info!(address = %listener.local_addr()?, "listening for webhooks");
-            let outbox = outbox(&aws, &spec);
-            liveness = liveness.with(webhook::OUTBOX, outbox.pulse());
-            let webhook = Webhook { spec: spec_out, secrets: secrets_out, outbox, metrics: metrics.clone() };
-            tasks.spawn(http::serve(listener, webhook::routes(webhook), stop.clone()));
+            liveness = liveness.with(webhook::OUTBOX, shared.start_webhook(listener, &mut tasks)?);
         }
         let reload = Reload {
             manifests,
@@ -184,42 +141,147 @@ impl Args {
             webhook_secrets: secrets_in,
             admin_token: token_in,
             controller: controlled,
-            metrics: metrics.clone(),
+            metrics: shared.metrics.clone(),
         };
-        tasks.spawn(reload.run(texts, stop.clone()));
+        tasks.spawn(reload.run(texts, shared.stop.clone()));
         tracing::info!(address = %admin_listener.local_addr()?, role = ?self.role, cluster = spec.controller.cluster(), "muster runs");
-        let console = inspect.is_some().then(|| console(aws.ec2.clone()));
-        let watch = inspect.clone().map(|core| Watch::start(core, metrics.clone(), book.clone(), LOOK_EVERY, stop.clone()));
-        if let Some(watch) = watch.clone() {
-            // This task is not one of `tasks`, because only prices are lost if it fails.
-            let task = prices::task::Task { api: aws.prices.clone(), spec: spec_for_prices, book, watch };
-            tokio::spawn(task.run(stop.clone()));
-        }
-        let steer = inspect.is_some().then(|| Steer { token: token_out, keep: Some(keep(&aws, spec.controller.cluster())) });
-        let about = About::cluster(spec.controller.cluster());
-        let admin = Admin { about, inspect, console, metrics, watch, steer, liveness: liveness.clone(), stop: stop.clone() };
-        tasks.spawn(http::serve(admin_listener, admin::routes(admin), stop.clone()));
+        let admin = shared.admin(inspect, book, token_out, liveness.clone());
+        tasks.spawn(http::serve(admin_listener, admin::routes(admin), shared.stop.clone()));
         supervisor.ready();
+        until_the_end(tasks, supervisor, &liveness, &shared.stop).await
+    }
+}
 
-        // A task that ends before it was told to has failed. Then nothing works as it should, so everything
-        // stops.
-        let ended_early = tokio::select! {
-            ended = tasks.join_next() => ended.filter(|_| !stop.is_cancelled()),
-            () = supervisor.watch(&liveness, &stop) => None,
-        };
-        stop.cancel();
-        supervisor.stopping();
-        let all = async { while tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(LAST_CALL, all).await.is_err() {
-            tracing::warn!("stopped with work under way after {LAST_CALL:?}");
+/// What the parts of the process have in common.
+struct Shared {
+    aws: Aws,
+    spec: watch::Receiver<Arc<Spec>>,
+    secrets: watch::Receiver<Arc<Keyring>>,
+    metrics: Arc<Metrics>,
+    observer: Observer,
+    clock: Clock,
+    stop: CancellationToken,
+}
+
+/// The controller's ends that the rest of the process holds.
+struct Core {
+    inspect: Inspect,
+    controlled: Controlled,
+    pulse: Pulse,
+}
+
+impl Shared {
+    async fn start_controller(
+        &self,
+        credentials: Vec<Credentials>,
+        otlp: Option<otlp::Config>,
+        tasks: &mut JoinSet<()>,
+    ) -> anyhow::Result<Core> {
+        let spec = self.spec.borrow().clone();
+        let (cluster, settings) = (spec.controller.cluster(), &spec.controller.spec);
+        let (limits, limits_out) = mpsc::unbounded_channel();
+        let github = GitHub::new(credentials.clone(), limits.clone(), self.observer.clone())?;
+        for name in spec.tokens.keys() {
+            tracing::info!(token = %name, "GitHub has no API for an enterprise's webhook: deliveries that fail are not asked for again");
         }
-        match ended_early {
-            Some(Err(error)) => Err(error).context("a part of muster failed; all of it stops"),
-            Some(Ok(())) => anyhow::bail!("a part of muster ended by itself; all of it stops"),
-            None => {
-                tracing::info!("stopped");
-                Ok(())
+        let receipts = Receipts::default();
+        let hands = Hands::new(self.aws.clone(), github, receipts.clone(), cluster, settings.queues.clone());
+        let (inputs, inputs_out) = mpsc::channel(INPUTS);
+        let (inspect, queries) = Inspect::new();
+        let mut controller = Controller::new(&process_name(cluster, self.clock), self.clock.now());
+        // The pauses come before the manifests, because a paused pool must launch nothing from the first
+        // moment on.
+        controller.set_paused(paused(&self.aws, cluster).await?);
+        let traces = match otlp {
+            None => None,
+            Some(config) => {
+                tracing::info!(endpoint = config.place(), "each job that ends is exported as a trace");
+                let (traces, exporter) = Exporter::new(config, cluster, self.aws.region.as_deref(), self.metrics.clone())?;
+                tasks.spawn(exporter.run(self.stop.clone()));
+                Some(traces)
             }
+        };
+        let pulse = Pulse::start();
+        let channels = Channels { inputs: inputs_out, limits: limits_out, queries, pulse: pulse.clone() };
+        let (metrics, stop) = (self.metrics.clone(), self.stop.clone());
+        tasks.spawn(driver::run(controller, self.clock, hands.clone(), channels, metrics, traces, stop));
+        inputs.send(Input::Spec(spec.clone())).await.context("failed to start the core")?;
+        let ingest = Ingest {
+            sqs: self.aws.sqs.clone(),
+            queues: settings.queues.clone(),
+            receipts,
+            inputs: inputs.clone(),
+            metrics: self.metrics.clone(),
+            spec: self.spec.clone(),
+            secrets: self.secrets.clone(),
+            doubts: Doubts::default(),
+        };
+        ingest.start(tasks, &self.stop);
+        let (s3, observer) = (self.aws.s3.clone(), self.observer.clone());
+        let sync = Task { s3, spec: self.spec.clone(), metrics: self.metrics.clone(), observer: observer.clone() };
+        tasks.spawn(sync.run(self.stop.clone()));
+        Ok(Core { inspect, controlled: Controlled { inputs, hands, credentials, limits, observer }, pulse })
+    }
+
+    /// Returns the pulse of the loop that puts messages on the queue.
+    fn start_webhook(&self, listener: TcpListener, tasks: &mut JoinSet<()>) -> anyhow::Result<Pulse> {
+        tracing::info!(address = %listener.local_addr()?, "listening for webhooks");
+        let outbox = outbox(&self.aws, &self.spec.borrow());
+        let pulse = outbox.pulse();
+        let (spec, secrets, metrics) = (self.spec.clone(), self.secrets.clone(), self.metrics.clone());
+        let routes = webhook::routes(Webhook { spec, secrets, outbox, metrics });
+        tasks.spawn(http::serve(listener, routes, self.stop.clone()));
+        Ok(pulse)
+    }
+
+    /// What the admin listener answers from. Without a controller (`inspect`), it shows metrics and health only.
+    fn admin(
+        &self,
+        inspect: Option<Inspect>,
+        book: Book,
+        token: watch::Receiver<Option<SecretString>>,
+        liveness: Liveness,
+    ) -> Admin {
+        let cluster = self.spec.borrow().controller.cluster().to_owned();
+        let (metrics, stop) = (self.metrics.clone(), self.stop.clone());
+        let about = About::cluster(&cluster);
+        let Some(core) = inspect else {
+            return Admin { about, inspect, console: None, metrics, watch: None, steer: None, liveness, stop };
+        };
+        let watch = Watch::start(core.clone(), metrics.clone(), book.clone(), LOOK_EVERY, stop.clone());
+        // This task is not one of the process's tasks, because only prices are lost if it fails.
+        let prices = prices::task::Task { api: self.aws.prices.clone(), spec: self.spec.clone(), book, watch: watch.clone() };
+        tokio::spawn(prices.run(stop.clone()));
+        let console = Some(console(self.aws.ec2.clone()));
+        let steer = Some(Steer { token, keep: Some(keep(&self.aws, &cluster)) });
+        Admin { about, inspect: Some(core), console, metrics, watch: Some(watch), steer, liveness, stop }
+    }
+}
+
+/// Waits until the process is told to stop. A task that ends before that has failed. Then nothing works as it should, so
+/// everything stops.
+async fn until_the_end(
+    mut tasks: JoinSet<()>,
+    supervisor: Supervisor,
+    liveness: &Liveness,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let ended_early = tokio::select! {
+        ended = tasks.join_next() => ended.filter(|_| !stop.is_cancelled()),
+        () = supervisor.watch(liveness, stop) => None,
+    };
+    stop.cancel();
+    supervisor.stopping();
+    let all = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(LAST_CALL, all).await.is_err() {
+        tracing::warn!("stopped with work under way after {LAST_CALL:?}");
+    }
+    match ended_early {
+        Some(Err(error)) => Err(error).context("a part of muster failed; all of it stops"),
+        Some(Ok(())) => anyhow::bail!("a part of muster ended by itself; all of it stops"),
+        None => {
+            tracing::info!("stopped");
+            Ok(())
         }
     }
 }
