@@ -22,6 +22,7 @@ setup: ## The black-box tests' virtual environments (moto, checkov) and Debian p
 # clippy as the compiler of our own crates, in the profile of the tests: `cargo clippy` would check the AWS SDK all over again.
 lint: ## Formatting, lints, and that the build without AWS and GitHub still stands
 	cargo fmt --all --check
+	rustfmt --check --edition 2024 simulator/defects/*.rs
 	RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS='-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__' \
 		cargo test --workspace --all-targets --no-run
 	cargo check --no-default-features

@@ -1,6 +1,6 @@
-//! Runs the core: inputs in, effects out, their outcomes back in; questions are answered between two steps.
+//! Runs the core: inputs go in, effects come out, and their outcomes go back in. Questions are answered between two steps.
 //!
-//! The core is owned by one task and never shared. Effects run side by side; each is answered exactly once.
+//! One task owns the core, which is never shared. Effects run side by side, and each gets exactly one outcome.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,29 +17,29 @@ use crate::liveness::{self, Pulse};
 use crate::metrics::Metrics;
 use crate::otlp::Traces;
 
-/// How long a stop waits for effects under way; the whole process has 10 s.
+/// How long a stop waits for effects under way. The whole process has 10 s.
 const STOP_GRACE: Duration = Duration::from_secs(8);
-/// While stopping, how often it is seen whether all has ended.
+/// How often a stop checks whether all effects have ended.
 const STOP_LOOK: Duration = Duration::from_millis(20);
-/// No effect takes longer than this; one that does is answered as Ambiguous.
+/// The longest time of an effect. An effect that takes longer gets the outcome Ambiguous.
 const EFFECT_DEADLINE: Duration = Duration::from_secs(120);
-/// But a sweep may: it changes nothing, and a list of ten thousand runners has a hundred pages.
+/// The longest time of a sweep. A sweep changes nothing, and a list of ten thousand runners has a hundred pages.
 const SWEEP_DEADLINE: Duration = Duration::from_secs(600);
 
-/// Everything that the loop listens to, and where it shows that it turns.
+/// Everything that the loop listens to, and the mark that it sets.
 #[derive(Debug)]
 pub struct Channels {
-    /// Manifests and messages.
+    /// Changed manifests, and messages of the queue.
     pub inputs: mpsc::Receiver<Input>,
-    /// GitHub's rate limits.
+    /// The rate limits that GitHub's answers tell.
     pub limits: mpsc::UnboundedReceiver<GitHubLimit>,
-    /// Questions of the admin listener.
+    /// The questions of the admin listener.
     pub queries: mpsc::Receiver<Query>,
-    /// Marked at each turn.
+    /// The mark that the loop sets at each turn.
     pub pulse: Pulse,
 }
 
-/// Runs `controller` until `stop` is cancelled and what is under way has ended.
+/// Runs `controller` until `stop` is cancelled and all effects under way have ended.
 pub async fn run(
     mut controller: Controller,
     clock: Clock,
@@ -72,7 +72,7 @@ pub async fn run(
             }
             Some(input) = from.inputs.recv() => input,
             () = tokio::time::sleep_until(wake) => Input::Tick,
-            // After what there is to do: whoever asks on and on must not keep it from being done.
+            // Questions come after everything else, so that somebody who asks all the time keeps no work from being done.
             Some(query) = from.queries.recv() => {
                 inspect::answer(&mut controller, query, clock.now());
                 log(&controller, &mut logged);
@@ -94,7 +94,8 @@ pub async fn run(
             start(effect, &hands, &answers);
         }
         log(&controller, &mut logged);
-        // Whoever may still hand in messages has to be done: what arrives now is released, not forgotten.
+        // The loop ends only after everybody who may hand in messages has ended. Messages that arrive now are released, not
+        // forgotten.
         if stopping.is_some() && controller.in_flight() == 0 && from.inputs.is_closed() && from.inputs.is_empty() {
             return;
         }
@@ -108,7 +109,7 @@ async fn at(deadline: Option<tokio::time::Instant>) {
     }
 }
 
-/// One line for each event since the last call: what was decided or heard, for whom, and why.
+/// Logs one line for each event since the last call: what was decided or heard, for whom, and why.
 fn log(controller: &Controller, logged: &mut u64) {
     for e in controller.seen().events(*logged, usize::MAX) {
         let (pool, instance) = (e.pool.as_deref(), e.instance.as_deref());
@@ -143,7 +144,8 @@ fn start(effect: Effect, hands: &Hands, answers: &mpsc::UnboundedSender<(muster_
     tokio::spawn(async move {
         let effect = Arc::new(effect);
         let asked = effect.clone();
-        // A task of its own: should an adapter panic, the effect is answered all the same, and the core does not wait for ever.
+        // The adapter runs in a task of its own. If it panics, the effect still gets an outcome, and the core does not wait
+        // for ever.
         let work = tokio::spawn(async move { hands.carry_out(&asked.action, &asked.reason.to_string()).await });
         let late = work.abort_handle();
         let deadline = if matches!(effect.action, Action::Sweep(_)) { SWEEP_DEADLINE } else { EFFECT_DEADLINE };
@@ -151,18 +153,18 @@ fn start(effect: Effect, hands: &Hands, answers: &mpsc::UnboundedSender<(muster_
             Ok(Ok(outcome)) => outcome,
             Ok(Err(lost)) => Outcome::Failed(Failure::new(FailureKind::Ambiguous, format!("the adapter failed: {lost}"))),
             Err(_) => {
-                // What it still would do, nobody expects any more.
+                // Nobody expects the outcome any more, so the call is aborted.
                 late.abort();
                 Outcome::Failed(Failure::new(FailureKind::Ambiguous, format!("no answer within {deadline:?}")))
             }
         };
         hear(&effect, &outcome);
-        // The loop has ended: its successor finds out.
+        // If the loop has ended, the next process finds out what came of the effect.
         let _ = answers.send((effect.id, outcome));
     });
 }
 
-/// Logs the call that is about to be made; the decision behind it is logged with the events.
+/// Logs the call that is about to be made. The decision behind it is logged with the events.
 fn say(effect: &Effect) {
     let (id, why) = (effect.id.0, effect.reason.to_string());
     match &effect.action {

@@ -1,6 +1,7 @@
-//! What boxes cost, while they run: their time by pool and market, and its price by the [`Book`] of prices.
+//! What instances cost while they run: their time by pool and market, and its price by the [`Book`] of
+//! prices.
 //!
-//! An estimate, and it says of how much: time without a price is counted, and shown as not covered.
+//! The cost is an estimate. Time without a price is counted, too, and shown as not covered.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,50 +13,52 @@ use serde::{Deserialize, Serialize};
 use crate::metrics::Metrics;
 use crate::prices::{Book, BookView};
 
-/// A longer gap between two looks is counted as this much: nobody knows what was in it.
+/// How much of a gap between two looks is counted at most, because nobody knows what happened in a longer
+/// gap.
 const LONGEST_GAP: Duration = Duration::from_secs(120);
-/// Days begin at midnight, UTC.
+/// The length of a day in milliseconds. Days begin at midnight, UTC.
 const DAY_MS: u64 = 86_400_000;
 
 /// The cost of the day so far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CostView {
-    /// Such as `USD`.
+    /// The currency, such as `USD`.
     pub currency: String,
-    /// Where the prices come from; empty: there are none.
+    /// Where the prices come from. Empty: there are no prices.
     pub prices: String,
-    /// Since when is counted: midnight (UTC), or the start of the process if that was later; milliseconds since 1970.
+    /// Since when the cost is counted, in milliseconds since 1970: midnight (UTC), or the start of the
+    /// process if that was later.
     pub since: u64,
-    /// Of all boxes whose type has a price.
+    /// The cost of all instances whose type has a price.
     pub total: f64,
-    /// By pool.
+    /// The cost of each pool.
     pub pools: BTreeMap<String, f64>,
-    /// Hours that boxes ran.
+    /// How many hours the instances ran.
     pub hours: f64,
-    /// The share of these hours that has a price, 0 to 1. None: no box ran.
+    /// The share of these hours that has a price, 0 to 1. None: no instance ran.
     pub coverage: Option<f64>,
-    /// Prices that the pools' types and markets need, and how many of them are known.
+    /// How many prices the pools' types and markets need, and how many of these are known.
     #[serde(default)]
     pub known: (usize, usize),
-    /// What keeps prices from being read, a sentence each.
+    /// Why prices cannot be read, one sentence each.
     #[serde(default)]
     pub trouble: Vec<String>,
 }
 
-/// Counts boxes' time.
+/// Counts the time of instances, and its cost.
 #[derive(Debug)]
 pub struct Meter {
     prices: Book,
     last: Option<(Time, Totals)>,
     today: CostView,
     priced_hours: f64,
-    /// Since the start: all seconds, and those with a price.
+    /// Since the start of the process: all seconds, and the seconds with a price.
     ever: (f64, f64),
 }
 
 impl Meter {
-    /// Nothing counted yet.
+    /// A meter that has counted nothing yet.
     pub fn new(prices: impl Into<Book>) -> Meter {
         let mut meter =
             Meter { prices: Book::default(), last: None, today: CostView::default(), priced_hours: 0.0, ever: (0.0, 0.0) };
@@ -63,10 +66,10 @@ impl Meter {
         meter
     }
 
-    /// Counts by these prices from now on; what was counted stays.
+    /// Uses these prices from now on. What was counted stays.
     pub fn set_prices(&mut self, prices: Book) {
         let view = prices.view();
-        // What was counted in another currency cannot be added to: the day begins anew.
+        // An amount in another currency cannot be added, so the day's count begins anew.
         if self.today.currency != view.currency {
             (self.today.total, self.priced_hours) = (0.0, 0.0);
             self.today.pools.clear();
@@ -77,12 +80,12 @@ impl Meter {
         self.prices = prices;
     }
 
-    /// The prices by which it counts.
+    /// The prices that the meter uses.
     pub fn prices(&self) -> BookView {
         self.prices.view()
     }
 
-    /// Takes a look: what was there at the last one has run until now.
+    /// Takes a look. The instances of the look before have run until now.
     pub fn take(&mut self, totals: &Totals, metrics: &Metrics) {
         let now = Time::from_millis(totals.now);
         let Some((last, before)) = self.last.replace((now, totals.clone())) else {

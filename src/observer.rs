@@ -1,26 +1,27 @@
-//! Whoever is told of every call to AWS and GitHub.
+//! The interface by which every call to AWS and GitHub is reported, for metrics and logs.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use muster_reconciler::effect::FailureKind;
 
-/// Is told of every call: the API (`ec2.CreateFleet`, `github.ListRunners`), how it ended and how long it took.
+/// Is called after every call, with the API (`ec2.CreateFleet`, `github.ListRunners`), how the call ended and
+/// how long it took.
 pub type Observer = Arc<dyn Fn(&'static str, Ended, Duration) + Send + Sync>;
 
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ended {
-    /// It worked.
+    /// The call worked.
     Ok,
-    /// It worked: nothing has changed since the last such call (304).
+    /// The call worked, and nothing has changed since the last such call (304).
     NotModified,
-    /// It failed.
+    /// The call failed.
     Failed(FailureKind),
 }
 
 impl Ended {
-    /// The failure, if it is one.
+    /// The kind of the failure. None: the call worked.
     pub const fn failure(self) -> Option<FailureKind> {
         match self {
             Ended::Ok | Ended::NotModified => None,
@@ -28,7 +29,7 @@ impl Ended {
         }
     }
 
-    /// Its word in logs.
+    /// The word in logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Ended::Ok => "ok",

@@ -1,4 +1,4 @@
-//! What plots have in common: an SVG for an HTML page, its colours, and two axes with round ticks.
+//! What all plots have in common: an SVG for an HTML page, its colours, and two axes with round ticks.
 
 use std::time::Duration;
 
@@ -9,19 +9,20 @@ use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
-/// Text, and the one line that matters most. A colour is a name: the page's style sheet finds it again by its value and replaces it.
+/// The colour of text and of the most important line. A colour serves as a name: the page's style sheet finds it by its
+/// value and replaces it.
 pub const INK: RGBColor = RGBColor(0x16, 0x19, 0x1d);
-/// Axes and grid.
+/// The colour of axes and grid.
 pub const GRID: RGBColor = RGBColor(0xd5, 0xda, 0xe1);
-/// The first of two lines.
+/// The colour of the first of two lines.
 pub const FIRST: RGBColor = RGBColor(0x0b, 0x57, 0xd0);
-/// The second of two lines.
+/// The colour of the second of two lines.
 pub const SECOND: RGBColor = RGBColor(0xcc, 0x4a, 0x7a);
 
 /// An empty plot.
 pub type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// Draws one plot, and takes from the SVG what an HTML page does not need.
+/// Draws one plot, and removes what an HTML page does not need from the SVG.
 pub fn draw((width, height): (u32, u32), label: &str, plot: impl FnOnce(&Area<'_>) -> Drawn) -> anyhow::Result<String> {
     let mut svg = String::new();
     {
@@ -33,17 +34,17 @@ pub fn draw((width, height): (u32, u32), label: &str, plot: impl FnOnce(&Area<'_
     Ok(format!("<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{label}\">{inner}"))
 }
 
-/// Text of this height, in pixels.
+/// Text of this height, in the units of the SVG.
 pub fn font(size: u32) -> TextStyle<'static> {
     ("sans-serif", size).into_font().color(&INK)
 }
 
-/// A wait, for people.
+/// A wait in seconds, for people.
 pub fn seconds(s: f64) -> String {
     if s < 0.5 { "0".into() } else { human(Duration::from_secs_f64(s.round())).to_string() }
 }
 
-/// Multiples of the first of the steps of which no more than `most` are needed, from `low` to `high`.
+/// The ticks from `low` to `high`: multiples of the first of `steps` that needs no more than `most` ticks.
 pub fn ticks(low: f64, high: f64, most: usize, steps: &[f64]) -> Vec<f64> {
     let fits = |step: &&f64| (high - low) / **step <= most as f64;
     let step = steps.iter().find(fits).copied().unwrap_or((high - low) / most as f64);
@@ -54,23 +55,24 @@ pub fn ticks(low: f64, high: f64, most: usize, steps: &[f64]) -> Vec<f64> {
 /// Round times, in seconds, for an axis of waits.
 pub const WAIT_STEPS: [f64; 16] =
     [1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 14_400.0, 28_800.0];
-/// Round counts.
+/// Round numbers, for an axis of counts.
 pub const COUNT_STEPS: [f64; 15] =
     [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0, 20_000.0, 50_000.0];
 
 /// One axis: its range, its ticks and what they say.
 pub struct Axis<'a> {
-    /// Where it begins.
+    /// The value at which the axis begins.
     pub low: f64,
-    /// Where it ends.
+    /// The value at which the axis ends.
     pub high: f64,
-    /// Where a line and a label stand.
+    /// The values that have a line and a label.
     pub ticks: Vec<f64>,
-    /// The label.
+    /// The label of a value.
     pub say: &'a dyn Fn(&f64) -> String,
 }
 
-/// A linear axis whose ticks are given. (plotters' own `with_key_points` does not go with numbers that it formats itself.)
+/// A linear axis with given ticks. plotters' own `with_key_points` cannot be used with numbers that plotters formats
+/// itself.
 pub struct Ticked {
     line: RangedCoordf64,
     ticks: Vec<f64>,
@@ -99,12 +101,12 @@ impl Ranged for Ticked {
     }
 }
 
-/// What is drawn on.
+/// The chart that a plot draws on.
 pub type Plane<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<Ticked, Ticked>>;
-/// What drawing can end in; into a string it never does.
+/// The result of drawing. Drawing into a string never fails.
 pub type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
-/// Axes, and what is drawn on them.
+/// Draws two axes, and what `body` draws on them.
 pub fn on_axes<F>(size: (u32, u32), label: &str, x: &Axis<'_>, y: &Axis<'_>, body: F) -> anyhow::Result<String>
 where
     F: FnOnce(&mut Plane<'_, '_>) -> Drawn,
@@ -131,7 +133,7 @@ where
     })
 }
 
-/// Labels that fit side by side.
+/// How many labels fit side by side.
 pub fn across((width, _): (u32, u32)) -> usize {
     usize::try_from(width / 75).unwrap_or(5)
 }

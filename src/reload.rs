@@ -1,4 +1,5 @@
-//! Picks up changed manifests without a restart. An invalid change keeps the last good one and says so.
+//! Takes over changed manifests without a restart. If a change is invalid, the last valid manifests stay in force, and the
+//! log says so.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,23 +18,23 @@ use crate::metrics::Metrics;
 use crate::observer::Observer;
 use crate::secrets::Secrets;
 
-/// How often secrets are resolved anew, so that a rotated one works without a restart.
+/// How often secrets are read anew, so that a rotated secret works without a restart.
 const ROTATION: Duration = Duration::from_secs(300);
 
-/// What a change of manifests reaches.
+/// What a change of the manifests reaches.
 #[derive(Debug)]
 pub struct Reload {
-    /// Where the manifests lie.
+    /// Where the manifests are.
     pub manifests: Manifests,
-    /// Resolves references.
+    /// Reads the secrets that the manifests refer to.
     pub secrets: Secrets,
     /// The manifests in force.
     pub spec: watch::Sender<Arc<Spec>>,
     /// The webhook secrets in force.
     pub webhook_secrets: watch::Sender<Arc<Keyring>>,
-    /// The token for orders.
+    /// The token for orders. None: orders are refused.
     pub admin_token: watch::Sender<Option<SecretString>>,
-    /// The controller, if this process runs one.
+    /// What a change reaches in the controller. None: this process runs no controller.
     pub controller: Option<Controlled>,
     /// Counts reloads.
     pub metrics: Arc<Metrics>,
@@ -41,15 +42,15 @@ pub struct Reload {
 
 /// What a change reaches in a process that runs the controller.
 pub struct Controlled {
-    /// The core.
+    /// The inputs of the core.
     pub inputs: mpsc::Sender<Input>,
-    /// Gets new Apps.
+    /// Gets the new GitHub clients.
     pub hands: Hands,
     /// The Apps and tokens in force.
     pub credentials: Vec<Credentials>,
-    /// Where GitHub's limits go.
+    /// Where GitHub's rate limits go.
     pub limits: mpsc::UnboundedSender<GitHubLimit>,
-    /// Is told of GitHub calls.
+    /// Is told of calls to GitHub.
     pub observer: Observer,
 }
 
@@ -59,7 +60,7 @@ impl std::fmt::Debug for Controlled {
     }
 }
 
-/// A change that a running process can't take over.
+/// The error of a change that a running process cannot take over.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the Controller's name, region, queues or `listen` changed: restart muster for that; until then no other change is taken over"
@@ -67,7 +68,7 @@ impl std::fmt::Debug for Controlled {
 struct NeedsRestart;
 
 impl Reload {
-    /// Watches until `stop`. `in_force` is what is in force at the start.
+    /// Watches the manifests until `stop`. `in_force` are the manifests at the start.
     pub async fn run(mut self, in_force: Vec<Text>, stop: CancellationToken) {
         let mut seen = Some(in_force);
         let mut doubted = None;
@@ -78,7 +79,8 @@ impl Reload {
                 () = tokio::time::sleep(self.manifests.place().look()) => {}
             }
             match self.manifests.read().await {
-                // Perhaps read while it was being written: boxes of a pool that is gone are asked to end, which is not taken back.
+                // The manifests may have been read while they were being written. Runners of a pool that is gone are
+                // drained, which cannot be undone, so such manifests are read twice.
                 Ok(texts)
                     if [&seen, &doubted].iter().all(|known| known.as_ref() != Some(&texts)) && self.lacks_a_pool(&texts) =>
                 {
@@ -93,7 +95,8 @@ impl Reload {
                             tracing::info!(place = %self.manifests.place(), "took over changed manifests");
                             Some(texts)
                         }
-                        // A secret that could not be read may be readable at the next look: whatever it finds is news.
+                        // A secret that could not be read may be readable at the next look, so the same manifests count as
+                        // news then.
                         Err(error) if !error.is::<manifest::Problems>() && !error.is::<NeedsRestart>() => {
                             tracing::warn!("cannot take over changed manifests yet, the last good ones stay in force: {error:#}");
                             None
@@ -114,7 +117,7 @@ impl Reload {
         }
     }
 
-    /// Whether a pool that is in force is no longer in these manifests.
+    /// Whether a pool in force is missing in these manifests.
     fn lacks_a_pool(&self, texts: &[Text]) -> bool {
         let spec = self.spec.borrow();
         manifest::load(texts).is_ok_and(|new| spec.pools.keys().any(|pool| !new.pools.contains_key(pool)))
@@ -137,13 +140,13 @@ impl Reload {
         self.webhook_secrets.send_replace(webhook);
         self.spec.send_replace(spec.clone());
         if let Some(c) = &self.controller {
-            // The loop is gone only when the process stops.
+            // The send fails only when the process stops.
             let _ = c.inputs.send(Input::Spec(spec)).await;
         }
         Ok(())
     }
 
-    /// Reads all secrets anew: private keys, tokens and webhook secrets may have been replaced where they lie.
+    /// Reads all secrets anew, because private keys, tokens and webhook secrets may have been replaced.
     async fn rotate(&mut self) {
         let spec = self.spec.borrow().clone();
         match self.secrets.webhook(&spec).await {
@@ -164,7 +167,7 @@ impl Reload {
 }
 
 impl Controlled {
-    /// Uses these Apps from now on. Unchanged ones keep what their client remembers: tokens, groups, lists.
+    /// Uses these Apps from now on. The clients of unchanged Apps keep what they remember: tokens, groups, lists.
     fn take_apps(&mut self, apps: Vec<Credentials>) -> anyhow::Result<()> {
         if apps != self.credentials {
             self.hands.set_github(GitHub::new(apps.clone(), self.limits.clone(), self.observer.clone())?);

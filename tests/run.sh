@@ -11,7 +11,7 @@ export MUSTER_SKIPPED="$kept/skipped" MUSTER_FIGURES="$kept/figures"
 began=$(date +%s)
 first=
 
-# group NAME COMMAND...: runs it, keeps the names of the tests that failed.
+# group NAME COMMAND...: runs the command, and keeps the names of the tests that failed.
 group() {
     name=$1
     shift
@@ -29,7 +29,7 @@ group() {
 
 group core cargo test --no-fail-fast -p muster-reconciler
 group simulator cargo test --no-fail-fast -p muster-simulator
-group defects cargo test --no-fail-fast -p muster-simulator --features defects --test defects
+group defects sh tests/defects.sh
 group setup sh tests/setup.sh
 group wire cargo test --no-fail-fast --workspace --exclude muster-reconciler --exclude muster-simulator
 

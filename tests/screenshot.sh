@@ -2,7 +2,7 @@
 # `make screenshot`: takes the picture of the live page that the README shows, docs/live-page.png. It runs `muster demo` on a free port,
 # waits until some runners have jobs, and lets a headless Chromium take the picture. The demo's seed is fixed, so the pools and the jobs
 # are the same in each picture; the numbers are not, because they depend on the moment.
-# MUSTER=PATH takes a binary that is built already.
+# MUSTER=PATH uses a binary that is built already.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -32,7 +32,7 @@ trap 'exit 1' INT TERM
 "$MUSTER" demo --port 0 --seed 1 >"$work/out" 2>"$work/log" &
 demo=$!
 
-# until_true SECONDS WHAT COMMAND...: asks again and again until the command succeeds.
+# until_true SECONDS WHAT COMMAND...: repeats the command until it succeeds.
 until_true() {
     left=$1 what=$2
     shift 2
@@ -49,7 +49,7 @@ has_address() {
     [ -n "$url" ]
 }
 
-# The lists are JSON and end in `"total":N`.
+# Each list of the API is JSON and ends in `"total":N`.
 has_busy_runners() {
     busy=$(curl --silent --fail --max-time 5 "${url}api/v1/runners?phase=busy" | sed -n 's/.*"total": *\([0-9]*\).*/\1/p')
     [ "${busy:-0}" -ge 6 ]

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the tests need beside Rust. Each group of tests needs programs, and some need an environment: .venv (moto plays AWS, shellcheck
+# Installs what the tests need besides Rust. Each group of tests needs programs, and some an environment: .venv (moto plays AWS, shellcheck
 # reads the boot script), .venv-checkov (a security scanner), .venv-release (a linker), tests/iam (an evaluator of IAM's policies). Safe to
 # run again; it takes no time when nothing changed. A group whose part is missing gets one line that says what to install, and its tests
 # are skipped. With CI=true that is a failure, told at the end.
@@ -8,14 +8,14 @@ set -u
 root=$(cd "$(dirname "$0")/.." && pwd)
 missing=
 
-# skip TESTS WHY: one line for a group of tests that cannot run here.
+# skip TESTS WHY: prints one line for a group of tests that cannot run here.
 skip() {
     echo "setup: SKIPPED: $1: $2" >&2
     missing=yes
 }
 
-# needs TESTS PACKAGES PROGRAM...: true if all programs are there. On a Debian without a running systemd (a container) and as root the
-# packages are installed: nobody is surprised there, and no service starts.
+# needs TESTS PACKAGES PROGRAM...: true if all programs exist. As root on a Debian without a running systemd (a container), the packages
+# are installed, because that surprises nobody there, and no service starts.
 needs() {
     tests=$1 packages=$2
     shift 2
@@ -24,7 +24,7 @@ needs() {
         if [ "$(id -u)" = 0 ] && [ ! -d /run/systemd/system ] && command -v apt-get >/dev/null 2>&1; then
             [ -n "${updated:-}" ] || { apt-get update -qq >/dev/null || :; updated=yes; }
             echo "setup: installing $packages for $tests"
-            # One package a call: a name that a distribution lacks must not keep the others away.
+            # One package for each call, so that a name that a distribution lacks does not prevent the others.
             for package in $packages; do
                 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null 2>&1 || :
             done
@@ -35,7 +35,7 @@ needs() {
     done
 }
 
-# environment FOLDER REQUIREMENTS TESTS: a virtual environment with those packages, made anew when they changed.
+# environment FOLDER REQUIREMENTS TESTS: makes a virtual environment with these packages, and makes it anew when they change.
 environment() {
     stamp=$root/$1/.muster-requirements
     wanted=$(cksum <"$root/tests/$2")
@@ -81,13 +81,13 @@ elif ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then
     skip "$aws" "$python cannot make virtual environments; install python3-venv (so it is called on Debian and Ubuntu)"
 else
     environment .venv requirements.txt "$aws"
-    # The scanner's pins and moto's exclude each other. Only the plans of terraform/ need it.
+    # The scanner's pinned versions and moto's exclude each other. Only the plans of terraform/ need the scanner.
     [ "$terraform" = no ] || environment .venv-checkov requirements-checkov.txt "checkov's judgement of Terraform's plans"
-    # The linker of a release (release/build.sh). Whether what it links runs on other distributions is tried on Linux.
+    # The linker of a release (release/build.sh). Only on Linux do the tests try what it links on other distributions.
     [ "$(uname -s)" != Linux ] || environment .venv-release ../release/requirements.txt 'the tests of the released binary'
 fi
 
-# Another program that the tests run, never a part of muster: its licence is the AGPL.
+# The tests run this program, and it is never a part of muster, because its licence is the AGPL.
 iam="the judgement of each call by IAM's policies"
 if needs "$iam" 'nodejs npm' node npm; then
     stamp=$root/tests/iam/node_modules/.muster-lock

@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::defects::{self, Defect};
 use crate::effect::{GitHubLimit, Resource};
 use crate::ids::Payer;
 use crate::manifest::Limits;
@@ -150,9 +149,6 @@ impl Budgets {
 
     /// When the next call is admitted: `now`, or later.
     pub fn admits_at(&mut self, api: &Api, now: Time) -> Time {
-        if defects::has(Defect::IgnoreBudgets) {
-            return now;
-        }
         let reserve = if matches!(api, Api::Background(_)) { RESERVE } else { 0 };
         let gate = api.payer().map_or(now, |payer| self.gate(payer, self.resource(api), reserve, now));
         let b = self.bucket(api, now);

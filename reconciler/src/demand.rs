@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::defects::{self, Defect};
 use crate::event::{JobEvent, JobState};
 use crate::ids::{JobId, MessageId, PoolName, RunId};
 use crate::manifest::Spec;
@@ -153,7 +152,7 @@ impl Demand {
     /// of another's jobs. If the repository was transferred, the check with GitHub tells what became of a queued job.
     pub fn fold(&mut self, spec: &Spec, event: &JobEvent, message: Option<(MessageId, u32)>, now: Time) -> Folded {
         let mut folded = Folded::default();
-        if self.over.contains_key(&event.job) && !defects::has(Defect::ReviveJobs) {
+        if self.over.contains_key(&event.job) {
             folded.before = Some(JobState::Completed);
             folded.settled.extend(message.map(|(id, _)| id));
             return folded;
@@ -262,17 +261,6 @@ impl Demand {
         let backoff = HOLD.0.saturating_mul(1 << (times - 1).min(10)).min(HOLD.1);
         self.held.insert((job.event.run, id));
         job.hold = Some(Hold { why, since: now, until: now + backoff, times });
-    }
-
-    /// The defect of that name: the queued jobs of a pool are taken for done.
-    pub(crate) fn drop_queued(&mut self, pool: &PoolName, now: Time) -> Vec<MessageId> {
-        let ids: Vec<JobId> = self.queued(pool).map(|(id, _)| id).collect();
-        let mut messages = Vec::new();
-        for id in ids {
-            messages.extend(self.jobs.get_mut(&id).map(|j| std::mem::take(&mut j.messages)).unwrap_or_default());
-            self.bury(id, now);
-        }
-        messages
     }
 
     /// The jobs, by id.

@@ -16,8 +16,7 @@ macro_rules! shown {
 }
 pub(crate) use shown;
 
-// The ground: names, time, and the deliberate defects that the simulator must find.
-pub mod defects;
+// The ground: names and time.
 pub mod ids;
 pub mod tags;
 pub mod time;

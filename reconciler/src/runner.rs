@@ -27,7 +27,6 @@ pub use terms::Terms;
 
 use std::time::Duration;
 
-use crate::defects::{self, Defect};
 use crate::ids::PoolName;
 use crate::manifest::RunnerPool;
 use crate::time::Time;
@@ -105,7 +104,7 @@ impl Runner {
             job_over: self.job().over().is_some(),
             draining: self.drain().is_some(),
             interrupted: self.interrupted_at().is_some(),
-            overdue: self.overdue(boot_deadline, now) && !defects::has(Defect::SupplyForEver),
+            overdue: self.overdue(boot_deadline, now),
         }
     }
 

@@ -12,7 +12,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::defects::{self, Defect};
 use crate::effect::Source;
 use crate::event::{Ec2Event, Ec2EventKind, JobEvent, JobState};
 use crate::fact::Fact;
@@ -170,9 +169,6 @@ impl World {
 
     /// EC2 notified us. Returns the pool, if the box is one of ours.
     pub fn heard_ec2(&mut self, event: &Ec2Event, now: Time) -> Option<PoolName> {
-        if defects::has(Defect::AdoptStrangers) {
-            self.entry(&event.instance, &"theirs".into(), now);
-        }
         let runner = self.runners.get_mut(&event.instance)?;
         match event.kind {
             Ec2EventKind::Rebalance => {}

@@ -1,4 +1,4 @@
-//! The controller over time, told by hand: inputs in, effects out, each answered as the test says.
+//! The controller over time. Each test gives inputs, and answers the effects as it says.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::time::Duration;
@@ -17,19 +17,19 @@ use muster_reconciler::time::Time;
 mod scene;
 use scene::{BEGIN, Scene, linux, pool, secs};
 
-/// GitHub's word on what the App may still ask on the account of the pool [`linux`].
+/// The limit that GitHub tells the App, for the account of the pool [`linux`].
 fn left(resource: Option<Resource>, remaining: u32, reset_after: Duration) -> Input {
     let payer = Payer::installation(&"main".into(), "acme");
     let of_configuration = resource == Some(Resource::Registration);
     Input::GitHubLimit(GitHubLimit { payer, resource, of_configuration, remaining, reset_after })
 }
 
-/// The same, of its boxes' configurations.
+/// The same limit, for the configurations of instances.
 fn left_to_configure(remaining: u32, reset_after: Duration) -> Input {
     left(Some(Resource::Registration), remaining, reset_after)
 }
 
-/// What the boxes were registered with no longer serves the pool: they are no supply, and are asked to end.
+/// The old labels of these runners no longer serve the pool. So the runners are no supply, and are drained.
 #[test]
 fn a_pools_new_label_is_served_by_new_boxes_at_once() {
     let mut scene = Scene::new([linux()]);
@@ -48,7 +48,7 @@ fn a_pools_new_label_is_served_by_new_boxes_at_once() {
     assert!(reasons.iter().any(|r| r.contains("labels, runner group or scope changed")), "{reasons:?}");
 }
 
-/// A label less, and boxes that still have it: GitHub gives them all of the pool's jobs.
+/// A pool gives up a label that its runners still have. GitHub gives the runners all jobs of the pool.
 #[test]
 fn a_label_that_a_pool_gave_up_makes_no_box_outdated() {
     let mut scene = Scene::new([linux()]);
@@ -77,7 +77,7 @@ fn a_pools_new_runner_group_is_served_by_new_boxes() {
     assert_eq!(groups, ["Default", "other"]);
 }
 
-/// A successor knows what the boxes were registered with from GitHub's list.
+/// A later process learns from GitHub's list which labels the runners were registered with.
 #[test]
 fn labels_that_changed_while_nobody_ran_are_noticed() {
     let mut scene = Scene::new([linux()]);
@@ -96,7 +96,8 @@ fn refuses_gpu(c: &Configure) -> Option<Failure> {
     (c.name.pool.as_str() == "gpu").then(|| Failure::new(FailureKind::Refused, "the runner group `gpu` does not exist"))
 }
 
-/// One pool's group is misspelt. It launches what it may once, then tries with one box; the other pool is not held up.
+/// One pool's group is misspelt. The pool launches its full share once, and then tries with one instance. The other pool is
+/// not held up.
 #[test]
 fn a_pool_that_cannot_be_configured_starves_no_other() {
     let gpu = pool("gpu", &["self-hosted", "gpu"], 200);
@@ -107,14 +108,14 @@ fn a_pool_that_cannot_be_configured_starves_no_other() {
     let began = scene.now;
     scene.queue(60, &["linux"]);
     scene.pass(secs(40));
-    assert_eq!(scene.live("linux").len(), 60, "linux is not paced by boxes that nobody can configure");
+    assert_eq!(scene.live("linux").len(), 60, "instances that nobody can configure do not slow down the pool linux");
     let tries =
         |from: Time| scene.acts(from).iter().filter(|a| matches!(a, Action::Configure(c) if refuses_gpu(c).is_some())).count();
     assert!((1..=4).contains(&tries(began)), "{} tries in 40 s", tries(began));
     let gpu = scene.core.seen().pools(scene.now).into_iter().find(|p| p.name == "gpu").unwrap();
     assert!(gpu.reason.contains("the runner group `gpu` does not exist"), "{}", gpu.reason);
 
-    // Somebody makes the group: within two minutes the boxes are configured, without a change of manifests.
+    // Somebody makes the group. Within two minutes the instances are configured, without a change of the manifests.
     scene.configure = |_| None;
     let mended = scene.now;
     scene.pass(secs(125));
@@ -123,7 +124,7 @@ fn a_pool_that_cannot_be_configured_starves_no_other() {
     assert!(configured > 1, "{configured}");
 }
 
-/// What GitHub has left is kept for boxes: a failed box's registration goes at once, job checks wait.
+/// What GitHub still admits is kept for runners. A failed runner is deregistered at once, and checks of jobs wait.
 #[test]
 fn a_failed_box_is_deregistered_though_github_has_little_left() {
     let mut scene = Scene::new([linux()]);
@@ -137,7 +138,7 @@ fn a_failed_box_is_deregistered_though_github_has_little_left() {
     assert!(!scene.done.iter().any(|(_, e)| matches!(e.action, Action::CheckJob { .. })));
 }
 
-/// GitHub bans who goes on asking.
+/// GitHub bans clients that go on asking.
 #[test]
 fn no_list_is_looked_at_while_github_says_to_wait() {
     for resource in [Some(Resource::Core), None] {
@@ -148,12 +149,16 @@ fn no_list_is_looked_at_while_github_says_to_wait() {
         scene.queue(1, &["linux"]);
         scene.pass(secs(900));
         let first = |wanted: fn(&Source) -> bool| scene.swept.iter().find(|(at, s)| *at > from && wanted(s)).map(|(at, _)| *at);
-        assert_eq!(first(|s| matches!(s, Source::Runners(_))), Some(until), "as soon as it may");
+        assert_eq!(first(|s| matches!(s, Source::Runners(_))), Some(until), "lists are swept as soon as GitHub admits it");
         let soon = Some(from + secs(61));
-        assert!(first(|s| matches!(s, Source::Instances)) < soon, "EC2 is looked at as ever");
-        assert!(first(|s| matches!(s, Source::Deliveries(_))) < soon, "what the App asks as itself has another limit");
+        assert!(first(|s| matches!(s, Source::Instances)) < soon, "EC2 is swept as before");
+        assert!(first(|s| matches!(s, Source::Deliveries(_))) < soon, "the App's own calls have another limit");
         let configured = scene.done.iter().find(|(_, e)| matches!(e.action, Action::Configure(_))).map(|(at, _)| *at);
-        assert_eq!(configured < Some(until), resource.is_some(), "so have configurations, but for a secondary limit");
+        assert_eq!(
+            configured < Some(until),
+            resource.is_some(),
+            "configurations have another limit, too, but not a secondary limit"
+        );
     }
 }
 
@@ -188,7 +193,7 @@ fn says_wait_an_hour(_: &Configure) -> Option<Failure> {
     Some(Failure { retry_after: Some(secs(3600)), ..Failure::new(FailureKind::Throttled, "API rate limit exceeded") })
 }
 
-/// What GitHub's limit keeps from happening is a matter of its budget, not of the box that heard of it first (seed 41671).
+/// GitHub's limit is a matter of the budget. It does not concern only the instance whose call met it first (seed 41671).
 #[test]
 fn a_box_that_github_made_wait_for_an_hour_is_let_go_when_nobody_wants_it() {
     let mut scene = Scene::new([linux()]);
@@ -204,7 +209,8 @@ fn a_box_that_github_made_wait_for_an_hour_is_let_go_when_nobody_wants_it() {
     assert!(matches!(acts[..], [Action::Terminate(_)]), "{acts:?}");
 }
 
-/// They boot unconfigured as the limit strikes, and end themselves at their boot deadline: that is no failure of the pool's boxes.
+/// The instances boot unconfigured while the limit holds, and end themselves at their boot deadline. The pool does not
+/// count these ends as failures to start.
 #[test]
 fn boxes_that_githubs_limit_kept_unconfigured_are_no_boot_failures() {
     for limited in [true, false] {
@@ -225,11 +231,11 @@ fn boxes_that_githubs_limit_kept_unconfigured_are_no_boot_failures() {
         assert_eq!(failures, if limited { 0 } else { 6 });
         scene.pass(secs(60));
         let again = scene.acts(ended).iter().any(|a| matches!(a, Action::Launch(l) if l.count == 6));
-        assert_eq!(again, limited, "no backoff outlasts the limit");
+        assert_eq!(again, limited, "the pool launches again only if the limit was the cause");
     }
 }
 
-/// A box that can't be configured for longer than it boots is paid for nothing (seed 23200).
+/// An instance that cannot be configured while it boots costs money for nothing (seed 23200).
 #[test]
 fn nothing_is_launched_that_githubs_limit_will_not_let_us_configure() {
     for (remaining, reset, at_once) in [(0, 600, 0), (2, 600, 2), (0, 30, 3), (3, 600, 3)] {
@@ -250,11 +256,12 @@ fn nothing_is_launched_that_githubs_limit_will_not_let_us_configure() {
         };
         let booting = began + reset_after - secs(30);
         assert_eq!(launched(began, booting.max(began + secs(5))), at_once, "{remaining} left for {reset} s");
-        assert_eq!(launched(began, booting + secs(15).max(secs(35))), 3, "they boot while the limit ends");
+        assert_eq!(launched(began, booting + secs(15).max(secs(35))), 3, "the instances boot while the limit ends");
     }
 }
 
-/// Nobody can look into the list any more: the record goes with the instance, and the list is not asked for ever.
+/// Nobody can read the list of a removed App any more. The record goes with the instance, and muster stops asking for the
+/// list.
 #[test]
 fn a_box_whose_app_was_removed_is_forgotten_once_it_is_gone() {
     let mut scene = Scene::new([linux()]);
@@ -273,10 +280,10 @@ fn a_box_whose_app_was_removed_is_forgotten_once_it_is_gone() {
     scene.pass(secs(600));
     assert!(!scene.swept.iter().any(|(at, s)| *at >= quiet && matches!(s, Source::Runners(_))));
     let gone = scene.facts.iter().filter(|f| matches!(f, Fact::RunnerGone { .. })).count();
-    assert_eq!(gone, 1, "told once");
+    assert_eq!(gone, 1, "the runner's end is told once");
 }
 
-/// GitHub never delivers a webhook twice by itself: what it could not deliver is asked for, once.
+/// GitHub never delivers a webhook twice by itself. muster asks once for a webhook that could not be delivered.
 #[test]
 fn a_queued_event_that_github_could_not_deliver_is_asked_for() {
     let mut scene = Scene::new([linux()]);
@@ -288,7 +295,7 @@ fn a_queued_event_that_github_could_not_deliver_is_asked_for() {
     assert_eq!(asked, 1);
 }
 
-/// Two boxes too many, of which one is being ended: that is one, not two.
+/// There are two runners too many, and one of them is being ended. So one more has to go, not two.
 #[test]
 fn a_box_on_its_way_out_is_no_reason_to_let_another_go() {
     let mut pool = linux();
@@ -305,7 +312,7 @@ fn a_box_on_its_way_out_is_no_reason_to_let_another_go() {
     assert!(matches!(drained[..], [Action::Drain(ids)] if ids.len() == 1), "{drained:?}");
 }
 
-/// Three idle boxes, of which one is too many from now on.
+/// Three idle runners, of which one is too many from now on.
 fn one_too_many(in_vain: bool) -> (Scene, Time) {
     let mut pool = linux();
     pool.spec.capacity.idle = 3;
@@ -328,17 +335,17 @@ fn ends(scene: &Scene, from: Time) -> Vec<&[InstanceId]> {
     scene.acts(from).into_iter().filter_map(|a| if let Action::Terminate(ids) = a { Some(&ids[..]) } else { None }).collect()
 }
 
-/// It may have heard: another one let go in its stead could be one too many (seed 200607).
+/// EC2 may have carried out the drain. If another runner were drained instead, one too many could go (seed 200607).
 #[test]
 fn a_drain_without_an_answer_is_repeated_and_no_other_box_is_let_go() {
     let (scene, began) = one_too_many(true);
     let drains = drains(&scene, began);
     assert_eq!((drains.len(), drains[0].len()), (3, 1), "{drains:?}");
     assert!(drains.iter().all(|ids| *ids == drains[0]), "{drains:?}");
-    assert_eq!(scene.boxes.len(), 3, "and none was launched");
+    assert_eq!(scene.boxes.len(), 3, "no instance was launched");
 }
 
-/// The tag is there, as EC2 shows: it was asked once, and why is still known.
+/// The tag is there, as EC2 shows. So the runner was asked once, and the reason is still known.
 #[test]
 fn a_drain_that_worked_without_an_answer_is_not_repeated() {
     let (scene, began) = one_too_many(false);
@@ -346,10 +353,10 @@ fn a_drain_that_worked_without_an_answer_is_not_repeated() {
     assert!(matches!(drains[..], [[_]]), "{drains:?}");
     let reasons: Vec<String> = scene.core.seen().runners(scene.now).into_iter().map(|r| r.reason).collect();
     assert!(reasons.iter().any(|why| why.contains("and no job wants it")), "{reasons:?}");
-    assert_eq!(scene.boxes.len(), 3, "and none was launched");
+    assert_eq!(scene.boxes.len(), 3, "no instance was launched");
 }
 
-/// What certainly did not work changes nothing: the box is supply, and stays when it is wanted again.
+/// A drain that certainly did not work changes nothing. The runner is supply, and stays when it is wanted again.
 #[test]
 fn a_drain_that_was_refused_leaves_the_box_as_supply() {
     let (mut scene, _) = one_too_many(true);
@@ -362,10 +369,10 @@ fn a_drain_that_was_refused_leaves_the_box_as_supply() {
     scene.pool("linux").spec.capacity.idle = 2;
     scene.take_spec();
     scene.pass(secs(5));
-    assert_eq!(scene.boxes.len(), 3, "two stay, as wanted");
+    assert_eq!(scene.boxes.len(), 3, "two runners stay, as wanted");
 }
 
-/// Three boxes that nobody can configure, of which one is too many from now on.
+/// Three instances that nobody can configure, of which one is too many from now on.
 fn an_unused_one_too_many(in_vain: bool) -> (Scene, Time) {
     let mut scene = Scene::new([linux()]);
     scene.pass(secs(35));
@@ -380,7 +387,7 @@ fn an_unused_one_too_many(in_vain: bool) -> (Scene, Time) {
     (scene, began)
 }
 
-/// The same for a box that nobody can have given a job yet: it is ended unasked.
+/// The same holds for an instance that cannot have a job yet. It is ended without being asked.
 #[test]
 fn an_end_without_an_answer_is_repeated_and_no_other_box_is_ended() {
     let (mut scene, began) = an_unused_one_too_many(true);
@@ -391,7 +398,7 @@ fn an_end_without_an_answer_is_repeated_and_no_other_box_is_ended() {
     assert_eq!((scene.boxes.len(), scene.live("linux").len()), (3, 2));
 }
 
-/// Two boxes of ours that are found ended were no boxes that failed to start.
+/// Two instances that muster ended are found terminated. They did not fail to start.
 #[test]
 fn ends_that_worked_without_an_answer_are_no_failures_to_start() {
     let (mut scene, began) = an_unused_one_too_many(false);
@@ -407,7 +414,7 @@ fn ends_that_worked_without_an_answer_are_no_failures_to_start() {
     assert!(!scene.facts.iter().any(|f| matches!(f, Fact::BootFailed { .. })), "{:?}", scene.facts);
 }
 
-/// Nor were those that were drained before they came online.
+/// Instances that were drained before they came online did not fail to start, either.
 #[test]
 fn boxes_that_end_since_they_were_asked_are_no_failures_to_start() {
     let mut scene = Scene::new([linux()]);
@@ -426,7 +433,8 @@ fn boxes_that_end_since_they_were_asked_are_no_failures_to_start() {
     assert!(!scene.facts.iter().any(|f| matches!(f, Fact::BootFailed { .. })), "{:?}", scene.facts);
 }
 
-/// But those that are drained since they failed to start are: the pool launches slower, whatever kept them.
+/// An instance that is drained because it failed to start does count. The pool then launches more slowly, whatever the
+/// cause was.
 #[test]
 fn a_box_that_is_drained_since_it_failed_to_start_is_a_failure_to_start() {
     let mut scene = Scene::new([linux()]);
@@ -441,7 +449,7 @@ fn a_box_that_is_drained_since_it_failed_to_start_is_a_failure_to_start() {
     assert_eq!(scene.facts.iter().filter(|f| failures(f)).count(), 1);
 }
 
-/// For hours EC2 takes no tag: the box that an operator drains is replaced once, and nothing else comes or goes.
+/// For hours EC2 accepts no tag. The runner that an operator drains is replaced once, and no other instance comes or goes.
 #[test]
 fn an_order_that_cannot_be_carried_out_launches_one_box_and_no_more() {
     let mut pool = linux();
@@ -457,7 +465,8 @@ fn an_order_that_cannot_be_carried_out_launches_one_box_and_no_more() {
     assert!(drains(&scene, began).iter().all(|ids| *ids == [old.clone()]));
 }
 
-/// It may be gone already: a configuration would leave a registration behind, and a job would count on it.
+/// The instance may have ended already. A configuration would leave a registration behind, and a job would count on the
+/// runner.
 #[test]
 fn a_box_whose_end_went_unanswered_is_not_configured_before_ec2_shows_it_alive() {
     let (mut scene, began) = an_unused_one_too_many(true);
@@ -469,11 +478,11 @@ fn a_box_whose_end_went_unanswered_is_not_configured_before_ec2_shows_it_alive()
         |scene: &Scene| scene.acts(began).iter().any(|a| matches!(a, Action::Configure(c) if c.name.instance == ended));
     scene.pass(secs(25));
     assert!(!configured(&scene));
-    assert_eq!(scene.boxes.len(), 4, "the job has a box of its own meanwhile");
+    assert_eq!(scene.boxes.len(), 4, "the job has got another instance meanwhile");
 }
 
-/// Asking in vain lets no box outlive its pool's maxLifetime, whatever it was asked for: by an operator, since it is online no
-/// more, since its only job is over.
+/// A drain in vain lets no instance outlive its pool's `maxLifetime`, whatever the reason of the drain: an operator's
+/// order, a runner that is no longer online, or an only job that is over.
 #[test]
 fn a_box_that_cannot_be_asked_to_end_is_ended_at_its_max_lifetime() {
     let mut pool = linux();
@@ -494,7 +503,8 @@ fn a_box_that_cannot_be_asked_to_end_is_ended_at_its_max_lifetime() {
     assert!(old.iter().all(|id| ended.contains(id)), "{ended:?}");
 }
 
-/// Nothing tells a successor that there was no predecessor, or that EC2 shows all that it launched (seed 55145).
+/// Nothing tells a process that there was no earlier one, or that EC2 shows everything that an earlier one launched (seed
+/// 55145).
 #[test]
 fn nothing_is_launched_before_a_predecessors_boxes_must_be_visible() {
     let mut scene = Scene::new([linux()]);
@@ -504,12 +514,12 @@ fn nothing_is_launched_before_a_predecessors_boxes_must_be_visible() {
     let launched = scene.done.iter().filter(|(_, e)| matches!(e.action, Action::Launch(_))).map(|(at, _)| at.since(began));
     let swept = scene.swept.iter().filter(|(_, s)| *s == Source::Instances).map(|(at, _)| at.since(began));
     let first = swept.filter(|since| *since >= secs(30)).min().unwrap();
-    assert_eq!(first, secs(30), "the sweep that lets launches begin is not late");
+    assert_eq!(first, secs(30), "the sweep that lets launches begin comes in time");
     let launched: Vec<_> = launched.collect();
     assert!(matches!(launched[..], [at] if at >= first && at < secs(32)), "{launched:?}");
 }
 
-/// When the box reached which stage of its start is counted once, from the launch on; its words may be anybody's.
+/// Each stage of an instance's start is counted once, from its launch on. Anybody may have written the tag.
 #[test]
 fn the_stages_that_a_box_tells_are_counted_once() {
     let mut scene = Scene::new([linux()]);

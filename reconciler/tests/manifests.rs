@@ -14,7 +14,7 @@ fn examples() -> Vec<Text> {
         .into()
 }
 
-/// The examples with one piece of text put for another, which must be there once or more; the first is changed.
+/// The examples, after the first occurrence of `from` has been replaced. `from` must occur.
 fn changed(from: &str, to: &str) -> Vec<Text> {
     let mut texts = examples();
     let text = texts.iter_mut().find(|text| text.body.contains(from)).unwrap_or_else(|| panic!("no example holds `{from}`"));
@@ -56,7 +56,7 @@ fn a_spec_does_not_depend_on_the_order_of_its_files() {
     assert_eq!(load(&texts).expect("still good"), spec());
 }
 
-/// Where every scalar of a file stands: first and last byte, and line.
+/// The place of each scalar of a file: its first and last byte, and its line.
 fn scalars(body: &str) -> Vec<(usize, usize, usize)> {
     fn walk(node: &MarkedYaml<'_>, found: &mut Vec<(usize, usize, usize)>) {
         match &node.data {
@@ -65,7 +65,7 @@ fn scalars(body: &str) -> Vec<(usize, usize, usize)> {
             _ => found.push((node.span.start.index(), node.span.end.index(), node.span.start.line())),
         }
     }
-    assert!(body.is_ascii(), "indexes are characters; the examples keep to ASCII");
+    assert!(body.is_ascii(), "the indexes count characters, so the examples must be ASCII");
     let mut found = Vec::new();
     MarkedYaml::load_from_str(body).expect("an example").iter().for_each(|document| walk(document, &mut found));
     found
@@ -93,7 +93,7 @@ fn every_wrong_value_at_once_is_as_many_problems() {
     let mut texts = examples();
     let mut expected = Vec::new();
     for text in &mut texts {
-        // Of a document without a kind nothing more can be said, so these stay.
+        // Nothing more can be said of a document without a kind, so its kind and version stay.
         let kept = |start: usize| ["kind: ", "apiVersion: "].iter().any(|key| text.body[..start].ends_with(key));
         let places: Vec<_> = scalars(&text.body).into_iter().filter(|(start, ..)| !kept(*start)).collect();
         expected.extend(places.iter().map(|(.., line)| (text.file.clone(), *line)));
@@ -200,7 +200,7 @@ fn pools_that_differ_in_name_alone_are_ambiguous_unless_something_else_decides()
     assert_eq!(twin(("scope: org/acme", "scope: org/acme\n    repositories: [acme/a]")), [""; 0]);
 }
 
-/// A change to the examples, and what is then said: one problem, of that field, with those words.
+/// Changes of the examples. Each leads to one problem, of this field and with these words.
 const MISTAKES: &[(&str, &str, &str, &str)] = &[
     // Names.
     ("name: prod ", "name: Prod ", "metadata.name", "lower-case letters"),
@@ -308,7 +308,7 @@ metadata: {name: big}
 spec: {token: 'ssm:/muster/prod/github-token/big/token', webhookSecrets: ['env:SECRET']}
 ";
 
-/// The examples, with a token and the first pool moved to its enterprise.
+/// The examples, with a token, and with the first pool in an enterprise's scope.
 fn of_enterprise(token: &str, github: &str) -> Vec<Text> {
     let mut texts = changed("app: main", github);
     let pools = texts.iter_mut().find(|text| text.file == "pools.yaml").expect("the pools");
@@ -324,9 +324,9 @@ fn a_pool_of_an_enterprise_names_a_token() {
     let forge = pool.forge();
     assert_eq!((forge.app.as_str(), forge.scope.to_string().as_str()), ("big", "enterprise/big"));
     assert_eq!(spec.api_url(&forge.app), Some("https://api.github.com"));
-    assert_eq!(spec.payer(&forge.app, "acme/web"), forge.payer(), "a token has one limit everywhere");
+    assert_eq!(spec.payer(&forge.app, "acme/web"), forge.payer(), "a token has one limit for all accounts");
     let main = AppName::from("main");
-    assert_ne!(spec.payer(&main, "acme/web"), spec.payer(&main, "umbrella/lab"), "an App one on each account");
+    assert_ne!(spec.payer(&main, "acme/web"), spec.payer(&main, "umbrella/lab"), "an App has one limit for each account");
 }
 
 #[test]
@@ -371,7 +371,7 @@ fn each_mistake_is_one_problem_with_its_field_and_the_way_out() {
         assert!(found[0].message.contains(words), "{to}: {}", found[0]);
         let text = changed(from, to).into_iter().find(|text| text.file == found[0].file).expect("the file");
         let line = text.body.lines().nth(found[0].line - 1).expect("the line");
-        // A field that is missing is told at the field that should hold it.
+        // A missing field is told on the line of the field that should hold it.
         let keys = path.rsplit('.').filter(|part| !part.is_empty()).map(|part| part.split('[').next().unwrap_or(part)).take(2);
         let told = keys.into_iter().any(|key| line.contains(key)) || line.contains(&to[..to.len().min(4)]);
         assert!(told, "{path} is not on line `{line}`");

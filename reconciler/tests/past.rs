@@ -1,4 +1,4 @@
-//! A job's story for its trace: told once, when the job is over, with what is known by then.
+//! The story of a job, for its trace. The story is told once, when the job is over, with what is known by then.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use muster_reconciler::effect::{Input, JobMessage};
@@ -11,7 +11,7 @@ use muster_reconciler::stage::Stage;
 mod scene;
 use scene::{Scene, linux, secs};
 
-/// What is heard of job 0.
+/// Tells the controller of an event of job 0.
 fn heard(scene: &mut Scene, state: JobState, instance: Option<&InstanceId>, conclusion: Option<&str>) {
     scene.jobs += 1;
     let event = JobEvent {
@@ -36,7 +36,7 @@ fn told(scene: &Scene) -> Vec<JobPast> {
     scene.facts.iter().filter_map(past).collect()
 }
 
-/// A job that runs on the only box.
+/// A job that runs on the only instance.
 fn running() -> (Scene, InstanceId) {
     let mut scene = Scene::new([linux()]);
     scene.pass(secs(35));
@@ -49,7 +49,7 @@ fn running() -> (Scene, InstanceId) {
     (scene, instance)
 }
 
-/// EC2 shows the box no more, and GitHub forgets it.
+/// EC2 shows the instance as terminated, and GitHub forgets the runner.
 fn gone(scene: &mut Scene, instance: &InstanceId) {
     let lost = scene.boxes.get_mut(instance).unwrap();
     (lost.state, lost.seat) = (InstanceState::Terminated, None);
@@ -91,7 +91,10 @@ fn a_job_that_spot_took_and_one_whose_box_is_forgotten_are_told_as_such() {
         heard(&mut scene, JobState::Completed, Some(&instance), Some(conclusion));
         let past = told(&scene).pop().unwrap();
         assert_eq!(past.end, end, "{conclusion}");
-        assert!(past.taken_by.is_some_and(|b| b.instance == instance && !b.reached.is_empty()), "its box is remembered");
+        assert!(
+            past.taken_by.is_some_and(|b| b.instance == instance && !b.reached.is_empty()),
+            "the job's instance is remembered"
+        );
     }
 }
 
@@ -112,7 +115,7 @@ fn a_successor_tells_of_jobs_on_boxes_of_the_cluster_only() {
     let mut scene = Scene::new([linux()]);
     scene.pass(secs(35));
     heard(&mut scene, JobState::Completed, None, Some("cancelled"));
-    assert_eq!(told(&scene), [], "nobody here knew of it");
+    assert_eq!(told(&scene), [], "this process knew nothing of the job");
     let mut scene = Scene::new([linux()]);
     scene.pass(secs(35));
     heard(&mut scene, JobState::Completed, Some(&"i-00000000000000007".into()), Some("success"));

@@ -1,4 +1,4 @@
-//! What EC2 and GitHub refuse: who is kept from what, and what a person is told.
+//! What EC2 and GitHub refuse: which pools are affected, and what a person is told.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod scene;
@@ -20,7 +20,7 @@ fn pool_of(name: &str, types: &[&str], market: MarketPolicy) -> RunnerPool {
     pool
 }
 
-/// Every offering of the launch is refused so.
+/// EC2 refuses every offering of the launch with this code.
 fn every(launch: &Launch, code: &str, message: &str) -> Outcome {
     let one = |o: &muster_reconciler::market::Offering| OfferingError {
         instance_type: Some(o.instance_type.clone()),
@@ -47,7 +47,7 @@ fn job_reason(scene: &Scene, job: u64) -> String {
     scene.core.seen().jobs(scene.now).into_iter().find(|j| j.id == job).unwrap().reason
 }
 
-/// The page is made from the list. To renew it, write what this prints.
+/// The page is made from the list. To renew the page, write what this test prints.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a test reads the page that it holds to the list")]
 fn the_page_of_ec2s_codes_is_the_list() {
@@ -57,7 +57,8 @@ fn the_page_of_ec2s_codes_is_the_list() {
     assert!(written.ends_with(&format!("\n{table}")), "docs/ec2-errors.md is to end with:\n{table}");
 }
 
-/// New accounts have no vCPUs for GPUs: that is nothing to a pool of other families (aws/karpenter-provider-aws#1556, #5789).
+/// New accounts have no vCPUs for GPUs. That must not affect a pool of other families (aws/karpenter-provider-aws#1556,
+/// #5789).
 #[test]
 fn a_quota_that_one_pool_has_used_up_moves_no_other_to_on_demand() {
     let pools = ["gpu", "linux"].map(|name| {
@@ -98,8 +99,8 @@ fn whole(code: &str, message: &str) -> Outcome {
     Outcome::Launched(Launched { instances: Vec::new(), errors: vec![e] })
 }
 
-/// One pool's manifest names a subnet that does not exist, and EC2 refuses its whole request: a pool with the same types and the good
-/// subnets gets its runners at once, and so does the first when EC2 names the subnet.
+/// One pool's manifest names a subnet that does not exist, and EC2 refuses its whole request. A pool with the same types
+/// and the good subnets gets its runners at once. So does the first pool, if EC2 names the subnet.
 #[test]
 fn a_dead_subnet_of_one_pool_keeps_no_other_from_the_good_ones() {
     for named in [true, false] {
@@ -122,7 +123,7 @@ fn a_dead_subnet_of_one_pool_keeps_no_other_from_the_good_ones() {
         };
         scene.pass(secs(35));
         let mut began = scene.now;
-        // The memory of the refusal must not come back to the other pool with each further try of the first.
+        // Each further try of the first pool must not make the other pool remember the refusal again.
         for _ in 0..4 {
             scene.queue(1, &["dead"]);
             scene.pass(secs(3));
@@ -139,7 +140,7 @@ fn a_dead_subnet_of_one_pool_keeps_no_other_from_the_good_ones() {
     }
 }
 
-/// An answer that names a subnet nobody asked for closes nothing that was asked for.
+/// An answer about a subnet that nobody asked for closes none of the offerings that were asked for.
 #[test]
 fn a_refusal_of_something_else_is_not_asked_for_at_the_budgets_pace() {
     let mut scene = Scene::new([pool_of("linux", &["m7i.large"], MarketPolicy::SpotThenOnDemand)]);
@@ -157,8 +158,8 @@ fn a_refusal_of_something_else_is_not_asked_for_at_the_budgets_pace() {
     assert!((2..=10).contains(&asked), "{asked} launches in ten minutes");
 }
 
-/// CreateFleet says it of a type that a zone lacks (aws/karpenter-provider-aws#6483): on-demand is bought at once, and spot of that
-/// type left alone for hours.
+/// CreateFleet answers so about a type that a zone lacks (aws/karpenter-provider-aws#6483). muster launches on-demand at
+/// once, and leaves spot of that type alone for hours.
 #[test]
 fn a_type_that_spot_does_not_offer_is_bought_on_demand_at_once() {
     let mut scene = Scene::new([pool_of("linux", &["r5d.4xlarge"], MarketPolicy::SpotThenOnDemand)]);
@@ -176,7 +177,7 @@ fn a_type_that_spot_does_not_offer_is_bought_on_demand_at_once() {
     assert!(launches(&scene, later).iter().all(|(_, market, _)| *market == Market::OnDemand), "{:?}", launches(&scene, later));
 }
 
-/// A missing iam:PassRole comes for each offering, inside an answer: nothing that is bought otherwise would help.
+/// EC2 reports a missing iam:PassRole for each offering, inside an answer. No other offering or market would help.
 #[test]
 fn what_is_wrong_with_the_request_backs_the_pool_off_and_buys_nothing_else() {
     let mut scene = Scene::new([pool_of("linux", &["m7i.large"], MarketPolicy::SpotThenOnDemand)]);
@@ -192,14 +193,14 @@ fn what_is_wrong_with_the_request_backs_the_pool_off_and_buys_nothing_else() {
     }
 }
 
-/// No code starves another pool, keeps the pool from its box for ever, or is asked about without end.
+/// No code starves another pool, keeps the pool from its instance for ever, or is asked about without end.
 #[test]
 fn a_pool_gets_its_box_once_ec2_gives_in_whatever_it_said_before() {
     for code in refusal::REFUSALS.iter().map(|r| r.code).chain(["BrandNewCode"]) {
         let mut scene = Scene::new([pool_of("linux", &["m7i.large"], MarketPolicy::SpotThenOnDemand)]);
         scene.pass(secs(35));
         let began = scene.now;
-        // A function holds no code: the scene's pool carries it.
+        // A function pointer holds no data, so the code travels in a tag of the pool.
         scene.pool("linux").spec.instance.tags.insert("code".into(), code.into());
         scene.take_spec();
         scene.launch = |l| Some(every(l, &l.tags["code"], "so it is"));
@@ -218,7 +219,7 @@ fn full(_: &Configure) -> Option<Failure> {
     Some(Failure::new(FailureKind::Refused, said))
 }
 
-/// Refused configurations are told where people look, from the first on, and are no boxes that failed to start.
+/// Refused configurations are told where people look, from the first one on. They do not count as failures to start.
 #[test]
 fn what_github_says_of_configurations_is_told_by_job_and_pool() {
     let mut scene = Scene::new([linux()]);
@@ -239,7 +240,7 @@ fn what_github_says_of_configurations_is_told_by_job_and_pool() {
     assert!(!reason(&scene, "linux").contains("10000"), "{}", reason(&scene, "linux"));
 }
 
-/// A pool with runners enough says nothing of a box that could not be configured.
+/// A pool with enough runners says nothing of an instance that could not be configured.
 #[test]
 fn a_refusal_that_keeps_no_job_waiting_is_not_told_of_the_jobs() {
     let mut scene = Scene::new([linux()]);
@@ -249,8 +250,8 @@ fn a_refusal_that_keeps_no_job_waiting_is_not_told_of_the_jobs() {
     assert!(job_reason(&scene, 0).contains("idle"), "{}", job_reason(&scene, 0));
 }
 
-/// EC2 ends a box at its launch, such as for a key that it may not use (terraform-aws-github-runner#3422): the pool says why, whether
-/// a sweep or an event tells it first.
+/// EC2 ends an instance at its launch, for example because of a key that it may not use (terraform-aws-github-runner#3422).
+/// The pool says why, whether a sweep or an event tells it first.
 #[test]
 fn why_ec2_ended_boxes_at_their_launch_is_told_by_the_pool() {
     for by_event in [false, true] {
@@ -273,14 +274,14 @@ fn why_ec2_ended_boxes_at_their_launch_is_told_by_the_pool() {
         }
         let words = "runners in a row failed to start; the last: EC2 ended it before it was online: Client.InternalError: Client error on";
         assert!(told.iter().any(|reason| reason.contains(words)), "{told:#?}");
-        assert!(scene.boxes.len() <= 6, "{} boxes in 90 s", scene.boxes.len());
+        assert!(scene.boxes.len() <= 6, "{} instances in 90 s", scene.boxes.len());
         let said: Vec<String> =
             scene.core.seen().events(0, 999).into_iter().filter(|e| e.what == What::BootFailed).map(|e| e.why).collect();
         assert!(said.iter().any(|why| why.contains("Client.InternalError: Client error on launch")), "{said:#?}");
     }
 }
 
-/// GitHub has sent such (actions/actions-runner-controller#1370).
+/// GitHub has sent such events (actions/actions-runner-controller#1370).
 #[test]
 fn a_job_that_is_over_is_over_whatever_labels_its_event_has() {
     let mut scene = Scene::new([linux()]);
@@ -290,7 +291,7 @@ fn a_job_that_is_over_is_over_whatever_labels_its_event_has() {
     over.event.conclusion = Some("cancelled".into());
     scene.feed(Input::Messages(vec![over]));
     assert!(scene.core.seen().jobs(scene.now).is_empty());
-    // Of a job that nobody heard of it changes nothing.
+    // The end of a job that nobody has heard of changes nothing.
     scene.feed(Input::Messages(vec![message(99, JobState::Completed, &[])]));
     scene.pass(secs(60));
     assert!(scene.core.seen().jobs(scene.now).is_empty());

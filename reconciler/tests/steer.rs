@@ -1,4 +1,4 @@
-//! An operator's orders, over time: a pause launches nothing, a drain ends no box that may run a job.
+//! An operator's orders over time. During a pause nothing is launched, and a drain ends no runner that may have a job.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod scene;
@@ -29,7 +29,7 @@ impl Scene {
         self.done.iter().filter(|(_, e)| matches!(e.action, Action::Launch(_))).count()
     }
 
-    /// Boxes that a drain tag was put on.
+    /// Instances that got the drain tag.
     fn drained(&self) -> Vec<InstanceId> {
         let ids = self.done.iter().filter_map(|(_, e)| if let Action::Drain(ids) = &e.action { Some(ids.clone()) } else { None });
         ids.flatten().collect()
@@ -39,7 +39,7 @@ impl Scene {
         self.done.iter().filter(|(_, e)| matches!(e.action, Action::Terminate(_))).count()
     }
 
-    /// An event told that the job runs on that box.
+    /// An event tells that the job runs on this instance.
     fn starts(&mut self, job: u64, id: &InstanceId) {
         let event = JobEvent {
             job: JobId(job),
@@ -79,7 +79,11 @@ fn a_paused_pool_launches_nothing_and_says_so_until_it_is_resumed() {
     assert_eq!((scene.launches(), scene.live("linux").len()), (1, 3));
     let what: Vec<What> =
         scene.core.seen().explain_job(JobId(0), scene.now).unwrap().timeline.into_iter().map(|e| e.what).collect();
-    assert_eq!(what, [What::JobQueued, What::Resumed, What::Launch], "what its pool did while it waited is its story too");
+    assert_eq!(
+        what,
+        [What::JobQueued, What::Resumed, What::Launch],
+        "the job's timeline has what its pool did while the job waited"
+    );
 }
 
 #[test]
@@ -96,7 +100,7 @@ fn a_pause_keeps_the_boxes_that_there_are_and_no_warm_floor() {
     assert_eq!(
         (scene.live("linux").len(), scene.launches(), scene.drained().len()),
         (1, 1, 0),
-        "one stays, none is made or let go"
+        "one runner stays, and none is launched or drained"
     );
 }
 
@@ -128,7 +132,11 @@ fn an_idle_box_is_asked_to_end_and_a_busy_one_ends_after_its_job() {
     assert!(drained.contains(&idle) && drained.contains(&busy), "{drained:?}");
     scene.pass(secs(3600));
     let view = scene.core.seen().runners(scene.now).into_iter().find(|r| r.instance == busy.as_str()).unwrap();
-    assert_eq!((view.phase.as_str(), scene.terminated()), ("busy", 0), "one that is online and does not answer may have a job");
+    assert_eq!(
+        (view.phase.as_str(), scene.terminated()),
+        ("busy", 0),
+        "a runner that is online and does not answer may have a job"
+    );
     assert!(view.reason.contains("ends after that"), "{view:?}");
     assert!(scene.boxes[&busy].state == muster_reconciler::event::InstanceState::Running);
 }
@@ -179,7 +187,7 @@ fn a_box_that_is_on_its_way_when_its_pool_is_drained_ends_too() {
     let answer = LaunchedInstance { id: instance, instance_type: "m7i.large".into(), subnet: None, market };
     scene.feed(Input::Outcome(launch, Outcome::Launched(Launched { instances: vec![answer], errors: Vec::new() })));
     scene.pass(secs(5));
-    assert_eq!((scene.terminated(), scene.live("linux").len()), (1, 0), "it was never configured, so it is ended");
+    assert_eq!((scene.terminated(), scene.live("linux").len()), (1, 0), "the instance was never configured, so it is ended");
 }
 
 #[test]

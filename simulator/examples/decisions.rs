@@ -1,5 +1,5 @@
-//! What the controller decides, as one hash for each run: 2,000 drawn seeds, the corpus, and a crash at every effect of every
-//! example. A change that only moves, splits or rewords code leaves every line as it was:
+//! Prints what the controller decides, as one hash for each run: 2,000 drawn seeds, the corpus, and a crash after every
+//! effect of every example. A change that only moves, splits or rewords code leaves every line as it was:
 //!
 //! ```sh
 //! cargo run --release -p muster-simulator --example decisions > before   # then change the code
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use muster_simulator::crash::{Example, Reference};
 use muster_simulator::{RunReport, Scenario};
 
-/// Computes a line for each item on all cores, and prints the lines in the items' order.
+/// Computes one line for each item on all cores, and prints the lines in the order of the items.
 fn print_all<T: Sync>(items: &[T], line: impl Fn(&T) -> String + Sync) {
     let next = AtomicUsize::new(0);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);

@@ -1,9 +1,9 @@
-//! What each effect does when it takes effect: the simulator's own adapters.
+//! What each effect does when it takes effect. These are the simulator's counterparts of the adapters in `src/aws` and
+//! `src/github`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_reconciler::defects::{self, Defect};
 use muster_reconciler::effect::{Action, Failure, FailureKind, Launch, Outcome, RunnerSighting, Source, Swept};
 use muster_reconciler::ids::{EffectId, Forge as List, InstanceId};
 use muster_reconciler::market::Market;
@@ -14,7 +14,8 @@ use crate::faults::Fault;
 use crate::request::{Put, Request};
 
 impl Simulation {
-    /// The action takes effect. Err: it was half of one, and this is the other half.
+    /// Carries out the action of a request. Err: only the first half of a Configure took effect, and this is the second
+    /// half.
     pub(super) fn carry_out(&mut self, request: &Request) -> Result<Outcome, Box<Put>> {
         let now = self.nature.now();
         let outcome = match &request.effect.action {
@@ -99,7 +100,7 @@ impl Simulation {
         }
     }
 
-    /// A whole source, page by page; a page that fails makes the whole sweep fail.
+    /// Sweeps a source, page by page. A page that fails makes the whole sweep fail.
     fn sweep(&mut self, source: &Source, effect: EffectId) -> Outcome {
         let (name, pages) = match source {
             Source::Instances => ("DescribeInstances", self.cloud.pages()),
@@ -110,12 +111,6 @@ impl Simulation {
         if let Some(mut at) = self.nature.strikes(Fault::PartialSweep) {
             let read = at.below(pages);
             *self.calls.entry(name).or_default() += read;
-            if defects::has(Defect::PartialPages) && *source == Source::Instances {
-                let rows = self.cloud.describe(&self.nature);
-                let whole = usize::try_from(pages).unwrap_or(1);
-                let seen = rows.len() * usize::try_from(read).unwrap_or(0) / whole;
-                return Outcome::Swept(Swept::Instances(rows.into_iter().take(seen).collect()));
-            }
             let message = format!("{name}: page {} of {pages} failed", read + 1);
             return Outcome::Failed(Failure::new(FailureKind::Unavailable, message));
         }
@@ -128,7 +123,7 @@ impl Simulation {
         })
     }
 
-    /// TerminateInstances for one box.
+    /// Carries out TerminateInstances for one instance.
     fn terminate(&mut self, id: &InstanceId, request: &Request) {
         let now = self.nature.now();
         let Some(instance) = self.cloud.instances().get(id).filter(|i| i.live()) else { return };
@@ -143,7 +138,7 @@ impl Simulation {
         self.instance_ends(id, "Client.UserInitiatedShutdown");
     }
 
-    /// The pool's maxLifetime; the default's for a pool that is no longer in the manifests.
+    /// The pool's `maxLifetime`. A pool that is no longer in the manifests has the default's.
     pub(super) fn most_age(&self, pool: &muster_reconciler::ids::PoolName) -> Duration {
         self.spec.max_lifetime(pool)
     }
@@ -161,7 +156,7 @@ impl Simulation {
         Outcome::Batch { done, failed }
     }
 
-    /// None: 304, nothing changed since this process last asked.
+    /// The rows of a list. None: GitHub answers 304, because nothing has changed since this process last asked.
     fn list_runners(&mut self, list: &List, effect: EffectId) -> Option<Vec<RunnerSighting>> {
         let version = self.github.registry.version(list);
         if self.nature.options.etags && self.listed.get(list) == Some(&version) {
@@ -169,9 +164,9 @@ impl Simulation {
         }
         let cluster = self.spec.controller.cluster().to_owned();
         let listed = self.github.registry.list(list, &cluster, &mut self.nature);
-        // One list without a row costs nothing; two in a row make a box look gone.
+        // A row that is missing once costs nothing. Missing twice in a row, the runner looks gone, which may cost a launch.
         self.oracle.allowance += u64::from(listed.lacks);
-        // Of a list that was not true as a whole no ETag is known.
+        // The process gets no ETag for a list that was not entirely true.
         self.listed.remove(list);
         if let Some(version) = listed.version {
             self.etags.insert(effect, (list.clone(), version));

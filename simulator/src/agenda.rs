@@ -1,4 +1,5 @@
-//! What will happen, in order. Virtual time moves from one entry to the next; entries of one moment keep their order.
+//! The events to come, in order. Virtual time jumps from one event to the next. Events of the same moment keep the order in
+//! which they were planned.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -8,7 +9,7 @@ use muster_reconciler::time::Time;
 
 use crate::event::Event;
 
-/// The heap, and the time.
+/// The current time, and a heap of the events to come.
 #[derive(Debug)]
 pub(super) struct Agenda {
     pub now: Time,
@@ -45,28 +46,28 @@ impl Agenda {
         Agenda { now, heap: BinaryHeap::new(), sequence: 0 }
     }
 
-    /// Plans an event; one in the past happens now.
+    /// Plans an event. An event that would lie in the past happens now.
     pub fn at(&mut self, at: Time, event: Event) {
         self.sequence += 1;
         self.heap.push(Reverse(Entry { at: at.max(self.now), sequence: self.sequence, event }));
     }
 
-    /// Plans an event from now.
+    /// Plans an event, `delay` from now.
     pub fn after(&mut self, delay: Duration, event: Event) {
         self.at(self.now + delay, event);
     }
 
-    /// When the next event is due.
+    /// When the next event is due. [`Time::FAR`] if none is planned.
     pub fn next_at(&self) -> Time {
         self.heap.peek().map_or(Time::FAR, |e| e.0.at)
     }
 
-    /// Whether such an event is due, whenever.
+    /// Whether an event of such a kind is planned, at any time.
     pub fn holds(&self, such: impl Fn(&Event) -> bool) -> bool {
         self.heap.iter().any(|e| such(&e.0.event))
     }
 
-    /// The next event; time moves to it.
+    /// Takes the next event, and moves the time to it.
     pub fn pop(&mut self) -> Option<Event> {
         let Reverse(entry) = self.heap.pop()?;
         self.now = entry.at;

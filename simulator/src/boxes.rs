@@ -1,4 +1,5 @@
-//! The box: boots, fetches its secret and deletes it, registers, takes a job, ends itself. Only it knows that it is idle.
+//! The instances: each boots, reads and deletes its secret, registers, takes a job and ends itself. Only the instance knows
+//! that it is idle.
 
 use std::time::Duration;
 
@@ -11,82 +12,82 @@ use crate::event::Event;
 use crate::faults::Fault;
 use crate::rng::Spread;
 
-/// How long a box waits for its configuration before it ends itself.
+/// How long an instance waits for its configuration before it ends itself.
 const CONFIGURATION_WAIT: Duration = Duration::from_secs(600);
-/// Between spot's warning and its end.
+/// The time from spot's warning to the end of the instance.
 const SPOT_NOTICE: Duration = Duration::from_secs(120);
-/// A box tries so often to reach GitHub, this far apart, before it ends itself.
+/// How often an instance tries to reach GitHub, every 15 s, before it ends itself.
 const CONNECT_TRIES: u32 = 20;
 const CONNECT_AGAIN: Duration = Duration::from_secs(15);
 
-/// One box, as it is.
+/// One instance, from the moment when it runs at EC2.
 #[derive(Debug)]
 pub struct Machine {
-    /// How far it is.
+    /// How far the instance has come.
     pub stage: Stage,
     runner: Option<RunnerId>,
     ephemeral: bool,
     fate: Fate,
     drains: bool,
-    /// Jobs that it began.
+    /// How many jobs began on the instance.
     pub(super) jobs: u32,
 }
 
-/// How far a box is.
+/// How far an instance has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Starting up.
+    /// EC2 has started the instance, and its system boots.
     Booting,
-    /// Looks for its configuration.
+    /// The instance waits for its configuration.
     Waiting,
-    /// Connects to GitHub.
+    /// The instance has its configuration and connects to GitHub.
     Registering,
-    /// Online, without a job.
+    /// The runner is online and has no job.
     Idle,
-    /// Runs this job.
+    /// The runner has this job.
     Working(JobId),
-    /// Does nothing any more, and stays.
+    /// The instance does nothing any more, and stays.
     Hung,
-    /// Off.
+    /// The instance is off.
     Ended,
 }
 
-/// What becomes of a box; decided when it starts, never known to anyone.
+/// What will become of an instance. The fate is decided when the instance starts, and nobody can know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Healthy,
-    /// Ends itself while it boots.
+    /// The instance ends itself while it boots.
     FailsToBoot,
-    /// Never gets anywhere, and stays.
+    /// The instance hangs while it boots, and stays.
     Hangs,
-    /// May not read its secret, and ends itself.
+    /// The instance may not read its secret, and ends itself.
     CannotFetch,
-    /// Reads its secret, cannot register, and ends itself.
+    /// The instance reads its secret, cannot register, and ends itself.
     CannotRegister,
-    /// Reads its secret and hangs.
+    /// The instance reads its secret, and then hangs.
     HangsRegistering,
-    /// Takes its job, heeds no drain, does not end itself.
+    /// The instance takes its job, but ignores a drain and never ends itself.
     Deaf,
 }
 
 impl Machine {
-    /// Its registration at GitHub, if it has read which.
+    /// The id of the runner's registration at GitHub. None before the instance has read it.
     pub(super) fn runner(&self) -> Option<RunnerId> {
         self.runner
     }
 
-    /// Online without a job, and ready for one.
+    /// Whether the runner is online and may take a job.
     pub(super) fn fresh(&self) -> bool {
         self.stage == Stage::Idle && (self.jobs == 0 || !self.ephemeral)
     }
 
-    /// Online without a job, and will never end by itself.
+    /// Whether the runner is online without a job and will never end itself.
     pub(super) fn deaf_and_online(&self) -> bool {
         self.fresh() && self.fate == Fate::Deaf
     }
 }
 
-/// Fates by the fault that brings them; the first that strikes counts.
+/// The faults that decide the fate, in order. The first one that strikes counts.
 const FATES: [(Fault, Fate); 6] = [
     (Fault::BootFailure, Fate::FailsToBoot),
     (Fault::BootHang, Fate::Hangs),
@@ -97,7 +98,7 @@ const FATES: [(Fault, Fate); 6] = [
 ];
 
 impl Simulation {
-    /// EC2 has started the instance: the box begins to boot.
+    /// EC2 has started the instance, which begins to boot.
     pub(super) fn box_starts(&mut self, id: InstanceId) {
         if !self.cloud.become_state(&id, InstanceState::Running, None, &mut self.nature) {
             return;
@@ -116,7 +117,7 @@ impl Simulation {
         let machine = Machine { stage, runner: None, ephemeral: true, fate, drains: false, jobs: 0 };
         self.machines.insert(id.clone(), machine);
         if self.cloud.instances().get(&id).is_some_and(crate::cloud::Instance::draining) {
-            // It was asked to end before it ran: its watch finds the tag when it has booted.
+            // The instance got the drain tag before it ran. It sees the tag when it has booted.
             let seen = self.box_rng.within(self.nature.takes().boot);
             self.nature.after(seen, Event::SeesDrain(id.clone()));
         }
@@ -135,7 +136,7 @@ impl Simulation {
         self.box_fetches(id);
     }
 
-    /// The box takes its secret, if it is there, and deletes it.
+    /// The instance reads its secret, if there is one, and deletes it.
     pub(super) fn box_fetches(&mut self, id: InstanceId) {
         let Some(machine) = self.machines.get_mut(&id).filter(|m| m.stage == Stage::Waiting) else { return };
         if !self.cloud.secrets.contains_key(&id) {
@@ -147,7 +148,7 @@ impl Simulation {
         let Some(Secret { runner, configure, .. }) = self.cloud.secrets.remove(&id) else { return };
         machine.stage = Stage::Registering;
         machine.ephemeral = configure.ephemeral;
-        // A registration token lets the box register by itself, replacing a registration of its name that is offline.
+        // With a registration token, the instance registers itself, and replaces an offline registration of the same name.
         machine.runner = match runner {
             Some(minted) => Some(minted),
             None if self.nature.github_down() => None,
@@ -164,7 +165,7 @@ impl Simulation {
         }
     }
 
-    /// A secret was put: a box that waits for it sees it within two seconds.
+    /// A secret was written. An instance that waits for it sees it within two seconds.
     pub(super) fn box_may_fetch(&mut self, id: &InstanceId) {
         let delay = self.box_rng.within(Spread::millis(0, 2000));
         if self.machines.get(id).is_some_and(|m| m.stage == Stage::Waiting) {
@@ -180,7 +181,7 @@ impl Simulation {
         let online =
             !self.nature.github_down() && machine.runner.is_some_and(|r| self.github.registry.connect(r, &mut self.nature));
         if !online {
-            // Whatever refused it (an outage, a registration that was replaced), the box itself did nothing wrong.
+            // An outage, or a registration that was replaced, refused the runner. The instance itself did nothing wrong.
             self.oracle.excuse_box(&id);
             return self.box_ends(&id, "its registration was refused");
         }
@@ -192,7 +193,7 @@ impl Simulation {
         self.nature.say(format_args!("box {id} is online"));
     }
 
-    /// GitHub gave it a job.
+    /// GitHub has given the runner a job.
     pub(super) fn box_takes(&mut self, runner: RunnerId, job: JobId) {
         let Some(id) = self.box_of(runner) else { return };
         if let Some(machine) = self.machines.get_mut(&id) {
@@ -202,7 +203,7 @@ impl Simulation {
         self.nature.say(format_args!("job {job} starts on {id}"));
     }
 
-    /// GitHub gave it a job, and it dies before it begins.
+    /// GitHub has given the runner a job, and the runner dies before the job begins.
     pub(super) fn box_dies_at_once(&mut self, runner: RunnerId) {
         let Some(id) = self.box_of(runner) else { return };
         self.oracle.excuse_box(&id);
@@ -214,7 +215,7 @@ impl Simulation {
         self.github.registrations().get(&runner).map(|r| r.name.instance.clone())
     }
 
-    /// Its job is over: an ephemeral box ends itself, a reusable one waits for the next.
+    /// The runner's job is over. An ephemeral runner's instance ends itself; a reusable runner waits for its next job.
     pub(super) fn box_is_done(&mut self, id: &InstanceId) {
         let pause = self.box_rng.within(Spread::millis(500, 4000));
         let Some(machine) = self.machines.get_mut(id).filter(|m| matches!(m.stage, Stage::Working(_))) else { return };
@@ -224,7 +225,7 @@ impl Simulation {
         }
     }
 
-    /// The drain tag, seen through IMDS: obeyed only without a job.
+    /// The instance sees the drain tag through IMDS. It obeys only if it has no job.
     pub(super) fn box_sees_drain(&mut self, id: InstanceId) {
         let Some(machine) = self.machines.get_mut(&id) else { return };
         machine.drains = true;
@@ -240,7 +241,7 @@ impl Simulation {
         }
     }
 
-    /// It does nothing any more; GitHub loses sight of it, and fails its job if it had one.
+    /// The instance stops doing anything. GitHub loses sight of the runner, and fails its job, if it had one.
     pub(super) fn box_hangs(&mut self, id: &InstanceId) {
         let active = self.nature.luck.active;
         let hangs = |m: &Machine| m.stage == Stage::Registering || active && m.stage != Stage::Ended;
@@ -253,7 +254,7 @@ impl Simulation {
         self.nature.say(format_args!("box {id} hangs"));
     }
 
-    /// A shutdown that was decided a moment ago; a job that came in between keeps the box.
+    /// Carries out a shutdown that was decided a moment ago, unless the runner has got a job since.
     pub(super) fn box_powers_off(&mut self, id: &InstanceId, why: &'static str) {
         let kept = |m: &Machine| matches!(m.stage, Stage::Working(_) | Stage::Hung | Stage::Ended);
         if self.machines.get(id).is_some_and(|m| !kept(m)) {
@@ -266,7 +267,7 @@ impl Simulation {
         self.instance_ends(id, "Client.InstanceInitiatedShutdown");
     }
 
-    /// However it came about: the box is off, its runner is lost, its job fails if it had one.
+    /// The instance ends, for whatever reason. GitHub loses the runner, and the runner's job fails, if it had one.
     pub(super) fn instance_ends(&mut self, id: &InstanceId, reason: &'static str) {
         if let Some(instance) = self.cloud.instances().get(id).filter(|i| i.live()) {
             let (pool, age) = (instance.pool.clone(), self.nature.now().since(instance.launched_at()));
@@ -283,7 +284,7 @@ impl Simulation {
         }
     }
 
-    /// Its registration was deleted: the session ends, a job dies with it, the box ends itself.
+    /// The runner's registration was deleted. Its session ends, its job fails, and the instance ends itself.
     pub(super) fn box_loses_session(&mut self, id: &InstanceId) {
         let pause = self.box_rng.within(Spread::secs(1, 5));
         let Some(machine) = self.machines.get_mut(id) else { return };
@@ -300,9 +301,9 @@ impl Simulation {
         }
     }
 
-    /// Spot's two-minute warning: an idle box goes at once, a busy one works on.
+    /// EC2 gives its two-minute warning. An instance without a job ends itself at once; one with a job works on.
     pub(super) fn box_is_warned(&mut self, id: InstanceId) {
-        // What was to strike when all is well again does not.
+        // A warning that was planned for after the end of the faults does not come.
         let active = self.nature.luck.active;
         let comes = !self.nature.hits(Fault::FalseWarning);
         let Some(instance) = self.cloud.instance_mut(&id).filter(|i| i.live() && active) else { return };

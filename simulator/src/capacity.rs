@@ -1,4 +1,4 @@
-//! What EC2 has left of each offering, and the token buckets of its APIs.
+//! The capacity that EC2 has left of each offering, and the token buckets of AWS's APIs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,24 +13,24 @@ use crate::faults::Fault;
 use crate::nature::Nature;
 use crate::rng::Rng;
 
-/// Capacity changes this often.
+/// The length of an epoch, in which the capacity stays as it was decided.
 const EPOCH: Duration = Duration::from_secs(300);
 
-/// What each offering has left.
+/// How much capacity EC2 has left, and what else makes it refuse an offering.
 #[derive(Debug, Default)]
 pub(super) struct Stock {
-    /// The epoch that it was last counted in, and how many are left.
+    /// The epoch in which the capacity was last decided, and how many instances are left in it.
     left: BTreeMap<(Offering, Market), (u64, u32)>,
-    /// The same for whole markets: closed or not.
+    /// The epoch, and whether the whole market is closed in it.
     closed: BTreeMap<Market, (u64, bool)>,
-    /// The same for subnets: full or not.
+    /// The epoch, and whether the subnet has no free addresses in it.
     full: BTreeMap<Arc<str>, (u64, bool)>,
-    /// Offerings that their zone does not have.
+    /// Whether the zone of the offering's subnet lacks the instance type, for the whole run.
     lacks: BTreeMap<Offering, bool>,
 }
 
 impl Stock {
-    /// EC2's answer when the whole market is closed to the account.
+    /// EC2's error when the whole market is closed to the account. None: the market is open.
     pub fn market_error(&mut self, market: Market, nature: &mut Nature) -> Option<OfferingError> {
         let epoch = epoch(nature.now());
         let state = self.closed.entry(market).or_insert((0, false));
@@ -49,7 +49,8 @@ impl Stock {
         })
     }
 
-    /// Takes one of the offering, or says why there is none. What it has left is decided anew in every epoch.
+    /// Takes one instance of the offering, or gives EC2's error code and message. The capacity is decided anew in each
+    /// epoch.
     pub fn take(&mut self, offering: &Offering, market: Market, nature: &mut Nature) -> Result<(), (&'static str, &'static str)> {
         let epoch = epoch(nature.now());
         let lacks = *self.lacks.entry(offering.clone()).or_insert_with(|| nature.hits(Fault::NotOffered));
@@ -60,7 +61,7 @@ impl Stock {
         let full = full.1;
         let left = self.left.entry((offering.clone(), market)).or_insert((0, u32::MAX));
         if left.0 != epoch {
-            // On-demand runs out far less often.
+            // On-demand runs out a third as often as spot.
             let dry = nature.strikes(Fault::NoCapacity).is_some_and(|mut r| market == Market::Spot || r.chance(0.3));
             let few = nature.strikes(Fault::LittleCapacity).map(|mut r| 1 + u32::try_from(r.below(3)).unwrap_or_default());
             *left = (epoch, if dry { 0 } else { few.unwrap_or(u32::MAX) });
@@ -84,10 +85,10 @@ impl Stock {
         has.then_some(()).ok_or(("InsufficientInstanceCapacity", said))
     }
 
-    /// A refusal for no reason that this world has: any code of the list, or one that is not on it.
+    /// A refusal that has no cause in this world: a code of [`REFUSALS`], or a code that is not among them.
     pub fn odd_refusal(nature: &mut Nature) -> Option<(&'static str, Rng)> {
         let mut rng = nature.strikes(Fault::OddRefusal)?;
-        // That the token is another request's is told by the tokens.
+        // Only a token that another request has used leads to the codes about tokens.
         let codes: Vec<&str> = REFUSALS.iter().filter(|r| r.scope != Scope::Token).map(|r| r.code).collect();
         let nth = usize::try_from(rng.below(codes.len() as u64 + 1)).unwrap_or_default();
         Some((codes.get(nth).copied().unwrap_or("BrandNewCode"), rng))
@@ -98,7 +99,7 @@ fn epoch(now: Time) -> u64 {
     now.as_millis() / u64::try_from(EPOCH.as_millis()).unwrap_or(1)
 }
 
-/// A token bucket.
+/// A token bucket. A call takes one token, and tokens come back at a steady rate.
 #[derive(Clone, Debug)]
 pub(super) struct Bucket {
     burst: f64,
@@ -108,12 +109,13 @@ pub(super) struct Bucket {
 }
 
 impl Bucket {
-    /// A full one.
+    /// A full bucket.
     pub fn new(burst: f64, per_second: f64, now: Time) -> Bucket {
         Bucket { burst, per_second, tokens: burst, at: now }
     }
 
-    /// The bucket that AWS has for the call; None: no call of muster's comes near its limit.
+    /// The bucket that AWS has for the call. None: no call of muster's comes near its limit.
+    ///
     /// <https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html>,
     /// <https://docs.aws.amazon.com/general/latest/gr/ssm.html> (PutParameter: 3 a second; the burst is our guess).
     pub fn of(api: &str, now: Time) -> Option<Bucket> {
@@ -128,7 +130,7 @@ impl Bucket {
         Some(Bucket::new(burst, per_second, now))
     }
 
-    /// Takes one token, if there is one.
+    /// Takes one token. False: the bucket is empty.
     pub fn take(&mut self, now: Time) -> bool {
         self.tokens = (self.tokens + now.since(self.at).as_secs_f64() * self.per_second).min(self.burst);
         self.at = now;

@@ -1,4 +1,4 @@
-//! Manifests that change while everything runs, as data: what an operator does to a directory of pools.
+//! Changes of the manifests during a run, as data. They are what an operator does to a directory of pools.
 
 use std::sync::Arc;
 
@@ -7,38 +7,38 @@ use serde::{Deserialize, Serialize};
 use muster_reconciler::ids::{PoolName, Scope};
 use muster_reconciler::manifest::{RunnerPool, Spec};
 
-/// One change to one pool.
+/// One change of one pool.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Change {
-    /// The pool's name.
+    /// The name of the pool.
     pub pool: PoolName,
-    /// What is done to it.
+    /// The change.
     pub edit: Edit,
 }
 
-/// What can be done to a pool.
+/// A way to change a pool.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Edit {
-    /// Its manifest is removed.
+    /// The pool's manifest is removed.
     Remove,
-    /// Its manifest is put back as it was at the start.
+    /// The pool's manifest is put back as it was at the start of the run.
     Restore,
-    /// `capacity.max`.
+    /// `capacity.max` gets this value. `capacity.idle` is lowered to it, if need be.
     Max(u32),
-    /// `capacity.idle`.
+    /// `capacity.idle` gets this value, but at most `capacity.max`.
     Idle(u32),
-    /// `labels`.
+    /// `labels` get this value.
     Labels(Vec<String>),
-    /// `github.runnerGroup`.
+    /// `github.runnerGroup` gets this value.
     Group(String),
-    /// `github.scope`.
+    /// `github.scope` gets this value.
     Scope(Scope),
 }
 
 impl Change {
-    /// The manifests with the change made; `first` is what they were at the start.
+    /// The manifests after the change. `first` are the manifests at the start of the run.
     pub fn apply(&self, spec: &Spec, first: &Spec) -> Arc<Spec> {
         let mut next = spec.clone();
         let edit = |next: &mut Spec, how: &dyn Fn(&mut RunnerPool)| {

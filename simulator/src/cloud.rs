@@ -1,4 +1,4 @@
-//! EC2 and SSM: fleets by client token, instances that start and end, pages that lag, secrets.
+//! EC2 and SSM: fleets by client token, instances that start and end, sweeps whose pages are late, and secrets.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,19 +17,19 @@ use crate::faults::Fault;
 use crate::nature::Nature;
 use crate::rng::{Rng, Spread};
 
-/// EC2 shows a terminated instance for about an hour.
+/// How long EC2 shows a terminated instance: about an hour.
 const SHOWN_AFTER_END: Duration = Duration::from_secs(3600);
-/// Rows of one DescribeInstances page; small, so that small runs have several.
+/// How many rows one page of DescribeInstances has. It is small, so that small runs have several pages.
 pub(super) const PAGE: usize = 10;
 
-/// EC2 and SSM.
+/// The true state of EC2 and SSM.
 #[derive(Debug)]
 pub struct Cloud {
     instances: BTreeMap<InstanceId, Instance>,
-    /// Pending and running instances, by pool: an index of `instances`.
+    /// How many instances are pending or running in each pool. This is an index of `instances`.
     live: BTreeMap<PoolName, u32>,
     fleets: BTreeMap<Intent, (Arc<Launch>, Launched)>,
-    /// JIT secrets in SSM, by instance.
+    /// The runners' secrets in SSM, by instance.
     pub(super) secrets: BTreeMap<InstanceId, Secret>,
     stock: Stock,
     buckets: BTreeMap<&'static str, Option<Bucket>>,
@@ -38,23 +38,23 @@ pub struct Cloud {
     rng: Rng,
 }
 
-/// What ended a box.
+/// What ended an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ending {
-    /// Itself: its job was over, or it failed to start.
+    /// The instance itself, because its job was over or it failed to start.
     Itself,
-    /// Itself, when it was asked to.
+    /// The instance itself, because the controller asked it to, by a drain.
     Drain,
     /// TerminateInstances.
     Termination,
-    /// Spot.
+    /// EC2 took the spot instance back.
     Spot,
 }
 
-/// One instance.
+/// One instance at EC2.
 #[derive(Debug)]
 pub struct Instance {
-    /// The `muster:pool` tag.
+    /// The pool, from the tag `muster:pool`.
     pub pool: PoolName,
     intent: Intent,
     forge: Forge,
@@ -62,9 +62,9 @@ pub struct Instance {
     instance_type: Arc<str>,
     subnet: Arc<str>,
     market: Market,
-    /// What it was, from when: DescribeInstances answers as of a little while ago.
+    /// Each state of the instance with its begin. DescribeInstances may show an earlier state than the last.
     changes: Vec<Moment>,
-    /// Spot has announced its end.
+    /// EC2 has announced that it takes the instance back.
     pub(super) interrupted: bool,
 }
 
@@ -76,14 +76,14 @@ struct Moment {
     reason: Option<&'static str>,
 }
 
-/// One JIT secret.
+/// One runner's secret in SSM.
 #[derive(Clone, Debug)]
 pub(super) struct Secret {
-    /// The registration that it is for; None: a registration token.
+    /// The registration that the secret is for. None: the secret is a registration token.
     pub runner: Option<RunnerId>,
-    /// What the box needs to register by itself.
+    /// What the instance needs to register itself.
     pub configure: Arc<muster_reconciler::effect::Configure>,
-    /// When its instance ended (or it was put, if that was later).
+    /// The later of two times: when the instance ended, and when the secret was written. None while the instance lives.
     pub orphan_since: Option<Time>,
 }
 
@@ -92,55 +92,55 @@ impl Instance {
         self.changes.last()
     }
 
-    /// Its true state.
+    /// The true state of the instance, which the controller may not know yet.
     pub fn state(&self) -> InstanceState {
         self.latest().map_or(InstanceState::Pending, |c| c.state)
     }
 
-    /// Pending or running.
+    /// Whether the instance is pending or running.
     pub fn live(&self) -> bool {
         matches!(self.state(), InstanceState::Pending | InstanceState::Running)
     }
 
-    /// Whether it bears the drain tag.
+    /// Whether the instance has the tag `muster:drain`.
     pub(super) fn draining(&self) -> bool {
         self.latest().is_some_and(|c| c.draining)
     }
 
-    /// When it was launched.
+    /// When CreateFleet launched the instance.
     pub fn launched_at(&self) -> Time {
         self.launched_at
     }
 
-    /// How it was bought.
+    /// Whether the instance is spot or on-demand.
     pub fn market(&self) -> Market {
         self.market
     }
 
-    /// What it is, such as `m7i.large`.
+    /// The instance type, such as `m7i.large`.
     pub fn instance_type(&self) -> &Arc<str> {
         &self.instance_type
     }
 
-    /// When it came into this state; None: it never was in it.
+    /// When the instance entered this state. None: it never did.
     pub fn entered(&self, state: InstanceState) -> Option<Time> {
         self.changes.iter().find(|c| c.state == state).map(|c| c.at)
     }
 
-    /// Whether spot has announced its end, or ended it without a word.
+    /// Whether EC2 has announced that it takes the spot instance back, or has taken it back without a warning.
     pub fn taken_back(&self) -> bool {
         self.interrupted || self.latest().is_some_and(|c| c.reason == Some("Server.SpotInstanceTermination"))
     }
 }
 
-/// An instant fleet tries so many offerings, as others measured it (docs/decisions/0008).
+/// How many offerings an instant fleet tries, by other people's measurements (docs/decisions/0008).
 const TRIES: usize = 3;
 
 fn refused(Offering { instance_type, subnet }: Offering, code: &str, said: &str) -> OfferingError {
     OfferingError { instance_type: Some(instance_type), subnet: Some(subnet), code: code.into(), message: said.into() }
 }
 
-/// The whole request is refused: told as the adapter tells it.
+/// EC2 refuses the whole request. The answer is the one that the adapter would make of this code.
 fn refused_whole(launch: &Launch, code: &str) -> Result<OfferingError, Failure> {
     let message = format!("CreateFleet {}: {code}", launch.intent);
     match Refusal::known(code) {
@@ -168,45 +168,45 @@ impl Cloud {
         }
     }
 
-    /// All instances that EC2 still shows.
+    /// All instances that EC2 still shows, by id.
     pub fn instances(&self) -> &BTreeMap<InstanceId, Instance> {
         &self.instances
     }
 
-    /// Instances ever launched.
+    /// How many instances were launched since the start of the run.
     pub fn launched(&self) -> u64 {
         self.launched
     }
 
-    /// How many instances ended, by what ended them.
+    /// How many instances each cause has ended.
     pub fn ended(&self) -> &BTreeMap<Ending, u64> {
         &self.ended
     }
 
-    /// The pool's live instances.
+    /// How many instances of the pool are pending or running.
     pub fn live(&self, pool: &PoolName) -> u32 {
         self.live.get(pool).copied().unwrap_or_default()
     }
 
-    /// The pools that have live instances.
+    /// The pools that have live instances, with their number.
     pub(super) fn populated(&self) -> impl Iterator<Item = (&PoolName, u32)> {
         self.live.iter().filter(|(_, n)| **n > 0).map(|(pool, n)| (pool, *n))
     }
 
-    /// The pool's live instances in words, for a failure's message.
+    /// The pool's live instances in words, for the message of a failure.
     pub(super) fn describe_live(&self, pool: &PoolName) -> String {
         let said =
             |(id, i): (&InstanceId, &Instance)| format!("{id} {:?}{}", i.state(), if i.draining() { " draining" } else { "" });
         self.instances.iter().filter(|(_, i)| i.pool == *pool && i.live()).map(said).collect::<Vec<_>>().join(", ")
     }
 
-    /// Takes one token of the API's bucket.
+    /// Takes one token from the API's bucket. False: the bucket is empty, so the call is throttled.
     pub(super) fn admit(&mut self, api: &'static str, now: Time) -> bool {
         self.buckets.entry(api).or_insert_with(|| Bucket::of(api, now)).as_mut().is_none_or(|bucket| bucket.take(now))
     }
 
-    /// CreateFleet of type `instant`. The same token and request give the same answer and launch nothing more; the same
-    /// token with another request is refused. True: it was answered before.
+    /// CreateFleet of type `instant`. A repeated request with the same token gets the same answer and launches nothing
+    /// more. Another request with the same token is refused. True: the request is a repeated one.
     pub(super) fn create_fleet(&mut self, launch: &Arc<Launch>, nature: &mut Nature) -> Result<(Launched, bool), Failure> {
         if let Some((before, answer)) = self.fleets.get(&launch.intent) {
             if **before == **launch {
@@ -288,7 +288,8 @@ impl Cloud {
         }
     }
 
-    /// Changes an instance's state, and says so through EventBridge. False: it was past that.
+    /// Changes an instance's state, and sends a notification through EventBridge. False: the instance was past that state
+    /// already.
     pub(super) fn become_state(
         &mut self,
         id: &InstanceId,
@@ -333,7 +334,7 @@ impl Cloud {
         true
     }
 
-    /// EventBridge: to our queue, unless it is lost.
+    /// Sends a notification through EventBridge to the queue, unless a fault loses it.
     pub(super) fn notify(&mut self, event: Ec2Event, nature: &mut Nature) {
         let delay = self.rng.within(nature.takes().notify);
         if nature.hits(Fault::NotifyLoss) {
@@ -347,7 +348,7 @@ impl Cloud {
         self.instances.get_mut(id)
     }
 
-    /// CreateTags `muster:drain`. False: no such instance.
+    /// Puts the tag `muster:drain` on an instance, as CreateTags does. False: there is no such instance.
     pub(super) fn tag_drain(&mut self, id: &InstanceId, now: Time) -> bool {
         let Some(instance) = self.instances.get_mut(id) else { return false };
         if let Some(last) = instance.latest().cloned() {
@@ -360,12 +361,12 @@ impl Cloud {
         self.instances.remove(id);
     }
 
-    /// How many pages a sweep takes.
+    /// How many pages a sweep of EC2 has.
     pub(super) fn pages(&self) -> u64 {
         self.instances.len().div_ceil(PAGE).max(1) as u64
     }
 
-    /// DescribeInstances, all pages: each answers as of its own moment.
+    /// All pages of DescribeInstances. Each page shows the state of a moment of its own.
     pub(super) fn describe(&mut self, nature: &Nature) -> Vec<InstanceSighting> {
         let now = nature.now();
         let mut rows = Vec::with_capacity(self.instances.len());

@@ -1,7 +1,9 @@
-//! What a planner has to assume of the world: how fast boxes start, how often spot takes one back, what EC2 has left.
+//! What a user of `muster simulate` assumes of the world: how fast instances start, how often EC2 takes spot instances
+//! back, and how much capacity EC2 has.
 //!
-//! The words of the simulator's own options are for finding faults; these are for people who plan, and few. [`Weather`]
-//! gives every assumption a value, a workload file overrides single ones, and [`Conditions::said`] tells what was taken.
+//! The simulator's own options have many faults, which serve to find defects. The conditions are few, and serve people who
+//! plan capacity. [`Weather`] gives each condition a value, a workload file overrides single ones, and [`Conditions::said`]
+//! prints the values that were used.
 
 use std::time::Duration;
 
@@ -15,26 +17,26 @@ use crate::luck::Faults;
 use crate::options::{Latencies, WorldOptions};
 use crate::rng::Spread;
 
-/// How much goes wrong. A preset of [`Conditions`].
+/// How much goes wrong. Each variant gives every one of the [`Conditions`] a value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Weather {
     /// Nothing goes wrong.
     Calm,
-    /// An ordinary day in a region with several types and zones to choose from.
+    /// An ordinary day in a region with several instance types and zones to choose from.
     #[default]
     Mild,
-    /// Spot is scarce, boots fail, APIs and webhooks limp.
+    /// Spot is scarce, boots fail, and APIs and webhooks are unreliable.
     Rough,
 }
 
-/// From a shortest to a longest time; most are near the shortest (the square of a uniform number between them).
+/// A range of times. Most draws are near `min` and few near `max`, because a draw squares a uniform number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Range {
-    /// At least.
+    /// The shortest.
     pub min: Span,
-    /// At most.
+    /// The longest.
     pub max: Span,
 }
 
@@ -47,7 +49,7 @@ impl Range {
         Spread { low: self.min.get(), high: self.max.get() }
     }
 
-    /// Half of all are shorter than this.
+    /// Half of the draws are shorter than this.
     pub fn median(self) -> Duration {
         self.min.get() + self.max.get().saturating_sub(self.min.get()) / 4
     }
@@ -55,26 +57,27 @@ impl Range {
 
 macro_rules! conditions {
     ($($(#[$doc:meta])* $name:ident: $kind:ty = $calm:expr, $mild:expr, $rough:expr;)*) => {
-        /// Everything that is assumed. Shares are probabilities, 0 to 1.
+        /// Everything that a run assumes of the world. A share is a probability from 0 to 1.
         #[derive(Clone, Debug, PartialEq, Serialize)]
         #[serde(rename_all = "camelCase")]
         pub struct Conditions {
             $($(#[$doc])* pub $name: $kind,)*
-            /// A job that was lost with its box is queued again after this, by a person: muster does not. None: it stays lost.
+            /// How long after its loss a person queues a lost job again. muster does not. None: a job that was lost with
+            /// its instance stays lost.
             pub rerun_lost_after: Option<Span>,
         }
 
-        /// What a workload file says about the world: each field that is left out is as the weather has it.
+        /// What a workload file says about the world. The weather decides each field that the file leaves out.
         #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
         #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
         pub struct Overrides {
             $($(#[$doc])* pub $name: Option<$kind>,)*
-            /// A job that was lost with its box is queued again after this.
+            /// How long after its loss a person queues a job again that was lost with its instance.
             pub rerun_lost_after: Option<Span>,
         }
 
         impl Conditions {
-            /// The weather's, with what the file says instead.
+            /// The weather's conditions, except for those that the file overrides.
             pub fn new(weather: Weather, overrides: &Overrides) -> Conditions {
                 Conditions {
                     $($name: overrides.$name.unwrap_or(match weather {
@@ -90,38 +93,39 @@ macro_rules! conditions {
 }
 
 conditions! {
-    /// EC2: from the call to `running`.
+    /// The time from the launch call to `running` at EC2.
     start: Range = Range::secs(3, 12), Range::secs(3, 12), Range::secs(3, 30);
-    /// The box: from `running` until it looks for its configuration.
+    /// The time from `running` until the instance looks for its configuration.
     boot: Range = Range::secs(12, 45), Range::secs(12, 45), Range::secs(15, 90);
-    /// The box: from its configuration to online at GitHub.
+    /// The time from reading the configuration until the runner is online at GitHub.
     register: Range = Range::secs(2, 8), Range::secs(2, 8), Range::secs(2, 20);
-    /// Share of spot boxes that are taken back, 1 to 20 minutes after their launch.
+    /// The share of spot instances that EC2 takes back, 1 to 20 minutes after their launch.
     interruption: f64 = 0.0, 0.03, 0.15;
-    /// Share of the interruptions that come without the two minutes' warning.
+    /// The share of these interruptions that come without the two-minute warning.
     unwarned: f64 = 0.0, 0.1, 0.3;
-    /// Share of the five-minute spans in which an offering (type and subnet) has no spot capacity; on-demand a third of it.
+    /// The share of five-minute spans in which an offering (type and subnet) has no spot capacity. For on-demand, it is a
+    /// third of this.
     no_capacity: f64 = 0.0, 0.1, 0.4;
-    /// Share of the five-minute spans in which an offering has one to three instances left.
+    /// The share of five-minute spans in which an offering has one to three instances left.
     little_capacity: f64 = 0.0, 0.1, 0.3;
-    /// Share of boxes that end themselves while they boot.
+    /// The share of instances that end themselves while they boot.
     boot_failure: f64 = 0.0, 0.01, 0.05;
-    /// Share of boxes that boot three to fifteen times slower.
+    /// The share of instances that boot three to fifteen times slower.
     boot_slow: f64 = 0.0, 0.02, 0.1;
-    /// Share of boxes that hang while they boot.
+    /// The share of instances that hang while they boot.
     boot_hang: f64 = 0.0, 0.0, 0.01;
-    /// Share of API calls that are refused.
+    /// The share of API calls that are refused.
     api_refused: f64 = 0.0, 0.002, 0.03;
-    /// Share of API calls that are never answered; half of them took effect.
+    /// The share of API calls that are never answered. Half of these take effect.
     api_unanswered: f64 = 0.0, 0.0, 0.01;
-    /// Share of webhooks that come minutes late.
+    /// The share of webhooks that are minutes late.
     webhook_late: f64 = 0.0, 0.002, 0.05;
-    /// Share of webhooks that are lost; a lost `queued` comes when muster has asked GitHub for it again.
+    /// The share of webhooks that are lost. A lost `queued` comes after all, once muster has asked GitHub for it again.
     webhook_lost: f64 = 0.0, 0.0, 0.01;
 }
 
 impl Conditions {
-    /// What is wrong with them: field and message. Empty: nothing.
+    /// The fields that have impossible values, each with a message for people. Empty: all values are possible.
     pub fn problems(&self) -> Vec<(&'static str, String)> {
         let shares = [
             ("interruption", self.interruption),
@@ -147,7 +151,7 @@ impl Conditions {
         problems
     }
 
-    /// The simulator's options.
+    /// The options of a simulation under these conditions.
     pub fn options(&self) -> WorldOptions {
         let rates = [
             (Fault::Refused, self.api_refused),
@@ -167,7 +171,7 @@ impl Conditions {
         WorldOptions { latencies, keep_lines: 0, faults: Faults::drawn(rates, None), ..WorldOptions::default() }
     }
 
-    /// The assumptions in sentences, for people.
+    /// The conditions in sentences, for people.
     pub fn said(&self) -> Vec<String> {
         let range = |r: Range| format!("{} to {}, half of them under {}", r.min, r.max, human(r.median()));
         let share = |share: f64| format!("{}%", (share * 1000.0).round() / 10.0);

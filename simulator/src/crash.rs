@@ -1,6 +1,6 @@
-//! A crash at every effect: a reference run is replayed with the controller killed after the n-th effect, before its
-//! outcome is recorded, for every n; a new process starts from nothing but what the outside world holds. Where the world
-//! ends, and what it took, is compared with the reference.
+//! A crash after every effect of a run. The run is first made without a crash, as the reference. Then it is repeated once
+//! for each effect, and the controller is killed after that effect, before it knows the outcome. A new process starts, and
+//! knows only what AWS, GitHub and the queue hold. The end of each such run is compared with the reference.
 
 mod examples;
 
@@ -19,24 +19,24 @@ use crate::times::BEGIN;
 pub use crate::request::{Kind, Point};
 pub use examples::Example;
 
-/// Where a world ended, and what it took to get there.
+/// The state at the end of a run, and what the run took to get there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct End {
-    /// Jobs by conclusion.
+    /// How many jobs have each conclusion.
     pub jobs: BTreeMap<&'static str, u64>,
-    /// Live boxes by pool.
+    /// How many instances live in each pool.
     pub live: BTreeMap<String, u32>,
-    /// Registrations at GitHub, strangers' included.
+    /// How many registrations GitHub has, strangers' included.
     pub registrations: usize,
-    /// Secrets in SSM.
+    /// How many secrets SSM has.
     pub secrets: usize,
-    /// Messages in the queue.
+    /// How many messages the queue has.
     pub messages: usize,
-    /// Boxes ever launched.
+    /// How many instances were launched in the whole run.
     pub launched: u64,
-    /// Registrations ever made.
+    /// How many registrations were made in the whole run.
     pub registered: u64,
-    /// Boxes that ended, by what ended them.
+    /// How many instances each cause has ended.
     pub ended: BTreeMap<Ending, u64>,
 }
 
@@ -58,10 +58,13 @@ impl End {
         self.ended.get(&ending).copied().unwrap_or_default()
     }
 
-    /// What is wrong with the end of a run with a crash. The jobs and all that is left must be the same, and so must be what had
-    /// to be ended by force. Boxes may be fewer: while the controller is away jobs go to boxes that are free again. They may be
-    /// `spare` more, and as many more may be let go. One box's registration may be made anew: it was in the box's hands,
-    /// unused, when the process died, and no successor can tell whether it still is.
+    /// What is wrong with the end of a run with a crash, compared with the end of the reference; None: nothing.
+    /// - The jobs and everything that is left must be the same.
+    /// - The same number of instances must have been ended by force.
+    /// - Instances may be fewer, because while the controller is away, jobs go to runners that are idle again.
+    /// - Up to `spare` more instances may have been launched, and up to `spare` more drained.
+    /// - One more registration may have been made. The dead process had one that its instance had not used, and no later
+    ///   process can tell whether the instance still has it.
     fn wrong_with(&self, crashed: &End, spare: u64) -> Option<String> {
         let left = |e: &End| (e.jobs.clone(), e.live.clone(), e.registrations, e.secrets, e.messages);
         let forced = |e: &End| (e.ended_by(Ending::Termination), e.ended_by(Ending::Spot));
@@ -83,22 +86,22 @@ impl End {
     }
 }
 
-/// By what a run with a crash is judged. Its invariants must hold in any case.
+/// How a run with a crash is judged. The invariants must hold in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judged {
-    /// It must end as the run without the crash did, but for so many boxes more.
+    /// The run must end as the reference does, except for a few more instances.
     ByEnd {
-        /// Boxes that a crash may cost.
+        /// How many more instances a crash may cost.
         spare: u64,
     },
-    /// By its invariants alone: a crash shifts who meets which fault, and what an operator's change or a cancelled job meets,
-    /// so the two runs may differ honestly.
+    /// Only the invariants are judged. A crash changes what meets which fault, and what an operator's change or a cancelled
+    /// job meets, so the two ends may differ rightly.
     ByInvariants,
 }
 
 impl Judged {
-    /// How a scenario can be judged of which nothing more is known: by its end, if nothing strikes and nobody interferes. One
-    /// box may be replaced whose registration died with the process.
+    /// How a scenario is judged of which nothing more is known. If nothing strikes and nobody interferes, its end is
+    /// compared. One instance may be replaced, because its registration was lost with the process.
     pub fn of(scenario: &Scenario) -> Judged {
         let calm = match &scenario.faults {
             Schedule::Drawn(rates) => rates.present().next().is_none(),
@@ -109,28 +112,28 @@ impl Judged {
     }
 }
 
-/// A run without a crash, to compare with.
+/// A run without a crash, which the runs with a crash are compared with.
 #[derive(Debug)]
 pub struct Reference {
     scenario: Scenario,
-    /// By what runs with a crash are judged.
+    /// How the runs with a crash are judged.
     pub judged: Judged,
-    /// Where it ended.
+    /// The end of the run without a crash.
     pub end: End,
-    /// Its effects, sweeps aside: as many points to crash at.
+    /// The kinds of its effects in order, without sweeps. A crash can follow each of them.
     pub effects: Vec<Kind>,
 }
 
 /// A run with a crash.
 #[derive(Debug)]
 pub struct Crashed {
-    /// Where it crashed.
+    /// After which effect the controller crashed.
     pub at: Point,
-    /// After which kind of effect; None: the run has fewer effects.
+    /// The kind of that effect. None: the run has fewer effects.
     pub kind: Option<Kind>,
-    /// What is wrong with it; None: nothing.
+    /// What is wrong with the run. None: nothing.
     pub wrong: Option<String>,
-    /// What happened.
+    /// The report of the run.
     pub report: RunReport,
 }
 
@@ -145,7 +148,7 @@ impl fmt::Display for Crashed {
 }
 
 impl Reference {
-    /// Runs the scenario. Err: it fails without any crash.
+    /// Runs the scenario without a crash. Err: the scenario fails even so.
     pub fn of(scenario: &Scenario, judged: Judged) -> Result<Reference, Violation> {
         let (world, converged) = run(scenario, None, 0);
         match world.violations().iter().cloned().chain(converged.err()).next() {
@@ -159,13 +162,13 @@ impl Reference {
         }
     }
 
-    /// All points at which it can crash.
+    /// Every point at which the run can crash.
     pub fn points(&self) -> impl Iterator<Item = Point> + use<> {
         let effects = self.effects.len() as u64;
         CrashMode::ALL.into_iter().flat_map(move |mode| (1..=effects).map(move |effect| Point { effect, mode }))
     }
 
-    /// How many effects of each kind it has.
+    /// How many effects of each kind the run has.
     pub fn kinds(&self) -> BTreeMap<Kind, u64> {
         let mut kinds = BTreeMap::new();
         for kind in &self.effects {
@@ -174,7 +177,7 @@ impl Reference {
         kinds
     }
 
-    /// Runs it with a crash at this point, and keeps the last `lines` of its trace.
+    /// Repeats the run with a crash at this point, and keeps the last `lines` lines of its trace.
     pub fn crash(&self, at: Point, lines: usize) -> Crashed {
         let (world, converged) = run(&self.scenario, Some(at), lines);
         let wrong = self.judge(&world, converged.as_ref().err());

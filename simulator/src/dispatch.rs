@@ -1,4 +1,4 @@
-//! What happens when its time has come: each event goes to those whom it concerns.
+//! What each event does when its time has come: it goes to the part of the world that it concerns.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::nature::WEATHER_EVERY;
 use crate::oracle;
 
 impl Simulation {
-    /// What may strike from minute to minute.
+    /// Decides which spells, crashes and stops begin now.
     fn weather(&mut self) {
         self.nature.weather();
         let (crash, stop) = (self.nature.hits(Fault::Crash), self.nature.hits(Fault::CleanStop));
@@ -32,7 +32,8 @@ impl Simulation {
         }
     }
 
-    /// An operator changes a pool. What its boxes were launched for may be lost by it.
+    /// An operator changes a pool. The pool's instances may have been launched in vain, so the oracle allows for more
+    /// launches.
     fn change(&mut self, change: &Change) {
         self.coming -= 1;
         let live = self.cloud.live(&change.pool);
@@ -53,7 +54,7 @@ impl Simulation {
         self.oracle.allowance += u64::from(live) + before.max(self.queued_for(&change.pool));
     }
 
-    /// Jobs that are queued for the pool, or were until moments ago as far as the controller can know.
+    /// How many jobs are queued for the pool, in truth or as far as the controller knows.
     fn queued_for(&self, pool: &PoolName) -> u64 {
         let told = |id: &JobId| self.controller.as_ref().and_then(|c| c.view().demand.jobs().get(id)).map(|j| j.event.state);
         let queued = |id: &JobId, job: &Job| job.state == JobState::Queued || told(id) == Some(JobState::Queued);
@@ -61,7 +62,7 @@ impl Simulation {
         jobs.count() as u64
     }
 
-    /// S3 counts what warm floors have risen by.
+    /// Adds what the warm floors have risen by. The oracle's S3 allows a launch for each.
     pub(super) fn note_floor(&mut self) {
         let now = self.nature.now();
         for (name, pool) in &self.spec.pools {
@@ -166,7 +167,8 @@ impl Simulation {
                 Given::Begun(job, runner) => {
                     let of = self.github.registrations().get(&runner).map(|r| r.name.pool.clone());
                     let home = self.github.jobs().get(&job).and_then(|j| self.home(j));
-                    // Another pool's runner took it: what was launched for it waits, and what that was for lacks one.
+                    // Another pool's runner took the job. An instance that was launched for the job has nothing to do, and
+                    // the other pool lacks a runner.
                     self.oracle.allowance += u64::from(of != home);
                     self.box_takes(runner, job);
                 }

@@ -1,5 +1,5 @@
-//! A scenario drawn from a seed: the pools' configuration, the jobs, what an operator changes, how long things take and
-//! which faults exist at all. Swarm testing: a run with few kinds of trouble finds what a run with all of them hides.
+//! A scenario drawn from a seed: the pools, the jobs, the changes, how long everything takes, and which faults exist. This
+//! is swarm testing: a run with few kinds of faults finds what a run with all kinds hides.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,19 +19,21 @@ use crate::scenario::{Cluster, Scenario, Timed};
 use crate::times::BEGIN;
 use crate::workload::{Kind, Workload};
 
-/// Jobs come and faults happen for so long.
+/// How long jobs are queued and faults happen.
 const DISTURBED: Duration = Duration::from_secs(40 * 60);
-/// Jobs come until this long before that.
+/// How long before the end of `DISTURBED` the last job is queued.
 const NO_JOBS_AT_THE_END: Duration = Duration::from_secs(10 * 60);
-/// Jobs of one run, at most.
+/// The most jobs of one run.
 const JOBS: usize = 120;
-/// What a box costs beside its job's time, and how long one box may be busy with all jobs of one kind.
+/// How long an instance is busy with one job beyond the job's own time.
 const EACH_JOB: Duration = Duration::from_secs(120);
+/// The most work that the jobs with one set of labels may be, for each runner of the smallest pool.
 const WORK: Duration = Duration::from_secs(90 * 60);
-/// How many kinds of fault a run has, on average, out of all.
+/// The average share of all kinds of faults that exist in a run.
 const KINDS_PRESENT: f64 = 0.25;
 
-/// Scopes, with an App and the repositories that they cover. `main` is installed on two accounts, and so has two limits.
+/// Scopes, each with its App and the repositories that it covers. The App `main` is installed on two accounts, so it has
+/// two rate limits.
 const SCOPES: [(&str, &str, &[&str]); 4] = [
     ("org/acme", "main", &["acme/web", "acme/api", "acme/tools"]),
     ("repo/acme/web", "main", &["acme/web"]),
@@ -39,7 +41,7 @@ const SCOPES: [(&str, &str, &[&str]); 4] = [
     ("repo/umbrella/lab", "second", &["umbrella/lab"]),
 ];
 
-/// What a pool's runners may be labelled with, beside `self-hosted`.
+/// Sets of labels that a pool may have besides `self-hosted`.
 const LABELS: [&[&str]; 4] = [&["linux", "x64"], &["linux", "arm64"], &["linux", "x64", "large"], &["windows", "x64"]];
 
 fn whole(n: u64) -> u32 {
@@ -58,7 +60,7 @@ fn pool(rng: &mut Rng, nth: usize) -> RunnerPool {
     let max = whole(if small { 1 + rng.below(4) } else { 4 + rng.below(14) });
     let mut pool = example::pool(&format!("pool-{nth}"), &labels, max);
     let p = &mut pool.spec;
-    // Most pools share the first organisation: then they compete for its jobs.
+    // Most pools have the scope of the first organisation, so that they compete for its jobs.
     let (scope, app, _) = scope(if rng.chance(0.6) { 0 } else { rng.below(4) });
     (p.github.scope, p.github.app) = (scope, Some(app.into()));
     p.priority = 100 + whole(rng.below(2)) * 50;
@@ -73,8 +75,8 @@ fn pool(rng: &mut Rng, nth: usize) -> RunnerPool {
     }
     p.runner.boot_deadline = Span::secs([180, 300, 300, 420][usize::try_from(rng.below(4)).unwrap_or_default()]);
     p.runner.idle_timeout = Span::secs([60, 300, 600][usize::try_from(rng.below(3)).unwrap_or_default()]);
-    // A box that is online and heeds no drain is kept until maxLifetime: nobody can tell that it is idle.
-    // A warm floor is renewed at maxLifetime: five hours leave a long rest between two renewals.
+    // A runner that is online and ignores its drain is kept until `maxLifetime`, because nobody can tell that it is idle. A
+    // warm floor is replaced at `maxLifetime`, and five hours leave a long rest between two replacements.
     let hours = [1, 2, 3][usize::try_from(rng.below(3)).unwrap_or_default()];
     p.runner.max_lifetime = Span::secs(3600 * if p.capacity.idle > 0 { 5 } else { hours });
     p.instance.market = match rng.below(4) {
@@ -88,7 +90,8 @@ fn pool(rng: &mut Rng, nth: usize) -> RunnerPool {
     pool
 }
 
-/// Jobs for a pool: of its labels, or of fewer, from the repositories that its scope covers.
+/// The kinds of jobs for these pools. A job has the labels of its pool, or fewer, and a repository that the pool's scope
+/// covers.
 fn kinds(rng: &mut Rng, pools: &[RunnerPool]) -> Vec<Kind> {
     let mut kinds = Vec::new();
     for pool in pools {
@@ -143,7 +146,8 @@ fn changes(rng: &mut Rng, pools: &[RunnerPool]) -> Vec<Timed> {
     changes
 }
 
-/// Leaves out jobs that a pool would need too long for, one after the other, with the smallest max that it ever has.
+/// Leaves out jobs until no set of labels has more work than `WORK` for each runner. The smallest `max` that any pool ever
+/// has counts.
 fn limit_work(jobs: &mut Vec<JobPlan>, pools: &[RunnerPool], changes: &[Timed]) {
     let least = |pool: &RunnerPool| {
         let edits = changes.iter().filter(|c| c.change.pool.as_str() == pool.metadata.name);
@@ -166,7 +170,7 @@ fn rates(seed: u64) -> Rates {
     for fault in Fault::ALL {
         let (exists, share) = (rng.chance(KINDS_PRESENT), rng.unit());
         if exists && !calm {
-            // Two decimals say enough, and read well.
+            // Three decimals are exact enough, and easy to read.
             rates.set(*fault, (fault.most() * share * 1000.0).ceil() / 1000.0);
         }
     }
@@ -185,7 +189,7 @@ fn latencies(rng: &mut Rng) -> Latencies {
 }
 
 impl Scenario {
-    /// The seed's scenario.
+    /// The scenario of a seed.
     pub fn drawn(seed: u64) -> Scenario {
         let mut rng = Rng::new(seed, "scenario");
         let pools: Vec<RunnerPool> =

@@ -1,5 +1,5 @@
-//! How the controller's effects travel: a request sets out, takes effect (or is refused, or takes effect and is never
-//! answered), and its answer travels back. What each does when it takes effect stands in [`crate::adapters`].
+//! How the controller's effects travel. A request travels to the other side, takes effect there or is refused, and its
+//! answer travels back. Some requests take effect and are never answered. What each effect does is in [`crate::adapters`].
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use crate::event::Event;
 use crate::faults::Fault;
 use crate::request::{CrashMode, Kind, Put, Request};
 
-/// Answers that never come are given up after this.
+/// How long the controller waits for an answer that never comes.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The call that an action comes down to, as counted and limited by the other side.
+/// The API call of an action, by the name under which the other side counts and limits it.
 pub(super) fn api(action: &Action) -> &'static str {
     match action {
         Action::Launch(_) => "CreateFleet",
@@ -38,7 +38,7 @@ pub(super) fn api(action: &Action) -> &'static str {
     }
 }
 
-/// Whose limit at GitHub the action counts against, and which; None: it is no call to GitHub.
+/// The rate limit at GitHub that an action counts against. None: the action is no call to GitHub.
 pub(super) fn counts_against(action: &Action, spec: &Spec) -> Option<(Payer, Resource)> {
     match action {
         Action::Configure(Configure { forge, .. }) => Some((forge.payer(), Resource::Registration)),
@@ -50,7 +50,7 @@ pub(super) fn counts_against(action: &Action, spec: &Spec) -> Option<(Payer, Res
     }
 }
 
-/// Whether EC2 or SSM carries it out, which throttle.
+/// Whether EC2 or SSM carries out the action. Only these two are throttled by the fault of that name.
 fn throttles(action: &Action) -> bool {
     match action {
         Action::Launch(_) | Action::Drain(_) | Action::Terminate(_) | Action::DeleteSecrets(_) => true,
@@ -59,12 +59,12 @@ fn throttles(action: &Action) -> bool {
     }
 }
 
-/// Whether the action changes anything but the queue's messages.
+/// Whether the action changes anything besides the messages of the queue.
 pub(super) fn changes(action: &Action) -> bool {
     !matches!(action, Action::Sweep(_) | Action::CheckJob { .. } | Action::Redeliver { .. } | Action::Messages(..))
 }
 
-/// An action in one line, for the trace.
+/// The action in one line, for the trace.
 pub(super) fn describe(action: &Action) -> String {
     match action {
         Action::Launch(l) => format!("Launch {} x {} ({}) {}", l.count, l.pool, l.market.as_str(), l.intent),
@@ -75,7 +75,7 @@ pub(super) fn describe(action: &Action) -> String {
 }
 
 impl Simulation {
-    /// A request sets out. False: the process was killed right after it.
+    /// Sends a request. False: the controller was killed right after it.
     pub(super) fn set_out(&mut self, effect: Effect) -> bool {
         let now = self.nature.now();
         if changes(&effect.action) {
@@ -114,7 +114,7 @@ impl Simulation {
         true
     }
 
-    /// A request reaches the other side.
+    /// A request reaches the other side, which carries it out or refuses it.
     pub(super) fn arrive(&mut self, request: &Request) {
         let (process, effect) = (request.process, &request.effect);
         let name = api(&effect.action);
@@ -124,7 +124,7 @@ impl Simulation {
         }
         if let Some(mut half) = self.nature.strikes(Fault::Unanswered) {
             if half.chance(0.5) {
-                // Of Configure's two calls the first took effect.
+                // Of the two calls of a Configure, only the first takes effect.
                 let _unheard = self.carry_out(request);
             }
             let failure = Failure::new(FailureKind::Ambiguous, format!("{name}: no answer"));
@@ -140,7 +140,7 @@ impl Simulation {
         }
     }
 
-    /// Why the other side does not even try; and after how long it says so.
+    /// Why the other side does not even try to carry out the request, and how long it takes to say so.
     fn refusal(&mut self, request: &Request, name: &'static str) -> Option<(Failure, Duration)> {
         let (process, action) = (request.process, &request.effect.action);
         if throttles(action) && self.nature.aws_spell() {
@@ -164,7 +164,7 @@ impl Simulation {
         Some((Failure::new(kind, format!("{name}: the other side refused ({})", kind.as_str())), Duration::ZERO))
     }
 
-    /// GitHub's limits: each answer's headers tell them, and a call beyond them fails.
+    /// Counts a call against GitHub's limits. Each answer tells the limits in its headers, and a call beyond them fails.
     fn github_limits(&mut self, process: u32, payer: &Payer, resource: Resource, name: &'static str) -> Option<Failure> {
         let (remaining, reset_after) = self.github.registry.spend(payer, resource, &mut self.nature);
         let secondary = self.github.registry.secondary(payer, &mut self.nature);
@@ -196,9 +196,9 @@ impl Simulation {
         self.nature.after(after + travels, Event::Answer(process, effect, Box::new(outcome)));
     }
 
-    /// PutParameter.
+    /// Carries out PutParameter, the second half of a Configure.
     pub(super) fn put(&mut self, put: &Put) {
-        // A process that died between the two calls never made the second.
+        // A process that died between the two calls never made the second one.
         if put.process != self.process {
             return;
         }

@@ -1,4 +1,4 @@
-//! What can happen in the simulated world: each kind of event, with what it is about.
+//! Everything that can happen in the simulated world: one variant for each kind of event, with what the event is about.
 
 use muster_reconciler::effect::{GitHubLimit, Outcome};
 use muster_reconciler::event::{Ec2Event, JobEvent};
@@ -8,22 +8,21 @@ use crate::changes::Change;
 use crate::job_plan::JobPlan;
 use crate::request::{Put, Request};
 
-/// One thing that will happen. What is big is boxed: the heap moves its entries about.
+/// One thing that will happen. Large contents are behind a `Box`, because the agenda's heap moves its entries often.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// A controller process starts.
     Start,
-    /// What may strike from minute to minute: crashes, outages, throttling.
+    /// Faults of the environment may begin: crashes, outages, throttling.
     Weather,
-    /// Somebody changes the manifests.
+    /// An operator changes the manifests.
     Change(Box<Change>),
-    /// A request reaches the other side.
+    /// A request reaches AWS, GitHub or the queue.
     Arrive(Box<Request>),
-    /// The second half of Configure: the secret is put where the box looks.
+    /// The second half of Configure: the secret is written where the instance looks for it.
     Put(Box<Put>),
-    /// An answer reaches the process that asked.
+    /// An answer reaches the controller process that asked. The number is the process's.
     Answer(u32, EffectId, Box<Outcome>),
-    /// GitHub's rate-limit headers reach the process that asked.
+    /// GitHub's rate-limit headers reach the controller process that asked. The number is the process's.
     Limit(u32, Box<GitHubLimit>),
     /// The controller receives from the job queue.
     Poll,
@@ -31,44 +30,44 @@ pub(super) enum Event {
     Notify(Ec2Event),
     /// A webhook's message reaches the job queue.
     Send(Box<JobEvent>),
-    /// A job is queued at GitHub; of this run, if it is run again.
+    /// A job is queued at GitHub. When the job is run again, the run's id is given.
     Queue(Box<JobPlan>, Option<RunId>),
-    /// GitHub looks for jobs and runners that fit.
+    /// GitHub gives queued jobs to idle runners whose labels match.
     Assign,
-    /// A job ends.
+    /// A job ends with this conclusion.
     Finish(JobId, &'static str),
-    /// A queued job is cancelled, if it is still queued.
+    /// A job is cancelled if it is still queued.
     Cancel(JobId),
-    /// GitHub lets a job go that it held back.
+    /// GitHub stops holding a job back.
     LetGo(JobId),
-    /// A foreign runner takes a job, if it is still queued.
+    /// A foreign runner takes a job if the job is still queued.
     Stolen(JobId),
-    /// GitHub notices that a runner went away.
+    /// GitHub notices that a runner is no longer connected.
     Offline(RunnerId),
-    /// EC2: up.
+    /// The instance becomes `running` at EC2.
     Running(InstanceId),
-    /// EC2: ended.
+    /// The instance becomes `terminated` at EC2.
     Terminated(InstanceId),
-    /// EC2 shows it no longer.
+    /// EC2 shows the instance no longer, an hour after its end.
     Forgotten(InstanceId),
-    /// Spot's warning, two minutes ahead.
+    /// EC2 warns a spot instance two minutes before it takes the instance back.
     Warning(InstanceId),
-    /// Spot takes it back.
+    /// EC2 takes a spot instance back.
     Reclaimed(InstanceId),
-    /// The box has booted.
+    /// The instance has booted.
     Booted(InstanceId),
-    /// The box looks for its configuration.
+    /// The instance looks for its configuration.
     Fetch(InstanceId),
-    /// The box connects to GitHub; how often it tried before.
+    /// The instance connects to GitHub. The number counts the earlier attempts.
     Register(InstanceId, u32),
-    /// The box reads its drain tag.
+    /// The instance reads its drain tag.
     SeesDrain(InstanceId),
-    /// The box stops doing anything, and stays.
+    /// The instance stops doing anything, and stays.
     Hang(InstanceId),
-    /// The box ends itself, unless it has a job by now.
+    /// The instance ends itself for this reason, unless it has a job by now.
     PowerOff(InstanceId, &'static str),
-    /// The box has waited too long for its configuration.
+    /// The instance has waited too long for its configuration.
     GivesUp(InstanceId),
-    /// The oracle looks at the whole.
+    /// The oracle checks the invariants.
     Check,
 }

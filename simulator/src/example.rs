@@ -1,4 +1,4 @@
-//! A cluster to simulate, without a file: what the demo and the tests run.
+//! Clusters that need no files. The demo and the tests run them.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use muster_reconciler::manifest::{
     RunnerSettings, Span, Spec,
 };
 
-/// The organisation whose jobs are run.
+/// The organisation that owns the repositories of all jobs.
 pub const ORG: &str = "acme";
 
-/// One pool of ephemeral runners for the whole organisation: two instance types in two subnets.
+/// A pool of ephemeral runners for the whole organisation, with two instance types in two subnets.
 pub fn pool(name: &str, labels: &[&str], max: u32) -> RunnerPool {
     let types = ["m7i.large", "m6i.large"];
     RunnerPool {
@@ -30,7 +30,7 @@ pub fn pool(name: &str, labels: &[&str], max: u32) -> RunnerPool {
     }
 }
 
-/// A cluster of these pools.
+/// A cluster with these pools and one GitHub App.
 pub fn cluster(name: &str, pools: impl IntoIterator<Item = RunnerPool>) -> Arc<Spec> {
     let app = GitHubApp { metadata: Metadata { name: "main".into() }, ..GitHubApp::default() };
     let controller = Controller { metadata: Metadata { name: name.into() }, ..Controller::default() };
@@ -42,7 +42,7 @@ pub fn cluster(name: &str, pools: impl IntoIterator<Item = RunnerPool>) -> Arc<S
     })
 }
 
-/// What the demo shows: a big pool, a small one that fills up, and a warm one of reusable runners.
+/// The demo's cluster: a large pool, a small one that fills up, and a warm one of reusable runners.
 pub fn demo() -> Arc<Spec> {
     let linux = pool("linux-x64", &["self-hosted", "linux", "x64"], 30);
     let mut arm = pool("linux-arm64", &["self-hosted", "linux", "arm64"], 6);

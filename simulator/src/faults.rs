@@ -1,7 +1,7 @@
-//! What may go wrong, by name: each kind of bad luck that the world knows, and how likely each is.
+//! Everything that can go wrong, by name, with a rate for each.
 //!
-//! A kind is only a name and a rate; when one strikes is decided in [`crate::luck`], what it does in the module that
-//! asks. So a run's bad luck is a list of names and numbers: it can be written down, replayed and shrunk.
+//! A fault is only a name and a rate. [`crate::luck`] decides when it strikes, and the module that asks decides what it
+//! does. So the faults of a run are a list of names and numbers, which can be written down, replayed and shrunk.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,22 +11,22 @@ use serde::{Deserialize, Serialize};
 
 macro_rules! faults {
     ($($(#[$doc:meta])* $name:ident: $word:literal, $most:literal;)*) => {
-        /// One kind of bad luck. Its rate is the probability, 0..=1, of each decision on it.
+        /// One kind of fault. Its rate is the probability, 0 to 1, of each decision whether it strikes.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Fault {
             $($(#[$doc])* $name,)*
         }
 
         impl Fault {
-            /// All of them.
+            /// In the order of their declaration.
             pub const ALL: &[Fault] = &[$(Fault::$name),*];
 
-            /// The word used in scenarios and reports.
+            /// The word in scenarios and reports.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Fault::$name => $word,)* }
             }
 
-            /// The highest rate that a swarm draws.
+            /// The highest rate that a swarm draws for the fault.
             pub const fn most(self) -> f64 {
                 match self { $(Fault::$name => $most,)* }
             }
@@ -35,29 +35,29 @@ macro_rules! faults {
 }
 
 faults! {
-    /// An API call is refused (throttled or 5xx) and does nothing.
+    /// An API call is refused (throttled, or 5xx) and does nothing.
     Refused: "refused", 0.2;
-    /// An API call is never answered; half of these took effect.
+    /// An API call is never answered. Half of these calls take effect.
     Unanswered: "unanswered", 0.1;
     /// A sweep fails after some of its pages.
     PartialSweep: "partial_sweep", 0.2;
-    /// EC2 and SSM throttle most calls for some minutes; decided twice a minute, like all spells.
+    /// EC2 and SSM throttle most calls for some minutes. Decided every 30 s, like all spells.
     AwsThrottling: "aws_throttling", 0.05;
     /// GitHub answers most calls with 5xx for some minutes.
     GitHubErrors: "github_errors", 0.05;
     /// All of GitHub is down for some minutes: API, webhooks, runners' connections.
     GitHubOutage: "github_outage", 0.04;
-    /// GitHub's secondary limit: nothing for this App until `retry-after`.
+    /// GitHub's secondary rate limit: no call of this App is admitted until `retry-after`.
     SecondaryLimit: "secondary_limit", 0.02;
-    /// One member of a batch fails.
+    /// One instance of a batch call fails.
     BatchMember: "batch_member", 0.2;
     /// An offering has no capacity for five minutes.
     NoCapacity: "no_capacity", 0.6;
     /// An offering has only a few instances left for five minutes.
     LittleCapacity: "little_capacity", 0.5;
-    /// A whole market is closed to us for five minutes (an account's limit).
+    /// A whole market is closed to the account for five minutes, because of the account's limit.
     MarketClosed: "market_closed", 0.1;
-    /// A spot instance is taken back within 20 minutes, perhaps while it boots.
+    /// EC2 takes a spot instance back within 20 minutes, perhaps while it boots.
     Interruption: "interruption", 0.4;
     /// An interruption comes without its warning.
     Unwarned: "unwarned", 1.0;
@@ -65,25 +65,25 @@ faults! {
     NotifyLoss: "notify_loss", 1.0;
     /// An EventBridge message is minutes late.
     NotifyLate: "notify_late", 0.5;
-    /// A box ends itself while it boots.
+    /// An instance ends itself while it boots.
     BootFailure: "boot_failure", 0.3;
-    /// A box hangs while it boots, and costs money for ever.
+    /// An instance hangs while it boots, and costs money until somebody ends it.
     BootHang: "boot_hang", 0.2;
-    /// A box boots three to fifteen times slower.
+    /// An instance boots three to fifteen times slower.
     BootSlow: "boot_slow", 0.3;
-    /// A box may not read its secret, and ends itself.
+    /// An instance may not read its secret, and ends itself.
     FetchFailure: "fetch_failure", 0.2;
-    /// A box has read (and deleted) its secret, cannot register, and ends itself.
+    /// An instance has read and deleted its secret, cannot register, and ends itself.
     RegisterFailure: "register_failure", 0.2;
-    /// A box has read (and deleted) its secret, hangs, and stays.
+    /// An instance has read and deleted its secret, and hangs.
     RegisterHang: "register_hang", 0.15;
-    /// A box hangs some time after it came online, with or without a job, and stays.
+    /// An instance hangs some time after its runner came online, with or without a job.
     OnlineHang: "online_hang", 0.15;
-    /// A box sees its drain tag minutes late.
+    /// An instance sees its drain tag minutes late.
     LateDrain: "late_drain", 0.5;
-    /// A box takes its job, but neither heeds a drain nor ends itself.
+    /// An instance takes its job, but neither obeys a drain nor ends itself.
     Deaf: "deaf", 0.3;
-    /// A webhook is lost: GitHub notes that it could not deliver it.
+    /// A webhook is lost. GitHub records that it could not deliver the webhook.
     WebhookLoss: "webhook_loss", 0.3;
     /// A webhook comes twice.
     WebhookTwice: "webhook_twice", 0.5;
@@ -93,53 +93,53 @@ faults! {
     SendDelay: "send_delay", 0.2;
     /// SQS delivers a message again while it is held.
     Redelivered: "redelivered", 0.3;
-    /// GitHub says `busy: false` of a runner for up to a minute after its job began, and lets it be deleted.
+    /// GitHub says `busy: false` of a runner for up to a minute after the start of its job, and lets the runner be deleted.
     BusyLie: "busy_lie", 1.0;
-    /// The same in the middle of a job, for up to twelve minutes.
+    /// GitHub says `busy: false` of a runner in the middle of its job, for up to twelve minutes.
     BusyLieMidJob: "busy_lie_mid_job", 0.7;
-    /// The list changes while its pages are read: one row comes twice, another not at all.
+    /// A list changes while its pages are read: one row comes twice, or another is left out.
     ShiftedPage: "shifted_page", 0.3;
-    /// A registration of a box's name exists already.
+    /// GitHub has a registration with the name of an instance already.
     NameConflict: "name_conflict", 0.3;
-    /// GitHub refuses whatever a pool's boxes are to be configured with for some minutes: its group or a label is gone.
+    /// GitHub refuses all configurations of a pool for some minutes, because the group or a label is gone.
     PoolRefused: "pool_refused", 0.1;
-    /// GitHub says 404 of a job that exists.
+    /// GitHub answers 404 about a job that exists.
     CheckNotFound: "check_not_found", 0.5;
-    /// Rows are missing from a runner list.
+    /// Rows are missing from a list of runners.
     MissingRow: "missing_row", 0.3;
-    /// A job is taken by a runner that is none of ours.
+    /// A runner that is not ours takes a job.
     Foreign: "foreign", 0.3;
     /// A queued job is cancelled before long.
     Cancelled: "cancelled", 0.3;
-    /// GitHub leaves a job queued (a concurrency group) for 5 to 40 minutes.
+    /// GitHub leaves a job queued, because of a concurrency group, for 5 to 40 minutes.
     Held: "held", 0.2;
-    /// GitHub makes a job wait (an environment's approval) for 5 to 40 minutes, and says so when asked.
+    /// GitHub makes a job wait, for an environment's approval, for 5 to 40 minutes, and says so when asked.
     Waiting: "waiting", 0.2;
-    /// A job that ended is run again, with a new id, in the same run.
+    /// A job that has ended is run again, with a new id, in the same run.
     Rerun: "rerun", 0.3;
-    /// GitHub gives a job to a runner that dies before it begins: the job stays queued.
+    /// GitHub gives a job to a runner that dies before the job begins. The job stays queued.
     AssignedInVain: "assigned_in_vain", 0.2;
-    /// The controller's process is told to stop, and started anew.
+    /// The controller is told to stop, and a new process starts.
     CleanStop: "clean_stop", 0.05;
-    /// The controller's process is killed.
+    /// The controller is killed, and a new process starts.
     Crash: "crash", 0.08;
-    /// Spot announces an end that never comes.
+    /// EC2 announces a spot interruption that never comes.
     FalseWarning: "false_warning", 0.5;
     /// EC2 accepts a termination and does nothing.
     TerminateIgnored: "terminate_ignored", 0.2;
-    /// Somebody else has used up what GitHub admits of the App in an hour: an answer says that nothing is left.
+    /// Somebody else has used up the App's hourly rate limit, so an answer says that nothing is left.
     PrimaryLimit: "primary_limit", 0.01;
-    /// A zone lacks an instance type, for good.
+    /// A zone lacks an instance type for the whole run.
     NotOffered: "not_offered", 0.15;
     /// A subnet has no free addresses for five minutes.
     SubnetFull: "subnet_full", 0.1;
     /// CreateFleet gives up after three offerings, and says of the others that it could not fulfil them.
     Untried: "untried", 0.7;
-    /// EC2 refuses a launch, or some of its offerings, with any code that it documents, or with one that nobody knows.
+    /// EC2 refuses a launch, or some of its offerings, with any code that it documents, or with an unknown one.
     OddRefusal: "odd_refusal", 0.08;
 }
 
-/// How many kinds there are.
+/// The number of kinds.
 pub(super) const KINDS: usize = Fault::ALL.len();
 
 impl Fault {
@@ -161,7 +161,7 @@ impl FromStr for Fault {
     }
 }
 
-/// How likely each kind is; zero unless said.
+/// The rate of each kind of fault; zero, unless it was set.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rates([f64; KINDS]);
 
@@ -172,7 +172,7 @@ impl Default for Rates {
 }
 
 impl Rates {
-    /// These, and no others.
+    /// These rates. All other kinds have the rate zero.
     pub fn of(rates: impl IntoIterator<Item = (Fault, f64)>) -> Rates {
         let mut all = Rates::default();
         for (fault, rate) in rates {
@@ -191,7 +191,7 @@ impl Rates {
         self.0[fault.index()] = rate;
     }
 
-    /// The kinds that can happen at all.
+    /// The kinds whose rate is not zero.
     pub fn present(&self) -> impl Iterator<Item = (Fault, f64)> {
         Fault::ALL.iter().map(|f| (*f, self.get(*f))).filter(|(_, rate)| *rate > 0.0)
     }

@@ -1,4 +1,5 @@
-//! Runs given jobs through the simulated world to their end, and hands out what happened: the engine of `muster simulate`.
+//! The engine of `muster simulate`: runs given jobs through the simulated world until they are over, and returns what
+//! happened.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,71 +15,72 @@ use crate::job_plan::JobPlan;
 use crate::ledger::{BoxLife, JobLife, Router};
 use crate::{Report, Simulation};
 
-/// The controller runs for so long before the first job: warm floors stand ready, as they would.
+/// How long the controller runs before the first job, so that the warm floors are ready.
 pub const LEAD: Duration = Duration::from_secs(600);
-/// GitHub drops a job that nobody took for so long; a run is not followed further after its last job.
+/// How long a run goes on after its last job should be over. GitHub drops a job that no runner took for this long.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
-/// When all jobs are over, boxes get so long to end.
+/// How long the instances may take to end once all jobs are over.
 const WIND_DOWN: Duration = Duration::from_secs(3600);
-/// Between two looks at whether it is over.
+/// How often the run checks whether it is over.
 const STEP: Duration = Duration::from_secs(60);
 
-/// What is to be run.
+/// What is to be simulated.
 #[derive(Clone, Debug)]
 pub struct Question {
     /// The manifests.
     pub spec: Arc<Spec>,
     /// The jobs, in any order.
     pub jobs: Vec<JobPlan>,
-    /// When the first may be queued; the world begins [`LEAD`] earlier.
+    /// The time from which jobs may be queued. The world begins [`LEAD`] earlier.
     pub from: Time,
-    /// It goes on at least until then.
+    /// The run goes on at least until this time.
     pub until: Time,
-    /// What is assumed of the world.
+    /// What the run assumes of the world.
     pub conditions: Conditions,
-    /// Draws what is left to chance.
+    /// Decides what is left to chance.
     pub seed: u64,
 }
 
-/// Jobs of one kind that nobody took, and why.
+/// Jobs that no runner took for the same reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Untaken {
-    /// The controller's own reason.
+    /// The controller's reason, as a sentence.
     pub reason: String,
-    /// How many.
+    /// How many jobs.
     pub jobs: u64,
-    /// `runs-on` of the first.
+    /// The labels of the first of these jobs.
     pub labels: Vec<String>,
-    /// Its repository.
+    /// The repository of the first of these jobs.
     pub repo: String,
 }
 
-/// What happened.
+/// What happened in the run.
 #[derive(Clone, Debug)]
 pub struct Forecast {
-    /// The manifests that were in force.
+    /// The manifests of the run.
     pub spec: Arc<Spec>,
     /// When the world began.
     pub begin: Time,
-    /// When it was left.
+    /// When the run stopped.
     pub end: Time,
     /// Every job that reached GitHub's queue, reruns included.
     pub jobs: Vec<JobLife>,
-    /// Every box.
+    /// Every instance that was launched.
     pub boxes: Vec<BoxLife>,
-    /// Jobs that no pool takes, by the reason. The webhook drops some of these; they are not in `jobs`.
+    /// Jobs that no pool takes, by reason. The webhook drops those of foreign repositories, so they are not in `jobs`.
     pub unrouted: Vec<Untaken>,
-    /// Of the jobs that no pool takes: those that a runner of a pool took nevertheless, as GitHub's rule is wider.
+    /// How many of the jobs that no pool takes ran all the same. GitHub's rule is wider than muster's, so a runner of a
+    /// pool took them.
     pub unrouted_but_run: u64,
-    /// Jobs that a pool takes and that never started, by the reason.
+    /// Jobs that a pool takes and that never started, by reason.
     pub unstarted: Vec<Untaken>,
-    /// Jobs that were queued again after they had been lost.
+    /// How many jobs were queued again after they had been lost.
     pub reruns: u64,
-    /// The simulator's own figures.
+    /// The figures of the simulation.
     pub report: Report,
 }
 
-/// Runs it. `progress` is told the time now and then.
+/// Runs the question's jobs. `progress` is told the world's time once a simulated minute.
 pub fn forecast(question: &Question, mut progress: impl FnMut(Time)) -> Forecast {
     let Question { spec, from, until, conditions, seed, .. } = question;
     let begin = *from - LEAD;
@@ -140,12 +142,12 @@ fn takes_any(spec: &Spec, pool: &PoolName) -> bool {
     spec.pools.get(pool).is_some_and(|p| p.spec.capacity.max > 0)
 }
 
-/// Whether there are no more boxes than the warm floors ask for.
+/// Whether no pool has more live instances than its warm floor.
 fn at_rest(world: &Simulation, spec: &Spec) -> bool {
     spec.pools.iter().all(|(name, p)| world.cloud().live(name) <= p.spec.capacity.idle_at(world.now()))
 }
 
-/// Jobs that a pool takes and that are still queued, each with the controller's word on it.
+/// Jobs that a pool takes and that never started, by the controller's reason.
 fn unstarted(world: &Simulation, jobs: &[JobLife]) -> Vec<Untaken> {
     let views = world.controller().map(|c| c.seen().jobs(world.now())).unwrap_or_default();
     let reasons: BTreeMap<u64, String> = views.into_iter().map(|v| (v.id, v.reason)).collect();
@@ -166,7 +168,7 @@ impl Untakens {
         self.0.entry(why.to_owned()).or_insert_with(first).jobs += 1;
     }
 
-    /// The most frequent first.
+    /// The most frequent reason first.
     fn list(self) -> Vec<Untaken> {
         let mut all: Vec<Untaken> = self.0.into_values().collect();
         all.sort_by_key(|u| std::cmp::Reverse(u.jobs));

@@ -1,4 +1,5 @@
-//! GitHub's jobs: queued, held back, given to any free runner whose labels fit, ended, run again; and their webhooks.
+//! GitHub's jobs and their webhooks. A job is queued, may be held back, goes to any idle runner whose labels match, ends,
+//! and may be run again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,75 +17,75 @@ use crate::nature::Nature;
 use crate::registry::{Registry, fits};
 use crate::rng::{Rng, Spread};
 
-/// GitHub.
+/// The true state of GitHub: its jobs, its runners and its failed webhooks.
 #[derive(Debug)]
 pub struct GitHub {
     jobs: BTreeMap<JobId, Job>,
-    /// Jobs that may be given to a runner now, by what they ask for.
+    /// Queued jobs that GitHub may give to a runner now, by what they ask for.
     free: BTreeMap<Ask, BTreeSet<JobId>>,
-    /// Jobs by how far they are: queued, in progress.
+    /// Jobs that are queued or in progress.
     unfinished: BTreeSet<JobId>,
     next_job: u64,
-    /// Reruns that are decided and not queued yet.
+    /// How many reruns are decided and not queued yet.
     reruns: u64,
-    /// GitHub's runners.
+    /// GitHub's lists of runners.
     pub(super) registry: Registry,
-    /// Webhooks that could not be delivered.
+    /// The webhooks that could not be delivered.
     pub(super) mail: Mail,
     rng: Rng,
 }
 
-/// What a job asks for: labels and repository.
+/// What a job asks of its runner: labels, and the repository.
 type Ask = (Vec<String>, String);
 
-/// One job, in truth.
+/// One job, in its true state.
 #[derive(Debug)]
 pub struct Job {
-    /// What it is.
+    /// The job as the scenario plans it.
     pub plan: JobPlan,
-    /// The run that it belongs to.
+    /// The workflow run that the job belongs to.
     pub run: RunId,
-    /// How far it is.
+    /// The true state, which the controller may not know yet.
     pub state: JobState,
-    /// When it was queued.
+    /// When GitHub queued the job.
     pub queued_at: Time,
-    /// When it started.
+    /// When a runner began the job. None: no runner has.
     pub started_at: Option<Time>,
-    /// The runner that took it, by name.
+    /// The name of the runner that took the job, which may be a foreign one.
     pub runner: Option<String>,
-    /// The same, if it is one of the registry's.
+    /// The id of that runner, if it is in the registry. None for a foreign runner, and after the job's end.
     seat: Option<RunnerId>,
-    /// How it ended.
+    /// The conclusion, as in a webhook. None: the job is not over.
     pub conclusion: Option<&'static str>,
-    /// Whether GitHub holds it back.
+    /// Whether GitHub holds the job back, and who can know.
     pub hold: Hold,
 }
 
-/// Whether GitHub holds a queued job back.
+/// Whether GitHub holds a queued job back, and who can know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hold {
-    /// No.
+    /// GitHub does not hold the job back.
     No,
-    /// Yes, and it looks queued (a concurrency group).
+    /// GitHub holds the job back, and reports it as queued. A concurrency group can do that.
     Silent,
-    /// Yes, and GitHub says so when asked (`waiting`).
+    /// GitHub holds the job back, and reports it as `waiting` when asked.
     Said,
-    /// Yes, it says so, and nobody was told that the job exists yet.
+    /// As `Said`, and no webhook has announced the job yet.
     Untold,
-    /// It was given to a runner that died before it began.
+    /// GitHub gave the job to a runner that died before the job began.
     Vain,
 }
 
-/// What the rule that gives jobs to runners came to.
+/// What came of giving a job to a runner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Given {
-    /// The job began.
+    /// The job began on the runner.
     Begun(JobId, RunnerId),
-    /// The runner will die before it begins.
+    /// The runner will die before its job begins.
     Vain(RunnerId),
 }
 
-/// Whether a runner of the scope may take jobs of the repository.
+/// Whether a runner of this scope may take jobs of this repository, written as `OWNER/NAME`.
 pub(super) fn in_scope(scope: &Scope, repo: &str) -> bool {
     match (scope, repo.split_once('/')) {
         (Scope::Org(org), Some((owner, _))) => org.eq_ignore_ascii_case(owner),
@@ -108,27 +109,27 @@ impl GitHub {
         }
     }
 
-    /// Every job there ever was.
+    /// Every job since the start of the run.
     pub fn jobs(&self) -> &BTreeMap<JobId, Job> {
         &self.jobs
     }
 
-    /// Jobs that are not over.
+    /// The jobs that are queued or in progress.
     pub fn unfinished(&self) -> impl Iterator<Item = (JobId, &Job)> {
         self.unfinished.iter().filter_map(|id| Some((*id, self.jobs.get(id)?)))
     }
 
-    /// Reruns that are still to come.
+    /// How many reruns are still to come.
     pub(super) fn reruns(&self) -> u64 {
         self.reruns
     }
 
-    /// Every registration there is.
+    /// Every registration in GitHub's lists.
     pub fn registrations(&self) -> &BTreeMap<RunnerId, crate::registry::Registration> {
         self.registry.all()
     }
 
-    /// A job is queued. It may be held back, cancelled before long, or taken by a foreign runner.
+    /// Queues a job. Faults may hold it back, cancel it before long, or have a foreign runner take it.
     pub(super) fn queue(&mut self, plan: JobPlan, run: Option<RunId>, nature: &mut Nature) -> JobId {
         self.next_job += 1;
         self.reruns -= u64::from(run.is_some());
@@ -188,7 +189,8 @@ impl GitHub {
         }
     }
 
-    /// A webhook about the job as it is now: lost, doubled, delayed. During an outage GitHub sends it when it is back.
+    /// Sends a webhook about the job's state of now. Faults lose, double or delay it. During an outage, GitHub sends the
+    /// webhook when the outage is over.
     fn tell(&mut self, id: JobId, nature: &mut Nature) {
         let Some(job) = self.jobs.get(&id) else { return };
         let event = Box::new(event(id, job));
@@ -204,7 +206,7 @@ impl GitHub {
         nature.after(soon + late.unwrap_or_default(), Event::Send(event));
     }
 
-    /// Gives each queued job that it can to a random free runner that fits.
+    /// Gives queued jobs to idle runners at random, as far as labels and scopes match.
     pub(super) fn assign(&mut self, nature: &mut Nature) -> Vec<Given> {
         let mut given = Vec::new();
         if nature.github_down() || self.free.is_empty() || !self.registry.any_idle() {
@@ -217,7 +219,7 @@ impl GitHub {
                 let fit = |(labels, repo): &Ask| fits(labels, &bench.0) && in_scope(&bench.1.scope, repo);
                 let asks: Vec<&BTreeSet<JobId>> = self.free.iter().filter(|(ask, _)| fit(ask)).map(|(_, ids)| ids).collect();
                 let Some(ids) = self.rng.pick(&asks) else { break };
-                // In no strict order, but nobody waits for ever.
+                // GitHub keeps no strict order, but no job waits for ever: one of the eight oldest is chosen.
                 let oldest = self.rng.below(ids.len().min(8) as u64);
                 let Some(id) = ids.iter().nth(usize::try_from(oldest).unwrap_or_default()).copied() else { break };
                 self.take(id);
@@ -242,7 +244,7 @@ impl GitHub {
         self.jobs.get(&id).map_or(Duration::ZERO, |j| j.plan.takes)
     }
 
-    /// A foreign runner takes the job, if it is still to be had. True: it did.
+    /// A foreign runner takes the job if it is still queued and not held back. True: the runner took it.
     pub(super) fn steal(&mut self, id: JobId, name: String, nature: &mut Nature) -> bool {
         let to_be_had = self.jobs.get(&id).is_some_and(|j| j.state == JobState::Queued && j.hold == Hold::No);
         if to_be_had {
@@ -262,7 +264,8 @@ impl GitHub {
         self.tell(id, nature);
     }
 
-    /// A job ends. The registration of an ephemeral runner ends with it. None: it had ended before.
+    /// Ends a job, and with it the registration of an ephemeral runner. None: the job was over already. Some(None): it ran
+    /// on no runner of the registry.
     pub(super) fn finish(&mut self, id: JobId, conclusion: &'static str, nature: &mut Nature) -> Option<Option<RunnerName>> {
         let job = self.jobs.get_mut(&id).filter(|j| j.state != JobState::Completed)?;
         job.state = JobState::Completed;
@@ -280,12 +283,11 @@ impl GitHub {
         Some(name)
     }
 
-    /// Whether nobody has taken it, cancelled it or run it.
     pub(super) fn is_queued(&self, id: JobId) -> bool {
         self.jobs.get(&id).is_some_and(|j| j.state == JobState::Queued)
     }
 
-    /// GitHub holds a job back no longer.
+    /// GitHub stops holding a job back.
     pub(super) fn let_go(&mut self, id: JobId, nature: &mut Nature) {
         let Some(job) = self.jobs.get_mut(&id).filter(|j| j.state == JobState::Queued && j.hold != Hold::No) else { return };
         let untold = job.hold == Hold::Untold;
@@ -297,7 +299,7 @@ impl GitHub {
         nature.after(Duration::from_secs(1), Event::Assign);
     }
 
-    /// `GET .../actions/jobs/{id}`.
+    /// The answer to `GET .../actions/jobs/{id}`.
     pub(super) fn job(&self, id: JobId, nature: &mut Nature) -> Result<JobSighting, Failure> {
         let lost = nature.hits(Fault::CheckNotFound);
         let Some(job) = self.jobs.get(&id).filter(|_| !lost) else {
@@ -314,7 +316,7 @@ impl GitHub {
     }
 }
 
-/// What a webhook says of the job now.
+/// What a webhook says about the job's state of now.
 pub(super) fn event(id: JobId, job: &Job) -> JobEvent {
     JobEvent {
         job: id,

@@ -1,4 +1,4 @@
-//! A job to come. A scenario, a workload and a trace are made of these.
+//! A job that will be queued. Scenarios, workloads and traces are made of such jobs.
 
 use std::time::Duration;
 
@@ -8,21 +8,21 @@ use muster_reconciler::time::Time;
 
 use crate::times::{since_begin, spans};
 
-/// A job to come, as data: what a run is made of.
+/// A job that will be queued, as data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct JobPlan {
-    /// When it is queued; in a scenario, from the start of the run.
+    /// When the job is queued. A scenario's file gives the time from the start of the run.
     #[serde(with = "since_begin")]
     pub at: Time,
-    /// How long it runs.
+    /// How long the job runs.
     #[serde(with = "spans")]
     pub takes: Duration,
-    /// `runs-on`.
+    /// The job's `runs-on`.
     pub labels: Vec<String>,
-    /// `OWNER/NAME`.
+    /// The job's repository, as `OWNER/NAME`.
     pub repo: String,
-    /// Cancelled this long after it was queued, if it is still queued then.
+    /// The job is cancelled if it is still queued after this time. None: nobody cancels it.
     #[serde(default, with = "spans::optional", skip_serializing_if = "Option::is_none")]
     pub cancel_after: Option<Duration>,
 }

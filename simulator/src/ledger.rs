@@ -1,7 +1,8 @@
-//! The lives of all boxes and jobs of a run, for whoever wants to measure it: `muster simulate`.
+//! A record of the lives of all runners and jobs of a run. `muster simulate` measures it.
 //!
-//! A pure observer. It draws no random number, plans no event and changes nothing, so a run with a ledger is the same
-//! run, down to the hash of its trace. It looks at the ground truth after an event, and only at what the event was about.
+//! The ledger only observes. It draws no random number, plans no event and changes nothing, so a run with a ledger is the
+//! same run, down to the hash of its trace. It looks at the ground truth after each event, and only at what the event was
+//! about.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,87 +22,87 @@ use crate::event::Event;
 use crate::github::Job;
 use crate::job_plan::JobPlan;
 
-/// One box, from its launch to its end.
+/// One instance, from its launch to its end.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BoxLife {
-    /// Its id.
+    /// The id at EC2.
     pub id: InstanceId,
-    /// For which pool it was launched.
+    /// The pool that it was launched for.
     pub pool: PoolName,
-    /// Such as `m7i.large`.
+    /// The instance type, such as `m7i.large`.
     pub instance_type: Arc<str>,
-    /// How it was bought.
+    /// Spot or on-demand.
     pub market: Market,
-    /// CreateFleet took effect.
+    /// When CreateFleet took effect.
     pub launched: Time,
-    /// EC2 says `running`: billed from here. None: it never ran.
+    /// When EC2 said `running`, from which on it bills. None: the instance never ran.
     pub running: Option<Time>,
-    /// Online at GitHub. None: it never was.
+    /// When the runner came online at GitHub. None: it never did.
     pub online: Option<Time>,
-    /// EC2 says `shutting-down`: billed until here. None: it lives.
+    /// When EC2 said `shutting-down`, until which it bills. None: the instance lives.
     pub off: Option<Time>,
-    /// EC2 says `terminated`.
+    /// When EC2 said `terminated`. None: it has not.
     pub gone: Option<Time>,
-    /// Spot took it back.
+    /// Whether EC2 took the spot instance back.
     pub taken_back: bool,
 }
 
 /// One job, from its queueing to its end.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobLife {
-    /// Its id.
+    /// The id at GitHub.
     pub id: JobId,
-    /// What it was to be.
+    /// The job as the scenario plans it.
     pub plan: JobPlan,
-    /// The pool that it counts for; None: no pool takes it.
+    /// The pool that the job counts for. None: no pool takes it.
     pub pool: Option<PoolName>,
-    /// When it was queued.
+    /// When GitHub queued the job.
     pub queued: Time,
-    /// When a runner took it.
+    /// When a runner took the job. None: no runner has.
     pub started: Option<Time>,
-    /// When it ended, however it did.
+    /// When the job ended, with whatever conclusion. None: it is not over.
     pub ended: Option<Time>,
-    /// The box that took it.
+    /// The instance that ran the job. None: no runner of ours has taken it.
     pub instance: Option<InstanceId>,
-    /// `success`, `failure`, `cancelled`; None: it is not over.
+    /// `success`, `failure` or `cancelled`. None: the job is not over.
     pub conclusion: Option<&'static str>,
 }
 
 impl JobLife {
-    /// Whether it was running and was lost with its box.
+    /// Whether the job had started and was lost with its instance.
     pub fn lost(&self) -> bool {
         self.started.is_some() && self.conclusion == Some("failure")
     }
 
-    /// How long it waited for a runner; None: it never got one.
+    /// How long the job waited for a runner. None: it never got one.
     pub fn waited(&self) -> Option<Duration> {
         self.started.map(|at| at.since(self.queued))
     }
 }
 
-/// What is written down while the world runs; the rest is still to be seen in the world at any time.
+/// What must be written down while the world runs, because the world does not keep it.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    /// Boxes that have ended.
+    /// Instances that have ended.
     past: Vec<BoxLife>,
-    /// When each box came online.
+    /// When each runner came online. An entry leaves when its instance ends.
     online: BTreeMap<InstanceId, Time>,
     /// When each job ended.
     ended: BTreeMap<JobId, Time>,
-    /// Jobs that were lost with their box, since last asked.
+    /// Jobs that were lost with their instance, since [`Simulation::take_lost`] was last called.
     lost: Vec<JobId>,
 }
 
-/// What an event is about.
+/// What an event is about, as far as the ledger writes it down.
 #[derive(Debug)]
 pub(super) enum Subject {
     /// A job that may have ended.
     Job(JobId),
-    /// A box that may be online.
+    /// An instance whose runner may be online.
     Online(InstanceId),
-    /// A box that has ended.
+    /// An instance that has ended.
     Past(InstanceId),
-    /// Nothing that is written down.
+    /// Nothing that the ledger writes down.
     Other,
 }
 
@@ -117,12 +118,12 @@ impl Subject {
 }
 
 impl Simulation {
-    /// From now on, keeps a ledger. Before the first step, or what was before is missing in it.
+    /// From now on, the world keeps a ledger. To have the whole run in it, call this before the first step.
     pub fn keep_ledger(&mut self) {
         self.ledger.get_or_insert_default();
     }
 
-    /// Writes down what an event did; called after each.
+    /// Writes down what an event did. Called after each event.
     pub(super) fn note(&mut self, subject: Subject) {
         let Some(ledger) = &mut self.ledger else { return };
         let now = self.nature.now();
@@ -151,17 +152,17 @@ impl Simulation {
         }
     }
 
-    /// Jobs that are over. 0 without a ledger.
+    /// How many jobs are over; 0 without a ledger.
     pub fn jobs_over(&self) -> usize {
         self.ledger.as_ref().map_or(0, |l| l.ended.len())
     }
 
-    /// Jobs that were lost with their box since this was last asked.
+    /// Jobs that were lost with their instance, since this was last called. Empty without a ledger.
     pub fn take_lost(&mut self) -> Vec<JobId> {
         self.ledger.as_mut().map(|l| std::mem::take(&mut l.lost)).unwrap_or_default()
     }
 
-    /// Every box that there was, in the order of launching. Empty without a ledger.
+    /// Every instance of the run, in the order of launching. Empty without a ledger.
     pub fn box_lives(&self) -> Vec<BoxLife> {
         let Some(ledger) = &self.ledger else { return Vec::new() };
         let unended = |i: &Instance| i.entered(InstanceState::Terminated).is_none();
@@ -172,7 +173,7 @@ impl Simulation {
         all
     }
 
-    /// Every job that there was, by id: in the order of queueing. `router` says for which pool each counts.
+    /// Every job of the run, in the order of queueing. `router` says for which pool each job counts.
     pub fn job_lives(&self, router: &mut Router<'_>) -> Vec<JobLife> {
         let ended = |id: &JobId| self.ledger.as_ref().and_then(|l| l.ended.get(id).copied());
         let cluster = self.spec.controller.cluster();
@@ -198,7 +199,8 @@ impl Simulation {
     }
 }
 
-/// The enterprise that the pools are for. The simulated GitHub has one at most, and then all organisations are its.
+/// The enterprise of the pools, if one of them has such a scope. The simulated GitHub has at most one enterprise, which
+/// owns all organisations.
 fn enterprise(spec: &Spec) -> Option<String> {
     spec.pools.values().find_map(|p| match &p.spec.github.scope {
         Scope::Enterprise(slug) => Some(slug.to_string()),
@@ -206,7 +208,7 @@ fn enterprise(spec: &Spec) -> Option<String> {
     })
 }
 
-/// Asks the controller's own rule where jobs belong, once for each set of labels and repository.
+/// Asks the controller's own rule which pool a job goes to. The answer is remembered for each set of labels and repository.
 #[derive(Debug)]
 pub struct Router<'a> {
     spec: &'a Spec,
@@ -214,12 +216,12 @@ pub struct Router<'a> {
 }
 
 impl<'a> Router<'a> {
-    /// By these manifests.
+    /// A router for the pools of these manifests.
     pub fn new(spec: &'a Spec) -> Router<'a> {
         Router { spec, known: BTreeMap::new() }
     }
 
-    /// Where the job belongs, or why nowhere.
+    /// The pool that takes the job, or the reason why none does.
     pub fn route(&mut self, plan: &JobPlan) -> &Route {
         self.known.entry((plan.labels.clone(), plan.repo.clone())).or_insert_with(|| {
             let event = JobEvent {

@@ -1,15 +1,16 @@
-//! A simulated cloud and GitHub, with the real controller in the middle. Virtual time, one seed, no threads: the same
-//! scenario gives the same run, down to the hash of its trace.
+//! A simulated AWS and GitHub, with the real controller between them. Time is virtual, all chance comes from one seed, and
+//! there are no threads. So the same scenario gives the same run, down to the hash of its trace.
 //!
-//! [`Scenario`] is a run as data; [`Simulation`] owns the ground truth while it runs. The controller sees of it only what
-//! [`muster_reconciler::effect::Input`] tells, late and now and then wrong; [`oracle`] compares what it does with what is true.
-//! [`crash`] kills it after every effect, [`shrink`] makes a failure small. `muster demo` runs the same world by the clock.
+//! A [`Scenario`] describes a run as data. A [`Simulation`] owns the ground truth while the run lasts. The controller
+//! learns of the truth only through [`muster_reconciler::effect::Input`], which is late and sometimes wrong. The [`oracle`]
+//! compares what the controller does with the truth. [`crash`] kills the controller after each effect, and [`mod@shrink`] makes
+//! a failing scenario small. `muster demo` runs the same world by an accelerated clock.
 #![forbid(unsafe_code)]
 
 pub mod rng;
 mod times;
 
-// What a run is made of: jobs, changes of the manifests, what goes wrong, how long things take.
+// What a run is made of: jobs, changes of the manifests, faults, and how long everything takes.
 pub mod changes;
 pub mod conditions;
 pub mod example;
@@ -19,7 +20,7 @@ pub mod luck;
 pub mod options;
 pub mod workload;
 
-// What is to come, in the order of time.
+// What will happen, in the order of time.
 mod agenda;
 mod event;
 mod nature;
@@ -36,18 +37,19 @@ pub mod queue;
 pub mod registry;
 mod strangers;
 
-// Time moves: events are dispatched, the controller is told of them, and its effects are carried out.
+// How time moves: events are dispatched, the controller is told of them, and its effects are carried out.
 mod adapters;
 mod dispatch;
 mod effects;
 mod simulation;
 
-// What watches a run: the oracle judges it, marks count the branches that it reached, the ledger keeps the lives of runners and jobs.
+// What watches a run. The oracle judges it, the marks count the rare branches that it reached, and the ledger records
+// runners and jobs.
 pub mod ledger;
 pub mod marks;
 pub mod oracle;
 
-// Whole runs: from data, drawn from a seed, with crashes, shrunk.
+// Whole runs: from data, drawn from a seed, with crashes, and shrunk.
 pub mod crash;
 mod drawn;
 pub mod run;

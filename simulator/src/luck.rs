@@ -1,8 +1,8 @@
-//! The one place where it is decided whether something goes wrong.
+//! Decides whether a fault strikes. No other module does.
 //!
-//! Every chance of a fault is a numbered decision of its kind. While a run is drawn, each kind has a random stream of
-//! its own, so that one more decision of a kind shifts no other, and what struck is written down as (kind, number). A
-//! schedule of such strikes replays exactly those: that is what a failing run is shrunk by.
+//! Each decision of a kind of fault has a number. While faults are drawn, each kind has a random stream of its own, so that
+//! one more decision of a kind shifts no other kind. Each strike is recorded as a kind and a number. A schedule of such
+//! strikes replays exactly these, which is how a failing run is shrunk.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,12 +13,12 @@ use serde::{Deserialize, Serialize};
 use crate::faults::{Fault, KINDS, Rates};
 use crate::rng::Rng;
 
-/// One piece of bad luck: the n-th decision of a kind (from 0) went wrong. Written `webhook_loss#3`.
+/// One strike of a fault: the decision with this number went wrong. Written as `webhook_loss#3`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Strike {
-    /// The kind.
+    /// The kind of fault.
     pub fault: Fault,
-    /// Which decision of that kind, from 0.
+    /// The number of the decision among all decisions of this kind, from 0.
     pub nth: u32,
 }
 
@@ -48,13 +48,13 @@ impl<'de> Deserialize<'de> for Strike {
     }
 }
 
-/// Where the strikes come from.
+/// Where the strikes of a run come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Schedule {
-    /// Each decision is drawn, at its kind's rate.
+    /// Each decision is drawn at the rate of its kind.
     Drawn(Box<Rates>),
-    /// Exactly these.
+    /// Exactly these decisions go wrong.
     Fixed(Vec<Strike>),
 }
 
@@ -64,24 +64,24 @@ impl Default for Schedule {
     }
 }
 
-/// What goes wrong, and for how long.
+/// What goes wrong in a run, and for how long.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Faults {
-    /// From the start of the run; afterwards nothing goes wrong any more. None: for ever.
+    /// After this time from the start of the run, nothing goes wrong any more. None: faults never stop.
     pub last: Option<Duration>,
     /// What goes wrong until then.
     pub schedule: Schedule,
 }
 
 impl Faults {
-    /// These kinds at these rates, for so long.
+    /// These kinds at these rates, until `last`.
     pub fn drawn(rates: impl IntoIterator<Item = (Fault, f64)>, last: Option<Duration>) -> Faults {
         Faults { last, schedule: Schedule::Drawn(Rates::of(rates).into()) }
     }
 }
 
 impl Faults {
-    /// At which rate a kind is drawn; 0 when strikes are written down instead.
+    /// The rate at which a kind is drawn; 0 if the schedule is fixed.
     pub fn rate(&self, fault: Fault) -> f64 {
         match &self.schedule {
             Schedule::Drawn(rates) => rates.get(fault),
@@ -90,14 +90,14 @@ impl Faults {
     }
 }
 
-/// Decides, counts and records.
+/// Decides on each fault, and records the strikes.
 #[derive(Debug)]
 pub struct Luck {
     seed: u64,
-    /// By kind.
+    /// One entry for each kind, in the order of [`Fault::ALL`].
     kinds: Vec<Kind>,
     struck: Vec<Strike>,
-    /// Faults may still happen.
+    /// Whether faults may still strike.
     pub(super) active: bool,
 }
 
@@ -111,10 +111,10 @@ struct Kind {
 
 #[derive(Debug)]
 enum From {
-    /// Never.
+    /// No decision goes wrong.
     Nowhere,
     Rate(f64, Rng),
-    /// The numbers that strike, the next one last.
+    /// The numbers of the decisions that go wrong, in descending order.
     List(Vec<u32>),
 }
 
@@ -134,8 +134,8 @@ impl Luck {
         Luck { seed, kinds, struck: Vec::new(), active: true }
     }
 
-    /// Decides: None, all is well; Some, it strikes. The stream is this strike's own, for how bad and how long, so that
-    /// leaving one strike out changes nothing about another.
+    /// Decides whether the fault strikes. None: it does not. Some: it strikes, and the stream decides how badly and how
+    /// long. Each strike has a stream of its own, so that leaving out one strike changes nothing about another.
     pub(super) fn strikes(&mut self, fault: Fault) -> Option<Rng> {
         let kind = &mut self.kinds[fault.index()];
         let nth = kind.decided;
@@ -158,7 +158,7 @@ impl Luck {
         Some(Rng::nth(!self.seed, kind.fault.as_str(), nth))
     }
 
-    /// Whether it strikes, for a kind that has no size.
+    /// Whether the fault strikes, for a fault that has no size.
     pub(super) fn hits(&mut self, fault: Fault) -> bool {
         self.strikes(fault).is_some()
     }
@@ -168,7 +168,7 @@ impl Luck {
         self.kinds[fault.index()].struck
     }
 
-    /// What struck so far, in order.
+    /// The strikes so far, in order.
     pub fn struck(&self) -> &[Strike] {
         &self.struck
     }

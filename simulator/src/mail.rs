@@ -1,5 +1,5 @@
-//! GitHub's record of the webhooks that it could not deliver. It never tries again by itself; who asks gets one more
-//! attempt of the same payload, which may fail as well and is then a row of its own.
+//! GitHub's record of the webhooks that it could not deliver. GitHub never tries again by itself. Who asks gets one more
+//! attempt with the same payload. If that attempt fails, too, it gets a row of its own.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,10 +14,11 @@ use crate::faults::Fault;
 use crate::nature::Nature;
 use crate::rng::Spread;
 
-/// Older attempts are of no interest to anybody here; GitHub itself keeps them for three days.
+/// How long the list shows a failed attempt. GitHub keeps attempts for three days, but the controller asks for none this
+/// old.
 const SHOWN: Duration = Duration::from_secs(24 * 3600);
 
-/// Attempts that failed.
+/// Attempts that failed, by the id of the delivery.
 #[derive(Debug, Default)]
 pub(super) struct Mail {
     failed: BTreeMap<DeliveryId, Attempt>,
@@ -32,13 +33,13 @@ struct Attempt {
 }
 
 impl Mail {
-    /// A webhook got no answer.
+    /// Records a webhook that could not be delivered.
     pub fn lose(&mut self, event: Box<JobEvent>, nature: &Nature) {
         self.last += 1;
         self.failed.insert(DeliveryId(self.last), Attempt { guid: self.last, event, at: nature.now() });
     }
 
-    /// The list of failed attempts, newest first.
+    /// The failed attempts, newest first.
     pub fn list(&mut self, now: Time) -> Vec<DeliverySighting> {
         self.failed.retain(|_, a| now.since(a.at) < SHOWN);
         let action = |state| match state {
@@ -60,7 +61,7 @@ impl Mail {
         self.failed.values().map(|a| a.at).max()
     }
 
-    /// One more attempt, of what was to be said then.
+    /// Delivers the webhook once more, with the payload of the failed attempt.
     pub fn attempt(&mut self, id: DeliveryId, nature: &mut Nature) {
         let Some(again) = self.failed.get(&id).cloned() else { return };
         self.last += 1;

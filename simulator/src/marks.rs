@@ -1,5 +1,6 @@
-//! Coverage: rare branches of the controller, by name, and which of them a run has reached. Taken from what the
-//! controller emits and says, so that a branch that many seeds never reach is one that the simulator proves nothing of.
+//! Coverage of the controller's rare branches. Each branch has a name, and a mark says how often a run reached it. The
+//! marks are taken from the controller's effects, facts and inputs. The simulator proves nothing of a branch that no seed
+//! reaches.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,17 +19,17 @@ use crate::registry::SECONDARY;
 
 macro_rules! marks {
     ($($(#[$doc:meta])* $name:ident: $word:literal;)*) => {
-        /// A rare branch.
+        /// A rare branch of the controller, or a rare event around it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Mark {
             $($(#[$doc])* $name,)*
         }
 
         impl Mark {
-            /// All of them.
+            /// In the order in which reports list them.
             pub const ALL: &[Mark] = &[$(Mark::$name),*];
 
-            /// Its name in reports.
+            /// The name in reports.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Mark::$name => $word,)* }
             }
@@ -37,131 +38,131 @@ macro_rules! marks {
 }
 
 marks! {
-    /// A launch without an answer is asked again, with the same token.
+    /// A launch without an answer was repeated with the same token.
     SameTokenRetry: "same-token retry";
-    /// EC2 answered a token that it knew.
+    /// EC2 answered a token that it knew already.
     TokenReplayed: "token replayed by EC2";
-    /// On-demand was bought because spot had nothing.
+    /// An on-demand instance was launched because spot had no capacity.
     OnDemandFallback: "on-demand fallback";
-    /// A fleet came back smaller than asked for.
+    /// A fleet had fewer instances than the launch asked for.
     PartialFleet: "partial fleet";
-    /// A fleet came back empty.
+    /// A fleet had no instance.
     EmptyFleet: "empty fleet";
-    /// No launch: nothing was completely seen yet.
+    /// No launch: no sweep of the instances was complete yet.
     BlockedUnseen: "blocked: unseen";
-    /// No launch: a predecessor's last ones may be hidden.
+    /// No launch: EC2 may not yet show the last launches of an earlier process.
     BlockedHidden: "blocked: predecessor hidden";
-    /// No launch: the pool is full.
+    /// No launch: the pool had reached `max`.
     BlockedMax: "blocked: max";
-    /// No launch: more could not be configured in time.
+    /// No launch: more instances could not be configured in time.
     BlockedPace: "blocked: pace";
-    /// No launch: boxes failed to start.
+    /// No launch: the pool backed off because instances failed to start.
     BlockedBoot: "blocked: boot backoff";
-    /// No launch: launches failed.
+    /// No launch: the pool backed off because launches failed.
     BlockedLaunch: "blocked: launch backoff";
-    /// No launch: GitHub's limit lets no more be configured.
+    /// No launch: GitHub's rate limit left no room for more configurations.
     BlockedGitHub: "blocked: GitHub's rate limit";
-    /// No launch: boxes of the pool can't be configured.
+    /// No launch: GitHub refused the configurations of the pool.
     BlockedRefused: "blocked: configurations refused";
-    /// No launch: no capacity anywhere.
+    /// No launch: no offering had capacity.
     BlockedCapacity: "blocked: capacity";
-    /// A busy runner stands for a job that looks queued.
+    /// A busy runner had a job that still looked queued.
     Unexplained: "busy runner unexplained";
-    /// A queued job does not count yet.
+    /// A queued job did not count yet.
     NotCounting: "queued job not counting";
-    /// A box is launched for the warm floor.
+    /// An instance was launched for the warm floor.
     FloorLaunch: "launch for the warm floor";
-    /// A registration of a box's name makes way.
+    /// A registration with the name of an instance was replaced.
     RegistrationReplaced: "registration replaced after conflict";
-    /// A mint met a name that exists.
+    /// GitHub had a registration with the name already.
     NameConflict: "name conflict";
-    /// A box that a predecessor configured by half is configured anew.
+    /// An instance that an earlier process had half configured was configured anew.
     HalfConfigured: "half-configured box configured anew";
-    /// A box that a predecessor launched is configured.
+    /// An instance that an earlier process had launched was configured.
     FoundConfigured: "found box configured";
-    /// An idle box that nobody needs is asked to end.
+    /// An idle runner beyond the demand was drained.
     DrainIdle: "drain: idle";
-    /// A box of a pool that is gone is asked to end.
+    /// A runner was drained because its pool is gone.
     DrainPoolGone: "drain: pool gone";
-    /// A box whose pool has other labels, group or scope by now is asked to end.
+    /// A runner was drained because its pool has other labels, another group or another scope by now.
     DrainOutdated: "drain: outdated";
-    /// A box near maxLifetime is asked to end.
+    /// A runner was drained because it was near `maxLifetime`.
     DrainOld: "drain: near maxLifetime";
-    /// A box that was online and is no more is asked to end.
+    /// A runner was drained because it was online and is so no longer.
     DrainLost: "drain: online no more";
-    /// A box that GitHub does not list is asked to end.
+    /// A runner was drained because GitHub does not list it.
     DrainUnlisted: "drain: not listed";
-    /// A spot interruption came to nothing.
+    /// A spot interruption was announced and did not come.
     InterruptionLapsed: "interruption lapsed";
-    /// Its only job is over and it may have got another.
+    /// A runner was drained because it may have got a second job after its only one.
     DrainSecondJob: "drain: perhaps a second job";
-    /// A drained box did not answer, loses its registration.
+    /// A drained instance did not answer, and its registration was deleted.
     DrainUnansweredDeregister: "drain unanswered, then deregistered";
-    /// A drained box did not answer, and is ended.
+    /// A drained instance did not answer, and was ended.
     DrainUnansweredEnd: "drain unanswered, then ended";
-    /// A drained box was never configured, and is ended.
+    /// A drained instance was never configured, and was ended.
     DrainNeverConfigured: "drained, never configured, ended";
-    /// A box with its only job behind it is ended.
+    /// An instance was ended because the only job of its runner was over.
     EndJobOver: "ended: job over";
-    /// An unconfigured box that nobody needs is ended.
+    /// An unconfigured instance beyond the demand was ended.
     EndSurplus: "ended: surplus, never configured";
-    /// A box that never came online is ended.
+    /// An instance whose runner never came online was ended.
     EndNeverOnline: "ended: never online";
-    /// A box reached maxLifetime.
+    /// An instance was ended because it reached `maxLifetime`.
     EndOld: "ended: maxLifetime";
-    /// EC2 took a terminate and did nothing.
+    /// EC2 accepted a termination and did nothing, so muster repeated it.
     EndAgain: "ended: asked again";
-    /// A gone box's registration is deleted.
+    /// The registration of an instance that is gone was deleted.
     DeregisterGone: "deregistered: box gone";
-    /// A box that never came online loses its registration.
+    /// The registration of a runner that never came online was deleted.
     DeregisterNeverOnline: "deregistered: never online";
-    /// GitHub refused to delete a busy runner.
+    /// GitHub refused to delete the registration of a busy runner.
     DeregisterRefused: "deregistration refused: busy";
-    /// A gone box's secret is deleted.
+    /// The secret of an instance that is gone was deleted.
     SecretDeleted: "secret deleted";
-    /// GitHub is asked about a redelivered job.
+    /// GitHub was asked about a job whose message had been delivered before.
     CheckRedelivered: "redelivered job checked";
-    /// A redelivered job was over.
+    /// GitHub said that a redelivered job was over.
     RedeliveredOver: "redelivered job found over";
-    /// GitHub is asked about a job that has waited for long.
+    /// GitHub was asked about a job that had waited for long.
     CheckOld: "old job checked";
-    /// GitHub said 404 of a job.
+    /// GitHub answered 404 about a job.
     CheckNotFound: "job check: 404";
-    /// GitHub said that a job waits.
+    /// GitHub said that a job is `waiting`.
     CheckWaiting: "job check: waiting";
-    /// GitHub holds a job back.
+    /// muster noticed that GitHub holds a job back.
     HeldByGitHub: "held by GitHub";
-    /// An event of a job that was over.
+    /// An event came of a job that was over.
     LateEvent: "event of a job that is over";
-    /// A webhook that GitHub could not deliver is asked for again.
+    /// A webhook that GitHub could not deliver was asked for again.
     Redelivered: "failed webhook asked for again";
-    /// A message could not be extended.
+    /// The visibility of a message could not be extended.
     ExtendFailed: "extension failed";
-    /// Messages were released at a stop.
+    /// Messages were released when the controller stopped.
     Released: "messages released";
-    /// A job that no pool takes.
+    /// No pool takes a job.
     Unmatched: "job unmatched";
-    /// Spot took an idle or starting box.
+    /// EC2 interrupted a spot instance without a job.
     InterruptedIdle: "interrupted without a job";
-    /// Spot took a busy box.
+    /// EC2 interrupted a spot instance with a job.
     InterruptedBusy: "interrupted with a job";
-    /// GitHub's secondary limit, for seconds or minutes.
+    /// GitHub's secondary rate limit was met. It lasts for seconds or minutes.
     SecondaryLimit: "GitHub's secondary limit";
-    /// GitHub's hourly limit was used up.
+    /// GitHub's hourly rate limit was used up.
     PrimaryLimit: "GitHub's hourly limit used up";
-    /// A pool was removed with live boxes.
+    /// A pool with live instances was removed.
     PoolRemoved: "pool removed with live boxes";
-    /// A pool was put back.
+    /// A removed pool was put back.
     PoolRestored: "pool put back";
-    /// max was lowered below what lives.
+    /// A pool's `max` was lowered below the number of its live instances.
     MaxLowered: "max lowered below live boxes";
-    /// A pool's labels changed with live boxes.
+    /// The labels of a pool with live instances were changed.
     LabelsChanged: "labels changed with live boxes";
-    /// A pool's scope changed with live boxes.
+    /// The scope of a pool with live instances was changed.
     ScopeChanged: "scope changed with live boxes";
-    /// A process died with boxes running jobs.
+    /// The controller was killed while runners had jobs.
     CrashWithJobs: "crash with busy boxes";
-    /// A job was killed in a race that nobody could have won.
+    /// A job was killed in a race that the controller could not have won.
     KilledInRace: "job killed in a race";
 }
 
@@ -171,7 +172,7 @@ impl fmt::Display for Mark {
     }
 }
 
-/// Which marks were reached, and how often.
+/// How often each mark was reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Marks([u32; Mark::ALL.len()]);
 
@@ -187,24 +188,24 @@ impl Marks {
         *n = n.saturating_add(1);
     }
 
-    /// How often it was reached.
+    /// How often the mark was reached.
     pub fn count(&self, mark: Mark) -> u32 {
         self.0[mark as usize]
     }
 
-    /// Those of another run too.
+    /// Adds the counts of another run.
     pub fn add(&mut self, other: &Marks) {
         for (mine, theirs) in self.0.iter_mut().zip(other.0) {
             *mine = mine.saturating_add(theirs);
         }
     }
 
-    /// Those that were never reached.
+    /// The marks that were never reached.
     pub fn missed(&self) -> impl Iterator<Item = Mark> {
         Mark::ALL.iter().copied().filter(|m| self.count(*m) == 0)
     }
 
-    /// What a fact says.
+    /// Takes the marks from one of the controller's facts.
     pub(super) fn see_fact(&mut self, fact: &Fact, controller: &Controller) {
         match fact {
             Fact::Planned { pool } => {
@@ -222,7 +223,7 @@ impl Marks {
         let c = &plan.counts;
         match &plan.blocked {
             None => {}
-            // Nobody steers a simulated controller.
+            // No operator pauses a pool of the simulated controller.
             Some(Blocked::Paused(_)) => {}
             Some(Blocked::Unseen) => self.hit(Mark::BlockedUnseen),
             Some(Blocked::Hidden { .. }) => self.hit(Mark::BlockedHidden),
@@ -240,13 +241,13 @@ impl Marks {
         if c.queued > c.counting {
             self.hit(Mark::NotCounting);
         }
-        // The jobs alone would not have asked for it.
+        // The jobs alone would not have asked for this launch.
         if plan.launch.is_some() && c.wanted.saturating_sub(c.floor) <= c.supply {
             self.hit(Mark::FloorLaunch);
         }
     }
 
-    /// What an input says, before the controller has taken it in.
+    /// Takes the marks from an input, before the controller takes in the input.
     pub(super) fn see_input(&mut self, input: &Input, controller: &Controller) {
         match input {
             Input::Messages(messages) => {
@@ -271,7 +272,7 @@ impl Marks {
         }
     }
 
-    /// What an action came to when it took effect.
+    /// Takes the marks from the outcome of an action, when the action takes effect.
     pub(super) fn see_outcome(&mut self, action: &Action, outcome: &Outcome) {
         let Outcome::Failed(failure) = outcome else { return };
         match (action, failure.kind) {
@@ -283,14 +284,14 @@ impl Marks {
         }
     }
 
-    /// Whether a job that was just heard of has no pool.
+    /// Takes the mark of a job that no pool takes.
     pub(super) fn see_route(&mut self, route: &Route) {
         if matches!(route, Route::Unmatched(_)) {
             self.hit(Mark::Unmatched);
         }
     }
 
-    /// What an effect says.
+    /// Takes the marks from an effect that the controller sends.
     pub(super) fn see_effect(&mut self, effect: &Effect, controller: &Controller, spec: &Spec) {
         let marks: BTreeSet<Mark> = effect.reason.steps().iter().filter_map(|why| step(&effect.action, why)).collect();
         for mark in marks {
@@ -326,7 +327,7 @@ impl Marks {
     }
 }
 
-/// The rare branch that leads to a step.
+/// The mark that belongs to a step, by the step's reason. None: the step is not rare.
 fn step(action: &Action, why: &StepReason) -> Option<Mark> {
     Some(match (action, why) {
         (Action::Configure(_), StepReason::HalfConfigured) => Mark::HalfConfigured,

@@ -1,5 +1,5 @@
-//! What every part of the world shares: the time and what is to come, how long things take, what goes wrong (and the
-//! spells of it that last for minutes), the trace.
+//! What every part of the world shares: the agenda, the luck, the options and the trace. A *spell* is a fault that lasts
+//! for minutes, such as an outage.
 
 use std::time::Duration;
 
@@ -14,14 +14,13 @@ use crate::options::{Latencies, WorldOptions};
 use crate::rng::{Rng, Spread};
 use crate::trace::Trace;
 
-/// How often the weather is decided.
+/// How often new spells and crashes are decided.
 pub(super) const WEATHER_EVERY: Duration = Duration::from_secs(30);
-/// How long a spell lasts.
 const SPELL: Spread = Spread::secs(30, 600);
-/// The share of the calls that fail in a spell.
+/// The share of calls that fail during a spell.
 const SPELL_SHARE: f64 = 0.7;
 
-/// Shared by all parts of the world.
+/// The time, the events to come, the faults and the trace, for all parts of the world.
 #[derive(Debug)]
 pub(super) struct Nature {
     pub agenda: Agenda,
@@ -72,7 +71,7 @@ impl Nature {
         self.trace.say(self.agenda.now, what);
     }
 
-    /// Decides which spells begin.
+    /// Decides which spells begin now.
     pub fn weather(&mut self) {
         for fault in [Fault::AwsThrottling, Fault::GitHubErrors, Fault::GitHubOutage] {
             let Some(mut how_long) = self.strikes(fault) else { continue };
@@ -88,12 +87,12 @@ impl Nature {
         }
     }
 
-    /// Whether a spell makes this call to AWS fail.
+    /// Whether a spell of throttling makes this call to AWS fail.
     pub fn aws_spell(&mut self) -> bool {
         self.luck.active && self.now() < self.aws_throttles_until && self.rng.chance(SPELL_SHARE)
     }
 
-    /// Whether, and how, a spell makes this call to GitHub fail. In an outage, some calls are not even answered.
+    /// How a spell makes this call to GitHub fail; None: it does not. During an outage, some calls are not even answered.
     pub fn github_spell(&mut self) -> Option<FailureKind> {
         if self.github_down() {
             return Some(if self.rng.chance(0.3) { FailureKind::Ambiguous } else { FailureKind::Unavailable });
@@ -102,12 +101,11 @@ impl Nature {
         fails.then_some(FailureKind::Unavailable)
     }
 
-    /// Whether all of GitHub is down.
     pub fn github_down(&self) -> bool {
         self.luck.active && self.now() < self.github_down_until
     }
 
-    /// How much longer it stays so.
+    /// How much longer GitHub's outage lasts. Zero: there is none.
     pub fn github_back_in(&self) -> Duration {
         if self.github_down() { self.github_down_until.since(self.now()) } else { Duration::ZERO }
     }

@@ -1,4 +1,4 @@
-//! How the world behaves when all is well: how long everything takes. And the weather that the demo and the swarm have.
+//! How long everything takes, and which faults the demo and the swarm of seeds have.
 
 use std::time::Duration;
 
@@ -8,29 +8,29 @@ use crate::faults::{Fault, Rates};
 use crate::luck::{Faults, Schedule};
 use crate::rng::{Rng, Spread};
 
-/// How long everything takes.
+/// How long everything takes when nothing goes wrong.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Latencies {
-    /// EC2: from the call to `running`.
+    /// EC2: from the launch call to `running`.
     pub start: Spread,
-    /// The box: from `running` to looking for its configuration.
+    /// The instance: from `running` until it looks for its configuration.
     pub boot: Spread,
-    /// The box: from having its configuration to online at GitHub.
+    /// The instance: from reading its configuration until it is online at GitHub.
     pub register: Spread,
-    /// Any API call: request on its way, and the answer on its way back.
+    /// Any API call: the request's way, and the answer's way back, each.
     pub network: Spread,
-    /// CreateFleet's answer takes this much longer.
+    /// How much longer CreateFleet's answer takes than other answers.
     pub fleet: Spread,
-    /// GitHub: from a free runner and a queued job to the job's start.
+    /// GitHub: from an idle runner and a queued job to the job's start.
     pub assign: Spread,
-    /// GitHub: from what happened to our queue.
+    /// GitHub: from a job's change until its webhook is on the job queue.
     pub webhook: Spread,
-    /// EventBridge: from what happened to our queue.
+    /// EventBridge: from an instance's change until the notification is on the queue.
     pub notify: Spread,
-    /// Each page of DescribeInstances answers as of this long ago. muster relies on less than 30 s.
+    /// How old the state is that a page of DescribeInstances shows. muster relies on less than 30 s.
     pub describe_lag: Spread,
-    /// A drained box sees its tag after this long.
+    /// How long a drained instance takes to see its tag.
     pub drain_seen: Spread,
 }
 
@@ -51,16 +51,16 @@ impl Default for Latencies {
     }
 }
 
-/// How the world behaves.
+/// How the world behaves, and what goes wrong in it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WorldOptions {
-    /// How long everything takes.
+    /// How long everything takes when nothing goes wrong.
     pub latencies: Latencies,
-    /// An unchanged runner list answers 304.
+    /// Whether GitHub answers 304 for an unchanged list of runners.
     pub etags: bool,
-    /// Lines of the trace kept for a failure's timeline.
+    /// How many lines of the trace are kept, for the timeline of a failure.
     pub keep_lines: usize,
-    /// What goes wrong.
+    /// What goes wrong, and when.
     pub faults: Faults,
 }
 
@@ -71,7 +71,8 @@ impl Default for WorldOptions {
 }
 
 impl WorldOptions {
-    /// Mild weather, for the demo: now and then spot takes a box, has no capacity, a boot fails or GitHub holds a job back.
+    /// The demo's world. Now and then EC2 takes a spot instance back or has no capacity, a boot fails, or GitHub holds a
+    /// job back.
     pub fn mild() -> WorldOptions {
         let rates = [
             (Fault::NoCapacity, 0.3),
@@ -84,8 +85,8 @@ impl WorldOptions {
         WorldOptions { faults: Faults::drawn(rates, None), keep_lines: 0, ..WorldOptions::default() }
     }
 
-    /// A configuration drawn at random (swarm testing): each fault exists in about one of three seeds, at a rate of its
-    /// own, because a fault that is always there hides what happens without it.
+    /// Options drawn at random (swarm testing). Each fault exists in about one of three seeds, at a rate of its own,
+    /// because a fault that is always there hides what happens without it.
     pub fn swarm(seed: u64) -> WorldOptions {
         let mut rng = Rng::new(seed, "swarm");
         let mut rates = Rates::default();

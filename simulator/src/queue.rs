@@ -1,4 +1,5 @@
-//! SQS: at least once, in no order, invisible while held, back when nobody said otherwise.
+//! SQS. It delivers each message at least once and in no order, hides a received message for a while, and then shows it
+//! again.
 //! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html>
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,20 +14,21 @@ use crate::faults::Fault;
 use crate::nature::Nature;
 use crate::rng::{Rng, Spread};
 
-/// The queue's visibility timeout.
+/// How long a received message stays invisible.
 pub const VISIBILITY: Duration = Duration::from_secs(120);
-/// Messages of one receive call, at most.
+/// The most messages that one receive call returns.
 const BATCH: usize = 10;
-/// A receive call draws from so many of the messages that have waited longest: SQS keeps no order, but forgets nobody.
+/// A receive call draws from this many of the messages that have waited longest. SQS keeps no order, but it forgets no
+/// message.
 const DRAWN_FROM: usize = 40;
-/// The redrive policy: a message that was received so often becomes a dead letter. The README asks for a large number.
+/// The redrive policy: a message that was received more often becomes a dead letter. The README asks for a large number.
 const MAX_RECEIVES: u32 = 200;
 
 /// The job queue.
 #[derive(Debug)]
 pub struct Queue {
     messages: BTreeMap<MessageId, Message>,
-    /// An index of `messages`: by when they can be received.
+    /// An index of `messages`, by the time from which each can be received.
     visible: BTreeSet<(Time, MessageId)>,
     dead: Vec<JobEvent>,
     sent: u64,
@@ -45,7 +47,7 @@ impl Queue {
         Queue { messages: BTreeMap::new(), visible: BTreeSet::new(), dead: Vec::new(), sent: 0, rng: Rng::new(seed, "queue") }
     }
 
-    /// Messages that nobody has deleted.
+    /// The number of messages that nobody has deleted.
     pub fn len(&self) -> usize {
         self.messages.len()
     }
@@ -55,12 +57,12 @@ impl Queue {
         self.messages.is_empty()
     }
 
-    /// What each message left says.
+    /// The job events of the messages that nobody has deleted.
     pub fn events(&self) -> impl Iterator<Item = &JobEvent> {
         self.messages.values().map(|m| &m.event)
     }
 
-    /// What became a dead letter.
+    /// The job events of the messages that became dead letters.
     pub fn dead_letters(&self) -> &[JobEvent] {
         &self.dead
     }
@@ -74,7 +76,7 @@ impl Queue {
         self.messages.insert(id, Message { event, visible_at, receives: 0 });
     }
 
-    /// When a receive call can next have something.
+    /// When the next message becomes visible. None: the queue is empty.
     pub(super) fn next_visible(&self) -> Option<Time> {
         self.visible.first().map(|(at, _)| *at)
     }
@@ -87,7 +89,7 @@ impl Queue {
         Some(message)
     }
 
-    /// Up to ten visible messages, in no order; bad luck shows one again though it was taken.
+    /// Up to ten visible messages, in no order. A fault makes a message visible again although it was received.
     pub(super) fn receive(&mut self, nature: &mut Nature) -> Vec<JobMessage> {
         let now = nature.now();
         let mut visible: Vec<MessageId> =
@@ -115,7 +117,8 @@ impl Queue {
         Some(message.event)
     }
 
-    /// Carries out one operation. A message that is gone is done with, except that it cannot be extended.
+    /// Carries out one operation. A missing message is an error only for Extend; the other operations have nothing left to
+    /// do.
     pub(super) fn operate(&mut self, op: MessageOp, ids: &[MessageId], now: Time) -> Outcome {
         let mut missing = 0;
         for id in ids {

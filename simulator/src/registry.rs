@@ -1,4 +1,5 @@
-//! GitHub's runners: registrations that are minted, connect, take jobs and are deleted; and lists of them that lie.
+//! GitHub's runners: registrations that are made, connect, take jobs and are deleted. The lists of them are not always
+//! true.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,63 +14,64 @@ use crate::faults::Fault;
 use crate::nature::Nature;
 use crate::rng::{Rng, Spread};
 
-/// Requests per hour of an installation. <https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>
+/// How many requests per hour GitHub admits of an installation.
+/// <https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>
 const fn hourly(resource: Resource) -> u32 {
     match resource {
         Resource::Core => 5000,
         Resource::Registration => 10_000,
     }
 }
-/// So few are too few for a burst of boxes.
+/// With fewer requests than this left, a burst of instances cannot be configured.
 const SHORT: u32 = 500;
-/// Rows of one page; small, so that small runs have several.
+/// After how many rows a shifted page can lose or repeat one. It is small, so that small runs meet it.
 const PAGE: usize = 10;
-/// How long a secondary limit lasts.
+/// How long the secondary rate limit lasts.
 pub(super) const SECONDARY: Spread = Spread::secs(30, 180);
 
-/// Runners that are alike to GitHub's rule: labels, and the list that they are in.
+/// Runners that GitHub's rule treats alike: their labels, and their list.
 pub(super) type Bench = (Vec<String>, List);
 
-/// All registrations.
+/// All registrations of all lists.
 #[derive(Debug)]
 pub struct Registry {
     runners: BTreeMap<RunnerId, Registration>,
-    /// Free runners: online, without a job.
+    /// Runners that are online and have no job.
     idle: BTreeMap<Bench, BTreeSet<RunnerId>>,
     /// An index of `runners`.
     by_name: BTreeMap<(InstanceId, List), RunnerId>,
-    /// Pools whose configurations are refused, and until when.
+    /// Until when GitHub refuses the configurations of each pool.
     refusing: BTreeMap<PoolName, Time>,
-    /// Members of each list, and a number that changes with every change: the ETag.
+    /// The members of each list, and a version, which changes with every change. The version stands for the ETag.
     lists: BTreeMap<List, (BTreeSet<RunnerId>, u64)>,
     next: u64,
-    /// When the hour began, and requests used in it. GitHub counts each resource of each installation for itself.
+    /// When the hour began, and how many requests it has had. GitHub counts each resource of each installation separately.
     used: BTreeMap<(Payer, Resource), (Time, u32)>,
-    /// Until when the secondary limit holds.
+    /// Until when the secondary rate limit holds.
     limited: BTreeMap<Payer, Time>,
     rng: Rng,
 }
 
-/// One registration, in truth.
+/// One registration, in its true state.
 #[derive(Debug)]
 pub struct Registration {
-    /// Its name.
+    /// The runner's name.
     pub name: RunnerName,
     list: List,
     group: String,
     labels: Vec<String>,
-    /// The same, as rows share them.
+    /// The labels once more, shared by all rows that show them.
     listed_labels: Arc<[String]>,
     ephemeral: bool,
-    /// Connected.
+    /// Whether the runner is connected, as GitHub sees it.
     pub online: bool,
-    /// What it runs.
+    /// The job that runs on the runner.
     pub job: Option<JobId>,
-    /// GitHub has given it a job that it will never begin.
+    /// GitHub has given the runner a job that it will never begin.
     reserved: bool,
-    /// The box is no more, whatever GitHub still shows.
+    /// The instance has ended, whatever GitHub still shows.
     pub(super) gone: bool,
-    /// From then until then GitHub says that it is not busy, whatever it does.
+    /// From the first to the second time, GitHub says `busy: false`, whatever the runner does.
     lies: (Time, Time),
 }
 
@@ -78,44 +80,42 @@ impl Registration {
         self.job.is_some() || self.reserved
     }
 
-    /// What GitHub says.
+    /// What GitHub says about `busy`.
     fn said_busy(&self, now: Time) -> bool {
         self.busy() && !(self.lies.0 <= now && now < self.lies.1)
     }
 
-    /// Whether GitHub gives it the jobs that count for the pool.
+    /// Whether GitHub gives the runner all jobs that count for the pool.
     pub fn serves(&self, pool: &muster_reconciler::manifest::RunnerPool) -> bool {
         self.list == pool.forge() && self.group == pool.spec.github.runner_group && fits(&pool.spec.labels, &self.labels)
     }
 
-    /// The list that it is in.
+    /// The list that the registration is in.
     pub fn list(&self) -> &List {
         &self.list
     }
 }
 
-/// GitHub's own rule: all of the job's labels are among the runner's, in any case.
+/// GitHub's rule: the runner has all labels of the job. Upper and lower case are the same.
 pub(super) fn fits(job: &[String], runner: &[String]) -> bool {
     job.iter().all(|l| runner.iter().any(|r| r.eq_ignore_ascii_case(l)))
 }
 
-/// What a DELETE did.
+/// What the deletion of a registration did.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Deleted {
-    /// Its name.
     pub name: RunnerName,
-    /// The job that died with it, because GitHub believed its own lie.
+    /// The job that failed by it, because GitHub believed that the runner was not busy.
     pub killed: Option<JobId>,
 }
 
-/// What a list shows.
+/// The answer to a request for a list.
 #[derive(Debug)]
 pub(super) struct Listed {
-    /// Its rows.
     pub rows: Vec<RunnerSighting>,
-    /// Its version, if they are true.
+    /// The version of the list. None: the rows are not entirely true.
     pub version: Option<u64>,
-    /// A row or more is missing.
+    /// Whether a row is missing.
     pub lacks: bool,
 }
 
@@ -138,7 +138,7 @@ impl Registry {
         &self.runners
     }
 
-    /// Registrations ever made, strangers' included.
+    /// How many registrations were made in the whole run, strangers' included.
     pub(super) fn registered(&self) -> u64 {
         self.next
     }
@@ -208,7 +208,7 @@ impl Registry {
         }
     }
 
-    /// A registration that belongs to somebody else.
+    /// Adds a registration that belongs to somebody else.
     pub(super) fn add_foreign(&mut self, c: &Configure) {
         let id = self.insert(c, false);
         if let Some(r) = self.runners.get_mut(&id) {
@@ -216,7 +216,7 @@ impl Registry {
         }
     }
 
-    /// Whether GitHub refuses what the box is to be configured with.
+    /// Whether GitHub refuses the configuration, because the pool's group or a label is gone.
     pub(super) fn refuses(&mut self, c: &Configure, nature: &mut Nature) -> Result<(), Failure> {
         let now = nature.now();
         if let Some(mut size) = nature.strikes(Fault::PoolRefused) {
@@ -229,7 +229,8 @@ impl Registry {
         Ok(())
     }
 
-    /// Mints a JIT configuration: a registration that is offline until the box connects. A name is given once.
+    /// Makes a JIT configuration, and with it a registration that is offline until the instance connects. A name can be
+    /// used once.
     pub(super) fn mint(&mut self, c: &Configure, nature: &mut Nature) -> Result<RunnerId, Failure> {
         let key = (c.name.instance.clone(), c.forge.clone());
         if !self.by_name.contains_key(&key) && nature.hits(Fault::NameConflict) {
@@ -245,7 +246,7 @@ impl Registry {
         Ok(self.insert(c, false))
     }
 
-    /// The box connects. False: its registration is gone.
+    /// The instance connects. False: its registration is gone.
     pub(super) fn connect(&mut self, id: RunnerId, nature: &mut Nature) -> bool {
         let Some(r) = self.runners.get_mut(&id) else { return false };
         r.online = true;
@@ -256,7 +257,7 @@ impl Registry {
         true
     }
 
-    /// The box went away: no job for it from now on; GitHub shows it offline a little later, and fails its job.
+    /// The instance is gone. The runner gets no job from now on. GitHub shows it offline a little later, and fails its job.
     pub(super) fn lost(&mut self, id: RunnerId, nature: &mut Nature) {
         self.unseat(id);
         let (seen, failed) = (self.rng.within(Spread::secs(1, 60)), self.rng.within(Spread::secs(30, 180)));
@@ -286,14 +287,14 @@ impl Registry {
         self.idle.keys().cloned().collect()
     }
 
-    /// A free runner of the bench: one of the first few, so that none is preferred.
+    /// An idle runner of the bench: one of the first eight, so that GitHub prefers none.
     pub(super) fn pick_idle(&mut self, bench: &Bench) -> Option<RunnerId> {
         let idle = self.idle.get(bench)?;
         let nth = self.rng.below(idle.len().min(8) as u64);
         idle.iter().nth(usize::try_from(nth).unwrap_or_default()).copied()
     }
 
-    /// It will never begin what GitHub gave it.
+    /// Marks the runner as one that will never begin its job.
     pub(super) fn reserve(&mut self, id: RunnerId) {
         self.unseat(id);
         if let Some(r) = self.runners.get_mut(&id) {
@@ -302,7 +303,7 @@ impl Registry {
         self.changed(id);
     }
 
-    /// It takes the job. Its name.
+    /// Gives the runner a job. Returns the runner's name.
     pub(super) fn give(&mut self, id: RunnerId, job: JobId, takes: Duration, nature: &mut Nature) -> Option<String> {
         self.unseat(id);
         self.changed(id);
@@ -321,7 +322,8 @@ impl Registry {
         Some(r.name.to_string())
     }
 
-    /// Its job is over: an ephemeral registration ends with it. Its name, unless its box is gone.
+    /// The runner's job is over. An ephemeral registration ends with it. Returns the runner's name; None: the instance is
+    /// gone.
     pub(super) fn job_over(&mut self, id: RunnerId, nature: &mut Nature) -> Option<RunnerName> {
         self.changed(id);
         let r = self.runners.get_mut(&id)?;
@@ -342,7 +344,7 @@ impl Registry {
 
     // ------------------------------------------------------------------------------------------------ the API
 
-    /// DELETE. None: there was none.
+    /// Deletes a registration, as DELETE does. Ok(None): there was none.
     pub(super) fn delete(&mut self, id: RunnerId, now: Time) -> Result<Option<Deleted>, Failure> {
         let Some(r) = self.runners.get(&id) else { return Ok(None) };
         if r.online && r.said_busy(now) {
@@ -352,7 +354,7 @@ impl Registry {
         Ok(self.remove(id).map(|r| Deleted { name: r.name, killed }))
     }
 
-    /// The list, as GitHub shows it, and its version if all of it is true: rows may be missing, `busy` may be a lie.
+    /// The list as GitHub shows it: rows may be missing, and `busy` may be false while a job runs.
     pub(super) fn list(&mut self, list: &List, cluster: &str, nature: &mut Nature) -> Listed {
         let now = nature.now();
         let (members, version) = self.lists.entry(list.clone()).or_default();
@@ -374,7 +376,8 @@ impl Registry {
         if let Some(mut size) = shifted
             && rows.len() > PAGE
         {
-            // A row before the page's end was deleted (or one was added): the next page begins one row too late (or early).
+            // A row before the end of the page was deleted, or one was added. So the next page begins one row too late, or
+            // too early.
             let edge = PAGE * (1 + usize::try_from(size.below((rows.len() / PAGE) as u64)).unwrap_or_default());
             if size.chance(0.5) {
                 rows.remove(edge.min(rows.len() - 1));
@@ -386,17 +389,17 @@ impl Registry {
         Listed { lacks: rows.len() < whole, rows, version: truth.then_some(*version) }
     }
 
-    /// The list's version: what an ETag stands for.
+    /// The version of the list, which an ETag stands for.
     pub(super) fn version(&self, list: &List) -> u64 {
         self.lists.get(list).map_or(0, |l| l.1)
     }
 
-    /// How many pages the list has.
+    /// How many pages of 100 rows the list has.
     pub(super) fn pages(&self, list: &List) -> u64 {
         self.lists.get(list).map_or(1, |l| l.0.len().div_ceil(100).max(1) as u64)
     }
 
-    /// Until when the payer meets the secondary limit, if it does.
+    /// How much longer the secondary rate limit holds for the payer. None: it does not hold.
     pub(super) fn secondary(&mut self, payer: &Payer, nature: &mut Nature) -> Option<Duration> {
         let now = nature.now();
         if let Some(mut size) = nature.strikes(Fault::SecondaryLimit) {
@@ -406,7 +409,7 @@ impl Registry {
         (nature.luck.active && until > now).then(|| until.since(now))
     }
 
-    /// Whether the payer's configurations are used up, or nearly.
+    /// Whether the payer's requests for configurations are used up, or nearly so.
     pub(super) fn short(&self, payer: &Payer, now: Time) -> bool {
         let (hour, resource) = (Duration::from_secs(3600), Resource::Registration);
         let used = self.used.get(&(payer.clone(), resource));
@@ -414,7 +417,8 @@ impl Registry {
         spent || self.limited.get(payer).is_some_and(|until| *until > now)
     }
 
-    /// One request of the payer's hourly limit: what is left, and when it is full again. None: none was left.
+    /// Counts one request against the payer's hourly limit. Returns what is left (None: nothing was left) and the time
+    /// until the hour is over.
     pub(super) fn spend(&mut self, payer: &Payer, resource: Resource, nature: &mut Nature) -> (Option<u32>, Duration) {
         let now = nature.now();
         let hour = Duration::from_secs(3600);

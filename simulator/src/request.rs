@@ -1,4 +1,4 @@
-//! What the controller asks of the world while it is on its way, and the points at which a crash can follow it.
+//! The controller's requests on their way to the world, and the points of a run at which a crash can follow one.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,19 +7,19 @@ use muster_reconciler::effect::{Action, Configure, Effect, MessageOp};
 use muster_reconciler::ids::{EffectId, InstanceId, RunnerId};
 use muster_reconciler::time::Time;
 
-/// An effect on its way.
+/// An effect on its way to AWS, GitHub or the queue.
 #[derive(Debug)]
 pub(super) struct Request {
     pub process: u32,
     pub sent_at: Time,
     pub effect: Effect,
-    /// Boxes that it ends although the process had been told of a job there.
+    /// Instances that the request ends although the process had been told of a job on them.
     pub knew: Vec<InstanceId>,
-    /// The pool's max when it set out; for launches.
+    /// The pool's `max` when the request left the controller. Only launches use it.
     pub max: u32,
 }
 
-/// The second half of Configure: the registration exists, its secret is still to be put.
+/// The second half of Configure. The registration exists already, and its secret is still to be written.
 #[derive(Debug)]
 pub(super) struct Put {
     pub process: u32,
@@ -28,22 +28,22 @@ pub(super) struct Put {
     pub runner: Option<RunnerId>,
 }
 
-/// What becomes of the request that a crash follows.
+/// What becomes of the request after which the controller crashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CrashMode {
-    /// It was never sent.
+    /// The request was never sent.
     Lost,
-    /// It was sent and takes effect; of two calls, the first.
+    /// The request was sent and takes effect. Of an effect with two calls, only the first call does.
     Sent,
-    /// It took effect entirely; nobody heard the answer.
+    /// The request took effect entirely, and nobody heard the answer.
     Done,
 }
 
 impl CrashMode {
-    /// All of them.
+    /// In the order in which `muster sim --crash-each` tries them.
     pub const ALL: [CrashMode; 3] = [CrashMode::Lost, CrashMode::Sent, CrashMode::Done];
 
-    /// Its name on the command line.
+    /// The name of the mode on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {
             CrashMode::Lost => "lost",
@@ -53,8 +53,8 @@ impl CrashMode {
     }
 }
 
-/// The kinds of effects that a crash can follow. Sweeps are none of them: they change nothing, and a process that did not hear
-/// the answer sweeps anew when it starts.
+/// The kinds of effects that a crash can follow. Sweeps are left out, because they change nothing, and a new process sweeps
+/// again anyway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// [`Action::Launch`].
@@ -82,7 +82,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All of them.
+    /// Every kind; the examples must cover all of them.
     pub const ALL: [Kind; 11] = [
         Kind::Launch,
         Kind::Configure,
@@ -97,7 +97,7 @@ impl Kind {
         Kind::DeleteSecrets,
     ];
 
-    /// An action's kind; None: a sweep.
+    /// The kind of an action. None: the action is a sweep.
     pub(super) const fn of(action: &Action) -> Option<Kind> {
         Some(match action {
             Action::Launch(_) => Kind::Launch,
@@ -116,10 +116,10 @@ impl Kind {
     }
 }
 
-/// Where to crash: after which effect, from 1, and what becomes of it. Written `12:lost`.
+/// Where a run crashes, and what becomes of the last request. Written as `12:lost`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Point {
-    /// After which effect, from 1.
+    /// The number of the effect after which the controller crashes, from 1.
     pub effect: u64,
     /// What becomes of that effect.
     pub mode: CrashMode,

@@ -1,6 +1,8 @@
-//! Seeded randomness. One stream per concern, so that one more draw in the cloud does not reshuffle GitHub.
+//! Seeded random numbers. Each concern has a stream of its own, so that one more draw in the cloud does not reshuffle
+//! GitHub.
 //!
-//! SplitMix64 (Steele, Lea and Flood, 2014): 64 bits of state, no dependency, the same on every machine.
+//! The generator is SplitMix64 (Steele, Lea and Flood, 2014): 64 bits of state, no dependency, the same numbers on every
+//! machine.
 
 use std::time::Duration;
 
@@ -8,19 +10,19 @@ use serde::{Deserialize, Serialize};
 
 use muster_reconciler::manifest::Span;
 
-/// One stream of numbers.
+/// One stream of random numbers.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
 
 impl Rng {
-    /// The stream of this name; the same seed and name give the same numbers.
+    /// The stream with this name. The same seed and name give the same numbers.
     pub fn new(seed: u64, stream: &str) -> Rng {
         let mut rng = Rng(crate::trace::fnv(seed ^ crate::trace::FNV_BASIS, stream.as_bytes()));
         rng.draw();
         rng
     }
 
-    /// The `n`-th stream of this name.
+    /// The `n`-th of the streams with this name.
     pub fn nth(seed: u64, stream: &str, n: u32) -> Rng {
         let mut rng = Rng::new(seed, stream);
         rng.0 = rng.0.wrapping_add(u64::from(n).wrapping_mul(0xd134_2543_de82_ef95));
@@ -37,40 +39,41 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// In `0..n`; 0 when `n` is 0.
+    /// A number in `0..n`; 0 when `n` is 0.
     pub fn below(&mut self, n: u64) -> u64 {
         u64::try_from((u128::from(self.draw()) * u128::from(n)) >> 64).unwrap_or_default()
     }
 
-    /// In `0.0..1.0`.
+    /// A number in `0.0..1.0`.
     pub fn unit(&mut self) -> f64 {
         (self.draw() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// True with this probability (0..=1). Always draws, so that a rate of zero shifts nothing.
+    /// True with this probability (0 to 1). The call always draws a number, so that a rate of zero does not shift the
+    /// stream.
     pub fn chance(&mut self, probability: f64) -> bool {
         self.unit() < probability
     }
 
-    /// A duration of the spread, with a tail: one in twenty takes up to three times the longest.
+    /// A duration of the spread, with a long tail: one in twenty is longer than `high`, up to three times `high`.
     pub fn within_tail(&mut self, spread: Spread) -> Duration {
         let (late, more) = (self.chance(0.05), self.unit());
         let usual = self.within(spread);
         if late { millis(spread.high + spread.high.mul_f64(2.0 * more * more)) } else { usual }
     }
 
-    /// A duration of the spread.
+    /// A duration between the spread's ends.
     pub fn within(&mut self, spread: Spread) -> Duration {
         let u = self.unit();
         millis(spread.low + (spread.high.saturating_sub(spread.low)).mul_f64(u * u))
     }
 
-    /// One of them; None of none.
+    /// A random item; None if there are no items.
     pub fn pick<'a, T>(&mut self, items: &'a [T]) -> Option<&'a T> {
         items.get(usize::try_from(self.below(items.len() as u64)).unwrap_or_default())
     }
 
-    /// In a random order.
+    /// Puts the items into a random order.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for i in (1..items.len()).rev() {
             items.swap(i, usize::try_from(self.below(i as u64 + 1)).unwrap_or_default());
@@ -78,28 +81,28 @@ impl Rng {
     }
 }
 
-/// A latency: mostly near `low`, sometimes near `high` (the square of a uniform number).
+/// A range of latencies. Most draws are near `low` and few near `high`, because a draw squares a uniform number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spread {
-    /// At least this.
+    /// The shortest.
     pub low: Duration,
-    /// At most this.
+    /// The longest.
     pub high: Duration,
 }
 
 impl Spread {
-    /// From milliseconds.
+    /// Both ends in milliseconds.
     pub const fn millis(low: u64, high: u64) -> Spread {
         Spread { low: Duration::from_millis(low), high: Duration::from_millis(high) }
     }
 
-    /// From seconds.
+    /// Both ends in seconds.
     pub const fn secs(low: u64, high: u64) -> Spread {
         Spread::millis(low * 1000, high * 1000)
     }
 }
 
-/// Written `10ms..2s`.
+/// A spread is written as `10ms..2s`.
 impl Serialize for Spread {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         s.collect_str(&format_args!("{}..{}", span(self.low), span(self.high)))
@@ -116,12 +119,12 @@ impl<'de> Deserialize<'de> for Spread {
     }
 }
 
-/// Whole milliseconds: what a scenario's file can say.
+/// Cuts to whole milliseconds, because a scenario's file can say no less.
 fn millis(d: Duration) -> Duration {
     Duration::from_millis(u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// A duration as manifests write it.
+/// The duration in the form that manifests have.
 pub(super) fn span(d: Duration) -> Span {
     Span::millis(u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }

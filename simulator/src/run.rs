@@ -1,4 +1,4 @@
-//! One run of a scenario, from its beginning until it has come to rest (or must be given up), and what came of it.
+//! One run of a scenario, from its beginning until the world has come to rest, or has failed to, and the report of it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,72 +13,73 @@ use crate::scenario::Scenario;
 use crate::times::BEGIN;
 use crate::trace::Trace;
 
-/// Between two looks whether a run has failed already.
+/// How often a run checks whether it has failed already.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
-/// What came of a run.
+/// The report of a run.
 #[derive(Debug)]
 pub struct RunReport {
-    /// Its seed.
+    /// The seed of the scenario.
     pub seed: u64,
-    /// The trace's hash: two runs of one scenario have the same.
+    /// The trace's hash. Two runs of one scenario have the same.
     pub hash: u64,
-    /// The hash of what was decided: [`Trace::decisions`].
+    /// The hash of the controller's decisions alone: [`Trace::decisions`].
     pub decisions: u64,
-    /// Steps of the controller.
+    /// How often the controller was stepped.
     pub steps: u64,
-    /// Effects sent, sweeps aside.
+    /// How many effects the controller sent, without its sweeps.
     pub effects: u64,
-    /// Instances launched.
+    /// How many instances were launched.
     pub instances: u64,
-    /// Jobs by conclusion; `queued` or `in_progress` when they have none.
+    /// How many jobs have each conclusion. A job without a conclusion counts as `queued` or `in_progress`.
     pub jobs: BTreeMap<&'static str, u64>,
-    /// Calls by API.
+    /// How many calls each API got.
     pub calls: BTreeMap<&'static str, u64>,
-    /// Jobs that were killed just after they had started, when nobody could know of them.
+    /// How many jobs were killed just after their start, when the controller could not know of them. They are no
+    /// violations.
     pub races: u64,
-    /// What must never happen, and did; unrest at the end comes last.
+    /// What must never happen, and did. That the world did not come to rest is the last of them.
     pub violations: Vec<Violation>,
-    /// Which rare branches were reached.
+    /// Which rare branches the run reached, and how often.
     pub marks: Marks,
-    /// What went wrong, in order.
+    /// The faults that struck, in order.
     pub strikes: Vec<Strike>,
-    /// How long after the disturbances it had come to rest; None: it never did, or was given up.
+    /// How long after `disturbed` the world had come to rest. None: it never did, or the run stopped early.
     pub converged: Option<Duration>,
-    /// What time of the world has passed.
+    /// How much simulated time has passed.
     pub lasted: Duration,
     trace: Trace,
 }
 
 impl RunReport {
-    /// The first violation.
+    /// The violation that came first. None: there is none.
     pub fn failure(&self) -> Option<&Violation> {
         self.violations.first()
     }
 
-    /// The last `lines` of the trace before `until`; only if the run kept lines.
+    /// The last `lines` of the trace before `until`. Empty if the run kept no lines.
     pub fn timeline_until(&self, until: Time, lines: usize) -> String {
         self.trace.lines(until, lines).join("\n")
     }
 
-    /// The last `lines` of the trace before the first violation, or before the end.
+    /// The last `lines` of the trace before the first violation, or before the end of the run.
     pub fn timeline(&self, lines: usize) -> String {
         self.timeline_until(self.failure().map_or(Time::FAR, |v| v.at), lines)
     }
 }
 
 impl Scenario {
-    /// Runs it. No lines are kept: this is the fastest way.
+    /// Runs the scenario and keeps no lines of its trace, which is the fastest way.
     pub fn run(&self) -> RunReport {
         self.run_keeping(0)
     }
 
-    /// Runs it, and keeps the last `lines` of its trace.
+    /// Runs the scenario and keeps the last `lines` of its trace.
     pub fn run_keeping(&self, lines: usize) -> RunReport {
         self.run_until(lines, &|_| false)
     }
 
-    /// Runs it until a violation happens that `enough` says yes to.
+    /// Runs the scenario, and stops at a violation for which `enough` says true.
     pub fn run_until(&self, lines: usize, enough: &dyn Fn(&Violation) -> bool) -> RunReport {
         let mut world = self.world(lines);
         let mut looked = 0;
@@ -101,7 +102,8 @@ impl Scenario {
         RunReport::of(self.seed, world, converged, unrest)
     }
 
-    /// The same run with what struck in it written down, instead of drawn: a scenario to keep, and to shrink.
+    /// The same scenario, with the faults of this run written down instead of drawn. Such a scenario can be kept and
+    /// shrunk.
     pub fn recorded(&self, report: &RunReport) -> Scenario {
         Scenario { faults: Schedule::Fixed(report.strikes.clone()), ..self.clone() }
     }

@@ -1,4 +1,4 @@
-//! A run as data: everything that decides it, readable, and the same again from its JSON.
+//! A run as data: everything that decides the run, in a form that people can read and that JSON can keep.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,73 +15,74 @@ use crate::luck::{Faults, Schedule};
 use crate::options::{Latencies, WorldOptions};
 use crate::times::{since_begin, spans};
 
-/// A run: what exists, what is asked for, what changes, how long things take and what goes wrong.
+/// A run: its manifests and jobs, the changes of the manifests, how long everything takes, and what goes wrong.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Scenario {
-    /// Draws what is neither a strike nor a job: latencies within their spreads, who gets which job.
+    /// Decides all chance that is neither a fault nor a job: latencies within their spreads, and which runner gets which
+    /// job.
     pub seed: u64,
     /// The manifests at the start.
     pub cluster: Cluster,
     /// The jobs, oldest first.
     pub jobs: Vec<JobPlan>,
-    /// What an operator changes meanwhile.
+    /// What an operator changes during the run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Timed>,
     /// How long everything takes.
     #[serde(default, skip_serializing_if = "is_default")]
     pub latencies: Latencies,
-    /// GitHub answers 304 for an unchanged list.
+    /// Whether GitHub answers 304 for an unchanged list.
     #[serde(default = "yes")]
     pub etags: bool,
-    /// Faults and jobs end after this; then the world must converge.
+    /// Faults and jobs end after this time. Then the world must converge.
     #[serde(with = "spans")]
     pub disturbed: Duration,
-    /// It must converge within this.
+    /// The time that the world has to converge, from the end of `disturbed`.
     #[serde(with = "spans")]
     pub converges_within: Duration,
-    /// And then do nothing for this long.
+    /// After the world has converged, the controller must change nothing for this long.
     #[serde(with = "spans")]
     pub quiet: Duration,
-    /// What goes wrong.
+    /// What goes wrong, and when.
     pub faults: Schedule,
 }
 
-/// A change, and when.
+/// A change of the manifests, with its time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Timed {
-    /// From the start of the run.
+    /// When the change happens. The file gives the time from the start of the run.
     #[serde(with = "since_begin")]
     pub at: Time,
-    /// What.
+    /// What changes.
     #[serde(flatten)]
     pub change: Change,
 }
 
-/// The manifests of a scenario: what a simulated run needs of them.
+/// The manifests of a scenario, without the fields that a simulated run does not need.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Cluster {
-    /// The cluster's name.
+    /// The cluster's name, as in `muster:cluster`.
     pub name: String,
-    /// The GitHub Apps' names.
+    /// The names of the GitHub Apps.
     pub apps: Vec<String>,
-    /// The tokens' names.
+    /// The names of the GitHub tokens.
     #[serde(default, skip_serializing_if = "is_default")]
     pub tokens: Vec<String>,
-    /// How often the controller looks.
+    /// How often the controller sweeps each source.
     #[serde(default, skip_serializing_if = "is_default")]
     pub intervals: Intervals,
-    /// What it may ask of each API.
+    /// How many calls the controller may make of each API.
     #[serde(default, skip_serializing_if = "is_default")]
     pub limits: Limits,
-    /// The pools.
+    /// The pools, one manifest each.
     pub pools: Vec<RunnerPool>,
 }
 
 impl Cluster {
-    /// As the controller takes it.
+    /// The manifests in the form in which the controller takes them.
     pub fn spec(&self) -> Arc<Spec> {
         let mut controller = Controller { metadata: Metadata { name: self.name.clone() }, ..Controller::default() };
         controller.spec.intervals = self.intervals.clone();
@@ -111,7 +112,7 @@ impl From<&Spec> for Cluster {
 }
 
 impl Scenario {
-    /// Jobs on a cluster, with nothing going wrong.
+    /// A scenario in which nothing goes wrong.
     pub fn calm(seed: u64, spec: &Spec, jobs: impl IntoIterator<Item = JobPlan>) -> Scenario {
         Scenario {
             seed,
@@ -127,7 +128,7 @@ impl Scenario {
         }
     }
 
-    /// Its world, at its beginning, with `lines` of its trace kept.
+    /// The world of this scenario at its beginning. The world keeps the last `lines` lines of its trace.
     pub fn world(&self, lines: usize) -> Simulation {
         let options = WorldOptions {
             latencies: self.latencies.clone(),

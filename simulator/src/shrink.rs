@@ -1,35 +1,35 @@
-//! From a failing run to a small one: strikes, jobs, changes, pools and latencies are data, so they can be left out one
-//! after the other, for as long as the run still fails. Delta debugging (Zeller and Hildebrandt, 2002).
+//! Makes a failing run small. Strikes, jobs, changes, pools and latencies are data, so they can be left out, one after the
+//! other, as long as the run still fails. The method is delta debugging (Zeller and Hildebrandt, 2002).
 
 use crate::luck::{Schedule, Strike};
 use crate::options::Latencies;
 use crate::run::RunReport;
 use crate::scenario::Scenario;
 
-/// What shrinking came to.
+/// The result of shrinking.
 #[derive(Debug)]
 pub struct Shrunk {
-    /// The smallest scenario that still fails.
+    /// The smallest scenario that was found to fail.
     pub scenario: Scenario,
-    /// Its run, with its trace kept.
+    /// The report of its run, with the lines of its trace.
     pub report: RunReport,
-    /// How many runs it took.
+    /// How many runs the search took.
     pub runs: u32,
 }
 
-/// Strikes that are tried earlier, at most: when there are more, leaving some out does more.
+/// How many strikes are tried at earlier decisions. When there are more, leaving strikes out helps more.
 const RENUMBERED: usize = 12;
 
-/// Whether a run fails in the way that matters. A shrunk run may fail otherwise; that would be another story.
+/// Whether a run fails in the way that matters. A shrunk run that fails in another way is no help.
 pub type Fails<'a> = &'a dyn Fn(&RunReport) -> bool;
 
-/// Shrinks a failing scenario in at most `budget` runs; None: it does not fail.
+/// Shrinks a failing scenario in at most `budget` runs. None: the scenario does not fail.
 pub fn shrink(scenario: &Scenario, budget: u32, fails: Fails<'_>) -> Option<Shrunk> {
     let mut search = Search { left: budget.max(1), runs: 0, fails };
     let first = search.run(scenario)?;
     let mut best = scenario.recorded(&first);
     if search.run(&best).is_none() {
-        // Cannot be, short of a defect in the record; then the drawn run is all there is.
+        // This happens only if the record of the strikes has a defect. The drawn scenario is then all that there is.
         best = scenario.clone();
     }
     loop {
@@ -69,7 +69,7 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Some: it fails. None: it does not, or the budget is spent.
+    /// Runs a scenario. None: it does not fail, or the budget is used up.
     fn run(&mut self, scenario: &Scenario) -> Option<RunReport> {
         self.left = self.left.checked_sub(1)?;
         self.runs += 1;
@@ -77,7 +77,7 @@ impl Search<'_> {
         (self.fails)(&report).then_some(report)
     }
 
-    /// Takes the candidate if it fails too.
+    /// Takes the candidate as the best so far, if it fails, too.
     fn try_this(&mut self, best: &mut Scenario, candidate: Scenario) -> bool {
         let fails = candidate != *best && self.run(&candidate).is_some();
         if fails {
@@ -94,7 +94,7 @@ impl Search<'_> {
         }
     }
 
-    /// Strikes at earlier decisions of their kind: a late one needs many jobs to get that far.
+    /// Moves strikes to earlier decisions of their kind. A late decision needs many jobs before it.
     fn earlier(&mut self, best: &mut Scenario) {
         for i in 0..strikes(best).len().min(RENUMBERED) {
             let all = strikes(best);
@@ -134,7 +134,7 @@ impl Search<'_> {
         }
     }
 
-    /// Each latency, and what else a cluster may set, as it is by default.
+    /// Sets each latency, and the cluster's limits and intervals, back to its default.
     fn options(&mut self, best: &mut Scenario) {
         let usual = Latencies::default();
         if best.latencies != usual && !self.try_this(best, Scenario { latencies: usual.clone(), ..best.clone() }) {
@@ -150,7 +150,7 @@ impl Search<'_> {
         self.try_this(best, plain);
     }
 
-    /// The fewest of the items with which the scenario still fails, as far as the budget goes; None: none can go.
+    /// The fewest items with which the scenario still fails, as far as the budget goes. None: no item can be left out.
     fn minimise<T: Clone>(&mut self, all: Vec<T>, with: &dyn Fn(Vec<T>) -> Scenario) -> Option<Vec<T>> {
         let before = all.len();
         let (mut items, mut parts) = (all, 2);
@@ -179,7 +179,7 @@ impl Search<'_> {
 
 type Set = fn(&mut Latencies, &Latencies);
 
-/// One at a time.
+/// Each of these sets one latency back.
 const SPREADS: [Set; 10] = [
     |l, usual| l.start = usual.start,
     |l, usual| l.boot = usual.boot,

@@ -1,5 +1,5 @@
-//! The world: the ground truth, and the controller in the middle of it. This file moves the time; what happens then
-//! stands in the modules of those to whom it happens.
+//! The world: the ground truth, with the controller in the middle of it. This file moves the time. What an event does is in
+//! the module of the part that it concerns, such as `cloud` or `github`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,16 +32,16 @@ use crate::rng::{Rng, Spread};
 use crate::times::BEGIN;
 use crate::trace::Trace;
 
-/// How long a killed controller stays away.
+/// How long the controller stays away after a crash.
 const DOWNTIME: Spread = Spread::secs(2, 40);
-/// Facts kept for whoever collects them; a run that nobody asks must not grow by them.
+/// How many facts are kept until the caller takes them. The limit bounds the memory of a run whose caller never does.
 const FACTS_KEPT: usize = 10_000;
-/// A controller whose next wake-up never lies in the future would hang a simulation; so many ticks at one moment are enough.
+/// How many ticks one moment may have. A controller whose next wake-up never lies in the future would hang the simulation.
 const TICKS_AT_ONCE: u32 = 100;
-/// How often a world that should come to rest is looked at.
+/// How often [`Simulation::rest`] checks whether the world has come to rest.
 const REST_EVERY: Duration = Duration::from_secs(20);
 
-/// One simulated world.
+/// One simulated world, with its controller.
 #[derive(Debug)]
 pub struct Simulation {
     pub(super) nature: Nature,
@@ -54,70 +54,70 @@ pub struct Simulation {
     pub(super) queue: Queue,
     pub(super) machines: BTreeMap<InstanceId, Machine>,
     pub(super) controller: Option<Controller>,
-    /// Number of the controller's process; answers to an earlier one are lost.
+    /// The number of the controller's process. Answers to an earlier process are lost.
     pub(super) process: u32,
     pub(super) oracle: Oracle,
     pub(super) marks: Marks,
-    /// Calls by API.
+    /// How many calls each API got.
     pub(super) calls: BTreeMap<&'static str, u64>,
-    /// Calls that the other side throttled because its bucket or limit was used up.
+    /// How many calls of each API were throttled, because its bucket or rate limit was used up.
     pub(super) throttled: BTreeMap<&'static str, u64>,
-    /// What each runner list was when this process last saw it.
+    /// The version of each runner list that the current process knows, from the last answer.
     pub(super) listed: BTreeMap<List, u64>,
-    /// What a list was when it was read; the process knows its ETag once the answer has come.
+    /// The version that each list had when a request read it. The process knows the version once the answer arrives.
     pub(super) etags: BTreeMap<EffectId, (List, u64)>,
     poll_at: Option<Time>,
     pub(super) crash_at: Option<(u64, CrashMode)>,
-    /// Effects sent, sweeps aside.
+    /// How many effects were sent, without sweeps.
     pub(super) sent: u64,
-    /// Their kinds, if somebody asked for them.
+    /// The kinds of these effects. None: the caller did not ask for them.
     pub(super) kinds: Option<Vec<Kind>>,
-    /// Effects sent that change something.
+    /// How many effects were sent that change something.
     pub(super) changes: u64,
     pub(super) instance_sweeps: u64,
     steps: u64,
     facts: Vec<Fact>,
-    /// Keeps the lives of boxes and jobs, if somebody asked for it.
+    /// The record of runners and jobs. None: the caller did not ask for it.
     pub(super) ledger: Option<Box<Ledger>>,
     ticks_now: u32,
-    /// Jobs and changes still to come.
+    /// How many jobs and changes are still to come.
     pub(super) coming: u64,
     pub(super) net: Rng,
     pub(super) box_rng: Rng,
 }
 
-/// The figures of a run.
+/// The figures of a run so far.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// Instances launched.
+    /// How many instances were launched.
     pub instances: u64,
-    /// Calls by API.
+    /// How many calls each API got.
     pub calls: BTreeMap<&'static str, u64>,
-    /// Calls that met an empty bucket or a used-up limit.
+    /// How many calls of each API met an empty bucket or a used-up rate limit.
     pub throttled: BTreeMap<&'static str, u64>,
-    /// Jobs by conclusion; `queued` or `in_progress` when they have none.
+    /// How many jobs have each conclusion. A job without a conclusion counts as `queued` or `in_progress`.
     pub jobs: BTreeMap<&'static str, u64>,
-    /// Effects sent, sweeps aside.
+    /// How many effects were sent, without sweeps.
     pub effects: u64,
-    /// Steps of the controller.
+    /// How often the controller was stepped.
     pub steps: u64,
-    /// Jobs killed that had started so shortly before that nobody could have known.
+    /// How many jobs were killed so soon after their start that the controller could not know of them.
     pub races: u64,
     /// What must never happen, and did.
     pub violations: Vec<Violation>,
-    /// The trace's hash.
+    /// The hash of the trace.
     pub hash: u64,
-    /// [`Trace::decisions`](crate::trace::Trace::decisions).
+    /// The hash of the decisions: [`Trace::decisions`](crate::trace::Trace::decisions).
     pub decisions: u64,
 }
 
 impl Simulation {
-    /// A world in which nothing has happened yet, beginning at [`BEGIN`]. The controller starts with the first step.
+    /// A world that begins at [`BEGIN`] and in which nothing has happened yet. The controller starts with the first step.
     pub fn new(seed: u64, spec: Arc<Spec>, options: WorldOptions) -> Simulation {
         Simulation::beginning(BEGIN, seed, spec, options)
     }
 
-    /// The same, at another time.
+    /// The same world, beginning at another time.
     pub fn beginning(began: Time, seed: u64, spec: Arc<Spec>, options: WorldOptions) -> Simulation {
         let mut nature = Nature::new(began, seed, options);
         nature.agenda.at(began, Event::Start);
@@ -160,54 +160,54 @@ impl Simulation {
         world
     }
 
-    // ------------------------------------------------------------------------------------- what one asks of it
+    // ---------------------------------------------------------------------------------------------------- questions
 
-    /// Its time.
+    /// The simulated time.
     pub fn now(&self) -> Time {
         self.nature.now()
     }
 
-    /// The controller, to give it an order.
+    /// The controller, for an operator's order. None while it is down.
     pub fn controller_mut(&mut self) -> Option<&mut Controller> {
         self.controller.as_mut()
     }
 
-    /// The controller, unless it is down.
+    /// The controller. None while it is down.
     pub fn controller(&self) -> Option<&Controller> {
         self.controller.as_ref()
     }
 
-    /// GitHub's truth.
+    /// The true state of GitHub.
     pub fn github(&self) -> &GitHub {
         &self.github
     }
 
-    /// EC2's truth.
+    /// The true state of EC2 and SSM.
     pub fn cloud(&self) -> &Cloud {
         &self.cloud
     }
 
-    /// The job queue.
+    /// The true state of the job queue.
     pub fn queue(&self) -> &Queue {
         &self.queue
     }
 
-    /// The trace, when nothing more is to come of the world.
+    /// The trace of a world that is no longer needed.
     pub fn into_trace(self) -> Trace {
         self.nature.trace
     }
 
-    /// The trace.
+    /// The trace so far.
     pub fn trace(&self) -> &Trace {
         &self.nature.trace
     }
 
-    /// Which rare branches were reached.
+    /// Which rare branches were reached so far, and how often.
     pub fn marks(&self) -> &Marks {
         &self.marks
     }
 
-    /// What went wrong so far.
+    /// The faults that struck so far, in order.
     pub fn struck(&self) -> &[Strike] {
         self.nature.luck.struck()
     }
@@ -217,7 +217,7 @@ impl Simulation {
         &self.oracle.violations
     }
 
-    /// The figures so far.
+    /// The figures of the run so far.
     pub fn report(&self) -> Report {
         let mut jobs = BTreeMap::new();
         for job in self.github.jobs().values() {
@@ -242,36 +242,37 @@ impl Simulation {
         }
     }
 
-    /// The seed and the last lines of the trace until the first violation (or until now), for a failure's message.
+    /// The seed, and the last `lines` of the trace before the first violation (or before now). For the message of a
+    /// failure.
     pub fn timeline(&self, lines: usize) -> String {
         self.timeline_until(self.oracle.violations.first().map_or(self.now(), |v| v.at), lines)
     }
 
-    /// The seed and the last lines of the trace until then.
+    /// The seed, and the last `lines` of the trace before `until`.
     pub fn timeline_until(&self, until: Time, lines: usize) -> String {
         format!("seed {}\n{}", self.seed, self.nature.trace.lines(until, lines).join("\n"))
     }
 
-    // -------------------------------------------------------------------------------------- what one does to it
+    // ---------------------------------------------------------------------------------------------------- orders
 
-    /// What the controller said that is worth a metric, since last asked (the first 10,000).
+    /// The controller's facts since the last call, at most 10,000.
     pub fn take_facts(&mut self) -> Vec<Fact> {
         std::mem::take(&mut self.facts)
     }
 
-    /// Queues a job at its time.
+    /// Has a job queued at the time that its plan says.
     pub fn submit(&mut self, plan: JobPlan) {
         self.coming += 1;
         self.nature.agenda.at(plan.at, Event::Queue(Box::new(plan), None));
     }
 
-    /// Changes the manifests at this time.
+    /// Has the manifests changed at this time.
     pub fn change_at(&mut self, at: Time, change: Change) {
         self.coming += 1;
         self.nature.agenda.at(at, Event::Change(Box::new(change)));
     }
 
-    /// Gives the controller other manifests.
+    /// Gives the controller other manifests now.
     pub fn set_spec(&mut self, spec: Arc<Spec>) {
         self.spec = Arc::clone(&spec);
         self.note_floor();
@@ -279,13 +280,13 @@ impl Simulation {
         self.feed(Input::Spec(spec));
     }
 
-    /// From now on nothing goes wrong.
+    /// From now on, no fault strikes.
     pub fn stop_faults(&mut self) {
         self.nature.options.faults.last = Some(Duration::ZERO);
         self.nature.luck.active = false;
     }
 
-    /// Kills the controller; a new one starts a little later, from nothing but what the outside world holds.
+    /// Kills the controller. A new process starts a little later, and knows only what AWS, GitHub and the queue hold.
     pub fn crash_and_restart(&mut self) {
         if self.controller.take().is_none() {
             return;
@@ -298,18 +299,18 @@ impl Simulation {
         self.nature.after(away, Event::Start);
     }
 
-    /// Asks the controller to stop (messages are released), and starts a new one a little later.
+    /// Asks the controller to stop, upon which it releases its messages. A new process starts a little later.
     pub fn stop_and_restart(&mut self) {
         self.feed(Input::Shutdown);
         self.crash_and_restart();
     }
 
-    /// Kills the controller right after it has sent its `n`-th effect (from 1, sweeps not counted).
+    /// Kills the controller right after it has sent its `n`-th effect. `n` counts from 1, without sweeps.
     pub fn crash_after_effect(&mut self, n: u64, mode: CrashMode) {
         self.crash_at = Some((n, mode));
     }
 
-    /// Runs until this time.
+    /// Runs until this time of the world.
     pub fn step_until(&mut self, until: Time) {
         loop {
             let wake = self.controller.as_ref().map_or(Time::FAR, Controller::next_wake).max(self.now());
@@ -338,7 +339,7 @@ impl Simulation {
         }
     }
 
-    /// The time may have moved on: faults end by the clock.
+    /// Called when the time may have moved. Faults end at a time.
     fn moved(&mut self, before: Time) {
         let now = self.now();
         if now > before {
@@ -347,22 +348,23 @@ impl Simulation {
         }
     }
 
-    /// Runs for this long.
+    /// Runs for this long by the world's time.
     pub fn run_for(&mut self, long: Duration) {
         self.step_until(self.now() + long);
     }
 
-    /// Runs until all jobs are done and nothing is left over, then checks that it stays so: eventually stable
-    /// reconciliation. Ok: how long that took.
+    /// Runs until all jobs are done and nothing is left over, then checks that the world stays so for `then_quiet`
+    /// (eventually stable reconciliation). Returns how long the world took to come to rest.
     pub fn rest(&mut self, within: Duration, then_quiet: Duration) -> Result<Duration, Unrest> {
         let start = self.now();
-        // GitHub, back from an outage, looks at what waits.
+        // GitHub may be back from an outage, so it assigns the jobs that wait.
         self.nature.after(Duration::ZERO, Event::Assign);
         loop {
             self.run_for(REST_EVERY);
-            // A job that GitHub holds back now may go to a warm runner later, whichever pool it counts for.
+            // A job that GitHub holds back now may later go to a warm runner of any pool.
             let held = self.github.unfinished().any(|(_, j)| j.hold != Hold::No);
-            // A webhook that is asked for again may tell of a job that is over by now; that costs a box.
+            // A redelivered webhook may tell of a job that is over by now. The controller then launches an instance in
+            // vain.
             let failed = self.github.mail.newest();
             let unseen =
                 |c: &Controller| self.spec.apps.keys().any(|a| c.view().world.swept(&Source::Deliveries(a.clone())) <= failed);
@@ -370,15 +372,15 @@ impl Simulation {
             let asked = |e: &Event| matches!(e, Event::Arrive(r) if matches!(r.effect.action, Action::Redeliver { .. }));
             let under_way = self.nature.agenda.holds(|e| matches!(e, Event::Send(_)) || asked(e));
             let undelivered = under_way || self.controller.as_ref().is_some_and(undelivered);
-            // What it still has to bury it also cleans up after, though nothing may be left there; it may not know yet that it has to.
-            // A box that it is about to end, or launches right now, may be there already or still.
+            // The controller still cleans up after a runner that has ended, even if nothing is left of it. The controller
+            // may also not know of the end yet. A launch or an end that is under way may have taken effect already.
             let live = |id: &InstanceId| self.cloud.instances().get(id).is_some_and(|i| i.live());
             let ended = |(id, r): (&InstanceId, &Runner)| {
                 r.effect_under_way() || r.gone_at().is_some() || r.terminated_at().is_some() || !live(id)
             };
             let launching = |c: &Controller| c.view().world.pending().values().any(|p| p.is_under_way());
             let burying = |c: &Controller| launching(c) || c.view().world.runners().iter().any(ended);
-            // A process that is about to begin has all of this before it.
+            // A process that is about to start has all of this before it.
             let burying = self.controller.as_ref().is_none_or(burying);
             let waits = self.coming + self.github.reruns() > 0 || held || undelivered || burying;
             let ages = self.ages_within(then_quiet);
@@ -388,7 +390,7 @@ impl Simulation {
             }
             let over = self.now().since(start) > within;
             if over && !waits && left.is_empty() {
-                // Warm boxes with short lives take turns: one or the other is always about to be replaced.
+                // Warm runners with short lives take turns, so one of them is always about to be replaced.
                 return Ok(self.now().since(start));
             }
             if over {
@@ -406,12 +408,12 @@ impl Simulation {
         }
     }
 
-    /// [`rest`](Self::rest), with what is wrong in words.
+    /// As [`rest`](Self::rest), with the failure in words.
     pub fn converge(&mut self, within: Duration, then_quiet: Duration) -> Result<Duration, String> {
         self.rest(within, then_quiet).map_err(|unrest| unrest.violation(self.now(), within, then_quiet).what)
     }
 
-    /// Whether a warm box will come near its maxLifetime in this time: its replacement is no unrest.
+    /// Whether a warm runner will come near its `maxLifetime` in this time. Its replacement does not count as unrest.
     fn ages_within(&self, long: Duration) -> bool {
         let now = self.now();
         self.cloud.instances().values().filter(|i| i.live()).any(|i| {
@@ -421,9 +423,9 @@ impl Simulation {
         })
     }
 
-    // ------------------------------------------------------------------------------------------ how it goes on
+    // ---------------------------------------------------------------------------------------------------- progress
 
-    /// The one place that calls the controller.
+    /// Steps the controller with one input, and sends its effects. Nothing else calls the controller.
     pub(super) fn feed(&mut self, input: Input) {
         let now = self.now();
         let Some(controller) = &mut self.controller else { return };
@@ -478,7 +480,7 @@ impl Simulation {
         self.arm_poll();
     }
 
-    /// Plans the next receive call: when something is visible, or will be.
+    /// Plans the next receive call, for when a message is visible.
     pub(super) fn arm_poll(&mut self) {
         let Some(visible) = self.queue.next_visible() else { return };
         let at = visible.max(self.now()) + self.net.within(self.nature.takes().network);

@@ -1,4 +1,4 @@
-//! What shares the account and the organisation with us and is none of ours: S4 is about never touching it.
+//! Instances and registrations in the same account and organisation that are not ours. S4 says that they are never touched.
 
 use muster_reconciler::effect::Configure;
 use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState};
@@ -8,13 +8,13 @@ use crate::Simulation;
 use crate::event::Event;
 use crate::rng::Spread;
 
-/// Another cluster's name: ours with a letter more, so that a prefix must not be taken for the whole.
+/// The name of another cluster. Ours is a prefix of it, so muster must not take a prefix for the whole name.
 pub(super) fn other_cluster(ours: &str) -> String {
     format!("{ours}x")
 }
 
 impl Simulation {
-    /// Registrations of another cluster in our lists, and EC2's events about its boxes.
+    /// Adds registrations of another cluster to our lists, and plans EC2's events about its instances.
     pub(super) fn settle_strangers(&mut self) {
         let cluster = other_cluster(self.spec.controller.cluster());
         let lists: Vec<List> = self.spec.forges().into_iter().collect();

@@ -1,7 +1,8 @@
-//! Figures from the lives of boxes and jobs: waits, what boxes spent their time on, what is billed, what was there when.
+//! Figures from the lives of runners and jobs: how long jobs waited, what the instances spent their time on, what EC2
+//! bills, and how many runners there were at each time.
 //!
-//! All of it is arithmetic on a [`Forecast`]. One function says how a box's life splits into [`Doing`]s; sums, peaks and
-//! plots are all made from that.
+//! All figures are arithmetic on a [`Forecast`]. One function, [`stretches`], splits an instance's life into [`Doing`]s.
+//! Sums, peaks and plots are made from these.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,27 +22,27 @@ use crate::ledger::{BoxLife, JobLife};
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-lifecycle.html>
 const BILLED_AT_LEAST: Duration = Duration::from_secs(60);
 
-/// What a box does with its time.
+/// What an instance does with its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Doing {
-    /// Pending at EC2; not billed.
+    /// `pending` at EC2, which is not billed.
     Starting,
-    /// Up, not yet online at GitHub.
+    /// Running at EC2, and not yet online at GitHub.
     Booting,
-    /// Online, without a job.
+    /// Online at GitHub, without a job.
     Idle,
     /// Runs a job.
     Working,
-    /// Its only job is over, or it is shutting down (the latter is not billed).
+    /// The runner's only job is over, or the instance is `shutting-down`, which is not billed.
     Ending,
 }
 
 impl Doing {
-    /// All of them, in the order of a box's life.
+    /// In the order of an instance's life.
     pub const ALL: [Doing; 5] = [Doing::Starting, Doing::Booting, Doing::Idle, Doing::Working, Doing::Ending];
 
-    /// In a word.
+    /// The word that tables and charts use.
     pub const fn as_str(self) -> &'static str {
         match self {
             Doing::Starting => "starting",
@@ -53,80 +54,81 @@ impl Doing {
     }
 }
 
-/// Something that lasted.
+/// A part of an instance's life, in which the instance does one thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stretch {
-    /// What.
+    /// What the instance does.
     pub doing: Doing,
-    /// From.
+    /// The begin.
     pub from: Time,
-    /// To.
+    /// The end.
     pub to: Time,
 }
 
-/// How long jobs waited for a runner, from being queued at GitHub. A percentile is the wait of the job at that rank; one
-/// that never started waited longest, so None means: at that rank, never.
+/// How long jobs waited for a runner, from being queued at GitHub. A percentile is the wait of the job at that rank. A job
+/// that never started ranks as the longest wait, so None means that the job at that rank never started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Waits {
-    /// Half waited no longer.
+    /// The median: half of the jobs waited no longer.
     pub p50: Option<Duration>,
-    /// Nine of ten waited no longer.
+    /// Nine of ten jobs waited no longer.
     pub p90: Option<Duration>,
-    /// 99 of 100 waited no longer.
+    /// 99 of 100 jobs waited no longer.
     pub p99: Option<Duration>,
-    /// The longest.
+    /// The longest wait.
     pub max: Option<Duration>,
 }
 
-/// The figures of one pool, or of all.
+/// The figures of one pool, or of all pools.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Figures {
-    /// Jobs that the pool takes.
+    /// Jobs that count for the pool.
     pub jobs: u64,
-    /// Of these, jobs that never started.
+    /// How many of `jobs` never started.
     pub unstarted: u64,
-    /// Of these, jobs that were lost with their box while they ran.
+    /// How many of `jobs` were lost with their instance while they ran.
     pub lost: u64,
-    /// Of the lost: those whose box spot took back.
+    /// How many of `lost` were lost because EC2 took the spot instance back.
     pub lost_to_spot: u64,
-    /// Of these, jobs that ran on a box of another pool: GitHub gives a job to any runner whose labels hold its own.
+    /// How many of `jobs` ran on a runner of another pool. GitHub gives a job to any runner whose labels match.
     pub elsewhere: u64,
-    /// How long they waited.
+    /// How long `jobs` waited.
     pub waits: Waits,
-    /// Boxes launched.
+    /// How many instances were launched.
     pub boxes: u64,
-    /// Boxes that never came online.
+    /// How many instances never came online at GitHub.
     pub never_online: u64,
-    /// Boxes that spot took back.
+    /// How many spot instances EC2 took back.
     pub taken_back: u64,
-    /// Most boxes at one time: pending or running.
+    /// The most instances at one time, pending or running.
     pub peak: u64,
-    /// When that was first so.
+    /// When `peak` was first reached. None: there was no instance.
     pub peak_at: Option<Time>,
-    /// What the boxes spent their time on, altogether.
+    /// How long all instances together did each thing.
     pub spent: BTreeMap<Doing, Duration>,
-    /// What EC2 bills, by market and instance type.
+    /// How long EC2 bills, by market and instance type.
     pub billed: BTreeMap<(Market, Arc<str>), Duration>,
 }
 
-/// What was there, as averages over equal steps of time.
+/// How many runners and jobs there were over time, as averages over steps of equal length.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
     /// When the first step begins.
     pub begin: Time,
-    /// How long a step is.
+    /// The length of each step.
     pub step: Duration,
-    /// Boxes by what they do.
+    /// Instances by what they do; one number for each step.
     pub boxes: BTreeMap<Doing, Vec<f64>>,
-    /// Jobs that a pool takes and that wait.
+    /// Queued jobs that a pool takes; one number for each step.
     pub waiting: Vec<f64>,
-    /// Jobs that run on our boxes.
+    /// Jobs that run; one number for each step.
     pub running: Vec<f64>,
-    /// The waits of the jobs that were queued in the step: the median and the 90th percentile. None: no job, or never.
+    /// The median and the 90th percentile of the waits of the jobs that were queued in each step. None: no job was queued,
+    /// or the job at that rank never started.
     pub waits: Vec<(Option<Duration>, Option<Duration>)>,
 }
 
-/// How the life of a box splits. `jobs` are its own, by time.
+/// Splits the life of an instance until `end`. `jobs` are the jobs that ran on the instance, in the order of time.
 pub fn stretches(b: &BoxLife, jobs: &[&JobLife], ephemeral: bool, end: Time) -> Vec<Stretch> {
     let mut all = Vec::with_capacity(6);
     let mut at = b.launched;
@@ -152,7 +154,7 @@ pub fn stretches(b: &BoxLife, jobs: &[&JobLife], ephemeral: bool, end: Time) -> 
     all
 }
 
-/// The forecast's boxes and jobs, brought together once.
+/// A forecast's instances, each with its life split into stretches, and its jobs.
 #[derive(Debug)]
 pub struct Tally<'a> {
     forecast: &'a Forecast,
@@ -160,7 +162,7 @@ pub struct Tally<'a> {
 }
 
 impl<'a> Tally<'a> {
-    /// Brings them together.
+    /// Splits the lives of all instances of the forecast.
     pub fn new(forecast: &'a Forecast) -> Tally<'a> {
         let mut jobs_of: BTreeMap<&InstanceId, Vec<&JobLife>> = BTreeMap::new();
         for job in &forecast.jobs {
@@ -178,7 +180,7 @@ impl<'a> Tally<'a> {
         Tally { forecast, boxes: forecast.boxes.iter().map(split).collect() }
     }
 
-    /// The figures of one pool; None: of all.
+    /// The figures of one pool. None asks for the figures of all pools.
     pub fn figures(&self, pool: Option<&PoolName>) -> Figures {
         let mut f = Figures::default();
         let mut waits = Vec::new();
@@ -212,7 +214,7 @@ impl<'a> Tally<'a> {
         f
     }
 
-    /// What was there, in at most `most` steps of a round length.
+    /// How many runners and jobs there were, in at most `most` steps of a round length.
     pub fn series(&self, most: usize) -> Series {
         let (begin, end) = (self.forecast.begin, self.forecast.end);
         let step = round_step(end.since(begin), most);
@@ -250,7 +252,7 @@ impl<'a> Tally<'a> {
         waits
     }
 
-    /// The jobs that a pool takes.
+    /// The jobs that count for a pool.
     fn jobs(&self) -> impl Iterator<Item = &'a JobLife> {
         self.forecast.jobs.iter().filter(|j| j.pool.is_some())
     }
@@ -260,7 +262,7 @@ fn ephemeral(spec: &Spec, pool: &PoolName) -> bool {
     spec.pools.get(pool).is_none_or(|p| p.ephemeral())
 }
 
-/// By nearest rank; what never started comes last.
+/// Percentiles by nearest rank. A job that never started ranks last.
 fn waits_of(mut waits: Vec<Option<Duration>>) -> Waits {
     waits.sort_unstable_by_key(|w| w.unwrap_or(Duration::MAX));
     let at = |percent: usize| {
@@ -270,7 +272,7 @@ fn waits_of(mut waits: Vec<Option<Duration>>) -> Waits {
     Waits { p50: at(50), p90: at(90), p99: at(99), max: at(100) }
 }
 
-/// The highest level of a count, and when it was first reached. What ends at a moment makes room for what begins then.
+/// The highest level of a count, and when it was first reached. At the same moment, ends count before begins.
 fn peak(mut changes: Vec<(Time, i64)>) -> (u64, Option<Time>) {
     changes.sort_unstable();
     let (mut level, mut best) = (0, (0, None));
@@ -287,7 +289,7 @@ fn slot(begin: Time, step: Duration, at: Time) -> usize {
     usize::try_from(at.since(begin).as_millis() / step.as_millis().max(1)).unwrap_or(usize::MAX)
 }
 
-/// Adds the share of each step that lies between the two times.
+/// Adds to each step the share of the step that lies between `from` and `to`.
 fn spread(row: &mut [f64], begin: Time, step: Duration, from: Time, to: Time) {
     let (first, last) = (slot(begin, step, from), slot(begin, step, to));
     for (nth, cell) in row.iter_mut().enumerate().take(last.saturating_add(1)).skip(first) {
@@ -296,7 +298,7 @@ fn spread(row: &mut [f64], begin: Time, step: Duration, from: Time, to: Time) {
     }
 }
 
-/// The shortest round step of which `most` are enough.
+/// The shortest round step of which `most` cover the whole time.
 fn round_step(whole: Duration, most: usize) -> Duration {
     const MINUTES: [u64; 10] = [1, 2, 5, 10, 15, 30, 60, 120, 240, 480];
     let fits = |m: &&u64| u128::from(**m) * 60_000 * most as u128 >= whole.as_millis();

@@ -1,11 +1,11 @@
-//! The beginning of simulated time, and how times stand in a scenario's file.
+//! The beginning of simulated time, and how a scenario's file writes times.
 
 use muster_reconciler::time::Time;
 
-/// When a simulated run begins, if nobody says otherwise: 1 January 2026.
+/// When a simulated run begins, unless its caller gives another time: 1 January 2026, 00:00 UTC.
 pub const BEGIN: Time = Time::from_millis(1_767_225_600_000);
 
-/// Durations as manifests write them.
+/// Durations in the form that manifests have, such as `90s`.
 pub(super) mod spans {
     use crate::rng::span;
     use muster_reconciler::manifest::Span;
@@ -20,7 +20,7 @@ pub(super) mod spans {
         Span::deserialize(d).map(Span::get)
     }
 
-    /// The same, for a duration that may be left out.
+    /// The same form, for a duration that may be left out.
     pub mod optional {
         use crate::rng::span;
         use muster_reconciler::manifest::Span;
@@ -37,7 +37,7 @@ pub(super) mod spans {
     }
 }
 
-/// Times as durations from [`BEGIN`].
+/// Times, written as durations from [`BEGIN`].
 pub(super) mod since_begin {
     use super::BEGIN;
     use muster_reconciler::manifest::Span;

@@ -1,6 +1,6 @@
-//! What happened, as lines for people and as one hash: two runs of a seed are the same run if their hashes agree.
+//! The trace of a run: lines for people, and a hash. Two runs are the same run if their hashes agree.
 //!
-//! The hash is made of what happened itself, not of the lines: a run whose lines nobody keeps formats none.
+//! The hash is made of the inputs and effects, not of the lines. So a run whose lines nobody keeps need not format them.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -12,7 +12,7 @@ use muster_reconciler::time::Time;
 /// FNV-1a's offset basis.
 pub(super) const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 
-/// FNV-1a, 64 bits: names of random streams.
+/// FNV-1a, 64 bits. It turns the names of random streams into seeds.
 pub(super) fn fnv(mut hash: u64, bytes: &[u8]) -> u64 {
     for byte in bytes {
         hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
@@ -31,34 +31,34 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Keeps the last `keep` lines; the hash covers all that happened.
+    /// A trace that keeps the last `keep` lines. The hash covers the whole run.
     pub fn new(began: Time, keep: usize) -> Trace {
         Trace { began, hash: FNV_BASIS, decisions: FNV_BASIS, lines: VecDeque::new(), keep }
     }
 
-    /// The hash of everything so far.
+    /// The hash of all inputs and effects so far.
     pub fn hash(&self) -> u64 {
         self.hash
     }
 
-    /// The hash of every effect's time, kind, targets and counts, and of none of its words. A change that only moves or rewords
-    /// code keeps this hash; `cargo run --release -p muster-reconciler --example decisions` prints it for many runs.
+    /// The hash of every effect's time, kind, targets and counts, and of none of its words. A change that only moves or
+    /// rewords code keeps this hash. `cargo run --release -p muster-simulator --example decisions` prints it for many runs.
     pub fn decisions(&self) -> u64 {
         self.decisions
     }
 
-    /// Whether anybody reads the lines.
+    /// Whether lines are kept, so that it is worth formatting them.
     pub(super) fn kept(&self) -> bool {
         self.keep > 0
     }
 
-    /// The last `count` of the lines kept that are not later than `until`, oldest first.
+    /// The last `count` lines that are not later than `until`, oldest first.
     pub fn lines(&self, until: Time, count: usize) -> Vec<&str> {
         let end = self.lines.partition_point(|(at, _)| *at <= until);
         self.lines.range(end.saturating_sub(count)..end).map(|(_, line)| line.as_str()).collect()
     }
 
-    /// One line for people.
+    /// Keeps one line, if lines are kept.
     pub(super) fn say(&mut self, now: Time, what: fmt::Arguments<'_>) {
         if self.keep == 0 {
             return;
@@ -70,12 +70,12 @@ impl Trace {
         self.lines.push_back((now, format!("{:>6}.{:03}  {what}", ms / 1000, ms % 1000)));
     }
 
-    /// One number of what happened (FxHash's step).
+    /// Adds one number to the hash (one step of FxHash).
     pub(super) fn fold(&mut self, word: u64) {
         self.hash = (self.hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
     }
 
-    /// One text of what happened.
+    /// Adds one text to the hash.
     pub(super) fn fold_text(&mut self, text: &str) {
         let mut chunks = text.as_bytes().chunks_exact(8);
         for chunk in &mut chunks {
@@ -88,7 +88,7 @@ impl Trace {
         self.fold(u64::from_le_bytes(last) ^ ((text.len() as u64) << 56));
     }
 
-    /// What the controller is about to be told.
+    /// Adds an input that the controller is about to get.
     pub(super) fn fold_input(&mut self, now: Time, input: &Input) {
         self.fold(now.as_millis());
         match input {
@@ -130,7 +130,7 @@ impl Trace {
         }
     }
 
-    /// What the controller asked for.
+    /// Adds an effect that the controller sends, except sweeps.
     pub(super) fn fold_effect(&mut self, effect: &Effect) {
         self.fold(effect.id.0);
         match &effect.action {
@@ -150,7 +150,7 @@ impl Trace {
         self.fold_text(effect.reason.word());
     }
 
-    /// What the controller decided, for [`Trace::decisions`].
+    /// Adds an effect to the hash of [`Trace::decisions`].
     pub(super) fn fold_decision(&mut self, now: Time, effect: &Effect) {
         let kept = std::mem::replace(&mut self.hash, self.decisions);
         self.fold(now.as_millis());

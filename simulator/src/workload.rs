@@ -1,4 +1,4 @@
-//! Jobs to come: a stream drawn from a seed, with quiet times and bursts.
+//! A stream of jobs, drawn from a seed, with quiet times and bursts.
 
 use std::time::Duration;
 
@@ -7,22 +7,22 @@ use muster_reconciler::time::Time;
 use crate::job_plan::JobPlan;
 use crate::rng::{Rng, Spread};
 
-/// What jobs a stream is made of.
+/// One kind of job in a stream.
 #[derive(Clone, Debug)]
 pub struct Kind {
-    /// How often, against the other kinds.
+    /// How often this kind is drawn, relative to the other kinds' weights.
     pub weight: u32,
-    /// `runs-on`.
+    /// The job's `runs-on`.
     pub labels: Vec<String>,
-    /// How long such a job runs.
+    /// How long a job of this kind runs.
     pub takes: Spread,
-    /// Somebody cancels it when it has waited for so long.
+    /// A job is cancelled when it has waited this long. None: nobody cancels it.
     pub cancel_after: Option<Duration>,
-    /// Whose it may be, as `OWNER/NAME`.
+    /// The repositories that a job may belong to, as `OWNER/NAME`.
     pub repos: Vec<String>,
 }
 
-/// Repositories of the example's organisation.
+/// The repositories of the example's organisation.
 fn acme() -> Vec<String> {
     ["acme/web", "acme/api", "acme/tools"].map(str::to_owned).to_vec()
 }
@@ -32,19 +32,19 @@ fn acme() -> Vec<String> {
 pub struct Workload {
     rng: Rng,
     kinds: Vec<Kind>,
-    /// Between two pushes; each starts one job, or a burst.
+    /// The time between two pushes. Each push queues one job, or a burst of jobs.
     pause: Spread,
     at: Time,
     left_in_burst: u64,
 }
 
 impl Workload {
-    /// A stream that begins at `at`, with these pauses between two pushes.
+    /// A stream whose first push comes one pause after `at`.
     pub fn new(seed: u64, at: Time, kinds: Vec<Kind>, pause: Spread) -> Workload {
         Workload { rng: Rng::new(seed, "workload"), kinds, pause, at, left_in_burst: 0 }
     }
 
-    /// Ordinary work, for tests: linux on x64 and arm64.
+    /// Ordinary work, for tests: jobs for Linux on x64 and on arm64.
     pub fn ordinary(seed: u64, at: Time) -> Workload {
         let kind = |weight, arch: &str| Kind {
             weight,
@@ -56,7 +56,7 @@ impl Workload {
         Workload::new(seed, at, vec![kind(3, "x64"), kind(1, "arm64")], Spread::secs(2, 240))
     }
 
-    /// What the demo shows: three pools at work, and now and then a job that no pool takes, until somebody cancels it.
+    /// The demo's jobs. Three pools work, and now and then a job is queued that no pool takes, until somebody cancels it.
     pub fn demo(seed: u64, at: Time) -> Workload {
         let kind = |weight, labels: &[&str], takes, cancel_after| Kind {
             weight,

@@ -1,4 +1,4 @@
-//! What `muster simulate` is made of: jobs through the simulated world, and the figures of it.
+//! What `muster simulate` is made of: jobs run through the simulated world, and the figures of the run.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::sync::Arc;
@@ -53,10 +53,10 @@ fn on_a_calm_day_each_job_has_its_box_within_four_minutes() {
     let f = run(&question([linux(50)], (0..30).map(|i| job(i * 20, 300, LINUX)).collect()));
     let figures = all(&f);
     assert_eq!((figures.jobs, figures.boxes, figures.unstarted, figures.lost), (30, 30, 0, 0));
-    // GitHub gives a free runner to any job that waits, so an unlucky one waits for longer than its own box takes.
+    // GitHub gives an idle runner to any job that waits, so an unlucky job waits longer than its own instance takes.
     let (p50, max) = (figures.waits.p50.unwrap(), figures.waits.max.unwrap());
     assert!(p50 >= Duration::from_secs(20) && max <= Duration::from_secs(240), "{figures:?}");
-    // Five minutes each, all of them, and nothing that nobody accounts for.
+    // Each job works for five minutes, and the instances' time is accounted for entirely.
     assert_eq!(figures.spent[&Doing::Working], Duration::from_secs(30 * 300));
     let lived: Duration = f.boxes.iter().map(|b| b.gone.unwrap().since(b.launched)).sum();
     assert_eq!(figures.spent.values().sum::<Duration>(), lived);
@@ -118,12 +118,12 @@ fn jobs_that_no_pool_takes_are_told_with_the_controllers_reason() {
     assert_eq!(said[0].1, 2);
     assert!(said[0].0.contains(r#"but it lacks ["windows"]"#), "{said:?}");
     assert!(said[1].0.contains("does not ask for self-hosted"), "{said:?}");
-    // The pool is switched off: the job waits, and the controller says why.
+    // The pool is switched off. Its job waits, and the controller says why.
     assert_eq!(f.unstarted.len(), 1);
     assert!(f.unstarted[0].reason.contains("pool off"), "{:?}", f.unstarted);
     let figures = all(&f);
     assert_eq!((figures.jobs, figures.unstarted, figures.waits.max), (2, 1, None));
-    assert!(f.end.since(f.begin) < Duration::from_secs(3 * 3600), "it does not wait for a job that can never start");
+    assert!(f.end.since(f.begin) < Duration::from_secs(3 * 3600), "the run does not wait for a job that can never start");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The controller in the simulated world: whole runs, each from one seed.
+//! The controller in the simulated world. Each test is a whole run from one seed.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::BTreeSet;
@@ -12,20 +12,21 @@ use muster_simulator::{
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// Converged: nothing is left, and for so long nothing more is done.
+/// For how long the controller may change nothing after the world has converged.
 const QUIET: Duration = Duration::from_secs(20 * 60);
 
 fn two_pools() -> Arc<Spec> {
     let mut x64 = example::pool("linux-x64", &["self-hosted", "linux", "x64"], 12);
     let mut arm = example::pool("linux-arm64", &["self-hosted", "linux", "arm64"], 5);
     for pool in [&mut x64, &mut arm] {
-        // A box that is online and heeds no drain is kept until maxLifetime: nobody can tell that it is idle.
+        // A runner that is online and ignores its drain is kept until `maxLifetime`, because nobody can tell that it is
+        // idle.
         pool.spec.runner.max_lifetime = Span::secs(2 * 3600);
     }
     example::cluster("test", [x64, arm])
 }
 
-/// `n` jobs for the x64 pool, all at once.
+/// `n` jobs for the pool of x64 runners, almost at once.
 fn burst(n: u64, takes: Duration) -> impl Iterator<Item = JobPlan> {
     let labels = ["self-hosted", "linux", "x64"].map(str::to_owned).to_vec();
     (0..n).map(move |i| JobPlan {
@@ -73,7 +74,7 @@ fn a_warm_floor_is_kept_and_no_more() {
     assert_eq!(world.report().jobs, [("success", 5)].into());
 }
 
-/// Jobs on the two pools, with one kind of fault, for an hour.
+/// Jobs for the pool of x64 runners, with one kind of fault during an hour.
 fn with_fault(seed: u64, fault: Fault, rate: f64, jobs: u64) -> Simulation {
     let faults = Faults::drawn([(fault, rate)], Some(60 * MINUTE));
     let mut world = Simulation::new(seed, two_pools(), WorldOptions { faults, ..WorldOptions::default() });
@@ -90,18 +91,18 @@ fn without_spot_capacity_on_demand_is_bought() {
     assert_eq!(world.report().jobs, [("success", 4)].into());
 }
 
-/// Every box dies in its bootstrap script. A broken image costs a few boxes an hour, not fifty a minute.
+/// Every instance dies in its boot script. A broken image costs a few instances an hour, not fifty a minute.
 #[test]
 fn a_pool_whose_boxes_end_before_they_are_online_launches_ever_slower() {
     let mut world = with_fault(4, Fault::BootFailure, 1.0, 4);
     world.step_until(BEGIN + 60 * MINUTE);
     let launched = world.report().instances;
-    assert!((4..=60).contains(&launched), "{launched} boxes in an hour");
+    assert!((4..=60).contains(&launched), "{launched} instances in an hour");
 }
 
 // -------------------------------------------------------------------------------------------- runs as data
 
-/// Two organisations, one App: whichever answer of GitHub's says that nothing is left says so to one of them.
+/// Two organisations share one App. Whenever an answer of GitHub's says that nothing is left, it says so to one of them.
 #[test]
 fn an_organisations_spent_limit_delays_no_other() {
     let pool = |org: &str| {
@@ -128,7 +129,7 @@ fn an_organisations_spent_limit_delays_no_other() {
     let delays: Vec<BTreeSet<String>> = (0..40).map(delayed).collect();
     assert!(delays.iter().all(|orgs| orgs.len() <= 1), "{delays:?}");
     let ever: BTreeSet<_> = delays.iter().flatten().map(String::as_str).collect();
-    assert_eq!(ever, ["acme/web", "umbrella/web"].into(), "each had its turn");
+    assert_eq!(ever, ["acme/web", "umbrella/web"].into(), "each organisation is delayed in some run");
 }
 
 #[test]
@@ -173,7 +174,7 @@ fn a_scenario_survives_its_json() {
     assert_eq!(read.run().hash, recorded.run().hash);
 }
 
-/// Seeds run in threads of the caller's.
+/// A caller may run seeds in several threads.
 #[test]
 fn scenarios_and_reports_can_be_sent_between_threads() {
     fn send<T: Send + Sync>() {}
@@ -198,10 +199,10 @@ fn a_crash_after_any_effect_ends_where_the_run_without_one_does() {
         kinds.extend(reference.effects);
     }
     let missing: Vec<Kind> = Kind::ALL.into_iter().filter(|k| !kinds.contains(k)).collect();
-    assert_eq!(missing, [], "kinds of effects that no example has");
+    assert_eq!(missing, [], "no example has an effect of these kinds");
 }
 
-/// What strikes may strike somebody else after a crash: the end may differ, the invariants may not break.
+/// After a crash, a fault may strike something else. So the end may differ, but no invariant may break.
 #[test]
 fn a_crash_after_any_effect_of_a_drawn_run_violates_nothing() {
     let scenario = Scenario::drawn(3);
@@ -214,7 +215,7 @@ fn a_crash_after_any_effect_of_a_drawn_run_violates_nothing() {
 
 // ------------------------------------------------------------------------------------------------- shrinking
 
-/// A planted failure: a run is said to fail when spot took a box whose job was lost by it, and a webhook was lost too.
+/// A planted failure: a run counts as failed when a job was lost with its spot instance and a webhook was lost, too.
 #[test]
 fn a_planted_failure_shrinks_to_a_handful_of_strikes_and_jobs() {
     let rates = [(Fault::Interruption, 0.3), (Fault::WebhookLoss, 0.2), (Fault::Refused, 0.1), (Fault::BootSlow, 0.2)];

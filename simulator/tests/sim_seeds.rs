@@ -1,6 +1,8 @@
-//! Many seeds, each a cluster, jobs, changes and faults of its own: none may violate anything, and all must come to rest.
-//! `MUSTER_SEEDS=1000` runs so many, `MUSTER_FROM=500` from there; `MUSTER_SEED=17` runs that one and shows its end;
-//! `MUSTER_SHRINK=300` shrinks the first failure in at most so many runs, into the file MUSTER_OUT.
+//! Many seeds, each with a cluster, jobs, changes and faults of its own. None may violate an invariant, and all must come
+//! to rest.
+//! - `MUSTER_SEEDS=1000` runs this many seeds, and `MUSTER_FROM=500` says which is the first.
+//! - `MUSTER_SEED=17` runs that one seed and shows the end of its trace.
+//! - `MUSTER_SHRINK=300` shrinks the first failure in at most this many runs, into the file `MUSTER_OUT`.
 #![allow(clippy::unwrap_used, missing_docs)]
 #![expect(clippy::disallowed_methods, reason = "a test may be told by its environment which seeds to run, and reads its corpus")]
 
@@ -49,13 +51,13 @@ fn seeds_come_to_rest_and_violate_nothing() {
     panic!("{} of {count} seeds failed:\n{}\n\nthe first:\n{shown}", failed.len(), list.join("\n"));
 }
 
-/// Seeds that once failed, in the order of docs/decisions/0010 and of the log; then those of the files in `sim_corpus`. They are
-/// kept for ever. A seed says the same only as long as scenarios are drawn in the same way: what it once met is kept, shrunk, in
-/// the files. As seeds they are worlds of which we know that they were hard.
+/// Seeds that once failed, in the order of docs/decisions/0010 and of the log, and then those of the files in `sim_corpus`.
+/// They stay here for ever. A seed means the same only as long as scenarios are drawn in the same way, so what each seed
+/// once met is kept, shrunk, in the files. As seeds, they are worlds that we know to be hard.
 ///
-/// The seeds that failed before faults were drawn kind by kind (7, 8, 10, 12, 464, 680, 687, 989, 1179, 1924, 2185, 2196)
-/// could not be carried over: one stream decided several kinds and their sizes, so that no schedule of strikes says the
-/// same. What they found is told by the stories in `plan/boxes.rs` and in docs/decisions/0010.
+/// The seeds that failed before each kind of fault had a random stream of its own (7, 8, 10, 12, 464, 680, 687, 989, 1179,
+/// 1924, 2185, 2196) could not be kept as files. One stream decided several kinds and their sizes then, so no schedule of
+/// strikes says the same. The stories in `plan/boxes.rs` and docs/decisions/0010 tell what these seeds found.
 const ONCE_FAILED: [u64; 34] = [
     71400, 12796, 68216, 46392, 50542, 55101, 82268, 99709, 55145, 3513, 68723, 59554, 70397, 92846, 79735, 79883, 81740, 91142,
     71703, 41875, 46, 224, 237, 282, 481, 591, 811, 1150, 91780, 200_607, 41671, 48708, 23200, 82936,
@@ -71,13 +73,14 @@ fn seeds_that_once_failed_pass() {
     }
 }
 
-/// Files in `sim_corpus`, at least: an empty directory would pass, too.
+/// The least number of files in `sim_corpus`. An empty directory would pass, too.
 const CORPUS: usize = 13;
 
-/// Scenarios that once failed, shrunk, as files. They are kept for ever.
+/// Shrunk scenarios that once failed. They stay here for ever.
 ///
-/// A strike is a numbered decision, and happens only if the run still comes to it. Where most do, the run is still much like the
-/// one that failed; where they do not, it proves nothing any more, and is to be recorded and shrunk anew.
+/// A strike is a numbered decision, and happens only if the run comes to that decision. As long as most strikes happen, the
+/// run is much like the one that failed. When they do not, the run proves nothing any more, and must be recorded and shrunk
+/// anew.
 #[test]
 fn the_corpus_passes() {
     let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sim_corpus");

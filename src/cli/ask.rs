@@ -1,4 +1,4 @@
-//! What the commands that ask a running controller have in common: its address, the token, and JSON in and out.
+//! What all commands that ask a running controller share: its address, the token, and JSON in and out.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use super::fault::Fault;
 use crate::environment;
 use crate::http::client;
 
-/// How long the controller may take.
+/// How long the controller may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// The running controller.
+/// The address of the running controller.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Ask {
     /// The running controller's admin listener.
@@ -24,16 +24,16 @@ pub(super) struct Ask {
     controller: String,
 }
 
-/// The token for orders. There is no flag for the token itself: a command line is no secret.
+/// The token for orders. There is no flag for the token itself, because others can read a command line.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Token {
-    /// A file that holds the token of `spec.listen.adminToken`; without it, the variable MUSTER_TOKEN does.
+    /// A file that holds the token of `spec.listen.adminToken`; without it, the variable MUSTER_TOKEN holds the token.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
 
 impl Token {
-    /// The token; None: there is none.
+    /// Reads the token. None: neither the file nor the variable is given.
     pub(super) fn read(&self) -> Result<Option<SecretString>, Fault> {
         let Some(path) = &self.token_file else {
             let token = environment::read("MUSTER_TOKEN").map_err(|e| Fault::Config(e.to_string()))?;
@@ -48,7 +48,7 @@ impl Token {
     }
 }
 
-/// A list, as the API gives it.
+/// A list, as the API answers it.
 #[derive(Debug, Deserialize)]
 pub(super) struct Items<T> {
     /// The items.
@@ -56,13 +56,13 @@ pub(super) struct Items<T> {
 }
 
 impl Ask {
-    /// `GET /api/v1/PATH`.
+    /// Makes the request `GET /api/v1/PATH`.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         let body = client::get(&self.url(path), PATIENCE).await.map_err(Fault::from)?;
         read(&body, path)
     }
 
-    /// `POST /api/v1/PATH` with the token.
+    /// Makes the request `POST /api/v1/PATH` with the token.
     pub(super) async fn post<T: DeserializeOwned>(&self, path: &str, token: &Token, body: Bytes) -> anyhow::Result<T> {
         let token = token.read()?;
         if token.is_some() && client::in_clear(self.place()) {
@@ -72,13 +72,13 @@ impl Ask {
         read(&body, path)
     }
 
-    /// `GET /healthz`.
+    /// Makes the request `GET /healthz`.
     pub(super) async fn health(&self, patience: Duration) -> anyhow::Result<()> {
         client::get(&format!("{}/healthz", self.place()), patience).await.map_err(Fault::from)?;
         Ok(())
     }
 
-    /// The listener's address, as it was given.
+    /// The listener's address as the user gave it, without a slash at its end.
     pub(super) fn place(&self) -> &str {
         self.controller.trim_end_matches('/')
     }
@@ -93,7 +93,7 @@ fn read<T: DeserializeOwned>(body: &[u8], path: &str) -> anyhow::Result<T> {
         .with_context(|| format!("the answer of {path} is not the API's: is that a muster of this version?"))
 }
 
-/// Runs one command's questions to their end.
+/// Runs the requests of one command to their end.
 pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("failed to start the runtime")?;
     runtime.block_on(work)

@@ -1,7 +1,7 @@
-//! `muster demo`: the real controller on a simulated cloud and GitHub, by an accelerated clock, with the real dashboard.
+//! `muster demo`: the real controller on a simulated AWS and GitHub, by an accelerated clock, with the real live page.
 //!
-//! Nothing leaves the machine. What is simulated is the world around the controller ([`muster_simulator`]); what it
-//! decides, and every sentence on the page, is what `muster run` would decide and say.
+//! Nothing leaves the machine. Only the world around the controller is simulated ([`muster_simulator`]). What the
+//! controller decides, and every sentence on the page, is what `muster run` would decide and say.
 
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
@@ -26,13 +26,13 @@ use crate::liveness::{Liveness, Pulse};
 use crate::metrics::Metrics;
 use crate::prices::Prices;
 
-/// The token for orders: a demo has nothing to protect.
+/// The token for orders. A demo has nothing to protect.
 const TOKEN: &str = "demo";
-/// Between two moves of the simulated world.
+/// The real time between two moves of the simulated world.
 const FRAME: Duration = Duration::from_millis(40);
-/// Between two lines on the terminal.
+/// The real time between two lines on the terminal.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
-/// Jobs are handed to the simulation this far ahead of its time.
+/// How far ahead of its time, by the world's clock, a job is handed to the simulation.
 const AHEAD: Duration = Duration::from_secs(60);
 
 /// `muster demo`.
@@ -44,7 +44,7 @@ pub(super) struct Args {
     /// Simulated seconds in one real second.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=300))]
     speed: u32,
-    /// Draws the jobs and what goes wrong; the same seed is the same demo.
+    /// Decides the jobs and what goes wrong; the same seed gives the same demo.
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
@@ -70,7 +70,7 @@ impl Args {
             self.speed, self.seed
         );
         let about = About { banner: Some(banner), ..About::cluster("demo") };
-        // The clock runs fast, so the looks come fast.
+        // The world's clock is fast, so the core is asked often.
         let watch = Watch::start(inspect.clone(), metrics.clone(), Prices::example(), Duration::from_secs(1), stop.clone());
         let steer = Steer { token: tokio::sync::watch::channel(Some(SecretString::from(TOKEN))).1, keep: None };
         let (watch, steer, inspect) = (Some(watch), Some(steer), Some(inspect));
@@ -95,7 +95,7 @@ impl Args {
     }
 }
 
-/// Ctrl-C, or the signal by which a service manager stops a process.
+/// Waits for Ctrl-C, or for the signal by which a service manager stops a process.
 async fn stopped_by_hand() -> std::io::Result<()> {
     #[cfg(unix)]
     {
@@ -109,7 +109,7 @@ async fn stopped_by_hand() -> std::io::Result<()> {
     tokio::signal::ctrl_c().await
 }
 
-/// The world, and how far it is.
+/// The simulated world, and how far its clock is.
 struct Show {
     world: Simulation,
     jobs: std::iter::Peekable<Workload>,
@@ -127,7 +127,7 @@ impl Show {
         Show { world, jobs: Workload::demo(seed, began).peekable(), began, started: Instant::now(), speed, metrics }
     }
 
-    /// Moves the world along and answers the dashboard's questions between two moves, for ever.
+    /// Moves the world along, and answers the page's questions between two moves. It never ends.
     async fn play(mut self, mut questions: mpsc::Receiver<Query>, pulse: Pulse) {
         let mut frame = tokio::time::interval(FRAME);
         frame.set_missed_tick_behavior(MissedTickBehavior::Skip);

@@ -1,4 +1,5 @@
-//! `muster doctor`: everything that muster needs, looked at; one line each, with what to do about it.
+//! `muster doctor`: checks everything that muster needs. It prints one line for each check, with what to do about a
+//! problem.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::aws::Aws;
 use crate::doctor::{self, Finding, Verdict};
 use crate::manifests::{Manifests, Place};
 
-/// Longest wait for the manifests.
+/// The longest wait for the manifests.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// `muster doctor`.

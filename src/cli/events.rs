@@ -1,4 +1,4 @@
-//! `muster events`: what was decided and what was heard, oldest first.
+//! `muster events`: what the controller decided and heard, oldest first.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use super::ask::{Ask, block_on};
 use super::explain::whom;
 use super::show::{self, Format, when};
 
-/// Between two looks with `--follow`.
+/// The time between two requests with `--follow`.
 const EVERY: Duration = Duration::from_secs(1);
-/// Events to one look.
+/// The most events of one request.
 const LIMIT: usize = 20_000;
 
 /// `muster events`.
@@ -21,10 +21,10 @@ pub(super) struct Args {
     /// Go on with what happens next, until Ctrl-C.
     #[arg(long, short)]
     follow: bool,
-    /// The last so many.
+    /// Print this many of the last events.
     #[arg(long, short = 'n', default_value_t = 100)]
     last: usize,
-    /// Of this pool only.
+    /// Print only the events of this pool.
     #[arg(long, value_name = "NAME")]
     pool: Option<String>,
     /// For people, or one JSON object a line.
@@ -53,7 +53,7 @@ impl Args {
             loop {
                 tokio::time::sleep(EVERY).await;
                 let mut next = self.after(seen).await?;
-                // The numbers start anew with each process.
+                // Each process numbers its events from 1.
                 if next.last < seen {
                     next = self.after(0).await?;
                 }

@@ -1,5 +1,5 @@
-//! `muster explain job/ID | runner/ID | pool/NAME`: where it stands, why, what is awaited and what happened, asked of the
-//! running controller.
+//! `muster explain job/ID | runner/ID | pool/NAME`: where it stands, why, what is awaited and what happened. The running
+//! controller answers.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -45,7 +45,7 @@ impl Args {
         let Subject::Runner(id) = &self.what else { return self.text(&told?, None) };
         let unknown = told.as_ref().err().is_some_and(|e| matches!(e.downcast_ref(), Some(Fault::Unknown(_))));
         let over = told.as_ref().is_ok_and(|t| t.state.is_over());
-        // A box that is over may have said why on its console, also after it was forgotten here.
+        // An instance that has ended may have said why on its console, and the console outlives the controller's record.
         let ended = if unknown || over { self.ended(id).await } else { None };
         match (told, ended) {
             (Ok(told), ended) => self.text(&told, ended),
@@ -54,7 +54,7 @@ impl Args {
         }
     }
 
-    /// What the box said of its end, as a sentence. None: nobody can read it.
+    /// What the instance said about its end, as a sentence. None: nobody can read it.
     async fn ended(&self, instance: &str) -> Option<String> {
         match self.ask.get::<Ended>(&format!("runners/{instance}/ended")).await {
             Ok(Ended { ended: Some(reason) }) => Some(format!("the instance itself said: ended: {reason}")),
@@ -95,14 +95,14 @@ impl Args {
             vec![format!("  {}", when(e.at)), ago, e.what.to_string(), whom(e, &told.id), e.why.clone()]
         });
         if !told.timeline.is_empty() {
-            // No header: the indentation says that it belongs here.
+            // The table has no header. Its indentation shows that it belongs to the lines above.
             text += show::table(&["", "", "", "", ""], &[1], rows).split_once('\n').map_or("", |(_, rows)| rows);
         }
         Ok(text)
     }
 }
 
-/// Whom an event concerns, as far as it is not the one that was asked about.
+/// The job, runner and pool that an event concerns, without the one that the user asked about.
 pub(super) fn whom(e: &EventView, but: &str) -> String {
     let job = e.job.map(|job| ("job", job.to_string()));
     let all = job.into_iter().chain(e.instance.clone().map(|id| ("runner", id))).chain(e.pool.clone().map(|pool| ("pool", pool)));

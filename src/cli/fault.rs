@@ -1,19 +1,19 @@
-//! What can go wrong for a caller, by kind: each kind has an exit code of its own, so that a script can tell them apart.
+//! The kinds of errors of a command. Each kind has its own exit code, so that a script can tell them apart.
 
 use muster_reconciler::manifest::Problems;
 
 use crate::http::client::ClientError;
 
-/// Exit code when the command was called in a way that cannot work.
+/// The exit code when the command line cannot work.
 pub(super) const USAGE: u8 = 2;
 
-/// A failure of a kind that scripts may want to tell apart.
+/// An error of a kind that scripts may want to tell apart.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
     /// There is no such job, runner or pool.
     #[error("{0}")]
     Unknown(String),
-    /// No token, the wrong one, or the controller takes none.
+    /// There is no token, the token is wrong, or the controller takes no orders.
     #[error("{0}; give it by MUSTER_TOKEN or --token-file")]
     Denied(String),
     /// No controller answers.
@@ -37,7 +37,7 @@ impl Fault {
 
 const CONFIG: u8 = 6;
 
-/// The exit code for an error: 1 unless it is of a known kind.
+/// The exit code for an error. An error of no known kind has 1.
 pub(super) fn code(error: &anyhow::Error) -> u8 {
     if let Some(fault) = error.chain().find_map(|e| e.downcast_ref::<Fault>()) {
         return fault.code();
@@ -45,7 +45,7 @@ pub(super) fn code(error: &anyhow::Error) -> u8 {
     if error.chain().any(|e| e.is::<Problems>()) { CONFIG } else { 1 }
 }
 
-/// Manifests that cannot be read are a setting that is wrong, like those that say what cannot be.
+/// The error of manifests that cannot be read. It has the same kind as the error of manifests that are invalid.
 #[cfg(feature = "live")]
 pub(super) fn unreadable(error: anyhow::Error) -> anyhow::Error {
     if error.is::<Problems>() { error } else { Fault::Config(format!("{error:#}")).into() }
@@ -61,7 +61,7 @@ impl From<ClientError> for Fault {
             ClientError::Status { status, said, .. } => match status.as_u16() {
                 404 => Fault::Unknown(said.clone()),
                 401 => Fault::Denied(said.clone()),
-                // The way out is at the controller, not at the caller.
+                // The mistake is in the controller's settings, not in the command.
                 403 => Fault::Config(said.clone()),
                 503 => Fault::Down(said.clone()),
                 _ => Fault::Config(error.to_string()),

@@ -1,4 +1,5 @@
-//! `muster completions SHELL` and `muster man DIR`: made from the commands themselves, so they cannot differ from them.
+//! `muster completions SHELL` and `muster man DIR`. Both are made from the commands themselves, so they cannot differ from
+//! them.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,7 +13,7 @@ use super::{Cli, show};
 /// `muster completions`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Completions {
-    /// For which shell; put the output where it looks for completions.
+    /// The shell; put the output where this shell looks for completions.
     #[arg(value_enum)]
     shell: Shell,
 }

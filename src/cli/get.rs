@@ -1,4 +1,5 @@
-//! `muster get pools|jobs|runners|prices`: what the running controller knows, one a line; all but prices with their reason.
+//! `muster get pools|jobs|runners|prices`: what the running controller knows, one line each. All but prices have their
+//! reason.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,13 +15,13 @@ use super::ask::{Ask, Items, block_on};
 use super::show::{self, Format, age};
 use crate::prices::{BookView, PriceView};
 
-/// Between two looks with `--watch`.
+/// The time between two requests with `--watch`.
 const EVERY: Duration = Duration::from_secs(2);
 
 /// `muster get`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// What.
+    /// What to list.
     #[arg(value_enum)]
     kind: Kind,
     /// For people (wide: with more columns), or for programs.
@@ -29,14 +30,14 @@ pub(super) struct Args {
     /// Print again whenever something changed, until Ctrl-C.
     #[arg(long, short)]
     watch: bool,
-    /// Of this pool only.
+    /// List only what belongs to this pool.
     #[arg(long, value_name = "NAME")]
     pool: Option<String>,
     #[command(flatten)]
     ask: Ask,
 }
 
-/// What can be listed.
+/// The lists that there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Kind {
     /// Pools.
@@ -45,10 +46,10 @@ enum Kind {
     /// Jobs that are not over.
     #[value(alias = "job")]
     Jobs,
-    /// Boxes and their registrations.
+    /// Runners: instances and their registrations.
     #[value(alias = "runner")]
     Runners,
-    /// What an hour of each instance type costs that the pools may buy, with source and date.
+    /// What an hour of each instance type costs that the pools may launch, with source and date.
     #[value(alias = "price")]
     Prices,
 }
@@ -101,7 +102,7 @@ impl Args {
     }
 }
 
-/// The columns of a narrow table come first; the wide one adds its own before the reason.
+/// The columns of a table. A wide table has more columns, before the reason.
 fn columns(wide: bool, narrow: &[&'static str], more: &[&'static str]) -> Vec<&'static str> {
     let more = if wide { more } else { &[] };
     narrow.iter().chain(more).copied().chain(["REASON"]).collect()

@@ -1,11 +1,12 @@
-//! `muster health`: whether a running muster does its work; for the health check of a container, which has no shell and no curl.
+//! `muster health`: whether a running muster does its work. It serves the health check of a container that has no shell and
+//! no curl.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use super::ask::{Ask, block_on};
 
-/// Less than the 5 s that ECS and Docker give a health check.
+/// The longest wait. ECS and Docker give a health check 5 s.
 const PATIENCE: Duration = Duration::from_secs(4);
 
 /// `muster health`.
@@ -16,7 +17,8 @@ pub(super) struct Args {
 }
 
 impl Args {
-    /// One line and 0 or 1, whatever is wrong: <https://docs.docker.com/reference/dockerfile/#healthcheck> reserves 2 and knows no more.
+    /// Prints one line, and ends with 0 or 1 whatever is wrong. <https://docs.docker.com/reference/dockerfile/#healthcheck>
+    /// reserves 2, and gives no other code a meaning.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         match block_on(self.ask.health(PATIENCE)) {
             Ok(()) => {

@@ -1,4 +1,4 @@
-//! `muster doctor --live`: asks the person at the terminal before each step, and writes the report.
+//! `muster doctor --live`: asks the user at the terminal before each step, and writes the report.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,17 +12,17 @@ use super::ask::{Ask, Token};
 use super::fault::Fault;
 use crate::doctor::live::{self, Controller, Human, Wish, workflow};
 
-/// The report for programs.
+/// The name of the report for programs.
 const JSON: &str = "muster-field-report.json";
-/// The same for people.
+/// The name of the report for people.
 const PAGE: &str = "muster-field-report.txt";
 
-/// What `--live` needs beside the manifests.
+/// What `--live` needs besides the manifests.
 #[derive(Debug, clap::Args)]
 #[group(id = "live_options")]
 pub(super) struct Live {
-    /// Send a real job through the running muster, follow it and its box, have an idle box drained, and write a report. Asks
-    /// before each step. Costs cents. See docs/field-report.md.
+    /// Send a real job through the running muster, follow the job and its runner, have an idle runner drained, and write a
+    /// report. Asks before each step. Costs cents. See docs/field-report.md.
     #[arg(long, requires = "repo")]
     pub(super) live: bool,
     /// The repository that has the throw-away workflow; doctor shows what to commit there.
@@ -56,7 +56,8 @@ pub(super) struct Live {
 }
 
 impl Live {
-    /// Runs the test: 0 if nothing was refused and nothing failed (a no is neither); 1 otherwise.
+    /// Runs the test. The exit code is 0 if nothing was refused and nothing failed. That the user said no to a step is
+    /// neither.
     pub(super) async fn run(&self, spec: &Spec, base: &Path) -> anyhow::Result<ExitCode> {
         let Some(repo) = &self.repo else { anyhow::bail!("--live needs --repo OWNER/NAME") };
         anyhow::ensure!(
@@ -73,7 +74,7 @@ impl Live {
             patience: self.patience.get().max(Duration::from_secs(1)),
             with_account: self.with_account,
         };
-        // Before the first step: a report that cannot be written is no report.
+        // This comes before the first step, because a test whose report cannot be written is of no use.
         std::fs::create_dir_all(&self.report).with_context(|| format!("failed to make {}", self.report.display()))?;
         let controller = Controller { url: self.ask.place().to_owned(), token: self.token.read()? };
         let stop = CancellationToken::new();

@@ -1,4 +1,4 @@
-//! Logs go to stderr, structured, and never to stdout, which belongs to a command's output.
+//! Logs go to stderr, structured. They never go to stdout, which belongs to the output of a command.
 
 use std::io::{self, IsTerminal};
 
@@ -9,7 +9,7 @@ use tracing_subscriber::filter::LevelFilter;
 use super::fault::Fault;
 use crate::environment;
 
-/// Says what is logged.
+/// The variable that says what is logged.
 const VARIABLE: &str = "MUSTER_LOG";
 
 /// How logs are written.
@@ -24,10 +24,11 @@ pub(super) enum LogFormat {
     Json,
 }
 
-/// Starts logging. `MUSTER_LOG` filters by level and target (`info,muster=debug`); `info` without it.
+/// Starts logging. `MUSTER_LOG` filters by level and target (`info,muster=debug`). Without it, the level is `info`.
 ///
 /// # Errors
-/// When `MUSTER_LOG` makes no sense: whoever set it waits for lines that would never come.
+///
+/// When `MUSTER_LOG` has no valid value. Otherwise whoever set it would wait for lines that never come.
 pub(super) fn init(format: LogFormat) -> Result<(), Fault> {
     let wanted = environment::read(VARIABLE).map_err(|e| Fault::Config(e.to_string()))?;
     let filter = filter(wanted.as_deref().unwrap_or("info")).map_err(Fault::Config)?;
@@ -45,8 +46,8 @@ pub(super) fn init(format: LogFormat) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The filter, or what is wrong with it. A bare word that is no level would be taken for a target of which everything is wanted, so
-/// that `dbug` turned off every line of muster's.
+/// The filter, or what is wrong with its text. A bare word that is no level would count as a target of which everything is
+/// wanted. So `dbug` would turn off all lines of muster's.
 fn filter(text: &str) -> Result<EnvFilter, String> {
     let wrong = |problem: String| {
         format!(
@@ -54,7 +55,7 @@ fn filter(text: &str) -> Result<EnvFilter, String> {
         )
     };
     let plain = |directive: &&str| !directive.contains(['=', '[', ':']);
-    // Nothing at all would be read as `error`.
+    // An empty directive would count as `error`.
     let no_level = |word: &&str| word.is_empty() || word.parse::<LevelFilter>().is_err();
     let unknown = text.split(',').filter(plain).find(no_level);
     if let Some(word) = unknown {

@@ -1,4 +1,4 @@
-//! The command line: one file per subcommand. To add one, add its module and its line in [`Command`].
+//! The command line, with one file for each subcommand. A new subcommand needs its module and its line in [`Command`].
 
 mod ask;
 mod demo;
@@ -57,11 +57,11 @@ enum Command {
     /// change nothing. With --live, send a real job through it and write a report.
     #[cfg(feature = "live")]
     Doctor(doctor::Args),
-    /// List pools, jobs or runners, each with its reason; asks the running controller.
+    /// List pools, jobs or runners, each with its reason, or prices; asks the running controller.
     Get(get::Args),
     /// Say where a job, a runner or a pool stands, why, what is awaited and what happened; asks the running controller.
     Explain(explain::Args),
-    /// Say what was decided and what was heard; asks the running controller.
+    /// Print what was decided and what was heard; asks the running controller.
     Events(events::Args),
     /// Watch pools, jobs and runners on the terminal; asks the running controller.
     Top(top::Args),
@@ -73,14 +73,15 @@ enum Command {
     Resume(steer::Args),
     /// Ask a runner, or all of a pool's, to end once idle; a job on it runs to its end. Needs the token.
     Drain(steer::Args),
-    /// Copy the runner's releases that the pools need into the bucket, from which the boxes load them.
+    /// Copy the runner's releases that the pools need into the bucket, from which the instances load them.
     #[cfg(feature = "live")]
     Sync(sync::Args),
     /// Watch the real controller at work on a simulated cloud and GitHub, in a browser. Needs no account and touches nothing.
     Demo(demo::Args),
     /// Run the real controller in simulated worlds in which everything goes wrong, by seed; prove it, or find the fault.
     Sim(sim::Args),
-    /// Ask what a directory of manifests would do with given jobs: waits, boxes, cost. Needs no account and touches nothing.
+    /// Print what a directory of manifests would do with given jobs: waits, runners, cost. Needs no account and touches
+    /// nothing.
     Simulate(simulate::Args),
     /// Check a directory of manifests and print every problem.
     Validate(validate::Args),
@@ -132,8 +133,9 @@ impl Command {
     }
 }
 
-/// Parses the arguments and runs the subcommand. 0: done; 1: it failed, or found what it looks for; 2: wrong usage; 3: there is
-/// no such thing; 4: no or a wrong token; 5: no controller answers; 6: a wrong setting or manifest.
+/// Parses the arguments and runs the subcommand. The exit code is 0 if it is done, 1 if it failed or found what it looks
+/// for, 2 for wrong usage, 3 if there is no such thing, 4 if the token is missing or wrong, 5 if no controller answers, and
+/// 6 for a wrong setting or manifest.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = logging::init(cli.log_format).map_err(anyhow::Error::from).and_then(|()| cli.command.run());

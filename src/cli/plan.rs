@@ -1,7 +1,7 @@
-//! `muster plan`: what a controller would do now, and why. Looks at EC2, SSM and GitHub, and changes nothing.
+//! `muster plan`: what a controller would do now, and why. It reads EC2, SSM and GitHub, and changes nothing.
 //!
-//! Jobs are asked of the running controller, which holds their messages: a message that is looked at is taken from the
-//! queue for a while, so the queue itself is only measured.
+//! The jobs come from the running controller, which holds their messages. To read a message is to take it from the queue
+//! for a while, so only the length of the queue is read.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub(super) struct Args {
 /// The answer, for both printers.
 #[derive(Debug, Serialize)]
 struct Answer {
-    /// Where the jobs come from.
+    /// Where the jobs come from, as a sentence.
     jobs: String,
     pools: Vec<Pool>,
 }
@@ -97,12 +97,13 @@ impl Args {
 
         let (events, jobs) = self.jobs(&spec, &aws).await;
         let clock = Clock::start();
-        // As a controller that has run for a while: what a predecessor did in its last seconds is no reason to hold back here.
+        // The controller counts as one that has run for a while. Otherwise it would hold back for what an earlier one did
+        // in its last seconds.
         let long_ago = clock.now() - Duration::from_secs(60);
         let mut controller = Controller::new("plan", long_ago);
         controller.set_paused(super::run::paused(&aws, spec.controller.cluster()).await?);
         let mut todo = controller.step(clock.now(), Input::Spec(spec.clone()));
-        // Sweeps only look; nothing else of what the core asks for is carried out.
+        // Sweeps only read. No other effect is carried out.
         let mut failures = Vec::new();
         for _ in 0..spec.forges().len() + 2 {
             let sweeps: Vec<_> = std::mem::take(&mut todo).into_iter().filter(|e| matches!(e.action, Action::Sweep(_))).collect();
@@ -123,7 +124,7 @@ impl Args {
         Ok(Answer { jobs, pools })
     }
 
-    /// The queued and running jobs that the controller knows, and a sentence on where they come from.
+    /// The queued and running jobs that the controller knows, and a sentence about where they come from.
     async fn jobs(&self, spec: &Spec, aws: &Aws) -> (Vec<JobEvent>, String) {
         let admin = &spec.controller.spec.listen.admin;
         let base = self.controller.clone().unwrap_or_else(|| format!("http://{}", admin.replace("0.0.0.0", "127.0.0.1")));

@@ -41,11 +41,11 @@ use crate::secrets::Secrets;
 use crate::supervisor::Supervisor;
 use crate::sync::task::Task;
 
-/// Between two looks at the core for the cost and the page's sparklines.
+/// How often the core is asked for the cost and for the page's sparklines.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// Inputs that may wait for the core.
+/// How many inputs may wait for the core.
 const INPUTS: usize = 256;
-/// The whole process ends this long after SIGTERM, whatever is under way.
+/// How long after SIGTERM the whole process ends, whatever is under way.
 const LAST_CALL: Duration = Duration::from_millis(9500);
 
 /// `muster run`.
@@ -61,7 +61,7 @@ pub(super) struct Args {
     /// win over AWS's own, which the controller reads once a day.
     #[arg(long, value_name = "FILE", env = "MUSTER_PRICES")]
     prices: Option<String>,
-    /// The same, for what neither that list nor AWS tells. Terraform writes it.
+    /// A price list for what neither the list of --prices nor AWS tells. Terraform writes it.
     #[arg(long, value_name = "FILE", env = "MUSTER_FALLBACK_PRICES")]
     fallback_prices: Option<String>,
 }
@@ -87,7 +87,7 @@ impl Args {
     }
 
     async fn serve(self) -> anyhow::Result<()> {
-        // Before anything else: a signal during the start must not be lost.
+        // This comes first, because a signal during the start must not be lost.
         let stop = stop_on_signal()?;
         let clock = Clock::start();
         let supervisor = Supervisor::from_env().map_err(|e| Fault::Config(e.to_string()))?;
@@ -107,11 +107,12 @@ impl Args {
         let (spec_in, spec_out) = watch::channel(spec.clone());
         let spec_for_prices = spec_out.clone();
         let (secrets_in, secrets_out) = watch::channel(webhook_secrets);
-        // Only the controller takes orders; the webhook's role need not read their token.
+        // Only the controller takes orders, so the webhook's role need not read their token.
         let token = if self.role == Role::Webhook { None } else { secrets.admin_token(&spec).await? };
         let (token_in, token_out) = watch::channel(token);
 
-        // Both before anything begins: a port that is taken must not cost held messages.
+        // Both listeners are bound before anything begins. Otherwise a port that is in use would cost held
+        // messages.
         let admin_listener = http::bind(&settings.listen.admin, "spec.listen.admin").await?;
         let webhook_listener = match self.role {
             Role::Controller => None,
@@ -134,7 +135,8 @@ impl Args {
             let (ask, queries) = Inspect::new();
             inspect = Some(ask);
             let mut controller = Controller::new(&process_name(spec.controller.cluster(), clock), clock.now());
-            // Before the manifests: a paused pool must launch nothing from the first moment on.
+            // The pauses come before the manifests, because a paused pool must launch nothing from the first
+            // moment on.
             controller.set_paused(paused(&aws, spec.controller.cluster()).await?);
             let traces = match otlp {
                 None => None,
@@ -187,7 +189,7 @@ impl Args {
         let console = inspect.is_some().then(|| console(aws.ec2.clone()));
         let watch = inspect.clone().map(|core| Watch::start(core, metrics.clone(), book.clone(), LOOK_EVERY, stop.clone()));
         if let Some(watch) = watch.clone() {
-            // Not one of `tasks`: should it fail, only prices are lost.
+            // This task is not one of `tasks`, because only prices are lost if it fails.
             let task = prices::task::Task { api: aws.prices.clone(), spec: spec_for_prices, book, watch };
             tokio::spawn(task.run(stop.clone()));
         }
@@ -197,7 +199,8 @@ impl Args {
         tasks.spawn(http::serve(admin_listener, admin::routes(admin), stop.clone()));
         supervisor.ready();
 
-        // A task that ends before it was told to has failed: then nothing works as it should, so everything stops.
+        // A task that ends before it was told to has failed. Then nothing works as it should, so everything
+        // stops.
         let ended_early = tokio::select! {
             ended = tasks.join_next() => ended.filter(|_| !stop.is_cancelled()),
             () = supervisor.watch(&liveness, &stop) => None,
@@ -219,7 +222,7 @@ impl Args {
     }
 }
 
-/// SIGTERM (ECS, systemd) and SIGINT (a person) both stop.
+/// A token that is cancelled by SIGTERM (ECS, systemd) or SIGINT (a person).
 pub(super) fn stop_on_signal() -> anyhow::Result<CancellationToken> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut term = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
@@ -242,7 +245,8 @@ pub(super) fn observer(metrics: &Arc<Metrics>) -> Observer {
     Arc::new(move |api, ended, took| metrics.api_call(api, ended.failure(), took))
 }
 
-/// The price lists that are given. One of the user's that cannot be read ends the start; of the fallback it is told.
+/// The price lists that are given. If the user's list cannot be read, the start fails. If the fallback cannot
+/// be read, there is a warning.
 async fn book(own: Option<String>, fallback: Option<String>, aws: &Aws) -> anyhow::Result<Book> {
     let own = match own {
         Some(place) => Some(prices::list::load(&place, &aws.s3).await?),
@@ -268,7 +272,8 @@ fn console(ec2: Ec2) -> Console {
     })
 }
 
-/// The pools that an operator paused before this process began. Asked a few times: nothing may be launched without knowing.
+/// The pools that an operator paused before this process began. SSM is asked up to three times, because
+/// nothing may be launched without this answer.
 pub(super) async fn paused(aws: &Aws, cluster: &str) -> anyhow::Result<BTreeMap<PoolName, Pause>> {
     let mut failure = None;
     for wait_s in [0, 1, 4] {
@@ -282,7 +287,7 @@ pub(super) async fn paused(aws: &Aws, cluster: &str) -> anyhow::Result<BTreeMap<
     anyhow::bail!("{}", failure.unwrap_or_default())
 }
 
-/// A pause is kept where the next process looks for it.
+/// Keeps a pause where the next process finds it.
 fn keep(aws: &Aws, cluster: &str) -> Keep {
     let (ssm, cluster) = (aws.ssm.clone(), cluster.to_owned());
     Arc::new(move |pool, pause| {
@@ -299,7 +304,8 @@ fn outbox(aws: &Aws, spec: &Spec) -> Outbox<Sealed> {
     })
 }
 
-/// Unique for every start of a process: it is part of every ClientToken (64 characters at most, with a serial number).
+/// A name for this start of the process. It must be unique, because it is part of every ClientToken (at most
+/// 64 characters, with a serial number).
 fn process_name(cluster: &str, clock: Clock) -> String {
     use std::hash::{BuildHasher, Hasher};
     let random = std::collections::hash_map::RandomState::new().build_hasher().finish();

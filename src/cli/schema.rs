@@ -21,7 +21,7 @@ impl Args {
             eprintln!("muster: there is no kind `{}`; write one of {}", self.kind, KINDS.join(", "));
             return Ok(ExitCode::from(USAGE));
         };
-        // A reader that closes early (`| head`) is no failure.
+        // A reader that closes early (`| head`) is not an error.
         match writeln!(io::stdout(), "{schema:#}") {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
             _ => Ok(ExitCode::SUCCESS),

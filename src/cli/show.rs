@@ -1,4 +1,4 @@
-//! Answers, printed: tables for people, JSON and YAML for programs, all of one value.
+//! Prints answers: tables for people, JSON and YAML for programs. All of them are made of one value.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub(super) enum Format {
     Yaml,
 }
 
-/// Prints a text; a reader that closes early (`| head`) is no failure.
+/// Prints a text. A reader that closes early (`| head`) is not an error.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -32,7 +32,7 @@ pub(super) fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// A value as JSON or YAML, with a newline at its end; None: as a table.
+/// A value as JSON or YAML, with a newline at its end. None: the format is a table.
 pub(super) fn machine(format: Format, value: &impl Serialize) -> anyhow::Result<Option<String>> {
     match format {
         Format::Table | Format::Wide => Ok(None),
@@ -41,7 +41,7 @@ pub(super) fn machine(format: Format, value: &impl Serialize) -> anyhow::Result<
     }
 }
 
-/// JSON is YAML: it is read as such, and written in YAML's own manner.
+/// JSON is YAML. The JSON is read as such, and written in YAML's own form.
 fn yaml(value: &impl Serialize) -> anyhow::Result<String> {
     let json = serde_json::to_string(value)?;
     let documents = Yaml::load_from_str(&json)?;
@@ -52,7 +52,8 @@ fn yaml(value: &impl Serialize) -> anyhow::Result<String> {
     Ok(text.trim_start_matches("---\n").to_owned() + "\n")
 }
 
-/// A table in kubectl's manner: capitals above, no lines. `numbers` are the columns that are aligned to the right.
+/// A table in the style of kubectl: a header in capitals, and no lines. `numbers` are the columns that are aligned to the
+/// right.
 pub(super) fn table(columns: &[&str], numbers: &[usize], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(columns.to_vec());
@@ -68,12 +69,12 @@ pub(super) fn table(columns: &[&str], numbers: &[usize], rows: impl IntoIterator
     table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 
-/// Seconds, for people.
+/// A time in seconds, for people.
 pub(super) fn age(seconds: u64) -> String {
     human(Duration::from_secs(seconds)).to_string()
 }
 
-/// Milliseconds since 1970 as `2026-11-24 13:14:15` (UTC).
+/// A time in milliseconds since 1970, as `2026-11-24 13:14:15` (UTC).
 pub(super) fn when(at_ms: u64) -> String {
     let at = i64::try_from(at_ms).ok().and_then(chrono::DateTime::from_timestamp_millis);
     at.map_or_else(|| at_ms.to_string(), |at| at.format("%Y-%m-%d %H:%M:%S").to_string())

@@ -1,6 +1,6 @@
-//! `muster sim`: the real controller in simulated worlds in which everything goes wrong, each drawn from a seed.
+//! `muster sim`: the real controller in simulated worlds in which everything goes wrong. Each world is drawn from a seed.
 //!
-//! A seed that fails is shrunk to the few faults and jobs that matter, and told with the command that replays it.
+//! A failing seed is shrunk to the few faults and jobs that matter. The output has the command that replays it.
 
 mod crashes;
 mod files;
@@ -20,18 +20,18 @@ use muster_simulator::{RunReport, Scenario, Schedule, Violation, shrink};
 use super::fault::USAGE;
 use out::say;
 
-/// Failing seeds that are named; the first is shrunk.
+/// How many failing seeds are named. The first one is shrunk.
 const NAMED: usize = 20;
-/// Lines of the timeline that are printed before a violation.
+/// How many lines of the timeline are printed before a violation.
 const LINES: usize = 60;
-/// Lines that a trace keeps.
+/// How many lines a trace keeps.
 const TRACE_LINES: usize = 1_000_000;
 
 /// `muster sim`.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("one"))]
 pub(super) struct Args {
-    /// Run this seed (twice, to see that both runs are the same), and say how it went.
+    /// Run this seed (twice, to check that both runs are the same), and say how it went.
     #[arg(long, group = "one")]
     seed: Option<u64>,
     /// Run a scenario that was written down, such as a failed seed's.
@@ -40,13 +40,13 @@ pub(super) struct Args {
     /// Run a built-in scenario: burst, warm, broken or unheard.
     #[arg(long, value_name = "NAME", group = "one")]
     example: Option<Example>,
-    /// Run so many seeds [default: 1000, or as many as the minutes allow].
+    /// Run this many seeds [default: 1000, or as many as the minutes allow].
     #[arg(long, conflicts_with = "one", value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
     seeds: Option<u64>,
-    /// The first of them.
+    /// The first of these seeds.
     #[arg(long, default_value_t = 0, conflicts_with = "one")]
     from: u64,
-    /// Start no seed after so many minutes, however many are left.
+    /// Start no seed after this many minutes, however many are left.
     #[arg(long, conflicts_with = "one", value_parser = RangedU64ValueParser::<u64>::new().range(1..=100_000))]
     minutes: Option<u64>,
     /// Kill the controller after each effect of a run, in each way, and compare where the worlds end; of the examples if no run
@@ -64,7 +64,7 @@ pub(super) struct Args {
     /// something else is not overwritten.
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
-    /// Runs that shrinking may take.
+    /// The most runs that shrinking may take.
     #[arg(long, default_value_t = 2000, value_name = "RUNS")]
     shrink: u32,
     /// Threads [default: one per core].
@@ -72,11 +72,11 @@ pub(super) struct Args {
     jobs: Option<NonZeroUsize>,
 }
 
-/// A run, and how the command line names it.
+/// A run, with the flags by which the command line names it.
 struct Run {
     scenario: Scenario,
     flags: String,
-    /// By what it is judged after a crash.
+    /// How the run is judged after a crash.
     judged: Judged,
 }
 
@@ -98,7 +98,7 @@ impl Run {
         Run { scenario: example.scenario(), flags: format!("--example {example}"), judged: example.judged() }
     }
 
-    /// The command that shows it.
+    /// The command that shows the run.
     fn replay(&self) -> String {
         format!("muster sim {} --trace", self.flags)
     }
@@ -161,7 +161,7 @@ impl Args {
         Ok(code(same && report.failure().is_none()))
     }
 
-    /// Shrinks a failure, and prints what is left of it.
+    /// Shrinks a failing run, and prints the smaller one.
     fn tell_failure(&self, run: &Run, violation: &Violation) -> anyhow::Result<()> {
         let seed = run.scenario.seed;
         say(format_args!("\nFAILED, seed {seed}: {violation}"))?;
@@ -184,7 +184,7 @@ impl Args {
     }
 }
 
-/// A run in a few lines.
+/// The result of a run, in a few lines.
 fn told(r: &RunReport) -> String {
     let jobs: Vec<String> = r.jobs.iter().map(|(how, n)| format!("{n} {how}")).collect();
     let rest = match r.converged {

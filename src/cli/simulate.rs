@@ -1,4 +1,5 @@
-//! `muster simulate`: what a directory of manifests would do with given jobs. Reads files, asks [`crate::simulate`], prints.
+//! `muster simulate`: what a directory of manifests would do with given jobs. It reads the files, asks [`crate::simulate`],
+//! and prints the answer.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use crate::prices::{self, Prices};
 use crate::simulate::answer::{Answer, Asked};
 use crate::simulate::{Input, html, mix, table, trace, workload};
 
-/// Larger than this is no file for us, or one that would not fit into memory.
+/// The largest file that is read, in bytes. A larger one is no file for this command, or would not fit into memory.
 const LARGEST_FILE: u64 = 1 << 30;
 
 /// `muster simulate`.
@@ -33,7 +34,7 @@ pub(super) struct Args {
     /// Jobs as they come on average, and what is assumed of the world. Beside --trace, only its `world` is used.
     #[arg(long, value_name = "FILE")]
     workload: Option<PathBuf>,
-    /// Draws what is left to chance; the same seed is the same answer.
+    /// Decides what is left to chance; the same seed gives the same answer.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// How much goes wrong.
@@ -53,7 +54,7 @@ pub(super) struct Args {
     html: Option<PathBuf>,
 }
 
-/// [`Weather`], for the command line.
+/// [`Weather`], as the command line names it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum Sky {
     /// Nothing goes wrong.
@@ -61,7 +62,7 @@ enum Sky {
     /// An ordinary day.
     #[default]
     Mild,
-    /// Spot is scarce, boots fail, APIs and webhooks limp.
+    /// Spot is scarce, boots fail, and APIs and webhooks are unreliable.
     Rough,
 }
 
@@ -90,7 +91,7 @@ impl Args {
             noted(report::check(path, &self.inputs()), &mut problems);
         }
         let Some((specs, input, conditions, prices)) = asked.filter(|_| problems.is_empty()) else {
-            // Bare lines, as `validate` prints them: editors and scripts read FILE:LINE.
+            // The lines have no prefix, as in `validate`, because editors and scripts read FILE:LINE.
             eprintln!("{}", Problems(problems));
             return Ok(ExitCode::FAILURE);
         };
@@ -114,13 +115,13 @@ impl Args {
         std::iter::once(&self.pools_dir).chain(&self.compare)
     }
 
-    /// Every file that is read.
+    /// Every file that the command reads.
     fn inputs(&self) -> Vec<PathBuf> {
         let manifests = self.dirs().flat_map(|dir| config::manifests_in(dir).unwrap_or_default());
         manifests.chain([&self.trace, &self.workload, &self.prices].into_iter().flatten().cloned()).collect()
     }
 
-    /// Reads every file, and notes what is wrong with all of them. None: something is.
+    /// Reads every file, and notes all problems. None: there is a problem.
     #[expect(clippy::type_complexity, reason = "what a question is made of, used once")]
     fn read(&self, problems: &mut Vec<Problem>) -> Option<(Vec<(String, Spec)>, Input, Conditions, Prices)> {
         let mut specs = Vec::new();
@@ -154,7 +155,7 @@ impl Args {
             Output::Table => table::print(answer),
             Output::Json => serde_json::to_string_pretty(answer).context("failed to write the answer as JSON")? + "\n",
         };
-        // A reader that closes early (`| head`) is no failure.
+        // A reader that closes early (`| head`) is not an error.
         match io::stdout().write_all(text.as_bytes()) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
             _ => Ok(()),
@@ -162,7 +163,7 @@ impl Args {
     }
 }
 
-/// The directory's manifests; None: something is wrong with them, and was noted, with the directory before the file's name.
+/// The manifests of a directory. None: they have problems, which were noted with the directory's name before the file's.
 fn read_manifests(dir: &Path, problems: &mut Vec<Problem>) -> Option<Spec> {
     let texts = noted(config::read_dir(dir), problems)?;
     let of_dir = |p: Problem| match p.file.is_empty() {
@@ -172,7 +173,7 @@ fn read_manifests(dir: &Path, problems: &mut Vec<Problem>) -> Option<Spec> {
     manifest::load(&texts).map_err(|Problems(found)| problems.extend(found.into_iter().map(of_dir))).ok()
 }
 
-/// What `read` makes of the file; None: something is wrong with it, and was noted.
+/// What `read` makes of a file. None: the file has problems, which were noted.
 fn read_file<T>(path: &Path, problems: &mut Vec<Problem>, read: impl FnOnce(&Text) -> Result<T, Vec<Problem>>) -> Option<T> {
     let file = path.display().to_string();
     let body = || -> anyhow::Result<String> {
@@ -183,13 +184,13 @@ fn read_file<T>(path: &Path, problems: &mut Vec<Problem>, read: impl FnOnce(&Tex
     read(&Text { file, body }).map_err(|found| problems.extend(found)).ok()
 }
 
-/// The value; None: there is none, and why was noted.
+/// The value. None: there was an error, which was noted.
 fn noted<T>(result: anyhow::Result<T>, problems: &mut Vec<Problem>) -> Option<T> {
     let problem = |error| Problem { file: String::new(), line: 0, path: String::new(), message: format!("{error:#}") };
     result.map_err(|error| problems.push(problem(error))).ok()
 }
 
-/// A line on the terminal that says how far it is; nothing when stderr is none.
+/// A line on the terminal that says how far the simulation is. Nothing is printed if stderr is no terminal.
 struct Progress<'a> {
     dir: &'a str,
     from: Time,

@@ -1,4 +1,4 @@
-//! `muster pause|resume pool/NAME` and `muster drain runner/ID|pool/NAME`: orders to the running controller.
+//! `muster pause|resume pool/NAME` and `muster drain runner/ID|pool/NAME`: an operator's orders to the running controller.
 
 use std::process::ExitCode;
 

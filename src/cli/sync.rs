@@ -1,12 +1,12 @@
-//! `muster sync`: one pass over the cache of runner binaries, by hand or from a timer.
+//! `muster sync`: one pass over the cache of runner binaries, started by hand or by a timer.
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use clap::ValueEnum;
 use serde::Serialize;
 
+use super::Output;
 use super::fault::unreadable;
 use crate::aws::Aws;
 use crate::github::releases::Releases;
@@ -19,21 +19,12 @@ pub(super) struct Args {
     /// The directory of the manifests, or s3://BUCKET/PREFIX.
     #[arg(long, env = "MUSTER_MANIFESTS")]
     manifests: Place,
-    /// Look only, and change nothing.
+    /// Only look, and change nothing.
     #[arg(long)]
     dry_run: bool,
     /// For people, or for programs.
     #[arg(long, short, value_enum, default_value_t)]
     output: Output,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people.
-    #[default]
-    Table,
-    /// For programs.
-    Json,
 }
 
 /// The answer, for both printers.
@@ -58,7 +49,7 @@ struct Binary {
     state: &'static str,
     bytes: Option<u64>,
     seconds: Option<f64>,
-    /// How long a newer release has been out, if the version is pinned and there is one.
+    /// How long a newer release has existed. None: the version is not pinned, or there is no newer release.
     behind_seconds: Option<u64>,
     error: Option<String>,
     #[serde(skip)]
@@ -86,7 +77,7 @@ impl Args {
     }
 
     async fn answer(&self) -> anyhow::Result<Answer> {
-        // An upload that is cut off is aborted, or it would cost storage.
+        // An upload that is cut off must be aborted, because its parts would cost storage.
         let stop = super::run::stop_on_signal()?;
         let spec = Manifests::new(self.manifests.clone(), &Aws::connect(None).await).load().await.map_err(unreadable)?;
         let settings = &spec.controller.spec;

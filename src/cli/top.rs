@@ -15,15 +15,15 @@ use super::show::{self, age};
 use crate::http::live_view::{attention, state_rank};
 use crate::meter::CostView;
 
-/// Between two looks.
+/// The time between two requests.
 const EVERY: Duration = Duration::from_secs(2);
-/// Lines when nobody knows the terminal's height.
+/// The number of lines if the height of the terminal is not known.
 const LINES: usize = 40;
 
 /// `muster top`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Print it once and end; always so when the output is no terminal.
+    /// Print once and end. This is the default when the output is no terminal.
     #[arg(long)]
     once: bool,
     #[command(flatten)]
@@ -57,7 +57,7 @@ impl Args {
     }
 }
 
-/// As many lines as fit: the pools, then jobs and runners with half of the rest each.
+/// As many lines as fit: first the pools, and then jobs and runners with half of the remaining lines each.
 fn draw(now: &Now, height: usize, width: usize) -> anyhow::Result<String> {
     let Now { snapshot: s, cost } = now;
     let (queued, running) = (in_state(s, JobState::Queued), in_state(s, JobState::InProgress));

@@ -1,4 +1,5 @@
-//! `muster validate DIR`: every problem of a directory's manifests, or what they say in one line each.
+//! `muster validate DIR`: every problem of a directory's manifests. If there is none, a summary with one line for each
+//! manifest.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -15,8 +16,8 @@ use crate::config;
 /// `muster validate`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The directory; its *.yaml and *.yml are read, subdirectories are not. `-`: the manifests come on standard input as one JSON
-    /// object from file name to text, and the answer is `{}`, as Terraform's data source `external` has it.
+    /// The directory; its *.yaml and *.yml are read, subdirectories are not. `-`: the manifests come on standard input as
+    /// one JSON object from file name to text, and the answer is `{}`, as Terraform's data source `external` has it.
     dir: PathBuf,
     /// The cluster's name, for a directory of the Terraform module: where no Controller is written, the one that the module will
     /// write is assumed.
@@ -37,7 +38,7 @@ impl Args {
         let said = match manifest::load(&texts) {
             Ok(_) if piped => writeln!(io::stdout(), "{{}}"),
             Ok(spec) => summary(&spec, assumed.is_some(), &mut io::stdout()),
-            // Bare lines, so that editors and scripts can read FILE:LINE.
+            // The lines have no prefix, so that editors and scripts can read FILE:LINE.
             Err(problems) => {
                 eprintln!("{problems}");
                 return Ok(ExitCode::FAILURE);
@@ -61,7 +62,7 @@ fn holds_controller(text: &Text) -> bool {
     documents.iter().any(|document| document.as_mapping_get("kind").and_then(Yaml::as_str) == Some("Controller"))
 }
 
-/// What the module writes, as far as rules look at it.
+/// The Controller that the Terraform module writes, as far as the rules look at it.
 fn controller_of_terraform(cluster: &str) -> Text {
     let (queues, metadata) =
         (serde_json::json!({ "jobs": "https://sqs.invalid/1/jobs" }), serde_json::json!({ "name": cluster }));

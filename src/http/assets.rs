@@ -1,18 +1,20 @@
-//! The live page's style and scripts. They are in the binary: the page asks nobody else, so it works in a closed network.
+//! The live page's style and scripts. They are in the binary, so the page needs no other server and works in a closed
+//! network.
 
 use warp::http::StatusCode;
 use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use warp::reply::Response;
 
-/// Name, type, text. `idiomorph.min.js` is Idiomorph 0.8.0 (0BSD), unchanged: it changes a page in place, so that the reader's
-/// focus, selection and scroll position survive. <https://github.com/bigskysoftware/idiomorph>
+/// The name, the type and the text of each asset. `idiomorph.min.js` is Idiomorph 0.8.0 (0BSD), unchanged. It changes a
+/// page in place, so that the reader's focus, selection and scroll position survive.
+/// <https://github.com/bigskysoftware/idiomorph>
 const ALL: [(&str, &str, &str); 3] = [
     ("live.css", "text/css; charset=utf-8", include_str!("assets/live.css")),
     ("live.js", "text/javascript; charset=utf-8", include_str!("assets/live.js")),
     ("idiomorph.min.js", "text/javascript; charset=utf-8", include_str!("assets/idiomorph.min.js")),
 ];
 
-/// The asset of that name.
+/// The asset with this name, or 404.
 pub fn answer(name: &str) -> Response {
     let Some((_, kind, text)) = ALL.iter().find(|(known, ..)| *known == name) else {
         return super::error(StatusCode::NOT_FOUND, "there is nothing at this path");

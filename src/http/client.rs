@@ -1,4 +1,5 @@
-//! Asks a running muster's admin listener: in clear, or by TLS where a proxy in front of it ends that. No redirects.
+//! Asks the admin listener of a running muster, in clear or by TLS. TLS is for a proxy in front of the listener. Redirects
+//! are not followed.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -12,18 +13,18 @@ use hyper_util::rt::TokioExecutor;
 use secrecy::{ExposeSecret as _, SecretString};
 use warp::http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 
-/// Largest answer that is read: 100,000 jobs.
+/// The most bytes of an answer that are read. 100,000 jobs fit.
 const LARGEST: usize = 256 << 20;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Not `http://HOST:PORT/...`, nor `https://HOST/...`.
+    /// The address is neither `http://HOST:PORT/...` nor `https://HOST/...`.
     #[error(
         "`{0}` is no address of an admin listener; write http://HOST:PORT, or https://HOST for one behind a proxy that ends TLS"
     )]
     Address(String),
-    /// This build has no TLS.
+    /// The address asks for TLS, and this build has none.
     #[error(
         "`{0}` asks for TLS, and this muster was built without it (without the feature `live`): use a full build, or write \
          http://HOST:PORT"
@@ -34,31 +35,31 @@ pub enum ClientError {
         "this machine trusts no certificate authority, so it cannot trust {0}: install the package ca-certificates, or set SSL_CERT_FILE ({1})"
     )]
     NoAuthorities(String, String),
-    /// A token that cannot be sent.
+    /// The token has characters that a header cannot have.
     #[error("the token holds characters that an HTTP header cannot; give the one of spec.listen.adminToken")]
     Token,
-    /// Nobody is there, or TLS was not agreed upon.
+    /// Nobody listens at the address, or the TLS handshake failed.
     #[error("failed to connect to {0}: {1}")]
     Connect(String, String),
-    /// Somebody is there, and does not answer.
+    /// The other side accepted the connection and does not answer.
     #[error("no answer from {0} within {1:?}")]
     Slow(String, Duration),
-    /// The connection broke.
+    /// The connection broke before the answer was complete.
     #[error("failed to ask {0}: {1}")]
     Broken(String, String),
-    /// An answer other than 2xx, and what it said.
+    /// An answer with a status other than 2xx.
     #[error("{url} answered {status}: {said}")]
     Status {
-        /// What was asked.
+        /// The URL that was asked.
         url: String,
-        /// The HTTP status.
+        /// The status of the answer.
         status: StatusCode,
-        /// `error` of a JSON answer, else the beginning of the body.
+        /// The field `error` of a JSON answer, or else the beginning of the body.
         said: String,
     },
 }
 
-/// `GET url`, and the body of a 2xx.
+/// Makes a `GET` request, and returns the body of a 2xx answer.
 ///
 /// # Errors
 /// See [`ClientError`].
@@ -66,7 +67,7 @@ pub async fn get(url: &str, patience: Duration) -> Result<Bytes, ClientError> {
     send(Method::GET, url, None, Bytes::new(), patience).await
 }
 
-/// `POST url` with a bearer token, and the body of a 2xx.
+/// Makes a `POST` request with a bearer token, and returns the body of a 2xx answer.
 ///
 /// # Errors
 /// See [`ClientError`].
@@ -74,7 +75,7 @@ pub async fn post(url: &str, token: Option<&SecretString>, body: Bytes, patience
     send(Method::POST, url, token, body, patience).await
 }
 
-/// Whether whoever sees the traffic to this URL can read it: neither TLS nor this machine itself.
+/// Whether others can read the traffic to this URL: there is no TLS, and the host is not this machine.
 pub fn in_clear(url: &str) -> bool {
     let Ok(uri) = url.parse::<Uri>() else { return false };
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
@@ -111,14 +112,14 @@ async fn exchange(method: Method, url: &str, token: Option<&SecretString>, body:
         _ => return Err(address()),
     };
     let answer = answer.map_err(|e| match std::error::Error::source(&e) {
-        // The error itself is `client error (Connect)`, which the sentence says already.
+        // The error says `client error (Connect)`, which our own sentence says already.
         Some(cause) if e.is_connect() => ClientError::Connect(authority, chain(cause)),
         _ => broken(&e),
     })?;
     read(url, answer).await
 }
 
-/// By TLS, with the machine's certificate authorities (or those of `SSL_CERT_FILE`).
+/// Sends by TLS, with the certificate authorities of the machine or of `SSL_CERT_FILE`.
 #[cfg(feature = "live")]
 async fn by_tls(
     url: &str,
@@ -151,7 +152,7 @@ async fn read(url: &str, answer: Response<Incoming>) -> Result<Bytes, ClientErro
     Err(ClientError::Status { url: url.to_owned(), status, said })
 }
 
-/// An error and what it came from: hyper's own words alone say little.
+/// An error and its causes in one line. hyper's own messages say little without the causes.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut said = error.to_string();
     let mut source = error.source();

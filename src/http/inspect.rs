@@ -1,4 +1,4 @@
-//! Questions to whoever runs the core. The core is not shared: the driver (or the demo) answers between two steps.
+//! Questions to the task that runs the core. The core is not shared: the driver (or the demo) answers between two steps.
 
 use std::time::Duration;
 
@@ -12,51 +12,51 @@ use tokio::time::timeout;
 
 use crate::subject::Subject;
 
-/// How long an answer may take. A step takes milliseconds; a core that takes longer is in trouble.
+/// How long an answer may take. A step takes milliseconds, so a core that takes longer is in trouble.
 pub const DEADLINE: Duration = Duration::from_secs(2);
-/// Questions that may wait; a full line means that nobody answers.
+/// How many questions may wait. If this many wait, nobody answers.
 const WAITING: usize = 64;
 
-/// One question, and where the answer goes. Dropping it unanswered says that there will be none.
+/// A question, with the channel for its answer. A question that is dropped tells its sender that there will be no answer.
 #[derive(Debug)]
 pub enum Query {
-    /// All pools.
+    /// Every pool.
     Pools(oneshot::Sender<Vec<PoolView>>),
-    /// All jobs.
+    /// Every job.
     Jobs(oneshot::Sender<Vec<JobView>>),
-    /// All runners.
+    /// Every runner.
     Runners(oneshot::Sender<Vec<RunnerView>>),
     /// Everything at one moment.
     Snapshot(oneshot::Sender<Snapshot>),
-    /// So many events after a number, oldest first, and the number of the last one.
+    /// The events after this number, oldest first, at most this many; and the number of the last event.
     Events(u64, usize, oneshot::Sender<(Vec<EventView>, u64)>),
-    /// All that there is to say of one thing; None: it is not known.
+    /// Everything that there is to say of one thing. The answer is None if the thing is unknown.
     Explain(Subject, oneshot::Sender<Option<Explanation>>),
-    /// An operator's order, and what comes of it.
+    /// An operator's order. The answer says what came of it.
     Order(Order, oneshot::Sender<Result<String, Refusal>>),
     /// The numbers for the metrics.
     Totals(oneshot::Sender<Totals>),
-    /// Whether the controller can do its work, else what is missing.
+    /// Whether the controller can do its work; if not, what is missing.
     Ready(oneshot::Sender<Result<(), String>>),
 }
 
-/// Why there is no answer.
+/// Why there is no answer to a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unanswered {
-    /// Not within [`DEADLINE`].
+    /// There was no answer within [`DEADLINE`].
     #[error("the controller did not answer within {DEADLINE:?}; it is overloaded or stuck")]
     Slow,
-    /// It is gone, or about to be.
+    /// The core has ended, or is about to.
     #[error("the controller is stopping")]
     Gone,
 }
 
-/// Asks. Clones ask the same core.
+/// A handle for questions. All clones ask the same core.
 #[derive(Clone, Debug)]
 pub struct Inspect(mpsc::Sender<Query>);
 
 impl Inspect {
-    /// A handle, and the questions that come through it.
+    /// Makes a handle, and the receiver of the questions that are asked with it.
     pub fn new() -> (Inspect, mpsc::Receiver<Query>) {
         let (ask, questions) = mpsc::channel(WAITING);
         (Inspect(ask), questions)
@@ -82,17 +82,17 @@ impl Inspect {
         self.ask(Query::Snapshot).await
     }
 
-    /// The events after a number, oldest first, `limit` at most, and the number of the last one that there is.
+    /// The events after `after`, oldest first, at most `limit`; and the number of the last event.
     pub async fn events(&self, after: u64, limit: usize) -> Result<(Vec<EventView>, u64), Unanswered> {
         self.ask(|to| Query::Events(after, limit, to)).await
     }
 
-    /// All that there is to say of one thing; None: it is not known.
+    /// Everything that there is to say of one thing. None: the thing is unknown.
     pub async fn explain(&self, subject: Subject) -> Result<Option<Explanation>, Unanswered> {
         self.ask(|to| Query::Explain(subject, to)).await
     }
 
-    /// Gives an order.
+    /// Gives an order. The answer says what came of it, or why the core refuses it.
     pub async fn order(&self, order: Order) -> Result<Result<String, Refusal>, Unanswered> {
         self.ask(|to| Query::Order(order, to)).await
     }
@@ -102,7 +102,7 @@ impl Inspect {
         self.ask(Query::Totals).await
     }
 
-    /// Whether the controller can do its work, else what is missing.
+    /// Whether the controller can do its work; if not, what is missing.
     pub async fn ready(&self) -> Result<Result<(), String>, Unanswered> {
         self.ask(Query::Ready).await
     }
@@ -117,7 +117,7 @@ impl Inspect {
     }
 }
 
-/// Answers one question from the core that `controller` is. Whoever asked may have gone away; that is no concern of ours.
+/// Answers one question from `controller`. It does not matter if the asker has gone away meanwhile.
 pub fn answer(controller: &mut Controller, query: Query, now: Time) {
     match query {
         Query::Pools(to) => drop(to.send(controller.seen().pools(now))),
@@ -132,7 +132,8 @@ pub fn answer(controller: &mut Controller, query: Query, now: Time) {
             Subject::Runner(id) => controller.seen().explain_runner(&id.into(), now),
             Subject::Pool(name) => controller.seen().explain_pool(&name.into(), now),
         })),
-        // Who gave it was told that nobody answered: an order that is carried out all the same would not be kept.
+        // The operator was told that nobody answered. The order must not be carried out all the same, because it would not
+        // be kept.
         Query::Order(_, to) if to.is_closed() => {}
         Query::Order(order, to) => drop(to.send(controller.order(&order, now))),
         Query::Totals(to) => drop(to.send(controller.seen().totals(now))),
@@ -163,6 +164,6 @@ mod tests {
             }
         });
         assert_eq!(inspect.ready().await, Ok(Err("no sweep yet".into())));
-        assert_eq!(inspect.totals().await, Err(Unanswered::Gone), "a dropped question is answered so");
+        assert_eq!(inspect.totals().await, Err(Unanswered::Gone), "a dropped question gets this answer");
     }
 }

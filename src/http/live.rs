@@ -1,5 +1,6 @@
-//! The live page and the page that explains one thing: made here, from templates, and kept up to date by server-sent
-//! events that carry the sections that changed. Without scripts the page is whole too; it only stands still.
+//! The live page, and the page that explains one thing. Both are made here, from templates. Server-sent events carry the
+//! sections that changed, and so keep the live page up to date. Without scripts the page is complete, but it does not
+//! change.
 
 use std::convert::Infallible;
 use std::sync::LazyLock;
@@ -24,9 +25,9 @@ use super::live_view::{self, Live};
 use super::state::{About, Admin};
 use crate::subject::Subject;
 
-/// Between two looks of an open page.
+/// How often an open page gets what has changed.
 const EVERY: Duration = Duration::from_secs(1);
-/// Open pages at most.
+/// How many pages may be open at the same time.
 const STREAMS: usize = 64;
 static PLACES: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(STREAMS));
 
@@ -34,11 +35,11 @@ static PLACES: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(STREAMS));
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; \
                       form-action 'self'; frame-ancestors 'none'";
 
-/// What the page may be asked for. Unknown names are passed over: the page has no filter that could be missed.
+/// What the page may be asked for. Unknown names are ignored, because a misspelt filter shows too much, and not too little.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Wish {
-    /// Of this pool only.
+    /// The only pool to show. Empty: all pools.
     pub pool: String,
 }
 
@@ -60,7 +61,7 @@ struct Explained<'a> {
 macro_rules! sections {
     ($($type:ident $name:literal $path:literal)*) => {
         $(#[derive(Template)] #[template(path = $path)] struct $type<'a> { v: &'a Live })*
-        /// Each section's id and HTML.
+        /// The id and the HTML of each section.
         fn sections(v: &Live) -> Vec<(&'static str, askama::Result<String>)> {
             vec![$(($name, $type { v }.render()),)*]
         }
@@ -95,7 +96,7 @@ impl Explained<'_> {
     }
 }
 
-/// The page, as it is now.
+/// The page as it is now.
 pub async fn page(admin: Admin, query: String) -> Response {
     let v = match view(&admin, &wish(&query)).await {
         Ok(v) => v,
@@ -104,7 +105,7 @@ pub async fn page(admin: Admin, query: String) -> Response {
     html(StatusCode::OK, Page { about: &admin.about, v }.render())
 }
 
-/// What there is to say of one thing, as a page.
+/// The page that explains one job, runner or pool.
 pub async fn explained(kind: String, id: String, admin: Admin) -> Response {
     let failed = |status, why: String| {
         let told = Explanation { kind: kind.clone(), id: id.clone(), reason: why, ..Explanation::default() };
@@ -131,18 +132,19 @@ pub async fn explained(kind: String, id: String, admin: Admin) -> Response {
     }
 }
 
-/// One page's stream.
+/// The stream of one open page.
 struct Stream {
     admin: Admin,
     wish: Wish,
     shown: Vec<(&'static str, String)>,
-    /// Ready to be sent.
+    /// The events that are ready to be sent, the next one last.
     next: Vec<Event>,
     began: bool,
     _place: SemaphorePermit<'static>,
 }
 
-/// Sections of the page, each time that they change; and a `beat` each second, so that silence is noticed.
+/// The stream of a page. It sends each section that has changed, and a `beat` each second, so that the page notices
+/// silence.
 pub async fn stream(admin: Admin, query: String) -> Response {
     let Ok(place) = PLACES.try_acquire() else {
         return super::error(StatusCode::SERVICE_UNAVAILABLE, format!("{STREAMS} pages are open already"));
@@ -153,7 +155,7 @@ pub async fn stream(admin: Admin, query: String) -> Response {
 }
 
 impl Stream {
-    /// The next event; None: the process stops.
+    /// The next event. None: the process stops.
     async fn event(&mut self) -> Option<Event> {
         if let Some(event) = self.next.pop() {
             return Some(event);
@@ -172,7 +174,7 @@ impl Stream {
         };
         let mut now = Vec::new();
         for (name, html) in sections(&v) {
-            // A template that cannot be filled in would be a bug; the page keeps what it had.
+            // A template that fails is a bug. The page keeps the section that it had.
             let Ok(html) = html else { continue };
             if !self.shown.iter().any(|(known, text)| *known == name && *text == html) {
                 self.next.push(Event::default().event(name).data(&html));

@@ -1,5 +1,5 @@
-//! The live page's charts, as SVG by `plotters`. Colours are names, as in the report of `muster simulate`: the style sheet
-//! finds each by its value and replaces it, so that one drawing serves a light and a dark screen.
+//! The charts of the live page, as SVG by `plotters`. A colour serves as a name, as in the report of `muster simulate`. The
+//! style sheet finds each colour by its value and replaces it, so that one drawing serves a light and a dark screen.
 
 use muster_reconciler::stage::Stage;
 use muster_reconciler::view::RunnerView;
@@ -9,14 +9,14 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::watch::Point;
 use crate::plot::{Axis, FIRST, GRID, INK, WAIT_STEPS, draw, font, on_axes, seconds, ticks};
 
-/// Width of the waterfall, in pixels of its own.
+/// The width of the waterfall on a wide screen, in the units of the SVG.
 pub const WIDE: u32 = 1100;
-/// The same for a phone.
+/// The width of the waterfall on a phone.
 pub const NARROW: u32 = 390;
-/// A row of the waterfall.
+/// The height of a row of the waterfall.
 const ROW: u32 = 20;
 
-/// What a runner was doing until it reached a stage, in the order of a start; the style sheet has the same values.
+/// What a runner did until it reached a stage, in the order of its start. The style sheet has the same colours.
 pub const STAGES: [(Stage, RGBColor, &str); 8] = [
     (Stage::Launched, RGBColor(0x8b, 0x6f, 0xc9), "EC2 answers"),
     (Stage::Script, RGBColor(0x5f, 0x7f, 0xd6), "boots"),
@@ -28,7 +28,8 @@ pub const STAGES: [(Stage, RGBColor, &str); 8] = [
     (Stage::Started, RGBColor(0xc9, 0x78, 0x0e), "waits for a job"),
 ];
 
-/// Queued jobs (line) over boxes (area), without axes: the shape says enough, and the label has the numbers.
+/// A sparkline: queued jobs as a line over runners as an area. It has no axes, because the shape says enough, and the label
+/// has the numbers.
 pub fn spark(label: &str, past: &[Point]) -> anyhow::Result<String> {
     let top = past.iter().map(|p| p.queued.max(p.boxes)).max().unwrap_or_default().max(1);
     let last = past.len().saturating_sub(1).max(1) as f64;
@@ -41,7 +42,7 @@ pub fn spark(label: &str, past: &[Point]) -> anyhow::Result<String> {
     })
 }
 
-/// Each runner's start as a bar, one piece for each stage. None to show: an empty text.
+/// Each runner's start as a bar, with one piece for each stage. Empty if there is no runner.
 pub fn falls(width: u32, runners: &[&RunnerView]) -> anyhow::Result<String> {
     if runners.is_empty() {
         return Ok(String::new());
@@ -63,7 +64,7 @@ pub fn falls(width: u32, runners: &[&RunnerView]) -> anyhow::Result<String> {
                 chart.draw_series([Rectangle::new([(from, low), (stage.after_seconds, high)], color.filled())])?;
                 from = stage.after_seconds;
             }
-            // The end of an instance's id tells it apart; all of it is in the table.
+            // The end of an instance's id is enough to tell it apart. The table has the whole id.
             let id = &runner.instance;
             let short = id.get(id.len().saturating_sub(6)..).unwrap_or(id);
             let style = font(12).color(&INK).pos(Pos::new(HPos::Right, VPos::Center));
@@ -73,7 +74,7 @@ pub fn falls(width: u32, runners: &[&RunnerView]) -> anyhow::Result<String> {
     })
 }
 
-/// Text for an attribute: a pool's name holds nothing that would need it, but this place cannot know.
+/// Escapes a text for an attribute. The name of a pool has nothing to escape, but this function cannot know that.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
 }

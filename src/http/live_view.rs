@@ -1,4 +1,5 @@
-//! What the live page shows, from one snapshot: rows that are worth a look first, words for people, and the charts.
+//! What the live page shows, made of one snapshot: the rows that matter most come first, with words for people and with
+//! charts.
 
 use std::time::Duration;
 
@@ -11,20 +12,20 @@ use super::live_charts;
 use super::watch::{Point, Watch};
 use crate::meter::CostView;
 
-/// Rows of a table at most; the rest is counted. A page of more helps nobody.
+/// The most rows of a table. The other rows are only counted.
 const ROWS: usize = 200;
-/// Runners in the waterfall at most: the newest that this process launched.
+/// The most runners in the waterfall. The newest that this process launched are shown.
 const FALLS: usize = 24;
-/// Events shown.
+/// How many events are shown.
 const EVENTS: usize = 60;
 
-/// The phases of a runner that is starting, for the tiles.
+/// The phases that the tiles count as starting.
 const STARTING: [Phase; 3] = [Phase::Launching, Phase::Booting, Phase::Configured];
 
 /// A number with its name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tile {
-    /// Its id.
+    /// The id of the tile in the page.
     pub id: &'static str,
     /// The number.
     pub number: String,
@@ -37,11 +38,11 @@ pub struct Tile {
 pub struct PoolRow {
     /// The pool.
     pub pool: PoolView,
-    /// Queued jobs and boxes over the last minutes, as SVG; empty: too early.
+    /// Queued jobs and runners over the last minutes, as SVG. Empty: there are too few points yet.
     pub spark: String,
-    /// Its cost today; empty: no price.
+    /// What the pool has cost today. Empty: there is no price.
     pub cost: String,
-    /// Boxes by phase, in words.
+    /// How many runners are in each phase, in words.
     pub boxes: String,
 }
 
@@ -50,9 +51,9 @@ pub struct PoolRow {
 pub struct JobRow {
     /// The job.
     pub job: JobView,
-    /// How long it has been known.
+    /// For how long muster has known the job.
     pub age: String,
-    /// The instance that it runs on, if it is one of ours.
+    /// The instance that the job runs on. None: the job does not run, or on no runner of ours.
     pub instance: Option<String>,
 }
 
@@ -61,9 +62,9 @@ pub struct JobRow {
 pub struct RunnerRow {
     /// The runner.
     pub runner: RunnerView,
-    /// How long it has been known.
+    /// For how long muster has known the runner.
     pub age: String,
-    /// Its stages, in words.
+    /// The stages of the runner's start, in words.
     pub stages: String,
 }
 
@@ -76,54 +77,54 @@ pub struct EventRow {
     pub clock: String,
 }
 
-/// One API's budget, or GitHub's limit.
+/// The budget of one API, or one limit of GitHub's.
 #[derive(Clone, Debug, Default)]
 pub struct BudgetRow {
-    /// The call.
+    /// The name of the API or of the limit.
     pub api: String,
-    /// The App, or AWS.
+    /// Whose budget it is: an App's, perhaps on one account, or AWS's.
     pub whose: String,
-    /// Left now.
+    /// How many calls are left now.
     pub left: String,
-    /// Of so many, or until when.
+    /// How many calls there are in all, or until when the limit holds.
     pub of: String,
-    /// 0 to 100.
+    /// What is left, in percent: 0 to 100.
     pub percent: u32,
 }
 
 /// Everything that the page shows.
 #[derive(Clone, Debug, Default)]
 pub struct Live {
-    /// The pool that is shown alone; empty: all.
+    /// The only pool that is shown. Empty: all pools.
     pub wish: String,
-    /// All pools' names.
+    /// The names of all pools.
     pub names: Vec<String>,
-    /// The numbers at the top.
+    /// The numbers at the top of the page.
     pub tiles: Vec<Tile>,
     /// The pools.
     pub pools: Vec<PoolRow>,
-    /// The jobs, those that wait first.
+    /// The jobs. Those that wait come first.
     pub jobs: Vec<JobRow>,
-    /// Jobs that are not shown.
+    /// How many more jobs there are than the page shows.
     pub more_jobs: usize,
-    /// The runners, those in trouble first.
+    /// The runners. Those in trouble come first.
     pub runners: Vec<RunnerRow>,
-    /// Runners that are not shown.
+    /// How many more runners there are than the page shows.
     pub more_runners: usize,
-    /// The newest runners' starts by stage, wide and narrow; empty: none.
+    /// The waterfall of the newest runners' starts, for a wide screen and for a phone. Empty: there is none.
     pub falls: [String; 2],
-    /// The newest events first.
+    /// The events, newest first.
     pub events: Vec<EventRow>,
-    /// Budgets, then limits.
+    /// The budgets, and then GitHub's limits.
     pub budgets: Vec<BudgetRow>,
-    /// What the cost is of; empty: there are no prices.
+    /// What the cost covers. Empty: there are no prices.
     pub cost_note: String,
-    /// Why nothing can be shown.
+    /// Why nothing can be shown. Empty: there is no trouble.
     pub trouble: String,
 }
 
 impl Live {
-    /// Of one pool (`wish`), or of all.
+    /// What the page shows of one pool (`wish`), or of all pools if `wish` is empty.
     pub fn new(s: &Snapshot, wish: &str, watch: &Watch) -> Live {
         let ours = |pool: &str| wish.is_empty() || wish == pool;
         let cost = watch.cost();
@@ -155,7 +156,7 @@ impl Live {
     }
 }
 
-/// What went wrong comes first, then what changes, then what is settled.
+/// The order of runners by phase: first what went wrong, then what changes, and last what is settled.
 pub const fn attention(phase: Phase) -> u8 {
     match phase {
         Phase::Failed => 0,
@@ -171,7 +172,7 @@ pub const fn attention(phase: Phase) -> u8 {
     }
 }
 
-/// Those that wait come first: with a limit, they are the ones that must not be missing.
+/// The order of jobs by state. Jobs that wait come first, so that a limit does not cut them off.
 pub const fn state_rank(state: JobState) -> u8 {
     match state {
         JobState::Queued => 0,
@@ -180,7 +181,7 @@ pub const fn state_rank(state: JobState) -> u8 {
     }
 }
 
-/// The time of day, UTC.
+/// The time of day in UTC, such as `13:14:15`.
 pub fn clock(at_ms: u64) -> String {
     let s = at_ms / 1000 % 86_400;
     format!("{:02}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
@@ -288,7 +289,7 @@ fn budgets(s: &Snapshot) -> Vec<BudgetRow> {
     });
     let limits = s.limits.iter().map(|l| {
         let until = human(Duration::from_millis(l.until.saturating_sub(s.now)));
-        // An installation is granted 5,000 an hour at least; larger organisations get more.
+        // GitHub grants an installation at least 5,000 requests an hour. Larger organisations get more.
         let (api, of) = match &l.resource {
             Some(resource) => (format!("GitHub's rate limit ({resource})"), format!("5000 or more; anew in {until}")),
             None => ("GitHub's secondary rate limit".into(), format!("lifts in {until}")),

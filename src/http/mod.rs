@@ -1,5 +1,5 @@
-//! The two listeners: [`webhook`] takes GitHub's deliveries, [`admin`] shows what muster does. Both answer in JSON,
-//! refuse what they don't know, log requests without bodies, and stop within [`GRACE`] when told to.
+//! The two listeners: [`webhook`] takes GitHub's deliveries, and [`admin`] shows what muster does. Both answer in JSON,
+//! refuse what they do not know, log requests without their bodies, and stop within [`GRACE`] when told to.
 
 pub mod admin;
 pub mod assets;
@@ -32,10 +32,10 @@ use crate::liveness::Liveness;
 /// How long requests under way may take to end once the server is told to stop. The whole process has 10 s.
 pub const GRACE: Duration = Duration::from_secs(6);
 
-/// GitHub's id of a delivery; it is what an operator searches for.
+/// The header with GitHub's id of a delivery, by which an operator can find the delivery.
 const DELIVERY: &str = "x-github-delivery";
 
-/// A listener that could not be had.
+/// The error of a listener that could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to listen on `{address}` ({setting} of the Controller): {source}; free it or set another")]
 pub struct BindError {
@@ -44,12 +44,12 @@ pub struct BindError {
     source: io::Error,
 }
 
-/// Listens on `address` (`HOST:PORT`), which is set by `setting`, such as `spec.listen.admin`.
+/// Listens on `address` (`HOST:PORT`). `setting` is the manifest's field with this address, such as `spec.listen.admin`.
 pub async fn bind(address: &str, setting: &'static str) -> Result<TcpListener, BindError> {
     TcpListener::bind(address).await.map_err(|source| BindError { address: address.to_owned(), setting, source })
 }
 
-/// Serves until `shutdown`, then lets requests under way end, for [`GRACE`] at most.
+/// Serves requests until `shutdown`. Then requests under way may end, within [`GRACE`].
 pub async fn serve<F>(listener: TcpListener, routes: F, shutdown: CancellationToken)
 where
     F: Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static,
@@ -80,12 +80,12 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response {
     response
 }
 
-/// `{"error": ...}`.
+/// An answer in JSON with the field `error`.
 fn error(status: StatusCode, message: impl ToString) -> Response {
     json(status, &serde_json::json!({ "error": message.to_string() }))
 }
 
-/// `GET /healthz`: asks nobody, so it is answered whatever is stuck.
+/// `GET /healthz`. It asks no other task, so it is answered whatever is stuck.
 fn alive(liveness: &Liveness) -> Response {
     match liveness.check() {
         Ok(()) => json(StatusCode::OK, &serde_json::json!({ "status": "ok" })),
@@ -93,7 +93,7 @@ fn alive(liveness: &Liveness) -> Response {
     }
 }
 
-/// What no route took: 405 if only the method is wrong, else 404.
+/// The answer to a request that no route took: 405 if only the method is wrong, and 404 otherwise.
 async fn refuse(rejection: Rejection, allowed: &'static str) -> Result<Response, Infallible> {
     if rejection.find::<warp::reject::MethodNotAllowed>().is_some() {
         let mut response = error(StatusCode::METHOD_NOT_ALLOWED, format!("this path takes {allowed}"));
@@ -103,12 +103,12 @@ async fn refuse(rejection: Rejection, allowed: &'static str) -> Result<Response,
     Ok(error(StatusCode::NOT_FOUND, "there is nothing at this path"))
 }
 
-/// GET, and HEAD with it.
+/// A filter for GET, and for HEAD with it.
 fn get() -> impl Filter<Extract = (), Error = Rejection> + Copy {
     warp::get().or(warp::head()).unify()
 }
 
-/// One line per request: what was asked and what was answered, never a body.
+/// Logs one line for each request: what was asked and what was answered, but never a body.
 fn log_request(info: &warp::log::Info<'_>) {
     let path: String = info.path().chars().take(200).collect();
     let delivery: String = info
@@ -118,7 +118,7 @@ fn log_request(info: &warp::log::Info<'_>) {
         .map(|v| v.chars().take(64).collect())
         .unwrap_or_default();
     let (method, status, took_ms) = (info.method(), info.status().as_u16(), info.elapsed().as_secs_f64() * 1000.0);
-    // Somebody polls the dashboard and the metrics all day; a delivery or a failure is news.
+    // The page and the metrics are polled all day, so only deliveries, orders and failures are news.
     if status >= 500 {
         tracing::warn!(%method, path, status, delivery, took_ms, "answered");
     } else if *method == Method::POST {
@@ -128,7 +128,7 @@ fn log_request(info: &warp::log::Info<'_>) {
     }
 }
 
-/// Turns what a logging wrapper made back into a plain response.
+/// Turns the reply of a logging wrapper back into a plain response.
 fn plain(reply: impl Reply) -> Response {
     reply.into_response()
 }

@@ -1,5 +1,5 @@
-//! GitHub's `workflow_job` payload -> [`JobEvent`]: of 12 KB of JSON only the few fields that decide something are read,
-//! borrowed from the body where possible.
+//! Reads GitHub's `workflow_job` payload into a [`JobEvent`]. Of 12 KB of JSON, only the few fields that decide something
+//! are read. They are borrowed from the body where possible.
 //! <https://docs.github.com/en/webhooks/webhook-events-and-payloads#workflow_job>
 //!
 //! The webhook server and the queue's direct mode use the same function.
@@ -13,30 +13,30 @@ use serde::Deserialize;
 
 use crate::wire::{self, WireError};
 
-/// What a delivery says.
+/// What a delivery says, as far as muster is concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
-    /// A job moved.
+    /// The state of a job changed.
     Job(JobEvent),
     /// GitHub asks whether anybody listens.
     Ping,
-    /// Nothing that muster acts on, and why.
+    /// Nothing that muster acts on. The text says why.
     Nothing(String),
 }
 
-/// Why a delivery cannot be read. Says what is wrong, never what was written.
+/// Why a delivery cannot be read. The error says what is wrong, and never repeats the text of the delivery.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PayloadError {
-    /// No `X-GitHub-Event`.
+    /// The header `X-GitHub-Event` is missing.
     #[error("the X-GitHub-Event header is missing")]
     NoEvent,
-    /// Neither of GitHub's two encodings.
+    /// The body has neither of GitHub's two encodings.
     #[error("the content type is neither application/json nor application/x-www-form-urlencoded")]
     ContentType,
-    /// The form has no `payload`.
+    /// The form has no field `payload`.
     #[error("the form has no field payload, or it is not text")]
     NoPayload,
-    /// Not the JSON that was expected.
+    /// The body is not the JSON that was expected.
     #[error("the payload is malformed: {0}")]
     Malformed(String),
     /// A field is beyond its limit.
@@ -96,7 +96,7 @@ struct Form {
     payload: String,
 }
 
-/// Reads a delivery whose signature was verified: the `X-GitHub-Event` and `Content-Type` headers and the raw body.
+/// Reads a delivery whose signature is verified: its headers `X-GitHub-Event` and `Content-Type`, and its raw body.
 pub fn read(event: Option<&str>, content_type: Option<&str>, body: &[u8]) -> Result<Heard, PayloadError> {
     match event.ok_or(PayloadError::NoEvent)? {
         "workflow_job" => {}
@@ -122,8 +122,8 @@ fn job(json: &[u8]) -> Result<Heard, PayloadError> {
         _ => return Ok(Heard::Nothing("muster acts on the actions queued, in_progress and completed only".into())),
     };
     let job = payload.workflow_job;
-    // GitHub's own example of a queued job names a runner; and it sends "" as well as null for none. What is no name of ours, and
-    // no word of GitHub's, decides nothing.
+    // GitHub's own example of a queued job names a runner, and GitHub sends "" as well as null for none. A text that is
+    // neither a name of ours nor a word of GitHub's decides nothing.
     let text = |field: Option<Cow<'_, str>>| field.filter(|t| wire::is_word(t)).map(Cow::into_owned);
     let event = JobEvent {
         job: JobId(job.id),
@@ -132,19 +132,19 @@ fn job(json: &[u8]) -> Result<Heard, PayloadError> {
         repo: payload.repository.full_name.into_owned(),
         org: text(payload.organization.map(|o| o.login)),
         enterprise: text(payload.enterprise.map(|e| e.slug)),
-        // Whatever they hold, the job waits at GitHub: it must show why.
+        // The job waits at GitHub whatever its labels are, so muster must be able to show why.
         labels: wire::fit_labels(job.labels.unwrap_or_default()),
         runner: text(job.runner_name).filter(|_| state != JobState::Queued),
         conclusion: text(job.conclusion),
         queued_at: time(job.created_at.as_deref()),
-        // Of a queued job GitHub says that it started when it was queued.
+        // GitHub says of a queued job that it started when it was queued.
         started_at: time(job.started_at.as_deref()).filter(|_| state != JobState::Queued),
     };
     wire::check(&event)?;
     Ok(Heard::Job(event))
 }
 
-/// RFC 3339. Times decide nothing, so one that cannot be read is none.
+/// Reads a time of RFC 3339. Times decide nothing, so a time that cannot be read counts as none.
 fn time(text: Option<&str>) -> Option<Time> {
     let at = chrono::DateTime::parse_from_rfc3339(text?).ok()?;
     u64::try_from(at.timestamp_millis()).ok().map(Time::from_millis)
@@ -167,7 +167,7 @@ fn encoding(content_type: Option<&str>) -> Option<Encoding> {
     }
 }
 
-/// An event's name, if it looks like one.
+/// The name of an event, if it looks like one.
 fn printable(event: &str) -> &str {
     let plain = event.len() <= 64 && event.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     if plain { event } else { "an event of that name" }
@@ -237,7 +237,7 @@ mod tests {
             assert_eq!(labels(none), [""; 0]);
         }
         assert_eq!(labels(r#"["self-hosted","linux\n"," a, b",""]"#), ["self-hosted", "linux\n", " a, b", ""]);
-        assert_eq!(labels("[\"a\u{ffff}\"]"), ["a\u{fffd}"], "SQS takes no message with it");
+        assert_eq!(labels("[\"a\u{ffff}\"]"), ["a\u{fffd}"], "SQS takes no message with U+FFFF");
         assert_eq!(labels(&format!("[\"{}\"]", "x".repeat(9_000))), [format!("{}…", "x".repeat(256))]);
         let many = labels(&format!("[{}]", vec!["\"l\""; 1_000].join(",")));
         assert_eq!((many.len(), many.last().map(String::as_str)), (100, Some("… and 901 more labels")));

@@ -1,8 +1,8 @@
-//! GitHub's webhook signature: HMAC-SHA256 over the raw body, in hex, as `X-Hub-Signature-256: sha256=<hex>`.
+//! GitHub's signature of a webhook: HMAC-SHA256 over the raw body, in hex, as `X-Hub-Signature-256: sha256=<hex>`.
 //! <https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries>
 //!
-//! The webhook server and the queue's direct mode (API Gateway puts the raw payload on SQS) use the same function.
-//! Any of several secrets may have signed, so that a secret can be changed without losing a delivery.
+//! The webhook server and the queue's direct mode (API Gateway puts the raw payload on SQS) use the same function. Any of
+//! several secrets may have signed, so that a secret can be changed without losing a delivery.
 
 use hmac::{Hmac, Mac};
 use secrecy::{ExposeSecret, SecretString};
@@ -13,27 +13,27 @@ use crate::keyring::{ForeignKey, Key, Keyring};
 /// The header that carries the signature.
 pub const HEADER: &str = "x-hub-signature-256";
 
-/// Why a delivery isn't believed.
+/// Why a delivery is not believed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
-    /// There is none.
+    /// The delivery has no signature.
     #[error("the X-Hub-Signature-256 header is missing: set a secret in the webhook's settings at GitHub")]
     Absent,
-    /// It isn't `sha256=` and 64 hexadecimal digits.
+    /// The signature is not `sha256=` and 64 hexadecimal digits.
     #[error("the X-Hub-Signature-256 header is not sha256= and 64 hexadecimal digits")]
     Malformed,
-    /// No secret gives this signature for this body.
+    /// No configured secret gives this signature for this body.
     #[error("the signature fits none of the configured webhook secrets")]
     Mismatch,
-    /// Nothing to compare with: every delivery is refused, rather than every one believed.
+    /// There is no secret to compare with. muster then refuses every delivery.
     #[error("no webhook secret is configured: set webhookSecrets in a GitHubApp")]
     NoSecret,
-    /// The signature is right, but by an App that has no say over the job.
+    /// The signature is right, but its App has no say over the job.
     #[error(transparent)]
     Foreign(#[from] ForeignKey),
 }
 
-/// The secret that signed the body. Takes the same time wherever a wrong signature first differs.
+/// The secret that signed the body. The check takes the same time wherever a wrong signature first differs.
 pub fn verify<'a>(keyring: &'a Keyring, body: &[u8], header: Option<&str>) -> Result<&'a Key, SignatureError> {
     let hex_digits = header.ok_or(SignatureError::Absent)?.strip_prefix("sha256=").ok_or(SignatureError::Malformed)?;
     let mut signature = [0u8; 32];
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn githubs_own_test_vector_is_believed() {
-        // From GitHub's page named above.
+        // The vector is on GitHub's page, which the module's text names.
         let header = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
         assert_eq!(verified(&keyring(&["It's a Secret to Everybody"]), b"Hello, World!", Some(header)), Ok(()));
         assert_eq!(sign(&SecretString::from("It's a Secret to Everybody"), b"Hello, World!"), header);

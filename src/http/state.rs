@@ -1,4 +1,5 @@
-//! What the admin listener needs to answer: the core's door, the metrics, the page's watch, and what orders need.
+//! What the admin listener needs for its answers: questions to the core, the metrics, the watch of the live page, and what
+//! orders need.
 
 use std::sync::Arc;
 
@@ -15,14 +16,15 @@ use super::watch::Watch;
 use crate::liveness::Liveness;
 use crate::metrics::Metrics;
 
-/// Who answers here; shown at the top of the dashboard and by `/api/v1/about`.
+/// What `/api/v1/about` and the top of the live page say about this process.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct About {
     /// The cluster's name.
     pub cluster: String,
-    /// This release.
+    /// The version of this release.
     pub version: String,
-    /// A sentence for the top of the page, if there is something that everybody must know ("this is a demo").
+    /// A sentence for the top of the page that every reader must see, such as "this is a demo". None: there is no such
+    /// sentence.
     pub banner: Option<String>,
 }
 
@@ -33,38 +35,39 @@ impl About {
     }
 }
 
-/// What the admin listener needs.
+/// What the admin listener needs for its answers.
 #[derive(Clone)]
 pub struct Admin {
-    /// Who answers.
+    /// What this process says of itself.
     pub about: About,
-    /// The core; None in a process that runs the webhook only.
+    /// Asks the core. None: this process runs only the webhook.
     pub inspect: Option<Inspect>,
-    /// Reads what a box said of its end; None where there is no EC2.
+    /// Reads what an instance said about its end. None: this process has no EC2.
     pub console: Option<Console>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// Looks at the core for the page; None where there is none.
+    /// Watches the core for the page. None: this process has no core.
     pub watch: Option<Arc<Watch>>,
-    /// What orders need; None: none are taken.
+    /// What orders need. None: no orders are taken.
     pub steer: Option<Steer>,
-    /// Whether the process does its work.
+    /// Whether the process still does its work.
     pub liveness: Liveness,
-    /// Ends open streams.
+    /// Ends the streams of open pages.
     pub stop: CancellationToken,
 }
 
-/// Reads the reason of its end from a box's console, if there is one; Err: why it cannot be read.
+/// Reads from an instance's console why the instance ended. Ok(None): the console says nothing. Err: why the console cannot
+/// be read.
 pub type Console = Arc<dyn Fn(InstanceId) -> BoxFuture<'static, Result<Option<String>, String>> + Send + Sync>;
 
-/// Keeps (Some) or forgets (None) a pool's pause beyond this process; Err: why it could not.
+/// Keeps a pool's pause for later processes, or forgets it (None). Err: why that failed.
 pub type Keep = Arc<dyn Fn(PoolName, Option<Pause>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 /// What orders need.
 #[derive(Clone)]
 pub struct Steer {
-    /// The token in force; None: nobody may change anything here.
+    /// The token in force. None: there is none, so all orders are refused.
     pub token: watch::Receiver<Option<SecretString>>,
-    /// Keeps pauses; None: they end with the process.
+    /// Keeps pauses. None: pauses end with the process.
     pub keep: Option<Keep>,
 }

@@ -1,7 +1,7 @@
-//! Orders of an operator: `POST /api/v1/pools/NAME/pause`, `resume` and `drain`, `POST /api/v1/runners/ID/drain`.
+//! An operator's orders: `POST /api/v1/pools/NAME/pause`, `resume` and `drain`, and `POST /api/v1/runners/ID/drain`.
 //!
-//! Each needs the bearer token of `spec.listen.adminToken`; without one in the manifests none is taken. What is asked for is
-//! carried out by the core; a pause is also kept where the next process finds it.
+//! Each order needs the bearer token of `spec.listen.adminToken`. If the manifests name no token, all orders are refused.
+//! The core carries out an order. A pause is also kept where the next process finds it.
 //! <https://datatracker.ietf.org/doc/html/rfc6750>
 
 use std::time::Duration;
@@ -22,21 +22,21 @@ use warp::reply::Response;
 use super::state::{Admin, Steer};
 use super::webhook::read_body;
 
-/// Longest body of an order, in bytes.
+/// The longest body of an order, in bytes.
 const MAX_BODY: u64 = 4096;
-/// How long it may take to arrive.
+/// How long the body may take to arrive.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// Longest reason, in characters.
+/// The longest reason, in characters.
 const MAX_REASON: usize = 200;
 
-/// What is to be done with a pool or a runner.
+/// What an order does with a pool or a runner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
-    /// Launch nothing.
+    /// The pool launches nothing until it is resumed.
     Pause,
-    /// Go on.
+    /// The paused pool may launch again.
     Resume,
-    /// End once idle.
+    /// The runner, or each runner of the pool, ends once no job runs on it.
     Drain,
 }
 
@@ -52,7 +52,7 @@ impl std::str::FromStr for Verb {
     }
 }
 
-/// The body of an order; may be empty.
+/// The body of an order, which may be empty.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Wanted {
@@ -62,14 +62,14 @@ struct Wanted {
 /// What came of an order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Done {
-    /// In one sentence.
+    /// What came of the order, in one sentence.
     pub said: String,
-    /// It holds now, and would not survive a restart; why.
+    /// Why the order would not survive a restart, although it holds now. None: it would.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
 }
 
-/// `pools` or `runners`, an id, a verb: the order, if there is such a thing.
+/// The order of a path: `pools` or `runners`, an id and a verb. None: there is no such order.
 pub fn order(kind: &str, id: &str, verb: Verb, reason: String) -> Option<Order> {
     match (kind, verb) {
         ("pools", Verb::Pause) => Some(Order::Pause(id.into(), reason)),
@@ -80,7 +80,7 @@ pub fn order(kind: &str, id: &str, verb: Verb, reason: String) -> Option<Order> 
     }
 }
 
-/// Reads one order, with limits on its length and its time, and takes it.
+/// Reads one order, with limits on its length and its time, and carries it out.
 pub async fn receive<S, B, E>(kind: String, id: String, verb: Verb, headers: HeaderMap, body: S, admin: Admin) -> Response
 where
     S: Stream<Item = Result<B, E>>,
@@ -124,7 +124,7 @@ async fn take(kind: String, id: String, verb: Verb, token: Option<String>, body:
     super::json(StatusCode::OK, &Done { said, warning })
 }
 
-/// A pause is the operator's until it is resumed, whatever becomes of this process.
+/// A pause holds until the operator resumes the pool, whatever becomes of this process.
 async fn keep(steer: &Steer, order: Order) -> Result<(), String> {
     let (pool, pause) = match order {
         Order::Pause(pool, why) => {
@@ -138,7 +138,8 @@ async fn keep(steer: &Steer, order: Order) -> Result<(), String> {
     keep(pool, pause).await.map_err(|why| format!("it holds now, but a restart would forget it ({why}); give the order again"))
 }
 
-/// None: the token is the right one. Compared by digest and in constant time: neither its length nor its beginning leaks.
+/// Checks the token. None: it is the right one. Digests are compared in constant time, so neither the token's length nor
+/// its beginning leaks.
 fn refusal(wanted: &Option<SecretString>, header: Option<&str>) -> Option<Response> {
     let Some(wanted) = wanted else {
         let message = "no token is configured, so nothing can be changed here; set spec.listen.adminToken of the Controller";

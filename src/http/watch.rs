@@ -1,5 +1,5 @@
-//! Looks at the core for everybody: a look every few seconds for the cost and the sparklines, and one snapshot a second at
-//! most, however many pages are open.
+//! Watches the core for all readers. Every few seconds it takes the numbers for the cost and the sparklines. It takes at
+//! most one snapshot a second, however many pages are open.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,21 +17,21 @@ use crate::meter::{CostView, Meter};
 use crate::metrics::Metrics;
 use crate::prices::{Book, BookView};
 
-/// Points of a sparkline.
+/// How many points a sparkline has.
 pub const POINTS: usize = 90;
-/// A snapshot is shown for so long before the core is asked again.
+/// For how long a snapshot is shown before the core is asked again.
 const FRESH: Duration = Duration::from_millis(900);
 
-/// A pool at one moment: what it wants and what it has.
+/// What a pool wants and has, at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Point {
-    /// Queued jobs.
+    /// How many jobs are queued.
     pub queued: u32,
-    /// Boxes that are up or starting.
+    /// How many runners there are that are not gone.
     pub boxes: u32,
 }
 
-/// Looks at one core. See the module's documentation.
+/// Watches one core. See the module's text.
 #[derive(Debug)]
 pub struct Watch {
     inspect: Inspect,
@@ -48,7 +48,7 @@ struct Known {
 }
 
 impl Watch {
-    /// Begins to look, every `every`, until `stop`.
+    /// Watches the core every `every`, until `stop`.
     pub fn start(
         inspect: Inspect,
         metrics: Arc<Metrics>,
@@ -67,7 +67,7 @@ impl Watch {
                     () = stop.cancelled() => return,
                     _ = tick.tick() => {}
                 }
-                // Without an answer there is a gap; /metrics says that the core is down.
+                // Without an answer there is a gap. The metrics say that the core is down.
                 if let Ok(totals) = looks.totals().await {
                     looks.note(&totals);
                 }
@@ -76,18 +76,17 @@ impl Watch {
         watch
     }
 
-    /// The numbers for the metrics; what boxes cost until now is counted with them.
+    /// The numbers for the metrics. This also counts what instances have cost until now.
     pub async fn totals(&self) -> Result<Totals, Unanswered> {
         let totals = self.inspect.totals().await?;
         self.known().meter.take(&totals, &self.metrics);
         Ok(totals)
     }
 
-    /// Everything at one moment, no older than a second.
+    /// A snapshot of everything, less than a second old.
     pub async fn snapshot(&self) -> Result<Arc<Snapshot>, Unanswered> {
         let mut shared = self.shared.lock().await;
-        if let Some((at, snapshot)) = shared.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
-            debug_assert!(at.elapsed() < FRESH);
+        if let Some((_, snapshot)) = shared.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
             return Ok(snapshot.clone());
         }
         let snapshot = Arc::new(self.inspect.snapshot().await?);
@@ -100,7 +99,7 @@ impl Watch {
         self.known().meter.today().clone()
     }
 
-    /// Counts by these prices from now on.
+    /// Uses these prices from now on.
     pub fn set_prices(&self, prices: Book) {
         for market in [Market::Spot, Market::OnDemand] {
             self.metrics.prices(market, prices.read_at(market), prices.unknown(market));
@@ -113,7 +112,7 @@ impl Watch {
         self.known().meter.prices()
     }
 
-    /// A pool's last moments, oldest first, and the time between two of them.
+    /// The last points of a pool, oldest first, and the time between two of them.
     pub fn past(&self, pool: &str) -> (Vec<Point>, Duration) {
         (self.known().past.get(pool).map(|p| p.iter().copied().collect()).unwrap_or_default(), self.every)
     }

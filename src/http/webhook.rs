@@ -1,8 +1,13 @@
-//! `POST /webhook`: believes a delivery, reads it, and puts what matters on the queue.
+//! `POST /webhook`: verifies a delivery, reads it, and puts its event on the queue.
 //!
-//! 202 once the queue has it; 200 with a reason when there is nothing to do; 401, 413, 415 and 400 say what is wrong
-//! with the delivery; 503 means that the queue didn't take it. Nothing is kept here, so any number of replicas will do.
-//! Reasons are in the answer, which GitHub shows with each delivery; the log has no word of a body.
+//! The answer is
+//! - 202 once the event is on the queue,
+//! - 200 with a reason when there is nothing to do,
+//! - 400, 401, 413 or 415 with what is wrong with the delivery,
+//! - 503 when the queue did not take the event.
+//!
+//! Nothing is kept here, so any number of replicas can run. GitHub shows the answer's reason with each delivery. The log
+//! has no word of a body.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -31,25 +36,25 @@ use crate::outbox::Outbox;
 use crate::seal::{self, Sealed};
 use crate::wire::{self, WireError};
 
-/// What the outbox is called where it is stuck.
+/// The outbox's name in a sentence that says that it is stuck.
 pub const OUTBOX: &str = "the way to the jobs queue";
 /// How long a body may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
-/// Deliveries that are looked at together; with the body limit, this bounds memory.
+/// How many deliveries are handled at the same time. Together with the limit on bodies, this bounds the memory.
 const CONCURRENT: usize = 256;
-/// Of a body that is too large, this much is read and thrown away, so that the sender hears the answer.
+/// How many bytes of a body that is too large are read and discarded, so that the sender hears the answer.
 const DISCARD: u64 = 4 << 20;
-/// Seconds after which to try again when the queue doesn't take messages.
+/// After how many seconds a sender may try again when the queue does not take messages.
 const RETRY_SECONDS: &str = "5";
-/// Longest reason in an answer, in characters.
+/// The longest reason in an answer, in characters.
 const MAX_REASON: usize = 300;
 
-/// What the webhook needs. Clones are one webhook.
+/// What the webhook needs. All clones are the same webhook.
 #[derive(Clone)]
 pub struct Webhook {
     /// The manifests in force.
     pub spec: watch::Receiver<Arc<Spec>>,
-    /// The webhook secrets in force; any of an App's may sign for it.
+    /// The webhook secrets in force. Any secret of an App may sign for it.
     pub secrets: watch::Receiver<Arc<Keyring>>,
     /// The way to the queue.
     pub outbox: Outbox<Sealed>,
@@ -60,13 +65,13 @@ pub struct Webhook {
 /// One delivery, as it arrived.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Delivery<'a> {
-    /// `X-Hub-Signature-256`.
+    /// The header `X-Hub-Signature-256`.
     pub signature: Option<&'a str>,
-    /// `X-GitHub-Event`.
+    /// The header `X-GitHub-Event`.
     pub event: Option<&'a str>,
-    /// `Content-Type`.
+    /// The header `Content-Type`.
     pub content_type: Option<&'a str>,
-    /// The raw bytes, which the signature is over.
+    /// The raw bytes, which the signature covers.
     pub body: &'a [u8],
 }
 
@@ -74,26 +79,26 @@ pub struct Delivery<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "one lives for one delivery, and nearly all are of the large kind")]
 pub enum Verdict {
-    /// Onto the queue with it.
+    /// The event goes on the queue.
     Queue {
-        /// The message, as `wire` writes it and `seal` proves it.
+        /// The message, which `wire` has written and `seal` has sealed.
         message: Sealed,
-        /// What it says.
+        /// The event in the message.
         event: JobEvent,
-        /// The pool that takes the job, or why none does (yet).
+        /// The pool that takes the job, or the reason why none does now.
         pool: Result<PoolName, String>,
     },
     /// GitHub asked whether anybody listens.
     Pong,
-    /// Nothing to do, and why.
+    /// There is nothing to do. The text says why.
     Ignored(String),
-    /// Not believed.
+    /// The delivery is not believed.
     Unsigned(SignatureError),
-    /// Not understood.
+    /// The delivery cannot be read.
     Unreadable(PayloadError),
 }
 
-/// Verifies, parses, routes and seals: everything but the network, in well under 60 µs.
+/// Verifies, reads, routes and seals a delivery: everything except the network. It takes less than 60 µs.
 pub fn judge(spec: &Spec, secrets: &Keyring, delivery: &Delivery<'_>) -> Verdict {
     let signer = match signature::verify(secrets, delivery.body, delivery.signature) {
         Ok(signer) => signer,
@@ -114,7 +119,7 @@ pub fn judge(spec: &Spec, secrets: &Keyring, delivery: &Delivery<'_>) -> Verdict
     };
     match authorized {
         Ok(()) => {}
-        // The other App tells it, too. A refusal would only make muster ask GitHub for the delivery again.
+        // The other App delivers the event, too. A refusal would only make muster ask GitHub for the delivery again.
         Err(e) if e.overlap => return Verdict::Ignored(e.to_string()),
         Err(e) => return Verdict::Unsigned(e.into()),
     }
@@ -197,7 +202,8 @@ async fn answer(outbox: &Outbox<Sealed>, verdict: Verdict) -> Response {
         Verdict::Pong => super::json(StatusCode::OK, &json!({ "pong": true })),
         Verdict::Ignored(why) => super::json(StatusCode::OK, &json!({ "ignored": shortened(&why) })),
         Verdict::Unsigned(e) => {
-            // One of these is a stranger; many are a secret that was changed on one side only.
+            // One such delivery comes from a stranger. Many such deliveries mean that a secret was changed on one side
+            // only.
             tracing::warn!(error = %e, "refused a delivery");
             super::error(StatusCode::UNAUTHORIZED, e)
         }
@@ -225,7 +231,7 @@ fn shortened(why: &str) -> String {
     }
 }
 
-/// The whole body, or the answer if it is too long or breaks off. The limit holds with and without a Content-Length.
+/// The whole body, or the answer if the body is too long or breaks off. The limit holds with and without a Content-Length.
 pub(super) async fn read_body<S, B, E>(headers: &HeaderMap, body: S, limit: u64, set_by: &str) -> Result<Bytes, Response>
 where
     S: Stream<Item = Result<B, E>>,

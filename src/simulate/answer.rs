@@ -1,4 +1,4 @@
-//! The answer: one value, for all printers. Made of forecasts, prices and what was assumed; knows no format.
+//! The answer: one value for all printers. It is made of forecasts, prices and assumptions, and knows no format.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,11 +17,11 @@ use super::field;
 use super::rounding::{hours, round};
 use crate::prices::Prices;
 
-/// Said before anything else.
+/// Printed before everything else.
 pub const MODEL: &str = "A model, not a forecast: the real controller on a simulated EC2 and GitHub. Compare answers with each \
                          other before you compare one with a bill.";
 
-/// What the simulator does differently from the world, whatever the options.
+/// What the simulator always does differently from AWS and GitHub.
 const ALWAYS: [&str; 7] = [
     "GitHub gives a free runner to any of the waiting jobs that fit, at random: the longest waits are longer than if the oldest job went first",
     "EC2 picks at random among a pool's offerings that have capacity, whatever instance.allocation says",
@@ -38,86 +38,86 @@ const ALWAYS: [&str; 7] = [
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Answer {
-    /// What this is.
+    /// What kind of answer this is.
     pub model: &'static str,
-    /// muster's version.
+    /// The version of muster.
     pub version: &'static str,
-    /// What was asked.
+    /// The question.
     pub asked: Asked,
-    /// What is assumed, in sentences.
+    /// What the answer assumes, in sentences.
     pub assumptions: Vec<String>,
-    /// The same as numbers.
+    /// The assumptions as numbers.
     pub conditions: Conditions,
-    /// What prices were used.
+    /// The prices that were used.
     pub prices: PricesUsed,
-    /// One for each directory of manifests.
+    /// The results, one for each directory of manifests.
     pub runs: Vec<Run>,
-    /// The two side by side; left out when there is one.
+    /// The figures of two directories side by side. Left out for one directory.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub comparison: Vec<Compared>,
 }
 
-/// What was asked.
+/// The question.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Asked {
     /// The file that the jobs come from.
     pub jobs_from: String,
-    /// How many there are.
+    /// How many jobs there are.
     pub jobs: usize,
-    /// The first may be queued then (RFC 3339).
+    /// When the first job may be queued (RFC 3339).
     pub from: String,
-    /// The last.
+    /// The time until which jobs may be queued (RFC 3339).
     pub until: String,
-    /// Draws what is left to chance.
+    /// The seed that decided what is left to chance.
     pub seed: u64,
     /// How much goes wrong.
     pub weather: Weather,
-    /// What was taken for granted about the files.
+    /// What was assumed about the files, in sentences.
     pub notes: Vec<String>,
 }
 
-/// What prices were used.
+/// The prices that were used.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PricesUsed {
     /// Where they come from.
     pub source: String,
-    /// The day on which they held.
+    /// The day on which the prices held.
     pub as_of: String,
-    /// Such as `USD`.
+    /// The currency, such as `USD`.
     pub currency: String,
-    /// Nobody's prices.
+    /// Whether these are the built-in example's prices, which nobody pays.
     pub example: bool,
 }
 
-/// What one directory of manifests led to.
+/// The result for one directory of manifests.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Run {
-    /// The directory.
+    /// The directory of the manifests.
     pub manifests: String,
     /// How long the world was simulated, in hours.
     pub simulated_hours: f64,
-    /// All pools together.
+    /// The figures of all pools together.
     pub total: Row,
-    /// Each pool, by name.
+    /// The figures of each pool, by name.
     pub pools: Vec<Row>,
     /// Jobs that no pool takes, by the controller's reason.
     pub unrouted: Vec<Unserved>,
-    /// Of these, jobs that ran nevertheless, on a runner whose labels happen to fit.
+    /// How many of these jobs ran all the same, on a runner whose labels happen to match.
     pub unrouted_but_run: u64,
     /// Jobs that a pool takes and that never started, by the controller's reason.
     pub unstarted: Vec<Unserved>,
-    /// Lost jobs that somebody queued again.
+    /// How many lost jobs were queued again.
     pub reruns: u64,
     /// Cost by market.
     pub cost: Cost,
-    /// Calls by API, the most frequent first.
+    /// The calls by API, the most frequent API first.
     pub api: Vec<ApiCalls>,
-    /// Rules that the controller broke: a bug, and its figures are not to be trusted.
+    /// Invariants that the controller violated. Each is a bug, and these figures are not to be trusted.
     pub violations: Vec<String>,
-    /// What was there when, for plots.
+    /// How many runners and jobs there were over time, for plots.
     #[serde(skip)]
     pub series: Series,
     /// The waits of all jobs that started, shortest first.
@@ -125,88 +125,88 @@ pub struct Run {
     pub waits: Vec<Duration>,
 }
 
-/// One pool's figures, or all pools'.
+/// The figures of one pool, or of all pools.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Row {
-    /// The pool; `all` for the total.
+    /// The name of the pool, or `all` for the total.
     pub pool: String,
-    /// Jobs that it takes.
+    /// How many jobs count for the pool.
     pub jobs: u64,
-    /// Of these, jobs that never started.
+    /// How many of `jobs` never started.
     pub unstarted: u64,
-    /// Of these, jobs that were lost with their box.
+    /// How many of `jobs` were lost with their instance.
     pub lost: u64,
-    /// Of the lost, those whose box spot took back.
+    /// How many of `lost` were lost because EC2 took the spot instance back.
     pub lost_to_spot: u64,
-    /// Of these, jobs that ran on another pool's box, because its labels hold theirs.
+    /// How many of `jobs` ran on another pool's runner, whose labels match, too.
     pub elsewhere: u64,
-    /// From queued at GitHub to taken by a runner.
+    /// The waits, from being queued at GitHub until a runner took the job.
     pub wait_seconds: WaitSeconds,
-    /// Boxes launched.
+    /// How many instances were launched.
     pub boxes: u64,
-    /// Boxes that never came online.
+    /// How many instances never came online.
     pub never_online: u64,
-    /// Boxes that spot took back.
+    /// How many spot instances EC2 took back.
     pub taken_back: u64,
-    /// Most boxes at one time.
+    /// The most instances at one time.
     pub peak_boxes: u64,
-    /// When that was (RFC 3339).
+    /// When `peak_boxes` was first reached (RFC 3339).
     pub peak_at: Option<String>,
-    /// What boxes spent their time on, in hours.
+    /// How many hours the instances spent on each thing, by [`Doing`].
     pub hours: BTreeMap<&'static str, f64>,
-    /// The share of their time in which boxes ran no job, 0 to 1.
+    /// The share of the instances' time without a job, 0 to 1.
     pub waste: f64,
-    /// Hours that EC2 bills, by market.
+    /// How many hours EC2 bills, by market.
     pub instance_hours: BTreeMap<&'static str, f64>,
-    /// What the hours that have a price cost.
+    /// The cost of all hours that have a price.
     pub cost: f64,
 }
 
-/// Percentiles in seconds; None: the job at that rank never started.
+/// Percentiles of waits in seconds. None: the job at that rank never started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct WaitSeconds {
-    /// Half waited no longer.
+    /// The median: half of the jobs waited no longer.
     pub p50: Option<f64>,
-    /// Nine of ten waited no longer.
+    /// Nine of ten jobs waited no longer.
     pub p90: Option<f64>,
-    /// 99 of 100 waited no longer.
+    /// 99 of 100 jobs waited no longer.
     pub p99: Option<f64>,
-    /// The longest.
+    /// The longest wait.
     pub max: Option<f64>,
 }
 
-/// Jobs that nobody ran, of one reason.
+/// Jobs that did not start for the same reason.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Unserved {
-    /// How many.
+    /// How many jobs.
     pub jobs: u64,
     /// The controller's reason.
     pub reason: String,
-    /// The first one's labels and repository.
+    /// The labels and the repository of the first of these jobs.
     pub example: String,
 }
 
-/// Calls of one API.
+/// The calls of one API.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ApiCalls {
-    /// Such as `CreateFleet`.
+    /// The name of the call, such as `CreateFleet`.
     pub api: &'static str,
-    /// Whose: `EC2`, `SSM`, `SQS` or `GitHub`.
+    /// The service: `EC2`, `SSM`, `SQS` or `GitHub`.
     pub service: &'static str,
-    /// How many.
+    /// How many calls were made.
     pub calls: u64,
-    /// Of these, throttled.
+    /// How many of these calls were throttled.
     pub throttled: u64,
 }
 
-/// More points than this do not show in a plot.
+/// The most points of a plot. More would not show.
 const POINTS: usize = 150;
 
 impl Answer {
-    /// Brings everything together. `runs`: directory and forecast.
+    /// Makes the answer. Each of the `runs` has its directory and its forecast.
     pub fn new(asked: Asked, conditions: Conditions, prices: &Prices, runs: &[(String, Forecast)]) -> Answer {
         let mut assumptions = conditions.said();
         assumptions.extend(ALWAYS.map(str::to_owned));
@@ -238,7 +238,7 @@ impl Answer {
 }
 
 impl Asked {
-    /// What was asked of the jobs in `jobs_from`.
+    /// The question about the jobs of the file `jobs_from`.
     pub fn new(jobs_from: String, input: &Input, seed: u64, weather: Weather) -> Asked {
         Asked {
             jobs_from,
@@ -296,7 +296,6 @@ impl Run {
     }
 }
 
-/// The pools of the manifests.
 fn pools_of(forecast: &Forecast) -> Vec<PoolName> {
     forecast.spec.pools.keys().cloned().collect()
 }
@@ -334,7 +333,8 @@ fn row(pool: &str, f: &Figures, cost: f64) -> Row {
     }
 }
 
-/// The call's real name, and whose it is. The simulator finds secrets by path, the adapter by their description.
+/// The real name of a simulated call, and its service. The simulator lists secrets by path, and the adapter lists them by
+/// their description.
 fn real_name(simulated: &'static str) -> (&'static str, &'static str) {
     match simulated {
         "GetParametersByPath" => ("DescribeParameters", "SSM"),
@@ -351,13 +351,13 @@ fn unserved(u: &Untaken) -> Unserved {
     Unserved { jobs: u.jobs, reason: u.reason.clone(), example: format!("[{}] of {}", u.labels.join(", "), u.repo) }
 }
 
-/// What a figure counts.
+/// The unit of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Unit {
     /// Seconds.
     Seconds,
-    /// Things.
+    /// A number of things.
     Count,
     /// Hours.
     Hours,
@@ -371,17 +371,17 @@ pub enum Unit {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Compared {
-    /// What it is.
+    /// The name of the figure.
     pub figure: &'static str,
-    /// What it counts.
+    /// The unit of the figure.
     pub unit: Unit,
-    /// Of the first directory. None: there is none, such as a percentile that fell on a job that never started.
+    /// The first directory's value. None: there is none, for example because the job at that percentile never started.
     pub a: Option<f64>,
-    /// Of the other.
+    /// The other directory's value. None as for `a`.
     pub b: Option<f64>,
 }
 
-/// The figures of both runs; empty when there is one only.
+/// The figures of both runs. Empty if there is only one run.
 fn compare(runs: &[Run]) -> Vec<Compared> {
     let [a, b] = runs else { return Vec::new() };
     let both = |figure, unit, of: fn(&Run) -> Option<f64>| Compared { figure, unit, a: of(a), b: of(b) };

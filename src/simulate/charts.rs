@@ -1,5 +1,5 @@
-//! The plots of the HTML report, as SVG by `plotters`. Colours are names here: each is a constant that the page's style
-//! sheet finds again by its value and replaces, so that one drawing serves a light and a dark screen.
+//! The plots of the HTML report, as SVG by `plotters`. A colour serves as a name here. The page's style sheet
+//! finds each colour by its value and replaces it, so that one drawing serves a light and a dark screen.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::answer::Run;
 use super::over_time::{middle, over_time};
 use crate::plot::{Axis, COUNT_STEPS, FIRST, GRID, INK, SECOND, WAIT_STEPS, across, draw, font, on_axes, seconds, ticks};
 
-/// What boxes do, in the dashboard's colours.
+/// What instances do, in the colours of the live page.
 pub const DOING: [(Doing, RGBColor); 5] = [
     (Doing::Working, RGBColor(0xc9, 0x78, 0x0e)),
     (Doing::Idle, RGBColor(0x2f, 0x8f, 0x5b)),
@@ -19,20 +19,21 @@ pub const DOING: [(Doing, RGBColor); 5] = [
     (Doing::Starting, RGBColor(0x8b, 0x6f, 0xc9)),
     (Doing::Ending, RGBColor(0x85, 0x8d, 0x97)),
 ];
-/// Markets.
+/// The colours of the markets.
 pub const MARKETS: [(&str, RGBColor); 2] = [("spot", RGBColor(0x2f, 0x8f, 0xb8)), ("on-demand", RGBColor(0xb0, 0x7a, 0x2c))];
 
-/// Every plot is drawn twice, and the page shows the one that fits: text of a wide drawing is unreadable on a phone.
+/// The size of a plot on a wide screen. Every plot is drawn twice, because the text of a wide drawing is
+/// unreadable on a phone.
 pub const WIDE: (u32, u32) = (860, 280);
-/// For a phone.
+/// The size of a plot on a phone.
 pub const NARROW: (u32, u32) = (390, 250);
 
-/// The highest 90th percentile of a run's steps, in seconds: two runs are drawn to one scale.
+/// The highest 90th percentile of a run's steps, in seconds. Two runs are drawn to one scale.
 pub fn highest_wait(run: &Run) -> f64 {
     run.series.waits.iter().filter_map(|(p50, p90)| p90.or(*p50)).max().unwrap_or_default().as_secs_f64()
 }
 
-/// Median and 90th percentile of the waits, by when the jobs were queued.
+/// The median and the 90th percentile of the waits, by the time at which the jobs were queued.
 pub fn waits(size: (u32, u32), run: &Run, top: f64) -> anyhow::Result<String> {
     let series = &run.series;
     let high = top.max(1.0) * 1.05;
@@ -44,7 +45,7 @@ pub fn waits(size: (u32, u32), run: &Run, top: f64) -> anyhow::Result<String> {
                 wait.map(|w| (middle(series, nth), w.as_secs_f64()))
             };
             let points: Vec<Option<(f64, f64)>> = series.waits.iter().enumerate().map(point).collect();
-            // A step without a job has no wait: the line has a gap there.
+            // A step in which no job was queued has no wait, so the line has a gap there.
             for line in points.split(Option::is_none).filter(|line| !line.is_empty()) {
                 let line: Vec<(f64, f64)> = line.iter().flatten().copied().collect();
                 match line[..] {
@@ -57,7 +58,7 @@ pub fn waits(size: (u32, u32), run: &Run, top: f64) -> anyhow::Result<String> {
     })
 }
 
-/// The most boxes, or jobs that want one, in any of a run's steps.
+/// The highest number of instances, or of jobs that need a runner, in any step of a run.
 pub fn highest_level(run: &Run) -> f64 {
     let s = &run.series;
     let boxes = (0..s.waiting.len()).map(|nth| s.boxes.values().map(|row| row[nth]).sum::<f64>());
@@ -65,14 +66,16 @@ pub fn highest_level(run: &Run) -> f64 {
     boxes.chain(jobs).fold(0.0, f64::max)
 }
 
-/// Boxes by what they do, as layers, and above them the jobs that want a box: waiting and running.
+/// Instances by what they do, as layers. The line above them is the jobs that need a runner: waiting and
+/// running ones.
 pub fn boxes(size: (u32, u32), run: &Run, top: f64) -> anyhow::Result<String> {
     let series = &run.series;
     let high = top.max(1.0) * 1.05;
     let say = |n: &f64| super::table::number(*n as u64);
     let y = Axis { low: 0.0, high, ticks: ticks(0.0, high, 6, &COUNT_STEPS), say: &say };
     over_time(size, "Boxes by what they do, and jobs that want one", series, &y, |chart| {
-        // Drawn from the top layer down, each over the whole height, so that the lower ones cover it.
+        // The layers are drawn from the top one down. Each covers the whole height, so that lower layers
+        // cover it.
         for layer in (0..DOING.len()).rev() {
             let level = |nth: usize| DOING[..=layer].iter().map(|(d, _)| series.boxes[d][nth]).sum::<f64>();
             let points = (0..series.waiting.len()).map(|nth| (middle(series, nth), level(nth)));
@@ -84,7 +87,7 @@ pub fn boxes(size: (u32, u32), run: &Run, top: f64) -> anyhow::Result<String> {
     })
 }
 
-/// The share of jobs that waited no longer than so long; a line for each run.
+/// The share of jobs that waited no longer than a time, with one line for each run.
 pub fn distribution(size: (u32, u32), runs: &[Run]) -> anyhow::Result<String> {
     const POINTS: usize = 200;
     let upto = |run: &Run| run.waits.get(run.waits.len() * 99 / 100).or(run.waits.last()).copied().unwrap_or_default();
@@ -105,7 +108,7 @@ pub fn distribution(size: (u32, u32), runs: &[Run]) -> anyhow::Result<String> {
     })
 }
 
-/// One bar for each run, its markets side by side. None: nothing has a price.
+/// One bar for each run, with its markets side by side. None: nothing has a price.
 pub fn cost(size: (u32, u32), runs: &[Run]) -> anyhow::Result<Option<String>> {
     let dearest = runs.iter().map(|r| r.cost.total).fold(0.0, f64::max);
     if dearest <= 0.0 {

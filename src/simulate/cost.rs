@@ -1,4 +1,4 @@
-//! What boxes cost, by market, and how much of their hours have a price at all.
+//! What the instances cost, by market, and how many of their hours have a price.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +10,17 @@ use serde::Serialize;
 use super::rounding::{hours, round};
 use crate::prices::Prices;
 
-/// Cost by market, and how much of the hours it covers.
+/// The cost by market, and the share of the hours that it covers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Cost {
-    /// By market.
+    /// The cost of each market.
     pub by_market: BTreeMap<&'static str, MarketCost>,
-    /// Of all hours that have a price.
+    /// The cost of all hours that have a price.
     pub total: f64,
     /// The share of the billed hours that have a price, 0 to 1. None: nothing was billed.
     pub coverage: Option<f64>,
-    /// Types without a price: `windows m7i.xlarge (spot)` -> hours.
+    /// Billed hours without a price, by OS, type and market, such as `windows m7i.xlarge (spot)`.
     pub unpriced: BTreeMap<String, f64>,
 }
 
@@ -28,16 +28,16 @@ pub struct Cost {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MarketCost {
-    /// Billed.
+    /// The billed hours.
     pub hours: f64,
-    /// Of these, with a price.
+    /// How many of these hours have a price.
     pub priced_hours: f64,
-    /// What they cost.
+    /// The cost of the hours with a price.
     pub cost: f64,
 }
 
 impl Cost {
-    /// Adds what a pool's boxes are billed for.
+    /// Adds what EC2 bills for the instances of a pool.
     pub fn add(&mut self, figures: &Figures, os: Os, prices: &Prices) {
         for ((market, instance_type), billed) in &figures.billed {
             let (billed, price) = (hours(*billed), prices.hour(os, instance_type, *market));
@@ -54,7 +54,7 @@ impl Cost {
         }
     }
 
-    /// Works out the coverage, and rounds.
+    /// Computes the coverage, and rounds all numbers.
     pub fn settle(&mut self) {
         let (all, priced) = self.by_market.values().fold((0.0, 0.0), |(a, p), m| (a + m.hours, p + m.priced_hours));
         self.coverage = (all > 0.0).then(|| round(priced / all, 4));

@@ -1,4 +1,4 @@
-//! Single fields of a trace: times, durations, labels, repositories. Each error says what to write instead.
+//! The single fields of a trace: times, durations, labels, repositories. Each error says what to write instead.
 
 use std::time::Duration;
 
@@ -9,21 +9,21 @@ use muster_reconciler::time::Time;
 /// GitHub ends a job on a self-hosted runner after five days.
 /// <https://docs.github.com/en/actions/reference/limits#existing-system-limits>
 pub const LONGEST_JOB: Duration = Duration::from_secs(5 * 86_400);
-/// Seconds from here on are counted from the Unix epoch, those below from the trace's beginning.
+/// From this number on, seconds count from the Unix epoch. Below it, they count from the beginning of the trace.
 const EPOCH_FROM: f64 = 1e9;
-/// Seconds beyond this are milliseconds.
+/// From this number on, the value must be milliseconds.
 const MILLISECONDS_FROM: f64 = 1e11;
 
 /// When a job was queued.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum When {
-    /// By the calendar.
+    /// A time of the calendar.
     At(Time),
-    /// After the trace's beginning.
+    /// A time after the beginning of the trace.
     After(Duration),
 }
 
-/// RFC 3339, or seconds.
+/// Reads a time: RFC 3339, or a number of seconds.
 pub fn when(text: &str) -> Result<When, String> {
     let way_out = "write RFC 3339 such as 2026-01-05T08:30:00Z, or seconds from the beginning or from the Unix epoch";
     if let Ok(seconds) = text.parse::<f64>() {
@@ -37,19 +37,19 @@ pub fn when(text: &str) -> Result<When, String> {
     calendar(text).map(When::At).ok_or_else(|| format!("`{text}` is no time; {way_out}"))
 }
 
-/// RFC 3339, from 1970 on.
+/// Reads a time of RFC 3339, from 1970 on.
 pub fn calendar(text: &str) -> Option<Time> {
     let time = DateTime::parse_from_rfc3339(text).ok()?;
     u64::try_from(time.timestamp_millis()).ok().map(Time::from_millis)
 }
 
-/// A time as RFC 3339, to the second, in UTC.
+/// A time as RFC 3339 in UTC, to the second.
 pub fn said(time: Time) -> String {
     let ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
     DateTime::<Utc>::from_timestamp_millis(ms).map_or_else(String::new, |t| t.format("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
-/// Seconds, or `90s`, `5m`, `2h`.
+/// Reads a duration: a number of seconds, or `90s`, `5m` or `2h`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let way_out = "write seconds such as 90, or a number and s, m or h such as 5m";
     let parsed = match text.parse::<f64>() {
@@ -64,7 +64,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// `runs-on`: at least one label, none of them empty or on two lines.
+/// Checks the labels of a job: there is at least one, and none is empty or has a line break.
 pub fn labels<'a>(labels: impl Iterator<Item = &'a str>) -> Result<Vec<String>, String> {
     let labels: Vec<String> = labels.map(|l| l.trim().to_owned()).collect();
     if labels.iter().any(|label| label.contains(['\n', '\r'])) {
@@ -76,7 +76,7 @@ pub fn labels<'a>(labels: impl Iterator<Item = &'a str>) -> Result<Vec<String>, 
     }
 }
 
-/// `OWNER/NAME`.
+/// Checks that a repository is `OWNER/NAME`.
 pub fn repository(text: &str) -> Result<String, String> {
     match text.split('/').collect::<Vec<_>>()[..] {
         [owner, name] if !owner.is_empty() && !name.is_empty() => Ok(text.to_owned()),

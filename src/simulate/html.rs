@@ -1,4 +1,5 @@
-//! The answer as one HTML page that refers to nothing outside of itself: for a browser, a mail or a ticket, on any screen.
+//! The answer as one HTML page, which refers to nothing outside of itself. It suits a browser, a mail or a ticket, on any
+//! screen.
 
 use anyhow::Context;
 use askama::Template;
@@ -23,7 +24,7 @@ impl Plot {
 
 /// One run, with its plots.
 struct Part<'a> {
-    /// `A` or `B`; empty when there is one only.
+    /// `A` or `B`. Empty if there is only one run.
     letter: &'static str,
     run: &'a Run,
     waits: Plot,
@@ -46,7 +47,7 @@ struct Page<'a> {
     tints: Vec<Tint>,
 }
 
-/// The page.
+/// Makes the page.
 ///
 /// # Errors
 /// When a plot or the page cannot be drawn, which would be a bug.

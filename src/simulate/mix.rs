@@ -1,5 +1,5 @@
-//! Draws a workload's jobs: for each kind a Poisson stream whose rate follows the clock, each kind with random numbers of
-//! its own, so that adding a kind changes no other.
+//! Draws the jobs of a workload. Each kind of job is a Poisson stream whose rate follows the clock. Each kind has random
+//! numbers of its own, so that one more kind changes no other.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use muster_simulator::rng::Rng;
 use super::Input;
 use super::workload::{Checked, Kind, Lasts, Slot};
 
-/// Jobs of one batch are queued within this.
+/// The time within which all jobs of a batch are queued.
 const BATCH_WITHIN_MS: u64 = 2000;
 /// The 90th percentile of the standard normal distribution.
 const Z90: f64 = 1.281_551_565_545;
 
-/// Draws the jobs, in the order of queueing; the same seed draws the same.
+/// Draws the jobs, in the order of queueing. The same seed draws the same jobs.
 pub fn draw(workload: &Checked, seed: u64) -> Input {
     let mut jobs: Vec<JobPlan> = Vec::new();
     for (kind, slots) in workload.kinds.iter().zip(&workload.rates) {
@@ -37,7 +37,7 @@ pub fn draw(workload: &Checked, seed: u64) -> Input {
     Input { jobs, from: workload.begin, until: workload.begin + workload.length, notes: vec![drawn] }
 }
 
-/// When batches come: a stream at the highest rate, thinned by what the clock says.
+/// When batches come: a stream at the highest rate, which is thinned to the rate of each hour.
 fn arrivals(rng: &mut Rng, workload: &Checked, kind: &Kind, slots: &[Slot]) -> Vec<Time> {
     let most = slots.iter().map(|s| s.per_hour).fold(0.0, f64::max);
     if most <= 0.0 {
@@ -57,7 +57,7 @@ fn arrivals(rng: &mut Rng, workload: &Checked, kind: &Kind, slots: &[Slot]) -> V
     }
 }
 
-/// The rate in force.
+/// The rate at this time.
 fn per_hour(slots: &[Slot], zone: Tz, at: Time) -> f64 {
     let ms = i64::try_from(at.as_millis()).unwrap_or_default();
     let Some(local) = Utc.timestamp_millis_opt(ms).single().map(|t| t.with_timezone(&zone)) else { return 0.0 };

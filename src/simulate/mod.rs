@@ -1,8 +1,9 @@
-//! `muster simulate`: the simulated world as a planning tool. A directory of manifests and jobs go in, figures come out.
+//! `muster simulate`: the simulated world as a tool for planning. A directory of manifests and jobs go in, and figures come
+//! out.
 //!
-//! In the order of the data: [`trace`] or [`workload`] -> jobs -> [`muster_simulator::forecast`] -> [`answer`], one
-//! value that [`table`] prints for people, serde for programs and [`html`] as a page with [`charts`]. Reads no clock and no
-//! network: the same files and seed give the same answer.
+//! The modules in the order of the data: [`trace`] or [`workload`] make jobs, [`muster_simulator::forecast`] runs them, and
+//! [`answer`] is one value. [`table`] prints it for people, serde for programs, and [`html`] as a page with [`charts`].
+//! Nothing here reads a clock or a network, so the same files and seed give the same answer.
 
 pub mod answer;
 pub mod charts;
@@ -26,21 +27,21 @@ use muster_simulator::conditions::Conditions;
 use muster_simulator::forecast::Question;
 use muster_simulator::ledger::Router;
 
-/// What a run is about, whatever file it was read from.
+/// The jobs of a run, whatever file they were read from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Input {
-    /// The jobs; those without a repository have an empty one.
+    /// The jobs. A job without a repository has an empty one.
     pub jobs: Vec<JobPlan>,
-    /// The first may be queued then.
+    /// When the first job may be queued.
     pub from: Time,
-    /// It goes on at least until then.
+    /// The run goes on at least until this time.
     pub until: Time,
-    /// What was taken for granted about the file, for the reader.
+    /// What was assumed about the file, in sentences for the reader.
     pub notes: Vec<String>,
 }
 
 impl Input {
-    /// Gives every job without a repository one that a pool admits, and says so.
+    /// Gives every job without a repository one that a pool takes, and notes it.
     pub fn settle_repositories(&mut self, spec: &Spec) {
         let mut router = Router::new(spec);
         let candidates: Vec<String> = spec.pools.values().map(example_repository).collect();
@@ -62,13 +63,13 @@ impl Input {
         }
     }
 
-    /// The question whose answer is the simulation.
+    /// The question that the simulation answers.
     pub fn question(&self, spec: Arc<Spec>, conditions: Conditions, seed: u64) -> Question {
         Question { spec, jobs: self.jobs.clone(), from: self.from, until: self.until, conditions, seed }
     }
 }
 
-/// A repository whose jobs the pool would take.
+/// A repository whose jobs the pool takes.
 fn example_repository(pool: &muster_reconciler::manifest::RunnerPool) -> String {
     use muster_reconciler::ids::Scope;
     let github = &pool.spec.github;

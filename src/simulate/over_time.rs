@@ -1,4 +1,4 @@
-//! The axes of a plot over simulated time, with the time of day below.
+//! The axes of a plot over simulated time. The time of day is below.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use muster_simulator::tally::Series;
 use super::field;
 use crate::plot::{Axis, Drawn, Plane, across, on_axes, ticks};
 
-/// Round times, in hours, for an axis of time.
+/// Round times, in hours, for the ticks of such an axis.
 const CLOCK_STEPS: [f64; 12] = [0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 12.0, 24.0, 48.0, 96.0, 168.0];
 
-/// The axes of a plot over time.
+/// Draws a plot over time, with its axes.
 pub fn over_time<F>(size: (u32, u32), label: &str, series: &Series, y: &Axis<'_>, body: F) -> anyhow::Result<String>
 where
     F: FnOnce(&mut Plane<'_, '_>) -> Drawn,
@@ -28,7 +28,8 @@ pub fn middle(series: &Series, nth: usize) -> f64 {
     (since_midnight(series.begin).as_secs_f64() + series.step.as_secs_f64() * (nth as f64 + 0.5)) / 3600.0
 }
 
-/// Hours since the midnight (UTC) before the beginning, as a clock or a calendar shows them.
+/// The label of a time in hours since the midnight (UTC) before `begin`: a time of day, or a date if the plot spans more
+/// than two days.
 fn clock(begin: Time, whole_h: f64, hours: f64) -> String {
     let midnight = begin - since_midnight(begin);
     let said = field::said(midnight + Duration::from_secs_f64((hours * 3600.0).max(0.0)));

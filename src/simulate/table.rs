@@ -1,4 +1,4 @@
-//! The answer for people: tables as wide as a terminal, one section for each question.
+//! The answer for people: tables as wide as a terminal, with one section for each question.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -152,13 +152,13 @@ fn unserved(out: &mut String, title: &str, list: &[Unserved]) {
     }
 }
 
-/// The total, and the pools if there are several.
+/// The row of each pool, if there are several, and then the total.
 fn rows(run: &Run) -> impl Iterator<Item = &Row> {
     let pools = if run.pools.len() > 1 { run.pools.as_slice() } else { &[] };
     pools.iter().chain(std::iter::once(&run.total))
 }
 
-/// First column to the left, the others to the right.
+/// Prints a table. The first column is aligned to the left, and the others to the right.
 fn table(out: &mut String, heads: &[&str], rows: impl Iterator<Item = Vec<String>>) {
     let rows: Vec<Vec<String>> = std::iter::once(heads.iter().map(|h| (*h).to_owned()).collect()).chain(rows).collect();
     let width = |column: usize| rows.iter().map(|r| r[column].chars().count()).max().unwrap_or_default();
@@ -182,7 +182,7 @@ fn line(out: &mut String, text: &str) {
     out.push('\n');
 }
 
-/// `never` for a rank at which no job started, `-` where there was no job.
+/// A wait, for people: `never` for a rank at which no job started, and `-` if there was no job.
 pub(super) fn wait(row: &Row, seconds: Option<f64>) -> String {
     match seconds {
         Some(s) => human(Duration::from_secs_f64(s.round())).to_string(),
@@ -191,7 +191,7 @@ pub(super) fn wait(row: &Row, seconds: Option<f64>) -> String {
     }
 }
 
-/// `12,345`.
+/// A number with separators, such as `12,345`.
 pub(super) fn number(n: u64) -> String {
     let digits = n.to_string();
     let first = digits.len() % 3;
@@ -205,19 +205,19 @@ pub(super) fn number(n: u64) -> String {
     out
 }
 
-/// Two decimals, with thousands.
+/// A number with two decimals and separators.
 pub(super) fn decimal(x: f64) -> String {
     let cents = (x.abs() * 100.0).round();
     let whole = (cents / 100.0).trunc();
     format!("{}{}.{:02}", if x < 0.0 && cents > 0.0 { "-" } else { "" }, number(whole as u64), (cents - whole * 100.0) as u64)
 }
 
-/// `12.3%`.
+/// A share as a percentage, such as `12.3%`.
 pub(super) fn percent(share: f64) -> String {
     format!("{:.1}%", share * 100.0)
 }
 
-/// A figure of two runs, both values and the change, for people.
+/// A figure of two runs, for people: its name, both values and the change.
 pub(super) fn compared(figure: &Compared, answer: &Answer) -> [String; 4] {
     let name = match figure.unit {
         Unit::Money => format!("{}, {}", figure.figure, answer.prices.currency),
@@ -236,7 +236,7 @@ fn value(unit: Unit, value: Option<f64>) -> String {
     }
 }
 
-/// From the first value to the other, in percent (of shares: in percentage points).
+/// The change from the first value to the second, in percent. For shares, it is in percentage points.
 fn change(figure: &Compared) -> String {
     match (figure.a, figure.b) {
         (Some(a), Some(b)) if a == b => "=".into(),

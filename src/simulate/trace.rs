@@ -1,4 +1,5 @@
-//! A trace: jobs as they were, one a line, as CSV or JSON lines. Every bad line is named; nothing is passed over in silence.
+//! Reads a trace: jobs as they were, one on each line, as CSV or JSON lines. Every bad line is named, and nothing is
+//! ignored in silence.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,14 +13,15 @@ use serde_json::Value;
 use super::Input;
 use super::field::{self, When};
 
-/// Where seconds are counted from, and where a workload begins unless it says otherwise: Monday, 5 January 2026, 0:00 UTC.
+/// The time from which seconds count, and at which a workload begins unless it says otherwise: Monday, 5 January 2026,
+/// 00:00 UTC.
 pub const MONDAY: Time = Time::from_millis(1_767_571_200_000);
-/// A trace that spans more than this has a wrong time in it.
+/// The longest trace. A longer one must have a wrong time in it.
 const LONGEST: Duration = Duration::from_secs(92 * 86_400);
-/// More bad lines than this are only counted.
+/// The most bad lines that are named. More are only counted.
 const MOST_PROBLEMS: usize = 100;
 
-/// The fields of a line, as a header or a key names them.
+/// The fields of a line, as a header or a JSON key names them.
 const FIELDS: [&str; 4] = ["queued_at", "duration", "labels", "repo"];
 const KNOWN: &str = "queued_at, duration, labels and (optional) repo";
 
@@ -27,7 +29,7 @@ const ARRAY: &str = "a JSON array; a trace is JSON lines, one object a line: `jq
 const UNCLOSED: &str =
     "a quote is not closed on its line; close it (a field ends on the line where it begins, and `\"\"` in quotes is a quote)";
 
-/// One line's fields, still as text; labels are split already.
+/// The fields of one line as text. Only the labels are split already.
 #[derive(Default)]
 struct Line {
     number: usize,
@@ -40,7 +42,7 @@ struct Line {
 /// Reads the trace.
 ///
 /// # Errors
-/// Every bad line: the first hundred by name, the rest counted.
+/// Every bad line. The first hundred are named, and the others are counted.
 pub fn read(text: &Text) -> Result<Input, Vec<Problem>> {
     let mut reading = Reading { file: &text.file, problems: Vec::new(), notes: Vec::new() };
     let body = text.body.trim_start_matches('\u{feff}');
@@ -108,7 +110,7 @@ impl Reading<'_> {
         lines
     }
 
-    /// What each column is; None: nothing that is used.
+    /// The field of each column. None: the column is not used.
     fn header(&mut self, number: usize, record: &csv::StringRecord) -> Vec<Option<usize>> {
         let columns: Vec<Option<usize>> = record.iter().map(known).collect();
         let unused: Vec<&str> = record.iter().filter(|name| known(name).is_none()).collect();
@@ -180,7 +182,7 @@ impl Reading<'_> {
         }
     }
 
-    /// One line's job, or every reason why it is none.
+    /// The job of one line. None: the line is bad, and every reason was noted.
     fn job(&mut self, line: Line) -> Option<(usize, When, JobPlan)> {
         let missing = |name: &str| format!("required: write {name}");
         let when = line.queued_at.as_deref().ok_or_else(|| missing("when the job was queued")).and_then(field::when);
@@ -255,10 +257,10 @@ fn capped(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems
 }
 
-/// One line's fields, trimmed; None: it is empty or a comment. Lines are read one by one: what an unclosed quote would swallow
-/// of the next ones is never seen, and line numbers are right whatever ends a line.
+/// The fields of one line, trimmed. None: the line is empty or a comment. Lines are read one by one. So an unclosed quote
+/// swallows no other line, and the line numbers are right whatever ends a line.
 fn cells(text: &str) -> Result<Option<csv::StringRecord>, String> {
-    // An unclosed quote takes in the end of the line, and so shows.
+    // An unclosed quote takes in the end of the line, which shows it.
     let line = format!("{text}\n");
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
@@ -275,7 +277,7 @@ fn cells(text: &str) -> Result<Option<csv::StringRecord>, String> {
     Ok(Some(record))
 }
 
-/// A JSON object's keys and values as they stand there, doubled ones too.
+/// The keys and values of a JSON object in their order, repeated keys included.
 struct Pairs(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Pairs {
@@ -300,13 +302,13 @@ impl<'de> Deserialize<'de> for Pairs {
     }
 }
 
-/// What to say of names that mean one field.
+/// The message about names that mean the same field.
 fn twice(names: &[&str]) -> String {
     let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     format!("{} name this field more than once; keep one", names.join(" and "))
 }
 
-/// `queued_at`, `queuedAt` and `Queued At` are one.
+/// The field that a name means. `queued_at`, `queuedAt` and `Queued At` mean the same.
 fn known(name: &str) -> Option<usize> {
     let bare = |s: &str| s.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
     FIELDS.iter().position(|field| bare(field) == bare(name))
@@ -412,7 +414,7 @@ mod tests {
         assert!(said[0].starts_with("t:3: a quote is not closed on its line; close it"), "{said:#?}");
         assert!(said[1].starts_with("t:6: queued_at: `soon` is no time"), "{said:#?}");
         assert_eq!(said.len(), 2, "{said:#?}");
-        // On the last line, with or without an end of line, and over two lines.
+        // The unclosed quote may be on the last line, with or without a line end, or may span two lines.
         for (rows, lines) in [("0,60,\"x", &[2][..]), ("0,60,\"x\n", &[2]), ("0,60,\"x\ny\"\n", &[2, 3])] {
             let said = parse(&format!("queued_at,duration,labels\n{rows}")).expect_err(rows);
             let starts: Vec<String> = lines.iter().map(|line| format!("t:{line}: ")).collect();

@@ -1,5 +1,5 @@
-//! A workload: jobs as they come on average. Kinds of jobs with their rates by hour and weekday, and what is assumed of the
-//! world. Reference: `docs/simulate.md`.
+//! A workload: jobs as they come on average. It has kinds of jobs with their rates by hour and weekday, and what is assumed
+//! of the world. `docs/simulate.md` is the reference.
 
 use std::time::Duration;
 
@@ -12,20 +12,20 @@ use serde::Deserialize;
 use super::field;
 use super::trace::MONDAY;
 
-/// A workload longer than this is not drawn.
+/// The longest workload that is drawn.
 const LONGEST: Duration = Duration::from_secs(31 * 86_400);
-/// More jobs an hour than this is a slip.
+/// The most jobs an hour. More must be a mistake.
 const MOST_PER_HOUR: f64 = 100_000.0;
 
 /// A workload file.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Workload {
-    /// RFC 3339. Default: Monday, 5 January 2026, 0:00 UTC.
+    /// When the workload begins (RFC 3339). Default: Monday, 5 January 2026, 00:00 UTC.
     pub begin: Option<String>,
-    /// Jobs come for so long: 1m to 31d.
+    /// For how long jobs are queued: 1m to 31d.
     pub length: Span,
-    /// IANA time zone of hours and weekdays.
+    /// The IANA time zone of `hours` and `weekdays`.
     pub timezone: String,
     /// The kinds of jobs.
     pub kinds: Vec<Kind>,
@@ -49,17 +49,17 @@ impl Default for Workload {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Kind {
-    /// For messages, and for its stream of random numbers.
+    /// The name, for messages. It also selects the kind's stream of random numbers.
     pub name: String,
-    /// `runs-on`.
+    /// The job's `runs-on`.
     pub labels: Vec<String>,
-    /// `OWNER/NAME`. Default: one that a pool admits.
+    /// The repository, as `OWNER/NAME`. Default: one whose jobs a pool takes.
     pub repo: Option<String>,
-    /// How long its jobs run.
+    /// How long the jobs run.
     pub duration: Lasts,
-    /// How many come; the first that holds counts, and while none holds there are no jobs.
+    /// How many jobs come. The first rate that matches a time applies. If no rate matches, no job comes.
     pub rates: Vec<Rate>,
-    /// Jobs that come at once, such as those of a matrix.
+    /// How many jobs come together, as those of a matrix do.
     pub batch: u32,
 }
 
@@ -69,19 +69,19 @@ impl Default for Kind {
     }
 }
 
-/// How long jobs run: `exactly`; `min` and `max` (evenly between); or `median` and `p90` (log-normal).
+/// How long jobs run: `exactly`, or `min` and `max` (evenly between them), or `median` and `p90` (log-normal).
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Lasts {
-    /// All alike.
+    /// All jobs run this long.
     pub exactly: Option<Span>,
-    /// Shortest.
+    /// The shortest time.
     pub min: Option<Span>,
-    /// Longest.
+    /// The longest time.
     pub max: Option<Span>,
-    /// Half are shorter.
+    /// Half of the jobs run no longer.
     pub median: Option<Span>,
-    /// Nine of ten are shorter.
+    /// Nine of ten jobs run no longer.
     pub p90: Option<Span>,
 }
 
@@ -89,46 +89,46 @@ pub struct Lasts {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Rate {
-    /// Such as `MON-FRI` or `SAT,SUN`. Default: all.
+    /// The weekdays, such as `MON-FRI` or `SAT,SUN`. Default: all.
     pub weekdays: Option<String>,
-    /// Such as `8-17` (8:00 to 17:59), `22-5` or `6,18`. Default: all.
+    /// The hours, such as `8-17` (8:00 to 17:59), `22-5` or `6,18`. Default: all.
     pub hours: Option<String>,
-    /// Jobs an hour, on average.
+    /// How many jobs come in an hour, on average.
     pub per_hour: f64,
 }
 
-/// A workload that means something.
+/// A workload without problems.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checked {
-    /// When it begins.
+    /// When the workload begins.
     pub begin: Time,
-    /// How long jobs come.
+    /// For how long jobs are queued.
     pub length: Duration,
-    /// Of hours and weekdays.
+    /// The time zone of hours and weekdays.
     pub zone: Tz,
-    /// The kinds, as written.
+    /// The kinds of jobs, as the file has them.
     pub kinds: Vec<Kind>,
-    /// Their rates, readable.
+    /// The rates of each kind, in the order of `kinds`.
     pub rates: Vec<Vec<Slot>>,
     /// The assumptions.
     pub conditions: Conditions,
 }
 
-/// One rate, readable.
+/// One rate, with its weekdays and hours as bits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Slot {
-    /// Bit n: weekday n, from Monday.
+    /// Bit n stands for weekday n. Bit 0 is Monday.
     pub weekdays: u8,
-    /// Bit n: hour n.
+    /// Bit n stands for the hour that begins at n:00.
     pub hours: u32,
-    /// Jobs an hour.
+    /// How many jobs come in an hour, on average.
     pub per_hour: f64,
 }
 
-/// Reads a workload file. `with_trace`: the jobs come from a trace, and only `world` may be said here.
+/// Reads a workload file. With `with_trace`, the jobs come from a trace, and the file may have only `world`.
 ///
 /// # Errors
-/// Everything that is wrong, by line.
+/// Every problem of the file, with its line.
 pub fn read(text: &Text, weather: Weather, with_trace: bool) -> Result<Checked, Vec<Problem>> {
     let mut lone = Lone::<Workload>::read(text);
     let begin = check_frame(&mut lone, with_trace);
@@ -221,7 +221,7 @@ fn check_kind(lone: &mut Lone<Workload>, nth: usize) -> Vec<Slot> {
 }
 
 impl Lasts {
-    /// Whether it says one thing, and one that can be.
+    /// Checks that exactly one of the three forms is used, and that its times are possible.
     fn check(&self) -> Result<(), String> {
         let pair = match (self.exactly, self.min, self.max, self.median, self.p90) {
             (Some(exactly), None, None, None, None) => (exactly, exactly),
@@ -238,7 +238,7 @@ impl Lasts {
     }
 }
 
-/// `a-b,c` as bits; a range may wrap around.
+/// Reads `a-b,c` as bits. A range may wrap around, as in `22-5`.
 fn set(text: &str, size: u32, number: impl Fn(&str) -> Option<u32>) -> Result<u32, ()> {
     let mut bits = 0;
     for part in text.split(',') {

@@ -1,11 +1,11 @@
-"""What moto lacks for Terraform and for `muster doctor`. Applied by server.py before it serves.
+"""What moto lacks for Terraform and for `muster doctor`. server.py applies this before it serves.
 
-- SQS knows no RedriveAllowPolicy: kept as an attribute, and nothing is done with it. A change of other attributes took a
-  queue's policy away.
-- A bucket's policy is stored, but not asked: moto knows no conditions, so a policy that denies what comes without TLS would
+- SQS knows no RedriveAllowPolicy. Here it is kept as an attribute, without any effect. A change of other attributes also
+  removed a queue's policy.
+- A bucket's policy is stored, but not applied. moto knows no conditions, so a policy that denies calls without TLS would
   deny everything.
-- Service Quotas knows the quotas of VPC only: those of EC2's vCPUs are added, 640 each.
-- A delete marker in a versioned bucket cannot be disposed of, which makes `terraform destroy` try for ever.
+- Service Quotas knows only the quotas of VPC. The quotas of EC2's vCPUs are added, 640 each.
+- A delete marker in a versioned bucket cannot be deleted, so `terraform destroy` would try for ever.
 """
 
 from moto.iam.access_control import PermissionResult

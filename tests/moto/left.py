@@ -1,4 +1,4 @@
-"""Prints what there is in moto at a URL, one name a line: all that the Terraform module makes must be gone after a destroy."""
+"""Prints what exists in the moto at a URL, one name on each line. All that the Terraform module makes must be gone after a destroy."""
 
 import sys
 
@@ -6,7 +6,7 @@ import boto3
 
 URL, REGION = sys.argv[1], "eu-west-1"
 
-# Service, call, list in the answer, name in its items.
+# The service, the call, the list in its answer, and the name in the list's items.
 KINDS = [
     ("sqs", "list_queues", "QueueUrls", None),
     ("s3", "list_buckets", "Buckets", "Name"),
@@ -34,7 +34,7 @@ def connect(service):
     return boto3.client(service, region_name=REGION, endpoint_url=URL, aws_access_key_id="AKIATEST", aws_secret_access_key="x")
 
 
-# A cluster that was deleted stays in the list.
+# A deleted cluster stays in the list.
 ecs = connect("ecs")
 for cluster in ecs.describe_clusters(clusters=ecs.list_clusters()["clusterArns"])["clusters"]:
     if cluster["status"] != "INACTIVE":

@@ -1,4 +1,4 @@
-"""Prices, which moto lacks (the Price List API) or invents (0.00001 for every type, whatever is asked for).
+"""Prices. moto lacks some of them (the Price List API), and invents the others (0.00001 for every type and every question).
 
 The figures are made up; the form is the vendor's:
 https://docs.aws.amazon.com/aws-cost-management/latest/APIReference/API_pricing_GetProducts.html
@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape
 from werkzeug.wrappers import Response
 
 EC2_NS = "http://ec2.amazonaws.com/doc/2016-11-15"
-# An hour on demand of Linux and of Windows, and on the spot market by zone. A type that is not here has no price.
+# What an hour costs: on demand for Linux and for Windows, and as spot in each zone. A type that is not here has no price.
 ON_DEMAND = {"m7i.large": ("0.1123000000", "0.2043000000"), "m6i.large": ("0.1070000000", "0.1990000000")}
 SPOT = {"m7i.large": {"a": "0.040000", "b": "0.050000", "c": "0.900000"}, "m6i.large": {"a": "0.030000", "b": "0.030000", "c": "0.900000"}}
 
@@ -42,7 +42,7 @@ def product(region, name, system, price):
 
 
 def products(call):
-    """GetProducts: the product of the type and system that the filters name, if it has a price."""
+    """Answers GetProducts with the product of the type and the system that the filters name, if it has a price."""
     said = json.loads(call.body)
     wanted = {f["Field"]: f["Value"] for f in said.get("Filters", []) if f["Type"] == "TERM_MATCH"}
     prices = ON_DEMAND.get(wanted.get("instanceType"), ())
@@ -55,7 +55,7 @@ def products(call):
 
 
 def spot(call):
-    """DescribeSpotPriceHistory with the same start and end: what holds now, for each type, system and zone."""
+    """Answers DescribeSpotPriceHistory for equal start and end: the current price for each type, system and zone."""
     types = [value for key, value in call.form.items() if key.startswith("InstanceType.")]
     systems = [value for key, value in call.form.items() if key.startswith("ProductDescription.")]
     items = "".join(

@@ -1,9 +1,9 @@
-"""IAM for roles: whoever calls with a role's session (AssumeRole) may do what the role's policies list, on the resources that
-they list, and nothing else. Plain access keys may do everything.
+"""IAM for roles. A caller with a role's session (AssumeRole) may do what the role's policies list, on the resources that they
+list, and nothing else. Plain access keys may do everything.
 
-moto keeps roles, sessions and policies and matches statements; its own enforcement takes an API's name for the action's, gives
-most resources as `*`, and knows few conditions. So here the action and the resource are found for the calls that muster
-makes, and conditions are left out: those are evaluated after the run, by tests/iam/ (see judge/needs.py).
+moto keeps roles, sessions and policies, and matches statements. Its own enforcement takes an API's name for the action's, gives
+most resources as `*`, and knows few conditions. So this module finds the action and the resource of the calls that muster
+makes. Conditions are left out here. tests/iam/ evaluates them after the run (see judge/needs.py).
 """
 
 import json
@@ -29,7 +29,7 @@ def s3_actions(call):
 
 
 def actions(call):
-    """What a call needs: actions, and on what; a resource of None is not told by the request."""
+    """What a call needs: actions, each with its resource. The resource is None if the request does not tell it."""
     if call.service == "s3":
         return s3_actions(call)
     here = f"{call.region}:{DEFAULT_ACCOUNT_ID}"
@@ -54,9 +54,9 @@ def permits(statement, action, resource):
 
 
 def refused(call):
-    """Why a role's session may not make this call; None if it may, or if the caller is no role."""
+    """Why a role's session may not make this call. None: it may, or the caller is no role."""
     token = call.environ.get("HTTP_X_AMZ_SECURITY_TOKEN")
-    # The keys of sessions begin with ASIA; tests/wire/bootstrap makes up others, with a token.
+    # The keys of sessions begin with ASIA. tests/wire/bootstrap invents other keys, which have a token, too.
     if not token or call.service == "sts" or not call.caller.startswith("ASIA"):
         return None
     session = create_access_key(DEFAULT_ACCOUNT_ID, "aws", call.caller, {"X-Amz-Security-Token": token})

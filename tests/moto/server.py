@@ -1,22 +1,22 @@
 """moto with the semantics and the faults that it lacks, for muster's black-box tests.
 
-moto never fails and ignores ClientToken. This wrapper sits in front of moto's own server application, in the same
-process, so the real AWS SDK crosses a real wire and meets:
+moto never fails, and ignores ClientToken. This wrapper is in front of moto's own server application, in the same process.
+So the real AWS SDK uses a real wire, and meets:
 
-- CreateFleet with ClientToken: the same token and request gets the first answer again, launching nothing; the same
-  token with another request is refused with IdempotentParameterMismatch (as EC2 does).
-- faults that a test orders: throttling, 5xx, insufficient capacity (whole, partial, per offering), slow answers,
-  answers lost before or after the call took effect.
-- eventual consistency: instances stay out of DescribeInstances for a while after their launch.
+- CreateFleet with ClientToken. The same token and request get the first answer again, and nothing is launched. The same
+  token with another request is refused with IdempotentParameterMismatch, as EC2 does.
+- faults that a test orders: throttling, 5xx, insufficient capacity (for all, for some, or by offering), slow answers,
+  and answers that are lost before or after the call took effect.
+- eventual consistency: DescribeInstances does not show instances for a while after their launch.
 - a spot interruption's termination reason.
-- unfinished multipart uploads as old as the test says; moto's own are all from 2010.
+- unfinished multipart uploads that are as old as the test says. moto's own are all from 2010.
 - prices (prices.py).
-- what Terraform needs (gaps.py), and IAM for whoever calls with a role's session (roles.py).
-- a judge (judge/): each call and each answer is held against AWS's own models; the verdict is for the test to ask.
-- SQS without moto's races between threads (messages lost or received twice), and without long polls that outlive
-  their caller: a killed controller's poll must not swallow messages. All visibility timeouts can be made to end at once.
+- what Terraform needs (gaps.py), and IAM for callers with a role's session (roles.py).
+- a judge (judge/), which compares each call and each answer with AWS's own models. The test asks for the verdict.
+- SQS without moto's races between threads, which lose messages or deliver them twice. Long polls do not outlive their
+  caller, because a killed controller's poll must not swallow messages. A test can end all visibility timeouts at once.
 
-It listens on 127.0.0.1 and prints `listening on PORT`. Control endpoints begin with `/_`; see `CONTROL` at the end.
+The server listens on 127.0.0.1, and prints `listening on PORT`. Control endpoints begin with `/_`; see `CONTROL` at the end.
 """
 
 import argparse
@@ -51,7 +51,7 @@ EC2_NS = "http://ec2.amazonaws.com/doc/2016-11-15"
 INSTANCE_ID = re.compile(r"\bi-[0-9a-f]{8,17}\b")
 OVERRIDE = re.compile(r"^LaunchTemplateConfigs\.(\d+)\.Overrides\.(\d+)\.(\w+)$")
 CALLS_KEPT = 100_000
-# Objects that are larger are not looked into.
+# The judge does not look into larger objects.
 JUDGED_BYTES = 1 << 16
 POLL_S = 0.2
 MOTO_UPLOADS_BEGUN = "2010-11-10T20:48:33.000Z"
@@ -60,7 +60,7 @@ ElementTree.register_namespace("", EC2_NS)
 
 
 class Call:
-    """One AWS request, as far as it can be told from outside: service, operation, caller, body."""
+    """One AWS request, as seen from outside: service, operation, caller and body."""
 
     def __init__(self, environ):
         self.environ = environ
@@ -97,7 +97,7 @@ class Call:
         self.set_body(urlencode(form).encode())
 
     def for_judge(self, fault):
-        """What the judge is told of the request. It is read before moto is asked, because a fault may change the call."""
+        """What the judge hears of the request. It is read before moto is asked, because a fault may change the call."""
         path, _, query = self.environ.get("RAW_URI", self.environ["PATH_INFO"]).partition("?")
         headers = {key[5:].replace("_", "-").lower(): value for key, value in self.environ.items() if key.startswith("HTTP_")}
         subnets = ec2_backends[DEFAULT_ACCOUNT_ID][self.region].subnets if self.op == "CreateFleet" else {}
@@ -110,7 +110,7 @@ class Call:
         }
 
     def market(self):
-        """What a CreateFleet buys: spot or on-demand."""
+        """The market of a CreateFleet: spot or on-demand."""
         return self.form.get("TargetCapacitySpecification.DefaultTargetCapacityType", "on-demand")
 
     def matches(self, fault):
@@ -145,7 +145,7 @@ def fell_over(error):
 
 
 def fault_answer(call, fault):
-    """The answer that a fault puts in moto's place."""
+    """The answer that a fault gives instead of moto's."""
     kind = fault.get("kind")
     if kind == "throttled":
         if call.json:
@@ -181,13 +181,13 @@ def capacity_error(call, offering, code):
 
 
 def hung_up(call, answer):
-    """Whether the caller broke off in the middle of a body that was not read before: nobody hears the answer, and werkzeug's is a page of HTML."""
+    """Whether the caller broke off in the middle of a body that was not read before. Then nobody hears the answer, which is a page of werkzeug's HTML."""
     unread = not call.body and int(call.environ.get("CONTENT_LENGTH") or 0) > JUDGED_BYTES
     return unread and answer is not None and answer.status_code == 400 and answer.mimetype == "text/html"
 
 
 def for_judge(answer):
-    """What the judge is told of an answer; no status, if it was lost."""
+    """What the judge hears of an answer. The status is None if the answer was lost."""
     if answer is None:
         return {"status": None, "answer_headers": {}, "answer": b""}
     headers = {key.lower(): value for key, value in answer.headers.items()}
@@ -197,7 +197,7 @@ def for_judge(answer):
 
 
 class Server:
-    """The WSGI application. All state is behind one lock; moto itself is called outside of it."""
+    """The WSGI application. All its state is behind one lock. moto itself is called without this lock."""
 
     def __init__(self, judge):
         self.judge = judge
@@ -267,12 +267,12 @@ class Server:
         if call.service == "sqs":
             return self.sqs(call)
         if call.service == "ssm":
-            with self.parameters:  # moto reads its parameters while another thread changes them, and falls over
+            with self.parameters:  # moto fails when it reads its parameters while another thread changes them
                 return self.ask_moto(call)
         if call.service == "s3" and "uploadId=" not in call.environ.get("QUERY_STRING", ""):
             with self.lock:
                 one_object = self.objects.setdefault(call.environ["PATH_INFO"], threading.Lock())
-            with one_object:  # moto closes an object's file when another thread writes the object anew, and falls over
+            with one_object:  # moto fails when another thread writes an object anew, because it closes the object's file
                 return self.s3(call)
         if call.service == "pricing":
             return prices.products(call)
@@ -296,15 +296,15 @@ class Server:
         try:
             return Response.from_app(self.moto, call.environ, buffered=True)
         except KeyError as error:
-            # A part that comes after its upload was aborted. moto falls over; S3 says so.
+            # This part came after its upload was aborted. moto fails then, and S3 answers like this.
             if call.service == "s3" and "uploadId=" in call.environ.get("QUERY_STRING", ""):
                 return error_of_s3(404, "NoSuchUpload", "The specified upload does not exist.")
             return fell_over(error)
-        except Exception as error:  # what moto has not, mostly; the judge sees that this is no answer of AWS
+        except Exception as error:  # mostly, moto lacks something; the judge sees that this is no answer of AWS
             return fell_over(error)
 
     def sqs(self, call):
-        """One SQS call at a time; a long poll waits outside of moto and ends with its caller."""
+        """Makes one SQS call at a time. A long poll waits outside of moto, and ends with its caller."""
         said = json.loads(call.body or b"{}")
         end = time.monotonic() + (said.pop("WaitTimeSeconds", 0) if call.op == "ReceiveMessage" else 0)
         caller = call.environ["werkzeug.socket"]
@@ -345,7 +345,7 @@ class Server:
             return answer
 
     def limited_fleet(self, call, capacity):
-        """A fleet of which only some could be launched: `only` n at most, none of the offerings in `unavailable`."""
+        """A fleet of which only a part is launched: at most `only` instances, and none of the offerings in `unavailable`."""
         code = capacity.get("code", "InsufficientInstanceCapacity")
         out = capacity.get("unavailable")
         every = offerings(call.form)
@@ -440,7 +440,7 @@ class Server:
         return {}
 
     def state(self, said):
-        """Instances, SSM parameters and queues straight from moto's memory: cheap, and no AWS call is counted."""
+        """Instances, SSM parameters and queues from moto's memory. This is cheap, and counts as no AWS call."""
         region = said["region"]
         instances = [
             {
@@ -463,7 +463,7 @@ class Server:
         return {"instances": instances, "parameters": names, "queues": queues}
 
     def end_visibility(self, said):
-        """As if every visibility timeout ran out now: what a killed controller held comes back."""
+        """Ends all visibility timeouts now, so that the messages of a killed controller come back."""
         with self.queues:
             for queue in sqs_backends[DEFAULT_ACCOUNT_ID][said["region"]].queues.values():
                 for message in queue._messages:
@@ -472,7 +472,7 @@ class Server:
         return {}
 
     def interrupt(self, said):
-        """Ends a box as spot does: terminated, for spot's own reason. The warning is the test's to send."""
+        """Takes a spot instance back: it is terminated, with spot's own reason. The test sends the warning itself."""
         backend = ec2_backends[DEFAULT_ACCOUNT_ID][said["region"]]
         instance = backend.get_instance(said["instance"])
         backend.terminate_instances([instance.id])
@@ -497,14 +497,14 @@ CONTROL = {
     ("POST", "/_state"): Server.state,
     ("POST", "/_visible"): Server.end_visibility,
     ("POST", "/_interrupt"): Server.interrupt,
-    # forget: violations so far are not told again.
+    # forget: the violations so far are not reported again.
     ("POST", "/_verdict"): lambda server, said: server.judge.verdict(said.get("forget", False)),
     ("GET", "/_ready"): lambda server, said: {},
 }
 
 
 class Handler(MotoRequestHandler):
-    """Answers at once instead of waiting for a full packet, and keeps quiet."""
+    """Sends an answer at once instead of waiting for a full packet, and logs nothing."""
 
     disable_nagle_algorithm = True
 

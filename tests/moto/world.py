@@ -1,4 +1,4 @@
-"""What IAM's conditions ask of the world when a call comes: whose it is, and the tags of what it names. Straight from moto's memory."""
+"""What IAM's conditions need to know when a call comes: its caller's instance, and the tags of what it names. All of it is from moto's memory."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from moto.ec2.models import ec2_backends
 from moto.iam.access_control import create_access_key
 from moto.ssm.models import ssm_backends
 
-# A box's key ends in its instance's id: see `box_key` in tests/wire/support/moto.rs.
+# The key of an instance ends in the instance's id: see `box_key` in tests/wire/support/moto.rs.
 BOX_KEY = re.compile(r"AKIABOX([0-9a-f]{8,17})")
 INSTANCE = re.compile(r"\bi-[0-9a-f]{8,17}\b")
 TEMPLATE = re.compile(r"LaunchTemplate(?:Configs\.\d+\.LaunchTemplateSpecification)?\.LaunchTemplate(Name|Id)")
@@ -44,7 +44,7 @@ def tags_of(ec2, instance):
 
 
 def template(ec2, by, name):
-    """What a launch from a template needs beside what its request names. None, where moto has no such template."""
+    """What a launch from a template needs besides what its request names. None: moto has no such template."""
     try:
         found = ec2.get_launch_template_by_name(name) if by == "Name" else ec2.get_launch_template(name)
     except Exception:
@@ -58,13 +58,13 @@ def template(ec2, by, name):
         "tags": {tag["key"]: tag["value"] for tag in found.get_tags()},
         "image": data.get("ImageId", "ami-00000000"),
         "groups": data.get("SecurityGroupIds") or interfaces[0].get("Groups") or [],
-        # Terraform calls an instance profile as its role.
+        # Terraform gives an instance profile the name of its role.
         "role": f"arn:aws:iam::{DEFAULT_ACCOUNT_ID}:role/{profile}" if profile else None,
     }
 
 
 def of_session(call):
-    """The policies of a role's session, as moto has them."""
+    """The policies of a role's session, as they are in moto. None: the caller has no session."""
     token = call.environ.get("HTTP_X_AMZ_SECURITY_TOKEN")
     if not token or not call.caller.startswith("ASIA"):
         return None

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Makes the root file system of another distribution, as far as a program needs it that resolves names: its glibc and the modules of its
-# name service switch, from the distribution's own packages. Nothing is installed, and no root is needed:
+# Makes the root file system of another distribution, as far as a program that resolves names needs it: the glibc and the modules of the
+# name service switch, from the distribution's own packages. Nothing is installed, and the script does not need to run as root:
 #   sh tests/roots/make.sh SUITE FOLDER
-# The packages come from where this machine gets its own, so SUITE is one of the same distribution (bullseye, trixie; focal, noble). Exit 3:
-# this machine cannot have it, and the last line says why.
+# The packages come from where this machine gets its own, so SUITE must be of the same distribution (bullseye, trixie; focal, noble). The
+# exit code 3 says that this machine cannot have the root, and the last line says why.
 set -eu
 suite=$1 folder=$2
 
@@ -22,7 +22,7 @@ mirror=$(apt-get indextargets --format '$(CODENAME) $(REPO_URI)' 'Created-By: Pa
 keyring=$(find /usr/share/keyrings -name "$ID-archive-keyring.*" | head -n 1)
 [ -n "$keyring" ] || cannot "no keyring of $ID in /usr/share/keyrings"
 
-# apt, with lists and packages of its own.
+# apt, with lists and packages in a directory of its own.
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 chmod 755 "$work"
@@ -42,7 +42,7 @@ foreign apt-get update >"$work/said" 2>&1 || cannot "apt-get cannot read $suite:
 (cd "$work/packages" && foreign apt-get download libc6 libgcc-s1 libcap2 libnss-myhostname libnss-resolve) >"$work/said" 2>&1 \
     || cannot "apt-get cannot download the packages of $suite: $(tail -n 1 "$work/said")"
 
-# /lib is a link into /usr, as on every installed system; packages unpack through it.
+# /lib is a link into /usr, as on every installed system. Packages unpack through the link.
 rm -rf "$folder"
 mkdir -p "$folder/usr/lib" "$folder/usr/lib64" "$folder/etc/ssl/certs" "$folder/tmp"
 ln -s usr/lib "$folder/lib"

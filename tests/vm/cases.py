@@ -1,9 +1,9 @@
-"""What a booting Linux did to a box once, each as a case; docs/a-real-machine.md tells each. A case takes a Bench and looks at one box
-or more, and may return figures."""
+"""What a booting Linux once did to an instance, one case each. docs/a-real-machine.md tells the story of each. A case takes a Bench, looks
+at one or more machines (`box`), and may return figures."""
 
 MARK = "muster: ended: "
 
-# What a pool says beyond the least. All user data is rendered by Terraform at once. Where a bootDeadline is short it is for a warning.
+# What the pools say besides the minimum. Terraform renders all user data at once. Where a bootDeadline is short, a warning is tested.
 POOLS = {
     "plain": {"bootstrap": {"sudo": True}},
     "docker": {"bootstrap": {"preInstall": "mv /usr/bin/docker.deb /usr/bin/docker; sleep 91"}, "runner": {"bootDeadline": "180s"}},
@@ -11,12 +11,12 @@ POOLS = {
 
 
 def straight_through(bench):
-    """The boot has an end (1), Docker and sudo work in a job (8), a drain waits for the job, and the box powers itself off."""
+    """The boot comes to its end (1), Docker and sudo work in a job (8), a drain waits for the job, and the machine powers itself off."""
     with bench.listening() as box:
         box.eventually("test $(systemctl is-system-running) = running")
         for words in ("cloud-init status --wait", "systemctl is-active cloud-init.target muster-box.service"):
             box.sh(words)
-        box.sh("systemd-run --quiet --wait -p After=cloud-final.service true")  # whatever waits for the boot may start
+        box.sh("systemd-run --quiet --wait -p After=cloud-final.service true")  # units that wait for the end of the boot can start
         box.works("id -un; sudo -n id -un; docker version --format '{{.Server.Version}}'; "
                   "tar -C /bin -c busybox | docker import - bb && docker run --rm --network none bb /busybox echo from a container; echo over")
         box.eventually("grep -q over /var/tmp/control/output")
@@ -31,8 +31,8 @@ def straight_through(bench):
 
 
 def hard_start(bench):
-    """The network is late (10), preInstall brings a Docker that nothing starts (8) and takes most of bootDeadline (9), and the clock steps
-    forward by ten minutes meanwhile (2)."""
+    """The network is late (10). preInstall installs a Docker that nothing starts (8), and takes most of bootDeadline (9). Meanwhile the clock
+    steps forward by ten minutes (2)."""
     with bench.box("docker", linked=False) as box:
         box.sh("mv /usr/bin/docker /usr/bin/docker.deb; systemctl is-active systemd-networkd || :; sleep 8")
         box.link(True)
@@ -45,7 +45,7 @@ def hard_start(bench):
 
 
 def clock_steps_back(bench):
-    """A clock that steps back while the box runs makes it deaf to nothing (3)."""
+    """The clock steps back while the instance runs, and the instance still hears everything (3)."""
     with bench.listening() as box:
         box.sh("systemctl stop systemd-timesyncd; date -s '-5 minutes'")
         box.metadata.spot_notice("2026-11-29T12:00:00Z")
@@ -63,7 +63,7 @@ systemd-run --quiet --unit=apt apt-get install -y /tmp/slow.deb
 
 
 def apt_forbids_the_end(bench):
-    """apt works when the box is to end, and `shutdown` obeys it (4)."""
+    """apt works when the instance should end, and `shutdown` obeys apt (4)."""
     with bench.listening() as box:
         box.sh(SLOW_PACKAGE)
         box.eventually("systemd-inhibit --list --no-legend --no-pager | grep -q block")
@@ -76,7 +76,7 @@ def apt_forbids_the_end(bench):
 
 
 def power_button(bench):
-    """EC2 presses the power button: the runner takes its leave, and the machine is off in seconds (5)."""
+    """EC2 presses the power button. The runner leaves, and the machine is off in seconds (5)."""
     with bench.listening() as box:
         pressed = box.press_power_button()
         box.says(MARK + "stopped by a signal")
@@ -84,7 +84,7 @@ def power_button(bench):
 
 
 def power_button_at_work(bench):
-    """The same while a job runs (5)."""
+    """EC2 presses the power button while a job runs (5)."""
     with bench.listening() as box:
         box.works()
         pressed = box.press_power_button()
@@ -93,7 +93,7 @@ def power_button_at_work(bench):
 
 
 def power_cut(bench):
-    """The power fails in the box's first seconds, when nothing but our marks is sure to be on the disk: the next boot ends the box (6)."""
+    """The power fails in the first seconds, when only our marks are certain to be on the disk. The next boot ends the instance (6)."""
     with bench.box("plain") as box:
         box.says("muster: box ")
         cut = box.cut_power()
@@ -102,7 +102,7 @@ def power_cut(bench):
 
 
 def reboot(bench):
-    """A job reboots the box: off (7)."""
+    """A job reboots the machine, which then powers off (7)."""
     with bench.listening() as box:
         box.works()
         box.sh("systemctl --no-block reboot")
@@ -112,14 +112,14 @@ def reboot(bench):
 
 
 def script_dies(bench):
-    """Somebody kills the script itself: the unit's end powers the machine off."""
+    """Somebody kills the script itself. The end of its unit powers the machine off."""
     with bench.listening() as box:
         box.sh("kill -KILL $(systemctl show -p MainPID --value muster-box)")
         box.off(box.soon)
 
 
 def unit_is_left_alone(bench):
-    """A job that is root asks systemd to stop and to restart the script's unit: systemd refuses, and the job goes on."""
+    """A job that is root asks systemd to stop and to restart the script's unit. systemd refuses, and the job goes on."""
     with bench.listening() as box:
         box.works()
         for verb in ("stop", "restart"):
@@ -133,7 +133,7 @@ def unit_is_left_alone(bench):
 
 
 def hardship(bench):
-    """A job takes all memory, then fills the disk (10): its end is heard, and the box ends."""
+    """A job takes all memory, and then fills the disk (10). The script notices the job's end, and ends the instance."""
     with bench.listening() as box:
         box.works("tail /dev/zero; echo tail left with $?; dd if=/dev/zero of=/var/tmp/fill bs=1M; echo dd left with $?; rm /var/tmp/fill")
         box.eventually("grep -q 'dd left with 1' /var/tmp/control/output")
@@ -145,6 +145,6 @@ def hardship(bench):
         box.off(box.soon)
 
 
-# The long ones first: two go on at a time.
+# The long cases come first, because two run at a time.
 CASES = (hard_start, power_cut, reboot, straight_through, hardship, clock_steps_back, apt_forbids_the_end, power_button, power_button_at_work,
          script_dies, unit_is_left_alone)

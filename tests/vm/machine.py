@@ -1,4 +1,4 @@
-"""One box: QEMU with EC2's looks, its console with the second of each line, a root shell on a second console, a power button."""
+"""One instance: a QEMU that looks like EC2, its console with the second of each line, a root shell on a second console, and a power button."""
 
 import base64
 import hashlib
@@ -19,19 +19,21 @@ from world import ADDRESS, MAC, Metadata
 
 HERE = Path(__file__).resolve().parent
 KVM = ["-accel", "kvm", "-cpu", "host"]
-EMULATED = ["-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max,-svm"]
-# A box on an idle machine with KVM listens after 10 s. Emulated, on a loaded one, after 150.
+# Without la57 (five levels of page tables): QEMU 7.2 emulates it wrongly for Debian's kernel 6.12.118, and each program ends with
+# "Fatal glibc error: ../sysdeps/unix/sysv/linux/dl-origin.c:41".
+EMULATED = ["-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max,-svm,-la57"]
+# On an idle host with KVM, the runner listens after 10 s. On a loaded host with emulation, it listens after 150 s.
 PATIENCE_S = 60
 EMULATED_PATIENCE_S = 600
 
 
 class Failure(Exception):
-    """What was not seen, with the end of the box's console."""
+    """Says what was not seen, with the end of the console."""
 
 
 def accelerator(image):
-    """KVM where a kernel comes up with it, which neither /dev/kvm nor a machine that KVM makes says: some hosts can make a
-    machine, and cannot run a distribution's kernel on it."""
+    """KVM, if a kernel boots with it. Neither /dev/kvm nor a machine made by KVM proves that: some hosts can make a machine, and
+    cannot run a distribution's kernel on it."""
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return EMULATED
     with tempfile.TemporaryDirectory() as scratch:
@@ -55,13 +57,13 @@ def accelerator(image):
 
 
 def overlay(disk, at):
-    """A disk that takes what is written, on top of one that others read."""
+    """Makes a disk that takes what is written, on top of a disk that others read."""
     form = "raw" if disk.suffix == ".raw" else "qcow2"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", form, "-b", str(disk), str(at)], check=True)
 
 
 class Machine:
-    """Boots at once, or goes on where `state` was frozen. `with` ends it, whatever happened."""
+    """Boots at once, or goes on where `state` was frozen. The end of `with` ends the machine, whatever happened."""
 
     def __init__(self, image, accel, aws, instance, user_data, memory_mb=700, linked=True, state=None):
         self.instance, self.aws, self.emulated = instance, aws, accel is not KVM
@@ -70,7 +72,7 @@ class Machine:
         self.metadata = Metadata(instance, user_data)
         self.dir = Path(tempfile.mkdtemp(prefix="muster-vm-"))
         self.lines, self.off_at, self.code = [], None, None
-        # EC2 is known by its SMBIOS: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/identify_ec2_instances.html
+        # Programs recognise EC2 by its SMBIOS: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/identify_ec2_instances.html
         uuid = "ec2" + hashlib.sha256(instance.encode()).hexdigest()[:29]
         uuid = "-".join((uuid[:8], uuid[8:12], uuid[12:16], uuid[16:20], uuid[20:]))
         relay = f"{shlex.quote(sys.executable)} -IS {shlex.quote(str(HERE / 'relay.py'))}"
@@ -83,7 +85,7 @@ class Machine:
             "-smbios", f"type=1,manufacturer=Amazon EC2,product=c7a.large,uuid={uuid},serial={uuid}",
             # EC2 has NVMe, but QEMU cannot freeze a machine with it.
             "-drive", f"file={self.dir}/disk.qcow2,if=virtio,format=qcow2,cache=unsafe",
-            # Nothing goes out but to the metadata service and moto. (With IPv6, cloud-init would wait for fd00:ec2::254.)
+            # The machine can reach only the metadata service and moto. (With IPv6, cloud-init would wait for fd00:ec2::254.)
             "-netdev", f"user,id=n0,ipv6=off,restrict=on,net=169.254.169.0/24,host=169.254.169.2,dns=169.254.169.3,dhcpstart={ADDRESS}"
                        f",guestfwd=tcp:169.254.169.254:80-cmd:{relay} {self.metadata.port}"
                        f",guestfwd=tcp:169.254.169.254:5000-cmd:{relay} {aws.port}",
@@ -121,7 +123,7 @@ class Machine:
         shutil.rmtree(self.dir)
 
     def now(self):
-        """Seconds since the power switch."""
+        """Seconds since the machine was switched on."""
         return time.monotonic() - self.began
 
     def _listen(self):
@@ -156,26 +158,32 @@ class Machine:
         raise Failure(f"{what}, {self.now():.0f} s after the power switch; of the console:{said}")
 
     def says(self, pattern, within=None, after=0.0):
-        """The second at which the console said so."""
+        """Waits until the console has this pattern, and returns the second of it."""
         within = within or self.patience
         deadline = time.monotonic() + within
         while True:
             for at, line in list(self.lines):
                 if at >= after and re.search(pattern, line):
                     return at
+            self.without_panic()
             if self.off_at is not None:
-                self.fail(f"the box is off, and has not said `{pattern}`")
+                self.fail(f"the machine is off, and its console has not said `{pattern}`")
             if time.monotonic() > deadline:
-                self.fail(f"the box has not said `{pattern}` within {within} s")
+                self.fail(f"the console has not said `{pattern}` within {within} s")
             time.sleep(0.02)
+
+    def without_panic(self):
+        """Fails at once when the kernel panicked. Such a machine reboots and panics again until the deadline."""
+        if any("Kernel panic" in line for _, line in list(self.lines)):
+            self.fail("the kernel panicked")
 
     def never_said(self, pattern):
         for at, line in list(self.lines):
             if re.search(pattern, line):
-                self.fail(f"the box said `{line}`")
+                self.fail(f"the console said `{line}`")
 
     def off(self, within):
-        """The second at which the machine was off."""
+        """Waits until the machine is off, and returns the second of it."""
         deadline = time.monotonic() + within
         while self.off_at is None:
             if time.monotonic() > deadline:
@@ -184,14 +192,14 @@ class Machine:
         return self.off_at
 
     def sh(self, command, within=None, check=True):
-        """What a root shell in the box says of a command."""
+        """The output of a command, from a root shell in the machine."""
         within = within or self.patience
         mark = f"--{os.urandom(4).hex()}--"
         packed = base64.b64encode(command.encode()).decode()
         line = f"(echo {packed} | base64 -d >/run/looker.sh; timeout {within} bash /run/looker.sh </dev/null 2>&1); echo \"{mark}$?\"\n"
         with self.lock:
             deadline = time.monotonic() + within + 10
-            # What the shell says before it listens is not for us; and what is written before it listens would be lost.
+            # What the shell prints before it listens is no answer, and what is written to it before would be lost.
             while b"ready" not in self.heard and not self.ready:
                 self._hear(deadline, command)
             self.ready, self.heard = True, b""
@@ -205,17 +213,22 @@ class Machine:
         return said
 
     def _hear(self, deadline, command):
-        self.shell.settimeout(max(0.1, deadline - time.monotonic()))
-        try:
-            data = self.shell.recv(65536)
-        except TimeoutError:
-            data = b""
+        data = b""
+        while not data and time.monotonic() < deadline:
+            self.without_panic()
+            self.shell.settimeout(1)
+            try:
+                data = self.shell.recv(65536)
+            except TimeoutError:
+                continue
+            if not data:
+                break
         if not data:
-            self.fail(f"the shell in the box does not answer to `{command}`: {self.heard[-500:]}")
+            self.fail(f"the shell in the machine does not answer to `{command}`: {self.heard[-500:]}")
         self.heard += data
 
     def eventually(self, command, within=None):
-        """Asks the box until the command succeeds."""
+        """Repeats a command in the machine until it succeeds."""
         within = within or self.patience
         deadline = time.monotonic() + within
         while self.sh(f"{command} >/dev/null 2>&1 && echo yes || echo no").strip() != "yes":
@@ -224,7 +237,7 @@ class Machine:
             time.sleep(0.2)
 
     def qmp(self, execute, **arguments):
-        """What QEMU's own console answers."""
+        """Sends a command to QEMU's own console, and returns the answer."""
         with self._connect("qmp") as peer, peer.makefile("rw") as lines:
             peer.settimeout(30)
             lines.readline()
@@ -238,7 +251,7 @@ class Machine:
         return said["return"]
 
     def _wait_for(self, query, wanted, *passing):
-        """Until QEMU is in that state; one that is neither wanted nor passing is a failure."""
+        """Waits until QEMU is in the state `wanted`. A state that is neither `wanted` nor in `passing` is a failure."""
         for _ in range(600):
             status = self.qmp(query).get("status", passing[0] if passing else "")
             if status == wanted:
@@ -249,7 +262,7 @@ class Machine:
         self.fail(f"{query}: not {wanted} within 60 s")
 
     def freeze(self, into):
-        """Writes the machine down, as it is, and ends it: others go on from there."""
+        """Writes the machine's state to files, and ends the machine. Other machines go on from there."""
         self.qmp("stop")
         self.qmp("migrate", uri=f"exec:cat >{shlex.quote(str(into / 'memory'))}")
         self._wait_for("query-migrate", "completed", "setup", "active", "device", "pre-switchover")
@@ -258,12 +271,12 @@ class Machine:
         (self.dir / "disk.qcow2").rename(into / "disk.qcow2")
 
     def press_power_button(self):
-        """As EC2 does when it terminates an instance."""
+        """Presses the power button, as EC2 does when it terminates an instance."""
         self.qmp("system_powerdown")
         return self.now()
 
     def cut_power(self):
-        """What was not synced is lost, and the machine starts anew."""
+        """Resets the machine. What was not synced is lost, and the machine boots again."""
         self.ready = False
         self.heard = b""
         self.qmp("system_reset")
@@ -272,14 +285,14 @@ class Machine:
     def link(self, up):
         self.qmp("set_link", name="n0", up=up)
 
-    # --- the runner's stand-in, led by files (tests/stand-in/)
+    # --- the runner's stand-in, which obeys files (tests/stand-in/)
 
     def tell(self, word, text=""):
         at = "/var/tmp/control"
         self.sh(f"printf %s {shlex.quote(text)} >{at}/.{word}; chown runner {at}/.{word}; mv {at}/.{word} {at}/{word}")
 
     def works(self, job=""):
-        """Brings a job, which runs a text of its own, if it has one, and then waits for `finish`."""
+        """Brings a job, which runs its own text, if it has one, and then waits for `finish`."""
         self.tell("job", job)
         self.eventually("test -e /var/tmp/control/working")
 

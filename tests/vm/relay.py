@@ -1,4 +1,4 @@
-"""stdin and stdout to a port of 127.0.0.1: what QEMU's user network starts for each connection that the box makes."""
+"""Connects stdin and stdout to a port of 127.0.0.1. QEMU's user network starts this for each connection that the machine makes."""
 import os
 import select
 import socket

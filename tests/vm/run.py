@@ -1,4 +1,4 @@
-"""`make vm`: boots real machines, and looks at what becomes of a box on them. `run.py [CASE ...]` runs some.
+"""`make vm`: boots real machines, and checks what becomes of an instance on them. `run.py [CASE ...]` runs some of the cases.
 
 Needs x86-64, QEMU, mmdebstrap, mke2fs, Terraform and .venv; see docs/a-real-machine.md.
 """
@@ -15,12 +15,12 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-# Packages of Debian and Ubuntu, by the program that they bring.
+# The packages of Debian and Ubuntu, by the program that each brings.
 NEEDED = {"qemu-system-x86_64": "qemu-system-x86", "qemu-img": "qemu-utils", "mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs"}
 
 
 def install(missing):
-    """As root, in a container that nobody minds, as tests/setup.sh does."""
+    """Installs packages, but only as root in a container, where that surprises nobody. tests/setup.sh does the same."""
     import subprocess
     if os.geteuid() or Path("/run/systemd/system").exists() or not shutil.which("apt-get"):
         return
@@ -31,7 +31,7 @@ def install(missing):
 
 
 def lacking():
-    """What has to be installed, as a sentence; empty if nothing has."""
+    """What must be installed, as a sentence. Empty: nothing."""
     if platform.system() != "Linux" or platform.machine() != "x86_64":
         return "run it on Linux on x86-64"
     missing = [package for program, package in NEEDED.items() if not shutil.which(program)]
@@ -50,7 +50,7 @@ def lacking():
 
 
 def skip(what):
-    """Seen at the end of a run; in CI a failure."""
+    """Reports a skip, which is shown at the end of the run. In CI it is a failure. Returns the exit code."""
     line = f"SKIPPED vm: {what}"
     print(line, file=sys.stderr)
     if file := os.environ.get("MUSTER_SKIPPED"):
@@ -60,7 +60,7 @@ def skip(what):
 
 
 class Bench:
-    """What all cases share: the image, moto, Terraform's user data, and a box that was frozen when its runner listened."""
+    """What all cases share: the image, moto, Terraform's user data, and a machine that was frozen when its runner listened."""
 
     def __init__(self, image, accel, aws, user_data, scratch):
         self.image, self.accel, self.aws, self.user_data, self.scratch = image, accel, aws, user_data, scratch
@@ -68,18 +68,18 @@ class Bench:
         self.once, self.frozen, self.failed, self.figures = threading.Lock(), None, None, {}
 
     def box(self, pool, **options):
-        """A box that is switched on now."""
+        """Switches on a machine of this pool."""
         from machine import Machine
         instance = next(self.ids)
         self.aws.put_secret(instance)
         return Machine(self.image, self.accel, self.aws, instance, self.user_data[pool], **options)
 
     def listening(self):
-        """A box that has booted and listens: each goes on where one that booted was frozen."""
+        """A machine that has booted, and whose runner listens. Each goes on where the first one was frozen."""
         from machine import Failure, Machine
         with self.once:
             if self.failed:
-                raise Failure("the box that was to be frozen did not get so far")
+                raise Failure("the machine that should be frozen did not get so far")
             if not self.frozen:
                 self.failed = True
                 with self.box("plain") as box:
@@ -131,7 +131,7 @@ def main(names):
         print(f"vm: {case.__name__}: {verdict} ({time.monotonic() - at:.0f} s)", flush=True)
 
     try:
-        # Each box has two processors and waits most of its time.
+        # Each machine has two processors, and waits most of the time.
         with ThreadPoolExecutor(2) as two:
             list(two.map(play, chosen))
     finally:

@@ -1,4 +1,4 @@
-"""What a box meets: the instance metadata service, moto, and user data as Terraform renders it."""
+"""What an instance meets: the metadata service, moto, and the user data that Terraform renders."""
 
 import base64
 import hashlib
@@ -24,12 +24,12 @@ ACCOUNT = "123456789012"
 BUCKET = "muster-c1"
 ADDRESS = "169.254.169.15"
 MAC = "02:00:00:00:00:01"
-# A JIT configuration by its looks.
+# This looks like a JIT configuration.
 SECRET = base64.b64encode(b'{".runner":"e30=",".credentials":"e30="}').decode()
 
 
 class Metadata:
-    """IMDSv2 and nothing older, as cloud-init's Ec2 datasource and the box ask it. `paths` is all that is below /latest/.
+    """IMDSv2 and nothing older, as cloud-init's Ec2 datasource and the boot script use it. `paths` has everything below /latest/.
 
     https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-categories.html
     """
@@ -115,7 +115,7 @@ class Metadata:
 
 
 def runner_archive(shell):
-    """The runner's stand-in, as tests/wire/support/linux.rs packs it; `shell` is one that runs in the box."""
+    """The runner's stand-in, as tests/wire/support/linux.rs packs it. `shell` is a shell that runs in the machine."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as tar:
         def add(name, data):
@@ -156,8 +156,8 @@ class Aws:
         self.process.wait(10)
 
 
-# The root module that asks the project's own modules for a pool's user data: the manifests' and the pool's, of which only the
-# file that renders is taken, since the rest wants AWS.
+# The root module that asks the project's own modules `manifests` and `pool` for a pool's user data. Of `pool`, only the file that
+# renders is taken, because the rest needs AWS.
 ASK = """
 module "manifests" {
   source    = "./modules/manifests"
@@ -183,7 +183,7 @@ spec: {appId: 1, privateKey: "ssm:/muster/c1/key", webhookSecrets: ["ssm:/muster
 
 
 def user_data(pools):
-    """Each pool's user data, by name: {name: {bootstrap: .., runner: ..}}, rendered by Terraform."""
+    """The user data of each pool, by name, rendered by Terraform. `pools` is {name: {bootstrap: .., runner: ..}}."""
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         shutil.copytree(ROOT / "terraform/modules/manifests", root / "modules/manifests")

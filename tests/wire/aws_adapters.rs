@@ -1,4 +1,4 @@
-//! The AWS adapters against moto, over a real wire: what the SDK sends, what comes back, and what each failure is taken for.
+//! The AWS adapters against moto, over a real wire: what the SDK sends, what comes back, and which kind each failure is.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -36,7 +36,7 @@ async fn config(endpoint: &str, timeouts: TimeoutConfigBuilder) -> SdkConfig {
         .await
 }
 
-/// An emulator of its own, whose clients do what muster never does (making queues and templates), and the adapters.
+/// An emulator with the adapters. Its own clients do what muster never does, such as making queues and templates.
 struct World {
     moto: Moto,
     aws: Aws,
@@ -44,7 +44,7 @@ struct World {
 }
 
 impl World {
-    /// None where moto cannot run; the test is then skipped, loudly.
+    /// None: moto cannot run, so the test is skipped, and says so.
     async fn start() -> Option<World> {
         let moto = Moto::start().await?;
         let config = config(moto.url(), TimeoutConfig::builder()).await;
@@ -79,7 +79,7 @@ impl World {
     }
 }
 
-/// Where its boxes register.
+/// The list in which the cluster's runners register.
 const LIST: &str = "main/org/acme";
 
 fn a_launch(cluster: &str, intent: &str, count: u32, subnets: &[Arc<str>]) -> Launch {
@@ -150,7 +150,7 @@ async fn a_launch_bears_its_tags_and_the_sweep_sees_it_over_many_pages() {
     let seen = instances(small_pages.sweep("prod").await);
     assert_eq!(seen.len(), 7);
     assert_eq!(world.heard("ec2.DescribeInstances"), ["ok", "ok"], "two pages of five");
-    assert!(seen.iter().all(|box_| box_.id != elsewhere[0].id), "another cluster's box is not ours");
+    assert!(seen.iter().all(|box_| box_.id != elsewhere[0].id), "another cluster's instance is not ours");
     let intents: BTreeSet<_> = seen.iter().filter_map(|box_| box_.intent.as_ref()).map(|intent| intent.as_str()).collect();
     assert_eq!(intents.len(), 7);
     for box_ in &seen {
@@ -214,7 +214,7 @@ async fn a_launch_whose_answer_was_lost_is_ambiguous_and_its_retry_launches_noth
 
     let changed = failure(world.aws.ec2.launch(&Launch { count: 3, ..launch }).await);
     assert_eq!(changed.kind, FailureKind::Conflict, "{}", changed.message);
-    assert_eq!(world.heard("ec2.CreateFleet"), ["ambiguous", "ok", "conflict"], "and the SDK tried nothing again by itself");
+    assert_eq!(world.heard("ec2.CreateFleet"), ["ambiguous", "ok", "conflict"], "the SDK tried nothing again by itself");
 }
 
 #[tokio::test]
@@ -228,7 +228,7 @@ async fn one_bad_id_does_not_keep_the_others_alive() {
 
     let (done, failed) = batch(world.aws.ec2.terminate(&all).await);
     assert_eq!(failed, []);
-    assert_eq!(done.iter().collect::<BTreeSet<_>>(), all.iter().collect(), "one that is gone is done");
+    assert_eq!(done.iter().collect::<BTreeSet<_>>(), all.iter().collect(), "an instance that is gone counts as done");
     let seen = world.sweep("prod").await;
     assert!(seen.iter().all(|box_| box_.state == InstanceState::Terminated), "{seen:?}");
     assert!(seen.iter().all(|box_| box_.state_reason.is_some()), "{seen:?}");
@@ -329,7 +329,7 @@ async fn a_request_that_never_left_took_no_effect() {
         Aws::new(&config(&format!("http://{}", closed.address()), TimeoutConfig::builder()).await).ec2.sweep("prod").await;
     assert_eq!(failure(refused).kind, FailureKind::Unavailable, "connection refused");
 
-    // A listener whose queue is full: the kernel answers no further SYN.
+    // The queue of this listener is full, so the kernel answers no further SYN.
     let full = tokio::net::TcpSocket::new_v4().expect("a socket");
     full.bind("127.0.0.1:0".parse().expect("an address")).expect("bound");
     let full = full.listen(0).expect("listening");
@@ -384,8 +384,8 @@ async fn a_secret_is_stored_for_one_box_replaced_listed_read_and_deleted() {
     let (done, failed) = batch(ssm.delete_secrets("prod", &boxes[..11]).await);
     assert_eq!((done.len(), failed.len()), (11, 0));
     assert_eq!(listed(ssm.list_secrets("prod").await), BTreeSet::from([boxes[11].clone()]));
-    assert_eq!(batch(ssm.delete_secrets("prod", &boxes).await).0.len(), 12, "missing ones are done");
-    assert_eq!(listed(ssm.list_secrets("other").await).len(), 1, "another cluster's stay");
+    assert_eq!(batch(ssm.delete_secrets("prod", &boxes).await).0.len(), 12, "missing secrets count as done");
+    assert_eq!(listed(ssm.list_secrets("other").await).len(), 1, "another cluster's secrets stay");
     assert_eq!(ssm.get(&name).await.expect_err("gone").kind, FailureKind::NotFound);
 }
 
@@ -402,7 +402,7 @@ async fn a_refused_secret_is_not_in_the_message() {
 
 // ------------------------------------------------------------------------------------------------ SQS
 
-/// What seals are is the business of others; here one is an attribute like any.
+/// A message with a seal. Other tests check seals, so here it is an attribute like any other.
 fn sealed(body: &str) -> Sealed {
     Sealed { body: body.into(), seal: format!("v1=of {body}") }
 }
@@ -461,7 +461,7 @@ async fn a_receipt_that_is_no_longer_good_is_done_when_deleted_and_lost_when_ext
     assert_eq!(sqs.delete(&jobs, &receipts[..1]).await, []);
     let lost = sqs.change_visibility(&jobs, &receipts, 120).await;
     assert_eq!(lost.iter().map(|(i, why)| (*i, why.kind)).collect::<Vec<_>>(), [(0, FailureKind::NotFound)], "{lost:?}");
-    assert_eq!(sqs.change_visibility(&jobs, &receipts, 0).await, [], "what is gone needs no release");
+    assert_eq!(sqs.change_visibility(&jobs, &receipts, 0).await, [], "a message that is gone needs no release");
     assert_eq!(sqs.delete(&jobs, &receipts).await, []);
 }
 
@@ -483,7 +483,7 @@ async fn a_batch_that_was_not_taken_fails_for_every_member() {
 async fn a_dead_letter_keeps_its_body_and_its_attributes_and_says_why() {
     let Some(world) = World::start().await else { return };
     let dead = queue(&world, "dead").await;
-    // Our own messages bear a seal; dead ones keep it, so that they can be sent back.
+    // Our own messages have a seal. Dead letters keep it, so that they can be sent back.
     let alive = queue(&world, "alive").await;
     world.aws.sqs.send_batch(&alive, &[sealed("{not json")]).await;
     let sent = world.aws.sqs.receive(&alive, 1, 5, 60).await.expect("received");
@@ -525,7 +525,7 @@ async fn only_one_of_two_conditional_writers_wins_and_manifests_are_read() {
     assert_eq!(keys, ["manifests/a.yaml", "manifests/b.yaml"]);
     assert_eq!(s3.get("no-such-bucket", "x").await.expect_err("no bucket").kind, FailureKind::NotFound);
 
-    // Manifests that lie there: each is read once for each of its versions.
+    // Each manifest in the bucket is read once for each of its versions.
     s3.put("muster", "manifests/deeper/c.yaml", "c", Condition::Always).await.expect("written");
     let place = "s3://muster/manifests".parse().unwrap_or_else(|never| match never {});
     let mut manifests = Manifests::new(place, &world.aws);

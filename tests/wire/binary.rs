@@ -1,8 +1,8 @@
-//! What a release promises of its binary: it runs on Linux distributions older and newer than the one that built it, and resolves names
-//! there. It is linked here as `release/build.sh` links it, and tried in root file systems that are made of other distributions' own
-//! packages.
+//! What a release promises of its binary. It runs on Linux distributions older and newer than the one that built it, and
+//! resolves names there. Here it is linked as `release/build.sh` links it. It is tried in root file systems that are made
+//! of other distributions' own packages.
 //!
-//! `MUSTER_BINARY=PATH` tries that binary instead, for example one that `release/build.sh` has built.
+//! `MUSTER_BINARY=PATH` tries this binary instead, for example one that `release/build.sh` has built.
 
 use crate::support;
 
@@ -31,12 +31,12 @@ fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// The glibc that `release/build.sh` links against.
+/// The version of glibc that `release/build.sh` links against.
 fn glibc() -> String {
     read("release/build.sh").lines().find_map(|line| line.strip_prefix("glibc=").map(str::to_owned)).expect("glibc=VERSION")
 }
 
-/// A linker that is `release/build.sh`'s: Zig's, for this machine's architecture and that old glibc. None where Zig is not installed.
+/// The linker of `release/build.sh`: Zig's, for this machine's architecture and that old glibc. None: Zig is not installed.
 fn linker(dir: &Path) -> Option<PathBuf> {
     let python = root().join(".venv-release/bin/python");
     if !Command::new(&python).args(["-m", "ziglang", "version"]).output().is_ok_and(|output| output.status.success()) {
@@ -49,7 +49,7 @@ fn linker(dir: &Path) -> Option<PathBuf> {
     Some(path)
 }
 
-/// The binary that is tried, linked once for all tests; if the machine lacks something for it, says so.
+/// The binary that is tried, linked once for all tests. None: the machine lacks something for it, which was reported.
 fn binary() -> Option<&'static Path> {
     static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let made = BINARY.get_or_init(|| match std::env::var_os("MUSTER_BINARY") {
@@ -65,8 +65,8 @@ fn binary() -> Option<&'static Path> {
     }
 }
 
-/// The same library that this test was built with, linked anew as a release is: `libmuster` with the feature `live` is the newest one
-/// that links and knows `run`. An error is what the machine lacks.
+/// Links the library that this test was built with anew, as a release is linked. `libmuster` with the feature `live` is the
+/// newest library that links and knows `run`. Err: what the machine lacks.
 fn link() -> Result<PathBuf, String> {
     for (program, package) in [("rustc", "Rust"), ("readelf", "binutils"), ("unshare", "util-linux")] {
         if !has(program) {
@@ -106,7 +106,7 @@ fn link() -> Result<PathBuf, String> {
     panic!("no library links: {errors}");
 }
 
-/// The root of another distribution, from its own packages: its folder, or why this machine cannot have it. Kept between runs.
+/// The root of another distribution, made of its own packages and kept between runs. Err: why this machine cannot have it.
 fn foreign(suite: &str) -> Result<PathBuf, String> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("roots").join(suite);
     let complete = folder.join("complete");
@@ -121,7 +121,7 @@ fn foreign(suite: &str) -> Result<PathBuf, String> {
     Ok(folder)
 }
 
-/// `muster ARGS` in that root, with AWS at `aws`. A number of a signal is the code of a shell: 128 and the signal.
+/// Runs `muster ARGS` in that root, with AWS at `aws`. If a signal ends it, the code is a shell's: 128 and the signal.
 fn run_in(root: &Path, aws: &str, args: &[&str]) -> (i32, String) {
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "--root"]).arg(root).arg("/muster").args(args).env_clear();
@@ -131,8 +131,8 @@ fn run_in(root: &Path, aws: &str, args: &[&str]) -> (i32, String) {
     (output.status.code().or_else(signal).expect("a code or a signal"), said(&output))
 }
 
-/// What a host's `/etc/nsswitch.conf` may say of names. The last two are those under which a statically linked glibc died: it loads
-/// the machine's own modules, which need the machine's own glibc.
+/// What a host's `/etc/nsswitch.conf` may say about names. With the last two, a statically linked glibc crashed, because it
+/// loads the machine's own modules, which need the machine's own glibc.
 const NAME_SERVICES: [&str; 3] = ["files dns", "files dns myhostname", "files myhostname resolve [!UNAVAIL=return] dns"];
 
 #[tokio::test]
@@ -140,7 +140,8 @@ async fn the_binary_runs_and_resolves_names_under_older_and_newer_glibcs() {
     let Some(moto) = Moto::start().await else { return };
     let Some(binary) = binary() else { return };
     let ubuntu = fs::read_to_string("/etc/os-release").is_ok_and(|text| text.lines().any(|line| line == "ID=ubuntu"));
-    // glibc 2.31, 2.36 and 2.41; or 2.31, 2.35 and 2.39. With `files dns`, trixie is what the image holds: see the Dockerfile.
+    // These have glibc 2.31, 2.36 and 2.41, or 2.31, 2.35 and 2.39. Trixie with `files dns` is what the image has: see the
+    // Dockerfile.
     for suite in if ubuntu { ["focal", "jammy", "noble"] } else { ["bullseye", "bookworm", "trixie"] } {
         let foreign = match foreign(suite) {
             Ok(folder) => folder,
@@ -166,7 +167,8 @@ async fn the_binary_runs_and_resolves_names_under_older_and_newer_glibcs() {
             let run = ["run", "--manifests", "s3://no-such-bucket/manifests"];
             let (code, said) = run_in(&foreign, &moto.url().replace("127.0.0.1", "aws.test"), &run);
             assert!(code == 6 && said.contains("NoSuchBucket"), "{world}, a name from /etc/hosts: {code} {said}");
-            // A name under localhost is known to the module `myhostname` only, so this tells that the machine's module was loaded.
+            // Only the module `myhostname` knows a name under localhost. So this shows that the machine's module was
+            // loaded.
             let (code, said) = run_in(&foreign, &moto.url().replace("127.0.0.1", "aws.localhost"), &run);
             let found = said.contains("NoSuchBucket");
             assert!(code == 6 && found == services.contains("myhostname"), "{world}, a name of the module's: {code} {said}");
@@ -186,7 +188,7 @@ fn the_binary_needs_no_more_than_the_promised_glibc() {
     };
     let (ok, said) = check(binary);
     assert!(ok && said.contains("libc.so.6"), "{said}");
-    // The check can fail: the system's own linker binds to the system's glibc and to a library beside it.
+    // The check can fail: the system's own linker binds to the system's glibc, and to another library.
     let (ok, said) = check(Path::new(env!("CARGO_BIN_EXE_muster")));
     assert!(!ok && said.contains("libgcc_s.so.1"), "{said}");
 }

@@ -1,4 +1,4 @@
-//! The boot scripts as texts: that they fit into user data, and are well-formed.
+//! The boot scripts as texts: they fit into user data, and they are well-formed.
 
 use crate::support;
 
@@ -9,8 +9,8 @@ use std::process::Command;
 use support::linux::{SCRIPT, without_comments};
 use support::tools::{NO_VENV, skip};
 
-/// EC2 takes 16 KB of user data: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html>. Terraform packs it; what a pool may
-/// say (4 KB of snippets, and some names) may be such that it does not shrink.
+/// EC2 takes 16 KB of user data: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html>. Terraform compresses
+/// it. The part that a pool may add (4 KB of snippets, and some names) may not compress at all.
 #[test]
 fn the_script_leaves_room_for_settings_in_the_user_data() {
     let sent = without_comments(&fs::read_to_string(SCRIPT).expect("the script"));
@@ -22,7 +22,8 @@ fn the_script_leaves_room_for_settings_in_the_user_data() {
     assert!((1..11_000).contains(&packed.len()), "{} bytes compressed", packed.len());
 }
 
-/// Terraform hands over what a manifest says. For what it leaves out, the scripts have the manifest's own defaults; Terraform has two.
+/// Terraform passes on what a manifest says. For what a manifest leaves out, the scripts have the manifest's own defaults,
+/// and Terraform has two of them.
 #[test]
 fn the_defaults_are_those_of_the_manifest() {
     use muster_reconciler::manifest::{Bootstrap, InstanceSettings, RunnerSettings};
@@ -75,7 +76,8 @@ fn shellcheck_has_nothing_to_say() {
     }
 }
 
-/// No PowerShell runs here, so this is only its grammar, by <https://github.com/airbus-cert/tree-sitter-powershell>.
+/// PowerShell does not run here, so this checks only the grammar, by
+/// <https://github.com/airbus-cert/tree-sitter-powershell>.
 #[test]
 fn the_windows_script_is_well_formed() {
     const PARSE: &str = r#"

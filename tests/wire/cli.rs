@@ -1,5 +1,5 @@
-//! The commands that ask a running controller, as processes against a stand-in of its API: what they print, to the letter, and
-//! with which exit code they end when something is wrong. Needs no AWS and no GitHub, nor the feature `live`.
+//! The commands that ask a running controller, as processes against a stand-in of its API: exactly what they print, and
+//! with which exit code they end when something is wrong. They need no AWS, no GitHub, and not the feature `live`.
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -169,7 +169,7 @@ fn answer(path: &str, query: &str, token: Option<String>, body: &[u8]) -> (u16, 
     }
 }
 
-/// Serves the stand-in; its URL.
+/// Serves the stand-in, and returns its URL.
 async fn controller() -> String {
     let routes = warp::path::full()
         .and(warp::query::raw().or(warp::any().map(String::new)).unify())
@@ -203,14 +203,14 @@ impl Cli {
         tokio::time::timeout(std::time::Duration::from_secs(150), output).await.expect("it ends").expect("it runs")
     }
 
-    /// Exit code 0, nothing on stderr, and what it printed.
+    /// What the command printed. The exit code must be 0, and stderr must be empty.
     async fn prints(&self, line: &str) -> String {
         let output = self.run(line).await;
         assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()), "{line}");
         text(&output.stdout)
     }
 
-    /// The exit code and the one sentence on stderr; nothing was printed.
+    /// The exit code, and the one sentence on stderr. Nothing may be printed on stdout.
     async fn fails(&self, line: &str) -> (i32, String) {
         let output = self.run(line).await;
         assert_eq!(text(&output.stdout), "", "{line}");
@@ -224,7 +224,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("UTF-8")
 }
 
-/// Compares with `tests/fixtures/cli/NAME`; `MUSTER_WRITE_GOLDEN=1` writes it.
+/// Compares a text with `tests/fixtures/cli/NAME`. `MUSTER_WRITE_GOLDEN=1` writes the file.
 fn golden(name: &str, printed: &str) {
     let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cli").join(name);
     if std::env::var_os("MUSTER_WRITE_GOLDEN").is_some() {
@@ -303,7 +303,7 @@ async fn each_kind_of_trouble_has_a_sentence_and_an_exit_code() {
     assert!(wrong.status.code() == Some(2) && text(&wrong.stderr).contains("job/ID"), "{wrong:?}");
 }
 
-/// A container's health check knows 0 and 1 only, whatever is wrong.
+/// The health check of a container knows only 0 and 1, whatever is wrong.
 #[tokio::test]
 async fn health_is_one_line_and_0_or_1() {
     let alive = Cli { url: controller().await, token: None };
@@ -317,7 +317,8 @@ async fn health_is_one_line_and_0_or_1() {
     }
 }
 
-/// Of each variable that the binary reads at its start, and that has a form: a bad value is told, and nothing else happens.
+/// A bad value of any variable that the binary reads at its start, and that has a form, is reported, and nothing else
+/// happens.
 #[tokio::test]
 async fn a_variable_that_makes_no_sense_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");

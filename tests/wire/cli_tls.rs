@@ -18,7 +18,7 @@ fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls").join(name)
 }
 
-/// Answers everything with an empty list, by TLS; and what it was sent in a form that it could decrypt.
+/// A proxy that answers everything with an empty list, by TLS. Returns its port, and what it was sent and could decrypt.
 async fn proxy() -> (u16, Arc<Mutex<String>>) {
     let chain = vec![CertificateDer::from_pem_file(fixture("server.pem")).expect("a certificate")];
     let key = PrivateKeyDer::from_pem_file(fixture("server.key")).expect("a key");
@@ -30,7 +30,7 @@ async fn proxy() -> (u16, Arc<Mutex<String>>) {
     let book = heard.clone();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            // A client that does not trust us breaks off here.
+            // A client that does not trust this proxy breaks off here.
             let Ok(mut stream) = acceptor.accept(stream).await else { continue };
             let mut head = [0; 8192];
             let read = stream.read(&mut head).await.unwrap_or(0);
@@ -82,11 +82,11 @@ async fn a_certificate_that_nobody_vouches_for_is_refused_before_anything_is_sai
     let (port, heard) = proxy().await;
     let output = muster("pause pool/linux", &format!("https://localhost:{port}"), None).await;
     let said = text(&output.stderr);
-    // 6: this machine trusts no authority at all.
+    // The code is 6 if this machine trusts no authority at all.
     assert!(matches!(output.status.code(), Some(5 | 6)) && said.contains("certificate"), "{output:?}");
     assert_eq!(said.lines().count(), 1, "{said}");
     assert_eq!(*heard.lock().expect("unpoisoned"), "");
-    // Somebody who speaks no TLS.
+    // This server does not speak TLS.
     let plain = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("https://{}", plain.local_addr().expect("bound"));
     let answer = async {
@@ -97,13 +97,13 @@ async fn a_certificate_that_nobody_vouches_for_is_refused_before_anything_is_sai
     assert!(output.status.code() == Some(5) && text(&output.stderr).contains("failed to connect"), "{output:?}");
 }
 
-/// The way there is for others to read: the order is carried out all the same, as the network may be one's own.
+/// Others can read the token on its way. The order is still carried out, because the network may be private.
 #[tokio::test]
 async fn a_token_in_clear_is_warned_of() {
-    // Not the loopback by its name, and yet this machine; nobody listens there.
+    // This address is not a loopback address, and yet this machine's. Nobody listens there.
     let output = muster("pause pool/linux", "http://0.0.0.0:1", None).await;
     let said = text(&output.stderr);
     assert!(said.starts_with("muster: the token is sent to http://0.0.0.0:1 in clear; use https://"), "{said}");
     let output = muster("get pools", "http://0.0.0.0:1", None).await;
-    assert!(!text(&output.stderr).contains("token"), "looking needs none: {output:?}");
+    assert!(!text(&output.stderr).contains("token"), "reading needs no token: {output:?}");
 }

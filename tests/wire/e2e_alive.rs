@@ -25,7 +25,7 @@ impl Manager {
         Manager { socket, path, _dir: dir }
     }
 
-    /// Everything that was said since the last call.
+    /// Everything that muster has said since the last call.
     fn heard(&self) -> Vec<String> {
         let mut buffer = [0; 256];
         let mut words = Vec::new();
@@ -49,7 +49,7 @@ async fn told_in_role(role: &str) {
     scene.muster.set_env("NOTIFY_SOCKET", &manager.path);
     scene.muster.set_env("WATCHDOG_USEC", "1000000");
     scene.muster.args(&["--role", role]);
-    assert_eq!(scene.muster.command(&["health"]).await.0, 1, "nobody is there yet");
+    assert_eq!(scene.muster.command(&["health"]).await.0, 1, "health fails before muster runs");
     scene.muster.spawn();
     scene.muster.ready().await;
     manager.hears("READY=1").await;
@@ -59,7 +59,7 @@ async fn told_in_role(role: &str) {
     let (code, said, error) = scene.muster.command(&["health"]).await;
     assert!(code == 0 && said.ends_with(" is alive\n") && error.is_empty(), "{code}: {said}{error}");
 
-    // A process that stands still as a whole answers nobody.
+    // A process that is stopped as a whole answers nobody.
     let signal = |name: &str| {
         let pid = scene.muster.pid().to_string();
         assert!(Command::new("kill").args([name, &pid]).status().expect("kill exists").success());
@@ -70,7 +70,7 @@ async fn told_in_role(role: &str) {
     assert!(code == 1 && said.is_empty() && error.contains("no answer from"), "{code}: {said}{error}");
     eventually(secs(30), "it is alive again", || async { same(scene.muster.command(&["health"]).await.0, 0) }).await;
 
-    // Room for the last word: the socket holds few.
+    // The socket holds few messages, so this makes room for the last one.
     manager.heard();
     let status = scene.muster.terminate().await;
     assert!(status.success(), "{status}");
@@ -87,7 +87,7 @@ async fn the_service_manager_is_told_of_a_webhook() {
     told_in_role("webhook").await;
 }
 
-/// AWS is down: a restart would mend nothing, so nobody is told to restart anything.
+/// AWS is down. A restart would not help, so nothing asks for one.
 #[tokio::test]
 async fn a_muster_that_aws_does_not_answer_is_alive() {
     let Some(scene) = Scene::start(&[linux()], Habits::default()).await else { return };

@@ -1,5 +1,6 @@
-//! The whole system with real boxes: a signed webhook, SQS, the compiled binary, moto, and on each instance the boot script
-//! itself, until nothing is left. Only the runner is a stand-in; what it hears from GitHub is carried over by files.
+//! The whole system with the real boot script: a signed webhook, SQS, the compiled binary, moto, and on each instance the
+//! boot script itself, until nothing is left. Only the runner is a stand-in. What it would hear from GitHub is passed on by
+//! files.
 
 use crate::support;
 
@@ -15,12 +16,12 @@ use support::linux::{LinuxBox, Site, has};
 use support::scene::{CLUSTER, Scene, linux};
 use support::{PATIENCE, ms, secs};
 
-/// The jobs of the run.
+/// How many jobs the run has.
 const JOBS: usize = 20;
-/// How long each takes.
+/// How long each job takes.
 const JOB: Duration = ms(500);
 
-/// One instance's box, and how far its runner has come.
+/// One instance, and how far its runner has come.
 struct Life {
     machine: LinuxBox,
     runner: Option<u64>,
@@ -28,7 +29,7 @@ struct Life {
     over: bool,
 }
 
-/// What GitHub's runner reads in its JIT configuration.
+/// The id of the runner, which GitHub's runner would read in its JIT configuration.
 fn runner_id(machine: &LinuxBox) -> Option<u64> {
     let environment = machine.read("control/environment");
     let jit = environment.lines().find_map(|line| line.strip_prefix("ACTIONS_RUNNER_INPUT_JITCONFIG="))?;
@@ -37,7 +38,7 @@ fn runner_id(machine: &LinuxBox) -> Option<u64> {
 }
 
 impl Life {
-    /// Carries over what happened between the runner and GitHub, and between the box and EC2.
+    /// Passes on what happened between the runner and GitHub, and between the instance and EC2.
     async fn go_on(&mut self, scene: &Scene) {
         let github = &scene.github;
         if self.runner.is_none() && self.machine.heard("listening") {
@@ -64,7 +65,7 @@ impl Life {
             if let Some(runner) = self.runner {
                 github.runner_gone(runner);
             }
-            // Shutdown behaviour: terminate. No call of the box does that.
+            // The instance's shutdown behaviour is to terminate, which is no API call of the instance.
             scene.moto.ec2.terminate_instances().instance_ids(&self.machine.id).send().await.expect("EC2 ends it");
         }
     }
@@ -113,13 +114,13 @@ async fn twenty_jobs_from_their_webhooks_through_the_real_script_to_zero() {
         assert_eq!(reason, "the runner is done", "{}", life.machine.story());
     }
     let jobs: BTreeSet<u64> = lives.values().filter_map(|life| Some(life.job?.0)).collect();
-    assert_eq!((jobs.len(), lives.len()), (JOBS, JOBS), "each job had a box of its own");
+    assert_eq!((jobs.len(), lives.len()), (JOBS, JOBS), "each job had an instance of its own");
     scene.all_gone(secs(60)).await;
     let metrics = scene.muster.metrics().await;
     let told = r#"muster_runner_stage_seconds_count{pool="linux",stage="listener"}"#;
     let stages: Vec<&str> = metrics.lines().filter(|line| line.starts_with("muster_runner_stage_seconds_")).collect();
     let counted = metrics.lines().find_map(|line| line.strip_prefix(told)).map(str::trim);
-    println!("{JOBS} jobs through {JOBS} boxes in {took:.1?}; of {counted:?} the controller saw the stages");
+    println!("{JOBS} jobs ran on {JOBS} instances in {took:.1?}; the controller saw the stages {counted:?}");
     for stage in ["script", "secret", "unpacked", "listener", "online"] {
         let of = |kind: &str| {
             let head = format!("muster_runner_stage_seconds_{kind}{{pool=\"linux\",stage=\"{stage}\"}} ");

@@ -1,4 +1,4 @@
-//! Fifty jobs at once, in a test binary of its own: it counts and times, so nothing else may run beside it.
+//! Fifty jobs at once: how many calls they need, and how soon the first launch comes.
 
 use crate::support;
 

@@ -1,5 +1,5 @@
-//! The controller dies (`kill -9`) at five points of a run of fifty jobs and comes back. The queue and EC2 are all the
-//! memory that it has: every job still gets its one runner, and nothing is left behind.
+//! The controller is killed (`kill -9`) at five points of a run of fifty jobs, and starts again. It remembers only what the
+//! queue and EC2 hold. Every job still gets its one runner, and nothing is left behind.
 
 use crate::support;
 
@@ -15,7 +15,7 @@ fn paused() -> Habits {
     Habits { paused: true, ..Habits::default() }
 }
 
-/// Kills muster, lets its messages' visibility run out, restarts it, and sees the run to its end.
+/// Kills muster, ends the visibility timeouts of its messages, restarts it, and waits until the run is over.
 async fn die_and_recover(mut scene: Scene) {
     scene.muster.kill9();
     scene.moto.heal().await;
@@ -75,7 +75,7 @@ async fn when_all_boxes_are_configured_and_none_is_online() {
 async fn when_half_of_the_jobs_are_done() {
     let Some(scene) = Scene::start(&[linux()], Habits { job: ms(1500), ..Habits::default() }).await else { return };
     scene.queue_jobs(JOBS);
-    eventually(secs(90), "half are done", || async {
+    eventually(secs(90), "half of the jobs are done", || async {
         let done = scene.github.jobs().iter().filter(|j| j.status == "completed").count();
         same(done >= JOBS / 2, true)
     })
@@ -87,9 +87,10 @@ async fn when_half_of_the_jobs_are_done() {
 async fn a_clean_stop_gives_all_messages_back_within_ten_seconds() {
     let Some(mut scene) = Scene::start(&[linux().set("capacity.max", 0)], Habits::default()).await else { return };
     scene.queue_jobs(5);
-    eventually(secs(20), "all are held", || async { same(scene.moto.depth(&scene.world.jobs).await.in_flight, 5) }).await;
+    eventually(secs(20), "all messages are held", || async { same(scene.moto.depth(&scene.world.jobs).await.in_flight, 5) })
+        .await;
     let status = scene.muster.terminate().await;
     assert!(status.success(), "{status}");
     let depth = scene.moto.depth(&scene.world.jobs).await;
-    assert_eq!((depth.messages, depth.in_flight), (5, 0), "visible at once for a successor");
+    assert_eq!((depth.messages, depth.in_flight), (5, 0), "the messages are visible at once for the next process");
 }

@@ -1,4 +1,5 @@
-//! `muster doctor` as a process, against moto and the GitHub double: a world in which all is well, and broken ones.
+//! `muster doctor` as a process, against moto and the double of GitHub. One world is as it should be, and the others are
+//! broken.
 
 use crate::support;
 
@@ -39,7 +40,7 @@ impl Stage {
         Some(Stage { muster, moto, world, github })
     }
 
-    /// Exit code, and what is printed. No secret is in it.
+    /// The exit code, and what was printed. No secret may be in it.
     async fn doctor(&self, more: &[&str]) -> (i32, String) {
         let manifests = self.muster.manifests().display().to_string();
         let (code, out, err) = self.muster.command(&[&["doctor", "--manifests", &manifests][..], more].concat()).await;
@@ -50,10 +51,10 @@ impl Stage {
         (code, all)
     }
 
-    /// The lines that are not ok, each with a way out.
+    /// The lines that are not ok. Each of them says what to do.
     async fn complaints(&self) -> (i32, Vec<String>) {
         let (code, said) = self.doctor(&[]).await;
-        assert!(said.contains("nothing was changed"), "it came to its end:\n{said}");
+        assert!(said.contains("nothing was changed"), "doctor came to its end:\n{said}");
         let bad = said.lines().filter(|l| l.starts_with("warning") || l.starts_with("failed") || l.starts_with("not checked"));
         let bad: Vec<String> = bad.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
         assert!(bad.iter().all(|line| line.contains(" -> ")), "{said}");
@@ -61,7 +62,7 @@ impl Stage {
     }
 }
 
-/// Complaints that are no other than these: each by its beginning and a word of it.
+/// Checks that there are exactly these complaints. Each is given by its beginning and by a word of it.
 fn assert_complaints(found: &(i32, Vec<String>), wanted: &[(&str, &str)]) {
     let (code, lines) = found;
     assert_eq!(lines.len(), wanted.len(), "{lines:#?}");
@@ -72,7 +73,7 @@ fn assert_complaints(found: &(i32, Vec<String>), wanted: &[(&str, &str)]) {
     assert_eq!(*code, i32::from(failed), "{lines:#?}");
 }
 
-/// What `muster doctor` wants of AWS for the pool `linux`.
+/// Makes what `muster doctor` demands of AWS for the pool `linux`.
 pub(crate) async fn good_cloud(moto: &Moto, world: &World) {
     good_template(moto, &format!("{CLUSTER}-linux")).await;
     let policy = json!({
@@ -98,7 +99,7 @@ async fn good_template(moto: &Moto, name: &str) {
         .build();
     let tag = Tag::builder().key("muster:cluster").value(CLUSTER).build();
     let tags = TagSpecification::builder().resource_type(ResourceType::LaunchTemplate).tags(tag).build();
-    // The world may have one of that name, which has less than a real one.
+    // The world may have a template with this name, which has less than a real one.
     moto.ec2.delete_launch_template().launch_template_name(name).send().await.ok();
     let call = moto.ec2.create_launch_template().launch_template_name(name).launch_template_data(data).tag_specifications(tags);
     call.send().await.expect("moto makes a launch template");
@@ -111,7 +112,7 @@ async fn launch_a_box(moto: &Moto) {
     call.min_count(1).max_count(1).tag_specifications(tags).send().await.expect("moto launches");
 }
 
-/// GitHub delivered a webhook, and was answered.
+/// Has GitHub deliver a webhook that is answered.
 async fn delivered(github: &Double) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}/webhook", listener.local_addr().expect("bound"));
@@ -124,14 +125,14 @@ async fn delivered(github: &Double) {
     .await;
 }
 
-/// What differs from run to run is replaced by a word.
+/// Replaces what differs from run to run by words.
 fn normalized(stage: &Stage, said: &str) -> String {
     let mut text = said.replace(stage.moto.url(), "AWS").replace(&stage.github.url(), "GITHUB");
     for sent in stage.github.sent() {
         let at = chrono::DateTime::from_timestamp_millis(i64::try_from(sent.at_ms).expect("a time")).expect("a time");
         text = text.replace(&at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true), "WHEN");
     }
-    // The columns are as wide as their widest line; a port has four or five digits.
+    // The columns are as wide as their widest line, and a port has four or five digits.
     text.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 
@@ -175,7 +176,8 @@ async fn where_all_is_well_it_says_so_and_changes_nothing() {
 async fn a_broken_cloud_is_told_part_by_part() {
     let Some(stage) = Stage::set().await else { return };
     let Stage { moto, world, .. } = &stage;
-    // A template by hand, without what Terraform puts into it; a pool without any; and one for another processor.
+    // The pools have a handmade template without what Terraform puts into it, no template at all, and a template for
+    // another processor.
     moto.create_template(&format!("{CLUSTER}-bare")).await;
     good_template(moto, &format!("{CLUSTER}-arm")).await;
     let arm = Pool::new("arm", &["arm"]).set("instance.architecture", "arm64").set("instance.types", "[m7g.large]");
@@ -206,7 +208,7 @@ async fn a_broken_cloud_is_told_part_by_part() {
             ("warning quota of on-demand vCPUs, standard", "640, but the pools may need 800"),
         ],
     );
-    // Nothing keeps anything else from being looked at: the bucket goes, too.
+    // No failure keeps doctor from the other checks. So the bucket goes, too.
     moto.s3.delete_object().bucket(&world.bucket).key("runners/linux-x64/latest.tar.gz").send().await.expect("deleted");
     moto.s3.delete_bucket().bucket(&world.bucket).send().await.expect("deleted");
     let (code, lines) = stage.complaints().await;
@@ -246,7 +248,7 @@ async fn a_broken_app_is_told_with_what_to_grant() {
             ("failed installation on org/acme it is suspended", "unsuspend"),
         ],
     );
-    // Not installed where a pool registers, and the last webhook refused.
+    // The App is not installed where a pool registers, and the last webhook was refused.
     github.app(|app| *app = Default::default());
     stage.muster.write_pool(&linux().scope("org/other"));
     let closed = DeadPort::bind();
@@ -261,7 +263,7 @@ async fn a_broken_app_is_told_with_what_to_grant() {
         &[("failed webhook deliveries of App main", "from the internet"), ("failed installation on org/other", "org/other")],
     );
     stage.muster.write_pool(&linux());
-    // The App's key is another one by now; then it is none at all.
+    // First the App's key is an old one, and then the file holds no key at all.
     let pem = github.replace_key();
     let found = stage.complaints().await;
     let start = "failed App main";
@@ -276,7 +278,7 @@ async fn a_broken_app_is_told_with_what_to_grant() {
 #[tokio::test]
 async fn what_iam_refuses_is_named_and_what_only_doctor_needs_is_not_held_against_it() {
     let Some(mut stage) = Stage::set().await else { return };
-    // The controller's rights as terraform/ has them, but for RunInstances.
+    // The controller's permissions as terraform/ has them, without RunInstances.
     let actions = [
         "ec2:CreateFleet",
         "ec2:CreateTags",
@@ -300,7 +302,7 @@ async fn what_iam_refuses_is_named_and_what_only_doctor_needs_is_not_held_agains
     );
 }
 
-/// The command's credentials become a session of a role with that policy.
+/// Turns the command's credentials into a session of a role with this policy.
 async fn session(stage: &mut Stage, policy: &Value) {
     let trust = json!({ "Version": "2012-10-17", "Statement": [] }).to_string();
     let policy = policy.to_string();
@@ -334,7 +336,7 @@ async fn session(stage: &mut Stage, policy: &Value) {
 #[tokio::test]
 async fn an_aws_that_does_not_answer_is_told_in_time() {
     let Some(mut stage) = Stage::set().await else { return };
-    // Nobody there; and somebody who takes the connection and never says a word.
+    // At one address nobody listens. At the other, somebody accepts the connection and never answers.
     let closed = DeadPort::bind();
     let mute = TcpListener::bind("127.0.0.1:0").expect("a port");
     for (address, word) in [(closed.address(), "was not reached"), (mute.local_addr().expect("bound"), "no answer within 10 s")] {
@@ -346,7 +348,7 @@ async fn an_aws_that_does_not_answer_is_told_in_time() {
         for check in ["credentials", "queue jobs", "bucket", "launch template linux"] {
             assert!(is(&format!("failed {check} ")), "{check}: {lines:#?}");
         }
-        assert!(!lines.iter().any(|line| line.contains("App main")), "GitHub is asked all the same: {lines:#?}");
+        assert!(!lines.iter().any(|line| line.contains("App main")), "doctor must still ask GitHub: {lines:#?}");
     }
 }
 

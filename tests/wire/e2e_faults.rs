@@ -1,5 +1,5 @@
-//! What AWS and GitHub do wrong, and what operators do at the wrong moment, met by the whole controller: the jobs still
-//! get their boxes, once each; no box that may be working is ended; nothing is left behind.
+//! What AWS and GitHub do wrong, and what operators do at the wrong moment, for the whole controller. The jobs still get
+//! their runners, once each. No instance that may have a job is ended, and nothing is left behind.
 
 use crate::support;
 
@@ -14,7 +14,7 @@ use support::muster::{Muster, Pool, WEBHOOK_SECRET, seal};
 use support::scene::{LABELS, REPO, Scene, linux};
 use support::{eventually, ms, never, same, secs};
 
-/// GitHub's list of the runners of `org/acme`.
+/// The route of GitHub's list of the runners of `org/acme`.
 const LIST: &str = "GET /orgs/{org}/actions/runners";
 /// Longer than muster waits for any answer.
 const FOR_EVER: std::time::Duration = secs(60);
@@ -23,7 +23,7 @@ fn paused() -> Habits {
     Habits { paused: true, ..Habits::default() }
 }
 
-/// Jobs end when the test ends them.
+/// Jobs that end only when the test ends them.
 fn endless() -> Habits {
     Habits { job: secs(3600), ..Habits::default() }
 }
@@ -32,7 +32,7 @@ fn reusable() -> Pool {
     linux().set("runner.lifetime", "reusable").set("runner.queueDelay", "0s").set("runner.idleTimeout", "4s")
 }
 
-/// Muster knows of `jobs` jobs and may launch nothing yet: [`open`] makes it one plan for all of them.
+/// muster knows of `jobs` jobs and may launch nothing yet. [`open`] then makes one plan for all of them.
 async fn with_waiting_jobs(jobs: usize, habits: Habits) -> Option<Scene> {
     let scene = Scene::start(&[linux().set("capacity.max", 0)], habits).await?;
     scene.queue_jobs(jobs);
@@ -44,37 +44,37 @@ fn open(scene: &Scene) {
     scene.muster.write_pool(&linux());
 }
 
-/// GitHub's list is a second behind its events, so a job's start is always heard before its box is seen busy.
+/// GitHub's list is a second behind its events. So muster hears of a job's start before the list shows the runner busy.
 fn events_come_first(scene: &Scene) {
     scene.github.fail(LIST, u32::MAX, Fault::Stall(secs(1)));
 }
 
 async fn phases_become(scene: &Scene, wanted: &[&str]) {
-    eventually(secs(30), "the boxes' phases", || async {
+    eventually(secs(30), "the runners' phases", || async {
         same(scene.phases().await, wanted.iter().map(|p| (*p).into()).collect())
     })
     .await;
 }
 
-/// The only box runs its `nth` job, and knows it.
+/// Waits until the only instance runs its `nth` job, and knows it.
 async fn box_has_begun(scene: &Scene, nth: usize) {
-    eventually(secs(30), "the box has begun", || async { same(scene.jobs_per_box(), vec![nth]) }).await;
+    eventually(secs(30), "the instance has begun its job", || async { same(scene.jobs_per_box(), vec![nth]) }).await;
 }
 
-/// Muster has read GitHub's list from its beginning to its end, from now on.
+/// Waits until muster has read GitHub's list from its beginning to its end, after now.
 async fn list_is_read_again(scene: &Scene) {
     let asked = scene.github.calls_of(LIST);
     eventually(secs(30), "the list is read again", || async { same(scene.github.calls_of(LIST) > asked + 1, true) }).await;
 }
 
-/// All that muster did so far to end boxes: TerminateInstances, drain tags, deleted registrations.
+/// Everything that muster has done so far to end instances: TerminateInstances, drain tags, deleted registrations.
 async fn endings(scene: &Scene) -> (usize, usize, u64) {
     let calls = scene.moto.calls().await;
     let count = |op| calls.iter().filter(|c| c.op == op).count();
     (count("TerminateInstances"), count("CreateTags"), scene.github.calls_of("DELETE /orgs/{org}/actions/runners"))
 }
 
-/// How many calls of an API ended so, by muster's own count.
+/// How many calls of an API ended like this, by muster's own count.
 async fn calls_that_ended(scene: &Scene, api: &str, outcome: &str) -> f64 {
     scene.muster.metric("muster_api_calls_total", &format!("api=\"{api}\",outcome=\"{outcome}\"")).await
 }
@@ -83,7 +83,7 @@ fn counts(fleets: &[Call]) -> Vec<(u16, u32, &str)> {
     fleets.iter().map(|f| (f.status.unwrap_or(0), f.count.unwrap_or(0), f.market.as_deref().unwrap_or_default())).collect()
 }
 
-/// The runner that the secret of the only box was minted for.
+/// The runner whose configuration is in the secret of the only instance.
 async fn runner_in_the_secret(scene: &Scene) -> Option<u64> {
     let secret = scene.moto.secrets().await.pop()?;
     let read = scene.moto.ssm.get_parameter().name(secret).with_decryption(true).send().await.ok()?;
@@ -115,16 +115,16 @@ async fn what_a_partial_fleet_lacks_is_launched_elsewhere_and_then_on_demand() {
     scene.moto.fault(partly).await;
     scene.moto.fault(json!({ "op": "CreateFleet", "kind": "capacity", "market": "spot", "only": 1 })).await;
     open(&scene);
-    eventually(secs(30), "six boxes", || async { same(scene.moto.alive().await.len(), 6) }).await;
+    eventually(secs(30), "six instances live", || async { same(scene.moto.alive().await.len(), 6) }).await;
     scene.boxes.habits(|h| h.paused = false);
     scene.all_done(secs(60)).await;
     scene.all_gone(secs(40)).await;
-    // The rest, and only the rest, is asked for again.
+    // muster asks for the remaining instances again, and only for them.
     let fleets = scene.moto.calls_of("CreateFleet").await;
     assert_eq!(counts(&fleets), [(200, 6, "spot"), (200, 4, "spot"), (200, 3, "on-demand")]);
     let spot: Vec<String> =
         scene.moto.instances().await.into_iter().filter(|i| i.market == "spot").map(|i| i.instance_type).collect();
-    assert_eq!(spot, ["m6i.large"; 3], "what had no capacity is not asked for again");
+    assert_eq!(spot, ["m6i.large"; 3], "muster does not ask again for what had no capacity");
     assert_eq!((scene.launched().await, scene.jobs_per_box()), (6, vec![1; 6]));
     assert_eq!(scene.github.calls_of("generate-jitconfig"), 6);
     scene.muster.metric_becomes("muster_launch_failures_total", "reason=\"InsufficientInstanceCapacity\"", 7.0).await;
@@ -172,8 +172,8 @@ async fn while_ec2_does_not_show_its_instances_jobs_are_served_and_nothing_is_en
     scene.moto.fault(json!({ "op": "DescribeInstances", "kind": "unavailable", "times": -1 })).await;
     let second = scene.queue_jobs(1)[0];
     phases_become(&scene, &["busy", "busy", "idle"]).await;
-    // A box that EC2 does not show for 30 s would be taken for gone.
-    eventually(secs(60), "the last look at EC2 is old", || async {
+    // An instance that EC2 does not show for 30 s would count as gone.
+    eventually(secs(60), "the last sweep of EC2 is old", || async {
         assert_eq!((endings(&scene).await, scene.launched().await), ((0, 0, 0), 3));
         same(scene.muster.metric("muster_sweep_age_seconds", "source=\"instances\"").await > 35.0, true)
     })
@@ -197,7 +197,7 @@ async fn a_mint_that_github_fails_is_tried_again_for_the_same_box() {
     scene.queue_jobs(1);
     scene.all_done(secs(60)).await;
     scene.all_gone(secs(40)).await;
-    assert_eq!((scene.launched().await, scene.jobs_per_box()), (1, vec![1]), "it was configured later, not replaced");
+    assert_eq!((scene.launched().await, scene.jobs_per_box()), (1, vec![1]), "the instance was configured later, not replaced");
     assert_eq!((scene.github.calls_of("generate-jitconfig"), endings(&scene).await.2), (4, 0));
 }
 
@@ -209,8 +209,13 @@ async fn a_mint_that_github_never_answers_is_tried_again_for_the_same_box() {
     open(&scene);
     scene.all_done(secs(90)).await;
     scene.all_gone(secs(40)).await;
-    assert_eq!((scene.launched().await, scene.jobs_per_box()), (2, vec![1; 2]), "they were configured later, not replaced");
-    // Twice no answer, one mint that went well, one that met what was left behind, and one after that made way.
+    assert_eq!(
+        (scene.launched().await, scene.jobs_per_box()),
+        (2, vec![1; 2]),
+        "the instances were configured later, not replaced"
+    );
+    // Two mints got no answer and one worked. One more met what was left behind, and one followed after that had been
+    // deleted.
     assert_eq!((scene.github.calls_of("generate-jitconfig"), endings(&scene).await.2), (5, 1));
 }
 
@@ -218,7 +223,7 @@ async fn a_mint_that_github_never_answers_is_tried_again_for_the_same_box() {
 async fn while_github_does_not_list_its_runners_nothing_is_ended_or_launched_and_then_it_heals() {
     let Some(scene) = Scene::start(&[linux().set("capacity.idle", 1)], endless()).await else { return };
     phases_become(&scene, &["idle"]).await;
-    scene.github.hooks(|h| h.dropped = vec!["in_progress"]); // only the list says that a box is busy
+    scene.github.hooks(|h| h.dropped = vec!["in_progress"]); // only the list says that a runner is busy
     let job = scene.queue_jobs(1)[0];
     phases_become(&scene, &["busy", "idle"]).await;
     scene.github.fail(LIST, 2, Fault::Status(502));
@@ -245,13 +250,15 @@ async fn a_box_that_comes_online_while_github_lists_nobody_is_neither_ended_nor_
     scene.github.fail(LIST, u32::MAX, Fault::Status(502));
     scene.muster.spawn();
     scene.muster.ready().await;
-    eventually(secs(20), "a warm box is online", || async {
+    eventually(secs(20), "a warm runner is online", || async {
         same(scene.registrations().iter().map(|r| r.online).collect(), vec![true])
     })
     .await;
-    // Twice its boot deadline: nobody knows whether it is online, so nothing is concluded.
-    never(secs(6), "it is ended or doubled", || async { same((endings(&scene).await, scene.launched().await), ((0, 0, 0), 1)) })
-        .await;
+    // This is twice the boot deadline. Nobody knows whether the runner is online, so nothing may be concluded.
+    never(secs(6), "the instance is ended, or another is launched", || async {
+        same((endings(&scene).await, scene.launched().await), ((0, 0, 0), 1))
+    })
+    .await;
     scene.github.heal();
     phases_become(&scene, &["idle"]).await;
     scene.muster.write_pool(&linux());
@@ -267,8 +274,8 @@ async fn githubs_hourly_limit_is_waited_for_and_no_box_is_replaced_for_it() {
     let before = installations_calls();
     scene.github.set_limit(0, 12);
     scene.queue_jobs(1);
-    eventually(secs(20), "its box is there", || async { same(scene.moto.alive().await.len(), 1) }).await;
-    never(secs(4), "GitHub is asked again and again, or a box is configured", || async {
+    eventually(secs(20), "the job's instance is there", || async { same(scene.moto.alive().await.len(), 1) }).await;
+    never(secs(4), "GitHub is asked again and again, or an instance is configured", || async {
         let asked = installations_calls() - before;
         if asked > 4 { Err(format!("{asked} calls: {:?}", scene.github.calls())) } else { same(scene.registrations().len(), 0) }
     })
@@ -279,7 +286,7 @@ async fn githubs_hourly_limit_is_waited_for_and_no_box_is_replaced_for_it() {
     assert!(scene.github.calls_of("generate-jitconfig") <= 2, "{:?}", scene.github.calls());
 }
 
-/// GitHub keeps a limit for each installation, and counts configurations apart.
+/// GitHub keeps a limit for each installation, and counts configurations separately.
 #[tokio::test]
 async fn an_organisations_spent_limit_delays_no_other_organisation_of_the_app() {
     let other = Pool::new("other", &["self-hosted", "umbrella"]).scope("org/umbrella");
@@ -289,12 +296,12 @@ async fn an_organisations_spent_limit_delays_no_other_organisation_of_the_app() 
     scene.muster.ready().await;
     scene.github.set_limit_of("acme", "actions_runner_registration", 0, 3600);
     scene.queue_jobs(1);
-    eventually(secs(20), "GitHub says that nothing is left to the one", || async {
+    eventually(secs(20), "GitHub says that one organisation has nothing left", || async {
         same(scene.github.calls_of("generate-jitconfig"), 1)
     })
     .await;
     let jobs: Vec<u64> = (0..2).map(|_| scene.github.queue_job("umbrella/lab", &["self-hosted", "umbrella"])).collect();
-    eventually(secs(40), "the other's jobs are done", || async {
+    eventually(secs(40), "the other organisation's jobs are done", || async {
         let open: Vec<u64> = jobs.iter().copied().filter(|id| scene.github.job(*id).status != "completed").collect();
         same(open, Vec::new())
     })
@@ -303,7 +310,7 @@ async fn an_organisations_spent_limit_delays_no_other_organisation_of_the_app() 
     assert_eq!(left("account=\"acme\",app=\"main\",resource=\"actions_runner_registration\"").await, 0.0);
     assert!(left("account=\"umbrella\",app=\"main\",resource=\"actions_runner_registration\"").await > 9000.0);
     assert!(left("account=\"acme\",app=\"main\",resource=\"core\"").await > 4000.0);
-    assert_eq!(scene.github.calls_of("generate-jitconfig"), 3, "the one is not asked again");
+    assert_eq!(scene.github.calls_of("generate-jitconfig"), 3, "muster does not ask again for the first organisation");
 }
 
 #[tokio::test]
@@ -315,7 +322,7 @@ async fn a_token_that_github_revokes_is_replaced_and_nobody_notices() {
     scene.all_done(secs(40)).await;
     scene.all_gone(secs(40)).await;
     assert_eq!((scene.launched().await, scene.jobs_per_box()), (3, vec![1; 3]));
-    assert_eq!(scene.github.calls_of("access_tokens"), 2, "one holder fetches it anew, once for all");
+    assert_eq!(scene.github.calls_of("access_tokens"), 2, "the token is fetched anew once for all callers");
     scene.muster.assert_no_secrets_logged(&scene.github);
 }
 
@@ -329,14 +336,16 @@ async fn runners_on_a_later_page_are_seen_and_an_unchanged_list_costs_nothing() 
     scene.muster.ready().await;
     phases_become(&scene, &["idle"]).await;
     let (asked, left) = (scene.github.calls_of(LIST), scene.github.remaining());
-    eventually(secs(30), "the list was read some times more", || async { same(scene.github.calls_of(LIST) > asked + 8, true) })
-        .await;
+    eventually(secs(30), "the list was read several more times", || async {
+        same(scene.github.calls_of(LIST) > asked + 8, true)
+    })
+    .await;
     assert_eq!(scene.github.remaining(), left, "an unchanged page costs nothing");
     scene.queue_jobs(1);
     scene.all_done(secs(40)).await;
     scene.muster.write_pool(&linux());
     scene.all_gone(secs(40)).await;
-    assert_eq!((scene.launched().await, scene.github.runners().len()), (2, 150), "the others' are left alone");
+    assert_eq!((scene.launched().await, scene.github.runners().len()), (2, 150), "the runners of others are left alone");
 }
 
 // ----------------------------------------------------------------------------------------------------- SSM
@@ -348,12 +357,16 @@ async fn a_configuration_that_ssm_did_not_take_makes_way_for_the_next() {
     scene.moto.fault(json!({ "op": "PutParameter", "kind": "throttled" })).await;
     scene.moto.fault(json!({ "op": "PutParameter", "kind": "error", "code": "AccessDeniedException" })).await;
     scene.queue_jobs(1);
-    eventually(secs(40), "its secret lies ready", || async { same(scene.moto.secrets().await.len(), 1) }).await;
+    eventually(secs(40), "the secret is ready", || async { same(scene.moto.secrets().await.len(), 1) }).await;
     let puts: Vec<Option<u16>> = scene.moto.calls_of("PutParameter").await.iter().map(|c| c.status).collect();
     assert_eq!(puts, [503, 400, 400, 200].map(Some));
     let registered: Vec<u64> = scene.registrations().iter().map(|r| r.id).collect();
-    assert_eq!(registered, Vec::from_iter(runner_in_the_secret(&scene).await), "one registration: the one that the box will use");
-    // Each failure leaves a registration, which the next mint meets, and which makes way for one mint more.
+    assert_eq!(
+        registered,
+        Vec::from_iter(runner_in_the_secret(&scene).await),
+        "there is only the registration that the instance will use"
+    );
+    // Each failure leaves a registration behind. The next mint meets it, and it makes way for one more mint.
     assert_eq!((scene.github.calls_of("generate-jitconfig"), endings(&scene).await), (7, (0, 0, 3)));
     scene.boxes.habits(|h| h.paused = false);
     scene.all_done(secs(40)).await;
@@ -367,13 +380,13 @@ async fn a_secret_that_ssm_took_without_an_answer_is_replaced_before_the_box_rea
     let Some(scene) = Scene::start(&[linux()], paused()).await else { return };
     scene.moto.fault(json!({ "op": "PutParameter", "kind": "lost", "after_effect": true })).await;
     scene.queue_jobs(1);
-    eventually(secs(40), "it is there already, and replaced", || async {
+    eventually(secs(40), "the secret exists already, and is replaced", || async {
         let puts: Vec<Option<u16>> = scene.moto.calls_of("PutParameter").await.iter().map(|c| c.status).collect();
         same(puts, [0, 400, 200].map(Some).into())
     })
     .await;
     let registered: Vec<u64> = scene.registrations().iter().map(|r| r.id).collect();
-    assert_eq!(registered, Vec::from_iter(runner_in_the_secret(&scene).await), "each other's");
+    assert_eq!(registered, Vec::from_iter(runner_in_the_secret(&scene).await), "the registration and the secret belong together");
     scene.boxes.habits(|h| h.paused = false);
     scene.all_done(secs(40)).await;
     scene.all_gone(secs(40)).await;
@@ -385,10 +398,10 @@ async fn a_secret_that_ssm_took_without_an_answer_is_replaced_before_the_box_rea
 async fn a_box_that_works_with_a_secret_that_ssm_took_without_an_answer_is_left_alone() {
     let Some(scene) = Scene::start(&[linux()], Habits { boot: ms(0), ..endless() }).await else { return };
     scene.moto.fault(json!({ "op": "PutParameter", "kind": "lost", "after_effect": true })).await;
-    scene.github.fail("generate-jitconfig", 2, Fault::Stall(secs(3))); // the box is online before muster tries again
+    scene.github.fail("generate-jitconfig", 2, Fault::Stall(secs(3))); // the runner is online before muster tries again
     let job = scene.queue_jobs(1)[0];
     phases_become(&scene, &["busy"]).await;
-    never(secs(4), "it is disturbed", || async {
+    never(secs(4), "the runner is disturbed", || async {
         same((endings(&scene).await, scene.launched().await, scene.registrations().len()), ((0, 0, 0), 1, 1))
     })
     .await;
@@ -413,7 +426,7 @@ async fn a_pool_removed_while_its_boxes_are_busy_lets_their_jobs_finish_and_then
         same(scene.muster.metric("muster_manifest_reloads_total", "result=\"ok\"").await >= 1.0, true)
     })
     .await;
-    never(secs(6), "a busy box is ended, or asked to", || async {
+    never(secs(6), "a busy runner's instance is ended or drained", || async {
         same((endings(&scene).await, scene.phases().await), ((0, 0, 0), vec!["busy".to_owned(); 2]))
     })
     .await;
@@ -432,9 +445,9 @@ async fn a_pool_removed_while_its_boxes_are_busy_lets_their_jobs_finish_and_then
 async fn a_pool_removed_while_its_boxes_boot_leaves_nothing() {
     let Some(scene) = Scene::start(&[linux()], paused()).await else { return };
     scene.queue_jobs(2);
-    eventually(secs(20), "two boxes are configured", || async { same(scene.moto.secrets().await.len(), 2) }).await;
+    eventually(secs(20), "two instances are configured", || async { same(scene.moto.secrets().await.len(), 2) }).await;
     scene.muster.remove_pool(&linux());
-    eventually(secs(20), "both are asked to end", || async {
+    eventually(secs(20), "both runners are drained", || async {
         let alive = scene.moto.alive().await;
         same(alive.iter().filter(|i| !i.tag("muster:drain").is_empty()).count(), 2)
     })
@@ -467,8 +480,8 @@ async fn a_reusable_runner_outlives_a_controller_that_dies_while_it_is_busy() {
     box_has_begun(&scene, 2).await;
     scene.github.finish_job(another, "success");
     scene.all_gone(secs(60)).await;
-    assert_eq!((scene.launched().await, scene.jobs_per_box()), (1, vec![2]), "it was used again");
-    assert_eq!(endings(&scene).await.0, 0, "and ended by being asked");
+    assert_eq!((scene.launched().await, scene.jobs_per_box()), (1, vec![2]), "the runner was used again");
+    assert_eq!(endings(&scene).await.0, 0, "the runner ended because it was drained");
 }
 
 #[tokio::test]
@@ -486,7 +499,7 @@ async fn a_reusable_runner_whose_job_ends_while_the_controller_is_dead_is_used_a
     box_has_begun(&scene, 2).await;
     scene.muster.kill9();
     scene.github.finish_job(job, "success"); // nobody hears of it now
-    eventually(secs(20), "its end was told to nobody", || async {
+    eventually(secs(20), "nobody was told of the job's end", || async {
         let lost = scene.github.sent().iter().filter(|s| s.delivery.action == "completed" && s.status == 0).count();
         same(lost, 1)
     })
@@ -504,7 +517,7 @@ async fn a_reusable_runner_whose_job_ends_while_the_controller_is_dead_is_used_a
     scene.github.finish_job(another, "success");
     scene.all_gone(secs(60)).await;
     assert_eq!((scene.launched().await, scene.jobs_per_box()), (1, vec![3]));
-    assert_eq!(endings(&scene).await.0, 0, "ended by being asked");
+    assert_eq!(endings(&scene).await.0, 0, "the runner ended because it was drained");
 }
 
 #[tokio::test]
@@ -560,7 +573,7 @@ async fn a_start_that_is_heard_of_before_its_job_launches_nothing_more() {
         same((states, scene.moto.depth(&scene.world.jobs).await.messages), (vec![json!("in_progress")], 0))
     })
     .await;
-    never(secs(3), "a box is launched for it", || async { same(scene.launched().await, 2) }).await;
+    never(secs(3), "an instance is launched for the job", || async { same(scene.launched().await, 2) }).await;
     scene.muster.write_pool(&linux());
     scene.github.finish_job(job, "success");
     scene.all_gone(secs(40)).await;
@@ -573,7 +586,7 @@ async fn a_reusable_runner_that_is_busy_when_it_is_first_seen_explains_where_its
     scene.github.hooks(|h| h.dropped = vec!["in_progress"]); // or late by some seconds
     let job = scene.queue_jobs(1)[0];
     phases_become(&scene, &["busy"]).await;
-    never(secs(4), "another box is launched for the same job", || async { same(scene.launched().await, 1) }).await;
+    never(secs(4), "another instance is launched for the same job", || async { same(scene.launched().await, 1) }).await;
     scene.github.finish_job(job, "success");
     scene.all_gone(secs(40)).await;
     assert_eq!((scene.launched().await, scene.jobs_per_box()), (1, vec![1]));

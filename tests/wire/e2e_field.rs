@@ -1,5 +1,5 @@
-//! `muster doctor --live` against a running muster, moto, the GitHub double and the stand-in boxes: the whole way, a no, an App that
-//! may not start runs, a box that never boots, and Ctrl-C.
+//! `muster doctor --live` against a running muster, moto, the double of GitHub and the stand-in instances: the whole test,
+//! a no, an App that may not start runs, an instance that never boots, and Ctrl-C.
 
 use crate::support;
 
@@ -18,7 +18,7 @@ use tempfile::TempDir;
 const FILE: &str = "muster-field-test.yaml";
 const NAME: &str = "muster field test";
 
-/// A running muster whose pool keeps idle boxes for a while, and a repository with the throw-away workflow.
+/// A running muster whose pool keeps idle runners for a while, and a repository with the throw-away workflow.
 async fn stage(habits: Habits, boot_deadline: &str) -> Option<(Scene, TempDir)> {
     let moto = Moto::start().await?;
     let world = moto.create_world(CLUSTER, &["linux"]).await;
@@ -35,7 +35,7 @@ async fn stage(habits: Habits, boot_deadline: &str) -> Option<(Scene, TempDir)> 
     Some((Scene { muster, boxes, moto, world, github }, tempfile::tempdir().expect("a directory can be made")))
 }
 
-/// Slow enough for each stage to be seen by somebody who looks once a second.
+/// The instances are slow enough that somebody who looks once a second sees each stage.
 fn slow() -> Habits {
     Habits { boot: secs(4), job: secs(4), ..Habits::default() }
 }
@@ -54,7 +54,7 @@ async fn kit(scene: &Scene, report: &TempDir, more: &[&str], typed: &str) -> (i3
     (code, format!("{err}{out}"))
 }
 
-/// Both files of the report. Whatever happened, no secret is in them.
+/// Both files of the report. Whatever happened, no secret may be in them.
 fn read(scene: &Scene, report: &TempDir) -> (Value, String) {
     let file = |name: &str| std::fs::read_to_string(report.path().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
     let (json, page) = (file("muster-field-report.json"), file("muster-field-report.txt"));
@@ -72,7 +72,7 @@ fn step<'a>(report: &'a Value, name: &str) -> (&'a str, &'a str) {
     (found["went"].as_str().expect("a word"), found["seen"].as_str().expect("a text"))
 }
 
-/// The stages that nobody saw.
+/// The stages that nobody has seen.
 fn unseen(stages: &Value) -> Vec<&str> {
     let all = stages.as_array().expect("stages").iter();
     all.filter(|stage| stage["afterSeconds"].is_null()).filter_map(|stage| stage["stage"].as_str()).collect()
@@ -99,12 +99,12 @@ async fn the_whole_way_is_seen_stage_by_stage_and_nothing_is_left() {
     for pair in ["webhook heard", "launched", "configured", "online", "job started", "job ended", "box gone"].windows(2) {
         assert!(at(pair[0]) < at(pair[1]), "{} before {}: {order:?}", pair[0], pair[1]);
     }
-    // The emulators agree with themselves, but for what no emulator does: a box that shuts itself down.
+    // The emulators do what muster assumes, except for what no emulator does: an instance that shuts itself down.
     for id in ["tags-at-launch", "secret-deleted-by-box", "busy", "jit-limit", "list-limit", "etag", "drain-heard"] {
         assert_eq!(stands(&report, id), "holds", "{id}:\n{page}");
     }
     assert_eq!(stands(&report, "ends-itself"), "differs", "{page}");
-    // Two boxes, two runs, and the registration that was only tried is gone.
+    // There were two instances and two runs. The registration that was only tried is gone.
     assert_eq!(scene.launched().await, 2);
     assert_eq!(scene.github.runners().len(), 0, "{:?}", scene.github.runners());
     scene.all_gone(secs(60)).await;
@@ -112,7 +112,8 @@ async fn the_whole_way_is_seen_stage_by_stage_and_nothing_is_left() {
     for private in ["123456789012", "acme"] {
         assert!(!text.contains(private), "{private} is in the report:\n{page}");
     }
-    // The dearest: m7i.large as spot, (0.04 + 0.05 + 0.9) / 3 USD an hour over the pool's three zones, for ten minutes.
+    // The highest price: m7i.large as spot, (0.04 + 0.05 + 0.9) / 3 USD an hour over the pool's three zones, for ten
+    // minutes.
     assert!(said.contains("0.055 USD"), "the cost is told before: {said}");
 }
 
@@ -125,9 +126,9 @@ async fn a_no_ends_it_and_nothing_was_done() {
     assert_eq!(step(&report, "clean-up").0, "done", "{page}");
     assert!(report["ended"].as_str().is_some_and(|why| why.contains("you said no")), "{page}");
     assert_eq!((scene.github.calls_of("dispatches"), scene.launched().await, scene.github.jobs().len()), (0, 0, 0));
-    // Asked for, the account is told.
+    // The report has the account, because the test asked for it.
     assert!(report["checks"].to_string().contains("123456789012"), "{page}");
-    // Nobody to answer is no consent, either.
+    // A terminal at which nobody answers is no consent, either.
     let (code, said) = kit(&scene, &dir, &[], "").await;
     assert!(code == 0 && said.contains("--yes") && scene.github.calls_of("dispatches") == 0, "{code}: {said}");
 }
@@ -141,7 +142,7 @@ async fn without_the_permission_the_user_starts_and_cancels_the_runs_by_hand() {
     let child = scene.muster.start_command(&args);
     let asked = |route: &'static str, times| {
         let github = &scene.github;
-        eventually(secs(120), "the App is refused", move || async move {
+        eventually(secs(120), "GitHub refuses the App", move || async move {
             let n = github.calls_of(route);
             if n >= times { Ok(()) } else { Err(format!("{route} was called {n} times")) }
         })
@@ -187,16 +188,16 @@ async fn an_interrupted_test_cleans_up_what_it_made() {
     let args = args(&scene, &dir, &["--yes"]);
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let child = scene.muster.start_command(&args);
-    eventually(secs(60), "the box is launched", || async {
+    eventually(secs(60), "the instance is launched", || async {
         if scene.launched().await == 1 { Ok(()) } else { Err("not yet".to_owned()) }
     })
     .await;
     let pid = child.id().expect("it runs").to_string();
     assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().expect("kill exists").success());
-    // A box that boots for ever is not idle, so nobody but its boot deadline ends it: the end comes from outside here.
+    // An instance that boots for ever is not idle, so only its boot deadline would end it. Here the test ends it.
     scene.boxes.habits(|habits| habits.behaviour = Arc::new(|_| Behaviour::Normal));
     for instance in scene.moto.instances().await {
-        scene.moto.ec2.terminate_instances().instance_ids(instance.id).send().await.expect("moto ends a box");
+        scene.moto.ec2.terminate_instances().instance_ids(instance.id).send().await.expect("moto ends an instance");
     }
     let (code, _, said) = Muster::outcome(child).await;
     let (report, page) = read(&scene, &dir);

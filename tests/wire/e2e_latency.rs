@@ -1,5 +1,5 @@
-//! Job event to CreateFleet on an idle controller: printed, not asserted; in a test binary of its own, so that nothing
-//! runs beside it. `cargo test --workspace --test wire e2e_latency -- --nocapture`
+//! The time from a job's event to CreateFleet, on an idle controller. It is printed and not asserted. `cargo test
+//! --workspace --test wire e2e_latency -- --nocapture`
 
 use crate::support;
 

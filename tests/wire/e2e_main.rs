@@ -1,5 +1,6 @@
-//! The main job, end to end, over real wires: from a signed webhook to a spot instance with a runner on it, and back to
-//! zero. AWS is moto behind a fault layer, GitHub a double that its own description judges, muster the compiled binary.
+//! The main job from end to end, over real wires: from a signed webhook to a spot instance with a runner on it, and back to
+//! zero. AWS is moto behind a layer of faults, GitHub is a double that GitHub's own description judges, and muster is the
+//! compiled binary.
 
 use crate::support;
 
@@ -38,7 +39,7 @@ async fn a_signed_webhook_becomes_a_runner_and_then_nothing() {
     println!("job event to CreateFleet request: {:.0} ms", fleets[0].at_ms - heard as f64);
 
     let secret = format!("/muster/{CLUSTER}/runners/{}", instance.id);
-    eventually(secs(20), "its secret lies ready", || async { same(moto.secrets().await, vec![secret.clone()]) }).await;
+    eventually(secs(20), "the instance's secret is ready", || async { same(moto.secrets().await, vec![secret.clone()]) }).await;
     let read = moto.ssm.get_parameter().name(&secret).send().await.expect("it can be read");
     assert_eq!(read.parameter().and_then(|p| p.r#type()), Some(&ParameterType::SecureString));
     let runners = github.runners();
@@ -60,7 +61,7 @@ async fn a_signed_webhook_becomes_a_runner_and_then_nothing() {
         same(silent, 0)
     })
     .await;
-    assert_eq!(moto.secrets().await, Vec::<String>::new(), "the box deleted it");
+    assert_eq!(moto.secrets().await, Vec::<String>::new(), "the instance deleted its secret");
 
     scene.all_done(secs(20)).await;
     scene.all_gone(secs(30)).await;
@@ -83,7 +84,7 @@ async fn doubled_events_change_nothing() {
 #[tokio::test]
 async fn late_events_change_when_not_what() {
     let Some(scene) = Scene::start(&[linux()], Habits { job: secs(4), ..Habits::default() }).await else { return };
-    scene.github.hooks(|h| h.delay = ms(1500)); // while the job runs, the busy runner explains where it went
+    scene.github.hooks(|h| h.delay = ms(1500)); // a busy runner explains a job whose event is late
     scene.queue_jobs(3);
     scene.all_done(secs(60)).await;
     scene.all_gone(secs(40)).await;
@@ -98,9 +99,11 @@ async fn a_job_that_is_over_before_it_is_heard_of_launches_nothing() {
     let job = scene.queue_jobs(1)[0];
     scene.github.finish_job(job, "success");
     scene.github.release_held(true).await; // completed, in_progress, queued
-    eventually(secs(10), "all three are off the queue", || async { same(scene.moto.depth(&scene.world.jobs).await.messages, 0) })
-        .await;
-    never(secs(3), "a box is launched for it", || async { same(scene.launched().await, 0) }).await;
+    eventually(secs(10), "all three messages are off the queue", || async {
+        same(scene.moto.depth(&scene.world.jobs).await.messages, 0)
+    })
+    .await;
+    never(secs(3), "an instance is launched for the job", || async { same(scene.launched().await, 0) }).await;
     scene.all_gone(secs(20)).await;
 }
 
@@ -109,7 +112,7 @@ async fn a_job_cancelled_while_its_box_boots_leaves_nothing() {
     let habits = Habits { behaviour: Arc::new(|_| Behaviour::BootsLate(secs(2))), ..Habits::default() };
     let Some(scene) = Scene::start(&[linux()], habits).await else { return };
     let job = scene.queue_jobs(1)[0];
-    eventually(secs(20), "its box boots", || async { same(scene.moto.alive().await.len(), 1) }).await;
+    eventually(secs(20), "the job's instance boots", || async { same(scene.moto.alive().await.len(), 1) }).await;
     scene.github.cancel_job(job);
     scene.all_gone(secs(60)).await;
     assert_eq!(scene.launched().await, 1);
@@ -121,7 +124,7 @@ async fn a_full_pool_waits_and_says_so_until_it_is_free() {
         return;
     };
     scene.queue_jobs(5);
-    eventually(secs(20), "two boxes, and the waiting jobs say why they wait", || async {
+    eventually(secs(20), "two instances live, and the waiting jobs say why they wait", || async {
         same(scene.moto.alive().await.len(), 2)?;
         let queued: Vec<_> = scene.muster.api("jobs").await.into_iter().filter(|j| j["state"] == "queued").collect();
         let waits = |j: &serde_json::Value| j["reason"].as_str().is_some_and(|r| r.contains("full"));
@@ -131,7 +134,7 @@ async fn a_full_pool_waits_and_says_so_until_it_is_free() {
     let done = async { scene.all_done(secs(60)).await };
     let watched = async {
         loop {
-            assert!(scene.moto.alive().await.len() <= 2, "max is 2");
+            assert!(scene.moto.alive().await.len() <= 2, "max is 2, and more instances live");
             tokio::time::sleep(ms(50)).await;
         }
     };

@@ -1,5 +1,5 @@
-//! What an operator meets beside the main job: other scopes, reusable runners, a warm floor, spot that takes a box back,
-//! GitHub's limits, and `muster plan`.
+//! What an operator meets besides the main job: other scopes, reusable runners, a warm floor, spot interruptions, GitHub's
+//! limits, and `muster plan`.
 
 use crate::support;
 
@@ -46,7 +46,7 @@ async fn an_enterprises_pool_serves_its_organisations() {
     scene.muster.assert_no_secrets_logged(&scene.github);
 }
 
-/// GitHub answers 401, and muster says what to do; a new token is taken without a restart.
+/// GitHub answers 401, and muster says what to do. A new token is taken over without a restart.
 #[tokio::test]
 async fn an_enterprises_token_that_was_revoked_is_told_and_a_new_one_is_taken() {
     let pool = linux().scope("enterprise/big");
@@ -58,7 +58,7 @@ async fn an_enterprises_token_that_was_revoked_is_told_and_a_new_one_is_taken() 
     scene.muster.spawn();
     scene.muster.ready().await;
     scene.queue_jobs(1);
-    eventually(secs(30), "the box says why it is not configured", || async {
+    eventually(secs(30), "the runner says why it is not configured", || async {
         let runners = scene.muster.api("runners").await;
         let told = |r: &Value| r.to_string().contains("the token of GitHubToken `of-enterprise` expired or was revoked");
         if runners.iter().any(told) { Ok(()) } else { Err(format!("{runners:#?}")) }
@@ -80,7 +80,7 @@ async fn a_reusable_runner_takes_one_job_after_the_other() {
     scene.queue_jobs(1);
     scene.all_done(secs(40)).await;
     scene.all_gone(secs(40)).await;
-    assert_eq!((scene.launched().await, scene.jobs_per_box()), (1, vec![2]), "one box did both");
+    assert_eq!((scene.launched().await, scene.jobs_per_box()), (1, vec![2]), "one instance ran both jobs");
 }
 
 #[tokio::test]
@@ -97,21 +97,24 @@ async fn a_warm_floor_is_kept_used_and_filled_up_again() {
     scene.all_done(secs(30)).await;
     eventually(secs(30), "two idle runners again", idle).await;
     assert_eq!(scene.launched().await, 3);
-    // A manifest without the floor: the idle ones are asked to end, and end.
+    // The manifest has no floor any more. The idle runners are drained, and end.
     scene.muster.write_pool(&linux());
     scene.all_gone(secs(40)).await;
-    assert!(scene.boxes.stories().values().filter(|s| s.drained).count() == 2, "both ended by being asked");
+    assert!(scene.boxes.stories().values().filter(|s| s.drained).count() == 2, "both ended because they were drained");
 }
 
 #[tokio::test]
 async fn spot_takes_a_box_back_and_its_successor_comes_before_it_is_gone() {
     let Some(scene) = Scene::start(&[linux()], paused()).await else { return };
     scene.queue_jobs(1);
-    eventually(secs(20), "a box", || async { same(scene.moto.alive().await.len(), 1) }).await;
+    eventually(secs(20), "an instance lives", || async { same(scene.moto.alive().await.len(), 1) }).await;
     let first = scene.moto.alive().await[0].id.clone();
-    eventually(secs(20), "muster knows the box", || async { same(scene.muster.api("runners").await.len(), 1) }).await;
+    eventually(secs(20), "muster knows the runner", || async { same(scene.muster.api("runners").await.len(), 1) }).await;
     scene.moto.warn_of_interruption(&scene.world, &first).await;
-    eventually(secs(20), "a successor while the first still runs", || async { same(scene.moto.alive().await.len(), 2) }).await;
+    eventually(secs(20), "another instance is launched while the first still runs", || async {
+        same(scene.moto.alive().await.len(), 2)
+    })
+    .await;
     let runners = scene.muster.api("runners").await;
     let interrupted = runners.iter().find(|r| r["instance"] == first.as_str()).expect("still known");
     assert_eq!(interrupted["phase"], "interrupted", "{interrupted}");
@@ -123,7 +126,7 @@ async fn spot_takes_a_box_back_and_its_successor_comes_before_it_is_gone() {
     assert!(scene.muster.metric("muster_interruptions_total", "pool=\"linux\"").await >= 1.0);
 }
 
-/// Nobody listened when the job was queued. GitHub never tries again by itself; muster asks it to.
+/// Nobody listened when the job was queued. GitHub never tries again by itself, so muster asks it to.
 #[tokio::test]
 async fn a_queued_event_that_found_nobody_is_asked_for_again() {
     let Some(mut scene) = Scene::start(&[linux()], Habits { job: secs(1), ..Habits::default() }).await else { return };
@@ -135,7 +138,7 @@ async fn a_queued_event_that_found_nobody_is_asked_for_again() {
     scene.all_done(secs(80)).await;
     scene.all_gone(secs(40)).await;
     assert_eq!(scene.launched().await, 2);
-    assert_eq!(scene.github.calls_of("/app/hook/deliveries/{delivery_id}/attempts"), 2, "each is asked for once");
+    assert_eq!(scene.github.calls_of("/app/hook/deliveries/{delivery_id}/attempts"), 2, "muster asks for each delivery once");
 }
 
 #[tokio::test]
@@ -145,7 +148,7 @@ async fn githubs_secondary_limit_is_waited_for() {
     scene.queue_jobs(2);
     scene.all_done(secs(60)).await;
     scene.all_gone(secs(40)).await;
-    assert_eq!(scene.launched().await, 2, "no box is replaced for a limit");
+    assert_eq!(scene.launched().await, 2, "no instance is replaced because of a limit");
     assert!(scene.muster.metric("muster_api_throttles_total", "").await >= 1.0);
 }
 
@@ -154,7 +157,7 @@ async fn plan_says_what_would_be_done_and_changes_nothing() {
     let behaviour = Arc::new(|_| Behaviour::Normal);
     let Some(mut scene) = Scene::start(&[linux().set("capacity.max", 1)], Habits { behaviour, ..paused() }).await else { return };
     scene.queue_jobs(3);
-    eventually(secs(20), "one box", || async { same(scene.moto.alive().await.len(), 1) }).await;
+    eventually(secs(20), "one instance lives", || async { same(scene.moto.alive().await.len(), 1) }).await;
     let dir = scene.muster.manifests().display().to_string();
 
     let (code, out, err) = scene.muster.command(&["plan", "--manifests", &dir, "-o", "json"]).await;
@@ -164,7 +167,7 @@ async fn plan_says_what_would_be_done_and_changes_nothing() {
     let pool = &answer["pools"][0];
     assert!(pool["reason"].as_str().is_some_and(|r| r.contains("max is reached")), "{answer}");
 
-    // The same world with room for more: a launch of two. Only the plan's own copy of the manifests is changed.
+    // The same world with room for more, which is a launch of two. Only the plan's own copy of the manifests is changed.
     let copy = tempfile::tempdir().expect("a directory");
     for entry in std::fs::read_dir(&dir).expect("manifests") {
         let path = entry.expect("an entry").path();
@@ -181,7 +184,7 @@ async fn plan_says_what_would_be_done_and_changes_nothing() {
     assert!(!made.is_empty() && !made.iter().any(|op| changing.contains(&op.as_str())), "{made:?}");
     assert_eq!(scene.moto.alive().await.len(), 1);
 
-    // Without a controller the queue is only measured.
+    // Without a controller, only the length of the queue is known.
     scene.muster.terminate().await;
     let (code, out, _) = scene.muster.command(&["plan", "--manifests", &dir]).await;
     assert_eq!(code, 0);
@@ -211,7 +214,7 @@ async fn labels_that_no_pool_has_are_explained_until_a_pool_comes() {
     assert_eq!(scene.launched().await, 1);
 }
 
-/// GitHub forgets the old key while muster runs; the new one lies in the file, and a manifest changes.
+/// GitHub forgets the old key while muster runs. The new key is in the file, and a manifest changes.
 #[tokio::test]
 async fn an_apps_replaced_private_key_is_taken_over() {
     let Some(scene) = Scene::start(&[linux()], Habits { job: secs(1), ..Habits::default() }).await else { return };
@@ -231,12 +234,12 @@ async fn an_apps_replaced_private_key_is_taken_over() {
     assert!(scene.muster.logs().contains("took over changed GitHub Apps"));
 }
 
-/// `muster explain`, of what waits, of a box, and of a box that is gone and left its reason on its console.
+/// `muster explain` of a waiting job, of an instance, and of an instance that is gone and left its reason on its console.
 #[tokio::test]
 async fn explain_says_where_things_stand_and_what_a_box_said_of_its_end() {
     let Some(scene) = Scene::start(&[linux().set("capacity.max", 1)], paused()).await else { return };
     let jobs = scene.queue_jobs(2);
-    eventually(secs(20), "one box", || async { same(scene.moto.alive().await.len(), 1) }).await;
+    eventually(secs(20), "one instance lives", || async { same(scene.moto.alive().await.len(), 1) }).await;
     let id = scene.moto.alive().await[0].id.clone();
     let explain =
         async |what: String| scene.muster.command(&["explain", &what, "--controller", &scene.muster.admin_url("")]).await;
@@ -254,7 +257,7 @@ async fn explain_says_where_things_stand_and_what_a_box_said_of_its_end() {
     let (code, _, err) = explain("box/1".into()).await;
     assert!(code == 2 && err.contains("job/ID"), "{err}");
 
-    // A box that nobody here ever knew, or knows any more: its console still tells.
+    // An instance that this process never knew, or no longer knows. Its console still says why it ended.
     let console = base64::prelude::BASE64_STANDARD.encode("boot\nmuster: ended: registration failed: it said: 404\n");
     let xml =
         format!("<GetConsoleOutputResponse><instanceId>i-0a</instanceId><output>{console}</output></GetConsoleOutputResponse>");

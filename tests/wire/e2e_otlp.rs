@@ -1,4 +1,5 @@
-//! Traces over OTLP: the running binary against a collector of the tests' own. One trace for each job, whatever the collector does.
+//! Traces over OTLP: the running binary exports to a collector of the test's own. There is one trace for each job, whatever
+//! the collector does.
 
 use crate::support;
 
@@ -19,20 +20,20 @@ use support::{eventually, ms, same, secs};
 use warp::Filter as _;
 use warp::http::{HeaderMap, Response};
 
-/// In a header of every export; must never be logged.
+/// The key in a header of every export. It must never be in a log.
 const KEY: &str = "its-a-test-collectors-key-77ab";
 
-/// What arrived and was taken.
+/// What the collector received and accepted.
 #[derive(Clone, Debug, Default)]
 struct Taken {
     requests: Vec<(HeaderMap, ExportTraceServiceRequest)>,
-    /// Answers to come, before it is 200 for ever: status, and seconds to wait if told.
+    /// The next answers: a status, and the seconds of Retry-After, if any. After these, the answer is always 200.
     answers: Vec<(u16, Option<u32>)>,
     refused_ms: Vec<u64>,
     taken_ms: Vec<u64>,
 }
 
-/// A collector; dropping it ends it.
+/// A running collector. Dropping it ends it.
 struct Collector {
     url: String,
     taken: Arc<Mutex<Taken>>,
@@ -94,7 +95,7 @@ impl Collector {
     }
 }
 
-/// A scene whose muster exports to `url`.
+/// A scene whose muster exports its traces to `url`.
 async fn scene(url: &str, habits: Habits) -> Option<Scene> {
     let mut scene = Scene::prepare(&[linux()], habits).await?;
     scene.muster.set_env("OTEL_EXPORTER_OTLP_ENDPOINT", url);
@@ -131,8 +132,9 @@ async fn a_job_is_one_trace_with_its_stages_though_every_event_comes_twice() {
     let instance = scene.moto.instances().await[0].id.clone();
 
     let names: Vec<&str> = children.iter().map(|s| s.name.as_str()).collect();
-    // GitHub's times are whole seconds. When muster hears of the start more than a second late, the trace takes GitHub's time, and a
-    // stage that muster saw after it is left out. The instance boots for two seconds, so that plan and launch are never among those.
+    // GitHub's times are whole seconds. When muster hears of the start more than a second late, the trace takes GitHub's
+    // time, and leaves out a stage that muster saw after it. The instance boots for two seconds, so that `plan` and
+    // `launch` are never left out.
     let unsure = ["deliver", "assign", "configure", "register", "wait"];
     let sure: Vec<&str> = names.iter().copied().filter(|name| !unsure.contains(name)).collect();
     assert_eq!(sure, ["plan", "launch", "run"], "{names:?}");
@@ -144,7 +146,7 @@ async fn a_job_is_one_trace_with_its_stages_though_every_event_comes_twice() {
     assert_eq!(cursor, root.end_time_unix_nano);
     let run = children.last().expect("it ran");
     let took_ms = (run.end_time_unix_nano - run.start_time_unix_nano) / 1_000_000;
-    assert!(took_ms >= 1000, "it ran for at least 1.5 s, not {took_ms} ms");
+    assert!(took_ms >= 1000, "the job ran for at least 1.5 s, not {took_ms} ms");
 
     let attributes = said(&root.attributes);
     for (key, value) in [
@@ -170,11 +172,11 @@ async fn a_job_is_one_trace_with_its_stages_though_every_event_comes_twice() {
     assert_eq!((resource["muster.cluster"].as_str(), resource["deployment.environment.name"].as_str()), (CLUSTER, "test"));
     scene.muster.metric_becomes("muster_traces_total", "outcome=\"sent\"", 1.0).await;
 
-    // What has not waited long enough to be sent is sent by a stop.
+    // A stop sends the traces that have not waited long enough to be sent.
     scene.queue_jobs(1);
     scene.all_done(secs(60)).await;
     let ended = || async { same(scene.muster.api("jobs").await.len(), 0) };
-    eventually(secs(20), "muster knows the second end", ended).await;
+    eventually(secs(20), "muster knows that the second job is over", ended).await;
     let status = scene.muster.terminate().await;
     assert!(status.success(), "{status}");
     let traces: BTreeSet<Vec<u8>> = collector.spans().into_iter().map(|s| s.trace_id).collect();
@@ -209,9 +211,9 @@ async fn a_collector_that_is_gone_costs_the_trace_and_nothing_else() {
         let failed = scene.muster.metric("muster_traces_total", "outcome=\"failed\"").await;
         if failed >= 2.0 { Ok(()) } else { Err(format!("{failed} are dropped")) }
     };
-    eventually(secs(40), "both are counted as dropped", dropped).await;
+    eventually(secs(40), "both traces are counted as dropped", dropped).await;
     let said = scene.muster.logs().matches("traces could not be delivered").count();
-    assert_eq!(said, 1, "it is said, and once a minute only");
+    assert_eq!(said, 1, "the log says so, and only once a minute");
     let status = scene.muster.terminate().await;
     assert!(status.success(), "{status}");
     scene.muster.assert_never_logged(&[KEY]);

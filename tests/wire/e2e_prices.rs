@@ -1,4 +1,5 @@
-//! The controller reads AWS's prices once a day, and shows what they are, whose, and of when. What nobody tells stays unknown.
+//! The controller reads AWS's prices once a day. It shows each price with its source and its date. A price that no source
+//! tells stays unknown.
 
 use crate::support;
 
@@ -11,7 +12,7 @@ use support::muster::{Muster, Pool};
 use support::scene::{CLUSTER, linux};
 use support::{eventually, secs};
 
-/// A world whose pools have subnets in two of the three zones; the third zone's spot prices are nobody's.
+/// A world whose pools have subnets in two of the three zones. The spot prices of the third zone are not used.
 async fn stage(pools: &[Pool]) -> Option<(Moto, GitHub, World, Muster)> {
     let moto = Moto::start().await?;
     let names: Vec<&str> = pools.iter().map(Pool::name).collect();
@@ -23,7 +24,7 @@ async fn stage(pools: &[Pool]) -> Option<(Moto, GitHub, World, Muster)> {
     Some((moto, github, world, muster))
 }
 
-/// `muster get prices`, once `known` of them are known or something keeps the rest from being.
+/// `muster get prices`, once it contains `wanted`.
 async fn prices(muster: &Muster, wanted: &str) -> String {
     eventually(secs(30), "the prices are told", || async {
         let (code, said, complaint) = muster.command(&["get", "prices"]).await;
@@ -32,7 +33,7 @@ async fn prices(muster: &Muster, wanted: &str) -> String {
     .await
 }
 
-/// The row of a type, its columns separated by one space.
+/// The row of a type, with one space between its columns.
 fn row(said: &str, name: &str) -> String {
     let line = said.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name} in:\n{said}"));
     line.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -57,7 +58,7 @@ async fn the_controller_reads_awss_prices_and_says_which_are_unknown() {
         "the mean of the pools' zones: {known}"
     );
     assert_eq!(row(&said, "r7i.large"), "r7i.large linux unknown unknown -");
-    // What is known is counted, and what is not is no zero.
+    // What is known is counted. What is unknown does not count as zero.
     eventually(secs(30), "the cost is counted", || async {
         let text = muster.metrics().await;
         let cost = text.lines().find(|l| l.starts_with("muster_estimated_cost_total{currency=\"USD\"")).map(str::to_owned);
@@ -72,7 +73,7 @@ async fn the_controller_reads_awss_prices_and_says_which_are_unknown() {
     assert!(!text.contains("currency=\"\""), "no cost without a price:\n{text}");
     let page = muster.page("/").await;
     assert!(page.contains("spot prices of") && page.contains("4 of the 6 that the pools need"), "{page}");
-    // One call for all spot prices, one for each type on demand, however many boxes there are.
+    // There is one call for all spot prices, and one for each type on demand, however many instances there are.
     let count = async |op: &str| moto.calls_of(op).await.len();
     assert_eq!((count("DescribeSpotPriceHistory").await, count("GetProducts").await, count("DescribeSubnets").await), (1, 3, 1));
 }
@@ -94,11 +95,11 @@ async fn where_the_role_may_not_it_is_told_once_and_terraforms_list_fills() {
     assert!(said.contains("allow ec2:DescribeSpotPriceHistory"), "{said}");
     assert_eq!(row(&said, "m7i.large"), "m7i.large linux 0.2000 USD 0.1000 USD aws.yaml of 2026-11-02");
     assert_eq!(row(&said, "m6i.large"), "m6i.large linux unknown unknown -");
-    // The list is looked at anew when the pools want other types: the same refusal is no news.
+    // Prices are read anew when the pools want other types. The same refusal is not reported again.
     muster.write_pool(&linux().set("instance.types", "[m7i.large, r7i.large]"));
     let said = prices(&muster, "r7i.large").await;
     assert!(said.contains("allow pricing:GetProducts"), "{said}");
-    eventually(secs(30), "both are asked again", || async {
+    eventually(secs(30), "muster asks again for both", || async {
         let asked = moto.calls_of("DescribeSpotPriceHistory").await.len();
         if asked == 2 { Ok(()) } else { Err(format!("asked {asked} times")) }
     })

@@ -1,5 +1,5 @@
-//! A real Prometheus scrapes the running binary with the configuration of `manifests/prometheus/`: the rules hold their own unit
-//! tests, they evaluate, one alert fires for what it is for, and every panel of `manifests/grafana/` has data.
+//! A real Prometheus scrapes the running binary with the configuration of `manifests/prometheus/`. The rules pass their own
+//! unit tests and can be evaluated. One alert fires for its cause, and every panel of `manifests/grafana/` has data.
 
 use crate::support;
 
@@ -29,14 +29,17 @@ struct Prometheus {
 }
 
 impl Prometheus {
-    /// With the shipped configuration; only the target and the pace are the test's.
+    /// Starts Prometheus with the shipped configuration. Only the target and the pace are the test's.
     fn start(target: &str) -> Prometheus {
         let dir = tempfile::tempdir().expect("a directory");
         for name in ["recording.rules.yaml", "alerts.rules.yaml"] {
             fs::copy(manifests("prometheus").join(name), dir.path().join(name)).expect("the rules can be copied");
         }
         let config = fs::read_to_string(manifests("prometheus").join("prometheus.yaml")).expect("the configuration");
-        assert!(config.contains("127.0.0.1:9090") && config.contains("15s"), "what the test changes is there: {config}");
+        assert!(
+            config.contains("127.0.0.1:9090") && config.contains("15s"),
+            "the configuration has what the test changes: {config}"
+        );
         let config = config.replace("127.0.0.1:9090", target).replace("15s", "1s");
         fs::write(dir.path().join("prometheus.yaml"), config).expect("it can be written");
         let port = Port::reserve();
@@ -74,7 +77,8 @@ impl Prometheus {
     }
 }
 
-/// Every panel's queries, as Grafana would ask them for all pools and the last minute; by dashboard and title.
+/// The queries of every panel, as Grafana would ask them for all pools and the last minute. The key is the dashboard and
+/// the title.
 fn panels() -> BTreeMap<String, Vec<String>> {
     let mut all = BTreeMap::new();
     for file in ["operations.json", "apis.json", "cost.json"] {
@@ -131,7 +135,7 @@ async fn prometheus_scrapes_the_rules_evaluate_and_every_panel_has_data() {
     let prometheus = Prometheus::start(&target);
     eventually(secs(30), "muster is scraped", || async { same(prometheus.values("up{job=\"muster\"}").await?, vec![1.0]) }).await;
 
-    // Jobs come until every panel shows something: a rate needs two scrapes with news between them.
+    // Jobs come until every panel shows something, because a rate needs two scrapes with a change between them.
     let panels = panels();
     assert!(panels.len() > 30, "all dashboards were read: {}", panels.len());
     eventually(secs(90), "every panel's queries return data", || async {

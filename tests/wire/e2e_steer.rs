@@ -1,5 +1,5 @@
-//! An operator at work, end to end: the command line against the running binary, over real wires. A pause holds through a crash, a
-//! drain ends no job, every decision is one line of the log, and no secret is in it.
+//! An operator at work, from end to end: the command line against the running binary, over real wires. A pause outlives a
+//! crash, a drain ends no job, every decision is one line of the log, and no secret is in the log.
 
 use crate::support;
 
@@ -9,7 +9,7 @@ use support::github::Double;
 use support::scene::{CLUSTER, Scene, linux};
 use support::{eventually, ms, never, same, secs};
 
-/// Runs a command that has to succeed; what it printed.
+/// Runs a command that has to succeed, and returns what it printed.
 async fn muster(scene: &Scene, line: &str) -> String {
     let args: Vec<&str> = line.split_whitespace().collect();
     let (code, out, err) = scene.muster.command(&args).await;
@@ -41,8 +41,8 @@ async fn a_paused_pool_launches_nothing_through_a_crash_until_it_is_resumed() {
     scene.muster.kill9();
     scene.moto.end_visibility().await;
     scene.muster.restart().await;
-    eventually(secs(30), "the successor knows the jobs", || async { same(scene.muster.api("jobs").await.len(), 2) }).await;
-    never(secs(4), "a box is launched", || async { same(scene.launched().await, 0) }).await;
+    eventually(secs(30), "the next process knows the jobs", || async { same(scene.muster.api("jobs").await.len(), 2) }).await;
+    never(secs(4), "an instance is launched", || async { same(scene.launched().await, 0) }).await;
     scene.muster.metric_becomes("muster_pool_paused", "pool=\"linux\"", 1.0).await;
     assert!(muster(&scene, "resume pool/linux").await.contains("goes on"));
     scene.all_done(secs(60)).await;
@@ -61,9 +61,9 @@ async fn a_paused_pool_launches_nothing_through_a_crash_until_it_is_resumed() {
 async fn a_drain_ends_the_idle_at_once_and_the_busy_after_its_job() {
     let pool = linux().set("capacity.idle", 2).set("runner.idleTimeout", "10m");
     let Some(scene) = Scene::start(&[pool], Habits { job: secs(6), ..Habits::default() }).await else { return };
-    eventually(secs(30), "two boxes are idle", || async { same(scene.phases().await, vec!["idle".to_owned(); 2]) }).await;
+    eventually(secs(30), "two runners are idle", || async { same(scene.phases().await, vec!["idle".to_owned(); 2]) }).await;
     let job = scene.queue_jobs(1)[0];
-    let busy = eventually(secs(20), "one of them works", || async {
+    let busy = eventually(secs(20), "one of the runners works", || async {
         let runners = scene.muster.api("runners").await;
         let busy = runners.iter().find(|r| r["phase"] == "busy").and_then(|r| r["instance"].as_str().map(String::from));
         busy.ok_or_else(|| format!("{runners:?}"))
@@ -72,13 +72,13 @@ async fn a_drain_ends_the_idle_at_once_and_the_busy_after_its_job() {
     muster(&scene, "pause pool/linux").await;
     let said = muster(&scene, "drain pool/linux --reason new-image").await;
     assert!(said.contains("are asked to end"), "{said}");
-    eventually(secs(20), "the idle are gone, the busy one is not", || async {
+    eventually(secs(20), "the idle runners are gone, and the busy one is not", || async {
         let alive: Vec<String> = scene.moto.alive().await.into_iter().map(|i| i.id).collect();
         same(alive, vec![busy.clone()])
     })
     .await;
     assert_eq!(scene.github.job(job).status, "in_progress");
-    assert!(muster(&scene, &format!("explain runner/{busy}")).await.contains("drain"), "its story has the order");
+    assert!(muster(&scene, &format!("explain runner/{busy}")).await.contains("drain"), "the runner's story has the order");
     scene.all_done(secs(30)).await;
     assert_eq!(scene.github.job(job).conclusion.as_deref(), Some("success"));
     scene.all_gone(secs(60)).await;
@@ -105,7 +105,7 @@ async fn only_the_token_steers_and_wrong_names_are_told() {
     scene.muster.metric_becomes("muster_pool_paused", "pool=\"linux\"", 0.0).await;
 }
 
-/// Lines of the log that are events.
+/// The lines of the log that are events.
 fn decisions(log: &str) -> Vec<Value> {
     let json = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     json.filter(|line| line["event"].is_string()).collect()
@@ -122,11 +122,14 @@ async fn every_decision_is_a_line_with_its_reason_and_no_secret_is_logged() {
     let log = scene.muster.logs();
     let lines = decisions(&log);
     let of = |event: &str| lines.iter().filter(|l| l["event"] == event).collect::<Vec<_>>();
-    assert!(log.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "JSON, as it is no terminal");
+    assert!(
+        log.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()),
+        "the log is JSON, because stderr is no terminal"
+    );
     for job in &jobs {
         for event in ["job_queued", "job_started", "job_completed"] {
             let mine: Vec<_> = of(event).into_iter().filter(|l| l["job"] == *job).collect();
-            assert_eq!(mine.len(), 1, "{event} of {job}, once: {mine:?}");
+            assert_eq!(mine.len(), 1, "{event} of {job} is logged once: {mine:?}");
             assert_eq!(mine[0]["pool"], "linux");
         }
     }
@@ -138,5 +141,5 @@ async fn every_decision_is_a_line_with_its_reason_and_no_secret_is_logged() {
     assert!(of("launch").iter().all(|l| l["reason"].as_str().is_some_and(|r| r.contains("queued job"))), "{:?}", of("launch"));
     let github: &Double = &scene.github;
     scene.muster.assert_no_secrets_logged(github);
-    assert!(!log.contains("BEGIN RSA") && !log.contains("Bearer "), "nor what looks like one; cluster {CLUSTER}");
+    assert!(!log.contains("BEGIN RSA") && !log.contains("Bearer "), "the log has what looks like a secret; cluster {CLUSTER}");
 }

@@ -1,8 +1,8 @@
-//! The module for real: applied to moto, muster started as its task definitions say and with the rights of the roles that it made, a
-//! job from its webhook to zero, and destroyed with nothing left.
+//! The module for real. It is applied to moto. muster starts as its task definitions say, with the permissions of the roles
+//! that the module made. A job runs from its webhook to zero, and a destroy leaves nothing.
 //!
-//! moto keeps, but does not play: API Gateway, the VPC link, Cloud Map, ECS, log groups and alarms. That their parts fit
-//! together is asserted on plans in terraform_plans.rs. What moto lacks altogether is in tests/moto/gaps.py.
+//! moto keeps these resources, but does not act on them: API Gateway, the VPC link, Cloud Map, ECS, log groups and alarms.
+//! terraform_plans.rs asserts on plans that their parts fit together. tests/moto/gaps.py has what moto lacks entirely.
 
 use crate::support;
 
@@ -25,7 +25,7 @@ use support::{eventually, same, secs};
 
 const FOLDER: &str = "stage";
 
-/// The module's call, and the manifests: what a user writes.
+/// Writes what a user writes: the call of the module, and the manifests.
 fn write_stage(terraform: &Terraform, subnet: &str, github: &str, webhook_port: u16) {
     let call = format!(
         r#"
@@ -42,7 +42,7 @@ output "secret_parameters" {{ value = module.muster.secret_parameters }}
 "#
     );
     terraform.write("stage/main.tf", &call);
-    // Only what a test needs otherwise than an operator: its own ports, and haste.
+    // Only what a test needs differently from an operator: its own ports, and short times.
     let controller = format!(
         "apiVersion: muster/v1\nkind: Controller\nmetadata: {{name: {CLUSTER}}}\nspec:\n  \
          queues: {{jobs: 'https://sqs.{REGION}.amazonaws.com/123456789012/{CLUSTER}-jobs'}}\n  sync: {{every: 0s}}\n  \
@@ -69,7 +69,7 @@ output "secret_parameters" {{ value = module.muster.secret_parameters }}
     );
 }
 
-/// A session of a role: what muster's process has in ECS.
+/// A session of a role, which muster's process has in ECS.
 struct Session {
     key: String,
     secret: String,
@@ -94,7 +94,7 @@ impl Session {
     }
 }
 
-/// The container of a task definition as it was applied: what Fargate would start.
+/// The container of a task definition as it was applied, which Fargate would start.
 fn container(state: &str, role: &str) -> Value {
     let state: Value = serde_json::from_str(state).expect("JSON");
     let made = state["resources"].as_array().expect("resources").iter().filter(|r| r["type"] == "aws_ecs_task_definition");
@@ -106,7 +106,7 @@ fn container(state: &str, role: &str) -> Value {
     container
 }
 
-/// One process of muster, with its container's command and environment, and its role's credentials.
+/// One process of muster, with its container's command and environment, and with its role's credentials.
 struct Task {
     child: Child,
     log: PathBuf,
@@ -161,7 +161,7 @@ impl Drop for Task {
     }
 }
 
-/// All that is there, by a list of moto's own.
+/// Everything that exists in moto, by a list of moto's own.
 fn left(moto: &Moto) -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let output = Command::new(root.join(".venv/bin/python"))
@@ -170,7 +170,7 @@ fn left(moto: &Moto) -> BTreeSet<String> {
         .output()
         .expect("python");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    // moto shows some of its public parameters, and others the next time.
+    // moto shows only some of its public parameters, and other ones the next time.
     String::from_utf8_lossy(&output.stdout).lines().filter(|line| !line.contains("/aws/service/")).map(str::to_owned).collect()
 }
 
@@ -193,12 +193,12 @@ async fn applied_run_by_its_outputs_and_destroyed_with_nothing_left() {
     let state = fs::read_to_string(terraform.path("stage/terraform.tfstate")).expect("a state");
     assert!(state.contains("value_wo_version") && !state.contains("not filled yet"), "secrets are not in the state");
     settled(&terraform);
-    // What only the apply tells, such as the containers' definitions, is held against AWS's schemas, too.
+    // What only an apply tells, such as the containers' definitions, is checked by AWS's schemas, too.
     let shown = terraform.run(FOLDER, &["show", "-json"]).good("terraform show");
     terraform.write("stage/state.json", &shown);
     support::terraform::aws_admits([terraform.path("stage/state.json").as_path()].into_iter());
 
-    // The documented commands, by the SDK.
+    // The documented commands, made with the SDK.
     for name in outputs["secret_parameters"].as_array().expect("names").iter().filter_map(Value::as_str) {
         let value = if name.ends_with("private-key") { key::private_key_pem(Key::First) } else { format!("{WEBHOOK_SECRET}\n") };
         let put = moto
@@ -231,13 +231,13 @@ async fn applied_run_by_its_outputs_and_destroyed_with_nothing_left() {
     tasks[1].hears("listening for webhooks").await;
     github.send_webhooks_to(&format!("http://127.0.0.1:{port}/webhook"), WEBHOOK_SECRET);
 
-    // From a job's webhook to zero.
+    // A job from its webhook to zero.
     github.queue_job(REPO, &["self-hosted", "linux"]);
     eventually(secs(60), "the job is completed", || async {
         same(github.jobs().iter().filter(|job| job.status == "completed").count(), 1)
     })
     .await;
-    eventually(secs(60), "nothing is left of it", || async {
+    eventually(secs(60), "nothing is left of the job", || async {
         let seen = moto.snapshot().await;
         let secrets: Vec<String> = seen.parameters.into_iter().filter(|name| name.contains("/runners/")).collect();
         let alive: Vec<String> =
@@ -248,7 +248,7 @@ async fn applied_run_by_its_outputs_and_destroyed_with_nothing_left() {
     .await;
     assert_eq!(boxes.stories().values().map(|story| story.jobs.len()).collect::<Vec<_>>(), [1]);
     let by_roles = moto.calls_by(&controller.key).await.len() + moto.calls_by(&webhook.key).await.len();
-    assert!(by_roles > 10, "the roles' sessions were used: {by_roles} calls");
+    assert!(by_roles > 10, "the roles' sessions made more than ten calls, not {by_roles}");
     for task in &tasks {
         assert!(!task.said().contains("not authorized"), "a role lacks a right:\n{}", task.said());
     }
@@ -260,10 +260,10 @@ async fn applied_run_by_its_outputs_and_destroyed_with_nothing_left() {
         "{planned} were made, but: {}",
         said.lines().last().unwrap_or_default()
     );
-    assert_eq!(left(&moto), before, "what there was before");
+    assert_eq!(left(&moto), before, "only what there was before is left");
 }
 
-/// A second plan changes nothing but what moto forgets or writes otherwise.
+/// Checks that a second plan changes nothing, except for what moto forgets or writes differently.
 fn settled(terraform: &Terraform) {
     let plan = terraform.plan(FOLDER);
     for change in plan["resource_changes"]
@@ -289,13 +289,14 @@ fn settled(terraform: &Terraform) {
     }
 }
 
-/// The enforcement bites, so a run without a refusal means something.
+/// Checks that the policies are enforced, so that a run without a refusal means something.
 async fn the_roles_are_narrow(moto: &Moto, webhook: &Session, controller: &Session) {
     let key = format!("/muster/{CLUSTER}/github-app/main/private-key");
     let read = |client: aws_sdk_ssm::Client, name: String| async move { client.get_parameter().name(name).send().await };
     assert!(read(controller.ssm(moto).await, key.clone()).await.is_ok(), "the controller reads the App's key");
     let refused = read(webhook.ssm(moto).await, key).await.expect_err("the webhook's role may not read it");
     assert!(format!("{refused:?}").contains("not authorized to perform: ssm:GetParameter"), "{refused:?}");
-    let elsewhere = read(controller.ssm(moto).await, "/other/secret".into()).await.expect_err("not its own");
+    let elsewhere =
+        read(controller.ssm(moto).await, "/other/secret".into()).await.expect_err("the parameter is not the controller's own");
     assert!(format!("{elsewhere:?}").contains("not authorized"), "{elsewhere:?}");
 }

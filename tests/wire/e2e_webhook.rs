@@ -1,4 +1,4 @@
-//! The webhook, the queue behind it and the manifests, when what comes in is bad or what is behind is down.
+//! The webhook, the queue behind it and the manifests, when the input is bad or the other side is down.
 
 use crate::support;
 
@@ -9,7 +9,7 @@ use support::muster::{WEBHOOK_SECRET, seal};
 use support::scene::{LABELS, REPO, Scene, linux};
 use support::{eventually, never, same, secs};
 
-/// In every bad body; must never be logged and never reach SQS.
+/// A text in every bad body. It must never be in a log, and never reach SQS.
 const MARK: &str = "BODY-MARK-93c1";
 
 async fn deliver(scene: &Scene, event: &str, body: Vec<u8>) -> u16 {
@@ -67,7 +67,7 @@ async fn a_queue_that_is_down_is_said_to_github_and_heals() {
     let Some(scene) = Scene::start(&[linux()], Habits::default()).await else { return };
     scene.moto.sqs_outage().await;
     scene.queue_jobs(3);
-    eventually(secs(30), "all three are answered", || async { same(scene.github.sent().len(), 3) }).await;
+    eventually(secs(30), "all three deliveries are answered", || async { same(scene.github.sent().len(), 3) }).await;
     assert!(scene.github.sent().iter().all(|s| s.status == 503), "{:?}", scene.github.sent());
     scene.moto.heal().await;
     assert_eq!(scene.github.redeliver_failed(), 3);
@@ -85,7 +85,7 @@ async fn a_poison_message_goes_to_the_dead_letters_and_blocks_nobody() {
     }
     scene.queue_jobs(1);
     scene.all_done(secs(40)).await;
-    eventually(secs(20), "the poison is put aside", || async {
+    eventually(secs(20), "the bad messages are dead letters", || async {
         same(scene.moto.depth(&scene.world.dead_letters).await.messages, 8)
     })
     .await;
@@ -93,7 +93,8 @@ async fn a_poison_message_goes_to_the_dead_letters_and_blocks_nobody() {
     scene.muster.assert_never_logged(&[MARK]);
 }
 
-/// As API Gateway puts them there, with GitHub's headers as attributes. Who knows its URL can send it anything.
+/// API Gateway puts deliveries on the queue like this, with GitHub's headers as attributes. Whoever knows its URL can send
+/// it anything.
 #[tokio::test]
 async fn a_delivery_that_lies_on_the_queue_itself_is_verified_there() {
     let Some(scene) = Scene::start(&[linux()], Habits::default()).await else { return };
@@ -104,67 +105,77 @@ async fn a_delivery_that_lies_on_the_queue_itself_is_verified_there() {
             [("X-Hub-Signature-256", signature), ("X-GitHub-Event", "workflow_job"), ("Content-Type", "application/json")];
         scene.moto.send_with(&scene.world.jobs, &body, &attributes).await;
     };
-    // A secret that is replaced is read anew within minutes: until then such a delivery waits, and is tried again.
+    // A secret that was replaced is read anew within minutes. Until then such a delivery waits, and is tried again.
     put(&sign("the next secret", body.as_bytes())).await;
-    eventually(secs(20), "it was looked at", || async {
+    eventually(secs(20), "muster looked at the delivery", || async {
         same(scene.muster.metric("muster_messages_total", "result=\"unsigned\"").await, 1.0)
     })
     .await;
     let depth = scene.moto.depth(&scene.world.jobs).await;
-    assert_eq!((depth.messages, scene.moto.depth(&scene.world.dead_letters).await.messages), (1, 0), "it lies there");
+    assert_eq!(
+        (depth.messages, scene.moto.depth(&scene.world.dead_letters).await.messages),
+        (1, 0),
+        "the delivery stays on the queue"
+    );
     for looks in 2..=3 {
         scene.moto.end_visibility().await;
-        eventually(secs(20), "it was looked at again", || async {
+        eventually(secs(20), "muster looked at the delivery again", || async {
             same(scene.muster.metric("muster_messages_total", "result=\"unsigned\"").await, f64::from(looks))
         })
         .await;
     }
     scene.moto.end_visibility().await;
-    eventually(secs(20), "it is given up", || async { same(scene.moto.depth(&scene.world.dead_letters).await.messages, 1) })
-        .await;
+    eventually(secs(20), "muster gives the delivery up", || async {
+        same(scene.moto.depth(&scene.world.dead_letters).await.messages, 1)
+    })
+    .await;
     assert_eq!(scene.launched().await, 0);
     put(&sign(WEBHOOK_SECRET, body.as_bytes())).await;
     scene.all_done(secs(40)).await;
     scene.all_gone(secs(30)).await;
 }
 
-/// What muster's webhook puts on the queue for a job of the scene.
+/// The message that muster's webhook puts on the queue for a job of the scene.
 fn own(job: u64) -> String {
     format!(r#"{{"v":1,"job":{job},"run":1,"state":"queued","repo":"{REPO}","labels":["self-hosted","linux"]}}"#)
 }
 
-/// Whoever may write to the queue, or smuggle an attribute through API Gateway, is not thereby muster's webhook.
+/// Somebody may write to the queue, or send an attribute through API Gateway. That does not make the message muster's own.
 #[tokio::test]
 async fn a_message_that_looks_like_muster_s_own_and_is_not_sealed_is_refused() {
     let Some(scene) = Scene::start(&[linux()], Habits::default()).await else { return };
     let body = own(scene.github.queue_job_silently(REPO, &LABELS));
     let good = seal(WEBHOOK_SECRET, &body);
     let put = async |body: &str, attributes: &[(&str, &str)]| scene.moto.send_with(&scene.world.jobs, body, attributes).await;
-    // Unmarked; as an older muster marked it; with a seal that is cut short; with GitHub's headers around it.
+    // A message without a mark, one with the mark of an older muster, one whose seal is cut short, and one with GitHub's
+    // headers.
     let signature = sign(WEBHOOK_SECRET, body.as_bytes());
     put(&body, &[]).await;
     put(&body, &[("muster", "1")]).await;
     put(&body, &[("muster", &good[..good.len() - 1])]).await;
     put(&body, &[("muster", "1"), ("X-Hub-Signature-256", &signature), ("X-GitHub-Event", "workflow_job")]).await;
-    eventually(secs(20), "each is refused and counted", || async {
+    eventually(secs(20), "each message is refused and counted", || async {
         let refused = scene.muster.metric("muster_messages_total", "result=\"refused\"").await;
         same((refused, scene.moto.depth(&scene.world.dead_letters).await.messages), (4.0, 4))
     })
     .await;
     let told = scene.muster.logs().lines().filter(|line| line.contains("refused a message that is not signed")).count();
-    assert_eq!(told, 1, "one line tells of them");
-    // One other byte under a good seal: it may be believed once secrets are read again, so it is not thrown away at once.
+    assert_eq!(told, 1, "one line of the log tells of them");
+    // One byte differs under a good seal. muster may believe the message once it has read the secrets again, so it does not
+    // give the message up at once.
     let flipped = body.replacen("\"run\":1", "\"run\":2", 1);
     put(&flipped, &[("muster", &good)]).await;
     for looks in 1..=3 {
-        eventually(secs(20), "it was looked at", || async {
+        eventually(secs(20), "muster looked at the message", || async {
             same(scene.muster.metric("muster_messages_total", "result=\"unsigned\"").await, f64::from(looks))
         })
         .await;
         scene.moto.end_visibility().await;
     }
-    eventually(secs(20), "it is given up", || async { same(scene.moto.depth(&scene.world.dead_letters).await.messages, 5) })
-        .await;
+    eventually(secs(20), "muster gives the message up", || async {
+        same(scene.moto.depth(&scene.world.dead_letters).await.messages, 5)
+    })
+    .await;
     assert_eq!((scene.launched().await, scene.muster.api("jobs").await), (0, vec![]));
     put(&body, &[("muster", &good)]).await;
     scene.all_done(secs(40)).await;
@@ -172,17 +183,17 @@ async fn a_message_that_looks_like_muster_s_own_and_is_not_sealed_is_refused() {
     scene.muster.assert_no_secrets_logged(&scene.github);
 }
 
-/// A secret is replaced while a message waits that was sealed with the old one: nothing is lost, whichever side is faster.
+/// A secret is replaced while a message waits that was sealed with the old one. Nothing is lost, whichever side is faster.
 #[tokio::test]
 async fn messages_that_wait_through_the_rotation_of_a_secret_are_not_lost() {
     let Some(scene) = Scene::start(&[linux()], Habits::default()).await else { return };
     let put = async |secret: &str, body: &str| {
         scene.moto.send_with(&scene.world.jobs, body, &[("muster", &seal(secret, body))]).await;
     };
-    // The webhook has the next secret already, the controller not yet.
+    // The webhook has the next secret already, and the controller does not have it yet.
     let early = own(scene.github.queue_job_silently(REPO, &LABELS));
     put("the next secret", &early).await;
-    eventually(secs(20), "it was looked at", || async {
+    eventually(secs(20), "muster looked at the message", || async {
         same(scene.muster.metric("muster_messages_total", "result=\"unsigned\"").await, 1.0)
     })
     .await;
@@ -192,11 +203,11 @@ async fn messages_that_wait_through_the_rotation_of_a_secret_are_not_lost() {
     let both = app.replace("[env:MUSTER_TEST_WEBHOOK_SECRET]", "[file:next, env:MUSTER_TEST_WEBHOOK_SECRET]");
     assert_ne!(app, both);
     scene.muster.write("github.yaml", &both);
-    eventually(secs(20), "the controller has it, too", || async {
+    eventually(secs(20), "the controller has the secret, too", || async {
         if scene.muster.logs().contains("took over changed manifests") { Ok(()) } else { Err("not yet".into()) }
     })
     .await;
-    // One more that the old secret sealed, and then the first again.
+    // One more message was sealed with the old secret. Then the first message comes again.
     let late = own(scene.github.queue_job_silently(REPO, &LABELS));
     put(WEBHOOK_SECRET, &late).await;
     scene.moto.end_visibility().await;
@@ -211,7 +222,7 @@ async fn an_invalid_manifest_never_replaces_a_valid_one() {
     scene
         .muster
         .write("pool-linux.yaml", "apiVersion: muster/v1\nkind: RunnerPool\nmetadata:\n  name: linux\nspec:\n  lables: [x]\n");
-    eventually(secs(20), "it is said, with file and field", || async {
+    eventually(secs(20), "the log names the file and the field", || async {
         let logs = scene.muster.logs();
         if logs.contains("pool-linux.yaml") && logs.contains("lables") { Ok(()) } else { Err("not a word".into()) }
     })
@@ -231,7 +242,7 @@ async fn valid_becomes(scene: &Scene, wanted: f64) {
     eventually(secs(20), "the gauge muster_manifest_valid", gauge).await;
 }
 
-/// The gauge is 0 as long as what lies there is not in force, and says nothing of what lay there before.
+/// The gauge is 0 as long as the files' content is not in force. What they contained before does not matter.
 #[tokio::test]
 async fn a_change_that_cannot_be_taken_over_is_told_until_it_can_or_is_taken_back() {
     let Some(scene) = Scene::start(&[linux()], Habits::default()).await else { return };
@@ -245,12 +256,12 @@ async fn a_change_that_cannot_be_taken_over_is_told_until_it_can_or_is_taken_bac
         scene.muster.write("github.yaml", &app);
         valid_becomes(&scene, 1.0).await;
     }
-    // The secret comes; the manifest that asks for it lies there already.
+    // The secret comes later than the manifest that refers to it.
     scene.muster.write("github.yaml", &missing);
     valid_becomes(&scene, 0.0).await;
     std::fs::write(scene.muster.manifests().join("next"), "another secret").expect("a file");
     valid_becomes(&scene, 1.0).await;
-    // What needs a restart says so, and holds up what does not.
+    // A change that needs a restart says so, and holds up all other changes.
     let controller =
         std::fs::read_to_string(scene.muster.manifests().join("controller.yaml")).expect("the Controller's manifest");
     scene.muster.change_controller("listen: {", "listen: {maxBody: 2097152, ");

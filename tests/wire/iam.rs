@@ -1,5 +1,6 @@
-//! What each role that Terraform renders may do, and what it may not: evaluated by IAM's rules with the request's context, by an evaluator
-//! from outside (`tests/iam/`). That every call of a run is allowed is judged wherever a test has a moto; see `support::iam`.
+//! What each role that Terraform renders may do, and what it may not. An evaluator that others wrote (`tests/iam/`)
+//! evaluates it by IAM's rules, with the request's context. Every test with a moto checks that all calls of a run are
+//! allowed; see `support::iam`.
 
 use serde_json::{Value, json};
 
@@ -12,7 +13,7 @@ const SSM: &str = "arn:aws:ssm:eu-west-1:123456789012:parameter/muster/c1/";
 const SQS: &str = "arn:aws:sqs:eu-west-1:123456789012:";
 const S3: &str = "arn:aws:s3:::c1-muster-123456789012-eu-west-1";
 const KMS: &str = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555";
-/// A box, its neighbour, and both of this cluster.
+/// Two instances of this cluster.
 const BOX: &str = "i-0aaaaaaaaaaaaaaaa";
 const NEIGHBOUR: &str = "i-0bbbbbbbbbbbbbbbb";
 
@@ -27,12 +28,12 @@ fn case(role: &'static str, allowed: bool, action: &str, resource: String, conte
     Case { role, allowed, request: Request { action: action.into(), resource, context } }
 }
 
-/// Of a resource that bears the tag of a cluster.
+/// The context of a resource with the tag of this cluster.
 fn of(cluster: &str) -> Value {
     json!({ "aws:ResourceTag/muster:cluster": cluster })
 }
 
-/// Of a request that carries tags.
+/// The context of a request that carries tags.
 fn tagging(tags: &[(&str, &str)], more: &Value) -> Value {
     let mut context = json!({ "aws:TagKeys": tags.iter().map(|(key, _)| *key).collect::<Vec<_>>() });
     let context_of = context.as_object_mut().expect("an object");
@@ -45,7 +46,7 @@ fn instance(id: &str) -> String {
     format!("{EC2}instance/{id}")
 }
 
-/// A box with its own credentials.
+/// An instance with its own credentials.
 fn a_box() -> Vec<Case> {
     let it = |allowed, action: &str, resource: String, context| case("runner", allowed, action, resource, context);
     let mine = json!({ "ec2:SourceInstanceARN": instance(BOX) });
@@ -61,11 +62,11 @@ fn a_box() -> Vec<Case> {
         cases.extend([
             it(true, action, format!("{SSM}runners/{BOX}"), secret(BOX, BOX)),
             it(false, action, format!("{SSM}runners/{NEIGHBOUR}"), secret(NEIGHBOUR, BOX)),
-            // The role's credentials, taken elsewhere; and a secret whose owner nobody knows.
+            // The role's credentials are used elsewhere, and a secret has no known owner.
             it(false, action, format!("{SSM}runners/{BOX}"), json!({ "ssm:resourceTag/muster:instance-arn": instance(BOX) })),
             it(false, action, format!("{SSM}runners/{BOX}"), mine.clone()),
             it(false, action, format!("{SSM}key"), mine.clone()),
-            // Whatever it bears: what lies elsewhere is none of its own.
+            // A parameter that is elsewhere is not the instance's own, whatever tags it has.
             it(false, action, format!("{SSM}key"), secret(BOX, BOX)),
             it(false, action, format!("{SSM}admin-token"), secret(BOX, BOX)),
         ]);
@@ -103,7 +104,7 @@ fn a_box() -> Vec<Case> {
     cases
 }
 
-/// What the controller makes.
+/// What the controller creates.
 fn launches() -> Vec<Case> {
     let it = |allowed, action: &str, resource: String, context| case("controller", allowed, action, resource, context);
     let (ours, theirs) = ([("muster:cluster", "c1"), ("muster:pool", "linux")], [("muster:cluster", "c2")]);
@@ -138,7 +139,7 @@ fn launches() -> Vec<Case> {
             it(true, "ec2:CreateTags", made(), tagging(&ours, &by("RunInstances"))),
             it(false, "ec2:CreateTags", made(), tagging(&theirs, &by("CreateFleet"))),
             it(false, "ec2:CreateTags", made(), tagging(&ours, &by("CreateVolume"))),
-            // Nothing becomes ours that there was before.
+            // Nothing that existed before may become ours.
             it(false, "ec2:CreateTags", made(), tagging(&ours, &of("c2"))),
         ]);
     }
@@ -224,7 +225,7 @@ fn controls() -> Vec<Case> {
         it(false, "ec2:CreateTags", format!("{EC2}volume/vol-0123456789abcdef0"), tagging(&drain, &of("c1"))),
         it(true, "ssm:GetParameter", format!("{SSM}key"), none()),
         it(true, "ssm:GetParameter", format!("{SSM}admin-token"), none()),
-        // It gives the boxes their secrets, and has no need to read them again.
+        // The controller writes the instances' secrets, and has no need to read them.
         it(false, "ssm:GetParameter", format!("{SSM}runners/{BOX}"), none()),
         it(false, "ssm:GetParameter", SSM.replace("/c1/", "/c2/key"), none()),
         it(true, "ssm:GetParametersByPath", format!("{SSM}paused"), none()),
@@ -242,7 +243,7 @@ fn controls() -> Vec<Case> {
     cases
 }
 
-/// What meets the internet, and a person who only looks.
+/// The webhook's role, which meets the internet, and an operator who only looks.
 fn others() -> Vec<Case> {
     let none = || json!({});
     let via = |service: &str| json!({ "kms:ViaService": format!("{service}.eu-west-1.amazonaws.com") });
@@ -314,8 +315,8 @@ async fn each_role_may_what_it_needs_and_nothing_of_others() {
     }
 }
 
-/// A policy with one condition or one resource fewer: the cases above must notice, each time. So none of them is there for nothing, and
-/// no condition is left that nobody looks at.
+/// Removes one condition or widens one resource of a policy at a time. The cases above must notice it each time. So no case
+/// is superfluous, and no condition is left that no case checks.
 #[tokio::test]
 async fn every_condition_and_every_resource_keeps_something_out() {
     let Some(policies) = policies().await else { return skip(NO_EVALUATOR) };
@@ -333,10 +334,10 @@ async fn every_condition_and_every_resource_keeps_something_out() {
     }
     println!("{tried} weaker policies");
     assert!(tried > 40, "only {tried} ways to weaken the policies were found");
-    assert!(unseen.is_empty(), "taken away, and no case noticed it:\n{}", unseen.join("\n"));
+    assert!(unseen.is_empty(), "these were taken away, and no case noticed it:\n{}", unseen.join("\n"));
 }
 
-/// The policy without one of its conditions, or with one of its statements for everything; for each of them.
+/// The policy without one of its conditions, or with one of its statements for all resources; one policy for each way.
 fn weakened(policy: &Value) -> Vec<(String, Value)> {
     let mut found = Vec::new();
     for (n, statement) in policy["Statement"].as_array().expect("statements").iter().enumerate() {

@@ -1,5 +1,5 @@
-//! What the Dockerfile and the systemd unit promise. There is no builder for images here: the Dockerfile is read, and its binary is tried
-//! in the root of its base's distribution by [`crate::binary`].
+//! What the Dockerfile and the systemd unit promise. Images cannot be built here. So the Dockerfile is read, and
+//! [`crate::binary`] tries its binary in the root of its base's distribution.
 
 use crate::support;
 
@@ -21,23 +21,23 @@ fn has(program: &str) -> bool {
 fn the_image_is_glibc_and_the_binary_and_runs_as_nobody() {
     let text = read("Dockerfile");
     let last = text.rsplit_once("\nFROM ").expect("two stages").1;
-    // The distribution in whose root `binary.rs` tries it.
+    // `binary.rs` tries the binary in the root of this distribution.
     assert!(last.starts_with("gcr.io/distroless/base-nossl-debian13:nonroot"), "{last}");
     assert!(last.contains("USER 65532:65532") && last.contains("ENTRYPOINT [\"/muster\"]"), "{last}");
-    assert!(!last.lines().any(|line| line.starts_with("RUN")), "what runs in the last stage would be emulated: {last}");
+    assert!(!last.lines().any(|line| line.starts_with("RUN")), "a command in the last stage would run under emulation: {last}");
     // The SDK takes twenty minutes to build, and hours under emulation.
     assert!(text.contains("\nFROM --platform=$BUILDPLATFORM rust:"), "the compiler runs on the builder's own architecture");
     assert!(text.contains("release/build.sh \"$TARGETARCH\""), "the image's binary is built as a release's");
-    // Files that Cargo.toml names, and those that build it, must be in the build's context.
+    // The files that Cargo.toml names, and the files that build it, must be in the build's context.
     let ignored = read(".dockerignore");
     for kept in ["src", "reconciler", "simulator", "templates", "tests", "benches", "release", "Cargo"] {
         assert!(!ignored.lines().any(|line| line.starts_with(kept)), "{kept} is needed to build");
     }
-    // What is compiled in by include_str must be there, too.
+    // The files that include_str compiles in must be in the context, too.
     assert!(!ignored.lines().any(|line| line == "manifests"));
 }
 
-/// As under the unit's `ProcSubset=pid`: a /proc without /proc/stat, from which the library reads when the process began.
+/// With the unit's `ProcSubset=pid`, /proc has no /proc/stat, from which the library reads when the process began.
 #[tokio::test]
 async fn the_process_s_metrics_are_whole_under_the_unit() {
     let inside = |command: &str| {
@@ -77,16 +77,16 @@ fn the_systemd_unit_is_right_and_hardened() {
         "Restart=always",
         "EnvironmentFile=/etc/muster/environment",
         "Type=notify",
-        // How muster speaks to systemd.
+        // muster speaks to systemd over AF_UNIX.
         "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX",
         "LimitCORE=0",
-        // It hides /proc/stat; the test above shows that nothing of ours needs it.
+        // This hides /proc/stat. The test above shows that nothing of ours needs it.
         "ProcSubset=pid",
     ] {
         assert!(unit.lines().any(|have| have == line), "{line}");
     }
     let watchdog = unit.lines().find_map(|line| line.strip_prefix("WatchdogSec=")).and_then(|s| s.parse::<u64>().ok());
-    // A loop is stuck after LIMIT; a watchdog that is much faster would bark at the gap between two words.
+    // A loop is stuck after LIMIT. A much shorter watchdog would fire in the gap between two messages.
     assert!(watchdog.is_some_and(|s| s >= muster::liveness::LIMIT.as_secs()), "{watchdog:?}");
     if !has("systemd-analyze") {
         return skip("there is no systemd-analyze, so the unit was read, and not judged by systemd; install systemd");
@@ -103,7 +103,7 @@ fn the_systemd_unit_is_right_and_hardened() {
     };
     let (ok, said) = judge(&["verify", "--man=no"]);
     assert!(ok, "{said}");
-    // From 0 to 10; systemd calls what is below 2 OK.
+    // The scale goes from 0 to 10, and systemd calls everything below 2 OK.
     let (ok, said) = judge(&["security", "--offline=true", "--threshold=20", "--no-pager"]);
     assert!(ok, "{said}");
 }

@@ -1,5 +1,6 @@
-//! 10,000 runners and 10,000 jobs, shown in a browser: the tiles count all of them, the tables show the first. What that takes is
-//! printed here and by `cargo bench --bench show`, and asserted nowhere: a busy machine is no fault of the page.
+//! 10,000 runners and 10,000 jobs in a browser. The tiles count all of them, and the tables show the first ones. The cost
+//! of this is printed here and by `cargo bench --bench show`. No test asserts it, because a busy machine is no fault of the
+//! page.
 
 use crate::support;
 

@@ -1,7 +1,8 @@
-//! What crosses a wire, tested over one: the real binary and the real adapters against moto, a GitHub double, real boot scripts, real
-//! Terraform, Prometheus and Chromium. All of it is one program, because each further one would link the AWS SDK again.
+//! Everything that crosses a wire, tested over a wire: the real binary and the real adapters against moto, a double of
+//! GitHub, real boot scripts, real Terraform, Prometheus and Chromium. All of it is one program, because each further
+//! program would link the AWS SDK again.
 //!
-//! One module for each thing that is tested. `cargo test --test wire MODULE::` runs one of them.
+//! There is one module for each thing that is tested. `cargo test --test wire MODULE::` runs one of them.
 
 #[cfg(feature = "live")]
 mod support;

@@ -1,5 +1,5 @@
-//! The live page in a real browser, against `muster demo`: it loads, jobs appear, move and complete without a reload, every row
-//! leads to its explanation, all that is shown has a name for a screen reader, and nothing leaves the machine.
+//! The live page in a real browser, against `muster demo`. The page loads, and jobs appear, move and complete without a
+//! reload. Every row leads to its explanation, everything has a name for a screen reader, and nothing leaves the machine.
 
 use crate::support;
 
@@ -30,7 +30,7 @@ async fn demo() -> Demo {
     Demo { url, _running: running, _port: port }
 }
 
-/// Nodes of the accessibility tree that can be acted on, by role, without a name.
+/// The roles of the accessibility tree's nodes that should have a name and have none.
 fn nameless(tree: &Value) -> Vec<String> {
     const ROLES: [&str; 9] = ["button", "link", "combobox", "region", "image", "table", "meter", "main", "heading"];
     let nodes = tree["nodes"].as_array().cloned().unwrap_or_default();
@@ -42,7 +42,7 @@ fn nameless(tree: &Value) -> Vec<String> {
     bad.map(|n| told(n, "role")).filter(|role| !matches!(role.as_str(), "table" | "main")).collect()
 }
 
-/// Hosts that requests went to.
+/// The hosts that got requests.
 fn hosts(log: &[Value]) -> BTreeSet<String> {
     let sent = log.iter().filter_map(|entry| serde_json::from_str::<Value>(entry["message"].as_str()?).ok());
     let urls = sent.filter(|e| e["message"]["method"] == "Network.requestWillBeSent");
@@ -57,24 +57,24 @@ async fn the_page_lives_and_everything_on_it_has_a_name() {
     browser.look("light", 1280, 900).await;
     browser.open(&demo.url).await;
     browser.eval("window.born = 1, 1").await;
-    eventually(secs(30), "it says that it is live", || async {
+    eventually(secs(30), "the page says that it is live", || async {
         same(browser.eval("document.getElementById('status').textContent").await, json!("live"))
     })
     .await;
 
-    // One job is followed: queued, running, gone from the list. No reload in between.
+    // The test follows one job from queued to running until it leaves the list, without a reload.
     let first = eventually(secs(60), "a job is queued", || async {
         let id = browser.eval("document.querySelector('#jobs tr[data-state=queued]')?.id").await;
         id.as_str().map(String::from).ok_or_else(|| "none yet".to_owned())
     })
     .await;
     let state = || async { browser.eval(&format!("document.getElementById('{first}')?.dataset.state ?? 'over'")).await };
-    eventually(secs(60), "it has left the queue", || async {
+    eventually(secs(60), "the job has left the queue", || async {
         let now = state().await;
         if now == "queued" { Err("it waits".to_owned()) } else { Ok(()) }
     })
     .await;
-    eventually(secs(120), "it is over", || async { same(state().await, json!("over")) }).await;
+    eventually(secs(120), "the job is over", || async { same(state().await, json!("over")) }).await;
     assert_eq!(browser.eval("window.born").await, 1, "the page was never loaded anew");
     eventually(secs(60), "the charts are drawn, and show something", || async {
         let drawn = browser
@@ -84,7 +84,7 @@ async fn the_page_lives_and_everything_on_it_has_a_name() {
     })
     .await;
 
-    // Focus survives what changes around it.
+    // The focus survives what changes around it.
     browser.eval("document.querySelector('#pools tbody a').focus(), 1").await;
     let focused = browser.eval("document.activeElement.getAttribute('href')").await;
     tokio::time::sleep(secs(3)).await;
@@ -122,7 +122,10 @@ async fn the_page_lives_and_everything_on_it_has_a_name() {
 
     let host = demo.url.trim_start_matches("http://").to_owned();
     let console: Vec<Value> = browser.log("browser").await;
-    assert!(console.iter().all(|entry| entry["level"] != "SEVERE" && entry["level"] != "WARNING"), "the console: {console:?}");
+    assert!(
+        console.iter().all(|entry| entry["level"] != "SEVERE" && entry["level"] != "WARNING"),
+        "the console has errors: {console:?}"
+    );
     assert_eq!(hosts(&browser.log("performance").await), BTreeSet::from([host]), "no request leaves the host");
     browser.end().await;
 }
@@ -132,7 +135,7 @@ async fn without_an_answer_the_page_says_so_and_without_scripts_it_is_whole() {
     let Some(browser) = Browser::start().await else { return };
     let mut demo = demo().await;
     let text = reqwest::get(&demo.url).await.expect("an answer").text().await.expect("text");
-    assert!(text.contains("id=\"pool-linux-x64\"") && text.contains("/explain/pool/linux-x64"), "made by the server");
+    assert!(text.contains("id=\"pool-linux-x64\"") && text.contains("/explain/pool/linux-x64"), "the page is made by the server");
     browser.open(&format!("{}/?pool=warm", demo.url)).await;
     eventually(secs(30), "one pool is shown", || async {
         same(

@@ -1,5 +1,5 @@
-//! What a release is made of, as far as it can be made without GitHub: the workflows are judged by a linter, and the scripts that they
-//! call are run.
+//! What a release is made of, as far as it can be made without GitHub. A linter judges the workflows, and the scripts that
+//! they call are run.
 
 use crate::support;
 
@@ -28,7 +28,7 @@ fn sh(script: &Path, args: &[&str]) -> (bool, String) {
     (output.status.success(), said(&output))
 }
 
-/// What stands between the quotes of `name = "..."`.
+/// The text between the quotes of `name = "..."`.
 fn value<'a>(text: &'a str, name: &str) -> &'a str {
     let quoted = text.lines().find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix("= \"")).expect(name);
     quoted.trim_end_matches('"')
@@ -40,7 +40,7 @@ fn the_workflows_are_without_a_linter_s_findings() {
     if !linter.exists() {
         return skip("there is no jactionlint in .venv, so nobody judged the workflows; `make setup` installs it");
     }
-    // It calls shellcheck for each step's script.
+    // The linter calls shellcheck for the script of each step.
     let path = format!("{}:{}", root().join(".venv/bin").display(), std::env::var("PATH").unwrap_or_default());
     let judge = |folder: &Path| {
         let output = Command::new(&linter)
@@ -58,7 +58,7 @@ fn the_workflows_are_without_a_linter_s_findings() {
     let (ok, said) = judge(copy.path());
     assert!(ok, "{said}");
 
-    // It does find what we are most afraid of: an action that its owner can change, and a permission too many.
+    // The linter finds what we fear most: an action that its owner can change, and a permission too many.
     let workflow = copy.path().join(".github/workflows/ci.yml");
     let text = fs::read_to_string(&workflow).expect("ci.yml");
     let pinned =
@@ -81,7 +81,7 @@ fn a_tag_is_released_only_if_the_version_and_the_changelog_agree_with_it() {
     let version = copy.path().join("release/version.sh");
 
     fs::write(&changelog, "# Changelog\n\n## [Unreleased]\n\n- News.\n").expect("a changelog");
-    assert_eq!(sh(&version, &[]), (true, "0.2.0\n".to_owned()), "without a tag nothing is judged");
+    assert_eq!(sh(&version, &[]), (true, "0.2.0\n".to_owned()), "without a tag, the script judges nothing");
     let (ok, said) = sh(&version, &["v0.2.0"]);
     assert!(!ok && said.contains("## [0.2.0] - YYYY-MM-DD"), "{said}");
 
@@ -102,8 +102,8 @@ fn a_tag_is_released_only_if_the_version_and_the_changelog_agree_with_it() {
     assert!(!ok && said.contains("no section"), "{said}");
 }
 
-/// A folder as `release/build.sh` and `release/notices.sh` leave it. Both binaries are a script that calls the tests' own, which is too
-/// large to be packed many times.
+/// A directory as `release/build.sh` and `release/notices.sh` leave it. Both binaries are a script that calls the tests'
+/// own binary, which is too large to be packed many times.
 fn built(version: &str) -> tempfile::TempDir {
     let dist = tempfile::tempdir().expect("a directory");
     for name in ["linux-x64", "linux-arm64"] {
@@ -184,7 +184,7 @@ fn a_release_s_archives_hold_what_they_promise_and_are_the_same_each_time() {
         let run = Command::new(top.join("muster")).arg("--version").output().expect("it may be executed");
         assert_eq!(said(&run), format!("muster {version}\n"));
     }
-    // Terraform takes an archive as a module if the module's files are at its root.
+    // Terraform takes an archive as a module if the module's files are at the archive's root.
     let module = unpacked("terraform");
     for file in ["main.tf", "variables.tf", "outputs.tf", "versions.tf", "README.md", "LICENSE", "bootstrap/linux.sh"] {
         assert!(module.path().join(file).is_file(), "{file} in {:?}", files(module.path()));

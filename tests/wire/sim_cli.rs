@@ -16,7 +16,7 @@ fn run(dir: &Path, args: &[&str]) -> (i32, String, String) {
     (status.code().unwrap_or(-1), text(stdout), text(stderr))
 }
 
-/// What each submission is proved by: many worlds, none of which finds anything.
+/// The proof of each submission: many worlds, in none of which anything is found.
 #[test]
 fn a_thousand_seeds_violate_nothing() {
     let (code, out, err) = sim(&["--seeds", "1000"]);
@@ -26,7 +26,7 @@ fn a_thousand_seeds_violate_nothing() {
     assert!(out.contains("controller steps/s"), "{out}");
 }
 
-/// Each example is crashed everywhere, and no kind of effect is left out.
+/// Each example is crashed after every effect, and every kind of effect occurs.
 #[test]
 fn a_crash_at_every_effect_ends_where_the_run_without_one_does() {
     let (code, out, err) = sim(&["--crash-each"]);
@@ -40,7 +40,7 @@ fn a_crash_at_every_effect_ends_where_the_run_without_one_does() {
     assert!(out.contains("after 11 of 11 kinds of effects"), "{out}");
 }
 
-/// In a drawn world a crash shifts who meets which fault: an honest difference is not called wrong.
+/// In a drawn world, a crash changes what meets which fault. So a different end does not count as wrong.
 #[test]
 fn a_crash_in_a_world_with_faults_is_judged_by_the_invariants_only() {
     let (code, out, err) = sim(&["--seed", "3", "--crash-each", "--jobs", "2"]);
@@ -50,7 +50,7 @@ fn a_crash_in_a_world_with_faults_is_judged_by_the_invariants_only() {
 
 // ------------------------------------------------------------------------------------------------------ failures
 
-/// An example's scenario, which must come to rest within less time than it can.
+/// The scenario of an example, which must come to rest in less time than it needs.
 fn hurried(dir: &Path, file: &str, within: &str) {
     let (code, out, err) = run(dir, &["--example", "burst", "--save", file]);
     assert_eq!(code, 0, "{out}\n{err}");
@@ -93,7 +93,8 @@ fn a_failure_is_shrunk_and_can_be_replayed_and_no_file_is_overwritten() {
 #[test]
 fn a_crash_that_goes_wrong_can_be_replayed() {
     let dir = tempfile::tempdir().expect("a directory");
-    // Just the time that the run without a crash takes: one that loses its controller for a while takes longer.
+    // This is exactly the time that the run without a crash takes. A run that loses its controller for a while takes
+    // longer.
     hurried(dir.path(), "easy.json", "4h");
     let (_, out, _) = run(dir.path(), &["--scenario", "easy.json"]);
     let rest = out.split("at rest ").nth(1).and_then(|o| o.split(" after").next()).expect("how long it took").replace(' ', "");
@@ -155,7 +156,7 @@ fn bad_input_is_told_with_the_way_out() {
     assert!(code == 1 && err.contains("nowhere.json"), "{code}: {err}");
 }
 
-/// What cannot be heeded is refused, and not passed over.
+/// Flags that make no sense together are refused, and not ignored.
 #[test]
 fn flags_that_say_nothing_together_are_refused() {
     let refused = [

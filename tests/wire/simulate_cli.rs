@@ -1,7 +1,7 @@
-//! `muster simulate`, as a user runs it. Needs no AWS and no GitHub, nor the feature `live`.
+//! `muster simulate`, as a user runs it. It needs no AWS, no GitHub, and not the feature `live`.
 //!
-//! The expected outputs change with every change of the simulator or of a decision; when the new ones are right, write
-//! them with `MUSTER_BLESS=1 cargo test --no-default-features --test simulate_cli`.
+//! The expected outputs change with every change of the simulator or of a decision. When the new outputs are right, write
+//! them with `MUSTER_BLESS=1 cargo test --no-default-features --test wire simulate_cli`.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 const FIXTURES: &str = "tests/fixtures/simulate";
 
-/// Run at the repository's root, so that the paths in messages are the same everywhere.
+/// Runs the command at the repository's root, so that the paths in messages are the same everywhere.
 fn simulate(args: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
     command.current_dir(env!("CARGO_MANIFEST_DIR")).arg("simulate");
@@ -31,7 +31,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Compares with the file, or writes it.
+/// Compares a text with the file, or writes the file.
 fn expect(file: &str, said: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(FIXTURES).join(file);
     if std::env::var_os("MUSTER_BLESS").is_some() {
@@ -253,8 +253,8 @@ fn a_run_that_fails_leaves_the_old_report() {
         assert_eq!(output.status.code(), Some(1), "{args}: {}", stderr(&output));
         assert_eq!(fs::read_to_string(&report).expect("the report"), "last week's", "{args}");
     }
-    assert_eq!(fs::read_dir(dir.path()).expect("the directory").count(), 1, "nothing lies beside it");
-    // A report that was not there still is not.
+    assert_eq!(fs::read_dir(dir.path()).expect("the directory").count(), 1, "there is no other file beside the report");
+    // A report that did not exist before does not exist now.
     let output = simulate(&format!("FIX/pools --trace no-such.csv --html {}", dir.path().join("new.html").display()));
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert_eq!(fs::read_dir(dir.path()).expect("the directory").count(), 1);
@@ -293,7 +293,7 @@ fn a_file_that_is_read_is_no_place_for_the_report() {
         assert_eq!(stderr(&output), said);
         assert_eq!(fs::read(at(input)).expect("the input"), before, "{report}");
     }
-    // Beside the manifests it may lie, and a link to a report stays a link.
+    // The report may be beside the manifests, and a link to a report stays a link.
     fs::write(at("old.html"), "last week's").expect("a report");
     fs::remove_file(at("link.html")).expect("no link");
     std::os::unix::fs::symlink(at("old.html"), at("link.html")).expect("a link");
@@ -326,7 +326,7 @@ fn the_reference_names_every_field() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("w.yaml");
     let mut named = 0;
-    // A field that nobody knows is answered with all that are known.
+    // An unknown field is answered with all known ones.
     for body in
         ["zzz: 1", "world: {zzz: 1}", "kinds: [{zzz: 1}]", "kinds: [{rates: [{zzz: 1}]}]", "kinds: [{duration: {zzz: 1}}]"]
     {
@@ -350,10 +350,10 @@ fn the_report_is_one_page_that_refers_to_nothing_outside() {
         good(&format!("FIX/pools --trace FIX/trace.csv --html {} {more}", path.display()));
         let page = fs::read_to_string(&path).expect("the report");
         let dom = html5ever::parse_document(RcDom::default(), Default::default()).one(page.as_str());
-        assert_eq!(dom.errors.borrow().as_slice(), [""; 0], "it is well-formed");
+        assert_eq!(dom.errors.borrow().as_slice(), [""; 0], "the page is well-formed");
         let mut seen = Seen::default();
         seen.look(&dom.document);
-        // Each plot comes in two sizes: waits and boxes of each run, the distribution, the cost.
+        // Each plot has two sizes. Each run has its waits and its instances, and there are the distribution and the cost.
         let runs = if more.contains("compare") { 2 } else { 1 };
         assert_eq!(seen.plots, 2 * (2 * runs + 2), "{more}");
         assert_eq!(seen.references, ["data:,"], "only the empty icon");

@@ -1,4 +1,4 @@
-//! The test infrastructure, tested: a judge that lets everything pass would prove nothing.
+//! Tests of the test infrastructure. A judge that lets everything pass would prove nothing.
 
 use crate::support;
 
@@ -105,7 +105,7 @@ async fn a_conforming_client_goes_through_the_whole_life_of_a_runner() {
     let (status, seen, _) = client.call("GET", &format!("/repos/acme/app/actions/jobs/{job}"), Value::Null, &[]).await;
     assert_eq!((status, seen["status"].as_str(), seen["runner_name"].as_str()), (200, Some("in_progress"), Some("c.linux.i-1")));
     github.finish_job(job, "success");
-    assert!(github.runners().is_empty(), "an ephemeral runner's registration ends with its job");
+    assert!(github.runners().is_empty(), "an ephemeral runner's registration must end with its job");
     assert_eq!(client.call("DELETE", &path, Value::Null, &[]).await.0, 404);
 
     for path in ["/app/installations", "/app"] {
@@ -164,7 +164,7 @@ async fn a_violation_fails_the_test_by_itself() {
     client.call("GET", "/orgs/acme/actions/runnerz", Value::Null, &[]).await;
 }
 
-/// GitHub's enterprise endpoints take no App, and a personal access token by its scopes.
+/// GitHub's enterprise endpoints accept no App, and a personal access token only by its scopes.
 #[tokio::test]
 async fn an_enterprise_is_for_personal_tokens_only() {
     let github = GitHub::start().await;
@@ -238,7 +238,7 @@ async fn lists_come_in_pages_and_an_unchanged_page_is_free() {
     let etag = headers["etag"].to_str().expect("an ETag").to_owned();
     let before = github.remaining();
     let (status, body, headers) = client.call("GET", path, Value::Null, &[("if-none-match", &etag)]).await;
-    assert_eq!((status, body, github.remaining()), (304, Value::Null, before), "304 costs nothing");
+    assert_eq!((status, body, github.remaining()), (304, Value::Null, before), "304 must cost nothing");
     assert_eq!(headers["x-ratelimit-remaining"], before.to_string());
     github.register("org/acme", "another", &["x"], true);
     assert_eq!(client.call("GET", path, Value::Null, &[("if-none-match", &etag)]).await.0, 200, "changed");
@@ -259,7 +259,7 @@ async fn limits_and_faults_are_as_ordered() {
     assert_eq!(client.call("GET", list, Value::Null, &[]).await.0, 200);
     github.fail("generate-jitconfig", 1, Fault::LoseAnswer);
     assert_eq!(client.mint("lost").await.0, 502);
-    assert_eq!(client.mint("lost").await.0, 409, "it took effect");
+    assert_eq!(client.mint("lost").await.0, 409, "the call took effect");
     github.set_limit(0, 60);
     let (status, _, headers) = client.call("GET", list, Value::Null, &[]).await;
     assert_eq!((status, &headers["x-ratelimit-remaining"]), (403, &"0".parse().expect("a value")));
@@ -269,7 +269,7 @@ async fn limits_and_faults_are_as_ordered() {
     let job = github.queue_job("acme/app", &["x"]);
     github.lie_about_busy(true);
     let (_, seen, _) = client.call("GET", &format!("{list}/{runner}"), Value::Null, &[]).await;
-    assert_eq!(seen["busy"], false, "the lie");
+    assert_eq!(seen["busy"], false, "GitHub must say that the runner is not busy");
     assert_eq!(client.call("DELETE", &format!("{list}/{runner}"), Value::Null, &[]).await.0, 204);
     assert_eq!(github.killed(), [job]);
 }
@@ -408,7 +408,7 @@ async fn what_a_dead_consumer_held_comes_back() {
     let receive =
         || async { moto.sqs.receive_message().queue_url(&world.jobs).send().await.expect("it answers").messages().len() };
     assert_eq!(receive().await, 1);
-    assert_eq!(receive().await, 0, "it is held");
+    assert_eq!(receive().await, 0, "the message is held");
     let depth = moto.depth(&world.jobs).await;
     assert_eq!((depth.messages, depth.in_flight), (1, 1));
     moto.end_visibility().await;
@@ -432,22 +432,24 @@ async fn a_box_lives_as_a_real_one_does() {
         let put = moto.ssm.put_parameter().name(format!("/muster/c1/runners/{id}")).value(config).tags(owner);
         put.r#type(aws_sdk_ssm::types::ParameterType::SecureString).send().await.expect("a secret");
     }
-    eventually(secs(10), "two boxes are online and their secrets are gone", || async {
+    eventually(secs(10), "two runners are online and their secrets are gone", || async {
         let online = github.runners().iter().filter(|r| r.online).count();
         same((online, moto.secrets().await.len()), (2, 1))
     })
     .await;
     let job = github.queue_job("acme/app", &["linux"]);
-    eventually(secs(10), "the job is done and its box gone", || async {
+    eventually(secs(10), "the job is done and its instance is gone", || async {
         same((github.job(job).status.as_str(), moto.alive().await.len()), ("completed", 2))
     })
     .await;
-    never(ms(500), "an idle box ends unasked", || async { same(moto.alive().await.len(), 2) }).await;
+    never(ms(500), "an idle instance ends without being asked", || async { same(moto.alive().await.len(), 2) }).await;
     let drain = ids.iter().fold(moto.ec2.create_tags(), |c, id| c.resources(id));
     let tag = Tag::builder().key("muster:drain").value("surplus").build();
     drain.tags(tag).send().await.expect("tags");
-    eventually(secs(10), "the idle box drains; the one that never booted stays", || async { same(moto.alive().await.len(), 1) })
-        .await;
+    eventually(secs(10), "the idle instance drains, and the one that never booted stays", || async {
+        same(moto.alive().await.len(), 1)
+    })
+    .await;
     assert_eq!(github.runners().iter().filter(|r| r.online).count(), 0);
     assert_eq!(github.killed(), Vec::<u64>::new());
     let stories = boxes.stories();
@@ -455,7 +457,7 @@ async fn a_box_lives_as_a_real_one_does() {
     assert_eq!(stories.values().filter(|s| s.jobs == [job]).count(), 1);
 }
 
-/// A call of EC2 as a form, for what the SDK would not send.
+/// Makes a call of EC2 as a form, for what the SDK would not send.
 async fn ec2_says(moto: &Moto, form: &[(&str, &str)]) -> String {
     moto.query("ec2", &[&[("Version", "2016-11-15")], form].concat()).await
 }
@@ -470,7 +472,7 @@ async fn what_aws_would_refuse_is_a_violation() {
         assert!(seen.iter().any(|text| words.iter().all(|word| text.contains(word))), "{words:?} was not noticed: {seen:#?}");
     };
 
-    // The model: words, members, types, what is required, ranges, patterns.
+    // Rules of the model: words, members, types, what is required, ranges, patterns.
     let sets = [("Action", "DescribeInstances"), ("MaxResults", "5")];
     ec2_says(&moto, &[&sets[..], &[("MaxResluts", "5")]].concat()).await;
     told(&["ec2.DescribeInstances", "MaxResluts", "no member", "https://docs.aws.amazon.com/"]).await;
@@ -499,7 +501,7 @@ async fn what_aws_would_refuse_is_a_violation() {
     .await;
     told(&["iam.CreateRole", "RoleName", "does not fit"]).await;
 
-    // What only documents say.
+    // Rules that only documents have.
     ec2_says(&moto, &[("Action", "CreateSecurityGroup"), ("GroupName", "a"), ("GroupDescription", "muster's boxes")]).await;
     told(&["CreateSecurityGroup", "Description", "API_CreateSecurityGroup.html"]).await;
     let put = moto.ssm.put_parameter().name("/muster/c1/a").value("x").overwrite(true);

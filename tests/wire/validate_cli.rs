@@ -1,4 +1,4 @@
-//! `muster validate` and `muster schema`, as a user runs them. Needs no AWS and no GitHub, nor the feature `live`.
+//! `muster validate` and `muster schema`, as a user runs them. They need no AWS, no GitHub, and not the feature `live`.
 
 use std::fs;
 use std::io::Write as _;
@@ -67,10 +67,10 @@ fn a_directory_of_the_terraform_module_needs_no_controller() {
     assert!(stderr(&muster(&["validate", path])).contains("no manifest of kind Controller"));
     let output = muster(&["validate", path, "--cluster", "prod"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    // What the cluster's name decides is judged.
+    // The rules that depend on the cluster's name are checked.
     let output = muster(&["validate", path, "--cluster", &"x".repeat(40)]);
     assert!(stderr(&output).contains("pools.yaml:"), "{output:?}");
-    // A Controller that is written is the one that counts.
+    // A Controller's manifest wins over `--cluster`.
     copy("controller.yaml", "controller.yaml");
     let output = muster(&["validate", path, "--cluster", "other"]);
     assert!(stdout(&output).contains("Controller prod"), "{output:?}");

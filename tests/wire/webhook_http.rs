@@ -1,4 +1,4 @@
-//! The webhook as GitHub meets it: a real listener, signed deliveries, and a queue that can be switched off.
+//! The webhook as GitHub sees it: a real listener, signed deliveries, and a queue that can be switched off.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 const SECRET: &str = "It's a Secret to Everybody";
-/// Stands in every body that is sent, and must not stand in any log.
+/// A text in every body that is sent. It must not be in any log.
 const MARK: &str = "hunter2";
 
 struct Server {
@@ -35,7 +35,7 @@ struct Server {
     metrics: Arc<Metrics>,
 }
 
-/// Of the App that the pools of these tests belong to.
+/// The secrets of the App that the pools of these tests belong to.
 fn secrets(list: &[&str]) -> Keyring {
     Keyring::new([(AppName::default(), list.iter().map(|s| SecretString::from(*s)).collect())])
 }
@@ -91,7 +91,7 @@ impl Server {
         self.queue.lock().expect("unpoisoned").clone()
     }
 
-    /// A delivery as GitHub sends it, before anything is done to it.
+    /// A delivery as GitHub sends it, which a test may still change.
     fn delivery(&self, event: &str, body: &str) -> reqwest::RequestBuilder {
         self.client
             .post(self.url("/webhook"))
@@ -113,7 +113,7 @@ async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
     (status, serde_json::from_str(&text).unwrap_or_else(|_| panic!("not JSON: {text}")))
 }
 
-/// A small `workflow_job` payload; MARK stands in a field that nobody reads.
+/// A small `workflow_job` payload. MARK is in a field that nobody reads.
 fn job(action: &str, labels: &[&str]) -> String {
     json!({
         "action": action,
@@ -160,11 +160,12 @@ async fn forms_are_read_and_the_signature_is_over_the_raw_form() {
     assert_eq!(server.queued().len(), 1);
 }
 
-/// Every row of "Bad input": the status, a word of the reason, nothing on the queue and nothing of the body in the log.
+/// Every row of "Bad input": the status, a word of the reason, nothing on the queue, and nothing of the body in the log.
 #[tokio::test]
 async fn bad_input_is_refused_with_a_reason_never_queued_and_never_logged() {
     let log = Log::default();
-    // For the whole process: a subscriber of one thread misses call sites that another thread was first to reach.
+    // The subscriber is for the whole process. A subscriber of one thread misses call sites that another thread reached
+    // first.
     tracing::subscriber::set_global_default(
         tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false).with_writer(log.clone()).finish(),
     )
@@ -229,12 +230,13 @@ async fn bad_input_is_refused_with_a_reason_never_queued_and_never_logged() {
     assert_eq!(server.deliver("workflow_job", &unknown).await.0, 202, "unknown fields are not minded");
     assert_eq!(server.queued().len(), 1);
     let text = log.text();
-    assert!(text.contains("72d3162e") && text.contains("answered"), "the log says what was answered:\n{text}");
+    assert!(text.contains("72d3162e") && text.contains("answered"), "the log does not say what was answered:\n{text}");
     assert!(!text.contains(MARK) && !text.contains(&"x".repeat(50)), "the log holds a body:\n{text}");
     assert!(!text.contains(SECRET), "the log holds the secret");
 }
 
-/// Such a job waits at GitHub like any other: it is queued, so that the controller can list it and say why nobody takes it.
+/// Such a job waits at GitHub like any other. It is queued, so that the controller can list it and say why no pool takes
+/// it.
 #[tokio::test]
 async fn a_job_with_odd_labels_is_queued_and_its_labels_are_shown_as_they_came() {
     let server = start(acme()).await;
@@ -259,7 +261,7 @@ async fn a_job_with_odd_labels_is_queued_and_its_labels_are_shown_as_they_came()
         assert_eq!(server.queued().len(), before + 1, "{labels:.60?}");
         assert!(server.queued().iter().all(|message| message.len() <= 8192), "{labels:.60?}");
     }
-    // That a job of ours is over is heard whatever its labels.
+    // The webhook hears that a job of ours is over, whatever the job's labels are.
     assert_eq!(server.deliver("workflow_job", &job("completed", &[])).await.0, 202);
 }
 
@@ -303,11 +305,14 @@ async fn manifests_and_secrets_change_while_it_runs() {
     server.secrets.send_replace(Arc::new(secrets(&["new", SECRET])));
     assert_eq!(server.deliver("workflow_job", &body).await.0, 202, "the old secret still counts during rotation");
     let message = server.sealed().pop().expect("a message");
-    assert!(seal::open(&secrets(&["new"]), &message.body, &message.seal).is_ok(), "sealed with the first, which stays");
+    assert!(
+        seal::open(&secrets(&["new"]), &message.body, &message.seal).is_ok(),
+        "the message must be sealed with the first secret, which stays"
+    );
     server.secrets.send_replace(Arc::new(secrets(&["new"])));
     assert_eq!(server.deliver("workflow_job", &body).await.0, 401);
     server.secrets.send_replace(Arc::new(Keyring::default()));
-    assert_eq!(server.deliver("workflow_job", &body).await.0, 401, "no secret believes nobody");
+    assert_eq!(server.deliver("workflow_job", &body).await.0, 401, "without a secret, no delivery is believed");
 }
 
 #[tokio::test]
@@ -338,7 +343,7 @@ async fn other_paths_and_methods_are_told_so() {
     assert_eq!(answer(server.client.get(server.url("/healthz"))).await.0, 200);
 }
 
-/// GitHub's own example payloads, against a spec under which some are ours and some are not.
+/// GitHub's own example payloads. By the manifests, some of the jobs are ours and some are not.
 #[tokio::test]
 async fn githubs_own_payloads_are_taken_or_ignored_as_they_should_be() {
     let server = start(spec(&[
@@ -382,7 +387,7 @@ async fn githubs_own_payloads_are_taken_or_ignored_as_they_should_be() {
     );
 }
 
-/// Mutated payloads, signed: never a panic, never a 5xx, never a message that the other side cannot read.
+/// Signed payloads with mutations. There must be no panic, no 5xx, and no message that the other side cannot read.
 #[tokio::test]
 async fn mutated_payloads_are_judged_without_a_panic() {
     let spec = spec(&[pool("k8s", "repo/lineville/elastic-machines-testing", &["self-hosted", "k8s"])]);
@@ -431,7 +436,7 @@ fn payloads() -> Vec<(String, String)> {
     all
 }
 
-/// Xorshift: the same mutations in every run.
+/// Xorshift, so that every run has the same mutations.
 struct Random(u64);
 
 impl Random {
@@ -459,7 +464,7 @@ fn mutate(body: &mut Vec<u8>, random: &mut Random) {
             body.splice(at..at, copy);
         }
         3 => drop(body.splice(at..at, PIECES[random.below(PIECES.len())].bytes())),
-        // A letter for another letter: still JSON, with other names and values.
+        // One letter replaces another, so the text is still JSON, with other names and values.
         4 => {
             if let Some(letter) = body[at..].iter_mut().find(|b| b.is_ascii_lowercase()) {
                 *letter = b'a' + random.below(26) as u8;

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::{Controller, EXTEND_BEFORE, Flight, VISIBILITY_S};
 use crate::budget::Api;
-use crate::defects::{self, Defect};
 use crate::demand::Job;
 use crate::effect::{Action, Configure, Effect, Launch, MessageOp};
 use crate::event::JobState;
@@ -222,28 +221,10 @@ impl Controller {
             if !wanted || !self.budgets.take(&Api::CreateFleet, now) {
                 continue;
             }
-            if defects::has(Defect::ForgetToken) {
-                self.relaunch_as_new(&intent, now);
-                continue;
-            }
-            let launch = if defects::has(Defect::ChangedRetry) {
-                Arc::new(Launch { count: p.launch().count + 1, ..Launch::clone(p.launch()) })
-            } else {
-                p.launch().clone()
-            };
+            let launch = p.launch().clone();
             self.world.launch_repeated(&intent, now);
             self.emit(Action::Launch(launch), LaunchReason::Unanswered, now);
         }
-    }
-
-    /// The defect `ForgetToken`: the retry is a request of its own.
-    fn relaunch_as_new(&mut self, old: &Intent, now: Time) {
-        let Some(forgotten) = self.world.forget_launch(old) else { return };
-        self.intents += 1;
-        let intent: Intent = format!("{}-{}", self.process, self.intents).into();
-        let launch = Arc::new(Launch { intent: intent.clone(), ..Launch::clone(&forgotten) });
-        self.world.launch_asked(launch.clone(), now);
-        self.emit(Action::Launch(launch), LaunchReason::Forgotten, now);
     }
 
     fn configure(&mut self, pool: &PoolName, step: &Step, now: Time) {
@@ -297,7 +278,7 @@ impl Controller {
     // ---------------------------------------------------------------------------------------------- messages
 
     pub(super) fn delete_messages(&mut self, ids: Vec<MessageId>, why: CallReason, now: Time) {
-        if ids.is_empty() || defects::has(Defect::KeepMessages) {
+        if ids.is_empty() {
             return;
         }
         for id in &ids {

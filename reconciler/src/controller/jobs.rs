@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::{Controller, FULL_BATCH, VISIBILITY_S};
-use crate::defects::{self, Defect};
 use crate::demand::{Folded, Job};
 use crate::effect::{Action, JobMessage, MessageOp};
 use crate::event::{JobEvent, JobState};
@@ -26,9 +25,6 @@ impl Controller {
             self.held.insert(m.id, now + Duration::from_secs(u64::from(VISIBILITY_S)));
             let folded = self.fold(&m.event, Some((m.id, m.receive_count)), now);
             settled.extend(folded.settled);
-            if defects::has(Defect::DeleteOnReceipt) {
-                settled.push(m.id);
-            }
             if m.receive_count > 1 {
                 self.check_at = now;
             }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::{Controller, Flight};
 use crate::budget::Api;
 use crate::capacity::Beside;
-use crate::defects::{self, Defect};
 use crate::effect::{Action, Configure, Failure, FailureKind, JobSighting, Launch, Launched, MessageOp, Outcome, Source, Swept};
 use crate::event::JobEvent;
 use crate::fact::{DrainOutcome, Fact};
@@ -141,10 +140,6 @@ impl Controller {
         self.facts.push(Fact::LaunchFailed { pool: pool.clone(), reason: LaunchFailure::Call(f.kind), count });
         let told = EventReason::NotLaunched { count, message: f.message.clone() };
         self.journal.note(now, What::LaunchFailed, Whom::pool(pool), told);
-        if defects::has(Defect::DropDemand) {
-            let messages = self.demand.drop_queued(pool, now);
-            self.delete_messages(messages, CallReason::LaunchFailed, now);
-        }
         self.back_off_pool(pool, f, now);
     }
 

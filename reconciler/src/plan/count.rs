@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::{Planner, Runners};
-use crate::defects::{self, Defect};
 use crate::manifest::RunnerPool;
 use crate::runner::Phase;
 
@@ -29,7 +28,6 @@ impl Planner<'_> {
         if outstanding > 0 {
             *c.phases.entry(Phase::Launching).or_default() += outstanding;
         }
-        let outstanding = if defects::has(Defect::IgnoreInFlight) { 0 } else { outstanding };
         c.occupied += outstanding;
         c.supply += outstanding;
         let Some(pool) = self.pool else { return };

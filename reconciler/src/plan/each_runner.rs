@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::{DRAIN_DEADLINE, END_GRACE, Planner};
-use crate::defects::{self, Defect};
 use crate::effect::Source;
 use crate::event::InstanceState;
 use crate::ids::InstanceId;
@@ -26,9 +25,6 @@ impl Planner<'_> {
             return;
         }
         let listed = r.listed();
-        if defects::has(Defect::TerminateOnIdleFlag) && listed.is_some_and(Registration::is_idle) {
-            return self.step(id, Act::Terminate, StepReason::NotBusy);
-        }
         // However often it was asked to end, or would be.
         if self.outlived(r) && !matches!(phase, Phase::Gone | Phase::Terminating) {
             return self.limit_age(id, r, phase);
@@ -36,11 +32,11 @@ impl Planner<'_> {
         match phase {
             Phase::Gone => {
                 let gone_at = r.gone_at().unwrap_or(self.now);
-                if r.has_secret() && !defects::has(Defect::KeepSecrets) {
+                if r.has_secret() {
                     self.step(id, Act::DeleteSecret, StepReason::InstanceGone);
                 } else if listed.is_some_and(|g| {
                     let seen = self.view.world.swept(&Source::Runners(g.list().clone())).is_some_and(|at| at >= gone_at);
-                    !g.is_in_use() && seen && gone_at < self.now && !defects::has(Defect::KeepRegistrations)
+                    !g.is_in_use() && seen && gone_at < self.now
                 }) {
                     self.step(id, Act::Deregister, StepReason::InstanceGone);
                 }
@@ -146,9 +142,6 @@ impl Planner<'_> {
         let listed = r.bound_to().cloned().is_some_and(|f| self.swept_twice(&Source::Runners(f), deadline));
         let seen = self.swept_twice(&Source::Instances, deadline) && listed;
         let why = StepReason::DrainUnanswered { limit: DRAIN_DEADLINE };
-        if defects::has(Defect::EndAtDrainDeadline) && self.now >= deadline {
-            return self.step(id, Act::Terminate, why);
-        }
         // One that was online and left GitHub's list, while EC2 shows it: rows go missing there now and then.
         let vanished = r.was_online() && r.registration().is_some_and(|g| (1..VANISHED_SWEEPS).contains(&g.missed()));
         if self.now < deadline || !seen || vanished || r.may_have_job() {
@@ -171,9 +164,6 @@ impl Planner<'_> {
 
     /// maxLifetime: asked to end somewhat before, ended at it.
     fn limit_age(&mut self, id: &InstanceId, r: &Runner, phase: Phase) {
-        if defects::has(Defect::SupplyForEver) && !r.was_online() {
-            return;
-        }
         let limit = self.max_lifetime();
         let early = limit.saturating_sub(DRAIN_DEADLINE).max(limit / 2);
         if self.outlived(r) {

@@ -2,7 +2,6 @@
 
 use super::{Gate, PlannedLaunch, Planner};
 use crate::capacity::Choice;
-use crate::defects::{self, Defect};
 use crate::effect::Source;
 use crate::reason::{Blocked, LaunchReason, Wants};
 use crate::runner::Phase;
@@ -22,12 +21,11 @@ impl Planner<'_> {
             self.plan.blocked = refused;
             return;
         }
-        let unseen_is_fine = defects::has(Defect::LaunchUnseen);
-        if self.view.world.swept(&Source::Instances).is_none() && !unseen_is_fine {
+        if self.view.world.swept(&Source::Instances).is_none() {
             self.plan.blocked = Some(Blocked::Unseen);
             return;
         }
-        if let Some(until) = self.view.predecessor_hidden().filter(|_| !unseen_is_fine) {
+        if let Some(until) = self.view.predecessor_hidden() {
             self.plan.blocked = Some(Blocked::Hidden { until });
             return;
         }

@@ -79,8 +79,6 @@ pub enum CallReason {
     DeliveredBefore,
     /// A job has been in its state for long.
     LongInState,
-    /// The launch for jobs failed. Only a deliberate defect gives them up.
-    LaunchFailed,
 }
 
 words! { CallReason {
@@ -93,7 +91,6 @@ words! { CallReason {
     Undelivered => "undelivered",
     DeliveredBefore => "delivered_before",
     LongInState => "long_in_state",
-    LaunchFailed => "launch_failed",
 }}
 
 impl fmt::Display for CallReason {
@@ -108,7 +105,6 @@ impl fmt::Display for CallReason {
             CallReason::Undelivered => "GitHub could not deliver that a job is queued",
             CallReason::DeliveredBefore => "its message was delivered before",
             CallReason::LongInState => "it has been in this state for long",
-            CallReason::LaunchFailed => "their launch failed",
         })
     }
 }

@@ -65,6 +65,14 @@ impl Code {
             Code::Read(read) => &read.reason_word,
         }
     }
+
+    /// A field of a reason that another process told, if the field is text.
+    pub fn read_text(&self, field: &str) -> Option<&str> {
+        match self {
+            Code::Read(read) => read.reason_fields.get(field)?.as_str(),
+            _ => None,
+        }
+    }
 }
 
 impl From<JobReason> for Code {

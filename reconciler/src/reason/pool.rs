@@ -55,14 +55,11 @@ pub enum LaunchReason {
     Wanted(Wants),
     /// The last try got no answer: the same request goes again, with the same token.
     Unanswered,
-    /// The last try got no answer, and another request goes out. Only a deliberate defect does that.
-    Forgotten,
 }
 
 words! { LaunchReason {
     Wanted => "wanted",
     Unanswered => "unanswered",
-    Forgotten => "forgotten",
 }}
 
 impl fmt::Display for LaunchReason {
@@ -70,7 +67,6 @@ impl fmt::Display for LaunchReason {
         match self {
             LaunchReason::Wanted(wants) => wants.fmt(f),
             LaunchReason::Unanswered => f.write_str("the last try got no answer; same token, same request"),
-            LaunchReason::Forgotten => f.write_str("the last try got no answer"),
         }
     }
 }

@@ -91,8 +91,6 @@ pub enum StepReason {
     EndUnheeded,
     /// Its instance is gone.
     InstanceGone,
-    /// GitHub says that it is not busy. Only a deliberate defect trusts that.
-    NotBusy,
 }
 
 words! { StepReason {
@@ -117,7 +115,6 @@ words! { StepReason {
     Stopped => "stopped",
     EndUnheeded => "end_unheeded",
     InstanceGone => "instance_gone",
-    NotBusy => "not_busy",
 }}
 
 impl StepReason {
@@ -178,7 +175,6 @@ impl fmt::Display for StepReason {
             StepReason::Stopped => f.write_str("somebody stopped its instance; a stopped instance takes no job"),
             StepReason::EndUnheeded => f.write_str("EC2 accepted the last request to end it, and still shows it running"),
             StepReason::InstanceGone => f.write_str("its instance is gone"),
-            StepReason::NotBusy => f.write_str("GitHub says that it is not busy"),
         }
     }
 }

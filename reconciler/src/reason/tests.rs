@@ -40,7 +40,6 @@ fn steps() -> Vec<StepReason> {
         Stopped,
         EndUnheeded,
         InstanceGone,
-        NotBusy,
     ]
 }
 
@@ -164,26 +163,11 @@ fn events() -> Vec<EventReason> {
 
 fn calls() -> Vec<CallReason> {
     use CallReason::*;
-    vec![
-        Look,
-        StillQueued,
-        LeftQueue,
-        LeftQueueSaysGitHub,
-        Expired,
-        ShuttingDown,
-        Undelivered,
-        DeliveredBefore,
-        LongInState,
-        LaunchFailed,
-    ]
+    vec![Look, StillQueued, LeftQueue, LeftQueueSaysGitHub, Expired, ShuttingDown, Undelivered, DeliveredBefore, LongInState]
 }
 
 fn launches() -> Vec<LaunchReason> {
-    vec![
-        LaunchReason::Wanted(Wants { wanted: 1, jobs: 1, ..Wants::default() }),
-        LaunchReason::Unanswered,
-        LaunchReason::Forgotten,
-    ]
+    vec![LaunchReason::Wanted(Wants { wanted: 1, jobs: 1, ..Wants::default() }), LaunchReason::Unanswered]
 }
 
 fn pools() -> Vec<PoolReason> {

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::{Act, Runner};
-use crate::defects::{self, Defect};
 use crate::time::Time;
 
 /// At most one effect on a runner is under way. After a failure, the next one waits.
@@ -70,7 +69,6 @@ impl Runner {
         let a = &mut self.attempts;
         let wait = Duration::from_secs(1 << a.failures.min(6)).max(retry_after.unwrap_or_default());
         a.failures += 1;
-        let wait = if defects::has(Defect::NoBackoff) { Duration::ZERO } else { wait };
         a.not_before = now + wait;
         a.last_error = Some(error);
         a.not_before

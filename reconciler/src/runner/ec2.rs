@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{ABSENT_SWEEPS, Ec2, Runner};
-use crate::defects::{self, Defect};
 use crate::effect::{InstanceSighting, LaunchedInstance};
 use crate::event::InstanceState;
 use crate::ids::Forge;
@@ -82,12 +81,12 @@ impl Ec2View {
         self.launched_as = Some(Shape { instance_type: i.instance_type.clone(), subnet: i.subnet.clone(), market: i.market });
     }
 
-    fn shown(&mut self, s: &InstanceSighting, seen_at: Time, now: Time) {
+    fn shown(&mut self, s: &InstanceSighting, now: Time) {
         let known = self.instance.as_ref();
         self.instance = Some(Instance {
             // States only move on; a stale page must not revive what an event has ended.
             state: known.map_or(s.state, |i| later(i.state, s.state)),
-            seen_at,
+            seen_at: now,
             ending_since: known.and_then(|i| i.ending_since).or((!s.state.is_up()).then_some(now)),
             launched_at: s.launched_at,
             shape: Shape { instance_type: s.instance_type.clone(), subnet: s.subnet.clone(), market: s.market },
@@ -102,7 +101,7 @@ impl Ec2View {
     fn missed(&mut self, first_seen: Time, began: Time) {
         // A sweep that began within EC2's lag after it was last shown may be older than that sighting.
         let last = self.instance.as_ref().map_or(first_seen, |i| i.seen_at);
-        if began >= last + CONSISTENCY_LAG || defects::has(Defect::MissingIsGone) {
+        if began >= last + CONSISTENCY_LAG {
             self.missed = self.missed.saturating_add(1);
         }
     }
@@ -158,9 +157,6 @@ impl Runner {
     ///
     /// Decision 0010, row 1.
     fn absent(&self, now: Time) -> bool {
-        if defects::has(Defect::MissingIsGone) {
-            return self.ec2.missed > 0;
-        }
         let shown = self.instance().map_or(self.first_seen, Instance::seen_at);
         let settled = !self.launched_here() || now.since(self.first_seen) >= LAUNCH_LAG;
         self.ec2.missed >= ABSENT_SWEEPS && settled && now.since(shown) >= CONSISTENCY_LAG
@@ -180,12 +176,12 @@ impl Runner {
     }
 
     /// A complete sweep that began at `began` shows its instance.
-    pub(crate) fn shown_by_ec2(&mut self, s: &InstanceSighting, began: Time, seen_at: Time, now: Time) {
+    pub(crate) fn shown_by_ec2(&mut self, s: &InstanceSighting, began: Time, now: Time) {
         self.pool.clone_from(&s.pool);
         if let Some(list) = &s.forge {
             self.github.bind(list);
         }
-        self.ec2.shown(s, seen_at, now);
+        self.ec2.shown(s, now);
         if s.draining {
             self.drain_tag_shown(now);
         }

@@ -133,11 +133,6 @@ impl World {
         }
     }
 
-    /// The defect `ForgetToken`: what the launch was is all that is left of it.
-    pub(crate) fn forget_launch(&mut self, intent: &Intent) -> Option<Arc<Launch>> {
-        self.pending.remove(intent).map(|p| p.launch)
-    }
-
     /// An operator wants the instances of a pool's launches to end. Returns how many instances may still turn up.
     pub fn wish_launches_to_end(&mut self, pool: &PoolName, why: &str) -> u32 {
         for p in self.pending.values_mut().filter(|p| p.pool() == pool) {

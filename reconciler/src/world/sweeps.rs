@@ -1,10 +1,8 @@
 //! What complete sweeps showed.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use super::{Stillborn, World};
-use crate::defects::{self, Defect};
 use crate::effect::{InstanceSighting, RunnerSighting, Source};
 use crate::event::InstanceState;
 use crate::ids::{Forge, InstanceId, PoolName};
@@ -31,8 +29,7 @@ impl World {
                 let (never_configured, reason) = (runner.never_configured(), s.state_reason.clone());
                 late.push(Stillborn { pool: s.pool.clone(), never_configured, reason, late: true });
             }
-            let seen_at = if defects::has(Defect::RowOrder) { now + Duration::from_millis(shown.len() as u64) } else { now };
-            runner.shown_by_ec2(s, began, seen_at, now);
+            runner.shown_by_ec2(s, began, now);
             if runner.reads_stages(&s.stages) {
                 for (stage, at) in &s.stages {
                     self.reached(&s.id, *stage, *at);

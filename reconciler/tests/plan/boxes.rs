@@ -1,4 +1,4 @@
-//! Stories of single boxes: what they get and are spared, above all when a job on them is easily overlooked.
+//! Stories of single runners: what is done to them, and what is not, above all when a job on them is easily overlooked.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,7 +20,7 @@ fn ends(acts: &[Act]) -> bool {
     acts.iter().any(|a| matches!(a, Act::Terminate))
 }
 
-/// What else may be known of a box at a time.
+/// Something else that may be known of a runner at a time.
 type Change = fn(&mut Runner, Time);
 
 /// An effect on it failed a second before.
@@ -36,7 +36,8 @@ fn boxes_of_a_pool_that_is_gone_are_asked_to_end() {
     assert_eq!(story.acts(), [Act::Drain]);
 }
 
-/// After a restart nothing tells of its job, and its list is no longer looked at: it is asked, never ended.
+/// After a restart, nothing tells of the runner's job, and its list is no longer swept. The runner is drained, and never
+/// ended.
 #[test]
 fn a_found_box_of_a_removed_pool_is_asked_and_never_ended() {
     let mut story = Story::new();
@@ -45,7 +46,7 @@ fn a_found_box_of_a_removed_pool_is_asked_and_never_ended() {
     assert!(acts.contains(&Act::Drain) && !ends(&acts), "{acts:?}");
 }
 
-/// The pool now registers elsewhere; the box works for the old scope, which nobody lists any more.
+/// The pool now registers elsewhere. The runner works for the old scope, whose list nobody reads any more.
 #[test]
 fn a_found_box_of_a_pool_that_moved_is_never_ended() {
     let mut story = Story::new();
@@ -53,22 +54,23 @@ fn a_found_box_of_a_pool_that_moved_is_never_ended() {
     pool.spec.github.scope = "org/other".parse().expect("a scope");
     let acts = story.pass(30, Some("org/other"), None);
     assert!(!ends(&acts), "{acts:?}");
-    assert!(!acts.contains(&Act::Configure), "it is an hour old: it was configured long ago: {acts:?}");
+    assert!(!acts.contains(&Act::Configure), "the instance is an hour old, so it was configured long ago: {acts:?}");
 }
 
-/// Its first job was cancelled before it began; it took a second one, whose event was lost, and the list is old.
+/// The runner's first job was cancelled before it began. The runner took a second job, whose event was lost, and the list
+/// is old.
 #[test]
 fn the_end_of_one_job_ends_no_box_that_github_was_not_asked_about_since() {
     let mut story = Story::new();
     story.look(Some("org/acme"), Some((true, false)));
     story.hear(7, JobState::Completed);
-    assert!(!ends(&story.pass(5, None, None)), "nobody looked at GitHub since");
-    assert!(!ends(&story.pass(5, Some("org/acme"), Some((true, false)))), "it is online, and `busy` lies");
-    assert!(!ends(&story.pass(5, Some("org/acme"), Some((true, true)))), "it is busy");
-    assert!(ends(&story.pass(5, Some("org/acme"), None)), "its registration went with its job");
+    assert!(!ends(&story.pass(5, None, None)), "no list was read since");
+    assert!(!ends(&story.pass(5, Some("org/acme"), Some((true, false)))), "the runner is online, and `busy` may be wrong");
+    assert!(!ends(&story.pass(5, Some("org/acme"), Some((true, true)))), "the runner is busy");
+    assert!(ends(&story.pass(5, Some("org/acme"), None)), "the registration ended with the job");
 }
 
-/// A pool that is no longer in the manifests may have been one of reusable runners.
+/// The runners of a pool that is no longer in the manifests may have been reusable.
 #[test]
 fn the_end_of_a_job_is_no_end_of_a_box_whose_pool_is_unknown() {
     let mut story = Story::new();
@@ -78,7 +80,7 @@ fn the_end_of_a_job_is_no_end_of_a_box_whose_pool_is_unknown() {
     assert!(!ends(&story.pass(20, Some("org/acme"), Some((true, false)))));
 }
 
-/// A reusable runner: its next job's start was told before its last one's end, and GitHub's list lies.
+/// A reusable runner: the start of its next job was told before the end of its last one, and GitHub's list is wrong.
 #[test]
 fn the_late_end_of_one_job_hides_no_other() {
     for (first, next) in [(7, 5), (5, 7)] {
@@ -91,11 +93,12 @@ fn the_late_end_of_one_job_hides_no_other() {
         }
         assert_eq!(story.pass(20, Some("org/acme"), Some((true, false))), [], "job {next} runs");
         story.hear(next, JobState::Completed);
-        assert!(story.pass(5, Some("org/acme"), Some((true, false))).contains(&Act::Drain), "it is idle for long");
+        assert!(story.pass(5, Some("org/acme"), Some((true, false))).contains(&Act::Drain), "the runner has been idle for long");
     }
 }
 
-/// Such a list once cost a box: an idle one was let go as the job ended, and another launched as the old row came (seed 48708).
+/// Such a list once cost an instance. An idle runner was drained when the job ended, and another one was launched when the
+/// old row came (seed 48708).
 #[test]
 fn a_list_that_is_older_than_a_jobs_end_does_not_show_its_reusable_runner_busy() {
     for (began_after, phase) in [(0, Phase::Idle), (1, Phase::Busy)] {
@@ -113,7 +116,7 @@ fn a_list_that_is_older_than_a_jobs_end_does_not_show_its_reusable_runner_busy()
         let plan = story.plan();
         assert_eq!(plan.counts.phases, BTreeMap::from([(phase, 1)]));
         assert_eq!(plan.counts.unexplained, u32::from(phase == Phase::Busy));
-        // GitHub answers that the list has not changed since: it has another job.
+        // GitHub answers that the list has not changed since then, so the runner has another job.
         story.world.saw_runners(&forge, None, story.now, story.now);
         assert_eq!(story.plan().counts.phases, BTreeMap::from([(Phase::Busy, 1)]));
     }
@@ -131,9 +134,9 @@ fn an_interruption_that_never_comes_is_believed_for_ten_minutes() {
     let now = story.now;
     story.runner().drain_accepted(&StepReason::InterruptionLapsed, now);
     story.watch(DRAIN_DEADLINE.as_secs() + 60, ACME, Some((true, true)));
-    assert_eq!(story.acts(), [], "it has a job");
+    assert_eq!(story.acts(), [], "the runner has a job");
     story.watch(60, ACME, Some((false, false)));
-    assert_eq!(story.acts(), [Act::Deregister], "it is drained like any other");
+    assert_eq!(story.acts(), [Act::Deregister], "the runner is drained like any other");
 }
 
 #[test]
@@ -148,7 +151,7 @@ fn nobody_chases_a_box_that_spot_takes() {
     assert_eq!(story.acts(), []);
 }
 
-/// It had a job of which no event told yet; if none does for long, there was none.
+/// The runner had a job that no event has told of yet. If no event comes for long, there was no job.
 #[test]
 fn an_end_without_a_word_explains_a_queued_job_for_a_while() {
     let mut story = Story::new();
@@ -161,7 +164,7 @@ fn an_end_without_a_word_explains_a_queued_job_for_a_while() {
     }
 }
 
-/// The webhook that says so may be a little late.
+/// The webhook of the job's start may be a little late.
 #[test]
 fn a_runner_that_turns_busy_without_a_word_explains_a_queued_job_for_a_minute() {
     let mut story = Story::new();
@@ -198,7 +201,7 @@ fn a_list_that_was_read_just_after_a_job_ended_does_not_show_that_there_is_no_ot
         story.look(ACME, None);
     }
     story.now = story.now + Duration::from_secs(20);
-    assert_eq!(story.acts(), [Act::Drain], "it may have got another one");
+    assert_eq!(story.acts(), [Act::Drain], "the runner may have got another job");
 }
 
 #[test]
@@ -214,7 +217,8 @@ fn what_was_seen_holds_for_four_intervals_and_a_minute_at_least() {
     }
 }
 
-/// Booted, registered, and never online: its registration goes first, and it is ended once it can get no job.
+/// The instance has booted and registered, and the runner was never online. The registration goes first, and the instance
+/// ends once it can get no job.
 #[test]
 fn a_box_that_never_came_online_loses_its_registration_first() {
     let mut story = Story::new();
@@ -223,7 +227,7 @@ fn a_box_that_never_came_online_loses_its_registration_first() {
     story.tag = ACME.map(list);
     story.watch(300, ACME, Some((false, false)));
     assert_eq!(story.acts(), [Act::Deregister]);
-    // It is not listed now: deleting it would say nothing. It is asked.
+    // The registration is not listed now, so a deletion would prove nothing. The runner is drained.
     story.look(ACME, None);
     assert_eq!(story.acts(), [Act::Drain]);
     story.runner().deregistered();
@@ -268,7 +272,8 @@ fn a_gone_box_is_looked_for_in_a_list_that_was_read_since() {
     }
 }
 
-/// Asked to end, offline, and silent: five minutes and two looks later its registration goes, then the box.
+/// The runner was drained, is offline and does not answer. After five minutes and two sweeps its registration goes, and
+/// then the instance.
 #[test]
 fn a_drain_without_an_answer_is_chased_in_two_steps() {
     let mut story = Story::new();
@@ -278,11 +283,11 @@ fn a_drain_without_an_answer_is_chased_in_two_steps() {
     story.runner().drain_accepted(&StepReason::Outdated, asked_at);
     story.tag = ACME.map(list);
     story.watch(DRAIN_DEADLINE.as_secs(), ACME, Some((false, false)));
-    assert_eq!(story.acts(), [], "one look since the deadline");
+    assert_eq!(story.acts(), [], "there was only one sweep since the deadline");
     story.watch(15, ACME, Some((false, false)));
     assert_eq!(story.acts(), [Act::Deregister]);
     story.watch(15, ACME, Some((true, false)));
-    assert_eq!(story.acts(), [], "it is online: it may have a job");
+    assert_eq!(story.acts(), [], "the runner is online, so it may have a job");
     story.watch(15, ACME, Some((false, false)));
     story.runner().deregistered();
     assert_eq!(story.acts(), [Act::Terminate]);
@@ -295,7 +300,7 @@ fn old_age_asks_an_idle_box_in_time_and_ends_any_at_last() {
         let pool = story.spec.pools.get_mut(&PoolName::from(POOL)).expect("the pool");
         pool.spec.runner.max_lifetime = Span::secs(limit);
         pool.spec.capacity.idle = 1;
-        // The story's box was launched an hour before it begins.
+        // The story's instance was launched an hour before the story begins.
         let birth = START - Duration::from_secs(3600);
         let at = |story: &mut Story, age: u64, seat| {
             story.world = World::new(START - Duration::from_secs(3600));
@@ -311,7 +316,7 @@ fn old_age_asks_an_idle_box_in_time_and_ends_any_at_last() {
     }
 }
 
-/// One that is online may have a job; one whose secret alone is known may be another pool's.
+/// A runner that is online may have a job. An instance of which only the secret is known may be another pool's.
 #[test]
 fn a_box_of_a_pool_that_is_gone_is_asked_once_and_not_while_something_is_under_way() {
     let mut story = Story::new();
@@ -339,7 +344,7 @@ fn a_box_of_a_pool_that_is_gone_is_asked_once_and_not_while_something_is_under_w
     assert_eq!((plan.counts.supply, plan.steps), (1, vec![]), "only its secret is known");
 }
 
-/// Either may tell that a predecessor configured it.
+/// Either may tell that an earlier process configured the instance.
 #[test]
 fn a_found_box_is_configured_once_githubs_list_and_the_secrets_were_seen() {
     for (listed, secrets) in [(false, false), (true, false), (false, true), (true, true)] {
@@ -356,11 +361,11 @@ fn a_found_box_is_configured_once_githubs_list_and_the_secrets_were_seen() {
 #[test]
 fn a_box_that_a_predecessor_left_halfway_is_configured_by_half_its_boot_deadline() {
     let mut story = Story::new();
-    // The story's box was launched an hour before it begins.
+    // The story's instance was launched an hour before the story begins.
     story.spec.pools.get_mut(&PoolName::from(POOL)).expect("the pool").spec.runner.boot_deadline = Span::secs(10_800);
     let offline = Some((false, false));
     story.look(ACME, offline);
-    assert_eq!(story.acts(), [], "it may be on its way");
+    assert_eq!(story.acts(), [], "the runner may be about to come online");
     story.now = story.now + Duration::from_secs(5399);
     story.look(ACME, offline);
     assert_eq!(story.acts(), []);

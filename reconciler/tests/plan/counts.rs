@@ -1,4 +1,4 @@
-//! What a pool as a whole gets: launches, boxes that are let go, and the words for it.
+//! What is planned for a pool as a whole: launches, drains, and the words for them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ fn queued_jobs_get_what_supply_lacks() {
     assert_eq!(
         plan.launch.expect("a launch").count,
         3,
-        "5 jobs, less one idle and one booting; a runner found busy explains nothing"
+        "5 jobs, less one idle and one booting runner; a runner that was found busy explains no job"
     );
 }
 
@@ -50,8 +50,8 @@ fn max_counts_everything_that_is_not_gone() {
 fn surplus_idle_runners_are_asked_to_end_after_idle_timeout_and_never_before() {
     assert_eq!(drains(&scene(9, 0, &[IDLE, IDLE, IDLE], 1, 30)), 0);
     let plan = scene(9, 0, &[IDLE, IDLE, IDLE], 1, 55);
-    assert_eq!(drains(&plan), 2, "one stays for the job: {plan:?}");
-    assert!(plan.steps.iter().all(|s| s.act == Act::Drain), "asked, never ended: {plan:?}");
+    assert_eq!(drains(&plan), 2, "one runner stays for the job: {plan:?}");
+    assert!(plan.steps.iter().all(|s| s.act == Act::Drain), "idle runners are drained, never ended: {plan:?}");
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn a_pool_launches_what_its_gate_lets_through_and_says_what_held_the_rest() {
     assert_eq!(through(backs_off(later), 9), (None, Some(Blocked::Backoff { until: later, why: failed() })));
     assert_eq!(through(backs_off(START), 9), (Some(3), None));
     let idle = planned_through(&backs_off(later), &drawn(9, 0, &[], 0, 0), 0).1;
-    assert_eq!(idle.blocked, None, "nothing is held back");
+    assert_eq!(idle.blocked, None, "no launch is wanted, so none is held back");
     assert_eq!(through(backs_off(START - Duration::from_millis(1)), 9), (Some(3), None));
 }
 
@@ -179,13 +179,13 @@ fn a_job_counts_after_its_pools_delay_and_a_redelivered_one_once_it_is_confirmed
     story.demand.fold(&story.spec, &event(1, JobState::Queued, None), None, first);
     assert_eq!(counting(&mut story, first + Duration::from_secs(19)), 0);
     assert_eq!(counting(&mut story, first + Duration::from_secs(20)), 1);
-    // GitHub has said that job 2 is still queued; what a predecessor launched for it may not show yet.
+    // GitHub has said that job 2 is still queued. EC2 may not yet show what an earlier process launched for the job.
     story.demand.fold(&story.spec, &event(2, JobState::Queued, None), Some((MessageId(2), 2)), first);
     story.demand.job_mut(JobId(2)).expect("known").check.answered = Some(first);
     assert_eq!(counting(&mut story, first + Duration::from_secs(20)), 1);
     story.world.saw_instances(&[], later, later);
     assert_eq!(counting(&mut story, later), 2);
-    // Nobody has said so of job 3 yet.
+    // GitHub has not said yet whether job 3 is still queued.
     story.spec.pools.get_mut(&POOL.into()).expect("the pool").spec.runner.queue_delay = None;
     story.demand.fold(&story.spec, &event(3, JobState::Queued, None), Some((MessageId(3), 2)), later);
     assert_eq!(counting(&mut story, later), 2);

@@ -1,5 +1,5 @@
-//! What a plan may and may not be, over random worlds: the same whatever the order in which the world was heard of,
-//! never above max, never launching and shrinking at once, and empty once everything is as it should be.
+//! Properties of plans over random worlds. A plan does not depend on the order in which the world was heard of, and never
+//! exceeds `max`. It never launches and drains at once, and is empty once everything is as it should be.
 
 mod boxes;
 mod counts;

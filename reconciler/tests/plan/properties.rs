@@ -1,4 +1,4 @@
-//! Over random worlds.
+//! Properties of plans over random worlds.
 
 use muster_reconciler::event::{InstanceState, JobState};
 use muster_reconciler::reason::StepReason;
@@ -56,7 +56,7 @@ proptest! {
         prop_assert!(plan.launch.is_none() || idle_drains == 0, "{:?}", plan);
     }
 
-    /// Metrics begin at zero for these reasons, and for no others.
+    /// The metrics begin at zero for these reasons, and for no others.
     #[test]
     fn every_drain_and_end_has_a_reason_that_metrics_know(scene in any_scene()) {
         let (_, plan) = planned(&scene, 0);
@@ -70,7 +70,7 @@ proptest! {
         }
     }
 
-    /// The one property that matters most: whatever was seen, a box that may have a job is neither ended nor deregistered.
+    /// The property that matters most: whatever was seen, a runner that may have a job is neither ended nor deregistered.
     #[test]
     fn a_box_that_may_have_a_job_is_left_alone(scene in any_scene()) {
         let (_, plan) = planned(&scene, 0);
@@ -85,7 +85,7 @@ proptest! {
 
     #[test]
     fn a_converged_pool_has_an_empty_plan(max in 1..20u32, busy in 0..10u64, idle in 0..5u32) {
-        // Every job in progress on its runner, exactly the warm floor idle: nothing to do, however often one looks.
+        // Every job runs on its runner, and exactly the warm floor is idle. So there is nothing to do, at any time.
         let max = max.max(u32::try_from(busy).expect("small") + idle);
         let seat = |id| Some((true, id < busy));
         let boxes = (0..busy + u64::from(idle)).map(|id| Box { id, state: InstanceState::Running, seat: seat(id), draining: false });

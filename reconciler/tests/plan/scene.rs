@@ -1,4 +1,4 @@
-//! A pool at one moment, as EC2 and GitHub show it, and its plan.
+//! A pool at one moment, as EC2 and GitHub show it, and the plan for it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,12 +33,12 @@ pub fn spec(max: u32, idle: u32) -> Spec {
     spec
 }
 
-/// One box, as EC2 and GitHub show it.
+/// One runner, as EC2 and GitHub show it.
 #[derive(Clone, Debug)]
 pub struct Box {
     pub id: u64,
     pub state: InstanceState,
-    /// (online, busy), if registered.
+    /// `online` and `busy`, as GitHub's list says. None: the runner is not registered.
     pub seat: Option<(bool, bool)>,
     pub draining: bool,
 }
@@ -49,7 +49,7 @@ pub struct Scene {
     pub idle: u32,
     pub boxes: Vec<Box>,
     pub jobs: Vec<(u64, JobState, Option<u64>)>,
-    /// Seconds since the sightings.
+    /// Seconds between the sightings and the plan.
     pub later: u64,
 }
 
@@ -100,7 +100,7 @@ pub fn planned(scene: &Scene, turn: usize) -> (Spec, Plan) {
 
 pub fn planned_through(gate: &Gate, scene: &Scene, turn: usize) -> (Spec, Plan) {
     let spec = spec(scene.max, scene.idle);
-    // A process that has run for a minute: nothing of a predecessor's is hidden any more.
+    // The process has run for a minute, so EC2 shows all that an earlier process launched.
     let (mut demand, mut world) = (Demand::default(), World::new(START - Duration::from_secs(60)));
     let forge = spec.pools[&PoolName::from(POOL)].forge();
     let rotated = |n: usize| if n == 0 { 0 } else { turn % n };

@@ -1,4 +1,4 @@
-//! One box over time, told in sightings.
+//! One runner over time, told in sightings.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use super::scene::{POOL, START, UP, event, labels, name, spec};
 
 pub const ACME: Option<&str> = Some("org/acme");
 
-/// A controller's world over time, told in sightings, for boxes that this process did not launch.
+/// A controller's world over time, told in sightings. This process did not launch the instance in it.
 pub struct Story {
     pub spec: Spec,
     pub demand: Demand,
@@ -35,7 +35,7 @@ impl Story {
         Story { spec: spec(9, 0), demand: Demand::default(), world: World::new(START), now, tag: None }
     }
 
-    /// One look at everything: the box runs; `forge`'s list says what it says.
+    /// Sweeps everything. EC2 shows the instance as running, and the list of `forge` shows the runner as `seat` says.
     pub fn look(&mut self, forge: Option<&str>, seat: Option<(bool, bool)>) {
         self.world.saw_secrets(&[], self.now, self.now);
         self.look_at_boxes(forge, seat);
@@ -74,7 +74,8 @@ impl Story {
         }
     }
 
-    /// Looks every 15 s for `minutes`, carries out what is planned as far as the core's books go, and returns all of it.
+    /// Sweeps every 15 s for `minutes` minutes. Carries out what is planned, as far as the core's records go, and returns
+    /// all of it.
     pub fn pass(&mut self, minutes: u64, forge: Option<&str>, seat: Option<(bool, bool)>) -> Vec<Act> {
         let mut acts = Vec::new();
         for _ in 0..minutes * 4 {
@@ -113,12 +114,12 @@ impl Story {
         plan(view, pool, &Gate { room: 1000, ..Gate::default() }, self.now)
     }
 
-    /// What would be done now, with nothing done.
+    /// What would be done now. Nothing is done.
     pub fn acts(&self) -> Vec<Act> {
         self.plan().steps.iter().map(|s| s.act).collect()
     }
 
-    /// Looks every 15 s, doing nothing else, for so many seconds.
+    /// Sweeps every 15 s for this many seconds, and does nothing else.
     pub fn watch(&mut self, seconds: u64, forge: Option<&str>, seat: Option<(bool, bool)>) {
         let until = self.now + Duration::from_secs(seconds);
         while self.now < until {
@@ -142,7 +143,7 @@ pub fn list(scope: &str) -> Forge {
     Forge { app: AppName::default(), scope: scope.parse().expect("a scope") }
 }
 
-/// A box that was idle, and is no more; GitHub's list was read once since.
+/// A runner that was idle and whose instance is terminated. GitHub's list has been read since.
 pub fn gone(seat: (bool, bool)) -> Story {
     let mut story = Story::new();
     story.look(ACME, Some((true, false)));

@@ -1,4 +1,4 @@
-//! A controller told by hand, in a world that obliges: inputs in, effects out, each answered as the test says.
+//! A controller in an obliging world. A test gives inputs, and says how effects are answered.
 #![allow(dead_code, missing_docs, reason = "every test binary compiles all of this and uses a part")]
 
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use muster_reconciler::market::Market;
 use muster_reconciler::stage::Stage;
 use muster_reconciler::time::Time;
 
-/// The one GitHub App.
+/// The name of the only GitHub App.
 const APP: &str = "main";
 
 pub const BEGIN: Time = Time::from_millis(1_000_000_000);
@@ -27,7 +27,7 @@ pub fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-/// A box of the test's world: EC2 shows it in `state`, GitHub's list as `seat` says.
+/// A runner of the test's world. EC2 shows it in `state`, and GitHub's list shows it as `seat` says.
 #[derive(Clone, Debug)]
 pub struct Box {
     pub pool: PoolName,
@@ -35,15 +35,15 @@ pub struct Box {
     pub launched_at: Time,
     pub labels: Arc<[String]>,
     pub forge: Option<Forge>,
-    /// The `muster:list` tag.
+    /// The tag `muster:list`.
     pub list: Option<Forge>,
-    /// The `muster:drain` tag.
+    /// The tag `muster:drain`.
     pub draining: bool,
-    /// The `muster:stages` tag.
+    /// The tag `muster:stages`.
     pub stages: Vec<(Stage, Time)>,
     /// EC2's StateReason.
     pub why: Option<String>,
-    /// (online, busy).
+    /// `online` and `busy`, as GitHub's list says. None: the runner is not registered.
     pub seat: Option<(bool, bool)>,
 }
 
@@ -53,24 +53,24 @@ pub struct Scene {
     pub now: Time,
     pub spec: Spec,
     pub boxes: BTreeMap<InstanceId, Box>,
-    /// Every effect, with its time, sweeps aside.
+    /// Every effect with its time, without sweeps.
     pub done: Vec<(Time, Effect)>,
     pub swept: Vec<(Time, Source)>,
     pub facts: Vec<Fact>,
-    /// What GitHub says to a configuration.
+    /// GitHub's answer to a configuration. None: the configuration works.
     pub configure: fn(&Configure) -> Option<Failure>,
-    /// What EC2 says to a launch; None: it launches.
+    /// EC2's answer to a launch. None: EC2 launches what was asked for.
     pub launch: fn(&Launch) -> Option<Outcome>,
-    /// Boxes come online as soon as they are configured.
+    /// Whether runners come online as soon as they are configured.
     pub come_online: bool,
     pub jobs: u64,
-    /// Launches stay without an answer.
+    /// Whether launches stay without an answer.
     pub hold_launches: bool,
-    /// Drains stay without an answer.
+    /// Whether drains stay without an answer.
     pub hold_drains: bool,
-    /// This many more drains and ends get no answer.
+    /// How many more drains and terminations get no answer.
     pub time_outs: u32,
-    /// And do nothing.
+    /// Whether those without an answer do nothing.
     pub time_outs_in_vain: bool,
     pub refuse_drains: bool,
     pub undelivered: Vec<DeliverySighting>,
@@ -110,14 +110,14 @@ impl Scene {
         self.spec.pools.get_mut(&PoolName::from(name)).unwrap()
     }
 
-    /// Queues jobs with these labels.
+    /// Queues `n` jobs with these labels.
     pub fn queue(&mut self, n: u64, labels: &[&str]) {
         let messages = (self.jobs..self.jobs + n).map(|job| message(job, JobState::Queued, labels)).collect();
         self.jobs += n;
         self.feed(Input::Messages(messages));
     }
 
-    /// The same for a repository of another organisation.
+    /// Queues `n` jobs of a repository, which may be another organisation's.
     pub fn queue_of(&mut self, repo: &str, n: u64, labels: &[&str]) {
         let of = |job| {
             let mut message = message(job, JobState::Queued, labels);
@@ -130,12 +130,12 @@ impl Scene {
         self.feed(Input::Messages(messages));
     }
 
-    /// Cancels a job before any runner took it.
+    /// Cancels a job before any runner has taken it.
     pub fn cancel(&mut self, job: u64) {
         self.feed(Input::Messages(vec![message(job, JobState::Completed, &["self-hosted"])]));
     }
 
-    /// Says that this box ran a job to its end.
+    /// Tells that the instance ran a job to its end.
     pub fn finish(&mut self, job: u64, instance: &InstanceId) {
         let mut over = message(job, JobState::Completed, &["self-hosted"]);
         let name = RunnerName { cluster: "c".into(), pool: self.boxes[instance].pool.clone(), instance: instance.clone() };
@@ -260,7 +260,7 @@ impl Scene {
         }
     }
 
-    /// Everything that was done, except with messages and job checks, since `from`.
+    /// Every action since `from`, except those on messages and the checks of jobs.
     pub fn acts(&self, from: Time) -> Vec<&Action> {
         let told = |a: &&Action| !matches!(a, Action::Messages(..) | Action::CheckJob { .. });
         self.done.iter().filter(|(at, _)| *at >= from).map(|(_, e)| &e.action).filter(told).collect()
@@ -286,7 +286,7 @@ pub fn message(job: u64, state: JobState, labels: &[&str]) -> JobMessage {
         queued_at: None,
         started_at: None,
     };
-    // No other message of a test has its number.
+    // No other message of a test has this number.
     JobMessage { id: MessageId(job * 4 + state as u64), receive_count: 1, event }
 }
 
@@ -307,7 +307,7 @@ pub fn sighting((id, b): (&InstanceId, &Box)) -> InstanceSighting {
     }
 }
 
-/// A pool of ephemeral runners for the organisation `acme`: two instance types in two subnets.
+/// A pool of ephemeral runners for the organisation `acme`, with two instance types in two subnets.
 pub fn pool(name: &str, labels: &[&str], max: u32) -> RunnerPool {
     let mut pool = RunnerPool::default();
     pool.metadata.name = name.into();

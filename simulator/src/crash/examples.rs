@@ -1,4 +1,4 @@
-//! The scenarios that are crashed at every effect when none is named. Each is small, and together they have every kind of
+//! The scenarios for `muster sim --crash-each`, when the user names none. Each is small. Together they have every kind of
 //! effect: see `a_crash_after_any_effect_ends_where_the_run_without_one_does` in `tests/sim.rs`.
 
 use std::fmt;
@@ -16,21 +16,22 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// A built-in scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Example {
-    /// Jobs all at once, in fair weather.
+    /// Several jobs are queued at once, and nothing goes wrong.
     Burst,
-    /// Reusable runners and a warm floor, which an operator takes away: boxes are drained.
+    /// Reusable runners and a warm floor, which an operator sets to zero. The runners are drained.
     Warm,
-    /// Boxes that hang or fail while they start: they are ended, and cleaned up after.
+    /// Instances hang or fail while they start. muster ends them and cleans up.
     Broken,
-    /// More jobs than boxes, lost webhooks and a clean stop: messages are held for long, released and asked for again.
+    /// More jobs than runners, lost webhooks and a clean stop. muster holds messages for long, releases them and asks for
+    /// webhooks again.
     Unheard,
 }
 
 impl Example {
-    /// All of them.
+    /// In the order in which they are listed.
     pub const ALL: [Example; 4] = [Example::Burst, Example::Warm, Example::Broken, Example::Unheard];
 
-    /// Its name.
+    /// The name on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {
             Example::Burst => "burst",
@@ -40,15 +41,15 @@ impl Example {
         }
     }
 
-    /// By what its crashes are judged. It is made so that its end does not depend on luck.
+    /// How the scenario's crashes are judged. Each example is made so that its end does not depend on luck.
     pub const fn judged(self) -> Judged {
-        // A process that starts has GitHub send again what it could not deliver in the last day. Each of the two jobs that it so
-        // hears of may be over, which nothing tells, and costs a box.
+        // A process that starts asks GitHub for the webhooks that it could not deliver in the last day. Each of the two
+        // jobs that it so hears of may be over, which no source tells, and may cost an instance.
         let spare = if matches!(self, Example::Unheard) { 2 } else { 0 };
         Judged::ByEnd { spare }
     }
 
-    /// What it is made of.
+    /// The scenario itself.
     pub fn scenario(self) -> Scenario {
         let mut pool = example::pool("linux-x64", &["self-hosted", "linux", "x64"], 12);
         match self {
@@ -91,7 +92,7 @@ impl FromStr for Example {
     }
 }
 
-/// So many jobs at once.
+/// A scenario in which this many jobs are queued almost at once.
 fn calm(pool: &RunnerPool, jobs: u64) -> Scenario {
     let job = |nth: u64| JobPlan {
         at: BEGIN + Duration::from_secs(30) + Duration::from_millis(nth * 20),

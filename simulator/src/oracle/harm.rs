@@ -1,12 +1,23 @@
-//! What effects do to boxes and jobs, judged as they take effect: S1, S2 and S3.
+//! What effects do to instances and jobs. The invariants S1, S2 and S3 are judged here, when an effect takes effect.
 //!
-//! S3, exactly: at any time, boxes launched <= jobs queued (reruns included) + the rises of warm floors + boxes that
-//! could not do what they were launched for (a boot that fails, spot, a registration that is refused, no configuration
-//! within the boot deadline, old age) + an allowance for what nobody could have known better: one for each job that is
-//! over before the news of its start can have come, each job that is news to a process that began later, though it is queued
-//! no more, each webhook lost, late or delayed, each job that another pool's runner
-//! took, each list with rows missing, each crash or stop; two for each job that a dying runner took in vain; five for each job that GitHub holds back; the boxes of a
-//! pool at each change of it, and the jobs that are queued for it, or were as far as the controller can know.
+//! S3 says exactly: at any time, the instances launched are no more than the sum of
+//! - the jobs queued, reruns included;
+//! - the rises of the warm floors;
+//! - the instances that could not do what they were launched for: a boot that failed, a spot interruption, a registration
+//!   that was refused, no configuration within the boot deadline, old age;
+//! - an allowance for what nobody could have known better.
+//!
+//! The allowance is
+//! - one for each job that is over before the news of its start can have come;
+//! - one for each job that a later process hears of as queued although it is so no longer;
+//! - one for each webhook that was lost, late or delayed;
+//! - one for each job that another pool's runner took;
+//! - one for each list with rows missing;
+//! - one for each crash or stop;
+//! - two for each job that a dying runner took in vain;
+//! - five for each job that GitHub holds back;
+//! - at each change of a pool, its live instances and the jobs queued for it, in truth or as far as the controller can
+//!   know.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,12 +34,12 @@ use crate::boxes::Stage;
 use crate::faults::Fault;
 use crate::request::Request;
 
-/// Kinds of bad luck that may each cost a box, and how many.
+/// The faults that may each cost instances, and how many.
 const COSTS: [(Fault, u64); 8] = [
     (Fault::WebhookLoss, 1),
     (Fault::WebhookLate, 1),
     (Fault::SendDelay, 1),
-    // A box that dies with what it was given looks like one whose job is done: another may be let go as surplus meanwhile.
+    // A runner that dies with its job looks like one whose job is done. Another may be ended as surplus meanwhile.
     (Fault::AssignedInVain, 2),
     (Fault::Crash, 1),
     (Fault::CleanStop, 1),
@@ -40,14 +51,14 @@ const COSTS: [(Fault, u64); 8] = [
 const LOOKS: Duration = Duration::from_secs(15);
 
 impl Simulation {
-    /// A fleet was made: S2, and S3.
+    /// CreateFleet took effect: judges S2 and S3.
     pub(crate) fn judge_fleet(&mut self, launch: &Arc<Launch>, launched: &Launched, max: u32) {
         let now = self.nature.now();
         self.note_floor();
         self.oracle.roomy.remove(&launch.pool);
         self.oracle.boxes.extend(launched.instances.iter().map(|i| i.id.clone()));
         let live = self.cloud.live(&launch.pool);
-        // Raised while the request was under way: others launched for the new max meanwhile.
+        // If `max` was raised while the request was under way, other launches may have used the new `max` meanwhile.
         let max = max.max(self.spec.pools.get(&launch.pool).map_or(0, |p| p.spec.capacity.max));
         if live > max && !launched.instances.is_empty() {
             let what = format!("pool {} has {live} live boxes, its max was {max}", launch.pool);
@@ -72,14 +83,14 @@ impl Simulation {
         }
     }
 
-    /// How many launches have an explanation.
+    /// How many launches have an explanation. See the module's text.
     pub(crate) fn launches_explained(&self) -> u64 {
         let o = &self.oracle;
         let luck: u64 = COSTS.iter().map(|(fault, each)| u64::from(self.nature.luck.count(*fault)) * each).sum();
         o.jobs + o.floor + o.excused.len() as u64 + o.allowance + luck
     }
 
-    /// Boxes whose replacement may be launched before they are ended.
+    /// Excuses the instances whose replacement may be launched before they are ended.
     fn excuse_overdue(&mut self) {
         let now = self.nature.now();
         let live = self.cloud.instances().iter().filter(|(_, i)| i.live());
@@ -89,7 +100,7 @@ impl Simulation {
         }
     }
 
-    /// A box ends: what it never could do excuses its replacement.
+    /// An instance ends. If it could not do what it was launched for, its replacement is excused.
     pub(crate) fn judge_end(&mut self, id: &InstanceId, pool: &PoolName, age: Duration) {
         let stage = self.machines.get(id).map_or(Stage::Booting, |m| m.stage);
         let deadline = self.spec.boot_deadline(pool);
@@ -99,7 +110,7 @@ impl Simulation {
         }
     }
 
-    /// A box came online; if that was at its boot deadline, its replacement may have been launched already.
+    /// A runner came online. If that was near its boot deadline, its replacement may have been launched already.
     pub(crate) fn excuse_late(&mut self, id: &InstanceId) {
         let Some(instance) = self.cloud.instances().get(id) else { return };
         let deadline = self.spec.boot_deadline(&instance.pool);
@@ -108,14 +119,15 @@ impl Simulation {
         }
     }
 
-    /// A job is over before the news of its start can have come: it may look queued when its box is gone already.
+    /// A job is over before the news of its start can have come. It may still look queued when its instance is gone.
     pub(crate) fn excuse_short(&mut self, job: JobId) {
         let started = self.github.jobs().get(&job).and_then(|j| j.started_at);
         let news = self.nature.takes().webhook.high + LOOKS;
         self.oracle.allowance += u64::from(started.is_some_and(|at| self.nature.now().since(at) < news));
     }
 
-    /// News that a job is queued which no longer is, for a process that began after that job was queued: it has no way to know.
+    /// A message says that a job is queued, and the job is so no longer. A process that began after the job was queued
+    /// cannot know.
     pub(crate) fn excuse_stale(&mut self, news: &JobEvent) {
         let Some(job) = self.github.jobs().get(&news.job) else { return };
         let stale = news.state == JobState::Queued && job.state != JobState::Queued;
@@ -123,7 +135,7 @@ impl Simulation {
         self.oracle.allowance += u64::from(stale && !self.controller.as_ref().is_some_and(knows));
     }
 
-    /// S1: the job that runs on the box is killed by a request.
+    /// Judges S1: a request kills the job that runs on this instance.
     pub(crate) fn judge_kill(&mut self, id: &InstanceId, request: &Request, how: &str) {
         let Some(Stage::Working(job)) = self.machines.get(id).map(|m| m.stage) else { return };
         let now = self.nature.now();

@@ -1,5 +1,5 @@
-//! What can only be judged by looking at the whole, now and then: S6, S9's views, S10, L1, L2, and that everything has a
-//! reason. The dearer a look, the rarer.
+//! The invariants that need a look at the whole world: S6, the views' part of S9, S10, L1, L2, and that everything has a
+//! reason. The more a check costs, the less often it is made.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,26 +16,26 @@ use crate::Simulation;
 use crate::github::Hold;
 use crate::marks::Mark;
 
-/// How often the whole is looked at.
+/// How often the world is checked.
 pub(crate) const CHECK_EVERY: Duration = Duration::from_secs(30);
-/// How long a secret may outlive its box (S6): two secret sweeps and a little.
+/// S6: how long a secret may outlive its instance. Two sweeps of the secrets fit in, and a little more.
 const SECRET_OUTLIVES: Duration = Duration::from_secs(25 * 60);
-/// How long a pool may want a runner and neither launch nor say why not (L1).
+/// L1: how long a pool may want a runner without a launch and without a reason.
 const MUTE: Duration = Duration::from_secs(90);
-/// How long a job may wait once nothing goes wrong, and how much of it while its pool has room and launches nothing (L1).
+/// L1: how long a job may wait after the faults have ended, while its pool has had room and launched nothing for `ROOMY`.
 const STUCK: Duration = Duration::from_secs(30 * 60);
 const ROOMY: Duration = Duration::from_secs(10 * 60);
-/// How long an instance may be unknown to a process that has looked since (L2).
+/// L2: how old an instance may be at a sweep after which the process still does not know it.
 const UNKNOWN: Duration = Duration::from_secs(60);
-/// How far a box may outlive maxLifetime (L2).
+/// L2: how long an instance may outlive `maxLifetime`.
 const OVERTIME: Duration = Duration::from_secs(1800);
-/// Every so many looks the views are read, and a plan is made twice.
+/// In every twentieth check, the views are read and plans are made twice.
 const RARE: u64 = 20;
-/// Every so many sweeps the rows are also taken in backwards.
+/// In every 48th sweep of the instances, the rows are also taken in backwards.
 const REVERSED: u64 = 48;
 
 impl Simulation {
-    /// One look at the whole.
+    /// Checks the whole world.
     pub(crate) fn look(&mut self) {
         let now = self.nature.now();
         self.oracle.looks += 1;
@@ -62,7 +62,7 @@ impl Simulation {
         }
     }
 
-    /// L2.
+    /// L2: the controller knows every instance, and no instance grows too old.
     fn look_at_boxes(&mut self, now: Time) {
         let Some(controller) = &self.controller else { return };
         let looked = controller.view().world.swept(&Source::Instances);
@@ -79,12 +79,12 @@ impl Simulation {
         }
     }
 
-    /// L1, by the truth: once nothing goes wrong any more, a job that GitHub would give to a runner does not wait for one while
-    /// its pool has room and launches nothing, unless muster says what keeps it.
+    /// L1, by the truth: after the faults have ended, no job waits while its pool has room and launches nothing, unless
+    /// muster gives a good reason.
     fn look_at_waiting_jobs(&mut self, now: Time) {
         let (Some(controller), Some(last)) = (&self.controller, self.nature.options.faults.last) else { return };
         for (name, pool) in &self.spec.pools {
-            // Between two boxes of a full pool there is room for a moment.
+            // A full pool has room for a moment, between the end of one instance and the launch of the next.
             if self.cloud.live(name) < pool.spec.capacity.max {
                 self.oracle.roomy.entry(name.clone()).or_insert(now);
             } else {
@@ -101,7 +101,8 @@ impl Simulation {
             }
             let word = match controller.view().demand.jobs().get(&id).map(|known| controller.seen().why(known, now)) {
                 Some(JobReason::Held { .. } | JobReason::Delayed { .. }) => continue,
-                // Not any word will do: there is room, and GitHub's limit can be asked for.
+                // Some reasons are not good enough: the pool has room, and the registry knows whether GitHub's limit is
+                // used up.
                 Some(JobReason::Blocked { pool, blocked, .. }) if self.is_so(&blocked, &pool, now) => continue,
                 Some(why) => why.label(),
                 None => "unknown to it",
@@ -112,14 +113,14 @@ impl Simulation {
                 format!("job {id} waits since {waited}, its pool has room and launches nothing since {roomy}: {word}"),
             );
         }
-        // What muster says is a moment old: what it does at the end of a hold shows at the next look.
+        // muster's reason is a moment old. What muster does when a hold ends shows only in the next check.
         let before = std::mem::replace(&mut self.oracle.stuck, stuck.keys().copied().collect());
         for (_, what) in stuck.into_iter().filter(|(id, _)| before.contains(id)) {
             self.oracle.blame(Invariant::L1, now, what);
         }
     }
 
-    /// Whether what blocks a pool with room is so, as far as the truth tells.
+    /// Whether the reason that blocks a pool with room is true, as far as the ground truth tells.
     fn is_so(&self, blocked: &Blocked, pool: &PoolName, now: Time) -> bool {
         match blocked {
             Blocked::Max => false,
@@ -130,7 +131,7 @@ impl Simulation {
         }
     }
 
-    /// L1, as far as the pools' own words go: a pool that wants more than it has launches, or says what keeps it.
+    /// L1, by the pools' own plans: a pool that wants more runners than it has launches some, or says why not.
     fn look_at_pools(&mut self, now: Time) {
         let Some(controller) = &self.controller else { return self.oracle.mute.clear() };
         for (name, plan) in controller.newest_plans() {
@@ -156,7 +157,7 @@ impl Simulation {
         }
     }
 
-    /// Every view has its reason, and S10's first half: nothing but what is known decides a plan.
+    /// Every view has a reason. The first half of S10: two plans of one moment are the same.
     fn look_at_views(&mut self, now: Time) {
         let Some(controller) = &self.controller else { return };
         let mut unsound = Vec::new();
@@ -184,7 +185,7 @@ impl Simulation {
         }
     }
 
-    /// S10's second half: the same rows in another order lead to the same world and the same plans.
+    /// The second half of S10: the same rows in another order lead to the same world and the same plans.
     pub(crate) fn compare_orders(&mut self, rows: &[InstanceSighting], now: Time) {
         self.instance_sweeps += 1;
         let Some(controller) = self.controller.as_ref().filter(|_| self.instance_sweeps.is_multiple_of(REVERSED)) else { return };
@@ -205,7 +206,7 @@ impl Simulation {
         }
     }
 
-    /// S9: what the controller now says of a job that it has just been told of.
+    /// S9: what the controller says now of a job that it has just heard of.
     pub(crate) fn look_at_job(&mut self, id: muster_reconciler::ids::JobId) {
         let Some(controller) = &self.controller else { return };
         let state = match controller.view().demand.jobs().get(&id) {

@@ -1,7 +1,8 @@
-//! Ground truth that the controller never sees, and what must hold of it.
+//! The judge of a run. It knows the ground truth, which the controller never sees, and holds it against the invariants.
 //!
-//! Safety is judged when an effect sets out ([`process_view`]), when it takes effect ([`harm`]) and now and then by looking at
-//! the whole ([`invariants`]); liveness when the faults have stopped ([`quiescence`]). The names are those of the design's proof.
+//! Safety is judged when the controller sends an effect ([`process_view`]), when the effect takes effect ([`harm`]), and
+//! now and then for the whole world ([`invariants`]). Liveness is judged after the faults have ended ([`quiescence`]). The
+//! names S1 to L5 are those of the design's proof.
 
 mod harm;
 mod invariants;
@@ -19,50 +20,52 @@ pub(super) use invariants::CHECK_EVERY;
 pub(super) use process_view::ProcessView;
 pub use quiescence::Unrest;
 
-/// What must hold.
+/// What must hold in every run: S1 to S10 for safety, L1 to L5 for liveness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Invariant {
-    /// No terminate or deregister kills a job. Excepted: maxLifetime, a box that spot takes anyway, and a race (see
-    /// [`RACE`]): nothing had been heard of the job, and it had started less than ten seconds before the request set out.
+    /// No termination and no deregistration kills a job. There are three exceptions: `maxLifetime`, an instance that EC2
+    /// takes back anyway, and a race. In a race the controller had not heard of the job, which had started less than
+    /// [`RACE`] before the request was sent.
     S1,
-    /// When a fleet is made, the pool's live boxes are no more than its max was when the request set out.
+    /// After a launch, the pool has no more live instances than its `max` was when the request was sent.
     S2,
-    /// Boxes launched are no more than jobs, warm floors, replacements for boxes that were lost, and what wrong or late
-    /// news must cost (see [`harm`]).
+    /// There are no more launches than jobs, warm floors, replacements of lost instances, and what wrong or late news must
+    /// cost (see [`harm`]).
     S3,
     /// Only our own instances, registrations and secrets are touched.
     S4,
-    /// One intent makes one fleet; no two processes share one, and no request is changed under its token.
+    /// One intent makes one fleet. No two processes share an intent, and no request is changed under its token.
     S5,
-    /// No secret outlives its box by more than 25 minutes.
+    /// No secret outlives its instance by more than 25 minutes.
     S6,
-    /// What one process sends stays within the other side's published rates, and it asks GitHub nothing that GitHub has
-    /// just told it not to.
+    /// The calls of one process stay within the published rates, and no call is made to GitHub that GitHub has just told
+    /// the process not to make.
     S7,
-    /// Nothing is launched, drained or ended before a complete look at the instances, and no registered box is ended
-    /// before a complete look at its list.
+    /// Nothing is launched, drained or ended before the first complete sweep of the instances. No registered runner's
+    /// instance is ended before the first complete sweep of its list.
     S8,
-    /// A job's state never goes back within one process.
+    /// Within one process, a job's state never goes back.
     S9,
-    /// A plan depends on nothing but what is known: planned twice it is the same, and so it is when a sweep's rows come in
-    /// another order.
+    /// A plan depends only on what is known. A second plan of the same moment is the same, and so is a plan after a sweep's
+    /// rows came in another order.
     S10,
     /// A queued job has a runner on the way, or its pool says why not.
     L1,
-    /// Every instance is known, and none outlives maxLifetime by more than 30 minutes.
+    /// The controller knows every instance, and no instance outlives `maxLifetime` by more than 30 minutes.
     L2,
-    /// Registrations without a box are removed.
+    /// Registrations without an instance are removed.
     L3,
-    /// Once faults and jobs have ended, the world comes to rest and stays so.
+    /// After faults and jobs have ended, the world comes to rest and stays so.
     L4,
-    /// Nothing that failed is tried again sooner than its backoff.
+    /// Nothing that failed is tried again before its backoff is over.
     L5,
-    /// Every job, pool and runner has a reason; the controller's wake-up time moves on; no message dies unread.
+    /// Every job, pool and runner has a reason. The controller's wake-up time moves on. No message of a waiting job becomes
+    /// a dead letter.
     Sound,
 }
 
 impl Invariant {
-    /// Its name in reports.
+    /// The name in reports.
     pub const fn as_str(self) -> &'static str {
         match self {
             Invariant::S1 => "S1",
@@ -94,11 +97,11 @@ impl fmt::Display for Invariant {
 /// Something that must never happen, and did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// What was violated.
+    /// The invariant that was violated.
     pub invariant: Invariant,
-    /// When.
+    /// When the violation was noticed.
     pub at: Time,
-    /// What happened, to what.
+    /// What happened, and to what.
     pub what: String,
 }
 
@@ -108,57 +111,58 @@ impl fmt::Display for Violation {
     }
 }
 
-/// A job that started so shortly before a request set out could not be known to anybody here: webhooks take seconds.
+/// The controller cannot know of a job that started less than this before a request was sent, because webhooks take
+/// seconds.
 pub const RACE: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// Jobs of one run that may be killed in such a race.
+/// How many jobs of one run may be killed in such a race.
 const RACES: u64 = 2;
 
-/// Violations of one invariant that are noted.
+/// How many violations of one invariant are recorded.
 const EACH: usize = 20;
 
-/// What was found, and what must be remembered to find it.
+/// The violations so far, and what must be remembered to find more.
 #[derive(Debug, Default)]
 pub struct Oracle {
-    /// The violations so far, in order (the first 20 of each invariant).
+    /// The violations so far, in order. Of each invariant, only the first 20 are recorded.
     pub violations: Vec<Violation>,
-    /// Jobs killed in a race.
+    /// How many jobs were killed in a race.
     pub races: u64,
-    /// What the controller's process has been told, and has sent.
+    /// What the current process has heard and sent.
     pub(super) process_view: ProcessView,
-    /// Which process used an intent first.
+    /// The first process that used each intent.
     intents: BTreeMap<Intent, u32>,
-    /// All boxes that were ever ours.
+    /// Every instance that we ever launched.
     boxes: BTreeSet<InstanceId>,
-    /// Boxes that could not do what they were launched for, by no fault of the controller.
+    /// Instances that could not do what they were launched for, by no fault of the controller.
     excused: BTreeSet<InstanceId>,
-    /// Boxes that were launched without a job of their own for a reason that is no box's (see [`harm`]).
+    /// How many launches are allowed for other reasons (see [`harm`]).
     pub(super) allowance: u64,
-    /// Jobs that were queued, reruns included.
+    /// How many jobs were queued that a pool takes, reruns included.
     pub(super) jobs: u64,
-    /// By how much warm floors have risen, in all: each rise is so many launches.
+    /// The sum of all rises of warm floors. Each rise of one allows one launch.
     pub(super) floor: u64,
-    /// Each pool's, when last looked at.
+    /// The warm floor of each pool, at the last check.
     pub(super) floors: BTreeMap<PoolName, u32>,
-    /// Looks so far.
+    /// How many checks were made.
     looks: u64,
-    /// When each pool was first found wanting without a word, in a row.
+    /// Since when each pool has wanted runners without a launch and without a reason.
     mute: BTreeMap<muster_reconciler::ids::PoolName, Time>,
-    /// Jobs that waited for nothing at the last look.
+    /// Jobs that waited without a good reason at the last check.
     stuck: BTreeSet<JobId>,
-    /// Since when pools have fewer live boxes than they may, and launch none.
+    /// Since when each pool has had room and launched nothing.
     roomy: BTreeMap<muster_reconciler::ids::PoolName, Time>,
 }
 
 impl Oracle {
     pub(super) fn blame(&mut self, invariant: Invariant, at: Time, what: String) {
-        // One broken rule is news once; a thousand repetitions hide the others.
+        // A broken rule is news once. A thousand repetitions would hide the other violations.
         if self.violations.iter().filter(|v| v.invariant == invariant).count() < EACH {
             self.violations.push(Violation { invariant, at, what });
         }
     }
 
-    /// The box can't do what it was launched for; its replacement is no waste.
+    /// Records that the instance cannot do what it was launched for, so that its replacement is allowed.
     pub(super) fn excuse_box(&mut self, id: &InstanceId) {
         self.excused.insert(id.clone());
     }

@@ -1,5 +1,5 @@
-//! What the controller's present process has been told and has sent: judged as each effect sets out (S1's knowledge, S4,
-//! S5, S7, S8, L5), forgotten when the process dies, as the process itself forgets it.
+//! What the current process has heard and sent. S4, S5, S7, S8, L5 and a part of S1 are judged by it when the controller
+//! sends an effect. It is forgotten when the process dies, because the process forgets it, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,37 +16,37 @@ use crate::capacity::Bucket;
 use crate::effects::{api, counts_against};
 use crate::request::Request;
 
-/// One process's knowledge.
+/// What one process knows.
 #[derive(Debug, Default)]
 pub struct ProcessView {
-    /// Complete sweeps that it has had.
+    /// The sources of which the process has had a complete sweep.
     swept: BTreeSet<Source>,
     sources: BTreeMap<EffectId, Source>,
-    /// Boxes on which events said that this job runs.
+    /// The instances on which this job runs, as events said.
     running: BTreeMap<InstanceId, JobId>,
-    /// Boxes that a list's last sight showed busy.
+    /// The instances that each list showed as busy when it was last seen.
     busy: BTreeMap<List, BTreeSet<InstanceId>>,
-    /// How far each job was said to be.
+    /// The furthest state that the controller gave each job.
     states: BTreeMap<JobId, JobState>,
-    /// GitHub's word that nothing is left, and until when; of one resource, or of all that the payer asks.
+    /// Until when GitHub has told the process to wait, for one resource, or for everything that the payer asks.
     exhausted: BTreeMap<(Payer, Option<Resource>), Time>,
-    /// The other side's buckets, as they would be if only this process called.
+    /// The other side's token buckets, as if only this process made calls.
     buckets: BTreeMap<&'static str, Option<Bucket>>,
     retries: Retries,
 }
 
 impl ProcessView {
-    /// Whether events or a list have said that a job runs on the box.
+    /// Whether events or a list have said that a job runs on the instance.
     pub(crate) fn knows_job_on(&self, id: &InstanceId) -> bool {
         self.running.contains_key(id) || self.busy.values().any(|boxes| boxes.contains(id))
     }
 
-    /// The manifests changed: what a pool waited for may have come true.
+    /// The manifests changed, which may have removed what a pool waited for.
     pub(crate) fn new_spec(&mut self) {
         self.retries.new_spec();
     }
 
-    /// What the controller is about to be told.
+    /// Takes in an input that the controller is about to get.
     pub(crate) fn hear(&mut self, input: &Input, cluster: &str, now: Time) {
         match input {
             Input::Messages(messages) => {
@@ -100,7 +100,7 @@ impl ProcessView {
         }
     }
 
-    /// S9: how far the controller says that a job is, against what it said before.
+    /// S9: records how far the controller says that a job is. Err: the controller said more before.
     pub(crate) fn state_is(&mut self, job: JobId, state: JobState) -> Result<(), JobState> {
         let before = self.states.entry(job).or_insert(state);
         if state < *before {
@@ -111,8 +111,8 @@ impl ProcessView {
     }
 
     fn over_rate(&mut self, name: &'static str, limits: &Limits, now: Time) -> bool {
-        // Each Configure is one GenerateJitConfig and one PutParameter. An operator may have told muster to be slower than SSM
-        // is; both sides round.
+        // Each Configure makes one call of GenerateJitConfig and one of PutParameter. An operator may have made muster
+        // slower than SSM is. The small extra is for rounding on both sides.
         let name = if name == "GenerateJitConfig" { "PutParameter" } else { name };
         let puts = limits.ssm_put_per_second;
         let bucket = self.buckets.entry(name).or_insert_with(|| match name {
@@ -124,7 +124,7 @@ impl ProcessView {
 }
 
 impl Simulation {
-    /// Judges an effect as it sets out.
+    /// Judges an effect when the controller sends it.
     pub(crate) fn judge_effect(&mut self, effect: Effect) -> Request {
         let now = self.nature.now();
         let (name, action) = (api(&effect.action), &effect.action);
@@ -205,7 +205,8 @@ impl Simulation {
         }
     }
 
-    /// A box that is registered is not ended before its list was seen; unless it is too old.
+    /// S8: a registered runner's instance is not ended before the first complete sweep of its list, unless it has reached
+    /// `maxLifetime`.
     fn judge_list_seen(&mut self, id: &InstanceId, now: Time) {
         let Some(instance) = self.cloud.instances().get(id).filter(|i| i.live()) else { return };
         if now.since(instance.launched_at()) >= self.most_age(&instance.pool) {

@@ -1,4 +1,4 @@
-//! L1 to L4: what keeps the world from rest when faults and jobs have ended.
+//! L1 to L4: what keeps the world from rest after faults and jobs have ended.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,23 +18,23 @@ use crate::registry::fits;
 /// Why a world is not at rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unrest {
-    /// Something is still there.
+    /// Something is left.
     Left(Vec<Left>),
-    /// Nothing was left, and yet so many more effects followed.
+    /// Nothing was left, and yet this many more effects changed something.
     Restless(u64),
 }
 
-/// One thing that is still there.
+/// One thing that is left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Left {
-    /// What it violates, if it stays.
+    /// The invariant that it violates if it stays.
     pub invariant: Invariant,
-    /// What it is.
+    /// What it is, in words.
     pub what: String,
 }
 
 impl Unrest {
-    /// As a violation, of a world that was to be at rest after so long, and to stay so for so long.
+    /// The violation of a world that should have come to rest within `after` and stayed so for `quiet`.
     pub fn violation(&self, at: muster_reconciler::time::Time, after: Duration, quiet: Duration) -> Violation {
         let (after, quiet) = (human(after), human(quiet));
         let (invariant, what) = match self {
@@ -50,12 +50,12 @@ impl Unrest {
 }
 
 impl Simulation {
-    /// What keeps the world from rest; empty when nothing does. Holds only without jobs still to come.
+    /// What keeps the world from rest. Empty: nothing does. The answer is right only if no jobs are still to come.
     pub fn leftovers(&self) -> Vec<Left> {
         let mut left = Vec::new();
         let mut note = |invariant, what| left.push(Left { invariant, what });
         for (id, job) in self.github.unfinished() {
-            // A job that GitHub holds back may be taken by anybody once it is let go.
+            // Any runner may take a job that GitHub holds back once GitHub lets it go.
             if job.state == JobState::InProgress || job.hold != Hold::No || self.servable(job) || self.lured(job) {
                 let (labels, age) = (job.plan.labels.join(","), human(self.nature.now().since(job.queued_at)));
                 note(Invariant::L1, format!("job {id} [{labels}] is {:?} since {age}", job.state));
@@ -86,7 +86,7 @@ impl Simulation {
         left
     }
 
-    /// What the controller itself says of its pools and boxes, for whoever reads of the unrest.
+    /// What the controller says of its pools and of some runners, for the reader of a failure.
     pub(crate) fn own_words(&self) -> Vec<Left> {
         let Some(controller) = &self.controller else { return Vec::new() };
         let now = self.nature.now();
@@ -100,8 +100,9 @@ impl Simulation {
         pools.chain(boxes).map(|what| Left { invariant: Invariant::L4, what }).collect()
     }
 
-    /// Boxes beyond the warm floors, or too few of them. A box that heeds no drain is no leftover while nobody can tell that
-    /// it has no job: it is online, or its pool is gone and no list that the controller knows would show it.
+    /// Live instances beyond the warm floors, or too few idle runners. An instance that ignores its drain is not left over
+    /// while nobody can tell that it has no job: its runner is online, or its pool is gone and no list that the controller
+    /// knows would show it.
     fn leftover_boxes(&self, note: &mut dyn FnMut(Invariant, String)) {
         let (mut live, mut warm): (BTreeMap<&PoolName, u32>, BTreeMap<&PoolName, u32>) = Default::default();
         if self.cloud.populated().next().is_some() {
@@ -142,8 +143,8 @@ impl Simulation {
         }
     }
 
-    /// Whether a runner that is there for another reason will take the job, though nobody launches for it: a warm one of
-    /// another pool, or one that heeds no drain.
+    /// Whether a runner that exists for another reason may take the job, although no launch is made for it. That is a warm
+    /// runner of another pool, or one that ignores its drain.
     fn lured(&self, job: &Job) -> bool {
         let takes = |labels: &[String], scope| fits(&job.plan.labels, labels) && in_scope(scope, &job.plan.repo);
         let warm = self.spec.pools.values().filter(|p| p.spec.capacity.idle > 0);
@@ -155,17 +156,17 @@ impl Simulation {
         self.known(id).is_some_and(|r| r.bound_to().is_none())
     }
 
-    /// What the controller itself knows of a box.
+    /// What the controller knows of an instance.
     fn known(&self, id: &InstanceId) -> Option<&Runner> {
         self.controller.as_ref()?.view().world.runners().get(id)
     }
 
-    /// Whether a pool takes the job, and has room for a box at all.
+    /// Whether a pool takes the job and may have at least one runner.
     pub(crate) fn servable(&self, job: &Job) -> bool {
         self.home(job).is_some_and(|name| self.spec.pools.get(&name).is_some_and(|p| p.spec.capacity.max > 0))
     }
 
-    /// The pool that the job counts for.
+    /// The pool that the job counts for. None: no pool takes it.
     pub(crate) fn home(&self, job: &Job) -> Option<PoolName> {
         match self.route_of(job) {
             Route::Pool(name) => Some(name),
@@ -173,7 +174,7 @@ impl Simulation {
         }
     }
 
-    /// Where the job belongs.
+    /// The pool that takes the job, or the reason why none does.
     pub(crate) fn route_of(&self, job: &Job) -> Route {
         route(&self.spec, &JobEvent { enterprise: self.enterprise(), ..crate::github::event(JobId(0), job) })
     }

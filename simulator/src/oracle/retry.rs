@@ -1,5 +1,5 @@
-//! L5: nothing that failed is tried again sooner than its backoff says. Per key, as the core counts them: a box, a pool, a
-//! launch's intent, a source, a job, a message.
+//! L5: nothing that failed is tried again before its backoff is over. Backoffs are counted as in the core: for each
+//! instance, pool, intent, source, job, message and delivery.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use muster_reconciler::effect::{Action, Effect, Failure, FailureKind, MessageOp,
 use muster_reconciler::ids::{AppName, DeliveryId, EffectId, InstanceId, Intent, JobId, MessageId, PoolName};
 use muster_reconciler::time::{Time, human};
 
-/// What backs off.
+/// What a backoff belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     Box(InstanceId),
@@ -23,9 +23,9 @@ enum Key {
 #[derive(Debug)]
 struct Failed {
     at: Time,
-    /// In a row.
+    /// How often it failed in a row.
     times: u32,
-    /// Not before `at` plus this.
+    /// How long after `at` the next attempt is allowed.
     wait: Duration,
 }
 
@@ -34,7 +34,7 @@ struct Failed {
 pub(super) struct Retries {
     flights: BTreeMap<EffectId, Vec<Key>>,
     failed: BTreeMap<Key, Failed>,
-    /// Intents that have been sent before.
+    /// Intents that were sent before.
     asked: BTreeSet<Intent>,
 }
 
@@ -54,41 +54,41 @@ fn keys(action: &Action) -> Vec<Key> {
     }
 }
 
-/// The shortest wait after so many failures in a row.
+/// The shortest wait after `times` failures in a row. None: this failure asks for no wait of this key.
 fn least(key: &Key, failure: &Failure, times: u32) -> Option<Duration> {
     let doubling = Duration::from_secs(1 << (times - 1).min(5));
     let unsure = failure.kind.may_have_worked();
     let asked = failure.retry_after.unwrap_or_default();
     let wait = match key {
-        // How long GitHub's limit holds for what a box wants of it is S7's matter; AWS asks for no wait here.
+        // S7 judges how long GitHub's rate limit holds for an instance's calls. AWS asks for no wait here.
         Key::Box(_) => return Some(doubling),
         Key::Source(_) => doubling,
-        // A launch without a certain answer is asked again by its intent; any other failure is the pool's.
+        // A launch without a certain answer is repeated with its intent. Any other failure backs off the whole pool.
         Key::Intent(_) if unsure => doubling,
         Key::Intent(_) => return None,
         Key::Pool(_) if unsure => return None,
         Key::Pool(_) if failure.kind == FailureKind::Throttled => Duration::from_secs(1),
         Key::Pool(_) => Duration::from_secs(30),
-        // And for these.
+        // S7 judges GitHub's rate limit for these, too.
         Key::Job(_) | Key::Delivery(..) => return Some(Duration::from_secs(60)),
-        // Messages that are due go along with others.
+        // A message that is due may take along others.
         Key::Message(_) => Duration::from_secs(1),
     };
     Some(wait.max(asked))
 }
 
 impl Retries {
-    /// The manifests changed: what a pool or a source waited for may have come true.
+    /// The manifests changed, which may have removed what a pool or a source waited for.
     pub fn new_spec(&mut self) {
         self.failed.retain(|key, _| !matches!(key, Key::Pool(_) | Key::Source(_)));
     }
 
-    /// A message came (again): it is held by a new receipt.
+    /// A message came (again), and has a new receipt.
     pub fn message_came(&mut self, id: MessageId) {
         self.failed.remove(&Key::Message(id));
     }
 
-    /// How an effect ended.
+    /// Takes in the outcome of an effect.
     pub fn ended(&mut self, id: EffectId, outcome: &Outcome, now: Time) {
         let keys = self.flights.remove(&id).unwrap_or_default();
         for key in keys {
@@ -105,14 +105,15 @@ impl Retries {
         }
     }
 
-    /// An effect sets out. Some: too soon, and why. `known` tells since when the controller knows a box: of one that it
-    /// has forgotten and found again, it can't know what failed.
+    /// Takes in an effect that the controller sends. Some: the effect comes too soon, and why. `known` says since when the
+    /// controller knows an instance. If the controller forgot an instance and found it again, it cannot know what failed
+    /// before.
     pub fn sets_out(&mut self, effect: &Effect, known: impl Fn(&InstanceId) -> Time, now: Time) -> Option<String> {
         let mut keys = keys(&effect.action);
         if let Some(Key::Intent(intent)) = keys.first()
             && self.asked.contains(intent)
         {
-            // The same launch again keeps to its own backoff; its pool's is for new ones.
+            // A repeated launch keeps to the backoff of its intent. The pool's backoff is for new launches.
             keys.truncate(1);
         } else if let Some(Key::Intent(intent)) = keys.first() {
             self.asked.insert(intent.clone());

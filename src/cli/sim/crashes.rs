@@ -1,4 +1,4 @@
-//! A crash at every effect, on all cores.
+//! Crashes after every effect, on all cores.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -15,7 +15,7 @@ use super::out::{bar, say};
 use super::seeds::caught;
 use super::{LINES, NAMED, Run, TRACE_LINES, code, first_words, told};
 
-/// Crashes all built-in scenarios.
+/// Crashes all built-in scenarios at every point.
 pub(super) fn examples(threads: usize) -> anyhow::Result<ExitCode> {
     let (began, mut right, mut all, mut kinds) = (Instant::now(), 0, 0, BTreeSet::new());
     for example in Example::ALL {
@@ -35,7 +35,7 @@ pub(super) fn examples(threads: usize) -> anyhow::Result<ExitCode> {
     Ok(code(right == all && missing.is_empty()))
 }
 
-/// Crashes one scenario.
+/// Crashes one scenario at every point.
 pub(super) fn each(run: &Run, threads: usize) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
     let (right, all) = crash(run, threads, &mut BTreeSet::new())?;
@@ -80,7 +80,7 @@ fn replay(run: &Run, at: Point) -> String {
     format!("muster sim {} --crash-at {at} --trace", run.flags)
 }
 
-/// Crashes a scenario everywhere, and tells. How many crashes were right, of how many.
+/// Crashes a scenario at every point, and prints the result. Returns how many crashes were right, and how many there were.
 fn crash(run: &Run, threads: usize, covered: &mut BTreeSet<Kind>) -> anyhow::Result<(usize, usize)> {
     let reference = reference(run)?;
     let points: Vec<Point> = reference.points().collect();
@@ -112,7 +112,7 @@ fn crash(run: &Run, threads: usize, covered: &mut BTreeSet<Kind>) -> anyhow::Res
     Ok((points.len() - wrong.len(), points.len()))
 }
 
-/// The points at which something goes wrong, and what.
+/// The points at which something goes wrong, each with what is wrong.
 fn all_wrong(reference: &Reference, points: &[Point], threads: usize) -> Vec<(Point, String)> {
     let bar = bar(Some(points.len() as u64));
     let next = AtomicUsize::new(0);

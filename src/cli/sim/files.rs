@@ -7,7 +7,7 @@ use muster_simulator::Scenario;
 
 use super::out::say;
 
-/// Names that are tried for a file before it is given up.
+/// How many names are tried for a file.
 const NAMES: u32 = 1000;
 
 /// The scenario in a file.
@@ -17,7 +17,8 @@ pub(super) fn read(file: &Path) -> anyhow::Result<Scenario> {
         .with_context(|| format!("failed to read the scenario {}: it is none that `muster sim --save` writes", file.display()))
 }
 
-/// Writes a scenario to the file, or beside it: what is replayed, and what was found before, is never overwritten. Where it is.
+/// Writes a scenario to the file, or beside it if the file exists, because no file is overwritten. Returns the name of the
+/// file.
 pub(super) fn write(file: &Path, scenario: &Scenario) -> anyhow::Result<PathBuf> {
     let text = serde_json::to_string_pretty(scenario).context("failed to write down the scenario")? + "\n";
     for nth in 1..=NAMES {
@@ -39,7 +40,7 @@ pub(super) fn write(file: &Path, scenario: &Scenario) -> anyhow::Result<PathBuf>
     bail!("failed to write the scenario to {}: it and {NAMES} like it exist; name another with --save", file.display())
 }
 
-/// `seven.json`, `seven-2.json`, `seven-3.json`.
+/// The `nth` name for a file: `seven.json`, `seven-2.json`, `seven-3.json`.
 fn beside(file: &Path, nth: u32) -> PathBuf {
     if nth < 2 {
         return file.to_owned();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Prints a line. That nobody reads on (`| head`) is no error: the exit code still tells how it went.
+/// Prints a line. A reader that closes early (`| head`) is not an error, because the exit code still tells the result.
 pub(super) fn say(line: impl Display) -> anyhow::Result<()> {
     match writeln!(io::stdout(), "{line}") {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("failed to write to standard output"),
@@ -15,7 +15,7 @@ pub(super) fn say(line: impl Display) -> anyhow::Result<()> {
     }
 }
 
-/// A bar over so many runs; None: nobody knows how many.
+/// A progress bar over this many runs. None: the number is not known.
 pub(super) fn bar(count: Option<u64>) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();

@@ -1,4 +1,4 @@
-//! Many seeds, on all cores.
+//! Runs many seeds, on all cores.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -13,17 +13,17 @@ use muster_simulator::{RunReport, Scenario, Violation};
 use super::out::{bar, say};
 use super::{Args, NAMED, Run, code, first_words};
 
-/// Seeds that are run when nobody says how many, or how long.
+/// How many seeds are run without `--seeds` and `--minutes`.
 const SEEDS: u64 = 1000;
-/// Every so many seeds one is run twice, and both runs must be the same.
+/// One seed in this many is run twice, and both runs must be the same.
 const TWICE_EVERY: u64 = 50;
 
-/// What came of a seed.
+/// The result of a seed.
 struct Ran {
     seed: u64,
-    /// Err: what it panicked with.
+    /// Err: the message of the panic.
     report: Result<RunReport, String>,
-    /// A second run was another one.
+    /// Whether a second run differed from the first.
     unlike: bool,
 }
 
@@ -72,12 +72,12 @@ impl Args {
     }
 }
 
-/// How many seeds; None: as many as the minutes allow.
+/// How many seeds are run. None: as many as the minutes allow.
 fn count(seeds: Option<u64>, minutes: Option<u64>) -> Option<u64> {
     seeds.or(minutes.is_none().then_some(SEEDS))
 }
 
-/// What it comes to, or what it panicked with.
+/// The result of `run`, or the message of its panic.
 pub(super) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
@@ -98,7 +98,7 @@ fn once_or_twice(seed: u64, twice: bool) -> Ran {
     }
 }
 
-/// What many runs came to.
+/// The results of many runs.
 #[derive(Default)]
 struct Tally {
     seeds: u64,

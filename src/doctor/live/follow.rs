@@ -183,7 +183,7 @@ impl Follow {
                 }
                 What::JobCompleted if ours => {
                     self.mark(Mark::JobEnded, event.at);
-                    self.conclusion = Some(event.why.clone());
+                    self.conclusion = event.code.read_text("conclusion").map(str::to_owned);
                 }
                 _ => {}
             }

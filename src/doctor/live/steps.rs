@@ -287,7 +287,7 @@ fn told_of_run(follow: &Follow, in_time: bool) -> (Went, String) {
         return (Went::Failed, format!("{what}; {last}"));
     }
     match follow.conclusion.as_deref() {
-        Some(how) if how.contains("success") => (Went::Done, "the job ran to its end, and its box is gone".into()),
+        Some("success") => (Went::Done, "the job ran to its end, and its box is gone".into()),
         how => (Went::Failed, format!("the job ended, but not well: {}", how.unwrap_or("nobody says how"))),
     }
 }

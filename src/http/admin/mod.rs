@@ -1,6 +1,7 @@
 //! The admin listener: `/metrics`, `/healthz`, `/readyz`, the JSON API under `/api/v1/` and the live page at `/`.
 //!
-//! Looking needs no authentication, so it binds to loopback unless told otherwise; orders ([`super::steer`]) need a token.
+//! Reading needs no authentication, so the listener binds to loopback unless the manifests say otherwise. Orders
+//! ([`super::steer`]) need a token.
 
 use std::convert::Infallible;
 
@@ -18,12 +19,12 @@ use super::steer::{self, Verb};
 use super::{assets, live};
 use crate::subject::Subject;
 
-/// Items in an answer unless `?limit=` says otherwise.
+/// The most items in an answer without `?limit=`.
 const DEFAULT_LIMIT: usize = 1000;
-/// Items in an answer at most.
+/// The most items in any answer.
 const MAX_LIMIT: usize = 100_000;
 
-/// What an API call may ask for. Unknown names are errors: a misspelt filter would seem to match everything.
+/// The filters of a list. An unknown name is an error, because a misspelt filter would seem to match everything.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Wish {
@@ -82,7 +83,7 @@ pub fn routes(admin: Admin) -> impl Filter<Extract = (Response,), Error = Infall
         .map(super::plain)
 }
 
-/// What can be listed.
+/// The lists that there are.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Pools,
@@ -102,7 +103,7 @@ impl std::str::FromStr for Kind {
     }
 }
 
-/// The query string, empty if there is none.
+/// The query string; empty if there is none.
 fn query() -> impl Filter<Extract = (String,), Error = Infallible> + Clone {
     warp::query::raw().or(warp::any().map(String::new)).unify()
 }
@@ -138,7 +139,7 @@ async fn metrics(admin: Admin) -> Response {
     response
 }
 
-/// What a box said of its end. One EC2 call, so only for the one that is asked about.
+/// What an instance said about its end. This costs a call to EC2, so it is done only for the instance that is asked about.
 async fn ended(instance: String, admin: Admin) -> Response {
     let Some(console) = &admin.console else {
         return super::error(StatusCode::NOT_FOUND, "this process has no EC2; ask the controller's admin listener");
@@ -162,7 +163,7 @@ struct Since {
     limit: Option<usize>,
 }
 
-/// `{"items": [...], "last": N}`, oldest first: those after `?after=`.
+/// `{"items": [...], "last": N}`: the events after `?after=`, oldest first.
 async fn events(admin: Admin, query: String) -> Response {
     let since: Since = match serde_urlencoded::from_str(&query) {
         Ok(since) => since,
@@ -188,7 +189,7 @@ async fn explain(kind: String, id: String, admin: Admin) -> Response {
     }
 }
 
-/// Everything at one moment, and the cost of the day.
+/// A snapshot of everything, and the cost of the day.
 async fn snapshot(admin: Admin) -> Response {
     let Some(watch) = &admin.watch else { return no_core() };
     match watch.snapshot().await {
@@ -197,7 +198,7 @@ async fn snapshot(admin: Admin) -> Response {
     }
 }
 
-/// What an hour of each type costs that the pools may buy, and where that is known from.
+/// What an hour of each instance type costs that the pools may launch, and where each price comes from.
 async fn prices(admin: Admin) -> Response {
     let Some(watch) = &admin.watch else { return no_core() };
     super::json(StatusCode::OK, &watch.prices())
@@ -224,7 +225,7 @@ async fn list(kind: Kind, admin: Admin, query: String) -> Response {
     let answer = match kind {
         Kind::Pools => inspect.pools().await.map(|all| items(all, &wish, |v: &PoolView, w| like(&w.pool, &v.name))),
         Kind::Jobs => inspect.jobs().await.map(|mut all| {
-            // Those that wait come first: with a limit, they are the ones that must not be missing.
+            // Jobs that wait come first, so that a limit does not cut them off.
             all.sort_by_key(|v| state_rank(v.state));
             items(all, &wish, |v: &JobView, w| {
                 like(&w.pool, v.pool.as_deref().unwrap_or_default()) && like(&w.state, v.state.as_str())
@@ -238,12 +239,12 @@ async fn list(kind: Kind, admin: Admin, query: String) -> Response {
     answer.unwrap_or_else(|e| super::error(StatusCode::SERVICE_UNAVAILABLE, e))
 }
 
-/// Whether a value is the wished one, if one is wished.
+/// Whether a value is the one that the filter names, or there is no filter.
 fn like(wish: &Option<String>, value: &str) -> bool {
     wish.as_ref().is_none_or(|w| w == value)
 }
 
-/// `{"items": [...], "total": N}`: at most `limit` of the N that fit.
+/// `{"items": [...], "total": N}`: at most `limit` of the `N` items that match.
 fn items<T: Serialize>(mut all: Vec<T>, wish: &Wish, fits: impl Fn(&T, &Wish) -> bool) -> Response {
     all.retain(|v| fits(v, wish));
     let total = all.len();

@@ -20,7 +20,7 @@ use crate::prices::Prices;
 
 const TOKEN: &str = "s3cret-t0ken";
 
-/// Serves a core of `jobs` jobs that answers everything, or (None) no core.
+/// Serves a core with `jobs` jobs that answers every question. None: the process has no core.
 async fn start(jobs: Option<u64>) -> String {
     let inspect = jobs.map(|jobs| {
         let (inspect, mut questions) = Inspect::new();
@@ -112,10 +112,10 @@ async fn every_list_has_items_with_reasons() {
     let (status, pools) = get(&format!("{url}/api/v1/pools")).await;
     assert_eq!((status, &pools["items"][0]["reason"], &pools["total"]), (200, &json!("idle floor of 2"), &json!(1)));
     let (_, jobs) = get(&format!("{url}/api/v1/jobs")).await;
-    assert_eq!(names(&jobs, "state"), ["queued", "queued", "in_progress", "in_progress"], "those that wait come first");
+    assert_eq!(names(&jobs, "state"), ["queued", "queued", "in_progress", "in_progress"], "jobs that wait come first");
     assert!(names(&jobs, "reason").iter().all(|r| r.starts_with("because")));
     let (_, runners) = get(&format!("{url}/api/v1/runners")).await;
-    assert_eq!(names(&runners, "phase"), ["failed", "booting", "idle"], "what went wrong comes first");
+    assert_eq!(names(&runners, "phase"), ["failed", "booting", "idle"], "runners that went wrong come first");
     assert_eq!(
         get(&format!("{url}/api/v1/about")).await.1,
         json!({"cluster": "prod", "version": env!("CARGO_PKG_VERSION"), "banner": "a demo"})

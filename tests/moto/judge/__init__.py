@@ -1,8 +1,8 @@
-"""Holds every call that reaches moto, and every answer that goes back, against AWS's own models (botocore's) and documented rules.
+"""Compares every call that reaches moto, and every answer, with AWS's own models (botocore's) and documented rules.
 
-moto takes what AWS would refuse, and answers what AWS would not. So a test could be green and the first real call fail. A process
-of its own judges, so that the server stays fast: the server sends it each call, and asks for the verdict at the end. It also notes
-what each call needs of IAM (needs.py), which tests/iam/ holds against the policies.
+moto takes what AWS would refuse, and answers what AWS would not. So a test could pass, and the first real call fail. A process of
+its own judges, so that the server stays fast. The server sends it each call, and asks for the verdict at the end. The judge also
+notes what each call needs of IAM (needs.py), which tests/iam/ evaluates by the policies.
 """
 
 import json
@@ -17,14 +17,14 @@ from xml.etree import ElementTree
 from . import needs
 
 PAGE = "https://docs.aws.amazon.com/goto/WebAPI/{}/{}"
-# What any operation may be refused with.
+# The errors with which AWS may refuse any operation.
 # https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html
 COMMON_ERRORS = {
     "AccessDenied", "AccessDeniedException", "ExpiredTokenException", "IncompleteSignature", "InternalFailure", "InternalServerError",
     "NotAuthorized", "OptInRequired", "RequestExpired", "ServiceUnavailable", "ThrottlingException", "UnauthorizedOperation",
     "UnrecognizedClientException", "ValidationError", "ValidationException",
 }
-# The model of S3 lists few of those that S3 knows.
+# The model of S3 lists only few of the errors that S3 has.
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 S3_ERRORS = {
     "AccessDenied", "BadDigest", "BucketAlreadyExists", "BucketAlreadyOwnedByYou", "BucketNotEmpty", "ConditionalRequestConflict",
@@ -34,7 +34,7 @@ S3_ERRORS = {
     "OwnershipControlsNotFoundError", "PreconditionFailed", "ReplicationConfigurationNotFoundError",
     "ServerSideEncryptionConfigurationNotFoundError", "SignatureDoesNotMatch", "SlowDown",
 }
-# Tests set the stage with this key; Terraform has it too.
+# Tests set the stage with this key. Terraform uses it, too.
 UNJUDGED = {"", "AKIATEST"}
 VERDICT_S = 120
 CLEAN_KEPT = 100_000
@@ -42,18 +42,18 @@ REQUEST_ID = re.compile(rb"<requestId>[^<]*</requestId>", re.I)
 
 
 class Verdict:
-    """What was seen so far."""
+    """What the judge has seen so far."""
 
     def __init__(self):
         self.calls, self.members, self.violations = 0, 0, {}
-        self.clean = {}  # what was judged and is well: how many members it had
-        self.by, self.needs = {}, {}  # calls of each caller; what they need, each once
+        self.clean = {}  # messages that were judged and are right, with their number of members
+        self.by, self.needs = {}, {}  # the number of calls of each caller, and what they need, without repetitions
 
     def hear(self, said):
         call = SimpleNamespace(**said)
         try:
             self.judge(call)
-        except Exception as error:  # a judge that fell over has not judged: that is seen
+        except Exception as error:  # a judge that failed has not judged, and that must be seen
             self.blame(call, "request", "", f"could not be judged: {type(error).__name__}: {error}", "tests/moto/judge")
         self.calls += 1
 
@@ -76,7 +76,7 @@ class Verdict:
                 self.check(shapes, operation.input_shape, values, tell("request"))
                 for path, rule, source in rules.of(call, operation, values):
                     self.blame(call, "request", path, rule, source)
-            # What roles.py refused is known to the test that sees the refusal.
+            # The test that sees a refusal of roles.py knows about it.
             if values is not wire.BAD and call.caller not in UNJUDGED and not call.refused:
                 self.note_needs(call, values)
 
@@ -94,8 +94,8 @@ class Verdict:
         return self.once(call, (page, REQUEST_ID.sub(b"", call.answer)), answered)
 
     def once(self, call, what, judge):
-        """Polls are the same again and again: what was found well is counted, and not read anew."""
-        if call.protocol == "rest":  # half of what it says is in its headers
+        """Polls repeat the same message. A message that was found right is counted, and not judged anew."""
+        if call.protocol == "rest":  # half of the message is in its headers
             return judge()
         key = hash(what)
         if key in self.clean:
@@ -124,7 +124,7 @@ class Verdict:
         return None
 
     def refusal(self, call, operation, page):
-        """An error must be one, and of those that the operation knows, where the model lists them."""
+        """An error must have an error's form, and be one of the operation's errors, where the model lists them."""
         try:
             code = refused_with(call)
         except (ValueError, ElementTree.ParseError):
@@ -163,7 +163,7 @@ def refused_with(call):
 
 
 def serve(pipe):
-    """The judging process: judges what it hears, until the server is gone."""
+    """The judging process. It judges what it hears until the server ends."""
     os.nice(5)
     verdict = Verdict()
     while True:
@@ -182,14 +182,14 @@ def serve(pipe):
 
 
 class Judge:
-    """The server's side. A thread of its own writes, so that no answer waits for the judge."""
+    """The server's side of the judge. A thread of its own writes, so that no answer waits for the judge."""
 
     def __init__(self):
         context = multiprocessing.get_context("fork")
         self.pipe, theirs = context.Pipe()
 
         def run():
-            self.pipe.close()  # else the end of the server would not be heard
+            self.pipe.close()  # otherwise the judge would not notice the end of the server
             serve(theirs)
 
         context.Process(target=run, daemon=True).start()
@@ -205,7 +205,7 @@ class Judge:
         self.waiting.put(call)
 
     def verdict(self, forget=False):
-        """All calls, members and violations so far; `forget` begins the violations anew."""
+        """All calls, members and violations so far. With `forget`, the violations are forgotten afterwards."""
         with self.answers:
             self.waiting.put("verdict")
             if not self.pipe.poll(VERDICT_S):

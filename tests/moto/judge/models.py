@@ -1,4 +1,4 @@
-"""AWS's own models, as botocore ships them, and which of their operations a request on the wire is."""
+"""AWS's own models, as botocore ships them. Finds the operation of a request on the wire."""
 
 import re
 from functools import cache
@@ -7,8 +7,8 @@ from urllib.parse import parse_qsl, unquote
 from botocore.loaders import Loader
 from botocore.model import ServiceModel
 
-# What a signature calls a service, and what botocore does, where the two differ. Where two services share a name, the version that a
-# query names tells which it is.
+# The name of a service in a signature, and its names in botocore, where the two differ. Where two services share a name, the version
+# in the query tells them apart.
 BY_SIGNING_NAME = {
     "apigateway": ["apigatewayv2"],
     "application-autoscaling": ["application-autoscaling"],
@@ -16,7 +16,7 @@ BY_SIGNING_NAME = {
     "monitoring": ["cloudwatch"],
     "servicequotas": ["service-quotas"],
 }
-# Static parts of an address that SDKs add for their own use.
+# Static parts of an address that SDKs add for themselves.
 ADDED_BY_SDKS = {"x-id"}
 
 _loader = Loader()
@@ -33,11 +33,11 @@ def known():
 
 
 class Unknown(Exception):
-    """No model says what this request is."""
+    """No model has this request."""
 
 
 def find(call):
-    """The operation of a request, and what its address holds: (OperationModel, {name: text})."""
+    """The operation of a request, and the values in its address: (OperationModel, {name: text})."""
     names = [name for name in BY_SIGNING_NAME.get(call.service, [call.service]) if name in known()]
     if not names:
         raise Unknown(f"botocore has no service that signs as `{call.service}`")
@@ -58,7 +58,7 @@ def _in(model, call):
 
 @cache
 def _addresses(model_name):
-    """Every operation's method, address as a pattern, and the fixed part of its query."""
+    """The method of each operation, its address as a pattern, and the fixed part of its query."""
     found = []
     for operation in map(service(model_name).operation_model, service(model_name).operation_names):
         path, _, query = operation.http["requestUri"].partition("?")
@@ -75,9 +75,9 @@ def _addresses(model_name):
 
 
 def _by_address(model, call):
-    """The most specific operation with this address: several of S3's differ only in what their query and their headers hold."""
+    """The most specific operation with this address. Several of S3's operations differ only in their query and their headers."""
     best, best_rank = None, None
-    # SDKs end a bucket's address with a slash when it stands in the path.
+    # When the bucket is in the path, SDKs add a slash at the end of its address.
     path = re.sub(r"^(/[^/]+)/$", r"\1", call.path) if call.service == "s3" else call.path
     pairs = parse_qsl(call.query, keep_blank_values=True)
     there = {("querystring", name) for name, _ in pairs} | {("header", name) for name in call.headers}

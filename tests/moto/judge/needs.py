@@ -1,18 +1,18 @@
-"""What a call needs of IAM: actions, each on a resource, with the request's context. For tests/iam/, which asks the policies.
+"""What a call needs of IAM: actions, each on a resource, with the request's context. tests/iam/ evaluates them by the policies.
 
-Which action works on what, and which keys a request carries: the Service Authorization Reference.
+The Service Authorization Reference says which action works on which resource, and which condition keys a request carries.
 https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
 """
 
 ACCOUNT = "123456789012"
-# What is made has no id yet: any one of its kind stands for it.
+# A resource that is being made has no id yet. Any id of its kind stands for it.
 NEW = {
     "fleet": "fleet-00000000-0000-0000-0000-000000000000", "instance": "i-00000000000000000", "volume": "vol-00000000000000000",
     "network-interface": "eni-00000000000000000", "spot-instances-request": "sir-00000000",
 }
 
 
-# Where queues and bucket are under a customer's key: that of tests/wire/support/iam.rs.
+# The customer's key of queues and bucket. tests/wire/support/iam.rs has it, too.
 KEY = f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html#sqs-what-permissions-for-sse
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html
@@ -23,7 +23,7 @@ OF_KEY = {
 
 
 class Unknown(Exception):
-    """Nobody has said yet what this call needs."""
+    """This file does not say what this call needs."""
 
 
 def tagged(prefix, tags):
@@ -31,7 +31,7 @@ def tagged(prefix, tags):
 
 
 def asked(tags):
-    """A request that carries tags."""
+    """The context of a request that carries tags."""
     return {**tagged("aws:RequestTag", tags), "aws:TagKeys": list(tags)} if tags else {}
 
 
@@ -40,7 +40,7 @@ def pairs(tags):
 
 
 class Needs:
-    """The needs of one call. `call.world` is what the server knew when the call came; see tests/moto/world.py."""
+    """The needs of one call. `call.world` has what the server knew when the call came; see tests/moto/world.py."""
 
     def __init__(self, call, said):
         self.call, self.said, self.world = call, said, call.world
@@ -53,9 +53,9 @@ class Needs:
         return f"arn:aws:ec2:{self.call.region}:{owner}:{kind}/{name}"
 
     def all(self):
-        """Triples of action, resource and context."""
+        """The needs, as triples of action, resource and context."""
         if self.said.get("DryRun"):
-            return []  # a question for a permission, which may well be missing
+            return []  # a dry run asks for a permission that may be missing
         service, op = self.call.service, self.call.op
         own = getattr(self, f"{service}_{op}", None) or getattr(self, service, None)
         needs = own() if own else self.anything()
@@ -64,7 +64,7 @@ class Needs:
         return [(action, resource, {**mine, **context}) for action, resource, context in needs]
 
     def of_key(self, action, resource):
-        """What an action needs where the data is under a customer's key. A box's secret never is."""
+        """What an action needs where a customer's key encrypts the data. It never encrypts a runner's secret."""
         ours = ":parameter/muster/" in resource and "/runners/" not in resource and "/paused" not in resource
         actions = ("kms:Decrypt",) if action == "ssm:GetParameter" and ours else OF_KEY.get(action, ())
         if self.call.op == "HeadObject":
@@ -76,7 +76,7 @@ class Needs:
         return {"ec2:SourceInstanceARN": self.ec2_arn("instance", self.world["source"])} if self.world.get("source") else {}
 
     def anything(self):
-        """What only looks is allowed on everything, or on nothing."""
+        """A call that only reads is allowed on all resources, or on none."""
         if not self.call.op.startswith(("Describe", "Get", "List")):
             raise Unknown(f"what {self.call.service}.{self.call.op} needs of IAM is not said in tests/moto/judge/needs.py")
         return [(f"{self.call.service}:{self.call.op}", "*", {})]
@@ -87,7 +87,7 @@ class Needs:
     # ----------------------------------------------------------------------------------------------------- EC2
 
     def changed(self, action, ids, more=lambda _: {}):
-        """What is done to instances that there are. Of others EC2 says that it does not know them."""
+        """An action on instances that exist. EC2 says of other instances that it does not know them."""
         tags = self.world.get("tags", {})
         return [
             (action, self.ec2_arn("instance", one), {**tagged("aws:ResourceTag", tags[one]), **tagged("ec2:ResourceTag", tags[one]), "ec2:InstanceID": one, **more(one)})
@@ -112,7 +112,7 @@ class Needs:
         offered = [override for config in self.said["LaunchTemplateConfigs"] for override in config.get("Overrides", [])]
         subnets = [override["SubnetId"] for override in offered if "SubnetId" in override]
         launch = self.launch(subnets, spot)
-        # Of what RunInstances works on, the reference lists these for CreateFleet too.
+        # The reference lists these resources of RunInstances for CreateFleet, too.
         listed = ("instance/", "volume/", "subnet/", "launch-template/", "image/")
         launched = [need for need in launch if need[0] == "ec2:RunInstances" and need[1].split(":", 5)[5].startswith(listed)]
         fleet = [("ec2:CreateFleet", resource, context) for _, resource, context in launched]
@@ -144,7 +144,7 @@ class Needs:
         return needs
 
     def tags_at_launch(self):
-        """Nothing says whether EC2 names CreateFleet or RunInstances for what a fleet's instances are tagged with: both must do."""
+        """No document says whether EC2 names CreateFleet or RunInstances for the tags of a fleet's instances, so both must be allowed."""
         needs = []
         for specification in self.said.get("TagSpecifications", []):
             kind = specification["ResourceType"]
@@ -159,7 +159,7 @@ class Needs:
     def parameter(self, action, name):
         tags = self.world.get("parameters", {}).get(name)
         if tags is None and self.world.get("source"):
-            return []  # a box asks before its secret is there, is refused, and asks again
+            return []  # an instance asks before its secret exists, is refused, and asks again
         context = {**tagged("aws:ResourceTag", tags or {}), **tagged("ssm:resourceTag", tags or {})}
         return [(action, self.arn("ssm", f"parameter/{name.lstrip('/')}"), context)]
 

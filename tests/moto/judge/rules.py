@@ -1,4 +1,4 @@
-"""What AWS documents and its models do not carry. Each rule is a function of a call's input that yields (member, rule, page)."""
+"""Rules that AWS documents and that its models lack. Each rule is a function of a call's input, and yields (member, rule, page)."""
 
 import re
 
@@ -10,7 +10,7 @@ TAG_TEXT = re.compile(r"[\w\s.:/=+\-@]*")
 
 
 def tags_in(value, path=""):
-    """Every list of tags: of items with a key and a value, or a map called tags."""
+    """Every list of tags. It has items with a key and a value, or is a map with the name tags."""
     if isinstance(value, dict):
         for name, said in value.items():
             at = f"{path}.{name}"
@@ -41,13 +41,13 @@ def tags(call, said):
                 yield at, f"has the key {key!r}, and `aws:` is AWS's own", page
             if len(value) > 256:
                 yield at, f"has a value of {len(value)} characters under {key!r}; 256 are allowed", page
-            # EC2 takes any character; most others only these.
+            # EC2 takes any character. Most other services take only these.
             if call.service != "ec2" and not (TAG_TEXT.fullmatch(key) and TAG_TEXT.fullmatch(value)):
                 yield at, f"has {key!r}: {value!r}; letters, digits, spaces and `_.:/=+-@` are allowed", page
 
 
 def of(call, operation, said):
-    """All violations of documented rules by one request."""
+    """All violations of documented rules in one request."""
     for rule in (tags, *rules_ec2.RULES.get((call.service, call.op), ()), *rules_others.RULES.get((call.service, call.op), ())):
         yield from rule(call, said)
     if call.service == "ec2":

@@ -61,7 +61,7 @@ def user_data(at, text):
 
 
 def metadata_tags(at, options, specifications):
-    """Tags that an instance reads in its metadata have fewer characters to choose from."""
+    """Tags that an instance reads in its metadata admit fewer characters."""
     if options.get("InstanceMetadataTags") != "enabled":
         return
     for specification in specifications:
@@ -115,7 +115,7 @@ def instant_fleet(call, said):
             if "," in subnet:
                 page = EC2.format("FleetLaunchTemplateOverridesRequest")
                 yield f"{at}.SubnetId", "names several subnets; a request of type instant can have only one", page
-            # A capacity pool is a type in a zone. Two subnets of one zone make it twice, and EC2 answers InvalidFleetConfig, "The fleet
+            # A capacity pool is a type in a zone. Two subnets of one zone name it twice, and EC2 answers InvalidFleetConfig, "The fleet
             # configuration contains duplicate instance pools."
             zone = override.get("AvailabilityZone") or call.zones.get(subnet, subnet)
             pool = (override.get("InstanceType"), zone)
@@ -139,7 +139,7 @@ def pages(call, said):
         yield ".MaxResults", f"is {said['MaxResults']}; 5 to 1000 are allowed", EC2.format(call.op)
 
 
-# Older spellings that EC2 still takes and the models no longer list, with the page that says so. Terraform's provider sends them.
+# Older spellings that EC2 still takes and that the models no longer list, with the page that says so. Terraform's provider sends them.
 FILTERS_OF_OLD = {"DescribeVpcs": {"isDefault"}}  # https://docs.aws.amazon.com/vpc/latest/userguide/work-with-default-vpc.html
 
 
@@ -149,7 +149,7 @@ def filter_names(shape_name, documentation):
 
 
 def filters(operation, said):
-    """Names of filters are listed in the model's prose."""
+    """The prose of the model lists the names of filters."""
     if not said.get("Filters") or operation.input_shape is None:
         return
     shape = operation.input_shape.members["Filters"]

@@ -1,4 +1,4 @@
-"""Documented rules of the services beside EC2."""
+"""Documented rules of the services other than EC2."""
 
 import json
 import re
@@ -48,7 +48,7 @@ ATTRIBUTE = re.compile(r"(?!(?:aws|amazon)\.)(?!.*\.\.)[A-Za-z0-9_\-](?:[A-Za-z0
 
 
 def weight(message):
-    """A message's size as SQS counts it: body, and of each attribute name, type and value."""
+    """The size of a message as SQS counts it: the body, and the name, type and value of each attribute."""
     size = len(message.get("MessageBody", "").encode())
     for name, attribute in message.get("MessageAttributes", {}).items():
         value = attribute.get("StringValue", "").encode() or attribute.get("BinaryValue", b"")

@@ -1,4 +1,4 @@
-"""Values against the shapes of AWS's models: what is required, lengths, ranges, patterns, words."""
+"""Compares values with the shapes of AWS's models: what is required, lengths, ranges, patterns and words."""
 
 from functools import cache
 
@@ -9,7 +9,7 @@ from .wire import BAD
 
 @cache
 def compiled(pattern):
-    """A pattern as AWS writes it, which is Java's. None where Python's reader of patterns cannot take it."""
+    """A pattern as AWS writes it, in Java's form. None: Python cannot compile it."""
     try:
         return regex.compile(pattern, regex.V1 if "&&" in pattern else 0)
     except regex.error:
@@ -17,7 +17,7 @@ def compiled(pattern):
 
 
 class Checker:
-    """Walks a value along its shape. `tell(path, rule)` hears of each violation; `members` counts what was looked at."""
+    """Walks a value along its shape. `tell(path, rule)` hears of each violation, and `members` counts what was compared."""
 
     def __init__(self, tell):
         self.tell, self.members = tell, 0

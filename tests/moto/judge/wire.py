@@ -1,4 +1,4 @@
-"""From what crosses the wire to the values of a model's shape. What a shape does not know, or what has another type, is told."""
+"""Decodes what crosses the wire into values of a model's shape. A member that the shape does not have, or that has another type, is reported."""
 
 import base64
 import binascii
@@ -17,7 +17,7 @@ NUMBERS = {"integer": int, "long": int, "float": float, "double": float}
 
 
 class Reader:
-    """Decodes one request or answer. `tell(path, rule)` hears of what is not as the model has it."""
+    """Decodes one request or answer. `tell(path, rule)` hears of what differs from the model."""
 
     def __init__(self, tell):
         self.tell = tell
@@ -25,7 +25,7 @@ class Reader:
     # ---------------------------------------------------------------------------------------------------- scalars
 
     def text(self, shape, said, path):
-        """A scalar that is written as text: in a form, in XML, in a header."""
+        """A scalar that is written as text in a form, in XML or in a header."""
         kind = shape.type_name
         try:
             if kind in NUMBERS:
@@ -114,7 +114,7 @@ class Reader:
         kind = shape.type_name
         if kind == "structure":
             names = {self.form_name(member, name): (name, member) for name, member in shape.members.items()}
-            for name, member in shape.members.items():  # a flattened list of the query protocol goes by its items' name
+            for name, member in shape.members.items():  # a flattened list of the query protocol has the name of its items
                 item = member.type_name == "list" and not self.ec2 and member.serialization.get("flattened")
                 if item and "name" in member.member.serialization:
                     names[member.member.serialization["name"]] = (name, member)
@@ -298,7 +298,7 @@ def request(operation, call, in_path, tell):
 
 
 def cbor(shape, body):
-    """CBOR has types of its own; botocore's reader takes what the shape names."""
+    """CBOR has types of its own, so botocore's reader takes only what the shape names."""
     if shape is None or not body:
         return {}
     parser = RpcV2CBORParser()

@@ -1,4 +1,4 @@
-//! How it all ends: no job is cut off, and no box stays.
+//! The end of an instance: no job is cut off, and no instance stays.
 
 use std::fs;
 use std::process::Command;
@@ -14,7 +14,7 @@ async fn on_a_spot_notice_an_idle_box_ends_at_once() {
         let mut b = listening(b).await;
         b.imds.spot_notice("2026-01-01T00:02:00Z");
         assert_eq!(b.ends(secs(15)).await, "spot takes this box at 2026-01-01T00:02:00Z");
-        assert!(b.read("state/log").contains("Exiting..."), "the listener took its leave\n{}", b.story());
+        assert!(b.read("state/log").contains("Exiting..."), "the listener did not leave by itself\n{}", b.story());
     })
     .await;
 }
@@ -26,7 +26,7 @@ async fn on_a_spot_notice_a_job_runs_on_and_its_fate_is_told_once() {
         b.imds.spot_notice("2026-01-01T00:02:00Z");
         let told = "muster: spot takes this box at 2026-01-01T00:02:00Z; the job on it will be lost\n";
         b.says(told, secs(10)).await;
-        never(secs(3), "the box ends under its job", || async { same(b.path("ended").exists(), false) }).await;
+        never(secs(3), "the instance ends while its job runs", || async { same(b.path("ended").exists(), false) }).await;
         assert_eq!(b.read("console").matches(told).count(), 1);
         b.tell("finish", "");
         assert_eq!(b.ends(secs(15)).await, "the runner is done");
@@ -47,7 +47,7 @@ async fn an_idle_box_ends_when_it_is_drained_or_when_spot_recommends_another() {
             "spot recommends another box"
         };
         assert_eq!(b.ends(secs(15)).await, reason);
-        assert!(b.read("state/log").contains("Exiting..."), "the listener took its leave\n{}", b.story());
+        assert!(b.read("state/log").contains("Exiting..."), "the listener did not leave by itself\n{}", b.story());
     })
     .await;
 }
@@ -59,7 +59,7 @@ async fn a_drained_box_finishes_its_job_first_and_outlives_its_tokens() {
         b.imds.expire_tokens();
         b.imds.tag("muster:drain", "surplus");
         b.says("muster: drained: surplus; it waits for the job to end\n", secs(10)).await;
-        never(secs(3), "the box ends under its job", || async { same(b.path("ended").exists(), false) }).await;
+        never(secs(3), "the instance ends while its job runs", || async { same(b.path("ended").exists(), false) }).await;
         b.tell("finish", "");
         assert_eq!(b.ends(secs(15)).await, "the runner is done");
         assert!(b.heard("finished"));
@@ -68,7 +68,8 @@ async fn a_drained_box_finishes_its_job_first_and_outlives_its_tokens() {
     .await;
 }
 
-/// Puts a `grep` in the box's way that brings a job after the `nth` look for a worker, and returns what it saw before.
+/// Puts a `grep` into the instance's PATH that brings a job after the `nth` look for a worker, and returns what it saw
+/// before.
 fn bring_a_job_after_look(b: &mut LinuxBox, nth: u32) {
     let path = std::env::var("PATH").expect("a path");
     let grep = format!(
@@ -86,7 +87,7 @@ exit $code
 "#
     );
     b.stub("grep", &grep);
-    b.set("MUSTER_WATCH", 3); // the listener is there at the first look
+    b.set("MUSTER_WATCH", 3); // the listener runs at the first look
     b.tell("looks", "");
 }
 
@@ -132,7 +133,7 @@ async fn a_job_that_has_no_worker_yet_is_not_cut_off_unless_it_never_gets_one() 
         let mut b = taken(b).await;
         b.imds.tag("muster:drain", "surplus");
         b.says("it waits for the job to end", secs(10)).await;
-        never(secs(3), "the box ends under its job", || async { same(b.path("ended").exists(), false) }).await;
+        never(secs(3), "the instance ends while its job runs", || async { same(b.path("ended").exists(), false) }).await;
         fs::remove_file(b.path("control/no-worker")).expect("the file");
         b.hears("working").await;
         b.tell("finish", "");
@@ -154,7 +155,7 @@ async fn a_job_goes_on_when_it_kills_run_sh() {
         let mut b = working(b).await;
         let status = Command::new("kill").args(["-KILL", b.read("control/run.pid").trim()]).status().expect("kill runs");
         assert!(status.success());
-        never(secs(3), "the box ends under its job", || async { same(b.path("ended").exists(), false) }).await;
+        never(secs(3), "the instance ends while its job runs", || async { same(b.path("ended").exists(), false) }).await;
         b.tell("finish", "");
         let reason =
             "the runner failed with exit code 137; it said: 2024-01-01 00:00:02Z: Job build completed with result: Succeeded";
@@ -167,7 +168,7 @@ async fn a_job_goes_on_when_it_kills_run_sh() {
 #[tokio::test]
 async fn a_drain_waits_for_a_listener_that_is_about_to_start() {
     on_each_shell(async |mut b| {
-        // One that has left and that nobody has waited for yet: its files cannot be told any more.
+        // A process that has ended and that nobody has waited for yet. Its files can no longer be read.
         let left = b.path("Runner.Listener");
         std::os::unix::fs::symlink("/bin/sh", &left).expect("a link");
         let mut left = Command::new(left).args(["-c", ":"]).spawn().expect("the shell starts");
@@ -207,7 +208,7 @@ async fn a_listener_that_will_not_leave_is_killed() {
         b.imds.tag("muster:drain", "surplus");
         assert_eq!(b.ends(secs(30)).await, "drained: surplus; the listener had to be killed");
 
-        // It leaves, and `run.sh` does not.
+        // The listener leaves, and `run.sh` does not.
         let mut b = listening(LinuxBox::launch(&b.site, b.shell()).await).await;
         b.tell("linger", "");
         b.imds.tag("muster:drain", "surplus");
@@ -222,7 +223,7 @@ async fn a_box_without_a_job_ends_after_its_lifetime_and_metadata_or_not() {
         b.set("MUSTER_MAX_LIFETIME", 4);
         let mut b = working(b).await;
         b.imds.down(true);
-        never(secs(6), "the box ends under its job", || async { same(b.path("ended").exists(), false) }).await;
+        never(secs(6), "the instance ends while its job runs", || async { same(b.path("ended").exists(), false) }).await;
         b.tell("finish", "");
         assert_eq!(b.ends(secs(15)).await, "the runner is done");
 
@@ -268,12 +269,12 @@ async fn a_second_boot_ends_at_once() {
         b.tell("crash", "0");
         assert_eq!(b.ends(secs(20)).await, "the runner is done");
         b.secret(JIT).await;
-        // cloud-init does not run user data again, but what user data has left to each boot.
+        // cloud-init does not run the user data again, but what the user data has left for each boot.
         b.boot_again(&cloud.join("scripts/per-boot/muster"));
         assert_eq!(b.ends(secs(10)).await, "second boot: this box had its turn");
         assert!(b.has_secret().await, "nothing was read");
 
-        // An image that was made of the box: another instance, whose turn it is.
+        // An image was made of the instance, and boots as another instance, which may run a job.
         fs::remove_file(cloud.join("instance")).expect("a link");
         std::os::unix::fs::symlink("instances/i-other", cloud.join("instance")).expect("a link");
         let status = Command::new(cloud.join("scripts/per-boot/muster")).status().expect("it runs");
@@ -340,7 +341,7 @@ async fn a_box_whose_output_nobody_takes_any_more_ends_all_the_same() {
         drop(reader);
         b.imds.tag("muster:drain", "surplus");
         b.says("muster: ended: drained: surplus\n", secs(20)).await;
-        eventually(secs(10), "the box ends", || async { same(b.read("ended").as_str(), "ended\n") }).await;
+        eventually(secs(10), "the instance ends", || async { same(b.read("ended").as_str(), "ended\n") }).await;
         assert_eq!(b.read("console").matches("ended").count(), 1, "{}", b.read("console"));
     })
     .await;

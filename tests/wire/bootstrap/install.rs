@@ -1,4 +1,4 @@
-//! The runner: from the cache, from GitHub, from the image; and the scripts around its installation.
+//! Where the runner comes from: the cache, GitHub or the image; and the scripts before and after its installation.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -32,7 +32,7 @@ async fn when_s3_is_down_the_runner_comes_from_github() {
 #[tokio::test]
 async fn a_corrupt_archive_is_not_run_and_the_runner_comes_from_github() {
     on_each_shell(async |mut b| {
-        // Sound in itself, but not what its metadata says; then one that came in part.
+        // The first archive is sound, but not what its metadata says. The second archive is only a part.
         let whole = b.site.archive.clone();
         let wrong = sha256(b"something else");
         b.site.store("2.330.1", whole.clone(), &wrong).await;
@@ -77,25 +77,25 @@ async fn a_runner_that_the_image_has_is_not_fetched() {
             assert_eq!(b.ends(secs(20)).await, "drained: idle");
             b
         };
-        // An image: made of a box that had the latest.
+        // An image that was made of an instance with the latest release.
         let image = stopped(listening(b).await).await;
         let gets = async |b: &LinuxBox| {
             let calls = b.site.moto.calls_by(&b.key).await.into_iter();
             calls.filter(|c| c.op == "GET object").filter_map(|c| c.status).collect::<Vec<_>>()
         };
         assert_eq!(gets(&image).await, [200]);
-        // The latest is still the latest: asked, not fetched.
+        // The image's release is still the latest, so the instance asks for it and does not fetch it.
         b = LinuxBox::launch(&image.site, image.shell()).await;
         b.set("MUSTER_HOME", image.path("home").display());
         b = stopped(listening(b).await).await;
         assert_eq!(gets(&b).await, [304]);
-        // The version that is wanted: not even asked.
+        // The image has the wanted version, so the instance does not even ask.
         b = LinuxBox::launch(&image.site, image.shell()).await;
         b.set("MUSTER_HOME", image.path("home").display());
         b.set("MUSTER_VERSION", VERSION);
         b = stopped(listening(b).await).await;
         assert_eq!(gets(&b).await, Vec::<u16>::new());
-        // Nothing can be had: better the image's than none.
+        // No release can be fetched. The image's is better than none.
         b = LinuxBox::launch(&image.site, image.shell()).await;
         b.set("MUSTER_HOME", image.path("home").display());
         b.site.moto.without_policies(); // no role of ours reaches another bucket
@@ -158,7 +158,7 @@ async fn scripts_around_the_install_run_in_their_turn_and_their_failure_ends_the
         b.set("MUSTER_PRE_INSTALL", "false");
         b.boot();
         assert_eq!(b.ends(secs(20)).await, "preInstall failed with exit code 1");
-        assert!(!b.calls().await.iter().any(|op| op == "GET object"), "this box did not get so far");
+        assert!(!b.calls().await.iter().any(|op| op == "GET object"), "this instance did not get so far");
     })
     .await;
 }
@@ -178,7 +178,7 @@ async fn a_pre_install_that_hangs_holds_the_box_no_longer_than_a_drain_or_the_bo
         let reason = "preInstall was still under way 3 s after the start, and this pool's bootDeadline leaves no more; \
                       it said: waiting for the lock";
         assert_eq!(b.ends(secs(20)).await, reason);
-        assert!(!b.has_secret().await, "it was read");
+        assert!(!b.has_secret().await, "the secret was not read");
     })
     .await;
 }
@@ -186,7 +186,7 @@ async fn a_pre_install_that_hangs_holds_the_box_no_longer_than_a_drain_or_the_bo
 #[tokio::test]
 async fn as_root_the_runner_belongs_to_its_own_user_who_is_made() {
     on_each_shell(async |mut b| {
-        // No root and no user of that name here: stand-ins note what root would have done.
+        // The tests have neither root nor such a user. Stand-ins note what root would have done.
         let stubs = [
             ("id", "case $* in -u) echo 0;; -un) echo root;; *) exit 1;; esac"),
             ("useradd", ""),

@@ -1,4 +1,4 @@
-//! What the machine does to a box: a clock that steps, a disk without room, an old curl, and systemd.
+//! What the machine does to an instance: a clock that steps, a full disk, an old curl, and systemd.
 
 use std::fs;
 
@@ -6,7 +6,8 @@ use super::{listening, on_each_shell, working};
 use crate::support::linux::{JIT, LinuxBox};
 use crate::support::{eventually, never, same, secs};
 
-/// A `date` that is as many seconds off as the file `clock` says. All else of the machine's has its own clock.
+/// Puts a `date` into the instance's PATH whose clock is off by as many seconds as the file `clock` says. All other
+/// programs have the real clock.
 fn own_clock(b: &LinuxBox) {
     let path = std::env::var("PATH").expect("a path");
     let text = format!(
@@ -23,7 +24,7 @@ async fn a_clock_that_steps_forward_costs_a_booting_box_nothing() {
         b.boot();
         b.says("muster: box ", secs(20)).await;
         b.tell("clock", "600");
-        never(secs(3), "the box ends", || async { same(b.path("ended").exists(), false) }).await;
+        never(secs(3), "the instance ends", || async { same(b.path("ended").exists(), false) }).await;
         b.secret(JIT).await;
         b.listens().await;
     })
@@ -39,7 +40,7 @@ async fn a_clock_that_steps_back_makes_no_box_deaf_and_its_stages_are_true() {
         b.no_secret().await;
         b.boot();
         b.says("stage unpacked", secs(20)).await;
-        // What chrony does when it first hears of the time.
+        // chrony does this when it first hears of the time.
         b.tell("clock", "0");
         b.secret(JIT).await;
         let b = &mut b;
@@ -48,14 +49,18 @@ async fn a_clock_that_steps_back_makes_no_box_deaf_and_its_stages_are_true() {
             let instances = b.site.moto.instances().await;
             instances.iter().find(|i| i.id == b.id).expect("its instance").tag("muster:stages").to_owned()
         };
-        eventually(secs(10), "the box tags itself", async || if tagged().await.is_empty() { Err(String::new()) } else { Ok(()) })
-            .await;
+        eventually(
+            secs(10),
+            "the instance tags itself",
+            async || if tagged().await.is_empty() { Err(String::new()) } else { Ok(()) },
+        )
+        .await;
         let tag = tagged().await;
         let at = |name: &str| {
             let stage = tag.split(',').find_map(|s| s.strip_prefix(&format!("{name}=")));
             stage.unwrap_or_else(|| panic!("no {name} in {tag}")).parse::<u64>().expect("milliseconds")
         };
-        assert!(at("listener") - at("script") < 100_000, "all by the clock that is right now: {tag}");
+        assert!(at("listener") - at("script") < 100_000, "the stages are not all by the corrected clock: {tag}");
 
         b.tell("clock", "-300");
         b.imds.tag("muster:drain", "surplus");
@@ -64,7 +69,7 @@ async fn a_clock_that_steps_back_makes_no_box_deaf_and_its_stages_are_true() {
     .await;
 }
 
-/// A file that may not grow tells the same story as a disk that has no room, and needs no disk.
+/// A file that may not grow has the same effect as a full disk, and needs no disk.
 #[tokio::test]
 async fn a_full_disk_is_named() {
     on_each_shell(async |mut b| {
@@ -76,7 +81,7 @@ async fn a_full_disk_is_named() {
         assert_eq!(b.ends(secs(20)).await, reason);
 
         let mut b = LinuxBox::launch(&b.site, b.shell()).await;
-        b.preamble("trap '' XFSZ; ulimit -f 64"); // of 512 bytes
+        b.preamble("trap '' XFSZ; ulimit -f 64"); // the unit is 512 bytes
         b.boot();
         let reason = format!("cannot write {}: dd: error writing 'errors': File too large", b.path("state").display());
         assert_eq!(b.ends(secs(20)).await, reason);
@@ -128,7 +133,8 @@ async fn a_curl_that_cannot_sign_or_reach_anybody_is_quoted() {
     .await;
 }
 
-/// <https://docs.aws.amazon.com/general/latest/gr/rande.html>, and for the European Sovereign Cloud its partition's suffix.
+/// The endpoints are those of <https://docs.aws.amazon.com/general/latest/gr/rande.html>, and for the European Sovereign
+/// Cloud those with its partition's suffix.
 #[tokio::test]
 async fn each_partition_has_its_own_endpoints() {
     on_each_shell(async |b| {
@@ -139,7 +145,7 @@ async fn each_partition_has_its_own_endpoints() {
         ] {
             let mut b = LinuxBox::launch(&b.site, b.shell()).await;
             let path = std::env::var("PATH").expect("a path");
-            // Whatever is no metadata service is not asked.
+            // The stub lets only calls to this machine through, which is where the metadata service is.
             b.stub("curl", &format!("case \"$*\" in *--version* | *127.0.0.1*) PATH='{path}' exec curl \"$@\" ;; esac\nexit 7"));
             b.set("AWS_ENDPOINT_URL", "");
             b.set("MUSTER_PRE_INSTALL", "sleep 30");
@@ -163,11 +169,11 @@ async fn on_systemd_the_script_leaves_the_boot_and_goes_on_as_a_unit() {
         fs::create_dir(b.path("systemd")).expect("a directory");
         b.set("MUSTER_SYSTEMD", b.path("systemd").display());
         b.set("MUSTER_UNIT", "muster-box");
-        // What systemd does with it: the command line after the properties, in the background.
+        // As systemd would, the stub runs the command line after the properties in the background.
         b.stub("systemd-run", "while [ \"$1\" != sh ]; do shift; done\n\"$@\" >>\"$TEST_CONTROL/unit\" 2>&1 &");
         b.boot();
         b.exits(secs(20)).await;
-        assert!(!b.path("ended").exists(), "the boot's part is over, the box is not");
+        assert!(!b.path("ended").exists(), "the boot is over, and the instance is not");
         b.listens().await;
         let call = b.read("tools.log");
         let call = call.lines().find(|line| line.starts_with("systemd-run ")).expect("a unit");
@@ -184,7 +190,7 @@ async fn on_systemd_the_script_leaves_the_boot_and_goes_on_as_a_unit() {
         b.imds.tag("muster:drain", "surplus");
         b.says("muster: ended: drained: surplus\n", secs(20)).await;
 
-        // A systemd that takes no unit: it goes on where it is.
+        // If systemd takes no unit, the script goes on where it is.
         let mut b = LinuxBox::launch(&b.site, b.shell()).await;
         fs::create_dir(b.path("systemd")).expect("a directory");
         b.set("MUSTER_SYSTEMD", b.path("systemd").display());
@@ -246,12 +252,12 @@ async fn when_the_power_button_is_pressed_the_runner_may_tell_github_of_its_job(
         let mut b = working(b).await;
         b.signal("TERM");
         assert_eq!(b.ends(secs(25)).await, "stopped by a signal");
-        assert!(!b.heard("finished"), "it did not wait for the job");
+        assert!(!b.heard("finished"), "the script must not wait for the job");
 
         let mut b = listening(LinuxBox::launch(&b.site, b.shell()).await).await;
         b.signal("TERM");
         assert_eq!(b.ends(secs(8)).await, "stopped by a signal");
-        assert!(b.read("state/log").contains("Exiting..."), "the listener took its leave\n{}", b.story());
+        assert!(b.read("state/log").contains("Exiting..."), "the listener did not leave by itself\n{}", b.story());
     })
     .await;
 }
@@ -263,7 +269,7 @@ async fn marks_of_a_power_cut_are_no_marks_and_ours_are_on_the_disk_before_they_
         fs::create_dir_all(&boot).expect("a directory");
         std::os::unix::fs::symlink(b.path("cloud/instances").join(&b.id), b.path("cloud/instance")).expect("a link");
         fs::create_dir(b.path("home")).expect("a directory");
-        // What was made and not synced: there, and empty.
+        // These files were made and not synced, so they exist and are empty.
         fs::write(boot.join("muster"), "").expect("a file");
         fs::write(b.path("home/.muster-used"), "").expect("a file");
         let names = "ls \"$1\" \"${1%.new}\" 2>/dev/null | sed 's|.*/|has |' >>\"$TEST_CONTROL/synced\"";

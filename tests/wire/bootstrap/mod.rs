@@ -1,5 +1,5 @@
-//! The boot script of a Linux box, run for real by dash and by bash, one of which is `/bin/sh` on most images: how it
-//! becomes a runner, and that it ends the box, with the right reason, whatever happens.
+//! The boot script of a Linux instance, run for real by dash and by bash, one of which is `/bin/sh` on most images. The
+//! tests show how it becomes a runner, and that it ends the instance with the right reason, whatever happens.
 
 use crate::support;
 
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use support::linux::{LinuxBox, Site, has};
 
-/// Launches one box for each shell and plays the case on both at once.
+/// Launches one instance for each shell, and runs the case on both at the same time.
 async fn on_each_shell<F: AsyncFn(LinuxBox)>(case: F) {
     let Some(site) = Site::start().await else { return };
     let site = Arc::new(site);
@@ -26,14 +26,14 @@ async fn on_each_shell<F: AsyncFn(LinuxBox)>(case: F) {
     tokio::join!(play("dash"), play("bash"));
 }
 
-/// A box that has started and listens.
+/// An instance that has booted, and whose runner listens.
 async fn listening(mut b: LinuxBox) -> LinuxBox {
     b.boot();
     b.listens().await;
     b
 }
 
-/// A box that runs a job.
+/// An instance whose runner has a job.
 async fn working(b: LinuxBox) -> LinuxBox {
     let b = listening(b).await;
     b.tell("job", "");

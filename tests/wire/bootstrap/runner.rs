@@ -1,4 +1,4 @@
-//! What a job finds: Docker, sudo, and a runner that takes what the box says to it.
+//! What a job finds: Docker, sudo, and a runner that obeys what the boot script tells it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,7 +7,7 @@ use super::{listening, on_each_shell};
 use crate::support::linux::{LinuxBox, SCRIPT};
 use crate::support::secs;
 
-/// A Docker whose daemon is up as many seconds after its start as `takes` says, and that preInstall brings.
+/// A Docker that preInstall installs, and whose daemon is up once the command `takes` has ended.
 fn with_docker(b: &mut LinuxBox, takes: &str) {
     b.stub("systemctl", &format!("[ \"$*\" != 'start docker' ] || {{ {takes}; : >\"$TEST_CONTROL/daemon\"; }}"));
     let tools = b.path("tools");
@@ -17,7 +17,7 @@ fn with_docker(b: &mut LinuxBox, takes: &str) {
     b.set("MUSTER_PRE_INSTALL", format!("mv '{0}/docker.deb' '{0}/docker'", tools.display()));
 }
 
-/// Amazon Linux's package starts nothing, and a job may come as soon as the runner listens.
+/// The package of Amazon Linux does not start the daemon, and a job may come as soon as the runner listens.
 #[tokio::test]
 async fn docker_that_pre_install_brings_is_started_and_ready_before_the_runner_listens() {
     on_each_shell(async |mut b| {
@@ -48,7 +48,8 @@ async fn docker_that_does_not_come_keeps_no_runner_back_and_is_told() {
     .await;
 }
 
-/// preInstall takes more than half of bootDeadline, and Docker's daemon never comes up: a job without Docker still gets its runner.
+/// preInstall takes more than half of bootDeadline, and Docker's daemon never starts. A job without Docker still gets its
+/// runner.
 #[tokio::test]
 async fn docker_never_takes_the_last_of_the_boot_deadline() {
     on_each_shell(async |mut b| {
@@ -74,7 +75,8 @@ async fn where_there_is_no_docker_nobody_waits_for_it() {
     .await;
 }
 
-/// What .NET says of a missing ICU, and of any exception: <https://learn.microsoft.com/dotnet/core/extensions/globalization-icu>
+/// .NET reports a missing ICU, and every exception, like this:
+/// <https://learn.microsoft.com/dotnet/core/extensions/globalization-icu>
 #[tokio::test]
 async fn of_a_stack_trace_the_reason_quotes_the_line_that_names_the_cause() {
     on_each_shell(async |b| {
@@ -134,7 +136,7 @@ async fn a_pre_install_that_takes_most_of_the_boot_deadline_is_warned_of() {
     .await;
 }
 
-/// As root, by stand-ins: who may run these tests is not root everywhere.
+/// Makes the script believe that it is root. Whoever runs these tests need not be root.
 async fn as_root(b: &mut LinuxBox) {
     b.stub("id", "case $* in -u) echo 0;; -un) echo root;; *) exit 0;; esac");
     for name in ["chown", "usermod", "useradd"] {
@@ -175,7 +177,7 @@ async fn sudo_that_is_missing_or_refuses_ends_the_box_with_that_word() {
 
         let mut b = LinuxBox::launch(&b.site, b.shell()).await;
         as_root(&mut b).await;
-        // A path on which everything is but sudo.
+        // A PATH with every program except sudo.
         let path = std::env::var("PATH").expect("a path");
         let bare = b.path("bare");
         fs::create_dir(&bare).expect("a directory");
@@ -203,13 +205,13 @@ async fn a_runner_that_updates_itself_first_is_told() {
     .await;
 }
 
-/// What the box says to the runner, and the file of actions/runner (at 258d6c85, release 2.336.0) that reads it:
-/// <https://github.com/actions/runner/tree/258d6c857db3519913f7deb6004b60172f8043ae>. Whoever adds a name looks it up there first: what
-/// nothing reads does nothing, without a word.
+/// The names by which the boot script tells the runner something, each with the file of actions/runner that reads it (at
+/// 258d6c85, release 2.336.0): <https://github.com/actions/runner/tree/258d6c857db3519913f7deb6004b60172f8043ae>. Look a
+/// new name up there before you add it. A name that nothing reads has no effect, and nothing warns of it.
 const READ_BY: [(&str, &str); 20] = [
     ("ACTIONS_RUNNER_HOOK_JOB_COMPLETED", "src/Runner.Worker/JobExtension.cs"),
     ("ACTIONS_RUNNER_HOOK_JOB_STARTED", "src/Runner.Worker/JobExtension.cs"),
-    // The prefix, and the name of an option: --jitconfig, --token.
+    // This is the prefix with the name of an option: --jitconfig, --token.
     ("ACTIONS_RUNNER_INPUT_JITCONFIG", "src/Runner.Listener/CommandSettings.cs"),
     ("ACTIONS_RUNNER_INPUT_TOKEN", "src/Runner.Listener/CommandSettings.cs"),
     ("ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE", "src/Misc/layoutroot/run-helper.sh.template"),
@@ -233,7 +235,7 @@ const READ_BY: [(&str, &str); 20] = [
 #[test]
 fn the_boxes_say_nothing_to_the_runner_that_it_does_not_read() {
     let known: BTreeSet<&str> = READ_BY.iter().map(|(name, file)| if file.starts_with("src/") { *name } else { "" }).collect();
-    assert_eq!(known.len(), READ_BY.len(), "each once, and each with the file that reads it");
+    assert_eq!(known.len(), READ_BY.len(), "a name is in the list twice");
     for (script, part) in
         [(SCRIPT.to_owned(), ("\nrun() {", "\n}\n")), (SCRIPT.replace("linux.sh", "windows.ps1"), ("$script = @\"", "\n\"@"))]
     {

@@ -1,4 +1,4 @@
-//! The secret: late, denied, throttled, or never there.
+//! The secret, which may be late, denied, throttled, or never there.
 
 use super::{listening, on_each_shell};
 use crate::support::linux::{JIT, LinuxBox};
@@ -15,7 +15,7 @@ async fn a_secret_that_is_20_s_late_is_waited_for_with_the_runner_unpacked_meanw
         b.secret(JIT).await;
         b.says("stage listener", secs(20)).await;
         let asked = b.calls().await.iter().filter(|op| *op == "GetParameter").count();
-        assert!((5..=9).contains(&asked), "{asked} calls in 20 s: neither a flood nor a nap\n{}", b.story());
+        assert!((5..=9).contains(&asked), "{asked} calls in 20 s are too many or too few\n{}", b.story());
         b.tell("crash", "0");
         assert_eq!(b.ends(secs(20)).await, "the runner is done");
     })
@@ -102,7 +102,7 @@ async fn a_reusable_runner_is_configured_with_the_token_off_the_command_line() {
         let mut b = b;
         assert_eq!(b.ends(secs(20)).await, "drained: idle");
 
-        // In a repository there is no group.
+        // A runner of a repository has no group.
         let mut b = LinuxBox::launch(&b.site, b.shell()).await;
         let settings = json!({"group": "", "labels": ["a"], "name": "n", "token": "t", "url": "https://github.com/acme/app"});
         b.secret(&settings.to_string()).await;

@@ -1,4 +1,4 @@
-//! Straight through: from the boot to a job, with no call too many and no secret shown.
+//! An instance without any trouble, from the boot to a job. It makes no call too many, and shows no secret.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,8 +11,9 @@ use crate::support::{ms, secs};
 #[tokio::test]
 async fn straight_through_it_takes_three_calls_and_no_secret_shows() {
     on_each_shell(async |mut b| {
-        // curl's command lines, all of them; and of the other programs each that is there for a hundredth of a second or so.
-        // Its own time-outs, last and long: on a loaded machine a call that is repeated would be counted twice.
+        // The stub notes all command lines of curl. Of other programs, the watch sees each that runs for a hundredth of a
+        // second or longer. The stub's time-outs come last, so they win over the script's. They are long, because a call that
+        // a loaded machine repeats would be counted twice.
         b.stub("curl", "PATH=/usr/local/bin:/usr/bin:/bin exec curl \"$@\" --connect-timeout 100 -m 100");
         b.boot();
         let done = AtomicBool::new(false);

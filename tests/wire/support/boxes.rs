@@ -1,6 +1,6 @@
-//! The stand-in for the boxes: does what the bootstrap script on a real instance does, as far as the outside can tell.
-//! It waits for its secret, fetches and deletes it, comes online at the double, runs a job, obeys the drain tag when
-//! idle, and ends its instance itself (a real box shuts down, and shutdown means terminate).
+//! A stand-in for the instances. Seen from outside, it does what the boot script does on a real instance. It waits for its
+//! secret, reads and deletes it, and comes online at the double. It runs a job, obeys the drain tag when it is idle, and
+//! ends its instance itself. (A real instance shuts down, and shutdown means terminate.)
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -15,29 +15,29 @@ use super::github::Double;
 use super::moto::{Instance, Moto, SECRET_ACCESS_KEY, Snapshot, TEST_KEY, World, box_key, sdk};
 use super::ms;
 
-/// How one box behaves.
+/// How one instance behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behaviour {
-    /// As it should.
+    /// The instance does what it should.
     Normal,
-    /// Never comes up: the secret is never fetched.
+    /// The instance never boots, so it never reads its secret.
     NeverBoots,
-    /// Comes up only after this long.
+    /// The instance boots only after this long.
     BootsLate(Duration),
-    /// Fetches its secret, comes online, and never ends a job.
+    /// The instance reads its secret, comes online, and never ends a job.
     Hangs,
 }
 
-/// Settings of all boxes; changes take effect at once.
+/// The settings of all instances. A change takes effect at once.
 #[derive(Clone)]
 pub struct Habits {
-    /// Launched to looking for the secret.
+    /// The time from the launch until the instance looks for its secret.
     pub boot: Duration,
     /// How long a job takes.
     pub job: Duration,
-    /// How the n-th box (from 0, in the order of their launch) behaves.
+    /// How the n-th instance behaves, from 0, in the order of launching.
     pub behaviour: Arc<dyn Fn(usize) -> Behaviour + Send + Sync>,
-    /// Nobody is home: boxes do nothing at all until this is set back.
+    /// While this is true, instances do nothing at all.
     pub paused: bool,
 }
 
@@ -55,16 +55,16 @@ enum Phase {
     Ended,
 }
 
-/// What became of a box, for assertions.
+/// What became of an instance, for assertions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Story {
-    /// The runner that it was, once it had its secret.
+    /// The id of the runner that the instance became. None: it has not read its secret.
     pub runner: Option<u64>,
-    /// The jobs that it ran.
+    /// The jobs that the instance ran.
     pub jobs: Vec<u64>,
-    /// Ended by itself, not by somebody's TerminateInstances.
+    /// Whether the instance ended itself, and no TerminateInstances ended it.
     pub ended_itself: bool,
-    /// Ended because it was told to drain.
+    /// Whether the instance ended because it was drained.
     pub drained: bool,
 }
 
@@ -74,7 +74,7 @@ struct Known {
     story: Story,
 }
 
-/// All boxes of one cluster; dropping it ends the stand-in.
+/// All instances of one cluster. Dropping it ends the stand-in.
 pub struct Boxes {
     habits: Arc<Mutex<Habits>>,
     stories: Arc<Mutex<BTreeMap<String, Story>>>,
@@ -90,7 +90,7 @@ impl Drop for Boxes {
 impl Boxes {
     /// Watches `moto` for instances of the world's cluster.
     pub async fn start(moto: &Moto, github: &Double, world: &World, habits: Habits) -> Boxes {
-        // Shutting down is no call of the box; what it does call, it calls with its own credentials.
+        // The shutdown is no API call of the instance. It makes its real calls with its own credentials.
         let config = sdk(moto.url(), TEST_KEY).await;
         let habits = Arc::new(Mutex::new(habits));
         let stories = Arc::new(Mutex::new(BTreeMap::new()));
@@ -107,12 +107,12 @@ impl Boxes {
         Boxes { habits, stories, task: tokio::spawn(site.run()) }
     }
 
-    /// Changes the habits.
+    /// Changes the settings.
     pub fn habits(&self, change: impl FnOnce(&mut Habits)) {
         change(&mut self.habits.lock().expect("no panic under this lock"));
     }
 
-    /// What became of each box, by instance.
+    /// What became of each instance, by id.
     pub fn stories(&self) -> BTreeMap<String, Story> {
         self.stories.lock().expect("no panic under this lock").clone()
     }
@@ -189,7 +189,7 @@ impl Site {
                 if self.github.runner_online(runner) {
                     known.phase = Phase::Online { runner };
                 } else {
-                    self.end(known, instance).await; // run.sh exits when its registration is gone, and so does the box
+                    self.end(known, instance).await; // run.sh exits when its registration is gone, and the instance ends
                 }
             }
             Phase::Online { runner } => match self.github.job_of(runner) {
@@ -224,7 +224,8 @@ impl Site {
         }
     }
 
-    /// Reads and deletes the secret; the runner's id. JIT configurations are the double's own making: it put the id in them.
+    /// Reads and deletes the secret, and returns the id of the runner. The double itself makes the JIT configurations, and
+    /// puts the id in them.
     async fn fetch_secret(&self, name: &str, instance: &str) -> Option<u64> {
         let own = Credentials::new(box_key(instance), SECRET_ACCESS_KEY, None, None, "instance profile");
         let ssm = aws_sdk_ssm::Client::from_conf(self.ssm.config().to_builder().credentials_provider(own).build());
@@ -248,7 +249,7 @@ impl Site {
     async fn end(&self, known: &mut Known, instance: &Instance) {
         known.story.ended_itself = true;
         known.phase = Phase::Ended;
-        // First the story: a test that sees the end asks for it at once.
+        // The story is told first, because a test that sees the end asks for it at once.
         self.tell(known, instance);
         self.ec2.terminate_instances().instance_ids(&instance.id).send().await.ok();
     }

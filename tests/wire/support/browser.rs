@@ -1,4 +1,5 @@
-//! A headless Chromium, driven over the W3C WebDriver protocol and, for what that cannot, Chromium's DevTools protocol.
+//! A headless Chromium. It is driven by the W3C WebDriver protocol, and by Chromium's DevTools protocol for what WebDriver
+//! cannot do.
 //! <https://www.w3.org/TR/webdriver2/>, <https://chromedevtools.github.io/devtools-protocol/>
 
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts it; None: the machine has none, and the test is skipped.
+    /// Starts a browser. None: the machine has none, so the test is skipped.
     pub async fn start() -> Option<Browser> {
         if !have("chromedriver", "chromium chromium-driver") || !have("chromium", "chromium chromium-driver") {
             return None;
@@ -35,7 +36,7 @@ impl Browser {
             answer.map(drop).map_err(|e| e.to_string())
         })
         .await;
-        // No sandbox: it needs a user's namespace, which containers do not have. Only our own page is opened.
+        // The sandbox needs a user namespace, which containers do not have. Only our own page is opened.
         let args = [
             "--headless=new",
             "--no-sandbox",
@@ -77,12 +78,12 @@ impl Browser {
         self.post("goog/cdp/execute", json!({ "cmd": command, "params": params })).await
     }
 
-    /// Everything that a log holds since the last call: `browser` (the console) or `performance` (the network).
+    /// Everything that was logged since the last call: by `browser` (the console) or by `performance` (the network).
     pub async fn log(&self, kind: &str) -> Vec<Value> {
         self.post("se/log", json!({ "type": kind })).await.as_array().cloned().unwrap_or_default()
     }
 
-    /// Shows pages in `light` or `dark`, as wide as that.
+    /// Shows pages in the scheme `light` or `dark`, with this width and height.
     pub async fn look(&self, scheme: &str, width: u32, height: u32) {
         let phone = width < 600;
         let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone });
@@ -91,7 +92,7 @@ impl Browser {
         self.devtools("Emulation.setEmulatedMedia", features).await;
     }
 
-    /// Keeps a picture of the whole page among the build's temporary files; where.
+    /// Keeps a picture of the whole page among the build's temporary files, and returns its path.
     pub async fn keep(&self, name: &str) -> PathBuf {
         let shot = self.devtools("Page.captureScreenshot", json!({ "captureBeyondViewport": true })).await;
         let bytes = BASE64_STANDARD.decode(shot["data"].as_str().expect("a picture")).expect("base64");

@@ -1,5 +1,5 @@
-//! github.com/actions/runner's releases, for a box whose bucket fails it: the redirect of `latest`, the API's word on an
-//! archive's digest, and the archive itself.
+//! github.com/actions/runner's releases, for an instance that cannot use its bucket: the redirect of `latest`, the digest
+//! of an archive by the API, and the archive itself.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,18 +10,17 @@ use warp::Filter as _;
 use warp::http::Response;
 use warp::path::FullPath;
 
-/// What GitHub has.
+/// The release that GitHub has.
 #[derive(Clone, Debug)]
 pub struct Release {
-    /// Such as `2.330.0`.
+    /// The version, such as `2.330.0`.
     pub version: String,
-    /// The archive.
     pub archive: Bytes,
-    /// What the API says of it.
+    /// The archive's digest, as the API says.
     pub sha256: String,
 }
 
-/// The running double; dropping it ends it.
+/// A running double of GitHub's releases. Dropping it ends it.
 pub struct Releases {
     addr: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
@@ -42,7 +41,7 @@ fn respond(release: &Release, path: &str) -> Response<Bytes> {
         let to = format!("https://github.com/actions/runner/releases/tag/v{version}");
         answer.status(302).header("location", to).body(Bytes::new())
     } else if path == format!("/repos/actions/runner/releases/tags/v{version}") {
-        // The order of GitHub's own fields: the uploader lies between an asset's name and its digest.
+        // The fields are in GitHub's order: the uploader is between an asset's name and its digest.
         let asset = |architecture: &str, sha256: &str| {
             let name = name(architecture);
             format!(
@@ -65,7 +64,6 @@ fn respond(release: &Release, path: &str) -> Response<Bytes> {
 }
 
 impl Releases {
-    /// Serves one release.
     pub async fn start(release: Release) -> Releases {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port on the loopback");
@@ -84,7 +82,7 @@ impl Releases {
         format!("http://{}", self.addr)
     }
 
-    /// The paths that were asked for.
+    /// The paths that were requested.
     pub fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

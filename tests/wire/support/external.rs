@@ -1,6 +1,7 @@
-//! A stand-in for Terraform's provider `hashicorp/external`, which cannot be had on every machine that runs the tests: the data source of
-//! the same name, over Terraform's plugin protocol 5 (<https://developer.hashicorp.com/terraform/plugin/terraform-plugin-protocol>), in the
-//! few messages that a plan needs. What it does with the program is what the provider's page says.
+//! A stand-in for Terraform's provider `hashicorp/external`, which not every machine that runs the tests can get. It has
+//! the data source of that name, over Terraform's plugin protocol 5
+//! (<https://developer.hashicorp.com/terraform/plugin/terraform-plugin-protocol>), in the few messages that a plan needs.
+//! It treats the program as the provider's page says.
 //! <https://registry.terraform.io/providers/hashicorp/external/latest/docs/data-sources/external>
 
 use std::fs;
@@ -16,9 +17,9 @@ use http::{HeaderMap, Request, Response};
 use serde_json::{Map, Value, json};
 use tokio::net::{UnixListener, UnixStream};
 
-/// Tells the test binary, started anew, to be the provider.
+/// The variable that tells a newly started test binary to be the provider.
 const ROLE: &str = "MUSTER_TEST_STANDS_IN_FOR_EXTERNAL";
-/// The test that is the provider then; at other times it has nothing to do.
+/// The test that is the provider then. Without the variable it does nothing.
 const TEST: &str = "support::external::serve";
 
 /// Puts the stand-in into a mirror of providers.
@@ -29,13 +30,13 @@ pub fn install(mirror: &Path) {
     fs::create_dir_all(&folder).expect("a folder");
     let file = folder.join("terraform-provider-external_v2.3.5");
     let own = std::env::current_exe().expect("the test's own path");
-    // Terraform reads the first line of standard output, where the test harness would write, too.
+    // Terraform reads the first line of standard output, and the test harness would write there, too.
     let script = format!("#!/bin/sh\nexec 3>&1 >/dev/null\nexec env {ROLE}=yes '{}' --exact {TEST} --nocapture\n", own.display());
     fs::write(&file, script).expect("a file");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("it can be executed");
 }
 
-/// Is the provider until Terraform has had enough, if this process was started for that.
+/// If this process was started as the provider, it serves until Terraform ends it.
 #[tokio::test]
 async fn serve() {
     if std::env::var_os(ROLE).is_none() {
@@ -59,7 +60,7 @@ async fn connection(socket: UnixStream) {
     }
 }
 
-/// gRPC: each message has five bytes in front, and the status comes last.
+/// Answers by gRPC: each message has five bytes in front, and the status comes last.
 async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Result<(), h2::Error> {
     let (head, mut body) = request.into_parts();
     let response = Response::builder().header("content-type", "application/grpc");
@@ -109,7 +110,7 @@ fn schemas() -> Vec<u8> {
     [bytes(1, &bytes(2, &[])), bytes(3, &source)].concat()
 }
 
-/// Runs the program: its input is the query, its output the result; if it fails, what it said is the error.
+/// Runs the program. The query is its input, and the result is its output. If it fails, what it said is the error.
 fn read(request: &[u8]) -> Vec<u8> {
     let config = field(request, 2).and_then(|value| field(value, 1)).expect("a configuration");
     let mut state = unpacked(&mut &*config);
@@ -141,7 +142,7 @@ fn read(request: &[u8]) -> Vec<u8> {
 
 // ------------------------------------------------------------------------------------------- protocol buffers, MessagePack
 
-/// A field of bytes.
+/// Encodes a field of bytes.
 fn bytes(number: u8, value: &[u8]) -> Vec<u8> {
     let (mut field, mut length) = (vec![number << 3 | 2], value.len());
     while length >= 0x80 {
@@ -153,7 +154,7 @@ fn bytes(number: u8, value: &[u8]) -> Vec<u8> {
     field
 }
 
-/// The first field of that number, in a message that has fields of bytes only up to there.
+/// The first field with this number. Up to it, the message must have only fields of bytes.
 fn field(mut message: &[u8], number: u8) -> Option<&[u8]> {
     while let [tag, rest @ ..] = message {
         let (mut length, mut used) = (0, 0);

@@ -1,5 +1,6 @@
-//! The second judge: whether the policies that Terraform renders allow what was called, conditions included. moto tells what each call
-//! needs (`tests/moto/judge/needs.py`), an evaluator that nobody here wrote says whether it may (`tests/iam/`).
+//! The second judge: whether the policies that Terraform renders allow the calls that were made, conditions included. moto
+//! tells what each call needs (`tests/moto/judge/needs.py`), and an evaluator that others wrote says whether it is allowed
+//! (`tests/iam/`).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,26 +19,26 @@ use super::terraform::Terraform;
 use super::tools::skip;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-/// Stand in the rendered policies for a test's own cluster and pools.
+/// The names that stand in the rendered policies for a test's own cluster and pools.
 const CLUSTER: &str = "judged";
 const POOL: &str = "boxes";
-/// The customer's key of the second rendering; `tests/moto/judge/needs.py` has it too.
+/// The customer's key of the second rendering. `tests/moto/judge/needs.py` has it, too.
 const KEY: &str = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555";
 
-/// Why calls are not held against policies.
+/// Why calls are not judged by the policies.
 pub const NO_EVALUATOR: &str =
     "calls are not held against IAM's policies: that needs Node.js 20 or newer with npm, `make setup`, and Terraform";
 
-/// One thing that a call needs of IAM.
+/// One permission that a call needs.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Need {
-    /// The access key.
+    /// The access key of the caller.
     pub caller: String,
-    /// Those of a role's session: what was applied to moto.
+    /// The policies of the caller's session, as they were created in moto. None: the caller has no session.
     pub policies: Option<Vec<Value>>,
-    /// Such as `ec2.CreateFleet`.
+    /// The call, such as `ec2.CreateFleet`.
     pub call: String,
-    /// What the evaluator is asked.
+    /// The question to the evaluator.
     #[serde(flatten)]
     pub request: Request,
 }
@@ -45,22 +46,22 @@ pub struct Need {
 /// A question to IAM.
 #[derive(Clone, Debug, Deserialize, serde::Serialize)]
 pub struct Request {
-    /// Such as `ec2:RunInstances`.
+    /// The action, such as `ec2:RunInstances`.
     pub action: String,
-    /// Its ARN.
+    /// The ARN of the resource.
     pub resource: String,
-    /// Condition keys and what the request has under them.
+    /// The condition keys, each with its value in this request.
     pub context: Value,
 }
 
-/// The policies by role, for a world: without a customer's key, and with one.
+/// The policies by role, for one world: without a customer's key, and with one.
 #[derive(Clone, Debug)]
 pub struct Policies {
     plain: Value,
     with_key: Value,
 }
 
-/// What Terraform rendered, with stand-ins for cluster, pool and subnet.
+/// The policies that Terraform rendered, with stand-ins for cluster, pool and subnet.
 #[derive(Clone, Debug, Deserialize, serde::Serialize)]
 struct Rendered {
     subnet: String,
@@ -71,7 +72,7 @@ struct Rendered {
 // -------------------------------------------------------------------------------------------------------- policies
 
 impl Policies {
-    /// Of a cluster with these pools and subnets. None where Terraform or node is missing; the reason was said.
+    /// The policies for a cluster with these pools and subnets. None: Terraform or node is missing, which was reported.
     pub async fn of(cluster: &str, pools: &[String], subnets: &[String]) -> Option<Policies> {
         static RENDERED: OnceCell<Option<Rendered>> = OnceCell::const_new();
         evaluator()?;
@@ -100,7 +101,7 @@ fn statements(policy: &mut Value) -> impl Iterator<Item = &mut Value> {
     policy["Statement"].as_array_mut().expect("statements").iter_mut()
 }
 
-/// Each resource that has the stand-in, once for each of the real ones.
+/// Replaces each resource that contains the stand-in by one resource for each real name.
 fn expand(resources: &Value, stand_in: &str, real: &[String]) -> Value {
     let one = [resources.clone()];
     let all = resources.as_array().map_or(&one[..], Vec::as_slice).iter().filter_map(Value::as_str);
@@ -114,7 +115,8 @@ fn expand(resources: &Value, stand_in: &str, real: &[String]) -> Value {
     expanded.collect()
 }
 
-/// Kept by what it was made of, so that Terraform runs once for all tests.
+/// The rendered policies. They are kept in a file that is named by what they were made of, so Terraform runs once for all
+/// tests.
 async fn rendered() -> Option<Rendered> {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("policies-{}.json", fingerprint()));
     if let Some(kept) = fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok()) {
@@ -194,14 +196,14 @@ fn plan(terraform: &Terraform, subnet: &str) -> Rendered {
 
 // ------------------------------------------------------------------------------------------------------- evaluator
 
-/// The evaluator's process, one for all tests; it ends when its standard input does.
+/// The evaluator's process. All tests share one, which ends when its standard input does.
 struct Evaluator {
     _child: Child,
     asks: ChildStdin,
     says: BufReader<ChildStdout>,
 }
 
-/// None where it cannot run, said once. With `CI=true` that is a failure.
+/// The evaluator. None: it cannot run here, which is reported once. With `CI=true` that is a failure.
 fn evaluator() -> Option<&'static Mutex<Evaluator>> {
     static RUNS: OnceLock<Option<Mutex<Evaluator>>> = OnceLock::new();
     let start = || {
@@ -220,7 +222,7 @@ fn evaluator() -> Option<&'static Mutex<Evaluator>> {
     RUNS.get_or_init(start).as_ref()
 }
 
-/// For each request, why the policies refuse it; None where they allow it. Without an evaluator there is no answer.
+/// Why the policies refuse each request; None where they allow it. The whole answer is None if there is no evaluator.
 pub fn refusals(policies: &[&Value], requests: &[&Request]) -> Option<Vec<Option<String>>> {
     let mut evaluator = evaluator()?.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     writeln!(evaluator.asks, "{}", json!({ "policies": policies, "requests": requests })).expect("the evaluator listens");
@@ -233,7 +235,7 @@ pub fn refusals(policies: &[&Value], requests: &[&Request]) -> Option<Vec<Option
 
 // --------------------------------------------------------------------------------------------------------- verdict
 
-/// Whose policies apply to a call, and how they are named; none for who may do everything.
+/// The role whose policies apply to a call, and these policies. None: the caller may do everything.
 fn held_against<'a>(need: &'a Need, policies: Option<&'a Policies>, key: bool) -> Option<(&'static str, Vec<&'a Value>)> {
     if let Some(own) = &need.policies {
         return (!key).then(|| ("the session's role", own.iter().collect()));
@@ -248,7 +250,7 @@ fn held_against<'a>(need: &'a Need, policies: Option<&'a Policies>, key: bool) -
     }
 }
 
-/// What was called and may not be, and how many needs were evaluated.
+/// How many needs were evaluated, and which calls the policies do not allow.
 pub fn judge(needs: &[Need], policies: Option<&Policies>) -> (u64, Vec<String>) {
     let (mut evaluated, mut violations) = (0, Vec::new());
     for key in [false, true] {

@@ -1,4 +1,4 @@
-//! The instance metadata service, version 2 only, as one box meets it.
+//! The instance metadata service, version 2 only, for one instance.
 //! <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html>
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ use warp::path::FullPath;
 
 use super::moto::{REGION, SECRET_ACCESS_KEY};
 
-/// The session token of the box's role; must never be logged nor stand on a command line.
+/// The session token of the instance's role. It must never be in a log or on a command line.
 pub const SESSION_TOKEN: &str = "FwoGZXIvYXdzEDUMMYSESSION//+==";
 const ROLE: &str = "muster-c1-box";
 /// The longest life of a token: six hours.
@@ -26,11 +26,11 @@ struct State {
     issued: u32,
     delay: Duration,
     down: bool,
-    /// Requests without a valid token.
+    /// How many requests came without a valid token.
     refused: u32,
 }
 
-/// One box's metadata service; dropping it ends it.
+/// The metadata service of one instance. Dropping it ends it.
 pub struct Imds {
     addr: SocketAddr,
     state: Arc<Mutex<State>>,
@@ -126,43 +126,42 @@ impl Imds {
         format!("http://{}", self.addr)
     }
 
-    /// What a path under `/latest/` says from now on.
+    /// From now on, a path under `/latest/` has this text.
     pub fn put(&self, path: &str, text: &str) {
         lock(&self.state).paths.insert(path.into(), text.into());
     }
 
-    /// A tag of the instance.
+    /// Sets a tag of the instance.
     pub fn tag(&self, name: &str, value: &str) {
         self.put(&format!("meta-data/tags/instance/{name}"), value);
     }
 
-    /// Spot's two-minute notice.
+    /// Announces a spot interruption, two minutes ahead.
     /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html>
     pub fn spot_notice(&self, time: &str) {
         self.put("meta-data/spot/instance-action", &json!({ "action": "terminate", "time": time }).to_string());
     }
 
-    /// Spot's earlier hint.
+    /// Announces that a spot interruption is likely, which EC2 may do earlier.
     pub fn recommend_rebalance(&self) {
         self.put("meta-data/events/recommendations/rebalance", r#"{"noticeTime": "2026-01-01T00:00:00Z"}"#);
     }
 
-    /// Every answer takes so long.
+    /// From now on, every answer takes this long.
     pub fn slow(&self, delay: Duration) {
         lock(&self.state).delay = delay;
     }
 
-    /// Answers 503, or no longer.
+    /// From now on, every answer is 503, or no longer is.
     pub fn down(&self, down: bool) {
         lock(&self.state).down = down;
     }
 
-    /// All tokens end now.
     pub fn expire_tokens(&self) {
         lock(&self.state).tokens.clear();
     }
 
-    /// Tokens that were issued, and requests that came without a valid one.
+    /// How many tokens were issued, and how many requests came without a valid one.
     pub fn tokens(&self) -> (u32, u32) {
         let state = lock(&self.state);
         (state.issued, state.refused)

@@ -1,5 +1,5 @@
-//! A Linux box without the virtual machine: `terraform/bootstrap/linux.sh` itself, run by a shell of choice against moto,
-//! a metadata service of its own and a stand-in for the runner, which a test leads by files in a directory.
+//! A Linux instance without the virtual machine. A chosen shell runs `terraform/bootstrap/linux.sh` itself, against moto, a
+//! metadata service of its own, and a stand-in for the runner. A test controls the stand-in by files in a directory.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,23 +22,27 @@ use super::moto::{Moto, REGION, TEST_KEY, World, box_key, sdk};
 use super::tools::skip;
 use super::{PATIENCE, eventually, secs};
 
-/// The script.
+/// The boot script.
 pub const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/terraform/bootstrap/linux.sh");
 /// The version of the stand-in runner, wherever it comes from.
 pub const VERSION: &str = "2.330.0";
 /// A JIT configuration, with every character that base64 has.
 pub const JIT: &str = "eyJkdW1teSI6Imppd+/0IGNvbmZpZ3VyYXRpb24ifQ==";
 
-/// The stand-in's `run.sh`: notes its environment and its process, and does with the listener's exit code what the real one
-/// and its helper do, and waits for Docker as they do; `slow` lets it take 3 s to start the listener, `linger` 15 s to leave after it.
+/// The stand-in's `run.sh`. It notes its environment and its process, treats the listener's exit code as the real one and
+/// its helper do, and waits for Docker as they do. With `slow`, it takes 3 s to start the listener. With `linger`, it takes
+/// 15 s to leave after the listener.
 /// <https://github.com/actions/runner/blob/main/src/Misc/layoutroot/run-helper.sh.template>
 const RUN: &str = include_str!("../../stand-in/run.sh");
 
 /// The stand-in's `config.sh`.
 const CONFIG: &str = include_str!("../../stand-in/config.sh");
 
-/// The listener: `leave` holds an exit code to leave with at once, `words` what it says before, `crash` one to leave with after listening; `job`
-/// brings a job, which ends with `finish` and has no worker while there is `no-worker`; `stubborn` makes it deaf to SIGTERM.
+/// The stand-in's listener, which obeys these files:
+/// - `leave` has an exit code with which it leaves at once, and `words` what it says before;
+/// - `crash` has an exit code with which it leaves after it has listened;
+/// - `job` brings a job, which ends with `finish`, and has no worker while `no-worker` exists;
+/// - `stubborn` makes it ignore SIGTERM.
 const LISTENER: &str = include_str!("../../stand-in/listener.sh");
 
 const WORKER: &str = include_str!("../../stand-in/worker.sh");
@@ -53,7 +57,7 @@ pub fn archive() -> Bytes {
         fs::write(&path, text).expect("a file");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("permissions");
     }
-    // A process is known by the name of its file, so the shell goes by other names here.
+    // The boot script knows a process by the name of its file, so the copies of the shell have these names.
     for name in ["Runner.Listener", "Runner.Worker"] {
         fs::copy("/bin/sh", runner.join("bin").join(name)).expect("a copy of the shell");
     }
@@ -63,7 +67,7 @@ pub fn archive() -> Bytes {
     fs::read(packed).expect("what tar packed").into()
 }
 
-/// The script as it is sent: without lines that are only a comment.
+/// The script in the form in which it is sent: without the lines that are only a comment.
 pub fn without_comments(script: &str) -> String {
     script.lines().filter(|line| !line.trim_start().starts_with('#')).map(|line| format!("{line}\n")).collect()
 }
@@ -73,7 +77,7 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
-/// Whether the shell is there. In CI it must be.
+/// Whether the shell exists. In CI it must.
 pub fn has(program: &str) -> bool {
     let found = Command::new(program).args(["-c", ":"]).stdin(Stdio::null()).status().is_ok_and(|status| status.success());
     if !found {
@@ -82,25 +86,24 @@ pub fn has(program: &str) -> bool {
     found
 }
 
-/// Where boxes are launched: moto with a world, and a bucket with the stand-in runner in it.
+/// The place where instances are launched: moto with a world, and a bucket with the stand-in runner.
 pub struct Site {
-    /// AWS.
     pub moto: Moto,
-    /// What is in it.
+    /// The world in moto.
     pub world: World,
-    /// The stand-in runner.
+    /// The archive of the stand-in runner.
     pub archive: Bytes,
 }
 
 impl Site {
-    /// None: the test is skipped (see [`Moto::start`]).
+    /// Starts a site. None: the test is skipped (see [`Moto::start`]).
     pub async fn start() -> Option<Site> {
         let moto = Moto::start().await?;
         let world = moto.create_world("c1", &[]).await;
         Some(Site::of(moto, world).await)
     }
 
-    /// The same, of a moto and a world that are there.
+    /// A site of a moto and a world that exist.
     pub async fn of(moto: Moto, world: World) -> Site {
         let site = Site { moto, world, archive: archive() };
         for version in ["latest", VERSION] {
@@ -109,7 +112,7 @@ impl Site {
         site
     }
 
-    /// Puts an archive into the bucket, and what its metadata says of it.
+    /// Puts an archive into the bucket, with this digest in its metadata.
     pub async fn store(&self, version: &str, archive: Bytes, sha256: &str) {
         let s3 = aws_sdk_s3::Client::new(&sdk(self.moto.url(), TEST_KEY).await);
         let put = s3
@@ -123,15 +126,14 @@ impl Site {
     }
 }
 
-/// One box.
+/// One instance.
 pub struct LinuxBox {
-    /// Where it was launched.
+    /// The site where it was launched.
     pub site: Arc<Site>,
-    /// Its metadata service.
     pub imds: Imds,
-    /// What GitHub has of the runner.
+    /// The releases of the runner at GitHub.
     pub releases: Releases,
-    /// Its instance.
+    /// The id of the instance.
     pub id: String,
     /// The access key of its role.
     pub key: String,
@@ -143,7 +145,7 @@ pub struct LinuxBox {
 }
 
 impl LinuxBox {
-    /// Launched, with its secret ready, not booted yet.
+    /// Launches an instance whose secret is ready. It has not booted yet.
     pub async fn launch(site: &Arc<Site>, shell: &'static str) -> LinuxBox {
         let run = site.moto.ec2.run_instances().image_id("ami-12c6146b").min_count(1).max_count(1);
         let made = run.send().await.expect("moto launches an instance");
@@ -153,7 +155,7 @@ impl LinuxBox {
         launched
     }
 
-    /// The box of an instance that somebody launched, with the instance's tags; not booted yet.
+    /// Takes an instance that somebody else launched, with its tags. It has not booted yet.
     pub async fn of(site: &Arc<Site>, id: String, shell: &'static str, tags: &[(&str, &str)]) -> LinuxBox {
         let key = box_key(&id);
         let imds = Imds::start(&id, &key, tags).await;
@@ -188,14 +190,15 @@ impl LinuxBox {
         ]);
         let site = site.clone();
         let made = LinuxBox { site, imds, releases, id, key, shell, dir, settings, preamble: String::new(), child: None };
-        // What rules a machine must not rule the one that tests.
+        // Programs that control a machine must not control the one that runs the tests.
         for name in ["systemctl", "service", "systemd-run", "shutdown", "poweroff", "halt"] {
             made.stub(name, "exit 1");
         }
         made
     }
 
-    /// Puts a program of its own in the box's way. It notes its call in `tools.log` and then does what `text` says.
+    /// Puts a program of the test's own into the instance's PATH. It notes its call in `tools.log`, and then does what
+    /// `text` says.
     pub fn stub(&self, name: &str, text: &str) {
         let path = self.path("tools").join(name);
         let log = self.path("tools.log");
@@ -203,38 +206,38 @@ impl LinuxBox {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("permissions");
     }
 
-    /// Shell text in front of the script.
+    /// Puts shell text in front of the script.
     pub fn preamble(&mut self, text: &str) {
         self.preamble = format!("{text}\n");
     }
 
-    /// What runs its script.
+    /// The shell that runs the script.
     pub fn shell(&self) -> &'static str {
         self.shell
     }
 
-    /// Another secret.
+    /// Writes another secret.
     pub async fn secret(&self, value: &str) {
         let put = self.site.moto.ssm.put_parameter().name(self.secret_name()).value(value);
         let put = put.r#type(aws_sdk_ssm::types::ParameterType::SecureString);
         let arn = format!("arn:aws:ec2:{REGION}:123456789012:instance/{}", self.id);
         let owner = aws_sdk_ssm::types::Tag::builder().key("muster:instance-arn").value(arn).build().expect("a tag");
-        // As muster does: a tag when it is made, and none when it is written anew.
+        // muster tags a secret when it makes one, and not when it overwrites one.
         let put = if self.has_secret().await { put.overwrite(true) } else { put.tags(owner) };
         put.send().await.expect("moto stores a secret");
     }
 
-    /// No secret, as before muster has put it there.
+    /// Removes the secret, as if muster had not written it yet.
     pub async fn no_secret(&self) {
         self.site.moto.ssm.delete_parameter().name(self.secret_name()).send().await.expect("moto deletes a secret");
     }
 
-    /// Where its secret lies.
+    /// The name of the secret in SSM.
     pub fn secret_name(&self) -> String {
         format!("/muster/c1/runners/{}", self.id)
     }
 
-    /// Whether its secret is still there.
+    /// Whether the secret still exists.
     pub async fn has_secret(&self) -> bool {
         self.site.moto.secrets().await.contains(&self.secret_name())
     }
@@ -244,7 +247,7 @@ impl LinuxBox {
         self.settings.insert(name, value.to_string());
     }
 
-    /// Another release at GitHub, before [`LinuxBox::boot`].
+    /// Puts another release at GitHub, before [`LinuxBox::boot`].
     pub async fn release(&mut self, release: Release) {
         self.releases = Releases::start(release).await;
         for name in ["MUSTER_GITHUB", "MUSTER_GITHUB_API"] {
@@ -252,25 +255,25 @@ impl LinuxBox {
         }
     }
 
-    /// A path of the box.
+    /// A path in the instance's directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    /// What a file of the box says; empty if there is none.
+    /// The text of one of the instance's files. Empty if there is none.
     pub fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
     /// Tells the stand-in runner something; see [`LISTENER`].
     pub fn tell(&self, word: &str, text: &str) {
-        // Whole at once, or not at all.
+        // The file appears with its whole text, or not at all.
         let draft = self.path(&format!("control/.{word}"));
         fs::write(&draft, text).expect("a file");
         fs::rename(draft, self.path("control").join(word)).expect("a file");
     }
 
-    /// Whether the stand-in runner said so.
+    /// Whether the stand-in runner has said this word.
     pub fn heard(&self, word: &str) -> bool {
         self.path("control").join(word).exists()
     }
@@ -280,13 +283,13 @@ impl LinuxBox {
         self.boot_to(fs::File::create(self.path("stdout")).expect("a file"));
     }
 
-    /// The same, with its output elsewhere.
+    /// Runs the user data, with its output to another file.
     pub fn boot_to(&mut self, output: impl Into<OwnedFd>) {
         fs::remove_file(self.path("ended")).ok();
         let mut user_data = String::from("#!/bin/sh\n");
         let mut command = Command::new(self.shell);
         if self.shell == "bash" {
-            command.arg("--posix"); // as it is where it plays /bin/sh
+            command.arg("--posix"); // as where bash is /bin/sh
         }
         for (name, value) in &self.settings {
             if name.starts_with("MUSTER_") || *name == "AWS_ENDPOINT_URL" {
@@ -302,7 +305,7 @@ impl LinuxBox {
         self.run(command, output.into());
     }
 
-    /// Runs what the first boot left for the others.
+    /// Runs the script that the first boot left for later boots.
     pub fn boot_again(&mut self, script: &Path) {
         fs::remove_file(self.path("ended")).ok();
         let output = fs::File::create(self.path("stdout")).expect("a file");
@@ -314,20 +317,20 @@ impl LinuxBox {
         for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
             command.env_remove(name);
         }
-        // Those of the test run itself, such as `make test` sets, are none of an instance's.
+        // Variables of the test run itself, such as `make test` sets, do not exist on an instance.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MUSTER_")) {
             command.env_remove(name);
         }
-        // A group of its own, so that all of it can be ended.
+        // The shell gets a process group of its own, so that everything in it can be ended.
         self.child = Some(command.process_group(0).spawn().expect("the shell starts"));
     }
 
-    /// The script's process.
+    /// The id of the script's process.
     pub fn pid(&self) -> u32 {
-        self.child.as_ref().expect("the box was booted").id()
+        self.child.as_ref().expect("the instance was booted").id()
     }
 
-    /// Waits until the console says so.
+    /// Waits until the console has these words.
     pub async fn says(&self, words: &str, within: Duration) {
         eventually(within, &format!("the console of {} says `{words}`", self.shell), || async {
             if self.read("console").contains(words) { Ok(()) } else { Err(self.story()) }
@@ -340,7 +343,7 @@ impl LinuxBox {
         self.says("stage listener", secs(40)).await;
     }
 
-    /// Waits until the stand-in runner says so.
+    /// Waits until the stand-in runner says this word.
     pub async fn hears(&self, word: &str) {
         eventually(secs(20), &format!("the runner says `{word}`"), || async {
             if self.heard(word) { Ok(()) } else { Err(self.story()) }
@@ -348,15 +351,15 @@ impl LinuxBox {
         .await;
     }
 
-    /// Sends its script a signal.
+    /// Sends a signal to the script.
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status().expect("kill runs");
         assert!(status.success(), "the script runs");
     }
 
-    /// Waits until the first process has left, whatever goes on. `idle` is as for [`eventually`].
+    /// Waits until the first process has left, whatever else goes on. `idle` is as for [`eventually`].
     pub async fn exits(&mut self, idle: Duration) {
-        let mut child = self.child.take().expect("the box was booted");
+        let mut child = self.child.take().expect("the instance was booted");
         let deadline = std::time::Instant::now() + idle * PATIENCE;
         while child.try_wait().expect("a child can be waited for").is_none() && std::time::Instant::now() < deadline {
             tokio::time::sleep(super::ms(40)).await;
@@ -366,9 +369,10 @@ impl LinuxBox {
         assert!(left.is_some_and(|status| status.success()), "{}: {left:?}\n{}", self.shell, self.story());
     }
 
-    /// Waits until the box has ended itself, and returns the one reason that it gave. `idle` is as for [`eventually`].
+    /// Waits until the instance has ended itself, and returns the only reason that it gave. `idle` is as for
+    /// [`eventually`].
     pub async fn ends(&mut self, idle: Duration) -> String {
-        let mut child = self.child.take().expect("the box was booted");
+        let mut child = self.child.take().expect("the instance was booted");
         let deadline = std::time::Instant::now() + idle * PATIENCE;
         while child.try_wait().expect("a child can be waited for").is_none() {
             if std::time::Instant::now() > deadline {
@@ -379,7 +383,7 @@ impl LinuxBox {
             tokio::time::sleep(super::ms(40)).await;
         }
         self.child = Some(child);
-        assert_eq!(self.read("ended"), "ended\n", "the box ended once\n{}", self.story());
+        assert_eq!(self.read("ended"), "ended\n", "the instance ended once\n{}", self.story());
         let console = self.read("console");
         let mut reasons = console.lines().filter_map(|line| line.strip_prefix("muster: ended: "));
         let reason = reasons.next_back().unwrap_or_default().to_owned();
@@ -387,25 +391,25 @@ impl LinuxBox {
         reason
     }
 
-    /// All that can be known of it, for a failed test.
+    /// Everything that is known of the instance, for a failed test.
     pub fn story(&self) -> String {
         let parts = ["stdout", "state/log", "state/errors", "state/preparing", "tools.log"]
             .map(|name| format!("--- {name}\n{}", self.read(name)));
         format!("{} ran:\n{}", self.shell, parts.concat())
     }
 
-    /// The calls that it made at AWS.
+    /// The calls that the instance made at AWS.
     pub async fn calls(&self) -> Vec<String> {
         self.site.moto.calls_by(&self.key).await.into_iter().map(|call| call.op).collect()
     }
 
-    /// The command lines of its processes.
+    /// The command lines of the instance's processes.
     pub fn command_lines(&self) -> Vec<String> {
         let group = self.pid().to_string();
         let all = fs::read_dir("/proc").expect("a Linux").filter_map(Result::ok);
         let ours = all.filter(|entry| {
             let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-            // After the name, which may hold anything: state, parent, group.
+            // After the name, which may contain anything, come the state, the parent and the group.
             stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(2)) == Some(&group)
         });
         ours.filter_map(|entry| Some(fs::read_to_string(entry.path().join("cmdline")).ok()?.replace('\0', " "))).collect()
@@ -415,7 +419,7 @@ impl LinuxBox {
 impl Drop for LinuxBox {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // Its group is its own: nothing else is in there.
+            // The group has only the instance's own processes.
             Command::new("kill").args(["-KILL", "--", &format!("-{}", child.id())]).stderr(Stdio::null()).status().ok();
             child.kill().ok();
             child.wait().ok();

@@ -1,5 +1,5 @@
-//! What the black-box tests stand on: AWS (moto behind a fault layer), a GitHub double, a stand-in for the box, and the
-//! compiled binary. Nothing here knows muster's code; it meets muster at the wire, as the real world does.
+//! What the black-box tests need: AWS (moto behind a layer of faults), a double of GitHub, a stand-in for the instances,
+//! and the compiled binary. Nothing here knows muster's code. It meets muster only at the wire, as the real world does.
 #![allow(dead_code, reason = "on other systems than Linux some of its users are left out")]
 
 pub mod boxes;
@@ -22,11 +22,12 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-/// How many times as long as on an idle machine anything may take before a test gives up. A test that passes never waits for it.
+/// How many times longer than on an idle machine anything may take before a test gives up. A test that passes never waits
+/// for this.
 pub const PATIENCE: u32 = 5;
 
-/// Waits until `probe` says Ok and returns what it found. Panics with its last Err when [`PATIENCE`] times `idle` has passed, `idle` being
-/// ample for a machine that does nothing else.
+/// Waits until `probe` is Ok, and returns what it found. Panics with the last Err after [`PATIENCE`] times `idle`. `idle`
+/// is ample for a machine that does nothing else.
 pub async fn eventually<T, F, Fut>(idle: Duration, what: &str, mut probe: F) -> T
 where
     F: FnMut() -> Fut,
@@ -42,7 +43,7 @@ where
     }
 }
 
-/// For the length of `span`, `probe` must never say Err.
+/// Panics if `probe` is Err at any time during `span`.
 pub async fn never<F, Fut>(span: Duration, what: &str, mut probe: F)
 where
     F: FnMut() -> Fut,
@@ -57,17 +58,15 @@ where
     }
 }
 
-/// Ok when both are the same, else both in words; for [`eventually`] and [`never`].
+/// Ok if both are the same, and both in words otherwise. For [`eventually`] and [`never`].
 pub fn same<T: PartialEq + Debug>(seen: T, wanted: T) -> Result<(), String> {
     if seen == wanted { Ok(()) } else { Err(format!("saw {seen:?}, want {wanted:?}")) }
 }
 
-/// So many seconds.
 pub const fn secs(s: u64) -> Duration {
     Duration::from_secs(s)
 }
 
-/// So many milliseconds.
 pub const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }

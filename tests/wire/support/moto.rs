@@ -1,4 +1,5 @@
-//! AWS: moto behind the fault layer of `tests/moto/server.py`, one process per test, and the world muster expects in it.
+//! AWS: moto behind the layer of faults of `tests/moto/server.py`, with one process for each test, and the world that
+//! muster expects in it.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
@@ -20,80 +21,72 @@ use super::iam::Policies;
 use super::tools::{NO_VENV, skip};
 use super::verdict::{self, Verdict};
 
-/// Where everything happens.
+/// The region of everything.
 pub const REGION: &str = "eu-west-1";
-/// Muster's own access key: its calls are counted, those of the test and of the boxes are not.
+/// muster's own access key. Only the calls with this key are counted as muster's.
 pub const MUSTER_KEY: &str = "AKIAMUSTER";
-/// Who looks with `muster doctor` or `muster plan`: a person, with the operator's policy.
+/// The access key of a person who uses `muster doctor` or `muster plan`. It has the operator's policy.
 pub const OPERATOR_KEY: &str = "AKIAOPERATOR";
-/// The boxes' access key; each box's own ends in its instance's id: see [`box_key`].
+/// The beginning of the instances' access keys. Each ends with the id of its instance: see [`box_key`].
 pub const BOX_KEY: &str = "AKIABOX";
-/// The test's access key.
+/// The access key of the test itself.
 pub const TEST_KEY: &str = "AKIATEST";
-/// The dummy secret that goes with all of them; must never be logged.
+/// The dummy secret of all these keys. It must never be in a log.
 pub const SECRET_ACCESS_KEY: &str = "wJalrXUtnFEMIDUMMYSECRET";
 
 const READY_WITHIN: Duration = Duration::from_secs(300);
 
-/// A running moto; dropping it ends it. A test whose calls, or whose answers from moto, are not what AWS's models and documents say fails
-/// then (see `tests/moto/judge/`).
+/// A running moto. Dropping it ends it. The test then fails if its calls, or moto's answers, are not what AWS's models and
+/// documents say (see `tests/moto/judge/`).
 #[derive(Clone)]
 pub struct Moto {
     /// The process ends with the last handle.
     server: Arc<Server>,
     url: String,
     http: reqwest::Client,
-    /// SDK clients of the test.
     pub ec2: aws_sdk_ec2::Client,
-    /// SDK clients of the test.
     pub sqs: aws_sdk_sqs::Client,
-    /// SDK clients of the test.
     pub ssm: aws_sdk_ssm::Client,
-    /// SDK clients of the test.
     pub s3: aws_sdk_s3::Client,
 }
 
-/// What muster is pointed at.
+/// The world that muster is told to use.
 #[derive(Clone, Debug)]
 pub struct World {
-    /// The cluster's name.
     pub cluster: String,
-    /// Queue URLs.
+    /// The URL of the job queue.
     pub jobs: String,
-    /// Queue URLs.
+    /// The URL of the queue of dead letters.
     pub dead_letters: String,
-    /// Queue URLs.
+    /// The URL of the queue of EC2's events.
     pub ec2_events: String,
-    /// S3 bucket.
+    /// The name of the bucket.
     pub bucket: String,
-    /// Subnets, one per zone.
+    /// The subnets, one in each zone.
     pub subnets: Vec<String>,
 }
 
 /// One instance, as moto keeps it.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Instance {
-    /// Its id.
     pub id: String,
-    /// `running` or `terminated`, mostly.
+    /// The state, mostly `running` or `terminated`.
     pub state: String,
-    /// Such as `m7i.large`.
+    /// The type, such as `m7i.large`.
     pub instance_type: String,
-    /// Its subnet.
     pub subnet: Option<String>,
     /// `spot` or `on-demand`.
     pub market: String,
-    /// All its tags.
     pub tags: BTreeMap<String, String>,
 }
 
 impl Instance {
-    /// A tag's value, or nothing.
+    /// The value of a tag. Empty: there is no such tag.
     pub fn tag(&self, name: &str) -> &str {
         self.tags.get(name).map_or("", String::as_str)
     }
 
-    /// Not ended.
+    /// Whether the instance is not terminated.
     pub fn alive(&self) -> bool {
         self.state != "terminated"
     }
@@ -102,41 +95,41 @@ impl Instance {
 /// One call that moto received.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Call {
-    /// Such as `CreateFleet`.
+    /// The operation, such as `CreateFleet`.
     pub op: String,
-    /// Such as `ec2`.
+    /// The service, such as `ec2`.
     pub service: String,
-    /// The access key.
+    /// The access key of the caller.
     pub caller: String,
-    /// When it came; Unix time in milliseconds.
+    /// When the call came, in milliseconds since 1970.
     pub at_ms: f64,
-    /// How it was answered; 0 when the answer was lost.
+    /// The status of the answer; 0 if the answer was lost.
     pub status: Option<u16>,
-    /// CreateFleet: how many were asked for.
+    /// For CreateFleet: how many instances it asked for.
     pub count: Option<u32>,
-    /// CreateFleet: its ClientToken.
+    /// For CreateFleet: its ClientToken.
     pub token: Option<String>,
-    /// CreateFleet: spot or on-demand.
+    /// For CreateFleet: `spot` or `on-demand`.
     pub market: Option<String>,
 }
 
-/// A queue's content.
+/// The content of a queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Depth {
-    /// All messages, held ones included.
+    /// How many messages the queue has, held ones included.
     pub messages: usize,
-    /// Those that somebody holds.
+    /// How many of these messages are held.
     pub in_flight: usize,
 }
 
-/// Everything at once, straight from moto's memory.
+/// Everything at one moment, from moto's memory.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Snapshot {
-    /// All instances, ended ones included.
+    /// All instances, terminated ones included.
     pub instances: Vec<Instance>,
-    /// SSM parameters' names.
+    /// The names of the parameters in SSM.
     pub parameters: Vec<String>,
-    /// Queues by name.
+    /// The queues by name.
     pub queues: BTreeMap<String, Depth>,
 }
 
@@ -144,7 +137,7 @@ fn python() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python")
 }
 
-/// Dummy credentials and the endpoint, as a process finds them in its environment.
+/// Dummy credentials and the endpoint, in the form of variables.
 pub fn env(url: &str, key: &str) -> Vec<(String, String)> {
     [
         ("AWS_ENDPOINT_URL", url),
@@ -159,12 +152,12 @@ pub fn env(url: &str, key: &str) -> Vec<(String, String)> {
     .into()
 }
 
-/// The access key of a box: its role's session, on that instance.
+/// The access key of an instance: its role's session there.
 pub fn box_key(instance: &str) -> String {
     format!("{BOX_KEY}{}", instance.trim_start_matches("i-"))
 }
 
-/// SDK settings for one caller.
+/// The settings of an SDK for one caller.
 pub async fn sdk(url: &str, key: &str) -> SdkConfig {
     aws_config::defaults(BehaviorVersion::latest())
         .endpoint_url(url)
@@ -175,8 +168,8 @@ pub async fn sdk(url: &str, key: &str) -> SdkConfig {
 }
 
 impl Moto {
-    /// Starts moto, or says that the test is skipped: `let Some(moto) = Moto::start().await else { return };`. Without
-    /// the virtual environment a test cannot run; with `CI=true` that is a failure.
+    /// Starts moto. None: the test is skipped, as in `let Some(moto) = Moto::start().await else { return };`. Without the
+    /// virtual environment a test cannot run. With `CI=true` that is a failure.
     pub async fn start() -> Option<Moto> {
         if !python().exists() {
             skip(NO_VENV);
@@ -205,7 +198,7 @@ impl Moto {
             ec2: aws_sdk_ec2::Client::new(&config),
             sqs: aws_sdk_sqs::Client::new(&config),
             ssm: aws_sdk_ssm::Client::new(&config),
-            // Buckets as host names would need a DNS.
+            // Buckets as host names would need DNS.
             s3: aws_sdk_s3::Client::from_conf(aws_sdk_s3::config::Builder::from(&config).force_path_style(true).build()),
             url,
         })
@@ -222,8 +215,9 @@ impl Moto {
         answer.json().await.unwrap_or_else(|e| panic!("moto's {path}: {e}"))
     }
 
-    /// Queues, a launch template `<cluster>-<pool>` per pool, a bucket, all called as the Terraform module calls them; subnets are moto's
-    /// default ones. What muster and the boxes call is held against the policies that the module renders for such a cluster.
+    /// Makes queues, a launch template `<cluster>-<pool>` for each pool, and a bucket, all with the names that the
+    /// Terraform module gives them. The subnets are moto's default ones. The calls of muster and the instances are judged
+    /// by the policies that the module renders for such a cluster.
     pub async fn create_world(&self, cluster: &str, pools: &[&str]) -> World {
         let dead_name = format!("{cluster}-dead-letters");
         let dead_letters = self.create_queue(&dead_name, None).await;
@@ -245,7 +239,7 @@ impl Moto {
         World { cluster: cluster.into(), jobs, dead_letters, ec2_events, bucket, subnets }
     }
 
-    /// The zones of subnets, by subnet.
+    /// The zone of each subnet.
     pub async fn zones(&self, subnets: &[String]) -> BTreeMap<String, String> {
         let call = self.ec2.describe_subnets().set_subnet_ids(Some(subnets.to_vec()));
         let seen = call.send().await.expect("moto lists its subnets");
@@ -264,7 +258,8 @@ impl Moto {
         made.queue_url().expect("a queue has a URL").to_owned()
     }
 
-    /// The launch template `<cluster>-<pool>`, with what IAM asks of it: the cluster's tag, and the boxes' instance profile.
+    /// Makes the launch template `<cluster>-<pool>`, with what IAM demands: the cluster's tag, and the instances' instance
+    /// profile.
     pub async fn create_template(&self, name: &str) {
         let cluster = name.split_once('-').map_or(name, |(cluster, _)| cluster);
         let tag = Tag::builder().key("muster:cluster").value(cluster).build();
@@ -278,38 +273,38 @@ impl Moto {
 
     // ---------------------------------------------------------------------------------------------- what is there
 
-    /// All at once.
+    /// Everything at one moment.
     pub async fn snapshot(&self) -> Snapshot {
         serde_json::from_value(self.control("/_state", json!({ "region": REGION })).await).expect("the state is readable")
     }
 
-    /// All instances, ended ones included.
+    /// All instances, terminated ones included.
     pub async fn instances(&self) -> Vec<Instance> {
         self.snapshot().await.instances
     }
 
-    /// Instances that are not terminated.
+    /// The instances that are not terminated.
     pub async fn alive(&self) -> Vec<Instance> {
         self.instances().await.into_iter().filter(Instance::alive).collect()
     }
 
-    /// The JIT secrets that lie in SSM.
+    /// The names of the runners' secrets in SSM.
     pub async fn secrets(&self) -> Vec<String> {
         self.snapshot().await.parameters.into_iter().filter(|name| name.starts_with("/muster/")).collect()
     }
 
-    /// A queue's content, by its URL.
+    /// The content of a queue, by its URL.
     pub async fn depth(&self, queue: &str) -> Depth {
         let name = queue.rsplit('/').next().unwrap_or_default();
         self.snapshot().await.queues.get(name).copied().unwrap_or_default()
     }
 
-    /// What muster called, in order.
+    /// muster's calls, in order.
     pub async fn calls(&self) -> Vec<Call> {
         self.calls_by(MUSTER_KEY).await
     }
 
-    /// What the holder of an access key called, in order.
+    /// The calls with this access key, in order.
     pub async fn calls_by(&self, key: &str) -> Vec<Call> {
         let answer = self.http.get(format!("{}/_calls", self.url)).send().await.expect("moto answers");
         let mut said: Value = answer.json().await.expect("the calls are readable");
@@ -317,7 +312,7 @@ impl Moto {
         all.into_iter().filter(|c| c.caller == key).collect()
     }
 
-    /// Muster's calls of one operation.
+    /// muster's calls of one operation.
     pub async fn calls_of(&self, op: &str) -> Vec<Call> {
         self.calls().await.into_iter().filter(|c| c.op == op).collect()
     }
@@ -327,12 +322,13 @@ impl Moto {
         self.control("/_calls/reset", json!({})).await;
     }
 
-    /// Nothing that is called here is held against IAM's policies; for tests in which somebody goes beyond them on purpose.
+    /// Calls are not judged by IAM's policies here. For tests in which somebody goes beyond them on purpose.
     pub fn without_policies(&self) {
         *self.server.policies.lock().expect("no panic under this lock") = None;
     }
 
-    /// What broke AWS's models or documented rules so far; told once. For tests that do so on purpose.
+    /// The violations of AWS's models and documented rules so far, which are forgotten by this. For tests that violate them
+    /// on purpose.
     pub async fn take_violations(&self) -> Vec<String> {
         let said = self.control("/_verdict", json!({ "forget": true })).await;
         serde_json::from_value::<Verdict>(said).expect("the verdict is readable").violations
@@ -340,7 +336,7 @@ impl Moto {
 
     // ---------------------------------------------------------------------------------------------- misbehaviour
 
-    /// One call in the manner of IAM and STS, for which the tests have no SDK. The answer's XML.
+    /// Makes one call of IAM or STS, for which the tests have no SDK. Returns the XML of the answer.
     pub async fn query(&self, service: &str, form: &[(&str, &str)]) -> String {
         let about = format!(
             "AWS4-HMAC-SHA256 Credential={TEST_KEY}/20260101/{REGION}/{service}/aws4_request, SignedHeaders=host, Signature=0"
@@ -351,24 +347,24 @@ impl Moto {
         request.send().await.expect("moto answers").text().await.expect("XML")
     }
 
-    /// Orders a fault; see `CONTROL` in `tests/moto/server.py`, such as
-    /// `json!({"op": "CreateFleet", "kind": "capacity", "only": 1, "unavailable": [{"type": "m7i.large"}]})`.
+    /// Orders a fault; see `CONTROL` in `tests/moto/server.py`. For example: `json!({"op": "CreateFleet", "kind":
+    /// "capacity", "only": 1, "unavailable": [{"type": "m7i.large"}]})`.
     pub async fn fault(&self, fault: Value) {
         self.control("/_fault", fault).await;
     }
 
-    /// All is well again.
+    /// From now on, no ordered fault happens any more.
     pub async fn heal(&self) {
         self.control("/_fault/clear", json!({})).await;
         self.lag(Duration::ZERO).await;
     }
 
-    /// Muster's calls to SQS fail until [`Moto::heal`].
+    /// muster's calls to SQS fail until [`Moto::heal`].
     pub async fn sqs_outage(&self) {
         self.fault(json!({ "op": "sqs:*", "kind": "unavailable", "times": -1, "caller": MUSTER_KEY })).await;
     }
 
-    /// New instances stay out of DescribeInstances for so long.
+    /// From now on, DescribeInstances does not show an instance for this long after its launch.
     pub async fn lag(&self, lag: Duration) {
         self.control("/_lag", json!({ "ms": lag.as_millis() as u64 })).await;
     }
@@ -378,12 +374,12 @@ impl Moto {
         self.control("/_visible", json!({ "region": REGION })).await;
     }
 
-    /// Unfinished uploads look as old as this; moto's own are from 2010.
+    /// Unfinished uploads look this old. moto's own are from 2010.
     pub async fn age_uploads(&self, age: Duration) {
         self.control("/_uploads_age", json!({ "s": age.as_secs() })).await;
     }
 
-    /// Spot's two-minute warning, as EventBridge puts it on the queue.
+    /// Puts spot's two-minute warning on the queue, as EventBridge does.
     /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html>
     pub async fn warn_of_interruption(&self, world: &World, instance: &str) {
         let event = json!({
@@ -400,17 +396,16 @@ impl Moto {
         self.send(&world.ec2_events, &event.to_string()).await;
     }
 
-    /// Spot takes the box, for spot's own reason.
+    /// EC2 takes the spot instance back, with spot's own reason.
     pub async fn interrupt(&self, instance: &str) {
         self.control("/_interrupt", json!({ "region": REGION, "instance": instance })).await;
     }
 
-    /// Puts a message on a queue.
     pub async fn send(&self, queue: &str, body: &str) {
         self.send_with(queue, body, &[]).await;
     }
 
-    /// The same, with attributes that are text.
+    /// Puts a message with attributes on a queue. The attributes are text.
     pub async fn send_with(&self, queue: &str, body: &str, attributes: &[(&str, &str)]) {
         let mut message = self.sqs.send_message().queue_url(queue).message_body(body);
         for (name, value) in attributes {
@@ -424,7 +419,7 @@ impl Moto {
 struct Server {
     child: Child,
     port: u16,
-    /// What muster, its boxes and its operators may do in the world that was made here.
+    /// What muster, its instances and its operators may do in the world that was made here.
     policies: Mutex<Option<Policies>>,
 }
 

@@ -1,4 +1,4 @@
-//! The compiled binary as a child process: its manifests, its listeners, its end, and what it logged.
+//! The compiled binary as a child process: its manifests, its listeners, its end, and its log.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -18,16 +18,17 @@ use super::moto::{MUSTER_KEY, Moto, OPERATOR_KEY, SECRET_ACCESS_KEY, World, env}
 use super::tools::Port;
 use super::{PATIENCE, eventually, secs};
 
-/// Signs the webhooks.
+/// The secret that signs the webhooks.
 pub const WEBHOOK_SECRET: &str = "it's-a-test-webhook-secret";
-/// Needed for orders.
+/// The token for orders.
 pub const ADMIN_TOKEN: &str = "it's-a-test-admin-token";
-/// The App's name in the manifests.
+/// The name of the App in the manifests.
 pub const APP: &str = "main";
-/// The GitHubToken's name.
+/// The name of the GitHubToken in the manifests.
 pub const TOKEN: &str = "of-enterprise";
 
-/// The seal that muster's webhook gives a message while `secret` is the App's first: an HMAC, with a key by HKDF (RFC 5869).
+/// The seal that muster's webhook gives a message while `secret` is the App's first secret: an HMAC, with a key by HKDF
+/// (RFC 5869).
 pub fn seal(secret: &str, body: &str) -> String {
     let mac = |key: &[u8], parts: &[&[u8]]| {
         let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
@@ -39,7 +40,7 @@ pub fn seal(secret: &str, body: &str) -> String {
     format!("v1={}", hex::encode(mac(&key, &[body.as_bytes()])))
 }
 
-/// A RunnerPool manifest in the making.
+/// A RunnerPool manifest that is being written.
 #[derive(Clone, Debug)]
 pub struct Pool {
     name: String,
@@ -49,7 +50,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A pool of `org/acme` with these labels; up to 100 spot runners, ended after 2 s of idleness.
+    /// A pool of `org/acme` with these labels. It has up to 100 spot runners, which end after 2 s of idleness.
     pub fn new(name: &str, labels: &[&str]) -> Pool {
         Pool {
             name: name.into(),
@@ -64,12 +65,11 @@ impl Pool {
         }
     }
 
-    /// Its name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Registers elsewhere: `repo/acme/app`, `enterprise/big`.
+    /// The pool registers in another scope, such as `repo/acme/app` or `enterprise/big`.
     pub fn scope(mut self, scope: &str) -> Pool {
         self.scope = scope.into();
         self
@@ -82,7 +82,7 @@ impl Pool {
         self
     }
 
-    /// The manifest.
+    /// The text of the manifest.
     pub fn yaml(&self, world: &World) -> String {
         let mut sections = std::collections::BTreeMap::<&str, Vec<(&str, String)>>::new();
         let credential = if self.scope.starts_with("enterprise/") { ("token", TOKEN) } else { ("app", APP) };
@@ -107,7 +107,7 @@ impl Pool {
     }
 }
 
-/// The binary, running or not. Dropping it kills it; a failing test prints the end of its log.
+/// The binary, whether it runs or not. Dropping it kills the process. A failing test prints the end of the log.
 pub struct Muster {
     dir: TempDir,
     child: Option<Child>,
@@ -119,13 +119,14 @@ pub struct Muster {
     admin_port: Port,
 }
 
-/// The binary under test: the one just compiled, or another (an installed one, say) named by `MUSTER_TEST_BINARY`.
+/// The binary under test: the one that was just compiled, or the one that `MUSTER_TEST_BINARY` names, such as an installed
+/// one.
 fn binary() -> PathBuf {
     std::env::var_os("MUSTER_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_muster").into(), PathBuf::from)
 }
 
 impl Muster {
-    /// Writes the manifests and points the double's webhooks at the binary; starts nothing yet.
+    /// Writes the manifests, and sends the double's webhooks to the binary. The binary does not run yet.
     pub fn prepare(moto: &Moto, github: &Double, world: &World, pools: &[Pool]) -> Muster {
         let dir = tempfile::tempdir().expect("a directory can be made");
         let (webhook_port, admin_port) = (Port::reserve(), Port::reserve());
@@ -160,7 +161,7 @@ impl Muster {
         muster
     }
 
-    /// [`Muster::prepare`], [`Muster::spawn`] and [`Muster::ready`].
+    /// Calls [`Muster::prepare`], [`Muster::spawn`] and [`Muster::ready`].
     pub async fn start(moto: &Moto, github: &Double, world: &World, pools: &[Pool]) -> Muster {
         let mut muster = Muster::prepare(moto, github, world, pools);
         muster.spawn();
@@ -182,7 +183,7 @@ impl Muster {
         )
     }
 
-    /// Where the manifests are.
+    /// The directory of the manifests.
     pub fn manifests(&self) -> PathBuf {
         self.dir.path().join("manifests")
     }
@@ -192,7 +193,7 @@ impl Muster {
         fs::write(self.manifests().join(name), text).expect("a manifest can be written");
     }
 
-    /// Writes or replaces a GitHubToken's manifest, and the file that holds the token.
+    /// Writes or replaces the manifest of a GitHubToken, and the file with the token.
     pub fn write_token(&self, github: &Double, token: &str) {
         self.write("token", token);
         self.write(
@@ -210,7 +211,7 @@ impl Muster {
         self.write(&format!("pool-{}.yaml", pool.name), &pool.yaml(&self.world));
     }
 
-    /// Takes a pool out of the manifests.
+    /// Removes a pool's manifest.
     pub fn remove_pool(&self, pool: &Pool) {
         fs::remove_file(self.manifests().join(format!("pool-{}.yaml", pool.name))).expect("the pool has a manifest");
     }
@@ -220,7 +221,7 @@ impl Muster {
         self.args.extend(args.iter().map(|&a| a.to_owned()));
     }
 
-    /// Starts the process and does not wait for it.
+    /// Starts the process, and does not wait until it is ready.
     pub fn spawn(&mut self) {
         assert!(self.child.is_none(), "muster runs already");
         let log = File::options().create(true).append(true).open(self.log_path()).expect("the log can be opened");
@@ -239,7 +240,7 @@ impl Muster {
         self.child = Some(child);
     }
 
-    /// Waits until `/readyz` says 200; fails at once when the process ends.
+    /// Waits until `/readyz` answers 200. Fails at once if the process ends.
     pub async fn ready(&mut self) {
         let start = Instant::now();
         loop {
@@ -254,7 +255,7 @@ impl Muster {
         }
     }
 
-    /// Changes a piece of the Controller's manifest, which must be there.
+    /// Changes a piece of the Controller's manifest, which must exist.
     pub fn change_controller(&self, from: &str, to: &str) {
         let path = self.manifests().join("controller.yaml");
         let text = fs::read_to_string(&path).expect("the manifest is there");
@@ -262,13 +263,13 @@ impl Muster {
         fs::write(path, text.replacen(from, to, 1)).expect("a manifest can be written");
     }
 
-    /// Sets a variable of its environment.
+    /// Sets a variable of the process's environment.
     pub fn set_env(&mut self, name: &str, value: &str) {
         self.env.retain(|(known, _)| known != name);
         self.env.push((name.into(), value.into()));
     }
 
-    /// The environment of a subcommand. Those that only look are for an operator, who has other rights.
+    /// The environment of a subcommand. Subcommands that only look are an operator's, who has other permissions.
     fn env_of(&self, args: &[&str]) -> Vec<(String, String)> {
         let looks = matches!(args.first(), Some(&("doctor" | "plan")));
         let key = |(name, value): &(String, String)| match &**name {
@@ -278,14 +279,15 @@ impl Muster {
         self.env.iter().map(key).collect()
     }
 
-    /// One subcommand, under way; killed when dropped.
+    /// Starts a subcommand. It is killed when the value is dropped.
     pub fn start_command(&self, args: &[&str]) -> tokio::process::Child {
         let mut command = tokio::process::Command::new(binary());
         command.args(args).envs(self.env_of(args)).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.kill_on_drop(true).spawn().expect("the binary starts")
     }
 
-    /// One subcommand that asks: `input` is what is typed. Exit code, standard output, standard error.
+    /// Runs a subcommand that asks questions. `input` is what the user types. Returns the exit code, standard output and
+    /// standard error.
     pub async fn command_with_input(&self, args: &[&str], input: &str) -> (i32, String, String) {
         let mut typed = tempfile::tempfile().expect("a file can be made");
         typed.write_all(input.as_bytes()).and_then(|()| typed.rewind()).expect("a file can be written");
@@ -295,7 +297,7 @@ impl Muster {
         Muster::outcome(child).await
     }
 
-    /// The end of a subcommand: exit code, standard output, standard error.
+    /// Waits until a subcommand ends. Returns the exit code, standard output and standard error.
     pub async fn outcome(child: tokio::process::Child) -> (i32, String, String) {
         let output = tokio::time::timeout(secs(300), child.wait_with_output()).await.expect("it ends within five minutes");
         let output = output.expect("its output can be read");
@@ -303,7 +305,7 @@ impl Muster {
         (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
     }
 
-    /// One subcommand, run to its end: exit code, standard output, standard error.
+    /// Runs a subcommand to its end. Returns the exit code, standard output and standard error.
     pub async fn command(&self, args: &[&str]) -> (i32, String, String) {
         let run = tokio::process::Command::new(binary()).args(args).envs(self.env_of(args)).stdin(Stdio::null()).output();
         let output = tokio::time::timeout(secs(60) * PATIENCE, run).await.expect("it ends").expect("the binary starts");
@@ -311,14 +313,14 @@ impl Muster {
         (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
     }
 
-    /// SIGKILL: as when the machine dies.
+    /// Sends SIGKILL. For muster, this is as if the machine died.
     pub fn kill9(&mut self) {
         let mut child = self.child.take().expect("muster runs");
         child.kill().expect("the process can be killed");
         child.wait().expect("the process can be waited for");
     }
 
-    /// SIGTERM, and what it exits with.
+    /// Sends SIGTERM, and returns the status of the process's end.
     pub async fn terminate(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("muster runs");
         let sent = Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().expect("kill exists");
@@ -330,23 +332,23 @@ impl Muster {
         .await
     }
 
-    /// After [`Muster::kill9`] or [`Muster::terminate`]: starts it again on the same ports.
+    /// Starts the process again on the same ports, after [`Muster::kill9`] or [`Muster::terminate`].
     pub async fn restart(&mut self) {
         self.spawn();
         self.ready().await;
     }
 
-    /// The process's id.
+    /// The id of the process.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("muster runs").id()
     }
 
-    /// Whether the process lives.
+    /// Whether the process runs.
     pub fn runs(&mut self) -> bool {
         self.child.as_mut().is_some_and(|c| c.try_wait().expect("the process can be asked").is_none())
     }
 
-    /// Resident memory in kB (Linux).
+    /// The resident memory in kB (on Linux).
     pub fn resident_kb(&self) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.as_ref()?.id())).ok()?;
         status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?.split_whitespace().next()?.parse().ok()
@@ -354,7 +356,7 @@ impl Muster {
 
     // ------------------------------------------------------------------------------------------- what it says
 
-    /// `http://127.0.0.1:PORT/webhook`.
+    /// The URL of the webhook, such as `http://127.0.0.1:PORT/webhook`.
     pub fn webhook_url(&self) -> String {
         format!("http://127.0.0.1:{}/webhook", self.webhook_port.number())
     }
@@ -364,7 +366,7 @@ impl Muster {
         format!("http://127.0.0.1:{}{path}", self.admin_port.number())
     }
 
-    /// The status of an admin page; 0 when nobody answers.
+    /// The status of a page of the admin listener; 0 if there is no answer.
     pub async fn status(&self, path: &str) -> u16 {
         let request = self.http.get(self.admin_url(path)).timeout(secs(5));
         request.send().await.map_or(0, |answer| answer.status().as_u16())
@@ -392,12 +394,12 @@ impl Muster {
         }
     }
 
-    /// `/metrics`, as text.
+    /// The text of `/metrics`.
     pub async fn metrics(&self) -> String {
         self.get("/metrics").await
     }
 
-    /// The sum of a metric over the label sets that hold `labels` (such as `outcome="ok"`); 0 if there are none.
+    /// The sum of a metric over all label sets that contain `labels`, such as `outcome="ok"`; 0 if there are none.
     pub async fn metric(&self, name: &str, labels: &str) -> f64 {
         let line = |l: &str| {
             let rest = l.strip_prefix(name)?;
@@ -408,7 +410,8 @@ impl Muster {
 
     /// Waits until [`Muster::metric`] is `wanted`.
     ///
-    /// muster counts a call after it has read the answer, so a test that saw the call at the other end may be ahead of the count.
+    /// muster counts a call after it has read the answer. So a test that saw the call at the other end may be ahead of the
+    /// count.
     pub async fn metric_becomes(&self, name: &str, labels: &str, wanted: f64) {
         let what = format!("{name}{{{labels}}} is {wanted}");
         super::eventually(super::secs(30), &what, || async { super::same(self.metric(name, labels).await, wanted) }).await;
@@ -418,12 +421,12 @@ impl Muster {
         self.dir.path().join("muster.log")
     }
 
-    /// All that it wrote, over all its lives.
+    /// The log of all processes so far.
     pub fn logs(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
-    /// Panics when any of these was logged.
+    /// Panics if any of these texts was logged.
     pub fn assert_never_logged(&self, secrets: &[impl AsRef<str>]) {
         let logs = self.logs();
         for secret in secrets.iter().map(AsRef::as_ref).filter(|s| !s.is_empty()) {
@@ -432,7 +435,7 @@ impl Muster {
         }
     }
 
-    /// Panics when a credential was logged: the double's tokens and key, the webhook secret, the AWS secret.
+    /// Panics if a credential was logged: the double's tokens and key, the webhook secret, or the AWS secret.
     pub fn assert_no_secrets_logged(&self, github: &Double) {
         self.assert_never_logged(&github.secrets());
         self.assert_never_logged(&[WEBHOOK_SECRET, SECRET_ACCESS_KEY, ADMIN_TOKEN]);

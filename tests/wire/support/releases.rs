@@ -1,5 +1,5 @@
-//! The releases of actions/runner at GitHub, as far as muster meets them: a warp server with releases, their files behind a
-//! redirect, and what can go wrong with both.
+//! The releases of actions/runner at GitHub, as far as muster needs them. It is a warp server with releases, whose files
+//! are behind a redirect, and with what can go wrong with both.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,14 +14,14 @@ use warp::http::{HeaderMap, StatusCode};
 use warp::path::FullPath;
 use warp::reply::Reply as _;
 
-/// How a file's download misbehaves.
+/// How the download of a file goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The connection ends after so many bytes.
+    /// The connection ends after this many bytes.
     BreakOff(usize),
-    /// One byte is another.
+    /// One byte is changed.
     Forge,
-    /// Nothing more comes after so many bytes.
+    /// Nothing more comes after this many bytes.
     Stall(usize),
 }
 
@@ -47,14 +47,14 @@ struct State {
     requests: Vec<(String, u16)>,
 }
 
-/// The server; it ends with the test's runtime. The last release that was published is the latest.
+/// The server. It ends with the runtime of the test. The release that was published last is the latest.
 #[derive(Clone)]
 pub struct Releases {
     state: Arc<Mutex<State>>,
     address: SocketAddr,
 }
 
-/// So many bytes that no compression and no repetition makes alike; the same for the same seed.
+/// This many bytes that are random enough to differ everywhere. The same seed gives the same bytes.
 pub fn noise(len: usize, seed: u64) -> Bytes {
     let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut out = Vec::with_capacity(len + 8);
@@ -74,7 +74,7 @@ pub fn sha256(bytes: &[u8]) -> String {
 }
 
 impl Releases {
-    /// Starts it, without any release.
+    /// Starts a server without any release.
     pub async fn start() -> Releases {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port on the loopback");
         let address = listener.local_addr().expect("a bound listener has an address");
@@ -93,18 +93,18 @@ impl Releases {
         self.state.lock().expect("no panic under the lock")
     }
 
-    /// For `spec.sync.releases`.
+    /// The URL for `spec.sync.releases`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Publishes a release that came out so many days ago; files by platform, such as `linux-x64`.
+    /// Publishes a release that is this many days old. The files are given by platform, such as `linux-x64`.
     pub fn publish(&self, version: &str, days_ago: u64, files: &[(&str, Bytes)]) {
         let name = |platform: &str| {
             let ending = if platform.starts_with("win") { "zip" } else { "tar.gz" };
             format!("actions-runner-{platform}-{version}.{ending}")
         };
-        // Hashed once: unoptimised, that takes longer for a large file than anybody waits for an answer.
+        // Each file is hashed only once. Unoptimised, hashing a large file takes longer than anybody waits for an answer.
         let file = |(platform, bytes): &(&str, Bytes)| File { name: name(platform), bytes: bytes.clone(), sha256: sha256(bytes) };
         let files = files.iter().map(file).collect();
         let published = chrono::DateTime::<chrono::Utc>::from(SystemTime::now() - Duration::from_secs(days_ago * 86_400));
@@ -112,17 +112,17 @@ impl Releases {
         self.state().releases.push(Release { version: version.into(), published, files });
     }
 
-    /// Downloads misbehave from now on; None: no more.
+    /// From now on, downloads go wrong like this. None: they go well.
     pub fn fault(&self, fault: Option<Fault>) {
         self.state().fault = fault;
     }
 
-    /// The API refuses everything: the rate limit of requests without credentials.
+    /// Whether the API refuses every request, as at the rate limit of requests without credentials.
     pub fn limit(&self, limited: bool) {
         self.state().limited = limited;
     }
 
-    /// Paths asked for since the last time, with the status that was answered.
+    /// The paths that were requested since the last call, each with the status of its answer.
     pub fn take_requests(&self) -> Vec<(String, u16)> {
         std::mem::take(&mut self.state().requests)
     }

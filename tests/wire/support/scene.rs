@@ -1,5 +1,5 @@
-//! One whole stage: moto with a world in it, the GitHub double, the boxes and a running muster. And the sentence that
-//! ends nearly every scenario: nothing is left.
+//! A whole stage: moto with a world, the double of GitHub, the stand-in for the instances, and a running muster. It also
+//! has the sentence that ends nearly every scenario: nothing is left.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use super::{eventually, same};
 
 /// The cluster of every scene.
 pub const CLUSTER: &str = "c1";
-/// A repository of the organisation that the App is installed in.
+/// A repository of the organisation in which the App is installed.
 pub const REPO: &str = "acme/app";
-/// Labels of the pool [`linux`].
+/// The labels of the pool [`linux`].
 pub const LABELS: [&str; 3] = ["self-hosted", "linux", "x64"];
 
 /// The pool that most scenes have.
@@ -21,22 +21,20 @@ pub fn linux() -> Pool {
     Pool::new("linux", &LABELS)
 }
 
-/// Everything that a scenario needs. The fields are dropped in this order: muster first, the double's verdict last.
+/// Everything that a scenario needs. The fields are dropped in this order: muster comes first, and the double's verdict
+/// last.
 pub struct Scene {
-    /// The binary.
     pub muster: Muster,
-    /// The stand-in for the boxes.
+    /// The stand-in for the instances.
     pub boxes: Boxes,
-    /// AWS.
     pub moto: Moto,
-    /// What muster was pointed at.
+    /// The world that muster is told to use.
     pub world: World,
-    /// GitHub.
     pub github: GitHub,
 }
 
 impl Scene {
-    /// Sets the stage and waits until muster is ready. None: the test is skipped (see [`Moto::start`]).
+    /// Sets the stage, and waits until muster is ready. None: the test is skipped (see [`Moto::start`]).
     pub async fn start(pools: &[Pool], habits: Habits) -> Option<Scene> {
         let mut scene = Scene::prepare(pools, habits).await?;
         scene.muster.spawn();
@@ -44,7 +42,7 @@ impl Scene {
         Some(scene)
     }
 
-    /// Sets the stage; muster does not run yet.
+    /// Sets the stage. muster does not run yet.
     pub async fn prepare(pools: &[Pool], habits: Habits) -> Option<Scene> {
         let moto = Moto::start().await?;
         let names: Vec<&str> = pools.iter().map(Pool::name).collect();
@@ -69,7 +67,8 @@ impl Scene {
         .await;
     }
 
-    /// Scale to zero: no instance, no registration of ours, no secret, no message, and muster knows of no job and no box.
+    /// Waits until nothing is left: no live instance, no registration of ours, no secret and no message, and muster knows
+    /// of no job and no runner.
     pub async fn all_gone(&self, deadline: Duration) {
         eventually(deadline, "nothing is left", || async {
             let seen = self.moto.snapshot().await;
@@ -82,22 +81,22 @@ impl Scene {
             same(self.left_in("runners", "phase", "gone").await, vec![])
         })
         .await;
-        assert_eq!(self.github.killed(), Vec::<u64>::new(), "no job was killed");
+        assert_eq!(self.github.killed(), Vec::<u64>::new(), "a job was killed");
     }
 
-    /// Items of muster's own view that are not in the last state of their kind.
+    /// The items of muster's own view that are not in the last state of their kind.
     async fn left_in(&self, what: &str, field: &str, last: &str) -> Vec<String> {
         let items = self.muster.api(what).await;
         items.into_iter().filter(|item| item[field] != last).map(|item| item.to_string()).collect()
     }
 
-    /// Registrations at GitHub that are ours.
+    /// Our registrations at GitHub.
     pub fn registrations(&self) -> Vec<Runner> {
         let prefix = format!("{CLUSTER}.");
         self.github.runners().into_iter().filter(|r| r.name.starts_with(&prefix)).collect()
     }
 
-    /// The phases of muster's boxes that are not gone, in alphabetical order.
+    /// The phases of muster's runners that are not gone, in alphabetical order.
     pub async fn phases(&self) -> Vec<String> {
         let items = self.muster.api("runners").await;
         let mut phases: Vec<String> = items.iter().filter_map(|r| Some(r["phase"].as_str()?.to_owned())).collect();
@@ -106,12 +105,12 @@ impl Scene {
         phases
     }
 
-    /// Instances that were ever launched.
+    /// How many instances were ever launched.
     pub async fn launched(&self) -> usize {
         self.moto.instances().await.len()
     }
 
-    /// Jobs that each box ran, one entry per box that ran any.
+    /// How many jobs each instance ran, without those that ran none.
     pub fn jobs_per_box(&self) -> Vec<usize> {
         self.boxes.stories().values().map(|s| s.jobs.len()).filter(|n| *n > 0).collect()
     }

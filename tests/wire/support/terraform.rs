@@ -1,4 +1,4 @@
-//! Terraform, run on a copy of the repository's `terraform/`: nothing is written into the source tree.
+//! Runs Terraform on a copy of the repository's `terraform/`, so that nothing is written into the source tree.
 
 use std::fs;
 use std::io::Read as _;
@@ -14,42 +14,42 @@ use super::external;
 use super::moto::{Moto, REGION, SECRET_ACCESS_KEY, TEST_KEY};
 use super::tools::skip;
 
-/// The longest that any one command may take.
+/// The longest time of any one command.
 const PATIENCE: Duration = Duration::from_secs(1800);
-/// Subnet ids in the examples begin so; moto gives its own.
+/// The beginning of the subnet ids in the examples. moto's own ids replace them.
 const EXAMPLE_SUBNET: &str = "subnet-0a1b2c3d4e5f6000";
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// A copy of `terraform/` and of nothing else, to run Terraform in.
+/// A copy of `terraform/`, without the rest of the repository, in which Terraform runs.
 pub struct Terraform {
     dir: TempDir,
     moto: Option<String>,
 }
 
-/// What a command said.
+/// The result of a command.
 pub struct Said {
-    /// Whether it went well.
+    /// Whether the command succeeded.
     pub ok: bool,
-    /// Standard output and standard error.
+    /// Its standard output and standard error.
     pub text: String,
 }
 
 impl Said {
-    /// The text, or a panic with it.
+    /// The text. Panics with the text if the command failed.
     pub fn good(self, what: &str) -> String {
         assert!(self.ok, "{what} failed:\n{}", self.text);
         self.text
     }
 
-    /// The text of a command that must fail; lines that Terraform wrapped are one again.
+    /// The text of a command that must fail, with the lines that Terraform wrapped joined again.
     pub fn bad(self, what: &str) -> String {
         assert!(!self.ok, "{what} went well, and must not:\n{}", self.text);
         self.text.replace(['│', '╷', '╵'], " ").split_whitespace().collect::<Vec<_>>().join(" ")
     }
 }
 
-/// A folder `tf-plugins` near the root that holds the AWS provider: some machines ship one, others have the network.
+/// A directory `tf-plugins` near the root with the AWS provider. Some machines have one, and the others have the network.
 fn mirror() -> Option<&'static Path> {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
     let look = |dir: &Path| -> Vec<PathBuf> {
@@ -71,7 +71,7 @@ fn mirror() -> Option<&'static Path> {
 }
 
 impl Terraform {
-    /// A fresh copy, or a word that the test is skipped. With `CI=true` that is a failure.
+    /// Makes a fresh copy. None: the test is skipped. With `CI=true` that is a failure.
     pub fn new(moto: Option<&Moto>) -> Option<Terraform> {
         let there = Command::new("terraform").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status();
         if !there.is_ok_and(|status| status.success()) {
@@ -79,7 +79,7 @@ impl Terraform {
             return None;
         }
         let dir = tempfile::tempdir().expect("a directory");
-        // Nothing beside it: whoever takes the module from a registry has no more.
+        // Nothing is beside the copy, as for somebody who takes the module from a registry.
         copy(&Path::new(ROOT).join("terraform"), &dir.path().join("terraform"));
         let doubles = dir.path().join("doubles");
         external::install(&doubles);
@@ -101,14 +101,14 @@ impl Terraform {
         self.dir.path().join(path)
     }
 
-    /// Writes a file, folders included.
+    /// Writes a file, and makes its directory.
     pub fn write(&self, path: &str, text: &str) {
         let path = self.path(path);
         fs::create_dir_all(path.parent().expect("a file is in a folder")).expect("a folder");
         fs::write(path, text).expect("a file");
     }
 
-    /// `terraform ARGS` in a folder of the copy.
+    /// Runs `terraform ARGS` in a directory of the copy.
     pub fn run(&self, folder: &str, args: &[&str]) -> Said {
         let log = self.path("output");
         let output = fs::File::create(&log).expect("a file");
@@ -123,7 +123,7 @@ impl Terraform {
             .env("AWS_CONFIG_FILE", "/dev/null")
             .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null");
         command.env("AWS_ACCESS_KEY_ID", TEST_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY).env("AWS_REGION", REGION);
-        // Nothing listens there: what would go to AWS fails.
+        // Nothing listens at this address, so a call to AWS fails.
         command
             .env("AWS_ENDPOINT_URL", self.moto.as_deref().unwrap_or("http://127.0.0.1:9"))
             .env("AWS_S3_USE_PATH_STYLE", "true");
@@ -133,7 +133,7 @@ impl Terraform {
             match child.try_wait().expect("the process can be asked") {
                 Some(status) => break status,
                 None if began.elapsed() > PATIENCE => {
-                    // nice became terraform, which ends its provider.
+                    // `nice` has become Terraform, and Terraform ends its provider.
                     child.kill().ok();
                     child.wait().expect("the process can be waited for");
                     panic!("terraform {args:?} took longer than {PATIENCE:?}:\n{}", fs::read_to_string(&log).unwrap_or_default());
@@ -146,12 +146,12 @@ impl Terraform {
         Said { ok: status.success(), text }
     }
 
-    /// `terraform init`; the copy is ready for anything else then.
+    /// Runs `terraform init`, after which the copy is ready for other commands.
     pub fn init(&self, folder: &str) {
         self.run(folder, &["init", "-input=false", "-backend=false"]).good("terraform init");
     }
 
-    /// A plan, as JSON.
+    /// Makes a plan, and returns it as JSON.
     pub fn plan(&self, folder: &str) -> Value {
         self.run(folder, &["plan", "-input=false", "-out=plan"]).good(&format!("the plan of {folder}"));
         serde_json::from_str(&self.run(folder, &["show", "-json", "plan"]).good("terraform show")).expect("JSON")
@@ -163,7 +163,7 @@ impl Terraform {
         all.as_object().expect("outputs").iter().map(|(name, output)| (name.clone(), output["value"].clone())).collect()
     }
 
-    /// Puts moto's subnets, and a Windows that moto has, for those that an example names; its provider then reaches moto.
+    /// Replaces the subnets and the Windows that an example names by moto's, and makes its provider reach moto.
     pub fn settle_example(&self, name: &str, subnets: &[String]) -> String {
         let folder = format!("terraform/examples/{name}");
         let mut files = vec![self.path(&folder).join("main.tf")];
@@ -204,8 +204,8 @@ pub fn resources(plan: &Value) -> std::collections::BTreeMap<String, Value> {
     found
 }
 
-/// AWS's own schemas admit every value of these plans and states (tests/terraform/values.py): how many resources and values that were.
-/// Says what was held by what; panics with each violation.
+/// Checks by AWS's own schemas that every value of these plans and states is admitted (tests/terraform/values.py). Prints
+/// what was checked by what, and panics with each violation. Returns how many resources and values there were.
 pub fn aws_admits<'a>(files: impl Iterator<Item = &'a Path>) -> (u32, u32) {
     let root = Path::new(ROOT);
     let output = Command::new("nice")

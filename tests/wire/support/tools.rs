@@ -1,4 +1,5 @@
-//! What the tests need from the machine: programs that it may lack, processes that must end, ports that must stay one's own.
+//! What the tests need of the machine: programs that it may lack, processes that must end, and ports that must stay
+//! reserved.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -6,15 +7,15 @@ use std::net::{TcpListener, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// The running test cannot run here. `why` names what is missing and how to install it. libtest has no word for this and hides the
-/// output of a test that passes, so the line goes to the file that `MUSTER_SKIPPED` names, too: `make test` ends with it. With `CI=true`
-/// a skip is a failure.
+/// Says that the running test cannot run here. `why` names what is missing and how to install it. libtest has no word for
+/// this, and hides the output of a test that passes. So the line also goes to the file that `MUSTER_SKIPPED` names, with
+/// which `make test` ends. With `CI=true`, a skip is a failure.
 pub fn skip(why: &str) {
     assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{why} (CI=true: a skip is a failure)");
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     eprintln!("SKIPPED {test}: {why}");
     if let Some(path) = std::env::var_os("MUSTER_SKIPPED") {
-        // One write for each line, because other tests append to the file at the same time.
+        // Each line is one write, because other tests append to the file at the same time.
         let opened = OpenOptions::new().create(true).append(true).open(&path);
         let written = opened.and_then(|mut file| file.write_all(format!("{test}\t{why}\n").as_bytes()));
         written.unwrap_or_else(|e| panic!("writing MUSTER_SKIPPED={}: {e}", path.display()));
@@ -25,7 +26,7 @@ pub fn skip(why: &str) {
 pub const NO_VENV: &str =
     "there is no .venv, in which moto plays AWS; `make setup` makes it and says what it lacks (Python 3.10 or newer)";
 
-/// Whether `program` can be run; if not, says so, and fails where `CI=true`.
+/// Whether `program` can run. If not, the test is reported as skipped, which is a failure with `CI=true`.
 pub fn have(program: &str, package: &str) -> bool {
     let found =
         Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success());
@@ -47,9 +48,10 @@ impl Drop for Running {
 
 /// A TCP port of the loopback that no other test and no other program takes while this value lives.
 ///
-/// A port that was free a moment ago may be another server's now. So these ports lie below every system's ephemeral range, from which
-/// ports are given out unasked (Linux: from 32768, macOS: from 49152), and each is reserved by a UDP socket of the same number: a TCP
-/// server can listen there, and a second test that wants the number sees that it is taken.
+/// A port that was free a moment ago may be another server's now. So these ports are below the ephemeral range of every
+/// system, from which ports are given out unasked (Linux: from 32768, macOS: from 49152). A UDP socket with the same number
+/// reserves each of them. A TCP server can listen on the port, and a second test that wants the number sees that it is
+/// taken.
 pub struct Port {
     number: u16,
     _reserved: UdpSocket,
@@ -59,7 +61,7 @@ impl Port {
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 12_000;
 
-    /// Reserves one.
+    /// Reserves a port.
     pub fn reserve() -> Port {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         // Processes that start at the same time begin their search at different numbers.
@@ -75,18 +77,17 @@ impl Port {
         panic!("none of {} ports from {} on is free", Port::COUNT, Port::FIRST)
     }
 
-    /// Its number.
     pub fn number(&self) -> u16 {
         self.number
     }
 }
 
-/// An address at which nobody listens, for as long as this value lives: it is bound, so nobody else can have it, and does not listen, so
-/// the system refuses each connection.
+/// An address at which nobody listens while this value lives. The socket is bound, so nobody else can have the port. It
+/// does not listen, so the system refuses each connection.
 pub struct DeadPort(tokio::net::TcpSocket);
 
 impl DeadPort {
-    /// Binds one.
+    /// Binds a port.
     pub fn bind() -> DeadPort {
         let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
         socket.bind(([127, 0, 0, 1], 0).into()).expect("a port on the loopback");

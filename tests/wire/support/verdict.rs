@@ -1,4 +1,5 @@
-//! What the judge of `tests/moto/judge/` found: whether the calls and the answers of one test are what AWS's own models and documents say.
+//! The result of the judge of `tests/moto/judge/`: whether the calls of a test, and the answers to them, are what AWS's
+//! models and documents say.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -9,30 +10,30 @@ use serde::Deserialize;
 
 use super::iam::{self, Need, Policies};
 
-/// The judge itself gives up a little earlier, and says so.
+/// How long the judge may take. It gives up a little earlier itself, and says so.
 const WITHIN: Duration = Duration::from_secs(150);
 
-/// What was judged, and what is wrong: each violation names the call, the member, the rule and its page.
+/// What was judged, and what is wrong. Each violation names the call, the member, the rule and its page.
 #[derive(Debug, Default, Deserialize)]
 pub struct Verdict {
-    /// Calls that were judged, each with its answer.
+    /// How many calls were judged, each with its answer.
     pub calls: u64,
-    /// Members of requests and answers that were held against a model.
+    /// How many members of requests and answers were compared with a model.
     pub members: u64,
-    /// In words.
+    /// The violations, in words.
     pub violations: Vec<String>,
-    /// What the calls need of IAM, each once.
+    /// What the calls need of IAM, without repetitions.
     #[serde(default)]
     pub needs: Vec<Need>,
 }
 
-/// The verdict of the moto that listens there.
+/// The verdict of the moto that listens on this port.
 pub fn of(port: u16) -> Verdict {
     let said = ask(port).and_then(|text| serde_json::from_str(&text).map_err(io::Error::other));
     said.unwrap_or_else(|e| Verdict { violations: vec![format!("the judge could not be asked: {e}")], ..Verdict::default() })
 }
 
-/// Asked without a runtime, because a runtime may be gone when a test's values are dropped.
+/// Asks without a runtime, because the runtime may be gone when the values of a test are dropped.
 fn ask(port: u16) -> io::Result<String> {
     let mut connection = TcpStream::connect(("127.0.0.1", port))?;
     connection.set_read_timeout(Some(WITHIN))?;
@@ -44,7 +45,8 @@ fn ask(port: u16) -> io::Result<String> {
 }
 
 impl Verdict {
-    /// Notes the figures, and fails the test that caused a violation. A test that fails already only gets to know of it.
+    /// Writes down the figures, and fails the test that caused a violation. A test that fails already only prints the
+    /// violations.
     pub fn pronounce(self, policies: Option<&Policies>) {
         let Verdict { calls, members, mut violations, needs } = self;
         let told = |violations: &[String]| {
@@ -67,12 +69,12 @@ impl Verdict {
     }
 }
 
-/// Adds to the figures of the file that `MUSTER_FIGURES` names; `make test` ends with their sums.
+/// Adds to the figures in the file that `MUSTER_FIGURES` names. `make test` ends with their sums.
 pub fn figures(counted: &[(&str, u64)]) {
     let lines: String = counted.iter().map(|(what, count)| format!("{what}\t{count}\n")).collect();
     print!("{lines}");
     if let Some(path) = std::env::var_os("MUSTER_FIGURES") {
-        // One write, because other tests append to the file at the same time.
+        // This is one write, because other tests append to the file at the same time.
         let file = File::options().create(true).append(true).open(path);
         file.and_then(|mut file| file.write_all(lines.as_bytes())).expect("the file that MUSTER_FIGURES names can be written");
     }

@@ -1,4 +1,4 @@
-//! The webhooks: GitHub's own example payloads with the ids and names of our jobs, signed and sent by the double.
+//! The webhooks: GitHub's own example payloads with the ids and names of our jobs, which the double signs and sends.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,18 +11,18 @@ use tokio::task::JoinHandle;
 use super::routes::rfc3339;
 use super::{Double, Job};
 
-/// How deliveries go. By default each is sent once, at once, a job's events in their order.
+/// How deliveries are sent. By default, each is sent once and at once, and the events of a job are sent in their order.
 #[derive(Default)]
 pub struct Hooks {
-    /// Where to, and the secret.
+    /// The receiver's URL, and the secret. None: nothing is sent.
     pub target: Option<(String, String)>,
-    /// Each delivery is sent so many times more.
+    /// How many more times each delivery is sent.
     pub copies: u32,
-    /// Wait before each delivery.
+    /// The wait before each delivery.
     pub delay: Duration,
-    /// Actions (`queued`, `in_progress`, `completed`) that are never sent.
+    /// Actions (`queued`, `in_progress`, `completed`) whose deliveries are never sent.
     pub dropped: Vec<&'static str>,
-    /// Keep deliveries back until [`Double::release_held`].
+    /// Whether deliveries are held back until [`Double::release_held`].
     pub hold: bool,
     held: Vec<Delivery>,
     pub(super) sent: Vec<Sent>,
@@ -30,38 +30,38 @@ pub struct Hooks {
     next_delivery: u64,
 }
 
-/// One delivery, signed and ready.
+/// A delivery that is signed and ready to be sent.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// The job.
+    /// The id of the job.
     pub job: u64,
-    /// The action.
+    /// The action, such as `queued`.
     pub action: String,
-    /// `X-GitHub-Delivery`.
+    /// The header `X-GitHub-Delivery`.
     pub id: String,
-    /// The body, as signed.
+    /// The body, as it is signed.
     pub body: Vec<u8>,
 }
 
-/// What became of a delivery.
+/// A delivery that was sent, with its result.
 #[derive(Clone, Debug)]
 pub struct Sent {
-    /// The delivery.
     pub delivery: Delivery,
-    /// The receiver's answer; 0 when there was none.
+    /// The status of the receiver's answer; 0 if there was none.
     pub status: u16,
-    /// When it was sent; Unix time in milliseconds.
+    /// When the delivery was sent, in milliseconds since 1970.
     pub at_ms: u64,
 }
 
-/// `X-Hub-Signature-256` of a body.
+/// The header `X-Hub-Signature-256` for a body.
 pub fn sign(secret: &str, body: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes a key of any length");
     mac.update(body);
     format!("sha256={}", hex::encode(mac.finalize().into_bytes()))
 }
 
-/// POSTs a webhook as GitHub does. `signature` None: absent. The status, or 0 when there was no answer.
+/// Makes the request of a webhook as GitHub makes it. `signature` None: there is no such header. Returns the status; 0 if
+/// there was no answer.
 pub async fn post(url: &str, event: &str, delivery: &str, signature: Option<&str>, body: Vec<u8>) -> u16 {
     let mut request = reqwest::Client::new()
         .post(url)
@@ -76,7 +76,7 @@ pub async fn post(url: &str, event: &str, delivery: &str, signature: Option<&str
     request.body(body).send().await.map_or(0, |answer| answer.status().as_u16())
 }
 
-/// GitHub's example `workflow_job` payload with this job's facts in it.
+/// GitHub's example of a `workflow_job` payload, with the facts of this job.
 pub fn payload(job: &Job, action: &str, installation: u64) -> Value {
     let text = match action {
         "queued" => include_str!("../../../github/payloads/workflow_job.queued.1.json"),
@@ -103,7 +103,7 @@ pub fn payload(job: &Job, action: &str, installation: u64) -> Value {
     payload["repository"]["name"] = json!(name);
     payload["repository"]["full_name"] = json!(job.repo);
     payload["repository"]["owner"]["login"] = json!(owner);
-    // An App in an organisation is always told its name; some of the examples are of a user's repository.
+    // An App in an organisation always hears the organisation's name. Some of the examples are of a user's repository.
     let mut organization: Value = serde_json::from_str(include_str!("../../../github/payloads/workflow_job.completed.1.json"))
         .map(|mut example: Value| example["organization"].take())
         .expect("the payloads are JSON");
@@ -114,7 +114,7 @@ pub fn payload(job: &Job, action: &str, installation: u64) -> Value {
 }
 
 impl Double {
-    /// Webhooks go there from now on.
+    /// Webhooks go to this URL from now on.
     pub fn send_webhooks_to(&self, url: &str, secret: &str) {
         self.lock().hooks.target = Some((url.into(), secret.into()));
     }
@@ -124,7 +124,7 @@ impl Double {
         change(&mut self.lock().hooks);
     }
 
-    /// Sends one event of a job, in its present state or not: late and reordered events are a test's right.
+    /// Sends one event of a job, whether or not the job is in that state. A test may want late and reordered events.
     pub fn send_event(&self, job: u64, action: &str) {
         let mut state = self.lock();
         let installation = state.installations.first().map_or(1, |i| i.id);
@@ -152,7 +152,7 @@ impl Double {
         self.deliver(delivery);
     }
 
-    /// Sends a delivery after the job's former one.
+    /// Sends a delivery after the earlier deliveries of the same job.
     pub(super) fn deliver(&self, delivery: Delivery) {
         let mut state = self.lock();
         let Some((url, secret)) = state.hooks.target.clone() else { return };
@@ -174,7 +174,7 @@ impl Double {
         state.hooks.last.insert(job, task);
     }
 
-    /// Sends what was held, first to last or last to first, one after the other; holds no more.
+    /// Sends the held deliveries one after the other, in their order or reversed. From now on, no delivery is held.
     pub async fn release_held(&self, reversed: bool) {
         let mut held = {
             let mut state = self.lock();
@@ -194,7 +194,8 @@ impl Double {
         }
     }
 
-    /// Sends again what was answered with 5xx or not at all, as `muster` or an operator would ask GitHub to. How many.
+    /// Sends again all deliveries that had no answer or a 5xx, as muster or an operator may ask GitHub to. Returns how
+    /// many.
     pub fn redeliver_failed(&self) -> usize {
         let failed: Vec<Delivery> = {
             let mut state = self.lock();
@@ -208,7 +209,7 @@ impl Double {
         count
     }
 
-    /// What was sent, and how it was answered.
+    /// All deliveries that were sent, with their results.
     pub fn sent(&self) -> Vec<Sent> {
         self.lock().hooks.sent.clone()
     }

@@ -1,4 +1,4 @@
-//! The GitHub App's key pair, and the check of the JWTs that are signed with it, as GitHub does it.
+//! The key pairs of the GitHub App, and the check of the JWTs that are signed with them, as GitHub makes it.
 
 use std::sync::OnceLock;
 
@@ -10,15 +10,15 @@ use rsa::{Pkcs1v15Sign, RsaPrivateKey, RsaPublicKey};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-/// DER of `DigestInfo` for SHA-256, up to the digest (RFC 8017, section 9.2).
+/// The DER of `DigestInfo` for SHA-256, up to the digest (RFC 8017, section 9.2).
 const SHA256_PREFIX: [u8; 19] =
     [0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20];
 
-/// The longest life that GitHub grants a JWT, and the clock drift that it forgives, in seconds.
+/// The longest life that GitHub grants a JWT, in seconds, and the difference of clocks that it tolerates.
 const MAX_LIFE_S: i64 = 600;
 const DRIFT_S: i64 = 60;
 
-/// SplitMix64: the same throw-away key in every run.
+/// SplitMix64. It makes the same throw-away key in every run.
 struct Fixed(u64);
 
 impl RngCore for Fixed {
@@ -42,7 +42,7 @@ impl RngCore for Fixed {
 
 impl CryptoRng for Fixed {}
 
-/// The App's key, or the one that replaces it.
+/// The App's first key, or the one that replaces it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Key {
     #[default]
@@ -56,12 +56,12 @@ fn key(which: Key) -> &'static RsaPrivateKey {
     KEYS[nth].get_or_init(|| RsaPrivateKey::new(&mut Fixed(2 + nth as u64), 2048).expect("a key can be made"))
 }
 
-/// The App's private key, PEM as GitHub hands it out (PKCS #1).
+/// The App's private key in PEM, as GitHub hands it out (PKCS #1).
 pub fn private_key_pem(which: Key) -> String {
     key(which).to_pkcs1_pem(rsa::pkcs1::LineEnding::LF).expect("the key can be written").to_string()
 }
 
-/// Says what is wrong with an App's JWT, if anything is.
+/// What is wrong with an App's JWT. None: nothing is.
 /// <https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-github-app/generating-a-json-web-token-jwt-for-a-github-app>
 pub fn jwt_problem(jwt: &str, app_id: u64, valid: Key) -> Option<String> {
     let parts: Vec<&str> = jwt.split('.').collect();

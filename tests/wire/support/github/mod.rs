@@ -1,6 +1,6 @@
-//! GitHub, as far as muster meets it: a warp server that keeps installations, runners and jobs, hands queued jobs to
-//! matching runners, and signs and sends the webhooks. Every request and answer is judged by GitHub's own description
-//! ([`openapi`]); dropping the double fails the test when anything did not conform.
+//! A double of GitHub, as far as muster needs it. It is a warp server that keeps installations, runners and jobs, gives
+//! queued jobs to matching runners, and signs and sends the webhooks. GitHub's own description ([`openapi`]) judges every
+//! request and answer. When anything did not conform to it, dropping the double fails the test.
 
 pub mod hooks;
 pub mod key;
@@ -21,30 +21,29 @@ use hooks::Hooks;
 use key::Key;
 use openapi::Api;
 
-/// The App's id.
 pub const APP_ID: u64 = 4711;
-/// GitHub counts these apart. <https://docs.github.com/en/rest/rate-limit/rate-limit>
+/// The resources that GitHub counts separately. <https://docs.github.com/en/rest/rate-limit/rate-limit>
 pub const RESOURCES: [&str; 2] = ["core", "actions_runner_registration"];
 
-/// So many requests an hour GitHub grants an installation.
+/// How many requests an hour GitHub grants an installation.
 pub fn hourly_limit(resource: &str) -> u32 {
     if resource == "core" { 5_000 } else { 10_000 }
 }
 
-/// What a test may order GitHub to do instead of answering as usual.
+/// What GitHub does instead of its usual answer, when a test orders it.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// Answer with this status, doing nothing.
+    /// GitHub does nothing, and answers with this status.
     Status(u16),
-    /// Do it, but answer only after this long.
+    /// GitHub does what was asked, but answers only after this long.
     Stall(Duration),
-    /// Do nothing, and say nothing for this long: the request never got anywhere.
+    /// GitHub does nothing, and does not answer for this long, as if the request had been lost.
     Swallow(Duration),
-    /// Do it, then answer 502.
+    /// GitHub does what was asked, and then answers 502.
     LoseAnswer,
-    /// 403 with `retry-after`, in seconds; nothing is done.
+    /// GitHub does nothing, and answers 403 with this `retry-after`, in seconds.
     SecondaryLimit(u32),
-    /// Answer with this body in place of the real one: for the proof that the judge bites.
+    /// GitHub answers with this body. It proves that the judge catches wrong answers.
     Body(Value),
 }
 
@@ -55,79 +54,73 @@ struct FaultRule {
     fault: Fault,
 }
 
-/// A runner group.
 #[derive(Clone, Debug)]
 pub struct Group {
-    /// GitHub's id.
     pub id: u64,
-    /// Such as `Default`.
+    /// The name, such as `Default`.
     pub name: String,
 }
 
-/// A registration.
+/// A registration of a runner.
 #[derive(Clone, Debug)]
 pub struct Runner {
-    /// GitHub's id.
     pub id: u64,
-    /// Where it is registered: `org/acme`, `repo/acme/app`, `enterprise/big`.
+    /// The scope where it is registered: `org/acme`, `repo/acme/app` or `enterprise/big`.
     pub scope: String,
-    /// Its name.
     pub name: String,
-    /// Its labels.
     pub labels: Vec<String>,
-    /// Its runner group.
+    /// The id of its runner group.
     pub group: u64,
-    /// Connected.
+    /// Whether the runner is connected.
     pub online: bool,
-    /// Takes one job and is removed then.
+    /// Whether the runner takes one job and is then removed.
     pub ephemeral: bool,
-    /// The job that it runs.
+    /// The job that runs on it.
     pub job: Option<u64>,
 }
 
-/// A job.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// GitHub's id.
     pub id: u64,
-    /// Its run.
+    /// The id of the workflow run.
     pub run: u64,
-    /// `OWNER/NAME`.
+    /// The repository, as `OWNER/NAME`.
     pub repo: String,
-    /// `runs-on`.
+    /// The job's `runs-on`.
     pub labels: Vec<String>,
     /// `queued`, `in_progress` or `completed`.
     pub status: String,
-    /// How it ended.
+    /// The conclusion. None: the job is not completed.
     pub conclusion: Option<String>,
-    /// Who took it: id and name.
+    /// The id and the name of the runner that took it.
     pub runner: Option<(u64, String)>,
-    /// Held back by a concurrency group or the like: queued, but given to nobody.
+    /// Whether a concurrency group, or something like it, holds the job back. It is queued then, but no runner gets it.
     pub held: bool,
-    /// When it was queued, taken and completed; Unix time in milliseconds.
+    /// When it was queued, taken and completed, in milliseconds since 1970.
     pub at_ms: [u64; 3],
 }
 
 #[derive(Debug)]
 struct Installation {
     id: u64,
-    /// `org`; `repo`: its owner is a user or an organisation alike. GitHub has no Apps that reach an enterprise's runners.
+    /// `org`, or `repo` for a repository of a user or an organisation. GitHub has no Apps that manage an enterprise's
+    /// runners.
     kind: &'static str,
     account: String,
 }
 
-/// What the App says of itself, and what the accounts granted it.
+/// What the App asks for, and what the accounts have granted.
 #[derive(Clone, Debug)]
 pub struct App {
-    /// What it asks for.
+    /// The permissions that the App asks for.
     pub permissions: Value,
-    /// The events that it is told of.
+    /// The events that the App hears of.
     pub events: Vec<&'static str>,
-    /// What its installations have; an owner accepts new permissions later.
+    /// The permissions of its installations. An owner accepts new permissions later than the App asks for them.
     pub granted: Value,
-    /// Its webhook's configuration; None: it has none.
+    /// The configuration of its webhook. None: it has no webhook.
     pub hook: Option<Value>,
-    /// Its installations are suspended.
+    /// Whether its installations are suspended.
     pub suspended: bool,
 }
 
@@ -144,18 +137,19 @@ impl Default for App {
 #[derive(Default)]
 struct State {
     installations: Vec<Installation>,
-    /// Token -> installation, end of life in ms.
+    /// The installation of each token, and the end of the token's life in milliseconds since 1970.
     tokens: BTreeMap<String, (u64, u64)>,
-    /// Personal access tokens (classic), and what each may.
+    /// Personal access tokens (classic), with their scopes.
     personal: BTreeMap<String, Vec<&'static str>>,
-    /// The enterprise that all organisations belong to: its slug.
+    /// The slug of the enterprise that all organisations belong to.
     enterprise: Option<String>,
-    /// The one key that JWTs may be signed with.
+    /// The only key that may sign JWTs.
     key: Key,
     groups: BTreeMap<String, Vec<Group>>,
     runners: BTreeMap<u64, Runner>,
     jobs: BTreeMap<u64, Job>,
-    /// Requests left, and when the hour is over (Unix time in seconds), by account (that of the App itself is empty) and resource.
+    /// How many requests are left, and when the hour ends (in seconds since 1970), by account and resource. The account of
+    /// the App itself is empty.
     windows: BTreeMap<(String, &'static str), (u32, u64)>,
     next_id: u64,
     calls: BTreeMap<String, u64>,
@@ -176,7 +170,7 @@ impl State {
         self.next_id
     }
 
-    /// The window that a request is counted in; full again when its hour is over.
+    /// The window in which a request counts. It is full again when its hour is over.
     fn window(&mut self, account: &str, resource: &'static str) -> &mut (u32, u64) {
         let now_s = now_ms() / 1000;
         let full = (hourly_limit(resource), now_s + 3600);
@@ -188,7 +182,7 @@ impl State {
     }
 }
 
-/// A handle on the double: clone it freely.
+/// A handle to the double. It may be cloned freely.
 #[derive(Clone)]
 pub struct Double {
     addr: SocketAddr,
@@ -196,7 +190,7 @@ pub struct Double {
     state: Arc<Mutex<State>>,
 }
 
-/// The running double; dropping it ends it and fails the test if GitHub's description was violated.
+/// The running double. Dropping it ends it, and fails the test if GitHub's description was violated.
 pub struct GitHub {
     double: Double,
     server: tokio::task::JoinHandle<()>,
@@ -219,7 +213,7 @@ impl Drop for GitHub {
 }
 
 impl GitHub {
-    /// Starts with the App installed in the organisation `acme`.
+    /// Starts a double whose App is installed in the organisation `acme`.
     pub async fn start() -> GitHub {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port on the loopback");
         let addr = listener.local_addr().expect("a bound listener has an address");
@@ -243,7 +237,8 @@ impl Double {
 
     // --------------------------------------------------------------------------------------------- the world
 
-    /// Installs the App: kind `org` or `repo` (account `owner`). Groups: `Default` and `big`.
+    /// Installs the App on an account. `kind` is `org`, or `repo` for an `owner`. The runner groups are `Default` and
+    /// `big`.
     pub fn install(&self, kind: &'static str, account: &str) -> u64 {
         let mut state = self.lock();
         let id = state.id();
@@ -253,7 +248,7 @@ impl Double {
         id
     }
 
-    /// All organisations belong to this enterprise. Groups: `Default` and `big`.
+    /// All organisations belong to this enterprise from now on. Its runner groups are `Default` and `big`.
     pub fn found_enterprise(&self, slug: &str) {
         let mut state = self.lock();
         let groups = ["Default", "big"].map(|name| Group { id: state.id(), name: name.into() });
@@ -261,7 +256,7 @@ impl Double {
         state.enterprise = Some(slug.to_owned());
     }
 
-    /// An owner of everything makes a personal access token (classic) with these scopes.
+    /// Makes a personal access token (classic) with these scopes. Its user owns everything.
     pub fn make_token(&self, scopes: &[&'static str]) -> String {
         let mut state = self.lock();
         let token = format!("ghp_{:036}", state.id());
@@ -270,12 +265,11 @@ impl Double {
         token
     }
 
-    /// The token is good for nothing any more.
+    /// The token is no longer valid.
     pub fn revoke_token(&self, token: &str) {
         self.lock().personal.remove(token);
     }
 
-    /// Changes the App.
     pub fn app(&self, change: impl FnOnce(&mut App)) {
         change(&mut self.lock().app);
     }
@@ -293,7 +287,7 @@ impl Double {
         self.lock().groups.entry(scope.into()).or_default().retain(|g| g.name != name);
     }
 
-    /// A registration that muster did not make.
+    /// Adds a registration that muster did not make.
     pub fn register(&self, scope: &str, name: &str, labels: &[&str], online: bool) -> u64 {
         let mut state = self.lock();
         let id = state.id();
@@ -306,7 +300,8 @@ impl Double {
         id
     }
 
-    /// What `config.sh --url URL --token TOKEN --replace` does: a reusable runner, offline yet. None: refused.
+    /// Does what `config.sh --url URL --token TOKEN --replace` does: adds a reusable runner, which is still offline. None:
+    /// GitHub refuses it.
     pub fn register_with_token(&self, settings: &Value) -> Option<u64> {
         let url = settings["url"].as_str()?.split_once("://")?.1.split_once('/')?.1.to_owned();
         let scope = match url.split('/').collect::<Vec<_>>()[..] {
@@ -324,24 +319,21 @@ impl Double {
         Some(self.register(&scope, name, &labels, false))
     }
 
-    /// All registrations.
     pub fn runners(&self) -> Vec<Runner> {
         self.lock().runners.values().cloned().collect()
     }
 
-    /// All jobs.
     pub fn jobs(&self) -> Vec<Job> {
         self.lock().jobs.values().cloned().collect()
     }
 
-    /// One job.
     pub fn job(&self, id: u64) -> Job {
         self.lock().jobs.get(&id).expect("the job exists").clone()
     }
 
     // ------------------------------------------------------------------------------------------------- jobs
 
-    /// Queues a job (a run of its own) and sends its `queued` webhook.
+    /// Queues a job with a run of its own, and sends its `queued` webhook.
     pub fn queue_job(&self, repo: &str, labels: &[&str]) -> u64 {
         let id = self.queue_job_silently(repo, labels);
         self.send_event(id, "queued");
@@ -349,7 +341,8 @@ impl Double {
         id
     }
 
-    /// Queues a job that GitHub holds back (concurrency group, max-parallel): the webhook is sent, no runner gets it.
+    /// Queues a job that GitHub holds back (concurrency group, max-parallel). The webhook is sent, and no runner gets the
+    /// job.
     pub fn queue_held_job(&self, repo: &str, labels: &[&str]) -> u64 {
         let id = self.queue_job_silently(repo, labels);
         self.lock().jobs.get_mut(&id).expect("just made").held = true;
@@ -357,13 +350,13 @@ impl Double {
         id
     }
 
-    /// Lets a held job go.
+    /// GitHub stops holding a job back.
     pub fn release_job(&self, id: u64) {
         self.lock().jobs.get_mut(&id).expect("the job exists").held = false;
         self.assign();
     }
 
-    /// Queues a job without a webhook, as when the delivery is lost. Runners get it with the next [`Double::assign`].
+    /// Queues a job without a webhook, as if the delivery were lost. A runner gets it at the next [`Double::assign`].
     pub fn queue_job_silently(&self, repo: &str, labels: &[&str]) -> u64 {
         let mut state = self.lock();
         let (id, run) = (state.id(), state.id());
@@ -382,8 +375,8 @@ impl Double {
         id
     }
 
-    /// Hands queued jobs to idle online runners: any job to any runner whose labels and scope fit; the newest runner
-    /// gets the oldest job, so that nobody can rely on a pairing. Sends `in_progress`.
+    /// Gives queued jobs to idle online runners whose labels and scope match. The newest runner gets the oldest job, so
+    /// that nobody can rely on a pairing. Sends `in_progress`.
     pub fn assign(&self) {
         loop {
             let mut state = self.lock();
@@ -401,7 +394,7 @@ impl Double {
         }
     }
 
-    /// The job ends; an ephemeral runner's registration ends with it. Sends `completed`.
+    /// Ends a job, and with it the registration of an ephemeral runner. Sends `completed`.
     pub fn finish_job(&self, id: u64, conclusion: &str) {
         let mut state = self.lock();
         let job = state.jobs.get_mut(&id).expect("the job exists");
@@ -422,12 +415,11 @@ impl Double {
         self.assign();
     }
 
-    /// Somebody cancels the job.
     pub fn cancel_job(&self, id: u64) {
         self.finish_job(id, "cancelled");
     }
 
-    // ---------------------------------------------------------------------------------------------- the box
+    // ---------------------------------------------------------------------------------------------- the runner
 
     /// The runner connects. False: its registration is gone.
     pub fn runner_online(&self, id: u64) -> bool {
@@ -436,7 +428,7 @@ impl Double {
         known
     }
 
-    /// The runner disconnects. A job that it was running dies with it (GitHub calls that a failure, minutes later).
+    /// The runner disconnects. Its job fails, which GitHub notices minutes later.
     pub fn runner_gone(&self, id: u64) {
         let mut state = self.lock();
         let Some(runner) = state.runners.get_mut(&id) else { return };
@@ -447,19 +439,20 @@ impl Double {
         self.finish_job(job, "failure");
     }
 
-    /// The job that a runner has. Err: its registration is gone.
+    /// The job of a runner. Err: its registration is gone.
     pub fn job_of(&self, runner: u64) -> Result<Option<u64>, ()> {
         self.lock().runners.get(&runner).map(|r| r.job).ok_or(())
     }
 
     // ----------------------------------------------------------------------------------------- misbehaviour
 
-    /// The next `times` calls whose route (`POST /orgs/{org}/actions/runners/generate-jitconfig`) holds `route` go wrong.
+    /// The next `times` calls whose route contains `route` go wrong. A route is for example `POST
+    /// /orgs/{org}/actions/runners/generate-jitconfig`.
     pub fn fail(&self, route: &str, times: u32, fault: Fault) {
         self.lock().faults.push(FaultRule { route: route.into(), times, fault });
     }
 
-    /// All is well again.
+    /// From now on, no ordered fault happens any more.
     pub fn heal(&self) {
         let mut state = self.lock();
         state.faults.clear();
@@ -467,7 +460,7 @@ impl Double {
         state.lie_about_busy = false;
     }
 
-    /// So many requests of either resource are left to each installation, until so many seconds from now.
+    /// Each installation has `remaining` requests of each resource left, until `reset_in_s` seconds from now.
     pub fn set_limit(&self, remaining: u32, reset_in_s: u64) {
         let accounts: Vec<String> = self.lock().installations.iter().map(|i| i.account.clone()).collect();
         for account in accounts {
@@ -475,56 +468,57 @@ impl Double {
         }
     }
 
-    /// The same, to one account's installation and of one resource.
+    /// One account's installation has `remaining` requests of one resource left, until `reset_in_s` seconds from now.
     pub fn set_limit_of(&self, account: &str, resource: &'static str, remaining: u32, reset_in_s: u64) {
         *self.lock().window(account, resource) = (remaining, now_ms() / 1000 + reset_in_s);
     }
 
-    /// `busy` reads false while a job runs, and DELETE of such a runner succeeds and kills the job (actions/runner#4422).
+    /// GitHub says `busy: false` while a job runs. DELETE of such a runner then succeeds, and the job fails
+    /// (actions/runner#4422).
     pub fn lie_about_busy(&self, lie: bool) {
         self.lock().lie_about_busy = lie;
     }
 
-    /// The runner is missing from lists, though it exists.
+    /// The runner is missing in the lists, although it exists.
     pub fn hide_runner(&self, id: u64) {
         self.lock().hidden.insert(id);
     }
 
-    /// The App's key is replaced: the first is good for nothing any more, nor are the tokens made with it. The new one, as PEM.
+    /// Replaces the App's key. The first key and all tokens that were made with it are no longer valid. Returns the new key
+    /// in PEM.
     pub fn replace_key(&self) -> String {
         self.lock().key = Key::Second;
         self.expire_tokens();
         key::private_key_pem(Key::Second)
     }
 
-    /// All installation tokens end now.
     pub fn expire_tokens(&self) {
         self.lock().tokens.clear();
     }
 
     // ------------------------------------------------------------------------------------------- what was seen
 
-    /// Calls by route.
+    /// How many calls each route got.
     pub fn calls(&self) -> BTreeMap<String, u64> {
         self.lock().calls.clone()
     }
 
-    /// Calls of the routes that hold `part`.
+    /// How many calls the routes that contain `part` got.
     pub fn calls_of(&self, part: &str) -> u64 {
         self.lock().calls.iter().filter(|(route, _)| route.contains(part)).map(|(_, n)| n).sum()
     }
 
-    /// Requests left to the installation on `acme`, configurations aside.
+    /// How many requests the installation on `acme` has left, without those for configurations.
     pub fn remaining(&self) -> u32 {
         self.lock().window("acme", "core").0
     }
 
-    /// Jobs that died because their runner did.
+    /// Jobs that failed because their runner disconnected.
     pub fn killed(&self) -> Vec<u64> {
         self.lock().killed.clone()
     }
 
-    /// Everything secret that was handed out: installation tokens, JIT configurations, registration tokens, the key.
+    /// Every secret that was handed out: installation tokens, JIT configurations, registration tokens, and the key.
     pub fn secrets(&self) -> Vec<String> {
         let mut all = self.lock().minted.clone();
         let pems = [Key::First, self.lock().key].map(key::private_key_pem);
@@ -536,20 +530,20 @@ impl Double {
         self.lock().violations.extend(problems);
     }
 
-    /// Takes the violations away, for tests that provoke them.
+    /// Takes the violations away. For tests that provoke them.
     pub fn take_violations(&self) -> Vec<String> {
         std::mem::take(&mut self.lock().violations)
     }
 
-    /// Panics when a request or an answer did not conform to GitHub's description.
+    /// Panics if a request or an answer did not conform to GitHub's description.
     pub fn assert_clean(&self) {
         let violations = self.lock().violations.clone();
         assert!(violations.is_empty(), "GitHub's description was violated:\n  {}", violations.join("\n  "));
     }
 }
 
-/// Whether GitHub would give `job` to `runner`: its labels are the runner's, without regard to case, and its repository
-/// lies in the runner's scope.
+/// Whether GitHub would give `job` to `runner`. The runner must have the job's labels, in upper or lower case, and the
+/// job's repository must be in the runner's scope.
 fn fits(job: &Job, runner: &Runner) -> bool {
     let owner = job.repo.split('/').next().unwrap_or_default();
     let in_scope = match runner.scope.split_once('/') {

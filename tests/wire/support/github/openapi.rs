@@ -1,7 +1,7 @@
-//! GitHub's own API description, as a judge over every request and answer that passes the double.
+//! GitHub's own description of its API. It judges every request and answer that passes the double.
 //!
-//! The file is GitHub's (OpenAPI 3.0), unchanged. Two things are done to it while loading: `nullable` becomes JSON
-//! Schema's null type, and request bodies become strict (no additional properties), so that a misspelt field fails.
+//! The file is GitHub's (OpenAPI 3.0), unchanged. Two things change while it is loaded. `nullable` becomes JSON Schema's
+//! null type. Request bodies become strict (no additional properties), so that a misspelt field fails.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 
-/// Answers that GitHub may give on any route although the description does not list them.
+/// Statuses that GitHub may answer on any route, although the description does not list them.
 const ALWAYS_POSSIBLE: [u16; 10] = [304, 401, 403, 404, 409, 422, 429, 500, 502, 503];
 
 /// The description, ready to judge.
@@ -24,9 +24,9 @@ pub struct Api {
 
 /// One method on one path.
 pub struct Operation {
-    /// Such as `GET`.
+    /// The method, such as `GET`.
     pub method: String,
-    /// Such as `/orgs/{org}/actions/runners`.
+    /// The path, such as `/orgs/{org}/actions/runners`.
     pub template: String,
     /// GitHub's operationId, such as `actions/list-self-hosted-runners-for-org`.
     pub id: String,
@@ -34,17 +34,16 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// `GET /orgs/{org}/actions/runners`.
+    /// The method and the path, such as `GET /orgs/{org}/actions/runners`.
     pub fn route(&self) -> String {
         format!("{} {}", self.method, self.template)
     }
 }
 
-/// What was asked for: an operation and its path parameters.
+/// What a request asks for: an operation, and its path parameters.
 pub struct Match<'a> {
-    /// Which operation.
     pub operation: &'a Operation,
-    /// Path parameters by name.
+    /// The path parameters by name.
     pub params: BTreeMap<String, String>,
 }
 
@@ -77,7 +76,7 @@ impl Api {
         }
     }
 
-    /// The operation that a request asks for. A literal path segment beats a parameter.
+    /// The operation that a request asks for. A literal segment of the path beats a parameter.
     pub fn find(&self, method: &str, path: &str) -> Option<Match<'_>> {
         let asked: Vec<&str> = path.trim_matches('/').split('/').collect();
         let fits = |operation: &Operation| {
@@ -162,7 +161,7 @@ impl Api {
         }
     }
 
-    /// What is wrong with a webhook's payload, by the schema of that name.
+    /// What is wrong with the payload of a webhook, by this schema.
     pub fn payload_problems(&self, schema: &str, payload: &Value) -> Vec<String> {
         self.judge(schema, &json!({ "$ref": format!("#/components/schemas/{schema}") }), &self.components, payload)
     }
@@ -190,7 +189,8 @@ impl Api {
     }
 }
 
-/// OpenAPI 3.0 to JSON Schema: `nullable` becomes null in `type` and `enum`, or an alternative where there is no type.
+/// Turns OpenAPI 3.0 into JSON Schema: `nullable` becomes null in `type` and `enum`, or an alternative where there is no
+/// type.
 fn modernise(value: &mut Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(modernise),
@@ -212,7 +212,7 @@ fn modernise(value: &mut Value) {
     }
 }
 
-/// Objects that list their properties take no others.
+/// Makes every object that lists its properties refuse other ones.
 fn make_strict(value: &mut Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(make_strict),

@@ -1,4 +1,4 @@
-//! The REST side of the double: authentication, limits, faults, ETags, pages, and one function per operation.
+//! The REST side of the double: authentication, limits, faults, ETags and pages, with one function for each operation.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -18,7 +18,7 @@ use super::workflows::{self, Workflows};
 use super::{APP_ID, Double, Fault, Runner, State, hooks, hourly_limit, key};
 use crate::support::now_ms;
 
-/// A page holds so many at most, whatever is asked for.
+/// The most items of a page, whatever the request asks for.
 const MAX_PER_PAGE: usize = 100;
 
 pub(super) struct Answer {
@@ -42,7 +42,7 @@ impl Answer {
     }
 }
 
-/// One request, read.
+/// A request that was read.
 pub(super) struct Asked<'a> {
     found: Match<'a>,
     query: Vec<(String, String)>,
@@ -63,7 +63,7 @@ impl Asked<'_> {
         self.query.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
-    /// The list of runners that the path speaks of: `org/acme`, `repo/acme/app`, `enterprise/big`.
+    /// The scope that the path names: `org/acme`, `repo/acme/app` or `enterprise/big`.
     fn scope(&self) -> String {
         if self.found.params.contains_key("org") {
             format!("org/{}", self.param("org"))
@@ -101,7 +101,7 @@ impl Asked<'_> {
     }
 }
 
-/// The whole server: one filter, for the paths are GitHub's description's to know.
+/// The whole server. It is one filter, because GitHub's description knows the paths.
 pub fn filter(double: Double) -> impl Filter<Extract = (Response<Bytes>,), Error = Infallible> + Clone {
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     warp::method()
@@ -157,7 +157,7 @@ impl Double {
         finish(answer, window)
     }
 
-    /// Counts the call; the fault that was ordered for it, if any.
+    /// Counts the call, and returns the fault that was ordered for it, if there is one.
     fn note_call(&self, route: &str) -> Option<Fault> {
         let mut state = self.lock();
         *state.calls.entry(route.to_owned()).or_default() += 1;
@@ -166,7 +166,8 @@ impl Double {
         Some(rule.fault.clone())
     }
 
-    /// ETag, 304 and the caller's limit: an unchanged page costs nothing, and neither does the question what is left.
+    /// Applies ETags and the caller's limit. An unchanged page (304) costs nothing, and neither does a question about the
+    /// rate limit.
     fn account(&self, asked: &Asked<'_>, answer: &mut Answer, method: &Method, headers: &HeaderMap) -> Option<Window> {
         if answer.status == 200 && *method == Method::GET {
             let text = answer.body.as_ref().map(Value::to_string).unwrap_or_default();
@@ -187,8 +188,8 @@ impl Double {
         Some((resource, *window))
     }
 
-    /// Whose limit the caller has: the account of the token's installation, or a personal token's user; none for the App itself.
-    /// None: nobody known.
+    /// Whose limit the caller uses: the account of the token's installation, or the user of a personal token. Empty for the
+    /// App itself. None: the caller is unknown.
     fn account_of(&self, by_app: bool, headers: &HeaderMap) -> Option<String> {
         if by_app {
             return Some(String::new());
@@ -298,7 +299,8 @@ impl Double {
         }
     }
 
-    /// Why the caller may not, if so: credentials, installation, primary limit.
+    /// Why the caller may not make this call: wrong credentials, another installation, or the primary limit. None: the
+    /// caller may.
     fn refusal(&self, operation: &str, scope: &str, headers: &HeaderMap) -> Option<Answer> {
         let token = bearer(headers);
         if by_app(operation) {
@@ -310,7 +312,7 @@ impl Double {
             return answer;
         }
         let mut state = self.lock();
-        // As GitHub answers, wherever the App is installed.
+        // GitHub answers so wherever the App is installed.
         let known = state.tokens.get(token).is_some_and(|(_, ends)| *ends > now_ms());
         if known && of_enterprise(operation) {
             return Some(Answer::message(403, "Resource not accessible by integration"));
@@ -329,7 +331,7 @@ impl Double {
         None
     }
 
-    /// The same of a personal access token: it goes by its scopes. None: it is none.
+    /// Why a personal access token may not make this call; its scopes decide. None: the token is no personal access token.
     fn personal_refusal(&self, operation: &str, token: &str) -> Option<Option<Answer>> {
         let mut state = self.lock();
         let scopes = state.personal.get(token)?;
@@ -363,10 +365,10 @@ impl Double {
     }
 }
 
-/// What a call is counted against, and what is left there: requests, and when the hour is over.
+/// The resource that a call counts against, with the requests left there and the end of the hour.
 type Window = (&'static str, (u32, u64));
 
-/// The user whose limit personal access tokens share.
+/// The name under which all personal access tokens share a limit.
 pub(super) const PERSONAL: &str = "a user";
 
 /// GitHub: "does not work with GitHub App user access tokens, GitHub App installation access tokens, or fine-grained personal
@@ -375,7 +377,7 @@ fn of_enterprise(operation: &str) -> bool {
     operation.starts_with("enterprise-admin/") || operation.ends_with("-for-enterprise")
 }
 
-/// Configurations of runners are counted apart.
+/// The resource of a call. GitHub counts the configurations of runners separately.
 fn resource(operation: &str) -> &'static str {
     let configures = ["generate-runner-jitconfig", "create-registration-token"].iter().any(|part| operation.contains(part));
     if configures { "actions_runner_registration" } else { "core" }
@@ -386,7 +388,7 @@ fn bearer(headers: &HeaderMap) -> &str {
     given.strip_prefix("Bearer ").or_else(|| given.strip_prefix("token ")).unwrap_or_default()
 }
 
-/// Whether the App asks as itself, by JWT: not on an installation's account.
+/// Whether the App makes this call as itself, by a JWT. It then counts against no installation.
 fn by_app(operation: &str) -> bool {
     operation.starts_with("apps/") && operation != "apps/list-repos-accessible-to-installation"
 }
@@ -428,7 +430,7 @@ fn finish(answer: Answer, window: Option<Window>) -> Response<Bytes> {
 
 // ------------------------------------------------------------------------------------------------ operations
 
-/// Attempts to deliver, newest first, page by page; a cursor is the id of the last one shown.
+/// The attempts to deliver, newest first, page by page. A cursor is the id of the last attempt shown.
 fn deliveries(state: &State, asked: &Asked<'_>) -> Answer {
     let failed = |status: u16| !(200..300).contains(&status);
     let before = asked.query("cursor").and_then(|c| c.parse().ok()).unwrap_or(usize::MAX);
@@ -507,7 +509,7 @@ fn generate_jitconfig(state: &mut State, asked: &Asked<'_>) -> Answer {
     Answer::json(201, body)
 }
 
-/// What the box gets: opaque to muster; the stand-in for the box reads the runner's id in it.
+/// The JIT configuration of an instance. muster cannot read it. The stand-in for the instance reads the runner's id in it.
 fn jit_config(runner: &Runner) -> String {
     BASE64_STANDARD
         .encode(json!({ "runner_id": runner.id, "name": runner.name, "secret": format!("JIT{:020}", runner.id) }).to_string())
@@ -609,8 +611,9 @@ fn app(app: &super::App) -> Value {
 
 fn installation(i: &super::Installation, app: &super::App, base: &str) -> Value {
     let target = "Organization";
-    // The description of the list wants an account that is a user and an enterprise at once (`allOf`, where the single
-    // installation has `anyOf`): its flaw, met by an account with the fields of both.
+    // The description of the list demands an account that is a user and an enterprise at once (`allOf`). The single
+    // installation has `anyOf` there. This is a flaw of the description, and an account with the fields of both satisfies
+    // it.
     let mut who = account(&i.account, target);
     for (name, value) in [
         ("name", i.account.as_str()),

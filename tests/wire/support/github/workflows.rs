@@ -8,30 +8,30 @@ use serde_json::{Value, json};
 use super::routes::{Answer, Asked, rfc3339};
 use super::{Double, State};
 
-/// What there is of workflows.
+/// The workflows that exist.
 #[derive(Default)]
 pub struct Workflows {
-    /// (`OWNER/NAME`, file) -> the workflow's name and its job's labels.
+    /// The workflow's name and the labels of its job, by repository (`OWNER/NAME`) and file.
     files: BTreeMap<(String, String), (String, Vec<String>)>,
     /// The jobs that were started from a file, with the workflow's name.
     named: BTreeMap<u64, String>,
 }
 
 impl Workflows {
-    /// The name of the workflow that a job is of.
+    /// The name of the workflow that a job belongs to.
     pub(super) fn name_of(&self, job: u64) -> &str {
         self.named.get(&job).map_or("CI", String::as_str)
     }
 }
 
 impl Double {
-    /// Somebody commits a workflow with one job to the default branch.
+    /// Commits a workflow with one job to the default branch.
     pub fn commit_workflow(&self, repo: &str, file: &str, name: &str, labels: &[&str]) {
         let labels = labels.iter().map(|&label| label.to_owned()).collect();
         self.lock().workflows.files.insert((repo.into(), file.into()), (name.into(), labels));
     }
 
-    /// Somebody starts it: by hand (`gh workflow run`), or by the API. The job's id.
+    /// Starts a workflow, by hand (`gh workflow run`) or by the API. Returns the job's id.
     pub fn run_workflow(&self, repo: &str, file: &str) -> Option<u64> {
         let (name, labels) = self.lock().workflows.files.get(&(repo.to_owned(), file.to_owned()))?.clone();
         let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
@@ -79,7 +79,7 @@ impl Double {
     }
 }
 
-/// The workflow's row.
+/// Answers with a workflow.
 pub(super) fn get(state: &State, asked: &Asked<'_>) -> Answer {
     let file = asked.param("workflow_id");
     let Some((name, _)) = state.workflows.files.get(&(repo(asked), file.to_owned())) else {
@@ -96,7 +96,7 @@ pub(super) fn get(state: &State, asked: &Asked<'_>) -> Answer {
     )
 }
 
-/// The jobs of a run.
+/// Answers with the jobs of a run.
 pub(super) fn jobs_of_run(state: &State, asked: &Asked<'_>, row: impl Fn(&super::Job) -> Value) -> Answer {
     let run = asked.number("run_id");
     asked.page("jobs", state.jobs.values().filter(|job| job.run == run && job.repo == repo(asked)).map(row).collect())
