@@ -4,9 +4,9 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use muster::http::signature::sign;
-use muster::http::webhook::{Delivery, Verdict, judge};
-use muster::keyring::Keyring;
+use muster_message::delivery::{Delivery, Verdict, judge};
+use muster_message::keyring::Keyring;
+use muster_message::signature::sign;
 use muster_reconciler::ids::Scope;
 use muster_reconciler::manifest::{RunnerPool, Spec};
 use secrecy::SecretString;

@@ -25,5 +25,5 @@ for pair in linux-x64:x86_64-unknown-linux-gnu linux-arm64:aarch64-unknown-linux
     # cargo-cyclonedx writes beside Cargo.toml, for each member of the workspace.
     cargo cyclonedx --quiet --format json --spec-version 1.5 --no-build-deps --target "${pair#*:}" --override-filename "$name.cdx"
     mv "$name.cdx.json" "$folder/"
-    rm -f "reconciler/$name.cdx.json" "simulator/$name.cdx.json"
+    for member in cloud message operations reconciler simulator; do rm -f "$member/$name.cdx.json"; done
 done

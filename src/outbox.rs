@@ -8,10 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use muster_operations::liveness::{self, Pulse};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
-
-use crate::liveness::{self, Pulse};
 
 /// How an [`Outbox`] makes batches.
 #[derive(Clone, Copy, Debug)]

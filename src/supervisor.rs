@@ -12,10 +12,9 @@ use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use muster_operations::environment::{self, NotText};
+use muster_operations::liveness::Liveness;
 use tokio_util::sync::CancellationToken;
-
-use crate::environment::{self, NotText};
-use crate::liveness::Liveness;
 
 /// The service manager, if one is listening.
 #[derive(Debug)]
@@ -136,8 +135,9 @@ fn connect(place: &str) -> std::io::Result<UnixDatagram> {
 
 #[cfg(test)]
 mod tests {
+    use muster_operations::liveness::Pulse;
+
     use super::*;
-    use crate::liveness::Pulse;
 
     /// The socket of a service manager, and a supervisor that knows it.
     fn pair(more: &[(&str, &str)]) -> (UnixDatagram, Result<Supervisor, BadVariable>, tempfile::TempDir) {

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster::http::admin;
-use muster::http::inspect::Inspect;
 use muster::http::state::{About, Admin};
-use muster::http::{inspect, watch::Watch};
-use muster::liveness::Liveness;
-use muster::metrics::Metrics;
-use muster::prices::Prices;
+use muster_operations::inspect;
+use muster_operations::inspect::Inspect;
+use muster_operations::liveness::Liveness;
+use muster_operations::metrics::Metrics;
+use muster_operations::prices::Prices;
+use muster_operations::watch::Watch;
 use tokio_util::sync::CancellationToken;
 
 use super::crowd;

@@ -36,14 +36,3 @@ pub enum Order {
     /// All runners that the pool has now are to end once they are idle. New ones are launched unless the pool is paused.
     DrainPool(PoolName, String),
 }
-
-/// Why an order is not taken.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// No manifest and no runner names this pool.
-    #[error("there is no pool `{0}`; the pools are {1}")]
-    NoPool(PoolName, String),
-    /// No runner with this instance id is known.
-    #[error("there is no runner `{0}`; a runner is forgotten a minute after its instance is gone")]
-    NoRunner(InstanceId),
-}

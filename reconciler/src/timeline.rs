@@ -8,7 +8,7 @@ use crate::ids::{InstanceId, JobId, PoolName};
 use crate::journal::{Entry, What};
 use crate::matching::listed;
 use crate::plan::{DRAIN_DEADLINE, END_GRACE};
-use crate::reason::{Blocked, JobReason, count};
+use crate::reason::{AwaitedReason, Blocked, JobReason, count};
 use crate::runner::{Phase, Runner};
 use crate::time::{Time, human};
 use crate::view::{Awaited, BudgetView, EventView, Explanation, LimitView, Snapshot, State, Switch};
@@ -38,8 +38,8 @@ fn told(entries: &[&Entry]) -> Vec<EventView> {
     entries.iter().map(|e| EventView::from(*e)).collect()
 }
 
-fn awaited(what: impl Into<String>, until: Time) -> Awaited {
-    Awaited { what: what.into(), until: until.as_millis() }
+fn awaited(what: AwaitedReason, until: Time) -> Awaited {
+    Awaited { what: what.to_string(), until: until.as_millis() }
 }
 
 impl Seen<'_> {
@@ -187,29 +187,23 @@ impl Seen<'_> {
         let settings = self.spec.pools.get(r.pool()).map(|p| &p.spec.runner);
         let mut all = match r.phase(deadline, now) {
             Phase::Launching | Phase::Booting | Phase::Configured => {
-                vec![awaited("it is replaced, should it not be online", r.first_seen() + deadline)]
+                vec![awaited(AwaitedReason::BootDeadline, r.first_seen() + deadline)]
             }
             Phase::Idle => {
                 let timeout = settings.map_or(Duration::ZERO, |s| s.idle_timeout.get());
-                r.idle_since()
-                    .map(|since| awaited("it is asked to end, should no job want it", since + timeout))
-                    .into_iter()
-                    .collect()
+                r.idle_since().map(|since| awaited(AwaitedReason::IdleTimeout, since + timeout)).into_iter().collect()
             }
             Phase::Draining => {
-                let asked = r.drain().map(|ask| awaited("it is looked at closely, should it not end", ask.at() + DRAIN_DEADLINE));
+                let asked = r.drain().map(|ask| awaited(AwaitedReason::DrainDeadline, ask.at() + DRAIN_DEADLINE));
                 asked.into_iter().collect()
             }
-            Phase::Terminating => r
-                .job()
-                .over()
-                .map(|(_, at)| awaited("it is ended, should it not end by itself", at + END_GRACE))
-                .into_iter()
-                .collect(),
+            Phase::Terminating => {
+                r.job().over().map(|(_, at)| awaited(AwaitedReason::EndGrace, at + END_GRACE)).into_iter().collect()
+            }
             Phase::Busy | Phase::Interrupted | Phase::Failed | Phase::Gone => Vec::new(),
         };
         if let Some(settings) = settings.filter(|_| r.gone_at().is_none()) {
-            all.push(awaited("it reaches maxLifetime and is ended", r.lives_since() + settings.max_lifetime.get()));
+            all.push(awaited(AwaitedReason::MaxLifetime, r.lives_since() + settings.max_lifetime.get()));
         }
         all
     }

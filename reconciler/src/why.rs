@@ -5,7 +5,7 @@ use crate::demand::{JOB_EXPIRY, Job};
 use crate::event::JobState;
 use crate::matching::Route;
 use crate::plan::Plan;
-use crate::reason::{Blocked, JobReason};
+use crate::reason::{AwaitedReason, Blocked, JobReason};
 use crate::runner::Phase;
 use crate::time::Time;
 use crate::view::Awaited;
@@ -61,7 +61,7 @@ impl Seen<'_> {
     /// What a job waits for, the end of GitHub's patience included.
     pub(crate) fn job_awaits(&self, job: &Job, now: Time) -> Vec<Awaited> {
         let expires = (job.event.state == JobState::Queued).then(|| Awaited {
-            what: "GitHub drops a job that nobody took".into(),
+            what: AwaitedReason::JobExpiry.to_string(),
             until: (job.event.queued_at.unwrap_or(job.first_seen) + JOB_EXPIRY).as_millis(),
         });
         self.why(job, now).awaits(now).into_iter().chain(expires).collect()

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
+use muster_operations::client;
+use muster_operations::environment;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::fault::Fault;
-use crate::environment;
-use crate::http::client;
 
 /// How long the controller may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -9,6 +9,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
+use muster_operations::inspect::{self, Inspect, Query};
+use muster_operations::liveness::{Liveness, Pulse};
+use muster_operations::metrics::Metrics;
+use muster_operations::prices::Prices;
+use muster_operations::watch::Watch;
 use muster_reconciler::time::{Time, human};
 use muster_simulator::workload::Workload;
 use muster_simulator::{Simulation, WorldOptions, example};
@@ -19,12 +24,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::http::admin;
-use crate::http::inspect::{self, Inspect, Query};
 use crate::http::state::{About, Admin, Steer};
-use crate::http::watch::Watch;
-use crate::liveness::{Liveness, Pulse};
-use crate::metrics::Metrics;
-use crate::prices::Prices;
 
 /// The token for orders. A demo has nothing to protect.
 const TOKEN: &str = "demo";

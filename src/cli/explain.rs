@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use muster_operations::subject::Subject;
 use muster_reconciler::time::human;
 use muster_reconciler::view::{EventView, Explanation};
 use serde::Deserialize;
@@ -12,7 +13,6 @@ use serde::Deserialize;
 use super::ask::{Ask, block_on};
 use super::fault::Fault;
 use super::show::{self, Format, when};
-use crate::subject::Subject;
 
 /// `muster explain`.
 #[derive(Debug, clap::Args)]

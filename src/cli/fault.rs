@@ -1,8 +1,7 @@
 //! The kinds of errors of a command. Each kind has its own exit code, so that a script can tell them apart.
 
+use muster_operations::client::ClientError;
 use muster_reconciler::manifest::Problems;
-
-use crate::http::client::ClientError;
 
 /// The exit code when the command line cannot work.
 pub(super) const USAGE: u8 = 2;
@@ -43,12 +42,6 @@ pub(super) fn code(error: &anyhow::Error) -> u8 {
         return fault.code();
     }
     if error.chain().any(|e| e.is::<Problems>()) { CONFIG } else { 1 }
-}
-
-/// The error of manifests that cannot be read. It has the same kind as the error of manifests that are invalid.
-#[cfg(feature = "live")]
-pub(super) fn unreadable(error: anyhow::Error) -> anyhow::Error {
-    if error.is::<Problems>() { error } else { Fault::Config(format!("{error:#}")).into() }
 }
 
 impl From<ClientError> for Fault {

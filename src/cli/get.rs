@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use muster_operations::prices::{BookView, PriceView};
 use muster_reconciler::manifest::Os;
 use muster_reconciler::matching::listed;
 use muster_reconciler::view::{JobView, PoolView, RunnerView};
@@ -13,7 +14,6 @@ use serde::de::DeserializeOwned;
 
 use super::ask::{Ask, Items, block_on};
 use super::show::{self, Format, age};
-use crate::prices::{BookView, PriceView};
 
 /// The time between two requests with `--watch`.
 const EVERY: Duration = Duration::from_secs(2);

@@ -3,11 +3,11 @@
 use std::io::{self, IsTerminal};
 
 use clap::ValueEnum;
+use muster_operations::environment;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::fault::Fault;
-use crate::environment;
 
 /// The variable that says what is logged.
 const VARIABLE: &str = "MUSTER_LOG";
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn levels_and_targets_are_taken() {
-        for good in ["info", "WARN", "off", "info,muster=debug", "muster::ingest=trace", "muster[span{a}]=info", "3"] {
+        for good in ["info", "WARN", "off", "info,muster=debug", "muster_cloud::ingest=trace", "muster[span{a}]=info", "3"] {
             assert!(filter(good).is_ok(), "{good}");
         }
     }

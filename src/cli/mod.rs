@@ -1,30 +1,23 @@
-//! The command line, with one file for each subcommand. A new subcommand needs its module and its line in [`Command`].
+//! The command line, with one file for each subcommand. A new subcommand needs its module and its line in [`Command`], or in
+//! `cloud::Command` if it needs AWS or GitHub.
 
 mod ask;
-mod demo;
 #[cfg(feature = "live")]
-mod doctor;
+mod cloud;
+mod demo;
 mod events;
 mod explain;
 mod fault;
 mod generate;
 mod get;
 mod health;
-#[cfg(feature = "live")]
-mod live;
 mod logging;
-#[cfg(feature = "live")]
-mod plan;
 mod report;
-#[cfg(feature = "live")]
-mod run;
 mod schema;
 mod show;
 mod sim;
 mod simulate;
 mod steer;
-#[cfg(feature = "live")]
-mod sync;
 mod top;
 mod validate;
 
@@ -47,16 +40,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run muster: take webhooks, reconcile runners, serve metrics and the dashboard.
     #[cfg(feature = "live")]
-    Run(run::Args),
-    /// Print what a controller would do now, and why; change nothing.
-    #[cfg(feature = "live")]
-    Plan(plan::Args),
-    /// Look at everything that muster needs (credentials, permissions, queues, bucket, App, webhook, quotas), and say what to do;
-    /// change nothing. With --live, send a real job through it and write a report.
-    #[cfg(feature = "live")]
-    Doctor(doctor::Args),
+    #[command(flatten)]
+    Cloud(cloud::Command),
     /// List pools, jobs or runners, each with its reason, or prices; asks the running controller.
     Get(get::Args),
     /// Say where a job, a runner or a pool stands, why, what is awaited and what happened; asks the running controller.
@@ -73,9 +59,6 @@ enum Command {
     Resume(steer::Args),
     /// Ask a runner, or all of a pool's, to end once idle; a job on it runs to its end. Needs the token.
     Drain(steer::Args),
-    /// Copy the runner's releases that the pools need into the bucket, from which the instances load them.
-    #[cfg(feature = "live")]
-    Sync(sync::Args),
     /// Watch the real controller at work on a simulated cloud and GitHub, in a browser. Needs no account and touches nothing.
     Demo(demo::Args),
     /// Run the real controller in simulated worlds in which everything goes wrong, by seed; prove it, or find the fault.
@@ -107,11 +90,7 @@ impl Command {
     fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             #[cfg(feature = "live")]
-            Command::Run(args) => args.run(),
-            #[cfg(feature = "live")]
-            Command::Plan(args) => args.run(),
-            #[cfg(feature = "live")]
-            Command::Doctor(args) => args.run(),
+            Command::Cloud(command) => command.run(),
             Command::Get(args) => args.run(),
             Command::Explain(args) => args.run(),
             Command::Events(args) => args.run(),
@@ -122,8 +101,6 @@ impl Command {
             Command::Drain(args) => args.run("drain"),
             Command::Completions(args) => args.run(),
             Command::Man(args) => args.run(),
-            #[cfg(feature = "live")]
-            Command::Sync(args) => args.run(),
             Command::Demo(args) => args.run(),
             Command::Sim(args) => args.run(),
             Command::Simulate(args) => args.run(),

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{ArgGroup, ValueEnum};
+use muster_operations::config;
+use muster_operations::prices::{self, Prices};
 use muster_reconciler::manifest::{self, Problem, Problems, Spec, Text};
 use muster_reconciler::time::{Time, human};
 use muster_simulator::conditions::{Conditions, Overrides, Weather};
 use muster_simulator::forecast::{Question, forecast};
 
 use super::{Output, USAGE, report};
-use crate::config;
-use crate::prices::{self, Prices};
 use crate::simulate::answer::{Answer, Asked};
 use crate::simulate::{Input, html, mix, table, trace, workload};
 

@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 
+use muster_operations::inspect::Done;
+use muster_operations::subject::Subject;
+
 use super::ask::{Ask, Token, block_on};
 use super::fault::USAGE;
 use super::show;
-use crate::http::steer::Done;
-use crate::subject::Subject;
 
 /// `muster pause`, `muster resume`, `muster drain`.
 #[derive(Debug, clap::Args)]
@@ -37,7 +38,7 @@ impl Args {
             Some(reason) => serde_json::to_vec(&serde_json::json!({ "reason": reason }))?.into(),
             None => bytes::Bytes::new(),
         };
-        let Done { said, warning } = block_on(async { self.ask.post::<Done>(&path, &self.token, body).await })?;
+        let Done { said, warning, .. } = block_on(async { self.ask.post::<Done>(&path, &self.token, body).await })?;
         show::print(&format!("{said}\n"))?;
         match warning {
             None => Ok(ExitCode::SUCCESS),

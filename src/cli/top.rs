@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use console::Term;
+use muster_operations::meter::CostView;
 use muster_reconciler::event::JobState;
 use muster_reconciler::runner::Phase;
 use muster_reconciler::view::{JobView, RunnerView, Snapshot};
@@ -13,7 +14,6 @@ use serde::Deserialize;
 use super::ask::{Ask, block_on};
 use super::show::{self, age};
 use crate::http::live_view::{attention, state_rank};
-use crate::meter::CostView;
 
 /// The time between two requests.
 const EVERY: Duration = Duration::from_secs(2);

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use muster_operations::config;
 use muster_reconciler::manifest::{self, RunnerPool, Spec, Text};
 use saphyr::{LoadableYamlNode as _, Yaml};
 
 use super::USAGE;
-use crate::config;
 
 /// `muster validate`.
 #[derive(Debug, clap::Args)]

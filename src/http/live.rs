@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use askama::Template;
 use futures_util::stream;
+use muster_operations::subject::Subject;
 use muster_reconciler::time::human;
 use muster_reconciler::view::{EventView, Explanation, Snapshot};
 use serde::Deserialize;
@@ -23,7 +24,6 @@ use warp::sse::{self, Event};
 
 use super::live_view::{self, Live};
 use super::state::{About, Admin};
-use crate::subject::Subject;
 
 /// How often an open page gets what has changed.
 const EVERY: Duration = Duration::from_secs(1);

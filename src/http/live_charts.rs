@@ -1,12 +1,12 @@
 //! The charts of the live page, as SVG by `plotters`. A colour serves as a name, as in the report of `muster simulate`. The
 //! style sheet finds each colour by its value and replaces it, so that one drawing serves a light and a dark screen.
 
+use muster_operations::watch::Point;
 use muster_reconciler::stage::Stage;
 use muster_reconciler::view::RunnerView;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::watch::Point;
 use crate::plot::{Axis, FIRST, GRID, INK, WAIT_STEPS, draw, font, on_axes, seconds, ticks};
 
 /// The width of the waterfall on a wide screen, in the units of the SVG.

@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
+use muster_operations::meter::CostView;
+use muster_operations::watch::{Point, Watch};
 use muster_reconciler::event::JobState;
 use muster_reconciler::runner::Phase;
 use muster_reconciler::time::human;
 use muster_reconciler::view::{EventView, JobView, PoolView, RunnerView, Snapshot};
 
 use super::live_charts;
-use super::watch::{Point, Watch};
-use crate::meter::CostView;
 
 /// The most rows of a table. The other rows are only counted.
 const ROWS: usize = 200;

@@ -3,22 +3,18 @@
 
 pub mod admin;
 pub mod assets;
-pub mod client;
-pub mod inspect;
 pub mod live;
 mod live_charts;
 pub mod live_view;
-pub mod payload;
-pub mod signature;
 pub mod state;
 pub mod steer;
-pub mod watch;
 pub mod webhook;
 
 use std::convert::Infallible;
 use std::io;
 use std::time::Duration;
 
+use muster_operations::liveness::Liveness;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -26,8 +22,6 @@ use warp::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderV
 use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 use warp::{Filter, Rejection, Reply};
-
-use crate::liveness::Liveness;
 
 /// How long requests under way may take to end once the server is told to stop. The whole process has 10 s.
 pub const GRACE: Duration = Duration::from_secs(6);

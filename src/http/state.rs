@@ -4,17 +4,16 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use muster_operations::inspect::Inspect;
+use muster_operations::liveness::Liveness;
+use muster_operations::metrics::Metrics;
+use muster_operations::watch::Watch;
 use muster_reconciler::ids::{InstanceId, PoolName};
 use muster_reconciler::steer::Pause;
 use secrecy::SecretString;
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-
-use super::inspect::Inspect;
-use super::watch::Watch;
-use crate::liveness::Liveness;
-use crate::metrics::Metrics;
 
 /// What `/api/v1/about` and the top of the live page say about this process.
 #[derive(Clone, Debug, Default, Serialize)]

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use bytes::Buf;
 use futures_util::Stream;
-use muster_reconciler::steer::{Order, Pause};
-use muster_reconciler::time::Time;
+use muster_operations::inspect::Done;
+use muster_reconciler::reason::OrderAnswer;
+use muster_reconciler::steer::Order;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq as _;
 use tokio::time::timeout;
@@ -57,16 +58,6 @@ impl std::str::FromStr for Verb {
 #[serde(default, deny_unknown_fields)]
 struct Wanted {
     reason: String,
-}
-
-/// What came of an order.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Done {
-    /// What came of the order, in one sentence.
-    pub said: String,
-    /// Why the order would not survive a restart, although it holds now. None: it would.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub warning: Option<String>,
 }
 
 /// The order of a path: `pools` or `runners`, an id and a verb. None: there is no such order.
@@ -115,24 +106,24 @@ async fn take(kind: String, id: String, verb: Verb, token: Option<String>, body:
     let Some(inspect) = &admin.inspect else {
         return super::error(StatusCode::NOT_FOUND, "there is no controller in this process");
     };
-    let said = match inspect.order(order.clone()).await {
-        Ok(Ok(said)) => said,
+    let answer = match inspect.order(order).await {
+        Ok(Ok(answer)) => answer,
         Ok(Err(refusal)) => return super::error(StatusCode::NOT_FOUND, refusal),
         Err(e) => return super::error(StatusCode::SERVICE_UNAVAILABLE, e),
     };
-    let warning = keep(steer, order).await.err();
-    super::json(StatusCode::OK, &Done { said, warning })
+    let done = Done { said: answer.to_string(), reason_word: answer.word().into(), warning: keep(steer, answer).await.err() };
+    super::json(StatusCode::OK, &done)
 }
 
 /// A pause holds until the operator resumes the pool, whatever becomes of this process.
-async fn keep(steer: &Steer, order: Order) -> Result<(), String> {
-    let (pool, pause) = match order {
-        Order::Pause(pool, why) => {
-            let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-            (pool, Some(Pause { since: Time::ZERO + since, why }))
-        }
-        Order::Resume(pool) => (pool, None),
-        Order::DrainRunner(..) | Order::DrainPool(..) => return Ok(()),
+async fn keep(steer: &Steer, answer: OrderAnswer) -> Result<(), String> {
+    let (pool, pause) = match answer {
+        OrderAnswer::Paused(pool, pause) | OrderAnswer::PausedBefore(pool, pause) => (pool, Some(pause)),
+        OrderAnswer::Resumed(pool) | OrderAnswer::NotPaused(pool) => (pool, None),
+        OrderAnswer::RunnerAsked(_)
+        | OrderAnswer::RunnerAskedBefore(_)
+        | OrderAnswer::RunnerGone(_)
+        | OrderAnswer::PoolAsked { .. } => return Ok(()),
     };
     let Some(keep) = &steer.keep else { return Ok(()) };
     keep(pool, pause).await.map_err(|why| format!("it holds now, but a restart would forget it ({why}); give the order again"))

@@ -1,4 +1,4 @@
-//! `POST /webhook`: verifies a delivery, reads it, and puts its event on the queue.
+//! `POST /webhook`: has a delivery judged, and puts what matters on the queue.
 //!
 //! The answer is
 //! - 202 once the event is on the queue,
@@ -15,10 +15,14 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt};
-use muster_reconciler::event::JobEvent;
-use muster_reconciler::ids::PoolName;
+use muster_message::delivery::{Delivery, Verdict, judge};
+use muster_message::keyring::Keyring;
+use muster_message::payload::PayloadError;
+use muster_message::seal::Sealed;
+use muster_message::signature;
+use muster_operations::liveness::Liveness;
+use muster_operations::metrics::Metrics;
 use muster_reconciler::manifest::Spec;
-use muster_reconciler::matching::{Route, route};
 use serde_json::json;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
@@ -27,14 +31,7 @@ use warp::http::StatusCode;
 use warp::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use warp::reply::Response;
 
-use super::payload::{self, Heard, PayloadError};
-use super::signature::{self, SignatureError};
-use crate::keyring::Keyring;
-use crate::liveness::Liveness;
-use crate::metrics::Metrics;
 use crate::outbox::Outbox;
-use crate::seal::{self, Sealed};
-use crate::wire::{self, WireError};
 
 /// The outbox's name in a sentence that says that it is stuck.
 pub const OUTBOX: &str = "the way to the jobs queue";
@@ -60,74 +57,6 @@ pub struct Webhook {
     pub outbox: Outbox<Sealed>,
     /// Counts the answers.
     pub metrics: Arc<Metrics>,
-}
-
-/// One delivery, as it arrived.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Delivery<'a> {
-    /// The header `X-Hub-Signature-256`.
-    pub signature: Option<&'a str>,
-    /// The header `X-GitHub-Event`.
-    pub event: Option<&'a str>,
-    /// The header `Content-Type`.
-    pub content_type: Option<&'a str>,
-    /// The raw bytes, which the signature covers.
-    pub body: &'a [u8],
-}
-
-/// What is to be done with a delivery.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "one lives for one delivery, and nearly all are of the large kind")]
-pub enum Verdict {
-    /// The event goes on the queue.
-    Queue {
-        /// The message, which `wire` has written and `seal` has sealed.
-        message: Sealed,
-        /// The event in the message.
-        event: JobEvent,
-        /// The pool that takes the job, or the reason why none does now.
-        pool: Result<PoolName, String>,
-    },
-    /// GitHub asked whether anybody listens.
-    Pong,
-    /// There is nothing to do. The text says why.
-    Ignored(String),
-    /// The delivery is not believed.
-    Unsigned(SignatureError),
-    /// The delivery cannot be read.
-    Unreadable(PayloadError),
-}
-
-/// Verifies, reads, routes and seals a delivery: everything except the network. It takes less than 60 µs.
-pub fn judge(spec: &Spec, secrets: &Keyring, delivery: &Delivery<'_>) -> Verdict {
-    let signer = match signature::verify(secrets, delivery.body, delivery.signature) {
-        Ok(signer) => signer,
-        Err(e) => return Verdict::Unsigned(e),
-    };
-    let event = match payload::read(delivery.event, delivery.content_type, delivery.body) {
-        Ok(Heard::Job(event)) => event,
-        Ok(Heard::Ping) => return Verdict::Pong,
-        Ok(Heard::Nothing(why)) => return Verdict::Ignored(why),
-        Err(e) => return Verdict::Unreadable(e),
-    };
-    let route = route(spec, &event);
-    let authorized = secrets.authorize(signer, spec, &event, &route);
-    let pool = match route {
-        Route::Pool(name) => Ok(name),
-        Route::Unmatched(why) => Err(why.to_string()),
-        Route::Foreign(why) => return Verdict::Ignored(why.to_string()),
-    };
-    match authorized {
-        Ok(()) => {}
-        // The other App delivers the event, too. A refusal would only make muster ask GitHub for the delivery again.
-        Err(e) if e.overlap => return Verdict::Ignored(e.to_string()),
-        Err(e) => return Verdict::Unsigned(e.into()),
-    }
-    let body = wire::encode(&event);
-    if body.len() > wire::MAX_BYTES {
-        return Verdict::Unreadable(WireError::TooLong(body.len()).into());
-    }
-    Verdict::Queue { message: seal::seal(secrets.current(signer), body), event, pool }
 }
 
 /// `POST /webhook`, and `GET /healthz` for a load balancer.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use muster_operations::prices::Prices;
 use muster_reconciler::ids::PoolName;
 use muster_reconciler::manifest::Os;
 use muster_reconciler::time::{Time, human};
@@ -15,7 +16,6 @@ use super::Input;
 use super::cost::Cost;
 use super::field;
 use super::rounding::{hours, round};
-use crate::prices::Prices;
 
 /// Printed before everything else.
 pub const MODEL: &str = "A model, not a forecast: the real controller on a simulated EC2 and GitHub. Compare answers with each \

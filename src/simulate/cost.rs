@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use muster_operations::prices::Prices;
 use muster_reconciler::manifest::Os;
 use muster_reconciler::market::Market;
 use muster_simulator::tally::Figures;
 use serde::Serialize;
 
 use super::rounding::{hours, round};
-use crate::prices::Prices;
 
 /// The cost by market, and the share of the hours that it covers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

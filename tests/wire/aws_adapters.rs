@@ -4,15 +4,17 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use muster_cloud::aws::Aws;
+use muster_cloud::aws::s3::{Condition, PutResult};
+use muster_cloud::aws_config::timeout::{TimeoutConfig, TimeoutConfigBuilder};
+use muster_cloud::aws_config::{BehaviorVersion, Region, SdkConfig};
+use muster_cloud::aws_sdk_ec2::config::Credentials;
+use muster_cloud::manifests::Manifests;
+use muster_cloud::{aws_config, aws_sdk_s3, aws_sdk_ssm};
+use muster_message::seal::Sealed;
+
 use crate::support::moto::{MUSTER_KEY, Moto, REGION, SECRET_ACCESS_KEY};
 use crate::support::tools::DeadPort;
-use aws_config::timeout::{TimeoutConfig, TimeoutConfigBuilder};
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_ec2::config::Credentials;
-use muster::aws::Aws;
-use muster::aws::s3::{Condition, PutResult};
-use muster::manifests::Manifests;
-use muster::seal::Sealed;
 use muster_reconciler::effect::{
     Failure, FailureKind, InstanceSighting, Launch, LaunchedInstance, OfferingError, Outcome, Swept,
 };

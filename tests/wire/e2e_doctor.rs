@@ -6,12 +6,12 @@ use crate::support;
 use std::net::TcpListener;
 use std::path::Path;
 
-use aws_sdk_ec2::types::{
+use muster_cloud::aws_sdk_ec2::types::{
     InstanceType, LaunchTemplateHttpTokensState, LaunchTemplateIamInstanceProfileSpecificationRequest,
     LaunchTemplateInstanceMetadataOptionsRequest, LaunchTemplateInstanceMetadataTagsState, RequestLaunchTemplateData,
     ResourceType, ShutdownBehavior, Tag, TagSpecification,
 };
-use aws_sdk_sqs::types::QueueAttributeName;
+use muster_cloud::aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::{Value, json};
 use support::github::{Double, GitHub};
 use support::moto::{Moto, OPERATOR_KEY, REGION, SECRET_ACCESS_KEY, World};

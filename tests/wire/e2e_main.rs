@@ -7,7 +7,7 @@ use crate::support;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use aws_sdk_ssm::types::ParameterType;
+use muster_cloud::aws_sdk_ssm::types::ParameterType;
 use serde_json::json;
 use support::boxes::{Behaviour, Habits};
 use support::github::Fault;

@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::KeyValue;
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::trace::v1::Span;
-use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
-use prost::Message as _;
+use muster_cloud::opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use muster_cloud::opentelemetry_proto::tonic::common::v1::KeyValue;
+use muster_cloud::opentelemetry_proto::tonic::common::v1::any_value::Value;
+use muster_cloud::opentelemetry_proto::tonic::trace::v1::Span;
+use muster_cloud::opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use muster_cloud::prost::Message as _;
 use support::boxes::Habits;
 use support::scene::{CLUSTER, REPO, Scene, linux};
 use support::tools::DeadPort;

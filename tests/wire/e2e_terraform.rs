@@ -11,7 +11,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use aws_sdk_ec2::config::Credentials;
+use muster_cloud::aws_sdk_ec2::config::Credentials;
+use muster_cloud::aws_sdk_ssm;
 use serde_json::Value;
 use support::boxes::{Boxes, Habits};
 use support::github::GitHub;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Every Rust source of the project.
 fn sources() -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut folders: Vec<PathBuf> = ["src", "tests", "benches", "reconciler", "simulator"]
+    let mut folders: Vec<PathBuf> = ["src", "tests", "benches", "reconciler", "simulator", "message", "operations", "cloud"]
         .iter()
         .map(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join(name))
         .collect();

@@ -2,6 +2,7 @@
 //! evaluates it by IAM's rules, with the request's context. Every test with a moto checks that all calls of a run are
 //! allowed; see `support::iam`.
 
+use muster_cloud::aws_sdk_ec2;
 use serde_json::{Value, json};
 
 use crate::support::iam::{NO_EVALUATOR, Policies, Request, refusals};

@@ -87,7 +87,7 @@ fn the_systemd_unit_is_right_and_hardened() {
     }
     let watchdog = unit.lines().find_map(|line| line.strip_prefix("WatchdogSec=")).and_then(|s| s.parse::<u64>().ok());
     // A loop is stuck after LIMIT. A much shorter watchdog would fire in the gap between two messages.
-    assert!(watchdog.is_some_and(|s| s >= muster::liveness::LIMIT.as_secs()), "{watchdog:?}");
+    assert!(watchdog.is_some_and(|s| s >= muster_operations::liveness::LIMIT.as_secs()), "{watchdog:?}");
     if !has("systemd-analyze") {
         return skip("there is no systemd-analyze, so the unit was read, and not judged by systemd; install systemd");
     }

@@ -4,76 +4,55 @@
 //!
 //! There is one module for each thing that is tested. `cargo test --test wire MODULE::` runs one of them.
 
-#[cfg(feature = "live")]
-mod support;
-
-#[cfg(feature = "live")]
-mod aws_adapters;
-#[cfg(all(feature = "live", target_os = "linux"))]
-mod binary;
-#[cfg(all(feature = "live", target_os = "linux"))]
-mod bootstrap;
-#[cfg(all(feature = "live", target_os = "linux"))]
-mod bootstrap_text;
 mod cli;
-#[cfg(feature = "live")]
-mod cli_tls;
-#[cfg(feature = "live")]
-mod e2e_alive;
-#[cfg(all(feature = "live", target_os = "linux"))]
-mod e2e_box;
-#[cfg(feature = "live")]
-mod e2e_burst;
-#[cfg(feature = "live")]
-mod e2e_crash;
-#[cfg(feature = "live")]
-mod e2e_doctor;
-#[cfg(feature = "live")]
-mod e2e_faults;
-#[cfg(feature = "live")]
-mod e2e_field;
-#[cfg(feature = "live")]
-mod e2e_latency;
-#[cfg(feature = "live")]
-mod e2e_main;
-#[cfg(feature = "live")]
-mod e2e_more;
-#[cfg(feature = "live")]
-mod e2e_otlp;
-#[cfg(feature = "live")]
-mod e2e_prices;
-#[cfg(feature = "live")]
-mod e2e_prometheus;
-#[cfg(feature = "live")]
-mod e2e_steer;
-#[cfg(feature = "live")]
-mod e2e_terraform;
-#[cfg(feature = "live")]
-mod e2e_webhook;
 mod house;
-#[cfg(feature = "live")]
-mod iam;
-#[cfg(feature = "live")]
-mod image;
-#[cfg(feature = "live")]
-mod load;
-#[cfg(feature = "live")]
-mod page;
-#[cfg(all(feature = "live", target_os = "linux"))]
-mod release;
 mod sim_cli;
 mod simulate_cli;
-#[cfg(feature = "live")]
-mod support_selftest;
-#[cfg(feature = "live")]
-mod sync;
-#[cfg(feature = "live")]
-mod terraform;
-#[cfg(feature = "live")]
-mod terraform_plans;
-#[cfg(feature = "live")]
-mod terraform_policies;
-#[cfg(feature = "live")]
-mod terraform_pools;
 mod validate_cli;
 mod webhook_http;
+
+// What talks to AWS or GitHub. Not `cfg_select!`: rustfmt does not look at the modules in it.
+cfg_if::cfg_if! {
+    if #[cfg(feature = "live")] {
+        mod support;
+
+        mod aws_adapters;
+        #[cfg(target_os = "linux")]
+        mod binary;
+        #[cfg(target_os = "linux")]
+        mod bootstrap;
+        #[cfg(target_os = "linux")]
+        mod bootstrap_text;
+        mod cli_tls;
+        mod driver;
+        mod e2e_alive;
+        #[cfg(target_os = "linux")]
+        mod e2e_box;
+        mod e2e_burst;
+        mod e2e_crash;
+        mod e2e_doctor;
+        mod e2e_faults;
+        mod e2e_field;
+        mod e2e_latency;
+        mod e2e_main;
+        mod e2e_more;
+        mod e2e_otlp;
+        mod e2e_prices;
+        mod e2e_prometheus;
+        mod e2e_steer;
+        mod e2e_terraform;
+        mod e2e_webhook;
+        mod iam;
+        mod image;
+        mod load;
+        mod page;
+        #[cfg(target_os = "linux")]
+        mod release;
+        mod support_selftest;
+        mod sync;
+        mod terraform;
+        mod terraform_plans;
+        mod terraform_policies;
+        mod terraform_pools;
+    }
+}

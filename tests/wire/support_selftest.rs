@@ -4,13 +4,14 @@ use crate::support;
 
 use std::collections::BTreeSet;
 
-use aws_sdk_ec2::types::{
+use base64::Engine as _;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use muster_cloud::aws_sdk_ec2::types::{
     DefaultTargetCapacityType, FleetLaunchTemplateConfigRequest, FleetLaunchTemplateOverridesRequest,
     FleetLaunchTemplateSpecificationRequest, FleetType, ResourceType, SpotAllocationStrategy, SpotOptionsRequest, Tag,
     TagSpecification, TargetCapacitySpecificationRequest,
 };
-use base64::Engine as _;
-use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use muster_cloud::{aws_sdk_ec2, aws_sdk_ssm};
 use rsa::pkcs1::DecodeRsaPrivateKey as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};

@@ -142,7 +142,7 @@ async fn each_policy_lists_exactly_the_calls_that_are_made() {
     let nasty = "echo 'one' \"two\" $HOME `x` \\\\ %s\necho \"it's\"\n";
     let (policies, made) = tokio::task::spawn_blocking(move || rendered(&terraform, &subnet, nasty)).await.expect("no panic");
 
-    let (calls, of_doctor) = (calls("src/aws", 20), calls("src/doctor", 9));
+    let (calls, of_doctor) = (calls("cloud/src/aws", 20), calls("cloud/src/doctor", 9));
     let needed = |of: &[&str]| -> BTreeSet<String> {
         assert!(of.iter().all(|call| calls.contains(*call)), "{of:?} are not all calls any more: {calls:?}");
         of.iter().flat_map(|call| actions(call)).collect()

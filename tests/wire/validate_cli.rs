@@ -122,7 +122,7 @@ fn wrong_usage_says_so_and_ends_with_2() {
 
 #[test]
 fn the_examples_fit_the_schema_that_is_printed_and_slips_do_not() {
-    let spec: Spec = muster::config::load_dir(Path::new(EXAMPLES)).expect("the examples");
+    let spec: Spec = muster_operations::config::load_dir(Path::new(EXAMPLES)).expect("the examples");
     let documents = |kind: &str| -> Vec<Value> {
         let bare = match kind {
             "Controller" => vec![json!(spec.controller)],

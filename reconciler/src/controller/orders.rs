@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::Controller;
 use crate::ids::{InstanceId, PoolName};
 use crate::journal::{What, Whom};
-use crate::reason::{EventReason, count};
-use crate::steer::{Order, Pause, Refusal};
+use crate::reason::{EventReason, OrderAnswer, OrderRefusal};
+use crate::steer::{Order, Pause};
 use crate::time::Time;
 
 impl Controller {
@@ -14,39 +14,36 @@ impl Controller {
     ///
     /// # Errors
     /// When there is no such pool or runner.
-    pub fn order(&mut self, order: &Order, now: Time) -> Result<String, Refusal> {
+    pub fn order(&mut self, order: &Order, now: Time) -> Result<OrderAnswer, OrderRefusal> {
         match order {
             Order::Pause(pool, why) => {
                 self.known(pool)?;
-                let pause = Pause { since: now, why: why.clone() };
-                let said = match self.paused.get(pool) {
-                    Some(_) => format!("pool {pool} was paused already"),
-                    None => format!("pool {pool} is paused: it launches nothing, and its runners go on"),
-                };
-                self.paused.entry(pool.clone()).or_insert(pause);
+                let before = self.paused.contains_key(pool);
+                let pause = self.paused.entry(pool.clone()).or_insert_with(|| Pause { since: now, why: why.clone() }).clone();
                 self.note_order(What::Paused, Whom::pool(pool), why, now);
-                Ok(said)
+                let answer = if before { OrderAnswer::PausedBefore } else { OrderAnswer::Paused };
+                Ok(answer(pool.clone(), pause))
             }
             Order::Resume(pool) => {
                 let was = self.paused.remove(pool);
                 if was.is_none() {
                     self.known(pool)?;
-                    return Ok(format!("pool {pool} was not paused"));
+                    return Ok(OrderAnswer::NotPaused(pool.clone()));
                 }
                 self.note_order(What::Resumed, Whom::pool(pool), "", now);
-                Ok(format!("pool {pool} goes on"))
+                Ok(OrderAnswer::Resumed(pool.clone()))
             }
             Order::DrainRunner(id, why) => {
-                let Some(runner) = self.world.runners().get(id) else { return Err(Refusal::NoRunner(id.clone())) };
+                let Some(runner) = self.world.runners().get(id) else { return Err(OrderRefusal::NoRunner(id.clone())) };
                 let whom = Whom::runner(runner.pool(), id);
-                let said = match (runner.drain(), runner.gone_at()) {
-                    (_, Some(_)) => return Ok(format!("runner {id} is gone already")),
-                    (Some(_), _) => format!("runner {id} is asked to end already"),
-                    (None, _) => format!("runner {id} is asked to end once it is idle; a job on it runs to its end"),
+                let answer = match (runner.drain(), runner.gone_at()) {
+                    (_, Some(_)) => return Ok(OrderAnswer::RunnerGone(id.clone())),
+                    (Some(_), _) => OrderAnswer::RunnerAskedBefore(id.clone()),
+                    (None, _) => OrderAnswer::RunnerAsked(id.clone()),
                 };
                 self.wish(id, why);
                 self.note_order(What::DrainOrdered, whom, why, now);
-                Ok(said)
+                Ok(answer)
             }
             Order::DrainPool(pool, why) => {
                 self.known(pool)?;
@@ -59,10 +56,8 @@ impl Controller {
                 // What was asked for and is not known yet is of the pool too.
                 let asked = ids.len() as u64 + u64::from(self.world.wish_launches_to_end(pool, why));
                 self.note_order(What::DrainOrdered, Whom::pool(pool), why, now);
-                let more =
-                    if self.paused.contains_key(pool) { "" } else { "; new ones are launched for jobs, as it is not paused" };
-                let when = if asked == 1 { "is asked to end once it is idle" } else { "are asked to end once they are idle" };
-                Ok(format!("{} of pool {pool} {when}{more}", count(asked, "runner")))
+                let paused = self.paused.contains_key(pool);
+                Ok(OrderAnswer::PoolAsked { pool: pool.clone(), runners: asked, paused })
             }
         }
     }
@@ -72,13 +67,13 @@ impl Controller {
         self.paused = paused;
     }
 
-    fn known(&self, pool: &PoolName) -> Result<(), Refusal> {
+    fn known(&self, pool: &PoolName) -> Result<(), OrderRefusal> {
         let boxes = || self.world.runners().values().any(|r| r.pool() == pool);
         if self.spec.pools.contains_key(pool) || boxes() {
             return Ok(());
         }
         let names: Vec<&str> = self.spec.pools.keys().map(PoolName::as_str).collect();
-        Err(Refusal::NoPool(pool.clone(), names.join(", ")))
+        Err(OrderRefusal::NoPool(pool.clone(), names.join(", ")))
     }
 
     fn wish(&mut self, id: &InstanceId, why: &str) {

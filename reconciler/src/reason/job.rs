@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Blocked, are, count, seconds, words};
+use super::{AwaitedReason, Blocked, are, count, seconds, words};
 use crate::ids::PoolName;
 use crate::matching::{SELF_HOSTED, quoted};
 use crate::time::{Time, human};
@@ -178,14 +178,14 @@ impl JobReason {
     /// What is awaited, and until when, if that is known.
     pub fn awaits(&self, now: Time) -> Option<Awaited> {
         let (what, until) = match self {
-            JobReason::Held { until, .. } => ("it counts again, should no event of its run arrive before", *until),
-            JobReason::Delayed { left, .. } => ("its pool's queueDelay ends", now + *left),
-            JobReason::Hidden { until } => ("EC2 surely shows what an earlier controller launched", *until),
-            JobReason::Confirming { until } => ("it counts without GitHub's answer", *until),
+            JobReason::Held { until, .. } => (AwaitedReason::HoldEnds, *until),
+            JobReason::Delayed { left, .. } => (AwaitedReason::QueueDelay, now + *left),
+            JobReason::Hidden { until } => (AwaitedReason::PredecessorShown, *until),
+            JobReason::Confirming { until } => (AwaitedReason::CountsUnconfirmed, *until),
             JobReason::Blocked { blocked, .. } => blocked.awaits()?,
             _ => return None,
         };
-        Some(Awaited { what: what.into(), until: until.as_millis() })
+        Some(Awaited { what: what.to_string(), until: until.as_millis() })
     }
 }
 

@@ -14,11 +14,15 @@
 //! | why is a job where it is? | [`JobReason`], [`HoldReason`], [`Unmatched`], [`Foreign`] |
 //! | why is a call made? | [`Reason`], [`CallReason`] |
 //! | what happened, and why? | [`EventReason`] |
+//! | what comes of an operator's order? | [`OrderAnswer`], [`OrderRefusal`] |
+//! | what will happen at a known time? | [`AwaitedReason`] |
 
+mod awaited;
 mod call;
 mod code;
 mod event;
 mod job;
+mod order;
 mod pool;
 mod runner;
 mod step;
@@ -29,10 +33,12 @@ mod tests;
 use std::fmt;
 use std::time::Duration;
 
+pub use awaited::AwaitedReason;
 pub use call::{CallReason, Reason};
 pub use code::Code;
 pub use event::EventReason;
 pub use job::{Foreign, HoldReason, JobReason, Misfit, Unmatched};
+pub use order::{OrderAnswer, OrderRefusal};
 pub use pool::{Backoff, Blocked, LaunchFailure, LaunchReason, PoolReason, Refused, RefusedOffering, Shortage, Wants};
 pub use runner::{RunnerReason, Standing};
 pub use step::{BootFailure, StepReason};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{count, words};
+use super::{AwaitedReason, count, words};
 use crate::effect::{Failure, FailureKind, OfferingError};
 use crate::market::Market;
 use crate::plan::{Counts, Plan};
@@ -162,12 +162,12 @@ impl Blocked {
     }
 
     /// What is awaited, and until when, if that is known.
-    pub fn awaits(&self) -> Option<(&'static str, Time)> {
+    pub fn awaits(&self) -> Option<(AwaitedReason, Time)> {
         match self {
-            Blocked::Hidden { until } => Some(("the pool may launch", *until)),
-            Blocked::GitHub { until } => Some(("GitHub's rate limit is reset", *until)),
-            Blocked::Refused { until, .. } => Some(("one runner tries to be configured", *until)),
-            Blocked::Backoff { until, .. } | Blocked::Capacity { until, .. } => Some(("the pool tries to launch again", *until)),
+            Blocked::Hidden { until } => Some((AwaitedReason::PoolMayLaunch, *until)),
+            Blocked::GitHub { until } => Some((AwaitedReason::LimitReset, *until)),
+            Blocked::Refused { until, .. } => Some((AwaitedReason::ConfigureRetry, *until)),
+            Blocked::Backoff { until, .. } | Blocked::Capacity { until, .. } => Some((AwaitedReason::LaunchRetry, *until)),
             Blocked::Paused(_) | Blocked::Unseen | Blocked::Max | Blocked::Pace => None,
         }
     }

@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 
+use muster_operations::subject::Subject;
 use muster_reconciler::view::{JobView, PoolView, RunnerView};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -17,7 +18,6 @@ use super::live_view::{attention, state_rank};
 use super::state::Admin;
 use super::steer::{self, Verb};
 use super::{assets, live};
-use crate::subject::Subject;
 
 /// The most items in an answer without `?limit=`.
 const DEFAULT_LIMIT: usize = 1000;

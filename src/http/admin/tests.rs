@@ -1,22 +1,24 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use muster_operations::inspect::{Inspect, Query};
+use muster_operations::liveness::Liveness;
+use muster_operations::metrics::Metrics;
+use muster_operations::prices::Prices;
+use muster_operations::watch::Watch;
 use muster_reconciler::event::JobState;
 use muster_reconciler::journal::What;
+use muster_reconciler::reason::{OrderAnswer, OrderRefusal};
 use muster_reconciler::runner::Phase;
-use muster_reconciler::steer::{Order, Refusal};
+use muster_reconciler::steer::{Order, Pause};
+use muster_reconciler::time::Time;
 use muster_reconciler::view::{EventView, Explanation, Snapshot, Totals};
 use secrecy::SecretString;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::super::inspect::{Inspect, Query};
 use super::super::state::{About, Admin, Console, Keep, Steer};
-use super::super::watch::Watch;
 use super::*;
-use crate::liveness::Liveness;
-use crate::metrics::Metrics;
-use crate::prices::Prices;
 
 const TOKEN: &str = "s3cret-t0ken";
 
@@ -89,9 +91,9 @@ fn answer(query: Query, jobs: u64) {
             drop(to.send(known.then(told)));
         }
         Query::Order(order, to) => drop(to.send(match order {
-            Order::Pause(pool, why) if pool.as_str() != "linx" => Ok(format!("{pool} paused: {why}")),
-            Order::DrainRunner(id, _) => Ok(format!("{id} drains")),
-            _ => Err(Refusal::NoPool("linx".into(), "linux".into())),
+            Order::Pause(pool, why) if pool.as_str() != "linx" => Ok(OrderAnswer::Paused(pool, Pause { since: Time::ZERO, why })),
+            Order::DrainRunner(id, _) => Ok(OrderAnswer::RunnerAsked(id)),
+            _ => Err(OrderRefusal::NoPool("linx".into(), "linux".into())),
         })),
         Query::Ready(to) => drop(to.send(if jobs == 0 { Err("no complete instance sweep yet".into()) } else { Ok(()) })),
     }
@@ -241,7 +243,13 @@ async fn an_order_needs_the_token_whole_and_exact() {
         assert!(status == 401 && body["error"].is_string(), "{wrong:?}: {status} {body}");
     }
     let right = format!("bearer {TOKEN}");
-    assert_eq!(post(&url, Some(&right), r#"{"reason":"a test"}"#).await, (200, json!({"said": "linux paused: a test"})));
+    assert_eq!(
+        post(&url, Some(&right), r#"{"reason":"a test"}"#).await,
+        (
+            200,
+            json!({"said": OrderAnswer::Paused("linux".into(), Pause { since: Time::ZERO, why: "a test".into() }).to_string(), "reasonWord": "paused"})
+        )
+    );
     let no_token = tokio::sync::watch::channel(None).1;
     let admin = Admin {
         about: About::default(),
@@ -271,7 +279,10 @@ async fn an_order_that_cannot_be_taken_says_why() {
         let (got, said) = post(&format!("{url}/{path}"), Some(&right), body).await;
         assert!(got == status && said["error"].as_str().is_some_and(|e| e.contains(word)), "{path}: {got} {said}");
     }
-    assert_eq!(post(&format!("{url}/runners/i-1/drain"), Some(&right), "").await, (200, json!({"said": "i-1 drains"})));
+    assert_eq!(
+        post(&format!("{url}/runners/i-1/drain"), Some(&right), "").await,
+        (200, json!({"said": OrderAnswer::RunnerAsked("i-1".into()).to_string(), "reasonWord": "runner_asked"}))
+    );
     let (status, said) = post(&format!("{url}/pools/unkept/pause"), Some(&right), "").await;
     assert!(
         status == 200 && said["warning"].as_str().is_some_and(|w| w.contains("restart would forget it (SSM is down)")),

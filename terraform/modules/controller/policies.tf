@@ -1,4 +1,4 @@
-# What muster may do, from the calls that src/aws/ makes, and for the operator those that src/doctor/ makes beside.
+# What muster may do, from the calls that cloud/src/aws/ makes, and for the operator those that cloud/src/doctor/ makes beside.
 # tests/wire/terraform_policies.rs compares.
 
 locals {

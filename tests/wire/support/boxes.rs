@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use aws_sdk_ssm::config::Credentials;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use muster_cloud::aws_sdk_ssm::config::Credentials;
+use muster_cloud::{aws_sdk_ec2, aws_sdk_ssm};
 use serde_json::Value;
 
 use super::github::Double;

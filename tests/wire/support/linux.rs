@@ -11,8 +11,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
+use muster_cloud::aws_sdk_s3::primitives::ByteStream;
+use muster_cloud::{aws_sdk_s3, aws_sdk_ssm};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 

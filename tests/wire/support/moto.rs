@@ -8,12 +8,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_ec2::config::Credentials;
-use aws_sdk_ec2::types::{
+use muster_cloud::aws_config::{BehaviorVersion, Region, SdkConfig};
+use muster_cloud::aws_sdk_ec2::config::Credentials;
+use muster_cloud::aws_sdk_ec2::types::{
     LaunchTemplateIamInstanceProfileSpecificationRequest, RequestLaunchTemplateData, ResourceType, Tag, TagSpecification,
 };
-use aws_sdk_sqs::types::QueueAttributeName;
+use muster_cloud::aws_sdk_sqs::types::QueueAttributeName;
+use muster_cloud::{aws_config, aws_sdk_ec2, aws_sdk_s3, aws_sdk_sqs, aws_sdk_ssm};
 use serde::Deserialize;
 use serde_json::{Value, json};
 

@@ -1,0 +1,31 @@
+//! muster's hands: everything that asks AWS or GitHub, or changes something there. Decisions are made in `muster_reconciler`.
+//!
+//! In the order of the data: the manifests and secrets that say where to look; SQS -> [`ingest`] -> [`driver`] (the core) -> [`act`]
+//! -> [`aws`] and [`github`]; and beside this loop what else needs them: traces, prices, the runner's cache, and `muster doctor`.
+#![forbid(unsafe_code)]
+
+pub mod manifests;
+pub mod reload;
+pub mod secrets;
+
+pub mod ingest;
+
+pub mod clock;
+pub mod driver;
+
+pub mod act;
+
+pub mod aws;
+pub mod github;
+pub mod retry;
+
+pub mod otlp;
+pub mod prices;
+pub mod sync;
+
+pub mod doctor;
+
+// The tests of the whole program speak to AWS and read traces by these crates. A dependency of the tests on them would build the SDK
+// where the feature `live` is off, too.
+#[doc(hidden)]
+pub use {aws_config, aws_sdk_ec2, aws_sdk_s3, aws_sdk_sqs, aws_sdk_ssm, opentelemetry_proto, prost};

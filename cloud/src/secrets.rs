@@ -1,0 +1,95 @@
+//! Resolves references to secrets: the secrets are in SSM, in a file or in the environment. muster never prints them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use muster_message::keyring::Keyring;
+use muster_operations::environment;
+use muster_reconciler::manifest::{SecretRef, Spec};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::aws::Aws;
+use crate::github::{Credentials, Proof};
+
+/// Resolves references to secrets.
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    aws: Aws,
+    /// The directory that relative `file:` references begin at.
+    base: PathBuf,
+}
+
+impl Secrets {
+    /// `base` is the directory of the manifests.
+    pub fn new(aws: Aws, base: &Path) -> Secrets {
+        Secrets { aws, base: base.to_owned() }
+    }
+
+    /// The secret that a reference names. The newline that editors add at the end is removed.
+    ///
+    /// # Errors
+    /// When the secret cannot be read, or is empty.
+    pub async fn resolve(&self, reference: &SecretRef) -> anyhow::Result<SecretString> {
+        let text = match reference {
+            SecretRef::Ssm(name) => match self.aws.ssm.get(name).await {
+                Ok(secret) => secret.expose_secret().to_owned(),
+                Err(failure) => bail!("failed to read the secret {reference}: {}", failure.message),
+            },
+            SecretRef::File(path) => {
+                let path = self.base.join(path);
+                tokio::fs::read_to_string(&path)
+                    .await
+                    .with_context(|| format!("failed to read the secret file {}", path.display()))?
+            }
+            SecretRef::Env(name) => {
+                let found = environment::read(name).with_context(|| format!("failed to read the secret {reference}"))?;
+                found.with_context(|| format!("failed to read the secret {reference}; set the variable {name}"))?
+            }
+        };
+        let text = text.trim_end_matches(['\r', '\n']);
+        if text.is_empty() {
+            bail!("the secret {reference} is empty; put the value there");
+        }
+        Ok(SecretString::from(text))
+    }
+
+    /// The private keys of the Apps, and the personal access tokens.
+    pub async fn credentials(&self, spec: &Spec) -> anyhow::Result<Vec<Credentials>> {
+        let mut all = Vec::new();
+        for (name, app) in &spec.apps {
+            let private_key =
+                self.resolve(&app.spec.private_key).await.with_context(|| format!("GitHubApp {name}: spec.privateKey"))?;
+            let (api_url, proof) = (app.spec.api_url.clone(), Proof::App(app.spec.app_id, private_key));
+            all.push(Credentials { name: name.clone(), api_url, proof });
+        }
+        for (name, token) in &spec.tokens {
+            let secret = self.resolve(&token.spec.token).await.with_context(|| format!("GitHubToken {name}: spec.token"))?;
+            all.push(Credentials { name: name.clone(), api_url: token.spec.api_url.clone(), proof: Proof::Token(secret) });
+        }
+        Ok(all)
+    }
+
+    /// The token for orders. None: the manifests name none.
+    pub async fn admin_token(&self, spec: &Spec) -> anyhow::Result<Option<SecretString>> {
+        match &spec.controller.spec.listen.admin_token {
+            Some(reference) => Ok(Some(self.resolve(reference).await.context("Controller: spec.listen.adminToken")?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The webhook secrets of all Apps and enterprises. Any secret of an App may sign for that App.
+    pub async fn webhook(&self, spec: &Spec) -> anyhow::Result<Arc<Keyring>> {
+        let mut all = Vec::new();
+        let of_apps = spec.apps.iter().map(|(name, app)| ("GitHubApp", name, &app.spec.webhook_secrets));
+        let of_tokens = spec.tokens.iter().map(|(name, token)| ("GitHubToken", name, &token.spec.webhook_secrets));
+        for (kind, name, references) in of_apps.chain(of_tokens) {
+            let mut secrets = Vec::new();
+            for reference in references {
+                secrets.push(self.resolve(reference).await.with_context(|| format!("{kind} {name}: spec.webhookSecrets"))?);
+            }
+            all.push((name.clone(), secrets));
+        }
+        Ok(Arc::new(Keyring::new(all)))
+    }
+}

@@ -1,0 +1,191 @@
+//! The controller's own passes: one at its start, one every `spec.sync.every`, and one when the pools need other binaries.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use muster_operations::metrics::Metrics;
+use muster_operations::observer::Observer;
+use muster_reconciler::manifest::{RunnerSync, Spec};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::plan::{self, Platform, Wanted};
+use super::{Pass, Report, State, too_old};
+use crate::aws::S3;
+use crate::github::releases::Releases;
+use crate::retry::Delay;
+
+/// The first and the longest delay after a failure. If the next regular pass is due earlier, it comes earlier.
+const RETRY: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(1800));
+
+/// The task that makes the controller's own passes.
+pub struct Task {
+    /// The adapter for the bucket.
+    pub s3: S3,
+    /// The manifests that are in force.
+    pub spec: watch::Receiver<Arc<Spec>>,
+    /// Where the task counts what it did.
+    pub metrics: Arc<Metrics>,
+    /// This function is called after each request to GitHub.
+    pub observer: Observer,
+}
+
+impl std::fmt::Debug for Task {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Task").finish_non_exhaustive()
+    }
+}
+
+/// The part of the manifests that matters to a pass.
+#[derive(Clone, PartialEq)]
+struct Order {
+    bucket: Option<String>,
+    settings: RunnerSync,
+    needs: BTreeMap<Platform, BTreeSet<Wanted>>,
+}
+
+impl Order {
+    fn of(spec: &Spec) -> Order {
+        let settings = &spec.controller.spec;
+        Order { bucket: settings.bucket.clone(), settings: settings.sync.clone(), needs: plan::needs(spec) }
+    }
+
+    /// The bucket. None: no bucket is set, or `spec.sync.every` is zero, so there is nothing to do.
+    fn bucket(&self) -> Option<&str> {
+        self.bucket.as_deref().filter(|_| !self.settings.every.get().is_zero())
+    }
+}
+
+impl Task {
+    /// Makes passes until `stop` is cancelled.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut order = Order::of(&self.spec.borrow_and_update());
+        let mut releases: Option<(String, Releases)> = None;
+        let mut delay = Delay::new(RETRY.0, RETRY.1);
+        loop {
+            let wait = match order.bucket() {
+                None => {
+                    let why = if order.bucket.is_none() { "spec.bucket is not set" } else { "spec.sync.every is 0s" };
+                    tracing::info!(why, "runner binaries are not cached by this controller");
+                    None
+                }
+                Some(bucket) => Some(self.pass(bucket, &order, &mut releases, &mut delay, &stop).await),
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(wait) => {}
+                changed = changed(&mut self.spec, &order) => order = changed,
+            }
+        }
+    }
+
+    /// Makes one pass. Returns how long to wait until the next one.
+    async fn pass(
+        &self,
+        bucket: &str,
+        order: &Order,
+        releases: &mut Option<(String, Releases)>,
+        delay: &mut Delay,
+        stop: &CancellationToken,
+    ) -> Duration {
+        let every = order.settings.every.get();
+        let base = &order.settings.releases;
+        if releases.as_ref().is_none_or(|(known, _)| known != base) {
+            match Releases::new(base, self.observer.clone()) {
+                Ok(made) => *releases = Some((base.clone(), made)),
+                Err(error) => {
+                    tracing::error!("cannot sync runner binaries: {error:#}");
+                    self.metrics.sync_failures(1);
+                    return every;
+                }
+            }
+        }
+        let Some((_, releases)) = releases else { return every };
+        let pass = Pass { s3: &self.s3, releases, bucket, dry_run: false, stop };
+        let Some(report) = pass.run(&order.needs).await.filter(|_| !stop.is_cancelled()) else { return every };
+        hear(&report, &self.metrics);
+        if report.complete() {
+            delay.reset();
+            return every;
+        }
+        // After a rate limit was reached, GitHub says how long to wait.
+        let asked = report.failures().filter_map(|failure| failure.retry_after).max().unwrap_or_default();
+        delay.next_delay().min(every).max(asked)
+    }
+}
+
+async fn sleep(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until the manifests ask for something else than `before`.
+async fn changed(spec: &mut watch::Receiver<Arc<Spec>>, before: &Order) -> Order {
+    loop {
+        if spec.changed().await.is_err() {
+            // The manifests are not reloaded any more, because the process is stopping.
+            std::future::pending::<()>().await;
+        }
+        let order = Order::of(&spec.borrow_and_update());
+        if order != *before {
+            return order;
+        }
+    }
+}
+
+/// Logs and counts what a pass did.
+fn hear(report: &Report, metrics: &Metrics) {
+    for item in &report.items {
+        let (platform, wanted) = (item.platform.to_string(), item.wanted.to_string());
+        let version = item.version.map(|version| version.to_string());
+        match &item.state {
+            State::Copied { bytes, took } => {
+                metrics.sync_copied(*bytes);
+                tracing::info!(platform, wanted, version, bytes, seconds = took.as_secs_f64(), "copied a runner binary");
+            }
+            State::Failed(failure) => {
+                tracing::warn!(
+                    platform,
+                    wanted,
+                    version,
+                    kind = failure.kind.as_str(),
+                    error = failure.message,
+                    "a runner binary is not cached"
+                );
+            }
+            State::Switched => tracing::info!(platform, version, "switched latest"),
+            State::Cached | State::WouldSwitch | State::WouldCopy { .. } => {
+                tracing::debug!(platform, wanted, version, "a runner binary is cached");
+            }
+        }
+        if let Some(text) = too_old(item) {
+            tracing::warn!("{text}");
+        }
+    }
+    for pruned in &report.pruned {
+        tracing::info!(platform = %pruned.platform, version = %pruned.version, "deleted a runner binary that no pool uses");
+    }
+    if report.aborted > 0 {
+        tracing::info!(count = report.aborted, "aborted uploads that were left for more than a day");
+    }
+    for failure in &report.warnings {
+        tracing::warn!(kind = failure.kind.as_str(), error = failure.message, "the sync of runner binaries is not complete");
+    }
+    metrics.sync_failures((report.failures().count() + report.warnings.len()) as u64);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let platforms: BTreeSet<Platform> = report.items.iter().map(|item| item.platform).collect();
+    for platform in platforms {
+        let mut items = report.items.iter().filter(|item| item.platform == platform);
+        if !items.any(|item| matches!(item.state, State::Failed(_))) {
+            metrics.sync_succeeded(platform.os(), platform.architecture(), now);
+        }
+    }
+    let pinned = report.items.iter().filter(|item| matches!(item.wanted, Wanted::Pinned(_)));
+    metrics.runners_behind(pinned.map(|item| {
+        let behind = item.behind.map(|behind| behind.since).unwrap_or_default();
+        (item.platform.os(), item.platform.architecture(), item.wanted.to_string(), behind)
+    }));
+}

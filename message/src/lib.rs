@@ -1,0 +1,15 @@
+//! A job's message, and how it is proven: from the delivery that GitHub signed to the message that muster put on its queue and sealed.
+//!
+//! In the order of the data: [`signature`] (by the secrets of the [`keyring`]) -> [`payload`] -> [`delivery`], which judges both ->
+//! [`wire`], the message -> [`seal`]. All of it is computation; who sends and who receives is elsewhere.
+#![forbid(unsafe_code)]
+
+pub mod keyring;
+
+pub mod payload;
+pub mod signature;
+
+pub mod delivery;
+
+pub mod seal;
+pub mod wire;

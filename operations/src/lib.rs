@@ -1,0 +1,25 @@
+//! What lies between an operator and a muster process: what the operator sets, and what the process shows.
+//!
+//! The settings come first: [`environment`], [`config`] (the manifests of a directory), [`prices`]. Then comes what the process
+//! shows: [`inspect`] asks the core, [`metrics`] counts, [`meter`] computes the cost, [`watch`] looks on behalf of all readers, and
+//! [`liveness`] says whether each loop turns. [`client`] asks another process for all that.
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod environment;
+pub mod prices;
+
+pub mod subject;
+
+pub mod inspect;
+pub mod observer;
+
+pub mod metrics;
+
+pub mod meter;
+
+pub mod watch;
+
+pub mod liveness;
+
+pub mod client;

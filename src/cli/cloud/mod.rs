@@ -1,0 +1,43 @@
+//! The commands that need AWS and GitHub.
+
+mod doctor;
+mod live;
+mod plan;
+mod run;
+mod sync;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use muster_reconciler::manifest::Problems;
+
+use super::fault::Fault;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run muster: take webhooks, reconcile runners, serve metrics and the dashboard.
+    Run(run::Args),
+    /// Print what a controller would do now, and why; change nothing.
+    Plan(plan::Args),
+    /// Look at everything that muster needs (credentials, permissions, queues, bucket, App, webhook, quotas), and say what to do;
+    /// change nothing. With --live, send a real job through it and write a report.
+    Doctor(doctor::Args),
+    /// Copy the runner's releases that the pools need into the bucket, from which the instances load them.
+    Sync(sync::Args),
+}
+
+impl Command {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Command::Run(args) => args.run(),
+            Command::Plan(args) => args.run(),
+            Command::Doctor(args) => args.run(),
+            Command::Sync(args) => args.run(),
+        }
+    }
+}
+
+/// The error of manifests that cannot be read. It has the same kind as the error of manifests that are invalid.
+fn unreadable(error: anyhow::Error) -> anyhow::Error {
+    if error.is::<Problems>() { error } else { Fault::Config(format!("{error:#}")).into() }
+}

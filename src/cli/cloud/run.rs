@@ -1,0 +1,316 @@
+//! `muster run`: the webhook, the controller, or both in one process.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::ValueEnum;
+use muster_cloud::act::Hands;
+use muster_cloud::aws::{Aws, Ec2};
+use muster_cloud::clock::Clock;
+use muster_cloud::driver::{self, Channels};
+use muster_cloud::github::GitHub;
+use muster_cloud::ingest::{Doubts, Ingest, Receipts};
+use muster_cloud::manifests::{Manifests, Place};
+use muster_cloud::otlp::{self, Exporter};
+use muster_cloud::prices;
+use muster_cloud::reload::{Controlled, Reload};
+use muster_cloud::secrets::Secrets;
+use muster_cloud::sync::task::Task;
+use muster_message::seal::Sealed;
+use muster_operations::inspect::Inspect;
+use muster_operations::liveness::{Liveness, Pulse};
+use muster_operations::metrics::Metrics;
+use muster_operations::observer::Observer;
+use muster_operations::prices::Book;
+use muster_operations::watch::Watch;
+use muster_reconciler::controller::Controller;
+use muster_reconciler::effect::{FailureKind, Input};
+use muster_reconciler::ids::PoolName;
+use muster_reconciler::manifest::{self, Spec};
+use muster_reconciler::steer::Pause;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::unreadable;
+use crate::cli::fault::Fault;
+use crate::http::state::{About, Admin, Console, Keep, Steer};
+use crate::http::webhook::{self, Webhook};
+use crate::http::{self, admin};
+use crate::outbox::{Outbox, Settings};
+use crate::supervisor::Supervisor;
+
+/// How often the core is asked for the cost and for the page's sparklines.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How many inputs may wait for the core.
+const INPUTS: usize = 256;
+/// How long after SIGTERM the whole process ends, whatever is under way.
+const LAST_CALL: Duration = Duration::from_millis(9500);
+
+/// `muster run`.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Args {
+    /// The directory of the manifests, or s3://BUCKET/PREFIX; a change is picked up without a restart.
+    #[arg(long, env = "MUSTER_MANIFESTS")]
+    manifests: Place,
+    /// What this process does.
+    #[arg(long, value_enum, default_value_t, env = "MUSTER_ROLE")]
+    role: Role,
+    /// What an hour of each instance type costs you, as for `muster simulate --prices`: a file, or s3://BUCKET/KEY. These prices
+    /// win over AWS's own, which the controller reads once a day.
+    #[arg(long, value_name = "FILE", env = "MUSTER_PRICES")]
+    prices: Option<String>,
+    /// A price list for what neither the list of --prices nor AWS tells. Terraform writes it.
+    #[arg(long, value_name = "FILE", env = "MUSTER_FALLBACK_PRICES")]
+    fallback_prices: Option<String>,
+}
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Role {
+    /// Everything.
+    #[default]
+    All,
+    /// Takes GitHub's webhooks and puts them on the queue. Stateless: run as many as you like.
+    Webhook,
+    /// Reads the queue, launches and ends runners. Run one per cluster.
+    Controller,
+}
+
+impl Args {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("failed to start the runtime")?;
+        let result = runtime.block_on(self.serve());
+        runtime.shutdown_timeout(Duration::from_millis(200));
+        result.map(|()| ExitCode::SUCCESS)
+    }
+
+    async fn serve(self) -> anyhow::Result<()> {
+        // This comes first, because a signal during the start must not be lost.
+        let stop = stop_on_signal()?;
+        let clock = Clock::start();
+        let supervisor = Supervisor::from_env().map_err(|e| Fault::Config(e.to_string()))?;
+        let otlp =
+            if self.role == Role::Webhook { None } else { otlp::Config::from_env().map_err(|e| Fault::Config(e.to_string()))? };
+        let mut manifests = Manifests::new(self.manifests, &Aws::connect(None).await);
+        let texts = manifests.read().await.map_err(unreadable)?;
+        let spec = Arc::new(manifest::load(&texts)?);
+        let settings = &spec.controller.spec;
+        let metrics = Arc::new(Metrics::new());
+        let observer = observer(&metrics);
+        let aws = Aws::connect(settings.region.as_deref()).await.with_observer(observer.clone());
+        let book =
+            if self.role == Role::Webhook { Book::default() } else { book(self.prices, self.fallback_prices, &aws).await? };
+        let secrets = Secrets::new(aws.clone(), manifests.place().base());
+        let webhook_secrets = secrets.webhook(&spec).await?;
+        let (spec_in, spec_out) = watch::channel(spec.clone());
+        let spec_for_prices = spec_out.clone();
+        let (secrets_in, secrets_out) = watch::channel(webhook_secrets);
+        // Only the controller takes orders, so the webhook's role need not read their token.
+        let token = if self.role == Role::Webhook { None } else { secrets.admin_token(&spec).await? };
+        let (token_in, token_out) = watch::channel(token);
+
+        // Both listeners are bound before anything begins. Otherwise a port that is in use would cost held
+        // messages.
+        let admin_listener = http::bind(&settings.listen.admin, "spec.listen.admin").await?;
+        let webhook_listener = match self.role {
+            Role::Controller => None,
+            _ => Some(http::bind(&settings.listen.webhook, "spec.listen.webhook").await?),
+        };
+        let mut tasks = JoinSet::new();
+        let mut inspect = None;
+        let mut controlled = None;
+        let mut liveness = Liveness::default();
+        if self.role != Role::Webhook {
+            let (limits, limits_out) = mpsc::unbounded_channel();
+            let credentials = secrets.credentials(&spec).await?;
+            let github = GitHub::new(credentials.clone(), limits.clone(), observer.clone())?;
+            for name in spec.tokens.keys() {
+                tracing::info!(token = %name, "GitHub has no API for an enterprise's webhook: deliveries that fail are not asked for again");
+            }
+            let receipts = Receipts::default();
+            let hands = Hands::new(aws.clone(), github, receipts.clone(), spec.controller.cluster(), settings.queues.clone());
+            let (inputs, inputs_out) = mpsc::channel(INPUTS);
+            let (ask, queries) = Inspect::new();
+            inspect = Some(ask);
+            let mut controller = Controller::new(&process_name(spec.controller.cluster(), clock), clock.now());
+            // The pauses come before the manifests, because a paused pool must launch nothing from the first
+            // moment on.
+            controller.set_paused(paused(&aws, spec.controller.cluster()).await?);
+            let traces = match otlp {
+                None => None,
+                Some(config) => {
+                    tracing::info!(endpoint = config.place(), "each job that ends is exported as a trace");
+                    let (cluster, region) = (spec.controller.cluster(), aws.region.as_deref());
+                    let (traces, exporter) = Exporter::new(config, cluster, region, metrics.clone())?;
+                    tasks.spawn(exporter.run(stop.clone()));
+                    Some(traces)
+                }
+            };
+            let pulse = Pulse::start();
+            liveness = liveness.with("the controller's loop", pulse.clone());
+            let channels = Channels { inputs: inputs_out, limits: limits_out, queries, pulse };
+            tasks.spawn(driver::run(controller, clock, hands.clone(), channels, metrics.clone(), traces, stop.clone()));
+            inputs.send(Input::Spec(spec.clone())).await.context("failed to start the core")?;
+            let ingest = Ingest {
+                sqs: aws.sqs.clone(),
+                queues: settings.queues.clone(),
+                receipts,
+                inputs: inputs.clone(),
+                metrics: metrics.clone(),
+                spec: spec_out.clone(),
+                secrets: secrets_out.clone(),
+                doubts: Doubts::default(),
+            };
+            ingest.start(&mut tasks, &stop);
+            let sync = Task { s3: aws.s3.clone(), spec: spec_out.clone(), metrics: metrics.clone(), observer: observer.clone() };
+            tasks.spawn(sync.run(stop.clone()));
+            controlled = Some(Controlled { inputs, hands, credentials, limits, observer });
+        }
+        if let Some(listener) = webhook_listener {
+            tracing::info!(address = %listener.local_addr()?, "listening for webhooks");
+            let outbox = outbox(&aws, &spec);
+            liveness = liveness.with(webhook::OUTBOX, outbox.pulse());
+            let webhook = Webhook { spec: spec_out, secrets: secrets_out, outbox, metrics: metrics.clone() };
+            tasks.spawn(http::serve(listener, webhook::routes(webhook), stop.clone()));
+        }
+        let reload = Reload {
+            manifests,
+            secrets,
+            spec: spec_in,
+            webhook_secrets: secrets_in,
+            admin_token: token_in,
+            controller: controlled,
+            metrics: metrics.clone(),
+        };
+        tasks.spawn(reload.run(texts, stop.clone()));
+        tracing::info!(address = %admin_listener.local_addr()?, role = ?self.role, cluster = spec.controller.cluster(), "muster runs");
+        let console = inspect.is_some().then(|| console(aws.ec2.clone()));
+        let watch = inspect.clone().map(|core| Watch::start(core, metrics.clone(), book.clone(), LOOK_EVERY, stop.clone()));
+        if let Some(watch) = watch.clone() {
+            // This task is not one of `tasks`, because only prices are lost if it fails.
+            let task = prices::task::Task { api: aws.prices.clone(), spec: spec_for_prices, book, watch };
+            tokio::spawn(task.run(stop.clone()));
+        }
+        let steer = inspect.is_some().then(|| Steer { token: token_out, keep: Some(keep(&aws, spec.controller.cluster())) });
+        let about = About::cluster(spec.controller.cluster());
+        let admin = Admin { about, inspect, console, metrics, watch, steer, liveness: liveness.clone(), stop: stop.clone() };
+        tasks.spawn(http::serve(admin_listener, admin::routes(admin), stop.clone()));
+        supervisor.ready();
+
+        // A task that ends before it was told to has failed. Then nothing works as it should, so everything
+        // stops.
+        let ended_early = tokio::select! {
+            ended = tasks.join_next() => ended.filter(|_| !stop.is_cancelled()),
+            () = supervisor.watch(&liveness, &stop) => None,
+        };
+        stop.cancel();
+        supervisor.stopping();
+        let all = async { while tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_CALL, all).await.is_err() {
+            tracing::warn!("stopped with work under way after {LAST_CALL:?}");
+        }
+        match ended_early {
+            Some(Err(error)) => Err(error).context("a part of muster failed; all of it stops"),
+            Some(Ok(())) => anyhow::bail!("a part of muster ended by itself; all of it stops"),
+            None => {
+                tracing::info!("stopped");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A token that is cancelled by SIGTERM (ECS, systemd) or SIGINT (a person).
+pub(super) fn stop_on_signal() -> anyhow::Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut term = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
+    let mut int = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
+    let stop = CancellationToken::new();
+    let told = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        tracing::info!("told to stop");
+        told.cancel();
+    });
+    Ok(stop)
+}
+
+pub(super) fn observer(metrics: &Arc<Metrics>) -> Observer {
+    let metrics = metrics.clone();
+    Arc::new(move |api, ended, took| metrics.api_call(api, ended.failure(), took))
+}
+
+/// The price lists that are given. If the user's list cannot be read, the start fails. If the fallback cannot
+/// be read, there is a warning.
+async fn book(own: Option<String>, fallback: Option<String>, aws: &Aws) -> anyhow::Result<Book> {
+    let own = match own {
+        Some(place) => Some(prices::list::load(&place, &aws.s3).await?),
+        None => None,
+    };
+    let Some(place) = fallback else { return Ok(Book::new(own, None)) };
+    match prices::list::load(&place, &aws.s3).await {
+        Ok(list) => Ok(Book::new(own, Some(list))),
+        Err(error) => {
+            let why = format!("the list of fallback prices is left out: {error:#}");
+            tracing::warn!("{why}");
+            let mut book = Book::new(own, None);
+            book.note_trouble("fallback", Some(why));
+            Ok(book)
+        }
+    }
+}
+
+fn console(ec2: Ec2) -> Console {
+    Arc::new(move |id| {
+        let ec2 = ec2.clone();
+        Box::pin(async move { ec2.ended(&id).await.map_err(|failure| failure.message) })
+    })
+}
+
+/// The pools that an operator paused before this process began. SSM is asked up to three times, because
+/// nothing may be launched without this answer.
+pub(super) async fn paused(aws: &Aws, cluster: &str) -> anyhow::Result<BTreeMap<PoolName, Pause>> {
+    let mut failure = None;
+    for wait_s in [0, 1, 4] {
+        tokio::time::sleep(Duration::from_secs(wait_s)).await;
+        match aws.ssm.paused(cluster).await {
+            Ok(paused) => return Ok(paused),
+            Err(f) if f.kind == FailureKind::Refused => anyhow::bail!("{}; allow ssm:GetParametersByPath there", f.message),
+            Err(f) => failure = Some(f.message),
+        }
+    }
+    anyhow::bail!("{}", failure.unwrap_or_default())
+}
+
+/// Keeps a pause where the next process finds it.
+fn keep(aws: &Aws, cluster: &str) -> Keep {
+    let (ssm, cluster) = (aws.ssm.clone(), cluster.to_owned());
+    Arc::new(move |pool, pause| {
+        let (ssm, cluster) = (ssm.clone(), cluster.clone());
+        Box::pin(async move { ssm.keep_pause(&cluster, &pool, pause.as_ref()).await.map_err(|failure| failure.message) })
+    })
+}
+
+fn outbox(aws: &Aws, spec: &Spec) -> Outbox<Sealed> {
+    let (sqs, queue) = (aws.sqs.clone(), spec.controller.spec.queues.jobs.clone());
+    Outbox::start(Settings::default(), move |messages: Vec<Sealed>| {
+        let (sqs, queue) = (sqs.clone(), queue.clone());
+        async move { sqs.send_batch(&queue, &messages).await.into_iter().map(|r| r.map_err(|f| f.message)).collect() }
+    })
+}
+
+/// A name for this start of the process. It must be unique, because it is part of every ClientToken (at most
+/// 64 characters, with a serial number).
+fn process_name(cluster: &str, clock: Clock) -> String {
+    use std::hash::{BuildHasher, Hasher};
+    let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
+    let cluster: String = cluster.chars().take(20).collect();
+    format!("{cluster}-{:x}-{:08x}", clock.now().as_millis(), random as u32)
+}

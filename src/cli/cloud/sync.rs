@@ -1,0 +1,159 @@
+//! `muster sync`: one pass over the cache of runner binaries, started by hand or by a timer.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use muster_cloud::aws::Aws;
+use muster_cloud::github::releases::Releases;
+use muster_cloud::manifests::{Manifests, Place};
+use muster_cloud::sync::{Item, Pass, Report, State, plan, too_old};
+use serde::Serialize;
+
+use super::unreadable;
+use crate::cli::Output;
+
+/// `muster sync`.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Args {
+    /// The directory of the manifests, or s3://BUCKET/PREFIX.
+    #[arg(long, env = "MUSTER_MANIFESTS")]
+    manifests: Place,
+    /// Only look, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// For people, or for programs.
+    #[arg(long, short, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// The answer, for both printers.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    bucket: String,
+    complete: bool,
+    binaries: Vec<Binary>,
+    pruned: Vec<Pruned>,
+    aborted_uploads: usize,
+    warnings: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Binary {
+    os: &'static str,
+    architecture: &'static str,
+    wanted: String,
+    version: Option<String>,
+    state: &'static str,
+    bytes: Option<u64>,
+    seconds: Option<f64>,
+    /// How long a newer release has existed. None: the version is not pinned, or there is no newer release.
+    behind_seconds: Option<u64>,
+    error: Option<String>,
+    #[serde(skip)]
+    said: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Pruned {
+    os: &'static str,
+    architecture: &'static str,
+    version: String,
+    state: &'static str,
+}
+
+impl Args {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().context("failed to start the runtime")?;
+        let answer = runtime.block_on(self.answer())?;
+        match self.output {
+            Output::Json => println!("{}", serde_json::to_string_pretty(&answer)?),
+            Output::Table => print(&answer),
+        }
+        Ok(if answer.complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    async fn answer(&self) -> anyhow::Result<Answer> {
+        // An upload that is cut off must be aborted, because its parts would cost storage.
+        let stop = super::run::stop_on_signal()?;
+        let spec = Manifests::new(self.manifests.clone(), &Aws::connect(None).await).load().await.map_err(unreadable)?;
+        let settings = &spec.controller.spec;
+        let bucket = settings.bucket.clone().with_context(|| {
+            format!(
+                "nowhere to sync runner binaries to: set spec.bucket of Controller {} to the S3 bucket that the boxes read",
+                spec.controller.cluster()
+            )
+        })?;
+        let aws = Aws::connect(settings.region.as_deref()).await;
+        let releases = Releases::new(&settings.sync.releases, Arc::new(|_, _, _| ()))?;
+        let pass = Pass { s3: &aws.s3, releases: &releases, bucket: &bucket, dry_run: self.dry_run, stop: &stop };
+        let report = pass.run(&plan::needs(&spec)).await.context("told to stop, and stopped in the middle of a call")?;
+        Ok(answer(bucket, self.dry_run, &report))
+    }
+}
+
+fn answer(bucket: String, dry_run: bool, report: &Report) -> Answer {
+    let state = if dry_run { "would-prune" } else { "pruned" };
+    let pruned = report.pruned.iter().map(|pruned| Pruned {
+        os: pruned.platform.os(),
+        architecture: pruned.platform.architecture(),
+        version: pruned.version.to_string(),
+        state,
+    });
+    let warnings = report.items.iter().filter_map(too_old);
+    Answer {
+        bucket,
+        complete: report.complete(),
+        binaries: report.items.iter().map(binary).collect(),
+        pruned: pruned.collect(),
+        aborted_uploads: report.aborted,
+        warnings: warnings.chain(report.warnings.iter().map(|failure| failure.message.clone())).collect(),
+    }
+}
+
+fn binary(item: &Item) -> Binary {
+    let (state, said, bytes, seconds, error) = match &item.state {
+        State::Cached => ("cached", "cached already".to_owned(), None, None, None),
+        State::Switched => ("switched", "cached already; switched latest to it".into(), None, None, None),
+        State::WouldSwitch => ("would-switch", "cached already; would switch latest to it".into(), None, None, None),
+        State::WouldCopy { bytes } => ("would-copy", format!("would copy {bytes} bytes"), Some(*bytes), None, None),
+        State::Copied { bytes, took } => {
+            let seconds = took.as_secs_f64();
+            ("copied", format!("copied {bytes} bytes in {seconds:.1} s"), Some(*bytes), Some(seconds), None)
+        }
+        State::Failed(failure) => ("failed", format!("failed to {}", failure.message), None, None, Some(failure.message.clone())),
+    };
+    Binary {
+        os: item.platform.os(),
+        architecture: item.platform.architecture(),
+        wanted: item.wanted.to_string(),
+        version: item.version.map(|version| version.to_string()),
+        state,
+        bytes,
+        seconds,
+        behind_seconds: item.behind.map(|behind| behind.since.as_secs()),
+        error,
+        said: if too_old(item).is_some() { format!("{said}; too old") } else { said },
+    }
+}
+
+fn print(answer: &Answer) {
+    println!("{:<8} {:<6} {:<10} {:<10} STATE", "OS", "ARCH", "WANTED", "VERSION");
+    for b in &answer.binaries {
+        let version = b.version.as_deref().unwrap_or("?");
+        println!("{:<8} {:<6} {:<10} {version:<10} {}", b.os, b.architecture, b.wanted, b.said);
+    }
+    for p in &answer.pruned {
+        let said = if p.state == "pruned" { "pruned" } else { "would prune" };
+        println!("{:<8} {:<6} {:<10} {:<10} {said}", p.os, p.architecture, "-", p.version);
+    }
+    if answer.aborted_uploads > 0 {
+        println!("aborted {} uploads that were left for more than a day", answer.aborted_uploads);
+    }
+    for warning in &answer.warnings {
+        println!("warning: {warning}");
+    }
+}
