@@ -81,12 +81,12 @@ impl Ec2View {
         self.launched_as = Some(Shape { instance_type: i.instance_type.clone(), subnet: i.subnet.clone(), market: i.market });
     }
 
-    fn shown(&mut self, s: &InstanceSighting, seen_at: Time, now: Time) {
+    fn shown(&mut self, s: &InstanceSighting, now: Time) {
         let known = self.instance.as_ref();
         self.instance = Some(Instance {
             // States only move on; a stale page must not revive what an event has ended.
             state: known.map_or(s.state, |i| later(i.state, s.state)),
-            seen_at,
+            seen_at: now,
             ending_since: known.and_then(|i| i.ending_since).or((!s.state.is_up()).then_some(now)),
             launched_at: s.launched_at,
             shape: Shape { instance_type: s.instance_type.clone(), subnet: s.subnet.clone(), market: s.market },
@@ -176,12 +176,12 @@ impl Runner {
     }
 
     /// A complete sweep that began at `began` shows its instance.
-    pub(crate) fn shown_by_ec2(&mut self, s: &InstanceSighting, began: Time, seen_at: Time, now: Time) {
+    pub(crate) fn shown_by_ec2(&mut self, s: &InstanceSighting, began: Time, now: Time) {
         self.pool.clone_from(&s.pool);
         if let Some(list) = &s.forge {
             self.github.bind(list);
         }
-        self.ec2.shown(s, seen_at, now);
+        self.ec2.shown(s, now);
         if s.draining {
             self.drain_tag_shown(now);
         }

@@ -79,7 +79,7 @@ fn instance(state: InstanceState, launched_at: Time) -> InstanceSighting {
 /// One that this process did not launch, shown by EC2 in `state` at `seen`.
 fn found(state: InstanceState, launched_at: Time, seen: Time) -> Runner {
     let mut r = Runner::new("p".into(), seen);
-    r.shown_by_ec2(&instance(state, launched_at), seen, seen, seen);
+    r.shown_by_ec2(&instance(state, launched_at), seen, seen);
     r
 }
 
@@ -87,19 +87,14 @@ fn found(state: InstanceState, launched_at: Time, seen: Time) -> Runner {
 fn shown(state: InstanceState) -> Runner {
     let mut r = Runner::new("p".into(), Time::ZERO);
     r.found_to_be_ours(None);
-    r.shown_by_ec2(&instance(state, Time::ZERO), at(10), at(10), at(10));
+    r.shown_by_ec2(&instance(state, Time::ZERO), at(10), at(10));
     r
 }
 
 /// The same, running, and known to belong into the list.
 fn bound() -> Runner {
     let mut r = shown(InstanceState::Running);
-    r.shown_by_ec2(
-        &InstanceSighting { forge: Some(acme()), ..instance(InstanceState::Running, Time::ZERO) },
-        at(10),
-        at(10),
-        at(10),
-    );
+    r.shown_by_ec2(&InstanceSighting { forge: Some(acme()), ..instance(InstanceState::Running, Time::ZERO) }, at(10), at(10));
     r
 }
 
@@ -250,7 +245,7 @@ fn an_absence_takes_two_sweeps_and_longer_than_ec2_lags() {
     assert!(!gone(&r, late), "the first of them may be older than the sighting");
     r.missed_by_ec2(at(41));
     assert!(gone(&r, late) && !gone(&r, late - Duration::from_secs(1)));
-    r.shown_by_ec2(&instance(InstanceState::Running, Time::ZERO), late, late, late);
+    r.shown_by_ec2(&instance(InstanceState::Running, Time::ZERO), late, late);
     assert!(!gone(&r, late), "it is there again");
     for _ in 0..ABSENT_SWEEPS {
         r.missed_by_ec2(late + CONSISTENCY_LAG);
@@ -268,7 +263,7 @@ fn an_absence_takes_two_sweeps_and_longer_than_ec2_lags() {
 fn a_stale_page_revives_no_instance() {
     let mut r = shown(InstanceState::Running);
     r.told_by_ec2(InstanceState::ShuttingDown, at(20));
-    r.shown_by_ec2(&instance(InstanceState::Running, Time::ZERO), at(20), at(21), at(21));
+    r.shown_by_ec2(&instance(InstanceState::Running, Time::ZERO), at(20), at(21));
     assert_eq!(r.instance().map(Instance::state), Some(InstanceState::ShuttingDown));
     r.told_by_ec2(InstanceState::Terminated, at(30));
     assert_eq!((r.phase(DEADLINE, at(30)), r.ending_since()), (Phase::Gone, Some(at(20))));
@@ -289,9 +284,9 @@ fn the_boot_deadline_counts_from_the_launch_and_waits_for_a_look() {
     assert_eq!(r.up_for(at(50)), Duration::from_secs(50));
     // One of ours came of a later ask than the first, says EC2, whose clock may be ahead.
     let mut late = shown(InstanceState::Running);
-    late.shown_by_ec2(&instance(InstanceState::Running, at(20)), at(25), at(25), at(25));
+    late.shown_by_ec2(&instance(InstanceState::Running, at(20)), at(25), at(25));
     assert_eq!((late.up_for(at(50)), late.boot_due(DEADLINE)), (Duration::from_secs(30), at(320)));
-    late.shown_by_ec2(&instance(InstanceState::Running, at(7_000)), at(25), at(25), at(25));
+    late.shown_by_ec2(&instance(InstanceState::Running, at(7_000)), at(25), at(25));
     assert_eq!(late.boot_due(DEADLINE), at(325));
 }
 
@@ -396,7 +391,7 @@ fn terms_serve_a_pool_that_asks_for_no_more() {
     assert!(others.outdated(&pool) && !others.supplies(Some(&pool), Phase::Idle) && others.supplies(None, Phase::Idle));
     let mut elsewhere = r.clone();
     let forge = Some(Forge { app: "other".into(), scope: terms.forge.scope.clone() });
-    elsewhere.shown_by_ec2(&InstanceSighting { forge, ..instance(InstanceState::Running, at(0)) }, at(20), at(20), at(20));
+    elsewhere.shown_by_ec2(&InstanceSighting { forge, ..instance(InstanceState::Running, at(0)) }, at(20), at(20));
     assert!(elsewhere.outdated(&pool));
     list(&mut elsewhere, true, false, at(30));
     assert_eq!(elsewhere.list(), Some(&terms.forge));
@@ -419,14 +414,14 @@ fn each_step_towards_its_end_outranks_the_ones_before() {
     r.ask_unanswered(&WHY, at(20));
     assert_eq!((r.wish(), r.unanswered().map(Ask::at), r.drain()), (Some("costs"), Some(at(20)), None));
     // A sweep that began within EC2's lag after the ask says nothing of it; a later one says that it was in vain.
-    r.shown_by_ec2(&untagged, at(49), at(50), at(50));
+    r.shown_by_ec2(&untagged, at(49), at(50));
     assert!(r.may_be_leaving());
     let mut in_vain = r.clone();
-    in_vain.shown_by_ec2(&untagged, at(50), at(51), at(51));
+    in_vain.shown_by_ec2(&untagged, at(50), at(51));
     assert_eq!((in_vain.wish(), in_vain.may_be_leaving()), (Some("costs"), false));
-    in_vain.shown_by_ec2(&tagged, at(60), at(61), at(61));
+    in_vain.shown_by_ec2(&tagged, at(60), at(61));
     assert_eq!(in_vain.drain().map(asked), Some((at(61), None)), "somebody else asked");
-    r.shown_by_ec2(&tagged, at(50), at(51), at(51));
+    r.shown_by_ec2(&tagged, at(50), at(51));
     assert_eq!((r.wish(), r.unanswered()), (None, None));
     assert_eq!(r.drain().map(asked), Some((at(20), Some(WHY))));
     r.wish_to_end("again");
@@ -445,7 +440,7 @@ fn an_end_before_it_was_online_is_told_once_and_only_if_nobody_asked_for_it() {
     assert!(r.found_gone(at(20)) && !r.found_gone(at(21)));
     assert_eq!((r.gone_at(), r.end_is_unexplained()), (Some(at(20)), true));
     let why = Some("Server.InternalError".to_owned());
-    r.shown_by_ec2(&InstanceSighting { state_reason: why, ..instance(InstanceState::Terminated, at(0)) }, at(22), at(22), at(22));
+    r.shown_by_ec2(&InstanceSighting { state_reason: why, ..instance(InstanceState::Terminated, at(0)) }, at(22), at(22));
     assert!(!r.end_is_unexplained());
     let changes: [Change; 3] =
         [|r| list(r, true, false, at(12)), |r| r.termination_accepted(at(12)), |r| assert!(r.interruption_told(at(12)))];

@@ -29,7 +29,7 @@ impl World {
                 let (never_configured, reason) = (runner.never_configured(), s.state_reason.clone());
                 late.push(Stillborn { pool: s.pool.clone(), never_configured, reason, late: true });
             }
-            runner.shown_by_ec2(s, began, now, now);
+            runner.shown_by_ec2(s, began, now);
             if runner.reads_stages(&s.stages) {
                 for (stage, at) in &s.stages {
                     self.reached(&s.id, *stage, *at);
