@@ -1,7 +1,8 @@
-//! A job's message, and how it is proven: from the delivery that GitHub signed to the message that muster put on its queue and sealed.
+//! A job's message, and how it is proven: from the delivery that GitHub signed to the message that muster sealed and put on its
+//! queue.
 //!
-//! In the order of the data: [`signature`] (by the secrets of the [`keyring`]) -> [`payload`] -> [`delivery`], which judges both ->
-//! [`wire`], the message -> [`seal`]. All of it is computation; who sends and who receives is elsewhere.
+//! In the order of the data: [`signature`] (by the secrets of the [`keyring`]) -> [`payload`] -> [`delivery`], which judges both
+//! -> [`wire`], the message -> [`seal`]. This crate only computes. Other crates send and receive.
 #![forbid(unsafe_code)]
 
 pub mod keyring;

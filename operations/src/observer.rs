@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use muster_reconciler::effect::FailureKind;
 
-/// Is called after every call, with the API (`ec2.CreateFleet`, `github.ListRunners`), how the call ended and
-/// how long it took.
+/// A function that is called after every call to AWS or GitHub. It gets the API (`ec2.CreateFleet`, `github.ListRunners`), the
+/// end of the call, and the time that the call took.
 pub type Observer = Arc<dyn Fn(&'static str, Ended, Duration) + Send + Sync>;
 
 /// How a call ended.

@@ -31,7 +31,7 @@ pub struct Point {
     pub boxes: u32,
 }
 
-/// Watches one core. See the module's text.
+/// Watches one core for all readers.
 #[derive(Debug)]
 pub struct Watch {
     inspect: Inspect,

@@ -1,7 +1,6 @@
-//! How much each API admits, as token buckets, so that muster never plans more calls than the other side takes.
+//! How many calls each API admits, as token buckets, so that muster never plans more calls than the other side takes.
 //!
-//! Sources: EC2's request token buckets
-//! <https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html>, SSM's quotas
+//! Sources: EC2's request token buckets <https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html>, SSM's quotas
 //! <https://docs.aws.amazon.com/general/latest/gr/ssm.html>, GitHub's limits
 //! <https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>.
 
@@ -13,7 +12,7 @@ use crate::ids::Payer;
 use crate::manifest::Limits;
 use crate::time::Time;
 
-/// An API with a budget of its own.
+/// An API, or a use of it, with a budget of its own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Api {
     /// EC2 CreateFleet.
@@ -26,14 +25,14 @@ pub enum Api {
     SsmPut,
     /// GitHub's JIT configurations and registration tokens.
     Jit(Payer),
-    /// GitHub's deletion of a registration: a box waits for it, so nothing is kept in reserve before it.
+    /// GitHub's deletion of a registration. The end of an instance waits for it, so no request is kept in reserve before it.
     Deregister(Payer),
-    /// GitHub's background questions (job checks): what is left over.
+    /// GitHub's answers to questions that can wait: job checks and redeliveries. They leave a reserve to everything else.
     Background(Payer),
 }
 
 impl Api {
-    /// Its word in metrics: the call that it stands for.
+    /// The word in metrics: the call that the budget stands for.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Api::CreateFleet => "ec2.CreateFleet",
@@ -46,7 +45,7 @@ impl Api {
         }
     }
 
-    /// Whose budget it is at GitHub.
+    /// The payer at GitHub. None: the API is AWS's.
     pub const fn payer(&self) -> Option<&Payer> {
         match self {
             Api::Jit(payer) | Api::Deregister(payer) | Api::Background(payer) => Some(payer),
@@ -55,13 +54,13 @@ impl Api {
     }
 }
 
-/// Requests that background questions must leave to JIT configurations and sweeps.
+/// The number of GitHub's requests that background questions leave to configurations and sweeps.
 const RESERVE: u32 = 1000;
 
-/// How long a box boots before it wants its configuration, on the whole.
+/// The usual time from the launch of an instance until it asks for its configuration.
 pub const BOOT: Duration = Duration::from_secs(30);
 
-/// A token bucket on millisecond time.
+/// A token bucket. `level` and `capacity` are in calls; `at` is the time of the last refill.
 #[derive(Clone, Debug, PartialEq)]
 struct Bucket {
     capacity: f64,
@@ -77,25 +76,25 @@ impl Bucket {
     }
 }
 
-/// All budgets.
+/// The budgets of all APIs. A bucket is made when it is first used.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Budgets {
     limits: Limits,
     buckets: BTreeMap<Api, Bucket>,
-    /// What GitHub's headers said last: remaining, and until when that holds. GitHub keeps a limit for each payer and resource;
-    /// one that names no resource is a secondary limit and holds for all that the payer asks.
+    /// What GitHub's headers said last: the requests left, and until when this holds. GitHub has one limit for each payer and
+    /// resource. A limit without a resource is a secondary limit, which holds for all requests of the payer.
     github: BTreeMap<(Payer, Option<Resource>), (u32, Time)>,
-    /// What a payer's configurations count against, as GitHub said it last. No page of GitHub's says it.
+    /// The resource that a payer's configurations count against, as GitHub's headers said last. No page of GitHub's says it.
     configurations: BTreeMap<Payer, Resource>,
 }
 
 impl Budgets {
-    /// Full buckets.
+    /// Makes budgets whose buckets are all full.
     pub fn new(limits: Limits) -> Budgets {
         Budgets { limits, buckets: BTreeMap::new(), github: BTreeMap::new(), configurations: BTreeMap::new() }
     }
 
-    /// Takes over changed limits; buckets start full again only where they are new.
+    /// Takes over changed limits. Then all buckets are new, and so full again. Equal limits change nothing.
     pub fn set_limits(&mut self, limits: Limits) {
         if self.limits != limits {
             self.limits = limits;
@@ -103,7 +102,8 @@ impl Budgets {
         }
     }
 
-    /// (bucket, refill per second). JIT: with this bucket no minute ever sees more than the limit plus 5%.
+    /// The bucket's capacity, and its refill per second. With the bucket for configurations, no minute ever sees more than the
+    /// limit plus 5%.
     fn shape(&self, api: &Api) -> (f64, f64) {
         match api {
             Api::CreateFleet => (self.limits.create_fleet_per_second * 10.0, self.limits.create_fleet_per_second),
@@ -123,7 +123,8 @@ impl Budgets {
         b
     }
 
-    /// The budgets that were used so far: calls admitted at once now, at most, and how many more a second.
+    /// The budgets that were used so far. The three numbers are the calls that are admitted at once now, the most that can be
+    /// admitted at once, and the calls that are added each second.
     pub fn levels(&self, now: Time) -> impl Iterator<Item = (&Api, [f64; 3])> {
         self.buckets.iter().map(move |(api, b)| {
             let mut b = b.clone();
@@ -132,17 +133,18 @@ impl Budgets {
         })
     }
 
-    /// What GitHub's headers said last: requests left, and until when that holds. Without a resource: a secondary limit.
+    /// What GitHub's headers said last: the requests left, and until when this holds. A limit without a resource is a secondary
+    /// limit.
     pub fn github(&self) -> impl Iterator<Item = (&Payer, Option<Resource>, u32, Time)> {
         self.github.iter().map(|((payer, resource), (left, until))| (payer, *resource, *left, *until))
     }
 
-    /// What configurations count against.
+    /// The resource that the payer's configurations count against.
     fn of_configurations(&self, payer: &Payer) -> Resource {
         self.configurations.get(payer).copied().unwrap_or(Resource::Registration)
     }
 
-    /// What a call counts against at GitHub.
+    /// The resource that a call counts against at GitHub.
     fn resource(&self, api: &Api) -> Resource {
         if let Api::Jit(payer) = api { self.of_configurations(payer) } else { Resource::Core }
     }
@@ -156,7 +158,7 @@ impl Budgets {
         gate.max(now + Duration::from_millis((wait * 1000.0).ceil() as u64))
     }
 
-    /// The limits that a request of the payer meets: the resource's, and the secondary one.
+    /// The limits that hold for a request of the payer: the resource's limit and the secondary limit.
     fn met(&self, payer: &Payer, resource: Resource) -> impl Iterator<Item = (u32, Time)> {
         [Some(resource), None].into_iter().filter_map(move |of| self.github.get(&(payer.clone(), of)).copied())
     }
@@ -166,7 +168,7 @@ impl Budgets {
         spent.map(|(_, until)| until).fold(now, Time::max)
     }
 
-    /// Takes one call, if it is admitted now.
+    /// Takes one call from the budget. False: no call is admitted now.
     pub fn take(&mut self, api: &Api, now: Time) -> bool {
         if self.admits_at(api, now) > now {
             return false;
@@ -181,15 +183,15 @@ impl Budgets {
         true
     }
 
-    /// The other side throttled us: the bucket was fuller than theirs.
+    /// The other side throttled muster, so its bucket had fewer tokens than ours. Empties ours.
     pub fn throttled(&mut self, api: &Api, now: Time) {
         self.bucket(api, now).level = 0.0;
     }
 
-    /// GitHub said what is left.
+    /// Takes over what GitHub's headers said.
     pub fn note_github(&mut self, limit: &GitHubLimit, now: Time) {
         let until = now + limit.reset_after;
-        // Of two limits at once, the hour's and a burst's, the longer one holds.
+        // Two limits may be used up at once: an hour's and a burst's. The one that lasts longer holds.
         let key = (limit.payer.clone(), limit.resource);
         let held = self.github.get(&key).filter(|(left, _)| (*left, limit.remaining) == (0, 0));
         let until = held.map_or(until, |(_, held)| until.max(*held));
@@ -199,27 +201,27 @@ impl Budgets {
         }
     }
 
-    /// Until when GitHub's limit keeps the payer from asking how things are; None: it doesn't.
+    /// The time until which GitHub's limit keeps the payer from asking questions. None: the payer may ask.
     pub fn questions_wait(&self, payer: &Payer, now: Time) -> Option<Time> {
         let gate = self.gate(payer, Resource::Core, 0, now);
         (gate > now).then_some(gate)
     }
 
-    /// Until when GitHub's limit keeps the payer's boxes from being configured; None: it doesn't.
+    /// The time until which GitHub's limit keeps the payer's instances from being configured. None: they can be configured.
     pub fn configurations_wait(&self, payer: &Payer, now: Time) -> Option<Time> {
         let gate = self.gate(payer, self.of_configurations(payer), 0, now);
         (gate > now).then_some(gate)
     }
 
-    /// How many boxes may be launched and not yet configured: what can be configured while a box boots, so that no box is paid
-    /// to wait for its configuration.
+    /// The most instances that may be launched and not yet configured: as many as can be configured while an instance boots. More
+    /// would wait for their configuration at the user's cost.
     pub fn unconfigured_limit(&self) -> u32 {
         let per_second = self.limits.ssm_put_per_second.min(self.limits.jit_per_minute / 60.0);
         (per_second * BOOT.as_secs_f64()).clamp(1.0, 1000.0) as u32
     }
 
-    /// How many boxes GitHub's limit lets be configured in all until it is full again, and when that is; None: before a box
-    /// that is launched now has booted.
+    /// How many instances can still be configured before GitHub's limit is reset, and when the reset is. None: no limit is known,
+    /// or the reset comes before an instance that is launched now has booted.
     pub fn github_leaves(&self, payer: &Payer, now: Time) -> Option<(u32, Time)> {
         let lasting = self.met(payer, self.of_configurations(payer)).filter(|(_, until)| *until > now + BOOT);
         lasting.min_by_key(|(left, until)| (*left, std::cmp::Reverse(*until)))

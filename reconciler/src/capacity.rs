@@ -1,8 +1,8 @@
-//! Which offerings to ask EC2 for: the pool's types x subnets, less those that EC2 lately refused.
+//! Which offerings to ask EC2 for: the pool's types x subnets, without those that EC2 lately refused.
 //!
-//! One memory for all pools, because what EC2 refuses one pool it refuses another: but only what was refused. When EC2 does not
-//! say which offering it means, only the pool that asked leaves alone what it asked for. What a code says of is told by
-//! [`crate::refusal`]; see docs/decisions/0008.
+//! All pools share one memory, because an offering that EC2 refuses to one pool is refused to others, too. If EC2 does not say
+//! which offering it means, only the pool that asked leaves alone what it asked for. [`crate::refusal`] says what each error code
+//! is about; see docs/decisions/0008.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,70 +17,72 @@ use crate::reason::{RefusedOffering, Shortage};
 use crate::refusal::{INTERRUPTED, Refusal, SHORT, Scope};
 use crate::time::Time;
 
-/// When a pool has nothing else to ask for, it asks this long after the refusal for what is left alone for longer: somebody may
-/// have mended it.
+/// A pool that has nothing else to ask for asks for a closed offering again this long after the refusal, even if the offering is
+/// closed for longer. Somebody may have mended the cause.
 pub const ASK_AGAIN: Duration = Duration::from_secs(600);
 
-/// Offerings that EC2 lately refused.
+/// The offerings that EC2 lately refused.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Unavailable {
     closed: BTreeMap<Key, Closed>,
 }
 
-/// What is left alone.
+/// A closed set of offerings: muster leaves them alone for a time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
-    /// A type, in one subnet or (None) in all.
+    /// One type, in one subnet or (None) in all.
     Offering(Market, Arc<str>, Option<Arc<str>>),
-    /// All types, on both markets.
+    /// All types in one subnet, on both markets.
     Subnet(Arc<str>),
-    /// All types of a quota.
+    /// All types of a quota, on one market.
     Quota(Market, QuotaClass),
-    /// A type in a subnet, for one pool: EC2 refused its request and did not say for which of its offerings.
+    /// One type in one subnet, for one pool. EC2 refused the pool's request and did not say which of its offerings it meant.
     Own(PoolName, Market, Offering),
 }
 
-/// Since when, until when, and why.
+/// Since when a set is closed, until when, and by which code.
 #[derive(Clone, Debug, PartialEq)]
 struct Closed {
     since: Time,
     until: Time,
     code: Arc<str>,
-    /// EC2's words.
+    /// EC2's message.
     message: Arc<str>,
 }
 
 impl Closed {
-    /// From when on a pool that has nothing else asks for it.
+    /// The time from which a pool that has nothing else to ask for asks for this again.
     fn asked_again(&self) -> Time {
         self.until.min(self.since + ASK_AGAIN)
     }
 }
 
-/// What may be asked for now.
+/// What a pool may ask EC2 for now.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Choice {
-    /// These, bought so.
+    /// The pool may ask for these offerings on this market.
     Ask(Market, Vec<Offering>),
-    /// Nothing before then; why.
+    /// The pool may ask for nothing before this time, for this reason.
     Wait(Time, Shortage),
 }
 
-/// What an answer says beside the offerings that it refuses.
+/// Errors in an answer that are not about offerings. At each kind, the first error is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Beside<'a> {
-    /// The request itself is wrong, or its token.
+    /// The request itself or its token is wrong.
     pub wrong: Option<&'a OfferingError>,
     /// There were too many calls.
     pub throttled: Option<&'a OfferingError>,
-    /// EC2 failed.
+    /// EC2 failed, and the same request may work in a moment.
     pub again: Option<&'a OfferingError>,
 }
 
 impl Unavailable {
-    /// Notes what a launch that fell short was refused. Never more than it asked for, but for the quota and the subnet that a
-    /// refused offering shares with others. Something of what it asked for is closed, or `Beside` says why not: the same
-    /// launch would hear the same.
+    /// Notes what EC2 refused to a launch that fell short. Of the launch's offerings, those that EC2 refused are closed. The
+    /// quota or the subnet of a refused offering may be closed with it.
+    ///
+    /// If the answer has an error, then some offering of the launch is closed, or the result says why none is. Otherwise the pool
+    /// would repeat the same launch at once, and hear the same.
     pub fn note<'a>(&mut self, launch: &Launch, answer: &'a Launched, now: Time) -> Beside<'a> {
         for i in &answer.instances {
             let key = Key::Offering(i.market, i.instance_type.clone(), i.subnet.clone());
@@ -93,7 +95,7 @@ impl Unavailable {
         let untried = |e: &&OfferingError| Refusal::of(&e.code).scope == Scope::Untried;
         let nothing_else = answer.errors.iter().all(|e| untried(&e));
         let tried: Vec<&OfferingError> = answer.errors.iter().filter(|e| nothing_else || !untried(e)).collect();
-        // Said of all that EC2 tried, it is about the request; of some only, about those.
+        // If EC2 says this of all offerings that it tried, the request is wrong. If of some only, these offerings are.
         let whole = answer.instances.is_empty()
             && tried.iter().all(|e| matches!(Refusal::of(&e.code).scope, Scope::Request | Scope::Token));
         let mut beside = Beside::default();
@@ -119,7 +121,7 @@ impl Unavailable {
         beside
     }
 
-    /// Whether the pool would ask for less, if it asked again now.
+    /// Whether the pool would leave out some of the launch's offerings if it asked again now.
     fn closes_some(&self, launch: &Launch, now: Time) -> bool {
         let closed = |o: &Offering| self.blocked(&launch.pool, launch.market, o, now);
         launch.offerings.iter().any(|o| closed(o).is_some_and(|c| c.asked_again() > now))
@@ -130,14 +132,14 @@ impl Unavailable {
         self.closed.extend(keys.into_iter().map(|key| (key, closed.clone())));
     }
 
-    /// Spot took back a box of this kind: its offering is short of capacity.
+    /// EC2 took a spot instance of this kind back, so the offering is short of capacity. Closes the offering.
     pub fn interrupted(&mut self, instance_type: &Arc<str>, subnet: Option<&Arc<str>>, now: Time) {
         let key = Key::Offering(Market::Spot, instance_type.clone(), subnet.cloned());
         let (until, code) = (now + INTERRUPTED.holds, INTERRUPTED.code.into());
         self.closed.insert(key, Closed { since: now, until, code, message: Arc::default() });
     }
 
-    /// Offerings (or subnets, or quotas) that are left alone now, by market.
+    /// How many closed sets there are on a market now: offerings, subnets and quotas. A subnet counts on both markets.
     pub fn count(&self, market: Market, now: Time) -> usize {
         let of = |key: &Key| match key {
             Key::Offering(m, ..) | Key::Quota(m, _) | Key::Own(_, m, _) => *m == market,
@@ -146,17 +148,18 @@ impl Unavailable {
         self.closed.iter().filter(|(key, closed)| of(key) && closed.until > now).count()
     }
 
-    /// Forgets what is past.
+    /// Forgets the sets that are closed no longer.
     pub fn expire(&mut self, now: Time) {
         self.closed.retain(|_, closed| closed.until > now);
     }
 
-    /// Somebody changed something: what does not pass by itself is asked for again.
+    /// Somebody changed the manifests. Opens all sets whose refusal does not pass by itself.
     pub fn reconsider(&mut self) {
         self.closed.retain(|_, closed| closed.until.since(closed.since) <= SHORT);
     }
 
-    /// What closes an offering to a pool now; of several, what lasts longest.
+    /// What closes an offering to a pool now. If there are several causes, the one that lasts longest. None: the offering is
+    /// open.
     fn blocked(&self, pool: &PoolName, market: Market, o: &Offering, now: Time) -> Option<&Closed> {
         let kind = || o.instance_type.clone();
         let mut keys = vec![
@@ -170,7 +173,8 @@ impl Unavailable {
         closed.max_by_key(|closed| closed.asked_again())
     }
 
-    /// What the pool may ask for now: spot first where the pool says so, on-demand once every spot offering is closed.
+    /// What the pool may ask for now. A pool that buys both asks for spot first, and for on-demand only while every spot offering
+    /// is closed.
     pub fn choose(&self, name: &PoolName, pool: &InstanceSettings, now: Time) -> Choice {
         let markets: &[Market] = match pool.market {
             MarketPolicy::Spot => &[Market::Spot],
@@ -201,7 +205,7 @@ fn offerings(pool: &InstanceSettings) -> Vec<Offering> {
     pool.types.iter().flat_map(of).collect()
 }
 
-/// What an error closes for all pools; nothing, when it leaves open which offering or subnet it means.
+/// What an error closes for all pools. Empty: the error does not say which offering or subnet it means.
 fn keys(launch: &Launch, e: &OfferingError, refusal: Refusal) -> BTreeSet<Key> {
     let market = launch.market;
     let exact = |o: &Offering| Key::Offering(market, o.instance_type.clone(), Some(o.subnet.clone()));
@@ -215,11 +219,11 @@ fn keys(launch: &Launch, e: &OfferingError, refusal: Refusal) -> BTreeSet<Key> {
             let classes: BTreeSet<Option<QuotaClass>> = asked.iter().map(|o| QuotaClass::of(&o.instance_type)).collect();
             match (classes.len(), classes.first()) {
                 (1, Some(Some(class))) => [Key::Quota(market, *class)].into(),
-                // EC2 did not say which of several is used up.
+                // EC2 did not say which of several quotas is used up.
                 _ => asked.iter().map(|o| exact(o)).collect(),
             }
         }
-        // A whole request may be refused for one of its subnets or types, which then only EC2's message names.
+        // EC2 may refuse a whole request for one of its subnets or types. Then only EC2's message names the culprit.
         (Scope::Subnet, _, None) => {
             let named = asked.iter().filter(|o| names(&e.message, &o.subnet));
             named.map(|o| Key::Subnet(o.subnet.clone())).collect()
@@ -234,18 +238,18 @@ fn keys(launch: &Launch, e: &OfferingError, refusal: Refusal) -> BTreeSet<Key> {
         _ => asked.iter().map(|o| exact(o)).collect(),
     };
     if let (true, Some(t)) = (keys.is_empty(), &e.instance_type) {
-        // Of an offering that was not asked for, says EC2: then it is believed as it is said.
+        // EC2 names an offering that the launch did not ask for. EC2 is believed, and this offering is closed.
         keys.insert(Key::Offering(market, t.clone(), e.subnet.clone()));
     }
     keys
 }
 
-/// Whether a message holds the name as a word of its own.
+/// Whether a message has the name as a word of its own.
 fn names(message: &str, name: &str) -> bool {
     message.split(|c: char| !c.is_ascii_alphanumeric() && !".-".contains(c)).any(|word| word.trim_end_matches('.') == name)
 }
 
-/// Why nothing can be asked for, by code.
+/// Why nothing can be asked for: the error codes, the most frequent first.
 fn shortage(markets: &[Market], offerings: usize, closed: &[&Closed]) -> Shortage {
     let mut by_code: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
     for c in closed {

@@ -1,7 +1,7 @@
 //! What goes into the core and what comes out of it: [`Input`], [`Effect`] and [`Outcome`].
 //!
-//! The driver (and the simulator) carry out every effect and answer each with one [`Input::Outcome`] of the same id,
-//! a time-out included. Effects hold all that is needed to carry them out, so an adapter decides nothing.
+//! The driver (or the simulator) carries out every effect, and answers each with one [`Input::Outcome`] of the same id. A
+//! time-out is an outcome, too. An effect holds all that is needed to carry it out, so an adapter decides nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,65 +23,67 @@ use crate::time::Time;
 /// Everything that the core can be told.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// The manifests, at start and whenever they changed.
+    /// The manifests: at the start, and after each change.
     Spec(Arc<Spec>),
-    /// Messages of the job queue, each held until an effect releases or deletes it.
+    /// Messages of the job queue. The core holds each message until an effect releases or deletes it.
     Messages(Vec<JobMessage>),
-    /// An EC2 notification. Its message is gone: a lost one is healed by the next sweep.
+    /// An EC2 notification. Its message is already deleted from the queue. If a notification is lost, the next sweep shows the
+    /// same.
     Ec2(Ec2Event),
-    /// How an effect ended.
+    /// The end of an effect.
     Outcome(EffectId, Outcome),
-    /// GitHub's rate-limit headers, from any answer.
+    /// GitHub's rate-limit headers, from any answer of GitHub's.
     /// <https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>
     GitHubLimit(GitHubLimit),
-    /// Nothing; time passed.
+    /// Nothing happened, but time has passed.
     Tick,
-    /// Stop: release what is held, start nothing.
+    /// The process stops: the core releases its messages and starts nothing more.
     Shutdown,
 }
 
-/// A readable message of the job queue.
+/// A message of the job queue that could be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobMessage {
-    /// This process's number for the message; the same for every delivery of it.
+    /// The number that this process gave the message. Every delivery of the message has the same number.
     pub id: MessageId,
-    /// SQS's ApproximateReceiveCount: 1 on the first delivery ever.
+    /// SQS's ApproximateReceiveCount: 1 for the first delivery ever.
     pub receive_count: u32,
-    /// What it says.
+    /// The event in the message.
     pub event: JobEvent,
 }
 
-/// What GitHub still admits.
+/// How many requests GitHub still admits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GitHubLimit {
-    /// Whose limit.
+    /// The credential and the account whose limit this is.
     pub payer: Payer,
-    /// Of which resource; None: a secondary limit, which holds for everything that the payer asks.
+    /// The resource that is limited. None: a secondary limit, which holds for all requests of the payer.
     pub resource: Option<Resource>,
-    /// Whether the answer that tells it was one to a configuration: configurations count against this resource.
+    /// Whether the headers came with the answer to a configuration. If so, configurations count against this resource.
     pub of_configuration: bool,
-    /// Requests left in the window (`x-ratelimit-remaining`).
+    /// The requests that are left in the window (`x-ratelimit-remaining`).
     pub remaining: u32,
-    /// Until the window ends (`x-ratelimit-reset`), or until a secondary limit lifts (`retry-after`).
+    /// The time until the window ends (`x-ratelimit-reset`), or until a secondary limit lifts (`retry-after`).
     pub reset_after: Duration,
 }
 
-/// What GitHub counts apart from each other (`x-ratelimit-resource`), as far as muster asks for it.
+/// A group of requests that GitHub counts separately (`x-ratelimit-resource`). Only the groups that muster's requests belong to
+/// are here.
 /// <https://docs.github.com/en/rest/rate-limit/rate-limit>
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Resource {
-    /// Everything but:
+    /// All requests except configurations.
     #[default]
     Core,
-    /// configurations of runners.
+    /// Configurations of runners.
     Registration,
 }
 
 impl Resource {
-    /// All of them.
+    /// All resources.
     pub const ALL: [Resource; 2] = [Resource::Core, Resource::Registration];
 
-    /// GitHub's word.
+    /// GitHub's name of the resource, in `x-ratelimit-resource`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Resource::Core => "core",
@@ -90,41 +92,43 @@ impl Resource {
     }
 }
 
-/// One thing to do, and why.
+/// One call, or one batch of calls, that muster makes, with its reason.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Effect {
-    /// Comes back with the outcome.
+    /// The id that the outcome has, too.
     pub id: EffectId,
-    /// What to do.
+    /// The calls to make.
     pub action: Action,
-    /// Why.
+    /// The reason, for people and metrics. Adapters do not read it.
     pub reason: Reason,
 }
 
-/// The things that muster does. Few, typed, and each safe to do twice.
+/// The kinds of effect. Each is safe to carry out twice.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// One CreateFleet of type `instant`. Outcome: [`Outcome::Launched`].
+    /// One CreateFleet call of type `instant`. Outcome: [`Outcome::Launched`].
     Launch(Arc<Launch>),
-    /// Mint a JIT configuration (or registration token) and put it where the box looks. Outcome: [`Outcome::Configured`],
-    /// [`Outcome::NotHandedOver`], or Failed when nothing was minted for certain (Ambiguous and Unavailable: nobody knows).
+    /// Mint a JIT configuration or a registration token, and put it where the instance looks for it. Outcome:
+    /// [`Outcome::Configured`], [`Outcome::NotHandedOver`] or Failed. After Failed(Ambiguous) and Failed(Unavailable), nobody
+    /// knows whether something was minted; after any other Failed, nothing was minted.
     Configure(Configure),
-    /// Tag the boxes `muster:drain`. Outcome: [`Outcome::Batch`].
+    /// Tag the instances with `muster:drain`. Outcome: [`Outcome::Batch`].
     Drain(Vec<InstanceId>),
-    /// End the boxes. Outcome: [`Outcome::Batch`].
+    /// Terminate the instances. Outcome: [`Outcome::Batch`].
     Terminate(Vec<InstanceId>),
-    /// Delete a registration. Outcome: [`Outcome::Done`]; a missing one is done too. GitHub refuses (Conflict) when busy.
+    /// Delete a registration. Outcome: [`Outcome::Done`], also when there is no such registration. GitHub refuses (Conflict)
+    /// while the runner is busy.
     Deregister {
-        /// The list that it is in.
+        /// The list that has the registration.
         forge: Forge,
-        /// GitHub's id.
+        /// The registration's id at GitHub.
         runner: RunnerId,
-        /// Its name.
+        /// The runner's name.
         name: RunnerName,
     },
-    /// Ask GitHub how far a job is. Outcome: [`Outcome::Job`], or Failed(NotFound).
+    /// Ask GitHub for the state of a job. Outcome: [`Outcome::Job`], or Failed(NotFound).
     CheckJob {
-        /// Whose credentials.
+        /// The App or token whose credentials are used.
         app: AppName,
         /// `OWNER/NAME`.
         repo: String,
@@ -133,59 +137,60 @@ pub enum Action {
     },
     /// Ask GitHub to deliver a webhook once more. Outcome: [`Outcome::Done`].
     Redeliver {
-        /// Whose webhook.
+        /// The App whose webhook it is.
         app: AppName,
         /// The attempt that failed.
         delivery: DeliveryId,
     },
-    /// Look at a whole source. Outcome: [`Outcome::Swept`] if complete, else Failed: half a sweep is none.
+    /// Sweep a whole source. Outcome: [`Outcome::Swept`] if the sweep is complete, else Failed. Half a sweep proves nothing.
     Sweep(Source),
-    /// Do something with held messages. Outcome: [`Outcome::Done`] or Failed.
+    /// Extend, release or delete held messages. Outcome: [`Outcome::Done`] or Failed.
     Messages(MessageOp, Vec<MessageId>),
-    /// Delete the JIT secrets of boxes that are gone. Missing ones are done too. Outcome: [`Outcome::Batch`].
+    /// Delete the JIT secrets of instances that are gone. A secret that does not exist counts as deleted. Outcome:
+    /// [`Outcome::Batch`].
     DeleteSecrets(Vec<InstanceId>),
 }
 
 /// What can be done with held messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageOp {
-    /// Keep them invisible for this much longer (seconds, from now).
+    /// Keep the messages invisible for longer.
     Extend {
-        /// Visibility timeout, 1..=43,200 s.
+        /// The visibility timeout from now on, 1..=43,200 s.
         seconds: u32,
     },
-    /// Make them visible at once; a successor takes them.
+    /// Make the messages visible at once, for the next process.
     Release,
-    /// The job has left the queue: delete them.
+    /// Delete the messages, because their jobs have left the queue.
     Delete,
 }
 
-/// A launch: the same value, byte for byte, for every retry of one intent.
+/// One launch. Every retry of an intent sends the same value, byte for byte.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateFleet.html>
 #[derive(Clone, Debug, PartialEq)]
 pub struct Launch {
-    /// The ClientToken, and the `muster:intent` tag.
+    /// The ClientToken of the call, and the value of the `muster:intent` tag.
     pub intent: Intent,
-    /// For which pool.
+    /// The pool that gets the instances.
     pub pool: PoolName,
-    /// Where the boxes will register.
+    /// The list in which the instances will register.
     pub forge: Forge,
-    /// How many.
+    /// The number of instances.
     pub count: u32,
-    /// Launch template, by name (version `$Default`).
+    /// The name of the launch template. Its version is `$Default`.
     pub template: String,
-    /// What may be launched, in order of preference.
+    /// The offerings that EC2 may choose from, in order of preference.
     pub offerings: Vec<Offering>,
-    /// How it is bought.
+    /// The market on which the instances are bought.
     pub market: Market,
-    /// Spot allocation strategy.
+    /// The spot allocation strategy.
     pub allocation: Allocation,
-    /// All tags for instance, volume and fleet, muster's own included.
+    /// All tags of the instances, volumes and fleet, muster's own tags included.
     pub tags: BTreeMap<String, String>,
 }
 
 impl Launch {
-    /// The launch of `count` boxes of a pool; None: there is no such pool.
+    /// The launch of `count` instances of a pool. None: the manifests have no such pool.
     pub fn of(
         spec: &Spec,
         pool: &PoolName,
@@ -225,40 +230,41 @@ impl Launch {
     }
 }
 
-/// The box's configuration, to be minted and handed over.
+/// The configuration of an instance, which is to be minted and handed over.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Configure {
-    /// The box, and the runner's name.
+    /// The runner's name, which holds the instance's id.
     pub name: RunnerName,
-    /// Where it registers.
+    /// The list in which the instance registers.
     pub forge: Forge,
-    /// The runner group's name. Not used for repository scopes.
+    /// The name of the runner group. Not used for repository scopes.
     pub group: String,
     /// The runner's labels.
     pub labels: Vec<String>,
-    /// The jobs' directory, as a JIT configuration says it; with a registration token the box says it itself.
+    /// The jobs' directory in a JIT configuration. With a registration token, the instance sets the directory itself.
     pub work_directory: String,
-    /// JIT (one job) or registration token (many).
+    /// True: a JIT configuration, for one job. False: a registration token, for many jobs.
     pub ephemeral: bool,
-    /// A registration of this name exists already (the last try ended in Conflict): if it is offline, delete it and mint again.
+    /// Whether a registration with this name may exist already, left by an earlier try or process. An offline one is then deleted
+    /// before the minting.
     pub replace: bool,
 }
 
 /// What can be swept.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
-    /// Our instances: one filtered, paginated DescribeInstances.
+    /// This cluster's instances: one filtered, paginated DescribeInstances.
     Instances,
-    /// The runners of one list at GitHub that bear our cluster's name.
+    /// The runners of one list at GitHub whose names begin with this cluster's name.
     Runners(Forge),
-    /// The JIT secrets that lie in SSM.
+    /// The JIT secrets in SSM.
     Secrets,
-    /// The webhooks of the last 24 hours that GitHub could not deliver, of one App.
+    /// One App's webhooks of the last 24 hours that GitHub could not deliver.
     Deliveries(AppName),
 }
 
 impl Source {
-    /// Whose limit at GitHub it counts against. None: it is no question to GitHub.
+    /// The payer at GitHub whose limit a sweep of this source counts against. None: the source is not at GitHub.
     pub fn payer(&self) -> Option<Payer> {
         match self {
             Source::Runners(forge) => Some(forge.payer()),
@@ -268,63 +274,63 @@ impl Source {
     }
 }
 
-/// How an effect ended.
+/// The end of an effect.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// Done, with nothing to tell.
+    /// The call worked, and its answer has nothing to tell.
     Done,
-    /// CreateFleet answered.
+    /// CreateFleet answered, perhaps with fewer instances than asked for.
     Launched(Launched),
-    /// The box can fetch its configuration now.
+    /// The instance can fetch its configuration now.
     Configured {
-        /// GitHub's id, when minted as JIT (a registration token names no runner yet).
+        /// GitHub's id of the runner. None for a registration token, because it names no runner yet.
         runner: Option<RunnerId>,
     },
-    /// The configuration was minted, and handing it over failed: what was minted has to make way for the next try.
+    /// The configuration was minted, but could not be handed over. The next try has to delete the registration that was minted.
     NotHandedOver(Failure),
-    /// A batch, each member on its own.
+    /// The end of each member of a batch.
     Batch {
-        /// Done, or already so.
+        /// The members that are done, or were so before.
         done: Vec<InstanceId>,
-        /// Not done, and why.
+        /// The members that are not done, with the failures.
         failed: Vec<(InstanceId, Failure)>,
     },
     /// GitHub's answer about a job.
     Job(JobSighting),
     /// A complete sweep.
     Swept(Swept),
-    /// It did not work, or nobody knows whether it did.
+    /// The call did not work, or nobody knows whether it worked.
     Failed(Failure),
 }
 
-/// CreateFleet's answer. Errors are per offering and come with partial success.
+/// CreateFleet's answer. Each error is about an offering, and may come together with launched instances.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Launched {
-    /// What was launched.
+    /// The instances that were launched.
     pub instances: Vec<LaunchedInstance>,
-    /// What could not be.
+    /// The offerings that could not be launched.
     pub errors: Vec<OfferingError>,
 }
 
-/// One launched box.
+/// One launched instance.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LaunchedInstance {
-    /// Its id.
+    /// The id of the instance.
     pub id: InstanceId,
-    /// Its type.
+    /// The instance type, such as `m7i.large`.
     pub instance_type: Arc<str>,
-    /// Its subnet, if EC2 said it.
+    /// The subnet, if EC2 named one.
     pub subnet: Option<Arc<str>>,
-    /// How it was bought.
+    /// The market on which the instance was bought.
     pub market: Market,
 }
 
 /// One offering that could not be launched.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OfferingError {
-    /// Which; without type or subnet, the whole request was refused.
+    /// The instance type. Without type and subnet, EC2 refused the whole request.
     pub instance_type: Option<Arc<str>>,
-    /// Which.
+    /// The subnet.
     pub subnet: Option<Arc<str>>,
     /// EC2's error code, such as `InsufficientInstanceCapacity`.
     pub code: String,
@@ -332,21 +338,21 @@ pub struct OfferingError {
     pub message: String,
 }
 
-/// Why something did not work.
+/// Why a call did not work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What kind: decides what to do.
+    /// The kind of failure, on which muster's reaction depends.
     pub kind: FailureKind,
     /// What was attempted, on what, and what the other side said.
     pub message: String,
-    /// Not before this, when the other side said so (`retry-after`).
+    /// The time to wait before the next try (`retry-after`). None: the other side named no time.
     pub retry_after: Option<Duration>,
-    /// AWS's error code, such as `UnauthorizedOperation`; None when there is none. For people and checks; decides nothing.
+    /// AWS's error code, such as `UnauthorizedOperation`, if there is one. People and checks read it; no decision does.
     pub code: Option<String>,
 }
 
 impl Failure {
-    /// A failure with no word on when to come back.
+    /// A failure without a `retry_after` and without an error code.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Failure {
         Failure { kind, message: message.into(), retry_after: None, code: None }
     }
@@ -356,22 +362,23 @@ impl Failure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
-    /// Too many calls (RequestLimitExceeded, ThrottlingException, 403/429 with rate-limit headers).
+    /// There were too many calls (RequestLimitExceeded, ThrottlingException, 403/429 with rate-limit headers).
     Throttled,
-    /// The other side could not (5xx), or was not reached: it hardly took effect, and nothing relies on that.
+    /// The other side failed (5xx), or could not be reached. The call has probably not taken effect, but muster does not rely on
+    /// this.
     Unavailable,
-    /// No answer (time-out, connection lost): it may have taken effect.
+    /// No answer came (time-out, lost connection). The call may have taken effect.
     Ambiguous,
-    /// Something of that name exists, or the thing is busy (409, GitHub's 422 on a busy runner).
+    /// A thing with this name exists, or the thing is busy (409, or GitHub's 422 for a busy runner).
     Conflict,
-    /// There is no such thing (404, InvalidInstanceID.NotFound, missing launch template).
+    /// The thing does not exist (404, InvalidInstanceID.NotFound, missing launch template).
     NotFound,
-    /// Wrong request or no permission; the same again will not help before somebody changes something.
+    /// The request is wrong, or a permission is missing. A retry helps only after somebody has changed something.
     Refused,
 }
 
 impl FailureKind {
-    /// Whether it may have taken effect all the same: no answer came, or one that proves little.
+    /// Whether the call may have taken effect although it failed.
     pub const fn may_have_worked(self) -> bool {
         matches!(self, FailureKind::Ambiguous | FailureKind::Unavailable)
     }
@@ -395,83 +402,84 @@ impl FailureKind {
 pub struct JobSighting {
     /// The job.
     pub job: JobId,
-    /// Its run.
+    /// The workflow run of the job.
     pub run: RunId,
-    /// How far it is; None while GitHub holds it back (`waiting`, `pending`, `requested`).
+    /// The state of the job. None: GitHub holds the job back (`waiting`, `pending`, `requested`).
     pub state: Option<JobState>,
-    /// The runner that took it.
+    /// The name of the runner that took the job.
     pub runner: Option<String>,
-    /// How it ended.
+    /// The conclusion of the job, such as `success`.
     pub conclusion: Option<String>,
 }
 
-/// What a complete sweep saw.
+/// The result of a complete sweep.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Swept {
-    /// Every instance that bears our cluster's tag, in any state.
+    /// Every instance with this cluster's tag, in any state.
     Instances(Vec<InstanceSighting>),
-    /// Every runner of the list that bears our cluster's name; None: unchanged since the last sweep (304 on every page).
+    /// Every runner of the list whose name begins with this cluster's name. None: nothing has changed since the last sweep (304
+    /// on every page).
     Runners(Option<Vec<RunnerSighting>>),
-    /// The instances that a JIT secret lies ready for.
+    /// The instances for which a JIT secret is in SSM.
     Secrets(Vec<InstanceId>),
-    /// Failed attempts to deliver a `workflow_job`, the newest first.
+    /// The failed attempts to deliver a `workflow_job`, the newest first.
     Deliveries(Vec<DeliverySighting>),
 }
 
-/// One attempt to deliver a `workflow_job` that failed. Each attempt is a row of its own.
+/// One failed attempt to deliver a `workflow_job`. GitHub lists each attempt separately.
 /// <https://docs.github.com/en/rest/apps/webhooks#list-deliveries-for-an-app-webhook>
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliverySighting {
-    /// This attempt; later ones have greater numbers.
+    /// The number of the attempt. A later attempt has a greater number.
     pub id: DeliveryId,
-    /// The event: the same in all attempts.
+    /// The id of the event, which is the same for all its attempts.
     pub guid: String,
-    /// Such as `queued`.
+    /// The action of the event, such as `queued`.
     pub action: Option<String>,
-    /// Our side's HTTP status; 0 or GitHub's own when there was none.
+    /// The HTTP status of muster's answer. If there was no answer, it is 0 or a status of GitHub's own.
     pub status: u16,
 }
 
 /// One instance, as DescribeInstances shows it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InstanceSighting {
-    /// Its id.
+    /// The id of the instance.
     pub id: InstanceId,
-    /// The `muster:pool` tag.
+    /// The value of the `muster:pool` tag.
     pub pool: PoolName,
-    /// The `muster:list` tag.
+    /// The list in the `muster:list` tag. None: there is no such tag, or it cannot be read.
     pub forge: Option<Forge>,
-    /// The `muster:intent` tag.
+    /// The value of the `muster:intent` tag.
     pub intent: Option<Intent>,
-    /// EC2's state.
+    /// EC2's state of the instance.
     pub state: InstanceState,
-    /// LaunchTime. A foreign clock: for lifetimes only.
+    /// EC2's LaunchTime. EC2's clock is not ours, so only lifetimes are computed from this time.
     pub launched_at: Time,
-    /// Such as `m7i.large`.
+    /// The instance type, such as `m7i.large`.
     pub instance_type: Arc<str>,
-    /// Such as `subnet-0abc`.
+    /// The subnet, such as `subnet-0abc`.
     pub subnet: Option<Arc<str>>,
-    /// How it was bought.
+    /// The market on which the instance was bought.
     pub market: Market,
-    /// Whether it bears the `muster:drain` tag.
+    /// Whether the instance has the `muster:drain` tag.
     pub draining: bool,
-    /// The `muster:stages` tag: when the box reached which stage, by its own clock.
+    /// The times in the `muster:stages` tag, by the instance's own clock.
     pub stages: Vec<(Stage, Time)>,
-    /// StateReason's code or message when it ended, such as `Server.SpotInstanceTermination`.
+    /// The code or message of EC2's StateReason for the end, such as `Server.SpotInstanceTermination`.
     pub state_reason: Option<String>,
 }
 
-/// One runner, as GitHub lists it. `busy` lies now and then (actions/runner#4422).
+/// One runner, as GitHub lists it. `busy` is wrong now and then (actions/runner#4422).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunnerSighting {
-    /// GitHub's id.
+    /// The runner's id at GitHub.
     pub id: RunnerId,
-    /// Its name; always one of ours.
+    /// The runner's name, which always is a name of this cluster.
     pub name: RunnerName,
-    /// Connected.
+    /// Whether the runner is connected to GitHub.
     pub online: bool,
-    /// Has a job, says GitHub.
+    /// Whether the runner has a job, by GitHub's word.
     pub busy: bool,
-    /// The labels that it was registered with; rows that share them share this.
+    /// The labels with which the runner was registered. Runners with equal labels share one allocation.
     pub labels: Arc<[String]>,
 }

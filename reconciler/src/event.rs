@@ -1,22 +1,23 @@
-//! What was heard: GitHub's `workflow_job` events and EC2's notifications, reduced to what decides something.
+//! The events that reach muster: GitHub's `workflow_job` events and EC2's notifications, reduced to the fields that decide
+//! something.
 //!
-//! Events are hints. Everything here may be lost, doubled, late or out of order.
+//! Events are hints. Every event may be lost, doubled, late or out of order.
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{InstanceId, JobId, RunId};
 use crate::time::Time;
 
-/// How far a job has come. A job only moves up this list, so the join of two sightings is their maximum.
+/// The state of a job. A job only moves forward in this order, so the greater of two sightings is the newer state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
-    /// Wants a runner.
+    /// The job wants a runner.
     #[default]
     Queued,
-    /// Has one.
+    /// The job has a runner.
     InProgress,
-    /// Is over: done, cancelled or skipped.
+    /// The job is over: done, cancelled or skipped.
     Completed,
 }
 
@@ -33,15 +34,15 @@ impl JobState {
     }
 }
 
-/// One `workflow_job` event, as it travels on the queue (version 1): a few hundred bytes of a 12 KB payload.
+/// One `workflow_job` event, as a message of the queue holds it (version 1): a few hundred bytes of a 12 KB payload.
 /// <https://docs.github.com/en/webhooks/webhook-events-and-payloads#workflow_job>
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobEvent {
     /// GitHub's job id.
     pub job: JobId,
-    /// The workflow run that it belongs to.
+    /// The workflow run of the job.
     pub run: RunId,
-    /// What happened. `waiting` is not heard: such a job may not start yet.
+    /// The state that the event tells. There is none for `waiting`, because such a job may not start yet.
     pub state: JobState,
     /// `OWNER/NAME`.
     pub repo: String,
@@ -51,18 +52,18 @@ pub struct JobEvent {
     /// The enterprise's slug, if GitHub sent one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enterprise: Option<String>,
-    /// `runs-on`.
+    /// The labels of the job's `runs-on`.
     pub labels: Vec<String>,
-    /// The runner that took it, when one did.
+    /// The name of the runner that took the job. None: no runner has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runner: Option<String>,
-    /// How it ended: `success`, `failure`, `cancelled` and so on.
+    /// The conclusion: `success`, `failure`, `cancelled` and so on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conclusion: Option<String>,
-    /// When GitHub queued it, by GitHub's clock, to the second. Tells how long it waited, and decides nothing.
+    /// When GitHub queued the job, by GitHub's clock, to the second. It tells how long the job waited, and decides nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued_at: Option<Time>,
-    /// When a runner took it, by the same clock.
+    /// When a runner took the job, by the same clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,
 }
@@ -70,9 +71,9 @@ pub struct JobEvent {
 /// An EC2 notification, through EventBridge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ec2Event {
-    /// The instance that it is about; not necessarily ours.
+    /// The instance that the notification is about. It need not be one of muster's.
     pub instance: InstanceId,
-    /// What is said.
+    /// What EC2 notifies of.
     pub kind: Ec2EventKind,
 }
 
@@ -81,9 +82,9 @@ pub struct Ec2Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ec2EventKind {
-    /// `EC2 Spot Instance Interruption Warning`: two minutes left.
+    /// `EC2 Spot Instance Interruption Warning`: EC2 takes the instance back in two minutes.
     SpotInterruption,
-    /// `EC2 Instance Rebalance Recommendation`: a warning may follow.
+    /// `EC2 Instance Rebalance Recommendation`: an interruption warning may follow.
     Rebalance,
     /// `EC2 Instance State-change Notification`.
     State(InstanceState),
@@ -94,22 +95,22 @@ pub enum Ec2EventKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InstanceState {
-    /// Starting.
+    /// The instance starts.
     Pending,
-    /// Up.
+    /// The instance is up.
     Running,
-    /// On its way to terminated.
+    /// The instance is being terminated.
     ShuttingDown,
-    /// Ended; EC2 shows it for about an hour.
+    /// The instance has ended. EC2 shows it for about an hour more.
     Terminated,
-    /// On its way to stopped.
+    /// The instance is being stopped.
     Stopping,
-    /// Stopped. muster never stops a box; somebody did.
+    /// The instance is stopped. muster never stops an instance, so somebody else did.
     Stopped,
 }
 
 impl InstanceState {
-    /// Neither ended nor on its way out.
+    /// Whether the instance is neither ended nor about to end.
     pub const fn is_up(self) -> bool {
         matches!(self, InstanceState::Pending | InstanceState::Running)
     }

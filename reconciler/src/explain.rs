@@ -1,4 +1,4 @@
-//! The reason for every job, every runner and every pool, in one sentence each.
+//! What people see of every job, runner and pool, each with its reason in one sentence.
 
 use crate::controller::Seen;
 use crate::demand::Job;
@@ -15,7 +15,7 @@ use crate::time::Time;
 use crate::view::{JobView, PoolView, RunnerView, StageView, Totals};
 
 impl Seen<'_> {
-    /// All pools, as of their last plan.
+    /// All pools. Each pool is planned anew for this from what is known now.
     pub fn pools(&self, now: Time) -> Vec<PoolView> {
         self.preview(now)
             .into_iter()
@@ -40,7 +40,7 @@ impl Seen<'_> {
             .collect()
     }
 
-    /// All jobs that are not over, queued ones first, then by id.
+    /// All jobs that are not over: queued jobs first, each group ordered by id.
     pub fn jobs(&self, now: Time) -> Vec<JobView> {
         let mut all: Vec<(JobState, JobView)> =
             self.demand.jobs().iter().map(|(id, job)| (job.event.state, self.job_view(*id, job, now))).collect();
@@ -66,7 +66,7 @@ impl Seen<'_> {
         }
     }
 
-    /// All runners, by instance id.
+    /// All runners, ordered by instance id.
     pub fn runners(&self, now: Time) -> Vec<RunnerView> {
         self.world.runners().iter().map(|(id, r)| self.runner_view(id, r, now)).collect()
     }
@@ -122,7 +122,7 @@ impl Seen<'_> {
         }
     }
 
-    /// Numbers for the gauges.
+    /// The numbers for the metrics' gauges.
     pub fn totals(&self, now: Time) -> Totals {
         let mut t = Totals {
             now: now.as_millis(),

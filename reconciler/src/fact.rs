@@ -1,4 +1,4 @@
-//! What the core tells of itself besides its effects: [`Fact`]s, for metrics, traces and the log.
+//! What the core tells besides its effects: [`Fact`]s, for metrics, traces and the log.
 
 use std::time::Duration;
 
@@ -9,137 +9,138 @@ use crate::reason::{BootFailure, LaunchFailure, StepReason};
 use crate::runner::Act;
 use crate::stage::Stage;
 
-/// Something worth a metric that only the core knows. The driver collects them after each step.
+/// An event that only the core knows of, and that a metric counts. The driver collects the facts after each step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fact {
-    /// A queued job was taken by a runner, after this long (from when we first heard of it).
+    /// A runner took a queued job.
     JobStarted {
-        /// Its pool, if one matched.
+        /// The job's pool. None: no pool matched.
         pool: Option<PoolName>,
-        /// Heard queued until heard in progress.
+        /// The time from when muster first heard of the job until it heard that the job runs.
         waited: Duration,
-        /// The same by GitHub's own clock, if its events told both times.
+        /// The waiting time by GitHub's own clock. None: the events did not tell both times.
         true_wait: Option<Duration>,
     },
-    /// Boxes are launched for jobs, the first of which was heard of this long ago.
+    /// A launch was decided.
     LaunchDecided {
-        /// For which pool.
+        /// The pool that gets the instances.
         pool: PoolName,
-        /// Since the oldest of as many of the newest jobs as boxes are launched; None: for the warm floor.
+        /// The time since the oldest job that this launch serves began to count. A launch of N instances serves the N newest
+        /// jobs. None: no job counts, so the launch is for the warm floor.
         after: Option<Duration>,
     },
-    /// A runner came this far, this long after its launch was asked for.
+    /// A runner reached a stage of its start.
     RunnerReached {
-        /// Its pool.
+        /// The runner's pool.
         pool: PoolName,
-        /// Its box.
+        /// The runner's instance.
         instance: InstanceId,
-        /// How far.
+        /// The stage.
         stage: Stage,
-        /// Since the CreateFleet call was made.
+        /// The time since the CreateFleet call was made.
         after: Duration,
     },
     /// EC2 launched instances.
     Launched {
-        /// For which pool.
+        /// The pool that gets the instances.
         pool: PoolName,
-        /// As what the launch was asked for.
+        /// The market that the launch asked for.
         market: Market,
-        /// How many instances.
+        /// The number of launched instances.
         count: u32,
     },
-    /// A launch left something unlaunched.
+    /// A launch yielded fewer instances than it asked for.
     LaunchFailed {
-        /// For which pool.
+        /// The pool that lacks the instances.
         pool: PoolName,
-        /// Why.
+        /// The first cause that EC2 named, or the kind of failure.
         reason: LaunchFailure,
-        /// How many instances.
+        /// The number of missing instances.
         count: u32,
     },
     /// A runner never came online.
     BootFailed {
-        /// Its pool.
+        /// The runner's pool.
         pool: PoolName,
-        /// Why.
+        /// The cause, as far as it is known.
         why: BootFailure,
     },
-    /// A job ran on a box that is no more, and did not end well as far as is known.
+    /// A job ran on an instance that is gone or interrupted, and no event told that the job went well.
     JobLost {
-        /// Its pool.
+        /// The runner's pool.
         pool: PoolName,
-        /// The box.
+        /// The runner's instance.
         instance: InstanceId,
         /// The job.
         job: JobId,
     },
-    /// A box that is asked to end.
+    /// A runner was asked to end, or a drain came to an end.
     Drain {
-        /// Its pool.
+        /// The runner's pool.
         pool: PoolName,
-        /// What became of the question.
+        /// What came of the drain so far.
         outcome: DrainOutcome,
     },
-    /// Something was done to a runner, and the other side accepted it.
+    /// A step for a runner was carried out, and the other side accepted it.
     Stepped {
-        /// Its pool.
+        /// The runner's pool.
         pool: PoolName,
-        /// What.
+        /// The kind of step.
         act: Act,
-        /// Why.
+        /// The reason for the step.
         reason: StepReason,
     },
-    /// A wanted call waits, because its API's budget is spent.
+    /// A call has to wait, because the budget of its API is spent.
     BudgetWait {
-        /// Which.
+        /// The word of the API, such as `ec2.CreateFleet`.
         api: &'static str,
     },
-    /// Spot took a box back.
+    /// EC2 announced that it takes a spot instance back.
     Interrupted {
-        /// Its pool.
+        /// The runner's pool.
         pool: PoolName,
-        /// The box.
+        /// The runner's instance.
         instance: InstanceId,
-        /// Whether a job was (seen) running.
+        /// Whether the runner may have had a job.
         busy: bool,
     },
-    /// A box is gone.
+    /// A runner is gone, and no trace of it is left.
     RunnerGone {
-        /// Its pool.
+        /// The runner's pool.
         pool: PoolName,
-        /// The box.
+        /// The runner's instance.
         instance: InstanceId,
-        /// How it was bought.
+        /// The market on which the instance was bought.
         market: Market,
-        /// How long we knew it.
+        /// The time from when this process first knew of the runner until it was found gone.
         lived: Duration,
     },
-    /// A job is over. Told once by a process, for its trace.
+    /// A job is over. A process tells this once for each job, for the job's trace.
     JobEnded(Box<JobPast>),
     /// A pool was planned.
     Planned {
-        /// Which.
+        /// The pool.
         pool: PoolName,
     },
 }
 
-/// What becomes of asking a box to end.
+/// What comes of asking an instance to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DrainOutcome {
-    /// Its tag says so now.
+    /// EC2 accepted the tag.
     Asked,
     /// EC2 refused the tag, or gave no answer.
     Failed,
-    /// It ended by itself.
+    /// The instance ended by itself.
     Answered,
-    /// It did not answer, nothing knew of a job on it, and the controller ended it.
+    /// The instance did not answer, and the controller ended it.
     Unanswered,
-    /// It did not answer, and GitHub refused to delete it: it has a job.
+    /// The instance did not answer, and GitHub refused to delete the registration: the runner has a job.
     Refused,
 }
 
 impl DrainOutcome {
-    /// All of them.
+    /// All outcomes.
     pub const ALL: [DrainOutcome; 5] =
         [DrainOutcome::Asked, DrainOutcome::Failed, DrainOutcome::Answered, DrainOutcome::Unanswered, DrainOutcome::Refused];
 

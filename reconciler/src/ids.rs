@@ -1,4 +1,4 @@
-//! The names of things, each a type of its own, so that an instance id can never pass for a pool's name.
+//! The names of things. Each is a type of its own, so an instance's id can never pass for a pool's name.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,7 +14,7 @@ macro_rules! text_id {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// The bare text.
+            /// The name as plain text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -64,11 +64,11 @@ macro_rules! text_id {
 }
 
 text_id! {
-    /// A RunnerPool's `metadata.name`. Holds no dot (see [`RunnerName`]).
+    /// A RunnerPool's `metadata.name`. The name has no dot (see [`RunnerName`]).
     PoolName
 }
 text_id! {
-    /// A GitHubApp's `metadata.name`, or a GitHubToken's: no App has the name of a token.
+    /// The `metadata.name` of a GitHubApp or a GitHubToken. No App has the name of a token.
     AppName
 }
 text_id! {
@@ -76,7 +76,8 @@ text_id! {
     InstanceId
 }
 text_id! {
-    /// CreateFleet's ClientToken, and the value of the instance's `muster:intent` tag: one launch intent, at most one fleet.
+    /// The ClientToken of a launch, and the value of the instance's `muster:intent` tag. EC2 launches at most one fleet for one
+    /// intent.
     Intent
 }
 
@@ -108,27 +109,27 @@ number_id! {
     RunnerId
 }
 number_id! {
-    /// One attempt of GitHub's to deliver a webhook.
+    /// GitHub's id of one attempt to deliver a webhook.
     DeliveryId
 }
 number_id! {
-    /// One effect of this process; its outcome carries the same number.
+    /// The number of an effect of this process. The outcome has the same number.
     EffectId
 }
 number_id! {
-    /// One SQS message that this process holds. `ingest` gives the same number to every delivery of the same message.
+    /// The number of an SQS message that this process holds. `ingest` gives the same number to every delivery of a message.
     MessageId
 }
 
-/// A runner's name at GitHub, `<cluster>.<pool>.<instance-id>`. Neither cluster nor pool may hold a dot, so two
-/// clusters in one organisation can never mistake each other's runners. GitHub admits 64 characters.
+/// A runner's name at GitHub: `<cluster>.<pool>.<instance-id>`. Neither the cluster's nor the pool's name has a dot, so two
+/// clusters in one organisation never mistake each other's runners for their own. GitHub admits 64 characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunnerName {
-    /// The cluster (`Controller` manifest's name).
+    /// The cluster: the name of the `Controller` manifest.
     pub cluster: String,
-    /// The pool that it was launched for.
+    /// The pool that the runner was launched for.
     pub pool: PoolName,
-    /// The box.
+    /// The instance of the runner.
     pub instance: InstanceId,
 }
 
@@ -136,7 +137,7 @@ impl RunnerName {
     /// GitHub's limit on a runner's name, in characters.
     pub const MAX_LEN: usize = 64;
 
-    /// Parses a name, if it is one of `cluster`'s: anything else belongs to somebody else.
+    /// Parses a name. None: the name is not one of `cluster`'s, so the runner belongs to somebody else.
     pub fn parse_ours(name: &str, cluster: &str) -> Option<RunnerName> {
         let mut parts = name.split('.');
         let (ours, pool, instance, end) = (parts.next()?, parts.next()?, parts.next()?, parts.next());
@@ -154,15 +155,15 @@ impl fmt::Display for RunnerName {
     }
 }
 
-/// Where runners register: an organisation, one repository or an enterprise. Written `org/NAME`,
-/// `repo/OWNER/NAME` or `enterprise/NAME`. GitHub compares these names without regard to case, and so do we.
+/// Where runners register: `org/NAME`, `repo/OWNER/NAME` or `enterprise/NAME`. GitHub compares these names without regard to
+/// case, and so does muster.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
     /// All repositories of an organisation.
     Org(Arc<str>),
     /// One repository: owner and name.
     Repo(Arc<str>, Arc<str>),
-    /// All organisations of an enterprise (its slug).
+    /// All organisations of an enterprise, by the enterprise's slug.
     Enterprise(Arc<str>),
 }
 
@@ -219,46 +220,46 @@ impl JsonSchema for Scope {
     }
 }
 
-/// One list of runners at GitHub: an App's view of a scope.
+/// One list of runners at GitHub: the runners that an App sees at a scope.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Forge {
     /// The GitHubApp or GitHubToken whose credentials are used.
     pub app: AppName,
-    /// Where the runners register.
+    /// The scope at which the runners register.
     pub scope: Scope,
 }
 
 impl Forge {
-    /// As the value of a tag: `APP/SCOPE`, such as `main/org/acme`.
+    /// The list as the value of a tag: `APP/SCOPE`, such as `main/org/acme`.
     pub fn as_tag(&self) -> String {
         format!("{}/{}", self.app, self.scope)
     }
 
-    /// Reads such a value.
+    /// Reads the value of such a tag. None: the value has another form.
     pub fn parse_tag(value: &str) -> Option<Forge> {
         let (app, scope) = value.split_once('/')?;
         Some(Forge { app: app.into(), scope: scope.parse().ok()? })
     }
 }
 
-/// Whose limit at GitHub a request counts against. GitHub keeps one for each installation of an App, one for the App itself
-/// (what it asks by JWT), and one for the user whom a token stands for.
+/// The one whose rate limit at GitHub a request counts against. GitHub keeps one limit for each installation of an App, one for
+/// the App itself (for its requests by JWT), and one for the user of a token.
 /// <https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Payer {
-    /// The credential.
+    /// The name of the GitHubApp or GitHubToken.
     pub app: AppName,
-    /// The account that the App is installed on, in lower case; None: the App itself, or a token.
+    /// The account that the App is installed on, in lower case. None: the App itself, or a token.
     pub account: Option<Arc<str>>,
 }
 
 impl Payer {
-    /// The App itself, or a token.
+    /// The payer of an App's own requests, or of a token's.
     pub fn itself(app: &AppName) -> Payer {
         Payer { app: app.clone(), account: None }
     }
 
-    /// The App's installation on an account. GitHub compares accounts without regard to case.
+    /// The payer of an App's requests as its installation on an account. GitHub compares accounts without regard to case.
     pub fn installation(app: &AppName, account: &str) -> Payer {
         Payer { app: app.clone(), account: Some(account.to_lowercase().into()) }
     }
@@ -274,7 +275,7 @@ impl fmt::Display for Payer {
 }
 
 impl Forge {
-    /// Whose limit its requests count against. An enterprise is reached by a token only, and a token has one limit everywhere.
+    /// The payer of requests about this list. Only a token reaches an enterprise, and a token has one limit for everything.
     pub fn payer(&self) -> Payer {
         match &self.scope {
             Scope::Org(owner) | Scope::Repo(owner, _) => Payer::installation(&self.app, owner),

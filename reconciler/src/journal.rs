@@ -1,7 +1,7 @@
-//! What happened, in order: one entry for each decision and each thing that was heard. People read it, as the log, as
-//! `muster events` and as the timeline of one job, runner or pool; no decision ever reads it.
+//! What happened, in order: one entry for each decision and each thing that was heard. People read the journal as the log, as
+//! `muster events` and as the timeline of one job, runner or pool. No decision ever reads it.
 //!
-//! It is bounded ([`CAPACITY`]) and in memory: the log keeps what has to be kept.
+//! The journal is in memory and has at most [`CAPACITY`] entries. The log keeps what has to be kept for longer.
 
 use std::collections::VecDeque;
 
@@ -13,62 +13,62 @@ use crate::reason::EventReason;
 use crate::stage::Stage;
 use crate::time::Time;
 
-/// Entries kept at most; the oldest make way.
+/// The most entries that are kept. When there are more, the oldest are dropped.
 pub const CAPACITY: usize = 20_000;
 
-/// What happened.
+/// What happened: the kind of an entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum What {
-    /// A job was first heard of, queued.
+    /// muster first heard of a queued job.
     #[default]
     JobQueued,
-    /// A runner took it.
+    /// A runner took a job.
     JobStarted,
-    /// It is over.
+    /// A job is over.
     JobCompleted,
-    /// GitHub holds it back.
+    /// GitHub holds a job back.
     JobHeld,
-    /// It was never told that it ended, and its box is no more.
+    /// A job's runner is gone or interrupted, and no event told that the job went well.
     JobLost,
-    /// Boxes are asked for.
+    /// Instances are asked for.
     Launch,
-    /// EC2 gave a box.
+    /// EC2 gave an instance.
     Launched,
-    /// EC2 gave less than was asked for, or nothing.
+    /// EC2 gave fewer instances than were asked for, or none, or no certain answer.
     LaunchFailed,
-    /// A box's configuration is minted.
+    /// A runner's configuration is minted.
     Configure,
-    /// A box came one stage further.
+    /// A runner reached a stage of its start.
     Reached,
-    /// A box never came online.
+    /// A runner never came online.
     BootFailed,
-    /// A box is asked to end once it is idle.
+    /// A runner is asked to end once it is idle.
     Drain,
-    /// A box is ended.
+    /// An instance is ended.
     Terminate,
     /// A registration is deleted.
     Deregister,
     /// A secret that nobody will read is deleted.
     DeleteSecret,
-    /// A call for one box did not work; it is tried again.
+    /// A call for one runner failed and is tried again, or GitHub refused to delete a draining runner.
     Failed,
-    /// Spot takes a box back.
+    /// EC2 takes a spot instance back.
     Interrupted,
-    /// A box is gone, with all its traces.
+    /// A runner is gone, and no trace of it is left.
     Gone,
     /// An operator paused a pool.
     Paused,
-    /// An operator let a pool go on.
+    /// An operator resumed a pool.
     Resumed,
-    /// An operator wants a box to end.
+    /// An operator wants a runner, or all runners of a pool, to end.
     DrainOrdered,
 }
 
 crate::shown!(What);
 
 impl What {
-    /// Its word in logs and JSON.
+    /// The word in logs and JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             What::JobQueued => "job_queued",
@@ -95,35 +95,35 @@ impl What {
         }
     }
 
-    /// Whether it concerns a whole pool, and with it every job that waits there.
+    /// Whether the event concerns a whole pool, and so every job that waits for the pool.
     pub const fn is_of_pool(self) -> bool {
         matches!(self, What::Launch | What::LaunchFailed | What::BootFailed | What::Paused | What::Resumed)
     }
 
-    /// Whether somebody should look at it.
+    /// Whether somebody should look at the event.
     pub const fn is_bad(self) -> bool {
         matches!(self, What::JobLost | What::LaunchFailed | What::BootFailed | What::Failed | What::Interrupted)
     }
 }
 
-/// Whom an entry concerns.
+/// The pool, job or runner that an entry is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Whom {
-    /// The pool, if there is one.
+    /// The pool. None: the job has none.
     pub pool: Option<PoolName>,
-    /// The job.
+    /// The job. None: the entry is not about one job.
     pub job: Option<JobId>,
-    /// The box.
+    /// The instance of the runner. None: the entry is not about one runner.
     pub instance: Option<InstanceId>,
 }
 
 impl Whom {
-    /// A pool.
+    /// An entry about a pool.
     pub fn pool(pool: &PoolName) -> Whom {
         Whom { pool: Some(pool.clone()), ..Whom::default() }
     }
 
-    /// One of its boxes.
+    /// An entry about one runner of a pool.
     pub fn runner(pool: &PoolName, instance: &InstanceId) -> Whom {
         Whom { pool: Some(pool.clone()), job: None, instance: Some(instance.clone()) }
     }
@@ -132,19 +132,19 @@ impl Whom {
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    /// Its number, from 1, without gaps.
+    /// The entry's number. Numbers begin at 1 in each process, and have no gaps.
     pub seq: u64,
-    /// When.
+    /// When it happened.
     pub at: Time,
-    /// What.
+    /// What happened.
     pub what: What,
-    /// To whom.
+    /// The pool, job or runner that it happened to.
     pub whom: Whom,
-    /// Why, or how.
+    /// Why or how it happened.
     pub why: EventReason,
 }
 
-/// The entries.
+/// The newest entries, oldest first.
 #[derive(Clone, Debug, Default)]
 pub struct Journal {
     entries: VecDeque<Entry>,
@@ -152,7 +152,7 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Notes one.
+    /// Adds an entry, and drops the oldest one if the journal is full.
     pub fn note(&mut self, at: Time, what: What, whom: Whom, why: impl Into<EventReason>) {
         self.last += 1;
         if self.entries.len() == CAPACITY {
@@ -161,10 +161,10 @@ impl Journal {
         self.entries.push_back(Entry { seq: self.last, at, what, whom, why: why.into() });
     }
 
-    /// Notes what a fact says of a box; other facts are for the metrics only, or noted where they arise.
+    /// Adds an entry for a fact about a runner. Other facts are for metrics only, or are noted elsewhere.
     pub fn note_fact(&mut self, fact: &Fact, at: Time) {
         match fact {
-            // EC2's answer and our own minting are noted with more words where they arise.
+            // EC2's answer and the job's start have entries of their own, with more words.
             Fact::RunnerReached { stage: Stage::Launched | Stage::Started, .. } => {}
             Fact::RunnerReached { pool, instance, stage, after } => {
                 let why = EventReason::Reached { stage: *stage, after: *after };
@@ -200,33 +200,34 @@ impl Journal {
         }
     }
 
-    /// The number of the last entry; 0: none yet.
+    /// The number of the last entry. 0: there is none yet.
     pub fn last(&self) -> u64 {
         self.last
     }
 
-    /// The number of the oldest entry that is still kept.
+    /// The number of the oldest entry that is kept. If there is none, the number of the next entry.
     pub fn first(&self) -> u64 {
         self.entries.front().map_or(self.last + 1, |e| e.seq)
     }
 
-    /// The entries after that number, oldest first.
+    /// The entries after the number `seq`, oldest first.
     pub fn after(&self, seq: u64) -> impl DoubleEndedIterator<Item = &Entry> {
         let skip = seq.saturating_sub(self.first() - 1);
         self.entries.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX))
     }
 
-    /// What happened to a box.
+    /// The entries about a runner, by its instance.
     pub fn of_runner(&self, id: &InstanceId) -> Vec<&Entry> {
         self.entries.iter().filter(|e| e.whom.instance.as_ref() == Some(id)).collect()
     }
 
-    /// What happened to a pool.
+    /// The entries about a pool and its jobs and runners.
     pub fn of_pool(&self, pool: &PoolName) -> Vec<&Entry> {
         self.entries.iter().filter(|e| e.whom.pool.as_ref() == Some(pool)).collect()
     }
 
-    /// What happened to a job: while it waited, also what its pool did; once it runs, also what happens to its box.
+    /// The entries about a job. While the job waits, what its pool does belongs to its story, too. Once the job runs, what
+    /// happens to its runner does.
     pub fn of_job(&self, job: JobId) -> Vec<&Entry> {
         let Some(begin) = self.entries.iter().position(|e| e.whom.job == Some(job)) else { return Vec::new() };
         let (mut pool, mut instance, mut waits) = (None, None, true);

@@ -1,10 +1,10 @@
 //! muster's decisions. The modules stand in the order in which data passes through them.
 //!
-//! Nothing here does anything. [`controller::Controller::step`] takes the time and one input, and returns the effects that the
-//! caller carries out. The core is synchronous and deterministic, so the whole controller also runs in a simulator, which is a
-//! crate of its own: `simulator/`.
+//! This crate only decides. [`controller::Controller::step`] takes the time and one input, and returns the effects that the
+//! caller carries out. The core is synchronous and deterministic, so the whole controller also runs in a simulator. The simulator
+//! is a crate of its own: `simulator/`.
 
-/// Shows an enum by its word, `as_str`.
+/// Implements `Display` for enums: each value prints the word of its `as_str`.
 macro_rules! shown {
     ($($type:ty),+) => {
         $(impl std::fmt::Display for $type {
@@ -53,7 +53,7 @@ pub mod controller;
 pub mod plan;
 pub mod steer;
 
-// What people see of it.
+// What people see.
 pub mod explain;
 pub mod journal;
 pub mod timeline;

@@ -1,16 +1,16 @@
-//! How an instance is bought, and what may be launched.
+//! On which market an instance is bought, and which offerings a launch may choose from.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// Spot or on-demand, as bought.
+/// The market on which an instance is bought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Market {
-    /// Spot.
+    /// A spot instance, which EC2 may take back.
     Spot,
-    /// On-demand.
+    /// An on-demand instance.
     OnDemand,
 }
 
@@ -26,11 +26,11 @@ impl Market {
     }
 }
 
-/// One (instance type, subnet) that a launch may choose.
+/// One instance type in one subnet, which a launch may choose.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Offering {
-    /// Such as `m7i.large`.
+    /// The instance type, such as `m7i.large`.
     pub instance_type: Arc<str>,
-    /// Such as `subnet-0abc`.
+    /// The subnet, such as `subnet-0abc`.
     pub subnet: Arc<str>,
 }

@@ -1,38 +1,38 @@
-//! EC2's vCPU quotas: which one an instance type counts against. An account has one for each class of families, apart for
-//! spot and on-demand; whoever has used up one of them may still launch of the others.
+//! EC2's vCPU quotas, and which one an instance type counts against. An account has one quota for each class of families and each
+//! market. If one quota is used up, instances of the other classes can still be launched.
 //! <https://docs.aws.amazon.com/ec2/latest/instancetypes/ec2-instance-quotas.html>
 
 use crate::market::Market;
 
-/// Families that share a quota.
+/// A class of instance families that share a quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum QuotaClass {
-    /// A, C, D, H, I, M, R, T and Z.
+    /// The families A, C, D, H, I, M, R, T and Z.
     Standard,
-    /// DL.
+    /// The family DL.
     Dl,
-    /// F.
+    /// The family F.
     F,
-    /// G and VT.
+    /// The families G and VT.
     GAndVt,
-    /// U: high memory.
+    /// The family U: high memory.
     HighMemory,
-    /// HPC.
+    /// The family HPC.
     Hpc,
-    /// Inf.
+    /// The family Inf.
     Inf,
-    /// P, but P5.
+    /// The family P, except P5.
     P,
-    /// P5: apart from the other P on spot, together with them on demand.
+    /// P5, which has a quota of its own on spot, and shares the quota of P on demand.
     P5,
-    /// Trn.
+    /// The family Trn.
     Trn,
-    /// X.
+    /// The family X.
     X,
 }
 
 impl QuotaClass {
-    /// All of them.
+    /// All classes.
     pub const ALL: [QuotaClass; 11] = [
         QuotaClass::Standard,
         QuotaClass::Dl,
@@ -47,12 +47,13 @@ impl QuotaClass {
         QuotaClass::X,
     ];
 
-    /// The class of an instance type such as `m7i.large`; None: its family has no vCPU quota (Macs), or is not known here.
+    /// The class of an instance type such as `m7i.large`. None: its family has no vCPU quota (Macs), or muster does not know the
+    /// family.
     pub fn of(instance_type: &str) -> Option<QuotaClass> {
         let family = instance_type.split('.').next().unwrap_or_default();
         let letters = family.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
         Some(match letters {
-            // `im4gn` and `is4gen` are of the I family.
+            // `im4gn` and `is4gen` belong to the family I.
             "a" | "c" | "d" | "h" | "i" | "im" | "is" | "m" | "r" | "t" | "z" => QuotaClass::Standard,
             "dl" => QuotaClass::Dl,
             "f" => QuotaClass::F,
@@ -85,7 +86,7 @@ impl QuotaClass {
         }
     }
 
-    /// The code under which Service Quotas knows the quota; None: AWS names none.
+    /// The code of the quota in Service Quotas. None: AWS names none.
     pub const fn code(self, market: Market) -> Option<&'static str> {
         Some(match (self, market) {
             (QuotaClass::Standard, Market::OnDemand) => "L-1216C47A",

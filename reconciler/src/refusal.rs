@@ -1,21 +1,21 @@
-//! What EC2 says when it does not launch: every error code that CreateFleet and RunInstances document for a launch, with what
-//! is refused and for how long that is believed. The one list: the adapter, [`crate::capacity`], `muster doctor` and
-//! `docs/ec2-errors.md` read it.
+//! What EC2 says when it does not launch: every error code that CreateFleet and RunInstances document for a launch. For each
+//! code, this list says what is refused, and for how long that is believed. The adapter, [`crate::capacity`], `muster doctor` and
+//! `docs/ec2-errors.md` all read this one list.
 //!
 //! The codes and their meaning are AWS's: <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>. A fleet
-//! answers with RunInstances' codes for each offering that it tried (`CreateFleetError.ErrorCode`), and with two of its own:
-//! `InvalidFleetConfiguration` and `UnfulfillableCapacity`. What is refused comes from AWS's words and from measurements that
-//! others published; docs/decisions/0008 names them.
+//! answers with RunInstances' codes for each offering that it tried (`CreateFleetError.ErrorCode`), and with two codes of its
+//! own: `InvalidFleetConfiguration` and `UnfulfillableCapacity`. AWS's words and measurements that others published say what is
+//! refused; docs/decisions/0008 names them.
 
 use std::time::Duration;
 
-/// How long a lack that passes by itself is believed. Karpenter's figure.
+/// How long a shortage that passes by itself is believed. Karpenter has the same figure.
 pub const SHORT: Duration = Duration::from_secs(180);
 
-/// How long something is believed that stays so until somebody changes it.
+/// How long a refusal is believed that lasts until somebody changes something.
 pub const LONG: Duration = Duration::from_secs(6 * 3600);
 
-/// What a code says of.
+/// What a code is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     /// One instance type in one subnet, on one market.
@@ -24,17 +24,18 @@ pub enum Scope {
     Subnet,
     /// Every instance type whose vCPUs count against the same quota, on one market; see [`crate::quota`].
     Quota,
-    /// What this request asked for, on its market: a limit of the account that is no vCPU quota.
+    /// The offerings of this request, on its market. The account has reached a limit other than a vCPU quota.
     Asked,
-    /// Nothing: EC2 did not try this offering. Said of all offerings, it is a lack of capacity.
+    /// Nothing, because EC2 did not try this offering. If EC2 says so of all offerings, this is a lack of capacity.
     Untried,
-    /// The request: the launch template, a permission or the account. Said of some offerings only, it is about those.
+    /// The request: the launch template, a permission or the account. If EC2 says so of some offerings only, it is about these
+    /// offerings.
     Request,
-    /// The client token: it belongs to another request.
+    /// The client token, which belongs to another request.
     Token,
     /// The number of calls.
     Throttled,
-    /// EC2 itself: the same request may work in a moment.
+    /// EC2 itself. The same request may work in a moment.
     Again,
 }
 
@@ -55,16 +56,16 @@ impl Scope {
     }
 }
 
-/// One code.
+/// One error code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// As EC2 writes it.
+    /// The code as EC2 writes it.
     pub code: &'static str,
-    /// What is refused.
+    /// What the code is about.
     pub scope: Scope,
-    /// How long what is refused is left alone; zero where nothing is.
+    /// How long muster leaves alone what is refused. Zero: the code closes no offering.
     pub holds: Duration,
-    /// A clause that a reason can hold.
+    /// The meaning, as a clause that fits into a reason.
     pub means: &'static str,
 }
 
@@ -84,7 +85,7 @@ const fn request(code: &'static str, means: &'static str) -> Refusal {
     of(code, Scope::Request, Duration::ZERO, means)
 }
 
-/// All codes, by what they say of.
+/// All codes, ordered by what they are about.
 pub const REFUSALS: &[Refusal] = &[
     short(Scope::Offering, "InsufficientInstanceCapacity", "EC2 lacks capacity"),
     short(Scope::Offering, "InsufficientCapacity", "EC2 lacks capacity"),
@@ -228,29 +229,29 @@ pub const REFUSALS: &[Refusal] = &[
     of("Unavailable", Scope::Again, Duration::ZERO, "EC2 is overloaded"),
 ];
 
-/// A code that is on no list: about its offering first.
+/// What an unknown code means: it is first taken to be about its offering.
 pub const UNKNOWN: Refusal = short(Scope::Offering, "", "EC2 refuses it");
 
-/// Spot took back a box: the offering is short of capacity.
+/// A spot interruption, which shows that the offering is short of capacity.
 pub const INTERRUPTED: Refusal = short(Scope::Offering, "interrupted", "spot took back a box of this kind");
 
 impl Refusal {
-    /// What a code means; None: it is not on the list.
+    /// The meaning of a code. None: the code is not on the list.
     pub fn known(code: &str) -> Option<Refusal> {
         REFUSALS.iter().find(|r| r.code == code).copied()
     }
 
-    /// What a code means, an unknown one included.
+    /// The meaning of a code. An unknown code is [`UNKNOWN`].
     pub fn of(code: &str) -> Refusal {
         Refusal::known(code).unwrap_or(UNKNOWN)
     }
 
-    /// Whether it says what EC2 can't launch, so that something else may be asked for at once.
+    /// Whether the code is about offerings, so that the pool may ask for others at once.
     pub const fn of_offerings(self) -> bool {
         matches!(self.scope, Scope::Offering | Scope::Subnet | Scope::Quota | Scope::Asked | Scope::Untried)
     }
 
-    /// Whether it passes by itself, so that EC2's own words add nothing.
+    /// Whether the refusal passes by itself, so that EC2's message adds nothing.
     pub fn passes(self) -> bool {
         self.holds == SHORT && self != UNKNOWN
     }

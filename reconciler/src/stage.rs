@@ -1,35 +1,36 @@
-//! The stages of a runner's start.
+//! The stages of a runner's start, and how an instance tells its own stages.
 
 use serde::{Deserialize, Serialize};
 
 use crate::time::Time;
 
-/// The stages of a runner's start.
+/// A stage of a runner's start. The order is the usual one; `Configured` may come before `Script`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// EC2 gave an instance id.
     Launched,
-    /// The box has booted and its script has begun; this and the next three are told by the box itself.
+    /// The instance has booted and its script has begun. The instance itself tells of this stage, and of `Secret`, `Unpacked` and
+    /// `Listener`.
     Script,
-    /// Its JIT configuration lies ready.
+    /// The runner's configuration is ready in SSM.
     Configured,
-    /// The box has read its configuration.
+    /// The instance has read its configuration.
     Secret,
-    /// The runner is unpacked.
+    /// The runner program is unpacked.
     Unpacked,
-    /// The runner listens for jobs.
+    /// The runner program listens for jobs.
     Listener,
-    /// GitHub sees it online.
+    /// GitHub shows the runner online.
     Online,
-    /// Its first job started.
+    /// The runner's first job started.
     Started,
 }
 
 crate::shown!(Stage);
 
 impl Stage {
-    /// The word used in metrics, and in the box's tag.
+    /// The word in metrics and in the tag `muster:stages`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Stage::Launched => "launched",
@@ -43,7 +44,7 @@ impl Stage {
         }
     }
 
-    /// What it means, for people.
+    /// The stage in a clause, for people.
     pub const fn said(self) -> &'static str {
         match self {
             Stage::Launched => "EC2 gave an instance",
@@ -57,7 +58,7 @@ impl Stage {
         }
     }
 
-    /// All, in the order of a start.
+    /// All stages, in the order of a start.
     pub const ALL: [Stage; 8] = [
         Stage::Launched,
         Stage::Script,
@@ -69,8 +70,8 @@ impl Stage {
         Stage::Started,
     ];
 
-    /// What a box says of itself in its tag `muster:stages`: `script=1767225600123,secret=...`, in milliseconds since 1970.
-    /// Other words are passed over, and so is what makes no sense.
+    /// Reads the tag `muster:stages`, by which an instance tells its own stages: `script=1767225600123,secret=...`, in
+    /// milliseconds since 1970. Unknown words and times that cannot be read are ignored.
     pub fn parse_tag(text: &str) -> Vec<(Stage, Time)> {
         let own = [Stage::Script, Stage::Secret, Stage::Unpacked, Stage::Listener];
         let said = |stage: Stage| {

@@ -17,22 +17,22 @@ use crate::time::Time;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Pause {
-    /// Since when; milliseconds since 1970 in JSON.
+    /// When the operator paused the pool. In JSON, milliseconds since 1970.
     pub since: Time,
-    /// Why, in the operator's words; may be empty.
+    /// The reason in the operator's words, which may be empty.
     #[serde(default)]
     pub why: String,
 }
 
-/// What is asked for.
+/// An order of an operator. A text in it is the reason, which may be empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Launch nothing for a pool. Its runners stay, take jobs and end as before.
     Pause(PoolName, String),
     /// Launch for the pool again.
     Resume(PoolName),
-    /// One runner is to end once it is idle.
+    /// Let one runner end once it is idle.
     DrainRunner(InstanceId, String),
-    /// All runners that the pool has now are to end once they are idle. New ones are launched unless the pool is paused.
+    /// Let all runners that the pool has now end once they are idle. New ones are launched unless the pool is paused.
     DrainPool(PoolName, String),
 }

@@ -1,17 +1,18 @@
-//! The tags that muster puts on AWS resources. Each name stands here once; Terraform's policies and the box's script use the same.
+//! The tags that muster puts on AWS resources. Each name is written here once. Terraform's policies and the instance's script use
+//! the same names.
 
-/// The cluster that owns the resource. A sweep asks for it; nothing without it is ever touched.
+/// The cluster that owns the resource. Sweeps filter by this tag, and muster never touches a resource without it.
 pub const CLUSTER: &str = "muster:cluster";
 /// The pool that an instance was launched for.
 pub const POOL: &str = "muster:pool";
-/// The launch intent (CreateFleet's ClientToken) that an instance came from.
+/// The intent of the launch (CreateFleet's ClientToken) that an instance came from.
 pub const INTENT: &str = "muster:intent";
-/// The list of runners that an instance registers in, `APP/SCOPE`: where its job would be seen, whatever its pool says by now.
+/// The list in which an instance registers, as `APP/SCOPE`. Its jobs are seen there, even if its pool names another list by now.
 pub const LIST: &str = "muster:list";
-/// Asks the box to take no more jobs and to end itself; the value says why.
+/// Asks the instance to take no more jobs and to end itself. The value says why.
 pub const DRAIN: &str = "muster:drain";
-/// When a box reached each stage of its boot: `script=1700000000000,secret=...,unpacked=...,listener=...`, Unix time in ms.
-/// The box puts it on itself.
+/// When an instance reached each stage of its boot: `script=1700000000000,secret=...,unpacked=...,listener=...`, Unix time in ms.
+/// The instance tags itself.
 pub const STAGES: &str = "muster:stages";
-/// On a JIT secret: the ARN of the one instance that IAM lets read and delete it.
+/// On a JIT secret: the ARN of the only instance that IAM lets read and delete the secret.
 pub const INSTANCE_ARN: &str = "muster:instance-arn";

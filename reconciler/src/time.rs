@@ -1,4 +1,4 @@
-//! Time as the core knows it: a number that the caller passes in. The core owns no clock.
+//! Time as the core knows it: a number that the caller passes in. The core has no clock.
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Milliseconds since the Unix epoch, UTC. Only differences between two readings of the *same* clock decide
-/// anything; foreign timestamps (EC2's launch time) are used for lifetimes alone.
+/// Milliseconds since the Unix epoch, UTC. Decisions depend only on differences between two readings of the *same* clock. Times
+/// of other clocks (EC2's launch time) are used for lifetimes only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Time(u64);
 
@@ -17,7 +17,7 @@ impl Time {
     /// Later than any time that can occur.
     pub const FAR: Time = Time(u64::MAX);
 
-    /// From milliseconds since the Unix epoch.
+    /// The time that is this many milliseconds after the Unix epoch.
     pub const fn from_millis(ms: u64) -> Time {
         Time(ms)
     }
@@ -27,7 +27,7 @@ impl Time {
         self.0
     }
 
-    /// How long ago `earlier` was; zero when it lies in the future (a clock that stepped back never ages anything).
+    /// How long ago `earlier` was. Zero if `earlier` lies in the future, so a clock that steps back makes nothing older.
     pub fn since(self, earlier: Time) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
@@ -47,12 +47,12 @@ impl Sub<Duration> for Time {
     }
 }
 
-/// A duration for people: `850ms`, `42s`, `5m`, `2h 10m`, `3d 4h`.
+/// Shows a duration to people: `850ms`, `42s`, `5m`, `2h 10m`, `3d 4h`.
 pub fn human(d: Duration) -> Human {
     Human(d)
 }
 
-/// Prints a duration for people; made by [`human`].
+/// A duration that prints for people. [`human`] makes it.
 #[derive(Clone, Copy, Debug)]
 pub struct Human(Duration);
 

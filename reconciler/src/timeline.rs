@@ -1,4 +1,4 @@
-//! What happened, what is awaited, and everything at one moment: the longer answers to an operator's questions.
+//! The longer answers to an operator's questions: what happened, what is awaited, and everything at one moment.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use crate::runner::{Phase, Runner};
 use crate::time::{Time, human};
 use crate::view::{Awaited, BudgetView, EventView, Explanation, LimitView, Snapshot, State, Switch};
 
-/// Of a pool's past so many entries are told.
+/// The most entries of a pool's timeline. The newest are shown.
 const POOL_ENTRIES: usize = 200;
-/// Events in a snapshot.
+/// The number of events in a snapshot.
 const SNAPSHOT_EVENTS: usize = 100;
 
 impl From<&Entry> for EventView {
@@ -43,7 +43,7 @@ fn awaited(what: AwaitedReason, until: Time) -> Awaited {
 }
 
 impl Seen<'_> {
-    /// The events after that number, oldest first, `limit` at most.
+    /// The events after the number `after`, oldest first, at most `limit`.
     pub fn events(&self, after: u64, limit: usize) -> Vec<EventView> {
         self.journal.after(after).take(limit).map(EventView::from).collect()
     }
@@ -81,7 +81,7 @@ impl Seen<'_> {
         }
     }
 
-    /// All that there is to say of a job; None: nobody has heard of it, or it is forgotten.
+    /// All that there is to say about a job. None: nobody has heard of the job, or it is forgotten.
     pub fn explain_job(&self, id: JobId, now: Time) -> Option<Explanation> {
         let timeline = told(&self.journal.of_job(id));
         let known = self.demand.jobs().get(&id);
@@ -113,7 +113,7 @@ impl Seen<'_> {
         Some(e)
     }
 
-    /// All that there is to say of a runner; None: nobody knows of it, or it is forgotten.
+    /// All that there is to say about a runner. None: nobody knows the runner, or it is forgotten.
     pub fn explain_runner(&self, id: &InstanceId, now: Time) -> Option<Explanation> {
         let timeline = told(&self.journal.of_runner(id));
         let mut e = Explanation { timeline, ..self.explanation("runner", id, now) };
@@ -139,7 +139,7 @@ impl Seen<'_> {
         Some(e)
     }
 
-    /// All that there is to say of a pool; None: neither a manifest nor a runner speaks of it.
+    /// All that there is to say about a pool. None: neither a manifest nor a runner names the pool.
     pub fn explain_pool(&self, name: &PoolName, now: Time) -> Option<Explanation> {
         let view = self.pools(now).into_iter().find(|p| p.name == name.as_str())?;
         let mut entries = self.journal.of_pool(name);
@@ -176,7 +176,8 @@ impl Seen<'_> {
         Explanation { kind: kind.into(), id: id.to_string(), now: now.as_millis(), ..Explanation::default() }
     }
 
-    /// From when on the journal is whole, if something that began at `since` may have lost its beginning.
+    /// The time since which no entry is missing, in milliseconds since 1970. None: no entry about a thing that began at `since`
+    /// was dropped.
     fn forgotten(&self, since: Time) -> Option<u64> {
         let oldest = self.journal.after(0).next().filter(|e| e.seq > 1)?;
         (oldest.at > since).then(|| oldest.at.as_millis())

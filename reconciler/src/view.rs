@@ -1,5 +1,5 @@
-//! What an operator sees: pools, jobs and runners, each with its reason. Made by [`crate::explain`]; printed by the CLI,
-//! the JSON API and the dashboard alike.
+//! What an operator sees: pools, jobs and runners, each with its reason. [`crate::explain`] makes these values. The CLI, the JSON
+//! API and the live page all print them.
 
 use std::collections::BTreeMap;
 
@@ -13,67 +13,67 @@ use crate::reason::Code;
 use crate::runner::Phase;
 use crate::stage::Stage;
 
-/// One pool.
+/// One pool, as it is now.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PoolView {
-    /// Its name.
+    /// The pool's name.
     pub name: String,
-    /// Where its runners register.
+    /// The scope at which the runners register. Empty: the pool is no longer in the manifests.
     pub scope: String,
-    /// The runners' labels.
+    /// The labels of the runners.
     pub labels: Vec<String>,
-    /// Instances at most.
+    /// The most instances that the pool may have.
     pub max: u32,
     /// The warm floor in force now.
     pub idle_floor: u32,
-    /// Queued jobs of this pool.
+    /// The number of the pool's queued jobs.
     pub queued: u32,
-    /// Runners that are wanted now.
+    /// The number of runners that the pool should have for waiting jobs and the warm floor.
     pub wanted: u32,
-    /// Runners that can still take a job: launching, booting, configured or idle.
+    /// The number of runners that can take a job now or soon: launching, booting, configured or idle.
     pub supply: u32,
-    /// Runners by phase; phases with none are left out.
+    /// The number of runners in each phase. Phases without runners are left out.
     pub phases: BTreeMap<Phase, u32>,
-    /// An operator paused it.
+    /// Whether an operator paused the pool.
     #[serde(default)]
     pub paused: bool,
-    /// Why it has as many as it has.
+    /// Why the pool has as many runners as it has, in one sentence.
     pub reason: String,
-    /// The same for programs.
+    /// The reason for programs.
     #[serde(flatten)]
     pub code: Code,
 }
 
-/// One job.
+/// One job that is not over.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JobView {
     /// GitHub's job id.
     pub id: u64,
-    /// Its workflow run.
+    /// GitHub's id of the workflow run.
     pub run: u64,
     /// `OWNER/NAME`.
     pub repo: String,
     /// The enterprise's slug, if GitHub sent one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enterprise: Option<String>,
-    /// How far it is.
+    /// The state of the job.
     pub state: JobState,
-    /// The pool that it counts for.
+    /// The pool that the job counts for. None: no pool takes the job.
     pub pool: Option<String>,
-    /// `runs-on`.
+    /// The labels of the job's `runs-on`.
     pub labels: Vec<String>,
-    /// The runner that took it.
+    /// The name of the runner that took the job. None: no runner is known.
     pub runner: Option<String>,
-    /// Seconds since this process first heard of it.
+    /// The seconds since this process first heard of the job.
     pub age_seconds: u64,
-    /// The reason's word; the same as `reasonWord`, which came later.
+    /// The reason's word. `reasonWord`, which came later, has the same.
     #[serde(default)]
     pub why: String,
-    /// Why it is where it is.
+    /// Why the job is where it is, in one sentence.
     pub reason: String,
-    /// The same for programs.
+    /// The reason for programs.
     #[serde(flatten)]
     pub code: Code,
 }
@@ -86,25 +86,25 @@ pub struct RunnerView {
     pub name: String,
     /// The instance's id.
     pub instance: String,
-    /// Its pool.
+    /// The name of the runner's pool.
     pub pool: String,
-    /// What it is doing.
+    /// What the runner does now.
     pub phase: Phase,
-    /// Such as `m7i.large`.
+    /// The instance type, such as `m7i.large`. None: EC2 has not told it yet.
     pub instance_type: Option<String>,
-    /// How it was bought.
+    /// The market on which the instance was bought. None: EC2 has not told it yet.
     pub market: Option<Market>,
-    /// The job that it was seen with.
+    /// GitHub's id of the job that the runner runs, or of its only job if that is over.
     pub job: Option<u64>,
-    /// Seconds since this process first knew of it.
+    /// The seconds since this process first knew of the runner.
     pub age_seconds: u64,
-    /// When it reached each stage of its start, in seconds since its launch was asked for, earliest first. Empty for a box that
-    /// was found, not launched by this process.
+    /// The stages of the start that the runner has reached, earliest first. Empty: the instance was found, not launched by this
+    /// process.
     #[serde(default)]
     pub stages: Vec<StageView>,
-    /// Why it is in this phase, and what happens next.
+    /// Why the runner is in this phase, and what happens next.
     pub reason: String,
-    /// The same for programs.
+    /// The reason for programs.
     #[serde(flatten)]
     pub code: Code,
 }
@@ -113,9 +113,9 @@ pub struct RunnerView {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StageView {
-    /// Which.
+    /// The stage.
     pub stage: Stage,
-    /// Seconds since its launch was asked for.
+    /// The seconds from when the launch was asked for until the runner reached the stage.
     pub after_seconds: f64,
 }
 
@@ -123,23 +123,23 @@ pub struct StageView {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EventView {
-    /// Its number, from 1, without gaps; starts anew with each process.
+    /// The number of the event. Numbers begin at 1 in each process, and have no gaps.
     pub seq: u64,
-    /// When; milliseconds since 1970.
+    /// When it happened, in milliseconds since 1970.
     pub at: u64,
-    /// What.
+    /// What happened.
     pub what: What,
-    /// Whether somebody should look at it.
+    /// Whether somebody should look at the event.
     pub bad: bool,
-    /// Its pool.
+    /// The pool that the event is about, if any.
     pub pool: Option<String>,
-    /// Its job.
+    /// GitHub's id of the job that the event is about, if any.
     pub job: Option<u64>,
-    /// Its instance.
+    /// The instance that the event is about, if any.
     pub instance: Option<String>,
-    /// Why, or how.
+    /// Why or how it happened, in one sentence.
     pub why: String,
-    /// The same for programs.
+    /// The reason for programs.
     #[serde(flatten)]
     pub code: Code,
 }
@@ -148,40 +148,40 @@ pub struct EventView {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Awaited {
-    /// What.
+    /// What will happen, in one clause.
     pub what: String,
-    /// When at the latest; milliseconds since 1970.
+    /// When it will happen at the latest, in milliseconds since 1970.
     pub until: u64,
 }
 
-/// What to say of one job, runner or pool that somebody asks about.
+/// The answer to a question about one job, runner or pool.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Explanation {
     /// `job`, `runner` or `pool`.
     pub kind: String,
-    /// Its id or name.
+    /// The id of the job or instance, or the name of the pool.
     pub id: String,
-    /// The controller's time; milliseconds since 1970.
+    /// The controller's time, in milliseconds since 1970.
     pub now: u64,
-    /// How it stands.
+    /// The state of the job, the phase of the runner, or the switch of the pool.
     pub state: State,
-    /// What it is, a line each.
+    /// What is known about the thing, one line for each fact.
     pub facts: Vec<String>,
-    /// Why it is where it is.
+    /// Why the thing is in this state, in one sentence.
     pub reason: String,
-    /// The same for programs.
+    /// The reason for programs.
     #[serde(flatten)]
     pub code: Code,
     /// What is awaited, the soonest first.
     pub awaits: Vec<Awaited>,
     /// What happened, oldest first.
     pub timeline: Vec<EventView>,
-    /// What happened before this is forgotten; milliseconds since 1970. None: all of it is told.
+    /// The timeline lacks what happened before this time, in milliseconds since 1970. None: the timeline lacks nothing.
     pub forgotten_before: Option<u64>,
 }
 
-/// How a job, a runner or a pool stands.
+/// The state of a job, a runner or a pool, in one word of its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum State {
@@ -191,15 +191,15 @@ pub enum State {
     Runner(Phase),
     /// A pool's switch.
     Pool(Switch),
-    /// Nobody knows of it.
+    /// muster does not know the thing.
     Unknown(Unknown),
 }
 
-/// Said of what nobody knows of.
+/// The word for a thing that muster does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unknown {
-    /// Nobody knows of it.
+    /// muster does not know the thing.
     Unknown,
 }
 
@@ -213,9 +213,9 @@ impl Default for State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Switch {
-    /// It may.
+    /// The pool may launch.
     Active,
-    /// An operator paused it.
+    /// An operator paused the pool.
     Paused,
 }
 
@@ -232,7 +232,7 @@ impl Switch {
 crate::shown!(State);
 
 impl State {
-    /// Whether it is a runner that is over, or about to be: its console may tell why.
+    /// Whether this is a runner that has ended or is about to end. The console of its instance may tell why.
     pub const fn is_over(self) -> bool {
         matches!(self, State::Runner(Phase::Failed | Phase::Terminating | Phase::Gone))
     }
@@ -254,31 +254,31 @@ impl State {
 pub struct BudgetView {
     /// The call, such as `ec2.CreateFleet`.
     pub api: String,
-    /// The GitHub App (or token) whose budget it is.
+    /// The GitHub App or token whose budget this is. None: the API is AWS's.
     pub app: Option<String>,
     /// The account that the App is installed on; None: AWS's budget, the App's own, or a token's.
     pub account: Option<String>,
-    /// Calls admitted at once.
+    /// The number of calls that are admitted at once now.
     pub level: f64,
-    /// The same when it is full.
+    /// The most calls that can be admitted at once.
     pub capacity: f64,
-    /// Calls that are added each second.
+    /// The number of calls that are added each second.
     pub per_second: f64,
 }
 
-/// What GitHub still admits.
+/// How many requests GitHub still admits.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LimitView {
-    /// The App (or token).
+    /// The name of the GitHubApp or GitHubToken.
     pub app: String,
     /// The account that the App is installed on; None: the App's own limit, or a token's.
     pub account: Option<String>,
-    /// What is counted, in GitHub's words; None: a secondary limit, which holds for everything.
+    /// The resource that is limited, in GitHub's words. None: a secondary limit, which holds for all requests.
     pub resource: Option<String>,
-    /// Requests left.
+    /// The requests that are left.
     pub remaining: u32,
-    /// Until its window ends; milliseconds since 1970.
+    /// Until when this holds: the end of the window, in milliseconds since 1970.
     pub until: u64,
 }
 
@@ -286,54 +286,54 @@ pub struct LimitView {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Snapshot {
-    /// The controller's time; milliseconds since 1970.
+    /// The controller's time, in milliseconds since 1970.
     pub now: u64,
     /// All pools.
     pub pools: Vec<PoolView>,
-    /// All jobs.
+    /// All jobs that are not over.
     pub jobs: Vec<JobView>,
     /// All runners.
     pub runners: Vec<RunnerView>,
     /// The newest events, newest first.
     pub events: Vec<EventView>,
-    /// The budgets that were used.
+    /// The budgets that were used so far.
     pub budgets: Vec<BudgetView>,
-    /// GitHub's limits.
+    /// GitHub's limits, as its headers said last.
     pub limits: Vec<LimitView>,
 }
 
-/// Boxes that are paid for now.
+/// Instances that are paid for now.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Billed {
-    /// How many.
+    /// The number of instances.
     pub boxes: u64,
-    /// Their system, which their price depends on.
+    /// The operating system, on which the price depends.
     pub os: Os,
 }
 
-/// Jobs by state, for metrics.
+/// The numbers for the metrics' gauges, at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Totals {
-    /// The controller's time; milliseconds since 1970.
+    /// The controller's time, in milliseconds since 1970.
     pub now: u64,
-    /// (pool or "", state, reason's word) -> jobs.
+    /// (pool or "", state, reason's word) -> number of jobs.
     pub jobs: BTreeMap<(String, JobState, &'static str), u64>,
-    /// Pool or "" -> seconds that its oldest queued job has been known; without those that GitHub holds back.
+    /// Pool or "" -> seconds since muster first heard of its oldest queued job. Jobs that GitHub holds back do not count.
     pub oldest_queued: BTreeMap<String, f64>,
-    /// Pool -> whether an operator paused it.
+    /// Pool -> whether an operator paused the pool.
     pub paused: BTreeMap<String, bool>,
-    /// (pool, market, instance type) -> boxes that EC2 shows pending or running.
+    /// (pool, market, instance type) -> instances that EC2 shows pending or running.
     pub billed: BTreeMap<(String, Market, String), Billed>,
-    /// Market -> offerings without capacity that are left alone for now.
+    /// Market -> number of offerings, subnets and quotas that are left alone for now.
     pub unavailable: BTreeMap<Market, u64>,
-    /// (API, App or "", the account that it is installed on or "") -> calls admitted at once.
+    /// (API, App or "", the account that the App is installed on or "") -> calls that are admitted at once.
     pub budgets: BTreeMap<(&'static str, String, String), f64>,
-    /// (pool, phase) -> runners.
+    /// (pool, phase) -> number of runners.
     pub runners: BTreeMap<(String, Phase), u64>,
-    /// source -> seconds since its last complete sweep began; None: never.
+    /// Source -> seconds since its last complete sweep began. None: there was none.
     pub sweep_age: BTreeMap<String, Option<f64>>,
-    /// Messages held.
+    /// The number of messages of the job queue that the controller holds.
     pub messages_held: u64,
-    /// Effects in flight.
+    /// The number of effects without an outcome yet.
     pub effects_in_flight: u64,
 }

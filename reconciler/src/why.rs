@@ -1,4 +1,4 @@
-//! Why a job is where it is, found from what the controller knows. The answer is a [`JobReason`].
+//! Finds out why a job is where it is. The answer is a [`JobReason`].
 
 use crate::controller::Seen;
 use crate::demand::{JOB_EXPIRY, Job};
@@ -19,7 +19,7 @@ fn idle(plan: &Plan) -> u32 {
 }
 
 impl Seen<'_> {
-    /// Why a job is where it is.
+    /// Why a job is where it is. The first cause that applies is the answer.
     pub fn why(&self, job: &Job, now: Time) -> JobReason {
         if job.event.state != JobState::Queued {
             return job.event.runner.clone().map_or(JobReason::LeftQueue, |runner| JobReason::Runs { runner });
@@ -47,7 +47,7 @@ impl Seen<'_> {
         let Some(plan) = self.newest_plan(&pool) else { return JobReason::Unplanned { pool } };
         let (c, starting) = (&plan.counts, starting(plan));
         match &plan.blocked {
-            // A paused pool's runners take jobs as ever.
+            // The runners of a paused pool take jobs all the same.
             Some(Blocked::Paused(_)) if idle(plan) > 0 => JobReason::IdleRunner { pool, idle: idle(plan) },
             Some(blocked) => JobReason::Blocked { pool, blocked: blocked.clone(), starting, occupied: c.occupied, max: c.max },
             None if plan.launch.is_some() => JobReason::Launching { pool },
@@ -58,7 +58,7 @@ impl Seen<'_> {
         }
     }
 
-    /// What a job waits for, the end of GitHub's patience included.
+    /// What a job waits for. A queued job also awaits the time at which GitHub drops it.
     pub(crate) fn job_awaits(&self, job: &Job, now: Time) -> Vec<Awaited> {
         let expires = (job.event.state == JobState::Queued).then(|| Awaited {
             what: AwaitedReason::JobExpiry.to_string(),

@@ -1,4 +1,4 @@
-//! Registers metrics and remembers how each is described, for the documentation.
+//! Registers metrics, and remembers how each one is described, for the documentation.
 
 #[cfg(target_os = "linux")]
 mod process;
@@ -8,20 +8,20 @@ use prometheus::{
     CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
 };
 
-/// What a metric is: a row of `docs/metrics.md`.
+/// The description of a metric: a row of `docs/metrics.md`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Described {
-    /// Its name.
+    /// The full name, such as `muster_jobs`.
     pub name: String,
     /// `counter`, `gauge` or `histogram`.
     pub kind: &'static str,
-    /// Its labels, in order.
+    /// The names of the labels, in order.
     pub labels: Vec<String>,
-    /// What it means.
+    /// The meaning of the metric.
     pub help: String,
 }
 
-/// The table of `docs/metrics.md`, by name.
+/// The table of `docs/metrics.md`, sorted by name.
 #[cfg(test)]
 pub(super) fn table(all: &[Described]) -> String {
     let mut rows: Vec<String> = all
@@ -35,7 +35,7 @@ pub(super) fn table(all: &[Described]) -> String {
     format!("| name | type | labels | meaning |\n|---|---|---|---|\n{}", rows.concat())
 }
 
-/// Registers what it makes and remembers how it is described.
+/// Makes and registers metrics, and remembers their descriptions.
 pub(super) struct Maker {
     pub(super) registry: Registry,
     pub(super) described: Vec<Described>,
@@ -91,7 +91,7 @@ impl Maker {
     }
 }
 
-/// CPU time, memory, file descriptors: Prometheus' standard names, on Linux.
+/// Adds the process's CPU time, memory and file descriptors under Prometheus' standard names. Linux only.
 #[cfg(target_os = "linux")]
 pub(super) fn add_process(m: &mut Maker) {
     let process = process::Process::new();

@@ -1,4 +1,4 @@
-//! What is counted, and when. `names` declares the metrics.
+//! Says when each metric counts, and what. `names` declares the metrics.
 
 mod maker;
 mod names;
@@ -20,7 +20,7 @@ pub use maker::Described;
 use maker::{Maker, add_process};
 use names::All;
 
-/// Different values that a label taken from somebody else's error codes may have; further ones become `other`.
+/// The most values of a label that comes from somebody else's error codes. Further values become `other`.
 const MAX_REASONS: usize = 50;
 
 /// All of muster's metrics, in a registry of their own.
@@ -45,7 +45,7 @@ impl std::fmt::Debug for Metrics {
 }
 
 impl Metrics {
-    /// All metrics, none with a value yet.
+    /// Makes all metrics. Most have no value yet.
     pub fn new() -> Metrics {
         let mut m = Maker { registry: Registry::new(), described: Vec::new() };
         let all = All::new(&mut m);
@@ -61,7 +61,7 @@ impl Metrics {
         }
     }
 
-    /// What there is, in the order of its making.
+    /// All metrics, in the order in which they were registered.
     pub fn described(&self) -> &[Described] {
         &self.described
     }
@@ -107,15 +107,16 @@ impl Metrics {
             }
             Fact::Stepped { act: Act::Configure | Act::Deregister | Act::DeleteSecret, .. } => {}
             Fact::BudgetWait { api } => self.all.budget_waits.with_label_values(&[*api]).inc(),
-            // Time is counted while it passes; see `meter`.
+            // `meter` counts the time of instances while it passes.
             Fact::RunnerGone { .. } => {}
-            // For the job's trace; see `otlp`.
+            // `otlp` makes the job's trace of this fact.
             Fact::JobEnded(_) => {}
             Fact::Planned { pool } => self.all.plans.with_label_values(&[pool.as_str()]).inc(),
         }
     }
 
-    /// A call to `api` (such as `ec2.CreateFleet` or `github.jit`; never with an id in it) ended. None: it went well.
+    /// Counts a call to `api` that has ended. `api` is a word such as `ec2.CreateFleet` or `github.GenerateJitConfig`, and never
+    /// has an id in it. `failure` is None if the call worked.
     pub fn api_call(&self, api: &'static str, failure: Option<FailureKind>, took: Duration) {
         self.all.api_calls.with_label_values(&[api, failure.map_or("ok", FailureKind::as_str)]).inc();
         self.all.api_call_seconds.with_label_values(&[api]).observe(took.as_secs_f64());
@@ -124,11 +125,11 @@ impl Metrics {
         }
     }
 
-    /// GitHub said what it still admits.
+    /// Sets the gauges to what GitHub's headers said.
     pub fn github_limit(&self, limit: &GitHubLimit) {
         let account = limit.payer.account.as_deref().unwrap_or_default();
         let labels = |resource| [limit.payer.app.as_str(), account, resource];
-        // A secondary limit has no number, and nothing says that it was lifted.
+        // A secondary limit has no number of requests, and no answer says that it was lifted.
         if let Some(resource) = limit.resource {
             self.all.github_limit.with_label_values(&labels(resource.as_str())).set(i64::from(limit.remaining));
         }
@@ -137,32 +138,34 @@ impl Metrics {
         self.all.github_reset.with_label_values(&labels(limit.resource.map_or("secondary", |of| of.as_str()))).set(reset);
     }
 
-    /// What became of jobs' traces: `sent`, `queue_full`, `failed` or `refused`.
+    /// Counts jobs by what became of their traces: `sent`, `queue_full`, `failed` or `refused`.
     pub fn traces(&self, outcome: &'static str, jobs: u64) {
         self.all.traces.with_label_values(&[outcome]).inc_by(jobs);
     }
 
-    /// One step of the core took this long.
+    /// Counts one step of the core, and its time.
     pub fn step(&self, took: Duration) {
         self.all.step.observe(took.as_secs_f64());
     }
 
-    /// `count` queue messages were received and met with `result` (`job`, `ec2_event`, `dead_letter` and so on).
+    /// Counts `count` queue messages that were received, by `result`: `job`, `ec2_event`, `dead_letter` and so on.
     pub fn messages(&self, result: &'static str, count: u64) {
         self.all.messages.with_label_values(&[result]).inc_by(count);
     }
 
-    /// Boxes of a pool and market lived for so many seconds more; `cost` in that currency, if their type has a price.
+    /// Counts `seconds` for which instances of a pool and market have run, and their `cost` in `currency`. `cost` is None if the
+    /// instance type has no price.
     pub fn lived(&self, pool: &str, market: &str, seconds: f64, cost: Option<f64>, currency: &str) {
         self.all.instance_seconds.with_label_values(&[pool, market]).inc_by(seconds);
         self.all.priced_seconds.with_label_values(&[pool, market]).inc_by(if cost.is_some() { seconds } else { 0.0 });
-        // Without a price there is no series: a zero would be a price.
+        // Without a price, there is no series. A zero would look like a price.
         if let Some(cost) = cost {
             self.all.cost.with_label_values(&[pool, market, currency]).inc_by(cost);
         }
     }
 
-    /// When AWS last told a market's prices (milliseconds since 1970), and how many types have none.
+    /// Sets when AWS last told a market's prices (milliseconds since 1970; None: never), and how many instance types have no
+    /// price.
     pub fn prices(&self, market: Market, read_at: Option<u64>, unknown: usize) {
         if let Some(at) = read_at {
             self.all.prices_read.with_label_values(&[market.as_str()]).set(at as f64 / 1000.0);
@@ -170,34 +173,35 @@ impl Metrics {
         self.all.prices_unknown.with_label_values(&[market.as_str()]).set(unknown as f64);
     }
 
-    /// The share of the instance time since the start that had a price.
+    /// Sets the share of the instance time since the start that had a price, 0 to 1.
     pub fn cost_coverage(&self, share: f64) {
         const NONE: &[&str] = &[];
         self.all.cost_coverage.with_label_values(NONE).set(share);
     }
 
-    /// `count` messages of the jobs queue had been delivered before.
+    /// Counts `count` messages of the jobs queue that had been delivered before.
     pub fn redelivered(&self, count: u64) {
         self.all.redelivered.inc_by(count);
     }
 
-    /// A queue was measured; None: it could not be, and no number is better than an old one.
+    /// Sets the numbers of a queue's messages: visible, in flight and delayed. None: the queue could not be measured. The series
+    /// are then removed, because no number is better than an old one.
     pub fn queue_depth(&self, queue: &str, depth: Option<[u64; 3]>) {
         for (nth, state) in ["visible", "in_flight", "delayed"].into_iter().enumerate() {
             match depth {
                 Some(depth) => self.all.queue_messages.with_label_values(&[queue, state]).set(depth[nth] as f64),
-                // Err: it had no value, which is what is wanted.
+                // An error says that there was no such series, which is fine.
                 None => drop(self.all.queue_messages.remove_label_values(&[queue, state])),
             }
         }
     }
 
-    /// A message that nobody can read, or that is not signed, was moved to the dead-letter queue.
+    /// Counts a message that was moved to the dead-letter queue, because nobody can read it or because it is not signed.
     pub fn dead_letter(&self) {
         self.all.dead_letters.inc();
     }
 
-    /// A webhook delivery was answered with this HTTP status, after this long.
+    /// Counts a webhook delivery, by the HTTP status of the answer, and the time until the answer.
     pub fn webhook_request(&self, status: u16, took: Duration) {
         let outcome = match status {
             202 => "accepted",
@@ -213,28 +217,28 @@ impl Metrics {
         self.all.webhook.observe(took.as_secs_f64());
     }
 
-    /// The manifests changed. If the new ones are invalid, the last good ones stay in force.
+    /// Counts a change of the manifests. While the new ones are invalid, the last good ones stay in force.
     pub fn manifest_reload(&self, valid: bool) {
         self.all.manifest_reloads.with_label_values(&[if valid { "ok" } else { "invalid" }]).inc();
         self.all.manifest_valid.set(if valid { 1.0 } else { 0.0 });
     }
 
-    /// All binaries of a platform are cached, as seen at that time since the Unix epoch.
+    /// Sets when all runner binaries of a platform were last seen in the bucket, as time since the Unix epoch.
     pub fn sync_succeeded(&self, os: &str, architecture: &str, at: Duration) {
         self.all.sync_success.with_label_values(&[os, architecture]).set(at.as_secs_f64());
     }
 
-    /// A runner binary was copied.
+    /// Counts the bytes of a runner binary that was copied.
     pub fn sync_copied(&self, bytes: u64) {
         self.all.sync_copied.inc_by(bytes);
     }
 
-    /// So much of a sync failed.
+    /// Counts failures of a sync.
     pub fn sync_failures(&self, count: u64) {
         self.all.sync_failures.inc_by(count);
     }
 
-    /// The pinned versions now, by platform, and how long a newer release has been out. Others vanish.
+    /// Sets for how long a newer release than each pinned version has been out. Versions that are no longer pinned vanish.
     pub fn runners_behind(&self, pinned: impl Iterator<Item = (&'static str, &'static str, String, Duration)>) {
         self.all.runner_behind.reset();
         for (os, architecture, version, behind) in pinned {
@@ -242,8 +246,8 @@ impl Metrics {
         }
     }
 
-    /// Sets the gauges to the core's totals. What the totals no longer mention vanishes. None: the core didn't
-    /// answer, and no number is better than an old one.
+    /// Sets the gauges to the core's totals. A series that the totals no longer have vanishes. None: the core did not answer.
+    /// Then `muster_core_up` is 0 and all other series vanish, because no number is better than an old one.
     pub fn set_totals(&self, totals: Option<&Totals>) {
         const NONE: &[&str] = &[];
         self.all.core_up.with_label_values(NONE).set(if totals.is_some() { 1.0 } else { 0.0 });
@@ -285,7 +289,8 @@ impl Metrics {
         self.all.effects_in_flight.with_label_values(NONE).set(known.effects_in_flight as f64);
     }
 
-    /// A counter that appears with its first event hides that event from `rate()`: those of a known pool begin at 0.
+    /// Lets the counters of a known pool begin at 0. `rate()` does not see the first event of a counter that appears with this
+    /// event.
     fn begin_at_zero(&self, pool: &str) {
         for market in [Market::Spot, Market::OnDemand] {
             self.all.launches.with_label_values(&[pool, market.as_str()]);
@@ -310,7 +315,7 @@ impl Metrics {
         self.all.queue_to_start.with_label_values(&[pool]);
     }
 
-    /// Everything, in Prometheus' text format.
+    /// All metrics in Prometheus' text format.
     /// <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>
     pub fn render(&self) -> String {
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_else(|e| {
@@ -319,14 +324,15 @@ impl Metrics {
         })
     }
 
-    /// [`Metrics::set_totals`] and [`Metrics::render`], with no other scrape between them.
+    /// Calls [`Metrics::set_totals`] and [`Metrics::render`], with no other scrape between them.
     pub fn scrape(&self, totals: Option<&Totals>) -> String {
         let _alone = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
         self.set_totals(totals);
         self.render()
     }
 
-    /// A label's value that comes from somebody else: kept if it looks like an error code and there aren't too many.
+    /// A label's value that comes from somebody else. The value is kept if it looks like an error code and there are not too many
+    /// values. Otherwise it becomes `other`.
     fn bounded<'a>(&self, reason: &'a str) -> std::borrow::Cow<'a, str> {
         let plain = (1..=64).contains(&reason.len()) && reason.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
         let mut known = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,20 +1,21 @@
-//! Every metric: its field, kind, name, labels and meaning, each once. `docs/metrics.md` lists them, and a test holds the two together.
+//! Every metric: its field, kind, name, labels and meaning, each once. `docs/metrics.md` lists the metrics, and a test checks
+//! that both agree.
 //!
-//! Names have base units. Labels have few values only: pools, phases, reasons, APIs. No label is the id of a job or an instance.
+//! Names have base units. Labels have few values: pools, phases, reasons, APIs. No label is the id of a job or an instance.
 
 use prometheus::{CounterVec, Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec};
 
 use super::maker::Maker;
 
-/// Waits and stages, in seconds. A spot instance takes 20 s to 3 min. Beyond an hour, only "too long" is of interest.
+/// Buckets for waits and stages, in seconds. A spot instance takes 20 s to 3 min. Beyond an hour, only "too long" is of interest.
 const WAIT_SECONDS: &[f64] =
     &[0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0, 1800.0, 3600.0];
-/// Calls, in seconds.
+/// Buckets for calls, in seconds.
 const CALL_SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-/// Our own computing, in seconds: the target of a step at 10,000 runners is 5 ms.
+/// Buckets for muster's own computing, in seconds. The target for a step with 10,000 runners is 5 ms.
 const STEP_SECONDS: &[f64] = &[0.000_01, 0.000_05, 0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5];
 
-/// The type of a kind of metric. The plural has labels.
+/// The type of each kind of metric. A kind in the plural has labels.
 macro_rules! kind {
     (counter) => {
         IntCounter

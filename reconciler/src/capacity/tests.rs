@@ -21,7 +21,7 @@ fn error(code: &str, kind: Option<&str>, subnet: Option<&str>) -> OfferingError 
     OfferingError { instance_type: kind.map(Into::into), subnet: subnet.map(Into::into), code: code.into(), message }
 }
 
-/// The pool asks for all that is open on a market, and EC2 answers so.
+/// Lets the pool ask for all that is open on a market, and lets EC2 answer with these errors.
 fn answered(u: &mut Unavailable, pool: &InstanceSettings, market: Market, errors: &[OfferingError], now: Time) -> bool {
     let answer = Launched { instances: Vec::new(), errors: errors.to_vec() };
     u.note(&launch(pool, market), &answer, now) == Beside::default()
@@ -124,7 +124,8 @@ fn a_quota_closes_the_families_that_share_it_on_its_market_and_no_others() {
     assert_eq!(choice(&u, &gpu, NOW), "on-demand g5x,g5y");
     assert_eq!(choice(&u, &of(&["g6.xlarge"]), NOW), "on-demand g6x,g6y");
     assert_eq!(asked(&u, NOW), "spot m7ix,m7iy,c7ix,c7iy", "another quota");
-    // Of the whole request it is the same, if its types share one quota; else nobody knows which.
+    // An error without an offering closes the quota if all types of the request share one. Otherwise nobody knows which quota it
+    // is.
     let mut u = Unavailable::default();
     answered(&mut u, &gpu, Market::OnDemand, &[error("VcpuLimitExceeded", None, None)], NOW);
     assert_eq!(
@@ -144,7 +145,7 @@ fn the_refusal_of_a_whole_request_closes_what_it_asked_for() {
         assert!(asked(&u, NOW).starts_with("on-demand"), "{code}");
         assert_eq!(choice(&u, &of(&["r7i.large"]), NOW), "spot r7ix,r7iy", "{code}");
     }
-    // Where EC2's message names the type that is to blame, the others go on.
+    // If EC2's message names the type that it refuses, the other types stay open.
     let message = "Your requested instance type (m7i.large) is not supported in your requested Availability Zone (z).";
     let e = OfferingError { message: message.into(), ..error("InvalidFleetConfiguration", None, None) };
     assert_eq!(asked(&closed(Market::Spot, &[e]), NOW), "spot c7ix,c7iy");
@@ -175,7 +176,7 @@ fn what_a_refusal_does_not_name_is_closed_to_the_pool_that_asked_and_to_no_other
         assert!(asked(&u, NOW).starts_with(&format!("{} none", wait.as_secs())), "{code}: {}", asked(&u, NOW));
         assert_eq!(asked(&u, NOW + wait), "spot m7ix,m7iy,c7ix,c7iy", "{code}");
     }
-    // What was launched is open again.
+    // An offering that was launched is open again.
     let mut u = closed(Market::Spot, &[error("InvalidFleetConfiguration", None, None)]);
     let i =
         LaunchedInstance { id: "i-1".into(), instance_type: "m7i.large".into(), subnet: Some("x".into()), market: Market::Spot };
@@ -195,7 +196,7 @@ fn the_same_launch_does_not_go_again_when_a_refusal_is_about_nothing_that_it_ask
             assert_eq!(asked_by_another(&u, NOW), "spot 4", "{code} {kind:?}");
         }
     }
-    // Nor when a pool asks again for what is left alone for longer.
+    // The same holds when a pool asks again for an offering that is closed for longer.
     let only_spot = InstanceSettings { market: MarketPolicy::Spot, ..pool() };
     let mut u = closed(Market::Spot, &every("InvalidFleetConfiguration"));
     let later = NOW + ASK_AGAIN;
@@ -292,7 +293,7 @@ fn a_pool_waits_until_the_first_offering_of_any_market_is_free_again() {
     answered(&mut u, &pool(), Market::Spot, &every("VcpuLimitExceeded"), later);
     answered(&mut u, &pool(), Market::OnDemand, &every("VcpuLimitExceeded"), NOW);
     assert!(matches!(u.choose(&"linux".into(), &pool(), later), Choice::Wait(until, _) if until == NOW + SHORT));
-    // Of two words on one offering the longer holds.
+    // If two causes close one offering, the longer one holds.
     let narrow = InstanceSettings { subnets: vec!["x".into()], market: MarketPolicy::Spot, ..of(&["m7i.large"]) };
     let mut u = closed(Market::Spot, &[error("InsufficientInstanceCapacity", Some("m7i.large"), Some("x"))]);
     u.interrupted(&"m7i.large".into(), None, later);

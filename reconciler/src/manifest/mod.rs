@@ -4,7 +4,7 @@
 //! The doc comments of these types are the descriptions in the JSON Schema (`muster schema`), so users read them in their
 //! editors.
 //!
-//! Every struct takes its defaults as a whole and refuses unknown fields. So "required" means "must not stay empty". [`validate`]
+//! Every struct takes its defaults as a whole and refuses unknown fields. So "required" means "must not stay empty". `validate`
 //! checks this, and names file, line and field. In this way one call finds all errors of a directory.
 
 mod controller;
@@ -45,7 +45,7 @@ pub use secret::SecretRef;
 /// The `apiVersion` of every document.
 pub const API_VERSION: &str = "muster/v1";
 
-/// Everything that the manifests of one directory say, validated. Only [`load`] makes it.
+/// Everything that the manifests of one directory say, validated. Only [`load()`] makes it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Spec {
     /// The one Controller.

@@ -1,4 +1,4 @@
-//! The JSON Schema of each kind, for editors. It is made from the types, so it cannot differ from what [`super::load`] reads.
+//! The JSON Schema of each kind, for editors. It is made from the types, so it cannot differ from what [`super::load()`] reads.
 //! Rules about more than one field are left to validation: references to other manifests, and limits between fields.
 
 use schemars::{JsonSchema, generate::SchemaSettings};

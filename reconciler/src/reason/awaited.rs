@@ -2,36 +2,36 @@
 
 use std::fmt;
 
-/// What is awaited.
+/// The thing that is awaited. [`crate::view::Awaited`] has the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AwaitedReason {
     /// The boot deadline of a runner that is not online.
     BootDeadline,
     /// The idle timeout of a runner.
     IdleTimeout,
-    /// The deadline of a runner that was asked to end.
+    /// The deadline by which a runner has to answer its drain.
     DrainDeadline,
-    /// The grace of a runner whose job is over and whose instance still runs.
+    /// The grace time of a runner whose job is over and whose instance still runs.
     EndGrace,
     /// The maximum lifetime of an instance.
     MaxLifetime,
-    /// The end of a job that no runner took.
+    /// The time at which GitHub drops a job that no runner took.
     JobExpiry,
     /// The end of a hold.
     HoldEnds,
     /// The end of the queue delay of a job's pool.
     QueueDelay,
-    /// EC2 must have shown the launches of an earlier controller.
+    /// The time by which EC2 shows the launches of an earlier controller.
     PredecessorShown,
-    /// GitHub was asked about a job, and has not answered.
+    /// The time from which a job counts although GitHub has not answered a question about it.
     CountsUnconfirmed,
-    /// The pool may launch.
+    /// The time from which the pool may launch.
     PoolMayLaunch,
-    /// GitHub counts calls from zero.
+    /// The time at which GitHub counts requests from zero again.
     LimitReset,
-    /// One runner is configured as a trial.
+    /// The time from which one runner is configured as a trial.
     ConfigureRetry,
-    /// A launch that failed is tried again.
+    /// The time from which a failed launch is tried again.
     LaunchRetry,
 }
 

@@ -1,23 +1,23 @@
-//! Why a call is made.
+//! Why an effect is carried out.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{LaunchReason, StepReason, words};
 
-/// Why an effect is carried out.
+/// The reason of an effect.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reason {
-    /// Instances are launched.
+    /// The effect launches instances.
     Launch(LaunchReason),
-    /// Something is done to runners: one reason for each, in their order.
+    /// The effect does something to runners. There is one reason for each runner, in the order of the runners.
     Steps(Vec<StepReason>),
-    /// Something is looked at or tidied up.
+    /// The effect looks at something or tidies up.
     Call(CallReason),
 }
 
 impl Reason {
-    /// The reasons for what is done to runners.
+    /// The reason for each runner. Empty: the effect does nothing to runners.
     pub fn steps(&self) -> &[StepReason] {
         match self {
             Reason::Steps(steps) => steps,
@@ -58,26 +58,26 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Why something is looked at or tidied up.
+/// Why muster looks at something, or tidies up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallReason {
-    /// A source is due for a look.
+    /// A source is due for a sweep.
     Look,
-    /// Jobs of messages are still queued.
+    /// The jobs of held messages are still queued.
     StillQueued,
-    /// Jobs of messages have left the queue, say events.
+    /// Events told that the jobs of held messages have left the queue.
     LeftQueue,
-    /// Jobs of messages have left the queue, says GitHub.
+    /// GitHub said, when asked, that the jobs of held messages have left the queue.
     LeftQueueSaysGitHub,
-    /// Jobs of messages are older than GitHub keeps them queued.
+    /// The jobs of held messages are older than GitHub keeps jobs queued.
     Expired,
     /// The controller stops.
     ShuttingDown,
     /// GitHub could not deliver a webhook.
     Undelivered,
-    /// A job's message was delivered before.
+    /// The message of a job was delivered before, perhaps to an earlier process.
     DeliveredBefore,
-    /// A job has been in its state for long.
+    /// A job has been in its state for so long that an event may be lost.
     LongInState,
 }
 

@@ -1,24 +1,24 @@
-//! A reason for programs: its word and its fields, beside the sentence.
+//! A reason for programs: its word and its fields. The sentence is beside it.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Blocked, EventReason, JobReason, LaunchReason, PoolReason, Standing, StepReason};
 
-/// A reason's `reasonWord` and `reasonFields`. What this process says is typed, and becomes JSON only when somebody reads it;
-/// what it reads from another process is not: that one may be newer, and know more words.
+/// A reason's `reasonWord` and `reasonFields`. A reason of this process is typed, and becomes JSON only when somebody reads it. A
+/// reason of another process is not typed, because that process may be newer and know more words.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Code {
-    /// What is done to a runner.
+    /// Why something is done to a runner.
     #[serde(skip_deserializing)]
     Step(StepReason),
     /// Why instances are launched.
     #[serde(skip_deserializing)]
     Launch(LaunchReason),
-    /// How a runner stands.
+    /// Why a runner is in its phase.
     #[serde(skip_deserializing)]
     Runner(Standing),
-    /// What keeps a pool from launching.
+    /// Why a pool launches nothing, or less than it wants.
     #[serde(skip_deserializing)]
     Blocked(Blocked),
     /// Why a pool has as many runners as it has.
@@ -27,10 +27,10 @@ pub enum Code {
     /// Why a job is where it is.
     #[serde(skip_deserializing)]
     Job(JobReason),
-    /// What happened.
+    /// Why or how something happened.
     #[serde(skip_deserializing)]
     Event(EventReason),
-    /// What another process says.
+    /// A reason that another process told.
     Read(Read),
 }
 
@@ -38,9 +38,9 @@ pub enum Code {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Read {
-    /// Its word; empty: it is older than these words.
+    /// The word. Empty: the other process is older than these words.
     pub reason_word: String,
-    /// Its fields.
+    /// The fields of the reason, by name.
     #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
     pub reason_fields: serde_json::Map<String, serde_json::Value>,
 }

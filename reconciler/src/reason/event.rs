@@ -22,62 +22,62 @@ pub enum EventReason {
     Asks {
         /// `OWNER/NAME`.
         repo: String,
-        /// `runs-on`.
+        /// The labels of the job's `runs-on`.
         labels: Vec<String>,
     },
     /// A runner took the job.
     Taken {
-        /// Its name, if it was told.
+        /// The runner's name. None: no event told it.
         runner: Option<String>,
     },
     /// The job is over.
     Over {
-        /// How it ended, if it was told.
+        /// The conclusion of the job. None: no event told it.
         conclusion: Option<String>,
     },
     /// GitHub holds the job back.
     Held {
-        /// What makes us believe so.
+        /// The evidence for the hold.
         why: HoldReason,
     },
     /// The job's runner is gone, and no event told that the job went well.
     Lost,
     /// Instances are asked for.
     Wanted {
-        /// How many.
+        /// The number of instances.
         count: u32,
-        /// How they are bought.
+        /// The market on which the instances are bought.
         market: Market,
-        /// Why.
+        /// The reason for the launch.
         why: LaunchReason,
     },
     /// EC2 gave an instance.
     Given {
-        /// Such as `m7i.large`.
+        /// The instance type, such as `m7i.large`.
         #[serde(serialize_with = "text")]
         instance_type: Arc<str>,
-        /// How it was bought.
+        /// The market on which the instance was bought.
         market: Market,
     },
     /// EC2 gave fewer instances than were asked for.
     FellShort {
-        /// How many are missing.
+        /// The number of missing instances.
         missing: u32,
-        /// How they are bought.
+        /// The market that the launch asked for.
         market: Market,
-        /// Why.
+        /// The first cause that EC2 named.
         why: LaunchFailure,
     },
     /// Nobody knows whether instances were launched.
     Unanswered {
-        /// How many were asked for.
+        /// The number of instances that were asked for.
         count: u32,
         /// What was attempted, and what came back.
         message: String,
     },
     /// Instances were not launched.
     NotLaunched {
-        /// How many.
+        /// The number of instances that were asked for.
         count: u32,
         /// What was attempted, and what the other side said.
         message: String,
@@ -87,42 +87,42 @@ pub enum EventReason {
         /// What was attempted, and what the other side said.
         message: String,
     },
-    /// A call for a runner did not work.
+    /// A call for a runner failed.
     CallFailed {
         /// What was attempted, and what the other side said.
         message: String,
     },
-    /// GitHub refuses to delete a draining runner: it has a job.
+    /// GitHub refuses to delete a draining runner, because the runner has a job.
     HasJob,
     /// A runner reached a stage of its start.
     Reached {
         /// The stage.
         stage: Stage,
-        /// Since its launch was asked for.
+        /// The time since the launch was asked for.
         #[serde(rename = "afterSeconds", serialize_with = "seconds")]
         after: Duration,
     },
     /// A runner never came online.
     NotStarted {
-        /// Why.
+        /// The cause, as far as it is known.
         why: BootFailure,
-        /// It was told before, and only now EC2 told why.
+        /// Whether the failure was told before, and only the cause is news.
         late: bool,
     },
     /// Spot takes an instance back.
     Interrupted {
-        /// Whether a job is known on it.
+        /// Whether the runner may have a job.
         busy: bool,
     },
-    /// A runner is gone, with all its traces.
+    /// A runner is gone, and no trace of it is left.
     Gone {
-        /// How long it was known.
+        /// The time from when this process first knew of the runner until it was found gone.
         #[serde(rename = "livedSeconds", serialize_with = "seconds")]
         lived: Duration,
-        /// How it was bought.
+        /// The market on which the instance was bought.
         market: Market,
     },
-    /// An operator asked for it.
+    /// An operator gave an order.
     ByOperator {
         /// The operator's words; may be empty.
         why: String,

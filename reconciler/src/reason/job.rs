@@ -1,4 +1,4 @@
-//! Why a job is where it is.
+//! Why a job is where it is: why it has no runner yet, or which runner it has.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,97 +11,97 @@ use crate::matching::{SELF_HOSTED, quoted};
 use crate::time::{Time, human};
 use crate::view::Awaited;
 
-/// Why a job is where it is.
+/// The reason why a job is where it is.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "reasonWord", content = "reasonFields", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum JobReason {
-    /// It runs.
+    /// The job runs on a runner.
     #[serde(rename = "running")]
     Runs {
         /// The runner's name.
         runner: String,
     },
-    /// It runs or is over; no event told where.
+    /// The job runs or is over, and no event told which runner took it.
     LeftQueue,
-    /// It is over; not a state of a job that is known, but what is told of one that was.
+    /// The job is over, and the controller has forgotten all but its timeline.
     Over {
-        /// How it ended, if that is known.
+        /// The conclusion of the job, if it is known.
         conclusion: Option<String>,
     },
-    /// No pool takes it.
+    /// No pool takes the job.
     Unmatched(Unmatched),
-    /// It is none of ours.
+    /// The job is not for muster.
     Foreign(Foreign),
-    /// GitHub holds it back.
+    /// GitHub holds the job back.
     Held {
-        /// What makes us believe so.
+        /// The evidence for the hold.
         why: HoldReason,
-        /// It counts again from then on.
+        /// The job counts again from this time on.
         until: Time,
     },
-    /// Its pool left the manifests.
+    /// The job's pool is no longer in the manifests.
     NoPool {
         /// The pool.
         pool: PoolName,
     },
-    /// Its pool's queueDelay has not passed.
+    /// The queueDelay of the job's pool has not passed.
     Delayed {
         /// The pool.
         pool: PoolName,
-        /// What is left of the delay.
+        /// The rest of the delay.
         #[serde(rename = "leftSeconds", serialize_with = "seconds")]
         left: Duration,
     },
-    /// It may have been launched for before this process began.
+    /// An earlier process may have launched for the job, and EC2 may not show this yet.
     Hidden {
-        /// Until then.
+        /// EC2 shows the earlier launches by this time.
         until: Time,
     },
-    /// GitHub is being asked whether it is still queued.
+    /// GitHub is being asked whether the job is still queued.
     Confirming {
-        /// It counts without GitHub's answer from then on.
+        /// The job counts from this time on, even without GitHub's answer.
         until: Time,
     },
-    /// Its pool is about to be planned.
+    /// The job's pool is about to be planned.
     Unplanned {
         /// The pool.
         pool: PoolName,
     },
-    /// Its pool launches nothing, or less than is wanted.
+    /// The job's pool launches nothing, or less than it wants.
     Blocked {
         /// The pool.
         pool: PoolName,
-        /// What keeps it from launching.
+        /// Why the pool does not launch more.
         blocked: Blocked,
-        /// Instances that are starting.
+        /// The number of instances that are starting.
         starting: u32,
-        /// Instances that the pool has.
+        /// The number of instances that the pool has.
         occupied: u32,
-        /// Instances that it may have.
+        /// The most instances that the pool may have.
         max: u32,
     },
-    /// Instances are launched for it.
+    /// Instances are being launched for the job.
     Launching {
         /// The pool.
         pool: PoolName,
     },
-    /// An idle runner is there.
+    /// The pool has idle runners, so GitHub is expected to assign the job.
     IdleRunner {
         /// The pool.
         pool: PoolName,
-        /// How many.
+        /// The number of idle runners.
         idle: u32,
     },
-    /// Instances are starting.
+    /// Enough instances are starting.
     Starting {
         /// The pool.
         pool: PoolName,
-        /// How many.
+        /// The number of instances that are starting.
         starting: u32,
-        /// For so many jobs.
+        /// The number of jobs that count.
         jobs: u32,
     },
-    /// A runner has just turned busy, perhaps with this job.
+    /// A runner has just turned busy, and no event told with which job. It may be this job.
     #[serde(rename = "idle_runner")]
     Unexplained,
 }
@@ -126,7 +126,7 @@ words! { JobReason {
 }}
 
 impl JobReason {
-    /// One word of few, for a metric's label: of a pool that is blocked, what blocks it.
+    /// A word for a metric's label, from a short list. For a blocked pool, this is the word of what blocks it.
     pub const fn label(&self) -> &'static str {
         match self {
             JobReason::Blocked { blocked, .. } => blocked.word(),
@@ -134,7 +134,7 @@ impl JobReason {
         }
     }
 
-    /// One sentence.
+    /// The reason in one sentence.
     pub fn say(&self, now: Time) -> String {
         match self {
             JobReason::Runs { runner } => format!("runs on {runner}"),
@@ -175,7 +175,7 @@ impl JobReason {
         }
     }
 
-    /// What is awaited, and until when, if that is known.
+    /// What the job waits for, and until when. None: no time is known.
     pub fn awaits(&self, now: Time) -> Option<Awaited> {
         let (what, until) = match self {
             JobReason::Held { until, .. } => (AwaitedReason::HoldEnds, *until),
@@ -189,13 +189,13 @@ impl JobReason {
     }
 }
 
-/// What makes us believe that a runner would wait for a job in vain.
+/// The evidence that GitHub holds a job back, so that a new runner would wait for the job in vain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "reasonWord", content = "reasonFields", rename_all = "snake_case")]
 pub enum HoldReason {
-    /// A matching runner has sat idle and GitHub did not give it the job.
+    /// A matching runner was idle, and GitHub did not give it the job.
     LeftQueued,
-    /// GitHub says so: `waiting` or `pending`.
+    /// GitHub says that the job is `waiting` or `pending`.
     Waiting,
 }
 
@@ -220,18 +220,18 @@ impl fmt::Display for HoldReason {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "reasonWord", content = "reasonFields", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum Unmatched {
-    /// Its `runs-on` names a group alone, and GitHub does not say which.
+    /// The job's `runs-on` names only a group, and GitHub does not tell which.
     NoLabels,
-    /// No pool serves its repository.
+    /// No pool's scope covers the job's repository.
     Unserved {
         /// `OWNER/NAME`.
         repo: String,
     },
-    /// Its labels fit no pool.
+    /// The job's labels fit no pool.
     Misfit {
         /// The pool that comes nearest.
         nearest: PoolName,
-        /// What is wrong with it.
+        /// Why this pool does not fit.
         misfit: Misfit,
     },
 }
@@ -261,12 +261,12 @@ impl fmt::Display for Unmatched {
 pub enum Misfit {
     /// The pool lacks labels that the job asks for.
     Lacks {
-        /// Them.
+        /// The missing labels.
         labels: Vec<String>,
     },
-    /// The pool matches exactly and has labels that the job does not ask for.
+    /// The pool matches exactly, and has labels that the job does not ask for.
     Unasked {
-        /// Them.
+        /// The labels that the job does not ask for.
         labels: Vec<String>,
     },
 }
@@ -281,7 +281,7 @@ impl fmt::Display for Misfit {
         match self {
             Misfit::Lacks { labels } => {
                 write!(f, "it lacks {}", quoted(labels))?;
-                // A pool's labels hold neither; `manifest` sees to it.
+                // A pool's labels have none of these characters: `manifest` checks it.
                 if labels.iter().any(|l| l.trim() != l || l.is_empty() || l.contains([',', '\n', '\t'])) {
                     f.write_str("; write each label of runs-on as an item of its own, without spaces or line breaks")?;
                 }
@@ -292,25 +292,25 @@ impl fmt::Display for Misfit {
     }
 }
 
-/// Why a job is none of ours.
+/// Why a job is not for muster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "reasonWord", content = "reasonFields", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum Foreign {
-    /// The pool's `repositories` leave its repository out.
+    /// The `repositories` of the pool leave out the job's repository.
     Barred {
         /// The first such pool.
         pool: PoolName,
         /// `OWNER/NAME`.
         repo: String,
     },
-    /// It has no labels, and no pool serves its repository.
+    /// The job has no labels, and no pool's scope covers its repository.
     Unserved {
         /// `OWNER/NAME`.
         repo: String,
     },
-    /// No pool matches, and it does not ask for a self-hosted runner.
+    /// No pool matches, and the job does not ask for a self-hosted runner.
     NotAsked {
-        /// What it asks for.
+        /// The labels of the job's `runs-on`.
         labels: Vec<String>,
     },
 }

@@ -1,8 +1,8 @@
 //! Why something is so, as values: one enum for each thing that can be asked "why?".
 //!
-//! Each reason has a `word()`, for logs, metrics, JSON and filters, which never changes; its data, in fields; and a sentence for
-//! people. All these sentences stand here and nowhere else. Where a sentence says how much time is left, it is made by
-//! `say(now)`; otherwise by `Display`. No decision ever depends on a reason.
+//! Each reason has three parts. Its `word()` is for logs, metrics, JSON and filters, and never changes. Its fields hold the data.
+//! Its sentence is for people. All these sentences are written in this module and nowhere else. A sentence that says how much
+//! time is left is made by `say(now)`, every other one by `Display`. No decision ever depends on a reason.
 //!
 //! | asked | answered by |
 //! |---|---|
@@ -43,14 +43,14 @@ pub use pool::{Backoff, Blocked, LaunchFailure, LaunchReason, PoolReason, Refuse
 pub use runner::{RunnerReason, Standing};
 pub use step::{BootFailure, StepReason};
 
-/// Gives an enum its `word()` and the list `WORDS` of them. A unit test holds the words to the tags in JSON.
+/// Gives an enum its method `word()`, and the list `WORDS` of all words. A unit test checks that the words are the tags in JSON.
 macro_rules! words {
     ($type:ty { $($variant:ident => $word:literal,)* }) => {
         impl $type {
             /// All words, in the order of the variants.
             pub const WORDS: &'static [&'static str] = &[$($word),*];
 
-            /// The reason in one word that never changes: for logs, metrics, JSON and filters.
+            /// The reason in one word, which never changes: for logs, metrics, JSON and filters.
             pub const fn word(&self) -> &'static str {
                 match self {
                     $(Self::$variant { .. } => $word,)*
@@ -76,12 +76,12 @@ fn are(n: u32) -> impl fmt::Display {
     })
 }
 
-/// A shared text in JSON.
+/// Writes a shared text into JSON.
 fn text<S: serde::Serializer>(text: &std::sync::Arc<str>, s: S) -> Result<S::Ok, S::Error> {
     s.serialize_str(text)
 }
 
-/// A duration in JSON: in seconds.
+/// Writes a duration into JSON, in seconds.
 fn seconds<S: serde::Serializer>(d: &Duration, s: S) -> Result<S::Ok, S::Error> {
     s.serialize_f64(d.as_secs_f64())
 }

@@ -1,4 +1,4 @@
-//! What an operator is answered who gives an order ([`crate::steer`]).
+//! The answer to an operator who gives an order ([`crate::steer`]).
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use super::{count, words};
 use crate::ids::{InstanceId, PoolName};
 use crate::steer::Pause;
 
-/// What comes of an order that is taken.
+/// What comes of an order that the controller takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OrderAnswer {
     /// The pool launches nothing from now on.
@@ -27,9 +27,9 @@ pub enum OrderAnswer {
     PoolAsked {
         /// The pool.
         pool: PoolName,
-        /// How many runners are asked, launches without an answer included.
+        /// The number of runners that are asked. Instances of launches without an answer count, too.
         runners: u64,
-        /// A paused pool launches no others.
+        /// Whether the pool is paused, and so launches no others.
         paused: bool,
     },
 }
@@ -64,7 +64,7 @@ impl fmt::Display for OrderAnswer {
     }
 }
 
-/// Why an order is not taken.
+/// Why the controller does not take an order.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OrderRefusal {
     /// No manifest and no runner names this pool. The second field lists the pools.

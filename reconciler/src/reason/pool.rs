@@ -12,19 +12,19 @@ use crate::refusal::{INTERRUPTED, Refusal};
 use crate::steer::Pause;
 use crate::time::{Time, human};
 
-/// What a pool wants, and what for.
+/// How many runners a pool wants, and why so many. `docs/words.md` explains the words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Wants {
-    /// Runners wanted.
+    /// The number of runners that the pool should have for waiting jobs and the warm floor.
     pub wanted: u32,
-    /// Queued jobs that want a runner now.
+    /// The queued jobs that count.
     pub jobs: u32,
-    /// Of them, those that a runner has probably just taken.
+    /// The runners that have just turned busy without an event. They have probably taken so many of the jobs.
     pub taken: u32,
-    /// The warm floor now.
+    /// The warm floor that is in force now.
     pub floor: u32,
-    /// Runners that can take a job, or will.
+    /// The runners that can take a job now or soon.
     pub supply: u32,
 }
 
@@ -51,9 +51,9 @@ impl fmt::Display for Wants {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "reasonWord", content = "reasonFields", rename_all = "snake_case")]
 pub enum LaunchReason {
-    /// More runners are wanted than there are.
+    /// The pool wants more runners than it has.
     Wanted(Wants),
-    /// The last try got no answer: the same request goes again, with the same token.
+    /// The last try got no answer. The same request is repeated with the same token.
     Unanswered,
 }
 
@@ -71,50 +71,50 @@ impl fmt::Display for LaunchReason {
     }
 }
 
-/// What keeps a wanted runner from being launched.
+/// Why a runner that is wanted is not launched.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "reasonWord", content = "reasonFields", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum Blocked {
     /// An operator paused the pool.
     Paused(Pause),
-    /// No complete instance sweep yet.
+    /// There was no complete sweep of the instances yet.
     Unseen,
-    /// EC2 may not show yet what a predecessor launched in its last seconds; launching now could exceed max.
+    /// EC2 may not show yet what an earlier controller launched in its last seconds. A launch now could exceed the pool's max.
     #[serde(rename = "settling")]
     Hidden {
-        /// Until then.
+        /// EC2 shows the earlier launches by this time.
         until: Time,
     },
-    /// The pool is full.
+    /// The pool has as many instances as its max allows.
     Max,
-    /// More could not be configured by the time that they have booted.
+    /// More instances could not be configured by the time at which they have booted.
     Pace,
-    /// GitHub's limit is used up: more could not be configured before it is full again.
+    /// GitHub's rate limit is used up. More instances could not be configured before its reset.
     #[serde(rename = "github_limit")]
     GitHub {
-        /// Until then.
+        /// The reset of the limit.
         until: Time,
     },
-    /// Runners of this pool can't be configured; it goes on with one runner once that may have changed.
+    /// Runners of this pool cannot be configured. The pool launches one at a time, as a trial.
     Refused {
-        /// Until then.
+        /// The time from which one runner is configured as a trial.
         until: Time,
-        /// What refuses it.
+        /// The refusal of GitHub or SSM.
         #[serde(flatten)]
         why: Refused,
     },
-    /// The pool backs off.
+    /// The pool launches nothing for a while after failures.
     Backoff {
-        /// Until then.
+        /// The pool may launch again from this time on.
         until: Time,
-        /// Why.
+        /// The failures.
         why: Backoff,
     },
-    /// EC2 lacks capacity.
+    /// EC2 refuses every offering that the pool may buy.
     Capacity {
-        /// Until then.
+        /// The pool asks again from this time on.
         until: Time,
-        /// What is refused.
+        /// The codes with which EC2 refused.
         #[serde(flatten)]
         why: Shortage,
     },
@@ -133,7 +133,7 @@ words! { Blocked {
 }}
 
 impl Blocked {
-    /// In a few words, which fit after the pool's name.
+    /// The reason in a few words, which fit after the pool's name.
     pub fn say(&self, now: Time) -> String {
         match self {
             Blocked::Paused(Pause { since, why }) => {
@@ -161,7 +161,7 @@ impl Blocked {
         }
     }
 
-    /// What is awaited, and until when, if that is known.
+    /// What the pool waits for, and until when. None: no time is known.
     pub fn awaits(&self) -> Option<(AwaitedReason, Time)> {
         match self {
             Blocked::Hidden { until } => Some((AwaitedReason::PoolMayLaunch, *until)),
@@ -173,11 +173,11 @@ impl Blocked {
     }
 }
 
-/// GitHub's or SSM's refusal to let a runner be configured.
+/// A failure that the other side answered with: GitHub or SSM to a configuration, or EC2 to a launch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Refused {
-    /// What kind of failure it was.
+    /// The kind of failure.
     pub kind: FailureKind,
     /// What was attempted, on what, and what the other side said.
     pub message: String,
@@ -199,11 +199,11 @@ impl fmt::Display for Refused {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "reasonWord", content = "reasonFields", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum Backoff {
-    /// Runners in a row did not come online.
+    /// Several runners in a row did not come online.
     BootFailures {
-        /// How many.
+        /// The number of runners.
         in_a_row: u32,
-        /// Why the last one did not.
+        /// Why the last of them did not.
         last: super::BootFailure,
     },
     /// A launch failed, and not for a lack of capacity.
@@ -226,7 +226,7 @@ impl fmt::Display for Backoff {
     }
 }
 
-/// What a launch left unlaunched.
+/// Why a launch yielded less than it asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LaunchFailure {
@@ -234,17 +234,17 @@ pub enum LaunchFailure {
     Code(String),
     /// The call failed.
     Call(FailureKind),
-    /// EC2 gave less than was asked for, and no reason.
+    /// EC2 gave fewer instances than were asked for, and no reason.
     Unexplained,
 }
 
 impl LaunchFailure {
-    /// Why EC2's answer fell short.
+    /// Why EC2's answer fell short: the code of its first error.
     pub fn of(errors: &[OfferingError]) -> LaunchFailure {
         errors.first().map_or(LaunchFailure::Unexplained, |e| LaunchFailure::Code(e.code.clone()))
     }
 
-    /// EC2's error code, or our own word.
+    /// EC2's error code, or a word of muster's own.
     pub fn word(&self) -> &str {
         match self {
             LaunchFailure::Code(code) => code,
@@ -254,27 +254,27 @@ impl LaunchFailure {
     }
 }
 
-/// Why nothing that a pool may buy can be launched.
+/// Why EC2 launches nothing that a pool may buy.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Shortage {
-    /// How the pool buys.
+    /// The markets on which the pool buys.
     pub markets: Vec<Market>,
-    /// The pool's offerings.
+    /// The number of the pool's offerings: types x subnets.
     pub offerings: usize,
-    /// What EC2 answered, the most frequent first.
+    /// The codes that EC2 answered, the most frequent first.
     pub refused: Vec<RefusedOffering>,
 }
 
-/// One error code of EC2's.
+/// One error code of EC2's, and how many offerings it closes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RefusedOffering {
-    /// The code.
+    /// The error code.
     pub code: String,
-    /// Offerings, by market, that it closes.
+    /// The number of closed offerings. An offering counts once for each market.
     pub offerings: usize,
-    /// EC2's words.
+    /// EC2's message.
     pub message: String,
 }
 
@@ -302,27 +302,27 @@ impl fmt::Display for Shortage {
     }
 }
 
-/// Why a pool has as many runners as it has: one plan's answer.
+/// Why a pool has as many runners as it has, by one plan.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "reasonWord", content = "reasonFields", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum PoolReason {
-    /// The pool left the manifests.
+    /// The pool is no longer in the manifests.
     PoolGone {
-        /// Its runners that are left.
+        /// The number of its runners that are left.
         runners: u32,
     },
-    /// Something keeps a wanted runner from being launched.
+    /// Runners that are wanted are not launched.
     Blocked(Blocked),
     /// Instances are launched.
     Launching {
-        /// How many.
+        /// The number of instances.
         count: u32,
-        /// How they are bought.
+        /// The market on which they are bought.
         market: Market,
     },
     /// No job is queued and no runner exists.
     NoDemand,
-    /// All that is wanted is there, or on its way.
+    /// All runners that are wanted exist or are starting.
     Supplied,
 }
 

@@ -9,105 +9,105 @@ use super::{StepReason, seconds, words};
 use crate::ids::JobId;
 use crate::time::human;
 
-/// Why a runner is in its phase, with what else is to be said of it.
+/// Why a runner is in its phase, together with what else people should know of the runner.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunnerReason {
-    /// How it stands.
+    /// Why the runner is in its phase.
     pub standing: Standing,
-    /// It ends after its job.
+    /// Whether the runner ends after its job.
     pub ends_after: bool,
-    /// It was asked to end for this reason, and whether it heard is not known yet.
+    /// The reason for which the runner was asked to end. None: it was not asked, or it is known whether the request worked.
     pub unanswered: Option<StepReason>,
-    /// What the last try to do something to it met.
+    /// The error of the last failed call for the runner. None: there was none, or a later call worked.
     pub last_error: Option<String>,
 }
 
-/// How a runner stands.
+/// The state of a runner, finer than its phase.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "reasonWord", content = "reasonFields", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum Standing {
-    /// Launched; EC2 does not show it yet.
+    /// The instance is launched, and EC2 does not show it yet.
     Launched {
-        /// How long ago.
+        /// The time since the launch was asked for.
         #[serde(rename = "ageSeconds", serialize_with = "seconds")]
         age: Duration,
     },
-    /// The last try to configure it failed.
+    /// The last try to configure the runner failed.
     ConfigureFailed,
-    /// It was found, not launched by this process, and is not configured yet.
+    /// The instance was found, not launched by this process, and is not configured yet.
     Found,
-    /// It boots and is not configured yet.
+    /// The instance boots and is not configured yet.
     Boots {
-        /// What is left of its boot deadline.
+        /// The rest of the boot deadline.
         #[serde(rename = "leftSeconds", serialize_with = "seconds")]
         left: Duration,
     },
-    /// It is configured and not online yet.
+    /// The runner is configured and not online yet.
     Configured {
-        /// What is left of its boot deadline.
+        /// The rest of the boot deadline.
         #[serde(rename = "leftSeconds", serialize_with = "seconds")]
         left: Duration,
     },
-    /// Online without a job.
+    /// The runner is online and has no job.
     Idle {
-        /// For how long.
+        /// The time without a job.
         #[serde(rename = "idleSeconds", serialize_with = "seconds")]
         idle: Duration,
     },
-    /// It runs a job.
+    /// The runner runs a job.
     RunsJob {
         /// The job.
         job: JobId,
     },
-    /// GitHub says that it is busy; no event told with which job.
+    /// GitHub says that the runner is busy, and no event told with which job.
     Busy,
-    /// It was asked to end once it is idle.
+    /// The runner was asked to end once it is idle.
     DrainAsked {
-        /// How long ago.
+        /// The time since the runner was asked.
         #[serde(rename = "agoSeconds", serialize_with = "seconds")]
         ago: Duration,
-        /// Why; None: a predecessor asked.
+        /// The reason. None: another process asked.
         why: Option<StepReason>,
     },
-    /// It did not answer its drain, and it may have a job.
+    /// The runner did not answer its drain, and may have a job.
     DrainRefused {
-        /// How long ago it was asked.
+        /// The time since the runner was asked.
         #[serde(rename = "agoSeconds", serialize_with = "seconds")]
         ago: Duration,
-        /// Why it was asked; None: a predecessor asked.
+        /// The reason. None: another process asked.
         why: Option<StepReason>,
     },
-    /// It did not answer its drain, and nothing is known of a job on it.
+    /// The runner did not answer its drain, and muster knows of no job on it.
     DrainUnanswered {
-        /// How long ago it was asked.
+        /// The time since the runner was asked.
         #[serde(rename = "agoSeconds", serialize_with = "seconds")]
         ago: Duration,
-        /// Why it was asked; None: a predecessor asked.
+        /// The reason. None: another process asked.
         why: Option<StepReason>,
     },
-    /// Spot takes its instance back.
+    /// EC2 takes the runner's spot instance back.
     Interrupted,
-    /// It was online and is no more.
+    /// The runner was online and is so no longer.
     OnlineNoMore,
-    /// It was not online in time.
+    /// The runner was not online in time.
     NeverOnline {
         /// The pool's bootDeadline.
         #[serde(rename = "limitSeconds", serialize_with = "seconds")]
         limit: Duration,
     },
-    /// EC2 accepted that it ends.
+    /// EC2 accepted the call that ends the instance.
     EndAccepted,
-    /// Its only job is over, and it ends itself.
+    /// The runner's only job is over, and the instance ends itself.
     JobOver {
         /// The job.
         job: JobId,
-        /// After this the controller ends it.
+        /// The time until the controller ends the instance.
         #[serde(rename = "leftSeconds", serialize_with = "seconds")]
         left: Duration,
     },
-    /// EC2 is ending it.
+    /// EC2 is ending the instance.
     Ending,
-    /// Its instance is gone.
+    /// The runner's instance is gone.
     Gone {
         /// EC2's StateReason, if it is known.
         said: Option<String>,

@@ -13,83 +13,83 @@ use crate::time::human;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(tag = "reasonWord", content = "reasonFields", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum StepReason {
-    /// It boots and will ask for its configuration.
+    /// The instance boots and will ask for its configuration.
     Boots,
-    /// It boots, and the last try may have left a registration of its name.
+    /// The instance boots, and the last try to configure it may have left a registration with its name.
     PerhapsRegistered,
-    /// A predecessor registered it, and no secret lies ready for it.
+    /// An earlier process registered the runner, and there is no secret for the instance.
     HalfConfigured,
-    /// An operator asked for it.
+    /// An operator ordered the step.
     Ordered {
         /// The operator's words; may be empty.
         why: String,
     },
-    /// Its pool's labels, runner group or scope changed.
+    /// The labels, runner group or scope of the runner's pool changed.
     Outdated,
-    /// No job wants it, and it has been idle for too long.
+    /// No job needs the runner, and the runner has been idle for too long.
     IdleTooLong {
-        /// How long it has been idle.
+        /// The time that the runner has been idle.
         #[serde(rename = "idleSeconds", serialize_with = "seconds")]
         idle: Duration,
         /// The pool's idleTimeout.
         #[serde(rename = "limitSeconds", serialize_with = "seconds")]
         limit: Duration,
     },
-    /// No job wants it, and it was never configured.
+    /// No job needs the runner, and it was never configured.
     Unneeded,
-    /// Its pool left the manifests.
+    /// The runner's pool is no longer in the manifests.
     PoolGone,
-    /// It will soon reach maxLifetime.
+    /// The runner will soon reach maxLifetime.
     NearLifetime {
         /// The pool's maxLifetime.
         #[serde(rename = "limitSeconds", serialize_with = "seconds")]
         limit: Duration,
     },
-    /// It reached maxLifetime.
+    /// The runner reached maxLifetime.
     LifetimeReached {
         /// The pool's maxLifetime.
         #[serde(rename = "limitSeconds", serialize_with = "seconds")]
         limit: Duration,
     },
-    /// It was online and is no more.
+    /// The runner was online and is so no longer.
     OnlineNoMore,
-    /// It was not online in time.
+    /// The runner was not online in time.
     NeverOnline {
         /// The pool's bootDeadline.
         #[serde(rename = "limitSeconds", serialize_with = "seconds")]
         limit: Duration,
     },
-    /// It was not online in time, and GitHub does not list it.
+    /// The runner was not online in time, and GitHub does not list it.
     Unlisted {
         /// The pool's bootDeadline.
         #[serde(rename = "limitSeconds", serialize_with = "seconds")]
         limit: Duration,
     },
-    /// Its only job is over, and it did not end by itself.
+    /// The runner's only job is over, and the instance did not end by itself.
     JobOver {
         /// The job.
         job: JobId,
     },
-    /// Its only job is over, and it may have got another.
+    /// The runner's only job is over, and the runner may have got another one.
     PerhapsSecondJob {
         /// The job that is over.
         job: JobId,
     },
-    /// Its spot interruption was announced and never came.
+    /// EC2 announced a spot interruption that never came.
     InterruptionLapsed,
-    /// It did not answer its drain, and nothing knows of a job on it.
+    /// The runner did not answer its drain, and muster knows of no job on it.
     DrainUnanswered {
-        /// How long it had to answer.
+        /// The time that the runner had for an answer.
         #[serde(rename = "limitSeconds", serialize_with = "seconds")]
         limit: Duration,
     },
-    /// It was asked to end and was never configured, so it holds no job.
+    /// The runner was asked to end and was never configured, so it has no job.
     NeverConfigured,
-    /// Somebody stopped its instance.
+    /// Somebody stopped the runner's instance.
     Stopped,
-    /// EC2 accepted the last request to end it, and still shows it running.
+    /// EC2 accepted the last request to end the instance, and still shows it running.
     EndUnheeded,
-    /// Its instance is gone.
+    /// The runner's instance is gone.
     InstanceGone,
 }
 
@@ -183,14 +183,14 @@ impl fmt::Display for StepReason {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "reasonWord", content = "reasonFields", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum BootFailure {
-    /// It had its boot deadline, and is let go.
+    /// The boot deadline passed, and muster gave the runner up.
     Overdue {
-        /// Why it is let go.
+        /// The reason of the step that ends the runner.
         because: StepReason,
     },
-    /// Its instance ended by itself.
+    /// The instance ended by itself.
     Ended,
-    /// EC2 ended its instance.
+    /// EC2 ended the instance.
     EndedByEc2 {
         /// EC2's StateReason.
         said: String,
@@ -204,9 +204,9 @@ words! { BootFailure {
 }}
 
 impl BootFailure {
-    /// Why an instance ended before its runner was online, by EC2's StateReason if it is known.
+    /// The cause for an instance that ended before its runner was online, by EC2's StateReason if it is known.
     pub fn ended(state_reason: Option<String>) -> BootFailure {
-        // An instance that shut itself down says so to EC2, too.
+        // EC2 has a StateReason for an instance that shut itself down, too.
         match state_reason.filter(|said| !said.starts_with("Client.InstanceInitiatedShutdown")) {
             Some(said) => BootFailure::EndedByEc2 { said },
             None => BootFailure::Ended,

@@ -194,7 +194,7 @@ fn foreign() -> Vec<Foreign> {
     ]
 }
 
-/// Every variant is among the samples, its word is what JSON says, and words are unique but for those that are meant to agree.
+/// Checks that the samples have every variant, and that JSON has the same word for it.
 fn holds<T: serde::Serialize>(words: &[&str], word: fn(&T) -> &'static str, all: &[T]) {
     let sampled: Vec<&str> = all.iter().map(word).collect();
     assert_eq!(sampled, words);
@@ -235,7 +235,7 @@ fn every_word_is_snake_case_unique_and_the_same_in_json() {
         Standing::WORDS,
         EventReason::WORDS,
         CallReason::WORDS,
-        // The last two are one cause to whoever counts.
+        // The last two reasons share a word, because both count as one cause.
         &JobReason::WORDS[..JobReason::WORDS.len() - 1],
     ];
     for words in families {
@@ -373,7 +373,7 @@ fn programs_read_the_word_and_the_fields_beside_the_sentence() {
             {"until": 105_000, "kind": "refused", "message": "mint x: GitHub answered 403"}})
     );
     assert_eq!(told(PoolReason::NoDemand.into()), json!({"reason": "so", "reasonWord": "no_demand"}));
-    // What another process says, be it newer or older, is kept as it is.
+    // A reason of another process is kept as it is, whether that process is newer or older.
     for (text, word) in [
         (json!({"reason": "so", "reasonWord": "unheard_of", "reasonFields": {"x": 1}}), "unheard_of"),
         (json!({"reason": "so", "reasonWord": "pool_gone"}), "pool_gone"),

@@ -1,6 +1,6 @@
 //! The process's own metrics, with a start time that does not need `/proc/stat`.
 //!
-//! Under systemd's `ProcSubset=pid`, as in the shipped unit, that file is not there, and the collector of the library says 0.
+//! Under systemd's `ProcSubset=pid`, as in the shipped unit, this file does not exist, and the library's collector says 0.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -18,7 +18,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Of a process that starts at about this moment.
+    /// Makes the collector of a process that starts at about this moment.
     pub(super) fn new() -> Process {
         let library = ProcessCollector::for_self();
         let help = library.desc().into_iter().find(|desc| desc.fq_name == START).map(|desc| desc.help.clone());
