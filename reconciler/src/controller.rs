@@ -102,7 +102,7 @@ pub struct Controller {
     unavailable: Unavailable,
     budgets: Budgets,
     pools: BTreeMap<PoolName, PoolState>,
-    /// Pools that an operator paused. Whoever runs the core keeps them over a restart; see [`crate::steer`].
+    /// Pools that an operator paused. Whoever runs the core keeps the pauses over a restart; see [`crate::steer`].
     paused: BTreeMap<PoolName, Pause>,
     journal: Journal,
     flights: BTreeMap<EffectId, Flight>,

@@ -1,5 +1,5 @@
-//! Webhooks that GitHub could not deliver. GitHub never tries again by itself. Without a lost `queued` event, nobody would know
-//! of its job. So muster looks up failed deliveries and asks for them again.
+//! Webhooks that GitHub could not deliver. GitHub never tries again by itself. When a `queued` event is lost, nobody knows of
+//! its job. So muster looks up failed deliveries and asks for them again.
 //! <https://docs.github.com/en/webhooks/using-webhooks/handling-failed-webhook-deliveries>
 //!
 //! Every failed attempt is a row of its own in GitHub's list, so muster counts nothing. The number of a delivery's rows says how

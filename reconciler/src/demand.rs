@@ -86,8 +86,7 @@ impl Job {
         self.event.state == JobState::Queued && !self.held(now) && now.since(self.first_seen) >= delay
     }
 
-    /// Whether GitHub has answered if the job is still queued, or has had [`CONFIRMATION`] to answer. Most redelivered jobs are
-    /// over.
+    /// Whether GitHub has answered if the job is still queued, or has had 10 s to answer. Most redelivered jobs are over.
     ///
     /// Decision 0010, row 4.
     pub fn confirmed(&self, now: Time) -> bool {
@@ -127,7 +126,7 @@ pub struct Folded {
     pub before: Option<JobState>,
     /// Messages that stand for no queued job any more, to be deleted.
     pub settled: Vec<MessageId>,
-    /// When this process first heard of the job. None: the event changed nothing.
+    /// When this process first heard of the job. None: the event was ignored.
     pub first_seen: Option<Time>,
     /// How long the job was queued until a runner took it, by GitHub's clock. None: the events did not tell both times.
     pub true_wait: Option<Duration>,
@@ -147,8 +146,8 @@ pub struct Demand {
 }
 
 impl Demand {
-    /// Takes in one event. `message` is the message that brought the event, with its receive count. None: GitHub's answer brought
-    /// it.
+    /// Takes in one event. `message` is the message that brought the event, with its receive count. None: GitHub's answer to
+    /// a check brought the event.
     ///
     /// An event that names a known job in another owner's repository changes nothing. A webhook secret of one owner must not
     /// speak of another owner's jobs. If the repository was transferred, the check with GitHub tells what became of a queued job.

@@ -148,8 +148,7 @@ impl Planner<'_> {
         let listed = r.bound_to().cloned().is_some_and(|f| self.swept_twice(&Source::Runners(f), deadline));
         let seen = self.swept_twice(&Source::Instances, deadline) && listed;
         let why = StepReason::DrainUnanswered { limit: DRAIN_DEADLINE };
-        // This runner was online, and its row is missing from GitHub's list while EC2 shows the instance. Rows go missing there
-        // now and then.
+        // Whether a runner that was online has lost its row while EC2 shows the instance. Rows go missing in the list now and then.
         let vanished = r.was_online() && r.registration().is_some_and(|g| (1..VANISHED_SWEEPS).contains(&g.missed()));
         if self.now < deadline || !seen || vanished || r.may_have_job() {
             return self.limit_age(id, r, Phase::Draining);
