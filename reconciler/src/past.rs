@@ -19,7 +19,7 @@ pub struct JobPast {
     pub api_url: Option<String>,
     /// When this process first heard of the job.
     pub heard: Time,
-    /// When this process heard that a runner took the job. None: it never heard so.
+    /// When this process heard that a runner took the job. None: this process never heard so.
     pub started: Option<Time>,
     /// When this process heard of the job's end, or gave the job up.
     pub ended: Time,

@@ -131,8 +131,8 @@ impl Planner<'_> {
         }
     }
 
-    /// Follows up a drain that the instance did not answer. An instance that was never configured is ended at once. Any other one is
-    /// ended only when all of this is true:
+    /// Follows up a drain that the instance did not answer. An instance that was never configured is ended at once. Any other one
+    /// is ended only when all of this is true:
     /// - the deadline is over, and two sweeps of EC2 and two of the runner's list began after the deadline;
     /// - no source shows a sign of a job;
     /// - GitHub does not show the runner online, because a live runner that does not answer is most likely busy;

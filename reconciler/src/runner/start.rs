@@ -58,9 +58,9 @@ impl Runner {
         self.born().max(self.first_seen) + boot_deadline
     }
 
-    /// We count a found instance's age from EC2's launch time, because it existed before we saw it. An instance of ours may be younger
-    /// than the first call for it, because that call may have been repeated for long. We trust EC2's clock between that call and the
-    /// sweep that shows the instance.
+    /// We count a found instance's age from EC2's launch time, because it existed before we saw it. An instance of ours may be
+    /// younger than the first call for it, because that call may have been repeated for long. We trust EC2's clock between that
+    /// call and the sweep that shows the instance.
     ///
     /// Decision 0010, row 8.
     fn born(&self) -> Time {
