@@ -1,7 +1,7 @@
 //! The controller: [`Controller::step`] folds one input, plans what became due, and emits effects within budgets.
 //!
-//! It is synchronous and deterministic: the same inputs at the same times give the same effects. What is in flight is
-//! remembered here, and only here; losing all of it (a crash) costs time, never correctness.
+//! The controller is synchronous and deterministic: the same inputs at the same times give the same effects. Only the controller
+//! remembers which effects are under way. A crash loses that memory, which costs time and never correctness.
 
 mod emit;
 mod jobs;
@@ -34,23 +34,23 @@ use crate::steer::Pause;
 use crate::time::Time;
 use crate::world::World;
 
-/// SQS visibility of a held message, in seconds.
+/// How long SQS hides a message that this process holds, in seconds.
 pub const VISIBILITY_S: u32 = 120;
 
-/// A held message is extended when less than this is left of its visibility.
+/// A held message is extended when SQS will hide the message for less than this time.
 const EXTEND_BEFORE: Duration = Duration::from_secs(60);
 
-/// A dirty pool is planned after this much quiet, and at the latest after [`DEBOUNCE_MAX`].
+/// A pool that changed is planned after this time without a further change, and at the latest after [`DEBOUNCE_MAX`].
 const DEBOUNCE: Duration = Duration::from_millis(50);
 const DEBOUNCE_MAX: Duration = Duration::from_millis(500);
 
-/// SQS hands out ten messages at a time; so many say that there are more.
+/// SQS hands out ten messages at a time. A full batch says that the queue holds more.
 const FULL_BATCH: usize = 10;
 
-/// How often the jobs are searched for some that GitHub should be asked about.
+/// How often the controller looks for jobs that GitHub should be asked about.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
 
-/// An effect that was not answered yet.
+/// An effect that has no outcome yet.
 #[derive(Clone, Debug)]
 struct Flight {
     effect: Effect,
@@ -60,30 +60,30 @@ struct Flight {
 /// What the controller remembers of a pool between two plans.
 #[derive(Clone, Debug, Default)]
 struct PoolState {
-    /// First and last change since the last plan.
+    /// The first and the last change since the last plan. None: nothing has changed.
     dirty: Option<(Time, Time)>,
-    /// More of the same is on its way: gather for [`DEBOUNCE_MAX`], so that a burst is few launches.
+    /// More messages for this pool are on their way. The pool waits for [`DEBOUNCE_MAX`], so that a burst makes few launches.
     gathering: bool,
-    /// Planned again at this time whatever happens.
+    /// When the pool is planned again, even without a change.
     again_at: Time,
-    /// The last plan, to explain.
+    /// The newest plan. None: the pool was not planned yet.
     plan: Option<Plan>,
-    /// Boxes in a row that never came online.
+    /// Instances in a row that never came online.
     boot_failures: u32,
-    /// Launches in a row that failed for other reasons than capacity.
+    /// Launches in a row that failed for a reason other than capacity.
     launch_failures: u32,
-    /// No launch before this, and why.
+    /// No launch before this time, and why.
     backoff: Option<(Time, Backoff)>,
     /// Configurations in a row that were refused.
     refusals: u32,
-    /// None is tried before this, and what the last refusal said.
+    /// No configuration before this time, and why the last one was refused.
     refused: Option<(Time, Refused)>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct SweepState {
     due: Time,
-    /// The last sweep failed: however much speaks for a look, none is taken before this.
+    /// When the backoff after a failed sweep ends. No sweep begins earlier, whatever asks for one.
     not_before: Time,
     in_flight: bool,
     failures: u32,
@@ -102,28 +102,28 @@ pub struct Controller {
     unavailable: Unavailable,
     budgets: Budgets,
     pools: BTreeMap<PoolName, PoolState>,
-    /// Pools that an operator paused. Kept outside of this process; see [`crate::steer`].
+    /// Pools that an operator paused. Whoever runs the core keeps the pauses over a restart; see [`crate::steer`].
     paused: BTreeMap<PoolName, Pause>,
     journal: Journal,
     flights: BTreeMap<EffectId, Flight>,
     sweeps: BTreeMap<Source, SweepState>,
-    /// Held messages, and until when SQS keeps them invisible.
+    /// The messages that this process holds, and until when SQS hides each of them.
     held: BTreeMap<MessageId, Time>,
     extend_at: Time,
     check_at: Time,
     expire_at: Time,
-    /// Effects of the step under way.
+    /// The effects of the current step.
     out: Vec<Effect>,
     facts: Vec<Fact>,
-    /// The messages that are being taken in came as a full batch: the queue holds more.
+    /// The messages that are being taken in came as a full batch, so the queue holds more.
     gathering: bool,
     started: bool,
     stopping: bool,
 }
 
 impl Controller {
-    /// A controller that knows nothing. `process` is unique for every start of a process (letters, digits and `-`, 40 at
-    /// most): it is part of every launch intent, so that no two processes ever share a ClientToken.
+    /// A controller that knows nothing yet. `process` must be unique for every start of a process: letters, digits and `-`, 40 at
+    /// most. `process` is part of every launch intent, so that no two processes ever share a ClientToken.
     pub fn new(process: &str, now: Time) -> Controller {
         let spec = Arc::new(Spec::default());
         Controller {
@@ -153,7 +153,7 @@ impl Controller {
         }
     }
 
-    /// Takes in one input at `now` and returns what is to be done. `now` never goes back between calls.
+    /// Takes in one input at `now` and returns the effects to carry out. `now` never goes back between calls.
     pub fn step(&mut self, now: Time, input: Input) -> Vec<Effect> {
         let told = self.facts.len();
         match input {
@@ -192,7 +192,7 @@ impl Controller {
         std::mem::take(&mut self.out)
     }
 
-    /// When [`step`](Self::step) wants to be called at the latest.
+    /// When [`step`](Self::step) must be called at the latest. FAR before the first manifests, and after the order to stop.
     pub fn next_wake(&self) -> Time {
         if !self.started || self.stopping {
             return Time::FAR;
@@ -208,7 +208,7 @@ impl Controller {
         std::mem::take(&mut self.facts)
     }
 
-    /// Ok once there is a view to decide from; else what is missing.
+    /// Ok once the controller has manifests and a complete sweep of EC2. Otherwise the error says what is missing.
     pub fn ready(&self) -> Result<(), String> {
         if self.stopping {
             return Err("shutting down".into());
@@ -223,22 +223,22 @@ impl Controller {
         }
     }
 
-    /// Effects that have not been answered yet.
+    /// The number of effects that have no outcome yet.
     pub fn in_flight(&self) -> usize {
         self.flights.len()
     }
 
-    /// Messages that are held.
+    /// The number of messages that this process holds.
     pub fn messages_held(&self) -> usize {
         self.held.len()
     }
 
-    /// What the controller believes, and what its plans are made from.
+    /// The inputs of a plan, as the controller knows them now.
     pub fn view(&self) -> View<'_> {
         View { spec: &self.spec, demand: &self.demand, world: &self.world, unavailable: &self.unavailable }
     }
 
-    /// All that the controller knows, to be read by whoever answers a question.
+    /// A view of all that the controller knows, for whoever answers a question.
     pub fn seen(&self) -> Seen<'_> {
         Seen {
             spec: &self.spec,
@@ -254,12 +254,12 @@ impl Controller {
         }
     }
 
-    /// Each pool's newest plan; None if the pool was not planned yet.
+    /// Each pool's newest plan. None: the pool was not planned yet.
     pub fn newest_plans(&self) -> impl Iterator<Item = (&PoolName, Option<&Plan>)> {
         self.pools.iter().map(|(name, state)| (name, state.plan.as_ref()))
     }
 
-    /// When GitHub is next asked to deliver a failed webhook again; FAR if there is none to ask for.
+    /// When GitHub is next asked to deliver a failed webhook again. FAR when there is none to ask for.
     pub fn next_redelivery(&self) -> Time {
         self.deliveries.next()
     }
@@ -272,7 +272,7 @@ impl Controller {
         self.spec = spec;
         self.demand.reroute(&self.spec);
         for state in self.pools.values_mut() {
-            // A new launch template or permission may be just what a backed-off pool waits for.
+            // A new launch template or permission may be what a pool in backoff needs.
             (state.launch_failures, state.boot_failures, state.backoff) = (0, 0, None);
             (state.refusals, state.refused) = (0, None);
         }
@@ -300,8 +300,7 @@ impl Controller {
 
     // ---------------------------------------------------------------------------------------------- schedule
 
-    /// Pools of the manifests, and pools that only boxes speak of.
-    /// Something about this pool changed.
+    /// Something about this pool changed, so the pool is planned soon.
     fn mark(&mut self, pool: &PoolName, now: Time) {
         let state = self.pools.entry(pool.clone()).or_default();
         state.dirty = Some(state.dirty.map_or((now, now), |(first, _)| (first, now)));
@@ -319,14 +318,14 @@ impl Controller {
         state.again_at = state.again_at.min(at);
     }
 
-    /// Every list that tells something is swept from now on.
+    /// Every list that may show one of our runners is swept from now on.
     fn look_at_lists(&mut self, now: Time) {
         for list in self.lists() {
             self.look_at(Source::Runners(list), now);
         }
     }
 
-    /// A source is swept from now on; one that was failing when it was last needed, not before its backoff is over.
+    /// A source is swept from now on. If its last sweep failed, the backoff ends first.
     fn look_at(&mut self, source: Source, now: Time) {
         let state = self.sweeps.entry(source).or_insert(SweepState { due: Time::FAR, ..SweepState::default() });
         if state.due == Time::FAR && !state.in_flight {
@@ -334,7 +333,7 @@ impl Controller {
         }
     }
 
-    /// A source is worth a look sooner than planned.
+    /// A source is worth a sweep sooner than planned, but not before the backoff of a failed sweep ends.
     ///
     /// Decision 0010, row 14.
     fn hurry(&mut self, source: &Source, now: Time) {
@@ -399,7 +398,8 @@ impl Controller {
         self.flush(batch, now);
     }
 
-    /// A queued job that GitHub leaves alone although a runner of its pool has sat idle for idleTimeout is held by GitHub.
+    /// Puts queued jobs on hold that GitHub seems to keep back. Such a job has counted for `idleTimeout`, while a runner of its
+    /// pool was idle for as long and did not get the job.
     fn hold_left_queued(&mut self, name: &PoolName, now: Time) {
         let Some(pool) = self.spec.pools.get(name) else { return };
         let (timeout, deadline) = (pool.spec.runner.idle_timeout.get(), pool.spec.runner.boot_deadline.get());

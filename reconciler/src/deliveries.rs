@@ -1,9 +1,9 @@
-//! Webhooks that GitHub could not deliver. GitHub never tries again by itself; a `queued` event that got lost would be a
-//! job that nobody knows of, so failed deliveries are looked up and asked for again.
+//! Webhooks that GitHub could not deliver. GitHub never tries again by itself. When a `queued` event is lost, nobody knows of
+//! its job. So muster looks up failed deliveries and asks for them again.
 //! <https://docs.github.com/en/webhooks/using-webhooks/handling-failed-webhook-deliveries>
 //!
-//! Every failed attempt is a row of its own in GitHub's list. So nothing is counted here: how often a delivery has failed
-//! is how many rows it has, and an attempt that was asked for went well when no newer row turns up.
+//! Every failed attempt is a row of its own in GitHub's list, so muster counts nothing. The number of a delivery's rows says how
+//! often the delivery has failed. An attempt that muster asked for succeeded when no newer row turns up.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,16 +12,17 @@ use crate::effect::DeliverySighting;
 use crate::ids::{AppName, DeliveryId};
 use crate::time::Time;
 
-/// Wait before a failed delivery is asked for again, doubled with each failed attempt, up to the second.
+/// How long muster waits before it asks for a failed delivery again: the first and the longest wait. The wait doubles with each
+/// failed attempt.
 const WAIT: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(1800));
 
-/// An ask that failed is repeated after this.
+/// A request for a delivery that failed is repeated after this time.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 
-/// Answers of ours that would be the same again: malformed, too large.
+/// HTTP statuses of our own that a new attempt would get again: 400 (malformed) and 413 (too large).
 const FINAL: [u16; 2] = [400, 413];
 
-/// The failed deliveries that may hold a job nobody heard of.
+/// The failed deliveries that may be of a job that nobody heard of.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Deliveries {
     failed: BTreeMap<(AppName, DeliveryId), Failed>,
@@ -29,12 +30,12 @@ pub struct Deliveries {
 
 #[derive(Clone, Debug, PartialEq)]
 struct Failed {
-    /// Not before this; FAR once it was asked for.
+    /// When to ask for the delivery. FAR once muster has asked.
     due: Time,
 }
 
 impl Deliveries {
-    /// A complete look at one App's failed deliveries. Of each, only the newest attempt matters.
+    /// Takes in a complete sweep of one App's failed deliveries. Of each delivery, only the newest attempt matters.
     pub fn saw(&mut self, app: &AppName, rows: &[DeliverySighting], now: Time) {
         let mut newest: BTreeMap<&str, (DeliveryId, u32)> = BTreeMap::new();
         for row in rows.iter().filter(|r| r.action.as_deref() == Some("queued")) {
@@ -51,36 +52,36 @@ impl Deliveries {
         }
     }
 
-    /// The Apps that there are; of others nothing can be asked.
+    /// Forgets the deliveries of Apps that are no longer known, because nobody can ask for them.
     pub fn set_apps(&mut self, known: impl Fn(&AppName) -> bool) {
         self.failed.retain(|(app, _), _| known(app));
     }
 
-    /// Those to ask for now, oldest first.
+    /// The deliveries to ask for now: for each App, the oldest first.
     pub fn due(&self, now: Time) -> Vec<(AppName, DeliveryId)> {
         self.failed.iter().filter(|(_, f)| f.due <= now).map(|(key, _)| key.clone()).collect()
     }
 
-    /// When the next is due.
+    /// When the next delivery is due. FAR when there is none.
     pub fn next(&self) -> Time {
         self.failed.values().map(|f| f.due).min().unwrap_or(Time::FAR)
     }
 
-    /// It is being asked for: never again, unless that fails.
+    /// muster asks for the delivery now. The same attempt is never asked for again, unless the request fails.
     pub fn asked(&mut self, app: &AppName, id: DeliveryId) {
         if let Some(f) = self.failed.get_mut(&(app.clone(), id)) {
             f.due = Time::FAR;
         }
     }
 
-    /// Asking for it failed.
+    /// The request for the delivery failed. muster asks again after `retry_after`, or after a minute if that is longer.
     pub fn ask_failed(&mut self, app: &AppName, id: DeliveryId, retry_after: Option<Duration>, now: Time) {
         if let Some(f) = self.failed.get_mut(&(app.clone(), id)) {
             f.due = now + retry_after.unwrap_or_default().max(ASK_AGAIN);
         }
     }
 
-    /// Later, because the budget is spent.
+    /// Asks for the delivery later, because the budget is spent.
     pub fn put_off(&mut self, app: &AppName, id: DeliveryId, until: Time) {
         if let Some(f) = self.failed.get_mut(&(app.clone(), id)) {
             f.due = until;

@@ -1,8 +1,8 @@
 //! A fold of events: which jobs want a runner, and which messages stand for them.
 //!
-//! A job's state only moves up, so folding is a join: commutative, associative, idempotent. A queued job keeps its
-//! messages until it is known to have left the queue: the queue is the database. What is over leaves a tombstone, so
-//! that a late `queued` never revives it.
+//! A job's state only moves forward, so folding is a join: commutative, associative, idempotent. The queue is the database: a
+//! queued job keeps its messages until muster knows that the job has left GitHub's queue. A job that is over leaves a tombstone,
+//! so that a late `queued` never revives the job.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,100 +15,100 @@ use crate::past::BoxPast;
 use crate::reason::HoldReason;
 use crate::time::Time;
 
-/// GitHub drops a job that nobody took after 24 hours; so do we, and a tombstone lives as long.
+/// GitHub drops a job that no runner took for 24 hours. muster does the same, and keeps a tombstone for as long.
 /// <https://docs.github.com/en/actions/reference/limits#existing-system-limits>
 pub const JOB_EXPIRY: Duration = Duration::from_secs(24 * 3600);
 
-/// A self-hosted job may run for 5 days; a job in progress is forgotten a day later at the latest.
+/// A self-hosted job may run for 5 days. A job in progress is forgotten a day later at the latest.
 const RUNNING_EXPIRY: Duration = Duration::from_secs(6 * 24 * 3600);
 
-/// A redelivered job waits this long for GitHub's word on it.
+/// How long a redelivered job waits for GitHub's word before the job counts.
 const CONFIRMATION: Duration = Duration::from_secs(10);
 
-/// Tombstones at most; beyond it the oldest go first.
+/// The largest number of tombstones. Beyond this number, those with the lowest job ids go first, which are the oldest.
 const TOMBSTONES: usize = 500_000;
 
-/// First, and longest, wait before a job that GitHub leaves queued is counted again.
+/// For how long a job that GitHub leaves queued does not count: the first and the longest time. The time doubles with each hold.
 const HOLD: (Duration, Duration) = (Duration::from_secs(600), Duration::from_secs(4 * 3600));
 
 /// One job that is not over.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
-    /// The join of all events heard of it.
+    /// The join of all events of the job.
     pub event: JobEvent,
-    /// When this process first heard of it.
+    /// When this process first heard of the job.
     pub first_seen: Time,
-    /// When this process first heard that a runner took it. For its trace; decides nothing.
+    /// When this process first heard that a runner took the job. Only the job's trace needs this time; no decision does.
     pub started: Option<Time>,
-    /// What its box was, if that is forgotten already. For its trace; decides nothing.
+    /// What the job's runner was, if the runner is already forgotten. Only the job's trace needs this; no decision does.
     pub lost_box: Option<BoxPast>,
-    /// The messages that stand for it, all held. Empty once it has left the queue.
+    /// The messages that stand for the job, all held by this process. Empty once the job has left the queue.
     pub messages: BTreeSet<MessageId>,
-    /// Where it belongs.
+    /// The pool that takes the job, or why none does.
     pub route: Route,
-    /// Heard of by redelivery only: a predecessor may have launched for it.
+    /// Whether a message of the job was delivered before. A predecessor may then have launched for the job.
     pub redelivered: bool,
-    /// GitHub holds it back; it doesn't count.
+    /// The newest hold, which may be over. While the hold lasts, the job does not count.
     pub hold: Option<Hold>,
-    /// The background check with GitHub.
+    /// What GitHub was asked about the job in the background.
     pub check: Check,
 }
 
-/// Why a queued job doesn't count at the moment.
+/// Why, and until when, a queued job does not count.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hold {
-    /// Why.
+    /// Why the job is held back.
     pub why: HoldReason,
-    /// Since when.
+    /// When the hold began.
     pub since: Time,
-    /// Counts again from then on.
+    /// When the job counts again.
     pub until: Time,
-    /// How often it has been held, this time included.
+    /// How often the job has been held in a row, this time included.
     pub times: u32,
 }
 
-/// When GitHub was, and is to be, asked about a job.
+/// When GitHub was asked about a job, and when it may be asked again.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Check {
-    /// The last answer.
+    /// When GitHub last answered. None: GitHub has not.
     pub answered: Option<Time>,
-    /// How often we asked.
+    /// How often muster asked.
     pub times: u32,
-    /// Not before this.
+    /// No question is asked before this time.
     pub not_before: Time,
-    /// A question is under way.
+    /// Whether a question is under way.
     pub in_flight: bool,
 }
 
 impl Job {
-    /// Whether a runner should exist for it: queued, past the pool's delay, and not held back.
+    /// Whether a runner should exist for the job: the job is queued, its pool's delay is over, and the job is not held back.
     pub fn counts(&self, delay: Duration, now: Time) -> bool {
         self.event.state == JobState::Queued && !self.held(now) && now.since(self.first_seen) >= delay
     }
 
-    /// Whether GitHub was asked if it is still queued, or had the time to answer: most redelivered jobs are over.
+    /// Whether GitHub has answered if the job is still queued, or has had 10 s to answer. Most redelivered jobs are over.
     ///
     /// Decision 0010, row 4.
     pub fn confirmed(&self, now: Time) -> bool {
         self.check.answered.is_some() || now.since(self.first_seen) >= CONFIRMATION
     }
 
-    /// When a redelivered job counts without GitHub's word.
+    /// When a redelivered job counts even without GitHub's word.
     pub fn confirmed_by(&self) -> Time {
         self.first_seen + CONFIRMATION
     }
 
-    /// Whether it is held back at the moment.
+    /// Whether the job is held back at the moment.
     pub fn held(&self, now: Time) -> bool {
         self.hold.as_ref().is_some_and(|h| now < h.until)
     }
 
-    /// Since when it has counted without a break: when it was first heard of, or its last hold ended.
+    /// Since when the job has counted without a break: since it was first heard of, or since its last hold ended.
     pub fn counted_since(&self) -> Time {
         self.hold.as_ref().map_or(self.first_seen, |h| h.until)
     }
 
-    /// The pool that it counts for.
+    /// The pool that the job counts for. None: no pool takes the job.
     pub fn pool(&self) -> Option<&PoolName> {
         match &self.route {
             Route::Pool(name) => Some(name),
@@ -120,19 +120,19 @@ impl Job {
 /// What folding an event changed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Folded {
-    /// The job reached a state that it had not been known in.
+    /// Whether the job reached a state that this process did not know of.
     pub advanced: bool,
-    /// The state before, if the job was known.
+    /// The state before the event. None: the job was not known.
     pub before: Option<JobState>,
-    /// Messages that nothing hangs on any more: to be deleted.
+    /// Messages that stand for no queued job any more, to be deleted.
     pub settled: Vec<MessageId>,
-    /// When the job was first heard of.
+    /// When this process first heard of the job. None: the event was ignored.
     pub first_seen: Option<Time>,
-    /// Queued until taken by a runner, by GitHub's clock, if its events told both.
+    /// How long the job was queued until a runner took it, by GitHub's clock. None: the events did not tell both times.
     pub true_wait: Option<Duration>,
-    /// The job, if this ended it.
+    /// The job, if this event ended it.
     pub ended: Option<Box<Job>>,
-    /// The pools that this concerns.
+    /// The pools of the jobs that changed.
     pub pools: BTreeSet<PoolName>,
 }
 
@@ -141,15 +141,16 @@ pub struct Folded {
 pub struct Demand {
     jobs: BTreeMap<JobId, Job>,
     over: BTreeMap<JobId, Time>,
-    /// Jobs that have been held, by run: an index of `jobs`.
+    /// The jobs with a hold, by run. This is an index of `jobs`.
     held: BTreeSet<(RunId, JobId)>,
 }
 
 impl Demand {
-    /// Takes in one event; `message` is the message that brought it, with its receive count.
+    /// Takes in one event. `message` is the message that brought the event, with its receive count. None: GitHub's answer to
+    /// a check brought the event.
     ///
-    /// An event that names a known job in another owner's repository changes nothing: a webhook secret of one owner must not speak
-    /// of another's jobs. If the repository was transferred, the check with GitHub tells what became of a queued job.
+    /// An event that names a known job in another owner's repository changes nothing. A webhook secret of one owner must not
+    /// speak of another owner's jobs. If the repository was transferred, the check with GitHub tells what became of a queued job.
     pub fn fold(&mut self, spec: &Spec, event: &JobEvent, message: Option<(MessageId, u32)>, now: Time) -> Folded {
         let mut folded = Folded::default();
         if self.over.contains_key(&event.job) {
@@ -214,7 +215,7 @@ impl Demand {
         folded
     }
 
-    /// An event of a run may mean that GitHub let its other jobs go: they count again.
+    /// An event of a run may mean that GitHub has let the run's other jobs go. These jobs count again.
     fn resume_run(&mut self, run: RunId, but: JobId, pools: &mut BTreeSet<PoolName>) {
         let ours: Vec<_> =
             self.held.range((run, JobId(0))..=(run, JobId(u64::MAX))).filter(|(_, id)| *id != but).copied().collect();
@@ -239,14 +240,14 @@ impl Demand {
         job
     }
 
-    /// Finds every job's place anew; after the manifests changed.
+    /// Finds the pool of every job again, after the manifests changed.
     pub fn reroute(&mut self, spec: &Spec) {
         for job in self.jobs.values_mut() {
             job.route = route(spec, &job.event);
         }
     }
 
-    /// Drops what is older than GitHub keeps it; returns the jobs that were dropped, with messages to delete.
+    /// Drops jobs and tombstones that are older than GitHub keeps jobs. Returns the dropped jobs, with the messages to delete.
     pub fn expire(&mut self, now: Time) -> Vec<Job> {
         self.over.retain(|_, at| now.since(*at) < JOB_EXPIRY);
         let limit = |j: &Job| if j.event.state == JobState::Queued { JOB_EXPIRY } else { RUNNING_EXPIRY };
@@ -263,22 +264,22 @@ impl Demand {
         job.hold = Some(Hold { why, since: now, until: now + backoff, times });
     }
 
-    /// The jobs, by id.
+    /// The jobs that are not over, by id.
     pub fn jobs(&self) -> &BTreeMap<JobId, Job> {
         &self.jobs
     }
 
-    /// One job, to note a check.
+    /// One job, to note a check or the end of its runner.
     pub fn job_mut(&mut self, id: JobId) -> Option<&mut Job> {
         self.jobs.get_mut(&id)
     }
 
-    /// Whether a job is known to be over.
+    /// Whether the job is known to be over.
     pub fn is_over(&self, id: JobId) -> bool {
         self.over.contains_key(&id)
     }
 
-    /// Queued jobs of a pool.
+    /// The queued jobs of a pool.
     pub fn queued<'a>(&'a self, pool: &'a PoolName) -> impl Iterator<Item = (JobId, &'a Job)> {
         self.jobs.iter().filter(move |(_, j)| j.event.state == JobState::Queued && j.pool() == Some(pool)).map(|(id, j)| (*id, j))
     }
@@ -290,8 +291,7 @@ fn same_owner(one: &JobEvent, other: &JobEvent) -> bool {
     owner(one) == owner(other)
 }
 
-/// The join of two events of one job: of each field the greater, so that order never matters. Only state, runner and
-/// conclusion ever differ, and those only grow.
+/// Joins two events of one job. Each field becomes the greater of the two, so the order of events never matters.
 fn join(known: &mut JobEvent, heard: &JobEvent) {
     debug_assert_eq!(known.job, heard.job);
     fn greater<T: Ord + Clone>(known: &mut T, heard: &T) {

@@ -1,4 +1,5 @@
-//! Job labels -> pool. One rule for the webhook (is this job for us?) and for the controller (which pool does it count for?).
+//! Which pool a job's labels lead to. One rule serves the webhook (is this job for us?) and the controller (which pool does the
+//! job count for?).
 
 use crate::event::JobEvent;
 use crate::ids::{PoolName, Scope};
@@ -8,18 +9,19 @@ use crate::reason::{Foreign, Misfit, Unmatched};
 /// Where a job belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// It counts for this pool.
+    /// The job counts for this pool.
     Pool(PoolName),
-    /// It asks for a self-hosted runner, but no pool takes it: kept, with the pool that came nearest and what it lacks.
+    /// The job asks for a self-hosted runner, but no pool takes the job. muster keeps the job, with the pool that came nearest
+    /// and what that pool lacks.
     Unmatched(Unmatched),
-    /// It isn't for us, and why.
+    /// The job is not for muster, and why.
     Foreign(Foreign),
 }
 
-/// The label by which a job says that it wants a runner of its owner's own.
+/// The label by which a job says that it wants a self-hosted runner.
 pub const SELF_HOSTED: &str = "self-hosted";
 
-/// Which pool takes the job: the lowest `priority`, then the fewest labels that the job doesn't ask for, then the name.
+/// Finds the pool that takes the job: the lowest `priority`, then the fewest labels that the job does not ask for, then the name.
 pub fn route(spec: &Spec, event: &JobEvent) -> Route {
     if event.labels.is_empty() {
         return without_labels(spec, event);
@@ -62,8 +64,9 @@ pub fn route(spec: &Spec, event: &JobEvent) -> Route {
     }
 }
 
-/// `runs-on` with a `group` alone: "the runs-on key sends the job to any available runner in the group". Its webhook names no
-/// group, so nobody can tell which pool's runners are meant, or whether it is a group of GitHub's own larger runners.
+/// Routes a job whose `runs-on` has a `group` alone: "the runs-on key sends the job to any available runner in the group". The
+/// webhook names no group. So nobody can tell which pool's runners are meant, or whether the group has GitHub's own larger
+/// runners.
 /// <https://docs.github.com/en/actions/how-tos/write-workflows/choose-where-workflows-run/choose-the-runner-for-a-job#choosing-runners-in-a-group>
 fn without_labels(spec: &Spec, event: &JobEvent) -> Route {
     let serves = |pool: &RunnerPool| covers(&pool.spec.github.scope, event) && repository_allowed(pool, &event.repo);
@@ -73,22 +76,22 @@ fn without_labels(spec: &Spec, event: &JobEvent) -> Route {
     Route::Unmatched(Unmatched::NoLabels)
 }
 
-/// Whether a label is `self-hosted`, or was meant to hold it: several labels written as one, or one with a line break.
+/// Whether a label is `self-hosted`, or was meant to contain it: several labels written as one, or a label with a line break.
 fn asks_for_own(label: &str) -> bool {
     label.split(|c: char| c == ',' || c.is_whitespace() || c.is_control()).any(|part| part.eq_ignore_ascii_case(SELF_HOSTED))
 }
 
-/// Labels in a list, each in quotes if it would not read as one label.
+/// The labels in one line. A label that would not read as one label is in quotes.
 pub fn listed(labels: &[String], between: &str) -> String {
     let odd = |l: &String| l.is_empty() || l.contains(|c: char| c == ',' || c.is_whitespace() || c.is_control());
     labels.iter().map(|l| if odd(l) { format!("{l:?}") } else { l.clone() }).collect::<Vec<_>>().join(between)
 }
 
-/// Labels that are told of in full, and the characters of each.
+/// At most this many labels are told, and at most [`TOLD_LETTERS`] characters of each.
 const TOLD_LABELS: usize = 10;
 const TOLD_LETTERS: usize = 80;
 
-/// Labels as they came, so that a comma, a space or a line break in one of them shows.
+/// The labels in quotes, as they came, so that a comma, a space or a line break in a label shows.
 pub fn quoted(labels: &[impl AsRef<str>]) -> String {
     let one = |label: &str| match label.char_indices().nth(TOLD_LETTERS) {
         Some((at, _)) => format!("{:?}…", &label[..at]),
@@ -116,7 +119,7 @@ fn repository_allowed(pool: &RunnerPool, repo: &str) -> bool {
     globs.is_empty() || globs.iter().any(|g| glob(&g.to_ascii_lowercase(), &repo.to_ascii_lowercase()))
 }
 
-/// How far the labels are from fitting, and what is wrong; None: they fit.
+/// How far the labels are from fitting, and what is wrong. None: the labels fit.
 fn misfit(pool: &RunnerPool, job: &[String]) -> Option<(usize, Misfit)> {
     let has = |set: &[String], l: &str| set.iter().any(|x| x.eq_ignore_ascii_case(l));
     let labels: Vec<String> = job.iter().filter(|l| !has(&pool.spec.labels, l)).cloned().collect();
@@ -221,9 +224,9 @@ mod tests {
             "unmatched: no pool takes it; pool win comes nearest, but it lacks [\"arm64\"]"
         );
         assert!(routed(&s, &job(&["ubuntu-latest"])).starts_with("foreign: no pool matches"));
-        // Two pools as near: the first is named.
+        // Two pools are equally near, so the first one is named.
         assert!(routed(&s, &job(&["self-hosted", "arm64"])).contains("pool linux comes nearest"));
-        // Without any pool.
+        // There is no pool at all.
         assert!(routed(&spec([]), &job(&["self-hosted"])).starts_with("unmatched: no pool serves acme/web"));
         assert!(routed(&spec([]), &job(&["ubuntu-latest"])).starts_with("foreign: no pool matches"));
     }

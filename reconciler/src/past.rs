@@ -1,6 +1,6 @@
-//! A job's story, told once, when the job is over: what its trace is made of. No decision ever reads it.
+//! The story of a job, told once, when the job is over. The job's trace is made of this story. No decision ever reads it.
 //!
-//! Nothing is kept for it but what the controller remembers anyway; it is put together from the job's record and its box's.
+//! Nothing is kept for the story alone. It is put together from the record of the job and the record of its runner.
 
 use crate::event::JobEvent;
 use crate::ids::{InstanceId, PoolName};
@@ -8,57 +8,58 @@ use crate::runner::{Runner, Shape};
 use crate::stage::Stage;
 use crate::time::Time;
 
-/// A job that is over.
+/// The story of a job that is over.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobPast {
-    /// The join of all events heard of it.
+    /// The join of all events of the job.
     pub event: JobEvent,
-    /// The pool that it counted for, or that its box belongs to.
+    /// The pool that the job counted for, or that its runner belongs to.
     pub pool: Option<PoolName>,
-    /// The API that its App speaks to, such as `https://api.github.com`.
+    /// The API of the pool's App, such as `https://api.github.com`. None: the pool or its App is in no manifest.
     pub api_url: Option<String>,
-    /// When this process first heard of it.
+    /// When this process first heard of the job.
     pub heard: Time,
-    /// When this process heard that a runner took it; None: it never did.
+    /// When this process heard that a runner took the job. None: this process never heard so.
     pub started: Option<Time>,
-    /// When this process heard of its end, or gave it up.
+    /// When this process heard of the job's end, or gave the job up.
     pub ended: Time,
-    /// How it ended, as far as this is about muster.
+    /// How the job ended, as far as this is about muster.
     pub end: End,
-    /// The box that took it, if it is one of ours.
+    /// The runner that took the job. None: the runner is not ours, or nothing is known of it.
     pub taken_by: Option<BoxPast>,
 }
 
-/// How a job ended, its own conclusion aside.
+/// How a job ended, apart from its own conclusion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// It was told that it ended.
+    /// GitHub told the job's end, and muster knows of nothing that cut the job short.
     Told,
-    /// Spot took its box back, and it did not end well.
+    /// Spot took the instance back, and the job did not succeed.
     Interrupted,
-    /// Its box was gone before it was told to end, and it did not end well.
+    /// The runner was gone before the job's end was told, and the job did not succeed.
     Lost,
-    /// Nothing was heard of its end for longer than GitHub lets a job wait or run.
+    /// Nobody told the job's end for longer than GitHub lets a job wait or run.
     Expired,
 }
 
-/// What is told of the box that took a job.
+/// What the story tells of the runner that took the job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BoxPast {
-    /// The instance.
+    /// The runner's instance.
     pub instance: InstanceId,
-    /// What it is made of, as far as known.
+    /// What the instance is made of, as far as known.
     pub shape: Option<Shape>,
-    /// When its launch was asked for; None: this process did not launch it.
+    /// When the launch was first asked for. None: this process did not launch the instance.
     pub asked: Option<Time>,
-    /// When it reached which stage of its start, the earliest first; not when its first job started, which is the job's to tell.
+    /// When the runner reached each stage of its start, the earliest first. The stage `Started` is left out, because the job
+    /// tells it.
     pub reached: Vec<(Stage, Time)>,
-    /// EC2 announced that it takes it back.
+    /// Whether EC2 announced that it takes the instance back.
     pub interrupted: bool,
 }
 
 impl BoxPast {
-    /// What is known of a box now.
+    /// What is known of a runner now.
     pub fn of(instance: &InstanceId, r: &Runner) -> BoxPast {
         let mut reached: Vec<(Stage, Time)> = r.stages().filter(|(stage, _)| *stage != Stage::Started).collect();
         reached.sort_unstable_by_key(|(stage, at)| (*at, *stage));
@@ -73,7 +74,7 @@ impl BoxPast {
 }
 
 impl JobPast {
-    /// How a job ended that was told to have ended so on such a box, which may have been forgotten before (`lost`).
+    /// How a job ended that this runner took. `lost` says that the runner was forgotten before the job's end was told.
     pub(crate) fn end_of(event: &JobEvent, taken_by: Option<&BoxPast>, lost: bool) -> End {
         match taken_by {
             _ if event.conclusion.as_deref() == Some("success") => End::Told,

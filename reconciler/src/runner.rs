@@ -1,4 +1,4 @@
-//! One runner: every sighting of it joined into one record, and that record into one phase.
+//! One runner: one record of what all sources say, and one phase made from that record.
 //!
 //! Each source that speaks of a runner has a private part of the record, in a file of its own. Only the verbs in that file change
 //! the part.
@@ -31,14 +31,16 @@ use crate::ids::PoolName;
 use crate::manifest::RunnerPool;
 use crate::time::Time;
 
-/// This many complete sweeps in a row without it, each begun after it was first known: then it is absent.
+/// A runner is absent after this many complete sweeps in a row without it. Each of them must have begun after the runner was
+/// first known.
 pub const ABSENT_SWEEPS: u8 = 2;
 
-/// After this many complete sweeps in a row without it, the registration of a runner that is gone is taken for gone as well. Nobody
-/// may look at that list again.
+/// When a runner is gone, its registration counts as gone, too, after this many complete sweeps in a row without it. Nobody may
+/// look at that list again.
 pub const BURIED_SWEEPS: u8 = 4;
 
-/// Everything known of one runner. Any single sighting makes the record: an instance, a registration, a secret, an event.
+/// Everything known of one runner. A single sighting is enough to make the record: an instance, a registration, a secret or an
+/// event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Runner {
     pool: PoolName,
@@ -54,7 +56,7 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// A record with nothing in it yet.
+    /// A record in which no source has said anything. `now` is when this process first knew of the runner.
     pub fn new(pool: PoolName, now: Time) -> Runner {
         Runner {
             pool,
@@ -70,22 +72,22 @@ impl Runner {
         }
     }
 
-    /// From the instance's tag or the runner's name. Empty while only a secret tells of it.
+    /// The pool, from the instance's tag or the runner's name. Empty while only a secret speaks of the runner.
     pub fn pool(&self) -> &PoolName {
         &self.pool
     }
 
-    /// When this process first knew of it; ages run from here. For an own launch, when the launch was first asked for.
+    /// When this process first knew of the runner. For our own launch: when the launch was first asked for.
     pub fn first_seen(&self) -> Time {
         self.first_seen
     }
 
-    /// Whether this process launched it.
+    /// Whether this process launched the instance.
     pub fn launched_here(&self) -> bool {
         self.launched_here
     }
 
-    /// Something names its pool, which was perhaps unknown.
+    /// A source names the runner's pool. This matters only while the pool is unknown.
     ///
     /// Decision 0010, row 26.
     pub(crate) fn name_pool(&mut self, pool: &PoolName) {
@@ -94,7 +96,7 @@ impl Runner {
         }
     }
 
-    /// What decides its phase.
+    /// The evidence that decides the runner's phase.
     pub fn evidence(&self, boot_deadline: Duration, now: Time) -> Evidence {
         Evidence {
             ec2: self.ec2_evidence(now),
@@ -108,24 +110,24 @@ impl Runner {
         }
     }
 
-    /// Its phase, for a pool with this boot deadline.
+    /// The runner's phase, if its pool has this boot deadline.
     pub fn phase(&self, boot_deadline: Duration, now: Time) -> Phase {
         phase(self.evidence(boot_deadline, now))
     }
 
-    /// Whether it can take one of the pool's jobs, now or when it has booted.
+    /// Whether the runner can take one of the pool's jobs, now or when it has booted.
     ///
     /// Decision 0010, rows 13, 32.
     pub fn supplies(&self, pool: Option<&RunnerPool>, phase: Phase) -> bool {
         phase.is_supply() && self.wish().is_none() && !self.may_be_leaving() && !pool.is_some_and(|p| self.outdated(p))
     }
 
-    /// Any sign, in any source, that a job may be running on it.
+    /// Whether any source shows a sign that a job may be running on the runner.
     pub fn may_have_job(&self) -> bool {
         self.job().running().is_some() || self.registration().is_some_and(Registration::is_in_use)
     }
 
-    /// It is known that it can't have, and can't get, a job: nobody ever minted a configuration for it.
+    /// Whether the runner certainly has no job and can get none, because nobody ever minted a configuration for it.
     pub fn never_configured(&self) -> bool {
         self.launched_here()
             && self.configured() == Configured::No
@@ -135,8 +137,8 @@ impl Runner {
             && !self.has_secret()
     }
 
-    /// It was online and ended by itself, unasked, and no event told of a job: it had one, whose events are still to come.
-    /// Since when.
+    /// Since when a runner has been ending that was online, ended by itself, and had no job as far as events told. Such a runner
+    /// had a job whose events are still to come. None for every other runner.
     pub fn ended_unexplained(&self) -> Option<Time> {
         let quiet = self.was_online() && self.job().is_none() && self.busy_since().is_none();
         self.ending_since().filter(|_| self.left_alone() && quiet)

@@ -1,7 +1,7 @@
-//! What was seen, and how fresh each sighting is.
+//! What was seen of the runners, and how fresh the view of each source is.
 //!
-//! Every source has its own clock: when its last *complete* sweep began. Half a sweep is none, one missing row is no
-//! absence, and nothing is ever concluded from a source that was never seen whole.
+//! Every source has its own clock: when its last *complete* sweep began. Half a sweep proves nothing, and one missing row proves
+//! no absence. Nothing is ever concluded from a source that was never seen whole.
 
 mod launches;
 mod sweeps;
@@ -22,27 +22,27 @@ use crate::runner::{CONSISTENCY_LAG, Phase, Runner, Terms};
 use crate::stage::Stage;
 use crate::time::Time;
 
-/// How fresh one source is.
+/// How fresh the view of one source is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Freshness {
-    /// When the last complete sweep began.
+    /// When the last complete sweep began. None: there was none.
     pub complete: Option<Time>,
-    /// When the one before it began.
+    /// When the complete sweep before that one began.
     pub previous: Option<Time>,
-    /// The last failure since then.
+    /// Why the last sweep failed. None: it was complete.
     pub error: Option<String>,
 }
 
-/// A box that ended before it was online, and not because we asked.
+/// An instance that ended before its runner was online, although nobody had asked for that.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stillborn {
-    /// Its pool.
+    /// The instance's pool.
     pub pool: PoolName,
-    /// Nobody tried to configure it.
+    /// Whether nobody tried to configure the instance.
     pub never_configured: bool,
-    /// EC2's StateReason, if it is known.
+    /// EC2's StateReason, if known.
     pub reason: Option<String>,
-    /// Its end was told before, without this reason.
+    /// Whether the end was told before, without this reason.
     pub late: bool,
 }
 
@@ -53,31 +53,31 @@ pub struct World {
     sources: BTreeMap<Source, Freshness>,
     pending: BTreeMap<Intent, Pending>,
     started: Time,
-    /// Apps that are no longer in the manifests: what they registered can't be seen, or deleted, any more.
+    /// Apps and tokens that are no longer in the manifests. muster can no longer see or delete what they registered.
     lost_apps: BTreeSet<AppName>,
-    /// Lists that ended boxes may have left a registration in, says their tag, and that were not looked at twice. A predecessor
-    /// knew of them; the manifests may name them no more.
+    /// Lists that the tags of ended instances name, and that were not swept twice yet. A registration may be left in such a list.
+    /// A predecessor knew of the list, and the manifests may not name the list any more.
     ///
     /// Decision 0010, row 25.
     left_lists: BTreeSet<Forge>,
-    /// What happened since the controller last took it.
+    /// What happened since the controller last took the facts.
     facts: Vec<Fact>,
     stillborn: Vec<Stillborn>,
     lost: Vec<(JobId, BoxPast)>,
 }
 
 impl World {
-    /// Nothing seen yet.
+    /// A world in which nothing was seen yet. `now` is when this process began.
     pub fn new(now: Time) -> World {
         World { started: now, ..World::default() }
     }
 
-    /// The boxes, by instance id.
+    /// The runners, by their instance's id.
     pub fn runners(&self) -> &BTreeMap<InstanceId, Runner> {
         &self.runners
     }
 
-    /// One box, to note an effect on it.
+    /// One runner, to note an effect on that runner.
     pub fn runner_mut(&mut self, id: &InstanceId) -> Option<&mut Runner> {
         self.runners.get_mut(id)
     }
@@ -87,65 +87,65 @@ impl World {
         self.started
     }
 
-    /// What happened that is worth a metric, and was not taken yet.
+    /// What happened that is worth a metric, and that the controller has not taken yet.
     pub fn facts(&self) -> &[Fact] {
         &self.facts
     }
 
-    /// Takes the facts.
+    /// Takes the facts, so that each one is told once.
     pub fn take_facts(&mut self) -> Vec<Fact> {
         std::mem::take(&mut self.facts)
     }
 
-    /// Takes the news of own instances that ended before they were ever online, and not because we asked.
+    /// Takes the instances of ours that ended before their runners were online, although nobody had asked for that.
     pub fn take_stillborn(&mut self) -> Vec<Stillborn> {
         std::mem::take(&mut self.stillborn)
     }
 
-    /// Takes the jobs that were running on runners that are forgotten now, for their traces.
+    /// Takes the jobs that were running on runners that are now forgotten, for the jobs' traces.
     pub fn take_lost(&mut self) -> Vec<(JobId, BoxPast)> {
         std::mem::take(&mut self.lost)
     }
 
-    /// How fresh a source is.
+    /// How fresh the view of a source is. None: no sweep of the source has ended yet.
     pub fn freshness(&self, source: &Source) -> Option<&Freshness> {
         self.sources.get(source)
     }
 
-    /// When the last complete sweep of a source began.
+    /// When the last complete sweep of a source began. None: there was none.
     pub fn swept(&self, source: &Source) -> Option<Time> {
         self.sources.get(source).and_then(|f| f.complete)
     }
 
-    /// All sources that were ever looked at.
+    /// All sources of which a sweep has ended, complete or not.
     pub fn sources(&self) -> &BTreeMap<Source, Freshness> {
         &self.sources
     }
 
-    /// The lists in which something that is ours may be.
+    /// The lists that may show one of our runners.
     pub fn lists(&self) -> BTreeSet<&Forge> {
         self.runners.values().filter_map(Runner::list).chain(&self.left_lists).collect()
     }
 
-    /// Takes note of the Apps that there are.
+    /// Notes which Apps and tokens are in the manifests.
     pub fn set_apps(&mut self, spec: &Spec) {
         let used = self.runners.values().filter_map(Runner::list).map(|list| &list.app);
         let lost: BTreeSet<AppName> = used.chain(&self.lost_apps).filter(|app| !spec.has_credential(app)).cloned().collect();
         self.lost_apps = lost;
     }
 
-    /// A complete look at one App's failed deliveries, which says nothing of boxes.
+    /// Takes in a complete sweep of one App's failed deliveries, which says nothing of runners.
     pub fn saw_deliveries(&mut self, app: &AppName, began: Time) {
         self.sweep_done(Source::Deliveries(app.clone()), began);
     }
 
-    /// A sweep did not work out.
+    /// Notes that a sweep failed, and why.
     pub fn sweep_failed(&mut self, source: Source, error: String) {
         self.sources.entry(source).or_default().error = Some(error);
     }
 
-    /// Until when a predecessor's last launches may be hidden from us; None: a sweep began longer after our start than EC2 may
-    /// lag (`settle`), so all of them were seen. Nothing tells that there was no predecessor: all that it did may be hidden.
+    /// Until when EC2 may not show a predecessor's last launches. None: a sweep that began `settle` after our start, or later,
+    /// has shown all of them. Every process waits, because nothing tells whether there was a predecessor.
     ///
     /// Decision 0010, row 6.
     pub fn predecessor_hidden(&self, settle: Duration) -> Option<Time> {
@@ -167,7 +167,7 @@ impl World {
 
     // ------------------------------------------------------------------------------------------------ events
 
-    /// EC2 notified us. Returns the pool, if the box is one of ours.
+    /// Takes in a notification of EC2. Returns the pool, if the instance is one of ours.
     pub fn heard_ec2(&mut self, event: &Ec2Event, now: Time) -> Option<PoolName> {
         let runner = self.runners.get_mut(&event.instance)?;
         match event.kind {
@@ -183,10 +183,11 @@ impl World {
         Some(runner.pool().clone())
     }
 
-    /// A job event that told something new: what it says of the box that it names.
+    /// Takes in what a job event that told something new says of the runner that the event names. Returns the pool of that
+    /// runner, if the runner is ours.
     pub fn heard_job(&mut self, spec: &Spec, event: &JobEvent, now: Time) -> Option<PoolName> {
         let name = RunnerName::parse_ours(event.runner.as_deref()?, spec.controller.cluster())?;
-        // Whoever may speak of one pool must not reach another pool's box by a made-up name.
+        // A sender may be allowed to speak of one pool only. A made-up name must not reach a runner of another pool.
         let known = self.runners.get(&name.instance).map(Runner::pool);
         if known.is_some_and(|pool| *pool != PoolName::default() && *pool != name.pool) {
             return None;
@@ -217,7 +218,7 @@ impl World {
         Some(name.pool)
     }
 
-    /// A job is known to be over by other means than its event (GitHub was asked); frees reusable boxes too.
+    /// A job is over, whoever said so. Every runner that runs the job is freed, even if the event named no runner.
     pub fn job_over(&mut self, spec: &Spec, job: JobId, now: Time) {
         for runner in self.runners.values_mut().filter(|r| r.job().runs(job)) {
             let ephemeral = spec.pools.get(runner.pool()).is_some_and(|p| p.ephemeral());
@@ -225,7 +226,7 @@ impl World {
         }
     }
 
-    /// The box's configuration lies ready.
+    /// The runner's configuration is ready. `registration` is GitHub's id of the runner, if GitHub told the id.
     pub fn configured(&mut self, id: &InstanceId, terms: &Arc<Terms>, registration: Option<RunnerId>, now: Time) {
         let Some(runner) = self.runners.get_mut(id) else { return };
         runner.configuration_ready(terms, registration, now);
@@ -245,13 +246,13 @@ impl World {
         self.facts.push(Fact::RunnerReached { pool, instance: id.clone(), stage, after });
     }
 
-    /// Marks boxes as gone, and forgets those that have left no trace anywhere.
+    /// Marks runners without an instance as gone, and forgets those that have left no trace in any source.
     ///
     /// Decision 0010, rows 18, 24.
     fn bury(&mut self, now: Time) {
         let World { runners, facts, sources, stillborn, lost, lost_apps, .. } = self;
         runners.retain(|id, r| {
-            // The boot deadline plays no part in being gone.
+            // The boot deadline does not decide whether a runner is gone.
             if r.phase(Duration::MAX, now) != Phase::Gone {
                 r.found_alive();
                 return true;
@@ -262,18 +263,18 @@ impl World {
                 stillborn.push(Stillborn { pool: r.pool().clone(), never_configured, reason, late: false });
             }
             let gone_at = r.gone_at().unwrap_or(now);
-            // Twice, because one list may lack a row; after that nobody may ever look at it again.
+            // Two sweeps are needed, because one list may lack a row. After that, nobody may ever look at the list again.
             let looked = |list: &Forge| {
                 let swept = sources.get(&Source::Runners(list.clone())).and_then(|f| f.previous);
                 swept.is_some_and(|s| s >= gone_at) || lost_apps.contains(&list.app)
             };
             let unlisted = match (r.registration(), r.bound_to()) {
                 (Some(g), _) => g.is_buried() || lost_apps.contains(&g.list().app),
-                // Nobody saw its registration yet; there may be one all the same.
+                // Nobody has seen a registration of this runner, but there may be one.
                 (None, Some(list)) => never_configured || looked(list),
                 (None, None) => true,
             };
-            // A stale page may show it up once more: it is remembered for as long as EC2 may be behind.
+            // A stale answer may show the instance once more. The runner is remembered for as long as EC2 may lag.
             if r.effect_under_way()
                 || r.has_secret()
                 || !(unlisted || r.is_deregistered())
@@ -281,7 +282,7 @@ impl World {
             {
                 return true;
             }
-            // Told at the very end, because it may seem gone more than once.
+            // These facts are told at the very end, because a runner may seem gone more than once.
             let (pool, instance) = (r.pool().clone(), id.clone());
             if let Some(job) = r.job().running() {
                 lost.push((job, BoxPast::of(id, r)));

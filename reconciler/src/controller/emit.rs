@@ -1,4 +1,4 @@
-//! From plans to effects: within the budgets, batched over pools, each noted as in flight.
+//! Turns plans into effects, within the budgets. Steps of all pools go out together, and each effect is noted as under way.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,11 +18,12 @@ use crate::runner::{Act, Configured, Phase, Registration, Runner};
 use crate::time::Time;
 use crate::world::Stillborn;
 
-/// A job queued for longer than a boot should take is asked about; each further question waits twice as long.
+/// GitHub is asked about a job this long after muster first heard of it, because a boot should take less. Each further question
+/// waits twice as long, up to [`CHECK_LONGEST`].
 const CHECK_AFTER: Duration = Duration::from_secs(120);
 const CHECK_LONGEST: Duration = Duration::from_secs(1800);
 
-/// Steps of several pools that go out as one call each.
+/// The steps of all pools that are planned now. Each kind goes out as one call.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     drain: Vec<(InstanceId, StepReason)>,
@@ -38,7 +39,8 @@ impl Controller {
         self.out.push(effect);
     }
 
-    /// Turns one pool's plan into effects, as far as budgets admit; what doesn't fit is planned again when it will.
+    /// Turns one pool's plan into effects, as far as the budgets admit calls. When a budget is spent, the pool is planned again
+    /// once the budget admits the call.
     pub(super) fn act(&mut self, plan: &Plan, batch: &mut Batch, now: Time) {
         for step in &plan.steps {
             match step.act {
@@ -58,7 +60,8 @@ impl Controller {
         }
     }
 
-    /// Sends the batches off, or puts them back when their budget is spent.
+    /// Sends each kind of step as one call. When a budget is spent, the steps of that kind are dropped and their pools are
+    /// planned again.
     pub(super) fn flush(&mut self, batch: Batch, now: Time) {
         let reasons = |steps: &[(InstanceId, StepReason)]| Reason::Steps(steps.iter().map(|(_, why)| why.clone()).collect());
         if !batch.drain.is_empty() && self.afford(Api::CreateTags, batch.drain.iter().map(|(id, _)| id), now) {
@@ -83,7 +86,7 @@ impl Controller {
         }
     }
 
-    /// One line for each runner that something is done to.
+    /// Writes one event for each runner that a step is done to.
     fn note_steps(&mut self, what: What, steps: &[(InstanceId, StepReason)], now: Time) {
         for (id, why) in steps {
             if let Some(r) = self.world.runners().get(id) {
@@ -107,7 +110,7 @@ impl Controller {
         false
     }
 
-    /// A runner that never came online: after two in a row the pool launches slower.
+    /// Counts a runner that never came online. After two in a row, the pool waits before it launches again.
     pub(super) fn note_boot_failure(&mut self, id: &InstanceId, why: &StepReason, now: Time) {
         let Some(r) = self.world.runners().get(id) else { return };
         let deadline = self.spec.boot_deadline(r.pool());
@@ -121,7 +124,8 @@ impl Controller {
         self.boot_failed(&pool, BootFailure::Overdue { because: why.clone() }, now);
     }
 
-    /// Boxes that ended before they were online count the same: a broken image must not be launched for ever.
+    /// Counts instances that ended before they were online as failures to start. Otherwise a broken image would be launched for
+    /// ever.
     ///
     /// Decision 0010, row 39.
     pub(super) fn note_stillborn(&mut self, now: Time) {
@@ -135,8 +139,8 @@ impl Controller {
         }
     }
 
-    /// Whether no box of the pool is configured at the moment, be it for GitHub's limit or because GitHub or SSM refuses. A box
-    /// that waited in vain then says nothing of whether the pool's boxes can start.
+    /// Whether no runner of the pool is configured at the moment, because of GitHub's limit or because GitHub or SSM refuses. An
+    /// instance that waited in vain then does not prove that the pool's instances cannot start.
     fn configures_none(&self, pool: &PoolName, now: Time) -> bool {
         let limited = |p: &RunnerPool| self.budgets.configurations_wait(&p.forge().payer(), now).is_some();
         let refused = self.pools.get(pool).is_some_and(|state| state.refused.is_some());
@@ -154,7 +158,7 @@ impl Controller {
         }
     }
 
-    /// EC2 told why an instance ended after its end was counted.
+    /// Notes why an instance failed to start, when EC2 tells the reason only after the failure was counted.
     fn explain_boot_failure(&mut self, pool: &PoolName, why: BootFailure, now: Time) {
         let told = EventReason::NotStarted { why: why.clone(), late: true };
         self.journal.note(now, What::BootFailed, Whom::pool(pool), told);
@@ -187,7 +191,8 @@ impl Controller {
         self.emit(Action::Launch(launch), planned.reason.clone(), now);
     }
 
-    /// How long the jobs that so many boxes are launched for have been known: earlier boxes are for earlier jobs.
+    /// How long the oldest job that this launch serves has counted. A launch of N instances serves the N newest jobs, because
+    /// earlier instances are for earlier jobs. None when no job counts.
     fn waited(&self, pool: &PoolName, count: u32, now: Time) -> Option<Duration> {
         let delay = self.spec.pools.get(pool)?.queue_delay();
         let mut heard: Vec<Time> =
@@ -197,13 +202,13 @@ impl Controller {
         heard.get(newest).map(|first| now.since(*first))
     }
 
-    /// A wanted call waits for its budget. When it will be admitted.
+    /// Notes that a wanted call waits for its budget. Returns when the budget admits the call.
     fn put_off(&mut self, api: &Api, now: Time) -> Time {
         self.facts.push(Fact::BudgetWait { api: api.as_str() });
         self.budgets.admits_at(api, now)
     }
 
-    /// Repeats launches that nobody knows the outcome of, and gives up on those that a sweep has settled.
+    /// Repeats launches whose outcome nobody knows, and gives up on those that a sweep has settled.
     ///
     /// Decision 0010, row 20.
     pub(super) fn settle_launches(&mut self, now: Time) {
@@ -288,7 +293,7 @@ impl Controller {
     }
 
     pub(super) fn extend_messages(&mut self, now: Time) {
-        // Those that will be due soon go along: fewer, fuller calls.
+        // Messages that are due soon go along, so that calls are fewer and fuller.
         let limit = now + EXTEND_BEFORE + Duration::from_secs(10);
         let ids: Vec<MessageId> = self.held.iter().filter(|(_, until)| **until <= limit).map(|(id, _)| *id).collect();
         let until = now + Duration::from_secs(u64::from(VISIBILITY_S));
@@ -303,7 +308,7 @@ impl Controller {
 
     // -------------------------------------------------------------------------------------------- lost events
 
-    /// Asks GitHub for the webhooks that it could not deliver.
+    /// Asks GitHub to deliver failed webhooks again.
     pub(super) fn redeliver(&mut self, now: Time) {
         for (app, delivery) in self.deliveries.due(now) {
             let api = Api::Background(Payer::itself(&app));
@@ -317,7 +322,8 @@ impl Controller {
         }
     }
 
-    /// Asks GitHub about jobs that a lost event may have left behind: redelivered ones first, then the oldest.
+    /// Asks GitHub about jobs whose events may be lost. Redelivered jobs come first, if GitHub was not asked about them yet, and
+    /// then the oldest jobs.
     pub(super) fn check_jobs(&mut self, now: Time) {
         let mut wanted: Vec<(bool, Time, JobId, AppName)> = self
             .demand
@@ -346,7 +352,7 @@ impl Controller {
         let old = now.since(job.first_seen) >= CHECK_AFTER;
         match job.event.state {
             JobState::Queued => old || (job.redelivered && job.check.times == 0),
-            // A runner of ours that no longer looks busy may have lost us the end of its job.
+            // Our runner is gone, or it has this job and GitHub no longer shows it busy. The event of the job's end may be lost.
             JobState::InProgress => {
                 let runner = job.event.runner.as_deref().and_then(|n| RunnerName::parse_ours(n, self.spec.controller.cluster()));
                 let still = |n: RunnerName| {
@@ -361,7 +367,7 @@ impl Controller {
         }
     }
 
-    /// Whose credentials can read the job: its pool's, or those of any pool that covers its repository's owner.
+    /// The App or token that asks about the job: that of the job's pool, or else the first one in the manifests.
     fn app_for(&self, job: &Job) -> Option<AppName> {
         let by_pool = job.pool().and_then(|p| self.spec.pools.get(p)).map(|p| p.forge().app);
         by_pool.or_else(|| self.spec.credentials().next().cloned())

@@ -1,4 +1,4 @@
-//! What messages of the jobs queue say, folded into demand, world and the jobs' past.
+//! Folds job events into the jobs, the runners and the stories of jobs that are over.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ impl Controller {
         self.schedule_extension(now);
     }
 
-    /// Folds one job event, wherever it came from, into demand and world.
+    /// Folds one job event into the jobs and the runners, wherever the event came from.
     pub(super) fn fold(&mut self, event: &JobEvent, message: Option<(MessageId, u32)>, now: Time) -> Folded {
         let mut folded = self.demand.fold(&self.spec, event, message, now);
         for pool in &folded.pools {
@@ -67,7 +67,7 @@ impl Controller {
         folded
     }
 
-    /// A job is over: its story. Not of one that was neither heard of before nor on a box of ours: it was nobody's here.
+    /// Tells the story of a job that is over. A job has no story here if it was not known before and ran on no runner of ours.
     pub(super) fn tell_past(&mut self, job: Job, known: bool, end: Option<End>, now: Time) {
         let cluster = self.spec.controller.cluster();
         let ours = job.event.runner.as_deref().and_then(|name| RunnerName::parse_ours(name, cluster));

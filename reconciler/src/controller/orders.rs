@@ -1,4 +1,4 @@
-//! The controller takes an operator's orders ([`crate::steer`]).
+//! How the controller takes an operator's orders ([`crate::steer`]).
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use crate::steer::{Order, Pause};
 use crate::time::Time;
 
 impl Controller {
-    /// Takes an order, and says what comes of it. What is to be done follows with the next steps.
+    /// Takes an order and returns the answer for the operator. The next steps carry out the order.
     ///
     /// # Errors
-    /// When there is no such pool or runner.
+    /// When the order names a pool or runner that does not exist.
     pub fn order(&mut self, order: &Order, now: Time) -> Result<OrderAnswer, OrderRefusal> {
         match order {
             Order::Pause(pool, why) => {
@@ -53,7 +53,7 @@ impl Controller {
                 for id in &ids {
                     self.wish(id, why);
                 }
-                // What was asked for and is not known yet is of the pool too.
+                // Instances of launches without a certain answer belong to the pool, too.
                 let asked = ids.len() as u64 + u64::from(self.world.wish_launches_to_end(pool, why));
                 self.note_order(What::DrainOrdered, Whom::pool(pool), why, now);
                 let paused = self.paused.contains_key(pool);
@@ -62,7 +62,7 @@ impl Controller {
         }
     }
 
-    /// The pools that an earlier process was asked to pause. To be told before the manifests.
+    /// Sets the pools that an earlier process was asked to pause. Must be called before the first manifests come in.
     pub fn set_paused(&mut self, paused: BTreeMap<PoolName, Pause>) {
         self.paused = paused;
     }

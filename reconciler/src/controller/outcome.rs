@@ -1,4 +1,4 @@
-//! How effects ended, and what follows for demand, world, budgets and backoff.
+//! What follows from the outcome of each effect, for jobs, runners, budgets and backoff.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +16,14 @@ use crate::runner::{Act, Runner, Terms};
 use crate::stage::Stage;
 use crate::time::Time;
 
-/// A pool whose launches are refused waits this long, then twice as long, up to the second.
+/// How long a pool waits after a refused launch: the first and the longest wait. The wait doubles with each failure in a row.
 const LAUNCH_BACKOFF: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
 
-/// A pool whose configurations are refused waits this long before one box asks again, then twice as long, up to the second.
+/// How long a pool waits after a refused configuration, before one runner tries again: the first and the longest wait. The wait
+/// doubles with each refusal in a row.
 const REFUSAL_BACKOFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(120));
 
-/// A failed extension is tried again after this.
+/// When an extension has failed, the messages are extended again after this time.
 const EXTEND_AGAIN: Duration = Duration::from_secs(10);
 
 impl Controller {
@@ -54,15 +55,16 @@ impl Controller {
             Action::Sweep(source) => self.sweep_answered(source, began, outcome, now),
             Action::Messages(MessageOp::Extend { .. }, ids) => {
                 if matches!(outcome, Outcome::Failed(_)) {
-                    // Tried again a few times before they run out, never at once: what SQS refuses (a message is extended
-                    // for 12 hours in all) it refuses again, and the message comes back with a new receipt.
+                    // The extension is tried again a few times before SQS shows the messages again, but never at once. SQS
+                    // refuses to extend a message for more than 12 hours in all, and refuses again if asked again. Such a message
+                    // comes back with a new receipt.
                     for id in ids {
                         self.held.entry(*id).and_modify(|until| *until = now + super::EXTEND_BEFORE + EXTEND_AGAIN);
                     }
                     self.schedule_extension(now);
                 }
             }
-            // A message that could not be deleted or released comes back by itself, and is settled then.
+            // A message that could not be deleted or released comes back by itself, and is handled then.
             Action::Messages(MessageOp::Delete | MessageOp::Release, _) => {}
         }
     }
@@ -112,7 +114,8 @@ impl Controller {
         }
     }
 
-    /// EC2 gave less than was asked for: what it refused is left alone; what is not about offerings backs the pool off.
+    /// EC2 launched fewer instances than asked for. The offerings that EC2 refused are left alone for a while. An error that is
+    /// not about an offering backs the pool off.
     fn launch_fell_short(&mut self, launch: &Launch, answer: &Launched, missing: u32, now: Time) {
         let pool = &launch.pool;
         let beside = self.unavailable.note(launch, answer, now);
@@ -169,7 +172,8 @@ impl Controller {
             }
             Outcome::Failed(ref f) | Outcome::NotHandedOver(ref f) => {
                 let f = f.clone();
-                // Minted or not, nobody knows; or minted, and not handed over. The next try clears what this one left.
+                // Nobody knows whether a configuration was minted, or it was minted and not handed over. The next try replaces
+                // what this one left.
                 let unsure = f.kind == FailureKind::Conflict || f.kind.may_have_worked();
                 let minted = matches!(outcome, Outcome::NotHandedOver(_));
                 if unsure || minted {
@@ -177,7 +181,8 @@ impl Controller {
                 }
                 let why = EventReason::NotConfigured { message: f.message.clone() };
                 self.journal.note(now, What::Failed, Whom::runner(&pool, instance), why);
-                // A box that is gone or that nobody can configure is seen by the next sweep, or by its boot deadline.
+                // An instance that is gone, or that nobody can configure, needs no special care here. The next sweep finds the
+                // first, and the boot deadline the second.
                 let refused = Refused::from(&f);
                 let at = r.effect_failed(f.message, f.retry_after.filter(|_| minted), now);
                 let at = match f.kind {
@@ -199,10 +204,11 @@ impl Controller {
         self.mark(&pool, now);
     }
 
-    /// GitHub or SSM refuses to let a box of this pool be configured; another box would hear the same.
+    /// GitHub or SSM refuses to let a runner of this pool be configured, and would refuse any other one. Returns when the next
+    /// runner may try.
     fn refused(&mut self, pool: &PoolName, why: Refused, now: Time) -> Time {
         let state = self.pools.entry(pool.clone()).or_default();
-        // Several boxes may hear it at once; that is one refusal.
+        // Several runners may hear the refusal at once. That counts as one refusal.
         if state.refused.as_ref().is_none_or(|(until, _)| *until <= now) {
             let wait = REFUSAL_BACKOFF.0.saturating_mul(1 << state.refusals.min(6)).min(REFUSAL_BACKOFF.1);
             state.refusals += 1;
@@ -244,7 +250,7 @@ impl Controller {
         self.pull_in(&Source::Instances, now);
     }
 
-    /// One box's share of a drain's or an end's outcome.
+    /// Takes in one runner's share of the outcome of a drain or a termination.
     ///
     /// Decision 0010, row 31.
     fn asked_to_end(
@@ -264,7 +270,7 @@ impl Controller {
 
     fn deregister_ended(&mut self, instance: &InstanceId, forge: &Forge, outcome: Outcome, now: Time) {
         let failure = match outcome {
-            // How long GitHub wants to be left alone is the installation's budget to keep, not the box's.
+            // The wait that GitHub asks for belongs to the installation's budget, and not to this runner.
             Outcome::Failed(f) => Some(Failure { retry_after: None, ..f }),
             _ => None,
         };
@@ -274,13 +280,13 @@ impl Controller {
             self.facts.push(Fact::Drain { pool: r.pool().clone(), outcome: DrainOutcome::Refused });
         }
         if failure.is_some() {
-            // Busy, says GitHub: then look again before anything else is concluded.
+            // GitHub may have refused because the runner is busy. The list is swept again before anything else is concluded.
             self.hurry(&Source::Runners(forge.clone()), now);
         }
         self.box_answered(instance, failure, now, Runner::deregistered);
     }
 
-    /// One box's share of an effect's outcome.
+    /// Takes in one runner's share of the outcome of an effect. `done` is called if the effect succeeded.
     fn box_answered(&mut self, id: &InstanceId, failure: Option<Failure>, now: Time, done: impl FnOnce(&mut Runner)) {
         let Some(r) = self.world.runner_mut(id) else { return };
         let pool = r.pool().clone();
@@ -322,7 +328,8 @@ impl Controller {
                     }
                 }
             }
-            // NotFound is no answer: the App may not be let into the repository. A job that is gone is held or expires.
+            // NotFound is no answer, because the App may have no access to the repository. A job that is gone is put on hold, or
+            // expires.
             Outcome::Failed(f) => {
                 if f.kind == FailureKind::Throttled {
                     self.budgets.throttled(&Api::Background(payer.clone()), now);
@@ -367,7 +374,7 @@ impl Controller {
             }
         };
         self.sweep_ended(source, began, retry, now);
-        // A box may have been found whose pool registers elsewhere by now.
+        // The sweep may have found a runner whose list no pool uses any more.
         if *source == Source::Instances {
             self.look_at_lists(now);
         }
@@ -376,7 +383,7 @@ impl Controller {
         }
     }
 
-    /// A box that came online proves that the pool's boxes can start.
+    /// A runner that came online proves that the pool's instances can start.
     pub(super) fn note_successes(&mut self) {
         let online: Vec<PoolName> = self
             .world
@@ -398,7 +405,7 @@ impl Controller {
     }
 }
 
-/// Each member of a batch with its failure, in the order asked.
+/// Each member of a batch with its failure, in the order of `ids`. None: it was done.
 fn batch(ids: &[InstanceId], outcome: Outcome) -> Vec<(InstanceId, Option<Failure>)> {
     match outcome {
         Outcome::Failed(f) => ids.iter().map(|id| (id.clone(), Some(f.clone()))).collect(),

@@ -1,4 +1,4 @@
-//! What the controller knows, for whoever answers a question: to be read, and never to be changed.
+//! What the controller knows, to be read by whoever answers a question. Nobody changes anything through this view.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use crate::steer::Pause;
 use crate::time::Time;
 use crate::world::World;
 
-/// What the controller knows at one moment. `explain.rs`, `timeline.rs` and `why.rs` answer from it.
+/// What the controller knows at one moment. `explain.rs`, `timeline.rs` and `why.rs` answer from this view.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen<'a> {
     pub(crate) spec: &'a Spec,
@@ -24,9 +24,9 @@ pub struct Seen<'a> {
     pub(crate) budgets: &'a Budgets,
     pub(crate) paused: &'a BTreeMap<PoolName, Pause>,
     pub(crate) journal: &'a Journal,
-    /// Effects that are under way.
+    /// The number of effects under way.
     pub(crate) in_flight: usize,
-    /// Messages of the jobs queue that this process holds.
+    /// The number of messages of the jobs queue that this process holds.
     pub(crate) messages_held: usize,
     pub(super) pools: &'a BTreeMap<PoolName, PoolState>,
 }
@@ -41,11 +41,12 @@ impl Seen<'_> {
         View { spec: self.spec, demand: self.demand, world: self.world, unavailable: self.unavailable }
     }
 
-    /// Plans every pool from what is known and emits nothing: `muster plan`.
+    /// Plans every pool and emits nothing, for `muster plan`.
     pub fn preview(&self, now: Time) -> Vec<Plan> {
         self.pool_names().iter().map(|name| plan(self.view(), name, &self.gate(name, now), now)).collect()
     }
 
+    /// The pools of the manifests, and pools that only runners name.
     pub(super) fn pool_names(&self) -> BTreeSet<PoolName> {
         self.spec.pools.keys().cloned().chain(self.world.runners().values().map(|r| r.pool().clone())).collect()
     }
@@ -53,7 +54,8 @@ impl Seen<'_> {
     /// Decision 0010, row 37.
     pub(super) fn gate(&self, name: &PoolName, now: Time) -> Gate {
         let refused = |pool: &PoolName| self.pools.get(pool).and_then(|p| p.refused.clone());
-        // Boxes that will be configured before long take up room; those of a pool that can't be take it from that pool only.
+        // Instances that can be configured soon take up room of all pools. Instances of a pool that is refused take up room of
+        // that pool only.
         let mut room = match refused(name) {
             Some(_) => 1_u32.saturating_sub(self.unconfigured(|pool| pool == name)),
             None => self.budgets.unconfigured_limit().saturating_sub(self.unconfigured(|pool| refused(pool).is_none())),
@@ -75,7 +77,7 @@ impl Seen<'_> {
         }
     }
 
-    /// Runners that this process launched and has not configured yet, of some pools.
+    /// The number of instances that this process launched and has not configured yet, in the pools that `counts` picks.
     fn unconfigured(&self, counts: impl Fn(&PoolName) -> bool) -> u32 {
         let unconfigured =
             self.world.runners().values().filter(|r| !r.is_configured() && r.launched_here() && r.gone_at().is_none());

@@ -1,4 +1,4 @@
-//! When each source is swept, and what a sweep's end says of the next one.
+//! When each source is swept, and when it is swept again after a sweep has ended.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::reason::CallReason;
 use crate::runner::{Instance, Runner};
 use crate::time::Time;
 
-/// Lists longer than this are not swept faster while something boots: each 100 rows cost a call.
+/// With more runners than this, lists are not swept faster while a runner boots. Each 100 rows of a list cost one call.
 const SHORT_LIST: usize = 300;
 
 impl Controller {
@@ -22,25 +22,26 @@ impl Controller {
             let interval = self.interval(&source);
             let limited = source.payer().and_then(|payer| self.budgets.questions_wait(&payer, now));
             let state = self.sweeps.entry(source.clone()).or_default();
-            // GitHub bans who goes on asking.
+            // GitHub bans an App that goes on asking.
             if let Some(until) = limited {
                 state.due = until;
                 continue;
             }
             state.in_flight = true;
-            // What is heard while the sweep is under way (see `hurry`) may come too late for it: that leaves `due` earlier.
+            // News that comes during the sweep may come too late for the sweep. `hurry` then makes `due` earlier.
             state.due = now + interval;
             self.emit(Action::Sweep(source), CallReason::Look, now);
         }
     }
 
-    /// The lists that tell something: those of the pools, and those in which a box may still be, if their App or token is left.
+    /// The lists to sweep: those of the pools, and those in which one of our runners may still be. A list of the second kind
+    /// counts only while its App or token is in the manifests.
     pub(super) fn lists(&self) -> BTreeSet<Forge> {
         let left = self.world.lists().into_iter().filter(|f| self.spec.has_credential(&f.app)).cloned();
         self.spec.forges().into_iter().chain(left).collect()
     }
 
-    /// The time between two looks at a source: shorter while something is about to change there.
+    /// The time between two sweeps of a source. The time is shorter while something is about to change there.
     fn interval(&self, source: &Source) -> Duration {
         let every = &self.spec.controller.spec.intervals;
         match source {
@@ -62,7 +63,7 @@ impl Controller {
         }
     }
 
-    /// Something is about to change at a source: its shorter interval holds from now.
+    /// Something is about to change at a source, so the shorter interval holds from now on.
     pub(super) fn pull_in(&mut self, source: &Source, now: Time) {
         let soon = now + self.interval(source);
         if let Some(s) = self.sweeps.get_mut(source) {
@@ -74,7 +75,7 @@ impl Controller {
         r.registration().is_some_and(|g| g.list() == forge) || self.spec.pools.get(r.pool()).is_some_and(|p| p.forge() == *forge)
     }
 
-    /// A sweep ended: the next one is due after its interval, or after a backoff when it failed.
+    /// A sweep has ended. The next one is due after the interval, or after a backoff if this one failed.
     ///
     /// Decision 0010, row 10.
     pub(super) fn sweep_ended(&mut self, source: &Source, began: Time, retry: Option<Duration>, now: Time) {
@@ -86,10 +87,11 @@ impl Controller {
         match retry {
             None => {
                 state.failures = 0;
-                // Hurried meanwhile (due <= now): at once, but never without a breath between two sweeps.
+                // If something asked for a sweep meanwhile (due <= now), the next one comes at once. A short pause always
+                // separates two sweeps.
                 let breath = now + (interval / 3).min(Duration::from_secs(1));
                 state.due = if state.due <= now { breath } else { (began + interval).max(breath) };
-                // The sweep that lets launches begin is not late.
+                // The first launches wait for a sweep that begins at `until`, so that sweep must not be late.
                 if let Some(until) = hidden.filter(|_| *source == Source::Instances) {
                     state.due = state.due.min(until.max(breath));
                 }
@@ -107,7 +109,7 @@ impl Controller {
             Source::Instances | Source::Secrets => false,
         };
         match self.sweeps.get_mut(source) {
-            // How often it failed is remembered, should it be needed again.
+            // The controller remembers the number of failures, in case the source is needed again.
             Some(state) if needless && state.failures > 0 => state.due = Time::FAR,
             _ if needless => drop(self.sweeps.remove(source)),
             _ => (),

@@ -41,7 +41,7 @@ proptest! {
     fn fold_is_commutative_and_idempotent(events in prop::collection::vec(any_event(), 0..40), seed in any::<u64>()) {
         let once = fold_all(&events);
         let mut shuffled = events.clone();
-        // A seeded Fisher-Yates; every event also comes twice.
+        // The shuffle is a seeded Fisher-Yates. Every event also comes twice.
         let mut s = seed;
         shuffled.extend(events.iter().cloned());
         for i in (1..shuffled.len()).rev() {

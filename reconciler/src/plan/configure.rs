@@ -6,13 +6,14 @@ use crate::reason::StepReason;
 use crate::runner::{Act, Configured, Phase, Runner};
 
 impl Planner<'_> {
-    /// Boxes that wait for their configuration. One that was found, not launched by this process, may have been configured
-    /// by a predecessor: GitHub's list and the secrets, seen since our start, tell that.
+    /// Configures the runners that wait for their configuration. A runner that this process found, and did not launch, may have
+    /// its configuration from a predecessor. Sweeps of GitHub's list and of the secrets, since our start, show that.
     ///
     /// Decision 0010, row 2.
     pub(super) fn configure(&mut self, boxes: &Runners<'_>, gate: &Gate) {
         let Some(pool) = self.pool else { return };
-        // What one box is refused, all are: one at a time asks again, until one is not.
+        // When GitHub or SSM refuses one configuration of a pool, it refuses them all. The pool then retries with a single
+        // instance until one succeeds.
         let mut left = match &gate.refused {
             Some((until, _)) if self.now < *until || boxes.iter().any(|(_, r, p)| p.is_supply() && r.effect_under_way()) => {
                 return;
@@ -28,7 +29,7 @@ impl Planner<'_> {
             let young = r.up_for(self.now) < self.boot_deadline();
             let sure = r.launched_here() || told && r.instance().is_some() && young;
             let halfway = stays && *phase == Phase::Configured && told && self.left_halfway(r);
-            // For the list of its launch, or not at all.
+            // A runner that is bound to a list is configured for that list, or not at all.
             let fits = r.bound_to().is_none_or(|list| *list == pool.forge());
             if (waits && sure || halfway) && fits && !self.planned(id) && left > 0 {
                 left -= 1;
@@ -42,8 +43,9 @@ impl Planner<'_> {
         }
     }
 
-    /// A predecessor minted its configuration and may have died before it handed it over: offline, no secret, and half of
-    /// its boot deadline gone. Should the box have read it after all, it fails to register and is replaced; it has no job.
+    /// Whether a predecessor minted the configuration and died before it handed the configuration over. The signs are: the runner
+    /// is offline, there is no secret, and half of the boot deadline is over. If the instance has read the secret after all, the
+    /// runner fails to register and is replaced. It has no job.
     ///
     /// Decision 0010, row 7.
     fn left_halfway(&self, r: &Runner) -> bool {

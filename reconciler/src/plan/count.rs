@@ -6,7 +6,7 @@ use super::{Planner, Runners};
 use crate::manifest::RunnerPool;
 use crate::runner::Phase;
 
-/// A runner that turned busy may be the news of a queued job for this long: webhooks are late by seconds.
+/// For this long, a runner that turned busy may have taken a job that still looks queued. Webhooks are late by seconds.
 const UNEXPLAINED: Duration = Duration::from_secs(60);
 
 impl Planner<'_> {
@@ -20,7 +20,7 @@ impl Planner<'_> {
             c.supply += u32::from(runner.supplies(pool, *phase));
             let news = runner.busy_since().is_some_and(|since| now.since(since) < UNEXPLAINED);
             c.unexplained += u32::from(*phase == Phase::Busy && news && runner.job().is_none());
-            // A short job is over, and its box gone, before the news that it began.
+            // A short job may be over, and its instance gone, before an event tells that the job began.
             let ended = runner.ended_unexplained().is_some_and(|since| now.since(since) < UNEXPLAINED);
             c.unexplained += u32::from(ended && pool.is_some_and(RunnerPool::ephemeral));
         }

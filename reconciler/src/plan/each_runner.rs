@@ -10,14 +10,15 @@ use crate::reason::StepReason;
 use crate::runner::{Act, Instance, Phase, Registration, Runner};
 use crate::time::Time;
 
-/// A live runner that was online is missing from GitHub's list for good after this many sweeps.
+/// After this many sweeps without its row, a live runner that was online is missing from GitHub's list for good.
 const VANISHED_SWEEPS: u8 = 6;
 
-/// A spot warning that came to nothing within this time was false.
+/// A spot interruption that EC2 announced, and that has not happened within this time, was a false alarm.
 const INTERRUPTION_LAPSE: Duration = Duration::from_secs(600);
 
 impl Planner<'_> {
-    /// What a single box needs, whatever the counts say.
+    /// Plans the next step on one runner, if there is one. There is none in three cases: an effect on the runner is under way,
+    /// the pause after a failure is not over, or our view of EC2 is stale.
     ///
     /// Decision 0010, rows 9, 33.
     pub(super) fn look_at(&mut self, id: &InstanceId, r: &Runner, phase: Phase) {
@@ -25,7 +26,7 @@ impl Planner<'_> {
             return;
         }
         let listed = r.listed();
-        // However often it was asked to end, or would be.
+        // `maxLifetime` comes first. Otherwise a step that fails again and again would keep the runner alive.
         if self.outlived(r) && !matches!(phase, Phase::Gone | Phase::Terminating) {
             return self.limit_age(id, r, phase);
         }
@@ -55,7 +56,7 @@ impl Planner<'_> {
                 }
             }
             Phase::Launching | Phase::Booting | Phase::Configured | Phase::Idle | Phase::Busy if r.wish().is_some() => {
-                // As with every drain: only a box that was never configured is known to have no job.
+                // Only an instance that was never configured is known to have no job. Every other one is asked to end.
                 let act = if r.never_configured() { Act::Terminate } else { Act::Drain };
                 self.step(id, act, StepReason::Ordered { why: r.wish().unwrap_or_default().to_owned() });
             }
@@ -90,8 +91,8 @@ impl Planner<'_> {
         }
     }
 
-    /// Two sweeps that began well after its job was over show it neither online nor busy: it has no other one. Two, because
-    /// a row may be missing from one.
+    /// Whether the runner has left GitHub, so that no second job runs on it. Two sweeps that began well after its job was over
+    /// must show the runner neither online nor busy. One sweep is not enough, because a row may be missing from it.
     ///
     /// Decision 0010, row 28.
     fn left_github(&self, r: &Runner, over_at: Time) -> bool {
@@ -100,7 +101,7 @@ impl Planner<'_> {
         !there && list.is_some_and(|list| self.swept_twice(&list, over_at + END_GRACE / 2))
     }
 
-    /// Never online in time, or online no more.
+    /// Replaces a runner that was not online in time, or that is online no more.
     fn replace_failed(&mut self, id: &InstanceId, r: &Runner) {
         let deadline = self.boot_deadline();
         if r.was_online() {
@@ -111,26 +112,31 @@ impl Planner<'_> {
             return self.step(id, Act::Terminate, StepReason::NeverOnline { limit });
         }
         if r.bound_to().is_none() {
-            // Found, and in no list that we know: asked as soon as two sweeps of its pool's list could have shown it.
+            // No list is known for this found runner. The runner is asked to end once two sweeps of its pool's list could have
+            // shown it.
             let twice = self.pool.and_then(|p| self.view.world.freshness(&Source::Runners(p.forge()))?.previous).is_some();
             if twice || self.pool.is_none() {
                 self.step(id, Act::Drain, StepReason::Unlisted { limit });
             }
             return;
         }
-        // After a failure anew: it may have come online meanwhile.
+        // After a failed step, the list must be swept again, because the runner may have come online meanwhile.
         if !self.listed_since(r, r.boot_due(deadline).max(r.not_before())) {
             return;
         }
         match r.listed() {
-            // Without its registration it can get no job; only then is it ended.
+            // A runner without its registration can get no job. Only then is its instance ended.
             Some(_) => self.step(id, Act::Deregister, StepReason::NeverOnline { limit }),
             None => self.step(id, Act::Drain, StepReason::Unlisted { limit }),
         }
     }
 
-    /// A drained box that did not end: ended by us only when no source knows of a job, in two sweeps past the deadline,
-    /// and GitHub does not show it online (a live box that does not answer is most likely busy).
+    /// Follows up a drain that the instance did not answer. An instance that was never configured is ended at once. Any other one
+    /// is ended only when all of this is true:
+    /// - the deadline is over, and two sweeps of EC2 and two of the runner's list began after the deadline;
+    /// - no source shows a sign of a job;
+    /// - GitHub does not show the runner online, because a live runner that does not answer is most likely busy;
+    /// - GitHub has let us delete the registration.
     ///
     /// Decision 0010, rows 3, 21.
     fn chase_drain(&mut self, id: &InstanceId, r: &Runner) {
@@ -142,13 +148,14 @@ impl Planner<'_> {
         let listed = r.bound_to().cloned().is_some_and(|f| self.swept_twice(&Source::Runners(f), deadline));
         let seen = self.swept_twice(&Source::Instances, deadline) && listed;
         let why = StepReason::DrainUnanswered { limit: DRAIN_DEADLINE };
-        // One that was online and left GitHub's list, while EC2 shows it: rows go missing there now and then.
+        // Whether a runner that was online has lost its row while EC2 shows the instance. Rows go missing in the list now and then.
         let vanished = r.was_online() && r.registration().is_some_and(|g| (1..VANISHED_SWEEPS).contains(&g.missed()));
         if self.now < deadline || !seen || vanished || r.may_have_job() {
             return self.limit_age(id, r, Phase::Draining);
         }
         match r.registration() {
-            // GitHub refuses to delete a busy runner, listed or not: its refusal is the last word that could save a job.
+            // GitHub refuses to delete a busy runner, even if the list does not show its row. This refusal is the last thing that
+            // can save a job.
             Some(_) => self.step(id, Act::Deregister, why),
             None => self.step(id, Act::Terminate, why),
         }
@@ -162,7 +169,7 @@ impl Planner<'_> {
         self.age(r) >= self.max_lifetime()
     }
 
-    /// maxLifetime: asked to end somewhat before, ended at it.
+    /// Keeps `maxLifetime`: an idle runner is asked to end shortly before the limit, and every runner is ended at the limit.
     fn limit_age(&mut self, id: &InstanceId, r: &Runner, phase: Phase) {
         let limit = self.max_lifetime();
         let early = limit.saturating_sub(DRAIN_DEADLINE).max(limit / 2);
@@ -173,13 +180,13 @@ impl Planner<'_> {
         }
     }
 
-    /// Whether the one list that the box would be in was completely seen in a sweep that began at or after `since`.
+    /// Whether a complete sweep of the runner's list began at or after `since`. False when no list is known for the runner.
     fn listed_since(&self, runner: &Runner, since: Time) -> bool {
         let forge = runner.bound_to().cloned().map(Source::Runners);
         forge.is_some_and(|f| self.view.world.swept(&f).is_some_and(|at| at >= since))
     }
 
-    /// Whether two complete sweeps began at or after `since`.
+    /// Whether two complete sweeps of the source began at or after `since`.
     fn swept_twice(&self, source: &Source, since: Time) -> bool {
         self.view.world.freshness(source).and_then(|f| f.previous).is_some_and(|at| at >= since)
     }

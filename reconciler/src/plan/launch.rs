@@ -35,7 +35,7 @@ impl Planner<'_> {
         }
         let fits = missing.min(c.max.saturating_sub(c.occupied));
         let count = fits.min(gate.room);
-        // The narrower one is told: more room in the pool would change nothing.
+        // When several limits hold back a launch, the reason names the tightest one. More room elsewhere would change nothing.
         self.plan.blocked = match (gate.github, gate.refused.clone()) {
             _ if refused.is_some() => refused,
             _ if count == fits => (fits < missing).then_some(Blocked::Max),
@@ -55,7 +55,8 @@ impl Planner<'_> {
         }
     }
 
-    /// That what is there can't be configured: it is no runner, however many there are. None when enough others are there.
+    /// The refusal that keeps the pool's unconfigured instances from becoming runners. None when nothing is refused, or when the
+    /// other runners are enough.
     fn refused(&self, gate: &Gate) -> Option<Blocked> {
         let (until, why) = gate.refused.clone()?;
         let c = &self.plan.counts;

@@ -24,27 +24,27 @@ use crate::steer::Pause;
 use crate::time::Time;
 use crate::world::World;
 
-/// A drained runner answers within seconds. After this time without an answer, it is looked at closely.
+/// A drained runner answers within seconds. After this time without an answer, the plan looks closely at the runner.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(300);
 
 /// An instance ends itself after its only job. After this time the controller ends it.
 pub const END_GRACE: Duration = Duration::from_secs(30);
 
-/// What a plan is made from.
+/// The inputs of a plan.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     /// The manifests.
     pub spec: &'a Spec,
     /// The jobs.
     pub demand: &'a Demand,
-    /// The boxes.
+    /// The runners, and how fresh each source is.
     pub world: &'a World,
     /// Offerings that lately had no capacity.
     pub unavailable: &'a Unavailable,
 }
 
 impl View<'_> {
-    /// Until when launches wait, because a predecessor's may be hidden; see [`World::predecessor_hidden`].
+    /// Until when launches wait, because EC2 may not show a predecessor's launches yet; see [`World::predecessor_hidden`].
     fn predecessor_hidden(&self) -> Option<Time> {
         self.world.predecessor_hidden(self.spec.controller.spec.intervals.settle.get())
     }
@@ -53,15 +53,15 @@ impl View<'_> {
 /// Limits on a pool's launches that come from outside the pool.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Gate {
-    /// Boxes that may still be launched, over all pools, before configurations fall behind.
+    /// The number of instances that may be launched now. More of them would wait too long for their configuration.
     pub room: u32,
-    /// It is GitHub's limit that leaves no more room, until then.
+    /// When GitHub's rate limit is reset, if this limit is what decides `room`.
     pub github: Option<Time>,
-    /// The pool backs off until then, and why.
+    /// Until when the pool backs off, and why.
     pub backoff: Option<(Time, Backoff)>,
-    /// An operator paused the pool.
+    /// Set while an operator has paused the pool.
     pub paused: Option<Pause>,
-    /// The last configuration in this pool was refused, and why: none is tried before then, and one at a time from then on.
+    /// Until when the pool tries no configuration, and why the last one was refused. From then on, one instance at a time tries.
     pub refused: Option<(Time, Refused)>,
 }
 
@@ -70,15 +70,15 @@ pub struct Gate {
 pub struct Plan {
     /// The pool.
     pub pool: PoolName,
-    /// The numbers that led to it.
+    /// The numbers that led to the plan.
     pub counts: Counts,
-    /// One launch, if any.
+    /// At most one launch. None: the plan launches nothing.
     pub launch: Option<PlannedLaunch>,
-    /// What keeps a wanted runner from being launched, or what is launched from becoming one.
+    /// Why a runner that is wanted is not launched, or why a launched instance cannot become a runner.
     pub blocked: Option<Blocked>,
-    /// What happens to single boxes.
+    /// Steps on single runners, at most one for each.
     pub steps: Vec<Step>,
-    /// The pool is in no manifest.
+    /// Whether the pool is in no manifest.
     pub pool_gone: bool,
 }
 
@@ -87,49 +87,49 @@ pub struct Plan {
 pub struct Counts {
     /// Queued jobs of the pool.
     pub queued: u32,
-    /// Of them, those that want a runner now.
+    /// Queued jobs that want a runner now.
     pub counting: u32,
-    /// Busy runners that no event explains yet.
+    /// Runners that have just turned busy with a job that no event names yet.
     pub unexplained: u32,
-    /// The warm floor now.
+    /// The warm floor at this time, at most `max`.
     pub floor: u32,
-    /// Runners wanted.
+    /// The number of runners that the pool should have for waiting jobs, plus the warm floor.
     pub wanted: u32,
-    /// Runners that can take a job, or will.
+    /// Runners that can take a job now or soon.
     pub supply: u32,
-    /// Everything that is not gone, and launches under way.
+    /// Runners that are not gone, and instances of launches without a certain answer.
     pub occupied: u32,
-    /// The pool's max.
+    /// The pool's `capacity.max`; 0 when the pool is in no manifest.
     pub max: u32,
-    /// Boxes by phase.
+    /// Runners by phase. Instances of launches without a certain answer are `launching`.
     pub phases: BTreeMap<Phase, u32>,
 }
 
-/// A launch, before it has an intent.
+/// A planned launch. The controller gives the launch its intent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlannedLaunch {
-    /// How many.
+    /// The number of instances.
     pub count: u32,
-    /// How they are bought.
+    /// Spot or on-demand.
     pub market: Market,
-    /// What may be launched.
+    /// The instance types and subnets that EC2 may choose from.
     pub offerings: Vec<Offering>,
-    /// Why.
+    /// Why the pool launches now.
     pub reason: LaunchReason,
 }
 
-/// One step on one box.
+/// One step on one runner.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
-    /// The box.
+    /// The runner's instance.
     pub instance: InstanceId,
-    /// What.
+    /// What is done to the runner.
     pub act: Act,
-    /// Why.
+    /// Why this is done.
     pub reason: StepReason,
 }
 
-/// Plans one pool; `name` need not be in the manifests any more, then its boxes are drained.
+/// Plans one pool. If the pool is in no manifest any more, the plan asks the pool's runners to end.
 pub fn plan(view: View<'_>, name: &PoolName, gate: &Gate, now: Time) -> Plan {
     let pool = view.spec.pools.get(name);
     let mut p = Planner { view, pool, now, plan: Plan { pool: name.clone(), pool_gone: pool.is_none(), ..Plan::default() } };
@@ -157,7 +157,7 @@ struct Planner<'a> {
     plan: Plan,
 }
 
-/// A pool's runners with their phases.
+/// The runners of the pool, each with its phase.
 type Runners<'a> = [(&'a InstanceId, &'a Runner, Phase)];
 
 impl Planner<'_> {
@@ -177,7 +177,8 @@ impl Planner<'_> {
         self.plan.steps.iter().any(|s| s.instance == *id)
     }
 
-    /// A source is fresh when its last complete sweep is not older than four of its intervals (a minute at least).
+    /// Whether the view of a source is fresh. The last complete sweep must have begun within the last four intervals of the
+    /// source, or within the last minute if that is longer.
     fn fresh(&self, source: &Source) -> bool {
         let every = &self.view.spec.controller.spec.intervals;
         let interval = match source {

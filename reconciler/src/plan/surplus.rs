@@ -1,4 +1,4 @@
-//! More supply than wanted: which runners go.
+//! Which runners go when there is more supply than wanted.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,7 +10,8 @@ use crate::reason::StepReason;
 use crate::runner::{Act, Phase};
 
 impl Planner<'_> {
-    /// More supply than wanted: first boxes that can't hold a job, then long idle ones, which are asked.
+    /// Lets surplus supply go. First, instances that were never configured are ended, because they cannot have a job. Then
+    /// runners that have been idle for `idleTimeout` are asked to end, and the longest idle goes first.
     ///
     /// Decision 0010, row 30.
     pub(super) fn shrink(&mut self, boxes: &Runners<'_>) {
@@ -21,7 +22,8 @@ impl Planner<'_> {
         let going: BTreeSet<&InstanceId> = self.plan.steps.iter().filter(lets_go).map(|s| &s.instance).collect();
         let going = boxes.iter().filter(|(id, r, phase)| going.contains(id) && r.supplies(self.pool, *phase)).count();
         let going = u32::try_from(going).unwrap_or(u32::MAX);
-        // Whether a job is taken that still looks queued is a guess: good enough to launch none, not to let one go.
+        // A job that seems to be taken but still looks queued is a guess. The guess is good enough to launch no runner, and not
+        // good enough to let one go.
         let c = &self.plan.counts;
         let mut surplus = c.supply.saturating_sub(c.counting + c.floor).saturating_sub(going);
         let timeout = self.pool.map_or(Duration::ZERO, |p| p.spec.runner.idle_timeout.get());
@@ -47,10 +49,10 @@ impl Planner<'_> {
             self.step(id, Act::Drain, why);
         }
         if self.pool.is_none() {
-            // Boxes of a pool that is gone get no configuration; those that might have one are asked to end.
+            // The runners of a pool that is gone get no configuration. Those that might have one are asked to end.
             for (id, r, phase) in boxes {
                 let waiting = phase.is_supply() && *phase != Phase::Idle && r.is_free(self.now);
-                // A secret alone names no pool: its box is told apart once EC2 shows it.
+                // A secret names no pool. A runner that only its secret speaks of waits until EC2 or GitHub names its pool.
                 let waiting = waiting && (r.instance().is_some() || r.registration().is_some());
                 if waiting && !self.planned(id) {
                     self.step(id, Act::Drain, StepReason::PoolGone);

@@ -3,22 +3,22 @@
 /// What can be done to a runner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Act {
-    /// Mint its configuration and hand it over.
+    /// Mint the configuration and put it into SSM.
     Configure,
-    /// Ask it to end.
+    /// Ask the runner to end once no job runs on it.
     Drain,
-    /// End its instance.
+    /// End the instance.
     Terminate,
-    /// Delete its registration.
+    /// Delete the registration at GitHub.
     Deregister,
-    /// Delete its secret.
+    /// Delete the secret in SSM.
     DeleteSecret,
 }
 
 crate::shown!(Act);
 
 impl Act {
-    /// Its word in `muster plan`, as in the event log.
+    /// The word in `muster plan` and in the event log.
     pub const fn as_str(self) -> &'static str {
         match self {
             Act::Configure => "configure",
@@ -29,7 +29,7 @@ impl Act {
         }
     }
 
-    /// Whether the runner ends when this succeeds.
+    /// Whether the runner ends when this act succeeds.
     pub const fn ends_it(self) -> bool {
         matches!(self, Act::Drain | Act::Terminate)
     }

@@ -9,7 +9,7 @@ use crate::time::Time;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Attempts {
     under_way: Option<Act>,
-    /// No effect begins before this.
+    /// No effect begins before this time.
     not_before: Time,
     /// Failures in a row.
     failures: u32,
@@ -34,22 +34,22 @@ impl Runner {
         !self.effect_under_way() && now >= self.attempts.not_before
     }
 
-    /// When the pause after the last failure is over, or was.
+    /// When the pause after the last failure ends, or ended.
     pub fn not_before(&self) -> Time {
         self.attempts.not_before
     }
 
-    /// What the last effect failed with, for people; None: it succeeded.
+    /// The error of the last effect, for people. None: the last effect succeeded, or there was none.
     pub fn last_error(&self) -> Option<&str> {
         self.attempts.last_error.as_deref()
     }
 
-    /// An effect on this runner is planned, or sent off.
+    /// An effect on this runner is planned or sent off.
     pub fn effect_begins(&mut self, act: Act) {
         self.attempts.under_way = Some(act);
     }
 
-    /// The effect is over, or was not sent off after all: there was no budget for it.
+    /// The effect is over, or was not sent off because a budget was spent.
     pub fn effect_over(&mut self) {
         self.attempts.under_way = None;
     }
@@ -60,10 +60,11 @@ impl Runner {
         (self.attempts.failures, self.attempts.last_error) = (0, None);
     }
 
-    /// The effect failed: the next one waits 1, 2, 4 .. 64 s, or `retry_after` if that is longer. Returns when the wait is over.
+    /// The effect failed. The next effect waits 1, 2, 4 .. 64 s, or `retry_after` if that is longer. Returns when the wait is
+    /// over.
     ///
-    /// What GitHub says of its rate limit is no `retry_after` here. That is the installation's budget to keep, while other things
-    /// are due for the runner.
+    /// The wait that GitHub's rate limit asks for is no `retry_after` here. That wait belongs to the installation's budget, while
+    /// other effects may be due for the runner.
     pub fn effect_failed(&mut self, error: String, retry_after: Option<Duration>, now: Time) -> Time {
         self.effect_over();
         let a = &mut self.attempts;

@@ -6,16 +6,17 @@ use crate::time::Time;
 /// Whether a runner's configuration was minted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Configured {
-    /// Not that we know.
+    /// Nobody minted one, as far as we know.
     #[default]
     No,
-    /// Our last try failed, and may have left a registration that no secret belongs to: it has to make way.
+    /// Our last try failed, and may have left a registration that no secret belongs to. The next try replaces that registration.
     ///
     /// Decision 0010, row 11.
     Unsure,
-    /// A registration or a secret says so; a predecessor did it, perhaps only by half.
+    /// A registration or a secret shows that a predecessor minted one. The predecessor may have died before it handed the
+    /// configuration over.
     Seen,
-    /// Yes; this process did it, or the runner came online.
+    /// At this time, this process minted one, or the runner came online.
     Yes(Time),
 }
 
@@ -28,14 +29,14 @@ pub(super) struct Configuration {
 }
 
 impl Configuration {
-    /// Another source says that there is one.
+    /// Another source shows that there is a configuration.
     pub(super) fn seen(&mut self) {
         if self.minted == Configured::No {
             self.minted = Configured::Seen;
         }
     }
 
-    /// It lies ready since `now`.
+    /// The configuration is ready since `now`.
     pub(super) fn ready(&mut self, now: Time) {
         (self.minted, self.secret) = (Configured::Yes(now), true);
     }
@@ -50,33 +51,33 @@ impl Configuration {
 }
 
 impl Runner {
-    /// Whether its configuration was minted.
+    /// Whether the configuration was minted, and how this process knows.
     pub fn configured(&self) -> Configured {
         self.configuration.minted
     }
 
-    /// Whether its configuration was minted, as far as anybody knows.
+    /// Whether the configuration was minted, as far as anybody knows. False while this is unsure.
     pub fn is_configured(&self) -> bool {
         matches!(self.configured(), Configured::Seen | Configured::Yes(_))
     }
 
-    /// Whether its configuration may lie in SSM.
+    /// Whether the configuration may lie in SSM as a secret.
     pub fn has_secret(&self) -> bool {
         self.configuration.secret
     }
 
-    /// A try to configure it may have left a registration at GitHub.
+    /// A try to configure the runner may have left a registration at GitHub.
     pub fn configuration_unsure(&mut self) {
         self.configuration.minted = Configured::Unsure;
     }
 
-    /// A sweep of the secrets shows its own: somebody configured it.
+    /// A sweep of the secrets shows the runner's secret, so somebody has configured the runner.
     pub fn secret_shown(&mut self) {
         self.configuration.secret = true;
         self.configuration.seen();
     }
 
-    /// A complete sweep of the secrets that began at `began` does not show its own.
+    /// A complete sweep of the secrets that began at `began` does not show the runner's secret.
     pub(crate) fn secret_missed(&mut self, began: Time) {
         let since = matches!(self.configured(), Configured::Yes(at) if at >= began);
         if !since && !self.effect_under_way() {
@@ -84,7 +85,7 @@ impl Runner {
         }
     }
 
-    /// Its secret was deleted.
+    /// The runner's secret was deleted.
     pub(crate) fn secret_deleted(&mut self) {
         self.configuration.secret = false;
     }

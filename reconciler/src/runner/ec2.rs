@@ -10,33 +10,33 @@ use crate::ids::Forge;
 use crate::market::Market;
 use crate::time::Time;
 
-/// An own launch counts as supply for this long without EC2 showing it: EC2 is eventually consistent.
+/// Our own launch counts as supply for this long although EC2 does not show the instance. EC2 is eventually consistent.
 /// <https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>
 pub const LAUNCH_LAG: Duration = Duration::from_secs(120);
 
-/// How far behind EC2's answers may be at other times; an absence must have lasted longer.
+/// How far EC2's answers may lag at other times. An absence must last longer than that.
 pub const CONSISTENCY_LAG: Duration = Duration::from_secs(30);
 
 /// What EC2 shows of a runner's instance.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Ec2View {
-    /// None: no complete sweep has shown it.
+    /// None: no complete sweep has shown the instance.
     instance: Option<Instance>,
-    /// What CreateFleet said that it is, until a sweep shows it.
+    /// The instance's shape as CreateFleet told it, until a sweep shows the instance.
     launched_as: Option<Shape>,
-    /// Complete sweeps in a row that did not show it.
+    /// Complete sweeps in a row that did not show the instance.
     missed: u8,
 }
 
-/// An instance, as the last sweep showed it and as later events told.
+/// An instance, as the last sweep showed it and as later events changed it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Instance {
     state: InstanceState,
-    /// When a sweep last showed it.
+    /// When a sweep last showed the instance.
     seen_at: Time,
-    /// When it was first known to be on its way out.
+    /// When muster first knew that the instance was ending. None: the instance is up.
     ending_since: Option<Time>,
-    /// LaunchTime, EC2's clock.
+    /// LaunchTime, by EC2's clock.
     launched_at: Time,
     shape: Shape,
     state_reason: Option<String>,
@@ -45,31 +45,31 @@ pub struct Instance {
 /// What an instance is made of.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shape {
-    /// Such as `m7i.large`.
+    /// The instance type, such as `m7i.large`.
     pub instance_type: Arc<str>,
-    /// Such as `subnet-0abc`.
+    /// The subnet, such as `subnet-0abc`. None: EC2 has not told the subnet.
     pub subnet: Option<Arc<str>>,
-    /// How it was bought.
+    /// Spot or on-demand.
     pub market: Market,
 }
 
 impl Instance {
-    /// The newest state.
+    /// The newest state that a sweep or an event told.
     pub fn state(&self) -> InstanceState {
         self.state
     }
 
-    /// What it is.
+    /// The type, subnet and market.
     pub fn shape(&self) -> &Shape {
         &self.shape
     }
 
-    /// When a sweep last showed it.
+    /// When a sweep last showed the instance.
     pub(super) fn seen_at(&self) -> Time {
         self.seen_at
     }
 
-    /// LaunchTime, by EC2's clock: for lifetimes only.
+    /// LaunchTime, by EC2's clock, which may differ from ours.
     pub(super) fn launched_at(&self) -> Time {
         self.launched_at
     }
@@ -84,7 +84,7 @@ impl Ec2View {
     fn shown(&mut self, s: &InstanceSighting, now: Time) {
         let known = self.instance.as_ref();
         self.instance = Some(Instance {
-            // States only move on; a stale page must not revive what an event has ended.
+            // States only move forward. A stale answer must not revive an instance that an event has ended.
             state: known.map_or(s.state, |i| later(i.state, s.state)),
             seen_at: now,
             ending_since: known.and_then(|i| i.ending_since).or((!s.state.is_up()).then_some(now)),
@@ -95,11 +95,11 @@ impl Ec2View {
         self.missed = 0;
     }
 
-    /// A complete sweep that began at `began` did not show it.
+    /// A complete sweep that began at `began` did not show the instance.
     ///
     /// Decision 0010, row 19.
     fn missed(&mut self, first_seen: Time, began: Time) {
-        // A sweep that began within EC2's lag after it was last shown may be older than that sighting.
+        // EC2's answer may lag. A sweep that began soon after the last sighting may be older than that sighting.
         let last = self.instance.as_ref().map_or(first_seen, |i| i.seen_at);
         if began >= last + CONSISTENCY_LAG {
             self.missed = self.missed.saturating_add(1);
@@ -116,27 +116,27 @@ impl Ec2View {
 }
 
 impl Runner {
-    /// EC2's sighting; None while no complete sweep has shown it.
+    /// EC2's view of the instance. None: no complete sweep has shown the instance.
     pub fn instance(&self) -> Option<&Instance> {
         self.ec2.instance.as_ref()
     }
 
-    /// What its instance is made of, as far as known.
+    /// What the instance is made of. None: neither CreateFleet nor a sweep has told.
     pub fn shape(&self) -> Option<&Shape> {
         self.instance().map(Instance::shape).or(self.ec2.launched_as.as_ref())
     }
 
-    /// Why its instance ended, if EC2 said so.
+    /// Why the instance ended, in EC2's words. None: EC2 has not said so.
     pub fn state_reason(&self) -> Option<&str> {
         self.instance()?.state_reason.as_deref()
     }
 
-    /// When EC2 launched its instance, by EC2's clock; until EC2 shows it, when this process first knew of it.
+    /// When EC2 launched the instance, by EC2's clock. Until EC2 shows the instance: when this process first knew of the runner.
     pub fn lives_since(&self) -> Time {
         self.instance().map_or(self.first_seen, Instance::launched_at)
     }
 
-    /// When its instance was first known to be on its way out.
+    /// When muster first knew that the instance was ending.
     pub(super) fn ending_since(&self) -> Option<Time> {
         self.instance()?.ending_since
     }
@@ -153,7 +153,8 @@ impl Runner {
         }
     }
 
-    /// Not shown by several complete sweeps, over longer than EC2 may be behind. One stale page is no absence.
+    /// Whether several complete sweeps did not show the instance, over a longer time than EC2 may lag. One stale answer proves no
+    /// absence.
     ///
     /// Decision 0010, row 1.
     fn absent(&self, now: Time) -> bool {
@@ -162,20 +163,21 @@ impl Runner {
         self.ec2.missed >= ABSENT_SWEEPS && settled && now.since(shown) >= CONSISTENCY_LAG
     }
 
-    /// CreateFleet gave it to this process, which will register it in this list. `wish`: an operator wanted the launch to end.
+    /// CreateFleet gave the instance to this process, which will register the runner in `list`. `wish` has the words of an
+    /// operator who wanted the launch's instances to end.
     pub(crate) fn given_by_ec2(&mut self, instance: &LaunchedInstance, list: &Forge, wish: Option<&String>) {
         self.found_to_be_ours(wish);
         self.github.bind(list);
         self.ec2.given(instance);
     }
 
-    /// It came of a launch of this process that EC2 may not have answered.
+    /// The instance comes from a launch of this process, which EC2 may not have answered.
     pub(crate) fn found_to_be_ours(&mut self, wish: Option<&String>) {
         self.launched_here = true;
         self.inherit_wish(wish);
     }
 
-    /// A complete sweep that began at `began` shows its instance.
+    /// A complete sweep that began at `began` shows the instance.
     pub(crate) fn shown_by_ec2(&mut self, s: &InstanceSighting, began: Time, now: Time) {
         self.pool.clone_from(&s.pool);
         if let Some(list) = &s.forge {
@@ -190,12 +192,12 @@ impl Runner {
         }
     }
 
-    /// A complete sweep that began at `began` does not show its instance.
+    /// A complete sweep that began at `began` does not show the instance.
     pub(crate) fn missed_by_ec2(&mut self, began: Time) {
         self.ec2.missed(self.first_seen, began);
     }
 
-    /// EC2 notified of a state of its instance.
+    /// A notification of EC2 tells a state of the instance.
     pub(crate) fn told_by_ec2(&mut self, state: InstanceState, now: Time) {
         self.ec2.told(state, now);
     }

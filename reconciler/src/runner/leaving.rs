@@ -1,4 +1,4 @@
-//! How a runner leaves: who wants it to end, what EC2 took of that, and since when it is gone.
+//! How a runner leaves: who wants it to end, what EC2 accepted, and since when the runner is gone.
 
 use super::{CONSISTENCY_LAG, Runner};
 use crate::fact::DrainOutcome;
@@ -7,31 +7,31 @@ use crate::time::Time;
 
 /// How a runner leaves.
 ///
-/// That it is gone is a fact of its own, whatever was asked of it: an instance may end by itself, and one that seemed gone may turn
-/// up again.
+/// `gone_at` does not depend on what was asked of the runner. An instance may end by itself, and a runner that seemed gone may
+/// turn up again.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Leaving {
     way: Way,
     gone_at: Option<Time>,
-    /// It ended before it was online, and nobody had asked for that.
+    /// Whether the runner ended before it was online, although nobody had asked for that.
     stillborn: bool,
 }
 
-/// How far it has come with the end of a runner. A later one outranks all that was known before.
+/// How far the end of a runner has come. A later variant outranks the earlier ones.
 #[derive(Clone, Debug, PartialEq)]
 enum Way {
-    /// EC2 has taken no order to end it.
+    /// EC2 has accepted no order to end the runner.
     Stays {
-        /// An operator wants it to end, in the operator's words, which may be empty.
+        /// The words of the operator who wants the runner to end; may be empty. None: nobody wants that.
         wish: Option<String>,
     },
-    /// It was drained or terminated, and no certain answer came.
+    /// A drain or a termination was asked for, and got no certain answer.
     Unanswered {
         ask: Ask,
-        /// The wish, should the order have been in vain.
+        /// The operator's wish, which counts again if the order was in vain.
         wish: Option<String>,
     },
-    /// Its instance bears the drain tag.
+    /// The instance bears the drain tag.
     Drains(Ask),
     /// EC2 accepted our TerminateInstances.
     Ends { accepted_at: Time, drain: Option<Ask> },
@@ -43,7 +43,7 @@ impl Default for Way {
     }
 }
 
-/// A runner was asked to end.
+/// An order to end a runner.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ask {
     at: Time,
@@ -56,14 +56,15 @@ impl Ask {
         self.at
     }
 
-    /// None when another process asked.
+    /// Why muster asked. None: another process asked.
     pub fn why(&self) -> Option<&StepReason> {
         self.why.as_ref()
     }
 }
 
 impl Runner {
-    /// The words of the operator who wants it to end, while its instance does not bear the drain tag.
+    /// The words of the operator who wants the runner to end. None: no operator does, or the instance bears the drain tag or is
+    /// being ended.
     pub fn wish(&self) -> Option<&str> {
         match &self.leaving.way {
             Way::Stays { wish } | Way::Unanswered { wish, .. } => wish.as_deref(),
@@ -71,7 +72,7 @@ impl Runner {
         }
     }
 
-    /// It was asked to end once no job runs on it.
+    /// The drain of the runner. None: the runner was not asked to end once no job runs on it.
     pub fn drain(&self) -> Option<&Ask> {
         match &self.leaving.way {
             Way::Drains(ask) => Some(ask),
@@ -80,8 +81,8 @@ impl Runner {
         }
     }
 
-    /// The drain or end that no certain answer came to. Until EC2 shows what came of it, the runner is no supply, or another one
-    /// would be let go in its place.
+    /// The drain or termination that got no certain answer. Until EC2 shows what came of the order, the runner is no supply.
+    /// Otherwise another runner would be let go in its place.
     pub fn unanswered(&self) -> Option<&Ask> {
         match &self.leaving.way {
             Way::Unanswered { ask, .. } => Some(ask),
@@ -89,7 +90,7 @@ impl Runner {
         }
     }
 
-    /// When EC2 accepted our TerminateInstances.
+    /// When EC2 accepted our TerminateInstances. None: EC2 has not.
     pub fn terminated_at(&self) -> Option<Time> {
         match &self.leaving.way {
             Way::Ends { accepted_at, .. } => Some(*accepted_at),
@@ -97,48 +98,49 @@ impl Runner {
         }
     }
 
-    /// When it was first found gone; None: it is not gone.
+    /// When the runner was first found gone. None: the runner is not gone.
     pub fn gone_at(&self) -> Option<Time> {
         self.leaving.gone_at
     }
 
-    /// It was decided that it ends, and whether that came to pass is not known yet.
+    /// Whether muster decided that the runner ends, and does not know yet whether it will.
     pub fn may_be_leaving(&self) -> bool {
         self.attempts.ends_it() || self.unanswered().is_some()
     }
 
-    /// Neither muster nor spot has done anything that could end it.
+    /// Whether neither muster nor spot has done anything that could end the runner.
     pub(super) fn left_alone(&self) -> bool {
         let asked = self.drain().is_some() || self.terminated_at().is_some() || self.may_be_leaving();
         !asked && self.interrupted_at().is_none()
     }
 
-    /// It was counted as one that ended before it was online, and EC2 has not said why.
+    /// Whether the runner was counted as one that ended before it was online, and EC2 has not said why.
     pub(crate) fn end_is_unexplained(&self) -> bool {
         self.leaving.stillborn && self.state_reason().is_none()
     }
 
-    /// What came of its drain, now that it is gone; None: it was not drained.
+    /// What came of the drain of a runner that is gone. None: the runner was not drained.
     pub(crate) fn drain_ended(&self) -> Option<DrainOutcome> {
         self.drain()?;
         Some(if self.terminated_at().is_some() { DrainOutcome::Unanswered } else { DrainOutcome::Answered })
     }
 
-    /// An operator wants it to end.
+    /// An operator wants the runner to end. This changes nothing once EC2 has accepted an order.
     pub fn wish_to_end(&mut self, why: &str) {
         if let Way::Stays { wish } | Way::Unanswered { wish, .. } = &mut self.leaving.way {
             *wish = Some(why.to_owned());
         }
     }
 
-    /// An operator wanted the launch to end that it came of.
+    /// Takes over the wish of an operator who wanted the instances of this runner's launch to end.
     pub(super) fn inherit_wish(&mut self, inherited: Option<&String>) {
         if let Way::Stays { wish } | Way::Unanswered { wish, .. } = &mut self.leaving.way {
             *wish = wish.take().or(inherited.cloned());
         }
     }
 
-    /// EC2 took the drain tag.
+    /// EC2 accepted the drain tag. If the runner was drained before, the first time stays, and the newest reason replaces the old
+    /// one.
     pub fn drain_accepted(&mut self, reason: &StepReason, now: Time) {
         let ask = |known: Option<Ask>| Ask { at: known.map_or(now, |ask| ask.at), why: Some(reason.clone()) };
         self.leaving.way = match std::mem::take(&mut self.leaving.way) {
@@ -153,14 +155,14 @@ impl Runner {
         self.leaving.way = Way::Ends { accepted_at: now, drain: self.drain().cloned() };
     }
 
-    /// Nobody knows whether EC2 took the drain tag, or TerminateInstances.
+    /// Nobody knows whether EC2 accepted the drain tag, or TerminateInstances.
     pub fn ask_unanswered(&mut self, reason: &StepReason, now: Time) {
         if let Way::Stays { wish } | Way::Unanswered { wish, .. } = &mut self.leaving.way {
             self.leaving.way = Way::Unanswered { ask: Ask { at: now, why: Some(reason.clone()) }, wish: wish.take() };
         }
     }
 
-    /// A sweep shows the drain tag.
+    /// A sweep shows the drain tag. If this process did not ask, another one did.
     pub(super) fn drain_tag_shown(&mut self, now: Time) {
         let found = Ask { at: now, why: None };
         self.leaving.way = match std::mem::take(&mut self.leaving.way) {
@@ -171,7 +173,8 @@ impl Runner {
         };
     }
 
-    /// A sweep that began at `began` shows its instance up and without the drain tag: an order from before EC2's lag was in vain.
+    /// A sweep that began at `began` shows the instance up and without the drain tag. An order that is older than EC2's lag was
+    /// then in vain.
     pub(super) fn shown_to_stay(&mut self, began: Time) {
         if let Way::Unanswered { ask, wish } = &mut self.leaving.way
             && began >= ask.at + CONSISTENCY_LAG
@@ -180,7 +183,8 @@ impl Runner {
         }
     }
 
-    /// It is gone. Whether this is news of one that ended before it was online, and that nobody had asked to end.
+    /// The runner is gone. Returns true when a runner of ours is found gone for the first time, was never online, and nobody had
+    /// asked it to end.
     ///
     /// Decision 0010, row 34.
     pub(crate) fn found_gone(&mut self, now: Time) -> bool {
@@ -193,7 +197,7 @@ impl Runner {
         stillborn
     }
 
-    /// It is not gone, or is there again.
+    /// The runner is not gone, or has turned up again.
     pub(crate) fn found_alive(&mut self) {
         self.leaving.gone_at = None;
     }

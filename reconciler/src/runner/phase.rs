@@ -2,37 +2,37 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What a box is doing, as far as anybody can tell.
+/// What a runner is doing, as far as anybody can tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// Launched by us; EC2 does not show it yet.
+    /// muster launched the instance, and EC2 does not show it yet.
     #[default]
     Launching,
-    /// EC2 shows it; its configuration is not minted.
+    /// EC2 shows the instance, and its configuration is not minted.
     Booting,
-    /// Its configuration is minted; it was never online.
+    /// The configuration is minted, and the runner was never online.
     Configured,
-    /// Online without a job.
+    /// The runner is online without a job.
     Idle,
-    /// Has a job.
+    /// The runner has a job.
     Busy,
-    /// Asked to end, and not known to have a job.
+    /// The runner is asked to end, and is not known to have a job.
     Draining,
-    /// EC2 takes it back.
+    /// EC2 takes the spot instance back.
     Interrupted,
-    /// Never came online in time, or is online no more.
+    /// The runner never came online in time, or is online no more.
     Failed,
-    /// On its way out.
+    /// The instance is ending, or the runner's only job is over.
     Terminating,
-    /// No instance any more.
+    /// There is no instance any more.
     Gone,
 }
 
 crate::shown!(Phase);
 
 impl Phase {
-    /// All, in the order of a life.
+    /// All phases, in the order of a runner's life.
     pub const ALL: [Phase; 10] = [
         Phase::Launching,
         Phase::Booting,
@@ -62,65 +62,65 @@ impl Phase {
         }
     }
 
-    /// Whether it can still take a job.
+    /// Whether a runner in this phase can take a job, now or soon.
     pub const fn is_supply(self) -> bool {
         matches!(self, Phase::Launching | Phase::Booting | Phase::Configured | Phase::Idle)
     }
 }
 
-/// What EC2 evidence says, in what matters.
+/// What EC2 says of the instance, as far as the phase depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ec2 {
-    /// Launched by us, not shown yet, within EC2's lag.
+    /// This process launched the instance, and EC2 does not show it yet.
     Requested,
-    /// Never shown, but something else speaks of it.
+    /// EC2 has never shown the instance, but another source speaks of the runner.
     Unseen,
-    /// Pending or running.
+    /// The instance is pending or running.
     Up,
-    /// Shutting down, stopping or stopped; or EC2 accepted our terminate.
+    /// The instance is shutting down, stopping or stopped, or EC2 accepted our TerminateInstances.
     Ending,
-    /// Terminated, or absent.
+    /// The instance is terminated or absent.
     Ended,
 }
 
-/// What GitHub's evidence says, in what matters.
+/// What GitHub says of the runner, as far as the phase depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Seat {
-    /// Not listed, and never known online.
+    /// The runner was never known to be online. No list shows it, or its row may be what a failed configuration left.
     None,
-    /// Listed, never known online.
+    /// A list shows the runner, which was never known to be online.
     Waiting,
-    /// Online, not busy.
+    /// The runner is online and not busy.
     Idle,
-    /// Online or offline, busy.
+    /// The runner is busy, online or offline.
     Busy,
-    /// Was online; now offline or no longer listed.
+    /// The runner was online, and is now offline or no longer listed.
     Lost,
 }
 
-/// The evidence that decides a phase: small and finite, so that every combination is tested.
+/// The evidence that decides a phase. The evidence is small and finite, so that every combination is tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Evidence {
-    /// EC2's.
+    /// What EC2 says.
     pub ec2: Ec2,
-    /// Minted.
+    /// Whether the configuration is minted.
     pub configured: bool,
-    /// GitHub's list.
+    /// What GitHub's list says.
     pub seat: Seat,
-    /// Events said that a job started, and not that it ended.
+    /// Whether events said that a job started, and not that it ended.
     pub job_running: bool,
-    /// Events said that its only job is over.
+    /// Whether events said that the runner's only job is over.
     pub job_over: bool,
-    /// Asked to end.
+    /// Whether the runner is asked to end.
     pub draining: bool,
-    /// EC2 takes it back.
+    /// Whether EC2 takes the spot instance back.
     pub interrupted: bool,
-    /// Past the boot deadline.
+    /// Whether the boot deadline has passed without the runner being online.
     pub overdue: bool,
 }
 
-/// One phase for every combination of evidence. The order of the rules is the argument: what EC2 ends is ending whatever
-/// GitHub says; a possible job outranks everything that could lead to a box's end.
+/// Gives one phase to every combination of evidence. The order of the rules matters. What EC2 ends is ending, whatever GitHub
+/// says. A possible job outranks everything that could lead to the runner's end.
 pub fn phase(e: Evidence) -> Phase {
     if e.ec2 == Ec2::Ended {
         return Phase::Gone;

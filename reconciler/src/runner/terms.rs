@@ -6,12 +6,13 @@ use crate::effect::Configure;
 use crate::ids::Forge;
 use crate::manifest::RunnerPool;
 
-/// What a runner was registered with: it decides which jobs GitHub may give it, and never changes in a runner's life.
+/// What a runner was registered with. The terms decide which jobs GitHub may give the runner, and never change in the runner's
+/// life.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Terms {
-    /// Where.
+    /// The list that has the runner.
     pub forge: Forge,
-    /// The runner group; None when only GitHub's list tells of the runner, which does not name its group.
+    /// The runner group. None: only GitHub's list tells of the runner, and the list does not name the group.
     pub group: Option<String>,
     /// The labels.
     pub labels: Arc<[String]>,

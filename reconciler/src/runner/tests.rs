@@ -10,7 +10,7 @@ use crate::ids::{Forge, JobId, RunnerId, RunnerName};
 use crate::market::Market;
 use crate::reason::StepReason;
 
-/// Each job's events in order, the jobs' against each other in any.
+/// Every order of the events of two jobs in which each job's own events stay in order.
 #[test]
 fn the_order_in_which_jobs_are_told_of_does_not_matter() {
     let (a, b, at) = (JobId(1), JobId(2), Time::ZERO);
@@ -76,14 +76,14 @@ fn instance(state: InstanceState, launched_at: Time) -> InstanceSighting {
     }
 }
 
-/// One that this process did not launch, shown by EC2 in `state` at `seen`.
+/// A runner that this process did not launch. EC2 shows it in `state` at `seen`.
 fn found(state: InstanceState, launched_at: Time, seen: Time) -> Runner {
     let mut r = Runner::new("p".into(), seen);
     r.shown_by_ec2(&instance(state, launched_at), seen, seen);
     r
 }
 
-/// One that this process launched at 0, shown by EC2 in `state` at 10 s.
+/// A runner that this process launched at 0. EC2 shows it in `state` at 10 s.
 fn shown(state: InstanceState) -> Runner {
     let mut r = Runner::new("p".into(), Time::ZERO);
     r.found_to_be_ours(None);
@@ -91,14 +91,14 @@ fn shown(state: InstanceState) -> Runner {
     r
 }
 
-/// The same, running, and known to belong into the list.
+/// The same runner, running, and bound to the list.
 fn bound() -> Runner {
     let mut r = shown(InstanceState::Running);
     r.shown_by_ec2(&InstanceSighting { forge: Some(acme()), ..instance(InstanceState::Running, Time::ZERO) }, at(10), at(10));
     r
 }
 
-/// A sweep of the list, begun and ended at `now`, shows it so.
+/// A sweep of the list, begun and ended at `now`, shows the runner so.
 fn list(r: &mut Runner, online: bool, busy: bool, now: Time) {
     let name = RunnerName { cluster: "c".into(), pool: "p".into(), instance: "i-1".into() };
     let row = RunnerSighting { id: RunnerId(1), name, online, busy, labels: Arc::default() };
@@ -107,7 +107,7 @@ fn list(r: &mut Runner, online: bool, busy: bool, now: Time) {
     r.note_presence(now);
 }
 
-/// So many sweeps of the list, the first at `from`, do not show it.
+/// This many sweeps of the list, the first at `from`, do not show the runner.
 fn unlisted(r: &mut Runner, sweeps: u8, from: Time) {
     for n in 0..sweeps {
         r.list_swept(&acme(), Some(false), from + Duration::from_secs(n.into()));
@@ -119,7 +119,7 @@ fn minted() -> Arc<Terms> {
     Arc::new(Terms { forge: acme(), group: Some("Default".into()), labels: Arc::default() })
 }
 
-/// Changes a record from which something follows, so that it must not follow any more.
+/// A change to a record that allows a conclusion. After the change, the conclusion must not follow any more.
 type Change = fn(&mut Runner);
 
 const WHY: StepReason = StepReason::Unneeded;
@@ -251,7 +251,7 @@ fn an_absence_takes_two_sweeps_and_longer_than_ec2_lags() {
         r.missed_by_ec2(late + CONSISTENCY_LAG);
     }
     assert!(!gone(&r, late + CONSISTENCY_LAG - Duration::from_secs(1)) && gone(&r, late + CONSISTENCY_LAG));
-    // A found one has no launch whose lag must be waited for.
+    // A found runner has no launch whose lag must be waited for.
     let mut found = Runner::new("p".into(), Time::ZERO);
     for _ in 0..ABSENT_SWEEPS {
         found.missed_by_ec2(at(30));
@@ -273,16 +273,16 @@ fn a_stale_page_revives_no_instance() {
 fn the_boot_deadline_counts_from_the_launch_and_waits_for_a_look() {
     let r = shown(InstanceState::Running);
     assert_eq!((r.phase(DEADLINE, at(299)), r.phase(DEADLINE, at(300))), (Phase::Booting, Phase::Failed));
-    // Its list is known: it may be online, as far as the last look goes.
+    // The runner's list is known. The runner may be online, as far as the last sweep of that list tells.
     let mut r = bound();
     r.list_swept(&acme(), Some(false), at(299));
     assert_eq!(r.phase(DEADLINE, at(400)), Phase::Booting);
     r.list_swept(&acme(), Some(false), at(300));
     assert_eq!(r.phase(DEADLINE, at(400)), Phase::Failed);
-    // One that was found counts from its launch, long before.
+    // A found runner counts from its launch, long before.
     assert_eq!(found(InstanceState::Running, at(800), at(1_000)).up_for(at(1_050)), Duration::from_secs(250));
     assert_eq!(r.up_for(at(50)), Duration::from_secs(50));
-    // One of ours came of a later ask than the first, says EC2, whose clock may be ahead.
+    // EC2 says that our instance came of a later call than the first one. EC2's clock may be ahead.
     let mut late = shown(InstanceState::Running);
     late.shown_by_ec2(&instance(InstanceState::Running, at(20)), at(25), at(25));
     assert_eq!((late.up_for(at(50)), late.boot_due(DEADLINE)), (Duration::from_secs(30), at(320)));
@@ -328,7 +328,7 @@ fn the_seat_at_github_makes_the_phase() {
     for (i, (change, phase)) in table.iter().enumerate() {
         assert_eq!(phase_of(*change), *phase, "row {i}");
     }
-    // A job's event told that it is online: so it is until a list says otherwise, if anybody knows which list.
+    // A job's event told that the runner is online. That holds until a list says otherwise, if anybody knows which list.
     let told = |mut r: Runner| {
         r.job_started(JobId(1));
         r.note_presence(at(20));
@@ -342,7 +342,7 @@ fn the_seat_at_github_makes_the_phase() {
     r.list_swept(&acme(), Some(false), at(21));
     assert_eq!(r.phase(DEADLINE, at(60)), Phase::Failed);
     assert_eq!(told(shown(InstanceState::Running)).phase(DEADLINE, at(60)), Phase::Failed);
-    // Not listed any more: it had two sweeps to turn up.
+    // The list does not show the runner any more. Two sweeps must miss the runner.
     let mut r = bound();
     list(&mut r, true, false, at(20));
     unlisted(&mut r, ABSENT_SWEEPS - 1, at(30));
@@ -403,7 +403,7 @@ fn terms_serve_a_pool_that_asks_for_no_more() {
     }
 }
 
-/// What was known of its end before never comes back.
+/// What was known of a runner's end before never comes back.
 #[test]
 fn each_step_towards_its_end_outranks_the_ones_before() {
     let asked = |ask: &Ask| (ask.at(), ask.why().cloned());
@@ -413,7 +413,7 @@ fn each_step_towards_its_end_outranks_the_ones_before() {
     r.wish_to_end("costs");
     r.ask_unanswered(&WHY, at(20));
     assert_eq!((r.wish(), r.unanswered().map(Ask::at), r.drain()), (Some("costs"), Some(at(20)), None));
-    // A sweep that began within EC2's lag after the ask says nothing of it; a later one says that it was in vain.
+    // A sweep that began within EC2's lag after the order proves nothing. A later sweep proves that the order was in vain.
     r.shown_by_ec2(&untagged, at(49), at(50));
     assert!(r.may_be_leaving());
     let mut in_vain = r.clone();

@@ -12,29 +12,29 @@ pub(super) struct Told {
 }
 
 impl Runner {
-    /// What `workflow_job` events said of its jobs.
+    /// What `workflow_job` events said of the runner's jobs.
     pub fn job(&self) -> &JobEvidence {
         &self.told.job
     }
 
-    /// When EC2 announced that it takes the instance back.
+    /// When EC2 announced that it takes the instance back. None: EC2 has not.
     pub fn interrupted_at(&self) -> Option<Time> {
         self.told.interrupted_at
     }
 
-    /// EC2 announced that it takes the instance back. Whether this is news.
+    /// EC2 announced that it takes the instance back. Returns whether this is news.
     pub(crate) fn interruption_told(&mut self, now: Time) -> bool {
         let news = self.told.interrupted_at.is_none();
         self.told.interrupted_at.get_or_insert(now);
         news
     }
 
-    /// A job started on it.
+    /// A job started on the runner.
     pub(crate) fn job_started(&mut self, job: JobId) {
         self.told.job.started(job);
     }
 
-    /// A job on it is over; an ephemeral runner ends with its job.
+    /// A job on the runner is over. An ephemeral runner ends with its job.
     pub(crate) fn job_ended(&mut self, job: JobId, ephemeral: bool, now: Time) {
         self.told.job.ended(job, ephemeral, now);
     }

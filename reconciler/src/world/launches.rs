@@ -1,4 +1,4 @@
-//! Launches that were asked for and not answered for certain.
+//! Launches that were asked for and have no certain answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use crate::runner::CONSISTENCY_LAG;
 use crate::stage::Stage;
 use crate::time::Time;
 
-/// A launch without a certain answer is asked again this often; after that a sweep tells what came of it.
+/// How often a launch without a certain answer is asked for. After that, a sweep shows what came of the launch.
 const LAUNCH_ATTEMPTS: u32 = 4;
 
-/// A launch that was asked for and not answered for certain.
+/// A launch that was asked for and has no certain answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pending {
     launch: Arc<Launch>,
@@ -22,29 +22,29 @@ pub struct Pending {
     last_asked: Time,
     attempts: u32,
     call: Call,
-    /// An operator wants its instances to end, in the operator's words, which may be empty.
+    /// The words of the operator who wants the instances to end; may be empty. None: nobody wants that.
     wish: Option<String>,
-    /// Instances of this intent that sweeps have shown meanwhile.
+    /// Instances of this launch that sweeps have shown meanwhile.
     seen: BTreeSet<InstanceId>,
 }
 
-/// How the last call stands.
+/// The state of the last call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Call {
     UnderWay,
-    /// It, or an earlier one, ended without a certain answer.
+    /// This call, or an earlier one, ended without a certain answer.
     Unanswered,
-    /// Its token is taken by another request: it is never asked again.
+    /// Another request has taken the launch's token, so the launch is never repeated.
     TokenTaken,
 }
 
 impl Pending {
-    /// The request; a retry repeats it byte for byte.
+    /// The request. A repeated call sends the same bytes.
     pub fn launch(&self) -> &Arc<Launch> {
         &self.launch
     }
 
-    /// For which pool.
+    /// The pool that the instances are for.
     pub fn pool(&self) -> &PoolName {
         &self.launch.pool
     }
@@ -54,19 +54,19 @@ impl Pending {
         self.call == Call::UnderWay
     }
 
-    /// Whether it may be asked again now: after 2, 4 and 8 s.
+    /// Whether the launch may be repeated now. The waits after the calls are 2, 4 and 8 s.
     pub fn may_be_repeated(&self, now: Time) -> bool {
         self.call == Call::Unanswered
             && self.attempts < LAUNCH_ATTEMPTS
             && now >= self.last_asked + Duration::from_secs(1 << self.attempts.min(6))
     }
 
-    /// Instances that may still turn up.
+    /// The number of instances that may still turn up.
     pub fn outstanding(&self) -> u32 {
         self.launch.count.saturating_sub(u32::try_from(self.seen.len()).unwrap_or(u32::MAX))
     }
 
-    /// A sweep shows an instance of this intent. Returns what an operator wants of the launch.
+    /// A sweep shows an instance of this launch. Returns the words of the operator who wants the launch's instances to end.
     pub(super) fn shows(&mut self, id: &InstanceId) -> Option<String> {
         self.seen.insert(id.clone());
         self.wish.clone()
@@ -74,31 +74,32 @@ impl Pending {
 }
 
 impl World {
-    /// Launches without a certain answer.
+    /// The launches without a certain answer, by intent.
     pub fn pending(&self) -> &BTreeMap<Intent, Pending> {
         &self.pending
     }
 
-    /// Instances of a pool's launches that may still turn up.
+    /// The number of instances that may still turn up, over the launches of the pools that `counts` picks.
     pub fn outstanding(&self, counts: impl Fn(&PoolName) -> bool) -> u32 {
         self.pending.values().filter(|p| counts(p.pool())).map(Pending::outstanding).sum()
     }
 
-    /// A launch is about to be asked for.
+    /// Notes a launch, just before its first call.
     pub fn launch_asked(&mut self, launch: Arc<Launch>, now: Time) {
         let intent = launch.intent.clone();
         let (call, seen) = (Call::UnderWay, BTreeSet::new());
         self.pending.insert(intent, Pending { launch, first_asked: now, last_asked: now, attempts: 1, call, wish: None, seen });
     }
 
-    /// A launch is about to be asked for again.
+    /// Notes another call of a launch, just before the call.
     pub fn launch_repeated(&mut self, intent: &Intent, now: Time) {
         if let Some(p) = self.pending.get_mut(intent) {
             (p.call, p.last_asked, p.attempts) = (Call::UnderWay, now, p.attempts + 1);
         }
     }
 
-    /// EC2 answered: what it gave is ours from now on. Returns how many of the count are missing.
+    /// Takes in EC2's answer. The instances in the answer are ours from now on. Returns how many of the launch's count are
+    /// missing.
     pub fn launch_answered(&mut self, intent: &Intent, answer: &Launched, now: Time) -> u32 {
         let Some(pending) = self.pending.remove(intent) else { return 0 };
         for i in &answer.instances {
@@ -109,21 +110,21 @@ impl World {
         pending.launch.count.saturating_sub(u32::try_from(answer.instances.len()).unwrap_or(u32::MAX))
     }
 
-    /// Nobody knows whether the launch took effect.
+    /// The call ended, and nobody knows whether the launch took effect.
     pub fn launch_unanswered(&mut self, intent: &Intent, now: Time) {
         if let Some(p) = self.pending.get_mut(intent) {
             (p.call, p.last_asked) = (Call::Unanswered, now);
         }
     }
 
-    /// The launch's token is taken by another request: never ask with it again. A sweep tells what it launched.
+    /// Another request has taken the launch's token, so the launch is never repeated. A sweep shows what came of the launch.
     pub fn launch_token_taken(&mut self, intent: &Intent, now: Time) {
         if let Some(p) = self.pending.get_mut(intent) {
             (p.call, p.last_asked) = (Call::TokenTaken, now);
         }
     }
 
-    /// The last call did not take effect, for certain. If an earlier one went unanswered, a sweep tells what came of that.
+    /// The last call certainly did not take effect. If an earlier call got no answer, a sweep shows what came of that call.
     ///
     /// Decision 0010, row 5.
     pub fn launch_refused(&mut self, intent: &Intent) {
@@ -133,7 +134,7 @@ impl World {
         }
     }
 
-    /// An operator wants the instances of a pool's launches to end. Returns how many instances may still turn up.
+    /// An operator wants the instances of a pool's launches to end. Returns the number of instances that may still turn up.
     pub fn wish_launches_to_end(&mut self, pool: &PoolName, why: &str) -> u32 {
         for p in self.pending.values_mut().filter(|p| p.pool() == pool) {
             p.wish = Some(why.to_owned());
@@ -141,8 +142,8 @@ impl World {
         self.outstanding(|name| name == pool)
     }
 
-    /// Gives up on launches that nobody knows the outcome of, once a sweep must have shown whatever came of them. Returns their
-    /// pools.
+    /// Gives up on launches whose outcome nobody knows, once a sweep must have shown whatever came of them. Returns the pools of
+    /// these launches.
     pub fn settle_launches(&mut self) -> Vec<PoolName> {
         let Some(began) = self.swept(&Source::Instances) else { return Vec::new() };
         let settled = |p: &Pending| !p.is_under_way() && (began >= p.last_asked + CONSISTENCY_LAG || p.outstanding() == 0);

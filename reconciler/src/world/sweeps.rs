@@ -1,4 +1,4 @@
-//! What complete sweeps showed.
+//! What complete sweeps show.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::ids::{Forge, InstanceId, PoolName};
 use crate::time::Time;
 
 impl World {
-    /// A complete sweep of the instances, begun at `began`.
+    /// Takes in a complete sweep of the instances, which began at `began`.
     pub fn saw_instances(&mut self, seen: &[InstanceSighting], began: Time, now: Time) {
         let (mut shown, mut late) = (BTreeSet::new(), Vec::new());
         for s in seen {
@@ -24,7 +24,7 @@ impl World {
             if let Some(wish) = wish {
                 runner.found_to_be_ours(wish.as_ref());
             }
-            // An event tells that an instance ended before a sweep tells why.
+            // An event may tell that an instance ended before a sweep tells why.
             if runner.end_is_unexplained() && s.state_reason.is_some() {
                 let (never_configured, reason) = (runner.never_configured(), s.state_reason.clone());
                 late.push(Stillborn { pool: s.pool.clone(), never_configured, reason, late: true });
@@ -44,7 +44,7 @@ impl World {
         self.bury(now);
     }
 
-    /// A complete sweep of one list of runners; None: nothing changed since the last one.
+    /// Takes in a complete sweep of one list of runners. `seen` is None when nothing changed since the last sweep.
     pub fn saw_runners(&mut self, forge: &Forge, seen: Option<&[RunnerSighting]>, began: Time, now: Time) {
         let mut listed = BTreeSet::new();
         for s in seen.unwrap_or_default() {
@@ -67,11 +67,11 @@ impl World {
         self.bury(now);
     }
 
-    /// A complete sweep of the secrets: a secret says that somebody configured a box.
+    /// Takes in a complete sweep of the secrets. A secret shows that somebody configured its instance.
     pub fn saw_secrets(&mut self, seen: &[InstanceId], began: Time, now: Time) {
         let there: BTreeSet<&InstanceId> = seen.iter().collect();
         for id in seen {
-            // Its pool is not known from the secret alone; an instance or a registration tells it.
+            // The secret does not name a pool. The instance or the registration names the pool later.
             let runner = self.entry(id, &PoolName::default(), now);
             runner.secret_shown();
         }

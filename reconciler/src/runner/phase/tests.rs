@@ -25,7 +25,7 @@ fn all_evidence() -> impl Iterator<Item = Evidence> {
     })
 }
 
-/// The table, said a second time and differently: for each phase, exactly when.
+/// The table of phases, written a second time and in another way: for each phase, exactly when it holds.
 fn expected(e: &Evidence) -> Phase {
     let alive = !matches!(e.ec2, Ec2::Ending | Ec2::Ended);
     let quiet = alive && !e.interrupted && !e.job_over;
