@@ -26,7 +26,7 @@ pub enum Api {
     SsmPut,
     /// GitHub's JIT configurations and registration tokens.
     Jit(Payer),
-    /// GitHub's deletion of a registration: a box waits for it, so nothing is kept in reserve before it.
+    /// GitHub's deletion of a registration: an instance waits for it, so nothing is kept in reserve before it.
     Deregister(Payer),
     /// GitHub's background questions (job checks): what is left over.
     Background(Payer),
@@ -58,7 +58,7 @@ impl Api {
 /// Requests that background questions must leave to JIT configurations and sweeps.
 const RESERVE: u32 = 1000;
 
-/// How long a box boots before it wants its configuration, on the whole.
+/// How long an instance boots before it wants its configuration, on the whole.
 pub const BOOT: Duration = Duration::from_secs(30);
 
 /// A token bucket on millisecond time.
@@ -205,21 +205,21 @@ impl Budgets {
         (gate > now).then_some(gate)
     }
 
-    /// Until when GitHub's limit keeps the payer's boxes from being configured; None: it doesn't.
+    /// Until when GitHub's limit keeps the payer's instances from being configured; None: it doesn't.
     pub fn configurations_wait(&self, payer: &Payer, now: Time) -> Option<Time> {
         let gate = self.gate(payer, self.of_configurations(payer), 0, now);
         (gate > now).then_some(gate)
     }
 
-    /// How many boxes may be launched and not yet configured: what can be configured while a box boots, so that no box is paid
-    /// to wait for its configuration.
+    /// How many instances may be launched and not yet configured: what can be configured while an instance boots, so that no
+    /// instance is paid to wait for its configuration.
     pub fn unconfigured_limit(&self) -> u32 {
         let per_second = self.limits.ssm_put_per_second.min(self.limits.jit_per_minute / 60.0);
         (per_second * BOOT.as_secs_f64()).clamp(1.0, 1000.0) as u32
     }
 
-    /// How many boxes GitHub's limit lets be configured in all until it is full again, and when that is; None: before a box
-    /// that is launched now has booted.
+    /// How many instances GitHub's limit lets be configured in all until it is full again, and when that is; None: before an
+    /// instance that is launched now has booted.
     pub fn github_leaves(&self, payer: &Payer, now: Time) -> Option<(u32, Time)> {
         let lasting = self.met(payer, self.of_configurations(payer)).filter(|(_, until)| *until > now + BOOT);
         lasting.min_by_key(|(left, until)| (*left, std::cmp::Reverse(*until)))
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_boxes_are_launched_ahead_as_can_be_configured_in_half_a_minute() {
+    fn as_many_instances_are_launched_ahead_as_can_be_configured_in_half_a_minute() {
         let limit = |jit_per_minute, ssm_put_per_second| {
             Budgets::new(Limits { jit_per_minute, ssm_put_per_second, ..Limits::default() }).unconfigured_limit()
         };

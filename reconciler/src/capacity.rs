@@ -130,7 +130,7 @@ impl Unavailable {
         self.closed.extend(keys.into_iter().map(|key| (key, closed.clone())));
     }
 
-    /// Spot took back a box of this kind: its offering is short of capacity.
+    /// Spot took back an instance of this kind: its offering is short of capacity.
     pub fn interrupted(&mut self, instance_type: &Arc<str>, subnet: Option<&Arc<str>>, now: Time) {
         let key = Key::Offering(Market::Spot, instance_type.clone(), subnet.cloned());
         let (until, code) = (now + INTERRUPTED.holds, INTERRUPTED.code.into());

@@ -68,7 +68,7 @@ struct PoolState {
     again_at: Time,
     /// The last plan, to explain.
     plan: Option<Plan>,
-    /// Boxes in a row that never came online.
+    /// Runners in a row that never came online.
     boot_failures: u32,
     /// Launches in a row that failed for other reasons than capacity.
     launch_failures: u32,
@@ -177,9 +177,9 @@ impl Controller {
         }
         self.note_stillborn(now);
         self.note_successes();
-        for (job, lost_box) in self.world.take_lost() {
+        for (job, lost_runner) in self.world.take_lost() {
             if let Some(job) = self.demand.job_mut(job) {
-                job.lost_box = Some(lost_box);
+                job.lost_runner = Some(lost_runner);
             }
         }
         if self.started && !self.stopping {
@@ -300,7 +300,7 @@ impl Controller {
 
     // ---------------------------------------------------------------------------------------------- schedule
 
-    /// Pools of the manifests, and pools that only boxes speak of.
+    /// Pools of the manifests, and pools that only runners speak of.
     /// Something about this pool changed.
     fn mark(&mut self, pool: &PoolName, now: Time) {
         let state = self.pools.entry(pool.clone()).or_default();

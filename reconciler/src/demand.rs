@@ -11,7 +11,7 @@ use crate::event::{JobEvent, JobState};
 use crate::ids::{JobId, MessageId, PoolName, RunId};
 use crate::manifest::Spec;
 use crate::matching::{Route, route};
-use crate::past::BoxPast;
+use crate::past::RunnerPast;
 use crate::reason::HoldReason;
 use crate::time::Time;
 
@@ -40,8 +40,8 @@ pub struct Job {
     pub first_seen: Time,
     /// When this process first heard that a runner took it. For its trace; decides nothing.
     pub started: Option<Time>,
-    /// What its box was, if that is forgotten already. For its trace; decides nothing.
-    pub lost_box: Option<BoxPast>,
+    /// What its runner was, if that is forgotten already. For its trace; decides nothing.
+    pub lost_runner: Option<RunnerPast>,
     /// The messages that stand for it, all held. Empty once it has left the queue.
     pub messages: BTreeSet<MessageId>,
     /// Where it belongs.
@@ -180,7 +180,7 @@ impl Demand {
                     event: event.clone(),
                     first_seen: now,
                     started: None,
-                    lost_box: None,
+                    lost_runner: None,
                     messages: BTreeSet::new(),
                     route: route(spec, event),
                     redelivered: false,

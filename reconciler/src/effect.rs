@@ -106,12 +106,12 @@ pub struct Effect {
 pub enum Action {
     /// One CreateFleet of type `instant`. Outcome: [`Outcome::Launched`].
     Launch(Arc<Launch>),
-    /// Mint a JIT configuration (or registration token) and put it where the box looks. Outcome: [`Outcome::Configured`],
+    /// Mint a JIT configuration (or registration token) and put it where the instance looks. Outcome: [`Outcome::Configured`],
     /// [`Outcome::NotHandedOver`], or Failed when nothing was minted for certain (Ambiguous and Unavailable: nobody knows).
     Configure(Configure),
-    /// Tag the boxes `muster:drain`. Outcome: [`Outcome::Batch`].
+    /// Tag the instances `muster:drain`. Outcome: [`Outcome::Batch`].
     Drain(Vec<InstanceId>),
-    /// End the boxes. Outcome: [`Outcome::Batch`].
+    /// End the instances. Outcome: [`Outcome::Batch`].
     Terminate(Vec<InstanceId>),
     /// Delete a registration. Outcome: [`Outcome::Done`]; a missing one is done too. GitHub refuses (Conflict) when busy.
     Deregister {
@@ -142,7 +142,7 @@ pub enum Action {
     Sweep(Source),
     /// Do something with held messages. Outcome: [`Outcome::Done`] or Failed.
     Messages(MessageOp, Vec<MessageId>),
-    /// Delete the JIT secrets of boxes that are gone. Missing ones are done too. Outcome: [`Outcome::Batch`].
+    /// Delete the JIT secrets of instances that are gone. Missing ones are done too. Outcome: [`Outcome::Batch`].
     DeleteSecrets(Vec<InstanceId>),
 }
 
@@ -168,7 +168,7 @@ pub struct Launch {
     pub intent: Intent,
     /// For which pool.
     pub pool: PoolName,
-    /// Where the boxes will register.
+    /// Where the instances will register.
     pub forge: Forge,
     /// How many.
     pub count: u32,
@@ -185,7 +185,7 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// The launch of `count` boxes of a pool; None: there is no such pool.
+    /// The launch of `count` instances of a pool; None: there is no such pool.
     pub fn of(
         spec: &Spec,
         pool: &PoolName,
@@ -225,10 +225,10 @@ impl Launch {
     }
 }
 
-/// The box's configuration, to be minted and handed over.
+/// The instance's configuration, to be minted and handed over.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Configure {
-    /// The box, and the runner's name.
+    /// The instance, and the runner's name.
     pub name: RunnerName,
     /// Where it registers.
     pub forge: Forge,
@@ -236,7 +236,7 @@ pub struct Configure {
     pub group: String,
     /// The runner's labels.
     pub labels: Vec<String>,
-    /// The jobs' directory, as a JIT configuration says it; with a registration token the box says it itself.
+    /// The jobs' directory, as a JIT configuration says it; with a registration token the instance says it itself.
     pub work_directory: String,
     /// JIT (one job) or registration token (many).
     pub ephemeral: bool,
@@ -275,7 +275,7 @@ pub enum Outcome {
     Done,
     /// CreateFleet answered.
     Launched(Launched),
-    /// The box can fetch its configuration now.
+    /// The instance can fetch its configuration now.
     Configured {
         /// GitHub's id, when minted as JIT (a registration token names no runner yet).
         runner: Option<RunnerId>,
@@ -306,7 +306,7 @@ pub struct Launched {
     pub errors: Vec<OfferingError>,
 }
 
-/// One launched box.
+/// One launched instance.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LaunchedInstance {
     /// Its id.
@@ -455,7 +455,7 @@ pub struct InstanceSighting {
     pub market: Market,
     /// Whether it bears the `muster:drain` tag.
     pub draining: bool,
-    /// The `muster:stages` tag: when the box reached which stage, by its own clock.
+    /// The `muster:stages` tag: when the instance reached which stage, by its own clock.
     pub stages: Vec<(Stage, Time)>,
     /// StateReason's code or message when it ended, such as `Server.SpotInstanceTermination`.
     pub state_reason: Option<String>,

@@ -104,7 +104,7 @@ pub enum InstanceState {
     Terminated,
     /// On its way to stopped.
     Stopping,
-    /// Stopped. muster never stops a box; somebody did.
+    /// Stopped. muster never stops an instance; somebody did.
     Stopped,
 }
 

@@ -21,18 +21,18 @@ pub enum Fact {
         /// The same by GitHub's own clock, if its events told both times.
         true_wait: Option<Duration>,
     },
-    /// Boxes are launched for jobs, the first of which was heard of this long ago.
+    /// Instances are launched for jobs, the first of which was heard of this long ago.
     LaunchDecided {
         /// For which pool.
         pool: PoolName,
-        /// Since the oldest of as many of the newest jobs as boxes are launched; None: for the warm floor.
+        /// Since the oldest of as many of the newest jobs as instances are launched; None: for the warm floor.
         after: Option<Duration>,
     },
     /// A runner came this far, this long after its launch was asked for.
     RunnerReached {
         /// Its pool.
         pool: PoolName,
-        /// Its box.
+        /// Its runner.
         instance: InstanceId,
         /// How far.
         stage: Stage,
@@ -64,16 +64,16 @@ pub enum Fact {
         /// Why.
         why: BootFailure,
     },
-    /// A job ran on a box that is no more, and did not end well as far as is known.
+    /// A job ran on a runner that is no more, and did not end well as far as is known.
     JobLost {
         /// Its pool.
         pool: PoolName,
-        /// The box.
+        /// The runner.
         instance: InstanceId,
         /// The job.
         job: JobId,
     },
-    /// A box that is asked to end.
+    /// A runner that is asked to end.
     Drain {
         /// Its pool.
         pool: PoolName,
@@ -94,20 +94,20 @@ pub enum Fact {
         /// Which.
         api: &'static str,
     },
-    /// Spot took a box back.
+    /// Spot took an instance back.
     Interrupted {
         /// Its pool.
         pool: PoolName,
-        /// The box.
+        /// The runner.
         instance: InstanceId,
         /// Whether a job was (seen) running.
         busy: bool,
     },
-    /// A box is gone.
+    /// A runner is gone.
     RunnerGone {
         /// Its pool.
         pool: PoolName,
-        /// The box.
+        /// The runner.
         instance: InstanceId,
         /// How it was bought.
         market: Market,
@@ -123,7 +123,7 @@ pub enum Fact {
     },
 }
 
-/// What becomes of asking a box to end.
+/// What becomes of asking a runner to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DrainOutcome {
     /// Its tag says so now.

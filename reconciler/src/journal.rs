@@ -29,39 +29,39 @@ pub enum What {
     JobCompleted,
     /// GitHub holds it back.
     JobHeld,
-    /// It was never told that it ended, and its box is no more.
+    /// It was never told that it ended, and its runner is no more.
     JobLost,
-    /// Boxes are asked for.
+    /// Instances are asked for.
     Launch,
-    /// EC2 gave a box.
+    /// EC2 gave an instance.
     Launched,
     /// EC2 gave less than was asked for, or nothing.
     LaunchFailed,
-    /// A box's configuration is minted.
+    /// A runner's configuration is minted.
     Configure,
-    /// A box came one stage further.
+    /// A runner came one stage further.
     Reached,
-    /// A box never came online.
+    /// A runner never came online.
     BootFailed,
-    /// A box is asked to end once it is idle.
+    /// A runner is asked to end once it is idle.
     Drain,
-    /// A box is ended.
+    /// A runner is ended.
     Terminate,
     /// A registration is deleted.
     Deregister,
     /// A secret that nobody will read is deleted.
     DeleteSecret,
-    /// A call for one box did not work; it is tried again.
+    /// A call for one runner did not work; it is tried again.
     Failed,
-    /// Spot takes a box back.
+    /// Spot takes an instance back.
     Interrupted,
-    /// A box is gone, with all its traces.
+    /// A runner is gone, with all its traces.
     Gone,
     /// An operator paused a pool.
     Paused,
     /// An operator let a pool go on.
     Resumed,
-    /// An operator wants a box to end.
+    /// An operator wants a runner to end.
     DrainOrdered,
 }
 
@@ -113,7 +113,7 @@ pub struct Whom {
     pub pool: Option<PoolName>,
     /// The job.
     pub job: Option<JobId>,
-    /// The box.
+    /// The runner.
     pub instance: Option<InstanceId>,
 }
 
@@ -123,7 +123,7 @@ impl Whom {
         Whom { pool: Some(pool.clone()), ..Whom::default() }
     }
 
-    /// One of its boxes.
+    /// One of its runners.
     pub fn runner(pool: &PoolName, instance: &InstanceId) -> Whom {
         Whom { pool: Some(pool.clone()), job: None, instance: Some(instance.clone()) }
     }
@@ -161,7 +161,7 @@ impl Journal {
         self.entries.push_back(Entry { seq: self.last, at, what, whom, why: why.into() });
     }
 
-    /// Notes what a fact says of a box; other facts are for the metrics only, or noted where they arise.
+    /// Notes what a fact says of a runner; other facts are for the metrics only, or noted where they arise.
     pub fn note_fact(&mut self, fact: &Fact, at: Time) {
         match fact {
             // EC2's answer and our own minting are noted with more words where they arise.
@@ -216,7 +216,7 @@ impl Journal {
         self.entries.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX))
     }
 
-    /// What happened to a box.
+    /// What happened to a runner.
     pub fn of_runner(&self, id: &InstanceId) -> Vec<&Entry> {
         self.entries.iter().filter(|e| e.whom.instance.as_ref() == Some(id)).collect()
     }
@@ -226,20 +226,20 @@ impl Journal {
         self.entries.iter().filter(|e| e.whom.pool.as_ref() == Some(pool)).collect()
     }
 
-    /// What happened to a job: while it waited, also what its pool did; once it runs, also what happens to its box.
+    /// What happened to a job: while it waited, also what its pool did; once it runs, also what happens to its runner.
     pub fn of_job(&self, job: JobId) -> Vec<&Entry> {
         let Some(begin) = self.entries.iter().position(|e| e.whom.job == Some(job)) else { return Vec::new() };
         let (mut pool, mut instance, mut waits) = (None, None, true);
         let mut found = Vec::new();
         for e in self.entries.iter().skip(begin) {
             let its_pools = waits && e.what.is_of_pool() && pool.is_some() && e.whom.pool.as_ref() == pool;
-            let its_boxs = !waits && instance.is_some() && e.whom.instance.as_ref() == instance && e.whom.job.is_none();
+            let its_runners = !waits && instance.is_some() && e.whom.instance.as_ref() == instance && e.whom.job.is_none();
             if e.whom.job == Some(job) {
                 pool = e.whom.pool.as_ref().or(pool);
                 instance = e.whom.instance.as_ref().or(instance);
                 waits &= matches!(e.what, What::JobQueued | What::JobHeld);
                 found.push(e);
-            } else if its_pools || its_boxs {
+            } else if its_pools || its_runners {
                 found.push(e);
             }
         }
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jobs_story_has_its_pools_launches_while_it_waits_and_its_boxs_end_after() {
+    fn a_jobs_story_has_its_pools_launches_while_it_waits_and_its_runners_end_after() {
         let (mut j, linux) = (Journal::default(), PoolName::from("linux"));
         j.note(at(0), What::Launch, Whom::pool(&linux), EventReason::Lost);
         j.note(at(1), What::JobQueued, job(7, None), EventReason::Lost);

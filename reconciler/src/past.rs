@@ -1,6 +1,6 @@
 //! A job's story, told once, when the job is over: what its trace is made of. No decision ever reads it.
 //!
-//! Nothing is kept for it but what the controller remembers anyway; it is put together from the job's record and its box's.
+//! Nothing is kept for it but what the controller remembers anyway; it is put together from the job's record and its runner's.
 
 use crate::event::JobEvent;
 use crate::ids::{InstanceId, PoolName};
@@ -13,7 +13,7 @@ use crate::time::Time;
 pub struct JobPast {
     /// The join of all events heard of it.
     pub event: JobEvent,
-    /// The pool that it counted for, or that its box belongs to.
+    /// The pool that it counted for, or that its runner belongs to.
     pub pool: Option<PoolName>,
     /// The API that its App speaks to, such as `https://api.github.com`.
     pub api_url: Option<String>,
@@ -25,8 +25,8 @@ pub struct JobPast {
     pub ended: Time,
     /// How it ended, as far as this is about muster.
     pub end: End,
-    /// The box that took it, if it is one of ours.
-    pub taken_by: Option<BoxPast>,
+    /// The runner that took it, if it is one of ours.
+    pub taken_by: Option<RunnerPast>,
 }
 
 /// How a job ended, its own conclusion aside.
@@ -34,17 +34,17 @@ pub struct JobPast {
 pub enum End {
     /// It was told that it ended.
     Told,
-    /// Spot took its box back, and it did not end well.
+    /// Spot took its instance back, and it did not end well.
     Interrupted,
-    /// Its box was gone before it was told to end, and it did not end well.
+    /// Its runner was gone before it was told to end, and it did not end well.
     Lost,
     /// Nothing was heard of its end for longer than GitHub lets a job wait or run.
     Expired,
 }
 
-/// What is told of the box that took a job.
+/// What is told of the runner that took a job.
 #[derive(Clone, Debug, PartialEq)]
-pub struct BoxPast {
+pub struct RunnerPast {
     /// The instance.
     pub instance: InstanceId,
     /// What it is made of, as far as known.
@@ -57,12 +57,12 @@ pub struct BoxPast {
     pub interrupted: bool,
 }
 
-impl BoxPast {
-    /// What is known of a box now.
-    pub fn of(instance: &InstanceId, r: &Runner) -> BoxPast {
+impl RunnerPast {
+    /// What is known of a runner now.
+    pub fn of(instance: &InstanceId, r: &Runner) -> RunnerPast {
         let mut reached: Vec<(Stage, Time)> = r.stages().filter(|(stage, _)| *stage != Stage::Started).collect();
         reached.sort_unstable_by_key(|(stage, at)| (*at, *stage));
-        BoxPast {
+        RunnerPast {
             instance: instance.clone(),
             shape: r.shape().cloned(),
             asked: r.launched_here().then_some(r.first_seen()),
@@ -73,8 +73,8 @@ impl BoxPast {
 }
 
 impl JobPast {
-    /// How a job ended that was told to have ended so on such a box, which may have been forgotten before (`lost`).
-    pub(crate) fn end_of(event: &JobEvent, taken_by: Option<&BoxPast>, lost: bool) -> End {
+    /// How a job ended that was told to have ended so on such a runner, which may have been forgotten before (`lost`).
+    pub(crate) fn end_of(event: &JobEvent, taken_by: Option<&RunnerPast>, lost: bool) -> End {
         match taken_by {
             _ if event.conclusion.as_deref() == Some("success") => End::Told,
             Some(b) if b.interrupted => End::Interrupted,

@@ -231,8 +231,8 @@ pub const REFUSALS: &[Refusal] = &[
 /// A code that is on no list: about its offering first.
 pub const UNKNOWN: Refusal = short(Scope::Offering, "", "EC2 refuses it");
 
-/// Spot took back a box: the offering is short of capacity.
-pub const INTERRUPTED: Refusal = short(Scope::Offering, "interrupted", "spot took back a box of this kind");
+/// Spot took back an instance: the offering is short of capacity.
+pub const INTERRUPTED: Refusal = short(Scope::Offering, "interrupted", "spot took back an instance of this kind");
 
 impl Refusal {
     /// What a code means; None: it is not on the list.

@@ -10,11 +10,11 @@ use crate::time::Time;
 pub enum Stage {
     /// EC2 gave an instance id.
     Launched,
-    /// The box has booted and its script has begun; this and the next three are told by the box itself.
+    /// The instance has booted and its script has begun; this and the next three are told by the instance itself.
     Script,
     /// Its JIT configuration lies ready.
     Configured,
-    /// The box has read its configuration.
+    /// The instance has read its configuration.
     Secret,
     /// The runner is unpacked.
     Unpacked,
@@ -29,7 +29,7 @@ pub enum Stage {
 crate::shown!(Stage);
 
 impl Stage {
-    /// The word used in metrics, and in the box's tag.
+    /// The word used in metrics, and in the instance's tag.
     pub const fn as_str(self) -> &'static str {
         match self {
             Stage::Launched => "launched",
@@ -69,7 +69,7 @@ impl Stage {
         Stage::Started,
     ];
 
-    /// What a box says of itself in its tag `muster:stages`: `script=1767225600123,secret=...`, in milliseconds since 1970.
+    /// What an instance says of itself in its tag `muster:stages`: `script=1767225600123,secret=...`, in milliseconds since 1970.
     /// Other words are passed over, and so is what makes no sense.
     pub fn parse_tag(text: &str) -> Vec<(Stage, Time)> {
         let own = [Stage::Script, Stage::Secret, Stage::Unpacked, Stage::Listener];

@@ -98,8 +98,8 @@ pub struct RunnerView {
     pub job: Option<u64>,
     /// Seconds since this process first knew of it.
     pub age_seconds: u64,
-    /// When it reached each stage of its start, in seconds since its launch was asked for, earliest first. Empty for a box that
-    /// was found, not launched by this process.
+    /// When it reached each stage of its start, in seconds since its launch was asked for, earliest first. Empty for a runner
+    /// that was found, not launched by this process.
     #[serde(default)]
     pub stages: Vec<StageView>,
     /// Why it is in this phase, and what happens next.
@@ -302,11 +302,11 @@ pub struct Snapshot {
     pub limits: Vec<LimitView>,
 }
 
-/// Boxes that are paid for now.
+/// Instances that are paid for now.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Billed {
     /// How many.
-    pub boxes: u64,
+    pub instances: u64,
     /// Their system, which their price depends on.
     pub os: Os,
 }
@@ -322,7 +322,7 @@ pub struct Totals {
     pub oldest_queued: BTreeMap<String, f64>,
     /// Pool -> whether an operator paused it.
     pub paused: BTreeMap<String, bool>,
-    /// (pool, market, instance type) -> boxes that EC2 shows pending or running.
+    /// (pool, market, instance type) -> instances that EC2 shows pending or running.
     pub billed: BTreeMap<(String, Market, String), Billed>,
     /// Market -> offerings without capacity that are left alone for now.
     pub unavailable: BTreeMap<Market, u64>,

@@ -17,7 +17,7 @@ use crate::event::{Ec2Event, Ec2EventKind, JobEvent, JobState};
 use crate::fact::Fact;
 use crate::ids::{AppName, Forge, InstanceId, Intent, JobId, PoolName, RunnerId, RunnerName};
 use crate::manifest::Spec;
-use crate::past::BoxPast;
+use crate::past::RunnerPast;
 use crate::runner::{CONSISTENCY_LAG, Phase, Runner, Terms};
 use crate::stage::Stage;
 use crate::time::Time;
@@ -33,7 +33,7 @@ pub struct Freshness {
     pub error: Option<String>,
 }
 
-/// A box that ended before it was online, and not because we asked.
+/// A runner that ended before it was online, and not because we asked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stillborn {
     /// Its pool.
@@ -55,7 +55,7 @@ pub struct World {
     started: Time,
     /// Apps that are no longer in the manifests: what they registered can't be seen, or deleted, any more.
     lost_apps: BTreeSet<AppName>,
-    /// Lists that ended boxes may have left a registration in, says their tag, and that were not looked at twice. A predecessor
+    /// Lists that ended runners may have left a registration in, says their tag, and that were not looked at twice. A predecessor
     /// knew of them; the manifests may name them no more.
     ///
     /// Decision 0010, row 25.
@@ -63,7 +63,7 @@ pub struct World {
     /// What happened since the controller last took it.
     facts: Vec<Fact>,
     stillborn: Vec<Stillborn>,
-    lost: Vec<(JobId, BoxPast)>,
+    lost: Vec<(JobId, RunnerPast)>,
 }
 
 impl World {
@@ -72,12 +72,12 @@ impl World {
         World { started: now, ..World::default() }
     }
 
-    /// The boxes, by instance id.
+    /// The runners, by instance id.
     pub fn runners(&self) -> &BTreeMap<InstanceId, Runner> {
         &self.runners
     }
 
-    /// One box, to note an effect on it.
+    /// One runner, to note an effect on it.
     pub fn runner_mut(&mut self, id: &InstanceId) -> Option<&mut Runner> {
         self.runners.get_mut(id)
     }
@@ -103,7 +103,7 @@ impl World {
     }
 
     /// Takes the jobs that were running on runners that are forgotten now, for their traces.
-    pub fn take_lost(&mut self) -> Vec<(JobId, BoxPast)> {
+    pub fn take_lost(&mut self) -> Vec<(JobId, RunnerPast)> {
         std::mem::take(&mut self.lost)
     }
 
@@ -134,7 +134,7 @@ impl World {
         self.lost_apps = lost;
     }
 
-    /// A complete look at one App's failed deliveries, which says nothing of boxes.
+    /// A complete look at one App's failed deliveries, which says nothing of runners.
     pub fn saw_deliveries(&mut self, app: &AppName, began: Time) {
         self.sweep_done(Source::Deliveries(app.clone()), began);
     }
@@ -167,7 +167,7 @@ impl World {
 
     // ------------------------------------------------------------------------------------------------ events
 
-    /// EC2 notified us. Returns the pool, if the box is one of ours.
+    /// EC2 notified us. Returns the pool, if the instance is one of ours.
     pub fn heard_ec2(&mut self, event: &Ec2Event, now: Time) -> Option<PoolName> {
         let runner = self.runners.get_mut(&event.instance)?;
         match event.kind {
@@ -183,10 +183,10 @@ impl World {
         Some(runner.pool().clone())
     }
 
-    /// A job event that told something new: what it says of the box that it names.
+    /// A job event that told something new: what it says of the runner that it names.
     pub fn heard_job(&mut self, spec: &Spec, event: &JobEvent, now: Time) -> Option<PoolName> {
         let name = RunnerName::parse_ours(event.runner.as_deref()?, spec.controller.cluster())?;
-        // Whoever may speak of one pool must not reach another pool's box by a made-up name.
+        // Whoever may speak of one pool must not reach another pool's runner by a made-up name.
         let known = self.runners.get(&name.instance).map(Runner::pool);
         if known.is_some_and(|pool| *pool != PoolName::default() && *pool != name.pool) {
             return None;
@@ -217,7 +217,7 @@ impl World {
         Some(name.pool)
     }
 
-    /// A job is known to be over by other means than its event (GitHub was asked); frees reusable boxes too.
+    /// A job is known to be over by other means than its event (GitHub was asked); frees reusable runners too.
     pub fn job_over(&mut self, spec: &Spec, job: JobId, now: Time) {
         for runner in self.runners.values_mut().filter(|r| r.job().runs(job)) {
             let ephemeral = spec.pools.get(runner.pool()).is_some_and(|p| p.ephemeral());
@@ -225,7 +225,7 @@ impl World {
         }
     }
 
-    /// The box's configuration lies ready.
+    /// The runner's configuration lies ready.
     pub fn configured(&mut self, id: &InstanceId, terms: &Arc<Terms>, registration: Option<RunnerId>, now: Time) {
         let Some(runner) = self.runners.get_mut(id) else { return };
         runner.configuration_ready(terms, registration, now);
@@ -245,7 +245,7 @@ impl World {
         self.facts.push(Fact::RunnerReached { pool, instance: id.clone(), stage, after });
     }
 
-    /// Marks boxes as gone, and forgets those that have left no trace anywhere.
+    /// Marks runners as gone, and forgets those that have left no trace anywhere.
     ///
     /// Decision 0010, rows 18, 24.
     fn bury(&mut self, now: Time) {
@@ -284,7 +284,7 @@ impl World {
             // Told at the very end, because it may seem gone more than once.
             let (pool, instance) = (r.pool().clone(), id.clone());
             if let Some(job) = r.job().running() {
-                lost.push((job, BoxPast::of(id, r)));
+                lost.push((job, RunnerPast::of(id, r)));
                 facts.push(Fact::JobLost { pool: pool.clone(), instance: instance.clone(), job });
             }
             if let Some(outcome) = r.drain_ended() {

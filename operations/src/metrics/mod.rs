@@ -152,7 +152,7 @@ impl Metrics {
         self.all.messages.with_label_values(&[result]).inc_by(count);
     }
 
-    /// Boxes of a pool and market lived for so many seconds more; `cost` in that currency, if their type has a price.
+    /// Instances of a pool and market lived for so many seconds more; `cost` in that currency, if their type has a price.
     pub fn lived(&self, pool: &str, market: &str, seconds: f64, cost: Option<f64>, currency: &str) {
         self.all.instance_seconds.with_label_values(&[pool, market]).inc_by(seconds);
         self.all.priced_seconds.with_label_values(&[pool, market]).inc_by(if cost.is_some() { seconds } else { 0.0 });

@@ -121,7 +121,7 @@ impl Controller {
         self.boot_failed(&pool, BootFailure::Overdue { because: why.clone() }, now);
     }
 
-    /// Boxes that ended before they were online count the same: a broken image must not be launched for ever.
+    /// Runners that ended before they were online count the same: a broken image must not be launched for ever.
     ///
     /// Decision 0010, row 39.
     pub(super) fn note_stillborn(&mut self, now: Time) {
@@ -135,8 +135,8 @@ impl Controller {
         }
     }
 
-    /// Whether no box of the pool is configured at the moment, be it for GitHub's limit or because GitHub or SSM refuses. A box
-    /// that waited in vain then says nothing of whether the pool's boxes can start.
+    /// Whether no runner of the pool is configured at the moment, be it for GitHub's limit or because GitHub or SSM refuses. A
+    /// runner that waited in vain then says nothing of whether the pool's runners can start.
     fn configures_none(&self, pool: &PoolName, now: Time) -> bool {
         let limited = |p: &RunnerPool| self.budgets.configurations_wait(&p.forge().payer(), now).is_some();
         let refused = self.pools.get(pool).is_some_and(|state| state.refused.is_some());
@@ -187,7 +187,7 @@ impl Controller {
         self.emit(Action::Launch(launch), planned.reason.clone(), now);
     }
 
-    /// How long the jobs that so many boxes are launched for have been known: earlier boxes are for earlier jobs.
+    /// How long the jobs that so many instances are launched for have been known: earlier instances are for earlier jobs.
     fn waited(&self, pool: &PoolName, count: u32, now: Time) -> Option<Duration> {
         let delay = self.spec.pools.get(pool)?.queue_delay();
         let mut heard: Vec<Time> =

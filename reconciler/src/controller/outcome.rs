@@ -19,7 +19,7 @@ use crate::time::Time;
 /// A pool whose launches are refused waits this long, then twice as long, up to the second.
 const LAUNCH_BACKOFF: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(600));
 
-/// A pool whose configurations are refused waits this long before one box asks again, then twice as long, up to the second.
+/// A pool whose configurations are refused waits this long before one runner asks again, then twice as long, up to the second.
 const REFUSAL_BACKOFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(120));
 
 /// A failed extension is tried again after this.
@@ -36,7 +36,7 @@ impl Controller {
             Action::Deregister { forge, name, .. } => self.deregister_ended(&name.instance, forge, outcome, now),
             Action::DeleteSecrets(ids) => {
                 for (id, failure) in batch(ids, outcome) {
-                    self.box_answered(&id, failure, now, Runner::secret_deleted);
+                    self.runner_answered(&id, failure, now, Runner::secret_deleted);
                 }
             }
             Action::CheckJob { app, repo, job } => {
@@ -177,7 +177,7 @@ impl Controller {
                 }
                 let why = EventReason::NotConfigured { message: f.message.clone() };
                 self.journal.note(now, What::Failed, Whom::runner(&pool, instance), why);
-                // A box that is gone or that nobody can configure is seen by the next sweep, or by its boot deadline.
+                // A runner that is gone or that nobody can configure is seen by the next sweep, or by its boot deadline.
                 let refused = Refused::from(&f);
                 let at = r.effect_failed(f.message, f.retry_after.filter(|_| minted), now);
                 let at = match f.kind {
@@ -199,10 +199,10 @@ impl Controller {
         self.mark(&pool, now);
     }
 
-    /// GitHub or SSM refuses to let a box of this pool be configured; another box would hear the same.
+    /// GitHub or SSM refuses to let a runner of this pool be configured; another runner would hear the same.
     fn refused(&mut self, pool: &PoolName, why: Refused, now: Time) -> Time {
         let state = self.pools.entry(pool.clone()).or_default();
-        // Several boxes may hear it at once; that is one refusal.
+        // Several runners may hear it at once; that is one refusal.
         if state.refused.as_ref().is_none_or(|(until, _)| *until <= now) {
             let wait = REFUSAL_BACKOFF.0.saturating_mul(1 << state.refusals.min(6)).min(REFUSAL_BACKOFF.1);
             state.refusals += 1;
@@ -244,7 +244,7 @@ impl Controller {
         self.pull_in(&Source::Instances, now);
     }
 
-    /// One box's share of a drain's or an end's outcome.
+    /// One runner's share of a drain's or an end's outcome.
     ///
     /// Decision 0010, row 31.
     fn asked_to_end(
@@ -259,12 +259,12 @@ impl Controller {
         if let Some(r) = self.world.runner_mut(id).filter(|_| unsure) {
             r.ask_unanswered(why, now);
         }
-        self.box_answered(id, failure, now, done);
+        self.runner_answered(id, failure, now, done);
     }
 
     fn deregister_ended(&mut self, instance: &InstanceId, forge: &Forge, outcome: Outcome, now: Time) {
         let failure = match outcome {
-            // How long GitHub wants to be left alone is the installation's budget to keep, not the box's.
+            // How long GitHub wants to be left alone is the installation's budget to keep, not the runner's.
             Outcome::Failed(f) => Some(Failure { retry_after: None, ..f }),
             _ => None,
         };
@@ -277,11 +277,11 @@ impl Controller {
             // Busy, says GitHub: then look again before anything else is concluded.
             self.hurry(&Source::Runners(forge.clone()), now);
         }
-        self.box_answered(instance, failure, now, Runner::deregistered);
+        self.runner_answered(instance, failure, now, Runner::deregistered);
     }
 
-    /// One box's share of an effect's outcome.
-    fn box_answered(&mut self, id: &InstanceId, failure: Option<Failure>, now: Time, done: impl FnOnce(&mut Runner)) {
+    /// One runner's share of an effect's outcome.
+    fn runner_answered(&mut self, id: &InstanceId, failure: Option<Failure>, now: Time, done: impl FnOnce(&mut Runner)) {
         let Some(r) = self.world.runner_mut(id) else { return };
         let pool = r.pool().clone();
         match failure {
@@ -367,7 +367,7 @@ impl Controller {
             }
         };
         self.sweep_ended(source, began, retry, now);
-        // A box may have been found whose pool registers elsewhere by now.
+        // A runner may have been found whose pool registers elsewhere by now.
         if *source == Source::Instances {
             self.look_at_lists(now);
         }
@@ -376,7 +376,7 @@ impl Controller {
         }
     }
 
-    /// A box that came online proves that the pool's boxes can start.
+    /// A runner that came online proves that the pool's runners can start.
     pub(super) fn note_successes(&mut self) {
         let online: Vec<PoolName> = self
             .world

@@ -53,7 +53,7 @@ impl Seen<'_> {
     /// Decision 0010, row 37.
     pub(super) fn gate(&self, name: &PoolName, now: Time) -> Gate {
         let refused = |pool: &PoolName| self.pools.get(pool).and_then(|p| p.refused.clone());
-        // Boxes that will be configured before long take up room; those of a pool that can't be take it from that pool only.
+        // Runners that will be configured before long take up room; those of a pool that can't be take it from that pool only.
         let mut room = match refused(name) {
             Some(_) => 1_u32.saturating_sub(self.unconfigured(|pool| pool == name)),
             None => self.budgets.unconfigured_limit().saturating_sub(self.unconfigured(|pool| refused(pool).is_none())),

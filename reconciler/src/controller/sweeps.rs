@@ -34,7 +34,8 @@ impl Controller {
         }
     }
 
-    /// The lists that tell something: those of the pools, and those in which a box may still be, if their App or token is left.
+    /// The lists that tell something: those of the pools, and those in which a runner may still be, if their App or token is
+    /// left.
     pub(super) fn lists(&self) -> BTreeSet<Forge> {
         let left = self.world.lists().into_iter().filter(|f| self.spec.has_credential(&f.app)).cloned();
         self.spec.forges().into_iter().chain(left).collect()

@@ -6,15 +6,15 @@ use crate::reason::StepReason;
 use crate::runner::{Act, Configured, Phase, Runner};
 
 impl Planner<'_> {
-    /// Boxes that wait for their configuration. One that was found, not launched by this process, may have been configured
+    /// Runners that wait for their configuration. One that was found, not launched by this process, may have been configured
     /// by a predecessor: GitHub's list and the secrets, seen since our start, tell that.
     ///
     /// Decision 0010, row 2.
-    pub(super) fn configure(&mut self, boxes: &Runners<'_>, gate: &Gate) {
+    pub(super) fn configure(&mut self, runners: &Runners<'_>, gate: &Gate) {
         let Some(pool) = self.pool else { return };
-        // What one box is refused, all are: one at a time asks again, until one is not.
+        // What one runner is refused, all are: one at a time asks again, until one is not.
         let mut left = match &gate.refused {
-            Some((until, _)) if self.now < *until || boxes.iter().any(|(_, r, p)| p.is_supply() && r.effect_under_way()) => {
+            Some((until, _)) if self.now < *until || runners.iter().any(|(_, r, p)| p.is_supply() && r.effect_under_way()) => {
                 return;
             }
             Some(_) => 1,
@@ -22,7 +22,7 @@ impl Planner<'_> {
         };
         let world = self.view.world;
         let told = world.swept(&Source::Runners(pool.forge())).is_some() && world.swept(&Source::Secrets).is_some();
-        for (id, r, phase) in boxes {
+        for (id, r, phase) in runners {
             let stays = r.unanswered().is_none() && r.is_free(self.now);
             let waits = stays && matches!(phase, Phase::Launching | Phase::Booting);
             let young = r.up_for(self.now) < self.boot_deadline();
@@ -43,7 +43,7 @@ impl Planner<'_> {
     }
 
     /// A predecessor minted its configuration and may have died before it handed it over: offline, no secret, and half of
-    /// its boot deadline gone. Should the box have read it after all, it fails to register and is replaced; it has no job.
+    /// its boot deadline gone. Should the runner have read it after all, it fails to register and is replaced; it has no job.
     ///
     /// Decision 0010, row 7.
     fn left_halfway(&self, r: &Runner) -> bool {

@@ -17,7 +17,7 @@ const VANISHED_SWEEPS: u8 = 6;
 const INTERRUPTION_LAPSE: Duration = Duration::from_secs(600);
 
 impl Planner<'_> {
-    /// What a single box needs, whatever the counts say.
+    /// What a single runner needs, whatever the counts say.
     ///
     /// Decision 0010, rows 9, 33.
     pub(super) fn look_at(&mut self, id: &InstanceId, r: &Runner, phase: Phase) {
@@ -55,7 +55,7 @@ impl Planner<'_> {
                 }
             }
             Phase::Launching | Phase::Booting | Phase::Configured | Phase::Idle | Phase::Busy if r.wish().is_some() => {
-                // As with every drain: only a box that was never configured is known to have no job.
+                // As with every drain: only a runner that was never configured is known to have no job.
                 let act = if r.never_configured() { Act::Terminate } else { Act::Drain };
                 self.step(id, act, StepReason::Ordered { why: r.wish().unwrap_or_default().to_owned() });
             }
@@ -129,8 +129,8 @@ impl Planner<'_> {
         }
     }
 
-    /// A drained box that did not end: ended by us only when no source knows of a job, in two sweeps past the deadline,
-    /// and GitHub does not show it online (a live box that does not answer is most likely busy).
+    /// A drained runner that did not end: ended by us only when no source knows of a job, in two sweeps past the deadline,
+    /// and GitHub does not show it online (a live runner that does not answer is most likely busy).
     ///
     /// Decision 0010, rows 3, 21.
     fn chase_drain(&mut self, id: &InstanceId, r: &Runner) {
@@ -173,7 +173,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Whether the one list that the box would be in was completely seen in a sweep that began at or after `since`.
+    /// Whether the one list that the runner would be in was completely seen in a sweep that began at or after `since`.
     fn listed_since(&self, runner: &Runner, since: Time) -> bool {
         let forge = runner.bound_to().cloned().map(Source::Runners);
         forge.is_some_and(|f| self.view.world.swept(&f).is_some_and(|at| at >= since))

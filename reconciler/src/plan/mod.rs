@@ -37,7 +37,7 @@ pub struct View<'a> {
     pub spec: &'a Spec,
     /// The jobs.
     pub demand: &'a Demand,
-    /// The boxes.
+    /// The runners.
     pub world: &'a World,
     /// Offerings that lately had no capacity.
     pub unavailable: &'a Unavailable,
@@ -53,7 +53,7 @@ impl View<'_> {
 /// Limits on a pool's launches that come from outside the pool.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Gate {
-    /// Boxes that may still be launched, over all pools, before configurations fall behind.
+    /// Instances that may still be launched, over all pools, before configurations fall behind.
     pub room: u32,
     /// It is GitHub's limit that leaves no more room, until then.
     pub github: Option<Time>,
@@ -76,7 +76,7 @@ pub struct Plan {
     pub launch: Option<PlannedLaunch>,
     /// What keeps a wanted runner from being launched, or what is launched from becoming one.
     pub blocked: Option<Blocked>,
-    /// What happens to single boxes.
+    /// What happens to single runners.
     pub steps: Vec<Step>,
     /// The pool is in no manifest.
     pub pool_gone: bool,
@@ -101,7 +101,7 @@ pub struct Counts {
     pub occupied: u32,
     /// The pool's max.
     pub max: u32,
-    /// Boxes by phase.
+    /// Runners by phase.
     pub phases: BTreeMap<Phase, u32>,
 }
 
@@ -118,10 +118,10 @@ pub struct PlannedLaunch {
     pub reason: LaunchReason,
 }
 
-/// One step on one box.
+/// One step on one runner.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
-    /// The box.
+    /// The runner.
     pub instance: InstanceId,
     /// What.
     pub act: Act,
@@ -129,23 +129,23 @@ pub struct Step {
     pub reason: StepReason,
 }
 
-/// Plans one pool; `name` need not be in the manifests any more, then its boxes are drained.
+/// Plans one pool; `name` need not be in the manifests any more, then its runners are drained.
 pub fn plan(view: View<'_>, name: &PoolName, gate: &Gate, now: Time) -> Plan {
     let pool = view.spec.pools.get(name);
     let mut p = Planner { view, pool, now, plan: Plan { pool: name.clone(), pool_gone: pool.is_none(), ..Plan::default() } };
-    let boxes: Vec<_> = view
+    let runners: Vec<_> = view
         .world
         .runners()
         .iter()
         .filter(|(_, r)| r.pool() == name)
         .map(|(id, r)| (id, r, r.phase(p.boot_deadline(), now)))
         .collect();
-    p.count(&boxes);
-    for (id, runner, phase) in &boxes {
+    p.count(&runners);
+    for (id, runner, phase) in &runners {
         p.look_at(id, runner, *phase);
     }
-    p.shrink(&boxes);
-    p.configure(&boxes, gate);
+    p.shrink(&runners);
+    p.configure(&runners, gate);
     p.grow(gate);
     p.plan
 }

@@ -10,29 +10,29 @@ use crate::reason::StepReason;
 use crate::runner::{Act, Phase};
 
 impl Planner<'_> {
-    /// More supply than wanted: first boxes that can't hold a job, then long idle ones, which are asked.
+    /// More supply than wanted: first runners that can't hold a job, then long idle ones, which are asked.
     ///
     /// Decision 0010, row 30.
-    pub(super) fn shrink(&mut self, boxes: &Runners<'_>) {
+    pub(super) fn shrink(&mut self, runners: &Runners<'_>) {
         if !self.fresh(&Source::Instances) {
             return;
         }
         let lets_go = |s: &&Step| matches!(s.act, Act::Drain | Act::Terminate);
         let going: BTreeSet<&InstanceId> = self.plan.steps.iter().filter(lets_go).map(|s| &s.instance).collect();
-        let going = boxes.iter().filter(|(id, r, phase)| going.contains(id) && r.supplies(self.pool, *phase)).count();
+        let going = runners.iter().filter(|(id, r, phase)| going.contains(id) && r.supplies(self.pool, *phase)).count();
         let going = u32::try_from(going).unwrap_or(u32::MAX);
         // Whether a job is taken that still looks queued is a guess: good enough to launch none, not to let one go.
         let c = &self.plan.counts;
         let mut surplus = c.supply.saturating_sub(c.counting + c.floor).saturating_sub(going);
         let timeout = self.pool.map_or(Duration::ZERO, |p| p.spec.runner.idle_timeout.get());
-        for (id, r, phase) in boxes {
+        for (id, r, phase) in runners {
             let unused = matches!(phase, Phase::Launching | Phase::Booting) && r.never_configured() && r.is_free(self.now);
             if surplus > 0 && unused && !self.planned(id) {
                 surplus -= 1;
                 self.step(id, Act::Terminate, StepReason::Unneeded);
             }
         }
-        let mut idle: Vec<_> = boxes
+        let mut idle: Vec<_> = runners
             .iter()
             .filter(|(_, r, phase)| *phase == Phase::Idle && r.is_free(self.now))
             .filter_map(|(id, r, _)| r.idle_since().map(|since| (since, *id)))
@@ -47,10 +47,10 @@ impl Planner<'_> {
             self.step(id, Act::Drain, why);
         }
         if self.pool.is_none() {
-            // Boxes of a pool that is gone get no configuration; those that might have one are asked to end.
-            for (id, r, phase) in boxes {
+            // Runners of a pool that is gone get no configuration; those that might have one are asked to end.
+            for (id, r, phase) in runners {
                 let waiting = phase.is_supply() && *phase != Phase::Idle && r.is_free(self.now);
-                // A secret alone names no pool: its box is told apart once EC2 shows it.
+                // A secret alone names no pool: its runner is told apart once EC2 shows it.
                 let waiting = waiting && (r.instance().is_some() || r.registration().is_some());
                 if waiting && !self.planned(id) {
                     self.step(id, Act::Drain, StepReason::PoolGone);

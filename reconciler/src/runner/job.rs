@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::ids::JobId;
 use crate::time::Time;
 
-/// What `workflow_job` events said of a box.
+/// What `workflow_job` events said of a runner.
 ///
 /// Events come in any order: the start of a reusable runner's next job may be told before the end of its last one.
 ///
@@ -25,7 +25,7 @@ impl JobEvidence {
         }
     }
 
-    /// A job on it is over; the box of an ephemeral runner ends with it.
+    /// A job on it is over; the instance of an ephemeral runner ends with it.
     pub fn ended(&mut self, job: JobId, ephemeral: bool, now: Time) {
         self.running.remove(&job);
         self.last_end = Some(now);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What a box is doing, as far as anybody can tell.
+/// What a runner is doing, as far as anybody can tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
@@ -120,7 +120,7 @@ pub struct Evidence {
 }
 
 /// One phase for every combination of evidence. The order of the rules is the argument: what EC2 ends is ending whatever
-/// GitHub says; a possible job outranks everything that could lead to a box's end.
+/// GitHub says; a possible job outranks everything that could lead to a runner's end.
 pub fn phase(e: Evidence) -> Phase {
     if e.ec2 == Ec2::Ended {
         return Phase::Gone;

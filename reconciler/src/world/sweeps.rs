@@ -67,7 +67,7 @@ impl World {
         self.bury(now);
     }
 
-    /// A complete sweep of the secrets: a secret says that somebody configured a box.
+    /// A complete sweep of the secrets: a secret says that somebody configured a runner.
     pub fn saw_secrets(&mut self, seen: &[InstanceId], began: Time, now: Time) {
         let there: BTreeSet<&InstanceId> = seen.iter().collect();
         for id in seen {
