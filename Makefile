@@ -31,7 +31,7 @@ deny: ## The dependencies' licences, advisories and sources (needs cargo-deny)
 	cargo deny check
 
 e2e: setup ## Twenty jobs through real boot scripts: webhook, SQS, controller, moto, instances, and back to zero
-	cargo test --workspace --test wire e2e_box -- --nocapture
+	cargo test --workspace --test wire e2e_instance -- --nocapture
 
 vm: setup ## The boot script on a Debian that boots in QEMU, as EC2 would boot it (CASES="..." runs some): docs/a-real-machine.md
 	@python=.venv/bin/python; [ -x $$python ] || python=python3; $$python tests/vm/run.py $(CASES)

@@ -54,7 +54,7 @@ output "instance_types" {
 }
 
 output "role_arns" {
-  description = "muster's roles and the pools' boxes' roles."
+  description = "muster's roles and the pools' instances' roles."
   value       = merge(module.controller.role_arns, { for name, pool in module.pool : "runner ${name}" => pool.role_arn })
 }
 
@@ -64,7 +64,7 @@ output "policies" {
 }
 
 output "security_group_ids" {
-  description = "Security group of each pool's boxes."
+  description = "Security group of each pool's instances."
   value       = { for name, pool in module.pool : name => pool.security_group_id }
 }
 

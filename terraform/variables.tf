@@ -137,7 +137,7 @@ variable "pool_defaults" {
     - `root_volume`: gp3, encrypted: `size` in GiB (8 to 16384; default 50), `iops` (3000 to 16000; default 3000), `throughput` in MiB/s (125 to 1000; default 125), `kms_key_arn` (default: the account's key for EBS; another's policy must let this account and AWSServiceRoleForEC2Spot use it).
     - `associate_public_ip_address`: false by default; true in a public subnet without NAT.
     - `security_group_ids`: beside the pool's own.
-    - `policy_arns`: further managed policies for the boxes' role. Jobs can use them.
+    - `policy_arns`: further managed policies for the instances' role. Jobs can use them.
     - `detailed_monitoring`: false by default.
   EOT
   type = object({
@@ -228,7 +228,7 @@ variable "bucket" {
 }
 
 variable "create_kms_key" {
-  description = "Make a customer KMS key for queues, bucket, logs and the GitHub App's secrets. About 1 USD a month and a price per request. Boxes' own secrets stay with the account's key for SSM."
+  description = "Make a customer KMS key for queues, bucket, logs and the GitHub App's secrets. About 1 USD a month and a price per request. Instances' own secrets stay with the account's key for SSM."
   type        = bool
   default     = false
 }
@@ -312,6 +312,6 @@ variable "tags" {
 
   validation {
     condition     = length(var.tags) <= 40 && alltrue([for key, value in var.tags : can(regex("^[A-Za-z0-9+=.,_:@-]{1,128}$", key)) && !can(regex("^(?i)(aws|muster):", key)) && !contains([".", "..", "_index"], key) && length(value) <= 256])
-    error_message = "tags: 40 at most; a key has 1 to 128 letters, digits and +-=.,_:@ (boxes read their tags from the metadata service, which takes no others) and does not begin with aws: or muster:; a value has 256 characters at most."
+    error_message = "tags: 40 at most; a key has 1 to 128 letters, digits and +-=.,_:@ (instances read their tags from the metadata service, which takes no others) and does not begin with aws: or muster:; a value has 256 characters at most."
   }
 }

@@ -101,7 +101,7 @@ impl Meter {
         }
         let gap = now.since(last).min(LONGEST_GAP).as_secs_f64();
         for ((pool, market, kind), billed) in &before.billed {
-            let seconds = gap * billed.boxes as f64;
+            let seconds = gap * billed.instances as f64;
             let cost = self.prices.hour(billed.os, kind, *market).map(|price| price * seconds / 3600.0);
             metrics.lived(pool, market.as_str(), seconds, cost, self.prices.currency());
             self.today.hours += seconds / 3600.0;
@@ -134,11 +134,11 @@ mod tests {
     use super::*;
     use crate::prices::Prices;
 
-    fn look(at_s: u64, boxes: &[(&str, &str, u64)]) -> Totals {
+    fn look(at_s: u64, instances: &[(&str, &str, u64)]) -> Totals {
         let key = |(pool, kind, n): &(&str, &str, u64)| {
-            (((*pool).to_owned(), Market::OnDemand, (*kind).to_owned()), Billed { boxes: *n, os: Os::Linux })
+            (((*pool).to_owned(), Market::OnDemand, (*kind).to_owned()), Billed { instances: *n, os: Os::Linux })
         };
-        Totals { now: at_s * 1000, billed: boxes.iter().map(key).collect(), ..Totals::default() }
+        Totals { now: at_s * 1000, billed: instances.iter().map(key).collect(), ..Totals::default() }
     }
 
     fn near(a: f64, b: f64) -> bool {
@@ -153,7 +153,7 @@ mod tests {
         meter.take(&look(1120, &[]), &metrics);
         let today = meter.today();
         assert!(near(today.hours, 300.0 / 3600.0) && near(today.total, 0.1008 * 240.0 / 3600.0), "{today:?}");
-        assert!(near(today.coverage.expect("boxes ran"), 240.0 / 300.0) && today.since == 1_000_000, "{today:?}");
+        assert!(near(today.coverage.expect("instances ran"), 240.0 / 300.0) && today.since == 1_000_000, "{today:?}");
         let text = metrics.render();
         assert!(text.contains("muster_instance_seconds_total{market=\"on-demand\",pool=\"linux\"} 240\n"), "{text}");
         assert!(text.contains("muster_priced_instance_seconds_total{market=\"on-demand\",pool=\"odd\"} 0\n"), "{text}");

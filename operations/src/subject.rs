@@ -36,7 +36,7 @@ impl Subject {
     pub const fn unknown(&self) -> &'static str {
         match self {
             Subject::Job(_) => "no event told of it, or it is over and forgotten",
-            Subject::Runner(_) => "a runner is forgotten some time after its box is gone",
+            Subject::Runner(_) => "a runner is forgotten some time after its instance is gone",
             Subject::Pool(_) => "it is in no manifest of the running controller",
         }
     }
@@ -71,7 +71,7 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(subject));
         }
-        for bad in ["", "job", "job/x", "runner/", "box/i-0a", "pool/a b", "pool/../x", "runner/i-0a/ended"] {
+        for bad in ["", "job", "job/x", "runner/", "instance/i-0a", "pool/a b", "pool/../x", "runner/i-0a/ended"] {
             let said = bad.parse::<Subject>().expect_err(bad);
             assert!(said.contains("job/"), "{bad}: {said}");
         }

@@ -28,7 +28,7 @@ pub struct Point {
     /// How many jobs are queued.
     pub queued: u32,
     /// How many runners there are that are not gone.
-    pub boxes: u32,
+    pub runners: u32,
 }
 
 /// Watches one core for all readers.
@@ -131,7 +131,7 @@ impl Watch {
         }
         for ((pool, phase), n) in &totals.runners {
             if let Some(point) = now.get_mut(pool.as_str()).filter(|_| *phase != Phase::Gone) {
-                point.boxes += count(*n);
+                point.runners += count(*n);
             }
         }
         let mut known = self.known();
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(asked.lock().expect("no panic").1, 1);
         tokio::time::sleep(Duration::from_secs(2000)).await;
         let (past, every) = watch.past("linux");
-        assert_eq!((past.len(), past[0], every), (POINTS, Point { queued: 3, boxes: 9 }, Duration::from_secs(10)));
+        assert_eq!((past.len(), past[0], every), (POINTS, Point { queued: 3, runners: 9 }, Duration::from_secs(10)));
         watch.snapshot().await.expect("answered");
         assert_eq!(asked.lock().expect("no panic").1, 2);
         stop.cancel();

@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_boxes_are_launched_ahead_as_can_be_configured_in_half_a_minute() {
+    fn as_many_instances_are_launched_ahead_as_can_be_configured_in_half_a_minute() {
         let limit = |jit_per_minute, ssm_put_per_second| {
             Budgets::new(Limits { jit_per_minute, ssm_put_per_second, ..Limits::default() }).unconfigured_limit()
         };

@@ -177,9 +177,9 @@ impl Controller {
         }
         self.note_stillborn(now);
         self.note_successes();
-        for (job, lost_box) in self.world.take_lost() {
+        for (job, lost_runner) in self.world.take_lost() {
             if let Some(job) = self.demand.job_mut(job) {
-                job.lost_box = Some(lost_box);
+                job.lost_runner = Some(lost_runner);
             }
         }
         if self.started && !self.stopping {

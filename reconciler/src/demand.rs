@@ -11,7 +11,7 @@ use crate::event::{JobEvent, JobState};
 use crate::ids::{JobId, MessageId, PoolName, RunId};
 use crate::manifest::Spec;
 use crate::matching::{Route, route};
-use crate::past::BoxPast;
+use crate::past::RunnerPast;
 use crate::reason::HoldReason;
 use crate::time::Time;
 
@@ -41,7 +41,7 @@ pub struct Job {
     /// When this process first heard that a runner took the job. Only the job's trace needs this time; no decision does.
     pub started: Option<Time>,
     /// What the job's runner was, if the runner is already forgotten. Only the job's trace needs this; no decision does.
-    pub lost_box: Option<BoxPast>,
+    pub lost_runner: Option<RunnerPast>,
     /// The messages that stand for the job, all held by this process. Empty once the job has left the queue.
     pub messages: BTreeSet<MessageId>,
     /// The pool that takes the job, or why none does.
@@ -181,7 +181,7 @@ impl Demand {
                     event: event.clone(),
                     first_seen: now,
                     started: None,
-                    lost_box: None,
+                    lost_runner: None,
                     messages: BTreeSet::new(),
                     route: route(spec, event),
                     redelivered: false,

@@ -154,7 +154,7 @@ impl Seen<'_> {
             if let Some(i) = up.filter(|_| r.gone_at().is_none()) {
                 let key = (r.pool().to_string(), i.shape().market, i.shape().instance_type.to_string());
                 let billed = t.billed.entry(key).or_default();
-                billed.boxes += 1;
+                billed.instances += 1;
                 billed.os = self.spec.pools.get(r.pool()).map_or_else(Os::default, |p| p.spec.instance.os);
             }
         }

@@ -299,7 +299,8 @@ mod tests {
         let ours = RunnerName::parse_ours("prod.linux.i-0abc", "prod").expect("ours");
         assert_eq!((ours.pool.as_str(), ours.instance.as_str()), ("linux", "i-0abc"));
         assert_eq!(ours.to_string(), "prod.linux.i-0abc");
-        for foreign in ["prod2.linux.i-0abc", "prod.linux.i-0abc.x", "prod.linux", "prod.linux.box", "prod..i-0abc", "laptop"] {
+        for foreign in ["prod2.linux.i-0abc", "prod.linux.i-0abc.x", "prod.linux", "prod.linux.laptop", "prod..i-0abc", "laptop"]
+        {
             assert_eq!(RunnerName::parse_ours(foreign, "prod"), None, "{foreign}");
         }
     }

@@ -234,13 +234,13 @@ impl Journal {
         let mut found = Vec::new();
         for e in self.entries.iter().skip(begin) {
             let its_pools = waits && e.what.is_of_pool() && pool.is_some() && e.whom.pool.as_ref() == pool;
-            let its_boxs = !waits && instance.is_some() && e.whom.instance.as_ref() == instance && e.whom.job.is_none();
+            let its_runners = !waits && instance.is_some() && e.whom.instance.as_ref() == instance && e.whom.job.is_none();
             if e.whom.job == Some(job) {
                 pool = e.whom.pool.as_ref().or(pool);
                 instance = e.whom.instance.as_ref().or(instance);
                 waits &= matches!(e.what, What::JobQueued | What::JobHeld);
                 found.push(e);
-            } else if its_pools || its_boxs {
+            } else if its_pools || its_runners {
                 found.push(e);
             }
         }
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jobs_story_has_its_pools_launches_while_it_waits_and_its_boxs_end_after() {
+    fn a_jobs_story_has_its_pools_launches_while_it_waits_and_its_runners_end_after() {
         let (mut j, linux) = (Journal::default(), PoolName::from("linux"));
         j.note(at(0), What::Launch, Whom::pool(&linux), EventReason::Lost);
         j.note(at(1), What::JobQueued, job(7, None), EventReason::Lost);

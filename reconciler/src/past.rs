@@ -26,7 +26,7 @@ pub struct JobPast {
     /// How the job ended, as far as this is about muster.
     pub end: End,
     /// The runner that took the job. None: the runner is not ours, or nothing is known of it.
-    pub taken_by: Option<BoxPast>,
+    pub taken_by: Option<RunnerPast>,
 }
 
 /// How a job ended, apart from its own conclusion.
@@ -44,7 +44,7 @@ pub enum End {
 
 /// What the story tells of the runner that took the job.
 #[derive(Clone, Debug, PartialEq)]
-pub struct BoxPast {
+pub struct RunnerPast {
     /// The runner's instance.
     pub instance: InstanceId,
     /// What the instance is made of, as far as known.
@@ -58,12 +58,12 @@ pub struct BoxPast {
     pub interrupted: bool,
 }
 
-impl BoxPast {
+impl RunnerPast {
     /// What is known of a runner now.
-    pub fn of(instance: &InstanceId, r: &Runner) -> BoxPast {
+    pub fn of(instance: &InstanceId, r: &Runner) -> RunnerPast {
         let mut reached: Vec<(Stage, Time)> = r.stages().filter(|(stage, _)| *stage != Stage::Started).collect();
         reached.sort_unstable_by_key(|(stage, at)| (*at, *stage));
-        BoxPast {
+        RunnerPast {
             instance: instance.clone(),
             shape: r.shape().cloned(),
             asked: r.launched_here().then_some(r.first_seen()),
@@ -75,7 +75,7 @@ impl BoxPast {
 
 impl JobPast {
     /// How a job ended that this runner took. `lost` says that the runner was forgotten before the job's end was told.
-    pub(crate) fn end_of(event: &JobEvent, taken_by: Option<&BoxPast>, lost: bool) -> End {
+    pub(crate) fn end_of(event: &JobEvent, taken_by: Option<&RunnerPast>, lost: bool) -> End {
         match taken_by {
             _ if event.conclusion.as_deref() == Some("success") => End::Told,
             Some(b) if b.interrupted => End::Interrupted,

@@ -233,7 +233,7 @@ pub const REFUSALS: &[Refusal] = &[
 pub const UNKNOWN: Refusal = short(Scope::Offering, "", "EC2 refuses it");
 
 /// A spot interruption, which shows that the offering is short of capacity.
-pub const INTERRUPTED: Refusal = short(Scope::Offering, "interrupted", "spot took back a box of this kind");
+pub const INTERRUPTED: Refusal = short(Scope::Offering, "interrupted", "spot took back an instance of this kind");
 
 impl Refusal {
     /// The meaning of a code. None: the code is not on the list.

@@ -306,7 +306,7 @@ pub struct Snapshot {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Billed {
     /// The number of instances.
-    pub boxes: u64,
+    pub instances: u64,
     /// The operating system, on which the price depends.
     pub os: Os,
 }

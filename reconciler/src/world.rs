@@ -17,7 +17,7 @@ use crate::event::{Ec2Event, Ec2EventKind, JobEvent, JobState};
 use crate::fact::Fact;
 use crate::ids::{AppName, Forge, InstanceId, Intent, JobId, PoolName, RunnerId, RunnerName};
 use crate::manifest::Spec;
-use crate::past::BoxPast;
+use crate::past::RunnerPast;
 use crate::runner::{CONSISTENCY_LAG, Phase, Runner, Terms};
 use crate::stage::Stage;
 use crate::time::Time;
@@ -63,7 +63,7 @@ pub struct World {
     /// What happened since the controller last took the facts.
     facts: Vec<Fact>,
     stillborn: Vec<Stillborn>,
-    lost: Vec<(JobId, BoxPast)>,
+    lost: Vec<(JobId, RunnerPast)>,
 }
 
 impl World {
@@ -103,7 +103,7 @@ impl World {
     }
 
     /// Takes the jobs that were running on runners that are now forgotten, for the jobs' traces.
-    pub fn take_lost(&mut self) -> Vec<(JobId, BoxPast)> {
+    pub fn take_lost(&mut self) -> Vec<(JobId, RunnerPast)> {
         std::mem::take(&mut self.lost)
     }
 
@@ -285,7 +285,7 @@ impl World {
             // These facts are told at the very end, because a runner may seem gone more than once.
             let (pool, instance) = (r.pool().clone(), id.clone());
             if let Some(job) = r.job().running() {
-                lost.push((job, BoxPast::of(id, r)));
+                lost.push((job, RunnerPast::of(id, r)));
                 facts.push(Fact::JobLost { pool: pool.clone(), instance: instance.clone(), job });
             }
             if let Some(outcome) = r.drain_ended() {

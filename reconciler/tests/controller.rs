@@ -31,7 +31,7 @@ fn left_to_configure(remaining: u32, reset_after: Duration) -> Input {
 
 /// The old labels of these runners no longer serve the pool. So the runners are no supply, and are drained.
 #[test]
-fn a_pools_new_label_is_served_by_new_boxes_at_once() {
+fn a_pools_new_label_is_served_by_new_runners_at_once() {
     let mut scene = Scene::new([linux()]);
     scene.queue(2, &["self-hosted", "linux"]);
     scene.pass(secs(60));
@@ -50,7 +50,7 @@ fn a_pools_new_label_is_served_by_new_boxes_at_once() {
 
 /// A pool gives up a label that its runners still have. GitHub gives the runners all jobs of the pool.
 #[test]
-fn a_label_that_a_pool_gave_up_makes_no_box_outdated() {
+fn a_label_that_a_pool_gave_up_makes_no_runner_outdated() {
     let mut scene = Scene::new([linux()]);
     scene.queue(2, &["linux"]);
     scene.pass(secs(60));
@@ -62,7 +62,7 @@ fn a_label_that_a_pool_gave_up_makes_no_box_outdated() {
 }
 
 #[test]
-fn a_pools_new_runner_group_is_served_by_new_boxes() {
+fn a_pools_new_runner_group_is_served_by_new_runners() {
     let mut scene = Scene::new([linux()]);
     scene.queue(1, &["linux"]);
     scene.pass(secs(60));
@@ -126,7 +126,7 @@ fn a_pool_that_cannot_be_configured_starves_no_other() {
 
 /// What GitHub still admits is kept for runners. A failed runner is deregistered at once, and checks of jobs wait.
 #[test]
-fn a_failed_box_is_deregistered_though_github_has_little_left() {
+fn a_failed_runner_is_deregistered_though_github_has_little_left() {
     let mut scene = Scene::new([linux()]);
     scene.come_online = false;
     scene.queue(1, &["linux"]);
@@ -195,7 +195,7 @@ fn says_wait_an_hour(_: &Configure) -> Option<Failure> {
 
 /// GitHub's limit is a matter of the budget. It does not concern only the instance whose call met it first (seed 41671).
 #[test]
-fn a_box_that_github_made_wait_for_an_hour_is_let_go_when_nobody_wants_it() {
+fn a_runner_that_github_made_wait_for_an_hour_is_let_go_when_nobody_wants_it() {
     let mut scene = Scene::new([linux()]);
     scene.pass(secs(60));
     scene.configure = says_wait_an_hour;
@@ -212,7 +212,7 @@ fn a_box_that_github_made_wait_for_an_hour_is_let_go_when_nobody_wants_it() {
 /// The instances boot unconfigured while the limit holds, and end themselves at their boot deadline. The pool does not
 /// count these ends as failures to start.
 #[test]
-fn boxes_that_githubs_limit_kept_unconfigured_are_no_boot_failures() {
+fn instances_that_githubs_limit_kept_unconfigured_are_no_boot_failures() {
     for limited in [true, false] {
         let mut scene = Scene::new([linux()]);
         scene.pass(secs(60));
@@ -223,7 +223,7 @@ fn boxes_that_githubs_limit_kept_unconfigured_are_no_boot_failures() {
             scene.feed(left_to_configure(0, secs(400)));
         }
         scene.pass(secs(290));
-        scene.boxes.values_mut().for_each(|b| b.state = InstanceState::Terminated);
+        scene.runners.values_mut().for_each(|b| b.state = InstanceState::Terminated);
         let ended = scene.now;
         scene.pass(secs(90));
         scene.configure = |_| None;
@@ -263,7 +263,7 @@ fn nothing_is_launched_that_githubs_limit_will_not_let_us_configure() {
 /// Nobody can read the list of a removed App any more. The record goes with the instance, and muster stops asking for the
 /// list.
 #[test]
-fn a_box_whose_app_was_removed_is_forgotten_once_it_is_gone() {
+fn a_runner_whose_app_was_removed_is_forgotten_once_it_is_gone() {
     let mut scene = Scene::new([linux()]);
     scene.queue(1, &["linux"]);
     scene.pass(secs(60));
@@ -271,7 +271,7 @@ fn a_box_whose_app_was_removed_is_forgotten_once_it_is_gone() {
     scene.spec.apps.clear();
     scene.take_spec();
     scene.pass(secs(30));
-    for b in scene.boxes.values_mut() {
+    for b in scene.runners.values_mut() {
         b.state = InstanceState::Terminated;
     }
     scene.pass(secs(120));
@@ -297,7 +297,7 @@ fn a_queued_event_that_github_could_not_deliver_is_asked_for() {
 
 /// There are two runners too many, and one of them is being ended. So one more has to go, not two.
 #[test]
-fn a_box_on_its_way_out_is_no_reason_to_let_another_go() {
+fn a_runner_on_its_way_out_is_no_reason_to_let_another_go() {
     let mut pool = linux();
     pool.spec.capacity.idle = 2;
     let mut scene = Scene::new([pool]);
@@ -337,12 +337,12 @@ fn ends(scene: &Scene, from: Time) -> Vec<&[InstanceId]> {
 
 /// EC2 may have carried out the drain. If another runner were drained instead, one too many could go (seed 200607).
 #[test]
-fn a_drain_without_an_answer_is_repeated_and_no_other_box_is_let_go() {
+fn a_drain_without_an_answer_is_repeated_and_no_other_runner_is_let_go() {
     let (scene, began) = one_too_many(true);
     let drains = drains(&scene, began);
     assert_eq!((drains.len(), drains[0].len()), (3, 1), "{drains:?}");
     assert!(drains.iter().all(|ids| *ids == drains[0]), "{drains:?}");
-    assert_eq!(scene.boxes.len(), 3, "no instance was launched");
+    assert_eq!(scene.runners.len(), 3, "no instance was launched");
 }
 
 /// The tag is there, as EC2 shows. So the runner was asked once, and the reason is still known.
@@ -353,12 +353,12 @@ fn a_drain_that_worked_without_an_answer_is_not_repeated() {
     assert!(matches!(drains[..], [[_]]), "{drains:?}");
     let reasons: Vec<String> = scene.core.seen().runners(scene.now).into_iter().map(|r| r.reason).collect();
     assert!(reasons.iter().any(|why| why.contains("and no job wants it")), "{reasons:?}");
-    assert_eq!(scene.boxes.len(), 3, "no instance was launched");
+    assert_eq!(scene.runners.len(), 3, "no instance was launched");
 }
 
 /// A drain that certainly did not work changes nothing. The runner is supply, and stays when it is wanted again.
 #[test]
-fn a_drain_that_was_refused_leaves_the_box_as_supply() {
+fn a_drain_that_was_refused_leaves_the_runner_as_supply() {
     let (mut scene, _) = one_too_many(true);
     scene.refuse_drains = true;
     scene.pool("linux").spec.capacity.idle = 1;
@@ -369,7 +369,7 @@ fn a_drain_that_was_refused_leaves_the_box_as_supply() {
     scene.pool("linux").spec.capacity.idle = 2;
     scene.take_spec();
     scene.pass(secs(5));
-    assert_eq!(scene.boxes.len(), 3, "two runners stay, as wanted");
+    assert_eq!(scene.runners.len(), 3, "two runners stay, as wanted");
 }
 
 /// Three instances that nobody can configure, of which one is too many from now on.
@@ -389,13 +389,13 @@ fn an_unused_one_too_many(in_vain: bool) -> (Scene, Time) {
 
 /// The same holds for an instance that cannot have a job yet. It is ended without being asked.
 #[test]
-fn an_end_without_an_answer_is_repeated_and_no_other_box_is_ended() {
+fn an_end_without_an_answer_is_repeated_and_no_other_runner_is_ended() {
     let (mut scene, began) = an_unused_one_too_many(true);
     scene.pass(secs(170));
     let ends = ends(&scene, began);
     assert_eq!((ends.len(), ends[0].len()), (3, 1), "{ends:?}");
     assert!(ends.iter().all(|ids| *ids == ends[0]), "{ends:?}");
-    assert_eq!((scene.boxes.len(), scene.live("linux").len()), (3, 2));
+    assert_eq!((scene.runners.len(), scene.live("linux").len()), (3, 2));
 }
 
 /// Two instances that muster ended are found terminated. They did not fail to start.
@@ -405,10 +405,10 @@ fn ends_that_worked_without_an_answer_are_no_failures_to_start() {
     scene.cancel(2);
     scene.pass(secs(2));
     let ends = ends(&scene, began);
-    assert_eq!((ends.len(), scene.live("linux").len(), scene.boxes.len()), (2, 1, 3), "{ends:?}");
+    assert_eq!((ends.len(), scene.live("linux").len(), scene.runners.len()), (2, 1, 3), "{ends:?}");
     let ended: Vec<InstanceId> = ends.concat();
     for state in [InstanceState::ShuttingDown, InstanceState::Terminated] {
-        ended.iter().for_each(|id| scene.boxes.get_mut(id).unwrap().state = state);
+        ended.iter().for_each(|id| scene.runners.get_mut(id).unwrap().state = state);
         scene.pass(secs(120));
     }
     assert!(!scene.facts.iter().any(|f| matches!(f, Fact::BootFailed { .. })), "{:?}", scene.facts);
@@ -416,7 +416,7 @@ fn ends_that_worked_without_an_answer_are_no_failures_to_start() {
 
 /// Instances that were drained before they came online did not fail to start, either.
 #[test]
-fn boxes_that_end_since_they_were_asked_are_no_failures_to_start() {
+fn runners_that_end_since_they_were_asked_are_no_failures_to_start() {
     let mut scene = Scene::new([linux()]);
     scene.come_online = false;
     scene.pass(secs(35));
@@ -428,7 +428,7 @@ fn boxes_that_end_since_they_were_asked_are_no_failures_to_start() {
     scene.pass(secs(2));
     let drained: Vec<InstanceId> = drains(&scene, began).concat();
     assert_eq!(drained.len(), 3);
-    drained.iter().for_each(|id| scene.boxes.get_mut(id).unwrap().state = InstanceState::Terminated);
+    drained.iter().for_each(|id| scene.runners.get_mut(id).unwrap().state = InstanceState::Terminated);
     scene.pass(secs(60));
     assert!(!scene.facts.iter().any(|f| matches!(f, Fact::BootFailed { .. })), "{:?}", scene.facts);
 }
@@ -436,7 +436,7 @@ fn boxes_that_end_since_they_were_asked_are_no_failures_to_start() {
 /// An instance that is drained because it failed to start does count. The pool then launches more slowly, whatever the
 /// cause was.
 #[test]
-fn a_box_that_is_drained_since_it_failed_to_start_is_a_failure_to_start() {
+fn a_runner_that_is_drained_since_it_failed_to_start_is_a_failure_to_start() {
     let mut scene = Scene::new([linux()]);
     scene.pass(secs(35));
     scene.configure = |_| Some(Failure::new(FailureKind::Unavailable, "502"));
@@ -451,7 +451,7 @@ fn a_box_that_is_drained_since_it_failed_to_start_is_a_failure_to_start() {
 
 /// For hours EC2 accepts no tag. The runner that an operator drains is replaced once, and no other instance comes or goes.
 #[test]
-fn an_order_that_cannot_be_carried_out_launches_one_box_and_no_more() {
+fn an_order_that_cannot_be_carried_out_launches_one_instance_and_no_more() {
     let mut pool = linux();
     pool.spec.capacity.idle = 2;
     let mut scene = Scene::new([pool]);
@@ -461,14 +461,14 @@ fn an_order_that_cannot_be_carried_out_launches_one_box_and_no_more() {
     scene.core.order(&Order::DrainRunner(old.clone(), "by hand".into()), scene.now).unwrap();
     let began = scene.now;
     scene.pass(secs(3 * 3600));
-    assert_eq!(scene.boxes.len(), 3);
+    assert_eq!(scene.runners.len(), 3);
     assert!(drains(&scene, began).iter().all(|ids| *ids == [old.clone()]));
 }
 
 /// The instance may have ended already. A configuration would leave a registration behind, and a job would count on the
 /// runner.
 #[test]
-fn a_box_whose_end_went_unanswered_is_not_configured_before_ec2_shows_it_alive() {
+fn an_instance_whose_end_went_unanswered_is_not_configured_before_ec2_shows_it_alive() {
     let (mut scene, began) = an_unused_one_too_many(true);
     let ended = ends(&scene, began)[0][0].clone();
     scene.configure = |_| None;
@@ -478,13 +478,13 @@ fn a_box_whose_end_went_unanswered_is_not_configured_before_ec2_shows_it_alive()
         |scene: &Scene| scene.acts(began).iter().any(|a| matches!(a, Action::Configure(c) if c.name.instance == ended));
     scene.pass(secs(25));
     assert!(!configured(&scene));
-    assert_eq!(scene.boxes.len(), 4, "the job has got another instance meanwhile");
+    assert_eq!(scene.runners.len(), 4, "the job has got another instance meanwhile");
 }
 
 /// A drain in vain lets no instance outlive its pool's `maxLifetime`, whatever the reason of the drain: an operator's
 /// order, a runner that is no longer online, or an only job that is over.
 #[test]
-fn a_box_that_cannot_be_asked_to_end_is_ended_at_its_max_lifetime() {
+fn a_runner_that_cannot_be_asked_to_end_is_ended_at_its_max_lifetime() {
     let mut pool = linux();
     pool.spec.capacity.idle = 3;
     let mut scene = Scene::new([pool]);
@@ -492,7 +492,7 @@ fn a_box_that_cannot_be_asked_to_end_is_ended_at_its_max_lifetime() {
     scene.refuse_drains = true;
     let old = scene.live("linux");
     scene.core.order(&Order::DrainRunner(old[0].clone(), "by hand".into()), scene.now).unwrap();
-    scene.boxes.get_mut(&old[1]).unwrap().seat = Some((false, false));
+    scene.runners.get_mut(&old[1]).unwrap().seat = Some((false, false));
     scene.finish(99, &old[2]);
     let began = scene.now;
     scene.pass(secs(86_400 - 120));
@@ -506,7 +506,7 @@ fn a_box_that_cannot_be_asked_to_end_is_ended_at_its_max_lifetime() {
 /// Nothing tells a process that there was no earlier one, or that EC2 shows everything that an earlier one launched (seed
 /// 55145).
 #[test]
-fn nothing_is_launched_before_a_predecessors_boxes_must_be_visible() {
+fn nothing_is_launched_before_a_predecessors_instances_must_be_visible() {
     let mut scene = Scene::new([linux()]);
     scene.queue(1, &["self-hosted", "linux"]);
     let began = scene.now;
@@ -521,7 +521,7 @@ fn nothing_is_launched_before_a_predecessors_boxes_must_be_visible() {
 
 /// Each stage of an instance's start is counted once, from its launch on. Anybody may have written the tag.
 #[test]
-fn the_stages_that_a_box_tells_are_counted_once() {
+fn the_stages_that_an_instance_tells_are_counted_once() {
     let mut scene = Scene::new([linux()]);
     scene.pass(secs(35));
     scene.queue(1, &["self-hosted", "linux"]);
@@ -529,7 +529,7 @@ fn the_stages_that_a_box_tells_are_counted_once() {
     let asked = scene.done.iter().find(|(_, e)| matches!(e.action, Action::Launch(_))).unwrap().0;
     let ms = |n| (asked + Duration::from_millis(n)).as_millis();
     let tag = format!("script={},secret={}, nonsense=1,unpacked=soon,listener={}", ms(9_000), ms(9_500), ms(12_000));
-    scene.boxes.values_mut().for_each(|b| b.stages = Stage::parse_tag(&tag));
+    scene.runners.values_mut().for_each(|b| b.stages = Stage::parse_tag(&tag));
     scene.facts.clear();
     scene.pass(secs(120));
     let told = |f: &Fact| match f {

@@ -43,7 +43,7 @@ fn running() -> (Scene, InstanceId) {
     scene.queue(1, &["self-hosted", "linux"]);
     scene.pass(secs(60));
     let instance = scene.live("linux").remove(0);
-    scene.boxes.get_mut(&instance).unwrap().seat = Some((true, true));
+    scene.runners.get_mut(&instance).unwrap().seat = Some((true, true));
     heard(&mut scene, JobState::InProgress, Some(&instance), None);
     scene.pass(secs(5));
     (scene, instance)
@@ -51,13 +51,13 @@ fn running() -> (Scene, InstanceId) {
 
 /// EC2 shows the instance as terminated, and GitHub forgets the runner.
 fn gone(scene: &mut Scene, instance: &InstanceId) {
-    let lost = scene.boxes.get_mut(instance).unwrap();
+    let lost = scene.runners.get_mut(instance).unwrap();
     (lost.state, lost.seat) = (InstanceState::Terminated, None);
     scene.pass(secs(600));
 }
 
 #[test]
-fn it_is_told_once_with_the_box_however_often_the_end_is_heard() {
+fn it_is_told_once_with_the_runner_however_often_the_end_is_heard() {
     let (mut scene, instance) = running();
     let started = scene.now - secs(5);
     assert_eq!(told(&scene), []);
@@ -78,7 +78,7 @@ fn it_is_told_once_with_the_box_however_often_the_end_is_heard() {
 }
 
 #[test]
-fn a_job_that_spot_took_and_one_whose_box_is_forgotten_are_told_as_such() {
+fn a_job_that_spot_took_and_one_whose_runner_is_forgotten_are_told_as_such() {
     let (mut scene, instance) = running();
     scene.feed(Input::Ec2(Ec2Event { instance: instance.clone(), kind: Ec2EventKind::SpotInterruption }));
     heard(&mut scene, JobState::Completed, Some(&instance), Some("failure"));
@@ -111,7 +111,7 @@ fn what_is_never_heard_to_end_is_told_when_it_is_given_up() {
 }
 
 #[test]
-fn a_successor_tells_of_jobs_on_boxes_of_the_cluster_only() {
+fn a_successor_tells_of_jobs_on_runners_of_the_cluster_only() {
     let mut scene = Scene::new([linux()]);
     scene.pass(secs(35));
     heard(&mut scene, JobState::Completed, None, Some("cancelled"));

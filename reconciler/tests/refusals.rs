@@ -195,7 +195,7 @@ fn what_is_wrong_with_the_request_backs_the_pool_off_and_buys_nothing_else() {
 
 /// No code starves another pool, keeps the pool from its instance for ever, or is asked about without end.
 #[test]
-fn a_pool_gets_its_box_once_ec2_gives_in_whatever_it_said_before() {
+fn a_pool_gets_its_instance_once_ec2_gives_in_whatever_it_said_before() {
     for code in refusal::REFUSALS.iter().map(|r| r.code).chain(["BrandNewCode"]) {
         let mut scene = Scene::new([pool_of("linux", &["m7i.large"], MarketPolicy::SpotThenOnDemand)]);
         scene.pass(secs(35));
@@ -210,7 +210,7 @@ fn a_pool_gets_its_box_once_ec2_gives_in_whatever_it_said_before() {
         assert!((2..=60).contains(&asked), "{code}: {asked} launches in an hour");
         scene.launch = |_| None;
         scene.pass(secs(601));
-        assert_eq!(scene.boxes.len(), 1, "{code}");
+        assert_eq!(scene.runners.len(), 1, "{code}");
     }
 }
 
@@ -253,7 +253,7 @@ fn a_refusal_that_keeps_no_job_waiting_is_not_told_of_the_jobs() {
 /// EC2 ends an instance at its launch, for example because of a key that it may not use (terraform-aws-github-runner#3422).
 /// The pool says why, whether a sweep or an event tells it first.
 #[test]
-fn why_ec2_ended_boxes_at_their_launch_is_told_by_the_pool() {
+fn why_ec2_ended_instances_at_their_launch_is_told_by_the_pool() {
     for by_event in [false, true] {
         let mut scene = Scene::new([linux()]);
         scene.come_online = false;
@@ -263,7 +263,7 @@ fn why_ec2_ended_boxes_at_their_launch_is_told_by_the_pool() {
         for _ in 0..30 {
             scene.pass(secs(3));
             for id in scene.live("linux") {
-                let b = scene.boxes.get_mut(&id).unwrap();
+                let b = scene.runners.get_mut(&id).unwrap();
                 (b.state, b.why) = (InstanceState::Terminated, Some("Client.InternalError: Client error on launch".into()));
                 if by_event {
                     let kind = Ec2EventKind::State(InstanceState::Terminated);
@@ -274,7 +274,7 @@ fn why_ec2_ended_boxes_at_their_launch_is_told_by_the_pool() {
         }
         let words = "runners in a row failed to start; the last: EC2 ended it before it was online: Client.InternalError: Client error on";
         assert!(told.iter().any(|reason| reason.contains(words)), "{told:#?}");
-        assert!(scene.boxes.len() <= 6, "{} instances in 90 s", scene.boxes.len());
+        assert!(scene.runners.len() <= 6, "{} instances in 90 s", scene.runners.len());
         let said: Vec<String> =
             scene.core.seen().events(0, 999).into_iter().filter(|e| e.what == What::BootFailed).map(|e| e.why).collect();
         assert!(said.iter().any(|why| why.contains("Client.InternalError: Client error on launch")), "{said:#?}");

@@ -55,7 +55,7 @@ impl Scene {
             queued_at: None,
             started_at: None,
         };
-        self.boxes.get_mut(id).unwrap().seat = Some((true, true));
+        self.runners.get_mut(id).unwrap().seat = Some((true, true));
         let message = muster_reconciler::effect::JobMessage { id: MessageId(1000 + job), receive_count: 1, event };
         self.feed(Input::Messages(vec![message]));
     }
@@ -88,7 +88,7 @@ fn a_paused_pool_launches_nothing_and_says_so_until_it_is_resumed() {
 }
 
 #[test]
-fn a_pause_keeps_the_boxes_that_there_are_and_no_warm_floor() {
+fn a_pause_keeps_the_runners_that_there_are_and_no_warm_floor() {
     let mut warm = linux();
     warm.spec.capacity.idle = 2;
     let mut scene = Scene::new([warm]);
@@ -96,7 +96,7 @@ fn a_pause_keeps_the_boxes_that_there_are_and_no_warm_floor() {
     assert_eq!(scene.live("linux").len(), 2);
     scene.order(Order::Pause(pool(), String::new())).unwrap();
     let lost = scene.live("linux")[0].clone();
-    scene.boxes.get_mut(&lost).unwrap().state = muster_reconciler::event::InstanceState::Terminated;
+    scene.runners.get_mut(&lost).unwrap().state = muster_reconciler::event::InstanceState::Terminated;
     scene.pass(secs(300));
     assert_eq!(
         (scene.live("linux").len(), scene.launches(), scene.drained().len()),
@@ -119,7 +119,7 @@ fn a_pause_is_taken_over_from_an_earlier_process() {
 }
 
 #[test]
-fn an_idle_box_is_asked_to_end_and_a_busy_one_ends_after_its_job() {
+fn an_idle_runner_is_asked_to_end_and_a_busy_one_ends_after_its_job() {
     let mut scene = Scene::new([linux()]);
     scene.queue(2, &LABELS);
     scene.pass(secs(60));
@@ -139,7 +139,7 @@ fn an_idle_box_is_asked_to_end_and_a_busy_one_ends_after_its_job() {
         "a runner that is online and does not answer may have a job"
     );
     assert!(view.reason.contains("ends after that"), "{view:?}");
-    assert!(scene.boxes[&busy].state == muster_reconciler::event::InstanceState::Running);
+    assert!(scene.runners[&busy].state == muster_reconciler::event::InstanceState::Running);
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn a_drain_waits_for_what_is_under_way_and_is_tried_until_ec2_takes_it() {
 }
 
 #[test]
-fn a_pools_boxes_are_asked_to_end_and_new_ones_come_unless_it_is_paused() {
+fn a_pools_runners_are_asked_to_end_and_new_ones_come_unless_it_is_paused() {
     let mut scene = Scene::new([linux()]);
     scene.queue(3, &LABELS);
     scene.pass(secs(60));
@@ -174,7 +174,7 @@ fn a_pools_boxes_are_asked_to_end_and_new_ones_come_unless_it_is_paused() {
 
 /// EC2 answers the launch only after the order.
 #[test]
-fn a_box_that_is_on_its_way_when_its_pool_is_drained_ends_too() {
+fn a_runner_that_is_on_its_way_when_its_pool_is_drained_ends_too() {
     use muster_reconciler::effect::{Launched, LaunchedInstance, Outcome};
     use muster_reconciler::market::Market;
     let mut scene = Scene::new([linux()]);

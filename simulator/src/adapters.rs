@@ -35,7 +35,7 @@ impl Simulation {
             }
             Action::Drain(ids) => self.batch(ids, |world, id| {
                 if world.cloud.tag_drain(id, now) {
-                    let seen = world.box_rng.within(world.nature.takes().drain_seen);
+                    let seen = world.instance_rng.within(world.nature.takes().drain_seen);
                     let late = world.nature.strikes(Fault::LateDrain).map(|mut r| r.within(crate::rng::Spread::secs(30, 500)));
                     world.nature.after(seen + late.unwrap_or_default(), Event::SeesDrain(id.clone()));
                 }
@@ -48,7 +48,7 @@ impl Simulation {
                     if deleted.killed.is_some() {
                         self.judge_kill(id, request, "its runner was deregistered");
                     }
-                    self.box_loses_session(id);
+                    self.runner_loses_session(id);
                     Outcome::Done
                 }
                 Err(failure) => Outcome::Failed(failure),
@@ -129,7 +129,7 @@ impl Simulation {
         let Some(instance) = self.cloud.instances().get(id).filter(|i| i.live()) else { return };
         let (pool, interrupted, age) = (instance.pool.clone(), instance.interrupted, now.since(instance.launched_at()));
         if !interrupted && age < self.most_age(&pool) {
-            self.judge_kill(id, request, "its box was terminated");
+            self.judge_kill(id, request, "its instance was terminated");
         }
         if self.nature.hits(Fault::TerminateIgnored) {
             return self.nature.say(format_args!("EC2 says that it terminates {id}, and does not"));

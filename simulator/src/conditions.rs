@@ -177,7 +177,7 @@ impl Conditions {
         let share = |share: f64| format!("{}%", (share * 1000.0).round() / 10.0);
         let mut said = vec![
             format!("EC2 takes {} from the call to running", range(self.start)),
-            format!("a box boots in {}, and registers in {}; all pools alike", range(self.boot), range(self.register)),
+            format!("an instance boots in {}, and registers in {}; all pools alike", range(self.boot), range(self.register)),
             format!(
                 "boots: {} fail, {} are 3 to 15 times slower, {} hang",
                 share(self.boot_failure),
@@ -185,13 +185,13 @@ impl Conditions {
                 share(self.boot_hang)
             ),
             format!(
-                "spot takes back {} of its boxes, 1 to 20 minutes after their launch, {} of them without a warning",
+                "spot takes back {} of its instances, 1 to 20 minutes after their launch, {} of them without a warning",
                 share(self.interruption),
                 share(self.unwarned)
             ),
             format!(
-                "every 5 minutes each offering (type and subnet) has no spot capacity with a chance of {}, and 1 to 3 boxes left with \
-                 {}; on-demand runs dry a third as often",
+                "every 5 minutes each offering (type and subnet) has no spot capacity with a chance of {}, and 1 to 3 instances \
+                 left with {}; on-demand runs dry a third as often",
                 share(self.no_capacity),
                 share(self.little_capacity)
             ),
@@ -199,8 +199,8 @@ impl Conditions {
             format!("webhooks: {} are minutes late, {} are lost", share(self.webhook_late), share(self.webhook_lost)),
         ];
         said.push(match self.rerun_lost_after {
-            Some(after) => format!("a job that is lost with its box is rerun by somebody after {after}"),
-            None => "a job that is lost with its box stays lost: muster does not rerun jobs yet".into(),
+            Some(after) => format!("a job that is lost with its instance is rerun by somebody after {after}"),
+            None => "a job that is lost with its instance stays lost: muster does not rerun jobs yet".into(),
         });
         said
     }

@@ -72,11 +72,11 @@ impl End {
         let wrong = if left(crashed) != left(self) {
             "something else is left"
         } else if forced(crashed) != forced(self) {
-            "other boxes were ended by force"
+            "other instances were ended by force"
         } else if more(|e| e.launched) > spare {
-            "more boxes were launched"
+            "more instances were launched"
         } else if more(|e| e.ended_by(Ending::Drain)) > spare {
-            "more boxes were let go"
+            "more instances were let go"
         } else if more(|e| e.registered) > spare + 1 {
             "more registrations were made"
         } else {
@@ -231,14 +231,14 @@ mod tests {
         assert_eq!(says(End { launched: 3, registered: 4, ..end() }), "");
         assert_eq!(says(End { registered: 6, ..end() }), "");
         assert!(says(End { registered: 7, ..end() }).starts_with("more registrations"));
-        assert!(says(End { launched: 5, ..end() }).starts_with("more boxes were launched"));
+        assert!(says(End { launched: 5, ..end() }).starts_with("more instances were launched"));
         assert!(says(End { jobs: [("success", 2), ("failure", 1)].into(), ..end() }).starts_with("something else is left"));
         for left in [End { secrets: 1, ..end() }, End { messages: 1, ..end() }, End { registrations: 2, ..end() }] {
             assert!(says(left).starts_with("something else is left"));
         }
-        assert!(says(End { ended: [(Ending::Itself, 4)].into(), ..end() }).starts_with("other boxes were ended by force"));
+        assert!(says(End { ended: [(Ending::Itself, 4)].into(), ..end() }).starts_with("other instances were ended by force"));
         let drained = [(Ending::Itself, 2), (Ending::Termination, 1), (Ending::Drain, 1)];
-        assert!(says(End { ended: drained.into(), ..end() }).starts_with("more boxes were let go"));
+        assert!(says(End { ended: drained.into(), ..end() }).starts_with("more instances were let go"));
         assert_eq!(end().wrong_with(&End { launched: 5, ended: drained.into(), ..end() }, 1), None);
     }
 

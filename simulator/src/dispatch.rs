@@ -123,21 +123,21 @@ impl Simulation {
                 }
             }
             Event::Offline(runner) => self.github.registry.offline(runner),
-            Event::Running(id) => self.box_starts(id),
+            Event::Running(id) => self.instance_starts(id),
             Event::Terminated(id) => {
                 self.cloud.become_state(&id, InstanceState::Terminated, None, &mut self.nature);
                 self.machines.remove(&id);
             }
             Event::Forgotten(id) => self.cloud.forget(&id),
-            Event::Warning(id) => self.box_is_warned(id),
-            Event::Reclaimed(id) => self.box_is_reclaimed(&id),
-            Event::Booted(id) => self.box_booted(id),
-            Event::Fetch(id) => self.box_fetches(id),
-            Event::Register(id, tries) => self.box_registers(id, tries),
-            Event::SeesDrain(id) => self.box_sees_drain(id),
-            Event::Hang(id) => self.box_hangs(&id),
-            Event::PowerOff(id, why) => self.box_powers_off(&id, why),
-            Event::GivesUp(id) => self.box_gives_up(id),
+            Event::Warning(id) => self.instance_is_warned(id),
+            Event::Reclaimed(id) => self.instance_is_reclaimed(&id),
+            Event::Booted(id) => self.instance_booted(id),
+            Event::Fetch(id) => self.instance_fetches(id),
+            Event::Register(id, tries) => self.runner_registers(id, tries),
+            Event::SeesDrain(id) => self.instance_sees_drain(id),
+            Event::Hang(id) => self.instance_hangs(&id),
+            Event::PowerOff(id, why) => self.instance_powers_off(&id, why),
+            Event::GivesUp(id) => self.instance_gives_up(id),
             Event::Check => {
                 self.note_floor();
                 self.look();
@@ -170,9 +170,9 @@ impl Simulation {
                     // Another pool's runner took the job. An instance that was launched for the job has nothing to do, and
                     // the other pool lacks a runner.
                     self.oracle.allowance += u64::from(of != home);
-                    self.box_takes(runner, job);
+                    self.runner_takes(runner, job);
                 }
-                Given::Vain(runner) => self.box_dies_at_once(runner),
+                Given::Vain(runner) => self.runner_dies_at_once(runner),
             }
         }
     }
@@ -182,7 +182,7 @@ impl Simulation {
         self.nature.say(format_args!("job {job} ends: {conclusion}"));
         self.excuse_short(job);
         if let Some(name) = ended {
-            self.box_is_done(&name.instance);
+            self.runner_is_done(&name.instance);
         }
     }
 }

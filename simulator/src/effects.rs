@@ -230,6 +230,6 @@ impl Simulation {
         let orphan_since = (!alive).then_some(self.nature.now());
         let configure = std::sync::Arc::new(put.configure.clone());
         self.cloud.secrets.insert(id.clone(), Secret { runner: put.runner, configure, orphan_since });
-        self.box_may_fetch(id);
+        self.instance_may_fetch(id);
     }
 }

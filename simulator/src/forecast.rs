@@ -12,7 +12,7 @@ use muster_reconciler::time::Time;
 
 use crate::conditions::Conditions;
 use crate::job_plan::JobPlan;
-use crate::ledger::{BoxLife, JobLife, Router};
+use crate::ledger::{InstanceLife, JobLife, Router};
 use crate::{Report, Simulation};
 
 /// How long the controller runs before the first job, so that the warm floors are ready.
@@ -66,7 +66,7 @@ pub struct Forecast {
     /// Every job that reached GitHub's queue, reruns included.
     pub jobs: Vec<JobLife>,
     /// Every instance that was launched.
-    pub boxes: Vec<BoxLife>,
+    pub instances: Vec<InstanceLife>,
     /// Jobs that no pool takes, by reason. The webhook drops those of foreign repositories, so they are not in `jobs`.
     pub unrouted: Vec<Untaken>,
     /// How many of the jobs that no pool takes ran all the same. GitHub's rule is wider than muster's, so a runner of a
@@ -130,7 +130,7 @@ pub fn forecast(question: &Question, mut progress: impl FnMut(Time)) -> Forecast
         unrouted_but_run: jobs.iter().filter(|j| j.pool.is_none() && j.started.is_some()).count() as u64,
         unstarted: unstarted(&world, &jobs),
         unrouted: unrouted.list(),
-        boxes: world.box_lives(),
+        instances: world.instance_lives(),
         report: world.report(),
         spec: Arc::clone(spec),
         jobs,

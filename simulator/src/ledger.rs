@@ -16,15 +16,15 @@ use muster_reconciler::matching::{Route, route};
 use muster_reconciler::time::Time;
 
 use crate::Simulation;
-use crate::boxes::Stage;
 use crate::cloud::Instance;
 use crate::event::Event;
 use crate::github::Job;
+use crate::instances::Stage;
 use crate::job_plan::JobPlan;
 
 /// One instance, from its launch to its end.
 #[derive(Clone, Debug, PartialEq)]
-pub struct BoxLife {
+pub struct InstanceLife {
     /// The id at EC2.
     pub id: InstanceId,
     /// The pool that it was launched for.
@@ -84,7 +84,7 @@ impl JobLife {
 #[derive(Debug, Default)]
 pub struct Ledger {
     /// Instances that have ended.
-    past: Vec<BoxLife>,
+    past: Vec<InstanceLife>,
     /// When each runner came online. An entry leaves when its instance ends.
     online: BTreeMap<InstanceId, Time>,
     /// When each job ended.
@@ -163,7 +163,7 @@ impl Simulation {
     }
 
     /// Every instance of the run, in the order of launching. Empty without a ledger.
-    pub fn box_lives(&self) -> Vec<BoxLife> {
+    pub fn instance_lives(&self) -> Vec<InstanceLife> {
         let Some(ledger) = &self.ledger else { return Vec::new() };
         let unended = |i: &Instance| i.entered(InstanceState::Terminated).is_none();
         let alive = self.cloud.instances().iter().filter(|(_, i)| unended(i));
@@ -177,7 +177,7 @@ impl Simulation {
     pub fn job_lives(&self, router: &mut Router<'_>) -> Vec<JobLife> {
         let ended = |id: &JobId| self.ledger.as_ref().and_then(|l| l.ended.get(id).copied());
         let cluster = self.spec.controller.cluster();
-        let box_of = |job: &Job| Some(RunnerName::parse_ours(job.runner.as_deref()?, cluster)?.instance);
+        let instance_of = |job: &Job| Some(RunnerName::parse_ours(job.runner.as_deref()?, cluster)?.instance);
         let life = |(id, job): (&JobId, &Job)| JobLife {
             id: *id,
             plan: job.plan.clone(),
@@ -188,7 +188,7 @@ impl Simulation {
             queued: job.queued_at,
             started: job.started_at,
             ended: ended(id),
-            instance: box_of(job),
+            instance: instance_of(job),
             conclusion: job.conclusion,
         };
         self.github.jobs().iter().map(life).collect()
@@ -242,8 +242,8 @@ impl<'a> Router<'a> {
     }
 }
 
-fn life(id: &InstanceId, instance: &Instance, online: Option<Time>) -> BoxLife {
-    BoxLife {
+fn life(id: &InstanceId, instance: &Instance, online: Option<Time>) -> InstanceLife {
+    InstanceLife {
         id: id.clone(),
         pool: instance.pool.clone(),
         instance_type: Arc::clone(instance.instance_type()),

@@ -28,10 +28,10 @@ mod request;
 pub mod trace;
 
 // The ground truth: EC2, the instances, GitHub, the queue.
-pub mod boxes;
 mod capacity;
 pub mod cloud;
 pub mod github;
+pub mod instances;
 mod mail;
 pub mod queue;
 pub mod registry;

@@ -77,9 +77,9 @@ marks! {
     /// GitHub had a registration with the name already.
     NameConflict: "name conflict";
     /// An instance that an earlier process had half configured was configured anew.
-    HalfConfigured: "half-configured box configured anew";
+    HalfConfigured: "half-configured instance configured anew";
     /// An instance that an earlier process had launched was configured.
-    FoundConfigured: "found box configured";
+    FoundConfigured: "found instance configured";
     /// An idle runner beyond the demand was drained.
     DrainIdle: "drain: idle";
     /// A runner was drained because its pool is gone.
@@ -113,7 +113,7 @@ marks! {
     /// EC2 accepted a termination and did nothing, so muster repeated it.
     EndAgain: "ended: asked again";
     /// The registration of an instance that is gone was deleted.
-    DeregisterGone: "deregistered: box gone";
+    DeregisterGone: "deregistered: instance gone";
     /// The registration of a runner that never came online was deleted.
     DeregisterNeverOnline: "deregistered: never online";
     /// GitHub refused to delete the registration of a busy runner.
@@ -151,17 +151,17 @@ marks! {
     /// GitHub's hourly rate limit was used up.
     PrimaryLimit: "GitHub's hourly limit used up";
     /// A pool with live instances was removed.
-    PoolRemoved: "pool removed with live boxes";
+    PoolRemoved: "pool removed with live instances";
     /// A removed pool was put back.
     PoolRestored: "pool put back";
     /// A pool's `max` was lowered below the number of its live instances.
-    MaxLowered: "max lowered below live boxes";
+    MaxLowered: "max lowered below live instances";
     /// The labels of a pool with live instances were changed.
-    LabelsChanged: "labels changed with live boxes";
+    LabelsChanged: "labels changed with live instances";
     /// The scope of a pool with live instances was changed.
-    ScopeChanged: "scope changed with live boxes";
+    ScopeChanged: "scope changed with live instances";
     /// The controller was killed while runners had jobs.
-    CrashWithJobs: "crash with busy boxes";
+    CrashWithJobs: "crash with busy instances";
     /// A job was killed in a race that the controller could not have won.
     KilledInRace: "job killed in a race";
 }

@@ -14,11 +14,11 @@ use muster_reconciler::manifest::Spec;
 use muster_reconciler::runner::Runner;
 use muster_reconciler::time::Time;
 
-use crate::boxes::Machine;
 use crate::changes::Change;
 use crate::cloud::Cloud;
 use crate::event::Event;
 use crate::github::{GitHub, Hold};
+use crate::instances::Machine;
 use crate::job_plan::JobPlan;
 use crate::ledger::{Ledger, Subject};
 use crate::luck::Strike;
@@ -83,7 +83,7 @@ pub struct Simulation {
     /// How many jobs and changes are still to come.
     pub(super) coming: u64,
     pub(super) net: Rng,
-    pub(super) box_rng: Rng,
+    pub(super) instance_rng: Rng,
 }
 
 /// The figures of a run so far.
@@ -153,7 +153,7 @@ impl Simulation {
             ticks_now: 0,
             coming: 0,
             net: Rng::new(seed, "network"),
-            box_rng: Rng::new(seed, "boxes"),
+            instance_rng: Rng::new(seed, "boxes"),
         };
         world.settle_strangers();
         world.note_floor();

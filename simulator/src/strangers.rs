@@ -31,7 +31,7 @@ impl Simulation {
             };
             self.github.registry.add_foreign(&configure);
             for state in [InstanceState::Running, InstanceState::ShuttingDown, InstanceState::Terminated] {
-                let when = self.box_rng.within(Spread::secs(60, 1800));
+                let when = self.instance_rng.within(Spread::secs(60, 1800));
                 let kind = Ec2EventKind::State(state);
                 self.nature.after(when, Event::Notify(Ec2Event { instance: instance.clone(), kind }));
             }

@@ -16,7 +16,7 @@ use muster_reconciler::market::Market;
 use muster_reconciler::time::Time;
 
 use crate::forecast::Forecast;
-use crate::ledger::{BoxLife, JobLife};
+use crate::ledger::{InstanceLife, JobLife};
 
 /// EC2 bills Linux and Windows by the second, and a minute at least. Pending and shutting down are not billed.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-lifecycle.html>
@@ -95,7 +95,7 @@ pub struct Figures {
     /// How long `jobs` waited.
     pub waits: Waits,
     /// How many instances were launched.
-    pub boxes: u64,
+    pub instances: u64,
     /// How many instances never came online at GitHub.
     pub never_online: u64,
     /// How many spot instances EC2 took back.
@@ -118,7 +118,7 @@ pub struct Series {
     /// The length of each step.
     pub step: Duration,
     /// Instances by what they do; one number for each step.
-    pub boxes: BTreeMap<Doing, Vec<f64>>,
+    pub instances: BTreeMap<Doing, Vec<f64>>,
     /// Queued jobs that a pool takes; one number for each step.
     pub waiting: Vec<f64>,
     /// Jobs that run; one number for each step.
@@ -129,7 +129,7 @@ pub struct Series {
 }
 
 /// Splits the life of an instance until `end`. `jobs` are the jobs that ran on the instance, in the order of time.
-pub fn stretches(b: &BoxLife, jobs: &[&JobLife], ephemeral: bool, end: Time) -> Vec<Stretch> {
+pub fn stretches(b: &InstanceLife, jobs: &[&JobLife], ephemeral: bool, end: Time) -> Vec<Stretch> {
     let mut all = Vec::with_capacity(6);
     let mut at = b.launched;
     let mut go = |doing: Doing, to: Time| {
@@ -158,7 +158,7 @@ pub fn stretches(b: &BoxLife, jobs: &[&JobLife], ephemeral: bool, end: Time) -> 
 #[derive(Debug)]
 pub struct Tally<'a> {
     forecast: &'a Forecast,
-    boxes: Vec<(&'a BoxLife, Vec<Stretch>)>,
+    instances: Vec<(&'a InstanceLife, Vec<Stretch>)>,
 }
 
 impl<'a> Tally<'a> {
@@ -173,18 +173,18 @@ impl<'a> Tally<'a> {
         for jobs in jobs_of.values_mut() {
             jobs.sort_by_key(|j| j.started);
         }
-        let split = |b: &'a BoxLife| {
+        let split = |b: &'a InstanceLife| {
             let jobs = jobs_of.get(&b.id).map(Vec::as_slice).unwrap_or_default();
             (b, stretches(b, jobs, ephemeral(&forecast.spec, &b.pool), forecast.end))
         };
-        Tally { forecast, boxes: forecast.boxes.iter().map(split).collect() }
+        Tally { forecast, instances: forecast.instances.iter().map(split).collect() }
     }
 
     /// The figures of one pool. None asks for the figures of all pools.
     pub fn figures(&self, pool: Option<&PoolName>) -> Figures {
         let mut f = Figures::default();
         let mut waits = Vec::new();
-        let by_id: BTreeMap<&InstanceId, &BoxLife> = self.boxes.iter().map(|(b, _)| (&b.id, *b)).collect();
+        let by_id: BTreeMap<&InstanceId, &InstanceLife> = self.instances.iter().map(|(b, _)| (&b.id, *b)).collect();
         for job in self.jobs().filter(|j| pool.is_none() || j.pool.as_ref() == pool) {
             f.jobs += 1;
             f.unstarted += u64::from(job.started.is_none());
@@ -196,8 +196,8 @@ impl<'a> Tally<'a> {
         }
         f.waits = waits_of(waits);
         let mut changes = Vec::new();
-        for (b, stretches) in self.boxes.iter().filter(|(b, _)| pool.is_none_or(|p| b.pool == *p)) {
-            f.boxes += 1;
+        for (b, stretches) in self.instances.iter().filter(|(b, _)| pool.is_none_or(|p| b.pool == *p)) {
+            f.instances += 1;
             f.never_online += u64::from(b.online.is_none());
             f.taken_back += u64::from(b.taken_back);
             for s in stretches {
@@ -222,13 +222,13 @@ impl<'a> Tally<'a> {
         let mut series = Series {
             begin,
             step,
-            boxes: Doing::ALL.map(|d| (d, vec![0.0; n])).into(),
+            instances: Doing::ALL.map(|d| (d, vec![0.0; n])).into(),
             waiting: vec![0.0; n],
             running: vec![0.0; n],
             waits: Vec::new(),
         };
-        for s in self.boxes.iter().flat_map(|(_, stretches)| stretches) {
-            if let Some(row) = series.boxes.get_mut(&s.doing) {
+        for s in self.instances.iter().flat_map(|(_, stretches)| stretches) {
+            if let Some(row) = series.instances.get_mut(&s.doing) {
                 spread(row, begin, step, s.from, s.to);
             }
         }
@@ -315,8 +315,8 @@ mod tests {
         Time::from_millis(s * 1000)
     }
 
-    fn born() -> BoxLife {
-        BoxLife {
+    fn born() -> InstanceLife {
+        InstanceLife {
             id: "i-1".into(),
             pool: "p".into(),
             instance_type: "m7i.large".into(),
@@ -350,20 +350,20 @@ mod tests {
     }
 
     #[test]
-    fn the_life_of_a_box_is_what_it_did_without_a_gap() {
+    fn the_life_of_an_instance_is_what_it_did_without_a_gap() {
         let j = job(40, 120);
         assert_eq!(said(&stretches(&born(), &[&j], true, at(999))), "starting 5, booting 25, idle 10, working 80, ending 30");
         let (a, b) = (job(40, 60), job(70, 120));
         let reusable = stretches(&born(), &[&a, &b], false, at(999));
         assert_eq!(said(&reusable), "starting 5, booting 25, idle 10, working 20, idle 10, working 50, idle 10, ending 20");
-        let never = BoxLife { online: None, ..born() };
+        let never = InstanceLife { online: None, ..born() };
         assert_eq!(said(&stretches(&never, &[], true, at(999))), "starting 5, booting 125, ending 20");
-        let alive = BoxLife { off: None, gone: None, ..born() };
+        let alive = InstanceLife { off: None, gone: None, ..born() };
         assert_eq!(said(&stretches(&alive, &[], true, at(100))), "starting 5, booting 25, idle 70");
     }
 
     #[test]
-    fn a_job_that_outlives_its_box_is_work_until_the_box_is_off() {
+    fn a_job_that_outlives_its_instance_is_work_until_the_instance_is_off() {
         let j = job(40, 400);
         assert_eq!(said(&stretches(&born(), &[&j], true, at(999))), "starting 5, booting 25, idle 10, working 90, ending 20");
     }

@@ -49,16 +49,16 @@ fn linux(max: u32) -> RunnerPool {
 }
 
 #[test]
-fn on_a_calm_day_each_job_has_its_box_within_four_minutes() {
+fn on_a_calm_day_each_job_has_its_instance_within_four_minutes() {
     let f = run(&question([linux(50)], (0..30).map(|i| job(i * 20, 300, LINUX)).collect()));
     let figures = all(&f);
-    assert_eq!((figures.jobs, figures.boxes, figures.unstarted, figures.lost), (30, 30, 0, 0));
+    assert_eq!((figures.jobs, figures.instances, figures.unstarted, figures.lost), (30, 30, 0, 0));
     // GitHub gives an idle runner to any job that waits, so an unlucky job waits longer than its own instance takes.
     let (p50, max) = (figures.waits.p50.unwrap(), figures.waits.max.unwrap());
     assert!(p50 >= Duration::from_secs(20) && max <= Duration::from_secs(240), "{figures:?}");
     // Each job works for five minutes, and the instances' time is accounted for entirely.
     assert_eq!(figures.spent[&Doing::Working], Duration::from_secs(30 * 300));
-    let lived: Duration = f.boxes.iter().map(|b| b.gone.unwrap().since(b.launched)).sum();
+    let lived: Duration = f.instances.iter().map(|b| b.gone.unwrap().since(b.launched)).sum();
     assert_eq!(figures.spent.values().sum::<Duration>(), lived);
     let billed: Duration = figures.billed.values().sum();
     assert!(billed > figures.spent[&Doing::Working] && billed < lived, "{billed:?} of {lived:?}");
@@ -87,9 +87,9 @@ fn the_same_question_has_the_same_answer() {
     let mut q = question([linux(10)], (0..40).map(|i| job(i * 30, 400, LINUX)).collect());
     q.conditions = Conditions::new(Weather::Rough, &Overrides::default());
     let (a, b) = (run(&q), run(&q));
-    assert_eq!((&a.boxes, &a.jobs, &a.report), (&b.boxes, &b.jobs, &b.report));
+    assert_eq!((&a.instances, &a.jobs, &a.report), (&b.instances, &b.jobs, &b.report));
     q.seed = 2;
-    assert_ne!(a.boxes, run(&q).boxes);
+    assert_ne!(a.instances, run(&q).instances);
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_small_pool_makes_jobs_wait_and_never_exceeds_its_max() {
     assert_eq!((figures.peak, figures.jobs), (4, 40));
     assert!(figures.waits.max.unwrap() > Duration::from_secs(5400), "ten rounds of ten minutes: {figures:?}");
     let series = Tally::new(&f).series(100);
-    assert!(series.waiting.iter().any(|n| *n > 30.0) && series.boxes[&Doing::Working].iter().all(|n| *n <= 4.0));
+    assert!(series.waiting.iter().any(|n| *n > 30.0) && series.instances[&Doing::Working].iter().all(|n| *n <= 4.0));
 }
 
 #[test]
@@ -127,12 +127,12 @@ fn jobs_that_no_pool_takes_are_told_with_the_controllers_reason() {
 }
 
 #[test]
-fn spot_takes_boxes_back_and_a_lost_job_is_rerun_when_somebody_does() {
+fn spot_takes_instances_back_and_a_lost_job_is_rerun_when_somebody_does() {
     let certain = Overrides { interruption: Some(1.0), unwarned: Some(1.0), ..Overrides::default() };
     let mut q = question([linux(20)], (0..10).map(|i| job(i * 10, 1500, LINUX)).collect());
     q.conditions = Conditions::new(Weather::Calm, &certain);
     let lost = all(&run(&q));
-    assert_eq!((lost.jobs, lost.taken_back), (10, lost.boxes));
+    assert_eq!((lost.jobs, lost.taken_back), (10, lost.instances));
     assert!(lost.lost >= 5 && lost.lost == lost.lost_to_spot, "{lost:?}");
     let rerun = Overrides { interruption: Some(0.3), rerun_lost_after: Some(Span::secs(120)), ..certain };
     q.conditions = Conditions::new(Weather::Calm, &rerun);

@@ -43,7 +43,7 @@ fn calm(seed: u64, spec: &Spec, n: u64, takes: Duration) -> Simulation {
 }
 
 #[test]
-fn a_hundred_jobs_are_run_by_a_hundred_boxes_and_nothing_is_left() {
+fn a_hundred_jobs_are_run_by_a_hundred_instances_and_nothing_is_left() {
     let pool = example::pool("linux-x64", &["self-hosted", "linux", "x64"], 200);
     let mut world = calm(1, &example::cluster("test", [pool]), 100, 3 * MINUTE);
     let took = world.converge(60 * MINUTE, QUIET).unwrap_or_else(|e| panic!("{e}\n{}", world.timeline(100)));
@@ -93,7 +93,7 @@ fn without_spot_capacity_on_demand_is_bought() {
 
 /// Every instance dies in its boot script. A broken image costs a few instances an hour, not fifty a minute.
 #[test]
-fn a_pool_whose_boxes_end_before_they_are_online_launches_ever_slower() {
+fn a_pool_whose_instances_end_before_they_are_online_launches_ever_slower() {
     let mut world = with_fault(4, Fault::BootFailure, 1.0, 4);
     world.step_until(BEGIN + 60 * MINUTE);
     let launched = world.report().instances;

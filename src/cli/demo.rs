@@ -159,7 +159,8 @@ impl Show {
         let live = self.world.cloud().instances().values().filter(|i| i.live()).count();
         let (queued, running, done) = (of("queued"), of("in_progress"), of("success"));
         let simulated = human(self.world.now().since(self.began));
-        format!("after {simulated}: {queued} jobs queued, {running} running, {done} done; {live} boxes")
+        let word = if live == 1 { "instance" } else { "instances" };
+        format!("after {simulated}: {queued} jobs queued, {running} running, {done} done; {live} {word}")
     }
 
     fn answer(&mut self, question: Query) {
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn ten_simulated_minutes_have_jobs_boxes_and_reasons() {
+    fn ten_simulated_minutes_have_jobs_instances_and_reasons() {
         let mut show = Show::new(10, 1, Arc::new(Metrics::new()));
         show.started = Instant::now() - Duration::from_secs(60);
         show.advance();

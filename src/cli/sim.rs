@@ -192,10 +192,11 @@ fn told(r: &RunReport) -> String {
         None => "never at rest".to_owned(),
     };
     format!(
-        "seed {}: jobs: {}; {} boxes; {} controller steps, {} effects; {} simulated, {rest}; hash {:016x}",
+        "seed {}: jobs: {}; {} {}; {} controller steps, {} effects; {} simulated, {rest}; hash {:016x}",
         r.seed,
         jobs.join(", "),
         r.instances,
+        if r.instances == 1 { "instance" } else { "instances" },
         r.steps,
         r.effects,
         human(r.lasted),

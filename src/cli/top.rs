@@ -61,12 +61,12 @@ impl Args {
 fn draw(now: &Now, height: usize, width: usize) -> anyhow::Result<String> {
     let Now { snapshot: s, cost } = now;
     let (queued, running) = (in_state(s, JobState::Queued), in_state(s, JobState::InProgress));
-    let boxes = s.runners.iter().filter(|r| r.phase != Phase::Gone).count();
-    let word = if boxes == 1 { "runner" } else { "runners" };
+    let runners = s.runners.iter().filter(|r| r.phase != Phase::Gone).count();
+    let word = if runners == 1 { "runner" } else { "runners" };
     let mut text = String::new();
     write!(
         text,
-        "{} UTC  {queued} {} queued, {running} running; {boxes} {word}",
+        "{} UTC  {queued} {} queued, {running} running; {runners} {word}",
         show::when(s.now),
         if queued == 1 { "job" } else { "jobs" }
     )?;

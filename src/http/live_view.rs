@@ -43,7 +43,7 @@ pub struct PoolRow {
     /// What the pool has cost today. Empty: there is no price.
     pub cost: String,
     /// How many runners are in each phase, in words.
-    pub boxes: String,
+    pub phases: String,
 }
 
 /// A job's row.
@@ -136,7 +136,7 @@ impl Live {
         runners.sort_by_key(|r| attention(r.phase));
         let pool = |p: &PoolView| {
             let (past, every) = watch.past(&p.name);
-            PoolRow { spark: spark(&p.name, &past, every), cost: priced(&cost, &p.name), boxes: boxes(p), pool: p.clone() }
+            PoolRow { spark: spark(&p.name, &past, every), cost: priced(&cost, &p.name), phases: phases(p), pool: p.clone() }
         };
         Live {
             wish: wish.to_owned(),
@@ -233,7 +233,7 @@ fn note(cost: &CostView) -> String {
     format!("Cost since {since} UTC, of {hours:.1} instance hours ({covered}); prices: {prices}{known}{trouble}")
 }
 
-fn boxes(p: &PoolView) -> String {
+fn phases(p: &PoolView) -> String {
     let phases: Vec<String> = p.phases.iter().map(|(phase, n)| format!("{n} {phase}")).collect();
     if phases.is_empty() { "none".into() } else { phases.join(", ") }
 }
@@ -246,7 +246,7 @@ fn spark(pool: &str, past: &[Point], every: Duration) -> String {
     let (first, last) = (past[0], past[past.len() - 1]);
     let label = format!(
         "{pool}, last {span}: queued jobs from {} to {}, runners from {} to {}",
-        first.queued, last.queued, first.boxes, last.boxes
+        first.queued, last.queued, first.runners, last.runners
     );
     live_charts::spark(&label, past).unwrap_or_default()
 }

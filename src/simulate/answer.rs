@@ -25,9 +25,9 @@ pub const MODEL: &str = "A model, not a forecast: the real controller on a simul
 const ALWAYS: [&str; 7] = [
     "GitHub gives a free runner to any of the waiting jobs that fit, at random: the longest waits are longer than if the oldest job went first",
     "EC2 picks at random among a pool's offerings that have capacity, whatever instance.allocation says",
-    "chances are drawn for each box and offering alone: capacity that vanishes everywhere at once does not occur",
-    "hours are billed from running to shutting-down, a minute at least; boxes that spot takes back count in full, which is the \
-     most that EC2 bills for them",
+    "chances are drawn for each instance and offering alone: capacity that vanishes everywhere at once does not occur",
+    "hours are billed from running to shutting-down, a minute at least; instances that spot takes back count in full, which is \
+     the most that EC2 bills for them",
     "cost is instances only: no disks, addresses, traffic, SSM, SQS or GitHub",
     "API calls: a sweep counts each of its pages, changed or not, but one call only against GitHub's limit, 5,000 an hour and App; \
      receiving from SQS is not counted; EC2 limits calls, but not the number of instances in them",
@@ -144,14 +144,16 @@ pub struct Row {
     /// The waits, from being queued at GitHub until a runner took the job.
     pub wait_seconds: WaitSeconds,
     /// How many instances were launched.
-    pub boxes: u64,
+    #[serde(rename = "boxes")]
+    pub instances: u64,
     /// How many instances never came online.
     pub never_online: u64,
     /// How many spot instances EC2 took back.
     pub taken_back: u64,
     /// The most instances at one time.
-    pub peak_boxes: u64,
-    /// When `peak_boxes` was first reached (RFC 3339).
+    #[serde(rename = "peakBoxes")]
+    pub peak_instances: u64,
+    /// When `peak_instances` was first reached (RFC 3339).
     pub peak_at: Option<String>,
     /// How many hours the instances spent on each thing, by [`Doing`].
     pub hours: BTreeMap<&'static str, f64>,
@@ -214,7 +216,7 @@ impl Answer {
             .push(format!("the controller runs for {} before the first job, so that warm floors stand ready", human(LEAD)));
         if runs.len() > 1 {
             assumptions.push(
-                "both runs have the same jobs, rates and seed; which box a chance hits differs, as other boxes are launched"
+                "both runs have the same jobs, rates and seed; which instance a chance hits differs, as others are launched"
                     .into(),
             );
         }
@@ -321,10 +323,10 @@ fn row(pool: &str, f: &Figures, cost: f64) -> Row {
             p99: seconds(f.waits.p99),
             max: seconds(f.waits.max),
         },
-        boxes: f.boxes,
+        instances: f.instances,
         never_online: f.never_online,
         taken_back: f.taken_back,
-        peak_boxes: f.peak,
+        peak_instances: f.peak,
         peak_at: f.peak_at.map(|at: Time| field::said(at)),
         hours: Doing::ALL.iter().map(|d| (d.as_str(), hours(f.spent.get(d).copied().unwrap_or_default()))).collect(),
         waste: if lived.is_zero() { 0.0 } else { round(1.0 - worked.as_secs_f64() / lived.as_secs_f64(), 4) },
@@ -392,12 +394,12 @@ fn compare(runs: &[Run]) -> Vec<Compared> {
         both("longest wait", Unit::Seconds, |r| r.total.wait_seconds.max),
         both("jobs that never started", Unit::Count, |r| Some(r.total.unstarted as f64)),
         both("jobs that no pool takes", Unit::Count, |r| Some(r.unrouted.iter().map(|u| u.jobs).sum::<u64>() as f64)),
-        both("jobs lost with their box", Unit::Count, |r| Some(r.total.lost as f64)),
+        both("jobs lost with their instance", Unit::Count, |r| Some(r.total.lost as f64)),
         both("lost jobs queued again", Unit::Count, |r| Some(r.reruns as f64)),
-        both("boxes that spot took back", Unit::Count, |r| Some(r.total.taken_back as f64)),
-        both("boxes launched", Unit::Count, |r| Some(r.total.boxes as f64)),
-        both("boxes at the peak", Unit::Count, |r| Some(r.total.peak_boxes as f64)),
-        both("box time without a job", Unit::Share, |r| Some(r.total.waste)),
+        both("instances that spot took back", Unit::Count, |r| Some(r.total.taken_back as f64)),
+        both("instances launched", Unit::Count, |r| Some(r.total.instances as f64)),
+        both("instances at the peak", Unit::Count, |r| Some(r.total.peak_instances as f64)),
+        both("instance time without a job", Unit::Share, |r| Some(r.total.waste)),
         both("spot hours", Unit::Hours, |r| Some(hours_of(r, "spot"))),
         both("on-demand hours", Unit::Hours, |r| Some(hours_of(r, "on-demand"))),
         both("estimated cost", Unit::Money, |r| Some(r.cost.total)),

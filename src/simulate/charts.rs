@@ -61,23 +61,23 @@ pub fn waits(size: (u32, u32), run: &Run, top: f64) -> anyhow::Result<String> {
 /// The highest number of instances, or of jobs that need a runner, in any step of a run.
 pub fn highest_level(run: &Run) -> f64 {
     let s = &run.series;
-    let boxes = (0..s.waiting.len()).map(|nth| s.boxes.values().map(|row| row[nth]).sum::<f64>());
+    let instances = (0..s.waiting.len()).map(|nth| s.instances.values().map(|row| row[nth]).sum::<f64>());
     let jobs = s.waiting.iter().zip(&s.running).map(|(w, r)| w + r);
-    boxes.chain(jobs).fold(0.0, f64::max)
+    instances.chain(jobs).fold(0.0, f64::max)
 }
 
 /// Instances by what they do, as layers. The line above them is the jobs that need a runner: waiting and
 /// running ones.
-pub fn boxes(size: (u32, u32), run: &Run, top: f64) -> anyhow::Result<String> {
+pub fn instances(size: (u32, u32), run: &Run, top: f64) -> anyhow::Result<String> {
     let series = &run.series;
     let high = top.max(1.0) * 1.05;
     let say = |n: &f64| super::table::number(*n as u64);
     let y = Axis { low: 0.0, high, ticks: ticks(0.0, high, 6, &COUNT_STEPS), say: &say };
-    over_time(size, "Boxes by what they do, and jobs that want one", series, &y, |chart| {
+    over_time(size, "Instances by what they do, and jobs that want a runner", series, &y, |chart| {
         // The layers are drawn from the top one down. Each covers the whole height, so that lower layers
         // cover it.
         for layer in (0..DOING.len()).rev() {
-            let level = |nth: usize| DOING[..=layer].iter().map(|(d, _)| series.boxes[d][nth]).sum::<f64>();
+            let level = |nth: usize| DOING[..=layer].iter().map(|(d, _)| series.instances[d][nth]).sum::<f64>();
             let points = (0..series.waiting.len()).map(|nth| (middle(series, nth), level(nth)));
             chart.draw_series(AreaSeries::new(points, 0.0, DOING[layer].1))?;
         }

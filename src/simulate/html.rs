@@ -28,7 +28,7 @@ struct Part<'a> {
     letter: &'static str,
     run: &'a Run,
     waits: Plot,
-    boxes: Plot,
+    instances: Plot,
 }
 
 /// A colour of the plots, and the style sheet's name for it.
@@ -59,12 +59,12 @@ pub fn page(answer: &Answer) -> anyhow::Result<String> {
     let part = |(nth, run): (usize, &'_ Run)| -> anyhow::Result<(Plot, Plot, &'static str)> {
         let letter = if runs.len() > 1 { ["A", "B"][nth.min(1)] } else { "" };
         let waits = Plot::of(|size| charts::waits(size, run, top_wait))?;
-        Ok((waits, Plot::of(|size| charts::boxes(size, run, top_level))?, letter))
+        Ok((waits, Plot::of(|size| charts::instances(size, run, top_level))?, letter))
     };
     let mut parts = Vec::new();
     for (nth, run) in runs.iter().enumerate() {
-        let (waits, boxes, letter) = part((nth, run))?;
-        parts.push(Part { letter, run, waits, boxes });
+        let (waits, instances, letter) = part((nth, run))?;
+        parts.push(Part { letter, run, waits, instances });
     }
     let cost = match (charts::cost(charts::WIDE, runs)?, charts::cost(charts::NARROW, runs)?) {
         (Some(wide), Some(narrow)) => Some(Plot { wide, narrow }),

@@ -20,7 +20,7 @@ pub fn print(answer: &Answer) -> String {
         line(&mut out, &format!("note: {note}"));
     }
     side_by_side(&mut out, answer);
-    let sections = [waits, boxes, hours, cost, api, trouble];
+    let sections = [waits, instances, hours, cost, api, trouble];
     for section in sections {
         for (run, letter) in answer.runs.iter().zip(["A", "B"]) {
             let name = if answer.runs.len() > 1 { format!(" of {letter}") } else { String::new() };
@@ -53,15 +53,15 @@ fn waits(out: &mut String, run: &Run, _: &Answer, name: &str) {
     }
 }
 
-fn boxes(out: &mut String, run: &Run, _: &Answer, name: &str) {
-    *out += &format!("\nBOXES{name}, over {} simulated hours\n", decimal(run.simulated_hours));
+fn instances(out: &mut String, run: &Run, _: &Answer, name: &str) {
+    *out += &format!("\nINSTANCES{name}, over {} simulated hours\n", decimal(run.simulated_hours));
     let cells = |r: &Row| {
         let peak_at = r.peak_at.as_deref().map_or("-", |at| at.get(5..16).unwrap_or(at)).replace('T', " ");
         let hours = |market: &str| decimal(r.instance_hours.get(market).copied().unwrap_or_default());
         vec![
             r.pool.clone(),
-            number(r.boxes),
-            number(r.peak_boxes),
+            number(r.instances),
+            number(r.peak_instances),
             peak_at,
             hours("spot"),
             hours("on-demand"),
@@ -77,7 +77,7 @@ fn boxes(out: &mut String, run: &Run, _: &Answer, name: &str) {
 }
 
 fn hours(out: &mut String, run: &Run, _: &Answer, name: &str) {
-    *out += &format!("\nWHAT BOXES DID{name}, in hours; waste is the share of their time without a job\n");
+    *out += &format!("\nWHAT INSTANCES DID{name}, in hours; waste is the share of their time without a job\n");
     let cells = |r: &Row| {
         let mut cells = vec![r.pool.clone()];
         cells.extend(Doing::ALL.iter().map(|d| decimal(r.hours.get(d.as_str()).copied().unwrap_or_default())));
@@ -124,14 +124,14 @@ fn trouble(out: &mut String, run: &Run, _: &Answer, name: &str) {
     unserved(out, &format!("JOBS THAT NEVER STARTED{name}"), &run.unstarted);
     *out += &format!("\nINTERRUPTIONS AND RERUNS{name}\n");
     let t = &run.total;
-    line(out, &format!("spot took back {} of {} boxes", number(t.taken_back), number(t.boxes)));
+    line(out, &format!("instances that spot took back: {} of {}", number(t.taken_back), number(t.instances)));
     let again = match run.reruns {
         0 if t.lost == 0 => String::new(),
         0 => "; nobody reran them".into(),
         n => format!("; {} were queued again, and count as jobs of their own", number(n)),
     };
     let (lost, to_spot) = (number(t.lost), number(t.lost_to_spot));
-    line(out, &format!("{lost} jobs were lost with their box, {to_spot} of them because spot took it back{again}"));
+    line(out, &format!("jobs lost with their instance: {lost}, {to_spot} of them because spot took it back{again}"));
     for violation in &run.violations {
         line(out, &format!("\nA RULE WAS BROKEN{name}, so do not trust these figures; this is a bug of muster: {violation}"));
     }

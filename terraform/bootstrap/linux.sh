@@ -1,4 +1,4 @@
-# Makes an EC2 instance a GitHub Actions runner, watches it and ends it: a box of no use never stays.
+# Makes an EC2 instance a GitHub Actions runner, watches it and ends it: an instance of no use never stays.
 #
 # Terraform puts `#!/bin/sh` and the pool's settings in front, leaves out lines that are only a comment, and packs the rest:
 # EC2 takes 16 KB. Needs curl (from 7.86 on it signs the session token), tar, gzip and sha256sum. Runs as root, on systemd as
@@ -29,7 +29,7 @@ set -eu
 : "${MUSTER_STATE:=/run/muster}"
 : "${MUSTER_CONSOLE:=/dev/console}"
 : "${MUSTER_CLOUD:=/var/lib/cloud}"
-# Seconds for Docker, where there is one: at most half of what the box has.
+# Seconds for Docker, where there is one: at most half of what the instance has.
 : "${MUSTER_DOCKER_WAIT:=$((MUSTER_BOOT_DEADLINE < 240 ? MUSTER_BOOT_DEADLINE / 2 : 120))}"
 : "${MUSTER_TAKEN:=120}" # seconds in which a job that was taken gets its worker
 : "${MUSTER_UNIT=muster-box}" # the unit that systemd is handed this script as; empty: it stays where it is
@@ -256,7 +256,7 @@ ssm() {
   [ "$code" = 200 ]
 }
 
-# Waits for the secret that muster puts down for this box.
+# Waits for the secret that muster puts down for this instance.
 read_secret() {
   step="read $name"
   pause=1000 denied_at=
@@ -434,7 +434,7 @@ start_docker() {
   "$@" >docker.said 2>&1 || : >no-docker
 }
 
-# A job may come as soon as the runner listens. But one that needs no Docker shall not be kept from a box without it: a slow
+# A job may come as soon as the runner listens. But one that needs no Docker shall not be kept from an instance without it: a slow
 # start of Docker never takes the last of bootDeadline, and run.sh goes on to wait.
 wait_for_docker() {
   echo 'the start of Docker' >doing
@@ -562,7 +562,7 @@ freeze() {
   return 1
 }
 
-# Ends the box, unless a job runs: one may come at any moment, also to a listener that was asked to leave.
+# Ends the instance, unless a job runs: one may come at any moment, also to a listener that was asked to leave.
 # SIGTERM, not SIGINT: that is ignored in a shell's background, and .NET leaves ignored what it finds so.
 drain() {
   freeze || return 0
@@ -589,16 +589,16 @@ it_said() {
   [ -z "$said" ] || printf '; it said: %s' "$said"
 }
 
-# Whether this box is to go; said once while a job runs.
+# Whether this instance is to go; said once while a job runs.
 look() {
   why='' spot=
   if imds meta-data/spot/instance-action; then
-    spot="spot takes this box at $(printf %s "$answer" | field time)"
+    spot="spot takes this instance at $(printf %s "$answer" | field time)"
     why=$spot
   elif imds "$drain_tag"; then
     why="drained: $answer"
   elif imds meta-data/events/recommendations/rebalance; then
-    why='spot recommends another box'
+    why='spot recommends another instance'
   fi
   if busy; then
     idle_at=$(now_ms)
@@ -674,7 +674,7 @@ watch() {
 # --- all of it
 
 # cloud-init runs user data at an instance's first boot only; the others are to come here too. Not by the instance's id: an
-# image that was made of this box has another, and a turn of its own.
+# image that was made of this instance has another, and a turn of its own.
 come_again() {
   again=$MUSTER_CLOUD/scripts/per-boot/muster
   if [ -d "${again%/*}" ] && [ ! -s "$again" ]; then
@@ -684,13 +684,13 @@ come_again() {
   fi
 }
 
-# The last step of the boot would otherwise last as long as the box: whatever waits for the boot's end, as
+# The last step of the boot would otherwise last as long as the instance: whatever waits for the boot's end, as
 # `cloud-init status --wait` does in jobs, would wait for ever. The power button stops a unit of ours in seconds (cloud-init's:
-# 90), and if this shell dies, the unit's end still ends the box. Only the end of the machine stops the unit: after an upgrade of packages
-# needrestart restarts the services that use them, and that would end the box under a job.
+# 90), and if this shell dies, the unit's end still ends the instance. Only the end of the machine stops the unit: after an
+# upgrade of packages needrestart restarts the services that use them, and that would end the instance under a job.
 hand_over() {
   [ -n "$MUSTER_UNIT" ] && [ -d "$MUSTER_SYSTEMD" ] && [ -f "$1" ] || return 0
-  if said=$(systemd-run --quiet --unit="$MUSTER_UNIT" --description='The runner of this box' -p After=network-online.target \
+  if said=$(systemd-run --quiet --unit="$MUSTER_UNIT" --description='The runner of this instance' -p After=network-online.target \
     -p KillMode=mixed -p TimeoutStopSec=30 -p OOMPolicy=continue -p TasksMax=infinity \
     -p RefuseManualStop=yes -p SuccessAction=poweroff -p FailureAction=poweroff sh "$1" in-its-unit 2>&1); then
     trap - EXIT
@@ -738,12 +738,12 @@ id=$(printf %s "$answer" | field instanceId)
 region=$(printf %s "$answer" | field region)
 [ -n "$id" ] && [ -n "$region" ] || fail 'the identity document of this instance names no instance or no region'
 used=$MUSTER_HOME/.muster-used
-if [ "$(cat "$used" 2>/dev/null)" = "$id" ]; then fail 'second boot: this box had its turn'; fi
+if [ "$(cat "$used" 2>/dev/null)" = "$id" ]; then fail 'second boot: this instance had its turn'; fi
 put "$used" "$id"
 must_imds meta-data/tags/instance/muster:cluster
 cluster=$answer
 must_imds meta-data/tags/instance/muster:pool
-say "box $id of pool $answer in cluster $cluster, $region"
+say "instance $id of pool $answer in cluster $cluster, $region"
 must_imds meta-data/iam/security-credentials/
 must_imds "meta-data/iam/security-credentials/$answer"
 key=$(printf %s "$answer" | field AccessKeyId)

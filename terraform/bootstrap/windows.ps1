@@ -152,7 +152,7 @@ function Ssm($operation, $request) {
     $answer
 }
 
-# Waits for the secret that muster puts down for this box.
+# Waits for the secret that muster puts down for this instance.
 function ReadSecret($name) {
     $pauses = @(1, 2, 4, 5)
     $denied = $null
@@ -163,7 +163,7 @@ function ReadSecret($name) {
         if ($answer.Code -eq 403 -or $answer.Error -like 'AccessDenied*') {
             if ($null -eq $denied) { $denied = Now }
             if ((Seconds $denied) -ge $MusterDeniedDeadline) {
-                Leave "SSM denies this box its secret ${name}: $seen; check the instance profile's policy"
+                Leave "SSM denies this instance its secret ${name}: $seen; check the instance profile's policy"
             }
         } else { $denied = $null }
         if ((Seconds $script:Began) -ge $MusterBootDeadline) { Leave "no secret $name within $MusterBootDeadline s: $seen" }
@@ -283,7 +283,7 @@ function FromGitHub {
     Missed "$archive cannot be had from GitHub: $(Cause "$MusterState\errors")"
 }
 
-# What ends a box that has no runner yet.
+# What ends an instance that has no runner yet.
 function Due {
     if ((Seconds $script:Began) -ge $MusterBootDeadline) {
         Leave "$script:Doing was still under way $MusterBootDeadline s after the start, and this pool's bootDeadline leaves no more$(ItSaid "$MusterState\output")"
@@ -420,7 +420,7 @@ function Exited {
 }
 function LastWords { ItSaid "$MusterHome\.muster-log" }
 
-# Ends the box for that reason, unless it runs a job. A job may come at any moment: the listener is frozen before the last look.
+# Ends the instance for that reason, unless it runs a job. A job may come at any moment: the listener is frozen before the last look.
 function Drain($why) {
     if (Busy) { return }
     $listeners = @(Get-Process -Name 'Runner.Listener' -ErrorAction SilentlyContinue)
@@ -459,11 +459,11 @@ function Watch($id) {
         }
         $why = ''
         $spot = Metadata 'meta-data/spot/instance-action'
-        if ($spot) { $why = 'spot takes this box at ' + ($spot -replace '(?s).*"time"\s*:\s*"([^"]*)".*', '$1') }
+        if ($spot) { $why = 'spot takes this instance at ' + ($spot -replace '(?s).*"time"\s*:\s*"([^"]*)".*', '$1') }
         else {
             $drain = Metadata 'meta-data/tags/instance/muster:drain'
             if ($null -ne $drain) { $why = "drained: $drain" }
-            elseif (Metadata 'meta-data/events/recommendations/rebalance') { $why = 'spot recommends another box' }
+            elseif (Metadata 'meta-data/events/recommendations/rebalance') { $why = 'spot recommends another instance' }
         }
         if (Busy) {
             $idle = Now
@@ -507,11 +507,11 @@ try {
     $identity = (MustMetadata 'dynamic/instance-identity/document') | ConvertFrom-Json
     $id = $identity.instanceId
     $script:Region = $identity.region
-    if ((Test-Path "$MusterHome\.muster-used") -and (Get-Content "$MusterHome\.muster-used") -eq $id) { Leave 'second boot: this box had its turn' }
+    if ((Test-Path "$MusterHome\.muster-used") -and (Get-Content "$MusterHome\.muster-used") -eq $id) { Leave 'second boot: this instance had its turn' }
     Put "$MusterHome\.muster-used" $id
     $cluster = MustMetadata 'meta-data/tags/instance/muster:cluster'
     $pool = MustMetadata 'meta-data/tags/instance/muster:pool'
-    Say "box $id of pool $pool in cluster $cluster, $script:Region"
+    Say "instance $id of pool $pool in cluster $cluster, $script:Region"
     $role = MustMetadata 'meta-data/iam/security-credentials/'
     $script:Keys = (MustMetadata "meta-data/iam/security-credentials/$role") | ConvertFrom-Json
     Prepare

@@ -11,7 +11,7 @@ variables {
   controller = { subnet_ids = ["subnet-0a"], image = "registry.example/muster:1" }
 }
 
-run "boxes" {
+run "instances" {
   command = plan
 
   module {
@@ -37,7 +37,7 @@ run "boxes" {
 
   assert {
     condition     = aws_launch_template.this.instance_initiated_shutdown_behavior == "terminate"
-    error_message = "a box that shuts down must be gone"
+    error_message = "an instance that shuts down must be gone"
   }
   assert {
     condition     = aws_launch_template.this.metadata_options[0].http_tokens == "required" && aws_launch_template.this.metadata_options[0].instance_metadata_tags == "enabled" && aws_launch_template.this.metadata_options[0].http_put_response_hop_limit == 1

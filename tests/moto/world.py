@@ -9,8 +9,8 @@ from moto.ec2.models import ec2_backends
 from moto.iam.access_control import create_access_key
 from moto.ssm.models import ssm_backends
 
-# The key of an instance ends in the instance's id: see `box_key` in tests/wire/support/moto.rs.
-BOX_KEY = re.compile(r"AKIABOX([0-9a-f]{8,17})")
+# The key of an instance ends in the instance's id: see `instance_key` in tests/wire/support/moto.rs.
+INSTANCE_KEY = re.compile(r"AKIAINSTANCE([0-9a-f]{8,17})")
 INSTANCE = re.compile(r"\bi-[0-9a-f]{8,17}\b")
 TEMPLATE = re.compile(r"LaunchTemplate(?:Configs\.\d+\.LaunchTemplateSpecification)?\.LaunchTemplate(Name|Id)")
 
@@ -18,8 +18,8 @@ TEMPLATE = re.compile(r"LaunchTemplate(?:Configs\.\d+\.LaunchTemplateSpecificati
 def of(call):
     """For tests/moto/judge/needs.py."""
     world, ec2 = {}, ec2_backends[DEFAULT_ACCOUNT_ID][call.region] if call.region else None
-    if box := BOX_KEY.fullmatch(call.caller):
-        world["source"] = f"i-{box[1]}"
+    if instance := INSTANCE_KEY.fullmatch(call.caller):
+        world["source"] = f"i-{instance[1]}"
     if policies := of_session(call):
         world["policies"] = policies
     if call.service == "ec2" and call.op in ("TerminateInstances", "GetConsoleOutput", "CreateTags"):

@@ -67,7 +67,7 @@ class Bench:
         self.ids = (f"i-{n:017x}" for n in itertools.count(0xABC))
         self.once, self.frozen, self.failed, self.figures = threading.Lock(), None, None, {}
 
-    def box(self, pool, **options):
+    def machine(self, pool, **options):
         """Switches on a machine of this pool."""
         from machine import Machine
         instance = next(self.ids)
@@ -82,15 +82,15 @@ class Bench:
                 raise Failure("the machine that should be frozen did not get so far")
             if not self.frozen:
                 self.failed = True
-                with self.box("plain") as box:
-                    first = box.says("muster: stage script")
-                    listens = box.says("muster: stage listener")
-                    box.eventually("true")
-                    if left := [name for name in self.aws.secrets() if box.instance in name]:
-                        box.fail(f"a secret was left: {left}")
-                    box.freeze(self.scratch)
+                with self.machine("plain") as machine:
+                    first = machine.says("muster: stage script")
+                    listens = machine.says("muster: stage listener")
+                    machine.eventually("true")
+                    if left := [name for name in self.aws.secrets() if machine.instance in name]:
+                        machine.fail(f"a secret was left: {left}")
+                    machine.freeze(self.scratch)
                     self.figures = {"power-on to the script's first line": first, "first line to Listening for Jobs": listens - first}
-                    self.frozen, self.failed = box.instance, False
+                    self.frozen, self.failed = machine.instance, False
         return Machine(self.image, self.accel, self.aws, self.frozen, self.user_data["plain"], state=self.scratch)
 
 

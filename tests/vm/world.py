@@ -39,7 +39,7 @@ class Metadata:
         document = {"instanceId": instance, "region": REGION, "availabilityZone": REGION + "a", "version": "2017-09-30",
                     "accountId": ACCOUNT, "architecture": "x86_64", "imageId": "ami-12c6146b", "instanceType": "c7a.large",
                     "privateIp": ADDRESS, "pendingTime": "2026-01-01T00:00:00Z"}
-        keys = {"Code": "Success", "Type": "AWS-HMAC", "AccessKeyId": "AKIABOX", "SecretAccessKey": "secret",
+        keys = {"Code": "Success", "Type": "AWS-HMAC", "AccessKeyId": "AKIAINSTANCE", "SecretAccessKey": "secret",
                 "Token": "FwoGZXIvYXdzEDUMMYSESSION//+==", "Expiration": "2099-01-01T00:00:00Z"}
         name = f"ip-{ADDRESS.replace('.', '-')}.{REGION}.compute.internal"
         nic = f"meta-data/network/interfaces/macs/{MAC}/"
@@ -52,7 +52,7 @@ class Metadata:
             "meta-data/instance-type": "c7a.large", "meta-data/reservation-id": "r-1", "meta-data/security-groups": "default",
             "meta-data/services/domain": "amazonaws.com", "meta-data/services/partition": "aws", "meta-data/profile": "default-hvm",
             "meta-data/placement/availability-zone": REGION + "a", "meta-data/placement/region": REGION,
-            "meta-data/iam/security-credentials/box": json.dumps(keys, indent=2),
+            "meta-data/iam/security-credentials/instance": json.dumps(keys, indent=2),
             nic + "device-number": "0", nic + "interface-id": "eni-1", nic + "local-ipv4s": ADDRESS, nic + "mac": MAC,
             nic + "owner-id": ACCOUNT, nic + "subnet-id": "subnet-1", nic + "vpc-id": "vpc-1",
             nic + "subnet-ipv4-cidr-block": "169.254.169.0/24", nic + "vpc-ipv4-cidr-block": "169.254.169.0/24",

@@ -152,14 +152,15 @@ async fn a_launch_bears_its_tags_and_the_sweep_sees_it_over_many_pages() {
     let seen = instances(small_pages.sweep("prod").await);
     assert_eq!(seen.len(), 7);
     assert_eq!(world.heard("ec2.DescribeInstances"), ["ok", "ok"], "two pages of five");
-    assert!(seen.iter().all(|box_| box_.id != elsewhere[0].id), "another cluster's instance is not ours");
-    let intents: BTreeSet<_> = seen.iter().filter_map(|box_| box_.intent.as_ref()).map(|intent| intent.as_str()).collect();
+    assert!(seen.iter().all(|instance| instance.id != elsewhere[0].id), "another cluster's instance is not ours");
+    let intents: BTreeSet<_> =
+        seen.iter().filter_map(|instance| instance.intent.as_ref()).map(|intent| intent.as_str()).collect();
     assert_eq!(intents.len(), 7);
-    for box_ in &seen {
-        assert_eq!(box_.pool.as_str(), "linux");
-        assert_eq!((box_.state, box_.market, box_.draining), (InstanceState::Running, Market::Spot, false));
-        assert_eq!((&*box_.instance_type, box_.subnet.as_ref()), ("m7i.large", Some(&subnets[0])));
-        assert!(box_.launched_at.as_millis() > 1_600_000_000_000, "milliseconds since the epoch");
+    for instance in &seen {
+        assert_eq!(instance.pool.as_str(), "linux");
+        assert_eq!((instance.state, instance.market, instance.draining), (InstanceState::Running, Market::Spot, false));
+        assert_eq!((&*instance.instance_type, instance.subnet.as_ref()), ("m7i.large", Some(&subnets[0])));
+        assert!(instance.launched_at.as_millis() > 1_600_000_000_000, "milliseconds since the epoch");
     }
 }
 
@@ -169,8 +170,8 @@ async fn an_on_demand_launch_is_on_demand_and_a_missing_template_is_named() {
     let subnets = world.template().await;
     let launch = Launch { market: Market::OnDemand, ..a_launch("prod", "intent-1", 2, &subnets) };
     let (made, _) = launched(world.aws.ec2.launch(&launch).await);
-    assert_eq!(made.iter().map(|box_| box_.market).collect::<Vec<_>>(), [Market::OnDemand; 2]);
-    assert!(world.sweep("prod").await.iter().all(|box_| box_.market == Market::OnDemand));
+    assert_eq!(made.iter().map(|instance| instance.market).collect::<Vec<_>>(), [Market::OnDemand; 2]);
+    assert!(world.sweep("prod").await.iter().all(|instance| instance.market == Market::OnDemand));
 
     let launch = Launch { template: "nowhere".into(), ..a_launch("prod", "intent-2", 1, &subnets) };
     let failed = failure(world.aws.ec2.launch(&launch).await);
@@ -232,13 +233,13 @@ async fn one_bad_id_does_not_keep_the_others_alive() {
     assert_eq!(failed, []);
     assert_eq!(done.iter().collect::<BTreeSet<_>>(), all.iter().collect(), "an instance that is gone counts as done");
     let seen = world.sweep("prod").await;
-    assert!(seen.iter().all(|box_| box_.state == InstanceState::Terminated), "{seen:?}");
-    assert!(seen.iter().all(|box_| box_.state_reason.is_some()), "{seen:?}");
+    assert!(seen.iter().all(|instance| instance.state == InstanceState::Terminated), "{seen:?}");
+    assert!(seen.iter().all(|instance| instance.state_reason.is_some()), "{seen:?}");
     assert_eq!(batch(world.aws.ec2.terminate(&[]).await).0, []);
 }
 
 #[tokio::test]
-async fn a_protected_box_fails_alone_although_ec2_does_not_say_which_it_is() {
+async fn a_protected_instance_fails_alone_although_ec2_does_not_say_which_it_is() {
     let Some(world) = World::start().await else { return };
     let subnets = world.template().await;
     let (made, _) = launched(world.aws.ec2.launch(&a_launch("prod", "intent-1", 5, &subnets)).await);
@@ -269,7 +270,7 @@ async fn without_permission_a_batch_fails_in_one_call() {
 }
 
 #[tokio::test]
-async fn a_box_that_is_asked_to_drain_says_so_in_the_next_sweep() {
+async fn an_instance_that_is_asked_to_drain_says_so_in_the_next_sweep() {
     let Some(world) = World::start().await else { return };
     let subnets = world.template().await;
     let (made, _) = launched(world.aws.ec2.launch(&a_launch("prod", "intent-1", 3, &subnets)).await);
@@ -277,7 +278,8 @@ async fn a_box_that_is_asked_to_drain_says_so_in_the_next_sweep() {
     let asked = [made[0].id.clone(), gone.clone(), made[1].id.clone()];
     let (done, failed) = batch(world.aws.ec2.drain(&asked, "idle for 10m").await);
     assert_eq!((done.len(), failed.len()), (3, 0));
-    let draining: BTreeSet<_> = world.sweep("prod").await.into_iter().filter(|box_| box_.draining).map(|box_| box_.id).collect();
+    let draining: BTreeSet<_> =
+        world.sweep("prod").await.into_iter().filter(|instance| instance.draining).map(|instance| instance.id).collect();
     assert_eq!(draining, asked.into_iter().filter(|id| *id != gone).collect());
 }
 
@@ -357,17 +359,17 @@ async fn a_request_that_never_left_took_no_effect() {
 // ------------------------------------------------------------------------------------------------ SSM
 
 #[tokio::test]
-async fn a_secret_is_stored_for_one_box_replaced_listed_read_and_deleted() {
+async fn a_secret_is_stored_for_one_instance_replaced_listed_read_and_deleted() {
     let Some(world) = World::start().await else { return };
     let ssm = &world.aws.ssm;
-    let boxes: Vec<InstanceId> = (0..12).map(|n| format!("i-{n:017}").into()).collect();
-    let arn = format!("arn:aws:ec2:{REGION}:123456789012:instance/{}", boxes[0]);
-    for id in &boxes {
+    let instances: Vec<InstanceId> = (0..12).map(|n| format!("i-{n:017}").into()).collect();
+    let arn = format!("arn:aws:ec2:{REGION}:123456789012:instance/{}", instances[0]);
+    for id in &instances {
         ssm.put_secret("prod", id, Some(&arn), &SecretString::from("first")).await.expect("stored");
     }
-    ssm.put_secret("prod", &boxes[0], Some(&arn), &SecretString::from("second")).await.expect("replaced");
-    ssm.put_secret("other", &boxes[0], None, &SecretString::from("theirs")).await.expect("stored");
-    let name = format!("/muster/prod/runners/{}", boxes[0]);
+    ssm.put_secret("prod", &instances[0], Some(&arn), &SecretString::from("second")).await.expect("replaced");
+    ssm.put_secret("other", &instances[0], None, &SecretString::from("theirs")).await.expect("stored");
+    let name = format!("/muster/prod/runners/{}", instances[0]);
     assert_eq!(ssm.get(&name).await.expect("read").expose_secret(), "second");
 
     let raw = &world.moto.ssm;
@@ -382,11 +384,11 @@ async fn a_secret_is_stored_for_one_box_replaced_listed_read_and_deleted() {
         Outcome::Swept(Swept::Secrets(ids)) => ids.into_iter().collect::<BTreeSet<_>>(),
         other => panic!("not listed: {other:?}"),
     };
-    assert_eq!(listed(ssm.list_secrets("prod").await), boxes.iter().cloned().collect());
-    let (done, failed) = batch(ssm.delete_secrets("prod", &boxes[..11]).await);
+    assert_eq!(listed(ssm.list_secrets("prod").await), instances.iter().cloned().collect());
+    let (done, failed) = batch(ssm.delete_secrets("prod", &instances[..11]).await);
     assert_eq!((done.len(), failed.len()), (11, 0));
-    assert_eq!(listed(ssm.list_secrets("prod").await), BTreeSet::from([boxes[11].clone()]));
-    assert_eq!(batch(ssm.delete_secrets("prod", &boxes).await).0.len(), 12, "missing secrets count as done");
+    assert_eq!(listed(ssm.list_secrets("prod").await), BTreeSet::from([instances[11].clone()]));
+    assert_eq!(batch(ssm.delete_secrets("prod", &instances).await).0.len(), 12, "missing secrets count as done");
     assert_eq!(listed(ssm.list_secrets("other").await).len(), 1, "another cluster's secrets stay");
     assert_eq!(ssm.get(&name).await.expect_err("gone").kind, FailureKind::NotFound);
 }

@@ -299,7 +299,7 @@ async fn each_kind_of_trouble_has_a_sentence_and_an_exit_code() {
         let (got, said) = cli.fails(line).await;
         assert!(got == code && said.contains(word), "{line}: {got}, {said}");
     }
-    let wrong = none.run("explain box/7").await;
+    let wrong = none.run("explain instance/7").await;
     assert!(wrong.status.code() == Some(2) && text(&wrong.stderr).contains("job/ID"), "{wrong:?}");
 }
 
@@ -355,7 +355,7 @@ async fn a_variable_that_makes_no_sense_is_refused() {
 }
 
 #[tokio::test]
-async fn a_box_that_is_forgotten_may_still_have_said_why_it_ended() {
+async fn an_instance_that_is_forgotten_may_still_have_said_why_it_ended() {
     let cli = Cli { url: controller().await, token: None };
     assert_eq!(cli.prints("explain runner/i-gone").await, "the instance itself said: ended: the runner was registered no more\n");
     let output = cli.run("explain runner/i-none").await;

@@ -5,7 +5,7 @@ use crate::support;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 
-use support::boxes::Habits;
+use support::instances::Habits;
 use support::scene::{Scene, linux};
 use support::{eventually, same, secs};
 

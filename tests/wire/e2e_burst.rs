@@ -4,7 +4,7 @@ use crate::support;
 
 use std::collections::BTreeSet;
 
-use support::boxes::Habits;
+use support::instances::Habits;
 use support::scene::{Scene, linux};
 use support::secs;
 
@@ -16,7 +16,7 @@ async fn fifty_jobs_at_once_are_three_fleets_at_most_and_fifty_runners() {
     scene.all_gone(secs(60)).await;
     let fleets = scene.moto.calls_of("CreateFleet").await;
     assert!(fleets.len() <= 3, "{} CreateFleet calls: {fleets:?}", fleets.len());
-    assert_eq!((scene.launched().await, scene.jobs_per_box()), (50, vec![1; 50]));
+    assert_eq!((scene.launched().await, scene.jobs_per_instance()), (50, vec![1; 50]));
     assert_eq!(scene.github.calls_of("generate-jitconfig"), 50);
     let took: BTreeSet<String> = jobs.iter().filter_map(|j| scene.github.job(*j).runner.map(|(_, name)| name)).collect();
     assert_eq!(took.len(), 50, "each job had a runner of its own");

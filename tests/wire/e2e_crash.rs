@@ -3,7 +3,7 @@
 
 use crate::support;
 
-use support::boxes::Habits;
+use support::instances::Habits;
 use support::scene::{Scene, linux};
 use support::{eventually, ms, same, secs};
 
@@ -19,12 +19,12 @@ fn paused() -> Habits {
 async fn die_and_recover(mut scene: Scene) {
     scene.muster.kill9();
     scene.moto.heal().await;
-    scene.boxes.habits(|h| h.paused = false);
+    scene.instances.habits(|h| h.paused = false);
     scene.moto.end_visibility().await;
     scene.muster.restart().await;
     scene.all_done(secs(150)).await;
     scene.all_gone(secs(90)).await;
-    assert_eq!((scene.launched().await, scene.jobs_per_box()), (JOBS, vec![1; JOBS]));
+    assert_eq!((scene.launched().await, scene.jobs_per_instance()), (JOBS, vec![1; JOBS]));
     scene.muster.assert_no_secrets_logged(&scene.github);
 }
 
@@ -52,7 +52,7 @@ async fn while_createfleet_is_under_way() {
 }
 
 #[tokio::test]
-async fn while_boxes_are_configured() {
+async fn while_instances_are_configured() {
     let Some(scene) = Scene::start(&[linux()], paused()).await else { return };
     scene.moto.fault(json!({ "op": "PutParameter", "kind": "slow", "delay_ms": 300, "times": -1 })).await;
     scene.queue_jobs(JOBS);
@@ -64,7 +64,7 @@ async fn while_boxes_are_configured() {
 }
 
 #[tokio::test]
-async fn when_all_boxes_are_configured_and_none_is_online() {
+async fn when_all_instances_are_configured_and_none_is_online() {
     let Some(scene) = Scene::start(&[linux()], paused()).await else { return };
     scene.queue_jobs(JOBS);
     eventually(secs(60), "all secrets lie ready", || async { same(scene.moto.secrets().await.len(), JOBS) }).await;

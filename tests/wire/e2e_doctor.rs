@@ -33,7 +33,7 @@ impl Stage {
         let moto = Moto::start().await?;
         let world = moto.create_world(CLUSTER, &[]).await;
         good_cloud(&moto, &world).await;
-        launch_a_box(&moto).await;
+        launch_an_instance(&moto).await;
         let github = GitHub::start().await;
         let muster = Muster::prepare(&moto, &github, &world, &[linux()]);
         delivered(&github).await;
@@ -105,7 +105,7 @@ async fn good_template(moto: &Moto, name: &str) {
     call.send().await.expect("moto makes a launch template");
 }
 
-async fn launch_a_box(moto: &Moto) {
+async fn launch_an_instance(moto: &Moto) {
     let tag = Tag::builder().key("muster:cluster").value(CLUSTER).build();
     let tags = TagSpecification::builder().resource_type(ResourceType::Instance).tags(tag).build();
     let call = moto.ec2.run_instances().image_id("ami-12c6146b").instance_type(InstanceType::from("m7i.large"));

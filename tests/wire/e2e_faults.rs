@@ -6,9 +6,9 @@ use crate::support;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
-use support::boxes::Habits;
 use support::github::Fault;
 use support::github::hooks::post;
+use support::instances::Habits;
 use support::moto::Call;
 use support::muster::{Muster, Pool, WEBHOOK_SECRET, seal};
 use support::scene::{LABELS, REPO, Scene, linux};
@@ -57,8 +57,8 @@ async fn phases_become(scene: &Scene, wanted: &[&str]) {
 }
 
 /// Waits until the only instance runs its `nth` job, and knows it.
-async fn box_has_begun(scene: &Scene, nth: usize) {
-    eventually(secs(30), "the instance has begun its job", || async { same(scene.jobs_per_box(), vec![nth]) }).await;
+async fn instance_has_begun(scene: &Scene, nth: usize) {
+    eventually(secs(30), "the instance has begun its job", || async { same(scene.jobs_per_instance(), vec![nth]) }).await;
 }
 
 /// Waits until muster has read GitHub's list from its beginning to its end, after now.
@@ -94,7 +94,7 @@ async fn runner_in_the_secret(scene: &Scene) -> Option<u64> {
 // ---------------------------------------------------------------------------------------------------- EC2
 
 #[tokio::test]
-async fn throttled_launches_are_tried_again_ever_later_and_every_job_gets_its_box() {
+async fn throttled_launches_are_tried_again_ever_later_and_every_job_gets_its_instance() {
     let Some(scene) = with_waiting_jobs(5, Habits::default()).await else { return };
     scene.moto.fault(json!({ "op": "CreateFleet", "kind": "throttled", "times": 3 })).await;
     open(&scene);
@@ -104,7 +104,7 @@ async fn throttled_launches_are_tried_again_ever_later_and_every_job_gets_its_bo
     assert_eq!(counts(&fleets), [(503, 5, "spot"), (503, 5, "spot"), (503, 5, "spot"), (200, 5, "spot")]);
     let waits: Vec<f64> = fleets.windows(2).map(|pair| pair[1].at_ms - pair[0].at_ms).collect();
     assert!(waits[0] > 900.0 && waits.is_sorted(), "each wait is longer than the one before: {waits:?}");
-    assert_eq!((scene.launched().await, scene.jobs_per_box()), (5, vec![1; 5]));
+    assert_eq!((scene.launched().await, scene.jobs_per_instance()), (5, vec![1; 5]));
     scene.muster.metric_becomes("muster_api_throttles_total", "api=\"ec2.CreateFleet\"", 3.0).await;
 }
 
@@ -116,7 +116,7 @@ async fn what_a_partial_fleet_lacks_is_launched_elsewhere_and_then_on_demand() {
     scene.moto.fault(json!({ "op": "CreateFleet", "kind": "capacity", "market": "spot", "only": 1 })).await;
     open(&scene);
     eventually(secs(30), "six instances live", || async { same(scene.moto.alive().await.len(), 6) }).await;
-    scene.boxes.habits(|h| h.paused = false);
+    scene.instances.habits(|h| h.paused = false);
     scene.all_done(secs(60)).await;
     scene.all_gone(secs(40)).await;
     // muster asks for the remaining instances again, and only for them.
@@ -125,7 +125,7 @@ async fn what_a_partial_fleet_lacks_is_launched_elsewhere_and_then_on_demand() {
     let spot: Vec<String> =
         scene.moto.instances().await.into_iter().filter(|i| i.market == "spot").map(|i| i.instance_type).collect();
     assert_eq!(spot, ["m6i.large"; 3], "muster does not ask again for what had no capacity");
-    assert_eq!((scene.launched().await, scene.jobs_per_box()), (6, vec![1; 6]));
+    assert_eq!((scene.launched().await, scene.jobs_per_instance()), (6, vec![1; 6]));
     assert_eq!(scene.github.calls_of("generate-jitconfig"), 6);
     scene.muster.metric_becomes("muster_launch_failures_total", "reason=\"InsufficientInstanceCapacity\"", 7.0).await;
 }
@@ -144,11 +144,11 @@ async fn a_launch_that_took_effect_and_was_never_answered_is_repeated_with_its_t
     let fleets = scene.moto.calls_of("CreateFleet").await;
     assert_eq!(fleets.len(), 2);
     assert_eq!((&fleets[0].token, fleets[0].count), (&fleets[1].token, fleets[1].count), "the same token and request");
-    assert_eq!((scene.launched().await, scene.jobs_per_box()), (3, vec![1; 3]));
+    assert_eq!((scene.launched().await, scene.jobs_per_instance()), (3, vec![1; 3]));
 }
 
 #[tokio::test]
-async fn boxes_of_a_launch_that_is_never_answered_are_used_as_soon_as_ec2_shows_them() {
+async fn instances_of_a_launch_that_is_never_answered_are_used_as_soon_as_ec2_shows_them() {
     let Some(scene) = with_waiting_jobs(3, Habits::default()).await else { return };
     scene.moto.fault(json!({ "op": "CreateFleet", "kind": "slow", "after_effect": true, "delay_ms": 60_000 })).await;
     open(&scene);
@@ -160,7 +160,7 @@ async fn boxes_of_a_launch_that_is_never_answered_are_used_as_soon_as_ec2_shows_
     })
     .await;
     never(secs(4), "it is repeated", || async { same(scene.moto.calls_of("CreateFleet").await.len(), 1) }).await;
-    assert_eq!((scene.launched().await, scene.jobs_per_box()), (3, vec![1; 3]));
+    assert_eq!((scene.launched().await, scene.jobs_per_instance()), (3, vec![1; 3]));
 }
 
 #[tokio::test]
@@ -183,13 +183,13 @@ async fn while_ec2_does_not_show_its_instances_jobs_are_served_and_nothing_is_en
     scene.github.finish_job(first, "success");
     scene.github.finish_job(second, "success");
     scene.all_gone(secs(90)).await;
-    assert_eq!((scene.launched().await, scene.jobs_per_box()), (3, vec![1; 2]));
+    assert_eq!((scene.launched().await, scene.jobs_per_instance()), (3, vec![1; 2]));
 }
 
 // -------------------------------------------------------------------------------------------------- GitHub
 
 #[tokio::test]
-async fn a_mint_that_github_fails_is_tried_again_for_the_same_box() {
+async fn a_mint_that_github_fails_is_tried_again_for_the_same_instance() {
     let Some(scene) = Scene::start(&[linux()], Habits::default()).await else { return };
     for status in [500, 503, 403] {
         scene.github.fail("generate-jitconfig", 1, Fault::Status(status));
@@ -197,12 +197,16 @@ async fn a_mint_that_github_fails_is_tried_again_for_the_same_box() {
     scene.queue_jobs(1);
     scene.all_done(secs(60)).await;
     scene.all_gone(secs(40)).await;
-    assert_eq!((scene.launched().await, scene.jobs_per_box()), (1, vec![1]), "the instance was configured later, not replaced");
+    assert_eq!(
+        (scene.launched().await, scene.jobs_per_instance()),
+        (1, vec![1]),
+        "the instance was configured later, not replaced"
+    );
     assert_eq!((scene.github.calls_of("generate-jitconfig"), endings(&scene).await.2), (4, 0));
 }
 
 #[tokio::test]
-async fn a_mint_that_github_never_answers_is_tried_again_for_the_same_box() {
+async fn a_mint_that_github_never_answers_is_tried_again_for_the_same_instance() {
     let Some(scene) = with_waiting_jobs(2, Habits::default()).await else { return };
     scene.github.fail("generate-jitconfig", 1, Fault::Stall(FOR_EVER)); // leaves a registration behind
     scene.github.fail("generate-jitconfig", 1, Fault::Swallow(FOR_EVER)); // leaves nothing
@@ -210,7 +214,7 @@ async fn a_mint_that_github_never_answers_is_tried_again_for_the_same_box() {
     scene.all_done(secs(90)).await;
     scene.all_gone(secs(40)).await;
     assert_eq!(
-        (scene.launched().await, scene.jobs_per_box()),
+        (scene.launched().await, scene.jobs_per_instance()),
         (2, vec![1; 2]),
         "the instances were configured later, not replaced"
     );
@@ -240,11 +244,11 @@ async fn while_github_does_not_list_its_runners_nothing_is_ended_or_launched_and
     scene.muster.write_pool(&linux());
     scene.github.finish_job(job, "success");
     scene.all_gone(secs(40)).await;
-    assert_eq!((scene.launched().await, scene.jobs_per_box()), (2, vec![1]));
+    assert_eq!((scene.launched().await, scene.jobs_per_instance()), (2, vec![1]));
 }
 
 #[tokio::test]
-async fn a_box_that_comes_online_while_github_lists_nobody_is_neither_ended_nor_doubled() {
+async fn an_instance_that_comes_online_while_github_lists_nobody_is_neither_ended_nor_doubled() {
     let pool = linux().set("capacity.idle", 1).set("runner.bootDeadline", "3s");
     let Some(mut scene) = Scene::prepare(&[pool], Habits::default()).await else { return };
     scene.github.fail(LIST, u32::MAX, Fault::Status(502));
@@ -267,7 +271,7 @@ async fn a_box_that_comes_online_while_github_lists_nobody_is_neither_ended_nor_
 }
 
 #[tokio::test]
-async fn githubs_hourly_limit_is_waited_for_and_no_box_is_replaced_for_it() {
+async fn githubs_hourly_limit_is_waited_for_and_no_instance_is_replaced_for_it() {
     let Some(scene) = Scene::start(&[linux()], Habits::default()).await else { return };
     eventually(secs(20), "the list was read", || async { same(scene.github.calls_of(LIST) > 0, true) }).await;
     let installations_calls = || scene.github.calls_of("/orgs/");
@@ -282,7 +286,7 @@ async fn githubs_hourly_limit_is_waited_for_and_no_box_is_replaced_for_it() {
     .await;
     scene.all_done(secs(60)).await;
     scene.all_gone(secs(40)).await;
-    assert_eq!((scene.launched().await, scene.jobs_per_box()), (1, vec![1]));
+    assert_eq!((scene.launched().await, scene.jobs_per_instance()), (1, vec![1]));
     assert!(scene.github.calls_of("generate-jitconfig") <= 2, "{:?}", scene.github.calls());
 }
 
@@ -321,7 +325,7 @@ async fn a_token_that_github_revokes_is_replaced_and_nobody_notices() {
     scene.queue_jobs(3);
     scene.all_done(secs(40)).await;
     scene.all_gone(secs(40)).await;
-    assert_eq!((scene.launched().await, scene.jobs_per_box()), (3, vec![1; 3]));
+    assert_eq!((scene.launched().await, scene.jobs_per_instance()), (3, vec![1; 3]));
     assert_eq!(scene.github.calls_of("access_tokens"), 2, "the token is fetched anew once for all callers");
     scene.muster.assert_no_secrets_logged(&scene.github);
 }
@@ -368,15 +372,15 @@ async fn a_configuration_that_ssm_did_not_take_makes_way_for_the_next() {
     );
     // Each failure leaves a registration behind. The next mint meets it, and it makes way for one more mint.
     assert_eq!((scene.github.calls_of("generate-jitconfig"), endings(&scene).await), (7, (0, 0, 3)));
-    scene.boxes.habits(|h| h.paused = false);
+    scene.instances.habits(|h| h.paused = false);
     scene.all_done(secs(40)).await;
     scene.all_gone(secs(40)).await;
-    assert_eq!((scene.launched().await, scene.jobs_per_box()), (1, vec![1]));
+    assert_eq!((scene.launched().await, scene.jobs_per_instance()), (1, vec![1]));
     scene.muster.assert_no_secrets_logged(&scene.github);
 }
 
 #[tokio::test]
-async fn a_secret_that_ssm_took_without_an_answer_is_replaced_before_the_box_reads_it() {
+async fn a_secret_that_ssm_took_without_an_answer_is_replaced_before_the_instance_reads_it() {
     let Some(scene) = Scene::start(&[linux()], paused()).await else { return };
     scene.moto.fault(json!({ "op": "PutParameter", "kind": "lost", "after_effect": true })).await;
     scene.queue_jobs(1);
@@ -387,15 +391,15 @@ async fn a_secret_that_ssm_took_without_an_answer_is_replaced_before_the_box_rea
     .await;
     let registered: Vec<u64> = scene.registrations().iter().map(|r| r.id).collect();
     assert_eq!(registered, Vec::from_iter(runner_in_the_secret(&scene).await), "the registration and the secret belong together");
-    scene.boxes.habits(|h| h.paused = false);
+    scene.instances.habits(|h| h.paused = false);
     scene.all_done(secs(40)).await;
     scene.all_gone(secs(40)).await;
-    assert_eq!((scene.launched().await, scene.jobs_per_box()), (1, vec![1]));
+    assert_eq!((scene.launched().await, scene.jobs_per_instance()), (1, vec![1]));
     assert_eq!((scene.github.calls_of("generate-jitconfig"), endings(&scene).await.2), (3, 1));
 }
 
 #[tokio::test]
-async fn a_box_that_works_with_a_secret_that_ssm_took_without_an_answer_is_left_alone() {
+async fn an_instance_that_works_with_a_secret_that_ssm_took_without_an_answer_is_left_alone() {
     let Some(scene) = Scene::start(&[linux()], Habits { boot: ms(0), ..endless() }).await else { return };
     scene.moto.fault(json!({ "op": "PutParameter", "kind": "lost", "after_effect": true })).await;
     scene.github.fail("generate-jitconfig", 2, Fault::Stall(secs(3))); // the runner is online before muster tries again
@@ -407,13 +411,13 @@ async fn a_box_that_works_with_a_secret_that_ssm_took_without_an_answer_is_left_
     .await;
     scene.github.finish_job(job, "success");
     scene.all_gone(secs(40)).await;
-    assert_eq!((scene.launched().await, scene.jobs_per_box()), (1, vec![1]));
+    assert_eq!((scene.launched().await, scene.jobs_per_instance()), (1, vec![1]));
 }
 
 // --------------------------------------------------------------------------------------------------- people
 
 #[tokio::test]
-async fn a_pool_removed_while_its_boxes_are_busy_lets_their_jobs_finish_and_then_goes() {
+async fn a_pool_removed_while_its_instances_are_busy_lets_their_jobs_finish_and_then_goes() {
     let steady =
         Pool::new("steady", &["self-hosted", "steady"]).set("runner.lifetime", "reusable").set("runner.queueDelay", "0s");
     let Some(scene) = Scene::start(&[linux(), steady.clone()], endless()).await else { return };
@@ -438,11 +442,11 @@ async fn a_pool_removed_while_its_boxes_are_busy_lets_their_jobs_finish_and_then
         (2, 0, 1),
         "both ended by themselves; the reusable's seat is cleared"
     );
-    assert_eq!(scene.jobs_per_box(), [1, 1]);
+    assert_eq!(scene.jobs_per_instance(), [1, 1]);
 }
 
 #[tokio::test]
-async fn a_pool_removed_while_its_boxes_boot_leaves_nothing() {
+async fn a_pool_removed_while_its_instances_boot_leaves_nothing() {
     let Some(scene) = Scene::start(&[linux()], paused()).await else { return };
     scene.queue_jobs(2);
     eventually(secs(20), "two instances are configured", || async { same(scene.moto.secrets().await.len(), 2) }).await;
@@ -453,9 +457,9 @@ async fn a_pool_removed_while_its_boxes_boot_leaves_nothing() {
     })
     .await;
     scene.github.jobs().iter().for_each(|job| scene.github.cancel_job(job.id));
-    scene.boxes.habits(|h| h.paused = false);
+    scene.instances.habits(|h| h.paused = false);
     scene.all_gone(secs(60)).await;
-    assert_eq!((scene.launched().await, scene.boxes.stories().values().filter(|s| s.drained).count()), (2, 2));
+    assert_eq!((scene.launched().await, scene.instances.stories().values().filter(|s| s.drained).count()), (2, 2));
 }
 
 #[tokio::test]
@@ -477,10 +481,10 @@ async fn a_reusable_runner_outlives_a_controller_that_dies_while_it_is_busy() {
     scene.github.finish_job(job, "success");
     phases_become(&scene, &["idle"]).await;
     let another = scene.queue_jobs(1)[0];
-    box_has_begun(&scene, 2).await;
+    instance_has_begun(&scene, 2).await;
     scene.github.finish_job(another, "success");
     scene.all_gone(secs(60)).await;
-    assert_eq!((scene.launched().await, scene.jobs_per_box()), (1, vec![2]), "the runner was used again");
+    assert_eq!((scene.launched().await, scene.jobs_per_instance()), (1, vec![2]), "the runner was used again");
     assert_eq!(endings(&scene).await.0, 0, "the runner ended because it was drained");
 }
 
@@ -496,7 +500,7 @@ async fn a_reusable_runner_whose_job_ends_while_the_controller_is_dead_is_used_a
     scene.github.hooks(|h| h.dropped = vec!["in_progress"]); // so the job's message is still held
     let job = scene.queue_jobs(1)[0];
     phases_become(&scene, &["busy"]).await;
-    box_has_begun(&scene, 2).await;
+    instance_has_begun(&scene, 2).await;
     scene.muster.kill9();
     scene.github.finish_job(job, "success"); // nobody hears of it now
     eventually(secs(20), "nobody was told of the job's end", || async {
@@ -513,10 +517,10 @@ async fn a_reusable_runner_whose_job_ends_while_the_controller_is_dead_is_used_a
     phases_become(&scene, &["idle"]).await;
     scene.github.hooks(|h| h.dropped = vec![]);
     let another = scene.queue_jobs(1)[0];
-    box_has_begun(&scene, 3).await;
+    instance_has_begun(&scene, 3).await;
     scene.github.finish_job(another, "success");
     scene.all_gone(secs(60)).await;
-    assert_eq!((scene.launched().await, scene.jobs_per_box()), (1, vec![3]));
+    assert_eq!((scene.launched().await, scene.jobs_per_instance()), (1, vec![3]));
     assert_eq!(endings(&scene).await.0, 0, "the runner ended because it was drained");
 }
 
@@ -540,7 +544,7 @@ async fn a_webhook_alone_and_a_controller_alone_do_the_job_together() {
     assert_eq!(post(&scene.muster.webhook_url(), "ping", "1", None, Vec::new()).await, 0, "a controller alone takes no webhooks");
     scene.all_done(secs(40)).await;
     scene.all_gone(secs(40)).await;
-    assert_eq!((scene.launched().await, scene.jobs_per_box()), (3, vec![1; 3]));
+    assert_eq!((scene.launched().await, scene.jobs_per_instance()), (3, vec![1; 3]));
 }
 
 #[tokio::test]
@@ -555,7 +559,7 @@ async fn an_enterprise_servers_api_is_reached_below_its_path() {
     scene.queue_jobs(2);
     scene.all_done(secs(40)).await;
     scene.all_gone(secs(40)).await;
-    assert_eq!((scene.launched().await, scene.jobs_per_box()), (2, vec![1; 2]));
+    assert_eq!((scene.launched().await, scene.jobs_per_instance()), (2, vec![1; 2]));
 }
 
 // --------------------------------------------------------------------------------------------------- events
@@ -577,7 +581,7 @@ async fn a_start_that_is_heard_of_before_its_job_launches_nothing_more() {
     scene.muster.write_pool(&linux());
     scene.github.finish_job(job, "success");
     scene.all_gone(secs(40)).await;
-    assert_eq!((scene.launched().await, scene.jobs_per_box()), (2, vec![1]));
+    assert_eq!((scene.launched().await, scene.jobs_per_instance()), (2, vec![1]));
 }
 
 #[tokio::test]
@@ -589,7 +593,7 @@ async fn a_reusable_runner_that_is_busy_when_it_is_first_seen_explains_where_its
     never(secs(4), "another instance is launched for the same job", || async { same(scene.launched().await, 1) }).await;
     scene.github.finish_job(job, "success");
     scene.all_gone(secs(40)).await;
-    assert_eq!((scene.launched().await, scene.jobs_per_box()), (1, vec![1]));
+    assert_eq!((scene.launched().await, scene.jobs_per_instance()), (1, vec![1]));
 }
 
 #[tokio::test]
@@ -602,7 +606,7 @@ async fn a_reusable_runner_that_ends_its_first_job_before_github_listed_it_is_us
     scene.queue_jobs(1);
     scene.all_done(secs(40)).await;
     scene.all_gone(secs(60)).await;
-    assert_eq!((scene.launched().await, scene.jobs_per_box()), (1, vec![2]));
+    assert_eq!((scene.launched().await, scene.jobs_per_instance()), (1, vec![2]));
 }
 
 #[tokio::test]

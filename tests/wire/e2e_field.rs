@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use support::boxes::{Behaviour, Boxes, Habits};
 use support::github::GitHub;
+use support::instances::{Behaviour, Habits, Instances};
 use support::moto::{Moto, SECRET_ACCESS_KEY};
 use support::muster::{ADMIN_TOKEN, Muster, WEBHOOK_SECRET};
 use support::scene::{CLUSTER, LABELS, REPO, Scene, linux};
@@ -27,12 +27,12 @@ async fn stage(habits: Habits, boot_deadline: &str) -> Option<(Scene, TempDir)> 
     let permissions = json!({ "organization_self_hosted_runners": "write", "actions": "write" });
     github.app(|app| (app.permissions, app.granted) = (permissions.clone(), permissions.clone()));
     github.commit_workflow(REPO, FILE, NAME, &LABELS);
-    let boxes = Boxes::start(&moto, &github, &world, habits).await;
+    let instances = Instances::start(&moto, &github, &world, habits).await;
     let pool = linux().set("runner.idleTimeout", "5m").set("runner.bootDeadline", boot_deadline);
     let mut muster = Muster::prepare(&moto, &github, &world, &[pool]);
     muster.spawn();
     muster.ready().await;
-    Some((Scene { muster, boxes, moto, world, github }, tempfile::tempdir().expect("a directory can be made")))
+    Some((Scene { muster, instances, moto, world, github }, tempfile::tempdir().expect("a directory can be made")))
 }
 
 /// The instances are slow enough that somebody who looks once a second sees each stage.
@@ -89,18 +89,25 @@ async fn the_whole_way_is_seen_stage_by_stage_and_nothing_is_left() {
     let (code, said) = kit(&scene, &dir, &["--yes"], "").await;
     let (report, page) = read(&scene, &dir);
     assert_eq!((code, &report["complete"]), (0, &json!(true)), "{said}");
-    for name in ["controller", "checks", "workflow file", "a job on a box", "drain of an idle box", "GitHub's limits", "clean-up"]
-    {
+    for name in [
+        "controller",
+        "checks",
+        "workflow file",
+        "a job on an instance",
+        "drain of an idle instance",
+        "GitHub's limits",
+        "clean-up",
+    ] {
         assert_eq!(step(&report, name).0, "done", "{name}:\n{page}");
     }
     assert_eq!((unseen(&report["stages"]), unseen(&report["drained"])), (vec![], vec![]), "{page}");
     let order: Vec<&str> = report["stages"].as_array().expect("stages").iter().filter_map(|s| s["stage"].as_str()).collect();
     let at = |name: &str| order.iter().position(|stage| *stage == name).unwrap_or_else(|| panic!("no `{name}` in {order:?}"));
-    for pair in ["webhook heard", "launched", "configured", "online", "job started", "job ended", "box gone"].windows(2) {
+    for pair in ["webhook heard", "launched", "configured", "online", "job started", "job ended", "instance gone"].windows(2) {
         assert!(at(pair[0]) < at(pair[1]), "{} before {}: {order:?}", pair[0], pair[1]);
     }
     // The emulators do what muster assumes, except for what no emulator does: an instance that shuts itself down.
-    for id in ["tags-at-launch", "secret-deleted-by-box", "busy", "jit-limit", "list-limit", "etag", "drain-heard"] {
+    for id in ["tags-at-launch", "secret-deleted-by-instance", "busy", "jit-limit", "list-limit", "etag", "drain-heard"] {
         assert_eq!(stands(&report, id), "holds", "{id}:\n{page}");
     }
     assert_eq!(stands(&report, "ends-itself"), "differs", "{page}");
@@ -122,7 +129,7 @@ async fn a_no_ends_it_and_nothing_was_done() {
     let Some((scene, dir)) = stage(slow(), "60s").await else { return };
     let (code, said) = kit(&scene, &dir, &["--with-account"], "n\n").await;
     let (report, page) = read(&scene, &dir);
-    assert_eq!((code, step(&report, "a job on a box").0, &report["complete"]), (0, "declined", &json!(false)), "{said}");
+    assert_eq!((code, step(&report, "a job on an instance").0, &report["complete"]), (0, "declined", &json!(false)), "{said}");
     assert_eq!(step(&report, "clean-up").0, "done", "{page}");
     assert!(report["ended"].as_str().is_some_and(|why| why.contains("you said no")), "{page}");
     assert_eq!((scene.github.calls_of("dispatches"), scene.launched().await, scene.github.jobs().len()), (0, 0, 0));
@@ -156,25 +163,29 @@ async fn without_the_permission_the_user_starts_and_cancels_the_runs_by_hand() {
     let (code, _, said) = Muster::outcome(child).await;
     let (report, page) = read(&scene, &dir);
     assert_eq!(code, 1, "a refusal is told by the exit code: {said}");
-    let (went, seen) = step(&report, "a job on a box, started by muster's App");
+    let (went, seen) = step(&report, "a job on an instance, started by muster's App");
     assert!(went == "refused" && seen.contains("Actions: read and write"), "{page}");
     assert!(said.contains(&format!("gh workflow run {FILE} --repo {REPO} --ref main")), "{said}");
     assert!(said.contains("gh run cancel"), "{said}");
-    assert_eq!((step(&report, "a job on a box").0, step(&report, "drain of an idle box").0), ("done", "done"), "{page}");
+    assert_eq!(
+        (step(&report, "a job on an instance").0, step(&report, "drain of an idle instance").0),
+        ("done", "done"),
+        "{page}"
+    );
     assert_eq!(unseen(&report["stages"]), Vec::<&str>::new(), "{page}");
 }
 
 #[tokio::test]
-async fn a_box_that_never_boots_is_told_and_its_job_is_cancelled() {
+async fn an_instance_that_never_boots_is_told_and_its_job_is_cancelled() {
     let habits = Habits { behaviour: Arc::new(|_| Behaviour::NeverBoots), ..slow() };
     let Some((scene, dir)) = stage(habits, "3s").await else { return };
     let (code, said) = kit(&scene, &dir, &["--yes"], "").await;
     let (report, page) = read(&scene, &dir);
-    let (went, seen) = step(&report, "a job on a box");
+    let (went, seen) = step(&report, "a job on an instance");
     assert!(code == 1 && went == "failed" && seen.contains("never came online"), "{said}");
     assert!(unseen(&report["stages"]).contains(&"online") && !unseen(&report["stages"]).contains(&"launched"), "{page}");
     assert_eq!(step(&report, "clean-up").0, "done", "{page}");
-    assert!(report["steps"].as_array().expect("steps").iter().all(|step| step["step"] != "drain of an idle box"), "{page}");
+    assert!(report["steps"].as_array().expect("steps").iter().all(|step| step["step"] != "drain of an idle instance"), "{page}");
     let jobs = scene.github.jobs();
     assert!(jobs.iter().all(|job| job.conclusion.as_deref() == Some("cancelled")), "{jobs:?}");
     scene.all_gone(secs(60)).await;
@@ -195,7 +206,7 @@ async fn an_interrupted_test_cleans_up_what_it_made() {
     let pid = child.id().expect("it runs").to_string();
     assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().expect("kill exists").success());
     // An instance that boots for ever is not idle, so only its boot deadline would end it. Here the test ends it.
-    scene.boxes.habits(|habits| habits.behaviour = Arc::new(|_| Behaviour::Normal));
+    scene.instances.habits(|habits| habits.behaviour = Arc::new(|_| Behaviour::Normal));
     for instance in scene.moto.instances().await {
         scene.moto.ec2.terminate_instances().instance_ids(instance.id).send().await.expect("moto ends an instance");
     }

@@ -3,7 +3,7 @@
 
 use crate::support;
 
-use support::boxes::Habits;
+use support::instances::Habits;
 use support::scene::{Scene, linux};
 use support::secs;
 

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use muster_cloud::aws_sdk_ssm::types::ParameterType;
 use serde_json::json;
-use support::boxes::{Behaviour, Habits};
 use support::github::Fault;
+use support::instances::{Behaviour, Habits};
 use support::scene::{CLUSTER, REPO, Scene, linux};
 use support::{eventually, ms, never, same, secs};
 
@@ -21,7 +21,7 @@ fn paused() -> Habits {
 #[tokio::test]
 async fn a_signed_webhook_becomes_a_runner_and_then_nothing() {
     let Some(scene) = Scene::start(&[linux()], Habits { job: secs(2), ..paused() }).await else { return };
-    let Scene { muster, boxes, moto, github, .. } = &scene;
+    let Scene { muster, instances, moto, github, .. } = &scene;
     let job = github.queue_job(REPO, &["self-hosted", "linux"]);
 
     let instance = eventually(secs(20), "one instance", || async {
@@ -47,7 +47,7 @@ async fn a_signed_webhook_becomes_a_runner_and_then_nothing() {
     assert_eq!((runners[0].name.clone(), runners[0].online), (format!("{CLUSTER}.linux.{}", instance.id), false));
     assert_eq!(runners[0].labels.iter().collect::<BTreeSet<_>>().len(), 3, "the pool's labels: {:?}", runners[0].labels);
 
-    boxes.habits(|h| h.paused = false);
+    instances.habits(|h| h.paused = false);
     eventually(secs(20), "the job runs, and muster says so with a reason", || async {
         same(github.job(job).status.as_str(), "in_progress")?;
         let jobs = muster.api("jobs").await;
@@ -108,7 +108,7 @@ async fn a_job_that_is_over_before_it_is_heard_of_launches_nothing() {
 }
 
 #[tokio::test]
-async fn a_job_cancelled_while_its_box_boots_leaves_nothing() {
+async fn a_job_cancelled_while_its_instance_boots_leaves_nothing() {
     let habits = Habits { behaviour: Arc::new(|_| Behaviour::BootsLate(secs(2))), ..Habits::default() };
     let Some(scene) = Scene::start(&[linux()], habits).await else { return };
     let job = scene.queue_jobs(1)[0];
@@ -155,7 +155,7 @@ async fn a_runner_stolen_by_another_job_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_box_that_never_boots_is_replaced() {
+async fn an_instance_that_never_boots_is_replaced() {
     let behaviour = Arc::new(|n| if n == 0 { Behaviour::NeverBoots } else { Behaviour::Normal });
     let pool = linux().set("runner.bootDeadline", "3s");
     let Some(scene) = Scene::start(&[pool], Habits { behaviour, ..Habits::default() }).await else { return };

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use serde_json::{Value, json};
-use support::boxes::{Behaviour, Habits};
 use support::github::Fault;
+use support::instances::{Behaviour, Habits};
 use support::moto::OPERATOR_KEY;
 use support::scene::{LABELS, REPO, Scene, linux};
 use support::{eventually, ms, same, secs};
@@ -80,7 +80,7 @@ async fn a_reusable_runner_takes_one_job_after_the_other() {
     scene.queue_jobs(1);
     scene.all_done(secs(40)).await;
     scene.all_gone(secs(40)).await;
-    assert_eq!((scene.launched().await, scene.jobs_per_box()), (1, vec![2]), "one instance ran both jobs");
+    assert_eq!((scene.launched().await, scene.jobs_per_instance()), (1, vec![2]), "one instance ran both jobs");
 }
 
 #[tokio::test]
@@ -100,11 +100,11 @@ async fn a_warm_floor_is_kept_used_and_filled_up_again() {
     // The manifest has no floor any more. The idle runners are drained, and end.
     scene.muster.write_pool(&linux());
     scene.all_gone(secs(40)).await;
-    assert!(scene.boxes.stories().values().filter(|s| s.drained).count() == 2, "both ended because they were drained");
+    assert!(scene.instances.stories().values().filter(|s| s.drained).count() == 2, "both ended because they were drained");
 }
 
 #[tokio::test]
-async fn spot_takes_a_box_back_and_its_successor_comes_before_it_is_gone() {
+async fn spot_takes_an_instance_back_and_its_successor_comes_before_it_is_gone() {
     let Some(scene) = Scene::start(&[linux()], paused()).await else { return };
     scene.queue_jobs(1);
     eventually(secs(20), "an instance lives", || async { same(scene.moto.alive().await.len(), 1) }).await;
@@ -119,7 +119,7 @@ async fn spot_takes_a_box_back_and_its_successor_comes_before_it_is_gone() {
     let interrupted = runners.iter().find(|r| r["instance"] == first.as_str()).expect("still known");
     assert_eq!(interrupted["phase"], "interrupted", "{interrupted}");
     scene.moto.interrupt(&first).await;
-    scene.boxes.habits(|h| h.paused = false);
+    scene.instances.habits(|h| h.paused = false);
     scene.all_done(secs(60)).await;
     scene.all_gone(secs(60)).await;
     assert_eq!(scene.launched().await, 2);
@@ -190,7 +190,7 @@ async fn plan_says_what_would_be_done_and_changes_nothing() {
     assert_eq!(code, 0);
     assert!(out.contains("the queue holds 3 messages"), "{out}");
     scene.muster.restart().await;
-    scene.boxes.habits(|h| (h.paused, h.job) = (false, ms(700)));
+    scene.instances.habits(|h| (h.paused, h.job) = (false, ms(700)));
     scene.all_done(secs(90)).await;
     scene.all_gone(secs(60)).await;
 }
@@ -236,7 +236,7 @@ async fn an_apps_replaced_private_key_is_taken_over() {
 
 /// `muster explain` of a waiting job, of an instance, and of an instance that is gone and left its reason on its console.
 #[tokio::test]
-async fn explain_says_where_things_stand_and_what_a_box_said_of_its_end() {
+async fn explain_says_where_things_stand_and_what_an_instance_said_of_its_end() {
     let Some(scene) = Scene::start(&[linux().set("capacity.max", 1)], paused()).await else { return };
     let jobs = scene.queue_jobs(2);
     eventually(secs(20), "one instance lives", || async { same(scene.moto.alive().await.len(), 1) }).await;
@@ -254,7 +254,7 @@ async fn explain_says_where_things_stand_and_what_a_box_said_of_its_end() {
         let (code, out, err) = explain(nothing.into()).await;
         assert!(code == 3 && out.is_empty() && err.contains("knows of no"), "{out}{err}");
     }
-    let (code, _, err) = explain("box/1".into()).await;
+    let (code, _, err) = explain("instance/1".into()).await;
     assert!(code == 2 && err.contains("job/ID"), "{err}");
 
     // An instance that this process never knew, or no longer knows. Its console still says why it ended.
@@ -273,7 +273,7 @@ async fn explain_says_where_things_stand_and_what_a_box_said_of_its_end() {
     let (code, out, err) = explain("runner/i-0a".into()).await;
     assert!(code == 3 && out.is_empty() && err.contains("InvalidInstanceID.NotFound"), "{out}{err}");
     scene.moto.heal().await;
-    scene.boxes.habits(|h| (h.paused, h.job) = (false, ms(700)));
+    scene.instances.habits(|h| (h.paused, h.job) = (false, ms(700)));
     scene.all_done(secs(60)).await;
     scene.all_gone(secs(60)).await;
 }

@@ -13,7 +13,7 @@ use muster_cloud::opentelemetry_proto::tonic::common::v1::any_value::Value;
 use muster_cloud::opentelemetry_proto::tonic::trace::v1::Span;
 use muster_cloud::opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use muster_cloud::prost::Message as _;
-use support::boxes::Habits;
+use support::instances::Habits;
 use support::scene::{CLUSTER, REPO, Scene, linux};
 use support::tools::DeadPort;
 use support::{eventually, ms, same, secs};

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use support::boxes::Habits;
+use support::instances::Habits;
 use support::scene::{Scene, linux};
 use support::tools::{Port, Running, have};
 use support::{eventually, ms, same, secs};

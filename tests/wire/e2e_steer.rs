@@ -4,8 +4,8 @@
 use crate::support;
 
 use serde_json::{Value, json};
-use support::boxes::Habits;
 use support::github::Double;
+use support::instances::Habits;
 use support::scene::{CLUSTER, Scene, linux};
 use support::{eventually, ms, never, same, secs};
 

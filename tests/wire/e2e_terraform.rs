@@ -14,9 +14,9 @@ use std::process::{Child, Command, Stdio};
 use muster_cloud::aws_sdk_ec2::config::Credentials;
 use muster_cloud::aws_sdk_ssm;
 use serde_json::Value;
-use support::boxes::{Boxes, Habits};
 use support::github::GitHub;
 use support::github::key::{self, Key};
+use support::instances::{Habits, Instances};
 use support::moto::{Depth, Moto, REGION, TEST_KEY, World, env};
 use support::muster::WEBHOOK_SECRET;
 use support::scene::{CLUSTER, REPO};
@@ -225,7 +225,7 @@ async fn applied_run_by_its_outputs_and_destroyed_with_nothing_left() {
         bucket: outputs["bucket"].as_str().expect("a bucket").to_owned(),
         subnets: vec![subnet],
     };
-    let boxes = Boxes::start(&moto, &github, &world, Habits::default()).await;
+    let instances = Instances::start(&moto, &github, &world, Habits::default()).await;
     let mut tasks = [("controller", &controller), ("webhook", &webhook)]
         .map(|(name, session)| Task::start(&moto, &container(&state, name), session, name, dir.path()));
     tasks[0].hears("muster runs").await;
@@ -247,7 +247,7 @@ async fn applied_run_by_its_outputs_and_destroyed_with_nothing_left() {
         same((alive, registered, secrets, seen.queues[&format!("{CLUSTER}-jobs")]), (vec![], vec![], vec![], Depth::default()))
     })
     .await;
-    assert_eq!(boxes.stories().values().map(|story| story.jobs.len()).collect::<Vec<_>>(), [1]);
+    assert_eq!(instances.stories().values().map(|story| story.jobs.len()).collect::<Vec<_>>(), [1]);
     let by_roles = moto.calls_by(&controller.key).await.len() + moto.calls_by(&webhook.key).await.len();
     assert!(by_roles > 10, "the roles' sessions made more than ten calls, not {by_roles}");
     for task in &tasks {

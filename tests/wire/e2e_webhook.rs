@@ -3,8 +3,8 @@
 use crate::support;
 
 use serde_json::{Value, json};
-use support::boxes::Habits;
 use support::github::hooks::{payload, post, sign};
+use support::instances::Habits;
 use support::muster::{WEBHOOK_SECRET, seal};
 use support::scene::{LABELS, REPO, Scene, linux};
 use support::{eventually, never, same, secs};

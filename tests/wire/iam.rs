@@ -15,7 +15,7 @@ const SQS: &str = "arn:aws:sqs:eu-west-1:123456789012:";
 const S3: &str = "arn:aws:s3:::c1-muster-123456789012-eu-west-1";
 const KMS: &str = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555";
 /// Two instances of this cluster.
-const BOX: &str = "i-0aaaaaaaaaaaaaaaa";
+const INSTANCE: &str = "i-0aaaaaaaaaaaaaaaa";
 const NEIGHBOUR: &str = "i-0bbbbbbbbbbbbbbbb";
 
 /// One question, and the answer that it must have.
@@ -48,47 +48,57 @@ fn instance(id: &str) -> String {
 }
 
 /// An instance with its own credentials.
-fn a_box() -> Vec<Case> {
+fn an_instance() -> Vec<Case> {
     let it = |allowed, action: &str, resource: String, context| case("runner", allowed, action, resource, context);
-    let mine = json!({ "ec2:SourceInstanceARN": instance(BOX) });
+    let mine = json!({ "ec2:SourceInstanceARN": instance(INSTANCE) });
     let secret = |owner: &str, asks: &str| json!({ "ssm:resourceTag/muster:instance-arn": instance(owner), "ec2:SourceInstanceARN": instance(asks) });
     let stages = |of: &str, keys: &[(&str, &str)]| {
         tagging(
             keys,
-            &json!({ "ec2:SourceInstanceARN": instance(BOX), "ec2:InstanceID": of, "aws:ResourceTag/muster:cluster": "c1" }),
+            &json!({ "ec2:SourceInstanceARN": instance(INSTANCE), "ec2:InstanceID": of, "aws:ResourceTag/muster:cluster": "c1" }),
         )
     };
     let mut cases = Vec::new();
     for action in ["ssm:GetParameter", "ssm:DeleteParameter"] {
         cases.extend([
-            it(true, action, format!("{SSM}runners/{BOX}"), secret(BOX, BOX)),
-            it(false, action, format!("{SSM}runners/{NEIGHBOUR}"), secret(NEIGHBOUR, BOX)),
+            it(true, action, format!("{SSM}runners/{INSTANCE}"), secret(INSTANCE, INSTANCE)),
+            it(false, action, format!("{SSM}runners/{NEIGHBOUR}"), secret(NEIGHBOUR, INSTANCE)),
             // The role's credentials are used elsewhere, and a secret has no known owner.
-            it(false, action, format!("{SSM}runners/{BOX}"), json!({ "ssm:resourceTag/muster:instance-arn": instance(BOX) })),
-            it(false, action, format!("{SSM}runners/{BOX}"), mine.clone()),
+            it(
+                false,
+                action,
+                format!("{SSM}runners/{INSTANCE}"),
+                json!({ "ssm:resourceTag/muster:instance-arn": instance(INSTANCE) }),
+            ),
+            it(false, action, format!("{SSM}runners/{INSTANCE}"), mine.clone()),
             it(false, action, format!("{SSM}key"), mine.clone()),
             // A parameter that is elsewhere is not the instance's own, whatever tags it has.
-            it(false, action, format!("{SSM}key"), secret(BOX, BOX)),
-            it(false, action, format!("{SSM}admin-token"), secret(BOX, BOX)),
+            it(false, action, format!("{SSM}key"), secret(INSTANCE, INSTANCE)),
+            it(false, action, format!("{SSM}admin-token"), secret(INSTANCE, INSTANCE)),
         ]);
     }
     let told = [("muster:stages", "1")];
     cases.extend([
-        it(true, "ec2:CreateTags", instance(BOX), stages(BOX, &told)),
+        it(true, "ec2:CreateTags", instance(INSTANCE), stages(INSTANCE, &told)),
         it(false, "ec2:CreateTags", instance(NEIGHBOUR), stages(NEIGHBOUR, &told)),
-        it(false, "ec2:CreateTags", instance(BOX), stages(BOX, &[("muster:cluster", "c2")])),
-        it(false, "ec2:CreateTags", instance(BOX), stages(BOX, &[("muster:stages", "1"), ("muster:drain", "")])),
-        it(false, "ec2:CreateTags", instance(BOX), json!({ "ec2:SourceInstanceARN": instance(BOX), "ec2:InstanceID": BOX })),
-        it(false, "ec2:CreateTags", format!("{EC2}volume/vol-0123456789abcdef0"), stages(BOX, &told)),
-        it(false, "ec2:CreateTags", instance(BOX).replace("123456789012", "210987654321"), stages(BOX, &told)),
+        it(false, "ec2:CreateTags", instance(INSTANCE), stages(INSTANCE, &[("muster:cluster", "c2")])),
+        it(false, "ec2:CreateTags", instance(INSTANCE), stages(INSTANCE, &[("muster:stages", "1"), ("muster:drain", "")])),
+        it(
+            false,
+            "ec2:CreateTags",
+            instance(INSTANCE),
+            json!({ "ec2:SourceInstanceARN": instance(INSTANCE), "ec2:InstanceID": INSTANCE }),
+        ),
+        it(false, "ec2:CreateTags", format!("{EC2}volume/vol-0123456789abcdef0"), stages(INSTANCE, &told)),
+        it(false, "ec2:CreateTags", instance(INSTANCE).replace("123456789012", "210987654321"), stages(INSTANCE, &told)),
         it(true, "s3:GetObject", format!("{S3}/runners/linux-x64/latest.tar.gz"), mine.clone()),
         it(false, "s3:GetObject", format!("{S3}/runners/windows-x64/latest.zip"), mine.clone()),
         it(false, "s3:GetObject", format!("{S3}/manifests/pool.yaml"), mine.clone()),
         it(false, "s3:PutObject", format!("{S3}/runners/linux-x64/latest.tar.gz"), mine.clone()),
-        it(false, "ssm:PutParameter", format!("{SSM}runners/{BOX}"), secret(BOX, BOX)),
-        it(false, "ssm:AddTagsToResource", format!("{SSM}runners/{NEIGHBOUR}"), secret(NEIGHBOUR, BOX)),
+        it(false, "ssm:PutParameter", format!("{SSM}runners/{INSTANCE}"), secret(INSTANCE, INSTANCE)),
+        it(false, "ssm:AddTagsToResource", format!("{SSM}runners/{NEIGHBOUR}"), secret(NEIGHBOUR, INSTANCE)),
         it(false, "ec2:TerminateInstances", instance(NEIGHBOUR), of("c1")),
-        it(false, "ec2:RunInstances", instance(BOX), tagging(&[("muster:cluster", "c1")], &mine)),
+        it(false, "ec2:RunInstances", instance(INSTANCE), tagging(&[("muster:cluster", "c1")], &mine)),
         it(false, "sqs:SendMessage", format!("{SQS}c1-jobs"), mine.clone()),
         it(false, "sqs:ReceiveMessage", format!("{SQS}c1-jobs"), mine.clone()),
         it(true, "kms:Decrypt", KMS.into(), json!({ "kms:ViaService": "s3.eu-west-1.amazonaws.com" })),
@@ -115,7 +125,7 @@ fn launches() -> Vec<Case> {
         [("ec2:CreateFleet", &["fleet", "instance", "volume"][..]), ("ec2:RunInstances", &["instance", "volume"])]
     {
         for kind in kinds {
-            let made = || format!("{EC2}{kind}/{}", if *kind == "instance" { BOX } else { "any-0123456789" });
+            let made = || format!("{EC2}{kind}/{}", if *kind == "instance" { INSTANCE } else { "any-0123456789" });
             cases.extend([
                 it(true, action, made(), tagging(&ours, &none())),
                 it(false, action, made(), tagging(&theirs, &none())),
@@ -133,7 +143,7 @@ fn launches() -> Vec<Case> {
         ]);
     }
     for kind in ["fleet", "instance", "volume"] {
-        let made = || format!("{EC2}{kind}/{}", if kind == "instance" { BOX } else { "any-0123456789" });
+        let made = || format!("{EC2}{kind}/{}", if kind == "instance" { INSTANCE } else { "any-0123456789" });
         let by = |action: &str| json!({ "ec2:CreateAction": action });
         cases.extend([
             it(true, "ec2:CreateTags", made(), tagging(&ours, &by("CreateFleet"))),
@@ -171,10 +181,10 @@ fn controls() -> Vec<Case> {
     let mut cases = Vec::new();
     for action in ["ec2:TerminateInstances", "ec2:GetConsoleOutput"] {
         cases.extend([
-            it(true, action, instance(BOX), of("c1")),
-            it(false, action, instance(BOX), of("c2")),
-            it(false, action, instance(BOX), none()),
-            it(false, action, instance(BOX).replace("123456789012", "210987654321"), of("c1")),
+            it(true, action, instance(INSTANCE), of("c1")),
+            it(false, action, instance(INSTANCE), of("c2")),
+            it(false, action, instance(INSTANCE), none()),
+            it(false, action, instance(INSTANCE).replace("123456789012", "210987654321"), of("c1")),
         ]);
     }
     for (queue, receive, send, hold) in [
@@ -218,16 +228,16 @@ fn controls() -> Vec<Case> {
         cases.push(it(false, "kms:GenerateDataKey", KMS.replace("1111-2222", "1111-0000"), context()));
     }
     cases.extend([
-        it(true, "ec2:CreateTags", instance(BOX), tagging(&drain, &of("c1"))),
-        it(false, "ec2:CreateTags", instance(BOX), tagging(&drain, &of("c2"))),
-        it(false, "ec2:CreateTags", instance(BOX), tagging(&[("Name", "mine")], &of("c1"))),
-        it(false, "ec2:CreateTags", instance(BOX), tagging(&[("muster:drain", ""), ("muster:cluster", "c2")], &of("c1"))),
-        it(false, "ec2:CreateTags", instance(BOX), of("c1")),
+        it(true, "ec2:CreateTags", instance(INSTANCE), tagging(&drain, &of("c1"))),
+        it(false, "ec2:CreateTags", instance(INSTANCE), tagging(&drain, &of("c2"))),
+        it(false, "ec2:CreateTags", instance(INSTANCE), tagging(&[("Name", "mine")], &of("c1"))),
+        it(false, "ec2:CreateTags", instance(INSTANCE), tagging(&[("muster:drain", ""), ("muster:cluster", "c2")], &of("c1"))),
+        it(false, "ec2:CreateTags", instance(INSTANCE), of("c1")),
         it(false, "ec2:CreateTags", format!("{EC2}volume/vol-0123456789abcdef0"), tagging(&drain, &of("c1"))),
         it(true, "ssm:GetParameter", format!("{SSM}key"), none()),
         it(true, "ssm:GetParameter", format!("{SSM}admin-token"), none()),
         // The controller writes the instances' secrets, and has no need to read them.
-        it(false, "ssm:GetParameter", format!("{SSM}runners/{BOX}"), none()),
+        it(false, "ssm:GetParameter", format!("{SSM}runners/{INSTANCE}"), none()),
         it(false, "ssm:GetParameter", SSM.replace("/c1/", "/c2/key"), none()),
         it(true, "ssm:GetParametersByPath", format!("{SSM}paused"), none()),
         it(false, "ssm:GetParametersByPath", SSM.trim_end_matches('/').into(), none()),
@@ -238,7 +248,7 @@ fn controls() -> Vec<Case> {
         it(false, "s3:PutBucketPolicy", S3.into(), none()),
         it(false, "kms:Decrypt", KMS.into(), none()),
         it(true, "ec2:DescribeInstances", "*".into(), none()),
-        it(false, "ec2:StopInstances", instance(BOX), of("c1")),
+        it(false, "ec2:StopInstances", instance(INSTANCE), of("c1")),
         it(false, "iam:PutRolePolicy", "arn:aws:iam::123456789012:role/c1-controller".into(), none()),
     ]);
     cases
@@ -268,16 +278,16 @@ fn others() -> Vec<Case> {
             case(role, true, "ssm:GetParameter", format!("{SSM}secret"), none()),
             case(role, key, "ssm:GetParameter", format!("{SSM}key"), none()),
             case(role, false, "ssm:GetParameter", format!("{SSM}admin-token"), none()),
-            case(role, false, "ssm:GetParameter", format!("{SSM}runners/{BOX}"), none()),
+            case(role, false, "ssm:GetParameter", format!("{SSM}runners/{INSTANCE}"), none()),
             case(role, false, "ssm:GetParameter", SSM.replace("/c1/", "/c2/secret"), none()),
             case(role, true, "s3:GetObject", format!("{S3}/manifests/pool.yaml"), none()),
             case(role, false, "s3:GetObject", format!("{S3}/runners/linux-x64/latest.tar.gz"), none()),
             case(role, false, "s3:PutObject", format!("{S3}/manifests/pool.yaml"), none()),
             case(role, true, "s3:ListBucket", S3.into(), none()),
             case(role, false, "s3:ListBucket", format!("{S3}-other"), none()),
-            case(role, false, "ec2:TerminateInstances", instance(BOX), of("c1")),
-            case(role, false, "ec2:CreateTags", instance(BOX), tagging(&[("muster:drain", "")], &of("c1"))),
-            case(role, false, "ec2:RunInstances", instance(BOX), tagging(&[("muster:cluster", "c1")], &none())),
+            case(role, false, "ec2:TerminateInstances", instance(INSTANCE), of("c1")),
+            case(role, false, "ec2:CreateTags", instance(INSTANCE), tagging(&[("muster:drain", "")], &of("c1"))),
+            case(role, false, "ec2:RunInstances", instance(INSTANCE), tagging(&[("muster:cluster", "c1")], &none())),
             case(role, true, "kms:Decrypt", KMS.into(), via("ssm")),
             case(role, false, "kms:Decrypt", KMS.into(), via("ec2")),
             case(role, false, "kms:Decrypt", KMS.into(), none()),
@@ -288,7 +298,7 @@ fn others() -> Vec<Case> {
 }
 
 fn cases() -> Vec<Case> {
-    [a_box(), launches(), controls(), others()].into_iter().flatten().collect()
+    [an_instance(), launches(), controls(), others()].into_iter().flatten().collect()
 }
 
 async fn policies() -> Option<Policies> {

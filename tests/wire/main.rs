@@ -26,13 +26,13 @@ cfg_if::cfg_if! {
         mod cli_tls;
         mod driver;
         mod e2e_alive;
-        #[cfg(target_os = "linux")]
-        mod e2e_box;
         mod e2e_burst;
         mod e2e_crash;
         mod e2e_doctor;
         mod e2e_faults;
         mod e2e_field;
+        #[cfg(target_os = "linux")]
+        mod e2e_instance;
         mod e2e_latency;
         mod e2e_main;
         mod e2e_more;

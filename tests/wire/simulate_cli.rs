@@ -195,22 +195,22 @@ fn interruptions_and_reruns_are_told_by_every_printer() {
         [&row["a"], &row["b"]].map(|x| x.as_f64().expect("a number") as u64)
     };
     assert!(of(0, "/total/takenBack") > 0 && of(0, "/reruns") > 0, "{json}");
-    assert_eq!(compared("boxes that spot took back"), [of(0, "/total/takenBack"), of(1, "/total/takenBack")]);
+    assert_eq!(compared("instances that spot took back"), [of(0, "/total/takenBack"), of(1, "/total/takenBack")]);
     assert_eq!(compared("lost jobs queued again"), [of(0, "/reruns"), of(1, "/reruns")]);
     let table = good(&format!("{args} --html {}", report.display()));
     let page = fs::read_to_string(report).expect("the report");
-    let (boxes, lost, again) = (of(0, "/total/takenBack"), of(0, "/total/lost"), of(0, "/reruns"));
+    let (taken_back, lost, again) = (of(0, "/total/takenBack"), of(0, "/total/lost"), of(0, "/reruns"));
     for said in [
-        format!("spot took back {boxes} of "),
-        format!("{lost} jobs were lost with their box"),
+        format!("instances that spot took back: {taken_back} of "),
+        format!("jobs lost with their instance: {lost}, "),
         format!("{again} were queued again"),
-        "boxes that spot took back".into(),
+        "instances that spot took back".into(),
         "lost jobs queued again".into(),
     ] {
         assert!(table.to_lowercase().contains(&said) && page.to_lowercase().contains(&said), "{said}: {table}");
     }
     let calm = good("FIX/pools --trace FIX/trace.csv --weather calm");
-    assert!(calm.contains("spot took back 0 of "), "{calm}");
+    assert!(calm.contains("instances that spot took back: 0 of "), "{calm}");
 }
 
 #[test]
@@ -361,7 +361,8 @@ fn the_report_is_one_page_that_refers_to_nothing_outside() {
         for word in ["://", "url(", "@import", "file:"] {
             assert!(!page.contains(word), "`{word}` in the page");
         }
-        for word in ["How long jobs wait", "What boxes do", "Estimated cost", "What is assumed", "prefers-color-scheme: dark"] {
+        for word in ["How long jobs wait", "What instances do", "Estimated cost", "What is assumed", "prefers-color-scheme: dark"]
+        {
             assert!(page.contains(word), "`{word}` is not in the page");
         }
     }

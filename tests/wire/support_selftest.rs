@@ -15,9 +15,9 @@ use muster_cloud::{aws_sdk_ec2, aws_sdk_ssm};
 use rsa::pkcs1::DecodeRsaPrivateKey as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use support::boxes::{Behaviour, Boxes, Habits};
 use support::github::hooks::{post, sign};
 use support::github::{APP_ID, Fault, GitHub, key};
+use support::instances::{Behaviour, Habits, Instances};
 use support::moto::{Moto, World};
 use support::{eventually, ms, never, now_ms, same, secs};
 
@@ -417,13 +417,13 @@ async fn what_a_dead_consumer_held_comes_back() {
 }
 
 #[tokio::test]
-async fn a_box_lives_as_a_real_one_does() {
+async fn an_instance_lives_as_a_real_one_does() {
     let Some(moto) = Moto::start().await else { return };
     let world = moto.create_world("c1", &["linux"]).await;
     let github = GitHub::start().await;
     let client = Client::new(&github).await;
     let behaviour = std::sync::Arc::new(|n| if n == 2 { Behaviour::NeverBoots } else { Behaviour::Normal });
-    let boxes = Boxes::start(&moto, &github, &world, Habits { behaviour, ..Habits::default() }).await;
+    let instances = Instances::start(&moto, &github, &world, Habits { behaviour, ..Habits::default() }).await;
     let (ids, _) = fleet(&moto, &world, "a", 3).await.expect("a fleet");
     for id in &ids {
         let (_, made) = client.mint(&format!("c1.linux.{id}")).await;
@@ -453,7 +453,7 @@ async fn a_box_lives_as_a_real_one_does() {
     .await;
     assert_eq!(github.runners().iter().filter(|r| r.online).count(), 0);
     assert_eq!(github.killed(), Vec::<u64>::new());
-    let stories = boxes.stories();
+    let stories = instances.stories();
     assert_eq!(stories.values().filter(|s| s.ended_itself).count(), 2);
     assert_eq!(stories.values().filter(|s| s.jobs == [job]).count(), 1);
 }
@@ -503,7 +503,7 @@ async fn what_aws_would_refuse_is_a_violation() {
     told(&["iam.CreateRole", "RoleName", "does not fit"]).await;
 
     // Rules that only documents have.
-    ec2_says(&moto, &[("Action", "CreateSecurityGroup"), ("GroupName", "a"), ("GroupDescription", "muster's boxes")]).await;
+    ec2_says(&moto, &[("Action", "CreateSecurityGroup"), ("GroupName", "a"), ("GroupDescription", "muster's instances")]).await;
     told(&["CreateSecurityGroup", "Description", "API_CreateSecurityGroup.html"]).await;
     let put = moto.ssm.put_parameter().name("/muster/c1/a").value("x").overwrite(true);
     let tag = aws_sdk_ssm::types::Tag::builder().key("a").value("b").build().expect("a tag");

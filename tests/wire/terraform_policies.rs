@@ -182,7 +182,7 @@ async fn each_policy_lists_exactly_the_calls_that_are_made() {
 
     conditions(&policies["controller"]);
     secrets(&policies, &made);
-    a_box_has_only_itself(&policies["runner linux"]);
+    an_instance_has_only_itself(&policies["runner linux"]);
     user_data(&made, nasty);
 }
 
@@ -282,7 +282,7 @@ fn secrets(policies: &BTreeMap<String, Policy>, made: &BTreeMap<String, Value>) 
     assert!(parameter.is_some(), "no parameter waits for the token");
 }
 
-fn a_box_has_only_itself(runner: &Policy) {
+fn an_instance_has_only_itself(runner: &Policy) {
     let secret = json!({ "StringEquals": { "ssm:resourceTag/muster:instance-arn": "${ec2:SourceInstanceARN}" } });
     for action in ["ssm:GetParameter", "ssm:DeleteParameter"] {
         assert_eq!(

@@ -13,7 +13,7 @@ const CHECK: &str = "bucket";
 
 pub(super) async fn check(s3: &S3, spec: &Spec) -> Vec<Finding> {
     let Some(bucket) = &spec.controller.spec.bucket else {
-        let next = "set spec.bucket if the boxes take the runner from there (those of terraform/ do)";
+        let next = "set spec.bucket if the instances take the runner from there (those of terraform/ do)";
         return vec![Finding::unchecked(CHECK, "spec.bucket is not set", next)];
     };
     // A run of the sync lists the same keys, so it needs the same permission.
@@ -45,7 +45,7 @@ fn judge(keys: &BTreeSet<String>, platform: Platform, wanted: Wanted) -> Finding
         return Finding::ok(check, key);
     }
     let next = "run `muster sync`; a running controller does so by itself unless spec.sync.every is 0s";
-    Finding::warning(check, format!("{key} is not in the bucket, where boxes look for it first"), next)
+    Finding::warning(check, format!("{key} is not in the bucket, where instances look for it first"), next)
 }
 
 #[cfg(test)]

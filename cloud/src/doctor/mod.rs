@@ -66,7 +66,7 @@ pub async fn examine(spec: &Spec, base: &Path) -> Vec<Finding> {
             found
         }));
     }
-    checks.push(bounded("permission to end boxes", permissions::boxes(&look, cluster)));
+    checks.push(bounded("permission to end instances", permissions::instances(&look, cluster)));
     checks.push(bounded("parameters", permissions::parameters(&aws.ssm, cluster)));
     checks.push(async { vec![permissions::untried()] }.boxed_local());
     checks.push(bounded("instance types", types::check(&look, spec)));

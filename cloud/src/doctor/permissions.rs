@@ -71,21 +71,23 @@ fn instance(
 }
 
 /// Tries, on one instance of the cluster, what the controller does to instances: sweep, terminate and drain.
-pub(super) async fn boxes(look: &Look, cluster: &str) -> Vec<Finding> {
+pub(super) async fn instances(look: &Look, cluster: &str) -> Vec<Finding> {
     let filter = types::Filter::builder().name(format!("tag:{}", tags::CLUSTER)).values(cluster).build();
     let alive = types::Filter::builder().name("instance-state-name").values("running").values("pending").build();
     let call = look.ec2.describe_instances().filters(filter).filters(alive).max_results(5);
     let check = "permission to sweep";
-    let answer = look.probe.call("ec2.DescribeInstances", &format!("look for a box of cluster {cluster}"), call.send()).await;
+    let answer =
+        look.probe.call("ec2.DescribeInstances", &format!("look for an instance of cluster {cluster}"), call.send()).await;
     let found = match answer {
         Ok(answer) => answer.reservations().iter().flat_map(|r| r.instances()).find_map(|i| i.instance_id().map(str::to_owned)),
         Err(error) => return vec![Finding::call_failed(check, &error.failure, "ec2:DescribeInstances", "see EC2's message")],
     };
     let sweep = Finding::ok(check, "ec2:DescribeInstances");
-    let check = "permission to end boxes";
+    let check = "permission to end instances";
     let Some(id) = found else {
-        let seen = "ec2:TerminateInstances, ec2:CreateTags: they hang on the box's tag, and there is no box to try them on";
-        return vec![sweep, Finding::unchecked(check, seen, "run doctor again when a box runs")];
+        let seen =
+            "ec2:TerminateInstances, ec2:CreateTags: they hang on the instance's tag, and there is no instance to try them on";
+        return vec![sweep, Finding::unchecked(check, seen, "run doctor again when an instance runs")];
     };
     let end = look.ec2.terminate_instances().instance_ids(&id).dry_run(true);
     let end = look.probe.call("ec2.TerminateInstances", &format!("try to end {id}"), end.send()).await;

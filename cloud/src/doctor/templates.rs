@@ -87,15 +87,15 @@ fn judge(check: &str, name: &str, template: &Template) -> Finding {
         marks.warn(seen, "set metadata_options.instance_metadata_tags to enabled");
     }
     if !template.tokens {
-        let seen = format!("{name} admits IMDSv1, by which a job may get at the box's credentials more easily");
+        let seen = format!("{name} admits IMDSv1, by which a job may get at the instance's credentials more easily");
         marks.warn(seen, "set metadata_options.http_tokens to required");
     }
     if !template.terminates {
-        let seen = format!("{name} lets a box that shuts down stop instead of ending: it stays, and counts against max");
+        let seen = format!("{name} lets an instance that shuts down stop instead of ending: it stays, and counts against max");
         marks.warn(seen, "set instance_initiated_shutdown_behavior to terminate");
     }
     if !template.profile {
-        let seen = format!("{name} gives the box no instance profile, without which it cannot read its own secret");
+        let seen = format!("{name} gives the instance no instance profile, without which it cannot read its own secret");
         marks.warn(seen, "set iam_instance_profile");
     }
     if template.image.is_none() {
@@ -107,7 +107,7 @@ fn judge(check: &str, name: &str, template: &Template) -> Finding {
 async fn check_image(look: &Look, pool: &RunnerPool, image: &str) -> Finding {
     let check = format!("image {}", pool.metadata.name);
     if !image.starts_with("ami-") {
-        return Finding::unchecked(check, format!("{image} is looked up by EC2 at each launch"), "nothing, if boxes start");
+        return Finding::unchecked(check, format!("{image} is looked up by EC2 at each launch"), "nothing, if instances start");
     }
     let call = look.ec2.describe_images().image_ids(image);
     match look.probe.call("ec2.DescribeImages", &format!("look at image {image}"), call.send()).await {
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_template_is_held_to_what_a_box_needs() {
+    fn a_template_is_held_to_what_an_instance_needs() {
         let good = Template {
             version: 3,
             image: Some("ami-1".into()),

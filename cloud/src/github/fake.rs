@@ -186,7 +186,7 @@ pub(super) fn forge(scope: &str) -> Forge {
     Forge { app: "main".into(), scope: scope.parse().expect("scope") }
 }
 
-pub(super) fn box_1(scope: &str) -> Configure {
+pub(super) fn runner_1(scope: &str) -> Configure {
     Configure {
         name: RunnerName::parse_ours("prod.linux.i-1", "prod").expect("name"),
         forge: forge(scope),

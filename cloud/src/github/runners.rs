@@ -245,7 +245,7 @@ impl GitHub {
         if holder.online() || holder.busy {
             let state = if holder.busy { "busy" } else { "online" };
             let message = format!(
-                "configure {name}: runner {} of this name is {state} in {}; it is left alone, and so is its box: it has its \
+                "configure {name}: runner {} of this name is {state} in {}; it is left alone, and so is its instance: it has its \
                  configuration already",
                 holder.id, c.forge.scope
             );

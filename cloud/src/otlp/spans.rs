@@ -127,8 +127,8 @@ fn span_id(trace: &[u8], name: &str) -> Vec<u8> {
 fn status(end: End) -> Option<Status> {
     let message = match end {
         End::Told => return None,
-        End::Interrupted => "spot took its box back",
-        End::Lost => "its box was gone before the job was told to end",
+        End::Interrupted => "spot took its instance back",
+        End::Lost => "its instance was gone before the job was told to end",
         End::Expired => "nothing was heard of its end",
     };
     Some(Status { message: message.into(), code: StatusCode::Error as i32 })

@@ -169,7 +169,7 @@ mod tests {
     const WINDOWS: Platform = Platform { os: Os::Windows, architecture: Architecture::X64 };
 
     #[test]
-    fn keys_and_names_are_those_that_boxes_and_github_know() {
+    fn keys_and_names_are_those_that_instances_and_github_know() {
         let version = Version(2, 330, 0);
         let arm = Platform { os: Os::Linux, architecture: Architecture::Arm64 };
         assert_eq!(arm.key(version), "runners/linux-arm64/2.330.0.tar.gz");

@@ -257,7 +257,7 @@ fn a_reason_tells_each_code_with_its_share_and_ec2s_words_where_they_add_somethi
 }
 
 #[test]
-fn spot_that_took_a_box_back_has_none_of_its_kind_for_three_minutes() {
+fn spot_that_took_an_instance_back_has_none_of_its_kind_for_three_minutes() {
     let mut u = Unavailable::default();
     u.interrupted(&"m7i.large".into(), Some(&"y".into()), NOW);
     assert_eq!(asked(&u, NOW), "spot m7ix,c7ix,c7iy");

@@ -9,7 +9,7 @@ use crate::event::{JobEvent, JobState};
 use crate::fact::Fact;
 use crate::ids::{MessageId, RunnerName};
 use crate::journal::{What, Whom};
-use crate::past::{BoxPast, End, JobPast};
+use crate::past::{End, JobPast, RunnerPast};
 use crate::reason::{CallReason, EventReason};
 use crate::time::Time;
 
@@ -75,9 +75,9 @@ impl Controller {
         if pool.is_none() || (!known && ours.is_none()) {
             return;
         }
-        let lost = job.lost_box.is_some();
-        let seen = |name: RunnerName| Some(BoxPast::of(&name.instance, self.world.runners().get(&name.instance)?));
-        let taken_by = job.lost_box.or_else(|| ours.and_then(seen));
+        let lost = job.lost_runner.is_some();
+        let seen = |name: RunnerName| Some(RunnerPast::of(&name.instance, self.world.runners().get(&name.instance)?));
+        let taken_by = job.lost_runner.or_else(|| ours.and_then(seen));
         let app = pool.as_ref().and_then(|name| self.spec.pools.get(name)).map(|p| p.forge().app);
         let past = JobPast {
             pool,

@@ -47,9 +47,9 @@ impl Controller {
             }
             Order::DrainPool(pool, why) => {
                 self.known(pool)?;
-                let boxes =
+                let runners =
                     self.world.runners().iter().filter(|(_, r)| r.pool() == pool && r.gone_at().is_none() && r.drain().is_none());
-                let ids: Vec<InstanceId> = boxes.map(|(id, _)| id.clone()).collect();
+                let ids: Vec<InstanceId> = runners.map(|(id, _)| id.clone()).collect();
                 for id in &ids {
                     self.wish(id, why);
                 }
@@ -68,8 +68,8 @@ impl Controller {
     }
 
     fn known(&self, pool: &PoolName) -> Result<(), OrderRefusal> {
-        let boxes = || self.world.runners().values().any(|r| r.pool() == pool);
-        if self.spec.pools.contains_key(pool) || boxes() {
+        let runners = || self.world.runners().values().any(|r| r.pool() == pool);
+        if self.spec.pools.contains_key(pool) || runners() {
             return Ok(());
         }
         let names: Vec<&str> = self.spec.pools.keys().map(PoolName::as_str).collect();

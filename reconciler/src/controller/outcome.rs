@@ -37,7 +37,7 @@ impl Controller {
             Action::Deregister { forge, name, .. } => self.deregister_ended(&name.instance, forge, outcome, now),
             Action::DeleteSecrets(ids) => {
                 for (id, failure) in batch(ids, outcome) {
-                    self.box_answered(&id, failure, now, Runner::secret_deleted);
+                    self.runner_answered(&id, failure, now, Runner::secret_deleted);
                 }
             }
             Action::CheckJob { app, repo, job } => {
@@ -265,7 +265,7 @@ impl Controller {
         if let Some(r) = self.world.runner_mut(id).filter(|_| unsure) {
             r.ask_unanswered(why, now);
         }
-        self.box_answered(id, failure, now, done);
+        self.runner_answered(id, failure, now, done);
     }
 
     fn deregister_ended(&mut self, instance: &InstanceId, forge: &Forge, outcome: Outcome, now: Time) {
@@ -283,11 +283,11 @@ impl Controller {
             // GitHub may have refused because the runner is busy. The list is swept again before anything else is concluded.
             self.hurry(&Source::Runners(forge.clone()), now);
         }
-        self.box_answered(instance, failure, now, Runner::deregistered);
+        self.runner_answered(instance, failure, now, Runner::deregistered);
     }
 
     /// Takes in one runner's share of the outcome of an effect. `done` is called if the effect succeeded.
-    fn box_answered(&mut self, id: &InstanceId, failure: Option<Failure>, now: Time, done: impl FnOnce(&mut Runner)) {
+    fn runner_answered(&mut self, id: &InstanceId, failure: Option<Failure>, now: Time, done: impl FnOnce(&mut Runner)) {
         let Some(r) = self.world.runner_mut(id) else { return };
         let pool = r.pool().clone();
         match failure {

@@ -10,12 +10,12 @@ impl Planner<'_> {
     /// its configuration from a predecessor. Sweeps of GitHub's list and of the secrets, since our start, show that.
     ///
     /// Decision 0010, row 2.
-    pub(super) fn configure(&mut self, boxes: &Runners<'_>, gate: &Gate) {
+    pub(super) fn configure(&mut self, runners: &Runners<'_>, gate: &Gate) {
         let Some(pool) = self.pool else { return };
         // When GitHub or SSM refuses one configuration of a pool, it refuses them all. The pool then retries with a single
         // instance until one succeeds.
         let mut left = match &gate.refused {
-            Some((until, _)) if self.now < *until || boxes.iter().any(|(_, r, p)| p.is_supply() && r.effect_under_way()) => {
+            Some((until, _)) if self.now < *until || runners.iter().any(|(_, r, p)| p.is_supply() && r.effect_under_way()) => {
                 return;
             }
             Some(_) => 1,
@@ -23,7 +23,7 @@ impl Planner<'_> {
         };
         let world = self.view.world;
         let told = world.swept(&Source::Runners(pool.forge())).is_some() && world.swept(&Source::Secrets).is_some();
-        for (id, r, phase) in boxes {
+        for (id, r, phase) in runners {
             let stays = r.unanswered().is_none() && r.is_free(self.now);
             let waits = stays && matches!(phase, Phase::Launching | Phase::Booting);
             let young = r.up_for(self.now) < self.boot_deadline();

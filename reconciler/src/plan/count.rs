@@ -11,10 +11,10 @@ const UNEXPLAINED: Duration = Duration::from_secs(60);
 
 impl Planner<'_> {
     /// Decision 0010, row 17.
-    pub(super) fn count(&mut self, boxes: &Runners<'_>) {
+    pub(super) fn count(&mut self, runners: &Runners<'_>) {
         let (now, name, pool) = (self.now, &self.plan.pool, self.pool);
         let c = &mut self.plan.counts;
-        for (_, runner, phase) in boxes {
+        for (_, runner, phase) in runners {
             *c.phases.entry(*phase).or_default() += 1;
             c.occupied += u32::from(*phase != Phase::Gone);
             c.supply += u32::from(runner.supplies(pool, *phase));

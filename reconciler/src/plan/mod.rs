@@ -133,19 +133,19 @@ pub struct Step {
 pub fn plan(view: View<'_>, name: &PoolName, gate: &Gate, now: Time) -> Plan {
     let pool = view.spec.pools.get(name);
     let mut p = Planner { view, pool, now, plan: Plan { pool: name.clone(), pool_gone: pool.is_none(), ..Plan::default() } };
-    let boxes: Vec<_> = view
+    let runners: Vec<_> = view
         .world
         .runners()
         .iter()
         .filter(|(_, r)| r.pool() == name)
         .map(|(id, r)| (id, r, r.phase(p.boot_deadline(), now)))
         .collect();
-    p.count(&boxes);
-    for (id, runner, phase) in &boxes {
+    p.count(&runners);
+    for (id, runner, phase) in &runners {
         p.look_at(id, runner, *phase);
     }
-    p.shrink(&boxes);
-    p.configure(&boxes, gate);
+    p.shrink(&runners);
+    p.configure(&runners, gate);
     p.grow(gate);
     p.plan
 }

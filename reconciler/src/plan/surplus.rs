@@ -14,27 +14,27 @@ impl Planner<'_> {
     /// runners that have been idle for `idleTimeout` are asked to end, and the longest idle goes first.
     ///
     /// Decision 0010, row 30.
-    pub(super) fn shrink(&mut self, boxes: &Runners<'_>) {
+    pub(super) fn shrink(&mut self, runners: &Runners<'_>) {
         if !self.fresh(&Source::Instances) {
             return;
         }
         let lets_go = |s: &&Step| matches!(s.act, Act::Drain | Act::Terminate);
         let going: BTreeSet<&InstanceId> = self.plan.steps.iter().filter(lets_go).map(|s| &s.instance).collect();
-        let going = boxes.iter().filter(|(id, r, phase)| going.contains(id) && r.supplies(self.pool, *phase)).count();
+        let going = runners.iter().filter(|(id, r, phase)| going.contains(id) && r.supplies(self.pool, *phase)).count();
         let going = u32::try_from(going).unwrap_or(u32::MAX);
         // A job that seems to be taken but still looks queued is a guess. The guess is good enough to launch no runner, and not
         // good enough to let one go.
         let c = &self.plan.counts;
         let mut surplus = c.supply.saturating_sub(c.counting + c.floor).saturating_sub(going);
         let timeout = self.pool.map_or(Duration::ZERO, |p| p.spec.runner.idle_timeout.get());
-        for (id, r, phase) in boxes {
+        for (id, r, phase) in runners {
             let unused = matches!(phase, Phase::Launching | Phase::Booting) && r.never_configured() && r.is_free(self.now);
             if surplus > 0 && unused && !self.planned(id) {
                 surplus -= 1;
                 self.step(id, Act::Terminate, StepReason::Unneeded);
             }
         }
-        let mut idle: Vec<_> = boxes
+        let mut idle: Vec<_> = runners
             .iter()
             .filter(|(_, r, phase)| *phase == Phase::Idle && r.is_free(self.now))
             .filter_map(|(id, r, _)| r.idle_since().map(|since| (since, *id)))
@@ -50,7 +50,7 @@ impl Planner<'_> {
         }
         if self.pool.is_none() {
             // The runners of a pool that is gone get no configuration. Those that might have one are asked to end.
-            for (id, r, phase) in boxes {
+            for (id, r, phase) in runners {
                 let waiting = phase.is_supply() && *phase != Phase::Idle && r.is_free(self.now);
                 // A secret names no pool. A runner that only its secret speaks of waits until EC2 or GitHub names its pool.
                 let waiting = waiting && (r.instance().is_some() || r.registration().is_some());

@@ -453,7 +453,7 @@ fn an_end_before_it_was_online_is_told_once_and_only_if_nobody_asked_for_it() {
 }
 
 #[test]
-fn a_box_that_was_configured_late_gets_its_minute() {
+fn a_runner_that_was_configured_late_gets_its_minute() {
     let mut r = shown(InstanceState::Running);
     r.configuration_ready(&minted(), None, at(290));
     assert_eq!(r.phase(DEADLINE, at(349)), Phase::Configured);

@@ -2,7 +2,7 @@ use super::*;
 use crate::ids::RunId;
 
 #[test]
-fn a_name_with_another_pool_tells_nothing_of_a_known_box() {
+fn a_name_with_another_pool_tells_nothing_of_a_known_runner() {
     let (mut world, spec) = (World::default(), Spec::default());
     let heard = |pool: &str, state| JobEvent {
         job: JobId(1),

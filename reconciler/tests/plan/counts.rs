@@ -73,7 +73,7 @@ fn nothing_is_removed_on_a_stale_view() {
 }
 
 #[test]
-fn phases_without_boxes_are_left_out() {
+fn phases_without_runners_are_left_out() {
     let plan = scene(9, 0, &[], 0, 0);
     assert!(plan.counts.phases.is_empty(), "{:?}", plan.counts);
 }
@@ -113,7 +113,7 @@ fn a_pool_launches_what_its_gate_lets_through_and_says_what_held_the_rest() {
 }
 
 #[test]
-fn boxes_are_counted_by_phase() {
+fn runners_are_counted_by_phase() {
     let phases = scene(50, 0, &[IDLE, IDLE, BUSY, BOOTING], 0, 0).counts.phases;
     assert_eq!(phases.into_iter().collect::<Vec<_>>(), [(Phase::Booting, 1), (Phase::Idle, 2), (Phase::Busy, 1)]);
 }
@@ -130,8 +130,8 @@ fn a_plan_says_what_it_wants_and_why() {
 }
 
 #[test]
-fn a_refused_configuration_is_tried_again_for_one_box_at_a_time_and_not_before_its_time() {
-    let boxes = drawn(9, 0, &[BOOTING, BOOTING, BOOTING], 3, 10);
+fn a_refused_configuration_is_tried_again_for_one_runner_at_a_time_and_not_before_its_time() {
+    let runners = drawn(9, 0, &[BOOTING, BOOTING, BOOTING], 3, 10);
     let configures = |after: u64| {
         let until = START + Duration::from_secs(after);
         let gate = Gate {
@@ -139,11 +139,11 @@ fn a_refused_configuration_is_tried_again_for_one_box_at_a_time_and_not_before_i
             refused: Some((until, Refused { kind: FailureKind::Refused, message: "403".into() })),
             ..Gate::default()
         };
-        let plan = planned_through(&gate, &boxes, 0).1;
+        let plan = planned_through(&gate, &runners, 0).1;
         plan.steps.iter().filter(|s| s.act == Act::Configure).count()
     };
     assert_eq!((configures(11), configures(10), configures(9)), (0, 1, 1));
-    assert_eq!(planned(&boxes, 0).1.steps.iter().filter(|s| s.act == Act::Configure).count(), 3, "nothing was refused");
+    assert_eq!(planned(&runners, 0).1.steps.iter().filter(|s| s.act == Act::Configure).count(), 3, "nothing was refused");
 }
 
 #[test]

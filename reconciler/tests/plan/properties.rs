@@ -5,9 +5,9 @@ use muster_reconciler::reason::StepReason;
 use muster_reconciler::runner::Act;
 use proptest::prelude::*;
 
-use super::scene::{Box, Scene, name, planned};
+use super::scene::{Runner, Scene, name, planned};
 
-fn any_box() -> impl Strategy<Value = (InstanceState, Option<(bool, bool)>, bool)> {
+fn any_runner() -> impl Strategy<Value = (InstanceState, Option<(bool, bool)>, bool)> {
     use InstanceState::{Pending, Running, ShuttingDown, Stopped, Terminated};
     let state =
         prop_oneof![1 => Just(Pending), 6 => Just(Running), 1 => Just(ShuttingDown), 1 => Just(Stopped), 1 => Just(Terminated)];
@@ -19,14 +19,18 @@ fn any_scene() -> impl Strategy<Value = Scene> {
     (
         0..20u32,
         0..5u32,
-        prop::collection::vec(any_box(), 0..15),
+        prop::collection::vec(any_runner(), 0..15),
         prop::collection::vec((state, prop::option::of(0..15u64)), 0..15),
         0..400u64,
     )
-        .prop_map(|(max, idle, boxes, jobs, later)| Scene {
+        .prop_map(|(max, idle, runners, jobs, later)| Scene {
             max,
             idle,
-            boxes: boxes.into_iter().zip(0..).map(|((state, seat, draining), id)| Box { id, state, seat, draining }).collect(),
+            runners: runners
+                .into_iter()
+                .zip(0..)
+                .map(|((state, seat, draining), id)| Runner { id, state, seat, draining })
+                .collect(),
             jobs: jobs.into_iter().zip(100..).map(|((state, runner), job)| (job, state, runner)).collect(),
             later,
         })
@@ -72,10 +76,10 @@ proptest! {
 
     /// The property that matters most: whatever was seen, a runner that may have a job is neither ended nor deregistered.
     #[test]
-    fn a_box_that_may_have_a_job_is_left_alone(scene in any_scene()) {
+    fn a_runner_that_may_have_a_job_is_left_alone(scene in any_scene()) {
         let (_, plan) = planned(&scene, 0);
         for s in plan.steps.iter().filter(|s| matches!(s.act, Act::Terminate | Act::Deregister)) {
-            let Some(b) = scene.boxes.iter().find(|b| name(b.id).instance == s.instance) else { continue };
+            let Some(b) = scene.runners.iter().find(|b| name(b.id).instance == s.instance) else { continue };
             let over = scene.jobs.iter().any(|(_, state, r)| *state == JobState::Completed && *r == Some(b.id));
             let ended = matches!(b.state, InstanceState::Terminated | InstanceState::Stopped | InstanceState::ShuttingDown);
             let online = b.seat.is_some_and(|(online, _)| online);
@@ -88,9 +92,10 @@ proptest! {
         // Every job runs on its runner, and exactly the warm floor is idle. So there is nothing to do, at any time.
         let max = max.max(u32::try_from(busy).expect("small") + idle);
         let seat = |id| Some((true, id < busy));
-        let boxes = (0..busy + u64::from(idle)).map(|id| Box { id, state: InstanceState::Running, seat: seat(id), draining: false });
+        let runner = |id| Runner { id, state: InstanceState::Running, seat: seat(id), draining: false };
+        let runners = (0..busy + u64::from(idle)).map(runner);
         let jobs = (0..busy).map(|id| (100 + id, JobState::InProgress, Some(id))).collect();
-        let scene = Scene { max, idle, boxes: boxes.collect(), jobs, later: 30 };
+        let scene = Scene { max, idle, runners: runners.collect(), jobs, later: 30 };
         let (_, plan) = planned(&scene, 0);
         prop_assert!(plan.launch.is_none() && plan.steps.is_empty(), "{:?}", plan);
     }

@@ -35,7 +35,7 @@ pub fn spec(max: u32, idle: u32) -> Spec {
 
 /// One runner, as EC2 and GitHub show it.
 #[derive(Clone, Debug)]
-pub struct Box {
+pub struct Runner {
     pub id: u64,
     pub state: InstanceState,
     /// `online` and `busy`, as GitHub's list says. None: the runner is not registered.
@@ -47,7 +47,7 @@ pub struct Box {
 pub struct Scene {
     pub max: u32,
     pub idle: u32,
-    pub boxes: Vec<Box>,
+    pub runners: Vec<Runner>,
     pub jobs: Vec<(u64, JobState, Option<u64>)>,
     /// Seconds between the sightings and the plan.
     pub later: u64,
@@ -82,15 +82,15 @@ pub const IDLE: (InstanceState, Option<(bool, bool)>) = (UP, Some((true, false))
 pub const BUSY: (InstanceState, Option<(bool, bool)>) = (UP, Some((true, true)));
 pub const BOOTING: (InstanceState, Option<(bool, bool)>) = (InstanceState::Pending, None);
 
-pub fn drawn(max: u32, idle: u32, boxes: &[(InstanceState, Option<(bool, bool)>)], queued: u64, later: u64) -> Scene {
-    let boxes =
-        boxes.iter().zip(0..).map(|((state, seat), id)| Box { id, state: *state, seat: *seat, draining: false }).collect();
+pub fn drawn(max: u32, idle: u32, runners: &[(InstanceState, Option<(bool, bool)>)], queued: u64, later: u64) -> Scene {
+    let runners =
+        runners.iter().zip(0..).map(|((state, seat), id)| Runner { id, state: *state, seat: *seat, draining: false }).collect();
     let jobs = (0..queued).map(|n| (100 + n, JobState::Queued, None)).collect();
-    Scene { max, idle, boxes, jobs, later }
+    Scene { max, idle, runners, jobs, later }
 }
 
-pub fn scene(max: u32, idle: u32, boxes: &[(InstanceState, Option<(bool, bool)>)], queued: u64, later: u64) -> Plan {
-    planned(&drawn(max, idle, boxes, queued, later), 0).1
+pub fn scene(max: u32, idle: u32, runners: &[(InstanceState, Option<(bool, bool)>)], queued: u64, later: u64) -> Plan {
+    planned(&drawn(max, idle, runners, queued, later), 0).1
 }
 
 /// Builds the world of a scene and plans it. `turn` rotates the order of everything that is heard.
@@ -105,7 +105,7 @@ pub fn planned_through(gate: &Gate, scene: &Scene, turn: usize) -> (Spec, Plan) 
     let forge = spec.pools[&PoolName::from(POOL)].forge();
     let rotated = |n: usize| if n == 0 { 0 } else { turn % n };
     let mut instances: Vec<InstanceSighting> = scene
-        .boxes
+        .runners
         .iter()
         .map(|b| InstanceSighting {
             id: name(b.id).instance,
@@ -123,7 +123,7 @@ pub fn planned_through(gate: &Gate, scene: &Scene, turn: usize) -> (Spec, Plan) 
         })
         .collect();
     let mut runners: Vec<RunnerSighting> = scene
-        .boxes
+        .runners
         .iter()
         .filter_map(|b| {
             b.seat.map(|(online, busy)| RunnerSighting {

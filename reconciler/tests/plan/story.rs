@@ -38,10 +38,10 @@ impl Story {
     /// Sweeps everything. EC2 shows the instance as running, and the list of `forge` shows the runner as `seat` says.
     pub fn look(&mut self, forge: Option<&str>, seat: Option<(bool, bool)>) {
         self.world.saw_secrets(&[], self.now, self.now);
-        self.look_at_boxes(forge, seat);
+        self.look_at_instances(forge, seat);
     }
 
-    pub fn look_at_boxes(&mut self, forge: Option<&str>, seat: Option<(bool, bool)>) {
+    pub fn look_at_instances(&mut self, forge: Option<&str>, seat: Option<(bool, bool)>) {
         let sighting = InstanceSighting {
             id: name(1).instance,
             pool: POOL.into(),
@@ -90,11 +90,11 @@ impl Story {
                 match step.act {
                     Act::Configure => self.world.configured(&step.instance, &minted, Some(RunnerId(2)), self.now),
                     Act::Drain => {
-                        let runner = self.world.runner_mut(&step.instance).expect("the box");
+                        let runner = self.world.runner_mut(&step.instance).expect("the runner");
                         runner.drain_accepted(&step.reason, self.now);
                     }
                     Act::Deregister => {
-                        let runner = self.world.runner_mut(&step.instance).expect("the box");
+                        let runner = self.world.runner_mut(&step.instance).expect("the runner");
                         runner.deregistered();
                     }
                     Act::Terminate | Act::DeleteSecret => {}
@@ -129,7 +129,7 @@ impl Story {
     }
 
     pub fn runner(&mut self) -> &mut Runner {
-        self.world.runner_mut(&name(1).instance).expect("the box")
+        self.world.runner_mut(&name(1).instance).expect("the runner")
     }
 
     /// EC2 tells an event of its instance.

@@ -29,7 +29,7 @@ pub fn secs(n: u64) -> Duration {
 
 /// A runner of the test's world. EC2 shows it in `state`, and GitHub's list shows it as `seat` says.
 #[derive(Clone, Debug)]
-pub struct Box {
+pub struct Runner {
     pub pool: PoolName,
     pub state: InstanceState,
     pub launched_at: Time,
@@ -52,7 +52,7 @@ pub struct Scene {
     pub core: Controller,
     pub now: Time,
     pub spec: Spec,
-    pub boxes: BTreeMap<InstanceId, Box>,
+    pub runners: BTreeMap<InstanceId, Runner>,
     /// Every effect with its time, without sweeps.
     pub done: Vec<(Time, Effect)>,
     pub swept: Vec<(Time, Source)>,
@@ -83,7 +83,7 @@ impl Scene {
             core: Controller::new("p", BEGIN),
             now: BEGIN,
             spec,
-            boxes: BTreeMap::new(),
+            runners: BTreeMap::new(),
             done: Vec::new(),
             swept: Vec::new(),
             facts: Vec::new(),
@@ -138,7 +138,7 @@ impl Scene {
     /// Tells that the instance ran a job to its end.
     pub fn finish(&mut self, job: u64, instance: &InstanceId) {
         let mut over = message(job, JobState::Completed, &["self-hosted"]);
-        let name = RunnerName { cluster: "c".into(), pool: self.boxes[instance].pool.clone(), instance: instance.clone() };
+        let name = RunnerName { cluster: "c".into(), pool: self.runners[instance].pool.clone(), instance: instance.clone() };
         (over.event.runner, over.event.conclusion) = (Some(name.to_string()), Some("success".into()));
         self.feed(Input::Messages(vec![over]));
     }
@@ -179,14 +179,14 @@ impl Scene {
                     return Outcome::Failed(failure);
                 }
                 let online = self.come_online;
-                let b = self.boxes.get_mut(&c.name.instance).unwrap();
+                let b = self.runners.get_mut(&c.name.instance).unwrap();
                 (b.labels, b.forge) = (c.labels.clone().into(), Some(c.forge.clone()));
                 b.seat = Some((online, false));
                 Outcome::Configured { runner: Some(self.id(&c.name.instance)) }
             }
             Action::Terminate(ids) => {
                 for id in ids {
-                    self.boxes.get_mut(id).unwrap().state = InstanceState::Terminated;
+                    self.runners.get_mut(id).unwrap().state = InstanceState::Terminated;
                 }
                 batch(ids)
             }
@@ -195,19 +195,19 @@ impl Scene {
             }
             Action::Drain(ids) => {
                 for id in ids {
-                    self.boxes.get_mut(id).unwrap().draining = true;
+                    self.runners.get_mut(id).unwrap().draining = true;
                 }
                 batch(ids)
             }
             Action::DeleteSecrets(ids) => batch(ids),
             Action::Deregister { name, .. } => {
-                self.boxes.get_mut(&name.instance).unwrap().seat = None;
+                self.runners.get_mut(&name.instance).unwrap().seat = None;
                 Outcome::Done
             }
             Action::CheckJob { .. } => Outcome::Failed(Failure::new(FailureKind::NotFound, "404")),
             Action::Messages(..) | Action::Redeliver { .. } => Outcome::Done,
             Action::Sweep(Source::Deliveries(_)) => Outcome::Swept(Swept::Deliveries(self.undelivered.clone())),
-            Action::Sweep(Source::Instances) => Outcome::Swept(Swept::Instances(self.boxes.iter().map(sighting).collect())),
+            Action::Sweep(Source::Instances) => Outcome::Swept(Swept::Instances(self.runners.iter().map(sighting).collect())),
             Action::Sweep(Source::Secrets) => Outcome::Swept(Swept::Secrets(Vec::new())),
             Action::Sweep(Source::Runners(forge)) => self.list(forge),
         }
@@ -215,9 +215,9 @@ impl Scene {
 
     fn launch_all(&mut self, l: &Launch) -> Outcome {
         let ids: Vec<InstanceId> =
-            (0..l.count).map(|n| format!("i-{:08x}{:09x}", self.boxes.len() + n as usize, 0).into()).collect();
+            (0..l.count).map(|n| format!("i-{:08x}{:09x}", self.runners.len() + n as usize, 0).into()).collect();
         for id in &ids {
-            let new = Box {
+            let new = Runner {
                 pool: l.pool.clone(),
                 state: InstanceState::Running,
                 launched_at: self.now,
@@ -229,7 +229,7 @@ impl Scene {
                 why: None,
                 seat: None,
             };
-            self.boxes.insert(id.clone(), new);
+            self.runners.insert(id.clone(), new);
         }
         let instance = |id| LaunchedInstance { id, instance_type: "m7i.large".into(), subnet: None, market: Market::Spot };
         Outcome::Launched(Launched { instances: ids.into_iter().map(instance).collect(), errors: Vec::new() })
@@ -239,16 +239,16 @@ impl Scene {
         if !self.spec.apps.contains_key(&forge.app) {
             return Outcome::Failed(Failure::new(FailureKind::Refused, "no such App"));
         }
-        let row = |(id, b): (&InstanceId, &Box)| {
+        let row = |(id, b): (&InstanceId, &Runner)| {
             let (online, busy) = b.seat.filter(|_| b.forge.as_ref() == Some(forge))?;
             let name = RunnerName { cluster: "c".into(), pool: b.pool.clone(), instance: id.clone() };
             Some(RunnerSighting { id: self.id(id), name, online, busy, labels: b.labels.clone() })
         };
-        Outcome::Swept(Swept::Runners(Some(self.boxes.iter().filter_map(row).collect())))
+        Outcome::Swept(Swept::Runners(Some(self.runners.iter().filter_map(row).collect())))
     }
 
     pub fn id(&self, instance: &InstanceId) -> RunnerId {
-        RunnerId(1 + self.boxes.keys().position(|id| id == instance).unwrap() as u64)
+        RunnerId(1 + self.runners.keys().position(|id| id == instance).unwrap() as u64)
     }
 
     /// Lets time pass.
@@ -267,8 +267,8 @@ impl Scene {
     }
 
     pub fn live(&self, pool: &str) -> Vec<InstanceId> {
-        let live = |b: &Box| b.pool.as_str() == pool && b.state == InstanceState::Running;
-        self.boxes.iter().filter(|(_, b)| live(b)).map(|(id, _)| id.clone()).collect()
+        let live = |b: &Runner| b.pool.as_str() == pool && b.state == InstanceState::Running;
+        self.runners.iter().filter(|(_, b)| live(b)).map(|(id, _)| id.clone()).collect()
     }
 }
 
@@ -290,7 +290,7 @@ pub fn message(job: u64, state: JobState, labels: &[&str]) -> JobMessage {
     JobMessage { id: MessageId(job * 4 + state as u64), receive_count: 1, event }
 }
 
-pub fn sighting((id, b): (&InstanceId, &Box)) -> InstanceSighting {
+pub fn sighting((id, b): (&InstanceId, &Runner)) -> InstanceSighting {
     InstanceSighting {
         id: id.clone(),
         pool: b.pool.clone(),

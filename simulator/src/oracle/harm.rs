@@ -30,8 +30,8 @@ use muster_reconciler::time::human;
 
 use super::{Invariant, RACE, RACES};
 use crate::Simulation;
-use crate::boxes::Stage;
 use crate::faults::Fault;
+use crate::instances::Stage;
 use crate::request::Request;
 
 /// The faults that may each cost instances, and how many.
@@ -56,12 +56,12 @@ impl Simulation {
         let now = self.nature.now();
         self.note_floor();
         self.oracle.roomy.remove(&launch.pool);
-        self.oracle.boxes.extend(launched.instances.iter().map(|i| i.id.clone()));
+        self.oracle.instances.extend(launched.instances.iter().map(|i| i.id.clone()));
         let live = self.cloud.live(&launch.pool);
         // If `max` was raised while the request was under way, other launches may have used the new `max` meanwhile.
         let max = max.max(self.spec.pools.get(&launch.pool).map_or(0, |p| p.spec.capacity.max));
         if live > max && !launched.instances.is_empty() {
-            let what = format!("pool {} has {live} live boxes, its max was {max}", launch.pool);
+            let what = format!("live instances of pool {}: {live}, its max was {max}", launch.pool);
             self.oracle.blame(Invariant::S2, now, what);
         }
         let launched = self.cloud.launched();
@@ -73,7 +73,7 @@ impl Simulation {
         if launched > most {
             let o = &self.oracle;
             let what = format!(
-                "{launched} boxes were launched for {} jobs, a floor of {}, {} boxes lost and an allowance of {}",
+                "launched instances: {launched}; jobs: {}, warm floor: {}, lost instances: {}, allowance: {}",
                 o.jobs,
                 o.floor,
                 o.excused.len(),
@@ -94,8 +94,8 @@ impl Simulation {
     fn excuse_overdue(&mut self) {
         let now = self.nature.now();
         let live = self.cloud.instances().iter().filter(|(_, i)| i.live());
-        let boxes: Vec<_> = live.map(|(id, i)| (id.clone(), i.pool.clone(), now.since(i.launched_at()))).collect();
-        for (id, pool, age) in boxes {
+        let instances: Vec<_> = live.map(|(id, i)| (id.clone(), i.pool.clone(), now.since(i.launched_at()))).collect();
+        for (id, pool, age) in instances {
             self.judge_end(&id, &pool, age);
         }
     }
@@ -106,7 +106,7 @@ impl Simulation {
         let deadline = self.spec.boot_deadline(pool);
         let never = matches!(stage, Stage::Booting | Stage::Waiting | Stage::Registering) && age >= deadline;
         if never || age >= self.most_age(pool) / 2 {
-            self.oracle.excuse_box(id);
+            self.oracle.excuse_instance(id);
         }
     }
 
@@ -115,7 +115,7 @@ impl Simulation {
         let Some(instance) = self.cloud.instances().get(id) else { return };
         let deadline = self.spec.boot_deadline(&instance.pool);
         if self.nature.now().since(instance.launched_at()) + LOOKS >= deadline {
-            self.oracle.excuse_box(id);
+            self.oracle.excuse_instance(id);
         }
     }
 
@@ -148,7 +148,7 @@ impl Simulation {
             return;
         }
         self.oracle.races += 1;
-        self.oracle.excuse_box(id);
+        self.oracle.excuse_instance(id);
         self.marks.hit(crate::marks::Mark::KilledInRace);
         self.nature.say(format_args!("job {job} on {id} is killed after {ran}: {how}; nobody could know"));
         if self.oracle.races > RACES {

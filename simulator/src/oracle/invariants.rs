@@ -41,7 +41,7 @@ impl Simulation {
         self.oracle.looks += 1;
         self.look_at_secrets(now);
         if self.oracle.looks.is_multiple_of(4) {
-            self.look_at_boxes(now);
+            self.look_at_instances(now);
             self.look_at_waiting_jobs(now);
         }
         self.look_at_pools(now);
@@ -54,7 +54,7 @@ impl Simulation {
         for (id, secret) in &self.cloud.secrets {
             if let Some(since) = secret.orphan_since
                 && now.since(since) > SECRET_OUTLIVES
-                && self.oracle.boxes.contains(id)
+                && self.oracle.instances.contains(id)
             {
                 let what = format!("the secret of {id} has outlived it by {}", human(now.since(since)));
                 self.oracle.blame(Invariant::S6, now, what);
@@ -63,7 +63,7 @@ impl Simulation {
     }
 
     /// L2: the controller knows every instance, and no instance grows too old.
-    fn look_at_boxes(&mut self, now: Time) {
+    fn look_at_instances(&mut self, now: Time) {
         let Some(controller) = &self.controller else { return };
         let looked = controller.view().world.swept(&Source::Instances);
         for (id, instance) in self.cloud.instances().iter().filter(|(_, i)| i.live()) {

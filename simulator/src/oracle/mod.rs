@@ -133,7 +133,7 @@ pub struct Oracle {
     /// The first process that used each intent.
     intents: BTreeMap<Intent, u32>,
     /// Every instance that we ever launched.
-    boxes: BTreeSet<InstanceId>,
+    instances: BTreeSet<InstanceId>,
     /// Instances that could not do what they were launched for, by no fault of the controller.
     excused: BTreeSet<InstanceId>,
     /// How many launches are allowed for other reasons (see [`harm`]).
@@ -163,7 +163,7 @@ impl Oracle {
     }
 
     /// Records that the instance cannot do what it was launched for, so that its replacement is allowed.
-    pub(super) fn excuse_box(&mut self, id: &InstanceId) {
+    pub(super) fn excuse_instance(&mut self, id: &InstanceId) {
         self.excused.insert(id.clone());
     }
 }

@@ -38,7 +38,7 @@ pub struct ProcessView {
 impl ProcessView {
     /// Whether events or a list have said that a job runs on the instance.
     pub(crate) fn knows_job_on(&self, id: &InstanceId) -> bool {
-        self.running.contains_key(id) || self.busy.values().any(|boxes| boxes.contains(id))
+        self.running.contains_key(id) || self.busy.values().any(|instances| instances.contains(id))
     }
 
     /// The manifests changed, which may have removed what a pool waited for.
@@ -193,7 +193,7 @@ impl Simulation {
 
     fn judge_ours(&mut self, ids: &[InstanceId], now: Time) {
         for id in ids {
-            if !self.oracle.boxes.contains(id) {
+            if !self.oracle.instances.contains(id) {
                 self.oracle.blame(Invariant::S4, now, format!("{id} was never ours, and is touched"));
             }
         }

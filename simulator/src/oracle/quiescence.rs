@@ -11,8 +11,8 @@ use muster_reconciler::time::human;
 
 use super::{Invariant, Violation};
 use crate::Simulation;
-use crate::boxes::Machine;
 use crate::github::{Hold, Job, in_scope};
+use crate::instances::Machine;
 use crate::registry::fits;
 
 /// Why a world is not at rest.
@@ -61,11 +61,11 @@ impl Simulation {
                 note(Invariant::L1, format!("job {id} [{labels}] is {:?} since {age}", job.state));
             }
         }
-        self.leftover_boxes(&mut note);
+        self.leftover_instances(&mut note);
         let cluster = self.spec.controller.cluster();
         for (id, r) in self.github.registrations().iter().filter(|(_, r)| r.name.cluster == cluster) {
             if !r.online || r.gone {
-                note(Invariant::L3, format!("registration {id} ({}) has no box that is online", r.name));
+                note(Invariant::L3, format!("registration {id} ({}) has no instance that is online", r.name));
             }
         }
         for id in self.cloud.secrets.iter().filter(|(_, s)| s.orphan_since.is_some()).map(|(id, _)| id) {
@@ -91,19 +91,19 @@ impl Simulation {
         let Some(controller) = &self.controller else { return Vec::new() };
         let now = self.nature.now();
         let pools = controller.seen().pools(now).into_iter().map(|p| format!("muster says of pool {}: {}", p.name, p.reason));
-        let boxes = controller
+        let instances = controller
             .seen()
             .runners(now)
             .into_iter()
             .take(4)
             .map(|r| format!("muster says of {}: {}: {}", r.name, r.phase, r.reason));
-        pools.chain(boxes).map(|what| Left { invariant: Invariant::L4, what }).collect()
+        pools.chain(instances).map(|what| Left { invariant: Invariant::L4, what }).collect()
     }
 
     /// Live instances beyond the warm floors, or too few idle runners. An instance that ignores its drain is not left over
     /// while nobody can tell that it has no job: its runner is online, or its pool is gone and no list that the controller
     /// knows would show it.
-    fn leftover_boxes(&self, note: &mut dyn FnMut(Invariant, String)) {
+    fn leftover_instances(&self, note: &mut dyn FnMut(Invariant, String)) {
         let (mut live, mut warm): (BTreeMap<&PoolName, u32>, BTreeMap<&PoolName, u32>) = Default::default();
         if self.cloud.populated().next().is_some() {
             for (id, instance) in self.cloud.instances().iter().filter(|(_, i)| i.live()) {
@@ -131,15 +131,15 @@ impl Simulation {
             let floor = pool.spec.capacity.idle;
             if live > floor {
                 let which = self.cloud.describe_live(name);
-                note(Invariant::L2, format!("pool {name} has {live} live boxes, {floor} are wanted: {which}"));
+                note(Invariant::L2, format!("live instances of pool {name}: {live}, wanted {floor}: {which}"));
             }
             if warm < floor {
-                note(Invariant::L1, format!("pool {name} has {warm} idle boxes of {floor} that should be kept warm"));
+                note(Invariant::L1, format!("idle instances of pool {name}: {warm}, to be kept warm {floor}"));
             }
         }
         for (name, n) in live {
             let which = self.cloud.describe_live(name);
-            note(Invariant::L2, format!("pool {name} is gone and has {n} live boxes: {which}"));
+            note(Invariant::L2, format!("live instances of pool {name}, which is gone: {n}: {which}"));
         }
     }
 

@@ -11,7 +11,7 @@ use muster_reconciler::time::{Time, human};
 /// What a backoff belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
-    Box(InstanceId),
+    Instance(InstanceId),
     Pool(PoolName),
     Intent(Intent),
     Source(Source),
@@ -41,10 +41,10 @@ pub(super) struct Retries {
 fn keys(action: &Action) -> Vec<Key> {
     match action {
         Action::Launch(l) => vec![Key::Intent(l.intent.clone()), Key::Pool(l.pool.clone())],
-        Action::Configure(c) => vec![Key::Box(c.name.instance.clone())],
-        Action::Deregister { name, .. } => vec![Key::Box(name.instance.clone())],
+        Action::Configure(c) => vec![Key::Instance(c.name.instance.clone())],
+        Action::Deregister { name, .. } => vec![Key::Instance(name.instance.clone())],
         Action::Drain(ids) | Action::Terminate(ids) | Action::DeleteSecrets(ids) => {
-            ids.iter().map(|id| Key::Box(id.clone())).collect()
+            ids.iter().map(|id| Key::Instance(id.clone())).collect()
         }
         Action::CheckJob { job, .. } => vec![Key::Job(*job)],
         Action::Redeliver { app, delivery } => vec![Key::Delivery(app.clone(), *delivery)],
@@ -61,7 +61,7 @@ fn least(key: &Key, failure: &Failure, times: u32) -> Option<Duration> {
     let asked = failure.retry_after.unwrap_or_default();
     let wait = match key {
         // S7 judges how long GitHub's rate limit holds for an instance's calls. AWS asks for no wait here.
-        Key::Box(_) => return Some(doubling),
+        Key::Instance(_) => return Some(doubling),
         Key::Source(_) => doubling,
         // A launch without a certain answer is repeated with its intent. Any other failure backs off the whole pool.
         Key::Intent(_) if unsure => doubling,
@@ -94,7 +94,7 @@ impl Retries {
         for key in keys {
             let failure = match (outcome, &key) {
                 (Outcome::Failed(failure) | Outcome::NotHandedOver(failure), _) => Some(failure),
-                (Outcome::Batch { failed, .. }, Key::Box(id)) => failed.iter().find(|(f, _)| f == id).map(|(_, why)| why),
+                (Outcome::Batch { failed, .. }, Key::Instance(id)) => failed.iter().find(|(f, _)| f == id).map(|(_, why)| why),
                 _ => None,
             };
             let times = failure.map(|_| self.failed.get(&key).map_or(0, |f| f.times) + 1);
@@ -119,7 +119,7 @@ impl Retries {
             self.asked.insert(intent.clone());
         }
         for key in &keys {
-            if let Key::Box(id) = key
+            if let Key::Instance(id) = key
                 && self.failed.get(key).is_some_and(|failed| known(id) >= failed.at)
             {
                 self.failed.remove(key);

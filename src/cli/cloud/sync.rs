@@ -83,7 +83,7 @@ impl Args {
         let settings = &spec.controller.spec;
         let bucket = settings.bucket.clone().with_context(|| {
             format!(
-                "nowhere to sync runner binaries to: set spec.bucket of Controller {} to the S3 bucket that the boxes read",
+                "nowhere to sync runner binaries to: set spec.bucket of Controller {} to the S3 bucket that the instances read",
                 spec.controller.cluster()
             )
         })?;

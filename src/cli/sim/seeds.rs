@@ -150,7 +150,8 @@ impl Tally {
             per(*steps)
         ))?;
         say(format_args!(
-            "{steps} steps, {effects} effects, {instances} boxes, {} of simulated time; {races} jobs killed in races that nobody could know of",
+            "{steps} steps, {effects} effects, {instances} instances, {} of simulated time; {races} jobs killed in races that \
+             nobody could know of",
             human(self.lasted)
         ))?;
         let missed: Vec<&str> = self.marks.missed().map(|m| m.as_str()).collect();

@@ -125,7 +125,7 @@ async fn every_list_has_items_with_reasons() {
 }
 
 #[tokio::test]
-async fn what_a_box_said_of_its_end_is_read_when_it_is_asked_for() {
+async fn what_an_instance_said_of_its_end_is_read_when_it_is_asked_for() {
     let url = format!("{}/api/v1/runners", start(Some(1)).await);
     assert_eq!(get(&format!("{url}/i-0a/ended")).await, (200, json!({"ended": "the runner is done"})));
     assert_eq!(get(&format!("{url}/i-0b/ended")).await, (200, json!({"ended": null})));

@@ -1,5 +1,5 @@
 # GitHub Enterprise Server, for a whole enterprise: its API's address is in the GitHubToken's manifest. Its runners' archive comes by the bucket, so
-# boxes need no way to github.com.
+# instances need no way to github.com.
 
 terraform {
   required_version = ">= 1.11"

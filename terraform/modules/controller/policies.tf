@@ -64,7 +64,7 @@ locals {
     { Sid = "Receive", Effect = "Allow", Action = ["sqs:ReceiveMessage", "sqs:DeleteMessage"], Resource = [var.queues.jobs, var.queues.ec2Events] },
     { Sid = "Hold", Effect = "Allow", Action = "sqs:ChangeMessageVisibility", Resource = var.queues.jobs },
     { Sid = "PutAside", Effect = "Allow", Action = "sqs:SendMessage", Resource = var.queues.deadLetters },
-    { Sid = "BoxSecrets", Effect = "Allow", Action = ["ssm:PutParameter", "ssm:AddTagsToResource", "ssm:DeleteParameters"], Resource = local.secrets },
+    { Sid = "Secrets", Effect = "Allow", Action = ["ssm:PutParameter", "ssm:AddTagsToResource", "ssm:DeleteParameters"], Resource = local.secrets },
     { Sid = "Pauses", Effect = "Allow", Action = ["ssm:GetParametersByPath", "ssm:PutParameter", "ssm:DeleteParameters"], Resource = [local.paused, "${local.paused}/*"] },
     { Sid = "Measure", Effect = "Allow", Action = "sqs:GetQueueAttributes", Resource = [var.queues.jobs, var.queues.ec2Events, var.queues.deadLetters] },
     { Sid = "Binaries", Effect = "Allow", Action = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"], Resource = "${local.bucket}/runners/*" },

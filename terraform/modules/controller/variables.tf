@@ -53,7 +53,7 @@ variable "prices" {
 }
 
 variable "pools" {
-  description = "What the controller launches with: the boxes' roles, subnets, and the customer KMS keys of their disks."
+  description = "What the controller launches with: the instances' roles, subnets, and the customer KMS keys of their disks."
   type        = object({ role_arns = list(string), subnets = list(string), volume_keys = list(string) })
 }
 

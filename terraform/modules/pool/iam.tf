@@ -1,4 +1,4 @@
-# What a box may do: read and delete its own secret, read its runner, and, if its pool wants that, tell on itself how long its
+# What an instance may do: read and delete its own secret, read its runner, and, if its pool wants that, tell on itself how long its
 # start took.
 
 locals {
@@ -45,7 +45,7 @@ locals {
 
 resource "aws_iam_role" "this" {
   name                 = "${local.name}-runner"
-  description          = "muster's boxes of pool ${var.name}"
+  description          = "muster's instances of pool ${var.name}"
   path                 = var.context.role_path
   permissions_boundary = var.context.permissions_boundary
   tags                 = local.tags

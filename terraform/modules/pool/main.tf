@@ -1,4 +1,4 @@
-# What one pool's boxes are launched from.
+# What one pool's instances are launched from.
 
 locals {
   windows = var.pool.os == "windows"
@@ -83,7 +83,7 @@ resource "aws_vpc_security_group_egress_rule" "this" {
 
 resource "aws_launch_template" "this" {
   name                                 = var.pool.template
-  description                          = "muster's boxes of pool ${var.name}"
+  description                          = "muster's instances of pool ${var.name}"
   update_default_version               = true
   image_id                             = data.aws_ami.this.id
   instance_initiated_shutdown_behavior = "terminate"

@@ -4,16 +4,16 @@ output "template" {
 }
 
 output "role_arn" {
-  description = "The boxes' role; known before it exists."
+  description = "The instances' role; known before it exists."
   value       = "arn:${var.context.partition}:iam::${var.context.account}:role${var.context.role_path}${local.name}-runner"
 }
 
 output "policy" {
-  description = "What the boxes may do, as JSON."
+  description = "What the instances may do, as JSON."
   value       = local.policy
 }
 
 output "security_group_id" {
-  description = "The boxes' security group."
+  description = "The instances' security group."
   value       = aws_security_group.this.id
 }

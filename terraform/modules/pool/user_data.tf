@@ -32,7 +32,7 @@ locals {
     : "MUSTER_${upper(replace(key, "/([a-z])([A-Z])/", "$${1}_$${2}"))}='${replace(value, "'", "'\\''")}'"
   ])
 
-  # cloud-init unpacks gzip by itself. EC2Launch does not: some lines of PowerShell do it. Always: a second boot has to end the box.
+  # cloud-init unpacks gzip by itself. EC2Launch does not: some lines of PowerShell do it. Always: a second boot has to end the instance.
   # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2launch-v2-task-definitions.html
   packed    = base64gzip(local.windows ? "${local.settings}\n${local.bare}" : "#!/bin/sh\n${local.settings}\n${local.bare}")
   user_data = local.windows ? base64encode(local.unpack) : local.packed

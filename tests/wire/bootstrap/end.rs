@@ -4,16 +4,16 @@ use std::fs;
 use std::process::Command;
 
 use super::{listening, on_each_shell, working};
-use crate::support::linux::{JIT, LinuxBox};
+use crate::support::linux::{JIT, LinuxInstance};
 use crate::support::{eventually, ms, never, same, secs};
 use serde_json::json;
 
 #[tokio::test]
-async fn on_a_spot_notice_an_idle_box_ends_at_once() {
+async fn on_a_spot_notice_an_idle_instance_ends_at_once() {
     on_each_shell(async |b| {
         let mut b = listening(b).await;
         b.imds.spot_notice("2026-01-01T00:02:00Z");
-        assert_eq!(b.ends(secs(15)).await, "spot takes this box at 2026-01-01T00:02:00Z");
+        assert_eq!(b.ends(secs(15)).await, "spot takes this instance at 2026-01-01T00:02:00Z");
         assert!(b.read("state/log").contains("Exiting..."), "the listener did not leave by itself\n{}", b.story());
     })
     .await;
@@ -24,7 +24,7 @@ async fn on_a_spot_notice_a_job_runs_on_and_its_fate_is_told_once() {
     on_each_shell(async |b| {
         let mut b = working(b).await;
         b.imds.spot_notice("2026-01-01T00:02:00Z");
-        let told = "muster: spot takes this box at 2026-01-01T00:02:00Z; the job on it will be lost\n";
+        let told = "muster: spot takes this instance at 2026-01-01T00:02:00Z; the job on it will be lost\n";
         b.says(told, secs(10)).await;
         never(secs(3), "the instance ends while its job runs", || async { same(b.path("ended").exists(), false) }).await;
         assert_eq!(b.read("console").matches(told).count(), 1);
@@ -36,7 +36,7 @@ async fn on_a_spot_notice_a_job_runs_on_and_its_fate_is_told_once() {
 }
 
 #[tokio::test]
-async fn an_idle_box_ends_when_it_is_drained_or_when_spot_recommends_another() {
+async fn an_idle_instance_ends_when_it_is_drained_or_when_spot_recommends_another() {
     on_each_shell(async |b| {
         let mut b = listening(b).await;
         let reason = if b.shell() == "dash" {
@@ -44,7 +44,7 @@ async fn an_idle_box_ends_when_it_is_drained_or_when_spot_recommends_another() {
             "drained: surplus"
         } else {
             b.imds.recommend_rebalance();
-            "spot recommends another box"
+            "spot recommends another instance"
         };
         assert_eq!(b.ends(secs(15)).await, reason);
         assert!(b.read("state/log").contains("Exiting..."), "the listener did not leave by itself\n{}", b.story());
@@ -53,7 +53,7 @@ async fn an_idle_box_ends_when_it_is_drained_or_when_spot_recommends_another() {
 }
 
 #[tokio::test]
-async fn a_drained_box_finishes_its_job_first_and_outlives_its_tokens() {
+async fn a_drained_instance_finishes_its_job_first_and_outlives_its_tokens() {
     on_each_shell(async |b| {
         let mut b = working(b).await;
         b.imds.expire_tokens();
@@ -70,7 +70,7 @@ async fn a_drained_box_finishes_its_job_first_and_outlives_its_tokens() {
 
 /// Puts a `grep` into the instance's PATH that brings a job after the `nth` look for a worker, and returns what it saw
 /// before.
-fn bring_a_job_after_look(b: &mut LinuxBox, nth: u32) {
+fn bring_a_job_after_look(b: &mut LinuxInstance, nth: u32) {
     let path = std::env::var("PATH").expect("a path");
     let grep = format!(
         r#"PATH='{path}' grep "$@"
@@ -123,7 +123,7 @@ async fn no_job_begins_once_the_last_look_is_under_way() {
 #[tokio::test]
 async fn a_job_that_has_no_worker_yet_is_not_cut_off_unless_it_never_gets_one() {
     on_each_shell(async |b| {
-        let taken = async |b: LinuxBox| {
+        let taken = async |b: LinuxInstance| {
             let b = listening(b).await;
             b.tell("no-worker", "");
             b.tell("job", "");
@@ -218,7 +218,7 @@ async fn a_listener_that_will_not_leave_is_killed() {
 }
 
 #[tokio::test]
-async fn a_box_without_a_job_ends_after_its_lifetime_and_metadata_or_not() {
+async fn an_instance_without_a_job_ends_after_its_lifetime_and_metadata_or_not() {
     on_each_shell(async |mut b| {
         b.set("MUSTER_MAX_LIFETIME", 4);
         let mut b = working(b).await;
@@ -271,7 +271,7 @@ async fn a_second_boot_ends_at_once() {
         b.secret(JIT).await;
         // cloud-init does not run the user data again, but what the user data has left for each boot.
         b.boot_again(&cloud.join("scripts/per-boot/muster"));
-        assert_eq!(b.ends(secs(10)).await, "second boot: this box had its turn");
+        assert_eq!(b.ends(secs(10)).await, "second boot: this instance had its turn");
         assert!(b.has_secret().await, "nothing was read");
 
         // An image was made of the instance, and boots as another instance, which may run a job.
@@ -287,7 +287,7 @@ async fn a_second_boot_ends_at_once() {
 }
 
 #[tokio::test]
-async fn slow_metadata_delays_the_box_and_absent_metadata_ends_it() {
+async fn slow_metadata_delays_the_instance_and_absent_metadata_ends_it() {
     on_each_shell(async |mut b| {
         b.imds.slow(ms(900));
         b = listening(b).await;
@@ -304,7 +304,7 @@ async fn slow_metadata_delays_the_box_and_absent_metadata_ends_it() {
 }
 
 #[tokio::test]
-async fn a_signal_and_a_failure_that_nobody_foresaw_end_the_box_with_a_reason() {
+async fn a_signal_and_a_failure_that_nobody_foresaw_end_the_instance_with_a_reason() {
     on_each_shell(async |b| {
         let mut b = listening(b).await;
         let status = Command::new("kill").arg(b.pid().to_string()).status().expect("kill runs");
@@ -329,7 +329,7 @@ async fn a_signal_and_a_failure_that_nobody_foresaw_end_the_box_with_a_reason() 
 }
 
 #[tokio::test]
-async fn a_box_whose_output_nobody_takes_any_more_ends_all_the_same() {
+async fn an_instance_whose_output_nobody_takes_any_more_ends_all_the_same() {
     on_each_shell(async |mut b| {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         b.boot_to(writer);

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::{listening, on_each_shell};
 use crate::support::downloads::Release;
-use crate::support::linux::{LinuxBox, VERSION, sha256};
+use crate::support::linux::{LinuxInstance, VERSION, sha256};
 use crate::support::secs;
 use serde_json::json;
 
@@ -51,7 +51,7 @@ async fn a_corrupt_archive_is_not_run_and_the_runner_comes_from_github() {
 }
 
 #[tokio::test]
-async fn when_nothing_sound_can_be_had_the_box_ends_at_once() {
+async fn when_nothing_sound_can_be_had_the_instance_ends_at_once() {
     on_each_shell(async |mut b| {
         b.no_secret().await;
         b.site.moto.without_policies(); // no role of ours reaches another bucket
@@ -72,14 +72,14 @@ async fn when_nothing_sound_can_be_had_the_box_ends_at_once() {
 #[tokio::test]
 async fn a_runner_that_the_image_has_is_not_fetched() {
     on_each_shell(async |mut b| {
-        let stopped = async |mut b: LinuxBox| {
+        let stopped = async |mut b: LinuxInstance| {
             b.imds.tag("muster:drain", "idle");
             assert_eq!(b.ends(secs(20)).await, "drained: idle");
             b
         };
         // An image that was made of an instance with the latest release.
         let image = stopped(listening(b).await).await;
-        let gets = async |b: &LinuxBox| {
+        let gets = async |b: &LinuxInstance| {
             let calls = b.site.moto.calls_by(&b.key).await.into_iter();
             calls.filter(|c| c.op == "GET object").filter_map(|c| c.status).collect::<Vec<_>>()
         };
@@ -143,7 +143,7 @@ async fn another_version_takes_the_place_of_the_images() {
 }
 
 #[tokio::test]
-async fn scripts_around_the_install_run_in_their_turn_and_their_failure_ends_the_box() {
+async fn scripts_around_the_install_run_in_their_turn_and_their_failure_ends_the_instance() {
     on_each_shell(async |mut b| {
         let home = b.path("home/run.sh").display().to_string();
         b.set("MUSTER_PRE_INSTALL", format!("test ! -e '{home}' && echo \"it's before\""));
@@ -164,7 +164,7 @@ async fn scripts_around_the_install_run_in_their_turn_and_their_failure_ends_the
 }
 
 #[tokio::test]
-async fn a_pre_install_that_hangs_holds_the_box_no_longer_than_a_drain_or_the_boot_deadline() {
+async fn a_pre_install_that_hangs_holds_the_instance_no_longer_than_a_drain_or_the_boot_deadline() {
     on_each_shell(async |mut b| {
         b.set("MUSTER_PRE_INSTALL", "sleep 60");
         b.imds.tag("muster:drain", "surplus");

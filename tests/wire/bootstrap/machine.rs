@@ -3,12 +3,12 @@
 use std::fs;
 
 use super::{listening, on_each_shell, working};
-use crate::support::linux::{JIT, LinuxBox};
+use crate::support::linux::{JIT, LinuxInstance};
 use crate::support::{eventually, never, same, secs};
 
 /// Puts a `date` into the instance's PATH whose clock is off by as many seconds as the file `clock` says. All other
 /// programs have the real clock.
-fn own_clock(b: &LinuxBox) {
+fn own_clock(b: &LinuxInstance) {
     let path = std::env::var("PATH").expect("a path");
     let text = format!(
         "PATH='{path}'\noff=$(cat \"$TEST_CONTROL/clock\" 2>/dev/null || echo 0)\nexec date -d \"@$(($(date +%s) + off))\" \"$@\""
@@ -17,12 +17,12 @@ fn own_clock(b: &LinuxBox) {
 }
 
 #[tokio::test]
-async fn a_clock_that_steps_forward_costs_a_booting_box_nothing() {
+async fn a_clock_that_steps_forward_costs_a_booting_instance_nothing() {
     on_each_shell(async |mut b| {
         own_clock(&b);
         b.no_secret().await;
         b.boot();
-        b.says("muster: box ", secs(20)).await;
+        b.says("muster: instance ", secs(20)).await;
         b.tell("clock", "600");
         never(secs(3), "the instance ends", || async { same(b.path("ended").exists(), false) }).await;
         b.secret(JIT).await;
@@ -32,7 +32,7 @@ async fn a_clock_that_steps_forward_costs_a_booting_box_nothing() {
 }
 
 #[tokio::test]
-async fn a_clock_that_steps_back_makes_no_box_deaf_and_its_stages_are_true() {
+async fn a_clock_that_steps_back_makes_no_instance_deaf_and_its_stages_are_true() {
     on_each_shell(async |mut b| {
         own_clock(&b);
         b.tell("clock", "-5000");
@@ -283,7 +283,7 @@ async fn marks_of_a_power_cut_are_no_marks_and_ours_are_on_the_disk_before_they_
         b.tell("crash", "0");
         assert_eq!(b.ends(secs(20)).await, "the runner is done");
         b.boot_again(&boot.join("muster"));
-        assert_eq!(b.ends(secs(10)).await, "second boot: this box had its turn");
+        assert_eq!(b.ends(secs(10)).await, "second boot: this instance had its turn");
     })
     .await;
 }

@@ -12,10 +12,10 @@ mod start;
 
 use std::sync::Arc;
 
-use support::linux::{LinuxBox, Site, has};
+use support::linux::{LinuxInstance, Site, has};
 
 /// Launches one instance for each shell, and runs the case on both at the same time.
-async fn on_each_shell<F: AsyncFn(LinuxBox)>(case: F) {
+async fn on_each_shell<F: AsyncFn(LinuxInstance)>(case: F) {
     let Some(site) = Site::start().await else { return };
     let site = Arc::new(site);
     let play = async |shell| {
@@ -27,14 +27,14 @@ async fn on_each_shell<F: AsyncFn(LinuxBox)>(case: F) {
 }
 
 /// An instance that has booted, and whose runner listens.
-async fn listening(mut b: LinuxBox) -> LinuxBox {
+async fn listening(mut b: LinuxInstance) -> LinuxInstance {
     b.boot();
     b.listens().await;
     b
 }
 
 /// An instance whose runner has a job.
-async fn working(b: LinuxBox) -> LinuxBox {
+async fn working(b: LinuxInstance) -> LinuxInstance {
     let b = listening(b).await;
     b.tell("job", "");
     b.hears("working").await;

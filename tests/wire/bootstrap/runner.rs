@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use super::{listening, on_each_shell};
-use crate::support::linux::{LinuxBox, SCRIPT};
+use crate::support::linux::{LinuxInstance, SCRIPT};
 use crate::support::secs;
 
 /// A Docker that preInstall installs, and whose daemon is up once the command `takes` has ended.
-fn with_docker(b: &mut LinuxBox, takes: &str) {
+fn with_docker(b: &mut LinuxInstance, takes: &str) {
     b.stub("systemctl", &format!("[ \"$*\" != 'start docker' ] || {{ {takes}; : >\"$TEST_CONTROL/daemon\"; }}"));
     let tools = b.path("tools");
     let docker = r#"[ -e "$TEST_CONTROL/daemon" ] || { echo "Cannot connect to the Docker daemon" >&2; exit 1; }"#;
@@ -137,7 +137,7 @@ async fn a_pre_install_that_takes_most_of_the_boot_deadline_is_warned_of() {
 }
 
 /// Makes the script believe that it is root. Whoever runs these tests need not be root.
-async fn as_root(b: &mut LinuxBox) {
+async fn as_root(b: &mut LinuxInstance) {
     b.stub("id", "case $* in -u) echo 0;; -un) echo root;; *) exit 0;; esac");
     for name in ["chown", "usermod", "useradd"] {
         b.stub(name, "");
@@ -167,7 +167,7 @@ async fn jobs_may_become_root_only_where_the_pool_says_so() {
 }
 
 #[tokio::test]
-async fn sudo_that_is_missing_or_refuses_ends_the_box_with_that_word() {
+async fn sudo_that_is_missing_or_refuses_ends_the_instance_with_that_word() {
     on_each_shell(async |mut b| {
         as_root(&mut b).await;
         b.stub("sudo", "echo 'sudo: a password is required' >&2; exit 1");
@@ -233,7 +233,7 @@ const READ_BY: [(&str, &str); 20] = [
 ];
 
 #[test]
-fn the_boxes_say_nothing_to_the_runner_that_it_does_not_read() {
+fn the_instances_say_nothing_to_the_runner_that_it_does_not_read() {
     let known: BTreeSet<&str> = READ_BY.iter().map(|(name, file)| if file.starts_with("src/") { *name } else { "" }).collect();
     assert_eq!(known.len(), READ_BY.len(), "a name is in the list twice");
     for (script, part) in

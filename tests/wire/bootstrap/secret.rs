@@ -1,7 +1,7 @@
 //! The secret, which may be late, denied, throttled, or never there.
 
 use super::{listening, on_each_shell};
-use crate::support::linux::{JIT, LinuxBox};
+use crate::support::linux::{JIT, LinuxInstance};
 use crate::support::{eventually, same, secs};
 use serde_json::json;
 
@@ -23,7 +23,7 @@ async fn a_secret_that_is_20_s_late_is_waited_for_with_the_runner_unpacked_meanw
 }
 
 #[tokio::test]
-async fn without_a_secret_the_box_ends_at_the_boot_deadline() {
+async fn without_a_secret_the_instance_ends_at_the_boot_deadline() {
     on_each_shell(async |mut b| {
         b.no_secret().await;
         b.set("MUSTER_BOOT_DEADLINE", 3);
@@ -35,7 +35,7 @@ async fn without_a_secret_the_box_ends_at_the_boot_deadline() {
 }
 
 #[tokio::test]
-async fn a_box_that_iam_denies_its_secret_says_so_and_ends() {
+async fn an_instance_that_iam_denies_its_secret_says_so_and_ends() {
     for (status, code) in [(400, "AccessDeniedException"), (403, "UnrecognizedClientException")] {
         on_each_shell(async |mut b| {
             b.set("MUSTER_DENIED_DEADLINE", 3);
@@ -70,7 +70,7 @@ async fn throttling_denials_that_pass_and_a_failed_delete_are_survived() {
 }
 
 #[tokio::test]
-async fn a_box_that_is_drained_before_it_has_a_secret_ends() {
+async fn an_instance_that_is_drained_before_it_has_a_secret_ends() {
     on_each_shell(async |mut b| {
         b.no_secret().await;
         b.imds.tag("muster:drain", "surplus");

@@ -57,7 +57,7 @@ async fn straight_through_it_takes_three_calls_and_no_secret_shows() {
 }
 
 #[tokio::test]
-async fn asked_to_a_box_tags_itself_with_the_times_of_its_start() {
+async fn asked_to_an_instance_tags_itself_with_the_times_of_its_start() {
     on_each_shell(async |mut b| {
         b.set("MUSTER_REPORT_STAGES", "yes");
         let mut b = working(b).await;

@@ -14,14 +14,14 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::OnceCell;
 
-use super::moto::{BOX_KEY, MUSTER_KEY, Moto, OPERATOR_KEY};
+use super::moto::{INSTANCE_KEY, MUSTER_KEY, Moto, OPERATOR_KEY};
 use super::terraform::Terraform;
 use super::tools::skip;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// The names that stand in the rendered policies for a test's own cluster and pools.
 const CLUSTER: &str = "judged";
-const POOL: &str = "boxes";
+const POOL: &str = "stand-in";
 /// The customer's key of the second rendering. `tests/moto/judge/needs.py` has it, too.
 const KEY: &str = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555";
 
@@ -245,7 +245,7 @@ fn held_against<'a>(need: &'a Need, policies: Option<&'a Policies>, key: bool) -
         // One process has both roles, as on a machine of its own.
         MUSTER_KEY => Some(("controller and webhook", vec![policies.role("controller", key), policies.role("webhook", key)])),
         OPERATOR_KEY => Some(("operator", vec![policies.role("operator", key)])),
-        key_of_box if key_of_box.starts_with(BOX_KEY) => Some(("runner", vec![policies.role("runner", key)])),
+        caller if caller.starts_with(INSTANCE_KEY) => Some(("runner", vec![policies.role("runner", key)])),
         _ => None,
     }
 }

@@ -15,7 +15,7 @@ use super::moto::{REGION, SECRET_ACCESS_KEY};
 
 /// The session token of the instance's role. It must never be in a log or on a command line.
 pub const SESSION_TOKEN: &str = "FwoGZXIvYXdzEDUMMYSESSION//+==";
-const ROLE: &str = "muster-c1-box";
+const ROLE: &str = "muster-c1-instance";
 /// The longest life of a token: six hours.
 const TTL_MAX_S: u32 = 21_600;
 

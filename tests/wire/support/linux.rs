@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 use super::downloads::{Release, Releases};
 use super::imds::Imds;
-use super::moto::{Moto, REGION, TEST_KEY, World, box_key, sdk};
+use super::moto::{Moto, REGION, TEST_KEY, World, instance_key, sdk};
 use super::tools::skip;
 use super::{PATIENCE, eventually, secs};
 
@@ -128,7 +128,7 @@ impl Site {
 }
 
 /// One instance.
-pub struct LinuxBox {
+pub struct LinuxInstance {
     /// The site where it was launched.
     pub site: Arc<Site>,
     pub imds: Imds,
@@ -145,9 +145,9 @@ pub struct LinuxBox {
     child: Option<Child>,
 }
 
-impl LinuxBox {
+impl LinuxInstance {
     /// Launches an instance whose secret is ready. It has not booted yet.
-    pub async fn launch(site: &Arc<Site>, shell: &'static str) -> LinuxBox {
+    pub async fn launch(site: &Arc<Site>, shell: &'static str) -> LinuxInstance {
         let run = site.moto.ec2.run_instances().image_id("ami-12c6146b").min_count(1).max_count(1);
         let made = run.send().await.expect("moto launches an instance");
         let id = made.instances().first().and_then(|i| i.instance_id()).expect("an instance has an id").to_owned();
@@ -157,8 +157,8 @@ impl LinuxBox {
     }
 
     /// Takes an instance that somebody else launched, with its tags. It has not booted yet.
-    pub async fn of(site: &Arc<Site>, id: String, shell: &'static str, tags: &[(&str, &str)]) -> LinuxBox {
-        let key = box_key(&id);
+    pub async fn of(site: &Arc<Site>, id: String, shell: &'static str, tags: &[(&str, &str)]) -> LinuxInstance {
+        let key = instance_key(&id);
         let imds = Imds::start(&id, &key, tags).await;
         let sha256 = sha256(&site.archive);
         let release = Release { version: VERSION.into(), archive: site.archive.clone(), sha256 };
@@ -190,7 +190,7 @@ impl LinuxBox {
             ("no_proxy", "127.0.0.1".into()),
         ]);
         let site = site.clone();
-        let made = LinuxBox { site, imds, releases, id, key, shell, dir, settings, preamble: String::new(), child: None };
+        let made = LinuxInstance { site, imds, releases, id, key, shell, dir, settings, preamble: String::new(), child: None };
         // Programs that control a machine must not control the one that runs the tests.
         for name in ["systemctl", "service", "systemd-run", "shutdown", "poweroff", "halt"] {
             made.stub(name, "exit 1");
@@ -417,7 +417,7 @@ impl LinuxBox {
     }
 }
 
-impl Drop for LinuxBox {
+impl Drop for LinuxInstance {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
             // The group has only the instance's own processes.

@@ -2,13 +2,13 @@
 //! and the compiled binary. Nothing here knows muster's code. It meets muster only at the wire, as the real world does.
 #![allow(dead_code, reason = "on other systems than Linux some of its users are left out")]
 
-pub mod boxes;
 pub mod browser;
 pub mod downloads;
 mod external;
 pub mod github;
 pub mod iam;
 pub mod imds;
+pub mod instances;
 pub mod linux;
 pub mod moto;
 pub mod muster;

@@ -28,8 +28,8 @@ pub const REGION: &str = "eu-west-1";
 pub const MUSTER_KEY: &str = "AKIAMUSTER";
 /// The access key of a person who uses `muster doctor` or `muster plan`. It has the operator's policy.
 pub const OPERATOR_KEY: &str = "AKIAOPERATOR";
-/// The beginning of the instances' access keys. Each ends with the id of its instance: see [`box_key`].
-pub const BOX_KEY: &str = "AKIABOX";
+/// The beginning of the instances' access keys. Each ends with the id of its instance: see [`instance_key`].
+pub const INSTANCE_KEY: &str = "AKIAINSTANCE";
 /// The access key of the test itself.
 pub const TEST_KEY: &str = "AKIATEST";
 /// The dummy secret of all these keys. It must never be in a log.
@@ -154,8 +154,8 @@ pub fn env(url: &str, key: &str) -> Vec<(String, String)> {
 }
 
 /// The access key of an instance: its role's session there.
-pub fn box_key(instance: &str) -> String {
-    format!("{BOX_KEY}{}", instance.trim_start_matches("i-"))
+pub fn instance_key(instance: &str) -> String {
+    format!("{INSTANCE_KEY}{}", instance.trim_start_matches("i-"))
 }
 
 /// The settings of an SDK for one caller.

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use super::boxes::{Boxes, Habits};
 use super::github::{GitHub, Runner};
+use super::instances::{Habits, Instances};
 use super::moto::{Depth, Moto, World};
 use super::muster::{Muster, Pool};
 use super::{eventually, same};
@@ -26,7 +26,7 @@ pub fn linux() -> Pool {
 pub struct Scene {
     pub muster: Muster,
     /// The stand-in for the instances.
-    pub boxes: Boxes,
+    pub instances: Instances,
     pub moto: Moto,
     /// The world that muster is told to use.
     pub world: World,
@@ -48,9 +48,9 @@ impl Scene {
         let names: Vec<&str> = pools.iter().map(Pool::name).collect();
         let world = moto.create_world(CLUSTER, &names).await;
         let github = GitHub::start().await;
-        let boxes = Boxes::start(&moto, &github, &world, habits).await;
+        let instances = Instances::start(&moto, &github, &world, habits).await;
         let muster = Muster::prepare(&moto, &github, &world, pools);
-        Some(Scene { muster, boxes, moto, world, github })
+        Some(Scene { muster, instances, moto, world, github })
     }
 
     /// Queues `count` jobs for the pool [`linux`].
@@ -111,7 +111,7 @@ impl Scene {
     }
 
     /// How many jobs each instance ran, without those that ran none.
-    pub fn jobs_per_box(&self) -> Vec<usize> {
-        self.boxes.stories().values().map(|s| s.jobs.len()).filter(|n| *n > 0).collect()
+    pub fn jobs_per_instance(&self) -> Vec<usize> {
+        self.instances.stories().values().map(|s| s.jobs.len()).filter(|n| *n > 0).collect()
     }
 }

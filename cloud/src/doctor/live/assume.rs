@@ -4,7 +4,7 @@
 use muster_reconciler::market::Market;
 use serde::Serialize;
 
-use super::seen::{BoxSeen, Mark};
+use super::seen::{InstanceSeen, Mark};
 use crate::github::field::{Headers, Twice};
 
 /// What is known of an assumption after the test.
@@ -48,8 +48,8 @@ pub struct Assumption {
 #[derive(Debug, Default)]
 pub(super) struct Evidence<'a> {
     pub job: Option<&'a std::collections::BTreeMap<Mark, u64>>,
-    pub run_box: Option<&'a BoxSeen>,
-    pub idle_box: Option<&'a BoxSeen>,
+    pub run_instance: Option<&'a InstanceSeen>,
+    pub idle_instance: Option<&'a InstanceSeen>,
     pub jit: Option<&'a Headers>,
     pub twice: Option<&'a Twice>,
     pub last_words: Option<&'a Option<String>>,
@@ -60,8 +60,8 @@ impl Evidence<'_> {
         self.job?.get(&mark).copied()
     }
 
-    fn of_box(&self, mark: Mark) -> Option<u64> {
-        self.run_box?.marks.get(&mark).copied()
+    fn of_instance(&self, mark: Mark) -> Option<u64> {
+        self.run_instance?.marks.get(&mark).copied()
     }
 }
 
@@ -93,16 +93,16 @@ fn assumption(id: &'static str, emulators: &'static str, seen: Seen) -> Assumpti
 
 fn of_launch(e: &Evidence<'_>) -> Vec<Assumption> {
     let delay = seconds(e.job(Mark::Queued), e.job(Mark::WebhookHeard));
-    let answer = e.run_box.map(|b| {
+    let answer = e.run_instance.map(|b| {
         let kind = b.view.instance_type.as_deref().unwrap_or("no type");
         let told = format!("{kind}, {}", b.view.market.map_or("no market", Market::as_str));
         (told, b.view.instance_type.is_some() && b.view.market.is_some())
     });
-    let market = e.run_box.and_then(|b| {
+    let market = e.run_instance.and_then(|b| {
         let (launched, shown) = (b.view.market?, b.market?);
         Some((format!("{launched} launched, {shown} shown"), launched == shown))
     });
-    let tagged = e.run_box.and_then(|b| b.tagged);
+    let tagged = e.run_instance.and_then(|b| b.tagged);
     let tags = tagged.map(|tagged| (if tagged { "they were" } else { "they were not" }.to_owned(), tagged));
     vec![
         assumption(
@@ -118,13 +118,13 @@ fn of_launch(e: &Evidence<'_>) -> Vec<Assumption> {
 }
 
 fn of_run(e: &Evidence<'_>) -> Vec<Assumption> {
-    let busy = e.run_box.filter(|b| b.row.is_some()).map(|b| {
+    let busy = e.run_instance.filter(|b| b.row.is_some()).map(|b| {
         let busy = b.marks.contains_key(&Mark::BusySeen);
         (if busy { "it did" } else { "it was looked at each second and never did" }.to_owned(), busy)
     });
-    let gone = seconds(e.job(Mark::JobEnded), e.of_box(Mark::RegistrationGone));
+    let gone = seconds(e.job(Mark::JobEnded), e.of_instance(Mark::RegistrationGone));
     vec![
-        assumption("secret-deleted-by-box", "the box deletes its secret once it has read it", secret(e)),
+        assumption("secret-deleted-by-instance", "the instance deletes its secret once it has read it", secret(e)),
         assumption("busy", "GitHub's row of the runner says busy while a job runs", busy),
         assumption(
             "registration-gone",
@@ -135,8 +135,8 @@ fn of_run(e: &Evidence<'_>) -> Vec<Assumption> {
 }
 
 fn of_end(e: &Evidence<'_>) -> Vec<Assumption> {
-    let code = e.run_box.and_then(|b| b.end_code.clone());
-    let notice = seconds(e.run_box.and_then(|b| b.end_at), e.of_box(Mark::BoxGone));
+    let code = e.run_instance.and_then(|b| b.end_code.clone());
+    let notice = seconds(e.run_instance.and_then(|b| b.end_at), e.of_instance(Mark::InstanceGone));
     let words = e.last_words.map(|words| {
         let late = || "nothing yet (EC2 shows a console some minutes late)".to_owned();
         (words.clone().unwrap_or_else(late), words.is_some())
@@ -144,22 +144,22 @@ fn of_end(e: &Evidence<'_>) -> Vec<Assumption> {
     vec![
         assumption(
             "ends-itself",
-            "a box that has done its job shuts itself down, and EC2 says so (Client.InstanceInitiatedShutdown)",
+            "an instance that has done its job shuts itself down, and EC2 says so (Client.InstanceInitiatedShutdown)",
             code.map(|code| (code.clone(), code == "Client.InstanceInitiatedShutdown")),
         ),
         assumption(
             "end-notice",
-            "the controller knows of a box's end within 60 s (EventBridge, or the next sweep)",
+            "the controller knows of an instance's end within 60 s (EventBridge, or the next sweep)",
             within("from EC2's own time of the end until the controller knew", notice, 60.0),
         ),
-        assumption("drain-heard", "an idle box sees its drain tag in the metadata, and is ending within 60 s", drain(e)),
-        assumption("console", "the box's last words are on its console when it is gone", words),
+        assumption("drain-heard", "an idle instance sees its drain tag in the metadata, and is ending within 60 s", drain(e)),
+        assumption("console", "the instance's last words are on its console when it is gone", words),
     ]
 }
 
 fn describe_lag(e: &Evidence<'_>) -> Seen {
-    let lag = seconds(e.of_box(Mark::Launched), e.of_box(Mark::Ec2ShowsIt))?;
-    let unknown = e.run_box.map_or(0, |b| b.unknown_to_ec2);
+    let lag = seconds(e.of_instance(Mark::Launched), e.of_instance(Mark::Ec2ShowsIt))?;
+    let unknown = e.run_instance.map_or(0, |b| b.unknown_to_ec2);
     Some((
         format!("{lag:.1} s, looked at about each second; EC2 said {unknown} times that it knows no such instance"),
         lag <= 5.0,
@@ -167,21 +167,25 @@ fn describe_lag(e: &Evidence<'_>) -> Seen {
 }
 
 fn secret(e: &Evidence<'_>) -> Seen {
-    let b = e.run_box?;
+    let b = e.run_instance?;
     b.marks.get(&Mark::SecretGone)?;
     if b.secret_deleted_by_controller {
         return Some(("the controller deleted it".into(), false));
     }
     Some(match seconds(b.marks.get(&Mark::SecretStored).copied(), b.marks.get(&Mark::SecretGone).copied()) {
-        Some(lay) => (format!("the box did; it was seen lying for {lay:.1} s"), true),
-        None => ("the box did, between two looks".into(), true),
+        Some(lay) => (format!("the instance did; it was seen lying for {lay:.1} s"), true),
+        None => ("the instance did, between two looks".into(), true),
     })
 }
 
 fn drain(e: &Evidence<'_>) -> Seen {
-    let b = e.idle_box?;
-    let ended = [Mark::BoxEnding, Mark::BoxTerminated, Mark::BoxGone].iter().filter_map(|mark| b.marks.get(mark)).min().copied();
-    within("from the order until the box was ending", seconds(b.marks.get(&Mark::DrainAsked).copied(), ended), 60.0)
+    let b = e.idle_instance?;
+    let ended = [Mark::InstanceEnding, Mark::InstanceTerminated, Mark::InstanceGone]
+        .iter()
+        .filter_map(|mark| b.marks.get(mark))
+        .min()
+        .copied();
+    within("from the order until the instance was ending", seconds(b.marks.get(&Mark::DrainAsked).copied(), ended), 60.0)
 }
 
 fn of_limits(e: &Evidence<'_>) -> Vec<Assumption> {
@@ -239,23 +243,23 @@ mod tests {
     #[test]
     fn a_difference_is_told_as_one() {
         let job = [(Mark::Queued, 1_000), (Mark::WebhookHeard, 3_500), (Mark::JobEnded, 60_000)].into();
-        let mut seen = BoxSeen {
+        let mut seen = InstanceSeen {
             end_code: Some("Client.UserInitiatedShutdown".into()),
             tagged: Some(false),
             unknown_to_ec2: 3,
-            ..BoxSeen::default()
+            ..InstanceSeen::default()
         };
         seen.marks =
             [(Mark::Launched, 10_000), (Mark::Ec2ShowsIt, 18_000), (Mark::RegistrationGone, 61_000), (Mark::SecretGone, 20_000)]
                 .into();
         seen.secret_deleted_by_controller = true;
         let headers = Headers { resource: Some("core".into()), remaining: Some(999), etag: None };
-        let all = judge(&Evidence { job: Some(&job), run_box: Some(&seen), jit: Some(&headers), ..Evidence::default() });
+        let all = judge(&Evidence { job: Some(&job), run_instance: Some(&seen), jit: Some(&headers), ..Evidence::default() });
         assert_eq!(of(&all, "webhook-delay").seen, "2.5 s from GitHub's own time of the job until the controller heard");
         for holds in ["webhook-delay", "registration-gone"] {
             assert_eq!(of(&all, holds).stands, Stands::Holds, "{holds}");
         }
-        for differs in ["describe-lag", "tags-at-launch", "secret-deleted-by-box", "ends-itself", "jit-limit"] {
+        for differs in ["describe-lag", "tags-at-launch", "secret-deleted-by-instance", "ends-itself", "jit-limit"] {
             assert_eq!(of(&all, differs).stands, Stands::Differs, "{differs}");
         }
         assert!(of(&all, "jit-limit").seen.contains("core, 999 left"));

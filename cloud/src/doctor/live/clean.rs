@@ -32,7 +32,7 @@ impl Kit<'_> {
         {
             left.push(format!("registration {runner} ({})", failure.message));
         }
-        left.extend(self.wait_for_boxes(at).await);
+        left.extend(self.wait_for_instances(at).await);
         let file = &self.wish.file;
         let remind = format!("delete .github/workflows/{file} when you need it no more");
         if left.is_empty() {
@@ -44,9 +44,9 @@ impl Kit<'_> {
 
     /// Waits for the test's instances that still exist. They are asked to end once they are idle. Returns those that exist when
     /// the user's patience is over.
-    async fn wait_for_boxes(&mut self, at: &Places<'_>) -> Vec<String> {
+    async fn wait_for_instances(&mut self, at: &Places<'_>) -> Vec<String> {
         let ids: Vec<String> =
-            [&self.first, &self.second].into_iter().flatten().filter_map(|f| Some(f.the_box()?.0.clone())).collect();
+            [&self.first, &self.second].into_iter().flatten().filter_map(|f| Some(f.the_instance()?.0.clone())).collect();
         let deadline = Instant::now() + self.wish.patience;
         let mut asked = false;
         loop {
@@ -57,11 +57,11 @@ impl Kit<'_> {
                         alive.push((id.clone(), told.state, told.reason))
                     }
                     Ok(_) => {}
-                    Err(error) => return vec![format!("perhaps box {id} ({error})")],
+                    Err(error) => return vec![format!("perhaps instance {id} ({error})")],
                 }
             }
             if alive.is_empty() || Instant::now() >= deadline {
-                return alive.into_iter().map(|(id, state, reason)| format!("box {id}, {state}: {reason}")).collect();
+                return alive.into_iter().map(|(id, state, reason)| format!("instance {id}, {state}: {reason}")).collect();
             }
             if !asked && at.controller.token.is_some() {
                 for (id, ..) in &alive {

@@ -81,7 +81,7 @@ impl Controller {
     /// Asks the controller to drain an instance. Returns what the controller says to that.
     pub(super) async fn drain(&self, instance: &str) -> Result<String, ClientError> {
         let url = format!("{}/api/v1/runners/{instance}/drain", self.url.trim_end_matches('/'));
-        let body = Bytes::from_static(br#"{"reason":"the field test's own box"}"#);
+        let body = Bytes::from_static(br#"{"reason":"the field test's own instance"}"#);
         let answer = client::post(&url, self.token.as_ref(), body, PATIENCE).await?;
         let done: Result<Done, _> = serde_json::from_slice(&answer);
         done.map(|done| done.said).map_err(|error| ClientError::Broken(url, error.to_string()))

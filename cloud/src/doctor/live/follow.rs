@@ -14,7 +14,7 @@ use muster_reconciler::view::JobView;
 use super::super::finding::is_refusal;
 use super::super::look::Look;
 use super::controller::Controller;
-use super::seen::{BoxSeen, Mark};
+use super::seen::{InstanceSeen, Mark};
 use super::workflow;
 use crate::aws::Ssm;
 use crate::github::GitHub;
@@ -25,7 +25,7 @@ const TICK: Duration = Duration::from_millis(250);
 /// EC2, SSM and GitHub are asked only at every fourth look, because SSM admits few calls a second, and GitHub 5,000 an hour.
 const SLOW: u32 = 4;
 /// The most instances that are followed. In a busy pool, instances are launched for other jobs, too.
-const BOXES: usize = 3;
+const INSTANCES: usize = 3;
 
 /// The sources to ask.
 pub(super) struct Places<'a> {
@@ -52,7 +52,7 @@ pub(super) struct Follow {
     /// How the job ended, as the controller says.
     pub conclusion: Option<String>,
     /// The instances that were launched since the test asked for the run.
-    pub boxes: BTreeMap<String, BoxSeen>,
+    pub instances: BTreeMap<String, InstanceSeen>,
     /// Why the job is in its state, as the controller says.
     pub reason: String,
     /// Why an instance of the pool never came online while the job waited. None: this did not happen.
@@ -60,7 +60,7 @@ pub(super) struct Follow {
     /// The sources that could not be asked, each with the first cause.
     pub unasked: BTreeMap<&'static str, String>,
     known_jobs: BTreeSet<u64>,
-    known_boxes: BTreeSet<String>,
+    known_instances: BTreeSet<String>,
     ticks: u32,
 }
 
@@ -78,12 +78,12 @@ impl Follow {
             taken_by: None,
             marks: BTreeMap::new(),
             conclusion: None,
-            boxes: BTreeMap::new(),
+            instances: BTreeMap::new(),
             reason: String::new(),
             boot_failed: None,
             unasked: BTreeMap::new(),
             known_jobs: jobs.into_iter().map(|job| job.id).collect(),
-            known_boxes: runners.into_iter().map(|runner| runner.instance).collect(),
+            known_instances: runners.into_iter().map(|runner| runner.instance).collect(),
             ticks: 0,
         })
     }
@@ -95,15 +95,15 @@ impl Follow {
 
     /// Whether something was seen, of the job or of the instance that took it.
     pub fn has(&self, mark: Mark) -> bool {
-        self.marks.contains_key(&mark) || self.the_box().is_some_and(|(_, seen)| seen.marks.contains_key(&mark))
+        self.marks.contains_key(&mark) || self.the_instance().is_some_and(|(_, seen)| seen.marks.contains_key(&mark))
     }
 
     /// The instance that took the job. Until an instance takes the job, this is the first one that was launched since.
-    pub fn the_box(&self) -> Option<(&String, &BoxSeen)> {
-        let launched = |seen: &BoxSeen| seen.marks.get(&Mark::Launched).copied().unwrap_or(u64::MAX);
+    pub fn the_instance(&self) -> Option<(&String, &InstanceSeen)> {
+        let launched = |seen: &InstanceSeen| seen.marks.get(&Mark::Launched).copied().unwrap_or(u64::MAX);
         match &self.taken_by {
-            Some(id) => self.boxes.get_key_value(id),
-            None => self.boxes.iter().min_by_key(|(_, seen)| launched(seen)),
+            Some(id) => self.instances.get_key_value(id),
+            None => self.instances.iter().min_by_key(|(_, seen)| launched(seen)),
         }
     }
 
@@ -114,7 +114,7 @@ impl Follow {
             self.find_job(at).await;
         }
         self.look_at_job(at).await;
-        self.look_at_boxes(at).await;
+        self.look_at_runners(at).await;
         if self.ticks.is_multiple_of(SLOW) {
             self.look_outside(at).await;
         }
@@ -190,7 +190,7 @@ impl Follow {
         }
     }
 
-    async fn look_at_boxes(&mut self, at: &Places<'_>) {
+    async fn look_at_runners(&mut self, at: &Places<'_>) {
         let views = match at.controller.runners(at.pool).await {
             Ok(views) => views,
             Err(error) => return self.cannot("the controller", error.to_string()),
@@ -198,21 +198,22 @@ impl Follow {
         let mut listed = BTreeSet::new();
         for view in views {
             let ours = self.taken_by.as_ref() == Some(&view.instance);
-            let new = !self.known_boxes.contains(&view.instance) && self.boxes.len() < BOXES;
-            if !ours && !new && !self.boxes.contains_key(&view.instance) {
+            let new = !self.known_instances.contains(&view.instance) && self.instances.len() < INSTANCES;
+            if !ours && !new && !self.instances.contains_key(&view.instance) {
                 continue;
             }
             let told = at.controller.explain("runner", &view.instance).await.ok().flatten();
-            self.boxes.entry(view.instance.clone()).or_default().hear(&view, told.as_ref());
+            self.instances.entry(view.instance.clone()).or_default().hear(&view, told.as_ref());
             listed.insert(view.instance);
         }
         // An instance that is gone leaves the list between two looks. The controller remembers its timeline for a while, and the
         // timeline says when the instance was gone.
-        let left = |(id, seen): &(&String, &mut BoxSeen)| !listed.contains(*id) && !seen.marks.contains_key(&Mark::BoxGone);
-        for (id, seen) in self.boxes.iter_mut().filter(left) {
+        let left =
+            |(id, seen): &(&String, &mut InstanceSeen)| !listed.contains(*id) && !seen.marks.contains_key(&Mark::InstanceGone);
+        for (id, seen) in self.instances.iter_mut().filter(left) {
             match at.controller.explain("runner", id).await {
                 Ok(Some(told)) => seen.hear(&seen.view.clone(), Some(&told)),
-                Ok(None) => seen.mark(Mark::BoxGone, now_ms()),
+                Ok(None) => seen.mark(Mark::InstanceGone, now_ms()),
                 Err(_) => {}
             }
         }
@@ -221,19 +222,19 @@ impl Follow {
     /// Looks at SSM and GitHub, side by side, and then at EC2's instances.
     async fn look_outside(&mut self, at: &Places<'_>) {
         let ids: Vec<String> = self
-            .boxes
+            .instances
             .iter()
-            .filter(|(_, seen)| !seen.marks.contains_key(&Mark::BoxTerminated))
+            .filter(|(_, seen)| !seen.marks.contains_key(&Mark::InstanceTerminated))
             .map(|(id, _)| id.clone())
             .collect();
-        let row_of = self.the_box().map(|(_, seen)| seen.view.name.clone());
+        let row_of = self.the_instance().map(|(_, seen)| seen.view.name.clone());
         let row = async {
             match &row_of {
                 Some(name) => Some(at.github.row(&at.forge, name).await),
                 None => None,
             }
         };
-        let secrets = async { if self.boxes.is_empty() { None } else { Some(at.ssm.list_secrets(at.cluster).await) } };
+        let secrets = async { if self.instances.is_empty() { None } else { Some(at.ssm.list_secrets(at.cluster).await) } };
         let (secrets, row) = tokio::join!(secrets, row);
         let now = now_ms();
         match secrets {
@@ -252,7 +253,7 @@ impl Follow {
     }
 
     fn hear_secrets(&mut self, lying: &[InstanceId], now: u64) {
-        for (id, seen) in &mut self.boxes {
+        for (id, seen) in &mut self.instances {
             if lying.iter().any(|lies| lies.as_str() == id) {
                 seen.mark(Mark::SecretStored, now);
             } else if seen.marks.contains_key(&Mark::Configured) {
@@ -263,8 +264,8 @@ impl Follow {
     }
 
     fn hear_row(&mut self, busy: Option<bool>, now: u64) {
-        let Some(id) = self.the_box().map(|(id, _)| id.clone()) else { return };
-        let Some(seen) = self.boxes.get_mut(&id) else { return };
+        let Some(id) = self.the_instance().map(|(id, _)| id.clone()) else { return };
+        let Some(seen) = self.instances.get_mut(&id) else { return };
         match busy {
             Some(true) => seen.mark(Mark::BusySeen, now),
             None if seen.row.is_some() => seen.mark(Mark::RegistrationGone, now),
@@ -279,7 +280,7 @@ impl Follow {
         let call = at.look.ec2.describe_instances().instance_ids(id);
         let answer = at.look.probe.call("ec2.DescribeInstances", &format!("look at {id}"), call.send()).await;
         let now = now_ms();
-        let Some(seen) = self.boxes.get_mut(id) else { return };
+        let Some(seen) = self.instances.get_mut(id) else { return };
         let instance = match &answer {
             Ok(answer) => answer.reservations().iter().flat_map(|reservation| reservation.instances()).next(),
             Err(error) if error.code.starts_with("InvalidInstanceID.") => None,
@@ -301,8 +302,8 @@ impl Follow {
         seen.mark(Mark::Ec2ShowsIt, now);
         seen.state = instance.state().and_then(|state| state.name()).map(|name| name.as_str().to_owned()).unwrap_or_default();
         match seen.state.as_str() {
-            "shutting-down" | "stopping" => seen.mark(Mark::BoxEnding, now),
-            "terminated" => seen.mark(Mark::BoxTerminated, now),
+            "shutting-down" | "stopping" => seen.mark(Mark::InstanceEnding, now),
+            "terminated" => seen.mark(Mark::InstanceTerminated, now),
             _ => return,
         }
         seen.end_code = instance.state_reason().and_then(|reason| reason.code()).map(str::to_owned);

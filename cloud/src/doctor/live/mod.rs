@@ -41,7 +41,7 @@ use crate::secrets::Secrets;
 use assume::Evidence;
 use begin::{choose, hidden, kind_of};
 use follow::{Follow, Places};
-use seen::{BoxSeen, Mark};
+use seen::{InstanceSeen, Mark};
 
 /// The version of the report's format. It increases when a field changes its meaning.
 const FORMAT: u32 = 1;
@@ -221,24 +221,25 @@ impl Kit<'_> {
     /// Judges what was seen, and puts the judgement into the report.
     fn settle(&mut self) {
         let first = self.first.as_ref();
-        let run_box = first.and_then(Follow::the_box).map(|(_, seen)| seen);
-        let idle_box = self.second.as_ref().and_then(Follow::the_box).map(|(_, seen)| seen);
+        let run_instance = first.and_then(Follow::the_instance).map(|(_, seen)| seen);
+        let idle_instance = self.second.as_ref().and_then(Follow::the_instance).map(|(_, seen)| seen);
         self.report.assumptions = assume::judge(&Evidence {
             job: first.map(|follow| &follow.marks),
-            run_box,
-            idle_box,
+            run_instance,
+            idle_instance,
             jit: self.jit.as_ref(),
             twice: self.twice.as_ref(),
             last_words: self.last_words.as_ref(),
         });
-        let marks = |follow: &Follow, seen: Option<&BoxSeen>| {
+        let marks = |follow: &Follow, seen: Option<&InstanceSeen>| {
             let mut marks = follow.marks.clone();
             marks.extend(seen.iter().flat_map(|seen| seen.marks.iter().map(|(mark, at)| (*mark, *at))));
             marks
         };
-        self.report.stages = first.map(|follow| report::stages(report::RUN, &marks(follow, run_box))).unwrap_or_default();
+        self.report.stages = first.map(|follow| report::stages(report::RUN, &marks(follow, run_instance))).unwrap_or_default();
         let second = self.second.as_ref();
-        self.report.drained = second.map(|follow| report::stages(report::DRAINED, &marks(follow, idle_box))).unwrap_or_default();
+        self.report.drained =
+            second.map(|follow| report::stages(report::DRAINED, &marks(follow, idle_instance))).unwrap_or_default();
         let all_seen = first.is_some_and(|follow| report::RUN.iter().all(|mark| follow.has(*mark)));
         let bad = self.report.steps.iter().any(|step| step.went != Went::Done);
         self.report.complete = all_seen && !bad;
@@ -247,7 +248,7 @@ impl Kit<'_> {
 
 /// How far a job and its instance are, in words for the user.
 fn how_far(follow: &Follow) -> String {
-    let of_box = follow.the_box().map(|(id, seen)| {
+    let of_instance = follow.the_instance().map(|(id, seen)| {
         let ec2 = if seen.state.is_empty() { String::new() } else { format!(", EC2 says {}", seen.state) };
         format!("{id} {}{ec2}", seen.view.phase)
     });
@@ -258,5 +259,5 @@ fn how_far(follow: &Follow) -> String {
         Some(job) if follow.marks.contains_key(&Mark::WebhookHeard) => format!("job {job} waits"),
         Some(job) => format!("job {job} is queued at GitHub, and the controller has not heard of it"),
     };
-    of_box.map_or(job.clone(), |of_box| format!("{job}; box {of_box}"))
+    of_instance.map_or(job.clone(), |of_instance| format!("{job}; instance {of_instance}"))
 }

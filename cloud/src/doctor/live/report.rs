@@ -112,11 +112,11 @@ pub(super) const RUN: &[Mark] = &[
     Mark::BusySeen,
     Mark::JobEnded,
     Mark::RegistrationGone,
-    Mark::BoxGone,
+    Mark::InstanceGone,
 ];
 /// The stages that the drained instance should show.
 pub(super) const DRAINED: &[Mark] =
-    &[Mark::Dispatched, Mark::WebhookHeard, Mark::Launched, Mark::Cancelled, Mark::Idle, Mark::DrainAsked, Mark::BoxGone];
+    &[Mark::Dispatched, Mark::WebhookHeard, Mark::Launched, Mark::Cancelled, Mark::Idle, Mark::DrainAsked, Mark::InstanceGone];
 
 /// The marks as stages, in the order of their times. A mark of `wanted` that was not seen stands where it belongs.
 pub(super) fn stages(wanted: &[Mark], marks: &BTreeMap<Mark, u64>) -> Vec<Stage> {
@@ -203,8 +203,8 @@ pub fn page(report: &Report) -> String {
         let _ = writeln!(text, "  {:<9} {:<26} {}", step.went.as_str(), step.step, step.seen);
     }
     for (title, stages) in [
-        ("the job and its box, seconds after the run was asked for", &report.stages),
-        ("the box that was drained", &report.drained),
+        ("the job and its instance, seconds after the run was asked for", &report.stages),
+        ("the instance that was drained", &report.drained),
     ] {
         if stages.is_empty() {
             continue;
@@ -236,7 +236,7 @@ mod tests {
     fn a_stage_that_was_not_seen_stands_where_it_belongs() {
         let marks =
             [(Mark::Dispatched, 1_000), (Mark::WebhookHeard, 3_040), (Mark::Online, 41_000), (Mark::JobStarted, 40_000)].into();
-        let all = stages(&[Mark::WebhookHeard, Mark::Launched, Mark::JobStarted, Mark::BoxGone], &marks);
+        let all = stages(&[Mark::WebhookHeard, Mark::Launched, Mark::JobStarted, Mark::InstanceGone], &marks);
         let told: Vec<(&str, Option<f64>)> = all.iter().map(|stage| (stage.stage, stage.after_seconds)).collect();
         let wanted = [
             ("run asked for", Some(0.0)),
@@ -244,7 +244,7 @@ mod tests {
             ("launched", None),
             ("job started", Some(39.0)),
             ("online", Some(40.0)),
-            ("box gone", None),
+            ("instance gone", None),
         ];
         assert_eq!(told, wanted);
         assert_eq!(stages(RUN, &BTreeMap::new()), []);

@@ -50,11 +50,11 @@ pub enum Mark {
     /// GitHub's row of the runner was gone.
     RegistrationGone,
     /// EC2 said that the instance is ending.
-    BoxEnding,
+    InstanceEnding,
     /// EC2 said that the instance is terminated.
-    BoxTerminated,
+    InstanceTerminated,
     /// The controller knew that the instance is gone.
-    BoxGone,
+    InstanceGone,
 }
 
 impl Mark {
@@ -79,9 +79,9 @@ impl Mark {
             Mark::JobEnded => "job ended",
             Mark::DrainAsked => "drain asked",
             Mark::RegistrationGone => "registration gone",
-            Mark::BoxEnding => "box ending",
-            Mark::BoxTerminated => "box terminated",
-            Mark::BoxGone => "box gone",
+            Mark::InstanceEnding => "instance ending",
+            Mark::InstanceTerminated => "instance terminated",
+            Mark::InstanceGone => "instance gone",
         }
     }
 
@@ -90,7 +90,7 @@ impl Mark {
         match self {
             Mark::Dispatched | Mark::Cancelled | Mark::DrainAsked => "doctor",
             Mark::Queued | Mark::BusySeen | Mark::RegistrationGone => "GitHub",
-            Mark::Ec2ShowsIt | Mark::BoxEnding | Mark::BoxTerminated => "EC2",
+            Mark::Ec2ShowsIt | Mark::InstanceEnding | Mark::InstanceTerminated => "EC2",
             Mark::SecretStored | Mark::SecretGone => "SSM",
             _ => "controller",
         }
@@ -99,7 +99,7 @@ impl Mark {
 
 /// What was seen of one instance.
 #[derive(Clone, Debug, Default)]
-pub struct BoxSeen {
+pub struct InstanceSeen {
     /// The runner, as the controller last showed it.
     pub view: RunnerView,
     /// When each mark was seen, in milliseconds since 1970.
@@ -126,7 +126,7 @@ pub struct BoxSeen {
     pub failed: bool,
 }
 
-impl BoxSeen {
+impl InstanceSeen {
     /// Notes when something happened. Only the first time counts.
     pub fn mark(&mut self, mark: Mark, at_ms: u64) {
         self.marks.entry(mark).or_insert(at_ms);
@@ -139,7 +139,7 @@ impl BoxSeen {
         self.failed |= view.phase == Phase::Failed;
         for event in &told.timeline {
             match event.what {
-                What::Gone => self.mark(Mark::BoxGone, event.at),
+                What::Gone => self.mark(Mark::InstanceGone, event.at),
                 What::DeleteSecret => self.secret_deleted_by_controller = true,
                 What::BootFailed => self.failed = true,
                 _ => {}
@@ -177,8 +177,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_controller_tells_of_a_box_becomes_moments() {
-        let mut seen = BoxSeen::default();
+    fn what_the_controller_tells_of_an_instance_becomes_moments() {
+        let mut seen = InstanceSeen::default();
         let stage = |stage, after_seconds| StageView { stage, after_seconds };
         let view = RunnerView {
             phase: Phase::Busy,
@@ -195,7 +195,7 @@ mod tests {
         let told = Explanation { now: 140_000, timeline, ..Explanation::default() };
         seen.hear(&view, Some(&told));
         let second = |mark: Mark| seen.marks.get(&mark).map(|at| at / 1000);
-        assert_eq!((second(Mark::Launched), second(Mark::Online), second(Mark::BoxGone)), (Some(102), Some(132), Some(139)));
+        assert_eq!((second(Mark::Launched), second(Mark::Online), second(Mark::InstanceGone)), (Some(102), Some(132), Some(139)));
         assert_eq!(seen.trouble.as_deref(), Some("SSM said no"));
         assert!(!seen.failed);
         seen.hear(&RunnerView { phase: Phase::Failed, ..view }, Some(&told));

@@ -132,20 +132,21 @@ impl Kit<'_> {
     }
 
     async fn run_job(&mut self, at: &Places<'_>, pool: &RunnerPool) -> Result<(), Stop> {
-        let (step, cost) = ("a job on a box", self.cost(at).await);
+        let (step, cost) = ("a job on an instance", self.cost(at).await);
         let kind = pool.spec.instance.types.join(" or ");
-        self.ask(step, &format!("Run one job in {}? The controller launches one box ({kind}): {cost}.", at.repo.name)).await?;
+        self.ask(step, &format!("Run one job in {}? The controller launches one instance ({kind}): {cost}.", at.repo.name))
+            .await?;
         let mut follow = self.start_run(at, step).await?;
         let over = self.watch(at, &mut follow, |seen| ended(seen) || failed_to_boot(seen)).await;
         if matches!(over, Ok(true)) && !failed_to_boot(&follow) {
             // GitHub's row and EC2's last state may come a little later than what the controller knows.
-            let rest = |seen: &Follow| seen.has(Mark::RegistrationGone) && seen.has(Mark::BoxTerminated);
+            let rest = |seen: &Follow| seen.has(Mark::RegistrationGone) && seen.has(Mark::InstanceTerminated);
             let grace = Instant::now() + (self.wish.patience / 10).min(Duration::from_secs(60));
             drop(self.watch(at, &mut follow, |seen| rest(seen) || Instant::now() >= grace).await);
         }
         self.runs.extend(follow.run.filter(|run| !self.runs.contains(run)));
         let (went, seen) = told_of_run(&follow, matches!(over, Ok(true)));
-        if let Some((id, _)) = follow.the_box().filter(|_| went == Went::Done) {
+        if let Some((id, _)) = follow.the_instance().filter(|_| went == Went::Done) {
             self.last_words = at.controller.last_words(&id.clone()).await.ok();
         }
         if follow.has(Mark::JobEnded) {
@@ -162,15 +163,16 @@ impl Kit<'_> {
     /// Starts a second job and cancels it as soon as its instance is launched. This leaves an idle instance that belongs to the
     /// test, and this instance is drained.
     async fn drain_idle(&mut self, at: &Places<'_>, pool: &RunnerPool) -> Result<(), Stop> {
-        let step = "drain of an idle box";
+        let step = "drain of an idle instance";
         if at.controller.token.is_none() {
             self.note(step, Went::Skipped, "no token for orders was given (MUSTER_TOKEN or --token-file)");
             return Ok(());
         }
         let cost = self.cost(at).await;
-        let question = "Queue a second job, cancel it as soon as its box is launched, and drain that box when it is idle?";
+        let question =
+            "Queue a second job, cancel it as soon as its instance is launched, and drain that instance when it is idle?";
         let kind = pool.spec.instance.types.join(" or ");
-        self.ask(step, &format!("{question} One more box ({kind}): {cost}.")).await?;
+        self.ask(step, &format!("{question} One more instance ({kind}): {cost}.")).await?;
         let mut follow = self.start_run(at, step).await?;
         let went = self.drained(at, &mut follow).await;
         self.runs.extend(follow.run.filter(|run| !self.runs.contains(run)));
@@ -183,11 +185,11 @@ impl Kit<'_> {
 
     async fn drained(&mut self, at: &Places<'_>, follow: &mut Follow) -> Result<(Went, String), Stop> {
         if !self.watch(at, follow, |seen| seen.has(Mark::Launched) && seen.run.is_some()).await? {
-            return Ok((Went::Failed, format!("no box was launched: {}", follow.reason)));
+            return Ok((Went::Failed, format!("no instance was launched: {}", follow.reason)));
         }
-        let only = follow.the_box().filter(|_| follow.boxes.len() == 1).map(|(id, _)| id.clone());
+        let only = follow.the_instance().filter(|_| follow.instances.len() == 1).map(|(id, _)| id.clone());
         let Some((id, run)) = only.zip(follow.run) else {
-            return Ok((Went::Skipped, "other boxes were launched at the same time; which is ours cannot be told".into()));
+            return Ok((Went::Skipped, "other instances were launched at the same time; which is ours cannot be told".into()));
         };
         if let Err(failure) = at.github.cancel_run(&at.repo, run).await {
             let hint = format!("cancel it by hand: gh run cancel {run} --repo {}", at.repo.name);
@@ -196,24 +198,24 @@ impl Kit<'_> {
                 return Ok((Went::Failed, format!("{}; {hint}", failure.message)));
             }
         }
-        let idle = |seen: &Follow| seen.boxes.get(&id).is_some_and(|b| b.view.phase == Phase::Idle);
+        let idle = |seen: &Follow| seen.instances.get(&id).is_some_and(|b| b.view.phase == Phase::Idle);
         let busy =
-            |seen: &Follow| seen.boxes.get(&id).is_some_and(|b| matches!(b.view.phase.as_str(), "busy" | "gone" | "failed"));
+            |seen: &Follow| seen.instances.get(&id).is_some_and(|b| matches!(b.view.phase.as_str(), "busy" | "gone" | "failed"));
         follow.mark(Mark::Cancelled, now_ms());
         if !self.watch(at, follow, |seen| idle(seen) || busy(seen)).await? || busy(follow) {
-            let phase = follow.boxes.get(&id).map(|b| b.view.phase).unwrap_or_default();
-            return Ok((Went::Skipped, format!("the box was not idle but {phase}: it is left to the controller")));
+            let phase = follow.instances.get(&id).map(|b| b.view.phase).unwrap_or_default();
+            return Ok((Went::Skipped, format!("the instance was not idle but {phase}: it is left to the controller")));
         }
         let now = now_ms();
         let said = match at.controller.drain(&id).await {
             Ok(said) => said,
             Err(error) => return Ok((Went::Refused, error.to_string())),
         };
-        if let Some(seen) = follow.boxes.get_mut(&id) {
+        if let Some(seen) = follow.instances.get_mut(&id) {
             seen.mark(Mark::Idle, now);
             seen.mark(Mark::DrainAsked, now);
         }
-        let gone = self.watch(at, follow, |seen| seen.has(Mark::BoxGone)).await?;
+        let gone = self.watch(at, follow, |seen| seen.has(Mark::InstanceGone)).await?;
         Ok(if gone { (Went::Done, said) } else { (Went::Failed, format!("{said}, and it is still there: {}", follow.reason)) })
     }
 
@@ -256,23 +258,23 @@ impl Kit<'_> {
 }
 
 fn ended(seen: &Follow) -> bool {
-    seen.has(Mark::JobEnded) && seen.has(Mark::BoxGone)
+    seen.has(Mark::JobEnded) && seen.has(Mark::InstanceGone)
 }
 
 fn failed_to_boot(seen: &Follow) -> bool {
-    !seen.has(Mark::JobStarted) && (seen.boot_failed.is_some() || seen.boxes.values().any(|b| b.failed))
+    !seen.has(Mark::JobStarted) && (seen.boot_failed.is_some() || seen.instances.values().any(|b| b.failed))
 }
 
 /// How the first job went, and what was seen of it.
 fn told_of_run(follow: &Follow, in_time: bool) -> (Went, String) {
-    let last = follow.the_box().map(|(id, b)| {
+    let last = follow.the_instance().map(|(id, b)| {
         let why = b.trouble.clone().unwrap_or_else(|| b.view.reason.clone());
-        format!("box {id} is {}: {why}", b.view.phase)
+        format!("instance {id} is {}: {why}", b.view.phase)
     });
-    let last = last.unwrap_or_else(|| format!("no box of it was seen; {}", follow.reason));
+    let last = last.unwrap_or_else(|| format!("no instance of it was seen; {}", follow.reason));
     if failed_to_boot(follow) {
         let why = follow.boot_failed.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
-        return (Went::Failed, format!("its box never came online{why}; {last}"));
+        return (Went::Failed, format!("its instance never came online{why}; {last}"));
     }
     if !in_time {
         let what = match () {
@@ -282,12 +284,12 @@ fn told_of_run(follow: &Follow, in_time: bool) -> (Went, String) {
             }
             () if !follow.has(Mark::JobStarted) => format!("the job was not taken: {}", follow.reason),
             () if !follow.has(Mark::JobEnded) => "the job runs and did not end".to_owned(),
-            () => "the job is over, and its box is still there".to_owned(),
+            () => "the job is over, and its instance is still there".to_owned(),
         };
         return (Went::Failed, format!("{what}; {last}"));
     }
     match follow.conclusion.as_deref() {
-        Some("success") => (Went::Done, "the job ran to its end, and its box is gone".into()),
+        Some("success") => (Went::Done, "the job ran to its end, and its instance is gone".into()),
         how => (Went::Failed, format!("the job ended, but not well: {}", how.unwrap_or("nobody says how"))),
     }
 }

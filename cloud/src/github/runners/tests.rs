@@ -5,7 +5,7 @@ use muster_reconciler::effect::{RunnerSighting, Swept};
 use muster_reconciler::ids::RunnerName;
 use serde_json::Value;
 
-use super::super::fake::{Ask, Fake, Reply, box_1, forge, reply};
+use super::super::fake::{Ask, Fake, Reply, forge, reply, runner_1};
 use super::*;
 
 const MINT: &str = "/generate-jitconfig";
@@ -48,7 +48,7 @@ async fn every_scope_mints_at_its_own_path_with_the_groups_id() {
         })
         .await;
         let github = if scope.starts_with("enterprise/") { fake.github_by_token() } else { fake.github() };
-        let wanted = box_1(scope);
+        let wanted = runner_1(scope);
         let answers = join_all((0..50).map(|_| configure(&github, &wanted))).await;
         assert!(answers.iter().all(|answer| *answer == Ok((Some(42), "jit-42".into()))), "{answers:?}");
         let asks = fake.asked(MINT);
@@ -72,9 +72,9 @@ async fn a_group_that_was_made_anew_is_looked_up_again() {
     })
     .await;
     let github = fake.github();
-    configure(&github, &box_1("org/acme")).await.expect("group 7");
-    configure(&github, &box_1("org/acme")).await.expect("group 8");
-    configure(&github, &box_1("org/acme")).await.expect("group 8, remembered");
+    configure(&github, &runner_1("org/acme")).await.expect("group 7");
+    configure(&github, &runner_1("org/acme")).await.expect("group 8");
+    configure(&github, &runner_1("org/acme")).await.expect("group 8, remembered");
     let tried: Vec<u64> = fake.asked(MINT).iter().filter_map(|ask| ask.body["runner_group_id"].as_u64()).collect();
     assert_eq!(tried, [7, 7, 8, 8]);
     assert_eq!(fake.asked("/runner-groups").len(), 2);
@@ -90,8 +90,8 @@ async fn a_404_with_the_right_group_is_told_after_one_look() {
     })
     .await;
     let github = fake.github();
-    configure(&github, &box_1("org/acme")).await.expect("first");
-    let failure = configure(&github, &box_1("org/acme")).await.expect_err("gone");
+    configure(&github, &runner_1("org/acme")).await.expect("first");
+    let failure = configure(&github, &runner_1("org/acme")).await.expect_err("gone");
     assert_eq!((failure.kind, fake.asked(MINT).len(), fake.asked("/runner-groups").len()), (FailureKind::NotFound, 2, 2));
 }
 
@@ -103,15 +103,15 @@ async fn a_missing_group_and_a_missing_permission_name_the_way_out() {
     })
     .await;
     let github = fake.github();
-    let failure = configure(&github, &Configure { group: "Nope".into(), ..box_1("org/acme") }).await.expect_err("no group");
+    let failure = configure(&github, &Configure { group: "Nope".into(), ..runner_1("org/acme") }).await.expect_err("no group");
     assert_eq!(failure.kind, FailureKind::Refused);
     assert!(failure.message.contains("runner group `Nope` of org/acme: there is none; create it"), "{}", failure.message);
     for (scope, permission) in [("org/acme", "`Self-hosted runners: write`"), ("repo/acme/app", "`Administration: write`")] {
-        let failure = configure(&github, &box_1(scope)).await.expect_err("denied");
+        let failure = configure(&github, &runner_1(scope)).await.expect_err("denied");
         assert_eq!(failure.kind, FailureKind::Refused);
         assert!(failure.message.contains(permission) && failure.message.contains("App `main`"), "{}", failure.message);
     }
-    let failure = configure(&github, &Configure { labels: Vec::new(), ..box_1("org/acme") }).await.expect_err("no labels");
+    let failure = configure(&github, &Configure { labels: Vec::new(), ..runner_1("org/acme") }).await.expect_err("no labels");
     assert!(failure.message.contains("1 to 100 labels, spec.labels has 0"), "{}", failure.message);
 }
 
@@ -129,7 +129,7 @@ async fn with_holder(holder: Option<Value>, replace: bool) -> (Result<(Option<u6
         _ => super::super::fake::installations(ask, before).unwrap_or_else(|| reply(500, json!({"message": "unexpected"}))),
     })
     .await;
-    let answer = configure(&fake.github(), &Configure { replace, ..box_1("repo/acme/app") }).await;
+    let answer = configure(&fake.github(), &Configure { replace, ..runner_1("repo/acme/app") }).await;
     (answer, fake.asked("/runners/9").len())
 }
 
@@ -155,7 +155,7 @@ async fn a_reusable_runner_gets_a_token_and_what_config_sh_asks_for() {
     let fake = Fake::start(|_| reply(201, json!({"token": "AABB", "expires_at": "2030-01-01T00:00:00Z"}))).await;
     let github = fake.github_at(&format!("{}/api/v3", fake.url));
     for (scope, path, group) in [("org/acme", "acme", "Builders"), ("repo/acme/app", "acme/app", "")] {
-        let (runner, line) = configure(&github, &Configure { ephemeral: false, ..box_1(scope) }).await.expect("token");
+        let (runner, line) = configure(&github, &Configure { ephemeral: false, ..runner_1(scope) }).await.expect("token");
         let wanted = json!({
             "url": format!("{}/{path}", fake.url), "token": "AABB", "name": "prod.linux.i-1",
             "labels": ["self-hosted", "linux"], "group": group,

@@ -1,7 +1,7 @@
 use muster_reconciler::event::{JobEvent, JobState};
 use muster_reconciler::ids::{JobId, RunId};
 use muster_reconciler::market::Market;
-use muster_reconciler::past::BoxPast;
+use muster_reconciler::past::RunnerPast;
 use muster_reconciler::runner::Shape;
 use proptest::prelude::*;
 
@@ -33,7 +33,7 @@ fn job() -> JobPast {
         started: Some(at(50)),
         ended: at(90),
         end: End::Told,
-        taken_by: Some(BoxPast {
+        taken_by: Some(RunnerPast {
             instance: "i-0a".into(),
             shape: Some(Shape { instance_type: "m7i.large".into(), subnet: None, market: Market::Spot }),
             asked: Some(at(12)),
@@ -101,7 +101,7 @@ fn what_is_not_known_is_left_out() {
     let successor = JobPast { heard: at(95), started: None, ended: at(95), taken_by: None, ..job() };
     assert_eq!(told(&successor), spans(&[("job", 10, 95), ("wait", 10, 50), ("run", 50, 95)]));
     let mut warm = job();
-    warm.taken_by = warm.taken_by.map(|b| BoxPast { asked: None, reached: vec![(Stage::Online, at(2))], ..b });
+    warm.taken_by = warm.taken_by.map(|b| RunnerPast { asked: None, reached: vec![(Stage::Online, at(2))], ..b });
     assert_eq!(told(&warm), spans(&[("job", 10, 90), ("wait", 10, 50), ("run", 50, 90)]));
     let mut cancelled = JobPast { started: None, taken_by: None, ended: at(20), ..job() };
     (cancelled.event.runner, cancelled.event.conclusion) = (None, Some("cancelled".into()));
@@ -162,7 +162,7 @@ proptest! {
         let mut reached: Vec<_> = [Stage::Launched, Stage::Script, Stage::Online].into_iter().zip(3..)
             .filter_map(|(stage, n)| Some((stage, time(n)?))).collect();
         reached.sort_unstable_by_key(|(_, at)| *at);
-        past.taken_by = past.taken_by.map(|b| BoxPast { asked: time(6), reached, ..b });
+        past.taken_by = past.taken_by.map(|b| RunnerPast { asked: time(6), reached, ..b });
         let all = of(&past, None);
         let mut cursor = all[0].start_time_unix_nano;
         for child in &all[1..] {

@@ -37,7 +37,7 @@ pub(super) fn bootstrap(b: &Bootstrap, os: Os, check: &mut Check<'_>) {
         if absolute(hook) {
             path(&field, hook, check);
         } else {
-            check.fail(&field, "is no absolute path; write where on the box the script lies, such as /opt/hooks/started.sh");
+            check.fail(&field, "is no absolute path; write where on the instance the script lies, such as /opt/hooks/started.sh");
         }
     }
     let long = b.pre_install.len() + b.post_install.len();

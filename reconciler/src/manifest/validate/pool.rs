@@ -132,7 +132,7 @@ fn runner(pool: &RunnerPool, check: &mut Check<'_>) {
     let (lifetime, boot, idle) = (runner.max_lifetime, runner.boot_deadline, runner.idle_timeout);
     if lifetime <= boot {
         let message =
-            format!("maxLifetime ({lifetime}) must be longer than bootDeadline ({boot}), or no box lives to take a job");
+            format!("maxLifetime ({lifetime}) must be longer than bootDeadline ({boot}), or no instance lives to take a job");
         check.clash(&["spec.runner.maxLifetime", "spec.runner.bootDeadline"], message);
     } else if runner.lifetime == Lifetime::Reusable && lifetime <= idle {
         let message =

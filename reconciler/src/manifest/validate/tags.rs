@@ -23,7 +23,7 @@ pub(super) fn tags(path: &str, tags: &BTreeMap<String, String>, check: &mut Chec
         } else if let Some(prefix) = ["aws:", "muster:"].iter().find(|p| key.to_ascii_lowercase().starts_with(**p)) {
             check.fail(&at, format!("tags that begin with `{prefix}` are reserved; choose another key"));
         } else if !key.chars().all(allowed) || [".", "..", "_index"].contains(&key.as_str()) {
-            check.fail(&at, "a tag's key holds letters, digits and +-=.,_:@ only, because boxes read their tags by metadata");
+            check.fail(&at, "a tag's key holds letters, digits and +-=.,_:@ only, because instances read their tags by metadata");
         }
         if value.chars().count() > LONGEST_VALUE {
             check.fail(&at, format!("a tag's value has at most {LONGEST_VALUE} characters"));

@@ -78,7 +78,7 @@ fn a_possible_job_is_never_taken_for_supply_or_for_free() {
 }
 
 #[test]
-fn a_drained_or_interrupted_box_is_never_supply() {
+fn a_drained_or_interrupted_runner_is_never_supply() {
     for e in all_evidence().filter(|e| e.draining || e.interrupted) {
         assert!(!phase(e).is_supply(), "{e:?}");
     }

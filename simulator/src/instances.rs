@@ -99,7 +99,7 @@ const FATES: [(Fault, Fate); 6] = [
 
 impl Simulation {
     /// EC2 has started the instance, which begins to boot.
-    pub(super) fn box_starts(&mut self, id: InstanceId) {
+    pub(super) fn instance_starts(&mut self, id: InstanceId) {
         if !self.cloud.become_state(&id, InstanceState::Running, None, &mut self.nature) {
             return;
         }
@@ -111,17 +111,17 @@ impl Simulation {
         }
         let slow = self.nature.strikes(Fault::BootSlow).map(|mut r| 3 + u32::try_from(r.below(12)).unwrap_or(0));
         if fate != Fate::Healthy && fate != Fate::Deaf || slow.is_some() {
-            self.oracle.excuse_box(&id);
+            self.oracle.excuse_instance(&id);
         }
         let stage = Stage::Booting;
         let machine = Machine { stage, runner: None, ephemeral: true, fate, drains: false, jobs: 0 };
         self.machines.insert(id.clone(), machine);
         if self.cloud.instances().get(&id).is_some_and(crate::cloud::Instance::draining) {
             // The instance got the drain tag before it ran. It sees the tag when it has booted.
-            let seen = self.box_rng.within(self.nature.takes().boot);
+            let seen = self.instance_rng.within(self.nature.takes().boot);
             self.nature.after(seen, Event::SeesDrain(id.clone()));
         }
-        let boot = self.box_rng.within_tail(self.nature.takes().boot) * slow.unwrap_or(1);
+        let boot = self.instance_rng.within_tail(self.nature.takes().boot) * slow.unwrap_or(1);
         match fate {
             Fate::Hangs => {}
             Fate::FailsToBoot => self.nature.after(boot, Event::PowerOff(id, "the boot failed")),
@@ -129,21 +129,21 @@ impl Simulation {
         }
     }
 
-    pub(super) fn box_booted(&mut self, id: InstanceId) {
+    pub(super) fn instance_booted(&mut self, id: InstanceId) {
         let Some(machine) = self.machines.get_mut(&id).filter(|m| m.stage == Stage::Booting) else { return };
         machine.stage = Stage::Waiting;
         self.nature.after(CONFIGURATION_WAIT, Event::GivesUp(id.clone()));
-        self.box_fetches(id);
+        self.instance_fetches(id);
     }
 
     /// The instance reads its secret, if there is one, and deletes it.
-    pub(super) fn box_fetches(&mut self, id: InstanceId) {
+    pub(super) fn instance_fetches(&mut self, id: InstanceId) {
         let Some(machine) = self.machines.get_mut(&id).filter(|m| m.stage == Stage::Waiting) else { return };
         if !self.cloud.secrets.contains_key(&id) {
             return;
         }
         if machine.fate == Fate::CannotFetch {
-            return self.box_ends(&id, "it may not read its secret");
+            return self.instance_ends_itself(&id, "it may not read its secret");
         }
         let Some(Secret { runner, configure, .. }) = self.cloud.secrets.remove(&id) else { return };
         machine.stage = Stage::Registering;
@@ -157,7 +157,7 @@ impl Simulation {
                 self.github.registry.mint(&configure, &mut self.nature).ok()
             }
         };
-        let takes = self.box_rng.within_tail(self.nature.takes().register);
+        let takes = self.instance_rng.within_tail(self.nature.takes().register);
         match machine.fate {
             Fate::CannotRegister => self.nature.after(takes, Event::PowerOff(id, "it could not register")),
             Fate::HangsRegistering => self.nature.after(takes, Event::Hang(id)),
@@ -166,14 +166,14 @@ impl Simulation {
     }
 
     /// A secret was written. An instance that waits for it sees it within two seconds.
-    pub(super) fn box_may_fetch(&mut self, id: &InstanceId) {
-        let delay = self.box_rng.within(Spread::millis(0, 2000));
+    pub(super) fn instance_may_fetch(&mut self, id: &InstanceId) {
+        let delay = self.instance_rng.within(Spread::millis(0, 2000));
         if self.machines.get(id).is_some_and(|m| m.stage == Stage::Waiting) {
             self.nature.after(delay, Event::Fetch(id.clone()));
         }
     }
 
-    pub(super) fn box_registers(&mut self, id: InstanceId, tries: u32) {
+    pub(super) fn runner_registers(&mut self, id: InstanceId, tries: u32) {
         let Some(machine) = self.machines.get_mut(&id).filter(|m| m.stage == Stage::Registering) else { return };
         if self.nature.github_down() && machine.runner.is_some() && tries < CONNECT_TRIES {
             return self.nature.after(CONNECT_AGAIN, Event::Register(id, tries + 1));
@@ -182,20 +182,20 @@ impl Simulation {
             !self.nature.github_down() && machine.runner.is_some_and(|r| self.github.registry.connect(r, &mut self.nature));
         if !online {
             // An outage, or a registration that was replaced, refused the runner. The instance itself did nothing wrong.
-            self.oracle.excuse_box(&id);
-            return self.box_ends(&id, "its registration was refused");
+            self.oracle.excuse_instance(&id);
+            return self.instance_ends_itself(&id, "its registration was refused");
         }
         machine.stage = Stage::Idle;
         self.excuse_late(&id);
         if let Some(mut r) = self.nature.strikes(Fault::OnlineHang) {
             self.nature.after(r.within(Spread::secs(2, 600)), Event::Hang(id.clone()));
         }
-        self.nature.say(format_args!("box {id} is online"));
+        self.nature.say(format_args!("instance {id} is online"));
     }
 
     /// GitHub has given the runner a job.
-    pub(super) fn box_takes(&mut self, runner: RunnerId, job: JobId) {
-        let Some(id) = self.box_of(runner) else { return };
+    pub(super) fn runner_takes(&mut self, runner: RunnerId, job: JobId) {
+        let Some(id) = self.instance_of(runner) else { return };
         if let Some(machine) = self.machines.get_mut(&id) {
             machine.stage = Stage::Working(job);
             machine.jobs += 1;
@@ -204,20 +204,20 @@ impl Simulation {
     }
 
     /// GitHub has given the runner a job, and the runner dies before the job begins.
-    pub(super) fn box_dies_at_once(&mut self, runner: RunnerId) {
-        let Some(id) = self.box_of(runner) else { return };
-        self.oracle.excuse_box(&id);
-        let soon = self.box_rng.within(Spread::secs(1, 10));
+    pub(super) fn runner_dies_at_once(&mut self, runner: RunnerId) {
+        let Some(id) = self.instance_of(runner) else { return };
+        self.oracle.excuse_instance(&id);
+        let soon = self.instance_rng.within(Spread::secs(1, 10));
         self.nature.after(soon, Event::PowerOff(id, "its runner died before its job began"));
     }
 
-    fn box_of(&self, runner: RunnerId) -> Option<InstanceId> {
+    fn instance_of(&self, runner: RunnerId) -> Option<InstanceId> {
         self.github.registrations().get(&runner).map(|r| r.name.instance.clone())
     }
 
     /// The runner's job is over. An ephemeral runner's instance ends itself; a reusable runner waits for its next job.
-    pub(super) fn box_is_done(&mut self, id: &InstanceId) {
-        let pause = self.box_rng.within(Spread::millis(500, 4000));
+    pub(super) fn runner_is_done(&mut self, id: &InstanceId) {
+        let pause = self.instance_rng.within(Spread::millis(500, 4000));
         let Some(machine) = self.machines.get_mut(id).filter(|m| matches!(m.stage, Stage::Working(_))) else { return };
         machine.stage = Stage::Idle;
         if (machine.ephemeral || machine.drains) && machine.fate != Fate::Deaf {
@@ -226,44 +226,44 @@ impl Simulation {
     }
 
     /// The instance sees the drain tag through IMDS. It obeys only if it has no job.
-    pub(super) fn box_sees_drain(&mut self, id: InstanceId) {
+    pub(super) fn instance_sees_drain(&mut self, id: InstanceId) {
         let Some(machine) = self.machines.get_mut(&id) else { return };
         machine.drains = true;
         match (machine.fate, machine.stage) {
             (Fate::Deaf | Fate::Hangs, _) | (_, Stage::Working(_) | Stage::Hung | Stage::Ended) => {}
-            _ => self.box_ends(&id, "it was drained"),
+            _ => self.instance_ends_itself(&id, "it was drained"),
         }
     }
 
-    pub(super) fn box_gives_up(&mut self, id: InstanceId) {
+    pub(super) fn instance_gives_up(&mut self, id: InstanceId) {
         if self.machines.get(&id).is_some_and(|m| m.stage == Stage::Waiting) {
-            self.box_ends(&id, "no configuration came");
+            self.instance_ends_itself(&id, "no configuration came");
         }
     }
 
     /// The instance stops doing anything. GitHub loses sight of the runner, and fails its job, if it had one.
-    pub(super) fn box_hangs(&mut self, id: &InstanceId) {
+    pub(super) fn instance_hangs(&mut self, id: &InstanceId) {
         let active = self.nature.luck.active;
         let hangs = |m: &Machine| m.stage == Stage::Registering || active && m.stage != Stage::Ended;
         let Some(machine) = self.machines.get_mut(id).filter(|m| hangs(m)) else { return };
         machine.stage = Stage::Hung;
-        self.oracle.excuse_box(id);
+        self.oracle.excuse_instance(id);
         if let Some(runner) = machine.runner {
             self.github.registry.lost(runner, &mut self.nature);
         }
-        self.nature.say(format_args!("box {id} hangs"));
+        self.nature.say(format_args!("instance {id} hangs"));
     }
 
     /// Carries out a shutdown that was decided a moment ago, unless the runner has got a job since.
-    pub(super) fn box_powers_off(&mut self, id: &InstanceId, why: &'static str) {
+    pub(super) fn instance_powers_off(&mut self, id: &InstanceId, why: &'static str) {
         let kept = |m: &Machine| matches!(m.stage, Stage::Working(_) | Stage::Hung | Stage::Ended);
         if self.machines.get(id).is_some_and(|m| !kept(m)) {
-            self.box_ends(id, why);
+            self.instance_ends_itself(id, why);
         }
     }
 
-    fn box_ends(&mut self, id: &InstanceId, why: &'static str) {
-        self.nature.say(format_args!("box {id} ends itself: {why}"));
+    fn instance_ends_itself(&mut self, id: &InstanceId, why: &'static str) {
+        self.nature.say(format_args!("instance {id} ends itself: {why}"));
         self.instance_ends(id, "Client.InstanceInitiatedShutdown");
     }
 
@@ -285,8 +285,8 @@ impl Simulation {
     }
 
     /// The runner's registration was deleted. Its session ends, its job fails, and the instance ends itself.
-    pub(super) fn box_loses_session(&mut self, id: &InstanceId) {
-        let pause = self.box_rng.within(Spread::secs(1, 5));
+    pub(super) fn runner_loses_session(&mut self, id: &InstanceId) {
+        let pause = self.instance_rng.within(Spread::secs(1, 5));
         let Some(machine) = self.machines.get_mut(id) else { return };
         match machine.stage {
             Stage::Working(job) => {
@@ -302,13 +302,13 @@ impl Simulation {
     }
 
     /// EC2 gives its two-minute warning. An instance without a job ends itself at once; one with a job works on.
-    pub(super) fn box_is_warned(&mut self, id: InstanceId) {
+    pub(super) fn instance_is_warned(&mut self, id: InstanceId) {
         // A warning that was planned for after the end of the faults does not come.
         let active = self.nature.luck.active;
         let comes = !self.nature.hits(Fault::FalseWarning);
         let Some(instance) = self.cloud.instance_mut(&id).filter(|i| i.live() && active) else { return };
         instance.interrupted = comes;
-        self.oracle.excuse_box(&id);
+        self.oracle.excuse_instance(&id);
         self.nature.say(format_args!("spot warns {id}"));
         self.cloud.notify(Ec2Event { instance: id.clone(), kind: Ec2EventKind::SpotInterruption }, &mut self.nature);
         if !comes {
@@ -318,10 +318,10 @@ impl Simulation {
         self.nature.after(SPOT_NOTICE, Event::Reclaimed(id));
     }
 
-    pub(super) fn box_is_reclaimed(&mut self, id: &InstanceId) {
+    pub(super) fn instance_is_reclaimed(&mut self, id: &InstanceId) {
         let active = self.nature.luck.active;
         if self.cloud.instance_mut(id).is_some_and(|i| i.live() && (active || i.interrupted)) {
-            self.oracle.excuse_box(id);
+            self.oracle.excuse_instance(id);
             self.nature.say(format_args!("spot takes {id}"));
             self.instance_ends(id, "Server.SpotInstanceTermination");
         }

@@ -13,7 +13,7 @@ use muster_cloud::{aws_sdk_ec2, aws_sdk_ssm};
 use serde_json::Value;
 
 use super::github::Double;
-use super::moto::{Instance, Moto, SECRET_ACCESS_KEY, Snapshot, TEST_KEY, World, box_key, sdk};
+use super::moto::{Instance, Moto, SECRET_ACCESS_KEY, Snapshot, TEST_KEY, World, instance_key, sdk};
 use super::ms;
 
 /// How one instance behaves.
@@ -76,21 +76,21 @@ struct Known {
 }
 
 /// All instances of one cluster. Dropping it ends the stand-in.
-pub struct Boxes {
+pub struct Instances {
     habits: Arc<Mutex<Habits>>,
     stories: Arc<Mutex<BTreeMap<String, Story>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Drop for Boxes {
+impl Drop for Instances {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl Boxes {
+impl Instances {
     /// Watches `moto` for instances of the world's cluster.
-    pub async fn start(moto: &Moto, github: &Double, world: &World, habits: Habits) -> Boxes {
+    pub async fn start(moto: &Moto, github: &Double, world: &World, habits: Habits) -> Instances {
         // The shutdown is no API call of the instance. It makes its real calls with its own credentials.
         let config = sdk(moto.url(), TEST_KEY).await;
         let habits = Arc::new(Mutex::new(habits));
@@ -105,7 +105,7 @@ impl Boxes {
             habits: habits.clone(),
             stories: stories.clone(),
         };
-        Boxes { habits, stories, task: tokio::spawn(site.run()) }
+        Instances { habits, stories, task: tokio::spawn(site.run()) }
     }
 
     /// Changes the settings.
@@ -132,7 +132,7 @@ struct Site {
 
 impl Site {
     async fn run(self) {
-        let mut boxes: BTreeMap<String, Known> = BTreeMap::new();
+        let mut instances: BTreeMap<String, Known> = BTreeMap::new();
         loop {
             tokio::time::sleep(ms(60)).await;
             let habits = self.habits.lock().expect("no panic under this lock").clone();
@@ -141,8 +141,8 @@ impl Site {
             }
             let Some(seen) = self.look().await else { continue };
             for instance in seen.instances.iter().filter(|i| i.tag("muster:cluster") == self.cluster) {
-                let number = boxes.len();
-                let known = boxes.entry(instance.id.clone()).or_insert_with(|| Known {
+                let number = instances.len();
+                let known = instances.entry(instance.id.clone()).or_insert_with(|| Known {
                     phase: Phase::Booting { since: Instant::now() },
                     behaviour: (habits.behaviour)(number),
                     story: Story::default(),
@@ -228,7 +228,7 @@ impl Site {
     /// Reads and deletes the secret, and returns the id of the runner. The double itself makes the JIT configurations, and
     /// puts the id in them.
     async fn fetch_secret(&self, name: &str, instance: &str) -> Option<u64> {
-        let own = Credentials::new(box_key(instance), SECRET_ACCESS_KEY, None, None, "instance profile");
+        let own = Credentials::new(instance_key(instance), SECRET_ACCESS_KEY, None, None, "instance profile");
         let ssm = aws_sdk_ssm::Client::from_conf(self.ssm.config().to_builder().credentials_provider(own).build());
         let read = ssm.get_parameter().name(name).with_decryption(true).send().await.ok()?;
         let value = read.parameter()?.value()?.to_owned();

@@ -29,7 +29,7 @@ fn pauses_until(r: &mut Runner, until: Time) {
 }
 
 #[test]
-fn boxes_of_a_pool_that_is_gone_are_asked_to_end() {
+fn runners_of_a_pool_that_is_gone_are_asked_to_end() {
     let mut story = Story::new();
     story.look(ACME, Some((true, false)));
     story.spec.pools.clear();
@@ -39,7 +39,7 @@ fn boxes_of_a_pool_that_is_gone_are_asked_to_end() {
 /// After a restart, nothing tells of the runner's job, and its list is no longer swept. The runner is drained, and never
 /// ended.
 #[test]
-fn a_found_box_of_a_removed_pool_is_asked_and_never_ended() {
+fn a_found_runner_of_a_removed_pool_is_asked_and_never_ended() {
     let mut story = Story::new();
     story.spec.pools.clear();
     let acts = story.pass(30, None, None);
@@ -48,7 +48,7 @@ fn a_found_box_of_a_removed_pool_is_asked_and_never_ended() {
 
 /// The pool now registers elsewhere. The runner works for the old scope, whose list nobody reads any more.
 #[test]
-fn a_found_box_of_a_pool_that_moved_is_never_ended() {
+fn a_found_runner_of_a_pool_that_moved_is_never_ended() {
     let mut story = Story::new();
     let pool = story.spec.pools.get_mut(&PoolName::from(POOL)).expect("the pool");
     pool.spec.github.scope = "org/other".parse().expect("a scope");
@@ -60,7 +60,7 @@ fn a_found_box_of_a_pool_that_moved_is_never_ended() {
 /// The runner's first job was cancelled before it began. The runner took a second job, whose event was lost, and the list
 /// is old.
 #[test]
-fn the_end_of_one_job_ends_no_box_that_github_was_not_asked_about_since() {
+fn the_end_of_one_job_ends_no_runner_that_github_was_not_asked_about_since() {
     let mut story = Story::new();
     story.look(Some("org/acme"), Some((true, false)));
     story.hear(7, JobState::Completed);
@@ -72,7 +72,7 @@ fn the_end_of_one_job_ends_no_box_that_github_was_not_asked_about_since() {
 
 /// The runners of a pool that is no longer in the manifests may have been reusable.
 #[test]
-fn the_end_of_a_job_is_no_end_of_a_box_whose_pool_is_unknown() {
+fn the_end_of_a_job_is_no_end_of_a_runner_whose_pool_is_unknown() {
     let mut story = Story::new();
     story.look(Some("org/acme"), Some((true, true)));
     story.spec.pools.clear();
@@ -140,7 +140,7 @@ fn an_interruption_that_never_comes_is_believed_for_ten_minutes() {
 }
 
 #[test]
-fn nobody_chases_a_box_that_spot_takes() {
+fn nobody_chases_an_instance_that_spot_takes() {
     let mut story = Story::new();
     story.look(ACME, Some((false, false)));
     let asked_at = story.now;
@@ -181,7 +181,7 @@ fn a_runner_that_turns_busy_without_a_word_explains_a_queued_job_for_a_minute() 
 }
 
 #[test]
-fn a_box_whose_job_is_over_has_half_a_minute_to_end_itself() {
+fn a_runner_whose_job_is_over_has_half_a_minute_to_end_itself() {
     let mut story = Story::new();
     story.look(ACME, Some((true, true)));
     story.hear(7, JobState::Completed);
@@ -220,7 +220,7 @@ fn what_was_seen_holds_for_four_intervals_and_a_minute_at_least() {
 /// The instance has booted and registered, and the runner was never online. The registration goes first, and the instance
 /// ends once it can get no job.
 #[test]
-fn a_box_that_never_came_online_loses_its_registration_first() {
+fn a_runner_that_never_came_online_loses_its_registration_first() {
     let mut story = Story::new();
     story.look(ACME, Some((false, false)));
     story.watch(60, ACME, Some((false, false)));
@@ -235,7 +235,7 @@ fn a_box_that_never_came_online_loses_its_registration_first() {
 }
 
 #[test]
-fn what_a_gone_box_leaves_is_removed_once_nobody_uses_it() {
+fn what_a_gone_runner_leaves_is_removed_once_nobody_uses_it() {
     assert_eq!(gone((false, false)).acts(), [Act::Deregister]);
     for seat in [(true, false), (false, true), (true, true)] {
         assert_eq!(gone(seat).acts(), [], "{seat:?}: GitHub has not noticed yet");
@@ -256,7 +256,7 @@ fn what_a_gone_box_leaves_is_removed_once_nobody_uses_it() {
 }
 
 #[test]
-fn a_gone_box_is_looked_for_in_a_list_that_was_read_since() {
+fn a_gone_runner_is_looked_for_in_a_list_that_was_read_since() {
     for since in [0, 1] {
         let mut story = Story::new();
         story.look(ACME, Some((true, false)));
@@ -294,7 +294,7 @@ fn a_drain_without_an_answer_is_chased_in_two_steps() {
 }
 
 #[test]
-fn old_age_asks_an_idle_box_in_time_and_ends_any_at_last() {
+fn old_age_asks_an_idle_runner_in_time_and_ends_any_at_last() {
     for (limit, early) in [(3_600, 3_600 - DRAIN_DEADLINE.as_secs()), (400, 200)] {
         let mut story = Story::new();
         let pool = story.spec.pools.get_mut(&PoolName::from(POOL)).expect("the pool");
@@ -318,10 +318,10 @@ fn old_age_asks_an_idle_box_in_time_and_ends_any_at_last() {
 
 /// A runner that is online may have a job. An instance of which only the secret is known may be another pool's.
 #[test]
-fn a_box_of_a_pool_that_is_gone_is_asked_once_and_not_while_something_is_under_way() {
+fn a_runner_of_a_pool_that_is_gone_is_asked_once_and_not_while_something_is_under_way() {
     let mut story = Story::new();
     story.spec.pools.clear();
-    story.look_at_boxes(None, None);
+    story.look_at_instances(None, None);
     assert_eq!(story.acts(), [Act::Drain]);
     let changes: [(&[Act], Change); 3] = [
         (&[Act::Drain], |r, now| pauses_until(r, now)),
@@ -331,7 +331,7 @@ fn a_box_of_a_pool_that_is_gone_is_asked_once_and_not_while_something_is_under_w
     for (i, (acts, change)) in changes.iter().enumerate() {
         let mut story = Story::new();
         story.spec.pools.clear();
-        story.look_at_boxes(None, None);
+        story.look_at_instances(None, None);
         let now = story.now;
         change(story.runner(), now);
         assert_eq!(story.acts(), *acts, "change {i}");
@@ -346,20 +346,20 @@ fn a_box_of_a_pool_that_is_gone_is_asked_once_and_not_while_something_is_under_w
 
 /// Either may tell that an earlier process configured the instance.
 #[test]
-fn a_found_box_is_configured_once_githubs_list_and_the_secrets_were_seen() {
+fn a_found_runner_is_configured_once_githubs_list_and_the_secrets_were_seen() {
     for (listed, secrets) in [(false, false), (true, false), (false, true), (true, true)] {
         let mut story = Story::new();
         story.spec.pools.get_mut(&PoolName::from(POOL)).expect("the pool").spec.runner.boot_deadline = Span::secs(10_800);
         if secrets {
             story.world.saw_secrets(&[], story.now, story.now);
         }
-        story.look_at_boxes(ACME.filter(|_| listed), None);
+        story.look_at_instances(ACME.filter(|_| listed), None);
         assert_eq!(story.acts().contains(&Act::Configure), listed && secrets, "list {listed}, secrets {secrets}");
     }
 }
 
 #[test]
-fn a_box_that_a_predecessor_left_halfway_is_configured_by_half_its_boot_deadline() {
+fn a_runner_that_a_predecessor_left_halfway_is_configured_by_half_its_boot_deadline() {
     let mut story = Story::new();
     // The story's instance was launched an hour before the story begins.
     story.spec.pools.get_mut(&PoolName::from(POOL)).expect("the pool").spec.runner.boot_deadline = Span::secs(10_800);

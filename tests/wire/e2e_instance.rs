@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
-use support::boxes::Habits;
-use support::linux::{LinuxBox, Site, has};
+use support::instances::Habits;
+use support::linux::{LinuxInstance, Site, has};
 use support::scene::{CLUSTER, Scene, linux};
 use support::{PATIENCE, ms, secs};
 
@@ -23,14 +23,14 @@ const JOB: Duration = ms(500);
 
 /// One instance, and how far its runner has come.
 struct Life {
-    machine: LinuxBox,
+    machine: LinuxInstance,
     runner: Option<u64>,
     job: Option<(u64, Option<Instant>)>,
     over: bool,
 }
 
 /// The id of the runner, which GitHub's runner would read in its JIT configuration.
-fn runner_id(machine: &LinuxBox) -> Option<u64> {
+fn runner_id(machine: &LinuxInstance) -> Option<u64> {
     let environment = machine.read("control/environment");
     let jit = environment.lines().find_map(|line| line.strip_prefix("ACTIONS_RUNNER_INPUT_JITCONFIG="))?;
     let config: Value = serde_json::from_slice(&BASE64_STANDARD.decode(jit).ok()?).ok()?;
