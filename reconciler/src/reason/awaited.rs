@@ -40,7 +40,7 @@ impl fmt::Display for AwaitedReason {
         f.write_str(match self {
             AwaitedReason::BootDeadline => "the runner is replaced, unless it is online by then",
             AwaitedReason::IdleTimeout => "the runner is asked to end, unless it gets a job before",
-            AwaitedReason::DrainDeadline => "the controller looks closely at the runner, unless it has ended by then",
+            AwaitedReason::DrainDeadline => "the controller may end the runner if no source shows a job on it",
             AwaitedReason::EndGrace => "the instance is ended, unless it has ended by itself",
             AwaitedReason::MaxLifetime => "the instance reaches maxLifetime and is ended",
             AwaitedReason::JobExpiry => "GitHub drops a job that nobody took",
@@ -50,7 +50,7 @@ impl fmt::Display for AwaitedReason {
             AwaitedReason::CountsUnconfirmed => "the job counts without an answer of GitHub",
             AwaitedReason::PoolMayLaunch => "the pool may launch",
             AwaitedReason::LimitReset => "GitHub's rate limit is reset",
-            AwaitedReason::ConfigureRetry => "one runner tries to be configured",
+            AwaitedReason::ConfigureRetry => "muster tries to configure one runner",
             AwaitedReason::LaunchRetry => "the pool tries to launch again",
         })
     }

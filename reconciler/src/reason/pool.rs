@@ -66,7 +66,7 @@ impl fmt::Display for LaunchReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LaunchReason::Wanted(wants) => wants.fmt(f),
-            LaunchReason::Unanswered => f.write_str("the last try got no answer; same token, same request"),
+            LaunchReason::Unanswered => f.write_str("EC2 did not answer; muster repeats the call with the same ClientToken"),
         }
     }
 }
@@ -141,13 +141,13 @@ impl Blocked {
                 let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
                 format!("is paused by an operator since {since}{why}, and launches nothing until it is resumed")
             }
-            Blocked::Unseen => "waits for the first complete look at EC2".into(),
+            Blocked::Unseen => "waits for the first complete sweep of EC2".into(),
             Blocked::Hidden { until } => {
                 let left = human(until.since(now));
-                format!("launches in {left}, when EC2 surely shows whatever a controller before this one launched")
+                format!("launches in {left}, when EC2 should show all launches of an earlier controller")
             }
             Blocked::Max => "the pool's max is reached".into(),
-            Blocked::Pace => "launches are paced to what GitHub and SSM let us configure".into(),
+            Blocked::Pace => "launches only as fast as GitHub and SSM let us configure".into(),
             Blocked::GitHub { until } => {
                 let left = human(until.since(now));
                 format!("launches only what GitHub's rate limit lets us configure; it is reset in {left}")
