@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{BootFailure, HoldReason, LaunchFailure, LaunchReason, StepReason, seconds, text, words};
+use super::{BootFailure, HoldReason, LaunchFailure, LaunchReason, StepReason, instances, seconds, text, words};
 use crate::market::Market;
 use crate::matching::listed;
 use crate::stage::Stage;
@@ -188,11 +188,6 @@ impl fmt::Display for EventReason {
             EventReason::ByOperator { why } => write!(f, "by an operator: {why}"),
         }
     }
-}
-
-/// `1 spot instance`, `3 fewer on-demand instances`.
-fn instances(n: u32, fewer: &'static str, market: Market) -> impl fmt::Display {
-    fmt::from_fn(move |f| write!(f, "{n} {fewer}{} {}", market.as_str(), if n == 1 { "instance" } else { "instances" }))
 }
 
 impl From<StepReason> for EventReason {

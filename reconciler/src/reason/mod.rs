@@ -34,6 +34,8 @@ mod tests;
 use std::fmt;
 use std::time::Duration;
 
+use crate::market::Market;
+
 pub use awaited::AwaitedReason;
 pub use call::{CallReason, Reason};
 pub use code::Code;
@@ -66,6 +68,11 @@ use words;
 pub fn count(n: impl Into<u64>, one: &'static str) -> impl fmt::Display {
     let n = n.into();
     fmt::from_fn(move |f| write!(f, "{n} {one}{}", if n == 1 { "" } else { "s" }))
+}
+
+/// `1 spot instance`, `3 fewer on-demand instances`.
+fn instances(n: u32, fewer: &'static str, market: Market) -> impl fmt::Display {
+    fmt::from_fn(move |f| write!(f, "{n} {fewer}{} {}", market.as_str(), if n == 1 { "instance" } else { "instances" }))
 }
 
 /// `none is`, `1 is`, `2 are`.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{AwaitedReason, count, words};
+use super::{AwaitedReason, count, instances, words};
 use crate::effect::{Failure, FailureKind, OfferingError};
 use crate::market::Market;
 use crate::plan::{Counts, Plan};
@@ -368,7 +368,7 @@ impl Plan {
             text += &format!("; {} {do_not} not count yet", count(waiting, "queued job"));
         }
         if let Some(l) = &self.launch {
-            text += &format!("; launches {} {}", l.count, l.market.as_str());
+            text += &format!("; launches {}", instances(l.count, "", l.market));
         }
         if let Some(b) = &self.blocked {
             text += &format!("; {}", b.say(now));

@@ -338,7 +338,7 @@ fn a_plan_tells_what_keeps_it_from_launching_before_what_it_launches() {
     let plan = Plan { counts, launch: Some(launch), blocked: Some(Blocked::Pace), ..Plan::default() };
     assert_eq!(
         plan.say(NOW),
-        "2 wanted (2 queued jobs), 1 supplied, 1 of 5 runners; 1 queued job does not count yet; launches 1 spot; launches are \
+        "2 wanted (2 queued jobs), 1 supplied, 1 of 5 runners; 1 queued job does not count yet; launches 1 spot instance; \
          launches only as fast as GitHub and SSM let us configure"
     );
     assert_eq!(plan.reason(), PoolReason::Blocked(Blocked::Pace));

@@ -121,7 +121,7 @@ fn runners_are_counted_by_phase() {
 #[test]
 fn a_plan_says_what_it_wants_and_why() {
     let plan = scene(50, 1, &[IDLE], 2, 0);
-    assert_eq!(plan.say(START), "3 wanted (2 queued jobs, warm floor 1), 1 supplied, 1 of 50 runners; launches 2 spot");
+    assert_eq!(plan.say(START), "3 wanted (2 queued jobs, warm floor 1), 1 supplied, 1 of 50 runners; launches 2 spot instances");
     let wants = Wants { wanted: 3, jobs: 2, taken: 0, floor: 1, supply: 1 };
     assert_eq!(plan.launch.expect("a launch").reason, LaunchReason::Wanted(wants));
     assert_eq!(scene(50, 0, &[IDLE], 1, 0).say(START), "1 wanted (1 queued job), 1 supplied, 1 of 50 runners");
