@@ -4,11 +4,10 @@
 use std::time::Duration;
 
 use muster_reconciler::controller::Controller;
-use muster_reconciler::effect::{
-    Action, Configure, DeliverySighting, Failure, FailureKind, GitHubLimit, Input, Resource, Source,
-};
+use muster_reconciler::effect::{Action, Configure, DeliverySighting, GitHubLimit, Input, Resource, Source};
 use muster_reconciler::event::InstanceState;
 use muster_reconciler::fact::Fact;
+use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{DeliveryId, InstanceId, Payer};
 use muster_reconciler::stage::Stage;
 use muster_reconciler::steer::Order;

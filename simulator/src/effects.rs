@@ -3,9 +3,8 @@
 
 use std::time::Duration;
 
-use muster_reconciler::effect::{
-    Action, Configure, Effect, Failure, FailureKind, GitHubLimit, MessageOp, Outcome, Resource, Source,
-};
+use muster_reconciler::effect::{Action, Configure, Effect, GitHubLimit, MessageOp, Outcome, Resource, Source};
+use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{EffectId, Payer};
 use muster_reconciler::manifest::Spec;
 

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use aws_config::{Region, SdkConfig};
 use aws_sdk_ec2::types;
 use aws_sdk_pricing::types::{Filter, FilterType};
-use muster_reconciler::effect::Failure;
+use muster_reconciler::failure::Failure;
 use muster_reconciler::manifest::Os;
 
 use super::Probe;

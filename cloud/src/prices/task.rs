@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use muster_operations::prices::{Book, Kind, Read, wanted};
 use muster_operations::watch::Watch;
-use muster_reconciler::effect::{Failure, FailureKind};
+use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::manifest::{Os, Spec};
 use muster_reconciler::market::Market;
 use tokio::sync::watch;

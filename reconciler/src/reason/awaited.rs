@@ -2,7 +2,19 @@
 
 use std::fmt;
 
-/// The thing that is awaited. [`crate::view::Awaited`] has the time.
+use serde::{Deserialize, Serialize};
+
+/// Something that will happen by itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Awaited {
+    /// What will happen, in one clause ([`AwaitedReason`]).
+    pub what: String,
+    /// When it will happen at the latest, in milliseconds since 1970.
+    pub until: u64,
+}
+
+/// The thing that is awaited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AwaitedReason {
     /// The boot deadline of a runner that is not online.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{BootFailure, HoldReason, LaunchFailure, LaunchReason, StepReason, instances, seconds, text, words};
+use crate::labels::listed;
 use crate::market::Market;
-use crate::matching::listed;
 use crate::stage::Stage;
 use crate::time::human;
 

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{AwaitedReason, Blocked, are, count, seconds, words};
+use super::{Awaited, AwaitedReason, Blocked, are, count, seconds, words};
 use crate::ids::PoolName;
-use crate::matching::{SELF_HOSTED, quoted};
+use crate::labels::{SELF_HOSTED, quoted};
 use crate::time::{Time, human};
-use crate::view::Awaited;
 
 /// The reason why a job is where it is.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use crate::market::Market;
 
-pub use awaited::AwaitedReason;
+pub use awaited::{Awaited, AwaitedReason};
 pub use call::{CallReason, Reason};
 pub use code::Code;
 pub use event::EventReason;
@@ -71,7 +71,7 @@ pub fn count(n: impl Into<u64>, one: &'static str) -> impl fmt::Display {
 }
 
 /// `1 spot instance`, `3 fewer on-demand instances`.
-fn instances(n: u32, fewer: &'static str, market: Market) -> impl fmt::Display {
+pub(crate) fn instances(n: u32, fewer: &'static str, market: Market) -> impl fmt::Display {
     fmt::from_fn(move |f| write!(f, "{n} {fewer}{} {}", market.as_str(), if n == 1 { "instance" } else { "instances" }))
 }
 

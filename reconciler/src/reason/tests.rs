@@ -4,7 +4,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::effect::FailureKind;
+use crate::failure::FailureKind;
 use crate::ids::JobId;
 use crate::market::Market;
 use crate::plan::{Counts, Plan, PlannedLaunch};

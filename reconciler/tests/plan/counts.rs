@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use muster_reconciler::capacity::Unavailable;
 use muster_reconciler::demand::Demand;
-use muster_reconciler::effect::{FailureKind, Launch};
+use muster_reconciler::effect::Launch;
 use muster_reconciler::event::JobState;
+use muster_reconciler::failure::FailureKind;
 use muster_reconciler::ids::{Intent, JobId, MessageId, PoolName};
 use muster_reconciler::manifest::Span;
 use muster_reconciler::plan::{Gate, Plan, View, plan};
