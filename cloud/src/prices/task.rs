@@ -13,8 +13,7 @@ use muster_reconciler::market::Market;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::answer;
-use crate::aws::prices::{PriceApi, Spot};
+use crate::aws::prices::{PriceApi, Spot, answer};
 use crate::retry::Delay;
 
 /// The time between two reads.
