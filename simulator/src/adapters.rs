@@ -2,7 +2,6 @@
 //! `src/github`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use muster_reconciler::effect::{Action, Failure, FailureKind, Launch, Outcome, RunnerSighting, Source, Swept};
 use muster_reconciler::ids::{EffectId, Forge as List, InstanceId};
@@ -11,7 +10,10 @@ use muster_reconciler::market::Market;
 use crate::Simulation;
 use crate::event::Event;
 use crate::faults::Fault;
+use crate::marks::Mark;
+use crate::oracle::Invariant;
 use crate::request::{Put, Request};
+use crate::rng::Spread;
 
 impl Simulation {
     /// Carries out the action of a request. Err: only the first half of a Configure took effect, and this is the second
@@ -36,7 +38,7 @@ impl Simulation {
             Action::Drain(ids) => self.batch(ids, |world, id| {
                 if world.cloud.tag_drain(id, now) {
                     let seen = world.instance_rng.within(world.nature.takes().drain_seen);
-                    let late = world.nature.strikes(Fault::LateDrain).map(|mut r| r.within(crate::rng::Spread::secs(30, 500)));
+                    let late = world.nature.strikes(Fault::LateDrain).map(|mut r| r.within(Spread::secs(30, 500)));
                     world.nature.after(seen + late.unwrap_or_default(), Event::SeesDrain(id.clone()));
                 }
             }),
@@ -46,7 +48,7 @@ impl Simulation {
                 Ok(Some(deleted)) => {
                     let id = &deleted.name.instance;
                     if deleted.killed.is_some() {
-                        self.judge_kill(id, request, "its runner was deregistered");
+                        self.kill(id, request, "its runner was deregistered");
                     }
                     self.runner_loses_session(id);
                     Outcome::Done
@@ -77,12 +79,13 @@ impl Simulation {
             Ok((launched, replayed)) => {
                 let (got, asked) = (launched.instances.len(), launch.count as usize);
                 if got < asked {
-                    self.marks.hit(if got == 0 { crate::marks::Mark::EmptyFleet } else { crate::marks::Mark::PartialFleet });
+                    self.marks.hit(if got == 0 { Mark::EmptyFleet } else { Mark::PartialFleet });
                 }
                 if replayed {
-                    self.marks.hit(crate::marks::Mark::TokenReplayed);
+                    self.marks.hit(Mark::TokenReplayed);
                 } else {
-                    self.judge_fleet(launch, &launched, max);
+                    let (oracle, truth) = self.judge();
+                    oracle.judge_fleet(launch, &launched, max, truth);
                 }
                 if self.nature.trace.kept() {
                     let spot = if launch.market == Market::Spot { "spot" } else { "on-demand" };
@@ -93,7 +96,7 @@ impl Simulation {
             }
             Err(failure) => {
                 if failure.kind == FailureKind::Conflict {
-                    self.oracle.blame(crate::oracle::Invariant::S5, self.nature.now(), failure.message.clone());
+                    self.oracle.blame(Invariant::S5, self.nature.now(), failure.message.clone());
                 }
                 Outcome::Failed(failure)
             }
@@ -128,8 +131,8 @@ impl Simulation {
         let now = self.nature.now();
         let Some(instance) = self.cloud.instances().get(id).filter(|i| i.live()) else { return };
         let (pool, interrupted, age) = (instance.pool.clone(), instance.interrupted, now.since(instance.launched_at()));
-        if !interrupted && age < self.most_age(&pool) {
-            self.judge_kill(id, request, "its instance was terminated");
+        if !interrupted && age < self.spec.max_lifetime(&pool) {
+            self.kill(id, request, "its instance was terminated");
         }
         if self.nature.hits(Fault::TerminateIgnored) {
             return self.nature.say(format_args!("EC2 says that it terminates {id}, and does not"));
@@ -138,9 +141,13 @@ impl Simulation {
         self.instance_ends(id, "Client.UserInitiatedShutdown");
     }
 
-    /// The pool's `maxLifetime`. A pool that is no longer in the manifests has the default's.
-    pub(super) fn most_age(&self, pool: &muster_reconciler::ids::PoolName) -> Duration {
-        self.spec.max_lifetime(pool)
+    /// A request takes effect that ends what runs on an instance.
+    fn kill(&mut self, id: &InstanceId, request: &Request, how: &str) {
+        let (oracle, truth) = self.judge();
+        if let Some(race) = oracle.judge_kill(id, request, how, truth) {
+            self.marks.hit(Mark::KilledInRace);
+            self.nature.say(format_args!("{race}"));
+        }
     }
 
     fn batch(&mut self, ids: &[InstanceId], each: impl Fn(&mut Simulation, &InstanceId)) -> Outcome {
@@ -165,7 +172,7 @@ impl Simulation {
         let cluster = self.spec.controller.cluster().to_owned();
         let listed = self.github.registry.list(list, &cluster, &mut self.nature);
         // A row that is missing once costs nothing. Missing twice in a row, the runner looks gone, which may cost a launch.
-        self.oracle.allowance += u64::from(listed.lacks);
+        self.oracle.allow(u64::from(listed.lacks));
         // The process gets no ETag for a list that was not entirely true.
         self.listed.remove(list);
         if let Some(version) = listed.version {

@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use muster_reconciler::effect::{Input, Outcome};
-use muster_reconciler::event::{InstanceState, JobState};
-use muster_reconciler::ids::{JobId, PoolName};
-use muster_reconciler::matching::Route;
+use muster_reconciler::event::InstanceState;
+use muster_reconciler::ids::JobId;
 
 use crate::Simulation;
 use crate::changes::{Change, Edit};
 use crate::event::Event;
 use crate::faults::Fault;
-use crate::github::{Given, Job};
+use crate::github::Given;
 use crate::job_plan::JobPlan;
+use crate::ledger::enterprise;
 use crate::marks::Mark;
 use crate::nature::WEATHER_EVERY;
 use crate::oracle;
@@ -48,28 +48,11 @@ impl Simulation {
         if let Some(mark) = mark {
             self.marks.hit(mark);
         }
-        let before = self.queued_for(&change.pool);
+        let before = self.truth().queued_for(&change.pool);
         self.nature.say(format_args!("---- pool {}: {:?}", change.pool, change.edit));
         self.set_spec(change.apply(&self.spec, &self.first_spec));
-        self.oracle.allowance += u64::from(live) + before.max(self.queued_for(&change.pool));
-    }
-
-    /// How many jobs are queued for the pool, in truth or as far as the controller knows.
-    fn queued_for(&self, pool: &PoolName) -> u64 {
-        let told = |id: &JobId| self.controller.as_ref().and_then(|c| c.view().demand.jobs().get(id)).map(|j| j.event.state);
-        let queued = |id: &JobId, job: &Job| job.state == JobState::Queued || told(id) == Some(JobState::Queued);
-        let jobs = self.github.jobs().iter().filter(|(id, j)| queued(id, j) && self.home(j).as_ref() == Some(pool));
-        jobs.count() as u64
-    }
-
-    /// Adds what the warm floors have risen by. The oracle's S3 allows a launch for each.
-    pub(super) fn note_floor(&mut self) {
-        let now = self.nature.now();
-        for (name, pool) in &self.spec.pools {
-            let floor = pool.spec.capacity.idle_at(now);
-            let before = self.oracle.floors.insert(name.clone(), floor).unwrap_or(0);
-            self.oracle.floor += u64::from(floor.saturating_sub(before));
-        }
+        let after = self.truth().queued_for(&change.pool);
+        self.oracle.allow(u64::from(live) + before.max(after));
     }
 
     pub(super) fn dispatch(&mut self, event: Event) {
@@ -101,9 +84,10 @@ impl Simulation {
                 None => self.nature.after(Duration::from_secs(5), Event::Notify(note)),
             },
             Event::Send(mut job) => {
-                job.enterprise = self.enterprise();
+                job.enterprise = enterprise(&self.spec);
                 self.nature.say(format_args!("webhook: job {} is {:?}", job.job, job.state));
-                self.excuse_stale(&job);
+                let (oracle, truth) = self.judge();
+                oracle.excuse_stale(&job, truth);
                 self.queue.send(*job, &mut self.nature);
                 self.arm_poll();
             }
@@ -138,12 +122,18 @@ impl Simulation {
             Event::Hang(id) => self.instance_hangs(&id),
             Event::PowerOff(id, why) => self.instance_powers_off(&id, why),
             Event::GivesUp(id) => self.instance_gives_up(id),
-            Event::Check => {
-                self.note_floor();
-                self.look();
-                self.nature.after(oracle::CHECK_EVERY, Event::Check);
-            }
+            Event::Check => self.check(),
         }
+    }
+
+    fn check(&mut self) {
+        let (oracle, truth) = self.judge();
+        oracle.note_floor(truth);
+        oracle.look(truth);
+        if truth.controller.is_some_and(|c| c.view().demand.jobs().values().any(|j| j.hold.is_some())) {
+            self.marks.hit(Mark::HeldByGitHub);
+        }
+        self.nature.after(oracle::CHECK_EVERY, Event::Check);
     }
 
     fn queue_job(&mut self, plan: JobPlan, run: Option<muster_reconciler::ids::RunId>) {
@@ -154,10 +144,11 @@ impl Simulation {
         let job = self.github.queue(plan, run, &mut self.nature);
         let again = if run.is_some() { " again, as a new job" } else { "" };
         self.nature.say(format_args!("job {job} [{labels}] is queued{again}"));
-        if let Some(job) = self.github.jobs().get(&job) {
-            let route = self.route_of(job);
+        let (oracle, truth) = self.judge();
+        if let Some(job) = truth.github.jobs().get(&job) {
+            let route = truth.route_of(job);
+            oracle.job_queued(&route);
             self.marks.see_route(&route);
-            self.oracle.jobs += u64::from(matches!(route, Route::Pool(_)));
         }
     }
 
@@ -165,11 +156,12 @@ impl Simulation {
         for given in self.github.assign(&mut self.nature) {
             match given {
                 Given::Begun(job, runner) => {
-                    let of = self.github.registrations().get(&runner).map(|r| r.name.pool.clone());
-                    let home = self.github.jobs().get(&job).and_then(|j| self.home(j));
+                    let (oracle, truth) = self.judge();
+                    let of = truth.github.registrations().get(&runner).map(|r| r.name.pool.clone());
+                    let home = truth.github.jobs().get(&job).and_then(|j| truth.home(j));
                     // Another pool's runner took the job. An instance that was launched for the job has nothing to do, and
                     // the other pool lacks a runner.
-                    self.oracle.allowance += u64::from(of != home);
+                    oracle.allow(u64::from(of != home));
                     self.runner_takes(runner, job);
                 }
                 Given::Vain(runner) => self.runner_dies_at_once(runner),
@@ -180,7 +172,8 @@ impl Simulation {
     fn finish_job(&mut self, job: JobId, conclusion: &'static str) {
         let Some(ended) = self.github.finish(job, conclusion, &mut self.nature) else { return };
         self.nature.say(format_args!("job {job} ends: {conclusion}"));
-        self.excuse_short(job);
+        let (oracle, truth) = self.judge();
+        oracle.excuse_short(job, truth);
         if let Some(name) = ended {
             self.runner_is_done(&name.instance);
         }

@@ -82,7 +82,9 @@ impl Simulation {
             self.changes += 1;
         }
         let travels = self.net.within(self.nature.takes().network);
-        let request = self.judge_effect(effect);
+        let process = self.process;
+        let (oracle, truth) = self.judge();
+        let request = oracle.judge_effect(effect, process, truth);
         let effect = &request.effect;
         if matches!(effect.action, Action::Sweep(_)) {
             self.nature.after(travels, Event::Arrive(Box::new(request)));

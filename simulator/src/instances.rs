@@ -186,7 +186,8 @@ impl Simulation {
             return self.instance_ends_itself(&id, "its registration was refused");
         }
         machine.stage = Stage::Idle;
-        self.excuse_late(&id);
+        let (oracle, truth) = self.judge();
+        oracle.excuse_late(&id, truth);
         if let Some(mut r) = self.nature.strikes(Fault::OnlineHang) {
             self.nature.after(r.within(Spread::secs(2, 600)), Event::Hang(id.clone()));
         }
@@ -269,10 +270,8 @@ impl Simulation {
 
     /// The instance ends, for whatever reason. GitHub loses the runner, and the runner's job fails, if it had one.
     pub(super) fn instance_ends(&mut self, id: &InstanceId, reason: &'static str) {
-        if let Some(instance) = self.cloud.instances().get(id).filter(|i| i.live()) {
-            let (pool, age) = (instance.pool.clone(), self.nature.now().since(instance.launched_at()));
-            self.judge_end(id, &pool, age);
-        }
+        let (oracle, truth) = self.judge();
+        oracle.judge_end(id, truth);
         self.cloud.become_state(id, InstanceState::ShuttingDown, Some(reason), &mut self.nature);
         let Some(machine) = self.machines.get_mut(id) else { return };
         let hung = machine.stage == Stage::Hung;

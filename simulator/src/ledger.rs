@@ -193,15 +193,11 @@ impl Simulation {
         };
         self.github.jobs().iter().map(life).collect()
     }
-
-    pub(super) fn enterprise(&self) -> Option<String> {
-        enterprise(&self.spec)
-    }
 }
 
 /// The enterprise of the pools, if one of them has such a scope. The simulated GitHub has at most one enterprise, which
 /// owns all organisations.
-fn enterprise(spec: &Spec) -> Option<String> {
+pub(super) fn enterprise(spec: &Spec) -> Option<String> {
     spec.pools.values().find_map(|p| match &p.spec.github.scope {
         Scope::Enterprise(slug) => Some(slug.to_string()),
         Scope::Org(_) | Scope::Repo(..) => None,

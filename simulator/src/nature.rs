@@ -27,6 +27,7 @@ pub(super) struct Nature {
     pub luck: Luck,
     pub options: WorldOptions,
     pub trace: Trace,
+    began: Time,
     aws_throttles_until: Time,
     github_fails_until: Time,
     github_down_until: Time,
@@ -40,6 +41,7 @@ impl Nature {
             luck: Luck::new(seed, &options.faults.schedule),
             trace: Trace::new(began, options.keep_lines),
             options,
+            began,
             aws_throttles_until: Time::ZERO,
             github_fails_until: Time::ZERO,
             github_down_until: Time::ZERO,
@@ -49,6 +51,23 @@ impl Nature {
 
     pub fn now(&self) -> Time {
         self.agenda.now
+    }
+
+    /// When the last fault can strike. None: faults strike for ever.
+    pub fn calm_from(&self) -> Option<Time> {
+        self.options.faults.last.map(|last| self.began + last)
+    }
+
+    /// From now on, no fault strikes.
+    pub fn stop_faults(&mut self) {
+        self.options.faults.last = Some(Duration::ZERO);
+        self.luck.active = false;
+    }
+
+    /// The time has moved. Faults end at a time.
+    pub fn moved(&mut self) {
+        let now = self.now();
+        self.luck.active &= self.calm_from().is_none_or(|calm| now < calm);
     }
 
     pub fn takes(&self) -> &Latencies {
