@@ -8,12 +8,10 @@ use muster_reconciler::ids::{EffectId, Forge as List, InstanceId};
 use muster_reconciler::market::Market;
 
 use crate::Simulation;
-use crate::event::Event;
 use crate::faults::Fault;
 use crate::marks::Mark;
 use crate::oracle::Invariant;
 use crate::request::{Put, Request};
-use crate::rng::Spread;
 
 impl Simulation {
     /// Carries out the action of a request. Err: only the first half of a Configure took effect, and this is the second
@@ -37,9 +35,7 @@ impl Simulation {
             }
             Action::Drain(ids) => self.batch(ids, |world, id| {
                 if world.cloud.tag_drain(id, now) {
-                    let seen = world.instance_rng.within(world.nature.takes().drain_seen);
-                    let late = world.nature.strikes(Fault::LateDrain).map(|mut r| r.within(Spread::secs(30, 500)));
-                    world.nature.after(seen + late.unwrap_or_default(), Event::SeesDrain(id.clone()));
+                    world.machines.is_tagged(id, &mut world.nature);
                 }
             }),
             Action::Terminate(ids) => self.batch(ids, |world, id| world.terminate(id, request)),
@@ -50,7 +46,7 @@ impl Simulation {
                     if deleted.killed.is_some() {
                         self.kill(id, request, "its runner was deregistered");
                     }
-                    self.runner_loses_session(id);
+                    self.machines.loses_session(id, &mut self.nature);
                     Outcome::Done
                 }
                 Err(failure) => Outcome::Failed(failure),
@@ -130,7 +126,7 @@ impl Simulation {
     fn terminate(&mut self, id: &InstanceId, request: &Request) {
         let now = self.nature.now();
         let Some(instance) = self.cloud.instances().get(id).filter(|i| i.live()) else { return };
-        let (pool, interrupted, age) = (instance.pool.clone(), instance.interrupted, now.since(instance.launched_at()));
+        let (pool, interrupted, age) = (instance.pool.clone(), instance.interrupted(), now.since(instance.launched_at()));
         if !interrupted && age < self.spec.max_lifetime(&pool) {
             self.kill(id, request, "its instance was terminated");
         }

@@ -232,6 +232,6 @@ impl Simulation {
         let orphan_since = (!alive).then_some(self.nature.now());
         let configure = std::sync::Arc::new(put.configure.clone());
         self.cloud.secrets.insert(id.clone(), Secret { runner: put.runner, configure, orphan_since });
-        self.instance_may_fetch(id);
+        self.machines.may_fetch(id, &mut self.nature);
     }
 }

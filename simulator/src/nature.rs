@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use muster_reconciler::effect::FailureKind;
+use muster_reconciler::ids::InstanceId;
 use muster_reconciler::time::Time;
 
 use crate::agenda::Agenda;
-use crate::event::Event;
+use crate::event::{Act, Event};
 use crate::faults::Fault;
 use crate::luck::Luck;
 use crate::options::{Latencies, WorldOptions};
@@ -76,6 +77,10 @@ impl Nature {
 
     pub fn after(&mut self, delay: Duration, event: Event) {
         self.agenda.after(delay, event);
+    }
+
+    pub fn act_after(&mut self, delay: Duration, id: &InstanceId, act: Act) {
+        self.after(delay, Event::Act(id.clone(), act));
     }
 
     pub fn strikes(&mut self, fault: Fault) -> Option<Rng> {

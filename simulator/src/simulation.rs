@@ -9,7 +9,7 @@ use muster_reconciler::controller::Controller;
 use muster_reconciler::effect::{Input, Outcome, Swept};
 use muster_reconciler::event::JobState;
 use muster_reconciler::fact::Fact;
-use muster_reconciler::ids::{EffectId, Forge as List, InstanceId, JobId};
+use muster_reconciler::ids::{EffectId, Forge as List, JobId};
 use muster_reconciler::manifest::Spec;
 use muster_reconciler::time::Time;
 
@@ -17,9 +17,9 @@ use crate::changes::Change;
 use crate::cloud::Cloud;
 use crate::event::Event;
 use crate::github::GitHub;
-use crate::instances::Machine;
+use crate::instances::Machines;
 use crate::job_plan::JobPlan;
-use crate::ledger::{Ledger, Subject};
+use crate::ledger::Ledger;
 use crate::luck::Strike;
 use crate::marks::{Mark, Marks};
 use crate::nature::{Nature, WEATHER_EVERY};
@@ -28,6 +28,7 @@ use crate::oracle::{self, Invariant, Oracle, Truth, Unrest, Violation};
 use crate::queue::Queue;
 use crate::request::{CrashMode, Kind};
 use crate::rng::{Rng, Spread};
+use crate::strangers;
 use crate::times::BEGIN;
 use crate::trace::Trace;
 
@@ -50,7 +51,7 @@ pub struct Simulation {
     pub(super) cloud: Cloud,
     pub(super) github: GitHub,
     pub(super) queue: Queue,
-    pub(super) machines: BTreeMap<InstanceId, Machine>,
+    pub(super) machines: Machines,
     pub(super) controller: Option<Controller>,
     /// The number of the controller's process. Answers to an earlier process are lost.
     pub(super) process: u32,
@@ -64,7 +65,7 @@ pub struct Simulation {
     pub(super) listed: BTreeMap<List, u64>,
     /// The version that each list had when a request read it. The process knows the version once the answer arrives.
     pub(super) etags: BTreeMap<EffectId, (List, u64)>,
-    poll_at: Option<Time>,
+    pub(super) poll_at: Option<Time>,
     pub(super) crash_at: Option<(u64, CrashMode)>,
     /// How many effects were sent, without sweeps.
     pub(super) sent: u64,
@@ -80,7 +81,6 @@ pub struct Simulation {
     /// How many jobs and changes are still to come.
     pub(super) coming: u64,
     pub(super) net: Rng,
-    pub(super) instance_rng: Rng,
 }
 
 /// The figures of a run so far.
@@ -120,15 +120,17 @@ impl Simulation {
         nature.agenda.at(began, Event::Start);
         nature.after(oracle::CHECK_EVERY, Event::Check);
         nature.after(WEATHER_EVERY, Event::Weather);
+        let (mut github, mut instance_rng) = (GitHub::new(seed), Rng::new(seed, "boxes"));
+        strangers::settle(&spec, &mut github.registry, &mut instance_rng, &mut nature);
         let mut world = Simulation {
             nature,
             seed,
             first_spec: Arc::clone(&spec),
             spec,
             cloud: Cloud::new(seed),
-            github: GitHub::new(seed),
+            github,
             queue: Queue::new(seed),
-            machines: BTreeMap::new(),
+            machines: Machines::new(instance_rng),
             controller: None,
             process: 0,
             oracle: Oracle::default(),
@@ -148,9 +150,7 @@ impl Simulation {
             ticks_now: 0,
             coming: 0,
             net: Rng::new(seed, "network"),
-            instance_rng: Rng::new(seed, "boxes"),
         };
-        world.settle_strangers();
         let (oracle, truth) = world.judge();
         oracle.note_floor(truth);
         world
@@ -213,6 +213,21 @@ impl Simulation {
         &self.oracle.violations
     }
 
+    /// The record of runners and jobs. None: nobody asked for it.
+    pub fn ledger(&self) -> Option<&Ledger> {
+        self.ledger.as_deref()
+    }
+
+    /// The same record, to take from it what was lost.
+    pub fn ledger_mut(&mut self) -> Option<&mut Ledger> {
+        self.ledger.as_deref_mut()
+    }
+
+    /// The kinds of the effects so far, without sweeps. Empty if [`keep_kinds`](Self::keep_kinds) was not called.
+    pub(super) fn kinds(&self) -> &[Kind] {
+        self.kinds.as_deref().unwrap_or_default()
+    }
+
     /// The figures of the run so far.
     pub fn report(&self) -> Report {
         let mut jobs = BTreeMap::new();
@@ -269,6 +284,16 @@ impl Simulation {
     }
 
     // ---------------------------------------------------------------------------------------------------- orders
+
+    /// From now on, the world keeps a ledger. To have the whole run in it, call this before the first step.
+    pub fn keep_ledger(&mut self) {
+        self.ledger.get_or_insert_default();
+    }
+
+    /// From now on, the world keeps the kinds of the effects.
+    pub(super) fn keep_kinds(&mut self) {
+        self.kinds.get_or_insert_default();
+    }
 
     /// The controller's facts since the last call, at most 10,000.
     pub fn take_facts(&mut self) -> Vec<Fact> {
@@ -337,9 +362,7 @@ impl Simulation {
             if next <= wake {
                 let Some(event) = self.nature.agenda.pop() else { return };
                 self.moved(before);
-                let subject = Subject::of(&event);
                 self.dispatch(event);
-                self.note(subject);
                 continue;
             }
             self.nature.agenda.now = wake;
@@ -450,42 +473,6 @@ impl Simulation {
                 self.crash_and_restart();
                 return;
             }
-        }
-    }
-
-    pub(super) fn start(&mut self) {
-        self.process += 1;
-        self.oracle.new_process();
-        self.listed.clear();
-        self.etags.clear();
-        self.nature.say(format_args!("---- controller process {} starts", self.process));
-        self.controller = Some(Controller::new(&format!("p{}", self.process), self.now()));
-        self.feed(Input::Spec(Arc::clone(&self.spec)));
-        self.poll_at = None;
-        self.arm_poll();
-    }
-
-    /// Plans the next receive call, for when a message is visible.
-    pub(super) fn arm_poll(&mut self) {
-        let Some(visible) = self.queue.next_visible() else { return };
-        let at = visible.max(self.now()) + self.net.within(self.nature.takes().network);
-        if self.poll_at.is_none_or(|planned| at < planned) {
-            self.poll_at = Some(at);
-            self.nature.agenda.at(at, Event::Poll);
-        }
-    }
-
-    pub(super) fn poll(&mut self) {
-        if self.poll_at != Some(self.now()) {
-            return;
-        }
-        self.poll_at = None;
-        if self.controller.is_some() {
-            let messages = self.queue.receive(&mut self.nature);
-            if !messages.is_empty() {
-                self.feed(Input::Messages(messages));
-            }
-            self.arm_poll();
         }
     }
 }

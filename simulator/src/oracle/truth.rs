@@ -1,17 +1,15 @@
 //! What the oracle reads: the ground truth, and the controller.
 
-use std::collections::BTreeMap;
-
 use muster_reconciler::controller::Controller;
 use muster_reconciler::event::{JobEvent, JobState};
-use muster_reconciler::ids::{InstanceId, JobId, PoolName};
+use muster_reconciler::ids::{JobId, PoolName};
 use muster_reconciler::manifest::Spec;
 use muster_reconciler::matching::{Route, route};
 use muster_reconciler::time::Time;
 
 use crate::cloud::Cloud;
 use crate::github::{GitHub, Job, event};
-use crate::instances::Machine;
+use crate::instances::Machines;
 use crate::ledger::enterprise;
 use crate::nature::Nature;
 use crate::queue::Queue;
@@ -24,7 +22,7 @@ pub(crate) struct Truth<'a> {
     pub cloud: &'a Cloud,
     pub github: &'a GitHub,
     pub queue: &'a Queue,
-    pub machines: &'a BTreeMap<InstanceId, Machine>,
+    pub machines: &'a Machines,
     /// None while the controller is down.
     pub controller: Option<&'a Controller>,
 }
