@@ -2,7 +2,6 @@
 //! `src/github`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use muster_reconciler::effect::{Action, Launch, Outcome, RunnerSighting, Source, Swept};
 use muster_reconciler::failure::{Failure, FailureKind};
@@ -10,8 +9,9 @@ use muster_reconciler::ids::{EffectId, Forge as List, InstanceId};
 use muster_reconciler::market::Market;
 
 use crate::Simulation;
-use crate::event::Event;
 use crate::faults::Fault;
+use crate::marks::Mark;
+use crate::oracle::Invariant;
 use crate::request::{Put, Request};
 
 impl Simulation {
@@ -36,9 +36,7 @@ impl Simulation {
             }
             Action::Drain(ids) => self.batch(ids, |world, id| {
                 if world.cloud.tag_drain(id, now) {
-                    let seen = world.instance_rng.within(world.nature.takes().drain_seen);
-                    let late = world.nature.strikes(Fault::LateDrain).map(|mut r| r.within(crate::rng::Spread::secs(30, 500)));
-                    world.nature.after(seen + late.unwrap_or_default(), Event::SeesDrain(id.clone()));
+                    world.machines.is_tagged(id, &mut world.nature);
                 }
             }),
             Action::Terminate(ids) => self.batch(ids, |world, id| world.terminate(id, request)),
@@ -47,9 +45,9 @@ impl Simulation {
                 Ok(Some(deleted)) => {
                     let id = &deleted.name.instance;
                     if deleted.killed.is_some() {
-                        self.judge_kill(id, request, "its runner was deregistered");
+                        self.kill(id, request, "its runner was deregistered");
                     }
-                    self.runner_loses_session(id);
+                    self.machines.loses_session(id, &mut self.nature);
                     Outcome::Done
                 }
                 Err(failure) => Outcome::Failed(failure),
@@ -78,12 +76,13 @@ impl Simulation {
             Ok((launched, replayed)) => {
                 let (got, asked) = (launched.instances.len(), launch.count as usize);
                 if got < asked {
-                    self.marks.hit(if got == 0 { crate::marks::Mark::EmptyFleet } else { crate::marks::Mark::PartialFleet });
+                    self.marks.hit(if got == 0 { Mark::EmptyFleet } else { Mark::PartialFleet });
                 }
                 if replayed {
-                    self.marks.hit(crate::marks::Mark::TokenReplayed);
+                    self.marks.hit(Mark::TokenReplayed);
                 } else {
-                    self.judge_fleet(launch, &launched, max);
+                    let (oracle, truth) = self.judge();
+                    oracle.judge_fleet(launch, &launched, max, truth);
                 }
                 if self.nature.trace.kept() {
                     let spot = if launch.market == Market::Spot { "spot" } else { "on-demand" };
@@ -94,7 +93,7 @@ impl Simulation {
             }
             Err(failure) => {
                 if failure.kind == FailureKind::Conflict {
-                    self.oracle.blame(crate::oracle::Invariant::S5, self.nature.now(), failure.message.clone());
+                    self.oracle.blame(Invariant::S5, self.nature.now(), failure.message.clone());
                 }
                 Outcome::Failed(failure)
             }
@@ -128,9 +127,9 @@ impl Simulation {
     fn terminate(&mut self, id: &InstanceId, request: &Request) {
         let now = self.nature.now();
         let Some(instance) = self.cloud.instances().get(id).filter(|i| i.live()) else { return };
-        let (pool, interrupted, age) = (instance.pool.clone(), instance.interrupted, now.since(instance.launched_at()));
-        if !interrupted && age < self.most_age(&pool) {
-            self.judge_kill(id, request, "its instance was terminated");
+        let (pool, interrupted, age) = (instance.pool.clone(), instance.interrupted(), now.since(instance.launched_at()));
+        if !interrupted && age < self.spec.max_lifetime(&pool) {
+            self.kill(id, request, "its instance was terminated");
         }
         if self.nature.hits(Fault::TerminateIgnored) {
             return self.nature.say(format_args!("EC2 says that it terminates {id}, and does not"));
@@ -139,9 +138,13 @@ impl Simulation {
         self.instance_ends(id, "Client.UserInitiatedShutdown");
     }
 
-    /// The pool's `maxLifetime`. A pool that is no longer in the manifests has the default's.
-    pub(super) fn most_age(&self, pool: &muster_reconciler::ids::PoolName) -> Duration {
-        self.spec.max_lifetime(pool)
+    /// A request takes effect that ends what runs on an instance.
+    fn kill(&mut self, id: &InstanceId, request: &Request, how: &str) {
+        let (oracle, truth) = self.judge();
+        if let Some(race) = oracle.judge_kill(id, request, how, truth) {
+            self.marks.hit(Mark::KilledInRace);
+            self.nature.say(format_args!("{race}"));
+        }
     }
 
     fn batch(&mut self, ids: &[InstanceId], each: impl Fn(&mut Simulation, &InstanceId)) -> Outcome {
@@ -166,7 +169,7 @@ impl Simulation {
         let cluster = self.spec.controller.cluster().to_owned();
         let listed = self.github.registry.list(list, &cluster, &mut self.nature);
         // A row that is missing once costs nothing. Missing twice in a row, the runner looks gone, which may cost a launch.
-        self.oracle.allowance += u64::from(listed.lacks);
+        self.oracle.allow(u64::from(listed.lacks));
         // The process gets no ETag for a list that was not entirely true.
         self.listed.remove(list);
         if let Some(version) = listed.version {

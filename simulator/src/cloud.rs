@@ -13,13 +13,15 @@ use muster_reconciler::refusal::{Refusal, Scope};
 use muster_reconciler::time::Time;
 
 use crate::capacity::{Bucket, Stock};
-use crate::event::Event;
+use crate::event::{Act, Event};
 use crate::faults::Fault;
 use crate::nature::Nature;
 use crate::rng::{Rng, Spread};
 
 /// How long EC2 shows a terminated instance: about an hour.
 const SHOWN_AFTER_END: Duration = Duration::from_secs(3600);
+/// The time from spot's warning to the end of the instance.
+const SPOT_NOTICE: Duration = Duration::from_secs(120);
 /// How many rows one page of DescribeInstances has. It is small, so that small runs have several pages.
 pub(super) const PAGE: usize = 10;
 
@@ -66,7 +68,7 @@ pub struct Instance {
     /// Each state of the instance with its begin. DescribeInstances may show an earlier state than the last.
     changes: Vec<Moment>,
     /// EC2 has announced that it takes the instance back.
-    pub(super) interrupted: bool,
+    interrupted: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -106,6 +108,11 @@ impl Instance {
     /// Whether the instance has the tag `muster:drain`.
     pub(super) fn draining(&self) -> bool {
         self.latest().is_some_and(|c| c.draining)
+    }
+
+    /// Whether EC2 has announced that it takes the instance back.
+    pub(super) fn interrupted(&self) -> bool {
+        self.interrupted
     }
 
     /// When CreateFleet launched the instance.
@@ -345,8 +352,25 @@ impl Cloud {
         nature.after(delay + late, Event::Notify(event));
     }
 
-    pub(super) fn instance_mut(&mut self, id: &InstanceId) -> Option<&mut Instance> {
-        self.instances.get_mut(id)
+    /// EC2 gives its two-minute warning. An instance without a job ends itself at once; one with a job works on. False: EC2
+    /// gives no warning, because the faults are over or the instance has ended.
+    pub(super) fn warn(&mut self, id: &InstanceId, nature: &mut Nature) -> bool {
+        let comes = !nature.hits(Fault::FalseWarning);
+        let active = nature.luck.active;
+        let Some(instance) = self.instances.get_mut(id).filter(|i| i.live() && active) else { return false };
+        instance.interrupted = comes;
+        nature.say(format_args!("spot warns {id}"));
+        self.notify(Ec2Event { instance: id.clone(), kind: Ec2EventKind::SpotInterruption }, nature);
+        if comes {
+            nature.act_after(Duration::from_secs(4), id, Act::PowerOff("spot takes it back"));
+            nature.after(SPOT_NOTICE, Event::Reclaimed(id.clone()));
+        }
+        true
+    }
+
+    /// Whether EC2 takes the spot instance back now. After the end of the faults, it takes only those that it has warned.
+    pub(super) fn reclaims(&self, id: &InstanceId, nature: &Nature) -> bool {
+        self.instances.get(id).is_some_and(|i| i.live() && (nature.luck.active || i.interrupted))
     }
 
     /// Puts the tag `muster:drain` on an instance, as CreateTags does. False: there is no such instance.

@@ -44,13 +44,13 @@ impl End {
     fn of(world: &Simulation) -> End {
         End {
             jobs: world.report().jobs,
-            live: world.cloud.populated().map(|(pool, n)| (pool.to_string(), n)).collect(),
-            registrations: world.github.registrations().len(),
-            secrets: world.cloud.secrets.len(),
-            messages: world.queue.len(),
-            launched: world.cloud.launched(),
-            registered: world.github.registry.registered(),
-            ended: world.cloud.ended().clone(),
+            live: world.cloud().populated().map(|(pool, n)| (pool.to_string(), n)).collect(),
+            registrations: world.github().registrations().len(),
+            secrets: world.cloud().secrets.len(),
+            messages: world.queue().len(),
+            launched: world.cloud().launched(),
+            registered: world.github().registry.registered(),
+            ended: world.cloud().ended().clone(),
         }
     }
 
@@ -153,12 +153,7 @@ impl Reference {
         let (world, converged) = run(scenario, None, 0);
         match world.violations().iter().cloned().chain(converged.err()).next() {
             Some(violation) => Err(violation),
-            None => Ok(Reference {
-                scenario: scenario.clone(),
-                judged,
-                end: End::of(&world),
-                effects: world.kinds.unwrap_or_default(),
-            }),
+            None => Ok(Reference { scenario: scenario.clone(), judged, end: End::of(&world), effects: world.kinds().to_vec() }),
         }
     }
 
@@ -197,7 +192,7 @@ impl Reference {
 
 fn run(scenario: &Scenario, crash: Option<Point>, lines: usize) -> (Simulation, Result<(), Violation>) {
     let mut world = scenario.world(lines);
-    world.kinds = Some(Vec::new());
+    world.keep_kinds();
     if let Some(Point { effect, mode }) = crash {
         world.crash_after_effect(effect, mode);
     }

@@ -1,23 +1,63 @@
 //! What each event does when its time has come: it goes to the part of the world that it concerns.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use muster_reconciler::controller::Controller;
 use muster_reconciler::effect::{Input, Outcome};
-use muster_reconciler::event::{InstanceState, JobState};
-use muster_reconciler::ids::{JobId, PoolName};
-use muster_reconciler::matching::Route;
+use muster_reconciler::event::InstanceState;
+use muster_reconciler::ids::{EffectId, InstanceId, JobId, RunnerId};
 
 use crate::Simulation;
 use crate::changes::{Change, Edit};
+use crate::cloud::Instance;
 use crate::event::Event;
 use crate::faults::Fault;
-use crate::github::{Given, Job};
+use crate::github::Given;
+use crate::instances::Deed;
 use crate::job_plan::JobPlan;
+use crate::ledger::enterprise;
 use crate::marks::Mark;
 use crate::nature::WEATHER_EVERY;
-use crate::oracle;
+use crate::{oracle, strangers};
 
 impl Simulation {
+    fn start(&mut self) {
+        self.process += 1;
+        self.oracle.new_process();
+        self.listed.clear();
+        self.etags.clear();
+        self.nature.say(format_args!("---- controller process {} starts", self.process));
+        self.controller = Some(Controller::new(&format!("p{}", self.process), self.now()));
+        self.feed(Input::Spec(Arc::clone(&self.spec)));
+        self.poll_at = None;
+        self.arm_poll();
+    }
+
+    /// Plans the next receive call, for when a message is visible.
+    pub(super) fn arm_poll(&mut self) {
+        let Some(visible) = self.queue.next_visible() else { return };
+        let at = visible.max(self.now()) + self.net.within(self.nature.takes().network);
+        if self.poll_at.is_none_or(|planned| at < planned) {
+            self.poll_at = Some(at);
+            self.nature.agenda.at(at, Event::Poll);
+        }
+    }
+
+    fn poll(&mut self) {
+        if self.poll_at != Some(self.now()) {
+            return;
+        }
+        self.poll_at = None;
+        if self.controller.is_some() {
+            let messages = self.queue.receive(&mut self.nature);
+            if !messages.is_empty() {
+                self.feed(Input::Messages(messages));
+            }
+            self.arm_poll();
+        }
+    }
+
     /// Decides which spells, crashes and stops begin now.
     fn weather(&mut self) {
         self.nature.weather();
@@ -48,28 +88,11 @@ impl Simulation {
         if let Some(mark) = mark {
             self.marks.hit(mark);
         }
-        let before = self.queued_for(&change.pool);
+        let before = self.truth().queued_for(&change.pool);
         self.nature.say(format_args!("---- pool {}: {:?}", change.pool, change.edit));
         self.set_spec(change.apply(&self.spec, &self.first_spec));
-        self.oracle.allowance += u64::from(live) + before.max(self.queued_for(&change.pool));
-    }
-
-    /// How many jobs are queued for the pool, in truth or as far as the controller knows.
-    fn queued_for(&self, pool: &PoolName) -> u64 {
-        let told = |id: &JobId| self.controller.as_ref().and_then(|c| c.view().demand.jobs().get(id)).map(|j| j.event.state);
-        let queued = |id: &JobId, job: &Job| job.state == JobState::Queued || told(id) == Some(JobState::Queued);
-        let jobs = self.github.jobs().iter().filter(|(id, j)| queued(id, j) && self.home(j).as_ref() == Some(pool));
-        jobs.count() as u64
-    }
-
-    /// Adds what the warm floors have risen by. The oracle's S3 allows a launch for each.
-    pub(super) fn note_floor(&mut self) {
-        let now = self.nature.now();
-        for (name, pool) in &self.spec.pools {
-            let floor = pool.spec.capacity.idle_at(now);
-            let before = self.oracle.floors.insert(name.clone(), floor).unwrap_or(0);
-            self.oracle.floor += u64::from(floor.saturating_sub(before));
-        }
+        let after = self.truth().queued_for(&change.pool);
+        self.oracle.allow(u64::from(live) + before.max(after));
     }
 
     pub(super) fn dispatch(&mut self, event: Event) {
@@ -79,31 +102,19 @@ impl Simulation {
             Event::Change(change) => self.change(&change),
             Event::Arrive(request) => self.arrive(&request),
             Event::Put(put) => self.put(&put),
-            Event::Answer(process, effect, outcome) => {
-                if process == self.process {
-                    let read = self.etags.remove(&effect);
-                    if let Outcome::Failed(failure) = &*outcome {
-                        self.nature.say(format_args!("answer to {effect}: {}", failure.message));
-                    } else if let Some((list, version)) = read {
-                        self.listed.insert(list, version);
-                    }
-                    self.feed(Input::Outcome(effect, *outcome));
-                }
-            }
-            Event::Limit(process, limit) => {
-                if process == self.process {
-                    self.feed(Input::GitHubLimit(*limit));
-                }
-            }
+            Event::Answer(process, ..) | Event::Limit(process, _) if process != self.process => {}
+            Event::Answer(_, effect, outcome) => self.hear_answer(effect, *outcome),
+            Event::Limit(_, limit) => self.feed(Input::GitHubLimit(*limit)),
             Event::Poll => self.poll(),
             Event::Notify(note) => match self.controller {
                 Some(_) => self.feed(Input::Ec2(note)),
                 None => self.nature.after(Duration::from_secs(5), Event::Notify(note)),
             },
             Event::Send(mut job) => {
-                job.enterprise = self.enterprise();
+                job.enterprise = enterprise(&self.spec);
                 self.nature.say(format_args!("webhook: job {} is {:?}", job.job, job.state));
-                self.excuse_stale(&job);
+                let (oracle, truth) = self.judge();
+                oracle.excuse_stale(&job, truth);
                 self.queue.send(*job, &mut self.nature);
                 self.arm_poll();
             }
@@ -117,33 +128,54 @@ impl Simulation {
             }
             Event::LetGo(job) => self.github.let_go(job, &mut self.nature),
             Event::Stolen(job) => {
-                let thief = self.thief(job);
+                let thief = strangers::thief(self.spec.controller.cluster(), job);
                 if self.github.steal(job, thief, &mut self.nature) {
                     self.nature.say(format_args!("a foreign runner takes job {job}"));
                 }
             }
             Event::Offline(runner) => self.github.registry.offline(runner),
-            Event::Running(id) => self.instance_starts(id),
-            Event::Terminated(id) => {
-                self.cloud.become_state(&id, InstanceState::Terminated, None, &mut self.nature);
-                self.machines.remove(&id);
-            }
+            Event::Running(id) => self.instance_starts(&id),
+            Event::Terminated(id) => self.instance_is_gone(&id),
             Event::Forgotten(id) => self.cloud.forget(&id),
-            Event::Warning(id) => self.instance_is_warned(id),
-            Event::Reclaimed(id) => self.instance_is_reclaimed(&id),
-            Event::Booted(id) => self.instance_booted(id),
-            Event::Fetch(id) => self.instance_fetches(id),
-            Event::Register(id, tries) => self.runner_registers(id, tries),
-            Event::SeesDrain(id) => self.instance_sees_drain(id),
-            Event::Hang(id) => self.instance_hangs(&id),
-            Event::PowerOff(id, why) => self.instance_powers_off(&id, why),
-            Event::GivesUp(id) => self.instance_gives_up(id),
-            Event::Check => {
-                self.note_floor();
-                self.look();
-                self.nature.after(oracle::CHECK_EVERY, Event::Check);
+            Event::Warning(id) => {
+                if self.cloud.warn(&id, &mut self.nature) {
+                    self.oracle.excuse_instance(&id);
+                }
             }
+            Event::Reclaimed(id) => {
+                if self.cloud.reclaims(&id, &self.nature) {
+                    self.oracle.excuse_instance(&id);
+                    self.nature.say(format_args!("spot takes {id}"));
+                    self.instance_ends(&id, "Server.SpotInstanceTermination");
+                }
+            }
+            Event::Act(id, act) => {
+                let (secrets, registry) = (&mut self.cloud.secrets, &mut self.github.registry);
+                let deed = self.machines.act(&id, act, secrets, registry, &mut self.nature);
+                self.follow(&id, deed);
+            }
+            Event::Check => self.check(),
         }
+    }
+
+    fn hear_answer(&mut self, effect: EffectId, outcome: Outcome) {
+        let read = self.etags.remove(&effect);
+        if let Outcome::Failed(failure) = &outcome {
+            self.nature.say(format_args!("answer to {effect}: {}", failure.message));
+        } else if let Some((list, version)) = read {
+            self.listed.insert(list, version);
+        }
+        self.feed(Input::Outcome(effect, outcome));
+    }
+
+    fn check(&mut self) {
+        let (oracle, truth) = self.judge();
+        oracle.note_floor(truth);
+        oracle.look(truth);
+        if truth.controller.is_some_and(|c| c.view().demand.jobs().values().any(|j| j.hold.is_some())) {
+            self.marks.hit(Mark::HeldByGitHub);
+        }
+        self.nature.after(oracle::CHECK_EVERY, Event::Check);
     }
 
     fn queue_job(&mut self, plan: JobPlan, run: Option<muster_reconciler::ids::RunId>) {
@@ -154,10 +186,11 @@ impl Simulation {
         let job = self.github.queue(plan, run, &mut self.nature);
         let again = if run.is_some() { " again, as a new job" } else { "" };
         self.nature.say(format_args!("job {job} [{labels}] is queued{again}"));
-        if let Some(job) = self.github.jobs().get(&job) {
-            let route = self.route_of(job);
+        let (oracle, truth) = self.judge();
+        if let Some(job) = truth.github.jobs().get(&job) {
+            let route = truth.route_of(job);
+            oracle.job_queued(&route);
             self.marks.see_route(&route);
-            self.oracle.jobs += u64::from(matches!(route, Route::Pool(_)));
         }
     }
 
@@ -165,11 +198,12 @@ impl Simulation {
         for given in self.github.assign(&mut self.nature) {
             match given {
                 Given::Begun(job, runner) => {
-                    let of = self.github.registrations().get(&runner).map(|r| r.name.pool.clone());
-                    let home = self.github.jobs().get(&job).and_then(|j| self.home(j));
+                    let (oracle, truth) = self.judge();
+                    let of = truth.github.registrations().get(&runner).map(|r| r.name.pool.clone());
+                    let home = truth.github.jobs().get(&job).and_then(|j| truth.home(j));
                     // Another pool's runner took the job. An instance that was launched for the job has nothing to do, and
                     // the other pool lacks a runner.
-                    self.oracle.allowance += u64::from(of != home);
+                    oracle.allow(u64::from(of != home));
                     self.runner_takes(runner, job);
                 }
                 Given::Vain(runner) => self.runner_dies_at_once(runner),
@@ -180,9 +214,88 @@ impl Simulation {
     fn finish_job(&mut self, job: JobId, conclusion: &'static str) {
         let Some(ended) = self.github.finish(job, conclusion, &mut self.nature) else { return };
         self.nature.say(format_args!("job {job} ends: {conclusion}"));
-        self.excuse_short(job);
+        if let Some(ledger) = &mut self.ledger {
+            ledger.job_is_over(job, conclusion, self.nature.now());
+        }
+        let (oracle, truth) = self.judge();
+        oracle.excuse_short(job, truth);
         if let Some(name) = ended {
-            self.runner_is_done(&name.instance);
+            self.machines.is_done(&name.instance, &mut self.nature);
+        }
+    }
+
+    /// GitHub has given the runner a job.
+    fn runner_takes(&mut self, runner: RunnerId, job: JobId) {
+        let Some(id) = self.github.registry.instance_of(runner) else { return };
+        self.machines.takes(&id, job);
+        self.nature.say(format_args!("job {job} starts on {id}"));
+    }
+
+    /// GitHub has given the runner a job, and the runner dies before the job begins.
+    fn runner_dies_at_once(&mut self, runner: RunnerId) {
+        let Some(id) = self.github.registry.instance_of(runner) else { return };
+        self.oracle.excuse_instance(&id);
+        self.machines.dies_at_once(&id, &mut self.nature);
+    }
+
+    fn instance_starts(&mut self, id: &InstanceId) {
+        if self.cloud.become_state(id, InstanceState::Running, None, &mut self.nature) {
+            let draining = self.cloud.instances().get(id).is_some_and(Instance::draining);
+            let deed = self.machines.starts(id, draining, &mut self.nature);
+            self.follow(id, deed);
+        }
+    }
+
+    /// Applies to EC2, GitHub and the oracle what an instance did.
+    fn follow(&mut self, id: &InstanceId, deed: Deed) {
+        match deed {
+            Deed::Nothing => {}
+            Deed::Fails => self.oracle.excuse_instance(id),
+            Deed::Online => {
+                let (oracle, truth) = self.judge();
+                oracle.excuse_late(id, truth);
+                if let Some(ledger) = &mut self.ledger {
+                    ledger.comes_online(id, self.nature.now());
+                }
+                self.nature.say(format_args!("instance {id} is online"));
+            }
+            Deed::Refused => {
+                self.oracle.excuse_instance(id);
+                self.instance_ends_itself(id, "its registration was refused");
+            }
+            Deed::EndsItself(why) => self.instance_ends_itself(id, why),
+            Deed::Hangs(runner) => {
+                self.oracle.excuse_instance(id);
+                if let Some(runner) = runner {
+                    self.github.registry.lost(runner, &mut self.nature);
+                }
+                self.nature.say(format_args!("instance {id} hangs"));
+            }
+        }
+    }
+
+    fn instance_ends_itself(&mut self, id: &InstanceId, why: &str) {
+        self.nature.say(format_args!("instance {id} ends itself: {why}"));
+        self.instance_ends(id, "Client.InstanceInitiatedShutdown");
+    }
+
+    /// The instance ends, for whatever reason. GitHub loses the runner, and the runner's job fails, if it had one.
+    pub(super) fn instance_ends(&mut self, id: &InstanceId, reason: &'static str) {
+        let (oracle, truth) = self.judge();
+        oracle.judge_end(id, truth);
+        self.cloud.become_state(id, InstanceState::ShuttingDown, Some(reason), &mut self.nature);
+        if let Some(runner) = self.machines.ends(id) {
+            self.github.registry.lost(runner, &mut self.nature);
+        }
+    }
+
+    fn instance_is_gone(&mut self, id: &InstanceId) {
+        self.cloud.become_state(id, InstanceState::Terminated, None, &mut self.nature);
+        self.machines.is_gone(id);
+        if let Some(ledger) = &mut self.ledger
+            && let Some(instance) = self.cloud.instances().get(id)
+        {
+            ledger.is_gone(id, instance);
         }
     }
 }

@@ -81,7 +81,9 @@ impl Simulation {
             self.changes += 1;
         }
         let travels = self.net.within(self.nature.takes().network);
-        let request = self.judge_effect(effect);
+        let process = self.process;
+        let (oracle, truth) = self.judge();
+        let request = oracle.judge_effect(effect, process, truth);
         let effect = &request.effect;
         if matches!(effect.action, Action::Sweep(_)) {
             self.nature.after(travels, Event::Arrive(Box::new(request)));
@@ -229,6 +231,6 @@ impl Simulation {
         let orphan_since = (!alive).then_some(self.nature.now());
         let configure = std::sync::Arc::new(put.configure.clone());
         self.cloud.secrets.insert(id.clone(), Secret { runner: put.runner, configure, orphan_since });
-        self.instance_may_fetch(id);
+        self.machines.may_fetch(id, &mut self.nature);
     }
 }

@@ -54,20 +54,30 @@ pub(super) enum Event {
     Warning(InstanceId),
     /// EC2 takes a spot instance back.
     Reclaimed(InstanceId),
-    /// The instance has booted.
-    Booted(InstanceId),
-    /// The instance looks for its configuration.
-    Fetch(InstanceId),
-    /// The instance connects to GitHub. The number counts the earlier attempts.
-    Register(InstanceId, u32),
-    /// The instance reads its drain tag.
-    SeesDrain(InstanceId),
-    /// The instance stops doing anything, and stays.
-    Hang(InstanceId),
-    /// The instance ends itself for this reason, unless it has a job by now.
-    PowerOff(InstanceId, &'static str),
-    /// The instance has waited too long for its configuration.
-    GivesUp(InstanceId),
+    /// An instance does what it had planned.
+    Act(InstanceId, Act),
     /// The oracle checks the invariants.
     Check,
+}
+
+/// What an instance does when its time has come.
+#[derive(Debug)]
+pub(super) enum Act {
+    /// The instance has booted, and begins to wait for its configuration.
+    Boot,
+    /// The instance looks for its configuration.
+    Fetch,
+    /// The instance connects to GitHub.
+    Register {
+        /// How many attempts failed before this one.
+        tries: u32,
+    },
+    /// The instance reads its drain tag.
+    SeeDrain,
+    /// The instance stops doing anything, and stays.
+    Hang,
+    /// The instance ends itself for this reason, unless it has a job by now.
+    PowerOff(&'static str),
+    /// The instance ends itself if it still has no configuration.
+    GiveUp,
 }

@@ -12,7 +12,7 @@ use muster_reconciler::time::Time;
 
 use crate::conditions::Conditions;
 use crate::job_plan::JobPlan;
-use crate::ledger::{InstanceLife, JobLife, Router};
+use crate::ledger::{InstanceLife, JobLife, Ledger, Router};
 use crate::{Report, Simulation};
 
 /// How long the controller runs before the first job, so that the warm floors are ready.
@@ -106,7 +106,7 @@ pub fn forecast(question: &Question, mut progress: impl FnMut(Time)) -> Forecast
         world.run_for(STEP);
         let now = world.now();
         progress(now);
-        for lost in world.take_lost() {
+        for lost in world.ledger_mut().map(Ledger::take_lost).unwrap_or_default() {
             if let Some(after) = conditions.rerun_lost_after
                 && let Some(job) = world.github().jobs().get(&lost)
             {
@@ -115,7 +115,8 @@ pub fn forecast(question: &Question, mut progress: impl FnMut(Time)) -> Forecast
                 world.submit(plan);
             }
         }
-        if now < *until || world.jobs_over() < expected && now < give_up {
+        let jobs_over = world.ledger().map_or(0, Ledger::jobs_over);
+        if now < *until || jobs_over < expected && now < give_up {
             continue;
         }
         let over = *over_since.get_or_insert(now);
@@ -123,14 +124,15 @@ pub fn forecast(question: &Question, mut progress: impl FnMut(Time)) -> Forecast
             break;
         }
     }
-    let jobs = world.job_lives(&mut router);
+    let ledger = world.ledger();
+    let jobs = ledger.map(|l| l.job_lives(world.github(), &mut router)).unwrap_or_default();
     Forecast {
         begin,
         end: world.now(),
         unrouted_but_run: jobs.iter().filter(|j| j.pool.is_none() && j.started.is_some()).count() as u64,
         unstarted: unstarted(&world, &jobs),
         unrouted: unrouted.list(),
-        instances: world.instance_lives(),
+        instances: ledger.map(|l| l.instance_lives(world.cloud())).unwrap_or_default(),
         report: world.report(),
         spec: Arc::clone(spec),
         jobs,

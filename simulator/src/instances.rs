@@ -1,21 +1,22 @@
 //! The instances: each boots, reads and deletes its secret, registers, takes a job and ends itself. Only the instance knows
-//! that it is idle.
+//! that it is idle. An instance does an [`Act`] when its time has come, and answers with a [`Deed`], which the caller applies to
+//! EC2 and GitHub.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState};
+use muster_reconciler::effect::Configure;
 use muster_reconciler::ids::{InstanceId, JobId, RunnerId};
 
-use crate::Simulation;
 use crate::cloud::Secret;
-use crate::event::Event;
+use crate::event::{Act, Event};
 use crate::faults::Fault;
-use crate::rng::Spread;
+use crate::nature::Nature;
+use crate::registry::Registry;
+use crate::rng::{Rng, Spread};
 
 /// How long an instance waits for its configuration before it ends itself.
 const CONFIGURATION_WAIT: Duration = Duration::from_secs(600);
-/// The time from spot's warning to the end of the instance.
-const SPOT_NOTICE: Duration = Duration::from_secs(120);
 /// How often an instance tries to reach GitHub, every 15 s, before it ends itself.
 const CONNECT_TRIES: u32 = 20;
 const CONNECT_AGAIN: Duration = Duration::from_secs(15);
@@ -23,14 +24,13 @@ const CONNECT_AGAIN: Duration = Duration::from_secs(15);
 /// One instance, from the moment when it runs at EC2.
 #[derive(Debug)]
 pub struct Machine {
-    /// How far the instance has come.
-    pub stage: Stage,
+    stage: Stage,
     runner: Option<RunnerId>,
     ephemeral: bool,
     fate: Fate,
     drains: bool,
     /// How many jobs began on the instance.
-    pub(super) jobs: u32,
+    jobs: u32,
 }
 
 /// How far an instance has come.
@@ -71,6 +71,11 @@ enum Fate {
 }
 
 impl Machine {
+    /// How far the instance has come.
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
     /// The id of the runner's registration at GitHub. None before the instance has read it.
     pub(super) fn runner(&self) -> Option<RunnerId> {
         self.runner
@@ -97,233 +102,235 @@ const FATES: [(Fault, Fate); 6] = [
     (Fault::Deaf, Fate::Deaf),
 ];
 
-impl Simulation {
-    /// EC2 has started the instance, which begins to boot.
-    pub(super) fn instance_starts(&mut self, id: InstanceId) {
-        if !self.cloud.become_state(&id, InstanceState::Running, None, &mut self.nature) {
-            return;
-        }
+/// What an instance does to the world around it.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Deed {
+    /// Nothing that anybody else notices.
+    Nothing,
+    /// The instance will do late, or never, what it was launched for.
+    Fails,
+    /// The runner comes online at GitHub.
+    Online,
+    /// GitHub refuses the runner, because of an outage or because the registration was replaced. So the instance ends itself.
+    Refused,
+    /// The instance ends itself, for this reason.
+    EndsItself(&'static str),
+    /// The instance does nothing any more. GitHub loses its runner, if it had one.
+    Hangs(Option<RunnerId>),
+}
+
+/// The instances that EC2 has started and that are not terminated.
+#[derive(Debug)]
+pub struct Machines {
+    all: BTreeMap<InstanceId, Machine>,
+    rng: Rng,
+}
+
+impl Machines {
+    pub(super) fn new(rng: Rng) -> Machines {
+        Machines { all: BTreeMap::new(), rng }
+    }
+
+    pub(super) fn get(&self, id: &InstanceId) -> Option<&Machine> {
+        self.all.get(id)
+    }
+
+    fn at(&mut self, id: &InstanceId, stage: Stage) -> Option<&mut Machine> {
+        self.all.get_mut(id).filter(|m| m.stage == stage)
+    }
+
+    /// EC2 has started the instance, which begins to boot. `draining`: it has the drain tag already.
+    pub(super) fn starts(&mut self, id: &InstanceId, draining: bool, nature: &mut Nature) -> Deed {
         let mut fate = Fate::Healthy;
         for (fault, brings) in FATES {
-            if self.nature.hits(fault) && fate == Fate::Healthy {
+            if nature.hits(fault) && fate == Fate::Healthy {
                 fate = brings;
             }
         }
-        let slow = self.nature.strikes(Fault::BootSlow).map(|mut r| 3 + u32::try_from(r.below(12)).unwrap_or(0));
-        if fate != Fate::Healthy && fate != Fate::Deaf || slow.is_some() {
-            self.oracle.excuse_instance(&id);
-        }
+        let slow = nature.strikes(Fault::BootSlow).map(|mut r| 3 + u32::try_from(r.below(12)).unwrap_or(0));
         let stage = Stage::Booting;
         let machine = Machine { stage, runner: None, ephemeral: true, fate, drains: false, jobs: 0 };
-        self.machines.insert(id.clone(), machine);
-        if self.cloud.instances().get(&id).is_some_and(crate::cloud::Instance::draining) {
-            // The instance got the drain tag before it ran. It sees the tag when it has booted.
-            let seen = self.instance_rng.within(self.nature.takes().boot);
-            self.nature.after(seen, Event::SeesDrain(id.clone()));
+        self.all.insert(id.clone(), machine);
+        if draining {
+            // The instance sees the tag when it has booted.
+            let seen = self.rng.within(nature.takes().boot);
+            nature.act_after(seen, id, Act::SeeDrain);
         }
-        let boot = self.instance_rng.within_tail(self.nature.takes().boot) * slow.unwrap_or(1);
+        let boot = self.rng.within_tail(nature.takes().boot) * slow.unwrap_or(1);
         match fate {
             Fate::Hangs => {}
-            Fate::FailsToBoot => self.nature.after(boot, Event::PowerOff(id, "the boot failed")),
-            _ => self.nature.after(boot, Event::Booted(id)),
+            Fate::FailsToBoot => nature.act_after(boot, id, Act::PowerOff("the boot failed")),
+            _ => nature.act_after(boot, id, Act::Boot),
         }
+        let fails = fate != Fate::Healthy && fate != Fate::Deaf || slow.is_some();
+        if fails { Deed::Fails } else { Deed::Nothing }
     }
 
-    pub(super) fn instance_booted(&mut self, id: InstanceId) {
-        let Some(machine) = self.machines.get_mut(&id).filter(|m| m.stage == Stage::Booting) else { return };
-        machine.stage = Stage::Waiting;
-        self.nature.after(CONFIGURATION_WAIT, Event::GivesUp(id.clone()));
-        self.instance_fetches(id);
+    /// An instance does what it had planned. `secrets` are those in SSM.
+    pub(super) fn act(
+        &mut self,
+        id: &InstanceId,
+        act: Act,
+        secrets: &mut BTreeMap<InstanceId, Secret>,
+        registry: &mut Registry,
+        nature: &mut Nature,
+    ) -> Deed {
+        match act {
+            Act::Boot => {
+                let Some(machine) = self.at(id, Stage::Booting) else { return Deed::Nothing };
+                machine.stage = Stage::Waiting;
+                nature.act_after(CONFIGURATION_WAIT, id, Act::GiveUp);
+                self.fetches(id, secrets, registry, nature)
+            }
+            Act::Fetch => self.fetches(id, secrets, registry, nature),
+            Act::Register { tries } => self.registers(id, tries, registry, nature),
+            Act::SeeDrain => self.sees_drain(id),
+            Act::GiveUp if self.at(id, Stage::Waiting).is_some() => Deed::EndsItself("no configuration came"),
+            Act::GiveUp => Deed::Nothing,
+            Act::Hang => self.hangs(id, nature),
+            Act::PowerOff(why) => self.powers_off(id, why),
+        }
     }
 
     /// The instance reads its secret, if there is one, and deletes it.
-    pub(super) fn instance_fetches(&mut self, id: InstanceId) {
-        let Some(machine) = self.machines.get_mut(&id).filter(|m| m.stage == Stage::Waiting) else { return };
-        if !self.cloud.secrets.contains_key(&id) {
-            return;
+    fn fetches(
+        &mut self,
+        id: &InstanceId,
+        secrets: &mut BTreeMap<InstanceId, Secret>,
+        registry: &mut Registry,
+        nature: &mut Nature,
+    ) -> Deed {
+        let Some(machine) = self.all.get_mut(id).filter(|m| m.stage == Stage::Waiting) else { return Deed::Nothing };
+        if machine.fate == Fate::CannotFetch && secrets.contains_key(id) {
+            return Deed::EndsItself("it may not read its secret");
         }
-        if machine.fate == Fate::CannotFetch {
-            return self.instance_ends_itself(&id, "it may not read its secret");
-        }
-        let Some(Secret { runner, configure, .. }) = self.cloud.secrets.remove(&id) else { return };
+        let Some(Secret { runner, configure, .. }) = secrets.remove(id) else { return Deed::Nothing };
         machine.stage = Stage::Registering;
         machine.ephemeral = configure.ephemeral;
         // With a registration token, the instance registers itself, and replaces an offline registration of the same name.
         machine.runner = match runner {
             Some(minted) => Some(minted),
-            None if self.nature.github_down() => None,
-            None => {
-                let configure = muster_reconciler::effect::Configure { replace: true, ..(*configure).clone() };
-                self.github.registry.mint(&configure, &mut self.nature).ok()
-            }
+            None if nature.github_down() => None,
+            None => registry.mint(&Configure { replace: true, ..(*configure).clone() }, nature).ok(),
         };
-        let takes = self.instance_rng.within_tail(self.nature.takes().register);
-        match machine.fate {
-            Fate::CannotRegister => self.nature.after(takes, Event::PowerOff(id, "it could not register")),
-            Fate::HangsRegistering => self.nature.after(takes, Event::Hang(id)),
-            _ => self.nature.after(takes, Event::Register(id, 0)),
-        }
+        let takes = self.rng.within_tail(nature.takes().register);
+        let next = match machine.fate {
+            Fate::CannotRegister => Act::PowerOff("it could not register"),
+            Fate::HangsRegistering => Act::Hang,
+            _ => Act::Register { tries: 0 },
+        };
+        nature.act_after(takes, id, next);
+        Deed::Nothing
     }
 
     /// A secret was written. An instance that waits for it sees it within two seconds.
-    pub(super) fn instance_may_fetch(&mut self, id: &InstanceId) {
-        let delay = self.instance_rng.within(Spread::millis(0, 2000));
-        if self.machines.get(id).is_some_and(|m| m.stage == Stage::Waiting) {
-            self.nature.after(delay, Event::Fetch(id.clone()));
+    pub(super) fn may_fetch(&mut self, id: &InstanceId, nature: &mut Nature) {
+        let delay = self.rng.within(Spread::millis(0, 2000));
+        if self.at(id, Stage::Waiting).is_some() {
+            nature.act_after(delay, id, Act::Fetch);
         }
     }
 
-    pub(super) fn runner_registers(&mut self, id: InstanceId, tries: u32) {
-        let Some(machine) = self.machines.get_mut(&id).filter(|m| m.stage == Stage::Registering) else { return };
-        if self.nature.github_down() && machine.runner.is_some() && tries < CONNECT_TRIES {
-            return self.nature.after(CONNECT_AGAIN, Event::Register(id, tries + 1));
+    fn registers(&mut self, id: &InstanceId, tries: u32, registry: &mut Registry, nature: &mut Nature) -> Deed {
+        let Some(machine) = self.at(id, Stage::Registering) else { return Deed::Nothing };
+        if nature.github_down() && machine.runner.is_some() && tries < CONNECT_TRIES {
+            nature.act_after(CONNECT_AGAIN, id, Act::Register { tries: tries + 1 });
+            return Deed::Nothing;
         }
-        let online =
-            !self.nature.github_down() && machine.runner.is_some_and(|r| self.github.registry.connect(r, &mut self.nature));
+        let online = !nature.github_down() && machine.runner.is_some_and(|r| registry.connect(r, nature));
         if !online {
-            // An outage, or a registration that was replaced, refused the runner. The instance itself did nothing wrong.
-            self.oracle.excuse_instance(&id);
-            return self.instance_ends_itself(&id, "its registration was refused");
+            return Deed::Refused;
         }
         machine.stage = Stage::Idle;
-        self.excuse_late(&id);
-        if let Some(mut r) = self.nature.strikes(Fault::OnlineHang) {
-            self.nature.after(r.within(Spread::secs(2, 600)), Event::Hang(id.clone()));
+        if let Some(mut r) = nature.strikes(Fault::OnlineHang) {
+            nature.act_after(r.within(Spread::secs(2, 600)), id, Act::Hang);
         }
-        self.nature.say(format_args!("instance {id} is online"));
+        Deed::Online
     }
 
-    /// GitHub has given the runner a job.
-    pub(super) fn runner_takes(&mut self, runner: RunnerId, job: JobId) {
-        let Some(id) = self.instance_of(runner) else { return };
-        if let Some(machine) = self.machines.get_mut(&id) {
+    /// GitHub has given the instance's runner a job.
+    pub(super) fn takes(&mut self, id: &InstanceId, job: JobId) {
+        if let Some(machine) = self.all.get_mut(id) {
             machine.stage = Stage::Working(job);
             machine.jobs += 1;
         }
-        self.nature.say(format_args!("job {job} starts on {id}"));
     }
 
-    /// GitHub has given the runner a job, and the runner dies before the job begins.
-    pub(super) fn runner_dies_at_once(&mut self, runner: RunnerId) {
-        let Some(id) = self.instance_of(runner) else { return };
-        self.oracle.excuse_instance(&id);
-        let soon = self.instance_rng.within(Spread::secs(1, 10));
-        self.nature.after(soon, Event::PowerOff(id, "its runner died before its job began"));
-    }
-
-    fn instance_of(&self, runner: RunnerId) -> Option<InstanceId> {
-        self.github.registrations().get(&runner).map(|r| r.name.instance.clone())
+    /// GitHub has given the instance's runner a job, and the runner dies before the job begins.
+    pub(super) fn dies_at_once(&mut self, id: &InstanceId, nature: &mut Nature) {
+        let soon = self.rng.within(Spread::secs(1, 10));
+        nature.act_after(soon, id, Act::PowerOff("its runner died before its job began"));
     }
 
     /// The runner's job is over. An ephemeral runner's instance ends itself; a reusable runner waits for its next job.
-    pub(super) fn runner_is_done(&mut self, id: &InstanceId) {
-        let pause = self.instance_rng.within(Spread::millis(500, 4000));
-        let Some(machine) = self.machines.get_mut(id).filter(|m| matches!(m.stage, Stage::Working(_))) else { return };
+    pub(super) fn is_done(&mut self, id: &InstanceId, nature: &mut Nature) {
+        let pause = self.rng.within(Spread::millis(500, 4000));
+        let Some(machine) = self.all.get_mut(id).filter(|m| matches!(m.stage, Stage::Working(_))) else { return };
         machine.stage = Stage::Idle;
         if (machine.ephemeral || machine.drains) && machine.fate != Fate::Deaf {
-            self.nature.after(pause, Event::PowerOff(id.clone(), "its job is done"));
+            nature.act_after(pause, id, Act::PowerOff("its job is done"));
         }
     }
 
-    /// The instance sees the drain tag through IMDS. It obeys only if it has no job.
-    pub(super) fn instance_sees_drain(&mut self, id: InstanceId) {
-        let Some(machine) = self.machines.get_mut(&id) else { return };
+    /// The instance has got the drain tag, which it sees a little later through IMDS.
+    pub(super) fn is_tagged(&mut self, id: &InstanceId, nature: &mut Nature) {
+        let seen = self.rng.within(nature.takes().drain_seen);
+        let late = nature.strikes(Fault::LateDrain).map(|mut r| r.within(Spread::secs(30, 500)));
+        nature.act_after(seen + late.unwrap_or_default(), id, Act::SeeDrain);
+    }
+
+    /// The instance obeys its drain tag only if it has no job.
+    fn sees_drain(&mut self, id: &InstanceId) -> Deed {
+        let Some(machine) = self.all.get_mut(id) else { return Deed::Nothing };
         machine.drains = true;
         match (machine.fate, machine.stage) {
-            (Fate::Deaf | Fate::Hangs, _) | (_, Stage::Working(_) | Stage::Hung | Stage::Ended) => {}
-            _ => self.instance_ends_itself(&id, "it was drained"),
+            (Fate::Deaf | Fate::Hangs, _) | (_, Stage::Working(_) | Stage::Hung | Stage::Ended) => Deed::Nothing,
+            _ => Deed::EndsItself("it was drained"),
         }
     }
 
-    pub(super) fn instance_gives_up(&mut self, id: InstanceId) {
-        if self.machines.get(&id).is_some_and(|m| m.stage == Stage::Waiting) {
-            self.instance_ends_itself(&id, "no configuration came");
-        }
-    }
-
-    /// The instance stops doing anything. GitHub loses sight of the runner, and fails its job, if it had one.
-    pub(super) fn instance_hangs(&mut self, id: &InstanceId) {
-        let active = self.nature.luck.active;
-        let hangs = |m: &Machine| m.stage == Stage::Registering || active && m.stage != Stage::Ended;
-        let Some(machine) = self.machines.get_mut(id).filter(|m| hangs(m)) else { return };
+    fn hangs(&mut self, id: &InstanceId, nature: &Nature) -> Deed {
+        let hangs = |m: &Machine| m.stage == Stage::Registering || nature.luck.active && m.stage != Stage::Ended;
+        let Some(machine) = self.all.get_mut(id).filter(|m| hangs(m)) else { return Deed::Nothing };
         machine.stage = Stage::Hung;
-        self.oracle.excuse_instance(id);
-        if let Some(runner) = machine.runner {
-            self.github.registry.lost(runner, &mut self.nature);
-        }
-        self.nature.say(format_args!("instance {id} hangs"));
+        Deed::Hangs(machine.runner)
     }
 
     /// Carries out a shutdown that was decided a moment ago, unless the runner has got a job since.
-    pub(super) fn instance_powers_off(&mut self, id: &InstanceId, why: &'static str) {
-        let kept = |m: &Machine| matches!(m.stage, Stage::Working(_) | Stage::Hung | Stage::Ended);
-        if self.machines.get(id).is_some_and(|m| !kept(m)) {
-            self.instance_ends_itself(id, why);
+    fn powers_off(&self, id: &InstanceId, why: &'static str) -> Deed {
+        match self.all.get(id).map(|m| m.stage) {
+            None | Some(Stage::Working(_) | Stage::Hung | Stage::Ended) => Deed::Nothing,
+            Some(_) => Deed::EndsItself(why),
         }
     }
 
-    fn instance_ends_itself(&mut self, id: &InstanceId, why: &'static str) {
-        self.nature.say(format_args!("instance {id} ends itself: {why}"));
-        self.instance_ends(id, "Client.InstanceInitiatedShutdown");
+    /// The instance ends, for whatever reason. Returns the runner that GitHub loses by it.
+    pub(super) fn ends(&mut self, id: &InstanceId) -> Option<RunnerId> {
+        let machine = self.all.get_mut(id)?;
+        let before = std::mem::replace(&mut machine.stage, Stage::Ended);
+        machine.runner.filter(|_| before != Stage::Hung)
     }
 
-    /// The instance ends, for whatever reason. GitHub loses the runner, and the runner's job fails, if it had one.
-    pub(super) fn instance_ends(&mut self, id: &InstanceId, reason: &'static str) {
-        if let Some(instance) = self.cloud.instances().get(id).filter(|i| i.live()) {
-            let (pool, age) = (instance.pool.clone(), self.nature.now().since(instance.launched_at()));
-            self.judge_end(id, &pool, age);
-        }
-        self.cloud.become_state(id, InstanceState::ShuttingDown, Some(reason), &mut self.nature);
-        let Some(machine) = self.machines.get_mut(id) else { return };
-        let hung = machine.stage == Stage::Hung;
-        machine.stage = Stage::Ended;
-        if let Some(runner) = machine.runner
-            && !hung
-        {
-            self.github.registry.lost(runner, &mut self.nature);
-        }
+    /// EC2 has terminated the instance.
+    pub(super) fn is_gone(&mut self, id: &InstanceId) {
+        self.all.remove(id);
     }
 
     /// The runner's registration was deleted. Its session ends, its job fails, and the instance ends itself.
-    pub(super) fn runner_loses_session(&mut self, id: &InstanceId) {
-        let pause = self.instance_rng.within(Spread::secs(1, 5));
-        let Some(machine) = self.machines.get_mut(id) else { return };
+    pub(super) fn loses_session(&mut self, id: &InstanceId, nature: &mut Nature) {
+        let pause = self.rng.within(Spread::secs(1, 5));
+        let Some(machine) = self.all.get_mut(id) else { return };
         match machine.stage {
             Stage::Working(job) => {
                 machine.stage = Stage::Idle;
-                self.nature.after(pause, Event::Finish(job, "failure"));
+                nature.after(pause, Event::Finish(job, "failure"));
             }
             Stage::Idle => {}
             _ => return,
         }
         if machine.fate != Fate::Deaf {
-            self.nature.after(pause, Event::PowerOff(id.clone(), "its registration was deleted"));
-        }
-    }
-
-    /// EC2 gives its two-minute warning. An instance without a job ends itself at once; one with a job works on.
-    pub(super) fn instance_is_warned(&mut self, id: InstanceId) {
-        // A warning that was planned for after the end of the faults does not come.
-        let active = self.nature.luck.active;
-        let comes = !self.nature.hits(Fault::FalseWarning);
-        let Some(instance) = self.cloud.instance_mut(&id).filter(|i| i.live() && active) else { return };
-        instance.interrupted = comes;
-        self.oracle.excuse_instance(&id);
-        self.nature.say(format_args!("spot warns {id}"));
-        self.cloud.notify(Ec2Event { instance: id.clone(), kind: Ec2EventKind::SpotInterruption }, &mut self.nature);
-        if !comes {
-            return;
-        }
-        self.nature.after(Duration::from_secs(4), Event::PowerOff(id.clone(), "spot takes it back"));
-        self.nature.after(SPOT_NOTICE, Event::Reclaimed(id));
-    }
-
-    pub(super) fn instance_is_reclaimed(&mut self, id: &InstanceId) {
-        let active = self.nature.luck.active;
-        if self.cloud.instance_mut(id).is_some_and(|i| i.live() && (active || i.interrupted)) {
-            self.oracle.excuse_instance(id);
-            self.nature.say(format_args!("spot takes {id}"));
-            self.instance_ends(id, "Server.SpotInstanceTermination");
+            nature.act_after(pause, id, Act::PowerOff("its registration was deleted"));
         }
     }
 }

@@ -1,8 +1,7 @@
 //! A record of the lives of all runners and jobs of a run. `muster simulate` measures it.
 //!
 //! The ledger only observes. It draws no random number, plans no event and changes nothing, so a run with a ledger is the
-//! same run, down to the hash of its trace. It looks at the ground truth after each event, and only at what the event was
-//! about.
+//! same run, down to the hash of its trace. The world tells it of what the world itself does not keep.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,11 +14,8 @@ use muster_reconciler::market::Market;
 use muster_reconciler::matching::{Route, route};
 use muster_reconciler::time::Time;
 
-use crate::Simulation;
-use crate::cloud::Instance;
-use crate::event::Event;
-use crate::github::Job;
-use crate::instances::Stage;
+use crate::cloud::{Cloud, Instance};
+use crate::github::{GitHub, Job};
 use crate::job_plan::JobPlan;
 
 /// One instance, from its launch to its end.
@@ -89,94 +85,52 @@ pub struct Ledger {
     online: BTreeMap<InstanceId, Time>,
     /// When each job ended.
     ended: BTreeMap<JobId, Time>,
-    /// Jobs that were lost with their instance, since [`Simulation::take_lost`] was last called.
+    /// Jobs that were lost with their instance, since [`Ledger::take_lost`] was last called.
     lost: Vec<JobId>,
 }
 
-/// What an event is about, as far as the ledger writes it down.
-#[derive(Debug)]
-pub(super) enum Subject {
-    /// A job that may have ended.
-    Job(JobId),
-    /// An instance whose runner may be online.
-    Online(InstanceId),
-    /// An instance that has ended.
-    Past(InstanceId),
-    /// Nothing that the ledger writes down.
-    Other,
-}
-
-impl Subject {
-    pub(super) fn of(event: &Event) -> Subject {
-        match event {
-            Event::Finish(job, ..) | Event::Cancel(job) => Subject::Job(*job),
-            Event::Register(id, ..) => Subject::Online(id.clone()),
-            Event::Terminated(id) => Subject::Past(id.clone()),
-            _ => Subject::Other,
-        }
-    }
-}
-
-impl Simulation {
-    /// From now on, the world keeps a ledger. To have the whole run in it, call this before the first step.
-    pub fn keep_ledger(&mut self) {
-        self.ledger.get_or_insert_default();
-    }
-
-    /// Writes down what an event did. Called after each event.
-    pub(super) fn note(&mut self, subject: Subject) {
-        let Some(ledger) = &mut self.ledger else { return };
-        let now = self.nature.now();
-        match subject {
-            Subject::Job(id) => {
-                let over = self.github.jobs().get(&id).filter(|j| j.state == JobState::Completed);
-                if let Some(job) = over
-                    && ledger.ended.insert(id, now).is_none()
-                    && job.conclusion == Some("failure")
-                {
-                    ledger.lost.push(id);
-                }
-            }
-            Subject::Online(id) => {
-                if self.machines.get(&id).is_some_and(|m| matches!(m.stage, Stage::Idle | Stage::Working(_))) {
-                    ledger.online.entry(id).or_insert(now);
-                }
-            }
-            Subject::Past(id) => {
-                if let Some(instance) = self.cloud.instances().get(&id) {
-                    let online = ledger.online.remove(&id);
-                    ledger.past.push(life(&id, instance, online));
-                }
-            }
-            Subject::Other => {}
+impl Ledger {
+    /// A job is over.
+    pub(super) fn job_is_over(&mut self, id: JobId, conclusion: &str, now: Time) {
+        if self.ended.insert(id, now).is_none() && conclusion == "failure" {
+            self.lost.push(id);
         }
     }
 
-    /// How many jobs are over; 0 without a ledger.
+    /// The runner of an instance came online.
+    pub(super) fn comes_online(&mut self, id: &InstanceId, now: Time) {
+        self.online.entry(id.clone()).or_insert(now);
+    }
+
+    /// EC2 has terminated an instance.
+    pub(super) fn is_gone(&mut self, id: &InstanceId, instance: &Instance) {
+        let online = self.online.remove(id);
+        self.past.push(life(id, instance, online));
+    }
+
+    /// How many jobs are over.
     pub fn jobs_over(&self) -> usize {
-        self.ledger.as_ref().map_or(0, |l| l.ended.len())
+        self.ended.len()
     }
 
-    /// Jobs that were lost with their instance, since this was last called. Empty without a ledger.
+    /// Jobs that were lost with their instance, since this was last called.
     pub fn take_lost(&mut self) -> Vec<JobId> {
-        self.ledger.as_mut().map(|l| std::mem::take(&mut l.lost)).unwrap_or_default()
+        std::mem::take(&mut self.lost)
     }
 
-    /// Every instance of the run, in the order of launching. Empty without a ledger.
-    pub fn instance_lives(&self) -> Vec<InstanceLife> {
-        let Some(ledger) = &self.ledger else { return Vec::new() };
+    /// Every instance of the run, in the order of launching.
+    pub fn instance_lives(&self, cloud: &Cloud) -> Vec<InstanceLife> {
         let unended = |i: &Instance| i.entered(InstanceState::Terminated).is_none();
-        let alive = self.cloud.instances().iter().filter(|(_, i)| unended(i));
-        let mut all = ledger.past.clone();
-        all.extend(alive.map(|(id, i)| life(id, i, ledger.online.get(id).copied())));
+        let alive = cloud.instances().iter().filter(|(_, i)| unended(i));
+        let mut all = self.past.clone();
+        all.extend(alive.map(|(id, i)| life(id, i, self.online.get(id).copied())));
         all.sort_by(|a, b| (a.launched, &a.id).cmp(&(b.launched, &b.id)));
         all
     }
 
     /// Every job of the run, in the order of queueing. `router` says for which pool each job counts.
-    pub fn job_lives(&self, router: &mut Router<'_>) -> Vec<JobLife> {
-        let ended = |id: &JobId| self.ledger.as_ref().and_then(|l| l.ended.get(id).copied());
-        let cluster = self.spec.controller.cluster();
+    pub fn job_lives(&self, github: &GitHub, router: &mut Router<'_>) -> Vec<JobLife> {
+        let cluster = router.spec.controller.cluster();
         let instance_of = |job: &Job| Some(RunnerName::parse_ours(job.runner.as_deref()?, cluster)?.instance);
         let life = |(id, job): (&JobId, &Job)| JobLife {
             id: *id,
@@ -187,21 +141,17 @@ impl Simulation {
             },
             queued: job.queued_at,
             started: job.started_at,
-            ended: ended(id),
+            ended: self.ended.get(id).copied(),
             instance: instance_of(job),
             conclusion: job.conclusion,
         };
-        self.github.jobs().iter().map(life).collect()
-    }
-
-    pub(super) fn enterprise(&self) -> Option<String> {
-        enterprise(&self.spec)
+        github.jobs().iter().map(life).collect()
     }
 }
 
 /// The enterprise of the pools, if one of them has such a scope. The simulated GitHub has at most one enterprise, which
 /// owns all organisations.
-fn enterprise(spec: &Spec) -> Option<String> {
+pub(super) fn enterprise(spec: &Spec) -> Option<String> {
     spec.pools.values().find_map(|p| match &p.spec.github.scope {
         Scope::Enterprise(slug) => Some(slug.to_string()),
         Scope::Org(_) | Scope::Repo(..) => None,

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use muster_reconciler::failure::FailureKind;
+use muster_reconciler::ids::InstanceId;
 use muster_reconciler::time::Time;
 
 use crate::agenda::Agenda;
-use crate::event::Event;
+use crate::event::{Act, Event};
 use crate::faults::Fault;
 use crate::luck::Luck;
 use crate::options::{Latencies, WorldOptions};
@@ -27,6 +28,7 @@ pub(super) struct Nature {
     pub luck: Luck,
     pub options: WorldOptions,
     pub trace: Trace,
+    began: Time,
     aws_throttles_until: Time,
     github_fails_until: Time,
     github_down_until: Time,
@@ -40,6 +42,7 @@ impl Nature {
             luck: Luck::new(seed, &options.faults.schedule),
             trace: Trace::new(began, options.keep_lines),
             options,
+            began,
             aws_throttles_until: Time::ZERO,
             github_fails_until: Time::ZERO,
             github_down_until: Time::ZERO,
@@ -51,12 +54,33 @@ impl Nature {
         self.agenda.now
     }
 
+    /// When the last fault can strike. None: faults strike for ever.
+    pub fn calm_from(&self) -> Option<Time> {
+        self.options.faults.last.map(|last| self.began + last)
+    }
+
+    /// From now on, no fault strikes.
+    pub fn stop_faults(&mut self) {
+        self.options.faults.last = Some(Duration::ZERO);
+        self.luck.active = false;
+    }
+
+    /// The time has moved. Faults end at a time.
+    pub fn moved(&mut self) {
+        let now = self.now();
+        self.luck.active &= self.calm_from().is_none_or(|calm| now < calm);
+    }
+
     pub fn takes(&self) -> &Latencies {
         &self.options.latencies
     }
 
     pub fn after(&mut self, delay: Duration, event: Event) {
         self.agenda.after(delay, event);
+    }
+
+    pub fn act_after(&mut self, delay: Duration, id: &InstanceId, act: Act) {
+        self.after(delay, Event::Act(id.clone(), act));
     }
 
     pub fn strikes(&mut self, fault: Fault) -> Option<Rng> {

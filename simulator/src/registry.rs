@@ -139,6 +139,11 @@ impl Registry {
         &self.runners
     }
 
+    /// The instance that the registration is for.
+    pub(super) fn instance_of(&self, id: RunnerId) -> Option<InstanceId> {
+        self.runners.get(&id).map(|r| r.name.instance.clone())
+    }
+
     /// How many registrations were made in the whole run, strangers' included.
     pub(super) fn registered(&self) -> u64 {
         self.next

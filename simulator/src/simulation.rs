@@ -6,29 +6,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_reconciler::controller::Controller;
-use muster_reconciler::effect::{Action, Input, Outcome, Source, Swept};
+use muster_reconciler::effect::{Input, Outcome, Swept};
 use muster_reconciler::event::JobState;
 use muster_reconciler::fact::Fact;
-use muster_reconciler::ids::{EffectId, Forge as List, InstanceId, JobId};
+use muster_reconciler::ids::{EffectId, Forge as List, JobId};
 use muster_reconciler::manifest::Spec;
-use muster_reconciler::runner::Runner;
 use muster_reconciler::time::Time;
 
 use crate::changes::Change;
 use crate::cloud::Cloud;
 use crate::event::Event;
-use crate::github::{GitHub, Hold};
-use crate::instances::Machine;
+use crate::github::GitHub;
+use crate::instances::Machines;
 use crate::job_plan::JobPlan;
-use crate::ledger::{Ledger, Subject};
+use crate::ledger::Ledger;
 use crate::luck::Strike;
 use crate::marks::{Mark, Marks};
 use crate::nature::{Nature, WEATHER_EVERY};
 use crate::options::WorldOptions;
-use crate::oracle::{self, Invariant, Oracle, ProcessView, Unrest, Violation};
+use crate::oracle::{self, Invariant, Oracle, Truth, Unrest, Violation};
 use crate::queue::Queue;
 use crate::request::{CrashMode, Kind};
 use crate::rng::{Rng, Spread};
+use crate::strangers;
 use crate::times::BEGIN;
 use crate::trace::Trace;
 
@@ -45,14 +45,13 @@ const REST_EVERY: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct Simulation {
     pub(super) nature: Nature,
-    pub(super) began: Time,
     seed: u64,
     pub(super) spec: Arc<Spec>,
     pub(super) first_spec: Arc<Spec>,
     pub(super) cloud: Cloud,
     pub(super) github: GitHub,
     pub(super) queue: Queue,
-    pub(super) machines: BTreeMap<InstanceId, Machine>,
+    pub(super) machines: Machines,
     pub(super) controller: Option<Controller>,
     /// The number of the controller's process. Answers to an earlier process are lost.
     pub(super) process: u32,
@@ -66,7 +65,7 @@ pub struct Simulation {
     pub(super) listed: BTreeMap<List, u64>,
     /// The version that each list had when a request read it. The process knows the version once the answer arrives.
     pub(super) etags: BTreeMap<EffectId, (List, u64)>,
-    poll_at: Option<Time>,
+    pub(super) poll_at: Option<Time>,
     pub(super) crash_at: Option<(u64, CrashMode)>,
     /// How many effects were sent, without sweeps.
     pub(super) sent: u64,
@@ -74,7 +73,6 @@ pub struct Simulation {
     pub(super) kinds: Option<Vec<Kind>>,
     /// How many effects were sent that change something.
     pub(super) changes: u64,
-    pub(super) instance_sweeps: u64,
     steps: u64,
     facts: Vec<Fact>,
     /// The record of runners and jobs. None: the caller did not ask for it.
@@ -83,7 +81,6 @@ pub struct Simulation {
     /// How many jobs and changes are still to come.
     pub(super) coming: u64,
     pub(super) net: Rng,
-    pub(super) instance_rng: Rng,
 }
 
 /// The figures of a run so far.
@@ -123,16 +120,17 @@ impl Simulation {
         nature.agenda.at(began, Event::Start);
         nature.after(oracle::CHECK_EVERY, Event::Check);
         nature.after(WEATHER_EVERY, Event::Weather);
+        let (mut github, mut instance_rng) = (GitHub::new(seed), Rng::new(seed, "boxes"));
+        strangers::settle(&spec, &mut github.registry, &mut instance_rng, &mut nature);
         let mut world = Simulation {
             nature,
-            began,
             seed,
             first_spec: Arc::clone(&spec),
             spec,
             cloud: Cloud::new(seed),
-            github: GitHub::new(seed),
+            github,
             queue: Queue::new(seed),
-            machines: BTreeMap::new(),
+            machines: Machines::new(instance_rng),
             controller: None,
             process: 0,
             oracle: Oracle::default(),
@@ -146,17 +144,15 @@ impl Simulation {
             sent: 0,
             kinds: None,
             changes: 0,
-            instance_sweeps: 0,
             steps: 0,
             facts: Vec::new(),
             ledger: None,
             ticks_now: 0,
             coming: 0,
             net: Rng::new(seed, "network"),
-            instance_rng: Rng::new(seed, "boxes"),
         };
-        world.settle_strangers();
-        world.note_floor();
+        let (oracle, truth) = world.judge();
+        oracle.note_floor(truth);
         world
     }
 
@@ -217,6 +213,21 @@ impl Simulation {
         &self.oracle.violations
     }
 
+    /// The record of runners and jobs. None: nobody asked for it.
+    pub fn ledger(&self) -> Option<&Ledger> {
+        self.ledger.as_deref()
+    }
+
+    /// The same record, to take from it what was lost.
+    pub fn ledger_mut(&mut self) -> Option<&mut Ledger> {
+        self.ledger.as_deref_mut()
+    }
+
+    /// The kinds of the effects so far, without sweeps. Empty if [`keep_kinds`](Self::keep_kinds) was not called.
+    pub(super) fn kinds(&self) -> &[Kind] {
+        self.kinds.as_deref().unwrap_or_default()
+    }
+
     /// The figures of the run so far.
     pub fn report(&self) -> Report {
         let mut jobs = BTreeMap::new();
@@ -253,7 +264,36 @@ impl Simulation {
         format!("seed {}\n{}", self.seed, self.nature.trace.lines(until, lines).join("\n"))
     }
 
+    /// The oracle, with what it reads.
+    pub(super) fn judge(&mut self) -> (&mut Oracle, Truth<'_>) {
+        let truth = Truth {
+            spec: &self.spec,
+            nature: &self.nature,
+            cloud: &self.cloud,
+            github: &self.github,
+            queue: &self.queue,
+            machines: &self.machines,
+            controller: self.controller.as_ref(),
+        };
+        (&mut self.oracle, truth)
+    }
+
+    /// What the oracle reads.
+    pub(super) fn truth(&mut self) -> Truth<'_> {
+        self.judge().1
+    }
+
     // ---------------------------------------------------------------------------------------------------- orders
+
+    /// From now on, the world keeps a ledger. To have the whole run in it, call this before the first step.
+    pub fn keep_ledger(&mut self) {
+        self.ledger.get_or_insert_default();
+    }
+
+    /// From now on, the world keeps the kinds of the effects.
+    pub(super) fn keep_kinds(&mut self) {
+        self.kinds.get_or_insert_default();
+    }
 
     /// The controller's facts since the last call, at most 10,000.
     pub fn take_facts(&mut self) -> Vec<Fact> {
@@ -275,15 +315,14 @@ impl Simulation {
     /// Gives the controller other manifests now.
     pub fn set_spec(&mut self, spec: Arc<Spec>) {
         self.spec = Arc::clone(&spec);
-        self.note_floor();
-        self.oracle.process_view.new_spec();
+        let (oracle, truth) = self.judge();
+        oracle.new_spec(truth);
         self.feed(Input::Spec(spec));
     }
 
     /// From now on, no fault strikes.
     pub fn stop_faults(&mut self) {
-        self.nature.options.faults.last = Some(Duration::ZERO);
-        self.nature.luck.active = false;
+        self.nature.stop_faults();
     }
 
     /// Kills the controller. A new process starts a little later, and knows only what AWS, GitHub and the queue hold.
@@ -323,9 +362,7 @@ impl Simulation {
             if next <= wake {
                 let Some(event) = self.nature.agenda.pop() else { return };
                 self.moved(before);
-                let subject = Subject::of(&event);
                 self.dispatch(event);
-                self.note(subject);
                 continue;
             }
             self.nature.agenda.now = wake;
@@ -339,12 +376,11 @@ impl Simulation {
         }
     }
 
-    /// Called when the time may have moved. Faults end at a time.
+    /// Called when the time may have moved.
     fn moved(&mut self, before: Time) {
-        let now = self.now();
-        if now > before {
+        if self.now() > before {
             self.ticks_now = 0;
-            self.nature.luck.active &= self.nature.options.faults.last.is_none_or(|last| now.since(self.began) < last);
+            self.nature.moved();
         }
     }
 
@@ -361,46 +397,26 @@ impl Simulation {
         self.nature.after(Duration::ZERO, Event::Assign);
         loop {
             self.run_for(REST_EVERY);
-            // A job that GitHub holds back now may later go to a warm runner of any pool.
-            let held = self.github.unfinished().any(|(_, j)| j.hold != Hold::No);
-            // A redelivered webhook may tell of a job that is over by now. The controller then launches an instance in
-            // vain.
-            let failed = self.github.mail.newest();
-            let unseen =
-                |c: &Controller| self.spec.apps.keys().any(|a| c.view().world.swept(&Source::Deliveries(a.clone())) <= failed);
-            let undelivered = |c: &Controller| c.next_redelivery() < Time::FAR || failed.is_some() && unseen(c);
-            let asked = |e: &Event| matches!(e, Event::Arrive(r) if matches!(r.effect.action, Action::Redeliver { .. }));
-            let under_way = self.nature.agenda.holds(|e| matches!(e, Event::Send(_)) || asked(e));
-            let undelivered = under_way || self.controller.as_ref().is_some_and(undelivered);
-            // The controller still cleans up after a runner that has ended, even if nothing is left of it. The controller
-            // may also not know of the end yet. A launch or an end that is under way may have taken effect already.
-            let live = |id: &InstanceId| self.cloud.instances().get(id).is_some_and(|i| i.live());
-            let ended = |(id, r): (&InstanceId, &Runner)| {
-                r.effect_under_way() || r.gone_at().is_some() || r.terminated_at().is_some() || !live(id)
-            };
-            let launching = |c: &Controller| c.view().world.pending().values().any(|p| p.is_under_way());
-            let burying = |c: &Controller| launching(c) || c.view().world.runners().iter().any(ended);
-            // A process that is about to start has all of this before it.
-            let burying = self.controller.as_ref().is_none_or(burying);
-            let waits = self.coming + self.github.reruns() > 0 || held || undelivered || burying;
-            let ages = self.ages_within(then_quiet);
-            let left = if waits { Vec::new() } else { self.leftovers() };
-            if !waits && !ages && left.is_empty() {
+            let (coming, took) = (self.coming, self.now().since(start));
+            let truth = self.truth();
+            let waits = coming > 0 || truth.waits();
+            let left = if waits { Vec::new() } else { truth.leftovers() };
+            if !waits && !truth.ages_within(then_quiet) && left.is_empty() {
                 break;
             }
-            let over = self.now().since(start) > within;
+            let over = took > within;
             if over && !waits && left.is_empty() {
                 // Warm runners with short lives take turns, so one of them is always about to be replaced.
-                return Ok(self.now().since(start));
+                return Ok(took);
             }
             if over {
-                let left = if left.is_empty() { self.leftovers() } else { left };
-                return Err(Unrest::Left(left.into_iter().chain(self.own_words()).collect()));
+                let left = if left.is_empty() { truth.leftovers() } else { left };
+                return Err(Unrest::Left(left.into_iter().chain(truth.own_words()).collect()));
             }
         }
         let (took, before) = (self.now().since(start), self.changes);
         self.run_for(then_quiet);
-        let (left, done) = (self.leftovers(), self.changes - before);
+        let (left, done) = (self.truth().leftovers(), self.changes - before);
         match (left.is_empty(), done) {
             (true, 0) => Ok(took),
             (true, n) => Err(Unrest::Restless(n)),
@@ -413,32 +429,23 @@ impl Simulation {
         self.rest(within, then_quiet).map_err(|unrest| unrest.violation(self.now(), within, then_quiet).what)
     }
 
-    /// Whether a warm runner will come near its `maxLifetime` in this time. Its replacement does not count as unrest.
-    fn ages_within(&self, long: Duration) -> bool {
-        let now = self.now();
-        self.cloud.instances().values().filter(|i| i.live()).any(|i| {
-            let (age, most) = (now.since(i.launched_at()), self.most_age(&i.pool));
-            let early = most.saturating_sub(muster_reconciler::plan::DRAIN_DEADLINE).max(most / 2);
-            age + long + Duration::from_secs(120) >= early
-        })
-    }
-
     // ---------------------------------------------------------------------------------------------------- progress
 
     /// Steps the controller with one input, and sends its effects. Nothing else calls the controller.
     pub(super) fn feed(&mut self, input: Input) {
         let now = self.now();
-        let Some(controller) = &mut self.controller else { return };
+        let Some(controller) = &self.controller else { return };
         self.nature.trace.fold_input(now, &input);
-        self.oracle.process_view.hear(&input, self.spec.controller.cluster(), now);
         self.marks.see_input(&input, controller);
         let told: Vec<JobId> = match &input {
             Input::Messages(messages) => messages.iter().map(|m| m.event.job).collect(),
             Input::Outcome(_, Outcome::Job(sighting)) => vec![sighting.job],
             _ => Vec::new(),
         };
+        let (oracle, truth) = self.judge();
+        oracle.hear(&input, truth);
         if let Input::Outcome(_, Outcome::Swept(Swept::Instances(rows))) = &input {
-            self.compare_orders(rows, now);
+            oracle.compare_orders(rows, truth);
         }
         let Some(controller) = &mut self.controller else { return };
         let effects = controller.step(now, input);
@@ -452,8 +459,9 @@ impl Simulation {
                 self.facts.push(fact);
             }
         }
+        let (oracle, truth) = self.judge();
         for job in told {
-            self.look_at_job(job);
+            oracle.look_at_job(job, truth);
         }
         for effect in effects {
             self.nature.trace.fold_effect(&effect);
@@ -465,42 +473,6 @@ impl Simulation {
                 self.crash_and_restart();
                 return;
             }
-        }
-    }
-
-    pub(super) fn start(&mut self) {
-        self.process += 1;
-        self.oracle.process_view = ProcessView::default();
-        self.listed.clear();
-        self.etags.clear();
-        self.nature.say(format_args!("---- controller process {} starts", self.process));
-        self.controller = Some(Controller::new(&format!("p{}", self.process), self.now()));
-        self.feed(Input::Spec(Arc::clone(&self.spec)));
-        self.poll_at = None;
-        self.arm_poll();
-    }
-
-    /// Plans the next receive call, for when a message is visible.
-    pub(super) fn arm_poll(&mut self) {
-        let Some(visible) = self.queue.next_visible() else { return };
-        let at = visible.max(self.now()) + self.net.within(self.nature.takes().network);
-        if self.poll_at.is_none_or(|planned| at < planned) {
-            self.poll_at = Some(at);
-            self.nature.agenda.at(at, Event::Poll);
-        }
-    }
-
-    pub(super) fn poll(&mut self) {
-        if self.poll_at != Some(self.now()) {
-            return;
-        }
-        self.poll_at = None;
-        if self.controller.is_some() {
-            let messages = self.queue.receive(&mut self.nature);
-            if !messages.is_empty() {
-                self.feed(Input::Messages(messages));
-            }
-            self.arm_poll();
         }
     }
 }

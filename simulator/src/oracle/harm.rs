@@ -19,19 +19,18 @@
 //! - at each change of a pool, its live instances and the jobs queued for it, in truth or as far as the controller can
 //!   know.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use muster_reconciler::controller::Controller;
 use muster_reconciler::effect::{Launch, Launched};
 use muster_reconciler::event::{JobEvent, JobState};
-use muster_reconciler::ids::{InstanceId, JobId, PoolName};
+use muster_reconciler::ids::{InstanceId, JobId};
+use muster_reconciler::matching::Route;
 use muster_reconciler::time::human;
 
-use super::{Invariant, RACE, RACES};
-use crate::Simulation;
+use super::{Invariant, Oracle, RACE, RACES, Truth};
 use crate::faults::Fault;
-use crate::instances::Stage;
+use crate::instances::{Machine, Stage};
 use crate::request::Request;
 
 /// The faults that may each cost instances, and how many.
@@ -50,110 +49,131 @@ const COSTS: [(Fault, u64); 8] = [
 /// How long the controller may take to see what a list shows.
 const LOOKS: Duration = Duration::from_secs(15);
 
-impl Simulation {
+impl Oracle {
     /// CreateFleet took effect: judges S2 and S3.
-    pub(crate) fn judge_fleet(&mut self, launch: &Arc<Launch>, launched: &Launched, max: u32) {
-        let now = self.nature.now();
-        self.note_floor();
-        self.oracle.roomy.remove(&launch.pool);
-        self.oracle.instances.extend(launched.instances.iter().map(|i| i.id.clone()));
-        let live = self.cloud.live(&launch.pool);
+    pub(crate) fn judge_fleet(&mut self, launch: &Launch, launched: &Launched, max: u32, truth: Truth<'_>) {
+        let now = truth.now();
+        self.note_floor(truth);
+        self.roomy.remove(&launch.pool);
+        self.instances.extend(launched.instances.iter().map(|i| i.id.clone()));
+        let live = truth.cloud.live(&launch.pool);
         // If `max` was raised while the request was under way, other launches may have used the new `max` meanwhile.
-        let max = max.max(self.spec.pools.get(&launch.pool).map_or(0, |p| p.spec.capacity.max));
+        let max = max.max(truth.spec.pools.get(&launch.pool).map_or(0, |p| p.spec.capacity.max));
         if live > max && !launched.instances.is_empty() {
             let what = format!("live instances of pool {}: {live}, its max was {max}", launch.pool);
-            self.oracle.blame(Invariant::S2, now, what);
+            self.blame(Invariant::S2, now, what);
         }
-        let launched = self.cloud.launched();
-        if launched <= self.launches_explained() {
+        let launched = truth.cloud.launched();
+        if launched <= self.launches_explained(truth) {
             return;
         }
-        self.excuse_overdue();
-        let most = self.launches_explained();
+        self.excuse_overdue(truth);
+        let most = self.launches_explained(truth);
         if launched > most {
-            let o = &self.oracle;
             let what = format!(
                 "launched instances: {launched}; jobs: {}, warm floor: {}, lost instances: {}, allowance: {}",
-                o.jobs,
-                o.floor,
-                o.excused.len(),
-                most.saturating_sub(o.jobs + o.floor + o.excused.len() as u64),
+                self.jobs,
+                self.floor,
+                self.excused.len(),
+                most.saturating_sub(self.jobs + self.floor + self.excused.len() as u64),
             );
-            self.oracle.blame(Invariant::S3, now, what);
+            self.blame(Invariant::S3, now, what);
         }
     }
 
     /// How many launches have an explanation. See the module's text.
-    pub(crate) fn launches_explained(&self) -> u64 {
-        let o = &self.oracle;
-        let luck: u64 = COSTS.iter().map(|(fault, each)| u64::from(self.nature.luck.count(*fault)) * each).sum();
-        o.jobs + o.floor + o.excused.len() as u64 + o.allowance + luck
+    pub(crate) fn launches_explained(&self, truth: Truth<'_>) -> u64 {
+        let luck: u64 = COSTS.iter().map(|(fault, each)| u64::from(truth.nature.luck.count(*fault)) * each).sum();
+        self.jobs + self.floor + self.excused.len() as u64 + self.allowance + luck
     }
 
     /// Excuses the instances whose replacement may be launched before they are ended.
-    fn excuse_overdue(&mut self) {
-        let now = self.nature.now();
-        let live = self.cloud.instances().iter().filter(|(_, i)| i.live());
-        let instances: Vec<_> = live.map(|(id, i)| (id.clone(), i.pool.clone(), now.since(i.launched_at()))).collect();
-        for (id, pool, age) in instances {
-            self.judge_end(&id, &pool, age);
+    fn excuse_overdue(&mut self, truth: Truth<'_>) {
+        for id in truth.cloud.instances().keys() {
+            self.judge_end(id, truth);
         }
     }
 
-    /// An instance ends. If it could not do what it was launched for, its replacement is excused.
-    pub(crate) fn judge_end(&mut self, id: &InstanceId, pool: &PoolName, age: Duration) {
-        let stage = self.machines.get(id).map_or(Stage::Booting, |m| m.stage);
-        let deadline = self.spec.boot_deadline(pool);
+    /// A live instance ends. If it could not do what it was launched for, its replacement is excused.
+    pub(crate) fn judge_end(&mut self, id: &InstanceId, truth: Truth<'_>) {
+        let Some(instance) = truth.cloud.instances().get(id).filter(|i| i.live()) else { return };
+        let age = truth.now().since(instance.launched_at());
+        let stage = truth.machines.get(id).map_or(Stage::Booting, Machine::stage);
+        let deadline = truth.spec.boot_deadline(&instance.pool);
         let never = matches!(stage, Stage::Booting | Stage::Waiting | Stage::Registering) && age >= deadline;
-        if never || age >= self.most_age(pool) / 2 {
-            self.oracle.excuse_instance(id);
+        if never || age >= truth.spec.max_lifetime(&instance.pool) / 2 {
+            self.excuse_instance(id);
         }
     }
 
     /// A runner came online. If that was near its boot deadline, its replacement may have been launched already.
-    pub(crate) fn excuse_late(&mut self, id: &InstanceId) {
-        let Some(instance) = self.cloud.instances().get(id) else { return };
-        let deadline = self.spec.boot_deadline(&instance.pool);
-        if self.nature.now().since(instance.launched_at()) + LOOKS >= deadline {
-            self.oracle.excuse_instance(id);
+    pub(crate) fn excuse_late(&mut self, id: &InstanceId, truth: Truth<'_>) {
+        let Some(instance) = truth.cloud.instances().get(id) else { return };
+        let deadline = truth.spec.boot_deadline(&instance.pool);
+        if truth.now().since(instance.launched_at()) + LOOKS >= deadline {
+            self.excuse_instance(id);
         }
     }
 
     /// A job is over before the news of its start can have come. It may still look queued when its instance is gone.
-    pub(crate) fn excuse_short(&mut self, job: JobId) {
-        let started = self.github.jobs().get(&job).and_then(|j| j.started_at);
-        let news = self.nature.takes().webhook.high + LOOKS;
-        self.oracle.allowance += u64::from(started.is_some_and(|at| self.nature.now().since(at) < news));
+    pub(crate) fn excuse_short(&mut self, job: JobId, truth: Truth<'_>) {
+        let started = truth.github.jobs().get(&job).and_then(|j| j.started_at);
+        let news = truth.nature.takes().webhook.high + LOOKS;
+        self.allowance += u64::from(started.is_some_and(|at| truth.now().since(at) < news));
     }
 
     /// A message says that a job is queued, and the job is so no longer. A process that began after the job was queued
     /// cannot know.
-    pub(crate) fn excuse_stale(&mut self, news: &JobEvent) {
-        let Some(job) = self.github.jobs().get(&news.job) else { return };
+    pub(crate) fn excuse_stale(&mut self, news: &JobEvent, truth: Truth<'_>) {
+        let Some(job) = truth.github.jobs().get(&news.job) else { return };
         let stale = news.state == JobState::Queued && job.state != JobState::Queued;
         let knows = |c: &Controller| c.view().world.started() <= job.queued_at || c.view().demand.jobs().contains_key(&news.job);
-        self.oracle.allowance += u64::from(stale && !self.controller.as_ref().is_some_and(knows));
+        self.allowance += u64::from(stale && !truth.controller.is_some_and(knows));
     }
 
-    /// Judges S1: a request kills the job that runs on this instance.
-    pub(crate) fn judge_kill(&mut self, id: &InstanceId, request: &Request, how: &str) {
-        let Some(Stage::Working(job)) = self.machines.get(id).map(|m| m.stage) else { return };
-        let now = self.nature.now();
-        let started = self.github.jobs().get(&job).and_then(|j| j.started_at).unwrap_or_default();
+    /// Judges S1: a request kills the job that runs on this instance. Some: the controller could not know of the job, and
+    /// what happened in words.
+    pub(crate) fn judge_kill(&mut self, id: &InstanceId, request: &Request, how: &str, truth: Truth<'_>) -> Option<String> {
+        let Some(Stage::Working(job)) = truth.machines.get(id).map(Machine::stage) else { return None };
+        let now = truth.now();
+        let started = truth.github.jobs().get(&job).and_then(|j| j.started_at).unwrap_or_default();
         let knew = request.knew.contains(id);
         let ran = human(now.since(started));
         if knew || started + RACE <= request.sent_at {
             let knew = if knew { "it had been told of a job there" } else { "it had been told nothing of it" };
-            self.oracle.blame(Invariant::S1, now, format!("job {job} on {id} was killed after {ran}: {how}; {knew}"));
-            return;
+            self.blame(Invariant::S1, now, format!("job {job} on {id} was killed after {ran}: {how}; {knew}"));
+            return None;
         }
-        self.oracle.races += 1;
-        self.oracle.excuse_instance(id);
-        self.marks.hit(crate::marks::Mark::KilledInRace);
-        self.nature.say(format_args!("job {job} on {id} is killed after {ran}: {how}; nobody could know"));
-        if self.oracle.races > RACES {
-            let what = format!("{} jobs were killed just after they had started", self.oracle.races);
-            self.oracle.blame(Invariant::S1, now, what);
+        self.races += 1;
+        self.excuse_instance(id);
+        if self.races > RACES {
+            let what = format!("{} jobs were killed just after they had started", self.races);
+            self.blame(Invariant::S1, now, what);
         }
+        Some(format!("job {job} on {id} is killed after {ran}: {how}; nobody could know"))
+    }
+
+    /// Adds what the warm floors have risen by. S3 allows a launch for each.
+    pub(crate) fn note_floor(&mut self, truth: Truth<'_>) {
+        for (name, pool) in &truth.spec.pools {
+            let floor = pool.spec.capacity.idle_at(truth.now());
+            let before = self.floors.insert(name.clone(), floor).unwrap_or(0);
+            self.floor += u64::from(floor.saturating_sub(before));
+        }
+    }
+
+    /// A job was queued. S3 allows a launch for each that a pool takes.
+    pub(crate) fn job_queued(&mut self, route: &Route) {
+        self.jobs += u64::from(matches!(route, Route::Pool(_)));
+    }
+
+    /// Allows so many more launches. See the module's text.
+    pub(crate) fn allow(&mut self, launches: u64) {
+        self.allowance += launches;
+    }
+
+    /// Records that the instance cannot do what it was launched for, so that its replacement is allowed.
+    pub(crate) fn excuse_instance(&mut self, id: &InstanceId) {
+        self.excused.insert(id.clone());
     }
 }

@@ -11,10 +11,8 @@ use muster_reconciler::plan::{Gate, View, plan};
 use muster_reconciler::reason::{Blocked, JobReason};
 use muster_reconciler::time::{Time, human};
 
-use super::Invariant;
-use crate::Simulation;
+use super::{Invariant, Oracle, Truth};
 use crate::github::Hold;
-use crate::marks::Mark;
 
 /// How often the world is checked.
 pub(crate) const CHECK_EVERY: Duration = Duration::from_secs(30);
@@ -34,67 +32,66 @@ const RARE: u64 = 20;
 /// In every 48th sweep of the instances, the rows are also taken in backwards.
 const REVERSED: u64 = 48;
 
-impl Simulation {
+impl Oracle {
     /// Checks the whole world.
-    pub(crate) fn look(&mut self) {
-        let now = self.nature.now();
-        self.oracle.looks += 1;
-        self.look_at_secrets(now);
-        if self.oracle.looks.is_multiple_of(4) {
-            self.look_at_instances(now);
-            self.look_at_waiting_jobs(now);
+    pub(crate) fn look(&mut self, truth: Truth<'_>) {
+        let now = truth.now();
+        self.looks += 1;
+        self.look_at_secrets(truth, now);
+        if self.looks.is_multiple_of(4) {
+            self.look_at_instances(truth, now);
+            self.look_at_waiting_jobs(truth, now);
         }
-        self.look_at_pools(now);
-        if self.oracle.looks.is_multiple_of(RARE) {
-            self.look_at_views(now);
+        self.look_at_pools(truth, now);
+        if self.looks.is_multiple_of(RARE) {
+            self.look_at_views(truth, now);
         }
     }
 
-    fn look_at_secrets(&mut self, now: Time) {
-        for (id, secret) in &self.cloud.secrets {
+    fn look_at_secrets(&mut self, truth: Truth<'_>, now: Time) {
+        for (id, secret) in &truth.cloud.secrets {
             if let Some(since) = secret.orphan_since
                 && now.since(since) > SECRET_OUTLIVES
-                && self.oracle.instances.contains(id)
+                && self.instances.contains(id)
             {
                 let what = format!("the secret of {id} has outlived it by {}", human(now.since(since)));
-                self.oracle.blame(Invariant::S6, now, what);
+                self.blame(Invariant::S6, now, what);
             }
         }
     }
 
     /// L2: the controller knows every instance, and no instance grows too old.
-    fn look_at_instances(&mut self, now: Time) {
-        let Some(controller) = &self.controller else { return };
+    fn look_at_instances(&mut self, truth: Truth<'_>, now: Time) {
+        let Some(controller) = truth.controller else { return };
         let looked = controller.view().world.swept(&Source::Instances);
-        for (id, instance) in self.cloud.instances().iter().filter(|(_, i)| i.live()) {
+        for (id, instance) in truth.cloud.instances().iter().filter(|(_, i)| i.live()) {
             let launched = instance.launched_at();
             if looked.is_some_and(|at| at >= launched + UNKNOWN) && !controller.view().world.runners().contains_key(id) {
                 let what = format!("{id} runs since {}, and the controller does not know it", human(now.since(launched)));
-                self.oracle.blame(Invariant::L2, now, what);
+                self.blame(Invariant::L2, now, what);
             }
             let age = now.since(launched);
-            if age > self.most_age(&instance.pool) + OVERTIME {
-                self.oracle.blame(Invariant::L2, now, format!("{id} has reached the age of {}", human(age)));
+            if age > truth.spec.max_lifetime(&instance.pool) + OVERTIME {
+                self.blame(Invariant::L2, now, format!("{id} has reached the age of {}", human(age)));
             }
         }
     }
 
     /// L1, by the truth: after the faults have ended, no job waits while its pool has room and launches nothing, unless
     /// muster gives a good reason.
-    fn look_at_waiting_jobs(&mut self, now: Time) {
-        let (Some(controller), Some(last)) = (&self.controller, self.nature.options.faults.last) else { return };
-        for (name, pool) in &self.spec.pools {
+    fn look_at_waiting_jobs(&mut self, truth: Truth<'_>, now: Time) {
+        let (Some(controller), Some(calm)) = (truth.controller, truth.nature.calm_from()) else { return };
+        for (name, pool) in &truth.spec.pools {
             // A full pool has room for a moment, between the end of one instance and the launch of the next.
-            if self.cloud.live(name) < pool.spec.capacity.max {
-                self.oracle.roomy.entry(name.clone()).or_insert(now);
+            if truth.cloud.live(name) < pool.spec.capacity.max {
+                self.roomy.entry(name.clone()).or_insert(now);
             } else {
-                self.oracle.roomy.remove(name);
+                self.roomy.remove(name);
             }
         }
-        let calm = self.began + last;
         let mut stuck = BTreeMap::new();
-        for (id, job) in self.github.unfinished().filter(|(_, j)| j.state == JobState::Queued && j.hold == Hold::No) {
-            let Some(since) = self.home(job).and_then(|name| self.oracle.roomy.get(&name)) else { continue };
+        for (id, job) in truth.github.unfinished().filter(|(_, j)| j.state == JobState::Queued && j.hold == Hold::No) {
+            let Some(since) = truth.home(job).and_then(|name| self.roomy.get(&name)) else { continue };
             let (waited, roomy) = (now.since(calm.max(job.queued_at)), now.since(*since));
             if waited < STUCK || roomy < ROOMY {
                 continue;
@@ -103,7 +100,7 @@ impl Simulation {
                 Some(JobReason::Held { .. } | JobReason::Delayed { .. }) => continue,
                 // Some reasons are not good enough: the pool has room, and the registry knows whether GitHub's limit is
                 // used up.
-                Some(JobReason::Blocked { pool, blocked, .. }) if self.is_so(&blocked, &pool, now) => continue,
+                Some(JobReason::Blocked { pool, blocked, .. }) if truth.is_so(&blocked, &pool, now) => continue,
                 Some(why) => why.label(),
                 None => "unknown to it",
             };
@@ -114,52 +111,38 @@ impl Simulation {
             );
         }
         // muster's reason is a moment old. What muster does when a hold ends shows only in the next check.
-        let before = std::mem::replace(&mut self.oracle.stuck, stuck.keys().copied().collect());
+        let before = std::mem::replace(&mut self.stuck, stuck.keys().copied().collect());
         for (_, what) in stuck.into_iter().filter(|(id, _)| before.contains(id)) {
-            self.oracle.blame(Invariant::L1, now, what);
-        }
-    }
-
-    /// Whether the reason that blocks a pool with room is true, as far as the ground truth tells.
-    fn is_so(&self, blocked: &Blocked, pool: &PoolName, now: Time) -> bool {
-        match blocked {
-            Blocked::Max => false,
-            Blocked::GitHub { .. } => {
-                self.spec.pools.get(pool).is_some_and(|p| self.github.registry.short(&p.forge().payer(), now))
-            }
-            _ => true,
+            self.blame(Invariant::L1, now, what);
         }
     }
 
     /// L1, by the pools' own plans: a pool that wants more runners than it has launches some, or says why not.
-    fn look_at_pools(&mut self, now: Time) {
-        let Some(controller) = &self.controller else { return self.oracle.mute.clear() };
+    fn look_at_pools(&mut self, truth: Truth<'_>, now: Time) {
+        let Some(controller) = truth.controller else { return self.mute.clear() };
         for (name, plan) in controller.newest_plans() {
             let mute = plan.is_some_and(|p| {
                 p.counts.wanted > p.counts.supply
                     && p.launch.is_none()
                     && p.blocked.is_none()
-                    && self.spec.pools.contains_key(name)
+                    && truth.spec.pools.contains_key(name)
             });
             if !mute {
-                self.oracle.mute.remove(name);
+                self.mute.remove(name);
                 continue;
             }
-            let since = *self.oracle.mute.entry(name.clone()).or_insert(now);
+            let since = *self.mute.entry(name.clone()).or_insert(now);
             if now.since(since) > MUTE {
                 let what = format!("pool {name} wants more than it has since {}, and does not say why", human(now.since(since)));
-                self.oracle.blame(Invariant::L1, now, what);
-                self.oracle.mute.insert(name.clone(), now);
+                self.blame(Invariant::L1, now, what);
+                self.mute.insert(name.clone(), now);
             }
-        }
-        if controller.view().demand.jobs().values().any(|j| j.hold.is_some()) {
-            self.marks.hit(Mark::HeldByGitHub);
         }
     }
 
     /// Every view has a reason. The first half of S10: two plans of one moment are the same.
-    fn look_at_views(&mut self, now: Time) {
-        let Some(controller) = &self.controller else { return };
+    fn look_at_views(&mut self, truth: Truth<'_>, now: Time) {
+        let Some(controller) = truth.controller else { return };
         let mut unsound = Vec::new();
         for view in controller.seen().jobs(now) {
             if view.reason.is_empty() {
@@ -178,17 +161,18 @@ impl Simulation {
             }
         }
         for what in unsound {
-            self.oracle.blame(Invariant::Sound, now, what);
+            self.blame(Invariant::Sound, now, what);
         }
         if once != twice {
-            self.oracle.blame(Invariant::S10, now, "two plans of one moment differ".into());
+            self.blame(Invariant::S10, now, "two plans of one moment differ".into());
         }
     }
 
     /// The second half of S10: the same rows in another order lead to the same world and the same plans.
-    pub(crate) fn compare_orders(&mut self, rows: &[InstanceSighting], now: Time) {
+    pub(crate) fn compare_orders(&mut self, rows: &[InstanceSighting], truth: Truth<'_>) {
+        let now = truth.now();
         self.instance_sweeps += 1;
-        let Some(controller) = self.controller.as_ref().filter(|_| self.instance_sweeps.is_multiple_of(REVERSED)) else { return };
+        let Some(controller) = truth.controller.filter(|_| self.instance_sweeps.is_multiple_of(REVERSED)) else { return };
         let view = controller.view();
         let backwards: Vec<InstanceSighting> = rows.iter().rev().cloned().collect();
         let (mut one, mut other) = (view.world.clone(), view.world.clone());
@@ -202,21 +186,34 @@ impl Simulation {
                 plans[0] != plans[1]
             });
         if differs {
-            self.oracle.blame(Invariant::S10, now, "a sweep's rows in another order lead to another world or plan".into());
+            self.blame(Invariant::S10, now, "a sweep's rows in another order lead to another world or plan".into());
         }
     }
 
     /// S9: what the controller says now of a job that it has just heard of.
-    pub(crate) fn look_at_job(&mut self, id: muster_reconciler::ids::JobId) {
-        let Some(controller) = &self.controller else { return };
+    pub(crate) fn look_at_job(&mut self, id: muster_reconciler::ids::JobId, truth: Truth<'_>) {
+        let Some(controller) = truth.controller else { return };
         let state = match controller.view().demand.jobs().get(&id) {
             Some(job) => job.event.state,
             None if controller.view().demand.is_over(id) => JobState::Completed,
             None => return,
         };
-        if let Err(before) = self.oracle.process_view.state_is(id, state) {
+        if let Err(before) = self.process_view.state_is(id, state) {
             let what = format!("job {id} went back from {before:?} to {state:?}");
-            self.oracle.blame(Invariant::S9, self.nature.agenda.now, what);
+            self.blame(Invariant::S9, truth.now(), what);
+        }
+    }
+}
+
+impl Truth<'_> {
+    /// Whether the reason that blocks a pool with room is true, as far as the ground truth tells.
+    fn is_so(&self, blocked: &Blocked, pool: &PoolName, now: Time) -> bool {
+        match blocked {
+            Blocked::Max => false,
+            Blocked::GitHub { .. } => {
+                self.spec.pools.get(pool).is_some_and(|p| self.github.registry.short(&p.forge().payer(), now))
+            }
+            _ => true,
         }
     }
 }

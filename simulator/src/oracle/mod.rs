@@ -3,22 +3,27 @@
 //! Safety is judged when the controller sends an effect ([`process_view`]), when the effect takes effect ([`harm`]), and
 //! now and then for the whole world ([`invariants`]). Liveness is judged after the faults have ended ([`quiescence`]). The
 //! names S1 to L5 are those of the design's proof.
+//!
+//! The oracle reads the world as [`Truth`], and changes nothing in it. What it must remember, it keeps in [`Oracle`].
 
 mod harm;
 mod invariants;
 mod process_view;
 mod quiescence;
 mod retry;
+mod truth;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use muster_reconciler::effect::Input;
 use muster_reconciler::ids::{InstanceId, Intent, JobId, PoolName};
 use muster_reconciler::time::Time;
 
 pub(super) use invariants::CHECK_EVERY;
-pub(super) use process_view::ProcessView;
+use process_view::ProcessView;
 pub use quiescence::Unrest;
+pub(super) use truth::Truth;
 
 /// What must hold in every run: S1 to S10 for safety, L1 to L5 for liveness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -129,7 +134,7 @@ pub struct Oracle {
     /// How many jobs were killed in a race.
     pub races: u64,
     /// What the current process has heard and sent.
-    pub(super) process_view: ProcessView,
+    process_view: ProcessView,
     /// The first process that used each intent.
     intents: BTreeMap<Intent, u32>,
     /// Every instance that we ever launched.
@@ -137,21 +142,23 @@ pub struct Oracle {
     /// Instances that could not do what they were launched for, by no fault of the controller.
     excused: BTreeSet<InstanceId>,
     /// How many launches are allowed for other reasons (see [`harm`]).
-    pub(super) allowance: u64,
+    allowance: u64,
     /// How many jobs were queued that a pool takes, reruns included.
-    pub(super) jobs: u64,
+    jobs: u64,
     /// The sum of all rises of warm floors. Each rise of one allows one launch.
-    pub(super) floor: u64,
+    floor: u64,
     /// The warm floor of each pool, at the last check.
-    pub(super) floors: BTreeMap<PoolName, u32>,
+    floors: BTreeMap<PoolName, u32>,
     /// How many checks were made.
     looks: u64,
+    /// How many sweeps of the instances the controller has got.
+    instance_sweeps: u64,
     /// Since when each pool has wanted runners without a launch and without a reason.
-    mute: BTreeMap<muster_reconciler::ids::PoolName, Time>,
+    mute: BTreeMap<PoolName, Time>,
     /// Jobs that waited without a good reason at the last check.
     stuck: BTreeSet<JobId>,
     /// Since when each pool has had room and launched nothing.
-    roomy: BTreeMap<muster_reconciler::ids::PoolName, Time>,
+    roomy: BTreeMap<PoolName, Time>,
 }
 
 impl Oracle {
@@ -162,8 +169,19 @@ impl Oracle {
         }
     }
 
-    /// Records that the instance cannot do what it was launched for, so that its replacement is allowed.
-    pub(super) fn excuse_instance(&mut self, id: &InstanceId) {
-        self.excused.insert(id.clone());
+    /// A new process of the controller starts, and knows nothing.
+    pub(super) fn new_process(&mut self) {
+        self.process_view = ProcessView::default();
+    }
+
+    /// The manifests have changed.
+    pub(super) fn new_spec(&mut self, truth: Truth<'_>) {
+        self.note_floor(truth);
+        self.process_view.new_spec();
+    }
+
+    /// The controller is about to get an input.
+    pub(super) fn hear(&mut self, input: &Input, truth: Truth<'_>) {
+        self.process_view.hear(input, truth.spec.controller.cluster(), truth.now());
     }
 }

@@ -9,9 +9,8 @@ use muster_reconciler::ids::{EffectId, Forge as List, InstanceId, JobId, Payer, 
 use muster_reconciler::manifest::Limits;
 use muster_reconciler::time::{Time, human};
 
-use super::Invariant;
 use super::retry::Retries;
-use crate::Simulation;
+use super::{Invariant, Oracle, Truth};
 use crate::capacity::Bucket;
 use crate::effects::{api, counts_against};
 use crate::request::Request;
@@ -123,44 +122,45 @@ impl ProcessView {
     }
 }
 
-impl Simulation {
+impl Oracle {
     /// Judges an effect when the controller sends it.
-    pub(crate) fn judge_effect(&mut self, effect: Effect) -> Request {
-        let now = self.nature.now();
+    pub(crate) fn judge_effect(&mut self, effect: Effect, process: u32, truth: Truth<'_>) -> Request {
+        let now = truth.now();
         let (name, action) = (api(&effect.action), &effect.action);
-        if self.oracle.process_view.over_rate(name, &self.spec.controller.spec.limits, now) {
-            self.oracle.blame(Invariant::S7, now, format!("{name} was called more often than the other side admits"));
+        if self.process_view.over_rate(name, &truth.spec.controller.spec.limits, now) {
+            self.blame(Invariant::S7, now, format!("{name} was called more often than the other side admits"));
         }
-        if let Some((payer, resource)) = counts_against(action, &self.spec) {
-            let said = |of| self.oracle.process_view.exhausted.get(&(payer.clone(), of)).copied();
+        if let Some((payer, resource)) = counts_against(action, truth.spec) {
+            let said = |of| self.process_view.exhausted.get(&(payer.clone(), of)).copied();
             if let Some(until) = said(Some(resource)).max(said(None)).filter(|until| *until > now) {
                 let left = human(until.since(now));
-                self.oracle.blame(Invariant::S7, now, format!("{name} for {payer}, though GitHub had said to wait {left} more"));
+                self.blame(Invariant::S7, now, format!("{name} for {payer}, though GitHub had said to wait {left} more"));
             }
         }
-        let runners = self.controller.as_ref().map(|c| c.view().world.runners());
+        let runners = truth.controller.map(|c| c.view().world.runners());
         let known = |id: &InstanceId| runners.and_then(|r| r.get(id)).map_or(Time::ZERO, |r| r.first_seen());
-        if let Some(hasty) = self.oracle.process_view.retries.sets_out(&effect, known, now) {
-            self.oracle.blame(Invariant::L5, now, hasty);
+        if let Some(hasty) = self.process_view.retries.sets_out(&effect, known, now) {
+            self.blame(Invariant::L5, now, hasty);
         }
-        let mut request = Request { process: self.process, sent_at: now, effect, knew: Vec::new(), max: u32::MAX };
-        self.judge_target(&mut request, now);
+        let mut request = Request { process, sent_at: now, effect, knew: Vec::new(), max: u32::MAX };
+        self.judge_target(&mut request, truth);
         request
     }
 
-    fn judge_target(&mut self, request: &mut Request, now: Time) {
+    fn judge_target(&mut self, request: &mut Request, truth: Truth<'_>) {
+        let (now, process) = (truth.now(), request.process);
         let effect = &request.effect;
         match &effect.action {
             Action::Sweep(source) => {
-                self.oracle.process_view.sources.insert(effect.id, source.clone());
+                self.process_view.sources.insert(effect.id, source.clone());
             }
             Action::Launch(launch) => {
                 self.judge_look("Launch", now);
-                request.max = self.spec.pools.get(&launch.pool).map_or(0, |p| p.spec.capacity.max);
-                let first = *self.oracle.intents.entry(launch.intent.clone()).or_insert(self.process);
-                if first != self.process {
-                    let what = format!("intent {} of process {first} is used again by process {}", launch.intent, self.process);
-                    self.oracle.blame(Invariant::S5, now, what);
+                request.max = truth.spec.pools.get(&launch.pool).map_or(0, |p| p.spec.capacity.max);
+                let first = *self.intents.entry(launch.intent.clone()).or_insert(process);
+                if first != process {
+                    let what = format!("intent {} of process {first} is used again by process {process}", launch.intent);
+                    self.blame(Invariant::S5, now, what);
                 }
             }
             Action::Drain(ids) | Action::DeleteSecrets(ids) => {
@@ -172,18 +172,18 @@ impl Simulation {
                 self.judge_ours(&ids, now);
                 self.judge_look("TerminateInstances", now);
                 for id in &ids {
-                    self.judge_list_seen(id, now);
+                    self.judge_list_seen(id, truth);
                 }
-                request.knew = ids.into_iter().filter(|id| self.oracle.process_view.knows_job_on(id)).collect();
+                request.knew = ids.into_iter().filter(|id| self.process_view.knows_job_on(id)).collect();
             }
             Action::Deregister { runner, name, .. } => {
                 self.judge_look("DeleteRunner", now);
-                let is = self.github.registrations().get(runner).map(|r| &r.name);
+                let is = truth.github.registrations().get(runner).map(|r| &r.name);
                 if is.is_some_and(|is| is != name) {
                     let is = is.map(ToString::to_string).unwrap_or_default();
-                    self.oracle.blame(Invariant::S4, now, format!("runner {runner} is deregistered as {name}; it is {is}"));
+                    self.blame(Invariant::S4, now, format!("runner {runner} is deregistered as {name}; it is {is}"));
                 }
-                if self.oracle.process_view.knows_job_on(&name.instance) {
+                if self.process_view.knows_job_on(&name.instance) {
                     request.knew.push(name.instance.clone());
                 }
             }
@@ -193,29 +193,30 @@ impl Simulation {
 
     fn judge_ours(&mut self, ids: &[InstanceId], now: Time) {
         for id in ids {
-            if !self.oracle.instances.contains(id) {
-                self.oracle.blame(Invariant::S4, now, format!("{id} was never ours, and is touched"));
+            if !self.instances.contains(id) {
+                self.blame(Invariant::S4, now, format!("{id} was never ours, and is touched"));
             }
         }
     }
 
     fn judge_look(&mut self, name: &str, now: Time) {
-        if !self.oracle.process_view.swept.contains(&Source::Instances) {
-            self.oracle.blame(Invariant::S8, now, format!("{name} before the first complete look at the instances"));
+        if !self.process_view.swept.contains(&Source::Instances) {
+            self.blame(Invariant::S8, now, format!("{name} before the first complete look at the instances"));
         }
     }
 
     /// S8: a registered runner's instance is not ended before the first complete sweep of its list, unless it has reached
     /// `maxLifetime`.
-    fn judge_list_seen(&mut self, id: &InstanceId, now: Time) {
-        let Some(instance) = self.cloud.instances().get(id).filter(|i| i.live()) else { return };
-        if now.since(instance.launched_at()) >= self.most_age(&instance.pool) {
+    fn judge_list_seen(&mut self, id: &InstanceId, truth: Truth<'_>) {
+        let now = truth.now();
+        let Some(instance) = truth.cloud.instances().get(id).filter(|i| i.live()) else { return };
+        if now.since(instance.launched_at()) >= truth.spec.max_lifetime(&instance.pool) {
             return;
         }
-        let Some(runner) = self.machines.get(id).and_then(|m| m.runner()) else { return };
-        let Some(list) = self.github.registrations().get(&runner).map(|r| r.list().clone()) else { return };
-        if !self.oracle.process_view.swept.contains(&Source::Runners(list.clone())) {
-            self.oracle.blame(Invariant::S8, now, format!("{id} is ended before the first complete look at {list}"));
+        let Some(runner) = truth.machines.get(id).and_then(|m| m.runner()) else { return };
+        let Some(list) = truth.github.registrations().get(&runner).map(|r| r.list().clone()) else { return };
+        if !self.process_view.swept.contains(&Source::Runners(list.clone())) {
+            self.blame(Invariant::S8, now, format!("{id} is ended before the first complete look at {list}"));
         }
     }
 }

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use muster_reconciler::event::{JobEvent, JobState};
-use muster_reconciler::ids::{InstanceId, JobId, PoolName};
-use muster_reconciler::matching::{Route, route};
+use muster_reconciler::controller::Controller;
+use muster_reconciler::effect::{Action, Source};
+use muster_reconciler::event::JobState;
+use muster_reconciler::ids::{InstanceId, PoolName};
+use muster_reconciler::plan::DRAIN_DEADLINE;
 use muster_reconciler::runner::Runner;
-use muster_reconciler::time::human;
+use muster_reconciler::time::{Time, human};
 
-use super::{Invariant, Violation};
-use crate::Simulation;
+use super::{Invariant, Truth, Violation};
+use crate::event::Event;
 use crate::github::{Hold, Job, in_scope};
 use crate::instances::Machine;
 use crate::registry::fits;
@@ -35,7 +37,7 @@ pub struct Left {
 
 impl Unrest {
     /// The violation of a world that should have come to rest within `after` and stayed so for `quiet`.
-    pub fn violation(&self, at: muster_reconciler::time::Time, after: Duration, quiet: Duration) -> Violation {
+    pub fn violation(&self, at: Time, after: Duration, quiet: Duration) -> Violation {
         let (after, quiet) = (human(after), human(quiet));
         let (invariant, what) = match self {
             Unrest::Left(left) => {
@@ -49,15 +51,55 @@ impl Unrest {
     }
 }
 
-impl Simulation {
+impl Truth<'_> {
+    /// Whether something is still to come by itself, so that the world is not at rest yet.
+    pub(crate) fn waits(&self) -> bool {
+        // A job that GitHub holds back now may later go to a warm runner of any pool.
+        let held = self.github.unfinished().any(|(_, j)| j.hold != Hold::No);
+        self.github.reruns() > 0 || held || self.undelivered() || self.burying()
+    }
+
+    /// Whether a redelivered webhook may still tell of a job that is over by now. The controller then launches an instance
+    /// in vain.
+    fn undelivered(&self) -> bool {
+        let failed = self.github.mail.newest();
+        let unseen =
+            |c: &Controller| self.spec.apps.keys().any(|a| c.view().world.swept(&Source::Deliveries(a.clone())) <= failed);
+        let undelivered = |c: &Controller| c.next_redelivery() < Time::FAR || failed.is_some() && unseen(c);
+        let asked = |e: &Event| matches!(e, Event::Arrive(r) if matches!(r.effect.action, Action::Redeliver { .. }));
+        let under_way = self.nature.agenda.holds(|e| matches!(e, Event::Send(_)) || asked(e));
+        under_way || self.controller.is_some_and(undelivered)
+    }
+
+    /// Whether the controller still cleans up after a runner that has ended, even if nothing is left of it. The controller
+    /// may also not know of the end yet. A launch or an end that is under way may have taken effect already. A process that
+    /// is about to start has all of this before it.
+    fn burying(&self) -> bool {
+        let live = |id: &InstanceId| self.cloud.instances().get(id).is_some_and(|i| i.live());
+        let ended = |(id, r): (&InstanceId, &Runner)| {
+            r.effect_under_way() || r.gone_at().is_some() || r.terminated_at().is_some() || !live(id)
+        };
+        let launching = |c: &Controller| c.view().world.pending().values().any(|p| p.is_under_way());
+        self.controller.is_none_or(|c| launching(c) || c.view().world.runners().iter().any(ended))
+    }
+
+    /// Whether a warm runner will come near its `maxLifetime` in this time. Its replacement does not count as unrest.
+    pub(crate) fn ages_within(&self, long: Duration) -> bool {
+        self.cloud.instances().values().filter(|i| i.live()).any(|i| {
+            let (age, most) = (self.now().since(i.launched_at()), self.spec.max_lifetime(&i.pool));
+            let early = most.saturating_sub(DRAIN_DEADLINE).max(most / 2);
+            age + long + Duration::from_secs(120) >= early
+        })
+    }
+
     /// What keeps the world from rest. Empty: nothing does. The answer is right only if no jobs are still to come.
-    pub fn leftovers(&self) -> Vec<Left> {
+    pub(crate) fn leftovers(&self) -> Vec<Left> {
         let mut left = Vec::new();
         let mut note = |invariant, what| left.push(Left { invariant, what });
         for (id, job) in self.github.unfinished() {
             // Any runner may take a job that GitHub holds back once GitHub lets it go.
             if job.state == JobState::InProgress || job.hold != Hold::No || self.servable(job) || self.lured(job) {
-                let (labels, age) = (job.plan.labels.join(","), human(self.nature.now().since(job.queued_at)));
+                let (labels, age) = (job.plan.labels.join(","), human(self.now().since(job.queued_at)));
                 note(Invariant::L1, format!("job {id} [{labels}] is {:?} since {age}", job.state));
             }
         }
@@ -88,8 +130,8 @@ impl Simulation {
 
     /// What the controller says of its pools and of some runners, for the reader of a failure.
     pub(crate) fn own_words(&self) -> Vec<Left> {
-        let Some(controller) = &self.controller else { return Vec::new() };
-        let now = self.nature.now();
+        let Some(controller) = self.controller else { return Vec::new() };
+        let now = self.now();
         let pools = controller.seen().pools(now).into_iter().map(|p| format!("muster says of pool {}: {}", p.name, p.reason));
         let instances = controller
             .seen()
@@ -158,24 +200,11 @@ impl Simulation {
 
     /// What the controller knows of an instance.
     fn known(&self, id: &InstanceId) -> Option<&Runner> {
-        self.controller.as_ref()?.view().world.runners().get(id)
+        self.controller?.view().world.runners().get(id)
     }
 
     /// Whether a pool takes the job and may have at least one runner.
     pub(crate) fn servable(&self, job: &Job) -> bool {
         self.home(job).is_some_and(|name| self.spec.pools.get(&name).is_some_and(|p| p.spec.capacity.max > 0))
-    }
-
-    /// The pool that the job counts for. None: no pool takes it.
-    pub(crate) fn home(&self, job: &Job) -> Option<PoolName> {
-        match self.route_of(job) {
-            Route::Pool(name) => Some(name),
-            Route::Unmatched(_) | Route::Foreign(_) => None,
-        }
-    }
-
-    /// The pool that takes the job, or the reason why none does.
-    pub(crate) fn route_of(&self, job: &Job) -> Route {
-        route(&self.spec, &JobEvent { enterprise: self.enterprise(), ..crate::github::event(JobId(0), job) })
     }
 }

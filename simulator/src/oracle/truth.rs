@@ -1,0 +1,55 @@
+//! What the oracle reads: the ground truth, and the controller.
+
+use muster_reconciler::controller::Controller;
+use muster_reconciler::event::{JobEvent, JobState};
+use muster_reconciler::ids::{JobId, PoolName};
+use muster_reconciler::manifest::Spec;
+use muster_reconciler::matching::{Route, route};
+use muster_reconciler::time::Time;
+
+use crate::cloud::Cloud;
+use crate::github::{GitHub, Job, event};
+use crate::instances::Machines;
+use crate::ledger::enterprise;
+use crate::nature::Nature;
+use crate::queue::Queue;
+
+/// The world at one moment, to read only.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Truth<'a> {
+    pub spec: &'a Spec,
+    pub nature: &'a Nature,
+    pub cloud: &'a Cloud,
+    pub github: &'a GitHub,
+    pub queue: &'a Queue,
+    pub machines: &'a Machines,
+    /// None while the controller is down.
+    pub controller: Option<&'a Controller>,
+}
+
+impl Truth<'_> {
+    pub fn now(&self) -> Time {
+        self.nature.now()
+    }
+
+    /// The pool that the job counts for. None: no pool takes it.
+    pub fn home(&self, job: &Job) -> Option<PoolName> {
+        match self.route_of(job) {
+            Route::Pool(name) => Some(name),
+            Route::Unmatched(_) | Route::Foreign(_) => None,
+        }
+    }
+
+    /// The pool that takes the job, or the reason why none does.
+    pub fn route_of(&self, job: &Job) -> Route {
+        route(self.spec, &JobEvent { enterprise: enterprise(self.spec), ..event(JobId(0), job) })
+    }
+
+    /// How many jobs are queued for the pool, in truth or as far as the controller knows.
+    pub fn queued_for(&self, pool: &PoolName) -> u64 {
+        let told = |id: &JobId| self.controller.and_then(|c| c.view().demand.jobs().get(id)).map(|j| j.event.state);
+        let queued = |id: &JobId, job: &Job| job.state == JobState::Queued || told(id) == Some(JobState::Queued);
+        let jobs = self.github.jobs().iter().filter(|(id, j)| queued(id, j) && self.home(j).as_ref() == Some(pool));
+        jobs.count() as u64
+    }
+}
