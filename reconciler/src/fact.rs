@@ -6,7 +6,7 @@ use crate::ids::{InstanceId, JobId, PoolName};
 use crate::market::Market;
 use crate::past::JobPast;
 use crate::reason::{BootFailure, LaunchFailure, StepReason};
-use crate::runner::Act;
+use crate::runner::{Act, DrainOutcome};
 use crate::stage::Stage;
 
 /// An event that only the core knows of, and that a metric counts. The driver collects the facts after each step.
@@ -122,36 +122,4 @@ pub enum Fact {
         /// The pool.
         pool: PoolName,
     },
-}
-
-/// What comes of asking an instance to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum DrainOutcome {
-    /// EC2 accepted the tag.
-    Asked,
-    /// EC2 refused the tag, or gave no answer.
-    Failed,
-    /// The instance ended by itself.
-    Answered,
-    /// The instance did not answer, and the controller ended it.
-    Unanswered,
-    /// The instance did not answer, and GitHub refused to delete the registration: the runner has a job.
-    Refused,
-}
-
-impl DrainOutcome {
-    /// All outcomes.
-    pub const ALL: [DrainOutcome; 5] =
-        [DrainOutcome::Asked, DrainOutcome::Failed, DrainOutcome::Answered, DrainOutcome::Unanswered, DrainOutcome::Refused];
-
-    /// The word used in metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            DrainOutcome::Asked => "asked",
-            DrainOutcome::Failed => "failed",
-            DrainOutcome::Answered => "answered",
-            DrainOutcome::Unanswered => "unanswered",
-            DrainOutcome::Refused => "refused",
-        }
-    }
 }

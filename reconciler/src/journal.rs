@@ -7,9 +7,10 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use crate::fact::{DrainOutcome, Fact};
+use crate::fact::Fact;
 use crate::ids::{InstanceId, JobId, PoolName};
 use crate::reason::EventReason;
+use crate::runner::DrainOutcome;
 use crate::stage::Stage;
 use crate::time::Time;
 

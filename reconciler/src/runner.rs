@@ -15,7 +15,7 @@ mod start;
 mod terms;
 mod told;
 
-pub use act::Act;
+pub use act::{Act, DrainOutcome};
 pub use configuration::Configured;
 pub use ec2::{CONSISTENCY_LAG, Instance, LAUNCH_LAG, Shape};
 pub use github::Registration;

@@ -1,5 +1,6 @@
 //! Rules of the house that the compiler does not know, held against the sources themselves.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -55,17 +56,82 @@ fn no_test_asks_the_clock_for_a_verdict() {
     assert!(timed.is_empty(), "wait for a condition with `eventually`; report figures in a benchmark:\n{}", timed.join("\n"));
 }
 
+/// The crates' own sources, without the wire tests.
+fn ours() -> impl Iterator<Item = (PathBuf, String)> {
+    let own = sources().into_iter().filter(|path| !path.to_string_lossy().contains("/tests/wire/"));
+    own.map(|path| (path.clone(), fs::read_to_string(&path).expect("a source")))
+}
+
 /// A source that is longer holds two ideas.
 #[test]
-fn no_source_of_the_core_is_longer_than_500_lines() {
-    let core = sources().into_iter().filter(|path| path.to_string_lossy().contains("/reconciler/"));
-    let long: Vec<String> = core
-        .filter_map(|path| {
-            let lines = fs::read_to_string(&path).expect("a source").lines().count();
-            (lines > 500 && !path.to_string_lossy().contains("/tests/")).then(|| format!("{}: {lines} lines", path.display()))
-        })
-        .collect();
+fn no_source_is_longer_than_500_lines() {
+    let lines = ours().map(|(path, text)| (path, text.lines().count()));
+    let long: Vec<String> =
+        lines.filter(|(_, lines)| *lines > 500).map(|(path, lines)| format!("{}: {lines} lines", path.display())).collect();
     assert!(long.is_empty(), "split by idea:\n{}", long.join("\n"));
+}
+
+/// A test that checks a table of cases may be longer.
+#[test]
+fn no_function_is_longer_than_70_lines() {
+    let mut long = Vec::new();
+    for (path, text) in ours().filter(|(path, _)| !path.to_string_lossy().contains("tests")) {
+        let lines: Vec<&str> = text.lines().collect();
+        for (at, line) in lines.iter().enumerate() {
+            let begins = line.trim_start();
+            let indent = &line[..line.len() - begins.len()];
+            let words = ["pub ", "pub(crate) ", "pub(super) ", "const ", "async "];
+            let rest = words.iter().fold(begins, |rest, word| rest.strip_prefix(word).unwrap_or(rest));
+            let Some(name) = rest.strip_prefix("fn ") else { continue };
+            let end = lines[at..].iter().position(|l| *l == format!("{indent}}}")).unwrap_or_default();
+            if end + 1 > 70 {
+                long.push(format!("{}: {} has {} lines", path.display(), name.split('(').next().unwrap_or_default(), end + 1));
+            }
+        }
+    }
+    assert!(long.is_empty(), "give its parts names:\n{}", long.join("\n"));
+}
+
+/// What a module of a crate imports from the others, without its unit tests.
+fn imports(crate_src: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (path, text) in ours() {
+        let path = path.to_string_lossy().into_owned();
+        let Some((_, inside)) = path.split_once(crate_src) else { continue };
+        let module = inside.split('/').next().unwrap_or_default().trim_end_matches(".rs").to_owned();
+        if matches!(module.as_str(), "lib" | "main") || inside.contains("tests") {
+            continue;
+        }
+        let product = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+        let code = product.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let found: Vec<String> = code
+            .flat_map(|line| line.split("crate::").skip(1))
+            .map(|rest| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect())
+            .collect();
+        all.entry(module).or_default().extend(found);
+    }
+    let modules: BTreeSet<String> = all.keys().cloned().collect();
+    for (module, found) in &mut all {
+        found.retain(|name| name != module && modules.contains(name));
+    }
+    all
+}
+
+/// A reader follows the data in one direction.
+#[test]
+fn no_imports_between_modules_go_in_a_circle() {
+    let crates = ["message", "operations", "cloud", "reconciler", "simulator"].map(|name| format!("/{name}/src/"));
+    let root = format!("{}/src/", env!("CARGO_MANIFEST_DIR"));
+    for crate_src in crates.into_iter().chain([root]) {
+        let mut left = imports(&crate_src);
+        assert!(left.len() > 3, "{crate_src} has modules");
+        // Whoever imports nothing that is left is taken away, until nothing is left or a circle is.
+        while let Some(free) = left.iter().find(|(_, found)| found.iter().all(|f| !left.contains_key(f))).map(|(m, _)| m.clone())
+        {
+            left.remove(&free);
+        }
+        assert!(left.is_empty(), "{crate_src}: these modules import each other: {left:?}");
+    }
 }
 
 /// The pairs of a file and a function that a page names: "`plan/count.rs`: `count`, `wants`" or "`world.rs`, `bury`".

@@ -8,12 +8,13 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use muster_reconciler::effect::GitHubLimit;
-use muster_reconciler::fact::{DrainOutcome, Fact};
+use muster_reconciler::fact::Fact;
 use muster_reconciler::failure::FailureKind;
 use muster_reconciler::ids::PoolName;
 use muster_reconciler::market::Market;
 use muster_reconciler::reason::{BootFailure, StepReason};
 use muster_reconciler::runner::Act;
+use muster_reconciler::runner::DrainOutcome;
 use muster_reconciler::view::Totals;
 use prometheus::{Registry, TextEncoder};
 

@@ -11,6 +11,7 @@ mod controller;
 mod credentials;
 mod document;
 mod duration;
+mod glob;
 mod load;
 mod lone;
 mod pool;
@@ -33,6 +34,7 @@ pub use controller::{Controller, ControllerSpec, Intervals, Limits, Listen, Queu
 pub use credentials::{GitHubApp, GitHubAppSpec, GitHubToken, GitHubTokenSpec};
 pub use document::{Problem, Problems, Text};
 pub use duration::Span;
+pub(crate) use glob::glob;
 pub use load::load;
 pub use lone::Lone;
 pub use pool::{

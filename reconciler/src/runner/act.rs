@@ -34,3 +34,35 @@ impl Act {
         matches!(self, Act::Drain | Act::Terminate)
     }
 }
+
+/// What comes of asking an instance to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DrainOutcome {
+    /// EC2 accepted the tag.
+    Asked,
+    /// EC2 refused the tag, or gave no answer.
+    Failed,
+    /// The instance ended by itself.
+    Answered,
+    /// The instance did not answer, and the controller ended it.
+    Unanswered,
+    /// The instance did not answer, and GitHub refused to delete the registration: the runner has a job.
+    Refused,
+}
+
+impl DrainOutcome {
+    /// All outcomes.
+    pub const ALL: [DrainOutcome; 5] =
+        [DrainOutcome::Asked, DrainOutcome::Failed, DrainOutcome::Answered, DrainOutcome::Unanswered, DrainOutcome::Refused];
+
+    /// The word used in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            DrainOutcome::Asked => "asked",
+            DrainOutcome::Failed => "failed",
+            DrainOutcome::Answered => "answered",
+            DrainOutcome::Unanswered => "unanswered",
+            DrainOutcome::Refused => "refused",
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! How a runner leaves: who wants it to end, what EC2 accepted, and since when the runner is gone.
 
+use super::DrainOutcome;
 use super::{CONSISTENCY_LAG, Runner};
-use crate::fact::DrainOutcome;
 use crate::reason::StepReason;
 use crate::time::Time;
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::*;
 use crate::effect::{InstanceSighting, RunnerSighting};
 use crate::event::InstanceState;
-use crate::fact::DrainOutcome;
 use crate::ids::{Forge, JobId, RunnerId, RunnerName};
 use crate::market::Market;
 use crate::reason::StepReason;
+use crate::runner::DrainOutcome;
 
 /// Every order of the events of two jobs in which each job's own events stay in order.
 #[test]

@@ -6,8 +6,8 @@ use super::Check;
 use super::bootstrap::bootstrap;
 use crate::ids::Scope;
 use crate::manifest::document::{Problem, Read, Source};
+use crate::manifest::glob;
 use crate::manifest::{Allocation, Architecture, Lifetime, MarketPolicy, Os, RunnerPool, Span, schedule};
-use crate::matching::glob;
 
 /// The most labels that GitHub takes in one JIT request (`generate-jitconfig`, `labels.maxItems`). `LONGEST_LABEL` is the most
 /// characters of one label.
