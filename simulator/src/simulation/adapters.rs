@@ -7,7 +7,7 @@ use muster_reconciler::effect::{Action, Failure, FailureKind, Launch, Outcome, R
 use muster_reconciler::ids::{EffectId, Forge as List, InstanceId};
 use muster_reconciler::market::Market;
 
-use crate::Simulation;
+use super::Simulation;
 use crate::faults::Fault;
 use crate::marks::Mark;
 use crate::oracle::Invariant;
