@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use muster_reconciler::effect::{Action, Configure, Failure, Outcome, Source};
+use muster_reconciler::effect::{Action, Configure, Outcome, Source};
+use muster_reconciler::failure::Failure;
 use muster_reconciler::manifest::Queues;
 use tokio::sync::Semaphore;
 

@@ -9,7 +9,8 @@ use muster_operations::inspect::{self, Query};
 use muster_operations::liveness::{self, Pulse};
 use muster_operations::metrics::Metrics;
 use muster_reconciler::controller::Controller;
-use muster_reconciler::effect::{Action, Effect, Failure, FailureKind, GitHubLimit, Input, Launched, Outcome};
+use muster_reconciler::effect::{Action, Effect, GitHubLimit, Input, Launched, Outcome};
+use muster_reconciler::failure::{Failure, FailureKind};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 

@@ -10,7 +10,7 @@ use muster_reconciler::manifest::{RunnerPool, Spec};
 use muster_reconciler::matching::{self, Route};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::seal::SealKey;
+use crate::seal_key::SealKey;
 
 /// One webhook secret.
 #[derive(Debug)]

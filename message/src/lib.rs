@@ -5,6 +5,8 @@
 //! -> [`wire`], the message -> [`seal`]. This crate only computes. Other crates send and receive.
 #![forbid(unsafe_code)]
 
+pub mod seal_key;
+
 pub mod keyring;
 
 pub mod payload;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_reconciler::effect::FailureKind;
+use muster_reconciler::failure::FailureKind;
 
 /// A function that is called after every call to AWS or GitHub. It gets the API (`ec2.CreateFleet`, `github.ListRunners`), the
 /// end of the call, and the time that the call took.

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::effect::{Launch, Launched, OfferingError};
+use crate::effect::{Launch, Launched};
+use crate::failure::OfferingError;
 use crate::ids::PoolName;
 use crate::manifest::{InstanceSettings, MarketPolicy};
 use crate::market::{Market, Offering};

@@ -218,8 +218,8 @@ impl Controller {
         }
         match self.world.freshness(&Source::Instances) {
             Some(f) if f.complete.is_some() => Ok(()),
-            Some(f) => Err(format!("no complete look at EC2 yet: {}", f.error.as_deref().unwrap_or("under way"))),
-            None => Err("no complete look at EC2 yet".into()),
+            Some(f) => Err(format!("no complete sweep of EC2 yet: {}", f.error.as_deref().unwrap_or("under way"))),
+            None => Err("no complete sweep of EC2 yet".into()),
         }
     }
 

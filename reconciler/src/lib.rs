@@ -28,6 +28,7 @@ pub mod manifest;
 pub mod effect;
 pub mod event;
 pub mod fact;
+pub mod failure;
 pub mod market;
 pub mod reason;
 pub mod stage;
@@ -35,6 +36,7 @@ pub mod stage;
 // The jobs.
 pub mod deliveries;
 pub mod demand;
+pub mod labels;
 pub mod matching;
 
 // The runners.

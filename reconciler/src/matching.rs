@@ -3,6 +3,7 @@
 
 use crate::event::JobEvent;
 use crate::ids::{PoolName, Scope};
+use crate::labels::SELF_HOSTED;
 use crate::manifest::{Matching, RunnerPool, Spec};
 use crate::reason::{Foreign, Misfit, Unmatched};
 
@@ -17,9 +18,6 @@ pub enum Route {
     /// The job is not for muster, and why.
     Foreign(Foreign),
 }
-
-/// The label by which a job says that it wants a self-hosted runner.
-pub const SELF_HOSTED: &str = "self-hosted";
 
 /// Finds the pool that takes the job: the lowest `priority`, then the fewest labels that the job does not ask for, then the name.
 pub fn route(spec: &Spec, event: &JobEvent) -> Route {
@@ -81,28 +79,6 @@ fn asks_for_own(label: &str) -> bool {
     label.split(|c: char| c == ',' || c.is_whitespace() || c.is_control()).any(|part| part.eq_ignore_ascii_case(SELF_HOSTED))
 }
 
-/// The labels in one line. A label that would not read as one label is in quotes.
-pub fn listed(labels: &[String], between: &str) -> String {
-    let odd = |l: &String| l.is_empty() || l.contains(|c: char| c == ',' || c.is_whitespace() || c.is_control());
-    labels.iter().map(|l| if odd(l) { format!("{l:?}") } else { l.clone() }).collect::<Vec<_>>().join(between)
-}
-
-/// At most this many labels are told, and at most [`TOLD_LETTERS`] characters of each.
-const TOLD_LABELS: usize = 10;
-const TOLD_LETTERS: usize = 80;
-
-/// The labels in quotes, as they came, so that a comma, a space or a line break in a label shows.
-pub fn quoted(labels: &[impl AsRef<str>]) -> String {
-    let one = |label: &str| match label.char_indices().nth(TOLD_LETTERS) {
-        Some((at, _)) => format!("{:?}…", &label[..at]),
-        None => format!("{label:?}"),
-    };
-    let mut told: Vec<String> = labels.iter().take(TOLD_LABELS).map(|l| one(l.as_ref())).collect();
-    let more = labels.len().saturating_sub(TOLD_LABELS);
-    told.extend((more > 0).then(|| format!("and {more} more")));
-    format!("[{}]", told.join(", "))
-}
-
 /// Whether the pool's scope covers the job's repository.
 pub fn covers(scope: &Scope, event: &JobEvent) -> bool {
     let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
@@ -154,6 +130,7 @@ mod tests {
     use super::*;
     use crate::event::JobState;
     use crate::ids::{JobId, RunId};
+    use crate::labels::listed;
 
     fn pool(name: &str, labels: &[&str]) -> (PoolName, RunnerPool) {
         let mut p = RunnerPool::default();

@@ -6,7 +6,7 @@ use crate::controller::Seen;
 use crate::event::JobState;
 use crate::ids::{InstanceId, JobId, PoolName};
 use crate::journal::{Entry, What};
-use crate::matching::listed;
+use crate::labels::listed;
 use crate::plan::{DRAIN_DEADLINE, END_GRACE};
 use crate::reason::{AwaitedReason, Blocked, JobReason, count};
 use crate::runner::{Phase, Runner};

@@ -9,6 +9,7 @@ use crate::event::JobState;
 use crate::journal::What;
 use crate::manifest::Os;
 use crate::market::Market;
+pub use crate::reason::Awaited;
 use crate::reason::Code;
 use crate::runner::Phase;
 use crate::stage::Stage;
@@ -142,16 +143,6 @@ pub struct EventView {
     /// The reason for programs.
     #[serde(flatten)]
     pub code: Code,
-}
-
-/// Something that will happen by itself.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Awaited {
-    /// What will happen, in one clause.
-    pub what: String,
-    /// When it will happen at the latest, in milliseconds since 1970.
-    pub until: u64,
 }
 
 /// The answer to a question about one job, runner or pool.

@@ -3,9 +3,10 @@
 
 mod scene;
 
-use muster_reconciler::effect::{Action, Configure, Failure, FailureKind, Input, Launch, Launched, OfferingError, Outcome};
+use muster_reconciler::effect::{Action, Configure, Input, Launch, Launched, Outcome};
 use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState, JobState};
 use muster_reconciler::fact::Fact;
+use muster_reconciler::failure::{Failure, FailureKind, OfferingError};
 use muster_reconciler::journal::What;
 use muster_reconciler::manifest::{MarketPolicy, RunnerPool};
 use muster_reconciler::market::Market;

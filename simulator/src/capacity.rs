@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_reconciler::effect::OfferingError;
+use muster_reconciler::failure::OfferingError;
 use muster_reconciler::market::{Market, Offering};
 use muster_reconciler::refusal::{REFUSALS, Scope};
 use muster_reconciler::time::Time;

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_reconciler::effect::{Failure, FailureKind, InstanceSighting, Launch, Launched, LaunchedInstance, OfferingError};
+use muster_reconciler::effect::{InstanceSighting, Launch, Launched, LaunchedInstance};
 use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState};
+use muster_reconciler::failure::{Failure, FailureKind, OfferingError};
 use muster_reconciler::ids::{Forge, InstanceId, Intent, PoolName, RunnerId};
 use muster_reconciler::market::{Market, Offering};
 use muster_reconciler::refusal::{Refusal, Scope};

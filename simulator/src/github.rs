@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use muster_reconciler::effect::{Failure, FailureKind, JobSighting};
+use muster_reconciler::effect::JobSighting;
 use muster_reconciler::event::{JobEvent, JobState};
+use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{JobId, RunId, RunnerId, RunnerName, Scope};
 use muster_reconciler::time::Time;
 

@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use muster_reconciler::controller::Controller;
-use muster_reconciler::effect::{Action, Effect, FailureKind, Input, MessageOp, Outcome};
+use muster_reconciler::effect::{Action, Effect, Input, MessageOp, Outcome};
 use muster_reconciler::event::JobState;
 use muster_reconciler::fact::Fact;
+use muster_reconciler::failure::FailureKind;
 use muster_reconciler::manifest::{MarketPolicy, Spec};
 use muster_reconciler::market::Market;
 use muster_reconciler::matching::Route;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use muster_reconciler::effect::FailureKind;
+use muster_reconciler::failure::FailureKind;
 use muster_reconciler::ids::InstanceId;
 use muster_reconciler::time::Time;
 

@@ -5,8 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use muster_reconciler::effect::{Failure, FailureKind, JobMessage, MessageOp, Outcome};
+use muster_reconciler::effect::{JobMessage, MessageOp, Outcome};
 use muster_reconciler::event::JobEvent;
+use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::MessageId;
 use muster_reconciler::time::Time;
 

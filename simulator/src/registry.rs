@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_reconciler::effect::{Configure, Failure, FailureKind, Resource, RunnerSighting};
+use muster_reconciler::effect::{Configure, Resource, RunnerSighting};
+use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{Forge as List, InstanceId, JobId, Payer, PoolName, RunnerId, RunnerName};
 use muster_reconciler::time::Time;
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use muster_operations::prices::{BookView, PriceView};
+use muster_reconciler::labels::listed;
 use muster_reconciler::manifest::Os;
-use muster_reconciler::matching::listed;
 use muster_reconciler::view::{JobView, PoolView, RunnerView};
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -57,11 +57,11 @@ enum Command {
     Pause(steer::Args),
     /// Let a paused pool go on; needs the token.
     Resume(steer::Args),
-    /// Ask a runner, or all of a pool's, to end once idle; a job on it runs to its end. Needs the token.
+    /// Ask a runner, or all runners of a pool, to end when idle; a job runs to its end. Needs the token.
     Drain(steer::Args),
     /// Watch the real controller at work on a simulated cloud and GitHub, in a browser. Needs no account and touches nothing.
     Demo(demo::Args),
-    /// Run the real controller in simulated worlds in which everything goes wrong, by seed; prove it, or find the fault.
+    /// Run the real controller in simulated worlds in which everything goes wrong, by seed, and report every broken invariant.
     Sim(sim::Args),
     /// Print what a directory of manifests would do with given jobs: waits, runners, cost. Needs no account and touches
     /// nothing.

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::builder::RangedU64ValueParser;
+use muster_reconciler::reason::count;
 use muster_reconciler::time::{Time, human};
 use muster_simulator::crash::{Example, Judged, Point};
 use muster_simulator::{RunReport, Scenario, Schedule, Violation, shrink};
@@ -49,7 +50,7 @@ pub(super) struct Args {
     /// Start no seed after this many minutes, however many are left.
     #[arg(long, conflicts_with = "one", value_parser = RangedU64ValueParser::<u64>::new().range(1..=100_000))]
     minutes: Option<u64>,
-    /// Kill the controller after each effect of a run, in each way, and compare where the worlds end; of the examples if no run
+    /// Kill the controller after each effect of a run, in each way, and compare where the worlds end. All examples, if no run
     /// is named. A run in which something strikes or changes is judged by its invariants only.
     #[arg(long, conflicts_with_all = ["seeds", "from", "minutes", "trace", "save", "shrink", "crash_at"])]
     crash_each: bool,
@@ -152,7 +153,7 @@ impl Args {
         say(told(&report))?;
         say(format_args!("run twice: {}", if same { "the same both times" } else { "NOT the same both times" }))?;
         let struck: Vec<String> = report.strikes.iter().map(ToString::to_string).collect();
-        say(format_args!("{} faults struck: {}", struck.len(), first_words(&struck.join(" "))))?;
+        say(format_args!("{} struck: {}", count(struck.len() as u64, "fault"), first_words(&struck.join(" "))))?;
         if let Some(violation) = report.failure() {
             self.tell_failure(run, violation)?;
         } else if let Some(file) = &self.save {

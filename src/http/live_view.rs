@@ -291,7 +291,7 @@ fn budgets(s: &Snapshot) -> Vec<BudgetRow> {
         let until = human(Duration::from_millis(l.until.saturating_sub(s.now)));
         // GitHub grants an installation at least 5,000 requests an hour. Larger organisations get more.
         let (api, of) = match &l.resource {
-            Some(resource) => (format!("GitHub's rate limit ({resource})"), format!("5000 or more; anew in {until}")),
+            Some(resource) => (format!("GitHub's rate limit ({resource})"), format!("5000 or more; reset in {until}")),
             None => ("GitHub's secondary rate limit".into(), format!("lifts in {until}")),
         };
         let percent = percent(f64::from(l.remaining), 5000.0);

@@ -25,7 +25,7 @@ pub const MODEL: &str = "A model, not a forecast: the real controller on a simul
 const ALWAYS: [&str; 7] = [
     "GitHub gives a free runner to any of the waiting jobs that fit, at random: the longest waits are longer than if the oldest job went first",
     "EC2 picks at random among a pool's offerings that have capacity, whatever instance.allocation says",
-    "chances are drawn for each instance and offering alone: capacity that vanishes everywhere at once does not occur",
+    "each instance and offering draws its chances independently: capacity that vanishes everywhere at once does not occur",
     "hours are billed from running to shutting-down, a minute at least; instances that spot takes back count in full, which is \
      the most that EC2 bills for them",
     "cost is instances only: no disks, addresses, traffic, SSM, SQS or GitHub",

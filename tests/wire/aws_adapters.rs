@@ -15,10 +15,9 @@ use muster_message::seal::Sealed;
 
 use crate::support::moto::{MUSTER_KEY, Moto, REGION, SECRET_ACCESS_KEY};
 use crate::support::tools::DeadPort;
-use muster_reconciler::effect::{
-    Failure, FailureKind, InstanceSighting, Launch, LaunchedInstance, OfferingError, Outcome, Swept,
-};
+use muster_reconciler::effect::{InstanceSighting, Launch, LaunchedInstance, Outcome, Swept};
 use muster_reconciler::event::InstanceState;
+use muster_reconciler::failure::{Failure, FailureKind, OfferingError};
 use muster_reconciler::ids::{Forge, InstanceId};
 use muster_reconciler::manifest::{Allocation, Text};
 use muster_reconciler::market::{Market, Offering};

@@ -108,7 +108,7 @@ fn events() -> Vec<EventView> {
     };
     vec![
         event(1, What::JobQueued, Some(29_679_449_501), None, "acme/web asks for [self-hosted, linux]"),
-        event(2, What::LaunchFailed, None, None, "2 spot fewer than asked for: InsufficientInstanceCapacity"),
+        event(2, What::LaunchFailed, None, None, "2 fewer spot instances than asked for: InsufficientInstanceCapacity"),
         event(3, What::Launch, None, None, "2 on-demand: 2 wanted (2 queued jobs), 0 supplied"),
         event(41, What::JobStarted, Some(29_679_449_501), Some("i-0a1"), "prod.linux-x64.i-0a1 took it"),
     ]

@@ -88,7 +88,7 @@ async fn twenty_jobs_from_their_webhooks_through_the_real_script_to_zero() {
             if instance.alive() && instance.tag("muster:cluster") == CLUSTER && !lives.contains_key(&instance.id) {
                 let shell = if lives.len().is_multiple_of(2) { "dash" } else { "bash" };
                 let tags = ["muster:cluster", "muster:pool", "muster:list"].map(|name| (name, instance.tag(name)));
-                let mut machine = LinuxBox::of(&site, instance.id.clone(), shell, &tags).await;
+                let mut machine = LinuxInstance::of(&site, instance.id.clone(), shell, &tags).await;
                 machine.set("MUSTER_BOOT_DEADLINE", 200);
                 machine.set("MUSTER_REPORT_STAGES", "yes");
                 machine.boot();

@@ -10,10 +10,9 @@ use aws_sdk_ec2::operation::create_fleet::builders::CreateFleetFluentBuilder;
 use aws_sdk_ec2::types;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use muster_reconciler::effect::{
-    Failure, FailureKind, InstanceSighting, Launch, Launched, LaunchedInstance, OfferingError, Outcome, Swept,
-};
+use muster_reconciler::effect::{InstanceSighting, Launch, Launched, LaunchedInstance, Outcome, Swept};
 use muster_reconciler::event::InstanceState;
+use muster_reconciler::failure::{Failure, FailureKind, OfferingError};
 use muster_reconciler::ids::{Forge, InstanceId};
 use muster_reconciler::manifest::Allocation;
 use muster_reconciler::market::Market;

@@ -1,16 +1,17 @@
 //! Prices: EC2's spot price history, and AWS's Price List. muster makes a handful of these calls a day, and nothing waits for
 //! them.
 
+pub mod answer;
+
 use std::time::SystemTime;
 
 use aws_config::{Region, SdkConfig};
 use aws_sdk_ec2::types;
 use aws_sdk_pricing::types::{Filter, FilterType};
-use muster_reconciler::effect::Failure;
+use muster_reconciler::failure::Failure;
 use muster_reconciler::manifest::Os;
 
 use super::Probe;
-use crate::prices::answer;
 
 /// Prices on one page of the spot price history. 100 types in six zones under two systems have 1,200 prices, and `SPOT_PAGES`
 /// pages are the most that are read.

@@ -11,7 +11,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ChecksumAlgorithm;
 use bytes::Bytes;
-use muster_reconciler::effect::{Failure, FailureKind};
+use muster_reconciler::failure::{Failure, FailureKind};
 
 use super::{CONNECT_TIMEOUT, Probe};
 

@@ -13,7 +13,7 @@ use aws_sdk_sqs::types::QueueAttributeName as Attribute;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use muster_message::seal::{self, Sealed};
-use muster_reconciler::effect::{Failure, FailureKind};
+use muster_reconciler::failure::{Failure, FailureKind};
 
 use super::{CONNECT_TIMEOUT, CallError, Probe, kind_of};
 

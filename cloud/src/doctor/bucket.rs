@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use muster_reconciler::effect::FailureKind;
+use muster_reconciler::failure::FailureKind;
 use muster_reconciler::manifest::Spec;
 
 use super::finding::Finding;

@@ -1,6 +1,6 @@
 //! What a check found: a verdict, what the check looked at, and what to do next.
 
-use muster_reconciler::effect::{Failure, FailureKind};
+use muster_reconciler::failure::{Failure, FailureKind};
 use serde::Serialize;
 
 use crate::aws::CallError;

@@ -2,7 +2,7 @@
 //! the controller needs, so doctor's other calls are here. None of them changes anything.
 
 use aws_config::SdkConfig;
-use muster_reconciler::effect::Failure;
+use muster_reconciler::failure::Failure;
 
 use super::finding::is_refusal;
 use crate::aws::{CallError, Probe};
@@ -57,7 +57,7 @@ impl DryRun {
 
 #[cfg(test)]
 mod tests {
-    use muster_reconciler::effect::FailureKind;
+    use muster_reconciler::failure::FailureKind;
 
     use super::*;
 

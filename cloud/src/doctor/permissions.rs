@@ -3,7 +3,8 @@
 //! <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateFleet.html>
 
 use aws_sdk_ec2::types;
-use muster_reconciler::effect::{Failure, Launch};
+use muster_reconciler::effect::Launch;
+use muster_reconciler::failure::Failure;
 use muster_reconciler::ids::PoolName;
 use muster_reconciler::manifest::{MarketPolicy, Spec};
 use muster_reconciler::market::{Market, Offering};
@@ -147,7 +148,7 @@ pub(super) fn untried() -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use muster_reconciler::effect::FailureKind;
+    use muster_reconciler::failure::FailureKind;
 
     use super::super::finding::Verdict;
     use super::*;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use chrono::NaiveDateTime;
 use http::{HeaderMap, Method};
-use muster_reconciler::effect::{Failure, FailureKind};
+use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{AppName, Forge, Scope};
 use serde::Deserialize;
 use serde_json::Value;

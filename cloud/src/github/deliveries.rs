@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use http::{HeaderMap, Method, header};
-use muster_reconciler::effect::{DeliverySighting, Failure, FailureKind, Outcome, Swept};
+use muster_reconciler::effect::{DeliverySighting, Outcome, Swept};
+use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{AppName, DeliveryId};
 use serde::Deserialize;
 

@@ -3,7 +3,7 @@
 //! <https://docs.github.com/en/rest/actions/workflows> and <https://docs.github.com/en/rest/actions/workflow-runs>
 
 use http::{HeaderMap, Method, StatusCode};
-use muster_reconciler::effect::{Failure, FailureKind};
+use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{AppName, Forge, RunnerId, Scope};
 use serde::Deserialize;
 use serde_json::json;

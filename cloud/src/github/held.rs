@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use muster_reconciler::effect::Failure;
+use muster_reconciler::failure::Failure;
 use tokio::sync::Mutex;
 
 /// The holder of one shared value.
@@ -85,7 +85,7 @@ mod tests {
     use std::time::Duration;
 
     use futures_util::future::join_all;
-    use muster_reconciler::effect::FailureKind;
+    use muster_reconciler::failure::FailureKind;
 
     use super::*;
 

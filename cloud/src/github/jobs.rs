@@ -2,8 +2,9 @@
 //! long. So muster learns what a lost event would have said.
 
 use http::Method;
-use muster_reconciler::effect::{Failure, FailureKind, JobSighting, Outcome};
+use muster_reconciler::effect::{JobSighting, Outcome};
 use muster_reconciler::event::JobState;
+use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{AppName, JobId, RunId, Scope};
 use serde::Deserialize;
 

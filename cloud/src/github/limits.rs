@@ -10,7 +10,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, StatusCode};
-use muster_reconciler::effect::{Failure, FailureKind, GitHubLimit, Resource};
+use muster_reconciler::effect::{GitHubLimit, Resource};
+use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{AppName, Payer};
 use tokio::sync::mpsc::UnboundedSender;
 

@@ -31,7 +31,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
-use muster_reconciler::effect::{Failure, FailureKind, GitHubLimit};
+use muster_reconciler::effect::GitHubLimit;
+use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::AppName;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;

@@ -22,7 +22,7 @@ use http::{Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Limited};
 use muster_operations::observer::{Ended, Observer};
-use muster_reconciler::effect::{Failure, FailureKind};
+use muster_reconciler::failure::{Failure, FailureKind};
 use octocrab::Octocrab;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

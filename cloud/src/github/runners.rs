@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{Method, StatusCode};
-use muster_reconciler::effect::{Configure, Failure, FailureKind, Outcome};
+use muster_reconciler::effect::{Configure, Outcome};
+use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{Forge, RunnerId, Scope};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;

@@ -7,14 +7,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use muster_operations::prices::{Book, Kind, Read, wanted};
 use muster_operations::watch::Watch;
-use muster_reconciler::effect::{Failure, FailureKind};
+use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::manifest::{Os, Spec};
 use muster_reconciler::market::Market;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::answer;
-use crate::aws::prices::{PriceApi, Spot};
+use crate::aws::prices::{PriceApi, Spot, answer};
 use crate::retry::Delay;
 
 /// The time between two reads.

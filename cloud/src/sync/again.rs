@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use muster_reconciler::effect::{Failure, FailureKind};
+use muster_reconciler::failure::{Failure, FailureKind};
 
 use crate::retry::Delay;
 

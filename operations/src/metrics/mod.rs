@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use muster_reconciler::effect::{FailureKind, GitHubLimit};
+use muster_reconciler::effect::GitHubLimit;
 use muster_reconciler::fact::{DrainOutcome, Fact};
+use muster_reconciler::failure::FailureKind;
 use muster_reconciler::ids::PoolName;
 use muster_reconciler::market::Market;
 use muster_reconciler::reason::{BootFailure, StepReason};

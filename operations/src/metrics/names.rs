@@ -64,7 +64,7 @@ metrics! {
     build_info: gauges "muster_build_info" ["version"] =
         "Always 1; the label says which release runs.";
     jobs: gauges "muster_jobs" ["pool", "state", "reason"] =
-        "Jobs known now, by why they are where they are. Without a pool: no pool takes them.";
+        "Jobs known now, by state and reason. Without a pool: no pool takes them.";
     oldest_queued: gauges "muster_job_oldest_queued_seconds" ["pool"] =
         "How long the oldest queued job has been known, those that GitHub holds back aside; 0 if there is none.";
     runners: gauges "muster_runners" ["pool", "phase"] =
@@ -87,7 +87,7 @@ metrics! {
     unavailable: gauges "muster_unavailable_offerings" ["market"] =
         "Offerings (type and subnet) without capacity, or lately interrupted, that are left alone for 3 minutes.";
     boot_failures: counters "muster_boot_failures_total" ["pool", "reason"] =
-        "Runners that never came online: overdue (past bootDeadline), ended (by themselves) or ended_by_ec2 (EC2 told why).";
+        "Runners that never came online: overdue (past bootDeadline), ended (by themselves) or ended_by_ec2 (EC2 gave a reason).";
     interruptions: counters "muster_interruptions_total" ["pool", "busy"] =
         "Instances that spot took back; busy says whether a job was seen running.";
     jobs_lost: counters "muster_jobs_lost_total" ["pool"] =
@@ -110,7 +110,7 @@ metrics! {
     prices_read: gauges "muster_prices_timestamp_seconds" ["market"] =
         "When the controller last read AWS's prices of this market (Unix time); absent: never.";
     prices_unknown: gauges "muster_prices_unknown" ["market"] =
-        "Instance types that the pools may buy in this market and whose price nobody told.";
+        "Instance types that the pools may buy in this market and whose price is unknown.";
     plans: counters "muster_plans_total" ["pool"] =
         "Plans made.";
     step: histogram "muster_step_seconds" [] in STEP_SECONDS =

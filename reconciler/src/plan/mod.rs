@@ -7,6 +7,7 @@ mod configure;
 mod count;
 mod each_runner;
 mod launch;
+mod say;
 mod surplus;
 
 use std::collections::BTreeMap;

@@ -2,7 +2,19 @@
 
 use std::fmt;
 
-/// The thing that is awaited. [`crate::view::Awaited`] has the time.
+use serde::{Deserialize, Serialize};
+
+/// Something that will happen by itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Awaited {
+    /// What will happen, in one clause ([`AwaitedReason`]).
+    pub what: String,
+    /// When it will happen at the latest, in milliseconds since 1970.
+    pub until: u64,
+}
+
+/// The thing that is awaited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AwaitedReason {
     /// The boot deadline of a runner that is not online.
@@ -40,7 +52,7 @@ impl fmt::Display for AwaitedReason {
         f.write_str(match self {
             AwaitedReason::BootDeadline => "the runner is replaced, unless it is online by then",
             AwaitedReason::IdleTimeout => "the runner is asked to end, unless it gets a job before",
-            AwaitedReason::DrainDeadline => "the controller looks closely at the runner, unless it has ended by then",
+            AwaitedReason::DrainDeadline => "the controller may end the runner if no source shows a job on it",
             AwaitedReason::EndGrace => "the instance is ended, unless it has ended by itself",
             AwaitedReason::MaxLifetime => "the instance reaches maxLifetime and is ended",
             AwaitedReason::JobExpiry => "GitHub drops a job that nobody took",
@@ -50,7 +62,7 @@ impl fmt::Display for AwaitedReason {
             AwaitedReason::CountsUnconfirmed => "the job counts without an answer of GitHub",
             AwaitedReason::PoolMayLaunch => "the pool may launch",
             AwaitedReason::LimitReset => "GitHub's rate limit is reset",
-            AwaitedReason::ConfigureRetry => "one runner tries to be configured",
+            AwaitedReason::ConfigureRetry => "muster tries to configure one runner",
             AwaitedReason::LaunchRetry => "the pool tries to launch again",
         })
     }

@@ -102,9 +102,9 @@ impl fmt::Display for CallReason {
             CallReason::LeftQueueSaysGitHub => "GitHub says that their jobs have left the queue",
             CallReason::Expired => "their jobs are older than GitHub keeps them queued",
             CallReason::ShuttingDown => "the controller is shutting down",
-            CallReason::Undelivered => "GitHub could not deliver that a job is queued",
+            CallReason::Undelivered => "GitHub could not deliver the webhook of a queued job",
             CallReason::DeliveredBefore => "its message was delivered before",
-            CallReason::LongInState => "it has been in this state for long",
+            CallReason::LongInState => "the job has been in this state for a long time",
         })
     }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{BootFailure, HoldReason, LaunchFailure, LaunchReason, StepReason, seconds, text, words};
+use super::{BootFailure, HoldReason, LaunchFailure, LaunchReason, StepReason, instances, seconds, text, words};
+use crate::labels::listed;
 use crate::market::Market;
-use crate::matching::listed;
 use crate::stage::Stage;
 use crate::time::human;
 
@@ -162,13 +162,17 @@ impl fmt::Display for EventReason {
             EventReason::Over { conclusion: None } => f.write_str("it has left the queue"),
             EventReason::Held { why } => write!(f, "held by GitHub: {why}"),
             EventReason::Lost => f.write_str("its runner is gone, and no event told that the job went well"),
-            EventReason::Wanted { count, market, why } => write!(f, "{count} {}: {why}", market.as_str()),
+            EventReason::Wanted { count, market, why } => write!(f, "{}: {why}", instances(*count, "", *market)),
             EventReason::Given { instance_type, market } => write!(f, "{instance_type} ({})", market.as_str()),
             EventReason::FellShort { missing, market, why } => {
-                write!(f, "{missing} {} fewer than asked for: {}", market.as_str(), why.word())
+                write!(f, "{} than asked for: {}", instances(*missing, "fewer ", *market), why.word())
             }
-            EventReason::Unanswered { count, message } => write!(f, "{count} asked for, and no certain answer: {message}"),
-            EventReason::NotLaunched { count, message } => write!(f, "{count} not launched: {message}"),
+            EventReason::Unanswered { count, message } => {
+                write!(f, "asked for {}, and got no certain answer: {message}", super::count(*count, "instance"))
+            }
+            EventReason::NotLaunched { count, message } => {
+                write!(f, "{} not launched: {message}", super::count(*count, "instance"))
+            }
             EventReason::NotConfigured { message } => write!(f, "not configured: {message}"),
             EventReason::CallFailed { message } => f.write_str(message),
             EventReason::HasJob => f.write_str("GitHub refuses to delete a draining runner: it has a job"),
@@ -177,9 +181,9 @@ impl fmt::Display for EventReason {
             }
             EventReason::NotStarted { why, late: false } => write!(f, "a runner failed to start: {why}"),
             EventReason::NotStarted { why, late: true } => write!(f, "why the runner failed to start: {why}"),
-            EventReason::Interrupted { busy: true } => f.write_str("spot takes it back, with a job on it"),
+            EventReason::Interrupted { busy: true } => f.write_str("spot takes it back; it may have a job"),
             EventReason::Interrupted { busy: false } => f.write_str("spot takes it back; no job is known on it"),
-            EventReason::Gone { lived, market } => write!(f, "gone; it lived {} ({})", human(*lived), market.as_str()),
+            EventReason::Gone { lived, market } => write!(f, "gone; known for {} ({})", human(*lived), market.as_str()),
             EventReason::ByOperator { why } if why.is_empty() => f.write_str("by an operator"),
             EventReason::ByOperator { why } => write!(f, "by an operator: {why}"),
         }

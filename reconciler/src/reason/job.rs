@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{AwaitedReason, Blocked, are, count, seconds, words};
+use super::{Awaited, AwaitedReason, Blocked, are, count, seconds, words};
 use crate::ids::PoolName;
-use crate::matching::{SELF_HOSTED, quoted};
+use crate::labels::{SELF_HOSTED, quoted};
 use crate::time::{Time, human};
-use crate::view::Awaited;
 
 /// The reason why a job is where it is.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -101,7 +100,7 @@ pub enum JobReason {
         /// The number of jobs that count.
         jobs: u32,
     },
-    /// A runner has just turned busy, and no event told with which job. It may be this job.
+    /// A runner has just turned busy, and no event names the job. It may be this job.
     #[serde(rename = "idle_runner")]
     Unexplained,
 }
@@ -149,9 +148,11 @@ impl JobReason {
             }
             JobReason::NoPool { pool } => format!("its pool {pool} is no longer in the manifests"),
             JobReason::Delayed { pool, left } => format!("waits for the queueDelay of pool {pool}: {} left", human(*left)),
-            JobReason::Hidden { .. } => "was delivered before, perhaps to a controller that launched for it; counts once EC2 \
-                                         surely shows what that controller launched"
-                .into(),
+            JobReason::Hidden { .. } => {
+                "was delivered before, and an earlier controller may have launched for it; it counts again when EC2 \
+                                         should show all launches of that controller"
+                    .into()
+            }
             JobReason::Confirming { .. } => "was delivered before; GitHub is being asked whether it is still queued".into(),
             JobReason::Unplanned { pool } => format!("pool {pool} is about to be planned"),
             JobReason::Blocked { pool, blocked: Blocked::Max, starting, occupied, max } => {
@@ -211,7 +212,7 @@ impl fmt::Display for HoldReason {
                 "a matching runner sat idle and did not get it (concurrency group, max-parallel, environment, or a runner group that \
                  does not admit the repository)"
             }
-            HoldReason::Waiting => "it says that the job waits or is pending",
+            HoldReason::Waiting => "GitHub says that the job is waiting or pending",
         })
     }
 }

@@ -1,7 +1,8 @@
 //! Why something is so, as values: one enum for each thing that can be asked "why?".
 //!
 //! Each reason has three parts. Its `word()` is for logs, metrics, JSON and filters, and never changes. Its fields hold the data.
-//! Its sentence is for people. All these sentences are written in this module and nowhere else. A sentence that says how much
+//! Its sentence is for people. All these sentences are written in this module. (`refusal.rs` has
+//! the meanings of EC2's codes, and `manifest/` the problems of manifests.) A sentence that says how much
 //! time is left is made by `say(now)`, every other one by `Display`. No decision ever depends on a reason.
 //!
 //! | asked | answered by |
@@ -33,7 +34,9 @@ mod tests;
 use std::fmt;
 use std::time::Duration;
 
-pub use awaited::AwaitedReason;
+use crate::market::Market;
+
+pub use awaited::{Awaited, AwaitedReason};
 pub use call::{CallReason, Reason};
 pub use code::Code;
 pub use event::EventReason;
@@ -62,9 +65,14 @@ macro_rules! words {
 use words;
 
 /// `1 instance`, `2 instances`.
-pub(crate) fn count(n: impl Into<u64>, one: &'static str) -> impl fmt::Display {
+pub fn count(n: impl Into<u64>, one: &'static str) -> impl fmt::Display {
     let n = n.into();
     fmt::from_fn(move |f| write!(f, "{n} {one}{}", if n == 1 { "" } else { "s" }))
+}
+
+/// `1 spot instance`, `3 fewer on-demand instances`.
+pub(crate) fn instances(n: u32, fewer: &'static str, market: Market) -> impl fmt::Display {
+    fmt::from_fn(move |f| write!(f, "{n} {fewer}{} {}", market.as_str(), if n == 1 { "instance" } else { "instances" }))
 }
 
 /// `none is`, `1 is`, `2 are`.

@@ -53,7 +53,7 @@ impl fmt::Display for OrderAnswer {
             OrderAnswer::Resumed(pool) => write!(f, "pool {pool} goes on"),
             OrderAnswer::NotPaused(pool) => write!(f, "pool {pool} was not paused"),
             OrderAnswer::RunnerAsked(id) => write!(f, "runner {id} is asked to end once it is idle; a job on it runs to its end"),
-            OrderAnswer::RunnerAskedBefore(id) => write!(f, "runner {id} is asked to end already"),
+            OrderAnswer::RunnerAskedBefore(id) => write!(f, "runner {id} was already asked to end"),
             OrderAnswer::RunnerGone(id) => write!(f, "runner {id} is gone already"),
             OrderAnswer::PoolAsked { pool, runners, paused } => {
                 let when = if *runners == 1 { "is asked to end once it is idle" } else { "are asked to end once they are idle" };

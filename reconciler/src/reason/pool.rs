@@ -5,9 +5,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{AwaitedReason, count, words};
-use crate::effect::{Failure, FailureKind, OfferingError};
+use crate::failure::{Failure, FailureKind, OfferingError};
 use crate::market::Market;
-use crate::plan::{Counts, Plan};
 use crate::refusal::{INTERRUPTED, Refusal};
 use crate::steer::Pause;
 use crate::time::{Time, human};
@@ -26,12 +25,6 @@ pub struct Wants {
     pub floor: u32,
     /// The runners that can take a job now or soon.
     pub supply: u32,
-}
-
-impl From<&Counts> for Wants {
-    fn from(c: &Counts) -> Wants {
-        Wants { wanted: c.wanted, jobs: c.counting, taken: c.unexplained, floor: c.floor, supply: c.supply }
-    }
 }
 
 impl fmt::Display for Wants {
@@ -66,7 +59,7 @@ impl fmt::Display for LaunchReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LaunchReason::Wanted(wants) => wants.fmt(f),
-            LaunchReason::Unanswered => f.write_str("the last try got no answer; same token, same request"),
+            LaunchReason::Unanswered => f.write_str("EC2 did not answer; muster repeats the call with the same ClientToken"),
         }
     }
 }
@@ -141,13 +134,13 @@ impl Blocked {
                 let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
                 format!("is paused by an operator since {since}{why}, and launches nothing until it is resumed")
             }
-            Blocked::Unseen => "waits for the first complete look at EC2".into(),
+            Blocked::Unseen => "waits for the first complete sweep of EC2".into(),
             Blocked::Hidden { until } => {
                 let left = human(until.since(now));
-                format!("launches in {left}, when EC2 surely shows whatever a controller before this one launched")
+                format!("launches in {left}, when EC2 should show all launches of an earlier controller")
             }
             Blocked::Max => "the pool's max is reached".into(),
-            Blocked::Pace => "launches are paced to what GitHub and SSM let us configure".into(),
+            Blocked::Pace => "launches only as fast as GitHub and SSM let us configure".into(),
             Blocked::GitHub { until } => {
                 let left = human(until.since(now));
                 format!("launches only what GitHub's rate limit lets us configure; it is reset in {left}")
@@ -333,46 +326,3 @@ words! { PoolReason {
     NoDemand => "no_demand",
     Supplied => "supplied",
 }}
-
-impl Plan {
-    /// Why the pool has as many runners as it has.
-    pub fn reason(&self) -> PoolReason {
-        let c = &self.counts;
-        match (&self.blocked, &self.launch) {
-            _ if self.pool_gone => PoolReason::PoolGone { runners: c.occupied },
-            (Some(blocked), _) => PoolReason::Blocked(blocked.clone()),
-            (None, Some(launch)) => PoolReason::Launching { count: launch.count, market: launch.market },
-            (None, None) if c.wanted == 0 && c.occupied == 0 && c.queued == 0 => PoolReason::NoDemand,
-            (None, None) => PoolReason::Supplied,
-        }
-    }
-
-    /// The plan in one sentence.
-    pub fn say(&self, now: Time) -> String {
-        let c = &self.counts;
-        if self.pool_gone {
-            let (left, they) = (count(c.occupied, "runner"), if c.occupied == 1 { "it becomes" } else { "they become" });
-            return match c.occupied {
-                0 => "no longer in the manifests; no runner is left".into(),
-                _ => format!("no longer in the manifests; {left} left, ending as {they} idle"),
-            };
-        }
-        let mut text = if c.wanted == 0 && c.occupied == 0 && c.queued == 0 {
-            "no job is queued and no runner exists".to_owned()
-        } else {
-            format!("{}, {} of {}", Wants::from(c), c.occupied, count(c.max, "runner"))
-        };
-        if c.queued > c.counting {
-            let waiting = c.queued - c.counting;
-            let do_not = if waiting == 1 { "does" } else { "do" };
-            text += &format!("; {} {do_not} not count yet", count(waiting, "queued job"));
-        }
-        if let Some(l) = &self.launch {
-            text += &format!("; launches {} {}", l.count, l.market.as_str());
-        }
-        if let Some(b) = &self.blocked {
-            text += &format!("; {}", b.say(now));
-        }
-        text
-    }
-}

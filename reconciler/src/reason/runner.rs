@@ -59,7 +59,7 @@ pub enum Standing {
         /// The job.
         job: JobId,
     },
-    /// GitHub says that the runner is busy, and no event told with which job.
+    /// GitHub says that the runner is busy, and no event names the job.
     Busy,
     /// The runner was asked to end once it is idle.
     DrainAsked {
@@ -147,19 +147,19 @@ impl fmt::Display for Standing {
         };
         match self {
             Standing::Launched { age } => write!(f, "launched {} ago; EC2 does not show it yet", human(*age)),
-            Standing::ConfigureFailed => {
-                f.write_str("the last try to configure it failed; what it may have left at GitHub makes way for the next")
-            }
-            Standing::Found => {
-                f.write_str("was found, not launched by this process; configured once GitHub's list and the secrets were seen")
-            }
+            Standing::ConfigureFailed => f.write_str(
+                "the last try to configure it failed; the next try replaces a registration that it may have left at GitHub",
+            ),
+            Standing::Found => f.write_str(
+                "was found, not launched by this process; muster configures it after a sweep of GitHub's list and of the secrets",
+            ),
             Standing::Boots { left } => write!(f, "boots; its configuration is not minted yet ({} left)", human(*left)),
             Standing::Configured { left } => {
-                write!(f, "its configuration lies ready; waits for it to come online ({} left)", human(*left))
+                write!(f, "its configuration is ready; it is not online yet ({} left)", human(*left))
             }
             Standing::Idle { idle } => write!(f, "online without a job for {}", human(*idle)),
             Standing::RunsJob { job } => write!(f, "runs job {job}"),
-            Standing::Busy => f.write_str("GitHub says that it is busy; no event told with which job"),
+            Standing::Busy => f.write_str("GitHub says that it is busy; no event names the job"),
             Standing::DrainAsked { ago, why } => asked(f, *ago, why.as_ref()),
             Standing::DrainRefused { ago, why } => {
                 asked(f, *ago, why.as_ref())?;
@@ -172,7 +172,7 @@ impl fmt::Display for Standing {
                 f.write_str("; it did not answer, and is ended when two more sweeps show no job")
             }
             Standing::Interrupted => f.write_str("spot takes it back; it is no longer counted as supply"),
-            Standing::OnlineNoMore => f.write_str("was online and is no more; it is asked to end"),
+            Standing::OnlineNoMore => f.write_str("was online and is now offline; it is asked to end"),
             Standing::NeverOnline { limit } => {
                 write!(f, "was not online within {}; it is deregistered, ended and replaced", human(*limit))
             }
@@ -194,7 +194,7 @@ impl fmt::Display for RunnerReason {
             f.write_str("; ends after that")?;
         }
         if let Some(why) = &self.unanswered {
-            write!(f, "; asked to end ({why}), and whether it heard is not known yet")?;
+            write!(f, "; asked to end ({why}), and it has not confirmed this yet")?;
         }
         if let Some(error) = &self.last_error {
             write!(f, "; the last try failed: {error}")?;

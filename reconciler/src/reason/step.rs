@@ -160,16 +160,16 @@ impl fmt::Display for StepReason {
             StepReason::PoolGone => f.write_str("its pool is no longer in the manifests"),
             StepReason::NearLifetime { limit } => write!(f, "it comes near maxLifetime, {}", human(*limit)),
             StepReason::LifetimeReached { limit } => write!(f, "it reached maxLifetime, {}", human(*limit)),
-            StepReason::OnlineNoMore => f.write_str("it was online and is no more"),
+            StepReason::OnlineNoMore => f.write_str("it was online and is now offline"),
             StepReason::NeverOnline { limit } => write!(f, "it was not online within {}", human(*limit)),
             StepReason::Unlisted { limit } => {
                 write!(f, "it was not online within {}, and GitHub does not list it", human(*limit))
             }
             StepReason::JobOver { job } => write!(f, "its only job, {job}, is over and it did not end by itself"),
             StepReason::PerhapsSecondJob { job } => write!(f, "its only job, {job}, is over, and it may have got another"),
-            StepReason::InterruptionLapsed => f.write_str("its spot interruption was announced long ago and never came"),
+            StepReason::InterruptionLapsed => f.write_str("EC2 announced a spot interruption long ago and did not carry it out"),
             StepReason::DrainUnanswered { limit } => {
-                write!(f, "it did not answer its drain within {} and nothing knows of a job on it", human(*limit))
+                write!(f, "it did not answer its drain within {} and no source shows a job on it", human(*limit))
             }
             StepReason::NeverConfigured => f.write_str("it was never configured, so it holds no job"),
             StepReason::Stopped => f.write_str("somebody stopped its instance; a stopped instance takes no job"),

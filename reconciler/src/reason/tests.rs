@@ -4,7 +4,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::effect::FailureKind;
+use crate::failure::FailureKind;
 use crate::ids::JobId;
 use crate::market::Market;
 use crate::plan::{Counts, Plan, PlannedLaunch};
@@ -280,8 +280,8 @@ fn sentences_are_right_for_none_one_and_many() {
         (held_up(Blocked::Max, 0, 1, 1), "pool linux is full: 1 of 1 runner; none is starting"),
         (held_up(Blocked::Max, 1, 3, 3), "pool linux is full: 3 of 3 runners; 1 is starting"),
         (held_up(Blocked::Max, 2, 3, 3), "pool linux is full: 3 of 3 runners; 2 are starting"),
-        (held_up(Blocked::Unseen, 0, 0, 3), "pool linux waits for the first complete look at EC2; no instances are starting"),
-        (held_up(Blocked::Unseen, 1, 0, 3), "pool linux waits for the first complete look at EC2; 1 instance is starting"),
+        (held_up(Blocked::Unseen, 0, 0, 3), "pool linux waits for the first complete sweep of EC2; no instances are starting"),
+        (held_up(Blocked::Unseen, 1, 0, 3), "pool linux waits for the first complete sweep of EC2; 1 instance is starting"),
         (
             JobReason::IdleRunner { pool: "linux".into(), idle: 1 },
             "pool linux has 1 idle runner; GitHub usually assigns a job within seconds",
@@ -338,8 +338,8 @@ fn a_plan_tells_what_keeps_it_from_launching_before_what_it_launches() {
     let plan = Plan { counts, launch: Some(launch), blocked: Some(Blocked::Pace), ..Plan::default() };
     assert_eq!(
         plan.say(NOW),
-        "2 wanted (2 queued jobs), 1 supplied, 1 of 5 runners; 1 queued job does not count yet; launches 1 spot; launches are \
-         paced to what GitHub and SSM let us configure"
+        "2 wanted (2 queued jobs), 1 supplied, 1 of 5 runners; 1 queued job does not count yet; launches 1 spot instance; \
+         launches only as fast as GitHub and SSM let us configure"
     );
     assert_eq!(plan.reason(), PoolReason::Blocked(Blocked::Pace));
     let free = Plan { blocked: None, ..plan };

@@ -113,6 +113,8 @@ impl GitHubView {
     }
 
     /// Sets the one list in which the runner must be looked for.
+    ///
+    /// Decision 0010, row 12.
     pub(super) fn bind(&mut self, list: &Forge) {
         self.bound_to = Some(list.clone());
     }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use muster_reconciler::capacity::Unavailable;
 use muster_reconciler::demand::Demand;
-use muster_reconciler::effect::{FailureKind, Launch};
+use muster_reconciler::effect::Launch;
 use muster_reconciler::event::JobState;
+use muster_reconciler::failure::FailureKind;
 use muster_reconciler::ids::{Intent, JobId, MessageId, PoolName};
 use muster_reconciler::manifest::Span;
 use muster_reconciler::plan::{Gate, Plan, View, plan};
@@ -121,7 +122,7 @@ fn runners_are_counted_by_phase() {
 #[test]
 fn a_plan_says_what_it_wants_and_why() {
     let plan = scene(50, 1, &[IDLE], 2, 0);
-    assert_eq!(plan.say(START), "3 wanted (2 queued jobs, warm floor 1), 1 supplied, 1 of 50 runners; launches 2 spot");
+    assert_eq!(plan.say(START), "3 wanted (2 queued jobs, warm floor 1), 1 supplied, 1 of 50 runners; launches 2 spot instances");
     let wants = Wants { wanted: 3, jobs: 2, taken: 0, floor: 1, supply: 1 };
     assert_eq!(plan.launch.expect("a launch").reason, LaunchReason::Wanted(wants));
     assert_eq!(scene(50, 0, &[IDLE], 1, 0).say(START), "1 wanted (1 queued job), 1 supplied, 1 of 50 runners");

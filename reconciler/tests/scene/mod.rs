@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use muster_reconciler::controller::Controller;
 use muster_reconciler::effect::{
-    Action, Configure, DeliverySighting, Effect, Failure, FailureKind, Input, InstanceSighting, JobMessage, Launch, Launched,
-    LaunchedInstance, Outcome, RunnerSighting, Source, Swept,
+    Action, Configure, DeliverySighting, Effect, Input, InstanceSighting, JobMessage, Launch, Launched, LaunchedInstance,
+    Outcome, RunnerSighting, Source, Swept,
 };
 use muster_reconciler::event::{InstanceState, JobEvent, JobState};
 use muster_reconciler::fact::Fact;
+use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{Forge, InstanceId, JobId, MessageId, PoolName, RunId, RunnerId, RunnerName};
 use muster_reconciler::manifest::{GitHubApp, RunnerPool, Spec};
 use muster_reconciler::market::Market;

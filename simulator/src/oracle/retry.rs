@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use muster_reconciler::effect::{Action, Effect, Failure, FailureKind, MessageOp, Outcome, Source};
+use muster_reconciler::effect::{Action, Effect, MessageOp, Outcome, Source};
+use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{AppName, DeliveryId, EffectId, InstanceId, Intent, JobId, MessageId, PoolName};
 use muster_reconciler::time::{Time, human};
 

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use muster_reconciler::effect::{Action, Failure, FailureKind, Launch, Outcome, RunnerSighting, Source, Swept};
+use muster_reconciler::effect::{Action, Launch, Outcome, RunnerSighting, Source, Swept};
+use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{EffectId, Forge as List, InstanceId};
 use muster_reconciler::market::Market;
 

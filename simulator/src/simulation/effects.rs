@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use muster_reconciler::effect::{Action, Effect, Failure, FailureKind, GitHubLimit, Outcome, Resource};
+use muster_reconciler::effect::{Action, Effect, GitHubLimit, Outcome, Resource};
+use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{EffectId, Payer};
 
 use super::Simulation;

@@ -9,6 +9,7 @@ use muster_cloud::aws::Aws;
 use muster_cloud::doctor::{self, Finding, Verdict};
 use muster_cloud::manifests::{Manifests, Place};
 use muster_reconciler::manifest::Spec;
+use muster_reconciler::reason::count;
 use serde::Serialize;
 use tokio::time::timeout;
 
@@ -84,5 +85,6 @@ fn table(answer: &Answer) -> String {
     });
     let Answer { ok, warnings, failed, not_checked, .. } = answer;
     let table = show::table(&["STATE", "CHECK", "SEEN -> WHAT TO DO"], &[], rows);
-    format!("{table}\n{ok} ok, {warnings} warnings, {failed} failed, {not_checked} not checked; nothing was changed\n")
+    let warnings = count(*warnings as u64, "warning");
+    format!("{table}\n{ok} ok, {warnings}, {failed} failed, {not_checked} not checked; nothing was changed\n")
 }

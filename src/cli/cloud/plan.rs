@@ -21,7 +21,7 @@ use muster_reconciler::event::{JobEvent, JobState};
 use muster_reconciler::ids::{JobId, MessageId, RunId};
 use muster_reconciler::manifest::Spec;
 use muster_reconciler::plan::Plan;
-use muster_reconciler::reason::Code;
+use muster_reconciler::reason::{Code, count};
 use muster_reconciler::time::Time;
 use muster_reconciler::view::JobView;
 use serde::{Deserialize, Serialize};
@@ -140,7 +140,7 @@ impl Args {
             Err(error) => {
                 let depth = match aws.sqs.depth(&spec.controller.spec.queues.jobs).await {
                     Ok((visible, held, delayed)) => {
-                        format!("the queue holds {} messages, not looked at", visible + held + delayed)
+                        format!("the queue holds {}, not looked at", count(visible + held + delayed, "message"))
                     }
                     Err(f) => f.message,
                 };

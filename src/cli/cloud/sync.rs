@@ -8,6 +8,7 @@ use muster_cloud::aws::Aws;
 use muster_cloud::github::releases::Releases;
 use muster_cloud::manifests::{Manifests, Place};
 use muster_cloud::sync::{Item, Pass, Report, State, plan, too_old};
+use muster_reconciler::reason::count;
 use serde::Serialize;
 
 use super::unreadable;
@@ -151,7 +152,8 @@ fn print(answer: &Answer) {
         println!("{:<8} {:<6} {:<10} {:<10} {said}", p.os, p.architecture, "-", p.version);
     }
     if answer.aborted_uploads > 0 {
-        println!("aborted {} uploads that were left for more than a day", answer.aborted_uploads);
+        let uploads = count(answer.aborted_uploads as u64, "upload");
+        println!("aborted {uploads} that had been left for more than a day");
     }
     for warning in &answer.warnings {
         println!("warning: {warning}");

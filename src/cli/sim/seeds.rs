@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use muster_reconciler::reason;
 use muster_reconciler::time::human;
 use muster_simulator::marks::Marks;
 use muster_simulator::{RunReport, Scenario, Violation};
@@ -157,7 +158,7 @@ impl Tally {
         let missed: Vec<&str> = self.marks.missed().map(|m| m.as_str()).collect();
         match missed.len() {
             0 => say("every one of the named rare branches was reached")?,
-            n => say(format_args!("{n} named rare branches were NOT reached by any seed: {}", missed.join("; ")))?,
+            n => say(format_args!("no seed reached {} of the named rare branches: {}", n, missed.join("; ")))?,
         }
         for seed in &self.unlike {
             say(format_args!("NOT DETERMINISTIC: seed {seed} ran differently the second time"))?;
@@ -172,7 +173,7 @@ impl Tally {
         match self.failed.len() + self.panicked.len() {
             _ if *seeds == 0 => say("no seed was run"),
             0 => say("no invariant was violated"),
-            n => say(format_args!("{n} seeds failed")),
+            n => say(format_args!("{} failed", reason::count(n as u64, "seed"))),
         }
     }
 }

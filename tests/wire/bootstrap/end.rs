@@ -140,7 +140,7 @@ async fn a_job_that_has_no_worker_yet_is_not_cut_off_unless_it_never_gets_one() 
         assert_eq!(b.ends(secs(15)).await, "the runner is done", "{}", b.story());
         assert!(b.heard("finished"), "{}", b.story());
 
-        let mut b = LinuxBox::launch(&b.site, b.shell()).await;
+        let mut b = LinuxInstance::launch(&b.site, b.shell()).await;
         b.set("MUSTER_TAKEN", 4);
         let mut b = taken(b).await;
         b.imds.tag("muster:drain", "surplus");
@@ -209,7 +209,7 @@ async fn a_listener_that_will_not_leave_is_killed() {
         assert_eq!(b.ends(secs(30)).await, "drained: surplus; the listener had to be killed");
 
         // The listener leaves, and `run.sh` does not.
-        let mut b = listening(LinuxBox::launch(&b.site, b.shell()).await).await;
+        let mut b = listening(LinuxInstance::launch(&b.site, b.shell()).await).await;
         b.tell("linger", "");
         b.imds.tag("muster:drain", "surplus");
         assert_eq!(b.ends(secs(30)).await, "drained: surplus");
@@ -227,7 +227,7 @@ async fn an_instance_without_a_job_ends_after_its_lifetime_and_metadata_or_not()
         b.tell("finish", "");
         assert_eq!(b.ends(secs(15)).await, "the runner is done");
 
-        let mut b = LinuxBox::launch(&b.site, b.shell()).await;
+        let mut b = LinuxInstance::launch(&b.site, b.shell()).await;
         b.set("MUSTER_MAX_LIFETIME", 4);
         let mut b = listening(b).await;
         b.imds.down(true);
@@ -250,7 +250,7 @@ async fn how_the_runner_left_is_told() {
             ("leave", "139", "registration failed: the runner left with exit code 139 before it listened; it said: Http response code: NotFound from POST"),
         ];
         for (word, code, reason) in cases {
-            let mut b = LinuxBox::launch(&site, shell).await;
+            let mut b = LinuxInstance::launch(&site, shell).await;
             b.tell(word, code);
             b.boot();
             assert_eq!(b.ends(secs(25)).await, reason);
@@ -279,7 +279,7 @@ async fn a_second_boot_ends_at_once() {
         std::os::unix::fs::symlink("instances/i-other", cloud.join("instance")).expect("a link");
         let status = Command::new(cloud.join("scripts/per-boot/muster")).status().expect("it runs");
         assert!(status.success());
-        let mut other = LinuxBox::launch(&b.site, b.shell()).await;
+        let mut other = LinuxInstance::launch(&b.site, b.shell()).await;
         other.set("MUSTER_HOME", b.path("home").display());
         listening(other).await;
     })
@@ -294,7 +294,7 @@ async fn slow_metadata_delays_the_instance_and_absent_metadata_ends_it() {
         b.imds.tag("muster:drain", "surplus");
         assert_eq!(b.ends(secs(25)).await, "drained: surplus");
 
-        let mut b = LinuxBox::launch(&b.site, b.shell()).await;
+        let mut b = LinuxInstance::launch(&b.site, b.shell()).await;
         b.imds.down(true);
         b.boot();
         let reason = "the metadata service does not tell dynamic/instance-identity/document (status 503)";
@@ -311,13 +311,13 @@ async fn a_signal_and_a_failure_that_nobody_foresaw_end_the_instance_with_a_reas
         assert!(status.success());
         assert_eq!(b.ends(secs(10)).await, "stopped by a signal");
 
-        let mut b = LinuxBox::launch(&b.site, b.shell()).await;
+        let mut b = LinuxInstance::launch(&b.site, b.shell()).await;
         b.set("MUSTER_HOME", "/proc/nowhere");
         b.boot();
         let reason = b.ends(secs(10)).await;
         assert!(reason.starts_with("cannot make /proc/nowhere: mkdir: cannot create directory"), "{reason}");
 
-        let mut b = LinuxBox::launch(&b.site, b.shell()).await;
+        let mut b = LinuxInstance::launch(&b.site, b.shell()).await;
         let path = std::env::var("PATH").expect("a path");
         let text =
             format!("case \"$*\" in *'\\1/g') echo 'sed: no more memory' >&2; exit 3 ;; esac\nPATH='{path}' exec sed \"$@\"");

@@ -85,18 +85,18 @@ async fn a_runner_that_the_image_has_is_not_fetched() {
         };
         assert_eq!(gets(&image).await, [200]);
         // The image's release is still the latest, so the instance asks for it and does not fetch it.
-        b = LinuxBox::launch(&image.site, image.shell()).await;
+        b = LinuxInstance::launch(&image.site, image.shell()).await;
         b.set("MUSTER_HOME", image.path("home").display());
         b = stopped(listening(b).await).await;
         assert_eq!(gets(&b).await, [304]);
         // The image has the wanted version, so the instance does not even ask.
-        b = LinuxBox::launch(&image.site, image.shell()).await;
+        b = LinuxInstance::launch(&image.site, image.shell()).await;
         b.set("MUSTER_HOME", image.path("home").display());
         b.set("MUSTER_VERSION", VERSION);
         b = stopped(listening(b).await).await;
         assert_eq!(gets(&b).await, Vec::<u16>::new());
         // No release can be fetched. The image's is better than none.
-        b = LinuxBox::launch(&image.site, image.shell()).await;
+        b = LinuxInstance::launch(&image.site, image.shell()).await;
         b.set("MUSTER_HOME", image.path("home").display());
         b.site.moto.without_policies(); // no role of ours reaches another bucket
         b.set("MUSTER_BUCKET", "no-such-bucket");
@@ -154,7 +154,7 @@ async fn scripts_around_the_install_run_in_their_turn_and_their_failure_ends_the
         assert!(output.contains("it's before\n") && output.contains("after\n"), "{output}");
         assert!(!b.heard("environment"), "the runner did not start");
 
-        let mut b = LinuxBox::launch(&b.site, b.shell()).await;
+        let mut b = LinuxInstance::launch(&b.site, b.shell()).await;
         b.set("MUSTER_PRE_INSTALL", "false");
         b.boot();
         assert_eq!(b.ends(secs(20)).await, "preInstall failed with exit code 1");
@@ -171,7 +171,7 @@ async fn a_pre_install_that_hangs_holds_the_instance_no_longer_than_a_drain_or_t
         b.boot();
         assert_eq!(b.ends(secs(20)).await, "drained before it had a runner: surplus");
 
-        let mut b = LinuxBox::launch(&b.site, b.shell()).await;
+        let mut b = LinuxInstance::launch(&b.site, b.shell()).await;
         b.set("MUSTER_PRE_INSTALL", "echo waiting for the lock; sleep 60");
         b.set("MUSTER_BOOT_DEADLINE", 3);
         b.boot();

@@ -80,13 +80,13 @@ async fn a_full_disk_is_named() {
         let reason = format!("cannot write {mark}: tee: {mark}.new: No space left on device");
         assert_eq!(b.ends(secs(20)).await, reason);
 
-        let mut b = LinuxBox::launch(&b.site, b.shell()).await;
+        let mut b = LinuxInstance::launch(&b.site, b.shell()).await;
         b.preamble("trap '' XFSZ; ulimit -f 64"); // the unit is 512 bytes
         b.boot();
         let reason = format!("cannot write {}: dd: error writing 'errors': File too large", b.path("state").display());
         assert_eq!(b.ends(secs(20)).await, reason);
 
-        let mut b = LinuxBox::launch(&b.site, b.shell()).await;
+        let mut b = LinuxInstance::launch(&b.site, b.shell()).await;
         b.preamble("trap '' XFSZ; ulimit -f 160");
         b.boot();
         let reason = b.ends(secs(30)).await;
@@ -121,7 +121,7 @@ async fn a_curl_that_cannot_sign_or_reach_anybody_is_quoted() {
         let reason = b.ends(secs(20)).await;
         assert!(reason.starts_with("curl of this image cannot sign for AWS: (4) A requested feature was not found"), "{reason}");
 
-        let mut b = LinuxBox::launch(&b.site, b.shell()).await;
+        let mut b = LinuxInstance::launch(&b.site, b.shell()).await;
         b.set("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
         b.set("MUSTER_GITHUB", "http://127.0.0.1:1");
         b.set("MUSTER_PRE_INSTALL", "sleep 30");
@@ -143,7 +143,7 @@ async fn each_partition_has_its_own_endpoints() {
             ("eusc-de-east-1", "ssm.eusc-de-east-1.amazonaws.eu"),
             ("us-gov-west-1", "ssm.us-gov-west-1.amazonaws.com"),
         ] {
-            let mut b = LinuxBox::launch(&b.site, b.shell()).await;
+            let mut b = LinuxInstance::launch(&b.site, b.shell()).await;
             let path = std::env::var("PATH").expect("a path");
             // The stub lets only calls to this machine through, which is where the metadata service is.
             b.stub("curl", &format!("case \"$*\" in *--version* | *127.0.0.1*) PATH='{path}' exec curl \"$@\" ;; esac\nexit 7"));
@@ -191,7 +191,7 @@ async fn on_systemd_the_script_leaves_the_boot_and_goes_on_as_a_unit() {
         b.says("muster: ended: drained: surplus\n", secs(20)).await;
 
         // If systemd takes no unit, the script goes on where it is.
-        let mut b = LinuxBox::launch(&b.site, b.shell()).await;
+        let mut b = LinuxInstance::launch(&b.site, b.shell()).await;
         fs::create_dir(b.path("systemd")).expect("a directory");
         b.set("MUSTER_SYSTEMD", b.path("systemd").display());
         b.set("MUSTER_UNIT", "muster-box");
@@ -254,7 +254,7 @@ async fn when_the_power_button_is_pressed_the_runner_may_tell_github_of_its_job(
         assert_eq!(b.ends(secs(25)).await, "stopped by a signal");
         assert!(!b.heard("finished"), "the script must not wait for the job");
 
-        let mut b = listening(LinuxBox::launch(&b.site, b.shell()).await).await;
+        let mut b = listening(LinuxInstance::launch(&b.site, b.shell()).await).await;
         b.signal("TERM");
         assert_eq!(b.ends(secs(8)).await, "stopped by a signal");
         assert!(b.read("state/log").contains("Exiting..."), "the listener did not leave by itself\n{}", b.story());

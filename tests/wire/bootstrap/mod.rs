@@ -20,7 +20,7 @@ async fn on_each_shell<F: AsyncFn(LinuxInstance)>(case: F) {
     let site = Arc::new(site);
     let play = async |shell| {
         if has(shell) {
-            case(LinuxBox::launch(&site, shell).await).await;
+            case(LinuxInstance::launch(&site, shell).await).await;
         }
     };
     tokio::join!(play("dash"), play("bash"));

@@ -39,7 +39,7 @@ async fn docker_that_does_not_come_keeps_no_runner_back_and_is_told() {
         b.says("Docker does not start, and jobs that need it will fail; it said: Job for docker.service failed\n", secs(5)).await;
         assert!(!b.read("control/environment").contains("RUNNER_WAIT_FOR_DOCKER"), "nothing to wait for");
 
-        let mut b = LinuxBox::launch(&b.site, b.shell()).await;
+        let mut b = LinuxInstance::launch(&b.site, b.shell()).await;
         with_docker(&mut b, "exit 0");
         b.set("MUSTER_DOCKER_WAIT", 4);
         let b = listening(b).await;
@@ -95,7 +95,7 @@ async fn of_a_stack_trace_the_reason_quotes_the_line_that_names_the_cause() {
             ),
             (long, &"x".repeat(250)),
         ] {
-            let mut b = LinuxBox::launch(&b.site, b.shell()).await;
+            let mut b = LinuxInstance::launch(&b.site, b.shell()).await;
             b.tell("words", &words);
             b.tell("leave", "134");
             b.boot();
@@ -130,7 +130,7 @@ async fn a_pre_install_that_takes_most_of_the_boot_deadline_is_warned_of() {
             b.story()
         );
 
-        let b = listening(LinuxBox::launch(&b.site, b.shell()).await).await;
+        let b = listening(LinuxInstance::launch(&b.site, b.shell()).await).await;
         assert!(!b.read("console").contains("bootDeadline"), "{}", b.story());
     })
     .await;
@@ -157,7 +157,7 @@ async fn jobs_may_become_root_only_where_the_pool_says_so() {
         assert_eq!(b.read("sudoers.d/90-muster"), "builder ALL=(ALL:ALL) NOPASSWD: ALL\n");
         assert!(b.read("tools.log").contains("runuser -u builder -- sudo -n true\n"), "it was tried\n{}", b.story());
 
-        let mut b = LinuxBox::launch(&b.site, b.shell()).await;
+        let mut b = LinuxInstance::launch(&b.site, b.shell()).await;
         as_root(&mut b).await;
         b.set("MUSTER_SUDO", "no");
         let b = listening(b).await;
@@ -175,7 +175,7 @@ async fn sudo_that_is_missing_or_refuses_ends_the_instance_with_that_word() {
         let reason = "bootstrap.sudo is set, and sudo refuses builder: sudo: a password is required";
         assert_eq!(b.ends(secs(20)).await, reason);
 
-        let mut b = LinuxBox::launch(&b.site, b.shell()).await;
+        let mut b = LinuxInstance::launch(&b.site, b.shell()).await;
         as_root(&mut b).await;
         // A PATH with every program except sudo.
         let path = std::env::var("PATH").expect("a path");

@@ -103,7 +103,7 @@ async fn a_reusable_runner_is_configured_with_the_token_off_the_command_line() {
         assert_eq!(b.ends(secs(20)).await, "drained: idle");
 
         // A runner of a repository has no group.
-        let mut b = LinuxBox::launch(&b.site, b.shell()).await;
+        let mut b = LinuxInstance::launch(&b.site, b.shell()).await;
         let settings = json!({"group": "", "labels": ["a"], "name": "n", "token": "t", "url": "https://github.com/acme/app"});
         b.secret(&settings.to_string()).await;
         b.set("MUSTER_WORK", "/mnt/work");

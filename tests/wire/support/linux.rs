@@ -151,7 +151,7 @@ impl LinuxInstance {
         let run = site.moto.ec2.run_instances().image_id("ami-12c6146b").min_count(1).max_count(1);
         let made = run.send().await.expect("moto launches an instance");
         let id = made.instances().first().and_then(|i| i.instance_id()).expect("an instance has an id").to_owned();
-        let launched = LinuxBox::of(site, id, shell, &[("muster:cluster", "c1"), ("muster:pool", "linux")]).await;
+        let launched = LinuxInstance::of(site, id, shell, &[("muster:cluster", "c1"), ("muster:pool", "linux")]).await;
         launched.secret(JIT).await;
         launched
     }
@@ -243,12 +243,12 @@ impl LinuxInstance {
         self.site.moto.secrets().await.contains(&self.secret_name())
     }
 
-    /// Changes a setting, before [`LinuxBox::boot`].
+    /// Changes a setting, before [`LinuxInstance::boot`].
     pub fn set(&mut self, name: &'static str, value: impl ToString) {
         self.settings.insert(name, value.to_string());
     }
 
-    /// Puts another release at GitHub, before [`LinuxBox::boot`].
+    /// Puts another release at GitHub, before [`LinuxInstance::boot`].
     pub async fn release(&mut self, release: Release) {
         self.releases = Releases::start(release).await;
         for name in ["MUSTER_GITHUB", "MUSTER_GITHUB_API"] {

@@ -20,7 +20,7 @@ pub mod workflow;
 use std::path::Path;
 use std::time::Duration;
 
-use muster_reconciler::effect::{Failure, FailureKind};
+use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::RunnerId;
 use muster_reconciler::manifest::Spec;
 use serde_json::Value;

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use muster_reconciler::effect::{FailureKind, Outcome};
+use muster_reconciler::effect::Outcome;
+use muster_reconciler::failure::FailureKind;
 use muster_reconciler::manifest::RunnerPool;
 use muster_reconciler::runner::Phase;
 use tokio::time::Instant;

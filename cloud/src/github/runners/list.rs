@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{Method, StatusCode, header};
-use muster_reconciler::effect::{Failure, FailureKind, Outcome, RunnerSighting, Swept};
+use muster_reconciler::effect::{Outcome, RunnerSighting, Swept};
+use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{Forge, RunnerId, RunnerName};
 
 use super::super::{Call, GitHub};
