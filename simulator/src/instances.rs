@@ -1,5 +1,5 @@
 //! The instances: each boots, reads and deletes its secret, registers, takes a job and ends itself. Only the instance knows
-//! that it is idle. An instance does an [`Act`] when its time has come, and answers with a [`Deed`], which the caller applies to
+//! that it is idle. An instance does an `Act` when its time has come, and answers with a `Deed`, which the caller applies to
 //! EC2 and GitHub.
 
 use std::collections::BTreeMap;

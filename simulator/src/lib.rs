@@ -38,9 +38,6 @@ pub mod registry;
 mod strangers;
 
 // How time moves: events are dispatched, the controller is told of them, and its effects are carried out.
-mod adapters;
-mod dispatch;
-mod effects;
 mod simulation;
 
 // What watches a run. The oracle judges it, the marks count the rare branches that it reached, and the ledger records

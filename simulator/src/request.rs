@@ -3,8 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use muster_reconciler::effect::{Action, Configure, Effect, MessageOp};
-use muster_reconciler::ids::{EffectId, InstanceId, RunnerId};
+use muster_reconciler::effect::{Action, Configure, Effect, MessageOp, Resource, Source};
+use muster_reconciler::ids::{EffectId, InstanceId, Payer, RunnerId};
+use muster_reconciler::manifest::Spec;
 use muster_reconciler::time::Time;
 
 /// An effect on its way to AWS, GitHub or the queue.
@@ -17,6 +18,38 @@ pub(super) struct Request {
     pub knew: Vec<InstanceId>,
     /// The pool's `max` when the request left the controller. Only launches use it.
     pub max: u32,
+}
+
+/// The API call of an action, by the name under which the other side counts and limits it.
+pub(super) fn api(action: &Action) -> &'static str {
+    match action {
+        Action::Launch(_) => "CreateFleet",
+        Action::Configure(_) => "GenerateJitConfig",
+        Action::Drain(_) => "CreateTags",
+        Action::Terminate(_) => "TerminateInstances",
+        Action::Deregister { .. } => "DeleteRunner",
+        Action::CheckJob { .. } => "GetJob",
+        Action::Redeliver { .. } => "RedeliverWebhook",
+        Action::Sweep(Source::Deliveries(_)) => "ListDeliveries",
+        Action::Sweep(Source::Instances) => "DescribeInstances",
+        Action::Sweep(Source::Runners(_)) => "ListRunners",
+        Action::Sweep(Source::Secrets) => "GetParametersByPath",
+        Action::Messages(MessageOp::Extend { .. } | MessageOp::Release, _) => "ChangeMessageVisibility",
+        Action::Messages(MessageOp::Delete, _) => "DeleteMessage",
+        Action::DeleteSecrets(_) => "DeleteParameters",
+    }
+}
+
+/// The rate limit at GitHub that an action counts against. None: the action is no call to GitHub.
+pub(super) fn counts_against(action: &Action, spec: &Spec) -> Option<(Payer, Resource)> {
+    match action {
+        Action::Configure(Configure { forge, .. }) => Some((forge.payer(), Resource::Registration)),
+        Action::Deregister { forge, .. } => Some((forge.payer(), Resource::Core)),
+        Action::Sweep(source) => Some((source.payer()?, Resource::Core)),
+        Action::CheckJob { app, repo, .. } => Some((spec.payer(app, repo), Resource::Core)),
+        Action::Redeliver { app, .. } => Some((Payer::itself(app), Resource::Core)),
+        _ => None,
+    }
 }
 
 /// The second half of Configure. The registration exists already, and its secret is still to be written.

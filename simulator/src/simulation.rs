@@ -1,5 +1,10 @@
-//! The world: the ground truth, with the controller in the middle of it. This file moves the time. What an event does is in
-//! the module of the part that it concerns, such as `cloud` or `github`.
+//! The world: the ground truth, with the controller in the middle of it. This file moves the time. Its modules mediate: they
+//! call one part of the world, such as `cloud` or `instances`, and apply its answer to the others. No other module holds the
+//! world.
+
+mod adapters;
+mod dispatch;
+mod effects;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,43 +49,43 @@ const REST_EVERY: Duration = Duration::from_secs(20);
 /// One simulated world, with its controller.
 #[derive(Debug)]
 pub struct Simulation {
-    pub(super) nature: Nature,
+    nature: Nature,
     seed: u64,
-    pub(super) spec: Arc<Spec>,
-    pub(super) first_spec: Arc<Spec>,
-    pub(super) cloud: Cloud,
-    pub(super) github: GitHub,
-    pub(super) queue: Queue,
-    pub(super) machines: Machines,
-    pub(super) controller: Option<Controller>,
+    spec: Arc<Spec>,
+    first_spec: Arc<Spec>,
+    cloud: Cloud,
+    github: GitHub,
+    queue: Queue,
+    machines: Machines,
+    controller: Option<Controller>,
     /// The number of the controller's process. Answers to an earlier process are lost.
-    pub(super) process: u32,
-    pub(super) oracle: Oracle,
-    pub(super) marks: Marks,
+    process: u32,
+    oracle: Oracle,
+    marks: Marks,
     /// How many calls each API got.
-    pub(super) calls: BTreeMap<&'static str, u64>,
+    calls: BTreeMap<&'static str, u64>,
     /// How many calls of each API were throttled, because its bucket or rate limit was used up.
-    pub(super) throttled: BTreeMap<&'static str, u64>,
+    throttled: BTreeMap<&'static str, u64>,
     /// The version of each runner list that the current process knows, from the last answer.
-    pub(super) listed: BTreeMap<List, u64>,
+    listed: BTreeMap<List, u64>,
     /// The version that each list had when a request read it. The process knows the version once the answer arrives.
-    pub(super) etags: BTreeMap<EffectId, (List, u64)>,
-    pub(super) poll_at: Option<Time>,
-    pub(super) crash_at: Option<(u64, CrashMode)>,
+    etags: BTreeMap<EffectId, (List, u64)>,
+    poll_at: Option<Time>,
+    crash_at: Option<(u64, CrashMode)>,
     /// How many effects were sent, without sweeps.
-    pub(super) sent: u64,
+    sent: u64,
     /// The kinds of these effects. None: the caller did not ask for them.
-    pub(super) kinds: Option<Vec<Kind>>,
+    kinds: Option<Vec<Kind>>,
     /// How many effects were sent that change something.
-    pub(super) changes: u64,
+    changes: u64,
     steps: u64,
     facts: Vec<Fact>,
     /// The record of runners and jobs. None: the caller did not ask for it.
-    pub(super) ledger: Option<Box<Ledger>>,
+    ledger: Option<Box<Ledger>>,
     ticks_now: u32,
     /// How many jobs and changes are still to come.
-    pub(super) coming: u64,
-    pub(super) net: Rng,
+    coming: u64,
+    net: Rng,
 }
 
 /// The figures of a run so far.
@@ -265,7 +270,7 @@ impl Simulation {
     }
 
     /// The oracle, with what it reads.
-    pub(super) fn judge(&mut self) -> (&mut Oracle, Truth<'_>) {
+    fn judge(&mut self) -> (&mut Oracle, Truth<'_>) {
         let truth = Truth {
             spec: &self.spec,
             nature: &self.nature,
@@ -279,7 +284,7 @@ impl Simulation {
     }
 
     /// What the oracle reads.
-    pub(super) fn truth(&mut self) -> Truth<'_> {
+    fn truth(&mut self) -> Truth<'_> {
         self.judge().1
     }
 
@@ -432,7 +437,7 @@ impl Simulation {
     // ---------------------------------------------------------------------------------------------------- progress
 
     /// Steps the controller with one input, and sends its effects. Nothing else calls the controller.
-    pub(super) fn feed(&mut self, input: Input) {
+    fn feed(&mut self, input: Input) {
         let now = self.now();
         let Some(controller) = &self.controller else { return };
         self.nature.trace.fold_input(now, &input);

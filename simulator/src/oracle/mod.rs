@@ -4,7 +4,7 @@
 //! now and then for the whole world ([`invariants`]). Liveness is judged after the faults have ended ([`quiescence`]). The
 //! names S1 to L5 are those of the design's proof.
 //!
-//! The oracle reads the world as [`Truth`], and changes nothing in it. What it must remember, it keeps in [`Oracle`].
+//! The oracle reads the world as a `Truth`, and changes nothing in it. What the oracle must remember, it keeps in [`Oracle`].
 
 mod harm;
 mod invariants;

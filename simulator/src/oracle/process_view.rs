@@ -12,8 +12,7 @@ use muster_reconciler::time::{Time, human};
 use super::retry::Retries;
 use super::{Invariant, Oracle, Truth};
 use crate::capacity::Bucket;
-use crate::effects::{api, counts_against};
-use crate::request::Request;
+use crate::request::{Request, api, counts_against};
 
 /// What one process knows.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ use muster_reconciler::effect::{Input, Outcome};
 use muster_reconciler::event::InstanceState;
 use muster_reconciler::ids::{EffectId, InstanceId, JobId, RunnerId};
 
-use crate::Simulation;
+use super::Simulation;
 use crate::changes::{Change, Edit};
 use crate::cloud::Instance;
 use crate::event::Event;

@@ -1,53 +1,20 @@
 //! How the controller's effects travel. A request travels to the other side, takes effect there or is refused, and its
-//! answer travels back. Some requests take effect and are never answered. What each effect does is in [`crate::adapters`].
+//! answer travels back. Some requests take effect and are never answered. What each effect does is in [`super::adapters`].
 
 use std::time::Duration;
 
-use muster_reconciler::effect::{Action, Configure, Effect, GitHubLimit, MessageOp, Outcome, Resource, Source};
+use muster_reconciler::effect::{Action, Effect, GitHubLimit, Outcome, Resource};
 use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{EffectId, Payer};
-use muster_reconciler::manifest::Spec;
 
-use crate::Simulation;
+use super::Simulation;
 use crate::cloud::Secret;
 use crate::event::Event;
 use crate::faults::Fault;
-use crate::request::{CrashMode, Kind, Put, Request};
+use crate::request::{CrashMode, Kind, Put, Request, api, counts_against};
 
 /// How long the controller waits for an answer that never comes.
 const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The API call of an action, by the name under which the other side counts and limits it.
-pub(super) fn api(action: &Action) -> &'static str {
-    match action {
-        Action::Launch(_) => "CreateFleet",
-        Action::Configure(_) => "GenerateJitConfig",
-        Action::Drain(_) => "CreateTags",
-        Action::Terminate(_) => "TerminateInstances",
-        Action::Deregister { .. } => "DeleteRunner",
-        Action::CheckJob { .. } => "GetJob",
-        Action::Redeliver { .. } => "RedeliverWebhook",
-        Action::Sweep(Source::Deliveries(_)) => "ListDeliveries",
-        Action::Sweep(Source::Instances) => "DescribeInstances",
-        Action::Sweep(Source::Runners(_)) => "ListRunners",
-        Action::Sweep(Source::Secrets) => "GetParametersByPath",
-        Action::Messages(MessageOp::Extend { .. } | MessageOp::Release, _) => "ChangeMessageVisibility",
-        Action::Messages(MessageOp::Delete, _) => "DeleteMessage",
-        Action::DeleteSecrets(_) => "DeleteParameters",
-    }
-}
-
-/// The rate limit at GitHub that an action counts against. None: the action is no call to GitHub.
-pub(super) fn counts_against(action: &Action, spec: &Spec) -> Option<(Payer, Resource)> {
-    match action {
-        Action::Configure(Configure { forge, .. }) => Some((forge.payer(), Resource::Registration)),
-        Action::Deregister { forge, .. } => Some((forge.payer(), Resource::Core)),
-        Action::Sweep(source) => Some((source.payer()?, Resource::Core)),
-        Action::CheckJob { app, repo, .. } => Some((spec.payer(app, repo), Resource::Core)),
-        Action::Redeliver { app, .. } => Some((Payer::itself(app), Resource::Core)),
-        _ => None,
-    }
-}
 
 /// Whether EC2 or SSM carries out the action. Only these two are throttled by the fault of that name.
 fn throttles(action: &Action) -> bool {
@@ -59,12 +26,12 @@ fn throttles(action: &Action) -> bool {
 }
 
 /// Whether the action changes anything besides the messages of the queue.
-pub(super) fn changes(action: &Action) -> bool {
+fn changes(action: &Action) -> bool {
     !matches!(action, Action::Sweep(_) | Action::CheckJob { .. } | Action::Redeliver { .. } | Action::Messages(..))
 }
 
 /// The action in one line, for the trace.
-pub(super) fn describe(action: &Action) -> String {
+fn describe(action: &Action) -> String {
     match action {
         Action::Launch(l) => format!("Launch {} x {} ({}) {}", l.count, l.pool, l.market.as_str(), l.intent),
         Action::Configure(c) => format!("Configure {}{}", c.name, if c.replace { " (replace)" } else { "" }),
@@ -192,7 +159,7 @@ impl Simulation {
         Some(Failure { retry_after, ..Failure::new(FailureKind::Throttled, format!("{name}: {message}")) })
     }
 
-    pub(super) fn answer(&mut self, process: u32, effect: EffectId, outcome: Outcome, after: Duration) {
+    fn answer(&mut self, process: u32, effect: EffectId, outcome: Outcome, after: Duration) {
         let travels = self.net.within(self.nature.takes().network);
         self.nature.after(after + travels, Event::Answer(process, effect, Box::new(outcome)));
     }
@@ -225,7 +192,7 @@ impl Simulation {
         }
     }
 
-    pub(super) fn put_secret(&mut self, put: &Put) {
+    fn put_secret(&mut self, put: &Put) {
         let id = &put.configure.name.instance;
         let alive = self.cloud.instances().get(id).is_some_and(crate::cloud::Instance::live);
         let orphan_since = (!alive).then_some(self.nature.now());

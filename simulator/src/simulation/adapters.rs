@@ -8,7 +8,7 @@ use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{EffectId, Forge as List, InstanceId};
 use muster_reconciler::market::Market;
 
-use crate::Simulation;
+use super::Simulation;
 use crate::faults::Fault;
 use crate::marks::Mark;
 use crate::oracle::Invariant;
