@@ -8,8 +8,11 @@ copy=$here/target/defects
 rm -rf "$copy"
 mkdir -p "$copy"
 cp -R Cargo.lock reconciler simulator "$copy"
-# The workspace without the crates that decide nothing. The profile stays, so that the dependencies are not built again.
-awk '/^\[/ { kept = /^\[(workspace|profile\.dev)/ } kept' Cargo.toml | sed 's/^members = .*/members = ["reconciler", "simulator"]/' >"$copy/Cargo.toml"
+# The workspace without the crates that decide nothing. The profile stays, so that the dependencies are not built again. The version is
+# another one: cargo names what it builds by the package's version and its path below the workspace, so the copy would otherwise replace
+# the product's own core in the target directory.
+awk '/^\[/ { kept = /^\[(workspace|profile\.dev)/ } kept' Cargo.toml |
+    sed 's/^members = .*/members = ["reconciler", "simulator"]/; s/^version = .*/version = "0.0.0-defects"/' >"$copy/Cargo.toml"
 cp simulator/defects/switch.rs "$copy/reconciler/src/defects.rs"
 echo 'pub mod defects;' >>"$copy/reconciler/src/lib.rs"
 cp simulator/defects/catches.rs "$copy/simulator/tests/defects.rs"
