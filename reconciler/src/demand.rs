@@ -12,7 +12,7 @@ use crate::ids::{JobId, MessageId, PoolName, RunId};
 use crate::manifest::Spec;
 use crate::matching::{Route, route};
 use crate::past::BoxPast;
-use crate::reason::HoldReason;
+use crate::reason::{DoubtReason, HoldReason};
 use crate::time::Time;
 
 /// GitHub drops a job that nobody took after 24 hours; so do we, and a tombstone lives as long.
@@ -22,8 +22,15 @@ pub const JOB_EXPIRY: Duration = Duration::from_secs(24 * 3600);
 /// A self-hosted job may run for 5 days; a job in progress is forgotten a day later at the latest.
 const RUNNING_EXPIRY: Duration = Duration::from_secs(6 * 24 * 3600);
 
-/// A redelivered job waits this long for GitHub's word on it.
-const CONFIRMATION: Duration = Duration::from_secs(10);
+/// A job that GitHub made this long before it was first heard of may be over by now.
+const OLD_NEWS: Duration = Duration::from_secs(120);
+
+/// A job that GitHub says may not start yet is held for this long after GitHub last said so. Meanwhile GitHub is asked every half
+/// hour at least, so only a GitHub that does not answer lets such a hold end by time.
+const WAITING: Duration = Duration::from_secs(3600);
+
+/// GitHub's word that a job waits may be late, and is confirmed after this long.
+const WAITING_CONFIRMED: Duration = Duration::from_secs(10);
 
 /// Tombstones at most; beyond it the oldest go first.
 const TOMBSTONES: usize = 500_000;
@@ -46,10 +53,16 @@ pub struct Job {
     pub messages: BTreeSet<MessageId>,
     /// Where it belongs.
     pub route: Route,
+    /// Since when it has asked for a runner, holds aside: since it was first heard of, was last let go, or came to its pool.
+    pub since: Time,
     /// Heard of by redelivery only: a predecessor may have launched for it.
     pub redelivered: bool,
+    /// It counts only once GitHub has confirmed that it is queued, or has had the time to.
+    pub doubt: Option<Doubt>,
     /// GitHub holds it back; it doesn't count.
     pub hold: Option<Hold>,
+    /// When an event last said whether it may start. GitHub's answer to an earlier question is older news.
+    pub told: Time,
     /// The background check with GitHub.
     pub check: Check,
 }
@@ -67,6 +80,21 @@ pub struct Hold {
     pub times: u32,
 }
 
+/// Why GitHub's word is awaited before a queued job counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    /// Why.
+    pub why: DoubtReason,
+    /// The job counts without GitHub's word from then on.
+    pub until: Time,
+}
+
+impl Doubt {
+    fn new(why: DoubtReason, since: Time) -> Doubt {
+        Doubt { why, until: since + why.patience() }
+    }
+}
+
 /// When GitHub was, and is to be, asked about a job.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Check {
@@ -81,21 +109,39 @@ pub struct Check {
 }
 
 impl Job {
-    /// Whether a runner should exist for it: queued, past the pool's delay, and not held back.
+    fn heard_of(spec: &Spec, event: &JobEvent, now: Time) -> Job {
+        let old = event.queued_at.is_some_and(|at| now.since(at) >= OLD_NEWS);
+        Job {
+            event: JobEvent { waiting: false, ..event.clone() },
+            first_seen: now,
+            since: now,
+            started: None,
+            lost_box: None,
+            messages: BTreeSet::new(),
+            route: route(spec, event),
+            redelivered: false,
+            doubt: old.then(|| Doubt::new(DoubtReason::OldNews, now)),
+            hold: None,
+            told: now,
+            check: Check::default(),
+        }
+    }
+
+    /// Whether a runner should exist for it: queued, past the pool's delay, not held back, and not in doubt.
     pub fn counts(&self, delay: Duration, now: Time) -> bool {
-        self.event.state == JobState::Queued && !self.held(now) && now.since(self.first_seen) >= delay
+        self.event.state == JobState::Queued && !self.held(now) && self.confirmed(now) && now.since(self.first_seen) >= delay
     }
 
-    /// Whether GitHub was asked if it is still queued, or had the time to answer: most redelivered jobs are over.
+    /// Whether nothing makes us doubt that it is still queued, GitHub said so, or GitHub had the time to.
     ///
-    /// Decision 0010, row 4.
+    /// Decision 0010, row 4, and decision 0019.
     pub fn confirmed(&self, now: Time) -> bool {
-        self.check.answered.is_some() || now.since(self.first_seen) >= CONFIRMATION
+        self.doubt.is_none_or(|doubt| now >= doubt.until)
     }
 
-    /// When a redelivered job counts without GitHub's word.
-    pub fn confirmed_by(&self) -> Time {
-        self.first_seen + CONFIRMATION
+    /// Whether GitHub's last word is that it may not start yet.
+    pub fn waits(&self) -> bool {
+        self.hold.as_ref().is_some_and(|hold| hold.why == HoldReason::Waiting)
     }
 
     /// Whether it is held back at the moment.
@@ -103,9 +149,20 @@ impl Job {
         self.hold.as_ref().is_some_and(|h| now < h.until)
     }
 
-    /// Since when it has counted without a break: when it was first heard of, or its last hold ended.
+    /// Since when it has counted without a break: since it asked for a runner, or its last hold ended.
     pub fn counted_since(&self) -> Time {
-        self.hold.as_ref().map_or(self.first_seen, |h| h.until)
+        self.hold.as_ref().map_or(self.since, |h| h.until.max(self.since))
+    }
+
+    /// GitHub is asked about it at the next opportunity.
+    fn ask_now(&mut self, now: Time) {
+        self.check.not_before = now;
+    }
+
+    /// It counts once GitHub has confirmed it.
+    fn doubted(&mut self, why: DoubtReason, since: Time, now: Time) {
+        self.doubt = Some(Doubt::new(why, since));
+        self.ask_now(now);
     }
 
     /// The pool that it counts for.
@@ -176,21 +233,15 @@ impl Demand {
             }
             std::collections::btree_map::Entry::Vacant(new) => {
                 folded.advanced = true;
-                new.insert(Job {
-                    event: event.clone(),
-                    first_seen: now,
-                    started: None,
-                    lost_box: None,
-                    messages: BTreeSet::new(),
-                    route: route(spec, event),
-                    redelivered: false,
-                    hold: None,
-                    check: Check::default(),
-                })
+                new.insert(Job::heard_of(spec, event, now))
             }
         };
-        if let Some((id, count)) = message {
-            job.redelivered |= job.messages.insert(id) && count > 1;
+        let news = message.filter(|(id, _)| job.messages.insert(*id));
+        if news.is_some_and(|(_, count)| count > 1) && !job.redelivered {
+            job.redelivered = true;
+            if job.check.answered.is_none() {
+                job.doubted(DoubtReason::DeliveredBefore, job.first_seen, now);
+            }
         }
         folded.first_seen = Some(job.first_seen);
         folded.true_wait = job.event.started_at.zip(job.event.queued_at).map(|(started, queued)| started.since(queued));
@@ -198,32 +249,58 @@ impl Demand {
         if job.event.state == JobState::InProgress && job.started.is_none() {
             job.started = Some(now);
         }
-        if job.event.state > JobState::Queued {
+        if job.event.state == JobState::Queued {
+            self.may_start(event, news.is_some(), now);
+        } else {
             folded.settled.extend(std::mem::take(&mut job.messages));
             if job.hold.take().is_some() {
                 self.held.remove(&(job.event.run, event.job));
             }
         }
+        let Some(job) = self.jobs.get(&event.job) else { return folded };
         let (run, over) = (job.event.run, job.event.state == JobState::Completed);
         if over {
             folded.ended = self.bury(event.job, now).map(Box::new);
         }
         if folded.advanced {
-            self.resume_run(run, event.job, &mut folded.pools);
+            self.resume_run(run, event.job, &mut folded.pools, now);
         }
         folded
     }
 
-    /// An event of a run may mean that GitHub let its other jobs go: they count again.
-    fn resume_run(&mut self, run: RunId, but: JobId, pools: &mut BTreeSet<PoolName>) {
+    /// An event of a queued job says whether the job may start. It is news unless its message is known.
+    fn may_start(&mut self, event: &JobEvent, news: bool, now: Time) {
+        let Some(job) = self.jobs.get_mut(&event.job) else { return };
+        if news {
+            job.told = now;
+        }
+        if event.waiting {
+            job.check.not_before = now + WAITING_CONFIRMED;
+            self.say_waiting(event.job, now);
+        } else if news && let Some(hold) = job.hold.take() {
+            self.held.remove(&(job.event.run, event.job));
+            if now < hold.until {
+                // Let go, or the late copy of an event from before the hold: GitHub says which.
+                job.since = now;
+                job.doubted(DoubtReason::ToldAgain, now, now);
+            }
+        }
+    }
+
+    /// An event of a run may mean that GitHub let its other jobs go: they count again. GitHub is asked about those that wait by
+    /// its own word.
+    fn resume_run(&mut self, run: RunId, but: JobId, pools: &mut BTreeSet<PoolName>, now: Time) {
         let ours: Vec<_> =
             self.held.range((run, JobId(0))..=(run, JobId(u64::MAX))).filter(|(_, id)| *id != but).copied().collect();
         for key in ours {
-            self.held.remove(&key);
-            if let Some(job) = self.jobs.get_mut(&key.1) {
-                job.hold = None;
-                pools.extend(job.pool().cloned());
+            let Some(job) = self.jobs.get_mut(&key.1) else { continue };
+            if job.waits() {
+                job.ask_now(now);
+                continue;
             }
+            self.held.remove(&key);
+            (job.hold, job.since) = (None, now);
+            pools.extend(job.pool().cloned());
         }
     }
 
@@ -261,6 +338,26 @@ impl Demand {
         let backoff = HOLD.0.saturating_mul(1 << (times - 1).min(10)).min(HOLD.1);
         self.held.insert((job.event.run, id));
         job.hold = Some(Hold { why, since: now, until: now + backoff, times });
+    }
+
+    /// GitHub says that a queued job may not start yet. Said again, it is the same hold.
+    pub fn say_waiting(&mut self, id: JobId, now: Time) {
+        let Some(job) = self.jobs.get_mut(&id).filter(|j| j.event.state == JobState::Queued) else { return };
+        let same = job.hold.take().filter(|h| h.why == HoldReason::Waiting && now < h.until);
+        let (since, times) = same.map_or((now, 0), |h| (h.since, h.times));
+        self.held.insert((job.event.run, id));
+        job.hold = Some(Hold { why: HoldReason::Waiting, since, until: now + WAITING, times });
+        job.doubt = None;
+    }
+
+    /// GitHub answers that a job is queued: it may start now. The answer says nothing of a hold that GitHub does not tell of.
+    pub fn say_queued(&mut self, id: JobId, now: Time) {
+        let Some(job) = self.jobs.get_mut(&id).filter(|j| j.event.state == JobState::Queued) else { return };
+        job.doubt = None;
+        if job.waits() {
+            (job.hold, job.since) = (None, now);
+            self.held.remove(&(job.event.run, id));
+        }
     }
 
     /// The jobs, by id.

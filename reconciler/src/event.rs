@@ -41,8 +41,12 @@ pub struct JobEvent {
     pub job: JobId,
     /// The workflow run that it belongs to.
     pub run: RunId,
-    /// What happened. `waiting` is not heard: such a job may not start yet.
+    /// What happened.
     pub state: JobState,
+    /// GitHub says that the queued job may not start yet: `waiting`, `pending` or `requested`, as the event's action or as the
+    /// job's status. A release that does not know this field takes the job for one that may start.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waiting: bool,
     /// `OWNER/NAME`.
     pub repo: String,
     /// The organisation's login, if the repository belongs to one.
@@ -59,7 +63,7 @@ pub struct JobEvent {
     /// How it ended: `success`, `failure`, `cancelled` and so on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conclusion: Option<String>,
-    /// When GitHub queued it, by GitHub's clock, to the second. Tells how long it waited, and decides nothing.
+    /// When GitHub made the job, by GitHub's clock, to the second. Tells how long it waited, and whether the news of it is old.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued_at: Option<Time>,
     /// When a runner took it, by the same clock.

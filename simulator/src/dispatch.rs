@@ -102,7 +102,8 @@ impl Simulation {
             },
             Event::Send(mut job) => {
                 job.enterprise = self.enterprise();
-                self.nature.say(format_args!("webhook: job {} is {:?}", job.job, job.state));
+                let waits = if job.waiting { ", and waits" } else { "" };
+                self.nature.say(format_args!("webhook: job {} is {:?}{waits}", job.job, job.state));
                 self.excuse_stale(&job);
                 self.queue.send(*job, &mut self.nature);
                 self.arm_poll();

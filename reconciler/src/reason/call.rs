@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{LaunchReason, StepReason, words};
+use super::{DoubtReason, LaunchReason, StepReason, words};
 
 /// Why an effect is carried out.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +77,12 @@ pub enum CallReason {
     Undelivered,
     /// A job's message was delivered before.
     DeliveredBefore,
+    /// A job was minutes old when it was first heard of.
+    OldNews,
+    /// A job was held, and GitHub told of it again.
+    ToldAgain,
+    /// GitHub said that a job may not start yet.
+    Waiting,
     /// A job has been in its state for long.
     LongInState,
 }
@@ -90,6 +96,9 @@ words! { CallReason {
     ShuttingDown => "shutting_down",
     Undelivered => "undelivered",
     DeliveredBefore => "delivered_before",
+    OldNews => "old_news",
+    ToldAgain => "told_again",
+    Waiting => "waiting",
     LongInState => "long_in_state",
 }}
 
@@ -104,8 +113,21 @@ impl fmt::Display for CallReason {
             CallReason::ShuttingDown => "the controller is shutting down",
             CallReason::Undelivered => "GitHub could not deliver that a job is queued",
             CallReason::DeliveredBefore => "its message was delivered before",
+            CallReason::OldNews => "it was minutes old when muster first heard of it",
+            CallReason::ToldAgain => "it was held, and GitHub has told of it again",
+            CallReason::Waiting => "GitHub said that it may not start yet",
             CallReason::LongInState => "it has been in this state for long",
         })
+    }
+}
+
+impl From<DoubtReason> for CallReason {
+    fn from(why: DoubtReason) -> CallReason {
+        match why {
+            DoubtReason::DeliveredBefore => CallReason::DeliveredBefore,
+            DoubtReason::OldNews => CallReason::OldNews,
+            DoubtReason::ToldAgain => CallReason::ToldAgain,
+        }
     }
 }
 

@@ -59,6 +59,8 @@ pub enum JobReason {
     },
     /// GitHub is being asked whether it is still queued.
     Confirming {
+        /// What makes us doubt it.
+        why: DoubtReason,
         /// It counts without GitHub's answer from then on.
         until: Time,
     },
@@ -145,14 +147,23 @@ impl JobReason {
             JobReason::Foreign(why) => why.to_string(),
             JobReason::Held { why, until } => {
                 let left = human(until.since(now));
-                format!("held by GitHub: {why}; counts again in {left}, or at once when an event of its run arrives")
+                match why {
+                    HoldReason::LeftQueued => format!(
+                        "held by GitHub: {why}; counts again in {left}, or at once when GitHub tells of the job or of its run again"
+                    ),
+                    HoldReason::Waiting => {
+                        format!(
+                            "held by GitHub: {why}; counts as soon as GitHub says that the job is queued, by an event or when asked"
+                        )
+                    }
+                }
             }
             JobReason::NoPool { pool } => format!("its pool {pool} is no longer in the manifests"),
             JobReason::Delayed { pool, left } => format!("waits for the queueDelay of pool {pool}: {} left", human(*left)),
             JobReason::Hidden { .. } => "was delivered before, perhaps to a controller that launched for it; counts once EC2 \
                                          surely shows what that controller launched"
                 .into(),
-            JobReason::Confirming { .. } => "was delivered before; GitHub is being asked whether it is still queued".into(),
+            JobReason::Confirming { why, .. } => format!("{why}; GitHub is being asked whether it is still queued"),
             JobReason::Unplanned { pool } => format!("pool {pool} is about to be planned"),
             JobReason::Blocked { pool, blocked: Blocked::Max, starting, occupied, max } => {
                 format!("pool {pool} is full: {occupied} of {}; {} starting", count(*max, "runner"), are(*starting))
@@ -181,7 +192,7 @@ impl JobReason {
             JobReason::Held { until, .. } => (AwaitedReason::HoldEnds, *until),
             JobReason::Delayed { left, .. } => (AwaitedReason::QueueDelay, now + *left),
             JobReason::Hidden { until } => (AwaitedReason::PredecessorShown, *until),
-            JobReason::Confirming { until } => (AwaitedReason::CountsUnconfirmed, *until),
+            JobReason::Confirming { until, .. } => (AwaitedReason::CountsUnconfirmed, *until),
             JobReason::Blocked { blocked, .. } => blocked.awaits()?,
             _ => return None,
         };
@@ -211,7 +222,46 @@ impl fmt::Display for HoldReason {
                 "a matching runner sat idle and did not get it (concurrency group, max-parallel, environment, or a runner group that \
                  does not admit the repository)"
             }
-            HoldReason::Waiting => "it says that the job waits or is pending",
+            HoldReason::Waiting => "it says that the job may not start yet, as before an environment's approval",
+        })
+    }
+}
+
+/// Why a queued job counts only once GitHub has confirmed that it is queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "reasonWord", content = "reasonFields", rename_all = "snake_case")]
+pub enum DoubtReason {
+    /// Its message was delivered before, perhaps to an earlier controller.
+    DeliveredBefore,
+    /// GitHub made it minutes before it was first heard of.
+    OldNews,
+    /// It was held, and GitHub sent its `queued` event again.
+    ToldAgain,
+}
+
+words! { DoubtReason {
+    DeliveredBefore => "delivered_before",
+    OldNews => "old_news",
+    ToldAgain => "told_again",
+}}
+
+impl DoubtReason {
+    /// How long the job waits for GitHub's word at most.
+    pub const fn patience(self) -> Duration {
+        match self {
+            DoubtReason::DeliveredBefore | DoubtReason::ToldAgain => Duration::from_secs(10),
+            // Old news comes in crowds, after an outage or a restart, and the questions about a crowd take their time.
+            DoubtReason::OldNews => Duration::from_secs(60),
+        }
+    }
+}
+
+impl fmt::Display for DoubtReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DoubtReason::DeliveredBefore => "was delivered before",
+            DoubtReason::OldNews => "was minutes old when muster first heard of it",
+            DoubtReason::ToldAgain => "was held by GitHub, which has told of it again",
         })
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use muster_reconciler::controller::Controller;
 use muster_reconciler::effect::{
-    Action, Configure, DeliverySighting, Effect, Failure, FailureKind, Input, InstanceSighting, JobMessage, Launch, Launched,
-    LaunchedInstance, Outcome, RunnerSighting, Source, Swept,
+    Action, Configure, DeliverySighting, Effect, Failure, FailureKind, Input, InstanceSighting, JobMessage, JobSighting, Launch,
+    Launched, LaunchedInstance, Outcome, RunnerSighting, Source, Swept,
 };
 use muster_reconciler::event::{InstanceState, JobEvent, JobState};
 use muster_reconciler::fact::Fact;
@@ -74,6 +74,8 @@ pub struct Scene {
     pub time_outs_in_vain: bool,
     pub refuse_drains: bool,
     pub undelivered: Vec<DeliverySighting>,
+    /// What GitHub answers about a job; None: that it may not start yet. Of other jobs GitHub answers 404.
+    pub job_states: BTreeMap<u64, Option<JobState>>,
 }
 
 impl Scene {
@@ -97,6 +99,7 @@ impl Scene {
             time_outs_in_vain: true,
             refuse_drains: false,
             undelivered: Vec::new(),
+            job_states: BTreeMap::new(),
         };
         scene.take_spec();
         scene
@@ -204,7 +207,13 @@ impl Scene {
                 self.boxes.get_mut(&name.instance).unwrap().seat = None;
                 Outcome::Done
             }
-            Action::CheckJob { .. } => Outcome::Failed(Failure::new(FailureKind::NotFound, "404")),
+            Action::CheckJob { job, .. } => match self.job_states.get(&job.0) {
+                Some(state) => {
+                    let (runner, conclusion) = (None, None);
+                    Outcome::Job(JobSighting { job: *job, run: RunId(job.0), state: *state, runner, conclusion })
+                }
+                None => Outcome::Failed(Failure::new(FailureKind::NotFound, "404")),
+            },
             Action::Messages(..) | Action::Redeliver { .. } => Outcome::Done,
             Action::Sweep(Source::Deliveries(_)) => Outcome::Swept(Swept::Deliveries(self.undelivered.clone())),
             Action::Sweep(Source::Instances) => Outcome::Swept(Swept::Instances(self.boxes.iter().map(sighting).collect())),
@@ -277,6 +286,7 @@ pub fn message(job: u64, state: JobState, labels: &[&str]) -> JobMessage {
         job: JobId(job),
         run: RunId(job),
         state,
+        waiting: false,
         repo: "acme/web".into(),
         org: Some("acme".into()),
         enterprise: None,

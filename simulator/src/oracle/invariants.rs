@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use muster_reconciler::effect::{InstanceSighting, Source};
 use muster_reconciler::event::JobState;
-use muster_reconciler::ids::PoolName;
+use muster_reconciler::ids::{JobId, PoolName};
 use muster_reconciler::plan::{Gate, View, plan};
-use muster_reconciler::reason::{Blocked, JobReason};
+use muster_reconciler::reason::{Blocked, HoldReason, JobReason};
 use muster_reconciler::time::{Time, human};
 
 use super::Invariant;
+use super::harm::OLD_NEWS;
 use crate::Simulation;
 use crate::github::Hold;
 use crate::marks::Mark;
@@ -29,6 +30,14 @@ const ROOMY: Duration = Duration::from_secs(10 * 60);
 const UNKNOWN: Duration = Duration::from_secs(60);
 /// L2: how long an instance may outlive `maxLifetime`.
 const OVERTIME: Duration = Duration::from_secs(1800);
+/// Truth: how long muster may take to say what GitHub's last word on a job makes true. A job that was minutes old when it was
+/// first heard of waits up to a minute for GitHub's word.
+const KNOWABLE: Duration = Duration::from_secs(90);
+/// Truth: a word of GitHub's that a job waits is worth this much time.
+const WORD_LASTS: Duration = Duration::from_secs(3600);
+/// Wait: how long a hold may last after GitHub let the job go. GitHub is asked every half hour about a job that waits by its word,
+/// and one job that GitHub leaves queued is tried every half hour.
+const HOLD_ENDS: Duration = Duration::from_secs(45 * 60);
 /// In every twentieth check, the views are read and plans are made twice.
 const RARE: u64 = 20;
 /// In every 48th sweep of the instances, the rows are also taken in backwards.
@@ -44,6 +53,7 @@ impl Simulation {
             self.look_at_boxes(now);
             self.look_at_waiting_jobs(now);
         }
+        self.look_at_words(now);
         self.look_at_pools(now);
         if self.oracle.looks.is_multiple_of(RARE) {
             self.look_at_views(now);
@@ -95,12 +105,13 @@ impl Simulation {
         let mut stuck = BTreeMap::new();
         for (id, job) in self.github.unfinished().filter(|(_, j)| j.state == JobState::Queued && j.hold == Hold::No) {
             let Some(since) = self.home(job).and_then(|name| self.oracle.roomy.get(&name)) else { continue };
-            let (waited, roomy) = (now.since(calm.max(job.queued_at)), now.since(*since));
+            let (waited, roomy) = (now.since(calm.max(job.free_since)), now.since(*since));
             if waited < STUCK || roomy < ROOMY {
                 continue;
             }
             let word = match controller.view().demand.jobs().get(&id).map(|known| controller.seen().why(known, now)) {
-                Some(JobReason::Held { .. } | JobReason::Delayed { .. }) => continue,
+                Some(JobReason::Held { .. }) if waited < HOLD_ENDS => continue,
+                Some(JobReason::Delayed { .. }) => continue,
                 // Some reasons are not good enough: the pool has room, and the registry knows whether GitHub's limit is
                 // used up.
                 Some(JobReason::Blocked { pool, blocked, .. }) if self.is_so(&blocked, &pool, now) => continue,
@@ -108,15 +119,46 @@ impl Simulation {
                 None => "unknown to it",
             };
             let (waited, roomy) = (human(waited), human(roomy));
-            stuck.insert(
-                id,
-                format!("job {id} waits since {waited}, its pool has room and launches nothing since {roomy}: {word}"),
-            );
+            let invariant = if word == "held" { Invariant::Wait } else { Invariant::L1 };
+            let what = format!("job {id} waits since {waited}, its pool has room and launches nothing since {roomy}: {word}");
+            stuck.insert(id, (invariant, what));
         }
         // muster's reason is a moment old. What muster does when a hold ends shows only in the next check.
         let before = std::mem::replace(&mut self.oracle.stuck, stuck.keys().copied().collect());
-        for (_, what) in stuck.into_iter().filter(|(id, _)| before.contains(id)) {
-            self.oracle.blame(Invariant::L1, now, what);
+        for (_, (invariant, what)) in stuck.into_iter().filter(|(id, _)| before.contains(id)) {
+            self.oracle.blame(invariant, now, what);
+        }
+    }
+
+    /// Truth: what muster says of a job agrees with GitHub's word on it, where that is the truth.
+    fn look_at_words(&mut self, now: Time) {
+        let Some(controller) = &self.controller else { return };
+        let mut lies = Vec::new();
+        for (id, job) in self.github.unfinished().filter(|(_, j)| j.state == JobState::Queued) {
+            let Some(word) = self.oracle.process_view.word(id).filter(|word| word.waits == job.waits()) else { continue };
+            let age = now.since(word.at);
+            let Some(known) = controller.view().demand.jobs().get(&id) else { continue };
+            if age < KNOWABLE || word.waits && age >= WORD_LASTS {
+                continue;
+            }
+            let why = controller.seen().why(known, now);
+            let lie = match &why {
+                JobReason::Held { why: HoldReason::Waiting, .. } | JobReason::Confirming { .. } => !word.waits,
+                JobReason::Held { .. }
+                | JobReason::Unmatched(_)
+                | JobReason::Foreign(_)
+                | JobReason::NoPool { .. }
+                | JobReason::Runs { .. }
+                | JobReason::LeftQueue => false,
+                _ => word.waits,
+            };
+            if lie {
+                let truth = if word.waits { "that it waits" } else { "that it is queued" };
+                lies.push(format!("GitHub said of job {id} {truth}, {} ago, and muster says: {}", human(age), why.say(now)));
+            }
+        }
+        for lie in lies {
+            self.oracle.blame(Invariant::Truth, now, lie);
         }
     }
 
@@ -206,8 +248,28 @@ impl Simulation {
         }
     }
 
-    /// S9: what the controller says now of a job that it has just heard of.
-    pub(crate) fn look_at_job(&mut self, id: muster_reconciler::ids::JobId) {
+    fn look_for_vain_demand(&mut self, id: JobId) {
+        let now = self.nature.now();
+        let (Some(controller), Some(job)) = (&self.controller, self.github.jobs().get(&id)) else { return };
+        let Some(known) = controller.view().demand.jobs().get(&id).filter(|known| known.counts(Duration::ZERO, now)) else {
+            return;
+        };
+        let word = self.oracle.process_view.word(id);
+        let old = now.since(job.queued_at) >= OLD_NEWS && known.first_seen == now;
+        let what = if word.is_some_and(|word| word.waits && word.at == now) {
+            format!("job {id} counts, and GitHub has just said that it may not start yet")
+        } else if old && job.state != JobState::Queued {
+            let age = human(now.since(job.queued_at));
+            format!("job {id} was queued {age} ago and is over, and counts as soon as it is heard of")
+        } else {
+            return;
+        };
+        self.oracle.blame(Invariant::Vain, now, what);
+    }
+
+    /// S9 and vain: what the controller believes now of a job that it has just heard of.
+    pub(crate) fn look_at_job(&mut self, id: JobId) {
+        self.look_for_vain_demand(id);
         let Some(controller) = &self.controller else { return };
         let state = match controller.view().demand.jobs().get(&id) {
             Some(job) => job.event.state,

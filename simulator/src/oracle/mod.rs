@@ -59,6 +59,14 @@ pub enum Invariant {
     L4,
     /// Nothing that failed is tried again before its backoff is over.
     L5,
+    /// What muster says of a job is true, once GitHub's last word on the job has been known for 90 s: a job that GitHub says waits
+    /// is held, and no other job is said to wait by GitHub's word.
+    Truth,
+    /// No job asks for an instance in vain. GitHub has not just said that the job may not start yet. And a job that was over and
+    /// two minutes old when the process first heard of it does not count before GitHub had a minute to say so.
+    Vain,
+    /// No job waits because of a hold for longer than 45 minutes after GitHub would give the job to a runner.
+    Wait,
     /// Every job, pool and runner has a reason. The controller's wake-up time moves on. No message of a waiting job becomes
     /// a dead letter.
     Sound,
@@ -83,6 +91,9 @@ impl Invariant {
             Invariant::L3 => "L3",
             Invariant::L4 => "L4",
             Invariant::L5 => "L5",
+            Invariant::Truth => "truth",
+            Invariant::Vain => "vain",
+            Invariant::Wait => "wait",
             Invariant::Sound => "sound",
         }
     }
