@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::event::{JobEvent, JobState};
-use crate::ids::{JobId, MessageId, PoolName, RunId};
+use crate::ids::{InstanceId, JobId, MessageId, PoolName, RunId};
 use crate::manifest::Spec;
 use crate::matching::{Route, route};
 use crate::past::BoxPast;
@@ -35,8 +35,14 @@ const WAITING_CONFIRMED: Duration = Duration::from_secs(10);
 /// Tombstones at most; beyond it the oldest go first.
 const TOMBSTONES: usize = 500_000;
 
-/// First, and longest, wait before a job that GitHub leaves queued is counted again.
-const HOLD: (Duration, Duration) = (Duration::from_secs(600), Duration::from_secs(4 * 3600));
+/// First, and longest, wait before a job that GitHub leaves queued is tried again.
+const HOLD: (Duration, Duration) = (Duration::from_secs(600), Duration::from_secs(1800));
+
+/// A job that GitHub is believed to hold is asked about after this long at the latest.
+const HELD_ASKED: Duration = Duration::from_secs(60);
+
+/// How many held jobs of a pool are tried at once after GitHub gave one of them to a runner.
+const TRIED_AFTER_SUCCESS: usize = 2;
 
 /// One job that is not over.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,10 +80,23 @@ pub struct Hold {
     pub why: HoldReason,
     /// Since when.
     pub since: Time,
-    /// Counts again from then on.
+    /// GitHub's word holds until then. A job that GitHub leaves queued may be tried from then on.
     pub until: Time,
     /// How often it has been held, this time included.
     pub times: u32,
+    /// The runner that sat idle and did not get it. None: GitHub said so.
+    pub by: Option<InstanceId>,
+    /// It counts, to see whether GitHub gives it to a runner now.
+    pub trial: bool,
+}
+
+impl Hold {
+    fn holds(&self, now: Time) -> bool {
+        match self.why {
+            HoldReason::Waiting => now < self.until,
+            HoldReason::LeftQueued => !self.trial,
+        }
+    }
 }
 
 /// Why GitHub's word is awaited before a queued job counts.
@@ -146,12 +165,12 @@ impl Job {
 
     /// Whether it is held back at the moment.
     pub fn held(&self, now: Time) -> bool {
-        self.hold.as_ref().is_some_and(|h| now < h.until)
+        self.hold.as_ref().is_some_and(|h| h.holds(now))
     }
 
     /// Since when it has counted without a break: since it asked for a runner, or its last hold ended.
     pub fn counted_since(&self) -> Time {
-        self.hold.as_ref().map_or(self.since, |h| h.until.max(self.since))
+        self.hold.as_ref().filter(|h| h.why == HoldReason::Waiting).map_or(self.since, |h| h.until.max(self.since))
     }
 
     /// GitHub is asked about it at the next opportunity.
@@ -227,7 +246,7 @@ impl Demand {
                 let routed_by = (job.event.labels.clone(), job.event.repo.clone());
                 join(&mut job.event, event);
                 if routed_by != (job.event.labels.clone(), job.event.repo.clone()) {
-                    job.route = route(spec, &job.event);
+                    (job.route, job.since) = (route(spec, &job.event), now);
                 }
                 job
             }
@@ -253,8 +272,13 @@ impl Demand {
             self.may_start(event, news.is_some(), now);
         } else {
             folded.settled.extend(std::mem::take(&mut job.messages));
-            if job.hold.take().is_some() {
+            let hold = job.hold.take();
+            if let Some(hold) = hold {
                 self.held.remove(&(job.event.run, event.job));
+                let given = hold.why == HoldReason::LeftQueued && event.state == JobState::InProgress;
+                if let Some(pool) = job.pool().filter(|_| given).cloned() {
+                    self.try_some(&pool, TRIED_AFTER_SUCCESS, now);
+                }
             }
         }
         let Some(job) = self.jobs.get(&event.job) else { return folded };
@@ -279,7 +303,7 @@ impl Demand {
             self.say_waiting(event.job, now);
         } else if news && let Some(hold) = job.hold.take() {
             self.held.remove(&(job.event.run, event.job));
-            if now < hold.until {
+            if hold.holds(now) {
                 // Let go, or the late copy of an event from before the hold: GitHub says which.
                 job.since = now;
                 job.doubted(DoubtReason::ToldAgain, now, now);
@@ -316,10 +340,18 @@ impl Demand {
         job
     }
 
-    /// Finds every job's place anew; after the manifests changed.
-    pub fn reroute(&mut self, spec: &Spec) {
-        for job in self.jobs.values_mut() {
-            job.route = route(spec, &job.event);
+    /// Finds every job's place anew, after the manifests changed. What was seen of a pool that changed, or of another pool, is no
+    /// evidence that GitHub holds a job.
+    pub fn reroute(&mut self, spec: &Spec, changed: impl Fn(&PoolName) -> bool, now: Time) {
+        for (id, job) in &mut self.jobs {
+            let before = std::mem::replace(&mut job.route, route(spec, &job.event));
+            if job.route == before && !job.pool().is_some_and(&changed) {
+                continue;
+            }
+            job.since = now;
+            if !job.waits() && job.hold.take().is_some() {
+                self.held.remove(&(job.event.run, *id));
+            }
         }
     }
 
@@ -331,13 +363,48 @@ impl Demand {
         late.into_iter().filter_map(|id| self.bury(id, now)).collect()
     }
 
-    /// Holds a queued job back, for longer each time.
-    pub fn hold(&mut self, id: JobId, why: HoldReason, now: Time) {
+    /// Holds a queued job back that a runner sat idle beside, for longer each time, and has GitHub asked about it.
+    pub fn hold(&mut self, id: JobId, by: InstanceId, now: Time) {
         let Some(job) = self.jobs.get_mut(&id).filter(|j| j.event.state == JobState::Queued) else { return };
         let times = job.hold.as_ref().map_or(0, |h| h.times) + 1;
         let backoff = HOLD.0.saturating_mul(1 << (times - 1).min(10)).min(HOLD.1);
         self.held.insert((job.event.run, id));
-        job.hold = Some(Hold { why, since: now, until: now + backoff, times });
+        job.check.not_before = job.check.not_before.min(now + HELD_ASKED);
+        job.hold =
+            Some(Hold { why: HoldReason::LeftQueued, since: now, until: now + backoff, times, by: Some(by), trial: false });
+    }
+
+    /// The jobs of a pool that GitHub leaves queued, as far as we believe: on trial, or not.
+    fn left_queued<'a>(&'a self, pool: &'a PoolName) -> impl Iterator<Item = (JobId, &'a Hold)> {
+        let of_pool =
+            self.held.iter().filter_map(|(_, id)| Some((*id, self.jobs.get(id)?))).filter(|(_, j)| j.pool() == Some(pool));
+        of_pool.filter_map(|(id, job)| Some((id, job.hold.as_ref()?))).filter(|(_, hold)| hold.why == HoldReason::LeftQueued)
+    }
+
+    /// The runners whose idleness holds a job of this pool, or held the job that is on trial.
+    pub fn evidence<'a>(&'a self, pool: &'a PoolName) -> impl Iterator<Item = &'a InstanceId> {
+        self.left_queued(pool).filter_map(|(_, hold)| hold.by.as_ref())
+    }
+
+    /// Tries the held job of a pool whose time came first, unless one is on trial.
+    pub fn try_one(&mut self, pool: &PoolName, now: Time) {
+        let due = self.left_queued(pool).any(|(_, hold)| hold.until <= now);
+        if due && !self.left_queued(pool).any(|(_, hold)| hold.trial) {
+            self.try_some(pool, 1, now);
+        }
+    }
+
+    fn try_some(&mut self, pool: &PoolName, most: usize, now: Time) {
+        let mut held: Vec<(Time, JobId)> =
+            self.left_queued(pool).filter(|(_, hold)| !hold.trial).map(|(id, hold)| (hold.until, id)).collect();
+        held.sort_unstable();
+        for (_, id) in held.into_iter().take(most) {
+            let Some(job) = self.jobs.get_mut(&id) else { continue };
+            job.since = now;
+            if let Some(hold) = &mut job.hold {
+                hold.trial = true;
+            }
+        }
     }
 
     /// GitHub says that a queued job may not start yet. Said again, it is the same hold.
@@ -346,7 +413,7 @@ impl Demand {
         let same = job.hold.take().filter(|h| h.why == HoldReason::Waiting && now < h.until);
         let (since, times) = same.map_or((now, 0), |h| (h.since, h.times));
         self.held.insert((job.event.run, id));
-        job.hold = Some(Hold { why: HoldReason::Waiting, since, until: now + WAITING, times });
+        job.hold = Some(Hold { why: HoldReason::Waiting, since, until: now + WAITING, times, by: None, trial: false });
         job.doubt = None;
     }
 

@@ -29,7 +29,7 @@ impl Seen<'_> {
             Route::Foreign(why) => return JobReason::Foreign(why.clone()),
             Route::Pool(name) => name.clone(),
         };
-        if let Some(hold) = job.hold.as_ref().filter(|h| now < h.until) {
+        if let Some(hold) = job.hold.as_ref().filter(|_| job.held(now)) {
             return JobReason::Held { why: hold.why, until: hold.until };
         }
         let Some(manifest) = self.spec.pools.get(&pool) else { return JobReason::NoPool { pool } };

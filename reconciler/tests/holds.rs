@@ -141,3 +141,121 @@ fn an_old_job_counts_after_a_minute_though_github_does_not_answer() {
     scene.pass(secs(2));
     assert_eq!(launched(&scene, BEGIN), 1);
 }
+
+// ------------------------------------------------------------------------- held by evidence: an idle runner
+
+fn held(scene: &Scene) -> usize {
+    scene.core.seen().jobs(scene.now).iter().filter(|j| j.reason.starts_with("held by GitHub: a matching runner")).count()
+}
+
+/// GitHub gives nothing to one of a pool's ten runners.
+#[test]
+fn one_idle_runner_holds_one_job_however_many_wait_for_room() {
+    let mut small = linux();
+    small.spec.capacity.max = 10;
+    let mut scene = Scene::new([small]);
+    scene.pass(secs(60));
+    scene.queue(10, &LABELS);
+    scene.pass(secs(30));
+    let busy: Vec<_> = scene.live("linux").into_iter().skip(1).collect();
+    assert_eq!(busy.len(), 9);
+    for (job, id) in busy.iter().enumerate() {
+        scene.start(job as u64, id);
+    }
+    scene.queue(20, &LABELS);
+    scene.pass(secs(1200));
+    assert_eq!(held(&scene), 1, "nine runners are busy, and twenty jobs wait for room");
+    let ended = scene.now;
+    for (job, id) in busy.iter().enumerate() {
+        scene.finish(job as u64, id);
+        scene.boxes.get_mut(id).unwrap().state = muster_reconciler::event::InstanceState::Terminated;
+    }
+    scene.pass(secs(30));
+    assert_eq!(launched(&scene, ended), 9, "the room is used at once");
+}
+
+/// GitHub assigns nothing for an hour.
+#[test]
+fn while_github_assigns_nothing_one_instance_goes_on_and_all_follow_once_it_does() {
+    let mut scene = Scene::new([linux()]);
+    scene.pass(secs(60));
+    scene.queue(20, &LABELS);
+    scene.pass(secs(400));
+    assert_eq!((launched(&scene, BEGIN), held(&scene)), (20, 20));
+    let later = scene.now;
+    scene.end_drained();
+    for _ in 0..6 {
+        scene.pass(secs(600));
+        scene.end_drained();
+        assert!(scene.live("linux").len() <= 1 || scene.now.since(later) < secs(900), "{}", scene.live("linux").len());
+    }
+    assert!((1..=8).contains(&launched(&scene, later)), "{} in an hour", launched(&scene, later));
+    // GitHub is back.
+    let back = scene.now;
+    let mut job = 0;
+    while scene.now.since(back) < secs(2400) && job < 20 {
+        scene.pass(secs(5));
+        for id in scene.live("linux") {
+            let b = &scene.boxes[&id];
+            if b.seat == Some((true, false)) && !b.draining && job < 20 {
+                scene.start(job, &id);
+                job += 1;
+            }
+        }
+    }
+    assert_eq!(job, 20, "after {:?}", scene.now.since(back));
+}
+
+#[test]
+fn an_outdated_runner_and_a_changed_pool_are_no_evidence() {
+    let mut warm = linux();
+    warm.spec.capacity.idle = 1;
+    let mut scene = Scene::new([warm]);
+    scene.pass(secs(60));
+    scene.queue(1, &["self-hosted", "linux", "foo"]);
+    scene.pass(secs(1200));
+    assert!(why(&scene, 0).contains("lacks [\"foo\"]"), "{}", why(&scene, 0));
+    let changed = scene.now;
+    scene.pool("linux").spec.labels.push("foo".into());
+    scene.take_spec();
+    scene.pass(secs(2));
+    assert_eq!(held(&scene), 0, "{}", why(&scene, 0));
+    assert_eq!(launched(&scene, changed), 2, "one for the job, and one in place of the warm runner: {}", why(&scene, 0));
+}
+
+#[test]
+fn a_mended_runner_group_ends_the_holds_of_its_pool() {
+    let mut scene = Scene::new([linux()]);
+    scene.pass(secs(60));
+    scene.queue(1, &LABELS);
+    scene.pass(secs(400));
+    assert_eq!(held(&scene), 1);
+    let mended = scene.now;
+    scene.pool("linux").spec.github.runner_group = "other".into();
+    scene.take_spec();
+    scene.pass(secs(2));
+    assert_eq!((held(&scene), launched(&scene, mended)), (0, 1));
+}
+
+#[test]
+fn a_job_that_an_idle_runner_did_not_get_is_asked_about_and_told_of_after_an_hour() {
+    let mut scene = Scene::new([linux()]);
+    scene.pass(secs(60));
+    scene.queue(1, &LABELS);
+    scene.pass(secs(301));
+    while held(&scene) == 0 {
+        assert!(scene.now.since(BEGIN) < secs(800));
+        scene.pass(secs(1));
+    }
+    let since = scene.now;
+    scene.pass(secs(62));
+    let asked = scene.done.iter().filter(|(at, e)| *at >= since && matches!(e.action, Action::CheckJob { .. })).count();
+    assert!(asked >= 1, "GitHub is asked within a minute");
+    let oldest = |scene: &Scene| scene.core.seen().totals(scene.now).oldest_queued["linux"];
+    assert!(held(&scene) == 1 && oldest(&scene) == 0.0);
+    while held(&scene) == 0 || scene.now.since(BEGIN) < secs(3700) {
+        scene.end_drained();
+        scene.pass(secs(10));
+    }
+    assert!(oldest(&scene) >= 3600.0, "{}", oldest(&scene));
+}

@@ -148,9 +148,16 @@ impl JobReason {
             JobReason::Held { why, until } => {
                 let left = human(until.since(now));
                 match why {
-                    HoldReason::LeftQueued => format!(
-                        "held by GitHub: {why}; counts again in {left}, or at once when GitHub tells of the job or of its run again"
-                    ),
+                    HoldReason::LeftQueued => {
+                        let again = if *until > now {
+                            format!("in {left}")
+                        } else {
+                            "after the job of its pool that is tried now".into()
+                        };
+                        format!(
+                            "held by GitHub: {why}; tried again {again}, or at once when GitHub tells of the job or of its run"
+                        )
+                    }
                     HoldReason::Waiting => {
                         format!(
                             "held by GitHub: {why}; counts as soon as GitHub says that the job is queued, by an event or when asked"

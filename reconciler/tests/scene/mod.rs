@@ -138,6 +138,22 @@ impl Scene {
         self.feed(Input::Messages(vec![message(job, JobState::Completed, &["self-hosted"])]));
     }
 
+    /// GitHub gives a job to the instance's runner, and tells it.
+    pub fn start(&mut self, job: u64, instance: &InstanceId) {
+        let mut begun = message(job, JobState::InProgress, &["self-hosted"]);
+        let name = RunnerName { cluster: "c".into(), pool: self.boxes[instance].pool.clone(), instance: instance.clone() };
+        begun.event.runner = Some(name.to_string());
+        self.boxes.get_mut(instance).unwrap().seat = Some((true, true));
+        self.feed(Input::Messages(vec![begun]));
+    }
+
+    /// The instances that were asked to end do so.
+    pub fn end_drained(&mut self) {
+        for b in self.boxes.values_mut().filter(|b| b.draining) {
+            (b.state, b.seat) = (InstanceState::Terminated, None);
+        }
+    }
+
     /// Tells that the instance ran a job to its end.
     pub fn finish(&mut self, job: u64, instance: &InstanceId) {
         let mut over = message(job, JobState::Completed, &["self-hosted"]);

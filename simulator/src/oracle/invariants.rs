@@ -1,9 +1,10 @@
 //! The invariants that need a look at the whole world: S6, the views' part of S9, S10, L1, L2, and that everything has a
 //! reason. The more a check costs, the less often it is made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use muster_reconciler::demand::Job;
 use muster_reconciler::effect::{InstanceSighting, Source};
 use muster_reconciler::event::JobState;
 use muster_reconciler::ids::{JobId, PoolName};
@@ -14,6 +15,8 @@ use muster_reconciler::time::{Time, human};
 use super::Invariant;
 use super::harm::OLD_NEWS;
 use crate::Simulation;
+use crate::boxes::Machine;
+use crate::faults::Fault;
 use crate::github::Hold;
 use crate::marks::Mark;
 
@@ -33,6 +36,9 @@ const OVERTIME: Duration = Duration::from_secs(1800);
 /// Truth: how long muster may take to say what GitHub's last word on a job makes true. A job that was minutes old when it was
 /// first heard of waits up to a minute for GitHub's word.
 const KNOWABLE: Duration = Duration::from_secs(90);
+/// Truth: how long a runner must have been idle at the checks before a job may be said to be held by it. The core asks for five
+/// minutes, and two checks may miss a minute of it.
+const SAT_IDLE: Duration = Duration::from_secs(4 * 60);
 /// Truth: a word of GitHub's that a job waits is worth this much time.
 const WORD_LASTS: Duration = Duration::from_secs(3600);
 /// Wait: how long a hold may last after GitHub let the job go. GitHub is asked every half hour about a job that waits by its word,
@@ -54,6 +60,7 @@ impl Simulation {
             self.look_at_waiting_jobs(now);
         }
         self.look_at_words(now);
+        self.look_at_held_jobs(now);
         self.look_at_pools(now);
         if self.oracle.looks.is_multiple_of(RARE) {
             self.look_at_views(now);
@@ -155,6 +162,38 @@ impl Simulation {
             if lie {
                 let truth = if word.waits { "that it waits" } else { "that it is queued" };
                 lies.push(format!("GitHub said of job {id} {truth}, {} ago, and muster says: {}", human(age), why.say(now)));
+            }
+        }
+        for lie in lies {
+            self.oracle.blame(Invariant::Truth, now, lie);
+        }
+    }
+
+    /// Truth: no more jobs are held by idle runners than runners sat idle. A list that shows a busy runner as idle misleads muster.
+    fn look_at_held_jobs(&mut self, now: Time) {
+        let (machines, cloud, oracle) = (&self.machines, &self.cloud, &mut self.oracle);
+        oracle.idle.retain(|id, _| machines.get(id).is_some_and(Machine::fresh));
+        for (id, _) in machines.iter().filter(|(_, machine)| machine.fresh()) {
+            let since = *oracle.idle.entry(id.clone()).or_insert(now);
+            if now.since(since) >= SAT_IDLE
+                && let Some(instance) = cloud.instances().get(id)
+            {
+                oracle.sat_idle.entry(instance.pool.clone()).or_default().insert(id.clone());
+            }
+        }
+        let misled = [Fault::BusyLie, Fault::BusyLieMidJob, Fault::MissingRow, Fault::OnlineHang];
+        if misled.iter().any(|fault| self.nature.luck.count(*fault) > 0) {
+            return;
+        }
+        let Some(controller) = &self.controller else { return };
+        let mut lies = Vec::new();
+        for name in self.spec.pools.keys() {
+            let by_evidence =
+                |job: &Job| job.held(now) && job.hold.as_ref().is_some_and(|hold| hold.why == HoldReason::LeftQueued);
+            let held = controller.view().demand.queued(name).filter(|(_, job)| by_evidence(job)).count();
+            let sat = self.oracle.sat_idle.get(name).map_or(0, BTreeSet::len);
+            if held > sat {
+                lies.push(format!("{held} jobs of pool {name} are held because runners sat idle, and {sat} did"));
             }
         }
         for lie in lies {
