@@ -113,7 +113,8 @@ faults! {
     Cancelled: "cancelled", 0.3;
     /// GitHub leaves a job queued, because of a concurrency group, for 5 to 40 minutes.
     Held: "held", 0.2;
-    /// GitHub makes a job wait, for an environment's approval, for 5 to 40 minutes, and says so when asked.
+    /// GitHub makes a job wait, for an environment's approval, for 5 minutes to 3 hours, and says so when asked. Most such jobs are
+    /// told of as `queued`, as `waiting`, and after the approval as `queued` again.
     Waiting: "waiting", 0.2;
     /// A job that has ended is run again, with a new id, in the same run.
     Rerun: "rerun", 0.3;

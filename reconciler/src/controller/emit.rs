@@ -322,15 +322,15 @@ impl Controller {
         }
     }
 
-    /// Asks GitHub about jobs whose events may be lost. Redelivered jobs come first, if GitHub was not asked about them yet, and
-    /// then the oldest jobs.
+    /// Asks GitHub about jobs whose events may be lost. The jobs that count only with GitHub's word come first, and then the
+    /// oldest jobs.
     pub(super) fn check_jobs(&mut self, now: Time) {
         let mut wanted: Vec<(bool, Time, JobId, AppName)> = self
             .demand
             .jobs()
             .iter()
             .filter(|(_, j)| !j.check.in_flight && now >= j.check.not_before && self.worth_asking(j, now))
-            .filter_map(|(id, j)| Some((!j.redelivered || j.check.times > 0, j.first_seen, *id, self.app_for(j)?)))
+            .filter_map(|(id, j)| Some((j.doubt.is_none(), j.first_seen, *id, self.app_for(j)?)))
             .collect();
         wanted.sort();
         for (_, _, id, app) in wanted {
@@ -342,7 +342,8 @@ impl Controller {
             job.check.in_flight = true;
             job.check.not_before = now + CHECK_AFTER.saturating_mul(1 << job.check.times.min(6)).min(CHECK_LONGEST);
             job.check.times += 1;
-            let why = if job.redelivered { CallReason::DeliveredBefore } else { CallReason::LongInState };
+            let other = if job.waits() { CallReason::Waiting } else { CallReason::LongInState };
+            let why = job.doubt.map_or(other, |doubt| doubt.why.into());
             let action = Action::CheckJob { app, repo: job.event.repo.clone(), job: id };
             self.emit(action, why, now);
         }
@@ -351,7 +352,7 @@ impl Controller {
     fn worth_asking(&self, job: &Job, now: Time) -> bool {
         let old = now.since(job.first_seen) >= CHECK_AFTER;
         match job.event.state {
-            JobState::Queued => old || (job.redelivered && job.check.times == 0),
+            JobState::Queued => old || job.waits() || job.doubt.is_some(),
             // Our runner is gone, or it has this job and GitHub no longer shows it busy. The event of the job's end may be lost.
             JobState::InProgress => {
                 let runner = job.event.runner.as_deref().and_then(|n| RunnerName::parse_ours(n, self.spec.controller.cluster()));

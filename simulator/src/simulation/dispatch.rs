@@ -112,7 +112,8 @@ impl Simulation {
             },
             Event::Send(mut job) => {
                 job.enterprise = enterprise(&self.spec);
-                self.nature.say(format_args!("webhook: job {} is {:?}", job.job, job.state));
+                let waits = if job.waiting { ", and waits" } else { "" };
+                self.nature.say(format_args!("webhook: job {} is {:?}{waits}", job.job, job.state));
                 let (oracle, truth) = self.judge();
                 oracle.excuse_stale(&job, truth);
                 self.queue.send(*job, &mut self.nature);
