@@ -81,7 +81,9 @@ impl Simulation {
                 }
                 if replayed {
                     self.marks.hit(crate::marks::Mark::TokenReplayed);
-                } else {
+                }
+                self.note_refusals(launch, &launched);
+                if !replayed {
                     self.judge_fleet(launch, &launched, max);
                 }
                 if self.nature.trace.kept() {

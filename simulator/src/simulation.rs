@@ -432,6 +432,7 @@ impl Simulation {
         self.nature.trace.fold_input(now, &input);
         self.oracle.process_view.hear(&input, self.spec.controller.cluster(), now);
         self.marks.see_input(&input, controller);
+        self.note_interruption(&input);
         let told: Vec<JobId> = match &input {
             Input::Messages(messages) => messages.iter().map(|m| m.event.job).collect(),
             Input::Outcome(_, Outcome::Job(sighting)) => vec![sighting.job],
@@ -443,8 +444,12 @@ impl Simulation {
         let Some(controller) = &mut self.controller else { return };
         let effects = controller.step(now, input);
         self.steps += 1;
-        for fact in controller.take_facts() {
-            self.marks.see_fact(&fact, controller);
+        let facts = controller.take_facts();
+        for fact in facts {
+            if let Some(controller) = &self.controller {
+                self.marks.see_fact(&fact, controller);
+            }
+            self.judge_fact(&fact, now);
             if self.nature.trace.kept() && !matches!(fact, Fact::Planned { .. }) {
                 self.nature.trace.say(now, format_args!("fact {fact:?}"));
             }

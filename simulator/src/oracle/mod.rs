@@ -6,6 +6,7 @@
 
 mod harm;
 mod invariants;
+mod isolation;
 mod process_view;
 mod quiescence;
 mod retry;
@@ -59,6 +60,9 @@ pub enum Invariant {
     L4,
     /// Nothing that failed is tried again before its backoff is over.
     L5,
+    /// What happens in one pool, App, market or account limit delays another pool's single need by at most one round of the
+    /// budget that they share (see [`isolation`]).
+    Isolation,
     /// Every job, pool and runner has a reason. The controller's wake-up time moves on. No message of a waiting job becomes
     /// a dead letter.
     Sound,
@@ -83,6 +87,7 @@ impl Invariant {
             Invariant::L3 => "L3",
             Invariant::L4 => "L4",
             Invariant::L5 => "L5",
+            Invariant::Isolation => "isolation",
             Invariant::Sound => "sound",
         }
     }
@@ -150,6 +155,8 @@ pub struct Oracle {
     mute: BTreeMap<muster_reconciler::ids::PoolName, Time>,
     /// Jobs that waited without a good reason at the last check.
     stuck: BTreeSet<JobId>,
+    /// What EC2 has refused of late, or taken back.
+    refused: Vec<isolation::Refused>,
     /// Since when each pool has had room and launched nothing.
     roomy: BTreeMap<muster_reconciler::ids::PoolName, Time>,
 }
