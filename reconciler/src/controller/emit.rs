@@ -306,7 +306,7 @@ impl Controller {
     /// Asks GitHub for the webhooks that it could not deliver.
     pub(super) fn redeliver(&mut self, now: Time) {
         for (app, delivery) in self.deliveries.due(now) {
-            let api = Api::Background(Payer::itself(&app));
+            let api = Api::Redeliver(Payer::itself(&app));
             if !self.budgets.take(&api, now) {
                 let later = self.put_off(&api, now);
                 self.deliveries.put_off(&app, delivery, later);

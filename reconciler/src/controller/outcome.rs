@@ -46,7 +46,7 @@ impl Controller {
             Action::Redeliver { app, delivery } => {
                 if let Outcome::Failed(f) = outcome {
                     if f.kind == FailureKind::Throttled {
-                        self.budgets.throttled(&Api::Background(Payer::itself(app)), now);
+                        self.budgets.throttled(&Api::Redeliver(Payer::itself(app)), now);
                     }
                     self.deliveries.ask_failed(app, *delivery, f.retry_after, now);
                 }

@@ -45,6 +45,7 @@ impl Simulation {
             self.look_at_waiting_jobs(now);
         }
         self.look_at_pools(now);
+        self.look_at_lost_webhooks(now);
         if self.oracle.looks.is_multiple_of(RARE) {
             self.look_at_views(now);
         }

@@ -3,22 +3,24 @@
 //!
 //! Judged are
 //! - capacity: a pool leaves alone, or buys on-demand, only what EC2 has refused it, or refused another pool of the same quota
-//!   class, or in a subnet that they share.
+//!   class, or in a subnet that they share;
+//! - redeliveries: a failed delivery is asked for again within a minute of the time at which it is due, and a second more for
+//!   each other one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use muster_reconciler::effect::{Input, Launch, Launched};
+use muster_reconciler::effect::{Action, DeliverySighting, Effect, Input, Launch, Launched};
 use muster_reconciler::event::Ec2EventKind;
 use muster_reconciler::fact::Fact;
-use muster_reconciler::ids::PoolName;
+use muster_reconciler::ids::{AppName, DeliveryId, Payer, PoolName};
 use muster_reconciler::manifest::MarketPolicy;
 use muster_reconciler::market::Market;
 use muster_reconciler::plan::Plan;
 use muster_reconciler::quota::QuotaClass;
 use muster_reconciler::reason::Blocked;
 use muster_reconciler::refusal::{Refusal, SHORT, Scope};
-use muster_reconciler::time::Time;
+use muster_reconciler::time::{Time, human};
 
 use super::Invariant;
 use crate::Simulation;
@@ -27,6 +29,17 @@ use crate::Simulation;
 const HEARD: Duration = Duration::from_secs(30);
 /// What a process may leave alone, if EC2 says of a part of the request that it is wrong.
 const WRONG_PART: Duration = Duration::from_secs(600);
+/// A failed delivery is due so long after the sweep that shows it, and twice as long with each further attempt.
+const REDELIVERY: Duration = Duration::from_secs(30);
+/// How late it may be asked for, and a second more for each other one.
+const ASKED_WITHIN: Duration = Duration::from_secs(60);
+
+/// What one process did for each pool.
+#[derive(Debug, Default)]
+pub(super) struct Isolation {
+    /// When each failed delivery is due to be asked for again. FAR: it was.
+    lost: BTreeMap<(AppName, DeliveryId), Time>,
+}
 
 /// Something that EC2 refused, or took back.
 #[derive(Debug)]
@@ -43,7 +56,33 @@ fn classes<'a>(types: impl IntoIterator<Item = &'a str>) -> BTreeSet<Option<Quot
     types.into_iter().map(QuotaClass::of).collect()
 }
 
+impl Isolation {
+    /// Takes in a complete look at an App's failed deliveries.
+    pub(super) fn hear_lost(&mut self, app: &AppName, rows: &[DeliverySighting], now: Time) {
+        let mut newest: BTreeMap<&str, (DeliveryId, u32)> = BTreeMap::new();
+        for row in rows.iter().filter(|r| r.action.as_deref() == Some("queued")) {
+            let (id, attempts) = newest.entry(&row.guid).or_insert((row.id, 0));
+            (*id, *attempts) = ((*id).max(row.id), *attempts + 1);
+        }
+        let before = std::mem::take(&mut self.lost);
+        self.lost.extend(before.iter().filter(|((of, _), _)| of != app).map(|(key, due)| (key.clone(), *due)));
+        for (id, attempts) in newest.into_values() {
+            let key = (app.clone(), id);
+            let due = before.get(&key).copied().unwrap_or(now + REDELIVERY.saturating_mul(1 << (attempts - 1).min(6)));
+            self.lost.insert(key, due);
+        }
+    }
+}
+
 impl Simulation {
+    /// Judges an effect when the controller sends it.
+    pub(super) fn judge_turn(&mut self, effect: &Effect) {
+        if let Action::Redeliver { app, delivery } = &effect.action {
+            // If the ask fails, another is due after a pause, which L5 knows.
+            self.oracle.process_view.isolation.lost.insert((app.clone(), *delivery), Time::FAR);
+        }
+    }
+
     /// Judges what the controller told of itself.
     pub(crate) fn judge_fact(&mut self, fact: &Fact, now: Time) {
         if let Fact::Planned { pool } = fact {
@@ -114,6 +153,27 @@ impl Simulation {
                 classes: classes([&**instance.instance_type()]),
                 subnets: BTreeSet::new(),
             });
+        }
+    }
+
+    /// A lost webhook is asked for again, however much else is asked of GitHub.
+    pub(super) fn look_at_lost_webhooks(&mut self, now: Time) {
+        for app in self.spec.apps.keys() {
+            let limited = self.oracle.process_view.limited(&Payer::itself(app), now);
+            for ((of, _), due) in &mut self.oracle.process_view.isolation.lost {
+                if limited && of == app {
+                    *due = (*due).max(now);
+                }
+            }
+        }
+        let lost = &self.oracle.process_view.isolation.lost;
+        let within = ASKED_WITHIN + Duration::from_secs(lost.len() as u64);
+        let late = lost.iter().find(|(_, due)| **due + within < now).map(|((app, id), due)| {
+            let late = human(now.since(*due));
+            format!("webhook delivery {id} of App {app} failed, is due since {late}, and was not asked for again")
+        });
+        if let Some(what) = late.filter(|_| self.controller.is_some()) {
+            self.oracle.blame(Invariant::Isolation, now, what);
         }
     }
 }

@@ -10,6 +10,7 @@ use muster_reconciler::manifest::Limits;
 use muster_reconciler::time::{Time, human};
 
 use super::Invariant;
+use super::isolation::Isolation;
 use super::retry::Retries;
 use crate::Simulation;
 use crate::capacity::Bucket;
@@ -33,12 +34,19 @@ pub struct ProcessView {
     /// The other side's token buckets, as if only this process made calls.
     buckets: BTreeMap<&'static str, Option<Bucket>>,
     retries: Retries,
+    pub(super) isolation: Isolation,
 }
 
 impl ProcessView {
     /// Whether events or a list have said that a job runs on the instance.
     pub(crate) fn knows_job_on(&self, id: &InstanceId) -> bool {
         self.running.contains_key(id) || self.busy.values().any(|boxes| boxes.contains(id))
+    }
+
+    /// Whether GitHub has told the process to wait with its configurations, or with everything that the payer asks.
+    pub(super) fn limited(&self, payer: &Payer, now: Time) -> bool {
+        let of = [None, Some(Resource::Registration), Some(Resource::Core)];
+        of.into_iter().any(|of| self.exhausted.get(&(payer.clone(), of)).is_some_and(|until| *until > now))
     }
 
     /// The manifests changed, which may have removed what a pool waited for.
@@ -74,6 +82,9 @@ impl ProcessView {
                         if let (Swept::Runners(Some(rows)), Source::Runners(list)) = (swept, &source) {
                             let busy = rows.iter().filter(|r| r.busy).map(|r| r.name.instance.clone()).collect();
                             self.busy.insert(list.clone(), busy);
+                        }
+                        if let (Swept::Deliveries(rows), Source::Deliveries(app)) = (swept, &source) {
+                            self.isolation.hear_lost(app, rows, now);
                         }
                         self.swept.insert(source);
                     }
@@ -143,6 +154,7 @@ impl Simulation {
         if let Some(hasty) = self.oracle.process_view.retries.sets_out(&effect, known, now) {
             self.oracle.blame(Invariant::L5, now, hasty);
         }
+        self.judge_turn(&effect);
         let mut request = Request { process: self.process, sent_at: now, effect, knew: Vec::new(), max: u32::MAX };
         self.judge_target(&mut request, now);
         request
