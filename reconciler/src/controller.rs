@@ -32,6 +32,7 @@ use crate::reason::{Backoff, CallReason, EventReason, HoldReason, Refused};
 use crate::runner::Phase;
 use crate::steer::Pause;
 use crate::time::Time;
+use crate::turns::Turns;
 use crate::world::World;
 
 /// SQS visibility of a held message, in seconds.
@@ -49,6 +50,9 @@ const FULL_BATCH: usize = 10;
 
 /// How often the jobs are searched for some that GitHub should be asked about.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
+
+/// A pool that was held back when it launched launches again after this, so that a place that becomes free waits for others.
+const FELLOWS: Duration = Duration::from_secs(1);
 
 /// An effect that was not answered yet.
 #[derive(Clone, Debug)]
@@ -101,6 +105,10 @@ pub struct Controller {
     deliveries: Deliveries,
     unavailable: Unavailable,
     budgets: Budgets,
+    /// What pools take turns at: launches, configurations, and checks of jobs.
+    launches: Turns,
+    configurations: Turns,
+    checks: Turns,
     pools: BTreeMap<PoolName, PoolState>,
     /// Pools that an operator paused. Kept outside of this process; see [`crate::steer`].
     paused: BTreeMap<PoolName, Pause>,
@@ -136,6 +144,9 @@ impl Controller {
             world: World::new(now),
             deliveries: Deliveries::default(),
             unavailable: Unavailable::default(),
+            launches: Turns::default(),
+            configurations: Turns::default(),
+            checks: Turns::default(),
             pools: BTreeMap::new(),
             paused: BTreeMap::new(),
             journal: Journal::default(),
@@ -376,16 +387,21 @@ impl Controller {
     }
 
     fn plan_due(&mut self, now: Time) {
-        let due: Vec<PoolName> = self.pools.iter().filter(|(_, p)| p.due() <= now).map(|(n, _)| n.clone()).collect();
+        let mut due: Vec<PoolName> = self.pools.iter().filter(|(_, p)| p.due() <= now).map(|(n, _)| n.clone()).collect();
         if due.is_empty() {
             return;
         }
+        // They share the room for launches, and the calls.
+        due.sort_by_key(|name| self.launches.last(name));
         let mut batch = emit::Batch::default();
         for name in due {
             self.hold_left_queued(&name, now);
             let plan = plan(self.view(), &name, &self.seen().gate(&name, now), now);
             if plan.counts.occupied == 0 && plan.counts.phases.is_empty() && !self.spec.pools.contains_key(&name) {
                 self.pools.remove(&name);
+                for turns in [&mut self.launches, &mut self.configurations, &mut self.checks] {
+                    turns.forget(&name);
+                }
                 continue;
             }
             let interval = self.spec.controller.spec.intervals.plan.get();

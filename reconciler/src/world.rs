@@ -18,7 +18,7 @@ use crate::fact::Fact;
 use crate::ids::{AppName, Forge, InstanceId, Intent, JobId, PoolName, RunnerId, RunnerName};
 use crate::manifest::Spec;
 use crate::past::BoxPast;
-use crate::runner::{CONSISTENCY_LAG, Phase, Runner, Terms};
+use crate::runner::{CONSISTENCY_LAG, Phase, Runner, Terms, Tried};
 use crate::stage::Stage;
 use crate::time::Time;
 
@@ -38,8 +38,8 @@ pub struct Freshness {
 pub struct Stillborn {
     /// Its pool.
     pub pool: PoolName,
-    /// Nobody tried to configure it.
-    pub never_configured: bool,
+    /// What was tried to configure it.
+    pub tried: Tried,
     /// EC2's StateReason, if it is known.
     pub reason: Option<String>,
     /// Its end was told before, without this reason.
@@ -258,8 +258,8 @@ impl World {
             }
             let never_configured = r.never_configured();
             if r.found_gone(now) {
-                let reason = r.state_reason().map(str::to_owned);
-                stillborn.push(Stillborn { pool: r.pool().clone(), never_configured, reason, late: false });
+                let (tried, reason) = (r.tried(), r.state_reason().map(str::to_owned));
+                stillborn.push(Stillborn { pool: r.pool().clone(), tried, reason, late: false });
             }
             let gone_at = r.gone_at().unwrap_or(now);
             // Twice, because one list may lack a row; after that nobody may ever look at it again.

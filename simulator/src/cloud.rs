@@ -107,6 +107,11 @@ impl Instance {
         self.latest().is_some_and(|c| c.draining)
     }
 
+    /// The launch that the instance came of, from the tag `muster:intent`.
+    pub(super) fn intent(&self) -> &Intent {
+        &self.intent
+    }
+
     /// When CreateFleet launched the instance.
     pub fn launched_at(&self) -> Time {
         self.launched_at

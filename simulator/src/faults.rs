@@ -137,6 +137,8 @@ faults! {
     Untried: "untried", 0.7;
     /// EC2 refuses a launch, or some of its offerings, with any code that it documents, or with an unknown one.
     OddRefusal: "odd_refusal", 0.08;
+    /// GitHub answers 503 to all that one App asks, for some minutes.
+    AppErrors: "app_errors", 0.04;
 }
 
 /// The number of kinds.

@@ -1,9 +1,10 @@
 //! From plans to effects: within the budgets, batched over pools, each noted as in flight.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Controller, EXTEND_BEFORE, Flight, VISIBILITY_S};
+use super::{Controller, EXTEND_BEFORE, FELLOWS, Flight, VISIBILITY_S};
 use crate::budget::Api;
 use crate::demand::Job;
 use crate::effect::{Action, Configure, Effect, Launch, MessageOp};
@@ -13,8 +14,8 @@ use crate::ids::{AppName, EffectId, InstanceId, Intent, JobId, MessageId, Payer,
 use crate::journal::{What, Whom};
 use crate::manifest::RunnerPool;
 use crate::plan::{Plan, PlannedLaunch, Step};
-use crate::reason::{Backoff, BootFailure, CallReason, EventReason, LaunchReason, Reason, StepReason};
-use crate::runner::{Act, Configured, Phase, Registration, Runner};
+use crate::reason::{Backoff, Blocked, BootFailure, CallReason, EventReason, LaunchReason, Reason, StepReason};
+use crate::runner::{Act, Configured, Phase, Registration, Runner, Tried};
 use crate::time::Time;
 use crate::world::Stillborn;
 
@@ -25,6 +26,8 @@ const CHECK_LONGEST: Duration = Duration::from_secs(1800);
 /// Steps of several pools that go out as one call each.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
+    /// These go out one by one: the pools take turns.
+    configure: Vec<(PoolName, Step)>,
     drain: Vec<(InstanceId, StepReason)>,
     terminate: Vec<(InstanceId, StepReason)>,
     secrets: Vec<InstanceId>,
@@ -42,7 +45,7 @@ impl Controller {
     pub(super) fn act(&mut self, plan: &Plan, batch: &mut Batch, now: Time) {
         for step in &plan.steps {
             match step.act {
-                Act::Configure => self.configure(&plan.pool, step, now),
+                Act::Configure => batch.configure.push((plan.pool.clone(), step.clone())),
                 Act::Deregister => self.deregister(&plan.pool, step, now),
                 Act::Drain => batch.drain.push((step.instance.clone(), step.reason.clone())),
                 Act::Terminate => batch.terminate.push((step.instance.clone(), step.reason.clone())),
@@ -53,13 +56,21 @@ impl Controller {
                 r.effect_begins(step.act);
             }
         }
-        if let Some(launch) = &plan.launch {
-            self.launch(&plan.pool, launch, now);
+        let fellows = self.launches.last(&plan.pool) + FELLOWS;
+        match &plan.launch {
+            Some(_) if plan.blocked.is_some() && now < fellows => self.again(&plan.pool, fellows),
+            Some(launch) => self.launch(&plan.pool, launch, now),
+            None => {}
+        }
+        // Whatever becomes free: no event says so of another pool's room.
+        if plan.blocked == Some(Blocked::Pace) {
+            self.again(&plan.pool, now + FELLOWS);
         }
     }
 
     /// Sends the batches off, or puts them back when their budget is spent.
     pub(super) fn flush(&mut self, batch: Batch, now: Time) {
+        self.configure_in_turns(batch.configure, now);
         let reasons = |steps: &[(InstanceId, StepReason)]| Reason::Steps(steps.iter().map(|(_, why)| why.clone()).collect());
         if !batch.drain.is_empty() && self.afford(Api::CreateTags, batch.drain.iter().map(|(id, _)| id), now) {
             let (ids, why) = (batch.drain.iter().map(|(id, _)| id.clone()).collect(), reasons(&batch.drain));
@@ -114,33 +125,39 @@ impl Controller {
         if r.was_online() || r.phase(deadline, now) != Phase::Failed {
             return;
         }
-        if r.never_configured() && self.configures_none(r.pool(), now) {
+        if self.waited_in_vain(r.tried(), r.pool(), now) {
             return;
         }
         let pool = r.pool().clone();
-        self.boot_failed(&pool, BootFailure::Overdue { because: why.clone() }, now);
+        if self.world.runner_mut(id).is_some_and(Runner::start_failed) {
+            self.boot_failed(&pool, BootFailure::Overdue { because: why.clone() }, now);
+        }
     }
 
     /// Boxes that ended before they were online count the same: a broken image must not be launched for ever.
     ///
     /// Decision 0010, row 39.
     pub(super) fn note_stillborn(&mut self, now: Time) {
-        for Stillborn { pool, never_configured, reason, late } in self.world.take_stillborn() {
+        for Stillborn { pool, tried, reason, late } in self.world.take_stillborn() {
             let why = BootFailure::ended(reason);
             if late {
                 self.explain_boot_failure(&pool, why, now);
-            } else if !(never_configured && self.configures_none(&pool, now)) {
+            } else if !self.waited_in_vain(tried, &pool, now) {
                 self.boot_failed(&pool, why, now);
             }
         }
     }
 
-    /// Whether no box of the pool is configured at the moment, be it for GitHub's limit or because GitHub or SSM refuses. A box
-    /// that waited in vain then says nothing of whether the pool's boxes can start.
-    fn configures_none(&self, pool: &PoolName, now: Time) -> bool {
+    /// Whether an instance ended because it had no configuration: nobody tried to configure it, or it was tried while GitHub's limit is
+    /// spent, or GitHub or SSM refuses. Such an instance says nothing of whether the pool's instances can start.
+    fn waited_in_vain(&self, tried: Tried, pool: &PoolName, now: Time) -> bool {
         let limited = |p: &RunnerPool| self.budgets.configurations_wait(&p.forge().payer(), now).is_some();
         let refused = self.pools.get(pool).is_some_and(|state| state.refused.is_some());
-        refused || self.spec.pools.get(pool).is_some_and(limited)
+        match tried {
+            Tried::Never => true,
+            Tried::InVain => refused || self.spec.pools.get(pool).is_some_and(limited),
+            Tried::Perhaps => false,
+        }
     }
 
     fn boot_failed(&mut self, pool: &PoolName, why: BootFailure, now: Time) {
@@ -181,6 +198,7 @@ impl Controller {
         };
         let launch = Arc::new(launch);
         self.world.launch_asked(launch.clone(), now);
+        self.launches.take(pool, now);
         let why = EventReason::Wanted { count: planned.count, market: planned.market, why: planned.reason.clone() };
         self.journal.note(now, What::Launch, Whom::pool(pool), why);
         self.facts.push(Fact::LaunchDecided { pool: pool.clone(), after: self.waited(pool, planned.count, now) });
@@ -227,17 +245,36 @@ impl Controller {
         }
     }
 
-    fn configure(&mut self, pool: &PoolName, step: &Step, now: Time) {
-        let Some(p) = self.spec.pools.get(pool).cloned() else { return };
+    /// Configures instances, as far as the budgets admit: the pools take turns, and each pool's oldest instance comes first.
+    fn configure_in_turns(&mut self, mut waiting: Vec<(PoolName, Step)>, now: Time) {
+        waiting.sort_by_key(|(_, step)| self.world.runners().get(&step.instance).map(Runner::first_seen));
+        let mut put_off: BTreeSet<PoolName> = BTreeSet::new();
+        for (pool, step) in self.configurations.order(waiting) {
+            if put_off.contains(&pool) {
+                continue;
+            }
+            match self.configure(&pool, &step, now) {
+                Ok(()) => self.configurations.take(&pool, now),
+                Err(until) => {
+                    self.again(&pool, until);
+                    put_off.insert(pool);
+                }
+            }
+        }
+    }
+
+    /// Err: the budget is spent until then.
+    fn configure(&mut self, pool: &PoolName, step: &Step, now: Time) -> Result<(), Time> {
+        let Some(p) = self.spec.pools.get(pool).cloned() else { return Ok(()) };
         let jit = Api::Jit(p.forge().payer());
         let at = self.budgets.admits_at(&jit, now).max(self.budgets.admits_at(&Api::SsmPut, now));
         if at > now {
             let short = if self.budgets.admits_at(&jit, now) > now { jit } else { Api::SsmPut };
             self.put_off(&short, now);
-            return self.again(pool, at);
+            return Err(at);
         }
-        let Some(r) = self.world.runner_mut(&step.instance) else { return };
-        r.effect_begins(Act::Configure);
+        let Some(r) = self.world.runner_mut(&step.instance) else { return Ok(()) };
+        r.configuration_begins();
         let replace = matches!(r.configured(), Configured::Unsure | Configured::Seen);
         self.budgets.take(&jit, now);
         self.budgets.take(&Api::SsmPut, now);
@@ -253,6 +290,7 @@ impl Controller {
         });
         self.journal.note(now, What::Configure, Whom::runner(pool, &step.instance), step.reason.clone());
         self.emit(action, step.reason.clone(), now);
+        Ok(())
     }
 
     fn deregister(&mut self, pool: &PoolName, step: &Step, now: Time) {
@@ -317,7 +355,8 @@ impl Controller {
         }
     }
 
-    /// Asks GitHub about jobs that a lost event may have left behind: redelivered ones first, then the oldest.
+    /// Asks GitHub about jobs that a lost event may have left behind. The pools take turns, and of each pool the redelivered jobs come
+    /// first, then the oldest.
     pub(super) fn check_jobs(&mut self, now: Time) {
         let mut wanted: Vec<(bool, Time, JobId, AppName)> = self
             .demand
@@ -327,12 +366,16 @@ impl Controller {
             .filter_map(|(id, j)| Some((!j.redelivered || j.check.times > 0, j.first_seen, *id, self.app_for(j)?)))
             .collect();
         wanted.sort();
-        for (_, _, id, app) in wanted {
+        // Jobs that no pool takes have turns as one pool.
+        let pool = |id| self.demand.jobs().get(&id).and_then(Job::pool).cloned().unwrap_or_default();
+        let needs: Vec<_> = wanted.into_iter().map(|(_, _, id, app)| (pool(id), (id, app))).collect();
+        for (pool, (id, app)) in self.checks.order(needs) {
             let Some(job) = self.demand.job_mut(id) else { continue };
             let payer = self.spec.payer(&app, &job.event.repo);
             if !self.budgets.take(&Api::Background(payer), now) {
                 continue;
             }
+            self.checks.take(&pool, now);
             job.check.in_flight = true;
             job.check.not_before = now + CHECK_AFTER.saturating_mul(1 << job.check.times.min(6)).min(CHECK_LONGEST);
             job.check.times += 1;

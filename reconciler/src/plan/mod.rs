@@ -53,7 +53,7 @@ impl View<'_> {
 /// Limits on a pool's launches that come from outside the pool.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Gate {
-    /// Boxes that may still be launched, over all pools, before configurations fall behind.
+    /// Instances that the pool may still launch before configurations fall behind.
     pub room: u32,
     /// It is GitHub's limit that leaves no more room, until then.
     pub github: Option<Time>,

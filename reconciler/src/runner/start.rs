@@ -19,6 +19,8 @@ pub(super) struct Start {
     reached: [Option<Time>; Stage::ALL.len()],
     /// The stages that the instance itself tells by its tag are taken in.
     tag_read: bool,
+    /// It was counted as one that failed to start.
+    failed: bool,
 }
 
 impl Runner {
@@ -44,6 +46,11 @@ impl Runner {
         let reads = !self.start.tag_read && !told.is_empty() && self.launched_here();
         self.start.tag_read |= reads;
         reads
+    }
+
+    /// It failed to start. False: that is no news, because its end had to be asked for again.
+    pub(crate) fn start_failed(&mut self) -> bool {
+        !std::mem::replace(&mut self.start.failed, true)
     }
 
     /// How long it has had to boot, since EC2 launched it.

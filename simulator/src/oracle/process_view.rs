@@ -56,6 +56,7 @@ impl ProcessView {
 
     /// Takes in an input that the controller is about to get.
     pub(crate) fn hear(&mut self, input: &Input, cluster: &str, now: Time) {
+        self.isolation.hear(input);
         match input {
             Input::Messages(messages) => {
                 for JobMessage { id, event, .. } in messages {
@@ -154,7 +155,7 @@ impl Simulation {
         if let Some(hasty) = self.oracle.process_view.retries.sets_out(&effect, known, now) {
             self.oracle.blame(Invariant::L5, now, hasty);
         }
-        self.judge_turn(&effect);
+        self.judge_turn(&effect, now);
         let mut request = Request { process: self.process, sent_at: now, effect, knew: Vec::new(), max: u32::MAX };
         self.judge_target(&mut request, now);
         request
