@@ -376,7 +376,9 @@ impl Controller {
         }
     }
 
-    /// A box that came online proves that the pool's boxes can start.
+    /// A box that came online proves that the pool's boxes can start. It says nothing of launches.
+    ///
+    /// Decision 0010, row 41.
     pub(super) fn note_successes(&mut self) {
         let online: Vec<PoolName> = self
             .world
@@ -390,9 +392,7 @@ impl Controller {
         for pool in online {
             if let Some(state) = self.pools.get_mut(&pool).filter(|s| s.boot_failures > 0) {
                 state.boot_failures = 0;
-                if state.launch_failures == 0 {
-                    state.backoff = None;
-                }
+                state.backoff = state.backoff.take().filter(|(_, why)| !matches!(why, Backoff::BootFailures { .. }));
             }
         }
     }
