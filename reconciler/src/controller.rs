@@ -32,6 +32,7 @@ use crate::plan::{Plan, View, plan};
 use crate::reason::{Backoff, CallReason, Refused};
 use crate::steer::Pause;
 use crate::time::Time;
+use crate::turns::Turns;
 use crate::world::World;
 
 /// How long SQS hides a message that this process holds, in seconds.
@@ -49,6 +50,10 @@ const FULL_BATCH: usize = 10;
 
 /// How often the controller looks for jobs that GitHub should be asked about.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
+
+/// After a launch that was held back, the pool waits this long before its next launch. Places that become free meanwhile go into one
+/// launch.
+const FELLOWS: Duration = Duration::from_secs(1);
 
 /// An effect that has no outcome yet.
 #[derive(Clone, Debug)]
@@ -101,6 +106,10 @@ pub struct Controller {
     deliveries: Deliveries,
     unavailable: Unavailable,
     budgets: Budgets,
+    /// What pools take turns at: launches, configurations, and checks of jobs.
+    launches: Turns,
+    configurations: Turns,
+    checks: Turns,
     pools: BTreeMap<PoolName, PoolState>,
     /// Pools that an operator paused. Whoever runs the core keeps the pauses over a restart; see [`crate::steer`].
     paused: BTreeMap<PoolName, Pause>,
@@ -136,6 +145,9 @@ impl Controller {
             world: World::new(now),
             deliveries: Deliveries::default(),
             unavailable: Unavailable::default(),
+            launches: Turns::default(),
+            configurations: Turns::default(),
+            checks: Turns::default(),
             pools: BTreeMap::new(),
             paused: BTreeMap::new(),
             journal: Journal::default(),
@@ -376,16 +388,21 @@ impl Controller {
     }
 
     fn plan_due(&mut self, now: Time) {
-        let due: Vec<PoolName> = self.pools.iter().filter(|(_, p)| p.due() <= now).map(|(n, _)| n.clone()).collect();
+        let mut due: Vec<PoolName> = self.pools.iter().filter(|(_, p)| p.due() <= now).map(|(n, _)| n.clone()).collect();
         if due.is_empty() {
             return;
         }
+        // These pools share the room for launches, and the calls.
+        due.sort_by_key(|name| self.launches.last(name));
         let mut batch = emit::Batch::default();
         for name in due {
             self.judge_holds(&name, now);
             let plan = plan(self.view(), &name, &self.seen().gate(&name, now), now);
             if plan.counts.occupied == 0 && plan.counts.phases.is_empty() && !self.spec.pools.contains_key(&name) {
                 self.pools.remove(&name);
+                for turns in [&mut self.launches, &mut self.configurations, &mut self.checks] {
+                    turns.forget(&name);
+                }
                 continue;
             }
             let interval = self.spec.controller.spec.intervals.plan.get();

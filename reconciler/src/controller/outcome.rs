@@ -49,7 +49,7 @@ impl Controller {
             Action::Redeliver { app, delivery } => {
                 if let Outcome::Failed(f) = outcome {
                     if f.kind == FailureKind::Throttled {
-                        self.budgets.throttled(&Api::Background(Payer::itself(app)), now);
+                        self.budgets.throttled(&Api::Redeliver(Payer::itself(app)), now);
                     }
                     self.deliveries.ask_failed(app, *delivery, f.retry_after, now);
                 }
@@ -392,7 +392,9 @@ impl Controller {
         }
     }
 
-    /// A runner that came online proves that the pool's instances can start.
+    /// A runner that came online proves that the pool's instances can start. It proves nothing about launches.
+    ///
+    /// Decision 0010, row 41.
     pub(super) fn note_successes(&mut self) {
         let online: Vec<PoolName> = self
             .world
@@ -406,9 +408,7 @@ impl Controller {
         for pool in online {
             if let Some(state) = self.pools.get_mut(&pool).filter(|s| s.boot_failures > 0) {
                 state.boot_failures = 0;
-                if state.launch_failures == 0 {
-                    state.backoff = None;
-                }
+                state.backoff = state.backoff.take().filter(|(_, why)| !matches!(why, Backoff::BootFailures { .. }));
             }
         }
     }

@@ -26,8 +26,8 @@ impl World {
             }
             // An event may tell that an instance ended before a sweep tells why.
             if runner.end_is_unexplained() && s.state_reason.is_some() {
-                let (never_configured, reason) = (runner.never_configured(), s.state_reason.clone());
-                late.insert(&s.id, Stillborn { pool: s.pool.clone(), never_configured, reason, late: true });
+                let (tried, reason) = (runner.tried(), s.state_reason.clone());
+                late.insert(&s.id, Stillborn { pool: s.pool.clone(), tried, reason, late: true });
             }
             runner.shown_by_ec2(s, began, now);
             if runner.reads_stages(&s.stages) {

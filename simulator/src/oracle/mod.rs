@@ -8,6 +8,7 @@
 
 mod harm;
 mod invariants;
+mod isolation;
 mod process_view;
 mod quiescence;
 mod retry;
@@ -73,6 +74,9 @@ pub enum Invariant {
     Vain,
     /// No job waits because of a hold for longer than 45 minutes after GitHub would give the job to a runner.
     Wait,
+    /// What happens in one pool, App, market or account limit delays another pool's single need by at most one round of the
+    /// budget that they share (see [`isolation`]).
+    Isolation,
     /// Every job, pool and runner has a reason. The controller's wake-up time moves on. No message of a waiting job becomes
     /// a dead letter.
     Sound,
@@ -100,6 +104,7 @@ impl Invariant {
             Invariant::Truth => "truth",
             Invariant::Vain => "vain",
             Invariant::Wait => "wait",
+            Invariant::Isolation => "isolation",
             Invariant::Sound => "sound",
         }
     }
@@ -173,6 +178,8 @@ pub struct Oracle {
     idle: BTreeMap<InstanceId, Time>,
     /// The runners of each pool that sat idle for long, at any time.
     sat_idle: BTreeMap<PoolName, BTreeSet<InstanceId>>,
+    /// What EC2 has refused of late, or taken back.
+    refused: Vec<isolation::Refused>,
     /// Since when each pool has had room and launched nothing.
     roomy: BTreeMap<PoolName, Time>,
 }

@@ -9,6 +9,7 @@ use muster_reconciler::ids::{EffectId, Forge as List, InstanceId, JobId, Message
 use muster_reconciler::manifest::Limits;
 use muster_reconciler::time::{Time, human};
 
+use super::isolation::Isolation;
 use super::retry::Retries;
 use super::{Invariant, Oracle, Truth};
 use crate::capacity::Bucket;
@@ -37,6 +38,7 @@ pub struct ProcessView {
     asked: BTreeMap<EffectId, Time>,
     /// GitHub's last word on whether each queued job may start.
     words: BTreeMap<JobId, Word>,
+    pub(super) isolation: Isolation,
 }
 
 /// GitHub's word on a queued job.
@@ -59,6 +61,12 @@ impl ProcessView {
         self.words.get(&job).copied()
     }
 
+    /// Whether GitHub has told the process to wait with its configurations, or with everything that the payer asks.
+    pub(super) fn limited(&self, payer: &Payer, now: Time) -> bool {
+        let of = [None, Some(Resource::Registration), Some(Resource::Core)];
+        of.into_iter().any(|of| self.exhausted.get(&(payer.clone(), of)).is_some_and(|until| *until > now))
+    }
+
     /// The manifests changed, which may have removed what a pool waited for.
     pub(crate) fn new_spec(&mut self) {
         self.retries.new_spec();
@@ -66,6 +74,7 @@ impl ProcessView {
 
     /// Takes in an input that the controller is about to get.
     pub(crate) fn hear(&mut self, input: &Input, cluster: &str, now: Time) {
+        self.isolation.hear(input);
         match input {
             Input::Messages(messages) => {
                 for JobMessage { id, event, .. } in messages {
@@ -103,6 +112,9 @@ impl ProcessView {
                         if let (Swept::Runners(Some(rows)), Source::Runners(list)) = (swept, &source) {
                             let busy = rows.iter().filter(|r| r.busy).map(|r| r.name.instance.clone()).collect();
                             self.busy.insert(list.clone(), busy);
+                        }
+                        if let (Swept::Deliveries(rows), Source::Deliveries(app)) = (swept, &source) {
+                            self.isolation.hear_lost(app, rows, now);
                         }
                         self.swept.insert(source);
                     }
@@ -172,6 +184,7 @@ impl Oracle {
         if let Some(hasty) = self.process_view.retries.sets_out(&effect, known, now) {
             self.blame(Invariant::L5, now, hasty);
         }
+        self.judge_turn(&effect, truth);
         let mut request = Request { process, sent_at: now, effect, knew: Vec::new(), max: u32::MAX };
         self.judge_target(&mut request, truth);
         request

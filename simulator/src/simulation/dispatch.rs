@@ -61,6 +61,7 @@ impl Simulation {
     /// Decides which spells, crashes and stops begin now.
     fn weather(&mut self) {
         self.nature.weather();
+        self.nature.fail_app(self.spec.apps.keys());
         let (crash, stop) = (self.nature.hits(Fault::Crash), self.nature.hits(Fault::CleanStop));
         if crash {
             self.crash_and_restart();
