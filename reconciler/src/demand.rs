@@ -292,16 +292,14 @@ impl Demand {
         folded
     }
 
-    /// An event of a queued job says whether the job may start. It is news unless its message is known.
+    /// An event of a queued job says whether the job may start. It is no news if its message is known: SQS repeats messages.
     fn may_start(&mut self, event: &JobEvent, news: bool, now: Time) {
-        let Some(job) = self.jobs.get_mut(&event.job) else { return };
-        if news {
-            job.told = now;
-        }
+        let Some(job) = self.jobs.get_mut(&event.job).filter(|_| news) else { return };
+        job.told = now;
         if event.waiting {
             job.check.not_before = now + WAITING_CONFIRMED;
             self.say_waiting(event.job, now);
-        } else if news && let Some(hold) = job.hold.take() {
+        } else if let Some(hold) = job.hold.take() {
             self.held.remove(&(job.event.run, event.job));
             if hold.holds(now) {
                 // Let go, or the late copy of an event from before the hold: GitHub says which.
@@ -369,7 +367,9 @@ impl Demand {
         let times = job.hold.as_ref().map_or(0, |h| h.times) + 1;
         let backoff = HOLD.0.saturating_mul(1 << (times - 1).min(10)).min(HOLD.1);
         self.held.insert((job.event.run, id));
-        job.check.not_before = job.check.not_before.min(now + HELD_ASKED);
+        if !job.check.in_flight {
+            job.check.not_before = job.check.not_before.min(now + HELD_ASKED);
+        }
         job.hold =
             Some(Hold { why: HoldReason::LeftQueued, since: now, until: now + backoff, times, by: Some(by), trial: false });
     }

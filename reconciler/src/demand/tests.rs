@@ -304,6 +304,7 @@ fn a_job_that_github_says_waits_is_held_until_github_says_otherwise_or_nothing_f
     assert!(job(&d).held(after(1801)), "an event of its run does not end it");
     assert_eq!(job(&d).check.not_before, after(1801), "but has GitHub asked about it");
     d.say_queued(JobId(11), after(1802));
+    d.fold(&spec, &waits(11), Some((MessageId(1), 2)), after(1802));
     assert!(job(&d).counts(Duration::ZERO, after(1802)) && job(&d).counted_since() == after(1802));
 }
 
