@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use muster_message::delivery::{Delivery, Verdict, judge};
+use muster_message::delivery::{Acceptance, Delivery, judge};
 use muster_message::keyring::Keyring;
 use muster_message::signature::sign;
 use muster_reconciler::ids::Scope;
@@ -33,7 +33,7 @@ fn webhook(c: &mut Criterion) {
     for (name, signer) in [("verify+parse+route 13 KB", &secrets[0]), ("the same during a secret's rotation", &secrets[1])] {
         let signature = sign(signer, BODY);
         let delivery = Delivery { signature: Some(&signature), event: Some("workflow_job"), content_type: None, body: BODY };
-        assert!(matches!(judge(&spec, &keyring, &delivery), Verdict::Queue { .. }), "the payload is one that is taken");
+        assert!(matches!(judge(&spec, &keyring, &delivery), Acceptance::Queue { .. }), "the payload is one that is taken");
         group.bench_function(name, |b| b.iter(|| judge(black_box(&spec), &keyring, black_box(&delivery))));
     }
     group.finish();

@@ -41,10 +41,10 @@ const MOST_HELD: usize = 100_000;
 
 /// The receipts of the messages that are held. The core knows each message by a number of its own.
 #[derive(Clone, Debug, Default)]
-pub struct Receipts(Arc<Mutex<Book>>);
+pub struct Receipts(Arc<Mutex<ReceiptBook>>);
 
 #[derive(Debug, Default)]
-struct Book {
+struct ReceiptBook {
     next: u64,
     by_name: HashMap<String, MessageId>,
     held: HashMap<MessageId, (String, String)>,

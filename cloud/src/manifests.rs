@@ -14,7 +14,7 @@ use crate::aws::{Aws, S3};
 
 /// A directory, or `s3://BUCKET/PREFIX`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum ManifestPlace {
     /// The files of a directory.
     Dir(PathBuf),
     /// The objects directly under `prefix/`. With an empty prefix, these are the objects at the top of the bucket.
@@ -26,50 +26,50 @@ pub enum Place {
     },
 }
 
-impl FromStr for Place {
+impl FromStr for ManifestPlace {
     type Err = Infallible;
 
-    fn from_str(text: &str) -> Result<Place, Infallible> {
+    fn from_str(text: &str) -> Result<ManifestPlace, Infallible> {
         Ok(match text.strip_prefix("s3://") {
             Some(rest) => {
                 let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-                Place::Bucket { bucket: bucket.to_owned(), prefix: prefix.trim_matches('/').to_owned() }
+                ManifestPlace::Bucket { bucket: bucket.to_owned(), prefix: prefix.trim_matches('/').to_owned() }
             }
-            None => Place::Dir(text.into()),
+            None => ManifestPlace::Dir(text.into()),
         })
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ManifestPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Dir(dir) => dir.display().fmt(f),
-            Place::Bucket { bucket, prefix } => write!(f, "s3://{bucket}/{prefix}"),
+            ManifestPlace::Dir(dir) => dir.display().fmt(f),
+            ManifestPlace::Bucket { bucket, prefix } => write!(f, "s3://{bucket}/{prefix}"),
         }
     }
 }
 
-impl Place {
+impl ManifestPlace {
     /// The directory that relative `file:` references begin at. For a bucket this is the root directory, because a bucket has no
     /// directory on this machine.
     pub fn base(&self) -> &Path {
         match self {
-            Place::Dir(dir) => dir,
-            Place::Bucket { .. } => Path::new("/"),
+            ManifestPlace::Dir(dir) => dir,
+            ManifestPlace::Bucket { .. } => Path::new("/"),
         }
     }
 
     /// How often the place is looked at for a change. A directory has a handful of small files. Each look at a bucket is a call
     /// that costs.
     pub fn look(&self) -> Duration {
-        Duration::from_secs(if matches!(self, Place::Dir(_)) { 2 } else { 60 })
+        Duration::from_secs(if matches!(self, ManifestPlace::Dir(_)) { 2 } else { 60 })
     }
 }
 
 /// The manifests, which are read again and again.
 #[derive(Debug)]
 pub struct Manifests {
-    place: Place,
+    place: ManifestPlace,
     s3: S3,
     /// For a bucket: the keys and ETags of the last look. `texts` holds what was read under them, and only objects that changed
     /// are read again.
@@ -79,12 +79,12 @@ pub struct Manifests {
 
 impl Manifests {
     /// Makes the reader. Nothing is read yet.
-    pub fn new(place: Place, aws: &Aws) -> Manifests {
+    pub fn new(place: ManifestPlace, aws: &Aws) -> Manifests {
         Manifests { place, s3: aws.s3.clone(), listed: Vec::new(), texts: Vec::new() }
     }
 
     /// Where the manifests are.
-    pub fn place(&self) -> &Place {
+    pub fn place(&self) -> &ManifestPlace {
         &self.place
     }
 
@@ -94,8 +94,8 @@ impl Manifests {
     /// When the place or a manifest in it cannot be read, or when there is no manifest.
     pub async fn read(&mut self) -> anyhow::Result<Vec<Text>> {
         match self.place.clone() {
-            Place::Dir(dir) => tokio::task::spawn_blocking(move || config::read_dir(&dir)).await?,
-            Place::Bucket { bucket, prefix } => self.read_bucket(&bucket, &prefix).await,
+            ManifestPlace::Dir(dir) => tokio::task::spawn_blocking(move || config::read_dir(&dir)).await?,
+            ManifestPlace::Bucket { bucket, prefix } => self.read_bucket(&bucket, &prefix).await,
         }
     }
 
@@ -147,13 +147,13 @@ mod tests {
 
     #[test]
     fn a_place_is_a_directory_unless_it_says_s3() {
-        let place = |text: &str| text.parse::<Place>().unwrap_or_else(|never| match never {});
-        assert_eq!(place("manifests/prod"), Place::Dir("manifests/prod".into()));
+        let place = |text: &str| text.parse::<ManifestPlace>().unwrap_or_else(|never| match never {});
+        assert_eq!(place("manifests/prod"), ManifestPlace::Dir("manifests/prod".into()));
         for text in ["s3://b/manifests", "s3://b/manifests/"] {
-            assert_eq!(place(text), Place::Bucket { bucket: "b".into(), prefix: "manifests".into() });
+            assert_eq!(place(text), ManifestPlace::Bucket { bucket: "b".into(), prefix: "manifests".into() });
             assert_eq!(place(text).to_string(), "s3://b/manifests");
         }
-        assert_eq!(place("s3://b"), Place::Bucket { bucket: "b".into(), prefix: String::new() });
+        assert_eq!(place("s3://b"), ManifestPlace::Bucket { bucket: "b".into(), prefix: String::new() });
     }
 
     #[test]

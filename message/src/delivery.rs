@@ -29,7 +29,7 @@ pub struct Delivery<'a> {
 /// What is to be done with a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "one lives for one delivery, and nearly all are of the large kind")]
-pub enum Verdict {
+pub enum Acceptance {
     /// The event goes on the queue.
     Queue {
         /// The message, which `wire` has written and `seal` has sealed.
@@ -50,33 +50,33 @@ pub enum Verdict {
 }
 
 /// Verifies, reads, routes and seals a delivery: everything except the network. It takes less than 60 µs.
-pub fn judge(spec: &Spec, secrets: &Keyring, delivery: &Delivery<'_>) -> Verdict {
+pub fn judge(spec: &Spec, secrets: &Keyring, delivery: &Delivery<'_>) -> Acceptance {
     let signer = match signature::verify(secrets, delivery.body, delivery.signature) {
         Ok(signer) => signer,
-        Err(e) => return Verdict::Unsigned(e),
+        Err(e) => return Acceptance::Unsigned(e),
     };
     let event = match payload::read(delivery.event, delivery.content_type, delivery.body) {
         Ok(Heard::Job(event)) => event,
-        Ok(Heard::Ping) => return Verdict::Pong,
-        Ok(Heard::Nothing(why)) => return Verdict::Ignored(why),
-        Err(e) => return Verdict::Unreadable(e),
+        Ok(Heard::Ping) => return Acceptance::Pong,
+        Ok(Heard::Nothing(why)) => return Acceptance::Ignored(why),
+        Err(e) => return Acceptance::Unreadable(e),
     };
     let route = route(spec, &event);
     let authorized = secrets.authorize(signer, spec, &event, &route);
     let pool = match route {
         Route::Pool(name) => Ok(name),
         Route::Unmatched(why) => Err(why.to_string()),
-        Route::Foreign(why) => return Verdict::Ignored(why.to_string()),
+        Route::Foreign(why) => return Acceptance::Ignored(why.to_string()),
     };
     match authorized {
         Ok(()) => {}
         // The other App delivers the event, too. A refusal would only make muster ask GitHub for the delivery again.
-        Err(e) if e.overlap => return Verdict::Ignored(e.to_string()),
-        Err(e) => return Verdict::Unsigned(e.into()),
+        Err(e) if e.overlap => return Acceptance::Ignored(e.to_string()),
+        Err(e) => return Acceptance::Unsigned(e.into()),
     }
     let body = wire::encode(&event);
     if body.len() > wire::MAX_BYTES {
-        return Verdict::Unreadable(WireError::TooLong(body.len()).into());
+        return Acceptance::Unreadable(WireError::TooLong(body.len()).into());
     }
-    Verdict::Queue { message: seal::seal(secrets.current(signer), body), event, pool }
+    Acceptance::Queue { message: seal::seal(secrets.current(signer), body), event, pool }
 }

@@ -14,7 +14,7 @@ use crate::seal_key::SealKey;
 
 /// One webhook secret.
 #[derive(Debug)]
-pub struct Key {
+pub struct WebhookKey {
     pub(crate) secret: SecretString,
     pub(crate) seal: SealKey,
     /// The Apps that list the secret. Several Apps may share one secret.
@@ -25,7 +25,7 @@ pub struct Key {
 
 /// All webhook secrets, in the order of the manifests.
 #[derive(Debug, Default)]
-pub struct Keyring(Vec<Key>);
+pub struct Keyring(Vec<WebhookKey>);
 
 /// The signature or the seal is right, but its App may not speak of this job.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,7 +47,7 @@ impl Keyring {
     /// Makes a keyring of Apps and their secrets. An App's first secret is the one to sign with. An empty secret is left out,
     /// because anybody could sign with it.
     pub fn new(apps: impl IntoIterator<Item = (AppName, Vec<SecretString>)>) -> Keyring {
-        let mut keys: Vec<Key> = Vec::new();
+        let mut keys: Vec<WebhookKey> = Vec::new();
         for (app, secrets) in apps {
             for (n, secret) in secrets.into_iter().filter(|s| !s.expose_secret().is_empty()).enumerate() {
                 let first_of = if n == 0 { vec![app.clone()] } else { Vec::new() };
@@ -56,7 +56,7 @@ impl Keyring {
                         key.apps.push(app.clone());
                         key.first_of.extend(first_of);
                     }
-                    None => keys.push(Key { seal: SealKey::derive(&secret), secret, apps: vec![app.clone()], first_of }),
+                    None => keys.push(WebhookKey { seal: SealKey::derive(&secret), secret, apps: vec![app.clone()], first_of }),
                 }
             }
         }
@@ -69,7 +69,7 @@ impl Keyring {
     }
 
     /// The first key for which `fits` is true.
-    pub(crate) fn find(&self, fits: impl Fn(&Key) -> bool) -> Option<&Key> {
+    pub(crate) fn find(&self, fits: impl Fn(&WebhookKey) -> bool) -> Option<&WebhookKey> {
         self.0.iter().find(|key| fits(key))
     }
 
@@ -78,7 +78,7 @@ impl Keyring {
     /// During a rotation of secrets, GitHub may still sign with the old secret. A message that is sealed with the new secret can
     /// be read for longer. A new secret that only one of the Apps lists does not speak for the other Apps, so it must not seal
     /// their messages.
-    pub fn current<'a>(&'a self, signer: &'a Key) -> &'a Key {
+    pub fn current<'a>(&'a self, signer: &'a WebhookKey) -> &'a WebhookKey {
         self.find(|key| signer.apps.iter().all(|app| key.first_of.contains(app))).unwrap_or(signer)
     }
 
@@ -90,7 +90,7 @@ impl Keyring {
     /// - Pools cover the repository: the App of at least one of them has to list the secret.
     ///
     /// The signer is believed if no rule applies, and for an App that lists no secret.
-    pub fn authorize(&self, signer: &Key, spec: &Spec, event: &JobEvent, route: &Route) -> Result<(), ForeignKey> {
+    pub fn authorize(&self, signer: &WebhookKey, spec: &Spec, event: &JobEvent, route: &Route) -> Result<(), ForeignKey> {
         let covers = |pool: &RunnerPool| matching::covers(&pool.spec.github.scope, event);
         let signers = |pool: &RunnerPool| signer.apps.contains(&pool.forge().app);
         let speaks = |pool: &RunnerPool| {
@@ -141,7 +141,7 @@ mod tests {
         Keyring::new(apps.iter().map(|(app, list)| ((*app).into(), list.iter().map(|s| SecretString::from(*s)).collect())))
     }
 
-    fn key<'a>(keyring: &'a Keyring, secret: &str) -> &'a Key {
+    fn key<'a>(keyring: &'a Keyring, secret: &str) -> &'a WebhookKey {
         keyring.find(|key| key.secret.expose_secret() == secret).expect("a known secret")
     }
 

@@ -49,7 +49,7 @@ struct Payload<'a> {
     #[serde(borrow)]
     action: Cow<'a, str>,
     #[serde(borrow)]
-    workflow_job: Job<'a>,
+    workflow_job: PayloadJob<'a>,
     #[serde(borrow)]
     repository: Repository<'a>,
     #[serde(borrow)]
@@ -59,7 +59,7 @@ struct Payload<'a> {
 }
 
 #[derive(Deserialize)]
-struct Job<'a> {
+struct PayloadJob<'a> {
     id: u64,
     run_id: u64,
     labels: Option<Vec<String>>,

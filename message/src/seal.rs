@@ -6,7 +6,7 @@
 
 use hmac::Mac as _;
 
-use crate::keyring::{Key, Keyring};
+use crate::keyring::{Keyring, WebhookKey};
 
 /// The name of the message attribute that holds the seal.
 pub const ATTRIBUTE: &str = "muster";
@@ -43,14 +43,14 @@ pub enum SealError {
 }
 
 /// Seals exactly these bytes.
-pub fn seal(key: &Key, body: String) -> Sealed {
+pub fn seal(key: &WebhookKey, body: String) -> Sealed {
     let digest = key.seal.mac(body.as_bytes()).map(|mac| mac.finalize().into_bytes()).unwrap_or_default();
     Sealed { seal: format!("{VERSION}{}", hex::encode(digest)), body }
 }
 
 /// Checks a seal. Returns the key that the message is sealed with. The check takes the same time wherever a wrong seal first
 /// differs.
-pub fn open<'a>(keyring: &'a Keyring, body: &str, seal: &str) -> Result<&'a Key, SealError> {
+pub fn open<'a>(keyring: &'a Keyring, body: &str, seal: &str) -> Result<&'a WebhookKey, SealError> {
     let Some(digits) = seal.strip_prefix(VERSION) else {
         let later = seal.strip_prefix('v').and_then(|rest| rest.split_once('='));
         let numbered = later.is_some_and(|(n, _)| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
@@ -61,7 +61,7 @@ pub fn open<'a>(keyring: &'a Keyring, body: &str, seal: &str) -> Result<&'a Key,
     if keyring.is_empty() {
         return Err(SealError::NoSecret);
     }
-    let fits = |key: &Key| key.seal.mac(body.as_bytes()).is_some_and(|mac| mac.verify_slice(&digest).is_ok());
+    let fits = |key: &WebhookKey| key.seal.mac(body.as_bytes()).is_some_and(|mac| mac.verify_slice(&digest).is_ok());
     keyring.find(fits).ok_or(SealError::Mismatch)
 }
 

@@ -8,7 +8,7 @@ use hmac::{Hmac, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 
-use crate::keyring::{ForeignKey, Key, Keyring};
+use crate::keyring::{ForeignKey, Keyring, WebhookKey};
 
 /// The header that carries the signature.
 pub const HEADER: &str = "x-hub-signature-256";
@@ -34,14 +34,14 @@ pub enum SignatureError {
 }
 
 /// The secret that signed the body. The check takes the same time wherever a wrong signature first differs.
-pub fn verify<'a>(keyring: &'a Keyring, body: &[u8], header: Option<&str>) -> Result<&'a Key, SignatureError> {
+pub fn verify<'a>(keyring: &'a Keyring, body: &[u8], header: Option<&str>) -> Result<&'a WebhookKey, SignatureError> {
     let hex_digits = header.ok_or(SignatureError::Absent)?.strip_prefix("sha256=").ok_or(SignatureError::Malformed)?;
     let mut signature = [0u8; 32];
     hex::decode_to_slice(hex_digits, &mut signature).map_err(|_| SignatureError::Malformed)?;
     if keyring.is_empty() {
         return Err(SignatureError::NoSecret);
     }
-    let signed = |key: &Key| mac(&key.secret, body).is_some_and(|mac| mac.verify_slice(&signature).is_ok());
+    let signed = |key: &WebhookKey| mac(&key.secret, body).is_some_and(|mac| mac.verify_slice(&signature).is_ok());
     keyring.find(signed).ok_or(SignatureError::Mismatch)
 }
 

@@ -45,21 +45,21 @@ pub enum WireError {
 }
 
 #[derive(Serialize)]
-struct Message<'a> {
+struct NumberedMessage<'a> {
     v: u64,
     #[serde(flatten)]
     event: &'a JobEvent,
 }
 
 #[derive(Deserialize)]
-struct Version {
+struct MessageVersion {
     v: u64,
 }
 
 /// Makes the message of an event. [`check`] the event before this call, and the message's length after it ([`MAX_BYTES`]).
 pub fn encode(event: &JobEvent) -> String {
     // These structs have only numbers and text, so they can always be serialised.
-    serde_json::to_string(&Message { v: VERSION, event }).unwrap_or_default()
+    serde_json::to_string(&NumberedMessage { v: VERSION, event }).unwrap_or_default()
 }
 
 /// Reads a message. Returns its event, which has passed [`check`].
@@ -68,7 +68,7 @@ pub fn decode(text: &str) -> Result<JobEvent, WireError> {
         return Err(WireError::TooLong(text.len()));
     }
     let malformed = |e: serde_json::Error| WireError::Malformed(explain(&e));
-    let Version { v } = serde_json::from_str(text).map_err(malformed)?;
+    let MessageVersion { v } = serde_json::from_str(text).map_err(malformed)?;
     if v != VERSION {
         return Err(WireError::Version(v));
     }

@@ -24,7 +24,7 @@ const FRESH: Duration = Duration::from_millis(900);
 
 /// What a pool wants and has, at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Point {
+pub struct WatchPoint {
     /// How many jobs are queued.
     pub queued: u32,
     /// How many runners there are that are not gone.
@@ -36,15 +36,15 @@ pub struct Point {
 pub struct Watch {
     inspect: Inspect,
     metrics: Arc<Metrics>,
-    known: Mutex<Known>,
+    known: Mutex<PoolPast>,
     shared: tokio::sync::Mutex<Option<(Instant, Arc<Snapshot>)>>,
     every: Duration,
 }
 
 #[derive(Debug)]
-struct Known {
+struct PoolPast {
     meter: Meter,
-    past: BTreeMap<String, VecDeque<Point>>,
+    past: BTreeMap<String, VecDeque<WatchPoint>>,
 }
 
 impl Watch {
@@ -56,7 +56,7 @@ impl Watch {
         every: Duration,
         stop: CancellationToken,
     ) -> Arc<Watch> {
-        let known = Mutex::new(Known { meter: Meter::new(prices), past: BTreeMap::new() });
+        let known = Mutex::new(PoolPast { meter: Meter::new(prices), past: BTreeMap::new() });
         let watch = Arc::new(Watch { inspect, metrics, known, shared: tokio::sync::Mutex::new(None), every });
         let looks = watch.clone();
         tokio::spawn(async move {
@@ -113,16 +113,17 @@ impl Watch {
     }
 
     /// The last points of a pool, oldest first, and the time between two of them.
-    pub fn past(&self, pool: &str) -> (Vec<Point>, Duration) {
+    pub fn past(&self, pool: &str) -> (Vec<WatchPoint>, Duration) {
         (self.known().past.get(pool).map(|p| p.iter().copied().collect()).unwrap_or_default(), self.every)
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+    fn known(&self) -> std::sync::MutexGuard<'_, PoolPast> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn note(&self, totals: &Totals) {
-        let mut now: BTreeMap<&str, Point> = totals.paused.keys().map(|pool| (pool.as_str(), Point::default())).collect();
+        let mut now: BTreeMap<&str, WatchPoint> =
+            totals.paused.keys().map(|pool| (pool.as_str(), WatchPoint::default())).collect();
         let count = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         for ((pool, state, _), n) in &totals.jobs {
             if let Some(point) = now.get_mut(pool.as_str()).filter(|_| *state == JobState::Queued) {
@@ -186,7 +187,7 @@ mod tests {
         assert_eq!(asked.lock().expect("no panic").1, 1);
         tokio::time::sleep(Duration::from_secs(2000)).await;
         let (past, every) = watch.past("linux");
-        assert_eq!((past.len(), past[0], every), (POINTS, Point { queued: 3, runners: 9 }, Duration::from_secs(10)));
+        assert_eq!((past.len(), past[0], every), (POINTS, WatchPoint { queued: 3, runners: 9 }, Duration::from_secs(10)));
         watch.snapshot().await.expect("answered");
         assert_eq!(asked.lock().expect("no panic").1, 2);
         stop.cancel();

@@ -15,7 +15,7 @@ use crate::manifest::{InstanceSettings, MarketPolicy};
 use crate::market::{Market, Offering};
 use crate::quota::QuotaClass;
 use crate::reason::{RefusedOffering, Shortage};
-use crate::refusal::{INTERRUPTED, Refusal, SHORT, Scope};
+use crate::refusal::{CodeScope, INTERRUPTED, Refusal, SHORT};
 use crate::time::Time;
 
 /// A pool that has nothing else to ask for asks for a closed offering again this long after the refusal, even if the offering is
@@ -25,12 +25,12 @@ pub const ASK_AGAIN: Duration = Duration::from_secs(600);
 /// The offerings that EC2 lately refused.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Unavailable {
-    closed: BTreeMap<Key, Closed>,
+    closed: BTreeMap<ClosedFor, Closed>,
 }
 
 /// A closed set of offerings: muster leaves them alone for a time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Key {
+enum ClosedFor {
     /// One type, in one subnet or (None) in all.
     Offering(Market, Arc<str>, Option<Arc<str>>),
     /// All types in one subnet, on both markets.
@@ -86,36 +86,36 @@ impl Unavailable {
     /// would repeat the same launch at once, and hear the same.
     pub fn note<'a>(&mut self, launch: &Launch, answer: &'a Launched, now: Time) -> Beside<'a> {
         for i in &answer.instances {
-            let key = Key::Offering(i.market, i.instance_type.clone(), i.subnet.clone());
+            let key = ClosedFor::Offering(i.market, i.instance_type.clone(), i.subnet.clone());
             self.closed.remove(&key);
             if let Some(subnet) = i.subnet.clone() {
                 let own = Offering { instance_type: i.instance_type.clone(), subnet };
-                self.closed.remove(&Key::Own(launch.pool.clone(), i.market, own));
+                self.closed.remove(&ClosedFor::Own(launch.pool.clone(), i.market, own));
             }
         }
-        let untried = |e: &&OfferingError| Refusal::of(&e.code).scope == Scope::Untried;
+        let untried = |e: &&OfferingError| Refusal::of(&e.code).scope == CodeScope::Untried;
         let nothing_else = answer.errors.iter().all(|e| untried(&e));
         let tried: Vec<&OfferingError> = answer.errors.iter().filter(|e| nothing_else || !untried(e)).collect();
         // If EC2 says this of all offerings that it tried, the request is wrong. If of some only, these offerings are.
         let whole = answer.instances.is_empty()
-            && tried.iter().all(|e| matches!(Refusal::of(&e.code).scope, Scope::Request | Scope::Token));
+            && tried.iter().all(|e| matches!(Refusal::of(&e.code).scope, CodeScope::Request | CodeScope::Token));
         let mut beside = Beside::default();
         for e in tried {
             let refusal = Refusal::of(&e.code);
             let named = e.instance_type.is_some() || e.subnet.is_some();
             match refusal.scope {
-                Scope::Throttled => drop(beside.throttled.get_or_insert(e)),
-                Scope::Again => drop(beside.again.get_or_insert(e)),
-                Scope::Token => drop(beside.wrong.get_or_insert(e)),
-                Scope::Request if whole || !named => drop(beside.wrong.get_or_insert(e)),
-                Scope::Request => self.close(keys(launch, e, refusal), e, ASK_AGAIN, now),
-                Scope::Offering | Scope::Subnet | Scope::Quota | Scope::Asked | Scope::Untried => {
+                CodeScope::Throttled => drop(beside.throttled.get_or_insert(e)),
+                CodeScope::Again => drop(beside.again.get_or_insert(e)),
+                CodeScope::Token => drop(beside.wrong.get_or_insert(e)),
+                CodeScope::Request if whole || !named => drop(beside.wrong.get_or_insert(e)),
+                CodeScope::Request => self.close(keys(launch, e, refusal), e, ASK_AGAIN, now),
+                CodeScope::Offering | CodeScope::Subnet | CodeScope::Quota | CodeScope::Asked | CodeScope::Untried => {
                     self.close(keys(launch, e, refusal), e, refusal.holds, now);
                 }
             }
         }
         if let (true, Some(e)) = (beside == Beside::default() && !self.closes_some(launch, now), answer.errors.first()) {
-            let own = |o: &Offering| Key::Own(launch.pool.clone(), launch.market, o.clone());
+            let own = |o: &Offering| ClosedFor::Own(launch.pool.clone(), launch.market, o.clone());
             let holds = Refusal::of(&e.code).holds.max(SHORT);
             self.close(launch.offerings.iter().map(own).collect(), e, holds, now);
         }
@@ -128,23 +128,23 @@ impl Unavailable {
         launch.offerings.iter().any(|o| closed(o).is_some_and(|c| c.asked_again() > now))
     }
 
-    fn close(&mut self, keys: BTreeSet<Key>, e: &OfferingError, holds: Duration, now: Time) {
+    fn close(&mut self, keys: BTreeSet<ClosedFor>, e: &OfferingError, holds: Duration, now: Time) {
         let closed = Closed { since: now, until: now + holds, code: e.code.as_str().into(), message: e.message.as_str().into() };
         self.closed.extend(keys.into_iter().map(|key| (key, closed.clone())));
     }
 
     /// EC2 took a spot instance of this kind back, so the offering is short of capacity. Closes the offering.
     pub fn interrupted(&mut self, instance_type: &Arc<str>, subnet: Option<&Arc<str>>, now: Time) {
-        let key = Key::Offering(Market::Spot, instance_type.clone(), subnet.cloned());
+        let key = ClosedFor::Offering(Market::Spot, instance_type.clone(), subnet.cloned());
         let (until, code) = (now + INTERRUPTED.holds, INTERRUPTED.code.into());
         self.closed.insert(key, Closed { since: now, until, code, message: Arc::default() });
     }
 
     /// How many closed sets there are on a market now: offerings, subnets and quotas. A subnet counts on both markets.
     pub fn count(&self, market: Market, now: Time) -> usize {
-        let of = |key: &Key| match key {
-            Key::Offering(m, ..) | Key::Quota(m, _) | Key::Own(_, m, _) => *m == market,
-            Key::Subnet(_) => true,
+        let of = |key: &ClosedFor| match key {
+            ClosedFor::Offering(m, ..) | ClosedFor::Quota(m, _) | ClosedFor::Own(_, m, _) => *m == market,
+            ClosedFor::Subnet(_) => true,
         };
         self.closed.iter().filter(|(key, closed)| of(key) && closed.until > now).count()
     }
@@ -164,12 +164,12 @@ impl Unavailable {
     fn blocked(&self, pool: &PoolName, market: Market, o: &Offering, now: Time) -> Option<&Closed> {
         let kind = || o.instance_type.clone();
         let mut keys = vec![
-            Key::Offering(market, kind(), Some(o.subnet.clone())),
-            Key::Offering(market, kind(), None),
-            Key::Subnet(o.subnet.clone()),
-            Key::Own(pool.clone(), market, o.clone()),
+            ClosedFor::Offering(market, kind(), Some(o.subnet.clone())),
+            ClosedFor::Offering(market, kind(), None),
+            ClosedFor::Subnet(o.subnet.clone()),
+            ClosedFor::Own(pool.clone(), market, o.clone()),
         ];
-        keys.extend(QuotaClass::of(&o.instance_type).map(|class| Key::Quota(market, class)));
+        keys.extend(QuotaClass::of(&o.instance_type).map(|class| ClosedFor::Quota(market, class)));
         let closed = keys.iter().filter_map(|key| self.closed.get(key)).filter(|closed| closed.until > now);
         closed.max_by_key(|closed| closed.asked_again())
     }
@@ -207,29 +207,29 @@ fn offerings(pool: &InstanceSettings) -> Vec<Offering> {
 }
 
 /// What an error closes for all pools. Empty: the error does not say which offering or subnet it means.
-fn keys(launch: &Launch, e: &OfferingError, refusal: Refusal) -> BTreeSet<Key> {
+fn keys(launch: &Launch, e: &OfferingError, refusal: Refusal) -> BTreeSet<ClosedFor> {
     let market = launch.market;
-    let exact = |o: &Offering| Key::Offering(market, o.instance_type.clone(), Some(o.subnet.clone()));
+    let exact = |o: &Offering| ClosedFor::Offering(market, o.instance_type.clone(), Some(o.subnet.clone()));
     let fits = |o: &&Offering| {
         e.instance_type.as_ref().is_none_or(|t| *t == o.instance_type) && e.subnet.as_ref().is_none_or(|s| *s == o.subnet)
     };
     let asked: Vec<&Offering> = launch.offerings.iter().filter(fits).collect();
-    let mut keys: BTreeSet<Key> = match (refusal.scope, &e.instance_type, &e.subnet) {
-        (Scope::Subnet, _, Some(subnet)) => [Key::Subnet(subnet.clone())].into(),
-        (Scope::Quota, ..) => {
+    let mut keys: BTreeSet<ClosedFor> = match (refusal.scope, &e.instance_type, &e.subnet) {
+        (CodeScope::Subnet, _, Some(subnet)) => [ClosedFor::Subnet(subnet.clone())].into(),
+        (CodeScope::Quota, ..) => {
             let classes: BTreeSet<Option<QuotaClass>> = asked.iter().map(|o| QuotaClass::of(&o.instance_type)).collect();
             match (classes.len(), classes.first()) {
-                (1, Some(Some(class))) => [Key::Quota(market, *class)].into(),
+                (1, Some(Some(class))) => [ClosedFor::Quota(market, *class)].into(),
                 // EC2 did not say which of several quotas is used up.
                 _ => asked.iter().map(|o| exact(o)).collect(),
             }
         }
         // EC2 may refuse a whole request for one of its subnets or types. Then only EC2's message names the culprit.
-        (Scope::Subnet, _, None) => {
+        (CodeScope::Subnet, _, None) => {
             let named = asked.iter().filter(|o| names(&e.message, &o.subnet));
-            named.map(|o| Key::Subnet(o.subnet.clone())).collect()
+            named.map(|o| ClosedFor::Subnet(o.subnet.clone())).collect()
         }
-        (Scope::Offering, None, None) => {
+        (CodeScope::Offering, None, None) => {
             let said = |o: &Offering| (names(&e.message, &o.instance_type), names(&e.message, &o.subnet));
             let (types, subnets) = (asked.iter().any(|o| said(o).0), asked.iter().any(|o| said(o).1));
             let named = |o: &&&Offering| (!types || said(o).0) && (!subnets || said(o).1);
@@ -240,7 +240,7 @@ fn keys(launch: &Launch, e: &OfferingError, refusal: Refusal) -> BTreeSet<Key> {
     };
     if let (true, Some(t)) = (keys.is_empty(), &e.instance_type) {
         // EC2 names an offering that the launch did not ask for. EC2 is believed, and this offering is closed.
-        keys.insert(Key::Offering(market, t.clone(), e.subnet.clone()));
+        keys.insert(ClosedFor::Offering(market, t.clone(), e.subnet.clone()));
     }
     keys
 }

@@ -25,11 +25,11 @@ const FINAL: [u16; 2] = [400, 413];
 /// The failed deliveries that may be of a job that nobody heard of.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Deliveries {
-    failed: BTreeMap<(AppName, DeliveryId), Failed>,
+    failed: BTreeMap<(AppName, DeliveryId), FailedDelivery>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-struct Failed {
+struct FailedDelivery {
     /// When to ask for the delivery. FAR once muster has asked.
     due: Time,
 }
@@ -48,7 +48,7 @@ impl Deliveries {
         self.failed.retain(|(of, id), _| of != app || shown.contains_key(id));
         for (id, attempts) in shown {
             let wait = WAIT.0.saturating_mul(1 << (attempts - 1).min(10)).min(WAIT.1);
-            self.failed.entry((app.clone(), id)).or_insert(Failed { due: now + wait });
+            self.failed.entry((app.clone(), id)).or_insert(FailedDelivery { due: now + wait });
         }
     }
 

@@ -51,7 +51,7 @@ pub struct Job {
     /// The newest hold, which may be over. While the hold lasts, the job does not count.
     pub hold: Option<Hold>,
     /// What GitHub was asked about the job in the background.
-    pub check: Check,
+    pub check: Confirmation,
 }
 
 /// Why, and until when, a queued job does not count.
@@ -69,7 +69,7 @@ pub struct Hold {
 
 /// When GitHub was asked about a job, and when it may be asked again.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Check {
+pub struct Confirmation {
     /// When GitHub last answered. None: GitHub has not.
     pub answered: Option<Time>,
     /// How often muster asked.
@@ -186,7 +186,7 @@ impl Demand {
                     route: route(spec, event),
                     redelivered: false,
                     hold: None,
-                    check: Check::default(),
+                    check: Confirmation::default(),
                 })
             }
         };

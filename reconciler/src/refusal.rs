@@ -17,7 +17,7 @@ pub const LONG: Duration = Duration::from_secs(6 * 3600);
 
 /// What a code is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Scope {
+pub enum CodeScope {
     /// One instance type in one subnet, on one market.
     Offering,
     /// Every instance type in one subnet, or in the zone of the subnet, on both markets.
@@ -39,19 +39,19 @@ pub enum Scope {
     Again,
 }
 
-impl Scope {
+impl CodeScope {
     /// In words, for the table in the documentation.
     pub const fn said(self) -> &'static str {
         match self {
-            Scope::Offering => "this instance type in this subnet, on this market",
-            Scope::Subnet => "the subnet",
-            Scope::Quota => "the instance types of the same vCPU quota, on this market",
-            Scope::Asked => "the offerings that were asked for, on this market",
-            Scope::Untried => "the offering, if EC2 gives no other code",
-            Scope::Request => "the request, or only the offerings that EC2 names",
-            Scope::Token => "the client token",
-            Scope::Throttled => "the number of calls",
-            Scope::Again => "nothing: it may work in a moment",
+            CodeScope::Offering => "this instance type in this subnet, on this market",
+            CodeScope::Subnet => "the subnet",
+            CodeScope::Quota => "the instance types of the same vCPU quota, on this market",
+            CodeScope::Asked => "the offerings that were asked for, on this market",
+            CodeScope::Untried => "the offering, if EC2 gives no other code",
+            CodeScope::Request => "the request, or only the offerings that EC2 names",
+            CodeScope::Token => "the client token",
+            CodeScope::Throttled => "the number of calls",
+            CodeScope::Again => "nothing: it may work in a moment",
         }
     }
 }
@@ -62,84 +62,84 @@ pub struct Refusal {
     /// The code as EC2 writes it.
     pub code: &'static str,
     /// What the code is about.
-    pub scope: Scope,
+    pub scope: CodeScope,
     /// How long muster leaves alone what is refused. Zero: the code closes no offering.
     pub holds: Duration,
     /// The meaning, as a clause that fits into a reason.
     pub means: &'static str,
 }
 
-const fn of(code: &'static str, scope: Scope, holds: Duration, means: &'static str) -> Refusal {
+const fn of(code: &'static str, scope: CodeScope, holds: Duration, means: &'static str) -> Refusal {
     Refusal { code, scope, holds, means }
 }
 
-const fn short(scope: Scope, code: &'static str, means: &'static str) -> Refusal {
+const fn short(scope: CodeScope, code: &'static str, means: &'static str) -> Refusal {
     of(code, scope, SHORT, means)
 }
 
-const fn long(scope: Scope, code: &'static str, means: &'static str) -> Refusal {
+const fn long(scope: CodeScope, code: &'static str, means: &'static str) -> Refusal {
     of(code, scope, LONG, means)
 }
 
 const fn request(code: &'static str, means: &'static str) -> Refusal {
-    of(code, Scope::Request, Duration::ZERO, means)
+    of(code, CodeScope::Request, Duration::ZERO, means)
 }
 
 /// All codes, ordered by what they are about.
 pub const REFUSALS: &[Refusal] = &[
-    short(Scope::Offering, "InsufficientInstanceCapacity", "EC2 lacks capacity"),
-    short(Scope::Offering, "InsufficientCapacity", "EC2 lacks capacity"),
-    short(Scope::Offering, "InsufficientCapacityOnHost", "the dedicated host is full"),
-    short(Scope::Offering, "InsufficientHostCapacity", "EC2 lacks dedicated hosts"),
-    short(Scope::Offering, "InsufficientReservedInstanceCapacity", "the reserved instances are used up"),
-    short(Scope::Offering, "InsufficientReservedInstancesCapacity", "the reserved instances are used up"),
-    short(Scope::Offering, "ReservationCapacityExceeded", "the capacity reservation is used up"),
-    short(Scope::Offering, "UnavailableHostRequirements", "no dedicated host fits"),
-    short(Scope::Offering, "SpotMaxPriceTooLow", "the spot price is above the most that the launch template pays"),
-    short(Scope::Untried, "UnfulfillableCapacity", "EC2 lacks capacity, or did not try"),
-    long(Scope::Offering, "InvalidFleetConfiguration", "EC2 does not offer the type in the zone"),
-    long(Scope::Offering, "Unsupported", "EC2 does not offer the type with these settings in the zone"),
-    long(Scope::Offering, "InvalidInstanceType", "EC2 does not launch the type with these settings"),
-    long(Scope::Offering, "UnsupportedInstanceTypeOnHost", "the dedicated host does not take the type"),
-    long(Scope::Offering, "EncryptedVolumesNotSupported", "the type takes no encrypted volumes"),
+    short(CodeScope::Offering, "InsufficientInstanceCapacity", "EC2 lacks capacity"),
+    short(CodeScope::Offering, "InsufficientCapacity", "EC2 lacks capacity"),
+    short(CodeScope::Offering, "InsufficientCapacityOnHost", "the dedicated host is full"),
+    short(CodeScope::Offering, "InsufficientHostCapacity", "EC2 lacks dedicated hosts"),
+    short(CodeScope::Offering, "InsufficientReservedInstanceCapacity", "the reserved instances are used up"),
+    short(CodeScope::Offering, "InsufficientReservedInstancesCapacity", "the reserved instances are used up"),
+    short(CodeScope::Offering, "ReservationCapacityExceeded", "the capacity reservation is used up"),
+    short(CodeScope::Offering, "UnavailableHostRequirements", "no dedicated host fits"),
+    short(CodeScope::Offering, "SpotMaxPriceTooLow", "the spot price is above the most that the launch template pays"),
+    short(CodeScope::Untried, "UnfulfillableCapacity", "EC2 lacks capacity, or did not try"),
+    long(CodeScope::Offering, "InvalidFleetConfiguration", "EC2 does not offer the type in the zone"),
+    long(CodeScope::Offering, "Unsupported", "EC2 does not offer the type with these settings in the zone"),
+    long(CodeScope::Offering, "InvalidInstanceType", "EC2 does not launch the type with these settings"),
+    long(CodeScope::Offering, "UnsupportedInstanceTypeOnHost", "the dedicated host does not take the type"),
+    long(CodeScope::Offering, "EncryptedVolumesNotSupported", "the type takes no encrypted volumes"),
     long(
-        Scope::Offering,
+        CodeScope::Offering,
         "InstanceCreditSpecification.NotSupported",
         "the type has no CPU credits, and the launch template sets them",
     ),
     long(
-        Scope::Offering,
+        CodeScope::Offering,
         "AttachmentLimitExceeded",
         "the type takes fewer volumes or network interfaces than the launch template has",
     ),
     long(
-        Scope::Offering,
+        CodeScope::Offering,
         "InvalidInterface.IpAddressLimitExceeded",
         "the type takes fewer addresses than the launch template gives",
     ),
-    long(Scope::Offering, "PrivateIpAddressLimitExceeded", "the type takes fewer addresses than the launch template gives"),
-    short(Scope::Subnet, "InsufficientFreeAddressesInSubnet", "the subnet has no free addresses"),
-    short(Scope::Subnet, "InsufficientVolumeCapacity", "EC2 lacks EBS capacity in the zone"),
-    long(Scope::Subnet, "VolumeTypeNotAvailableInZone", "the zone lacks the volume type of the launch template"),
-    long(Scope::Subnet, "InvalidSubnet", "there is no such subnet"),
-    long(Scope::Subnet, "InvalidSubnetID.NotFound", "there is no such subnet"),
-    long(Scope::Subnet, "InvalidSubnetID.Malformed", "there is no such subnet"),
-    long(Scope::Subnet, "InvalidAvailabilityZone", "the zone cannot be used"),
-    long(Scope::Subnet, "InvalidZone.NotFound", "the zone cannot be used"),
-    short(Scope::Quota, "MaxSpotInstanceCountExceeded", "the account's quota of spot vCPUs is used up"),
-    short(Scope::Quota, "VcpuLimitExceeded", "the account's quota of vCPUs is used up"),
-    short(Scope::Quota, "InstanceLimitExceeded", "the account's limit of instances is reached"),
-    short(Scope::Asked, "MaxFleetCountExceeded", "the account's limit of fleets is reached"),
-    short(Scope::Asked, "MaxSpotFleetRequestCountExceeded", "the account's limit of fleets is reached"),
-    short(Scope::Asked, "AddressLimitExceeded", "the account's limit of addresses is reached"),
-    short(Scope::Asked, "InsufficientAddressCapacity", "EC2 lacks addresses"),
-    short(Scope::Asked, "NetworkInterfaceLimitExceeded", "the account's limit of network interfaces is reached"),
-    short(Scope::Asked, "VolumeLimitExceeded", "the account's limit of EBS storage is reached"),
-    short(Scope::Asked, "MaxIOPSLimitExceeded", "the account's limit of EBS IOPS is reached"),
-    short(Scope::Asked, "VolumeIOPSLimit", "the limit of EBS IOPS is reached"),
-    short(Scope::Asked, "ResourceLimitExceeded", "a limit of the account is reached"),
+    long(CodeScope::Offering, "PrivateIpAddressLimitExceeded", "the type takes fewer addresses than the launch template gives"),
+    short(CodeScope::Subnet, "InsufficientFreeAddressesInSubnet", "the subnet has no free addresses"),
+    short(CodeScope::Subnet, "InsufficientVolumeCapacity", "EC2 lacks EBS capacity in the zone"),
+    long(CodeScope::Subnet, "VolumeTypeNotAvailableInZone", "the zone lacks the volume type of the launch template"),
+    long(CodeScope::Subnet, "InvalidSubnet", "there is no such subnet"),
+    long(CodeScope::Subnet, "InvalidSubnetID.NotFound", "there is no such subnet"),
+    long(CodeScope::Subnet, "InvalidSubnetID.Malformed", "there is no such subnet"),
+    long(CodeScope::Subnet, "InvalidAvailabilityZone", "the zone cannot be used"),
+    long(CodeScope::Subnet, "InvalidZone.NotFound", "the zone cannot be used"),
+    short(CodeScope::Quota, "MaxSpotInstanceCountExceeded", "the account's quota of spot vCPUs is used up"),
+    short(CodeScope::Quota, "VcpuLimitExceeded", "the account's quota of vCPUs is used up"),
+    short(CodeScope::Quota, "InstanceLimitExceeded", "the account's limit of instances is reached"),
+    short(CodeScope::Asked, "MaxFleetCountExceeded", "the account's limit of fleets is reached"),
+    short(CodeScope::Asked, "MaxSpotFleetRequestCountExceeded", "the account's limit of fleets is reached"),
+    short(CodeScope::Asked, "AddressLimitExceeded", "the account's limit of addresses is reached"),
+    short(CodeScope::Asked, "InsufficientAddressCapacity", "EC2 lacks addresses"),
+    short(CodeScope::Asked, "NetworkInterfaceLimitExceeded", "the account's limit of network interfaces is reached"),
+    short(CodeScope::Asked, "VolumeLimitExceeded", "the account's limit of EBS storage is reached"),
+    short(CodeScope::Asked, "MaxIOPSLimitExceeded", "the account's limit of EBS IOPS is reached"),
+    short(CodeScope::Asked, "VolumeIOPSLimit", "the limit of EBS IOPS is reached"),
+    short(CodeScope::Asked, "ResourceLimitExceeded", "a limit of the account is reached"),
     short(
-        Scope::Asked,
+        CodeScope::Asked,
         "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
         "the account lacks the service-linked role of spot, and the controller may not make it",
     ),
@@ -211,29 +211,29 @@ pub const REFUSALS: &[Refusal] = &[
     request("ResourceCountExceeded", "the request asks for too many instances at once"),
     request("RequestExpired", "the clock of the controller's machine is wrong"),
     request("IdempotentInstanceTerminated", "what the client token launched has ended"),
-    of("IdempotentParameterMismatch", Scope::Token, Duration::ZERO, "the client token belongs to another request"),
-    of("RequestLimitExceeded", Scope::Throttled, Duration::ZERO, "too many calls"),
-    of("Throttling", Scope::Throttled, Duration::ZERO, "too many calls"),
-    of("ThrottlingException", Scope::Throttled, Duration::ZERO, "too many calls"),
-    of("IncorrectState", Scope::Again, Duration::ZERO, "something that is needed is not ready yet"),
-    of("ConcurrentTagAccess", Scope::Again, Duration::ZERO, "two calls tag the same thing"),
+    of("IdempotentParameterMismatch", CodeScope::Token, Duration::ZERO, "the client token belongs to another request"),
+    of("RequestLimitExceeded", CodeScope::Throttled, Duration::ZERO, "too many calls"),
+    of("Throttling", CodeScope::Throttled, Duration::ZERO, "too many calls"),
+    of("ThrottlingException", CodeScope::Throttled, Duration::ZERO, "too many calls"),
+    of("IncorrectState", CodeScope::Again, Duration::ZERO, "something that is needed is not ready yet"),
+    of("ConcurrentTagAccess", CodeScope::Again, Duration::ZERO, "two calls tag the same thing"),
     of(
         "CreditSpecificationUpdateInProgress",
-        Scope::Again,
+        CodeScope::Again,
         Duration::ZERO,
         "the account's default CPU credits are being changed",
     ),
-    of("InternalError", Scope::Again, Duration::ZERO, "EC2 failed"),
-    of("InternalFailure", Scope::Again, Duration::ZERO, "EC2 failed"),
-    of("ServiceUnavailable", Scope::Again, Duration::ZERO, "EC2 failed"),
-    of("Unavailable", Scope::Again, Duration::ZERO, "EC2 is overloaded"),
+    of("InternalError", CodeScope::Again, Duration::ZERO, "EC2 failed"),
+    of("InternalFailure", CodeScope::Again, Duration::ZERO, "EC2 failed"),
+    of("ServiceUnavailable", CodeScope::Again, Duration::ZERO, "EC2 failed"),
+    of("Unavailable", CodeScope::Again, Duration::ZERO, "EC2 is overloaded"),
 ];
 
 /// What an unknown code means: it is first taken to be about its offering.
-pub const UNKNOWN: Refusal = short(Scope::Offering, "", "EC2 refuses it");
+pub const UNKNOWN: Refusal = short(CodeScope::Offering, "", "EC2 refuses it");
 
 /// A spot interruption, which shows that the offering is short of capacity.
-pub const INTERRUPTED: Refusal = short(Scope::Offering, "interrupted", "spot took back an instance of this kind");
+pub const INTERRUPTED: Refusal = short(CodeScope::Offering, "interrupted", "spot took back an instance of this kind");
 
 impl Refusal {
     /// The meaning of a code. None: the code is not on the list.
@@ -248,7 +248,7 @@ impl Refusal {
 
     /// Whether the code is about offerings, so that the pool may ask for others at once.
     pub const fn of_offerings(self) -> bool {
-        matches!(self.scope, Scope::Offering | Scope::Subnet | Scope::Quota | Scope::Asked | Scope::Untried)
+        matches!(self.scope, CodeScope::Offering | CodeScope::Subnet | CodeScope::Quota | CodeScope::Asked | CodeScope::Untried)
     }
 
     /// Whether the refusal passes by itself, so that EC2's message adds nothing.
@@ -285,6 +285,6 @@ mod tests {
 
     #[test]
     fn an_unknown_code_is_about_its_offering_first() {
-        assert_eq!((Refusal::known("BrandNew"), Refusal::of("BrandNew").scope), (None, Scope::Offering));
+        assert_eq!((Refusal::known("BrandNew"), Refusal::of("BrandNew").scope), (None, CodeScope::Offering));
     }
 }

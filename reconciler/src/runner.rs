@@ -21,7 +21,7 @@ pub use ec2::{CONSISTENCY_LAG, Instance, LAUNCH_LAG, Shape};
 pub use github::Registration;
 pub use job::JobEvidence;
 pub use leaving::Ask;
-pub use phase::{Ec2, Evidence, Phase, Seat, phase};
+pub use phase::{Ec2State, Evidence, Phase, Seat, phase};
 pub use start::REGISTER_GRACE;
 pub use terms::Terms;
 

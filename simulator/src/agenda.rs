@@ -13,29 +13,29 @@ use crate::event::Event;
 #[derive(Debug)]
 pub(super) struct Agenda {
     pub now: Time,
-    heap: BinaryHeap<Reverse<Entry>>,
+    heap: BinaryHeap<Reverse<Appointment>>,
     sequence: u64,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Appointment {
     at: Time,
     sequence: u64,
     event: Event,
 }
 
-impl PartialEq for Entry {
+impl PartialEq for Appointment {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
-impl Eq for Entry {}
-impl PartialOrd for Entry {
+impl Eq for Appointment {}
+impl PartialOrd for Appointment {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
-impl Ord for Entry {
+impl Ord for Appointment {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         (self.at, self.sequence).cmp(&(other.at, other.sequence))
     }
@@ -49,7 +49,7 @@ impl Agenda {
     /// Plans an event. An event that would lie in the past happens now.
     pub fn at(&mut self, at: Time, event: Event) {
         self.sequence += 1;
-        self.heap.push(Reverse(Entry { at: at.max(self.now), sequence: self.sequence, event }));
+        self.heap.push(Reverse(Appointment { at: at.max(self.now), sequence: self.sequence, event }));
     }
 
     /// Plans an event, `delay` from now.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use muster_reconciler::failure::OfferingError;
 use muster_reconciler::market::{Market, Offering};
-use muster_reconciler::refusal::{REFUSALS, Scope};
+use muster_reconciler::refusal::{CodeScope, REFUSALS};
 use muster_reconciler::time::Time;
 
 use crate::faults::Fault;
@@ -89,7 +89,7 @@ impl Stock {
     pub fn odd_refusal(nature: &mut Nature) -> Option<(&'static str, Rng)> {
         let mut rng = nature.strikes(Fault::OddRefusal)?;
         // Only a token that another request has used leads to the codes about tokens.
-        let codes: Vec<&str> = REFUSALS.iter().filter(|r| r.scope != Scope::Token).map(|r| r.code).collect();
+        let codes: Vec<&str> = REFUSALS.iter().filter(|r| r.scope != CodeScope::Token).map(|r| r.code).collect();
         let nth = usize::try_from(rng.below(codes.len() as u64 + 1)).unwrap_or_default();
         Some((codes.get(nth).copied().unwrap_or("BrandNewCode"), rng))
     }
@@ -101,24 +101,24 @@ fn epoch(now: Time) -> u64 {
 
 /// A token bucket. A call takes one token, and tokens come back at a steady rate.
 #[derive(Clone, Debug)]
-pub(super) struct Bucket {
+pub(super) struct TokenBucket {
     burst: f64,
     per_second: f64,
     tokens: f64,
     at: Time,
 }
 
-impl Bucket {
+impl TokenBucket {
     /// A full bucket.
-    pub fn new(burst: f64, per_second: f64, now: Time) -> Bucket {
-        Bucket { burst, per_second, tokens: burst, at: now }
+    pub fn new(burst: f64, per_second: f64, now: Time) -> TokenBucket {
+        TokenBucket { burst, per_second, tokens: burst, at: now }
     }
 
     /// The bucket that AWS has for the call. None: no call of muster's comes near its limit.
     ///
     /// <https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html>,
     /// <https://docs.aws.amazon.com/general/latest/gr/ssm.html> (PutParameter: 3 a second; the burst is our guess).
-    pub fn of(api: &str, now: Time) -> Option<Bucket> {
+    pub fn of(api: &str, now: Time) -> Option<TokenBucket> {
         let (burst, per_second) = match api {
             "CreateFleet" => (50.0, 5.0),
             "TerminateInstances" => (100.0, 5.0),
@@ -127,7 +127,7 @@ impl Bucket {
             "PutParameter" => (10.0, 3.0),
             _ => return None,
         };
-        Some(Bucket::new(burst, per_second, now))
+        Some(TokenBucket::new(burst, per_second, now))
     }
 
     /// Takes one token. False: the bucket is empty.

@@ -9,11 +9,11 @@ use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState};
 use muster_reconciler::failure::{Failure, FailureKind, OfferingError};
 use muster_reconciler::ids::{Forge, InstanceId, Intent, PoolName, RunnerId};
 use muster_reconciler::market::{Market, Offering};
-use muster_reconciler::refusal::{Refusal, Scope};
+use muster_reconciler::refusal::{CodeScope, Refusal};
 use muster_reconciler::time::Time;
 
-use crate::capacity::{Bucket, Stock};
-use crate::event::{Act, Event};
+use crate::capacity::{Stock, TokenBucket};
+use crate::event::{Deadline, Event};
 use crate::faults::Fault;
 use crate::nature::Nature;
 use crate::rng::{Rng, Spread};
@@ -28,14 +28,14 @@ pub(super) const PAGE: usize = 10;
 /// The true state of EC2 and SSM.
 #[derive(Debug)]
 pub struct Cloud {
-    instances: BTreeMap<InstanceId, Instance>,
+    instances: BTreeMap<InstanceId, TrueInstance>,
     /// How many instances are pending or running in each pool. This is an index of `instances`.
     live: BTreeMap<PoolName, u32>,
     fleets: BTreeMap<Intent, (Arc<Launch>, Launched)>,
     /// The runners' secrets in SSM, by instance.
     pub(super) secrets: BTreeMap<InstanceId, Secret>,
     stock: Stock,
-    buckets: BTreeMap<&'static str, Option<Bucket>>,
+    buckets: BTreeMap<&'static str, Option<TokenBucket>>,
     launched: u64,
     ended: BTreeMap<Ending, u64>,
     rng: Rng,
@@ -56,7 +56,7 @@ pub enum Ending {
 
 /// One instance at EC2.
 #[derive(Debug)]
-pub struct Instance {
+pub struct TrueInstance {
     /// The pool, from the tag `muster:pool`.
     pub pool: PoolName,
     intent: Intent,
@@ -90,7 +90,7 @@ pub(super) struct Secret {
     pub orphan_since: Option<Time>,
 }
 
-impl Instance {
+impl TrueInstance {
     fn latest(&self) -> Option<&Moment> {
         self.changes.last()
     }
@@ -155,8 +155,8 @@ fn refused_whole(launch: &Launch, code: &str) -> Result<OfferingError, Failure> 
         Some(known) if known.of_offerings() => {
             Ok(OfferingError { instance_type: None, subnet: None, code: code.into(), message })
         }
-        Some(Refusal { scope: Scope::Throttled, .. }) => Err(Failure::new(FailureKind::Throttled, message)),
-        Some(Refusal { scope: Scope::Again, .. }) => Err(Failure::new(FailureKind::Unavailable, message)),
+        Some(Refusal { scope: CodeScope::Throttled, .. }) => Err(Failure::new(FailureKind::Throttled, message)),
+        Some(Refusal { scope: CodeScope::Again, .. }) => Err(Failure::new(FailureKind::Unavailable, message)),
         _ => Err(Failure::new(FailureKind::Refused, message)),
     }
 }
@@ -177,7 +177,7 @@ impl Cloud {
     }
 
     /// All instances that EC2 still shows, by id.
-    pub fn instances(&self) -> &BTreeMap<InstanceId, Instance> {
+    pub fn instances(&self) -> &BTreeMap<InstanceId, TrueInstance> {
         &self.instances
     }
 
@@ -203,14 +203,15 @@ impl Cloud {
 
     /// The pool's live instances in words, for the message of a failure.
     pub(super) fn describe_live(&self, pool: &PoolName) -> String {
-        let said =
-            |(id, i): (&InstanceId, &Instance)| format!("{id} {:?}{}", i.state(), if i.draining() { " draining" } else { "" });
+        let said = |(id, i): (&InstanceId, &TrueInstance)| {
+            format!("{id} {:?}{}", i.state(), if i.draining() { " draining" } else { "" })
+        };
         self.instances.iter().filter(|(_, i)| i.pool == *pool && i.live()).map(said).collect::<Vec<_>>().join(", ")
     }
 
     /// Takes one token from the API's bucket. False: the bucket is empty, so the call is throttled.
     pub(super) fn admit(&mut self, api: &'static str, now: Time) -> bool {
-        self.buckets.entry(api).or_insert_with(|| Bucket::of(api, now)).as_mut().is_none_or(|bucket| bucket.take(now))
+        self.buckets.entry(api).or_insert_with(|| TokenBucket::of(api, now)).as_mut().is_none_or(|bucket| bucket.take(now))
     }
 
     /// CreateFleet of type `instant`. A repeated request with the same token gets the same answer and launches nothing
@@ -276,7 +277,7 @@ impl Cloud {
         *self.live.entry(l.pool.clone()).or_default() += 1;
         self.instances.insert(
             id.clone(),
-            Instance {
+            TrueInstance {
                 pool: l.pool.clone(),
                 intent: l.intent.clone(),
                 forge: l.forge.clone(),
@@ -362,7 +363,7 @@ impl Cloud {
         nature.say(format_args!("spot warns {id}"));
         self.notify(Ec2Event { instance: id.clone(), kind: Ec2EventKind::SpotInterruption }, nature);
         if comes {
-            nature.act_after(Duration::from_secs(4), id, Act::PowerOff("spot takes it back"));
+            nature.act_after(Duration::from_secs(4), id, Deadline::PowerOff("spot takes it back"));
             nature.after(SPOT_NOTICE, Event::Reclaimed(id.clone()));
         }
         true

@@ -16,12 +16,12 @@ use crate::run::RunReport;
 use crate::scenario::Scenario;
 use crate::times::BEGIN;
 
-pub use crate::request::{Kind, Point};
+pub use crate::request::{CrashPoint, RequestKind};
 pub use examples::Example;
 
 /// The state at the end of a run, and what the run took to get there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct End {
+pub struct CrashEnd {
     /// How many jobs have each conclusion.
     pub jobs: BTreeMap<&'static str, u64>,
     /// How many instances live in each pool.
@@ -40,9 +40,9 @@ pub struct End {
     pub ended: BTreeMap<Ending, u64>,
 }
 
-impl End {
-    fn of(world: &Simulation) -> End {
-        End {
+impl CrashEnd {
+    fn of(world: &Simulation) -> CrashEnd {
+        CrashEnd {
             jobs: world.report().jobs,
             live: world.cloud().populated().map(|(pool, n)| (pool.to_string(), n)).collect(),
             registrations: world.github().registrations().len(),
@@ -65,10 +65,10 @@ impl End {
     /// - Up to `spare` more instances may have been launched, and up to `spare` more drained.
     /// - One more registration may have been made. The dead process had one that its instance had not used, and no later
     ///   process can tell whether the instance still has it.
-    fn wrong_with(&self, crashed: &End, spare: u64) -> Option<String> {
-        let left = |e: &End| (e.jobs.clone(), e.live.clone(), e.registrations, e.secrets, e.messages);
-        let forced = |e: &End| (e.ended_by(Ending::Termination), e.ended_by(Ending::Spot));
-        let more = |count: fn(&End) -> u64| count(crashed).saturating_sub(count(self));
+    fn wrong_with(&self, crashed: &CrashEnd, spare: u64) -> Option<String> {
+        let left = |e: &CrashEnd| (e.jobs.clone(), e.live.clone(), e.registrations, e.secrets, e.messages);
+        let forced = |e: &CrashEnd| (e.ended_by(Ending::Termination), e.ended_by(Ending::Spot));
+        let more = |count: fn(&CrashEnd) -> u64| count(crashed).saturating_sub(count(self));
         let wrong = if left(crashed) != left(self) {
             "something else is left"
         } else if forced(crashed) != forced(self) {
@@ -119,18 +119,18 @@ pub struct Reference {
     /// How the runs with a crash are judged.
     pub judged: Judged,
     /// The end of the run without a crash.
-    pub end: End,
+    pub end: CrashEnd,
     /// The kinds of its effects in order, without sweeps. A crash can follow each of them.
-    pub effects: Vec<Kind>,
+    pub effects: Vec<RequestKind>,
 }
 
 /// A run with a crash.
 #[derive(Debug)]
 pub struct Crashed {
     /// After which effect the controller crashed.
-    pub at: Point,
+    pub at: CrashPoint,
     /// The kind of that effect. None: the run has fewer effects.
-    pub kind: Option<Kind>,
+    pub kind: Option<RequestKind>,
     /// What is wrong with the run. None: nothing.
     pub wrong: Option<String>,
     /// The report of the run.
@@ -153,18 +153,20 @@ impl Reference {
         let (world, converged) = run(scenario, None, 0);
         match world.violations().iter().cloned().chain(converged.err()).next() {
             Some(violation) => Err(violation),
-            None => Ok(Reference { scenario: scenario.clone(), judged, end: End::of(&world), effects: world.kinds().to_vec() }),
+            None => {
+                Ok(Reference { scenario: scenario.clone(), judged, end: CrashEnd::of(&world), effects: world.kinds().to_vec() })
+            }
         }
     }
 
     /// Every point at which the run can crash.
-    pub fn points(&self) -> impl Iterator<Item = Point> + use<> {
+    pub fn points(&self) -> impl Iterator<Item = CrashPoint> + use<> {
         let effects = self.effects.len() as u64;
-        CrashMode::ALL.into_iter().flat_map(move |mode| (1..=effects).map(move |effect| Point { effect, mode }))
+        CrashMode::ALL.into_iter().flat_map(move |mode| (1..=effects).map(move |effect| CrashPoint { effect, mode }))
     }
 
     /// How many effects of each kind the run has.
-    pub fn kinds(&self) -> BTreeMap<Kind, u64> {
+    pub fn kinds(&self) -> BTreeMap<RequestKind, u64> {
         let mut kinds = BTreeMap::new();
         for kind in &self.effects {
             *kinds.entry(*kind).or_default() += 1;
@@ -173,7 +175,7 @@ impl Reference {
     }
 
     /// Repeats the run with a crash at this point, and keeps the last `lines` lines of its trace.
-    pub fn crash(&self, at: Point, lines: usize) -> Crashed {
+    pub fn crash(&self, at: CrashPoint, lines: usize) -> Crashed {
         let (world, converged) = run(&self.scenario, Some(at), lines);
         let wrong = self.judge(&world, converged.as_ref().err());
         let nth = usize::try_from(at.effect.saturating_sub(1)).ok();
@@ -184,16 +186,16 @@ impl Reference {
     fn judge(&self, world: &Simulation, unrest: Option<&Violation>) -> Option<String> {
         match (world.violations().first().or(unrest), self.judged) {
             (Some(violation), _) => Some(violation.to_string()),
-            (None, Judged::ByEnd { spare }) => self.end.wrong_with(&End::of(world), spare),
+            (None, Judged::ByEnd { spare }) => self.end.wrong_with(&CrashEnd::of(world), spare),
             (None, Judged::ByInvariants) => None,
         }
     }
 }
 
-fn run(scenario: &Scenario, crash: Option<Point>, lines: usize) -> (Simulation, Result<(), Violation>) {
+fn run(scenario: &Scenario, crash: Option<CrashPoint>, lines: usize) -> (Simulation, Result<(), Violation>) {
     let mut world = scenario.world(lines);
     world.keep_kinds();
-    if let Some(Point { effect, mode }) = crash {
+    if let Some(CrashPoint { effect, mode }) = crash {
         world.crash_after_effect(effect, mode);
     }
     world.step_until(BEGIN + scenario.disturbed);
@@ -206,8 +208,8 @@ fn run(scenario: &Scenario, crash: Option<Point>, lines: usize) -> (Simulation, 
 mod tests {
     use super::*;
 
-    fn end() -> End {
-        End {
+    fn end() -> CrashEnd {
+        CrashEnd {
             jobs: [("success", 3)].into(),
             live: BTreeMap::new(),
             registrations: 1,
@@ -221,20 +223,23 @@ mod tests {
 
     #[test]
     fn an_end_is_compared_in_all_its_counts() {
-        let says = |crashed: End| end().wrong_with(&crashed, 0).unwrap_or_default();
+        let says = |crashed: CrashEnd| end().wrong_with(&crashed, 0).unwrap_or_default();
         assert_eq!(says(end()), "");
-        assert_eq!(says(End { launched: 3, registered: 4, ..end() }), "");
-        assert_eq!(says(End { registered: 6, ..end() }), "");
-        assert!(says(End { registered: 7, ..end() }).starts_with("more registrations"));
-        assert!(says(End { launched: 5, ..end() }).starts_with("more instances were launched"));
-        assert!(says(End { jobs: [("success", 2), ("failure", 1)].into(), ..end() }).starts_with("something else is left"));
-        for left in [End { secrets: 1, ..end() }, End { messages: 1, ..end() }, End { registrations: 2, ..end() }] {
+        assert_eq!(says(CrashEnd { launched: 3, registered: 4, ..end() }), "");
+        assert_eq!(says(CrashEnd { registered: 6, ..end() }), "");
+        assert!(says(CrashEnd { registered: 7, ..end() }).starts_with("more registrations"));
+        assert!(says(CrashEnd { launched: 5, ..end() }).starts_with("more instances were launched"));
+        assert!(says(CrashEnd { jobs: [("success", 2), ("failure", 1)].into(), ..end() }).starts_with("something else is left"));
+        for left in [CrashEnd { secrets: 1, ..end() }, CrashEnd { messages: 1, ..end() }, CrashEnd { registrations: 2, ..end() }]
+        {
             assert!(says(left).starts_with("something else is left"));
         }
-        assert!(says(End { ended: [(Ending::Itself, 4)].into(), ..end() }).starts_with("other instances were ended by force"));
+        assert!(
+            says(CrashEnd { ended: [(Ending::Itself, 4)].into(), ..end() }).starts_with("other instances were ended by force")
+        );
         let drained = [(Ending::Itself, 2), (Ending::Termination, 1), (Ending::Drain, 1)];
-        assert!(says(End { ended: drained.into(), ..end() }).starts_with("more instances were let go"));
-        assert_eq!(end().wrong_with(&End { launched: 5, ended: drained.into(), ..end() }, 1), None);
+        assert!(says(CrashEnd { ended: drained.into(), ..end() }).starts_with("more instances were let go"));
+        assert_eq!(end().wrong_with(&CrashEnd { launched: 5, ended: drained.into(), ..end() }, 1), None);
     }
 
     #[test]
@@ -250,10 +255,10 @@ mod tests {
 
     #[test]
     fn a_point_reads_as_it_is_written() {
-        let at = Point { effect: 12, mode: CrashMode::Lost };
+        let at = CrashPoint { effect: 12, mode: CrashMode::Lost };
         assert_eq!(at.to_string().parse(), Ok(at));
         for wrong in ["12", "0:lost", "12:found", ":done"] {
-            assert!(wrong.parse::<Point>().is_err_and(|e| e.contains("12:lost")), "{wrong}");
+            assert!(wrong.parse::<CrashPoint>().is_err_and(|e| e.contains("12:lost")), "{wrong}");
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::options::Latencies;
 use crate::rng::{Rng, Spread};
 use crate::scenario::{Cluster, Scenario, Timed};
 use crate::times::BEGIN;
-use crate::workload::{Kind, Workload};
+use crate::workload::{JobKind, JobStream};
 
 /// How long jobs are queued and faults happen.
 const DISTURBED: Duration = Duration::from_secs(40 * 60);
@@ -92,7 +92,7 @@ fn pool(rng: &mut Rng, nth: usize) -> RunnerPool {
 
 /// The kinds of jobs for these pools. A job has the labels of its pool, or fewer, and a repository that the pool's scope
 /// covers.
-fn kinds(rng: &mut Rng, pools: &[RunnerPool]) -> Vec<Kind> {
+fn kinds(rng: &mut Rng, pools: &[RunnerPool]) -> Vec<JobKind> {
     let mut kinds = Vec::new();
     for pool in pools {
         let all = &pool.spec.labels;
@@ -101,10 +101,10 @@ fn kinds(rng: &mut Rng, pools: &[RunnerPool]) -> Vec<Kind> {
         let covers = SCOPES.iter().find(|(scope, ..)| *scope == pool.spec.github.scope.to_string());
         let repos = covers.map_or_else(Vec::new, |(_, _, repos)| repos.iter().map(|r| (*r).to_owned()).collect());
         let takes = if rng.chance(0.2) { Spread::secs(1, 30) } else { Spread::secs(20, 600) };
-        kinds.push(Kind { weight: whole(1 + rng.below(4)), labels, takes, cancel_after: None, repos });
+        kinds.push(JobKind { weight: whole(1 + rng.below(4)), labels, takes, cancel_after: None, repos });
     }
     if rng.chance(0.2) {
-        kinds.push(Kind {
+        kinds.push(JobKind {
             weight: 1,
             labels: ["self-hosted", "gpu"].map(str::to_owned).to_vec(),
             takes: Spread::secs(60, 300),
@@ -197,7 +197,7 @@ impl Scenario {
         let kinds = kinds(&mut rng, &pools);
         let pause = Spread::secs(2, 60 * (1 + rng.below(6)));
         let until = BEGIN + (DISTURBED - NO_JOBS_AT_THE_END);
-        let mut jobs: Vec<JobPlan> = Workload::new(seed, BEGIN, kinds, pause).take_while(|j| j.at < until).take(JOBS).collect();
+        let mut jobs: Vec<JobPlan> = JobStream::new(seed, BEGIN, kinds, pause).take_while(|j| j.at < until).take(JOBS).collect();
         let mut cluster = Cluster {
             name: "test".into(),
             apps: vec!["main".into(), "second".into()],

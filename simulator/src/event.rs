@@ -55,14 +55,14 @@ pub(super) enum Event {
     /// EC2 takes a spot instance back.
     Reclaimed(InstanceId),
     /// An instance does what it had planned.
-    Act(InstanceId, Act),
+    Act(InstanceId, Deadline),
     /// The oracle checks the invariants.
     Check,
 }
 
 /// What an instance does when its time has come.
 #[derive(Debug)]
-pub(super) enum Act {
+pub(super) enum Deadline {
     /// The instance has booted, and begins to wait for its configuration.
     Boot,
     /// The instance looks for its configuration.

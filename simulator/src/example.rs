@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use muster_reconciler::ids::Scope;
 use muster_reconciler::manifest::{
-    Architecture, Capacity, Controller, GitHubApp, InstanceSettings, Lifetime, Metadata, PoolGitHub, RunnerPool, RunnerPoolSpec,
-    RunnerSettings, Span, Spec,
+    Architecture, Capacity, ControllerManifest, GitHubApp, InstanceSettings, Lifetime, Metadata, PoolGitHub, RunnerPool,
+    RunnerPoolSpec, RunnerSettings, Span, Spec,
 };
 
 /// The organisation that owns the repositories of all jobs.
@@ -33,7 +33,7 @@ pub fn pool(name: &str, labels: &[&str], max: u32) -> RunnerPool {
 /// A cluster with these pools and one GitHub App.
 pub fn cluster(name: &str, pools: impl IntoIterator<Item = RunnerPool>) -> Arc<Spec> {
     let app = GitHubApp { metadata: Metadata { name: "main".into() }, ..GitHubApp::default() };
-    let controller = Controller { metadata: Metadata { name: name.into() }, ..Controller::default() };
+    let controller = ControllerManifest { metadata: Metadata { name: name.into() }, ..ControllerManifest::default() };
     Arc::new(Spec {
         controller,
         apps: [("main".into(), app)].into(),

@@ -20,10 +20,10 @@ use crate::rng::{Rng, Spread};
 
 /// The true state of GitHub: its jobs, its runners and its failed webhooks.
 #[derive(Debug)]
-pub struct GitHub {
-    jobs: BTreeMap<JobId, Job>,
+pub struct TrueGitHub {
+    jobs: BTreeMap<JobId, TrueJob>,
     /// Queued jobs that GitHub may give to a runner now, by what they ask for.
-    free: BTreeMap<Ask, BTreeSet<JobId>>,
+    free: BTreeMap<RunsOn, BTreeSet<JobId>>,
     /// Jobs that are queued or in progress.
     unfinished: BTreeSet<JobId>,
     next_job: u64,
@@ -37,11 +37,11 @@ pub struct GitHub {
 }
 
 /// What a job asks of its runner: labels, and the repository.
-type Ask = (Vec<String>, String);
+type RunsOn = (Vec<String>, String);
 
 /// One job, in its true state.
 #[derive(Debug)]
-pub struct Job {
+pub struct TrueJob {
     /// The job as the scenario plans it.
     pub plan: JobPlan,
     /// The workflow run that the job belongs to.
@@ -59,12 +59,12 @@ pub struct Job {
     /// The conclusion, as in a webhook. None: the job is not over.
     pub conclusion: Option<&'static str>,
     /// Whether GitHub holds the job back, and who can know.
-    pub hold: Hold,
+    pub hold: TrueHold,
 }
 
 /// Whether GitHub holds a queued job back, and who can know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hold {
+pub enum TrueHold {
     /// GitHub does not hold the job back.
     No,
     /// GitHub holds the job back, and reports it as queued. A concurrency group can do that.
@@ -96,9 +96,9 @@ pub(super) fn in_scope(scope: &Scope, repo: &str) -> bool {
     }
 }
 
-impl GitHub {
-    pub(super) fn new(seed: u64) -> GitHub {
-        GitHub {
+impl TrueGitHub {
+    pub(super) fn new(seed: u64) -> TrueGitHub {
+        TrueGitHub {
             jobs: BTreeMap::new(),
             free: BTreeMap::new(),
             unfinished: BTreeSet::new(),
@@ -111,12 +111,12 @@ impl GitHub {
     }
 
     /// Every job since the start of the run.
-    pub fn jobs(&self) -> &BTreeMap<JobId, Job> {
+    pub fn jobs(&self) -> &BTreeMap<JobId, TrueJob> {
         &self.jobs
     }
 
     /// The jobs that are queued or in progress.
-    pub fn unfinished(&self) -> impl Iterator<Item = (JobId, &Job)> {
+    pub fn unfinished(&self) -> impl Iterator<Item = (JobId, &TrueJob)> {
         self.unfinished.iter().filter_map(|id| Some((*id, self.jobs.get(id)?)))
     }
 
@@ -126,7 +126,7 @@ impl GitHub {
     }
 
     /// Every registration in GitHub's lists.
-    pub fn registrations(&self) -> &BTreeMap<RunnerId, crate::registry::Registration> {
+    pub fn registrations(&self) -> &BTreeMap<RunnerId, crate::registry::TrueRegistration> {
         self.registry.all()
     }
 
@@ -139,9 +139,9 @@ impl GitHub {
         if let Some(cancel) = plan.cancel_after.or(cancel) {
             nature.after(cancel, Event::Cancel(id));
         }
-        let silent = nature.strikes(Fault::Held).map(|r| (Hold::Silent, r));
-        let said = nature.strikes(Fault::Waiting).map(|mut r| (if r.chance(0.5) { Hold::Said } else { Hold::Untold }, r));
-        let mut hold = Hold::No;
+        let silent = nature.strikes(Fault::Held).map(|r| (TrueHold::Silent, r));
+        let said = nature.strikes(Fault::Waiting).map(|mut r| (if r.chance(0.5) { TrueHold::Said } else { TrueHold::Untold }, r));
+        let mut hold = TrueHold::No;
         if let Some((kind, mut r)) = said.or(silent) {
             hold = kind;
             nature.after(r.within(Spread::secs(300, 2400)), Event::LetGo(id));
@@ -149,7 +149,7 @@ impl GitHub {
         if let Some(mut r) = nature.strikes(Fault::Foreign) {
             nature.after(r.within(Spread::secs(2, 120)), Event::Stolen(id));
         }
-        let job = Job {
+        let job = TrueJob {
             run: run.unwrap_or(RunId(id.0 / 4)),
             state: JobState::Queued,
             queued_at: nature.now(),
@@ -162,10 +162,10 @@ impl GitHub {
         };
         self.jobs.insert(id, job);
         self.unfinished.insert(id);
-        if hold == Hold::No {
+        if hold == TrueHold::No {
             self.set_free(id);
         }
-        if hold != Hold::Untold {
+        if hold != TrueHold::Untold {
             self.tell(id, nature);
         }
         let soon = self.rng.within(nature.takes().assign);
@@ -217,7 +217,7 @@ impl GitHub {
         self.rng.shuffle(&mut benches);
         for bench in benches {
             while let Some(runner) = self.registry.pick_idle(&bench) {
-                let fit = |(labels, repo): &Ask| fits(labels, &bench.0) && in_scope(&bench.1.scope, repo);
+                let fit = |(labels, repo): &RunsOn| fits(labels, &bench.0) && in_scope(&bench.1.scope, repo);
                 let asks: Vec<&BTreeSet<JobId>> = self.free.iter().filter(|(ask, _)| fit(ask)).map(|(_, ids)| ids).collect();
                 let Some(ids) = self.rng.pick(&asks) else { break };
                 // GitHub keeps no strict order, but no job waits for ever: one of the eight oldest is chosen.
@@ -227,7 +227,7 @@ impl GitHub {
                 if let Some(mut r) = nature.strikes(Fault::AssignedInVain) {
                     self.registry.reserve(runner);
                     if let Some(job) = self.jobs.get_mut(&id) {
-                        job.hold = Hold::Vain;
+                        job.hold = TrueHold::Vain;
                     }
                     nature.after(r.within(Spread::secs(60, 180)), Event::LetGo(id));
                     given.push(Given::Vain(runner));
@@ -247,7 +247,7 @@ impl GitHub {
 
     /// A foreign runner takes the job if it is still queued and not held back. True: the runner took it.
     pub(super) fn steal(&mut self, id: JobId, name: String, nature: &mut Nature) -> bool {
-        let to_be_had = self.jobs.get(&id).is_some_and(|j| j.state == JobState::Queued && j.hold == Hold::No);
+        let to_be_had = self.jobs.get(&id).is_some_and(|j| j.state == JobState::Queued && j.hold == TrueHold::No);
         if to_be_had {
             self.take(id);
             self.begin(id, Some(name), None, nature);
@@ -290,9 +290,9 @@ impl GitHub {
 
     /// GitHub stops holding a job back.
     pub(super) fn let_go(&mut self, id: JobId, nature: &mut Nature) {
-        let Some(job) = self.jobs.get_mut(&id).filter(|j| j.state == JobState::Queued && j.hold != Hold::No) else { return };
-        let untold = job.hold == Hold::Untold;
-        job.hold = Hold::No;
+        let Some(job) = self.jobs.get_mut(&id).filter(|j| j.state == JobState::Queued && j.hold != TrueHold::No) else { return };
+        let untold = job.hold == TrueHold::Untold;
+        job.hold = TrueHold::No;
         self.set_free(id);
         if untold {
             self.tell(id, nature);
@@ -306,7 +306,7 @@ impl GitHub {
         let Some(job) = self.jobs.get(&id).filter(|_| !lost) else {
             return Err(Failure::new(FailureKind::NotFound, format!("job {id}: 404")));
         };
-        let waits = matches!(job.hold, Hold::Said | Hold::Untold) && job.state == JobState::Queued;
+        let waits = matches!(job.hold, TrueHold::Said | TrueHold::Untold) && job.state == JobState::Queued;
         Ok(JobSighting {
             job: id,
             run: job.run,
@@ -318,7 +318,7 @@ impl GitHub {
 }
 
 /// What a webhook says about the job's state of now.
-pub(super) fn event(id: JobId, job: &Job) -> JobEvent {
+pub(super) fn event(id: JobId, job: &TrueJob) -> JobEvent {
     JobEvent {
         job: id,
         run: job.run,

@@ -1,5 +1,5 @@
 //! The instances: each boots, reads and deletes its secret, registers, takes a job and ends itself. Only the instance knows
-//! that it is idle. An instance does an `Act` when its time has come, and answers with a `Deed`, which the caller applies to
+//! that it is idle. An instance does an `Deadline` when its time has come, and answers with a `Deed`, which the caller applies to
 //! EC2 and GitHub.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use muster_reconciler::effect::Configure;
 use muster_reconciler::ids::{InstanceId, JobId, RunnerId};
 
 use crate::cloud::Secret;
-use crate::event::{Act, Event};
+use crate::event::{Deadline, Event};
 use crate::faults::Fault;
 use crate::nature::Nature;
 use crate::registry::Registry;
@@ -24,7 +24,7 @@ const CONNECT_AGAIN: Duration = Duration::from_secs(15);
 /// One instance, from the moment when it runs at EC2.
 #[derive(Debug)]
 pub struct Machine {
-    stage: Stage,
+    stage: BootStage,
     runner: Option<RunnerId>,
     ephemeral: bool,
     fate: Fate,
@@ -35,7 +35,7 @@ pub struct Machine {
 
 /// How far an instance has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum BootStage {
     /// EC2 has started the instance, and its system boots.
     Booting,
     /// The instance waits for its configuration.
@@ -72,7 +72,7 @@ enum Fate {
 
 impl Machine {
     /// How far the instance has come.
-    pub fn stage(&self) -> Stage {
+    pub fn stage(&self) -> BootStage {
         self.stage
     }
 
@@ -83,7 +83,7 @@ impl Machine {
 
     /// Whether the runner is online and may take a job.
     pub(super) fn fresh(&self) -> bool {
-        self.stage == Stage::Idle && (self.jobs == 0 || !self.ephemeral)
+        self.stage == BootStage::Idle && (self.jobs == 0 || !self.ephemeral)
     }
 
     /// Whether the runner is online without a job and will never end itself.
@@ -136,7 +136,7 @@ impl Machines {
         self.all.get(id)
     }
 
-    fn at(&mut self, id: &InstanceId, stage: Stage) -> Option<&mut Machine> {
+    fn at(&mut self, id: &InstanceId, stage: BootStage) -> Option<&mut Machine> {
         self.all.get_mut(id).filter(|m| m.stage == stage)
     }
 
@@ -149,19 +149,19 @@ impl Machines {
             }
         }
         let slow = nature.strikes(Fault::BootSlow).map(|mut r| 3 + u32::try_from(r.below(12)).unwrap_or(0));
-        let stage = Stage::Booting;
+        let stage = BootStage::Booting;
         let machine = Machine { stage, runner: None, ephemeral: true, fate, drains: false, jobs: 0 };
         self.all.insert(id.clone(), machine);
         if draining {
             // The instance sees the tag when it has booted.
             let seen = self.rng.within(nature.takes().boot);
-            nature.act_after(seen, id, Act::SeeDrain);
+            nature.act_after(seen, id, Deadline::SeeDrain);
         }
         let boot = self.rng.within_tail(nature.takes().boot) * slow.unwrap_or(1);
         match fate {
             Fate::Hangs => {}
-            Fate::FailsToBoot => nature.act_after(boot, id, Act::PowerOff("the boot failed")),
-            _ => nature.act_after(boot, id, Act::Boot),
+            Fate::FailsToBoot => nature.act_after(boot, id, Deadline::PowerOff("the boot failed")),
+            _ => nature.act_after(boot, id, Deadline::Boot),
         }
         let fails = fate != Fate::Healthy && fate != Fate::Deaf || slow.is_some();
         if fails { Deed::Fails } else { Deed::Nothing }
@@ -171,25 +171,25 @@ impl Machines {
     pub(super) fn act(
         &mut self,
         id: &InstanceId,
-        act: Act,
+        act: Deadline,
         secrets: &mut BTreeMap<InstanceId, Secret>,
         registry: &mut Registry,
         nature: &mut Nature,
     ) -> Deed {
         match act {
-            Act::Boot => {
-                let Some(machine) = self.at(id, Stage::Booting) else { return Deed::Nothing };
-                machine.stage = Stage::Waiting;
-                nature.act_after(CONFIGURATION_WAIT, id, Act::GiveUp);
+            Deadline::Boot => {
+                let Some(machine) = self.at(id, BootStage::Booting) else { return Deed::Nothing };
+                machine.stage = BootStage::Waiting;
+                nature.act_after(CONFIGURATION_WAIT, id, Deadline::GiveUp);
                 self.fetches(id, secrets, registry, nature)
             }
-            Act::Fetch => self.fetches(id, secrets, registry, nature),
-            Act::Register { tries } => self.registers(id, tries, registry, nature),
-            Act::SeeDrain => self.sees_drain(id),
-            Act::GiveUp if self.at(id, Stage::Waiting).is_some() => Deed::EndsItself("no configuration came"),
-            Act::GiveUp => Deed::Nothing,
-            Act::Hang => self.hangs(id, nature),
-            Act::PowerOff(why) => self.powers_off(id, why),
+            Deadline::Fetch => self.fetches(id, secrets, registry, nature),
+            Deadline::Register { tries } => self.registers(id, tries, registry, nature),
+            Deadline::SeeDrain => self.sees_drain(id),
+            Deadline::GiveUp if self.at(id, BootStage::Waiting).is_some() => Deed::EndsItself("no configuration came"),
+            Deadline::GiveUp => Deed::Nothing,
+            Deadline::Hang => self.hangs(id, nature),
+            Deadline::PowerOff(why) => self.powers_off(id, why),
         }
     }
 
@@ -201,12 +201,12 @@ impl Machines {
         registry: &mut Registry,
         nature: &mut Nature,
     ) -> Deed {
-        let Some(machine) = self.all.get_mut(id).filter(|m| m.stage == Stage::Waiting) else { return Deed::Nothing };
+        let Some(machine) = self.all.get_mut(id).filter(|m| m.stage == BootStage::Waiting) else { return Deed::Nothing };
         if machine.fate == Fate::CannotFetch && secrets.contains_key(id) {
             return Deed::EndsItself("it may not read its secret");
         }
         let Some(Secret { runner, configure, .. }) = secrets.remove(id) else { return Deed::Nothing };
-        machine.stage = Stage::Registering;
+        machine.stage = BootStage::Registering;
         machine.ephemeral = configure.ephemeral;
         // With a registration token, the instance registers itself, and replaces an offline registration of the same name.
         machine.runner = match runner {
@@ -216,9 +216,9 @@ impl Machines {
         };
         let takes = self.rng.within_tail(nature.takes().register);
         let next = match machine.fate {
-            Fate::CannotRegister => Act::PowerOff("it could not register"),
-            Fate::HangsRegistering => Act::Hang,
-            _ => Act::Register { tries: 0 },
+            Fate::CannotRegister => Deadline::PowerOff("it could not register"),
+            Fate::HangsRegistering => Deadline::Hang,
+            _ => Deadline::Register { tries: 0 },
         };
         nature.act_after(takes, id, next);
         Deed::Nothing
@@ -227,24 +227,24 @@ impl Machines {
     /// A secret was written. An instance that waits for it sees it within two seconds.
     pub(super) fn may_fetch(&mut self, id: &InstanceId, nature: &mut Nature) {
         let delay = self.rng.within(Spread::millis(0, 2000));
-        if self.at(id, Stage::Waiting).is_some() {
-            nature.act_after(delay, id, Act::Fetch);
+        if self.at(id, BootStage::Waiting).is_some() {
+            nature.act_after(delay, id, Deadline::Fetch);
         }
     }
 
     fn registers(&mut self, id: &InstanceId, tries: u32, registry: &mut Registry, nature: &mut Nature) -> Deed {
-        let Some(machine) = self.at(id, Stage::Registering) else { return Deed::Nothing };
+        let Some(machine) = self.at(id, BootStage::Registering) else { return Deed::Nothing };
         if nature.github_down() && machine.runner.is_some() && tries < CONNECT_TRIES {
-            nature.act_after(CONNECT_AGAIN, id, Act::Register { tries: tries + 1 });
+            nature.act_after(CONNECT_AGAIN, id, Deadline::Register { tries: tries + 1 });
             return Deed::Nothing;
         }
         let online = !nature.github_down() && machine.runner.is_some_and(|r| registry.connect(r, nature));
         if !online {
             return Deed::Refused;
         }
-        machine.stage = Stage::Idle;
+        machine.stage = BootStage::Idle;
         if let Some(mut r) = nature.strikes(Fault::OnlineHang) {
-            nature.act_after(r.within(Spread::secs(2, 600)), id, Act::Hang);
+            nature.act_after(r.within(Spread::secs(2, 600)), id, Deadline::Hang);
         }
         Deed::Online
     }
@@ -252,7 +252,7 @@ impl Machines {
     /// GitHub has given the instance's runner a job.
     pub(super) fn takes(&mut self, id: &InstanceId, job: JobId) {
         if let Some(machine) = self.all.get_mut(id) {
-            machine.stage = Stage::Working(job);
+            machine.stage = BootStage::Working(job);
             machine.jobs += 1;
         }
     }
@@ -260,16 +260,16 @@ impl Machines {
     /// GitHub has given the instance's runner a job, and the runner dies before the job begins.
     pub(super) fn dies_at_once(&mut self, id: &InstanceId, nature: &mut Nature) {
         let soon = self.rng.within(Spread::secs(1, 10));
-        nature.act_after(soon, id, Act::PowerOff("its runner died before its job began"));
+        nature.act_after(soon, id, Deadline::PowerOff("its runner died before its job began"));
     }
 
     /// The runner's job is over. An ephemeral runner's instance ends itself; a reusable runner waits for its next job.
     pub(super) fn is_done(&mut self, id: &InstanceId, nature: &mut Nature) {
         let pause = self.rng.within(Spread::millis(500, 4000));
-        let Some(machine) = self.all.get_mut(id).filter(|m| matches!(m.stage, Stage::Working(_))) else { return };
-        machine.stage = Stage::Idle;
+        let Some(machine) = self.all.get_mut(id).filter(|m| matches!(m.stage, BootStage::Working(_))) else { return };
+        machine.stage = BootStage::Idle;
         if (machine.ephemeral || machine.drains) && machine.fate != Fate::Deaf {
-            nature.act_after(pause, id, Act::PowerOff("its job is done"));
+            nature.act_after(pause, id, Deadline::PowerOff("its job is done"));
         }
     }
 
@@ -277,7 +277,7 @@ impl Machines {
     pub(super) fn is_tagged(&mut self, id: &InstanceId, nature: &mut Nature) {
         let seen = self.rng.within(nature.takes().drain_seen);
         let late = nature.strikes(Fault::LateDrain).map(|mut r| r.within(Spread::secs(30, 500)));
-        nature.act_after(seen + late.unwrap_or_default(), id, Act::SeeDrain);
+        nature.act_after(seen + late.unwrap_or_default(), id, Deadline::SeeDrain);
     }
 
     /// The instance obeys its drain tag only if it has no job.
@@ -285,22 +285,22 @@ impl Machines {
         let Some(machine) = self.all.get_mut(id) else { return Deed::Nothing };
         machine.drains = true;
         match (machine.fate, machine.stage) {
-            (Fate::Deaf | Fate::Hangs, _) | (_, Stage::Working(_) | Stage::Hung | Stage::Ended) => Deed::Nothing,
+            (Fate::Deaf | Fate::Hangs, _) | (_, BootStage::Working(_) | BootStage::Hung | BootStage::Ended) => Deed::Nothing,
             _ => Deed::EndsItself("it was drained"),
         }
     }
 
     fn hangs(&mut self, id: &InstanceId, nature: &Nature) -> Deed {
-        let hangs = |m: &Machine| m.stage == Stage::Registering || nature.luck.active && m.stage != Stage::Ended;
+        let hangs = |m: &Machine| m.stage == BootStage::Registering || nature.luck.active && m.stage != BootStage::Ended;
         let Some(machine) = self.all.get_mut(id).filter(|m| hangs(m)) else { return Deed::Nothing };
-        machine.stage = Stage::Hung;
+        machine.stage = BootStage::Hung;
         Deed::Hangs(machine.runner)
     }
 
     /// Carries out a shutdown that was decided a moment ago, unless the runner has got a job since.
     fn powers_off(&self, id: &InstanceId, why: &'static str) -> Deed {
         match self.all.get(id).map(|m| m.stage) {
-            None | Some(Stage::Working(_) | Stage::Hung | Stage::Ended) => Deed::Nothing,
+            None | Some(BootStage::Working(_) | BootStage::Hung | BootStage::Ended) => Deed::Nothing,
             Some(_) => Deed::EndsItself(why),
         }
     }
@@ -308,8 +308,8 @@ impl Machines {
     /// The instance ends, for whatever reason. Returns the runner that GitHub loses by it.
     pub(super) fn ends(&mut self, id: &InstanceId) -> Option<RunnerId> {
         let machine = self.all.get_mut(id)?;
-        let before = std::mem::replace(&mut machine.stage, Stage::Ended);
-        machine.runner.filter(|_| before != Stage::Hung)
+        let before = std::mem::replace(&mut machine.stage, BootStage::Ended);
+        machine.runner.filter(|_| before != BootStage::Hung)
     }
 
     /// EC2 has terminated the instance.
@@ -322,15 +322,15 @@ impl Machines {
         let pause = self.rng.within(Spread::secs(1, 5));
         let Some(machine) = self.all.get_mut(id) else { return };
         match machine.stage {
-            Stage::Working(job) => {
-                machine.stage = Stage::Idle;
+            BootStage::Working(job) => {
+                machine.stage = BootStage::Idle;
                 nature.after(pause, Event::Finish(job, "failure"));
             }
-            Stage::Idle => {}
+            BootStage::Idle => {}
             _ => return,
         }
         if machine.fate != Fate::Deaf {
-            nature.act_after(pause, id, Act::PowerOff("its registration was deleted"));
+            nature.act_after(pause, id, Deadline::PowerOff("its registration was deleted"));
         }
     }
 }

@@ -14,8 +14,8 @@ use muster_reconciler::market::Market;
 use muster_reconciler::matching::{Route, route};
 use muster_reconciler::time::Time;
 
-use crate::cloud::{Cloud, Instance};
-use crate::github::{GitHub, Job};
+use crate::cloud::{Cloud, TrueInstance};
+use crate::github::{TrueGitHub, TrueJob};
 use crate::job_plan::JobPlan;
 
 /// One instance, from its launch to its end.
@@ -103,7 +103,7 @@ impl Ledger {
     }
 
     /// EC2 has terminated an instance.
-    pub(super) fn is_gone(&mut self, id: &InstanceId, instance: &Instance) {
+    pub(super) fn is_gone(&mut self, id: &InstanceId, instance: &TrueInstance) {
         let online = self.online.remove(id);
         self.past.push(life(id, instance, online));
     }
@@ -120,7 +120,7 @@ impl Ledger {
 
     /// Every instance of the run, in the order of launching.
     pub fn instance_lives(&self, cloud: &Cloud) -> Vec<InstanceLife> {
-        let unended = |i: &Instance| i.entered(InstanceState::Terminated).is_none();
+        let unended = |i: &TrueInstance| i.entered(InstanceState::Terminated).is_none();
         let alive = cloud.instances().iter().filter(|(_, i)| unended(i));
         let mut all = self.past.clone();
         all.extend(alive.map(|(id, i)| life(id, i, self.online.get(id).copied())));
@@ -129,10 +129,10 @@ impl Ledger {
     }
 
     /// Every job of the run, in the order of queueing. `router` says for which pool each job counts.
-    pub fn job_lives(&self, github: &GitHub, router: &mut Router<'_>) -> Vec<JobLife> {
+    pub fn job_lives(&self, github: &TrueGitHub, router: &mut Router<'_>) -> Vec<JobLife> {
         let cluster = router.spec.controller.cluster();
-        let instance_of = |job: &Job| Some(RunnerName::parse_ours(job.runner.as_deref()?, cluster)?.instance);
-        let life = |(id, job): (&JobId, &Job)| JobLife {
+        let instance_of = |job: &TrueJob| Some(RunnerName::parse_ours(job.runner.as_deref()?, cluster)?.instance);
+        let life = |(id, job): (&JobId, &TrueJob)| JobLife {
             id: *id,
             plan: job.plan.clone(),
             pool: match router.route(&job.plan) {
@@ -192,7 +192,7 @@ impl<'a> Router<'a> {
     }
 }
 
-fn life(id: &InstanceId, instance: &Instance, online: Option<Time>) -> InstanceLife {
+fn life(id: &InstanceId, instance: &TrueInstance, online: Option<Time>) -> InstanceLife {
     InstanceLife {
         id: id.clone(),
         pool: instance.pool.clone(),

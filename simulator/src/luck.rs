@@ -95,14 +95,14 @@ impl Faults {
 pub struct Luck {
     seed: u64,
     /// One entry for each kind, in the order of [`Fault::ALL`].
-    kinds: Vec<Kind>,
+    kinds: Vec<FaultHistory>,
     struck: Vec<Strike>,
     /// Whether faults may still strike.
     pub(super) active: bool,
 }
 
 #[derive(Debug)]
-struct Kind {
+struct FaultHistory {
     fault: Fault,
     decided: u32,
     struck: u32,
@@ -129,7 +129,8 @@ impl Luck {
                 if list.is_empty() { From::Nowhere } else { From::List(list) }
             }
         };
-        let kinds: Vec<Kind> = Fault::ALL.iter().map(|f| Kind { fault: *f, decided: 0, struck: 0, from: from(*f) }).collect();
+        let kinds: Vec<FaultHistory> =
+            Fault::ALL.iter().map(|f| FaultHistory { fault: *f, decided: 0, struck: 0, from: from(*f) }).collect();
         debug_assert_eq!(kinds.len(), KINDS);
         Luck { seed, kinds, struck: Vec::new(), active: true }
     }

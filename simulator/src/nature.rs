@@ -8,7 +8,7 @@ use muster_reconciler::ids::InstanceId;
 use muster_reconciler::time::Time;
 
 use crate::agenda::Agenda;
-use crate::event::{Act, Event};
+use crate::event::{Deadline, Event};
 use crate::faults::Fault;
 use crate::luck::Luck;
 use crate::options::{Latencies, WorldOptions};
@@ -79,7 +79,7 @@ impl Nature {
         self.agenda.after(delay, event);
     }
 
-    pub fn act_after(&mut self, delay: Duration, id: &InstanceId, act: Act) {
+    pub fn act_after(&mut self, delay: Duration, id: &InstanceId, act: Deadline) {
         self.after(delay, Event::Act(id.clone(), act));
     }
 

@@ -28,7 +28,7 @@ const MAX_RECEIVES: u32 = 200;
 /// The job queue.
 #[derive(Debug)]
 pub struct Queue {
-    messages: BTreeMap<MessageId, Message>,
+    messages: BTreeMap<MessageId, QueuedMessage>,
     /// An index of `messages`, by the time from which each can be received.
     visible: BTreeSet<(Time, MessageId)>,
     dead: Vec<JobEvent>,
@@ -37,7 +37,7 @@ pub struct Queue {
 }
 
 #[derive(Debug)]
-struct Message {
+struct QueuedMessage {
     event: JobEvent,
     visible_at: Time,
     receives: u32,
@@ -74,7 +74,7 @@ impl Queue {
         let delay = nature.strikes(Fault::SendDelay).map(|mut r| r.within(Spread::secs(5, 900))).unwrap_or_default();
         let (id, visible_at) = (MessageId(self.sent), nature.now() + delay);
         self.visible.insert((visible_at, id));
-        self.messages.insert(id, Message { event, visible_at, receives: 0 });
+        self.messages.insert(id, QueuedMessage { event, visible_at, receives: 0 });
     }
 
     /// When the next message becomes visible. None: the queue is empty.
@@ -82,7 +82,7 @@ impl Queue {
         self.visible.first().map(|(at, _)| *at)
     }
 
-    fn show_at(&mut self, id: MessageId, at: Time) -> Option<&mut Message> {
+    fn show_at(&mut self, id: MessageId, at: Time) -> Option<&mut QueuedMessage> {
         let message = self.messages.get_mut(&id)?;
         self.visible.remove(&(message.visible_at, id));
         message.visible_at = at;

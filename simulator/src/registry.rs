@@ -36,7 +36,7 @@ pub(super) type Bench = (Vec<String>, List);
 /// All registrations of all lists.
 #[derive(Debug)]
 pub struct Registry {
-    runners: BTreeMap<RunnerId, Registration>,
+    runners: BTreeMap<RunnerId, TrueRegistration>,
     /// Runners that are online and have no job.
     idle: BTreeMap<Bench, BTreeSet<RunnerId>>,
     /// An index of `runners`.
@@ -55,7 +55,7 @@ pub struct Registry {
 
 /// One registration, in its true state.
 #[derive(Debug)]
-pub struct Registration {
+pub struct TrueRegistration {
     /// The runner's name.
     pub name: RunnerName,
     list: List,
@@ -76,7 +76,7 @@ pub struct Registration {
     lies: (Time, Time),
 }
 
-impl Registration {
+impl TrueRegistration {
     fn busy(&self) -> bool {
         self.job.is_some() || self.reserved
     }
@@ -135,7 +135,7 @@ impl Registry {
         }
     }
 
-    pub(super) fn all(&self) -> &BTreeMap<RunnerId, Registration> {
+    pub(super) fn all(&self) -> &BTreeMap<RunnerId, TrueRegistration> {
         &self.runners
     }
 
@@ -168,7 +168,7 @@ impl Registry {
         list.1 += 1;
         self.runners.insert(
             id,
-            Registration {
+            TrueRegistration {
                 name: c.name.clone(),
                 list: c.forge.clone(),
                 group: c.group.clone(),
@@ -185,7 +185,7 @@ impl Registry {
         id
     }
 
-    fn remove(&mut self, id: RunnerId) -> Option<Registration> {
+    fn remove(&mut self, id: RunnerId) -> Option<TrueRegistration> {
         self.changed(id);
         self.unseat(id);
         let r = self.runners.remove(&id)?;

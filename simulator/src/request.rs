@@ -89,7 +89,7 @@ impl CrashMode {
 /// The kinds of effects that a crash can follow. Sweeps are left out, because they change nothing, and a new process sweeps
 /// again anyway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum RequestKind {
     /// [`Action::Launch`].
     Launch,
     /// [`Action::Configure`].
@@ -114,36 +114,36 @@ pub enum Kind {
     DeleteSecrets,
 }
 
-impl Kind {
+impl RequestKind {
     /// Every kind; the examples must cover all of them.
-    pub const ALL: [Kind; 11] = [
-        Kind::Launch,
-        Kind::Configure,
-        Kind::Drain,
-        Kind::Terminate,
-        Kind::Deregister,
-        Kind::CheckJob,
-        Kind::Redeliver,
-        Kind::Extend,
-        Kind::Release,
-        Kind::Delete,
-        Kind::DeleteSecrets,
+    pub const ALL: [RequestKind; 11] = [
+        RequestKind::Launch,
+        RequestKind::Configure,
+        RequestKind::Drain,
+        RequestKind::Terminate,
+        RequestKind::Deregister,
+        RequestKind::CheckJob,
+        RequestKind::Redeliver,
+        RequestKind::Extend,
+        RequestKind::Release,
+        RequestKind::Delete,
+        RequestKind::DeleteSecrets,
     ];
 
     /// The kind of an action. None: the action is a sweep.
-    pub(super) const fn of(action: &Action) -> Option<Kind> {
+    pub(super) const fn of(action: &Action) -> Option<RequestKind> {
         Some(match action {
-            Action::Launch(_) => Kind::Launch,
-            Action::Configure(_) => Kind::Configure,
-            Action::Drain(_) => Kind::Drain,
-            Action::Terminate(_) => Kind::Terminate,
-            Action::Deregister { .. } => Kind::Deregister,
-            Action::CheckJob { .. } => Kind::CheckJob,
-            Action::Redeliver { .. } => Kind::Redeliver,
-            Action::Messages(MessageOp::Extend { .. }, _) => Kind::Extend,
-            Action::Messages(MessageOp::Release, _) => Kind::Release,
-            Action::Messages(MessageOp::Delete, _) => Kind::Delete,
-            Action::DeleteSecrets(_) => Kind::DeleteSecrets,
+            Action::Launch(_) => RequestKind::Launch,
+            Action::Configure(_) => RequestKind::Configure,
+            Action::Drain(_) => RequestKind::Drain,
+            Action::Terminate(_) => RequestKind::Terminate,
+            Action::Deregister { .. } => RequestKind::Deregister,
+            Action::CheckJob { .. } => RequestKind::CheckJob,
+            Action::Redeliver { .. } => RequestKind::Redeliver,
+            Action::Messages(MessageOp::Extend { .. }, _) => RequestKind::Extend,
+            Action::Messages(MessageOp::Release, _) => RequestKind::Release,
+            Action::Messages(MessageOp::Delete, _) => RequestKind::Delete,
+            Action::DeleteSecrets(_) => RequestKind::DeleteSecrets,
             Action::Sweep(_) => return None,
         })
     }
@@ -151,27 +151,27 @@ impl Kind {
 
 /// Where a run crashes, and what becomes of the last request. Written as `12:lost`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Point {
+pub struct CrashPoint {
     /// The number of the effect after which the controller crashes, from 1.
     pub effect: u64,
     /// What becomes of that effect.
     pub mode: CrashMode,
 }
 
-impl fmt::Display for Point {
+impl fmt::Display for CrashPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.effect, self.mode.as_str())
     }
 }
 
-impl FromStr for Point {
+impl FromStr for CrashPoint {
     type Err = String;
-    fn from_str(text: &str) -> Result<Point, String> {
+    fn from_str(text: &str) -> Result<CrashPoint, String> {
         let wrong =
             || format!("`{text}` is no point to crash at: write EFFECT:MODE, the mode lost, sent or done, such as 12:lost");
         let (effect, mode) = text.split_once(':').ok_or_else(wrong)?;
         let effect = effect.parse().ok().filter(|n| *n > 0).ok_or_else(wrong)?;
         let mode = CrashMode::ALL.into_iter().find(|m| m.as_str() == mode).ok_or_else(wrong)?;
-        Ok(Point { effect, mode })
+        Ok(CrashPoint { effect, mode })
     }
 }

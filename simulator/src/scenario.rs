@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use muster_reconciler::manifest::{Controller, GitHubApp, GitHubToken, Intervals, Limits, Metadata, RunnerPool, Spec};
+use muster_reconciler::manifest::{ControllerManifest, GitHubApp, GitHubToken, Intervals, Limits, Metadata, RunnerPool, Spec};
 use muster_reconciler::time::Time;
 
 use crate::Simulation;
@@ -84,7 +84,8 @@ pub struct Cluster {
 impl Cluster {
     /// The manifests in the form in which the controller takes them.
     pub fn spec(&self) -> Arc<Spec> {
-        let mut controller = Controller { metadata: Metadata { name: self.name.clone() }, ..Controller::default() };
+        let mut controller =
+            ControllerManifest { metadata: Metadata { name: self.name.clone() }, ..ControllerManifest::default() };
         controller.spec.intervals = self.intervals.clone();
         controller.spec.limits = self.limits.clone();
         let token = |name: &String| GitHubToken { metadata: Metadata { name: name.clone() }, ..GitHubToken::default() };

@@ -21,7 +21,7 @@ use muster_reconciler::time::Time;
 use crate::changes::Change;
 use crate::cloud::Cloud;
 use crate::event::Event;
-use crate::github::GitHub;
+use crate::github::TrueGitHub;
 use crate::instances::Machines;
 use crate::job_plan::JobPlan;
 use crate::ledger::Ledger;
@@ -31,7 +31,7 @@ use crate::nature::{Nature, WEATHER_EVERY};
 use crate::options::WorldOptions;
 use crate::oracle::{self, Invariant, Oracle, Truth, Unrest, Violation};
 use crate::queue::Queue;
-use crate::request::{CrashMode, Kind};
+use crate::request::{CrashMode, RequestKind};
 use crate::rng::{Rng, Spread};
 use crate::strangers;
 use crate::times::BEGIN;
@@ -54,7 +54,7 @@ pub struct Simulation {
     spec: Arc<Spec>,
     first_spec: Arc<Spec>,
     cloud: Cloud,
-    github: GitHub,
+    github: TrueGitHub,
     queue: Queue,
     machines: Machines,
     controller: Option<Controller>,
@@ -75,7 +75,7 @@ pub struct Simulation {
     /// How many effects were sent, without sweeps.
     sent: u64,
     /// The kinds of these effects. None: the caller did not ask for them.
-    kinds: Option<Vec<Kind>>,
+    kinds: Option<Vec<RequestKind>>,
     /// How many effects were sent that change something.
     changes: u64,
     steps: u64,
@@ -125,7 +125,7 @@ impl Simulation {
         nature.agenda.at(began, Event::Start);
         nature.after(oracle::CHECK_EVERY, Event::Check);
         nature.after(WEATHER_EVERY, Event::Weather);
-        let (mut github, mut instance_rng) = (GitHub::new(seed), Rng::new(seed, "boxes"));
+        let (mut github, mut instance_rng) = (TrueGitHub::new(seed), Rng::new(seed, "boxes"));
         strangers::settle(&spec, &mut github.registry, &mut instance_rng, &mut nature);
         let mut world = Simulation {
             nature,
@@ -179,7 +179,7 @@ impl Simulation {
     }
 
     /// The true state of GitHub.
-    pub fn github(&self) -> &GitHub {
+    pub fn github(&self) -> &TrueGitHub {
         &self.github
     }
 
@@ -229,7 +229,7 @@ impl Simulation {
     }
 
     /// The kinds of the effects so far, without sweeps. Empty if [`keep_kinds`](Self::keep_kinds) was not called.
-    pub(super) fn kinds(&self) -> &[Kind] {
+    pub(super) fn kinds(&self) -> &[RequestKind] {
         self.kinds.as_deref().unwrap_or_default()
     }
 

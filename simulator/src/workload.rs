@@ -9,7 +9,7 @@ use crate::rng::{Rng, Spread};
 
 /// One kind of job in a stream.
 #[derive(Clone, Debug)]
-pub struct Kind {
+pub struct JobKind {
     /// How often this kind is drawn, relative to the other kinds' weights.
     pub weight: u32,
     /// The job's `runs-on`.
@@ -29,36 +29,36 @@ fn acme() -> Vec<String> {
 
 /// An endless stream of jobs, oldest first.
 #[derive(Debug)]
-pub struct Workload {
+pub struct JobStream {
     rng: Rng,
-    kinds: Vec<Kind>,
+    kinds: Vec<JobKind>,
     /// The time between two pushes. Each push queues one job, or a burst of jobs.
     pause: Spread,
     at: Time,
     left_in_burst: u64,
 }
 
-impl Workload {
+impl JobStream {
     /// A stream whose first push comes one pause after `at`.
-    pub fn new(seed: u64, at: Time, kinds: Vec<Kind>, pause: Spread) -> Workload {
-        Workload { rng: Rng::new(seed, "workload"), kinds, pause, at, left_in_burst: 0 }
+    pub fn new(seed: u64, at: Time, kinds: Vec<JobKind>, pause: Spread) -> JobStream {
+        JobStream { rng: Rng::new(seed, "workload"), kinds, pause, at, left_in_burst: 0 }
     }
 
     /// Ordinary work, for tests: jobs for Linux on x64 and on arm64.
-    pub fn ordinary(seed: u64, at: Time) -> Workload {
-        let kind = |weight, arch: &str| Kind {
+    pub fn ordinary(seed: u64, at: Time) -> JobStream {
+        let kind = |weight, arch: &str| JobKind {
             weight,
             labels: ["self-hosted", "linux", arch].map(str::to_owned).to_vec(),
             takes: Spread::secs(20, 600),
             cancel_after: None,
             repos: acme(),
         };
-        Workload::new(seed, at, vec![kind(3, "x64"), kind(1, "arm64")], Spread::secs(2, 240))
+        JobStream::new(seed, at, vec![kind(3, "x64"), kind(1, "arm64")], Spread::secs(2, 240))
     }
 
     /// The demo's jobs. Three pools work, and now and then a job is queued that no pool takes, until somebody cancels it.
-    pub fn demo(seed: u64, at: Time) -> Workload {
-        let kind = |weight, labels: &[&str], takes, cancel_after| Kind {
+    pub fn demo(seed: u64, at: Time) -> JobStream {
+        let kind = |weight, labels: &[&str], takes, cancel_after| JobKind {
             weight,
             labels: labels.iter().map(|l| (*l).to_owned()).collect(),
             takes,
@@ -72,10 +72,10 @@ impl Workload {
             kind(1, &["self-hosted", "linux", "gpu"], Spread::secs(60, 300), Some(Duration::from_secs(600))),
             kind(1, &["self-hosted", "windows"], Spread::secs(60, 300), Some(Duration::from_secs(600))),
         ];
-        Workload::new(seed, at, kinds, Spread::secs(2, 60))
+        JobStream::new(seed, at, kinds, Spread::secs(2, 60))
     }
 
-    fn kind(&mut self) -> Option<Kind> {
+    fn kind(&mut self) -> Option<JobKind> {
         let total: u64 = self.kinds.iter().map(|k| u64::from(k.weight)).sum();
         let mut nth = self.rng.below(total);
         self.kinds
@@ -90,7 +90,7 @@ impl Workload {
     }
 }
 
-impl Iterator for Workload {
+impl Iterator for JobStream {
     type Item = JobPlan;
 
     fn next(&mut self) -> Option<JobPlan> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_reconciler::manifest::{Span, Spec};
-use muster_simulator::crash::{Example, Judged, Kind, Point, Reference};
+use muster_simulator::crash::{CrashPoint, Example, Judged, Reference, RequestKind};
 use muster_simulator::{
     BEGIN, Fault, Faults, JobPlan, Rates, RunReport, Scenario, Schedule, Simulation, Strike, WorldOptions, example, shrink,
 };
@@ -190,7 +190,7 @@ fn a_crash_after_any_effect_ends_where_the_run_without_one_does() {
     let mut kinds = BTreeSet::new();
     for example in Example::ALL {
         let reference = Reference::of(&example.scenario(), example.judged()).unwrap_or_else(|v| panic!("{example}: {v}"));
-        let points: Vec<Point> = reference.points().collect();
+        let points: Vec<CrashPoint> = reference.points().collect();
         println!("{example}: {} crashes; {:?}; {:?}", points.len(), reference.kinds(), reference.end);
         let crashed = points.iter().map(|at| reference.crash(*at, 0));
         let wrong: Vec<String> = crashed.filter(|c| c.wrong.is_some()).map(|c| c.to_string()).collect();
@@ -198,7 +198,7 @@ fn a_crash_after_any_effect_ends_where_the_run_without_one_does() {
         assert_eq!(reference.end.jobs.keys().collect::<Vec<_>>(), [&"success"], "{example}");
         kinds.extend(reference.effects);
     }
-    let missing: Vec<Kind> = Kind::ALL.into_iter().filter(|k| !kinds.contains(k)).collect();
+    let missing: Vec<RequestKind> = RequestKind::ALL.into_iter().filter(|k| !kinds.contains(k)).collect();
     assert_eq!(missing, [], "no example has an effect of these kinds");
 }
 

@@ -11,14 +11,14 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::fault::Fault;
+use super::fault::CliError;
 
 /// How long the controller may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The address of the running controller.
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct Ask {
+pub(super) struct ControllerUrl {
     /// The running controller's admin listener.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090", env = "MUSTER_CONTROLLER")]
     controller: String,
@@ -26,23 +26,23 @@ pub(super) struct Ask {
 
 /// The token for orders. There is no flag for the token itself, because others can read a command line.
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct Token {
+pub(super) struct OrderToken {
     /// A file that holds the token of `spec.listen.adminToken`; without it, the variable MUSTER_TOKEN holds the token.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
 
-impl Token {
+impl OrderToken {
     /// Reads the token. None: neither the file nor the variable is given.
-    pub(super) fn read(&self) -> Result<Option<SecretString>, Fault> {
+    pub(super) fn read(&self) -> Result<Option<SecretString>, CliError> {
         let Some(path) = &self.token_file else {
-            let token = environment::read("MUSTER_TOKEN").map_err(|e| Fault::Config(e.to_string()))?;
+            let token = environment::read("MUSTER_TOKEN").map_err(|e| CliError::Config(e.to_string()))?;
             return Ok(token.map(SecretString::from));
         };
         let text = std::fs::read_to_string(path)
-            .map_err(|e| Fault::Config(format!("failed to read the token file {}: {e}", path.display())))?;
+            .map_err(|e| CliError::Config(format!("failed to read the token file {}: {e}", path.display())))?;
         match text.trim() {
-            "" => Err(Fault::Config(format!("the token file {} is empty; put the token there", path.display()))),
+            "" => Err(CliError::Config(format!("the token file {} is empty; put the token there", path.display()))),
             token => Ok(Some(SecretString::from(token))),
         }
     }
@@ -55,26 +55,26 @@ pub(super) struct Items<T> {
     pub items: Vec<T>,
 }
 
-impl Ask {
+impl ControllerUrl {
     /// Makes the request `GET /api/v1/PATH`.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        let body = client::get(&self.url(path), PATIENCE).await.map_err(Fault::from)?;
+        let body = client::get(&self.url(path), PATIENCE).await.map_err(CliError::from)?;
         read(&body, path)
     }
 
     /// Makes the request `POST /api/v1/PATH` with the token.
-    pub(super) async fn post<T: DeserializeOwned>(&self, path: &str, token: &Token, body: Bytes) -> anyhow::Result<T> {
+    pub(super) async fn post<T: DeserializeOwned>(&self, path: &str, token: &OrderToken, body: Bytes) -> anyhow::Result<T> {
         let token = token.read()?;
         if token.is_some() && client::in_clear(self.place()) {
             eprintln!("muster: the token is sent to {} in clear; use https://, or a tunnel to this machine", self.place());
         }
-        let body = client::post(&self.url(path), token.as_ref(), body, PATIENCE).await.map_err(Fault::from)?;
+        let body = client::post(&self.url(path), token.as_ref(), body, PATIENCE).await.map_err(CliError::from)?;
         read(&body, path)
     }
 
     /// Makes the request `GET /healthz`.
     pub(super) async fn health(&self, patience: Duration) -> anyhow::Result<()> {
-        client::get(&format!("{}/healthz", self.place()), patience).await.map_err(Fault::from)?;
+        client::get(&format!("{}/healthz", self.place()), patience).await.map_err(CliError::from)?;
         Ok(())
     }
 

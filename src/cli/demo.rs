@@ -15,7 +15,7 @@ use muster_operations::metrics::Metrics;
 use muster_operations::prices::Prices;
 use muster_operations::watch::Watch;
 use muster_reconciler::time::{Time, human};
-use muster_simulator::workload::Workload;
+use muster_simulator::workload::JobStream;
 use muster_simulator::{Simulation, WorldOptions, example};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
@@ -112,7 +112,7 @@ async fn stopped_by_hand() -> std::io::Result<()> {
 /// The simulated world, and how far its clock is.
 struct Show {
     world: Simulation,
-    jobs: std::iter::Peekable<Workload>,
+    jobs: std::iter::Peekable<JobStream>,
     began: Time,
     started: Instant,
     speed: u32,
@@ -124,7 +124,7 @@ impl Show {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let began = Time::ZERO + since_epoch;
         let world = Simulation::beginning(began, seed, example::demo(), WorldOptions::mild());
-        Show { world, jobs: Workload::demo(seed, began).peekable(), began, started: Instant::now(), speed, metrics }
+        Show { world, jobs: JobStream::demo(seed, began).peekable(), began, started: Instant::now(), speed, metrics }
     }
 
     /// Moves the world along, and answers the page's questions between two moves. It never ends.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use muster_reconciler::view::EventView;
 use serde::Deserialize;
 
-use super::ask::{Ask, block_on};
+use super::ask::{ControllerUrl, block_on};
 use super::explain::whom;
 use super::show::{self, Format, when};
 
@@ -31,7 +31,7 @@ pub(super) struct Args {
     #[arg(long, short, value_enum, default_value_t)]
     output: Format,
     #[command(flatten)]
-    ask: Ask,
+    ask: ControllerUrl,
 }
 
 #[derive(Deserialize)]

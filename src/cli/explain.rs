@@ -10,8 +10,8 @@ use muster_reconciler::time::human;
 use muster_reconciler::view::{EventView, Explanation};
 use serde::Deserialize;
 
-use super::ask::{Ask, block_on};
-use super::fault::Fault;
+use super::ask::{ControllerUrl, block_on};
+use super::fault::CliError;
 use super::show::{self, Format, when};
 
 /// `muster explain`.
@@ -23,11 +23,11 @@ pub(super) struct Args {
     #[arg(long, short, value_enum, default_value_t)]
     output: Format,
     #[command(flatten)]
-    ask: Ask,
+    ask: ControllerUrl,
 }
 
 #[derive(Deserialize)]
-struct Ended {
+struct Timeline {
     ended: Option<String>,
 }
 
@@ -43,7 +43,7 @@ impl Args {
     async fn explain(&self) -> anyhow::Result<String> {
         let told = self.ask.get::<Explanation>(&format!("explain/{}", self.what)).await;
         let Subject::Runner(id) = &self.what else { return self.text(&told?, None) };
-        let unknown = told.as_ref().err().is_some_and(|e| matches!(e.downcast_ref(), Some(Fault::Unknown(_))));
+        let unknown = told.as_ref().err().is_some_and(|e| matches!(e.downcast_ref(), Some(CliError::Unknown(_))));
         let over = told.as_ref().is_ok_and(|t| t.state.is_over());
         // An instance that has ended may have said why on its console, and the console outlives the controller's record.
         let ended = if unknown || over { self.ended(id).await } else { None };
@@ -56,9 +56,9 @@ impl Args {
 
     /// What the instance said about its end, as a sentence. None: nobody can read it.
     async fn ended(&self, instance: &str) -> Option<String> {
-        match self.ask.get::<Ended>(&format!("runners/{instance}/ended")).await {
-            Ok(Ended { ended: Some(reason) }) => Some(format!("the instance itself said: ended: {reason}")),
-            Ok(Ended { ended: None }) => {
+        match self.ask.get::<Timeline>(&format!("runners/{instance}/ended")).await {
+            Ok(Timeline { ended: Some(reason) }) => Some(format!("the instance itself said: ended: {reason}")),
+            Ok(Timeline { ended: None }) => {
                 Some("its console says nothing of its end (EC2 shows a console some minutes late)".into())
             }
             Err(error) => {

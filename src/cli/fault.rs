@@ -8,7 +8,7 @@ pub(super) const USAGE: u8 = 2;
 
 /// An error of a kind that scripts may want to tell apart.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+pub(super) enum CliError {
     /// There is no such job, runner or pool.
     #[error("{0}")]
     Unknown(String),
@@ -23,13 +23,13 @@ pub(super) enum Fault {
     Config(String),
 }
 
-impl Fault {
+impl CliError {
     const fn code(&self) -> u8 {
         match self {
-            Fault::Unknown(_) => 3,
-            Fault::Denied(_) => 4,
-            Fault::Down(_) => 5,
-            Fault::Config(_) => CONFIG,
+            CliError::Unknown(_) => 3,
+            CliError::Denied(_) => 4,
+            CliError::Down(_) => 5,
+            CliError::Config(_) => CONFIG,
         }
     }
 }
@@ -38,26 +38,26 @@ const CONFIG: u8 = 6;
 
 /// The exit code for an error. An error of no known kind has 1.
 pub(super) fn code(error: &anyhow::Error) -> u8 {
-    if let Some(fault) = error.chain().find_map(|e| e.downcast_ref::<Fault>()) {
+    if let Some(fault) = error.chain().find_map(|e| e.downcast_ref::<CliError>()) {
         return fault.code();
     }
     if error.chain().any(|e| e.is::<Problems>()) { CONFIG } else { 1 }
 }
 
-impl From<ClientError> for Fault {
-    fn from(error: ClientError) -> Fault {
+impl From<ClientError> for CliError {
+    fn from(error: ClientError) -> CliError {
         match &error {
             ClientError::Address(_) | ClientError::NoTls(_) | ClientError::NoAuthorities(..) | ClientError::Token => {
-                Fault::Config(error.to_string())
+                CliError::Config(error.to_string())
             }
-            ClientError::Connect(..) | ClientError::Slow(..) | ClientError::Broken(..) => Fault::Down(error.to_string()),
+            ClientError::Connect(..) | ClientError::Slow(..) | ClientError::Broken(..) => CliError::Down(error.to_string()),
             ClientError::Status { status, said, .. } => match status.as_u16() {
-                404 => Fault::Unknown(said.clone()),
-                401 => Fault::Denied(said.clone()),
+                404 => CliError::Unknown(said.clone()),
+                401 => CliError::Denied(said.clone()),
                 // The mistake is in the controller's settings, not in the command.
-                403 => Fault::Config(said.clone()),
-                503 => Fault::Down(said.clone()),
-                _ => Fault::Config(error.to_string()),
+                403 => CliError::Config(said.clone()),
+                503 => CliError::Down(said.clone()),
+                _ => CliError::Config(error.to_string()),
             },
         }
     }
@@ -71,8 +71,8 @@ mod tests {
 
     #[test]
     fn every_kind_has_its_code_however_deep_it_lies() {
-        let deep = |fault: Fault| code(&Err::<(), _>(fault).context("one").context("two").expect_err("an error"));
-        let all = [Fault::Unknown, Fault::Denied, Fault::Down, Fault::Config].map(|kind| deep(kind("x".into())));
+        let deep = |fault: CliError| code(&Err::<(), _>(fault).context("one").context("two").expect_err("an error"));
+        let all = [CliError::Unknown, CliError::Denied, CliError::Down, CliError::Config].map(|kind| deep(kind("x".into())));
         assert_eq!(all, [3, 4, 5, 6]);
         assert_eq!(code(&anyhow::anyhow!("anything")), 1);
         assert_eq!(code(&anyhow::Error::from(Problems(Vec::new())).context("reading")), 6);

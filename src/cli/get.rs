@@ -12,7 +12,7 @@ use muster_reconciler::view::{JobView, PoolView, RunnerView};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::ask::{Ask, Items, block_on};
+use super::ask::{ControllerUrl, Items, block_on};
 use super::show::{self, Format, age};
 
 /// The time between two requests with `--watch`.
@@ -23,7 +23,7 @@ const EVERY: Duration = Duration::from_secs(2);
 pub(super) struct Args {
     /// What to list.
     #[arg(value_enum)]
-    kind: Kind,
+    kind: ListKind,
     /// For people (wide: with more columns), or for programs.
     #[arg(long, short, value_enum, default_value_t)]
     output: Format,
@@ -34,12 +34,12 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME")]
     pool: Option<String>,
     #[command(flatten)]
-    ask: Ask,
+    ask: ControllerUrl,
 }
 
 /// The lists that there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Kind {
+enum ListKind {
     /// Pools.
     #[value(alias = "pool")]
     Pools,
@@ -74,10 +74,10 @@ impl Args {
 
     async fn look(&self) -> anyhow::Result<String> {
         match self.kind {
-            Kind::Pools => self.text(&self.list("pools").await?, pools),
-            Kind::Jobs => self.text(&self.list("jobs").await?, jobs),
-            Kind::Runners => self.text(&self.list("runners").await?, runners),
-            Kind::Prices => {
+            ListKind::Pools => self.text(&self.list("pools").await?, pools),
+            ListKind::Jobs => self.text(&self.list("jobs").await?, jobs),
+            ListKind::Runners => self.text(&self.list("runners").await?, runners),
+            ListKind::Prices => {
                 anyhow::ensure!(self.pool.is_none(), "prices are not listed by pool; leave --pool out");
                 let book: BookView = self.ask.get("prices").await?;
                 Ok(show::machine(self.output, &book)?.unwrap_or_else(|| prices(&book)))

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::ask::{Ask, block_on};
+use super::ask::{ControllerUrl, block_on};
 
 /// The longest wait. ECS and Docker give a health check 5 s.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    ask: Ask,
+    ask: ControllerUrl,
 }
 
 impl Args {

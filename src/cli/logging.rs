@@ -7,7 +7,7 @@ use muster_operations::environment;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::fault::Fault;
+use super::fault::CliError;
 
 /// The variable that says what is logged.
 const VARIABLE: &str = "MUSTER_LOG";
@@ -29,9 +29,9 @@ pub(super) enum LogFormat {
 /// # Errors
 ///
 /// When `MUSTER_LOG` has no valid value. Otherwise whoever set it would wait for lines that never come.
-pub(super) fn init(format: LogFormat) -> Result<(), Fault> {
-    let wanted = environment::read(VARIABLE).map_err(|e| Fault::Config(e.to_string()))?;
-    let filter = filter(wanted.as_deref().unwrap_or("info")).map_err(Fault::Config)?;
+pub(super) fn init(format: LogFormat) -> Result<(), CliError> {
+    let wanted = environment::read(VARIABLE).map_err(|e| CliError::Config(e.to_string()))?;
+    let filter = filter(wanted.as_deref().unwrap_or("info")).map_err(CliError::Config)?;
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let json = match format {
         LogFormat::Auto => !io::stderr().is_terminal(),

@@ -15,7 +15,7 @@ use anyhow::bail;
 use clap::builder::RangedU64ValueParser;
 use muster_reconciler::reason::count;
 use muster_reconciler::time::{Time, human};
-use muster_simulator::crash::{Example, Judged, Point};
+use muster_simulator::crash::{CrashPoint, Example, Judged};
 use muster_simulator::{RunReport, Scenario, Schedule, Violation, shrink};
 
 use super::fault::USAGE;
@@ -57,7 +57,7 @@ pub(super) struct Args {
     /// Kill the controller after this effect, in this way (lost, sent, done), such as 12:lost: one of those that --crash-each
     /// runs.
     #[arg(long, value_name = "EFFECT:MODE", requires = "one", conflicts_with_all = ["save", "shrink", "jobs"])]
-    crash_at: Option<Point>,
+    crash_at: Option<CrashPoint>,
     /// Print everything that happens.
     #[arg(long, requires = "one")]
     trace: bool,
@@ -74,29 +74,29 @@ pub(super) struct Args {
 }
 
 /// A run, with the flags by which the command line names it.
-struct Run {
+struct SeedRun {
     scenario: Scenario,
     flags: String,
     /// How the run is judged after a crash.
     judged: Judged,
 }
 
-impl Run {
-    fn drawn(seed: u64) -> Run {
-        Run::of(Scenario::drawn(seed), format!("--seed {seed}"))
+impl SeedRun {
+    fn drawn(seed: u64) -> SeedRun {
+        SeedRun::of(Scenario::drawn(seed), format!("--seed {seed}"))
     }
 
-    fn written(file: &Path) -> anyhow::Result<Run> {
-        Ok(Run::of(files::read(file)?, format!("--scenario {}", file.display())))
+    fn written(file: &Path) -> anyhow::Result<SeedRun> {
+        Ok(SeedRun::of(files::read(file)?, format!("--scenario {}", file.display())))
     }
 
-    fn of(scenario: Scenario, flags: String) -> Run {
+    fn of(scenario: Scenario, flags: String) -> SeedRun {
         let judged = Judged::of(&scenario);
-        Run { scenario, flags, judged }
+        SeedRun { scenario, flags, judged }
     }
 
-    fn example(example: Example) -> Run {
-        Run { scenario: example.scenario(), flags: format!("--example {example}"), judged: example.judged() }
+    fn example(example: Example) -> SeedRun {
+        SeedRun { scenario: example.scenario(), flags: format!("--example {example}"), judged: example.judged() }
     }
 
     /// The command that shows the run.
@@ -122,11 +122,11 @@ impl Args {
         }
     }
 
-    fn named(&self) -> anyhow::Result<Option<Run>> {
+    fn named(&self) -> anyhow::Result<Option<SeedRun>> {
         Ok(match (&self.scenario, self.example, self.seed) {
-            (Some(file), ..) => Some(Run::written(file)?),
-            (None, Some(example), _) => Some(Run::example(example)),
-            (None, None, Some(seed)) => Some(Run::drawn(seed)),
+            (Some(file), ..) => Some(SeedRun::written(file)?),
+            (None, Some(example), _) => Some(SeedRun::example(example)),
+            (None, None, Some(seed)) => Some(SeedRun::drawn(seed)),
             (None, None, None) => None,
         })
     }
@@ -136,7 +136,7 @@ impl Args {
         self.jobs.unwrap_or_else(cores).get()
     }
 
-    fn one(&self, run: &Run) -> anyhow::Result<ExitCode> {
+    fn one(&self, run: &SeedRun) -> anyhow::Result<ExitCode> {
         let lines = if self.trace { TRACE_LINES } else { 4000 };
         let (report, again) = match seeds::caught(|| (run.scenario.run_keeping(lines), run.scenario.run())) {
             Ok(reports) => reports,
@@ -163,7 +163,7 @@ impl Args {
     }
 
     /// Shrinks a failing run, and prints the smaller one.
-    fn tell_failure(&self, run: &Run, violation: &Violation) -> anyhow::Result<()> {
+    fn tell_failure(&self, run: &SeedRun, violation: &Violation) -> anyhow::Result<()> {
         let seed = run.scenario.seed;
         say(format_args!("\nFAILED, seed {seed}: {violation}"))?;
         let invariant = violation.invariant;

@@ -16,8 +16,8 @@ use muster_simulator::conditions::{Conditions, Overrides, Weather};
 use muster_simulator::forecast::{Question, forecast};
 
 use super::{Output, USAGE, report};
-use crate::simulate::answer::{Answer, Asked};
-use crate::simulate::{Input, html, mix, table, trace, workload};
+use crate::simulate::answer::{Asked, ForecastAnswer};
+use crate::simulate::{Recording, html, mix, table, trace, workload};
 
 /// The largest file that is read, in bytes. A larger one is no file for this command, or would not fit into memory.
 const LARGEST_FILE: u64 = 1 << 30;
@@ -105,7 +105,7 @@ impl Args {
         }
         let jobs_from = self.trace.as_ref().or(self.workload.as_ref()).map_or_else(String::new, |p| p.display().to_string());
         let asked = Asked::new(jobs_from, &input, self.seed, self.weather.into());
-        let answer = Answer::new(asked, conditions, &prices, &runs);
+        let answer = ForecastAnswer::new(asked, conditions, &prices, &runs);
         self.print(&answer)?;
         let broken = answer.runs.iter().any(|run| !run.violations.is_empty());
         Ok(if broken { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -123,7 +123,7 @@ impl Args {
 
     /// Reads every file, and notes all problems. None: there is a problem.
     #[expect(clippy::type_complexity, reason = "what a question is made of, used once")]
-    fn read(&self, problems: &mut Vec<Problem>) -> Option<(Vec<(String, Spec)>, Input, Conditions, Prices)> {
+    fn read(&self, problems: &mut Vec<Problem>) -> Option<(Vec<(String, Spec)>, Recording, Conditions, Prices)> {
         let mut specs = Vec::new();
         for dir in self.dirs() {
             specs.extend(read_manifests(dir, problems).map(|spec| (dir.display().to_string(), spec)));
@@ -147,7 +147,7 @@ impl Args {
         Some((specs, input, conditions, prices))
     }
 
-    fn print(&self, answer: &Answer) -> anyhow::Result<()> {
+    fn print(&self, answer: &ForecastAnswer) -> anyhow::Result<()> {
         if let Some(path) = &self.html {
             report::write(path, &html::page(answer)?)?;
         }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use muster_operations::inspect::Done;
 use muster_operations::subject::Subject;
 
-use super::ask::{Ask, Token, block_on};
+use super::ask::{ControllerUrl, OrderToken, block_on};
 use super::fault::USAGE;
 use super::show;
 
@@ -18,9 +18,9 @@ pub(super) struct Args {
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
     #[command(flatten)]
-    token: Token,
+    token: OrderToken,
     #[command(flatten)]
-    ask: Ask,
+    ask: ControllerUrl,
 }
 
 impl Args {

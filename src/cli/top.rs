@@ -11,7 +11,7 @@ use muster_reconciler::runner::Phase;
 use muster_reconciler::view::{JobView, RunnerView, Snapshot};
 use serde::Deserialize;
 
-use super::ask::{Ask, block_on};
+use super::ask::{ControllerUrl, block_on};
 use super::show::{self, age};
 use crate::http::live_view::{attention, state_rank};
 
@@ -27,7 +27,7 @@ pub(super) struct Args {
     #[arg(long)]
     once: bool,
     #[command(flatten)]
-    ask: Ask,
+    ask: ControllerUrl,
 }
 
 #[derive(Deserialize)]

@@ -38,14 +38,14 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 /// What the page may be asked for. Unknown names are ignored, because a misspelt filter shows too much, and not too little.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct Wish {
+pub struct PageQuery {
     /// The only pool to show. Empty: all pools.
     pub pool: String,
 }
 
 #[derive(Template)]
 #[template(path = "live.html")]
-struct Page<'a> {
+struct LivePage<'a> {
     about: &'a About,
     v: Live,
 }
@@ -102,7 +102,7 @@ pub async fn page(admin: Admin, query: String) -> Response {
         Ok(v) => v,
         Err(why) => Live { trouble: why, ..Live::default() },
     };
-    html(StatusCode::OK, Page { about: &admin.about, v }.render())
+    html(StatusCode::OK, LivePage { about: &admin.about, v }.render())
 }
 
 /// The page that explains one job, runner or pool.
@@ -135,7 +135,7 @@ pub async fn explained(kind: String, id: String, admin: Admin) -> Response {
 /// The stream of one open page.
 struct Stream {
     admin: Admin,
-    wish: Wish,
+    wish: PageQuery,
     shown: Vec<(&'static str, String)>,
     /// The events that are ready to be sent, the next one last.
     next: Vec<Event>,
@@ -188,13 +188,13 @@ impl Stream {
     }
 }
 
-async fn view(admin: &Admin, wish: &Wish) -> Result<Live, String> {
+async fn view(admin: &Admin, wish: &PageQuery) -> Result<Live, String> {
     let Some(watch) = &admin.watch else { return Err("this process runs the webhook only".into()) };
     let snapshot: std::sync::Arc<Snapshot> = watch.snapshot().await.map_err(|e| e.to_string())?;
     Ok(Live::new(&snapshot, &wish.pool, watch))
 }
 
-fn wish(query: &str) -> Wish {
+fn wish(query: &str) -> PageQuery {
     serde_urlencoded::from_str(query).unwrap_or_default()
 }
 

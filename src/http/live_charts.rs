@@ -1,7 +1,7 @@
 //! The charts of the live page, as SVG by `plotters`. A colour serves as a name, as in the report of `muster simulate`. The
 //! style sheet finds each colour by its value and replaces it, so that one drawing serves a light and a dark screen.
 
-use muster_operations::watch::Point;
+use muster_operations::watch::WatchPoint;
 use muster_reconciler::stage::Stage;
 use muster_reconciler::view::RunnerView;
 use plotters::prelude::*;
@@ -30,12 +30,12 @@ pub const STAGES: [(Stage, RGBColor, &str); 8] = [
 
 /// A sparkline: queued jobs as a line over runners as an area. It has no axes, because the shape says enough, and the label
 /// has the numbers.
-pub fn spark(label: &str, past: &[Point]) -> anyhow::Result<String> {
+pub fn spark(label: &str, past: &[WatchPoint]) -> anyhow::Result<String> {
     let top = past.iter().map(|p| p.queued.max(p.runners)).max().unwrap_or_default().max(1);
     let last = past.len().saturating_sub(1).max(1) as f64;
     draw((140, 36), &escaped(label), |area| {
         let mut chart = ChartBuilder::on(area).margin(2).build_cartesian_2d(0.0..last, 0.0..f64::from(top) * 1.05)?;
-        let of = |get: fn(&Point) -> u32| past.iter().enumerate().map(move |(nth, p)| (nth as f64, f64::from(get(p))));
+        let of = |get: fn(&WatchPoint) -> u32| past.iter().enumerate().map(move |(nth, p)| (nth as f64, f64::from(get(p))));
         chart.draw_series(AreaSeries::new(of(|p| p.runners), 0.0, GRID))?;
         chart.draw_series(LineSeries::new(of(|p| p.queued), FIRST.stroke_width(2)))?;
         Ok(())
@@ -102,7 +102,7 @@ mod tests {
         let svg = falls(WIDE, &[&runner]).expect("drawn");
         assert!(svg.contains("#8B6FC9") && svg.contains("#2F8F5B") && svg.contains("bcdef0"), "{svg}");
         assert_eq!(falls(WIDE, &[]).expect("drawn"), "");
-        let svg = spark("a \"b\"", &[Point { queued: 1, runners: 0 }, Point { queued: 3, runners: 2 }]).expect("drawn");
+        let svg = spark("a \"b\"", &[WatchPoint { queued: 1, runners: 0 }, WatchPoint { queued: 3, runners: 2 }]).expect("drawn");
         assert!(svg.contains("aria-label=\"a &quot;b&quot;\""), "{svg}");
     }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use muster_operations::meter::CostView;
-use muster_operations::watch::{Point, Watch};
+use muster_operations::watch::{Watch, WatchPoint};
 use muster_reconciler::event::JobState;
 use muster_reconciler::runner::Phase;
 use muster_reconciler::time::human;
@@ -238,7 +238,7 @@ fn phases(p: &PoolView) -> String {
     if phases.is_empty() { "none".into() } else { phases.join(", ") }
 }
 
-fn spark(pool: &str, past: &[Point], every: Duration) -> String {
+fn spark(pool: &str, past: &[WatchPoint], every: Duration) -> String {
     if past.len() < 2 {
         return String::new();
     }

@@ -56,7 +56,7 @@ impl std::str::FromStr for Verb {
 /// The body of an order, which may be empty.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Wanted {
+struct OrderBody {
     reason: String,
 }
 
@@ -92,8 +92,8 @@ async fn take(kind: String, id: String, verb: Verb, token: Option<String>, body:
     if let Some(refused) = refusal(&steer.token.borrow(), token.as_deref()) {
         return refused;
     }
-    let wanted = if body.is_empty() { Ok(Wanted::default()) } else { serde_json::from_slice::<Wanted>(&body) };
-    let Ok(Wanted { reason }) = wanted else {
+    let wanted = if body.is_empty() { Ok(OrderBody::default()) } else { serde_json::from_slice::<OrderBody>(&body) };
+    let Ok(OrderBody { reason }) = wanted else {
         return super::error(StatusCode::BAD_REQUEST, "the body is not {\"reason\": \"...\"}");
     };
     if reason.chars().count() > MAX_REASON || reason.chars().any(char::is_control) {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt};
-use muster_message::delivery::{Delivery, Verdict, judge};
+use muster_message::delivery::{Acceptance, Delivery, judge};
 use muster_message::keyring::Keyring;
 use muster_message::payload::PayloadError;
 use muster_message::seal::Sealed;
@@ -113,9 +113,9 @@ where
     answer(&webhook.outbox, judge(&spec, &secrets, &delivery)).await
 }
 
-async fn answer(outbox: &Outbox<Sealed>, verdict: Verdict) -> Response {
+async fn answer(outbox: &Outbox<Sealed>, verdict: Acceptance) -> Response {
     match verdict {
-        Verdict::Queue { message, event, pool } => match outbox.send(message).await {
+        Acceptance::Queue { message, event, pool } => match outbox.send(message).await {
             Ok(()) => {
                 let note = match &pool {
                     Ok(pool) => json!({ "queued": event.job, "pool": pool }),
@@ -128,15 +128,15 @@ async fn answer(outbox: &Outbox<Sealed>, verdict: Verdict) -> Response {
                 unavailable("the queue did not take the event; GitHub keeps the delivery and can send it again")
             }
         },
-        Verdict::Pong => super::json(StatusCode::OK, &json!({ "pong": true })),
-        Verdict::Ignored(why) => super::json(StatusCode::OK, &json!({ "ignored": shortened(&why) })),
-        Verdict::Unsigned(e) => {
+        Acceptance::Pong => super::json(StatusCode::OK, &json!({ "pong": true })),
+        Acceptance::Ignored(why) => super::json(StatusCode::OK, &json!({ "ignored": shortened(&why) })),
+        Acceptance::Unsigned(e) => {
             // One such delivery comes from a stranger. Many such deliveries mean that a secret was changed on one side
             // only.
             tracing::warn!(error = %e, "refused a delivery");
             super::error(StatusCode::UNAUTHORIZED, e)
         }
-        Verdict::Unreadable(e) => {
+        Acceptance::Unreadable(e) => {
             tracing::warn!(error = %e, "failed to read a delivery");
             let status = match e {
                 PayloadError::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,

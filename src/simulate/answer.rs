@@ -12,7 +12,7 @@ use muster_simulator::forecast::{Forecast, LEAD, Untaken};
 use muster_simulator::tally::{Doing, Figures, Series, Tally};
 use serde::Serialize;
 
-use super::Input;
+use super::Recording;
 use super::cost::Cost;
 use super::field;
 use super::rounding::{hours, round};
@@ -37,7 +37,7 @@ const ALWAYS: [&str; 7] = [
 /// The answer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Answer {
+pub struct ForecastAnswer {
     /// What kind of answer this is.
     pub model: &'static str,
     /// The version of muster.
@@ -51,7 +51,7 @@ pub struct Answer {
     /// The prices that were used.
     pub prices: PricesUsed,
     /// The results, one for each directory of manifests.
-    pub runs: Vec<Run>,
+    pub runs: Vec<ForecastRun>,
     /// The figures of two directories side by side. Left out for one directory.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub comparison: Vec<Compared>,
@@ -94,15 +94,15 @@ pub struct PricesUsed {
 /// The result for one directory of manifests.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Run {
+pub struct ForecastRun {
     /// The directory of the manifests.
     pub manifests: String,
     /// How long the world was simulated, in hours.
     pub simulated_hours: f64,
     /// The figures of all pools together.
-    pub total: Row,
+    pub total: ForecastRow,
     /// The figures of each pool, by name.
-    pub pools: Vec<Row>,
+    pub pools: Vec<ForecastRow>,
     /// Jobs that no pool takes, by the controller's reason.
     pub unrouted: Vec<Unserved>,
     /// How many of these jobs ran all the same, on a runner whose labels happen to match.
@@ -128,7 +128,7 @@ pub struct Run {
 /// The figures of one pool, or of all pools.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Row {
+pub struct ForecastRow {
     /// The name of the pool, or `all` for the total.
     pub pool: String,
     /// How many jobs count for the pool.
@@ -207,9 +207,9 @@ pub struct ApiCalls {
 /// The most points of a plot. More would not show.
 const POINTS: usize = 150;
 
-impl Answer {
+impl ForecastAnswer {
     /// Makes the answer. Each of the `runs` has its directory and its forecast.
-    pub fn new(asked: Asked, conditions: Conditions, prices: &Prices, runs: &[(String, Forecast)]) -> Answer {
+    pub fn new(asked: Asked, conditions: Conditions, prices: &Prices, runs: &[(String, Forecast)]) -> ForecastAnswer {
         let mut assumptions = conditions.said();
         assumptions.extend(ALWAYS.map(str::to_owned));
         assumptions
@@ -220,8 +220,8 @@ impl Answer {
                     .into(),
             );
         }
-        let runs: Vec<Run> = runs.iter().map(|(dir, forecast)| Run::new(dir, forecast, prices)).collect();
-        Answer {
+        let runs: Vec<ForecastRun> = runs.iter().map(|(dir, forecast)| ForecastRun::new(dir, forecast, prices)).collect();
+        ForecastAnswer {
             model: MODEL,
             version: env!("CARGO_PKG_VERSION"),
             asked,
@@ -241,7 +241,7 @@ impl Answer {
 
 impl Asked {
     /// The question about the jobs of the file `jobs_from`.
-    pub fn new(jobs_from: String, input: &Input, seed: u64, weather: Weather) -> Asked {
+    pub fn new(jobs_from: String, input: &Recording, seed: u64, weather: Weather) -> Asked {
         Asked {
             jobs_from,
             jobs: input.jobs.len(),
@@ -254,8 +254,8 @@ impl Asked {
     }
 }
 
-impl Run {
-    fn new(dir: &str, forecast: &Forecast, prices: &Prices) -> Run {
+impl ForecastRun {
+    fn new(dir: &str, forecast: &Forecast, prices: &Prices) -> ForecastRun {
         let tally = Tally::new(forecast);
         let mut cost = Cost::default();
         let mut pools = Vec::new();
@@ -280,7 +280,7 @@ impl Run {
             })
             .collect();
         api.sort_by_key(|a| std::cmp::Reverse(a.calls));
-        Run {
+        ForecastRun {
             manifests: dir.to_owned(),
             simulated_hours: hours(forecast.end.since(forecast.begin)),
             total: row("all", &tally.figures(None), spent),
@@ -302,7 +302,7 @@ fn pools_of(forecast: &Forecast) -> Vec<PoolName> {
     forecast.spec.pools.keys().cloned().collect()
 }
 
-fn row(pool: &str, f: &Figures, cost: f64) -> Row {
+fn row(pool: &str, f: &Figures, cost: f64) -> ForecastRow {
     let seconds = |d: Option<Duration>| d.map(|d| round(d.as_secs_f64(), 1));
     let lived: Duration = f.spent.values().sum();
     let worked = f.spent.get(&Doing::Working).copied().unwrap_or_default();
@@ -310,7 +310,7 @@ fn row(pool: &str, f: &Figures, cost: f64) -> Row {
     for ((market, _), billed) in &f.billed {
         *instance_hours.entry(market.as_str()).or_default() += hours(*billed);
     }
-    Row {
+    ForecastRow {
         pool: pool.to_owned(),
         jobs: f.jobs,
         unstarted: f.unstarted,
@@ -384,9 +384,9 @@ pub struct Compared {
 }
 
 /// The figures of both runs. Empty if there is only one run.
-fn compare(runs: &[Run]) -> Vec<Compared> {
+fn compare(runs: &[ForecastRun]) -> Vec<Compared> {
     let [a, b] = runs else { return Vec::new() };
-    let both = |figure, unit, of: fn(&Run) -> Option<f64>| Compared { figure, unit, a: of(a), b: of(b) };
+    let both = |figure, unit, of: fn(&ForecastRun) -> Option<f64>| Compared { figure, unit, a: of(a), b: of(b) };
     vec![
         both("median wait", Unit::Seconds, |r| r.total.wait_seconds.p50),
         both("wait, 90%", Unit::Seconds, |r| r.total.wait_seconds.p90),
@@ -410,6 +410,6 @@ fn compare(runs: &[Run]) -> Vec<Compared> {
     ]
 }
 
-fn hours_of(run: &Run, market: &str) -> f64 {
+fn hours_of(run: &ForecastRun, market: &str) -> f64 {
     run.total.instance_hours.get(market).copied().unwrap_or_default()
 }

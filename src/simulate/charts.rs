@@ -7,7 +7,7 @@ use muster_simulator::tally::Doing;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::answer::Run;
+use super::answer::ForecastRun;
 use super::over_time::{middle, over_time};
 use crate::plot::{Axis, COUNT_STEPS, FIRST, GRID, INK, SECOND, WAIT_STEPS, across, draw, font, on_axes, seconds, ticks};
 
@@ -29,12 +29,12 @@ pub const WIDE: (u32, u32) = (860, 280);
 pub const NARROW: (u32, u32) = (390, 250);
 
 /// The highest 90th percentile of a run's steps, in seconds. Two runs are drawn to one scale.
-pub fn highest_wait(run: &Run) -> f64 {
+pub fn highest_wait(run: &ForecastRun) -> f64 {
     run.series.waits.iter().filter_map(|(p50, p90)| p90.or(*p50)).max().unwrap_or_default().as_secs_f64()
 }
 
 /// The median and the 90th percentile of the waits, by the time at which the jobs were queued.
-pub fn waits(size: (u32, u32), run: &Run, top: f64) -> anyhow::Result<String> {
+pub fn waits(size: (u32, u32), run: &ForecastRun, top: f64) -> anyhow::Result<String> {
     let series = &run.series;
     let high = top.max(1.0) * 1.05;
     let y = Axis { low: 0.0, high, ticks: ticks(0.0, high, 6, &WAIT_STEPS), say: &|s| seconds(*s) };
@@ -59,7 +59,7 @@ pub fn waits(size: (u32, u32), run: &Run, top: f64) -> anyhow::Result<String> {
 }
 
 /// The highest number of instances, or of jobs that need a runner, in any step of a run.
-pub fn highest_level(run: &Run) -> f64 {
+pub fn highest_level(run: &ForecastRun) -> f64 {
     let s = &run.series;
     let instances = (0..s.waiting.len()).map(|nth| s.instances.values().map(|row| row[nth]).sum::<f64>());
     let jobs = s.waiting.iter().zip(&s.running).map(|(w, r)| w + r);
@@ -68,7 +68,7 @@ pub fn highest_level(run: &Run) -> f64 {
 
 /// Instances by what they do, as layers. The line above them is the jobs that need a runner: waiting and
 /// running ones.
-pub fn instances(size: (u32, u32), run: &Run, top: f64) -> anyhow::Result<String> {
+pub fn instances(size: (u32, u32), run: &ForecastRun, top: f64) -> anyhow::Result<String> {
     let series = &run.series;
     let high = top.max(1.0) * 1.05;
     let say = |n: &f64| super::table::number(*n as u64);
@@ -88,9 +88,9 @@ pub fn instances(size: (u32, u32), run: &Run, top: f64) -> anyhow::Result<String
 }
 
 /// The share of jobs that waited no longer than a time, with one line for each run.
-pub fn distribution(size: (u32, u32), runs: &[Run]) -> anyhow::Result<String> {
+pub fn distribution(size: (u32, u32), runs: &[ForecastRun]) -> anyhow::Result<String> {
     const POINTS: usize = 200;
-    let upto = |run: &Run| run.waits.get(run.waits.len() * 99 / 100).or(run.waits.last()).copied().unwrap_or_default();
+    let upto = |run: &ForecastRun| run.waits.get(run.waits.len() * 99 / 100).or(run.waits.last()).copied().unwrap_or_default();
     let longest = runs.iter().map(upto).max().unwrap_or_default().as_secs_f64().max(1.0);
     let x = Axis { low: 0.0, high: longest, ticks: ticks(0.0, longest, across(size), &WAIT_STEPS), say: &|s| seconds(*s) };
     let shares = vec![0.0, 0.25, 0.5, 0.75, 0.9, 1.0];
@@ -109,7 +109,7 @@ pub fn distribution(size: (u32, u32), runs: &[Run]) -> anyhow::Result<String> {
 }
 
 /// One bar for each run, with its markets side by side. None: nothing has a price.
-pub fn cost(size: (u32, u32), runs: &[Run]) -> anyhow::Result<Option<String>> {
+pub fn cost(size: (u32, u32), runs: &[ForecastRun]) -> anyhow::Result<Option<String>> {
     let dearest = runs.iter().map(|r| r.cost.total).fold(0.0, f64::max);
     if dearest <= 0.0 {
         return Ok(None);

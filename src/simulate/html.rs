@@ -6,7 +6,7 @@ use askama::Template;
 use muster_simulator::tally::Doing;
 use plotters::style::RGBColor;
 
-use super::answer::{Answer, Compared, Row, Run};
+use super::answer::{Compared, ForecastAnswer, ForecastRow, ForecastRun};
 use super::{charts, table};
 use crate::plot;
 
@@ -23,10 +23,10 @@ impl Plot {
 }
 
 /// One run, with its plots.
-struct Part<'a> {
+struct RunPart<'a> {
     /// `A` or `B`. Empty if there is only one run.
     letter: &'static str,
-    run: &'a Run,
+    run: &'a ForecastRun,
     waits: Plot,
     instances: Plot,
 }
@@ -39,9 +39,9 @@ struct Tint {
 
 #[derive(Template)]
 #[template(path = "simulate.html")]
-struct Page<'a> {
-    answer: &'a Answer,
-    parts: Vec<Part<'a>>,
+struct ForecastPage<'a> {
+    answer: &'a ForecastAnswer,
+    parts: Vec<RunPart<'a>>,
     distribution: Plot,
     cost: Option<Plot>,
     tints: Vec<Tint>,
@@ -51,12 +51,12 @@ struct Page<'a> {
 ///
 /// # Errors
 /// When a plot or the page cannot be drawn, which would be a bug.
-pub fn page(answer: &Answer) -> anyhow::Result<String> {
+pub fn page(answer: &ForecastAnswer) -> anyhow::Result<String> {
     let runs = &answer.runs;
     // Two runs are drawn to one scale.
-    let top = |of: fn(&Run) -> f64| runs.iter().map(of).fold(0.0, f64::max);
+    let top = |of: fn(&ForecastRun) -> f64| runs.iter().map(of).fold(0.0, f64::max);
     let (top_wait, top_level) = (top(charts::highest_wait), top(charts::highest_level));
-    let part = |(nth, run): (usize, &'_ Run)| -> anyhow::Result<(Plot, Plot, &'static str)> {
+    let part = |(nth, run): (usize, &'_ ForecastRun)| -> anyhow::Result<(Plot, Plot, &'static str)> {
         let letter = if runs.len() > 1 { ["A", "B"][nth.min(1)] } else { "" };
         let waits = Plot::of(|size| charts::waits(size, run, top_wait))?;
         Ok((waits, Plot::of(|size| charts::instances(size, run, top_level))?, letter))
@@ -64,14 +64,14 @@ pub fn page(answer: &Answer) -> anyhow::Result<String> {
     let mut parts = Vec::new();
     for (nth, run) in runs.iter().enumerate() {
         let (waits, instances, letter) = part((nth, run))?;
-        parts.push(Part { letter, run, waits, instances });
+        parts.push(RunPart { letter, run, waits, instances });
     }
     let cost = match (charts::cost(charts::WIDE, runs)?, charts::cost(charts::NARROW, runs)?) {
         (Some(wide), Some(narrow)) => Some(Plot { wide, narrow }),
         _ => None,
     };
     let distribution = Plot::of(|size| charts::distribution(size, runs))?;
-    let page = Page { answer, parts, distribution, cost, tints: tints() };
+    let page = ForecastPage { answer, parts, distribution, cost, tints: tints() };
     page.render().context("failed to fill in the report's template")
 }
 
@@ -88,7 +88,7 @@ fn tints() -> Vec<Tint> {
     all
 }
 
-impl Page<'_> {
+impl ForecastPage<'_> {
     fn weather(&self) -> String {
         format!("{:?}", self.answer.asked.weather).to_lowercase()
     }
@@ -113,11 +113,11 @@ impl Page<'_> {
         table::percent(*share)
     }
 
-    fn wait(&self, row: &Row, seconds: &Option<f64>) -> String {
+    fn wait(&self, row: &ForecastRow, seconds: &Option<f64>) -> String {
         table::wait(row, *seconds)
     }
 
-    fn hours_of(&self, row: &Row, what: &str) -> String {
+    fn hours_of(&self, row: &ForecastRow, what: &str) -> String {
         table::decimal(row.hours.get(what).or(row.instance_hours.get(what)).copied().unwrap_or_default())
     }
 
@@ -125,7 +125,7 @@ impl Page<'_> {
         table::compared(figure, self.answer)
     }
 
-    fn rows<'r>(&self, run: &'r Run) -> Vec<&'r Row> {
+    fn rows<'r>(&self, run: &'r ForecastRun) -> Vec<&'r ForecastRow> {
         let pools = if run.pools.len() > 1 { run.pools.as_slice() } else { &[] };
         pools.iter().chain([&run.total]).collect()
     }

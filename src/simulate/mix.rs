@@ -9,8 +9,8 @@ use muster_reconciler::time::{Time, human};
 use muster_simulator::JobPlan;
 use muster_simulator::rng::Rng;
 
-use super::Input;
-use super::workload::{Checked, Kind, Lasts, Slot};
+use super::Recording;
+use super::workload::{Checked, Lasts, RateSlot, WorkloadKind};
 
 /// The time within which all jobs of a batch are queued.
 const BATCH_WITHIN_MS: u64 = 2000;
@@ -18,7 +18,7 @@ const BATCH_WITHIN_MS: u64 = 2000;
 const Z90: f64 = 1.281_551_565_545;
 
 /// Draws the jobs, in the order of queueing. The same seed draws the same jobs.
-pub fn draw(workload: &Checked, seed: u64) -> Input {
+pub fn draw(workload: &Checked, seed: u64) -> Recording {
     let mut jobs: Vec<JobPlan> = Vec::new();
     for (kind, slots) in workload.kinds.iter().zip(&workload.rates) {
         let mut rng = Rng::new(seed, &format!("workload {}", kind.name));
@@ -34,11 +34,11 @@ pub fn draw(workload: &Checked, seed: u64) -> Input {
     }
     jobs.sort_by_key(|j| j.at);
     let drawn = format!("{} jobs were drawn from {} kinds for {}", jobs.len(), workload.kinds.len(), human(workload.length));
-    Input { jobs, from: workload.begin, until: workload.begin + workload.length, notes: vec![drawn] }
+    Recording { jobs, from: workload.begin, until: workload.begin + workload.length, notes: vec![drawn] }
 }
 
 /// When batches come: a stream at the highest rate, which is thinned to the rate of each hour.
-fn arrivals(rng: &mut Rng, workload: &Checked, kind: &Kind, slots: &[Slot]) -> Vec<Time> {
+fn arrivals(rng: &mut Rng, workload: &Checked, kind: &WorkloadKind, slots: &[RateSlot]) -> Vec<Time> {
     let most = slots.iter().map(|s| s.per_hour).fold(0.0, f64::max);
     if most <= 0.0 {
         return Vec::new();
@@ -58,7 +58,7 @@ fn arrivals(rng: &mut Rng, workload: &Checked, kind: &Kind, slots: &[Slot]) -> V
 }
 
 /// The rate at this time.
-fn per_hour(slots: &[Slot], zone: Tz, at: Time) -> f64 {
+fn per_hour(slots: &[RateSlot], zone: Tz, at: Time) -> f64 {
     let ms = i64::try_from(at.as_millis()).unwrap_or_default();
     let Some(local) = Utc.timestamp_millis_opt(ms).single().map(|t| t.with_timezone(&zone)) else { return 0.0 };
     let (day, hour) = (local.weekday().num_days_from_monday(), local.hour());
@@ -88,7 +88,7 @@ mod tests {
     use muster_reconciler::manifest::Text;
     use muster_simulator::conditions::Weather;
 
-    fn drawn(body: &str, seed: u64) -> Input {
+    fn drawn(body: &str, seed: u64) -> Recording {
         let text = Text { file: "w".into(), body: body.into() };
         draw(&workload::read(&text, Weather::Calm, false).expect("a workload"), seed)
     }

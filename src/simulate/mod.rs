@@ -29,7 +29,7 @@ use muster_simulator::ledger::Router;
 
 /// The jobs of a run, whatever file they were read from.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Input {
+pub struct Recording {
     /// The jobs. A job without a repository has an empty one.
     pub jobs: Vec<JobPlan>,
     /// When the first job may be queued.
@@ -40,7 +40,7 @@ pub struct Input {
     pub notes: Vec<String>,
 }
 
-impl Input {
+impl Recording {
     /// Gives every job without a repository one that a pool takes, and notes it.
     pub fn settle_repositories(&mut self, spec: &Spec) {
         let mut router = Router::new(spec);
@@ -99,7 +99,7 @@ mod tests {
             cancel_after: None,
         };
         let jobs = vec![job("linux", ""), job("gpu", ""), job("gpu", "acme/web")];
-        let mut input = Input { jobs, from: Time::ZERO, until: Time::ZERO, notes: vec![] };
+        let mut input = Recording { jobs, from: Time::ZERO, until: Time::ZERO, notes: vec![] };
         input.settle_repositories(&spec);
         assert_eq!(input.jobs.iter().map(|j| j.repo.as_str()).collect::<Vec<_>>(), ["acme/any", "acme/ml-any", "acme/web"]);
         assert!(input.notes[0].starts_with("2 jobs name no repository"), "{:?}", input.notes);

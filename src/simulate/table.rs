@@ -6,11 +6,11 @@ use std::time::Duration;
 use muster_reconciler::time::human;
 use muster_simulator::tally::Doing;
 
-use super::answer::{Answer, Compared, Row, Run, Unit, Unserved};
+use super::answer::{Compared, ForecastAnswer, ForecastRow, ForecastRun, Unit, Unserved};
 use crate::plot::seconds;
 
 /// The whole answer.
-pub fn print(answer: &Answer) -> String {
+pub fn print(answer: &ForecastAnswer) -> String {
     let mut out = format!("{}\n\n", answer.model);
     let asked = &answer.asked;
     let weather = format!("{:?}", asked.weather).to_lowercase();
@@ -34,15 +34,15 @@ pub fn print(answer: &Answer) -> String {
     out
 }
 
-fn side_by_side(out: &mut String, answer: &Answer) {
+fn side_by_side(out: &mut String, answer: &ForecastAnswer) {
     let [a, b] = answer.runs.as_slice() else { return };
     *out += &format!("\nSIDE BY SIDE: A is {}, B is {}\n", a.manifests, b.manifests);
     table(out, &["", "A", "B", "CHANGE"], answer.comparison.iter().map(|c| compared(c, answer).to_vec()));
 }
 
-fn waits(out: &mut String, run: &Run, _: &Answer, name: &str) {
+fn waits(out: &mut String, run: &ForecastRun, _: &ForecastAnswer, name: &str) {
     *out += &format!("\nQUEUE WAIT{name}: from queued at GitHub to taken by a runner\n");
-    let cells = |r: &Row| {
+    let cells = |r: &ForecastRow| {
         let w = r.wait_seconds;
         let waits = [w.p50, w.p90, w.p99, w.max].map(|s| wait(r, s));
         [vec![r.pool.clone(), number(r.jobs)], waits.to_vec(), vec![number(r.unstarted), number(r.elsewhere)]].concat()
@@ -53,9 +53,9 @@ fn waits(out: &mut String, run: &Run, _: &Answer, name: &str) {
     }
 }
 
-fn instances(out: &mut String, run: &Run, _: &Answer, name: &str) {
+fn instances(out: &mut String, run: &ForecastRun, _: &ForecastAnswer, name: &str) {
     *out += &format!("\nINSTANCES{name}, over {} simulated hours\n", decimal(run.simulated_hours));
-    let cells = |r: &Row| {
+    let cells = |r: &ForecastRow| {
         let peak_at = r.peak_at.as_deref().map_or("-", |at| at.get(5..16).unwrap_or(at)).replace('T', " ");
         let hours = |market: &str| decimal(r.instance_hours.get(market).copied().unwrap_or_default());
         vec![
@@ -76,9 +76,9 @@ fn instances(out: &mut String, run: &Run, _: &Answer, name: &str) {
     table(out, &heads, rows(run).map(cells));
 }
 
-fn hours(out: &mut String, run: &Run, _: &Answer, name: &str) {
+fn hours(out: &mut String, run: &ForecastRun, _: &ForecastAnswer, name: &str) {
     *out += &format!("\nWHAT INSTANCES DID{name}, in hours; waste is the share of their time without a job\n");
-    let cells = |r: &Row| {
+    let cells = |r: &ForecastRow| {
         let mut cells = vec![r.pool.clone()];
         cells.extend(Doing::ALL.iter().map(|d| decimal(r.hours.get(d.as_str()).copied().unwrap_or_default())));
         cells.push(percent(r.waste));
@@ -87,7 +87,7 @@ fn hours(out: &mut String, run: &Run, _: &Answer, name: &str) {
     table(out, &["POOL", "STARTING", "BOOTING", "IDLE", "WORKING", "ENDING", "WASTE"], rows(run).map(cells));
 }
 
-fn cost(out: &mut String, run: &Run, answer: &Answer, name: &str) {
+fn cost(out: &mut String, run: &ForecastRun, answer: &ForecastAnswer, name: &str) {
     let prices = &answer.prices;
     *out += &format!("\nESTIMATED COST{name}, {} at prices of {}\n", prices.currency, prices.as_of);
     let cell = |market: &str, hours, priced, cost| vec![market.to_owned(), decimal(hours), decimal(priced), decimal(cost)];
@@ -106,13 +106,13 @@ fn cost(out: &mut String, run: &Run, answer: &Answer, name: &str) {
     }
 }
 
-fn api(out: &mut String, run: &Run, _: &Answer, name: &str) {
+fn api(out: &mut String, run: &ForecastRun, _: &ForecastAnswer, name: &str) {
     *out += &format!("\nAPI CALLS{name}\n");
     let cells = |a: &super::answer::ApiCalls| vec![format!("{} {}", a.service, a.api), number(a.calls), number(a.throttled)];
     table(out, &["API", "CALLS", "THROTTLED"], run.api.iter().map(cells));
 }
 
-fn trouble(out: &mut String, run: &Run, _: &Answer, name: &str) {
+fn trouble(out: &mut String, run: &ForecastRun, _: &ForecastAnswer, name: &str) {
     unserved(out, &format!("JOBS THAT NO POOL TAKES{name}"), &run.unrouted);
     if run.unrouted_but_run > 0 {
         let jobs = number(run.unrouted_but_run);
@@ -153,7 +153,7 @@ fn unserved(out: &mut String, title: &str, list: &[Unserved]) {
 }
 
 /// The row of each pool, if there are several, and then the total.
-fn rows(run: &Run) -> impl Iterator<Item = &Row> {
+fn rows(run: &ForecastRun) -> impl Iterator<Item = &ForecastRow> {
     let pools = if run.pools.len() > 1 { run.pools.as_slice() } else { &[] };
     pools.iter().chain(std::iter::once(&run.total))
 }
@@ -183,7 +183,7 @@ fn line(out: &mut String, text: &str) {
 }
 
 /// A wait, for people: `never` for a rank at which no job started, and `-` if there was no job.
-pub(super) fn wait(row: &Row, seconds: Option<f64>) -> String {
+pub(super) fn wait(row: &ForecastRow, seconds: Option<f64>) -> String {
     match seconds {
         Some(s) => human(Duration::from_secs_f64(s.round())).to_string(),
         None if row.jobs == 0 => "-".into(),
@@ -218,7 +218,7 @@ pub(super) fn percent(share: f64) -> String {
 }
 
 /// A figure of two runs, for people: its name, both values and the change.
-pub(super) fn compared(figure: &Compared, answer: &Answer) -> [String; 4] {
+pub(super) fn compared(figure: &Compared, answer: &ForecastAnswer) -> [String; 4] {
     let name = match figure.unit {
         Unit::Money => format!("{}, {}", figure.figure, answer.prices.currency),
         _ => figure.figure.to_owned(),
@@ -258,7 +258,7 @@ mod tests {
         assert_eq!([0, 7, 123, 1234, 123_456, 1_234_567].map(number), ["0", "7", "123", "1,234", "123,456", "1,234,567"]);
         assert_eq!([0.0, 0.005, 1234.5, 99.999].map(decimal), ["0.00", "0.01", "1,234.50", "100.00"]);
         assert_eq!(percent(0.1234), "12.3%");
-        let (some, none) = (Row { jobs: 3, ..Row::default() }, Row::default());
+        let (some, none) = (ForecastRow { jobs: 3, ..ForecastRow::default() }, ForecastRow::default());
         assert_eq!(wait(&some, Some(59.7)), "1m");
         assert_eq!((wait(&some, None), wait(&none, None)), ("never".into(), "-".into()));
     }

@@ -10,7 +10,7 @@ use muster_simulator::JobPlan;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::Input;
+use super::Recording;
 use super::field::{self, When};
 
 /// The time from which seconds count, and at which a workload begins unless it says otherwise: Monday, 5 January 2026,
@@ -43,8 +43,8 @@ struct Line {
 ///
 /// # Errors
 /// Every bad line. The first hundred are named, and the others are counted.
-pub fn read(text: &Text) -> Result<Input, Vec<Problem>> {
-    let mut reading = Reading { file: &text.file, problems: Vec::new(), notes: Vec::new() };
+pub fn read(text: &Text) -> Result<Recording, Vec<Problem>> {
+    let mut reading = TraceReading { file: &text.file, problems: Vec::new(), notes: Vec::new() };
     let body = text.body.trim_start_matches('\u{feff}');
     let lines = match body.trim_start().chars().next() {
         Some('[') => return Err(vec![reading.problem(1, "", ARRAY)]),
@@ -55,13 +55,13 @@ pub fn read(text: &Text) -> Result<Input, Vec<Problem>> {
     reading.finish(jobs)
 }
 
-struct Reading<'a> {
+struct TraceReading<'a> {
     file: &'a str,
     problems: Vec<Problem>,
     notes: Vec<String>,
 }
 
-impl Reading<'_> {
+impl TraceReading<'_> {
     fn refuse(&mut self, line: usize, field: &str, message: impl Into<String>) {
         let problem = self.problem(line, field, message);
         self.problems.push(problem);
@@ -203,7 +203,7 @@ impl Reading<'_> {
         Some((line.number, when.ok()?, plan))
     }
 
-    fn finish(mut self, jobs: Vec<(usize, When, JobPlan)>) -> Result<Input, Vec<Problem>> {
+    fn finish(mut self, jobs: Vec<(usize, When, JobPlan)>) -> Result<Recording, Vec<Problem>> {
         let by_calendar = jobs.first().is_some_and(|(_, when, _)| matches!(when, When::At(_)));
         let mut placed = Vec::with_capacity(jobs.len());
         for (number, when, plan) in jobs {
@@ -239,7 +239,7 @@ impl Reading<'_> {
         match self.problems.is_empty() {
             true => {
                 let jobs = placed.into_iter().map(|(_, job)| job).collect();
-                Ok(Input { jobs, from: first, until: last, notes: self.notes })
+                Ok(Recording { jobs, from: first, until: last, notes: self.notes })
             }
             false => Err(capped(self.problems)),
         }
@@ -335,7 +335,7 @@ fn list(value: &Value) -> Result<Vec<String>, String> {
 mod tests {
     use super::*;
 
-    fn parse(body: &str) -> Result<Input, Vec<String>> {
+    fn parse(body: &str) -> Result<Recording, Vec<String>> {
         let text = Text { file: "t".into(), body: body.into() };
         read(&text).map_err(|problems| problems.iter().map(ToString::to_string).collect())
     }

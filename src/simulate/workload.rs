@@ -28,7 +28,7 @@ pub struct Workload {
     /// The IANA time zone of `hours` and `weekdays`.
     pub timezone: String,
     /// The kinds of jobs.
-    pub kinds: Vec<Kind>,
+    pub kinds: Vec<WorkloadKind>,
     /// What is assumed of the world, where it differs from the weather.
     pub world: Overrides,
 }
@@ -48,7 +48,7 @@ impl Default for Workload {
 /// One kind of job.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-pub struct Kind {
+pub struct WorkloadKind {
     /// The name, for messages. It also selects the kind's stream of random numbers.
     pub name: String,
     /// The job's `runs-on`.
@@ -58,14 +58,21 @@ pub struct Kind {
     /// How long the jobs run.
     pub duration: Lasts,
     /// How many jobs come. The first rate that matches a time applies. If no rate matches, no job comes.
-    pub rates: Vec<Rate>,
+    pub rates: Vec<WorkloadRate>,
     /// How many jobs come together, as those of a matrix do.
     pub batch: u32,
 }
 
-impl Default for Kind {
+impl Default for WorkloadKind {
     fn default() -> Self {
-        Kind { name: String::new(), labels: Vec::new(), repo: None, duration: Lasts::default(), rates: Vec::new(), batch: 1 }
+        WorkloadKind {
+            name: String::new(),
+            labels: Vec::new(),
+            repo: None,
+            duration: Lasts::default(),
+            rates: Vec::new(),
+            batch: 1,
+        }
     }
 }
 
@@ -88,7 +95,7 @@ pub struct Lasts {
 /// How many jobs come at certain times.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-pub struct Rate {
+pub struct WorkloadRate {
     /// The weekdays, such as `MON-FRI` or `SAT,SUN`. Default: all.
     pub weekdays: Option<String>,
     /// The hours, such as `8-17` (8:00 to 17:59), `22-5` or `6,18`. Default: all.
@@ -107,16 +114,16 @@ pub struct Checked {
     /// The time zone of hours and weekdays.
     pub zone: Tz,
     /// The kinds of jobs, as the file has them.
-    pub kinds: Vec<Kind>,
+    pub kinds: Vec<WorkloadKind>,
     /// The rates of each kind, in the order of `kinds`.
-    pub rates: Vec<Vec<Slot>>,
+    pub rates: Vec<Vec<RateSlot>>,
     /// The assumptions.
     pub conditions: Conditions,
 }
 
 /// One rate, with its weekdays and hours as bits.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Slot {
+pub struct RateSlot {
     /// Bit n stands for weekday n. Bit 0 is Monday.
     pub weekdays: u8,
     /// Bit n stands for the hour that begins at n:00.
@@ -178,7 +185,7 @@ fn check_frame(lone: &mut Lone<Workload>, with_trace: bool) -> Time {
     begin
 }
 
-fn check_kind(lone: &mut Lone<Workload>, nth: usize) -> Vec<Slot> {
+fn check_kind(lone: &mut Lone<Workload>, nth: usize) -> Vec<RateSlot> {
     let kind = lone.value.kinds[nth].clone();
     let at = |field: &str| format!("kinds[{nth}].{field}");
     if kind.name.is_empty() {
@@ -201,7 +208,7 @@ fn check_kind(lone: &mut Lone<Workload>, nth: usize) -> Vec<Slot> {
     if kind.rates.is_empty() {
         lone.refuse(&at("rates"), "required: write at least one rate, such as `- perHour: 20`");
     }
-    let slot = |(i, rate): (usize, &Rate)| {
+    let slot = |(i, rate): (usize, &WorkloadRate)| {
         let at = |field: &str| format!("kinds[{nth}].rates[{i}].{field}");
         let weekdays = rate.weekdays.as_deref().map_or(Ok(0x7f), |text| set(text, 7, weekday));
         let hours = rate.hours.as_deref().map_or(Ok(0xff_ffff), |text| set(text, 24, |h| h.parse().ok().filter(|h| *h < 24)));
@@ -215,7 +222,7 @@ fn check_kind(lone: &mut Lone<Workload>, nth: usize) -> Vec<Slot> {
             lone.refuse(&at("perHour"), "out of range; write 0 to 100000");
         }
         let weekdays = u8::try_from(weekdays.unwrap_or_default()).unwrap_or_default();
-        Slot { weekdays, hours: hours.unwrap_or_default(), per_hour: rate.per_hour }
+        RateSlot { weekdays, hours: hours.unwrap_or_default(), per_hour: rate.per_hour }
     };
     kind.rates.iter().enumerate().map(slot).collect()
 }
@@ -291,8 +298,8 @@ world:
     fn a_workload_says_what_it_means() {
         let w = parse(GOOD).expect("a good one");
         assert_eq!((w.begin, w.length, w.zone), (MONDAY, Duration::from_secs(2 * 86_400), Tz::Europe__Amsterdam));
-        assert_eq!(w.rates[0][0], Slot { weekdays: 0b1_1111, hours: 0b11_1111_1111 << 8, per_hour: 120.0 });
-        assert_eq!(w.rates[0][1], Slot { weekdays: 0x7f, hours: 0xff_ffff, per_hour: 10.0 });
+        assert_eq!(w.rates[0][0], RateSlot { weekdays: 0b1_1111, hours: 0b11_1111_1111 << 8, per_hour: 120.0 });
+        assert_eq!(w.rates[0][1], RateSlot { weekdays: 0x7f, hours: 0xff_ffff, per_hour: 10.0 });
         let mild = Conditions::new(Weather::Mild, &Overrides::default());
         assert_eq!(w.conditions, Conditions { interruption: 0.2, ..mild });
     }

@@ -181,3 +181,36 @@ fn the_docs_name_functions_in_the_files_where_they_are() {
     assert!(seen > 80, "only {seen} functions were found in the docs: is their form another one?");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// The type's name, if this line defines a type. A trait's associated types are not meant, and neither are generics.
+fn defined(line: &str) -> Option<&str> {
+    let line = line.trim_start();
+    let line = match line.strip_prefix("pub") {
+        Some(rest) if rest.starts_with('(') => rest.split_once(')')?.1,
+        Some(rest) => rest,
+        None => line,
+    };
+    let (kind, rest) = line.trim_start().split_once(' ')?;
+    let end = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
+    ["struct", "enum", "trait"].contains(&kind).then_some(&rest[..end])
+}
+
+/// Whoever searches for a type finds one. `Args` is each command's own arguments, and a function's own types are nobody else's.
+#[test]
+fn no_type_name_has_two_owners() {
+    let mut owners: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (path, text) in ours() {
+        for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.starts_with("        ")) {
+            if let Some(name) = defined(line).filter(|name| *name != "Args") {
+                owners.entry(name.to_owned()).or_default().insert(format!("{}:{}", path.display(), at + 1));
+            }
+        }
+    }
+    assert!(owners.len() > 300, "only {} types were found; does this test still read the sources?", owners.len());
+    let many: Vec<String> = owners
+        .iter()
+        .filter(|(_, at)| at.len() > 1)
+        .map(|(name, at)| format!("{name}: {}", at.iter().cloned().collect::<Vec<_>>().join(", ")))
+        .collect();
+    assert!(many.is_empty(), "say in the name whose it is:\n{}", many.join("\n"));
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use muster::http::webhook::{Webhook, routes};
 use muster::outbox::{Outbox, Settings};
-use muster_message::delivery::{Delivery, Verdict, judge};
+use muster_message::delivery::{Acceptance, Delivery, judge};
 use muster_message::keyring::Keyring;
 use muster_message::seal::{self, Sealed};
 use muster_message::signature::sign;
@@ -404,13 +404,13 @@ async fn mutated_payloads_are_judged_without_a_panic() {
         let signature = sign(&SecretString::from(SECRET), &body);
         let delivery = Delivery { signature: Some(&signature), event: Some("workflow_job"), content_type: None, body: &body };
         match judge(&spec, &keys, &delivery) {
-            Verdict::Queue { message, event, .. } => {
+            Acceptance::Queue { message, event, .. } => {
                 verdicts[0] += 1;
                 assert!(message.body.len() <= wire::MAX_BYTES);
                 assert_eq!(wire::decode(&message.body).expect("readable"), event);
             }
-            Verdict::Ignored(_) => verdicts[1] += 1,
-            Verdict::Unreadable(_) => verdicts[2] += 1,
+            Acceptance::Ignored(_) => verdicts[1] += 1,
+            Acceptance::Unreadable(_) => verdicts[2] += 1,
             other => panic!("{other:?}"),
         }
         if round % 10 == 0 {

@@ -102,20 +102,20 @@ impl Ec2 {
     /// Terminates the instances. An instance that does not exist counts as done. If EC2 refuses to end one instance, because of
     /// termination protection for example, only that instance fails.
     pub async fn terminate(&self, ids: &[InstanceId]) -> Outcome {
-        self.in_batches(ids, Change::Terminate).await
+        self.in_batches(ids, InstanceChange::Terminate).await
     }
 
     /// Tags the instances with `muster:drain`. `value` says why, in 256 characters at most; the rest is cut off. An instance that
     /// does not exist counts as done.
     pub async fn drain(&self, ids: &[InstanceId], value: &str) -> Outcome {
         let value: String = value.chars().take(256).collect();
-        self.in_batches(ids, Change::Drain(&value)).await
+        self.in_batches(ids, InstanceChange::Drain(&value)).await
     }
 
     /// Changes all instances, some hundreds in a call. EC2 refuses a whole call because of one bad id, and usually names that id.
     /// The named ids are set aside, and the others are sent again. If EC2 names no id, the batch is cut in halves, and each half
     /// is sent. So one bad id costs a few calls, but not the whole batch.
-    async fn in_batches(&self, ids: &[InstanceId], change: Change<'_>) -> Outcome {
+    async fn in_batches(&self, ids: &[InstanceId], change: InstanceChange<'_>) -> Outcome {
         let (mut done, mut failed) = (Vec::new(), Vec::new());
         let mut work: Vec<Vec<InstanceId>> = ids.chunks(BATCH).rev().map(<[InstanceId]>::to_vec).collect();
         while let Some(batch) = work.pop() {
@@ -143,18 +143,18 @@ impl Ec2 {
         Outcome::Batch { done, failed }
     }
 
-    async fn change(&self, batch: &[InstanceId], change: Change<'_>) -> Result<(), CallError> {
+    async fn change(&self, batch: &[InstanceId], change: InstanceChange<'_>) -> Result<(), CallError> {
         let ids = Some(batch.iter().map(|id| id.as_str().to_owned()).collect());
         let whom = match batch {
             [only] => only.to_string(),
             _ => format!("{} instances", batch.len()),
         };
         match change {
-            Change::Terminate => {
+            InstanceChange::Terminate => {
                 let call = self.client.terminate_instances().set_instance_ids(ids);
                 self.probe.call("ec2.TerminateInstances", &format!("terminate {whom}"), call.send()).await.map(drop)
             }
-            Change::Drain(why) => {
+            InstanceChange::Drain(why) => {
                 let tag = types::Tag::builder().key(tags::DRAIN).value(why).build();
                 let call = self.client.create_tags().set_resources(ids).tags(tag);
                 self.probe.call("ec2.CreateTags", &format!("tag {whom} for draining"), call.send()).await.map(drop)
@@ -165,7 +165,7 @@ impl Ec2 {
 
 /// What is done to a batch of instances.
 #[derive(Clone, Copy)]
-enum Change<'a> {
+enum InstanceChange<'a> {
     Terminate,
     Drain(&'a str),
 }

@@ -284,7 +284,7 @@ mod tests {
     use aws_sdk_ec2::error::ErrorMetadata;
     use aws_sdk_ec2::operation::create_fleet::CreateFleetError;
     use aws_smithy_types::body::SdkBody;
-    use muster_reconciler::refusal::Scope;
+    use muster_reconciler::refusal::CodeScope;
 
     use super::*;
 
@@ -361,7 +361,7 @@ mod tests {
     #[test]
     fn what_the_core_takes_for_a_throttle_or_a_failure_of_ec2_is_classified_so() {
         for known in muster_reconciler::refusal::REFUSALS {
-            let (throttled, token) = (known.scope == Scope::Throttled, known.scope == Scope::Token);
+            let (throttled, token) = (known.scope == CodeScope::Throttled, known.scope == CodeScope::Token);
             assert_eq!(kind_of(known.code, 400) == FailureKind::Throttled, throttled, "{}", known.code);
             assert_eq!(kind_of(known.code, 400) == FailureKind::Conflict, token, "{}", known.code);
         }

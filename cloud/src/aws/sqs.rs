@@ -84,7 +84,7 @@ impl Sqs {
     /// Deletes deliveries. Returns the failures, with the index of their receipt. A receipt that has expired is no failure:
     /// nothing more can be done with it. If the message still exists, its next delivery has a receipt that works.
     pub async fn delete(&self, queue: &str, receipts: &[String]) -> Vec<(usize, Failure)> {
-        self.in_batches(queue, receipts, Change::Delete).await
+        self.in_batches(queue, receipts, DeliveryChange::Delete).await
     }
 
     /// Keeps deliveries invisible for `seconds` (0..=43,200) from now; 0 releases them. Returns the failures, with the index of
@@ -93,7 +93,8 @@ impl Sqs {
     /// - For a release, it is no failure, because the message is already visible or gone.
     /// - For an extension, it is [`FailureKind::NotFound`]: this process does not hold the message any more.
     pub async fn change_visibility(&self, queue: &str, receipts: &[String], seconds: u32) -> Vec<(usize, Failure)> {
-        self.in_batches(queue, receipts, if seconds == 0 { Change::Release } else { Change::Extend(seconds) }).await
+        self.in_batches(queue, receipts, if seconds == 0 { DeliveryChange::Release } else { DeliveryChange::Extend(seconds) })
+            .await
     }
 
     /// Sends messages, at most ten or 1 MiB in a call. Returns one result for each message, in order.
@@ -156,22 +157,22 @@ impl Sqs {
 
     /// Makes the change in calls of ten receipts, some of them side by side. Returns the failures, with the index of their
     /// receipt.
-    async fn in_batches(&self, queue: &str, receipts: &[String], change: Change) -> Vec<(usize, Failure)> {
+    async fn in_batches(&self, queue: &str, receipts: &[String], change: DeliveryChange) -> Vec<(usize, Failure)> {
         let batches = receipts.chunks(BATCH).enumerate();
         let calls: Vec<_> = batches.map(|(number, batch)| self.change(queue, batch, number * BATCH, change)).collect();
         stream::iter(calls).buffered(PARALLEL).concat().await
     }
 
     /// Makes one call. Returns the failures, with the index of their receipt, counted from `start`.
-    async fn change(&self, queue: &str, receipts: &[String], start: usize, change: Change) -> Vec<(usize, Failure)> {
+    async fn change(&self, queue: &str, receipts: &[String], start: usize, change: DeliveryChange) -> Vec<(usize, Failure)> {
         let answer = match change {
-            Change::Delete => self.delete_some(queue, receipts).await,
-            Change::Release => self.hide_some(queue, receipts, 0).await,
-            Change::Extend(seconds) => self.hide_some(queue, receipts, seconds).await,
+            DeliveryChange::Delete => self.delete_some(queue, receipts).await,
+            DeliveryChange::Release => self.hide_some(queue, receipts, 0).await,
+            DeliveryChange::Extend(seconds) => self.hide_some(queue, receipts, seconds).await,
         };
         match answer {
             Ok(failed) => {
-                let lasting = failed.iter().filter(|entry| matches!(change, Change::Extend(_)) || !is_stale(entry));
+                let lasting = failed.iter().filter(|entry| matches!(change, DeliveryChange::Extend(_)) || !is_stale(entry));
                 lasting.map(|entry| entry_failure(entry, change.verb(), queue)).map(|(i, failure)| (start + i, failure)).collect()
             }
             Err(error) => (start..start + receipts.len()).map(|i| (i, error.failure.clone())).collect(),
@@ -183,7 +184,7 @@ impl Sqs {
             types::DeleteMessageBatchRequestEntry::builder().id(i.to_string()).receipt_handle(receipt).build().ok()
         });
         let call = self.client.delete_message_batch().queue_url(queue).set_entries(Some(entries.collect()));
-        let what = format!("{} {queue}", Change::Delete.verb());
+        let what = format!("{} {queue}", DeliveryChange::Delete.verb());
         Ok(self.probe.call("sqs.DeleteMessageBatch", &what, call.send()).await?.failed)
     }
 
@@ -205,18 +206,18 @@ impl Sqs {
 
 /// What is done to a batch of deliveries.
 #[derive(Clone, Copy)]
-enum Change {
+enum DeliveryChange {
     Delete,
     Release,
     Extend(u32),
 }
 
-impl Change {
+impl DeliveryChange {
     const fn verb(self) -> &'static str {
         match self {
-            Change::Delete => "delete a message of",
-            Change::Release => "release a message of",
-            Change::Extend(_) => "extend a message of",
+            DeliveryChange::Delete => "delete a message of",
+            DeliveryChange::Release => "release a message of",
+            DeliveryChange::Extend(_) => "extend a message of",
         }
     }
 }

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use muster_reconciler::ids::{Forge, Scope};
 use muster_reconciler::manifest::{GitHubApp, Spec};
 
-use super::finding::{Finding, Marks, way_out};
+use super::finding::{Complaints, Finding, way_out};
 use crate::github::GitHub;
-use crate::github::about::{About, Installation, Rate};
+use crate::github::about::{AppDescription, Installation, RateLeft};
 
 /// The event that tells muster of jobs.
 const EVENT: &str = "workflow_job";
@@ -52,8 +52,8 @@ pub(super) async fn check(github: &GitHub, name: &str, app: &GitHubApp, spec: &S
     }
 }
 
-fn judge_app(check: String, app: &GitHubApp, about: &About, needs: &BTreeSet<Need>) -> Finding {
-    let mut marks = Marks::default();
+fn judge_app(check: String, app: &GitHubApp, about: &AppDescription, needs: &BTreeSet<Need>) -> Finding {
+    let mut marks = Complaints::default();
     marks.fact(format!("{} (id {} at {})", about.name, app.spec.app_id, app.spec.api_url));
     let missing = lacking(&about.permissions, needs);
     if !missing.is_empty() {
@@ -116,7 +116,7 @@ pub(super) async fn check_groups(github: &GitHub, spec: &Spec, forge: &Forge) ->
 
 fn judge_installation(check: String, installation: &Installation, needs: &BTreeSet<Need>) -> Finding {
     let page = &installation.html_url;
-    let mut marks = Marks::default();
+    let mut marks = Complaints::default();
     marks.fact(format!("id {}, {} repositories", installation.id, installation.repository_selection));
     if installation.suspended_at.is_some() {
         marks.fail("it is suspended", format!("unsuspend it: {page}"));
@@ -135,7 +135,7 @@ fn judge_installation(check: String, installation: &Installation, needs: &BTreeS
     marks.finding(check)
 }
 
-fn judge_rate(check: String, rate: Rate, configurations: Option<Rate>) -> Finding {
+fn judge_rate(check: String, rate: RateLeft, configurations: Option<RateLeft>) -> Finding {
     let apart = configurations.map_or_else(String::new, |c| format!(", and {} of {} configurations", c.remaining, c.limit));
     let seen = format!("{} of {} in this hour{apart}", rate.remaining, rate.limit);
     if [Some(rate), configurations].into_iter().flatten().any(|rate| rate.remaining * 10 < rate.limit) {
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn an_app_without_the_event_fails() {
         let permissions = granted(&[("organization_self_hosted_runners", "write"), ("actions", "read")]);
-        let about = |events: &[&str]| About {
+        let about = |events: &[&str]| AppDescription {
             name: "ci".into(),
             html_url: "https://github.com/apps/ci".into(),
             permissions: permissions.clone(),
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn few_requests_left_are_a_warning() {
-        let rate = |limit, remaining| Rate { limit, remaining };
+        let rate = |limit, remaining| RateLeft { limit, remaining };
         let judge = |configurations| judge_rate("r".into(), rate(5000, 500), configurations);
         assert_eq!(judge(None), Finding::ok("r", "500 of 5000 in this hour"));
         assert_eq!(judge(Some(rate(10_000, 1000))).verdict, Verdict::Ok);

@@ -91,12 +91,12 @@ impl Finding {
 
 /// Collects what is wrong with one thing, and makes one finding of it.
 #[derive(Debug, Default)]
-pub struct Marks {
+pub struct Complaints {
     facts: Vec<String>,
     wrong: Vec<(Verdict, String, String)>,
 }
 
-impl Marks {
+impl Complaints {
     /// Adds a fact, which is told if nothing is wrong.
     pub fn fact(&mut self, text: impl Into<String>) {
         self.facts.push(text.into());
@@ -158,10 +158,10 @@ mod tests {
 
     #[test]
     fn the_worst_mark_decides_and_every_way_out_is_told_once() {
-        let mut marks = Marks::default();
+        let mut marks = Complaints::default();
         marks.fact("3 messages");
         assert_eq!(marks.finding("queue").verdict, Verdict::Ok);
-        let mut marks = Marks::default();
+        let mut marks = Complaints::default();
         marks.warn("not encrypted", "switch it on");
         marks.fail("a FIFO queue", "make another");
         marks.fail("too small", "make another");

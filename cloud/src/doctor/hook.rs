@@ -3,9 +3,9 @@
 //! useless message on the queue.
 //! <https://docs.github.com/en/webhooks/testing-and-troubleshooting-webhooks>
 
-use super::finding::{Finding, Marks, way_out};
+use super::finding::{Complaints, Finding, way_out};
 use crate::github::GitHub;
-use crate::github::about::{Attempt, Hook};
+use crate::github::about::{DeliveryAttempt, Hook};
 
 pub(super) async fn check(github: &GitHub, name: &str) -> Vec<Finding> {
     let app = name.into();
@@ -30,7 +30,7 @@ fn judge_hook(check: String, hook: Option<&Hook>) -> Finding {
             "switch it on in the App's settings: URL, content type application/json, secret (docs/getting-started.md, step 5)";
         return Finding::failed(check, "the App has no webhook, so nobody tells muster of jobs", next);
     };
-    let mut marks = Marks::default();
+    let mut marks = Complaints::default();
     marks.fact(url);
     if !url.starts_with("https://") {
         marks.warn(
@@ -49,14 +49,14 @@ fn judge_hook(check: String, hook: Option<&Hook>) -> Finding {
     marks.finding(check)
 }
 
-fn judge_attempts(check: String, attempts: &[Attempt]) -> Finding {
+fn judge_attempts(check: String, attempts: &[DeliveryAttempt]) -> Finding {
     let Some(last) = attempts.first() else {
         let next = "run a job, or redeliver the ping (the App's settings, Advanced, Recent Deliveries), and run doctor again";
         return Finding::warning(check, "GitHub made none in the last three days", next);
     };
-    let good = |attempt: &&Attempt| (200..300).contains(&attempt.status_code);
+    let good = |attempt: &&DeliveryAttempt| (200..300).contains(&attempt.status_code);
     let bad = attempts.len() - attempts.iter().filter(good).count();
-    let Attempt { delivered_at, status_code, status, event } = last;
+    let DeliveryAttempt { delivered_at, status_code, status, event } = last;
     if !good(&last) {
         let seen = format!(
             "the last one ({event}, {delivered_at}) was answered {status_code} {status}; {bad} of {} failed",
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn the_last_delivery_decides() {
         let attempts = |codes: &[u16]| -> Finding {
-            let attempt = |code: &u16| Attempt {
+            let attempt = |code: &u16| DeliveryAttempt {
                 delivered_at: "2026-11-24T10:00:00Z".into(),
                 status_code: *code,
                 status: "x".into(),

@@ -1,7 +1,7 @@
 //! Whose AWS credentials doctor has, in which account, and the region.
 //! <https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html>
 
-use super::finding::{Finding, Marks};
+use super::finding::{Complaints, Finding};
 use super::look::Look;
 
 const CHECK: &str = "credentials";
@@ -25,7 +25,7 @@ pub(super) async fn check(look: &Look, jobs_queue: &str) -> Vec<Finding> {
 }
 
 fn judge(account: &str, arn: &str, region: &str, jobs_queue: &str) -> Finding {
-    let mut marks = Marks::default();
+    let mut marks = Complaints::default();
     marks.fact(format!("{arn} of account {account}"));
     marks.fact(format!("region {region}"));
     let queues_account =

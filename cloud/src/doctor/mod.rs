@@ -42,7 +42,7 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(8);
 
 /// A check that is under way.
-type Check<'a> = LocalBoxFuture<'a, Vec<Finding>>;
+type RunningCheck<'a> = LocalBoxFuture<'a, Vec<Finding>>;
 
 /// Makes every check. References of the form `file:` are relative to `base`.
 pub async fn examine(spec: &Spec, base: &Path) -> Vec<Finding> {
@@ -51,7 +51,7 @@ pub async fn examine(spec: &Spec, base: &Path) -> Vec<Finding> {
     let config = Aws::config(settings.region.as_deref()).await;
     let (aws, look) = (Aws::new(&config), Look::new(&config));
     let secrets = Secrets::new(aws.clone(), base);
-    let mut checks: Vec<Check<'_>> = vec![bounded("credentials", identity::check(&look, &settings.queues.jobs))];
+    let mut checks: Vec<RunningCheck<'_>> = vec![bounded("credentials", identity::check(&look, &settings.queues.jobs))];
     let (jobs, dead, events) = (Some(&settings.queues.jobs), &settings.queues.dead_letters, &settings.queues.ec2_events);
     for (purpose, url) in [(Purpose::Jobs, jobs), (Purpose::DeadLetters, dead.as_ref()), (Purpose::Ec2Events, events.as_ref())] {
         let Some(url) = url else { continue };
@@ -163,7 +163,7 @@ async fn readable(secrets: &Secrets, check: &str, reference: &SecretRef) -> Find
 }
 
 /// A check with a time limit. If the limit passes, the finding says so.
-fn bounded<'a>(name: impl Into<String>, check: impl Future<Output = Vec<Finding>> + 'a) -> Check<'a> {
+fn bounded<'a>(name: impl Into<String>, check: impl Future<Output = Vec<Finding>> + 'a) -> RunningCheck<'a> {
     let name = name.into();
     async move {
         timeout(PATIENCE, check).await.unwrap_or_else(|_| {

@@ -10,17 +10,17 @@ use muster_reconciler::manifest::{MarketPolicy, Spec};
 use muster_reconciler::market::{Market, Offering};
 use muster_reconciler::tags;
 
-use super::finding::{Finding, Marks, way_out};
+use super::finding::{Complaints, Finding, way_out};
 use super::look::{DryRun, Look};
-use super::templates::{Seen, Template};
+use super::templates::{Template, TemplateLook};
 use crate::aws::Ssm;
 use crate::aws::ec2;
 
 /// Tries, as dry runs, the launch that a controller would ask for first: the fleet, and the instance that EC2 then launches in
 /// the caller's name.
-pub(super) async fn launch(look: &Look, spec: &Spec, pool: &PoolName, seen: &Seen) -> Vec<Finding> {
+pub(super) async fn launch(look: &Look, spec: &Spec, pool: &PoolName, seen: &TemplateLook) -> Vec<Finding> {
     let check = format!("permission to launch {pool}");
-    if *seen == Seen::Missing {
+    if *seen == TemplateLook::Missing {
         let next = "mend the launch template first";
         return vec![Finding::unchecked(check, "without a launch template there is nothing to try", next)];
     }
@@ -29,7 +29,7 @@ pub(super) async fn launch(look: &Look, spec: &Spec, pool: &PoolName, seen: &See
     let call = ec2::fleet(&look.ec2, &launch).dry_run(true);
     let what = format!("try to launch for pool {pool}");
     tried.push(("ec2:CreateFleet", DryRun::of(look.probe.call("ec2.CreateFleet", &what, call.send()).await)));
-    if let Seen::There(template) = seen {
+    if let TemplateLook::There(template) = seen {
         let run = DryRun::of(look.probe.call("ec2.RunInstances", &what, instance(look, &launch, template).send()).await);
         tried.push(("ec2:RunInstances", run));
     }
@@ -100,7 +100,7 @@ pub(super) async fn instances(look: &Look, cluster: &str) -> Vec<Finding> {
 }
 
 fn judge(check: String, tried: Vec<(&str, DryRun)>) -> Finding {
-    let mut marks = Marks::default();
+    let mut marks = Complaints::default();
     for (action, run) in tried {
         match run {
             DryRun::Allowed => marks.fact(action),

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use aws_sdk_sqs::types::QueueAttributeName as Name;
 use serde_json::Value;
 
-use super::finding::{Finding, Marks};
+use super::finding::{Complaints, Finding};
 use super::look::Look;
 use crate::aws::CallError;
 
@@ -100,7 +100,7 @@ impl Facts {
 }
 
 fn judge(purpose: Purpose, url: &str, facts: &Facts) -> Finding {
-    let mut marks = Marks::default();
+    let mut marks = Complaints::default();
     marks.fact(url);
     marks.fact(format!("{} messages, {} in flight", facts.messages, facts.in_flight));
     // muster names the visibility timeout with each receive, so the queue's own value has no effect.

@@ -7,7 +7,7 @@ use aws_sdk_ec2::types::{
 };
 use muster_reconciler::manifest::{Architecture, RunnerPool};
 
-use super::finding::{Finding, Marks};
+use super::finding::{Complaints, Finding};
 use super::look::Look;
 
 /// The parts of a launch template that matter here.
@@ -43,7 +43,7 @@ impl Template {
 
 /// How a look at a pool's launch template ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(super) enum TemplateLook {
     /// The template exists.
     There(Template),
     /// There is no such template.
@@ -53,13 +53,13 @@ pub(super) enum Seen {
 }
 
 /// Checks the launch template of a pool, and its image.
-pub(super) async fn check(look: &Look, pool: &RunnerPool, cluster: &str) -> (Seen, Vec<Finding>) {
+pub(super) async fn check(look: &Look, pool: &RunnerPool, cluster: &str) -> (TemplateLook, Vec<Finding>) {
     let name = pool.launch_template(cluster);
     let check = format!("launch template {}", pool.metadata.name);
     let call = look.ec2.describe_launch_template_versions().launch_template_name(&name).versions("$Default");
     let what = format!("look at launch template {name}");
     let next = "make it (`terraform apply`), or correct spec.instance.launchTemplate";
-    let missing = |seen: &str| (Seen::Missing, vec![Finding::failed(&check, seen, next)]);
+    let missing = |seen: &str| (TemplateLook::Missing, vec![Finding::failed(&check, seen, next)]);
     let template = match look.probe.call("ec2.DescribeLaunchTemplateVersions", &what, call.send()).await {
         Ok(answer) => match answer.launch_template_versions().first().and_then(Template::of) {
             Some(template) => template,
@@ -68,18 +68,18 @@ pub(super) async fn check(look: &Look, pool: &RunnerPool, cluster: &str) -> (See
         Err(error) if error.code.contains("NotFound") => return missing(&format!("there is no launch template {name}")),
         Err(error) => {
             let finding = Finding::look_failed(&check, &error, "ec2:DescribeLaunchTemplateVersions", next);
-            return (Seen::Unknown, vec![finding]);
+            return (TemplateLook::Unknown, vec![finding]);
         }
     };
     let mut found = vec![judge(&check, &name, &template)];
     if let Some(image) = &template.image {
         found.push(check_image(look, pool, image).await);
     }
-    (Seen::There(template), found)
+    (TemplateLook::There(template), found)
 }
 
 fn judge(check: &str, name: &str, template: &Template) -> Finding {
-    let mut marks = Marks::default();
+    let mut marks = Complaints::default();
     marks.fact(format!("{name}, version {}", template.version));
     if !template.tags {
         let seen =

@@ -1,7 +1,7 @@
 //! A personal access token: whether it is a classic one, which scopes it has, and when it expires. See docs/getting-started.md.
 //! <https://docs.github.com/en/enterprise-cloud@latest/rest/actions/self-hosted-runners>
 
-use super::finding::{Finding, Marks, way_out};
+use super::finding::{Complaints, Finding, way_out};
 use crate::github::GitHub;
 use crate::github::about::AboutToken;
 
@@ -32,7 +32,7 @@ pub(super) fn deliveries(name: &str) -> Finding {
 }
 
 fn judge(check: String, about: &AboutToken) -> Finding {
-    let mut marks = Marks::default();
+    let mut marks = Complaints::default();
     let Some(scopes) = &about.scopes else {
         let seen = "it is no classic token, and GitHub takes no other for an enterprise's runners";
         return Finding::failed(check, seen, "make a personal access token (classic) and put it where spec.token points");

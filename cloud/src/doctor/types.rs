@@ -8,7 +8,7 @@ use aws_sdk_ec2::types::{Filter, InstanceType, InstanceTypeHypervisor, LocationT
 use muster_reconciler::manifest::{RunnerPool, Spec};
 use muster_reconciler::refusal::Refusal;
 
-use super::finding::{Finding, Marks};
+use super::finding::{Complaints, Finding};
 use super::look::Look;
 use super::quotas;
 use crate::aws::CallError;
@@ -19,7 +19,7 @@ const PAGES: usize = 100;
 
 /// What EC2 says of one instance type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Known {
+struct TypeFacts {
     vcpus: u64,
     xen: bool,
 }
@@ -45,7 +45,7 @@ fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-async fn types(look: &Look, names: &[&String]) -> Result<BTreeMap<String, Known>, CallError> {
+async fn types(look: &Look, names: &[&String]) -> Result<BTreeMap<String, TypeFacts>, CallError> {
     let mut types = BTreeMap::new();
     for some in names.chunks(TYPES) {
         let asked = some.iter().map(|name| InstanceType::from(name.as_str())).collect();
@@ -55,15 +55,15 @@ async fn types(look: &Look, names: &[&String]) -> Result<BTreeMap<String, Known>
             let vcpus = u64::try_from(said.v_cpu_info()?.default_v_cpus()?).ok()?;
             // Bare metal has no hypervisor.
             let xen = said.hypervisor() == Some(&InstanceTypeHypervisor::Xen);
-            Some((said.instance_type()?.as_str().to_owned(), Known { vcpus, xen }))
+            Some((said.instance_type()?.as_str().to_owned(), TypeFacts { vcpus, xen }))
         }));
     }
     Ok(types)
 }
 
-fn judge_types(types: &BTreeMap<String, Known>) -> Finding {
+fn judge_types(types: &BTreeMap<String, TypeFacts>) -> Finding {
     let xen: Vec<&str> = types.iter().filter(|(_, known)| known.xen).map(|(name, _)| name.as_str()).collect();
-    let mut marks = Marks::default();
+    let mut marks = Complaints::default();
     marks.fact(format!("{}, all known in this region, none on Xen", count(types.len(), "type")));
     if !xen.is_empty() {
         let seen = format!(
@@ -176,7 +176,8 @@ mod tests {
     #[test]
     fn xen_is_named_whatever_the_manifests_list_knows() {
         let types = |xen| {
-            [("m7i.large".to_owned(), Known { vcpus: 2, xen: false }), ("n1.large".to_owned(), Known { vcpus: 2, xen })].into()
+            [("m7i.large".to_owned(), TypeFacts { vcpus: 2, xen: false }), ("n1.large".to_owned(), TypeFacts { vcpus: 2, xen })]
+                .into()
         };
         assert_eq!(judge_types(&types(false)), Finding::ok("instance types", "2 types, all known in this region, none on Xen"));
         let found = judge_types(&types(true));

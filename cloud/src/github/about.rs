@@ -11,11 +11,11 @@ use muster_reconciler::ids::{AppName, Forge, Scope};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Call, GitHub, Identity, limits};
+use super::{ApiCall, GitHub, Identity, limits};
 
 /// An App, as GitHub describes it.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub struct About {
+pub struct AppDescription {
     /// The name that people see.
     pub name: String,
     /// The URL of the App's page at GitHub.
@@ -39,7 +39,7 @@ pub struct Hook {
 
 /// One attempt to deliver a webhook.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Attempt {
+pub struct DeliveryAttempt {
     /// The time of the attempt, in RFC 3339.
     pub delivered_at: String,
     /// The HTTP status of the receiver's answer. Without an answer, GitHub puts a status of its own here.
@@ -69,7 +69,7 @@ pub struct Installation {
 
 /// How many requests of this hour are left, for one installation or token and one resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub struct Rate {
+pub struct RateLeft {
     /// The number of requests that GitHub admits in an hour.
     pub limit: u64,
     /// The number of requests that are left until GitHub resets the limit.
@@ -106,14 +106,14 @@ struct RateAnswer {
 
 #[derive(Deserialize)]
 struct Resources {
-    core: Rate,
+    core: RateLeft,
     /// None: an older server does not count configurations apart.
-    actions_runner_registration: Option<Rate>,
+    actions_runner_registration: Option<RateLeft>,
 }
 
 impl GitHub {
     /// The App, as GitHub describes it.
-    pub async fn about(&self, app: &AppName) -> Result<About, Failure> {
+    pub async fn about(&self, app: &AppName) -> Result<AppDescription, Failure> {
         let call = as_app("github.GetApp", "/app".into(), format!("look at App `{app}`"));
         self.app(app, &call)?.call_as_app(&call).await?.json(&call)
     }
@@ -129,7 +129,7 @@ impl GitHub {
     }
 
     /// The last attempts to deliver the App's webhook, newest first and 30 at most. Successful attempts are included.
-    pub async fn attempts(&self, app: &AppName) -> Result<Vec<Attempt>, Failure> {
+    pub async fn attempts(&self, app: &AppName) -> Result<Vec<DeliveryAttempt>, Failure> {
         let what = format!("list the last webhook deliveries of App `{app}`");
         let call = as_app("github.ListDeliveries", "/app/hook/deliveries?per_page=30".into(), what);
         match self.app(app, &call)?.call_as_app(&call).await {
@@ -150,7 +150,7 @@ impl GitHub {
     /// A personal access token. This request does not count against the token's rate limit.
     pub async fn about_token(&self, name: &AppName) -> Result<AboutToken, Failure> {
         let call =
-            Call::new("github.GetRateLimit", Method::GET, "/rate_limit", format!("look at the token of GitHubToken `{name}`"));
+            ApiCall::new("github.GetRateLimit", Method::GET, "/rate_limit", format!("look at the token of GitHubToken `{name}`"));
         // A token's scopes and expiry do not depend on the scope of the request.
         let answer = self.app(name, &call)?.call(&Scope::default(), &call).await?;
         Ok(AboutToken::read(&answer.headers))
@@ -159,16 +159,16 @@ impl GitHub {
     /// How many requests are left in this hour. The second value is how many configurations are left; None if GitHub does not
     /// count them apart. This request does not count against the rate limit.
     /// <https://docs.github.com/en/rest/rate-limit/rate-limit>
-    pub async fn rate(&self, forge: &Forge) -> Result<(Rate, Option<Rate>), Failure> {
+    pub async fn rate(&self, forge: &Forge) -> Result<(RateLeft, Option<RateLeft>), Failure> {
         let what = format!("ask how many requests are left for {}", forge.scope);
-        let call = Call::new("github.GetRateLimit", Method::GET, "/rate_limit", what);
+        let call = ApiCall::new("github.GetRateLimit", Method::GET, "/rate_limit", what);
         let answer: RateAnswer = self.app(&forge.app, &call)?.call(&forge.scope, &call).await?.json(&call)?;
         Ok((answer.resources.core, answer.resources.actions_runner_registration))
     }
 }
 
-fn as_app(api: &'static str, path: String, what: String) -> Call {
-    Call { identity: Identity::App, ..Call::new(api, Method::GET, path, what) }
+fn as_app(api: &'static str, path: String, what: String) -> ApiCall {
+    ApiCall { identity: Identity::App, ..ApiCall::new(api, Method::GET, path, what) }
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::held::{Got, Held};
 use super::limits::{self, Reporter};
-use super::{ANSWER_MAX, Answer, CONNECT_TIMEOUT, Call, Credentials, Identity, Proof, Rejected, preparing};
+use super::{ANSWER_MAX, Answer, ApiCall, CONNECT_TIMEOUT, Credentials, Identity, Proof, Rejected, preparing};
 
 /// How long before its end a token is no longer used, so that no token expires while a request is under way.
 const TOKEN_MARGIN: Duration = Duration::from_secs(300);
@@ -50,14 +50,14 @@ enum Authority {
         id: AppId,
         key: EncodingKey,
         /// The tokens by account, because an App has at most one installation on each account.
-        tokens: Mutex<BTreeMap<String, Arc<Held<Token>>>>,
+        tokens: Mutex<BTreeMap<String, Arc<Held<InstallationToken>>>>,
     },
     /// A personal access token, which serves every request.
     Token(SecretString),
 }
 
 #[derive(Clone)]
-struct Token {
+struct InstallationToken {
     installation: u64,
     secret: SecretString,
     good_until: Instant,
@@ -113,7 +113,7 @@ impl App {
 
     /// Sends a request with the personal access token, or with the token of the installation that covers `scope`. If GitHub
     /// refuses an installation token, the token is dropped, and the request is sent once more with a new one.
-    pub async fn call(&self, scope: &Scope, call: &Call) -> Result<Answer, Rejected> {
+    pub async fn call(&self, scope: &Scope, call: &ApiCall) -> Result<Answer, Rejected> {
         let tokens = match &self.authority {
             Authority::Token(token) => return self.send(call, &Payer::itself(&self.name), token).await,
             Authority::App { tokens, .. } => tokens,
@@ -139,7 +139,7 @@ impl App {
     /// The refusal for an App that is to manage an enterprise's runners, because GitHub's enterprise endpoints refuse
     /// installation tokens. `muster validate` refuses such a manifest, but an instance may be left from an earlier manifest.
     /// <https://docs.github.com/en/enterprise-cloud@latest/rest/actions/self-hosted-runners>
-    fn not_for_apps(&self, scope: &Scope, call: &Call) -> Rejected {
+    fn not_for_apps(&self, scope: &Scope, call: &ApiCall) -> Rejected {
         let message = format!(
             "{}: GitHub lets no App, and so not App `{}`, manage the runners of {scope}; name a GitHubToken in spec.github.token",
             call.what, self.name
@@ -147,15 +147,20 @@ impl App {
         Rejected { status: None, failure: Failure::new(FailureKind::Refused, message) }
     }
 
-    async fn token(&self, held: &Held<Token>, scope: &Scope, call: &Call) -> Result<Got<Token>, Rejected> {
-        let good = |token: &Token| Instant::now() < token.good_until;
+    async fn token(
+        &self,
+        held: &Held<InstallationToken>,
+        scope: &Scope,
+        call: &ApiCall,
+    ) -> Result<Got<InstallationToken>, Rejected> {
+        let good = |token: &InstallationToken| Instant::now() < token.good_until;
         held.get(good, async |old| self.fetch_token(scope, old.map(|token| token.installation)).await).await.map_err(|failure| {
             let failure = Failure { message: format!("{}: {}", call.what, failure.message), ..preparing(failure) };
             Rejected { status: None, failure }
         })
     }
 
-    async fn fetch_token(&self, scope: &Scope, known: Option<u64>) -> Result<Token, Failure> {
+    async fn fetch_token(&self, scope: &Scope, known: Option<u64>) -> Result<InstallationToken, Failure> {
         let installation = match known {
             Some(id) => id,
             None => self.find_installation(scope).await?,
@@ -169,10 +174,11 @@ impl App {
         }
     }
 
-    async fn exchange(&self, scope: &Scope, installation: u64) -> Result<Token, Rejected> {
+    async fn exchange(&self, scope: &Scope, installation: u64) -> Result<InstallationToken, Rejected> {
         let path = format!("/app/installations/{installation}/access_tokens");
         let what = format!("get an installation token of App `{}` for {scope}", self.name);
-        let call = Call { identity: Identity::App, ..Call::new("github.CreateInstallationToken", Method::POST, path, what) };
+        let call =
+            ApiCall { identity: Identity::App, ..ApiCall::new("github.CreateInstallationToken", Method::POST, path, what) };
         let answer = self.call_as_app(&call).await?;
         let status = Some(answer.status);
         let NewToken { token, expires_at } = answer.json(&call).map_err(|failure| Rejected { status, failure })?;
@@ -184,7 +190,7 @@ impl App {
         let life = expires.timestamp().saturating_sub(limits::server_now(&answer.headers));
         let life = Duration::from_secs(u64::try_from(life).unwrap_or(0)).min(Duration::from_secs(3600));
         tracing::debug!(app = %self.name, %scope, installation, life_seconds = life.as_secs(), "got an installation token");
-        Ok(Token { installation, secret, good_until: Instant::now() + life.saturating_sub(TOKEN_MARGIN) })
+        Ok(InstallationToken { installation, secret, good_until: Instant::now() + life.saturating_sub(TOKEN_MARGIN) })
     }
 
     /// The id of the App's installation on the account of `scope`.
@@ -192,7 +198,7 @@ impl App {
     pub async fn find_installation(&self, scope: &Scope) -> Result<u64, Failure> {
         let what = format!("find the installation of App `{}` for {scope}", self.name);
         let call =
-            |path| Call { identity: Identity::App, ..Call::new("github.GetInstallation", Method::GET, path, what.clone()) };
+            |path| ApiCall { identity: Identity::App, ..ApiCall::new("github.GetInstallation", Method::GET, path, what.clone()) };
         let call = match scope {
             Scope::Org(org) => call(format!("/orgs/{org}/installation")),
             Scope::Repo(owner, repo) => call(format!("/repos/{owner}/{repo}/installation")),
@@ -210,7 +216,7 @@ impl App {
     }
 
     /// Sends a request as the App itself.
-    pub async fn call_as_app(&self, call: &Call) -> Result<Answer, Rejected> {
+    pub async fn call_as_app(&self, call: &ApiCall) -> Result<Answer, Rejected> {
         let Authority::App { id, key, .. } = &self.authority else {
             let message = format!("{}: GitHub offers that to Apps only, and `{}` is a GitHubToken", call.what, self.name);
             return Err(Rejected { status: None, failure: Failure::new(FailureKind::Refused, message) });
@@ -223,7 +229,7 @@ impl App {
     }
 
     /// Sends one request, once. Every request passes here, so that rate limits are respected and read, and the observer is told.
-    async fn send(&self, call: &Call, payer: &Payer, bearer: &SecretString) -> Result<Answer, Rejected> {
+    async fn send(&self, call: &ApiCall, payer: &Payer, bearer: &SecretString) -> Result<Answer, Rejected> {
         // The core respects the limits of the requests that it asks for. A request that prepares such a one, as for a token, may
         // count against another limit, so muster checks each request here.
         if let Some(wait) = self.limits.barred(payer, call) {
@@ -246,7 +252,7 @@ impl App {
         result
     }
 
-    async fn exchange_bytes(&self, call: &Call, bearer: &SecretString) -> Result<Answer, Failure> {
+    async fn exchange_bytes(&self, call: &ApiCall, bearer: &SecretString) -> Result<Answer, Failure> {
         let request = self.request(call, bearer).map_err(|error| {
             let message = format!("{}: the request cannot be written: {error}", call.what);
             Failure::new(FailureKind::Refused, message)
@@ -257,7 +263,7 @@ impl App {
         Ok(Answer { status: parts.status, headers: parts.headers, body: body.to_bytes() })
     }
 
-    fn request(&self, call: &Call, bearer: &SecretString) -> Result<Request<String>, http::Error> {
+    fn request(&self, call: &ApiCall, bearer: &SecretString) -> Result<Request<String>, http::Error> {
         let mut authorization = HeaderValue::from_str(&format!("Bearer {}", bearer.expose_secret()))?;
         authorization.set_sensitive(true);
         let mut request = Request::builder()
@@ -275,7 +281,7 @@ impl App {
         }
     }
 
-    fn judge(&self, call: &Call, payer: &Payer, answer: Answer) -> Result<Answer, Rejected> {
+    fn judge(&self, call: &ApiCall, payer: &Payer, answer: Answer) -> Result<Answer, Rejected> {
         let unchanged = answer.status == StatusCode::NOT_MODIFIED && call.etag.is_some();
         let result = if answer.status.is_success() || unchanged {
             Ok(answer)
@@ -313,11 +319,11 @@ impl Authority {
     }
 }
 
-fn unanswered(call: &Call, kind: FailureKind, cause: &str) -> Failure {
+fn unanswered(call: &ApiCall, kind: FailureKind, cause: &str) -> Failure {
     Failure::new(kind, format!("{}: {cause}; check the way to spec.apiUrl and https://www.githubstatus.com", call.what))
 }
 
-fn disconnected(call: &Call, error: &(dyn Error + 'static)) -> Failure {
+fn disconnected(call: &ApiCall, error: &(dyn Error + 'static)) -> Failure {
     let (kind, said) = causes(error);
     unanswered(call, kind, &said)
 }

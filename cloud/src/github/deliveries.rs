@@ -10,7 +10,7 @@ use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{AppName, DeliveryId};
 use serde::Deserialize;
 
-use super::{Call, GitHub, Identity, limits};
+use super::{ApiCall, GitHub, Identity, limits};
 
 /// How far back muster looks. A job waits for a day at most, so an older `queued` event is of no use.
 const LOOK_BACK: Duration = Duration::from_secs(24 * 3600);
@@ -18,7 +18,7 @@ const LOOK_BACK: Duration = Duration::from_secs(24 * 3600);
 const PAGES_MAX: usize = 20;
 
 #[derive(Deserialize)]
-struct Delivery {
+struct DeliveryRow {
     id: u64,
     guid: String,
     delivered_at: String,
@@ -42,14 +42,15 @@ impl GitHub {
             let next = cursor.as_ref().map_or_else(String::new, |c| format!("&cursor={c}"));
             let path = format!("/app/hook/deliveries?per_page=100&status=failure{next}");
             let what = format!("list the webhook deliveries of App `{name}` that failed (page {page})");
-            let call = Call { identity: Identity::App, ..Call::new("github.ListDeliveries", Method::GET, path, what) };
+            let call = ApiCall { identity: Identity::App, ..ApiCall::new("github.ListDeliveries", Method::GET, path, what) };
             let answer = match self.app(name, &call)?.call_as_app(&call).await {
                 Err(rejected) if rejected.failure.kind == FailureKind::NotFound => return Ok(failed),
                 answer => answer?,
             };
             let oldest = limits::server_now(&answer.headers).saturating_sub_unsigned(LOOK_BACK.as_secs());
-            let rows: Vec<Delivery> = answer.json(&call)?;
-            let young = |row: &Delivery| DateTime::parse_from_rfc3339(&row.delivered_at).is_ok_and(|at| at.timestamp() >= oldest);
+            let rows: Vec<DeliveryRow> = answer.json(&call)?;
+            let young =
+                |row: &DeliveryRow| DateTime::parse_from_rfc3339(&row.delivered_at).is_ok_and(|at| at.timestamp() >= oldest);
             let done = !rows.iter().all(young);
             // A server that does not know the filter `status` lists successful attempts, too.
             let rows = rows.into_iter().filter(|r| young(r) && r.event == "workflow_job" && !(200..300).contains(&r.status_code));
@@ -72,7 +73,7 @@ impl GitHub {
     pub async fn redeliver(&self, app: &AppName, delivery: DeliveryId) -> Outcome {
         let path = format!("/app/hook/deliveries/{delivery}/attempts");
         let what = format!("have webhook delivery {delivery} of App `{app}` made again");
-        let call = Call { identity: Identity::App, ..Call::new("github.RedeliverWebhook", Method::POST, path, what) };
+        let call = ApiCall { identity: Identity::App, ..ApiCall::new("github.RedeliverWebhook", Method::POST, path, what) };
         let app = match self.app(app, &call) {
             Ok(app) => app,
             Err(failure) => return Outcome::Failed(failure),

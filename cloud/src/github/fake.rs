@@ -18,7 +18,7 @@ pub(super) const KEY: &str = include_str!("../../../tests/fixtures/test-only-app
 
 /// A request, as the double received it.
 #[derive(Clone, Debug)]
-pub(super) struct Ask {
+pub(super) struct DoubleRequest {
     pub method: Method,
     pub path: String,
     pub query: String,
@@ -26,7 +26,7 @@ pub(super) struct Ask {
     pub body: Value,
 }
 
-impl Ask {
+impl DoubleRequest {
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
     }
@@ -62,21 +62,21 @@ impl Reply {
 
 pub(super) struct Fake {
     pub url: String,
-    asks: Arc<Mutex<Vec<Ask>>>,
+    asks: Arc<Mutex<Vec<DoubleRequest>>>,
     limits: Mutex<Option<UnboundedReceiver<GitHubLimit>>>,
     calls: Arc<Mutex<Vec<(String, String)>>>,
 }
 
 impl Fake {
     /// Starts a double. Its tokens are `token-1`, `token-2` and so on, and each is valid for an hour.
-    pub async fn start(answer: impl Fn(&Ask) -> Reply + Send + Sync + 'static) -> Fake {
+    pub async fn start(answer: impl Fn(&DoubleRequest) -> Reply + Send + Sync + 'static) -> Fake {
         Fake::start_raw(move |ask, n| installations(ask, n).unwrap_or_else(|| answer(ask))).await
     }
 
     /// Starts a double that leaves everything to `answer`. The second argument of `answer` is how many requests for the same path
     /// came before.
-    pub async fn start_raw(answer: impl Fn(&Ask, usize) -> Reply + Send + Sync + 'static) -> Fake {
-        let asks: Arc<Mutex<Vec<Ask>>> = Arc::default();
+    pub async fn start_raw(answer: impl Fn(&DoubleRequest, usize) -> Reply + Send + Sync + 'static) -> Fake {
+        let asks: Arc<Mutex<Vec<DoubleRequest>>> = Arc::default();
         let (log, answer) = (asks.clone(), Arc::new(answer));
         let filter = warp::method()
             .and(warp::path::full())
@@ -85,7 +85,7 @@ impl Fake {
             .and(warp::body::bytes())
             .then(move |method, path: warp::path::FullPath, query, headers, body: bytes::Bytes| {
                 let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-                let ask = Ask { method, path: path.as_str().to_owned(), query, headers, body };
+                let ask = DoubleRequest { method, path: path.as_str().to_owned(), query, headers, body };
                 let before = {
                     let mut log = log.lock().expect("log");
                     let before = log.iter().filter(|old| old.path == ask.path).count();
@@ -147,7 +147,7 @@ impl Fake {
     }
 
     /// The requests whose path ends with `path_end`.
-    pub fn asked(&self, path_end: &str) -> Vec<Ask> {
+    pub fn asked(&self, path_end: &str) -> Vec<DoubleRequest> {
         self.asks.lock().expect("asks").iter().filter(|ask| ask.path.ends_with(path_end)).cloned().collect()
     }
 
@@ -163,7 +163,7 @@ impl Fake {
 }
 
 /// Answers the two requests that every other request needs first.
-pub(super) fn installations(ask: &Ask, before: usize) -> Option<Reply> {
+pub(super) fn installations(ask: &DoubleRequest, before: usize) -> Option<Reply> {
     if ask.path.ends_with("/installation") {
         return Some(reply(200, json!({"id": 77, "account": {"login": "acme"}})));
     }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::runners::{REPOSITORY_GROUP, base};
-use super::{Answer, Call, GitHub};
+use super::{Answer, ApiCall, GitHub};
 
 /// The permission that is needed to start and to cancel runs.
 const WRITE: &str = "the repository permission `Actions: read and write`";
@@ -75,7 +75,7 @@ impl Headers {
 
 /// The row of a runner in GitHub's list.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Row {
+pub struct FieldRow {
     /// The registration's id at GitHub.
     pub id: u64,
     /// The runner's name: `<cluster>.<pool>.<instance-id>` for a runner of muster's.
@@ -88,16 +88,16 @@ pub struct Row {
 
 #[derive(Deserialize)]
 struct Rows {
-    runners: Vec<Row>,
+    runners: Vec<FieldRow>,
 }
 
 #[derive(Deserialize)]
-struct Minted {
-    runner: MintedRunner,
+struct MintAnswer {
+    runner: MintAnswerRunner,
 }
 
 #[derive(Deserialize)]
-struct MintedRunner {
+struct MintAnswerRunner {
     id: u64,
 }
 
@@ -132,7 +132,7 @@ impl Repo {
 }
 
 impl GitHub {
-    async fn of_repo(&self, repo: &Repo, call: Call) -> Result<(Call, Answer), Failure> {
+    async fn of_repo(&self, repo: &Repo, call: ApiCall) -> Result<(ApiCall, Answer), Failure> {
         let answer = self.app(&repo.app, &call)?.call(&repo.scope, &call).await?;
         Ok((call, answer))
     }
@@ -142,7 +142,7 @@ impl GitHub {
     pub async fn has_workflow(&self, repo: &Repo, file: &str) -> Result<bool, Failure> {
         let path = format!("/repos/{}/actions/workflows/{file}", repo.name);
         let what = format!("look for the workflow {file}");
-        let call = Call { needs: READ, ..Call::new("github.GetWorkflow", Method::GET, path, what) };
+        let call = ApiCall { needs: READ, ..ApiCall::new("github.GetWorkflow", Method::GET, path, what) };
         match self.of_repo(repo, call).await {
             Ok(_) => Ok(true),
             Err(failure) if failure.kind == FailureKind::NotFound => Ok(false),
@@ -157,7 +157,7 @@ impl GitHub {
         let path = format!("/repos/{}/actions/workflows/{file}/dispatches", repo.name);
         let body = json!({ "ref": git_ref, "return_run_details": true });
         let what = format!("start the workflow {file}");
-        let call = Call { needs: WRITE, body: Some(body), ..Call::new("github.Dispatch", Method::POST, path, what) };
+        let call = ApiCall { needs: WRITE, body: Some(body), ..ApiCall::new("github.Dispatch", Method::POST, path, what) };
         let (call, answer) = self.of_repo(repo, call).await?;
         if answer.status == StatusCode::NO_CONTENT {
             return Ok(None);
@@ -169,8 +169,10 @@ impl GitHub {
     /// <https://docs.github.com/en/rest/actions/workflow-jobs#list-jobs-for-a-workflow-run>
     pub async fn run_jobs(&self, repo: &Repo, run: u64) -> Result<Vec<RunJob>, Failure> {
         let path = format!("/repos/{}/actions/runs/{run}/jobs", repo.name);
-        let call =
-            Call { needs: READ, ..Call::new("github.ListRunJobs", Method::GET, path, format!("list the jobs of run {run}")) };
+        let call = ApiCall {
+            needs: READ,
+            ..ApiCall::new("github.ListRunJobs", Method::GET, path, format!("list the jobs of run {run}"))
+        };
         let (call, answer) = self.of_repo(repo, call).await?;
         Ok(answer.json::<Jobs>(&call)?.jobs)
     }
@@ -178,7 +180,7 @@ impl GitHub {
     /// One job. None: GitHub knows no job with this id.
     pub async fn run_job(&self, repo: &Repo, job: u64) -> Result<Option<RunJob>, Failure> {
         let path = format!("/repos/{}/actions/jobs/{job}", repo.name);
-        let call = Call { needs: READ, ..Call::new("github.GetJob", Method::GET, path, format!("look at job {job}")) };
+        let call = ApiCall { needs: READ, ..ApiCall::new("github.GetJob", Method::GET, path, format!("look at job {job}")) };
         match self.of_repo(repo, call).await {
             Ok((call, answer)) => Ok(Some(answer.json(&call)?)),
             Err(failure) if failure.kind == FailureKind::NotFound => Ok(None),
@@ -190,7 +192,7 @@ impl GitHub {
     /// <https://docs.github.com/en/rest/actions/workflow-runs#cancel-a-workflow-run>
     pub async fn cancel_run(&self, repo: &Repo, run: u64) -> Result<(), Failure> {
         let path = format!("/repos/{}/actions/runs/{run}/cancel", repo.name);
-        let call = Call { needs: WRITE, ..Call::new("github.CancelRun", Method::POST, path, format!("cancel run {run}")) };
+        let call = ApiCall { needs: WRITE, ..ApiCall::new("github.CancelRun", Method::POST, path, format!("cancel run {run}")) };
         match self.of_repo(repo, call).await {
             Err(failure) if failure.kind != FailureKind::Conflict => Err(failure),
             _ => Ok(()),
@@ -198,10 +200,10 @@ impl GitHub {
     }
 
     /// The row of the runner with this name. None: there is no such row.
-    pub async fn row(&self, forge: &Forge, name: &str) -> Result<Option<Row>, Failure> {
+    pub async fn row(&self, forge: &Forge, name: &str) -> Result<Option<FieldRow>, Failure> {
         let query = serde_urlencoded::to_string([("name", name), ("per_page", "100")]).unwrap_or_default();
         let path = format!("{}/actions/runners?{query}", base(&forge.scope));
-        let call = Call::new("github.FindRunner", Method::GET, path, format!("look at runner {name}"));
+        let call = ApiCall::new("github.FindRunner", Method::GET, path, format!("look at runner {name}"));
         let answer = self.app(&forge.app, &call)?.call(&forge.scope, &call).await?;
         let rows: Rows = answer.json(&call)?;
         Ok(rows.runners.into_iter().find(|row| row.name.eq_ignore_ascii_case(name)))
@@ -210,7 +212,7 @@ impl GitHub {
     /// Asks for the first page of runners twice. The second request has the first answer's ETag.
     pub async fn list_twice(&self, forge: &Forge) -> Result<Twice, Failure> {
         let path = format!("{}/actions/runners?per_page=100", base(&forge.scope));
-        let mut call = Call::new("github.ListRunners", Method::GET, path, "list the runners twice".to_owned());
+        let mut call = ApiCall::new("github.ListRunners", Method::GET, path, "list the runners twice".to_owned());
         let app = self.app(&forge.app, &call)?;
         let first = Headers::of(&app.call(&forge.scope, &call).await?.headers);
         call.etag.clone_from(&first.etag);
@@ -234,10 +236,10 @@ impl GitHub {
         };
         let body = json!({ "name": name, "runner_group_id": group, "labels": labels });
         let path = format!("{}/actions/runners/generate-jitconfig", base(&forge.scope));
-        let call = Call::new("github.GenerateJitConfig", Method::POST, path, format!("mint the configuration {name}"));
-        let call = Call { body: Some(body), configures: true, ..call };
+        let call = ApiCall::new("github.GenerateJitConfig", Method::POST, path, format!("mint the configuration {name}"));
+        let call = ApiCall { body: Some(body), configures: true, ..call };
         let answer = self.app(&forge.app, &call)?.call(&forge.scope, &call).await?;
-        let minted: Minted = answer.json(&call)?;
+        let minted: MintAnswer = answer.json(&call)?;
         Ok((RunnerId(minted.runner.id), Headers::of(&answer.headers)))
     }
 }

@@ -9,10 +9,10 @@ use tokio::sync::Mutex;
 
 /// The holder of one shared value.
 #[derive(Debug)]
-pub(super) struct Held<T>(Mutex<Slot<T>>);
+pub(super) struct Held<T>(Mutex<HeldSlot<T>>);
 
 #[derive(Debug)]
-struct Slot<T> {
+struct HeldSlot<T> {
     value: Option<T>,
     /// The number of fetches so far. It ensures that a caller gives up only the value that it used itself.
     serial: u64,
@@ -32,7 +32,7 @@ pub(super) struct Got<T> {
 
 impl<T> Default for Held<T> {
     fn default() -> Self {
-        Held(Mutex::new(Slot { value: None, serial: 0, stale: false, failed: None }))
+        Held(Mutex::new(HeldSlot { value: None, serial: 0, stale: false, failed: None }))
     }
 }
 
@@ -59,7 +59,7 @@ impl<T: Clone> Held<T> {
         }
         match fetch(slot.value.as_ref()).await {
             Ok(value) => {
-                *slot = Slot { value: Some(value.clone()), serial: slot.serial + 1, stale: false, failed: None };
+                *slot = HeldSlot { value: Some(value.clone()), serial: slot.serial + 1, stale: false, failed: None };
                 Ok(Got { value, serial: slot.serial, fetched: true })
             }
             Err(failure) => {

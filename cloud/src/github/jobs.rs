@@ -8,10 +8,10 @@ use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{AppName, JobId, RunId, Scope};
 use serde::Deserialize;
 
-use super::{Call, GitHub};
+use super::{ApiCall, GitHub};
 
 #[derive(Deserialize)]
-struct Job {
+struct JobAnswer {
     run_id: u64,
     status: String,
     runner_name: Option<String>,
@@ -19,7 +19,7 @@ struct Job {
 }
 
 impl GitHub {
-    /// Asks for one job of `repo` (`OWNER/NAME`). The outcome is `Job` or `Failed`, with `NotFound` if GitHub knows no such job.
+    /// Asks for one job of `repo` (`OWNER/NAME`). The outcome is `JobAnswer` or `Failed`, with `NotFound` if GitHub knows no such job.
     /// <https://docs.github.com/en/rest/actions/workflow-jobs#get-a-job-for-a-workflow-run>
     pub async fn get(&self, app: &AppName, repo: &str, job: JobId) -> Outcome {
         match self.job(app, repo, job).await {
@@ -35,11 +35,11 @@ impl GitHub {
             .parse()
             .map_err(|_| Failure::new(FailureKind::Refused, format!("{what}: `{repo}` is no repository's name (OWNER/NAME)")))?;
         let path = format!("/repos/{repo}/actions/jobs/{job}");
-        let call = Call {
+        let call = ApiCall {
             needs: "the repository permission `Actions: read` (a token: the scope `repo`)",
-            ..Call::new("github.GetJob", Method::GET, path, what)
+            ..ApiCall::new("github.GetJob", Method::GET, path, what)
         };
-        let found: Job = self.app(app, &call)?.call(&scope, &call).await?.json(&call)?;
+        let found: JobAnswer = self.app(app, &call)?.call(&scope, &call).await?.json(&call)?;
         let state = match found.status.as_str() {
             "queued" => Some(JobState::Queued),
             "in_progress" => Some(JobState::InProgress),

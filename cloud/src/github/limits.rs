@@ -15,7 +15,7 @@ use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{AppName, Payer};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::{Answer, Call, Identity};
+use super::{Answer, ApiCall, Identity};
 
 /// The wait after a secondary limit without `retry-after`. GitHub advises at least a minute.
 const SECONDARY_WAIT: Duration = Duration::from_secs(60);
@@ -32,11 +32,11 @@ const MESSAGE_MAX: usize = 400;
 #[derive(Debug)]
 pub(super) struct Reporter {
     to: UnboundedSender<GitHubLimit>,
-    known: Mutex<Known>,
+    known: Mutex<LastLimits>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct LastLimits {
     last: BTreeMap<(Payer, Option<Resource>), Last>,
     /// The resource that each kind of request counted against when it was last answered.
     counted: BTreeMap<(Payer, &'static str), Resource>,
@@ -55,12 +55,12 @@ impl Reporter {
         Reporter { to, known: Mutex::default() }
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, LastLimits> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long GitHub wants the payer to wait before this request. None: the payer need not wait.
-    pub fn barred(&self, payer: &Payer, call: &Call) -> Option<Duration> {
+    pub fn barred(&self, payer: &Payer, call: &ApiCall) -> Option<Duration> {
         let known = self.known();
         let unasked = if call.configures { Resource::Registration } else { Resource::Core };
         let resource = known.counted.get(&(payer.clone(), call.api)).copied().unwrap_or(unasked);
@@ -70,7 +70,7 @@ impl Reporter {
     }
 
     /// Reads the headers of an answer that was no throttling.
-    pub fn heard(&self, payer: &Payer, call: &Call, headers: &HeaderMap) {
+    pub fn heard(&self, payer: &Payer, call: &ApiCall, headers: &HeaderMap) {
         let Some(remaining) = number(headers, "x-ratelimit-remaining").map(|n| u32::try_from(n).unwrap_or(u32::MAX)) else {
             return;
         };
@@ -98,7 +98,7 @@ impl Reporter {
     }
 
     /// Tells the core at once that a limit was reached, whatever was reported before.
-    pub fn throttled(&self, payer: &Payer, call: &Call, answer: &Answer, wait: Duration) {
+    pub fn throttled(&self, payer: &Payer, call: &ApiCall, answer: &Answer, wait: Duration) {
         let resource = resource(&answer.headers).filter(|_| !secondary(answer));
         {
             let now = Instant::now();
@@ -113,7 +113,7 @@ impl Reporter {
         self.send(payer, resource, call, 0, wait);
     }
 
-    fn send(&self, payer: &Payer, resource: Option<Resource>, call: &Call, remaining: u32, reset_after: Duration) {
+    fn send(&self, payer: &Payer, resource: Option<Resource>, call: &ApiCall, remaining: u32, reset_after: Duration) {
         let (payer, of_configuration) = (payer.clone(), call.configures);
         // Sending fails only when the process stops, because then the receiver is gone.
         let _ = self.to.send(GitHubLimit { payer, resource, of_configuration, remaining, reset_after });
@@ -135,7 +135,7 @@ fn secondary(answer: &Answer) -> bool {
 }
 
 /// The failure of a request that muster does not send, because GitHub asked it to wait.
-pub(super) fn waits(call: &Call, payer: &Payer, wait: Duration) -> Failure {
+pub(super) fn waits(call: &ApiCall, payer: &Payer, wait: Duration) -> Failure {
     let seconds = wait.as_secs_f64().ceil();
     let message =
         format!("{}: not asked, because GitHub said that {payer} has to wait {seconds} s more; muster waits", call.what);
@@ -205,7 +205,7 @@ pub(super) fn message(answer: &Answer) -> String {
 
 /// Makes a failure of an answer that is no success. It says what was attempted, on what, what GitHub said, and what to do.
 /// `token` is whether the request had a personal access token.
-pub(super) fn failure(call: &Call, app: &AppName, token: bool, answer: &Answer) -> Failure {
+pub(super) fn failure(call: &ApiCall, app: &AppName, token: bool, answer: &Answer) -> Failure {
     let said = message(answer);
     let wait = throttled(answer);
     let kind = match answer.status.as_u16() {
@@ -221,7 +221,7 @@ pub(super) fn failure(call: &Call, app: &AppName, token: bool, answer: &Answer) 
     Failure { retry_after: wait, ..Failure::new(kind, message) }
 }
 
-fn way_out(call: &Call, app: &AppName, answer: &Answer, kind: FailureKind, said: &str) -> String {
+fn way_out(call: &ApiCall, app: &AppName, answer: &Answer, kind: FailureKind, said: &str) -> String {
     let needs = call.needs;
     match (answer.status.as_u16(), call.identity) {
         _ if kind == FailureKind::Throttled => "; its rate limit struck, and muster waits as long as GitHub asks".into(),
@@ -249,7 +249,7 @@ fn way_out(call: &Call, app: &AppName, answer: &Answer, kind: FailureKind, said:
 /// What to do about a repository or an account that GitHub redirects to another name.
 const MOVED: &str = "; if it was renamed or moved, use its new name in the manifest";
 
-fn tokens_way_out(call: &Call, name: &AppName, answer: &Answer, kind: FailureKind) -> String {
+fn tokens_way_out(call: &ApiCall, name: &AppName, answer: &Answer, kind: FailureKind) -> String {
     match answer.status.as_u16() {
         _ if kind == FailureKind::Throttled => "; its rate limit struck, and muster waits as long as GitHub asks".into(),
         401 => format!("; the token of GitHubToken `{name}` expired or was revoked: put a new one where spec.token points"),
@@ -274,9 +274,9 @@ mod tests {
     }
 
     fn judged(status: u16, pairs: &[(&'static str, &str)], body: &'static str) -> Failure {
-        let call = Call {
+        let call = ApiCall {
             needs: "the repository permission `Actions: read`",
-            ..Call::new("github.GetJob", Method::GET, "/x", "get job 7")
+            ..ApiCall::new("github.GetJob", Method::GET, "/x", "get job 7")
         };
         let status = StatusCode::from_u16(status).expect("status");
         failure(
@@ -340,12 +340,12 @@ mod tests {
         Payer::installation(&"main".into(), "acme")
     }
 
-    fn list() -> Call {
-        Call::new("github.ListRunners", Method::GET, "/x", "list")
+    fn list() -> ApiCall {
+        ApiCall::new("github.ListRunners", Method::GET, "/x", "list")
     }
 
-    fn mint() -> Call {
-        Call { configures: true, ..Call::new("github.GenerateJitConfig", Method::POST, "/x", "mint") }
+    fn mint() -> ApiCall {
+        ApiCall { configures: true, ..ApiCall::new("github.GenerateJitConfig", Method::POST, "/x", "mint") }
     }
 
     fn answer(status: u16, pairs: &[(&'static str, &str)], body: &'static str) -> Answer {
@@ -355,7 +355,7 @@ mod tests {
 
     #[test]
     fn a_token_is_told_what_it_lacks() {
-        let call = Call { needs: "the scope `manage_runners:enterprise`", ..list() };
+        let call = ApiCall { needs: "the scope `manage_runners:enterprise`", ..list() };
         let said = |status| failure(&call, &"big".into(), true, &answer(status, &[], "{}")).message;
         assert!(
             said(401).ends_with("the token of GitHubToken `big` expired or was revoked: put a new one where spec.token points")
@@ -407,7 +407,7 @@ mod tests {
     fn nothing_is_asked_that_github_said_to_wait_with_and_everything_else_is() {
         let (to, _from) = mpsc::unbounded_channel();
         let reporter = Reporter::new(to);
-        let barred = |call: &Call| reporter.barred(&acme(), call).map(|wait| wait.as_secs_f64().ceil());
+        let barred = |call: &ApiCall| reporter.barred(&acme(), call).map(|wait| wait.as_secs_f64().ceil());
         let spent = |resource| answer(403, &[("x-ratelimit-resource", resource), ("x-ratelimit-remaining", "0")], "{}");
         assert_eq!(barred(&list()), None);
         reporter.throttled(&acme(), &list(), &spent("core"), Duration::from_secs(60));

@@ -130,7 +130,7 @@ impl GitHub {
         Ok(GitHub(Arc::new(Inner { apps, groups: runners::Groups::default(), lists: runners::Lists::default() })))
     }
 
-    fn app(&self, name: &AppName, call: &Call) -> Result<&App, Failure> {
+    fn app(&self, name: &AppName, call: &ApiCall) -> Result<&App, Failure> {
         self.0.apps.get(name).ok_or_else(|| {
             let message = format!(
                 "{}: there is no GitHubApp or GitHubToken `{name}`; add its manifest, or correct the pool's spec.github",
@@ -153,7 +153,7 @@ enum Identity {
 
 /// One request, and the words that describe it.
 #[derive(Debug)]
-struct Call {
+struct ApiCall {
     /// The request's name in metrics, such as `github.ListRunners`.
     api: &'static str,
     identity: Identity,
@@ -171,9 +171,9 @@ struct Call {
     configures: bool,
 }
 
-impl Call {
-    fn new(api: &'static str, method: Method, path: impl Into<String>, what: impl Into<String>) -> Call {
-        Call {
+impl ApiCall {
+    fn new(api: &'static str, method: Method, path: impl Into<String>, what: impl Into<String>) -> ApiCall {
+        ApiCall {
             api,
             identity: Identity::Installation,
             method,
@@ -188,15 +188,15 @@ impl Call {
 }
 
 /// A success, or a 304 to a request with an ETag. It may hold a secret, so it has no `Debug`.
-struct Answer {
+struct GoodAnswer {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
 }
 
-impl Answer {
+impl GoodAnswer {
     /// Reads the body. An error quotes nothing of the body, because the body may hold a secret.
-    fn json<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Failure> {
+    fn json<T: DeserializeOwned>(&self, call: &ApiCall) -> Result<T, Failure> {
         serde_json::from_slice(&self.body).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             let message = format!(

@@ -27,7 +27,7 @@ use octocrab::Octocrab;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{ANSWER_MAX, Answer, CONNECT_TIMEOUT, Call, REQUEST_TIMEOUT, app, limits};
+use super::{ANSWER_MAX, Answer, ApiCall, CONNECT_TIMEOUT, REQUEST_TIMEOUT, app, limits};
 
 /// The longest silence during the download of a file.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -89,7 +89,7 @@ impl Asset {
 }
 
 #[derive(Clone, Deserialize)]
-struct Row {
+struct ReleaseRow {
     tag_name: String,
     published_at: Option<String>,
     #[serde(default)]
@@ -100,7 +100,7 @@ struct Row {
     assets: Vec<Asset>,
 }
 
-impl Row {
+impl ReleaseRow {
     fn release(self) -> Option<Release> {
         let version = self.tag_name.strip_prefix('v')?.parse().ok()?;
         let published = self.published_at.and_then(|at| Some(DateTime::parse_from_rfc3339(&at).ok()?.with_timezone(&Utc)));
@@ -161,17 +161,17 @@ impl Releases {
     /// The last releases, newest first, without drafts, pre-releases and tags that are no version.
     pub async fn list(&self) -> Result<Vec<Release>, Failure> {
         let call = self.call("github.ListReleases", String::new(), "list the releases of actions/runner");
-        let call = Call { path: format!("/repos/actions/runner/releases?per_page={LISTED}"), ..call };
-        let rows: Vec<Row> = self.ask(&call).await?;
-        Ok(rows.into_iter().filter(|row| !row.draft && !row.prerelease).filter_map(Row::release).collect())
+        let call = ApiCall { path: format!("/repos/actions/runner/releases?per_page={LISTED}"), ..call };
+        let rows: Vec<ReleaseRow> = self.ask(&call).await?;
+        Ok(rows.into_iter().filter(|row| !row.draft && !row.prerelease).filter_map(ReleaseRow::release).collect())
     }
 
-    fn call(&self, api: &'static str, which: String, what: impl Into<String>) -> Call {
-        Call::new(api, Method::GET, format!("/repos/actions/runner/releases/{which}"), what)
+    fn call(&self, api: &'static str, which: String, what: impl Into<String>) -> ApiCall {
+        ApiCall::new(api, Method::GET, format!("/repos/actions/runner/releases/{which}"), what)
     }
 
-    async fn one(&self, call: &Call) -> Result<Release, Failure> {
-        let row: Row = self.ask(call).await?;
+    async fn one(&self, call: &ApiCall) -> Result<Release, Failure> {
+        let row: ReleaseRow = self.ask(call).await?;
         let tag = row.tag_name.clone();
         row.release().ok_or_else(|| {
             let message = format!("{}: its tag is `{tag}`, which is no version such as v2.330.0", call.what);
@@ -179,7 +179,7 @@ impl Releases {
         })
     }
 
-    async fn ask<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Failure> {
+    async fn ask<T: DeserializeOwned>(&self, call: &ApiCall) -> Result<T, Failure> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&call.path).cloned();
         let (etag, body) = known.unzip();
         let began = Instant::now();
@@ -218,7 +218,7 @@ impl Releases {
         Ok(said)
     }
 
-    async fn exchange(&self, call: &Call, etag: Option<&str>) -> Result<Answer, Failure> {
+    async fn exchange(&self, call: &ApiCall, etag: Option<&str>) -> Result<Answer, Failure> {
         let mut request = Request::builder()
             .method(call.method.clone())
             .uri(format!("{}{}", self.prefix, call.path))

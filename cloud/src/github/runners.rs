@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::held::{Got, Held};
-use super::{Answer, Call, GitHub, Rejected, preparing};
+use super::{Answer, ApiCall, GitHub, Rejected, preparing};
 
 pub(super) use list::Lists;
 
@@ -31,7 +31,7 @@ pub(super) type Groups = Mutex<BTreeMap<(Forge, String), Arc<Held<u64>>>>;
 
 /// A row of GitHub's list, as far as muster needs it.
 #[derive(Deserialize)]
-struct Runner {
+struct ListedRunner {
     id: u64,
     name: String,
     status: String,
@@ -44,7 +44,7 @@ struct Label {
     name: String,
 }
 
-impl Runner {
+impl ListedRunner {
     fn online(&self) -> bool {
         self.status == "online"
     }
@@ -53,7 +53,7 @@ impl Runner {
 #[derive(Deserialize)]
 struct RunnerPage {
     total_count: u64,
-    runners: Vec<Runner>,
+    runners: Vec<ListedRunner>,
 }
 
 #[derive(Deserialize)]
@@ -104,8 +104,8 @@ fn needs(scope: &Scope) -> &'static str {
 }
 
 impl GitHub {
-    async fn ask(&self, forge: &Forge, call: Call) -> Result<(Call, Answer), Rejected> {
-        let call = Call { needs: needs(&forge.scope), ..call };
+    async fn ask(&self, forge: &Forge, call: ApiCall) -> Result<(ApiCall, Answer), Rejected> {
+        let call = ApiCall { needs: needs(&forge.scope), ..call };
         let app = self.app(&forge.app, &call).map_err(|failure| Rejected { status: None, failure })?;
         let answer = app.call(&forge.scope, &call).await?;
         Ok((call, answer))
@@ -143,7 +143,7 @@ impl GitHub {
 
     async fn registration(&self, c: &Configure) -> Result<SecretString, Failure> {
         let token = self.registration_token(&c.forge).await?;
-        let app = self.app(&c.forge.app, &Call::new("", Method::GET, "", format!("configure {}", c.name)))?;
+        let app = self.app(&c.forge.app, &ApiCall::new("", Method::GET, "", format!("configure {}", c.name)))?;
         let group = if matches!(c.forge.scope, Scope::Repo(..)) { "" } else { &c.group };
         let settings = json!({
             "url": app.web_url(&c.forge.scope),
@@ -188,7 +188,7 @@ impl GitHub {
         let what = format!("find runner group `{name}` of {}", forge.scope);
         for page in 1..=GROUP_PAGES {
             let path = format!("{}/actions/runner-groups?per_page=100&page={page}", base(&forge.scope));
-            let (call, answer) = self.ask(forge, Call::new("github.ListRunnerGroups", Method::GET, path, &what)).await?;
+            let (call, answer) = self.ask(forge, ApiCall::new("github.ListRunnerGroups", Method::GET, path, &what)).await?;
             let groups: GroupPage = answer.json(&call)?;
             let empty = groups.runner_groups.is_empty();
             if let Some(group) = groups.runner_groups.into_iter().find(|group| group.name.eq_ignore_ascii_case(name)) {
@@ -212,7 +212,8 @@ impl GitHub {
             "labels": c.labels,
             "work_folder": c.work_directory,
         });
-        let call = Call { body: Some(body), configures: true, ..Call::new("github.GenerateJitConfig", Method::POST, path, what) };
+        let call =
+            ApiCall { body: Some(body), configures: true, ..ApiCall::new("github.GenerateJitConfig", Method::POST, path, what) };
         let (call, answer) = self.ask(&c.forge, call).await?;
         let minted: Minted = answer.json(&call)?;
         Ok((RunnerId(minted.runner.id), minted.encoded_jit_config.into()))
@@ -222,7 +223,7 @@ impl GitHub {
     pub async fn registration_token(&self, forge: &Forge) -> Result<SecretString, Failure> {
         let path = format!("{}/actions/runners/registration-token", base(&forge.scope));
         let what = format!("get a registration token for {}", forge.scope);
-        let call = Call { configures: true, ..Call::new("github.CreateRegistrationToken", Method::POST, path, what) };
+        let call = ApiCall { configures: true, ..ApiCall::new("github.CreateRegistrationToken", Method::POST, path, what) };
         let (call, answer) = self.ask(forge, call).await?;
         Ok(answer.json::<RegistrationToken>(&call)?.token.into())
     }
@@ -235,7 +236,7 @@ impl GitHub {
         let path = format!("{}/actions/runners?{query}", base(&c.forge.scope));
         let what = format!("find the registration that holds the name {name} in {}", c.forge.scope);
         let (call, answer) = self
-            .ask(&c.forge, Call::new("github.FindRunner", Method::GET, path, what))
+            .ask(&c.forge, ApiCall::new("github.FindRunner", Method::GET, path, what))
             .await
             .map_err(|rejected| Rejected { failure: preparing(rejected.failure), ..rejected })?;
         // GitHub may also return names that only contain this name. Only a registration with the whole name holds it.
@@ -264,7 +265,7 @@ impl GitHub {
     pub async fn delete(&self, forge: &Forge, runner: RunnerId) -> Outcome {
         let path = format!("{}/actions/runners/{runner}", base(&forge.scope));
         let what = format!("delete runner {runner} of {}", forge.scope);
-        match self.ask(forge, Call::new("github.DeleteRunner", Method::DELETE, path, what)).await {
+        match self.ask(forge, ApiCall::new("github.DeleteRunner", Method::DELETE, path, what)).await {
             Ok(_) | Err(Rejected { status: Some(StatusCode::NOT_FOUND), .. }) => Outcome::Done,
             Err(Rejected { status: Some(StatusCode::UNPROCESSABLE_ENTITY), failure }) => {
                 Outcome::Failed(Failure { kind: FailureKind::Conflict, ..failure })

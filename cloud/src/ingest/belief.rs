@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use muster_message::delivery::{self, Delivery, Verdict};
+use muster_message::delivery::{self, Acceptance, Delivery};
 use muster_message::keyring::Keyring;
 use muster_message::seal::{self, SealError};
 use muster_message::signature::{HEADER, SignatureError};
@@ -59,12 +59,12 @@ pub(super) fn read(spec: &Spec, secrets: &Keyring, received: &Received) -> Resul
         body: received.body.as_bytes(),
     };
     match delivery::judge(spec, secrets, &delivery) {
-        Verdict::Queue { event, .. } => Ok(event),
-        Verdict::Pong => Err(Unread::Ignored("ping".into())),
-        Verdict::Ignored(why) => Err(Unread::Ignored(why)),
-        Verdict::Unsigned(e @ (SignatureError::Mismatch | SignatureError::Foreign(_))) => Err(Unread::Doubted(e.to_string())),
-        Verdict::Unsigned(e) => Err(Unread::Refused(e.to_string())),
-        Verdict::Unreadable(e) => Err(Unread::Poison(e.to_string())),
+        Acceptance::Queue { event, .. } => Ok(event),
+        Acceptance::Pong => Err(Unread::Ignored("ping".into())),
+        Acceptance::Ignored(why) => Err(Unread::Ignored(why)),
+        Acceptance::Unsigned(e @ (SignatureError::Mismatch | SignatureError::Foreign(_))) => Err(Unread::Doubted(e.to_string())),
+        Acceptance::Unsigned(e) => Err(Unread::Refused(e.to_string())),
+        Acceptance::Unreadable(e) => Err(Unread::Poison(e.to_string())),
     }
 }
 
@@ -80,10 +80,10 @@ fn own(spec: &Spec, secrets: &Keyring, body: &str, seal: &str) -> Result<JobEven
 
 /// What muster remembers of messages that are not believed.
 #[derive(Clone, Debug, Default)]
-pub struct Doubts(Arc<Mutex<Book>>);
+pub struct Doubts(Arc<Mutex<DoubtBook>>);
 
 #[derive(Debug, Default)]
-struct Book {
+struct DoubtBook {
     /// The messages that wait for another look: when each was last looked at, and how many times so far.
     waiting: HashMap<String, (Instant, u32)>,
     /// When a refusal was last logged.

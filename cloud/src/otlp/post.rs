@@ -22,18 +22,18 @@ const LARGEST: usize = 64 << 10;
 #[derive(Debug)]
 pub(super) struct Post {
     config: Config,
-    client: Kind,
+    client: Connection,
 }
 
 #[derive(Debug)]
-enum Kind {
+enum Connection {
     Plain(Client<HttpConnector, Full<Bytes>>),
     Tls(Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
 }
 
 /// Why a request failed.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct PostFailure {
     /// Whether the same request may succeed later.
     pub(super) again: bool,
     /// The shortest wait before the next try, if the answer asks for one.
@@ -42,10 +42,10 @@ pub(super) struct Refusal {
     pub(super) why: String,
 }
 
-impl Refusal {
+impl PostFailure {
     /// A failure that may pass: nobody answered, or the endpoint was busy.
-    pub(super) fn for_now(why: impl Into<String>) -> Refusal {
-        Refusal { again: true, retry_after: None, why: why.into() }
+    pub(super) fn for_now(why: impl Into<String>) -> PostFailure {
+        PostFailure { again: true, retry_after: None, why: why.into() }
     }
 }
 
@@ -53,9 +53,9 @@ impl Post {
     pub(super) fn new(config: Config) -> anyhow::Result<Post> {
         let client = if config.endpoint.scheme_str() == Some("https") {
             let tls = HttpsConnectorBuilder::new().with_native_roots().context("this machine trusts no certificate authority")?;
-            Kind::Tls(Client::builder(TokioExecutor::new()).build(tls.https_only().enable_http1().build()))
+            Connection::Tls(Client::builder(TokioExecutor::new()).build(tls.https_only().enable_http1().build()))
         } else {
-            Kind::Plain(Client::builder(TokioExecutor::new()).build(HttpConnector::new()))
+            Connection::Plain(Client::builder(TokioExecutor::new()).build(HttpConnector::new()))
         };
         Ok(Post { config, client })
     }
@@ -65,18 +65,18 @@ impl Post {
     }
 
     /// Sends one request. Returns the body of a 2xx answer.
-    pub(super) async fn send(&self, body: Bytes) -> Result<Bytes, Refusal> {
-        let slow = |_| Refusal::for_now(format!("no answer within {:?}", self.config.timeout));
+    pub(super) async fn send(&self, body: Bytes) -> Result<Bytes, PostFailure> {
+        let slow = |_| PostFailure::for_now(format!("no answer within {:?}", self.config.timeout));
         tokio::time::timeout(self.config.timeout, self.exchange(body)).await.unwrap_or_else(|e| Err(slow(e)))
     }
 
-    async fn exchange(&self, body: Bytes) -> Result<Bytes, Refusal> {
-        let request = self.request(body).map_err(|e| Refusal { again: false, retry_after: None, why: e.to_string() })?;
+    async fn exchange(&self, body: Bytes) -> Result<Bytes, PostFailure> {
+        let request = self.request(body).map_err(|e| PostFailure { again: false, retry_after: None, why: e.to_string() })?;
         let answer = match &self.client {
-            Kind::Plain(client) => client.request(request).await,
-            Kind::Tls(client) => client.request(request).await,
+            Connection::Plain(client) => client.request(request).await,
+            Connection::Tls(client) => client.request(request).await,
         };
-        let answer = answer.map_err(|e| Refusal::for_now(chain(&e)))?;
+        let answer = answer.map_err(|e| PostFailure::for_now(chain(&e)))?;
         let (status, retry_after) = (answer.status(), retry_after(answer.headers(), SystemTime::now()));
         let body = Limited::new(answer.into_body(), LARGEST).collect().await;
         if status.is_success() {
@@ -89,7 +89,7 @@ impl Post {
             StatusCode::SERVICE_UNAVAILABLE,
             StatusCode::GATEWAY_TIMEOUT,
         ];
-        Err(Refusal { again: again.contains(&status), retry_after, why: format!("the answer was {status}") })
+        Err(PostFailure { again: again.contains(&status), retry_after, why: format!("the answer was {status}") })
     }
 
     fn request(&self, body: Bytes) -> Result<Request<Full<Bytes>>, http::Error> {

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::config::Config;
-use super::post::{Post, Refusal};
+use super::post::{Post, PostFailure};
 use super::spans;
 use crate::retry::Delay;
 
@@ -72,7 +72,7 @@ pub struct Exporter {
 
 /// The spans of some jobs, which are sent together.
 #[derive(Debug, Default)]
-struct Batch {
+struct SpanBatch {
     jobs: u64,
     spans: Vec<Span>,
 }
@@ -111,8 +111,8 @@ impl Exporter {
         }
     }
 
-    async fn gather(&mut self, first: Box<JobPast>, stop: &CancellationToken) -> Batch {
-        let mut batch = Batch::default();
+    async fn gather(&mut self, first: Box<JobPast>, stop: &CancellationToken) -> SpanBatch {
+        let mut batch = SpanBatch::default();
         let full = tokio::time::sleep(BATCH_WAIT);
         tokio::pin!(full);
         let mut next = Some(first);
@@ -133,7 +133,7 @@ impl Exporter {
     }
 
     /// Sends a batch. Returns how this ended: `sent`, `refused` or `failed`.
-    async fn deliver(&mut self, batch: Batch, stop: &CancellationToken) -> &'static str {
+    async fn deliver(&mut self, batch: SpanBatch, stop: &CancellationToken) -> &'static str {
         let scope =
             InstrumentationScope { name: "muster".into(), version: env!("CARGO_PKG_VERSION").into(), ..Default::default() };
         let scope_spans = vec![ScopeSpans { scope: Some(scope), spans: batch.spans, ..ScopeSpans::default() }];
@@ -148,7 +148,7 @@ impl Exporter {
             };
             let answer = tokio::select! {
                 answer = self.post.send(body.clone()) => answer,
-                () = hurry => Err(Refusal::for_now("no answer before the process ended")),
+                () = hurry => Err(PostFailure::for_now("no answer before the process ended")),
             };
             let refusal = match answer {
                 Ok(answer) => {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use muster_operations::prices::{Book, Kind, Read, wanted};
+use muster_operations::prices::{Book, MachineKind, MarketPrices, wanted};
 use muster_operations::watch::Watch;
 use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::manifest::{Os, Spec};
@@ -29,7 +29,7 @@ const TYPES: usize = 200;
 
 /// Reads AWS's prices; see the module's documentation.
 #[derive(Debug)]
-pub struct Task {
+pub struct PriceTask {
     /// The adapter that asks AWS for prices.
     pub api: PriceApi,
     /// The manifests that are in force.
@@ -42,48 +42,48 @@ pub struct Task {
 
 /// What the manifests say that matters for prices.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Order {
-    wanted: BTreeSet<(Market, Kind)>,
+struct PriceSettings {
+    wanted: BTreeSet<(Market, MachineKind)>,
     subnets: BTreeSet<String>,
 }
 
-impl Order {
-    fn of(spec: &Spec) -> Order {
+impl PriceSettings {
+    fn of(spec: &Spec) -> PriceSettings {
         let subnets = spec.pools.values().flat_map(|pool| pool.spec.instance.subnets.iter().cloned()).collect();
-        Order { wanted: wanted(spec), subnets }
+        PriceSettings { wanted: wanted(spec), subnets }
     }
 
-    fn kinds(&self, market: Market) -> BTreeSet<&Kind> {
+    fn kinds(&self, market: Market) -> BTreeSet<&MachineKind> {
         self.wanted.iter().filter(|(of, _)| *of == market).map(|(_, kind)| kind).collect()
     }
 }
 
 /// Why the prices of a market were not read.
 #[derive(Debug)]
-struct Unread {
+struct PriceUnread {
     /// The cause, in one sentence.
     why: String,
     /// Whether another try may soon succeed.
     passes: bool,
 }
 
-impl Unread {
-    fn of(failure: &Failure, action: &str) -> Unread {
+impl PriceUnread {
+    fn of(failure: &Failure, action: &str) -> PriceUnread {
         let refused = failure.kind == FailureKind::Refused;
         let way = if refused {
             format!("; allow {action} to the controller's role, or give a list with --prices")
         } else {
             String::new()
         };
-        Unread { why: format!("{}{way}", failure.message), passes: !refused }
+        PriceUnread { why: format!("{}{way}", failure.message), passes: !refused }
     }
 }
 
-impl Task {
+impl PriceTask {
     /// Reads prices until `stop` is cancelled.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut delay = Delay::new(RETRY.0, RETRY.1);
-        let mut order = Order::of(&self.spec.borrow_and_update());
+        let mut order = PriceSettings::of(&self.spec.borrow_and_update());
         loop {
             let again = tokio::select! {
                 () = stop.cancelled() => return,
@@ -104,7 +104,7 @@ impl Task {
     }
 
     /// Reads the prices of both markets once. True: a part of them should be tried again soon.
-    async fn read(&mut self, order: &Order) -> bool {
+    async fn read(&mut self, order: &PriceSettings) -> bool {
         self.book.want(order.wanted.clone());
         self.watch.set_prices(self.book.clone());
         let mut again = false;
@@ -123,7 +123,7 @@ impl Task {
                     let (known, asked) = (hours.len(), kinds.len());
                     tracing::info!(market = market.as_str(), known, asked, "read AWS's prices");
                     let region = self.api.region().unwrap_or_default();
-                    self.book.hear(market, Read { at: now_ms(), currency: answer::currency(region).into(), hours });
+                    self.book.hear(market, MarketPrices { at: now_ms(), currency: answer::currency(region).into(), hours });
                     self.told(market.as_str(), None);
                 }
                 Err(unread) => {
@@ -137,7 +137,11 @@ impl Task {
     }
 
     /// The mean of the zones that the pools have subnets in, or of all zones if the pools' zones cannot be looked up.
-    async fn spot(&mut self, kinds: &BTreeSet<&Kind>, subnets: &BTreeSet<String>) -> Result<BTreeMap<Kind, f64>, Unread> {
+    async fn spot(
+        &mut self,
+        kinds: &BTreeSet<&MachineKind>,
+        subnets: &BTreeSet<String>,
+    ) -> Result<BTreeMap<MachineKind, f64>, PriceUnread> {
         let subnets: Vec<String> = subnets.iter().cloned().collect();
         let zones = match self.api.zones(&subnets).await {
             Ok(zones) => {
@@ -145,7 +149,7 @@ impl Task {
                 zones.into_iter().collect()
             }
             Err(error) => {
-                let why = Unread::of(&error, "ec2:DescribeSubnets").why;
+                let why = PriceUnread::of(&error, "ec2:DescribeSubnets").why;
                 self.told("zones", Some(format!("{why}; until then a spot price is the mean of all zones")));
                 BTreeSet::new()
             }
@@ -154,19 +158,19 @@ impl Task {
         let systems: BTreeSet<Os> = kinds.iter().map(|(os, _)| *os).collect();
         let (types, systems): (Vec<_>, Vec<_>) = (types.into_iter().collect(), systems.into_iter().collect());
         let prices = self.api.spot(&types, &systems).await;
-        Ok(mean(&prices.map_err(|error| Unread::of(&error, "ec2:DescribeSpotPriceHistory"))?, &zones))
+        Ok(mean(&prices.map_err(|error| PriceUnread::of(&error, "ec2:DescribeSpotPriceHistory"))?, &zones))
     }
 
     /// Asks for one type after the other, so that a price list with a rate limit is not overrun.
-    async fn on_demand(&mut self, kinds: &BTreeSet<&Kind>) -> Result<BTreeMap<Kind, f64>, Unread> {
+    async fn on_demand(&mut self, kinds: &BTreeSet<&MachineKind>) -> Result<BTreeMap<MachineKind, f64>, PriceUnread> {
         let region = self.api.region().unwrap_or_default().to_owned();
         if !self.api.has_list() {
             let why = format!("AWS has no Price List API in the partition of {region}; give on-demand prices with --prices");
-            return Err(Unread { why, passes: false });
+            return Err(PriceUnread { why, passes: false });
         }
         let mut hours = BTreeMap::new();
         for (os, name) in kinds.iter().take(TYPES) {
-            let products = self.api.products(name, *os).await.map_err(|error| Unread::of(&error, "pricing:GetProducts"))?;
+            let products = self.api.products(name, *os).await.map_err(|error| PriceUnread::of(&error, "pricing:GetProducts"))?;
             for text in &products {
                 match answer::on_demand(text, &region, answer::currency(&region)) {
                     Ok(Some(found)) if found.os == *os && found.instance_type == *name => {
@@ -199,15 +203,15 @@ fn gist(why: &str) -> &str {
 }
 
 /// Waits until the manifests want something else than `order`, and returns what they want then.
-async fn changed(spec: &mut watch::Receiver<Arc<Spec>>, order: &Order) -> Order {
+async fn changed(spec: &mut watch::Receiver<Arc<Spec>>, order: &PriceSettings) -> PriceSettings {
     loop {
         if spec.changed().await.is_err() {
             // The sender ends only with the process.
             return std::future::pending().await;
         }
-        if Order::of(&spec.borrow()) != *order {
+        if PriceSettings::of(&spec.borrow()) != *order {
             tokio::time::sleep(SETTLE).await;
-            let now = Order::of(&spec.borrow_and_update());
+            let now = PriceSettings::of(&spec.borrow_and_update());
             if now != *order {
                 return now;
             }
@@ -216,16 +220,16 @@ async fn changed(spec: &mut watch::Receiver<Arc<Spec>>, order: &Order) -> Order 
 }
 
 /// The mean of each type's prices over `zones`, or over all zones if `zones` is empty.
-fn mean(prices: &[Spot], zones: &BTreeSet<String>) -> BTreeMap<Kind, f64> {
+fn mean(prices: &[Spot], zones: &BTreeSet<String>) -> BTreeMap<MachineKind, f64> {
     // EC2 may give two prices for one zone. The later one holds.
-    let mut latest: BTreeMap<(Kind, &str), (i64, f64)> = BTreeMap::new();
+    let mut latest: BTreeMap<(MachineKind, &str), (i64, f64)> = BTreeMap::new();
     for price in prices.iter().filter(|price| zones.is_empty() || zones.contains(&price.zone)) {
         let held = latest.entry(((price.os, price.instance_type.clone()), &price.zone)).or_insert((price.since_s, price.hour));
         if price.since_s > held.0 {
             *held = (price.since_s, price.hour);
         }
     }
-    let mut by_kind: BTreeMap<Kind, Vec<f64>> = BTreeMap::new();
+    let mut by_kind: BTreeMap<MachineKind, Vec<f64>> = BTreeMap::new();
     for ((kind, _), (_, hour)) in latest {
         by_kind.entry(kind).or_default().push(hour);
     }

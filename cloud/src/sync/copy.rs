@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::again::again;
 use crate::aws::S3;
-use crate::aws::s3::upload::{Part, Upload};
+use crate::aws::s3::upload::{Upload, UploadPart};
 use crate::aws::s3::{Condition, PutResult};
 use crate::github::releases::{Asset, Download, Releases, Version};
 
@@ -56,7 +56,7 @@ impl Copy<'_> {
         sender.sending.shutdown().await;
         let result = match streamed {
             Ok(()) => {
-                let parts: Vec<Part> = sender.sent.into_values().collect();
+                let parts: Vec<UploadPart> = sender.sent.into_values().collect();
                 again(|| upload.complete(parts.clone(), condition.clone())).await
             }
             Err(failure) => Err(failure),
@@ -113,8 +113,8 @@ impl Copy<'_> {
 /// Sends parts side by side, [`IN_FLIGHT`] at most.
 struct Sender {
     upload: Upload,
-    sending: JoinSet<(i32, Result<Part, Failure>)>,
-    sent: BTreeMap<i32, Part>,
+    sending: JoinSet<(i32, Result<UploadPart, Failure>)>,
+    sent: BTreeMap<i32, UploadPart>,
     number: i32,
 }
 

@@ -24,7 +24,7 @@ use crate::aws::s3::{Condition, PutResult};
 use crate::github::releases::{Release, Releases, Version};
 use again::again;
 use copy::Copy;
-use plan::{Behind, Platform, Wanted};
+use plan::{Behind, Platform, WantedVersion};
 
 /// An upload that was begun this long ago counts as abandoned, because the machine that began it died.
 const ABANDONED: Duration = Duration::from_secs(86_400);
@@ -34,7 +34,7 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// The state of one binary in the cache.
 #[derive(Clone, Debug)]
-pub enum State {
+pub enum CacheState {
     /// The binary was in the bucket already.
     Cached,
     /// The binary was copied to the bucket.
@@ -63,11 +63,11 @@ pub struct Item {
     /// The operating system and the architecture that the binary runs on.
     pub platform: Platform,
     /// What the pools ask for: the latest version or a pinned one.
-    pub wanted: Wanted,
+    pub wanted: WantedVersion,
     /// The version of the binary. None: the latest version could not be found out.
     pub version: Option<Version>,
     /// What the pass found or did.
-    pub state: State,
+    pub state: CacheState,
     /// How far the version is behind. None: the version is not pinned, or there is no newer one.
     pub behind: Option<Behind>,
 }
@@ -83,7 +83,7 @@ pub struct Pruned {
 
 /// What a pass found and did.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
+pub struct SyncReport {
     /// The binaries that the pools need, in the order of their platforms.
     pub items: Vec<Item>,
     /// The binaries that nobody needs.
@@ -94,18 +94,18 @@ pub struct Report {
     pub warnings: Vec<Failure>,
 }
 
-impl Report {
+impl SyncReport {
     /// Why binaries that the pools need are not in the bucket.
     pub fn failures(&self) -> impl Iterator<Item = &Failure> {
         self.items.iter().filter_map(|item| match &item.state {
-            State::Failed(failure) => Some(failure),
+            CacheState::Failed(failure) => Some(failure),
             _ => None,
         })
     }
 
     /// Whether all binaries that the pools need are in the bucket.
     pub fn complete(&self) -> bool {
-        self.items.iter().all(|item| matches!(item.state, State::Cached | State::Switched | State::Copied { .. }))
+        self.items.iter().all(|item| matches!(item.state, CacheState::Cached | CacheState::Switched | CacheState::Copied { .. }))
     }
 }
 
@@ -125,12 +125,12 @@ pub struct Pass<'a> {
 }
 
 /// What GitHub said of the releases in one pass. Each release is asked for once.
-type Found = BTreeMap<Wanted, Result<Release, Failure>>;
+type Found = BTreeMap<WantedVersion, Result<Release, Failure>>;
 
 impl Pass<'_> {
     /// Copies the binaries that are missing, switches `latest`, and prunes. None: the pass was told to stop and did not end
     /// within 5 s.
-    pub async fn run(&self, needs: &BTreeMap<Platform, BTreeSet<Wanted>>) -> Option<Report> {
+    pub async fn run(&self, needs: &BTreeMap<Platform, BTreeSet<WantedVersion>>) -> Option<SyncReport> {
         let late = async {
             self.stop.cancelled().await;
             tokio::time::sleep(STOP_GRACE).await;
@@ -141,14 +141,14 @@ impl Pass<'_> {
         }
     }
 
-    async fn look(&self, needs: &BTreeMap<Platform, BTreeSet<Wanted>>) -> Report {
-        let mut report = Report::default();
+    async fn look(&self, needs: &BTreeMap<Platform, BTreeSet<WantedVersion>>) -> SyncReport {
+        let mut report = SyncReport::default();
         let mut found = Found::new();
         for wanted in needs.values().flatten() {
             if !found.contains_key(wanted) {
                 let release = match wanted {
-                    Wanted::Latest => again(|| self.releases.latest()).await,
-                    Wanted::Pinned(version) => again(|| self.releases.tagged(*version)).await,
+                    WantedVersion::Latest => again(|| self.releases.latest()).await,
+                    WantedVersion::Pinned(version) => again(|| self.releases.tagged(*version)).await,
                 };
                 found.insert(*wanted, release);
             }
@@ -160,15 +160,15 @@ impl Pass<'_> {
                 let release = found[&wanted].clone();
                 let version = release.as_ref().map_or(pinned(wanted), |release| Some(release.version));
                 let state = match release {
-                    Ok(release) => self.provide(platform, wanted, &release).await.unwrap_or_else(State::Failed),
-                    Err(failure) => State::Failed(failure),
+                    Ok(release) => self.provide(platform, wanted, &release).await.unwrap_or_else(CacheState::Failed),
+                    Err(failure) => CacheState::Failed(failure),
                 };
                 let behind = pinned(wanted).and_then(|version| plan::behind(version, &listed, Utc::now()));
                 report.items.push(Item { platform, wanted, version, state, behind });
             }
             // If a binary is missing, older versions are kept: instances may still need them.
             let items = &report.items[from..];
-            if items.iter().all(|item| !matches!(item.state, State::Failed(_))) {
+            if items.iter().all(|item| !matches!(item.state, CacheState::Failed(_))) {
                 let used = items.iter().filter_map(|item| item.version).collect();
                 self.tidy(platform, &used, &mut report).await;
             }
@@ -177,8 +177,8 @@ impl Pass<'_> {
     }
 
     /// The last releases, if a version is pinned. They show how long there has been a newer version.
-    async fn listed(&self, found: &Found, report: &mut Report) -> Vec<Release> {
-        if !found.keys().any(|wanted| matches!(wanted, Wanted::Pinned(_))) {
+    async fn listed(&self, found: &Found, report: &mut SyncReport) -> Vec<Release> {
+        if !found.keys().any(|wanted| matches!(wanted, WantedVersion::Pinned(_))) {
             return Vec::new();
         }
         again(|| self.releases.list()).await.unwrap_or_else(|failure| {
@@ -189,7 +189,7 @@ impl Pass<'_> {
     }
 
     /// Ensures that a release is in the bucket and, if the pools want the latest version, that `latest` is this release.
-    async fn provide(&self, platform: Platform, wanted: Wanted, release: &Release) -> Result<State, Failure> {
+    async fn provide(&self, platform: Platform, wanted: WantedVersion, release: &Release) -> Result<CacheState, Failure> {
         let name = platform.asset_name(release.version);
         let refused = |said: &str| Failure::new(FailureKind::Refused, format!("cache {name}: {said}"));
         let asset = release.assets.iter().find(|asset| asset.name == name);
@@ -200,8 +200,8 @@ impl Pass<'_> {
         let key = platform.key(release.version);
         let there = again(|| self.s3.head(self.bucket, &key)).await?;
         let (state, etag) = match there {
-            Some(head) if plan::holds(&head, asset, sha256) => (State::Cached, head.etag),
-            _ if self.dry_run => return Ok(State::WouldCopy { bytes: asset.size }),
+            Some(head) if plan::holds(&head, asset, sha256) => (CacheState::Cached, head.etag),
+            _ if self.dry_run => return Ok(CacheState::WouldCopy { bytes: asset.size }),
             there => {
                 let began = Instant::now();
                 // Of two controllers that write at once, the first wins. A wrong object is replaced only if it has not changed
@@ -210,9 +210,9 @@ impl Pass<'_> {
                 let (s3, releases, bucket, stop, version) = (self.s3, self.releases, self.bucket, self.stop, release.version);
                 let copy = Copy { s3, releases, bucket, key: key.clone(), asset, sha256, version, stop };
                 match copy.run(condition).await? {
-                    PutResult::Stored(etag) => (State::Copied { bytes: asset.size, took: began.elapsed() }, etag),
+                    PutResult::Stored(etag) => (CacheState::Copied { bytes: asset.size, took: began.elapsed() }, etag),
                     PutResult::Lost => match again(|| self.s3.head(self.bucket, &key)).await? {
-                        Some(head) if plan::holds(&head, asset, sha256) => (State::Cached, head.etag),
+                        Some(head) if plan::holds(&head, asset, sha256) => (CacheState::Cached, head.etag),
                         Some(_) => {
                             return Err(refused(
                                 "somebody else wrote another content under the same key; give muster its own bucket",
@@ -225,7 +225,7 @@ impl Pass<'_> {
                 }
             }
         };
-        if wanted != Wanted::Latest {
+        if wanted != WantedVersion::Latest {
             return Ok(state);
         }
         let latest = platform.latest_key();
@@ -234,14 +234,14 @@ impl Pass<'_> {
             return Ok(state);
         }
         if self.dry_run {
-            return Ok(State::WouldSwitch);
+            return Ok(CacheState::WouldSwitch);
         }
         again(|| self.s3.copy(self.bucket, &key, &etag, &latest)).await?;
-        Ok(if matches!(state, State::Cached) { State::Switched } else { state })
+        Ok(if matches!(state, CacheState::Cached) { CacheState::Switched } else { state })
     }
 
     /// Deletes the versions that nobody needs, and aborts abandoned uploads. The next pass tries again what fails here.
-    async fn tidy(&self, platform: Platform, used: &BTreeSet<Version>, report: &mut Report) {
+    async fn tidy(&self, platform: Platform, used: &BTreeSet<Version>, report: &mut SyncReport) {
         if let Err(failure) = self.prune(platform, used, report).await {
             report.warnings.push(failure);
         }
@@ -250,7 +250,7 @@ impl Pass<'_> {
         }
     }
 
-    async fn prune(&self, platform: Platform, used: &BTreeSet<Version>, report: &mut Report) -> Result<(), Failure> {
+    async fn prune(&self, platform: Platform, used: &BTreeSet<Version>, report: &mut SyncReport) -> Result<(), Failure> {
         let prefix = platform.prefix();
         let keys: Vec<String> = again(|| self.s3.list(self.bucket, &prefix)).await?.into_iter().map(|(key, _)| key).collect();
         for (version, key) in plan::prune(platform, &keys, used) {
@@ -262,7 +262,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    async fn abort_abandoned(&self, platform: Platform, report: &mut Report) -> Result<(), Failure> {
+    async fn abort_abandoned(&self, platform: Platform, report: &mut SyncReport) -> Result<(), Failure> {
         if self.dry_run {
             return Ok(());
         }
@@ -277,10 +277,10 @@ impl Pass<'_> {
     }
 }
 
-fn pinned(wanted: Wanted) -> Option<Version> {
+fn pinned(wanted: WantedVersion) -> Option<Version> {
     match wanted {
-        Wanted::Latest => None,
-        Wanted::Pinned(version) => Some(version),
+        WantedVersion::Latest => None,
+        WantedVersion::Pinned(version) => Some(version),
     }
 }
 

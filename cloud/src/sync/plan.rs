@@ -89,26 +89,26 @@ impl fmt::Display for Platform {
 
 /// What a pool's `spec.bootstrap.version` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Wanted {
+pub enum WantedVersion {
     /// Whatever GitHub calls the latest release.
     Latest,
     /// The version that the pool names.
     Pinned(Version),
 }
 
-impl fmt::Display for Wanted {
+impl fmt::Display for WantedVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Wanted::Latest => f.write_str("latest"),
-            Wanted::Pinned(version) => write!(f, "{version}"),
+            WantedVersion::Latest => f.write_str("latest"),
+            WantedVersion::Pinned(version) => write!(f, "{version}"),
         }
     }
 }
 
 /// The binaries that the pools need, by platform. Validation admits a version that nobody can have released, such as `02.1.0`.
 /// Such a version counts as its numbers: 2.1.0.
-pub fn needs(spec: &Spec) -> BTreeMap<Platform, BTreeSet<Wanted>> {
-    let mut needs: BTreeMap<Platform, BTreeSet<Wanted>> = BTreeMap::new();
+pub fn needs(spec: &Spec) -> BTreeMap<Platform, BTreeSet<WantedVersion>> {
+    let mut needs: BTreeMap<Platform, BTreeSet<WantedVersion>> = BTreeMap::new();
     for pool in spec.pools.values() {
         let platform = Platform { os: pool.spec.instance.os, architecture: pool.spec.instance.architecture };
         needs.entry(platform).or_default().insert(wanted(&pool.spec.bootstrap.version));
@@ -116,11 +116,11 @@ pub fn needs(spec: &Spec) -> BTreeMap<Platform, BTreeSet<Wanted>> {
     needs
 }
 
-fn wanted(version: &str) -> Wanted {
+fn wanted(version: &str) -> WantedVersion {
     let mut parts = version.split('.').map(str::parse);
     match (parts.next(), parts.next(), parts.next()) {
-        (Some(Ok(major)), Some(Ok(minor)), Some(Ok(patch))) => Wanted::Pinned(Version(major, minor, patch)),
-        _ => Wanted::Latest,
+        (Some(Ok(major)), Some(Ok(minor)), Some(Ok(patch))) => WantedVersion::Pinned(Version(major, minor, patch)),
+        _ => WantedVersion::Latest,
     }
 }
 
@@ -181,15 +181,15 @@ mod tests {
 
     #[test]
     fn pools_of_one_platform_need_each_version_once() {
-        assert_eq!(wanted("latest"), Wanted::Latest);
-        assert_eq!(wanted("2.330.0"), Wanted::Pinned(Version(2, 330, 0)));
+        assert_eq!(wanted("latest"), WantedVersion::Latest);
+        assert_eq!(wanted("2.330.0"), WantedVersion::Pinned(Version(2, 330, 0)));
         let mut spec = Spec::default();
         for (name, version) in [("a", "latest"), ("b", "2.330.0"), ("c", "latest")] {
             let mut pool = muster_reconciler::manifest::RunnerPool::default();
             pool.spec.bootstrap.version = version.into();
             spec.pools.insert(name.into(), pool);
         }
-        assert_eq!(needs(&spec), [(LINUX, [Wanted::Latest, Wanted::Pinned(Version(2, 330, 0))].into())].into());
+        assert_eq!(needs(&spec), [(LINUX, [WantedVersion::Latest, WantedVersion::Pinned(Version(2, 330, 0))].into())].into());
     }
 
     #[test]

@@ -10,8 +10,8 @@ use muster_reconciler::manifest::{RunnerSync, Spec};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::plan::{self, Platform, Wanted};
-use super::{Pass, Report, State, too_old};
+use super::plan::{self, Platform, WantedVersion};
+use super::{CacheState, Pass, SyncReport, too_old};
 use crate::aws::S3;
 use crate::github::releases::Releases;
 use crate::retry::Delay;
@@ -20,7 +20,7 @@ use crate::retry::Delay;
 const RETRY: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(1800));
 
 /// The task that makes the controller's own passes.
-pub struct Task {
+pub struct SyncTask {
     /// The adapter for the bucket.
     pub s3: S3,
     /// The manifests that are in force.
@@ -31,7 +31,7 @@ pub struct Task {
     pub observer: Observer,
 }
 
-impl std::fmt::Debug for Task {
+impl std::fmt::Debug for SyncTask {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Task").finish_non_exhaustive()
     }
@@ -39,16 +39,16 @@ impl std::fmt::Debug for Task {
 
 /// The part of the manifests that matters to a pass.
 #[derive(Clone, PartialEq)]
-struct Order {
+struct SyncSettings {
     bucket: Option<String>,
     settings: RunnerSync,
-    needs: BTreeMap<Platform, BTreeSet<Wanted>>,
+    needs: BTreeMap<Platform, BTreeSet<WantedVersion>>,
 }
 
-impl Order {
-    fn of(spec: &Spec) -> Order {
+impl SyncSettings {
+    fn of(spec: &Spec) -> SyncSettings {
         let settings = &spec.controller.spec;
-        Order { bucket: settings.bucket.clone(), settings: settings.sync.clone(), needs: plan::needs(spec) }
+        SyncSettings { bucket: settings.bucket.clone(), settings: settings.sync.clone(), needs: plan::needs(spec) }
     }
 
     /// The bucket. None: no bucket is set, or `spec.sync.every` is zero, so there is nothing to do.
@@ -57,10 +57,10 @@ impl Order {
     }
 }
 
-impl Task {
+impl SyncTask {
     /// Makes passes until `stop` is cancelled.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut order = Order::of(&self.spec.borrow_and_update());
+        let mut order = SyncSettings::of(&self.spec.borrow_and_update());
         let mut releases: Option<(String, Releases)> = None;
         let mut delay = Delay::new(RETRY.0, RETRY.1);
         loop {
@@ -84,7 +84,7 @@ impl Task {
     async fn pass(
         &self,
         bucket: &str,
-        order: &Order,
+        order: &SyncSettings,
         releases: &mut Option<(String, Releases)>,
         delay: &mut Delay,
         stop: &CancellationToken,
@@ -123,13 +123,13 @@ async fn sleep(wait: Option<Duration>) {
 }
 
 /// Waits until the manifests ask for something else than `before`.
-async fn changed(spec: &mut watch::Receiver<Arc<Spec>>, before: &Order) -> Order {
+async fn changed(spec: &mut watch::Receiver<Arc<Spec>>, before: &SyncSettings) -> SyncSettings {
     loop {
         if spec.changed().await.is_err() {
             // The manifests are not reloaded any more, because the process is stopping.
             std::future::pending::<()>().await;
         }
-        let order = Order::of(&spec.borrow_and_update());
+        let order = SyncSettings::of(&spec.borrow_and_update());
         if order != *before {
             return order;
         }
@@ -137,16 +137,16 @@ async fn changed(spec: &mut watch::Receiver<Arc<Spec>>, before: &Order) -> Order
 }
 
 /// Logs and counts what a pass did.
-fn hear(report: &Report, metrics: &Metrics) {
+fn hear(report: &SyncReport, metrics: &Metrics) {
     for item in &report.items {
         let (platform, wanted) = (item.platform.to_string(), item.wanted.to_string());
         let version = item.version.map(|version| version.to_string());
         match &item.state {
-            State::Copied { bytes, took } => {
+            CacheState::Copied { bytes, took } => {
                 metrics.sync_copied(*bytes);
                 tracing::info!(platform, wanted, version, bytes, seconds = took.as_secs_f64(), "copied a runner binary");
             }
-            State::Failed(failure) => {
+            CacheState::Failed(failure) => {
                 tracing::warn!(
                     platform,
                     wanted,
@@ -156,8 +156,8 @@ fn hear(report: &Report, metrics: &Metrics) {
                     "a runner binary is not cached"
                 );
             }
-            State::Switched => tracing::info!(platform, version, "switched latest"),
-            State::Cached | State::WouldSwitch | State::WouldCopy { .. } => {
+            CacheState::Switched => tracing::info!(platform, version, "switched latest"),
+            CacheState::Cached | CacheState::WouldSwitch | CacheState::WouldCopy { .. } => {
                 tracing::debug!(platform, wanted, version, "a runner binary is cached");
             }
         }
@@ -179,11 +179,11 @@ fn hear(report: &Report, metrics: &Metrics) {
     let platforms: BTreeSet<Platform> = report.items.iter().map(|item| item.platform).collect();
     for platform in platforms {
         let mut items = report.items.iter().filter(|item| item.platform == platform);
-        if !items.any(|item| matches!(item.state, State::Failed(_))) {
+        if !items.any(|item| matches!(item.state, CacheState::Failed(_))) {
             metrics.sync_succeeded(platform.os(), platform.architecture(), now);
         }
     }
-    let pinned = report.items.iter().filter(|item| matches!(item.wanted, Wanted::Pinned(_)));
+    let pinned = report.items.iter().filter(|item| matches!(item.wanted, WantedVersion::Pinned(_)));
     metrics.runners_behind(pinned.map(|item| {
         let behind = item.behind.map(|behind| behind.since).unwrap_or_default();
         (item.platform.os(), item.platform.architecture(), item.wanted.to_string(), behind)

@@ -18,27 +18,27 @@ use serde::{Deserialize, Serialize};
 pub use file::Prices;
 
 /// An instance type under an operating system.
-pub type Kind = (Os, String);
+pub type MachineKind = (Os, String);
 
 /// The prices of one market, as AWS gave them.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Read {
+pub struct MarketPrices {
     /// When the prices were read, in milliseconds since 1970.
     pub at: u64,
     /// The currency, such as `USD`.
     pub currency: String,
     /// The price of an hour of each instance type.
-    pub hours: BTreeMap<Kind, f64>,
+    pub hours: BTreeMap<MachineKind, f64>,
 }
 
 /// All prices, and which of them the pools need.
 #[derive(Clone, Debug, Default)]
 pub struct Book {
     own: Option<Prices>,
-    read: BTreeMap<Market, Read>,
+    read: BTreeMap<Market, MarketPrices>,
     fallback: Option<Prices>,
     trouble: BTreeMap<String, String>,
-    wanted: BTreeSet<(Market, Kind)>,
+    wanted: BTreeSet<(Market, MachineKind)>,
 }
 
 /// One price, and where it comes from.
@@ -99,7 +99,7 @@ impl Book {
     }
 
     /// Takes over the prices that AWS gave for a market.
-    pub fn hear(&mut self, market: Market, read: Read) {
+    pub fn hear(&mut self, market: Market, read: MarketPrices) {
         self.read.insert(market, read);
         self.check_currencies();
     }
@@ -118,7 +118,7 @@ impl Book {
     }
 
     /// Sets which prices matter: those of the pools' types in the markets that the pools buy in.
-    pub fn want(&mut self, wanted: BTreeSet<(Market, Kind)>) {
+    pub fn want(&mut self, wanted: BTreeSet<(Market, MachineKind)>) {
         self.wanted = wanted;
     }
 
@@ -138,7 +138,7 @@ impl Book {
 
     /// How many prices of a market are needed and not known.
     pub fn unknown(&self, market: Market) -> usize {
-        let lacks = |(of, (os, name)): &&(Market, Kind)| *of == market && self.hour(*os, name, market).is_none();
+        let lacks = |(of, (os, name)): &&(Market, MachineKind)| *of == market && self.hour(*os, name, market).is_none();
         self.wanted.iter().filter(lacks).count()
     }
 
@@ -171,9 +171,9 @@ impl Book {
 
     /// Every instance type that the pools use, with the prices that are known.
     pub fn view(&self) -> BookView {
-        let kinds: BTreeSet<&Kind> = self.wanted.iter().map(|(_, kind)| kind).collect();
-        let of = |(os, name): &Kind, market| self.find(*os, name, market).map(|(_, price)| price);
-        let one = |kind: &&Kind| TypeView {
+        let kinds: BTreeSet<&MachineKind> = self.wanted.iter().map(|(_, kind)| kind).collect();
+        let of = |(os, name): &MachineKind, market| self.find(*os, name, market).map(|(_, price)| price);
+        let one = |kind: &&MachineKind| TypeView {
             instance_type: kind.1.clone(),
             os: kind.0,
             on_demand: of(kind, Market::OnDemand),
@@ -216,7 +216,7 @@ impl Book {
 }
 
 /// The prices that a set of pools needs.
-pub fn wanted(spec: &Spec) -> BTreeSet<(Market, Kind)> {
+pub fn wanted(spec: &Spec) -> BTreeSet<(Market, MachineKind)> {
     let mut wanted = BTreeSet::new();
     for pool in spec.pools.values() {
         let instance = &pool.spec.instance;

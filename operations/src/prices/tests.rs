@@ -12,8 +12,8 @@ fn list(file: &str, currency: &str, prices: &str) -> Prices {
     file::read(&Text { file: file.into(), body }).expect("a good list")
 }
 
-fn aws(name: &str, hour: f64) -> Read {
-    Read { at: DAY, currency: "USD".into(), hours: [((Os::Linux, name.to_owned()), hour)].into() }
+fn aws(name: &str, hour: f64) -> MarketPrices {
+    MarketPrices { at: DAY, currency: "USD".into(), hours: [((Os::Linux, name.to_owned()), hour)].into() }
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn a_book_without_prices_says_so() {
     assert_eq!((book.source().as_str(), book.currency(), book.trouble().len()), ("", "", 0));
     // An answer without any price counts as no answer.
     let mut book = Book::default();
-    book.hear(Market::Spot, Read { at: DAY, currency: "USD".into(), hours: BTreeMap::new() });
+    book.hear(Market::Spot, MarketPrices { at: DAY, currency: "USD".into(), hours: BTreeMap::new() });
     assert_eq!(book.source(), "");
 }
 

@@ -10,14 +10,14 @@ use super::{Metadata, SecretRef, Span};
 /// How one muster runs: its cluster, its queues, its listeners and its pace.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-pub struct Controller {
+pub struct ControllerManifest {
     /// The name of the cluster. Every runner's name begins with it, and every instance has it as the tag `muster:cluster`.
     pub metadata: Metadata,
     /// The settings of the Controller.
     pub spec: ControllerSpec,
 }
 
-impl Controller {
+impl ControllerManifest {
     /// The name of the cluster.
     pub fn cluster(&self) -> &str {
         &self.metadata.name

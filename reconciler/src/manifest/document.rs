@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::read::near;
 use super::yaml::{Data, Node};
-use super::{Controller, GitHubApp, GitHubToken, RunnerPool};
+use super::{ControllerManifest, GitHubApp, GitHubToken, RunnerPool};
 
 /// The text of one manifest file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,20 +57,20 @@ impl std::error::Error for Problems {}
 
 /// A document that was read, and its source.
 #[derive(Debug)]
-pub(super) struct Read<T> {
-    pub source: Source,
+pub(super) struct ReadDocument<T> {
+    pub source: Origin,
     pub value: T,
 }
 
 /// The file and the YAML node that a document was read from.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct Origin {
     pub file: String,
     pub node: Node,
 }
 
 /// What was found at a path.
-pub(super) struct Place {
+pub(super) struct FieldPlace {
     /// The line of the value. If the value is not written, this is the line of the nearest thing around it.
     pub line: usize,
     /// The path as it is written. The index of a list item also counts items that were found bad.
@@ -81,14 +81,14 @@ pub(super) struct Place {
     pub bad: bool,
 }
 
-impl Source {
+impl Origin {
     /// Finds the place of a path such as `spec.labels[2]`. A key may contain dots, so the longest key that fits is taken.
-    pub fn place(&self, path: &str) -> Place {
+    pub fn place(&self, path: &str) -> FieldPlace {
         let (mut node, mut rest, mut shown) = (&self.node, path, String::new());
         loop {
             let next = match &node.data {
-                Data::Pruned => return Place { line: node.line, path: path.into(), written: true, bad: true },
-                _ if rest.is_empty() => return Place { line: node.line, path: shown, written: true, bad: holds_bad(node) },
+                Data::Pruned => return FieldPlace { line: node.line, path: path.into(), written: true, bad: true },
+                _ if rest.is_empty() => return FieldPlace { line: node.line, path: shown, written: true, bad: holds_bad(node) },
                 Data::Map(entries) => {
                     let fits = |key: &str| rest.strip_prefix(key).filter(|r| r.is_empty() || r.starts_with(['.', '[']));
                     let best = entries.iter().filter(|(key, _)| fits(key).is_some()).max_by_key(|(key, _)| key.len());
@@ -101,7 +101,7 @@ impl Source {
                 _ => None,
             };
             let Some((child, step, after)) = next else {
-                return Place { line: node.line, path: path.into(), written: false, bad: misspelt(node, rest) };
+                return FieldPlace { line: node.line, path: path.into(), written: false, bad: misspelt(node, rest) };
             };
             if !shown.is_empty() && !step.starts_with('[') {
                 shown.push('.');
@@ -137,10 +137,10 @@ fn holds_bad(node: &Node) -> bool {
 /// All documents, by kind, in the order of file and line.
 #[derive(Debug, Default)]
 pub(super) struct Documents {
-    pub controllers: Vec<Read<Controller>>,
-    pub apps: Vec<Read<GitHubApp>>,
-    pub tokens: Vec<Read<GitHubToken>>,
-    pub pools: Vec<Read<RunnerPool>>,
+    pub controllers: Vec<ReadDocument<ControllerManifest>>,
+    pub apps: Vec<ReadDocument<GitHubApp>>,
+    pub tokens: Vec<ReadDocument<GitHubToken>>,
+    pub pools: Vec<ReadDocument<RunnerPool>>,
     /// Whether there was a document whose kind could not be read. Then nothing can be called missing.
     pub unreadable: bool,
 }

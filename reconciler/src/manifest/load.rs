@@ -3,10 +3,10 @@
 
 use serde::Deserialize;
 
-use super::document::{Documents, Problem, Problems, Read, Source, Text};
+use super::document::{Documents, Origin, Problem, Problems, ReadDocument, Text};
 use super::read::read;
 use super::validate;
-use super::yaml::{Data, Finding, Node, documents};
+use super::yaml::{Data, Flaw, Node, documents};
 use super::{API_VERSION, KINDS, Spec};
 
 /// Reads and validates the manifests.
@@ -38,10 +38,10 @@ fn read_all(texts: &[&Text], problems: &mut Vec<Problem>) -> Documents {
         for document in documents(&text.body) {
             let mut findings = document.findings;
             match document.node {
-                Some(node) => sort(Source { file: text.file.clone(), node }, &mut all, &mut findings),
+                Some(node) => sort(Origin { file: text.file.clone(), node }, &mut all, &mut findings),
                 None => all.unreadable = true,
             }
-            problems.extend(findings.into_iter().map(|Finding { line, path, message }| Problem {
+            problems.extend(findings.into_iter().map(|Flaw { line, path, message }| Problem {
                 file: text.file.clone(),
                 line,
                 path,
@@ -53,9 +53,9 @@ fn read_all(texts: &[&Text], problems: &mut Vec<Problem>) -> Documents {
 }
 
 /// Reads the document and puts it with the others of its kind.
-fn sort(mut source: Source, all: &mut Documents, findings: &mut Vec<Finding>) {
+fn sort(mut source: Origin, all: &mut Documents, findings: &mut Vec<Flaw>) {
     let line = source.node.line;
-    let mut note = |line: usize, path: &str, message: String| findings.push(Finding { line, path: path.into(), message });
+    let mut note = |line: usize, path: &str, message: String| findings.push(Flaw { line, path: path.into(), message });
     let Data::Map(entries) = &mut source.node.data else {
         note(line, "", format!("a manifest is a mapping that begins with apiVersion: {API_VERSION} and a kind"));
         all.unreadable = true;
@@ -89,7 +89,7 @@ fn sort(mut source: Source, all: &mut Documents, findings: &mut Vec<Finding>) {
     }
 }
 
-fn keep<T: for<'de> Deserialize<'de> + Default>(mut source: Source, into: &mut Vec<Read<T>>, findings: &mut Vec<Finding>) {
+fn keep<T: for<'de> Deserialize<'de> + Default>(mut source: Origin, into: &mut Vec<ReadDocument<T>>, findings: &mut Vec<Flaw>) {
     let value = read(&mut source.node, findings);
-    into.push(Read { source, value });
+    into.push(ReadDocument { source, value });
 }

@@ -3,9 +3,9 @@
 
 use serde::Deserialize;
 
-use super::document::{Problem, Source, Text};
+use super::document::{Origin, Problem, Text};
 use super::read::read;
-use super::yaml::{Finding, documents};
+use super::yaml::{Flaw, documents};
 
 /// The one document of a file, as far as it could be read.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub struct Lone<T> {
     /// The problems of the file's form, and those that [`Lone::refuse`] has added.
     problems: Vec<Problem>,
     file: String,
-    source: Option<Source>,
+    source: Option<Origin>,
 }
 
 impl<T: for<'de> Deserialize<'de> + Default> Lone<T> {
@@ -26,15 +26,15 @@ impl<T: for<'de> Deserialize<'de> + Default> Lone<T> {
             let mut findings = document.findings;
             match document.node {
                 Some(node) if nth > 0 => {
-                    findings.push(Finding { line: node.line, path: String::new(), message: ONE.into() });
+                    findings.push(Flaw { line: node.line, path: String::new(), message: ONE.into() });
                 }
                 Some(mut node) => {
                     lone.value = read(&mut node, &mut findings);
-                    lone.source = Some(Source { file: text.file.clone(), node });
+                    lone.source = Some(Origin { file: text.file.clone(), node });
                 }
                 None => {}
             }
-            lone.problems.extend(findings.into_iter().map(|Finding { line, path, message }| Problem {
+            lone.problems.extend(findings.into_iter().map(|Flaw { line, path, message }| Problem {
                 file: text.file.clone(),
                 line,
                 path,
@@ -76,14 +76,14 @@ mod tests {
 
     #[derive(Debug, Default, PartialEq, Deserialize)]
     #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-    struct Example {
+    struct LoneExample {
         length: Span,
-        kinds: Vec<Kind>,
+        kinds: Vec<LoneKind>,
     }
 
     #[derive(Debug, Default, PartialEq, Deserialize)]
     #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-    struct Kind {
+    struct LoneKind {
         labels: Vec<String>,
         per_hour: f64,
     }
@@ -94,15 +94,15 @@ mod tests {
 
     #[test]
     fn yaml_and_json_say_the_same() {
-        let yaml = Lone::<Example>::read(&text("length: 1d\nkinds:\n  - {labels: [a, b], perHour: 3}\n"));
+        let yaml = Lone::<LoneExample>::read(&text("length: 1d\nkinds:\n  - {labels: [a, b], perHour: 3}\n"));
         let json =
-            Lone::<Example>::read(&text("{\"length\": \"1d\", \"kinds\": [{\"labels\": [\"a\", \"b\"], \"perHour\": 3}]}"));
+            Lone::<LoneExample>::read(&text("{\"length\": \"1d\", \"kinds\": [{\"labels\": [\"a\", \"b\"], \"perHour\": 3}]}"));
         assert_eq!(yaml.finish(), json.finish());
     }
 
     #[test]
     fn what_is_misread_and_what_means_nothing_are_told_together_by_line() {
-        let mut lone = Lone::<Example>::read(&text("length: 5\nkinds:\n  - labels: []\n    perHuor: 3\n  - labels: [a]\n"));
+        let mut lone = Lone::<LoneExample>::read(&text("length: 5\nkinds:\n  - labels: []\n    perHuor: 3\n  - labels: [a]\n"));
         for nth in 0..lone.value.kinds.len() {
             if lone.value.kinds[nth].labels.is_empty() {
                 lone.refuse(&format!("kinds[{nth}].labels"), "write at least one label");
@@ -121,13 +121,13 @@ mod tests {
 
     #[test]
     fn a_second_document_is_refused_and_nothing_is_nothing() {
-        let two = Lone::<Example>::read(&text("length: 1d\n---\nlength: 2d\n")).finish();
+        let two = Lone::<LoneExample>::read(&text("length: 1d\n---\nlength: 2d\n")).finish();
         assert_eq!(two.1.len(), 1, "{two:?}");
-        let mut nothing = Lone::<Example>::read(&text("# nothing\n"));
+        let mut nothing = Lone::<LoneExample>::read(&text("# nothing\n"));
         nothing.refuse("kinds", "write some");
         let (value, problems) = nothing.finish();
-        assert_eq!((value, problems[0].to_string().as_str()), (Example::default(), "x.yaml:1: kinds: write some"));
-        let mut broken = Lone::<Example>::read(&text("a: [1\n"));
+        assert_eq!((value, problems[0].to_string().as_str()), (LoneExample::default(), "x.yaml:1: kinds: write some"));
+        let mut broken = Lone::<LoneExample>::read(&text("a: [1\n"));
         broken.refuse("kinds", "write some");
         assert_eq!(broken.finish().1.len(), 1, "what cannot be read has one problem");
     }

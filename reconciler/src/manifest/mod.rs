@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{AppName, Forge, Payer, PoolName};
 
-pub use controller::{Controller, ControllerSpec, Intervals, Limits, Listen, Queues, RunnerSync};
+pub use controller::{ControllerManifest, ControllerSpec, Intervals, Limits, Listen, Queues, RunnerSync};
 pub use credentials::{GitHubApp, GitHubAppSpec, GitHubToken, GitHubTokenSpec};
 pub use document::{Problem, Problems, Text};
 pub use duration::Span;
@@ -51,7 +51,7 @@ pub const API_VERSION: &str = "muster/v1";
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Spec {
     /// The one Controller.
-    pub controller: Controller,
+    pub controller: ControllerManifest,
     /// The GitHub Apps by name.
     pub apps: BTreeMap<AppName, GitHubApp>,
     /// The personal access tokens by name. No App has the name of a token.

@@ -9,26 +9,26 @@ use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{self, Deserialize, Expected, IntoDeserializer, Unexpected, Visitor};
 use serde_path_to_error::Segment;
 
-use super::yaml::{Data, Finding, Node, join};
+use super::yaml::{Data, Flaw, Node, join};
 
 /// The most findings in one document. More would not help the reader.
 const MOST_FINDINGS: usize = 100;
 
 /// Reads `T` from a node, as far as this is possible. A bad value is noted and pruned, and its field has its default.
-pub(super) fn read<T: for<'de> Deserialize<'de> + Default>(node: &mut Node, findings: &mut Vec<Finding>) -> T {
+pub(super) fn read<T: for<'de> Deserialize<'de> + Default>(node: &mut Node, findings: &mut Vec<Flaw>) -> T {
     for _ in 0..MOST_FINDINGS {
         let (path, message) = match serde_path_to_error::deserialize::<_, T>(&*node) {
             Ok(value) => return value,
             Err(error) => (error.path().clone(), error.into_inner().0),
         };
         let (line, path) = prune(node, &mut path.iter(), String::new());
-        findings.push(Finding { line, path, message });
+        findings.push(Flaw { line, path, message });
         if matches!(node.data, Data::Pruned) {
             return T::default();
         }
     }
     node.data = Data::Pruned;
-    findings.push(Finding {
+    findings.push(Flaw {
         line: node.line,
         path: String::new(),
         message: format!("more than {MOST_FINDINGS} errors; mend these first"),

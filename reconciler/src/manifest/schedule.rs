@@ -31,7 +31,7 @@ impl IdleSchedule {
                 memo.clear();
             }
             let key = (self.cron.clone(), self.timezone.clone());
-            let clock = memo.entry(key).or_insert_with(|| Clock::new(&self.cron, &self.timezone));
+            let clock = memo.entry(key).or_insert_with(|| ZonedCron::new(&self.cron, &self.timezone));
             clock.last_firing(now).is_some_and(|fired| now.since(fired) < self.hold.get())
         })
     }
@@ -43,19 +43,19 @@ const MOST_REMEMBERED: usize = 1000;
 thread_local! {
     /// It takes about 50 µs to read a pattern and to search for its last firing, and every plan asks for it. The answer stays the
     /// same for a minute, so it is remembered here. This changes no answer.
-    static MEMO: RefCell<BTreeMap<(String, String), Clock>> = const { RefCell::new(BTreeMap::new()) };
+    static MEMO: RefCell<BTreeMap<(String, String), ZonedCron>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 /// A pattern in its time zone, and the last question about it.
-struct Clock {
+struct ZonedCron {
     pattern: Option<(Cron, Tz)>,
     /// The minutes since 1970, and the last firing up to that minute.
     asked: Option<(u64, Option<Time>)>,
 }
 
-impl Clock {
-    fn new(cron: &str, timezone: &str) -> Clock {
-        Clock { pattern: parse(cron).ok().zip(timezone.parse().ok()), asked: None }
+impl ZonedCron {
+    fn new(cron: &str, timezone: &str) -> ZonedCron {
+        ZonedCron { pattern: parse(cron).ok().zip(timezone.parse().ok()), asked: None }
     }
 
     fn last_firing(&mut self, now: Time) -> Option<Time> {

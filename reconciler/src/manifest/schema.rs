@@ -4,7 +4,7 @@
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 
-use super::{API_VERSION, Controller, GitHubApp, GitHubToken, RunnerPool};
+use super::{API_VERSION, ControllerManifest, GitHubApp, GitHubToken, RunnerPool};
 
 /// The kinds of document.
 pub const KINDS: [&str; 4] = ["Controller", "GitHubApp", "GitHubToken", "RunnerPool"];
@@ -12,7 +12,7 @@ pub const KINDS: [&str; 4] = ["Controller", "GitHubApp", "GitHubToken", "RunnerP
 /// The JSON Schema (draft 2020-12) of a whole document of this kind. None: there is no such kind.
 pub fn schema(kind: &str) -> Option<Value> {
     match kind {
-        "Controller" => Some(document::<Controller>(kind)),
+        "Controller" => Some(document::<ControllerManifest>(kind)),
         "GitHubApp" => Some(document::<GitHubApp>(kind)),
         "GitHubToken" => Some(document::<GitHubToken>(kind)),
         "RunnerPool" => Some(document::<RunnerPool>(kind)),

@@ -12,8 +12,8 @@ mod tags;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::document::{Documents, Problem, Read, Source};
-use super::{Controller, Span};
+use super::document::{Documents, Origin, Problem, ReadDocument};
+use super::{ControllerManifest, Span};
 use crate::ids::{InstanceId, RunnerName};
 
 /// The largest webhook that GitHub sends, in bytes. <https://docs.github.com/en/webhooks/webhook-events-and-payloads#payload-cap>
@@ -45,7 +45,7 @@ pub(super) fn validate(all: &Documents, problems: &mut Vec<Problem>) {
 
 /// Collects the problems of one document.
 struct Check<'a> {
-    source: &'a Source,
+    source: &'a Origin,
     problems: &'a mut Vec<Problem>,
 }
 
@@ -101,7 +101,7 @@ fn is_url(text: &str) -> bool {
         && rest.chars().all(|c| c.is_ascii_graphic())
 }
 
-fn controller(controller: &Controller, check: &mut Check<'_>) {
+fn controller(controller: &ControllerManifest, check: &mut Check<'_>) {
     let spec = &controller.spec;
     check.name(&controller.metadata.name);
     if spec.region.as_ref().is_some_and(|region| !is_name(region) || !region.contains('-')) {
@@ -138,7 +138,7 @@ fn controller(controller: &Controller, check: &mut Check<'_>) {
     tags::count("spec.tags", spec.tags.len(), check);
 }
 
-fn sync(controller: &Controller, check: &mut Check<'_>) {
+fn sync(controller: &ControllerManifest, check: &mut Check<'_>) {
     let sync = &controller.spec.sync;
     api_url("spec.sync.releases", &sync.releases, "write https://api.github.com or a mirror of it", check);
     if sync.every != Span::default() {
@@ -154,7 +154,7 @@ fn api_url(path: &str, url: &str, way_out: &str, check: &mut Check<'_>) {
     }
 }
 
-fn queues(controller: &Controller, check: &mut Check<'_>) {
+fn queues(controller: &ControllerManifest, check: &mut Check<'_>) {
     let queues = &controller.spec.queues;
     const EXAMPLE: &str = "write the queue's URL, such as https://sqs.eu-west-1.amazonaws.com/123456789012/muster-jobs";
     let named = [
@@ -174,7 +174,7 @@ fn queues(controller: &Controller, check: &mut Check<'_>) {
     }
 }
 
-fn listeners(controller: &Controller, check: &mut Check<'_>) {
+fn listeners(controller: &ControllerManifest, check: &mut Check<'_>) {
     let listen = &controller.spec.listen;
     let webhook = listen.webhook.parse::<SocketAddr>();
     let admin = listen.admin.parse::<SocketAddr>();
@@ -218,8 +218,8 @@ fn one_controller(all: &Documents, problems: &mut Vec<Problem>) {
     }
 }
 
-fn unique<T>(kind: &str, reads: &[Read<T>], name: impl Fn(&T) -> &String, problems: &mut Vec<Problem>) {
-    let mut seen: BTreeMap<&str, &Source> = BTreeMap::new();
+fn unique<T>(kind: &str, reads: &[ReadDocument<T>], name: impl Fn(&T) -> &String, problems: &mut Vec<Problem>) {
+    let mut seen: BTreeMap<&str, &Origin> = BTreeMap::new();
     for read in reads.iter().filter(|read| !name(&read.value).is_empty()) {
         match seen.get(name(&read.value).as_str()) {
             Some(first) => {
@@ -236,7 +236,7 @@ fn unique<T>(kind: &str, reads: &[Read<T>], name: impl Fn(&T) -> &String, proble
 fn fits_controller(all: &Documents, problems: &mut Vec<Problem>) {
     let [controller] = &all.controllers[..] else { return };
     let cluster = controller.value.cluster();
-    for Read { value, source } in &all.pools {
+    for ReadDocument { value, source } in &all.pools {
         let mut check = Check { source, problems };
         tags::together(&controller.value.spec.tags, &value.spec.instance.tags, &mut check);
         if !is_name(cluster) || !is_name(&value.metadata.name) {

@@ -29,7 +29,7 @@ pub(super) enum Data {
 
 /// One thing that is wrong in a document: the line, the path of the field (which may be empty), and the message.
 #[derive(Clone, Debug)]
-pub(super) struct Finding {
+pub(super) struct Flaw {
     pub line: usize,
     pub path: String,
     pub message: String,
@@ -39,7 +39,7 @@ pub(super) struct Finding {
 #[derive(Debug)]
 pub(super) struct Parsed {
     pub node: Option<Node>,
-    pub findings: Vec<Finding>,
+    pub findings: Vec<Flaw>,
 }
 
 /// All documents of a file, without empty ones.
@@ -81,7 +81,7 @@ fn parse(offset: usize, mut text: String) -> Vec<Parsed> {
             Err(error) => error,
         };
         let mut finding = |message: String| {
-            doubled.push(Finding { line: offset + error.marker().line(), path: String::new(), message });
+            doubled.push(Flaw { line: offset + error.marker().line(), path: String::new(), message });
             doubled.len()
         };
         let renamed = if error.info().contains("duplicated key") {
@@ -99,7 +99,7 @@ fn parse(offset: usize, mut text: String) -> Vec<Parsed> {
     // Keys that are written twice are found again below, and then with their path.
     let mut parsed = Vec::new();
     for node in &loaded {
-        let mut reading = Reading { offset, findings: Vec::new() };
+        let mut reading = YamlReading { offset, findings: Vec::new() };
         let node = reading.node(node, node.span.start.line(), "", DEEPEST);
         if !matches!(node.data, Data::Null) {
             parsed.push(Parsed { node: Some(node), findings: reading.findings });
@@ -120,14 +120,14 @@ fn rename(text: &str, character: usize, nth: usize) -> Option<String> {
 }
 
 /// Turns saphyr's nodes into our own, and notes what cannot be a part of a manifest.
-struct Reading {
+struct YamlReading {
     offset: usize,
-    findings: Vec<Finding>,
+    findings: Vec<Flaw>,
 }
 
-impl Reading {
+impl YamlReading {
     fn refuse(&mut self, line: usize, path: &str, message: &str) -> Data {
-        self.findings.push(Finding { line: self.offset + line, path: path.into(), message: message.into() });
+        self.findings.push(Flaw { line: self.offset + line, path: path.into(), message: message.into() });
         Data::Pruned
     }
 

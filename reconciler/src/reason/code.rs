@@ -31,13 +31,13 @@ pub enum Code {
     #[serde(skip_deserializing)]
     Event(EventReason),
     /// A reason that another process told.
-    Read(Read),
+    Read(ToldReason),
 }
 
 /// A reason as another process tells it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Read {
+pub struct ToldReason {
     /// The word. Empty: the other process is older than these words.
     pub reason_word: String,
     /// The fields of the reason, by name.
@@ -47,7 +47,7 @@ pub struct Read {
 
 impl Default for Code {
     fn default() -> Code {
-        Code::Read(Read::default())
+        Code::Read(ToldReason::default())
     }
 }
 

@@ -349,7 +349,7 @@ fn a_plan_tells_what_keeps_it_from_launching_before_what_it_launches() {
 }
 
 #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-struct Told {
+struct ToldInJson {
     reason: String,
     #[serde(flatten)]
     code: Code,
@@ -357,7 +357,7 @@ struct Told {
 
 #[test]
 fn programs_read_the_word_and_the_fields_beside_the_sentence() {
-    let told = |code: Code| serde_json::to_value(Told { reason: "so".into(), code }).expect("plain data");
+    let told = |code: Code| serde_json::to_value(ToldInJson { reason: "so".into(), code }).expect("plain data");
     let step = StepReason::IdleTooLong { idle: Duration::from_secs(720), limit: LIMIT };
     assert_eq!(
         told(EventReason::Step(step.clone()).into()),
@@ -378,11 +378,11 @@ fn programs_read_the_word_and_the_fields_beside_the_sentence() {
         (json!({"reason": "so", "reasonWord": "unheard_of", "reasonFields": {"x": 1}}), "unheard_of"),
         (json!({"reason": "so", "reasonWord": "pool_gone"}), "pool_gone"),
     ] {
-        let read: Told = serde_json::from_value(text.clone()).expect("read");
+        let read: ToldInJson = serde_json::from_value(text.clone()).expect("read");
         assert_eq!(read.code.word(), word);
         assert_eq!(serde_json::to_value(&read).expect("plain data"), text);
     }
-    let old: Told = serde_json::from_value(json!({"reason": "so", "state": "queued"})).expect("read");
+    let old: ToldInJson = serde_json::from_value(json!({"reason": "so", "state": "queued"})).expect("read");
     assert_eq!((old.code.word(), &old.code), ("", &Code::default()));
     assert_eq!(told(Code::default())["reasonFields"], Value::Null);
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ABSENT_SWEEPS, Ec2, Runner};
+use super::{ABSENT_SWEEPS, Ec2State, Runner};
 use crate::effect::{InstanceSighting, LaunchedInstance};
 use crate::event::InstanceState;
 use crate::ids::Forge;
@@ -141,15 +141,15 @@ impl Runner {
         self.instance()?.ending_since
     }
 
-    pub(super) fn ec2_evidence(&self, now: Time) -> Ec2 {
+    pub(super) fn ec2_evidence(&self, now: Time) -> Ec2State {
         match self.instance() {
-            Some(i) if i.state == InstanceState::Terminated => Ec2::Ended,
-            _ if self.absent(now) => Ec2::Ended,
-            _ if self.terminated_at().is_some() => Ec2::Ending,
-            Some(i) if i.state.is_up() => Ec2::Up,
-            Some(_) => Ec2::Ending,
-            None if self.launched_here() => Ec2::Requested,
-            None => Ec2::Unseen,
+            Some(i) if i.state == InstanceState::Terminated => Ec2State::Ended,
+            _ if self.absent(now) => Ec2State::Ended,
+            _ if self.terminated_at().is_some() => Ec2State::Ending,
+            Some(i) if i.state.is_up() => Ec2State::Up,
+            Some(_) => Ec2State::Ending,
+            None if self.launched_here() => Ec2State::Requested,
+            None => Ec2State::Unseen,
         }
     }
 

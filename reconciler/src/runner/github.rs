@@ -11,7 +11,7 @@ use crate::time::Time;
 /// What GitHub shows of a runner.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct GitHubView {
-    row: Row,
+    row: ListedRow,
     /// The one list in which the runner must be looked for. The tag names the list from the launch on, and the runner is
     /// configured for no other list. Without the tag: the list in which a sweep showed the runner before this process touched it.
     ///
@@ -33,7 +33,7 @@ pub(super) struct GitHubView {
 
 /// A runner's row in GitHub's list.
 #[derive(Clone, Debug, Default, PartialEq)]
-enum Row {
+enum ListedRow {
     /// No list has shown a row, and muster has made none.
     #[default]
     Unseen,
@@ -107,8 +107,8 @@ impl Registration {
 impl GitHubView {
     fn registration(&self) -> Option<&Registration> {
         match &self.row {
-            Row::Listed(registration) => Some(registration),
-            Row::Unseen | Row::Deleted => None,
+            ListedRow::Listed(registration) => Some(registration),
+            ListedRow::Unseen | ListedRow::Deleted => None,
         }
     }
 
@@ -128,7 +128,7 @@ impl GitHubView {
     fn register(&mut self, id: RunnerId, list: &Forge, now: Time) {
         if self.registration().is_none_or(|r| r.id != id || r.list != *list) {
             let new = Registration { id, list: list.clone(), online: false, busy: false, first_seen: now, missed: 0 };
-            self.row = Row::Listed(new);
+            self.row = ListedRow::Listed(new);
         }
     }
 
@@ -142,7 +142,7 @@ impl GitHubView {
 
     /// The list shows the row. `known` says that this process knows all that the runner has done.
     fn shown(&mut self, s: &RunnerSighting, known: bool, now: Time) {
-        let Row::Listed(r) = &mut self.row else { return };
+        let ListedRow::Listed(r) = &mut self.row else { return };
         // Only a change that this process saw can be news of a queued job.
         let began_working = s.busy && !r.busy && (r.first_seen < now || known);
         r.shown(s);
@@ -151,7 +151,7 @@ impl GitHubView {
 
     /// A list was swept whole. `shown` says whether the list has the runner. None: nothing changed since the last sweep.
     fn swept(&mut self, list: &Forge, shown: Option<bool>, began: Time) {
-        let Row::Listed(r) = &mut self.row else { return };
+        let ListedRow::Listed(r) = &mut self.row else { return };
         // When nothing changed, a row that was missing is still missing.
         let missing = shown.map_or(r.missed > 0, |shown| !shown);
         if r.list == *list && missing && r.first_seen < began {
@@ -173,7 +173,7 @@ impl Runner {
 
     /// Whether muster deleted the registration, so that the runner can get no job any more.
     pub fn is_deregistered(&self) -> bool {
-        self.github.row == Row::Deleted
+        self.github.row == ListedRow::Deleted
     }
 
     /// The one list in which the runner must be looked for. None: no list's silence says anything of the runner.
@@ -277,6 +277,6 @@ impl Runner {
 
     /// The runner's registration was deleted.
     pub fn deregistered(&mut self) {
-        self.github.row = Row::Deleted;
+        self.github.row = ListedRow::Deleted;
     }
 }

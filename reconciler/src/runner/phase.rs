@@ -70,7 +70,7 @@ impl Phase {
 
 /// What EC2 says of the instance, as far as the phase depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Ec2 {
+pub enum Ec2State {
     /// This process launched the instance, and EC2 does not show it yet.
     Requested,
     /// EC2 has never shown the instance, but another source speaks of the runner.
@@ -102,7 +102,7 @@ pub enum Seat {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Evidence {
     /// What EC2 says.
-    pub ec2: Ec2,
+    pub ec2: Ec2State,
     /// Whether the configuration is minted.
     pub configured: bool,
     /// What GitHub's list says.
@@ -122,10 +122,10 @@ pub struct Evidence {
 /// Gives one phase to every combination of evidence. The order of the rules matters. What EC2 ends is ending, whatever GitHub
 /// says. A possible job outranks everything that could lead to the runner's end.
 pub fn phase(e: Evidence) -> Phase {
-    if e.ec2 == Ec2::Ended {
+    if e.ec2 == Ec2State::Ended {
         return Phase::Gone;
     }
-    if e.ec2 == Ec2::Ending {
+    if e.ec2 == Ec2State::Ending {
         return Phase::Terminating;
     }
     if e.interrupted {
@@ -147,7 +147,7 @@ pub fn phase(e: Evidence) -> Phase {
         Seat::None | Seat::Waiting if e.overdue => Phase::Failed,
         Seat::Waiting => Phase::Configured,
         Seat::None if e.configured => Phase::Configured,
-        Seat::None if e.ec2 == Ec2::Requested => Phase::Launching,
+        Seat::None if e.ec2 == Ec2State::Requested => Phase::Launching,
         Seat::None => Phase::Booting,
     }
 }

@@ -5,7 +5,7 @@ use muster_reconciler::reason::StepReason;
 use muster_reconciler::runner::Act;
 use proptest::prelude::*;
 
-use super::scene::{Runner, Scene, name, planned};
+use super::scene::{PlanRunner, PlanScene, name, planned};
 
 fn any_runner() -> impl Strategy<Value = (InstanceState, Option<(bool, bool)>, bool)> {
     use InstanceState::{Pending, Running, ShuttingDown, Stopped, Terminated};
@@ -14,7 +14,7 @@ fn any_runner() -> impl Strategy<Value = (InstanceState, Option<(bool, bool)>, b
     (state, prop::option::of((any::<bool>(), any::<bool>())), prop::bool::weighted(0.15))
 }
 
-fn any_scene() -> impl Strategy<Value = Scene> {
+fn any_scene() -> impl Strategy<Value = PlanScene> {
     let state = prop_oneof![3 => Just(JobState::Queued), 1 => Just(JobState::InProgress), 1 => Just(JobState::Completed)];
     (
         0..20u32,
@@ -23,13 +23,13 @@ fn any_scene() -> impl Strategy<Value = Scene> {
         prop::collection::vec((state, prop::option::of(0..15u64)), 0..15),
         0..400u64,
     )
-        .prop_map(|(max, idle, runners, jobs, later)| Scene {
+        .prop_map(|(max, idle, runners, jobs, later)| PlanScene {
             max,
             idle,
             runners: runners
                 .into_iter()
                 .zip(0..)
-                .map(|((state, seat, draining), id)| Runner { id, state, seat, draining })
+                .map(|((state, seat, draining), id)| PlanRunner { id, state, seat, draining })
                 .collect(),
             jobs: jobs.into_iter().zip(100..).map(|((state, runner), job)| (job, state, runner)).collect(),
             later,
@@ -92,10 +92,10 @@ proptest! {
         // Every job runs on its runner, and exactly the warm floor is idle. So there is nothing to do, at any time.
         let max = max.max(u32::try_from(busy).expect("small") + idle);
         let seat = |id| Some((true, id < busy));
-        let runner = |id| Runner { id, state: InstanceState::Running, seat: seat(id), draining: false };
+        let runner = |id| PlanRunner { id, state: InstanceState::Running, seat: seat(id), draining: false };
         let runners = (0..busy + u64::from(idle)).map(runner);
         let jobs = (0..busy).map(|id| (100 + id, JobState::InProgress, Some(id))).collect();
-        let scene = Scene { max, idle, runners: runners.collect(), jobs, later: 30 };
+        let scene = PlanScene { max, idle, runners: runners.collect(), jobs, later: 30 };
         let (_, plan) = planned(&scene, 0);
         prop_assert!(plan.launch.is_none() && plan.steps.is_empty(), "{:?}", plan);
     }

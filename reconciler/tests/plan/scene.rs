@@ -35,7 +35,7 @@ pub fn spec(max: u32, idle: u32) -> Spec {
 
 /// One runner, as EC2 and GitHub show it.
 #[derive(Clone, Debug)]
-pub struct Runner {
+pub struct PlanRunner {
     pub id: u64,
     pub state: InstanceState,
     /// `online` and `busy`, as GitHub's list says. None: the runner is not registered.
@@ -44,10 +44,10 @@ pub struct Runner {
 }
 
 #[derive(Clone, Debug)]
-pub struct Scene {
+pub struct PlanScene {
     pub max: u32,
     pub idle: u32,
-    pub runners: Vec<Runner>,
+    pub runners: Vec<PlanRunner>,
     pub jobs: Vec<(u64, JobState, Option<u64>)>,
     /// Seconds between the sightings and the plan.
     pub later: u64,
@@ -82,11 +82,14 @@ pub const IDLE: (InstanceState, Option<(bool, bool)>) = (UP, Some((true, false))
 pub const BUSY: (InstanceState, Option<(bool, bool)>) = (UP, Some((true, true)));
 pub const BOOTING: (InstanceState, Option<(bool, bool)>) = (InstanceState::Pending, None);
 
-pub fn drawn(max: u32, idle: u32, runners: &[(InstanceState, Option<(bool, bool)>)], queued: u64, later: u64) -> Scene {
-    let runners =
-        runners.iter().zip(0..).map(|((state, seat), id)| Runner { id, state: *state, seat: *seat, draining: false }).collect();
+pub fn drawn(max: u32, idle: u32, runners: &[(InstanceState, Option<(bool, bool)>)], queued: u64, later: u64) -> PlanScene {
+    let runners = runners
+        .iter()
+        .zip(0..)
+        .map(|((state, seat), id)| PlanRunner { id, state: *state, seat: *seat, draining: false })
+        .collect();
     let jobs = (0..queued).map(|n| (100 + n, JobState::Queued, None)).collect();
-    Scene { max, idle, runners, jobs, later }
+    PlanScene { max, idle, runners, jobs, later }
 }
 
 pub fn scene(max: u32, idle: u32, runners: &[(InstanceState, Option<(bool, bool)>)], queued: u64, later: u64) -> Plan {
@@ -94,11 +97,11 @@ pub fn scene(max: u32, idle: u32, runners: &[(InstanceState, Option<(bool, bool)
 }
 
 /// Builds the world of a scene and plans it. `turn` rotates the order of everything that is heard.
-pub fn planned(scene: &Scene, turn: usize) -> (Spec, Plan) {
+pub fn planned(scene: &PlanScene, turn: usize) -> (Spec, Plan) {
     planned_through(&Gate { room: 1000, ..Gate::default() }, scene, turn)
 }
 
-pub fn planned_through(gate: &Gate, scene: &Scene, turn: usize) -> (Spec, Plan) {
+pub fn planned_through(gate: &Gate, scene: &PlanScene, turn: usize) -> (Spec, Plan) {
     let spec = spec(scene.max, scene.idle);
     // The process has run for a minute, so EC2 shows all that an earlier process launched.
     let (mut demand, mut world) = (Demand::default(), World::new(START - Duration::from_secs(60)));

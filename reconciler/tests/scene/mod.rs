@@ -30,7 +30,7 @@ pub fn secs(n: u64) -> Duration {
 
 /// A runner of the test's world. EC2 shows it in `state`, and GitHub's list shows it as `seat` says.
 #[derive(Clone, Debug)]
-pub struct Runner {
+pub struct SceneRunner {
     pub pool: PoolName,
     pub state: InstanceState,
     pub launched_at: Time,
@@ -53,7 +53,7 @@ pub struct Scene {
     pub core: Controller,
     pub now: Time,
     pub spec: Spec,
-    pub runners: BTreeMap<InstanceId, Runner>,
+    pub runners: BTreeMap<InstanceId, SceneRunner>,
     /// Every effect with its time, without sweeps.
     pub done: Vec<(Time, Effect)>,
     pub swept: Vec<(Time, Source)>,
@@ -218,7 +218,7 @@ impl Scene {
         let ids: Vec<InstanceId> =
             (0..l.count).map(|n| format!("i-{:08x}{:09x}", self.runners.len() + n as usize, 0).into()).collect();
         for id in &ids {
-            let new = Runner {
+            let new = SceneRunner {
                 pool: l.pool.clone(),
                 state: InstanceState::Running,
                 launched_at: self.now,
@@ -240,7 +240,7 @@ impl Scene {
         if !self.spec.apps.contains_key(&forge.app) {
             return Outcome::Failed(Failure::new(FailureKind::Refused, "no such App"));
         }
-        let row = |(id, b): (&InstanceId, &Runner)| {
+        let row = |(id, b): (&InstanceId, &SceneRunner)| {
             let (online, busy) = b.seat.filter(|_| b.forge.as_ref() == Some(forge))?;
             let name = RunnerName { cluster: "c".into(), pool: b.pool.clone(), instance: id.clone() };
             Some(RunnerSighting { id: self.id(id), name, online, busy, labels: b.labels.clone() })
@@ -268,7 +268,7 @@ impl Scene {
     }
 
     pub fn live(&self, pool: &str) -> Vec<InstanceId> {
-        let live = |b: &Runner| b.pool.as_str() == pool && b.state == InstanceState::Running;
+        let live = |b: &SceneRunner| b.pool.as_str() == pool && b.state == InstanceState::Running;
         self.runners.iter().filter(|(_, b)| live(b)).map(|(id, _)| id.clone()).collect()
     }
 }
@@ -291,7 +291,7 @@ pub fn message(job: u64, state: JobState, labels: &[&str]) -> JobMessage {
     JobMessage { id: MessageId(job * 4 + state as u64), receive_count: 1, event }
 }
 
-pub fn sighting((id, b): (&InstanceId, &Runner)) -> InstanceSighting {
+pub fn sighting((id, b): (&InstanceId, &SceneRunner)) -> InstanceSighting {
     InstanceSighting {
         id: id.clone(),
         pool: b.pool.clone(),

@@ -30,7 +30,7 @@ use muster_reconciler::time::human;
 
 use super::{Invariant, Oracle, RACE, RACES, Truth};
 use crate::faults::Fault;
-use crate::instances::{Machine, Stage};
+use crate::instances::{BootStage, Machine};
 use crate::request::Request;
 
 /// The faults that may each cost instances, and how many.
@@ -98,9 +98,9 @@ impl Oracle {
     pub(crate) fn judge_end(&mut self, id: &InstanceId, truth: Truth<'_>) {
         let Some(instance) = truth.cloud.instances().get(id).filter(|i| i.live()) else { return };
         let age = truth.now().since(instance.launched_at());
-        let stage = truth.machines.get(id).map_or(Stage::Booting, Machine::stage);
+        let stage = truth.machines.get(id).map_or(BootStage::Booting, Machine::stage);
         let deadline = truth.spec.boot_deadline(&instance.pool);
-        let never = matches!(stage, Stage::Booting | Stage::Waiting | Stage::Registering) && age >= deadline;
+        let never = matches!(stage, BootStage::Booting | BootStage::Waiting | BootStage::Registering) && age >= deadline;
         if never || age >= truth.spec.max_lifetime(&instance.pool) / 2 {
             self.excuse_instance(id);
         }
@@ -134,7 +134,7 @@ impl Oracle {
     /// Judges S1: a request kills the job that runs on this instance. Some: the controller could not know of the job, and
     /// what happened in words.
     pub(crate) fn judge_kill(&mut self, id: &InstanceId, request: &Request, how: &str, truth: Truth<'_>) -> Option<String> {
-        let Some(Stage::Working(job)) = truth.machines.get(id).map(Machine::stage) else { return None };
+        let Some(BootStage::Working(job)) = truth.machines.get(id).map(Machine::stage) else { return None };
         let now = truth.now();
         let started = truth.github.jobs().get(&job).and_then(|j| j.started_at).unwrap_or_default();
         let knew = request.knew.contains(id);

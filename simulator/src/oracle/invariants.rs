@@ -12,7 +12,7 @@ use muster_reconciler::reason::{Blocked, JobReason};
 use muster_reconciler::time::{Time, human};
 
 use super::{Invariant, Oracle, Truth};
-use crate::github::Hold;
+use crate::github::TrueHold;
 
 /// How often the world is checked.
 pub(crate) const CHECK_EVERY: Duration = Duration::from_secs(30);
@@ -90,7 +90,7 @@ impl Oracle {
             }
         }
         let mut stuck = BTreeMap::new();
-        for (id, job) in truth.github.unfinished().filter(|(_, j)| j.state == JobState::Queued && j.hold == Hold::No) {
+        for (id, job) in truth.github.unfinished().filter(|(_, j)| j.state == JobState::Queued && j.hold == TrueHold::No) {
             let Some(since) = truth.home(job).and_then(|name| self.roomy.get(&name)) else { continue };
             let (waited, roomy) = (now.since(calm.max(job.queued_at)), now.since(*since));
             if waited < STUCK || roomy < ROOMY {

@@ -11,7 +11,7 @@ use muster_reconciler::time::{Time, human};
 
 use super::retry::Retries;
 use super::{Invariant, Oracle, Truth};
-use crate::capacity::Bucket;
+use crate::capacity::TokenBucket;
 use crate::request::{Request, api, counts_against};
 
 /// What one process knows.
@@ -29,7 +29,7 @@ pub struct ProcessView {
     /// Until when GitHub has told the process to wait, for one resource, or for everything that the payer asks.
     exhausted: BTreeMap<(Payer, Option<Resource>), Time>,
     /// The other side's token buckets, as if only this process made calls.
-    buckets: BTreeMap<&'static str, Option<Bucket>>,
+    buckets: BTreeMap<&'static str, Option<TokenBucket>>,
     retries: Retries,
 }
 
@@ -114,8 +114,8 @@ impl ProcessView {
         let name = if name == "GenerateJitConfig" { "PutParameter" } else { name };
         let puts = limits.ssm_put_per_second;
         let bucket = self.buckets.entry(name).or_insert_with(|| match name {
-            "PutParameter" => Some(Bucket::new(puts.max(1.0) + 0.01, puts, now)),
-            _ => Bucket::of(name, now),
+            "PutParameter" => Some(TokenBucket::new(puts.max(1.0) + 0.01, puts, now)),
+            _ => TokenBucket::of(name, now),
         });
         bucket.as_mut().is_some_and(|b| !b.take(now))
     }

@@ -13,7 +13,7 @@ use muster_reconciler::time::{Time, human};
 
 use super::{Invariant, Truth, Violation};
 use crate::event::Event;
-use crate::github::{Hold, Job, in_scope};
+use crate::github::{TrueHold, TrueJob, in_scope};
 use crate::instances::Machine;
 use crate::registry::fits;
 
@@ -55,7 +55,7 @@ impl Truth<'_> {
     /// Whether something is still to come by itself, so that the world is not at rest yet.
     pub(crate) fn waits(&self) -> bool {
         // A job that GitHub holds back now may later go to a warm runner of any pool.
-        let held = self.github.unfinished().any(|(_, j)| j.hold != Hold::No);
+        let held = self.github.unfinished().any(|(_, j)| j.hold != TrueHold::No);
         self.github.reruns() > 0 || held || self.undelivered() || self.burying()
     }
 
@@ -98,7 +98,7 @@ impl Truth<'_> {
         let mut note = |invariant, what| left.push(Left { invariant, what });
         for (id, job) in self.github.unfinished() {
             // Any runner may take a job that GitHub holds back once GitHub lets it go.
-            if job.state == JobState::InProgress || job.hold != Hold::No || self.servable(job) || self.lured(job) {
+            if job.state == JobState::InProgress || job.hold != TrueHold::No || self.servable(job) || self.lured(job) {
                 let (labels, age) = (job.plan.labels.join(","), human(self.now().since(job.queued_at)));
                 note(Invariant::L1, format!("job {id} [{labels}] is {:?} since {age}", job.state));
             }
@@ -187,7 +187,7 @@ impl Truth<'_> {
 
     /// Whether a runner that exists for another reason may take the job, although no launch is made for it. That is a warm
     /// runner of another pool, or one that ignores its drain.
-    fn lured(&self, job: &Job) -> bool {
+    fn lured(&self, job: &TrueJob) -> bool {
         let takes = |labels: &[String], scope| fits(&job.plan.labels, labels) && in_scope(scope, &job.plan.repo);
         let warm = self.spec.pools.values().filter(|p| p.spec.capacity.idle > 0);
         warm.map(|p| (&p.spec.labels, &p.spec.github.scope)).any(|(labels, scope)| takes(labels, scope))
@@ -204,7 +204,7 @@ impl Truth<'_> {
     }
 
     /// Whether a pool takes the job and may have at least one runner.
-    pub(crate) fn servable(&self, job: &Job) -> bool {
+    pub(crate) fn servable(&self, job: &TrueJob) -> bool {
         self.home(job).is_some_and(|name| self.spec.pools.get(&name).is_some_and(|p| p.spec.capacity.max > 0))
     }
 }

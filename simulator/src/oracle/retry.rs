@@ -11,7 +11,7 @@ use muster_reconciler::time::{Time, human};
 
 /// What a backoff belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Key {
+enum RetryKey {
     Instance(InstanceId),
     Pool(PoolName),
     Intent(Intent),
@@ -22,7 +22,7 @@ enum Key {
 }
 
 #[derive(Debug)]
-struct Failed {
+struct FailedTimes {
     at: Time,
     /// How often it failed in a row.
     times: u32,
@@ -33,47 +33,47 @@ struct Failed {
 /// What failed, and what is under way.
 #[derive(Debug, Default)]
 pub(super) struct Retries {
-    flights: BTreeMap<EffectId, Vec<Key>>,
-    failed: BTreeMap<Key, Failed>,
+    flights: BTreeMap<EffectId, Vec<RetryKey>>,
+    failed: BTreeMap<RetryKey, FailedTimes>,
     /// Intents that were sent before.
     asked: BTreeSet<Intent>,
 }
 
-fn keys(action: &Action) -> Vec<Key> {
+fn keys(action: &Action) -> Vec<RetryKey> {
     match action {
-        Action::Launch(l) => vec![Key::Intent(l.intent.clone()), Key::Pool(l.pool.clone())],
-        Action::Configure(c) => vec![Key::Instance(c.name.instance.clone())],
-        Action::Deregister { name, .. } => vec![Key::Instance(name.instance.clone())],
+        Action::Launch(l) => vec![RetryKey::Intent(l.intent.clone()), RetryKey::Pool(l.pool.clone())],
+        Action::Configure(c) => vec![RetryKey::Instance(c.name.instance.clone())],
+        Action::Deregister { name, .. } => vec![RetryKey::Instance(name.instance.clone())],
         Action::Drain(ids) | Action::Terminate(ids) | Action::DeleteSecrets(ids) => {
-            ids.iter().map(|id| Key::Instance(id.clone())).collect()
+            ids.iter().map(|id| RetryKey::Instance(id.clone())).collect()
         }
-        Action::CheckJob { job, .. } => vec![Key::Job(*job)],
-        Action::Redeliver { app, delivery } => vec![Key::Delivery(app.clone(), *delivery)],
-        Action::Sweep(source) => vec![Key::Source(source.clone())],
-        Action::Messages(MessageOp::Extend { .. }, ids) => ids.iter().map(|id| Key::Message(*id)).collect(),
+        Action::CheckJob { job, .. } => vec![RetryKey::Job(*job)],
+        Action::Redeliver { app, delivery } => vec![RetryKey::Delivery(app.clone(), *delivery)],
+        Action::Sweep(source) => vec![RetryKey::Source(source.clone())],
+        Action::Messages(MessageOp::Extend { .. }, ids) => ids.iter().map(|id| RetryKey::Message(*id)).collect(),
         Action::Messages(..) => Vec::new(),
     }
 }
 
 /// The shortest wait after `times` failures in a row. None: this failure asks for no wait of this key.
-fn least(key: &Key, failure: &Failure, times: u32) -> Option<Duration> {
+fn least(key: &RetryKey, failure: &Failure, times: u32) -> Option<Duration> {
     let doubling = Duration::from_secs(1 << (times - 1).min(5));
     let unsure = failure.kind.may_have_worked();
     let asked = failure.retry_after.unwrap_or_default();
     let wait = match key {
         // S7 judges how long GitHub's rate limit holds for an instance's calls. AWS asks for no wait here.
-        Key::Instance(_) => return Some(doubling),
-        Key::Source(_) => doubling,
+        RetryKey::Instance(_) => return Some(doubling),
+        RetryKey::Source(_) => doubling,
         // A launch without a certain answer is repeated with its intent. Any other failure backs off the whole pool.
-        Key::Intent(_) if unsure => doubling,
-        Key::Intent(_) => return None,
-        Key::Pool(_) if unsure => return None,
-        Key::Pool(_) if failure.kind == FailureKind::Throttled => Duration::from_secs(1),
-        Key::Pool(_) => Duration::from_secs(30),
+        RetryKey::Intent(_) if unsure => doubling,
+        RetryKey::Intent(_) => return None,
+        RetryKey::Pool(_) if unsure => return None,
+        RetryKey::Pool(_) if failure.kind == FailureKind::Throttled => Duration::from_secs(1),
+        RetryKey::Pool(_) => Duration::from_secs(30),
         // S7 judges GitHub's rate limit for these, too.
-        Key::Job(_) | Key::Delivery(..) => return Some(Duration::from_secs(60)),
+        RetryKey::Job(_) | RetryKey::Delivery(..) => return Some(Duration::from_secs(60)),
         // A message that is due may take along others.
-        Key::Message(_) => Duration::from_secs(1),
+        RetryKey::Message(_) => Duration::from_secs(1),
     };
     Some(wait.max(asked))
 }
@@ -81,12 +81,12 @@ fn least(key: &Key, failure: &Failure, times: u32) -> Option<Duration> {
 impl Retries {
     /// The manifests changed, which may have removed what a pool or a source waited for.
     pub fn new_spec(&mut self) {
-        self.failed.retain(|key, _| !matches!(key, Key::Pool(_) | Key::Source(_)));
+        self.failed.retain(|key, _| !matches!(key, RetryKey::Pool(_) | RetryKey::Source(_)));
     }
 
     /// A message came (again), and has a new receipt.
     pub fn message_came(&mut self, id: MessageId) {
-        self.failed.remove(&Key::Message(id));
+        self.failed.remove(&RetryKey::Message(id));
     }
 
     /// Takes in the outcome of an effect.
@@ -95,12 +95,14 @@ impl Retries {
         for key in keys {
             let failure = match (outcome, &key) {
                 (Outcome::Failed(failure) | Outcome::NotHandedOver(failure), _) => Some(failure),
-                (Outcome::Batch { failed, .. }, Key::Instance(id)) => failed.iter().find(|(f, _)| f == id).map(|(_, why)| why),
+                (Outcome::Batch { failed, .. }, RetryKey::Instance(id)) => {
+                    failed.iter().find(|(f, _)| f == id).map(|(_, why)| why)
+                }
                 _ => None,
             };
             let times = failure.map(|_| self.failed.get(&key).map_or(0, |f| f.times) + 1);
             match failure.zip(times).and_then(|(failure, times)| Some((least(&key, failure, times)?, times))) {
-                Some((wait, times)) => drop(self.failed.insert(key, Failed { at: now, times, wait })),
+                Some((wait, times)) => drop(self.failed.insert(key, FailedTimes { at: now, times, wait })),
                 None => drop(self.failed.remove(&key)),
             }
         }
@@ -111,16 +113,16 @@ impl Retries {
     /// before.
     pub fn sets_out(&mut self, effect: &Effect, known: impl Fn(&InstanceId) -> Time, now: Time) -> Option<String> {
         let mut keys = keys(&effect.action);
-        if let Some(Key::Intent(intent)) = keys.first()
+        if let Some(RetryKey::Intent(intent)) = keys.first()
             && self.asked.contains(intent)
         {
             // A repeated launch keeps to the backoff of its intent. The pool's backoff is for new launches.
             keys.truncate(1);
-        } else if let Some(Key::Intent(intent)) = keys.first() {
+        } else if let Some(RetryKey::Intent(intent)) = keys.first() {
             self.asked.insert(intent.clone());
         }
         for key in &keys {
-            if let Key::Instance(id) = key
+            if let RetryKey::Instance(id) = key
                 && self.failed.get(key).is_some_and(|failed| known(id) >= failed.at)
             {
                 self.failed.remove(key);

@@ -8,7 +8,7 @@ use muster_reconciler::matching::{Route, route};
 use muster_reconciler::time::Time;
 
 use crate::cloud::Cloud;
-use crate::github::{GitHub, Job, event};
+use crate::github::{TrueGitHub, TrueJob, event};
 use crate::instances::Machines;
 use crate::ledger::enterprise;
 use crate::nature::Nature;
@@ -20,7 +20,7 @@ pub(crate) struct Truth<'a> {
     pub spec: &'a Spec,
     pub nature: &'a Nature,
     pub cloud: &'a Cloud,
-    pub github: &'a GitHub,
+    pub github: &'a TrueGitHub,
     pub queue: &'a Queue,
     pub machines: &'a Machines,
     /// None while the controller is down.
@@ -33,7 +33,7 @@ impl Truth<'_> {
     }
 
     /// The pool that the job counts for. None: no pool takes it.
-    pub fn home(&self, job: &Job) -> Option<PoolName> {
+    pub fn home(&self, job: &TrueJob) -> Option<PoolName> {
         match self.route_of(job) {
             Route::Pool(name) => Some(name),
             Route::Unmatched(_) | Route::Foreign(_) => None,
@@ -41,14 +41,14 @@ impl Truth<'_> {
     }
 
     /// The pool that takes the job, or the reason why none does.
-    pub fn route_of(&self, job: &Job) -> Route {
+    pub fn route_of(&self, job: &TrueJob) -> Route {
         route(self.spec, &JobEvent { enterprise: enterprise(self.spec), ..event(JobId(0), job) })
     }
 
     /// How many jobs are queued for the pool, in truth or as far as the controller knows.
     pub fn queued_for(&self, pool: &PoolName) -> u64 {
         let told = |id: &JobId| self.controller.and_then(|c| c.view().demand.jobs().get(id)).map(|j| j.event.state);
-        let queued = |id: &JobId, job: &Job| job.state == JobState::Queued || told(id) == Some(JobState::Queued);
+        let queued = |id: &JobId, job: &TrueJob| job.state == JobState::Queued || told(id) == Some(JobState::Queued);
         let jobs = self.github.jobs().iter().filter(|(id, j)| queued(id, j) && self.home(j).as_ref() == Some(pool));
         jobs.count() as u64
     }

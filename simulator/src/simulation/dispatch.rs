@@ -10,7 +10,7 @@ use muster_reconciler::ids::{EffectId, InstanceId, JobId, RunnerId};
 
 use super::Simulation;
 use crate::changes::{Change, Edit};
-use crate::cloud::Instance;
+use crate::cloud::TrueInstance;
 use crate::event::Event;
 use crate::faults::Fault;
 use crate::github::Given;
@@ -240,7 +240,7 @@ impl Simulation {
 
     fn instance_starts(&mut self, id: &InstanceId) {
         if self.cloud.become_state(id, InstanceState::Running, None, &mut self.nature) {
-            let draining = self.cloud.instances().get(id).is_some_and(Instance::draining);
+            let draining = self.cloud.instances().get(id).is_some_and(TrueInstance::draining);
             let deed = self.machines.starts(id, draining, &mut self.nature);
             self.follow(id, deed);
         }

@@ -11,7 +11,7 @@ use super::Simulation;
 use crate::cloud::Secret;
 use crate::event::Event;
 use crate::faults::Fault;
-use crate::request::{CrashMode, Kind, Put, Request, api, counts_against};
+use crate::request::{CrashMode, Put, Request, RequestKind, api, counts_against};
 
 /// How long the controller waits for an answer that never comes.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -58,7 +58,7 @@ impl Simulation {
         }
         self.sent += 1;
         if let Some(kinds) = &mut self.kinds {
-            kinds.extend(Kind::of(&effect.action));
+            kinds.extend(RequestKind::of(&effect.action));
         }
         if self.nature.trace.kept() {
             let line = describe(&effect.action);
@@ -194,7 +194,7 @@ impl Simulation {
 
     fn put_secret(&mut self, put: &Put) {
         let id = &put.configure.name.instance;
-        let alive = self.cloud.instances().get(id).is_some_and(crate::cloud::Instance::live);
+        let alive = self.cloud.instances().get(id).is_some_and(crate::cloud::TrueInstance::live);
         let orphan_since = (!alive).then_some(self.nature.now());
         let configure = std::sync::Arc::new(put.configure.clone());
         self.cloud.secrets.insert(id.clone(), Secret { runner: put.runner, configure, orphan_since });

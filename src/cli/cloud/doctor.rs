@@ -7,13 +7,13 @@ use std::time::Duration;
 use anyhow::Context;
 use muster_cloud::aws::Aws;
 use muster_cloud::doctor::{self, Finding, Verdict};
-use muster_cloud::manifests::{Manifests, Place};
+use muster_cloud::manifests::{ManifestPlace, Manifests};
 use muster_reconciler::manifest::Spec;
 use muster_reconciler::reason::count;
 use serde::Serialize;
 use tokio::time::timeout;
 
-use super::live::Live;
+use super::live::LiveTest;
 use super::unreadable;
 use crate::cli::ask::block_on;
 use crate::cli::{Output, show};
@@ -26,18 +26,18 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub(in crate::cli) struct Args {
     /// The directory of the manifests, or s3://BUCKET/PREFIX.
     #[arg(long, env = "MUSTER_MANIFESTS")]
-    manifests: Place,
+    manifests: ManifestPlace,
     /// For people, or for programs.
     #[arg(long, short, value_enum, default_value_t, conflicts_with = "live")]
     output: Output,
     #[command(flatten)]
-    live: Live,
+    live: LiveTest,
 }
 
 /// The answer, for both printers.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Answer {
+struct DoctorAnswer {
     ok: usize,
     warnings: usize,
     failed: usize,
@@ -45,11 +45,11 @@ struct Answer {
     checks: Vec<Finding>,
 }
 
-impl Answer {
-    fn of(checks: Vec<Finding>) -> Answer {
+impl DoctorAnswer {
+    fn of(checks: Vec<Finding>) -> DoctorAnswer {
         let count = |verdict| checks.iter().filter(|found| found.verdict == verdict).count();
         let (ok, warnings) = (count(Verdict::Ok), count(Verdict::Warning));
-        Answer { ok, warnings, failed: count(Verdict::Failed), not_checked: count(Verdict::NotChecked), checks }
+        DoctorAnswer { ok, warnings, failed: count(Verdict::Failed), not_checked: count(Verdict::NotChecked), checks }
     }
 }
 
@@ -73,17 +73,17 @@ impl Args {
         read.map_err(unreadable).context("failed to read the manifests, which doctor begins with")
     }
 
-    async fn answer(&self) -> anyhow::Result<Answer> {
-        Ok(Answer::of(doctor::examine(&self.spec().await?, self.manifests.base()).await))
+    async fn answer(&self) -> anyhow::Result<DoctorAnswer> {
+        Ok(DoctorAnswer::of(doctor::examine(&self.spec().await?, self.manifests.base()).await))
     }
 }
 
-fn table(answer: &Answer) -> String {
+fn table(answer: &DoctorAnswer) -> String {
     let rows = answer.checks.iter().map(|found| {
         let next = found.next.as_ref().map_or_else(String::new, |next| format!(" -> {next}"));
         vec![found.verdict.as_str().to_owned(), found.check.clone(), format!("{}{next}", found.seen)]
     });
-    let Answer { ok, warnings, failed, not_checked, .. } = answer;
+    let DoctorAnswer { ok, warnings, failed, not_checked, .. } = answer;
     let table = show::table(&["STATE", "CHECK", "SEEN -> WHAT TO DO"], &[], rows);
     let warnings = count(*warnings as u64, "warning");
     format!("{table}\n{ok} ok, {warnings}, {failed} failed, {not_checked} not checked; nothing was changed\n")

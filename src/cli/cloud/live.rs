@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use muster_cloud::doctor::live::{self, Controller, Human, Wish, workflow};
+use muster_cloud::doctor::live::{self, Person, RunningController, TestWish, workflow};
 use muster_reconciler::manifest::{Span, Spec};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::ask::{Ask, Token};
-use crate::cli::fault::Fault;
+use crate::cli::ask::{ControllerUrl, OrderToken};
+use crate::cli::fault::CliError;
 use crate::cli::show;
 
 /// The name of the report for programs.
@@ -21,7 +21,7 @@ const PAGE: &str = "muster-field-report.txt";
 /// What `--live` needs besides the manifests.
 #[derive(Debug, clap::Args)]
 #[group(id = "live_options")]
-pub(super) struct Live {
+pub(super) struct LiveTest {
     /// Send a real job through the running muster, follow the job and its runner, have an idle runner drained, and write a
     /// report. Asks before each step. Costs cents. See docs/field-report.md.
     #[arg(long, requires = "repo")]
@@ -51,12 +51,12 @@ pub(super) struct Live {
     #[arg(long, value_name = "DIR", default_value = ".", requires = "live")]
     report: PathBuf,
     #[command(flatten)]
-    ask: Ask,
+    ask: ControllerUrl,
     #[command(flatten)]
-    token: Token,
+    token: OrderToken,
 }
 
-impl Live {
+impl LiveTest {
     /// Runs the test. The exit code is 0 if nothing was refused and nothing failed. That the user said no to a step is
     /// neither.
     pub(super) async fn run(&self, spec: &Spec, base: &Path) -> anyhow::Result<ExitCode> {
@@ -67,7 +67,7 @@ impl Live {
             self.workflow,
             workflow::FILE
         );
-        let wish = Wish {
+        let wish = TestWish {
             repo: repo.clone(),
             git_ref: self.git_ref.clone(),
             file: self.workflow.clone(),
@@ -77,7 +77,7 @@ impl Live {
         };
         // This comes before the first step, because a test whose report cannot be written is of no use.
         std::fs::create_dir_all(&self.report).with_context(|| format!("failed to make {}", self.report.display()))?;
-        let controller = Controller { url: self.ask.place().to_owned(), token: self.token.read()? };
+        let controller = RunningController { url: self.ask.place().to_owned(), token: self.token.read()? };
         let stop = CancellationToken::new();
         let pressed = stop.clone();
         tokio::spawn(async move {
@@ -86,9 +86,10 @@ impl Live {
                 pressed.cancel();
             }
         });
-        let mut human = if self.yes { Human::absent() } else { Human::at_terminal() };
+        let mut human = if self.yes { Person::absent() } else { Person::at_terminal() };
         let done = live::run(spec, base, &controller, &wish, &mut human, &stop).await;
-        let (json, page, went_well) = done.map_err(|error| Fault::Config(format!("the field test cannot begin: {error:#}")))?;
+        let (json, page, went_well) =
+            done.map_err(|error| CliError::Config(format!("the field test cannot begin: {error:#}")))?;
         let write = |name: &str, text: &str| {
             let path = self.report.join(name);
             std::fs::write(&path, text).with_context(|| format!("failed to write {}", path.display())).map(|()| path)

@@ -11,10 +11,10 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use muster_reconciler::manifest::Problems;
 
-use super::fault::Fault;
+use super::fault::CliError;
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+pub(super) enum CloudCommand {
     /// Run muster: take webhooks, reconcile runners, serve metrics and the dashboard.
     Run(run::Args),
     /// Print what a controller would do now, and why; change nothing.
@@ -26,18 +26,18 @@ pub(super) enum Command {
     Sync(sync::Args),
 }
 
-impl Command {
+impl CloudCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         match self {
-            Command::Run(args) => args.run(),
-            Command::Plan(args) => args.run(),
-            Command::Doctor(args) => args.run(),
-            Command::Sync(args) => args.run(),
+            CloudCommand::Run(args) => args.run(),
+            CloudCommand::Plan(args) => args.run(),
+            CloudCommand::Doctor(args) => args.run(),
+            CloudCommand::Sync(args) => args.run(),
         }
     }
 }
 
 /// The error of manifests that cannot be read. It has the same kind as the error of manifests that are invalid.
 fn unreadable(error: anyhow::Error) -> anyhow::Error {
-    if error.is::<Problems>() { error } else { Fault::Config(format!("{error:#}")).into() }
+    if error.is::<Problems>() { error } else { CliError::Config(format!("{error:#}")).into() }
 }

@@ -13,7 +13,7 @@ use muster_cloud::aws::Aws;
 use muster_cloud::clock::Clock;
 use muster_cloud::github::GitHub;
 use muster_cloud::ingest::Receipts;
-use muster_cloud::manifests::{Manifests, Place};
+use muster_cloud::manifests::{ManifestPlace, Manifests};
 use muster_cloud::secrets::Secrets;
 use muster_reconciler::controller::Controller;
 use muster_reconciler::effect::{Action, Input, JobMessage, Outcome};
@@ -34,7 +34,7 @@ use crate::cli::Output;
 pub(in crate::cli) struct Args {
     /// The directory of the manifests, or s3://BUCKET/PREFIX.
     #[arg(long, env = "MUSTER_MANIFESTS")]
-    manifests: Place,
+    manifests: ManifestPlace,
     /// The running controller's admin listener, asked for the jobs that it knows. Default: the manifests' `listen.admin`.
     #[arg(long, value_name = "URL")]
     controller: Option<String>,
@@ -45,7 +45,7 @@ pub(in crate::cli) struct Args {
 
 /// The answer, for both printers.
 #[derive(Debug, Serialize)]
-struct Answer {
+struct PlanAnswer {
     /// Where the jobs come from, as a sentence.
     jobs: String,
     pools: Vec<Pool>,
@@ -70,7 +70,7 @@ struct Planned {
 }
 
 #[derive(Debug, Deserialize)]
-struct Items {
+struct PlanItems {
     items: Vec<JobView>,
 }
 
@@ -86,7 +86,7 @@ impl Args {
         Ok(ExitCode::SUCCESS)
     }
 
-    async fn answer(&self) -> anyhow::Result<Answer> {
+    async fn answer(&self) -> anyhow::Result<PlanAnswer> {
         let spec = Arc::new(Manifests::new(self.manifests.clone(), &Aws::connect(None).await).load().await.map_err(unreadable)?);
         let settings = &spec.controller.spec;
         let aws = Aws::connect(settings.region.as_deref()).await;
@@ -121,7 +121,7 @@ impl Args {
         let messages = events.into_iter().zip(1..).map(|(event, n)| JobMessage { id: MessageId(n), receive_count: 1, event });
         controller.step(clock.now(), Input::Messages(messages.collect()));
         let pools = controller.seen().preview(clock.now()).into_iter().map(|plan| said(&plan, clock.now())).collect();
-        Ok(Answer { jobs, pools })
+        Ok(PlanAnswer { jobs, pools })
     }
 
     /// The queued and running jobs that the controller knows, and a sentence about where they come from.
@@ -156,7 +156,7 @@ async fn ask(base: &str) -> anyhow::Result<Vec<JobView>> {
         Duration::from_secs(5),
     )
     .await?;
-    Ok(serde_json::from_slice::<Items>(&body).context("its answer is not the jobs API's")?.items)
+    Ok(serde_json::from_slice::<PlanItems>(&body).context("its answer is not the jobs API's")?.items)
 }
 
 fn event(view: JobView) -> Option<JobEvent> {
@@ -193,7 +193,7 @@ fn said(plan: &Plan, now: Time) -> Pool {
     Pool { name: plan.pool.to_string(), reason: plan.say(now), code: plan.reason().into(), actions }
 }
 
-fn print(answer: &Answer) {
+fn print(answer: &PlanAnswer) {
     println!("jobs: {}", answer.jobs);
     for pool in &answer.pools {
         println!("\n{}: {}", pool.name, pool.reason);

@@ -13,12 +13,12 @@ use muster_cloud::clock::Clock;
 use muster_cloud::driver::{self, Channels};
 use muster_cloud::github::{Credentials, GitHub};
 use muster_cloud::ingest::{Doubts, Ingest, Receipts};
-use muster_cloud::manifests::{Manifests, Place};
+use muster_cloud::manifests::{ManifestPlace, Manifests};
 use muster_cloud::otlp::{self, Exporter};
 use muster_cloud::prices;
 use muster_cloud::reload::{Controlled, Reload};
 use muster_cloud::secrets::Secrets;
-use muster_cloud::sync::task::Task;
+use muster_cloud::sync::task::SyncTask;
 use muster_message::keyring::Keyring;
 use muster_message::seal::Sealed;
 use muster_operations::inspect::Inspect;
@@ -40,7 +40,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::unreadable;
-use crate::cli::fault::Fault;
+use crate::cli::fault::CliError;
 use crate::http::state::{About, Admin, Console, Keep, Steer};
 use crate::http::webhook::{self, Webhook};
 use crate::http::{self, admin};
@@ -59,7 +59,7 @@ const LAST_CALL: Duration = Duration::from_millis(9500);
 pub(in crate::cli) struct Args {
     /// The directory of the manifests, or s3://BUCKET/PREFIX; a change is picked up without a restart.
     #[arg(long, env = "MUSTER_MANIFESTS")]
-    manifests: Place,
+    manifests: ManifestPlace,
     /// What this process does.
     #[arg(long, value_enum, default_value_t, env = "MUSTER_ROLE")]
     role: Role,
@@ -96,9 +96,9 @@ impl Args {
         // This comes first, because a signal during the start must not be lost.
         let stop = stop_on_signal()?;
         let clock = Clock::start();
-        let supervisor = Supervisor::from_env().map_err(|e| Fault::Config(e.to_string()))?;
+        let supervisor = Supervisor::from_env().map_err(|e| CliError::Config(e.to_string()))?;
         let decides = self.role != Role::Webhook;
-        let otlp = if decides { otlp::Config::from_env().map_err(|e| Fault::Config(e.to_string()))? } else { None };
+        let otlp = if decides { otlp::Config::from_env().map_err(|e| CliError::Config(e.to_string()))? } else { None };
         let mut manifests = Manifests::new(self.manifests, &Aws::connect(None).await);
         let texts = manifests.read().await.map_err(unreadable)?;
         let spec = Arc::new(manifest::load(&texts)?);
@@ -219,7 +219,7 @@ impl Shared {
         };
         ingest.start(tasks, &self.stop);
         let (s3, observer) = (self.aws.s3.clone(), self.observer.clone());
-        let sync = Task { s3, spec: self.spec.clone(), metrics: self.metrics.clone(), observer: observer.clone() };
+        let sync = SyncTask { s3, spec: self.spec.clone(), metrics: self.metrics.clone(), observer: observer.clone() };
         tasks.spawn(sync.run(self.stop.clone()));
         Ok(Core { inspect, controlled: Controlled { inputs, hands, credentials, limits, observer }, pulse })
     }
@@ -251,7 +251,8 @@ impl Shared {
         };
         let watch = Watch::start(core.clone(), metrics.clone(), book.clone(), LOOK_EVERY, stop.clone());
         // This task is not one of the process's tasks, because only prices are lost if it fails.
-        let prices = prices::task::Task { api: self.aws.prices.clone(), spec: self.spec.clone(), book, watch: watch.clone() };
+        let prices =
+            prices::task::PriceTask { api: self.aws.prices.clone(), spec: self.spec.clone(), book, watch: watch.clone() };
         tokio::spawn(prices.run(stop.clone()));
         let console = Some(console(self.aws.ec2.clone()));
         let steer = Some(Steer { token, keep: Some(keep(&self.aws, &cluster)) });

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use muster_cloud::aws::Aws;
 use muster_cloud::github::releases::Releases;
-use muster_cloud::manifests::{Manifests, Place};
-use muster_cloud::sync::{Item, Pass, Report, State, plan, too_old};
+use muster_cloud::manifests::{ManifestPlace, Manifests};
+use muster_cloud::sync::{CacheState, Item, Pass, SyncReport, plan, too_old};
 use muster_reconciler::reason::count;
 use serde::Serialize;
 
@@ -19,7 +19,7 @@ use crate::cli::Output;
 pub(in crate::cli) struct Args {
     /// The directory of the manifests, or s3://BUCKET/PREFIX.
     #[arg(long, env = "MUSTER_MANIFESTS")]
-    manifests: Place,
+    manifests: ManifestPlace,
     /// Only look, and change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -31,11 +31,11 @@ pub(in crate::cli) struct Args {
 /// The answer, for both printers.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Answer {
+struct SyncAnswer {
     bucket: String,
     complete: bool,
     binaries: Vec<Binary>,
-    pruned: Vec<Pruned>,
+    pruned: Vec<PrunedRow>,
     aborted_uploads: usize,
     warnings: Vec<String>,
 }
@@ -58,7 +58,7 @@ struct Binary {
 }
 
 #[derive(Debug, Serialize)]
-struct Pruned {
+struct PrunedRow {
     os: &'static str,
     architecture: &'static str,
     version: String,
@@ -77,7 +77,7 @@ impl Args {
         Ok(if answer.complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    async fn answer(&self) -> anyhow::Result<Answer> {
+    async fn answer(&self) -> anyhow::Result<SyncAnswer> {
         // An upload that is cut off must be aborted, because its parts would cost storage.
         let stop = super::run::stop_on_signal()?;
         let spec = Manifests::new(self.manifests.clone(), &Aws::connect(None).await).load().await.map_err(unreadable)?;
@@ -96,16 +96,16 @@ impl Args {
     }
 }
 
-fn answer(bucket: String, dry_run: bool, report: &Report) -> Answer {
+fn answer(bucket: String, dry_run: bool, report: &SyncReport) -> SyncAnswer {
     let state = if dry_run { "would-prune" } else { "pruned" };
-    let pruned = report.pruned.iter().map(|pruned| Pruned {
+    let pruned = report.pruned.iter().map(|pruned| PrunedRow {
         os: pruned.platform.os(),
         architecture: pruned.platform.architecture(),
         version: pruned.version.to_string(),
         state,
     });
     let warnings = report.items.iter().filter_map(too_old);
-    Answer {
+    SyncAnswer {
         bucket,
         complete: report.complete(),
         binaries: report.items.iter().map(binary).collect(),
@@ -117,15 +117,17 @@ fn answer(bucket: String, dry_run: bool, report: &Report) -> Answer {
 
 fn binary(item: &Item) -> Binary {
     let (state, said, bytes, seconds, error) = match &item.state {
-        State::Cached => ("cached", "cached already".to_owned(), None, None, None),
-        State::Switched => ("switched", "cached already; switched latest to it".into(), None, None, None),
-        State::WouldSwitch => ("would-switch", "cached already; would switch latest to it".into(), None, None, None),
-        State::WouldCopy { bytes } => ("would-copy", format!("would copy {bytes} bytes"), Some(*bytes), None, None),
-        State::Copied { bytes, took } => {
+        CacheState::Cached => ("cached", "cached already".to_owned(), None, None, None),
+        CacheState::Switched => ("switched", "cached already; switched latest to it".into(), None, None, None),
+        CacheState::WouldSwitch => ("would-switch", "cached already; would switch latest to it".into(), None, None, None),
+        CacheState::WouldCopy { bytes } => ("would-copy", format!("would copy {bytes} bytes"), Some(*bytes), None, None),
+        CacheState::Copied { bytes, took } => {
             let seconds = took.as_secs_f64();
             ("copied", format!("copied {bytes} bytes in {seconds:.1} s"), Some(*bytes), Some(seconds), None)
         }
-        State::Failed(failure) => ("failed", format!("failed to {}", failure.message), None, None, Some(failure.message.clone())),
+        CacheState::Failed(failure) => {
+            ("failed", format!("failed to {}", failure.message), None, None, Some(failure.message.clone()))
+        }
     };
     Binary {
         os: item.platform.os(),
@@ -141,7 +143,7 @@ fn binary(item: &Item) -> Binary {
     }
 }
 
-fn print(answer: &Answer) {
+fn print(answer: &SyncAnswer) {
     println!("{:<8} {:<6} {:<10} {:<10} STATE", "OS", "ARCH", "WANTED", "VERSION");
     for b in &answer.binaries {
         let version = b.version.as_deref().unwrap_or("?");

@@ -9,34 +9,34 @@ use std::time::Instant;
 use anyhow::{anyhow, bail};
 use muster_reconciler::time::Time;
 use muster_simulator::CrashMode;
-use muster_simulator::crash::{Example, Judged, Kind, Point, Reference};
+use muster_simulator::crash::{CrashPoint, Example, Judged, Reference, RequestKind};
 
 use super::out::{bar, say};
 use super::seeds::caught;
-use super::{LINES, NAMED, Run, TRACE_LINES, code, first_words, told};
+use super::{LINES, NAMED, SeedRun, TRACE_LINES, code, first_words, told};
 
 /// Crashes all built-in scenarios at every point.
 pub(super) fn examples(threads: usize) -> anyhow::Result<ExitCode> {
     let (began, mut right, mut all, mut kinds) = (Instant::now(), 0, 0, BTreeSet::new());
     for example in Example::ALL {
-        let (run_right, run_all) = crash(&Run::example(example), threads, &mut kinds)?;
+        let (run_right, run_all) = crash(&SeedRun::example(example), threads, &mut kinds)?;
         (right, all) = (right + run_right, all + run_all);
     }
-    let missing: Vec<String> = Kind::ALL.iter().filter(|k| !kinds.contains(k)).map(|k| format!("{k:?}")).collect();
+    let missing: Vec<String> = RequestKind::ALL.iter().filter(|k| !kinds.contains(k)).map(|k| format!("{k:?}")).collect();
     if !missing.is_empty() {
         say(format_args!("kinds of effects that no run crashed after: {}", missing.join(", ")))?;
     }
     say(format_args!(
         "{right} of {all} crashes were right, after {} of {} kinds of effects, in {:.1} s",
         kinds.len(),
-        Kind::ALL.len(),
+        RequestKind::ALL.len(),
         began.elapsed().as_secs_f64()
     ))?;
     Ok(code(right == all && missing.is_empty()))
 }
 
 /// Crashes one scenario at every point.
-pub(super) fn each(run: &Run, threads: usize) -> anyhow::Result<ExitCode> {
+pub(super) fn each(run: &SeedRun, threads: usize) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
     let (right, all) = crash(run, threads, &mut BTreeSet::new())?;
     say(format_args!("{right} of {all} crashes were right, in {:.1} s", began.elapsed().as_secs_f64()))?;
@@ -44,7 +44,7 @@ pub(super) fn each(run: &Run, threads: usize) -> anyhow::Result<ExitCode> {
 }
 
 /// Crashes one scenario at one point.
-pub(super) fn one(run: &Run, at: Point, trace: bool) -> anyhow::Result<ExitCode> {
+pub(super) fn one(run: &SeedRun, at: CrashPoint, trace: bool) -> anyhow::Result<ExitCode> {
     let reference = reference(run)?;
     let effects = reference.effects.len();
     if at.effect > effects as u64 {
@@ -68,7 +68,7 @@ pub(super) fn one(run: &Run, at: Point, trace: bool) -> anyhow::Result<ExitCode>
     Ok(code(right))
 }
 
-fn reference(run: &Run) -> anyhow::Result<Reference> {
+fn reference(run: &SeedRun) -> anyhow::Result<Reference> {
     let fails = |what: String| anyhow!("the run without a crash fails already ({} shows it): {what}", run.replay());
     match caught(|| Reference::of(&run.scenario, run.judged)) {
         Ok(reference) => reference.map_err(|violation| fails(violation.to_string())),
@@ -76,14 +76,14 @@ fn reference(run: &Run) -> anyhow::Result<Reference> {
     }
 }
 
-fn replay(run: &Run, at: Point) -> String {
+fn replay(run: &SeedRun, at: CrashPoint) -> String {
     format!("muster sim {} --crash-at {at} --trace", run.flags)
 }
 
 /// Crashes a scenario at every point, and prints the result. Returns how many crashes were right, and how many there were.
-fn crash(run: &Run, threads: usize, covered: &mut BTreeSet<Kind>) -> anyhow::Result<(usize, usize)> {
+fn crash(run: &SeedRun, threads: usize, covered: &mut BTreeSet<RequestKind>) -> anyhow::Result<(usize, usize)> {
     let reference = reference(run)?;
-    let points: Vec<Point> = reference.points().collect();
+    let points: Vec<CrashPoint> = reference.points().collect();
     let kinds: Vec<String> = reference.kinds().iter().map(|(kind, n)| format!("{n} {kind:?}")).collect();
     covered.extend(&reference.effects);
     say(format_args!(
@@ -113,7 +113,7 @@ fn crash(run: &Run, threads: usize, covered: &mut BTreeSet<Kind>) -> anyhow::Res
 }
 
 /// The points at which something goes wrong, each with what is wrong.
-fn all_wrong(reference: &Reference, points: &[Point], threads: usize) -> Vec<(Point, String)> {
+fn all_wrong(reference: &Reference, points: &[CrashPoint], threads: usize) -> Vec<(CrashPoint, String)> {
     let bar = bar(Some(points.len() as u64));
     let next = AtomicUsize::new(0);
     let (results, heard) = mpsc::channel();

@@ -12,7 +12,7 @@ use muster_simulator::marks::Marks;
 use muster_simulator::{RunReport, Scenario, Violation};
 
 use super::out::{bar, say};
-use super::{Args, NAMED, Run, code, first_words};
+use super::{Args, NAMED, SeedRun, code, first_words};
 
 /// How many seeds are run without `--seeds` and `--minutes`.
 const SEEDS: u64 = 1000;
@@ -37,7 +37,7 @@ impl Args {
         let (next, stop) = (AtomicU64::new(self.from), AtomicBool::new(false));
         let (results, heard) = mpsc::sync_channel(64);
         let bar = bar(count);
-        let mut tally = Tally::default();
+        let mut tally = SeedTally::default();
         std::thread::scope(|scope| {
             for _ in 0..self.threads() {
                 let (results, next, stop) = (results.clone(), &next, &stop);
@@ -67,7 +67,7 @@ impl Args {
         bar.finish_and_clear();
         tally.print(began.elapsed(), self.threads())?;
         if let Some((seed, violation)) = tally.failed.first() {
-            self.tell_failure(&Run::drawn(*seed), violation)?;
+            self.tell_failure(&SeedRun::drawn(*seed), violation)?;
         }
         Ok(code(tally.good()))
     }
@@ -101,7 +101,7 @@ fn once_or_twice(seed: u64, twice: bool) -> Ran {
 
 /// The results of many runs.
 #[derive(Default)]
-struct Tally {
+struct SeedTally {
     seeds: u64,
     steps: u64,
     effects: u64,
@@ -114,7 +114,7 @@ struct Tally {
     unlike: Vec<u64>,
 }
 
-impl Tally {
+impl SeedTally {
     fn add(&mut self, ran: Ran) {
         self.seeds += 1;
         if ran.unlike {
@@ -143,7 +143,7 @@ impl Tally {
     fn print(&self, took: Duration, threads: usize) -> anyhow::Result<()> {
         let s = took.as_secs_f64().max(0.001);
         let per = |n: u64| n as f64 / s;
-        let Tally { seeds, steps, effects, instances, races, .. } = self;
+        let SeedTally { seeds, steps, effects, instances, races, .. } = self;
         say(format_args!(
             "{seeds} seeds in {s:.1} s on {threads} threads: {:.1} seeds/s, {:.0} seeds/min, {:.0} controller steps/s",
             per(*seeds),
@@ -168,7 +168,7 @@ impl Tally {
         }
         for (seed, panic) in self.panicked.iter().take(NAMED) {
             say(format_args!("FAILED seed {seed}: the run panicked: {}", first_words(panic)))?;
-            say(format_args!("replay it:  {}", Run::drawn(*seed).replay()))?;
+            say(format_args!("replay it:  {}", SeedRun::drawn(*seed).replay()))?;
         }
         match self.failed.len() + self.panicked.len() {
             _ if *seeds == 0 => say("no seed was run"),
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_panic_in_a_world_fails_its_seed_and_no_other() {
-        let mut tally = Tally::default();
+        let mut tally = SeedTally::default();
         tally.add(once_or_twice(1, true));
         let panics = || -> RunReport { panic!("the rain in {}", "Spain") };
         tally.add(Ran { seed: 2, report: caught(panics), unlike: false });

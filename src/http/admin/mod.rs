@@ -27,7 +27,7 @@ const MAX_LIMIT: usize = 100_000;
 /// The filters of a list. An unknown name is an error, because a misspelt filter would seem to match everything.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Wish {
+struct ListQuery {
     limit: Option<usize>,
     pool: Option<String>,
     state: Option<String>,
@@ -59,7 +59,7 @@ pub fn routes(admin: Admin) -> impl Filter<Extract = (Response,), Error = Infall
         .and(warp::body::stream())
         .and(with.clone())
         .then(steer::receive);
-    let list = warp::path!("api" / "v1" / Kind).and(super::get()).and(with).and(query()).then(list);
+    let list = warp::path!("api" / "v1" / ListName).and(super::get()).and(with).and(query()).then(list);
     let pages = page.or(explained).unify().or(stream).unify().or(asset).unify().boxed();
     let more = events.or(explain).unify().or(snapshot).unify().or(prices).unify().or(order).unify().boxed();
     pages
@@ -85,19 +85,19 @@ pub fn routes(admin: Admin) -> impl Filter<Extract = (Response,), Error = Infall
 
 /// The lists that there are.
 #[derive(Clone, Copy, Debug)]
-enum Kind {
+enum ListName {
     Pools,
     Jobs,
     Runners,
 }
 
-impl std::str::FromStr for Kind {
+impl std::str::FromStr for ListName {
     type Err = ();
-    fn from_str(text: &str) -> Result<Kind, ()> {
+    fn from_str(text: &str) -> Result<ListName, ()> {
         match text {
-            "pools" => Ok(Kind::Pools),
-            "jobs" => Ok(Kind::Jobs),
-            "runners" => Ok(Kind::Runners),
+            "pools" => Ok(ListName::Pools),
+            "jobs" => Ok(ListName::Jobs),
+            "runners" => Ok(ListName::Runners),
             _ => Err(()),
         }
     }
@@ -208,30 +208,30 @@ fn no_core() -> Response {
     super::error(StatusCode::NOT_FOUND, "this process runs the webhook only; ask the controller's admin listener")
 }
 
-async fn list(kind: Kind, admin: Admin, query: String) -> Response {
-    let wish: Wish = match serde_urlencoded::from_str(&query) {
+async fn list(kind: ListName, admin: Admin, query: String) -> Response {
+    let wish: ListQuery = match serde_urlencoded::from_str(&query) {
         Ok(wish) => wish,
         Err(e) => return super::error(StatusCode::BAD_REQUEST, format!("failed to read the query string: {e}")),
     };
     let stray = match kind {
-        Kind::Pools => wish.state.as_ref().or(wish.phase.as_ref()),
-        Kind::Jobs => wish.phase.as_ref(),
-        Kind::Runners => wish.state.as_ref(),
+        ListName::Pools => wish.state.as_ref().or(wish.phase.as_ref()),
+        ListName::Jobs => wish.phase.as_ref(),
+        ListName::Runners => wish.state.as_ref(),
     };
     if stray.is_some() {
         return super::error(StatusCode::BAD_REQUEST, "jobs are filtered by state, runners by phase, and pools by neither");
     }
     let Some(inspect) = &admin.inspect else { return no_core() };
     let answer = match kind {
-        Kind::Pools => inspect.pools().await.map(|all| items(all, &wish, |v: &PoolView, w| like(&w.pool, &v.name))),
-        Kind::Jobs => inspect.jobs().await.map(|mut all| {
+        ListName::Pools => inspect.pools().await.map(|all| items(all, &wish, |v: &PoolView, w| like(&w.pool, &v.name))),
+        ListName::Jobs => inspect.jobs().await.map(|mut all| {
             // Jobs that wait come first, so that a limit does not cut them off.
             all.sort_by_key(|v| state_rank(v.state));
             items(all, &wish, |v: &JobView, w| {
                 like(&w.pool, v.pool.as_deref().unwrap_or_default()) && like(&w.state, v.state.as_str())
             })
         }),
-        Kind::Runners => inspect.runners().await.map(|mut all| {
+        ListName::Runners => inspect.runners().await.map(|mut all| {
             all.sort_by_key(|v| attention(v.phase));
             items(all, &wish, |v: &RunnerView, w| like(&w.pool, &v.pool) && like(&w.phase, v.phase.as_str()))
         }),
@@ -245,16 +245,16 @@ fn like(wish: &Option<String>, value: &str) -> bool {
 }
 
 /// `{"items": [...], "total": N}`: at most `limit` of the `N` items that match.
-fn items<T: Serialize>(mut all: Vec<T>, wish: &Wish, fits: impl Fn(&T, &Wish) -> bool) -> Response {
+fn items<T: Serialize>(mut all: Vec<T>, wish: &ListQuery, fits: impl Fn(&T, &ListQuery) -> bool) -> Response {
     all.retain(|v| fits(v, wish));
     let total = all.len();
     all.truncate(wish.limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT));
     #[derive(Serialize)]
-    struct List<T> {
+    struct ListAnswer<T> {
         items: Vec<T>,
         total: usize,
     }
-    super::json(StatusCode::OK, &List { items: all, total })
+    super::json(StatusCode::OK, &ListAnswer { items: all, total })
 }
 
 #[cfg(test)]

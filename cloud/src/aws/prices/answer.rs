@@ -57,12 +57,12 @@ pub fn amount(text: &str) -> Option<f64> {
 /// A product of the price list, as far as muster needs it.
 #[derive(Deserialize)]
 struct Product {
-    product: Described,
-    terms: Terms,
+    product: ProductJson,
+    terms: PriceTerms,
 }
 
 #[derive(Deserialize)]
-struct Described {
+struct ProductJson {
     attributes: Attributes,
 }
 
@@ -76,7 +76,7 @@ struct Attributes {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Terms {
+struct PriceTerms {
     #[serde(default)]
     on_demand: serde_json::Map<String, Value>,
 }
@@ -100,7 +100,7 @@ pub struct OnDemand {
 /// When the text is not what AWS documents.
 /// <https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/reading-service-price-list-file.html>
 pub fn on_demand(text: &str, region: &str, currency: &str) -> Result<Option<OnDemand>, serde_json::Error> {
-    let Product { product: Described { attributes }, terms } = serde_json::from_str(text)?;
+    let Product { product: ProductJson { attributes }, terms } = serde_json::from_str(text)?;
     let os = match attributes.operating_system.as_deref() {
         Some("Linux") => Os::Linux,
         Some("Windows") => Os::Windows,

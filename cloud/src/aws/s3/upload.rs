@@ -22,7 +22,7 @@ pub struct Upload {
 
 /// A part of an upload that S3 has received.
 #[derive(Clone, Debug)]
-pub struct Part(CompletedPart);
+pub struct UploadPart(CompletedPart);
 
 /// An upload that somebody began and did not end, whoever it was.
 #[derive(Clone, Debug)]
@@ -80,20 +80,20 @@ impl Upload {
 
     /// Sends a part. A part has 5 MiB or more, except the last one. Numbers begin with 1. A second part with the same number
     /// replaces the first.
-    pub async fn part(&self, number: i32, bytes: Bytes) -> Result<Part, Failure> {
+    pub async fn part(&self, number: i32, bytes: Bytes) -> Result<UploadPart, Failure> {
         let call = self.s3.client.upload_part().bucket(&self.bucket).key(&self.key).upload_id(&self.id).part_number(number);
         let call = call.checksum_algorithm(ChecksumAlgorithm::Crc32).body(ByteStream::from(bytes));
         let what = format!("upload part {number} of s3://{}/{}", self.bucket, self.key);
         let call = call.customize().config_override(heavy());
         let answer = self.s3.probe.call("s3.UploadPart", &what, call.send()).await?;
         let part = CompletedPart::builder().part_number(number).set_e_tag(answer.e_tag);
-        Ok(Part(part.set_checksum_crc32(answer.checksum_crc32).build()))
+        Ok(UploadPart(part.set_checksum_crc32(answer.checksum_crc32).build()))
     }
 
     /// Makes the object from its parts, in order, if the condition holds. After [`PutResult::Lost`] the upload still has to be
     /// aborted. A conflict (409) means that another write was under way; the upload is lost in this case as well.
     /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>
-    pub async fn complete(&self, parts: Vec<Part>, condition: Condition) -> Result<PutResult, Failure> {
+    pub async fn complete(&self, parts: Vec<UploadPart>, condition: Condition) -> Result<PutResult, Failure> {
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.into_iter().map(|part| part.0).collect())).build();
         let call = self.s3.client.complete_multipart_upload().bucket(&self.bucket).key(&self.key).upload_id(&self.id);
         let call = call.multipart_upload(parts);

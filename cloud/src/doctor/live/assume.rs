@@ -4,7 +4,7 @@
 use muster_reconciler::market::Market;
 use serde::Serialize;
 
-use super::seen::{InstanceSeen, Mark};
+use super::seen::{InstanceSeen, Sight};
 use crate::github::field::{Headers, Twice};
 
 /// What is known of an assumption after the test.
@@ -46,8 +46,8 @@ pub struct Assumption {
 
 /// Everything that the assumptions are compared with.
 #[derive(Debug, Default)]
-pub(super) struct Evidence<'a> {
-    pub job: Option<&'a std::collections::BTreeMap<Mark, u64>>,
+pub(super) struct Observed<'a> {
+    pub job: Option<&'a std::collections::BTreeMap<Sight, u64>>,
     pub run_instance: Option<&'a InstanceSeen>,
     pub idle_instance: Option<&'a InstanceSeen>,
     pub jit: Option<&'a Headers>,
@@ -55,12 +55,12 @@ pub(super) struct Evidence<'a> {
     pub last_words: Option<&'a Option<String>>,
 }
 
-impl Evidence<'_> {
-    fn job(&self, mark: Mark) -> Option<u64> {
+impl Observed<'_> {
+    fn job(&self, mark: Sight) -> Option<u64> {
         self.job?.get(&mark).copied()
     }
 
-    fn of_instance(&self, mark: Mark) -> Option<u64> {
+    fn of_instance(&self, mark: Sight) -> Option<u64> {
         self.run_instance?.marks.get(&mark).copied()
     }
 }
@@ -71,18 +71,18 @@ fn seconds(from: Option<u64>, to: Option<u64>) -> Option<f64> {
     Some((to? as f64 - from? as f64).max(0.0) / 1000.0)
 }
 
-type Seen = Option<(String, bool)>;
+type Sighting = Option<(String, bool)>;
 
-fn within(what: &str, seconds: Option<f64>, at_most: f64) -> Seen {
+fn within(what: &str, seconds: Option<f64>, at_most: f64) -> Sighting {
     seconds.map(|s| (format!("{s:.1} s {what}"), s <= at_most))
 }
 
 /// Every assumption, each with what was seen.
-pub(super) fn judge(e: &Evidence<'_>) -> Vec<Assumption> {
+pub(super) fn judge(e: &Observed<'_>) -> Vec<Assumption> {
     [of_launch(e), of_run(e), of_end(e), of_limits(e)].concat()
 }
 
-fn assumption(id: &'static str, emulators: &'static str, seen: Seen) -> Assumption {
+fn assumption(id: &'static str, emulators: &'static str, seen: Sighting) -> Assumption {
     let (seen, stands) = match seen {
         Some((seen, true)) => (seen, Stands::Holds),
         Some((seen, false)) => (seen, Stands::Differs),
@@ -91,8 +91,8 @@ fn assumption(id: &'static str, emulators: &'static str, seen: Seen) -> Assumpti
     Assumption { id, emulators, seen, stands }
 }
 
-fn of_launch(e: &Evidence<'_>) -> Vec<Assumption> {
-    let delay = seconds(e.job(Mark::Queued), e.job(Mark::WebhookHeard));
+fn of_launch(e: &Observed<'_>) -> Vec<Assumption> {
+    let delay = seconds(e.job(Sight::Queued), e.job(Sight::WebhookHeard));
     let answer = e.run_instance.map(|b| {
         let kind = b.view.instance_type.as_deref().unwrap_or("no type");
         let told = format!("{kind}, {}", b.view.market.map_or("no market", Market::as_str));
@@ -117,12 +117,12 @@ fn of_launch(e: &Evidence<'_>) -> Vec<Assumption> {
     ]
 }
 
-fn of_run(e: &Evidence<'_>) -> Vec<Assumption> {
+fn of_run(e: &Observed<'_>) -> Vec<Assumption> {
     let busy = e.run_instance.filter(|b| b.row.is_some()).map(|b| {
-        let busy = b.marks.contains_key(&Mark::BusySeen);
+        let busy = b.marks.contains_key(&Sight::BusySeen);
         (if busy { "it did" } else { "it was looked at each second and never did" }.to_owned(), busy)
     });
-    let gone = seconds(e.job(Mark::JobEnded), e.of_instance(Mark::RegistrationGone));
+    let gone = seconds(e.job(Sight::JobEnded), e.of_instance(Sight::RegistrationGone));
     vec![
         assumption("secret-deleted-by-instance", "the instance deletes its secret once it has read it", secret(e)),
         assumption("busy", "GitHub's row of the runner says busy while a job runs", busy),
@@ -134,9 +134,9 @@ fn of_run(e: &Evidence<'_>) -> Vec<Assumption> {
     ]
 }
 
-fn of_end(e: &Evidence<'_>) -> Vec<Assumption> {
+fn of_end(e: &Observed<'_>) -> Vec<Assumption> {
     let code = e.run_instance.and_then(|b| b.end_code.clone());
-    let notice = seconds(e.run_instance.and_then(|b| b.end_at), e.of_instance(Mark::InstanceGone));
+    let notice = seconds(e.run_instance.and_then(|b| b.end_at), e.of_instance(Sight::InstanceGone));
     let words = e.last_words.map(|words| {
         let late = || "nothing yet (EC2 shows a console some minutes late)".to_owned();
         (words.clone().unwrap_or_else(late), words.is_some())
@@ -157,8 +157,8 @@ fn of_end(e: &Evidence<'_>) -> Vec<Assumption> {
     ]
 }
 
-fn describe_lag(e: &Evidence<'_>) -> Seen {
-    let lag = seconds(e.of_instance(Mark::Launched), e.of_instance(Mark::Ec2ShowsIt))?;
+fn describe_lag(e: &Observed<'_>) -> Sighting {
+    let lag = seconds(e.of_instance(Sight::Launched), e.of_instance(Sight::Ec2ShowsIt))?;
     let unknown = e.run_instance.map_or(0, |b| b.unknown_to_ec2);
     Some((
         format!("{lag:.1} s, looked at about each second; EC2 said {unknown} times that it knows no such instance"),
@@ -166,29 +166,29 @@ fn describe_lag(e: &Evidence<'_>) -> Seen {
     ))
 }
 
-fn secret(e: &Evidence<'_>) -> Seen {
+fn secret(e: &Observed<'_>) -> Sighting {
     let b = e.run_instance?;
-    b.marks.get(&Mark::SecretGone)?;
+    b.marks.get(&Sight::SecretGone)?;
     if b.secret_deleted_by_controller {
         return Some(("the controller deleted it".into(), false));
     }
-    Some(match seconds(b.marks.get(&Mark::SecretStored).copied(), b.marks.get(&Mark::SecretGone).copied()) {
+    Some(match seconds(b.marks.get(&Sight::SecretStored).copied(), b.marks.get(&Sight::SecretGone).copied()) {
         Some(lay) => (format!("the instance did; it was seen lying for {lay:.1} s"), true),
         None => ("the instance did, between two looks".into(), true),
     })
 }
 
-fn drain(e: &Evidence<'_>) -> Seen {
+fn drain(e: &Observed<'_>) -> Sighting {
     let b = e.idle_instance?;
-    let ended = [Mark::InstanceEnding, Mark::InstanceTerminated, Mark::InstanceGone]
+    let ended = [Sight::InstanceEnding, Sight::InstanceTerminated, Sight::InstanceGone]
         .iter()
         .filter_map(|mark| b.marks.get(mark))
         .min()
         .copied();
-    within("from the order until the instance was ending", seconds(b.marks.get(&Mark::DrainAsked).copied(), ended), 60.0)
+    within("from the order until the instance was ending", seconds(b.marks.get(&Sight::DrainAsked).copied(), ended), 60.0)
 }
 
-fn of_limits(e: &Evidence<'_>) -> Vec<Assumption> {
+fn of_limits(e: &Observed<'_>) -> Vec<Assumption> {
     let resource = |headers: &Headers| {
         let name = headers.resource.clone().unwrap_or_else(|| "no x-ratelimit-resource".into());
         let left = headers.remaining.map_or_else(|| "no x-ratelimit-remaining".into(), |left| format!("{left} left"));
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn what_was_not_seen_is_neither_right_nor_wrong() {
-        let all = judge(&Evidence::default());
+        let all = judge(&Observed::default());
         assert!(all.iter().all(|a| a.stands == Stands::NotSeen), "{all:#?}");
         let mut ids: Vec<&str> = all.iter().map(|a| a.id).collect();
         ids.sort_unstable();
@@ -242,19 +242,23 @@ mod tests {
 
     #[test]
     fn a_difference_is_told_as_one() {
-        let job = [(Mark::Queued, 1_000), (Mark::WebhookHeard, 3_500), (Mark::JobEnded, 60_000)].into();
+        let job = [(Sight::Queued, 1_000), (Sight::WebhookHeard, 3_500), (Sight::JobEnded, 60_000)].into();
         let mut seen = InstanceSeen {
             end_code: Some("Client.UserInitiatedShutdown".into()),
             tagged: Some(false),
             unknown_to_ec2: 3,
             ..InstanceSeen::default()
         };
-        seen.marks =
-            [(Mark::Launched, 10_000), (Mark::Ec2ShowsIt, 18_000), (Mark::RegistrationGone, 61_000), (Mark::SecretGone, 20_000)]
-                .into();
+        seen.marks = [
+            (Sight::Launched, 10_000),
+            (Sight::Ec2ShowsIt, 18_000),
+            (Sight::RegistrationGone, 61_000),
+            (Sight::SecretGone, 20_000),
+        ]
+        .into();
         seen.secret_deleted_by_controller = true;
         let headers = Headers { resource: Some("core".into()), remaining: Some(999), etag: None };
-        let all = judge(&Evidence { job: Some(&job), run_instance: Some(&seen), jit: Some(&headers), ..Evidence::default() });
+        let all = judge(&Observed { job: Some(&job), run_instance: Some(&seen), jit: Some(&headers), ..Observed::default() });
         assert_eq!(of(&all, "webhook-delay").seen, "2.5 s from GitHub's own time of the job until the controller heard");
         for holds in ["webhook-delay", "registration-gone"] {
             assert_eq!(of(&all, holds).stands, Stands::Holds, "{holds}");

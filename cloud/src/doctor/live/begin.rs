@@ -6,12 +6,12 @@ use muster_reconciler::ids::PoolName;
 use muster_reconciler::manifest::{RunnerPool, Spec};
 
 use super::super::look::Look;
-use super::Wish;
+use super::TestWish;
 use super::report::Hidden;
 use crate::github::field::Repo;
 
 /// The pool that the user named, or else the only pool whose scope contains the repository.
-pub(super) fn choose<'a>(spec: &'a Spec, wish: &Wish) -> anyhow::Result<(&'a PoolName, &'a RunnerPool)> {
+pub(super) fn choose<'a>(spec: &'a Spec, wish: &TestWish) -> anyhow::Result<(&'a PoolName, &'a RunnerPool)> {
     let owner = wish.repo.split('/').next().unwrap_or_default();
     let fits = |pool: &RunnerPool| {
         let scope = pool.forge().scope.to_string();
@@ -51,7 +51,7 @@ fn word(value: &impl serde::Serialize) -> String {
 }
 
 /// What is replaced in the report. The account is known from AWS's answer and from the URLs of the queues.
-pub(super) async fn hidden(look: &Look, spec: &Spec, wish: &Wish, repo: &Repo) -> Hidden {
+pub(super) async fn hidden(look: &Look, spec: &Spec, wish: &TestWish, repo: &Repo) -> Hidden {
     if wish.with_account {
         return Hidden::default();
     }
@@ -88,8 +88,8 @@ mod tests {
         spec
     }
 
-    fn wish(repo: &str, pool: Option<&str>) -> Wish {
-        Wish {
+    fn wish(repo: &str, pool: Option<&str>) -> TestWish {
+        TestWish {
             repo: repo.into(),
             git_ref: "main".into(),
             file: workflow::FILE.into(),

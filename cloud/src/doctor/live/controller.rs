@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The address of the running controller, and the token for orders if there is one.
 #[derive(Clone, Debug)]
-pub struct Controller {
+pub struct RunningController {
     /// The URL of the admin listener: `http://HOST:PORT`.
     pub url: String,
     /// The token from `spec.listen.adminToken`. None: no orders are given.
@@ -26,29 +26,29 @@ pub struct Controller {
 
 /// Which controller answers.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct About {
+pub(super) struct AnsweringController {
     pub cluster: String,
     pub version: String,
 }
 
 #[derive(Deserialize)]
-struct Items<T> {
+struct ApiItems<T> {
     items: Vec<T>,
 }
 
 #[derive(Deserialize)]
-struct Ended {
+struct EndOfTimeline {
     ended: Option<String>,
 }
 
-impl Controller {
+impl RunningController {
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         let url = format!("{}/api/v1/{path}", self.url.trim_end_matches('/'));
         let body = client::get(&url, PATIENCE).await?;
         serde_json::from_slice(&body).map_err(|error| ClientError::Broken(url, format!("its answer is not the API's: {error}")))
     }
 
-    pub(super) async fn about(&self) -> Result<About, ClientError> {
+    pub(super) async fn about(&self) -> Result<AnsweringController, ClientError> {
         self.get("about").await
     }
 
@@ -57,11 +57,11 @@ impl Controller {
     }
 
     pub(super) async fn jobs(&self) -> Result<Vec<JobView>, ClientError> {
-        Ok(self.get::<Items<JobView>>("jobs?limit=100000").await?.items)
+        Ok(self.get::<ApiItems<JobView>>("jobs?limit=100000").await?.items)
     }
 
     pub(super) async fn runners(&self, pool: &str) -> Result<Vec<RunnerView>, ClientError> {
-        Ok(self.get::<Items<RunnerView>>(&format!("runners?limit=100000&pool={pool}")).await?.items)
+        Ok(self.get::<ApiItems<RunnerView>>(&format!("runners?limit=100000&pool={pool}")).await?.items)
     }
 
     /// What `muster explain KIND/ID` says. None: the controller does not know the thing, or does not know it any more.
@@ -75,7 +75,7 @@ impl Controller {
 
     /// Why the instance ended, as its boot script wrote it to the console.
     pub(super) async fn last_words(&self, instance: &str) -> Result<Option<String>, ClientError> {
-        Ok(self.get::<Ended>(&format!("runners/{instance}/ended")).await?.ended)
+        Ok(self.get::<EndOfTimeline>(&format!("runners/{instance}/ended")).await?.ended)
     }
 
     /// Asks the controller to drain an instance. Returns what the controller says to that.

@@ -13,8 +13,8 @@ use muster_reconciler::view::JobView;
 
 use super::super::finding::is_refusal;
 use super::super::look::Look;
-use super::controller::Controller;
-use super::seen::{InstanceSeen, Mark};
+use super::controller::RunningController;
+use super::seen::{InstanceSeen, Sight};
 use super::workflow;
 use crate::aws::Ssm;
 use crate::github::GitHub;
@@ -29,7 +29,7 @@ const INSTANCES: usize = 3;
 
 /// The sources to ask.
 pub(super) struct Places<'a> {
-    pub controller: &'a Controller,
+    pub controller: &'a RunningController,
     pub github: &'a GitHub,
     pub look: &'a Look,
     pub ssm: &'a Ssm,
@@ -48,7 +48,7 @@ pub(super) struct Follow {
     /// The instance that took the job.
     pub taken_by: Option<String>,
     /// When each thing happened to the job, in milliseconds since 1970.
-    pub marks: BTreeMap<Mark, u64>,
+    pub marks: BTreeMap<Sight, u64>,
     /// How the job ended, as the controller says.
     pub conclusion: Option<String>,
     /// The instances that were launched since the test asked for the run.
@@ -89,18 +89,18 @@ impl Follow {
     }
 
     /// Notes when something happened to the job. Only the first time counts.
-    pub fn mark(&mut self, mark: Mark, at_ms: u64) {
+    pub fn mark(&mut self, mark: Sight, at_ms: u64) {
         self.marks.entry(mark).or_insert(at_ms);
     }
 
     /// Whether something was seen, of the job or of the instance that took it.
-    pub fn has(&self, mark: Mark) -> bool {
+    pub fn has(&self, mark: Sight) -> bool {
         self.marks.contains_key(&mark) || self.the_instance().is_some_and(|(_, seen)| seen.marks.contains_key(&mark))
     }
 
     /// The instance that took the job. Until an instance takes the job, this is the first one that was launched since.
     pub fn the_instance(&self) -> Option<(&String, &InstanceSeen)> {
-        let launched = |seen: &InstanceSeen| seen.marks.get(&Mark::Launched).copied().unwrap_or(u64::MAX);
+        let launched = |seen: &InstanceSeen| seen.marks.get(&Sight::Launched).copied().unwrap_or(u64::MAX);
         match &self.taken_by {
             Some(id) => self.instances.get_key_value(id),
             None => self.instances.iter().min_by_key(|(_, seen)| launched(seen)),
@@ -125,7 +125,7 @@ impl Follow {
     /// belongs to the test's workflow.
     async fn find_job(&mut self, at: &Places<'_>) {
         if let Some(run) = self.run
-            && !self.marks.contains_key(&Mark::Queued)
+            && !self.marks.contains_key(&Sight::Queued)
         {
             match at.github.run_jobs(&at.repo, run).await {
                 Ok(jobs) => {
@@ -159,7 +159,7 @@ impl Follow {
     fn queued_at(&mut self, rfc3339: &str) {
         let at = chrono::DateTime::parse_from_rfc3339(rfc3339).ok().and_then(|at| u64::try_from(at.timestamp_millis()).ok());
         if let Some(at) = at {
-            self.mark(Mark::Queued, at);
+            self.mark(Sight::Queued, at);
         }
     }
 
@@ -174,15 +174,15 @@ impl Follow {
         for event in &told.timeline {
             let ours = event.job == Some(job);
             match event.what {
-                What::JobQueued if ours => self.mark(Mark::WebhookHeard, event.at),
-                What::Launch => self.mark(Mark::LaunchDecided, event.at),
+                What::JobQueued if ours => self.mark(Sight::WebhookHeard, event.at),
+                What::Launch => self.mark(Sight::LaunchDecided, event.at),
                 What::BootFailed => self.boot_failed = Some(event.why.clone()),
                 What::JobStarted if ours => {
-                    self.mark(Mark::JobStarted, event.at);
+                    self.mark(Sight::JobStarted, event.at);
                     self.taken_by = event.instance.clone().or(self.taken_by.take());
                 }
                 What::JobCompleted if ours => {
-                    self.mark(Mark::JobEnded, event.at);
+                    self.mark(Sight::JobEnded, event.at);
                     self.conclusion = event.code.read_text("conclusion").map(str::to_owned);
                 }
                 _ => {}
@@ -209,11 +209,11 @@ impl Follow {
         // An instance that is gone leaves the list between two looks. The controller remembers its timeline for a while, and the
         // timeline says when the instance was gone.
         let left =
-            |(id, seen): &(&String, &mut InstanceSeen)| !listed.contains(*id) && !seen.marks.contains_key(&Mark::InstanceGone);
+            |(id, seen): &(&String, &mut InstanceSeen)| !listed.contains(*id) && !seen.marks.contains_key(&Sight::InstanceGone);
         for (id, seen) in self.instances.iter_mut().filter(left) {
             match at.controller.explain("runner", id).await {
                 Ok(Some(told)) => seen.hear(&seen.view.clone(), Some(&told)),
-                Ok(None) => seen.mark(Mark::InstanceGone, now_ms()),
+                Ok(None) => seen.mark(Sight::InstanceGone, now_ms()),
                 Err(_) => {}
             }
         }
@@ -224,7 +224,7 @@ impl Follow {
         let ids: Vec<String> = self
             .instances
             .iter()
-            .filter(|(_, seen)| !seen.marks.contains_key(&Mark::InstanceTerminated))
+            .filter(|(_, seen)| !seen.marks.contains_key(&Sight::InstanceTerminated))
             .map(|(id, _)| id.clone())
             .collect();
         let row_of = self.the_instance().map(|(_, seen)| seen.view.name.clone());
@@ -255,10 +255,10 @@ impl Follow {
     fn hear_secrets(&mut self, lying: &[InstanceId], now: u64) {
         for (id, seen) in &mut self.instances {
             if lying.iter().any(|lies| lies.as_str() == id) {
-                seen.mark(Mark::SecretStored, now);
-            } else if seen.marks.contains_key(&Mark::Configured) {
+                seen.mark(Sight::SecretStored, now);
+            } else if seen.marks.contains_key(&Sight::Configured) {
                 // The secret may have been stored and read between two looks.
-                seen.mark(Mark::SecretGone, now);
+                seen.mark(Sight::SecretGone, now);
             }
         }
     }
@@ -267,8 +267,8 @@ impl Follow {
         let Some(id) = self.the_instance().map(|(id, _)| id.clone()) else { return };
         let Some(seen) = self.instances.get_mut(&id) else { return };
         match busy {
-            Some(true) => seen.mark(Mark::BusySeen, now),
-            None if seen.row.is_some() => seen.mark(Mark::RegistrationGone, now),
+            Some(true) => seen.mark(Sight::BusySeen, now),
+            None if seen.row.is_some() => seen.mark(Sight::RegistrationGone, now),
             _ => {}
         }
         seen.row = busy.or(seen.row);
@@ -292,18 +292,18 @@ impl Follow {
         };
         let Some(instance) = instance else {
             // EC2 forgets an ended instance after an hour or so. If EC2 never showed the instance, EC2 does not show it yet.
-            seen.unknown_to_ec2 += u32::from(!seen.marks.contains_key(&Mark::Ec2ShowsIt));
+            seen.unknown_to_ec2 += u32::from(!seen.marks.contains_key(&Sight::Ec2ShowsIt));
             return;
         };
-        if !seen.marks.contains_key(&Mark::Ec2ShowsIt) {
+        if !seen.marks.contains_key(&Sight::Ec2ShowsIt) {
             seen.tagged = Some(instance.tags().iter().any(|tag| tag.key() == Some(tags::CLUSTER)));
             seen.market = Some(if instance.instance_lifecycle().is_some() { Market::Spot } else { Market::OnDemand });
         }
-        seen.mark(Mark::Ec2ShowsIt, now);
+        seen.mark(Sight::Ec2ShowsIt, now);
         seen.state = instance.state().and_then(|state| state.name()).map(|name| name.as_str().to_owned()).unwrap_or_default();
         match seen.state.as_str() {
-            "shutting-down" | "stopping" => seen.mark(Mark::InstanceEnding, now),
-            "terminated" => seen.mark(Mark::InstanceTerminated, now),
+            "shutting-down" | "stopping" => seen.mark(Sight::InstanceEnding, now),
+            "terminated" => seen.mark(Sight::InstanceTerminated, now),
             _ => return,
         }
         seen.end_code = instance.state_reason().and_then(|reason| reason.code()).map(str::to_owned);

@@ -6,26 +6,26 @@ use tokio::sync::mpsc;
 
 /// The person. Questions and news go to standard error, because the report goes to standard output.
 #[derive(Debug)]
-pub struct Human {
+pub struct Person {
     /// The lines that the person types. None: every answer is yes.
     typed: Option<mpsc::UnboundedReceiver<String>>,
 }
 
-impl Human {
+impl Person {
     /// Nobody, for whom every answer is yes.
-    pub fn absent() -> Human {
-        Human { typed: None }
+    pub fn absent() -> Person {
+        Person { typed: None }
     }
 
     /// A person at a terminal. A thread of its own reads standard input, so that a question can be interrupted. The thread ends
     /// with the process.
-    pub fn at_terminal() -> Human {
+    pub fn at_terminal() -> Person {
         let (line, typed) = mpsc::unbounded_channel();
         std::thread::spawn(move || {
             let lines = std::io::stdin().lock().lines().map_while(Result::ok);
             lines.take_while(|typed| line.send(typed.clone()).is_ok()).for_each(drop);
         });
-        Human { typed: Some(typed) }
+        Person { typed: Some(typed) }
     }
 
     /// Asks whether to go on. The end of the input counts as no.

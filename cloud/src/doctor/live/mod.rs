@@ -28,9 +28,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use assume::{Assumption, Stands};
-pub use controller::Controller;
-pub use human::Human;
-pub use report::{Report, Stage, Step, Went, page};
+pub use controller::RunningController;
+pub use human::Person;
+pub use report::{FieldReport, TestStage, TestStep, Went, page};
 
 use super::finding::Verdict;
 use super::look::Look;
@@ -38,10 +38,10 @@ use crate::aws::Aws;
 use crate::github::Proof;
 use crate::github::field::{Headers, Repo, Twice};
 use crate::secrets::Secrets;
-use assume::Evidence;
+use assume::Observed;
 use begin::{choose, hidden, kind_of};
 use follow::{Follow, Places};
-use seen::{InstanceSeen, Mark};
+use seen::{InstanceSeen, Sight};
 
 /// The version of the report's format. It increases when a field changes its meaning.
 const FORMAT: u32 = 1;
@@ -52,7 +52,7 @@ const MINUTES: f64 = 10.0;
 
 /// What the user wants of the test.
 #[derive(Clone, Debug)]
-pub struct Wish {
+pub struct TestWish {
     /// The repository of the temporary workflow: `OWNER/NAME`.
     pub repo: String,
     /// The branch or the tag that has the workflow.
@@ -77,10 +77,10 @@ enum Stop {
 
 /// The state of the test while it runs.
 struct Kit<'a> {
-    wish: &'a Wish,
-    human: &'a mut Human,
+    wish: &'a TestWish,
+    human: &'a mut Person,
     stop: &'a CancellationToken,
-    report: Report,
+    report: FieldReport,
     /// The runs that the test started and that may not be over.
     runs: Vec<u64>,
     /// The registration that the test made and has not deleted yet.
@@ -100,9 +100,9 @@ struct Kit<'a> {
 pub async fn run(
     spec: &Spec,
     base: &Path,
-    controller: &Controller,
-    wish: &Wish,
-    human: &mut Human,
+    controller: &RunningController,
+    wish: &TestWish,
+    human: &mut Person,
     stop: &CancellationToken,
 ) -> anyhow::Result<(Value, String, bool)> {
     let began = Instant::now();
@@ -128,14 +128,14 @@ pub async fn run(
         cluster: spec.controller.cluster(),
         pool: name.as_str(),
     };
-    let report = Report {
+    let report = FieldReport {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").into(),
         began: chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now())
             .to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
         region: aws.region.clone().unwrap_or_default(),
         pool: kind_of(pool),
-        ..Report::default()
+        ..FieldReport::default()
     };
     let mut kit = Kit {
         wish,
@@ -161,7 +161,7 @@ pub async fn run(
     kit.settle();
     kit.report.took_seconds = began.elapsed().as_secs();
     // It is no fault to say no, or to give no token.
-    let bad = |step: &Step| matches!(step.went, Went::Refused | Went::Failed);
+    let bad = |step: &TestStep| matches!(step.went, Went::Refused | Went::Failed);
     let well = !kit.report.steps.iter().any(bad);
     Ok((hidden.clean(&kit.report), hidden.text(&page(&kit.report)), well))
 }
@@ -171,7 +171,7 @@ impl Kit<'_> {
     fn note(&mut self, step: &str, went: Went, seen: impl Into<String>) {
         let seen = seen.into();
         self.human.hears(&format!("{}: {seen}", step));
-        self.report.steps.push(Step { step: step.to_owned(), went, seen });
+        self.report.steps.push(TestStep { step: step.to_owned(), went, seen });
     }
 
     /// Asks the user before a step. Ctrl-C counts as an answer, too.
@@ -223,7 +223,7 @@ impl Kit<'_> {
         let first = self.first.as_ref();
         let run_instance = first.and_then(Follow::the_instance).map(|(_, seen)| seen);
         let idle_instance = self.second.as_ref().and_then(Follow::the_instance).map(|(_, seen)| seen);
-        self.report.assumptions = assume::judge(&Evidence {
+        self.report.assumptions = assume::judge(&Observed {
             job: first.map(|follow| &follow.marks),
             run_instance,
             idle_instance,
@@ -254,9 +254,9 @@ fn how_far(follow: &Follow) -> String {
     });
     let job = match follow.job {
         None => "the job is not seen yet".to_owned(),
-        Some(job) if follow.marks.contains_key(&Mark::JobEnded) => format!("job {job} is over"),
-        Some(job) if follow.marks.contains_key(&Mark::JobStarted) => format!("job {job} runs"),
-        Some(job) if follow.marks.contains_key(&Mark::WebhookHeard) => format!("job {job} waits"),
+        Some(job) if follow.marks.contains_key(&Sight::JobEnded) => format!("job {job} is over"),
+        Some(job) if follow.marks.contains_key(&Sight::JobStarted) => format!("job {job} runs"),
+        Some(job) if follow.marks.contains_key(&Sight::WebhookHeard) => format!("job {job} waits"),
         Some(job) => format!("job {job} is queued at GitHub, and the controller has not heard of it"),
     };
     of_instance.map_or(job.clone(), |of_instance| format!("{job}; instance {of_instance}"))

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::assume::{Assumption, Stands};
-use super::seen::Mark;
+use super::seen::Sight;
 use crate::doctor::Finding;
 
 /// How a step went.
@@ -41,7 +41,7 @@ impl Went {
 /// One step of the test.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Step {
+pub struct TestStep {
     /// The name of the step.
     pub step: String,
     /// How the step went.
@@ -53,7 +53,7 @@ pub struct Step {
 /// When one thing happened in the test.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Stage {
+pub struct TestStage {
     /// What happened, such as `webhook heard`.
     pub stage: &'static str,
     /// The source of the time: doctor, the controller, GitHub, EC2 or SSM.
@@ -65,7 +65,7 @@ pub struct Stage {
 /// The whole report.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Report {
+pub struct FieldReport {
     /// The version of the report's format.
     pub format: u32,
     /// The version of the muster that made the report.
@@ -85,11 +85,11 @@ pub struct Report {
     /// Why the test ended.
     pub ended: String,
     /// The steps, in order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<TestStep>,
     /// The stages of the first job and its instance.
-    pub stages: Vec<Stage>,
+    pub stages: Vec<TestStage>,
     /// The stages of the instance that was drained.
-    pub drained: Vec<Stage>,
+    pub drained: Vec<TestStage>,
     /// What the emulators assume, and what was seen.
     pub assumptions: Vec<Assumption>,
     /// What `muster doctor` found before the test.
@@ -97,38 +97,45 @@ pub struct Report {
 }
 
 /// The stages that every job should show.
-pub(super) const RUN: &[Mark] = &[
-    Mark::Dispatched,
-    Mark::Queued,
-    Mark::WebhookHeard,
-    Mark::LaunchDecided,
-    Mark::Launched,
-    Mark::Ec2ShowsIt,
-    Mark::Configured,
-    Mark::SecretStored,
-    Mark::SecretGone,
-    Mark::Online,
-    Mark::JobStarted,
-    Mark::BusySeen,
-    Mark::JobEnded,
-    Mark::RegistrationGone,
-    Mark::InstanceGone,
+pub(super) const RUN: &[Sight] = &[
+    Sight::Dispatched,
+    Sight::Queued,
+    Sight::WebhookHeard,
+    Sight::LaunchDecided,
+    Sight::Launched,
+    Sight::Ec2ShowsIt,
+    Sight::Configured,
+    Sight::SecretStored,
+    Sight::SecretGone,
+    Sight::Online,
+    Sight::JobStarted,
+    Sight::BusySeen,
+    Sight::JobEnded,
+    Sight::RegistrationGone,
+    Sight::InstanceGone,
 ];
 /// The stages that the drained instance should show.
-pub(super) const DRAINED: &[Mark] =
-    &[Mark::Dispatched, Mark::WebhookHeard, Mark::Launched, Mark::Cancelled, Mark::Idle, Mark::DrainAsked, Mark::InstanceGone];
+pub(super) const DRAINED: &[Sight] = &[
+    Sight::Dispatched,
+    Sight::WebhookHeard,
+    Sight::Launched,
+    Sight::Cancelled,
+    Sight::Idle,
+    Sight::DrainAsked,
+    Sight::InstanceGone,
+];
 
 /// The marks as stages, in the order of their times. A mark of `wanted` that was not seen stands where it belongs.
-pub(super) fn stages(wanted: &[Mark], marks: &BTreeMap<Mark, u64>) -> Vec<Stage> {
-    let Some(from) = marks.get(&Mark::Dispatched) else { return Vec::new() };
-    let mut all: Vec<(Mark, Option<u64>)> = marks.iter().map(|(mark, at)| (*mark, Some(*at))).collect();
+pub(super) fn stages(wanted: &[Sight], marks: &BTreeMap<Sight, u64>) -> Vec<TestStage> {
+    let Some(from) = marks.get(&Sight::Dispatched) else { return Vec::new() };
+    let mut all: Vec<(Sight, Option<u64>)> = marks.iter().map(|(mark, at)| (*mark, Some(*at))).collect();
     all.sort_by_key(|(mark, at)| (*at, *mark));
     for mark in wanted.iter().filter(|mark| !marks.contains_key(mark)) {
         let place = all.iter().position(|(other, _)| other > mark).unwrap_or(all.len());
         all.insert(place, (*mark, None));
     }
     let after = |at: u64| (at as f64 - *from as f64) / 1000.0;
-    let stage = |(mark, at): (Mark, Option<u64>)| Stage {
+    let stage = |(mark, at): (Sight, Option<u64>)| TestStage {
         stage: mark.as_str(),
         by: mark.source(),
         after_seconds: at.map(|at| (after(at) * 10.0).round() / 10.0),
@@ -142,7 +149,7 @@ pub(super) struct Hidden(pub Vec<(String, &'static str)>);
 
 impl Hidden {
     /// Replaces these texts everywhere in the report.
-    pub fn clean(&self, report: &Report) -> serde_json::Value {
+    pub fn clean(&self, report: &FieldReport) -> serde_json::Value {
         let mut value = serde_json::to_value(report).unwrap_or_default();
         self.scrub(&mut value);
         value
@@ -183,7 +190,7 @@ fn replace_words(text: &str, what: &str, instead: &str) -> String {
 }
 
 /// The report as a page of text.
-pub fn page(report: &Report) -> String {
+pub fn page(report: &FieldReport) -> String {
     let mut text = String::new();
     let differs = report.assumptions.iter().filter(|a| a.stands == Stands::Differs).count();
     let verdict = if report.complete { "the job ran, and nothing of it was left" } else { "not complete" };
@@ -235,8 +242,9 @@ mod tests {
     #[test]
     fn a_stage_that_was_not_seen_stands_where_it_belongs() {
         let marks =
-            [(Mark::Dispatched, 1_000), (Mark::WebhookHeard, 3_040), (Mark::Online, 41_000), (Mark::JobStarted, 40_000)].into();
-        let all = stages(&[Mark::WebhookHeard, Mark::Launched, Mark::JobStarted, Mark::InstanceGone], &marks);
+            [(Sight::Dispatched, 1_000), (Sight::WebhookHeard, 3_040), (Sight::Online, 41_000), (Sight::JobStarted, 40_000)]
+                .into();
+        let all = stages(&[Sight::WebhookHeard, Sight::Launched, Sight::JobStarted, Sight::InstanceGone], &marks);
         let told: Vec<(&str, Option<f64>)> = all.iter().map(|stage| (stage.stage, stage.after_seconds)).collect();
         let wanted = [
             ("run asked for", Some(0.0)),
@@ -252,9 +260,10 @@ mod tests {
 
     #[test]
     fn what_is_hidden_is_nowhere_in_the_report() {
-        let step = Step { step: "job".into(), went: Went::Refused, seen: "arn:aws:iam::123456789012:role/x of acme/app".into() };
+        let step =
+            TestStep { step: "job".into(), went: Went::Refused, seen: "arn:aws:iam::123456789012:role/x of acme/app".into() };
         let checks = vec![Finding::warning("queue", "https://sqs/123456789012/c1", "ask acme")];
-        let report = Report { steps: vec![step], checks, ended: "by 123456789012".into(), ..Report::default() };
+        let report = FieldReport { steps: vec![step], checks, ended: "by 123456789012".into(), ..FieldReport::default() };
         let hidden =
             Hidden(vec![("123456789012".into(), "ACCOUNT"), ("acme/app".into(), "OWNER/NAME"), (String::new(), "never")]);
         let text = hidden.clean(&report).to_string();

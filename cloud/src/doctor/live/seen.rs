@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// Something that happens to a job or to its instance. The marks are in the order in which they usually come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Mark {
+pub enum Sight {
     /// The run was asked for.
     Dispatched,
     /// GitHub made the job, by GitHub's own clock.
@@ -57,41 +57,41 @@ pub enum Mark {
     InstanceGone,
 }
 
-impl Mark {
+impl Sight {
     /// The mark in words, as a stage of the report.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Mark::Dispatched => "run asked for",
-            Mark::Queued => "job queued at GitHub",
-            Mark::WebhookHeard => "webhook heard",
-            Mark::LaunchDecided => "launch decided",
-            Mark::Launched => "launched",
-            Mark::Ec2ShowsIt => "EC2 shows it",
-            Mark::Booted => "booted",
-            Mark::Configured => "configured",
-            Mark::SecretStored => "secret stored",
-            Mark::SecretGone => "secret gone",
-            Mark::Online => "online",
-            Mark::Cancelled => "job cancelled",
-            Mark::Idle => "idle",
-            Mark::JobStarted => "job started",
-            Mark::BusySeen => "GitHub says busy",
-            Mark::JobEnded => "job ended",
-            Mark::DrainAsked => "drain asked",
-            Mark::RegistrationGone => "registration gone",
-            Mark::InstanceEnding => "instance ending",
-            Mark::InstanceTerminated => "instance terminated",
-            Mark::InstanceGone => "instance gone",
+            Sight::Dispatched => "run asked for",
+            Sight::Queued => "job queued at GitHub",
+            Sight::WebhookHeard => "webhook heard",
+            Sight::LaunchDecided => "launch decided",
+            Sight::Launched => "launched",
+            Sight::Ec2ShowsIt => "EC2 shows it",
+            Sight::Booted => "booted",
+            Sight::Configured => "configured",
+            Sight::SecretStored => "secret stored",
+            Sight::SecretGone => "secret gone",
+            Sight::Online => "online",
+            Sight::Cancelled => "job cancelled",
+            Sight::Idle => "idle",
+            Sight::JobStarted => "job started",
+            Sight::BusySeen => "GitHub says busy",
+            Sight::JobEnded => "job ended",
+            Sight::DrainAsked => "drain asked",
+            Sight::RegistrationGone => "registration gone",
+            Sight::InstanceEnding => "instance ending",
+            Sight::InstanceTerminated => "instance terminated",
+            Sight::InstanceGone => "instance gone",
         }
     }
 
     /// Who saw it, and whose clock gave the time.
     pub const fn source(self) -> &'static str {
         match self {
-            Mark::Dispatched | Mark::Cancelled | Mark::DrainAsked => "doctor",
-            Mark::Queued | Mark::BusySeen | Mark::RegistrationGone => "GitHub",
-            Mark::Ec2ShowsIt | Mark::InstanceEnding | Mark::InstanceTerminated => "EC2",
-            Mark::SecretStored | Mark::SecretGone => "SSM",
+            Sight::Dispatched | Sight::Cancelled | Sight::DrainAsked => "doctor",
+            Sight::Queued | Sight::BusySeen | Sight::RegistrationGone => "GitHub",
+            Sight::Ec2ShowsIt | Sight::InstanceEnding | Sight::InstanceTerminated => "EC2",
+            Sight::SecretStored | Sight::SecretGone => "SSM",
             _ => "controller",
         }
     }
@@ -103,7 +103,7 @@ pub struct InstanceSeen {
     /// The runner, as the controller last showed it.
     pub view: RunnerView,
     /// When each mark was seen, in milliseconds since 1970.
-    pub marks: BTreeMap<Mark, u64>,
+    pub marks: BTreeMap<Sight, u64>,
     /// The state of the instance, as EC2 last said it. It is empty until EC2 shows the instance.
     pub state: String,
     /// EC2's reason for the end of the instance, such as `Client.InstanceInitiatedShutdown`.
@@ -128,7 +128,7 @@ pub struct InstanceSeen {
 
 impl InstanceSeen {
     /// Notes when something happened. Only the first time counts.
-    pub fn mark(&mut self, mark: Mark, at_ms: u64) {
+    pub fn mark(&mut self, mark: Sight, at_ms: u64) {
         self.marks.entry(mark).or_insert(at_ms);
     }
 
@@ -139,7 +139,7 @@ impl InstanceSeen {
         self.failed |= view.phase == Phase::Failed;
         for event in &told.timeline {
             match event.what {
-                What::Gone => self.mark(Mark::InstanceGone, event.at),
+                What::Gone => self.mark(Sight::InstanceGone, event.at),
                 What::DeleteSecret => self.secret_deleted_by_controller = true,
                 What::BootFailed => self.failed = true,
                 _ => {}
@@ -159,10 +159,10 @@ impl InstanceSeen {
         };
         for stage in &view.stages {
             let mark = match stage.stage {
-                Stage::Launched => Mark::Launched,
-                Stage::Script => Mark::Booted,
-                Stage::Configured => Mark::Configured,
-                Stage::Online => Mark::Online,
+                Stage::Launched => Sight::Launched,
+                Stage::Script => Sight::Booted,
+                Stage::Configured => Sight::Configured,
+                Stage::Online => Sight::Online,
                 _ => continue,
             };
             self.mark(mark, asked + ms(stage.after_seconds));
@@ -194,8 +194,11 @@ mod tests {
         ];
         let told = Explanation { now: 140_000, timeline, ..Explanation::default() };
         seen.hear(&view, Some(&told));
-        let second = |mark: Mark| seen.marks.get(&mark).map(|at| at / 1000);
-        assert_eq!((second(Mark::Launched), second(Mark::Online), second(Mark::InstanceGone)), (Some(102), Some(132), Some(139)));
+        let second = |mark: Sight| seen.marks.get(&mark).map(|at| at / 1000);
+        assert_eq!(
+            (second(Sight::Launched), second(Sight::Online), second(Sight::InstanceGone)),
+            (Some(102), Some(132), Some(139))
+        );
         assert_eq!(seen.trouble.as_deref(), Some("SSM said no"));
         assert!(!seen.failed);
         seen.hear(&RunnerView { phase: Phase::Failed, ..view }, Some(&told));

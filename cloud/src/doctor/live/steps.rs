@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::follow::{Follow, Places, now_ms};
 use super::report::Went;
-use super::seen::Mark;
+use super::seen::Sight;
 use super::{FILE_EVERY, Kit, MINUTES, Stop, Verdict, workflow};
 
 impl Kit<'_> {
@@ -113,7 +113,7 @@ impl Kit<'_> {
             }
         };
         let (file, git_ref) = (self.wish.file.clone(), self.wish.git_ref.clone());
-        follow.mark(Mark::Dispatched, now_ms());
+        follow.mark(Sight::Dispatched, now_ms());
         match at.github.dispatch(&at.repo, &file, &git_ref).await {
             Ok(run) => {
                 follow.run = run;
@@ -141,7 +141,7 @@ impl Kit<'_> {
         let over = self.watch(at, &mut follow, |seen| ended(seen) || failed_to_boot(seen)).await;
         if matches!(over, Ok(true)) && !failed_to_boot(&follow) {
             // GitHub's row and EC2's last state may come a little later than what the controller knows.
-            let rest = |seen: &Follow| seen.has(Mark::RegistrationGone) && seen.has(Mark::InstanceTerminated);
+            let rest = |seen: &Follow| seen.has(Sight::RegistrationGone) && seen.has(Sight::InstanceTerminated);
             let grace = Instant::now() + (self.wish.patience / 10).min(Duration::from_secs(60));
             drop(self.watch(at, &mut follow, |seen| rest(seen) || Instant::now() >= grace).await);
         }
@@ -150,7 +150,7 @@ impl Kit<'_> {
         if let Some((id, _)) = follow.the_instance().filter(|_| went == Went::Done) {
             self.last_words = at.controller.last_words(&id.clone()).await.ok();
         }
-        if follow.has(Mark::JobEnded) {
+        if follow.has(Sight::JobEnded) {
             let run = follow.run;
             self.runs.retain(|known| Some(*known) != run);
         }
@@ -185,7 +185,7 @@ impl Kit<'_> {
     }
 
     async fn drained(&mut self, at: &Places<'_>, follow: &mut Follow) -> Result<(Went, String), Stop> {
-        if !self.watch(at, follow, |seen| seen.has(Mark::Launched) && seen.run.is_some()).await? {
+        if !self.watch(at, follow, |seen| seen.has(Sight::Launched) && seen.run.is_some()).await? {
             return Ok((Went::Failed, format!("no instance was launched: {}", follow.reason)));
         }
         let only = follow.the_instance().filter(|_| follow.instances.len() == 1).map(|(id, _)| id.clone());
@@ -202,7 +202,7 @@ impl Kit<'_> {
         let idle = |seen: &Follow| seen.instances.get(&id).is_some_and(|b| b.view.phase == Phase::Idle);
         let busy =
             |seen: &Follow| seen.instances.get(&id).is_some_and(|b| matches!(b.view.phase.as_str(), "busy" | "gone" | "failed"));
-        follow.mark(Mark::Cancelled, now_ms());
+        follow.mark(Sight::Cancelled, now_ms());
         if !self.watch(at, follow, |seen| idle(seen) || busy(seen)).await? || busy(follow) {
             let phase = follow.instances.get(&id).map(|b| b.view.phase).unwrap_or_default();
             return Ok((Went::Skipped, format!("the instance was not idle but {phase}: it is left to the controller")));
@@ -213,10 +213,10 @@ impl Kit<'_> {
             Err(error) => return Ok((Went::Refused, error.to_string())),
         };
         if let Some(seen) = follow.instances.get_mut(&id) {
-            seen.mark(Mark::Idle, now);
-            seen.mark(Mark::DrainAsked, now);
+            seen.mark(Sight::Idle, now);
+            seen.mark(Sight::DrainAsked, now);
         }
-        let gone = self.watch(at, follow, |seen| seen.has(Mark::InstanceGone)).await?;
+        let gone = self.watch(at, follow, |seen| seen.has(Sight::InstanceGone)).await?;
         Ok(if gone { (Went::Done, said) } else { (Went::Failed, format!("{said}, and it is still there: {}", follow.reason)) })
     }
 
@@ -259,11 +259,11 @@ impl Kit<'_> {
 }
 
 fn ended(seen: &Follow) -> bool {
-    seen.has(Mark::JobEnded) && seen.has(Mark::InstanceGone)
+    seen.has(Sight::JobEnded) && seen.has(Sight::InstanceGone)
 }
 
 fn failed_to_boot(seen: &Follow) -> bool {
-    !seen.has(Mark::JobStarted) && (seen.boot_failed.is_some() || seen.instances.values().any(|b| b.failed))
+    !seen.has(Sight::JobStarted) && (seen.boot_failed.is_some() || seen.instances.values().any(|b| b.failed))
 }
 
 /// How the first job went, and what was seen of it.
@@ -280,11 +280,11 @@ fn told_of_run(follow: &Follow, in_time: bool) -> (Went, String) {
     if !in_time {
         let what = match () {
             () if follow.job.is_none() => "GitHub's job was never seen".to_owned(),
-            () if !follow.has(Mark::WebhookHeard) => {
+            () if !follow.has(Sight::WebhookHeard) => {
                 "GitHub queued the job, and the controller never heard of it: see the App's webhook".to_owned()
             }
-            () if !follow.has(Mark::JobStarted) => format!("the job was not taken: {}", follow.reason),
-            () if !follow.has(Mark::JobEnded) => "the job runs and did not end".to_owned(),
+            () if !follow.has(Sight::JobStarted) => format!("the job was not taken: {}", follow.reason),
+            () if !follow.has(Sight::JobEnded) => "the job runs and did not end".to_owned(),
             () => "the job is over, and its instance is still there".to_owned(),
         };
         return (Went::Failed, format!("{what}; {last}"));

@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::super::GitHub;
-use super::super::fake::{Ask, Fake, IMPATIENT, KEY, Reply, credentials, forge, in_seconds, installations, reply, stall};
+use super::super::fake::{
+    DoubleRequest, Fake, IMPATIENT, KEY, Reply, credentials, forge, in_seconds, installations, reply, stall,
+};
 use super::*;
 
 fn token() -> Reply {
@@ -95,7 +97,7 @@ async fn a_token_that_is_refused_again_is_told_with_the_way_out() {
 
 #[tokio::test]
 async fn a_token_about_to_expire_is_not_used_again() {
-    let brief = |ask: &Ask, before| match ask.path.ends_with("/access_tokens") {
+    let brief = |ask: &DoubleRequest, before| match ask.path.ends_with("/access_tokens") {
         true => reply(201, json!({"token": format!("token-{before}"), "expires_at": in_seconds(299)})),
         false => installations(ask, before).unwrap_or_else(token),
     };
@@ -253,16 +255,16 @@ async fn no_answer_is_ambiguous_but_no_connection_or_no_token_is_not() {
 async fn a_connection_lost_after_the_request_is_ambiguous() {
     let fake = Fake::start(|_| token()).await;
     let github = fake.github();
-    let app = github.app(&"main".into(), &Call::new("", Method::GET, "", "")).expect("app");
+    let app = github.app(&"main".into(), &ApiCall::new("", Method::GET, "", "")).expect("app");
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let closing = fake.github_at(&format!("http://{}", listener.local_addr().expect("address")));
-    let lost = closing.app(&"main".into(), &Call::new("", Method::GET, "", "")).expect("app");
+    let lost = closing.app(&"main".into(), &ApiCall::new("", Method::GET, "", "")).expect("app");
     tokio::spawn(async move {
         let (socket, _) = listener.accept().await.expect("accept");
         socket.readable().await.expect("request");
         drop(socket);
     });
-    let call = Call::new("github.X", Method::POST, "/x", "do x");
+    let call = ApiCall::new("github.X", Method::POST, "/x", "do x");
     let bearer = SecretString::from("t");
     let payer = Payer::itself(&"main".into());
     assert!(app.send(&call, &payer, &bearer).await.is_ok());

@@ -15,7 +15,7 @@ use muster_reconciler::effect::{Outcome, RunnerSighting, Swept};
 use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{Forge, RunnerId, RunnerName};
 
-use super::super::{Call, GitHub};
+use super::super::{ApiCall, GitHub};
 use super::{RunnerPage, base};
 
 /// The rows on a page; GitHub's maximum.
@@ -82,7 +82,7 @@ impl GitHub {
     async fn page(&self, forge: &Forge, cluster: &str, number: usize, etag: Option<String>) -> Result<Option<Page>, Failure> {
         let path = format!("{}/actions/runners?per_page={PAGE_ROWS}&page={number}", base(&forge.scope));
         let what = format!("list the runners of {} (page {number})", forge.scope);
-        let call = Call { etag, ..Call::new("github.ListRunners", Method::GET, path, what) };
+        let call = ApiCall { etag, ..ApiCall::new("github.ListRunners", Method::GET, path, what) };
         let (call, answer) = self.ask(forge, call).await?;
         if answer.status == StatusCode::NOT_MODIFIED {
             return Ok(None);

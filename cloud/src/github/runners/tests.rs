@@ -5,7 +5,7 @@ use muster_reconciler::effect::{RunnerSighting, Swept};
 use muster_reconciler::ids::RunnerName;
 use serde_json::Value;
 
-use super::super::fake::{Ask, Fake, Reply, forge, reply, runner_1};
+use super::super::fake::{DoubleRequest, Fake, Reply, forge, reply, runner_1};
 use super::*;
 
 const MINT: &str = "/generate-jitconfig";
@@ -196,7 +196,7 @@ impl Pages {
     async fn start() -> (Pages, Fake) {
         let pages = Pages(Arc::new(Mutex::new((250, [1, 1, 1]))));
         let state = pages.0.clone();
-        let fake = Fake::start(move |ask: &Ask| {
+        let fake = Fake::start(move |ask: &DoubleRequest| {
             let (total, versions) = *state.lock().expect("pages");
             let number: u64 = ask.query.strip_prefix("per_page=100&page=").expect("page").parse().expect("number");
             let version = versions[number as usize - 1];

@@ -1,8 +1,8 @@
 //! Checks GitHubApps and GitHubTokens, which are muster's identities at GitHub, and which of them a pool may name.
 
-use super::{Check, Source, api_url};
+use super::{Check, Origin, api_url};
 use crate::ids::{AppName, Scope};
-use crate::manifest::document::{Documents, Problem, Read};
+use crate::manifest::document::{Documents, Problem, ReadDocument};
 use crate::manifest::{GitHubApp, GitHubToken, PoolGitHub, SecretRef};
 
 pub(super) fn app(app: &GitHubApp, check: &mut Check<'_>) {
@@ -105,12 +105,12 @@ struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    fn of<T>(kind: &'static str, field: &'static str, all: &'a [Read<T>], name: impl Fn(&T) -> &String) -> Names<'a> {
+    fn of<T>(kind: &'static str, field: &'static str, all: &'a [ReadDocument<T>], name: impl Fn(&T) -> &String) -> Names<'a> {
         let nameless = all.iter().any(|read| read.source.place("metadata.name").bad);
         Names { kind, field, known: all.iter().map(|read| name(&read.value).as_str()).collect(), nameless }
     }
 
-    fn look_up(&self, name: Option<&AppName>, others: &Names<'_>, source: &Source, problems: &mut Vec<Problem>) {
+    fn look_up(&self, name: Option<&AppName>, others: &Names<'_>, source: &Origin, problems: &mut Vec<Problem>) {
         let Some(name) = name.map(AppName::as_str).filter(|name| !self.nameless && !self.known.contains(name)) else { return };
         let kind = self.kind;
         let message = if others.known.contains(&name) {

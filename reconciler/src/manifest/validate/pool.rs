@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Check;
 use super::bootstrap::bootstrap;
 use crate::ids::Scope;
-use crate::manifest::document::{Problem, Read, Source};
+use crate::manifest::document::{Origin, Problem, ReadDocument};
 use crate::manifest::glob;
 use crate::manifest::{Allocation, Architecture, Lifetime, MarketPolicy, Os, RunnerPool, Span, schedule};
 
@@ -242,9 +242,9 @@ fn architecture_of(instance_type: &str) -> Architecture {
 }
 
 /// Finds pools that differ in nothing but their name. Otherwise the alphabet would decide which of them takes a job.
-pub(super) fn ambiguous(pools: &[Read<RunnerPool>], problems: &mut Vec<Problem>) {
-    let mut seen: BTreeMap<String, (&str, &Source)> = BTreeMap::new();
-    for Read { source, value: pool } in pools {
+pub(super) fn ambiguous(pools: &[ReadDocument<RunnerPool>], problems: &mut Vec<Problem>) {
+    let mut seen: BTreeMap<String, (&str, &Origin)> = BTreeMap::new();
+    for ReadDocument { source, value: pool } in pools {
         let spec = &pool.spec;
         let sorted = |list: &[String]| {
             let mut list: Vec<String> = list.iter().map(|item| item.to_ascii_lowercase()).collect();

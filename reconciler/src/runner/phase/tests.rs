@@ -2,7 +2,7 @@
 
 use super::*;
 
-const EC2: [Ec2; 5] = [Ec2::Requested, Ec2::Unseen, Ec2::Up, Ec2::Ending, Ec2::Ended];
+const EC2: [Ec2State; 5] = [Ec2State::Requested, Ec2State::Unseen, Ec2State::Up, Ec2State::Ending, Ec2State::Ended];
 const SEATS: [Seat; 5] = [Seat::None, Seat::Waiting, Seat::Idle, Seat::Busy, Seat::Lost];
 
 fn all_evidence() -> impl Iterator<Item = Evidence> {
@@ -27,12 +27,12 @@ fn all_evidence() -> impl Iterator<Item = Evidence> {
 
 /// The table of phases, written a second time and in another way: for each phase, exactly when it holds.
 fn expected(e: &Evidence) -> Phase {
-    let alive = !matches!(e.ec2, Ec2::Ending | Ec2::Ended);
+    let alive = !matches!(e.ec2, Ec2State::Ending | Ec2State::Ended);
     let quiet = alive && !e.interrupted && !e.job_over;
     let free = quiet && !e.job_running && e.seat != Seat::Busy;
     let table = [
-        (Phase::Gone, e.ec2 == Ec2::Ended),
-        (Phase::Terminating, e.ec2 == Ec2::Ending || (alive && !e.interrupted && e.job_over)),
+        (Phase::Gone, e.ec2 == Ec2State::Ended),
+        (Phase::Terminating, e.ec2 == Ec2State::Ending || (alive && !e.interrupted && e.job_over)),
         (Phase::Interrupted, alive && e.interrupted),
         (Phase::Busy, quiet && (e.job_running || e.seat == Seat::Busy)),
         (Phase::Draining, free && e.draining),
@@ -45,10 +45,17 @@ fn expected(e: &Evidence) -> Phase {
             Phase::Configured,
             free && !e.draining && !e.overdue && (e.seat == Seat::Waiting || (e.seat == Seat::None && e.configured)),
         ),
-        (Phase::Launching, free && !e.draining && !e.overdue && e.seat == Seat::None && !e.configured && e.ec2 == Ec2::Requested),
+        (
+            Phase::Launching,
+            free && !e.draining && !e.overdue && e.seat == Seat::None && !e.configured && e.ec2 == Ec2State::Requested,
+        ),
         (
             Phase::Booting,
-            free && !e.draining && !e.overdue && e.seat == Seat::None && !e.configured && matches!(e.ec2, Ec2::Up | Ec2::Unseen),
+            free && !e.draining
+                && !e.overdue
+                && e.seat == Seat::None
+                && !e.configured
+                && matches!(e.ec2, Ec2State::Up | Ec2State::Unseen),
         ),
     ];
     let hits: Vec<Phase> = table.iter().filter(|(_, holds)| *holds).map(|(p, _)| *p).collect();
