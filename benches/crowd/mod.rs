@@ -59,7 +59,7 @@ pub fn answer(effect: &Effect) -> Option<Outcome> {
                 .map(|n| InstanceSighting {
                     id: name(n).instance,
                     pool: "linux".into(),
-                    forge: None,
+                    list_id: None,
                     intent: None,
                     state: InstanceState::Running,
                     launched_at: Time::from_millis(1),

@@ -92,15 +92,15 @@ impl Keyring {
     /// The signer is believed if no rule applies, and for an App that lists no secret.
     pub fn authorize(&self, signer: &WebhookKey, spec: &Spec, event: &JobEvent, route: &Route) -> Result<(), ForeignKey> {
         let covers = |pool: &RunnerPool| matching::covers(&pool.spec.github.scope, event);
-        let signers = |pool: &RunnerPool| signer.apps.contains(&pool.forge().app);
+        let signers = |pool: &RunnerPool| signer.apps.contains(&pool.list_id().app);
         let speaks = |pool: &RunnerPool| {
-            let app = pool.forge().app;
+            let app = pool.list_id().app;
             signer.apps.contains(&app) || self.find(|key| key.apps.contains(&app)).is_none()
         };
         let covering: Vec<&RunnerPool> = spec.pools.values().filter(|pool| covers(pool)).collect();
         let foreign = |pool: &RunnerPool| ForeignKey {
             signer: signer.apps.first().cloned().unwrap_or_default(),
-            owner: pool.forge().app,
+            owner: pool.list_id().app,
             overlap: covers(pool) && covering.iter().any(|pool| signers(pool)),
         };
         if let Some(pool) = pool_of_runner(spec, event) {

@@ -282,9 +282,9 @@ impl Controller {
         let deliveries = self.spec.apps.keys().cloned().map(Source::Deliveries);
         let sources: Vec<Source> = [Source::Instances, Source::Secrets].into_iter().chain(deliveries).collect();
         for source in sources {
-            self.look_at(source, now);
+            self.order_sweep(source, now);
         }
-        self.look_at_lists(now);
+        self.order_sweeps_of_lists(now);
         for name in self.seen().pool_names() {
             self.mark(&name, now);
         }
@@ -319,14 +319,14 @@ impl Controller {
     }
 
     /// Every list that may show one of our runners is swept from now on.
-    fn look_at_lists(&mut self, now: Time) {
+    fn order_sweeps_of_lists(&mut self, now: Time) {
         for list in self.lists() {
-            self.look_at(Source::Runners(list), now);
+            self.order_sweep(Source::Runners(list), now);
         }
     }
 
     /// A source is swept from now on. If its last sweep failed, the backoff ends first.
-    fn look_at(&mut self, source: Source, now: Time) {
+    fn order_sweep(&mut self, source: Source, now: Time) {
         let state = self.sweeps.entry(source).or_insert(SweepState { due: Time::FAR, ..SweepState::default() });
         if state.due == Time::FAR && !state.in_flight {
             state.due = now.max(state.not_before);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::event::{Ec2Event, InstanceState, JobEvent, JobState};
 use crate::failure::{Failure, OfferingError};
 use crate::ids::{
-    AppName, DeliveryId, EffectId, Forge, InstanceId, Intent, JobId, MessageId, Payer, PoolName, RunId, RunnerId, RunnerName,
+    AppName, DeliveryId, EffectId, InstanceId, Intent, JobId, ListId, MessageId, Payer, PoolName, RunId, RunnerId, RunnerName,
 };
 use crate::manifest::{Allocation, Spec};
 use crate::market::{Market, Offering};
@@ -119,7 +119,7 @@ pub enum Action {
     /// while the runner is busy.
     Deregister {
         /// The list that has the registration.
-        forge: Forge,
+        list_id: ListId,
         /// The registration's id at GitHub.
         runner: RunnerId,
         /// The runner's name.
@@ -173,7 +173,7 @@ pub struct Launch {
     /// The pool that gets the instances.
     pub pool: PoolName,
     /// The list in which the instances will register.
-    pub forge: Forge,
+    pub list_id: ListId,
     /// The number of instances.
     pub count: u32,
     /// The name of the launch template. Its version is `$Default`.
@@ -199,7 +199,7 @@ impl Launch {
         offerings: &[Offering],
     ) -> Option<Launch> {
         let manifest = spec.pools.get(pool)?;
-        let (settings, forge) = (&manifest.spec.instance, manifest.forge());
+        let (settings, list_id) = (&manifest.spec.instance, manifest.list_id());
         let cluster = spec.controller.cluster();
         let mut all_tags = spec.controller.spec.tags.clone();
         all_tags.extend(settings.tags.clone());
@@ -208,7 +208,7 @@ impl Launch {
             (tags::CLUSTER, cluster.to_owned()),
             (tags::POOL, pool.to_string()),
             (tags::INTENT, intent.to_string()),
-            (tags::LIST, forge.as_tag()),
+            (tags::LIST, list_id.as_tag()),
         ];
         for (key, value) in own {
             if key != "Name" || !all_tags.contains_key(key) {
@@ -218,7 +218,7 @@ impl Launch {
         Some(Launch {
             intent,
             pool: pool.clone(),
-            forge,
+            list_id,
             count,
             template: manifest.launch_template(cluster),
             offerings: offerings.to_vec(),
@@ -235,7 +235,7 @@ pub struct Configure {
     /// The runner's name, which holds the instance's id.
     pub name: RunnerName,
     /// The list in which the instance registers.
-    pub forge: Forge,
+    pub list_id: ListId,
     /// The name of the runner group. Not used for repository scopes.
     pub group: String,
     /// The runner's labels.
@@ -255,7 +255,7 @@ pub enum Source {
     /// This cluster's instances: one filtered, paginated DescribeInstances.
     Instances,
     /// The runners of one list at GitHub whose names begin with this cluster's name.
-    Runners(Forge),
+    Runners(ListId),
     /// The JIT secrets in SSM.
     Secrets,
     /// One App's webhooks of the last 24 hours that GitHub could not deliver.
@@ -266,7 +266,7 @@ impl Source {
     /// The payer at GitHub whose limit a sweep of this source counts against. None: the source is not at GitHub.
     pub fn payer(&self) -> Option<Payer> {
         match self {
-            Source::Runners(forge) => Some(forge.payer()),
+            Source::Runners(list_id) => Some(list_id.payer()),
             Source::Deliveries(app) => Some(Payer::itself(app)),
             Source::Instances | Source::Secrets => None,
         }
@@ -376,7 +376,7 @@ pub struct InstanceSighting {
     /// The value of the `muster:pool` tag.
     pub pool: PoolName,
     /// The list in the `muster:list` tag. None: there is no such tag, or it cannot be read.
-    pub forge: Option<Forge>,
+    pub list_id: Option<ListId>,
     /// The value of the `muster:intent` tag.
     pub intent: Option<Intent>,
     /// EC2's state of the instance.

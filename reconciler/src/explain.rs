@@ -92,7 +92,7 @@ impl Seen<'_> {
     fn runner_reason(&self, r: &Runner, phase: Phase, now: Time) -> RunnerReason {
         RunnerReason {
             standing: self.standing(r, phase, now),
-            ends_after: phase == Phase::Busy && (r.drain().is_some() || r.wish().is_some()),
+            ends_after: phase == Phase::Busy && (r.drain().is_some() || r.ordered().is_some()),
             unanswered: r.unanswered().filter(|_| phase.is_supply()).and_then(|ask| ask.why().cloned()),
             last_error: r.last_error().map(str::to_owned),
         }
@@ -195,7 +195,7 @@ fn drained(r: &Runner, now: Time) -> Standing {
 fn source_word(source: &Source) -> String {
     match source {
         Source::Instances => "instances".into(),
-        Source::Runners(forge) => format!("runners {}", forge.scope),
+        Source::Runners(list_id) => format!("runners {}", list_id.scope),
         Source::Secrets => "secrets".into(),
         Source::Deliveries(app) => format!("deliveries {app}"),
     }

@@ -222,23 +222,23 @@ impl JsonSchema for Scope {
 
 /// One list of runners at GitHub: the runners that an App sees at a scope.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct Forge {
+pub struct ListId {
     /// The GitHubApp or GitHubToken whose credentials are used.
     pub app: AppName,
     /// The scope at which the runners register.
     pub scope: Scope,
 }
 
-impl Forge {
+impl ListId {
     /// The list as the value of a tag: `APP/SCOPE`, such as `main/org/acme`.
     pub fn as_tag(&self) -> String {
         format!("{}/{}", self.app, self.scope)
     }
 
     /// Reads the value of such a tag. None: the value has another form.
-    pub fn parse_tag(value: &str) -> Option<Forge> {
+    pub fn parse_tag(value: &str) -> Option<ListId> {
         let (app, scope) = value.split_once('/')?;
-        Some(Forge { app: app.into(), scope: scope.parse().ok()? })
+        Some(ListId { app: app.into(), scope: scope.parse().ok()? })
     }
 }
 
@@ -274,7 +274,7 @@ impl fmt::Display for Payer {
     }
 }
 
-impl Forge {
+impl ListId {
     /// The payer of requests about this list. Only a token reaches an enterprise, and a token has one limit for everything.
     pub fn payer(&self) -> Payer {
         match &self.scope {
@@ -284,7 +284,7 @@ impl Forge {
     }
 }
 
-impl fmt::Display for Forge {
+impl fmt::Display for ListId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.scope, self.app)
     }

@@ -119,7 +119,7 @@ impl Runner {
     ///
     /// Decision 0010, rows 13, 32.
     pub fn supplies(&self, pool: Option<&RunnerPool>, phase: Phase) -> bool {
-        phase.is_supply() && self.wish().is_none() && !self.may_be_leaving() && !pool.is_some_and(|p| self.outdated(p))
+        phase.is_supply() && self.ordered().is_none() && !self.may_be_leaving() && !pool.is_some_and(|p| self.outdated(p))
     }
 
     /// Whether any source shows a sign that a job may be running on the runner.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::effect::Source;
 use crate::event::{Ec2Event, Ec2EventKind, JobEvent, JobState};
 use crate::fact::Fact;
-use crate::ids::{AppName, Forge, InstanceId, Intent, JobId, PoolName, RunnerId, RunnerName};
+use crate::ids::{AppName, InstanceId, Intent, JobId, ListId, PoolName, RunnerId, RunnerName};
 use crate::manifest::Spec;
 use crate::past::RunnerPast;
 use crate::runner::{CONSISTENCY_LAG, Phase, Runner, Terms};
@@ -59,7 +59,7 @@ pub struct World {
     /// A predecessor knew of the list, and the manifests may not name the list any more.
     ///
     /// Decision 0010, row 25.
-    left_lists: BTreeSet<Forge>,
+    left_lists: BTreeSet<ListId>,
     /// What happened since the controller last took the facts.
     facts: Vec<Fact>,
     stillborn: Vec<Stillborn>,
@@ -123,7 +123,7 @@ impl World {
     }
 
     /// The lists that may show one of our runners.
-    pub fn lists(&self) -> BTreeSet<&Forge> {
+    pub fn lists(&self) -> BTreeSet<&ListId> {
         self.runners.values().filter_map(Runner::list).chain(&self.left_lists).collect()
     }
 
@@ -264,7 +264,7 @@ impl World {
             }
             let gone_at = r.gone_at().unwrap_or(now);
             // Two sweeps are needed, because one list may lack a row. After that, nobody may ever look at the list again.
-            let looked = |list: &Forge| {
+            let looked = |list: &ListId| {
                 let swept = sources.get(&Source::Runners(list.clone())).and_then(|f| f.previous);
                 swept.is_some_and(|s| s >= gone_at) || lost_apps.contains(&list.app)
             };

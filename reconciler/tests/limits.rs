@@ -84,7 +84,7 @@ fn an_organisations_spent_limit_delays_no_other_organisation_of_its_app() {
     };
     assert_eq!((configured("other"), configured("linux")), (2, 0));
     let looked = |scope: &str| {
-        let of = |s: &Source| matches!(s, Source::Runners(forge) if forge.scope.to_string() == scope);
+        let of = |s: &Source| matches!(s, Source::Runners(list_id) if list_id.scope.to_string() == scope);
         scene.swept.iter().filter(|(at, s)| *at > from && of(s)).count()
     };
     assert!(looked("org/umbrella") > 1 && looked("org/acme") == 0, "{} {}", looked("org/umbrella"), looked("org/acme"));

@@ -46,7 +46,7 @@ fn the_examples_are_good_and_say_what_they_mean() {
     );
     let warm = &spec.pools[&PoolName::from("linux-warm")];
     assert_eq!((warm.spec.runner.lifetime, warm.spec.capacity.schedules.len()), (Lifetime::Reusable, 1));
-    assert_eq!(spec.forges().len(), 1);
+    assert_eq!(spec.list_ids().len(), 1);
 }
 
 #[test]
@@ -321,10 +321,10 @@ fn of_enterprise(token: &str, github: &str) -> Vec<Text> {
 fn a_pool_of_an_enterprise_names_a_token() {
     let spec = load(&of_enterprise(TOKEN, "token: big")).expect("valid");
     let pool = &spec.pools[&PoolName::from("linux-x64")];
-    let forge = pool.forge();
-    assert_eq!((forge.app.as_str(), forge.scope.to_string().as_str()), ("big", "enterprise/big"));
-    assert_eq!(spec.api_url(&forge.app), Some("https://api.github.com"));
-    assert_eq!(spec.payer(&forge.app, "acme/web"), forge.payer(), "a token has one limit for all accounts");
+    let list_id = pool.list_id();
+    assert_eq!((list_id.app.as_str(), list_id.scope.to_string().as_str()), ("big", "enterprise/big"));
+    assert_eq!(spec.api_url(&list_id.app), Some("https://api.github.com"));
+    assert_eq!(spec.payer(&list_id.app, "acme/web"), list_id.payer(), "a token has one limit for all accounts");
     let main = AppName::from("main");
     assert_ne!(spec.payer(&main, "acme/web"), spec.payer(&main, "umbrella/lab"), "an App has one limit for each account");
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use muster_reconciler::effect::{InstanceSighting, Launch, Launched, LaunchedInstance};
 use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState};
 use muster_reconciler::failure::{Failure, FailureKind, OfferingError};
-use muster_reconciler::ids::{Forge, InstanceId, Intent, PoolName, RunnerId};
+use muster_reconciler::ids::{InstanceId, Intent, ListId, PoolName, RunnerId};
 use muster_reconciler::market::{Market, Offering};
 use muster_reconciler::refusal::{CodeScope, Refusal};
 use muster_reconciler::time::Time;
@@ -60,7 +60,7 @@ pub struct TrueInstance {
     /// The pool, from the tag `muster:pool`.
     pub pool: PoolName,
     intent: Intent,
-    forge: Forge,
+    list_id: ListId,
     launched_at: Time,
     instance_type: Arc<str>,
     subnet: Arc<str>,
@@ -280,7 +280,7 @@ impl Cloud {
             TrueInstance {
                 pool: l.pool.clone(),
                 intent: l.intent.clone(),
-                forge: l.forge.clone(),
+                list_id: l.list_id.clone(),
                 launched_at: now,
                 instance_type: Arc::clone(&offering.instance_type),
                 subnet: Arc::clone(&offering.subnet),
@@ -406,7 +406,7 @@ impl Cloud {
             rows.push(InstanceSighting {
                 id: id.clone(),
                 pool: instance.pool.clone(),
-                forge: Some(instance.forge.clone()),
+                list_id: Some(instance.list_id.clone()),
                 intent: Some(instance.intent.clone()),
                 state: change.state,
                 launched_at: instance.launched_at,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use muster_reconciler::effect::{Configure, Resource, RunnerSighting};
 use muster_reconciler::failure::{Failure, FailureKind};
-use muster_reconciler::ids::{Forge as List, InstanceId, JobId, Payer, PoolName, RunnerId, RunnerName};
+use muster_reconciler::ids::{InstanceId, JobId, ListId as List, Payer, PoolName, RunnerId, RunnerName};
 use muster_reconciler::time::Time;
 
 use crate::event::Event;
@@ -88,7 +88,7 @@ impl TrueRegistration {
 
     /// Whether GitHub gives the runner all jobs that count for the pool.
     pub fn serves(&self, pool: &muster_reconciler::manifest::RunnerPool) -> bool {
-        self.list == pool.forge() && self.group == pool.spec.github.runner_group && fits(&pool.spec.labels, &self.labels)
+        self.list == pool.list_id() && self.group == pool.spec.github.runner_group && fits(&pool.spec.labels, &self.labels)
     }
 
     /// The list that the registration is in.
@@ -162,15 +162,15 @@ impl Registry {
     fn insert(&mut self, c: &Configure, gone: bool) -> RunnerId {
         self.next += 1;
         let id = RunnerId(self.next);
-        self.by_name.insert((c.name.instance.clone(), c.forge.clone()), id);
-        let list = self.lists.entry(c.forge.clone()).or_default();
+        self.by_name.insert((c.name.instance.clone(), c.list_id.clone()), id);
+        let list = self.lists.entry(c.list_id.clone()).or_default();
         list.0.insert(id);
         list.1 += 1;
         self.runners.insert(
             id,
             TrueRegistration {
                 name: c.name.clone(),
-                list: c.forge.clone(),
+                list: c.list_id.clone(),
                 group: c.group.clone(),
                 labels: c.labels.clone(),
                 listed_labels: c.labels.clone().into(),
@@ -238,7 +238,7 @@ impl Registry {
     /// Makes a JIT configuration, and with it a registration that is offline until the instance connects. A name can be
     /// used once.
     pub(super) fn mint(&mut self, c: &Configure, nature: &mut Nature) -> Result<RunnerId, Failure> {
-        let key = (c.name.instance.clone(), c.forge.clone());
+        let key = (c.name.instance.clone(), c.list_id.clone());
         if !self.by_name.contains_key(&key) && nature.hits(Fault::NameConflict) {
             self.insert(c, true);
         }

@@ -43,8 +43,8 @@ pub(super) fn api(action: &Action) -> &'static str {
 /// The rate limit at GitHub that an action counts against. None: the action is no call to GitHub.
 pub(super) fn counts_against(action: &Action, spec: &Spec) -> Option<(Payer, Resource)> {
     match action {
-        Action::Configure(Configure { forge, .. }) => Some((forge.payer(), Resource::Registration)),
-        Action::Deregister { forge, .. } => Some((forge.payer(), Resource::Core)),
+        Action::Configure(Configure { list_id, .. }) => Some((list_id.payer(), Resource::Registration)),
+        Action::Deregister { list_id, .. } => Some((list_id.payer(), Resource::Core)),
         Action::Sweep(source) => Some((source.payer()?, Resource::Core)),
         Action::CheckJob { app, repo, .. } => Some((spec.payer(app, repo), Resource::Core)),
         Action::Redeliver { app, .. } => Some((Payer::itself(app), Resource::Core)),

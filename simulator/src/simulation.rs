@@ -14,7 +14,7 @@ use muster_reconciler::controller::Controller;
 use muster_reconciler::effect::{Input, Outcome, Swept};
 use muster_reconciler::event::JobState;
 use muster_reconciler::fact::Fact;
-use muster_reconciler::ids::{EffectId, Forge as List, JobId};
+use muster_reconciler::ids::{EffectId, JobId, ListId as List};
 use muster_reconciler::manifest::Spec;
 use muster_reconciler::time::Time;
 

@@ -2,7 +2,7 @@
 
 use muster_reconciler::effect::Configure;
 use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState};
-use muster_reconciler::ids::{Forge as List, InstanceId, JobId, RunnerName};
+use muster_reconciler::ids::{InstanceId, JobId, ListId as List, RunnerName};
 use muster_reconciler::manifest::Spec;
 
 use crate::event::Event;
@@ -18,12 +18,12 @@ pub(super) fn other_cluster(ours: &str) -> String {
 /// Adds registrations of another cluster to our lists, and plans EC2's events about its instances.
 pub(super) fn settle(spec: &Spec, registry: &mut Registry, rng: &mut Rng, nature: &mut Nature) {
     let cluster = other_cluster(spec.controller.cluster());
-    let lists: Vec<List> = spec.forges().into_iter().collect();
+    let lists: Vec<List> = spec.list_ids().into_iter().collect();
     for (nth, list) in lists.into_iter().enumerate() {
         let instance: InstanceId = format!("i-0000f{nth:012x}").into();
         let configure = Configure {
             name: RunnerName { cluster: cluster.clone(), pool: "theirs".into(), instance: instance.clone() },
-            forge: list,
+            list_id: list,
             group: "Default".into(),
             labels: vec!["theirs".into()],
             work_directory: "_work".into(),

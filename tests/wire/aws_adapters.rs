@@ -18,7 +18,7 @@ use crate::support::tools::DeadPort;
 use muster_reconciler::effect::{InstanceSighting, Launch, LaunchedInstance, Outcome, Swept};
 use muster_reconciler::event::InstanceState;
 use muster_reconciler::failure::{Failure, FailureKind, OfferingError};
-use muster_reconciler::ids::{Forge, InstanceId};
+use muster_reconciler::ids::{InstanceId, ListId};
 use muster_reconciler::manifest::{Allocation, Text};
 use muster_reconciler::market::{Market, Offering};
 use muster_reconciler::tags;
@@ -89,7 +89,7 @@ fn a_launch(cluster: &str, intent: &str, count: u32, subnets: &[Arc<str>]) -> La
     Launch {
         intent: intent.into(),
         pool: "linux".into(),
-        forge: Forge::parse_tag(LIST).expect("a list"),
+        list_id: ListId::parse_tag(LIST).expect("a list"),
         count,
         template: "prod-linux".into(),
         offerings: vec![offer("m7i.large", &subnets[0]), offer("m6i.large", &subnets[1])],

@@ -148,7 +148,8 @@ async fn a_bad_download_leaves_the_former_latest_and_nothing_else() {
     let better = noise(20 << 20, 2);
     stage.releases.publish("2.331.0", 0, &[("linux-x64", better.clone())]);
 
-    for (fault, words) in [(Fault::BreakOff(17 << 20), "it broke off"), (Fault::Forge, "as its release says; nothing was stored")]
+    for (fault, words) in
+        [(Fault::BreakOff(17 << 20), "it broke off"), (Fault::ListId, "as its release says; nothing was stored")]
     {
         stage.releases.fault(Some(fault));
         let (code, answer) = stage.json(&[]).await;

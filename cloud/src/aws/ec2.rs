@@ -13,7 +13,7 @@ use base64::prelude::BASE64_STANDARD;
 use muster_reconciler::effect::{InstanceSighting, Launch, Launched, LaunchedInstance, Outcome, Swept};
 use muster_reconciler::event::InstanceState;
 use muster_reconciler::failure::{Failure, FailureKind, OfferingError};
-use muster_reconciler::ids::{Forge, InstanceId};
+use muster_reconciler::ids::{InstanceId, ListId};
 use muster_reconciler::manifest::Allocation;
 use muster_reconciler::market::Market;
 use muster_reconciler::refusal::Refusal;
@@ -370,7 +370,7 @@ fn sighting(instance: &types::Instance) -> Option<InstanceSighting> {
     Some(InstanceSighting {
         id: instance.instance_id()?.into(),
         pool: tag(tags::POOL).unwrap_or_default().into(),
-        forge: tag(tags::LIST).and_then(Forge::parse_tag),
+        list_id: tag(tags::LIST).and_then(ListId::parse_tag),
         intent: tag(tags::INTENT).map(Into::into),
         state,
         launched_at: Time::from_millis(
@@ -459,7 +459,7 @@ mod tests {
         let mut launch = Launch {
             intent: "1".into(),
             pool: "linux".into(),
-            forge: Forge::default(),
+            list_id: ListId::default(),
             count: 1,
             template: "prod-linux".into(),
             offerings: vec![offer("m7i.large", "a"), offer("m7i.large", "b"), offer("m6i.large", "a")],

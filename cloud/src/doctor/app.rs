@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use muster_reconciler::ids::{Forge, Scope};
+use muster_reconciler::ids::{ListId, Scope};
 use muster_reconciler::manifest::{GitHubApp, Spec};
 
 use super::finding::{Complaints, Finding, way_out};
@@ -44,7 +44,7 @@ fn lacking(granted: &BTreeMap<String, String>, needs: &BTreeSet<Need>) -> Vec<&'
 pub(super) async fn check(github: &GitHub, name: &str, app: &GitHubApp, spec: &Spec) -> Finding {
     let check = format!("App {name}");
     match github.about(&name.into()).await {
-        Ok(about) => judge_app(check, app, &about, &needs(forges(spec, name).iter().map(|forge| &forge.scope))),
+        Ok(about) => judge_app(check, app, &about, &needs(list_ids(spec, name).iter().map(|list_id| &list_id.scope))),
         Err(failure) => {
             let next = "correct spec.appId, spec.privateKey or spec.apiUrl";
             Finding::failed(check, &failure.message, way_out(&failure, "it", next))
@@ -68,36 +68,36 @@ fn judge_app(check: String, app: &GitHubApp, about: &AppDescription, needs: &BTr
 }
 
 /// The lists that the pools of an App register in.
-pub(super) fn forges(spec: &Spec, app: &str) -> BTreeSet<Forge> {
-    spec.pools.values().map(|pool| pool.forge()).filter(|forge| forge.app.as_str() == app).collect()
+pub(super) fn list_ids(spec: &Spec, app: &str) -> BTreeSet<ListId> {
+    spec.pools.values().map(|pool| pool.list_id()).filter(|list_id| list_id.app.as_str() == app).collect()
 }
 
 /// Checks an installation, its runner groups, and how many requests GitHub still admits.
-pub(super) async fn check_forge(github: &GitHub, spec: &Spec, forge: &Forge) -> Vec<Finding> {
-    let check = format!("installation on {}", forge.scope);
-    let installation = match github.installation(forge).await {
+pub(super) async fn check_list(github: &GitHub, spec: &Spec, list_id: &ListId) -> Vec<Finding> {
+    let check = format!("installation on {}", list_id.scope);
+    let installation = match github.installation(list_id).await {
         Ok(installation) => installation,
         Err(failure) => {
-            let next = format!("install the App on {}, or correct spec.github.scope", forge.scope);
+            let next = format!("install the App on {}, or correct spec.github.scope", list_id.scope);
             return vec![Finding::failed(check, &failure.message, way_out(&failure, "it", &next))];
         }
     };
-    let mut found = vec![judge_installation(check, &installation, &needs([&forge.scope]))];
+    let mut found = vec![judge_installation(check, &installation, &needs([&list_id.scope]))];
     if installation.suspended_at.is_none() {
-        found.extend(check_groups(github, spec, forge).await);
+        found.extend(check_groups(github, spec, list_id).await);
     }
     found
 }
 
 /// Checks the runner groups that the pools name, and how many requests GitHub still admits.
-pub(super) async fn check_groups(github: &GitHub, spec: &Spec, forge: &Forge) -> Vec<Finding> {
+pub(super) async fn check_groups(github: &GitHub, spec: &Spec, list_id: &ListId) -> Vec<Finding> {
     let mut found = Vec::new();
-    if !matches!(forge.scope, Scope::Repo(..)) {
-        let pools = spec.pools.values().filter(|pool| pool.forge() == *forge);
+    if !matches!(list_id.scope, Scope::Repo(..)) {
+        let pools = spec.pools.values().filter(|pool| pool.list_id() == *list_id);
         let groups: BTreeSet<&String> = pools.map(|pool| &pool.spec.github.runner_group).collect();
         for group in groups {
-            let check = format!("runner group {group} of {}", forge.scope);
-            found.push(match github.find_group(forge, group).await {
+            let check = format!("runner group {group} of {}", list_id.scope);
+            found.push(match github.find_group(list_id, group).await {
                 Ok(id) => Finding::ok(check, format!("id {id}")),
                 Err(failure) => {
                     let next = "create it at GitHub, or correct spec.github.runnerGroup";
@@ -106,8 +106,8 @@ pub(super) async fn check_groups(github: &GitHub, spec: &Spec, forge: &Forge) ->
             });
         }
     }
-    let check = format!("requests left for {}", forge.scope);
-    found.push(match github.rate(forge).await {
+    let check = format!("requests left for {}", list_id.scope);
+    found.push(match github.rate(list_id).await {
         Ok((rate, configurations)) => judge_rate(check, rate, configurations),
         Err(failure) => Finding::failed(check, &failure.message, way_out(&failure, "it", "see GitHub's message")),
     });

@@ -101,9 +101,9 @@ async fn github(spec: &Spec, name: &str, app: &GitHubApp, secrets: &Secrets) -> 
         bounded(format!("App {name}"), async move { vec![app::check(client, name, app, spec).await] }),
         bounded(format!("webhook of App {name}"), hook::check(client, name)),
     ];
-    for forge in app::forges(spec, name) {
-        let what = format!("installation on {}", forge.scope);
-        checks.push(bounded(what, async move { app::check_forge(client, spec, &forge).await }));
+    for list_id in app::list_ids(spec, name) {
+        let what = format!("installation on {}", list_id.scope);
+        checks.push(bounded(what, async move { app::check_list(client, spec, &list_id).await }));
     }
     found.extend(join_all(checks).await.into_iter().flatten());
     found
@@ -123,9 +123,9 @@ async fn enterprise(spec: &Spec, name: &str, token: &GitHubToken, secrets: &Secr
     };
     let client = &client;
     let mut checks = vec![bounded(format!("token {name}"), async move { vec![token::check(client, name).await] })];
-    for forge in app::forges(spec, name) {
-        checks.push(bounded(format!("runner groups of {}", forge.scope), async move {
-            app::check_groups(client, spec, &forge).await
+    for list_id in app::list_ids(spec, name) {
+        checks.push(bounded(format!("runner groups of {}", list_id.scope), async move {
+            app::check_groups(client, spec, &list_id).await
         }));
     }
     found.extend(join_all(checks).await.into_iter().flatten());

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use chrono::NaiveDateTime;
 use http::{HeaderMap, Method};
 use muster_reconciler::failure::{Failure, FailureKind};
-use muster_reconciler::ids::{AppName, Forge, Scope};
+use muster_reconciler::ids::{AppName, ListId, Scope};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -139,11 +139,11 @@ impl GitHub {
     }
 
     /// The App's installation on the account of a list's scope.
-    pub async fn installation(&self, forge: &Forge) -> Result<Installation, Failure> {
-        let what = format!("look at the installation of App `{}` for {}", forge.app, forge.scope);
+    pub async fn installation(&self, list_id: &ListId) -> Result<Installation, Failure> {
+        let what = format!("look at the installation of App `{}` for {}", list_id.app, list_id.scope);
         let mut call = as_app("github.GetInstallation", String::new(), what);
-        let app = self.app(&forge.app, &call)?;
-        call.path = format!("/app/installations/{}", app.find_installation(&forge.scope).await?);
+        let app = self.app(&list_id.app, &call)?;
+        call.path = format!("/app/installations/{}", app.find_installation(&list_id.scope).await?);
         app.call_as_app(&call).await?.json(&call)
     }
 
@@ -159,10 +159,10 @@ impl GitHub {
     /// How many requests are left in this hour. The second value is how many configurations are left; None if GitHub does not
     /// count them apart. This request does not count against the rate limit.
     /// <https://docs.github.com/en/rest/rate-limit/rate-limit>
-    pub async fn rate(&self, forge: &Forge) -> Result<(RateLeft, Option<RateLeft>), Failure> {
-        let what = format!("ask how many requests are left for {}", forge.scope);
+    pub async fn rate(&self, list_id: &ListId) -> Result<(RateLeft, Option<RateLeft>), Failure> {
+        let what = format!("ask how many requests are left for {}", list_id.scope);
         let call = ApiCall::new("github.GetRateLimit", Method::GET, "/rate_limit", what);
-        let answer: RateAnswer = self.app(&forge.app, &call)?.call(&forge.scope, &call).await?.json(&call)?;
+        let answer: RateAnswer = self.app(&list_id.app, &call)?.call(&list_id.scope, &call).await?.json(&call)?;
         Ok((answer.resources.core, answer.resources.actions_runner_registration))
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method, Response};
 use muster_operations::observer::Ended;
 use muster_reconciler::effect::{Configure, GitHubLimit};
-use muster_reconciler::ids::{Forge, RunnerName};
+use muster_reconciler::ids::{ListId, RunnerName};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use warp::Filter as _;
@@ -182,14 +182,14 @@ pub(super) fn credentials(key: &str, api_url: &str) -> Credentials {
     Credentials { name: "main".into(), api_url: api_url.to_owned(), proof: Proof::App(4711, key.to_owned().into()) }
 }
 
-pub(super) fn forge(scope: &str) -> Forge {
-    Forge { app: "main".into(), scope: scope.parse().expect("scope") }
+pub(super) fn list_id(scope: &str) -> ListId {
+    ListId { app: "main".into(), scope: scope.parse().expect("scope") }
 }
 
 pub(super) fn runner_1(scope: &str) -> Configure {
     Configure {
         name: RunnerName::parse_ours("prod.linux.i-1", "prod").expect("name"),
-        forge: forge(scope),
+        list_id: list_id(scope),
         group: "Builders".into(),
         labels: vec!["self-hosted".into(), "linux".into()],
         work_directory: "_jobs".into(),

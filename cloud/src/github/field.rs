@@ -4,7 +4,7 @@
 
 use http::{HeaderMap, Method, StatusCode};
 use muster_reconciler::failure::{Failure, FailureKind};
-use muster_reconciler::ids::{AppName, Forge, RunnerId, Scope};
+use muster_reconciler::ids::{AppName, ListId, RunnerId, Scope};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -200,23 +200,23 @@ impl GitHub {
     }
 
     /// The row of the runner with this name. None: there is no such row.
-    pub async fn row(&self, forge: &Forge, name: &str) -> Result<Option<FieldRow>, Failure> {
+    pub async fn row(&self, list_id: &ListId, name: &str) -> Result<Option<FieldRow>, Failure> {
         let query = serde_urlencoded::to_string([("name", name), ("per_page", "100")]).unwrap_or_default();
-        let path = format!("{}/actions/runners?{query}", base(&forge.scope));
+        let path = format!("{}/actions/runners?{query}", base(&list_id.scope));
         let call = ApiCall::new("github.FindRunner", Method::GET, path, format!("look at runner {name}"));
-        let answer = self.app(&forge.app, &call)?.call(&forge.scope, &call).await?;
+        let answer = self.app(&list_id.app, &call)?.call(&list_id.scope, &call).await?;
         let rows: Rows = answer.json(&call)?;
         Ok(rows.runners.into_iter().find(|row| row.name.eq_ignore_ascii_case(name)))
     }
 
     /// Asks for the first page of runners twice. The second request has the first answer's ETag.
-    pub async fn list_twice(&self, forge: &Forge) -> Result<Twice, Failure> {
-        let path = format!("{}/actions/runners?per_page=100", base(&forge.scope));
+    pub async fn list_twice(&self, list_id: &ListId) -> Result<Twice, Failure> {
+        let path = format!("{}/actions/runners?per_page=100", base(&list_id.scope));
         let mut call = ApiCall::new("github.ListRunners", Method::GET, path, "list the runners twice".to_owned());
-        let app = self.app(&forge.app, &call)?;
-        let first = Headers::of(&app.call(&forge.scope, &call).await?.headers);
+        let app = self.app(&list_id.app, &call)?;
+        let first = Headers::of(&app.call(&list_id.scope, &call).await?.headers);
         call.etag.clone_from(&first.etag);
-        let again = app.call(&forge.scope, &call).await?;
+        let again = app.call(&list_id.scope, &call).await?;
         Ok(Twice { first, second: Headers::of(&again.headers), unchanged: again.status == StatusCode::NOT_MODIFIED })
     }
 
@@ -225,20 +225,20 @@ impl GitHub {
     /// <https://docs.github.com/en/rest/actions/self-hosted-runners>
     pub async fn probe_jit(
         &self,
-        forge: &Forge,
+        list_id: &ListId,
         group: &str,
         name: &str,
         labels: &[String],
     ) -> Result<(RunnerId, Headers), Failure> {
-        let group = match forge.scope {
+        let group = match list_id.scope {
             Scope::Repo(..) => REPOSITORY_GROUP,
-            _ => self.find_group(forge, group).await?,
+            _ => self.find_group(list_id, group).await?,
         };
         let body = json!({ "name": name, "runner_group_id": group, "labels": labels });
-        let path = format!("{}/actions/runners/generate-jitconfig", base(&forge.scope));
+        let path = format!("{}/actions/runners/generate-jitconfig", base(&list_id.scope));
         let call = ApiCall::new("github.GenerateJitConfig", Method::POST, path, format!("mint the configuration {name}"));
         let call = ApiCall { body: Some(body), configures: true, ..call };
-        let answer = self.app(&forge.app, &call)?.call(&forge.scope, &call).await?;
+        let answer = self.app(&list_id.app, &call)?.call(&list_id.scope, &call).await?;
         let minted: MintAnswer = answer.json(&call)?;
         Ok((RunnerId(minted.runner.id), Headers::of(&answer.headers)))
     }

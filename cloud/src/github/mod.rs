@@ -52,7 +52,7 @@ const ANSWER_MAX: usize = 8 << 20;
 /// Who muster is at GitHub: the manifest of a GitHubApp or a GitHubToken, with its secret.
 #[derive(Clone, Debug)]
 pub struct Credentials {
-    /// The name of the manifest. A list (`Forge`) refers to this name.
+    /// The name of the manifest. A list (`ListId`) refers to this name.
     pub name: AppName,
     /// The URL of the REST API: `https://api.github.com`, or `https://HOST/api/v3` for GitHub Enterprise Server.
     pub api_url: String,

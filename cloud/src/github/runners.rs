@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use http::{Method, StatusCode};
 use muster_reconciler::effect::{Configure, Outcome};
 use muster_reconciler::failure::{Failure, FailureKind};
-use muster_reconciler::ids::{Forge, RunnerId, Scope};
+use muster_reconciler::ids::{ListId, RunnerId, Scope};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::json;
@@ -27,7 +27,7 @@ const LABELS_MAX: usize = 100;
 const GROUP_PAGES: u64 = 100;
 
 /// The ids of runner groups, by list and name.
-pub(super) type Groups = Mutex<BTreeMap<(Forge, String), Arc<Held<u64>>>>;
+pub(super) type Groups = Mutex<BTreeMap<(ListId, String), Arc<Held<u64>>>>;
 
 /// A row of GitHub's list, as far as muster needs it.
 #[derive(Deserialize)]
@@ -104,10 +104,10 @@ fn needs(scope: &Scope) -> &'static str {
 }
 
 impl GitHub {
-    async fn ask(&self, forge: &Forge, call: ApiCall) -> Result<(ApiCall, Answer), Rejected> {
-        let call = ApiCall { needs: needs(&forge.scope), ..call };
-        let app = self.app(&forge.app, &call).map_err(|failure| Rejected { status: None, failure })?;
-        let answer = app.call(&forge.scope, &call).await?;
+    async fn ask(&self, list_id: &ListId, call: ApiCall) -> Result<(ApiCall, Answer), Rejected> {
+        let call = ApiCall { needs: needs(&list_id.scope), ..call };
+        let app = self.app(&list_id.app, &call).map_err(|failure| Rejected { status: None, failure })?;
+        let answer = app.call(&list_id.scope, &call).await?;
         Ok((call, answer))
     }
 
@@ -142,11 +142,11 @@ impl GitHub {
     }
 
     async fn registration(&self, c: &Configure) -> Result<SecretString, Failure> {
-        let token = self.registration_token(&c.forge).await?;
-        let app = self.app(&c.forge.app, &ApiCall::new("", Method::GET, "", format!("configure {}", c.name)))?;
-        let group = if matches!(c.forge.scope, Scope::Repo(..)) { "" } else { &c.group };
+        let token = self.registration_token(&c.list_id).await?;
+        let app = self.app(&c.list_id.app, &ApiCall::new("", Method::GET, "", format!("configure {}", c.name)))?;
+        let group = if matches!(c.list_id.scope, Scope::Repo(..)) { "" } else { &c.group };
         let settings = json!({
-            "url": app.web_url(&c.forge.scope),
+            "url": app.web_url(&c.list_id.scope),
             "token": token.expose_secret(),
             "name": c.name.to_string(),
             "labels": c.labels,
@@ -158,12 +158,12 @@ impl GitHub {
     /// Makes a JIT configuration in the runner group. If GitHub does not know the group's id any more, the id is looked up once
     /// more.
     async fn mint(&self, c: &Configure) -> Result<(RunnerId, SecretString), Failure> {
-        if matches!(c.forge.scope, Scope::Repo(..)) {
+        if matches!(c.list_id.scope, Scope::Repo(..)) {
             return self.mint_jit(c, REPOSITORY_GROUP).await;
         }
         let held = {
             let mut groups = self.0.groups.lock().unwrap_or_else(PoisonError::into_inner);
-            groups.entry((c.forge.clone(), c.group.clone())).or_default().clone()
+            groups.entry((c.list_id.clone(), c.group.clone())).or_default().clone()
         };
         let Got { value: group, serial, fetched } = self.group(&held, c).await?;
         match self.mint_jit(c, group).await {
@@ -177,18 +177,18 @@ impl GitHub {
     }
 
     async fn group(&self, held: &Held<u64>, c: &Configure) -> Result<Got<u64>, Failure> {
-        held.get(|_| true, async |_| self.find_group(&c.forge, &c.group).await).await.map_err(|failure| {
+        held.get(|_| true, async |_| self.find_group(&c.list_id, &c.group).await).await.map_err(|failure| {
             let message = format!("configure {}: {}", c.name, failure.message);
             Failure { message, ..preparing(failure) }
         })
     }
 
     /// The id of the runner group with this name. Names are compared without regard to case.
-    pub(crate) async fn find_group(&self, forge: &Forge, name: &str) -> Result<u64, Failure> {
-        let what = format!("find runner group `{name}` of {}", forge.scope);
+    pub(crate) async fn find_group(&self, list_id: &ListId, name: &str) -> Result<u64, Failure> {
+        let what = format!("find runner group `{name}` of {}", list_id.scope);
         for page in 1..=GROUP_PAGES {
-            let path = format!("{}/actions/runner-groups?per_page=100&page={page}", base(&forge.scope));
-            let (call, answer) = self.ask(forge, ApiCall::new("github.ListRunnerGroups", Method::GET, path, &what)).await?;
+            let path = format!("{}/actions/runner-groups?per_page=100&page={page}", base(&list_id.scope));
+            let (call, answer) = self.ask(list_id, ApiCall::new("github.ListRunnerGroups", Method::GET, path, &what)).await?;
             let groups: GroupPage = answer.json(&call)?;
             let empty = groups.runner_groups.is_empty();
             if let Some(group) = groups.runner_groups.into_iter().find(|group| group.name.eq_ignore_ascii_case(name)) {
@@ -204,8 +204,8 @@ impl GitHub {
 
     /// Makes a JIT configuration. GitHub registers the runner and returns what the runner needs to come online.
     pub async fn mint_jit(&self, c: &Configure, group_id: u64) -> Result<(RunnerId, SecretString), Failure> {
-        let path = format!("{}/actions/runners/generate-jitconfig", base(&c.forge.scope));
-        let what = format!("mint a JIT configuration for {} in {}", c.name, c.forge.scope);
+        let path = format!("{}/actions/runners/generate-jitconfig", base(&c.list_id.scope));
+        let what = format!("mint a JIT configuration for {} in {}", c.name, c.list_id.scope);
         let body = json!({
             "name": c.name.to_string(),
             "runner_group_id": group_id,
@@ -214,17 +214,17 @@ impl GitHub {
         });
         let call =
             ApiCall { body: Some(body), configures: true, ..ApiCall::new("github.GenerateJitConfig", Method::POST, path, what) };
-        let (call, answer) = self.ask(&c.forge, call).await?;
+        let (call, answer) = self.ask(&c.list_id, call).await?;
         let minted: Minted = answer.json(&call)?;
         Ok((RunnerId(minted.runner.id), minted.encoded_jit_config.into()))
     }
 
     /// A token that registers any number of runners for an hour.
-    pub async fn registration_token(&self, forge: &Forge) -> Result<SecretString, Failure> {
-        let path = format!("{}/actions/runners/registration-token", base(&forge.scope));
-        let what = format!("get a registration token for {}", forge.scope);
+    pub async fn registration_token(&self, list_id: &ListId) -> Result<SecretString, Failure> {
+        let path = format!("{}/actions/runners/registration-token", base(&list_id.scope));
+        let what = format!("get a registration token for {}", list_id.scope);
         let call = ApiCall { configures: true, ..ApiCall::new("github.CreateRegistrationToken", Method::POST, path, what) };
-        let (call, answer) = self.ask(forge, call).await?;
+        let (call, answer) = self.ask(list_id, call).await?;
         Ok(answer.json::<RegistrationToken>(&call)?.token.into())
     }
 
@@ -233,10 +233,10 @@ impl GitHub {
     async fn make_way(&self, c: &Configure) -> Result<(), Failure> {
         let name = c.name.to_string();
         let query = serde_urlencoded::to_string([("name", name.as_str()), ("per_page", "100")]).unwrap_or_default();
-        let path = format!("{}/actions/runners?{query}", base(&c.forge.scope));
-        let what = format!("find the registration that holds the name {name} in {}", c.forge.scope);
+        let path = format!("{}/actions/runners?{query}", base(&c.list_id.scope));
+        let what = format!("find the registration that holds the name {name} in {}", c.list_id.scope);
         let (call, answer) = self
-            .ask(&c.forge, ApiCall::new("github.FindRunner", Method::GET, path, what))
+            .ask(&c.list_id, ApiCall::new("github.FindRunner", Method::GET, path, what))
             .await
             .map_err(|rejected| Rejected { failure: preparing(rejected.failure), ..rejected })?;
         // GitHub may also return names that only contain this name. Only a registration with the whole name holds it.
@@ -249,12 +249,12 @@ impl GitHub {
             let message = format!(
                 "configure {name}: runner {} of this name is {state} in {}; it is left alone, and so is its instance: it has its \
                  configuration already",
-                holder.id, c.forge.scope
+                holder.id, c.list_id.scope
             );
             return Err(Failure::new(FailureKind::Conflict, message));
         }
-        tracing::info!(runner = holder.id, name, scope = %c.forge.scope, "deleting a stale registration that holds our name");
-        match self.delete(&c.forge, RunnerId(holder.id)).await {
+        tracing::info!(runner = holder.id, name, scope = %c.list_id.scope, "deleting a stale registration that holds our name");
+        match self.delete(&c.list_id, RunnerId(holder.id)).await {
             Outcome::Failed(failure) => Err(preparing(failure)),
             _ => Ok(()),
         }
@@ -262,10 +262,10 @@ impl GitHub {
 
     /// Deletes a registration. The outcome is `Done`, also when there is none. It is `Failed` with `Conflict` while the runner
     /// has a job.
-    pub async fn delete(&self, forge: &Forge, runner: RunnerId) -> Outcome {
-        let path = format!("{}/actions/runners/{runner}", base(&forge.scope));
-        let what = format!("delete runner {runner} of {}", forge.scope);
-        match self.ask(forge, ApiCall::new("github.DeleteRunner", Method::DELETE, path, what)).await {
+    pub async fn delete(&self, list_id: &ListId, runner: RunnerId) -> Outcome {
+        let path = format!("{}/actions/runners/{runner}", base(&list_id.scope));
+        let what = format!("delete runner {runner} of {}", list_id.scope);
+        match self.ask(list_id, ApiCall::new("github.DeleteRunner", Method::DELETE, path, what)).await {
             Ok(_) | Err(Rejected { status: Some(StatusCode::NOT_FOUND), .. }) => Outcome::Done,
             Err(Rejected { status: Some(StatusCode::UNPROCESSABLE_ENTITY), failure }) => {
                 Outcome::Failed(Failure { kind: FailureKind::Conflict, ..failure })

@@ -1,6 +1,6 @@
 use super::*;
 use crate::effect::LaunchedInstance;
-use crate::ids::Forge;
+use crate::ids::ListId;
 use crate::manifest::Allocation;
 use crate::refusal::LONG;
 
@@ -31,7 +31,7 @@ fn launch(pool: &InstanceSettings, market: Market) -> Launch {
     Launch {
         intent: "1".into(),
         pool: "linux".into(),
-        forge: Forge::default(),
+        list_id: ListId::default(),
         count: 2,
         template: "t".into(),
         offerings: offerings(pool),

@@ -142,7 +142,7 @@ impl Controller {
     /// Whether no runner of the pool is configured at the moment, because of GitHub's limit or because GitHub or SSM refuses. An
     /// instance that waited in vain then does not prove that the pool's instances cannot start.
     fn configures_none(&self, pool: &PoolName, now: Time) -> bool {
-        let limited = |p: &RunnerPool| self.budgets.configurations_wait(&p.forge().payer(), now).is_some();
+        let limited = |p: &RunnerPool| self.budgets.configurations_wait(&p.list_id().payer(), now).is_some();
         let refused = self.pools.get(pool).is_some_and(|state| state.refused.is_some());
         refused || self.spec.pools.get(pool).is_some_and(limited)
     }
@@ -234,7 +234,7 @@ impl Controller {
 
     fn configure(&mut self, pool: &PoolName, step: &Step, now: Time) {
         let Some(p) = self.spec.pools.get(pool).cloned() else { return };
-        let jit = Api::Jit(p.forge().payer());
+        let jit = Api::Jit(p.list_id().payer());
         let at = self.budgets.admits_at(&jit, now).max(self.budgets.admits_at(&Api::SsmPut, now));
         if at > now {
             let short = if self.budgets.admits_at(&jit, now) > now { jit } else { Api::SsmPut };
@@ -249,7 +249,7 @@ impl Controller {
         let cluster = self.spec.controller.cluster().to_owned();
         let action = Action::Configure(Configure {
             name: RunnerName { cluster, pool: pool.clone(), instance: step.instance.clone() },
-            forge: p.forge(),
+            list_id: p.list_id(),
             group: p.spec.github.runner_group.clone(),
             labels: p.spec.labels.clone(),
             work_directory: p.spec.bootstrap.work_directory.clone(),
@@ -276,7 +276,7 @@ impl Controller {
             pool: pool.clone(),
             instance: step.instance.clone(),
         };
-        let action = Action::Deregister { forge: g.list().clone(), runner: g.id(), name };
+        let action = Action::Deregister { list_id: g.list().clone(), runner: g.id(), name };
         self.emit(action, step.reason.clone(), now);
     }
 
@@ -369,7 +369,7 @@ impl Controller {
 
     /// The App or token that asks about the job: that of the job's pool, or else the first one in the manifests.
     fn app_for(&self, job: &Job) -> Option<AppName> {
-        let by_pool = job.pool().and_then(|p| self.spec.pools.get(p)).map(|p| p.forge().app);
+        let by_pool = job.pool().and_then(|p| self.spec.pools.get(p)).map(|p| p.list_id().app);
         by_pool.or_else(|| self.spec.credentials().next().cloned())
     }
 }

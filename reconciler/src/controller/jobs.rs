@@ -78,7 +78,7 @@ impl Controller {
         let lost = job.lost_runner.is_some();
         let seen = |name: RunnerName| Some(RunnerPast::of(&name.instance, self.world.runners().get(&name.instance)?));
         let taken_by = job.lost_runner.or_else(|| ours.and_then(seen));
-        let app = pool.as_ref().and_then(|name| self.spec.pools.get(name)).map(|p| p.forge().app);
+        let app = pool.as_ref().and_then(|name| self.spec.pools.get(name)).map(|p| p.list_id().app);
         let past = JobPast {
             pool,
             api_url: app.and_then(|app| self.spec.api_url(&app).map(str::to_owned)),

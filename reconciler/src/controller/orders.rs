@@ -41,7 +41,7 @@ impl Controller {
                     (Some(_), _) => OrderAnswer::RunnerAskedBefore(id.clone()),
                     (None, _) => OrderAnswer::RunnerAsked(id.clone()),
                 };
-                self.wish(id, why);
+                self.order_drain(id, why);
                 self.note_order(What::DrainOrdered, whom, why, now);
                 Ok(answer)
             }
@@ -51,7 +51,7 @@ impl Controller {
                     self.world.runners().iter().filter(|(_, r)| r.pool() == pool && r.gone_at().is_none() && r.drain().is_none());
                 let ids: Vec<InstanceId> = runners.map(|(id, _)| id.clone()).collect();
                 for id in &ids {
-                    self.wish(id, why);
+                    self.order_drain(id, why);
                 }
                 // Instances of launches without a certain answer belong to the pool, too.
                 let asked = ids.len() as u64 + u64::from(self.world.wish_launches_to_end(pool, why));
@@ -76,7 +76,7 @@ impl Controller {
         Err(OrderRefusal::NoPool(pool.clone(), names.join(", ")))
     }
 
-    fn wish(&mut self, id: &InstanceId, why: &str) {
+    fn order_drain(&mut self, id: &InstanceId, why: &str) {
         if let Some(runner) = self.world.runner_mut(id) {
             runner.wish_to_end(why);
         }

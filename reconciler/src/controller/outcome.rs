@@ -10,7 +10,7 @@ use crate::effect::{Action, Configure, JobSighting, Launch, Launched, MessageOp,
 use crate::event::JobEvent;
 use crate::fact::Fact;
 use crate::failure::{Failure, FailureKind};
-use crate::ids::{EffectId, Forge, InstanceId, JobId, Payer, PoolName};
+use crate::ids::{EffectId, InstanceId, JobId, ListId, Payer, PoolName};
 use crate::journal::{What, Whom};
 use crate::reason::{Backoff, CallReason, EventReason, HoldReason, LaunchFailure, Refused, StepReason};
 use crate::runner::DrainOutcome;
@@ -36,7 +36,7 @@ impl Controller {
             Action::Configure(asked) => self.configure_ended(asked, outcome, now),
             Action::Drain(ids) => self.drain_ended(ids, effect.reason.steps(), outcome, now),
             Action::Terminate(ids) => self.terminate_ended(ids, effect.reason.steps(), outcome, now),
-            Action::Deregister { forge, name, .. } => self.deregister_ended(&name.instance, forge, outcome, now),
+            Action::Deregister { list_id, name, .. } => self.deregister_ended(&name.instance, list_id, outcome, now),
             Action::DeleteSecrets(ids) => {
                 for (id, failure) in batch(ids, outcome) {
                     self.runner_answered(&id, failure, now, Runner::secret_deleted);
@@ -161,7 +161,7 @@ impl Controller {
 
     /// Decision 0010, row 36.
     fn configure_ended(&mut self, asked: &Configure, outcome: Outcome, now: Time) {
-        let (instance, forge) = (&asked.name.instance, &asked.forge);
+        let (instance, list_id) = (&asked.name.instance, &asked.list_id);
         let Some(r) = self.world.runner_mut(instance) else { return };
         let pool = r.pool().clone();
         match outcome {
@@ -170,7 +170,7 @@ impl Controller {
                 self.world.configured(instance, &Arc::new(Terms::of(asked)), runner, now);
                 let state = self.pools.entry(pool.clone()).or_default();
                 (state.refusals, state.refused) = (0, None);
-                self.pull_in(&Source::Runners(forge.clone()), now);
+                self.pull_in(&Source::Runners(list_id.clone()), now);
             }
             Outcome::Failed(ref f) | Outcome::NotHandedOver(ref f) => {
                 let f = f.clone();
@@ -192,10 +192,10 @@ impl Controller {
                     _ => at,
                 };
                 if f.kind == FailureKind::Throttled {
-                    let api = if minted { Api::SsmPut } else { Api::Jit(forge.payer()) };
+                    let api = if minted { Api::SsmPut } else { Api::Jit(list_id.payer()) };
                     self.budgets.throttled(&api, now);
                 }
-                self.hurry(&Source::Runners(forge.clone()), now);
+                self.hurry(&Source::Runners(list_id.clone()), now);
                 self.again(&pool, at);
             }
             other => {
@@ -270,7 +270,7 @@ impl Controller {
         self.runner_answered(id, failure, now, done);
     }
 
-    fn deregister_ended(&mut self, instance: &InstanceId, forge: &Forge, outcome: Outcome, now: Time) {
+    fn deregister_ended(&mut self, instance: &InstanceId, list_id: &ListId, outcome: Outcome, now: Time) {
         let failure = match outcome {
             // The wait that GitHub asks for belongs to the installation's budget, and not to this runner.
             Outcome::Failed(f) => Some(Failure { retry_after: None, ..f }),
@@ -283,7 +283,7 @@ impl Controller {
         }
         if failure.is_some() {
             // GitHub may have refused because the runner is busy. The list is swept again before anything else is concluded.
-            self.hurry(&Source::Runners(forge.clone()), now);
+            self.hurry(&Source::Runners(list_id.clone()), now);
         }
         self.runner_answered(instance, failure, now, Runner::deregistered);
     }
@@ -354,8 +354,8 @@ impl Controller {
             Outcome::Swept(swept) => {
                 match (source, swept) {
                     (_, Swept::Instances(seen)) => self.world.saw_instances(&seen, began, now),
-                    (Source::Runners(forge), Swept::Runners(seen)) => {
-                        self.world.saw_runners(forge, seen.as_deref(), began, now);
+                    (Source::Runners(list_id), Swept::Runners(seen)) => {
+                        self.world.saw_runners(list_id, seen.as_deref(), began, now);
                     }
                     (_, Swept::Secrets(seen)) => self.world.saw_secrets(&seen, began, now),
                     (Source::Deliveries(app), Swept::Deliveries(seen)) => {
@@ -378,7 +378,7 @@ impl Controller {
         self.sweep_ended(source, began, retry, now);
         // The sweep may have found a runner whose list no pool uses any more.
         if *source == Source::Instances {
-            self.look_at_lists(now);
+            self.order_sweeps_of_lists(now);
         }
         if retry.is_none() {
             self.mark_all(now);

@@ -60,7 +60,7 @@ impl Seen<'_> {
             Some(_) => 1_u32.saturating_sub(self.unconfigured(|pool| pool == name)),
             None => self.budgets.unconfigured_limit().saturating_sub(self.unconfigured(|pool| refused(pool).is_none())),
         };
-        let payer = |pool: &PoolName| self.spec.pools.get(pool).map(|p| p.forge().payer());
+        let payer = |pool: &PoolName| self.spec.pools.get(pool).map(|p| p.list_id().payer());
         let mut github = None;
         let own = payer(name);
         if let Some((left, until)) = own.as_ref().and_then(|own| self.budgets.github_leaves(own, now)) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Controller;
 use crate::effect::{Action, Source};
 use crate::event::InstanceState;
-use crate::ids::Forge;
+use crate::ids::ListId;
 use crate::reason::CallReason;
 use crate::runner::{Instance, Runner};
 use crate::time::Time;
@@ -36,9 +36,9 @@ impl Controller {
 
     /// The lists to sweep: those of the pools, and those in which one of our runners may still be. A list of the second kind
     /// counts only while its App or token is in the manifests.
-    pub(super) fn lists(&self) -> BTreeSet<Forge> {
+    pub(super) fn lists(&self) -> BTreeSet<ListId> {
         let left = self.world.lists().into_iter().filter(|f| self.spec.has_credential(&f.app)).cloned();
-        self.spec.forges().into_iter().chain(left).collect()
+        self.spec.list_ids().into_iter().chain(left).collect()
     }
 
     /// The time between two sweeps of a source. The time is shorter while something is about to change there.
@@ -49,12 +49,12 @@ impl Controller {
                 let moving = !self.world.pending().is_empty() || self.world.runners().values().any(moving_at_ec2);
                 if moving { every.instances.get() / 3 } else { every.instances.get() }
             }
-            Source::Runners(forge) => {
+            Source::Runners(list_id) => {
                 let waiting = self
                     .world
                     .runners()
                     .values()
-                    .any(|r| r.is_configured() && !r.was_online() && r.gone_at().is_none() && self.listed_in(r, forge));
+                    .any(|r| r.is_configured() && !r.was_online() && r.gone_at().is_none() && self.listed_in(r, list_id));
                 let short = self.world.runners().len() <= SHORT_LIST;
                 if waiting && short { every.runners.get() / 6 } else { every.runners.get() }
             }
@@ -71,8 +71,9 @@ impl Controller {
         }
     }
 
-    fn listed_in(&self, r: &Runner, forge: &Forge) -> bool {
-        r.registration().is_some_and(|g| g.list() == forge) || self.spec.pools.get(r.pool()).is_some_and(|p| p.forge() == *forge)
+    fn listed_in(&self, r: &Runner, list_id: &ListId) -> bool {
+        r.registration().is_some_and(|g| g.list() == list_id)
+            || self.spec.pools.get(r.pool()).is_some_and(|p| p.list_id() == *list_id)
     }
 
     /// A sweep has ended. The next one is due after the interval, or after a backoff if this one failed.
@@ -104,7 +105,7 @@ impl Controller {
             }
         }
         let needless = match source {
-            Source::Runners(forge) => !lists.contains(forge),
+            Source::Runners(list_id) => !lists.contains(list_id),
             Source::Deliveries(app) => !self.spec.apps.contains_key(app),
             Source::Instances | Source::Secrets => false,
         };

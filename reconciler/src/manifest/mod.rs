@@ -28,7 +28,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AppName, Forge, Payer, PoolName};
+use crate::ids::{AppName, ListId, Payer, PoolName};
 
 pub use controller::{ControllerManifest, ControllerSpec, Intervals, Limits, Listen, Queues, RunnerSync};
 pub use credentials::{GitHubApp, GitHubAppSpec, GitHubToken, GitHubTokenSpec};
@@ -62,8 +62,8 @@ pub struct Spec {
 
 impl Spec {
     /// The lists of runners at GitHub that the pools use, each once.
-    pub fn forges(&self) -> std::collections::BTreeSet<Forge> {
-        self.pools.values().map(RunnerPool::forge).collect()
+    pub fn list_ids(&self) -> std::collections::BTreeSet<ListId> {
+        self.pools.values().map(RunnerPool::list_id).collect()
     }
 
     /// How long a runner of this pool may take from its launch until it is online. A pool that is no longer in the manifests leaves

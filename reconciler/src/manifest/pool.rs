@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Metadata, Span};
-use crate::ids::{AppName, Forge, Scope};
+use crate::ids::{AppName, ListId, Scope};
 
 /// One kind of runner, and how many runners of it there may be.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -21,9 +21,9 @@ pub struct RunnerPool {
 
 impl RunnerPool {
     /// The list in which the pool's runners register: its App or token, and its scope.
-    pub fn forge(&self) -> Forge {
+    pub fn list_id(&self) -> ListId {
         let PoolGitHub { app, token, scope, .. } = &self.spec.github;
-        Forge { app: app.as_ref().or(token.as_ref()).cloned().unwrap_or_default(), scope: scope.clone() }
+        ListId { app: app.as_ref().or(token.as_ref()).cloned().unwrap_or_default(), scope: scope.clone() }
     }
 
     /// The name of the pool's launch template.

@@ -22,7 +22,7 @@ impl Planner<'_> {
             None => usize::MAX,
         };
         let world = self.view.world;
-        let told = world.swept(&Source::Runners(pool.forge())).is_some() && world.swept(&Source::Secrets).is_some();
+        let told = world.swept(&Source::Runners(pool.list_id())).is_some() && world.swept(&Source::Secrets).is_some();
         for (id, r, phase) in runners {
             let stays = r.unanswered().is_none() && r.is_free(self.now);
             let waits = stays && matches!(phase, Phase::Launching | Phase::Booting);
@@ -30,7 +30,7 @@ impl Planner<'_> {
             let sure = r.launched_here() || told && r.instance().is_some() && young;
             let halfway = stays && *phase == Phase::Configured && told && self.left_halfway(r);
             // A runner that is bound to a list is configured for that list, or not at all.
-            let fits = r.bound_to().is_none_or(|list| *list == pool.forge());
+            let fits = r.bound_to().is_none_or(|list| *list == pool.list_id());
             if (waits && sure || halfway) && fits && !self.planned(id) && left > 0 {
                 left -= 1;
                 let why = match r.configured() {

@@ -55,10 +55,10 @@ impl Planner<'_> {
                     self.limit_age(id, r, phase);
                 }
             }
-            Phase::Launching | Phase::Booting | Phase::Configured | Phase::Idle | Phase::Busy if r.wish().is_some() => {
+            Phase::Launching | Phase::Booting | Phase::Configured | Phase::Idle | Phase::Busy if r.ordered().is_some() => {
                 // Only an instance that was never configured is known to have no job. Every other one is asked to end.
                 let act = if r.never_configured() { Act::Terminate } else { Act::Drain };
-                self.step(id, act, StepReason::Ordered { why: r.wish().unwrap_or_default().to_owned() });
+                self.step(id, act, StepReason::Ordered { why: r.ordered().unwrap_or_default().to_owned() });
             }
             Phase::Launching | Phase::Booting | Phase::Configured | Phase::Idle if self.pool.is_some_and(|p| r.outdated(p)) => {
                 let act = if r.never_configured() { Act::Terminate } else { Act::Drain };
@@ -114,7 +114,7 @@ impl Planner<'_> {
         if r.bound_to().is_none() {
             // No list is known for this found runner. The runner is asked to end once two sweeps of its pool's list could have
             // shown it.
-            let twice = self.pool.and_then(|p| self.view.world.freshness(&Source::Runners(p.forge()))?.previous).is_some();
+            let twice = self.pool.and_then(|p| self.view.world.freshness(&Source::Runners(p.list_id()))?.previous).is_some();
             if twice || self.pool.is_none() {
                 self.step(id, Act::Drain, StepReason::Unlisted { limit });
             }
@@ -182,8 +182,8 @@ impl Planner<'_> {
 
     /// Whether a complete sweep of the runner's list began at or after `since`. False when no list is known for the runner.
     fn listed_since(&self, runner: &Runner, since: Time) -> bool {
-        let forge = runner.bound_to().cloned().map(Source::Runners);
-        forge.is_some_and(|f| self.view.world.swept(&f).is_some_and(|at| at >= since))
+        let list_id = runner.bound_to().cloned().map(Source::Runners);
+        list_id.is_some_and(|f| self.view.world.swept(&f).is_some_and(|at| at >= since))
     }
 
     /// Whether two complete sweeps of the source began at or after `since`.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{ABSENT_SWEEPS, Ec2State, Runner};
 use crate::effect::{InstanceSighting, LaunchedInstance};
 use crate::event::InstanceState;
-use crate::ids::Forge;
+use crate::ids::ListId;
 use crate::market::Market;
 use crate::time::Time;
 
@@ -163,24 +163,24 @@ impl Runner {
         self.ec2.missed >= ABSENT_SWEEPS && settled && now.since(shown) >= CONSISTENCY_LAG
     }
 
-    /// CreateFleet gave the instance to this process, which will register the runner in `list`. `wish` has the words of an
+    /// CreateFleet gave the instance to this process, which will register the runner in `list`. `ordered` has the words of an
     /// operator who wanted the launch's instances to end.
-    pub(crate) fn given_by_ec2(&mut self, instance: &LaunchedInstance, list: &Forge, wish: Option<&String>) {
-        self.found_to_be_ours(wish);
+    pub(crate) fn given_by_ec2(&mut self, instance: &LaunchedInstance, list: &ListId, ordered: Option<&String>) {
+        self.found_to_be_ours(ordered);
         self.github.bind(list);
         self.ec2.given(instance);
     }
 
     /// The instance comes from a launch of this process, which EC2 may not have answered.
-    pub(crate) fn found_to_be_ours(&mut self, wish: Option<&String>) {
+    pub(crate) fn found_to_be_ours(&mut self, ordered: Option<&String>) {
         self.launched_here = true;
-        self.inherit_wish(wish);
+        self.inherit_order(ordered);
     }
 
     /// A complete sweep that began at `began` shows the instance.
     pub(crate) fn shown_by_ec2(&mut self, s: &InstanceSighting, began: Time, now: Time) {
         self.pool.clone_from(&s.pool);
-        if let Some(list) = &s.forge {
+        if let Some(list) = &s.list_id {
             self.github.bind(list);
         }
         self.ec2.shown(s, now);

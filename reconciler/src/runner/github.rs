@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{ABSENT_SWEEPS, BURIED_SWEEPS, Configured, Runner, Seat, Terms};
 use crate::effect::RunnerSighting;
-use crate::ids::{Forge, RunnerId};
+use crate::ids::{ListId, RunnerId};
 use crate::manifest::RunnerPool;
 use crate::time::Time;
 
@@ -17,7 +17,7 @@ pub(super) struct GitHubView {
     ///
     /// None for a found runner with neither. Its pool may have moved, so no list's silence says anything of the runner. Such a
     /// runner is never ended on a list's silence.
-    bound_to: Option<Forge>,
+    bound_to: Option<ListId>,
     /// When the last complete sweep of that list began.
     list_seen: Option<Time>,
     /// The terms that this process registered the runner with, or else those that GitHub lists.
@@ -46,7 +46,7 @@ enum ListedRow {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Registration {
     id: RunnerId,
-    list: Forge,
+    list: ListId,
     online: bool,
     busy: bool,
     first_seen: Time,
@@ -60,7 +60,7 @@ impl Registration {
     }
 
     /// The list that has the row.
-    pub fn list(&self) -> &Forge {
+    pub fn list(&self) -> &ListId {
         &self.list
     }
 
@@ -115,7 +115,7 @@ impl GitHubView {
     /// Sets the one list in which the runner must be looked for.
     ///
     /// Decision 0010, row 12.
-    pub(super) fn bind(&mut self, list: &Forge) {
+    pub(super) fn bind(&mut self, list: &ListId) {
         self.bound_to = Some(list.clone());
     }
 
@@ -125,7 +125,7 @@ impl GitHubView {
     }
 
     /// Notes a registration of this id, new or known.
-    fn register(&mut self, id: RunnerId, list: &Forge, now: Time) {
+    fn register(&mut self, id: RunnerId, list: &ListId, now: Time) {
         if self.registration().is_none_or(|r| r.id != id || r.list != *list) {
             let new = Registration { id, list: list.clone(), online: false, busy: false, first_seen: now, missed: 0 };
             self.row = ListedRow::Listed(new);
@@ -134,9 +134,9 @@ impl GitHubView {
 
     /// A list shows these labels. The terms that this process registered the runner with stay, because the list does not tell the
     /// group.
-    fn labels_shown(&mut self, list: &Forge, labels: &Arc<[String]>) {
-        if self.terms.as_ref().is_none_or(|t| t.group.is_none() && (t.labels != *labels || t.forge != *list)) {
-            self.terms = Some(Arc::new(Terms { forge: list.clone(), group: None, labels: labels.clone() }));
+    fn labels_shown(&mut self, list: &ListId, labels: &Arc<[String]>) {
+        if self.terms.as_ref().is_none_or(|t| t.group.is_none() && (t.labels != *labels || t.list_id != *list)) {
+            self.terms = Some(Arc::new(Terms { list_id: list.clone(), group: None, labels: labels.clone() }));
         }
     }
 
@@ -150,7 +150,7 @@ impl GitHubView {
     }
 
     /// A list was swept whole. `shown` says whether the list has the runner. None: nothing changed since the last sweep.
-    fn swept(&mut self, list: &Forge, shown: Option<bool>, began: Time) {
+    fn swept(&mut self, list: &ListId, shown: Option<bool>, began: Time) {
         let ListedRow::Listed(r) = &mut self.row else { return };
         // When nothing changed, a row that was missing is still missing.
         let missing = shown.map_or(r.missed > 0, |shown| !shown);
@@ -177,12 +177,12 @@ impl Runner {
     }
 
     /// The one list in which the runner must be looked for. None: no list's silence says anything of the runner.
-    pub fn bound_to(&self) -> Option<&Forge> {
+    pub fn bound_to(&self) -> Option<&ListId> {
         self.github.bound_to.as_ref()
     }
 
     /// The list that has the runner's row, or else the list in which the runner must be looked for.
-    pub fn list(&self) -> Option<&Forge> {
+    pub fn list(&self) -> Option<&ListId> {
         self.registration().map(Registration::list).or(self.bound_to())
     }
 
@@ -205,7 +205,7 @@ impl Runner {
     /// Whether the pool's labels, group or scope changed since the runner was registered. GitHub then gives the runner no job of
     /// the pool, or not every one.
     pub fn outdated(&self, pool: &RunnerPool) -> bool {
-        self.bound_to().is_some_and(|list| *list != pool.forge()) || self.github.terms.as_ref().is_some_and(|t| !t.serve(pool))
+        self.bound_to().is_some_and(|list| *list != pool.list_id()) || self.github.terms.as_ref().is_some_and(|t| !t.serve(pool))
     }
 
     /// Decision 0010, rows 16, 38.
@@ -232,7 +232,7 @@ impl Runner {
     pub(crate) fn configuration_ready(&mut self, terms: &Arc<Terms>, registration: Option<RunnerId>, now: Time) {
         self.configuration.ready(now);
         if let Some(id) = registration {
-            self.github.register(id, &terms.forge, now);
+            self.github.register(id, &terms.list_id, now);
         }
         self.github.terms = Some(Arc::clone(terms));
     }
@@ -240,7 +240,7 @@ impl Runner {
     /// A complete sweep of a list shows the runner's row.
     ///
     /// Decision 0010, row 29.
-    pub(crate) fn shown_by_list(&mut self, list: &Forge, s: &RunnerSighting, now: Time) {
+    pub(crate) fn shown_by_list(&mut self, list: &ListId, s: &RunnerSighting, now: Time) {
         self.github.register(s.id, list, now);
         self.configuration.seen();
         self.github.labels_shown(list, &s.labels);
@@ -255,7 +255,7 @@ impl Runner {
 
     /// Takes in a complete sweep of a list, which began at `began`. `shown` says whether the list has this runner's row. None:
     /// nothing changed since the last sweep.
-    pub fn list_swept(&mut self, list: &Forge, shown: Option<bool>, began: Time) {
+    pub fn list_swept(&mut self, list: &ListId, shown: Option<bool>, began: Time) {
         if self.list() == Some(list) {
             self.github.list_seen = Some(began);
         }

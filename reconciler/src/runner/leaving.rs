@@ -23,13 +23,13 @@ enum Way {
     /// EC2 has accepted no order to end the runner.
     Stays {
         /// The words of the operator who wants the runner to end; may be empty. None: nobody wants that.
-        wish: Option<String>,
+        ordered: Option<String>,
     },
     /// A drain or a termination was asked for, and got no certain answer.
     Unanswered {
         ask: Ask,
-        /// The operator's wish, which counts again if the order was in vain.
-        wish: Option<String>,
+        /// The reason of an operator's drain, which counts again if the order was in vain.
+        ordered: Option<String>,
     },
     /// The instance bears the drain tag.
     Drains(Ask),
@@ -39,7 +39,7 @@ enum Way {
 
 impl Default for Way {
     fn default() -> Way {
-        Way::Stays { wish: None }
+        Way::Stays { ordered: None }
     }
 }
 
@@ -65,9 +65,9 @@ impl Ask {
 impl Runner {
     /// The words of the operator who wants the runner to end. None: no operator does, or the instance bears the drain tag or is
     /// being ended.
-    pub fn wish(&self) -> Option<&str> {
+    pub fn ordered(&self) -> Option<&str> {
         match &self.leaving.way {
-            Way::Stays { wish } | Way::Unanswered { wish, .. } => wish.as_deref(),
+            Way::Stays { ordered } | Way::Unanswered { ordered, .. } => ordered.as_deref(),
             Way::Drains(_) | Way::Ends { .. } => None,
         }
     }
@@ -127,15 +127,15 @@ impl Runner {
 
     /// An operator wants the runner to end. This changes nothing once EC2 has accepted an order.
     pub fn wish_to_end(&mut self, why: &str) {
-        if let Way::Stays { wish } | Way::Unanswered { wish, .. } = &mut self.leaving.way {
-            *wish = Some(why.to_owned());
+        if let Way::Stays { ordered } | Way::Unanswered { ordered, .. } = &mut self.leaving.way {
+            *ordered = Some(why.to_owned());
         }
     }
 
-    /// Takes over the wish of an operator who wanted the instances of this runner's launch to end.
-    pub(super) fn inherit_wish(&mut self, inherited: Option<&String>) {
-        if let Way::Stays { wish } | Way::Unanswered { wish, .. } = &mut self.leaving.way {
-            *wish = wish.take().or(inherited.cloned());
+    /// Takes over the order of an operator who wanted the instances of this runner's launch to end.
+    pub(super) fn inherit_order(&mut self, inherited: Option<&String>) {
+        if let Way::Stays { ordered } | Way::Unanswered { ordered, .. } = &mut self.leaving.way {
+            *ordered = ordered.take().or(inherited.cloned());
         }
     }
 
@@ -157,8 +157,8 @@ impl Runner {
 
     /// Nobody knows whether EC2 accepted the drain tag, or TerminateInstances.
     pub fn ask_unanswered(&mut self, reason: &StepReason, now: Time) {
-        if let Way::Stays { wish } | Way::Unanswered { wish, .. } = &mut self.leaving.way {
-            self.leaving.way = Way::Unanswered { ask: Ask { at: now, why: Some(reason.clone()) }, wish: wish.take() };
+        if let Way::Stays { ordered } | Way::Unanswered { ordered, .. } = &mut self.leaving.way {
+            self.leaving.way = Way::Unanswered { ask: Ask { at: now, why: Some(reason.clone()) }, ordered: ordered.take() };
         }
     }
 
@@ -176,10 +176,10 @@ impl Runner {
     /// A sweep that began at `began` shows the instance up and without the drain tag. An order that is older than EC2's lag was
     /// then in vain.
     pub(super) fn shown_to_stay(&mut self, began: Time) {
-        if let Way::Unanswered { ask, wish } = &mut self.leaving.way
+        if let Way::Unanswered { ask, ordered } = &mut self.leaving.way
             && began >= ask.at + CONSISTENCY_LAG
         {
-            self.leaving.way = Way::Stays { wish: wish.take() };
+            self.leaving.way = Way::Stays { ordered: ordered.take() };
         }
     }
 

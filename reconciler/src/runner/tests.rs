@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::effect::{InstanceSighting, RunnerSighting};
 use crate::event::InstanceState;
-use crate::ids::{Forge, JobId, RunnerId, RunnerName};
+use crate::ids::{JobId, ListId, RunnerId, RunnerName};
 use crate::market::Market;
 use crate::reason::StepReason;
 use crate::runner::DrainOutcome;
@@ -55,15 +55,15 @@ fn at(secs: u64) -> Time {
     Time::ZERO + Duration::from_secs(secs)
 }
 
-fn acme() -> Forge {
-    Forge { app: "main".into(), scope: "org/acme".parse().expect("a scope") }
+fn acme() -> ListId {
+    ListId { app: "main".into(), scope: "org/acme".parse().expect("a scope") }
 }
 
 fn instance(state: InstanceState, launched_at: Time) -> InstanceSighting {
     InstanceSighting {
         id: "i-1".into(),
         pool: "p".into(),
-        forge: None,
+        list_id: None,
         intent: None,
         state,
         launched_at,
@@ -94,7 +94,7 @@ fn shown(state: InstanceState) -> Runner {
 /// The same runner, running, and bound to the list.
 fn bound() -> Runner {
     let mut r = shown(InstanceState::Running);
-    r.shown_by_ec2(&InstanceSighting { forge: Some(acme()), ..instance(InstanceState::Running, Time::ZERO) }, at(10), at(10));
+    r.shown_by_ec2(&InstanceSighting { list_id: Some(acme()), ..instance(InstanceState::Running, Time::ZERO) }, at(10), at(10));
     r
 }
 
@@ -116,7 +116,7 @@ fn unlisted(r: &mut Runner, sweeps: u8, from: Time) {
 }
 
 fn minted() -> Arc<Terms> {
-    Arc::new(Terms { forge: acme(), group: Some("Default".into()), labels: Arc::default() })
+    Arc::new(Terms { list_id: acme(), group: Some("Default".into()), labels: Arc::default() })
 }
 
 /// A change to a record that allows a conclusion. After the change, the conclusion must not follow any more.
@@ -373,7 +373,7 @@ fn terms_serve_a_pool_that_asks_for_no_more() {
     pool.spec.github.scope = "org/acme".parse().expect("a scope");
     pool.spec.labels = vec!["self-hosted".into(), "Linux".into()];
     let labels = ["linux".to_owned(), "self-hosted".to_owned(), "gpu".to_owned()];
-    let terms = Terms { forge: pool.forge(), group: Some("Default".into()), labels: labels.into() };
+    let terms = Terms { list_id: pool.list_id(), group: Some("Default".into()), labels: labels.into() };
     let fits = |change: fn(&mut Terms), pool: &RunnerPool| {
         let mut t = terms.clone();
         change(&mut t);
@@ -382,7 +382,7 @@ fn terms_serve_a_pool_that_asks_for_no_more() {
     assert!(fits(|_| {}, &pool) && fits(|t| t.group = None, &pool));
     assert!(!fits(|t| t.group = Some("other".into()), &pool));
     assert!(!fits(|t| t.labels = ["linux".to_owned()].into(), &pool));
-    assert!(!fits(|t| t.forge.scope = "org/other".parse().expect("a scope"), &pool));
+    assert!(!fits(|t| t.list_id.scope = "org/other".parse().expect("a scope"), &pool));
     let r = shown(InstanceState::Running);
     assert!(!r.outdated(&pool) && r.supplies(Some(&pool), Phase::Idle));
     assert_eq!(r.list(), None);
@@ -390,11 +390,11 @@ fn terms_serve_a_pool_that_asks_for_no_more() {
     others.configuration_ready(&Arc::new(Terms { labels: Arc::default(), ..terms.clone() }), None, at(20));
     assert!(others.outdated(&pool) && !others.supplies(Some(&pool), Phase::Idle) && others.supplies(None, Phase::Idle));
     let mut elsewhere = r.clone();
-    let forge = Some(Forge { app: "other".into(), scope: terms.forge.scope.clone() });
-    elsewhere.shown_by_ec2(&InstanceSighting { forge, ..instance(InstanceState::Running, at(0)) }, at(20), at(20));
+    let list_id = Some(ListId { app: "other".into(), scope: terms.list_id.scope.clone() });
+    elsewhere.shown_by_ec2(&InstanceSighting { list_id, ..instance(InstanceState::Running, at(0)) }, at(20), at(20));
     assert!(elsewhere.outdated(&pool));
     list(&mut elsewhere, true, false, at(30));
-    assert_eq!(elsewhere.list(), Some(&terms.forge));
+    assert_eq!(elsewhere.list(), Some(&terms.list_id));
     let changes: [Change; 3] = [|r| r.effect_begins(Act::Terminate), |r| r.ask_unanswered(&WHY, at(20)), |r| r.wish_to_end("")];
     for (i, change) in changes.iter().enumerate() {
         let mut r = r.clone();
@@ -412,23 +412,23 @@ fn each_step_towards_its_end_outranks_the_ones_before() {
     let untagged = instance(InstanceState::Running, Time::ZERO);
     r.wish_to_end("costs");
     r.ask_unanswered(&WHY, at(20));
-    assert_eq!((r.wish(), r.unanswered().map(Ask::at), r.drain()), (Some("costs"), Some(at(20)), None));
+    assert_eq!((r.ordered(), r.unanswered().map(Ask::at), r.drain()), (Some("costs"), Some(at(20)), None));
     // A sweep that began within EC2's lag after the order proves nothing. A later sweep proves that the order was in vain.
     r.shown_by_ec2(&untagged, at(49), at(50));
     assert!(r.may_be_leaving());
     let mut in_vain = r.clone();
     in_vain.shown_by_ec2(&untagged, at(50), at(51));
-    assert_eq!((in_vain.wish(), in_vain.may_be_leaving()), (Some("costs"), false));
+    assert_eq!((in_vain.ordered(), in_vain.may_be_leaving()), (Some("costs"), false));
     in_vain.shown_by_ec2(&tagged, at(60), at(61));
     assert_eq!(in_vain.drain().map(asked), Some((at(61), None)), "somebody else asked");
     r.shown_by_ec2(&tagged, at(50), at(51));
-    assert_eq!((r.wish(), r.unanswered()), (None, None));
+    assert_eq!((r.ordered(), r.unanswered()), (None, None));
     assert_eq!(r.drain().map(asked), Some((at(20), Some(WHY))));
     r.wish_to_end("again");
     r.ask_unanswered(&WHY, at(60));
     r.drain_accepted(&StepReason::PoolGone, at(70));
     assert_eq!(r.drain().map(asked), Some((at(20), Some(StepReason::PoolGone))), "the first time, and the newest reason");
-    assert_eq!((r.wish(), r.may_be_leaving(), r.drain_ended()), (None, false, Some(DrainOutcome::Answered)));
+    assert_eq!((r.ordered(), r.may_be_leaving(), r.drain_ended()), (None, false, Some(DrainOutcome::Answered)));
     r.termination_accepted(at(80));
     assert_eq!((r.terminated_at(), r.drain().map(Ask::at)), (Some(at(80)), Some(at(20))));
     assert_eq!(r.drain_ended(), Some(DrainOutcome::Unanswered));

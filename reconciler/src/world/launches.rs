@@ -23,7 +23,7 @@ pub struct Pending {
     attempts: u32,
     call: Call,
     /// The words of the operator who wants the instances to end; may be empty. None: nobody wants that.
-    wish: Option<String>,
+    ordered: Option<String>,
     /// Instances of this launch that sweeps have shown meanwhile.
     seen: BTreeSet<InstanceId>,
 }
@@ -69,7 +69,7 @@ impl Pending {
     /// A sweep shows an instance of this launch. Returns the words of the operator who wants the launch's instances to end.
     pub(super) fn shows(&mut self, id: &InstanceId) -> Option<String> {
         self.seen.insert(id.clone());
-        self.wish.clone()
+        self.ordered.clone()
     }
 }
 
@@ -88,7 +88,8 @@ impl World {
     pub fn launch_asked(&mut self, launch: Arc<Launch>, now: Time) {
         let intent = launch.intent.clone();
         let (call, seen) = (Call::UnderWay, BTreeSet::new());
-        self.pending.insert(intent, Pending { launch, first_asked: now, last_asked: now, attempts: 1, call, wish: None, seen });
+        self.pending
+            .insert(intent, Pending { launch, first_asked: now, last_asked: now, attempts: 1, call, ordered: None, seen });
     }
 
     /// Notes another call of a launch, just before the call.
@@ -104,7 +105,7 @@ impl World {
         let Some(pending) = self.pending.remove(intent) else { return 0 };
         for i in &answer.instances {
             let runner = self.entry(&i.id, pending.pool(), pending.first_asked);
-            runner.given_by_ec2(i, &pending.launch.forge, pending.wish.as_ref());
+            runner.given_by_ec2(i, &pending.launch.list_id, pending.ordered.as_ref());
             self.reached(&i.id, Stage::Launched, now);
         }
         pending.launch.count.saturating_sub(u32::try_from(answer.instances.len()).unwrap_or(u32::MAX))
@@ -137,7 +138,7 @@ impl World {
     /// An operator wants the instances of a pool's launches to end. Returns the number of instances that may still turn up.
     pub fn wish_launches_to_end(&mut self, pool: &PoolName, why: &str) -> u32 {
         for p in self.pending.values_mut().filter(|p| p.pool() == pool) {
-            p.wish = Some(why.to_owned());
+            p.ordered = Some(why.to_owned());
         }
         self.outstanding(|name| name == pool)
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Stillborn, World};
 use crate::effect::{InstanceSighting, RunnerSighting, Source};
 use crate::event::InstanceState;
-use crate::ids::{Forge, InstanceId, PoolName};
+use crate::ids::{InstanceId, ListId, PoolName};
 use crate::time::Time;
 
 impl World {
@@ -15,14 +15,14 @@ impl World {
         for s in seen {
             shown.insert(&s.id);
             if s.state == InstanceState::Terminated && !self.runners.contains_key(&s.id) {
-                let looked = |list: &Forge| self.freshness(&Source::Runners(list.clone())).is_some_and(|f| f.previous.is_some());
-                self.left_lists.extend(s.forge.clone().filter(|list| !looked(list)));
+                let looked = |list: &ListId| self.freshness(&Source::Runners(list.clone())).is_some_and(|f| f.previous.is_some());
+                self.left_lists.extend(s.list_id.clone().filter(|list| !looked(list)));
                 continue;
             }
-            let wish = s.intent.as_ref().and_then(|i| self.pending.get_mut(i)).map(|p| p.shows(&s.id));
+            let ordered = s.intent.as_ref().and_then(|i| self.pending.get_mut(i)).map(|p| p.shows(&s.id));
             let runner = self.entry(&s.id, &s.pool, now);
-            if let Some(wish) = wish {
-                runner.found_to_be_ours(wish.as_ref());
+            if let Some(ordered) = ordered {
+                runner.found_to_be_ours(ordered.as_ref());
             }
             // An event may tell that an instance ended before a sweep tells why.
             if runner.end_is_unexplained() && s.state_reason.is_some() {
@@ -45,24 +45,24 @@ impl World {
     }
 
     /// Takes in a complete sweep of one list of runners. `seen` is None when nothing changed since the last sweep.
-    pub fn saw_runners(&mut self, forge: &Forge, seen: Option<&[RunnerSighting]>, began: Time, now: Time) {
+    pub fn saw_runners(&mut self, list_id: &ListId, seen: Option<&[RunnerSighting]>, began: Time, now: Time) {
         let mut listed = BTreeSet::new();
         for s in seen.unwrap_or_default() {
             listed.insert(s.name.instance.clone());
             let runner = self.entry(&s.name.instance, &s.name.pool, now);
-            runner.shown_by_list(forge, s, now);
+            runner.shown_by_list(list_id, s, now);
         }
         for (id, runner) in &mut self.runners {
-            runner.list_swept(forge, seen.is_some().then(|| listed.contains(id)), began);
+            runner.list_swept(list_id, seen.is_some().then(|| listed.contains(id)), began);
         }
         let ids: Vec<InstanceId> =
             self.runners.iter().filter(|(_, r)| r.registration().is_some()).map(|(id, _)| id.clone()).collect();
         for id in ids {
             self.note_presence(&id, now);
         }
-        self.sweep_done(Source::Runners(forge.clone()), began);
-        if self.freshness(&Source::Runners(forge.clone())).is_some_and(|f| f.previous.is_some()) {
-            self.left_lists.remove(forge);
+        self.sweep_done(Source::Runners(list_id.clone()), began);
+        if self.freshness(&Source::Runners(list_id.clone())).is_some_and(|f| f.previous.is_some()) {
+            self.left_lists.remove(list_id);
         }
         self.bury(now);
     }

@@ -111,13 +111,13 @@ fn a_list_that_is_older_than_a_jobs_end_does_not_show_its_reusable_runner_busy()
         let began = story.now + Duration::from_millis(began_after);
         let row = RunnerSighting { id: RunnerId(1), name: name(1), online: true, busy: true, labels: labels() };
         story.now = story.now + Duration::from_secs(1);
-        let forge = list("org/acme");
-        story.world.saw_runners(&forge, Some(&[row]), began, story.now);
+        let list_id = list("org/acme");
+        story.world.saw_runners(&list_id, Some(&[row]), began, story.now);
         let plan = story.plan();
         assert_eq!(plan.counts.phases, BTreeMap::from([(phase, 1)]));
         assert_eq!(plan.counts.unexplained, u32::from(phase == Phase::Busy));
         // GitHub answers that the list has not changed since then, so the runner has another job.
-        story.world.saw_runners(&forge, None, story.now, story.now);
+        story.world.saw_runners(&list_id, None, story.now, story.now);
         assert_eq!(story.plan().counts.phases, BTreeMap::from([(Phase::Busy, 1)]));
     }
 }

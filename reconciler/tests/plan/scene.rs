@@ -105,7 +105,7 @@ pub fn planned_through(gate: &Gate, scene: &PlanScene, turn: usize) -> (Spec, Pl
     let spec = spec(scene.max, scene.idle);
     // The process has run for a minute, so EC2 shows all that an earlier process launched.
     let (mut demand, mut world) = (Demand::default(), World::new(START - Duration::from_secs(60)));
-    let forge = spec.pools[&PoolName::from(POOL)].forge();
+    let list_id = spec.pools[&PoolName::from(POOL)].list_id();
     let rotated = |n: usize| if n == 0 { 0 } else { turn % n };
     let mut instances: Vec<InstanceSighting> = scene
         .runners
@@ -113,7 +113,7 @@ pub fn planned_through(gate: &Gate, scene: &PlanScene, turn: usize) -> (Spec, Pl
         .map(|b| InstanceSighting {
             id: name(b.id).instance,
             pool: POOL.into(),
-            forge: None,
+            list_id: None,
             intent: None,
             state: b.state,
             launched_at: START,
@@ -146,7 +146,7 @@ pub fn planned_through(gate: &Gate, scene: &PlanScene, turn: usize) -> (Spec, Pl
     let at = rotated(jobs.len());
     jobs.rotate_left(at);
     world.saw_instances(&instances, START, START);
-    world.saw_runners(&forge, Some(&runners), START, START);
+    world.saw_runners(&list_id, Some(&runners), START, START);
     world.saw_secrets(&[], START, START);
     for (job, state, runner) in jobs {
         let event = event(job, state, runner);

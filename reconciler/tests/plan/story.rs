@@ -7,7 +7,7 @@ use muster_reconciler::capacity::Unavailable;
 use muster_reconciler::demand::Demand;
 use muster_reconciler::effect::{InstanceSighting, RunnerSighting};
 use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState, JobState};
-use muster_reconciler::ids::{AppName, Forge, PoolName, RunnerId};
+use muster_reconciler::ids::{AppName, ListId, PoolName, RunnerId};
 use muster_reconciler::manifest::Spec;
 use muster_reconciler::market::Market;
 use muster_reconciler::plan::{Gate, Plan, View, plan};
@@ -26,7 +26,7 @@ pub struct Story {
     pub world: World,
     pub now: Time,
     /// The tag `muster:list`.
-    pub tag: Option<Forge>,
+    pub tag: Option<ListId>,
 }
 
 impl Story {
@@ -35,17 +35,17 @@ impl Story {
         Story { spec: spec(9, 0), demand: Demand::default(), world: World::new(START), now, tag: None }
     }
 
-    /// Sweeps everything. EC2 shows the instance as running, and the list of `forge` shows the runner as `seat` says.
-    pub fn look(&mut self, forge: Option<&str>, seat: Option<(bool, bool)>) {
+    /// Sweeps everything. EC2 shows the instance as running, and the list of `list_id` shows the runner as `seat` says.
+    pub fn look(&mut self, list_id: Option<&str>, seat: Option<(bool, bool)>) {
         self.world.saw_secrets(&[], self.now, self.now);
-        self.look_at_instances(forge, seat);
+        self.look_at_instances(list_id, seat);
     }
 
-    pub fn look_at_instances(&mut self, forge: Option<&str>, seat: Option<(bool, bool)>) {
+    pub fn look_at_instances(&mut self, list_id: Option<&str>, seat: Option<(bool, bool)>) {
         let sighting = InstanceSighting {
             id: name(1).instance,
             pool: POOL.into(),
-            forge: self.tag.clone(),
+            list_id: self.tag.clone(),
             intent: None,
             state: UP,
             launched_at: START - Duration::from_secs(3600),
@@ -57,13 +57,13 @@ impl Story {
             state_reason: None,
         };
         self.world.saw_instances(&[sighting], self.now, self.now);
-        if let Some(scope) = forge {
-            let forge = list(scope);
+        if let Some(scope) = list_id {
+            let list_id = list(scope);
             let seen: Vec<_> = seat
                 .into_iter()
                 .map(|(online, busy)| RunnerSighting { id: RunnerId(1), name: name(1), online, busy, labels: labels() })
                 .collect();
-            self.world.saw_runners(&forge, Some(&seen), self.now, self.now);
+            self.world.saw_runners(&list_id, Some(&seen), self.now, self.now);
         }
     }
 
@@ -76,17 +76,17 @@ impl Story {
 
     /// Sweeps every 15 s for `minutes` minutes. Carries out what is planned, as far as the core's records go, and returns
     /// all of it.
-    pub fn pass(&mut self, minutes: u64, forge: Option<&str>, seat: Option<(bool, bool)>) -> Vec<Act> {
+    pub fn pass(&mut self, minutes: u64, list_id: Option<&str>, seat: Option<(bool, bool)>) -> Vec<Act> {
         let mut acts = Vec::new();
         for _ in 0..minutes * 4 {
             self.now = self.now + Duration::from_secs(15);
-            self.look(forge, seat);
+            self.look(list_id, seat);
             let unavailable = Unavailable::default();
             let view = View { spec: &self.spec, demand: &self.demand, world: &self.world, unavailable: &unavailable };
             for step in plan(view, &POOL.into(), &Gate { room: 1000, ..Gate::default() }, self.now).steps {
                 acts.push(step.act);
-                let forge = list(forge.unwrap_or("org/acme"));
-                let minted = Arc::new(Terms { forge, group: Some("Default".into()), labels: labels() });
+                let list_id = list(list_id.unwrap_or("org/acme"));
+                let minted = Arc::new(Terms { list_id, group: Some("Default".into()), labels: labels() });
                 match step.act {
                     Act::Configure => self.world.configured(&step.instance, &minted, Some(RunnerId(2)), self.now),
                     Act::Drain => {
@@ -120,11 +120,11 @@ impl Story {
     }
 
     /// Sweeps every 15 s for this many seconds, and does nothing else.
-    pub fn watch(&mut self, seconds: u64, forge: Option<&str>, seat: Option<(bool, bool)>) {
+    pub fn watch(&mut self, seconds: u64, list_id: Option<&str>, seat: Option<(bool, bool)>) {
         let until = self.now + Duration::from_secs(seconds);
         while self.now < until {
             self.now = (self.now + Duration::from_secs(15)).min(until);
-            self.look(forge, seat);
+            self.look(list_id, seat);
         }
     }
 
@@ -139,8 +139,8 @@ impl Story {
 }
 
 /// The list of a scope.
-pub fn list(scope: &str) -> Forge {
-    Forge { app: AppName::default(), scope: scope.parse().expect("a scope") }
+pub fn list(scope: &str) -> ListId {
+    ListId { app: AppName::default(), scope: scope.parse().expect("a scope") }
 }
 
 /// A runner that was idle and whose instance is terminated. GitHub's list has been read since.

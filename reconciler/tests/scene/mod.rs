@@ -13,7 +13,7 @@ use muster_reconciler::effect::{
 use muster_reconciler::event::{InstanceState, JobEvent, JobState};
 use muster_reconciler::fact::Fact;
 use muster_reconciler::failure::{Failure, FailureKind};
-use muster_reconciler::ids::{Forge, InstanceId, JobId, MessageId, PoolName, RunId, RunnerId, RunnerName};
+use muster_reconciler::ids::{InstanceId, JobId, ListId, MessageId, PoolName, RunId, RunnerId, RunnerName};
 use muster_reconciler::manifest::{GitHubApp, RunnerPool, Spec};
 use muster_reconciler::market::Market;
 use muster_reconciler::stage::Stage;
@@ -35,9 +35,9 @@ pub struct SceneRunner {
     pub state: InstanceState,
     pub launched_at: Time,
     pub labels: Arc<[String]>,
-    pub forge: Option<Forge>,
+    pub list_id: Option<ListId>,
     /// The tag `muster:list`.
-    pub list: Option<Forge>,
+    pub list: Option<ListId>,
     /// The tag `muster:drain`.
     pub draining: bool,
     /// The tag `muster:stages`.
@@ -181,7 +181,7 @@ impl Scene {
                 }
                 let online = self.come_online;
                 let b = self.runners.get_mut(&c.name.instance).unwrap();
-                (b.labels, b.forge) = (c.labels.clone().into(), Some(c.forge.clone()));
+                (b.labels, b.list_id) = (c.labels.clone().into(), Some(c.list_id.clone()));
                 b.seat = Some((online, false));
                 Outcome::Configured { runner: Some(self.id(&c.name.instance)) }
             }
@@ -210,7 +210,7 @@ impl Scene {
             Action::Sweep(Source::Deliveries(_)) => Outcome::Swept(Swept::Deliveries(self.undelivered.clone())),
             Action::Sweep(Source::Instances) => Outcome::Swept(Swept::Instances(self.runners.iter().map(sighting).collect())),
             Action::Sweep(Source::Secrets) => Outcome::Swept(Swept::Secrets(Vec::new())),
-            Action::Sweep(Source::Runners(forge)) => self.list(forge),
+            Action::Sweep(Source::Runners(list_id)) => self.list(list_id),
         }
     }
 
@@ -223,8 +223,8 @@ impl Scene {
                 state: InstanceState::Running,
                 launched_at: self.now,
                 labels: Arc::default(),
-                forge: None,
-                list: Some(l.forge.clone()),
+                list_id: None,
+                list: Some(l.list_id.clone()),
                 draining: false,
                 stages: Vec::new(),
                 why: None,
@@ -236,12 +236,12 @@ impl Scene {
         Outcome::Launched(Launched { instances: ids.into_iter().map(instance).collect(), errors: Vec::new() })
     }
 
-    fn list(&self, forge: &Forge) -> Outcome {
-        if !self.spec.apps.contains_key(&forge.app) {
+    fn list(&self, list_id: &ListId) -> Outcome {
+        if !self.spec.apps.contains_key(&list_id.app) {
             return Outcome::Failed(Failure::new(FailureKind::Refused, "no such App"));
         }
         let row = |(id, b): (&InstanceId, &SceneRunner)| {
-            let (online, busy) = b.seat.filter(|_| b.forge.as_ref() == Some(forge))?;
+            let (online, busy) = b.seat.filter(|_| b.list_id.as_ref() == Some(list_id))?;
             let name = RunnerName { cluster: "c".into(), pool: b.pool.clone(), instance: id.clone() };
             Some(RunnerSighting { id: self.id(id), name, online, busy, labels: b.labels.clone() })
         };
@@ -295,7 +295,7 @@ pub fn sighting((id, b): (&InstanceId, &SceneRunner)) -> InstanceSighting {
     InstanceSighting {
         id: id.clone(),
         pool: b.pool.clone(),
-        forge: b.list.clone(),
+        list_id: b.list.clone(),
         intent: None,
         state: b.state,
         launched_at: b.launched_at,

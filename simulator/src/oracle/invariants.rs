@@ -211,7 +211,7 @@ impl Truth<'_> {
         match blocked {
             Blocked::Max => false,
             Blocked::GitHub { .. } => {
-                self.spec.pools.get(pool).is_some_and(|p| self.github.registry.short(&p.forge().payer(), now))
+                self.spec.pools.get(pool).is_some_and(|p| self.github.registry.short(&p.list_id().payer(), now))
             }
             _ => true,
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use muster_reconciler::effect::{Action, Effect, Input, JobMessage, Outcome, Resource, Source, Swept};
 use muster_reconciler::event::JobState;
-use muster_reconciler::ids::{EffectId, Forge as List, InstanceId, JobId, Payer, RunnerName};
+use muster_reconciler::ids::{EffectId, InstanceId, JobId, ListId as List, Payer, RunnerName};
 use muster_reconciler::manifest::Limits;
 use muster_reconciler::time::{Time, human};
 

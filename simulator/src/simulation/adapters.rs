@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use muster_reconciler::effect::{Action, Launch, Outcome, RunnerSighting, Source, Swept};
 use muster_reconciler::failure::{Failure, FailureKind};
-use muster_reconciler::ids::{EffectId, Forge as List, InstanceId};
+use muster_reconciler::ids::{EffectId, InstanceId, ListId as List};
 use muster_reconciler::market::Market;
 
 use super::Simulation;

@@ -105,7 +105,7 @@ impl Args {
         let mut todo = controller.step(clock.now(), Input::Spec(spec.clone()));
         // Sweeps only read. No other effect is carried out.
         let mut failures = Vec::new();
-        for _ in 0..spec.forges().len() + 2 {
+        for _ in 0..spec.list_ids().len() + 2 {
             let sweeps: Vec<_> = std::mem::take(&mut todo).into_iter().filter(|e| matches!(e.action, Action::Sweep(_))).collect();
             for sweep in sweeps {
                 let outcome = hands.carry_out(&sweep.action, &sweep.reason.to_string()).await;

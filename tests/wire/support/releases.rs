@@ -20,7 +20,7 @@ pub enum Fault {
     /// The connection ends after this many bytes.
     BreakOff(usize),
     /// One byte is changed.
-    Forge,
+    ListId,
     /// Nothing more comes after this many bytes.
     Stall(usize),
 }
@@ -197,7 +197,7 @@ fn download(bytes: Bytes, fault: Option<Fault>) -> warp::reply::Response {
     const CHUNK: usize = 64 << 10;
     let len = bytes.len();
     let bytes = match fault {
-        Some(Fault::Forge) => {
+        Some(Fault::ListId) => {
             let mut forged = bytes.to_vec();
             forged[len / 2] ^= 1;
             forged.into()

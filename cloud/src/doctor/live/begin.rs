@@ -14,14 +14,14 @@ use crate::github::field::Repo;
 pub(super) fn choose<'a>(spec: &'a Spec, wish: &TestWish) -> anyhow::Result<(&'a PoolName, &'a RunnerPool)> {
     let owner = wish.repo.split('/').next().unwrap_or_default();
     let fits = |pool: &RunnerPool| {
-        let scope = pool.forge().scope.to_string();
+        let scope = pool.list_id().scope.to_string();
         let within = scope.starts_with("enterprise/") || scope.eq_ignore_ascii_case(&format!("org/{owner}"));
         within || scope.eq_ignore_ascii_case(&format!("repo/{}", wish.repo))
     };
     if let Some(name) = &wish.pool {
         let found = spec.pools.iter().find(|(known, _)| known.as_str() == name);
         let (name, pool) = found.ok_or_else(|| anyhow::anyhow!("there is no pool `{name}` in the manifests"))?;
-        anyhow::ensure!(fits(pool), "pool `{name}` is for {}, which {} is not in", pool.forge().scope, wish.repo);
+        anyhow::ensure!(fits(pool), "pool `{name}` is for {}, which {} is not in", pool.list_id().scope, wish.repo);
         return Ok((name, pool));
     }
     let mut fitting = spec.pools.iter().filter(|(_, pool)| fits(pool) && pool.spec.capacity.max > 0);

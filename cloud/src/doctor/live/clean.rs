@@ -28,7 +28,7 @@ impl Kit<'_> {
             }
         }
         if let Some(runner) = self.registration.take()
-            && let Outcome::Failed(failure) = github.delete(&at.forge, runner).await
+            && let Outcome::Failed(failure) = github.delete(&at.list_id, runner).await
         {
             left.push(format!("registration {runner} ({})", failure.message));
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use muster_reconciler::effect::{Outcome, Swept};
-use muster_reconciler::ids::{Forge, InstanceId};
+use muster_reconciler::ids::{InstanceId, ListId};
 use muster_reconciler::journal::What;
 use muster_reconciler::market::Market;
 use muster_reconciler::tags;
@@ -33,7 +33,7 @@ pub(super) struct Places<'a> {
     pub github: &'a GitHub,
     pub look: &'a Look,
     pub ssm: &'a Ssm,
-    pub forge: Forge,
+    pub list_id: ListId,
     pub repo: Repo,
     pub cluster: &'a str,
     pub pool: &'a str,
@@ -230,7 +230,7 @@ impl Follow {
         let row_of = self.the_instance().map(|(_, seen)| seen.view.name.clone());
         let row = async {
             match &row_of {
-                Some(name) => Some(at.github.row(&at.forge, name).await),
+                Some(name) => Some(at.github.row(&at.list_id, name).await),
                 None => None,
             }
         };

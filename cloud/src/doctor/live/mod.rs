@@ -109,7 +109,7 @@ pub async fn run(
     let (name, pool) = choose(spec, wish)?;
     let config = Aws::config(spec.controller.spec.region.as_deref()).await;
     let (aws, look) = (Aws::new(&config), Look::new(&config));
-    let (app, secrets) = (pool.forge().app, Secrets::new(aws.clone(), base));
+    let (app, secrets) = (pool.list_id().app, Secrets::new(aws.clone(), base));
     let (api_url, proof) = match (spec.apps.get(&app), spec.tokens.get(&app)) {
         (Some(app), _) => (&app.spec.api_url, Proof::App(app.spec.app_id, secrets.resolve(&app.spec.private_key).await?)),
         (None, Some(token)) => (&token.spec.api_url, Proof::Token(secrets.resolve(&token.spec.token).await?)),
@@ -123,7 +123,7 @@ pub async fn run(
         github: &github,
         look: &look,
         ssm: &aws.ssm,
-        forge: pool.forge(),
+        list_id: pool.list_id(),
         repo,
         cluster: spec.controller.cluster(),
         pool: name.as_str(),

@@ -226,11 +226,11 @@ impl Kit<'_> {
         self.ask(step, "Mint one configuration that nobody uses, and delete its registration at once? It costs nothing.").await?;
         let name = format!("muster-field-test-{:x}", now_ms());
         let group = pool.spec.github.runner_group.clone();
-        match at.github.probe_jit(&at.forge, &group, &name, &pool.spec.labels).await {
+        match at.github.probe_jit(&at.list_id, &group, &name, &pool.spec.labels).await {
             Ok((runner, headers)) => {
                 self.registration = Some(runner);
                 self.jit = Some(headers);
-                if let Outcome::Failed(failure) = at.github.delete(&at.forge, runner).await {
+                if let Outcome::Failed(failure) = at.github.delete(&at.list_id, runner).await {
                     self.failed(step, &failure);
                     return Ok(());
                 }
@@ -241,7 +241,7 @@ impl Kit<'_> {
                 return Ok(());
             }
         }
-        match at.github.list_twice(&at.forge).await {
+        match at.github.list_twice(&at.list_id).await {
             Ok(twice) => {
                 self.twice = Some(twice);
                 self.note(step, Went::Done, "seen; the registration is deleted");

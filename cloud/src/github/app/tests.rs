@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::super::GitHub;
 use super::super::fake::{
-    DoubleRequest, Fake, IMPATIENT, KEY, Reply, credentials, forge, in_seconds, installations, reply, stall,
+    DoubleRequest, Fake, IMPATIENT, KEY, Reply, credentials, in_seconds, installations, list_id, reply, stall,
 };
 use super::*;
 
@@ -18,7 +18,7 @@ fn token() -> Reply {
 }
 
 async fn ask(github: &GitHub, scope: &str) -> Result<SecretString, Failure> {
-    github.registration_token(&forge(scope)).await
+    github.registration_token(&list_id(scope)).await
 }
 
 #[tokio::test]
@@ -297,7 +297,7 @@ async fn limits_go_to_the_core_and_calls_to_the_observer() {
     let limit = fake.limit().expect("limit");
     assert_eq!((limit.payer, limit.resource, limit.remaining, limit.reset_after), (acme, None, 0, Duration::from_secs(30)));
     for (scope, kind) in [("org/acme", FailureKind::Throttled), ("org/umbrella", FailureKind::Unavailable)] {
-        match github.delete(&forge(scope), RunnerId(5)).await {
+        match github.delete(&list_id(scope), RunnerId(5)).await {
             Outcome::Failed(failure) => assert_eq!(failure.kind, kind, "{}", failure.message),
             other => panic!("{other:?}"),
         }

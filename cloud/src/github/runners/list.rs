@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use http::{Method, StatusCode, header};
 use muster_reconciler::effect::{Outcome, RunnerSighting, Swept};
 use muster_reconciler::failure::{Failure, FailureKind};
-use muster_reconciler::ids::{Forge, RunnerId, RunnerName};
+use muster_reconciler::ids::{ListId, RunnerId, RunnerName};
 
 use super::super::{ApiCall, GitHub};
 use super::{RunnerPage, base};
@@ -24,7 +24,7 @@ const PAGE_ROWS: u64 = 100;
 const PAGES_MAX: usize = 1000;
 
 /// What muster remembers of each list, by list and cluster. The inner lock is held for a whole sweep.
-pub(in super::super) type Lists = Mutex<BTreeMap<(Forge, String), Arc<tokio::sync::Mutex<Vec<Arc<Page>>>>>>;
+pub(in super::super) type Lists = Mutex<BTreeMap<(ListId, String), Arc<tokio::sync::Mutex<Vec<Arc<Page>>>>>>;
 
 /// One page, as it was when GitHub last sent it.
 pub(in super::super) struct Page {
@@ -37,24 +37,24 @@ pub(in super::super) struct Page {
 impl GitHub {
     /// Sweeps a list for the runners of `cluster`. The outcome is `Swept(Runners(None))` if no page changed since the last sweep
     /// that succeeded, and else it has all runners of the cluster. It is `Failed` if one page could not be read.
-    pub async fn list(&self, forge: &Forge, cluster: &str) -> Outcome {
-        match self.sweep(forge, cluster).await {
+    pub async fn list(&self, list_id: &ListId, cluster: &str) -> Outcome {
+        match self.sweep(list_id, cluster).await {
             Ok(runners) => Outcome::Swept(Swept::Runners(runners)),
             Err(failure) => Outcome::Failed(failure),
         }
     }
 
-    async fn sweep(&self, forge: &Forge, cluster: &str) -> Result<Option<Vec<RunnerSighting>>, Failure> {
+    async fn sweep(&self, list_id: &ListId, cluster: &str) -> Result<Option<Vec<RunnerSighting>>, Failure> {
         let list = {
             let mut lists = self.0.lists.lock().unwrap_or_else(PoisonError::into_inner);
-            lists.entry((forge.clone(), cluster.to_owned())).or_default().clone()
+            lists.entry((list_id.clone(), cluster.to_owned())).or_default().clone()
         };
         let mut remembered = list.lock().await;
         let mut pages: Vec<Arc<Page>> = Vec::new();
         let mut changed = false;
         loop {
             let old = remembered.get(pages.len());
-            let new = self.page(forge, cluster, pages.len() + 1, old.and_then(|page| page.etag.clone())).await?;
+            let new = self.page(list_id, cluster, pages.len() + 1, old.and_then(|page| page.etag.clone())).await?;
             changed |= new.is_some();
             // GitHub answers "unchanged" only to a request with the ETag of an old page.
             let Some(page) = new.map(Arc::new).or_else(|| old.cloned()) else { break };
@@ -64,7 +64,7 @@ impl GitHub {
                 break;
             }
             if pages.len() == PAGES_MAX {
-                let message = format!("list the runners of {}: there are {total}, more than muster reads", forge.scope);
+                let message = format!("list the runners of {}: there are {total}, more than muster reads", list_id.scope);
                 return Err(Failure::new(FailureKind::Refused, message));
             }
         }
@@ -79,11 +79,11 @@ impl GitHub {
     }
 
     /// Reads one page. None: the page has not changed since GitHub sent `etag`.
-    async fn page(&self, forge: &Forge, cluster: &str, number: usize, etag: Option<String>) -> Result<Option<Page>, Failure> {
-        let path = format!("{}/actions/runners?per_page={PAGE_ROWS}&page={number}", base(&forge.scope));
-        let what = format!("list the runners of {} (page {number})", forge.scope);
+    async fn page(&self, list_id: &ListId, cluster: &str, number: usize, etag: Option<String>) -> Result<Option<Page>, Failure> {
+        let path = format!("{}/actions/runners?per_page={PAGE_ROWS}&page={number}", base(&list_id.scope));
+        let what = format!("list the runners of {} (page {number})", list_id.scope);
         let call = ApiCall { etag, ..ApiCall::new("github.ListRunners", Method::GET, path, what) };
-        let (call, answer) = self.ask(forge, call).await?;
+        let (call, answer) = self.ask(list_id, call).await?;
         if answer.status == StatusCode::NOT_MODIFIED {
             return Ok(None);
         }

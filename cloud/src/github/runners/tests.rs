@@ -5,7 +5,7 @@ use muster_reconciler::effect::{RunnerSighting, Swept};
 use muster_reconciler::ids::RunnerName;
 use serde_json::Value;
 
-use super::super::fake::{DoubleRequest, Fake, Reply, forge, reply, runner_1};
+use super::super::fake::{DoubleRequest, Fake, Reply, list_id, reply, runner_1};
 use super::*;
 
 const MINT: &str = "/generate-jitconfig";
@@ -176,7 +176,7 @@ async fn a_deletion_is_done_conflicting_or_failed() {
     let github = fake.github();
     let mut outcomes = Vec::new();
     for id in 1..=4 {
-        outcomes.push(match github.delete(&forge("org/acme"), RunnerId(id)).await {
+        outcomes.push(match github.delete(&list_id("org/acme"), RunnerId(id)).await {
             Outcome::Done => "done",
             Outcome::Failed(failure) => failure.kind.as_str(),
             other => panic!("{other:?}"),
@@ -220,7 +220,7 @@ impl Pages {
 }
 
 async fn sweep(github: &GitHub) -> Result<Option<Vec<(u64, bool)>>, FailureKind> {
-    match github.list(&forge("org/acme"), "prod").await {
+    match github.list(&list_id("org/acme"), "prod").await {
         Outcome::Swept(Swept::Runners(found)) => {
             Ok(found.map(|rows| rows.iter().map(|runner| (runner.id.0, runner.busy)).collect()))
         }
@@ -272,8 +272,8 @@ async fn only_our_own_clusters_runners_are_seen() {
         RunnerSighting { id: RunnerId(id), name, online: false, busy: false, labels: ["linux".to_owned()].into() }
     };
     let wanted = vec![sighting(1, "prod.linux.i-1"), sighting(5, "prod.arm.i-5")];
-    let list = github.list(&forge("org/acme"), "prod").await;
+    let list = github.list(&list_id("org/acme"), "prod").await;
     assert_eq!(list, Outcome::Swept(Swept::Runners(Some(wanted))));
-    let again = github.list(&forge("org/acme"), "prod").await;
+    let again = github.list(&list_id("org/acme"), "prod").await;
     assert_eq!(list, again, "a server without ETags never says \"unchanged\"");
 }
