@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use muster_reconciler::controller::Controller;
 use muster_reconciler::ids::JobId;
-use muster_reconciler::reason::{OrderAnswer, OrderRefusal};
+use muster_reconciler::reason::{OrderAnswer, OrderRefusal, Unready};
 use muster_reconciler::steer::Order;
 use muster_reconciler::time::Time;
 use muster_reconciler::view::{EventView, Explanation, JobView, PoolView, RunnerView, Snapshot, Totals};
@@ -39,7 +39,7 @@ pub enum Query {
     /// The numbers for the metrics.
     Totals(oneshot::Sender<Totals>),
     /// Whether the controller can do its work; if not, what is missing.
-    Ready(oneshot::Sender<Result<(), String>>),
+    Ready(oneshot::Sender<Result<(), Unready>>),
 }
 
 /// What came of an order.
@@ -119,7 +119,7 @@ impl Inspect {
     }
 
     /// Whether the controller can do its work; if not, what is missing.
-    pub async fn ready(&self) -> Result<Result<(), String>, Unanswered> {
+    pub async fn ready(&self) -> Result<Result<(), Unready>, Unanswered> {
         self.ask(Query::Ready).await
     }
 
@@ -175,11 +175,11 @@ mod tests {
         tokio::spawn(async move {
             while let Some(query) = questions.recv().await {
                 if let Query::Ready(answer) = query {
-                    let _ = answer.send(Err("no sweep yet".into()));
+                    let _ = answer.send(Err(Unready::NotSwept));
                 }
             }
         });
-        assert_eq!(inspect.ready().await, Ok(Err("no sweep yet".into())));
+        assert_eq!(inspect.ready().await, Ok(Err(Unready::NotSwept)));
         assert_eq!(inspect.totals().await, Err(Unanswered::Gone), "a dropped question gets this answer");
     }
 }

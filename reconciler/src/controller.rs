@@ -28,11 +28,11 @@ use crate::journal::{Journal, What, Whom};
 use crate::manifest::Spec;
 use crate::past::End;
 use crate::plan::{Plan, View, plan};
-use crate::reason::{Backoff, CallReason, EventReason, HoldReason, Refused};
+use crate::reason::{Backoff, CallReason, EventReason, HoldReason, Refused, Unready};
 use crate::runner::Phase;
 use crate::steer::Pause;
 use crate::time::Time;
-use crate::world::World;
+use crate::world::{Freshness, World};
 
 /// How long SQS hides a message that this process holds, in seconds.
 pub const VISIBILITY_S: u32 = 120;
@@ -209,17 +209,17 @@ impl Controller {
     }
 
     /// Ok once the controller has manifests and a complete sweep of EC2. Otherwise the error says what is missing.
-    pub fn ready(&self) -> Result<(), String> {
+    pub fn ready(&self) -> Result<(), Unready> {
         if self.stopping {
-            return Err("shutting down".into());
+            return Err(Unready::Stopping);
         }
         if !self.started {
-            return Err("no manifests yet".into());
+            return Err(Unready::NoManifests);
         }
         match self.world.freshness(&Source::Instances) {
             Some(f) if f.complete.is_some() => Ok(()),
-            Some(f) => Err(format!("no complete sweep of EC2 yet: {}", f.error.as_deref().unwrap_or("under way"))),
-            None => Err("no complete sweep of EC2 yet".into()),
+            Some(Freshness { error: Some(error), .. }) => Err(Unready::SweepFailed(error.clone())),
+            _ => Err(Unready::NotSwept),
         }
     }
 

@@ -144,19 +144,25 @@ mod tests {
         }
     }
 
-    fn routed(spec: &Spec, event: &JobEvent) -> String {
-        match route(spec, event) {
-            Route::Pool(name) => name.to_string(),
-            Route::Unmatched(why) => format!("unmatched: {why}"),
-            Route::Foreign(why) => format!("foreign: {why}"),
-        }
+    fn to(pool: &str) -> Route {
+        Route::Pool(pool.into())
+    }
+
+    /// The route of a job that `pool`, the nearest, does not take, because it lacks `labels`.
+    fn lacks(pool: &str, labels: &[&str]) -> Route {
+        let misfit = Misfit::Lacks { labels: labels.iter().map(|l| (*l).to_owned()).collect() };
+        Route::Unmatched(Unmatched::Misfit { nearest: pool.into(), misfit })
+    }
+
+    fn not_asked(labels: &[&str]) -> Route {
+        Route::Foreign(Foreign::NotAsked { labels: labels.iter().map(|l| (*l).to_owned()).collect() })
     }
 
     #[test]
     fn the_closest_pool_takes_the_job_whatever_the_case() {
         let s = spec([pool("gpu", &["self-hosted", "linux", "x64", "gpu"]), pool("linux", &["self-hosted", "Linux", "x64"])]);
-        assert_eq!(routed(&s, &job(&["self-hosted", "linux"])), "linux");
-        assert_eq!(routed(&s, &job(&["SELF-HOSTED", "GPU"])), "gpu");
+        assert_eq!(route(&s, &job(&["self-hosted", "linux"])), to("linux"));
+        assert_eq!(route(&s, &job(&["SELF-HOSTED", "GPU"])), to("gpu"));
     }
 
     #[test]
@@ -164,8 +170,8 @@ mod tests {
         let mut cheap = pool("cheap", &["self-hosted", "linux", "x64", "spot"]);
         cheap.1.spec.priority = 1;
         let s = spec([pool("b", &["self-hosted", "linux"]), pool("a", &["self-hosted", "linux"]), cheap]);
-        assert_eq!(routed(&s, &job(&["linux"])), "cheap");
-        assert_eq!(routed(&spec([pool("b", &["linux"]), pool("a", &["linux"])]), &job(&["linux"])), "a");
+        assert_eq!(route(&s, &job(&["linux"])), to("cheap"));
+        assert_eq!(route(&spec([pool("b", &["linux"]), pool("a", &["linux"])]), &job(&["linux"])), to("a"));
     }
 
     #[test]
@@ -173,65 +179,63 @@ mod tests {
         let mut p = pool("p", &["self-hosted", "linux"]);
         p.1.spec.matching = Matching::Exact;
         let s = spec([p]);
-        assert_eq!(routed(&s, &job(&["linux", "self-hosted"])), "p");
-        assert!(routed(&s, &job(&["self-hosted"])).contains("does not ask for [\"linux\"]"));
+        assert_eq!(route(&s, &job(&["linux", "self-hosted"])), to("p"));
+        let misfit = Misfit::Unasked { labels: vec!["linux".into()] };
+        let nearest = Route::Unmatched(Unmatched::Misfit { nearest: "p".into(), misfit });
+        assert_eq!(route(&s, &job(&["self-hosted"])), nearest);
     }
 
     #[test]
     fn a_job_that_no_pool_takes_says_which_came_nearest() {
         let s = spec([pool("linux", &["self-hosted", "linux"]), pool("win", &["self-hosted", "windows", "gpu"])]);
-        assert_eq!(
-            routed(&s, &job(&["self-hosted", "windows", "arm64"])),
-            "unmatched: no pool takes it; pool win comes nearest, but it lacks [\"arm64\"]"
-        );
-        assert!(routed(&s, &job(&["ubuntu-latest"])).starts_with("foreign: no pool matches"));
+        assert_eq!(route(&s, &job(&["self-hosted", "windows", "arm64"])), lacks("win", &["arm64"]));
+        assert_eq!(route(&s, &job(&["ubuntu-latest"])), not_asked(&["ubuntu-latest"]));
         // Two pools are equally near, so the first one is named.
-        assert!(routed(&s, &job(&["self-hosted", "arm64"])).contains("pool linux comes nearest"));
+        assert_eq!(route(&s, &job(&["self-hosted", "arm64"])), lacks("linux", &["arm64"]));
         // There is no pool at all.
-        assert!(routed(&spec([]), &job(&["self-hosted"])).starts_with("unmatched: no pool serves acme/web"));
-        assert!(routed(&spec([]), &job(&["ubuntu-latest"])).starts_with("foreign: no pool matches"));
+        let unserved = Route::Unmatched(Unmatched::Unserved { repo: "acme/web".into() });
+        assert_eq!(route(&spec([]), &job(&["self-hosted"])), unserved);
+        assert_eq!(route(&spec([]), &job(&["ubuntu-latest"])), not_asked(&["ubuntu-latest"]));
     }
 
     #[test]
     fn odd_labels_are_shown_as_they_came_and_never_lost() {
         let s = spec([pool("linux", &["self-hosted", "linux", "x64"])]);
-        for (labels, shown) in [
-            (&["self-hosted", "linux\n"][..], r#"it lacks ["linux\n"]; write each label"#),
-            (&["self-hosted", "linux x64"], r#"it lacks ["linux x64"]"#),
-            (&["self-hosted", ""], r#"it lacks [""]; write each label"#),
-            (&["self-hosted\n"], r#"it lacks ["self-hosted\n"]; write each label"#),
-            (&["self-hosted, linux, x64"], r#"it lacks ["self-hosted, linux, x64"]; write each label"#),
-            (&["Self-Hosted,linux"], r#"it lacks ["Self-Hosted,linux"]; write each label"#),
+        for (labels, odd) in [
+            (&["self-hosted", "linux\n"][..], "linux\n"),
+            (&["self-hosted", "linux x64"], "linux x64"),
+            (&["self-hosted", ""], ""),
+            (&["self-hosted\n"], "self-hosted\n"),
+            (&["self-hosted, linux, x64"], "self-hosted, linux, x64"),
+            (&["Self-Hosted,linux"], "Self-Hosted,linux"),
         ] {
-            let said = routed(&s, &job(labels));
-            assert!(said.starts_with("unmatched: ") && said.contains(shown), "{labels:?}: {said}");
+            assert_eq!(route(&s, &job(labels)), lacks("linux", &[odd]), "{labels:?}");
         }
         assert_eq!(listed(&job(&["linux", "a, b", "x\n", "\u{1b}[2J", ""]).labels, ","), r#"linux,"a, b","x\n","\u{1b}[2J","""#);
-        let hosted = routed(&s, &job(&["ubuntu-latest", "a, b"]));
-        assert!(hosted.starts_with(r#"foreign: no pool matches ["ubuntu-latest", "a, b"]"#), "{hosted}");
+        assert_eq!(route(&s, &job(&["ubuntu-latest", "a, b"])), not_asked(&["ubuntu-latest", "a, b"]));
     }
 
     #[test]
     fn a_job_with_a_group_and_no_labels_is_kept_where_a_pool_serves_its_repository() {
         let s = spec([pool("linux", &["self-hosted", "linux"])]);
-        let said = routed(&s, &job(&[]));
-        assert!(said.starts_with("unmatched: ") && said.contains("does not tell muster which group"), "{said}");
+        assert_eq!(route(&s, &job(&[])), Route::Unmatched(Unmatched::NoLabels));
         let elsewhere = JobEvent { repo: "other/app".into(), org: Some("other".into()), ..job(&[]) };
-        assert_eq!(routed(&s, &elsewhere), "foreign: the job has no labels, and no pool serves other/app");
+        assert_eq!(route(&s, &elsewhere), Route::Foreign(Foreign::Unserved { repo: "other/app".into() }));
     }
 
     #[test]
     fn scope_and_repositories_bound_a_pool() {
         let mut p = pool("p", &["self-hosted"]);
         p.1.spec.github.repositories = vec!["acme/api-*".into()];
-        assert!(routed(&spec([p.clone()]), &job(&["self-hosted"])).starts_with("foreign: repository acme/web"));
+        let barred = Route::Foreign(Foreign::Barred { pool: "p".into(), repo: "acme/web".into() });
+        assert_eq!(route(&spec([p.clone()]), &job(&["self-hosted"])), barred);
         p.1.spec.github.repositories = vec!["ACME/*".into()];
-        assert_eq!(routed(&spec([p.clone()]), &job(&["self-hosted"])), "p");
+        assert_eq!(route(&spec([p.clone()]), &job(&["self-hosted"])), to("p"));
         for (scope, takes) in
             [("repo/acme/web", true), ("repo/acme/api", false), ("org/other", false), ("enterprise/acme", false)]
         {
             p.1.spec.github.scope = scope.parse().expect(scope);
-            assert_eq!(routed(&spec([p.clone()]), &job(&["self-hosted"])) == "p", takes, "{scope}");
+            assert_eq!(route(&spec([p.clone()]), &job(&["self-hosted"])) == to("p"), takes, "{scope}");
         }
     }
 }

@@ -38,10 +38,6 @@ fn told(entries: &[&Entry]) -> Vec<EventView> {
     entries.iter().map(|e| EventView::from(*e)).collect()
 }
 
-fn awaited(what: AwaitedReason, until: Time) -> Awaited {
-    Awaited { what: what.to_string(), until: until.as_millis() }
-}
-
 impl Seen<'_> {
     /// The events after the number `after`, oldest first, at most `limit`.
     pub fn events(&self, after: u64, limit: usize) -> Vec<EventView> {
@@ -148,7 +144,7 @@ impl Seen<'_> {
         entries.drain(..cut);
         let phases: Vec<String> = view.phases.iter().map(|(phase, n)| format!("{n} {}", phase.as_str())).collect();
         let blocked = self.newest_plan(name).and_then(|plan| plan.blocked.as_ref());
-        let awaits = blocked.and_then(Blocked::awaits).map(|(what, until)| awaited(what, until)).into_iter().collect();
+        let awaits = blocked.and_then(Blocked::awaits).map(|(what, until)| what.by(until)).into_iter().collect();
         Some(Explanation {
             state: State::Pool(if view.paused { Switch::Paused } else { Switch::Active }),
             facts: vec![
@@ -188,23 +184,21 @@ impl Seen<'_> {
         let settings = self.spec.pools.get(r.pool()).map(|p| &p.spec.runner);
         let mut all = match r.phase(deadline, now) {
             Phase::Launching | Phase::Booting | Phase::Configured => {
-                vec![awaited(AwaitedReason::BootDeadline, r.first_seen() + deadline)]
+                vec![AwaitedReason::BootDeadline.by(r.first_seen() + deadline)]
             }
             Phase::Idle => {
                 let timeout = settings.map_or(Duration::ZERO, |s| s.idle_timeout.get());
-                r.idle_since().map(|since| awaited(AwaitedReason::IdleTimeout, since + timeout)).into_iter().collect()
+                r.idle_since().map(|since| AwaitedReason::IdleTimeout.by(since + timeout)).into_iter().collect()
             }
             Phase::Draining => {
-                let asked = r.drain().map(|ask| awaited(AwaitedReason::DrainDeadline, ask.at() + DRAIN_DEADLINE));
+                let asked = r.drain().map(|ask| AwaitedReason::DrainDeadline.by(ask.at() + DRAIN_DEADLINE));
                 asked.into_iter().collect()
             }
-            Phase::Terminating => {
-                r.job().over().map(|(_, at)| awaited(AwaitedReason::EndGrace, at + END_GRACE)).into_iter().collect()
-            }
+            Phase::Terminating => r.job().over().map(|(_, at)| AwaitedReason::EndGrace.by(at + END_GRACE)).into_iter().collect(),
             Phase::Busy | Phase::Interrupted | Phase::Failed | Phase::Gone => Vec::new(),
         };
         if let Some(settings) = settings.filter(|_| r.gone_at().is_none()) {
-            all.push(awaited(AwaitedReason::MaxLifetime, r.lives_since() + settings.max_lifetime.get()));
+            all.push(AwaitedReason::MaxLifetime.by(r.lives_since() + settings.max_lifetime.get()));
         }
         all
     }

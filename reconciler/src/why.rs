@@ -60,10 +60,8 @@ impl Seen<'_> {
 
     /// What a job waits for. A queued job also awaits the time at which GitHub drops it.
     pub(crate) fn job_awaits(&self, job: &Job, now: Time) -> Vec<Awaited> {
-        let expires = (job.event.state == JobState::Queued).then(|| Awaited {
-            what: AwaitedReason::JobExpiry.to_string(),
-            until: (job.event.queued_at.unwrap_or(job.first_seen) + JOB_EXPIRY).as_millis(),
-        });
+        let expires = (job.event.state == JobState::Queued)
+            .then(|| AwaitedReason::JobExpiry.by(job.event.queued_at.unwrap_or(job.first_seen) + JOB_EXPIRY));
         self.why(job, now).awaits(now).into_iter().chain(expires).collect()
     }
 }

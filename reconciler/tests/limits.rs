@@ -8,6 +8,7 @@ use muster_reconciler::event::InstanceState;
 use muster_reconciler::fact::Fact;
 use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::Payer;
+use muster_reconciler::reason::{Blocked, Code};
 use muster_reconciler::time::Time;
 
 mod scene;
@@ -147,7 +148,7 @@ fn nothing_is_launched_that_githubs_limit_will_not_let_us_configure() {
         scene.queue(3, &["linux"]);
         scene.pass(secs(5));
         let wait = scene.core.seen().explain_pool(&"linux".into(), scene.now).unwrap();
-        let limited = wait.reason.contains("only what GitHub's rate limit lets us configure; it is reset in 9m 55s");
+        let limited = wait.code == Code::Blocked(Blocked::GitHub { until: began + reset_after });
         assert_eq!(limited, at_once < 3, "{remaining} left: {}", wait.reason);
         assert_eq!(wait.awaits.iter().any(|a| a.until == (began + reset_after).as_millis()), limited, "{:?}", wait.awaits);
         scene.pass(reset_after);

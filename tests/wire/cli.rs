@@ -124,8 +124,8 @@ fn explanation() -> Explanation {
         reason: "pool linux-x64 tries again in 2m: none of the pool's 4 offerings can be launched as spot: EC2 lacks capacity (InsufficientInstanceCapacity)".into(),
         code: Code::default(),
         awaits: vec![
-            Awaited { what: "the pool tries to launch again".into(), until: NOW + 120_000 },
-            Awaited { what: "GitHub drops a job that nobody took".into(), until: NOW + 86_300_000 },
+            Awaited { what: "the pool tries to launch again".into(), word: "launch_retry".into(), until: NOW + 120_000 },
+            Awaited { what: "GitHub drops a job that nobody took".into(), word: "job_expiry".into(), until: NOW + 86_300_000 },
         ],
         timeline: events()[..3].to_vec(),
         forgotten_before: None,

@@ -4,12 +4,18 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::words;
+use crate::time::Time;
+
 /// Something that will happen by itself.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Awaited {
     /// What will happen, in one clause ([`AwaitedReason`]).
     pub what: String,
+    /// The same in one word, for programs. Empty: the other process is older than these words.
+    #[serde(default)]
+    pub word: String,
     /// When it will happen at the latest, in milliseconds since 1970.
     pub until: u64,
 }
@@ -45,6 +51,30 @@ pub enum AwaitedReason {
     ConfigureRetry,
     /// The time from which a failed launch is tried again.
     LaunchRetry,
+}
+
+words! { AwaitedReason {
+    BootDeadline => "boot_deadline",
+    IdleTimeout => "idle_timeout",
+    DrainDeadline => "drain_deadline",
+    EndGrace => "end_grace",
+    MaxLifetime => "max_lifetime",
+    JobExpiry => "job_expiry",
+    HoldEnds => "hold_ends",
+    QueueDelay => "queue_delay",
+    PredecessorShown => "predecessor_shown",
+    CountsUnconfirmed => "counts_unconfirmed",
+    PoolMayLaunch => "pool_may_launch",
+    LimitReset => "limit_reset",
+    ConfigureRetry => "configure_retry",
+    LaunchRetry => "launch_retry",
+}}
+
+impl AwaitedReason {
+    /// This reason with its time.
+    pub(crate) fn by(self, until: Time) -> Awaited {
+        Awaited { what: self.to_string(), word: self.word().to_owned(), until: until.as_millis() }
+    }
 }
 
 impl fmt::Display for AwaitedReason {

@@ -186,7 +186,7 @@ impl JobReason {
             JobReason::Blocked { blocked, .. } => blocked.awaits()?,
             _ => return None,
         };
-        Some(Awaited { what: what.to_string(), until: until.as_millis() })
+        Some(what.by(until))
     }
 }
 

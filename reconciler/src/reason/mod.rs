@@ -1,9 +1,12 @@
 //! Why something is so, as values: one enum for each thing that can be asked "why?".
 //!
 //! Each reason has three parts. Its `word()` is for logs, metrics, JSON and filters, and never changes. Its fields hold the data.
-//! Its sentence is for people. All these sentences are written in this module. (`refusal.rs` has
-//! the meanings of EC2's codes, and `manifest/` the problems of manifests.) A sentence that says how much
-//! time is left is made by `say(now)`, every other one by `Display`. No decision ever depends on a reason.
+//! Its sentence is for people. All these sentences are written in this module. A sentence that says how much time is left is made
+//! by `say(now)`, every other one by `Display`. No decision ever depends on a reason.
+//!
+//! Other words for people stand where their data is: `plan/say.rs` sums up a plan, `timeline.rs` states the facts of an
+//! explanation, `stage.rs` names the stages of a start, `refusal.rs` has the meanings of EC2's codes, and `manifest/` the problems
+//! of manifests.
 //!
 //! | asked | answered by |
 //! |---|---|
@@ -16,6 +19,7 @@
 //! | why is a call made? | [`Reason`], [`CallReason`] |
 //! | what happened, and why? | [`EventReason`] |
 //! | what comes of an operator's order? | [`OrderAnswer`], [`OrderRefusal`] |
+//! | why is the controller not ready? | [`Unready`] |
 //! | what will happen at a known time? | [`AwaitedReason`] |
 
 mod awaited;
@@ -25,6 +29,7 @@ mod event;
 mod job;
 mod order;
 mod pool;
+mod ready;
 mod runner;
 mod step;
 
@@ -43,6 +48,7 @@ pub use event::EventReason;
 pub use job::{Foreign, HoldReason, JobReason, Misfit, Unmatched};
 pub use order::{OrderAnswer, OrderRefusal};
 pub use pool::{Backoff, Blocked, LaunchFailure, LaunchReason, PoolReason, Refused, RefusedOffering, Shortage, Wants};
+pub use ready::Unready;
 pub use runner::{RunnerReason, Standing};
 pub use step::{BootFailure, StepReason};
 

@@ -386,3 +386,19 @@ fn programs_read_the_word_and_the_fields_beside_the_sentence() {
     assert_eq!((old.code.word(), &old.code), ("", &Code::default()));
     assert_eq!(told(Code::default())["reasonFields"], Value::Null);
 }
+
+/// A pool's labels have no spaces, commas or line breaks. So a label with one is a mistake in the workflow.
+#[test]
+fn a_label_that_no_pool_can_have_is_shown_as_it_came_with_the_way_out() {
+    let hint = "; write each label of runs-on as an item of its own, without spaces or line breaks";
+    for (label, shown, hinted) in [
+        ("arm64", r#"it lacks ["arm64"]"#, false),
+        ("linux x64", r#"it lacks ["linux x64"]"#, false),
+        ("linux\n", r#"it lacks ["linux\n"]"#, true),
+        ("", r#"it lacks [""]"#, true),
+        ("self-hosted, linux", r#"it lacks ["self-hosted, linux"]"#, true),
+    ] {
+        let said = Misfit::Lacks { labels: vec![label.into()] }.to_string();
+        assert_eq!(said, format!("{shown}{}", if hinted { hint } else { "" }));
+    }
+}

@@ -113,7 +113,7 @@ async fn ready(admin: Admin) -> Response {
         None => None,
         Some(inspect) => match inspect.ready().await {
             Ok(Ok(())) => None,
-            Ok(Err(missing)) => Some(missing),
+            Ok(Err(missing)) => Some(missing.to_string()),
             Err(e) => Some(e.to_string()),
         },
     };

@@ -95,7 +95,7 @@ fn answer(query: Query, jobs: u64) {
             Order::DrainRunner(id, _) => Ok(OrderAnswer::RunnerAsked(id)),
             _ => Err(OrderRefusal::NoPool("linx".into(), "linux".into())),
         })),
-        Query::Ready(to) => drop(to.send(if jobs == 0 { Err("no complete instance sweep yet".into()) } else { Ok(()) })),
+        Query::Ready(to) => drop(to.send(if jobs == 0 { Err(Unready::NotSwept) } else { Ok(()) })),
     }
 }
 
