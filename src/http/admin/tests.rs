@@ -8,7 +8,7 @@ use muster_operations::prices::Prices;
 use muster_operations::watch::Watch;
 use muster_reconciler::event::JobState;
 use muster_reconciler::journal::What;
-use muster_reconciler::reason::{OrderAnswer, OrderRefusal};
+use muster_reconciler::reason::{OrderAnswer, OrderRefusal, Unready};
 use muster_reconciler::runner::Phase;
 use muster_reconciler::steer::{Order, Pause};
 use muster_reconciler::time::Time;
@@ -154,7 +154,7 @@ async fn health_is_life_and_readiness_says_what_is_missing() {
     let url = start(Some(0)).await;
     assert_eq!(get(&format!("{url}/healthz")).await.0, 200);
     let (status, body) = get(&format!("{url}/readyz")).await;
-    assert_eq!((status, body), (503, json!({"ready": false, "missing": "no complete instance sweep yet"})));
+    assert_eq!((status, body), (503, json!({"ready": false, "missing": "no complete sweep of EC2 yet: under way"})));
     assert_eq!(get(&format!("{}/readyz", start(Some(1)).await)).await, (200, json!({"ready": true})));
     let webhook_only = start(None).await;
     assert_eq!(get(&format!("{webhook_only}/readyz")).await.0, 200);
