@@ -7,7 +7,7 @@ use muster_reconciler::manifest::Spec;
 
 use super::finding::Finding;
 use crate::aws::S3;
-use crate::sync::plan::{self, Platform, Wanted};
+use crate::sync::plan::{self, Platform, WantedVersion};
 
 const CHECK: &str = "bucket";
 
@@ -35,11 +35,11 @@ pub(super) async fn check(s3: &S3, spec: &Spec) -> Vec<Finding> {
     found
 }
 
-fn judge(keys: &BTreeSet<String>, platform: Platform, wanted: Wanted) -> Finding {
+fn judge(keys: &BTreeSet<String>, platform: Platform, wanted: WantedVersion) -> Finding {
     let check = format!("runner {platform} {wanted}");
     let key = match wanted {
-        Wanted::Latest => platform.latest_key(),
-        Wanted::Pinned(version) => platform.key(version),
+        WantedVersion::Latest => platform.latest_key(),
+        WantedVersion::Pinned(version) => platform.key(version),
     };
     if keys.contains(&key) {
         return Finding::ok(check, key);
@@ -61,9 +61,9 @@ mod tests {
         let keys = BTreeSet::from(["runners/linux-x64/latest.tar.gz".to_owned(), "runners/linux-x64/2.330.0.tar.gz".into()]);
         let linux = Platform { os: Os::Linux, architecture: Architecture::X64 };
         let windows = Platform { os: Os::Windows, architecture: Architecture::X64 };
-        assert_eq!(judge(&keys, linux, Wanted::Latest).verdict, Verdict::Ok);
-        assert_eq!(judge(&keys, linux, Wanted::Pinned(Version(2, 330, 0))).verdict, Verdict::Ok);
-        assert_eq!(judge(&keys, linux, Wanted::Pinned(Version(2, 331, 0))).verdict, Verdict::Warning);
-        assert!(judge(&keys, windows, Wanted::Latest).next.is_some_and(|next| next.contains("muster sync")));
+        assert_eq!(judge(&keys, linux, WantedVersion::Latest).verdict, Verdict::Ok);
+        assert_eq!(judge(&keys, linux, WantedVersion::Pinned(Version(2, 330, 0))).verdict, Verdict::Ok);
+        assert_eq!(judge(&keys, linux, WantedVersion::Pinned(Version(2, 331, 0))).verdict, Verdict::Warning);
+        assert!(judge(&keys, windows, WantedVersion::Latest).next.is_some_and(|next| next.contains("muster sync")));
     }
 }

@@ -24,7 +24,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::held::{Got, Held};
 use super::limits::{self, Reporter};
-use super::{ANSWER_MAX, Answer, ApiCall, CONNECT_TIMEOUT, Credentials, Identity, Proof, Rejected, preparing};
+use super::{ANSWER_MAX, ApiCall, CONNECT_TIMEOUT, Credentials, GoodAnswer, Identity, Proof, Rejected, preparing};
 
 /// How long before its end a token is no longer used, so that no token expires while a request is under way.
 const TOKEN_MARGIN: Duration = Duration::from_secs(300);
@@ -113,7 +113,7 @@ impl App {
 
     /// Sends a request with the personal access token, or with the token of the installation that covers `scope`. If GitHub
     /// refuses an installation token, the token is dropped, and the request is sent once more with a new one.
-    pub async fn call(&self, scope: &Scope, call: &ApiCall) -> Result<Answer, Rejected> {
+    pub async fn call(&self, scope: &Scope, call: &ApiCall) -> Result<GoodAnswer, Rejected> {
         let tokens = match &self.authority {
             Authority::Token(token) => return self.send(call, &Payer::itself(&self.name), token).await,
             Authority::App { tokens, .. } => tokens,
@@ -216,7 +216,7 @@ impl App {
     }
 
     /// Sends a request as the App itself.
-    pub async fn call_as_app(&self, call: &ApiCall) -> Result<Answer, Rejected> {
+    pub async fn call_as_app(&self, call: &ApiCall) -> Result<GoodAnswer, Rejected> {
         let Authority::App { id, key, .. } = &self.authority else {
             let message = format!("{}: GitHub offers that to Apps only, and `{}` is a GitHubToken", call.what, self.name);
             return Err(Rejected { status: None, failure: Failure::new(FailureKind::Refused, message) });
@@ -229,7 +229,7 @@ impl App {
     }
 
     /// Sends one request, once. Every request passes here, so that rate limits are respected and read, and the observer is told.
-    async fn send(&self, call: &ApiCall, payer: &Payer, bearer: &SecretString) -> Result<Answer, Rejected> {
+    async fn send(&self, call: &ApiCall, payer: &Payer, bearer: &SecretString) -> Result<GoodAnswer, Rejected> {
         // The core respects the limits of the requests that it asks for. A request that prepares such a one, as for a token, may
         // count against another limit, so muster checks each request here.
         if let Some(wait) = self.limits.barred(payer, call) {
@@ -252,7 +252,7 @@ impl App {
         result
     }
 
-    async fn exchange_bytes(&self, call: &ApiCall, bearer: &SecretString) -> Result<Answer, Failure> {
+    async fn exchange_bytes(&self, call: &ApiCall, bearer: &SecretString) -> Result<GoodAnswer, Failure> {
         let request = self.request(call, bearer).map_err(|error| {
             let message = format!("{}: the request cannot be written: {error}", call.what);
             Failure::new(FailureKind::Refused, message)
@@ -260,7 +260,7 @@ impl App {
         let response = self.http.execute(request).await.map_err(|error| disconnected(call, &error))?;
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, ANSWER_MAX).collect().await.map_err(|error| disconnected(call, error.as_ref()))?;
-        Ok(Answer { status: parts.status, headers: parts.headers, body: body.to_bytes() })
+        Ok(GoodAnswer { status: parts.status, headers: parts.headers, body: body.to_bytes() })
     }
 
     fn request(&self, call: &ApiCall, bearer: &SecretString) -> Result<Request<String>, http::Error> {
@@ -281,7 +281,7 @@ impl App {
         }
     }
 
-    fn judge(&self, call: &ApiCall, payer: &Payer, answer: Answer) -> Result<Answer, Rejected> {
+    fn judge(&self, call: &ApiCall, payer: &Payer, answer: GoodAnswer) -> Result<GoodAnswer, Rejected> {
         let unchanged = answer.status == StatusCode::NOT_MODIFIED && call.etag.is_some();
         let result = if answer.status.is_success() || unchanged {
             Ok(answer)

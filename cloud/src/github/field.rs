@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::runners::{REPOSITORY_GROUP, base};
-use super::{Answer, ApiCall, GitHub};
+use super::{ApiCall, GitHub, GoodAnswer};
 
 /// The permission that is needed to start and to cancel runs.
 const WRITE: &str = "the repository permission `Actions: read and write`";
@@ -132,7 +132,7 @@ impl Repo {
 }
 
 impl GitHub {
-    async fn of_repo(&self, repo: &Repo, call: ApiCall) -> Result<(ApiCall, Answer), Failure> {
+    async fn of_repo(&self, repo: &Repo, call: ApiCall) -> Result<(ApiCall, GoodAnswer), Failure> {
         let answer = self.app(&repo.app, &call)?.call(&repo.scope, &call).await?;
         Ok((call, answer))
     }

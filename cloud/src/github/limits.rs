@@ -15,7 +15,7 @@ use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{AppName, Payer};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::{Answer, ApiCall, Identity};
+use super::{ApiCall, GoodAnswer, Identity};
 
 /// The wait after a secondary limit without `retry-after`. GitHub advises at least a minute.
 const SECONDARY_WAIT: Duration = Duration::from_secs(60);
@@ -98,7 +98,7 @@ impl Reporter {
     }
 
     /// Tells the core at once that a limit was reached, whatever was reported before.
-    pub fn throttled(&self, payer: &Payer, call: &ApiCall, answer: &Answer, wait: Duration) {
+    pub fn throttled(&self, payer: &Payer, call: &ApiCall, answer: &GoodAnswer, wait: Duration) {
         let resource = resource(&answer.headers).filter(|_| !secondary(answer));
         {
             let now = Instant::now();
@@ -130,7 +130,7 @@ fn resource(headers: &HeaderMap) -> Option<Resource> {
 }
 
 /// Whether a throttling concerns every request of the payer, and not only one resource that is used up.
-fn secondary(answer: &Answer) -> bool {
+fn secondary(answer: &GoodAnswer) -> bool {
     number(&answer.headers, "x-ratelimit-remaining") != Some(0) || message(answer).to_lowercase().contains("secondary rate limit")
 }
 
@@ -171,7 +171,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// How long to wait, if the answer says that a limit was reached.
-pub(super) fn throttled(answer: &Answer) -> Option<Duration> {
+pub(super) fn throttled(answer: &GoodAnswer) -> Option<Duration> {
     if answer.status != StatusCode::FORBIDDEN && answer.status != StatusCode::TOO_MANY_REQUESTS {
         return None;
     }
@@ -188,7 +188,7 @@ pub(super) fn throttled(answer: &Answer) -> Option<Duration> {
 }
 
 /// What GitHub said, in its own words: `message`, and the `errors` of a 422.
-pub(super) fn message(answer: &Answer) -> String {
+pub(super) fn message(answer: &GoodAnswer) -> String {
     let said = match serde_json::from_slice::<serde_json::Value>(&answer.body) {
         Ok(json) => {
             let errors = json.get("errors").filter(|e| e.as_array().is_none_or(|list| !list.is_empty()));
@@ -205,7 +205,7 @@ pub(super) fn message(answer: &Answer) -> String {
 
 /// Makes a failure of an answer that is no success. It says what was attempted, on what, what GitHub said, and what to do.
 /// `token` is whether the request had a personal access token.
-pub(super) fn failure(call: &ApiCall, app: &AppName, token: bool, answer: &Answer) -> Failure {
+pub(super) fn failure(call: &ApiCall, app: &AppName, token: bool, answer: &GoodAnswer) -> Failure {
     let said = message(answer);
     let wait = throttled(answer);
     let kind = match answer.status.as_u16() {
@@ -221,7 +221,7 @@ pub(super) fn failure(call: &ApiCall, app: &AppName, token: bool, answer: &Answe
     Failure { retry_after: wait, ..Failure::new(kind, message) }
 }
 
-fn way_out(call: &ApiCall, app: &AppName, answer: &Answer, kind: FailureKind, said: &str) -> String {
+fn way_out(call: &ApiCall, app: &AppName, answer: &GoodAnswer, kind: FailureKind, said: &str) -> String {
     let needs = call.needs;
     match (answer.status.as_u16(), call.identity) {
         _ if kind == FailureKind::Throttled => "; its rate limit struck, and muster waits as long as GitHub asks".into(),
@@ -249,7 +249,7 @@ fn way_out(call: &ApiCall, app: &AppName, answer: &Answer, kind: FailureKind, sa
 /// What to do about a repository or an account that GitHub redirects to another name.
 const MOVED: &str = "; if it was renamed or moved, use its new name in the manifest";
 
-fn tokens_way_out(call: &ApiCall, name: &AppName, answer: &Answer, kind: FailureKind) -> String {
+fn tokens_way_out(call: &ApiCall, name: &AppName, answer: &GoodAnswer, kind: FailureKind) -> String {
     match answer.status.as_u16() {
         _ if kind == FailureKind::Throttled => "; its rate limit struck, and muster waits as long as GitHub asks".into(),
         401 => format!("; the token of GitHubToken `{name}` expired or was revoked: put a new one where spec.token points"),
@@ -283,7 +283,7 @@ mod tests {
             &call,
             &"main".into(),
             false,
-            &Answer { status, headers: headers(pairs), body: Bytes::from_static(body.as_bytes()) },
+            &GoodAnswer { status, headers: headers(pairs), body: Bytes::from_static(body.as_bytes()) },
         )
     }
 
@@ -348,9 +348,9 @@ mod tests {
         ApiCall { configures: true, ..ApiCall::new("github.GenerateJitConfig", Method::POST, "/x", "mint") }
     }
 
-    fn answer(status: u16, pairs: &[(&'static str, &str)], body: &'static str) -> Answer {
+    fn answer(status: u16, pairs: &[(&'static str, &str)], body: &'static str) -> GoodAnswer {
         let status = StatusCode::from_u16(status).expect("status");
-        Answer { status, headers: headers(pairs), body: Bytes::from_static(body.as_bytes()) }
+        GoodAnswer { status, headers: headers(pairs), body: Bytes::from_static(body.as_bytes()) }
     }
 
     #[test]

@@ -27,7 +27,7 @@ use octocrab::Octocrab;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{ANSWER_MAX, Answer, ApiCall, CONNECT_TIMEOUT, REQUEST_TIMEOUT, app, limits};
+use super::{ANSWER_MAX, ApiCall, CONNECT_TIMEOUT, GoodAnswer, REQUEST_TIMEOUT, app, limits};
 
 /// The longest silence during the download of a file.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -191,7 +191,7 @@ impl Releases {
         };
         let result = result.and_then(|answer| match answer.status {
             StatusCode::NOT_MODIFIED => {
-                body.ok_or_else(|| self.failure(&call.what, &answer)).map(|body| Answer { body, ..answer })
+                body.ok_or_else(|| self.failure(&call.what, &answer)).map(|body| GoodAnswer { body, ..answer })
             }
             status if status.is_success() => Ok(answer),
             _ => Err(self.failure(&call.what, &answer)),
@@ -218,7 +218,7 @@ impl Releases {
         Ok(said)
     }
 
-    async fn exchange(&self, call: &ApiCall, etag: Option<&str>) -> Result<Answer, Failure> {
+    async fn exchange(&self, call: &ApiCall, etag: Option<&str>) -> Result<GoodAnswer, Failure> {
         let mut request = Request::builder()
             .method(call.method.clone())
             .uri(format!("{}{}", self.prefix, call.path))
@@ -238,10 +238,10 @@ impl Releases {
         self.http.execute(request).await.map_err(|error| self.lost(what, &error))
     }
 
-    async fn read(&self, what: &str, response: Response<Body>) -> Result<Answer, Failure> {
+    async fn read(&self, what: &str, response: Response<Body>) -> Result<GoodAnswer, Failure> {
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, ANSWER_MAX).collect().await.map_err(|error| self.lost(what, error.as_ref()))?;
-        Ok(Answer { status: parts.status, headers: parts.headers, body: body.to_bytes() })
+        Ok(GoodAnswer { status: parts.status, headers: parts.headers, body: body.to_bytes() })
     }
 
     /// Begins the download of a file. Redirects are followed, because GitHub keeps the files on another host.
@@ -264,7 +264,7 @@ impl Releases {
         Ok(Download { what, body: result? })
     }
 
-    fn failure(&self, what: &str, answer: &Answer) -> Failure {
+    fn failure(&self, what: &str, answer: &GoodAnswer) -> Failure {
         let wait = limits::throttled(answer);
         let said = limits::message(answer);
         let quoted = if said.is_empty() { String::new() } else { format!(", \"{said}\"") };

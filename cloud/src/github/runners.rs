@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::held::{Got, Held};
-use super::{Answer, ApiCall, GitHub, Rejected, preparing};
+use super::{ApiCall, GitHub, GoodAnswer, Rejected, preparing};
 
 pub(super) use list::Lists;
 
@@ -104,7 +104,7 @@ fn needs(scope: &Scope) -> &'static str {
 }
 
 impl GitHub {
-    async fn ask(&self, list_id: &ListId, call: ApiCall) -> Result<(ApiCall, Answer), Rejected> {
+    async fn ask(&self, list_id: &ListId, call: ApiCall) -> Result<(ApiCall, GoodAnswer), Rejected> {
         let call = ApiCall { needs: needs(&list_id.scope), ..call };
         let app = self.app(&list_id.app, &call).map_err(|failure| Rejected { status: None, failure })?;
         let answer = app.call(&list_id.scope, &call).await?;
