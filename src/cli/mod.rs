@@ -42,7 +42,7 @@ struct Cli {
 enum Command {
     #[cfg(feature = "live")]
     #[command(flatten)]
-    Cloud(cloud::Command),
+    Cloud(cloud::CloudCommand),
     /// List pools, jobs or runners, each with its reason, or prices; asks the running controller.
     Get(get::Args),
     /// Say where a job, a runner or a pool stands, why, what is awaited and what happened; asks the running controller.
