@@ -14,6 +14,7 @@ use muster_operations::liveness::{Liveness, Pulse};
 use muster_operations::metrics::Metrics;
 use muster_operations::prices::Prices;
 use muster_operations::watch::Watch;
+use muster_reconciler::reason::count;
 use muster_reconciler::time::{Time, human};
 use muster_simulator::workload::JobStream;
 use muster_simulator::{Simulation, WorldOptions, example};
@@ -159,8 +160,8 @@ impl Show {
         let live = self.world.cloud().instances().values().filter(|i| i.live()).count();
         let (queued, running, done) = (of("queued"), of("in_progress"), of("success"));
         let simulated = human(self.world.now().since(self.began));
-        let word = if live == 1 { "instance" } else { "instances" };
-        format!("after {simulated}: {queued} jobs queued, {running} running, {done} done; {live} {word}")
+        let (queued, live) = (count(queued, "job"), count(live, "instance"));
+        format!("after {simulated}: {queued} queued, {running} running, {done} done; {live}")
     }
 
     fn answer(&mut self, question: Query) {

@@ -161,7 +161,7 @@ fn prices(book: &BookView) -> String {
         vec![t.instance_type.clone(), os.into(), hour(&t.on_demand), hour(&t.spot), from]
     });
     let mut text = show::table(&["TYPE", "OS", "ON-DEMAND", "SPOT", "FROM"], &[2, 3], rows);
-    text += &format!("\n{} of the {} prices that the pools need are known\n", book.known, book.wanted);
+    text += &format!("\nprices that the pools need: {}, of which known: {}\n", book.wanted, book.known);
     for why in &book.trouble {
         text += &format!("{why}\n");
     }

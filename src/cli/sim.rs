@@ -167,7 +167,7 @@ impl Args {
         let seed = run.scenario.seed;
         say(format_args!("\nFAILED, seed {seed}: {violation}"))?;
         let invariant = violation.invariant;
-        say(format_args!("shrinking, {} runs at most ...", self.shrink))?;
+        say(format_args!("shrinking, {} at most ...", count(self.shrink, "run")))?;
         let Some(shrunk) = shrink(&run.scenario, self.shrink, &|r| r.failure().is_some_and(|v| v.invariant == invariant)) else {
             bail!("seed {seed} does not fail when it is run again: the simulation is not deterministic");
         };
@@ -175,7 +175,12 @@ impl Args {
         let file = files::write(&file, &shrunk.scenario)?;
         let s = &shrunk.scenario;
         let (jobs, changes, faults) = (s.jobs.len(), s.changes.len(), faults(&s.faults));
-        say(format_args!("after {} runs: {jobs} jobs, {changes} changes of manifests, faults: {faults}", shrunk.runs))?;
+        say(format_args!(
+            "after {}: {}, {} of manifests, faults: {faults}",
+            count(shrunk.runs, "run"),
+            count(jobs, "job"),
+            count(changes, "change")
+        ))?;
         say(format_args!("\nthe last {LINES} lines before it (seconds from the start):\n{}", shrunk.report.timeline(LINES)))?;
         if let Some(v) = shrunk.report.failure() {
             say(format_args!("\n{v}"))?;
@@ -193,11 +198,10 @@ fn told(r: &RunReport) -> String {
         None => "never at rest".to_owned(),
     };
     format!(
-        "seed {}: jobs: {}; {} {}; {} controller steps, {} effects; {} simulated, {rest}; hash {:016x}",
+        "seed {}: jobs: {}; {}; {}, {}; {} simulated, {rest}; hash {:016x}",
         r.seed,
         jobs.join(", "),
-        r.instances,
-        if r.instances == 1 { "instance" } else { "instances" },
+        count(r.instances, "instance"),
         r.steps,
         r.effects,
         human(r.lasted),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::{Datelike, TimeZone, Timelike, Utc};
 use chrono_tz::Tz;
+use muster_reconciler::reason::count;
 use muster_reconciler::time::{Time, human};
 use muster_simulator::JobPlan;
 use muster_simulator::rng::Rng;
@@ -33,7 +34,12 @@ pub fn draw(workload: &Checked, seed: u64) -> Recording {
         }
     }
     jobs.sort_by_key(|j| j.at);
-    let drawn = format!("{} jobs were drawn from {} kinds for {}", jobs.len(), workload.kinds.len(), human(workload.length));
+    let drawn = format!(
+        "{}, drawn from {} for {}",
+        count(jobs.len(), "job"),
+        count(workload.kinds.len(), "kind"),
+        human(workload.length)
+    );
     Recording { jobs, from: workload.begin, until: workload.begin + workload.length, notes: vec![drawn] }
 }
 

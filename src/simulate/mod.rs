@@ -57,7 +57,7 @@ impl Recording {
         }
         if without > 0 {
             self.notes.push(format!(
-                "{without} jobs name no repository and were taken to be of one that a pool admits, such as {}",
+                "jobs without a repository: {without}; each was taken to be of one that a pool admits, such as {}",
                 candidates.first().map_or("acme/any", String::as_str)
             ));
         }
@@ -102,6 +102,6 @@ mod tests {
         let mut input = Recording { jobs, from: Time::ZERO, until: Time::ZERO, notes: vec![] };
         input.settle_repositories(&spec);
         assert_eq!(input.jobs.iter().map(|j| j.repo.as_str()).collect::<Vec<_>>(), ["acme/any", "acme/ml-any", "acme/web"]);
-        assert!(input.notes[0].starts_with("2 jobs name no repository"), "{:?}", input.notes);
+        assert!(input.notes[0].starts_with("jobs without a repository: 2;"), "{:?}", input.notes);
     }
 }

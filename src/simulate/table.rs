@@ -14,7 +14,8 @@ pub fn print(answer: &ForecastAnswer) -> String {
     let mut out = format!("{}\n\n", answer.model);
     let asked = &answer.asked;
     let weather = format!("{:?}", asked.weather).to_lowercase();
-    line(&mut out, &format!("{} jobs of {}, {} to {}", number(asked.jobs as u64), asked.jobs_from, asked.from, asked.until));
+    let jobs = if asked.jobs == 1 { "job" } else { "jobs" };
+    line(&mut out, &format!("{} {jobs} of {}, {} to {}", number(asked.jobs as u64), asked.jobs_from, asked.from, asked.until));
     line(&mut out, &format!("{weather} weather, seed {}", asked.seed));
     for note in &asked.notes {
         line(&mut out, &format!("note: {note}"));

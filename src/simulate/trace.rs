@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use muster_reconciler::manifest::{Problem, Text};
+use muster_reconciler::reason::count;
 use muster_reconciler::time::{Time, human};
 use muster_simulator::JobPlan;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
@@ -251,7 +252,7 @@ fn capped(mut problems: Vec<Problem>) -> Vec<Problem> {
     let more = problems.len().saturating_sub(MOST_PROBLEMS);
     problems.truncate(MOST_PROBLEMS);
     if let (Some(last), 1..) = (problems.last().cloned(), more) {
-        let message = format!("and {more} more problems after line {}; mend these first", last.line);
+        let message = format!("and {} after line {}; mend these first", count(more, "more problem"), last.line);
         problems.push(Problem { path: String::new(), message, ..last });
     }
     problems

@@ -197,7 +197,7 @@ async fn a_broken_cloud_is_told_part_by_part() {
         &found,
         &[
             ("failed queue jobs", "terraform apply"),
-            ("warning queue deadLetters", "1 messages lie in"),
+            ("warning queue deadLetters", "holds 1 message, which nobody could read"),
             ("warning queue ec2Events", "has no dead-letter queue"),
             ("warning runner linux-arm64 latest", "muster sync"),
             ("failed image arm", "is x86_64, the pool is arm64"),

@@ -50,7 +50,7 @@ async fn the_controller_reads_awss_prices_and_says_which_are_unknown() {
     let day = today();
     muster.spawn();
     muster.ready().await;
-    let said = prices(&muster, "4 of the 6 prices that the pools need are known").await;
+    let said = prices(&muster, "prices that the pools need: 6, of which known: 4").await;
     let dated = |row: &str| [&day, &today()].iter().any(|day| row.ends_with(&format!("AWS of {day}")));
     let known = row(&said, "m7i.large");
     assert!(

@@ -9,6 +9,7 @@ use aws_sdk_ssm::types;
 use muster_reconciler::effect::{Outcome, Swept};
 use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{InstanceId, PoolName};
+use muster_reconciler::reason::count;
 use muster_reconciler::steer::Pause;
 use muster_reconciler::tags;
 use muster_reconciler::time::Time;
@@ -85,7 +86,7 @@ impl Ssm {
         let (mut done, mut failed) = (Vec::new(), Vec::new());
         for batch in ids.chunks(BATCH) {
             let names = batch.iter().map(|id| format!("{}/{id}", folder(cluster))).collect();
-            let what = format!("delete {} secrets of cluster {cluster}", batch.len());
+            let what = format!("delete {} of cluster {cluster}", count(batch.len(), "secret"));
             let call = self.client.delete_parameters().set_names(Some(names));
             match self.probe.call("ssm.DeleteParameters", &what, call.send()).await {
                 Ok(_) => done.extend_from_slice(batch),

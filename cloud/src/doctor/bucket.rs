@@ -28,7 +28,7 @@ pub(super) async fn check(s3: &S3, spec: &Spec) -> Vec<Finding> {
             return vec![Finding::call_failed(CHECK, &failure, "s3:ListBucket", next)];
         }
     };
-    let mut found = vec![Finding::ok(CHECK, format!("{bucket}, {} runner binaries", keys.len()))];
+    let mut found = vec![Finding::ok(CHECK, format!("{bucket}, runner binaries: {}", keys.len()))];
     for (platform, wanted) in plan::needs(spec) {
         found.extend(wanted.into_iter().map(|wanted| judge(&keys, platform, wanted)));
     }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::finding::{Complaints, Finding};
 use super::look::Look;
 use crate::aws::CallError;
+use muster_reconciler::reason::count;
 
 /// The shortest safe retention, in seconds. A job waits at GitHub for a day, and its message must not disappear before that.
 const RETENTION_S: u64 = 86_400;
@@ -102,7 +103,7 @@ impl Facts {
 fn judge(purpose: Purpose, url: &str, facts: &Facts) -> Finding {
     let mut marks = Complaints::default();
     marks.fact(url);
-    marks.fact(format!("{} messages, {} in flight", facts.messages, facts.in_flight));
+    marks.fact(format!("{}, {} in flight", count(facts.messages, "message"), facts.in_flight));
     // muster names the visibility timeout with each receive, so the queue's own value has no effect.
     marks.fact(format!("visibility {} s", facts.visibility_s));
     if !facts.encrypted {
@@ -114,7 +115,7 @@ fn judge(purpose: Purpose, url: &str, facts: &Facts) -> Finding {
                 "read them (aws sqs receive-message --message-attribute-names All --queue-url {url}; muster's own carry a `reason`), \
                  mend the cause, and purge the queue"
             );
-            marks.warn(format!("{} messages lie in {url}, which nobody could read", facts.messages), next);
+            marks.warn(format!("{url} holds {}, which nobody could read", count(facts.messages, "message")), next);
         }
         Purpose::DeadLetters => {}
         Purpose::Jobs | Purpose::Ec2Events => {

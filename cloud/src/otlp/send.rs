@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use muster_operations::metrics::Metrics;
 use muster_reconciler::fact::Fact;
 use muster_reconciler::past::JobPast;
+use muster_reconciler::reason::count;
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
@@ -175,7 +176,7 @@ impl Exporter {
     fn hear(&mut self, answer: &[u8]) {
         let partial = ExportTraceServiceResponse::decode(answer).ok().and_then(|answer| answer.partial_success);
         if let Some(partial) = partial.filter(|p| p.rejected_spans > 0) {
-            let why = format!("{} spans were rejected: {}", partial.rejected_spans, short(&partial.error_message));
+            let why = format!("{} rejected: {}", count(partial.rejected_spans, "span"), short(&partial.error_message));
             self.say(0, &why);
         }
     }

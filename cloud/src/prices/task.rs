@@ -182,7 +182,8 @@ impl PriceTask {
             }
         }
         let left = kinds.len().saturating_sub(TYPES);
-        let why = format!("{left} types more than {TYPES} were not asked about: their on-demand prices stay unknown");
+        let why =
+            format!("{TYPES} instance types were asked about, and {left} more were not: their on-demand prices stay unknown");
         self.told("types", (left > 0).then_some(why));
         Ok(hours)
     }

@@ -71,8 +71,9 @@ macro_rules! words {
 use words;
 
 /// `1 instance`, `2 instances`.
-pub fn count(n: impl Into<u64>, one: &'static str) -> impl fmt::Display {
-    let n = n.into();
+pub fn count(n: impl TryInto<u64>, one: &'static str) -> impl fmt::Display {
+    // No count is as large as u64::MAX, and a usize fits.
+    let n: u64 = n.try_into().unwrap_or(u64::MAX);
     fmt::from_fn(move |f| write!(f, "{n} {one}{}", if n == 1 { "" } else { "s" }))
 }
 

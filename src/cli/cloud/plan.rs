@@ -182,7 +182,7 @@ fn event(view: JobView) -> Option<JobEvent> {
 fn said(plan: &Plan, now: Time) -> Pool {
     let mut actions = Vec::new();
     if let Some(l) = &plan.launch {
-        let on = format!("{} {} of {} offerings", l.count, l.market.as_str(), l.offerings.len());
+        let on = format!("{} {} of {}", l.count, l.market.as_str(), count(l.offerings.len(), "offering"));
         let code = Code::Launch(l.reason.clone());
         actions.push(Planned { action: "launch", on, reason: l.reason.to_string(), code });
     }

@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use anyhow::{anyhow, bail};
+use muster_reconciler::reason::count;
 use muster_reconciler::time::Time;
 use muster_simulator::CrashMode;
 use muster_simulator::crash::{CrashPoint, Example, Judged, Reference, RequestKind};
@@ -87,12 +88,12 @@ fn crash(run: &SeedRun, threads: usize, covered: &mut BTreeSet<RequestKind>) -> 
     let kinds: Vec<String> = reference.kinds().iter().map(|(kind, n)| format!("{n} {kind:?}")).collect();
     covered.extend(&reference.effects);
     say(format_args!(
-        "{}: {} effects ({}), each followed by a crash in {} ways: {} runs, judged by {}",
+        "{}: {} ({}), each followed by a crash in {}: {}, judged by {}",
         run.flags.trim_start_matches('-'),
-        reference.effects.len(),
+        count(reference.effects.len(), "effect"),
         kinds.join(", "),
-        CrashMode::ALL.len(),
-        points.len(),
+        count(CrashMode::ALL.len(), "way"),
+        count(points.len(), "run"),
         match reference.judged {
             Judged::ByEnd { .. } => "their end and the invariants",
             Judged::ByInvariants =>

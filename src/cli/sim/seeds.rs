@@ -145,15 +145,20 @@ impl SeedTally {
         let per = |n: u64| n as f64 / s;
         let SeedTally { seeds, steps, effects, instances, races, .. } = self;
         say(format_args!(
-            "{seeds} seeds in {s:.1} s on {threads} threads: {:.1} seeds/s, {:.0} seeds/min, {:.0} controller steps/s",
+            "{} in {s:.1} s on {}: {:.1} seeds/s, {:.0} seeds/min, {:.0} controller steps/s",
+            reason::count(*seeds, "seed"),
+            reason::count(threads, "thread"),
             per(*seeds),
             per(*seeds) * 60.0,
             per(*steps)
         ))?;
         say(format_args!(
-            "{steps} steps, {effects} effects, {instances} instances, {} of simulated time; {races} jobs killed in races that \
-             nobody could know of",
-            human(self.lasted)
+            "{}, {}, {}, {} of simulated time; {} killed in races that nobody could know of",
+            reason::count(*steps, "step"),
+            reason::count(*effects, "effect"),
+            reason::count(*instances, "instance"),
+            human(self.lasted),
+            reason::count(*races, "job")
         ))?;
         let missed: Vec<&str> = self.marks.missed().map(|m| m.as_str()).collect();
         match missed.len() {
