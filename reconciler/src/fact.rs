@@ -113,7 +113,7 @@ pub enum Fact {
         /// The market on which the instance was bought.
         market: Market,
         /// The time from when this process first knew of the runner until it was found gone.
-        lived: Duration,
+        known: Duration,
     },
     /// A job is over. A process tells this once for each job, for the job's trace.
     JobEnded(Box<JobPast>),

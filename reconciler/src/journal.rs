@@ -182,8 +182,8 @@ impl Journal {
             Fact::Interrupted { pool, instance, busy } => {
                 self.note(at, What::Interrupted, Whom::runner(pool, instance), EventReason::Interrupted { busy: *busy });
             }
-            Fact::RunnerGone { pool, instance, lived, market } => {
-                let why = EventReason::Gone { lived: *lived, market: *market };
+            Fact::RunnerGone { pool, instance, known, market } => {
+                let why = EventReason::Gone { known: *known, market: *market };
                 self.note(at, What::Gone, Whom::runner(pool, instance), why);
             }
             Fact::Drain { pool, outcome: DrainOutcome::Refused } => {

@@ -292,7 +292,7 @@ impl World {
                 facts.push(Fact::Drain { pool: pool.clone(), outcome });
             }
             if let Some(shape) = r.shape() {
-                facts.push(Fact::RunnerGone { pool, instance, market: shape.market, lived: gone_at.since(r.first_seen()) });
+                facts.push(Fact::RunnerGone { pool, instance, market: shape.market, known: gone_at.since(r.first_seen()) });
             }
             false
         });

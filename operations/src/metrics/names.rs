@@ -89,7 +89,7 @@ metrics! {
     boot_failures: counters "muster_boot_failures_total" ["pool", "reason"] =
         "Runners that never came online: overdue (past bootDeadline), ended (by themselves) or ended_by_ec2 (EC2 gave a reason).";
     interruptions: counters "muster_interruptions_total" ["pool", "busy"] =
-        "Instances that spot took back; busy says whether a job was seen running.";
+        "Instances that spot took back; busy says whether the runner may have had a job.";
     jobs_lost: counters "muster_jobs_lost_total" ["pool"] =
         "Jobs whose instance was interrupted before they ended well, or was gone before any event told of their end.";
     drains: counters "muster_drains_total" ["pool", "outcome"] =

@@ -117,8 +117,8 @@ pub enum EventReason {
     /// A runner is gone, and no trace of it is left.
     Gone {
         /// The time from when this process first knew of the runner until it was found gone.
-        #[serde(rename = "livedSeconds", serialize_with = "seconds")]
-        lived: Duration,
+        #[serde(rename = "knownSeconds", serialize_with = "seconds")]
+        known: Duration,
         /// The market on which the instance was bought.
         market: Market,
     },
@@ -183,7 +183,7 @@ impl fmt::Display for EventReason {
             EventReason::NotStarted { why, late: true } => write!(f, "why the runner failed to start: {why}"),
             EventReason::Interrupted { busy: true } => f.write_str("spot takes it back; it may have a job"),
             EventReason::Interrupted { busy: false } => f.write_str("spot takes it back; no job is known on it"),
-            EventReason::Gone { lived, market } => write!(f, "gone; known for {} ({})", human(*lived), market.as_str()),
+            EventReason::Gone { known, market } => write!(f, "gone; known for {} ({})", human(*known), market.as_str()),
             EventReason::ByOperator { why } if why.is_empty() => f.write_str("by an operator"),
             EventReason::ByOperator { why } => write!(f, "by an operator: {why}"),
         }

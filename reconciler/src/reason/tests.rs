@@ -156,7 +156,7 @@ fn events() -> Vec<EventReason> {
         Reached { stage: Stage::Online, after: LIMIT },
         NotStarted { why: BootFailure::Ended, late: false },
         Interrupted { busy: true },
-        Gone { lived: LIMIT, market },
+        Gone { known: LIMIT, market },
         ByOperator { why: String::new() },
     ]
 }
