@@ -327,7 +327,7 @@ async fn a_token_that_github_revokes_is_replaced_and_nobody_notices() {
     scene.all_gone(secs(40)).await;
     assert_eq!((scene.launched().await, scene.jobs_per_instance()), (3, vec![1; 3]));
     assert_eq!(scene.github.calls_of("access_tokens"), 2, "the token is fetched anew once for all callers");
-    scene.muster.assert_no_secrets_logged(&scene.github);
+    scene.assert_no_secrets_shown().await;
 }
 
 #[tokio::test]
@@ -376,7 +376,7 @@ async fn a_configuration_that_ssm_did_not_take_makes_way_for_the_next() {
     scene.all_done(secs(40)).await;
     scene.all_gone(secs(40)).await;
     assert_eq!((scene.launched().await, scene.jobs_per_instance()), (1, vec![1]));
-    scene.muster.assert_no_secrets_logged(&scene.github);
+    scene.assert_no_secrets_shown().await;
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ async fn a_signed_webhook_becomes_a_runner_and_then_nothing() {
     assert_eq!(scene.launched().await, 1);
     assert_eq!(scene.moto.calls_of("CreateFleet").await.len(), 1);
     assert!(muster.metrics().await.contains("muster_"));
-    muster.assert_no_secrets_logged(github);
+    scene.assert_no_secrets_shown().await;
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::github::{GitHub, Runner};
 use super::instances::{Habits, Instances};
 use super::moto::{Depth, Moto, World};
-use super::muster::{Muster, Pool};
+use super::muster::{self, Muster, Pool};
 use super::{eventually, same};
 
 /// The cluster of every scene.
@@ -113,5 +113,22 @@ impl Scene {
     /// How many jobs each instance ran, without those that ran none.
     pub fn jobs_per_instance(&self) -> Vec<usize> {
         self.instances.stories().values().map(|s| s.jobs.len()).filter(|n| *n > 0).collect()
+    }
+
+    /// Panics if muster shows a credential to anybody: in its log, on its page, in the API's answers, in a metric, in the tag of an
+    /// instance or in the name of a parameter.
+    pub async fn assert_no_secrets_shown(&self) {
+        self.muster.assert_no_secrets_logged(&self.github);
+        let mut shown = Vec::new();
+        for path in ["/", "/metrics", "/api/v1/about", "/api/v1/snapshot", "/api/v1/events", "/api/v1/prices"] {
+            shown.push((path, self.muster.page(path).await));
+        }
+        shown.push(("the instances' tags", format!("{:?}", self.moto.instances().await)));
+        shown.push(("the parameters' names", self.moto.secrets().await.join(" ")));
+        for secret in muster::secrets(&self.github) {
+            for (place, text) in &shown {
+                assert!(!text.contains(&secret), "{place} shows a secret that begins with {}", &secret[..secret.len().min(4)]);
+            }
+        }
     }
 }
