@@ -38,6 +38,7 @@ pub fn job(n: u64) -> JobMessage {
         job: JobId(n),
         run: RunId(n / 4),
         state: JobState::Queued,
+        waiting: false,
         repo: "acme/web".into(),
         org: Some("acme".into()),
         enterprise: None,

@@ -161,6 +161,7 @@ mod tests {
             job: JobId(1),
             run: RunId(1),
             state: JobState::Completed,
+            waiting: false,
             repo: repo.into(),
             org: None,
             enterprise: None,

@@ -62,6 +62,8 @@ struct Payload<'a> {
 struct PayloadJob<'a> {
     id: u64,
     run_id: u64,
+    #[serde(borrow)]
+    status: Option<Cow<'a, str>>,
     labels: Option<Vec<String>>,
     #[serde(borrow)]
     runner_name: Option<Cow<'a, str>>,
@@ -118,10 +120,14 @@ fn job(json: &[u8]) -> Result<Heard, PayloadError> {
         "queued" => JobState::Queued,
         "in_progress" => JobState::InProgress,
         "completed" => JobState::Completed,
-        "waiting" => return Ok(Heard::Nothing("a waiting job may not start yet; GitHub sends queued when it may".into())),
-        _ => return Ok(Heard::Nothing("muster acts on the actions queued, in_progress and completed only".into())),
+        // GitHub sends `queued` when the job may start.
+        "waiting" => JobState::Queued,
+        _ => return Ok(Heard::Nothing("muster acts on the actions queued, waiting, in_progress and completed only".into())),
     };
     let job = payload.workflow_job;
+    // GitHub's own example of a job with an environment has the action `queued` and the status `waiting`.
+    let held = |word: &str| matches!(word, "waiting" | "pending" | "requested");
+    let waiting = state == JobState::Queued && (held(&payload.action) || job.status.as_deref().is_some_and(held));
     // GitHub's own example of a queued job names a runner, and GitHub sends "" as well as null for none. A text that is
     // neither a name of ours nor a word of GitHub's decides nothing.
     let text = |field: Option<Cow<'_, str>>| field.filter(|t| wire::is_word(t)).map(Cow::into_owned);
@@ -129,6 +135,7 @@ fn job(json: &[u8]) -> Result<Heard, PayloadError> {
         job: JobId(job.id),
         run: RunId(job.run_id),
         state,
+        waiting,
         repo: payload.repository.full_name.into_owned(),
         org: text(payload.organization.map(|o| o.login)),
         enterprise: text(payload.enterprise.map(|e| e.slug)),
@@ -144,7 +151,7 @@ fn job(json: &[u8]) -> Result<Heard, PayloadError> {
     Ok(Heard::Job(event))
 }
 
-/// Reads a time of RFC 3339. Times decide nothing, so a time that cannot be read counts as none.
+/// Reads a time of RFC 3339. A time that cannot be read counts as none.
 fn time(text: Option<&str>) -> Option<Time> {
     let at = chrono::DateTime::parse_from_rfc3339(text?).ok()?;
     u64::try_from(at.timestamp_millis()).ok().map(Time::from_millis)
@@ -210,8 +217,8 @@ mod tests {
     #[test]
     fn what_is_no_job_to_act_on_says_why() {
         for (json, says) in [
-            (QUEUED.replacen("queued", "waiting", 1), "may not start yet"),
-            (QUEUED.replacen("queued", "reimagined", 1), "queued, in_progress and completed only"),
+            (QUEUED.replacen("queued", "reimagined", 1), "queued, waiting, in_progress and completed only"),
+            (QUEUED.replacen("queued", "pending", 1), "queued, waiting, in_progress and completed only"),
         ] {
             let Heard::Nothing(why) = heard(&json).unwrap() else { panic!("{json} is a job") };
             assert!(why.contains(says), "{why}");
@@ -221,6 +228,26 @@ mod tests {
             matches!(read(Some("push"), None, b"not looked at").unwrap(), Heard::Nothing(why) if why.ends_with("not on push"))
         );
         assert!(matches!(read(Some("<b>"), None, b"").unwrap(), Heard::Nothing(why) if !why.contains("<b>")));
+    }
+
+    #[test]
+    fn a_job_that_may_not_start_yet_is_heard_as_waiting() {
+        let status = |action: &str, status: &str| {
+            let json =
+                QUEUED.replacen("queued", action, 1).replacen("\"run_id\":8", &format!("\"run_id\":8,\"status\":{status}"), 1);
+            let Heard::Job(event) = heard(&json).unwrap() else { panic!("{json} is no job") };
+            assert_eq!(wire::decode(&wire::encode(&event)).unwrap(), event);
+            (event.state, event.waiting)
+        };
+        assert_eq!(status("waiting", "\"waiting\""), (JobState::Queued, true));
+        assert_eq!(status("waiting", "null"), (JobState::Queued, true));
+        for held in ["\"waiting\"", "\"pending\"", "\"requested\""] {
+            assert_eq!(status("queued", held), (JobState::Queued, true), "{held}");
+        }
+        for free in ["\"queued\"", "null", "\"a new word\""] {
+            assert_eq!(status("queued", free), (JobState::Queued, false), "{free}");
+        }
+        assert_eq!(status("in_progress", "\"waiting\""), (JobState::InProgress, false));
     }
 
     #[test]

@@ -202,6 +202,7 @@ mod tests {
             job: JobId(12_877_621_891),
             run: RunId(4_747_967_848),
             state: JobState::Queued,
+            waiting: false,
             repo: "acme/web".into(),
             org: Some("acme".into()),
             enterprise: None,
@@ -227,6 +228,14 @@ mod tests {
         assert_eq!(decode(&text.replacen('{', r#"{"new":[1],"#, 1)).unwrap(), event());
         assert_eq!(decode(&text.replacen(r#""v":1"#, r#""v":2"#, 1)), Err(WireError::Version(2)));
         assert!(decode(&text.replacen(r#""v":1,"#, "", 1)).unwrap_err().to_string().contains("missing field `v`"));
+    }
+
+    #[test]
+    fn a_message_says_that_a_job_waits_only_if_it_does() {
+        let (free, waits) = (encode(&event()), encode(&JobEvent { waiting: true, ..event() }));
+        assert!(!free.contains("waiting"), "the message of a release that did not know the word: {free}");
+        assert!(waits.contains(r#""state":"queued","waiting":true"#), "{waits}");
+        assert_eq!(decode(&waits).unwrap(), JobEvent { waiting: true, ..event() });
     }
 
     #[test]

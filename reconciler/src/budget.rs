@@ -29,6 +29,8 @@ pub enum Api {
     Deregister(Payer),
     /// GitHub's answers to questions that can wait: job checks and redeliveries. They leave a reserve to everything else.
     Background(Payer),
+    /// GitHub's redeliveries of webhooks. A job that nobody knows of may wait for a redelivery, so no reserve is kept before it.
+    Redeliver(Payer),
 }
 
 impl Api {
@@ -42,13 +44,14 @@ impl Api {
             Api::Jit(_) => "github.GenerateJitConfig",
             Api::Deregister(_) => "github.DeleteRunner",
             Api::Background(_) => "github.GetJob",
+            Api::Redeliver(_) => "github.RedeliverWebhook",
         }
     }
 
     /// The payer at GitHub. None: the API is AWS's.
     pub const fn payer(&self) -> Option<&Payer> {
         match self {
-            Api::Jit(payer) | Api::Deregister(payer) | Api::Background(payer) => Some(payer),
+            Api::Jit(payer) | Api::Deregister(payer) | Api::Background(payer) | Api::Redeliver(payer) => Some(payer),
             Api::CreateFleet | Api::Terminate | Api::CreateTags | Api::SsmPut => None,
         }
     }
@@ -113,6 +116,7 @@ impl Budgets {
             Api::Jit(_) => ((self.limits.jit_per_minute / 20.0).max(1.0), self.limits.jit_per_minute / 60.0),
             Api::Deregister(_) => (20.0, 1.0),
             Api::Background(_) => (20.0, 0.5),
+            Api::Redeliver(_) => (20.0, 1.0),
         }
     }
 
@@ -273,6 +277,7 @@ mod tests {
         b.note_github(&left(RESERVE), now);
         assert!(b.take(&Api::Deregister(payer()), now));
         assert!(!b.take(&Api::Background(payer()), now));
+        assert!(b.take(&Api::Redeliver(payer()), now), "a lost job waits for it");
         b.note_github(&left(0), now);
         b.note_github(&GitHubLimit { reset_after: Duration::from_secs(30), ..left(0) }, now);
         let api = Api::Deregister(payer());
@@ -342,6 +347,7 @@ mod tests {
             (Api::Jit(payer()), 6, 7_200),
             (Api::Deregister(payer()), 20, 3_600),
             (Api::Background(payer()), 20, 1_800),
+            (Api::Redeliver(payer()), 20, 3_600),
         ] {
             let mut b = Budgets::new(limits.clone());
             let at_once = (0..1_000).filter(|_| b.take(&api, Time::ZERO)).count();

@@ -4,6 +4,7 @@
 //! remembers which effects are under way. A crash loses that memory, which costs time and never correctness.
 
 mod emit;
+mod holds;
 mod jobs;
 mod orders;
 mod outcome;
@@ -23,15 +24,15 @@ use crate::demand::Demand;
 use crate::effect::{Action, Effect, Input, MessageOp, Source};
 use crate::event::Ec2EventKind;
 use crate::fact::Fact;
-use crate::ids::{EffectId, JobId, MessageId, PoolName};
-use crate::journal::{Journal, What, Whom};
+use crate::ids::{EffectId, MessageId, PoolName};
+use crate::journal::Journal;
 use crate::manifest::Spec;
 use crate::past::End;
 use crate::plan::{Plan, View, plan};
-use crate::reason::{Backoff, CallReason, EventReason, HoldReason, Refused, Unready};
-use crate::runner::Phase;
+use crate::reason::{Backoff, CallReason, Refused, Unready};
 use crate::steer::Pause;
 use crate::time::Time;
+use crate::turns::Turns;
 use crate::world::{Freshness, World};
 
 /// How long SQS hides a message that this process holds, in seconds.
@@ -49,6 +50,10 @@ const FULL_BATCH: usize = 10;
 
 /// How often the controller looks for jobs that GitHub should be asked about.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
+
+/// After a launch that was held back, the pool waits this long before its next launch. Places that become free meanwhile go into one
+/// launch.
+const FELLOWS: Duration = Duration::from_secs(1);
 
 /// An effect that has no outcome yet.
 #[derive(Clone, Debug)]
@@ -101,6 +106,10 @@ pub struct Controller {
     deliveries: Deliveries,
     unavailable: Unavailable,
     budgets: Budgets,
+    /// What pools take turns at: launches, configurations, and checks of jobs.
+    launches: Turns,
+    configurations: Turns,
+    checks: Turns,
     pools: BTreeMap<PoolName, PoolState>,
     /// Pools that an operator paused. Whoever runs the core keeps the pauses over a restart; see [`crate::steer`].
     paused: BTreeMap<PoolName, Pause>,
@@ -136,6 +145,9 @@ impl Controller {
             world: World::new(now),
             deliveries: Deliveries::default(),
             unavailable: Unavailable::default(),
+            launches: Turns::default(),
+            configurations: Turns::default(),
+            checks: Turns::default(),
             pools: BTreeMap::new(),
             paused: BTreeMap::new(),
             journal: Journal::default(),
@@ -269,8 +281,9 @@ impl Controller {
     fn take_spec(&mut self, spec: Arc<Spec>, now: Time) {
         self.started = true;
         self.budgets.set_limits(spec.controller.spec.limits.clone());
-        self.spec = spec;
-        self.demand.reroute(&self.spec);
+        let before = std::mem::replace(&mut self.spec, spec);
+        let changed = |pool: &PoolName| before.pools.get(pool) != self.spec.pools.get(pool);
+        self.demand.reroute(&self.spec, changed, now);
         for state in self.pools.values_mut() {
             // A new launch template or permission may be what a pool in backoff needs.
             (state.launch_failures, state.boot_failures, state.backoff) = (0, 0, None);
@@ -375,16 +388,21 @@ impl Controller {
     }
 
     fn plan_due(&mut self, now: Time) {
-        let due: Vec<PoolName> = self.pools.iter().filter(|(_, p)| p.due() <= now).map(|(n, _)| n.clone()).collect();
+        let mut due: Vec<PoolName> = self.pools.iter().filter(|(_, p)| p.due() <= now).map(|(n, _)| n.clone()).collect();
         if due.is_empty() {
             return;
         }
+        // These pools share the room for launches, and the calls.
+        due.sort_by_key(|name| self.launches.last(name));
         let mut batch = emit::Batch::default();
         for name in due {
-            self.hold_left_queued(&name, now);
+            self.judge_holds(&name, now);
             let plan = plan(self.view(), &name, &self.seen().gate(&name, now), now);
             if plan.counts.occupied == 0 && plan.counts.phases.is_empty() && !self.spec.pools.contains_key(&name) {
                 self.pools.remove(&name);
+                for turns in [&mut self.launches, &mut self.configurations, &mut self.checks] {
+                    turns.forget(&name);
+                }
                 continue;
             }
             let interval = self.spec.controller.spec.intervals.plan.get();
@@ -396,32 +414,6 @@ impl Controller {
             self.pools.entry(name).or_default().plan = Some(plan);
         }
         self.flush(batch, now);
-    }
-
-    /// Puts queued jobs on hold that GitHub seems to keep back. Such a job has counted for `idleTimeout`, while a runner of its
-    /// pool was idle for as long and did not get the job.
-    fn hold_left_queued(&mut self, name: &PoolName, now: Time) {
-        let Some(pool) = self.spec.pools.get(name) else { return };
-        let (timeout, deadline) = (pool.spec.runner.idle_timeout.get(), pool.spec.runner.boot_deadline.get());
-        let sat_idle = self.world.runners().values().any(|r| {
-            r.pool() == name
-                && r.phase(deadline, now) == Phase::Idle
-                && r.idle_since().is_some_and(|since| now.since(since) >= timeout)
-        });
-        if !sat_idle {
-            return;
-        }
-        let left: Vec<JobId> = self
-            .demand
-            .queued(name)
-            .filter(|(_, j)| j.counts(pool.queue_delay(), now) && now.since(j.counted_since()) >= timeout)
-            .map(|(id, _)| id)
-            .collect();
-        for id in left {
-            let whom = Whom { job: Some(id), ..Whom::pool(name) };
-            self.journal.note(now, What::JobHeld, whom, EventReason::Held { why: HoldReason::LeftQueued });
-            self.demand.hold(id, HoldReason::LeftQueued, now);
-        }
     }
 }
 

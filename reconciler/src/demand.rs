@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::event::{JobEvent, JobState};
-use crate::ids::{JobId, MessageId, PoolName, RunId};
+use crate::ids::{InstanceId, JobId, MessageId, PoolName, RunId};
 use crate::manifest::Spec;
 use crate::matching::{Route, route};
 use crate::past::RunnerPast;
-use crate::reason::HoldReason;
+use crate::reason::{DoubtReason, HoldReason};
 use crate::time::Time;
 
 /// GitHub drops a job that no runner took for 24 hours. muster does the same, and keeps a tombstone for as long.
@@ -22,14 +22,28 @@ pub const JOB_EXPIRY: Duration = Duration::from_secs(24 * 3600);
 /// A self-hosted job may run for 5 days. A job in progress is forgotten a day later at the latest.
 const RUNNING_EXPIRY: Duration = Duration::from_secs(6 * 24 * 3600);
 
-/// How long a redelivered job waits for GitHub's word before the job counts.
-const CONFIRMATION: Duration = Duration::from_secs(10);
+/// A job that GitHub made this long before muster first heard of it may be over by now.
+const OLD_NEWS: Duration = Duration::from_secs(120);
+
+/// A job that GitHub says may not start yet is held for this long after GitHub last said so. Meanwhile muster asks GitHub every
+/// half hour at least, so only a GitHub that does not answer lets such a hold end by time.
+const WAITING: Duration = Duration::from_secs(3600);
+
+/// GitHub's word that a job waits may be late. muster asks GitHub to confirm it after this long.
+const WAITING_CONFIRMED: Duration = Duration::from_secs(10);
 
 /// The largest number of tombstones. Beyond this number, those with the lowest job ids go first, which are the oldest.
 const TOMBSTONES: usize = 500_000;
 
-/// For how long a job that GitHub leaves queued does not count: the first and the longest time. The time doubles with each hold.
-const HOLD: (Duration, Duration) = (Duration::from_secs(600), Duration::from_secs(4 * 3600));
+/// For how long a job that GitHub leaves queued is held before it is tried again: the first and the longest time. The time doubles
+/// with each hold.
+const HOLD: (Duration, Duration) = (Duration::from_secs(600), Duration::from_secs(1800));
+
+/// muster asks about a job that GitHub is believed to hold after this long at the latest.
+const HELD_ASKED: Duration = Duration::from_secs(60);
+
+/// How many held jobs of a pool are tried at once after GitHub gave one of them to a runner.
+const TRIED_AFTER_SUCCESS: usize = 2;
 
 /// One job that is not over.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,10 +60,17 @@ pub struct Job {
     pub messages: BTreeSet<MessageId>,
     /// The pool that takes the job, or why none does.
     pub route: Route,
+    /// Since when the job has asked for a runner, apart from holds: since it was first heard of, was last let go, or came to its
+    /// pool.
+    pub since: Time,
     /// Whether a message of the job was delivered before. A predecessor may then have launched for the job.
     pub redelivered: bool,
+    /// Why GitHub's word is awaited. The job counts once GitHub has confirmed that it is queued, or has had the time to.
+    pub doubt: Option<Doubt>,
     /// The newest hold, which may be over. While the hold lasts, the job does not count.
     pub hold: Option<Hold>,
+    /// When an event last said whether the job may start. GitHub's answer to an earlier question is older news.
+    pub told: Time,
     /// What GitHub was asked about the job in the background.
     pub check: Confirmation,
 }
@@ -61,10 +82,38 @@ pub struct Hold {
     pub why: HoldReason,
     /// When the hold began.
     pub since: Time,
-    /// When the job counts again.
+    /// GitHub's word holds until then. A job that GitHub leaves queued may be tried from then on.
     pub until: Time,
     /// How often the job has been held in a row, this time included.
     pub times: u32,
+    /// The runner that sat idle and did not get the job. None: GitHub said that the job waits.
+    pub by: Option<InstanceId>,
+    /// Whether the job counts all the same, to see whether GitHub gives it to a runner now.
+    pub trial: bool,
+}
+
+impl Hold {
+    fn holds(&self, now: Time) -> bool {
+        match self.why {
+            HoldReason::Waiting => now < self.until,
+            HoldReason::LeftQueued => !self.trial,
+        }
+    }
+}
+
+/// Why GitHub's word is awaited before a queued job counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    /// Why the job is in doubt.
+    pub why: DoubtReason,
+    /// The job counts without GitHub's word from then on.
+    pub until: Time,
+}
+
+impl Doubt {
+    fn new(why: DoubtReason, since: Time) -> Doubt {
+        Doubt { why, until: since + why.patience() }
+    }
 }
 
 /// When GitHub was asked about a job, and when it may be asked again.
@@ -81,31 +130,61 @@ pub struct Confirmation {
 }
 
 impl Job {
-    /// Whether a runner should exist for the job: the job is queued, its pool's delay is over, and the job is not held back.
+    fn heard_of(spec: &Spec, event: &JobEvent, now: Time) -> Job {
+        let old = event.queued_at.is_some_and(|at| now.since(at) >= OLD_NEWS);
+        Job {
+            event: JobEvent { waiting: false, ..event.clone() },
+            first_seen: now,
+            since: now,
+            started: None,
+            lost_runner: None,
+            messages: BTreeSet::new(),
+            route: route(spec, event),
+            redelivered: false,
+            doubt: old.then(|| Doubt::new(DoubtReason::OldNews, now)),
+            hold: None,
+            told: now,
+            check: Confirmation::default(),
+        }
+    }
+
+    /// Whether a runner should exist for the job: the job is queued, its pool's delay is over, it is not held back, and it is not
+    /// in doubt.
     pub fn counts(&self, delay: Duration, now: Time) -> bool {
-        self.event.state == JobState::Queued && !self.held(now) && now.since(self.first_seen) >= delay
+        self.event.state == JobState::Queued && !self.held(now) && self.confirmed(now) && now.since(self.first_seen) >= delay
     }
 
-    /// Whether GitHub has answered if the job is still queued, or has had 10 s to answer. Most redelivered jobs are over.
+    /// Whether nothing makes muster doubt that the job is still queued, GitHub said so, or GitHub had the time to say so.
     ///
-    /// Decision 0010, row 4.
+    /// Decision 0010, row 4, and decision 0019.
     pub fn confirmed(&self, now: Time) -> bool {
-        self.check.answered.is_some() || now.since(self.first_seen) >= CONFIRMATION
+        self.doubt.is_none_or(|doubt| now >= doubt.until)
     }
 
-    /// When a redelivered job counts even without GitHub's word.
-    pub fn confirmed_by(&self) -> Time {
-        self.first_seen + CONFIRMATION
+    /// Whether GitHub's last word is that the job may not start yet.
+    pub fn waits(&self) -> bool {
+        self.hold.as_ref().is_some_and(|hold| hold.why == HoldReason::Waiting)
     }
 
     /// Whether the job is held back at the moment.
     pub fn held(&self, now: Time) -> bool {
-        self.hold.as_ref().is_some_and(|h| now < h.until)
+        self.hold.as_ref().is_some_and(|h| h.holds(now))
     }
 
-    /// Since when the job has counted without a break: since it was first heard of, or since its last hold ended.
+    /// Since when the job has counted without a break: since it asked for a runner, or since its last hold ended.
     pub fn counted_since(&self) -> Time {
-        self.hold.as_ref().map_or(self.first_seen, |h| h.until)
+        self.hold.as_ref().filter(|h| h.why == HoldReason::Waiting).map_or(self.since, |h| h.until.max(self.since))
+    }
+
+    /// Makes the job due for a question to GitHub.
+    fn ask_now(&mut self, now: Time) {
+        self.check.not_before = now;
+    }
+
+    /// Lets the job count only once GitHub has confirmed that it is queued.
+    fn doubted(&mut self, why: DoubtReason, since: Time, now: Time) {
+        self.doubt = Some(Doubt::new(why, since));
+        self.ask_now(now);
     }
 
     /// The pool that the job counts for. None: no pool takes the job.
@@ -171,27 +250,21 @@ impl Demand {
                 let routed_by = (job.event.labels.clone(), job.event.repo.clone());
                 join(&mut job.event, event);
                 if routed_by != (job.event.labels.clone(), job.event.repo.clone()) {
-                    job.route = route(spec, &job.event);
+                    (job.route, job.since) = (route(spec, &job.event), now);
                 }
                 job
             }
             std::collections::btree_map::Entry::Vacant(new) => {
                 folded.advanced = true;
-                new.insert(Job {
-                    event: event.clone(),
-                    first_seen: now,
-                    started: None,
-                    lost_runner: None,
-                    messages: BTreeSet::new(),
-                    route: route(spec, event),
-                    redelivered: false,
-                    hold: None,
-                    check: Confirmation::default(),
-                })
+                new.insert(Job::heard_of(spec, event, now))
             }
         };
-        if let Some((id, count)) = message {
-            job.redelivered |= job.messages.insert(id) && count > 1;
+        let news = message.filter(|(id, _)| job.messages.insert(*id));
+        if news.is_some_and(|(_, count)| count > 1) && !job.redelivered {
+            job.redelivered = true;
+            if job.check.answered.is_none() {
+                job.doubted(DoubtReason::DeliveredBefore, job.first_seen, now);
+            }
         }
         folded.first_seen = Some(job.first_seen);
         folded.true_wait = job.event.started_at.zip(job.event.queued_at).map(|(started, queued)| started.since(queued));
@@ -199,32 +272,61 @@ impl Demand {
         if job.event.state == JobState::InProgress && job.started.is_none() {
             job.started = Some(now);
         }
-        if job.event.state > JobState::Queued {
+        if job.event.state == JobState::Queued {
+            self.may_start(event, news.is_some(), now);
+        } else {
             folded.settled.extend(std::mem::take(&mut job.messages));
-            if job.hold.take().is_some() {
+            let hold = job.hold.take();
+            if let Some(hold) = hold {
                 self.held.remove(&(job.event.run, event.job));
+                let given = hold.why == HoldReason::LeftQueued && event.state == JobState::InProgress;
+                if let Some(pool) = job.pool().filter(|_| given).cloned() {
+                    self.try_some(&pool, TRIED_AFTER_SUCCESS, now);
+                }
             }
         }
+        let Some(job) = self.jobs.get(&event.job) else { return folded };
         let (run, over) = (job.event.run, job.event.state == JobState::Completed);
         if over {
             folded.ended = self.bury(event.job, now).map(Box::new);
         }
         if folded.advanced {
-            self.resume_run(run, event.job, &mut folded.pools);
+            self.resume_run(run, event.job, &mut folded.pools, now);
         }
         folded
     }
 
-    /// An event of a run may mean that GitHub has let the run's other jobs go. These jobs count again.
-    fn resume_run(&mut self, run: RunId, but: JobId, pools: &mut BTreeSet<PoolName>) {
+    /// An event of a queued job says whether the job may start. It is no news if its message is known: SQS repeats messages.
+    fn may_start(&mut self, event: &JobEvent, news: bool, now: Time) {
+        let Some(job) = self.jobs.get_mut(&event.job).filter(|_| news) else { return };
+        job.told = now;
+        if event.waiting {
+            job.check.not_before = now + WAITING_CONFIRMED;
+            self.say_waiting(event.job, now);
+        } else if let Some(hold) = job.hold.take() {
+            self.held.remove(&(job.event.run, event.job));
+            if hold.holds(now) {
+                // GitHub has let the job go, or this is the late copy of an event from before the hold. GitHub says which.
+                job.since = now;
+                job.doubted(DoubtReason::ToldAgain, now, now);
+            }
+        }
+    }
+
+    /// An event of a run may mean that GitHub has let the run's other jobs go. These jobs count again. muster asks GitHub about
+    /// those that wait by GitHub's own word.
+    fn resume_run(&mut self, run: RunId, but: JobId, pools: &mut BTreeSet<PoolName>, now: Time) {
         let ours: Vec<_> =
             self.held.range((run, JobId(0))..=(run, JobId(u64::MAX))).filter(|(_, id)| *id != but).copied().collect();
         for key in ours {
-            self.held.remove(&key);
-            if let Some(job) = self.jobs.get_mut(&key.1) {
-                job.hold = None;
-                pools.extend(job.pool().cloned());
+            let Some(job) = self.jobs.get_mut(&key.1) else { continue };
+            if job.waits() {
+                job.ask_now(now);
+                continue;
             }
+            self.held.remove(&key);
+            (job.hold, job.since) = (None, now);
+            pools.extend(job.pool().cloned());
         }
     }
 
@@ -240,10 +342,18 @@ impl Demand {
         job
     }
 
-    /// Finds the pool of every job again, after the manifests changed.
-    pub fn reroute(&mut self, spec: &Spec) {
-        for job in self.jobs.values_mut() {
-            job.route = route(spec, &job.event);
+    /// Finds the pool of every job again, after the manifests changed. What was seen of a pool that changed, or of another pool, is
+    /// no evidence that GitHub holds a job.
+    pub fn reroute(&mut self, spec: &Spec, changed: impl Fn(&PoolName) -> bool, now: Time) {
+        for (id, job) in &mut self.jobs {
+            let before = std::mem::replace(&mut job.route, route(spec, &job.event));
+            if job.route == before && !job.pool().is_some_and(&changed) {
+                continue;
+            }
+            job.since = now;
+            if !job.waits() && job.hold.take().is_some() {
+                self.held.remove(&(job.event.run, *id));
+            }
         }
     }
 
@@ -255,13 +365,70 @@ impl Demand {
         late.into_iter().filter_map(|id| self.bury(id, now)).collect()
     }
 
-    /// Holds a queued job back, for longer each time.
-    pub fn hold(&mut self, id: JobId, why: HoldReason, now: Time) {
+    /// Holds back a queued job that an idle runner did not get. Each hold is longer. GitHub is soon asked about the job.
+    pub fn hold(&mut self, id: JobId, by: InstanceId, now: Time) {
         let Some(job) = self.jobs.get_mut(&id).filter(|j| j.event.state == JobState::Queued) else { return };
         let times = job.hold.as_ref().map_or(0, |h| h.times) + 1;
         let backoff = HOLD.0.saturating_mul(1 << (times - 1).min(10)).min(HOLD.1);
         self.held.insert((job.event.run, id));
-        job.hold = Some(Hold { why, since: now, until: now + backoff, times });
+        if !job.check.in_flight {
+            job.check.not_before = job.check.not_before.min(now + HELD_ASKED);
+        }
+        job.hold =
+            Some(Hold { why: HoldReason::LeftQueued, since: now, until: now + backoff, times, by: Some(by), trial: false });
+    }
+
+    /// The jobs of a pool that GitHub seems to keep back, whether on trial or not.
+    fn left_queued<'a>(&'a self, pool: &'a PoolName) -> impl Iterator<Item = (JobId, &'a Hold)> {
+        let of_pool =
+            self.held.iter().filter_map(|(_, id)| Some((*id, self.jobs.get(id)?))).filter(|(_, j)| j.pool() == Some(pool));
+        of_pool.filter_map(|(id, job)| Some((id, job.hold.as_ref()?))).filter(|(_, hold)| hold.why == HoldReason::LeftQueued)
+    }
+
+    /// The runners whose idleness holds a job of this pool, or held the job that is on trial.
+    pub fn evidence<'a>(&'a self, pool: &'a PoolName) -> impl Iterator<Item = &'a InstanceId> {
+        self.left_queued(pool).filter_map(|(_, hold)| hold.by.as_ref())
+    }
+
+    /// Tries the held job of a pool whose time came first, unless one is on trial.
+    pub fn try_one(&mut self, pool: &PoolName, now: Time) {
+        let due = self.left_queued(pool).any(|(_, hold)| hold.until <= now);
+        if due && !self.left_queued(pool).any(|(_, hold)| hold.trial) {
+            self.try_some(pool, 1, now);
+        }
+    }
+
+    fn try_some(&mut self, pool: &PoolName, most: usize, now: Time) {
+        let mut held: Vec<(Time, JobId)> =
+            self.left_queued(pool).filter(|(_, hold)| !hold.trial).map(|(id, hold)| (hold.until, id)).collect();
+        held.sort_unstable();
+        for (_, id) in held.into_iter().take(most) {
+            let Some(job) = self.jobs.get_mut(&id) else { continue };
+            job.since = now;
+            if let Some(hold) = &mut job.hold {
+                hold.trial = true;
+            }
+        }
+    }
+
+    /// GitHub says that a queued job may not start yet. When GitHub says so again, the hold goes on.
+    pub fn say_waiting(&mut self, id: JobId, now: Time) {
+        let Some(job) = self.jobs.get_mut(&id).filter(|j| j.event.state == JobState::Queued) else { return };
+        let same = job.hold.take().filter(|h| h.why == HoldReason::Waiting && now < h.until);
+        let (since, times) = same.map_or((now, 0), |h| (h.since, h.times));
+        self.held.insert((job.event.run, id));
+        job.hold = Some(Hold { why: HoldReason::Waiting, since, until: now + WAITING, times, by: None, trial: false });
+        job.doubt = None;
+    }
+
+    /// GitHub answers that a job is queued, so the job may start now. The answer says nothing of a hold that GitHub does not tell of.
+    pub fn say_queued(&mut self, id: JobId, now: Time) {
+        let Some(job) = self.jobs.get_mut(&id).filter(|j| j.event.state == JobState::Queued) else { return };
+        job.doubt = None;
+        if job.waits() {
+            (job.hold, job.since) = (None, now);
+            self.held.remove(&(job.event.run, id));
+        }
     }
 
     /// The jobs that are not over, by id.

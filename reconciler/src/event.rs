@@ -42,8 +42,12 @@ pub struct JobEvent {
     pub job: JobId,
     /// The workflow run of the job.
     pub run: RunId,
-    /// The state that the event tells. There is none for `waiting`, because such a job may not start yet.
+    /// The state that the event tells.
     pub state: JobState,
+    /// GitHub says that the queued job may not start yet: `waiting`, `pending` or `requested`, as the event's action or as the
+    /// job's status. A release that does not know this field takes the job for one that may start.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waiting: bool,
     /// `OWNER/NAME`.
     pub repo: String,
     /// The organisation's login, if the repository belongs to one.
@@ -60,7 +64,8 @@ pub struct JobEvent {
     /// The conclusion: `success`, `failure`, `cancelled` and so on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conclusion: Option<String>,
-    /// When GitHub queued the job, by GitHub's clock, to the second. It tells how long the job waited, and decides nothing.
+    /// When GitHub made the job, by GitHub's clock, to the second. It tells how long the job waited, and whether news of the job
+    /// is old.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued_at: Option<Time>,
     /// When a runner took the job, by the same clock.

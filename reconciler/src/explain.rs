@@ -1,5 +1,7 @@
 //! What people see of every job, runner and pool, each with its reason in one sentence.
 
+use std::time::Duration;
+
 use crate::controller::Seen;
 use crate::demand::Job;
 use crate::effect::Source;
@@ -13,6 +15,10 @@ use crate::runner::{Configured, Phase, Runner};
 use crate::stage::Stage;
 use crate::time::Time;
 use crate::view::{JobView, PoolView, RunnerView, StageView, Totals};
+
+/// From this age on, a job that only an idle runner shows to be held counts among those that wait. Somebody's mistake may hold the
+/// job, such as a runner group that does not admit the job's repository.
+const HELD_TOLD: Duration = Duration::from_secs(3600);
 
 impl Seen<'_> {
     /// All pools. Each pool is planned anew for this from what is known now.
@@ -142,9 +148,10 @@ impl Seen<'_> {
         }
         for job in self.demand.jobs().values() {
             let pool = job.pool().map_or_else(String::new, ToString::to_string);
-            if job.event.state == JobState::Queued && !job.held(now) {
+            let waited = now.since(job.first_seen);
+            if job.event.state == JobState::Queued && (!job.held(now) || waited >= HELD_TOLD && !job.waits()) {
                 let oldest = t.oldest_queued.entry(pool.clone()).or_default();
-                *oldest = oldest.max(now.since(job.first_seen).as_secs_f64());
+                *oldest = oldest.max(waited.as_secs_f64());
             }
             *t.jobs.entry((pool, job.event.state, self.why(job, now).label())).or_default() += 1;
         }

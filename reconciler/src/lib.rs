@@ -49,6 +49,7 @@ pub mod budget;
 pub mod capacity;
 pub mod quota;
 pub mod refusal;
+pub mod turns;
 
 // The decision, and the loop around it.
 pub mod controller;

@@ -16,7 +16,7 @@ mod terms;
 mod told;
 
 pub use act::{Act, DrainOutcome};
-pub use configuration::Configured;
+pub use configuration::{Configured, Tried};
 pub use ec2::{CONSISTENCY_LAG, Instance, LAUNCH_LAG, Shape};
 pub use github::Registration;
 pub use job::JobEvidence;

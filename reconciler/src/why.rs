@@ -29,7 +29,7 @@ impl Seen<'_> {
             Route::Foreign(why) => return JobReason::Foreign(why.clone()),
             Route::Pool(name) => name.clone(),
         };
-        if let Some(hold) = job.hold.as_ref().filter(|h| now < h.until) {
+        if let Some(hold) = job.hold.as_ref().filter(|_| job.held(now)) {
             return JobReason::Held { why: hold.why, until: hold.until };
         }
         let Some(manifest) = self.spec.pools.get(&pool) else { return JobReason::NoPool { pool } };
@@ -41,8 +41,8 @@ impl Seen<'_> {
         if let Some(until) = hidden.filter(|_| job.redelivered) {
             return JobReason::Hidden { until };
         }
-        if job.redelivered && !job.confirmed(now) {
-            return JobReason::Confirming { until: job.confirmed_by() };
+        if let Some(doubt) = job.doubt.filter(|doubt| now < doubt.until) {
+            return JobReason::Confirming { why: doubt.why, until: doubt.until };
         }
         let Some(plan) = self.newest_plan(&pool) else { return JobReason::Unplanned { pool } };
         let (c, starting) = (&plan.counts, starting(plan));

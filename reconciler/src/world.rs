@@ -18,7 +18,7 @@ use crate::fact::Fact;
 use crate::ids::{AppName, InstanceId, Intent, JobId, ListId, PoolName, RunnerId, RunnerName};
 use crate::manifest::Spec;
 use crate::past::RunnerPast;
-use crate::runner::{CONSISTENCY_LAG, Phase, Runner, Terms};
+use crate::runner::{CONSISTENCY_LAG, Phase, Runner, Terms, Tried};
 use crate::stage::Stage;
 use crate::time::Time;
 
@@ -38,8 +38,8 @@ pub struct Freshness {
 pub struct Stillborn {
     /// The instance's pool.
     pub pool: PoolName,
-    /// Whether nobody tried to configure the instance.
-    pub never_configured: bool,
+    /// What was tried to configure the instance.
+    pub tried: Tried,
     /// EC2's StateReason, if known.
     pub reason: Option<String>,
     /// Whether the end was told before, without this reason.
@@ -259,8 +259,8 @@ impl World {
             }
             let never_configured = r.never_configured();
             if r.found_gone(now) {
-                let reason = r.state_reason().map(str::to_owned);
-                stillborn.push(Stillborn { pool: r.pool().clone(), never_configured, reason, late: false });
+                let (tried, reason) = (r.tried(), r.state_reason().map(str::to_owned));
+                stillborn.push(Stillborn { pool: r.pool().clone(), tried, reason, late: false });
             }
             let gone_at = r.gone_at().unwrap_or(now);
             // Two sweeps are needed, because one list may lack a row. After that, nobody may ever look at the list again.

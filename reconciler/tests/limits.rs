@@ -151,6 +151,9 @@ fn nothing_is_launched_that_githubs_limit_will_not_let_us_configure() {
         let limited = wait.code == Code::Blocked(Blocked::GitHub { until: began + reset_after });
         assert_eq!(limited, at_once < 3, "{remaining} left: {}", wait.reason);
         assert_eq!(wait.awaits.iter().any(|a| a.until == (began + reset_after).as_millis()), limited, "{:?}", wait.awaits);
+        for (job, id) in scene.live("linux").iter().enumerate() {
+            scene.start(job as u64, id);
+        }
         scene.pass(reset_after);
         let count = |a: &Action| if let Action::Launch(l) = a { l.count } else { 0 };
         let launched = |from: Time, to: Time| -> u32 {

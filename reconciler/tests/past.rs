@@ -18,6 +18,7 @@ fn heard(scene: &mut Scene, state: JobState, instance: Option<&InstanceId>, conc
         job: JobId(0),
         run: RunId(0),
         state,
+        waiting: false,
         repo: "acme/web".into(),
         org: Some("acme".into()),
         enterprise: None,

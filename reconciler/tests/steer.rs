@@ -46,6 +46,7 @@ impl Scene {
             job: JobId(job),
             run: RunId(job),
             state: JobState::InProgress,
+            waiting: false,
             repo: "acme/web".into(),
             org: Some("acme".into()),
             enterprise: None,

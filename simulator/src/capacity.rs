@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_reconciler::failure::OfferingError;
 use muster_reconciler::market::{Market, Offering};
+use muster_reconciler::quota::QuotaClass;
 use muster_reconciler::refusal::{CodeScope, REFUSALS};
 use muster_reconciler::time::Time;
 
@@ -21,8 +21,8 @@ const EPOCH: Duration = Duration::from_secs(300);
 pub(super) struct Stock {
     /// The epoch in which the capacity was last decided, and how many instances are left in it.
     left: BTreeMap<(Offering, Market), (u64, u32)>,
-    /// The epoch, and whether the whole market is closed in it.
-    closed: BTreeMap<Market, (u64, bool)>,
+    /// The epoch, and whether the account's quota of these families is used up in it.
+    used_up: BTreeMap<(Market, QuotaClass), (u64, bool)>,
     /// The epoch, and whether the subnet has no free addresses in it.
     full: BTreeMap<Arc<str>, (u64, bool)>,
     /// Whether the zone of the offering's subnet lacks the instance type, for the whole run.
@@ -30,22 +30,16 @@ pub(super) struct Stock {
 }
 
 impl Stock {
-    /// EC2's error when the whole market is closed to the account. None: the market is open.
-    pub fn market_error(&mut self, market: Market, nature: &mut Nature) -> Option<OfferingError> {
+    /// EC2's error code when the account's quota for the instance type is used up. None: it is not.
+    pub fn quota_error(&mut self, instance_type: &str, market: Market, nature: &mut Nature) -> Option<&'static str> {
         let epoch = epoch(nature.now());
-        let state = self.closed.entry(market).or_insert((0, false));
+        let state = self.used_up.entry((market, QuotaClass::of(instance_type)?)).or_insert((0, false));
         if state.0 != epoch {
             *state = (epoch, nature.hits(Fault::MarketClosed));
         }
-        let code = match market {
+        (state.1 && nature.luck.active).then_some(match market {
             Market::Spot => "MaxSpotInstanceCountExceeded",
             Market::OnDemand => "VcpuLimitExceeded",
-        };
-        (state.1 && nature.luck.active).then(|| OfferingError {
-            instance_type: None,
-            subnet: None,
-            code: code.into(),
-            message: "You have reached a limit of your account.".into(),
         })
     }
 

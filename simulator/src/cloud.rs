@@ -115,6 +115,11 @@ impl TrueInstance {
         self.interrupted
     }
 
+    /// The launch that made the instance, from the tag `muster:intent`.
+    pub(super) fn intent(&self) -> &Intent {
+        &self.intent
+    }
+
     /// When CreateFleet launched the instance.
     pub fn launched_at(&self) -> Time {
         self.launched_at
@@ -242,10 +247,7 @@ impl Cloud {
             }
         }
         let tries = if nature.hits(Fault::Untried) { TRIES } else { usize::MAX };
-        if let Some(error) = self.stock.market_error(launch.market, nature) {
-            answer.errors.push(error);
-            offerings.clear();
-        }
+        self.refuse_quotas(launch, &mut offerings, &mut answer, nature)?;
         while (answer.instances.len() as u64) < u64::from(launch.count) && !offerings.is_empty() {
             let nth = usize::try_from(self.rng.below(offerings.len() as u64)).unwrap_or_default();
             match self.stock.take(&offerings[nth], launch.market, nature) {
@@ -259,6 +261,31 @@ impl Cloud {
         }
         self.fleets.insert(launch.intent.clone(), (Arc::clone(launch), answer.clone()));
         Ok((answer, false))
+    }
+
+    /// Takes out the offerings whose quota is used up. If all of them are, EC2 refuses the request as a whole.
+    fn refuse_quotas(
+        &mut self,
+        launch: &Launch,
+        offerings: &mut Vec<Offering>,
+        answer: &mut Launched,
+        nature: &mut Nature,
+    ) -> Result<(), Failure> {
+        let code =
+            |o: &Offering, stock: &mut Stock, nature: &mut Nature| stock.quota_error(&o.instance_type, launch.market, nature);
+        let codes: Vec<_> = offerings.iter().map(|o| code(o, &mut self.stock, nature)).collect();
+        if let Some(first) = codes.iter().copied().collect::<Option<Vec<_>>>().and_then(|all| all.first().copied()) {
+            answer.errors.push(refused_whole(launch, first)?);
+            offerings.clear();
+            return Ok(());
+        }
+        for (offering, code) in std::mem::take(offerings).into_iter().zip(codes) {
+            match code {
+                Some(code) => answer.errors.push(refused(offering, code, "You have reached a limit of your account.")),
+                None => offerings.push(offering),
+            }
+        }
+        Ok(())
     }
 
     fn start(&mut self, l: &Launch, offering: &Offering, nature: &mut Nature) -> LaunchedInstance {

@@ -163,6 +163,48 @@ fn limit_work(jobs: &mut Vec<JobPlan>, pools: &[RunnerPool], changes: &[Timed]) 
     });
 }
 
+/// What neighbours do to each other: some pools are of other families, and in some runs one pool has a burst while the others
+/// have single jobs. The draws have a stream of their own, so that seeds without neighbours stay as they are.
+fn neighbours(seed: u64, cluster: &mut Cluster, jobs: &mut Vec<JobPlan>) {
+    let mut rng = Rng::new(seed, "neighbours");
+    for pool in &mut cluster.pools {
+        if rng.chance(0.2) {
+            pool.spec.instance.types = ["g5.xlarge", "g6.xlarge"].map(str::to_owned).to_vec();
+        }
+    }
+    if !rng.chance(0.25) {
+        return;
+    }
+    let singles: Vec<(Vec<String>, String)> = cluster.pools.iter().map(|p| (p.spec.labels.clone(), repo_of(p))).collect();
+    let name = if rng.chance(0.5) { "busy" } else { "zeal" };
+    let mut busy = example::pool(name, &["self-hosted", "linux", "busy"], whole(8 + rng.below(52)));
+    let (scope, app, _) = scope(rng.below(4));
+    (busy.spec.github.scope, busy.spec.github.app) = (scope, Some(app.into()));
+    let (mut at, repo) = (BEGIN + rng.within(Spread::secs(60, 900)), repo_of(&busy));
+    for _ in 0..30 + rng.below(130) {
+        at = at + rng.within(Spread::millis(5, 100));
+        let takes = rng.within(Spread::secs(10, 60));
+        jobs.push(JobPlan { at, takes, labels: busy.spec.labels.clone(), repo: repo.clone(), cancel_after: None });
+    }
+    for (labels, repo) in singles {
+        for _ in 0..=rng.below(2) {
+            let (at, takes) = (at + rng.within(Spread::secs(0, 90)), rng.within(Spread::secs(10, 60)));
+            jobs.push(JobPlan { at, takes, labels: labels.clone(), repo: repo.clone(), cancel_after: None });
+        }
+    }
+    jobs.sort_by_key(|job| job.at);
+    cluster.pools.push(busy);
+    if rng.chance(0.5) {
+        cluster.limits.ssm_put_per_second = 0.3 + 0.7 * rng.unit();
+    }
+}
+
+/// A repository that the pool's scope covers.
+fn repo_of(pool: &RunnerPool) -> String {
+    let covers = SCOPES.iter().find(|(scope, ..)| *scope == pool.spec.github.scope.to_string());
+    covers.and_then(|(_, _, repos)| repos.first()).copied().unwrap_or_default().to_owned()
+}
+
 fn rates(seed: u64) -> Rates {
     let mut rng = Rng::new(seed, "swarm");
     let calm = rng.chance(0.03);
@@ -211,6 +253,7 @@ impl Scenario {
         }
         let changes = changes(&mut rng, &cluster.pools);
         limit_work(&mut jobs, &cluster.pools, &changes);
+        neighbours(seed, &mut cluster, &mut jobs);
         Scenario {
             seed,
             jobs,

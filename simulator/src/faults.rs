@@ -55,7 +55,7 @@ faults! {
     NoCapacity: "no_capacity", 0.6;
     /// An offering has only a few instances left for five minutes.
     LittleCapacity: "little_capacity", 0.5;
-    /// A whole market is closed to the account for five minutes, because of the account's limit.
+    /// The account's quota of some families on one market is used up for five minutes.
     MarketClosed: "market_closed", 0.1;
     /// EC2 takes a spot instance back within 20 minutes, perhaps while it boots.
     Interruption: "interruption", 0.4;
@@ -113,7 +113,8 @@ faults! {
     Cancelled: "cancelled", 0.3;
     /// GitHub leaves a job queued, because of a concurrency group, for 5 to 40 minutes.
     Held: "held", 0.2;
-    /// GitHub makes a job wait, for an environment's approval, for 5 to 40 minutes, and says so when asked.
+    /// GitHub makes a job wait, for an environment's approval, for 5 minutes to 3 hours, and says so when asked. Most such jobs are
+    /// told of as `queued`, as `waiting`, and after the approval as `queued` again.
     Waiting: "waiting", 0.2;
     /// A job that has ended is run again, with a new id, in the same run.
     Rerun: "rerun", 0.3;
@@ -137,6 +138,8 @@ faults! {
     Untried: "untried", 0.7;
     /// EC2 refuses a launch, or some of its offerings, with any code that it documents, or with an unknown one.
     OddRefusal: "odd_refusal", 0.08;
+    /// GitHub answers 503 to all that one App asks, for some minutes.
+    AppErrors: "app_errors", 0.04;
 }
 
 /// The number of kinds.

@@ -60,6 +60,15 @@ pub struct TrueJob {
     pub conclusion: Option<&'static str>,
     /// Whether GitHub holds the job back, and who can know.
     pub hold: TrueHold,
+    /// Since when GitHub has not held the job back: since it was queued, or let go.
+    pub free_since: Time,
+}
+
+impl TrueJob {
+    /// Whether GitHub says that the job may not start yet.
+    pub fn waits(&self) -> bool {
+        self.state == JobState::Queued && matches!(self.hold, TrueHold::Said | TrueHold::Untold)
+    }
 }
 
 /// Whether GitHub holds a queued job back, and who can know.
@@ -140,11 +149,20 @@ impl TrueGitHub {
             nature.after(cancel, Event::Cancel(id));
         }
         let silent = nature.strikes(Fault::Held).map(|r| (TrueHold::Silent, r));
-        let said = nature.strikes(Fault::Waiting).map(|mut r| (if r.chance(0.5) { TrueHold::Said } else { TrueHold::Untold }, r));
-        let mut hold = TrueHold::No;
+        let said =
+            nature.strikes(Fault::Waiting).map(|mut r| (if r.chance(0.75) { TrueHold::Said } else { TrueHold::Untold }, r));
+        let (mut hold, mut first, mut second) = (TrueHold::No, false, None);
         if let Some((kind, mut r)) = said.or(silent) {
             hold = kind;
-            nature.after(r.within(Spread::secs(300, 2400)), Event::LetGo(id));
+            let long = kind != TrueHold::Silent && r.chance(0.3);
+            let time = if long { Spread::secs(3600, 3 * 3600) } else { Spread::secs(300, 2400) };
+            nature.after(r.within(time), Event::LetGo(id));
+            if kind == TrueHold::Said {
+                // GitHub's own example has the action `queued` with the status `waiting`, and others report a plain `queued`.
+                // Now and then no event says that the job waits.
+                first = r.chance(0.6);
+                second = r.chance(0.8).then(|| r.within(Spread::millis(0, 3000)));
+            }
         }
         if let Some(mut r) = nature.strikes(Fault::Foreign) {
             nature.after(r.within(Spread::secs(2, 120)), Event::Stolen(id));
@@ -158,6 +176,7 @@ impl TrueGitHub {
             seat: None,
             conclusion: None,
             hold,
+            free_since: nature.now(),
             plan,
         };
         self.jobs.insert(id, job);
@@ -166,7 +185,10 @@ impl TrueGitHub {
             self.set_free(id);
         }
         if hold != TrueHold::Untold {
-            self.tell(id, nature);
+            self.tell_of(id, first, Duration::ZERO, nature);
+        }
+        if let Some(later) = second {
+            self.tell_of(id, true, later, nature);
         }
         let soon = self.rng.within(nature.takes().assign);
         nature.after(soon, Event::Assign);
@@ -193,12 +215,17 @@ impl TrueGitHub {
     /// Sends a webhook about the job's state of now. Faults lose, double or delay it. During an outage, GitHub sends the
     /// webhook when the outage is over.
     fn tell(&mut self, id: JobId, nature: &mut Nature) {
+        self.tell_of(id, false, Duration::ZERO, nature);
+    }
+
+    /// As [`tell`](Self::tell), `later`, and saying whether the job waits.
+    fn tell_of(&mut self, id: JobId, waiting: bool, later: Duration, nature: &mut Nature) {
         let Some(job) = self.jobs.get(&id) else { return };
-        let event = Box::new(event(id, job));
+        let event = Box::new(JobEvent { waiting, ..event(id, job) });
         if let Some(mut r) = nature.strikes(Fault::WebhookTwice) {
             nature.after(r.within(Spread::secs(1, 400)), Event::Send(event.clone()));
         }
-        let soon = self.rng.within(nature.takes().webhook) + nature.github_back_in();
+        let soon = self.rng.within(nature.takes().webhook) + nature.github_back_in() + later;
         if nature.hits(Fault::WebhookLoss) {
             self.mail.lose(event, nature);
             return;
@@ -291,10 +318,10 @@ impl TrueGitHub {
     /// GitHub stops holding a job back.
     pub(super) fn let_go(&mut self, id: JobId, nature: &mut Nature) {
         let Some(job) = self.jobs.get_mut(&id).filter(|j| j.state == JobState::Queued && j.hold != TrueHold::No) else { return };
-        let untold = job.hold == TrueHold::Untold;
-        job.hold = TrueHold::No;
+        let waited = job.waits();
+        (job.hold, job.free_since) = (TrueHold::No, nature.now());
         self.set_free(id);
-        if untold {
+        if waited {
             self.tell(id, nature);
         }
         nature.after(Duration::from_secs(1), Event::Assign);
@@ -306,7 +333,7 @@ impl TrueGitHub {
         let Some(job) = self.jobs.get(&id).filter(|_| !lost) else {
             return Err(Failure::new(FailureKind::NotFound, format!("job {id}: 404")));
         };
-        let waits = matches!(job.hold, TrueHold::Said | TrueHold::Untold) && job.state == JobState::Queued;
+        let waits = job.waits();
         Ok(JobSighting {
             job: id,
             run: job.run,
@@ -323,6 +350,7 @@ pub(super) fn event(id: JobId, job: &TrueJob) -> JobEvent {
         job: id,
         run: job.run,
         state: job.state,
+        waiting: false,
         org: job.plan.repo.split('/').next().map(str::to_owned),
         enterprise: None,
         repo: job.plan.repo.clone(),

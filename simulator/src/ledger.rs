@@ -178,6 +178,7 @@ impl<'a> Router<'a> {
                 job: JobId(0),
                 run: RunId(0),
                 state: JobState::Queued,
+                waiting: false,
                 org: plan.repo.split('/').next().map(str::to_owned),
                 enterprise: enterprise(self.spec),
                 repo: plan.repo.clone(),

@@ -42,7 +42,8 @@ impl Mail {
     /// The failed attempts, newest first.
     pub fn list(&mut self, now: Time) -> Vec<DeliverySighting> {
         self.failed.retain(|_, a| now.since(a.at) < SHOWN);
-        let action = |state| match state {
+        let action = |event: &JobEvent| match event.state {
+            JobState::Queued if event.waiting => "waiting",
             JobState::Queued => "queued",
             JobState::InProgress => "in_progress",
             JobState::Completed => "completed",
@@ -50,7 +51,7 @@ impl Mail {
         let row = |(id, a): (&DeliveryId, &Attempt)| DeliverySighting {
             id: *id,
             guid: a.guid.to_string(),
-            action: Some(action(a.event.state).to_owned()),
+            action: Some(action(&a.event).to_owned()),
             status: 502,
         };
         self.failed.iter().rev().map(row).collect()

@@ -125,6 +125,10 @@ marks! {
     CheckRedelivered: "redelivered job checked";
     /// GitHub said that a redelivered job was over.
     RedeliveredOver: "redelivered job found over";
+    /// GitHub was asked about a job that was minutes old when it was first heard of.
+    CheckOldNews: "old news checked";
+    /// GitHub was asked about a held job that it had told of again.
+    CheckToldAgain: "job told again checked";
     /// GitHub was asked about a job that had waited for long.
     CheckOld: "old job checked";
     /// GitHub answered 404 about a job.
@@ -317,8 +321,12 @@ impl Marks {
                 }
             }
             Action::CheckJob { .. } => {
-                let redelivered = effect.reason == Reason::Call(CallReason::DeliveredBefore);
-                self.hit(if redelivered { Mark::CheckRedelivered } else { Mark::CheckOld });
+                self.hit(match effect.reason {
+                    Reason::Call(CallReason::DeliveredBefore) => Mark::CheckRedelivered,
+                    Reason::Call(CallReason::OldNews) => Mark::CheckOldNews,
+                    Reason::Call(CallReason::ToldAgain) => Mark::CheckToldAgain,
+                    _ => Mark::CheckOld,
+                });
             }
             Action::DeleteSecrets(_) => self.hit(Mark::SecretDeleted),
             Action::Messages(MessageOp::Release, _) => self.hit(Mark::Released),

@@ -1,10 +1,11 @@
 //! What every part of the world shares: the agenda, the luck, the options and the trace. A *spell* is a fault that lasts
 //! for minutes, such as an outage.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use muster_reconciler::failure::FailureKind;
-use muster_reconciler::ids::InstanceId;
+use muster_reconciler::ids::{AppName, InstanceId};
 use muster_reconciler::time::Time;
 
 use crate::agenda::Agenda;
@@ -32,6 +33,8 @@ pub(super) struct Nature {
     aws_throttles_until: Time,
     github_fails_until: Time,
     github_down_until: Time,
+    /// Until when GitHub answers 503 to all that each App asks.
+    app_fails_until: BTreeMap<AppName, Time>,
     rng: Rng,
 }
 
@@ -46,6 +49,7 @@ impl Nature {
             aws_throttles_until: Time::ZERO,
             github_fails_until: Time::ZERO,
             github_down_until: Time::ZERO,
+            app_fails_until: BTreeMap::new(),
             rng: Rng::new(seed, "spells"),
         }
     }
@@ -106,9 +110,24 @@ impl Nature {
                 _ => &mut self.github_down_until,
             };
             *spell = until.max(*spell);
+            if fault == Fault::GitHubOutage {
+                let back = *spell;
+                // Jobs and runners that wait for each other find each other then.
+                self.agenda.at(back, Event::Assign);
+            }
             let long = muster_reconciler::time::human(until.since(self.now()));
             self.say(format_args!("---- {fault} for {long}"));
         }
+    }
+
+    /// Decides whether GitHub begins to fail one of these Apps.
+    pub fn fail_app<'a>(&mut self, apps: impl Iterator<Item = &'a AppName>) {
+        let Some(mut how_long) = self.strikes(Fault::AppErrors) else { return };
+        let apps: Vec<&AppName> = apps.collect();
+        let Some(app) = how_long.pick(&apps).copied() else { return };
+        let long = how_long.within(SPELL);
+        self.app_fails_until.insert(app.clone(), self.now() + long);
+        self.say(format_args!("---- GitHub fails App {app} for {}", muster_reconciler::time::human(long)));
     }
 
     /// Whether a spell of throttling makes this call to AWS fail.
@@ -117,12 +136,13 @@ impl Nature {
     }
 
     /// How a spell makes this call to GitHub fail; None: it does not. During an outage, some calls are not even answered.
-    pub fn github_spell(&mut self) -> Option<FailureKind> {
+    pub fn github_spell(&mut self, app: &AppName) -> Option<FailureKind> {
         if self.github_down() {
             return Some(if self.rng.chance(0.3) { FailureKind::Ambiguous } else { FailureKind::Unavailable });
         }
+        let app_fails = self.luck.active && self.app_fails_until.get(app).is_some_and(|until| self.now() < *until);
         let fails = self.luck.active && self.now() < self.github_fails_until && self.rng.chance(SPELL_SHARE);
-        fails.then_some(FailureKind::Unavailable)
+        (app_fails || fails).then_some(FailureKind::Unavailable)
     }
 
     pub fn github_down(&self) -> bool {

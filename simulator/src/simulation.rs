@@ -449,14 +449,21 @@ impl Simulation {
         };
         let (oracle, truth) = self.judge();
         oracle.hear(&input, truth);
+        oracle.note_interruption(&input, truth);
         if let Input::Outcome(_, Outcome::Swept(Swept::Instances(rows))) = &input {
             oracle.compare_orders(rows, truth);
         }
         let Some(controller) = &mut self.controller else { return };
         let effects = controller.step(now, input);
         self.steps += 1;
-        for fact in controller.take_facts() {
-            self.marks.see_fact(&fact, controller);
+        let facts = controller.take_facts();
+        for fact in facts {
+            if let Some(controller) = &self.controller {
+                self.marks.see_fact(&fact, controller);
+            }
+            let process = self.process;
+            let (oracle, truth) = self.judge();
+            oracle.judge_fact(&fact, process, truth);
             if self.nature.trace.kept() && !matches!(fact, Fact::Planned { .. }) {
                 self.nature.trace.say(now, format_args!("fact {fact:?}"));
             }

@@ -75,6 +75,7 @@ fn job() -> Input {
         job: JobId(1),
         run: RunId(1),
         state: JobState::Queued,
+        waiting: false,
         repo: "acme/web".into(),
         org: Some("acme".into()),
         enterprise: None,

@@ -215,8 +215,12 @@ async fn bad_input_is_refused_with_a_reason_never_queued_and_never_logged() {
         ),
         ("body over the limit", signed(&format!("{good}{}", MARK.repeat(3000))), 413, "longer than 20000 bytes"),
         ("unknown event", server.delivery("push", &good), 200, "not on push"),
-        ("unknown action", signed(&good.replacen("queued", "teleported", 1)), 200, "queued, in_progress and completed only"),
-        ("waiting", signed(&good.replacen("queued", "waiting", 1)), 200, "may not start yet"),
+        (
+            "unknown action",
+            signed(&good.replacen("queued", "teleported", 1)),
+            200,
+            "queued, waiting, in_progress and completed only",
+        ),
         ("somebody else's runner", signed(&job("queued", &["ubuntu-latest"])), 200, "does not ask for self-hosted"),
     ];
     for (what, request, status, says) in rows {
@@ -230,6 +234,9 @@ async fn bad_input_is_refused_with_a_reason_never_queued_and_never_logged() {
     assert_eq!(server.queued(), Vec::<String>::new(), "a ping is not queued");
     assert_eq!(server.deliver("workflow_job", &unknown).await.0, 202, "unknown fields are not minded");
     assert_eq!(server.queued().len(), 1);
+    let waiting = good.replacen("queued", "waiting", 1);
+    assert_eq!(server.deliver("workflow_job", &waiting).await.0, 202, "the controller must hear that a job may not start yet");
+    assert!(server.queued()[1].contains(r#""waiting":true"#), "{:?}", server.queued());
     let text = log.text();
     assert!(text.contains("72d3162e") && text.contains("answered"), "the log does not say what was answered:\n{text}");
     assert!(!text.contains(MARK) && !text.contains(&"x".repeat(50)), "the log holds a body:\n{text}");
@@ -359,7 +366,7 @@ async fn githubs_own_payloads_are_taken_or_ignored_as_they_should_be() {
         ("ping.2", 200, "pong"),
         ("ping.3", 200, "pong"),
         ("ping.4", 200, "pong"),
-        ("workflow_job.waiting.1", 200, "may not start yet"),
+        ("workflow_job.waiting.1", 202, "\"k8s\""),
         ("workflow_job.queued.1", 200, "does not ask for self-hosted"),
         ("workflow_job.queued.2", 202, "\"k8s\""),
         ("workflow_job.in_progress.1", 202, "\"gpu\""),
@@ -376,14 +383,15 @@ async fn githubs_own_payloads_are_taken_or_ignored_as_they_should_be() {
         assert!(answer.to_string().contains(says), "{name}: {answer}");
     }
     let events: Vec<_> = server.queued().iter().map(|m| wire::decode(m).expect("readable")).collect();
-    let seen: Vec<_> = events.iter().map(|e| (e.state, e.runner.as_deref(), e.conclusion.as_deref())).collect();
+    let seen: Vec<_> = events.iter().map(|e| (e.state, e.waiting, e.runner.as_deref(), e.conclusion.as_deref())).collect();
     assert_eq!(
         seen,
         [
-            (JobState::Queued, None, None),
-            (JobState::InProgress, Some("my runner"), None),
-            (JobState::Completed, Some("GitHub Actions 5"), Some("failure")),
-            (JobState::Completed, Some("GitHub Actions 5"), Some("success")),
+            (JobState::Queued, true, None, None),
+            (JobState::Queued, true, None, None),
+            (JobState::InProgress, false, Some("my runner"), None),
+            (JobState::Completed, false, Some("GitHub Actions 5"), Some("failure")),
+            (JobState::Completed, false, Some("GitHub Actions 5"), Some("success")),
         ]
     );
 }

@@ -151,6 +151,7 @@ mod tests {
             job: JobId(1),
             run: RunId(1),
             state: JobState::Queued,
+            waiting: false,
             repo: "acme/web".into(),
             org: Some("acme".into()),
             enterprise: None,

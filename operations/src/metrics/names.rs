@@ -66,7 +66,7 @@ metrics! {
     jobs: gauges "muster_jobs" ["pool", "state", "reason"] =
         "Jobs known now, by state and reason. Without a pool: no pool takes them.";
     oldest_queued: gauges "muster_job_oldest_queued_seconds" ["pool"] =
-        "How long the oldest queued job has been known, those that GitHub holds back aside; 0 if there is none.";
+        "How long the oldest queued job has been known; 0 if there is none. Of the jobs that GitHub holds back, only those count that an idle runner shows to be held, from an hour on.";
     runners: gauges "muster_runners" ["pool", "phase"] =
         "Runners now: instances, registrations, or both.";
     paused: gauges "muster_pool_paused" ["pool"] =

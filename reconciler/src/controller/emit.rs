@@ -1,9 +1,10 @@
 //! Turns plans into effects, within the budgets. Steps of all pools go out together, and each effect is noted as under way.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Controller, EXTEND_BEFORE, Flight, VISIBILITY_S};
+use super::{Controller, EXTEND_BEFORE, FELLOWS, Flight, VISIBILITY_S};
 use crate::budget::Api;
 use crate::demand::Job;
 use crate::effect::{Action, Configure, Effect, Launch, MessageOp};
@@ -13,8 +14,8 @@ use crate::ids::{AppName, EffectId, InstanceId, Intent, JobId, MessageId, Payer,
 use crate::journal::{What, Whom};
 use crate::manifest::RunnerPool;
 use crate::plan::{Plan, PlannedLaunch, Step};
-use crate::reason::{Backoff, BootFailure, CallReason, EventReason, LaunchReason, Reason, StepReason};
-use crate::runner::{Act, Configured, Phase, Registration, Runner};
+use crate::reason::{Backoff, Blocked, BootFailure, CallReason, EventReason, LaunchReason, Reason, StepReason};
+use crate::runner::{Act, Configured, Phase, Registration, Runner, Tried};
 use crate::time::Time;
 use crate::world::Stillborn;
 
@@ -26,6 +27,8 @@ const CHECK_LONGEST: Duration = Duration::from_secs(1800);
 /// The steps of all pools that are planned now. Each kind goes out as one call.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
+    /// The pools take turns at configurations, so each goes out as a call of its own.
+    configure: Vec<(PoolName, Step)>,
     drain: Vec<(InstanceId, StepReason)>,
     terminate: Vec<(InstanceId, StepReason)>,
     secrets: Vec<InstanceId>,
@@ -44,7 +47,7 @@ impl Controller {
     pub(super) fn act(&mut self, plan: &Plan, batch: &mut Batch, now: Time) {
         for step in &plan.steps {
             match step.act {
-                Act::Configure => self.configure(&plan.pool, step, now),
+                Act::Configure => batch.configure.push((plan.pool.clone(), step.clone())),
                 Act::Deregister => self.deregister(&plan.pool, step, now),
                 Act::Drain => batch.drain.push((step.instance.clone(), step.reason.clone())),
                 Act::Terminate => batch.terminate.push((step.instance.clone(), step.reason.clone())),
@@ -55,14 +58,22 @@ impl Controller {
                 r.effect_begins(step.act);
             }
         }
-        if let Some(launch) = &plan.launch {
-            self.launch(&plan.pool, launch, now);
+        let fellows = self.launches.last(&plan.pool) + FELLOWS;
+        match &plan.launch {
+            Some(_) if plan.blocked.is_some() && now < fellows => self.again(&plan.pool, fellows),
+            Some(launch) => self.launch(&plan.pool, launch, now),
+            None => {}
+        }
+        // No event says that another pool's instance has made room.
+        if plan.blocked == Some(Blocked::Pace) {
+            self.again(&plan.pool, now + FELLOWS);
         }
     }
 
     /// Sends each kind of step as one call. When a budget is spent, the steps of that kind are dropped and their pools are
     /// planned again.
     pub(super) fn flush(&mut self, batch: Batch, now: Time) {
+        self.configure_in_turns(batch.configure, now);
         let reasons = |steps: &[(InstanceId, StepReason)]| Reason::Steps(steps.iter().map(|(_, why)| why.clone()).collect());
         if !batch.drain.is_empty() && self.afford(Api::CreateTags, batch.drain.iter().map(|(id, _)| id), now) {
             let (ids, why) = (batch.drain.iter().map(|(id, _)| id.clone()).collect(), reasons(&batch.drain));
@@ -117,11 +128,13 @@ impl Controller {
         if r.was_online() || r.phase(deadline, now) != Phase::Failed {
             return;
         }
-        if r.never_configured() && self.configures_none(r.pool(), now) {
+        if self.waited_in_vain(r.tried(), r.pool(), now) {
             return;
         }
         let pool = r.pool().clone();
-        self.boot_failed(&pool, BootFailure::Overdue { because: why.clone() }, now);
+        if self.world.runner_mut(id).is_some_and(Runner::start_failed) {
+            self.boot_failed(&pool, BootFailure::Overdue { because: why.clone() }, now);
+        }
     }
 
     /// Counts instances that ended before they were online as failures to start. Otherwise a broken image would be launched for
@@ -129,22 +142,26 @@ impl Controller {
     ///
     /// Decision 0010, row 39.
     pub(super) fn note_stillborn(&mut self, now: Time) {
-        for Stillborn { pool, never_configured, reason, late } in self.world.take_stillborn() {
+        for Stillborn { pool, tried, reason, late } in self.world.take_stillborn() {
             let why = BootFailure::ended(reason);
             if late {
                 self.explain_boot_failure(&pool, why, now);
-            } else if !(never_configured && self.configures_none(&pool, now)) {
+            } else if !self.waited_in_vain(tried, &pool, now) {
                 self.boot_failed(&pool, why, now);
             }
         }
     }
 
-    /// Whether no runner of the pool is configured at the moment, because of GitHub's limit or because GitHub or SSM refuses. An
-    /// instance that waited in vain then does not prove that the pool's instances cannot start.
-    fn configures_none(&self, pool: &PoolName, now: Time) -> bool {
+    /// Whether an instance ended because it had no configuration. Nobody tried to configure it, or the try came while GitHub's limit
+    /// was spent or GitHub or SSM refused. Such an instance does not prove that the pool's instances cannot start.
+    fn waited_in_vain(&self, tried: Tried, pool: &PoolName, now: Time) -> bool {
         let limited = |p: &RunnerPool| self.budgets.configurations_wait(&p.list_id().payer(), now).is_some();
         let refused = self.pools.get(pool).is_some_and(|state| state.refused.is_some());
-        refused || self.spec.pools.get(pool).is_some_and(limited)
+        match tried {
+            Tried::Never => true,
+            Tried::InVain => refused || self.spec.pools.get(pool).is_some_and(limited),
+            Tried::Perhaps => false,
+        }
     }
 
     fn boot_failed(&mut self, pool: &PoolName, why: BootFailure, now: Time) {
@@ -185,6 +202,7 @@ impl Controller {
         };
         let launch = Arc::new(launch);
         self.world.launch_asked(launch.clone(), now);
+        self.launches.take(pool, now);
         let why = EventReason::Wanted { count: planned.count, market: planned.market, why: planned.reason.clone() };
         self.journal.note(now, What::Launch, Whom::pool(pool), why);
         self.facts.push(Fact::LaunchDecided { pool: pool.clone(), after: self.waited(pool, planned.count, now) });
@@ -232,17 +250,36 @@ impl Controller {
         }
     }
 
-    fn configure(&mut self, pool: &PoolName, step: &Step, now: Time) {
-        let Some(p) = self.spec.pools.get(pool).cloned() else { return };
+    /// Configures instances, as far as the budgets admit calls. The pools take turns, and each pool's oldest instance comes first.
+    fn configure_in_turns(&mut self, mut waiting: Vec<(PoolName, Step)>, now: Time) {
+        waiting.sort_by_key(|(_, step)| self.world.runners().get(&step.instance).map(Runner::first_seen));
+        let mut put_off: BTreeSet<PoolName> = BTreeSet::new();
+        for (pool, step) in self.configurations.order(waiting) {
+            if put_off.contains(&pool) {
+                continue;
+            }
+            match self.configure(&pool, &step, now) {
+                Ok(()) => self.configurations.take(&pool, now),
+                Err(until) => {
+                    self.again(&pool, until);
+                    put_off.insert(pool);
+                }
+            }
+        }
+    }
+
+    /// Configures one instance. Err: the budget is spent until that time.
+    fn configure(&mut self, pool: &PoolName, step: &Step, now: Time) -> Result<(), Time> {
+        let Some(p) = self.spec.pools.get(pool).cloned() else { return Ok(()) };
         let jit = Api::Jit(p.list_id().payer());
         let at = self.budgets.admits_at(&jit, now).max(self.budgets.admits_at(&Api::SsmPut, now));
         if at > now {
             let short = if self.budgets.admits_at(&jit, now) > now { jit } else { Api::SsmPut };
             self.put_off(&short, now);
-            return self.again(pool, at);
+            return Err(at);
         }
-        let Some(r) = self.world.runner_mut(&step.instance) else { return };
-        r.effect_begins(Act::Configure);
+        let Some(r) = self.world.runner_mut(&step.instance) else { return Ok(()) };
+        r.configuration_begins();
         let replace = matches!(r.configured(), Configured::Unsure | Configured::Seen);
         self.budgets.take(&jit, now);
         self.budgets.take(&Api::SsmPut, now);
@@ -258,6 +295,7 @@ impl Controller {
         });
         self.journal.note(now, What::Configure, Whom::runner(pool, &step.instance), step.reason.clone());
         self.emit(action, step.reason.clone(), now);
+        Ok(())
     }
 
     fn deregister(&mut self, pool: &PoolName, step: &Step, now: Time) {
@@ -311,7 +349,7 @@ impl Controller {
     /// Asks GitHub to deliver failed webhooks again.
     pub(super) fn redeliver(&mut self, now: Time) {
         for (app, delivery) in self.deliveries.due(now) {
-            let api = Api::Background(Payer::itself(&app));
+            let api = Api::Redeliver(Payer::itself(&app));
             if !self.budgets.take(&api, now) {
                 let later = self.put_off(&api, now);
                 self.deliveries.put_off(&app, delivery, later);
@@ -322,27 +360,32 @@ impl Controller {
         }
     }
 
-    /// Asks GitHub about jobs whose events may be lost. Redelivered jobs come first, if GitHub was not asked about them yet, and
-    /// then the oldest jobs.
+    /// Asks GitHub about jobs whose events may be lost. The pools take turns. Of each pool, the jobs that count only with GitHub's
+    /// word come first, and then the oldest jobs.
     pub(super) fn check_jobs(&mut self, now: Time) {
         let mut wanted: Vec<(bool, Time, JobId, AppName)> = self
             .demand
             .jobs()
             .iter()
             .filter(|(_, j)| !j.check.in_flight && now >= j.check.not_before && self.worth_asking(j, now))
-            .filter_map(|(id, j)| Some((!j.redelivered || j.check.times > 0, j.first_seen, *id, self.app_for(j)?)))
+            .filter_map(|(id, j)| Some((j.doubt.is_none(), j.first_seen, *id, self.app_for(j)?)))
             .collect();
         wanted.sort();
-        for (_, _, id, app) in wanted {
+        // Jobs that no pool takes have turns as one pool.
+        let pool = |id| self.demand.jobs().get(&id).and_then(Job::pool).cloned().unwrap_or_default();
+        let needs: Vec<_> = wanted.into_iter().map(|(_, _, id, app)| (pool(id), (id, app))).collect();
+        for (pool, (id, app)) in self.checks.order(needs) {
             let Some(job) = self.demand.job_mut(id) else { continue };
             let payer = self.spec.payer(&app, &job.event.repo);
             if !self.budgets.take(&Api::Background(payer), now) {
                 continue;
             }
+            self.checks.take(&pool, now);
             job.check.in_flight = true;
             job.check.not_before = now + CHECK_AFTER.saturating_mul(1 << job.check.times.min(6)).min(CHECK_LONGEST);
             job.check.times += 1;
-            let why = if job.redelivered { CallReason::DeliveredBefore } else { CallReason::LongInState };
+            let other = if job.waits() { CallReason::Waiting } else { CallReason::LongInState };
+            let why = job.doubt.map_or(other, |doubt| doubt.why.into());
             let action = Action::CheckJob { app, repo: job.event.repo.clone(), job: id };
             self.emit(action, why, now);
         }
@@ -351,7 +394,7 @@ impl Controller {
     fn worth_asking(&self, job: &Job, now: Time) -> bool {
         let old = now.since(job.first_seen) >= CHECK_AFTER;
         match job.event.state {
-            JobState::Queued => old || (job.redelivered && job.check.times == 0),
+            JobState::Queued => old || job.waits() || job.doubt.is_some(),
             // Our runner is gone, or it has this job and GitHub no longer shows it busy. The event of the job's end may be lost.
             JobState::InProgress => {
                 let runner = job.event.runner.as_deref().and_then(|n| RunnerName::parse_ours(n, self.spec.controller.cluster()));

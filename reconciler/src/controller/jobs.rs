@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::{Controller, FULL_BATCH, VISIBILITY_S};
-use crate::demand::{Folded, Job};
+use crate::demand::{Demand, Folded, Job};
 use crate::effect::{Action, JobMessage, MessageOp};
 use crate::event::{JobEvent, JobState};
 use crate::fact::Fact;
 use crate::ids::{MessageId, RunnerName};
 use crate::journal::{What, Whom};
 use crate::past::{End, JobPast, RunnerPast};
-use crate::reason::{CallReason, EventReason};
+use crate::reason::{CallReason, EventReason, HoldReason};
 use crate::time::Time;
 
 impl Controller {
@@ -25,9 +25,6 @@ impl Controller {
             self.held.insert(m.id, now + Duration::from_secs(u64::from(VISIBILITY_S)));
             let folded = self.fold(&m.event, Some((m.id, m.receive_count)), now);
             settled.extend(folded.settled);
-            if m.receive_count > 1 {
-                self.check_at = now;
-            }
         }
         self.gathering = false;
         if self.stopping {
@@ -40,6 +37,8 @@ impl Controller {
 
     /// Folds one job event into the jobs and the runners, wherever the event came from.
     pub(super) fn fold(&mut self, event: &JobEvent, message: Option<(MessageId, u32)>, now: Time) -> Folded {
+        let held = |demand: &Demand| demand.jobs().get(&event.job).is_some_and(|job| job.held(now));
+        let was_held = held(&self.demand);
         let mut folded = self.demand.fold(&self.spec, event, message, now);
         for pool in &folded.pools {
             self.mark(pool, now);
@@ -59,6 +58,16 @@ impl Controller {
             }
             if event.state == JobState::Completed {
                 self.world.job_over(&spec, event.job, now);
+            }
+        }
+        if event.waiting && !was_held && held(&self.demand) {
+            let whom = Whom { pool: folded.pools.iter().next().cloned(), job: Some(event.job), instance: None };
+            self.journal.note(now, What::JobHeld, whom, EventReason::Held { why: HoldReason::Waiting });
+        }
+        if let Some(doubt) = self.demand.jobs().get(&event.job).and_then(|job| job.doubt) {
+            self.check_at = now;
+            for pool in &folded.pools {
+                self.again(pool, doubt.until);
             }
         }
         if let Some(job) = folded.ended.take() {

@@ -7,7 +7,7 @@ use super::{Controller, Flight};
 use crate::budget::Api;
 use crate::capacity::Beside;
 use crate::effect::{Action, Configure, JobSighting, Launch, Launched, MessageOp, Outcome, Source, Swept};
-use crate::event::JobEvent;
+use crate::event::{JobEvent, JobState};
 use crate::fact::Fact;
 use crate::failure::{Failure, FailureKind};
 use crate::ids::{EffectId, InstanceId, JobId, ListId, Payer, PoolName};
@@ -44,12 +44,12 @@ impl Controller {
             }
             Action::CheckJob { app, repo, job } => {
                 let payer = self.spec.payer(app, repo);
-                self.check_ended(*job, &payer, outcome, now);
+                self.check_ended(*job, &payer, began, outcome, now);
             }
             Action::Redeliver { app, delivery } => {
                 if let Outcome::Failed(f) = outcome {
                     if f.kind == FailureKind::Throttled {
-                        self.budgets.throttled(&Api::Background(Payer::itself(app)), now);
+                        self.budgets.throttled(&Api::Redeliver(Payer::itself(app)), now);
                     }
                     self.deliveries.ask_failed(app, *delivery, f.retry_after, now);
                 }
@@ -311,23 +311,30 @@ impl Controller {
         self.mark(&pool, now);
     }
 
-    fn check_ended(&mut self, id: JobId, payer: &Payer, outcome: Outcome, now: Time) {
+    fn check_ended(&mut self, id: JobId, payer: &Payer, began: Time, outcome: Outcome, now: Time) {
         let Some(job) = self.demand.job_mut(id) else { return };
         job.check.in_flight = false;
         let known = job.event.clone();
         let pool = job.pool().cloned();
         match outcome {
             Outcome::Job(JobSighting { state, run, runner, conclusion, .. }) => {
-                job.check.answered = Some(now);
+                let (news, waited) = (began >= job.told, job.waits());
+                if news {
+                    job.check.answered = Some(now);
+                } else {
+                    job.check.not_before = now;
+                }
                 match state {
-                    Some(state) => {
-                        self.fold_answer(JobEvent { state, run, runner, conclusion, ..known }, now);
+                    Some(JobState::Queued) if news => self.demand.say_queued(id, now),
+                    None if news => {
+                        if !waited {
+                            let whom = Whom { pool: pool.clone(), job: Some(id), instance: None };
+                            self.journal.note(now, What::JobHeld, whom, EventReason::Held { why: HoldReason::Waiting });
+                        }
+                        self.demand.say_waiting(id, now);
                     }
-                    None => {
-                        let whom = Whom { pool: pool.clone(), job: Some(id), instance: None };
-                        self.journal.note(now, What::JobHeld, whom, EventReason::Held { why: HoldReason::Waiting });
-                        self.demand.hold(id, HoldReason::Waiting, now);
-                    }
+                    Some(JobState::Queued) | None => {}
+                    Some(state) => self.fold_answer(JobEvent { state, run, runner, conclusion, ..known }, now),
                 }
             }
             // NotFound is no answer, because the App may have no access to the repository. A job that is gone is put on hold, or
@@ -385,7 +392,9 @@ impl Controller {
         }
     }
 
-    /// A runner that came online proves that the pool's instances can start.
+    /// A runner that came online proves that the pool's instances can start. It proves nothing about launches.
+    ///
+    /// Decision 0010, row 41.
     pub(super) fn note_successes(&mut self) {
         let online: Vec<PoolName> = self
             .world
@@ -399,9 +408,7 @@ impl Controller {
         for pool in online {
             if let Some(state) = self.pools.get_mut(&pool).filter(|s| s.boot_failures > 0) {
                 state.boot_failures = 0;
-                if state.launch_failures == 0 {
-                    state.backoff = None;
-                }
+                state.backoff = state.backoff.take().filter(|(_, why)| !matches!(why, Backoff::BootFailures { .. }));
             }
         }
     }

@@ -10,6 +10,8 @@ use crate::ids::PoolName;
 use crate::journal::Journal;
 use crate::manifest::Spec;
 use crate::plan::{Gate, Plan, View, plan};
+use crate::reason::Blocked;
+use crate::runner::{Phase, Runner};
 use crate::steer::Pause;
 use crate::time::Time;
 use crate::world::World;
@@ -54,17 +56,15 @@ impl Seen<'_> {
     /// Decision 0010, row 37.
     pub(super) fn gate(&self, name: &PoolName, now: Time) -> Gate {
         let refused = |pool: &PoolName| self.pools.get(pool).and_then(|p| p.refused.clone());
-        // Instances that can be configured soon take up room of all pools. Instances of a pool that is refused take up room of
-        // that pool only.
-        let mut room = match refused(name) {
-            Some(_) => 1_u32.saturating_sub(self.unconfigured(|pool| pool == name)),
-            None => self.budgets.unconfigured_limit().saturating_sub(self.unconfigured(|pool| refused(pool).is_none())),
-        };
+        let own = self.unconfigured(now, |pool, _| pool == name);
+        // Every pool has room for one.
+        let one = 1_u32.saturating_sub(own);
+        let mut room = if refused(name).is_some() { one } else { self.share(name, own, now).max(one) };
         let payer = |pool: &PoolName| self.spec.pools.get(pool).map(|p| p.list_id().payer());
         let mut github = None;
         let own = payer(name);
         if let Some((left, until)) = own.as_ref().and_then(|own| self.budgets.github_leaves(own, now)) {
-            let left = left.saturating_sub(self.unconfigured(|pool| payer(pool) == own));
+            let left = left.saturating_sub(self.unconfigured(now, |pool, _| payer(pool) == own));
             github = (left <= room).then_some(until);
             room = room.min(left);
         }
@@ -77,10 +77,30 @@ impl Seen<'_> {
         }
     }
 
-    /// The number of instances that this process launched and has not configured yet, in the pools that `counts` picks.
-    fn unconfigured(&self, counts: impl Fn(&PoolName) -> bool) -> u32 {
-        let unconfigured =
-            self.world.runners().values().filter(|r| !r.is_configured() && r.launched_here() && r.gone_at().is_none());
-        self.world.outstanding(&counts) + u32::try_from(unconfigured.filter(|r| counts(r.pool())).count()).unwrap_or(u32::MAX)
+    /// How many more instances a pool may launch that has `own` instances without a configuration. Pools that wait for room share the
+    /// room evenly. Instances that can be configured soon take up room of all pools. Instances that cannot be configured take up
+    /// room of their own pool only.
+    fn share(&self, name: &PoolName, own: u32, now: Time) -> u32 {
+        let state = |pool: &PoolName| self.pools.get(pool);
+        let blocked = |pool: &PoolName| state(pool).and_then(|state| state.plan.as_ref()?.blocked.as_ref());
+        let waits = |pool: &PoolName| pool != name && blocked(pool) == Some(&Blocked::Pace);
+        let takes =
+            |pool: &PoolName, failed: bool| pool != name && !failed && state(pool).is_none_or(|state| state.refused.is_none());
+        let limit = self.budgets.unconfigured_limit();
+        let others = self.unconfigured(now, takes);
+        let settled = self.unconfigured(now, |pool, failed| takes(pool, failed) && !waits(pool));
+        let waiting = u32::try_from(self.pools.keys().filter(|pool| waits(pool)).count()).unwrap_or(u32::MAX);
+        let share = limit.saturating_sub(settled) / waiting.saturating_add(1);
+        limit.saturating_sub(others.saturating_add(own)).min(share.saturating_sub(own))
+    }
+
+    /// The number of instances that this process launched and that wait for their configuration. `counts` picks them, by pool and by
+    /// whether the last try failed.
+    fn unconfigured(&self, now: Time, counts: impl Fn(&PoolName, bool) -> bool) -> u32 {
+        let ours = self.world.runners().values().filter(|r| !r.is_configured() && r.launched_here() && r.gone_at().is_none());
+        let counted = ours.filter(|r| counts(r.pool(), r.last_error().is_some()));
+        let starts = |r: &&Runner| matches!(r.phase(self.spec.boot_deadline(r.pool()), now), Phase::Launching | Phase::Booting);
+        let counted = counted.filter(starts).count();
+        self.world.outstanding(|pool| counts(pool, false)) + u32::try_from(counted).unwrap_or(u32::MAX)
     }
 }

@@ -8,6 +8,7 @@ fn event(job: u64, state: JobState) -> JobEvent {
         job: JobId(job),
         run: RunId(job / 10),
         state,
+        waiting: false,
         repo: "acme/web".into(),
         org: Some("acme".into()),
         enterprise: None,
@@ -113,9 +114,9 @@ fn a_redelivered_message_marks_its_job_unless_it_is_one_that_we_hold() {
 fn an_event_of_the_run_ends_a_hold_and_holds_grow() {
     let (mut d, spec) = (Demand::default(), Spec::default());
     d.fold(&spec, &event(11, JobState::Queued), None, Time::ZERO);
-    d.hold(JobId(11), HoldReason::LeftQueued, Time::ZERO);
+    d.hold(JobId(11), "i-1".into(), Time::ZERO);
     let first = d.jobs()[&JobId(11)].hold.clone().expect("held");
-    d.hold(JobId(11), HoldReason::LeftQueued, first.until);
+    d.hold(JobId(11), "i-1".into(), first.until);
     let second = d.jobs()[&JobId(11)].hold.clone().expect("held");
     assert_eq!(second.until.since(second.since), 2 * first.until.since(first.since));
     assert!(d.jobs()[&JobId(11)].held(second.since));
@@ -129,7 +130,7 @@ fn what_was_heard_before_ends_no_hold() {
     for job in [11, 12] {
         d.fold(&spec, &event(job, JobState::Queued), None, Time::ZERO);
     }
-    d.hold(JobId(11), HoldReason::LeftQueued, Time::ZERO);
+    d.hold(JobId(11), "i-1".into(), Time::ZERO);
     assert!(!d.fold(&spec, &event(12, JobState::Queued), None, Time::ZERO).advanced);
     assert!(d.jobs()[&JobId(11)].held(Time::ZERO));
 }
@@ -191,29 +192,148 @@ fn tombstones_are_bounded_and_the_oldest_go_first() {
     assert!(!d.is_over(JobId(0)) && d.is_over(JobId(1)) && d.is_over(JobId(most)));
 }
 
+fn one_pool() -> (Spec, PoolName) {
+    let mut pool = crate::manifest::RunnerPool::default();
+    pool.spec.github.scope = "org/acme".parse().expect("a scope");
+    pool.spec.labels = vec!["self-hosted".into()];
+    (Spec { pools: [("p".into(), pool)].into(), ..Spec::default() }, "p".into())
+}
+
 #[test]
-fn a_hold_lasts_ten_minutes_then_twice_as_long_up_to_four_hours() {
-    let (mut d, spec, mut now) = (Demand::default(), Spec::default(), Time::ZERO + Duration::from_secs(7));
+fn a_hold_lasts_ten_minutes_then_twice_as_long_up_to_half_an_hour() {
+    let (mut d, (spec, pool), mut now) = (Demand::default(), one_pool(), Time::ZERO + Duration::from_secs(7));
     d.fold(&spec, &event(11, JobState::Queued), None, now);
     assert_eq!(d.jobs()[&JobId(11)].counted_since(), now);
-    for minutes in [10, 20, 40, 80, 160, 240, 240] {
-        d.hold(JobId(11), HoldReason::LeftQueued, now);
-        let job = &d.jobs()[&JobId(11)];
+    for minutes in [10, 20, 30, 30] {
+        d.hold(JobId(11), "i-1".into(), now);
         let until = now + Duration::from_secs(minutes * 60);
+        d.try_one(&pool, until - Duration::from_secs(1));
+        assert!(d.jobs()[&JobId(11)].held(until), "{minutes}");
+        assert_eq!(d.evidence(&pool).count(), 1);
+        d.try_one(&pool, until);
+        let job = &d.jobs()[&JobId(11)];
         assert_eq!(job.counted_since(), until);
-        assert!(job.held(until - Duration::from_secs(1)) && !job.held(until));
-        assert!(job.counts(Duration::ZERO, until) && !job.counts(Duration::ZERO, until - Duration::from_secs(1)));
+        assert!(job.counts(Duration::ZERO, until) && d.evidence(&pool).count() == 1);
         now = until;
     }
 }
 
 #[test]
+fn one_held_job_of_a_pool_is_tried_at_a_time_and_two_more_once_github_gave_one_to_a_runner() {
+    let (mut d, (spec, pool)) = (Demand::default(), one_pool());
+    let after = |s| Time::ZERO + Duration::from_secs(s);
+    for job in 1..=6 {
+        d.fold(&spec, &JobEvent { run: RunId(job), ..event(job, JobState::Queued) }, None, after(0));
+        d.hold(JobId(job), format!("i-{job}").into(), after(job));
+    }
+    let tried = |d: &Demand, at| -> Vec<u64> {
+        d.jobs().iter().filter(|(_, j)| j.counts(Duration::ZERO, at)).map(|(id, _)| id.0).collect()
+    };
+    d.try_one(&pool, after(700));
+    d.try_one(&pool, after(900));
+    assert_eq!(tried(&d, after(900)), [1]);
+    d.fold(&spec, &JobEvent { run: RunId(1), ..event(1, JobState::InProgress) }, None, after(901));
+    assert_eq!(tried(&d, after(901)), [2, 3]);
+    d.hold(JobId(2), "i-9".into(), after(1200));
+    d.hold(JobId(3), "i-9".into(), after(1200));
+    d.try_one(&pool, after(1200));
+    assert_eq!(tried(&d, after(1200)), [4], "the next one");
+}
+
+#[test]
+fn a_change_of_its_pool_ends_a_hold_by_an_idle_runner_and_not_one_by_githubs_word() {
+    let (mut d, (spec, _)) = (Demand::default(), one_pool());
+    let at = Time::ZERO + Duration::from_secs(60);
+    for job in [1, 2] {
+        d.fold(&spec, &event(job, JobState::Queued), None, Time::ZERO);
+    }
+    d.hold(JobId(1), "i-1".into(), Time::ZERO);
+    d.say_waiting(JobId(2), Time::ZERO);
+    d.reroute(&spec, |_| false, at);
+    assert!(d.jobs().values().all(|j| j.held(at) && j.since == Time::ZERO));
+    d.reroute(&spec, |_| true, at);
+    assert!(!d.jobs()[&JobId(1)].held(at) && d.jobs()[&JobId(1)].counted_since() == at);
+    assert!(d.jobs()[&JobId(2)].held(at));
+}
+
+#[test]
 fn a_redelivered_job_is_confirmed_by_an_answer_or_after_ten_seconds() {
     let (mut d, spec) = (Demand::default(), Spec::default());
-    d.fold(&spec, &event(1, JobState::Queued), None, Time::ZERO);
+    d.fold(&spec, &event(1, JobState::Queued), Some((MessageId(1), 2)), Time::ZERO);
     let after = |ms| Time::ZERO + Duration::from_millis(ms);
     assert!(!d.jobs()[&JobId(1)].confirmed(after(9_999)) && d.jobs()[&JobId(1)].confirmed(after(10_000)));
-    assert_eq!(d.jobs()[&JobId(1)].confirmed_by(), after(10_000));
-    d.job_mut(JobId(1)).expect("known").check.answered = Some(Time::ZERO);
+    d.say_queued(JobId(1), Time::ZERO);
     assert!(d.jobs()[&JobId(1)].confirmed(after(0)));
+}
+
+#[test]
+fn a_job_that_is_minutes_old_when_it_is_first_heard_of_is_confirmed_by_an_answer_or_after_a_minute() {
+    let (mut d, spec) = (Demand::default(), Spec::default());
+    let now = Time::ZERO + DAY;
+    let of_age = |job, s| JobEvent { queued_at: Some(now - Duration::from_secs(s)), ..event(job, JobState::Queued) };
+    d.fold(&spec, &of_age(1, 119), Some((MessageId(1), 1)), now);
+    assert!(d.jobs()[&JobId(1)].counts(Duration::ZERO, now), "a young job counts at once");
+    d.fold(&spec, &of_age(2, 120), Some((MessageId(2), 1)), now);
+    let after = |ms| now + Duration::from_millis(ms);
+    assert!(
+        !d.jobs()[&JobId(2)].counts(Duration::ZERO, after(59_999)) && d.jobs()[&JobId(2)].counts(Duration::ZERO, after(60_000))
+    );
+    d.say_queued(JobId(2), now);
+    assert!(d.jobs()[&JobId(2)].counts(Duration::ZERO, now));
+    d.fold(&spec, &of_age(3, 9999), Some((MessageId(4), 2)), now);
+    assert!(d.jobs()[&JobId(3)].counts(Duration::ZERO, after(10_000)), "an earlier controller held its message to the end");
+    d.fold(&spec, &of_age(1, 119), Some((MessageId(3), 1)), now + DAY / 2);
+    assert!(d.jobs()[&JobId(1)].counts(Duration::ZERO, now + DAY / 2), "a known job is no news, however old it is");
+}
+
+fn waits(job: u64) -> JobEvent {
+    JobEvent { waiting: true, ..event(job, JobState::Queued) }
+}
+
+#[test]
+fn a_job_that_github_says_waits_is_held_until_github_says_otherwise_or_nothing_for_an_hour() {
+    let (mut d, spec) = (Demand::default(), Spec::default());
+    let after = |s| Time::ZERO + Duration::from_secs(s);
+    d.fold(&spec, &waits(11), Some((MessageId(1), 1)), after(0));
+    let job = |d: &Demand| d.jobs()[&JobId(11)].clone();
+    assert!(job(&d).waits() && !job(&d).event.waiting);
+    assert!(job(&d).held(after(3599)) && !job(&d).held(after(3600)));
+    d.say_waiting(JobId(11), after(1800));
+    assert_eq!(job(&d).hold.map(|h| (h.since, h.until)), Some((after(0), after(5400))), "said again, it is the same hold");
+    d.fold(&spec, &event(12, JobState::Completed), None, after(1801));
+    assert!(job(&d).held(after(1801)), "an event of its run does not end it");
+    assert_eq!(job(&d).check.not_before, after(1801), "but has GitHub asked about it");
+    d.say_queued(JobId(11), after(1802));
+    d.fold(&spec, &waits(11), Some((MessageId(1), 2)), after(1802));
+    assert!(job(&d).counts(Duration::ZERO, after(1802)) && job(&d).counted_since() == after(1802));
+}
+
+#[test]
+fn a_new_queued_event_ends_any_hold_once_github_confirms_it_or_after_ten_seconds() {
+    for why in [HoldReason::Waiting, HoldReason::LeftQueued] {
+        let (mut d, spec) = (Demand::default(), Spec::default());
+        let after = |s| Time::ZERO + Duration::from_secs(s);
+        d.fold(&spec, &event(11, JobState::Queued), Some((MessageId(1), 1)), after(0));
+        match why {
+            HoldReason::Waiting => d.say_waiting(JobId(11), after(60)),
+            HoldReason::LeftQueued => d.hold(JobId(11), "i-1".into(), after(60)),
+        }
+        d.fold(&spec, &event(11, JobState::Queued), Some((MessageId(1), 2)), after(90));
+        assert!(d.jobs()[&JobId(11)].held(after(90)), "a message that we hold is no news");
+        d.fold(&spec, &event(11, JobState::Queued), Some((MessageId(2), 1)), after(100));
+        let job = &d.jobs()[&JobId(11)];
+        assert!(!job.held(after(100)) && !job.counts(Duration::ZERO, after(109)) && job.counts(Duration::ZERO, after(110)));
+        assert_eq!((job.check.not_before, job.told, job.counted_since()), (after(100), after(100), after(100)));
+        d.say_queued(JobId(11), after(101));
+        assert!(d.jobs()[&JobId(11)].counts(Duration::ZERO, after(101)), "{why:?}");
+    }
+}
+
+#[test]
+fn github_is_asked_ten_seconds_after_it_said_that_a_job_waits() {
+    let (mut d, spec) = (Demand::default(), Spec::default());
+    d.fold(&spec, &event(1, JobState::Queued), Some((MessageId(1), 1)), Time::ZERO);
+    d.fold(&spec, &waits(1), Some((MessageId(2), 1)), Time::ZERO + Duration::from_secs(1));
+    let job = &d.jobs()[&JobId(1)];
+    assert!(job.waits() && job.check.not_before == Time::ZERO + Duration::from_secs(11), "{job:?}");
 }

@@ -34,7 +34,7 @@ impl Planner<'_> {
         let visible = self.view.predecessor_hidden().is_none();
         for (_, job) in self.view.demand.queued(name) {
             c.queued += 1;
-            c.counting += u32::from(job.counts(pool.queue_delay(), now) && (!job.redelivered || visible && job.confirmed(now)));
+            c.counting += u32::from(job.counts(pool.queue_delay(), now) && (!job.redelivered || visible));
         }
         c.max = pool.spec.capacity.max;
         c.floor = pool.spec.capacity.idle_at(now).min(c.max);

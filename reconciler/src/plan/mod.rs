@@ -54,7 +54,7 @@ impl View<'_> {
 /// Limits on a pool's launches that come from outside the pool.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Gate {
-    /// The number of instances that may be launched now. More of them would wait too long for their configuration.
+    /// The number of instances that the pool may launch now. More of them would wait too long for their configuration.
     pub room: u32,
     /// When GitHub's rate limit is reset, if this limit is what decides `room`.
     pub github: Option<Time>,

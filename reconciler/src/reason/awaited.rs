@@ -86,7 +86,7 @@ impl fmt::Display for AwaitedReason {
             AwaitedReason::EndGrace => "the instance is ended, unless it has ended by itself",
             AwaitedReason::MaxLifetime => "the instance reaches maxLifetime and is ended",
             AwaitedReason::JobExpiry => "GitHub drops a job that nobody took",
-            AwaitedReason::HoldEnds => "the job counts again, unless an event of its run arrives before",
+            AwaitedReason::HoldEnds => "the job counts again, unless another job of its pool is tried first",
             AwaitedReason::QueueDelay => "the queueDelay of the job's pool ends",
             AwaitedReason::PredecessorShown => "EC2 has shown everything that an earlier controller launched",
             AwaitedReason::CountsUnconfirmed => "the job counts without an answer of GitHub",

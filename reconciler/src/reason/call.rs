@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{LaunchReason, StepReason, words};
+use super::{DoubtReason, LaunchReason, StepReason, words};
 
 /// The reason of an effect.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +77,12 @@ pub enum CallReason {
     Undelivered,
     /// The message of a job was delivered before, perhaps to an earlier process.
     DeliveredBefore,
+    /// A job was minutes old when muster first heard of it.
+    OldNews,
+    /// A job was held, and GitHub told of it again.
+    ToldAgain,
+    /// GitHub said that a job may not start yet.
+    Waiting,
     /// A job has been in its state for so long that an event may be lost.
     LongInState,
 }
@@ -90,6 +96,9 @@ words! { CallReason {
     ShuttingDown => "shutting_down",
     Undelivered => "undelivered",
     DeliveredBefore => "delivered_before",
+    OldNews => "old_news",
+    ToldAgain => "told_again",
+    Waiting => "waiting",
     LongInState => "long_in_state",
 }}
 
@@ -104,8 +113,21 @@ impl fmt::Display for CallReason {
             CallReason::ShuttingDown => "the controller is shutting down",
             CallReason::Undelivered => "GitHub could not deliver the webhook of a queued job",
             CallReason::DeliveredBefore => "its message was delivered before",
+            CallReason::OldNews => "the job was minutes old when muster first heard of it",
+            CallReason::ToldAgain => "the job was held, and GitHub has told of it again",
+            CallReason::Waiting => "GitHub said that the job may not start yet",
             CallReason::LongInState => "the job has been in this state for a long time",
         })
+    }
+}
+
+impl From<DoubtReason> for CallReason {
+    fn from(why: DoubtReason) -> CallReason {
+        match why {
+            DoubtReason::DeliveredBefore => CallReason::DeliveredBefore,
+            DoubtReason::OldNews => CallReason::OldNews,
+            DoubtReason::ToldAgain => CallReason::ToldAgain,
+        }
     }
 }
 

@@ -58,6 +58,8 @@ pub enum JobReason {
     },
     /// GitHub is being asked whether the job is still queued.
     Confirming {
+        /// Why muster doubts that the job is still queued.
+        why: DoubtReason,
         /// The job counts from this time on, even without GitHub's answer.
         until: Time,
     },
@@ -144,7 +146,23 @@ impl JobReason {
             JobReason::Foreign(why) => why.to_string(),
             JobReason::Held { why, until } => {
                 let left = human(until.since(now));
-                format!("held by GitHub: {why}; counts again in {left}, or at once when an event of its run arrives")
+                match why {
+                    HoldReason::LeftQueued => {
+                        let again = if *until > now {
+                            format!("in {left}")
+                        } else {
+                            "after the job of its pool that is tried now".into()
+                        };
+                        format!(
+                            "held by GitHub: {why}; tried again {again}, or at once when GitHub tells of the job or of its run"
+                        )
+                    }
+                    HoldReason::Waiting => {
+                        format!(
+                            "held by GitHub: {why}; counts as soon as GitHub says that the job is queued, by an event or when asked"
+                        )
+                    }
+                }
             }
             JobReason::NoPool { pool } => format!("its pool {pool} is no longer in the manifests"),
             JobReason::Delayed { pool, left } => format!("waits for the queueDelay of pool {pool}: {} left", human(*left)),
@@ -153,7 +171,7 @@ impl JobReason {
                                          should show all launches of that controller"
                     .into()
             }
-            JobReason::Confirming { .. } => "was delivered before; GitHub is being asked whether it is still queued".into(),
+            JobReason::Confirming { why, .. } => format!("{why}; GitHub is being asked whether it is still queued"),
             JobReason::Unplanned { pool } => format!("pool {pool} is about to be planned"),
             JobReason::Blocked { pool, blocked: Blocked::Max, starting, occupied, max } => {
                 format!("pool {pool} is full: {occupied} of {}; {} starting", count(*max, "runner"), are(*starting))
@@ -182,7 +200,7 @@ impl JobReason {
             JobReason::Held { until, .. } => (AwaitedReason::HoldEnds, *until),
             JobReason::Delayed { left, .. } => (AwaitedReason::QueueDelay, now + *left),
             JobReason::Hidden { until } => (AwaitedReason::PredecessorShown, *until),
-            JobReason::Confirming { until } => (AwaitedReason::CountsUnconfirmed, *until),
+            JobReason::Confirming { until, .. } => (AwaitedReason::CountsUnconfirmed, *until),
             JobReason::Blocked { blocked, .. } => blocked.awaits()?,
             _ => return None,
         };
@@ -212,7 +230,46 @@ impl fmt::Display for HoldReason {
                 "a matching runner sat idle and did not get it (concurrency group, max-parallel, environment, or a runner group that \
                  does not admit the repository)"
             }
-            HoldReason::Waiting => "GitHub says that the job is waiting or pending",
+            HoldReason::Waiting => "GitHub says that the job may not start yet, as before an environment's approval",
+        })
+    }
+}
+
+/// Why a queued job counts only once GitHub has confirmed that it is queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "reasonWord", content = "reasonFields", rename_all = "snake_case")]
+pub enum DoubtReason {
+    /// The job's message was delivered before, perhaps to an earlier controller.
+    DeliveredBefore,
+    /// GitHub made the job minutes before muster first heard of it.
+    OldNews,
+    /// The job was held, and GitHub sent its `queued` event again.
+    ToldAgain,
+}
+
+words! { DoubtReason {
+    DeliveredBefore => "delivered_before",
+    OldNews => "old_news",
+    ToldAgain => "told_again",
+}}
+
+impl DoubtReason {
+    /// For how long at most the job waits for GitHub's word.
+    pub const fn patience(self) -> Duration {
+        match self {
+            DoubtReason::DeliveredBefore | DoubtReason::ToldAgain => Duration::from_secs(10),
+            // Old news comes in crowds, after an outage or a restart, and the questions about a crowd take their time.
+            DoubtReason::OldNews => Duration::from_secs(60),
+        }
+    }
+}
+
+impl fmt::Display for DoubtReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DoubtReason::DeliveredBefore => "was delivered before",
+            DoubtReason::OldNews => "was minutes old when muster first heard of it",
+            DoubtReason::ToldAgain => "was held by GitHub, which has told of it again",
         })
     }
 }

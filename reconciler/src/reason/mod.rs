@@ -15,7 +15,7 @@
 //! | why is a runner in its phase? | [`RunnerReason`] |
 //! | why is an instance launched, or not? | [`LaunchReason`], [`Blocked`], [`Backoff`], [`Shortage`], [`LaunchFailure`] |
 //! | why has a pool as many runners as it has? | [`PoolReason`] |
-//! | why is a job where it is? | [`JobReason`], [`HoldReason`], [`Unmatched`], [`Foreign`] |
+//! | why is a job where it is? | [`JobReason`], [`HoldReason`], [`DoubtReason`], [`Unmatched`], [`Foreign`] |
 //! | why is a call made? | [`Reason`], [`CallReason`] |
 //! | what happened, and why? | [`EventReason`] |
 //! | what comes of an operator's order? | [`OrderAnswer`], [`OrderRefusal`] |
@@ -45,7 +45,7 @@ pub use awaited::{Awaited, AwaitedReason};
 pub use call::{CallReason, Reason};
 pub use code::Code;
 pub use event::EventReason;
-pub use job::{Foreign, HoldReason, JobReason, Misfit, Unmatched};
+pub use job::{DoubtReason, Foreign, HoldReason, JobReason, Misfit, Unmatched};
 pub use order::{OrderAnswer, OrderRefusal};
 pub use pool::{Backoff, Blocked, LaunchFailure, LaunchReason, PoolReason, Refused, RefusedOffering, Shortage, Wants};
 pub use ready::Unready;

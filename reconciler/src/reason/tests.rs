@@ -99,7 +99,7 @@ fn jobs() -> Vec<JobReason> {
         JobReason::NoPool { pool: pool() },
         JobReason::Delayed { pool: pool(), left: LIMIT },
         JobReason::Hidden { until: SOON },
-        JobReason::Confirming { until: SOON },
+        JobReason::Confirming { why: DoubtReason::OldNews, until: SOON },
         JobReason::Unplanned { pool: pool() },
         held_up(Blocked::Pace, 1, 1, 1),
         JobReason::Launching { pool: pool() },
@@ -163,7 +163,20 @@ fn events() -> Vec<EventReason> {
 
 fn calls() -> Vec<CallReason> {
     use CallReason::*;
-    vec![Look, StillQueued, LeftQueue, LeftQueueSaysGitHub, Expired, ShuttingDown, Undelivered, DeliveredBefore, LongInState]
+    vec![
+        Look,
+        StillQueued,
+        LeftQueue,
+        LeftQueueSaysGitHub,
+        Expired,
+        ShuttingDown,
+        Undelivered,
+        DeliveredBefore,
+        OldNews,
+        ToldAgain,
+        Waiting,
+        LongInState,
+    ]
 }
 
 fn launches() -> Vec<LaunchReason> {
@@ -214,6 +227,7 @@ fn every_word_is_snake_case_unique_and_the_same_in_json() {
     holds(PoolReason::WORDS, PoolReason::word, &pools());
     holds(JobReason::WORDS, JobReason::word, &jobs());
     holds(HoldReason::WORDS, HoldReason::word, &[HoldReason::LeftQueued, HoldReason::Waiting]);
+    holds(DoubtReason::WORDS, DoubtReason::word, &[DoubtReason::DeliveredBefore, DoubtReason::OldNews, DoubtReason::ToldAgain]);
     holds(Unmatched::WORDS, Unmatched::word, &unmatched());
     holds(Foreign::WORDS, Foreign::word, &foreign());
     holds(Standing::WORDS, Standing::word, &standings());
@@ -229,6 +243,7 @@ fn every_word_is_snake_case_unique_and_the_same_in_json() {
         Backoff::WORDS,
         PoolReason::WORDS,
         HoldReason::WORDS,
+        DoubtReason::WORDS,
         Unmatched::WORDS,
         Foreign::WORDS,
         Misfit::WORDS,

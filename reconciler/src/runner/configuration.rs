@@ -1,6 +1,6 @@
 //! Whether a runner's configuration was minted, and whether it may still lie in SSM.
 
-use super::Runner;
+use super::{Act, Runner};
 use crate::time::Time;
 
 /// Whether a runner's configuration was minted.
@@ -20,10 +20,23 @@ pub enum Configured {
     Yes(Time),
 }
 
+/// What was tried to configure a runner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tried {
+    /// Nothing, because the runner's turn never came.
+    Never,
+    /// This process tried, and nobody ever minted a configuration.
+    InVain,
+    /// The runner has a configuration, or may have one.
+    Perhaps,
+}
+
 /// A runner's configuration.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Configuration {
     minted: Configured,
+    /// Whether this process tried to configure the runner.
+    tried: bool,
     /// The configuration may lie in SSM as a secret.
     secret: bool,
 }
@@ -59,6 +72,21 @@ impl Runner {
     /// Whether the configuration was minted, as far as anybody knows. False while this is unsure.
     pub fn is_configured(&self) -> bool {
         matches!(self.configured(), Configured::Seen | Configured::Yes(_))
+    }
+
+    /// What was tried to configure the runner.
+    pub fn tried(&self) -> Tried {
+        match (self.never_configured(), self.configuration.tried) {
+            (true, false) => Tried::Never,
+            (true, true) => Tried::InVain,
+            (false, _) => Tried::Perhaps,
+        }
+    }
+
+    /// The runner is about to be configured.
+    pub fn configuration_begins(&mut self) {
+        self.effect_begins(Act::Configure);
+        self.configuration.tried = true;
     }
 
     /// Whether the configuration may lie in SSM as a secret.

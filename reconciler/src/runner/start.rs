@@ -19,6 +19,8 @@ pub(super) struct Start {
     reached: [Option<Time>; Stage::ALL.len()],
     /// Whether the stages that the instance tells by its tag were taken in.
     tag_read: bool,
+    /// Whether the instance was counted as one that failed to start.
+    failed: bool,
 }
 
 impl Runner {
@@ -46,6 +48,11 @@ impl Runner {
         let reads = !self.start.tag_read && !told.is_empty() && self.launched_here();
         self.start.tag_read |= reads;
         reads
+    }
+
+    /// Notes that the instance failed to start. False: this was noted before, because the instance's end had to be asked for again.
+    pub(crate) fn start_failed(&mut self) -> bool {
+        !std::mem::replace(&mut self.start.failed, true)
     }
 
     /// How long the instance has had to boot.

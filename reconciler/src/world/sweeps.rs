@@ -1,6 +1,6 @@
 //! What complete sweeps show.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Stillborn, World};
 use crate::effect::{InstanceSighting, RunnerSighting, Source};
@@ -11,7 +11,7 @@ use crate::time::Time;
 impl World {
     /// Takes in a complete sweep of the instances, which began at `began`.
     pub fn saw_instances(&mut self, seen: &[InstanceSighting], began: Time, now: Time) {
-        let (mut shown, mut late) = (BTreeSet::new(), Vec::new());
+        let (mut shown, mut late) = (BTreeSet::new(), BTreeMap::new());
         for s in seen {
             shown.insert(&s.id);
             if s.state == InstanceState::Terminated && !self.runners.contains_key(&s.id) {
@@ -26,8 +26,8 @@ impl World {
             }
             // An event may tell that an instance ended before a sweep tells why.
             if runner.end_is_unexplained() && s.state_reason.is_some() {
-                let (never_configured, reason) = (runner.never_configured(), s.state_reason.clone());
-                late.push(Stillborn { pool: s.pool.clone(), never_configured, reason, late: true });
+                let (tried, reason) = (runner.tried(), s.state_reason.clone());
+                late.insert(&s.id, Stillborn { pool: s.pool.clone(), tried, reason, late: true });
             }
             runner.shown_by_ec2(s, began, now);
             if runner.reads_stages(&s.stages) {
@@ -39,7 +39,7 @@ impl World {
         for runner in self.runners.iter_mut().filter(|(id, _)| !shown.contains(id)).map(|(_, runner)| runner) {
             runner.missed_by_ec2(began);
         }
-        self.stillborn.extend(late);
+        self.stillborn.extend(late.into_values());
         self.sweep_done(Source::Instances, began);
         self.bury(now);
     }

@@ -8,6 +8,7 @@ fn a_name_with_another_pool_tells_nothing_of_a_known_runner() {
         job: JobId(1),
         run: RunId(1),
         state,
+        waiting: false,
         repo: "acme/web".into(),
         org: None,
         enterprise: None,

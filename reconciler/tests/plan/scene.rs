@@ -66,6 +66,7 @@ pub fn event(job: u64, state: JobState, runner: Option<u64>) -> JobEvent {
         job: JobId(job),
         run: RunId(job),
         state,
+        waiting: false,
         repo: "acme/web".into(),
         org: Some("acme".into()),
         enterprise: None,

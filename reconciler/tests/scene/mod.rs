@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use muster_reconciler::controller::Controller;
 use muster_reconciler::effect::{
-    Action, Configure, DeliverySighting, Effect, Input, InstanceSighting, JobMessage, Launch, Launched, LaunchedInstance,
-    Outcome, RunnerSighting, Source, Swept,
+    Action, Configure, DeliverySighting, Effect, Input, InstanceSighting, JobMessage, JobSighting, Launch, Launched,
+    LaunchedInstance, Outcome, RunnerSighting, Source, Swept,
 };
 use muster_reconciler::event::{InstanceState, JobEvent, JobState};
 use muster_reconciler::fact::Fact;
@@ -75,6 +75,8 @@ pub struct Scene {
     pub time_outs_in_vain: bool,
     pub refuse_drains: bool,
     pub undelivered: Vec<DeliverySighting>,
+    /// What GitHub answers about a job; None: that it may not start yet. Of other jobs GitHub answers 404.
+    pub job_states: BTreeMap<u64, Option<JobState>>,
 }
 
 impl Scene {
@@ -98,6 +100,7 @@ impl Scene {
             time_outs_in_vain: true,
             refuse_drains: false,
             undelivered: Vec::new(),
+            job_states: BTreeMap::new(),
         };
         scene.take_spec();
         scene
@@ -134,6 +137,22 @@ impl Scene {
     /// Cancels a job before any runner has taken it.
     pub fn cancel(&mut self, job: u64) {
         self.feed(Input::Messages(vec![message(job, JobState::Completed, &["self-hosted"])]));
+    }
+
+    /// GitHub gives a job to the instance's runner, and tells it.
+    pub fn start(&mut self, job: u64, instance: &InstanceId) {
+        let mut begun = message(job, JobState::InProgress, &["self-hosted"]);
+        let name = RunnerName { cluster: "c".into(), pool: self.runners[instance].pool.clone(), instance: instance.clone() };
+        begun.event.runner = Some(name.to_string());
+        self.runners.get_mut(instance).unwrap().seat = Some((true, true));
+        self.feed(Input::Messages(vec![begun]));
+    }
+
+    /// The instances that were asked to end do so.
+    pub fn end_drained(&mut self) {
+        for r in self.runners.values_mut().filter(|r| r.draining) {
+            (r.state, r.seat) = (InstanceState::Terminated, None);
+        }
     }
 
     /// Tells that the instance ran a job to its end.
@@ -205,7 +224,13 @@ impl Scene {
                 self.runners.get_mut(&name.instance).unwrap().seat = None;
                 Outcome::Done
             }
-            Action::CheckJob { .. } => Outcome::Failed(Failure::new(FailureKind::NotFound, "404")),
+            Action::CheckJob { job, .. } => match self.job_states.get(&job.0) {
+                Some(state) => {
+                    let (runner, conclusion) = (None, None);
+                    Outcome::Job(JobSighting { job: *job, run: RunId(job.0), state: *state, runner, conclusion })
+                }
+                None => Outcome::Failed(Failure::new(FailureKind::NotFound, "404")),
+            },
             Action::Messages(..) | Action::Redeliver { .. } => Outcome::Done,
             Action::Sweep(Source::Deliveries(_)) => Outcome::Swept(Swept::Deliveries(self.undelivered.clone())),
             Action::Sweep(Source::Instances) => Outcome::Swept(Swept::Instances(self.runners.iter().map(sighting).collect())),
@@ -278,6 +303,7 @@ pub fn message(job: u64, state: JobState, labels: &[&str]) -> JobMessage {
         job: JobId(job),
         run: RunId(job),
         state,
+        waiting: false,
         repo: "acme/web".into(),
         org: Some("acme".into()),
         enterprise: None,

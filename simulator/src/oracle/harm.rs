@@ -9,13 +9,15 @@
 //!
 //! The allowance is
 //! - one for each job that is over before the news of its start can have come;
-//! - one for each job that a later process hears of as queued although it is so no longer;
+//! - one for each job that a process hears of as queued although it is so no longer, if the job is younger than two minutes, or
+//!   if GitHub may not have answered a question about it;
 //! - one for each webhook that was lost, late or delayed;
 //! - one for each job that another pool's runner took;
 //! - one for each list with rows missing;
 //! - one for each crash or stop;
 //! - two for each job that a dying runner took in vain;
-//! - five for each job that GitHub holds back;
+//! - two for each job that GitHub says may not start yet: no news may have said so, and the question comes after two minutes;
+//! - five for each job that GitHub holds back without saying so;
 //! - at each change of a pool, its live instances and the jobs queued for it, in truth or as far as the controller can
 //!   know.
 
@@ -43,7 +45,21 @@ const COSTS: [(Fault, u64); 8] = [
     (Fault::Crash, 1),
     (Fault::CleanStop, 1),
     (Fault::Held, 5),
-    (Fault::Waiting, 5),
+    (Fault::Waiting, 2),
+];
+
+/// A job of this age is asked about before an instance is launched for it.
+pub(super) const OLD_NEWS: Duration = Duration::from_secs(120);
+
+/// The faults that may keep GitHub from answering a question about a job.
+const UNANSWERED: [Fault; 7] = [
+    Fault::Refused,
+    Fault::Unanswered,
+    Fault::GitHubErrors,
+    Fault::GitHubOutage,
+    Fault::SecondaryLimit,
+    Fault::PrimaryLimit,
+    Fault::CheckNotFound,
 ];
 
 /// How long the controller may take to see what a list shows.
@@ -123,12 +139,14 @@ impl Oracle {
     }
 
     /// A message says that a job is queued, and the job is so no longer. A process that began after the job was queued
-    /// cannot know.
+    /// cannot know, but asks GitHub about a job that is minutes old.
     pub(crate) fn excuse_stale(&mut self, news: &JobEvent, truth: Truth<'_>) {
         let Some(job) = truth.github.jobs().get(&news.job) else { return };
         let stale = news.state == JobState::Queued && job.state != JobState::Queued;
         let knows = |c: &Controller| c.view().world.started() <= job.queued_at || c.view().demand.jobs().contains_key(&news.job);
-        self.allowance += u64::from(stale && !truth.controller.is_some_and(knows));
+        let young = truth.now().since(job.queued_at) < OLD_NEWS;
+        let unanswered = UNANSWERED.iter().any(|fault| truth.nature.luck.count(*fault) > 0);
+        self.allowance += u64::from(stale && (young || unanswered) && !truth.controller.is_some_and(knows));
     }
 
     /// Judges S1: a request kills the job that runs on this instance. Some: the controller could not know of the job, and

@@ -1,18 +1,22 @@
 //! The invariants that need a look at the whole world: S6, the views' part of S9, S10, L1, L2, and that everything has a
 //! reason. The more a check costs, the less often it is made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use muster_reconciler::demand::Job;
 use muster_reconciler::effect::{InstanceSighting, Source};
 use muster_reconciler::event::JobState;
-use muster_reconciler::ids::PoolName;
+use muster_reconciler::ids::{InstanceId, JobId, PoolName};
 use muster_reconciler::plan::{Gate, View, plan};
-use muster_reconciler::reason::{Blocked, JobReason};
+use muster_reconciler::reason::{Blocked, HoldReason, JobReason};
 use muster_reconciler::time::{Time, human};
 
+use super::harm::OLD_NEWS;
 use super::{Invariant, Oracle, Truth};
+use crate::faults::Fault;
 use crate::github::TrueHold;
+use crate::instances::Machine;
 
 /// How often the world is checked.
 pub(crate) const CHECK_EVERY: Duration = Duration::from_secs(30);
@@ -27,6 +31,17 @@ const ROOMY: Duration = Duration::from_secs(10 * 60);
 const UNKNOWN: Duration = Duration::from_secs(60);
 /// L2: how long an instance may outlive `maxLifetime`.
 const OVERTIME: Duration = Duration::from_secs(1800);
+/// Truth: how long muster may take to say what GitHub's last word on a job makes true. A job that was minutes old when it was
+/// first heard of waits up to a minute for GitHub's word.
+const KNOWABLE: Duration = Duration::from_secs(90);
+/// Truth: how long a runner must have been idle at the checks before a job may be said to be held by it. The core asks for five
+/// minutes, and two checks may miss a minute of it.
+const SAT_IDLE: Duration = Duration::from_secs(4 * 60);
+/// Truth: a word of GitHub's that a job waits is worth this much time.
+const WORD_LASTS: Duration = Duration::from_secs(3600);
+/// Wait: how long a hold may last after GitHub let the job go. GitHub is asked every half hour about a job that waits by its word,
+/// and one job that GitHub leaves queued is tried every half hour.
+const HOLD_ENDS: Duration = Duration::from_secs(45 * 60);
 /// In every twentieth check, the views are read and plans are made twice.
 const RARE: u64 = 20;
 /// In every 48th sweep of the instances, the rows are also taken in backwards.
@@ -42,7 +57,10 @@ impl Oracle {
             self.look_at_instances(truth, now);
             self.look_at_waiting_jobs(truth, now);
         }
+        self.look_at_words(truth, now);
+        self.look_at_held_jobs(truth, now);
         self.look_at_pools(truth, now);
+        self.look_at_lost_webhooks(truth, now);
         if self.looks.is_multiple_of(RARE) {
             self.look_at_views(truth, now);
         }
@@ -92,12 +110,13 @@ impl Oracle {
         let mut stuck = BTreeMap::new();
         for (id, job) in truth.github.unfinished().filter(|(_, j)| j.state == JobState::Queued && j.hold == TrueHold::No) {
             let Some(since) = truth.home(job).and_then(|name| self.roomy.get(&name)) else { continue };
-            let (waited, roomy) = (now.since(calm.max(job.queued_at)), now.since(*since));
+            let (waited, roomy) = (now.since(calm.max(job.free_since)), now.since(*since));
             if waited < STUCK || roomy < ROOMY {
                 continue;
             }
             let word = match controller.view().demand.jobs().get(&id).map(|known| controller.seen().why(known, now)) {
-                Some(JobReason::Held { .. } | JobReason::Delayed { .. }) => continue,
+                Some(JobReason::Held { .. }) if waited < HOLD_ENDS => continue,
+                Some(JobReason::Delayed { .. }) => continue,
                 // Some reasons are not good enough: the pool has room, and the registry knows whether GitHub's limit is
                 // used up.
                 Some(JobReason::Blocked { pool, blocked, .. }) if truth.is_so(&blocked, &pool, now) => continue,
@@ -105,15 +124,70 @@ impl Oracle {
                 None => "unknown to it",
             };
             let (waited, roomy) = (human(waited), human(roomy));
-            stuck.insert(
-                id,
-                format!("job {id} waits since {waited}, its pool has room and launches nothing since {roomy}: {word}"),
-            );
+            let invariant = if word == "held" { Invariant::Wait } else { Invariant::L1 };
+            let what = format!("job {id} waits since {waited}, its pool has room and launches nothing since {roomy}: {word}");
+            stuck.insert(id, (invariant, what));
         }
         // muster's reason is a moment old. What muster does when a hold ends shows only in the next check.
         let before = std::mem::replace(&mut self.stuck, stuck.keys().copied().collect());
-        for (_, what) in stuck.into_iter().filter(|(id, _)| before.contains(id)) {
-            self.blame(Invariant::L1, now, what);
+        for (_, (invariant, what)) in stuck.into_iter().filter(|(id, _)| before.contains(id)) {
+            self.blame(invariant, now, what);
+        }
+    }
+
+    /// Truth: what muster says of a job agrees with GitHub's word on it, where that is the truth.
+    fn look_at_words(&mut self, truth: Truth<'_>, now: Time) {
+        let Some(controller) = truth.controller else { return };
+        for (id, job) in truth.github.unfinished().filter(|(_, j)| j.state == JobState::Queued) {
+            let Some(word) = self.process_view.word(id).filter(|word| word.waits == job.waits()) else { continue };
+            let age = now.since(word.at);
+            let Some(known) = controller.view().demand.jobs().get(&id) else { continue };
+            if age < KNOWABLE || word.waits && age >= WORD_LASTS {
+                continue;
+            }
+            let why = controller.seen().why(known, now);
+            let lie = match &why {
+                JobReason::Held { why: HoldReason::Waiting, .. } | JobReason::Confirming { .. } => !word.waits,
+                JobReason::Held { .. }
+                | JobReason::Unmatched(_)
+                | JobReason::Foreign(_)
+                | JobReason::NoPool { .. }
+                | JobReason::Runs { .. }
+                | JobReason::LeftQueue => false,
+                _ => word.waits,
+            };
+            if lie {
+                let said = if word.waits { "that it waits" } else { "that it is queued" };
+                let what = format!("GitHub said of job {id} {said}, {} ago, and muster says: {}", human(age), why.say(now));
+                self.blame(Invariant::Truth, now, what);
+            }
+        }
+    }
+
+    /// Truth: no more jobs are held by idle runners than runners sat idle. A list that shows a busy runner as idle misleads muster.
+    fn look_at_held_jobs(&mut self, truth: Truth<'_>, now: Time) {
+        let fresh = |id: &InstanceId| truth.machines.get(id).is_some_and(Machine::fresh);
+        self.idle.retain(|id, _| fresh(id));
+        for (id, instance) in truth.cloud.instances().iter().filter(|(id, _)| fresh(id)) {
+            let since = *self.idle.entry(id.clone()).or_insert(now);
+            if now.since(since) >= SAT_IDLE {
+                self.sat_idle.entry(instance.pool.clone()).or_default().insert(id.clone());
+            }
+        }
+        let misled = [Fault::BusyLie, Fault::BusyLieMidJob, Fault::MissingRow, Fault::OnlineHang];
+        if misled.iter().any(|fault| truth.nature.luck.count(*fault) > 0) {
+            return;
+        }
+        let Some(controller) = truth.controller else { return };
+        for name in truth.spec.pools.keys() {
+            let by_evidence =
+                |job: &Job| job.held(now) && job.hold.as_ref().is_some_and(|hold| hold.why == HoldReason::LeftQueued);
+            let held = controller.view().demand.queued(name).filter(|(_, job)| by_evidence(job)).count();
+            let sat = self.sat_idle.get(name).map_or(0, BTreeSet::len);
+            if held > sat {
+                let what = format!("{held} jobs of pool {name} are held because runners sat idle, and {sat} did");
+                self.blame(Invariant::Truth, now, what);
+            }
         }
     }
 
@@ -190,8 +264,28 @@ impl Oracle {
         }
     }
 
-    /// S9: what the controller says now of a job that it has just heard of.
-    pub(crate) fn look_at_job(&mut self, id: muster_reconciler::ids::JobId, truth: Truth<'_>) {
+    fn look_for_vain_demand(&mut self, id: JobId, truth: Truth<'_>) {
+        let now = truth.now();
+        let (Some(controller), Some(job)) = (truth.controller, truth.github.jobs().get(&id)) else { return };
+        let Some(known) = controller.view().demand.jobs().get(&id).filter(|known| known.counts(Duration::ZERO, now)) else {
+            return;
+        };
+        let word = self.process_view.word(id);
+        let old = now.since(job.queued_at) >= OLD_NEWS && known.first_seen == now;
+        let what = if word.is_some_and(|word| word.waits && word.at == now) {
+            format!("job {id} counts, and GitHub has just said that it may not start yet")
+        } else if old && job.state != JobState::Queued {
+            let age = human(now.since(job.queued_at));
+            format!("job {id} was queued {age} ago and is over, and counts as soon as it is heard of")
+        } else {
+            return;
+        };
+        self.blame(Invariant::Vain, now, what);
+    }
+
+    /// S9 and vain: what the controller believes now of a job that it has just heard of.
+    pub(crate) fn look_at_job(&mut self, id: JobId, truth: Truth<'_>) {
+        self.look_for_vain_demand(id, truth);
         let Some(controller) = truth.controller else { return };
         let state = match controller.view().demand.jobs().get(&id) {
             Some(job) => job.event.state,

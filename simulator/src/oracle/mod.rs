@@ -8,6 +8,7 @@
 
 mod harm;
 mod invariants;
+mod isolation;
 mod process_view;
 mod quiescence;
 mod retry;
@@ -64,6 +65,18 @@ pub enum Invariant {
     L4,
     /// Nothing that failed is tried again before its backoff is over.
     L5,
+    /// What muster says of a job is true, once GitHub's last word on the job has been known for 90 s: a job that GitHub says waits
+    /// is held, and no other job is said to wait by GitHub's word. No more jobs of a pool are said to be held by idle runners than
+    /// runners sat idle for four minutes.
+    Truth,
+    /// No job asks for an instance in vain. GitHub has not just said that the job may not start yet. And a job that was over and
+    /// two minutes old when the process first heard of it does not count before GitHub had a minute to say so.
+    Vain,
+    /// No job waits because of a hold for longer than 45 minutes after GitHub would give the job to a runner.
+    Wait,
+    /// What happens in one pool, App, market or account limit delays another pool's single need by at most one round of the
+    /// budget that they share (see [`isolation`]).
+    Isolation,
     /// Every job, pool and runner has a reason. The controller's wake-up time moves on. No message of a waiting job becomes
     /// a dead letter.
     Sound,
@@ -88,6 +101,10 @@ impl Invariant {
             Invariant::L3 => "L3",
             Invariant::L4 => "L4",
             Invariant::L5 => "L5",
+            Invariant::Truth => "truth",
+            Invariant::Vain => "vain",
+            Invariant::Wait => "wait",
+            Invariant::Isolation => "isolation",
             Invariant::Sound => "sound",
         }
     }
@@ -157,6 +174,12 @@ pub struct Oracle {
     mute: BTreeMap<PoolName, Time>,
     /// Jobs that waited without a good reason at the last check.
     stuck: BTreeSet<JobId>,
+    /// Since when each runner is idle, as far as the checks saw.
+    idle: BTreeMap<InstanceId, Time>,
+    /// The runners of each pool that sat idle for long, at any time.
+    sat_idle: BTreeMap<PoolName, BTreeSet<InstanceId>>,
+    /// What EC2 has refused of late, or taken back.
+    refused: Vec<isolation::Refused>,
     /// Since when each pool has had room and launched nothing.
     roomy: BTreeMap<PoolName, Time>,
 }

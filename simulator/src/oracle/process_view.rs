@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use muster_reconciler::effect::{Action, Effect, Input, JobMessage, Outcome, Resource, Source, Swept};
 use muster_reconciler::event::JobState;
-use muster_reconciler::ids::{EffectId, InstanceId, JobId, ListId as List, Payer, RunnerName};
+use muster_reconciler::ids::{EffectId, InstanceId, JobId, ListId as List, MessageId, Payer, RunnerName};
 use muster_reconciler::manifest::Limits;
 use muster_reconciler::time::{Time, human};
 
+use super::isolation::Isolation;
 use super::retry::Retries;
 use super::{Invariant, Oracle, Truth};
 use crate::capacity::TokenBucket;
@@ -31,12 +32,39 @@ pub struct ProcessView {
     /// The other side's token buckets, as if only this process made calls.
     buckets: BTreeMap<&'static str, Option<TokenBucket>>,
     retries: Retries,
+    /// The messages that came.
+    messages: BTreeSet<MessageId>,
+    /// When each question about a job was asked.
+    asked: BTreeMap<EffectId, Time>,
+    /// GitHub's last word on whether each queued job may start.
+    words: BTreeMap<JobId, Word>,
+    pub(super) isolation: Isolation,
+}
+
+/// GitHub's word on a queued job.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Word {
+    /// The job may not start yet.
+    pub waits: bool,
+    /// When the process last heard it.
+    pub at: Time,
 }
 
 impl ProcessView {
     /// Whether events or a list have said that a job runs on the instance.
     pub(crate) fn knows_job_on(&self, id: &InstanceId) -> bool {
         self.running.contains_key(id) || self.busy.values().any(|instances| instances.contains(id))
+    }
+
+    /// GitHub's last word on a queued job, as the process heard it.
+    pub(super) fn word(&self, job: JobId) -> Option<Word> {
+        self.words.get(&job).copied()
+    }
+
+    /// Whether GitHub has told the process to wait with its configurations, or with everything that the payer asks.
+    pub(super) fn limited(&self, payer: &Payer, now: Time) -> bool {
+        let of = [None, Some(Resource::Registration), Some(Resource::Core)];
+        of.into_iter().any(|of| self.exhausted.get(&(payer.clone(), of)).is_some_and(|until| *until > now))
     }
 
     /// The manifests changed, which may have removed what a pool waited for.
@@ -46,10 +74,15 @@ impl ProcessView {
 
     /// Takes in an input that the controller is about to get.
     pub(crate) fn hear(&mut self, input: &Input, cluster: &str, now: Time) {
+        self.isolation.hear(input);
         match input {
             Input::Messages(messages) => {
                 for JobMessage { id, event, .. } in messages {
                     self.retries.message_came(*id);
+                    self.retries.job_heard(event.job, event.run);
+                    if self.messages.insert(*id) && event.state == JobState::Queued {
+                        self.words.insert(event.job, Word { waits: event.waiting, at: now });
+                    }
                     self.hear_job(event.job, event.state, event.runner.as_deref(), cluster);
                 }
             }
@@ -62,8 +95,15 @@ impl ProcessView {
             Input::Outcome(id, outcome) => {
                 self.retries.ended(*id, outcome, now);
                 let source = self.sources.remove(id);
+                let asked = self.asked.remove(id);
                 match (outcome, source) {
                     (Outcome::Job(j), _) => {
+                        self.retries.job_heard(j.job, j.run);
+                        // An answer to an older question is no news.
+                        let news = asked.is_some_and(|asked| self.words.get(&j.job).is_none_or(|word| asked >= word.at));
+                        if news && j.state.is_none_or(|state| state == JobState::Queued) {
+                            self.words.insert(j.job, Word { waits: j.state.is_none(), at: now });
+                        }
                         if let Some(state) = j.state {
                             self.hear_job(j.job, state, j.runner.as_deref(), cluster);
                         }
@@ -72,6 +112,9 @@ impl ProcessView {
                         if let (Swept::Runners(Some(rows)), Source::Runners(list)) = (swept, &source) {
                             let busy = rows.iter().filter(|r| r.busy).map(|r| r.name.instance.clone()).collect();
                             self.busy.insert(list.clone(), busy);
+                        }
+                        if let (Swept::Deliveries(rows), Source::Deliveries(app)) = (swept, &source) {
+                            self.isolation.hear_lost(app, rows, now);
                         }
                         self.swept.insert(source);
                     }
@@ -141,6 +184,7 @@ impl Oracle {
         if let Some(hasty) = self.process_view.retries.sets_out(&effect, known, now) {
             self.blame(Invariant::L5, now, hasty);
         }
+        self.judge_turn(&effect, truth);
         let mut request = Request { process, sent_at: now, effect, knew: Vec::new(), max: u32::MAX };
         self.judge_target(&mut request, truth);
         request
@@ -186,7 +230,10 @@ impl Oracle {
                     request.knew.push(name.instance.clone());
                 }
             }
-            Action::Configure(_) | Action::CheckJob { .. } | Action::Redeliver { .. } | Action::Messages(..) => {}
+            Action::CheckJob { .. } => {
+                self.process_view.asked.insert(effect.id, now);
+            }
+            Action::Configure(_) | Action::Redeliver { .. } | Action::Messages(..) => {}
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use muster_reconciler::effect::{Action, Effect, MessageOp, Outcome, Source};
 use muster_reconciler::failure::{Failure, FailureKind};
-use muster_reconciler::ids::{AppName, DeliveryId, EffectId, InstanceId, Intent, JobId, MessageId, PoolName};
+use muster_reconciler::ids::{AppName, DeliveryId, EffectId, InstanceId, Intent, JobId, MessageId, PoolName, RunId};
 use muster_reconciler::time::{Time, human};
 
 /// What a backoff belongs to.
@@ -37,6 +37,8 @@ pub(super) struct Retries {
     failed: BTreeMap<RetryKey, FailedTimes>,
     /// Intents that were sent before.
     asked: BTreeSet<Intent>,
+    /// The jobs of each run.
+    runs: BTreeMap<RunId, BTreeSet<JobId>>,
 }
 
 fn keys(action: &Action) -> Vec<RetryKey> {
@@ -87,6 +89,17 @@ impl Retries {
     /// A message came (again), and has a new receipt.
     pub fn message_came(&mut self, id: MessageId) {
         self.failed.remove(&RetryKey::Message(id));
+    }
+
+    /// News of a job came, which is a new reason to ask about the jobs of its run.
+    pub fn job_heard(&mut self, job: JobId, run: RunId) {
+        let jobs = self.runs.entry(run).or_default();
+        jobs.insert(job);
+        for job in jobs.iter() {
+            self.failed.remove(&RetryKey::Job(*job));
+            // So is a question that is under way: its failure is no answer to the new one.
+            self.flights.retain(|_, keys| *keys != [RetryKey::Job(*job)]);
+        }
     }
 
     /// Takes in the outcome of an effect.

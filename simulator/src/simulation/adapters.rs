@@ -80,8 +80,10 @@ impl Simulation {
                 }
                 if replayed {
                     self.marks.hit(Mark::TokenReplayed);
-                } else {
-                    let (oracle, truth) = self.judge();
+                }
+                let (oracle, truth) = self.judge();
+                oracle.note_refusals(launch, &launched, truth.now());
+                if !replayed {
                     oracle.judge_fleet(launch, &launched, max, truth);
                 }
                 if self.nature.trace.kept() {

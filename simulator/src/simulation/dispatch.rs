@@ -61,6 +61,7 @@ impl Simulation {
     /// Decides which spells, crashes and stops begin now.
     fn weather(&mut self) {
         self.nature.weather();
+        self.nature.fail_app(self.spec.apps.keys());
         let (crash, stop) = (self.nature.hits(Fault::Crash), self.nature.hits(Fault::CleanStop));
         if crash {
             self.crash_and_restart();
@@ -112,7 +113,8 @@ impl Simulation {
             },
             Event::Send(mut job) => {
                 job.enterprise = enterprise(&self.spec);
-                self.nature.say(format_args!("webhook: job {} is {:?}", job.job, job.state));
+                let waits = if job.waiting { ", and waits" } else { "" };
+                self.nature.say(format_args!("webhook: job {} is {:?}{waits}", job.job, job.state));
                 let (oracle, truth) = self.judge();
                 oracle.excuse_stale(&job, truth);
                 self.queue.send(*job, &mut self.nature);

@@ -119,7 +119,7 @@ impl Simulation {
             return Some((Failure::new(FailureKind::Throttled, format!("{name}: RequestLimitExceeded")), Duration::ZERO));
         }
         if let Some((payer, resource)) = counts_against(action, &self.spec) {
-            if let Some(kind) = self.nature.github_spell() {
+            if let Some(kind) = self.nature.github_spell(&payer.app) {
                 let takes = if kind == FailureKind::Ambiguous { TIMEOUT } else { Duration::ZERO };
                 return Some((Failure::new(kind, format!("{name}: GitHub fails ({})", kind.as_str())), takes));
             }

@@ -168,6 +168,7 @@ fn event(view: JobView) -> Option<JobEvent> {
         job: JobId(view.id),
         run: RunId(view.run),
         state: view.state,
+        waiting: false,
         org,
         repo: view.repo,
         enterprise: view.enterprise,

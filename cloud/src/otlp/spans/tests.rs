@@ -18,6 +18,7 @@ fn job() -> JobPast {
             job: JobId(7),
             run: RunId(3),
             state: JobState::Completed,
+            waiting: false,
             repo: "acme/web".into(),
             org: Some("acme".into()),
             enterprise: None,

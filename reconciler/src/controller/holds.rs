@@ -1,0 +1,59 @@
+//! Which jobs GitHub holds back without saying so: the evidence, and the trials.
+//!
+//! GitHub gives a job to an idle runner within seconds. So a runner that sits idle beside a job shows that GitHub holds the job. One
+//! runner shows this of one job. After a while, one of a pool's held jobs is tried, and the others wait for the result.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::Controller;
+use crate::ids::{InstanceId, JobId, PoolName};
+use crate::journal::{What, Whom};
+use crate::reason::{EventReason, HoldReason};
+use crate::runner::Phase;
+use crate::time::Time;
+
+/// How long a runner sits idle, and a job counts, before the two are evidence. A trial takes as long.
+const SAT_IDLE: Duration = Duration::from_secs(300);
+
+impl Controller {
+    /// Tries one of the pool's held jobs, if its time has come, and holds those that idle runners did not get.
+    ///
+    /// Decision 0019.
+    pub(super) fn judge_holds(&mut self, name: &PoolName, now: Time) {
+        let Some(delay) = self.spec.pools.get(name).map(|pool| pool.queue_delay()) else { return };
+        self.demand.try_one(name, now);
+        let idle = self.sat_idle(name, now);
+        let Some(any) = idle.first() else { return };
+        let spent: BTreeSet<InstanceId> = self.demand.evidence(name).cloned().collect();
+        let mut unspent = idle.iter().filter(|id| !spent.contains(*id));
+        // A job on trial comes first, because a new runner sat idle beside it, too.
+        let mut left: Vec<(bool, Time, JobId)> = self
+            .demand
+            .queued(name)
+            .filter(|(_, job)| job.counts(delay, now) && now.since(job.counted_since()) >= SAT_IDLE)
+            .map(|(id, job)| (job.hold.is_none(), job.counted_since(), id))
+            .collect();
+        left.sort_unstable();
+        for (new, _, id) in left {
+            // A job on trial was held by a runner's evidence before, and any idle runner shows that it still is.
+            let Some(by) = unspent.next().or((!new).then_some(any)).cloned() else { continue };
+            let whom = Whom { job: Some(id), ..Whom::runner(name, &by) };
+            self.journal.note(now, What::JobHeld, whom, EventReason::Held { why: HoldReason::LeftQueued });
+            self.demand.hold(id, by, now);
+        }
+    }
+
+    /// The pool's runners that have sat idle for long. A runner that is outdated or is asked to end is no evidence, because GitHub
+    /// may have a good reason to give it nothing.
+    fn sat_idle(&self, name: &PoolName, now: Time) -> Vec<InstanceId> {
+        let (pool, deadline) = (self.spec.pools.get(name), self.spec.boot_deadline(name));
+        let of_pool = self.world.runners().iter().filter(|(_, r)| r.pool() == name);
+        let idle = of_pool.filter(|(_, r)| {
+            let phase = r.phase(deadline, now);
+            let long = r.idle_since().is_some_and(|since| now.since(since) >= SAT_IDLE);
+            phase == Phase::Idle && long && r.supplies(pool, phase)
+        });
+        idle.map(|(id, _)| id.clone()).collect()
+    }
+}

@@ -1,0 +1,261 @@
+//! Jobs that GitHub holds back: which, until when, and what is launched for them.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use muster_reconciler::effect::{Action, Input};
+use muster_reconciler::event::JobState;
+use muster_reconciler::ids::MessageId;
+use muster_reconciler::time::Time;
+
+mod scene;
+use scene::{BEGIN, Scene, linux, message, secs};
+
+const LABELS: [&str; 2] = ["self-hosted", "linux"];
+
+/// How many instances were launched since `from`.
+fn launched(scene: &Scene, from: Time) -> u32 {
+    let count = |a: &&Action| if let Action::Launch(l) = a { l.count } else { 0 };
+    scene.acts(from).iter().map(count).sum()
+}
+
+fn why(scene: &Scene, job: u64) -> String {
+    scene.core.seen().jobs(scene.now).into_iter().find(|j| j.id == job).map_or("unknown".into(), |j| j.reason)
+}
+
+/// GitHub sends one more event of a queued job, in a message of its own.
+fn tell(scene: &mut Scene, job: u64, message_id: u64, waiting: bool) {
+    let mut m = message(job, JobState::Queued, &LABELS);
+    (m.id, m.event.waiting) = (MessageId(message_id), waiting);
+    scene.feed(Input::Messages(vec![m]));
+}
+
+/// A scene in which the job 0 waits for its approval, and has said so from the start.
+fn waiting() -> Scene {
+    let mut scene = Scene::new([linux()]);
+    scene.pass(secs(60));
+    scene.job_states.insert(0, None);
+    tell(&mut scene, 0, 1001, true);
+    tell(&mut scene, 0, 1002, true);
+    scene
+}
+
+#[test]
+fn nothing_is_launched_for_a_job_that_waits_for_its_approval_and_everything_at_once_after_it() {
+    for minutes in [1, 5, 20, 40, 65, 125, 600] {
+        let mut scene = waiting();
+        scene.pass(secs(minutes * 60));
+        assert_eq!(launched(&scene, BEGIN), 0, "{minutes} min");
+        assert!(why(&scene, 0).contains("GitHub says that the job may not start yet"), "{}", why(&scene, 0));
+        let approved = scene.now;
+        scene.job_states.insert(0, Some(JobState::Queued));
+        tell(&mut scene, 0, 1003, false);
+        scene.pass(secs(1));
+        assert_eq!(launched(&scene, approved), 1, "{minutes} min: {}", why(&scene, 0));
+    }
+}
+
+#[test]
+fn an_approval_that_no_event_tells_of_is_found_within_half_an_hour() {
+    let mut scene = waiting();
+    scene.pass(secs(7200));
+    let approved = scene.now;
+    scene.job_states.insert(0, Some(JobState::Queued));
+    scene.pass(secs(1805));
+    assert_eq!(launched(&scene, BEGIN), launched(&scene, approved));
+    assert!(launched(&scene, approved) > 0);
+}
+
+/// The App may lack the permission to read jobs. Then the events alone must do.
+#[test]
+fn an_approval_counts_within_ten_seconds_though_github_does_not_answer() {
+    let mut scene = waiting();
+    scene.job_states.clear();
+    scene.pass(secs(1800));
+    assert_eq!(launched(&scene, BEGIN), 0);
+    let approved = scene.now;
+    tell(&mut scene, 0, 1003, false);
+    scene.pass(secs(11));
+    assert_eq!(launched(&scene, approved), 1);
+}
+
+/// The queue promises no order, and GitHub repeats deliveries.
+#[test]
+fn a_late_or_repeated_event_neither_pays_for_a_waiting_job_nor_holds_an_approved_one() {
+    let mut scene = waiting();
+    tell(&mut scene, 0, 1003, false);
+    scene.pass(secs(300));
+    assert_eq!(launched(&scene, BEGIN), 0, "GitHub says that it still waits: {}", why(&scene, 0));
+    assert!(why(&scene, 0).contains("may not start yet"), "{}", why(&scene, 0));
+
+    let approved = scene.now;
+    scene.job_states.insert(0, Some(JobState::Queued));
+    tell(&mut scene, 0, 1004, false);
+    tell(&mut scene, 0, 1005, true);
+    scene.pass(secs(15));
+    assert_eq!(launched(&scene, approved), 1, "the late `waiting` is confirmed after ten seconds: {}", why(&scene, 0));
+}
+
+#[test]
+fn an_instance_that_was_launched_before_github_said_that_the_job_waits_is_ended() {
+    let mut scene = Scene::new([linux()]);
+    scene.pass(secs(60));
+    (scene.come_online, scene.hold_launches) = (false, true);
+    scene.queue(1, &LABELS);
+    scene.pass(secs(1));
+    assert_eq!(launched(&scene, BEGIN), 1);
+    scene.job_states.insert(0, None);
+    tell(&mut scene, 0, 1002, true);
+    scene.pass(secs(3600));
+    assert_eq!(launched(&scene, BEGIN), 1, "and no other is launched");
+}
+
+#[test]
+fn a_job_that_github_made_minutes_ago_counts_once_github_has_confirmed_it() {
+    for (state, wanted) in [(Some(JobState::Queued), 1), (Some(JobState::Completed), 0), (None, 0)] {
+        let mut scene = Scene::new([linux()]);
+        scene.pass(secs(60));
+        scene.job_states.insert(0, state);
+        let mut old = message(0, JobState::Queued, &LABELS);
+        old.event.queued_at = Some(scene.now - secs(150));
+        scene.feed(Input::Messages(vec![old]));
+        scene.pass(secs(1));
+        assert_eq!(launched(&scene, BEGIN), wanted, "{state:?}: {}", why(&scene, 0));
+        scene.pass(secs(600));
+        assert_eq!(launched(&scene, BEGIN), wanted, "{state:?}: {}", why(&scene, 0));
+    }
+}
+
+#[test]
+fn an_old_job_counts_after_a_minute_though_github_does_not_answer() {
+    let mut scene = Scene::new([linux()]);
+    scene.pass(secs(60));
+    let mut old = message(0, JobState::Queued, &LABELS);
+    old.event.queued_at = Some(scene.now - secs(150));
+    scene.feed(Input::Messages(vec![old]));
+    scene.pass(secs(59));
+    assert_eq!(launched(&scene, BEGIN), 0);
+    assert!(
+        why(&scene, 0).starts_with("was minutes old when muster first heard of it; GitHub is being asked"),
+        "{}",
+        why(&scene, 0)
+    );
+    scene.pass(secs(2));
+    assert_eq!(launched(&scene, BEGIN), 1);
+}
+
+// ------------------------------------------------------------------------- held by evidence: an idle runner
+
+fn held(scene: &Scene) -> usize {
+    scene.core.seen().jobs(scene.now).iter().filter(|j| j.reason.starts_with("held by GitHub: a matching runner")).count()
+}
+
+/// GitHub gives nothing to one of a pool's ten runners.
+#[test]
+fn one_idle_runner_holds_one_job_however_many_wait_for_room() {
+    let mut small = linux();
+    small.spec.capacity.max = 10;
+    let mut scene = Scene::new([small]);
+    scene.pass(secs(60));
+    scene.queue(10, &LABELS);
+    scene.pass(secs(30));
+    let busy: Vec<_> = scene.live("linux").into_iter().skip(1).collect();
+    assert_eq!(busy.len(), 9);
+    for (job, id) in busy.iter().enumerate() {
+        scene.start(job as u64, id);
+    }
+    scene.queue(20, &LABELS);
+    scene.pass(secs(1200));
+    assert_eq!(held(&scene), 1, "nine runners are busy, and twenty jobs wait for room");
+    let ended = scene.now;
+    for (job, id) in busy.iter().enumerate() {
+        scene.finish(job as u64, id);
+        scene.runners.get_mut(id).unwrap().state = muster_reconciler::event::InstanceState::Terminated;
+    }
+    scene.pass(secs(30));
+    assert_eq!(launched(&scene, ended), 9, "the room is used at once");
+}
+
+/// GitHub assigns nothing for an hour.
+#[test]
+fn while_github_assigns_nothing_one_instance_goes_on_and_all_follow_once_it_does() {
+    let mut scene = Scene::new([linux()]);
+    scene.pass(secs(60));
+    scene.queue(20, &LABELS);
+    scene.pass(secs(400));
+    assert_eq!((launched(&scene, BEGIN), held(&scene)), (20, 20));
+    let later = scene.now;
+    scene.end_drained();
+    for _ in 0..6 {
+        scene.pass(secs(600));
+        scene.end_drained();
+        assert!(scene.live("linux").len() <= 1 || scene.now.since(later) < secs(900), "{}", scene.live("linux").len());
+    }
+    assert!((1..=8).contains(&launched(&scene, later)), "{} in an hour", launched(&scene, later));
+    // GitHub is back.
+    let back = scene.now;
+    let mut job = 0;
+    while scene.now.since(back) < secs(2400) && job < 20 {
+        scene.pass(secs(5));
+        for id in scene.live("linux") {
+            let r = &scene.runners[&id];
+            if r.seat == Some((true, false)) && !r.draining && job < 20 {
+                scene.start(job, &id);
+                job += 1;
+            }
+        }
+    }
+    assert_eq!(job, 20, "after {:?}", scene.now.since(back));
+}
+
+#[test]
+fn an_outdated_runner_and_a_changed_pool_are_no_evidence() {
+    let mut warm = linux();
+    warm.spec.capacity.idle = 1;
+    let mut scene = Scene::new([warm]);
+    scene.pass(secs(60));
+    scene.queue(1, &["self-hosted", "linux", "foo"]);
+    scene.pass(secs(1200));
+    assert!(why(&scene, 0).contains("lacks [\"foo\"]"), "{}", why(&scene, 0));
+    let changed = scene.now;
+    scene.pool("linux").spec.labels.push("foo".into());
+    scene.take_spec();
+    scene.pass(secs(2));
+    assert_eq!(held(&scene), 0, "{}", why(&scene, 0));
+    assert_eq!(launched(&scene, changed), 2, "one for the job, and one in place of the warm runner: {}", why(&scene, 0));
+}
+
+#[test]
+fn a_mended_runner_group_ends_the_holds_of_its_pool() {
+    let mut scene = Scene::new([linux()]);
+    scene.pass(secs(60));
+    scene.queue(1, &LABELS);
+    scene.pass(secs(400));
+    assert_eq!(held(&scene), 1);
+    let mended = scene.now;
+    scene.pool("linux").spec.github.runner_group = "other".into();
+    scene.take_spec();
+    scene.pass(secs(2));
+    assert_eq!((held(&scene), launched(&scene, mended)), (0, 1));
+}
+
+#[test]
+fn a_job_that_an_idle_runner_did_not_get_is_asked_about_and_told_of_after_an_hour() {
+    let mut scene = Scene::new([linux()]);
+    scene.pass(secs(60));
+    scene.queue(1, &LABELS);
+    scene.pass(secs(301));
+    while held(&scene) == 0 {
+        assert!(scene.now.since(BEGIN) < secs(800));
+        scene.pass(secs(1));
+    }
+    let since = scene.now;
+    scene.pass(secs(62));
+    let asked = scene.done.iter().filter(|(at, e)| *at >= since && matches!(e.action, Action::CheckJob { .. })).count();
+    assert!(asked >= 1, "GitHub is asked within a minute");
+    let oldest = |scene: &Scene| scene.core.seen().totals(scene.now).oldest_queued["linux"];
+    assert!(held(&scene) == 1 && oldest(&scene) == 0.0);
+    while held(&scene) == 0 || scene.now.since(BEGIN) < secs(3700) {
+        scene.end_drained();
+        scene.pass(secs(10));
+    }
+    assert!(oldest(&scene) >= 3600.0, "{}", oldest(&scene));
+}
