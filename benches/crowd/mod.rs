@@ -62,6 +62,7 @@ pub fn answer(effect: &Effect) -> Option<Outcome> {
                     pool: "linux".into(),
                     list_id: None,
                     intent: None,
+                    max_lifetime: None,
                     state: InstanceState::Running,
                     launched_at: Time::from_millis(1),
                     instance_type: "m7i.large".into(),

@@ -79,6 +79,8 @@ struct PoolState {
     launch_failures: u32,
     /// No launch before this time, and why.
     backoff: Option<(Time, Backoff)>,
+    /// Configurations in a row that GitHub or SSM did not answer, or answered with a failure of its own.
+    unanswered: u32,
     /// Configurations in a row that were refused.
     refusals: u32,
     /// No configuration before this time, and why the last one was refused.
@@ -418,6 +420,14 @@ impl Controller {
 }
 
 impl PoolState {
+    /// The pool launches nothing until then. A wait that is under way and longer stays: a throttled call says nothing against the
+    /// refusal before it.
+    fn back_off(&mut self, until: Time, why: Backoff) {
+        if self.backoff.as_ref().is_none_or(|(at, _)| *at <= until) {
+            self.backoff = Some((until, why));
+        }
+    }
+
     fn due(&self) -> Time {
         let quiet = if self.gathering { DEBOUNCE_MAX } else { DEBOUNCE };
         self.dirty.map_or(self.again_at, |(first, last)| (last + quiet).min(first + DEBOUNCE_MAX).min(self.again_at))

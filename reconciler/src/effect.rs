@@ -209,6 +209,7 @@ impl Launch {
             (tags::POOL, pool.to_string()),
             (tags::INTENT, intent.to_string()),
             (tags::LIST, list_id.as_tag()),
+            (tags::MAX_LIFETIME, manifest.spec.runner.max_lifetime.get().as_secs().to_string()),
         ];
         for (key, value) in own {
             if key != "Name" || !all_tags.contains_key(key) {
@@ -379,6 +380,8 @@ pub struct InstanceSighting {
     pub list_id: Option<ListId>,
     /// The value of the `muster:intent` tag.
     pub intent: Option<Intent>,
+    /// The value of the `muster:max-lifetime` tag. None: there is no such tag, or it cannot be read.
+    pub max_lifetime: Option<Duration>,
     /// EC2's state of the instance.
     pub state: InstanceState,
     /// EC2's LaunchTime. EC2's clock is not ours, so only lifetimes are computed from this time.

@@ -9,6 +9,8 @@ pub const POOL: &str = "muster:pool";
 pub const INTENT: &str = "muster:intent";
 /// The list in which an instance registers, as `APP/SCOPE`. Its jobs are seen there, even if its pool names another list by now.
 pub const LIST: &str = "muster:list";
+/// The pool's `maxLifetime` when the instance was launched, in seconds. It counts once the pool is in no manifest any more.
+pub const MAX_LIFETIME: &str = "muster:max-lifetime";
 /// Asks the instance to take no more jobs and to end itself. The value says why.
 pub const DRAIN: &str = "muster:drain";
 /// When an instance reached each stage of its boot: `script=1700000000000,secret=...,unpacked=...,listener=...`, Unix time in ms.

@@ -197,9 +197,8 @@ impl Seen<'_> {
             Phase::Terminating => r.job().over().map(|(_, at)| AwaitedReason::EndGrace.by(at + END_GRACE)).into_iter().collect(),
             Phase::Busy | Phase::Interrupted | Phase::Failed | Phase::Gone => Vec::new(),
         };
-        if let Some(settings) = settings.filter(|_| r.gone_at().is_none()) {
-            all.push(AwaitedReason::MaxLifetime.by(r.lives_since() + settings.max_lifetime.get()));
-        }
+        let limit = r.max_lifetime(self.spec.pools.get(r.pool())).filter(|_| r.gone_at().is_none());
+        all.extend(limit.map(|limit| AwaitedReason::MaxLifetime.by(r.lives_since() + limit)));
         all
     }
 }

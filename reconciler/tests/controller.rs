@@ -20,7 +20,9 @@ use scene::{BEGIN, Scene, linux, pool, secs};
 /// Why each draining runner was asked to end.
 fn drain_reasons(scene: &Scene) -> Vec<StepReason> {
     let why = |code| match code {
-        Code::Runner(Standing::DrainAsked { why, .. } | Standing::DrainUnanswered { why, .. } | Standing::DrainRefused { why, .. }) => why,
+        Code::Runner(
+            Standing::DrainAsked { why, .. } | Standing::DrainUnanswered { why, .. } | Standing::DrainRefused { why, .. },
+        ) => why,
         _ => None,
     };
     scene.core.seen().runners(scene.now).into_iter().filter_map(|r| why(r.code)).collect()
@@ -300,9 +302,11 @@ fn runners_that_end_since_they_were_asked_are_no_failures_to_start() {
 fn a_runner_that_is_drained_since_it_failed_to_start_is_a_failure_to_start() {
     let mut scene = Scene::new([linux()]);
     scene.pass(secs(35));
-    scene.configure = |_| Some(Failure::new(FailureKind::Unavailable, "502"));
+    scene.come_online = false;
     scene.queue(1, &["self-hosted", "linux"]);
     scene.pass(secs(5));
+    // The list does not show the runner, so nobody knows whether it got a job. It is asked to end.
+    scene.runners.values_mut().for_each(|r| r.seat = None);
     let first = scene.live("linux");
     scene.pass(secs(400));
     assert!(scene.acts(BEGIN).iter().any(|a| matches!(a, Action::Drain(ids) if *ids == first)), "{:?}", scene.acts(BEGIN));

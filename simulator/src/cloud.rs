@@ -8,8 +8,10 @@ use muster_reconciler::effect::{InstanceSighting, Launch, Launched, LaunchedInst
 use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState};
 use muster_reconciler::failure::{Failure, FailureKind, OfferingError};
 use muster_reconciler::ids::{InstanceId, Intent, ListId, PoolName, RunnerId};
+use muster_reconciler::manifest::Spec;
 use muster_reconciler::market::{Market, Offering};
 use muster_reconciler::refusal::{CodeScope, Refusal};
+use muster_reconciler::tags;
 use muster_reconciler::time::Time;
 
 use crate::capacity::{Stock, TokenBucket};
@@ -61,6 +63,8 @@ pub struct TrueInstance {
     pub pool: PoolName,
     intent: Intent,
     list_id: ListId,
+    /// The tag `muster:max-lifetime`.
+    max_lifetime: Duration,
     launched_at: Time,
     instance_type: Arc<str>,
     subnet: Arc<str>,
@@ -91,6 +95,11 @@ pub(super) struct Secret {
 }
 
 impl TrueInstance {
+    /// The `maxLifetime` that somebody wrote for the instance's pool: now, or when it was launched.
+    pub fn max_lifetime(&self, spec: &Spec) -> Duration {
+        spec.pools.get(&self.pool).map_or(self.max_lifetime, |p| p.spec.runner.max_lifetime.get())
+    }
+
     fn latest(&self) -> Option<&Moment> {
         self.changes.last()
     }
@@ -308,6 +317,11 @@ impl Cloud {
                 pool: l.pool.clone(),
                 intent: l.intent.clone(),
                 list_id: l.list_id.clone(),
+                max_lifetime: l
+                    .tags
+                    .get(tags::MAX_LIFETIME)
+                    .and_then(|s| s.parse().ok())
+                    .map_or(Duration::MAX, Duration::from_secs),
                 launched_at: now,
                 instance_type: Arc::clone(&offering.instance_type),
                 subnet: Arc::clone(&offering.subnet),
@@ -435,6 +449,7 @@ impl Cloud {
                 pool: instance.pool.clone(),
                 list_id: Some(instance.list_id.clone()),
                 intent: Some(instance.intent.clone()),
+                max_lifetime: Some(instance.max_lifetime),
                 state: change.state,
                 launched_at: instance.launched_at,
                 instance_type: Arc::clone(&instance.instance_type),

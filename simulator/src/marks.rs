@@ -59,6 +59,8 @@ marks! {
     BlockedPace: "blocked: pace";
     /// No launch: the pool backed off because instances failed to start.
     BlockedBoot: "blocked: boot backoff";
+    /// No launch, or a smaller one: after failures to start, the pool goes on with one instance at a time.
+    BlockedTrial: "blocked: one at a time after failures to start";
     /// No launch: the pool backed off because launches failed.
     BlockedLaunch: "blocked: launch backoff";
     /// No launch: GitHub's rate limit left no room for more configurations.
@@ -236,6 +238,7 @@ impl Marks {
             Some(Blocked::Pace) => self.hit(Mark::BlockedPace),
             Some(Blocked::Backoff { why: Backoff::BootFailures { .. }, .. }) => self.hit(Mark::BlockedBoot),
             Some(Blocked::Backoff { why: Backoff::LaunchFailed(_), .. }) => self.hit(Mark::BlockedLaunch),
+            Some(Blocked::Trial { .. }) => self.hit(Mark::BlockedTrial),
             Some(Blocked::GitHub { .. }) => self.hit(Mark::BlockedGitHub),
             Some(Blocked::Refused { .. }) => self.hit(Mark::BlockedRefused),
             Some(Blocked::Capacity { .. }) => self.hit(Mark::BlockedCapacity),

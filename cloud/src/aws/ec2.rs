@@ -372,6 +372,7 @@ fn sighting(instance: &types::Instance) -> Option<InstanceSighting> {
         pool: tag(tags::POOL).unwrap_or_default().into(),
         list_id: tag(tags::LIST).and_then(ListId::parse_tag),
         intent: tag(tags::INTENT).map(Into::into),
+        max_lifetime: tag(tags::MAX_LIFETIME).and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs),
         state,
         launched_at: Time::from_millis(
             instance.launch_time().and_then(|at| at.to_millis().ok()).and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0),

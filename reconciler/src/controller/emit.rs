@@ -171,7 +171,7 @@ impl Controller {
         if state.boot_failures >= 2 {
             let wait =
                 Duration::from_secs(30).saturating_mul(1 << (state.boot_failures - 2).min(5)).min(Duration::from_secs(600));
-            state.backoff = Some((now + wait, Backoff::BootFailures { in_a_row: state.boot_failures, last: why }));
+            state.back_off(now + wait, Backoff::BootFailures { in_a_row: state.boot_failures, last: why });
         }
     }
 

@@ -25,6 +25,13 @@ const LAUNCH_BACKOFF: (Duration, Duration) = (Duration::from_secs(30), Duration:
 /// doubles with each refusal in a row.
 const REFUSAL_BACKOFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(120));
 
+/// After this many configurations in a row without an answer, GitHub or SSM counts as down for the pool.
+const UNANSWERED_IN_A_ROW: u32 = 3;
+
+/// How long a pool waits while GitHub or SSM is down, before one runner tries again: the first and the longest wait. The pool goes
+/// on within a minute of the recovery.
+const OUTAGE_BACKOFF: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(40));
+
 /// When an extension has failed, the messages are extended again after this time.
 const EXTEND_AGAIN: Duration = Duration::from_secs(10);
 
@@ -155,7 +162,7 @@ impl Controller {
         let wait =
             first.saturating_mul(1 << state.launch_failures.min(6)).min(LAUNCH_BACKOFF.1).max(f.retry_after.unwrap_or_default());
         state.launch_failures += 1;
-        state.backoff = Some((now + wait, Backoff::LaunchFailed(Refused::from(f))));
+        state.back_off(now + wait, Backoff::LaunchFailed(Refused::from(f)));
         self.again(pool, now + wait);
     }
 
@@ -169,7 +176,7 @@ impl Controller {
                 r.effect_succeeded();
                 self.world.configured(instance, &Arc::new(Terms::of(asked)), runner, now);
                 let state = self.pools.entry(pool.clone()).or_default();
-                (state.refusals, state.refused) = (0, None);
+                (state.unanswered, state.refusals, state.refused) = (0, 0, None);
                 self.pull_in(&Source::Runners(list_id.clone()), now);
             }
             Outcome::Failed(ref f) | Outcome::NotHandedOver(ref f) => {
@@ -185,10 +192,11 @@ impl Controller {
                 self.journal.note(now, What::Failed, Whom::runner(&pool, instance), why);
                 // An instance that is gone, or that nobody can configure, needs no special care here. The next sweep finds the
                 // first, and the boot deadline the second.
-                let refused = Refused::from(&f);
+                let why = Refused::from(&f);
                 let at = r.effect_failed(f.message, f.retry_after.filter(|_| minted), now);
                 let at = match f.kind {
-                    FailureKind::Refused | FailureKind::NotFound => at.max(self.refused(&pool, refused, now)),
+                    FailureKind::Refused | FailureKind::NotFound => at.max(self.refused(&pool, why, REFUSAL_BACKOFF, now)),
+                    kind if kind.may_have_worked() => at.max(self.configuration_unanswered(&pool, why, now)),
                     _ => at,
                 };
                 if f.kind == FailureKind::Throttled {
@@ -208,15 +216,23 @@ impl Controller {
 
     /// GitHub or SSM refuses to let a runner of this pool be configured, and would refuse any other one. Returns when the next
     /// runner may try.
-    fn refused(&mut self, pool: &PoolName, why: Refused, now: Time) -> Time {
+    fn refused(&mut self, pool: &PoolName, why: Refused, backoff: (Duration, Duration), now: Time) -> Time {
         let state = self.pools.entry(pool.clone()).or_default();
         // Several runners may hear the refusal at once. That counts as one refusal.
         if state.refused.as_ref().is_none_or(|(until, _)| *until <= now) {
-            let wait = REFUSAL_BACKOFF.0.saturating_mul(1 << state.refusals.min(6)).min(REFUSAL_BACKOFF.1);
+            let wait = backoff.0.saturating_mul(1 << state.refusals.min(6)).min(backoff.1);
             state.refusals += 1;
             state.refused = Some((now + wait, why));
         }
         state.refused.as_ref().map_or(now, |(until, _)| *until)
+    }
+
+    /// GitHub or SSM is down. One failure is chance. After some in a row, the pool goes on with one runner at a time, as after a
+    /// refusal. Returns when the next runner may try.
+    fn configuration_unanswered(&mut self, pool: &PoolName, why: Refused, now: Time) -> Time {
+        let state = self.pools.entry(pool.clone()).or_default();
+        state.unanswered += 1;
+        if state.unanswered < UNANSWERED_IN_A_ROW { now } else { self.refused(pool, why, OUTAGE_BACKOFF, now) }
     }
 
     /// Decision 0010, row 34.

@@ -10,7 +10,7 @@ use crate::ids::PoolName;
 use crate::journal::Journal;
 use crate::manifest::Spec;
 use crate::plan::{Gate, Plan, View, plan};
-use crate::reason::Blocked;
+use crate::reason::{Backoff, Blocked};
 use crate::runner::{Phase, Runner};
 use crate::steer::Pause;
 use crate::time::Time;
@@ -68,9 +68,15 @@ impl Seen<'_> {
             github = (left <= room).then_some(until);
             room = room.min(left);
         }
+        let mut trial = None;
+        if let Some((_, why @ Backoff::BootFailures { .. })) = self.pools.get(name).and_then(|p| p.backoff.as_ref()) {
+            let one = 1_u32.saturating_sub(self.starting(name, now));
+            (room, trial) = if one < room { (one, Some(why.clone())) } else { (room, None) };
+        }
         Gate {
             room,
             github,
+            trial,
             backoff: self.pools.get(name).and_then(|p| p.backoff.clone()),
             paused: self.paused.get(name).cloned(),
             refused: refused(name),
@@ -92,6 +98,14 @@ impl Seen<'_> {
         let waiting = u32::try_from(self.pools.keys().filter(|pool| waits(pool)).count()).unwrap_or(u32::MAX);
         let share = limit.saturating_sub(settled) / waiting.saturating_add(1);
         limit.saturating_sub(others.saturating_add(own)).min(share.saturating_sub(own))
+    }
+
+    /// The number of the pool's instances that may come online before long.
+    fn starting(&self, name: &PoolName, now: Time) -> u32 {
+        let deadline = self.spec.boot_deadline(name);
+        let starts = |r: &&Runner| matches!(r.phase(deadline, now), Phase::Launching | Phase::Booting | Phase::Configured);
+        let starting = self.world.runners().values().filter(|r| r.pool() == name).filter(starts).count();
+        self.world.outstanding(|pool| pool == name) + u32::try_from(starting).unwrap_or(u32::MAX)
     }
 
     /// The number of instances that this process launched and that wait for their configuration. `counts` picks them, by pool and by

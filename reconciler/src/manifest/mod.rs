@@ -72,12 +72,6 @@ impl Spec {
         self.pools.get(pool).map_or_else(|| RunnerSettings::default().boot_deadline, |p| p.spec.runner.boot_deadline).get()
     }
 
-    /// The age at which a runner of this pool is ended, whatever it does. A pool that is no longer in the manifests leaves the
-    /// default behind.
-    pub fn max_lifetime(&self, pool: &PoolName) -> Duration {
-        self.pools.get(pool).map_or_else(|| RunnerSettings::default().max_lifetime, |p| p.spec.runner.max_lifetime).get()
-    }
-
     /// Whose rate limit at GitHub a question about a repository (`OWNER/NAME`) counts against.
     pub fn payer(&self, app: &AppName, repo: &str) -> Payer {
         if self.tokens.contains_key(app) {

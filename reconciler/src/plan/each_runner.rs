@@ -16,6 +16,16 @@ const VANISHED_SWEEPS: u8 = 6;
 /// A spot interruption that EC2 announced, and that has not happened within this time, was a false alarm.
 const INTERRUPTION_LAPSE: Duration = Duration::from_secs(600);
 
+/// The age at which a reusable runner is asked to end: between three quarters and seven eighths of its `maxLifetime`. So its last
+/// job has an eighth of the lifetime, three hours by default. The instance's id spreads the runners of one launch over that time, so
+/// that they do not leave together.
+pub fn retires_at(id: &InstanceId, limit: Duration) -> Duration {
+    let eighth = limit / 8;
+    // FNV-1a: the same in every process.
+    let hash = id.as_str().bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    eighth * 6 + eighth * (hash % 64) / 64
+}
+
 impl Planner<'_> {
     /// Plans the next step on one runner, if there is one. There is none in three cases: an effect on the runner is under way,
     /// the pause after a failure is not over, or our view of EC2 is stale.
@@ -37,7 +47,7 @@ impl Planner<'_> {
                     self.step(id, Act::DeleteSecret, StepReason::InstanceGone);
                 } else if listed.is_some_and(|g| {
                     let seen = self.view.world.swept(&Source::Runners(g.list().clone())).is_some_and(|at| at >= gone_at);
-                    !g.is_in_use() && seen && gone_at < self.now
+                    !g.last_shown_in_use() && seen && gone_at < self.now
                 }) {
                     self.step(id, Act::Deregister, StepReason::InstanceGone);
                 }
@@ -96,7 +106,7 @@ impl Planner<'_> {
     ///
     /// Decision 0010, row 28.
     fn left_github(&self, r: &Runner, over_at: Time) -> bool {
-        let there = r.registration().is_some_and(Registration::is_in_use);
+        let there = r.registration().is_some_and(Registration::last_shown_in_use);
         let list = r.bound_to().cloned().map(Source::Runners);
         !there && list.is_some_and(|list| self.swept_twice(&list, over_at + END_GRACE / 2))
     }
@@ -166,16 +176,18 @@ impl Planner<'_> {
     }
 
     fn outlived(&self, r: &Runner) -> bool {
-        self.age(r) >= self.max_lifetime()
+        r.max_lifetime(self.pool).is_some_and(|limit| self.age(r) >= limit)
     }
 
-    /// Keeps `maxLifetime`: an idle runner is asked to end shortly before the limit, and every runner is ended at the limit.
+    /// Keeps `maxLifetime`. Every runner is ended at the limit. Before the limit, an idle runner is asked to end. A reusable runner
+    /// is asked even if it is busy, because it would take one job after another until the limit ends one of them.
     fn limit_age(&mut self, id: &InstanceId, r: &Runner, phase: Phase) {
-        let limit = self.max_lifetime();
-        let early = limit.saturating_sub(DRAIN_DEADLINE).max(limit / 2);
+        let Some(limit) = r.max_lifetime(self.pool) else { return };
+        let reusable = self.pool.is_some_and(|p| !p.ephemeral());
+        let early = if reusable { retires_at(id, limit) } else { limit.saturating_sub(DRAIN_DEADLINE).max(limit / 2) };
         if self.outlived(r) {
             self.step(id, Act::Terminate, StepReason::LifetimeReached { limit });
-        } else if self.age(r) >= early && r.drain().is_none() && phase == Phase::Idle {
+        } else if self.age(r) >= early && r.drain().is_none() && (phase == Phase::Idle || reusable && phase == Phase::Busy) {
             self.step(id, Act::Drain, StepReason::NearLifetime { limit });
         }
     }

@@ -36,12 +36,13 @@ impl Planner<'_> {
         let fits = missing.min(c.max.saturating_sub(c.occupied));
         let count = fits.min(gate.room);
         // When several limits hold back a launch, the reason names the tightest one. More room elsewhere would change nothing.
-        self.plan.blocked = match (gate.github, gate.refused.clone()) {
+        self.plan.blocked = match (gate.trial.clone(), gate.github, gate.refused.clone()) {
             _ if refused.is_some() => refused,
             _ if count == fits => (fits < missing).then_some(Blocked::Max),
-            (Some(until), _) => Some(Blocked::GitHub { until }),
-            (None, Some((until, why))) => Some(Blocked::Refused { until, why }),
-            (None, None) => Some(Blocked::Pace),
+            (Some(why), ..) => Some(Blocked::Trial { why }),
+            (None, Some(until), _) => Some(Blocked::GitHub { until }),
+            (None, None, Some((until, why))) => Some(Blocked::Refused { until, why }),
+            (None, None, None) => Some(Blocked::Pace),
         };
         if count == 0 {
             return;

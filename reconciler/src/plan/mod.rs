@@ -10,6 +10,8 @@ mod launch;
 mod say;
 mod surplus;
 
+pub use each_runner::retires_at;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -62,6 +64,8 @@ pub struct Gate {
     pub backoff: Option<(Time, Backoff)>,
     /// Set while an operator has paused the pool.
     pub paused: Option<Pause>,
+    /// Why the pool launches one instance at a time, if this is what decides `room`: its instances fail to start.
+    pub trial: Option<Backoff>,
     /// Until when the pool tries no configuration, and why the last one was refused. From then on, one instance at a time tries.
     pub refused: Option<(Time, Refused)>,
 }
@@ -164,10 +168,6 @@ type Runners<'a> = [(&'a InstanceId, &'a Runner, Phase)];
 impl Planner<'_> {
     fn boot_deadline(&self) -> Duration {
         self.view.spec.boot_deadline(&self.plan.pool)
-    }
-
-    fn max_lifetime(&self) -> Duration {
-        self.view.spec.max_lifetime(&self.plan.pool)
     }
 
     fn step(&mut self, id: &InstanceId, act: Act, reason: StepReason) {

@@ -103,6 +103,11 @@ pub enum Blocked {
         /// The failures.
         why: Backoff,
     },
+    /// The pool's instances failed to start. The pool launches one at a time, until one comes online.
+    Trial {
+        /// The failures.
+        why: Backoff,
+    },
     /// EC2 refuses every offering that the pool may buy.
     Capacity {
         /// The pool asks again from this time on.
@@ -122,6 +127,7 @@ words! { Blocked {
     GitHub => "github_limit",
     Refused => "refused",
     Backoff => "backoff",
+    Trial => "trial",
     Capacity => "capacity",
 }}
 
@@ -150,6 +156,7 @@ impl Blocked {
                 format!("cannot configure its new runners, so it launches one at a time (one tries again in {left}): {why}")
             }
             Blocked::Backoff { until, why } => format!("tries again in {}: {why}", human(until.since(now))),
+            Blocked::Trial { why } => format!("launches one instance at a time until one comes online: {why}"),
             Blocked::Capacity { until, why } => format!("tries again in {}: {why}", human(until.since(now))),
         }
     }
@@ -161,7 +168,7 @@ impl Blocked {
             Blocked::GitHub { until } => Some((AwaitedReason::LimitReset, *until)),
             Blocked::Refused { until, .. } => Some((AwaitedReason::ConfigureRetry, *until)),
             Blocked::Backoff { until, .. } | Blocked::Capacity { until, .. } => Some((AwaitedReason::LaunchRetry, *until)),
-            Blocked::Paused(_) | Blocked::Unseen | Blocked::Max | Blocked::Pace => None,
+            Blocked::Paused(_) | Blocked::Unseen | Blocked::Max | Blocked::Pace | Blocked::Trial { .. } => None,
         }
     }
 }

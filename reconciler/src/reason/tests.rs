@@ -75,6 +75,7 @@ fn blocked() -> Vec<Blocked> {
         Blocked::GitHub { until: SOON },
         Blocked::Refused { until: SOON, why: refused() },
         Blocked::Backoff { until: SOON, why: Backoff::LaunchFailed(refused()) },
+        Blocked::Trial { why: Backoff::BootFailures { in_a_row: 2, last: BootFailure::Ended } },
         Blocked::Capacity { until: SOON, why: shortage(&[("InsufficientInstanceCapacity", 1)], 1) },
     ]
 }

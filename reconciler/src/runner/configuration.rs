@@ -25,7 +25,7 @@ pub enum Configured {
 pub enum Tried {
     /// Nothing, because the runner's turn never came.
     Never,
-    /// This process tried, and nobody ever minted a configuration.
+    /// This process tried, and as far as anybody knows it handed no configuration over.
     InVain,
     /// The runner has a configuration, or may have one.
     Perhaps,
@@ -79,6 +79,7 @@ impl Runner {
         match (self.never_configured(), self.configuration.tried) {
             (true, false) => Tried::Never,
             (true, true) => Tried::InVain,
+            (false, _) if self.configured() == Configured::Unsure && !self.was_online() => Tried::InVain,
             (false, _) => Tried::Perhaps,
         }
     }

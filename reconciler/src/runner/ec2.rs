@@ -7,6 +7,7 @@ use super::{ABSENT_SWEEPS, Ec2State, Runner};
 use crate::effect::{InstanceSighting, LaunchedInstance};
 use crate::event::InstanceState;
 use crate::ids::ListId;
+use crate::manifest::{RunnerPool, RunnerSettings};
 use crate::market::Market;
 use crate::time::Time;
 
@@ -24,6 +25,8 @@ pub(super) struct Ec2View {
     instance: Option<Instance>,
     /// The instance's shape as CreateFleet told it, until a sweep shows the instance.
     launched_as: Option<Shape>,
+    /// The last state that a notification told before a sweep showed the instance, and when muster first heard of its end.
+    told: Option<(InstanceState, Time)>,
     /// Complete sweeps in a row that did not show the instance.
     missed: u8,
 }
@@ -39,6 +42,7 @@ pub struct Instance {
     /// LaunchTime, by EC2's clock.
     launched_at: Time,
     shape: Shape,
+    max_lifetime: Option<Duration>,
     state_reason: Option<String>,
 }
 
@@ -82,17 +86,22 @@ impl Ec2View {
     }
 
     fn shown(&mut self, s: &InstanceSighting, now: Time) {
-        let known = self.instance.as_ref();
+        // States only move forward. A stale answer must not revive an instance that an event has ended.
+        let known = self.instance.as_ref().map(|i| i.state).or(self.told.map(|(state, _)| state));
         self.instance = Some(Instance {
-            // States only move forward. A stale answer must not revive an instance that an event has ended.
-            state: known.map_or(s.state, |i| later(i.state, s.state)),
+            state: known.map_or(s.state, |state| later(state, s.state)),
             seen_at: now,
-            ending_since: known.and_then(|i| i.ending_since).or((!s.state.is_up()).then_some(now)),
+            ending_since: self.ending_since().or((!s.state.is_up()).then_some(now)),
             launched_at: s.launched_at,
             shape: Shape { instance_type: s.instance_type.clone(), subnet: s.subnet.clone(), market: s.market },
+            max_lifetime: s.max_lifetime,
             state_reason: s.state_reason.clone(),
         });
         self.missed = 0;
+    }
+
+    fn ending_since(&self) -> Option<Time> {
+        self.instance.as_ref().map_or(self.told.map(|(_, at)| at), |i| i.ending_since)
     }
 
     /// A complete sweep that began at `began` did not show the instance.
@@ -107,7 +116,13 @@ impl Ec2View {
     }
 
     fn told(&mut self, state: InstanceState, now: Time) {
-        let Some(i) = &mut self.instance else { return };
+        let Some(i) = &mut self.instance else {
+            if !state.is_up() {
+                let (before, since) = self.told.unwrap_or((state, now));
+                self.told = Some((later(before, state), since));
+            }
+            return;
+        };
         i.state = later(i.state, state);
         if i.ending_since.is_none() && !state.is_up() {
             i.ending_since = Some(now);
@@ -131,6 +146,15 @@ impl Runner {
         self.instance()?.state_reason.as_deref()
     }
 
+    /// The age at which the runner is ended, whatever it does: its pool's `maxLifetime`. A pool that is in no manifest any more
+    /// leaves behind the limit that the instance was launched with. None: nobody wrote a limit that muster knows, and a job may
+    /// run here.
+    pub fn max_lifetime(&self, pool: Option<&RunnerPool>) -> Option<Duration> {
+        let launched_with = || self.instance().and_then(|i| i.max_lifetime);
+        let default = || (!self.may_have_job()).then(|| RunnerSettings::default().max_lifetime.get());
+        pool.map(|p| p.spec.runner.max_lifetime.get()).or_else(launched_with).or_else(default)
+    }
+
     /// When EC2 launched the instance, by EC2's clock. Until EC2 shows the instance: when this process first knew of the runner.
     pub fn lives_since(&self) -> Time {
         self.instance().map_or(self.first_seen, Instance::launched_at)
@@ -138,7 +162,7 @@ impl Runner {
 
     /// When muster first knew that the instance was ending.
     pub(super) fn ending_since(&self) -> Option<Time> {
-        self.instance()?.ending_since
+        self.ec2.ending_since()
     }
 
     pub(super) fn ec2_evidence(&self, now: Time) -> Ec2State {
@@ -148,6 +172,9 @@ impl Runner {
             _ if self.terminated_at().is_some() => Ec2State::Ending,
             Some(i) if i.state.is_up() => Ec2State::Up,
             Some(_) => Ec2State::Ending,
+            // EC2's own word, before any sweep shows the instance.
+            None if self.ec2.told.is_some_and(|(state, _)| state == InstanceState::Terminated) => Ec2State::Ended,
+            None if self.ec2.told.is_some() => Ec2State::Ending,
             None if self.launched_here() => Ec2State::Requested,
             None => Ec2State::Unseen,
         }

@@ -1,6 +1,7 @@
 //! What GitHub shows of a runner: its registration, in one list.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{ABSENT_SWEEPS, BURIED_SWEEPS, Configured, Runner, Seat, Terms};
 use crate::effect::RunnerSighting;
@@ -51,7 +52,13 @@ pub struct Registration {
     busy: bool,
     first_seen: Time,
     missed: u8,
+    /// Since when, and in how many complete sweeps in a row, the list has shown a runner offline that was online before.
+    offline: Option<(Time, u8)>,
 }
+
+/// A runner that was online is offline once this many complete sweeps in a row, over at least [`OFFLINE_LAG`], have shown it so.
+const OFFLINE_SWEEPS: u8 = 2;
+const OFFLINE_LAG: Duration = Duration::from_secs(20);
 
 impl Registration {
     /// GitHub's id of the runner.
@@ -74,6 +81,12 @@ impl Registration {
         self.online || self.busy
     }
 
+    /// Whether the newest list that has the row shows the runner online or busy. This is enough once EC2 or an event has told the
+    /// runner's end.
+    pub fn last_shown_in_use(&self) -> bool {
+        self.is_in_use() && self.offline.is_none()
+    }
+
     /// Whether GitHub shows the runner online and without a job.
     pub fn is_idle(&self) -> bool {
         self.online && !self.busy
@@ -90,8 +103,23 @@ impl Registration {
         self.missed >= BURIED_SWEEPS
     }
 
-    fn shown(&mut self, s: &RunnerSighting) {
-        (self.online, self.busy, self.missed) = (s.online, s.busy, 0);
+    fn shown(&mut self, s: &RunnerSighting, now: Time) {
+        self.missed = 0;
+        if s.online || s.busy || !self.is_in_use() {
+            (self.online, self.busy, self.offline) = (s.online, s.busy, None);
+        } else {
+            self.shown_offline(now);
+        }
+    }
+
+    /// One list that shows the runner offline proves nothing: a drain cannot be taken back, and one answer of GitHub may show every
+    /// runner offline.
+    fn shown_offline(&mut self, now: Time) {
+        let (since, lists) = self.offline.map_or((now, 1), |(since, lists)| (since, lists.saturating_add(1)));
+        self.offline = Some((since, lists));
+        if lists >= OFFLINE_SWEEPS && now.since(since) >= OFFLINE_LAG {
+            (self.online, self.busy, self.offline) = (false, false, None);
+        }
     }
 
     /// Decision 0010, row 23.
@@ -127,7 +155,8 @@ impl GitHubView {
     /// Notes a registration of this id, new or known.
     fn register(&mut self, id: RunnerId, list: &ListId, now: Time) {
         if self.registration().is_none_or(|r| r.id != id || r.list != *list) {
-            let new = Registration { id, list: list.clone(), online: false, busy: false, first_seen: now, missed: 0 };
+            let new =
+                Registration { id, list: list.clone(), online: false, busy: false, first_seen: now, missed: 0, offline: None };
             self.row = ListedRow::Listed(new);
         }
     }
@@ -145,13 +174,16 @@ impl GitHubView {
         let ListedRow::Listed(r) = &mut self.row else { return };
         // Only a change that this process saw can be news of a queued job.
         let began_working = s.busy && !r.busy && (r.first_seen < now || known);
-        r.shown(s);
-        self.busy_since = if began_working { Some(now) } else { self.busy_since.filter(|_| s.busy) };
+        r.shown(s, now);
+        self.busy_since = if began_working { Some(now) } else { self.busy_since.filter(|_| r.busy) };
     }
 
     /// A list was swept whole. `shown` says whether the list has the runner. None: nothing changed since the last sweep.
     fn swept(&mut self, list: &ListId, shown: Option<bool>, began: Time) {
         let ListedRow::Listed(r) = &mut self.row else { return };
+        if r.list == *list && shown.is_none() && r.offline.is_some() {
+            r.shown_offline(began);
+        }
         // When nothing changed, a row that was missing is still missing.
         let missing = shown.map_or(r.missed > 0, |shown| !shown);
         if r.list == *list && missing && r.first_seen < began {

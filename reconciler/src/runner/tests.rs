@@ -65,6 +65,7 @@ fn instance(state: InstanceState, launched_at: Time) -> InstanceSighting {
         pool: "p".into(),
         list_id: None,
         intent: None,
+        max_lifetime: None,
         state,
         launched_at,
         instance_type: "m7i.large".into(),
@@ -297,7 +298,7 @@ fn the_seat_at_github_makes_the_phase() {
         change(&mut r);
         r.phase(DEADLINE, at(60))
     };
-    let table: [(Change, Phase); 8] = [
+    let table: [(Change, Phase); 9] = [
         (|r| list(r, true, false, at(12)), Phase::Idle),
         (|r| list(r, true, true, at(12)), Phase::Busy),
         (|r| list(r, false, true, at(12)), Phase::Busy),
@@ -313,6 +314,14 @@ fn the_seat_at_github_makes_the_phase() {
             |r| {
                 list(r, true, false, at(20));
                 list(r, false, false, at(30));
+            },
+            Phase::Idle,
+        ),
+        (
+            |r| {
+                list(r, true, false, at(20));
+                list(r, false, false, at(30));
+                list(r, false, false, at(50));
             },
             Phase::Failed,
         ),

@@ -116,6 +116,7 @@ pub fn planned_through(gate: &Gate, scene: &PlanScene, turn: usize) -> (Spec, Pl
             pool: POOL.into(),
             list_id: None,
             intent: None,
+            max_lifetime: None,
             state: b.state,
             launched_at: START,
             instance_type: "m7i.large".into(),

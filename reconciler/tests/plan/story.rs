@@ -47,6 +47,7 @@ impl Story {
             pool: POOL.into(),
             list_id: self.tag.clone(),
             intent: None,
+            max_lifetime: None,
             state: UP,
             launched_at: START - Duration::from_secs(3600),
             instance_type: "m7i.large".into(),

@@ -38,6 +38,8 @@ pub struct SceneRunner {
     pub list_id: Option<ListId>,
     /// The tag `muster:list`.
     pub list: Option<ListId>,
+    /// The tag `muster:max-lifetime`.
+    pub max_lifetime: Option<Duration>,
     /// The tag `muster:drain`.
     pub draining: bool,
     /// The tag `muster:stages`.
@@ -250,6 +252,7 @@ impl Scene {
                 labels: Arc::default(),
                 list_id: None,
                 list: Some(l.list_id.clone()),
+                max_lifetime: l.tags.get("muster:max-lifetime").map(|s| secs(s.parse().expect("seconds"))),
                 draining: false,
                 stages: Vec::new(),
                 why: None,
@@ -323,6 +326,7 @@ pub fn sighting((id, b): (&InstanceId, &SceneRunner)) -> InstanceSighting {
         pool: b.pool.clone(),
         list_id: b.list.clone(),
         intent: None,
+        max_lifetime: b.max_lifetime,
         state: b.state,
         launched_at: b.launched_at,
         instance_type: "m7i.large".into(),

@@ -117,7 +117,7 @@ impl Oracle {
         let stage = truth.machines.get(id).map_or(BootStage::Booting, Machine::stage);
         let deadline = truth.spec.boot_deadline(&instance.pool);
         let never = matches!(stage, BootStage::Booting | BootStage::Waiting | BootStage::Registering) && age >= deadline;
-        if never || age >= truth.spec.max_lifetime(&instance.pool) / 2 {
+        if never || age >= instance.max_lifetime(truth.spec) / 2 {
             self.excuse_instance(id);
         }
     }

@@ -89,7 +89,7 @@ impl Oracle {
                 self.blame(Invariant::L2, now, what);
             }
             let age = now.since(launched);
-            if age > truth.spec.max_lifetime(&instance.pool) + OVERTIME {
+            if age > instance.max_lifetime(truth.spec) + OVERTIME {
                 self.blame(Invariant::L2, now, format!("{id} has reached the age of {}", human(age)));
             }
         }

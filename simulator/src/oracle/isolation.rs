@@ -26,7 +26,7 @@ use muster_reconciler::market::Market;
 use muster_reconciler::plan::Plan;
 use muster_reconciler::quota::QuotaClass;
 use muster_reconciler::reason::Blocked;
-use muster_reconciler::refusal::{Refusal, SHORT, CodeScope};
+use muster_reconciler::refusal::{CodeScope, Refusal, SHORT};
 use muster_reconciler::runner::{Configured, Phase, Runner};
 use muster_reconciler::time::{Time, human};
 

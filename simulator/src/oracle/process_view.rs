@@ -256,7 +256,7 @@ impl Oracle {
     fn judge_list_seen(&mut self, id: &InstanceId, truth: Truth<'_>) {
         let now = truth.now();
         let Some(instance) = truth.cloud.instances().get(id).filter(|i| i.live()) else { return };
-        if now.since(instance.launched_at()) >= truth.spec.max_lifetime(&instance.pool) {
+        if now.since(instance.launched_at()) >= instance.max_lifetime(truth.spec) {
             return;
         }
         let Some(runner) = truth.machines.get(id).and_then(|m| m.runner()) else { return };

@@ -129,8 +129,8 @@ impl Simulation {
     fn terminate(&mut self, id: &InstanceId, request: &Request) {
         let now = self.nature.now();
         let Some(instance) = self.cloud.instances().get(id).filter(|i| i.live()) else { return };
-        let (pool, interrupted, age) = (instance.pool.clone(), instance.interrupted(), now.since(instance.launched_at()));
-        if !interrupted && age < self.spec.max_lifetime(&pool) {
+        let (limit, age) = (instance.max_lifetime(&self.spec), now.since(instance.launched_at()));
+        if !instance.interrupted() && age < limit {
             self.kill(id, request, "its instance was terminated");
         }
         if self.nature.hits(Fault::TerminateIgnored) {
