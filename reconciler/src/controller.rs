@@ -77,8 +77,10 @@ struct PoolState {
     boot_failures: u32,
     /// Launches in a row that failed for a reason other than capacity.
     launch_failures: u32,
-    /// No launch before this time, and why.
-    backoff: Option<(Time, Backoff)>,
+    /// No launch before this time, because instances failed to start. Kept until one comes online.
+    boot_backoff: Option<(Time, Backoff)>,
+    /// No launch before this time, because launches failed.
+    launch_backoff: Option<(Time, Backoff)>,
     /// Configurations in a row that GitHub or SSM did not answer, or answered with a failure of its own.
     unanswered: u32,
     /// Configurations in a row that were refused.
@@ -288,7 +290,8 @@ impl Controller {
         self.demand.reroute(&self.spec, changed, now);
         for state in self.pools.values_mut() {
             // A new launch template or permission may be what a pool in backoff needs.
-            (state.launch_failures, state.boot_failures, state.backoff) = (0, 0, None);
+            (state.launch_failures, state.launch_backoff) = (0, None);
+            (state.boot_failures, state.boot_backoff) = (0, None);
             (state.refusals, state.refused) = (0, None);
         }
         self.unavailable.reconsider();
@@ -420,12 +423,9 @@ impl Controller {
 }
 
 impl PoolState {
-    /// The pool launches nothing until then. A wait that is under way and longer stays: a throttled call says nothing against the
-    /// refusal before it.
-    fn back_off(&mut self, until: Time, why: Backoff) {
-        if self.backoff.as_ref().is_none_or(|(at, _)| *at <= until) {
-            self.backoff = Some((until, why));
-        }
+    /// Until when the pool launches nothing, and why.
+    fn backoff(&self) -> Option<&(Time, Backoff)> {
+        self.boot_backoff.iter().chain(&self.launch_backoff).max_by_key(|(until, _)| *until)
     }
 
     fn due(&self) -> Time {

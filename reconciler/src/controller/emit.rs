@@ -171,7 +171,7 @@ impl Controller {
         if state.boot_failures >= 2 {
             let wait =
                 Duration::from_secs(30).saturating_mul(1 << (state.boot_failures - 2).min(5)).min(Duration::from_secs(600));
-            state.back_off(now + wait, Backoff::BootFailures { in_a_row: state.boot_failures, last: why });
+            state.boot_backoff = Some((now + wait, Backoff::BootFailures { in_a_row: state.boot_failures, last: why }));
         }
     }
 
@@ -180,7 +180,7 @@ impl Controller {
         let told = EventReason::NotStarted { why: why.clone(), late: true };
         self.journal.note(now, What::BootFailed, Whom::pool(pool), told);
         let Some(state) = self.pools.get_mut(pool) else { return };
-        if let Some((_, Backoff::BootFailures { in_a_row, last })) = &mut state.backoff
+        if let Some((_, Backoff::BootFailures { in_a_row, last })) = &mut state.boot_backoff
             && *in_a_row == state.boot_failures
         {
             *last = why;

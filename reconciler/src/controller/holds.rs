@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Controller;
+use crate::effect::Source;
 use crate::ids::{InstanceId, JobId, PoolName};
 use crate::journal::{What, Whom};
 use crate::reason::{EventReason, HoldReason};
@@ -44,14 +45,16 @@ impl Controller {
         }
     }
 
-    /// The pool's runners that have sat idle for long. A runner that is outdated or is asked to end is no evidence, because GitHub
-    /// may have a good reason to give it nothing.
+    /// The pool's runners that have sat idle for long, as the newest list shows: an old list tells nothing of the time since. A runner
+    /// that is outdated, offline or asked to end is no evidence, because GitHub may have a good reason to give it nothing.
     fn sat_idle(&self, name: &PoolName, now: Time) -> Vec<InstanceId> {
         let (pool, deadline) = (self.spec.pools.get(name), self.spec.boot_deadline(name));
         let of_pool = self.world.runners().iter().filter(|(_, r)| r.pool() == name);
         let idle = of_pool.filter(|(_, r)| {
             let phase = r.phase(deadline, now);
-            let long = r.idle_since().is_some_and(|since| now.since(since) >= SAT_IDLE);
+            let row = r.registration().filter(|row| row.last_shown_in_use());
+            let seen = row.and_then(|row| self.world.swept(&Source::Runners(row.list().clone())));
+            let long = r.idle_since().zip(seen).is_some_and(|(since, seen)| seen.since(since) >= SAT_IDLE);
             phase == Phase::Idle && long && r.supplies(pool, phase)
         });
         idle.map(|(id, _)| id.clone()).collect()

@@ -162,7 +162,10 @@ impl Controller {
         let wait =
             first.saturating_mul(1 << state.launch_failures.min(6)).min(LAUNCH_BACKOFF.1).max(f.retry_after.unwrap_or_default());
         state.launch_failures += 1;
-        state.back_off(now + wait, Backoff::LaunchFailed(Refused::from(f)));
+        // A throttled call says nothing against the refusal before it.
+        if state.launch_backoff.as_ref().is_none_or(|(until, _)| *until <= now + wait) {
+            state.launch_backoff = Some((now + wait, Backoff::LaunchFailed(Refused::from(f))));
+        }
         self.again(pool, now + wait);
     }
 
@@ -423,8 +426,7 @@ impl Controller {
             .collect();
         for pool in online {
             if let Some(state) = self.pools.get_mut(&pool).filter(|s| s.boot_failures > 0) {
-                state.boot_failures = 0;
-                state.backoff = state.backoff.take().filter(|(_, why)| !matches!(why, Backoff::BootFailures { .. }));
+                (state.boot_failures, state.boot_backoff) = (0, None);
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::ids::PoolName;
 use crate::journal::Journal;
 use crate::manifest::Spec;
 use crate::plan::{Gate, Plan, View, plan};
-use crate::reason::{Backoff, Blocked};
+use crate::reason::Blocked;
 use crate::runner::{Phase, Runner};
 use crate::steer::Pause;
 use crate::time::Time;
@@ -69,7 +69,7 @@ impl Seen<'_> {
             room = room.min(left);
         }
         let mut trial = None;
-        if let Some((_, why @ Backoff::BootFailures { .. })) = self.pools.get(name).and_then(|p| p.backoff.as_ref()) {
+        if let Some((_, why)) = self.pools.get(name).and_then(|p| p.boot_backoff.as_ref()) {
             let one = 1_u32.saturating_sub(self.starting(name, now));
             (room, trial) = if one < room { (one, Some(why.clone())) } else { (room, None) };
         }
@@ -77,7 +77,7 @@ impl Seen<'_> {
             room,
             github,
             trial,
-            backoff: self.pools.get(name).and_then(|p| p.backoff.clone()),
+            backoff: self.pools.get(name).and_then(|p| p.backoff().cloned()),
             paused: self.paused.get(name).cloned(),
             refused: refused(name),
         }

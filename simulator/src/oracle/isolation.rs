@@ -37,6 +37,8 @@ use super::{Invariant, Oracle, Truth};
 const TURNS: u32 = 6;
 /// A pool is planned at the latest so long after something of it changed, or after a pause that followed a failure.
 const PLANNED: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(11)];
+/// After so many configurations in a row without an answer, a pool goes on with one at a time.
+const DOWN: u32 = 3;
 /// How old a job is when GitHub is asked about it for the first time.
 const CHECK_AFTER: Duration = Duration::from_secs(120);
 /// How much later than EC2's refusal the controller may hear of it.
@@ -64,6 +66,8 @@ pub(super) struct Isolation {
     configures: BTreeMap<EffectId, PoolName>,
     /// Pools whose last configuration was refused.
     refused: BTreeSet<PoolName>,
+    /// How many configurations in a row GitHub or SSM did not answer, by pool.
+    unanswered: BTreeMap<PoolName, u32>,
     /// Instances that this process tried to configure.
     tried: BTreeMap<PoolName, BTreeSet<InstanceId>>,
     boot_failures: BTreeMap<PoolName, usize>,
@@ -108,10 +112,12 @@ impl Isolation {
         let Input::Outcome(id, outcome) = input else { return };
         let Some(pool) = self.configures.remove(id) else { return };
         match outcome {
-            Outcome::Configured { .. } => drop(self.refused.remove(&pool)),
-            Outcome::Failed(f) if matches!(f.kind, FailureKind::Refused | FailureKind::NotFound) => {
-                self.refused.insert(pool);
-            }
+            Outcome::Configured { .. } => drop((self.refused.remove(&pool), self.unanswered.remove(&pool))),
+            Outcome::Failed(f) | Outcome::NotHandedOver(f) => match f.kind {
+                FailureKind::Refused | FailureKind::NotFound => drop(self.refused.insert(pool)),
+                kind if kind.may_have_worked() => *self.unanswered.entry(pool).or_default() += 1,
+                _ => {}
+            },
             _ => {}
         }
     }
@@ -179,7 +185,8 @@ impl Oracle {
         for r in controller.view().world.runners().values() {
             let Some(pool) = truth.spec.pools.get(r.pool()).filter(|_| !waiting.contains(r.pool())) else { continue };
             let view = &self.process_view;
-            let limited = view.limited(&pool.list_id().payer(), now) || view.isolation.refused.contains(r.pool());
+            let down = view.isolation.unanswered.get(r.pool()).is_some_and(|n| *n >= DOWN);
+            let limited = down || view.limited(&pool.list_id().payer(), now) || view.isolation.refused.contains(r.pool());
             if !limited && ready(r, pool, truth.spec.boot_deadline(r.pool()), now) {
                 waiting.insert(r.pool().clone());
             }
