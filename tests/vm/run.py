@@ -30,15 +30,20 @@ def install(missing):
         subprocess.run(["apt-get", "-o", "DPkg::Lock::Timeout=600", *words], env=env, stdout=subprocess.DEVNULL, check=False)
 
 
+def absent():
+    """The packages whose program is not there."""
+    return [package for program, package in NEEDED.items() if not shutil.which(program)]
+
+
 def lacking():
     """What must be installed, as a sentence. Empty: nothing."""
     if platform.system() != "Linux" or platform.machine() != "x86_64":
         return "run it on Linux on x86-64"
-    missing = [package for program, package in NEEDED.items() if not shutil.which(program)]
-    if missing:
-        install(missing)
-        missing = [package for program, package in NEEDED.items() if not shutil.which(program)]
-    if missing:
+    # Twice: apt removes what a package conflicts with, such as a qemu-utils of another release.
+    for _ in range(2):
+        if missing := absent():
+            install(missing)
+    if missing := absent():
         return "apt-get install " + " ".join(missing)
     if not shutil.which("terraform"):
         return "install Terraform 1.11 or newer"
