@@ -116,7 +116,7 @@ async fn the_users_own_list_wins_and_one_that_cannot_be_read_ends_the_start() {
     muster.args(&["--prices", &path]);
     muster.spawn();
     muster.ready().await;
-    let said = prices(&muster, "4 of the 4 prices").await;
+    let said = prices(&muster, "prices that the pools need: 4, of which known: 4").await;
     let own = row(&said, "m7i.large");
     assert!(own.starts_with("m7i.large linux 0.0700 USD 0.0450 USD mine.yaml of 2026-10-01, AWS of "), "{own}");
     let manifests = muster.manifests().display().to_string();

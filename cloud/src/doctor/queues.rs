@@ -190,7 +190,7 @@ mod tests {
         }
         let news = Facts { retention_s: 3600, receives: Some(10), ..good() };
         assert_eq!(judge(Purpose::Ec2Events, URL, &news).verdict, Verdict::Ok, "old notifications are no news");
-        assert!(judge(Purpose::DeadLetters, URL, &good()).seen.contains("3 messages lie in"));
+        assert!(judge(Purpose::DeadLetters, URL, &good()).seen.contains("holds 3 messages"));
     }
 
     #[test]
