@@ -19,12 +19,13 @@ pub enum Route {
     Foreign(Foreign),
 }
 
-/// Finds the pool that takes the job: the lowest `priority`, then the fewest labels that the job does not ask for, then the name.
+/// Finds the pool that takes the job: the lowest `priority`, then the fewest labels that the job does not ask for, then the name. A
+/// pool that is switched off (`capacity.max: 0`) takes only what no other pool takes.
 pub fn route(spec: &Spec, event: &JobEvent) -> Route {
     if event.labels.is_empty() {
         return without_labels(spec, event);
     }
-    let mut best: Option<(u32, usize, &PoolName)> = None;
+    let mut best: Option<(bool, u32, usize, &PoolName)> = None;
     let mut nearest: Option<(usize, &PoolName, Misfit)> = None;
     let mut barred: Option<&PoolName> = None;
     for (name, pool) in &spec.pools {
@@ -38,7 +39,7 @@ pub fn route(spec: &Spec, event: &JobEvent) -> Route {
         match misfit(pool, &event.labels) {
             None => {
                 let extra = pool.spec.labels.len().saturating_sub(event.labels.len());
-                let rank = (pool.spec.priority, extra, name);
+                let rank = (pool.spec.capacity.max == 0, pool.spec.priority, extra, name);
                 if best.is_none_or(|b| rank < b) {
                     best = Some(rank);
                 }
@@ -50,7 +51,7 @@ pub fn route(spec: &Spec, event: &JobEvent) -> Route {
             }
         }
     }
-    if let Some((_, _, name)) = best {
+    if let Some((.., name)) = best {
         return Route::Pool(name.clone());
     }
     let asks = event.labels.iter().any(|l| asks_for_own(l));
@@ -173,6 +174,15 @@ mod tests {
         let s = spec([pool("b", &["self-hosted", "linux"]), pool("a", &["self-hosted", "linux"]), cheap]);
         assert_eq!(route(&s, &job(&["linux"])), to("cheap"));
         assert_eq!(route(&spec([pool("b", &["linux"]), pool("a", &["linux"])]), &job(&["linux"])), to("a"));
+    }
+
+    #[test]
+    fn a_pool_that_is_switched_off_takes_only_what_no_other_takes() {
+        let (mut off, on) = (pool("a", &["self-hosted", "linux"]), pool("b", &["self-hosted", "linux"]));
+        off.1.spec.capacity.max = 0;
+        off.1.spec.priority = 0;
+        assert_eq!(route(&spec([off.clone(), on]), &job(&["self-hosted", "linux"])), to("b"));
+        assert_eq!(route(&spec([off]), &job(&["self-hosted", "linux"])), to("a"));
     }
 
     #[test]
