@@ -140,6 +140,8 @@ faults! {
     OddRefusal: "odd_refusal", 0.08;
     /// GitHub answers 503 to all that one App asks, for some minutes.
     AppErrors: "app_errors", 0.04;
+    /// A list shows all its runners offline. The next one does not.
+    AllOffline: "all_offline", 0.05;
 }
 
 /// The number of kinds.

@@ -50,6 +50,8 @@ pub struct Registry {
     used: BTreeMap<(Payer, Resource), (Time, u32)>,
     /// Until when the secondary rate limit holds.
     limited: BTreeMap<Payer, Time>,
+    /// The lists that showed all runners offline the last time.
+    offline: BTreeSet<List>,
     rng: Rng,
 }
 
@@ -131,6 +133,7 @@ impl Registry {
             next: 0,
             used: BTreeMap::new(),
             limited: BTreeMap::new(),
+            offline: BTreeSet::new(),
             rng: Rng::new(seed, "registry"),
         }
     }
@@ -365,14 +368,24 @@ impl Registry {
         let now = nature.now();
         let (members, version) = self.lists.entry(list.clone()).or_default();
         let (missing, shifted) = (nature.strikes(Fault::MissingRow), nature.strikes(Fault::ShiftedPage));
-        let mut truth = missing.is_none() && shifted.is_none();
+        let offline = nature.strikes(Fault::AllOffline).is_some() && !self.offline.remove(list);
+        if offline {
+            self.offline.insert(list.clone());
+        }
+        let mut truth = missing.is_none() && shifted.is_none() && !offline;
         let mut rows = Vec::with_capacity(members.len());
         for id in members.iter() {
             let Some(r) = self.runners.get(id).filter(|r| r.name.cluster == cluster) else { continue };
             let busy = r.said_busy(now);
             truth &= busy == r.busy();
             let labels = Arc::clone(&r.listed_labels);
-            rows.push(RunnerSighting { id: *id, name: r.name.clone(), online: r.online, busy, labels });
+            rows.push(RunnerSighting {
+                id: *id,
+                name: r.name.clone(),
+                online: r.online && !offline,
+                busy: busy && !offline,
+                labels,
+            });
         }
         let whole = rows.len();
         if let Some(mut size) = missing {

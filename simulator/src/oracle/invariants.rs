@@ -166,6 +166,12 @@ impl Oracle {
 
     /// Truth: no more jobs are held by idle runners than runners sat idle. A list that shows a busy runner as idle misleads muster.
     fn look_at_held_jobs(&mut self, truth: Truth<'_>, now: Time) {
+        let registered = |m: &Machine| m.runner().and_then(|runner| truth.github.registrations().get(&runner));
+        let online = |id: &InstanceId| truth.machines.get(id).and_then(registered).is_some_and(|r| r.online);
+        self.online.retain(|id, _| online(id));
+        for (id, _) in truth.cloud.instances().iter().filter(|(id, i)| i.live() && online(id)) {
+            self.online.entry(id.clone()).or_insert(now);
+        }
         let fresh = |id: &InstanceId| truth.machines.get(id).is_some_and(Machine::fresh);
         self.idle.retain(|id, _| fresh(id));
         for (id, instance) in truth.cloud.instances().iter().filter(|(id, _)| fresh(id)) {

@@ -74,6 +74,8 @@ pub enum Invariant {
     Vain,
     /// No job waits because of a hold for longer than 45 minutes after GitHub would give the job to a runner.
     Wait,
+    /// No runner is asked to end as offline that has been online for a minute.
+    Works,
     /// What happens in one pool, App, market or account limit delays another pool's single need by at most one round of the
     /// budget that they share (see [`isolation`]).
     Isolation,
@@ -104,6 +106,7 @@ impl Invariant {
             Invariant::Truth => "truth",
             Invariant::Vain => "vain",
             Invariant::Wait => "wait",
+            Invariant::Works => "works",
             Invariant::Isolation => "isolation",
             Invariant::Sound => "sound",
         }
@@ -178,6 +181,8 @@ pub struct Oracle {
     idle: BTreeMap<InstanceId, Time>,
     /// The runners of each pool that sat idle for long, at any time.
     sat_idle: BTreeMap<PoolName, BTreeSet<InstanceId>>,
+    /// Since when each instance's runner is online, as far as the checks saw.
+    online: BTreeMap<InstanceId, Time>,
     /// What EC2 has refused of late, or taken back.
     refused: Vec<isolation::Refused>,
     /// Since when each pool has had room and launched nothing.

@@ -2,11 +2,13 @@
 //! sends an effect. It is forgotten when the process dies, because the process forgets it, too.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use muster_reconciler::effect::{Action, Effect, Input, JobMessage, Outcome, Resource, Source, Swept};
 use muster_reconciler::event::JobState;
 use muster_reconciler::ids::{EffectId, InstanceId, JobId, ListId as List, MessageId, Payer, RunnerName};
 use muster_reconciler::manifest::Limits;
+use muster_reconciler::reason::{Reason, StepReason};
 use muster_reconciler::time::{Time, human};
 
 use super::isolation::Isolation;
@@ -209,6 +211,9 @@ impl Oracle {
             Action::Drain(ids) | Action::DeleteSecrets(ids) => {
                 self.judge_ours(ids, now);
                 self.judge_look(api(&effect.action), now);
+                if let (Action::Drain(_), Reason::Steps(whys)) = (&effect.action, &effect.reason) {
+                    self.judge_offline(ids.iter().zip(whys), now);
+                }
             }
             Action::Terminate(ids) => {
                 let ids = ids.clone();
@@ -234,6 +239,16 @@ impl Oracle {
                 self.process_view.asked.insert(effect.id, now);
             }
             Action::Configure(_) | Action::Redeliver { .. } | Action::Messages(..) => {}
+        }
+    }
+
+    /// Works: a runner that is asked to end as offline is so, or came online within the last minute.
+    fn judge_offline<'a>(&mut self, steps: impl Iterator<Item = (&'a InstanceId, &'a StepReason)>, now: Time) {
+        for (id, _) in steps.filter(|(_, why)| **why == StepReason::OnlineNoMore) {
+            if let Some(since) = self.online.get(id).filter(|since| now.since(**since) >= Duration::from_secs(60)) {
+                let what = format!("{id} is asked to end as offline, and is online since {}", human(now.since(*since)));
+                self.blame(Invariant::Works, now, what);
+            }
         }
     }
 
