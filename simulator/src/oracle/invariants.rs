@@ -16,7 +16,7 @@ use super::harm::OLD_NEWS;
 use super::{Invariant, Oracle, Truth};
 use crate::faults::Fault;
 use crate::github::TrueHold;
-use crate::instances::Machine;
+use crate::instances::{BootStage, Machine};
 
 /// How often the world is checked.
 pub(crate) const CHECK_EVERY: Duration = Duration::from_secs(30);
@@ -166,10 +166,8 @@ impl Oracle {
 
     /// Truth: no more jobs are held by idle runners than runners sat idle. A list that shows a busy runner as idle misleads muster.
     fn look_at_held_jobs(&mut self, truth: Truth<'_>, now: Time) {
-        let registered = |m: &Machine| m.runner().and_then(|runner| truth.github.registrations().get(&runner));
-        let online = |id: &InstanceId| truth.machines.get(id).and_then(registered).is_some_and(|r| r.online);
-        self.online.retain(|id, _| online(id));
-        for (id, _) in truth.cloud.instances().iter().filter(|(id, i)| i.live() && online(id)) {
+        self.online.retain(|id, _| truth.online(id));
+        for (id, _) in truth.cloud.instances().iter().filter(|(id, i)| i.live() && truth.online(id)) {
             self.online.entry(id.clone()).or_insert(now);
         }
         let fresh = |id: &InstanceId| truth.machines.get(id).is_some_and(Machine::fresh);
@@ -306,6 +304,14 @@ impl Oracle {
 }
 
 impl Truth<'_> {
+    /// Whether the instance's runner is connected to GitHub, and may have a job or get one.
+    pub(crate) fn online(&self, id: &InstanceId) -> bool {
+        // GitHub forgets a runner for one job when the job is over.
+        let works = |m: &&Machine| m.fresh() || matches!(m.stage(), BootStage::Working(_));
+        let registered = |m: &Machine| m.runner().and_then(|runner| self.github.registrations().get(&runner));
+        self.machines.get(id).filter(works).and_then(registered).is_some_and(|r| r.online)
+    }
+
     /// Whether the reason that blocks a pool with room is true, as far as the ground truth tells.
     fn is_so(&self, blocked: &Blocked, pool: &PoolName, now: Time) -> bool {
         match blocked {

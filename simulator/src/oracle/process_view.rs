@@ -15,6 +15,7 @@ use super::isolation::Isolation;
 use super::retry::Retries;
 use super::{Invariant, Oracle, Truth};
 use crate::capacity::TokenBucket;
+use crate::faults::Fault;
 use crate::request::{Request, api, counts_against};
 
 /// What one process knows.
@@ -211,8 +212,10 @@ impl Oracle {
             Action::Drain(ids) | Action::DeleteSecrets(ids) => {
                 self.judge_ours(ids, now);
                 self.judge_look(api(&effect.action), now);
-                if let (Action::Drain(_), Reason::Steps(whys)) = (&effect.action, &effect.reason) {
-                    self.judge_offline(ids.iter().zip(whys), now);
+                // A row that is missing from several lists misleads muster.
+                let misled = [Fault::MissingRow, Fault::ShiftedPage].iter().any(|fault| truth.nature.luck.count(*fault) > 0);
+                if let (Action::Drain(_), Reason::Steps(whys), false) = (&effect.action, &effect.reason, misled) {
+                    self.judge_offline(ids.iter().zip(whys).filter(|(id, _)| truth.online(id)), now);
                 }
             }
             Action::Terminate(ids) => {
