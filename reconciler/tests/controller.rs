@@ -20,7 +20,9 @@ use scene::{BEGIN, Scene, linux, pool, secs};
 /// Why each draining runner was asked to end.
 fn drain_reasons(scene: &Scene) -> Vec<StepReason> {
     let why = |code| match code {
-        Code::Runner(Standing::DrainAsked { why, .. } | Standing::DrainUnanswered { why, .. } | Standing::DrainRefused { why, .. }) => why,
+        Code::Runner(
+            Standing::DrainAsked { why, .. } | Standing::DrainUnanswered { why, .. } | Standing::DrainRefused { why, .. },
+        ) => why,
         _ => None,
     };
     scene.core.seen().runners(scene.now).into_iter().filter_map(|r| why(r.code)).collect()
