@@ -165,7 +165,7 @@ async fn plan_says_what_would_be_done_and_changes_nothing() {
     let answer: Value = serde_json::from_str(&out).expect("JSON");
     assert!(answer["jobs"].as_str().is_some_and(|j| j.starts_with("3 jobs")), "{answer}");
     let pool = &answer["pools"][0];
-    assert!(pool["reason"].as_str().is_some_and(|r| r.contains("max is reached")), "{answer}");
+    assert!(pool["reason"].as_str().is_some_and(|r| r.contains("has reached its max")), "{answer}");
 
     // The same world with room for more, which is a launch of two. Only the plan's own copy of the manifests is changed.
     let copy = tempfile::tempdir().expect("a directory");
@@ -247,7 +247,7 @@ async fn explain_says_where_things_stand_and_what_an_instance_said_of_its_end() 
     let (code, out, err) = explain(format!("job/{}", jobs[1])).await;
     assert!(code == 0 && out.contains("queued") && out.contains("pool linux"), "{out}{err}");
     let (code, out, err) = explain("pool/linux".into()).await;
-    assert!(code == 0 && out.contains("2 wanted") && out.contains("max is reached"), "{out}{err}");
+    assert!(code == 0 && out.contains("2 wanted") && out.contains("has reached its max"), "{out}{err}");
     let (code, out, err) = explain(format!("runner/{id}")).await;
     assert!(code == 0 && out.starts_with(&format!("runner {id}: ")) && !out.contains("console"), "{out}{err}");
     for nothing in ["job/1", "pool/none"] {
