@@ -1,4 +1,4 @@
-//! One step of the core with a dirty pool at 10,000 runners and 10,000 queued jobs, and what the core weighs then.
+//! One step of the core with a marked pool at 10,000 runners and 10,000 queued jobs, and how much memory the core takes.
 //!
 //! `cargo bench --no-default-features --bench step`. Prints figures; asserts none.
 
@@ -25,7 +25,7 @@ fn main() {
     let mut plan_only = Vec::new();
     for round in 0..ROUNDS {
         now = now + Duration::from_millis(60);
-        // One event makes the pool dirty; 50 ms later it is planned.
+        // One event marks the pool; 50 ms later it is planned.
         core.step(now, Input::Messages(vec![job(JOBS + u64::from(round))]));
         now = now + Duration::from_millis(51);
         let began = Instant::now();
@@ -45,7 +45,7 @@ fn main() {
     sweep_times.sort();
     println!("core at {RUNNERS} runners and {JOBS} queued jobs");
     println!(
-        "  step with the dirty pool: median {:?}, worst of {ROUNDS} {:?}",
+        "  step with the marked pool: median {:?}, worst of {ROUNDS} {:?}",
         plan_only[plan_only.len() / 2],
         plan_only[plan_only.len() - 1]
     );

@@ -4,14 +4,17 @@
 //! In the order of the data: `http` (webhook) -> `outbox` -> SQS -> `muster_cloud::ingest` -> `muster_cloud::driver` (the core).
 #![forbid(unsafe_code)]
 
+// What a user starts.
 pub mod cli;
 
+// The way of a webhook, and the admin listener.
 pub mod http;
 pub mod outbox;
 
+// A forecast, without AWS.
+pub mod simulate;
+
+// What these share, and what systemd is told.
+pub mod plot;
 #[cfg(unix)]
 pub mod supervisor;
-
-pub mod plot;
-
-pub mod simulate;

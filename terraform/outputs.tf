@@ -4,7 +4,7 @@ output "webhook_url" {
 }
 
 output "controller_url" {
-  description = "For MUSTER_CONTROLLER and Prometheus: the admin listener's name within the VPC, with host = \"ecs\" and admin_cidrs; else null."
+  description = "For MUSTER_CONTROLLER and Prometheus: the URL of the admin listener within the VPC. Null without admin_cidrs, or with host = \"ec2\"."
   value       = module.controller.admin_url
 }
 
@@ -14,7 +14,7 @@ output "manifests" {
 }
 
 output "manifest_texts" {
-  description = "For `modules/validate`: the manifests by file as they are uploaded, with stand-ins for the queues' URLs and for the subnets of `pools`, which an apply may have yet to make."
+  description = "For `modules/validate`: the manifests by file as they are uploaded. Stand-ins replace the queues' URLs and the subnets of `pools`, because these may not exist before the apply."
   value       = merge(module.manifests.texts_at_plan, { "terraform-controller.yaml" = yamlencode(local.controller_at_plan) })
 }
 
@@ -24,7 +24,7 @@ output "region" {
 }
 
 output "secret_commands" {
-  description = "Fill each secret with its command, once: file://PATH is the private key as GitHub hands it out, or a file with the webhook secret, the personal access token or the admin token and no line break."
+  description = "The command that fills each secret; run each once. file://PATH is the private key's file from GitHub, or a file that holds the webhook secret, the personal access token or the admin token without a line break."
   value       = [for name in local.own_parameters : "aws ssm put-parameter --region ${local.region} --overwrite --type SecureString${local.kms_key_arn == null ? "" : " --key-id ${local.kms_key_arn}"} --name ${name} --value file://PATH"]
 }
 
@@ -34,7 +34,7 @@ output "secret_parameters" {
 }
 
 output "bucket" {
-  description = "Bucket of runner binaries and manifests."
+  description = "The bucket of runner binaries and manifests."
   value       = module.storage.bucket
 }
 
@@ -44,7 +44,7 @@ output "queues" {
 }
 
 output "launch_templates" {
-  description = "Launch template of each pool."
+  description = "The launch template of each pool."
   value       = { for name, pool in module.pool : name => pool.template }
 }
 
@@ -59,12 +59,12 @@ output "role_arns" {
 }
 
 output "policies" {
-  description = "What each role may do, as JSON. `operator` is attached to nothing: give it to people who run `muster plan` and `muster doctor`."
+  description = "What each role may do, as JSON. The module attaches `operator` to nobody: give it to people who run `muster plan` and `muster doctor`."
   value       = merge(module.controller.policies, { for name, pool in module.pool : "runner ${name}" => pool.policy })
 }
 
 output "security_group_ids" {
-  description = "Security group of each pool's instances."
+  description = "The security group of each pool's instances."
   value       = { for name, pool in module.pool : name => pool.security_group_id }
 }
 

@@ -1,5 +1,5 @@
 variable "cluster" {
-  description = "Names the cluster: part of every resource's and every runner's name, and the tag `muster:cluster`. Changing it replaces everything. IAM's names hold in all regions: two clusters of one account need two names, in two regions too."
+  description = "The cluster's name. It is part of the name of every resource and every runner, and the value of the tag `muster:cluster`. A change of it replaces everything. IAM's names hold in all regions, so two clusters of one account need two names even in two regions."
   type        = string
 
   validation {
@@ -9,7 +9,7 @@ variable "cluster" {
 }
 
 variable "manifests" {
-  description = "Directory of muster's manifests: GitHubApps and RunnerPools, and a Controller if its defaults are to be changed (its name, region, queues and bucket are Terraform's). It must be there at plan. Leave it out if `pools` and `github_apps` say it all."
+  description = "Directory of muster's manifests: GitHubApps and RunnerPools, and a Controller if you change its defaults (Terraform writes its name, region, queues and bucket). The directory must exist at plan. Leave it out if `pools` and `github_apps` say everything."
   type        = string
   default     = null
 
@@ -23,8 +23,8 @@ variable "controller" {
   description = <<-EOT
     What muster itself runs on.
     - `host`: `ecs` (Fargate, default) or `ec2` (one small machine under systemd, in an auto scaling group of one).
-    - `subnet_ids`: where it runs; it needs a way out to AWS and GitHub on port 443.
-    - `link_subnet_ids`: with the ingress `service`: where API Gateway's VPC link ends, in the same VPC. Default: those of `subnet_ids` whose zone has VPC links, which some zones lack (such as use1-az3, euw3-az2, usw1-az2).
+    - `subnet_ids`: the subnets that muster runs in. From there, muster must reach AWS and GitHub on port 443.
+    - `link_subnet_ids`: with the ingress `service`: the subnets in which API Gateway's VPC link ends, in the same VPC. Some zones have no VPC links (such as use1-az3, euw3-az2, usw1-az2). Default: those of `subnet_ids` whose zone has them.
     - `image`: ecs: the container image (see `Dockerfile`), in your registry.
     - `binary`: ec2: `s3://BUCKET/KEY` of the binary; default `bin/muster-ARCHITECTURE` in the module's bucket.
     - `architecture`: `arm64` (default) or `x64`.
@@ -32,10 +32,10 @@ variable "controller" {
     - `instance_type`: ec2: default `t4g.micro`, or `t3.micro` on x64.
     - `assign_public_ip`: false by default; true in a public subnet without NAT.
     - `webhook_replicas`: ecs with the ingress `service`: 1 to 10, 2 by default.
-    - `admin_cidrs`: who may reach metrics and dashboard, which have no authentication; nobody by default.
-    - `log`: filter of the log, `info` by default.
-    - `environment`: more variables for muster's process, such as OTEL_EXPORTER_OTLP_ENDPOINT (port 443 only: no other is open on the way out).
-      No secrets: they show in the plan.
+    - `admin_cidrs`: the address ranges that may reach the metrics and the live page, which have no authentication; none by default.
+    - `log`: the filter of the log; `info` by default.
+    - `environment`: more variables for muster's process, such as OTEL_EXPORTER_OTLP_ENDPOINT (on port 443, because muster may reach no other port).
+      Write no secrets here, because the plan shows the values.
     - `policy_arns`: further managed policies for its roles, such as AmazonSSMManagedInstanceCore; none by default.
   EOT
   type = object({
@@ -120,7 +120,7 @@ variable "controller" {
 }
 
 variable "ingress" {
-  description = "How GitHub's webhooks come in. `service`: API Gateway, a VPC link, muster's webhook role, which verifies and routes before anything is queued. `direct`: API Gateway puts raw deliveries on the queue and the controller verifies them; nothing else runs, and anybody who knows the URL can fill the queue."
+  description = "How GitHub's webhooks come in. `service`: through API Gateway and a VPC link to muster's webhook role, which verifies and routes a delivery before it queues anything. `direct`: API Gateway puts raw deliveries on the queue, and the controller verifies them. With `direct` nothing else runs, and anybody who knows the URL can fill the queue."
   type        = string
   default     = "service"
 
@@ -132,11 +132,11 @@ variable "ingress" {
 
 variable "pool_defaults" {
   description = <<-EOT
-    What every pool's launch template has beyond its manifest; `pools` changes it for one pool.
-    - `ami`: one of `id`, `ssm_parameter` (a parameter that holds an AMI's id) and `filter` (name pattern and owners; the newest is taken). Default: Amazon's newest AL2023, or Windows Server 2022. Resolved at each plan. A Linux image needs curl 7.86 or newer, and tar.
-    - `root_volume`: gp3, encrypted: `size` in GiB (8 to 16384; default 50), `iops` (3000 to 16000; default 3000), `throughput` in MiB/s (125 to 1000; default 125), `kms_key_arn` (default: the account's key for EBS; another's policy must let this account and AWSServiceRoleForEC2Spot use it).
+    What the launch template of every pool has beyond the pool's manifest. `pools` changes it for one pool.
+    - `ami`: one of `id`, `ssm_parameter` (a parameter that holds an AMI's id) and `filter` (name pattern and owners; the newest image is taken). Default: Amazon's newest AL2023, or Windows Server 2022. Each plan looks the image up again. A Linux image needs curl 7.86 or newer, and tar.
+    - `root_volume`: gp3, encrypted: `size` in GiB (8 to 16384; default 50), `iops` (3000 to 16000; default 3000), `throughput` in MiB/s (125 to 1000; default 125), `kms_key_arn` (default: the account's key for EBS; the policy of any other key must let this account and AWSServiceRoleForEC2Spot use the key).
     - `associate_public_ip_address`: false by default; true in a public subnet without NAT.
-    - `security_group_ids`: beside the pool's own.
+    - `security_group_ids`: security groups besides the pool's own.
     - `policy_arns`: further managed policies for the instances' role. Jobs can use them.
     - `detailed_monitoring`: false by default.
   EOT
@@ -167,8 +167,8 @@ variable "pool_defaults" {
 
 variable "pools" {
   description = <<-EOT
-    Pools by name, for values that Terraform knows, such as `{ linux = { instance = { subnets = module.vpc.private_subnets } } }`. Each takes the fields of a RunnerPool's `spec` (docs/manifests.md) and those of `pool_defaults`.
-    A pool that `manifests` has, too, is changed by the fields that are written here; a pool that it lacks is made. A value may be known after the apply only; names, and how many subnets there are, must be known at plan.
+    Pools by name, for values that Terraform knows, such as `{ linux = { instance = { subnets = module.vpc.private_subnets } } }`. Each pool takes the fields of a RunnerPool's `spec` (docs/manifests.md) and those of `pool_defaults`.
+    For a pool that is also in `manifests`, these fields replace the directory's; a pool that is not there is made. A value may become known only at the apply. The pools' names and the number of subnets must be known at plan.
   EOT
   type        = any
   default     = {}
@@ -195,7 +195,7 @@ variable "github_apps" {
 }
 
 variable "foreign_runner_role_arns" {
-  description = "Roles of launch templates that a pool names by `instance.launchTemplate` and that are not made here: the controller may pass them. Tag such a template `muster:cluster`."
+  description = "ARNs of the instance roles in launch templates that a pool names by `instance.launchTemplate` and that this module does not make. The controller may pass these roles. Tag such a template `muster:cluster`."
   type        = list(string)
   default     = []
 
@@ -206,7 +206,7 @@ variable "foreign_runner_role_arns" {
 }
 
 variable "prices" {
-  description = "A price list as YAML (docs/simulate.md, Prices), such as `file(\"prices.yaml\")` or `module.prices.list` of `modules/prices`: for what the controller may not or cannot ask AWS itself. Its role may, so none is needed."
+  description = "A price list as YAML (docs/simulate.md, Prices). The controller uses it for prices that it cannot read from AWS. The role that the module makes can read AWS's prices, so most clusters need no list."
   type        = string
   default     = null
 
@@ -217,7 +217,7 @@ variable "prices" {
 }
 
 variable "bucket" {
-  description = "Name of the bucket that is made. Default: `CLUSTER-muster-ACCOUNT-REGION`."
+  description = "The name of the bucket that the module makes. Default: `CLUSTER-muster-ACCOUNT-REGION`."
   type        = string
   default     = null
 
@@ -228,13 +228,13 @@ variable "bucket" {
 }
 
 variable "create_kms_key" {
-  description = "Make a customer KMS key for queues, bucket, logs and the GitHub App's secrets. About 1 USD a month and a price per request. Instances' own secrets stay with the account's key for SSM."
+  description = "Makes a customer KMS key for the queues, the bucket, the logs and the GitHub App's secrets. The key costs about 1 USD a month, and a price for each request. The account's key for SSM still encrypts the instances' own secrets."
   type        = bool
   default     = false
 }
 
 variable "kms_key_arn" {
-  description = "A customer KMS key that exists, instead. Its policy must let events.amazonaws.com and logs.REGION.amazonaws.com use it."
+  description = "The ARN of an existing customer KMS key, in place of `create_kms_key`. Its policy must let events.amazonaws.com and logs.REGION.amazonaws.com use it."
   type        = string
   default     = null
 
@@ -249,7 +249,7 @@ variable "kms_key_arn" {
 }
 
 variable "alarms" {
-  description = "`actions`: ARNs that are told of alarms (SNS topics); none by default. `oldest_job_seconds`: the alarm on the jobs queue rings when a job has waited so long: 60 to 86400, 1800 by default. A pool that is full makes it ring, too."
+  description = "`actions`: the ARNs of SNS topics that alarms are sent to; none by default. `oldest_job_seconds`: after a job has waited this many seconds (60 to 86400; default 1800), the alarm on the jobs queue fires. A full pool makes the alarm fire, too."
   type = object({
     actions            = optional(list(string), [])
     oldest_job_seconds = optional(number, 1800)
@@ -267,7 +267,7 @@ variable "alarms" {
 }
 
 variable "log_retention_days" {
-  description = "How long logs are kept, in days; 0: for ever."
+  description = "For how many days logs are kept; 0: for ever."
   type        = number
   default     = 365
 
@@ -300,13 +300,13 @@ variable "permissions_boundary" {
 }
 
 variable "create_spot_service_linked_role" {
-  description = "Make the account's role for spot. Needed once in an account that has never used spot; fails where it exists."
+  description = "Makes the service-linked role that spot needs. Set this once in an account that has never used spot. The apply fails if the role exists."
   type        = bool
   default     = false
 }
 
 variable "tags" {
-  description = "On every resource, beside `muster:cluster`. 40 at most."
+  description = "Tags for every resource, besides `muster:cluster`; at most 40."
   type        = map(string)
   default     = {}
 

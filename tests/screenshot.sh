@@ -45,7 +45,7 @@ until_true() {
 }
 
 has_address() {
-    url=$(sed -n 's/^ *dashboard *//p' "$work/out")
+    url=$(sed -n 's/^ *live page *//p' "$work/out")
     [ -n "$url" ]
 }
 

@@ -85,10 +85,10 @@ pub fn answer(effect: &Effect) -> Option<Outcome> {
     }))
 }
 
-/// When it all begins.
+/// The time of the first step.
 pub const BEGIN: Time = Time::from_millis(1_800_000_000_000);
 
-/// A core that has taken all of it in, planned, and seen its first sweeps; and how long each sweep took.
+/// A core that knows the crowd, has planned it and has had its first sweeps. The second value is how long each sweep took.
 pub fn core() -> (Controller, Vec<Duration>) {
     let mut core = Controller::new("bench", BEGIN);
     let mut todo = core.step(BEGIN, Input::Spec(Arc::new(spec())));

@@ -14,8 +14,8 @@ use muster_reconciler::failure::{Failure, FailureKind};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::act::Hands;
 use crate::clock::Clock;
+use crate::executor::Executor;
 use crate::otlp::Traces;
 
 /// How long a stop waits for effects under way. The whole process has 10 s.
@@ -44,7 +44,7 @@ pub struct Channels {
 pub async fn run(
     mut controller: Controller,
     clock: Clock,
-    hands: Hands,
+    executor: Executor,
     mut from: Channels,
     metrics: Arc<Metrics>,
     traces: Option<Traces>,
@@ -92,7 +92,7 @@ pub async fn run(
             }
         }
         for effect in effects {
-            start(effect, &hands, &answers);
+            start(effect, &executor, &answers);
         }
         log(&controller, &mut logged);
         // The loop ends only after everybody who may hand in messages has ended. Messages that arrive now are released, not
@@ -139,15 +139,15 @@ fn log(controller: &Controller, logged: &mut u64) {
     *logged = controller.seen().last_event();
 }
 
-fn start(effect: Effect, hands: &Hands, answers: &mpsc::UnboundedSender<(muster_reconciler::ids::EffectId, Outcome)>) {
+fn start(effect: Effect, executor: &Executor, answers: &mpsc::UnboundedSender<(muster_reconciler::ids::EffectId, Outcome)>) {
     say(&effect);
-    let (hands, answers) = (hands.clone(), answers.clone());
+    let (executor, answers) = (executor.clone(), answers.clone());
     tokio::spawn(async move {
         let effect = Arc::new(effect);
         let asked = effect.clone();
         // The adapter runs in a task of its own. If it panics, the effect still gets an outcome, and the core does not wait
         // for ever.
-        let work = tokio::spawn(async move { hands.carry_out(&asked.action, &asked.reason.to_string()).await });
+        let work = tokio::spawn(async move { executor.carry_out(&asked.action, &asked.reason.to_string()).await });
         let late = work.abort_handle();
         let deadline = if matches!(effect.action, Action::Sweep(_)) { SWEEP_DEADLINE } else { EFFECT_DEADLINE };
         let outcome = match tokio::time::timeout(deadline, work).await {

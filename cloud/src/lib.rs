@@ -1,7 +1,8 @@
-//! muster's hands: everything that asks AWS or GitHub, or changes something there. Decisions are made in `muster_reconciler`.
+//! Everything that asks AWS or GitHub, or changes something there. Decisions are made in `muster_reconciler`.
 //!
-//! In the order of the data: the manifests and secrets that say where to look; SQS -> [`ingest`] -> [`driver`] (the core) -> [`act`]
-//! -> [`aws`] and [`github`]; and beside this loop what else needs them: traces, prices, the runner's cache, and `muster doctor`.
+//! In the order of the data: the manifests and secrets say where to look. Then SQS -> [`ingest`] -> [`driver`] (the core) ->
+//! [`executor`] -> [`aws`] and [`github`]. Besides this loop, the crate has what else asks AWS or GitHub: traces, prices, the cache
+//! of runner binaries, and `muster doctor`.
 #![forbid(unsafe_code)]
 
 pub mod manifests;
@@ -13,7 +14,7 @@ pub mod ingest;
 pub mod clock;
 pub mod driver;
 
-pub mod act;
+pub mod executor;
 
 pub mod aws;
 pub mod github;

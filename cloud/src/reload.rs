@@ -13,7 +13,7 @@ use secrecy::SecretString;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::act::Hands;
+use crate::executor::Executor;
 use crate::github::{Credentials, GitHub};
 use crate::manifests::Manifests;
 use crate::secrets::Secrets;
@@ -45,7 +45,7 @@ pub struct Controlled {
     /// The inputs of the core.
     pub inputs: mpsc::Sender<Input>,
     /// Gets the new GitHub clients.
-    pub hands: Hands,
+    pub executor: Executor,
     /// The Apps and tokens in force.
     pub credentials: Vec<Credentials>,
     /// Where GitHub's rate limits go.
@@ -56,7 +56,7 @@ pub struct Controlled {
 
 impl std::fmt::Debug for Controlled {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Controlled").field("hands", &self.hands).finish_non_exhaustive()
+        f.debug_struct("Controlled").field("executor", &self.executor).finish_non_exhaustive()
     }
 }
 
@@ -170,7 +170,7 @@ impl Controlled {
     /// Uses these Apps from now on. The clients of unchanged Apps keep what they remember: tokens, groups, lists.
     fn take_apps(&mut self, apps: Vec<Credentials>) -> anyhow::Result<()> {
         if apps != self.credentials {
-            self.hands.set_github(GitHub::new(apps.clone(), self.limits.clone(), self.observer.clone())?);
+            self.executor.set_github(GitHub::new(apps.clone(), self.limits.clone(), self.observer.clone())?);
             self.credentials = apps;
             tracing::info!("took over changed GitHub Apps or tokens");
         }

@@ -269,7 +269,7 @@ mod tests {
         let many = labels(&format!("[{}]", vec!["\"l\""; 1_000].join(",")));
         assert_eq!((many.len(), many.last().map(String::as_str)), (100, Some("… and 901 more labels")));
         let long = labels(&format!("[{}]", vec![format!("\"{}\"", "\\u0001".repeat(256)); 50].join(",")));
-        assert!(long.len() < 10 && long.last().is_some_and(|l| l.ends_with("more labels")), "{}", long.len());
+        assert!(long.len() < 10 && long.last().is_some_and(|l| l.contains(" more label")), "{}", long.len());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! anything else.
 
 use muster_reconciler::event::JobEvent;
+use muster_reconciler::reason::count;
 use serde::{Deserialize, Serialize};
 
 /// The version that this release writes. It is also the only one that this release reads.
@@ -110,7 +111,7 @@ pub fn fit_labels(labels: Vec<String>) -> Vec<String> {
         bytes += serde_json::to_string(&label).map_or(0, |json| json.len()) + 1;
         let last = fit.len() + 1 == all;
         if bytes > LABEL_BYTES || (fit.len() + 1 == MAX_LABELS && !last) {
-            fit.push(format!("{CUT} and {} more labels", all - fit.len()));
+            fit.push(format!("{CUT} and {}", count(all - fit.len(), "more label")));
             break;
         }
         fit.push(label);

@@ -13,8 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::metrics::Metrics;
 use crate::prices::{Book, BookView};
 
-/// How much of a gap between two looks is counted at most, because nobody knows what happened in a longer
-/// gap.
+/// The most time that is counted between two looks. Nobody knows what happened in a longer gap.
 const LONGEST_GAP: Duration = Duration::from_secs(120);
 /// The length of a day in milliseconds. Days begin at midnight, UTC.
 const DAY_MS: u64 = 86_400_000;

@@ -98,7 +98,8 @@ pub struct Effect {
     pub id: EffectId,
     /// The calls to make.
     pub action: Action,
-    /// The reason, for people and metrics. Adapters do not read it.
+    /// The reason, for people and metrics. Its sentence also becomes the value of the tag `muster:drain`. No adapter decides
+    /// anything by it.
     pub reason: Reason,
 }
 

@@ -1,4 +1,5 @@
-//! muster's decisions. The modules stand in the order in which data passes through them.
+//! muster's decisions. The groups of modules stand in the order in which data passes through them; inside a group the order is the
+//! alphabet's.
 //!
 //! This crate only decides. [`controller::Controller::step`] takes the time and one input, and returns the effects that the
 //! caller carries out. The core is synchronous and deterministic, so the whole controller also runs in a simulator. The simulator

@@ -5,10 +5,10 @@ use std::time::Duration;
 use crate::controller::Seen;
 use crate::event::JobState;
 use crate::ids::{InstanceId, JobId, PoolName};
-use crate::journal::{Entry, What};
+use crate::journal::Entry;
 use crate::labels::listed;
 use crate::plan::{DRAIN_DEADLINE, END_GRACE};
-use crate::reason::{AwaitedReason, Blocked, JobReason, count};
+use crate::reason::{AwaitedReason, Blocked, EventReason, JobReason, count};
 use crate::runner::{Phase, Runner};
 use crate::time::{Time, human};
 use crate::view::{Awaited, BudgetView, EventView, Explanation, LimitView, Snapshot, State, Switch};
@@ -79,9 +79,9 @@ impl Seen<'_> {
 
     /// All that there is to say about a job. None: nobody has heard of the job, or it is forgotten.
     pub fn explain_job(&self, id: JobId, now: Time) -> Option<Explanation> {
-        let timeline = told(&self.journal.of_job(id));
+        let entries = self.journal.of_job(id);
         let known = self.demand.jobs().get(&id);
-        let mut e = Explanation { timeline, ..self.explanation("job", id, now) };
+        let mut e = Explanation { timeline: told(&entries), ..self.explanation("job", id, now) };
         match known {
             Some(job) => {
                 let view = self.job_view(id, job, now);
@@ -100,8 +100,9 @@ impl Seen<'_> {
             }
             None if e.timeline.is_empty() => return None,
             None => {
-                let last = e.timeline.iter().rev().find(|entry| entry.job == Some(id.0))?;
-                let why = JobReason::Over { conclusion: (last.what == What::JobCompleted).then(|| last.why.clone()) };
+                let last = entries.iter().rev().find(|entry| entry.whom.job == Some(id))?;
+                let conclusion = if let EventReason::Over { conclusion } = &last.why { conclusion.clone() } else { None };
+                let why = JobReason::Over { conclusion };
                 e.state = State::Job(JobState::Completed);
                 (e.reason, e.code) = (why.say(now), why.into());
             }
@@ -117,10 +118,11 @@ impl Seen<'_> {
             Some(runner) => {
                 let view = self.runner_view(id, runner, now);
                 let market = view.market.map(|market| market.as_str().to_owned());
-                let made: Vec<String> = view.instance_type.into_iter().chain(market).collect();
+                let made = view.instance_type.into_iter().chain(market).collect::<Vec<_>>().join(" ");
                 e.state = State::Runner(view.phase);
                 e.facts.push(format!("named {}, of pool {}", view.name, view.pool));
-                e.facts.push(format!("{} known for {}", made.join(" "), human(now.since(runner.first_seen()))).trim().to_owned());
+                let age = human(now.since(runner.first_seen()));
+                e.facts.push(if made.is_empty() { format!("{age} old") } else { format!("{made}, {age} old") });
                 e.facts.extend(view.job.map(|job| format!("seen with job {job}")));
                 (e.reason, e.code) = (view.reason, view.code);
                 e.awaits = self.runner_awaits(runner, now);
@@ -184,7 +186,7 @@ impl Seen<'_> {
         let settings = self.spec.pools.get(r.pool()).map(|p| &p.spec.runner);
         let mut all = match r.phase(deadline, now) {
             Phase::Launching | Phase::Booting | Phase::Configured => {
-                vec![AwaitedReason::BootDeadline.by(r.first_seen() + deadline)]
+                vec![AwaitedReason::BootDeadline.by(r.boot_due(deadline))]
             }
             Phase::Idle => {
                 let timeout = settings.map_or(Duration::ZERO, |s| s.idle_timeout.get());

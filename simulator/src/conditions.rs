@@ -62,8 +62,8 @@ macro_rules! conditions {
         #[serde(rename_all = "camelCase")]
         pub struct Conditions {
             $($(#[$doc])* pub $name: $kind,)*
-            /// How long after its loss a person queues a lost job again. muster does not. None: a job that was lost with
-            /// its instance stays lost.
+            /// How long after a job was lost a person queues it again; muster does not. None: a job that was lost with its
+            /// instance stays lost.
             pub rerun_lost_after: Option<Span>,
         }
 
@@ -72,7 +72,7 @@ macro_rules! conditions {
         #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
         pub struct Overrides {
             $($(#[$doc])* pub $name: Option<$kind>,)*
-            /// How long after its loss a person queues a job again that was lost with its instance.
+            /// How long after a job was lost with its instance a person queues it again.
             pub rerun_lost_after: Option<Span>,
         }
 

@@ -94,14 +94,14 @@ pub enum Judged {
         /// How many more instances a crash may cost.
         spare: u64,
     },
-    /// Only the invariants are judged. A crash changes what meets which fault, and what an operator's change or a cancelled
-    /// job meets, so the two ends may differ rightly.
+    /// Only the invariants are judged. After a crash, a fault, an operator's change or a cancellation may hit another job or
+    /// runner, so a different end is no error.
     ByInvariants,
 }
 
 impl Judged {
-    /// How a scenario is judged of which nothing more is known. If nothing strikes and nobody interferes, its end is
-    /// compared. One instance may be replaced, because its registration was lost with the process.
+    /// The rule for a scenario without a rule of its own. Without faults, changes and cancellations, its end must equal the
+    /// reference's. One instance may be replaced, because its registration was lost with the process.
     pub fn of(scenario: &Scenario) -> Judged {
         let calm = match &scenario.faults {
             Schedule::Drawn(rates) => rates.present().next().is_none(),

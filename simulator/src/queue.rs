@@ -22,7 +22,7 @@ const BATCH: usize = 10;
 /// A receive call draws from this many of the messages that have waited longest. SQS keeps no order, but it forgets no
 /// message.
 const DRAWN_FROM: usize = 40;
-/// The redrive policy: a message that was received more often becomes a dead letter. The README asks for a large number.
+/// The redrive policy: a message that was received more often becomes a dead letter. docs/by-hand.md asks for a large number.
 const MAX_RECEIVES: u32 = 200;
 
 /// The job queue.

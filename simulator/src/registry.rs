@@ -25,7 +25,8 @@ const fn hourly(resource: Resource) -> u32 {
 }
 /// With fewer requests than this left, a burst of instances cannot be configured.
 const SHORT: u32 = 500;
-/// After how many rows a shifted page can lose or repeat one. It is small, so that small runs meet it.
+/// Rows on one page of the list. When the list shifts, a row may be lost or repeated at the edge of a page. The page is small, so
+/// that small runs meet this.
 const PAGE: usize = 10;
 /// How long the secondary rate limit lasts.
 pub(super) const SECONDARY: Spread = Spread::secs(30, 180);

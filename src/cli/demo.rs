@@ -39,7 +39,7 @@ const AHEAD: Duration = Duration::from_secs(60);
 /// `muster demo`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Port of the dashboard, on 127.0.0.1.
+    /// Port of the live page, on 127.0.0.1.
     #[arg(long, default_value_t = 8080)]
     port: u16,
     /// Simulated seconds in one real second.
@@ -81,7 +81,7 @@ impl Args {
         let server = tokio::spawn(crate::http::serve(listener, admin::routes(admin), stop.clone()));
         println!("muster demo: the real controller on a simulated EC2 and GitHub, seed {}", self.seed);
         println!("  clock      {} simulated seconds a second (--speed)", self.speed);
-        println!("  dashboard  http://127.0.0.1:{port}/");
+        println!("  live page  http://127.0.0.1:{port}/");
         println!("  steer it   MUSTER_TOKEN={TOKEN} muster pause pool/linux-x64 --controller http://127.0.0.1:{port}");
         println!("  JSON       http://127.0.0.1:{port}/api/v1/pools  (or jobs, runners)");
         println!("Ctrl-C ends it.");
@@ -90,7 +90,7 @@ impl Args {
             stopped = stopped_by_hand() => stopped.context("failed to wait for Ctrl-C")?,
         }
         stop.cancel();
-        server.await.context("the dashboard's server failed")?;
+        server.await.context("the live page's server failed")?;
         println!("muster demo: ended");
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! `muster explain job/ID | runner/ID | pool/NAME`: where it stands, why, what is awaited and what happened. The running
 //! controller answers.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -31,6 +31,23 @@ struct Timeline {
     ended: Option<String>,
 }
 
+/// What an instance's console says of the instance's end.
+enum LastWords {
+    /// The reason in the boot script's last line.
+    Said(String),
+    /// Nothing, or nothing yet.
+    Silent,
+}
+
+impl fmt::Display for LastWords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LastWords::Said(reason) => write!(f, "the instance itself said: ended: {reason}"),
+            LastWords::Silent => f.write_str("its console says nothing of its end (EC2 shows a console some minutes late)"),
+        }
+    }
+}
+
 impl Args {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         block_on(async {
@@ -49,18 +66,15 @@ impl Args {
         let ended = if unknown || over { self.ended(id).await } else { None };
         match (told, ended) {
             (Ok(told), ended) => self.text(&told, ended),
-            (Err(_), Some(said)) if unknown && said.starts_with("the instance itself") => Ok(said + "\n"),
+            (Err(_), Some(words @ LastWords::Said(_))) if unknown => Ok(format!("{words}\n")),
             (Err(error), _) => Err(error),
         }
     }
 
-    /// What the instance said about its end, as a sentence. None: nobody can read it.
-    async fn ended(&self, instance: &str) -> Option<String> {
+    /// What the console says of the instance's end. None: nobody can read the console.
+    async fn ended(&self, instance: &str) -> Option<LastWords> {
         match self.ask.get::<Timeline>(&format!("runners/{instance}/ended")).await {
-            Ok(Timeline { ended: Some(reason) }) => Some(format!("the instance itself said: ended: {reason}")),
-            Ok(Timeline { ended: None }) => {
-                Some("its console says nothing of its end (EC2 shows a console some minutes late)".into())
-            }
+            Ok(Timeline { ended }) => Some(ended.map_or(LastWords::Silent, LastWords::Said)),
             Err(error) => {
                 eprintln!("muster: its console cannot be read: {error:#}");
                 None
@@ -68,14 +82,17 @@ impl Args {
         }
     }
 
-    fn text(&self, told: &Explanation, ended: Option<String>) -> anyhow::Result<String> {
+    fn text(&self, told: &Explanation, ended: Option<LastWords>) -> anyhow::Result<String> {
         if let Some(text) = show::machine(self.output, told)? {
             return Ok(text);
         }
         let span = |ms: u64| human(Duration::from_millis(ms));
         let mut text = format!("{} {}: {}\n", told.kind, told.id, told.state);
-        for line in told.facts.iter().chain([&told.reason]).chain(&ended) {
+        for line in told.facts.iter().chain([&told.reason]) {
             writeln!(text, "  {line}")?;
+        }
+        if let Some(words) = ended {
+            writeln!(text, "  {words}")?;
         }
         if !told.awaits.is_empty() {
             text += "\nawaited\n";

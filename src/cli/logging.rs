@@ -46,8 +46,8 @@ pub(super) fn init(format: LogFormat) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The filter, or what is wrong with its text. A bare word that is no level would count as a target of which everything is
-/// wanted. So `dbug` would turn off all lines of muster's.
+/// The filter, or what is wrong with its text. tracing takes a bare word that is no level for the name of a target, and then logs
+/// that target alone. So the slip `dbug` would silence muster.
 fn filter(text: &str) -> Result<EnvFilter, String> {
     let wrong = |problem: String| {
         format!(

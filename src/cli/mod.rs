@@ -55,7 +55,7 @@ enum Command {
     Health(health::Args),
     /// Let a pool launch nothing until it is resumed; needs the token.
     Pause(steer::Args),
-    /// Let a paused pool go on; needs the token.
+    /// Let a paused pool launch again; needs the token.
     Resume(steer::Args),
     /// Ask a runner, or all runners of a pool, to end when idle; a job runs to its end. Needs the token.
     Drain(steer::Args),

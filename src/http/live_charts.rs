@@ -2,6 +2,7 @@
 //! style sheet finds each colour by its value and replaces it, so that one drawing serves a light and a dark screen.
 
 use muster_operations::watch::WatchPoint;
+use muster_reconciler::reason::count;
 use muster_reconciler::stage::Stage;
 use muster_reconciler::view::RunnerView;
 use plotters::prelude::*;
@@ -16,7 +17,8 @@ pub const NARROW: u32 = 390;
 /// The height of a row of the waterfall.
 const ROW: u32 = 20;
 
-/// What a runner did until it reached a stage, in the order of its start. The style sheet has the same colours.
+/// What a runner did until it reached a stage, in the order of its start. The style sheet has the same colours, and the legend has
+/// the same words.
 pub const STAGES: [(Stage, RGBColor, &str); 8] = [
     (Stage::Launched, RGBColor(0x8b, 0x6f, 0xc9), "EC2 answers"),
     (Stage::Script, RGBColor(0x5f, 0x7f, 0xd6), "boots"),
@@ -50,7 +52,7 @@ pub fn falls(width: u32, runners: &[&RunnerView]) -> anyhow::Result<String> {
     let rows = runners.len();
     let reached = runners.iter().flat_map(|r| r.stages.iter().map(|s| s.after_seconds));
     let high = reached.fold(1.0, f64::max) * 1.02;
-    let label = format!("the last {rows} runners' starts, by stage");
+    let label = format!("the starts of the last {}, by stage", count(rows, "runner"));
     let size = (width, ROW * u32::try_from(rows).unwrap_or(1) + 44);
     let narrow = width < 600;
     let x = Axis { low: 0.0, high, ticks: ticks(0.0, high, if narrow { 4 } else { 10 }, &WAIT_STEPS), say: &|s| seconds(*s) };

@@ -96,7 +96,7 @@ pub struct BudgetRow {
 #[derive(Clone, Debug, Default)]
 pub struct Live {
     /// The only pool that is shown. Empty: all pools.
-    pub wish: String,
+    pub only_pool: String,
     /// The names of all pools.
     pub names: Vec<String>,
     /// The numbers at the top of the page.
@@ -124,22 +124,22 @@ pub struct Live {
 }
 
 impl Live {
-    /// What the page shows of one pool (`wish`), or of all pools if `wish` is empty.
-    pub fn new(s: &Snapshot, wish: &str, watch: &Watch) -> Live {
-        let ours = |pool: &str| wish.is_empty() || wish == pool;
+    /// What the page shows of one pool, or of all pools if `only_pool` is empty.
+    pub fn new(s: &Snapshot, only_pool: &str, watch: &Watch) -> Live {
+        let ours = |pool: &str| only_pool.is_empty() || only_pool == pool;
         let cost = watch.cost();
         let mut jobs: Vec<&JobView> = s.jobs.iter().filter(|j| ours(j.pool.as_deref().unwrap_or_default())).collect();
         jobs.sort_by_key(|j| (state_rank(j.state), j.id));
         let mut runners: Vec<&RunnerView> = s.runners.iter().filter(|r| ours(&r.pool)).collect();
         let falls = falls(&runners);
-        let tiles = tiles(&jobs, &runners, &cost, wish);
+        let tiles = tiles(&jobs, &runners, &cost, only_pool);
         runners.sort_by_key(|r| attention(r.phase));
         let pool = |p: &PoolView| {
             let (past, every) = watch.past(&p.name);
             PoolRow { spark: spark(&p.name, &past, every), cost: priced(&cost, &p.name), phases: phases(p), pool: p.clone() }
         };
         Live {
-            wish: wish.to_owned(),
+            only_pool: only_pool.to_owned(),
             names: s.pools.iter().map(|p| p.name.clone()).collect(),
             tiles,
             pools: s.pools.iter().filter(|p| ours(&p.name)).take(ROWS).map(pool).collect(),
@@ -191,21 +191,26 @@ fn age(seconds: u64) -> String {
     human(Duration::from_secs(seconds)).to_string()
 }
 
-fn tiles(jobs: &[&JobView], runners: &[&RunnerView], cost: &CostView, wish: &str) -> Vec<Tile> {
-    let jobs_in = |state: JobState| jobs.iter().filter(|j| j.state == state).count().to_string();
-    let in_phase = |phases: &[Phase]| runners.iter().filter(|r| phases.contains(&r.phase)).count().to_string();
-    let all = runners.iter().filter(|r| r.phase != Phase::Gone).count().to_string();
-    let tile = |id, number, label: &str| Tile { id, number, label: label.into() };
+fn tiles(jobs: &[&JobView], runners: &[&RunnerView], cost: &CostView, only_pool: &str) -> Vec<Tile> {
+    let jobs_in = |state: JobState| jobs.iter().filter(|j| j.state == state).count();
+    let in_phase = |phases: &[Phase]| runners.iter().filter(|r| phases.contains(&r.phase)).count();
+    let all = runners.iter().filter(|r| r.phase != Phase::Gone).count();
+    // `1 job queued`, `2 jobs queued`: the number stands above its label.
+    let tile = |id, n: usize, one: &str, what: &str| {
+        let label = format!("{one}{} {what}", if n == 1 { "" } else { "s" });
+        Tile { id, number: n.to_string(), label }
+    };
     let mut tiles = vec![
-        tile("t-queued", jobs_in(JobState::Queued), "jobs queued"),
-        tile("t-running", jobs_in(JobState::InProgress), "jobs running"),
-        tile("t-idle", in_phase(&[Phase::Idle]), "runners idle"),
-        tile("t-starting", in_phase(&STARTING), "runners starting"),
-        tile("t-runners", all, "runners in all"),
+        tile("t-queued", jobs_in(JobState::Queued), "job", "queued"),
+        tile("t-running", jobs_in(JobState::InProgress), "job", "running"),
+        tile("t-idle", in_phase(&[Phase::Idle]), "runner", "idle"),
+        tile("t-starting", in_phase(&STARTING), "runner", "starting"),
+        tile("t-runners", all, "runner", "in all"),
     ];
     if !cost.prices.is_empty() {
-        let shown = if wish.is_empty() { money(cost.total, &cost.currency) } else { priced(cost, wish) };
-        tiles.push(tile("t-cost", if shown.is_empty() { "–".into() } else { shown }, "estimated cost today"));
+        let shown = if only_pool.is_empty() { money(cost.total, &cost.currency) } else { priced(cost, only_pool) };
+        let number = if shown.is_empty() { "–".into() } else { shown };
+        tiles.push(Tile { id: "t-cost", number, label: "estimated cost today".into() });
     }
     tiles
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use muster_reconciler::reason::count;
 use muster_reconciler::time::human;
 use muster_simulator::tally::Doing;
 
@@ -149,7 +150,8 @@ fn unserved(out: &mut String, title: &str, list: &[Unserved]) {
     }
     if list.len() > MOST {
         let rest: u64 = list[MOST..].iter().map(|u| u.jobs).sum();
-        line(out, &format!("{:>7}  for {} other reasons; -o json has them", number(rest), list.len() - MOST));
+        let reasons = count(list.len() - MOST, "other reason");
+        line(out, &format!("{:>7}  for {reasons}; -o json has the rest", number(rest)));
     }
 }
 

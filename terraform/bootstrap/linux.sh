@@ -1,8 +1,9 @@
-# Makes an EC2 instance a GitHub Actions runner, watches it and ends it: an instance of no use never stays.
+# Makes an EC2 instance a GitHub Actions runner, watches the runner and ends the instance. No useless instance stays.
 #
-# Terraform puts `#!/bin/sh` and the pool's settings in front, leaves out lines that are only a comment, and packs the rest:
-# EC2 takes 16 KB. Needs curl (from 7.86 on it signs the session token), tar, gzip and sha256sum. Runs as root, on systemd as
-# a unit of its own, so that the boot ends. Whatever happens, its last line is `muster: ended: REASON`.
+# Terraform puts `#!/bin/sh` and the pool's settings in front, leaves out lines that are only a comment, and packs the rest,
+# because EC2 takes 16 KB of user data. The script needs curl (from 7.86 on it signs the session token), tar, gzip and
+# sha256sum. The script runs as root; on systemd it runs as a unit of its own, so that the boot ends. Whatever happens, the
+# script's last line is `muster: ended: REASON`.
 # shellcheck shell=sh
 set -eu
 
@@ -19,23 +20,23 @@ set -eu
 : "${MUSTER_PROXY_HTTP:=}"
 : "${MUSTER_PROXY_HTTPS:=}"
 : "${MUSTER_PROXY_NONE:=}"
-: "${MUSTER_MAX_LIFETIME:=86400}" # seconds without a job
+: "${MUSTER_MAX_LIFETIME:=86400}" # the instance ends after so many seconds without a job
 : "${MUSTER_BOOT_DEADLINE:=300}" # seconds for the secret and the installation, then for the runner to listen
-# Seconds of denials: a policy that asks for a secret's tag also denies what is not there yet.
+# Seconds in which denials are no failure: a policy that asks for a secret's tag also denies a secret that does not exist yet.
 : "${MUSTER_DENIED_DEADLINE:=$MUSTER_BOOT_DEADLINE}"
-: "${MUSTER_REPORT_STAGES:=no}" # yes: by a tag, which is a call of ec2:CreateTags
-: "${MUSTER_WATCH:=5}" # seconds between looks
+: "${MUSTER_REPORT_STAGES:=no}" # yes: in a tag, by one call of ec2:CreateTags
+: "${MUSTER_WATCH:=5}" # seconds between two looks
 : "${MUSTER_HOME:=/opt/actions-runner}"
 : "${MUSTER_STATE:=/run/muster}"
 : "${MUSTER_CONSOLE:=/dev/console}"
 : "${MUSTER_CLOUD:=/var/lib/cloud}"
-# Seconds for Docker, where there is one: at most half of what the instance has.
+# Seconds in which Docker must answer, if it is installed: at most half of the boot deadline.
 : "${MUSTER_DOCKER_WAIT:=$((MUSTER_BOOT_DEADLINE < 240 ? MUSTER_BOOT_DEADLINE / 2 : 120))}"
 : "${MUSTER_TAKEN:=120}" # seconds in which a job that was taken gets its worker
-: "${MUSTER_UNIT=muster-box}" # the unit that systemd is handed this script as; empty: it stays where it is
-: "${MUSTER_END:=}" # a test's, in place of the power switch
-: "${MUSTER_PATIENCE:=100}" # seconds for one way to power off: a little more than systemd's for a unit that will not stop
-: "${MUSTER_SYSTEMD:=/run/systemd/system}" # there while systemd runs
+: "${MUSTER_UNIT=muster-box}" # the systemd unit that runs this script; empty: no unit
+: "${MUSTER_END:=}" # for tests: a command in place of the power switch
+: "${MUSTER_PATIENCE:=100}" # seconds for one way to power off: a little more than systemd gives a unit to stop
+: "${MUSTER_SYSTEMD:=/run/systemd/system}" # exists while systemd runs
 : "${MUSTER_SYSRQ:=/proc/sysrq-trigger}"
 : "${MUSTER_SUDOERS:=/etc/sudoers.d}"
 : "${MUSTER_IMDS:=http://169.254.169.254}"
@@ -45,22 +46,22 @@ set -eu
 
 # --- words and the end
 
-# By no process of its own: that could speak after the last word.
+# `say` starts no process, because a process could still print after the script's last line.
 say() {
   printf 'muster: %s\n' "$*" 2>/dev/null || :
   printf 'muster: %s\n' "$*" 2>/dev/null >>"$MUSTER_CONSOLE" || :
 }
 
-# Milliseconds since the boot. By a clock that nobody sets: the time of day steps while a machine boots.
+# Milliseconds since the boot, by a clock that nobody sets. The time of day jumps while a machine boots.
 now_ms() {
   read -r up _ </proc/uptime
   echo $((${up%.*} * 1000 + 1${up#*.}0 - 1000))
 }
 
-# Whole seconds since a moment in ms.
+# The whole seconds that have passed since `$1` (in milliseconds, as `now_ms` gives them).
 since() { echo $((($(now_ms) - $1) / 1000)); }
 
-# Of what a program wrote, the line that names the cause: neither a frame of a stack nor what is said at every end.
+# Picks the line that names the cause from a program's output. It skips stack frames and lines that every end prints.
 cause() {
   grep -vE '^[[:space:]]*($|at |--- End of |Exiting|Restarting|Runner listener exit|tar: (Exiting|Error is not|Child)|curl: \(23\)|gzip: stdin: unexpected end|[0-9]+ packages? not|E: Sub-process)' "$1" 2>/dev/null |
     tail -n 1 | sed 's/^[[:space:]]*//' | cut -c 1-250
@@ -72,16 +73,16 @@ stage() {
   say "stage $1 $(((at - began) / 1000)).$(printf %03d $(((at - began) % 1000)))s"
 }
 
-# Sleeps so that a signal is heard at once.
+# Sleeps. The shell hears a signal at once, because it waits for a process in the background.
 nap() {
   sleep "$1" &
   wait $! || :
 }
 
-# Whether it is time for another look.
+# Whether it is time for another look. If so, the time of the look is noted.
 due() { [ "$(since "$looked")" -ge "$MUSTER_WATCH" ] && looked=$(now_ms); }
 
-# One line, and not too long for a list.
+# end REASON [CODE]: ends the script. The reason becomes one line, cut to a length that fits into a list.
 end() {
   reason=$(printf %s "$1" | tr -s '[:space:]' ' ' | cut -c 1-400)
   # shellcheck disable=SC2086 # a list
@@ -91,14 +92,14 @@ end() {
 
 fail() { end "$1" 1; }
 
-# Runs what cannot fail but for the machine's sake; what it says then is the reason.
+# Runs a command that fails only when the machine is broken. Its output is then the reason of the end.
 must() {
   what=$1
   shift
   said=$("$@" 2>&1) || fail "$what: ${said:-it failed}"
 }
 
-# FILE TEXT [MODE]: whole, also after a power cut, or not at all.
+# put FILE TEXT [MODE]: writes the file. After a power cut the file is complete or absent.
 put() {
   said=$({ printf '%s\n' "$2" | tee "$1.new" >/dev/null && chmod "${3:-644}" "$1.new"; } 2>&1) || fail "cannot write $1: $said"
   sync "$1.new" 2>/dev/null || sync
@@ -106,7 +107,8 @@ put() {
   sync "${1%/*}" 2>/dev/null || sync
 }
 
-# Not by `shutdown`: whoever holds a lock of systemd's forbids it, as apt does while it installs. Nobody forbids a target.
+# `shutdown` comes second: a program that holds a lock of systemd's forbids it, as apt does while it installs. No lock forbids
+# the start of a target.
 # https://systemd.io/INHIBITOR_LOCKS/
 # shellcheck disable=SC2329 # through finish
 switch_off() {
@@ -114,7 +116,7 @@ switch_off() {
   0) systemctl --no-block --job-mode=replace-irreversibly start poweroff.target || shutdown -h now || poweroff || halt -p ;;
   1) systemctl poweroff -ff || poweroff -f || halt -fp ;;
   *)
-    # Sync, mount read-only, off: root may always, whatever the keyboard may.
+    # Sync, mount read-only, power off. Root may always use these keys here, even where the keyboard may not.
     # https://docs.kernel.org/admin-guide/sysrq.html
     for key in s u o; do
       echo "$key" >>"$MUSTER_SYSRQ"
@@ -138,8 +140,8 @@ finish() {
     reason="failed unexpectedly, at: $step${said:+; the last error was: $said}"
   fi
   say "ended: $reason"
-  exec >/dev/null 2>&1 # what a shell says of killed processes
-  # Tried again for ever. Who stops the unit meanwhile shuts the machine down, or lets the unit's end do it.
+  exec >/dev/null 2>&1 # hides the shell's messages about killed processes
+  # The script tries again for ever. If somebody stops the unit meanwhile, the end of the unit powers the machine off.
   [ "$in_unit" = no ] || trap 'exit 0' TERM
   round=0
   while :; do
@@ -154,7 +156,7 @@ finish() {
   done
 }
 
-# EC2 has pressed the power button, or somebody stops us: the runner may still tell GitHub what becomes of its job.
+# EC2 has pressed the power button, or somebody stops the script. The runner gets 10 s to tell GitHub what becomes of its job.
 # shellcheck disable=SC2329 # the trap's
 leave() {
   trap '' HUP INT TERM
@@ -175,7 +177,7 @@ looked=$began in_unit=no
 [ "${1:-}" != in-its-unit ] || in_unit=yes
 trap finish EXIT
 trap leave HUP INT TERM
-# Who takes our output may die. Not '': that the runner would inherit.
+# The process that reads our output may die, so SIGPIPE is caught. It is not ignored (''), because the runner would inherit that.
 trap : PIPE
 
 # --- the instance's metadata
@@ -185,7 +187,7 @@ field() {
   tr -d '\n' | sed -nE 's/.*"'"$1"'" *: *"(([^"\\]|\\.)*)".*/\1/p' | sed 's/\\\(.\)/\1/g'
 }
 
-# Runs curl; $answer is the body, $code the status (000: no whole answer, and $fault says why).
+# Runs curl. $answer is the body, $code the status. 000: there was no complete answer, and $fault says why.
 ask() {
   fault=
   if answer=$("$@" -sS -w '\n%{http_code}' 2>&1); then
@@ -206,7 +208,7 @@ imds_curl() {
   printf 'header = "X-aws-ec2-metadata-token%s"\n' "$about" | curl -K - --noproxy '*' --connect-timeout 2 -m 4 "$@"
 }
 
-# Sets $answer. 1: there is none, or nobody answers.
+# imds PATH: sets $answer. Returns 1 if the path does not exist, or if nobody answers.
 imds() {
   if [ -z "$token" ] || [ "$(since "$token_at")" -gt 10000 ]; then
     ask imds_curl '-ttl-seconds: 21600' -X PUT "$MUSTER_IMDS/latest/api/token"
@@ -218,7 +220,7 @@ imds() {
   [ "$code" = 200 ]
 }
 
-# For what must be there: it may take a moment after the launch.
+# must_imds PATH: the same for a path that must exist. It may appear only some seconds after the launch.
 must_imds() {
   for _ in 1 2 3 4 5 6 7 8; do
     if imds "$1" && [ -n "$answer" ]; then return; fi
@@ -229,7 +231,7 @@ must_imds() {
 
 # --- AWS
 
-# Keys and session token go in by stdin: a command line is for all to see.
+# The keys and the session token go in by stdin, because every user of the machine can read a command line.
 # shellcheck disable=SC2329 # through ask and unpack
 aws() {
   service=$1
@@ -256,7 +258,7 @@ ssm() {
   [ "$code" = 200 ]
 }
 
-# Waits for the secret that muster puts down for this instance.
+# Waits for the secret that muster stores for this instance.
 read_secret() {
   step="read $name"
   pause=1000 denied_at=
@@ -276,7 +278,7 @@ read_secret() {
     esac
     [ "$(since "$began")" -lt "$MUSTER_BOOT_DEADLINE" ] || fail "no secret $name within $MUSTER_BOOT_DEADLINE s: $seen"
     ! imds "$drain_tag" || end "drained before it had a secret: $answer"
-    # A fleet boots together: a quarter more or less, by chance.
+    # A fleet boots together, so each instance waits up to a quarter more or less, by chance.
     ms=$((pause * (75 + $(od -An -N1 -tu1 /dev/urandom) * 50 / 255) / 100))
     nap "$((ms / 1000)).$(printf %03d $((ms % 1000)))"
     pause=$((pause < 3000 ? pause * 2 : 5000))
@@ -298,7 +300,7 @@ delete_secret() {
 
 # --- the runner, unpacked
 
-# As MUSTER_USER. Secrets travel in the environment, never on a command line.
+# Runs a command as MUSTER_USER. Secrets travel in the environment, never on a command line.
 as_user() {
   if [ "$switch" = no ]; then
     "$@"
@@ -310,10 +312,10 @@ as_user() {
   fi
 }
 
-# A header of the last archive.
+# header NAME: a header of the last download's answer.
 header() { tr -d '\r' <headers | awk -v name="$1:" 'tolower($1) == name { v = $2 } END { print v }'; }
 
-# Runs curl; the archive is hashed and unpacked while it comes. Sets $status and $digest; 0: all of it is in $new.
+# Runs curl. The archive is hashed and unpacked while it arrives. Sets $status and $digest. Returns 0 if all of it is in $new.
 unpack() {
   corrupt=
   rm -rf "$new" pipe broken
@@ -331,7 +333,7 @@ unpack() {
   [ ! -e broken ] && [ -e "$new/run.sh" ]
 }
 
-# DIGEST VERSION ETAG: what was unpacked takes the place of the image's, if the digest is right.
+# install DIGEST VERSION ETAG: puts the unpacked runner in the place of the image's, if the digest is right.
 install() {
   if [ "$digest" != "$1" ]; then
     corrupt="it is corrupt: SHA-256 $digest, not $1"
@@ -354,7 +356,7 @@ from_s3() {
   if [ -n "$AWS_ENDPOINT_URL" ]; then url=$url/$MUSTER_BUCKET; else url=https://$MUSTER_BUCKET.${url#*//}; fi
   etag=$(in_image etag)
   for _ in 1 2; do
-    # The hash of an empty body: curl before 7.88 does not add it.
+    # This is the hash of an empty body. curl before 7.88 does not add it.
     if unpack aws s3 -H 'x-amz-content-sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855' \
       ${etag:+-H "If-None-Match: $etag"} "$url/$path"; then
       ! install "$(header x-amz-meta-sha256)" "$(header x-amz-meta-version)" "$(header etag)" || return 0
@@ -398,10 +400,10 @@ from_github() {
   return 1
 }
 
-# Where the runner was not to be had, and why.
+# Notes from which place the runner program could not be loaded, and why.
 missed() {
   said=${corrupt:-$(cause unpacking | cut -c 1-150)}
-  # tar may only say that it wrote less than it should.
+  # When the disk is full, tar may only say that it wrote less than it should.
   case $said$(df -Pk "$MUSTER_HOME" | awk 'NR == 2 && $4 < 1024 { print "full" }') in
   tar:*full) said="no space left on the disk of $MUSTER_HOME ($said)" ;;
   esac
@@ -414,7 +416,7 @@ give_up() {
   exit 1
 }
 
-# NAME TEXT: the operator's. Its output goes to a file, not to a pipe that what it leaves running would hold open.
+# script NAME TEXT: runs the operator's script. Its output goes to a file: a program that it leaves running would hold a pipe open.
 script() {
   [ -n "$2" ] || return 0
   echo "$1" >doing
@@ -427,15 +429,15 @@ script() {
     say "$1 took $took s of the $MUSTER_BOOT_DEADLINE s that this pool's bootDeadline leaves: make it longer, or put what $1 does into the image"
 }
 
-# Docker, be it the image's or preInstall's: not every package starts it.
+# Starts Docker, whether the image or preInstall installed it. Not every package starts Docker.
 start_docker() {
   command -v docker >/dev/null || return 0
   if command -v systemctl >/dev/null; then set -- systemctl start docker; else set -- service docker start; fi
   "$@" >docker.said 2>&1 || : >no-docker
 }
 
-# A job may come as soon as the runner listens. But one that needs no Docker shall not be kept from an instance without it: a slow
-# start of Docker never takes the last of bootDeadline, and run.sh goes on to wait.
+# A job may come as soon as the runner listens, so the script waits for Docker. But a job that needs no Docker must not suffer
+# from a slow start of Docker: the script waits only until nine tenths of bootDeadline have passed. run.sh then waits on.
 wait_for_docker() {
   echo 'the start of Docker' >doing
   docker_at=$(now_ms)
@@ -452,7 +454,7 @@ may_sudo() {
   said=$(as_user sudo -n true 2>&1) || give_up "bootstrap.sudo is set, and sudo refuses $MUSTER_USER: $said"
 }
 
-# Goes on beside the wait for the secret; why it failed is left in a file.
+# Installs the runner while the script waits for the secret. If this fails, the file `failed` says why.
 prepare() {
   why=
   script preInstall "$MUSTER_PRE_INSTALL"
@@ -486,16 +488,16 @@ prepare() {
 
 # --- the runner, running
 
-# In a process of its own: what it exports stays there.
+# Runs in a process of its own, so that its exports do not reach the rest of the script.
 run() {
   cd "$MUSTER_HOME"
   env | grep -E '^(https?|no)_proxy=' >>.env || :
   [ -z "$MUSTER_HOOK_STARTED" ] || export ACTIONS_RUNNER_HOOK_JOB_STARTED="$MUSTER_HOOK_STARTED"
   [ -z "$MUSTER_HOOK_COMPLETED" ] || export ACTIONS_RUNNER_HOOK_JOB_COMPLETED="$MUSTER_HOOK_COMPLETED"
-  # Without these, run.sh says 0 also of a release that GitHub refuses.
+  # Without these variables, run.sh exits with 0 even if GitHub refuses the release as too old.
   export RUNNER_MANUALLY_TRAP_SIG=1 ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE=1
-  # That it has started does not say that the runner's user may use it. For so many seconds at most run.sh waits for
-  # `docker ps`, and then goes on without a word.
+  # Docker may run and still refuse the runner's user. With this variable, run.sh waits for `docker ps` to work, at most this
+  # many seconds, and then goes on without a message.
   if command -v docker >/dev/null && [ ! -e "$MUSTER_STATE/no-docker" ]; then
     export RUNNER_WAIT_FOR_DOCKER_IN_SECONDS="$MUSTER_DOCKER_WAIT"
   fi
@@ -506,7 +508,7 @@ run() {
     ACTIONS_RUNNER_INPUT_TOKEN=$(of token)
     export ACTIONS_RUNNER_INPUT_TOKEN
     group=$(of group)
-    # No labels but the pool's: others would draw jobs that are not for this pool.
+    # Only the pool's labels: with others, the runner would get jobs that are not for this pool.
     as_user ./config.sh --unattended --replace --disableupdate --no-default-labels --url "$(of url)" --name "$(of name)" \
       --labels "$(printf %s "$secret" | sed -n 's/.*"labels":\[\([^]]*\)\].*/\1/p' | tr -d '"')" \
       ${group:+--runnergroup "$group"} --work "$MUSTER_WORK"
@@ -521,7 +523,7 @@ start() {
   step='start the runner'
   (
     status=0
-    # On its own, for `set -e` does not hold before `||`.
+    # This command stands alone, because `set -e` has no effect on a command before `||`.
     (run) >log 2>&1 </dev/null &
     wait $! || status=$?
     : >exited
@@ -531,8 +533,8 @@ start() {
   secret=
 }
 
-# This runner's processes of that name. Where the program cannot be told, it may be ours; one that is dead has no command
-# line either.
+# processes NAME: this runner's processes of that name. A process whose program cannot be read may be ours, so it counts, unless
+# it is dead: a dead process has no command line.
 processes() {
   grep -slx "$1" /proc/[0-9]*/comm | while IFS=/ read -r _ _ pid _; do
     case $(readlink "/proc/$pid/exe") in
@@ -542,7 +544,8 @@ processes() {
   done
 }
 
-# Whether a job runs. One that was just taken has no worker yet; if it never gets one, its line stays the last.
+# Whether a job runs. A job that was just taken has no worker yet. If the job never gets a worker, `Running job` stays the last
+# line of the log.
 busy() {
   [ -z "$(processes Runner.Worker)" ] || return 0
   line=$(tail -n 1 log | grep '^[-0-9: ]*Z: Running job: ') || line=
@@ -553,7 +556,7 @@ busy() {
 # shellcheck disable=SC2086 # a list
 signal() { [ -z "$2" ] || kill "-$1" $2 2>>errors || :; }
 
-# Stops the listener so that no job can begin. 1: one runs, and all goes on.
+# Stops the listener so that no job can begin. Returns 1 if a job runs; the listener then goes on.
 freeze() {
   listener=$(processes Runner.Listener)
   signal STOP "$listener"
@@ -562,12 +565,12 @@ freeze() {
   return 1
 }
 
-# Ends the instance, unless a job runs: one may come at any moment, also to a listener that was asked to leave.
-# SIGTERM, not SIGINT: that is ignored in a shell's background, and .NET leaves ignored what it finds so.
+# drain REASON: ends the instance, unless a job runs. A job may come at any moment, even to a listener that was asked to leave.
+# The signal is SIGTERM: a shell ignores SIGINT for its background processes, and .NET goes on to ignore an ignored signal.
 drain() {
   freeze || return 0
   if [ -z "$listener" ]; then
-    # It may be about to start, and could take a job while we wait for its end.
+    # The listener may be about to start, and could take a job while the script waits for its end.
     [ "$(since "$started")" -lt "$MUSTER_BOOT_DEADLINE" ] || end "$1"
     return 0
   fi
@@ -583,13 +586,13 @@ drain() {
   end "$1; the listener had to be killed"
 }
 
-# FILE: for the end of a sentence.
+# it_said FILE: the last words in the file, in a form that ends a sentence.
 it_said() {
   said=$(cause "$1")
   [ -z "$said" ] || printf '; it said: %s' "$said"
 }
 
-# Whether this instance is to go; said once while a job runs.
+# Whether this instance should end. While a job runs, the script says this once.
 look() {
   why='' spot=
   if imds meta-data/spot/instance-action; then
@@ -617,7 +620,7 @@ look() {
   fi
 }
 
-# The stages, as one tag on this instance: by the time of day, as it is now.
+# Writes the stages into one tag of this instance. Their times are times of day, by the clock as it is set now.
 tag_stages() {
   ms=$(date +%s%3N) # GNU; others print the format
   case $ms in *[!0-9]* | ??????????) ms=$(date +%s)000 ;; esac
@@ -641,7 +644,7 @@ hear() {
       errands="$errands $!"
     fi
   fi
-  # GitHub's JIT configurations forbid it so far; not every server's do.
+  # The runner updates itself only if its server asks for it. JIT configurations of github.com forbid this so far.
   if [ "$updates" = no ] && grep -qs '^Runner update in progress' log; then
     updates=yes
     say "the runner updates itself before it takes a job: run \`muster sync\`, or write a newer bootstrap.version"
@@ -652,7 +655,7 @@ watch() {
   step='watch the runner'
   listening=no updates=no taken='' warned='' started=$(now_ms)
   idle_at=$started looked=$started
-  # A job may have killed run.sh, and go on.
+  # A job may have killed run.sh and still run.
   until [ -e exited ] && freeze; do
     hear
     if due; then look; fi
@@ -661,7 +664,7 @@ watch() {
   hear
   status=0
   wait "$runner" || status=$?
-  # run.sh's helper makes 0 of most of the listener's exit codes, and says so.
+  # run.sh's helper turns most of the listener's exit codes into 0, and prints the code in its last lines.
   told=$(tail -n 2 log | sed -n 's/^Exiting with unknown error code: //p
     s/^Runner listener exit with terminated.*/1/p; s/^Runner listener exit with Session.*/5/p')
   status=${told:-$status}
@@ -673,8 +676,8 @@ watch() {
 
 # --- all of it
 
-# cloud-init runs user data at an instance's first boot only; the others are to come here too. Not by the instance's id: an
-# image that was made of this instance has another, and a turn of its own.
+# cloud-init runs user data only at an instance's first boot. This script must run at later boots too, to end the instance. An
+# instance from an image of this one has another id: there, cloud-init runs the user data, and the script below does nothing.
 come_again() {
   again=$MUSTER_CLOUD/scripts/per-boot/muster
   if [ -d "${again%/*}" ] && [ ! -s "$again" ]; then
@@ -684,10 +687,10 @@ come_again() {
   fi
 }
 
-# The last step of the boot would otherwise last as long as the instance: whatever waits for the boot's end, as
-# `cloud-init status --wait` does in jobs, would wait for ever. The power button stops a unit of ours in seconds (cloud-init's:
-# 90), and if this shell dies, the unit's end still ends the instance. Only the end of the machine stops the unit: after an
-# upgrade of packages needrestart restarts the services that use them, and that would end the instance under a job.
+# hand_over SCRIPT: runs the script as a unit of systemd, for three reasons. The boot ends: otherwise its last step would last as
+# long as the instance, and `cloud-init status --wait` in a job would wait for ever. The power button stops our unit in seconds;
+# cloud-init's takes 90. If the shell dies, the end of the unit still ends the instance. Nobody can stop the unit by hand: after
+# an upgrade of packages, needrestart restarts the services that use them, and this would end the instance under a job.
 hand_over() {
   [ -n "$MUSTER_UNIT" ] && [ -d "$MUSTER_SYSTEMD" ] && [ -f "$1" ] || return 0
   if said=$(systemd-run --quiet --unit="$MUSTER_UNIT" --description='The runner of this instance' -p After=network-online.target \
@@ -696,7 +699,7 @@ hand_over() {
     trap - EXIT
     exit
   fi
-  # An answer that was lost on its way is no refusal: two of this script would end each other.
+  # A lost answer is no refusal: the unit may have started. Two copies of this script would end each other.
   case $(systemctl is-active "$MUSTER_UNIT" 2>/dev/null) in
   active | activating) trap - EXIT && exit ;;
   esac
@@ -718,7 +721,7 @@ chmod 700 "$MUSTER_STATE"
 must "cannot make $MUSTER_HOME" mkdir -p "$MUSTER_HOME"
 MUSTER_HOME=$(cd "$MUSTER_HOME" && pwd -P)
 cd "$MUSTER_STATE"
-# A file system without room lets directories be made.
+# On a full file system a directory can still be made, so the script also writes a file.
 must "cannot write $MUSTER_STATE" dd if=/dev/zero of=errors bs=4096 count=16 status=none
 : >errors
 exec 2>>errors

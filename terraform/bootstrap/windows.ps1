@@ -1,8 +1,8 @@
-# Makes an EC2 instance a GitHub Actions runner, watches it and ends it: the twin of linux.sh, with the same contract.
+# Makes an EC2 instance a GitHub Actions runner, watches the runner and ends the instance: the twin of linux.sh, with the same contract.
 #
-# Terraform puts a pool's settings ($Muster... = '...') in front and lets EC2Launch v2 run it at each boot, as SYSTEM. Needs
-# Windows Server 2022 or newer with a curl.exe that signs for AWS: `curl.exe --help all | findstr sigv4`. Whatever happens, the
-# last line on the console is `muster: ended: REASON`.
+# Terraform puts a pool's settings ($Muster... = '...') in front and lets EC2Launch v2 run the script at each boot, as SYSTEM. The
+# script needs Windows Server 2022 or newer with a curl.exe that signs for AWS: `curl.exe --help all | findstr sigv4`. Whatever
+# happens, the last line on the console is `muster: ended: REASON`.
 $ErrorActionPreference = 'Stop'
 Set-StrictMode -Version 2
 
@@ -14,25 +14,25 @@ function Setting($name, $default) {
 Setting MusterBucket ''                        # S3 bucket that holds runners/windows-ARCHITECTURE/VERSION.zip
 Setting MusterArchitecture 'x64'
 Setting MusterVersion 'latest'                 # latest | X.Y.Z
-Setting MusterUser 'runner'                    # runs the jobs; made if there is none
+Setting MusterUser 'runner'                    # the user that runs the jobs; made if it does not exist
 Setting MusterWork '_work'                     # the jobs' directory
 Setting MusterHookStarted ''                   # scripts that the runner calls around each job
 Setting MusterHookCompleted ''
-Setting MusterPreInstall ''                    # PowerShell text, before the runner is installed
-Setting MusterPostInstall ''                   # PowerShell text, after that and before it starts
+Setting MusterPreInstall ''                    # PowerShell text; runs before the runner is installed
+Setting MusterPostInstall ''                   # PowerShell text; runs after that and before the runner starts
 Setting MusterProxyHttp ''
 Setting MusterProxyHttps ''
-Setting MusterProxyNone ''                     # hosts reached without it, by comma
-Setting MusterMaxLifetime 86400                # seconds without a job
-Setting MusterBootDeadline 300                 # seconds for the secret to come, and again for the runner to listen
-Setting MusterDeniedDeadline $MusterBootDeadline # seconds of denials: IAM may deny what is not there yet
-Setting MusterReportStages 'no'                # yes: by a tag, which is a call of ec2:CreateTags
-Setting MusterWatch 5                          # seconds between looks
-Setting MusterHome 'C:\actions-runner'         # where the runner lies
+Setting MusterProxyNone ''                     # hosts that need no proxy, with commas between them
+Setting MusterMaxLifetime 86400                # the instance ends after so many seconds without a job
+Setting MusterBootDeadline 300                 # seconds for the secret and the installation, then for the runner to listen
+Setting MusterDeniedDeadline $MusterBootDeadline # seconds in which denials are no failure: IAM may deny a secret that does not exist yet
+Setting MusterReportStages 'no'                # yes: in a tag, by one call of ec2:CreateTags
+Setting MusterWatch 5                          # seconds between two looks
+Setting MusterHome 'C:\actions-runner'         # the folder of the runner
 Setting MusterState 'C:\ProgramData\muster'    # our own files
 $Imds = 'http://169.254.169.254'
 $Releases = 'https://github.com/actions/runner/releases'
-# A clock that nobody sets: the time of day steps while a machine boots.
+# A clock that nobody sets. The time of day jumps while a machine boots.
 $script:Clock = [System.Diagnostics.Stopwatch]::StartNew()
 function Now { $script:Clock.Elapsed.TotalSeconds }
 $script:Began = Now
@@ -43,10 +43,10 @@ $script:Doing = 'the start'
 
 # ---------------------------------------------------------------------------------------------------- words and end
 
-# To the console (COM1, where EC2 looks for it) and to EC2Launch's log.
+# Prints a line on the console (COM1, which EC2 shows) and in EC2Launch's log.
 function Say($text) {
-    try { Write-Host "muster: $text" } catch { } # nobody may take it any more
-    # One at a time may have the port; EC2Launch writes there, too.
+    try { Write-Host "muster: $text" } catch { } # the process that reads our output may be gone
+    # Only one process at a time may open the port, and EC2Launch uses it, too.
     foreach ($try in 1..10) {
         $port = New-Object System.IO.Ports.SerialPort 'COM1', 115200
         try { $port.WriteTimeout = 2000; $port.Open(); $port.WriteLine("muster: $text"); break }
@@ -60,7 +60,7 @@ function Stage($name) {
     Say ('stage {0} {1:0.000}s' -f $name, ($now - $script:Began))
 }
 
-# Ends the script; the reason is told in its last line: one line, and not too long for a list.
+# Ends the script. The reason becomes its last line, cut to a length that fits into a list.
 function Leave($reason) {
     $line = ("$reason" -replace '\s+', ' ')
     throw [System.OperationCanceledException]::new($line.Substring(0, [Math]::Min(400, $line.Length)))
@@ -68,7 +68,7 @@ function Leave($reason) {
 
 function Seconds($since) { (Now) - $since }
 
-# Of what a program wrote, the line that names the cause: neither a frame of a stack nor what is said at every end.
+# Picks the line that names the cause from a program's output. It skips stack frames and lines that every end prints.
 function Cause($file) {
     $lines = @(Get-Content $file -ErrorAction SilentlyContinue | Where-Object { $_ -and $_ -notmatch '^\s*($|at |--- End of |Exiting|Restarting|Runner listener exit|\+ |At .*:\d+ char:\d+)' })
     if ($lines.Count -eq 0) { return '' }
@@ -77,7 +77,7 @@ function Cause($file) {
 }
 function ItSaid($file) { $said = Cause $file; if ($said) { "; it said: $said" } else { '' } }
 
-# Whole, also after a power cut, or not at all.
+# Writes the file. After a power cut the file is complete or absent.
 function Put($file, $text) {
     $bytes = [System.Text.Encoding]::ASCII.GetBytes("$text")
     $stream = [System.IO.File]::Open("$file.new", 'Create', 'Write')
@@ -87,25 +87,25 @@ function Put($file, $text) {
 
 # --------------------------------------------------------------------------------------------------------- metadata
 
-# Runs curl.exe; secrets go in by stdin, as lines of a configuration. Answers the status and the body. (`Curl` would be
-# PowerShell 5's own alias.) Nobody is asked whether a certificate was revoked, as curl on Linux does not: many subnets have no
-# way there, and Schannel waits longer for the answer than our time limits.
+# Runs curl.exe, and returns the status and the body. Secrets go in by stdin, as lines of a configuration. (The function is not
+# called `Curl`, which is PowerShell 5's own alias.) curl does not ask whether a certificate was revoked, just as curl on Linux does
+# not: many subnets have no way to the servers that know, and Schannel waits for them for longer than our time limits.
 function Request([string[]]$config, [string[]]$arguments) {
-    # Not by redirection: PowerShell 5 takes what a program says on stderr for an error of its own.
+    # `--stderr` in place of a redirection: PowerShell 5 takes a program's output on stderr for an error of its own.
     try { $out = $config | & curl.exe -K '-' -sS --ssl-no-revoke --stderr "$MusterState\errors" -w "`n%{http_code}" @arguments }
     catch [System.Management.Automation.CommandNotFoundException] { throw }
-    catch { return @{ Code = 0; Body = ''; Fault = "$_" } } # it could not be started
-    if ($LASTEXITCODE -ne 0) { return @{ Code = 0; Body = ''; Fault = (Cause "$MusterState\errors") } } # an answer that was cut off has a status, too
+    catch { return @{ Code = 0; Body = ''; Fault = "$_" } } # curl.exe could not be started
+    if ($LASTEXITCODE -ne 0) { return @{ Code = 0; Body = ''; Fault = (Cause "$MusterState\errors") } } # an incomplete answer has a status, too
     $lines = @($out)
     if ($lines.Count -eq 0) { return @{ Code = 0; Body = ''; Fault = 'no answer' } }
     $body = if ($lines.Count -gt 1) { $lines[0..($lines.Count - 2)] -join "`n" } else { '' }
     @{ Code = [int]$lines[-1]; Body = $body; Fault = '' }
 }
 
-# The answer's status, or why there is none.
+# The answer's status, or why there was no answer.
 function Status($answer) { if ($answer.Fault) { "no answer, $($answer.Fault)" } else { "status $($answer.Code)" } }
 
-# Reads from the instance's metadata service; $null: there is none, or no answer.
+# Reads a path of the instance's metadata service. $null: the path does not exist, or nobody answers.
 function Metadata($path) {
     if (-not $script:Token -or (Seconds $script:TokenAt) -gt 10000) {
         $answer = Request @('header = "X-aws-ec2-metadata-token-ttl-seconds: 21600"') @('--noproxy', '*', '-m', '4', '-X', 'PUT', "$Imds/latest/api/token")
@@ -142,17 +142,17 @@ function Aws($service, [string[]]$arguments) {
 }
 
 function Ssm($operation, $request) {
-    # By a file: PowerShell 5 loses quotes on its way to a native command.
+    # The request goes in a file, because PowerShell 5 loses quotes in the arguments of a native command.
     Set-Content -Path "$MusterState\request" -Value ($request | ConvertTo-Json -Compress) -NoNewline -Encoding Ascii
     $answer = Aws 'ssm' @('-m', '10', '-H', "X-Amz-Target: AmazonSSM.$operation", '-H', 'Content-Type: application/x-amz-json-1.1',
         '--data', "@$MusterState\request", "$(Endpoint 'ssm')/")
     $answer.Error = ''
-    # By a pattern: PowerShell 5's ConvertFrom-Json takes `__type` for a word of its own, and drops it.
+    # A pattern reads this field, because PowerShell 5's ConvertFrom-Json drops `__type` as a word of its own.
     if ($answer.Code -ne 200 -and $answer.Body -match '"__type"\s*:\s*"(?:[^"#]*#)?([^"]*)"') { $answer.Error = $Matches[1] }
     $answer
 }
 
-# Waits for the secret that muster puts down for this instance.
+# Waits for the secret that muster stores for this instance.
 function ReadSecret($name) {
     $pauses = @(1, 2, 4, 5)
     $denied = $null
@@ -197,12 +197,12 @@ function Header($name) {
     if ($line) { ($line -split ':', 2)[1].Trim() } else { '' }
 }
 
-# What the archive holds takes the place of what the image had. $false: it is corrupt, or cannot be unpacked.
+# Puts the archive's runner in the place of the image's. $false: the archive is corrupt, or cannot be unpacked.
 function Install($archive) {
     try { Unpack $archive @args } catch { Missed "$archive cannot be unpacked: $_" }
 }
 
-# Where the runner was not to be had, and why. Answers $false.
+# Notes from which place the runner program could not be loaded, and why. Returns $false.
 $script:Why = @()
 function Missed($why) {
     $line = $why.Substring(0, [Math]::Min(190, $why.Length))
@@ -220,7 +220,7 @@ function Unpack($archive, $wanted, $version, $etag) {
     $new = "$MusterHome.new"
     if (Test-Path $new) { Remove-Item -Recurse -Force $new }
     [System.IO.Compression.ZipFile]::ExtractToDirectory($archive, $new)
-    # What is replaced by half is no runner.
+    # Without these files, a runner that was replaced only in part does not count as installed.
     Remove-Item "$MusterHome\.muster-version", "$MusterHome\.muster-etag" -ErrorAction SilentlyContinue
     Get-ChildItem $new -Force | ForEach-Object {
         $old = Join-Path $MusterHome $_.Name
@@ -243,7 +243,7 @@ function FromS3 {
     $arguments = @('--speed-limit', '10000', '--speed-time', '20', '-D', "$MusterState\headers", '-o', "$MusterState\runner.zip",
         '-H', 'x-amz-content-sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855')
     $etag = InImage '.muster-etag'
-    if ($etag) { $arguments += @('-H', ('If-None-Match: ' + $etag.Replace('"', '\"'))) } # PowerShell 5 would lose the quotes
+    if ($etag) { $arguments += @('-H', ('If-None-Match: ' + $etag.Replace('"', '\"'))) } # the backslashes keep the quotes, which PowerShell 5 would lose
     foreach ($try in 1..2) {
         Due
         $answer = Aws 's3' (@('-m', "$(Left)") + $arguments + "$host3/$path")
@@ -283,7 +283,7 @@ function FromGitHub {
     Missed "$archive cannot be had from GitHub: $(Cause "$MusterState\errors")"
 }
 
-# What ends an instance that has no runner yet.
+# Ends an instance that has no runner yet, if the boot deadline has passed or muster drains the instance.
 function Due {
     if ((Seconds $script:Began) -ge $MusterBootDeadline) {
         Leave "$script:Doing was still under way $MusterBootDeadline s after the start, and this pool's bootDeadline leaves no more$(ItSaid "$MusterState\output")"
@@ -292,8 +292,9 @@ function Due {
     if ($null -ne $drain) { Leave "drained before it had a runner: $drain" }
 }
 
-# The operator's text, in a process of its own: it may `exit`, and shares neither our variables nor our strictness. Not by
-# Start-Process, whose ExitCode may be empty in PowerShell 5, and its output to a file: what it leaves running would hold a pipe open.
+# Runs the operator's text in a process of its own: the text may `exit`, and shares neither our variables nor our strictness.
+# Start-Process is not used, because its ExitCode may be empty in PowerShell 5. The output goes to a file: a program that the text
+# leaves running would hold a pipe open.
 function Run($what, $text) {
     if (-not $text) { return }
     $script:Doing = $what
@@ -316,7 +317,8 @@ function Run($what, $text) {
     Remove-Item "$MusterState\output" -ErrorAction SilentlyContinue
 }
 
-# Docker, be it the image's or preInstall's: not every installation starts it. A job may come as soon as the runner listens.
+# Starts Docker, whether the image or preInstall installed it. Not every installation starts Docker, and a job may come as soon as
+# the runner listens.
 function Start-Docker {
     if (-not (Get-Service docker -ErrorAction SilentlyContinue)) { return }
     try {
@@ -341,9 +343,10 @@ function Prepare {
     Due
 }
 
-# Starts the runner as a task of MusterUser: SYSTEM cannot start a process with another user's password otherwise. The
-# task reads the secret from a file that only that user and administrators may read, and deletes it. It runs the listener itself,
-# since run.cmd answers 0 to most failures; code 2 asks to be started again, 3 and 4 when an update is done. cmd.exe redirects: PowerShell 5 would write UTF-16.
+# Starts the runner as a task of MusterUser, because SYSTEM has no other way to start a process with another user's password. The
+# task reads the secret from a file that only MusterUser and administrators may read, and deletes the file. The task starts the
+# listener without run.cmd, which exits with 0 after most failures. The listener's exit code 2 asks for another start, 3 and 4 ask
+# for one when an update is done. cmd.exe redirects the output, because PowerShell 5 would write UTF-16.
 function Start-Runner($secret) {
     $password = [Convert]::ToBase64String((1..24 | ForEach-Object { [byte](Get-Random -Maximum 256) })) + 'aA1!'
     $secure = ConvertTo-SecureString $password -AsPlainText -Force
@@ -360,7 +363,7 @@ function Start-Runner($secret) {
     $script = @"
 Set-Location $(& $quote $MusterHome)
 `$secret = Get-Content -Raw .muster-secret; Remove-Item .muster-secret
-function Given(`$name, `$value) { if (`$value) { Set-Item "Env:\`$name" `$value } } # what is not set stays as the image has it
+function Given(`$name, `$value) { if (`$value) { Set-Item "Env:\`$name" `$value } } # a setting that is empty leaves the image's variable
 Given ACTIONS_RUNNER_HOOK_JOB_STARTED $(& $quote $MusterHookStarted)
 Given ACTIONS_RUNNER_HOOK_JOB_COMPLETED $(& $quote $MusterHookCompleted)
 Given http_proxy $(& $quote $MusterProxyHttp)
@@ -370,7 +373,7 @@ if (`$env:http_proxy -or `$env:https_proxy) { `$env:no_proxy = $(& $quote $env:n
 `$code = 1
 try {
     if (`$secret.StartsWith('{')) {
-        try { `$s = `$secret | ConvertFrom-Json } catch { throw 'the secret is no JSON' } # the error would repeat it
+        try { `$s = `$secret | ConvertFrom-Json } catch { throw 'the secret is no JSON' } # PowerShell's own error would repeat the secret
         `$env:ACTIONS_RUNNER_INPUT_TOKEN = `$s.token
         `$a = @('--unattended', '--replace', '--disableupdate', '--no-default-labels', '--url', `$s.url, '--name', `$s.name, '--labels', (`$s.labels -join ','), '--work', $(& $quote $MusterWork))
         if (`$s.group) { `$a += @('--runnergroup', `$s.group) }
@@ -391,7 +394,7 @@ Move-Item -Force .muster-exited.new .muster-exited
     Set-Content "$MusterHome\.muster-log" ''
     Set-Content "$MusterHome\.muster-run.ps1" $script
     $run = "powershell.exe -NoProfile -NonInteractive -ExecutionPolicy Bypass -File `"$MusterHome\.muster-run.ps1`" >> `"$MusterHome\.muster-log`" 2>&1"
-    # These cmdlets do not see our $ErrorActionPreference. Priority 4 is the normal one; tasks have a lower one by default.
+    # These cmdlets do not see our $ErrorActionPreference. Priority 4 is a normal process's; a task's default is lower.
     $must = @{ ErrorAction = 'Stop' }
     $action = New-ScheduledTaskAction -Execute 'cmd.exe' -Argument "/d /c $run" @must
     $settings = New-ScheduledTaskSettingsSet -ExecutionTimeLimit ([TimeSpan]::Zero) -AllowStartIfOnBatteries -Priority 4 @must
@@ -403,7 +406,8 @@ Move-Item -Force .muster-exited.new .muster-exited
 # -------------------------------------------------------------------------------------------------------- the watch
 
 $script:Taken = ''
-# Whether a job runs. One that was just taken has no worker yet; if it never gets one, its line stays the last.
+# Whether a job runs. A job that was just taken has no worker yet. If the job never gets a worker, `Running job` stays the last
+# line of the log.
 function Busy {
     $last = "$(Get-Content "$MusterHome\.muster-log" -ErrorAction SilentlyContinue | Where-Object { $_ } | Select-Object -Last 1)"
     if ($last -notmatch '^[-0-9: ]+Z: Running job: ') { $script:Taken = '' }
@@ -411,7 +415,7 @@ function Busy {
     if (Get-Process -Name 'Runner.Worker' -ErrorAction SilentlyContinue) { return $true }
     $script:Taken -and (Seconds $script:TakenAt) -lt 120
 }
-# Left by itself, or killed together with the task that would have said so.
+# Whether the runner is gone: it has left by itself, or it was killed together with the task that would have noted its exit.
 function Exited {
     if (Test-Path "$MusterHome\.muster-exited") { return $true }
     if ((Seconds $script:Started) -lt 30 -or (Get-Process -Name 'Runner.Worker', 'Runner.Listener' -ErrorAction SilentlyContinue)) { return $false }
@@ -420,13 +424,14 @@ function Exited {
 }
 function LastWords { ItSaid "$MusterHome\.muster-log" }
 
-# Ends the instance for that reason, unless it runs a job. A job may come at any moment: the listener is frozen before the last look.
+# Ends the instance for this reason, unless it runs a job. A job may come at any moment, so the listener is suspended before the
+# last look.
 function Drain($why) {
     if (Busy) { return }
     $listeners = @(Get-Process -Name 'Runner.Listener' -ErrorAction SilentlyContinue)
-    # One that is about to start would register, and might take a job.
+    # The listener may be about to start. It would register, and might take a job.
     if ($listeners.Count -eq 0 -and (Seconds $script:Started) -lt $MusterBootDeadline) { return }
-    $listeners | ForEach-Object { if ($_.Handle) { [void][Muster.Native]::NtSuspendProcess($_.Handle) } } # none: it has just left
+    $listeners | ForEach-Object { if ($_.Handle) { [void][Muster.Native]::NtSuspendProcess($_.Handle) } } # no handle: the listener has just left
     $busy = $true
     try { $busy = Busy } catch { }
     if ($busy) {
@@ -434,12 +439,12 @@ function Drain($why) {
         return
     }
     $listeners | Stop-Process -Force -ErrorAction SilentlyContinue
-    Stop-ScheduledTask -TaskName 'muster-runner' -ErrorAction SilentlyContinue # nor does it start another one
+    Stop-ScheduledTask -TaskName 'muster-runner' -ErrorAction SilentlyContinue # the task would start another listener
     Leave $(if ($listeners) { "$why; the listener was killed" } else { $why })
 }
 
 function TagStages($id) {
-    # By the time of day, as it is now.
+    # The times are times of day, by the clock as it is set now.
     $by = [DateTimeOffset]::UtcNow.ToUnixTimeMilliseconds() - (Now) * 1000
     $times = ($script:Stages | ForEach-Object { "$($_.Name)=$([long]($_.At * 1000 + $by))" }) -join ','
     $answer = Aws 'ec2' @('-m', '10', '--data', 'Action=CreateTags', '--data', 'Version=2016-11-15', '--data', "ResourceId.1=$id",
@@ -522,20 +527,20 @@ try {
 } catch [System.OperationCanceledException] {
     $reason = $_.Exception.Message
 } catch {
-    # Not every message: one of ConvertFrom-Json repeats what it could not read, which may be the secret.
+    # Do not print every message: ConvertFrom-Json repeats the text that it could not read, and this text may be the secret.
     $said = if ("$($_.FullyQualifiedErrorId)" -like '*ConvertFromJson*') { 'no JSON' } else { "$_" }
     $reason = "an unexpected failure at line $($_.InvocationInfo.ScriptLineNumber): $said"
-    # Ours, not the job's: it may finish. If no runner was started, this fails at once.
+    # The failure is the script's, not the job's, so a job may finish. If no runner was started, the next line fails at once.
     try { while (-not (Exited) -or (Busy)) { Drain $reason; Start-Sleep 5 } }
     catch [System.OperationCanceledException] { $reason = $_.Exception.Message }
     catch { }
 } finally {
     try { Say "ended: $reason" } catch { }
-    # Tried again for ever, by another way from the third time on.
+    # The script tries again for ever, in another way from the third time on.
     for ($try = 0; ; $try++) {
         & shutdown.exe $(if ($try -lt 2) { '/s', '/f', '/t', '0' } else { '/p', '/f' })
         $code = $LASTEXITCODE
-        if ($code -eq 1190) { & shutdown.exe /a } # somebody else's, which is for later
+        if ($code -eq 1190) { & shutdown.exe /a } # cancels another program's shutdown, which is for later
         Start-Sleep $(if ($code -eq 0) { 100 } else { 5 })
     }
 }

@@ -43,7 +43,7 @@ fn pools() -> Vec<PoolView> {
             0,
             6,
             true,
-            "4 wanted (4 queued jobs), 0 supplied, 0 of 6 runners; is paused by an operator since 5m",
+            "4 wanted (4 queued jobs), 0 supplied, 0 of 6 runners; the pool has been paused by an operator for 5m",
         ),
         pool("linux-x64", 0, 0, 3, 50, false, "0 wanted (0 queued jobs), 3 supplied, 5 of 50 runners"),
     ]
@@ -69,7 +69,7 @@ fn jobs() -> Vec<JobView> {
             JobState::Queued,
             Some("linux-arm64"),
             "paused",
-            "pool linux-arm64 is paused by an operator since 5m",
+            "pool linux-arm64 has been paused by an operator for 5m",
         ),
         job(29_679_449_503, JobState::Queued, None, "unmatched", "no pool takes it; linux-x64 comes nearest and lacks gpu"),
         job(29_679_449_501, JobState::InProgress, Some("linux-x64"), "running", "runs on prod.linux-x64.i-0a1"),

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use muster::http::admin::routes;
 use muster::http::state::{About, Admin};
 use muster::http::{bind, serve};
-use muster_cloud::act::Hands;
 use muster_cloud::aws::Aws;
 use muster_cloud::aws_config::{BehaviorVersion, SdkConfig};
 use muster_cloud::clock::Clock;
 use muster_cloud::driver::{Channels, run};
+use muster_cloud::executor::Executor;
 use muster_cloud::github::GitHub;
 use muster_cloud::ingest::Receipts;
 use muster_operations::inspect::Inspect;
@@ -61,10 +61,10 @@ fn start(log: Log, pulse: Pulse, stop: CancellationToken) -> (mpsc::Sender<Input
             let aws = Aws::new(&SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build());
             let observer: Observer = Arc::new(|_, _, _| {});
             let github = GitHub::new(Vec::new(), limits, observer).expect("no App");
-            let hands = Hands::new(aws, github, Receipts::default(), "test", Queues::default());
+            let executor = Executor::new(aws, github, Receipts::default(), "test", Queues::default());
             let channels = Channels { inputs: inputs_out, limits: limits_out, queries, pulse };
             let controller = Controller::new("test", clock.now());
-            run(controller, clock, hands, channels, Arc::new(Metrics::new()), None, stop).await;
+            run(controller, clock, executor, channels, Arc::new(Metrics::new()), None, stop).await;
         });
     });
     (inputs, thread)

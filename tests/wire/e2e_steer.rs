@@ -30,12 +30,15 @@ async fn a_paused_pool_launches_nothing_through_a_crash_until_it_is_resumed() {
     })
     .await;
     let told = muster(&scene, &format!("explain job/{job}")).await;
-    assert!(told.contains("is paused by an operator") && told.contains("what happened") && told.contains("job_queued"), "{told}");
+    assert!(
+        told.contains("has been paused by an operator") && told.contains("what happened") && told.contains("job_queued"),
+        "{told}"
+    );
     assert!(muster(&scene, "get pools").await.contains("paused"));
     let dir = scene.muster.manifests().display().to_string();
     let plan: Value = serde_json::from_str(&muster(&scene, &format!("plan -o json --manifests {dir}")).await).expect("JSON");
     let pool = &plan["pools"][0];
-    let said = pool["reason"].as_str().is_some_and(|r| r.contains("2 wanted") && r.contains("is paused by an operator"));
+    let said = pool["reason"].as_str().is_some_and(|r| r.contains("2 wanted") && r.contains("has been paused by an operator"));
     assert!(said && pool["actions"] == json!([]), "{plan}");
     scene.muster.kill9();
     scene.moto.end_visibility().await;
@@ -43,7 +46,7 @@ async fn a_paused_pool_launches_nothing_through_a_crash_until_it_is_resumed() {
     eventually(secs(30), "the next process knows the jobs", || async { same(scene.muster.api("jobs").await.len(), 2) }).await;
     never(secs(4), "an instance is launched", || async { same(scene.launched().await, 0) }).await;
     scene.muster.metric_becomes("muster_pool_paused", "pool=\"linux\"", 1.0).await;
-    assert!(muster(&scene, "resume pool/linux").await.contains("goes on"));
+    assert!(muster(&scene, "resume pool/linux").await.contains("launches again"));
     scene.all_done(secs(60)).await;
     // GitHub knows the job's end before muster has heard of it.
     eventually(secs(20), "the whole story is told", || async {

@@ -54,7 +54,7 @@ async fn the_process_s_metrics_are_whole_under_the_unit() {
     let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(muster.stdout.take().expect("piped")));
     let url = loop {
         let line = lines.next_line().await.expect("readable").expect("it names its address");
-        if let Some(url) = line.strip_prefix("  dashboard  ") {
+        if let Some(url) = line.strip_prefix("  live page  ") {
             break url.trim_end_matches('/').to_owned();
         }
     };

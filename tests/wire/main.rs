@@ -26,6 +26,7 @@ cfg_if::cfg_if! {
         mod cli_tls;
         mod driver;
         mod e2e_alive;
+        mod e2e_answers;
         mod e2e_burst;
         mod e2e_crash;
         mod e2e_doctor;
@@ -35,12 +36,14 @@ cfg_if::cfg_if! {
         mod e2e_instance;
         mod e2e_latency;
         mod e2e_main;
-        mod e2e_more;
         mod e2e_otlp;
         mod e2e_prices;
         mod e2e_prometheus;
+        mod e2e_scopes;
         mod e2e_steer;
         mod e2e_terraform;
+        mod e2e_trouble;
+        mod e2e_warm;
         mod e2e_webhook;
         mod iam;
         mod image;

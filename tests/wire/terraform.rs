@@ -187,7 +187,6 @@ const LACKING: &[(&str, &str, &str)] = &[
         "all.yaml: RunnerPool linux: spec.instance.subnets: write a list of subnets' ids",
     ),
     ("architecture: arm64", "architecture: amd64", "all.yaml: RunnerPool other: spec.instance.architecture: write x64 or arm64"),
-    ("architecture: arm64", "architecture: arm64, os: windows", "EC2 has no Windows on arm64; write x64, or os: linux"),
     (
         "architecture: arm64",
         "architecture: arm64, os: solaris",
@@ -233,6 +232,7 @@ const AGAINST_A_RULE: &[(&str, &str)] = &[
     ("idle: 1", "idle: 6"),
     ("Europe/Amsterdam", "Europe/Atlantis"),
     ("maxLifetime: 24h", "maxLifetime: 4m"),
+    ("architecture: arm64", "architecture: arm64, os: windows"),
 ];
 
 #[test]

@@ -10,6 +10,7 @@ use muster_operations::watch::Watch;
 use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::manifest::{Os, Spec};
 use muster_reconciler::market::Market;
+use muster_reconciler::reason::count;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -182,8 +183,8 @@ impl PriceTask {
             }
         }
         let left = kinds.len().saturating_sub(TYPES);
-        let why =
-            format!("{TYPES} instance types were asked about, and {left} more were not: their on-demand prices stay unknown");
+        let more = count(left, "more instance type");
+        let why = format!("muster asks about {TYPES} instance types at most: the on-demand price of {more} stays unknown");
         self.told("types", (left > 0).then_some(why));
         Ok(hours)
     }

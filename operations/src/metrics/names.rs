@@ -104,7 +104,7 @@ metrics! {
     priced_seconds: float_counters "muster_priced_instance_seconds_total" ["pool", "market"] =
         "The part of muster_instance_seconds_total whose instance type has a price.";
     cost: float_counters "muster_estimated_cost_total" ["pool", "market", "currency"] =
-        "What that time costs by the known prices, disks and traffic aside; absent where no price is known.";
+        "Estimated cost of the instance time, by the known prices, without disks and traffic; absent where no price is known.";
     cost_coverage: gauges "muster_cost_coverage_ratio" [] =
         "The share of the instance time since the start that had a price, 0 to 1; absent until there was any.";
     prices_read: gauges "muster_prices_timestamp_seconds" ["market"] =
@@ -114,7 +114,7 @@ metrics! {
     plans: counters "muster_plans_total" ["pool"] =
         "Plans made.";
     step: histogram "muster_step_seconds" [] in STEP_SECONDS =
-        "One step of the core: fold, plan, emit.";
+        "One turn of the core: fold, plan, emit.";
     // A vector without labels shows nothing until somebody sets it. A plain gauge begins as 0.
     core_up: gauges "muster_core_up" [] =
         "1 if the controller answered this scrape, 0 if not.";
@@ -125,7 +125,7 @@ metrics! {
     api_calls: counters "muster_api_calls_total" ["api", "outcome"] =
         "Calls to AWS and GitHub; outcome is ok, throttled, unavailable, ambiguous, conflict, not_found or refused.";
     api_call_seconds: histograms "muster_api_call_seconds" ["api"] in CALL_SECONDS =
-        "How long such a call took.";
+        "How long a call to AWS or GitHub took.";
     api_throttles: counters "muster_api_throttles_total" ["api"] =
         "Calls that were refused for being too many.";
     budget_waits: counters "muster_budget_waits_total" ["api"] =
@@ -136,12 +136,12 @@ metrics! {
         "Requests that GitHub still admits in this window (x-ratelimit-remaining), by the account that the App is installed on \
          (empty: the App itself) and by resource: core, or actions_runner_registration for configurations.";
     github_reset: gauges "muster_github_limit_reset_timestamp_seconds" ["app", "account", "resource"] =
-        "When that window ends, or (resource secondary) a secondary limit lifts, since the Unix epoch.";
+        "When GitHub's rate-limit window ends, or (resource secondary) a secondary limit lifts, since the Unix epoch.";
     messages: counters "muster_messages_total" ["result"] =
         "Queue messages received; result is job, ec2_event, ignored, unsigned (looked at again), refused (no proof of its \
          sender) or unreadable.";
     messages_held: gauges "muster_messages_held" [] =
-        "Queue messages held: jobs that have not left the queue.";
+        "Messages of queued jobs that this process keeps invisible on the queue. (GitHub's holds are in muster_jobs.)";
     redelivered: counter "muster_messages_redelivered_total" [] =
         "Messages of the jobs queue that had been delivered before.";
     queue_messages: gauges "muster_queue_messages" ["queue", "state"] =

@@ -47,7 +47,7 @@ impl Plan {
             text += &format!("; launches {}", instances(l.count, "", l.market));
         }
         if let Some(b) = &self.blocked {
-            text += &format!("; {}", b.say(now));
+            text += &format!("; the pool {}", b.say(now));
         }
         text
     }

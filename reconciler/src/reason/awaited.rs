@@ -89,7 +89,7 @@ impl fmt::Display for AwaitedReason {
             AwaitedReason::HoldEnds => "the job counts again, unless another job of its pool is tried first",
             AwaitedReason::QueueDelay => "the queueDelay of the job's pool ends",
             AwaitedReason::PredecessorShown => "EC2 has shown everything that an earlier controller launched",
-            AwaitedReason::CountsUnconfirmed => "the job counts without an answer of GitHub",
+            AwaitedReason::CountsUnconfirmed => "the job counts even if GitHub has not answered",
             AwaitedReason::PoolMayLaunch => "the pool may launch",
             AwaitedReason::LimitReset => "GitHub's rate limit is reset",
             AwaitedReason::ConfigureRetry => "muster tries to configure one runner",

@@ -105,7 +105,7 @@ words! { CallReason {
 impl fmt::Display for CallReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            CallReason::Look => "the world may have changed",
+            CallReason::Look => "the source is due for a sweep",
             CallReason::StillQueued => "their jobs are still queued",
             CallReason::LeftQueue => "their jobs have left the queue",
             CallReason::LeftQueueSaysGitHub => "GitHub says that their jobs have left the queue",

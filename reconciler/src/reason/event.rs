@@ -183,7 +183,7 @@ impl fmt::Display for EventReason {
             EventReason::NotStarted { why, late: true } => write!(f, "why the runner failed to start: {why}"),
             EventReason::Interrupted { busy: true } => f.write_str("spot takes it back; it may have a job"),
             EventReason::Interrupted { busy: false } => f.write_str("spot takes it back; no job is known on it"),
-            EventReason::Gone { known, market } => write!(f, "gone; known for {} ({})", human(*known), market.as_str()),
+            EventReason::Gone { known, market } => write!(f, "gone after {} ({})", human(*known), market.as_str()),
             EventReason::ByOperator { why } if why.is_empty() => f.write_str("by an operator"),
             EventReason::ByOperator { why } => write!(f, "by an operator: {why}"),
         }

@@ -103,7 +103,6 @@ pub enum JobReason {
         jobs: u32,
     },
     /// A runner has just turned busy, and no event names the job. It may be this job.
-    #[serde(rename = "idle_runner")]
     Unexplained,
 }
 
@@ -123,14 +122,16 @@ words! { JobReason {
     Launching => "launching",
     IdleRunner => "idle_runner",
     Starting => "starting",
-    Unexplained => "idle_runner",
+    Unexplained => "unexplained",
 }}
 
 impl JobReason {
-    /// A word for a metric's label, from a short list. For a blocked pool, this is the word of what blocks it.
+    /// A word for a metric's label, from a short list. For a blocked pool, this is the word of what blocks it. A job that GitHub may
+    /// have assigned counts as one that waits for an idle runner.
     pub const fn label(&self) -> &'static str {
         match self {
             JobReason::Blocked { blocked, .. } => blocked.word(),
+            JobReason::Unexplained => "idle_runner",
             other => other.word(),
         }
     }

@@ -5,8 +5,8 @@
 //! by `say(now)`, every other one by `Display`. No decision ever depends on a reason.
 //!
 //! Other words for people stand where their data is: `plan/say.rs` sums up a plan, `timeline.rs` states the facts of an
-//! explanation, `stage.rs` names the stages of a start, `refusal.rs` has the meanings of EC2's codes, and `manifest/` the problems
-//! of manifests.
+//! explanation, `stage.rs` names the stages of a start, `refusal.rs` has the meanings of EC2's codes, `ids.rs` says why a scope
+//! cannot be read, `labels.rs` and `quota.rs` write names into a list, and `manifest/` has the problems of manifests.
 //!
 //! | asked | answered by |
 //! |---|---|

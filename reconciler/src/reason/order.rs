@@ -48,9 +48,9 @@ words! { OrderAnswer {
 impl fmt::Display for OrderAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            OrderAnswer::Paused(pool, _) => write!(f, "pool {pool} is paused: it launches nothing, and its runners go on"),
+            OrderAnswer::Paused(pool, _) => write!(f, "pool {pool} is paused: it launches nothing, and its runners keep running"),
             OrderAnswer::PausedBefore(pool, _) => write!(f, "pool {pool} was paused already"),
-            OrderAnswer::Resumed(pool) => write!(f, "pool {pool} goes on"),
+            OrderAnswer::Resumed(pool) => write!(f, "pool {pool} launches again"),
             OrderAnswer::NotPaused(pool) => write!(f, "pool {pool} was not paused"),
             OrderAnswer::RunnerAsked(id) => write!(f, "runner {id} is asked to end once it is idle; a job on it runs to its end"),
             OrderAnswer::RunnerAskedBefore(id) => write!(f, "runner {id} was already asked to end"),

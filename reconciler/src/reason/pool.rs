@@ -138,14 +138,14 @@ impl Blocked {
             Blocked::Paused(Pause { since, why }) => {
                 let since = human(now.since(*since));
                 let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
-                format!("is paused by an operator since {since}{why}, and launches nothing until it is resumed")
+                format!("has been paused by an operator for {since}{why}, and launches nothing until it is resumed")
             }
             Blocked::Unseen => "waits for the first complete sweep of EC2".into(),
             Blocked::Hidden { until } => {
                 let left = human(until.since(now));
                 format!("launches in {left}, when EC2 should show all launches of an earlier controller")
             }
-            Blocked::Max => "the pool's max is reached".into(),
+            Blocked::Max => "has reached its max".into(),
             Blocked::Pace => "launches only as fast as GitHub and SSM let us configure".into(),
             Blocked::GitHub { until } => {
                 let left = human(until.since(now));

@@ -141,7 +141,7 @@ impl fmt::Display for Standing {
             write!(f, "asked {} ago to end once idle (", human(ago))?;
             match why {
                 Some(why) => why.fmt(f)?,
-                None => f.write_str("by a predecessor")?,
+                None => f.write_str("by an earlier controller")?,
             }
             f.write_str(")")
         };
@@ -153,7 +153,7 @@ impl fmt::Display for Standing {
             Standing::Found => f.write_str(
                 "was found, not launched by this process; muster configures it after a sweep of GitHub's list and of the secrets",
             ),
-            Standing::Boots { left } => write!(f, "boots; its configuration is not minted yet ({} left)", human(*left)),
+            Standing::Boots { left } => write!(f, "boots; its configuration is not made yet ({} left)", human(*left)),
             Standing::Configured { left } => {
                 write!(f, "its configuration is ready; it is not online yet ({} left)", human(*left))
             }
@@ -176,7 +176,7 @@ impl fmt::Display for Standing {
             Standing::NeverOnline { limit } => {
                 write!(f, "was not online within {}; it is deregistered, ended and replaced", human(*limit))
             }
-            Standing::EndAccepted => f.write_str("EC2 accepted its end"),
+            Standing::EndAccepted => f.write_str("EC2 accepted the call that ends it"),
             Standing::JobOver { job, left } => {
                 write!(f, "its only job, {job}, is over; it ends itself, or is ended in {}", human(*left))
             }
@@ -191,7 +191,7 @@ impl fmt::Display for RunnerReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.standing.fmt(f)?;
         if self.ends_after {
-            f.write_str("; ends after that")?;
+            f.write_str("; it ends after its job")?;
         }
         if let Some(why) = &self.unanswered {
             write!(f, "; asked to end ({why}), and it has not confirmed this yet")?;

@@ -151,7 +151,7 @@ impl fmt::Display for StepReason {
         match self {
             StepReason::Boots => f.write_str("it boots and will ask for its configuration"),
             StepReason::PerhapsRegistered => f.write_str("it boots, and the last try may have left a registration of its name"),
-            StepReason::HalfConfigured => f.write_str("a predecessor registered it, and no secret lies ready for it"),
+            StepReason::HalfConfigured => f.write_str("an earlier controller registered it, and there is no secret for it"),
             StepReason::Ordered { why } if why.is_empty() => f.write_str("an operator asked for it"),
             StepReason::Ordered { why } => write!(f, "an operator asked for it: {why}"),
             StepReason::Outdated => f.write_str("its pool's labels, runner group or scope changed since it was launched"),

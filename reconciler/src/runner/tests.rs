@@ -121,7 +121,7 @@ fn minted() -> Arc<Terms> {
 }
 
 /// A change to a record that allows a conclusion. After the change, the conclusion must not follow any more.
-type Change = fn(&mut Runner);
+type RecordChange = fn(&mut Runner);
 
 const WHY: StepReason = StepReason::Unneeded;
 
@@ -150,7 +150,7 @@ fn a_runner_that_ended_by_itself_after_it_was_online_is_unexplained_and_nothing_
     };
     let r = ended(online(false));
     assert_eq!(r.ended_unexplained(), Some(at(30)));
-    let changes: [Change; 7] = [
+    let changes: [RecordChange; 7] = [
         |r| r.drain_accepted(&WHY, at(20)),
         |r| r.ask_unanswered(&WHY, at(20)),
         |r| assert!(r.interruption_told(at(20))),
@@ -177,7 +177,7 @@ fn one_that_was_never_configured_shows_no_trace_of_it() {
     let r = shown(InstanceState::Running);
     assert!(r.never_configured());
     assert!(!found(InstanceState::Running, Time::ZERO, at(10)).never_configured(), "a predecessor may have done it");
-    let changes: [Change; 6] = [
+    let changes: [RecordChange; 6] = [
         |r| r.configuration_unsure(),
         |r| {
             r.secret_shown();
@@ -202,7 +202,7 @@ fn one_that_was_never_configured_shows_no_trace_of_it() {
 fn each_sign_of_a_job_alone_suffices() {
     let r = shown(InstanceState::Running);
     assert!(!r.may_have_job());
-    let changes: [(Change, bool); 5] = [
+    let changes: [(RecordChange, bool); 5] = [
         (|r| r.job_started(JobId(1)), true),
         (|r| list(r, true, false, at(12)), true),
         (|r| list(r, false, true, at(12)), true),
@@ -293,12 +293,12 @@ fn the_boot_deadline_counts_from_the_launch_and_waits_for_a_look() {
 
 #[test]
 fn the_seat_at_github_makes_the_phase() {
-    let phase_of = |change: Change| {
+    let phase_of = |change: RecordChange| {
         let mut r = bound();
         change(&mut r);
         r.phase(DEADLINE, at(60))
     };
-    let table: [(Change, Phase); 9] = [
+    let table: [(RecordChange, Phase); 9] = [
         (|r| list(r, true, false, at(12)), Phase::Idle),
         (|r| list(r, true, true, at(12)), Phase::Busy),
         (|r| list(r, false, true, at(12)), Phase::Busy),
@@ -404,7 +404,8 @@ fn terms_serve_a_pool_that_asks_for_no_more() {
     assert!(elsewhere.outdated(&pool));
     list(&mut elsewhere, true, false, at(30));
     assert_eq!(elsewhere.list(), Some(&terms.list_id));
-    let changes: [Change; 3] = [|r| r.effect_begins(Act::Terminate), |r| r.ask_unanswered(&WHY, at(20)), |r| r.wish_to_end("")];
+    let changes: [RecordChange; 3] =
+        [|r| r.effect_begins(Act::Terminate), |r| r.ask_unanswered(&WHY, at(20)), |r| r.wish_to_end("")];
     for (i, change) in changes.iter().enumerate() {
         let mut r = r.clone();
         change(&mut r);
@@ -451,7 +452,7 @@ fn an_end_before_it_was_online_is_told_once_and_only_if_nobody_asked_for_it() {
     let why = Some("Server.InternalError".to_owned());
     r.shown_by_ec2(&InstanceSighting { state_reason: why, ..instance(InstanceState::Terminated, at(0)) }, at(22), at(22));
     assert!(!r.end_is_unexplained());
-    let changes: [Change; 3] =
+    let changes: [RecordChange; 3] =
         [|r| list(r, true, false, at(12)), |r| r.termination_accepted(at(12)), |r| assert!(r.interruption_told(at(12)))];
     for (i, change) in changes.iter().enumerate() {
         let mut r = shown(InstanceState::Terminated);

@@ -21,7 +21,7 @@ fn ends(acts: &[Act]) -> bool {
 }
 
 /// Something else that may be known of a runner at a time.
-type Change = fn(&mut Runner, Time);
+type LaterNews = fn(&mut Runner, Time);
 
 /// An effect on it failed a second before.
 fn pauses_until(r: &mut Runner, until: Time) {
@@ -240,7 +240,7 @@ fn what_a_gone_runner_leaves_is_removed_once_nobody_uses_it() {
     for seat in [(true, false), (false, true), (true, true)] {
         assert_eq!(gone(seat).acts(), [], "{seat:?}: GitHub has not noticed yet");
     }
-    let changes: [(&[Act], Change); 5] = [
+    let changes: [(&[Act], LaterNews); 5] = [
         (&[Act::DeleteSecret], |r, _| r.secret_shown()),
         (&[Act::Deregister], |r, now| pauses_until(r, now)),
         (&[], |r, now| pauses_until(r, now + Duration::from_secs(1))),
@@ -323,7 +323,7 @@ fn a_runner_of_a_pool_that_is_gone_is_asked_once_and_not_while_something_is_unde
     story.spec.pools.clear();
     story.look_at_instances(None, None);
     assert_eq!(story.acts(), [Act::Drain]);
-    let changes: [(&[Act], Change); 3] = [
+    let changes: [(&[Act], LaterNews); 3] = [
         (&[Act::Drain], |r, now| pauses_until(r, now)),
         (&[], |r, now| pauses_until(r, now + Duration::from_secs(1))),
         (&[], |r, _| r.effect_begins(Act::Deregister)),
@@ -373,7 +373,7 @@ fn a_runner_that_a_predecessor_left_halfway_is_configured_by_half_its_boot_deadl
     story.look(ACME, offline);
     assert_eq!(story.acts(), [Act::Configure]);
     let now = story.now;
-    let reasons_to_wait: [Change; 4] = [
+    let reasons_to_wait: [LaterNews; 4] = [
         |r, now| r.list_swept(&list("org/acme"), Some(false), now),
         |r, _| r.effect_begins(Act::Configure),
         |r, now| pauses_until(r, now + Duration::from_secs(1)),

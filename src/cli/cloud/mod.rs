@@ -15,7 +15,7 @@ use super::fault::CliError;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CloudCommand {
-    /// Run muster: take webhooks, reconcile runners, serve metrics and the dashboard.
+    /// Run muster: take webhooks, reconcile runners, serve metrics and the live page.
     Run(run::Args),
     /// Print what a controller would do now, and why; change nothing.
     Plan(plan::Args),

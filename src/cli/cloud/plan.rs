@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use muster_cloud::act::Hands;
 use muster_cloud::aws::Aws;
 use muster_cloud::clock::Clock;
+use muster_cloud::executor::Executor;
 use muster_cloud::github::GitHub;
 use muster_cloud::ingest::Receipts;
 use muster_cloud::manifests::{ManifestPlace, Manifests};
@@ -24,10 +24,11 @@ use muster_reconciler::plan::Plan;
 use muster_reconciler::reason::{Code, count};
 use muster_reconciler::time::Time;
 use muster_reconciler::view::JobView;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::unreadable;
 use crate::cli::Output;
+use crate::cli::ask::Items;
 
 /// `muster plan`.
 #[derive(Debug, clap::Args)]
@@ -69,11 +70,6 @@ struct Planned {
     code: Code,
 }
 
-#[derive(Debug, Deserialize)]
-struct PlanItems {
-    items: Vec<JobView>,
-}
-
 impl Args {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let runtime =
@@ -93,7 +89,8 @@ impl Args {
         let secrets = Secrets::new(aws.clone(), self.manifests.base());
         let (limits, _unread) = tokio::sync::mpsc::unbounded_channel();
         let github = GitHub::new(secrets.credentials(&spec).await?, limits, Arc::new(|_, _, _| ()))?;
-        let hands = Hands::new(aws.clone(), github, Receipts::default(), spec.controller.cluster(), settings.queues.clone());
+        let executor =
+            Executor::new(aws.clone(), github, Receipts::default(), spec.controller.cluster(), settings.queues.clone());
 
         let (events, jobs) = self.jobs(&spec, &aws).await;
         let clock = Clock::start();
@@ -108,7 +105,7 @@ impl Args {
         for _ in 0..spec.list_ids().len() + 2 {
             let sweeps: Vec<_> = std::mem::take(&mut todo).into_iter().filter(|e| matches!(e.action, Action::Sweep(_))).collect();
             for sweep in sweeps {
-                let outcome = hands.carry_out(&sweep.action, &sweep.reason.to_string()).await;
+                let outcome = executor.carry_out(&sweep.action, &sweep.reason.to_string()).await;
                 if let Outcome::Failed(f) = &outcome {
                     failures.push(f.message.clone());
                 }
@@ -130,11 +127,7 @@ impl Args {
         let base = self.controller.clone().unwrap_or_else(|| format!("http://{}", admin.replace("0.0.0.0", "127.0.0.1")));
         match ask(&base).await {
             Ok(jobs) => {
-                let text = format!(
-                    "{} {}, as the controller at {base} knows them",
-                    jobs.len(),
-                    if jobs.len() == 1 { "job" } else { "jobs" }
-                );
+                let text = format!("{}, as the controller at {base} knows them", count(jobs.len(), "job"));
                 (jobs.into_iter().filter_map(event).collect(), text)
             }
             Err(error) => {
@@ -156,7 +149,7 @@ async fn ask(base: &str) -> anyhow::Result<Vec<JobView>> {
         Duration::from_secs(5),
     )
     .await?;
-    Ok(serde_json::from_slice::<PlanItems>(&body).context("its answer is not the jobs API's")?.items)
+    Ok(serde_json::from_slice::<Items<JobView>>(&body).context("its answer is not the jobs API's")?.items)
 }
 
 fn event(view: JobView) -> Option<JobEvent> {

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::ValueEnum;
-use muster_cloud::act::Hands;
 use muster_cloud::aws::{Aws, Ec2};
 use muster_cloud::clock::Clock;
 use muster_cloud::driver::{self, Channels};
+use muster_cloud::executor::Executor;
 use muster_cloud::github::{Credentials, GitHub};
 use muster_cloud::ingest::{Doubts, Ingest, Receipts};
 use muster_cloud::manifests::{ManifestPlace, Manifests};
@@ -186,7 +186,7 @@ impl Shared {
             tracing::info!(token = %name, "GitHub has no API for an enterprise's webhook: deliveries that fail are not asked for again");
         }
         let receipts = Receipts::default();
-        let hands = Hands::new(self.aws.clone(), github, receipts.clone(), cluster, settings.queues.clone());
+        let executor = Executor::new(self.aws.clone(), github, receipts.clone(), cluster, settings.queues.clone());
         let (inputs, inputs_out) = mpsc::channel(INPUTS);
         let (inspect, queries) = Inspect::new();
         let mut controller = Controller::new(&process_name(cluster, self.clock), self.clock.now());
@@ -205,7 +205,7 @@ impl Shared {
         let pulse = Pulse::start();
         let channels = Channels { inputs: inputs_out, limits: limits_out, queries, pulse: pulse.clone() };
         let (metrics, stop) = (self.metrics.clone(), self.stop.clone());
-        tasks.spawn(driver::run(controller, self.clock, hands.clone(), channels, metrics, traces, stop));
+        tasks.spawn(driver::run(controller, self.clock, executor.clone(), channels, metrics, traces, stop));
         inputs.send(Input::Spec(spec.clone())).await.context("failed to start the core")?;
         let ingest = Ingest {
             sqs: self.aws.sqs.clone(),
@@ -221,7 +221,7 @@ impl Shared {
         let (s3, observer) = (self.aws.s3.clone(), self.observer.clone());
         let sync = SyncTask { s3, spec: self.spec.clone(), metrics: self.metrics.clone(), observer: observer.clone() };
         tasks.spawn(sync.run(self.stop.clone()));
-        Ok(Core { inspect, controlled: Controlled { inputs, hands, credentials, limits, observer }, pulse })
+        Ok(Core { inspect, controlled: Controlled { inputs, executor, credentials, limits, observer }, pulse })
     }
 
     /// Returns the pulse of the loop that puts messages on the queue.

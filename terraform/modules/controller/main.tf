@@ -34,7 +34,7 @@ resource "aws_vpc_security_group_egress_rule" "https" {
 resource "aws_vpc_security_group_ingress_rule" "admin" {
   for_each          = toset(var.settings.admin_cidrs)
   security_group_id = aws_security_group.this.id
-  description       = "metrics and dashboard"
+  description       = "metrics and live page"
   ip_protocol       = "tcp"
   from_port         = var.network.admin_port
   to_port           = var.network.admin_port

@@ -1,5 +1,5 @@
 output "target" {
-  description = "What the webhook answers behind: a Cloud Map service or a listener; null with direct ingress."
+  description = "The ARN of the Cloud Map service or the listener that the webhook role answers behind; null with direct ingress."
   value       = try(aws_service_discovery_service.this["webhook"].arn, aws_lb_listener.this[0].arn, null)
 }
 

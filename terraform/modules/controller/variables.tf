@@ -23,12 +23,12 @@ variable "ingress" {
 }
 
 variable "listen_digest" {
-  description = "Stands for the Controller's `listen`: when it changes, the processes are replaced."
+  description = "A text that changes when the Controller's `listen` changes. The processes are then replaced."
   type        = string
 }
 
 variable "network" {
-  description = "The VPC that it runs in, and the ports of the Controller's listen addresses."
+  description = "The VPC that muster runs in, and the ports of the Controller's listen addresses."
   type        = object({ vpc_id = string, webhook_port = number, admin_port = number })
 }
 
@@ -53,7 +53,7 @@ variable "prices" {
 }
 
 variable "pools" {
-  description = "What the controller launches with: the instances' roles, subnets, and the customer KMS keys of their disks."
+  description = "What the controller uses in launches: the instances' roles and subnets, and the customer KMS keys of their disks."
   type        = object({ role_arns = list(string), subnets = list(string), volume_keys = list(string) })
 }
 
@@ -68,6 +68,6 @@ variable "kms_key_arn" {
 }
 
 variable "log_retention_days" {
-  description = "How long logs are kept."
+  description = "For how many days logs are kept; 0: for ever."
   type        = number
 }

@@ -13,7 +13,7 @@ variable "context" {
 }
 
 variable "mode" {
-  description = "service: to muster's webhook role. direct: raw deliveries onto the jobs queue."
+  description = "service: deliveries go to muster's webhook role. direct: raw deliveries go to the jobs queue."
   type        = string
 }
 
@@ -23,7 +23,7 @@ variable "target" {
 }
 
 variable "link" {
-  description = "service: the VPC link's subnets. Unless somebody has chosen them for the link, those in zones without VPC links are left out."
+  description = "service: the VPC link's subnets, and whether somebody has chosen them for the link. If not, subnets in zones without VPC links are left out."
   type        = object({ subnet_ids = list(string), chosen = bool })
 }
 
@@ -43,6 +43,6 @@ variable "kms_key_arn" {
 }
 
 variable "log_retention_days" {
-  description = "How long the access log is kept."
+  description = "For how many days the access log is kept; 0: for ever."
   type        = number
 }

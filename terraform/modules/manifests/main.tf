@@ -12,12 +12,12 @@ variable "cluster" {
 }
 
 variable "pools" {
-  description = "RunnerPools by name: the fields of their `spec`. Of a pool that is in the directory too, each field that is written here."
+  description = "RunnerPools by name: the fields of their `spec`. For a pool that is also in the directory, these fields replace the directory's."
   type        = any
 }
 
 variable "apps" {
-  description = "GitHubApps by name: the fields of their `spec`; as with pools."
+  description = "GitHubApps by name: the fields of their `spec`; the same rule as for `pools`."
   type        = any
 }
 
@@ -42,7 +42,7 @@ locals {
   # Terraform's values may be known after the apply only, and `try` would take everything around such a value for unknown.
   hcl = { RunnerPool = var.pools, GitHubApp = var.apps }
   own = { RunnerPool = "pools", GitHubApp = "github_apps" }
-  # One that only has a launch template's fields leaves the manifest as it is.
+  # An entry that sets only fields of the launch template does not change the manifest.
   changing = { for kind, by_name in local.hcl : kind => [for name, fields in by_name : name if length(keys(fields)) > 0] }
   # Of these parts of a spec single fields may be changed; every other field is changed as a whole.
   sections = ["github", "capacity", "runner", "instance", "bootstrap"]

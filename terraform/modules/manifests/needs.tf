@@ -56,8 +56,6 @@ locals {
     if f.json == "null" ? f.must : !can(regex("^(?s:${f.form.json})$", f.json))],
     contains(keys(local.required), d.kind) ? [] : ["${d.at}kind: is `${d.kind}`; write one of ${join(", ", keys(local.required))}"],
     d.kind == "Controller" && d.name != var.cluster && d.name != "" ? ["${d.at}Controller ${d.name}: metadata.name: write ${var.cluster}, as the variable `cluster` says"] : [],
-    try(d.doc.spec.instance.os == "windows" && d.doc.spec.instance.architecture == "arm64", false)
-    ? ["${d.at}RunnerPool ${d.name}: spec.instance.architecture: EC2 has no Windows on arm64; write x64, or os: linux"] : [],
   ) })]
   names = [for d in local.documents : "${d.kind} ${d.name}"]
   lacking = concat(

@@ -1,5 +1,5 @@
 output "pools" {
-  description = "What is built from, by pool."
+  description = "What the module builds each pool from, by the pool's name."
   value       = local.pools
 
   precondition {
@@ -13,14 +13,14 @@ output "pools" {
 }
 
 output "references" {
-  description = "SSM parameters that secrets are in: the `keys` (and tokens) and `webhooks` of GitHubApps and GitHubTokens, and the Controller's `tokens`."
+  description = "The SSM parameters that hold secrets: the `keys` (and tokens) and `webhooks` of GitHubApps and GitHubTokens, and the Controller's `tokens`."
   value = { for kind in ["keys", "webhooks", "tokens"] : kind =>
     distinct([for r in local.references : trimprefix(r.ref, "ssm:") if r.kind == kind && r.ref != null])
   }
 }
 
 output "controller" {
-  description = "The spec of the directory's Controller, if it has one that lacks nothing."
+  description = "The spec of the directory's Controller, if there is one that lacks nothing."
   value       = try([for d in [for d in local.checked : d if d.kind == "Controller"] : d.doc.spec if length(d.lacks) == 0][0], {})
 }
 
@@ -30,6 +30,6 @@ output "texts" {
 }
 
 output "texts_at_plan" {
-  description = "The same with stand-ins for the subnets of HCL."
+  description = "The same manifests, with stand-ins for the subnets that are written in HCL."
   value       = merge(local.left, { for d in local.judgeable : d.file => yamlencode(d.doc) if !contains(local.files, d.file) })
 }

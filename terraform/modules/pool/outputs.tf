@@ -4,7 +4,7 @@ output "template" {
 }
 
 output "role_arn" {
-  description = "The instances' role; known before it exists."
+  description = "The ARN of the instances' role; it is known before the role exists."
   value       = "arn:${var.context.partition}:iam::${var.context.account}:role${var.context.role_path}${local.name}-runner"
 }
 

@@ -18,7 +18,7 @@ variable "name" {
 }
 
 variable "pool" {
-  description = "The pool, as modules/manifests read it."
+  description = "The pool, as modules/manifests has read it."
   type        = any
 }
 

@@ -11,7 +11,7 @@ variable "types" {
 }
 
 variable "spot_zone" {
-  description = "The availability zone whose spot prices are taken, such as eu-west-1a; it must offer all the types. null: on-demand prices only."
+  description = "The availability zone whose spot prices are read, such as eu-west-1a. The zone must offer all the types. null: on-demand prices only."
   type        = string
   default     = null
 }
@@ -64,7 +64,7 @@ data "aws_ec2_spot_price" "this" {
 }
 
 output "list" {
-  description = "The price list as YAML, for the input `prices` of the root module. Its date is the price list's, not the apply's."
+  description = "The price list as YAML, for the input `prices` of the root module. Its date is the date of AWS's list, not of the apply."
   value = yamlencode(merge(
     { asOf = try(local.dates[length(local.dates) - 1], ""), currency = try(local.currency[0], "") },
     { for os, types in var.types : os => { for type in types : type => merge(

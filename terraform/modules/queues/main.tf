@@ -78,7 +78,7 @@ resource "aws_cloudwatch_event_target" "this" {
 resource "aws_cloudwatch_metric_alarm" "age" {
   for_each            = { jobs = var.alarms.oldest_job_seconds, ec2-events = 300 }
   alarm_name          = "${local.c.cluster}-${each.key}-oldest"
-  alarm_description   = each.key == "jobs" ? "A job has waited for ${each.value} s: ask muster explain job/ID" : "EC2's notifications lie for ${each.value} s: does the controller run?"
+  alarm_description   = each.key == "jobs" ? "A job has waited for ${each.value} s: ask muster explain job/ID" : "A message of EC2 has waited for ${each.value} s: does the controller run?"
   namespace           = "AWS/SQS"
   metric_name         = "ApproximateAgeOfOldestMessage"
   dimensions          = { QueueName = aws_sqs_queue.this[each.key].name }
@@ -96,7 +96,7 @@ resource "aws_cloudwatch_metric_alarm" "age" {
 resource "aws_cloudwatch_metric_alarm" "dead" {
   for_each            = local.dead
   alarm_name          = "${local.c.cluster}-${each.value}"
-  alarm_description   = "Messages of ${each.key} that nobody could read"
+  alarm_description   = "Messages in ${each.key} that nobody could read"
   namespace           = "AWS/SQS"
   metric_name         = "ApproximateNumberOfMessagesVisible"
   dimensions          = { QueueName = aws_sqs_queue.dead[each.key].name }

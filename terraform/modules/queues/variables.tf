@@ -10,11 +10,11 @@ variable "context" {
 }
 
 variable "kms_key_arn" {
-  description = "A customer KMS key, or null: SQS encrypts with its own."
+  description = "A customer KMS key. null: SQS encrypts with its own key."
   type        = string
 }
 
 variable "alarms" {
-  description = "Who is told, and how long a job may wait before that."
+  description = "The SNS topics that alarms are sent to, and after how many seconds of a job's waiting the alarm fires."
   type        = object({ actions = list(string), oldest_job_seconds = number })
 }

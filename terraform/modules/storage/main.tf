@@ -147,7 +147,7 @@ output "bucket" {
 }
 
 output "prices" {
-  description = "Where muster reads the price list; null without one."
+  description = "Where muster reads the price list; null if there is no list."
   value       = var.prices == null ? null : "s3://${aws_s3_bucket.this.id}/${aws_s3_object.prices[0].key}"
 }
 

@@ -2,6 +2,7 @@
 //! judged in the same way everywhere.
 
 use muster_reconciler::market::Market;
+use muster_reconciler::reason::count;
 use serde::Serialize;
 
 use super::seen::{InstanceSeen, Sight};
@@ -161,7 +162,7 @@ fn describe_lag(e: &Observed<'_>) -> Sighting {
     let lag = seconds(e.of_instance(Sight::Launched), e.of_instance(Sight::Ec2ShowsIt))?;
     let unknown = e.run_instance.map_or(0, |b| b.unknown_to_ec2);
     Some((
-        format!("{lag:.1} s, looked at about each second; EC2 said {unknown} times that it knows no such instance"),
+        format!("{lag:.1} s, looked at about each second; EC2 said {} that it knows no such instance", count(unknown, "time")),
         lag <= 5.0,
     ))
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use muster_reconciler::reason::count;
 use serde::Serialize;
 
 use super::assume::{Assumption, Stands};
@@ -231,7 +232,7 @@ pub fn page(report: &FieldReport) -> String {
     for check in bad {
         let _ = writeln!(text, "  {:<11} {}: {}", check.verdict.as_str(), check.check, check.seen);
     }
-    let _ = writeln!(text, "  {} checks in all", report.checks.len());
+    let _ = writeln!(text, "  {} in all", count(report.checks.len(), "check"));
     text
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use muster_reconciler::effect::Outcome;
 use muster_reconciler::failure::FailureKind;
 use muster_reconciler::manifest::RunnerPool;
+use muster_reconciler::reason::count;
 use muster_reconciler::runner::Phase;
 use tokio::time::Instant;
 
@@ -18,13 +19,13 @@ impl Kit<'_> {
     pub(super) async fn steps(&mut self, at: &Places<'_>, pool: &RunnerPool) -> Result<(), Stop> {
         self.meet_controller(at).await?;
         let failed = self.report.checks.iter().filter(|check| check.verdict == Verdict::Failed).count();
-        let checks = self.report.checks.len();
+        let checks = count(self.report.checks.len(), "check").to_string();
         if failed > 0 {
             // With the module's policy `operator`, some checks fail by design. The test can be made all the same.
-            self.note("checks", Went::Done, format!("{failed} of {checks} checks failed; `muster doctor` tells them"));
-            self.ask("checks", &format!("{failed} checks failed. Go on all the same?")).await?;
+            self.note("checks", Went::Done, format!("{failed} of {checks} failed; `muster doctor` tells them"));
+            self.ask("checks", &format!("{} failed. Go on all the same?", count(failed, "check"))).await?;
         } else {
-            self.note("checks", Went::Done, format!("none of {checks} checks failed"));
+            self.note("checks", Went::Done, format!("none of {checks} failed"));
         }
         self.find_workflow(at, pool).await?;
         self.run_job(at, pool).await?;

@@ -18,9 +18,9 @@ const GITHUB_AT_ONCE: usize = 24;
 /// The most effects at AWS that run side by side, without sweeps and without changes of messages.
 const AWS_AT_ONCE: usize = 32;
 
-/// Everything that is needed to carry out effects. All clones share the same limits and the same GitHub clients.
+/// Carries out effects. All clones share the same limits and the same GitHub clients.
 #[derive(Clone, Debug)]
-pub struct Hands {
+pub struct Executor {
     aws: Aws,
     github: Arc<RwLock<GitHub>>,
     receipts: Receipts,
@@ -30,10 +30,10 @@ pub struct Hands {
     aws_places: Arc<Semaphore>,
 }
 
-impl Hands {
-    /// Makes the hands of a cluster with these queues.
-    pub fn new(aws: Aws, github: GitHub, receipts: Receipts, cluster: &str, queues: Queues) -> Hands {
-        Hands {
+impl Executor {
+    /// Makes the executor of a cluster with these queues.
+    pub fn new(aws: Aws, github: GitHub, receipts: Receipts, cluster: &str, queues: Queues) -> Executor {
+        Executor {
             aws,
             github: Arc::new(RwLock::new(github)),
             receipts,
@@ -55,7 +55,8 @@ impl Hands {
 
     /// Carries out one effect. A failure is an outcome, too. Every adapter has a time limit for its calls.
     pub async fn carry_out(&self, action: &Action, reason: &str) -> Outcome {
-        // Nobody closes the semaphores, so `acquire` succeeds. Without a place, the effect would only run without a limit.
+        // `acquire` fails only when a semaphore is closed, and nobody closes these. If one were closed, the effect would run
+        // without the limit.
         let _place = match action {
             Action::Configure(_) | Action::Deregister { .. } | Action::CheckJob { .. } | Action::Redeliver { .. } => {
                 self.github_places.acquire().await.ok()
