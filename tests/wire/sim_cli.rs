@@ -112,9 +112,9 @@ fn a_crash_that_goes_wrong_can_be_replayed() {
 
 #[test]
 fn a_crash_that_goes_well_can_be_looked_at() {
-    let (code, out, err) = sim(&["--example", "broken", "--crash-at", "12:done", "--trace"]);
+    let (code, out, err) = sim(&["--example", "broken", "--crash-at", "11:done", "--trace"]);
     assert!(code == 0 && out.contains("controller process 2 starts"), "{code}: {out}\n{err}");
-    assert!(out.contains("right: crash at 12:done (Launch): all is well"), "{out}");
+    assert!(out.contains("right: crash at 11:done (Launch): all is well"), "{out}");
 }
 
 /// `muster sim --seed 7 --trace | head -1`.

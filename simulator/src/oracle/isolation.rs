@@ -77,7 +77,7 @@ pub(super) struct Isolation {
 
 /// Something that EC2 refused, or took back.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(super) struct RefusedLaunch {
     until: Time,
     pool: PoolName,
     market: Market,
@@ -248,7 +248,7 @@ impl Oracle {
             MarketPolicy::Spot | MarketPolicy::SpotThenOnDemand => Market::Spot,
         };
         let own = classes(settings.types.iter().map(String::as_str));
-        let shares = |r: &Refused| {
+        let shares = |r: &RefusedLaunch| {
             r.market == market && (r.pool == *name || !r.classes.is_disjoint(&own))
                 || settings.subnets.iter().any(|s| r.subnets.contains(s))
         };
@@ -267,7 +267,7 @@ impl Oracle {
             let named = |s: &str| e.subnet.as_ref().is_none_or(|is| **is == *s);
             let subnets = launch.offerings.iter().map(|o| o.subnet.to_string()).filter(|s| subnet && named(s));
             let holds = if refusal.holds.is_zero() { WRONG_PART } else { refusal.holds };
-            self.refused.push(Refused {
+            self.refused.push(RefusedLaunch {
                 until: now + holds + HEARD,
                 pool: launch.pool.clone(),
                 market: launch.market,
@@ -282,7 +282,7 @@ impl Oracle {
         let Input::Ec2(event) = input else { return };
         let Some(instance) = truth.cloud.instances().get(&event.instance) else { return };
         if event.kind == Ec2EventKind::SpotInterruption {
-            self.refused.push(Refused {
+            self.refused.push(RefusedLaunch {
                 until: truth.now() + SHORT,
                 pool: instance.pool.clone(),
                 market: Market::Spot,

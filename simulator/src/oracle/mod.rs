@@ -184,7 +184,7 @@ pub struct Oracle {
     /// Since when each instance's runner is online, as far as the checks saw.
     online: BTreeMap<InstanceId, Time>,
     /// What EC2 has refused of late, or taken back.
-    refused: Vec<isolation::Refused>,
+    refused: Vec<isolation::RefusedLaunch>,
     /// Since when each pool has had room and launched nothing.
     roomy: BTreeMap<PoolName, Time>,
 }
