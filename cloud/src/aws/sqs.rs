@@ -7,6 +7,7 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_sqs::Client;
+use aws_sdk_sqs::config::StalledStreamProtectionConfig;
 use aws_sdk_sqs::types;
 use aws_sdk_sqs::types::MessageSystemAttributeName as SystemAttribute;
 use aws_sdk_sqs::types::QueueAttributeName as Attribute;
@@ -66,6 +67,9 @@ impl Sqs {
         // When the queue is empty, a long poll answers only after `wait_s` seconds. Such an answer is not late.
         let patience = Duration::from_secs(u64::from(wait_s) + 10);
         let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(patience).build();
+        // The SDK's protection against stalled streams wakes ten times a second for as long as a call lasts. A long poll lasts for 20 s
+        // and has a time limit of its own.
+        let unguarded = StalledStreamProtectionConfig::disabled();
         let call = self
             .client
             .receive_message()
@@ -76,7 +80,7 @@ impl Sqs {
             .message_system_attribute_names(SystemAttribute::ApproximateReceiveCount)
             .message_attribute_names("All")
             .customize()
-            .config_override(aws_sdk_sqs::Config::builder().timeout_config(timeouts));
+            .config_override(aws_sdk_sqs::Config::builder().timeout_config(timeouts).stalled_stream_protection(unguarded));
         let answer = self.probe.call("sqs.ReceiveMessage", &format!("receive from {queue}"), call.send()).await?;
         Ok(answer.messages.unwrap_or_default().into_iter().map(received).collect())
     }

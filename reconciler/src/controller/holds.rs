@@ -11,7 +11,7 @@ use crate::effect::Source;
 use crate::ids::{InstanceId, JobId, PoolName};
 use crate::journal::{What, Whom};
 use crate::reason::{EventReason, HoldReason};
-use crate::runner::Phase;
+use crate::runner::{Phase, Runner};
 use crate::time::Time;
 
 /// How long a runner sits idle, and a job counts, before the two are evidence. A trial takes as long.
@@ -49,7 +49,9 @@ impl Controller {
     /// that is outdated, offline or asked to end is no evidence, because GitHub may have a good reason to give it nothing.
     fn sat_idle(&self, name: &PoolName, now: Time) -> Vec<InstanceId> {
         let (pool, deadline) = (self.spec.pools.get(name), self.spec.boot_deadline(name));
-        let of_pool = self.world.runners().iter().filter(|(_, r)| r.pool() == name);
+        // The cheapest test comes first: most runners are busy.
+        let long = |r: &Runner| r.idle_since().is_some_and(|since| now.since(since) >= SAT_IDLE);
+        let of_pool = self.world.runners().iter().filter(|(_, r)| long(r) && r.pool() == name);
         let idle = of_pool.filter(|(_, r)| {
             let phase = r.phase(deadline, now);
             let row = r.registration().filter(|row| row.last_shown_in_use());

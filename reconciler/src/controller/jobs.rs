@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Controller, FULL_BATCH, VISIBILITY_S};
+use super::{Controller, EXTEND_BEFORE, FULL_BATCH, VISIBILITY_S};
 use crate::demand::{Demand, Folded, Job};
 use crate::effect::{Action, JobMessage, MessageOp};
 use crate::event::{JobEvent, JobState};
@@ -16,13 +16,14 @@ use crate::time::Time;
 impl Controller {
     pub(super) fn take_messages(&mut self, messages: &[JobMessage], now: Time) {
         let mut settled = Vec::new();
+        let until = now + Duration::from_secs(u64::from(VISIBILITY_S));
         self.gathering = messages.len() >= FULL_BATCH;
         for m in messages {
             if self.stopping {
                 settled.push(m.id);
                 continue;
             }
-            self.held.insert(m.id, now + Duration::from_secs(u64::from(VISIBILITY_S)));
+            self.held.insert(m.id, until);
             let folded = self.fold(&m.event, Some((m.id, m.receive_count)), now);
             settled.extend(folded.settled);
         }
@@ -32,7 +33,8 @@ impl Controller {
             return;
         }
         self.delete_messages(settled, CallReason::LeftQueue, now);
-        self.schedule_extension(now);
+        // What is new is due after what is known. A look at all messages for each batch would be quadratic.
+        self.extend_at = self.extend_at.min(until - EXTEND_BEFORE);
     }
 
     /// Folds one job event into the jobs and the runners, wherever the event came from.

@@ -24,8 +24,11 @@ impl Planner<'_> {
         let world = self.view.world;
         let told = world.swept(&Source::Runners(pool.list_id())).is_some() && world.swept(&Source::Secrets).is_some();
         for (id, r, phase) in runners {
+            if !matches!(phase, Phase::Launching | Phase::Booting | Phase::Configured) {
+                continue;
+            }
             let stays = r.unanswered().is_none() && r.is_free(self.now);
-            let waits = stays && matches!(phase, Phase::Launching | Phase::Booting);
+            let waits = stays && *phase != Phase::Configured;
             let young = r.up_for(self.now) < self.boot_deadline();
             let sure = r.launched_here() || told && r.instance().is_some() && young;
             let halfway = stays && *phase == Phase::Configured && told && self.left_halfway(r);

@@ -115,7 +115,11 @@ impl Planner<'_> {
     fn replace_failed(&mut self, id: &InstanceId, r: &Runner) {
         let deadline = self.boot_deadline();
         if r.was_online() {
-            return self.step(id, Act::Drain, StepReason::OnlineNoMore);
+            // An old list does not tell what the runner is now.
+            if r.list().is_none_or(|list| self.fresh(&Source::Runners(list.clone()))) {
+                self.step(id, Act::Drain, StepReason::OnlineNoMore);
+            }
+            return;
         }
         let limit = deadline;
         if r.never_configured() || r.is_deregistered() {

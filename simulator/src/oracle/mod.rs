@@ -74,7 +74,7 @@ pub enum Invariant {
     Vain,
     /// No job waits because of a hold for longer than 45 minutes after GitHub would give the job to a runner.
     Wait,
-    /// No runner is asked to end as offline that has been online for a minute.
+    /// No runner is asked to end as offline that has been online for three minutes.
     Works,
     /// What happens in one pool, App, market or account limit delays another pool's single need by at most one round of the
     /// budget that they share (see [`isolation`]).

@@ -18,6 +18,9 @@ use crate::capacity::TokenBucket;
 use crate::faults::Fault;
 use crate::request::{Request, api, counts_against};
 
+/// Works: how old the newest list may be on which muster acts, and a minute more.
+const RECONNECTED: Duration = Duration::from_secs(180);
+
 /// What one process knows.
 #[derive(Debug, Default)]
 pub struct ProcessView {
@@ -245,10 +248,10 @@ impl Oracle {
         }
     }
 
-    /// Works: a runner that is asked to end as offline is so, or came online within the last minute.
+    /// Works: a runner that is asked to end as offline is so, or came online since the list was made that says so.
     fn judge_offline<'a>(&mut self, steps: impl Iterator<Item = (&'a InstanceId, &'a StepReason)>, now: Time) {
         for (id, _) in steps.filter(|(_, why)| **why == StepReason::OnlineNoMore) {
-            if let Some(since) = self.online.get(id).filter(|since| now.since(**since) >= Duration::from_secs(60)) {
+            if let Some(since) = self.online.get(id).filter(|since| now.since(**since) >= RECONNECTED) {
                 let what = format!("{id} is asked to end as offline, and is online since {}", human(now.since(*since)));
                 self.blame(Invariant::Works, now, what);
             }
