@@ -22,8 +22,9 @@ pub enum Route {
 /// Finds the pool that takes the job: the lowest `priority`, then the fewest labels that the job does not ask for, then the name. A
 /// pool that is switched off (`capacity.max: 0`) takes only what no other pool takes.
 pub fn route(spec: &Spec, event: &JobEvent) -> Route {
+    let ignored = || ignored(spec, event).map(Route::Foreign);
     if event.labels.is_empty() {
-        return without_labels(spec, event);
+        return ignored().unwrap_or_else(|| without_labels(spec, event));
     }
     let mut best: Option<(bool, u32, usize, &PoolName)> = None;
     let mut nearest: Option<(usize, &PoolName, Misfit)> = None;
@@ -53,6 +54,9 @@ pub fn route(spec: &Spec, event: &JobEvent) -> Route {
     }
     if let Some((.., name)) = best {
         return Route::Pool(name.clone());
+    }
+    if let Some(ignored) = ignored() {
+        return ignored;
     }
     let asks = event.labels.iter().any(|l| asks_for_own(l));
     match (nearest, barred) {
@@ -93,7 +97,20 @@ pub fn covers(scope: &Scope, event: &JobEvent) -> bool {
 
 fn repository_allowed(pool: &RunnerPool, repo: &str) -> bool {
     let globs = &pool.spec.github.repositories;
-    globs.is_empty() || globs.iter().any(|g| glob(&g.to_ascii_lowercase(), &repo.to_ascii_lowercase()))
+    globs.is_empty() || among(globs, repo).is_some()
+}
+
+/// The first pattern that fits the repository, whatever the case.
+fn among<'a>(globs: &'a [String], repo: &str) -> Option<&'a String> {
+    globs.iter().find(|g| glob(&g.to_ascii_lowercase(), &repo.to_ascii_lowercase()))
+}
+
+/// Whether `spec.ignore` of the Controller leaves the job to others.
+fn ignored(spec: &Spec, event: &JobEvent) -> Option<Foreign> {
+    let ignore = &spec.controller.spec.ignore;
+    let asked = |label: &&String| event.labels.iter().any(|l| l.eq_ignore_ascii_case(label));
+    let by = ignore.labels.iter().find(asked).or_else(|| among(&ignore.repositories, &event.repo))?;
+    Some(Foreign::Ignored { by: by.clone() })
 }
 
 /// How far the labels are from fitting, and what is wrong. None: the labels fit.
@@ -183,6 +200,20 @@ mod tests {
         off.1.spec.priority = 0;
         assert_eq!(route(&spec([off.clone(), on]), &job(&["self-hosted", "linux"])), to("b"));
         assert_eq!(route(&spec([off]), &job(&["self-hosted", "linux"])), to("a"));
+    }
+
+    #[test]
+    fn ignored_jobs_are_anothers_unless_a_pool_takes_them() {
+        let mut s = spec([pool("linux", &["self-hosted", "linux"])]);
+        s.controller.spec.ignore.labels = vec!["GPU".into()];
+        s.controller.spec.ignore.repositories = vec!["acme/mobile-*".into()];
+        let ignored = |by: &str| Route::Foreign(Foreign::Ignored { by: by.into() });
+        assert_eq!(route(&s, &job(&["self-hosted", "gpu"])), ignored("GPU"));
+        assert_eq!(route(&s, &job(&["self-hosted", "arm64"])), lacks("linux", &["arm64"]));
+        let mobile = |labels: &[&str]| JobEvent { repo: "Acme/mobile-app".into(), ..job(labels) };
+        assert_eq!(route(&s, &mobile(&["self-hosted", "macos"])), ignored("acme/mobile-*"));
+        assert_eq!(route(&s, &mobile(&[])), ignored("acme/mobile-*"), "a group alone");
+        assert_eq!(route(&s, &mobile(&["self-hosted", "linux"])), to("linux"), "a pool takes it");
     }
 
     #[test]

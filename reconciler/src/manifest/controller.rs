@@ -43,8 +43,20 @@ pub struct ControllerSpec {
     pub intervals: Intervals,
     /// How many calls muster makes to each API.
     pub limits: Limits,
+    /// Jobs that are another's, such as those of a second cluster in the same organisation.
+    pub ignore: Ignore,
     /// Tags for every instance, volume and fleet, besides muster's own tags. A pool's tags take precedence.
     pub tags: BTreeMap<String, String>,
+}
+
+/// Jobs that muster leaves to others. A job that one of the pools takes is never ignored.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Ignore {
+    /// Jobs whose `runs-on` asks for one of these labels.
+    pub labels: Vec<String>,
+    /// Jobs of these repositories, written as `OWNER/NAME`, where `*` stands for any characters.
+    pub repositories: Vec<String>,
 }
 
 /// The URLs of the SQS queues.

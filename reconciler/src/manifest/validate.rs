@@ -13,8 +13,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::document::{Documents, Origin, Problem, ReadDocument};
-use super::{ControllerManifest, Span};
+use super::{ControllerManifest, Ignore, Span};
 use crate::ids::{InstanceId, RunnerName};
+use crate::labels::SELF_HOSTED;
 
 /// The largest webhook that GitHub sends, in bytes. <https://docs.github.com/en/webhooks/webhook-events-and-payloads#payload-cap>
 const LARGEST_BODY: u64 = 25 << 20;
@@ -134,8 +135,28 @@ fn controller(controller: &ControllerManifest, check: &mut Check<'_>) {
             check.fail(path, format!("is {value}; write a number above 0 and up to 100000"));
         }
     }
+    ignore(&spec.ignore, check);
     tags::tags("spec.tags", &spec.tags, check);
     tags::count("spec.tags", spec.tags.len(), check);
+}
+
+fn ignore(ignore: &Ignore, check: &mut Check<'_>) {
+    for (i, label) in ignore.labels.iter().enumerate() {
+        let path = format!("spec.ignore.labels[{i}]");
+        if label.trim().is_empty() {
+            check.fail(&path, "is empty; write a label or remove it");
+        } else if label.eq_ignore_ascii_case(SELF_HOSTED) {
+            check.fail(
+                &path,
+                format!("`{label}` would ignore every job that no pool takes; write a label that only others' jobs have"),
+            );
+        }
+    }
+    for (i, pattern) in ignore.repositories.iter().enumerate() {
+        if pool::repository(pattern).is_none() {
+            check.fail(&format!("spec.ignore.repositories[{i}]"), format!("`{pattern}` {}", pool::NO_REPOSITORY));
+        }
+    }
 }
 
 fn sync(controller: &ControllerManifest, check: &mut Check<'_>) {

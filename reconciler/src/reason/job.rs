@@ -372,12 +372,18 @@ pub enum Foreign {
         /// The labels of the job's `runs-on`.
         labels: Vec<String>,
     },
+    /// No pool takes the job, and the Controller's `ignore` leaves it to others.
+    Ignored {
+        /// The label or the pattern of `ignore`.
+        by: String,
+    },
 }
 
 words! { Foreign {
     Barred => "barred",
     Unserved => "unserved",
     NotAsked => "not_asked",
+    Ignored => "ignored",
 }}
 
 impl fmt::Display for Foreign {
@@ -388,6 +394,7 @@ impl fmt::Display for Foreign {
             Foreign::NotAsked { labels } => {
                 write!(f, "no pool matches {} and the job does not ask for {SELF_HOSTED}", quoted(labels))
             }
+            Foreign::Ignored { by } => write!(f, "no pool takes it, and spec.ignore of the Controller names `{by}`"),
         }
     }
 }

@@ -205,6 +205,7 @@ fn foreign() -> Vec<Foreign> {
         Foreign::Barred { pool: "linux".into(), repo: repo() },
         Foreign::Unserved { repo: repo() },
         Foreign::NotAsked { labels: vec!["gpu".into()] },
+        Foreign::Ignored { by: "gpu".into() },
     ]
 }
 

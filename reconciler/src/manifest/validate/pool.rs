@@ -43,20 +43,28 @@ fn github(pool: &RunnerPool, check: &mut Check<'_>) {
     }
     for (i, pattern) in github.repositories.iter().enumerate() {
         let path = format!("spec.github.repositories[{i}]");
-        let part_ok = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.*".contains(c));
-        match pattern.split_once('/') {
-            Some((owner, name)) if part_ok(owner) && part_ok(name) => {
+        match repository(pattern) {
+            Some((owner, name)) => {
                 if !can_match(&github.scope, owner, name) {
                     let message = format!("`{pattern}` matches nothing in {}; mend it or leave it out", github.scope);
                     check.clash(&[&path, "spec.github.scope"], message);
                 }
             }
-            _ => check.fail(&path, format!("`{pattern}` is no repository; write OWNER/NAME, `*` stands for any characters")),
+            None => check.fail(&path, format!("`{pattern}` {NO_REPOSITORY}")),
         }
         if github.repositories[..i].contains(pattern) {
             check.fail(&path, format!("`{pattern}` stands here twice; keep one"));
         }
     }
+}
+
+/// What is wrong with a text that is no pattern of a repository.
+pub(super) const NO_REPOSITORY: &str = "is no repository; write OWNER/NAME, `*` stands for any characters";
+
+/// The two parts of a pattern for repositories. None: it is none.
+pub(super) fn repository(pattern: &str) -> Option<(&str, &str)> {
+    let part_ok = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.*".contains(c));
+    pattern.split_once('/').filter(|(owner, name)| part_ok(owner) && part_ok(name))
 }
 
 fn can_match(scope: &Scope, owner: &str, name: &str) -> bool {
