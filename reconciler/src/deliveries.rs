@@ -37,14 +37,16 @@ struct FailedDelivery {
 impl Deliveries {
     /// Takes in a complete sweep of one App's failed deliveries. Of each delivery, only the newest attempt matters.
     pub fn saw(&mut self, app: &AppName, rows: &[DeliverySighting], now: Time) {
-        let mut newest: BTreeMap<&str, (DeliveryId, u32)> = BTreeMap::new();
+        let mut newest: BTreeMap<&str, (&DeliverySighting, u32)> = BTreeMap::new();
         for row in rows.iter().filter(|r| r.action.as_deref() == Some("queued")) {
-            let (id, attempts) = newest.entry(&row.guid).or_insert((row.id, 0));
-            (*id, *attempts) = ((*id).max(row.id), *attempts + 1);
+            let (last, attempts) = newest.entry(&row.guid).or_insert((row, 0));
+            if row.id > last.id {
+                *last = row;
+            }
+            *attempts += 1;
         }
-        let last_word = |id: DeliveryId| rows.iter().find(|r| r.id == id).is_some_and(|r| FINAL.contains(&r.status));
-        newest.retain(|_, (id, _)| !last_word(*id));
-        let shown: BTreeMap<DeliveryId, u32> = newest.into_values().collect();
+        let asked_for = newest.into_values().filter(|(last, _)| !FINAL.contains(&last.status));
+        let shown: BTreeMap<DeliveryId, u32> = asked_for.map(|(last, attempts)| (last.id, attempts)).collect();
         self.failed.retain(|(of, id), _| of != app || shown.contains_key(id));
         for (id, attempts) in shown {
             let wait = WAIT.0.saturating_mul(1 << (attempts - 1).min(10)).min(WAIT.1);

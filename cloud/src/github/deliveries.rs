@@ -1,6 +1,8 @@
 //! Webhooks that GitHub could not deliver: muster lists them and asks GitHub to send them again. GitHub keeps them for three days
 //! and never sends one again by itself. <https://docs.github.com/en/rest/apps/webhooks>
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::DateTime;
@@ -14,7 +16,7 @@ use super::{ApiCall, GitHub, Identity, limits};
 
 /// How far back muster looks. A job waits for a day at most, so an older `queued` event is of no use.
 const LOOK_BACK: Duration = Duration::from_secs(24 * 3600);
-/// The most pages that are read, of 100 attempts each. More failures than these mean more than one bad hour of the receiver.
+/// The most pages of 100 attempts that one sweep reads. What a long outage left beyond them is read by the next sweeps.
 const PAGES_MAX: usize = 20;
 
 #[derive(Deserialize)]
@@ -27,46 +29,107 @@ struct DeliveryRow {
     action: Option<String>,
 }
 
-impl GitHub {
-    /// The failed attempts of the last 24 hours to deliver a `workflow_job`, newest first. An App without a webhook of its own
-    /// has none. The outcome is `Swept(Deliveries)`, or `Failed` if one page could not be read. After 20 pages the sweep stops
-    /// with what it has.
-    pub async fn deliveries(&self, app: &AppName) -> Outcome {
-        self.failed_deliveries(app).await.map_or_else(Outcome::Failed, |rows| Outcome::Swept(Swept::Deliveries(rows)))
-    }
+/// The windows of all Apps.
+pub(super) type Windows = Mutex<BTreeMap<AppName, Window>>;
 
-    async fn failed_deliveries(&self, name: &AppName) -> Result<Vec<DeliverySighting>, Failure> {
-        let mut failed = Vec::new();
-        let mut cursor = None;
-        for page in 1..=PAGES_MAX {
-            let next = cursor.as_ref().map_or_else(String::new, |c| format!("&cursor={c}"));
-            let path = format!("/app/hook/deliveries?per_page=100&status=failure{next}");
-            let what = format!("list the webhook deliveries of App `{name}` that failed (page {page})");
-            let call = ApiCall { identity: Identity::App, ..ApiCall::new("github.ListDeliveries", Method::GET, path, what) };
-            let answer = match self.app(name, &call)?.call_as_app(&call).await {
-                Err(rejected) if rejected.failure.kind == FailureKind::NotFound => return Ok(failed),
-                answer => answer?,
-            };
-            let oldest = limits::server_now(&answer.headers).saturating_sub_unsigned(LOOK_BACK.as_secs());
-            let rows: Vec<DeliveryRow> = answer.json(&call)?;
-            let young =
-                |row: &DeliveryRow| DateTime::parse_from_rfc3339(&row.delivered_at).is_ok_and(|at| at.timestamp() >= oldest);
-            let done = !rows.iter().all(young);
+/// What is known of one App's failed attempts of the last day, so that each is read once.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    /// The failed attempts to deliver a `workflow_job`, by their id, each with its time in seconds since 1970.
+    failed: BTreeMap<u64, (i64, DeliverySighting)>,
+    /// The greatest id of all attempts that were read. A later attempt has a greater one.
+    newest: u64,
+    /// Where reading stopped before it met what was known, the newest last.
+    gaps: Vec<Gap>,
+}
+
+/// Pages that are still to be read: from the one at `cursor` back to the attempt `until`. Without a cursor, from the newest page.
+#[derive(Clone, Debug)]
+struct Gap {
+    cursor: Option<String>,
+    until: u64,
+}
+
+/// A page of GitHub's list, newest first.
+struct DeliveryPage {
+    rows: Vec<DeliveryRow>,
+    /// The cursor of the next page. None: this is the last one.
+    next: Option<String>,
+    /// The earliest time that matters, in seconds since 1970.
+    oldest: i64,
+}
+
+impl Window {
+    /// Takes in a page. Returns whether it reaches back to `until`, or to attempts that are too old.
+    fn take(&mut self, rows: Vec<DeliveryRow>, until: u64, oldest: i64) -> bool {
+        let mut reached = rows.is_empty();
+        for row in rows {
+            self.newest = self.newest.max(row.id);
+            let at = DateTime::parse_from_rfc3339(&row.delivered_at).map_or(0, |at| at.timestamp());
+            reached |= row.id <= until || at < oldest;
             // A server that does not know the filter `status` lists successful attempts, too.
-            let rows = rows.into_iter().filter(|r| young(r) && r.event == "workflow_job" && !(200..300).contains(&r.status_code));
-            failed.extend(rows.map(|row| DeliverySighting {
-                id: DeliveryId(row.id),
-                guid: row.guid,
-                action: row.action,
-                status: row.status_code,
-            }));
-            cursor = next_cursor(&answer.headers);
-            if done || cursor.is_none() {
-                return Ok(failed);
+            if at >= oldest && row.event == "workflow_job" && !(200..300).contains(&row.status_code) {
+                let failed =
+                    DeliverySighting { id: DeliveryId(row.id), guid: row.guid, action: row.action, status: row.status_code };
+                self.failed.insert(row.id, (at, failed));
             }
         }
-        tracing::warn!(app = %name, rows = failed.len(), "more webhook deliveries failed than muster reads; the newest are asked for again");
-        Ok(failed)
+        reached
+    }
+}
+
+impl GitHub {
+    /// The failed attempts of the last 24 hours to deliver a `workflow_job`, newest first. An App without a webhook of its own
+    /// has none. The outcome is `Swept(Deliveries)`, or `Failed` if a page could not be read. A sweep reads 20 pages at most. If
+    /// there are more, it answers with what is known so far, and the next sweep reads on.
+    pub async fn deliveries(&self, app: &AppName) -> Outcome {
+        let windows = || self.0.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut window = windows().remove(app).unwrap_or_default();
+        let read = self.read_on(app, &mut window).await;
+        let rows = window.failed.values().rev().map(|(_, failed)| failed.clone()).collect();
+        windows().insert(app.clone(), window);
+        read.map_or_else(Outcome::Failed, |()| Outcome::Swept(Swept::Deliveries(rows)))
+    }
+
+    /// Reads the newest page and then the gaps, the newest first.
+    async fn read_on(&self, name: &AppName, window: &mut Window) -> Result<(), Failure> {
+        window.gaps.push(Gap { cursor: None, until: window.newest });
+        for page in 1..=PAGES_MAX {
+            let Some(gap) = window.gaps.pop() else { return Ok(()) };
+            match self.page(name, &gap, page).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(page)) => {
+                    window.failed.retain(|_, (at, _)| *at >= page.oldest);
+                    if !window.take(page.rows, gap.until, page.oldest) && page.next.is_some() {
+                        window.gaps.push(Gap { cursor: page.next, ..gap });
+                    }
+                }
+                Err(failure) => {
+                    // The newest page is read by the next sweep in any case.
+                    window.gaps.extend(gap.cursor.is_some().then_some(gap));
+                    return Err(failure);
+                }
+            }
+        }
+        if !window.gaps.is_empty() {
+            let rows = window.failed.len();
+            tracing::warn!(app = %name, rows, "many webhook deliveries failed; the next sweeps read the rest of the last day");
+        }
+        Ok(())
+    }
+
+    /// One page. None: the App has no webhook of its own.
+    async fn page(&self, name: &AppName, gap: &Gap, page: usize) -> Result<Option<DeliveryPage>, Failure> {
+        let next = gap.cursor.as_ref().map_or_else(String::new, |c| format!("&cursor={c}"));
+        let path = format!("/app/hook/deliveries?per_page=100&status=failure{next}");
+        let what = format!("list the webhook deliveries of App `{name}` that failed (page {page})");
+        let call = ApiCall { identity: Identity::App, ..ApiCall::new("github.ListDeliveries", Method::GET, path, what) };
+        let answer = match self.app(name, &call)?.call_as_app(&call).await {
+            Err(rejected) if rejected.failure.kind == FailureKind::NotFound => return Ok(None),
+            answer => answer?,
+        };
+        let oldest = limits::server_now(&answer.headers).saturating_sub_unsigned(LOOK_BACK.as_secs());
+        Ok(Some(DeliveryPage { next: next_cursor(&answer.headers), oldest, rows: answer.json(&call)? }))
     }
 
     /// Asks GitHub to deliver a webhook once more. The outcome is `Done`, also when GitHub does not know the delivery any more.
@@ -99,6 +162,9 @@ fn next_cursor(headers: &HeaderMap) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use serde_json::{Value, json};
 
     use super::super::fake::{Fake, in_seconds, reply};
@@ -139,6 +205,51 @@ mod tests {
         assert_eq!(asked.len(), 2);
         assert!(asked.iter().all(|a| a.query.contains("status=failure")));
         assert!(asked.iter().all(|a| a.header("authorization").starts_with("Bearer ey")), "as the App, by its JWT");
+    }
+
+    /// After an outage there are more failures than one sweep reads. The next sweeps read on where it stopped, and read nothing
+    /// twice but the newest page.
+    #[tokio::test]
+    async fn a_long_outage_is_read_over_several_sweeps() {
+        // 50 pages of two attempts, with the ids 100 to 1. The cursor is the page's number.
+        let fake = Fake::start(|ask| {
+            let page: u64 = ask.query.split("&cursor=").nth(1).map_or(0, |cursor| cursor.parse().expect("a page"));
+            let rows = [100 - 2 * page, 99 - 2 * page].map(|id| row(id, "workflow_job", 503, 1));
+            let answer = reply(200, json!(rows));
+            if page == 49 {
+                return answer;
+            }
+            answer.with("link", format!("<https://x.example/d?cursor={}>; rel=\"next\"", page + 1))
+        })
+        .await;
+        let (github, app) = (fake.github(), "main".into());
+        let mut read = Vec::new();
+        for _ in 0..4 {
+            read.push(rows(github.deliveries(&app).await).len());
+        }
+        assert_eq!(read, [40, 78, 100, 100], "20 pages, then the newest and 19, then the rest");
+        assert_eq!(fake.asked("/app/hook/deliveries").len(), 20 + 20 + 12 + 1);
+        let all: Vec<u64> = (1..=100).rev().collect();
+        assert_eq!(rows(github.deliveries(&app).await), all, "newest first");
+    }
+
+    #[tokio::test]
+    async fn a_page_that_fails_is_read_by_the_next_sweep() {
+        let refuse = Arc::new(AtomicBool::new(true));
+        let failing = Arc::clone(&refuse);
+        let fake = Fake::start(move |ask| match ask.query.contains("cursor=") {
+            false => {
+                let next = "<https://x.example/d?cursor=b>; rel=\"next\"".to_owned();
+                reply(200, json!([row(9, "workflow_job", 503, 0)])).with("link", next)
+            }
+            true if failing.load(Ordering::SeqCst) => reply(503, json!({"message": "later"})),
+            true => reply(200, json!([row(8, "workflow_job", 503, 0)])),
+        })
+        .await;
+        let (github, app) = (fake.github(), "main".into());
+        assert!(matches!(github.deliveries(&app).await, Outcome::Failed(_)), "half a sweep proves nothing");
+        refuse.store(false, Ordering::SeqCst);
+        assert_eq!(rows(github.deliveries(&app).await), [9, 8]);
     }
 
     #[tokio::test]

@@ -95,6 +95,7 @@ struct Inner {
     apps: BTreeMap<AppName, App>,
     groups: runners::Groups,
     lists: runners::Lists,
+    windows: deliveries::Windows,
 }
 
 impl fmt::Debug for GitHub {
@@ -127,7 +128,12 @@ impl GitHub {
             .into_iter()
             .map(|one| Ok((one.name.clone(), App::new(one, limits.clone(), observer.clone(), timeout)?)))
             .collect::<anyhow::Result<_>>()?;
-        Ok(GitHub(Arc::new(Inner { apps, groups: runners::Groups::default(), lists: runners::Lists::default() })))
+        Ok(GitHub(Arc::new(Inner {
+            apps,
+            groups: runners::Groups::default(),
+            lists: runners::Lists::default(),
+            windows: deliveries::Windows::default(),
+        })))
     }
 
     fn app(&self, name: &AppName, call: &ApiCall) -> Result<&App, Failure> {
