@@ -96,7 +96,7 @@ impl GitHub {
         window.gaps.push(Gap { cursor: None, until: window.newest });
         for page in 1..=PAGES_MAX {
             let Some(gap) = window.gaps.pop() else { return Ok(()) };
-            match self.page(name, &gap, page).await {
+            match self.deliveries_page(name, &gap, page).await {
                 Ok(None) => return Ok(()),
                 Ok(Some(page)) => {
                     window.failed.retain(|_, (at, _)| *at >= page.oldest);
@@ -119,7 +119,7 @@ impl GitHub {
     }
 
     /// One page. None: the App has no webhook of its own.
-    async fn page(&self, name: &AppName, gap: &Gap, page: usize) -> Result<Option<DeliveryPage>, Failure> {
+    async fn deliveries_page(&self, name: &AppName, gap: &Gap, page: usize) -> Result<Option<DeliveryPage>, Failure> {
         let next = gap.cursor.as_ref().map_or_else(String::new, |c| format!("&cursor={c}"));
         let path = format!("/app/hook/deliveries?per_page=100&status=failure{next}");
         let what = format!("list the webhook deliveries of App `{name}` that failed (page {page})");
