@@ -41,12 +41,39 @@ async fn bad_input_is_refused_and_goes_nowhere() {
     for ping in [include_str!("../github/payloads/ping.1.json"), include_str!("../github/payloads/ping.4.json")] {
         assert_eq!(deliver(&scene, "ping", ping.into()).await, 200);
     }
-    let waiting = include_str!("../github/payloads/workflow_job.waiting.1.json");
-    assert_eq!(deliver(&scene, "workflow_job", waiting.into()).await, 200);
     never(secs(1), "something reached the queue", || async { same(scene.moto.depth(&scene.world.jobs).await.messages, 0) }).await;
     assert_eq!(scene.moto.calls_of("SendMessageBatch").await.len() + scene.moto.calls_of("SendMessage").await.len(), 0);
     scene.muster.assert_never_logged(&[MARK]);
     scene.muster.assert_no_secrets_logged(&scene.github);
+}
+
+/// A job of an environment that needs an approval: GitHub tells that it waits, and after the approval that it is queued.
+#[tokio::test]
+async fn a_job_that_waits_for_an_approval_costs_nothing_until_it_may_start() {
+    let Some(scene) = Scene::start(&[linux()], Habits::default()).await else { return };
+    let job = scene.github.queue_job_silently(REPO, &LABELS);
+    let mut said = payload(&scene.github.job(job), "waiting", 1);
+    said["workflow_job"]["status"] = json!("waiting");
+    assert_eq!(deliver(&scene, "workflow_job", said.to_string().into_bytes()).await, 202);
+    let muster = &scene.muster;
+    let said_of = |id: u64, word: &'static str| {
+        move || async move {
+            let jobs = muster.api("jobs").await;
+            same(jobs.iter().any(|j| j["id"] == id && j["reasonWord"] == word), true)
+        }
+    };
+    eventually(secs(20), "the job is held", said_of(job, "held")).await;
+    never(secs(2), "an instance was launched", || async { same(scene.launched().await, 0) }).await;
+    let approved = payload(&scene.github.job(job), "queued", 1);
+    assert_eq!(deliver(&scene, "workflow_job", approved.to_string().into_bytes()).await, 202);
+    scene.all_done(secs(40)).await;
+    scene.all_gone(secs(30)).await;
+    // GitHub's own example of such an event.
+    let example = include_str!("../github/payloads/workflow_job.waiting.1.json");
+    let id = serde_json::from_str::<Value>(example).expect("JSON")["workflow_job"]["id"].as_u64().expect("an id");
+    assert_eq!(deliver(&scene, "workflow_job", example.into()).await, 202);
+    eventually(secs(20), "the example's job is listed", said_of(id, "unmatched")).await;
+    assert_eq!(scene.launched().await, 1);
 }
 
 #[tokio::test]
