@@ -83,6 +83,8 @@ struct PoolState {
     launch_backoff: Option<(Time, Backoff)>,
     /// Configurations in a row that GitHub or SSM did not answer, or answered with a failure of its own.
     unanswered: u32,
+    /// Until then, an instance without a configuration may still be one that a refusal or an outage left behind.
+    left_behind_until: Time,
     /// Configurations in a row that were refused.
     refusals: u32,
     /// No configuration before this time, and why the last one was refused.
@@ -289,10 +291,12 @@ impl Controller {
         let changed = |pool: &PoolName| before.pools.get(pool) != self.spec.pools.get(pool);
         self.demand.reroute(&self.spec, changed, now);
         for state in self.pools.values_mut() {
-            // A new launch template or permission may be what a pool in backoff needs.
+            // A new launch template or permission may be what a pool in backoff needs. So the waits end. But after failures the pool
+            // still goes on with one instance at a time: the change may be of another pool.
             (state.launch_failures, state.launch_backoff) = (0, None);
-            (state.boot_failures, state.boot_backoff) = (0, None);
-            (state.refusals, state.refused) = (0, None);
+            state.boot_backoff = state.boot_backoff.take().map(|(until, why)| (until.min(now), why));
+            state.refused = state.refused.take().map(|(until, why)| (until.min(now), why));
+            state.refusals = 0;
         }
         self.unavailable.reconsider();
         self.world.set_apps(&self.spec);

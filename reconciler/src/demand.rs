@@ -275,6 +275,7 @@ impl Demand {
         if job.event.state == JobState::Queued {
             self.may_start(event, news.is_some(), now);
         } else {
+            job.doubt = None;
             folded.settled.extend(std::mem::take(&mut job.messages));
             let hold = job.hold.take();
             if let Some(hold) = hold {

@@ -227,6 +227,8 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ("ssmPutPerSecond: 3 ", "ssmPutPerSecond: .nan ", "spec.limits.ssmPutPerSecond", "above 0"),
     ("  intervals:", "  ignore: {labels: [self-hosted]}\n  intervals:", "spec.ignore.labels[0]", "would ignore every job"),
     ("  intervals:", "  ignore: {labels: ['']}\n  intervals:", "spec.ignore.labels[0]", "is empty"),
+    ("  intervals:", "  ignore: {labels: [' gpu']}\n  intervals:", "spec.ignore.labels[0]", "space around it"),
+    ("  intervals:", "  ignore: {repositories: ['*/*']}\n  intervals:", "spec.ignore.repositories[0]", "would ignore every job"),
     ("  intervals:", "  ignore: {repositories: [acme]}\n  intervals:", "spec.ignore.repositories[0]", "write OWNER/NAME"),
     ("cost-centre: ci", "aws:x: ci", "spec.tags.aws:x", "reserved"),
     ("cost-centre: ci", "cost centre: ci", "spec.tags.cost centre", "metadata"),

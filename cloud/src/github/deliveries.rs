@@ -64,8 +64,11 @@ impl Window {
     fn take(&mut self, rows: Vec<DeliveryRow>, until: u64, oldest: i64) -> bool {
         let mut reached = rows.is_empty();
         for row in rows {
-            self.newest = self.newest.max(row.id);
             let at = DateTime::parse_from_rfc3339(&row.delivered_at).map_or(0, |at| at.timestamp());
+            // GitHub may note an attempt only when it has ended. So the last minute is read once more.
+            if at <= oldest.saturating_add_unsigned(LOOK_BACK.as_secs() - 60) {
+                self.newest = self.newest.max(row.id);
+            }
             reached |= row.id <= until || at < oldest;
             // A server that does not know the filter `status` lists successful attempts, too.
             if at >= oldest && row.event == "workflow_job" && !(200..300).contains(&row.status_code) {
@@ -80,7 +83,7 @@ impl Window {
 
 impl GitHub {
     /// The failed attempts of the last 24 hours to deliver a `workflow_job`, newest first. An App without a webhook of its own
-    /// has none. The outcome is `Swept(Deliveries)`, or `Failed` if a page could not be read. A sweep reads 20 pages at most. If
+    /// has none. The outcome is `Swept(Deliveries)`, or `Failed` if the newest page could not be read. A sweep reads 20 pages at most. If
     /// there are more, it answers with what is known so far, and the next sweep reads on.
     pub async fn deliveries(&self, app: &AppName) -> Outcome {
         let windows = || self.0.windows.lock().unwrap_or_else(PoisonError::into_inner);
@@ -97,17 +100,27 @@ impl GitHub {
         for page in 1..=PAGES_MAX {
             let Some(gap) = window.gaps.pop() else { return Ok(()) };
             match self.deliveries_page(name, &gap, page).await {
-                Ok(None) => return Ok(()),
+                Ok(None) if gap.cursor.is_none() => return Ok(()),
+                Ok(None) => *window = Window::default(),
                 Ok(Some(page)) => {
                     window.failed.retain(|_, (at, _)| *at >= page.oldest);
                     if !window.take(page.rows, gap.until, page.oldest) && page.next.is_some() {
                         window.gaps.push(Gap { cursor: page.next, ..gap });
                     }
                 }
+                Err(failure) if gap.cursor.is_none() => return Err(failure),
+                // What was read is true without the rest. An old page that fails for long must not hide the newest.
                 Err(failure) => {
-                    // The newest page is read by the next sweep in any case.
-                    window.gaps.extend(gap.cursor.is_some().then_some(gap));
-                    return Err(failure);
+                    let what = failure.message;
+                    tracing::warn!(app = %name, "the next sweep reads on, since a page of failed deliveries was not read: {what}");
+                    match failure.kind {
+                        // GitHub does not know the cursor any more, so reading begins anew.
+                        FailureKind::Refused => {
+                            *window = Window { failed: std::mem::take(&mut window.failed), ..Window::default() }
+                        }
+                        _ => window.gaps.push(gap),
+                    }
+                    return Ok(());
                 }
             }
         }
@@ -240,14 +253,14 @@ mod tests {
         let fake = Fake::start(move |ask| match ask.query.contains("cursor=") {
             false => {
                 let next = "<https://x.example/d?cursor=b>; rel=\"next\"".to_owned();
-                reply(200, json!([row(9, "workflow_job", 503, 0)])).with("link", next)
+                reply(200, json!([row(9, "workflow_job", 503, 1)])).with("link", next)
             }
             true if failing.load(Ordering::SeqCst) => reply(503, json!({"message": "later"})),
-            true => reply(200, json!([row(8, "workflow_job", 503, 0)])),
+            true => reply(200, json!([row(8, "workflow_job", 503, 1)])),
         })
         .await;
         let (github, app) = (fake.github(), "main".into());
-        assert!(matches!(github.deliveries(&app).await, Outcome::Failed(_)), "half a sweep proves nothing");
+        assert_eq!(rows(github.deliveries(&app).await), [9], "what was read is told");
         refuse.store(false, Ordering::SeqCst);
         assert_eq!(rows(github.deliveries(&app).await), [9, 8]);
     }

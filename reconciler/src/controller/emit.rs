@@ -1,6 +1,6 @@
 //! Turns plans into effects, within the budgets. Steps of all pools go out together, and each effect is noted as under way.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -156,7 +156,7 @@ impl Controller {
     /// was spent or GitHub or SSM refused. Such an instance does not prove that the pool's instances cannot start.
     fn waited_in_vain(&self, tried: Tried, pool: &PoolName, now: Time) -> bool {
         let limited = |p: &RunnerPool| self.budgets.configurations_wait(&p.list_id().payer(), now).is_some();
-        let refused = self.pools.get(pool).is_some_and(|state| state.refused.is_some());
+        let refused = self.pools.get(pool).is_some_and(|state| state.refused.is_some() || now < state.left_behind_until);
         match tried {
             Tried::Never => true,
             Tried::InVain => refused || self.spec.pools.get(pool).is_some_and(limited),
@@ -348,11 +348,17 @@ impl Controller {
 
     /// Asks GitHub to deliver failed webhooks again.
     pub(super) fn redeliver(&mut self, now: Time) {
+        let mut spent: BTreeMap<AppName, Time> = BTreeMap::new();
         for (app, delivery) in self.deliveries.due(now) {
             let api = Api::Redeliver(Payer::itself(&app));
+            if let Some(later) = spent.get(&app) {
+                self.deliveries.put_off(&app, delivery, *later);
+                continue;
+            }
             if !self.budgets.take(&api, now) {
                 let later = self.put_off(&api, now);
                 self.deliveries.put_off(&app, delivery, later);
+                spent.insert(app, later);
                 continue;
             }
             self.deliveries.asked(&app, delivery);

@@ -178,8 +178,12 @@ impl Controller {
             Outcome::Configured { runner } => {
                 r.effect_succeeded();
                 self.world.configured(instance, &Arc::new(Terms::of(asked)), runner, now);
+                let deadline = self.spec.boot_deadline(&pool);
                 let state = self.pools.entry(pool.clone()).or_default();
-                (state.unanswered, state.refusals, state.refused) = (0, 0, None);
+                if state.refused.take().is_some() {
+                    state.left_behind_until = now + deadline;
+                }
+                (state.unanswered, state.refusals) = (0, 0);
                 self.pull_in(&Source::Runners(list_id.clone()), now);
             }
             Outcome::Failed(ref f) | Outcome::NotHandedOver(ref f) => {

@@ -145,6 +145,8 @@ fn ignore(ignore: &Ignore, check: &mut Check<'_>) {
         let path = format!("spec.ignore.labels[{i}]");
         if label.trim().is_empty() {
             check.fail(&path, "is empty; write a label or remove it");
+        } else if label.trim() != label {
+            check.fail(&path, format!("`{label}` has a space around it, so no job has this label; remove the space"));
         } else if label.eq_ignore_ascii_case(SELF_HOSTED) {
             check.fail(
                 &path,
@@ -153,8 +155,13 @@ fn ignore(ignore: &Ignore, check: &mut Check<'_>) {
         }
     }
     for (i, pattern) in ignore.repositories.iter().enumerate() {
-        if pool::repository(pattern).is_none() {
-            check.fail(&format!("spec.ignore.repositories[{i}]"), format!("`{pattern}` {}", pool::NO_REPOSITORY));
+        let path = format!("spec.ignore.repositories[{i}]");
+        match pool::repository(pattern) {
+            None => check.fail(&path, format!("`{pattern}` {}", pool::NO_REPOSITORY)),
+            Some((owner, _)) if owner.chars().all(|c| c == '*') => {
+                check.fail(&path, format!("`{pattern}` would ignore every job that no pool takes; name the owner"));
+            }
+            Some(_) => {}
         }
     }
 }

@@ -20,7 +20,8 @@ const INTERRUPTION_LAPSE: Duration = Duration::from_secs(600);
 /// job has an eighth of the lifetime, three hours by default. The instance's id spreads the runners of one launch over that time, so
 /// that they do not leave together.
 pub fn retires_at(id: &InstanceId, limit: Duration) -> Duration {
-    let eighth = limit / 8;
+    // A tag may hold any number.
+    let eighth = limit.min(Duration::from_secs(366 * 86_400)) / 8;
     // FNV-1a: the same in every process.
     let hash = id.as_str().bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     eighth * 6 + eighth * (hash % 64) / 64
@@ -106,7 +107,7 @@ impl Planner<'_> {
     ///
     /// Decision 0010, row 28.
     fn left_github(&self, r: &Runner, over_at: Time) -> bool {
-        let there = r.registration().is_some_and(Registration::last_shown_in_use);
+        let there = r.registration().is_some_and(Registration::is_in_use);
         let list = r.bound_to().cloned().map(Source::Runners);
         !there && list.is_some_and(|list| self.swept_twice(&list, over_at + END_GRACE / 2))
     }
@@ -187,7 +188,8 @@ impl Planner<'_> {
     /// is asked even if it is busy, because it would take one job after another until the limit ends one of them.
     fn limit_age(&mut self, id: &InstanceId, r: &Runner, phase: Phase) {
         let Some(limit) = r.max_lifetime(self.pool) else { return };
-        let reusable = self.pool.is_some_and(|p| !p.ephemeral());
+        // Of a pool that is gone, nobody knows which kind its runners are.
+        let reusable = self.pool.is_none_or(|p| !p.ephemeral());
         let early = if reusable { retires_at(id, limit) } else { limit.saturating_sub(DRAIN_DEADLINE).max(limit / 2) };
         if self.outlived(r) {
             self.step(id, Act::Terminate, StepReason::LifetimeReached { limit });

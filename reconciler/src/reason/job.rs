@@ -174,6 +174,9 @@ impl JobReason {
             }
             JobReason::Confirming { why, .. } => format!("{why}; GitHub is being asked whether it is still queued"),
             JobReason::Unplanned { pool } => format!("pool {pool} is about to be planned"),
+            JobReason::Blocked { pool, blocked: Blocked::Max, max: 0, .. } => {
+                format!("pool {pool} is switched off (capacity.max is 0), and no other pool takes the job")
+            }
             JobReason::Blocked { pool, blocked: Blocked::Max, starting, occupied, max } => {
                 format!("pool {pool} is full: {occupied} of {}; {} starting", count(*max, "runner"), are(*starting))
             }

@@ -151,7 +151,9 @@ impl Runner {
     /// run here.
     pub fn max_lifetime(&self, pool: Option<&RunnerPool>) -> Option<Duration> {
         let launched_with = || self.instance().and_then(|i| i.max_lifetime);
-        let default = || (!self.may_have_job()).then(|| RunnerSettings::default().max_lifetime.get());
+        // Silence is no word: until a list was swept, nobody knows whether a job runs.
+        let idle = !self.may_have_job() && self.was_looked_for();
+        let default = || idle.then(|| RunnerSettings::default().max_lifetime.get());
         pool.map(|p| p.spec.runner.max_lifetime.get()).or_else(launched_with).or_else(default)
     }
 

@@ -213,6 +213,11 @@ impl Runner {
         self.github.bound_to.as_ref()
     }
 
+    /// Whether a sweep of the runner's list has ended since this process knows the runner.
+    pub(super) fn was_looked_for(&self) -> bool {
+        self.github.list_seen.is_some()
+    }
+
     /// The list that has the runner's row, or else the list in which the runner must be looked for.
     pub fn list(&self) -> Option<&ListId> {
         self.registration().map(Registration::list).or(self.bound_to())

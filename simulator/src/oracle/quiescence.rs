@@ -86,7 +86,7 @@ impl Truth<'_> {
     /// Whether a warm runner will come near its `maxLifetime` in this time. Its replacement does not count as unrest.
     pub(crate) fn ages_within(&self, long: Duration) -> bool {
         self.cloud.instances().values().filter(|i| i.live()).any(|i| {
-            let (age, most) = (self.now().since(i.launched_at()), i.max_lifetime(&self.spec));
+            let (age, most) = (self.now().since(i.launched_at()), i.max_lifetime(self.spec));
             let early = (most / 4 * 3).min(most.saturating_sub(DRAIN_DEADLINE).max(most / 2));
             age + long + Duration::from_secs(120) >= early
         })
