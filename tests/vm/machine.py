@@ -31,6 +31,10 @@ class Failure(Exception):
     """Says what was not seen, with the end of the console."""
 
 
+class Panic(Failure):
+    """The kernel panicked. No part of muster runs in the kernel, so this is the emulator's failure."""
+
+
 def accelerator(image):
     """KVM, if a kernel boots with it. Neither /dev/kvm nor a machine made by KVM proves that: some hosts can make a machine, and
     cannot run a distribution's kernel on it."""
@@ -175,7 +179,10 @@ class Machine:
     def without_panic(self):
         """Fails at once when the kernel panicked. Such a machine reboots and panics again until the deadline."""
         if any("Kernel panic" in line for _, line in list(self.lines)):
-            self.fail("the kernel panicked")
+            try:
+                self.fail("the kernel panicked")
+            except Failure as failure:
+                raise Panic(*failure.args) from None
 
     def never_said(self, pattern):
         for at, line in list(self.lines):
