@@ -60,6 +60,11 @@ struct DeliveryPage {
 }
 
 impl Window {
+    /// Reads all pages again. What is known stays: a delivery that the core no longer saw would be asked for twice.
+    fn begin_anew(&mut self) {
+        (self.newest, self.gaps) = (0, Vec::new());
+    }
+
     /// Takes in a page. Returns whether it reaches back to `until`, or to attempts that are too old.
     fn take(&mut self, rows: Vec<DeliveryRow>, until: u64, oldest: i64) -> bool {
         let mut reached = rows.is_empty();
@@ -83,8 +88,8 @@ impl Window {
 
 impl GitHub {
     /// The failed attempts of the last 24 hours to deliver a `workflow_job`, newest first. An App without a webhook of its own
-    /// has none. The outcome is `Swept(Deliveries)`, or `Failed` if the newest page could not be read. A sweep reads 20 pages at most. If
-    /// there are more, it answers with what is known so far, and the next sweep reads on.
+    /// has none. The outcome is `Swept(Deliveries)`, or `Failed` if the newest page could not be read. A sweep reads 20 pages at
+    /// most. If there are more, it answers with what is known so far, and the next sweep reads on.
     pub async fn deliveries(&self, app: &AppName) -> Outcome {
         let windows = || self.0.windows.lock().unwrap_or_else(PoisonError::into_inner);
         let mut window = windows().remove(app).unwrap_or_default();
@@ -101,7 +106,7 @@ impl GitHub {
             let Some(gap) = window.gaps.pop() else { return Ok(()) };
             match self.deliveries_page(name, &gap, page).await {
                 Ok(None) if gap.cursor.is_none() => return Ok(()),
-                Ok(None) => *window = Window::default(),
+                Ok(None) => window.begin_anew(),
                 Ok(Some(page)) => {
                     window.failed.retain(|_, (at, _)| *at >= page.oldest);
                     if !window.take(page.rows, gap.until, page.oldest) && page.next.is_some() {
@@ -115,9 +120,7 @@ impl GitHub {
                     tracing::warn!(app = %name, "the next sweep reads on, since a page of failed deliveries was not read: {what}");
                     match failure.kind {
                         // GitHub does not know the cursor any more, so reading begins anew.
-                        FailureKind::Refused => {
-                            *window = Window { failed: std::mem::take(&mut window.failed), ..Window::default() }
-                        }
+                        FailureKind::Refused => window.begin_anew(),
                         _ => window.gaps.push(gap),
                     }
                     return Ok(());
