@@ -115,8 +115,8 @@ impl Budgets {
             Api::SsmPut => (self.limits.ssm_put_per_second.max(1.0), self.limits.ssm_put_per_second),
             Api::Jit(_) => ((self.limits.jit_per_minute / 20.0).max(1.0), self.limits.jit_per_minute / 60.0),
             Api::Deregister(_) => (20.0, 1.0),
-            Api::Background(_) => (20.0, 0.5),
-            Api::Redeliver(_) => (20.0, 1.0),
+            // A redelivery may bring a job that is asked about, so the questions keep pace with the redeliveries.
+            Api::Background(_) | Api::Redeliver(_) => (20.0, 1.0),
         }
     }
 
@@ -346,7 +346,7 @@ mod tests {
             (Api::SsmPut, 1, 1_800),
             (Api::Jit(payer()), 6, 7_200),
             (Api::Deregister(payer()), 20, 3_600),
-            (Api::Background(payer()), 20, 1_800),
+            (Api::Background(payer()), 20, 3_600),
             (Api::Redeliver(payer()), 20, 3_600),
         ] {
             let mut b = Budgets::new(limits.clone());

@@ -417,7 +417,7 @@ impl Controller {
             let interval = self.spec.controller.spec.intervals.plan.get();
             let state = self.pools.entry(name.clone()).or_default();
             (state.dirty, state.gathering) = (None, false);
-            state.again_at = now + interval;
+            state.again_at = self.demand.doubted_until(&name, now).map_or(now + interval, |until| until.min(now + interval));
             self.facts.push(Fact::Planned { pool: name.clone() });
             self.act(&plan, &mut batch, now);
             self.pools.entry(name).or_default().plan = Some(plan);

@@ -5,7 +5,7 @@
 //! Every failed attempt is a row of its own in GitHub's list, so muster counts nothing. The number of a delivery's rows says how
 //! often the delivery has failed. An attempt that muster asked for succeeded when no newer row turns up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::effect::DeliverySighting;
@@ -22,16 +22,34 @@ const ASK_AGAIN: Duration = Duration::from_secs(60);
 /// HTTP statuses of our own that a new attempt would get again: 400 (malformed) and 413 (too large).
 const FINAL: [u16; 2] = [400, 413];
 
-/// The failed deliveries that may be of a job that nobody heard of.
+/// The failed deliveries that may be of a job that nobody heard of, by App.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Deliveries {
-    failed: BTreeMap<(AppName, DeliveryId), FailedDelivery>,
+    apps: BTreeMap<AppName, OfApp>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
-struct FailedDelivery {
-    /// When to ask for the delivery. FAR once muster has asked.
-    due: Time,
+/// The failed deliveries of one App.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct OfApp {
+    /// When to ask for each delivery. None: muster has asked.
+    due_at: BTreeMap<DeliveryId, Option<Time>>,
+    /// The deliveries that muster will ask for, the next one first. This is an index of `due_at`.
+    queue: BTreeSet<(Time, DeliveryId)>,
+    /// No delivery is asked for before this time, because the budget is spent.
+    not_before: Time,
+}
+
+impl OfApp {
+    fn set(&mut self, id: DeliveryId, due: Option<Time>) {
+        if let Some(Some(old)) = self.due_at.insert(id, due) {
+            self.queue.remove(&(old, id));
+        }
+        self.queue.extend(due.map(|due| (due, id)));
+    }
+
+    fn next(&self) -> Option<Time> {
+        self.queue.first().map(|(due, _)| self.not_before.max(*due))
+    }
 }
 
 impl Deliveries {
@@ -45,48 +63,51 @@ impl Deliveries {
             }
             *attempts += 1;
         }
-        let asked_for = newest.into_values().filter(|(last, _)| !FINAL.contains(&last.status));
-        let shown: BTreeMap<DeliveryId, u32> = asked_for.map(|(last, attempts)| (last.id, attempts)).collect();
-        self.failed.retain(|(of, id), _| of != app || shown.contains_key(id));
-        for (id, attempts) in shown {
+        let known = self.apps.remove(app).unwrap_or_default();
+        let mut of_app = OfApp { not_before: known.not_before, ..OfApp::default() };
+        for (last, attempts) in newest.into_values().filter(|(last, _)| !FINAL.contains(&last.status)) {
             let wait = WAIT.0.saturating_mul(1 << (attempts - 1).min(10)).min(WAIT.1);
-            self.failed.entry((app.clone(), id)).or_insert(FailedDelivery { due: now + wait });
+            of_app.set(last.id, known.due_at.get(&last.id).copied().unwrap_or(Some(now + wait)));
         }
+        self.apps.insert(app.clone(), of_app);
     }
 
     /// Forgets the deliveries of Apps that are no longer known, because nobody can ask for them.
     pub fn set_apps(&mut self, known: impl Fn(&AppName) -> bool) {
-        self.failed.retain(|(app, _), _| known(app));
+        self.apps.retain(|app, _| known(app));
     }
 
-    /// The deliveries to ask for now: for each App, the oldest first.
-    pub fn due(&self, now: Time) -> Vec<(AppName, DeliveryId)> {
-        self.failed.iter().filter(|(_, f)| f.due <= now).map(|(key, _)| key.clone()).collect()
+    /// A delivery to ask for now. None: no delivery is due.
+    pub fn due(&self, now: Time) -> Option<(AppName, DeliveryId)> {
+        let (app, of_app) = self.apps.iter().find(|(_, of_app)| of_app.next().is_some_and(|next| next <= now))?;
+        of_app.queue.first().map(|(_, id)| (app.clone(), *id))
     }
 
     /// When the next delivery is due. FAR when there is none.
     pub fn next(&self) -> Time {
-        self.failed.values().map(|f| f.due).min().unwrap_or(Time::FAR)
+        self.apps.values().filter_map(OfApp::next).min().unwrap_or(Time::FAR)
     }
 
     /// muster asks for the delivery now. The same attempt is never asked for again, unless the request fails.
     pub fn asked(&mut self, app: &AppName, id: DeliveryId) {
-        if let Some(f) = self.failed.get_mut(&(app.clone(), id)) {
-            f.due = Time::FAR;
-        }
+        self.set(app, id, None);
     }
 
     /// The request for the delivery failed. muster asks again after `retry_after`, or after a minute if that is longer.
     pub fn ask_failed(&mut self, app: &AppName, id: DeliveryId, retry_after: Option<Duration>, now: Time) {
-        if let Some(f) = self.failed.get_mut(&(app.clone(), id)) {
-            f.due = now + retry_after.unwrap_or_default().max(ASK_AGAIN);
+        self.set(app, id, Some(now + retry_after.unwrap_or_default().max(ASK_AGAIN)));
+    }
+
+    /// Asks for the App's deliveries later, because the budget is spent.
+    pub fn put_off(&mut self, app: &AppName, until: Time) {
+        if let Some(of_app) = self.apps.get_mut(app) {
+            of_app.not_before = until;
         }
     }
 
-    /// Asks for the delivery later, because the budget is spent.
-    pub fn put_off(&mut self, app: &AppName, id: DeliveryId, until: Time) {
-        if let Some(f) = self.failed.get_mut(&(app.clone(), id)) {
-            f.due = until;
+    fn set(&mut self, app: &AppName, id: DeliveryId, due: Option<Time>) {
+        if let Some(of_app) = self.apps.get_mut(app).filter(|of_app| of_app.due_at.contains_key(&id)) {
+            of_app.set(id, due);
         }
     }
 }
@@ -107,14 +128,14 @@ mod tests {
     fn a_failed_delivery_is_asked_for_once_and_again_when_that_failed_too() {
         let (mut d, app): (_, AppName) = (Deliveries::default(), "a".into());
         d.saw(&app, &[row(1, "x", 503)], at(0));
-        assert_eq!((d.due(at(29)), d.next()), (vec![], at(30)));
-        assert_eq!(d.due(at(30)), [(app.clone(), DeliveryId(1))]);
+        assert_eq!((d.due(at(29)), d.next()), (None, at(30)));
+        assert_eq!(d.due(at(30)), Some((app.clone(), DeliveryId(1))));
         d.asked(&app, DeliveryId(1));
         d.saw(&app, &[row(1, "x", 503)], at(60));
-        assert_eq!((d.due(at(9999)), d.next()), (vec![], Time::FAR), "no newer row: it arrived");
+        assert_eq!((d.due(at(9999)), d.next()), (None, Time::FAR), "no newer row: it arrived");
         d.saw(&app, &[row(2, "x", 0), row(1, "x", 503)], at(120));
-        assert_eq!(d.due(at(179)), []);
-        assert_eq!(d.due(at(180)), [(app.clone(), DeliveryId(2))], "its second failure waits twice as long");
+        assert_eq!(d.due(at(179)), None);
+        assert_eq!(d.due(at(180)), Some((app.clone(), DeliveryId(2))), "its second failure waits twice as long");
         d.saw(&app, &[], at(200));
         assert_eq!(d.next(), Time::FAR, "GitHub keeps them for some days only");
     }
@@ -148,6 +169,20 @@ mod tests {
         d.saw(&"a".into(), &[row(1, "x", 500)], at(0));
         d.saw(&"b".into(), &[row(2, "y", 500)], at(0));
         d.saw(&"b".into(), &[], at(1));
-        assert_eq!(d.due(at(30)), [("a".into(), DeliveryId(1))]);
+        assert_eq!(d.due(at(30)), Some(("a".into(), DeliveryId(1))));
+    }
+
+    #[test]
+    fn a_spent_budget_puts_off_one_apps_deliveries_and_the_longest_due_comes_first() {
+        let mut d = Deliveries::default();
+        d.saw(&"a".into(), &[row(1, "x", 500), row(2, "x", 500), row(3, "y", 500)], at(0));
+        d.saw(&"b".into(), &[row(4, "z", 500)], at(1));
+        assert_eq!(d.due(at(60)), Some(("a".into(), DeliveryId(3))), "the other one failed twice");
+        d.put_off(&"a".into(), at(90));
+        assert_eq!(d.due(at(60)), Some(("b".into(), DeliveryId(4))));
+        d.asked(&"b".into(), DeliveryId(4));
+        assert_eq!((d.due(at(89)), d.next()), (None, at(90)));
+        d.saw(&"a".into(), &[row(2, "x", 500), row(3, "y", 500)], at(80));
+        assert_eq!((d.due(at(90)), d.next()), (Some(("a".into(), DeliveryId(3))), at(90)), "a new look changes nothing");
     }
 }

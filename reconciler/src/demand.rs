@@ -25,6 +25,11 @@ const RUNNING_EXPIRY: Duration = Duration::from_secs(6 * 24 * 3600);
 /// A job that GitHub made this long before muster first heard of it may be over by now.
 const OLD_NEWS: Duration = Duration::from_secs(120);
 
+/// A job that may be over by now counts without a question to GitHub after this long. Until then it waits for its question, and
+/// then for the answer. After a restart, thousands of old `queued` events may come at once. Most of their jobs are over, and one
+/// question goes out each second.
+const UNASKED: Duration = Duration::from_secs(600);
+
 /// A job that GitHub says may not start yet is held for this long after GitHub last said so. Meanwhile muster asks GitHub every
 /// half hour at least, so only a GitHub that does not answer lets such a hold end by time.
 const WAITING: Duration = Duration::from_secs(3600);
@@ -112,7 +117,8 @@ pub struct Doubt {
 
 impl Doubt {
     fn new(why: DoubtReason, since: Time) -> Doubt {
-        Doubt { why, until: since + why.patience() }
+        let unasked = if why == DoubtReason::OldNews { UNASKED } else { why.patience() };
+        Doubt { why, until: since + unasked }
     }
 }
 
@@ -176,15 +182,46 @@ impl Job {
         self.hold.as_ref().filter(|h| h.why == HoldReason::Waiting).map_or(self.since, |h| h.until.max(self.since))
     }
 
-    /// Makes the job due for a question to GitHub.
-    fn ask_now(&mut self, now: Time) {
-        self.check.not_before = now;
+    /// muster asks GitHub about the job now, and not again before `next`. Whoever doubts the job waits for this answer.
+    pub(crate) fn asked(&mut self, next: Time, now: Time) {
+        self.check = Confirmation { in_flight: true, not_before: next, times: self.check.times + 1, ..self.check };
+        if let Some(doubt) = &mut self.doubt {
+            doubt.until = doubt.until.min(now + doubt.why.patience());
+        }
+    }
+
+    /// The question to GitHub that began at `began` has ended. Returns whether its answer, if there is one, is newer than what
+    /// events told.
+    pub(crate) fn answered(&mut self, answer: bool, began: Time, now: Time) -> bool {
+        let news = began >= self.told;
+        self.check.in_flight = false;
+        match (answer, news) {
+            (true, true) => self.check.answered = Some(now),
+            (true, false) => self.check.not_before = now,
+            (false, _) => {}
+        }
+        answer && news
+    }
+
+    /// Has GitHub asked about the job within [`HELD_ASKED`].
+    fn ask_soon(&mut self, now: Time) {
+        if !self.check.in_flight {
+            self.check.not_before = self.check.not_before.min(now + HELD_ASKED);
+        }
+    }
+
+    /// The held job counts from now on, to see whether GitHub gives it to a runner.
+    fn on_trial(&mut self, now: Time) {
+        self.since = now;
+        if let Some(hold) = &mut self.hold {
+            hold.trial = true;
+        }
     }
 
     /// Lets the job count only once GitHub has confirmed that it is queued.
     fn doubted(&mut self, why: DoubtReason, since: Time, now: Time) {
         self.doubt = Some(Doubt::new(why, since));
-        self.ask_now(now);
+        self.check.not_before = now;
     }
 
     /// The pool that the job counts for. None: no pool takes the job.
@@ -262,7 +299,7 @@ impl Demand {
         let news = message.filter(|(id, _)| job.messages.insert(*id));
         if news.is_some_and(|(_, count)| count > 1) && !job.redelivered {
             job.redelivered = true;
-            if job.check.answered.is_none() {
+            if job.check.answered.is_none() && job.doubt.is_none() {
                 job.doubted(DoubtReason::DeliveredBefore, job.first_seen, now);
             }
         }
@@ -314,19 +351,26 @@ impl Demand {
         }
     }
 
-    /// An event of a run may mean that GitHub has let the run's other jobs go. These jobs count again. muster asks GitHub about
-    /// those that wait by GitHub's own word.
+    /// An event of a run may mean that GitHub has let one of the run's held jobs go, or all of them. One is tried at once, unless one
+    /// is on trial. When GitHub gives it to a runner, the next ones follow. muster soon asks GitHub about those that wait by
+    /// GitHub's own word.
     fn resume_run(&mut self, run: RunId, but: JobId, pools: &mut BTreeSet<PoolName>, now: Time) {
-        let ours: Vec<_> =
-            self.held.range((run, JobId(0))..=(run, JobId(u64::MAX))).filter(|(_, id)| *id != but).copied().collect();
-        for key in ours {
-            let Some(job) = self.jobs.get_mut(&key.1) else { continue };
-            if job.waits() {
-                job.ask_now(now);
-                continue;
+        let of_run = self.held.range((run, JobId(0))..=(run, JobId(u64::MAX))).filter(|(_, id)| *id != but);
+        let ours: Vec<JobId> = of_run.map(|(_, id)| *id).collect();
+        let (mut tried, mut next) = (false, None);
+        for id in ours {
+            let Some(job) = self.jobs.get_mut(&id) else { continue };
+            match &mut job.hold {
+                Some(hold) if hold.why == HoldReason::LeftQueued => {
+                    tried |= hold.trial;
+                    hold.until = hold.until.min(now);
+                    next = next.or(Some(id).filter(|_| !hold.trial));
+                }
+                _ => job.ask_soon(now),
             }
-            self.held.remove(&key);
-            (job.hold, job.since) = (None, now);
+        }
+        if let Some(job) = next.filter(|_| !tried).and_then(|id| self.jobs.get_mut(&id)) {
+            job.on_trial(now);
             pools.extend(job.pool().cloned());
         }
     }
@@ -372,11 +416,14 @@ impl Demand {
         let times = job.hold.as_ref().map_or(0, |h| h.times) + 1;
         let backoff = HOLD.0.saturating_mul(1 << (times - 1).min(10)).min(HOLD.1);
         self.held.insert((job.event.run, id));
-        if !job.check.in_flight {
-            job.check.not_before = job.check.not_before.min(now + HELD_ASKED);
-        }
+        job.ask_soon(now);
         job.hold =
             Some(Hold { why: HoldReason::LeftQueued, since: now, until: now + backoff, times, by: Some(by), trial: false });
+    }
+
+    /// When the first of a pool's jobs in doubt counts, whether GitHub answers or not. None: no job of the pool is in doubt.
+    pub fn doubted_until(&self, pool: &PoolName, now: Time) -> Option<Time> {
+        self.queued(pool).filter(|(_, job)| !job.confirmed(now)).filter_map(|(_, job)| Some(job.doubt?.until)).min()
     }
 
     /// The jobs of a pool that GitHub seems to keep back, whether on trial or not.
@@ -404,10 +451,8 @@ impl Demand {
             self.left_queued(pool).filter(|(_, hold)| !hold.trial).map(|(id, hold)| (hold.until, id)).collect();
         held.sort_unstable();
         for (_, id) in held.into_iter().take(most) {
-            let Some(job) = self.jobs.get_mut(&id) else { continue };
-            job.since = now;
-            if let Some(hold) = &mut job.hold {
-                hold.trial = true;
+            if let Some(job) = self.jobs.get_mut(&id) {
+                job.on_trial(now);
             }
         }
     }

@@ -7,7 +7,7 @@ use muster_reconciler::ids::MessageId;
 use muster_reconciler::time::Time;
 
 mod scene;
-use scene::{BEGIN, Scene, linux, message, secs};
+use scene::{BEGIN, Scene, linux, message, pool, secs};
 
 const LABELS: [&str; 2] = ["self-hosted", "linux"];
 
@@ -138,8 +138,35 @@ fn an_old_job_counts_after_a_minute_though_github_does_not_answer() {
         "{}",
         why(&scene, 0)
     );
-    scene.pass(secs(2));
+    scene.pass(secs(3));
     assert_eq!(launched(&scene, BEGIN), 1);
+}
+
+/// After a restart, GitHub delivers webhooks again that failed hours ago: twenty at once, and then one a second. All their jobs are
+/// over, as muster learns at about that pace, too.
+#[test]
+fn a_crowd_of_old_jobs_that_are_over_launches_nothing_however_long_the_questions_take() {
+    let mut scene = Scene::new([pool("linux", &LABELS, 200)]);
+    scene.pass(secs(60));
+    let old = |scene: &mut Scene, jobs: std::ops::Range<u64>| {
+        let message = |job| {
+            let mut old = message(job, JobState::Queued, &LABELS);
+            old.event.queued_at = Some(scene.now - secs(7200));
+            old.receive_count = 1 + (job % 2) as u32;
+            old
+        };
+        let messages: Vec<_> = jobs.clone().map(message).collect();
+        scene.job_states.extend(jobs.map(|job| (job, Some(JobState::Completed))));
+        scene.feed(Input::Messages(messages));
+    };
+    old(&mut scene, 0..100);
+    for job in 100..700 {
+        scene.pass(secs(1));
+        old(&mut scene, job..job + 1);
+    }
+    scene.pass(secs(600));
+    assert_eq!(launched(&scene, BEGIN), 0);
+    assert!(scene.core.seen().jobs(scene.now).is_empty(), "each job was asked about");
 }
 
 // ------------------------------------------------------------------------- held by evidence: an idle runner
@@ -218,7 +245,7 @@ fn an_outdated_runner_and_a_changed_pool_are_no_evidence() {
     let changed = scene.now;
     scene.pool("linux").spec.labels.push("foo".into());
     scene.take_spec();
-    scene.pass(secs(2));
+    scene.pass(secs(3));
     assert_eq!(held(&scene), 0, "{}", why(&scene, 0));
     assert_eq!(launched(&scene, changed), 2, "one for the job, and one in place of the warm runner: {}", why(&scene, 0));
 }

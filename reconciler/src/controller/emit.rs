@@ -1,6 +1,6 @@
 //! Turns plans into effects, within the budgets. Steps of all pools go out together, and each effect is noted as under way.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -348,21 +348,15 @@ impl Controller {
 
     /// Asks GitHub to deliver failed webhooks again.
     pub(super) fn redeliver(&mut self, now: Time) {
-        let mut spent: BTreeMap<AppName, Time> = BTreeMap::new();
-        for (app, delivery) in self.deliveries.due(now) {
+        while let Some((app, delivery)) = self.deliveries.due(now) {
             let api = Api::Redeliver(Payer::itself(&app));
-            if let Some(later) = spent.get(&app) {
-                self.deliveries.put_off(&app, delivery, *later);
-                continue;
-            }
-            if !self.budgets.take(&api, now) {
+            if self.budgets.take(&api, now) {
+                self.deliveries.asked(&app, delivery);
+                self.emit(Action::Redeliver { app, delivery }, CallReason::Undelivered, now);
+            } else {
                 let later = self.put_off(&api, now);
-                self.deliveries.put_off(&app, delivery, later);
-                spent.insert(app, later);
-                continue;
+                self.deliveries.put_off(&app, later);
             }
-            self.deliveries.asked(&app, delivery);
-            self.emit(Action::Redeliver { app, delivery }, CallReason::Undelivered, now);
         }
     }
 
@@ -380,20 +374,24 @@ impl Controller {
         // Jobs that no pool takes have turns as one pool.
         let pool = |id| self.demand.jobs().get(&id).and_then(Job::pool).cloned().unwrap_or_default();
         let needs: Vec<_> = wanted.into_iter().map(|(_, _, id, app)| (pool(id), (id, app))).collect();
+        let mut spent: BTreeSet<Payer> = BTreeSet::new();
         for (pool, (id, app)) in self.checks.order(needs) {
             let Some(job) = self.demand.job_mut(id) else { continue };
             let payer = self.spec.payer(&app, &job.event.repo);
-            if !self.budgets.take(&Api::Background(payer), now) {
+            if spent.contains(&payer) || !self.budgets.take(&Api::Background(payer.clone()), now) {
+                spent.insert(payer);
                 continue;
             }
             self.checks.take(&pool, now);
-            job.check.in_flight = true;
-            job.check.not_before = now + CHECK_AFTER.saturating_mul(1 << job.check.times.min(6)).min(CHECK_LONGEST);
-            job.check.times += 1;
+            job.asked(now + CHECK_AFTER.saturating_mul(1 << job.check.times.min(6)).min(CHECK_LONGEST), now);
             let other = if job.waits() { CallReason::Waiting } else { CallReason::LongInState };
             let why = job.doubt.map_or(other, |doubt| doubt.why.into());
+            let doubted_until = job.doubt.map(|doubt| doubt.until);
             let action = Action::CheckJob { app, repo: job.event.repo.clone(), job: id };
             self.emit(action, why, now);
+            if let Some(until) = doubted_until {
+                self.again(&pool, until);
+            }
         }
     }
 

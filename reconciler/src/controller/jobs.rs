@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Controller, EXTEND_BEFORE, FULL_BATCH, VISIBILITY_S};
+use super::{Controller, DEBOUNCE_MAX, EXTEND_BEFORE, FULL_BATCH, VISIBILITY_S};
 use crate::demand::{Demand, Folded, Job};
 use crate::effect::{Action, JobMessage, MessageOp};
 use crate::event::{JobEvent, JobState};
@@ -66,11 +66,9 @@ impl Controller {
             let whom = Whom { pool: folded.pools.iter().next().cloned(), job: Some(event.job), instance: None };
             self.journal.note(now, What::JobHeld, whom, EventReason::Held { why: HoldReason::Waiting });
         }
-        if let Some(doubt) = self.demand.jobs().get(&event.job).and_then(|job| job.doubt) {
-            self.check_at = now;
-            for pool in &folded.pools {
-                self.again(pool, doubt.until);
-            }
+        if self.demand.jobs().get(&event.job).is_some_and(|job| job.doubt.is_some()) {
+            // A look at all jobs for each batch would be quadratic.
+            self.check_at = self.check_at.min(now + DEBOUNCE_MAX);
         }
         if let Some(job) = folded.ended.take() {
             self.tell_past(*job, folded.before.is_some(), None, now);

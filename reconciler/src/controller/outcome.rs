@@ -336,30 +336,22 @@ impl Controller {
 
     fn check_ended(&mut self, id: JobId, payer: &Payer, began: Time, outcome: Outcome, now: Time) {
         let Some(job) = self.demand.job_mut(id) else { return };
-        job.check.in_flight = false;
+        let (news, waited) = (job.answered(matches!(outcome, Outcome::Job(_)), began, now), job.waits());
         let known = job.event.clone();
         let pool = job.pool().cloned();
         match outcome {
-            Outcome::Job(JobSighting { state, run, runner, conclusion, .. }) => {
-                let (news, waited) = (began >= job.told, job.waits());
-                if news {
-                    job.check.answered = Some(now);
-                } else {
-                    job.check.not_before = now;
-                }
-                match state {
-                    Some(JobState::Queued) if news => self.demand.say_queued(id, now),
-                    None if news => {
-                        if !waited {
-                            let whom = Whom { pool: pool.clone(), job: Some(id), instance: None };
-                            self.journal.note(now, What::JobHeld, whom, EventReason::Held { why: HoldReason::Waiting });
-                        }
-                        self.demand.say_waiting(id, now);
+            Outcome::Job(JobSighting { state, run, runner, conclusion, .. }) => match state {
+                Some(JobState::Queued) if news => self.demand.say_queued(id, now),
+                None if news => {
+                    if !waited {
+                        let whom = Whom { pool: pool.clone(), job: Some(id), instance: None };
+                        self.journal.note(now, What::JobHeld, whom, EventReason::Held { why: HoldReason::Waiting });
                     }
-                    Some(JobState::Queued) | None => {}
-                    Some(state) => self.fold_answer(JobEvent { state, run, runner, conclusion, ..known }, now),
+                    self.demand.say_waiting(id, now);
                 }
-            }
+                Some(JobState::Queued) | None => {}
+                Some(state) => self.fold_answer(JobEvent { state, run, runner, conclusion, ..known }, now),
+            },
             // NotFound is no answer, because the App may have no access to the repository. A job that is gone is put on hold, or
             // expires.
             Outcome::Failed(f) => {

@@ -125,6 +125,23 @@ fn an_event_of_the_run_ends_a_hold_and_holds_grow() {
 }
 
 #[test]
+fn an_event_of_the_run_tries_one_of_its_held_jobs_and_not_all() {
+    let (mut d, (spec, _)) = (Demand::default(), one_pool());
+    let after = |s| Time::ZERO + Duration::from_secs(s);
+    for job in 11..=15 {
+        d.fold(&spec, &event(job, JobState::Queued), None, after(0));
+        d.hold(JobId(job), format!("i-{job}").into(), after(0));
+    }
+    let tried = |d: &Demand| d.jobs().values().filter(|j| !j.held(after(9))).count();
+    for (over, tries) in [(16, 1), (17, 1), (18, 1)] {
+        d.fold(&spec, &event(over, JobState::Completed), None, after(9));
+        assert_eq!(tried(&d), tries);
+    }
+    d.fold(&spec, &event(11, JobState::InProgress), None, after(9));
+    assert_eq!(tried(&d), 3, "one has a runner, so two more are tried");
+}
+
+#[test]
 fn what_was_heard_before_ends_no_hold() {
     let (mut d, spec) = (Demand::default(), Spec::default());
     for job in [11, 12] {
@@ -267,7 +284,7 @@ fn a_redelivered_job_is_confirmed_by_an_answer_or_after_ten_seconds() {
 }
 
 #[test]
-fn a_job_that_is_minutes_old_when_it_is_first_heard_of_is_confirmed_by_an_answer_or_after_a_minute() {
+fn a_job_that_is_minutes_old_when_it_is_first_heard_of_is_confirmed_by_an_answer_or_a_minute_after_the_question() {
     let (mut d, spec) = (Demand::default(), Spec::default());
     let now = Time::ZERO + DAY;
     let of_age = |job, s| JobEvent { queued_at: Some(now - Duration::from_secs(s)), ..event(job, JobState::Queued) };
@@ -275,13 +292,14 @@ fn a_job_that_is_minutes_old_when_it_is_first_heard_of_is_confirmed_by_an_answer
     assert!(d.jobs()[&JobId(1)].counts(Duration::ZERO, now), "a young job counts at once");
     d.fold(&spec, &of_age(2, 120), Some((MessageId(2), 1)), now);
     let after = |ms| now + Duration::from_millis(ms);
-    assert!(
-        !d.jobs()[&JobId(2)].counts(Duration::ZERO, after(59_999)) && d.jobs()[&JobId(2)].counts(Duration::ZERO, after(60_000))
-    );
+    let counts = |d: &Demand, ms| d.jobs()[&JobId(2)].counts(Duration::ZERO, after(ms));
+    assert!(!counts(&d, 599_999) && counts(&d, 600_000), "nobody asks");
+    d.job_mut(JobId(2)).expect("job 2").asked(after(3_600_000), after(5_000));
+    assert!(!counts(&d, 64_999) && counts(&d, 65_000));
     d.say_queued(JobId(2), now);
     assert!(d.jobs()[&JobId(2)].counts(Duration::ZERO, now));
     d.fold(&spec, &of_age(3, 9999), Some((MessageId(4), 2)), now);
-    assert!(d.jobs()[&JobId(3)].counts(Duration::ZERO, after(10_000)), "an earlier controller held its message to the end");
+    assert!(!d.jobs()[&JobId(3)].counts(Duration::ZERO, after(10_000)), "a message that came before makes the job no younger");
     d.fold(&spec, &of_age(1, 119), Some((MessageId(3), 1)), now + DAY / 2);
     assert!(d.jobs()[&JobId(1)].counts(Duration::ZERO, now + DAY / 2), "a known job is no news, however old it is");
 }
@@ -302,7 +320,11 @@ fn a_job_that_github_says_waits_is_held_until_github_says_otherwise_or_nothing_f
     assert_eq!(job(&d).hold.map(|h| (h.since, h.until)), Some((after(0), after(5400))), "said again, it is the same hold");
     d.fold(&spec, &event(12, JobState::Completed), None, after(1801));
     assert!(job(&d).held(after(1801)), "an event of its run does not end it");
-    assert_eq!(job(&d).check.not_before, after(1801), "but has GitHub asked about it");
+    assert_eq!(job(&d).check.not_before, after(1801).min(job(&d).told + Duration::from_secs(10)), "GitHub is soon asked about it");
+    d.job_mut(JobId(11)).expect("job 11").asked(after(9_999), after(1801));
+    d.job_mut(JobId(11)).expect("job 11").answered(true, after(1801), after(1801));
+    d.fold(&spec, &event(13, JobState::Completed), None, after(1801));
+    assert_eq!(job(&d).check.not_before, after(1861), "and again a minute later");
     d.say_queued(JobId(11), after(1802));
     d.fold(&spec, &waits(11), Some((MessageId(1), 2)), after(1802));
     assert!(job(&d).counts(Duration::ZERO, after(1802)) && job(&d).counted_since() == after(1802));

@@ -52,11 +52,16 @@ pub struct Registration {
     busy: bool,
     first_seen: Time,
     missed: u8,
+    /// When the first of these sweeps began.
+    missing_since: Option<Time>,
+    /// Whether the sweeps without the row are enough to say that GitHub has no such row.
+    absent: bool,
     /// Since when, and in how many complete sweeps in a row, the list has shown a runner offline that was online before.
     offline: Option<(Time, u8)>,
 }
 
-/// A runner that was online is offline once this many complete sweeps in a row, over at least [`OFFLINE_LAG`], have shown it so.
+/// A runner that was online is offline once this many complete sweeps in a row, over at least [`OFFLINE_LAG`], have shown it so. The
+/// same holds when [`ABSENT_SWEEPS`] sweeps lack its row.
 const OFFLINE_SWEEPS: u8 = 2;
 const OFFLINE_LAG: Duration = Duration::from_secs(20);
 
@@ -104,7 +109,7 @@ impl Registration {
     }
 
     fn shown(&mut self, s: &RunnerSighting, now: Time) {
-        self.missed = 0;
+        (self.missed, self.missing_since, self.absent) = (0, None, false);
         if s.online || s.busy || !self.is_in_use() {
             (self.online, self.busy, self.offline) = (s.online, s.busy, None);
         } else {
@@ -123,10 +128,12 @@ impl Registration {
     }
 
     /// Decision 0010, row 23.
-    fn missed_by_list(&mut self) {
+    fn missed_by_list(&mut self, began: Time) {
         self.missed = self.missed.saturating_add(1);
+        let since = *self.missing_since.get_or_insert(began);
         // One list without the row proves nothing. GitHub cuts pages while the list moves, and rows fail to show.
-        if self.missed >= ABSENT_SWEEPS {
+        if self.missed >= ABSENT_SWEEPS && began.since(since) >= OFFLINE_LAG {
+            self.absent = true;
             (self.online, self.busy) = (false, false);
         }
     }
@@ -155,9 +162,17 @@ impl GitHubView {
     /// Notes a registration of this id, new or known.
     fn register(&mut self, id: RunnerId, list: &ListId, now: Time) {
         if self.registration().is_none_or(|r| r.id != id || r.list != *list) {
-            let new =
-                Registration { id, list: list.clone(), online: false, busy: false, first_seen: now, missed: 0, offline: None };
-            self.row = ListedRow::Listed(new);
+            self.row = ListedRow::Listed(Registration {
+                id,
+                list: list.clone(),
+                online: false,
+                busy: false,
+                first_seen: now,
+                missed: 0,
+                missing_since: None,
+                absent: false,
+                offline: None,
+            });
         }
     }
 
@@ -187,7 +202,7 @@ impl GitHubView {
         // When nothing changed, a row that was missing is still missing.
         let missing = shown.map_or(r.missed > 0, |shown| !shown);
         if r.list == *list && missing && r.first_seen < began {
-            r.missed_by_list();
+            r.missed_by_list(began);
         }
     }
 }
@@ -248,7 +263,7 @@ impl Runner {
     /// Decision 0010, rows 16, 38.
     pub(super) fn seat(&self) -> Seat {
         let g = &self.github;
-        let listed = self.registration().filter(|r| r.missed < ABSENT_SWEEPS);
+        let listed = self.registration().filter(|r| !r.absent);
         // A list that was begun before muster heard of the job's end may show the runner busy with that job. If the runner has
         // another job, the next list or that job's event says so. The runner is not ended on the silence of either; see
         // `may_have_job`.

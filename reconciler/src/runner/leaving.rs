@@ -192,7 +192,7 @@ impl Runner {
             return false;
         }
         self.leaving.gone_at = Some(now);
-        let stillborn = self.launched_here() && !self.was_online() && self.left_alone();
+        let stillborn = self.launched_here() && !self.was_online() && self.left_alone() && !self.counts_as_failed();
         self.leaving.stillborn |= stillborn;
         stillborn
     }

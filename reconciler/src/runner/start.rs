@@ -55,6 +55,11 @@ impl Runner {
         !std::mem::replace(&mut self.start.failed, true)
     }
 
+    /// Whether the instance was counted as one that failed to start.
+    pub(super) fn counts_as_failed(&self) -> bool {
+        self.start.failed
+    }
+
     /// How long the instance has had to boot.
     pub fn up_for(&self, now: Time) -> Duration {
         now.since(self.born())

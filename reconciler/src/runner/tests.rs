@@ -108,10 +108,10 @@ fn list(r: &mut Runner, online: bool, busy: bool, now: Time) {
     r.note_presence(now);
 }
 
-/// This many sweeps of the list, the first at `from`, do not show the runner.
+/// This many sweeps of the list, the first at `from` and one each 20 seconds, do not show the runner.
 fn unlisted(r: &mut Runner, sweeps: u8, from: Time) {
     for n in 0..sweeps {
-        r.list_swept(&acme(), Some(false), from + Duration::from_secs(n.into()));
+        r.list_swept(&acme(), Some(false), from + Duration::from_secs(20) * n.into());
         r.note_presence(from);
     }
 }
@@ -356,7 +356,9 @@ fn the_seat_at_github_makes_the_phase() {
     list(&mut r, true, false, at(20));
     unlisted(&mut r, ABSENT_SWEEPS - 1, at(30));
     assert_eq!(r.phase(DEADLINE, at(60)), Phase::Idle);
-    unlisted(&mut r, 1, at(40));
+    unlisted(&mut r, 1, at(49));
+    assert_eq!(r.phase(DEADLINE, at(60)), Phase::Idle, "two looks within seconds may have one cause");
+    unlisted(&mut r, 1, at(50));
     assert_eq!(r.phase(DEADLINE, at(60)), Phase::Failed);
 }
 
@@ -452,8 +454,13 @@ fn an_end_before_it_was_online_is_told_once_and_only_if_nobody_asked_for_it() {
     let why = Some("Server.InternalError".to_owned());
     r.shown_by_ec2(&InstanceSighting { state_reason: why, ..instance(InstanceState::Terminated, at(0)) }, at(22), at(22));
     assert!(!r.end_is_unexplained());
-    let changes: [RecordChange; 3] =
-        [|r| list(r, true, false, at(12)), |r| r.termination_accepted(at(12)), |r| assert!(r.interruption_told(at(12)))];
+    let changes: [RecordChange; 4] = [
+        |r| list(r, true, false, at(12)),
+        |r| r.termination_accepted(at(12)),
+        |r| assert!(r.interruption_told(at(12))),
+        // It was counted when muster asked EC2 to end it, which EC2 refused.
+        |r| assert!(r.start_failed()),
+    ];
     for (i, change) in changes.iter().enumerate() {
         let mut r = shown(InstanceState::Terminated);
         change(&mut r);
