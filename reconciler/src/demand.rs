@@ -111,6 +111,8 @@ impl Hold {
 pub struct Doubt {
     /// Why the job is in doubt.
     pub why: DoubtReason,
+    /// Whether GitHub has been asked since.
+    pub asked: bool,
     /// The job counts without GitHub's word from then on.
     pub until: Time,
 }
@@ -118,7 +120,7 @@ pub struct Doubt {
 impl Doubt {
     fn new(why: DoubtReason, since: Time) -> Doubt {
         let unasked = if why == DoubtReason::OldNews { UNASKED } else { why.patience() };
-        Doubt { why, until: since + unasked }
+        Doubt { why, asked: false, until: since + unasked }
     }
 }
 
@@ -186,7 +188,7 @@ impl Job {
     pub(crate) fn asked(&mut self, next: Time, now: Time) {
         self.check = Confirmation { in_flight: true, not_before: next, times: self.check.times + 1, ..self.check };
         if let Some(doubt) = &mut self.doubt {
-            doubt.until = doubt.until.min(now + doubt.why.patience());
+            (doubt.asked, doubt.until) = (true, doubt.until.min(now + doubt.why.patience()));
         }
     }
 

@@ -42,7 +42,7 @@ impl Seen<'_> {
             return JobReason::Hidden { until };
         }
         if let Some(doubt) = job.doubt.filter(|doubt| now < doubt.until) {
-            return JobReason::Confirming { why: doubt.why, until: doubt.until };
+            return JobReason::Confirming { why: doubt.why, asked: doubt.asked, until: doubt.until };
         }
         let Some(plan) = self.newest_plan(&pool) else { return JobReason::Unplanned { pool } };
         let (c, starting) = (&plan.counts, starting(plan));

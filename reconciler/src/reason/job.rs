@@ -56,10 +56,12 @@ pub enum JobReason {
         /// EC2 shows the earlier launches by this time.
         until: Time,
     },
-    /// GitHub is being asked whether the job is still queued.
+    /// GitHub is being asked whether the job is still queued, or will be.
     Confirming {
         /// Why muster doubts that the job is still queued.
         why: DoubtReason,
+        /// Whether muster has asked. GitHub's limit may keep the question waiting.
+        asked: bool,
         /// The job counts from this time on, even without GitHub's answer.
         until: Time,
     },
@@ -172,7 +174,10 @@ impl JobReason {
                                          should show all launches of that controller"
                     .into()
             }
-            JobReason::Confirming { why, .. } => format!("{why}; GitHub is being asked whether it is still queued"),
+            JobReason::Confirming { why, asked, .. } => {
+                let asks = if *asked { "is being asked" } else { "will be asked" };
+                format!("{why}; GitHub {asks} whether it is still queued")
+            }
             JobReason::Unplanned { pool } => format!("pool {pool} is about to be planned"),
             JobReason::Blocked { pool, blocked: Blocked::Max, max: 0, .. } => {
                 format!("pool {pool} is switched off (capacity.max is 0), and no other pool takes the job")

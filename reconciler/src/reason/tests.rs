@@ -100,7 +100,7 @@ fn jobs() -> Vec<JobReason> {
         JobReason::NoPool { pool: pool() },
         JobReason::Delayed { pool: pool(), left: LIMIT },
         JobReason::Hidden { until: SOON },
-        JobReason::Confirming { why: DoubtReason::OldNews, until: SOON },
+        JobReason::Confirming { why: DoubtReason::OldNews, asked: true, until: SOON },
         JobReason::Unplanned { pool: pool() },
         held_up(Blocked::Pace, 1, 1, 1),
         JobReason::Launching { pool: pool() },

@@ -37,6 +37,8 @@ const KNOWABLE: Duration = Duration::from_secs(90);
 /// Truth: how long a runner must have been idle at the checks before a job may be said to be held by it. The core asks for five
 /// minutes, and two checks may miss a minute of it.
 const SAT_IDLE: Duration = Duration::from_secs(4 * 60);
+/// Truth: a question about such a job may wait for GitHub's limit for ten minutes.
+const UNASKED: Duration = Duration::from_secs(10 * 60 + 60);
 /// Truth: a word of GitHub's that a job waits is worth this much time.
 const WORD_LASTS: Duration = Duration::from_secs(3600);
 /// Wait: how long a hold may last after GitHub let the job go. GitHub is asked every half hour about a job that waits by its word,
@@ -147,7 +149,10 @@ impl Oracle {
             }
             let why = controller.seen().why(known, now);
             let lie = match &why {
-                JobReason::Held { why: HoldReason::Waiting, .. } | JobReason::Confirming { .. } => !word.waits,
+                // A question that waits for GitHub's limit, or for its turn, is told as one that is still to be asked.
+                JobReason::Confirming { asked: false, .. } => !word.waits && age >= UNASKED,
+                JobReason::Confirming { .. } => !word.waits && now.since(word.asked.unwrap_or(word.at)) >= KNOWABLE,
+                JobReason::Held { why: HoldReason::Waiting, .. } => !word.waits,
                 JobReason::Held { .. }
                 | JobReason::Unmatched(_)
                 | JobReason::Foreign(_)

@@ -54,6 +54,8 @@ pub(super) struct Word {
     pub waits: bool,
     /// When the process last heard it.
     pub at: Time,
+    /// When the process first asked GitHub about the job after that.
+    pub asked: Option<Time>,
 }
 
 impl ProcessView {
@@ -87,13 +89,15 @@ impl ProcessView {
                     self.retries.message_came(*id);
                     self.retries.job_heard(event.job, event.run);
                     if self.messages.insert(*id) && event.state == JobState::Queued {
-                        self.words.insert(event.job, Word { waits: event.waiting, at: now });
+                        self.words.insert(event.job, Word { waits: event.waiting, at: now, asked: None });
                     }
                     self.hear_job(event.job, event.state, event.runner.as_deref(), cluster);
                 }
             }
             Input::GitHubLimit(limit) if limit.remaining == 0 => {
-                self.exhausted.insert((limit.payer.clone(), limit.resource), now + limit.reset_after);
+                // Of two limits that are used up at once, the one that lasts longer holds.
+                let until = self.exhausted.entry((limit.payer.clone(), limit.resource)).or_insert(Time::ZERO);
+                *until = (*until).max(now + limit.reset_after);
             }
             Input::GitHubLimit(limit) => {
                 self.exhausted.remove(&(limit.payer.clone(), limit.resource));
@@ -108,7 +112,7 @@ impl ProcessView {
                         // An answer to an older question is no news.
                         let news = asked.is_some_and(|asked| self.words.get(&j.job).is_none_or(|word| asked >= word.at));
                         if news && j.state.is_none_or(|state| state == JobState::Queued) {
-                            self.words.insert(j.job, Word { waits: j.state.is_none(), at: now });
+                            self.words.insert(j.job, Word { waits: j.state.is_none(), at: now, asked: None });
                         }
                         if let Some(state) = j.state {
                             self.hear_job(j.job, state, j.runner.as_deref(), cluster);
@@ -241,8 +245,11 @@ impl Oracle {
                     request.knew.push(name.instance.clone());
                 }
             }
-            Action::CheckJob { .. } => {
+            Action::CheckJob { job, .. } => {
                 self.process_view.asked.insert(effect.id, now);
+                if let Some(word) = self.process_view.words.get_mut(job) {
+                    word.asked.get_or_insert(now);
+                }
             }
             Action::Configure(_) | Action::Redeliver { .. } | Action::Messages(..) => {}
         }
