@@ -1,4 +1,5 @@
-//! One step of the core with a marked pool at 10,000 runners and 10,000 queued jobs, and how much memory the core takes.
+//! How the core grows: the time of a step, of a sweep and of a plan of all pools, from 1,000 to 100,000 runners and as many queued
+//! jobs, over 1 to 500 pools; and how much memory the core takes.
 //!
 //! `cargo bench --no-default-features --bench step`. Prints figures; asserts none.
 
@@ -6,10 +7,10 @@ mod crowd;
 
 use std::time::{Duration, Instant};
 
-use crowd::{JOBS, RUNNERS, answer, job};
+use crowd::{Crowd, LARGE};
 use muster_reconciler::effect::Input;
 
-const ROUNDS: u32 = 200;
+const ROUNDS: u64 = 200;
 
 fn resident_mb() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -19,37 +20,59 @@ fn resident_mb() -> f64 {
 
 fn main() {
     let before = resident_mb();
+    println!(
+        "each step in ms: one marked pool (median and worst of {ROUNDS}), a whole sweep (worst), all pools planned; the take-in of all messages"
+    );
+    println!("{:>8} {:>6} {:>8} {:>8} {:>8} {:>8} {:>10}", "each", "pools", "median", "worst", "sweep", "all", "messages");
+    measure(LARGE);
+    let after = resident_mb();
+    println!("  resident: {after:.1} MB, {:.1} MB of it the core's and the last sweep's", after - before);
+    for pools in [1, 20, 500] {
+        for each in [1_000, 10_000, 100_000] {
+            measure(Crowd { each, pools });
+        }
+    }
+}
+
+fn measure(crowd: Crowd) {
     let mut now = crowd::BEGIN;
-    let (mut core, mut sweep_times) = crowd::core();
-    let mut fold_and_plan = Vec::new();
-    let mut plan_only = Vec::new();
+    let (mut core, mut sweeps, messages) = crowd.core();
+    let mut one_pool = Vec::new();
+    let mut all_pools = Duration::ZERO;
     for round in 0..ROUNDS {
         now = now + Duration::from_millis(60);
         // One event marks the pool; 50 ms later it is planned.
-        core.step(now, Input::Messages(vec![job(JOBS + u64::from(round))]));
+        core.step(now, Input::Messages(vec![crowd.job(crowd.each + round)]));
         now = now + Duration::from_millis(51);
         let began = Instant::now();
         let effects = core.step(now, Input::Tick);
-        plan_only.push(began.elapsed());
+        // The first step plans all pools, which the sweeps have marked.
+        if round == 0 {
+            all_pools = began.elapsed();
+        } else {
+            one_pool.push(began.elapsed());
+        }
         for effect in effects {
-            if let Some(outcome) = answer(&effect) {
+            if let Some(outcome) = crowd.answer(&effect) {
                 let began = Instant::now();
                 core.step(now, Input::Outcome(effect.id, outcome));
-                fold_and_plan.push(began.elapsed());
+                sweeps.push(began.elapsed());
             }
         }
         core.take_facts();
     }
-    plan_only.sort();
-    sweep_times.extend(fold_and_plan);
-    sweep_times.sort();
-    println!("core at {RUNNERS} runners and {JOBS} queued jobs");
+    one_pool.sort();
+    let ms = |d: Duration| d.as_secs_f64() * 1e3;
+    let (median, worst) = (one_pool[one_pool.len() / 2], one_pool[one_pool.len() - 1]);
+    let sweep = sweeps.into_iter().max().unwrap_or_default();
     println!(
-        "  step with the marked pool: median {:?}, worst of {ROUNDS} {:?}",
-        plan_only[plan_only.len() / 2],
-        plan_only[plan_only.len() - 1]
+        "{:>8} {:>6} {:>8.2} {:>8.2} {:>8.1} {:>8.1} {:>10.0}",
+        crowd.each,
+        crowd.pools,
+        ms(median),
+        ms(worst),
+        ms(sweep),
+        ms(all_pools),
+        ms(messages),
     );
-    println!("  step that takes in a whole sweep: worst {:?}", sweep_times[sweep_times.len() - 1]);
-    let after = resident_mb();
-    println!("  resident: {after:.1} MB, {:.1} MB of it the core's and the last sweep's", after - before);
 }

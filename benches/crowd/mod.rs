@@ -1,4 +1,4 @@
-//! A core that knows 10,000 runners, a third of them busy, and 10,000 queued jobs.
+//! A core that knows a crowd of runners, a third of them busy, and as many queued jobs, spread evenly over the pools.
 #![allow(dead_code, missing_docs, reason = "each benchmark and test compiles all of this and uses a part")]
 
 use std::sync::Arc;
@@ -15,93 +15,116 @@ use muster_reconciler::time::Time;
 pub const RUNNERS: u64 = 10_000;
 pub const JOBS: u64 = 10_000;
 
-pub fn spec() -> Spec {
-    let mut pool = RunnerPool::default();
-    pool.metadata.name = "linux".into();
-    pool.spec.github.scope = "org/acme".parse().expect("a scope");
-    pool.spec.labels = ["self-hosted", "linux", "x64"].map(String::from).to_vec();
-    pool.spec.capacity.max = 15_000;
-    pool.spec.instance.types = vec!["m7i.large".into(), "m6i.large".into()];
-    pool.spec.instance.subnets = vec!["subnet-a".into(), "subnet-b".into()];
-    let mut spec = Spec::default();
-    spec.controller.metadata.name = "bench".into();
-    spec.pools.insert("linux".into(), pool);
-    spec
+/// How many runners there are, how many queued jobs, and how many pools.
+#[derive(Clone, Copy)]
+pub struct Crowd {
+    pub each: u64,
+    pub pools: u64,
 }
 
-pub fn name(n: u64) -> RunnerName {
-    RunnerName { cluster: "bench".into(), pool: "linux".into(), instance: InstanceId::from(format!("i-{n:017x}")) }
-}
+/// The crowd of most figures.
+pub const LARGE: Crowd = Crowd { each: RUNNERS, pools: 1 };
 
-pub fn job(n: u64) -> JobMessage {
-    let event = JobEvent {
-        job: JobId(n),
-        run: RunId(n / 4),
-        state: JobState::Queued,
-        waiting: false,
-        repo: "acme/web".into(),
-        org: Some("acme".into()),
-        enterprise: None,
-        labels: ["self-hosted", "linux"].map(String::from).to_vec(),
-        runner: None,
-        conclusion: None,
-        queued_at: None,
-        started_at: None,
-    };
-    JobMessage { id: MessageId(n), receive_count: 1, event }
-}
+impl Crowd {
+    /// The pool of the job or the runner with this number.
+    pub fn pool(self, n: u64) -> String {
+        format!("pool-{:03}", n % self.pools)
+    }
 
-/// Answers sweeps; every third runner is busy.
-pub fn answer(effect: &Effect) -> Option<Outcome> {
-    let Action::Sweep(source) = &effect.action else { return None };
-    Some(Outcome::Swept(match source {
-        Source::Instances => Swept::Instances(
-            (0..RUNNERS)
-                .map(|n| InstanceSighting {
-                    id: name(n).instance,
-                    pool: "linux".into(),
-                    list_id: None,
-                    intent: None,
-                    max_lifetime: None,
-                    state: InstanceState::Running,
-                    launched_at: Time::from_millis(1),
-                    instance_type: "m7i.large".into(),
-                    subnet: Some("subnet-a".into()),
-                    market: Market::Spot,
-                    draining: false,
-                    stages: Vec::new(),
-                    state_reason: None,
-                })
-                .collect(),
-        ),
-        Source::Runners(_) => {
-            let labels: Arc<[String]> = spec().pools.values().flat_map(|p| p.spec.labels.clone()).collect();
-            let row =
-                |n| RunnerSighting { id: RunnerId(n), name: name(n), online: true, busy: n % 3 == 0, labels: labels.clone() };
-            Swept::Runners(Some((0..RUNNERS).map(row).collect()))
+    pub fn spec(self) -> Spec {
+        let mut spec = Spec::default();
+        spec.controller.metadata.name = "bench".into();
+        for n in 0..self.pools {
+            let mut pool = RunnerPool::default();
+            pool.metadata.name = self.pool(n).into();
+            pool.spec.github.scope = "org/acme".parse().expect("a scope");
+            pool.spec.labels = vec!["self-hosted".into(), "linux".into(), self.pool(n)];
+            pool.spec.capacity.max = 150_000;
+            pool.spec.instance.types = vec!["m7i.large".into(), "m6i.large".into()];
+            pool.spec.instance.subnets = vec!["subnet-a".into(), "subnet-b".into()];
+            spec.pools.insert(self.pool(n).into(), pool);
         }
-        Source::Secrets => Swept::Secrets(Vec::new()),
-        Source::Deliveries(_) => Swept::Deliveries(Vec::new()),
-    }))
+        spec
+    }
+
+    fn name(self, n: u64) -> RunnerName {
+        RunnerName { cluster: "bench".into(), pool: self.pool(n).into(), instance: InstanceId::from(format!("i-{n:017x}")) }
+    }
+
+    pub fn job(self, n: u64) -> JobMessage {
+        let event = JobEvent {
+            job: JobId(n),
+            run: RunId(n / 4),
+            state: JobState::Queued,
+            waiting: false,
+            repo: "acme/web".into(),
+            org: Some("acme".into()),
+            enterprise: None,
+            labels: vec!["self-hosted".into(), self.pool(n)],
+            runner: None,
+            conclusion: None,
+            queued_at: None,
+            started_at: None,
+        };
+        JobMessage { id: MessageId(n), receive_count: 1, event }
+    }
+
+    /// Answers sweeps; every third runner is busy.
+    pub fn answer(self, effect: &Effect) -> Option<Outcome> {
+        let Action::Sweep(source) = &effect.action else { return None };
+        Some(Outcome::Swept(match source {
+            Source::Instances => Swept::Instances(
+                (0..self.each)
+                    .map(|n| InstanceSighting {
+                        id: self.name(n).instance,
+                        pool: self.pool(n).into(),
+                        list_id: None,
+                        intent: None,
+                        max_lifetime: None,
+                        state: InstanceState::Running,
+                        launched_at: Time::from_millis(1),
+                        instance_type: "m7i.large".into(),
+                        subnet: Some("subnet-a".into()),
+                        market: Market::Spot,
+                        draining: false,
+                        stages: Vec::new(),
+                        state_reason: None,
+                    })
+                    .collect(),
+            ),
+            Source::Runners(_) => {
+                let labels: Vec<Arc<[String]>> = self.spec().pools.values().map(|p| p.spec.labels.clone().into()).collect();
+                let of = |n| labels[usize::try_from(n % self.pools).expect("a few pools")].clone();
+                let row =
+                    |n| RunnerSighting { id: RunnerId(n), name: self.name(n), online: true, busy: n % 3 == 0, labels: of(n) };
+                Swept::Runners(Some((0..self.each).map(row).collect()))
+            }
+            Source::Secrets => Swept::Secrets(Vec::new()),
+            Source::Deliveries(_) => Swept::Deliveries(Vec::new()),
+        }))
+    }
+
+    /// A core that knows the crowd, has planned it and has had its first sweeps. The other values are how long each sweep took, and the
+    /// take-in of all messages.
+    pub fn core(self) -> (Controller, Vec<Duration>, Duration) {
+        let mut core = Controller::new("bench", BEGIN);
+        let mut todo = core.step(BEGIN, Input::Spec(Arc::new(self.spec())));
+        let began = std::time::Instant::now();
+        for n in (0..self.each).step_by(10) {
+            todo.extend(core.step(BEGIN, Input::Messages((n..n + 10).map(|n| self.job(n)).collect())));
+        }
+        let messages = began.elapsed();
+        let mut times = Vec::new();
+        for effect in todo {
+            if let Some(outcome) = self.answer(&effect) {
+                let began = std::time::Instant::now();
+                core.step(BEGIN, Input::Outcome(effect.id, outcome));
+                times.push(began.elapsed());
+            }
+        }
+        (core, times, messages)
+    }
 }
 
 /// The time of the first step.
 pub const BEGIN: Time = Time::from_millis(1_800_000_000_000);
-
-/// A core that knows the crowd, has planned it and has had its first sweeps. The second value is how long each sweep took.
-pub fn core() -> (Controller, Vec<Duration>) {
-    let mut core = Controller::new("bench", BEGIN);
-    let mut todo = core.step(BEGIN, Input::Spec(Arc::new(spec())));
-    for n in (0..JOBS).step_by(10) {
-        todo.extend(core.step(BEGIN, Input::Messages((n..n + 10).map(job).collect())));
-    }
-    let mut times = Vec::new();
-    for effect in todo {
-        if let Some(outcome) = answer(&effect) {
-            let began = std::time::Instant::now();
-            core.step(BEGIN, Input::Outcome(effect.id, outcome));
-            times.push(began.elapsed());
-        }
-    }
-    (core, times)
-}

@@ -320,7 +320,11 @@ fn a_job_that_github_says_waits_is_held_until_github_says_otherwise_or_nothing_f
     assert_eq!(job(&d).hold.map(|h| (h.since, h.until)), Some((after(0), after(5400))), "said again, it is the same hold");
     d.fold(&spec, &event(12, JobState::Completed), None, after(1801));
     assert!(job(&d).held(after(1801)), "an event of its run does not end it");
-    assert_eq!(job(&d).check.not_before, after(1801).min(job(&d).told + Duration::from_secs(10)), "GitHub is soon asked about it");
+    assert_eq!(
+        job(&d).check.not_before,
+        after(1801).min(job(&d).told + Duration::from_secs(10)),
+        "GitHub is soon asked about it"
+    );
     d.job_mut(JobId(11)).expect("job 11").asked(after(9_999), after(1801));
     d.job_mut(JobId(11)).expect("job 11").answered(true, after(1801), after(1801));
     d.fold(&spec, &event(13, JobState::Completed), None, after(1801));
