@@ -4,13 +4,15 @@
 //! queued job keeps its messages until muster knows that the job has left GitHub's queue. A job that is over leaves a tombstone,
 //! so that a late `queued` never revives the job.
 
+mod index;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::event::{JobEvent, JobState};
 use crate::ids::{InstanceId, JobId, MessageId, PoolName, RunId};
 use crate::manifest::Spec;
-use crate::matching::{Route, route};
+use crate::matching::{Route, Routes};
 use crate::past::RunnerPast;
 use crate::reason::{DoubtReason, HoldReason};
 use crate::time::Time;
@@ -138,7 +140,7 @@ pub struct Confirmation {
 }
 
 impl Job {
-    fn heard_of(spec: &Spec, event: &JobEvent, now: Time) -> Job {
+    fn heard_of(route: Route, event: &JobEvent, now: Time) -> Job {
         let old = event.queued_at.is_some_and(|at| now.since(at) >= OLD_NEWS);
         Job {
             event: JobEvent { waiting: false, ..event.clone() },
@@ -147,7 +149,7 @@ impl Job {
             started: None,
             lost_runner: None,
             messages: BTreeSet::new(),
-            route: route(spec, event),
+            route,
             redelivered: false,
             doubt: old.then(|| Doubt::new(DoubtReason::OldNews, now)),
             hold: None,
@@ -220,6 +222,29 @@ impl Job {
         }
     }
 
+    /// A new event of the queued job says whether the job may start. SQS repeats messages, and a known one is no news.
+    fn told_queued(&mut self, waiting: bool, now: Time) {
+        self.told = now;
+        if waiting {
+            self.check.not_before = now + WAITING_CONFIRMED;
+            self.told_waiting(now);
+        } else if self.hold.take().is_some_and(|hold| hold.holds(now)) {
+            // GitHub has let the job go, or this is the late copy of an event from before the hold. GitHub says which.
+            self.since = now;
+            self.doubted(DoubtReason::ToldAgain, now, now);
+        }
+    }
+
+    /// GitHub says that the job may not start yet.
+    fn told_waiting(&mut self, now: Time) {
+        if self.event.state == JobState::Queued {
+            let same = self.hold.take().filter(|h| h.why == HoldReason::Waiting && now < h.until);
+            let (since, times) = same.map_or((now, 0), |h| (h.since, h.times));
+            self.hold = Some(Hold { why: HoldReason::Waiting, since, until: now + WAITING, times, by: None, trial: false });
+            self.doubt = None;
+        }
+    }
+
     /// Lets the job count only once GitHub has confirmed that it is queued.
     fn doubted(&mut self, why: DoubtReason, since: Time, now: Time) {
         self.doubt = Some(Doubt::new(why, since));
@@ -259,8 +284,8 @@ pub struct Folded {
 pub struct Demand {
     jobs: BTreeMap<JobId, Job>,
     over: BTreeMap<JobId, Time>,
-    /// The jobs with a hold, by run. This is an index of `jobs`.
-    held: BTreeSet<(RunId, JobId)>,
+    index: index::Index,
+    routes: Routes,
 }
 
 impl Demand {
@@ -281,23 +306,14 @@ impl Demand {
             folded.settled.extend(message.map(|(id, _)| id));
             return folded;
         }
-        let job = match self.jobs.entry(event.job) {
-            std::collections::btree_map::Entry::Occupied(known) => {
-                let job = known.into_mut();
-                folded.before = Some(job.event.state);
-                folded.advanced = event.state > job.event.state;
-                let routed_by = (job.event.labels.clone(), job.event.repo.clone());
-                join(&mut job.event, event);
-                if routed_by != (job.event.labels.clone(), job.event.repo.clone()) {
-                    (job.route, job.since) = (route(spec, &job.event), now);
-                }
-                job
-            }
-            std::collections::btree_map::Entry::Vacant(new) => {
-                folded.advanced = true;
-                new.insert(Job::heard_of(spec, event, now))
-            }
-        };
+        folded.before = self.jobs.get(&event.job).map(|job| job.event.state);
+        folded.advanced = folded.before.is_none_or(|before| event.state > before);
+        let Demand { jobs, index, routes, .. } = self;
+        let job = jobs.entry(event.job).or_insert_with(|| Job::heard_of(routes.find(spec, event), event, now));
+        index.take_out(event.job, job);
+        if join(&mut job.event, event) {
+            (job.route, job.since) = (routes.find(spec, &job.event), now);
+        }
         let news = message.filter(|(id, _)| job.messages.insert(*id));
         if news.is_some_and(|(_, count)| count > 1) && !job.redelivered {
             job.redelivered = true;
@@ -311,22 +327,22 @@ impl Demand {
         if job.event.state == JobState::InProgress && job.started.is_none() {
             job.started = Some(now);
         }
+        let mut given = false;
         if job.event.state == JobState::Queued {
-            self.may_start(event, news.is_some(), now);
+            if news.is_some() {
+                job.told_queued(event.waiting, now);
+            }
         } else {
             job.doubt = None;
             folded.settled.extend(std::mem::take(&mut job.messages));
             let hold = job.hold.take();
-            if let Some(hold) = hold {
-                self.held.remove(&(job.event.run, event.job));
-                let given = hold.why == HoldReason::LeftQueued && event.state == JobState::InProgress;
-                if let Some(pool) = job.pool().filter(|_| given).cloned() {
-                    self.try_some(&pool, TRIED_AFTER_SUCCESS, now);
-                }
-            }
+            given = event.state == JobState::InProgress && hold.is_some_and(|hold| hold.why == HoldReason::LeftQueued);
         }
-        let Some(job) = self.jobs.get(&event.job) else { return folded };
-        let (run, over) = (job.event.run, job.event.state == JobState::Completed);
+        index.put_in(event.job, job);
+        let (run, pool, over) = (job.event.run, job.pool().cloned(), job.event.state == JobState::Completed);
+        if let Some(pool) = pool.filter(|_| given) {
+            self.try_some(&pool, TRIED_AFTER_SUCCESS, now);
+        }
         if over {
             folded.ended = self.bury(event.job, now).map(Box::new);
         }
@@ -336,31 +352,20 @@ impl Demand {
         folded
     }
 
-    /// An event of a queued job says whether the job may start. It is no news if its message is known: SQS repeats messages.
-    fn may_start(&mut self, event: &JobEvent, news: bool, now: Time) {
-        let Some(job) = self.jobs.get_mut(&event.job).filter(|_| news) else { return };
-        job.told = now;
-        if event.waiting {
-            job.check.not_before = now + WAITING_CONFIRMED;
-            self.say_waiting(event.job, now);
-        } else if let Some(hold) = job.hold.take() {
-            self.held.remove(&(job.event.run, event.job));
-            if hold.holds(now) {
-                // GitHub has let the job go, or this is the late copy of an event from before the hold. GitHub says which.
-                job.since = now;
-                job.doubted(DoubtReason::ToldAgain, now, now);
-            }
-        }
+    /// Changes a job. The indexes follow.
+    fn change(&mut self, id: JobId, change: impl FnOnce(&mut Job)) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        self.index.take_out(id, job);
+        change(job);
+        self.index.put_in(id, job);
     }
 
     /// An event of a run may mean that GitHub has let one of the run's held jobs go, or all of them. One is tried at once, unless one
     /// is on trial. When GitHub gives it to a runner, the next ones follow. muster soon asks GitHub about those that wait by
     /// GitHub's own word.
     fn resume_run(&mut self, run: RunId, but: JobId, pools: &mut BTreeSet<PoolName>, now: Time) {
-        let of_run = self.held.range((run, JobId(0))..=(run, JobId(u64::MAX))).filter(|(_, id)| *id != but);
-        let ours: Vec<JobId> = of_run.map(|(_, id)| *id).collect();
         let (mut tried, mut next) = (false, None);
-        for id in ours {
+        for id in self.index.held_of_run(run).filter(|id| *id != but) {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
             match &mut job.hold {
                 Some(hold) if hold.why == HoldReason::LeftQueued => {
@@ -379,8 +384,8 @@ impl Demand {
 
     fn bury(&mut self, id: JobId, now: Time) -> Option<Job> {
         let job = self.jobs.remove(&id);
-        if let Some(job) = job.as_ref().filter(|j| j.hold.is_some()) {
-            self.held.remove(&(job.event.run, id));
+        if let Some(job) = &job {
+            self.index.take_out(id, job);
         }
         self.over.insert(id, now);
         while self.over.len() > TOMBSTONES {
@@ -392,15 +397,15 @@ impl Demand {
     /// Finds the pool of every job again, after the manifests changed. What was seen of a pool that changed, or of another pool, is
     /// no evidence that GitHub holds a job.
     pub fn reroute(&mut self, spec: &Spec, changed: impl Fn(&PoolName) -> bool, now: Time) {
+        self.routes = Routes::default();
         for (id, job) in &mut self.jobs {
-            let before = std::mem::replace(&mut job.route, route(spec, &job.event));
-            if job.route == before && !job.pool().is_some_and(&changed) {
-                continue;
+            self.index.take_out(*id, job);
+            let before = std::mem::replace(&mut job.route, self.routes.find(spec, &job.event));
+            if job.route != before || job.pool().is_some_and(&changed) {
+                job.since = now;
+                job.hold = job.hold.take().filter(|hold| hold.why == HoldReason::Waiting);
             }
-            job.since = now;
-            if !job.waits() && job.hold.take().is_some() {
-                self.held.remove(&(job.event.run, *id));
-            }
+            self.index.put_in(*id, job);
         }
     }
 
@@ -414,13 +419,14 @@ impl Demand {
 
     /// Holds back a queued job that an idle runner did not get. Each hold is longer. GitHub is soon asked about the job.
     pub fn hold(&mut self, id: JobId, by: InstanceId, now: Time) {
-        let Some(job) = self.jobs.get_mut(&id).filter(|j| j.event.state == JobState::Queued) else { return };
-        let times = job.hold.as_ref().map_or(0, |h| h.times) + 1;
-        let backoff = HOLD.0.saturating_mul(1 << (times - 1).min(10)).min(HOLD.1);
-        self.held.insert((job.event.run, id));
-        job.ask_soon(now);
-        job.hold =
-            Some(Hold { why: HoldReason::LeftQueued, since: now, until: now + backoff, times, by: Some(by), trial: false });
+        self.change(id, |job| {
+            if job.event.state == JobState::Queued {
+                let times = job.hold.as_ref().map_or(0, |h| h.times) + 1;
+                let until = now + HOLD.0.saturating_mul(1 << (times - 1).min(10)).min(HOLD.1);
+                job.ask_soon(now);
+                job.hold = Some(Hold { why: HoldReason::LeftQueued, since: now, until, times, by: Some(by), trial: false });
+            }
+        });
     }
 
     /// When the first of a pool's jobs in doubt counts, whether GitHub answers or not. None: no job of the pool is in doubt.
@@ -430,9 +436,8 @@ impl Demand {
 
     /// The jobs of a pool that GitHub seems to keep back, whether on trial or not.
     fn left_queued<'a>(&'a self, pool: &'a PoolName) -> impl Iterator<Item = (JobId, &'a Hold)> {
-        let of_pool =
-            self.held.iter().filter_map(|(_, id)| Some((*id, self.jobs.get(id)?))).filter(|(_, j)| j.pool() == Some(pool));
-        of_pool.filter_map(|(id, job)| Some((id, job.hold.as_ref()?))).filter(|(_, hold)| hold.why == HoldReason::LeftQueued)
+        let holds = self.index.held(pool).filter_map(|id| Some((id, self.jobs.get(&id)?.hold.as_ref()?)));
+        holds.filter(|(_, hold)| hold.why == HoldReason::LeftQueued)
     }
 
     /// The runners whose idleness holds a job of this pool, or held the job that is on trial.
@@ -461,22 +466,19 @@ impl Demand {
 
     /// GitHub says that a queued job may not start yet. When GitHub says so again, the hold goes on.
     pub fn say_waiting(&mut self, id: JobId, now: Time) {
-        let Some(job) = self.jobs.get_mut(&id).filter(|j| j.event.state == JobState::Queued) else { return };
-        let same = job.hold.take().filter(|h| h.why == HoldReason::Waiting && now < h.until);
-        let (since, times) = same.map_or((now, 0), |h| (h.since, h.times));
-        self.held.insert((job.event.run, id));
-        job.hold = Some(Hold { why: HoldReason::Waiting, since, until: now + WAITING, times, by: None, trial: false });
-        job.doubt = None;
+        self.change(id, |job| job.told_waiting(now));
     }
 
     /// GitHub answers that a job is queued, so the job may start now. The answer says nothing of a hold that GitHub does not tell of.
     pub fn say_queued(&mut self, id: JobId, now: Time) {
-        let Some(job) = self.jobs.get_mut(&id).filter(|j| j.event.state == JobState::Queued) else { return };
-        job.doubt = None;
-        if job.waits() {
-            (job.hold, job.since) = (None, now);
-            self.held.remove(&(job.event.run, id));
-        }
+        self.change(id, |job| {
+            if job.event.state == JobState::Queued {
+                job.doubt = None;
+                if job.waits() {
+                    (job.hold, job.since) = (None, now);
+                }
+            }
+        });
     }
 
     /// The jobs that are not over, by id.
@@ -496,7 +498,7 @@ impl Demand {
 
     /// The queued jobs of a pool.
     pub fn queued<'a>(&'a self, pool: &'a PoolName) -> impl Iterator<Item = (JobId, &'a Job)> {
-        self.jobs.iter().filter(move |(_, j)| j.event.state == JobState::Queued && j.pool() == Some(pool)).map(|(id, j)| (*id, j))
+        self.index.queued(pool).filter_map(|id| Some((id, self.jobs.get(&id)?)))
     }
 }
 
@@ -506,24 +508,30 @@ fn same_owner(one: &JobEvent, other: &JobEvent) -> bool {
     owner(one) == owner(other)
 }
 
-/// Joins two events of one job. Each field becomes the greater of the two, so the order of events never matters.
-fn join(known: &mut JobEvent, heard: &JobEvent) {
+/// Joins two events of one job. Each field becomes the greater of the two, so the order of events never matters. Returns whether
+/// something changed that decides the job's pool.
+fn join(known: &mut JobEvent, heard: &JobEvent) -> bool {
     debug_assert_eq!(known.job, heard.job);
-    fn greater<T: Ord + Clone>(known: &mut T, heard: &T) {
-        if *heard > *known {
+    fn greater<T: Ord + Clone>(known: &mut T, heard: &T) -> bool {
+        let changes = *heard > *known;
+        if changes {
             known.clone_from(heard);
         }
+        changes
     }
     greater(&mut known.state, &heard.state);
     greater(&mut known.run, &heard.run);
-    greater(&mut known.repo, &heard.repo);
-    greater(&mut known.org, &heard.org);
-    greater(&mut known.enterprise, &heard.enterprise);
-    greater(&mut known.labels, &heard.labels);
     greater(&mut known.runner, &heard.runner);
     greater(&mut known.conclusion, &heard.conclusion);
     greater(&mut known.queued_at, &heard.queued_at);
     greater(&mut known.started_at, &heard.started_at);
+    let moved = [
+        greater(&mut known.repo, &heard.repo),
+        greater(&mut known.org, &heard.org),
+        greater(&mut known.enterprise, &heard.enterprise),
+        greater(&mut known.labels, &heard.labels),
+    ];
+    moved.contains(&true)
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Which pool a job's labels lead to. One rule serves the webhook (is this job for us?) and the controller (which pool does the
 //! job count for?).
 
+use std::collections::BTreeMap;
+
 use crate::event::JobEvent;
 use crate::ids::{PoolName, Scope};
 use crate::labels::SELF_HOSTED;
@@ -64,6 +66,35 @@ pub fn route(spec: &Spec, event: &JobEvent) -> Route {
         (Some((_, nearest, misfit)), _) if asks => Route::Unmatched(Unmatched::Misfit { nearest: nearest.clone(), misfit }),
         (None, None) if asks => Route::Unmatched(Unmatched::Unserved { repo: event.repo.clone() }),
         _ => Route::Foreign(Foreign::NotAsked { labels: event.labels.clone() }),
+    }
+}
+
+/// The most routes that are remembered.
+const REMEMBERED: usize = 10_000;
+
+/// The routes found so far under one set of manifests. Many jobs have the same repository and labels, and there may be hundreds of
+/// pools.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Routes {
+    found: BTreeMap<RoutedBy, Route>,
+}
+
+/// All of an event that decides its route: the repository, the organisation, the enterprise, and the labels.
+type RoutedBy = (String, Option<String>, Option<String>, Vec<String>);
+
+impl Routes {
+    /// Finds the route, or remembers it.
+    pub fn find(&mut self, spec: &Spec, event: &JobEvent) -> Route {
+        let by = (event.repo.clone(), event.org.clone(), event.enterprise.clone(), event.labels.clone());
+        if let Some(known) = self.found.get(&by) {
+            return known.clone();
+        }
+        if self.found.len() >= REMEMBERED {
+            self.found.clear();
+        }
+        let route = route(spec, event);
+        self.found.insert(by, route.clone());
+        route
     }
 }
 
