@@ -28,7 +28,7 @@ use crate::ids::{EffectId, MessageId, PoolName};
 use crate::journal::Journal;
 use crate::manifest::Spec;
 use crate::past::End;
-use crate::plan::{Plan, View, plan};
+use crate::plan::{Look, Plan, View, with_launch, without_launch};
 use crate::reason::{Backoff, CallReason, Refused, Unready};
 use crate::steer::Pause;
 use crate::time::Time;
@@ -403,10 +403,18 @@ impl Controller {
         }
         // These pools share the room for launches, and the calls.
         due.sort_by_key(|name| self.launches.last(name));
+        self.judge_holds(&due, now);
+        let (plans, unconfigured) = {
+            let look = Look::at(self.view(), &due, now);
+            let refused = |name| self.pools.get(name).and_then(|state| state.refused.as_ref());
+            let plan = |name| without_launch(self.view(), name, look.of(name), refused(name), now);
+            (due.iter().map(plan).collect::<Vec<_>>(), look.unconfigured().clone())
+        };
         let mut batch = emit::Batch::default();
-        for name in due {
-            self.judge_holds(&name, now);
-            let plan = plan(self.view(), &name, &self.seen().gate(&name, now), now);
+        for plan in plans {
+            let gate = self.seen().gate(&plan, &unconfigured, now);
+            let plan = with_launch(self.view(), plan, &gate, now);
+            let name = plan.pool.clone();
             if plan.counts.occupied == 0 && plan.counts.phases.is_empty() && !self.spec.pools.contains_key(&name) {
                 self.pools.remove(&name);
                 for turns in [&mut self.launches, &mut self.configurations, &mut self.checks] {
@@ -414,10 +422,10 @@ impl Controller {
                 }
                 continue;
             }
-            let interval = self.spec.controller.spec.intervals.plan.get();
+            let again_at = now + self.spec.controller.spec.intervals.plan.get();
             let state = self.pools.entry(name.clone()).or_default();
             (state.dirty, state.gathering) = (None, false);
-            state.again_at = self.demand.doubted_until(&name, now).map_or(now + interval, |until| until.min(now + interval));
+            state.again_at = plan.counts_next.map_or(again_at, |next| next.min(again_at));
             self.facts.push(Fact::Planned { pool: name.clone() });
             self.act(&plan, &mut batch, now);
             self.pools.entry(name).or_default().plan = Some(plan);

@@ -164,6 +164,13 @@ impl Job {
         self.event.state == JobState::Queued && !self.held(now) && self.confirmed(now) && now.since(self.first_seen) >= delay
     }
 
+    /// When the queued job may begin to count by the passing of time alone. None: it counts, or waits for news.
+    pub(crate) fn counts_at(&self, delay: Duration, now: Time) -> Option<Time> {
+        let hold = self.hold.as_ref().filter(|hold| hold.why == HoldReason::Waiting).map(|hold| hold.until);
+        let waits_until = [Some(self.first_seen + delay), self.doubt.map(|doubt| doubt.until), hold];
+        waits_until.into_iter().flatten().filter(|until| *until > now).min()
+    }
+
     /// Whether nothing makes muster doubt that the job is still queued, GitHub said so, or GitHub had the time to say so.
     ///
     /// Decision 0010, row 4, and decision 0019.
@@ -427,11 +434,6 @@ impl Demand {
                 job.hold = Some(Hold { why: HoldReason::LeftQueued, since: now, until, times, by: Some(by), trial: false });
             }
         });
-    }
-
-    /// When the first of a pool's jobs in doubt counts, whether GitHub answers or not. None: no job of the pool is in doubt.
-    pub fn doubted_until(&self, pool: &PoolName, now: Time) -> Option<Time> {
-        self.queued(pool).filter(|(_, job)| !job.confirmed(now)).filter_map(|(_, job)| Some(job.doubt?.until)).min()
     }
 
     /// The jobs of a pool that GitHub seems to keep back, whether on trial or not.

@@ -9,9 +9,9 @@ use crate::demand::Demand;
 use crate::ids::PoolName;
 use crate::journal::Journal;
 use crate::manifest::Spec;
-use crate::plan::{Gate, Plan, View, plan};
-use crate::reason::Blocked;
-use crate::runner::{Phase, Runner};
+use crate::plan::{Gate, Look, Plan, Unconfigured, View, with_launch, without_launch};
+use crate::reason::{Blocked, Refused};
+use crate::runner::Phase;
 use crate::steer::Pause;
 use crate::time::Time;
 use crate::world::World;
@@ -45,7 +45,18 @@ impl Seen<'_> {
 
     /// Plans every pool and emits nothing, for `muster plan`.
     pub fn preview(&self, now: Time) -> Vec<Plan> {
-        self.pool_names().iter().map(|name| plan(self.view(), name, &self.gate(name, now), now)).collect()
+        let names: Vec<PoolName> = self.pool_names().into_iter().collect();
+        let look = Look::at(self.view(), &names, now);
+        let plan = |name| {
+            let plan = without_launch(self.view(), name, look.of(name), self.refused(name), now);
+            let gate = self.gate(&plan, look.unconfigured(), now);
+            with_launch(self.view(), plan, &gate, now)
+        };
+        names.iter().map(plan).collect()
+    }
+
+    fn refused(&self, name: &PoolName) -> Option<&(Time, Refused)> {
+        self.pools.get(name)?.refused.as_ref()
     }
 
     /// The pools of the manifests, and pools that only runners name.
@@ -53,24 +64,32 @@ impl Seen<'_> {
         self.spec.pools.keys().cloned().chain(self.world.runners().values().map(|r| r.pool().clone())).collect()
     }
 
+    /// What limits the launch of a plan that has none yet. `unconfigured` does not include the launches under way.
+    ///
     /// Decision 0010, row 37.
-    pub(super) fn gate(&self, name: &PoolName, now: Time) -> Gate {
-        let refused = |pool: &PoolName| self.pools.get(pool).and_then(|p| p.refused.clone());
-        let own = self.unconfigured(now, |pool, _| pool == name);
+    pub(super) fn gate(&self, plan: &Plan, unconfigured: &Unconfigured, now: Time) -> Gate {
+        let (name, counts) = (&plan.pool, &plan.counts);
+        let waiting = |of: &dyn Fn(&PoolName, bool) -> bool| {
+            unconfigured.count(of).saturating_add(self.world.outstanding(|pool| of(pool, false)))
+        };
+        let own = waiting(&|pool, _| pool == name);
         // Every pool has room for one.
         let one = 1_u32.saturating_sub(own);
-        let mut room = if refused(name).is_some() { one } else { self.share(name, own, now).max(one) };
+        let mut room = if self.refused(name).is_some() { one } else { self.share(name, own, &waiting).max(one) };
         let payer = |pool: &PoolName| self.spec.pools.get(pool).map(|p| p.list_id().payer());
         let mut github = None;
         let own = payer(name);
         if let Some((left, until)) = own.as_ref().and_then(|own| self.budgets.github_leaves(own, now)) {
-            let left = left.saturating_sub(self.unconfigured(now, |pool, _| payer(pool) == own));
+            let left = left.saturating_sub(waiting(&|pool, _| payer(pool) == own));
             github = (left <= room).then_some(until);
             room = room.min(left);
         }
         let mut trial = None;
         if let Some((_, why)) = self.pools.get(name).and_then(|p| p.boot_backoff.as_ref()) {
-            let one = 1_u32.saturating_sub(self.starting(name, now));
+            // Instances that may come online before long.
+            let starts = [Phase::Launching, Phase::Booting, Phase::Configured];
+            let starting: u32 = starts.iter().filter_map(|phase| counts.phases.get(phase)).sum();
+            let one = 1_u32.saturating_sub(starting);
             (room, trial) = if one < room { (one, Some(why.clone())) } else { (room, None) };
         }
         Gate {
@@ -79,42 +98,23 @@ impl Seen<'_> {
             trial,
             backoff: self.pools.get(name).and_then(|p| p.backoff().cloned()),
             paused: self.paused.get(name).cloned(),
-            refused: refused(name),
+            refused: self.refused(name).cloned(),
         }
     }
 
     /// How many more instances a pool may launch that has `own` instances without a configuration. Pools that wait for room share the
     /// room evenly. Instances that can be configured soon take up room of all pools. Instances that cannot be configured take up
     /// room of their own pool only.
-    fn share(&self, name: &PoolName, own: u32, now: Time) -> u32 {
-        let state = |pool: &PoolName| self.pools.get(pool);
-        let blocked = |pool: &PoolName| state(pool).and_then(|state| state.plan.as_ref()?.blocked.as_ref());
-        let waits = |pool: &PoolName| pool != name && blocked(pool) == Some(&Blocked::Pace);
-        let takes =
-            |pool: &PoolName, failed: bool| pool != name && !failed && state(pool).is_none_or(|state| state.refused.is_none());
+    fn share(&self, name: &PoolName, own: u32, waiting: &dyn Fn(&dyn Fn(&PoolName, bool) -> bool) -> u32) -> u32 {
+        let waits = |state: &PoolState| state.plan.as_ref().is_some_and(|plan| plan.blocked == Some(Blocked::Pace));
+        let takes = |pool: &PoolName, failed: bool| {
+            pool != name && !failed && self.pools.get(pool).is_none_or(|state| state.refused.is_none())
+        };
         let limit = self.budgets.unconfigured_limit();
-        let others = self.unconfigured(now, takes);
-        let settled = self.unconfigured(now, |pool, failed| takes(pool, failed) && !waits(pool));
-        let waiting = u32::try_from(self.pools.keys().filter(|pool| waits(pool)).count()).unwrap_or(u32::MAX);
-        let share = limit.saturating_sub(settled) / waiting.saturating_add(1);
+        let others = waiting(&takes);
+        let settled = waiting(&|pool, failed| takes(pool, failed) && !self.pools.get(pool).is_some_and(waits));
+        let waiting = self.pools.iter().filter(|(pool, state)| *pool != name && waits(state)).count();
+        let share = limit.saturating_sub(settled) / u32::try_from(waiting).unwrap_or(u32::MAX).saturating_add(1);
         limit.saturating_sub(others.saturating_add(own)).min(share.saturating_sub(own))
-    }
-
-    /// The number of the pool's instances that may come online before long.
-    fn starting(&self, name: &PoolName, now: Time) -> u32 {
-        let deadline = self.spec.boot_deadline(name);
-        let starts = |r: &&Runner| matches!(r.phase(deadline, now), Phase::Launching | Phase::Booting | Phase::Configured);
-        let starting = self.world.runners().values().filter(|r| r.pool() == name).filter(starts).count();
-        self.world.outstanding(|pool| pool == name) + u32::try_from(starting).unwrap_or(u32::MAX)
-    }
-
-    /// The number of instances that this process launched and that wait for their configuration. `counts` picks them, by pool and by
-    /// whether the last try failed.
-    fn unconfigured(&self, now: Time, counts: impl Fn(&PoolName, bool) -> bool) -> u32 {
-        let ours = self.world.runners().values().filter(|r| !r.is_configured() && r.launched_here() && r.gone_at().is_none());
-        let counted = ours.filter(|r| counts(r.pool(), r.last_error().is_some()));
-        let starts = |r: &&Runner| matches!(r.phase(self.spec.boot_deadline(r.pool()), now), Phase::Launching | Phase::Booting);
-        let counted = counted.filter(starts).count();
-        self.world.outstanding(|pool| counts(pool, false)) + u32::try_from(counted).unwrap_or(u32::MAX)
     }
 }

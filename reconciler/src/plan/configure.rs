@@ -1,20 +1,21 @@
 //! Which runners get their configuration now.
 
-use super::{Gate, Planner, Runners};
+use super::{Member, Planner};
 use crate::effect::Source;
-use crate::reason::StepReason;
+use crate::reason::{Refused, StepReason};
 use crate::runner::{Act, Configured, Phase, Runner};
+use crate::time::Time;
 
 impl Planner<'_> {
     /// Configures the runners that wait for their configuration. A runner that this process found, and did not launch, may have
     /// its configuration from a predecessor. Sweeps of GitHub's list and of the secrets, since our start, show that.
     ///
     /// Decision 0010, row 2.
-    pub(super) fn configure(&mut self, runners: &Runners<'_>, gate: &Gate) {
+    pub(super) fn configure(&mut self, runners: &[Member<'_>], refused: Option<&(Time, Refused)>) {
         let Some(pool) = self.pool else { return };
         // When GitHub or SSM refuses one configuration of a pool, it refuses them all. The pool then retries with a single
         // instance until one succeeds.
-        let mut left = match &gate.refused {
+        let mut left = match refused {
             Some((until, _)) if self.now < *until || runners.iter().any(|(_, r, p)| p.is_supply() && r.effect_under_way()) => {
                 return;
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Planner, Runners};
+use super::{Member, Planner};
 use crate::manifest::RunnerPool;
 use crate::runner::Phase;
 
@@ -11,7 +11,7 @@ const UNEXPLAINED: Duration = Duration::from_secs(60);
 
 impl Planner<'_> {
     /// Decision 0010, row 17.
-    pub(super) fn count(&mut self, runners: &Runners<'_>) {
+    pub(super) fn count(&mut self, runners: &[Member<'_>]) {
         let (now, name, pool) = (self.now, &self.plan.pool, self.pool);
         let c = &mut self.plan.counts;
         for (_, runner, phase) in runners {
@@ -35,6 +35,8 @@ impl Planner<'_> {
         for (_, job) in self.view.demand.queued(name) {
             c.queued += 1;
             c.counting += u32::from(job.counts(pool.queue_delay(), now) && (!job.redelivered || visible));
+            let next = job.counts_at(pool.queue_delay(), now);
+            self.plan.counts_next = self.plan.counts_next.into_iter().chain(next).min();
         }
         c.max = pool.spec.capacity.max;
         c.floor = pool.spec.capacity.idle_at(now).min(c.max);

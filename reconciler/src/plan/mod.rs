@@ -1,16 +1,18 @@
 //! What should happen next in one pool: a pure function of demand, world and missing capacity.
 //!
 //! Nothing here acts, retries or remembers. The plan leaves out steps that are under way, and the controller keeps the budgets.
-//! [`plan`] calls the files in this order: `count`, `each_runner`, `surplus`, `configure`, `launch`.
+//! [`plan`] calls the files in this order: `look`, `count`, `each_runner`, `surplus`, `configure`, `launch`.
 
 mod configure;
 mod count;
 mod each_runner;
 mod launch;
+mod look;
 mod say;
 mod surplus;
 
 pub use each_runner::retires_at;
+pub use look::{Look, Unconfigured};
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -85,6 +87,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Whether the pool is in no manifest.
     pub pool_gone: bool,
+    /// When the next of the pool's jobs counts, if nothing else is heard until then. None: no job waits for a time.
+    pub counts_next: Option<Time>,
 }
 
 /// The numbers of a plan.
@@ -136,21 +140,33 @@ pub struct Step {
 
 /// Plans one pool. If the pool is in no manifest any more, the plan asks the pool's runners to end.
 pub fn plan(view: View<'_>, name: &PoolName, gate: &Gate, now: Time) -> Plan {
+    let pools = [name.clone()];
+    let look = Look::at(view, &pools, now);
+    with_launch(view, without_launch(view, name, look.of(name), gate.refused.as_ref(), now), gate, now)
+}
+
+/// The part of a plan that the launches of other pools do not change.
+pub(crate) fn without_launch(
+    view: View<'_>,
+    name: &PoolName,
+    runners: &[Member<'_>],
+    refused: Option<&(Time, Refused)>,
+    now: Time,
+) -> Plan {
     let pool = view.spec.pools.get(name);
     let mut p = Planner { view, pool, now, plan: Plan { pool: name.clone(), pool_gone: pool.is_none(), ..Plan::default() } };
-    let runners: Vec<_> = view
-        .world
-        .runners()
-        .iter()
-        .filter(|(_, r)| r.pool() == name)
-        .map(|(id, r)| (id, r, r.phase(p.boot_deadline(), now)))
-        .collect();
-    p.count(&runners);
-    for (id, runner, phase) in &runners {
+    p.count(runners);
+    for (id, runner, phase) in runners {
         p.look_at(id, runner, *phase);
     }
-    p.shrink(&runners);
-    p.configure(&runners, gate);
+    p.shrink(runners);
+    p.configure(runners, refused);
+    p.plan
+}
+
+/// The whole plan, with the launch that fits through the gate.
+pub(crate) fn with_launch(view: View<'_>, plan: Plan, gate: &Gate, now: Time) -> Plan {
+    let mut p = Planner { view, pool: view.spec.pools.get(&plan.pool), now, plan };
     p.grow(gate);
     p.plan
 }
@@ -162,8 +178,8 @@ struct Planner<'a> {
     plan: Plan,
 }
 
-/// The runners of the pool, each with its phase.
-type Runners<'a> = [(&'a InstanceId, &'a Runner, Phase)];
+/// A runner of the pool, with its phase.
+pub(crate) type Member<'a> = (&'a InstanceId, &'a Runner, Phase);
 
 impl Planner<'_> {
     fn boot_deadline(&self) -> Duration {

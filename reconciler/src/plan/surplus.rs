@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Planner, Runners, Step};
+use super::{Member, Planner, Step};
 use crate::effect::Source;
 use crate::ids::InstanceId;
 use crate::reason::StepReason;
@@ -14,7 +14,7 @@ impl Planner<'_> {
     /// runners that have been idle for `idleTimeout` are asked to end, and the longest idle goes first.
     ///
     /// Decision 0010, row 30.
-    pub(super) fn shrink(&mut self, runners: &Runners<'_>) {
+    pub(super) fn shrink(&mut self, runners: &[Member<'_>]) {
         if !self.fresh(&Source::Instances) {
             return;
         }
