@@ -4,6 +4,7 @@
 //! remembers which effects are under way. A crash loses that memory, which costs time and never correctness.
 
 mod emit;
+mod handover;
 mod holds;
 mod jobs;
 mod orders;
@@ -85,6 +86,8 @@ struct PoolState {
     unanswered: u32,
     /// Until then, an instance without a configuration may still be one that a refusal or an outage left behind.
     left_behind_until: Time,
+    /// Since when launches, configurations or instances have failed, without one success. None: nothing fails.
+    failing_since: Option<Time>,
     /// Configurations in a row that were refused.
     refusals: u32,
     /// No configuration before this time, and why the last one was refused.
@@ -426,8 +429,10 @@ impl Controller {
             let state = self.pools.entry(name.clone()).or_default();
             (state.dirty, state.gathering) = (None, false);
             state.again_at = plan.counts_next.map_or(again_at, |next| next.min(again_at));
+            state.failing_since = state.failing_since.or(Some(now)).filter(|_| state.is_failing());
             self.facts.push(Fact::Planned { pool: name.clone() });
             self.act(&plan, &mut batch, now);
+            self.hand_over(&plan, now);
             self.pools.entry(name).or_default().plan = Some(plan);
         }
         self.flush(batch, now);
@@ -438,6 +443,11 @@ impl PoolState {
     /// Until when the pool launches nothing, and why.
     fn backoff(&self) -> Option<&(Time, Backoff)> {
         self.boot_backoff.iter().chain(&self.launch_backoff).max_by_key(|(until, _)| *until)
+    }
+
+    /// Whether the last launch, configuration or instance failed, and none has succeeded since.
+    fn is_failing(&self) -> bool {
+        self.boot_backoff.is_some() || self.launch_backoff.is_some() || self.refused.is_some()
     }
 
     fn due(&self) -> Time {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::event::{JobEvent, JobState};
 use crate::ids::{InstanceId, JobId, MessageId, PoolName, RunId};
 use crate::manifest::Spec;
-use crate::matching::{Route, Routes};
+use crate::matching::{Route, Routes, takes};
 use crate::past::RunnerPast;
 use crate::reason::{DoubtReason, HoldReason};
 use crate::time::Time;
@@ -67,6 +67,8 @@ pub struct Job {
     pub messages: BTreeSet<MessageId>,
     /// The pool that takes the job, or why none does.
     pub route: Route,
+    /// Whether the job was handed over to this pool by one that comes first and cannot launch.
+    pub handed_over: bool,
     /// Since when the job has asked for a runner, apart from holds: since it was first heard of, was last let go, or came to its
     /// pool.
     pub since: Time,
@@ -150,6 +152,7 @@ impl Job {
             lost_runner: None,
             messages: BTreeSet::new(),
             route,
+            handed_over: false,
             redelivered: false,
             doubt: old.then(|| Doubt::new(DoubtReason::OldNews, now)),
             hold: None,
@@ -319,7 +322,7 @@ impl Demand {
         let job = jobs.entry(event.job).or_insert_with(|| Job::heard_of(routes.find(spec, event), event, now));
         index.take_out(event.job, job);
         if join(&mut job.event, event) {
-            (job.route, job.since) = (routes.find(spec, &job.event), now);
+            (job.route, job.handed_over, job.since) = (routes.find(spec, &job.event), false, now);
         }
         let news = message.filter(|(id, _)| job.messages.insert(*id));
         if news.is_some_and(|(_, count)| count > 1) && !job.redelivered {
@@ -407,7 +410,11 @@ impl Demand {
         self.routes = Routes::default();
         for (id, job) in &mut self.jobs {
             self.index.take_out(*id, job);
-            let before = std::mem::replace(&mut job.route, self.routes.find(spec, &job.event));
+            let stays = job.handed_over && job.pool().and_then(|pool| spec.pools.get(pool)).is_some_and(|p| takes(p, &job.event));
+            let before = job.route.clone();
+            if !stays {
+                (job.route, job.handed_over) = (self.routes.find(spec, &job.event), false);
+            }
             if job.route != before || job.pool().is_some_and(&changed) {
                 job.since = now;
                 job.hold = job.hold.take().filter(|hold| hold.why == HoldReason::Waiting);
@@ -422,6 +429,11 @@ impl Demand {
         let limit = |j: &Job| if j.event.state == JobState::Queued { JOB_EXPIRY } else { RUNNING_EXPIRY };
         let late: Vec<JobId> = self.jobs.iter().filter(|(_, j)| now.since(j.first_seen) >= limit(j)).map(|(id, _)| *id).collect();
         late.into_iter().filter_map(|id| self.bury(id, now)).collect()
+    }
+
+    /// Hands a job over to another pool that takes it.
+    pub(crate) fn hand_over(&mut self, id: JobId, to: &PoolName, now: Time) {
+        self.change(id, |job| (job.route, job.handed_over, job.since) = (Route::Pool(to.clone()), true, now));
     }
 
     /// Holds back a queued job that an idle runner did not get. Each hold is longer. GitHub is soon asked about the job.
@@ -496,6 +508,11 @@ impl Demand {
     /// Whether the job is known to be over.
     pub fn is_over(&self, id: JobId) -> bool {
         self.over.contains_key(&id)
+    }
+
+    /// The number of the pool's queued jobs.
+    pub fn queued_count(&self, pool: &PoolName) -> u32 {
+        u32::try_from(self.index.queued_count(pool)).unwrap_or(u32::MAX)
     }
 
     /// The queued jobs of a pool.

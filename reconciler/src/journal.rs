@@ -30,6 +30,8 @@ pub enum What {
     JobCompleted,
     /// GitHub holds a job back.
     JobHeld,
+    /// A pool that cannot launch hands a job over to another pool.
+    JobHandedOver,
     /// A job's runner is gone or interrupted, and no event told that the job went well.
     JobLost,
     /// Instances are asked for.
@@ -76,6 +78,7 @@ impl What {
             What::JobStarted => "job_started",
             What::JobCompleted => "job_completed",
             What::JobHeld => "job_held",
+            What::JobHandedOver => "job_handed_over",
             What::JobLost => "job_lost",
             What::Launch => "launch",
             What::Launched => "launched",
@@ -239,7 +242,7 @@ impl Journal {
             if e.whom.job == Some(job) {
                 pool = e.whom.pool.as_ref().or(pool);
                 instance = e.whom.instance.as_ref().or(instance);
-                waits &= matches!(e.what, What::JobQueued | What::JobHeld);
+                waits &= matches!(e.what, What::JobQueued | What::JobHeld | What::JobHandedOver);
                 found.push(e);
             } else if its_pools || its_runners {
                 found.push(e);

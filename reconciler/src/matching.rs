@@ -24,41 +24,43 @@ pub enum Route {
 /// Finds the pool that takes the job: the lowest `priority`, then the fewest labels that the job does not ask for, then the name. A
 /// pool that is switched off (`capacity.max: 0`) takes only what no other pool takes.
 pub fn route(spec: &Spec, event: &JobEvent) -> Route {
-    let ignored = || ignored(spec, event).map(Route::Foreign);
-    if event.labels.is_empty() {
-        return ignored().unwrap_or_else(|| without_labels(spec, event));
+    match first(spec, event, |_| true) {
+        Some(name) => Route::Pool(name.clone()),
+        None if event.labels.is_empty() => ignored(spec, event).unwrap_or_else(|| without_labels(spec, event)),
+        None => ignored(spec, event).unwrap_or_else(|| unmatched(spec, event)),
     }
-    let mut best: Option<(bool, u32, usize, &PoolName)> = None;
+}
+
+/// Of the pools that take the job and are `open`, the one that comes first.
+pub fn first<'a>(spec: &'a Spec, event: &JobEvent, open: impl Fn(&PoolName) -> bool) -> Option<&'a PoolName> {
+    let fitting = spec.pools.iter().filter(|(name, pool)| takes(pool, event) && open(name));
+    let ranked = fitting.map(|(name, pool)| {
+        let extra = pool.spec.labels.len().saturating_sub(event.labels.len());
+        (pool.spec.capacity.max == 0, pool.spec.priority, extra, name)
+    });
+    ranked.min().map(|(.., name)| name)
+}
+
+/// Whether the pool takes the job, if no other one does.
+pub fn takes(pool: &RunnerPool, event: &JobEvent) -> bool {
+    let served = covers(&pool.spec.github.scope, event) && repository_allowed(pool, &event.repo);
+    served && !event.labels.is_empty() && misfit(pool, &event.labels).is_none()
+}
+
+/// Routes a job that no pool takes.
+fn unmatched(spec: &Spec, event: &JobEvent) -> Route {
     let mut nearest: Option<(usize, &PoolName, Misfit)> = None;
     let mut barred: Option<&PoolName> = None;
-    for (name, pool) in &spec.pools {
-        if !covers(&pool.spec.github.scope, event) {
-            continue;
-        }
+    for (name, pool) in spec.pools.iter().filter(|(_, pool)| covers(&pool.spec.github.scope, event)) {
         if !repository_allowed(pool, &event.repo) {
             barred.get_or_insert(name);
             continue;
         }
-        match misfit(pool, &event.labels) {
-            None => {
-                let extra = pool.spec.labels.len().saturating_sub(event.labels.len());
-                let rank = (pool.spec.capacity.max == 0, pool.spec.priority, extra, name);
-                if best.is_none_or(|b| rank < b) {
-                    best = Some(rank);
-                }
-            }
-            Some((distance, misfit)) => {
-                if nearest.as_ref().is_none_or(|(d, ..)| distance < *d) {
-                    nearest = Some((distance, name, misfit));
-                }
-            }
+        if let Some((distance, misfit)) = misfit(pool, &event.labels)
+            && nearest.as_ref().is_none_or(|(d, ..)| distance < *d)
+        {
+            nearest = Some((distance, name, misfit));
         }
-    }
-    if let Some((.., name)) = best {
-        return Route::Pool(name.clone());
-    }
-    if let Some(ignored) = ignored() {
-        return ignored;
     }
     let asks = event.labels.iter().any(|l| asks_for_own(l));
     match (nearest, barred) {
@@ -137,11 +139,11 @@ fn among<'a>(globs: &'a [String], repo: &str) -> Option<&'a String> {
 }
 
 /// Whether `spec.ignore` of the Controller leaves the job to others.
-fn ignored(spec: &Spec, event: &JobEvent) -> Option<Foreign> {
+fn ignored(spec: &Spec, event: &JobEvent) -> Option<Route> {
     let ignore = &spec.controller.spec.ignore;
     let asked = |label: &&String| event.labels.iter().any(|l| l.eq_ignore_ascii_case(label));
     let by = ignore.labels.iter().find(asked).or_else(|| among(&ignore.repositories, &event.repo))?;
-    Some(Foreign::Ignored { by: by.clone() })
+    Some(Route::Foreign(Foreign::Ignored { by: by.clone() }))
 }
 
 /// How far the labels are from fitting, and what is wrong. None: the labels fit.

@@ -45,6 +45,11 @@ impl Index {
         self.queued.get(pool).into_iter().flatten().copied()
     }
 
+    /// The number of the pool's queued jobs.
+    pub(super) fn queued_count(&self, pool: &PoolName) -> usize {
+        self.queued.get(pool).map_or(0, BTreeSet::len)
+    }
+
     /// The queued jobs of a pool that have a hold.
     pub(super) fn held(&self, pool: &PoolName) -> impl Iterator<Item = JobId> {
         self.held.get(pool).into_iter().flatten().copied()

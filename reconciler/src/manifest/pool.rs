@@ -62,6 +62,8 @@ pub struct RunnerPoolSpec {
     /// Which pool launches when several pools take a job: the one with the lowest priority, then the one with the fewest extra
     /// labels, then the first by name.
     pub priority: u32,
+    /// When another pool takes a job that this pool has no room for.
+    pub overflow: Overflow,
     /// How many runners the pool has.
     pub capacity: Capacity,
     /// How long a runner lives.
@@ -80,6 +82,7 @@ impl Default for RunnerPoolSpec {
             labels: Vec::new(),
             matching: Matching::default(),
             priority: 100,
+            overflow: Overflow::default(),
             capacity: Capacity::default(),
             runner: RunnerSettings::default(),
             instance: InstanceSettings::default(),
@@ -121,6 +124,15 @@ pub enum Matching {
     Subset,
     /// The pool and the job have the same labels.
     Exact,
+}
+
+/// When a pool hands over jobs that it has no room for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Overflow {
+    /// A job goes to the next pool that fits after it has waited this long in a pool that has reached its `capacity.max`, or for
+    /// which EC2 has no capacity. None: it waits.
+    pub after: Option<Span>,
 }
 
 /// How many runners a pool may have.

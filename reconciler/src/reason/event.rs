@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{BootFailure, HoldReason, LaunchFailure, LaunchReason, StepReason, instances, seconds, text, words};
+use super::{BootFailure, HandOver, HoldReason, LaunchFailure, LaunchReason, StepReason, instances, seconds, text, words};
+use crate::ids::PoolName;
 use crate::labels::listed;
 use crate::market::Market;
 use crate::stage::Stage;
@@ -39,6 +40,13 @@ pub enum EventReason {
     Held {
         /// The evidence for the hold.
         why: HoldReason,
+    },
+    /// The job's pool cannot launch, so another pool takes the job.
+    HandedOver {
+        /// Why the first pool cannot launch.
+        why: HandOver,
+        /// The pool that takes the job.
+        to: PoolName,
     },
     /// The job's runner is gone, and no event told that the job went well.
     Lost,
@@ -135,6 +143,7 @@ words! { EventReason {
     Taken => "taken",
     Over => "over",
     Held => "held",
+    HandedOver => "handed_over",
     Lost => "lost",
     Wanted => "wanted",
     Given => "given",
@@ -161,6 +170,7 @@ impl fmt::Display for EventReason {
             EventReason::Over { conclusion: Some(conclusion) } => f.write_str(conclusion),
             EventReason::Over { conclusion: None } => f.write_str("it has left the queue"),
             EventReason::Held { why } => write!(f, "held by GitHub: {why}"),
+            EventReason::HandedOver { why, to } => write!(f, "its pool {why}, so pool {to} takes it"),
             EventReason::Lost => f.write_str("its runner is gone, and no event told that the job went well"),
             EventReason::Wanted { count, market, why } => write!(f, "{}: {why}", instances(*count, "", *market)),
             EventReason::Given { instance_type, market } => write!(f, "{instance_type} ({})", market.as_str()),

@@ -283,6 +283,38 @@ impl fmt::Display for DoubtReason {
     }
 }
 
+/// Why a pool hands a job over to another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "reasonWord", content = "reasonFields", rename_all = "snake_case")]
+pub enum HandOver {
+    /// An operator paused the pool.
+    Paused,
+    /// The pool's launches, configurations or instances have failed for minutes.
+    Failing,
+    /// The pool has reached its `capacity.max`.
+    Full,
+    /// EC2 has no capacity for the pool.
+    NoCapacity,
+}
+
+words! { HandOver {
+    Paused => "paused",
+    Failing => "failing",
+    Full => "full",
+    NoCapacity => "no_capacity",
+}}
+
+impl fmt::Display for HandOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            HandOver::Paused => "has been paused",
+            HandOver::Failing => "has failed to make runners for minutes",
+            HandOver::Full => "has reached its max",
+            HandOver::NoCapacity => "gets no capacity from EC2",
+        })
+    }
+}
+
 /// Why no pool takes a job that asks for a self-hosted runner.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "reasonWord", content = "reasonFields", rename_all = "snake_case", rename_all_fields = "camelCase")]

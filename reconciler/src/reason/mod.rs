@@ -45,7 +45,7 @@ pub use awaited::{Awaited, AwaitedReason};
 pub use call::{CallReason, Reason};
 pub use code::Code;
 pub use event::EventReason;
-pub use job::{DoubtReason, Foreign, HoldReason, JobReason, Misfit, Unmatched};
+pub use job::{DoubtReason, Foreign, HandOver, HoldReason, JobReason, Misfit, Unmatched};
 pub use order::{OrderAnswer, OrderRefusal};
 pub use pool::{Backoff, Blocked, LaunchFailure, LaunchReason, PoolReason, Refused, RefusedOffering, Shortage, Wants};
 pub use ready::Unready;

@@ -145,6 +145,7 @@ fn events() -> Vec<EventReason> {
         Taken { runner: None },
         Over { conclusion: None },
         Held { why: HoldReason::LeftQueued },
+        HandedOver { why: HandOver::Full, to: "linux".into() },
         Lost,
         Wanted { count: 1, market, why: LaunchReason::Unanswered },
         Given { instance_type: "m7i.large".into(), market },
@@ -230,6 +231,8 @@ fn every_word_is_snake_case_unique_and_the_same_in_json() {
     holds(JobReason::WORDS, JobReason::word, &jobs());
     holds(HoldReason::WORDS, HoldReason::word, &[HoldReason::LeftQueued, HoldReason::Waiting]);
     holds(DoubtReason::WORDS, DoubtReason::word, &[DoubtReason::DeliveredBefore, DoubtReason::OldNews, DoubtReason::ToldAgain]);
+    let hand_overs = [HandOver::Paused, HandOver::Failing, HandOver::Full, HandOver::NoCapacity];
+    holds(HandOver::WORDS, HandOver::word, &hand_overs);
     holds(Unmatched::WORDS, Unmatched::word, &unmatched());
     holds(Foreign::WORDS, Foreign::word, &foreign());
     holds(Standing::WORDS, Standing::word, &standings());
@@ -246,6 +249,7 @@ fn every_word_is_snake_case_unique_and_the_same_in_json() {
         PoolReason::WORDS,
         HoldReason::WORDS,
         DoubtReason::WORDS,
+        HandOver::WORDS,
         Unmatched::WORDS,
         Foreign::WORDS,
         Misfit::WORDS,

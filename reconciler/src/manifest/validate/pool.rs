@@ -137,6 +137,9 @@ fn runner(pool: &RunnerPool, check: &mut Check<'_>) {
     if let Some(delay) = runner.queue_delay {
         check.within("spec.runner.queueDelay", delay, Span::secs(0), Span::secs(HOUR));
     }
+    if let Some(after) = pool.spec.overflow.after {
+        check.within("spec.overflow.after", after, Span::secs(0), Span::secs(86_400));
+    }
     let (lifetime, boot, idle) = (runner.max_lifetime, runner.boot_deadline, runner.idle_timeout);
     if lifetime <= boot {
         let message =
