@@ -180,7 +180,7 @@ impl Reference {
         let wrong = self.judge(&world, converged.as_ref().err());
         let nth = usize::try_from(at.effect.saturating_sub(1)).ok();
         let kind = nth.and_then(|nth| self.effects.get(nth).copied());
-        Crashed { at, kind, wrong, report: RunReport::of(self.scenario.seed, world, None, converged.err()) }
+        Crashed { at, kind, wrong, report: RunReport::of(&self.scenario, world, None, converged.err()) }
     }
 
     fn judge(&self, world: &Simulation, unrest: Option<&Violation>) -> Option<String> {

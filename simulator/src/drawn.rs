@@ -254,6 +254,10 @@ impl Scenario {
         let changes = changes(&mut rng, &cluster.pools);
         limit_work(&mut jobs, &cluster.pools, &changes);
         neighbours(seed, &mut cluster, &mut jobs);
+        let mut overflows = Rng::new(seed, "overflow");
+        for pool in &mut cluster.pools {
+            pool.spec.overflow.after = overflows.chance(0.2).then(|| Span::secs(overflows.below(300)));
+        }
         Scenario {
             seed,
             jobs,

@@ -42,6 +42,7 @@ mod simulation;
 
 // What watches a run. The oracle judges it, the marks count the rare branches that it reached, and the ledger records
 // runners and jobs.
+pub mod efficiency;
 pub mod ledger;
 pub mod marks;
 pub mod oracle;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use muster_reconciler::time::Time;
 
 use crate::Simulation;
+use crate::efficiency::Efficiency;
 use crate::luck::{Schedule, Strike};
 use crate::marks::Marks;
 use crate::oracle::Violation;
@@ -40,6 +41,8 @@ pub struct RunReport {
     pub races: u64,
     /// What must never happen, and did. That the world did not come to rest is the last of them.
     pub violations: Vec<Violation>,
+    /// How well the run served its jobs.
+    pub efficiency: Efficiency,
     /// Which rare branches the run reached, and how often.
     pub marks: Marks,
     /// The faults that struck, in order.
@@ -82,6 +85,7 @@ impl Scenario {
     /// Runs the scenario, and stops at a violation for which `enough` says true.
     pub fn run_until(&self, lines: usize, enough: &dyn Fn(&Violation) -> bool) -> RunReport {
         let mut world = self.world(lines);
+        world.keep_ledger();
         let mut looked = 0;
         let mut failed = |world: &Simulation| {
             let new = world.violations().get(looked..).unwrap_or_default();
@@ -92,14 +96,14 @@ impl Scenario {
         while world.now() < until {
             world.step_until(until.min(world.now() + LOOK_EVERY));
             if failed(&world) {
-                return RunReport::of(self.seed, world, None, None);
+                return RunReport::of(self, world, None, None);
             }
         }
         let (converged, unrest) = match world.rest(self.converges_within, self.quiet) {
             Ok(took) => (Some(took), None),
             Err(unrest) => (None, Some(unrest.violation(world.now(), self.converges_within, self.quiet))),
         };
-        RunReport::of(self.seed, world, converged, unrest)
+        RunReport::of(self, world, converged, unrest)
     }
 
     /// The same scenario, with the faults of this run written down instead of drawn. Such a scenario can be kept and
@@ -110,10 +114,15 @@ impl Scenario {
 }
 
 impl RunReport {
-    pub(super) fn of(seed: u64, world: Simulation, converged: Option<Duration>, unrest: Option<Violation>) -> RunReport {
-        let report = world.report();
+    pub(super) fn of(
+        scenario: &Scenario,
+        world: Simulation,
+        converged: Option<Duration>,
+        unrest: Option<Violation>,
+    ) -> RunReport {
+        let (report, cluster) = (world.report(), scenario.cluster.name.as_str());
         RunReport {
-            seed,
+            seed: scenario.seed,
             hash: report.hash,
             decisions: report.decisions,
             steps: report.steps,
@@ -123,6 +132,7 @@ impl RunReport {
             calls: report.calls,
             races: report.races,
             violations: report.violations.into_iter().chain(unrest).collect(),
+            efficiency: Efficiency::of(&world, cluster),
             marks: world.marks().clone(),
             strikes: world.struck().to_vec(),
             converged,

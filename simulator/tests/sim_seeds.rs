@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 #![expect(clippy::disallowed_methods, reason = "a test may be told by its environment which seeds to run, and reads its corpus")]
 
+use muster_simulator::efficiency::Efficiency;
 use muster_simulator::marks::Marks;
 use muster_simulator::{RunReport, Scenario, Schedule, shrink};
 
@@ -21,17 +22,19 @@ fn seeds_come_to_rest_and_violate_nothing() {
         None => from..from + number("MUSTER_SEEDS").unwrap_or(60),
     };
     let count = seeds.end - seeds.start;
-    let (mut marks, mut failed, mut steps, mut races) = (Marks::default(), Vec::new(), 0, 0);
+    let (mut marks, mut efficiency, mut failed, mut steps, mut races) =
+        (Marks::default(), Efficiency::default(), Vec::new(), 0, 0);
     for seed in seeds {
         let report = Scenario::drawn(seed).run();
         marks.add(&report.marks);
+        efficiency.add(&report.efficiency);
         (steps, races) = (steps + report.steps, races + report.races);
         if let Some(v) = report.failure() {
             failed.push((seed, v.clone()));
         }
     }
     let missed: Vec<&str> = marks.missed().map(|m| m.as_str()).collect();
-    println!("{count} seeds, {steps} steps, {races} races; never reached: {missed:?}");
+    println!("{count} seeds, {steps} steps, {races} races; {efficiency}; never reached: {missed:?}");
     let Some((seed, first)) = failed.first() else { return };
     let list: Vec<String> = failed.iter().map(|(seed, v)| format!("seed {seed}: {v}")).collect();
     let scenario = Scenario::drawn(*seed);

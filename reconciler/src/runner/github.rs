@@ -159,13 +159,14 @@ impl GitHubView {
         self.bound_to.is_none() || self.list_seen.is_some_and(|seen| seen >= since)
     }
 
-    /// Notes a registration of this id, new or known.
+    /// Notes a registration of this id, new or known. An event may have told that the runner is online, before any list did. Then
+    /// one list that shows it offline proves nothing either.
     fn register(&mut self, id: RunnerId, list: &ListId, now: Time) {
         if self.registration().is_none_or(|r| r.id != id || r.list != *list) {
             self.row = ListedRow::Listed(Registration {
                 id,
                 list: list.clone(),
-                online: false,
+                online: self.online_at.is_some(),
                 busy: false,
                 first_seen: now,
                 missed: 0,
@@ -321,6 +322,9 @@ impl Runner {
         let first = !self.was_online() && (online || working);
         if first {
             self.github.online_at = Some(now);
+            if let ListedRow::Listed(r) = &mut self.github.row {
+                r.online = true;
+            }
             self.configuration.used(now);
         }
         self.github.idle_since = (online && !working).then(|| self.github.idle_since.unwrap_or(now));

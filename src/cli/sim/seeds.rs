@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use muster_reconciler::reason;
 use muster_reconciler::time::human;
+use muster_simulator::efficiency::Efficiency;
 use muster_simulator::marks::Marks;
 use muster_simulator::{RunReport, Scenario, Violation};
 
@@ -109,6 +110,7 @@ struct SeedTally {
     races: u64,
     lasted: Duration,
     marks: Marks,
+    efficiency: Efficiency,
     failed: Vec<(u64, Violation)>,
     panicked: Vec<(u64, String)>,
     unlike: Vec<u64>,
@@ -130,6 +132,7 @@ impl SeedTally {
         self.races += r.races;
         self.lasted += r.lasted;
         self.marks.add(&r.marks);
+        self.efficiency.add(&r.efficiency);
         if let Some(violation) = r.failure() {
             self.failed.push((r.seed, violation.clone()));
             self.failed.sort_by_key(|(seed, _)| *seed);
@@ -160,6 +163,7 @@ impl SeedTally {
             human(self.lasted),
             reason::count(*races, "job")
         ))?;
+        say(&self.efficiency)?;
         let missed: Vec<&str> = self.marks.missed().map(|m| m.as_str()).collect();
         match missed.len() {
             0 => say("every one of the named rare branches was reached")?,
