@@ -5,7 +5,7 @@
 
 mod crowd;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crowd::{Crowd, LARGE};
 use muster_reconciler::effect::Input;
@@ -16,6 +16,12 @@ fn resident_mb() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let kb = status.lines().find_map(|l| l.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok());
     kb.unwrap_or(f64::NAN) / 1024.0
+}
+
+/// The processor time that this thread has had. Other work on the machine does not count.
+fn spent() -> Duration {
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(told.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or_default())
 }
 
 fn main() {
@@ -36,27 +42,30 @@ fn main() {
 
 fn measure(crowd: Crowd) {
     let mut now = crowd::BEGIN;
-    let (mut core, mut sweeps, messages) = crowd.core();
+    let (mut core, mut sweeps, messages) = crowd.core(spent);
     let mut one_pool = Vec::new();
-    let mut all_pools = Duration::ZERO;
+    let (mut all_pools, mut swept) = (Duration::ZERO, true);
     for round in 0..ROUNDS {
         now = now + Duration::from_millis(60);
         // One event marks the pool; 50 ms later it is planned.
         core.step(now, Input::Messages(vec![crowd.job(crowd.each + round)]));
         now = now + Duration::from_millis(51);
-        let began = Instant::now();
+        let began = spent();
         let effects = core.step(now, Input::Tick);
-        // The first step plans all pools, which the sweeps have marked.
-        if round == 0 {
-            all_pools = began.elapsed();
+        let took = spent().saturating_sub(began);
+        // The first of these steps plans the pools that the last sweep has marked.
+        if swept {
+            all_pools = all_pools.max(took);
         } else {
-            one_pool.push(began.elapsed());
+            one_pool.push(took);
         }
+        swept = false;
         for effect in effects {
             if let Some(outcome) = crowd.answer(&effect) {
-                let began = Instant::now();
+                let began = spent();
                 core.step(now, Input::Outcome(effect.id, outcome));
-                sweeps.push(began.elapsed());
+                sweeps.push(spent().saturating_sub(began));
+                swept = true;
             }
         }
         core.take_facts();

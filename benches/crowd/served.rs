@@ -17,7 +17,7 @@ use super::crowd;
 
 /// Serves the crowd's core, which answers questions in a task of its own, as the driver does.
 pub async fn serve() -> String {
-    let (mut core, ..) = crowd::LARGE.core();
+    let (mut core, ..) = crowd::LARGE.core(Duration::default);
     let (ask, mut questions) = Inspect::new();
     tokio::task::spawn_blocking(move || {
         while let Some(question) = questions.blocking_recv() {

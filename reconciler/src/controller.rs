@@ -384,7 +384,7 @@ impl Controller {
                 self.tell_past(job, true, Some(End::Expired), now);
             }
         }
-        self.settle_launches(now);
+        self.repeat_launches(now);
         self.plan_due(now);
         self.sweep_due(now);
         if now >= self.check_at {

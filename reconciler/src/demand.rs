@@ -278,7 +278,7 @@ pub struct Folded {
     /// The state before the event. None: the job was not known.
     pub before: Option<JobState>,
     /// Messages that stand for no queued job any more, to be deleted.
-    pub settled: Vec<MessageId>,
+    pub deletable: Vec<MessageId>,
     /// When this process first heard of the job. None: the event was ignored.
     pub first_seen: Option<Time>,
     /// How long the job was queued until a runner took it, by GitHub's clock. None: the events did not tell both times.
@@ -308,12 +308,12 @@ impl Demand {
         let mut folded = Folded::default();
         if self.over.contains_key(&event.job) {
             folded.before = Some(JobState::Completed);
-            folded.settled.extend(message.map(|(id, _)| id));
+            folded.deletable.extend(message.map(|(id, _)| id));
             return folded;
         }
         if let Some(known) = self.jobs.get(&event.job).filter(|known| !same_owner(&known.event, event)) {
             folded.before = Some(known.event.state);
-            folded.settled.extend(message.map(|(id, _)| id));
+            folded.deletable.extend(message.map(|(id, _)| id));
             return folded;
         }
         folded.before = self.jobs.get(&event.job).map(|job| job.event.state);
@@ -344,7 +344,7 @@ impl Demand {
             }
         } else {
             job.doubt = None;
-            folded.settled.extend(std::mem::take(&mut job.messages));
+            folded.deletable.extend(std::mem::take(&mut job.messages));
             let hold = job.hold.take();
             given = event.state == JobState::InProgress && hold.is_some_and(|hold| hold.why == HoldReason::LeftQueued);
         }

@@ -226,11 +226,11 @@ impl Controller {
         self.budgets.admits_at(api, now)
     }
 
-    /// Repeats launches whose outcome nobody knows, and gives up on those that a sweep has settled.
+    /// Repeats launches whose outcome nobody knows, and gives up on those of which a sweep must have shown whatever came.
     ///
     /// Decision 0010, row 20.
-    pub(super) fn settle_launches(&mut self, now: Time) {
-        for pool in self.world.settle_launches() {
+    pub(super) fn repeat_launches(&mut self, now: Time) {
+        for pool in self.world.give_up_launches() {
             self.mark(&pool, now);
         }
         let due = self.world.pending().iter().filter(|(_, p)| p.may_be_repeated(now));

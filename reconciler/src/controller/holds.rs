@@ -63,7 +63,7 @@ impl Controller {
         let mut idle: BTreeMap<PoolName, Vec<InstanceId>> = BTreeMap::new();
         for (id, r) in self.world.runners() {
             // The cheapest test comes first: most runners are busy.
-            if !r.idle_since().is_some_and(|since| now.since(since) >= SAT_IDLE) {
+            if r.idle_since().is_none_or(|since| now.since(since) < SAT_IDLE) {
                 continue;
             }
             let phase = r.phase(self.spec.boot_deadline(r.pool()), now);

@@ -15,24 +15,24 @@ use crate::time::Time;
 
 impl Controller {
     pub(super) fn take_messages(&mut self, messages: &[JobMessage], now: Time) {
-        let mut settled = Vec::new();
+        let mut done = Vec::new();
         let until = now + Duration::from_secs(u64::from(VISIBILITY_S));
         self.gathering = messages.len() >= FULL_BATCH;
         for m in messages {
             if self.stopping {
-                settled.push(m.id);
+                done.push(m.id);
                 continue;
             }
             self.held.insert(m.id, until);
             let folded = self.fold(&m.event, Some((m.id, m.receive_count)), now);
-            settled.extend(folded.settled);
+            done.extend(folded.deletable);
         }
         self.gathering = false;
         if self.stopping {
-            self.emit(Action::Messages(MessageOp::Release, settled), CallReason::ShuttingDown, now);
+            self.emit(Action::Messages(MessageOp::Release, done), CallReason::ShuttingDown, now);
             return;
         }
-        self.delete_messages(settled, CallReason::LeftQueue, now);
+        self.delete_messages(done, CallReason::LeftQueue, now);
         // What is new is due after what is known. A look at all messages for each batch would be quadratic.
         self.extend_at = self.extend_at.min(until - EXTEND_BEFORE);
     }

@@ -54,7 +54,7 @@ impl Controller {
                     self.order_drain(id, why);
                 }
                 // Instances of launches without a certain answer belong to the pool, too.
-                let asked = ids.len() as u64 + u64::from(self.world.wish_launches_to_end(pool, why));
+                let asked = ids.len() as u64 + u64::from(self.world.order_launches_to_end(pool, why));
                 self.note_order(What::DrainOrdered, Whom::pool(pool), why, now);
                 let paused = self.paused.contains_key(pool);
                 Ok(OrderAnswer::PoolAsked { pool: pool.clone(), runners: asked, paused })
@@ -78,7 +78,7 @@ impl Controller {
 
     fn order_drain(&mut self, id: &InstanceId, why: &str) {
         if let Some(runner) = self.world.runner_mut(id) {
-            runner.wish_to_end(why);
+            runner.order_to_end(why);
         }
     }
 

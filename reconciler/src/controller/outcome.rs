@@ -368,7 +368,7 @@ impl Controller {
 
     fn fold_answer(&mut self, event: JobEvent, now: Time) {
         let folded = self.fold(&event, None, now);
-        self.delete_messages(folded.settled, CallReason::LeftQueueSaysGitHub, now);
+        self.delete_messages(folded.deletable, CallReason::LeftQueueSaysGitHub, now);
     }
 
     fn sweep_answered(&mut self, source: &Source, began: Time, outcome: Outcome, now: Time) {

@@ -69,18 +69,15 @@ impl Seen<'_> {
     /// Decision 0010, row 37.
     pub(super) fn gate(&self, plan: &Plan, unconfigured: &Unconfigured, now: Time) -> Gate {
         let (name, counts) = (&plan.pool, &plan.counts);
-        let waiting = |of: &dyn Fn(&PoolName, bool) -> bool| {
-            unconfigured.count(of).saturating_add(self.world.outstanding(|pool| of(pool, false)))
-        };
-        let own = waiting(&|pool, _| pool == name);
+        let own = self.waiting(unconfigured, |pool, _| pool == name);
         // Every pool has room for one.
         let one = 1_u32.saturating_sub(own);
-        let mut room = if self.refused(name).is_some() { one } else { self.share(name, own, &waiting).max(one) };
+        let mut room = if self.refused(name).is_some() { one } else { self.share(name, own, unconfigured).max(one) };
         let payer = |pool: &PoolName| self.spec.pools.get(pool).map(|p| p.list_id().payer());
         let mut github = None;
         let own = payer(name);
         if let Some((left, until)) = own.as_ref().and_then(|own| self.budgets.github_leaves(own, now)) {
-            let left = left.saturating_sub(waiting(&|pool, _| payer(pool) == own));
+            let left = left.saturating_sub(self.waiting(unconfigured, |pool, _| payer(pool) == own));
             github = (left <= room).then_some(until);
             room = room.min(left);
         }
@@ -105,16 +102,23 @@ impl Seen<'_> {
     /// How many more instances a pool may launch that has `own` instances without a configuration. Pools that wait for room share the
     /// room evenly. Instances that can be configured soon take up room of all pools. Instances that cannot be configured take up
     /// room of their own pool only.
-    fn share(&self, name: &PoolName, own: u32, waiting: &dyn Fn(&dyn Fn(&PoolName, bool) -> bool) -> u32) -> u32 {
+    fn share(&self, name: &PoolName, own: u32, unconfigured: &Unconfigured) -> u32 {
         let waits = |state: &PoolState| state.plan.as_ref().is_some_and(|plan| plan.blocked == Some(Blocked::Pace));
         let takes = |pool: &PoolName, failed: bool| {
             pool != name && !failed && self.pools.get(pool).is_none_or(|state| state.refused.is_none())
         };
         let limit = self.budgets.unconfigured_limit();
-        let others = waiting(&takes);
-        let settled = waiting(&|pool, failed| takes(pool, failed) && !self.pools.get(pool).is_some_and(waits));
+        let others = self.waiting(unconfigured, takes);
+        let others_served =
+            self.waiting(unconfigured, |pool, failed| takes(pool, failed) && !self.pools.get(pool).is_some_and(waits));
         let waiting = self.pools.iter().filter(|(pool, state)| *pool != name && waits(state)).count();
-        let share = limit.saturating_sub(settled) / u32::try_from(waiting).unwrap_or(u32::MAX).saturating_add(1);
+        let share = limit.saturating_sub(others_served) / u32::try_from(waiting).unwrap_or(u32::MAX).saturating_add(1);
         limit.saturating_sub(others.saturating_add(own)).min(share.saturating_sub(own))
+    }
+
+    /// The number of instances that wait for their configuration, those of launches under way included. `counts` picks them, by pool
+    /// and by whether the last try failed.
+    fn waiting(&self, unconfigured: &Unconfigured, counts: impl Fn(&PoolName, bool) -> bool) -> u32 {
+        self.world.outstanding(|pool| counts(pool, false)).saturating_add(unconfigured.count(counts))
     }
 }

@@ -70,11 +70,11 @@ proptest! {
 #[test]
 fn a_job_keeps_its_messages_until_it_left_the_queue() {
     let (mut d, spec) = (Demand::default(), Spec::default());
-    assert!(d.fold(&spec, &event(1, JobState::Queued), Some((MessageId(1), 1)), Time::ZERO).settled.is_empty());
-    assert!(d.fold(&spec, &event(1, JobState::Queued), Some((MessageId(2), 1)), Time::ZERO).settled.is_empty());
+    assert!(d.fold(&spec, &event(1, JobState::Queued), Some((MessageId(1), 1)), Time::ZERO).deletable.is_empty());
+    assert!(d.fold(&spec, &event(1, JobState::Queued), Some((MessageId(2), 1)), Time::ZERO).deletable.is_empty());
     let started = d.fold(&spec, &event(1, JobState::InProgress), Some((MessageId(3), 1)), Time::ZERO);
-    assert_eq!(started.settled, [MessageId(1), MessageId(2), MessageId(3)]);
-    assert_eq!(d.fold(&spec, &event(1, JobState::Queued), Some((MessageId(4), 2)), Time::ZERO).settled, [MessageId(4)]);
+    assert_eq!(started.deletable, [MessageId(1), MessageId(2), MessageId(3)]);
+    assert_eq!(d.fold(&spec, &event(1, JobState::Queued), Some((MessageId(4), 2)), Time::ZERO).deletable, [MessageId(4)]);
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn another_owners_event_changes_no_known_job() {
     let before = d.clone();
     let foreign = JobEvent { repo: "beta/web".into(), ..event(1, JobState::Completed) };
     let folded = d.fold(&spec, &foreign, Some((MessageId(2), 1)), Time::ZERO);
-    assert_eq!((folded.advanced, folded.ended, folded.settled), (false, None, vec![MessageId(2)]));
+    assert_eq!((folded.advanced, folded.ended, folded.deletable), (false, None, vec![MessageId(2)]));
     assert_eq!(d, before);
     let renamed = JobEvent { repo: "Acme/site".into(), ..event(1, JobState::Completed) };
     assert!(d.fold(&spec, &renamed, None, Time::ZERO).advanced, "the same owner, whatever the case and the repository");
@@ -95,7 +95,7 @@ fn what_is_over_stays_over() {
     let (mut d, spec) = (Demand::default(), Spec::default());
     d.fold(&spec, &event(1, JobState::Completed), None, Time::ZERO);
     let late = d.fold(&spec, &event(1, JobState::Queued), Some((MessageId(9), 1)), Time::ZERO);
-    assert_eq!((late.advanced, late.settled), (false, vec![MessageId(9)]));
+    assert_eq!((late.advanced, late.deletable), (false, vec![MessageId(9)]));
     assert!(d.jobs().is_empty() && d.is_over(JobId(1)));
 }
 

@@ -10,20 +10,26 @@ use crate::runner::Phase;
 const UNEXPLAINED: Duration = Duration::from_secs(60);
 
 impl Planner<'_> {
+    /// Counts one runner.
+    ///
     /// Decision 0010, row 17.
-    pub(super) fn count(&mut self, runners: &[Member<'_>]) {
-        let (now, name, pool) = (self.now, &self.plan.pool, self.pool);
+    pub(super) fn count_runner(&mut self, (_, runner, phase): &Member<'_>) {
+        let (now, pool) = (self.now, self.pool);
         let c = &mut self.plan.counts;
-        for (_, runner, phase) in runners {
-            *c.phases.entry(*phase).or_default() += 1;
-            c.occupied += u32::from(*phase != Phase::Gone);
-            c.supply += u32::from(runner.supplies(pool, *phase));
-            let news = runner.busy_since().is_some_and(|since| now.since(since) < UNEXPLAINED);
-            c.unexplained += u32::from(*phase == Phase::Busy && news && runner.job().is_none());
-            // A short job may be over, and its instance gone, before an event tells that the job began.
-            let ended = runner.ended_unexplained().is_some_and(|since| now.since(since) < UNEXPLAINED);
-            c.unexplained += u32::from(ended && pool.is_some_and(RunnerPool::ephemeral));
-        }
+        *c.phases.entry(*phase).or_default() += 1;
+        c.occupied += u32::from(*phase != Phase::Gone);
+        c.supply += u32::from(runner.supplies(pool, *phase));
+        let news = runner.busy_since().is_some_and(|since| now.since(since) < UNEXPLAINED);
+        c.unexplained += u32::from(*phase == Phase::Busy && news && runner.job().is_none());
+        // A short job may be over, and its instance gone, before an event tells that the job began.
+        let ended = runner.ended_unexplained().is_some_and(|since| now.since(since) < UNEXPLAINED);
+        c.unexplained += u32::from(ended && pool.is_some_and(RunnerPool::ephemeral));
+    }
+
+    /// Counts the launches that are under way, and the jobs.
+    pub(super) fn count_jobs(&mut self) {
+        let (now, name) = (self.now, &self.plan.pool);
+        let c = &mut self.plan.counts;
         let outstanding = self.view.world.outstanding(|pool| pool == name);
         if outstanding > 0 {
             *c.phases.entry(Phase::Launching).or_default() += outstanding;

@@ -33,7 +33,7 @@ impl Planner<'_> {
     ///
     /// Decision 0010, rows 9, 33.
     pub(super) fn look_at(&mut self, id: &InstanceId, r: &Runner, phase: Phase) {
-        if !r.is_free(self.now) || !self.fresh(&Source::Instances) {
+        if !r.is_free(self.now) || !self.ec2_fresh {
             return;
         }
         let listed = r.listed();

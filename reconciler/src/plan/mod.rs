@@ -154,11 +154,13 @@ pub(crate) fn without_launch(
     now: Time,
 ) -> Plan {
     let pool = view.spec.pools.get(name);
-    let mut p = Planner { view, pool, now, plan: Plan { pool: name.clone(), pool_gone: pool.is_none(), ..Plan::default() } };
-    p.count(runners);
-    for (id, runner, phase) in runners {
+    let mut p = Planner::new(view, Plan { pool: name.clone(), pool_gone: pool.is_none(), ..Plan::default() }, now);
+    // One pass over the runners: with very many of them, fetching their records costs more than judging them.
+    for member @ (id, runner, phase) in runners {
+        p.count_runner(member);
         p.look_at(id, runner, *phase);
     }
+    p.count_jobs();
     p.shrink(runners);
     p.configure(runners, refused);
     p.plan
@@ -166,7 +168,7 @@ pub(crate) fn without_launch(
 
 /// The whole plan, with the launch that fits through the gate.
 pub(crate) fn with_launch(view: View<'_>, plan: Plan, gate: &Gate, now: Time) -> Plan {
-    let mut p = Planner { view, pool: view.spec.pools.get(&plan.pool), now, plan };
+    let mut p = Planner::new(view, plan, now);
     p.grow(gate);
     p.plan
 }
@@ -174,6 +176,8 @@ pub(crate) fn with_launch(view: View<'_>, plan: Plan, gate: &Gate, now: Time) ->
 struct Planner<'a> {
     view: View<'a>,
     pool: Option<&'a RunnerPool>,
+    /// Whether the view of EC2 is fresh.
+    ec2_fresh: bool,
     now: Time,
     plan: Plan,
 }
@@ -181,7 +185,13 @@ struct Planner<'a> {
 /// A runner of the pool, with its phase.
 pub(crate) type Member<'a> = (&'a InstanceId, &'a Runner, Phase);
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
+    fn new(view: View<'a>, plan: Plan, now: Time) -> Planner<'a> {
+        let mut planner = Planner { view, pool: view.spec.pools.get(&plan.pool), ec2_fresh: false, now, plan };
+        planner.ec2_fresh = planner.fresh(&Source::Instances);
+        planner
+    }
+
     fn boot_deadline(&self) -> Duration {
         self.view.spec.boot_deadline(&self.plan.pool)
     }

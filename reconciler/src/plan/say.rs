@@ -1,7 +1,7 @@
 //! A plan in one sentence, and its reason.
 
 use super::{Counts, Plan};
-use crate::reason::{PoolReason, Wants, count, instances};
+use crate::reason::{Blocked, PoolReason, Wants, count, instances};
 use crate::time::Time;
 
 impl From<&Counts> for Wants {
@@ -47,7 +47,9 @@ impl Plan {
             text += &format!("; launches {}", instances(l.count, "", l.market));
         }
         if let Some(b) = &self.blocked {
-            text += &format!("; the pool {}", b.say(now));
+            let off = *b == Blocked::Max && c.max == 0;
+            let says = if off { "is switched off by `capacity.max: 0`".to_owned() } else { b.say(now) };
+            text += &format!("; the pool {says}");
         }
         text
     }

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Member, Planner, Step};
-use crate::effect::Source;
 use crate::ids::InstanceId;
 use crate::reason::StepReason;
 use crate::runner::{Act, Phase};
@@ -15,7 +14,7 @@ impl Planner<'_> {
     ///
     /// Decision 0010, row 30.
     pub(super) fn shrink(&mut self, runners: &[Member<'_>]) {
-        if !self.fresh(&Source::Instances) {
+        if !self.ec2_fresh {
             return;
         }
         let lets_go = |s: &&Step| matches!(s.act, Act::Drain | Act::Terminate);

@@ -126,7 +126,7 @@ impl Runner {
     }
 
     /// An operator wants the runner to end. This changes nothing once EC2 has accepted an order.
-    pub fn wish_to_end(&mut self, why: &str) {
+    pub fn order_to_end(&mut self, why: &str) {
         if let Way::Stays { ordered } | Way::Unanswered { ordered, .. } = &mut self.leaving.way {
             *ordered = Some(why.to_owned());
         }

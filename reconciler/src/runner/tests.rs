@@ -351,6 +351,12 @@ fn the_seat_at_github_makes_the_phase() {
     r.list_swept(&acme(), Some(false), at(21));
     assert_eq!(r.phase(DEADLINE, at(60)), Phase::Failed);
     assert_eq!(told(shown(InstanceState::Running)).phase(DEADLINE, at(60)), Phase::Failed);
+    // The first list that shows the runner shows it offline. One list may show everybody so.
+    let mut r = told(bound());
+    list(&mut r, false, false, at(30));
+    assert_eq!(r.phase(DEADLINE, at(60)), Phase::Idle);
+    list(&mut r, false, false, at(50));
+    assert_eq!(r.phase(DEADLINE, at(60)), Phase::Failed);
     // The list does not show the runner any more. Two sweeps must miss the runner.
     let mut r = bound();
     list(&mut r, true, false, at(20));
@@ -407,7 +413,7 @@ fn terms_serve_a_pool_that_asks_for_no_more() {
     list(&mut elsewhere, true, false, at(30));
     assert_eq!(elsewhere.list(), Some(&terms.list_id));
     let changes: [RecordChange; 3] =
-        [|r| r.effect_begins(Act::Terminate), |r| r.ask_unanswered(&WHY, at(20)), |r| r.wish_to_end("")];
+        [|r| r.effect_begins(Act::Terminate), |r| r.ask_unanswered(&WHY, at(20)), |r| r.order_to_end("")];
     for (i, change) in changes.iter().enumerate() {
         let mut r = r.clone();
         change(&mut r);
@@ -422,7 +428,7 @@ fn each_step_towards_its_end_outranks_the_ones_before() {
     let mut r = shown(InstanceState::Running);
     let tagged = InstanceSighting { draining: true, ..instance(InstanceState::Running, Time::ZERO) };
     let untagged = instance(InstanceState::Running, Time::ZERO);
-    r.wish_to_end("costs");
+    r.order_to_end("costs");
     r.ask_unanswered(&WHY, at(20));
     assert_eq!((r.ordered(), r.unanswered().map(Ask::at), r.drain()), (Some("costs"), Some(at(20)), None));
     // A sweep that began within EC2's lag after the order proves nothing. A later sweep proves that the order was in vain.
@@ -436,7 +442,7 @@ fn each_step_towards_its_end_outranks_the_ones_before() {
     r.shown_by_ec2(&tagged, at(50), at(51));
     assert_eq!((r.ordered(), r.unanswered()), (None, None));
     assert_eq!(r.drain().map(asked), Some((at(20), Some(WHY))));
-    r.wish_to_end("again");
+    r.order_to_end("again");
     r.ask_unanswered(&WHY, at(60));
     r.drain_accepted(&StepReason::PoolGone, at(70));
     assert_eq!(r.drain().map(asked), Some((at(20), Some(StepReason::PoolGone))), "the first time, and the newest reason");

@@ -136,7 +136,7 @@ impl World {
     }
 
     /// An operator wants the instances of a pool's launches to end. Returns the number of instances that may still turn up.
-    pub fn wish_launches_to_end(&mut self, pool: &PoolName, why: &str) -> u32 {
+    pub fn order_launches_to_end(&mut self, pool: &PoolName, why: &str) -> u32 {
         for p in self.pending.values_mut().filter(|p| p.pool() == pool) {
             p.ordered = Some(why.to_owned());
         }
@@ -145,10 +145,10 @@ impl World {
 
     /// Gives up on launches whose outcome nobody knows, once a sweep must have shown whatever came of them. Returns the pools of
     /// these launches.
-    pub fn settle_launches(&mut self) -> Vec<PoolName> {
+    pub fn give_up_launches(&mut self) -> Vec<PoolName> {
         let Some(began) = self.swept(&Source::Instances) else { return Vec::new() };
-        let settled = |p: &Pending| !p.is_under_way() && (began >= p.last_asked + CONSISTENCY_LAG || p.outstanding() == 0);
-        let out: Vec<Intent> = self.pending.iter().filter(|(_, p)| settled(p)).map(|(i, _)| i.clone()).collect();
+        let over = |p: &Pending| !p.is_under_way() && (began >= p.last_asked + CONSISTENCY_LAG || p.outstanding() == 0);
+        let out: Vec<Intent> = self.pending.iter().filter(|(_, p)| over(p)).map(|(i, _)| i.clone()).collect();
         out.iter().filter_map(|i| self.pending.remove(i)).map(|p| p.launch.pool.clone()).collect()
     }
 }

@@ -44,7 +44,10 @@ fn max_counts_everything_that_is_not_gone() {
     let plan = scene(3, 0, &[BUSY, BUSY], 5, 0);
     assert_eq!(plan.launch.as_ref().map(|l| l.count), Some(1));
     assert_eq!(plan.reason(), PoolReason::Blocked(Blocked::Max));
+    assert!(plan.say(START).ends_with("; the pool has reached its max"), "{}", plan.say(START));
     assert_eq!(scene(2, 0, &[BUSY, BUSY], 5, 0).launch, None);
+    let off = scene(0, 0, &[], 1, 0).say(START);
+    assert!(off.ends_with("; the pool is switched off by `capacity.max: 0`"), "{off}");
 }
 
 #[test]
