@@ -36,7 +36,7 @@ impl Crowd {
         spec.controller.metadata.name = "bench".into();
         for n in 0..self.pools {
             let mut pool = RunnerPool::default();
-            pool.metadata.name = self.pool(n).into();
+            pool.metadata.name = self.pool(n);
             pool.spec.github.scope = "org/acme".parse().expect("a scope");
             pool.spec.labels = vec!["self-hosted".into(), "linux".into(), self.pool(n)];
             pool.spec.capacity.max = 150_000;
