@@ -60,22 +60,23 @@ impl CrashEnd {
 
     /// What is wrong with the end of a run with a crash, compared with the end of the reference; None: nothing.
     /// - The jobs and everything that is left must be the same.
-    /// - The same number of instances must have been ended by force.
+    /// - The same number of instances must have been taken back by spot.
     /// - Instances may be fewer, because while the controller is away, jobs go to runners that are idle again.
-    /// - Up to `spare` more instances may have been launched, and up to `spare` more drained.
+    /// - Up to `spare` more instances may have been launched, and up to `spare` more let go: drained, or ended because no job wants
+    ///   them before they are configured. That no instance with a job is ended is an invariant.
     /// - One more registration may have been made. The dead process had one that its instance had not used, and no later
     ///   process can tell whether the instance still has it.
     fn wrong_with(&self, crashed: &CrashEnd, spare: u64) -> Option<String> {
         let left = |e: &CrashEnd| (e.jobs.clone(), e.live.clone(), e.registrations, e.secrets, e.messages);
-        let forced = |e: &CrashEnd| (e.ended_by(Ending::Termination), e.ended_by(Ending::Spot));
+        let let_go = |e: &CrashEnd| e.ended_by(Ending::Termination) + e.ended_by(Ending::Drain);
         let more = |count: fn(&CrashEnd) -> u64| count(crashed).saturating_sub(count(self));
         let wrong = if left(crashed) != left(self) {
             "something else is left"
-        } else if forced(crashed) != forced(self) {
-            "other instances were ended by force"
+        } else if crashed.ended_by(Ending::Spot) != self.ended_by(Ending::Spot) {
+            "other instances were taken back"
         } else if more(|e| e.launched) > spare {
             "more instances were launched"
-        } else if more(|e| e.ended_by(Ending::Drain)) > spare {
+        } else if more(let_go) > spare {
             "more instances were let go"
         } else if more(|e| e.registered) > spare + 1 {
             "more registrations were made"
@@ -234,9 +235,8 @@ mod tests {
         {
             assert!(says(left).starts_with("something else is left"));
         }
-        assert!(
-            says(CrashEnd { ended: [(Ending::Itself, 4)].into(), ..end() }).starts_with("other instances were ended by force")
-        );
+        let taken_back = [(Ending::Itself, 2), (Ending::Termination, 1), (Ending::Spot, 1)];
+        assert!(says(CrashEnd { ended: taken_back.into(), ..end() }).starts_with("other instances were taken back"));
         let drained = [(Ending::Itself, 2), (Ending::Termination, 1), (Ending::Drain, 1)];
         assert!(says(CrashEnd { ended: drained.into(), ..end() }).starts_with("more instances were let go"));
         assert_eq!(end().wrong_with(&CrashEnd { launched: 5, ended: drained.into(), ..end() }, 1), None);
