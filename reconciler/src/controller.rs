@@ -29,7 +29,7 @@ use crate::ids::{EffectId, MessageId, PoolName};
 use crate::journal::Journal;
 use crate::manifest::Spec;
 use crate::past::End;
-use crate::plan::{Look, Plan, View, with_launch, without_launch};
+use crate::plan::{Plan, RunnersByPool, View, with_launch, without_launch};
 use crate::reason::{Backoff, CallReason, Refused, Unready};
 use crate::steer::Pause;
 use crate::time::Time;
@@ -408,10 +408,10 @@ impl Controller {
         due.sort_by_key(|name| self.launches.last(name));
         self.judge_holds(&due, now);
         let (plans, unconfigured) = {
-            let look = Look::at(self.view(), &due, now);
+            let by_pool = RunnersByPool::at(self.view(), &due, now);
             let refused = |name| self.pools.get(name).and_then(|state| state.refused.as_ref());
-            let plan = |name| without_launch(self.view(), name, look.of(name), refused(name), now);
-            (due.iter().map(plan).collect::<Vec<_>>(), look.unconfigured().clone())
+            let plan = |name| without_launch(self.view(), name, by_pool.of(name), refused(name), now);
+            (due.iter().map(plan).collect::<Vec<_>>(), by_pool.unconfigured().clone())
         };
         let mut batch = emit::Batch::default();
         for plan in plans {

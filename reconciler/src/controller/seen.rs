@@ -9,7 +9,7 @@ use crate::demand::Demand;
 use crate::ids::PoolName;
 use crate::journal::Journal;
 use crate::manifest::Spec;
-use crate::plan::{Gate, Look, Plan, Unconfigured, View, with_launch, without_launch};
+use crate::plan::{Gate, Plan, RunnersByPool, Unconfigured, View, with_launch, without_launch};
 use crate::reason::{Blocked, Refused};
 use crate::runner::Phase;
 use crate::steer::Pause;
@@ -46,10 +46,10 @@ impl Seen<'_> {
     /// Plans every pool and emits nothing, for `muster plan`.
     pub fn preview(&self, now: Time) -> Vec<Plan> {
         let names: Vec<PoolName> = self.pool_names().into_iter().collect();
-        let look = Look::at(self.view(), &names, now);
+        let by_pool = RunnersByPool::at(self.view(), &names, now);
         let plan = |name| {
-            let plan = without_launch(self.view(), name, look.of(name), self.refused(name), now);
-            let gate = self.gate(&plan, look.unconfigured(), now);
+            let plan = without_launch(self.view(), name, by_pool.of(name), self.refused(name), now);
+            let gate = self.gate(&plan, by_pool.unconfigured(), now);
             with_launch(self.view(), plan, &gate, now)
         };
         names.iter().map(plan).collect()

@@ -1,18 +1,18 @@
 //! What should happen next in one pool: a pure function of demand, world and missing capacity.
 //!
 //! Nothing here acts, retries or remembers. The plan leaves out steps that are under way, and the controller keeps the budgets.
-//! [`plan`] calls the files in this order: `look`, `count`, `each_runner`, `surplus`, `configure`, `launch`.
+//! [`plan`] calls the files in this order: `by_pool`, `count`, `each_runner`, `surplus`, `configure`, `launch`.
 
+mod by_pool;
 mod configure;
 mod count;
 mod each_runner;
 mod launch;
-mod look;
 mod say;
 mod surplus;
 
+pub use by_pool::{RunnersByPool, Unconfigured};
 pub use each_runner::retires_at;
-pub use look::{Look, Unconfigured};
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -141,8 +141,8 @@ pub struct Step {
 /// Plans one pool. If the pool is in no manifest any more, the plan asks the pool's runners to end.
 pub fn plan(view: View<'_>, name: &PoolName, gate: &Gate, now: Time) -> Plan {
     let pools = [name.clone()];
-    let look = Look::at(view, &pools, now);
-    with_launch(view, without_launch(view, name, look.of(name), gate.refused.as_ref(), now), gate, now)
+    let by_pool = RunnersByPool::at(view, &pools, now);
+    with_launch(view, without_launch(view, name, by_pool.of(name), gate.refused.as_ref(), now), gate, now)
 }
 
 /// The part of a plan that the launches of other pools do not change.

@@ -9,7 +9,7 @@ use crate::time::Time;
 
 /// What one look at all runners shows.
 #[derive(Debug, Default)]
-pub struct Look<'a> {
+pub struct RunnersByPool<'a> {
     of: BTreeMap<&'a PoolName, Vec<Member<'a>>>,
     unconfigured: Unconfigured,
 }
@@ -19,12 +19,12 @@ pub struct Look<'a> {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Unconfigured(BTreeMap<PoolName, [u32; 2]>);
 
-impl<'a> Look<'a> {
+impl<'a> RunnersByPool<'a> {
     /// Looks at the runners. Those of `pools` are sorted by pool.
-    pub fn at(view: View<'a>, pools: &'a [PoolName], now: Time) -> Look<'a> {
-        let mut look = Look { of: pools.iter().map(|name| (name, Vec::new())).collect(), ..Look::default() };
+    pub fn at(view: View<'a>, pools: &'a [PoolName], now: Time) -> RunnersByPool<'a> {
+        let mut by_pool = RunnersByPool { of: pools.iter().map(|name| (name, Vec::new())).collect(), ..RunnersByPool::default() };
         for (id, r) in view.world.runners() {
-            let of_pool = look.of.get_mut(r.pool());
+            let of_pool = by_pool.of.get_mut(r.pool());
             // The cheap questions come first, because there may be very many runners.
             let waits = r.launched_here() && !r.is_configured() && r.gone_at().is_none();
             if of_pool.is_none() && !waits {
@@ -32,13 +32,13 @@ impl<'a> Look<'a> {
             }
             let phase = r.phase(view.spec.boot_deadline(r.pool()), now);
             if waits && matches!(phase, Phase::Launching | Phase::Booting) {
-                look.unconfigured.0.entry(r.pool().clone()).or_default()[usize::from(r.last_error().is_some())] += 1;
+                by_pool.unconfigured.0.entry(r.pool().clone()).or_default()[usize::from(r.last_error().is_some())] += 1;
             }
             if let Some(of_pool) = of_pool {
                 of_pool.push((id, r, phase));
             }
         }
-        look
+        by_pool
     }
 
     /// The runners of one of the pools.
