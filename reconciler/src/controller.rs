@@ -293,10 +293,13 @@ impl Controller {
         let before = std::mem::replace(&mut self.spec, spec);
         let changed = |pool: &PoolName| before.pools.get(pool) != self.spec.pools.get(pool);
         self.demand.reroute(&self.spec, changed, now);
-        for state in self.pools.values_mut() {
+        for (name, state) in &mut self.pools {
             // A new launch template or permission may be what a pool in backoff needs. So the waits end. But after failures the pool
             // still goes on with one instance at a time: the change may be of another pool.
-            (state.launch_failures, state.launch_backoff) = (0, None);
+            state.launch_backoff = None;
+            if before.pools.get(name) != self.spec.pools.get(name) {
+                state.launch_failures = 0;
+            }
             state.boot_backoff = state.boot_backoff.take().map(|(until, why)| (until.min(now), why));
             state.refused = state.refused.take().map(|(until, why)| (until.min(now), why));
             state.refusals = 0;
@@ -413,7 +416,7 @@ impl Controller {
             let plan = |name| without_launch(self.view(), name, by_pool.of(name), refused(name), now);
             (due.iter().map(plan).collect::<Vec<_>>(), by_pool.unconfigured().clone())
         };
-        let mut batch = emit::Batch::default();
+        let (mut batch, mut planned) = (emit::Batch::default(), Vec::new());
         for plan in plans {
             let gate = self.seen().gate(&plan, &unconfigured, now);
             let plan = with_launch(self.view(), plan, &gate, now);
@@ -432,8 +435,12 @@ impl Controller {
             state.failing_since = state.failing_since.or(Some(now)).filter(|_| state.is_failing());
             self.facts.push(Fact::Planned { pool: name.clone() });
             self.act(&plan, &mut batch, now);
-            self.hand_over(&plan, now);
+            planned.push(name.clone());
             self.pools.entry(name).or_default().plan = Some(plan);
+        }
+        // A pool that gets a job is planned again. So the jobs move once all these plans are made.
+        for name in planned {
+            self.hand_over(&name, now);
         }
         self.flush(batch, now);
     }
@@ -447,7 +454,7 @@ impl PoolState {
 
     /// Whether the last launch, configuration or instance failed, and none has succeeded since.
     fn is_failing(&self) -> bool {
-        self.boot_backoff.is_some() || self.launch_backoff.is_some() || self.refused.is_some()
+        self.boot_backoff.is_some() || self.launch_failures > 0 || self.refused.is_some()
     }
 
     fn due(&self) -> Time {

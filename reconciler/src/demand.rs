@@ -176,7 +176,8 @@ impl Demand {
         self.routes = Routes::default();
         for (id, job) in &mut self.jobs {
             self.index.take_out(*id, job);
-            let stays = job.handed_over && job.pool().and_then(|pool| spec.pools.get(pool)).is_some_and(|p| takes(p, &job.event));
+            let pool = job.pool().and_then(|pool| spec.pools.get(pool)).filter(|_| job.handed_over);
+            let stays = pool.is_some_and(|p| p.spec.capacity.max > 0 && takes(p, &job.event));
             let before = job.route.clone();
             if !stays {
                 (job.route, job.handed_over) = (self.routes.find(spec, &job.event), false);

@@ -82,12 +82,17 @@ pub struct Routes {
 }
 
 /// All of an event that decides its route: the repository, the organisation, the enterprise, and the labels.
-type RoutedBy = (String, Option<String>, Option<String>, Vec<String>);
+pub type RoutedBy = (String, Option<String>, Option<String>, Vec<String>);
+
+/// What decides the event's route.
+pub fn routed_by(event: &JobEvent) -> RoutedBy {
+    (event.repo.clone(), event.org.clone(), event.enterprise.clone(), event.labels.clone())
+}
 
 impl Routes {
     /// Finds the route, or remembers it.
     pub fn find(&mut self, spec: &Spec, event: &JobEvent) -> Route {
-        let by = (event.repo.clone(), event.org.clone(), event.enterprise.clone(), event.labels.clone());
+        let by = routed_by(event);
         if let Some(known) = self.found.get(&by) {
             return known.clone();
         }

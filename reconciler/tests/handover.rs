@@ -4,14 +4,18 @@
 mod scene;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use muster_reconciler::effect::{Action, Launch, Outcome};
-use muster_reconciler::failure::{Failure, FailureKind};
+use muster_reconciler::controller::Controller;
+use muster_reconciler::effect::{Action, Input, Launch, Launched, Outcome};
+use muster_reconciler::event::JobState;
+use muster_reconciler::failure::{Failure, FailureKind, OfferingError};
 use muster_reconciler::journal::What;
 use muster_reconciler::manifest::{RunnerPool, Span};
-use muster_reconciler::steer::Order;
+use muster_reconciler::market::Offering;
+use muster_reconciler::steer::{Order, Pause};
 use muster_reconciler::time::Time;
-use scene::{BEGIN, Scene, pool, secs};
+use scene::{BEGIN, Scene, message, pool, secs};
 
 const LABELS: [&str; 2] = ["self-hosted", "linux"];
 
@@ -137,4 +141,179 @@ fn jobs_that_overflowed_stay_where_they_are_when_manifests_change() {
     scene.pass(secs(1));
     let waiting = scene.core.seen().jobs(scene.now).into_iter().filter(|j| j.pool.as_deref() == Some("first")).count();
     assert_eq!(waiting, 3);
+}
+
+fn ice(launch: &Launch) -> Option<Outcome> {
+    let refused = |o: &Offering| OfferingError {
+        instance_type: Some(o.instance_type.clone()),
+        subnet: Some(o.subnet.clone()),
+        code: "InsufficientInstanceCapacity".into(),
+        message: "none".into(),
+    };
+    Some(Outcome::Launched(Launched { instances: Vec::new(), errors: launch.offerings.iter().map(refused).collect() }))
+}
+
+fn pause(scene: &mut Scene) {
+    scene.core.order(&Order::Pause("first".into(), String::new()), scene.now).unwrap();
+}
+
+fn resume(scene: &mut Scene) {
+    scene.core.order(&Order::Resume("first".into()), scene.now).unwrap();
+}
+
+fn hops(scene: &Scene) -> usize {
+    scene.core.seen().events(0, usize::MAX).into_iter().filter(|e| e.what == What::JobHandedOver).count()
+}
+
+#[test]
+fn one_throttled_launch_neither_hands_over_nor_closes_a_pool() {
+    let throttled =
+        |l: &Launch| (l.pool.as_str() == "first").then(|| Outcome::Failed(Failure::new(FailureKind::Throttled, "slow")));
+    let mut scene = Scene::new(two(3));
+    scene.pass(secs(60));
+    scene.launch = throttled;
+    scene.queue(1, &LABELS);
+    scene.pass(secs(1));
+    scene.launch = |_| None;
+    scene.pass(secs(600));
+    scene.queue(5, &LABELS);
+    scene.pass(secs(30));
+    assert_eq!(hops(&scene), 0, "the pool is full, and does not overflow");
+
+    let mut scene = Scene::new(two(3));
+    scene.pass(secs(60));
+    scene.launch = |_| Some(Outcome::Failed(Failure::new(FailureKind::Throttled, "slow")));
+    scene.pool("second").spec.capacity.idle = 1;
+    scene.take_spec();
+    scene.pass(secs(1));
+    scene.launch = |_| None;
+    scene.pass(secs(3600));
+    pause(&mut scene);
+    scene.queue(3, &LABELS);
+    scene.pass(secs(60));
+    assert_eq!(hops(&scene), 3, "the other pool is well again");
+}
+
+#[test]
+fn two_pools_without_capacity_do_not_hand_a_job_to_and_fro() {
+    let mut pools = two(10);
+    pools.iter_mut().for_each(|p| p.spec.overflow.after = Some(Span::secs(0)));
+    let mut scene = Scene::new(pools);
+    scene.pass(secs(60));
+    scene.launch = ice;
+    scene.queue(1, &LABELS);
+    scene.pass(secs(600));
+    assert!(hops(&scene) <= 2, "{}", hops(&scene));
+}
+
+#[test]
+fn a_job_leaves_a_pool_that_is_switched_off_or_gets_no_capacity_for_five_minutes() {
+    for off in [true, false] {
+        let mut pools = two(10);
+        pools[1].spec.instance.types = vec!["c7i.large".into()];
+        let mut scene = Scene::new(pools);
+        scene.pass(secs(60));
+        scene.launch = |l| if l.pool.as_str() == "second" { ice(l) } else { None };
+        pause(&mut scene);
+        scene.queue(1, &LABELS);
+        scene.pass(secs(5));
+        resume(&mut scene);
+        if off {
+            scene.pool("second").spec.capacity.max = 0;
+            scene.take_spec();
+        }
+        scene.pass(secs(if off { 30 } else { 500 }));
+        assert_eq!((hops(&scene), launched(&scene, "first", BEGIN)), (if off { 1 } else { 2 }, 1));
+    }
+}
+
+#[test]
+fn the_idle_runners_of_a_warm_floor_keep_as_many_jobs() {
+    let mut pools = two(10);
+    pools[0].spec.capacity.idle = 2;
+    let mut scene = Scene::new(pools);
+    scene.pass(secs(60));
+    pause(&mut scene);
+    scene.queue(3, &LABELS);
+    scene.pass(secs(5));
+    assert_eq!(launched(&scene, "second", BEGIN), 1);
+}
+
+#[test]
+fn the_pool_that_gets_a_job_launches_at_once_though_it_was_planned_in_the_same_step() {
+    let mut scene = Scene::new([two(10)[0].clone(), pool("second", &["self-hosted", "linux", "big"], 10)]);
+    scene.pass(secs(60));
+    pause(&mut scene);
+    scene.pass(secs(3));
+    let began = scene.now;
+    scene.queue(3, &LABELS);
+    scene.feed(Input::Messages(vec![message(99, JobState::Completed, &["self-hosted", "big"])]));
+    scene.pass(secs(2));
+    assert_eq!(launched(&scene, "second", began), 3);
+}
+
+#[test]
+fn a_backlog_that_github_holds_costs_one_runner_though_its_pool_is_paused() {
+    let mut scene = Scene::new(two(20));
+    scene.pass(secs(60));
+    scene.queue(20, &LABELS);
+    scene.pass(secs(600));
+    let wait = |scene: &mut Scene| {
+        for _ in 0..60 {
+            scene.pass(secs(10));
+            scene.end_drained();
+        }
+    };
+    wait(&mut scene);
+    let began = scene.now;
+    pause(&mut scene);
+    wait(&mut scene);
+    let paid = launched(&scene, "first", began) + launched(&scene, "second", began);
+    assert!(paid <= 2, "{paid}");
+}
+
+#[test]
+fn after_a_restart_nothing_is_handed_over_before_ec2_was_looked_at() {
+    let spec = Scene::new(two(10)).spec;
+    let mut core = Controller::new("q", BEGIN);
+    core.set_paused([("first".into(), Pause { since: BEGIN, why: String::new() })].into());
+    core.step(BEGIN, Input::Spec(Arc::new(spec)));
+    core.step(BEGIN + secs(1), Input::Messages((0..3).map(|job| message(job, JobState::Queued, &LABELS)).collect()));
+    core.step(BEGIN + secs(3), Input::Tick);
+    assert!(core.seen().events(0, usize::MAX).iter().all(|e| e.what != What::JobHandedOver));
+}
+
+#[test]
+fn a_pool_that_was_refused_once_is_open_for_one_job_again() {
+    let mut scene = Scene::new(two(10));
+    scene.pass(secs(60));
+    pause(&mut scene);
+    scene.configure = |c| (c.name.pool.as_str() == "second").then(|| Failure::new(FailureKind::Refused, "suspended"));
+    scene.queue(1, &LABELS);
+    scene.pass(secs(20));
+    assert_eq!(hops(&scene), 1);
+    scene.cancel(0);
+    scene.pass(secs(60));
+    scene.configure = |_| None;
+    scene.pass(secs(3600));
+    let began = scene.now;
+    scene.queue(3, &LABELS);
+    scene.pass(secs(60));
+    assert_eq!(launched(&scene, "second", began), 3, "one shows that it is well, and the others follow");
+}
+
+#[test]
+fn changes_of_other_pools_do_not_begin_the_five_minutes_anew() {
+    let mut pools = two(10).to_vec();
+    pools.push(pool("other", &["self-hosted", "mac"], 1));
+    let mut scene = Scene::new(pools);
+    scene.pass(secs(60));
+    scene.launch = refuse_the_first;
+    scene.queue(2, &LABELS);
+    for max in 2..6 {
+        scene.pass(secs(240));
+        scene.pool("other").spec.capacity.max = max;
+        scene.take_spec();
+    }
+    assert_eq!(hops(&scene), 2);
 }

@@ -389,7 +389,7 @@ impl Controller {
             let doubted_until = job.doubt.map(|doubt| doubt.until);
             let action = Action::CheckJob { app, repo: job.event.repo.clone(), job: id };
             self.emit(action, why, now);
-            if let Some(until) = doubted_until {
+            if let Some(until) = doubted_until.filter(|_| self.spec.pools.contains_key(&pool)) {
                 self.again(&pool, until);
             }
         }
