@@ -141,6 +141,7 @@ impl Planner<'_> {
         }
         match r.listed() {
             // A runner without its registration can get no job. Only then is its instance ended.
+            Some(g) if !g.is_surely_offline() => {}
             Some(_) => self.step(id, Act::Deregister, StepReason::NeverOnline { limit }),
             None => self.step(id, Act::Drain, StepReason::Unlisted { limit }),
         }

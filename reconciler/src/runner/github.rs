@@ -56,8 +56,10 @@ pub struct Registration {
     missing_since: Option<Time>,
     /// Whether the sweeps without the row are enough to say that GitHub has no such row.
     absent: bool,
-    /// Since when, and in how many complete sweeps in a row, the list has shown a runner offline that was online before.
+    /// Since when, and in how many complete sweeps in a row, the list has shown the runner offline.
     offline: Option<(Time, u8)>,
+    /// Whether these sweeps are enough to say that the runner is offline.
+    surely_offline: bool,
 }
 
 /// A runner that was online is offline once this many complete sweeps in a row, over at least [`OFFLINE_LAG`], have shown it so. The
@@ -92,6 +94,12 @@ impl Registration {
         self.is_in_use() && self.offline.is_none()
     }
 
+    /// Whether enough lists have shown the runner offline. One list may show every runner so, and this process may not know yet that
+    /// the runner was online.
+    pub fn is_surely_offline(&self) -> bool {
+        self.surely_offline
+    }
+
     /// Whether GitHub shows the runner online and without a job.
     pub fn is_idle(&self) -> bool {
         self.online && !self.busy
@@ -110,8 +118,8 @@ impl Registration {
 
     fn shown(&mut self, s: &RunnerSighting, now: Time) {
         (self.missed, self.missing_since, self.absent) = (0, None, false);
-        if s.online || s.busy || !self.is_in_use() {
-            (self.online, self.busy, self.offline) = (s.online, s.busy, None);
+        if s.online || s.busy {
+            (self.online, self.busy, self.offline, self.surely_offline) = (s.online, s.busy, None, false);
         } else {
             self.shown_offline(now);
         }
@@ -123,7 +131,7 @@ impl Registration {
         let (since, lists) = self.offline.map_or((now, 1), |(since, lists)| (since, lists.saturating_add(1)));
         self.offline = Some((since, lists));
         if lists >= OFFLINE_SWEEPS && now.since(since) >= OFFLINE_LAG {
-            (self.online, self.busy, self.offline) = (false, false, None);
+            (self.online, self.busy, self.surely_offline) = (false, false, true);
         }
     }
 
@@ -173,6 +181,7 @@ impl GitHubView {
                 missing_since: None,
                 absent: false,
                 offline: None,
+                surely_offline: false,
             });
         }
     }

@@ -484,3 +484,16 @@ fn a_runner_that_was_configured_late_gets_its_minute() {
     assert_eq!(r.phase(Duration::from_secs(30), at(319)), Phase::Configured, "no longer than its boot deadline");
     assert_eq!(r.phase(Duration::from_secs(30), at(320)), Phase::Failed);
 }
+
+/// A successor finds a runner, and the first list that it reads shows every runner offline. The runner may have a job.
+#[test]
+fn a_found_runner_is_surely_offline_after_two_lists_over_twenty_seconds() {
+    let mut r = found(InstanceState::Running, at(0), at(600));
+    let offline = |r: &Runner| r.registration().is_some_and(Registration::is_surely_offline);
+    for (seconds, sure) in [(600, false), (610, false), (620, true)] {
+        list(&mut r, false, false, at(seconds));
+        assert_eq!(offline(&r), sure, "{seconds} s");
+    }
+    list(&mut r, true, true, at(630));
+    assert!(!offline(&r));
+}
