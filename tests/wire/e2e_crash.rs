@@ -89,6 +89,8 @@ async fn a_clean_stop_gives_all_messages_back_within_ten_seconds() {
     scene.queue_jobs(5);
     eventually(secs(20), "all messages are held", || async { same(scene.moto.depth(&scene.world.jobs).await.in_flight, 5) })
         .await;
+    // SQS counts a message as in flight before muster has read the answer.
+    scene.muster.metric_becomes("muster_messages_total", "result=\"job\"", 5.0).await;
     let status = scene.muster.terminate().await;
     assert!(status.success(), "{status}");
     let depth = scene.moto.depth(&scene.world.jobs).await;

@@ -167,6 +167,11 @@ impl GitHubView {
         self.bound_to.is_none() || self.list_seen.is_some_and(|seen| seen >= since)
     }
 
+    /// The runner had a job until now, so its idle time begins anew.
+    pub(super) fn has_worked(&mut self) {
+        self.idle_since = None;
+    }
+
     /// Notes a registration of this id, new or known. An event may have told that the runner is online, before any list did. Then
     /// one list that shows it offline proves nothing either.
     fn register(&mut self, id: RunnerId, list: &ListId, now: Time) {

@@ -497,3 +497,15 @@ fn a_found_runner_is_surely_offline_after_two_lists_over_twenty_seconds() {
     list(&mut r, true, true, at(630));
     assert!(!offline(&r));
 }
+
+#[test]
+fn the_end_of_a_job_begins_the_idle_time_anew_even_if_no_event_told_of_its_start() {
+    let mut r = bound();
+    list(&mut r, true, false, at(20));
+    assert_eq!(r.idle_since(), Some(at(20)));
+    r.job_ended(JobId(1), false, at(300));
+    r.note_presence(at(300));
+    assert_eq!(r.idle_since(), Some(at(300)));
+    r.note_presence(at(360));
+    assert_eq!(r.idle_since(), Some(at(300)), "nothing happened in between");
+}

@@ -34,8 +34,10 @@ impl Runner {
         self.told.job.started(job);
     }
 
-    /// A job on the runner is over. An ephemeral runner ends with its job.
+    /// A job on the runner is over. An ephemeral runner ends with its job. A reusable runner is idle from now on, even if nothing
+    /// told that the job had begun.
     pub(crate) fn job_ended(&mut self, job: JobId, ephemeral: bool, now: Time) {
         self.told.job.ended(job, ephemeral, now);
+        self.github.has_worked();
     }
 }
