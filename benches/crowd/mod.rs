@@ -62,6 +62,7 @@ impl Crowd {
             enterprise: None,
             labels: vec!["self-hosted".into(), self.pool(n)],
             runner: None,
+            runner_id: None,
             conclusion: None,
             queued_at: None,
             started_at: None,

@@ -3,7 +3,7 @@
 //! The webhook server and the queue's direct mode (API Gateway puts the raw payload on SQS) use the same function.
 
 use muster_reconciler::event::JobEvent;
-use muster_reconciler::ids::PoolName;
+use muster_reconciler::ids::{PoolName, RunnerName};
 use muster_reconciler::manifest::Spec;
 use muster_reconciler::matching::{Route, route};
 
@@ -66,6 +66,8 @@ pub fn judge(spec: &Spec, secrets: &Keyring, delivery: &Delivery<'_>) -> Accepta
     let pool = match route {
         Route::Pool(name) => Ok(name),
         Route::Unmatched(why) => Err(why.to_string()),
+        // One of our runners has the job, so the controller must hear of it.
+        Route::Foreign(why) if names_ours(spec, &event) => Err(why.to_string()),
         Route::Foreign(why) => return Acceptance::Ignored(why.to_string()),
     };
     match authorized {
@@ -79,4 +81,47 @@ pub fn judge(spec: &Spec, secrets: &Keyring, delivery: &Delivery<'_>) -> Accepta
         return Acceptance::Unreadable(WireError::TooLong(body.len()).into());
     }
     Acceptance::Queue { message: seal::seal(secrets.current(signer), body), event, pool }
+}
+
+/// Whether the event names a runner whose name has the form of this cluster's names.
+fn names_ours(spec: &Spec, event: &JobEvent) -> bool {
+    event.runner.as_deref().is_some_and(|name| RunnerName::parse_ours(name, spec.controller.cluster()).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_reconciler::ids::Scope;
+    use muster_reconciler::manifest::RunnerPool;
+    use secrecy::SecretString;
+
+    use super::*;
+
+    /// Judges a job of `acme/other` on this runner. The only pool is for `acme/deploy`.
+    fn judged(runner: &str) -> Acceptance {
+        let mut pool = RunnerPool::default();
+        pool.spec.github.app = Some("app".into());
+        pool.spec.github.scope = "org/acme".parse::<Scope>().expect("a scope");
+        pool.spec.github.repositories = vec!["acme/deploy".into()];
+        pool.spec.labels = vec!["self-hosted".into()];
+        let mut spec = Spec { pools: [("linux".into(), pool)].into(), ..Spec::default() };
+        spec.controller.metadata.name = "prod".into();
+        let secret = SecretString::from("s3cret");
+        let body = format!(
+            r#"{{"action":"in_progress","workflow_job":{{"id":1,"run_id":1,"labels":["self-hosted"],"runner_name":"{runner}",
+            "runner_id":7}},"repository":{{"full_name":"acme/other"}},"organization":{{"login":"acme"}}}}"#
+        );
+        let signature = signature::sign(&secret, body.as_bytes());
+        let secrets = Keyring::new([("app".into(), vec![secret])]);
+        let delivery =
+            Delivery { signature: Some(&signature), event: Some("workflow_job"), content_type: None, body: body.as_bytes() };
+        judge(&spec, &secrets, &delivery)
+    }
+
+    #[test]
+    fn a_job_of_another_repository_is_ignored_but_not_on_a_runner_of_ours() {
+        assert!(matches!(judged("somebodys-laptop"), Acceptance::Ignored(_)));
+        let Acceptance::Queue { event, pool, .. } = judged("prod.linux.i-1") else { panic!("{:?}", judged("prod.linux.i-1")) };
+        assert_eq!((event.runner.as_deref(), event.runner_id.map(|id| id.0)), (Some("prod.linux.i-1"), Some(7)));
+        assert!(pool.is_err_and(|why| why.contains("acme/other")));
+    }
 }

@@ -167,6 +167,7 @@ mod tests {
             enterprise: None,
             labels: vec!["self-hosted".into()],
             runner: None,
+            runner_id: None,
             conclusion: None,
             queued_at: None,
             started_at: None,

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use muster_reconciler::event::{JobEvent, JobState};
-use muster_reconciler::ids::{JobId, RunId};
+use muster_reconciler::ids::{JobId, RunId, RunnerId};
 use muster_reconciler::time::Time;
 use serde::Deserialize;
 
@@ -67,6 +67,7 @@ struct PayloadJob<'a> {
     labels: Option<Vec<String>>,
     #[serde(borrow)]
     runner_name: Option<Cow<'a, str>>,
+    runner_id: Option<u64>,
     #[serde(borrow)]
     conclusion: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -142,6 +143,7 @@ fn job(json: &[u8]) -> Result<Heard, PayloadError> {
         // The job waits at GitHub whatever its labels are, so muster must be able to show why.
         labels: wire::fit_labels(job.labels.unwrap_or_default()),
         runner: text(job.runner_name).filter(|_| state != JobState::Queued),
+        runner_id: job.runner_id.map(RunnerId).filter(|_| state != JobState::Queued),
         conclusion: text(job.conclusion),
         queued_at: time(job.created_at.as_deref()),
         // GitHub says of a queued job that it started when it was queued.

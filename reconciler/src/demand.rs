@@ -307,7 +307,10 @@ fn join(known: &mut JobEvent, heard: &JobEvent) -> bool {
     }
     greater(&mut known.state, &heard.state);
     greater(&mut known.run, &heard.run);
-    greater(&mut known.runner, &heard.runner);
+    // The two belong together.
+    if (&heard.runner, heard.runner_id) > (&known.runner, known.runner_id) {
+        (known.runner, known.runner_id) = (heard.runner.clone(), heard.runner_id);
+    }
     greater(&mut known.conclusion, &heard.conclusion);
     greater(&mut known.queued_at, &heard.queued_at);
     greater(&mut known.started_at, &heard.started_at);

@@ -338,6 +338,8 @@ pub struct JobSighting {
     pub state: Option<JobState>,
     /// The name of the runner that took the job.
     pub runner: Option<String>,
+    /// GitHub's id of that runner.
+    pub runner_id: Option<RunnerId>,
     /// The conclusion of the job, such as `success`.
     pub conclusion: Option<String>,
 }

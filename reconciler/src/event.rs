@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{InstanceId, JobId, RunId};
+use crate::ids::{InstanceId, JobId, RunId, RunnerId};
 use crate::time::Time;
 
 /// The state of a job. A job only moves forward in this order, so the greater of two sightings is the newer state.
@@ -61,6 +61,9 @@ pub struct JobEvent {
     /// The name of the runner that took the job. None: no runner has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runner: Option<String>,
+    /// GitHub's id of that runner. Whoever registers a runner chooses its name, but GitHub gives the id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runner_id: Option<RunnerId>,
     /// The conclusion: `success`, `failure`, `cancelled` and so on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conclusion: Option<String>,

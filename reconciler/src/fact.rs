@@ -21,6 +21,11 @@ pub enum Fact {
         /// The waiting time by GitHub's own clock. None: the events did not tell both times.
         true_wait: Option<Duration>,
     },
+    /// A runner has a job of a repository that its pool's manifest does not list.
+    ForeignJob {
+        /// The runner's pool.
+        pool: PoolName,
+    },
     /// A launch was decided.
     LaunchDecided {
         /// The pool that gets the instances.

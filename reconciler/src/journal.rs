@@ -32,6 +32,10 @@ pub enum What {
     JobHeld,
     /// A pool that cannot launch hands a job over to another pool.
     JobHandedOver,
+    /// A runner has a job of a repository that its pool's manifest does not list.
+    ForeignJob,
+    /// An event names one of our runners, and GitHub gives that name's runner another id than ours has.
+    NameTaken,
     /// A job's runner is gone or interrupted, and no event told that the job went well.
     JobLost,
     /// Instances are asked for.
@@ -79,6 +83,8 @@ impl What {
             What::JobCompleted => "job_completed",
             What::JobHeld => "job_held",
             What::JobHandedOver => "job_handed_over",
+            What::ForeignJob => "foreign_job",
+            What::NameTaken => "name_taken",
             What::JobLost => "job_lost",
             What::Launch => "launch",
             What::Launched => "launched",
@@ -106,7 +112,7 @@ impl What {
 
     /// Whether somebody should look at the event.
     pub const fn is_bad(self) -> bool {
-        matches!(self, What::JobLost | What::LaunchFailed | What::BootFailed | What::Failed | What::Interrupted)
+        matches!(self, What::ForeignJob | What::NameTaken | What::JobLost | What::LaunchFailed | What::BootFailed | What::Failed | What::Interrupted)
     }
 }
 
@@ -193,6 +199,7 @@ impl Journal {
                 self.note(at, What::Failed, Whom::pool(pool), EventReason::HasJob);
             }
             Fact::JobStarted { .. }
+            | Fact::ForeignJob { .. }
             | Fact::LaunchDecided { .. }
             | Fact::Launched { .. }
             | Fact::LaunchFailed { .. }

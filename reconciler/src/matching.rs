@@ -43,8 +43,12 @@ pub fn first<'a>(spec: &'a Spec, event: &JobEvent, open: impl Fn(&PoolName) -> b
 
 /// Whether the pool takes the job, if no other one does.
 pub fn takes(pool: &RunnerPool, event: &JobEvent) -> bool {
-    let served = covers(&pool.spec.github.scope, event) && repository_allowed(pool, &event.repo);
-    served && !event.labels.is_empty() && misfit(pool, &event.labels).is_none()
+    admits(pool, event) && !event.labels.is_empty() && misfit(pool, &event.labels).is_none()
+}
+
+/// Whether the pool's manifest admits the job's repository.
+pub fn admits(pool: &RunnerPool, event: &JobEvent) -> bool {
+    covers(&pool.spec.github.scope, event) && repository_allowed(pool, &event.repo)
 }
 
 /// Routes a job that no pool takes.
@@ -110,8 +114,7 @@ impl Routes {
 /// runners.
 /// <https://docs.github.com/en/actions/how-tos/write-workflows/choose-where-workflows-run/choose-the-runner-for-a-job#choosing-runners-in-a-group>
 fn without_labels(spec: &Spec, event: &JobEvent) -> Route {
-    let serves = |pool: &RunnerPool| covers(&pool.spec.github.scope, event) && repository_allowed(pool, &event.repo);
-    if !spec.pools.values().any(serves) {
+    if !spec.pools.values().any(|pool| admits(pool, event)) {
         return Route::Foreign(Foreign::Unserved { repo: event.repo.clone() });
     }
     Route::Unmatched(Unmatched::NoLabels)
@@ -195,6 +198,7 @@ mod tests {
             enterprise: None,
             labels: labels.iter().map(|l| l.to_string()).collect(),
             runner: None,
+            runner_id: None,
             conclusion: None,
             queued_at: None,
             started_at: None,

@@ -4,9 +4,11 @@
 //! no absence. Nothing is ever concluded from a source that was never seen whole.
 
 mod launches;
+mod named;
 mod sweeps;
 
 pub use launches::Pending;
+pub use named::Named;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use std::time::Duration;
 use crate::effect::Source;
 use crate::event::{Ec2Event, Ec2EventKind, JobEvent, JobState};
 use crate::fact::Fact;
-use crate::ids::{AppName, InstanceId, Intent, JobId, ListId, PoolName, RunnerId, RunnerName};
+use crate::ids::{AppName, InstanceId, Intent, JobId, ListId, PoolName, RunnerId};
 use crate::manifest::Spec;
 use crate::past::RunnerPast;
 use crate::runner::{CONSISTENCY_LAG, Phase, Runner, Terms, Tried};
@@ -183,21 +185,12 @@ impl World {
         Some(runner.pool().clone())
     }
 
-    /// Takes in what a job event that told something new says of the runner that the event names. Returns the pool of that
-    /// runner, if the runner is ours.
-    pub fn heard_job(&mut self, spec: &Spec, event: &JobEvent, now: Time) -> Option<PoolName> {
-        let name = RunnerName::parse_ours(event.runner.as_deref()?, spec.controller.cluster())?;
-        // A sender may be allowed to speak of one pool only. A made-up name must not reach a runner of another pool.
-        let known = self.runners.get(&name.instance).map(Runner::pool);
-        if known.is_some_and(|pool| *pool != PoolName::default() && *pool != name.pool) {
-            return None;
-        }
-        let ephemeral = spec.pools.get(&name.pool).is_some_and(|p| p.ephemeral());
-        let late = event.state == JobState::Completed && self.swept(&Source::Instances).is_some();
-        if late && !self.runners.contains_key(&name.instance) {
-            return Some(name.pool);
-        }
-        let runner = self.entry(&name.instance, &name.pool, now);
+    /// Takes in what a job event that told something new says of a runner. The event must be [`Named::Proven`] to speak of the
+    /// runner.
+    pub fn heard_job(&mut self, spec: &Spec, instance: &InstanceId, event: &JobEvent, now: Time) {
+        let Some(runner) = self.runners.get_mut(instance) else { return };
+        let pool = runner.pool().clone();
+        let ephemeral = spec.pools.get(&pool).is_some_and(|p| p.ephemeral());
         let mut lost = false;
         match event.state {
             JobState::Queued => {}
@@ -208,14 +201,13 @@ impl World {
             }
         }
         let first = runner.launched_here() && !runner.has_reached(Stage::Started);
-        self.note_presence(&name.instance, now);
+        self.note_presence(instance, now);
         if first && event.state == JobState::InProgress {
-            self.reached(&name.instance, Stage::Started, now);
+            self.reached(instance, Stage::Started, now);
         }
         if lost {
-            self.facts.push(Fact::JobLost { pool: name.pool.clone(), instance: name.instance, job: event.job });
+            self.facts.push(Fact::JobLost { pool, instance: instance.clone(), job: event.job });
         }
-        Some(name.pool)
     }
 
     /// A job is over, whoever said so. Every runner that runs the job is freed, even if the event named no runner.

@@ -24,6 +24,7 @@ fn heard(scene: &mut Scene, state: JobState, instance: Option<&InstanceId>, conc
         enterprise: None,
         labels: vec!["self-hosted".into(), "linux".into()],
         runner: instance.map(|id| format!("c.linux.{id}")),
+        runner_id: instance.map(|id| scene.id(id)),
         conclusion: conclusion.map(str::to_owned),
         queued_at: None,
         started_at: None,

@@ -52,6 +52,7 @@ impl Scene {
             enterprise: None,
             labels: LABELS.map(str::to_owned).to_vec(),
             runner: Some(format!("c.linux.{id}")),
+            runner_id: Some(self.id(id)),
             conclusion: None,
             queued_at: None,
             started_at: None,

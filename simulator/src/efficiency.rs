@@ -29,7 +29,7 @@ impl Efficiency {
         for job in world.github().jobs().values() {
             let Some(started) = job.started_at else { continue };
             *figures.waits.entry(started.since(job.free_since).as_secs()).or_default() += 1;
-            worked.extend(job.runner.as_deref().and_then(|name| RunnerName::parse_ours(name, cluster)).map(|name| name.instance));
+            worked.extend(job.listed_runner().and_then(|name| RunnerName::parse_ours(name, cluster)).map(|name| name.instance));
         }
         let lives = world.ledger().map(|ledger| ledger.instance_lives(world.cloud())).unwrap_or_default();
         for life in lives {

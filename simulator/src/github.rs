@@ -36,6 +36,9 @@ pub struct TrueGitHub {
     rng: Rng,
 }
 
+/// The ids of runners that are not in the registry are greater than this.
+const STRANGERS: u64 = 1 << 40;
+
 /// What a job asks of its runner: labels, and the repository.
 type RunsOn = (Vec<String>, String);
 
@@ -54,6 +57,8 @@ pub struct TrueJob {
     pub started_at: Option<Time>,
     /// The name of the runner that took the job, which may be a foreign one.
     pub runner: Option<String>,
+    /// GitHub's id of that runner.
+    pub runner_id: Option<RunnerId>,
     /// The id of that runner, if it is in the registry. None for a foreign runner, and after the job's end.
     seat: Option<RunnerId>,
     /// The conclusion, as in a webhook. None: the job is not over.
@@ -64,7 +69,17 @@ pub struct TrueJob {
     pub free_since: Time,
 }
 
+/// Whether a runner of this id is in no list of ours, whatever its name.
+pub(super) fn is_stranger(id: RunnerId) -> bool {
+    id.0 > STRANGERS
+}
+
 impl TrueJob {
+    /// The name of the runner that took the job, if the runner is in one of our lists.
+    pub fn listed_runner(&self) -> Option<&str> {
+        self.runner.as_deref().filter(|_| !self.runner_id.is_some_and(is_stranger))
+    }
+
     /// Whether GitHub says that the job may not start yet.
     pub fn waits(&self) -> bool {
         self.state == JobState::Queued && matches!(self.hold, TrueHold::Said | TrueHold::Untold)
@@ -173,6 +188,7 @@ impl TrueGitHub {
             queued_at: nature.now(),
             started_at: None,
             runner: None,
+            runner_id: None,
             seat: None,
             conclusion: None,
             hold,
@@ -286,7 +302,8 @@ impl TrueGitHub {
         if let Some(job) = self.jobs.get_mut(&id) {
             job.state = JobState::InProgress;
             job.started_at = Some(nature.now());
-            (job.runner, job.seat) = (name, seat);
+            // The ids of foreign runners are far from those of the registry.
+            (job.runner, job.runner_id, job.seat) = (name, Some(seat.unwrap_or(RunnerId(STRANGERS + id.0))), seat);
             nature.after(job.plan.takes, Event::Finish(id, "success"));
         }
         self.tell(id, nature);
@@ -339,6 +356,7 @@ impl TrueGitHub {
             run: job.run,
             state: (!waits).then_some(job.state),
             runner: job.runner.clone(),
+            runner_id: job.runner_id,
             conclusion: job.conclusion.map(str::to_owned),
         })
     }
@@ -356,6 +374,7 @@ pub(super) fn event(id: JobId, job: &TrueJob) -> JobEvent {
         repo: job.plan.repo.clone(),
         labels: job.plan.labels.clone(),
         runner: job.runner.clone(),
+        runner_id: job.runner_id,
         conclusion: job.conclusion.map(str::to_owned),
         queued_at: Some(job.queued_at),
         started_at: job.started_at.filter(|_| job.state > JobState::Queued),

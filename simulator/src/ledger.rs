@@ -131,7 +131,7 @@ impl Ledger {
     /// Every job of the run, in the order of queueing. `router` says for which pool each job counts.
     pub fn job_lives(&self, github: &TrueGitHub, router: &mut Router<'_>) -> Vec<JobLife> {
         let cluster = router.spec.controller.cluster();
-        let instance_of = |job: &TrueJob| Some(RunnerName::parse_ours(job.runner.as_deref()?, cluster)?.instance);
+        let instance_of = |job: &TrueJob| Some(RunnerName::parse_ours(job.listed_runner()?, cluster)?.instance);
         let life = |(id, job): (&JobId, &TrueJob)| JobLife {
             id: *id,
             plan: job.plan.clone(),
@@ -184,6 +184,7 @@ impl<'a> Router<'a> {
                 repo: plan.repo.clone(),
                 labels: plan.labels.clone(),
                 runner: None,
+                runner_id: None,
                 conclusion: None,
                 queued_at: None,
                 started_at: None,

@@ -2,7 +2,7 @@
 
 use muster_reconciler::effect::Configure;
 use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState};
-use muster_reconciler::ids::{InstanceId, JobId, ListId as List, RunnerName};
+use muster_reconciler::ids::{InstanceId, JobId, ListId as List, PoolName, RunnerName};
 use muster_reconciler::manifest::Spec;
 
 use crate::event::Event;
@@ -39,11 +39,21 @@ pub(super) fn settle(spec: &Spec, registry: &mut Registry, rng: &mut Rng, nature
     }
 }
 
-/// The name of the foreign runner that takes a job.
-pub(super) fn thief(ours: &str, job: JobId) -> String {
-    match job.0 % 3 {
+/// The name of the foreign runner that takes a job. Whoever registers a runner chooses its name, which may be one of ours: of no
+/// instance, or of one that there is.
+pub(super) fn thief(spec: &Spec, registry: &Registry, job: JobId) -> String {
+    let ours = spec.controller.cluster();
+    let chosen = usize::try_from(job.0 / 5).unwrap_or_default();
+    let pool = spec.pools.keys().nth(chosen % spec.pools.len().max(1)).map_or("theirs", PoolName::as_str);
+    let registered = registry.all().values().map(|row| &row.name).filter(|name| name.cluster == ours);
+    match job.0 % 5 {
         0 => "somebodys-laptop".into(),
         1 => format!("{}.theirs.i-0000f{:012x}", other_cluster(ours), job.0 % 5),
+        2 => format!("{ours}.{pool}.i-0000e{:012x}", job.0),
+        3 => {
+            let names: Vec<_> = registered.collect();
+            names.get(chosen % names.len().max(1)).map_or_else(|| "somebodys-laptop".into(), ToString::to_string)
+        }
         _ => format!("{ours}.theirs.and.more"),
     }
 }

@@ -81,6 +81,7 @@ fn job() -> Input {
         enterprise: None,
         labels: vec!["self-hosted".into()],
         runner: None,
+        runner_id: None,
         conclusion: None,
         queued_at: None,
         started_at: None,

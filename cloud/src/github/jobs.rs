@@ -5,7 +5,7 @@ use http::Method;
 use muster_reconciler::effect::{JobSighting, Outcome};
 use muster_reconciler::event::JobState;
 use muster_reconciler::failure::{Failure, FailureKind};
-use muster_reconciler::ids::{AppName, JobId, RunId, Scope};
+use muster_reconciler::ids::{AppName, JobId, RunId, RunnerId, Scope};
 use serde::Deserialize;
 
 use super::{ApiCall, GitHub};
@@ -15,6 +15,7 @@ struct JobAnswer {
     run_id: u64,
     status: String,
     runner_name: Option<String>,
+    runner_id: Option<u64>,
     conclusion: Option<String>,
 }
 
@@ -47,7 +48,7 @@ impl GitHub {
             // `waiting`, `pending` or `requested`: GitHub holds the job back.
             _ => None,
         };
-        Ok(JobSighting { job, run: RunId(found.run_id), state, runner: found.runner_name, conclusion: found.conclusion })
+        Ok(JobSighting { job, run: RunId(found.run_id), state, runner: found.runner_name, runner_id: found.runner_id.map(RunnerId), conclusion: found.conclusion })
     }
 }
 
@@ -63,7 +64,7 @@ mod tests {
         let fake = Fake::start(|ask| match ask.path.as_str() {
             "/repos/acme/app/actions/jobs/1" => reply(
                 200,
-                json!({"id": 1, "run_id": 9, "status": "completed", "runner_name": "prod.linux.i-1", "conclusion": "success"}),
+                json!({"id": 1, "run_id": 9, "status": "completed", "runner_name": "prod.linux.i-1", "runner_id": 7, "conclusion": "success"}),
             ),
             "/repos/acme/app/actions/jobs/2" => {
                 reply(200, json!({"id": 2, "run_id": 9, "status": "queued", "runner_name": null, "conclusion": null}))
@@ -76,7 +77,8 @@ mod tests {
         let (app, github) = ("main".into(), fake.github());
         let sighting = |job, state, runner: Option<&str>, conclusion: Option<&str>| {
             let (runner, conclusion) = (runner.map(str::to_owned), conclusion.map(str::to_owned));
-            Outcome::Job(JobSighting { job: JobId(job), run: RunId(9), state, runner, conclusion })
+            let runner_id = runner.as_ref().map(|_| RunnerId(7));
+            Outcome::Job(JobSighting { job: JobId(job), run: RunId(9), state, runner, runner_id, conclusion })
         };
         let done = sighting(1, Some(JobState::Completed), Some("prod.linux.i-1"), Some("success"));
         assert_eq!(github.get(&app, "acme/app", JobId(1)).await, done);

@@ -78,6 +78,7 @@ impl Metrics {
                     self.all.queue_to_start.with_label_values(&[pool]).observe(wait.as_secs_f64());
                 }
             }
+            Fact::ForeignJob { pool } => self.all.foreign_jobs.with_label_values(&[pool.as_str()]).inc(),
             Fact::LaunchDecided { pool, after } => {
                 if let Some(after) = after {
                     self.all.launch_decision.with_label_values(&[pool.as_str()]).observe(after.as_secs_f64());
@@ -313,6 +314,7 @@ impl Metrics {
             self.all.end_reasons.with_label_values(&[pool, why]);
         }
         self.all.jobs_lost.with_label_values(&[pool]);
+        self.all.foreign_jobs.with_label_values(&[pool]);
         self.all.job_queue.with_label_values(&[pool]);
         self.all.queue_to_start.with_label_values(&[pool]);
     }

@@ -90,6 +90,8 @@ metrics! {
         "Runners that never came online: overdue (past bootDeadline), ended (by themselves) or ended_by_ec2 (EC2 gave a reason).";
     interruptions: counters "muster_interruptions_total" ["pool", "busy"] =
         "Instances that spot took back; busy says whether the runner may have had a job.";
+    foreign_jobs: counters "muster_foreign_jobs_total" ["pool"] =
+        "Jobs of repositories that the pool does not list, on the pool's runners: the pool's runner group admits more than the pool.";
     jobs_lost: counters "muster_jobs_lost_total" ["pool"] =
         "Jobs whose instance was interrupted before they ended well, or was gone before any event told of their end.";
     drains: counters "muster_drains_total" ["pool", "outcome"] =

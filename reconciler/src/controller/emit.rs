@@ -17,7 +17,7 @@ use crate::plan::{Plan, PlannedLaunch, Step};
 use crate::reason::{Backoff, Blocked, BootFailure, CallReason, EventReason, LaunchReason, Reason, StepReason};
 use crate::runner::{Act, Configured, Phase, Registration, Runner, Tried};
 use crate::time::Time;
-use crate::world::Stillborn;
+use crate::world::{Named, Stillborn};
 
 /// GitHub is asked about a job this long after muster first heard of it, because a boot should take less. Each further question
 /// waits twice as long, up to [`CHECK_LONGEST`].
@@ -401,14 +401,16 @@ impl Controller {
             JobState::Queued => old || job.waits() || job.doubt.is_some(),
             // Our runner is gone, or it has this job and GitHub no longer shows it busy. The event of the job's end may be lost.
             JobState::InProgress => {
-                let runner = job.event.runner.as_deref().and_then(|n| RunnerName::parse_ours(n, self.spec.controller.cluster()));
-                let still = |n: RunnerName| {
-                    self.world.runners().get(&n.instance).is_some_and(|r| {
+                let gone = match self.world.named(self.spec.controller.cluster(), &job.event) {
+                    Named::NotOurs | Named::Impostor(..) => false,
+                    Named::Unknown => true,
+                    Named::Unproven(_, r) => r.gone_at().is_some(),
+                    Named::Proven(_, r) => {
                         let busy = r.registration().is_some_and(Registration::is_busy);
-                        r.gone_at().is_none() && (busy || !r.job().runs(job.event.job))
-                    })
+                        r.gone_at().is_some() || (!busy && r.job().runs(job.event.job))
+                    }
                 };
-                old && runner.is_some_and(|n| !still(n))
+                old && gone
             }
             JobState::Completed => false,
         }

@@ -70,7 +70,7 @@ impl Controller {
             let row = r.registration().filter(|row| row.last_shown_in_use());
             let seen = row.and_then(|row| self.world.swept(&Source::Runners(row.list().clone())));
             let long = r.idle_since().zip(seen).is_some_and(|(since, seen)| seen.since(since) >= SAT_IDLE);
-            if phase == Phase::Idle && long && r.supplies(self.spec.pools.get(r.pool()), phase) {
+            if phase == Phase::Idle && !r.is_only_named(now) && long && r.supplies(self.spec.pools.get(r.pool()), phase) {
                 idle.entry(r.pool().clone()).or_default().push(id.clone());
             }
         }

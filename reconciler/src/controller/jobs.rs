@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use super::{Controller, DEBOUNCE_MAX, EXTEND_BEFORE, FULL_BATCH, VISIBILITY_S};
 use crate::demand::{Demand, Folded, Job};
-use crate::effect::{Action, JobMessage, MessageOp};
+use crate::effect::{Action, JobMessage, MessageOp, Source};
 use crate::event::{JobEvent, JobState};
 use crate::fact::Fact;
-use crate::ids::{MessageId, RunnerName};
+use crate::ids::{InstanceId, MessageId, PoolName};
 use crate::journal::{What, Whom};
+use crate::matching;
 use crate::past::{End, JobPast, RunnerPast};
 use crate::reason::{CallReason, EventReason, HoldReason};
 use crate::time::Time;
+use crate::world::Named;
 
 impl Controller {
     pub(super) fn take_messages(&mut self, messages: &[JobMessage], now: Time) {
@@ -54,13 +56,7 @@ impl Controller {
                 let pool = folded.pools.iter().next().cloned();
                 self.facts.push(Fact::JobStarted { pool, waited: now.since(first_seen), true_wait: folded.true_wait });
             }
-            let spec = self.spec.clone();
-            if let Some(pool) = self.world.heard_job(&spec, event, now) {
-                self.mark(&pool, now);
-            }
-            if event.state == JobState::Completed {
-                self.world.job_over(&spec, event.job, now);
-            }
+            self.tell_runner(event, &mut folded, now);
         }
         if event.waiting && !was_held && held(&self.demand) {
             let whom = Whom { pool: folded.pools.iter().next().cloned(), job: Some(event.job), instance: None };
@@ -76,17 +72,68 @@ impl Controller {
         folded
     }
 
+    /// Tells a runner of its job, if the event proves that it speaks of the runner.
+    fn tell_runner(&mut self, event: &JobEvent, folded: &mut Folded, now: Time) {
+        let spec = self.spec.clone();
+        match self.world.named(spec.controller.cluster(), event) {
+            Named::NotOurs | Named::Unknown => {}
+            // The next list tells the registration's id, and whether the runner has a job.
+            Named::Unproven(_, runner) => {
+                if let Some(list) = runner.list().cloned() {
+                    self.hurry(&Source::Runners(list), now);
+                }
+            }
+            Named::Proven(id, runner) => {
+                let (id, pool) = (id.clone(), runner.pool().clone());
+                self.world.heard_job(&spec, &id, event, now);
+                self.mark(&pool, now);
+                self.note_if_uninvited(&pool, &id, event, folded, now);
+            }
+            Named::Impostor(id, runner) => {
+                let whom = Whom { job: Some(event.job), ..Whom::runner(runner.pool(), id) };
+                let list = runner.list().cloned();
+                self.journal.note(now, What::NameTaken, whom, EventReason::NameTaken { id: event.runner_id });
+                if let Some(list) = list {
+                    self.hurry(&Source::Runners(list), now);
+                }
+            }
+        }
+        if event.state == JobState::Completed {
+            self.world.job_over(&spec, event.job, now);
+        }
+    }
+
+    /// Notes a job that runs on a pool whose manifest does not list the job's repository. GitHub gives a runner to every repository
+    /// that the runner's group admits.
+    fn note_if_uninvited(&mut self, pool: &PoolName, id: &InstanceId, event: &JobEvent, folded: &mut Folded, now: Time) {
+        let Some(manifest) = self.spec.pools.get(pool).filter(|manifest| !matching::admits(manifest, event)) else { return };
+        let group = manifest.spec.github.runner_group.clone();
+        let job = folded.ended.as_deref_mut().or_else(|| self.demand.job_mut(event.job));
+        // The start and the end of a job tell of one foreign job.
+        if job.is_some_and(|job| !std::mem::replace(&mut job.uninvited, true)) {
+            let whom = Whom { job: Some(event.job), ..Whom::runner(pool, id) };
+            self.journal.note(now, What::ForeignJob, whom, EventReason::Uninvited { repo: event.repo.clone(), group });
+            self.facts.push(Fact::ForeignJob { pool: pool.clone() });
+        }
+    }
+
     /// Tells the story of a job that is over. A job has no story here if it was not known before and ran on no runner of ours.
     pub(super) fn tell_past(&mut self, job: Job, known: bool, end: Option<End>, now: Time) {
-        let cluster = self.spec.controller.cluster();
-        let ours = job.event.runner.as_deref().and_then(|name| RunnerName::parse_ours(name, cluster));
-        let pool = job.pool().cloned().or_else(|| ours.as_ref().map(|name| name.pool.clone()));
-        if pool.is_none() || (!known && ours.is_none()) {
+        let named = self.world.named(self.spec.controller.cluster(), &job.event);
+        let ours = matches!(named, Named::Unknown | Named::Unproven(..) | Named::Proven(..));
+        let named_pool = || match named {
+            Named::Unproven(_, runner) | Named::Proven(_, runner) => Some(runner.pool().clone()),
+            Named::NotOurs | Named::Unknown | Named::Impostor(..) => None,
+        };
+        let pool = job.pool().cloned().or_else(named_pool);
+        if pool.is_none() || (!known && !ours) {
             return;
         }
         let lost = job.lost_runner.is_some();
-        let seen = |name: RunnerName| Some(RunnerPast::of(&name.instance, self.world.runners().get(&name.instance)?));
-        let taken_by = job.lost_runner.or_else(|| ours.and_then(seen));
+        let taken_by = job.lost_runner.or_else(|| match named {
+            Named::Proven(id, runner) => Some(RunnerPast::of(id, runner)),
+            _ => None,
+        });
         let app = pool.as_ref().and_then(|name| self.spec.pools.get(name)).map(|p| p.list_id().app);
         let past = JobPast {
             pool,
@@ -102,9 +149,12 @@ impl Controller {
     }
 
     fn note_job(&mut self, event: &JobEvent, folded: &Folded, now: Time) {
-        let ours = event.runner.as_deref().and_then(|name| RunnerName::parse_ours(name, self.spec.controller.cluster()));
-        let pool = folded.pools.iter().next().cloned().or(ours.as_ref().map(|name| name.pool.clone()));
-        let whom = Whom { pool, job: Some(event.job), instance: ours.map(|name| name.instance) };
+        let ours = match self.world.named(self.spec.controller.cluster(), event) {
+            Named::Unproven(id, runner) | Named::Proven(id, runner) => Some((id.clone(), runner.pool().clone())),
+            Named::NotOurs | Named::Unknown | Named::Impostor(..) => None,
+        };
+        let (instance, runs_for) = ours.unzip();
+        let whom = Whom { pool: folded.pools.iter().next().cloned().or(runs_for), job: Some(event.job), instance };
         let (what, why) = match event.state {
             JobState::Queued => (What::JobQueued, EventReason::Asks { repo: event.repo.clone(), labels: event.labels.clone() }),
             JobState::InProgress => (What::JobStarted, EventReason::Taken { runner: event.runner.clone() }),

@@ -340,7 +340,7 @@ impl Controller {
         let known = job.event.clone();
         let pool = job.pool().cloned();
         match outcome {
-            Outcome::Job(JobSighting { state, run, runner, conclusion, .. }) => match state {
+            Outcome::Job(JobSighting { state, run, runner, runner_id, conclusion, .. }) => match state {
                 Some(JobState::Queued) if news => self.demand.say_queued(id, now),
                 None if news => {
                     if !waited {
@@ -350,7 +350,7 @@ impl Controller {
                     self.demand.say_waiting(id, now);
                 }
                 Some(JobState::Queued) | None => {}
-                Some(state) => self.fold_answer(JobEvent { state, run, runner, conclusion, ..known }, now),
+                Some(state) => self.fold_answer(JobEvent { state, run, runner, runner_id, conclusion, ..known }, now),
             },
             // NotFound is no answer, because the App may have no access to the repository. A job that is gone is put on hold, or
             // expires.

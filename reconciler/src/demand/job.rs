@@ -39,6 +39,8 @@ pub struct Job {
     pub started: Option<Time>,
     /// What the job's runner was, if the runner is already forgotten. Only the job's trace needs this; no decision does.
     pub lost_runner: Option<RunnerPast>,
+    /// Whether muster has told that the pool of the job's runner does not list the job's repository.
+    pub uninvited: bool,
     /// The messages that stand for the job, all held by this process. Empty once the job has left the queue.
     pub messages: BTreeSet<MessageId>,
     /// The pool that takes the job, or why none does.
@@ -126,6 +128,7 @@ impl Job {
             since: now,
             started: None,
             lost_runner: None,
+            uninvited: false,
             messages: BTreeSet::new(),
             route,
             handed_over: false,

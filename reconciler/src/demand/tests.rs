@@ -1,4 +1,5 @@
 use super::*;
+use crate::ids::RunnerId;
 use proptest::prelude::*;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -14,6 +15,7 @@ fn event(job: u64, state: JobState) -> JobEvent {
         enterprise: None,
         labels: vec!["self-hosted".into()],
         runner: (state > JobState::Queued).then(|| format!("c.p.i-{job}")),
+        runner_id: (state > JobState::Queued).then_some(RunnerId(job)),
         conclusion: (state == JobState::Completed).then(|| "success".into()),
         queued_at: None,
         started_at: None,

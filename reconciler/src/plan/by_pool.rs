@@ -30,6 +30,10 @@ impl<'a> RunnersByPool<'a> {
             if of_pool.is_none() && !waits {
                 continue;
             }
+            // A name alone takes no room and is given nothing to do.
+            if r.is_only_named(now) {
+                continue;
+            }
             let phase = r.phase(view.spec.boot_deadline(r.pool()), now);
             if waits && matches!(phase, Phase::Launching | Phase::Booting) {
                 by_pool.unconfigured.0.entry(r.pool().clone()).or_default()[usize::from(r.last_error().is_some())] += 1;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{BootFailure, HandOver, HoldReason, LaunchFailure, LaunchReason, StepReason, instances, seconds, text, words};
-use crate::ids::PoolName;
+use crate::ids::{PoolName, RunnerId};
 use crate::labels::listed;
 use crate::market::Market;
 use crate::stage::Stage;
@@ -47,6 +47,18 @@ pub enum EventReason {
         why: HandOver,
         /// The pool that takes the job.
         to: PoolName,
+    },
+    /// The job's repository is not among those of the runner's pool.
+    Uninvited {
+        /// `OWNER/NAME`.
+        repo: String,
+        /// The runner group of the pool.
+        group: String,
+    },
+    /// An event names one of our runners, with another id than the runner has at GitHub.
+    NameTaken {
+        /// The id in the event.
+        id: Option<RunnerId>,
     },
     /// The job's runner is gone, and no event told that the job went well.
     Lost,
@@ -144,6 +156,8 @@ words! { EventReason {
     Over => "over",
     Held => "held",
     HandedOver => "handed_over",
+    Uninvited => "uninvited",
+    NameTaken => "name_taken",
     Lost => "lost",
     Wanted => "wanted",
     Given => "given",
@@ -171,6 +185,19 @@ impl fmt::Display for EventReason {
             EventReason::Over { conclusion: None } => f.write_str("it has left the queue"),
             EventReason::Held { why } => write!(f, "held by GitHub: {why}"),
             EventReason::HandedOver { why, to } => write!(f, "its pool {why}, so pool {to} takes it"),
+            EventReason::Uninvited { repo, group } => write!(
+                f,
+                "{repo} is not among the repositories of this pool, and GitHub gave its job to the pool's runner: runner group {group} \
+                 admits the repository; give the pool a group of its own with selected repositories"
+            ),
+            EventReason::NameTaken { id } => {
+                let id = id.map_or_else(String::new, |id| format!(" {id}"));
+                write!(
+                    f,
+                    "the event names this runner, with the id{id}, which is not the runner's id at GitHub: muster believes only what \
+                     GitHub's list says of the runner; find out who registers runners with this name"
+                )
+            }
             EventReason::Lost => f.write_str("its runner is gone, and no event told that the job went well"),
             EventReason::Wanted { count, market, why } => write!(f, "{}: {why}", instances(*count, "", *market)),
             EventReason::Given { instance_type, market } => write!(f, "{instance_type} ({})", market.as_str()),

@@ -146,6 +146,8 @@ fn events() -> Vec<EventReason> {
         Over { conclusion: None },
         Held { why: HoldReason::LeftQueued },
         HandedOver { why: HandOver::Full, to: "linux".into() },
+        Uninvited { repo: "acme/other".into(), group: "Default".into() },
+        NameTaken { id: None },
         Lost,
         Wanted { count: 1, market, why: LaunchReason::Unanswered },
         Given { instance_type: "m7i.large".into(), market },

@@ -167,6 +167,12 @@ impl Runner {
         self.ec2.ending_since()
     }
 
+    /// Whether nothing but a name in GitHub's list, an event or a secret speaks of the runner: EC2 has not shown the instance, and
+    /// this process did not launch it. Whoever may register a runner can choose such a name.
+    pub fn is_only_named(&self, now: Time) -> bool {
+        self.ec2_evidence(now) == Ec2State::Unseen
+    }
+
     pub(super) fn ec2_evidence(&self, now: Time) -> Ec2State {
         match self.instance() {
             Some(i) if i.state == InstanceState::Terminated => Ec2State::Ended,

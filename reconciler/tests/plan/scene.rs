@@ -72,6 +72,7 @@ pub fn event(job: u64, state: JobState, runner: Option<u64>) -> JobEvent {
         enterprise: None,
         labels: vec!["self-hosted".into()],
         runner: runner.filter(|_| state > JobState::Queued).map(|id| name(id).to_string()),
+        runner_id: runner.filter(|_| state > JobState::Queued).map(RunnerId),
         conclusion: None,
         queued_at: None,
         started_at: None,
@@ -153,8 +154,8 @@ pub fn planned_through(gate: &Gate, scene: &PlanScene, turn: usize) -> (Spec, Pl
     for (job, state, runner) in jobs {
         let event = event(job, state, runner);
         let folded = demand.fold(&spec, &event, Some((MessageId(job), 1)), START);
-        if folded.advanced {
-            world.heard_job(&spec, &event, START);
+        if let Some(id) = runner.filter(|_| folded.advanced) {
+            world.heard_job(&spec, &name(id).instance, &event, START);
         }
     }
     let now = START + Duration::from_secs(scene.later);

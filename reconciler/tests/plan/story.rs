@@ -71,7 +71,7 @@ impl Story {
     pub fn hear(&mut self, job: u64, state: JobState) {
         let event = event(job, state, Some(1));
         if self.demand.fold(&self.spec, &event, None, self.now).advanced {
-            self.world.heard_job(&self.spec, &event, self.now);
+            self.world.heard_job(&self.spec, &name(1).instance, &event, self.now);
         }
     }
 

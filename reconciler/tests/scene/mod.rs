@@ -145,7 +145,7 @@ impl Scene {
     pub fn start(&mut self, job: u64, instance: &InstanceId) {
         let mut begun = message(job, JobState::InProgress, &["self-hosted"]);
         let name = RunnerName { cluster: "c".into(), pool: self.runners[instance].pool.clone(), instance: instance.clone() };
-        begun.event.runner = Some(name.to_string());
+        (begun.event.runner, begun.event.runner_id) = (Some(name.to_string()), Some(self.id(instance)));
         self.runners.get_mut(instance).unwrap().seat = Some((true, true));
         self.feed(Input::Messages(vec![begun]));
     }
@@ -161,7 +161,8 @@ impl Scene {
     pub fn finish(&mut self, job: u64, instance: &InstanceId) {
         let mut over = message(job, JobState::Completed, &["self-hosted"]);
         let name = RunnerName { cluster: "c".into(), pool: self.runners[instance].pool.clone(), instance: instance.clone() };
-        (over.event.runner, over.event.conclusion) = (Some(name.to_string()), Some("success".into()));
+        (over.event.runner, over.event.runner_id) = (Some(name.to_string()), Some(self.id(instance)));
+        over.event.conclusion = Some("success".into());
         self.feed(Input::Messages(vec![over]));
     }
 
@@ -228,8 +229,8 @@ impl Scene {
             }
             Action::CheckJob { job, .. } => match self.job_states.get(&job.0) {
                 Some(state) => {
-                    let (runner, conclusion) = (None, None);
-                    Outcome::Job(JobSighting { job: *job, run: RunId(job.0), state: *state, runner, conclusion })
+                    let (runner, runner_id, conclusion) = (None, None, None);
+                    Outcome::Job(JobSighting { job: *job, run: RunId(job.0), state: *state, runner, runner_id, conclusion })
                 }
                 None => Outcome::Failed(Failure::new(FailureKind::NotFound, "404")),
             },
@@ -312,6 +313,7 @@ pub fn message(job: u64, state: JobState, labels: &[&str]) -> JobMessage {
         enterprise: None,
         labels: labels.iter().map(|l| (*l).to_owned()).collect(),
         runner: None,
+        runner_id: None,
         conclusion: None,
         queued_at: None,
         started_at: None,

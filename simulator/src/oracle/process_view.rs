@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use muster_reconciler::effect::{Action, Effect, Input, JobMessage, Outcome, Resource, Source, Swept};
 use muster_reconciler::event::JobState;
-use muster_reconciler::ids::{EffectId, InstanceId, JobId, ListId as List, MessageId, Payer, RunnerName};
+use muster_reconciler::ids::{EffectId, InstanceId, JobId, ListId as List, MessageId, Payer, RunnerId, RunnerName};
 use muster_reconciler::manifest::Limits;
 use muster_reconciler::reason::{Reason, StepReason};
 use muster_reconciler::time::{Time, human};
@@ -16,6 +16,7 @@ use super::retry::Retries;
 use super::{Invariant, Oracle, Truth};
 use crate::capacity::TokenBucket;
 use crate::faults::Fault;
+use crate::github::is_stranger;
 use crate::request::{Request, api, counts_against};
 
 /// Works: how old the newest list may be on which muster acts, and a minute more.
@@ -91,7 +92,7 @@ impl ProcessView {
                     if self.messages.insert(*id) && event.state == JobState::Queued {
                         self.words.insert(event.job, Word { waits: event.waiting, at: now, asked: None });
                     }
-                    self.hear_job(event.job, event.state, event.runner.as_deref(), cluster);
+                    self.hear_job(event.job, event.state, (event.runner.as_deref(), event.runner_id), cluster);
                 }
             }
             Input::GitHubLimit(limit) if limit.remaining == 0 => {
@@ -115,7 +116,7 @@ impl ProcessView {
                             self.words.insert(j.job, Word { waits: j.state.is_none(), at: now, asked: None });
                         }
                         if let Some(state) = j.state {
-                            self.hear_job(j.job, state, j.runner.as_deref(), cluster);
+                            self.hear_job(j.job, state, (j.runner.as_deref(), j.runner_id), cluster);
                         }
                     }
                     (Outcome::Swept(swept), Some(source)) => {
@@ -135,7 +136,9 @@ impl ProcessView {
         }
     }
 
-    fn hear_job(&mut self, job: JobId, state: JobState, runner: Option<&str>, cluster: &str) {
+    fn hear_job(&mut self, job: JobId, state: JobState, (runner, id): (Option<&str>, Option<RunnerId>), cluster: &str) {
+        // A name proves nothing.
+        let runner = runner.filter(|_| !id.is_some_and(is_stranger));
         let Some(name) = runner.and_then(|name| RunnerName::parse_ours(name, cluster)) else { return };
         match state {
             JobState::Queued => {}
