@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::effect::Source;
 use crate::event::{Ec2Event, Ec2EventKind, JobEvent, JobState};
 use crate::fact::Fact;
-use crate::ids::{AppName, InstanceId, Intent, JobId, ListId, PoolName, RunnerId};
+use crate::ids::{AppName, InstanceId, Intent, JobId, ListId, PoolName, RunnerId, RunnerName};
 use crate::manifest::Spec;
 use crate::past::RunnerPast;
 use crate::runner::{CONSISTENCY_LAG, Phase, Runner, Terms, Tried};
@@ -185,10 +185,12 @@ impl World {
         Some(runner.pool().clone())
     }
 
-    /// Takes in what a job event that told something new says of a runner. The event must be [`Named::Proven`] to speak of the
-    /// runner.
+    /// Takes in what a job event that told something new says of a runner. [`World::named`] says which runner that is.
     pub fn heard_job(&mut self, spec: &Spec, instance: &InstanceId, event: &JobEvent, now: Time) {
         let Some(runner) = self.runners.get_mut(instance) else { return };
+        if let Some(id) = event.runner_id {
+            runner.named_with(id);
+        }
         let pool = runner.pool().clone();
         let ephemeral = spec.pools.get(&pool).is_some_and(|p| p.ephemeral());
         let mut lost = false;
@@ -208,6 +210,11 @@ impl World {
         if lost {
             self.facts.push(Fact::JobLost { pool, instance: instance.clone(), job: event.job });
         }
+    }
+
+    /// An event names a runner before the first sweep of EC2. EC2 will show its instance, or the name is forgotten.
+    pub fn expect(&mut self, name: &RunnerName, now: Time) {
+        self.entry(&name.instance, &name.pool, now);
     }
 
     /// A job is over, whoever said so. Every runner that runs the job is freed, even if the event named no runner.

@@ -4,7 +4,7 @@
 use muster_reconciler::effect::{Input, JobMessage};
 use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState, JobEvent, JobState};
 use muster_reconciler::fact::Fact;
-use muster_reconciler::ids::{InstanceId, JobId, MessageId, RunId};
+use muster_reconciler::ids::{InstanceId, JobId, MessageId, RunId, RunnerId};
 use muster_reconciler::past::{End, JobPast};
 use muster_reconciler::stage::Stage;
 
@@ -24,7 +24,7 @@ fn heard(scene: &mut Scene, state: JobState, instance: Option<&InstanceId>, conc
         enterprise: None,
         labels: vec!["self-hosted".into(), "linux".into()],
         runner: instance.map(|id| format!("c.linux.{id}")),
-        runner_id: instance.map(|id| scene.id(id)),
+        runner_id: instance.map(|id| if scene.runners.contains_key(id) { scene.id(id) } else { RunnerId(7) }),
         conclusion: conclusion.map(str::to_owned),
         queued_at: None,
         started_at: None,

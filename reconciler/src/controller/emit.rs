@@ -403,7 +403,7 @@ impl Controller {
             JobState::InProgress => {
                 let gone = match self.world.named(self.spec.controller.cluster(), &job.event) {
                     Named::NotOurs | Named::Impostor(..) => false,
-                    Named::Unknown => true,
+                    Named::Unknown(_) => true,
                     Named::Unproven(_, r) => r.gone_at().is_some(),
                     Named::Proven(_, r) => {
                         let busy = r.registration().is_some_and(Registration::is_busy);

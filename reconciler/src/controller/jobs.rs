@@ -76,10 +76,20 @@ impl Controller {
     fn tell_runner(&mut self, event: &JobEvent, folded: &mut Folded, now: Time) {
         let spec = self.spec.clone();
         match self.world.named(spec.controller.cluster(), event) {
-            Named::NotOurs | Named::Unknown => {}
-            // The next list tells the registration's id, and whether the runner has a job.
-            Named::Unproven(_, runner) => {
-                if let Some(list) = runner.list().cloned() {
+            Named::NotOurs => {}
+            Named::Unknown(name) => {
+                // A predecessor's runner may have a job before EC2 was swept.
+                if self.world.swept(&Source::Instances).is_none() {
+                    self.world.expect(&name, now);
+                    self.world.heard_job(&spec, &name.instance, event, now);
+                }
+            }
+            Named::Unproven(id, runner) => {
+                let (id, pool, list) = (id.clone(), runner.pool().clone(), runner.list().cloned());
+                self.world.heard_job(&spec, &id, event, now);
+                self.mark(&pool, now);
+                // The next list tells the registration's id, and whether the runner has a job.
+                if let Some(list) = list {
                     self.hurry(&Source::Runners(list), now);
                 }
             }
@@ -120,10 +130,10 @@ impl Controller {
     /// Tells the story of a job that is over. A job has no story here if it was not known before and ran on no runner of ours.
     pub(super) fn tell_past(&mut self, job: Job, known: bool, end: Option<End>, now: Time) {
         let named = self.world.named(self.spec.controller.cluster(), &job.event);
-        let ours = matches!(named, Named::Unknown | Named::Unproven(..) | Named::Proven(..));
+        let ours = matches!(named, Named::Unknown(_) | Named::Unproven(..) | Named::Proven(..));
         let named_pool = || match named {
             Named::Unproven(_, runner) | Named::Proven(_, runner) => Some(runner.pool().clone()),
-            Named::NotOurs | Named::Unknown | Named::Impostor(..) => None,
+            Named::NotOurs | Named::Unknown(_) | Named::Impostor(..) => None,
         };
         let pool = job.pool().cloned().or_else(named_pool);
         if pool.is_none() || (!known && !ours) {
@@ -151,7 +161,7 @@ impl Controller {
     fn note_job(&mut self, event: &JobEvent, folded: &Folded, now: Time) {
         let ours = match self.world.named(self.spec.controller.cluster(), event) {
             Named::Unproven(id, runner) | Named::Proven(id, runner) => Some((id.clone(), runner.pool().clone())),
-            Named::NotOurs | Named::Unknown | Named::Impostor(..) => None,
+            Named::NotOurs | Named::Unknown(_) | Named::Impostor(..) => None,
         };
         let (instance, runs_for) = ours.unzip();
         let whom = Whom { pool: folded.pools.iter().next().cloned().or(runs_for), job: Some(event.job), instance };

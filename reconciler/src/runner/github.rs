@@ -300,6 +300,7 @@ impl Runner {
         self.configuration.ready(now);
         if let Some(id) = registration {
             self.github.register(id, &terms.list_id, now);
+            self.told.registered_as(id);
         }
         self.github.terms = Some(Arc::clone(terms));
     }
@@ -309,6 +310,7 @@ impl Runner {
     /// Decision 0010, row 29.
     pub(crate) fn shown_by_list(&mut self, list: &ListId, s: &RunnerSighting, now: Time) {
         self.github.register(s.id, list, now);
+        self.told.registered_as(s.id);
         self.configuration.seen();
         self.github.labels_shown(list, &s.labels);
         // This process may have registered a found runner again. Its row is then our own, and proves nothing until the runner is

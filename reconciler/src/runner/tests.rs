@@ -509,3 +509,17 @@ fn the_end_of_a_job_begins_the_idle_time_anew_even_if_no_event_told_of_its_start
     r.note_presence(at(360));
     assert_eq!(r.idle_since(), Some(at(300)), "nothing happened in between");
 }
+
+#[test]
+fn what_events_told_of_another_registration_with_the_same_name_does_not_count() {
+    let mut r = bound();
+    r.named_with(RunnerId(9));
+    r.job_started(JobId(1));
+    assert!(r.may_have_job(), "muster does not know better yet");
+    list(&mut r, true, false, at(20));
+    assert!(r.job().is_none(), "the list shows the id 1");
+    r.named_with(RunnerId(1));
+    r.job_started(JobId(2));
+    list(&mut r, true, false, at(40));
+    assert!(r.job().runs(JobId(2)));
+}

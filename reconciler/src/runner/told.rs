@@ -1,17 +1,34 @@
 //! What events told of a runner: its jobs, and that spot takes it back.
 
 use super::{JobEvidence, Runner};
-use crate::ids::JobId;
+use crate::ids::{JobId, RunnerId};
 use crate::time::Time;
 
 /// What events told of a runner.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Told {
     job: JobEvidence,
+    /// GitHub's id of the runner, as the events of these jobs say.
+    id: Option<RunnerId>,
     interrupted_at: Option<Time>,
 }
 
+impl Told {
+    /// The registration of the runner has this id. What events told of another registration with the same name does not count.
+    pub(super) fn registered_as(&mut self, id: RunnerId) {
+        if self.id.is_some_and(|told| told != id) {
+            self.job = JobEvidence::default();
+        }
+        self.id = Some(id);
+    }
+}
+
 impl Runner {
+    /// An event that names the runner gives it this id. Muster may not know the registration yet.
+    pub(crate) fn named_with(&mut self, id: RunnerId) {
+        self.told.registered_as(id);
+    }
+
     /// What `workflow_job` events said of the runner's jobs.
     pub fn job(&self) -> &JobEvidence {
         &self.told.job

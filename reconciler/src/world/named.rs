@@ -9,13 +9,14 @@ use crate::runner::{Registration, Runner};
 /// id, and muster knows the id of each of its registrations.
 ///
 /// Decision 0022.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Named<'a> {
     /// The event names no runner, or a runner of somebody else.
     NotOurs,
     /// The name has the form of this cluster's names, and muster knows no such runner. The runner may be gone.
-    Unknown,
-    /// muster knows a runner of this name, and not yet the id of its registration.
+    Unknown(RunnerName),
+    /// muster knows a runner of this name, and not yet the id of its registration. What the event says counts until a list shows
+    /// another id.
     Unproven(&'a InstanceId, &'a Runner),
     /// The registration of the runner has the event's id.
     Proven(&'a InstanceId, &'a Runner),
@@ -30,7 +31,7 @@ impl World {
         let Some(name) = event.runner.as_deref().and_then(|name| RunnerName::parse_ours(name, cluster)) else {
             return Named::NotOurs;
         };
-        let Some((id, runner)) = self.runners.get_key_value(&name.instance) else { return Named::Unknown };
+        let Some((id, runner)) = self.runners.get_key_value(&name.instance) else { return Named::Unknown(name) };
         // A sender may be allowed to speak of one pool only.
         if *runner.pool() != PoolName::default() && *runner.pool() != name.pool {
             return Named::NotOurs;
