@@ -160,7 +160,7 @@ fn plan(terraform: &Terraform, subnet: &str) -> Rendered {
              output \"{name}\" {{ value = module.{name}.policies }}\n"
         )
     };
-    let main = call("plain", "") + &call("with_key", &format!("kms_key_arn = \"{KEY}\""));
+    let main = call("plain", "create_kms_key = false") + &call("with_key", &format!("kms_key_arn = \"{KEY}\""));
     terraform.write("stage/main.tf", &main);
     terraform.write(
         "stage/manifests/app.yaml",
@@ -244,7 +244,7 @@ fn held_against<'a>(need: &'a Need, policies: Option<&'a Policies>, key: bool) -
     match &*need.caller {
         // One process has both roles, as on a machine of its own.
         MUSTER_KEY => Some(("controller and webhook", vec![policies.role("controller", key), policies.role("webhook", key)])),
-        OPERATOR_KEY => Some(("operator", vec![policies.role("operator", key)])),
+        OPERATOR_KEY => Some(("operator and doctor", vec![policies.role("operator", key), policies.role("doctor", key)])),
         caller if caller.starts_with(INSTANCE_KEY) => Some(("runner", vec![policies.role("runner", key)])),
         _ => None,
     }
