@@ -126,27 +126,27 @@ async fn the_plan_refuses_what_opens_secrets_to_jobs_and_says_what_to_write_inst
     let given = format!("[\"arn:aws:iam::123456789012:policy/mine\", \"{core}\"]");
     let inside = format!("{}/28", cidr.split('/').next().expect("an address"));
     let grants = format!("{core} lets it read SSM parameters, and the GitHub App's private key is one");
-    let cases = [
-        (
-            cluster("", &format!("pool_defaults = {{ policy_arns = {given} }}"), &id),
-            vec![&*grants, "write session_manager = true"],
-        ),
-        (
-            cluster("", "", &id).replace("labels = [\"linux\"]", &format!("labels = [\"linux\"], policy_arns = {given}")),
-            vec![&*grants, "write session_manager = true", "names the resources which every job may use"],
-        ),
-        (cluster(&format!(", policy_arns = {given}"), "", &id), vec![&*grants, "muster's role needs no such policy"]),
-        (
-            cluster(", admin_cidrs = [\"172.16.0.0/12\"]", "", &id),
-            vec!["instances of pools are in 172.16.0.0/12", &*cidr, "Write the operators' own range"],
-        ),
-        (cluster(&format!(", admin_cidrs = [\"{inside}\"]"), "", &id), vec!["instances of pools are in"]),
-        (
-            cluster("", "", &id).replace("image = \"registry.example/muster:1\"", "host = \"ec2\""),
-            vec!["controller.binary_sha256: with host = \"ec2\" write the SHA-256 of the binary"],
-        ),
-    ];
     let judge = move || {
+        let cases = [
+            (
+                cluster("", &format!("pool_defaults = {{ policy_arns = {given} }}"), &id),
+                vec![&*grants, "write session_manager = true"],
+            ),
+            (
+                cluster("", "", &id).replace("labels = [\"linux\"]", &format!("labels = [\"linux\"], policy_arns = {given}")),
+                vec![&*grants, "write session_manager = true", "names the resources which every job may use"],
+            ),
+            (cluster(&format!(", policy_arns = {given}"), "", &id), vec![&*grants, "muster's role needs no such policy"]),
+            (
+                cluster(", admin_cidrs = [\"172.16.0.0/12\"]", "", &id),
+                vec!["instances of pools are in 172.16.0.0/12", &*cidr, "Write the operators' own range"],
+            ),
+            (cluster(&format!(", admin_cidrs = [\"{inside}\"]"), "", &id), vec!["instances of pools are in"]),
+            (
+                cluster("", "", &id).replace("image = \"registry.example/muster:1\"", "host = \"ec2\""),
+                vec!["controller.binary_sha256: with host = \"ec2\" write the SHA-256 of the binary"],
+            ),
+        ];
         for (call, says) in &cases {
             terraform.write("stage/main.tf", call);
             terraform.init("stage");
