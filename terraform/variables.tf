@@ -25,7 +25,7 @@ variable "controller" {
     - `host`: `ecs` (Fargate, default) or `ec2` (one small machine under systemd, in an auto scaling group of one).
     - `subnet_ids`: the subnets that muster runs in. From there, muster must reach AWS and GitHub on port 443.
     - `link_subnet_ids`: with the ingress `service`: the subnets in which API Gateway's VPC link ends, in the same VPC. Some zones have no VPC links (such as use1-az3, euw3-az2, usw1-az2). Default: those of `subnet_ids` whose zone has them.
-    - `image`: ecs: the container image (see `Dockerfile`), in your registry.
+    - `image`: ecs: the container image (see `Dockerfile`), in your registry. A digest (`NAME@sha256:...`) lets nobody who may push there change what runs.
     - `binary`: ec2: `s3://BUCKET/KEY` of the binary; default `bin/muster-ARCHITECTURE` in the module's bucket.
     - `binary_sha256`: ec2: the SHA-256 of the binary, as `sha256sum` prints it. Required: the machine runs no other binary.
     - `architecture`: `arm64` (default) or `x64`.

@@ -95,15 +95,11 @@ fn judge(check: &str, name: &str, template: &Template) -> Finding {
     }
     if template.hops != Some(1) {
         // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-options.html
-        let seen = match template.hops {
-            Some(hops) => {
-                format!("{name} has a metadata hop limit of {hops}, so a job's containers reach the instance's credentials")
-            }
-            None => format!(
-                "{name} has no metadata hop limit; the account's or the image's then counts, which is 2 with Amazon Linux 2023, so \
-                 a job's containers reach the instance's credentials"
-            ),
+        let is = match template.hops {
+            Some(hops) => format!("is {hops}"),
+            None => "is not set, and 2 by default on Amazon Linux 2023".to_owned(),
         };
+        let seen = format!("{name}'s metadata hop limit {is}: containers reach the instance's credentials");
         marks.warn(seen, "set metadata_options.http_put_response_hop_limit to 1");
     }
     if !template.terminates {

@@ -81,8 +81,9 @@ impl Policies {
             let mut settled: Value =
                 serde_json::from_str(&policies.to_string().replace(CLUSTER, cluster)).expect("a name needs no escape");
             for statement in settled.as_object_mut().expect("roles").values_mut().flat_map(statements) {
-                let resources = expand(&statement["Resource"], &rendered.subnet, subnets);
-                statement["Resource"] = expand(&resources, POOL, pools);
+                let field = if statement["Resource"].is_null() { "NotResource" } else { "Resource" };
+                let resources = expand(&statement[field], &rendered.subnet, subnets);
+                statement[field] = expand(&resources, POOL, pools);
             }
             settled
         };
