@@ -20,15 +20,16 @@ setup: ## The black-box tests' virtual environments (moto, checkov) and Debian p
 	sh tests/setup.sh
 
 # clippy as the compiler of our own crates, in the profile of the tests: `cargo clippy` would check the AWS SDK all over again.
-lint: ## Formatting, lints, and that the build without AWS and GitHub still stands
+lint: ## Formatting, lints, the dependencies, and that the build without AWS and GitHub still stands
 	cargo fmt --all --check
 	rustfmt --check --edition 2024 simulator/defects/*.rs
 	RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS='-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__' \
 		cargo test --workspace --all-targets --no-run
 	cargo check --no-default-features
+	sh tests/deny.sh
 
-deny: ## The dependencies' licences, advisories and sources (needs cargo-deny)
-	cargo deny check
+deny: ## The dependencies' licences, sources, and advisories if RustSec's database can be had (a part of `make lint`)
+	sh tests/deny.sh
 
 e2e: setup ## Twenty jobs through real boot scripts: webhook, SQS, controller, moto, instances, and back to zero
 	cargo test --workspace --test wire e2e_instance -- --nocapture

@@ -4,8 +4,8 @@ data "aws_service_principal" "logs" {
 }
 
 resource "aws_kms_key" "this" {
-  count                   = var.create_kms_key ? 1 : 0
-  description             = "muster ${var.cluster}: queues, bucket, logs and the GitHub App's secrets"
+  count                   = local.own_key ? 1 : 0 # must be known at plan: with a kms_key_arn that this apply makes, write create_kms_key = false
+  description             = "muster ${var.cluster}: queues, bucket, logs, and the secrets of the GitHub App and the instances"
   enable_key_rotation     = true
   deletion_window_in_days = 7
   tags                    = local.tags
@@ -40,7 +40,7 @@ resource "aws_kms_key" "this" {
 }
 
 resource "aws_kms_alias" "this" {
-  count         = var.create_kms_key ? 1 : 0
+  count         = local.own_key ? 1 : 0
   name          = "alias/muster-${var.cluster}"
   target_key_id = aws_kms_key.this[0].key_id
 }

@@ -20,7 +20,8 @@ locals {
     tags                 = local.tags
   }
   bucket      = coalesce(var.bucket, "${var.cluster}-muster-${local.account}-${local.region}")
-  kms_key_arn = var.create_kms_key ? aws_kms_key.this[0].arn : var.kms_key_arn
+  own_key     = coalesce(var.create_kms_key, var.kms_key_arn == null)
+  kms_key_arn = local.own_key ? aws_kms_key.this[0].arn : var.kms_key_arn
 
   # A template that the pool names otherwise than the default is somebody else's.
   pools   = module.manifests.pools
@@ -47,7 +48,7 @@ locals {
     { webhook = "0.0.0.0:8080", admin = length(var.controller.admin_cidrs) > 0 ? "0.0.0.0:9090" : "127.0.0.1:9090" },
     try(module.manifests.controller.listen, {}),
   )
-  controller = {
+  without_key = {
     apiVersion = "muster/v1"
     kind       = "Controller"
     metadata   = { name = var.cluster }
@@ -59,8 +60,9 @@ locals {
       tags   = merge(var.tags, try(module.manifests.controller.tags, {}))
     })
   }
-  # The queues' URLs are known after the apply only.
-  controller_at_plan = merge(local.controller, { spec = merge(local.controller.spec, {
+  controller = merge(local.without_key, { spec = merge(local.without_key.spec, { for key in local.kms_key_arn == null ? [] : [local.kms_key_arn] : "secretsKey" => key }) })
+  # The queues' URLs, and a key's ARN, are known after the apply only.
+  controller_at_plan = merge(local.without_key, { spec = merge(local.without_key.spec, {
     queues = { for queue in ["jobs", "deadLetters", "ec2Events"] : queue => "https://sqs.${local.region}.${local.context.dns_suffix}/${local.account}/${var.cluster}-${queue}" }
   }) })
 }
@@ -101,6 +103,13 @@ module "pool" {
   kms_key_arn = local.kms_key_arn
 }
 
+# Where instances are, also those of somebody else's launch templates: none may reach the admin listener.
+data "aws_subnet" "pools" {
+  # By place, not by id: an id may be known after the apply only.
+  for_each = length(var.controller.admin_cidrs) == 0 ? {} : merge([for name, pool in local.pools : { for place, id in pool.subnets : "${name} ${place}" => id }]...)
+  id       = each.value
+}
+
 data "aws_subnet" "controller" {
   id = var.controller.subnet_ids[0]
 }
@@ -126,6 +135,7 @@ module "controller" {
   pools = {
     role_arns   = concat([for pool in module.pool : pool.role_arn], var.foreign_runner_role_arns)
     subnets     = distinct(flatten([for pool in local.pools : pool.subnets]))
+    cidrs       = distinct(compact(values(data.aws_subnet.pools)[*].cidr_block)) # a subnet of IPv6 only has none
     volume_keys = distinct([for s in local.settings : s.root_volume.kms_key_arn if s.root_volume.kms_key_arn != null])
   }
   parameters         = module.manifests.references

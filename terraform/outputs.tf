@@ -58,8 +58,18 @@ output "role_arns" {
   value       = merge(module.controller.role_arns, { for name, pool in module.pool : "runner ${name}" => pool.role_arn })
 }
 
+output "operator_policy_arn" {
+  description = "For people who run `muster doctor`: looks, changes nothing, and reads no secret. doctor's checks of GitHub then say that they cannot read the App's secrets."
+  value       = module.controller.policy_arns["operator"]
+}
+
+output "doctor_policy_arn" {
+  description = "For the few who run `muster plan`, or all checks of `muster doctor`, beside `operator_policy_arn`: reads the GitHub App's private key and the webhook secrets. Who has it can do at GitHub whatever the App can, so give it to nobody for good."
+  value       = module.controller.policy_arns["doctor"]
+}
+
 output "policies" {
-  description = "What each role may do, as JSON. The module attaches `operator` to nobody: give it to people who run `muster plan` and `muster doctor`."
+  description = "What each role may do, as JSON, and the policies for people, `operator` and `doctor`. The module attaches these two to nobody."
   value       = merge(module.controller.policies, { for name, pool in module.pool : "runner ${name}" => pool.policy })
 }
 
@@ -69,6 +79,6 @@ output "security_group_ids" {
 }
 
 output "kms_key_arn" {
-  description = "The customer KMS key, or null."
+  description = "The customer KMS key; null with create_kms_key = false and without kms_key_arn."
   value       = local.kms_key_arn
 }

@@ -25,18 +25,21 @@ variable "controller" {
     - `host`: `ecs` (Fargate, default) or `ec2` (one small machine under systemd, in an auto scaling group of one).
     - `subnet_ids`: the subnets that muster runs in. From there, muster must reach AWS and GitHub on port 443.
     - `link_subnet_ids`: with the ingress `service`: the subnets in which API Gateway's VPC link ends, in the same VPC. Some zones have no VPC links (such as use1-az3, euw3-az2, usw1-az2). Default: those of `subnet_ids` whose zone has them.
-    - `image`: ecs: the container image (see `Dockerfile`), in your registry.
+    - `image`: ecs: the container image (see `Dockerfile`), in your registry. A digest (`NAME@sha256:...`) lets nobody who may push there change what runs.
     - `binary`: ec2: `s3://BUCKET/KEY` of the binary; default `bin/muster-ARCHITECTURE` in the module's bucket.
+    - `binary_sha256`: ec2: the SHA-256 of the binary, as `sha256sum` prints it. Required: the machine runs no other binary.
     - `architecture`: `arm64` (default) or `x64`.
     - `cpu`, `memory`: ecs: Fargate units and MiB; 256 and 512 by default.
     - `instance_type`: ec2: default `t4g.micro`, or `t3.micro` on x64.
     - `assign_public_ip`: false by default; true in a public subnet without NAT.
     - `webhook_replicas`: ecs with the ingress `service`: 1 to 10, 2 by default.
     - `admin_cidrs`: the address ranges that may reach the metrics and the live page, which have no authentication; none by default.
+      Write the operators' own range, such as a VPN's. No subnet of a pool may be in it, because every job could then look; the plan refuses that.
     - `log`: the filter of the log; `info` by default.
     - `environment`: more variables for muster's process, such as OTEL_EXPORTER_OTLP_ENDPOINT (on port 443, because muster may reach no other port).
       Write no secrets here, because the plan shows the values.
-    - `policy_arns`: further managed policies for its roles, such as AmazonSSMManagedInstanceCore; none by default.
+    - `session_manager`: ec2: lets Session Manager open a shell and tunnels to the machine; false by default.
+    - `policy_arns`: further managed policies for its roles; none by default. Policies of AWS's that read parameters, secrets or every bucket are refused.
   EOT
   type = object({
     host             = optional(string, "ecs")
@@ -44,6 +47,7 @@ variable "controller" {
     link_subnet_ids  = optional(list(string))
     image            = optional(string)
     binary           = optional(string)
+    binary_sha256    = optional(string)
     architecture     = optional(string, "arm64")
     cpu              = optional(number, 256)
     memory           = optional(number, 512)
@@ -53,6 +57,7 @@ variable "controller" {
     admin_cidrs      = optional(list(string), [])
     log              = optional(string, "info")
     environment      = optional(map(string), {})
+    session_manager  = optional(bool, false)
     policy_arns      = optional(list(string), [])
   })
 
@@ -107,7 +112,7 @@ variable "controller" {
   }
   validation {
     condition     = alltrue([for cidr in var.controller.admin_cidrs : can(cidrhost(cidr, 0)) && !strcontains(cidr, ":") && cidr != "0.0.0.0/0"])
-    error_message = "controller.admin_cidrs: write private IPv4 ranges, such as [\"10.0.0.0/8\"]; never 0.0.0.0/0, for the listener has no authentication."
+    error_message = "controller.admin_cidrs: write the operators' private IPv4 ranges, such as a VPN's [\"10.200.0.0/24\"]; never 0.0.0.0/0, and no range with a pool's subnet in it, for the listener has no authentication."
   }
   validation {
     condition     = can(regex("^[A-Za-z0-9_:=,]+$", var.controller.log))
@@ -115,7 +120,19 @@ variable "controller" {
   }
   validation {
     condition     = alltrue([for arn in var.controller.policy_arns : can(regex("^arn:[^:]+:iam::[^:]*:policy/.+$", arn))])
-    error_message = "controller.policy_arns: write managed policies' ARNs, such as [\"arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore\"]."
+    error_message = "controller.policy_arns: write managed policies' ARNs, such as [\"arn:aws:iam::123456789012:policy/NAME\"]."
+  }
+  validation {
+    condition     = alltrue([for arn in var.controller.policy_arns : !contains(keys(local.grants), try(regex("[^:]*:[^:]*$", arn), ""))])
+    error_message = "controller.policy_arns: muster's role needs no such policy: ${join("; ", [for arn in var.controller.policy_arns : "${arn} lets it ${local.grants[regex("[^:]*:[^:]*$", arn)]}" if contains(keys(local.grants), try(regex("[^:]*:[^:]*$", arn), ""))])}. For a shell on the machine (host = \"ec2\"), write session_manager = true. For anything else, give a policy of your own that names the resources."
+  }
+  validation {
+    condition     = !var.controller.session_manager || var.controller.host == "ec2"
+    error_message = "controller.session_manager: a task on Fargate has no shell; leave it out, or write host = \"ec2\"."
+  }
+  validation {
+    condition     = can(regex("^[0-9a-f]{64}$", var.controller.binary_sha256)) || var.controller.binary_sha256 == null && var.controller.host != "ec2"
+    error_message = "controller.binary_sha256: with host = \"ec2\" write the SHA-256 of the binary, 64 hexadecimal digits in small letters, as `sha256sum muster` prints it. The machine runs no other binary."
   }
 }
 
@@ -137,7 +154,8 @@ variable "pool_defaults" {
     - `root_volume`: gp3, encrypted: `size` in GiB (8 to 16384; default 50), `iops` (3000 to 16000; default 3000), `throughput` in MiB/s (125 to 1000; default 125), `kms_key_arn` (default: the account's key for EBS; the policy of any other key must let this account and AWSServiceRoleForEC2Spot use the key).
     - `associate_public_ip_address`: false by default; true in a public subnet without NAT.
     - `security_group_ids`: security groups besides the pool's own.
-    - `policy_arns`: further managed policies for the instances' role. Jobs can use them.
+    - `session_manager`: lets Session Manager open a shell into the instances; false by default. The image must have the SSM agent, as Amazon's have.
+    - `policy_arns`: further managed policies for the instances' role. Every job can use them. Policies of AWS's that read parameters, secrets or every bucket are refused.
     - `detailed_monitoring`: false by default.
   EOT
   type = object({
@@ -154,6 +172,7 @@ variable "pool_defaults" {
     }), {})
     associate_public_ip_address = optional(bool, false)
     security_group_ids          = optional(list(string), [])
+    session_manager             = optional(bool, false)
     policy_arns                 = optional(list(string), [])
     detailed_monitoring         = optional(bool, false)
   })
@@ -161,7 +180,11 @@ variable "pool_defaults" {
 
   validation {
     condition     = alltrue([for arn in var.pool_defaults.policy_arns : can(regex("^arn:[^:]+:iam::[^:]*:policy/.+$", arn))])
-    error_message = "pool_defaults: write policy_arns such as [\"arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore\"]."
+    error_message = "pool_defaults: write policy_arns such as [\"arn:aws:iam::123456789012:policy/NAME\"]."
+  }
+  validation {
+    condition     = alltrue([for arn in var.pool_defaults.policy_arns : !contains(keys(local.grants), try(regex("[^:]*:[^:]*$", arn), ""))])
+    error_message = "pool_defaults.policy_arns: every job of a pool has the role's permissions: ${join("; ", [for arn in var.pool_defaults.policy_arns : "${arn} lets it ${local.grants[regex("[^:]*:[^:]*$", arn)]}" if contains(keys(local.grants), try(regex("[^:]*:[^:]*$", arn), ""))])}. For a shell into the instances, write session_manager = true. For anything else, give a policy of your own that names the resources which every job may use."
   }
 }
 
@@ -179,7 +202,11 @@ variable "pools" {
   }
   validation {
     condition     = alltrue([for arn in flatten([for pool in try(values(var.pools), []) : try(coalesce(pool.policy_arns), [])]) : can(regex("^arn:[^:]+:iam::[^:]*:policy/.+$", arn))])
-    error_message = "pools: write policy_arns such as [\"arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore\"]."
+    error_message = "pools: write policy_arns such as [\"arn:aws:iam::123456789012:policy/NAME\"]."
+  }
+  validation {
+    condition     = alltrue([for arn in flatten([for pool in try(values(var.pools), []) : try(coalesce(pool.policy_arns), [])]) : !contains(keys(local.grants), try(regex("[^:]*:[^:]*$", arn), ""))])
+    error_message = "pools: policy_arns: every job of a pool has the role's permissions: ${join("; ", [for arn in flatten([for pool in try(values(var.pools), []) : try(coalesce(pool.policy_arns), [])]) : "${arn} lets it ${local.grants[regex("[^:]*:[^:]*$", arn)]}" if contains(keys(local.grants), try(regex("[^:]*:[^:]*$", arn), ""))])}. For a shell into the instances, write session_manager = true. For anything else, give a policy of your own that names the resources which every job may use."
   }
 }
 
@@ -228,13 +255,13 @@ variable "bucket" {
 }
 
 variable "create_kms_key" {
-  description = "Makes a customer KMS key for the queues, the bucket, the logs and the GitHub App's secrets. The key costs about 1 USD a month, and a price for each request. The account's key for SSM still encrypts the instances' own secrets."
+  description = "Makes a customer KMS key for the queues, the bucket, the logs, the GitHub App's secrets and the instances' own. Default: true, unless `kms_key_arn` names a key. The key costs about 1 USD a month, and a price for each request. With `false` and no `kms_key_arn`, the account's key `aws/ssm` encrypts the secrets: whoever in the account may read a parameter may then decrypt it."
   type        = bool
-  default     = false
+  default     = null
 }
 
 variable "kms_key_arn" {
-  description = "The ARN of an existing customer KMS key, in place of `create_kms_key`. Its policy must let events.amazonaws.com and logs.REGION.amazonaws.com use it."
+  description = "The ARN of an existing customer KMS key, in place of the one that the module makes. Its policy must let events.amazonaws.com and logs.REGION.amazonaws.com use it. If this apply makes the key, write `create_kms_key = false` as well."
   type        = string
   default     = null
 
@@ -243,7 +270,7 @@ variable "kms_key_arn" {
     error_message = "kms_key_arn: write a key's ARN, such as \"arn:aws:kms:eu-west-1:123456789012:key/...\"; not an alias."
   }
   validation {
-    condition     = var.kms_key_arn == null || !var.create_kms_key
+    condition     = var.kms_key_arn == null || !coalesce(var.create_kms_key, false)
     error_message = "kms_key_arn: with create_kms_key = true one is made; leave out one of the two."
   }
 }

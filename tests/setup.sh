@@ -46,7 +46,7 @@ environment() {
     echo "setup: making $1 with $("$python" --version) (a minute or two, 320 MB)"
     rm -rf "${root:?}/$1"
     if "$python" -m venv "$root/$1" &&
-        "$root/$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-input -r "$root/tests/$2"; then
+        "$root/$1/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r "$root/tests/$2"; then
         echo "$wanted" >"$stamp"
         echo "setup: $1 is ready"
     else
@@ -68,15 +68,15 @@ command -v terraform >/dev/null 2>&1 || {
 }
 
 python=
-for candidate in "${PYTHON:-}" python3 python3.13 python3.12 python3.11 python3.10; do
+for candidate in "${PYTHON:-}" python3 python3.13 python3.12 python3.11; do
     [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 || continue
-    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
         python=$candidate
         break
     fi
 done
 if [ -z "$python" ]; then
-    skip "$aws" 'there is no Python 3.10 or newer; install one, or name it: PYTHON=/path/to/python3 make setup'
+    skip "$aws" 'there is no Python 3.11 or newer; install one, or name it: PYTHON=/path/to/python3 make setup'
 elif ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then
     skip "$aws" "$python cannot make virtual environments; install python3-venv (so it is called on Debian and Ubuntu)"
 else

@@ -4,10 +4,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use muster_reconciler::effect::{Action, Configure, Outcome, Source};
 use muster_reconciler::failure::Failure;
-use muster_reconciler::manifest::Queues;
+use muster_reconciler::manifest::{ControllerManifest, Queues};
 use tokio::sync::Semaphore;
 
 use crate::aws::Aws;
+use crate::aws::InstanceSecret;
 use crate::aws::ec2::arn_of;
 use crate::github::GitHub;
 use crate::ingest::Receipts;
@@ -26,19 +27,21 @@ pub struct Executor {
     receipts: Receipts,
     cluster: Arc<str>,
     queues: Arc<Queues>,
+    secrets_key: Arc<RwLock<Option<String>>>,
     github_places: Arc<Semaphore>,
     aws_places: Arc<Semaphore>,
 }
 
 impl Executor {
-    /// Makes the executor of a cluster with these queues.
-    pub fn new(aws: Aws, github: GitHub, receipts: Receipts, cluster: &str, queues: Queues) -> Executor {
+    /// Makes the executor of a cluster.
+    pub fn new(aws: Aws, github: GitHub, receipts: Receipts, controller: &ControllerManifest) -> Executor {
         Executor {
             aws,
             github: Arc::new(RwLock::new(github)),
             receipts,
-            cluster: cluster.into(),
-            queues: Arc::new(queues),
+            cluster: controller.cluster().into(),
+            queues: Arc::new(controller.spec.queues.clone()),
+            secrets_key: Arc::new(RwLock::new(controller.spec.secrets_key.clone())),
             github_places: Arc::new(Semaphore::new(GITHUB_AT_ONCE)),
             aws_places: Arc::new(Semaphore::new(AWS_AT_ONCE)),
         }
@@ -47,6 +50,11 @@ impl Executor {
     /// Takes new GitHub clients, after the Apps or tokens changed. Effects that begin from now on use them.
     pub fn set_github(&self, github: GitHub) {
         *self.github.write().unwrap_or_else(PoisonError::into_inner) = github;
+    }
+
+    /// Takes another KMS key for the instances' secrets. Secrets that are stored from now on are under it.
+    pub fn set_secrets_key(&self, key: Option<String>) {
+        *self.secrets_key.write().unwrap_or_else(PoisonError::into_inner) = key;
     }
 
     fn github(&self) -> GitHub {
@@ -86,7 +94,10 @@ impl Executor {
     async fn configure(&self, c: &Configure) -> Result<Outcome, Failure> {
         let (runner, secret) = self.github().configure(c).await?;
         let arn = self.aws.region.as_deref().and_then(|region| arn_of(&self.queues.jobs, region, &c.name.instance));
-        let put = self.aws.ssm.put_secret(&self.cluster, &c.name.instance, arn.as_deref(), &secret).await;
+        let key = self.secrets_key.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let (cluster, instance) = (&*self.cluster, &c.name.instance);
+        let secret = InstanceSecret { cluster, instance, arn: arn.as_deref(), key: key.as_deref(), value: &secret };
+        let put = self.aws.ssm.put_secret(secret).await;
         Ok(put.map_or_else(Outcome::NotHandedOver, |()| Outcome::Configured { runner }))
     }
 }

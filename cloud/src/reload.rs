@@ -135,6 +135,7 @@ impl Reload {
         let webhook = self.secrets.webhook(&spec).await?;
         if let Some(c) = &mut self.controller {
             c.take_apps(self.secrets.credentials(&spec).await?)?;
+            c.executor.set_secrets_key(spec.controller.spec.secrets_key.clone());
         }
         let spec = Arc::new(spec);
         self.webhook_secrets.send_replace(webhook);

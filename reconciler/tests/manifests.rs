@@ -211,6 +211,7 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     // Controller.
     ("eu-west-1\n", "Ireland\n", "spec.region", "eu-west-1"),
     ("bucket: acme", "bucket: s3://acme", "spec.bucket", "bare name"),
+    ("bucket: acme", "secretsKey: alias/muster\n  bucket: acme", "spec.secretsKey", "is no ARN of a KMS key"),
     ("https://api.github.com", "api.github.com", "spec.sync.releases", "is no URL"),
     ("https://api.github.com", "https://api.github.com/", "spec.sync.releases", "write https://api.github.com"),
     ("every: 6h", "every: 8d", "spec.sync.every", "1s to 7d"),

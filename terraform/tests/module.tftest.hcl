@@ -29,7 +29,7 @@ run "instances" {
     settings = {
       ami                         = { id = null, ssm_parameter = null, filter = null }
       root_volume                 = { size = 50, iops = 4000, throughput = 250, kms_key_arn = null }
-      associate_public_ip_address = false, security_group_ids = ["sg-1"], policy_arns = [], detailed_monitoring = false
+      associate_public_ip_address = false, security_group_ids = ["sg-1"], session_manager = false, policy_arns = [], detailed_monitoring = false
     }
     bucket      = "bucket"
     kms_key_arn = null
@@ -255,7 +255,7 @@ run "fargate" {
   command = plan
 
   assert {
-    condition     = output.kms_key_arn == null && length(output.secret_commands) == 2 && keys(output.launch_templates) == ["linux-x64"]
+    condition     = length(output.secret_commands) == 2 && keys(output.launch_templates) == ["linux-x64"]
     error_message = "outputs"
   }
   assert {
@@ -278,7 +278,7 @@ run "a_disk_under_a_customers_key" {
 run "one_machine" {
   command = plan
   variables {
-    controller = { host = "ec2", subnet_ids = ["subnet-0a"] }
+    controller = { host = "ec2", subnet_ids = ["subnet-0a"], binary_sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" }
     ingress    = "direct"
   }
   assert {
@@ -296,8 +296,8 @@ run "environment_on_ecs" {
 
   variables {
     settings = {
-      host          = "ecs", subnet_ids = ["subnet-0a"], image = "r/m:1", binary = null, architecture = "arm64", cpu = 256, memory = 512
-      instance_type = "t4g.micro", assign_public_ip = false, webhook_replicas = 1, admin_cidrs = [], log = "info", policy_arns = []
+      host          = "ecs", subnet_ids = ["subnet-0a"], image = "r/m:1", binary = null, binary_sha256 = null, architecture = "arm64", cpu = 256, memory = 512
+      instance_type = "t4g.micro", assign_public_ip = false, webhook_replicas = 1, admin_cidrs = [], log = "info", session_manager = false, policy_arns = []
       environment   = { OTEL_EXPORTER_OTLP_ENDPOINT = "https://otlp.example" }
     }
     ingress            = "service"
@@ -308,7 +308,7 @@ run "environment_on_ecs" {
     bucket             = "bucket"
     manifests          = "s3://bucket/manifests"
     prices             = "s3://bucket/prices.yaml"
-    pools              = { role_arns = [], subnets = ["subnet-0a"], volume_keys = [] }
+    pools              = { role_arns = [], subnets = ["subnet-0a"], cidrs = ["172.16.0.0/20"], volume_keys = [] }
     parameters         = { keys = ["/muster/prod/key"], webhooks = ["/muster/prod/webhook"], tokens = [] }
     kms_key_arn        = null
     log_retention_days = 30
@@ -337,8 +337,8 @@ run "a_name_for_the_controller_in_china" {
 
   variables {
     settings = {
-      host          = "ecs", subnet_ids = ["subnet-0a"], image = "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/m:1", binary = null, architecture = "arm64", cpu = 256, memory = 512
-      instance_type = "t4g.micro", assign_public_ip = false, webhook_replicas = 1, admin_cidrs = ["10.0.0.0/8"], log = "info", policy_arns = [], environment = {}
+      host          = "ecs", subnet_ids = ["subnet-0a"], image = "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/m:1", binary = null, binary_sha256 = null, architecture = "arm64", cpu = 256, memory = 512
+      instance_type = "t4g.micro", assign_public_ip = false, webhook_replicas = 1, admin_cidrs = ["10.0.0.0/8"], log = "info", session_manager = false, policy_arns = [], environment = {}
     }
     ingress            = "direct"
     context            = { cluster = "prod", account = "123456789012", region = "cn-north-1", partition = "aws-cn", dns_suffix = "amazonaws.com.cn", role_path = "/", permissions_boundary = null, tags = {} }
@@ -348,7 +348,7 @@ run "a_name_for_the_controller_in_china" {
     bucket             = "bucket"
     manifests          = "s3://bucket/manifests"
     prices             = "s3://bucket/prices.yaml"
-    pools              = { role_arns = ["arn:aws-cn:iam::123456789012:role/r"], subnets = ["subnet-0a"], volume_keys = [] }
+    pools              = { role_arns = ["arn:aws-cn:iam::123456789012:role/r"], subnets = ["subnet-0a"], cidrs = ["172.16.0.0/20"], volume_keys = [] }
     parameters         = { keys = ["/muster/prod/key"], webhooks = ["/muster/prod/webhook"], tokens = [] }
     kms_key_arn        = "arn:aws-cn:kms:cn-north-1:123456789012:key/k"
     log_retention_days = 30
@@ -377,8 +377,8 @@ run "environment_on_ec2" {
 
   variables {
     settings = {
-      host          = "ec2", subnet_ids = ["subnet-0a"], image = "r/m:1", binary = null, architecture = "arm64", cpu = 256, memory = 512
-      instance_type = "t4g.micro", assign_public_ip = false, webhook_replicas = 1, admin_cidrs = [], log = "info", policy_arns = []
+      host          = "ec2", subnet_ids = ["subnet-0a"], image = "r/m:1", binary = null, binary_sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", architecture = "arm64", cpu = 256, memory = 512
+      instance_type = "t4g.micro", assign_public_ip = false, webhook_replicas = 1, admin_cidrs = [], log = "info", session_manager = false, policy_arns = []
       environment   = { OTEL_EXPORTER_OTLP_ENDPOINT = "https://otlp.example" }
     }
     ingress            = "direct"
@@ -389,7 +389,7 @@ run "environment_on_ec2" {
     bucket             = "bucket"
     manifests          = "s3://bucket/manifests"
     prices             = "s3://bucket/prices.yaml"
-    pools              = { role_arns = [], subnets = ["subnet-0a"], volume_keys = [] }
+    pools              = { role_arns = [], subnets = ["subnet-0a"], cidrs = ["172.16.0.0/20"], volume_keys = [] }
     parameters         = { keys = ["/muster/prod/key"], webhooks = ["/muster/prod/webhook"], tokens = [] }
     kms_key_arn        = null
     log_retention_days = 30

@@ -102,7 +102,7 @@ run "apps_shape" {
 run "binary" {
   command = plan
   variables {
-    controller = { host = "ec2", subnet_ids = ["subnet-0a"], binary = "/usr/bin/muster" }
+    controller = { host = "ec2", subnet_ids = ["subnet-0a"], binary_sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", binary = "/usr/bin/muster" }
   }
   expect_failures = [var.controller]
 }
@@ -142,7 +142,7 @@ run "memory_much" {
 run "instance_type" {
   command = plan
   variables {
-    controller = { host = "ec2", subnet_ids = ["subnet-0a"], instance_type = "small" }
+    controller = { host = "ec2", subnet_ids = ["subnet-0a"], binary_sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", instance_type = "small" }
   }
   expect_failures = [var.controller]
 }
@@ -368,6 +368,70 @@ run "one_pools_policies" {
   command = plan
   variables {
     pools = { linux-x64 = { policy_arns = ["Admin"] } }
+  }
+  expect_failures = [var.pools]
+}
+
+run "a_binary_without_a_digest" {
+  command = plan
+  variables {
+    controller = { host = "ec2", subnet_ids = ["subnet-0a"] }
+  }
+  expect_failures = [var.controller]
+}
+
+run "a_short_digest" {
+  command = plan
+  variables {
+    controller = { host = "ec2", subnet_ids = ["subnet-0a"], binary_sha256 = "e3b0c442" }
+  }
+  expect_failures = [var.controller]
+}
+
+run "a_shell_on_fargate" {
+  command = plan
+  variables {
+    controller = { subnet_ids = ["subnet-0a"], image = "r/m:1", session_manager = true }
+  }
+  expect_failures = [var.controller]
+}
+
+run "parameters_for_the_controller" {
+  command = plan
+  variables {
+    controller = { subnet_ids = ["subnet-0a"], image = "r/m:1", policy_arns = ["arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"] }
+  }
+  expect_failures = [var.controller]
+}
+
+run "parameters_for_jobs" {
+  command = plan
+  variables {
+    pool_defaults = { policy_arns = ["arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"] }
+  }
+  expect_failures = [var.pool_defaults]
+}
+
+run "everything_for_jobs" {
+  command = plan
+  variables {
+    pool_defaults = { policy_arns = ["arn:aws:iam::aws:policy/AdministratorAccess"] }
+  }
+  expect_failures = [var.pool_defaults]
+}
+
+run "buckets_for_one_pools_jobs" {
+  command = plan
+  variables {
+    pools = { linux-x64 = { policy_arns = ["arn:aws:iam::123456789012:policy/mine", "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess"] } }
+  }
+  expect_failures = [var.pools]
+}
+
+run "parameters_in_china" {
+  command = plan
+  variables {
+    pools = { linux-x64 = { policy_arns = ["arn:aws-cn:iam::aws:policy/service-role/AmazonEC2RoleforSSM"] } }
   }
   expect_failures = [var.pools]
 }

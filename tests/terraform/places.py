@@ -68,6 +68,11 @@ PLACES = {
         ("AWS::ECS::TaskDefinition", "ecs.RegisterTaskDefinition"), {}, {"track_latest": "Terraform's own", "revision": "the answer's", "arn_without_revision": "the answer's"}
     ),
     "aws_iam_instance_profile": Place(("AWS::IAM::InstanceProfile", "iam.CreateInstanceProfile"), {"name": "InstanceProfileName", "role": "Roles"}, {"create_date": "the answer's", "unique_id": "the answer's"}),
+    "aws_iam_policy": Place(
+        ("AWS::IAM::ManagedPolicy", "iam.CreatePolicy"),
+        {"name": "ManagedPolicyName", "policy": "PolicyDocument"},
+        {"name_prefix": "not sent", "attachment_count": "the answer's", "policy_id": "the answer's", "tags": "sent by iam.CreatePolicy alone; held by the rule for tags", "delay_after_policy_creation_in_ms": "Terraform's own"},
+    ),
     "aws_iam_role": Place(
         ("AWS::IAM::Role", "iam.CreateRole"),
         {"name": "RoleName", "assume_role_policy": "AssumeRolePolicyDocument"},

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use muster_cloud::aws::Aws;
 use muster_cloud::aws::s3::{Condition, PutResult};
+use muster_cloud::aws::{Aws, InstanceSecret};
 use muster_cloud::aws_config::timeout::{TimeoutConfig, TimeoutConfigBuilder};
 use muster_cloud::aws_config::{BehaviorVersion, Region, SdkConfig};
 use muster_cloud::aws_sdk_ec2::config::Credentials;
@@ -357,17 +357,30 @@ async fn a_request_that_never_left_took_no_effect() {
 
 // ------------------------------------------------------------------------------------------------ SSM
 
+/// The KMS key that a secret of cluster `prod` is under.
+async fn key_of(ssm: &aws_sdk_ssm::Client, instance: &InstanceId) -> Option<String> {
+    let name = format!("/muster/prod/runners/{instance}");
+    let filter = aws_sdk_ssm::types::ParameterStringFilter::builder().key("Name").values(name).build().expect("a filter");
+    let found = ssm.describe_parameters().parameter_filters(filter).send().await.expect("described");
+    found.parameters().first()?.key_id().map(str::to_owned)
+}
+
 #[tokio::test]
 async fn a_secret_is_stored_for_one_instance_replaced_listed_read_and_deleted() {
     let Some(world) = World::start().await else { return };
     let ssm = &world.aws.ssm;
     let instances: Vec<InstanceId> = (0..12).map(|n| format!("i-{n:017}").into()).collect();
     let arn = format!("arn:aws:ec2:{REGION}:123456789012:instance/{}", instances[0]);
+    let key = format!("arn:aws:kms:{REGION}:123456789012:key/11111111-2222-3333-4444-555555555555");
+    let (first, second) = (SecretString::from("first"), SecretString::from("second"));
+    let of = |instance| InstanceSecret { cluster: "prod", instance, arn: Some(&arn), key: None, value: &first };
     for id in &instances {
-        ssm.put_secret("prod", id, Some(&arn), &SecretString::from("first")).await.expect("stored");
+        ssm.put_secret(of(id)).await.expect("stored");
     }
-    ssm.put_secret("prod", &instances[0], Some(&arn), &SecretString::from("second")).await.expect("replaced");
-    ssm.put_secret("other", &instances[0], None, &SecretString::from("theirs")).await.expect("stored");
+    assert_eq!(key_of(&world.moto.ssm, &instances[0]).await.as_deref(), Some("alias/aws/ssm"), "the account's key by default");
+    ssm.put_secret(InstanceSecret { key: Some(&key), value: &second, ..of(&instances[0]) }).await.expect("replaced");
+    assert_eq!(key_of(&world.moto.ssm, &instances[0]).await, Some(key), "and the customer's where there is one");
+    ssm.put_secret(InstanceSecret { cluster: "other", arn: None, ..of(&instances[0]) }).await.expect("stored");
     let name = format!("/muster/prod/runners/{}", instances[0]);
     assert_eq!(ssm.get(&name).await.expect("read").expose_secret(), "second");
 
@@ -398,7 +411,8 @@ async fn a_refused_secret_is_not_in_the_message() {
     let text = "Value 'hunter2-hunter2' at 'value' failed to satisfy constraint";
     world.moto.fault(json!({"op": "PutParameter", "kind": "error", "code": "ValidationException", "message": text})).await;
     let secret = SecretString::from("hunter2-hunter2");
-    let failed = world.aws.ssm.put_secret("prod", &"i-1".into(), None, &secret).await.expect_err("refused");
+    let stored = InstanceSecret { cluster: "prod", instance: &"i-1".into(), arn: None, key: None, value: &secret };
+    let failed = world.aws.ssm.put_secret(stored).await.expect_err("refused");
     assert_eq!(failed.kind, FailureKind::Refused);
     assert!(failed.message.contains("Value '[the secret]'"), "{}", failed.message);
 }

@@ -21,7 +21,7 @@ use muster_reconciler::controller::Controller;
 use muster_reconciler::effect::{Input, JobMessage};
 use muster_reconciler::event::{JobEvent, JobState};
 use muster_reconciler::ids::{JobId, MessageId, RunId};
-use muster_reconciler::manifest::Queues;
+use muster_reconciler::manifest::ControllerManifest;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -61,7 +61,7 @@ fn start(log: Log, pulse: Pulse, stop: CancellationToken) -> (mpsc::Sender<Input
             let aws = Aws::new(&SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build());
             let observer: Observer = Arc::new(|_, _, _| {});
             let github = GitHub::new(Vec::new(), limits, observer).expect("no App");
-            let executor = Executor::new(aws, github, Receipts::default(), "test", Queues::default());
+            let executor = Executor::new(aws, github, Receipts::default(), &ControllerManifest::default());
             let channels = Channels { inputs: inputs_out, limits: limits_out, queries, pulse };
             let controller = Controller::new("test", clock.now());
             run(controller, clock, executor, channels, Arc::new(Metrics::new()), None, stop).await;

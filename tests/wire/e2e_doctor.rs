@@ -88,6 +88,7 @@ pub(crate) async fn good_cloud(moto: &Moto, world: &World) {
 async fn good_template(moto: &Moto, name: &str) {
     let metadata = LaunchTemplateInstanceMetadataOptionsRequest::builder()
         .http_tokens(LaunchTemplateHttpTokensState::Required)
+        .http_put_response_hop_limit(1)
         .instance_metadata_tags(LaunchTemplateInstanceMetadataTagsState::Enabled)
         .build();
     let profile = LaunchTemplateIamInstanceProfileSpecificationRequest::builder().name(format!("{name}-runner")).build();
@@ -201,7 +202,7 @@ async fn a_broken_cloud_is_told_part_by_part() {
             ("warning queue ec2Events", "has no dead-letter queue"),
             ("warning runner linux-arm64 latest", "muster sync"),
             ("failed image arm", "is x86_64, the pool is arm64"),
-            ("warning launch template bare", "http_tokens"),
+            ("warning launch template bare", "http_tokens to required; set metadata_options.http_put_response_hop_limit to 1"),
             ("failed launch template gone", "there is no launch template c1-gone"),
             ("not checked permission to launch gone", "launch template first"),
             ("warning quota of spot vCPUs, standard", "64, but the pools may need 800"),

@@ -56,6 +56,30 @@ fn no_test_asks_the_clock_for_a_verdict() {
     assert!(timed.is_empty(), "wait for a condition with `eventually`; report figures in a benchmark:\n{}", timed.join("\n"));
 }
 
+/// A name and a version can come to mean other bytes. A digest cannot.
+#[test]
+fn what_is_fetched_is_pinned_by_its_bytes() {
+    let read = |file: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).expect("a file");
+    let mut loose = Vec::new();
+    for file in ["tests/requirements.txt", "tests/requirements-checkov.txt", "release/requirements.txt"] {
+        let text = read(file);
+        let pins: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        let packages = pins.iter().filter(|line| line.contains("==")).count();
+        let lines = pins.join("\n").replace("\\\n", " ");
+        assert_eq!(lines.lines().count(), packages, "{file}: one entry for each package");
+        loose.extend(lines.lines().filter(|line| !line.contains("--hash=sha256:")).map(|line| format!("{file}: {line}")));
+    }
+    let images = [("Dockerfile", "FROM "), (".github/workflows/ci.yml", "image: ")];
+    for (file, word) in images {
+        let text = read(file);
+        let from: Vec<&str> = text.lines().filter(|line| line.trim_start().starts_with(word)).collect();
+        assert!(!from.is_empty(), "{file}");
+        loose.extend(from.into_iter().filter(|line| !line.contains("@sha256:")).map(|line| format!("{file}: {line}")));
+    }
+    assert!(loose.is_empty(), "write the hashes, too:\n{}", loose.join("\n"));
+    assert!(read("tests/setup.sh").contains("pip install --quiet --disable-pip-version-check --no-input --require-hashes"));
+}
+
 /// The crates' own sources, without the wire tests.
 fn ours() -> impl Iterator<Item = (PathBuf, String)> {
     let own = sources().into_iter().filter(|path| !path.to_string_lossy().contains("/tests/wire/"));

@@ -43,6 +43,11 @@ fn tagging(tags: &[(&str, &str)], more: &Value) -> Value {
     context
 }
 
+/// The context of a call by which a service uses the key for a parameter of the cluster.
+fn of_parameter(service: &str, name: &str) -> Value {
+    json!({ "kms:ViaService": format!("{service}.eu-west-1.amazonaws.com"), "kms:EncryptionContext:PARAMETER_ARN": format!("{SSM}{name}") })
+}
+
 fn instance(id: &str) -> String {
     format!("{EC2}instance/{id}")
 }
@@ -102,6 +107,12 @@ fn an_instance() -> Vec<Case> {
         it(false, "sqs:SendMessage", format!("{SQS}c1-jobs"), mine.clone()),
         it(false, "sqs:ReceiveMessage", format!("{SQS}c1-jobs"), mine.clone()),
         it(true, "kms:Decrypt", KMS.into(), json!({ "kms:ViaService": "s3.eu-west-1.amazonaws.com" })),
+        // Its secret is under the key, too. The App's secrets are, and stay shut.
+        it(true, "kms:Decrypt", KMS.into(), of_parameter("ssm", &format!("runners/{INSTANCE}"))),
+        it(false, "kms:Decrypt", KMS.into(), of_parameter("ssm", "key")),
+        it(false, "kms:Decrypt", KMS.into(), of_parameter("ec2", &format!("runners/{INSTANCE}"))),
+        it(false, "kms:Decrypt", KMS.replace("1111-2222", "1111-0000"), of_parameter("ssm", &format!("runners/{INSTANCE}"))),
+        it(false, "kms:Encrypt", KMS.into(), of_parameter("ssm", &format!("runners/{INSTANCE}"))),
         it(false, "kms:Decrypt", KMS.into(), json!({ "kms:ViaService": "ssm.eu-west-1.amazonaws.com" })),
         it(false, "kms:Decrypt", KMS.into(), mine),
         it(
@@ -222,7 +233,21 @@ fn controls() -> Vec<Case> {
         }
         cases.push(it(false, "s3:GetObject", format!("{S3}-other/{key}"), none()));
     }
-    for (via, allowed) in [("sqs", true), ("s3", true), ("ssm", true), ("ec2", false)] {
+    for action in ["kms:Encrypt", "kms:GenerateDataKey"] {
+        let secret = format!("runners/{INSTANCE}");
+        cases.extend([
+            it(true, action, KMS.into(), of_parameter("ssm", &secret)),
+            it(false, action, KMS.into(), of_parameter("ssm", "key")),
+            it(false, action, KMS.into(), of_parameter("ec2", &secret)),
+            it(false, action, KMS.replace("1111-2222", "1111-0000"), of_parameter("ssm", &secret)),
+        ]);
+    }
+    for (name, allowed) in [("key", true), ("secret", true), ("admin-token", true), ("runners/i-0aaaaaaaaaaaaaaaa", false)] {
+        cases.push(it(allowed, "kms:Decrypt", KMS.into(), of_parameter("ssm", name)));
+        cases.push(it(false, "kms:Decrypt", KMS.into(), of_parameter("ec2", name)));
+        cases.push(it(false, "kms:Decrypt", KMS.replace("1111-2222", "1111-0000"), of_parameter("ssm", name)));
+    }
+    for (via, allowed) in [("sqs", true), ("s3", true), ("ssm", false), ("ec2", false)] {
         let context = || json!({ "kms:ViaService": format!("{via}.eu-west-1.amazonaws.com") });
         cases.push(it(allowed, "kms:GenerateDataKey", KMS.into(), context()));
         cases.push(it(false, "kms:GenerateDataKey", KMS.replace("1111-2222", "1111-0000"), context()));
@@ -254,7 +279,7 @@ fn controls() -> Vec<Case> {
     cases
 }
 
-/// The webhook's role, which meets the internet, and an operator who only looks.
+/// The webhook's role, which meets the internet, an operator who only looks, and what doctor needs beside that.
 fn others() -> Vec<Case> {
     let none = || json!({});
     let via = |service: &str| json!({ "kms:ViaService": format!("{service}.eu-west-1.amazonaws.com") });
@@ -273,25 +298,33 @@ fn others() -> Vec<Case> {
         case("operator", false, "ssm:PutParameter", format!("{SSM}paused/linux"), none()),
         case("operator", true, "ec2:DescribeInstances", "*".into(), none()),
     ];
-    for (role, key) in [("webhook", false), ("operator", true)] {
+    for (role, secret, key, manifests) in
+        [("webhook", true, false, true), ("operator", false, false, true), ("doctor", true, true, false)]
+    {
         cases.extend([
-            case(role, true, "ssm:GetParameter", format!("{SSM}secret"), none()),
+            case(role, secret, "ssm:GetParameter", format!("{SSM}secret"), none()),
             case(role, key, "ssm:GetParameter", format!("{SSM}key"), none()),
             case(role, false, "ssm:GetParameter", format!("{SSM}admin-token"), none()),
             case(role, false, "ssm:GetParameter", format!("{SSM}runners/{INSTANCE}"), none()),
             case(role, false, "ssm:GetParameter", SSM.replace("/c1/", "/c2/secret"), none()),
-            case(role, true, "s3:GetObject", format!("{S3}/manifests/pool.yaml"), none()),
+            case(role, manifests, "s3:GetObject", format!("{S3}/manifests/pool.yaml"), none()),
             case(role, false, "s3:GetObject", format!("{S3}/runners/linux-x64/latest.tar.gz"), none()),
             case(role, false, "s3:PutObject", format!("{S3}/manifests/pool.yaml"), none()),
-            case(role, true, "s3:ListBucket", S3.into(), none()),
+            case(role, manifests, "s3:ListBucket", S3.into(), none()),
             case(role, false, "s3:ListBucket", format!("{S3}-other"), none()),
             case(role, false, "ec2:TerminateInstances", instance(INSTANCE), of("c1")),
             case(role, false, "ec2:CreateTags", instance(INSTANCE), tagging(&[("muster:drain", "")], &of("c1"))),
             case(role, false, "ec2:RunInstances", instance(INSTANCE), tagging(&[("muster:cluster", "c1")], &none())),
-            case(role, true, "kms:Decrypt", KMS.into(), via("ssm")),
+            case(role, manifests, "kms:Decrypt", KMS.into(), via("s3")),
+            case(role, secret, "kms:Decrypt", KMS.into(), of_parameter("ssm", "secret")),
+            case(role, key, "kms:Decrypt", KMS.into(), of_parameter("ssm", "key")),
+            case(role, false, "kms:Decrypt", KMS.into(), of_parameter("ssm", "admin-token")),
+            case(role, false, "kms:Decrypt", KMS.into(), of_parameter("ec2", "secret")),
+            case(role, false, "kms:Decrypt", KMS.into(), via("ssm")),
             case(role, false, "kms:Decrypt", KMS.into(), via("ec2")),
             case(role, false, "kms:Decrypt", KMS.into(), none()),
-            case(role, false, "kms:Decrypt", KMS.replace("1111-2222", "1111-0000"), via("ssm")),
+            case(role, false, "kms:Decrypt", KMS.replace("1111-2222", "1111-0000"), via("s3")),
+            case(role, false, "kms:Decrypt", KMS.replace("1111-2222", "1111-0000"), of_parameter("ssm", "secret")),
         ]);
     }
     cases
@@ -305,7 +338,7 @@ async fn policies() -> Option<Policies> {
     Policies::of("c1", &["linux".into()], &["subnet-0aaaaaaaaaaaaaaaa".into()]).await
 }
 
-const ROLES: [&str; 4] = ["controller", "webhook", "operator", "runner"];
+const ROLES: [&str; 5] = ["controller", "webhook", "operator", "doctor", "runner"];
 
 #[tokio::test]
 async fn each_role_may_what_it_needs_and_nothing_of_others() {
@@ -353,6 +386,9 @@ fn weakened(policy: &Value) -> Vec<(String, Value)> {
     let mut found = Vec::new();
     for (n, statement) in policy["Statement"].as_array().expect("statements").iter().enumerate() {
         let name = statement["Sid"].as_str().unwrap_or_default();
+        if statement["Effect"] == "Deny" {
+            continue; // a_job_reads_no_secret_whatever_else_its_role_may takes these away
+        }
         for (operator, keys) in statement["Condition"].as_object().into_iter().flatten() {
             for key in keys.as_object().expect("keys").keys() {
                 let mut weaker = policy.clone();
@@ -371,6 +407,77 @@ fn weakened(policy: &Value) -> Vec<(String, Value)> {
         }
     }
     found
+}
+
+/// A pool's role may have further policies (`policy_arns`). Even one that allows everything opens no parameter but the
+/// instance's own secret, and changes nothing in the bucket that muster's manifests and programs are in.
+#[tokio::test]
+async fn a_job_reads_no_secret_whatever_else_its_role_may() {
+    let Some(policies) = policies().await else { return skip(NO_EVALUATOR) };
+    let everything = json!({ "Version": "2012-10-17", "Statement": [{ "Effect": "Allow", "Action": "*", "Resource": "*" }] });
+    let cases = with_everything();
+    let requests: Vec<&Request> = cases.iter().map(|case| &case.request).collect();
+    let runner = policies.role("runner", true);
+    let answers = refusals(&[runner, &everything], &requests).expect("the evaluator runs");
+    for (Case { allowed, request, .. }, refused) in cases.iter().zip(answers) {
+        assert_eq!(refused.is_none(), *allowed, "{request:?}: {refused:?}");
+    }
+    // Each Deny is needed: without it, something is open.
+    let (statements, mut tried) = (runner["Statement"].as_array().expect("statements"), 0);
+    for (n, statement) in statements.iter().enumerate().filter(|(_, statement)| statement["Effect"] == "Deny") {
+        let mut weaker = runner.clone();
+        weaker["Statement"].as_array_mut().expect("statements").remove(n);
+        let answers = refusals(&[&weaker, &everything], &requests).expect("the evaluator runs");
+        let opened = cases.iter().zip(answers).filter(|(case, refused)| !case.allowed && refused.is_none()).count();
+        assert!(opened > 0, "nothing needs {}", statement["Sid"]);
+        tried += 1;
+    }
+    assert_eq!(tried, 4);
+}
+
+/// What an instance may ask for when another policy of its role allows everything.
+fn with_everything() -> Vec<Case> {
+    let it = |allowed, action: &str, resource: String, context| case("runner", allowed, action, resource, context);
+    let asks = |owner: &str| json!({ "ssm:resourceTag/muster:instance-arn": instance(owner), "ec2:SourceInstanceARN": instance(INSTANCE) });
+    let mine = || json!({ "ec2:SourceInstanceARN": instance(INSTANCE) });
+    let mut cases = Vec::new();
+    for action in
+        ["ssm:GetParameter", "ssm:GetParameters", "ssm:GetParameterHistory", "ssm:DeleteParameter", "ssm:DeleteParameters"]
+    {
+        cases.extend([
+            it(true, action, format!("{SSM}runners/{INSTANCE}"), asks(INSTANCE)),
+            it(false, action, format!("{SSM}runners/{NEIGHBOUR}"), asks(NEIGHBOUR)),
+            it(false, action, format!("{SSM}runners/{NEIGHBOUR}"), mine()),
+            it(false, action, format!("{SSM}key"), mine()),
+            // Somebody may have tagged it so.
+            it(false, action, format!("{SSM}key"), asks(INSTANCE)),
+            it(false, action, SSM.replace("/muster/c1/", "/deploy/token"), mine()),
+        ]);
+    }
+    for path in ["runners", "", "runners/"] {
+        cases.push(it(false, "ssm:GetParametersByPath", format!("{SSM}{path}"), mine()));
+    }
+    for action in
+        ["PutParameter", "LabelParameterVersion", "UnlabelParameterVersion", "AddTagsToResource", "RemoveTagsFromResource"]
+    {
+        for (name, owner) in
+            [("key", INSTANCE), ("runners/i-0aaaaaaaaaaaaaaaa", INSTANCE), ("runners/i-0bbbbbbbbbbbbbbbb", NEIGHBOUR)]
+        {
+            cases.push(it(false, &format!("ssm:{action}"), format!("{SSM}{name}"), asks(owner)));
+        }
+    }
+    for object in ["bin/muster-arm64", "manifests/pool.yaml", "runners/linux-x64/latest.tar.gz"] {
+        for action in ["s3:PutObject", "s3:DeleteObject", "s3:PutObjectTagging", "s3:DeleteObjectVersion"] {
+            cases.push(it(false, action, format!("{S3}/{object}"), mine()));
+        }
+    }
+    cases.extend([
+        it(false, "s3:PutBucketPolicy", S3.into(), mine()),
+        it(true, "s3:GetObject", format!("{S3}/runners/linux-x64/latest.tar.gz"), mine()),
+        it(true, "s3:PutObject", "arn:aws:s3:::artifacts/a.tar.gz".into(), mine()),
+        it(true, "ssm:UpdateInstanceInformation", instance(INSTANCE), mine()),
+    ]);
+    cases
 }
 
 #[tokio::test]

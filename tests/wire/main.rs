@@ -57,5 +57,6 @@ cfg_if::cfg_if! {
         mod terraform_plans;
         mod terraform_policies;
         mod terraform_pools;
+        mod terraform_trust;
     }
 }

@@ -45,7 +45,7 @@ fn plans(terraform: &Terraform, subnets: &[String]) -> Vec<(&'static str, Value,
 const CLUSTERS: [(&str, &str, &str); 4] = [
     ("ecs-service", "service", "image = \"registry.example/muster:1\""),
     ("ecs-direct", "direct", "image = \"123456789012.dkr.ecr.eu-west-1.amazonaws.com/muster:1\", assign_public_ip = true"),
-    ("ec2-service", "service", "host = \"ec2\", architecture = \"x64\""),
+    ("ec2-service", "service", "host = \"ec2\", architecture = \"x64\", session_manager = true"),
     ("ec2-direct", "direct", "host = \"ec2\", binary = \"s3://bucket/muster\""),
 ];
 
@@ -55,7 +55,8 @@ fn plan_cluster(
     (name, ingress, host): (&'static str, &str, &str),
     subnets: &[String],
 ) -> (&'static str, Value, PathBuf) {
-    let (policy, key) = ("arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore", "arn:aws:kms:eu-west-1:123456789012:key/disk");
+    let (policy, key) = ("arn:aws:iam::123456789012:policy/mine", "arn:aws:kms:eu-west-1:123456789012:key/disk");
+    let digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     let subnets = format!("[\"{}\", \"{}\"]", subnets[0], subnets[1]);
     let call = format!(
         r#"
@@ -63,12 +64,12 @@ module "muster" {{
   source     = "../terraform"
   cluster    = "prod"
   ingress    = "{ingress}"
-  controller = {{ subnet_ids = {subnets}, {host}, admin_cidrs = ["10.0.0.0/8"], environment = {{ OTEL_X = "y" }}, policy_arns = ["{policy}"] }}
+  controller = {{ subnet_ids = {subnets}, {host}, binary_sha256 = "{digest}", admin_cidrs = ["10.0.0.0/8"], environment = {{ OTEL_X = "y" }}, policy_arns = ["{policy}"] }}
   github_apps = {{ main = {{ appId = 1, privateKey = "ssm:/muster/prod/key", webhookSecrets = ["ssm:/muster/prod/secret"] }} }}
   pools = {{
     linux = {{
       github = {{ app = "main", scope = "org/acme" }}, labels = ["linux"], instance = {{ types = ["m7i.large"], subnets = {subnets} }}
-      policy_arns = ["{policy}"], root_volume = {{ kms_key_arn = "{key}" }}, detailed_monitoring = true
+      policy_arns = ["{policy}"], session_manager = true, root_volume = {{ kms_key_arn = "{key}" }}, detailed_monitoring = true
     }}
   }}
   create_kms_key                  = true

@@ -74,15 +74,17 @@ fn list(value: &Value) -> Vec<String> {
     }
 }
 
-struct Policy(Vec<Value>);
+/// The statements that allow; the others, which deny, are apart.
+struct Policy(Vec<Value>, Vec<Value>);
 
 impl Policy {
     fn of(text: &Value) -> Policy {
         let policy: Value = serde_json::from_str(text.as_str().expect("a policy that is known at plan")).expect("JSON");
         let statements = policy["Statement"].as_array().expect("statements").clone();
+        let (statements, denied): (Vec<_>, Vec<_>) = statements.into_iter().partition(|s| s["Effect"] != "Deny");
         assert!(statements.iter().all(|s| s["Effect"] == "Allow" && s["NotAction"].is_null() && s["NotResource"].is_null()));
         assert!(!list_all(&statements).iter().any(|action| action.contains('*')), "a wildcard action");
-        Policy(statements)
+        Policy(statements, denied)
     }
 
     fn actions(&self) -> BTreeSet<String> {
@@ -108,7 +110,7 @@ fn set(words: &[&str]) -> BTreeSet<String> {
 fn rendered(terraform: &Terraform, subnet: &str, pre_install: &str) -> (BTreeMap<String, Policy>, BTreeMap<String, Value>) {
     let call = format!(
         "module \"muster\" {{\n  source = \"../terraform\"\n  cluster = \"prod\"\n  manifests = \"${{path.module}}/manifests\"\n  \
-         controller = {{ subnet_ids = [\"{subnet}\"], image = \"registry.example/muster:1\" }}\n}}\noutput \"policies\" {{ value = module.muster.policies }}\n"
+         controller = {{ subnet_ids = [\"{subnet}\"], image = \"registry.example/muster:1\" }}\n  create_kms_key = false\n}}\noutput \"policies\" {{ value = module.muster.policies }}\n"
     );
     terraform.write("stage/main.tf", &call);
     let app = "apiVersion: muster/v1\nkind: GitHubApp\nmetadata: {name: main}\nspec:\n  appId: 1\n  privateKey: ssm:/muster/prod/key\n  webhookSecrets: [ssm:/muster/prod/secret]\n";
@@ -166,8 +168,10 @@ async fn each_policy_lists_exactly_the_calls_that_are_made() {
         only_doctor.iter().all(|action| action.contains(":Describe") || action.contains(":Get")),
         "it looks: {only_doctor:?}"
     );
-    let operator = needed(&[&reading[..], &looking].concat()).into_iter().chain(only_doctor).collect();
+    let manifests = ["s3.GetObject", "s3.ListObjectsV2"];
+    let operator = needed(&[&manifests[..], &looking].concat()).into_iter().chain(only_doctor).collect();
     assert_eq!(policies["operator"].actions(), operator, "the operator's policy");
+    assert_eq!(policies["doctor"].actions(), needed(&["ssm.GetParameter"]), "what doctor and plan need beside it");
     assert_eq!(policies["runner linux"].actions(), of_scripts(), "an instance's role");
     let untold: BTreeSet<String> = of_scripts().into_iter().filter(|action| action != "ec2:CreateTags").collect();
     assert_eq!(policies["runner plain"].actions(), untold, "without bootstrap.reportStages");
@@ -176,8 +180,11 @@ async fn each_policy_lists_exactly_the_calls_that_are_made() {
         ("module.controller.aws_iam_role_policy.this[\"controller\"]", "controller"),
         ("module.controller.aws_iam_role_policy.this[\"webhook\"]", "webhook"),
         ("module.pool[\"linux\"].aws_iam_role_policy.this", "runner linux"),
+        ("module.controller.aws_iam_policy.this[\"operator\"]", "operator"),
+        ("module.controller.aws_iam_policy.this[\"doctor\"]", "doctor"),
     ] {
-        assert_eq!(Policy::of(&made[&format!("module.muster.{address}")]["policy"]).0, policies[role].0, "{role}");
+        let attached = Policy::of(&made[&format!("module.muster.{address}")]["policy"]);
+        assert_eq!((attached.0, attached.1), (policies[role].0.clone(), policies[role].1.clone()), "{role}");
     }
 
     conditions(&policies["controller"]);
@@ -277,7 +284,8 @@ fn secrets(policies: &BTreeMap<String, Policy>, made: &BTreeMap<String, Value>) 
     };
     assert_eq!(readable("controller"), names(&["admin-token", "key", "secret"]));
     assert_eq!(readable("webhook"), names(&["secret"]), "the webhook takes no orders, so it needs no token");
-    assert_eq!(readable("operator"), names(&["key", "secret"]), "an operator who only looks gives no orders");
+    assert_eq!(readable("operator"), names(&[]), "who only looks reads no secret");
+    assert_eq!(readable("doctor"), names(&["key", "secret"]), "doctor gives no orders, so it needs no token");
     let parameter = made.get("module.muster.module.storage.aws_ssm_parameter.secret[\"/muster/prod/admin-token\"]");
     assert!(parameter.is_some(), "no parameter waits for the token");
 }

@@ -24,7 +24,7 @@ pub use ec2::Ec2;
 pub use prices::PriceApi;
 pub use s3::S3;
 pub use sqs::Sqs;
-pub use ssm::Ssm;
+pub use ssm::{InstanceSecret, Ssm};
 
 use muster_operations::observer::{Ended, Observer};
 

@@ -24,6 +24,22 @@ const PAGE: i32 = 50;
 /// The most pages of one listing. With 50 parameters on a page, they hold ten times what SSM stores without a raised quota.
 const PAGES: usize = 2_000;
 
+/// The secret of one instance.
+#[derive(Clone, Copy, Debug)]
+pub struct InstanceSecret<'a> {
+    /// The cluster's name.
+    pub cluster: &'a str,
+    /// The instance that the secret is for.
+    pub instance: &'a InstanceId,
+    /// The instance's ARN (see [`super::ec2::arn_of`]), by which IAM knows the only reader.
+    pub arn: Option<&'a str>,
+    /// The ARN of the KMS key that encrypts the secret. None: the account's key `aws/ssm`, which whoever may read the parameter
+    /// may use.
+    pub key: Option<&'a str>,
+    /// What is stored, 8 KB at most.
+    pub value: &'a SecretString,
+}
+
 /// The adapter for SSM. A clone is cheap.
 #[derive(Clone, Debug)]
 pub struct Ssm {
@@ -36,32 +52,19 @@ impl Ssm {
         Ssm { client: Client::new(config), probe }
     }
 
-    /// Stores an instance's secret as the SecureString `/muster/<cluster>/runners/<instance-id>`, of 8 KB at most. The parameter
-    /// is tagged with the instance's ARN (`arn`, see [`super::ec2::arn_of`]), so that IAM lets that instance alone read and
-    /// delete it. An older secret of the instance is replaced.
-    pub async fn put_secret(
-        &self,
-        cluster: &str,
-        instance: &InstanceId,
-        arn: Option<&str>,
-        value: &SecretString,
-    ) -> Result<(), Failure> {
+    /// Stores an instance's secret as the SecureString `/muster/<cluster>/runners/<instance-id>`. The parameter is tagged with the
+    /// instance's ARN, so that IAM lets that instance alone read and delete it. An older secret of the instance is replaced.
+    pub async fn put_secret(&self, secret: InstanceSecret<'_>) -> Result<(), Failure> {
         // SSM takes either tags or Overwrite in one call. The parameter is nearly always new, so the first call has the tags.
-        match self.put(cluster, instance, arn, value, false).await {
-            Err(error) if error.code == "ParameterAlreadyExists" => self.put(cluster, instance, arn, value, true).await?,
+        match self.put(secret, false).await {
+            Err(error) if error.code == "ParameterAlreadyExists" => self.put(secret, true).await?,
             other => other?,
         }
         Ok(())
     }
 
-    async fn put(
-        &self,
-        cluster: &str,
-        instance: &InstanceId,
-        arn: Option<&str>,
-        value: &SecretString,
-        overwrite: bool,
-    ) -> Result<(), CallError> {
+    async fn put(&self, secret: InstanceSecret<'_>, overwrite: bool) -> Result<(), CallError> {
+        let InstanceSecret { cluster, instance, arn, key, value } = secret;
         let name = format!("{}/{instance}", folder(cluster));
         let pairs = [(tags::CLUSTER, Some(cluster)), (tags::INSTANCE_ARN, arn)];
         let tags = pairs.into_iter().filter_map(|(key, text)| types::Tag::builder().key(key).value(text?).build().ok()).collect();
@@ -71,6 +74,7 @@ impl Ssm {
             .name(&name)
             .value(value.expose_secret())
             .r#type(types::ParameterType::SecureString)
+            .set_key_id(key.map(str::to_owned))
             // A standard parameter is free and holds 4 KB. Above 4 KB, SSM makes the parameter an advanced one. The tier is not
             // given here, because an advanced parameter could not go back to standard for a later, shorter secret.
             .tier(types::ParameterTier::IntelligentTiering)

@@ -19,6 +19,8 @@ pub(super) struct Template {
     pub interfaces: bool,
     profile: bool,
     tokens: bool,
+    /// How many hops the answers of the metadata service go, as the template says.
+    hops: Option<i32>,
     tags: bool,
     terminates: bool,
 }
@@ -35,6 +37,7 @@ impl Template {
             interfaces: !data.network_interfaces().is_empty(),
             profile: data.iam_instance_profile().is_some(),
             tokens: tokens == Some(&LaunchTemplateHttpTokensState::Required),
+            hops: metadata.and_then(|options| options.http_put_response_hop_limit()),
             tags: tags == Some(&LaunchTemplateInstanceMetadataTagsState::Enabled),
             terminates: data.instance_initiated_shutdown_behavior() == Some(&ShutdownBehavior::Terminate),
         })
@@ -89,6 +92,15 @@ fn judge(check: &str, name: &str, template: &Template) -> Finding {
     if !template.tokens {
         let seen = format!("{name} admits IMDSv1, by which a job may get at the instance's credentials more easily");
         marks.warn(seen, "set metadata_options.http_tokens to required");
+    }
+    if template.hops != Some(1) {
+        // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-options.html
+        let is = match template.hops {
+            Some(hops) => format!("is {hops}"),
+            None => "is not set, and 2 by default on Amazon Linux 2023".to_owned(),
+        };
+        let seen = format!("{name}'s metadata hop limit {is}: containers reach the instance's credentials");
+        marks.warn(seen, "set metadata_options.http_put_response_hop_limit to 1");
     }
     if !template.terminates {
         let seen = format!("{name} lets an instance that shuts down stop instead of ending: it stays, and counts against max");
@@ -156,12 +168,15 @@ mod tests {
             interfaces: true,
             profile: true,
             tokens: true,
+            hops: Some(1),
             tags: true,
             terminates: true,
         };
         assert_eq!(judge("t", "c1-linux", &good), Finding::ok("t", "c1-linux, version 3"));
         for (template, verdict, word) in [
             (Template { tokens: false, ..good.clone() }, Verdict::Warning, "http_tokens"),
+            (Template { hops: Some(2), ..good.clone() }, Verdict::Warning, "http_put_response_hop_limit"),
+            (Template { hops: None, ..good.clone() }, Verdict::Warning, "http_put_response_hop_limit"),
             (Template { tags: false, ..good.clone() }, Verdict::Warning, "instance_metadata_tags"),
             (Template { terminates: false, ..good.clone() }, Verdict::Warning, "terminate"),
             (Template { profile: false, ..good.clone() }, Verdict::Warning, "iam_instance_profile"),

@@ -35,6 +35,8 @@ pub struct ControllerSpec {
     pub queues: Queues,
     /// The S3 bucket for runner binaries and manifests.
     pub bucket: Option<String>,
+    /// The ARN of the customer KMS key that encrypts the instances' secrets in SSM. Without it, the account's key `aws/ssm` does.
+    pub secrets_key: Option<String>,
     /// How the runner binaries get into `bucket`.
     pub sync: RunnerSync,
     /// The addresses at which muster listens.

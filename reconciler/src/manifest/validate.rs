@@ -102,6 +102,13 @@ fn is_url(text: &str) -> bool {
         && rest.chars().all(|c| c.is_ascii_graphic())
 }
 
+/// Whether a text is the ARN of a KMS key. An alias could come to mean another key, which IAM's policies do not name.
+fn is_key(text: &str) -> bool {
+    let parts: Vec<&str> = text.split(':').collect();
+    matches!(parts[..], ["arn", _, "kms", _, _, name] if name.strip_prefix("key/").is_some_and(|id| !id.is_empty()))
+        && text.chars().all(|c| c.is_ascii_graphic())
+}
+
 fn controller(controller: &ControllerManifest, check: &mut Check<'_>) {
     let spec = &controller.spec;
     check.name(&controller.metadata.name);
@@ -111,6 +118,10 @@ fn controller(controller: &ControllerManifest, check: &mut Check<'_>) {
     let bucket_ok = |b: &String| (3..=63).contains(&b.len()) && b.split('.').all(is_name);
     if spec.bucket.as_ref().is_some_and(|bucket| !bucket_ok(bucket)) {
         check.fail("spec.bucket", "is no bucket's name; write the bare name (3 to 63 lower-case letters, digits, `-` and `.`)");
+    }
+    if spec.secrets_key.as_ref().is_some_and(|key| !is_key(key)) {
+        let write = "write one such as arn:aws:kms:eu-west-1:123456789012:key/..., or leave it out";
+        check.fail("spec.secretsKey", format!("is no ARN of a KMS key; {write}"));
     }
     sync(controller, check);
     queues(controller, check);

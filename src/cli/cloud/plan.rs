@@ -89,8 +89,7 @@ impl Args {
         let secrets = Secrets::new(aws.clone(), self.manifests.base());
         let (limits, _unread) = tokio::sync::mpsc::unbounded_channel();
         let github = GitHub::new(secrets.credentials(&spec).await?, limits, Arc::new(|_, _, _| ()))?;
-        let executor =
-            Executor::new(aws.clone(), github, Receipts::default(), spec.controller.cluster(), settings.queues.clone());
+        let executor = Executor::new(aws.clone(), github, Receipts::default(), &spec.controller);
 
         let (events, jobs) = self.jobs(&spec, &aws).await;
         let clock = Clock::start();

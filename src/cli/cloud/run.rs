@@ -186,7 +186,7 @@ impl Shared {
             tracing::info!(token = %name, "GitHub has no API for an enterprise's webhook: deliveries that fail are not asked for again");
         }
         let receipts = Receipts::default();
-        let executor = Executor::new(self.aws.clone(), github, receipts.clone(), cluster, settings.queues.clone());
+        let executor = Executor::new(self.aws.clone(), github, receipts.clone(), &spec.controller);
         let (inputs, inputs_out) = mpsc::channel(INPUTS);
         let (inspect, queries) = Inspect::new();
         let mut controller = Controller::new(&process_name(cluster, self.clock), self.clock.now());

@@ -14,9 +14,10 @@ module "muster" {
   manifests = "${path.module}/manifests"
 
   controller = {
-    subnet_ids  = ["subnet-0a1b2c3d4e5f60001", "subnet-0a1b2c3d4e5f60002"]
-    image       = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/muster:0.1.0"
-    admin_cidrs = ["10.0.0.0/16"]
+    subnet_ids = ["subnet-0a1b2c3d4e5f60001", "subnet-0a1b2c3d4e5f60002"]
+    image      = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/muster:0.1.0"
+    # The operators' VPN. No subnet of a pool may be in it: every job could look then.
+    admin_cidrs = ["10.200.0.0/24"]
   }
 
   pool_defaults = {

@@ -5,17 +5,36 @@ locals {
   listen = local.on_ec2 && var.ingress == "service" ? 1 : 0
   source = coalesce(var.settings.binary, "s3://${var.bucket}/bin/muster-${var.settings.architecture}")
   binary = [{ Sid = "Binary", Effect = "Allow", Action = "s3:GetObject", Resource = "arn:${local.c.partition}:s3:::${trimprefix(local.source, "s3://")}" }]
-  boot   = <<-EOT
+  # https://docs.aws.amazon.com/systems-manager/latest/userguide/getting-started-create-iam-instance-profile.html
+  shell = [for given in [var.settings.session_manager] : {
+    Sid      = "SessionManager"
+    Effect   = "Allow"
+    Action   = concat(["ssm:UpdateInstanceInformation"], [for act in ["Create", "Open"] : "ssmmessages:${act}ControlChannel"], [for act in ["Create", "Open"] : "ssmmessages:${act}DataChannel"])
+    Resource = "*"
+  } if given]
+  boot = <<-EOT
     #!/bin/sh
     set -eu
-    # The binary may come after the machine: two hours.
+    # The binary may come after the machine: two hours. Whoever may write the bucket may not choose what runs here.
+    wanted='${coalesce(var.settings.binary_sha256, "none")}'
+    said=
+    fetch() {
+      rm -f /usr/local/bin/muster.new
+      aws s3 cp --region ${local.c.region} '${local.source}' /usr/local/bin/muster.new || return 1
+      found=$(sha256sum /usr/local/bin/muster.new | cut -d ' ' -f 1)
+      [ "$found" = "$wanted" ] && return 0
+      [ "$found" = "$said" ] || echo "muster: not started: ${local.source} has the SHA-256 $found, but controller.binary_sha256 is $wanted. Copy the right binary there, or correct controller.binary_sha256 and apply. This machine looks again every 10 s, for two hours."
+      said=$found
+      return 1
+    }
     tries=0
-    until aws s3 cp --region ${local.c.region} '${local.source}' /usr/local/bin/muster; do
+    until fetch; do
       tries=$((tries + 1))
-      [ $tries -lt 720 ]
+      [ $tries -lt 720 ] || { echo "muster: not started: no right binary came within two hours. Copy it, then end this machine: another one starts."; exit 1; }
       sleep 10
     done
-    chmod 755 /usr/local/bin/muster
+    chmod 755 /usr/local/bin/muster.new
+    mv /usr/local/bin/muster.new /usr/local/bin/muster
     mkdir -p /etc/muster
     cat >/etc/muster/environment <<'END'
     ${join("\n", [for name, value in merge(local.environment, { MUSTER_ROLE = var.ingress == "service" ? "all" : "controller" }) : "${name}=${value}"])}

@@ -12,6 +12,13 @@ locals {
   }, { for list in var.prices == null ? [] : [var.prices] : "MUSTER_FALLBACK_PRICES" => list })
 }
 
+locals {
+  # Two ranges overlap if they are one range once both are as wide as the wider one.
+  overlaps = { for admin in var.settings.admin_cidrs : admin => [for cidr in var.pools.cidrs : cidr if length(distinct(
+    [for range in [admin, cidr] : cidrhost("${split("/", range)[0]}/${min(split("/", admin)[1], split("/", cidr)[1])}", 0)]
+  )) == 1] }
+}
+
 resource "aws_security_group" "this" {
   name        = local.name
   description = "muster: HTTPS out"
@@ -40,6 +47,13 @@ resource "aws_vpc_security_group_ingress_rule" "admin" {
   to_port           = var.network.admin_port
   cidr_ipv4         = each.value
   tags              = local.c.tags
+
+  lifecycle {
+    precondition {
+      condition     = length(local.overlaps[each.value]) == 0
+      error_message = "controller.admin_cidrs: instances of pools are in ${each.value} (their subnets have ${join(", ", local.overlaps[each.value])}), so every job could reach the listener, which has no authentication. Write the operators' own range, such as a VPN's, or use other subnets for the pools."
+    }
+  }
 }
 
 # API Gateway's side of the VPC link.

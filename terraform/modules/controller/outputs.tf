@@ -18,7 +18,12 @@ output "role_arns" {
   value       = { for role, made in aws_iam_role.this : role => made.arn }
 }
 
+output "policy_arns" {
+  description = "The policies for people: `operator` and `doctor`."
+  value       = { for name, made in aws_iam_policy.this : name => made.arn }
+}
+
 output "policies" {
-  description = "What muster's roles may do, as JSON; `operator` is for a person's `muster plan`."
+  description = "What muster's roles may do, as JSON; `operator` and `doctor` are for people."
   value       = merge(local.policies, local.roles)
 }

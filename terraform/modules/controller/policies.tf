@@ -7,27 +7,50 @@ locals {
   ec2_names  = distinct(["ec2.amazonaws.com", "ec2.${local.c.dns_suffix}"])
   ec2        = "arn:${local.c.partition}:ec2:${local.c.region}:${local.c.account}"
   image      = "arn:${local.c.partition}:ec2:${local.c.region}:"
-  secrets    = "arn:${local.c.partition}:ssm:${local.c.region}:${local.c.account}:parameter/muster/${local.c.cluster}/runners/*"
-  paused     = "arn:${local.c.partition}:ssm:${local.c.region}:${local.c.account}:parameter/muster/${local.c.cluster}/paused"
-  parameters = { for kind, names in var.parameters : kind => [for name in names : "arn:${local.c.partition}:ssm:${local.c.region}:${local.c.account}:parameter${name}"] }
+  secrets    = "${local.at_ssm}/muster/${local.c.cluster}/runners/*"
+  paused     = "${local.at_ssm}/muster/${local.c.cluster}/paused"
+  at_ssm     = "arn:${local.c.partition}:ssm:${local.c.region}:${local.c.account}:parameter"
+  parameters = { for kind, names in var.parameters : kind => [for name in names : "${local.at_ssm}${name}"] }
   bucket     = "arn:${local.c.partition}:s3:::${var.bucket}"
   asked      = { StringEquals = { "aws:RequestTag/muster:cluster" = local.c.cluster } }
   ours       = { StringEquals = { "aws:ResourceTag/muster:cluster" = local.c.cluster } }
 
-  # Both roles read the manifests, and what those refer to.
-  reading = [
+  # Both roles read the manifests, and the webhook secrets.
+  manifests = [
     { Sid = "Manifests", Effect = "Allow", Action = "s3:GetObject", Resource = "${local.bucket}/manifests/*" },
     { Sid = "ListManifests", Effect = "Allow", Action = "s3:ListBucket", Resource = local.bucket },
-    { Sid = "WebhookSecrets", Effect = "Allow", Action = "ssm:GetParameter", Resource = local.parameters.webhooks },
   ]
-  tokens = [for names in [local.parameters.tokens] : { Sid = "AdminToken", Effect = "Allow", Action = "ssm:GetParameter", Resource = names } if length(names) > 0]
-  keys   = { Sid = "AppKeys", Effect = "Allow", Action = "ssm:GetParameter", Resource = local.parameters.keys }
+  webhook_secrets = { Sid = "WebhookSecrets", Effect = "Allow", Action = "ssm:GetParameter", Resource = local.parameters.webhooks }
+  reading         = concat(local.manifests, [local.webhook_secrets])
+  tokens          = [for names in [local.parameters.tokens] : { Sid = "AdminToken", Effect = "Allow", Action = "ssm:GetParameter", Resource = names } if length(names) > 0]
+  keys            = { Sid = "AppKeys", Effect = "Allow", Action = "ssm:GetParameter", Resource = local.parameters.keys }
   key = [for key in var.kms_key_arn == null ? [] : [var.kms_key_arn] : {
     Sid       = "Key"
     Effect    = "Allow"
     Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
     Resource  = key
-    Condition = { StringEquals = { "kms:ViaService" = [for service in ["s3", "sqs", "ssm"] : "${service}.${local.c.region}.${local.c.dns_suffix}"] } }
+    Condition = { StringEquals = { "kms:ViaService" = [for service in ["s3", "sqs"] : "${service}.${local.c.region}.${local.c.dns_suffix}"] } }
+  }]
+  # SSM tells KMS which parameter it decrypts or encrypts. A parameter of up to 4 KB needs kms:Encrypt, a larger one kms:GenerateDataKey.
+  # https://docs.aws.amazon.com/kms/latest/developerguide/services-parameter-store.html
+  of_ssm = { for use, arns in {
+    webhook    = local.parameters.webhooks
+    doctor     = concat(local.parameters.webhooks, local.parameters.keys)
+    controller = flatten(values(local.parameters))
+    } : use => [for key in var.kms_key_arn == null ? [] : [var.kms_key_arn] : {
+      Sid       = "ParameterKey"
+      Effect    = "Allow"
+      Action    = "kms:Decrypt"
+      Resource  = key
+      Condition = { StringEquals = { "kms:ViaService" = local.ssm, "kms:EncryptionContext:PARAMETER_ARN" = arns } }
+  }] }
+  ssm = "ssm.${local.c.region}.${local.c.dns_suffix}"
+  secrets_key = [for key in var.kms_key_arn == null ? [] : [var.kms_key_arn] : {
+    Sid       = "SecretsKey"
+    Effect    = "Allow"
+    Action    = ["kms:Encrypt", "kms:GenerateDataKey"]
+    Resource  = key
+    Condition = { StringEquals = { "kms:ViaService" = local.ssm }, StringLike = { "kms:EncryptionContext:PARAMETER_ARN" = local.secrets } }
   }]
   send = { Sid = "SendJobs", Effect = "Allow", Action = "sqs:SendMessage", Resource = var.queues.jobs }
 
@@ -43,7 +66,7 @@ locals {
 
   prices = [for list in var.prices == null ? [] : [var.prices] : { Sid = "PriceList", Effect = "Allow", Action = "s3:GetObject", Resource = "${local.bucket}/prices.yaml" }]
 
-  controlling = concat(local.volume_keys, local.tokens, local.prices, [
+  controlling = concat(local.volume_keys, local.tokens, local.prices, local.of_ssm.controller, local.secrets_key, [
     local.keys,
     # What a launch makes bears the cluster's tag; what it uses is the pools' own.
     { Sid = "Launch", Effect = "Allow", Action = ["ec2:CreateFleet", "ec2:RunInstances"], Resource = [for kind in ["fleet", "instance", "volume"] : "${local.ec2}:${kind}/*"], Condition = local.asked },
@@ -73,19 +96,20 @@ locals {
 
   policies = { for role, statements in {
     controller = concat(local.reading, local.key, local.controlling)
-    webhook    = concat(local.reading, local.key, [local.send])
-    # `muster plan` and `muster doctor` for a person: they look and change nothing.
-    operator = concat(local.reading, [for s in local.key : merge(s, { Action = "kms:Decrypt" })], [
-      local.keys,
+    webhook    = concat(local.reading, local.key, local.of_ssm.webhook, [local.send])
+    # For a person who runs `muster doctor`: it looks, changes nothing, and reads no secret.
+    operator = concat(local.manifests, [for s in local.key : merge(s, { Action = "kms:Decrypt", Condition = { StringEquals = { "kms:ViaService" = "s3.${local.c.region}.${local.c.dns_suffix}" } } })], [
       { Sid = "Look", Effect = "Allow", Action = ["ec2:DescribeInstances", "ssm:DescribeParameters"], Resource = "*" },
       { Sid = "Doctor", Effect = "Allow", Action = ["ec2:DescribeImages", "ec2:DescribeInstanceTypeOfferings", "ec2:DescribeInstanceTypes", "ec2:DescribeLaunchTemplateVersions", "ec2:DescribeSubnets", "servicequotas:GetServiceQuota"], Resource = "*" },
       { Sid = "Paused", Effect = "Allow", Action = "ssm:GetParametersByPath", Resource = [local.paused, "${local.paused}/*"] },
       { Sid = "Depth", Effect = "Allow", Action = "sqs:GetQueueAttributes", Resource = [var.queues.jobs, var.queues.ec2Events, var.queues.deadLetters] },
     ])
+    # What doctor's checks of GitHub, and `muster plan`, need beside it. Who has this has the App.
+    doctor = concat([local.keys, local.webhook_secrets], local.of_ssm.doctor)
   } : role => jsonencode({ Version = "2012-10-17", Statement = statements }) }
 
   # One machine runs both roles; of two services each has its own.
-  both  = jsonencode({ Version = "2012-10-17", Statement = concat(local.reading, local.key, local.controlling, var.ingress == "service" ? [local.send] : [], local.binary) })
+  both  = jsonencode({ Version = "2012-10-17", Statement = concat(local.reading, local.key, local.controlling, var.ingress == "service" ? [local.send] : [], local.binary, local.shell) })
   roles = { for role in local.on_ec2 ? ["controller"] : local.services : role => local.on_ec2 ? local.both : local.policies[role] }
 }
 
@@ -112,6 +136,16 @@ resource "aws_iam_role_policy" "this" {
   name     = "muster"
   role     = aws_iam_role.this[each.key].name
   policy   = each.value
+}
+
+# For people. The module attaches neither.
+resource "aws_iam_policy" "this" {
+  for_each    = { operator = "muster doctor: looks, changes nothing, reads no secret", doctor = "muster plan and all of muster doctor: reads the GitHub App's private key and webhook secrets" }
+  name        = "${local.c.cluster}-${each.key}"
+  description = each.value
+  path        = local.c.role_path
+  policy      = local.policies[each.key]
+  tags        = local.c.tags
 }
 
 resource "aws_iam_role_policy_attachment" "this" {

@@ -53,8 +53,8 @@ variable "prices" {
 }
 
 variable "pools" {
-  description = "What the controller uses in launches: the instances' roles and subnets, and the customer KMS keys of their disks."
-  type        = object({ role_arns = list(string), subnets = list(string), volume_keys = list(string) })
+  description = "What the controller uses in launches: the instances' roles and subnets, with the subnets' IPv4 ranges, and the customer KMS keys of their disks."
+  type        = object({ role_arns = list(string), subnets = list(string), cidrs = list(string), volume_keys = list(string) })
 }
 
 variable "parameters" {

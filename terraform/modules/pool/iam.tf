@@ -1,8 +1,11 @@
 # What an instance may do: read and delete its own secret, read its runner, and, if its pool wants that, tell on itself how long its
-# start took.
+# start took and be reached by Session Manager. The Deny statements hold whatever `policy_arns` allows.
 
 locals {
-  instance = "arn:${var.context.partition}:ec2:${var.context.region}:${var.context.account}:instance"
+  parameters = "arn:${var.context.partition}:ssm:${var.context.region}:${var.context.account}:parameter"
+  secrets    = "${local.parameters}/muster/${var.context.cluster}/runners/*"
+  runners    = "arn:${var.context.partition}:s3:::${var.bucket}/runners/${var.pool.os}-${var.pool.arch}/*"
+  instance   = "arn:${var.context.partition}:ec2:${var.context.region}:${var.context.account}:instance"
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = concat([
@@ -11,16 +14,23 @@ locals {
         Sid       = "OwnSecret"
         Effect    = "Allow"
         Action    = ["ssm:GetParameter", "ssm:DeleteParameter"]
-        Resource  = "arn:${var.context.partition}:ssm:${var.context.region}:${var.context.account}:parameter/muster/${var.context.cluster}/runners/*"
+        Resource  = local.secrets
         Condition = { StringEquals = { "ssm:resourceTag/muster:instance-arn" = "$${ec2:SourceInstanceARN}" } }
       },
       {
         Sid      = "Runner"
         Effect   = "Allow"
         Action   = "s3:GetObject"
-        Resource = "arn:${var.context.partition}:s3:::${var.bucket}/runners/${var.pool.os}-${var.pool.arch}/*"
+        Resource = local.runners
       },
-      ], [for stages in [var.pool.bootstrap.stages] : {
+      ], local.denied, [for given in [var.settings.session_manager] : {
+        # A shell and a tunnel, and nothing else; AmazonSSMManagedInstanceCore would add ssm:GetParameter on every parameter.
+        # https://docs.aws.amazon.com/systems-manager/latest/userguide/getting-started-create-iam-instance-profile.html
+        Sid      = "SessionManager"
+        Effect   = "Allow"
+        Action   = concat(["ssm:UpdateInstanceInformation"], [for act in ["Create", "Open"] : "ssmmessages:${act}ControlChannel"], [for act in ["Create", "Open"] : "ssmmessages:${act}DataChannel"])
+        Resource = "*"
+        } if given], [for stages in [var.pool.bootstrap.stages] : {
         # ec2:SourceInstanceARN is the instance whose credentials these are, ec2:InstanceID the one that is to be tagged. AWS
         # compares them so in its own managed policies:
         # https://docs.aws.amazon.com/aws-managed-policy/latest/reference/AWSEC2VssSnapshotPolicy.html
@@ -39,8 +49,32 @@ locals {
         Action    = "kms:Decrypt"
         Resource  = key
         Condition = { StringEquals = { "kms:ViaService" = "s3.${var.context.region}.${var.context.dns_suffix}" } }
+        }], [for key in var.kms_key_arn == null ? [] : [var.kms_key_arn] : {
+        # SSM tells KMS which parameter it decrypts, so this opens no other secret under the same key. That the parameter is the instance's
+        # own is OwnSecret's to say: no variable of IAM's holds the bare instance id that the parameter's name ends with.
+        # https://docs.aws.amazon.com/kms/latest/developerguide/services-parameter-store.html
+        Sid      = "SecretKey"
+        Effect   = "Allow"
+        Action   = "kms:Decrypt"
+        Resource = key
+        Condition = {
+          StringEquals = { "kms:ViaService" = "ssm.${var.context.region}.${var.context.dns_suffix}" }
+          StringLike   = { "kms:EncryptionContext:PARAMETER_ARN" = local.secrets }
+        }
     }])
   })
+
+  reads = ["ssm:GetParameter*", "ssm:DeleteParameter*"]
+  denied = [
+    { Sid = "NoOtherParameters", Effect = "Deny", Action = local.reads, NotResource = local.secrets },
+    # A negated condition also holds where the tag is missing.
+    # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html
+    { Sid = "NoOthersSecrets", Effect = "Deny", Action = local.reads, Resource = local.secrets, Condition = { StringNotEquals = { "ssm:resourceTag/muster:instance-arn" = "$${ec2:SourceInstanceARN}" } } },
+    # With another tag, another's secret would count as the instance's own.
+    { Sid = "NoChangedParameters", Effect = "Deny", Action = [for act in ["PutParameter", "LabelParameterVersion", "UnlabelParameterVersion", "AddTagsToResource", "RemoveTagsFromResource"] : "ssm:${act}"], Resource = "${local.parameters}/*" },
+    # The bucket also holds the manifests, other instances' runners, and with `host = "ec2"` the program that the controller runs.
+    { Sid = "NoChangedBucket", Effect = "Deny", NotAction = "s3:GetObject", Resource = ["arn:${var.context.partition}:s3:::${var.bucket}", "arn:${var.context.partition}:s3:::${var.bucket}/*"] },
+  ]
 }
 
 resource "aws_iam_role" "this" {

@@ -34,6 +34,7 @@ variable "settings" {
     associate_public_ip_address = bool
     security_group_ids          = list(string)
     policy_arns                 = list(string)
+    session_manager             = bool
     detailed_monitoring         = bool
   })
 }
@@ -44,6 +45,6 @@ variable "bucket" {
 }
 
 variable "kms_key_arn" {
-  description = "The customer KMS key that the bucket is encrypted with, or null."
+  description = "The customer KMS key of the bucket and of the instances' secrets, or null."
   type        = string
 }

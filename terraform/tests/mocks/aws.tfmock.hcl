@@ -11,7 +11,7 @@ mock_data "aws_service_principal" {
   defaults = { id = "logs.eu-west-1.amazonaws.com" }
 }
 mock_data "aws_subnet" {
-  defaults = { vpc_id = "vpc-1", ipv6_native = false, availability_zone_id = "euw1-az1" }
+  defaults = { vpc_id = "vpc-1", cidr_block = "10.0.1.0/24", ipv6_native = false, availability_zone_id = "euw1-az1" }
 }
 mock_data "aws_ssm_parameter" {
   defaults = { insecure_value = "ami-0123456789abcdef0" }
@@ -24,4 +24,7 @@ mock_data "aws_pricing_product" {
 }
 mock_data "aws_ec2_spot_price" {
   defaults = { spot_price = "0.041200" }
+}
+mock_resource "aws_kms_key" {
+  defaults = { arn = "arn:aws:kms:eu-west-1:123456789012:key/made", key_id = "made" }
 }

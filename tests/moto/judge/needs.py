@@ -12,13 +12,14 @@ NEW = {
 }
 
 
-# The customer's key of queues and bucket. tests/wire/support/iam.rs has it, too.
+# The customer's key of queues, bucket and secrets. tests/wire/support/iam.rs has it, too.
 KEY = f"arn:aws:kms:eu-west-1:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html#sqs-what-permissions-for-sse
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html
+# https://docs.aws.amazon.com/kms/latest/developerguide/services-parameter-store.html: kms:Encrypt up to 4 KB, kms:GenerateDataKey above.
 OF_KEY = {
     "sqs:SendMessage": ("kms:GenerateDataKey", "kms:Decrypt"), "sqs:ReceiveMessage": ("kms:Decrypt",), "s3:GetObject": ("kms:Decrypt",),
-    "s3:PutObject": ("kms:GenerateDataKey", "kms:Decrypt"),
+    "s3:PutObject": ("kms:GenerateDataKey", "kms:Decrypt"), "ssm:GetParameter": ("kms:Decrypt",), "ssm:PutParameter": ("kms:Encrypt", "kms:GenerateDataKey"),
 }
 
 
@@ -64,13 +65,15 @@ class Needs:
         return [(action, resource, {**mine, **context}) for action, resource, context in needs]
 
     def of_key(self, action, resource):
-        """What an action needs where a customer's key encrypts the data. It never encrypts a runner's secret."""
-        ours = ":parameter/muster/" in resource and "/runners/" not in resource and "/paused" not in resource
-        actions = ("kms:Decrypt",) if action == "ssm:GetParameter" and ours else OF_KEY.get(action, ())
-        if self.call.op == "HeadObject":
+        """What an action needs where a customer's key encrypts the data. A pause is no secret, and parameters elsewhere are others'."""
+        service = action.partition(":")[0]
+        secret = ":parameter/muster/" in resource and "/paused" not in resource
+        if self.call.op == "HeadObject" or (service == "ssm" and not secret):
             return []
-        via = f"{action.partition(':')[0]}.{self.call.region}.amazonaws.com"
-        return [(one, KEY, {"kms:ViaService": via}) for one in actions]
+        context = {"kms:ViaService": f"{service}.{self.call.region}.amazonaws.com"}
+        if service == "ssm":
+            context["kms:EncryptionContext:PARAMETER_ARN"] = resource
+        return [(one, KEY, context) for one in OF_KEY.get(action, ())]
 
     def source(self):
         return {"ec2:SourceInstanceARN": self.ec2_arn("instance", self.world["source"])} if self.world.get("source") else {}

@@ -81,8 +81,9 @@ impl Policies {
             let mut settled: Value =
                 serde_json::from_str(&policies.to_string().replace(CLUSTER, cluster)).expect("a name needs no escape");
             for statement in settled.as_object_mut().expect("roles").values_mut().flat_map(statements) {
-                let resources = expand(&statement["Resource"], &rendered.subnet, subnets);
-                statement["Resource"] = expand(&resources, POOL, pools);
+                let field = if statement["Resource"].is_null() { "NotResource" } else { "Resource" };
+                let resources = expand(&statement[field], &rendered.subnet, subnets);
+                statement[field] = expand(&resources, POOL, pools);
             }
             settled
         };
@@ -160,7 +161,7 @@ fn plan(terraform: &Terraform, subnet: &str) -> Rendered {
              output \"{name}\" {{ value = module.{name}.policies }}\n"
         )
     };
-    let main = call("plain", "") + &call("with_key", &format!("kms_key_arn = \"{KEY}\""));
+    let main = call("plain", "create_kms_key = false") + &call("with_key", &format!("kms_key_arn = \"{KEY}\""));
     terraform.write("stage/main.tf", &main);
     terraform.write(
         "stage/manifests/app.yaml",
@@ -244,7 +245,7 @@ fn held_against<'a>(need: &'a Need, policies: Option<&'a Policies>, key: bool) -
     match &*need.caller {
         // One process has both roles, as on a machine of its own.
         MUSTER_KEY => Some(("controller and webhook", vec![policies.role("controller", key), policies.role("webhook", key)])),
-        OPERATOR_KEY => Some(("operator", vec![policies.role("operator", key)])),
+        OPERATOR_KEY => Some(("operator and doctor", vec![policies.role("operator", key), policies.role("doctor", key)])),
         caller if caller.starts_with(INSTANCE_KEY) => Some(("runner", vec![policies.role("runner", key)])),
         _ => None,
     }
