@@ -40,9 +40,10 @@ struct ListQuery {
 pub fn routes(admin: Admin) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
     let (door, lanes) = (admin.door.clone(), admin.lanes.clone());
     let door = door.filter(admin.steer.as_ref().map(|steer| steer.token.clone()));
-    let metrics = warp::path!("metrics").and(super::get()).and(having(&admin)).then(metrics);
+    // The path comes first, so that other readers take no turn among the scrapes.
+    let metrics = warp::path!("metrics").and(lanes.scrapes.take(super::get().and(having(&admin)).then(metrics)));
     let at_once = at_once(&admin).boxed();
-    door.and(at_once.or(lanes.scrapes.take(metrics)).unify().or(lanes.readers.take(looks(&admin))).unify())
+    door.and(at_once.or(metrics).unify().or(lanes.readers.take(looks(&admin))).unify())
         .recover(|r| super::refuse(r, "GET, HEAD"))
         .unify()
         .with(warp::log::custom(|info| super::log_request(&info)))

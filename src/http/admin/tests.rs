@@ -234,15 +234,15 @@ async fn a_token_for_looking_is_asked_for_everywhere_but_at_health() {
     assert_eq!(status("/api/v1/jobs", None).await.0, 200, "no token is in force any more");
 }
 
-/// A core that answers orders and health, and never a reader.
+/// A core that answers orders, health and scrapes, and never a reader.
 #[tokio::test]
-async fn orders_and_health_never_wait_behind_readers() {
+async fn orders_health_and_scrapes_never_wait_behind_readers() {
     let (inspect, mut questions) = Inspect::new();
     tokio::spawn(async move {
         let mut unanswered = Vec::new();
         while let Some(query) = questions.recv().await {
             match query {
-                Query::Order(..) | Query::Ready(_) => answer(query, 1),
+                Query::Order(..) | Query::Ready(_) | Query::Totals(_) => answer(query, 1),
                 other => unanswered.push(other),
             }
         }
@@ -253,6 +253,8 @@ async fn orders_and_health_never_wait_behind_readers() {
     for _ in 0..20 {
         assert_eq!(post(&format!("{url}/api/v1/pools/linux/pause"), Some(&format!("Bearer {TOKEN}")), "").await.0, 200);
         assert_eq!(get(&format!("{url}/readyz")).await.0, 200);
+        let metrics = reqwest::get(format!("{url}/metrics")).await.expect("an answer");
+        assert!(metrics.text().await.expect("text").contains("muster_messages_held 3\n"));
     }
     for reader in readers {
         assert_eq!(reader.await.expect("ran").expect("an answer").status(), 503);
