@@ -19,26 +19,19 @@ use super::crowd;
 pub async fn serve() -> String {
     let (mut core, ..) = crowd::LARGE.core(Duration::default);
     let (ask, mut questions) = Inspect::new();
+    let runtime = tokio::runtime::Handle::current();
     tokio::task::spawn_blocking(move || {
-        while let Some(question) = questions.blocking_recv() {
+        while let Some(question) = runtime.block_on(questions.recv()) {
             inspect::answer(&mut core, question, crowd::BEGIN + Duration::from_secs(60));
         }
     });
     let (metrics, stop) = (Arc::new(Metrics::new()), CancellationToken::new());
     let watch = Watch::start(ask.clone(), metrics.clone(), Prices::example(), Duration::from_secs(3600), stop.clone());
     let about = About::cluster("crowd");
-    let admin = Admin {
-        about,
-        inspect: Some(ask),
-        console: None,
-        metrics,
-        watch: Some(watch),
-        steer: None,
-        liveness: Liveness::default(),
-        stop: stop.clone(),
-    };
+    let bare = Admin::bare(about, metrics, Liveness::default(), stop.clone());
+    let admin = Admin { inspect: Some(ask), watch: Some(watch), ..bare };
     let listener = muster::http::bind("127.0.0.1:0", "test").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
-    tokio::spawn(muster::http::serve(listener, admin::routes(admin), stop));
+    tokio::spawn(muster::http::serve(listener, admin::routes(admin), muster::http::ListenerLimits::ADMIN, stop));
     url
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use muster_operations::inspect::{self, Query};
+use muster_operations::inspect::{self, Questions};
 use muster_operations::liveness::{self, Pulse};
 use muster_operations::metrics::Metrics;
 use muster_reconciler::controller::Controller;
@@ -27,6 +27,10 @@ const EFFECT_DEADLINE: Duration = Duration::from_secs(120);
 /// The longest time of a sweep. A sweep changes nothing, and a list of ten thousand runners has a hundred pages.
 const SWEEP_DEADLINE: Duration = Duration::from_secs(600);
 
+/// How many orders and questions for health are answered between two steps. More wait for the next turn, so that whoever asks for
+/// health all the time keeps no work from being done.
+const URGENT: usize = 16;
+
 /// Everything that the loop listens to, and the mark that it sets.
 #[derive(Debug)]
 pub struct Channels {
@@ -35,7 +39,7 @@ pub struct Channels {
     /// The rate limits that GitHub's answers tell.
     pub limits: mpsc::UnboundedReceiver<GitHubLimit>,
     /// The questions of the admin listener.
-    pub queries: mpsc::Receiver<Query>,
+    pub queries: Questions,
     /// The mark that the loop sets at each turn.
     pub pulse: Pulse,
 }
@@ -55,6 +59,10 @@ pub async fn run(
     let mut logged = 0;
     loop {
         from.pulse.beat();
+        for query in (0..URGENT).map_while(|_| from.queries.urgent()) {
+            inspect::answer(&mut controller, query, clock.now());
+            log(&controller, &mut logged);
+        }
         let wake = clock.instant(controller.next_wake());
         let input = tokio::select! {
             biased;

@@ -187,14 +187,14 @@ impl Ingest {
                     }
                     Err(Unread::Ignored(why)) => {
                         self.metrics.messages("ignored", 1);
-                        tracing::debug!(message = received.message_id, why, "a message is not for us");
+                        tracing::debug!(message_id = received.message_id, why, "a message is not for us");
                         self.delete(&self.queues.jobs, &received).await;
                     }
                     // The secret may have been replaced, and muster may read the new one only minutes later.
                     Err(Unread::Doubted(why)) if self.doubts.leaves(&received.message_id) => {
                         self.metrics.messages("unsigned", 1);
                         tracing::warn!(
-                            message = received.message_id,
+                            message_id = received.message_id,
                             why,
                             "a message's signature is wrong; looked at again in two minutes"
                         );
@@ -238,7 +238,7 @@ impl Ingest {
         self.metrics.messages("refused", 1);
         if self.doubts.tells() {
             tracing::warn!(
-                message = received.message_id,
+                message_id = received.message_id,
                 why,
                 "refused a message that is not signed; each one goes to the dead-letter queue with its attributes and its reason. \
                  More within 10 minutes are counted only, by muster_messages_total{{result=\"refused\"}}"
@@ -250,7 +250,7 @@ impl Ingest {
     /// Moves a message that cannot be read out of the way.
     async fn bury(&self, received: &Received, why: &str) {
         self.metrics.messages("unreadable", 1);
-        tracing::warn!(message = received.message_id, why, "unreadable message; it goes to the dead-letter queue");
+        tracing::warn!(message_id = received.message_id, why, "unreadable message; it goes to the dead-letter queue");
         self.move_away(received, why).await;
     }
 
@@ -258,7 +258,7 @@ impl Ingest {
     async fn move_away(&self, received: &Received, why: &str) {
         let Some(graveyard) = &self.queues.dead_letters else {
             tracing::debug!(
-                message = received.message_id,
+                message_id = received.message_id,
                 "spec.queues.deadLetters is not set; left to the queue's redrive policy"
             );
             return;
@@ -268,14 +268,16 @@ impl Ingest {
                 self.metrics.dead_letter();
                 self.delete(&self.queues.jobs, received).await;
             }
-            Err(f) => tracing::warn!(message = received.message_id, error = f.message, "not moved to the dead-letter queue yet"),
+            Err(f) => {
+                tracing::warn!(message_id = received.message_id, error = f.message, "not moved to the dead-letter queue yet")
+            }
         }
     }
 
     async fn delete(&self, queue: &str, received: &Received) {
         let failed: Vec<(usize, Failure)> = self.sqs.delete(queue, std::slice::from_ref(&received.receipt)).await;
         for (_, f) in failed {
-            tracing::warn!(message = received.message_id, error = f.message, "failed to delete a message; it comes back");
+            tracing::warn!(message_id = received.message_id, error = f.message, "failed to delete a message; it comes back");
         }
     }
 
@@ -296,7 +298,7 @@ impl Ingest {
                     Err(why) => {
                         self.metrics.messages("unreadable", 1);
                         tracing::warn!(
-                            message = received.message_id,
+                            message_id = received.message_id,
                             why,
                             "unreadable EC2 notification; dropped, a sweep sees the same"
                         );

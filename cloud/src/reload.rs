@@ -34,6 +34,8 @@ pub struct Reload {
     pub webhook_secrets: watch::Sender<Arc<Keyring>>,
     /// The token for orders. None: orders are refused.
     pub admin_token: watch::Sender<Option<SecretString>>,
+    /// The token for looking. None: everybody may look.
+    pub view_token: watch::Sender<Option<SecretString>>,
     /// What a change reaches in the controller. None: this process runs no controller.
     pub controller: Option<Controlled>,
     /// Counts reloads.
@@ -153,6 +155,10 @@ impl Reload {
         match self.secrets.webhook(&spec).await {
             Ok(secrets) => drop(self.webhook_secrets.send_replace(secrets)),
             Err(error) => tracing::warn!("cannot read the webhook secrets anew, the known ones stay in force: {error:#}"),
+        }
+        match self.secrets.view_token(&spec).await {
+            Ok(token) => drop(self.view_token.send_replace(token)),
+            Err(error) => tracing::warn!("cannot read the token for looking anew, the known one stays in force: {error:#}"),
         }
         let Some(c) = &mut self.controller else { return };
         match self.secrets.admin_token(&spec).await {

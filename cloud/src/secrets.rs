@@ -12,6 +12,21 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::aws::Aws;
 use crate::github::{Credentials, Proof};
 
+/// The shortest token for the admin listener, in characters. The listener does not limit how often somebody tries, so a token must
+/// be too long to be found by trying.
+const SHORTEST_TOKEN: usize = 16;
+
+/// Checks that a token of the admin listener cannot be found by trying.
+pub(crate) fn long_enough(reference: &SecretRef, token: &SecretString) -> anyhow::Result<()> {
+    if token.expose_secret().chars().count() < SHORTEST_TOKEN {
+        bail!(
+            "the token {reference} is shorter than {SHORTEST_TOKEN} characters, so others could find it by trying; put a longer one \
+             there, such as the output of `openssl rand -hex 24`"
+        );
+    }
+    Ok(())
+}
+
 /// Resolves references to secrets.
 #[derive(Clone, Debug)]
 pub struct Secrets {
@@ -72,10 +87,19 @@ impl Secrets {
 
     /// The token for orders. None: the manifests name none.
     pub async fn admin_token(&self, spec: &Spec) -> anyhow::Result<Option<SecretString>> {
-        match &spec.controller.spec.listen.admin_token {
-            Some(reference) => Ok(Some(self.resolve(reference).await.context("Controller: spec.listen.adminToken")?)),
-            None => Ok(None),
-        }
+        self.token(spec.controller.spec.listen.admin_token.as_ref()).await.context("Controller: spec.listen.adminToken")
+    }
+
+    /// The token for looking. None: the manifests name none, so everybody who reaches the listener may look.
+    pub async fn view_token(&self, spec: &Spec) -> anyhow::Result<Option<SecretString>> {
+        self.token(spec.controller.spec.listen.view_token.as_ref()).await.context("Controller: spec.listen.viewToken")
+    }
+
+    async fn token(&self, reference: Option<&SecretRef>) -> anyhow::Result<Option<SecretString>> {
+        let Some(reference) = reference else { return Ok(None) };
+        let token = self.resolve(reference).await?;
+        long_enough(reference, &token)?;
+        Ok(Some(token))
     }
 
     /// The webhook secrets of all Apps and enterprises. Any secret of an App may sign for that App.
@@ -91,5 +115,20 @@ impl Secrets {
             all.push((name.clone(), secrets));
         }
         Ok(Arc::new(Keyring::new(all)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_token_is_refused_and_not_repeated() {
+        let reference = SecretRef::Env("MUSTER_TOKEN".into());
+        for short in ["hunter2", "fifteen letters"] {
+            let said = long_enough(&reference, &SecretString::from(short)).expect_err("short").to_string();
+            assert!(said.contains("env:MUSTER_TOKEN") && said.contains("openssl rand") && !said.contains(short), "{said}");
+        }
+        assert!(long_enough(&reference, &SecretString::from("sixteen  letters")).is_ok());
     }
 }

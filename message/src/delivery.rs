@@ -45,6 +45,8 @@ pub enum Acceptance {
     Ignored(String),
     /// The delivery is not believed.
     Unsigned(SignatureError),
+    /// The delivery is believed and can be read, and muster cannot keep such an event, however often it comes.
+    Unfit(WireError),
     /// The delivery cannot be read.
     Unreadable(PayloadError),
 }
@@ -59,6 +61,7 @@ pub fn judge(spec: &Spec, secrets: &Keyring, delivery: &Delivery<'_>) -> Accepta
         Ok(Heard::Job(event)) => event,
         Ok(Heard::Ping) => return Acceptance::Pong,
         Ok(Heard::Nothing(why)) => return Acceptance::Ignored(why),
+        Err(PayloadError::Limit(e)) => return Acceptance::Unfit(e),
         Err(e) => return Acceptance::Unreadable(e),
     };
     let route = route(spec, &event);
@@ -78,7 +81,7 @@ pub fn judge(spec: &Spec, secrets: &Keyring, delivery: &Delivery<'_>) -> Accepta
     }
     let body = wire::encode(&event);
     if body.len() > wire::MAX_BYTES {
-        return Acceptance::Unreadable(WireError::TooLong(body.len()).into());
+        return Acceptance::Unfit(WireError::TooLong(body.len()));
     }
     Acceptance::Queue { message: seal::seal(secrets.current(signer), body), event, pool }
 }

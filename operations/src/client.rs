@@ -36,7 +36,9 @@ pub enum ClientError {
     )]
     NoAuthorities(String, String),
     /// The token has characters that a header cannot have.
-    #[error("the token holds characters that an HTTP header cannot; give the one of spec.listen.adminToken")]
+    #[error(
+        "the token holds characters that an HTTP header cannot; give the one of spec.listen.adminToken (to look: of spec.listen.viewToken)"
+    )]
     Token,
     /// Nobody listens at the address, or the TLS handshake failed.
     #[error("failed to connect to {0}: {1}")]
@@ -59,12 +61,12 @@ pub enum ClientError {
     },
 }
 
-/// Makes a `GET` request, and returns the body of a 2xx answer.
+/// Makes a `GET` request, with the token for looking if there is one, and returns the body of a 2xx answer.
 ///
 /// # Errors
 /// See [`ClientError`].
-pub async fn get(url: &str, patience: Duration) -> Result<Bytes, ClientError> {
-    send(Method::GET, url, None, Bytes::new(), patience).await
+pub async fn get(url: &str, token: Option<&SecretString>, patience: Duration) -> Result<Bytes, ClientError> {
+    send(Method::GET, url, token, Bytes::new(), patience).await
 }
 
 /// Makes a `POST` request with a bearer token, and returns the body of a 2xx answer.
@@ -180,7 +182,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_address_or_no_token_is_told_before_anything_is_sent() {
         for bad in ["localhost:8080/x", "muster", "ftp://host/", ""] {
-            let error = get(bad, Duration::from_secs(5)).await.expect_err(bad);
+            let error = get(bad, None, Duration::from_secs(5)).await.expect_err(bad);
             assert!(matches!(error, ClientError::Address(_)), "{bad}: {error}");
         }
         let token = SecretString::from("two\nlines");
@@ -191,7 +193,7 @@ mod tests {
     #[cfg(not(feature = "tls"))]
     #[tokio::test]
     async fn without_tls_an_https_address_is_refused_with_the_way_out() {
-        let error = get("https://127.0.0.1:9/x", Duration::from_secs(5)).await.expect_err("no TLS").to_string();
+        let error = get("https://127.0.0.1:9/x", None, Duration::from_secs(5)).await.expect_err("no TLS").to_string();
         assert!(error.contains("feature `live`") && error.contains("http://HOST:PORT"), "{error}");
     }
 }

@@ -1,4 +1,6 @@
 //! Questions to the task that runs the core. The core is not shared: the driver (or the demo) answers between two steps.
+//!
+//! Orders, and the question whether the controller is ready, have a lane of their own. They never wait behind somebody who looks.
 
 use std::time::Duration;
 
@@ -16,7 +18,7 @@ use crate::subject::Subject;
 
 /// How long an answer may take. A step takes milliseconds, so a core that takes longer is in trouble.
 pub const DEADLINE: Duration = Duration::from_secs(2);
-/// How many questions may wait. If this many wait, nobody answers.
+/// How many questions may wait in each lane. If this many wait, nobody answers.
 const WAITING: usize = 64;
 
 /// A question, with the channel for its answer. A question that is dropped tells its sender that there will be no answer.
@@ -67,15 +69,49 @@ pub enum Unanswered {
     Gone,
 }
 
+impl Query {
+    /// Whether the question has the lane of orders and health.
+    const fn is_urgent(&self) -> bool {
+        matches!(self, Query::Order(..) | Query::Ready(_))
+    }
+}
+
 /// A handle for questions. All clones ask the same core.
 #[derive(Clone, Debug)]
-pub struct Inspect(mpsc::Sender<Query>);
+pub struct Inspect {
+    urgent: mpsc::Sender<Query>,
+    looks: mpsc::Sender<Query>,
+}
+
+/// The questions that wait for an answer.
+#[derive(Debug)]
+pub struct Questions {
+    urgent: mpsc::Receiver<Query>,
+    looks: mpsc::Receiver<Query>,
+}
+
+impl Questions {
+    /// Waits for the next question: an order or a question for health, if there is one. None: nobody can ask any more.
+    pub async fn recv(&mut self) -> Option<Query> {
+        tokio::select! {
+            biased;
+            Some(query) = self.urgent.recv() => Some(query),
+            Some(query) = self.looks.recv() => Some(query),
+            else => None,
+        }
+    }
+
+    /// An order or a question for health, if one waits at this moment.
+    pub fn urgent(&mut self) -> Option<Query> {
+        self.urgent.try_recv().ok()
+    }
+}
 
 impl Inspect {
     /// Makes a handle, and the receiver of the questions that are asked with it.
-    pub fn new() -> (Inspect, mpsc::Receiver<Query>) {
-        let (ask, questions) = mpsc::channel(WAITING);
-        (Inspect(ask), questions)
+    pub fn new() -> (Inspect, Questions) {
+        let ((ask_urgently, urgent), (look, looks)) = (mpsc::channel(WAITING), mpsc::channel(WAITING));
+        (Inspect { urgent: ask_urgently, looks: look }, Questions { urgent, looks })
     }
 
     /// Every pool, with its reason.
@@ -126,7 +162,9 @@ impl Inspect {
     async fn ask<T>(&self, query: impl FnOnce(oneshot::Sender<T>) -> Query) -> Result<T, Unanswered> {
         let (answer, answered) = oneshot::channel();
         let both = async {
-            self.0.send(query(answer)).await.map_err(|_| Unanswered::Gone)?;
+            let query = query(answer);
+            let lane = if query.is_urgent() { &self.urgent } else { &self.looks };
+            lane.send(query).await.map_err(|_| Unanswered::Gone)?;
             answered.await.map_err(|_| Unanswered::Gone)
         };
         timeout(DEADLINE, both).await.unwrap_or(Err(Unanswered::Slow))
@@ -181,5 +219,31 @@ mod tests {
         });
         assert_eq!(inspect.ready().await, Ok(Err(Unready::NotSwept)));
         assert_eq!(inspect.totals().await, Err(Unanswered::Gone), "a dropped question gets this answer");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_order_waits_behind_nobody_who_looks() {
+        let (inspect, mut questions) = Inspect::new();
+        let crowd: Vec<_> = (0..200)
+            .map(|_| {
+                let inspect = inspect.clone();
+                tokio::spawn(async move { inspect.jobs().await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        let order = tokio::spawn(async move { inspect.order(Order::Resume("linux".into())).await });
+        while questions.urgent.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert!(questions.looks.len() >= WAITING, "the lane of those who look is full: {}", questions.looks.len());
+        let Some(Query::Order(_, to)) = questions.recv().await else { panic!("the order is answered first") };
+        to.send(Ok(OrderAnswer::NotPaused("linux".into()))).expect("somebody waits");
+        assert_eq!(order.await.expect("ran"), Ok(Ok(OrderAnswer::NotPaused("linux".into()))));
+        assert!(questions.urgent().is_none(), "a look is not urgent");
+        assert!(matches!(questions.recv().await, Some(Query::Jobs(_))));
+        drop(questions);
+        for look in crowd {
+            assert_eq!(look.await.expect("ran"), Err(Unanswered::Gone));
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The settings come first: [`environment`], [`config`] (the manifests of a directory), [`prices`]. Then comes what the process
 //! shows: [`inspect`] asks the core, [`metrics`] counts, [`meter`] computes the cost, [`watch`] looks on behalf of all readers, and
-//! [`liveness`] says whether each loop turns. [`client`] asks another process for all that.
+//! [`liveness`] says whether each loop turns. [`client`] asks another process for all that, and [`terminal`] prints it.
 #![forbid(unsafe_code)]
 
 pub mod config;
@@ -23,3 +23,4 @@ pub mod watch;
 pub mod liveness;
 
 pub mod client;
+pub mod terminal;

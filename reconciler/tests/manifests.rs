@@ -214,11 +214,24 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ("bucket: acme", "secretsKey: alias/muster\n  bucket: acme", "spec.secretsKey", "is no ARN of a KMS key"),
     ("https://api.github.com", "api.github.com", "spec.sync.releases", "is no URL"),
     ("https://api.github.com", "https://api.github.com/", "spec.sync.releases", "write https://api.github.com"),
+    (
+        "https://api.github.com",
+        "http://mirror.acme.com",
+        "spec.sync.releases",
+        "write https://mirror.acme.com (http:// is for this",
+    ),
+    ("https://api.github.com", "http://10.0.0.7:8080", "spec.sync.releases", "write https://10.0.0.7:8080"),
+    ("https://api.github.com", "http://localhost.acme.com", "spec.sync.releases", "https://localhost.acme.com"),
     ("every: 6h", "every: 8d", "spec.sync.every", "1s to 7d"),
     ("jobs: https://sqs.eu", "jobs: sqs.eu", "spec.queues.jobs", "is no URL"),
     ("prod-ec2-events", "prod-jobs", "spec.queues.ec2Events", "same queue as spec.queues.jobs"),
     ("0.0.0.0:8080", "localhost:8080", "spec.listen.webhook", "IP:PORT"),
     ("0.0.0.0:8080", "127.0.0.1:9090", "spec.listen.admin", "same address"),
+    ("  intervals:", "    adminHosts: ['muster:9090']\n  intervals:", "spec.listen.adminHosts[0]", "without a port"),
+    ("  intervals:", "    adminHosts: [a.b, 'https://muster']\n  intervals:", "spec.listen.adminHosts[1]", "the name alone"),
+    ("  intervals:", "    adminHosts: ['']\n  intervals:", "spec.listen.adminHosts[0]", "the name alone"),
+    ("  intervals:", "    viewToken: hunter2\n  intervals:", "spec.listen.viewToken", "never the secret"),
+    ("  intervals:", "    viewToken: ssm:/muster/prod/admin-token\n  intervals:", "spec.listen.viewToken", "give each its own"),
     ("  intervals:", "    maxBody: 0\n  intervals:", "spec.listen.maxBody", "1 to 26214400"),
     ("instances: 15s", "instances: 199ms", "spec.intervals.instances", "200ms to 5m"),
     ("runners: 60s", "runners: 1h", "spec.intervals.runners", "200ms to 15m"),
@@ -239,6 +252,7 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ("appId: 123456", "appId: -1", "spec.appId", "0 or more, found -1"),
     ("appId: 123456", "apiUrl: https://ghe/api/v3/\n  appId: 1", "spec.apiUrl", "write https://ghe/api/v3"),
     ("appId: 123456", "apiUrl: ghe\n  appId: 1", "spec.apiUrl", "is no URL"),
+    ("appId: 123456", "apiUrl: http://ghe/api/v3\n  appId: 1", "spec.apiUrl", "write https://ghe/api/v3"),
     // RunnerPool.
     ("app: main", "app: other", "spec.github.app", "there is main"),
     ("app: main", "runnerGroup: Default", "spec.github.app", "required: the name of a GitHubApp"),
@@ -355,6 +369,12 @@ fn tokens_and_what_refers_to_them_are_judged() {
             "never the secret",
         ),
         (
+            TOKEN.replace("spec: {", "spec: {apiUrl: 'http://ghe/api/v3', "),
+            "token: big",
+            "spec.apiUrl",
+            "write https://ghe/api/v3",
+        ),
+        (
             TOKEN.replace("spec: {", "spec: {apiUrl: 'https://api.github.com/', "),
             "token: big",
             "spec.apiUrl",
@@ -421,4 +441,17 @@ fn the_short_times_of_tests_and_demos_are_admitted() {
     let mut texts = changed("instances: 15s", "instances: 200ms");
     texts[2].body = texts[2].body.replacen("bootDeadline: 15m", "bootDeadline: 5s\n    idleTimeout: 1s\n    maxLifetime: 10s", 1);
     assert_eq!(said(&texts), [""; 0]);
+}
+
+#[test]
+fn plain_http_is_admitted_on_this_machine_only() {
+    for here in
+        ["http://127.0.0.1:8080", "http://127.8.8.8", "http://localhost:1/api/v3", "http://[::1]:8080", "https://10.0.0.7"]
+    {
+        let controller = CONTROLLER.replacen("https://api.github.com", here, 1);
+        let app = APP.replacen("appId: 123456", &format!("appId: 7\n  apiUrl: {here}"), 1);
+        let texts = [("controller.yaml", controller), ("app.yaml", app), ("pools.yaml", POOLS.to_owned())]
+            .map(|(file, body)| Text { file: file.into(), body });
+        assert_eq!(problems(&texts), [], "{here}");
+    }
 }

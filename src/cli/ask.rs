@@ -1,12 +1,14 @@
 //! What all commands that ask a running controller share: its address, the token, and JSON in and out.
 
 use std::path::PathBuf;
+use std::sync::Once;
 use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
 use muster_operations::client;
 use muster_operations::environment;
+use muster_operations::terminal;
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -48,6 +50,12 @@ impl OrderToken {
     }
 }
 
+/// The token for looking, of `spec.listen.viewToken`. None: the variable is not set, and looking may need none.
+pub(super) fn view_token() -> Result<Option<SecretString>, CliError> {
+    let token = environment::read("MUSTER_VIEW_TOKEN").map_err(|e| CliError::Config(e.to_string()))?;
+    Ok(token.map(SecretString::from))
+}
+
 /// A list, as the API answers it.
 #[derive(Debug, Deserialize)]
 pub(super) struct Items<T> {
@@ -56,26 +64,36 @@ pub(super) struct Items<T> {
 }
 
 impl ControllerUrl {
-    /// Makes the request `GET /api/v1/PATH`.
+    /// Makes the request `GET /api/v1/PATH`, with the token for looking if there is one.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        let body = client::get(&self.url(path), PATIENCE).await.map_err(CliError::from)?;
+        let token = view_token()?;
+        self.warn_in_clear(token.as_ref());
+        let body = client::get(&self.url(path), token.as_ref(), PATIENCE).await.map_err(CliError::of_look)?;
         read(&body, path)
     }
 
     /// Makes the request `POST /api/v1/PATH` with the token.
     pub(super) async fn post<T: DeserializeOwned>(&self, path: &str, token: &OrderToken, body: Bytes) -> anyhow::Result<T> {
         let token = token.read()?;
-        if token.is_some() && client::in_clear(self.place()) {
-            eprintln!("muster: the token is sent to {} in clear; use https://, or a tunnel to this machine", self.place());
-        }
+        self.warn_in_clear(token.as_ref());
         let body = client::post(&self.url(path), token.as_ref(), body, PATIENCE).await.map_err(CliError::from)?;
         read(&body, path)
     }
 
     /// Makes the request `GET /healthz`.
     pub(super) async fn health(&self, patience: Duration) -> anyhow::Result<()> {
-        client::get(&format!("{}/healthz", self.place()), patience).await.map_err(CliError::from)?;
+        client::get(&format!("{}/healthz", self.place()), None, patience).await.map_err(CliError::from)?;
         Ok(())
+    }
+
+    /// Warns, once, that others can read the token on its way.
+    fn warn_in_clear(&self, token: Option<&SecretString>) {
+        static WARNED: Once = Once::new();
+        if token.is_some() && client::in_clear(self.place()) {
+            let place = self.place();
+            let warning = format!("muster: the token is sent to {place} in clear; use https://, or a tunnel to this machine");
+            WARNED.call_once(|| terminal::say(&warning));
+        }
     }
 
     /// The listener's address as the user gave it, without a slash at its end.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use muster_operations::inspect::{self, Inspect, Query};
+use muster_operations::inspect::{self, Inspect, Query, Questions};
 use muster_operations::liveness::{Liveness, Pulse};
 use muster_operations::metrics::Metrics;
 use muster_operations::prices::Prices;
@@ -20,12 +20,12 @@ use muster_simulator::workload::JobStream;
 use muster_simulator::{Simulation, WorldOptions, example};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::http::admin;
+use super::show;
 use crate::http::state::{About, Admin, Steer};
+use crate::http::{ListenerLimits, admin};
 
 /// The token for orders. A demo has nothing to protect.
 const TOKEN: &str = "demo";
@@ -77,22 +77,22 @@ impl Args {
         let (watch, steer, inspect) = (Some(watch), Some(steer), Some(inspect));
         let pulse = Pulse::start();
         let liveness = Liveness::default().with("the simulated world", pulse.clone());
-        let admin = Admin { about, inspect, console: None, metrics: metrics.clone(), watch, steer, liveness, stop: stop.clone() };
-        let server = tokio::spawn(crate::http::serve(listener, admin::routes(admin), stop.clone()));
-        println!("muster demo: the real controller on a simulated EC2 and GitHub, seed {}", self.seed);
-        println!("  clock      {} simulated seconds a second (--speed)", self.speed);
-        println!("  live page  http://127.0.0.1:{port}/");
-        println!("  steer it   MUSTER_TOKEN={TOKEN} muster pause pool/linux-x64 --controller http://127.0.0.1:{port}");
-        println!("  JSON       http://127.0.0.1:{port}/api/v1/pools  (or jobs, runners)");
-        println!("Ctrl-C ends it.");
+        let admin = Admin { inspect, watch, steer, ..Admin::bare(about, metrics.clone(), liveness, stop.clone()) };
+        let server = tokio::spawn(crate::http::serve(listener, admin::routes(admin), ListenerLimits::ADMIN, stop.clone()));
+        let url = format!("http://127.0.0.1:{port}");
+        show::print(&format!(
+            "muster demo: the real controller on a simulated EC2 and GitHub, seed {}\n  clock      {} simulated seconds a second \
+             (--speed)\n  live page  {url}/\n  steer it   MUSTER_TOKEN={TOKEN} muster pause pool/linux-x64 --controller {url}\n  \
+             JSON       {url}/api/v1/pools  (or jobs, runners)\nCtrl-C ends it.\n",
+            self.seed, self.speed
+        ))?;
         tokio::select! {
             () = Show::new(self.speed, self.seed, metrics).play(questions, pulse) => {}
             stopped = stopped_by_hand() => stopped.context("failed to wait for Ctrl-C")?,
         }
         stop.cancel();
         server.await.context("the live page's server failed")?;
-        println!("muster demo: ended");
-        Ok(())
+        show::print("muster demo: ended\n")
     }
 }
 
@@ -129,7 +129,7 @@ impl Show {
     }
 
     /// Moves the world along, and answers the page's questions between two moves. It never ends.
-    async fn play(mut self, mut questions: mpsc::Receiver<Query>, pulse: Pulse) {
+    async fn play(mut self, mut questions: Questions, pulse: Pulse) {
         let mut frame = tokio::time::interval(FRAME);
         frame.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut report = tokio::time::interval(REPORT_EVERY);
@@ -137,7 +137,8 @@ impl Show {
             pulse.beat();
             tokio::select! {
                 _ = frame.tick() => self.advance(),
-                _ = report.tick() => println!("{}", self.status()),
+                // A reader that has gone away does not end the demo.
+                _ = report.tick() => drop(show::print(&format!("{}\n", self.status()))),
                 Some(question) = questions.recv() => self.answer(question),
             }
         }

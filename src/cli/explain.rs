@@ -6,12 +6,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use muster_operations::subject::Subject;
+use muster_operations::terminal;
 use muster_reconciler::time::human;
 use muster_reconciler::view::{EventView, Explanation};
 use serde::Deserialize;
 
 use super::ask::{ControllerUrl, block_on};
-use super::fault::CliError;
 use super::show::{self, Format, when};
 
 /// `muster explain`.
@@ -58,17 +58,13 @@ impl Args {
     }
 
     async fn explain(&self) -> anyhow::Result<String> {
-        let told = self.ask.get::<Explanation>(&format!("explain/{}", self.what)).await;
-        let Subject::Runner(id) = &self.what else { return self.text(&told?, None) };
-        let unknown = told.as_ref().err().is_some_and(|e| matches!(e.downcast_ref(), Some(CliError::Unknown(_))));
-        let over = told.as_ref().is_ok_and(|t| t.state.is_over());
-        // An instance that has ended may have said why on its console, and the console outlives the controller's record.
-        let ended = if unknown || over { self.ended(id).await } else { None };
-        match (told, ended) {
-            (Ok(told), ended) => self.text(&told, ended),
-            (Err(_), Some(words @ LastWords::Said(_))) if unknown => Ok(format!("{words}\n")),
-            (Err(error), _) => Err(error),
-        }
+        let told = self.ask.get::<Explanation>(&format!("explain/{}", self.what)).await?;
+        // An instance that has ended may have said why on its console.
+        let ended = match &self.what {
+            Subject::Runner(id) if told.state.is_over() => self.ended(id).await,
+            _ => None,
+        };
+        self.text(&told, ended)
     }
 
     /// What the console says of the instance's end. None: nobody can read the console.
@@ -76,7 +72,7 @@ impl Args {
         match self.ask.get::<Timeline>(&format!("runners/{instance}/ended")).await {
             Ok(Timeline { ended }) => Some(ended.map_or(LastWords::Silent, LastWords::Said)),
             Err(error) => {
-                eprintln!("muster: its console cannot be read: {error:#}");
+                terminal::say(&format!("muster: its console cannot be read: {error:#}"));
                 None
             }
         }

@@ -15,6 +15,9 @@ pub(super) enum CliError {
     /// There is no token, the token is wrong, or the controller takes no orders.
     #[error("{0}; give it by MUSTER_TOKEN or --token-file")]
     Denied(String),
+    /// There is no token for looking, or the token is wrong.
+    #[error("{0}; give it by MUSTER_VIEW_TOKEN")]
+    Unseen(String),
     /// No controller answers.
     #[error("{0}; is `muster run` up? Name its admin listener with --controller or MUSTER_CONTROLLER")]
     Down(String),
@@ -24,10 +27,18 @@ pub(super) enum CliError {
 }
 
 impl CliError {
+    /// The error of a request that only looks.
+    pub(super) fn of_look(error: ClientError) -> CliError {
+        match CliError::from(error) {
+            CliError::Denied(said) => CliError::Unseen(said),
+            other => other,
+        }
+    }
+
     const fn code(&self) -> u8 {
         match self {
             CliError::Unknown(_) => 3,
-            CliError::Denied(_) => 4,
+            CliError::Denied(_) | CliError::Unseen(_) => 4,
             CliError::Down(_) => 5,
             CliError::Config(_) => CONFIG,
         }

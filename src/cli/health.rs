@@ -4,7 +4,10 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use muster_operations::terminal;
+
 use super::ask::{ControllerUrl, block_on};
+use super::show;
 
 /// The longest wait. ECS and Docker give a health check 5 s.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -22,11 +25,11 @@ impl Args {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         match block_on(self.ask.health(PATIENCE)) {
             Ok(()) => {
-                println!("{} is alive", self.ask.place());
+                show::print(&format!("{} is alive\n", self.ask.place()))?;
                 Ok(ExitCode::SUCCESS)
             }
             Err(error) => {
-                eprintln!("muster: {error:#}");
+                terminal::say(&format!("muster: {error:#}"));
                 Ok(ExitCode::FAILURE)
             }
         }

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal};
 
 use clap::ValueEnum;
 use muster_operations::environment;
+use muster_operations::terminal::LogSink;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -32,7 +33,7 @@ pub(super) enum LogFormat {
 pub(super) fn init(format: LogFormat) -> Result<(), CliError> {
     let wanted = environment::read(VARIABLE).map_err(|e| CliError::Config(e.to_string()))?;
     let filter = filter(wanted.as_deref().unwrap_or("info")).map_err(CliError::Config)?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(LogSink::default);
     let json = match format {
         LogFormat::Auto => !io::stderr().is_terminal(),
         LogFormat::Text => false,

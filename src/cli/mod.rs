@@ -26,6 +26,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use fault::USAGE;
+use muster_operations::terminal;
 
 /// Keeps the right number of GitHub Actions runners on EC2 spot instances.
 #[derive(Debug, Parser)]
@@ -117,7 +118,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = logging::init(cli.log_format).map_err(anyhow::Error::from).and_then(|()| cli.command.run());
     done.unwrap_or_else(|error| {
-        eprintln!("muster: {error:#}");
+        terminal::say(&format!("muster: {error:#}"));
         ExitCode::from(fault::code(&error))
     })
 }

@@ -1,11 +1,11 @@
 //! `muster schema KIND`: the JSON Schema of a kind of manifest.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
+use muster_operations::terminal;
 use muster_reconciler::manifest::{KINDS, schema};
 
-use super::USAGE;
+use super::{USAGE, show};
 
 /// `muster schema`.
 #[derive(Debug, clap::Args)]
@@ -18,13 +18,10 @@ impl Args {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let kind = KINDS.into_iter().find(|kind| kind.eq_ignore_ascii_case(&self.kind));
         let Some(schema) = kind.and_then(schema) else {
-            eprintln!("muster: there is no kind `{}`; write one of {}", self.kind, KINDS.join(", "));
+            terminal::say(&format!("muster: there is no kind `{}`; write one of {}", self.kind, KINDS.join(", ")));
             return Ok(ExitCode::from(USAGE));
         };
-        // A reader that closes early (`| head`) is not an error.
-        match writeln!(io::stdout(), "{schema:#}") {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-            _ => Ok(ExitCode::SUCCESS),
-        }
+        show::print(&format!("{schema:#}\n"))?;
+        Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,10 +1,11 @@
 //! Prints answers: tables for people, JSON and YAML for programs. All of them are made of one value.
 
-use std::io::{self, Write};
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::ValueEnum;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use muster_operations::terminal;
 use muster_reconciler::time::human;
 use saphyr::{LoadableYamlNode as _, Yaml, YamlEmitter};
 use serde::Serialize;
@@ -25,11 +26,7 @@ pub(super) enum Format {
 
 /// Prints a text. A reader that closes early (`| head`) is not an error.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
+    terminal::print(text).context("failed to write to standard output")
 }
 
 /// A value as JSON or YAML, with a newline at its end. None: the format is a table.
@@ -58,7 +55,7 @@ pub(super) fn table(columns: &[&str], numbers: &[usize], rows: impl IntoIterator
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(columns.to_vec());
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.iter().map(|cell| terminal::visible_line(cell).into_owned()));
     }
     for (nth, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
@@ -92,6 +89,12 @@ mod tests {
             "NAME         MAX  WHY\nlinux          3\nlinux-arm64   12  full\n"
         );
         assert_eq!(table(&["NAME"], &[], []), "NAME\n");
+    }
+
+    #[test]
+    fn a_cell_makes_no_row_and_turns_no_text() {
+        let rows = [vec!["linux\nfree  0".to_owned(), "\u{202e}x\u{1b}[2J".to_owned()]];
+        assert_eq!(table(&["NAME", "WHY"], &[], rows), "NAME                WHY\nlinux\\u000afree  0  \\u202ex\\u001b[2J\n");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::builder::RangedU64ValueParser;
+use muster_operations::terminal;
 use muster_reconciler::reason::count;
 use muster_reconciler::time::{Time, human};
 use muster_simulator::crash::{CrashPoint, Example, Judged};
@@ -109,7 +110,7 @@ impl Args {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         match self.named()? {
             Some(_) if self.jobs.is_some() && !self.crash_each => {
-                eprintln!("muster: --jobs is for many runs, and this is one: leave it out, or add --crash-each");
+                terminal::say("muster: --jobs is for many runs, and this is one: leave it out, or add --crash-each");
                 Ok(ExitCode::from(USAGE))
             }
             Some(run) if self.crash_each => crashes::each(&run, self.threads()),

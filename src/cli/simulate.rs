@@ -1,7 +1,7 @@
 //! `muster simulate`: what a directory of manifests would do with given jobs. It reads the files, asks [`crate::simulate`],
 //! and prints the answer.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,12 +10,13 @@ use anyhow::Context;
 use clap::{ArgGroup, ValueEnum};
 use muster_operations::config;
 use muster_operations::prices::{self, Prices};
+use muster_operations::terminal;
 use muster_reconciler::manifest::{self, Problem, Problems, Spec, Text};
 use muster_reconciler::time::{Time, human};
 use muster_simulator::conditions::{Conditions, Overrides, Weather};
 use muster_simulator::forecast::{Question, forecast};
 
-use super::{Output, USAGE, report};
+use super::{Output, USAGE, report, show};
 use crate::simulate::answer::{Asked, ForecastAnswer};
 use crate::simulate::{Recording, html, mix, table, trace, workload};
 
@@ -80,7 +81,7 @@ impl Args {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let absent: Vec<_> = self.dirs().filter(|dir| !dir.is_dir()).collect();
         for dir in &absent {
-            eprintln!("muster: {} is no directory; name the one that holds the manifests", dir.display());
+            terminal::say(&format!("muster: {} is no directory; name the one that holds the manifests", dir.display()));
         }
         if !absent.is_empty() {
             return Ok(ExitCode::from(USAGE));
@@ -92,7 +93,7 @@ impl Args {
         }
         let Some((specs, input, conditions, prices)) = asked.filter(|_| problems.is_empty()) else {
             // The lines have no prefix, as in `validate`, because editors and scripts read FILE:LINE.
-            eprintln!("{}", Problems(problems));
+            terminal::say(&Problems(problems).to_string());
             return Ok(ExitCode::FAILURE);
         };
         let mut runs = Vec::new();
@@ -155,11 +156,7 @@ impl Args {
             Output::Table => table::print(answer),
             Output::Json => serde_json::to_string_pretty(answer).context("failed to write the answer as JSON")? + "\n",
         };
-        // A reader that closes early (`| head`) is not an error.
-        match io::stdout().write_all(text.as_bytes()) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-            _ => Ok(()),
-        }
+        show::print(&text)
     }
 }
 
@@ -206,13 +203,13 @@ impl Progress<'_> {
     fn tell(&self, now: Time) {
         if self.shown {
             let (done, all) = (human(now.since(self.from)), human(self.until.since(self.from)));
-            eprint!("\r\x1b[K{}: {done} of {all} simulated", self.dir);
+            terminal::replace_line(&format!("{}: {done} of {all} simulated", self.dir));
         }
     }
 
     fn clear(&self) {
         if self.shown {
-            eprint!("\r\x1b[K");
+            terminal::replace_line("");
         }
     }
 }

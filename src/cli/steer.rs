@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use muster_operations::inspect::Done;
 use muster_operations::subject::Subject;
+use muster_operations::terminal;
 
 use super::ask::{ControllerUrl, OrderToken, block_on};
 use super::fault::USAGE;
@@ -30,7 +31,7 @@ impl Args {
             (Subject::Runner(id), "drain") => format!("runners/{id}/{verb}"),
             _ => {
                 let wanted = if verb == "drain" { "pool/NAME or runner/INSTANCE-ID" } else { "pool/NAME" };
-                eprintln!("muster: {} cannot be given the order `{verb}`; write {wanted}", self.what);
+                terminal::say(&format!("muster: {} cannot be given the order `{verb}`; write {wanted}", self.what));
                 return Ok(ExitCode::from(USAGE));
             }
         };

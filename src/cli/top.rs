@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use console::Term;
 use muster_operations::meter::CostView;
+use muster_operations::terminal;
 use muster_reconciler::event::JobState;
 use muster_reconciler::runner::Phase;
 use muster_reconciler::view::{JobView, RunnerView, Snapshot};
@@ -50,7 +51,7 @@ impl Args {
                     return Ok(ExitCode::SUCCESS);
                 }
                 term.clear_screen()?;
-                term.write_str(&text)?;
+                term.write_str(&terminal::visible(&text))?;
                 tokio::time::sleep(EVERY).await;
             }
         })

@@ -2,16 +2,17 @@
 //! manifest.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use muster_operations::config;
+use muster_operations::terminal;
 use muster_reconciler::manifest::{self, RunnerPool, Spec, Text};
 use saphyr::{LoadableYamlNode as _, Yaml};
 
-use super::USAGE;
+use super::{USAGE, show};
 
 /// `muster validate`.
 #[derive(Debug, clap::Args)]
@@ -29,25 +30,22 @@ impl Args {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let piped = self.dir == Path::new("-");
         if !piped && !self.dir.is_dir() {
-            eprintln!("muster: {} is no directory; name the one that holds the manifests", self.dir.display());
+            terminal::say(&format!("muster: {} is no directory; name the one that holds the manifests", self.dir.display()));
             return Ok(ExitCode::from(USAGE));
         }
         let mut texts = if piped { from_json(io::stdin().lock())? } else { config::read_dir(&self.dir)? };
         let assumed = self.cluster.filter(|_| !texts.iter().any(holds_controller));
         texts.extend(assumed.as_deref().map(controller_of_terraform));
-        let said = match manifest::load(&texts) {
-            Ok(_) if piped => writeln!(io::stdout(), "{{}}"),
-            Ok(spec) => summary(&spec, assumed.is_some(), &mut io::stdout()),
+        match manifest::load(&texts) {
+            Ok(_) if piped => show::print("{}\n")?,
+            Ok(spec) => show::print(&summary(&spec, assumed.is_some()))?,
             // The lines have no prefix, so that editors and scripts can read FILE:LINE.
             Err(problems) => {
-                eprintln!("{problems}");
+                terminal::say(&problems.to_string());
                 return Ok(ExitCode::FAILURE);
             }
-        };
-        match said {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-            _ => Ok(ExitCode::SUCCESS),
         }
+        Ok(ExitCode::SUCCESS)
     }
 }
 
@@ -70,22 +68,24 @@ fn controller_of_terraform(cluster: &str) -> Text {
     Text { file: "--cluster".into(), body: document.to_string() }
 }
 
-fn summary(spec: &Spec, assumed: bool, out: &mut impl Write) -> io::Result<()> {
+fn summary(spec: &Spec, assumed: bool) -> String {
+    let mut text = String::new();
     let controller = &spec.controller.spec;
     let region = controller.region.as_deref().unwrap_or("region from the environment");
     if !assumed {
-        writeln!(out, "Controller {}: {region}, jobs from {}", spec.controller.cluster(), controller.queues.jobs)?;
+        text += &format!("Controller {}: {region}, jobs from {}\n", spec.controller.cluster(), controller.queues.jobs);
     }
     for (name, app) in &spec.apps {
-        writeln!(out, "GitHubApp {name}: id {} at {}, key in {}", app.spec.app_id, app.spec.api_url, app.spec.private_key)?;
+        let app = &app.spec;
+        text += &format!("GitHubApp {name}: id {} at {}, key in {}\n", app.app_id, app.api_url, app.private_key);
     }
     for (name, token) in &spec.tokens {
-        writeln!(out, "GitHubToken {name}: at {}, token in {}", token.spec.api_url, token.spec.token)?;
+        text += &format!("GitHubToken {name}: at {}, token in {}\n", token.spec.api_url, token.spec.token);
     }
     for (name, pool) in &spec.pools {
-        writeln!(out, "RunnerPool {name}: {}", said(pool))?;
+        text += &format!("RunnerPool {name}: {}\n", said(pool));
     }
-    Ok(())
+    text
 }
 
 fn said(pool: &RunnerPool) -> String {

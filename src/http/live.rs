@@ -102,7 +102,7 @@ pub async fn page(admin: Admin, query: String) -> Response {
         Ok(v) => v,
         Err(why) => Live { trouble: why, ..Live::default() },
     };
-    html(StatusCode::OK, LivePage { about: &admin.about, v }.render())
+    super::made(move || html(StatusCode::OK, LivePage { about: &admin.about, v }.render())).await
 }
 
 /// The page that explains one job, runner or pool.
@@ -118,11 +118,15 @@ pub async fn explained(kind: String, id: String, admin: Admin) -> Response {
     let Some(inspect) = &admin.inspect else {
         return failed(StatusCode::NOT_FOUND, "this process runs the webhook only".into());
     };
-    match inspect.explain(subject.clone()).await {
+    let asked = match admin.lanes.readers.turn().await {
+        Ok(_turn) => inspect.explain(subject.clone()).await,
+        Err(busy) => return busy.answer(),
+    };
+    match asked {
         Ok(Some(told)) => {
             let over = told.state.is_over();
             let ended = match (&admin.console, subject) {
-                (Some(console), Subject::Runner(id)) if over => console(id.into()).await.ok().flatten(),
+                (Some(console), Subject::Runner(id)) if over => console.ended(id.into()).await.ok().flatten(),
                 _ => None,
             };
             html(StatusCode::OK, Explained { about: &admin.about, told: &told, ended }.render())
@@ -168,12 +172,16 @@ impl Stream {
             }
         }
         let beat = |text: String| Event::default().event("beat").data(text);
+        // A page that is open has its turn among the readers at each beat.
+        let Ok(turn) = self.admin.lanes.readers.turn().await else { return Some(beat("too many readers at once".into())) };
         let v = match view(&self.admin, &self.wish).await {
             Ok(v) => v,
             Err(why) => return Some(beat(why)),
         };
+        let Ok(made) = tokio::task::spawn_blocking(move || sections(&v)).await else { return None };
+        drop(turn);
         let mut now = Vec::new();
-        for (name, html) in sections(&v) {
+        for (name, html) in made {
             // A template that fails is a bug. The page keeps the section that it had.
             let Ok(html) = html else { continue };
             if !self.shown.iter().any(|(known, text)| *known == name && *text == html) {

@@ -1,14 +1,25 @@
 //! The two listeners: [`webhook`] takes GitHub's deliveries, and [`admin`] shows what muster does. Both answer in JSON,
-//! refuse what they do not know, log requests without their bodies, and stop within [`GRACE`] when told to.
+//! refuse what they do not know, log requests without their bodies, keep to [`ListenerLimits`], and stop within [`GRACE`] when told to.
 
 pub mod admin;
 pub mod assets;
+pub mod console;
+pub mod door;
+pub mod lanes;
+mod limits;
 pub mod live;
 mod live_charts;
 pub mod live_view;
+mod seats;
+mod server;
 pub mod state;
 pub mod steer;
+mod token;
 pub mod webhook;
+mod wire;
+
+pub use limits::ListenerLimits;
+pub use server::serve;
 
 use std::convert::Infallible;
 use std::io;
@@ -17,7 +28,6 @@ use std::time::Duration;
 use muster_operations::liveness::Liveness;
 use serde::Serialize;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use warp::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use warp::http::{Method, StatusCode};
 use warp::reply::Response;
@@ -41,23 +51,6 @@ pub struct BindError {
 /// Listens on `address` (`HOST:PORT`). `setting` is the manifest's field with this address, such as `spec.listen.admin`.
 pub async fn bind(address: &str, setting: &'static str) -> Result<TcpListener, BindError> {
     TcpListener::bind(address).await.map_err(|source| BindError { address: address.to_owned(), setting, source })
-}
-
-/// Serves requests until `shutdown`. Then requests under way may end, within [`GRACE`].
-pub async fn serve<F>(listener: TcpListener, routes: F, shutdown: CancellationToken)
-where
-    F: Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static,
-{
-    let stop = shutdown.clone();
-    let server = warp::serve(routes).incoming(listener).graceful(async move { stop.cancelled().await }).run();
-    let overtime = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(GRACE).await;
-    };
-    tokio::select! {
-        () = server => {}
-        () = overtime => tracing::warn!("closed the listener with requests still under way after {GRACE:?}"),
-    }
 }
 
 /// An answer in JSON.
@@ -87,8 +80,21 @@ fn alive(liveness: &Liveness) -> Response {
     }
 }
 
-/// The answer to a request that no route took: 405 if only the method is wrong, and 404 otherwise.
+/// An answer that may be long to make. It is made on a thread of its own, so that it holds up nobody else.
+async fn made(make: impl FnOnce() -> Response + Send + 'static) -> Response {
+    let failed = |_| error(StatusCode::INTERNAL_SERVER_ERROR, "failed to make the answer; the log says why");
+    tokio::task::spawn_blocking(make).await.unwrap_or_else(failed)
+}
+
+/// The answer to a request that no route took. It was not let in, or too many read, or only its method is wrong (405), or there
+/// is no such path (404).
 async fn refuse(rejection: Rejection, allowed: &'static str) -> Result<Response, Infallible> {
+    if let Some(closed) = rejection.find::<door::NotLetIn>() {
+        return Ok(closed.answer());
+    }
+    if let Some(busy) = rejection.find::<lanes::Busy>() {
+        return Ok(busy.answer());
+    }
     if rejection.find::<warp::reject::MethodNotAllowed>().is_some() {
         let mut response = error(StatusCode::METHOD_NOT_ALLOWED, format!("this path takes {allowed}"));
         response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
@@ -129,6 +135,8 @@ fn plain(reply: impl Reply) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
 
     #[tokio::test]
@@ -149,7 +157,7 @@ mod tests {
             json(StatusCode::OK, &"done")
         });
         let stop = CancellationToken::new();
-        let server = tokio::spawn(serve(listener, slow, stop.clone()));
+        let server = tokio::spawn(serve(listener, slow, ListenerLimits::ADMIN, stop.clone()));
         let request = tokio::spawn(reqwest::get(url.clone()));
         tokio::time::sleep(Duration::from_millis(50)).await;
         stop.cancel();

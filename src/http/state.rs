@@ -8,12 +8,16 @@ use muster_operations::inspect::Inspect;
 use muster_operations::liveness::Liveness;
 use muster_operations::metrics::Metrics;
 use muster_operations::watch::Watch;
-use muster_reconciler::ids::{InstanceId, PoolName};
+use muster_reconciler::ids::PoolName;
 use muster_reconciler::steer::Pause;
 use secrecy::SecretString;
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+use super::console::Console;
+use super::door::Door;
+use super::lanes::Lanes;
 
 /// What `/api/v1/about` and the top of the live page say about this process.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -49,15 +53,23 @@ pub struct Admin {
     pub watch: Option<Arc<Watch>>,
     /// What orders need. None: no orders are taken.
     pub steer: Option<Steer>,
+    /// Who may look.
+    pub door: Door,
+    /// Keeps many readers from being in the way.
+    pub lanes: Lanes,
     /// Whether the process still does its work.
     pub liveness: Liveness,
     /// Ends the streams of open pages.
     pub stop: CancellationToken,
 }
 
-/// Reads from an instance's console why the instance ended. Ok(None): the console says nothing. Err: why the console cannot
-/// be read.
-pub type Console = Arc<dyn Fn(InstanceId) -> BoxFuture<'static, Result<Option<String>, String>> + Send + Sync>;
+impl Admin {
+    /// An admin listener that shows metrics and health only, to everybody who reaches it.
+    pub fn bare(about: About, metrics: Arc<Metrics>, liveness: Liveness, stop: CancellationToken) -> Admin {
+        let (door, lanes) = (Door::default(), Lanes::default());
+        Admin { about, inspect: None, console: None, metrics, watch: None, steer: None, door, lanes, liveness, stop }
+    }
+}
 
 /// Keeps a pool's pause for later processes, or forgets it (None). Err: why that failed.
 pub type Keep = Arc<dyn Fn(PoolName, Option<Pause>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;

@@ -11,16 +11,15 @@ use futures_util::Stream;
 use muster_operations::inspect::Done;
 use muster_reconciler::reason::OrderAnswer;
 use muster_reconciler::steer::Order;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq as _;
 use tokio::time::timeout;
 use warp::http::StatusCode;
-use warp::http::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use warp::http::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use warp::reply::Response;
 
 use super::state::{Admin, Steer};
+use super::token::GivenToken;
 use super::webhook::read_body;
 
 /// The longest body of an order, in bytes.
@@ -77,21 +76,22 @@ where
     S: Stream<Item = Result<B, E>>,
     B: Buf,
 {
-    let token = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let Some(steer) = &admin.steer else {
+        return super::error(StatusCode::NOT_FOUND, "this process takes no orders; ask the controller's admin listener");
+    };
+    // The token comes first, so that a stranger's body is not waited for.
+    let refused = refusal(&steer.token.borrow(), GivenToken::bearer(&headers));
+    if let Some(refused) = refused {
+        return refused;
+    }
     match timeout(DEADLINE, read_body(&headers, body, MAX_BODY, "")).await {
-        Ok(Ok(body)) => take(kind, id, verb, token, body, admin).await,
+        Ok(Ok(body)) => take(kind, id, verb, body, &admin, steer).await,
         Ok(Err(answer)) => answer,
         Err(_) => super::error(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
     }
 }
 
-async fn take(kind: String, id: String, verb: Verb, token: Option<String>, body: bytes::Bytes, admin: Admin) -> Response {
-    let Some(steer) = &admin.steer else {
-        return super::error(StatusCode::NOT_FOUND, "this process takes no orders; ask the controller's admin listener");
-    };
-    if let Some(refused) = refusal(&steer.token.borrow(), token.as_deref()) {
-        return refused;
-    }
+async fn take(kind: String, id: String, verb: Verb, body: bytes::Bytes, admin: &Admin, steer: &Steer) -> Response {
     let wanted = if body.is_empty() { Ok(OrderBody::default()) } else { serde_json::from_slice::<OrderBody>(&body) };
     let Ok(OrderBody { reason }) = wanted else {
         return super::error(StatusCode::BAD_REQUEST, "the body is not {\"reason\": \"...\"}");
@@ -129,20 +129,17 @@ async fn keep(steer: &Steer, answer: OrderAnswer) -> Result<(), String> {
     keep(pool, pause).await.map_err(|why| format!("it holds now, but a restart would forget it ({why}); give the order again"))
 }
 
-/// Checks the token. None: it is the right one. Digests are compared in constant time, so neither the token's length nor
-/// its beginning leaks.
-fn refusal(wanted: &Option<SecretString>, header: Option<&str>) -> Option<Response> {
+/// Checks the token. None: it is the right one.
+fn refusal(wanted: &Option<SecretString>, given: Option<GivenToken>) -> Option<Response> {
     let Some(wanted) = wanted else {
         let message = "no token is configured, so nothing can be changed here; set spec.listen.adminToken of the Controller";
         return Some(super::error(StatusCode::FORBIDDEN, message));
     };
-    let given = header.and_then(|text| text.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    let given = given.map(|(_, token)| token.trim()).unwrap_or_default();
-    let same = Sha256::digest(given.as_bytes()).ct_eq(&Sha256::digest(wanted.expose_secret().as_bytes()));
-    if bool::from(same) {
-        return None;
-    }
-    let message = if given.is_empty() { "a bearer token is needed" } else { "the token is wrong" };
+    let message = match given {
+        Some(given) if given.is(wanted) => return None,
+        Some(_) => "the token is wrong",
+        None => "a bearer token is needed",
+    };
     let mut response = super::error(StatusCode::UNAUTHORIZED, message);
     response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"muster\""));
     Some(response)

@@ -37,10 +37,13 @@ use crate::outbox::Outbox;
 pub const OUTBOX: &str = "the way to the jobs queue";
 /// How long a body may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
-/// How many deliveries are handled at the same time. Together with the limit on bodies, this bounds the memory.
+/// How many deliveries are handled at the same time. A delivery counts once all of it is there, so slow senders take no place.
+/// What is still on its way is bounded by the listener's connections and the limit on bodies.
 const CONCURRENT: usize = 256;
 /// How many bytes of a body that is too large are read and discarded, so that the sender hears the answer.
 const DISCARD: u64 = 4 << 20;
+/// How many bytes are set aside for a body before it comes. A `workflow_job` has 13 to 30 KB.
+const ANNOUNCED: u64 = 32 << 10;
 /// After how many seconds a sender may try again when the queue does not take messages.
 const RETRY_SECONDS: &str = "5";
 /// The longest reason in an answer, in characters.
@@ -73,12 +76,7 @@ pub fn routes(webhook: Webhook) -> impl Filter<Extract = (Response,), Error = In
     let receive = warp::path!("webhook").and(warp::post()).and(warp::header::headers_cloned()).and(warp::body::stream()).then(
         move |headers: HeaderMap, body| {
             let (webhook, places) = (webhook.clone(), places.clone());
-            async move {
-                match places.try_acquire() {
-                    Ok(_place) => receive(webhook, headers, body).await,
-                    Err(_) => unavailable("too many deliveries at once"),
-                }
-            }
+            async move { receive(webhook, &places, headers, body).await }
         },
     );
     let alive = warp::path!("healthz").and(super::get()).map(move || super::alive(&liveness));
@@ -91,7 +89,7 @@ pub fn routes(webhook: Webhook) -> impl Filter<Extract = (Response,), Error = In
         .map(super::plain)
 }
 
-async fn receive<S, B, E>(webhook: Webhook, headers: HeaderMap, body: S) -> Response
+async fn receive<S, B, E>(webhook: Webhook, places: &Semaphore, headers: HeaderMap, body: S) -> Response
 where
     S: Stream<Item = Result<B, E>>,
     B: Buf,
@@ -102,6 +100,7 @@ where
         Ok(Err(answer)) => return answer,
         Err(_) => return super::error(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
     };
+    let Ok(_place) = places.try_acquire() else { return unavailable("too many deliveries at once") };
     let text = |name: HeaderName| headers.get(name).and_then(|v| v.to_str().ok());
     let delivery = Delivery {
         signature: text(HeaderName::from_static(signature::HEADER)),
@@ -136,6 +135,11 @@ async fn answer(outbox: &Outbox<Sealed>, verdict: Acceptance) -> Response {
             tracing::warn!(error = %e, "refused a delivery");
             super::error(StatusCode::UNAUTHORIZED, e)
         }
+        Acceptance::Unfit(e) => {
+            // A failed delivery would be asked for again for a day, and would never fit.
+            tracing::warn!(error = %e, "ignored a delivery that muster cannot keep");
+            super::json(StatusCode::OK, &json!({ "ignored": shortened(&format!("muster cannot keep this event: {e}")) }))
+        }
         Acceptance::Unreadable(e) => {
             tracing::warn!(error = %e, "failed to read a delivery");
             let status = match e {
@@ -167,7 +171,8 @@ where
     B: Buf,
 {
     let announced = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
-    let mut whole = Vec::with_capacity(usize::try_from(announced.unwrap_or(0).min(limit).min(64 << 10)).unwrap_or(0));
+    // What is only announced takes little memory.
+    let mut whole = Vec::with_capacity(usize::try_from(announced.unwrap_or(0).min(limit).min(ANNOUNCED)).unwrap_or(0));
     let mut length = 0u64;
     let mut body = std::pin::pin!(body);
     while let Some(chunk) = body.next().await {

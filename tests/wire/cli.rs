@@ -19,6 +19,10 @@ use warp::Filter;
 use warp::http::{Response, StatusCode};
 
 const NOW: u64 = 1_800_000_000_000;
+/// The token for looking.
+const VIEW_TOKEN: &str = "the-token-for-looking";
+/// A text that turns, clears and hides.
+const HOSTILE: &str = "a\u{202e}b\u{1b}[2Jc\u{2028}d\u{200b}e\u{9b}31mf\u{7}g";
 const TOKEN: &str = "the-right-token";
 
 fn pools() -> Vec<PoolView> {
@@ -132,6 +136,10 @@ fn explanation() -> Explanation {
     }
 }
 
+fn gone() -> Explanation {
+    Explanation { kind: "runner".into(), state: State::Runner(Phase::Gone), ..explanation() }
+}
+
 fn snapshot() -> Value {
     let budgets =
         vec![BudgetView { api: "ec2.CreateFleet".into(), level: 48.0, capacity: 50.0, per_second: 5.0, ..Default::default() }];
@@ -160,8 +168,29 @@ fn answer(path: &str, query: &str, token: Option<String>, body: &[u8]) -> (u16, 
             (200, json!({ "said": "goes on", "warning": "it holds now, but a restart would forget it" }))
         }
         "/api/v1/runners/i-0a1/drain" => (200, json!({ "said": "runner i-0a1 is asked to end once it is idle" })),
+        "/api/v1/explain/runner/i-gone" | "/api/v1/explain/runner/i-none" => (200, json!(gone())),
         "/api/v1/runners/i-gone/ended" => (200, json!({ "ended": "the runner was registered no more" })),
         "/api/v1/runners/i-none/ended" => (502, json!({ "error": "EC2 is down" })),
+        _ if path.starts_with("/closed/") && token.as_deref() != Some(&format!("Bearer {VIEW_TOKEN}")) => {
+            (401, json!({ "error": "a token is needed to look" }))
+        }
+        "/closed/api/v1/pools" => list(json!(pools())),
+        "/closed/api/v1/pools/linux-x64/pause" => (200, json!({ "said": "an order has the wrong token" })),
+        "/hostile/api/v1/pools" => list(json!([PoolView { reason: HOSTILE.into(), ..PoolView::default() }])),
+        "/hostile/api/v1/events" => {
+            (200, json!({ "items": [EventView { why: HOSTILE.into(), ..events()[0].clone() }], "last": 1 }))
+        }
+        "/hostile/api/v1/explain/pool/x" => {
+            (200, json!(Explanation { reason: HOSTILE.into(), facts: vec![HOSTILE.into()], ..explanation() }))
+        }
+        "/hostile/api/v1/snapshot" => {
+            let pools = vec![PoolView { reason: HOSTILE.into(), ..PoolView::default() }];
+            let mut all = snapshot();
+            all["snapshot"]["pools"] = json!(pools);
+            (200, all)
+        }
+        "/hostile/api/v1/pools/x/pause" => (200, json!({ "said": HOSTILE, "warning": HOSTILE })),
+        _ if path.starts_with("/hostile/") => (404, json!({ "error": HOSTILE })),
         "/api/v1/broken" => (500, json!({})),
         "/healthz" => (200, json!({ "status": "ok" })),
         "/stuck/healthz" => (503, json!({ "error": "the controller's loop has not turned for 45 s, and 30 s is the most" })),
@@ -355,11 +384,51 @@ async fn a_variable_that_makes_no_sense_is_refused() {
 }
 
 #[tokio::test]
-async fn an_instance_that_is_forgotten_may_still_have_said_why_it_ended() {
+async fn an_instance_that_has_ended_may_have_said_why() {
     let cli = Cli { url: controller().await, token: None };
-    assert_eq!(cli.prints("explain runner/i-gone").await, "the instance itself said: ended: the runner was registered no more\n");
+    let said = cli.prints("explain runner/i-gone").await;
+    assert!(said.contains("\n  the instance itself said: ended: the runner was registered no more\n"), "{said}");
     let output = cli.run("explain runner/i-none").await;
-    assert!(output.status.code() == Some(3) && text(&output.stderr).contains("EC2 is down"), "{output:?}");
+    assert!(output.status.code() == Some(0) && text(&output.stderr).contains("EC2 is down"), "{output:?}");
+}
+
+#[tokio::test]
+async fn looking_sends_its_own_token_and_orders_send_theirs() {
+    let cli = Cli { url: format!("{}/closed", controller().await), token: Some(TOKEN) };
+    let (code, said) = cli.fails("get pools").await;
+    assert!(code == 4 && said.contains("a token is needed to look; give it by MUSTER_VIEW_TOKEN"), "{code}: {said}");
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_muster"));
+    command.args(["get", "pools"]).env("MUSTER_CONTROLLER", &cli.url).env("MUSTER_VIEW_TOKEN", VIEW_TOKEN).stdin(Stdio::null());
+    let output = tokio::time::timeout(std::time::Duration::from_secs(150), command.kill_on_drop(true).output()).await;
+    assert_eq!(output.expect("it ends").expect("it runs").status.code(), Some(0));
+    assert_eq!(cli.fails("pause pool/linux-x64").await.0, 4);
+}
+
+/// A server, or whoever names a label, may write what a terminal obeys or does not show.
+#[tokio::test]
+async fn what_others_wrote_turns_no_text_and_gives_the_terminal_no_order() {
+    let cli = Cli { url: format!("{}/hostile", controller().await), token: Some(TOKEN) };
+    for line in [
+        "get pools",
+        "get pools -o wide",
+        "get pools -o json",
+        "get pools -o yaml",
+        "events",
+        "events -o json",
+        "explain pool/x",
+        "top --once",
+        "pause pool/x",
+        "get jobs",
+        "drain pool/x",
+    ] {
+        let output = cli.run(line).await;
+        let said = text(&output.stdout) + &text(&output.stderr);
+        assert!(said.contains("\\u202e") && said.contains("\\u001b"), "{line}: {said:?}");
+        let bad = said.chars().find(|c| HOSTILE.contains(*c) && !c.is_ascii_graphic() && *c != ' ' && *c != '\n');
+        assert_eq!(bad, None, "{line}: {said:?}");
+    }
+    let json: Value = serde_json::from_str(&cli.prints("get pools -o json").await).expect("JSON");
+    assert_eq!(json["items"][0]["reason"], HOSTILE, "a program reads the same text");
 }
 
 #[test]

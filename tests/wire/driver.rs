@@ -108,19 +108,10 @@ async fn a_loop_that_stands_still_is_seen_and_so_is_one_that_goes_on() {
     let (log, pulse, stop) = (Log::default(), Pulse::start(), CancellationToken::new());
     let liveness = Liveness::new(IDLE_TURN * 2).with("the controller's loop", pulse.clone());
     let (inputs, thread) = start(log.clone(), pulse, stop.clone());
-    let admin = Admin {
-        about: About::default(),
-        inspect: None,
-        console: None,
-        metrics: Arc::new(Metrics::new()),
-        watch: None,
-        steer: None,
-        liveness,
-        stop: stop.clone(),
-    };
+    let admin = Admin::bare(About::default(), Arc::new(Metrics::new()), liveness, stop.clone());
     let listener = bind("127.0.0.1:0", "test").await.expect("a free port");
     let url = format!("http://{}/healthz", listener.local_addr().expect("bound"));
-    tokio::spawn(serve(listener, routes(admin), stop.clone()));
+    tokio::spawn(serve(listener, routes(admin), muster::http::ListenerLimits::ADMIN, stop.clone()));
     becomes(&url, 200).await;
     log.hold_up(true);
     inputs.send(job()).await.expect("the loop listens");

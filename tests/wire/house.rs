@@ -241,3 +241,86 @@ fn no_type_name_has_two_owners() {
         .collect();
     assert!(many.is_empty(), "say in the name whose it is:\n{}", many.join("\n"));
 }
+
+/// The parts of a macro's call between commas, without those in brackets and texts. `text` begins after the opening parenthesis.
+fn arguments(text: &str) -> Vec<String> {
+    let (mut parts, mut part, mut depth, mut chars) = (Vec::new(), String::new(), 0, text.chars().peekable());
+    while let Some(c) = chars.next() {
+        match c {
+            '"' => {
+                while let Some(inner) = chars.next().filter(|c| *c != '"') {
+                    if inner == '\\' {
+                        chars.next();
+                    }
+                }
+                part.push_str("\"\"");
+                continue;
+            }
+            '(' | '[' | '{' => depth += 1,
+            ')' if depth == 0 => break,
+            ')' | ']' | '}' => depth -= 1,
+            ',' if depth == 0 => {
+                parts.push(std::mem::take(&mut part));
+                continue;
+            }
+            _ => {}
+        }
+        part.push(c);
+    }
+    parts.push(part);
+    parts.iter().map(|part| part.trim().to_owned()).collect()
+}
+
+/// The names of the fields of a call of one of tracing's macros.
+fn log_fields(call: &str) -> Vec<String> {
+    let before_the_message = arguments(call).into_iter().take_while(|part| !part.starts_with('"'));
+    // `target: "..."` is no field.
+    let fields = before_the_message.filter(|part| !part.split('=').next().unwrap_or_default().contains(':'));
+    fields.map(|part| part.split('=').next().unwrap_or_default().trim().trim_start_matches(['%', '?']).to_owned()).collect()
+}
+
+/// The fields of an event are the keys of its line in JSON, beside tracing's own keys. A reader keeps one of two equal keys.
+/// <https://docs.rs/tracing-subscriber/0.3/tracing_subscriber/fmt/format/struct.Json.html>
+#[test]
+fn no_key_stands_twice_in_a_line_of_the_log() {
+    const OWN: [&str; 10] =
+        ["timestamp", "level", "message", "target", "span", "spans", "filename", "line_number", "threadName", "threadId"];
+    assert_eq!(
+        log_fields(r#"?op, id, message = f(a, "b, c"), error = %e, "text {x}", x = 1)"#),
+        ["op", "id", "message", "error"]
+    );
+    let (mut calls, mut twice) = (0, Vec::new());
+    for (path, text) in ours().filter(|(path, _)| !path.ends_with("house.rs")) {
+        for level in ["trace!(", "debug!(", "info!(", "warn!(", "error!(", "event!("] {
+            for (at, _) in text.match_indices(&format!("tracing::{level}")) {
+                calls += 1;
+                let fields = log_fields(&text[at + "tracing::".len() + level.len()..]);
+                let doubled = |(nth, name): (usize, &String)| OWN.contains(&&**name) || fields[..nth].contains(name);
+                let bad = fields.iter().enumerate().find(|(nth, name)| doubled((*nth, name)));
+                if let Some((_, name)) = bad {
+                    let line = text[..at].lines().count();
+                    twice.push(format!("{}:{line}: {name}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(calls > 70, "only {calls} calls were found; are they written in another form?");
+    assert!(twice.is_empty(), "give the field another name, such as message_id:\n{}", twice.join("\n"));
+}
+
+/// Text of others may hold characters that a terminal obeys or does not show. One module writes them out.
+#[test]
+fn all_text_for_a_terminal_passes_through_one_module() {
+    let terminal = |path: &Path| path.ends_with("operations/src/terminal.rs");
+    let mut direct = Vec::new();
+    for (path, text) in ours().filter(|(path, _)| !terminal(path) && path.components().any(|part| part.as_os_str() == "src")) {
+        let product = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+        for (at, line) in product.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
+            let prints = ["println!(", "print!(", "io::stdout()", "io::stderr()"].iter().any(|word| line.contains(word));
+            if prints && !line.contains(".is_terminal()") {
+                direct.push(format!("{}:{}: {}", path.display(), at + 1, line.trim()));
+            }
+        }
+    }
+    assert!(direct.is_empty(), "use muster_operations::terminal:\n{}", direct.join("\n"));
+}

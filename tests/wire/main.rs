@@ -29,6 +29,7 @@ cfg_if::cfg_if! {
         mod e2e_answers;
         mod e2e_burst;
         mod e2e_crash;
+        mod e2e_crowd;
         mod e2e_doctor;
         mod e2e_faults;
         mod e2e_field;

@@ -30,7 +30,7 @@ use tokio::time::timeout;
 
 use crate::aws::Aws;
 use crate::github::{Credentials, GitHub, Proof};
-use crate::secrets::Secrets;
+use crate::secrets::{Secrets, long_enough};
 pub use finding::{Finding, Verdict};
 use look::Look;
 use queues::Purpose;
@@ -70,8 +70,9 @@ pub async fn examine(spec: &Spec, base: &Path) -> Vec<Finding> {
     checks.push(bounded("parameters", permissions::parameters(&aws.ssm, cluster)));
     checks.push(async { vec![permissions::untried()] }.boxed_local());
     checks.push(bounded("instance types", types::check(&look, spec)));
-    if let Some(reference) = &settings.listen.admin_token {
-        checks.push(bounded("listen.adminToken", async { vec![readable(&secrets, "listen.adminToken", reference).await] }));
+    let tokens = [("listen.adminToken", &settings.listen.admin_token), ("listen.viewToken", &settings.listen.view_token)];
+    for (check, reference) in tokens.iter().filter_map(|(check, reference)| Some((*check, reference.as_ref()?))) {
+        checks.push(bounded(check, async { vec![admin_token(&secrets, check, reference).await] }));
     }
     for (name, app) in &spec.apps {
         checks.push(github(spec, name.as_str(), app, &secrets).boxed_local());
@@ -159,6 +160,16 @@ async fn readable(secrets: &Secrets, check: &str, reference: &SecretRef) -> Find
             let next = "put the value there, or correct the reference; an ssm: reference needs ssm:GetParameter";
             Finding::failed(check, format!("{error:#}"), next)
         }
+    }
+}
+
+/// Whether a token of the admin listener can be read, and is long enough.
+async fn admin_token(secrets: &Secrets, check: &str, reference: &SecretRef) -> Finding {
+    match secrets.resolve(reference).await.map(|token| long_enough(reference, &token)) {
+        Ok(Err(short)) => {
+            Finding::failed(check, short.to_string(), "put a longer token there; muster does not start with this one")
+        }
+        _ => readable(secrets, check, reference).await,
     }
 }
 

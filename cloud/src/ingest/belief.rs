@@ -64,6 +64,7 @@ pub(super) fn read(spec: &Spec, secrets: &Keyring, received: &Received) -> Resul
         Acceptance::Ignored(why) => Err(Unread::Ignored(why)),
         Acceptance::Unsigned(e @ (SignatureError::Mismatch | SignatureError::Foreign(_))) => Err(Unread::Doubted(e.to_string())),
         Acceptance::Unsigned(e) => Err(Unread::Refused(e.to_string())),
+        Acceptance::Unfit(e) => Err(Unread::Poison(e.to_string())),
         Acceptance::Unreadable(e) => Err(Unread::Poison(e.to_string())),
     }
 }

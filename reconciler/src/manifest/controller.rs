@@ -96,19 +96,36 @@ impl Default for RunnerSync {
 pub struct Listen {
     /// The address for GitHub's webhooks: `POST /webhook`.
     pub webhook: String,
-    /// The address for metrics, health, the JSON API and the live page. Looking needs no authentication, so keep this address
-    /// private.
+    /// The address for metrics, health, the JSON API and the live page. Looking needs no authentication unless `viewToken` is
+    /// set, so keep this address private.
     pub admin: String,
+    /// The host names under which the admin listener is asked, besides addresses and `localhost`. A request for another name is
+    /// refused.
+    pub admin_hosts: Vec<String>,
     /// A reference to the token that changes over the admin listener need (pause, resume, drain). Without it, nobody can change
-    /// anything there.
+    /// anything there. The token has 16 characters at least.
     pub admin_token: Option<SecretRef>,
-    /// The largest webhook body that muster reads, in bytes. GitHub sends 25 MB at most, and a workflow_job has about 12 KB.
+    /// A reference to the token that looking at the admin listener needs. Without it, everybody who reaches the listener may
+    /// look. The token has 16 characters at least.
+    pub view_token: Option<SecretRef>,
+    /// The largest webhook body that muster reads, in bytes. GitHub sends 25 MB at most, and a workflow_job has 13 to 30 KB.
     pub max_body: u64,
 }
 
+/// The default of [`Listen::max_body`], in bytes. A job with 100 labels of 256 characters, each escaped with six bytes, has 150
+/// KB of labels, and the rest of a `workflow_job` has 30 KB.
+const MAX_BODY: u64 = 256 << 10;
+
 impl Default for Listen {
     fn default() -> Self {
-        Listen { webhook: "0.0.0.0:8080".into(), admin: "127.0.0.1:9090".into(), admin_token: None, max_body: 1 << 20 }
+        Listen {
+            webhook: "0.0.0.0:8080".into(),
+            admin: "127.0.0.1:9090".into(),
+            admin_hosts: Vec::new(),
+            admin_token: None,
+            view_token: None,
+            max_body: MAX_BODY,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ mod pool;
 mod tags;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::document::{Documents, Origin, Problem, ReadDocument};
 use super::{ControllerManifest, Ignore, Span};
@@ -92,6 +92,17 @@ fn is_name(name: &str) -> bool {
     name.starts_with(plain) && name.ends_with(plain) && name.chars().all(|c| plain(c) || c == '-')
 }
 
+/// Whether a text is the name of a host, without a port. <https://datatracker.ietf.org/doc/html/rfc1123#section-2.1>
+fn is_host(text: &str) -> bool {
+    let part = |part: &str| {
+        (1..=63).contains(&part.len())
+            && !part.starts_with('-')
+            && !part.ends_with('-')
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    text.len() <= 253 && text.split('.').all(part)
+}
+
 /// Whether a text is an http or https URL with a host, without strange characters and without credentials.
 fn is_url(text: &str) -> bool {
     let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else { return false };
@@ -107,6 +118,18 @@ fn is_key(text: &str) -> bool {
     let parts: Vec<&str> = text.split(':').collect();
     matches!(parts[..], ["arn", _, "kms", _, _, name] if name.strip_prefix("key/").is_some_and(|id| !id.is_empty()))
         && text.chars().all(|c| c.is_ascii_graphic())
+}
+
+/// Whether others can read what is sent to this URL: there is no TLS, and the host is not this machine.
+fn in_clear(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("http://") else { return false };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(inner) => inner.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    let here = host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    !here
 }
 
 fn controller(controller: &ControllerManifest, check: &mut Check<'_>) {
@@ -190,6 +213,13 @@ fn api_url(path: &str, url: &str, way_out: &str, check: &mut Check<'_>) {
         check.fail(path, format!("is no URL; {way_out}"));
     } else if url.ends_with('/') {
         check.fail(path, format!("ends with a slash; write {}", url.trim_end_matches('/')));
+    } else if in_clear(url) {
+        let message = format!(
+            "is http://, which others on the way can read and change; write {} (http:// is for this machine only, such as \
+             http://127.0.0.1:8080)",
+            url.replacen("http://", "https://", 1)
+        );
+        check.fail(path, message);
     }
 }
 
@@ -228,6 +258,16 @@ fn listeners(controller: &ControllerManifest, check: &mut Check<'_>) {
     {
         let message = "webhook and admin listen on the same address; the admin listener is private, give it its own port";
         check.clash(&["spec.listen.admin", "spec.listen.webhook"], message);
+    }
+    for (i, host) in listen.admin_hosts.iter().enumerate() {
+        if !is_host(host) {
+            let message = format!("`{host}` is no host's name; write the name alone, such as muster.example.com, without a port");
+            check.fail(&format!("spec.listen.adminHosts[{i}]"), message);
+        }
+    }
+    if listen.view_token.is_some() && listen.view_token == listen.admin_token {
+        let message = "is the token of adminToken, so whoever looks could give orders, too; give each its own";
+        check.clash(&["spec.listen.viewToken", "spec.listen.adminToken"], message);
     }
     if !(1..=LARGEST_BODY).contains(&listen.max_body) {
         check.fail(

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use muster_cloud::doctor::live::{self, Person, RunningController, TestWish, workflow};
+use muster_operations::terminal;
 use muster_reconciler::manifest::{Span, Spec};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::ask::{ControllerUrl, OrderToken};
+use crate::cli::ask::{self, ControllerUrl, OrderToken};
 use crate::cli::fault::CliError;
 use crate::cli::show;
 
@@ -77,12 +78,13 @@ impl LiveTest {
         };
         // This comes before the first step, because a test whose report cannot be written is of no use.
         std::fs::create_dir_all(&self.report).with_context(|| format!("failed to make {}", self.report.display()))?;
-        let controller = RunningController { url: self.ask.place().to_owned(), token: self.token.read()? };
+        let controller =
+            RunningController { url: self.ask.place().to_owned(), token: self.token.read()?, view_token: ask::view_token()? };
         let stop = CancellationToken::new();
         let pressed = stop.clone();
         tokio::spawn(async move {
             if tokio::signal::ctrl_c().await.is_ok() {
-                eprintln!("\ninterrupted: cleaning up what the test made");
+                terminal::say("\ninterrupted: cleaning up what the test made");
                 pressed.cancel();
             }
         });
@@ -97,7 +99,11 @@ impl LiveTest {
         let json = write(JSON, &(serde_json::to_string_pretty(&json)? + "\n"))?;
         let text = write(PAGE, &page)?;
         show::print(&page)?;
-        eprintln!("\nwritten to {} and {}; docs/field-report.md says where to send them", json.display(), text.display());
+        terminal::say(&format!(
+            "\nwritten to {} and {}; docs/field-report.md says where to send them",
+            json.display(),
+            text.display()
+        ));
         Ok(if went_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

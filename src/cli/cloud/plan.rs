@@ -28,7 +28,8 @@ use serde::Serialize;
 
 use super::unreadable;
 use crate::cli::Output;
-use crate::cli::ask::Items;
+use crate::cli::ask::{self, Items};
+use crate::cli::show;
 
 /// `muster plan`.
 #[derive(Debug, clap::Args)]
@@ -76,8 +77,8 @@ impl Args {
             tokio::runtime::Builder::new_current_thread().enable_all().build().context("failed to start the runtime")?;
         let answer = runtime.block_on(self.answer())?;
         match self.output {
-            Output::Json => println!("{}", serde_json::to_string_pretty(&answer)?),
-            Output::Table => print(&answer),
+            Output::Json => show::print(&(serde_json::to_string_pretty(&answer)? + "\n"))?,
+            Output::Table => print(&answer)?,
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -145,6 +146,7 @@ impl Args {
 async fn ask(base: &str) -> anyhow::Result<Vec<JobView>> {
     let body = muster_operations::client::get(
         &format!("{}/api/v1/jobs?limit=100000", base.trim_end_matches('/')),
+        ask::view_token()?.as_ref(),
         Duration::from_secs(5),
     )
     .await?;
@@ -186,15 +188,16 @@ fn said(plan: &Plan, now: Time) -> Pool {
     Pool { name: plan.pool.to_string(), reason: plan.say(now), code: plan.reason().into(), actions }
 }
 
-fn print(answer: &PlanAnswer) {
-    println!("jobs: {}", answer.jobs);
+fn print(answer: &PlanAnswer) -> anyhow::Result<()> {
+    let mut text = format!("jobs: {}\n", answer.jobs);
     for pool in &answer.pools {
-        println!("\n{}: {}", pool.name, pool.reason);
+        text += &format!("\n{}: {}\n", pool.name, pool.reason);
         if pool.actions.is_empty() {
-            println!("  nothing to do");
+            text += "  nothing to do\n";
         }
         for a in &pool.actions {
-            println!("  {:<12} {:<24} {}", a.action, a.on, a.reason);
+            text += &format!("  {:<12} {:<24} {}\n", a.action, a.on, a.reason);
         }
     }
+    show::print(&text)
 }

@@ -41,9 +41,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::unreadable;
 use crate::cli::fault::CliError;
-use crate::http::state::{About, Admin, Console, Keep, Steer};
+use crate::http::console::Console;
+use crate::http::door::Door;
+use crate::http::state::{About, Admin, Keep, Steer};
 use crate::http::webhook::{self, Webhook};
-use crate::http::{self, admin};
+use crate::http::{self, ListenerLimits, admin};
 use crate::outbox::{Outbox, Settings};
 use crate::supervisor::Supervisor;
 
@@ -114,6 +116,7 @@ impl Args {
         // Only the controller takes orders, so the webhook's role need not read their token.
         let token = if decides { secrets.admin_token(&spec).await? } else { None };
         let (token_in, token_out) = watch::channel(token);
+        let (view_in, view_out) = watch::channel(secrets.view_token(&spec).await?);
 
         // Both listeners are bound before anything begins. Otherwise a port that is in use would cost held
         // messages.
@@ -141,13 +144,15 @@ impl Args {
             spec: spec_in,
             webhook_secrets: secrets_in,
             admin_token: token_in,
+            view_token: view_in,
             controller: controlled,
             metrics: shared.metrics.clone(),
         };
         tasks.spawn(reload.run(texts, shared.stop.clone()));
         tracing::info!(address = %admin_listener.local_addr()?, role = ?self.role, cluster = spec.controller.cluster(), "muster runs");
-        let admin = shared.admin(inspect, book, token_out, liveness.clone());
-        tasks.spawn(http::serve(admin_listener, admin::routes(admin), shared.stop.clone()));
+        let door = Door { hosts: settings.listen.admin_hosts.as_slice().into(), token: Some(view_out) };
+        let admin = Admin { door, ..shared.admin(inspect, book, token_out, liveness.clone()) };
+        tasks.spawn(http::serve(admin_listener, admin::routes(admin), ListenerLimits::ADMIN, shared.stop.clone()));
         supervisor.ready();
         until_the_end(tasks, supervisor, &liveness, &shared.stop).await
     }
@@ -231,7 +236,7 @@ impl Shared {
         let pulse = outbox.pulse();
         let (spec, secrets, metrics) = (self.spec.clone(), self.secrets.clone(), self.metrics.clone());
         let routes = webhook::routes(Webhook { spec, secrets, outbox, metrics });
-        tasks.spawn(http::serve(listener, routes, self.stop.clone()));
+        tasks.spawn(http::serve(listener, routes, ListenerLimits::WEBHOOK, self.stop.clone()));
         Ok(pulse)
     }
 
@@ -246,17 +251,16 @@ impl Shared {
         let cluster = self.spec.borrow().controller.cluster().to_owned();
         let (metrics, stop) = (self.metrics.clone(), self.stop.clone());
         let about = About::cluster(&cluster);
-        let Some(core) = inspect else {
-            return Admin { about, inspect, console: None, metrics, watch: None, steer: None, liveness, stop };
-        };
-        let watch = Watch::start(core.clone(), metrics.clone(), book.clone(), LOOK_EVERY, stop.clone());
+        let bare = Admin::bare(about, metrics.clone(), liveness, stop.clone());
+        let Some(core) = inspect else { return bare };
+        let watch = Watch::start(core.clone(), metrics, book.clone(), LOOK_EVERY, stop.clone());
         // This task is not one of the process's tasks, because only prices are lost if it fails.
         let prices =
             prices::task::PriceTask { api: self.aws.prices.clone(), spec: self.spec.clone(), book, watch: watch.clone() };
-        tokio::spawn(prices.run(stop.clone()));
+        tokio::spawn(prices.run(stop));
         let console = Some(console(self.aws.ec2.clone()));
         let steer = Some(Steer { token, keep: Some(keep(&self.aws, &cluster)) });
-        Admin { about, inspect: Some(core), console, metrics, watch: Some(watch), steer, liveness, stop }
+        Admin { inspect: Some(core), console, watch: Some(watch), steer, ..bare }
     }
 }
 
@@ -332,7 +336,7 @@ async fn book(own: Option<String>, fallback: Option<String>, aws: &Aws) -> anyho
 }
 
 fn console(ec2: Ec2) -> Console {
-    Arc::new(move |id| {
+    Console::new(move |id| {
         let ec2 = ec2.clone();
         Box::pin(async move { ec2.ended(&id).await.map_err(|failure| failure.message) })
     })

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::unreadable;
 use crate::cli::Output;
+use crate::cli::show;
 
 /// `muster sync`.
 #[derive(Debug, clap::Args)]
@@ -71,8 +72,8 @@ impl Args {
             tokio::runtime::Builder::new_current_thread().enable_all().build().context("failed to start the runtime")?;
         let answer = runtime.block_on(self.answer())?;
         match self.output {
-            Output::Json => println!("{}", serde_json::to_string_pretty(&answer)?),
-            Output::Table => print(&answer),
+            Output::Json => show::print(&(serde_json::to_string_pretty(&answer)? + "\n"))?,
+            Output::Table => print(&answer)?,
         }
         Ok(if answer.complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -143,21 +144,22 @@ fn binary(item: &Item) -> Binary {
     }
 }
 
-fn print(answer: &SyncAnswer) {
-    println!("{:<8} {:<6} {:<10} {:<10} STATE", "OS", "ARCH", "WANTED", "VERSION");
+fn print(answer: &SyncAnswer) -> anyhow::Result<()> {
+    let mut text = format!("{:<8} {:<6} {:<10} {:<10} STATE\n", "OS", "ARCH", "WANTED", "VERSION");
     for b in &answer.binaries {
         let version = b.version.as_deref().unwrap_or("?");
-        println!("{:<8} {:<6} {:<10} {version:<10} {}", b.os, b.architecture, b.wanted, b.said);
+        text += &format!("{:<8} {:<6} {:<10} {version:<10} {}\n", b.os, b.architecture, b.wanted, b.said);
     }
     for p in &answer.pruned {
         let said = if p.state == "pruned" { "pruned" } else { "would prune" };
-        println!("{:<8} {:<6} {:<10} {:<10} {said}", p.os, p.architecture, "-", p.version);
+        text += &format!("{:<8} {:<6} {:<10} {:<10} {said}\n", p.os, p.architecture, "-", p.version);
     }
     if answer.aborted_uploads > 0 {
         let uploads = count(answer.aborted_uploads as u64, "upload");
-        println!("aborted {uploads} that had been left for more than a day");
+        text += &format!("aborted {uploads} that had been left for more than a day\n");
     }
     for warning in &answer.warnings {
-        println!("warning: {warning}");
+        text += &format!("warning: {warning}\n");
     }
+    show::print(&text)
 }

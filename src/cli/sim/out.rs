@@ -1,18 +1,16 @@
 //! What is printed, and the progress bar.
 
 use std::fmt::Display;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
-use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::cli::show;
 
 /// Prints a line. A reader that closes early (`| head`) is not an error, because the exit code still tells the result.
 pub(super) fn say(line: impl Display) -> anyhow::Result<()> {
-    match writeln!(io::stdout(), "{line}") {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("failed to write to standard output"),
-        _ => Ok(()),
-    }
+    show::print(&format!("{line}\n"))
 }
 
 /// A progress bar over this many runs. None: the number is not known.

@@ -1,18 +1,20 @@
 //! The admin listener: `/metrics`, `/healthz`, `/readyz`, the JSON API under `/api/v1/` and the live page at `/`.
 //!
-//! Reading needs no authentication, so the listener binds to loopback unless the manifests say otherwise. Orders
-//! ([`super::steer`]) need a token.
+//! Looking needs a token only if `spec.listen.viewToken` names one, so the listener binds to loopback unless the manifests say
+//! otherwise. Orders ([`super::steer`]) always need a token. [`super::door`] says who is let in. Orders and health are answered at
+//! once, and readers take turns ([`super::lanes`]).
 
 use std::convert::Infallible;
 
+use muster_operations::meter::CostView;
 use muster_operations::subject::Subject;
-use muster_reconciler::view::{JobView, PoolView, RunnerView};
+use muster_reconciler::view::{EventView, JobView, PoolView, RunnerView, Snapshot};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use warp::Filter;
 use warp::http::StatusCode;
 use warp::http::header::{CONTENT_TYPE, HeaderValue};
 use warp::reply::Response;
+use warp::{Filter, Rejection};
 
 use super::live_view::{attention, state_rank};
 use super::state::Admin;
@@ -36,51 +38,54 @@ struct ListQuery {
 
 /// All routes of the admin listener.
 pub fn routes(admin: Admin) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static {
-    let with = warp::any().map(move || admin.clone());
-    let page = warp::path::end().and(super::get()).and(with.clone()).and(query()).then(live::page);
-    let explained = warp::path!("explain" / String / String).and(super::get()).and(with.clone()).then(live::explained);
-    let stream = warp::path!("api" / "v1" / "stream").and(super::get()).and(with.clone()).and(query()).then(live::stream);
-    let asset = warp::path!("assets" / String).and(super::get()).map(|name: String| assets::answer(&name));
-    let healthz = warp::path!("healthz").and(super::get()).and(with.clone()).map(|a: Admin| super::alive(&a.liveness));
-    let readyz = warp::path!("readyz").and(super::get()).and(with.clone()).then(ready);
-    let metrics = warp::path!("metrics").and(super::get()).and(with.clone()).then(metrics);
-    let about = warp::path!("api" / "v1" / "about")
-        .and(super::get())
-        .and(with.clone())
-        .map(|a: Admin| super::json(StatusCode::OK, &a.about));
-    let ended = warp::path!("api" / "v1" / "runners" / String / "ended").and(super::get()).and(with.clone()).then(ended);
-    let events = warp::path!("api" / "v1" / "events").and(super::get()).and(with.clone()).and(query()).then(events);
-    let explain = warp::path!("api" / "v1" / "explain" / String / String).and(super::get()).and(with.clone()).then(explain);
-    let snapshot = warp::path!("api" / "v1" / "snapshot").and(super::get()).and(with.clone()).then(snapshot);
-    let prices = warp::path!("api" / "v1" / "prices").and(super::get()).and(with.clone()).then(prices);
-    let order = warp::path!("api" / "v1" / String / String / Verb)
-        .and(warp::post())
-        .and(warp::header::headers_cloned())
-        .and(warp::body::stream())
-        .and(with.clone())
-        .then(steer::receive);
-    let list = warp::path!("api" / "v1" / ListName).and(super::get()).and(with).and(query()).then(list);
-    let pages = page.or(explained).unify().or(stream).unify().or(asset).unify().boxed();
-    let more = events.or(explain).unify().or(snapshot).unify().or(prices).unify().or(order).unify().boxed();
-    pages
-        .or(more)
-        .unify()
-        .or(healthz)
-        .unify()
-        .or(readyz)
-        .unify()
-        .or(metrics)
-        .unify()
-        .or(about)
-        .unify()
-        .or(ended)
-        .unify()
-        .or(list)
-        .unify()
+    let (door, lanes) = (admin.door.clone(), admin.lanes.clone());
+    let door = door.filter(admin.steer.as_ref().map(|steer| steer.token.clone()));
+    // The path comes first, so that other readers take no turn among the scrapes.
+    let metrics = warp::path!("metrics").and(lanes.scrapes.take(super::get().and(having(&admin)).then(metrics)));
+    let at_once = at_once(&admin).boxed();
+    door.and(at_once.or(metrics).unify().or(lanes.readers.take(looks(&admin))).unify())
         .recover(|r| super::refuse(r, "GET, HEAD"))
         .unify()
         .with(warp::log::custom(|info| super::log_request(&info)))
         .map(super::plain)
+}
+
+fn having(admin: &Admin) -> impl Filter<Extract = (Admin,), Error = Infallible> + Clone + use<> {
+    let admin = admin.clone();
+    warp::any().map(move || admin.clone())
+}
+
+/// What does not wait for its turn among the readers: health, orders, and what bounds its own work.
+fn at_once(admin: &Admin) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
+    let healthz = warp::path!("healthz").and(super::get()).and(having(admin)).map(|a: Admin| super::alive(&a.liveness));
+    let readyz = warp::path!("readyz").and(super::get()).and(having(admin)).then(ready);
+    let order = warp::path!("api" / "v1" / String / String / Verb)
+        .and(warp::post())
+        .and(warp::header::headers_cloned())
+        .and(warp::body::stream())
+        .and(having(admin))
+        .then(steer::receive);
+    let asset = warp::path!("assets" / String).and(super::get()).map(|name: String| assets::answer(&name));
+    let about = warp::path!("api" / "v1" / "about")
+        .and(super::get())
+        .and(having(admin))
+        .map(|a: Admin| super::json(StatusCode::OK, &a.about));
+    let explained = warp::path!("explain" / String / String).and(super::get()).and(having(admin)).then(live::explained);
+    let stream = warp::path!("api" / "v1" / "stream").and(super::get()).and(having(admin)).and(query()).then(live::stream);
+    let ended = warp::path!("api" / "v1" / "runners" / String / "ended").and(super::get()).and(having(admin)).then(ended);
+    let pages = asset.or(about).unify().or(explained).unify().or(stream).unify().or(ended).unify();
+    healthz.or(readyz).unify().or(order).unify().or(pages).unify()
+}
+
+/// What readers take turns at.
+fn looks(admin: &Admin) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
+    let page = warp::path::end().and(super::get()).and(having(admin)).and(query()).then(live::page);
+    let events = warp::path!("api" / "v1" / "events").and(super::get()).and(having(admin)).and(query()).then(events);
+    let explain = warp::path!("api" / "v1" / "explain" / String / String).and(super::get()).and(having(admin)).then(explain);
+    let snapshot = warp::path!("api" / "v1" / "snapshot").and(super::get()).and(having(admin)).then(snapshot);
+    let prices = warp::path!("api" / "v1" / "prices").and(super::get()).and(having(admin)).then(prices);
+    let list = warp::path!("api" / "v1" / ListName).and(super::get()).and(having(admin)).and(query()).then(list);
+    page.or(events).unify().or(explain).unify().or(snapshot).unify().or(prices).unify().or(list).unify().boxed()
 }
 
 /// The lists that there are.
@@ -139,17 +144,29 @@ async fn metrics(admin: Admin) -> Response {
     response
 }
 
-/// What an instance said about its end. This costs a call to EC2, so it is done only for the instance that is asked about.
+/// What an instance said about its end. Only instances that the controller knows are asked about, because each may cost a call
+/// to EC2.
 async fn ended(instance: String, admin: Admin) -> Response {
-    let Some(console) = &admin.console else {
+    let (Some(console), Some(inspect)) = (&admin.console, &admin.inspect) else {
         return super::error(StatusCode::NOT_FOUND, "this process has no EC2; ask the controller's admin listener");
     };
-    let plain =
-        instance.strip_prefix("i-").is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_ascii_alphanumeric()));
-    if !plain {
-        return super::error(StatusCode::BAD_REQUEST, "no instance's id; write one such as i-0123456789abcdef0");
+    let id = match format!("runner/{instance}").parse() {
+        Ok(Subject::Runner(id)) => id,
+        _ => return super::error(StatusCode::BAD_REQUEST, "no instance's id; write one such as i-0123456789abcdef0"),
+    };
+    let asked = match admin.lanes.readers.turn().await {
+        Ok(_turn) => inspect.explain(Subject::Runner(id.clone())).await,
+        Err(busy) => return busy.answer(),
+    };
+    match asked {
+        Ok(Some(_)) => {}
+        Ok(None) => {
+            let why = Subject::Runner(id.clone()).unknown();
+            return super::error(StatusCode::NOT_FOUND, format!("the controller knows of no runner {id}: {why}"));
+        }
+        Err(e) => return super::error(StatusCode::SERVICE_UNAVAILABLE, e),
     }
-    match console(instance.into()).await {
+    match console.ended(id.into()).await {
         Ok(ended) => super::json(StatusCode::OK, &json!({ "ended": ended })),
         Err(why) => super::error(StatusCode::BAD_GATEWAY, why),
     }
@@ -163,6 +180,12 @@ struct Since {
     limit: Option<usize>,
 }
 
+#[derive(Serialize)]
+struct EventsAnswer {
+    items: Vec<EventView>,
+    last: u64,
+}
+
 /// `{"items": [...], "last": N}`: the events after `?after=`, oldest first.
 async fn events(admin: Admin, query: String) -> Response {
     let since: Since = match serde_urlencoded::from_str(&query) {
@@ -171,7 +194,7 @@ async fn events(admin: Admin, query: String) -> Response {
     };
     let Some(inspect) = &admin.inspect else { return no_core() };
     match inspect.events(since.after, since.limit.unwrap_or(DEFAULT_LIMIT).min(MAX_LIMIT)).await {
-        Ok((items, last)) => super::json(StatusCode::OK, &json!({ "items": items, "last": last })),
+        Ok((items, last)) => super::made(move || super::json(StatusCode::OK, &EventsAnswer { items, last })).await,
         Err(e) => super::error(StatusCode::SERVICE_UNAVAILABLE, e),
     }
 }
@@ -193,7 +216,15 @@ async fn explain(kind: String, id: String, admin: Admin) -> Response {
 async fn snapshot(admin: Admin) -> Response {
     let Some(watch) = &admin.watch else { return no_core() };
     match watch.snapshot().await {
-        Ok(snapshot) => super::json(StatusCode::OK, &json!({ "snapshot": &*snapshot, "cost": watch.cost() })),
+        Ok(snapshot) => {
+            let cost = watch.cost();
+            #[derive(Serialize)]
+            struct SnapshotAnswer<'a> {
+                snapshot: &'a Snapshot,
+                cost: CostView,
+            }
+            super::made(move || super::json(StatusCode::OK, &SnapshotAnswer { snapshot: &snapshot, cost })).await
+        }
         Err(e) => super::error(StatusCode::SERVICE_UNAVAILABLE, e),
     }
 }
@@ -223,20 +254,41 @@ async fn list(kind: ListName, admin: Admin, query: String) -> Response {
     }
     let Some(inspect) = &admin.inspect else { return no_core() };
     let answer = match kind {
-        ListName::Pools => inspect.pools().await.map(|all| items(all, &wish, |v: &PoolView, w| like(&w.pool, &v.name))),
-        ListName::Jobs => inspect.jobs().await.map(|mut all| {
-            // Jobs that wait come first, so that a limit does not cut them off.
-            all.sort_by_key(|v| state_rank(v.state));
-            items(all, &wish, |v: &JobView, w| {
-                like(&w.pool, v.pool.as_deref().unwrap_or_default()) && like(&w.state, v.state.as_str())
-            })
-        }),
-        ListName::Runners => inspect.runners().await.map(|mut all| {
-            all.sort_by_key(|v| attention(v.phase));
-            items(all, &wish, |v: &RunnerView, w| like(&w.pool, &v.pool) && like(&w.phase, v.phase.as_str()))
-        }),
+        ListName::Pools => inspect.pools().await.map(WholeList::Pools),
+        ListName::Jobs => inspect.jobs().await.map(WholeList::Jobs),
+        ListName::Runners => inspect.runners().await.map(WholeList::Runners),
     };
-    answer.unwrap_or_else(|e| super::error(StatusCode::SERVICE_UNAVAILABLE, e))
+    match answer {
+        Ok(listed) => super::made(move || listed.answer(&wish)).await,
+        Err(e) => super::error(StatusCode::SERVICE_UNAVAILABLE, e),
+    }
+}
+
+/// A whole list.
+enum WholeList {
+    Pools(Vec<PoolView>),
+    Jobs(Vec<JobView>),
+    Runners(Vec<RunnerView>),
+}
+
+impl WholeList {
+    /// What is wished for of the list.
+    fn answer(self, wish: &ListQuery) -> Response {
+        match self {
+            WholeList::Pools(all) => items(all, wish, |v: &PoolView, w| like(&w.pool, &v.name)),
+            WholeList::Jobs(mut all) => {
+                // Jobs that wait come first, so that a limit does not cut them off.
+                all.sort_by_key(|v| state_rank(v.state));
+                items(all, wish, |v: &JobView, w| {
+                    like(&w.pool, v.pool.as_deref().unwrap_or_default()) && like(&w.state, v.state.as_str())
+                })
+            }
+            WholeList::Runners(mut all) => {
+                all.sort_by_key(|v| attention(v.phase));
+                items(all, wish, |v: &RunnerView, w| like(&w.pool, &v.pool) && like(&w.phase, v.phase.as_str()))
+            }
+        }
+    }
 }
 
 /// Whether a value is the one that the filter names, or there is no filter.

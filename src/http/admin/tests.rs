@@ -1,6 +1,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use muster_operations::inspect::{Inspect, Query};
 use muster_operations::liveness::Liveness;
 use muster_operations::metrics::Metrics;
@@ -15,26 +18,22 @@ use muster_reconciler::time::Time;
 use muster_reconciler::view::{EventView, Explanation, Snapshot, Totals};
 use secrecy::SecretString;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
-use super::super::state::{About, Admin, Console, Keep, Steer};
+use super::super::ListenerLimits;
+use super::super::console::Console;
+use super::super::door::Door;
+use super::super::state::{About, Admin, Keep, Steer};
 use super::*;
 
 const TOKEN: &str = "s3cret-t0ken";
 
 /// Serves a core with `jobs` jobs that answers every question. None: the process has no core.
 async fn start(jobs: Option<u64>) -> String {
-    let inspect = jobs.map(|jobs| {
-        let (inspect, mut questions) = Inspect::new();
-        tokio::spawn(async move {
-            while let Some(query) = questions.recv().await {
-                answer(query, jobs);
-            }
-        });
-        inspect
-    });
+    let inspect = jobs.map(core);
     let about = About { banner: Some("a demo".into()), ..About::cluster("prod") };
-    let console: Console = Arc::new(|id| {
+    let console = Console::new(|id| {
         Box::pin(async move {
             match id.as_str() {
                 "i-0a" => Ok(Some("the runner is done".into())),
@@ -50,13 +49,29 @@ async fn start(jobs: Option<u64>) -> String {
     let keep: Keep =
         Arc::new(|pool, _| Box::pin(async move { if pool.as_str() == "unkept" { Err("SSM is down".into()) } else { Ok(()) } }));
     let steer = Some(Steer { token: tokio::sync::watch::channel(Some(SecretString::from(TOKEN))).1, keep: Some(keep) });
-    serve(Admin { about, inspect, console: Some(console), metrics, watch, steer, liveness: Liveness::default(), stop }).await
+    let bare = Admin::bare(about, metrics, Liveness::default(), stop);
+    serve(Admin { inspect, console: Some(console), watch, steer, ..bare }).await
+}
+
+/// A core with `jobs` jobs that answers every question.
+fn core(jobs: u64) -> Inspect {
+    let (inspect, mut questions) = Inspect::new();
+    tokio::spawn(async move {
+        while let Some(query) = questions.recv().await {
+            answer(query, jobs);
+        }
+    });
+    inspect
+}
+
+fn bare() -> Admin {
+    Admin::bare(About::default(), Arc::new(Metrics::new()), Liveness::default(), CancellationToken::new())
 }
 
 async fn serve(admin: Admin) -> String {
     let listener = crate::http::bind("127.0.0.1:0", "spec.listen.admin").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
-    tokio::spawn(crate::http::serve(listener, routes(admin), CancellationToken::new()));
+    tokio::spawn(crate::http::serve(listener, routes(admin), ListenerLimits::ADMIN, CancellationToken::new()));
     url
 }
 
@@ -85,7 +100,8 @@ fn answer(query: Query, jobs: u64) {
             drop(to.send(((after + 1..=7).take(limit).map(event).collect(), 7)));
         }
         Query::Explain(subject, to) => {
-            let known = subject == Subject::Job(1) || subject == Subject::Pool("linux".into());
+            let runners = ["i-0a", "i-0b", "i-0c"].map(|id| Subject::Runner(id.into()));
+            let known = subject == Subject::Job(1) || subject == Subject::Pool("linux".into()) || runners.contains(&subject);
             let told =
                 || Explanation { kind: "job".into(), id: "<1>".into(), reason: "because & so".into(), ..Explanation::default() };
             drop(to.send(known.then(told)));
@@ -130,8 +146,119 @@ async fn what_an_instance_said_of_its_end_is_read_when_it_is_asked_for() {
     assert_eq!(get(&format!("{url}/i-0a/ended")).await, (200, json!({"ended": "the runner is done"})));
     assert_eq!(get(&format!("{url}/i-0b/ended")).await, (200, json!({"ended": null})));
     assert_eq!(get(&format!("{url}/i-0c/ended")).await, (502, json!({"error": "EC2 is down"})));
-    assert_eq!(get(&format!("{url}/i-/ended")).await.0, 400);
+    assert_eq!(get(&format!("{url}/i-0d/ended")).await.0, 404);
     assert_eq!(get(&format!("{url}/..%2F/ended")).await.0, 400);
+}
+
+#[tokio::test]
+async fn only_known_instances_are_asked_about() {
+    let read = Arc::new(AtomicUsize::new(0));
+    let counted = read.clone();
+    let console = Console::new(move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async { Ok(Some("its job is over".into())) })
+    });
+    let url = serve(Admin { inspect: Some(core(1)), console: Some(console), ..bare() }).await;
+    for _ in 0..20 {
+        assert_eq!(get(&format!("{url}/api/v1/runners/i-0a/ended")).await.0, 200);
+        let (status, said) = get(&format!("{url}/api/v1/runners/i-0000000000000000a/ended")).await;
+        assert!(status == 404 && said["error"].as_str().is_some_and(|e| e.contains("knows of no runner i-0000")), "{said}");
+    }
+    assert_eq!(read.load(Ordering::SeqCst), 1, "twenty questions for one instance are one call");
+}
+
+/// Sends a request with this `Host`.
+async fn asked_as(url: &str, path: &str, host: &str) -> (u16, Value) {
+    let request = reqwest::Client::new().get(format!("{url}{path}")).header("host", host);
+    let response = request.send().await.expect("an answer");
+    let (status, text) = (response.status().as_u16(), response.text().await.expect("text"));
+    (status, serde_json::from_str(&text).unwrap_or_default())
+}
+
+#[tokio::test]
+async fn another_name_than_the_listener_s_own_is_answered_421_with_the_way_out() {
+    let door = Door { hosts: Arc::new(["muster.internal".to_owned()]), token: None };
+    let url = serve(Admin { inspect: Some(core(1)), door, ..bare() }).await;
+    for good in ["127.0.0.1", "localhost:9090", "[::1]:9090", "10.1.2.3:9090", "muster.internal:9090", "MUSTER.internal"] {
+        assert_eq!(asked_as(&url, "/api/v1/jobs", good).await.0, 200, "{good}");
+    }
+    for bad in ["rebind.evil.example", "rebind.evil.example:9090", "muster.internal.evil.example", "127.0.0.1.evil.example"] {
+        for path in ["/", "/api/v1/jobs", "/api/v1/stream", "/explain/job/1", "/metrics", "/healthz", "/nothing"] {
+            let (status, said) = asked_as(&url, path, bad).await;
+            let said = said["error"].as_str().unwrap_or_default();
+            assert!(status == 421 && said.contains("spec.listen.adminHosts"), "{bad} {path}: {status} {said}");
+        }
+    }
+    let two = "GET http://rebind.evil.example/ HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n";
+    let none = "GET / HTTP/1.0\r\n\r\n";
+    for request in [two, none] {
+        let mut stream = tokio::net::TcpStream::connect(url.trim_start_matches("http://")).await.expect("connected");
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("answered");
+        assert!(answer.contains(" 421 ") && answer.contains("adminHosts"), "{request}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_for_looking_is_asked_for_everywhere_but_at_health() {
+    let (view, order) = ("the-token-for-looking", SecretString::from(TOKEN));
+    let (token_in, token) = tokio::sync::watch::channel(Some(SecretString::from(view)));
+    let steer = Some(Steer { token: tokio::sync::watch::channel(Some(order)).1, keep: None });
+    let door = Door { token: Some(token), ..Door::default() };
+    let url = serve(Admin { inspect: Some(core(1)), steer, door, ..bare() }).await;
+    let client = reqwest::Client::new();
+    let status = async |path: &str, header: Option<String>| {
+        let request = client.get(format!("{url}{path}"));
+        let request = if let Some(header) = header { request.header("authorization", header) } else { request };
+        let answer = request.send().await.expect("an answer");
+        let challenges = answer.headers().get_all("www-authenticate").iter().count();
+        (answer.status().as_u16(), challenges)
+    };
+    let basic = |password: &str| format!("Basic {}", BASE64_STANDARD.encode(format!("anybody:{password}")));
+    for path in ["/", "/metrics", "/api/v1/jobs", "/api/v1/about", "/api/v1/stream", "/assets/live.js", "/explain/job/1", "/x"] {
+        for wrong in [None, Some("Bearer x".to_owned()), Some(basic("x")), Some(format!("Bearer {view}x"))] {
+            assert_eq!(status(path, wrong.clone()).await, (401, 2), "{path} {wrong:?}");
+        }
+    }
+    for right in [format!("Bearer {view}"), format!("Bearer {TOKEN}"), basic(view)] {
+        assert_eq!(status("/api/v1/jobs", Some(right.clone())).await, (200, 0), "{right}");
+    }
+    assert_eq!((status("/healthz", None).await.0, status("/readyz", None).await.0), (200, 200));
+    let pause = format!("{url}/api/v1/pools/linux/pause");
+    for wrong in [format!("Bearer {view}"), basic(TOKEN), basic(view)] {
+        assert_eq!(post(&pause, Some(&wrong), "").await.0, 401, "whoever looks, or a browser, gives no orders: {wrong}");
+    }
+    assert_eq!(post(&pause, Some(&format!("Bearer {TOKEN}")), "").await.0, 200);
+    token_in.send_replace(None);
+    assert_eq!(status("/api/v1/jobs", None).await.0, 200, "no token is in force any more");
+}
+
+/// A core that answers orders, health and scrapes, and never a reader.
+#[tokio::test]
+async fn orders_health_and_scrapes_never_wait_behind_readers() {
+    let (inspect, mut questions) = Inspect::new();
+    tokio::spawn(async move {
+        let mut unanswered = Vec::new();
+        while let Some(query) = questions.recv().await {
+            match query {
+                Query::Order(..) | Query::Ready(_) | Query::Totals(_) => answer(query, 1),
+                other => unanswered.push(other),
+            }
+        }
+    });
+    let steer = Some(Steer { token: tokio::sync::watch::channel(Some(SecretString::from(TOKEN))).1, keep: None });
+    let url = serve(Admin { inspect: Some(inspect), steer, ..bare() }).await;
+    let readers: Vec<_> = (0..200).map(|_| tokio::spawn(reqwest::get(format!("{url}/api/v1/jobs?limit=100000")))).collect();
+    for _ in 0..20 {
+        assert_eq!(post(&format!("{url}/api/v1/pools/linux/pause"), Some(&format!("Bearer {TOKEN}")), "").await.0, 200);
+        assert_eq!(get(&format!("{url}/readyz")).await.0, 200);
+        let metrics = reqwest::get(format!("{url}/metrics")).await.expect("an answer");
+        assert!(metrics.text().await.expect("text").contains("muster_messages_held 3\n"));
+    }
+    for reader in readers {
+        assert_eq!(reader.await.expect("ran").expect("an answer").status(), 503);
+    }
 }
 
 #[tokio::test]
@@ -165,17 +292,7 @@ async fn health_is_life_and_readiness_says_what_is_missing() {
 async fn a_core_that_is_gone_is_told_and_the_metrics_still_come() {
     let (inspect, questions) = Inspect::new();
     drop(questions);
-    let url = serve(Admin {
-        about: About::default(),
-        inspect: Some(inspect),
-        console: None,
-        metrics: Arc::new(Metrics::new()),
-        watch: None,
-        steer: None,
-        liveness: Liveness::default(),
-        stop: CancellationToken::new(),
-    })
-    .await;
+    let url = serve(Admin { inspect: Some(inspect), ..bare() }).await;
     for path in ["/readyz", "/api/v1/pools"] {
         assert_eq!(get(&format!("{url}{path}")).await.0, 503, "{path}");
     }
@@ -251,16 +368,7 @@ async fn an_order_needs_the_token_whole_and_exact() {
         )
     );
     let no_token = tokio::sync::watch::channel(None).1;
-    let admin = Admin {
-        about: About::default(),
-        inspect: None,
-        console: None,
-        metrics: Arc::new(Metrics::new()),
-        watch: None,
-        steer: Some(Steer { token: no_token, keep: None }),
-        liveness: Liveness::default(),
-        stop: CancellationToken::new(),
-    };
+    let admin = Admin { steer: Some(Steer { token: no_token, keep: None }), ..bare() };
     let (status, body) = post(&format!("{}/api/v1/pools/linux/pause", serve(admin).await), Some(&right), "").await;
     assert!(status == 403 && body["error"].as_str().is_some_and(|e| e.contains("spec.listen.adminToken")), "{body}");
 }

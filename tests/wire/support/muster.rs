@@ -134,7 +134,8 @@ impl Muster {
         env.push(("MUSTER_TEST_WEBHOOK_SECRET".into(), WEBHOOK_SECRET.into()));
         env.push(("MUSTER_TOKEN".into(), ADMIN_TOKEN.into()));
         env.push(("MUSTER_CONTROLLER".into(), format!("http://127.0.0.1:{}", admin_port.number())));
-        env.push(("RUST_LOG".into(), std::env::var("MUSTER_TEST_LOG").unwrap_or_else(|_| "info,muster=debug".into())));
+        // Everything is logged, because the tests look for secrets in the log.
+        env.push(("MUSTER_LOG".into(), std::env::var("MUSTER_TEST_LOG").unwrap_or_else(|_| "trace".into())));
         let muster = Muster {
             env,
             args: Vec::new(),
@@ -435,9 +436,44 @@ impl Muster {
         }
     }
 
-    /// Panics if a credential was logged.
+    /// Panics if a credential was logged, if not everything was logged, or if a line has a key twice.
     pub fn assert_no_secrets_logged(&self, github: &Double) {
         self.assert_never_logged(&secrets(github));
+        let logs = self.logs();
+        let everything = logs.contains(r#""level":"TRACE""#) || std::env::var_os("MUSTER_TEST_LOG").is_some();
+        assert!(everything, "nothing was logged at `trace`, so this says nothing of secrets");
+        for line in logs.lines() {
+            let Ok(LogKeys(mut keys)) = serde_json::from_str(line) else { continue };
+            let all = keys.len();
+            keys.sort();
+            keys.dedup();
+            assert_eq!(keys.len(), all, "a key stands twice in this line, and a reader keeps one of the two: {line}");
+        }
+    }
+}
+
+/// The keys of a line of the log, as often as they stand there.
+struct LogKeys(Vec<String>);
+
+impl<'de> serde::Deserialize<'de> for LogKeys {
+    fn deserialize<D: serde::Deserializer<'de>>(line: D) -> Result<LogKeys, D::Error> {
+        struct Line;
+        impl<'de> serde::de::Visitor<'de> for Line {
+            type Value = LogKeys;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<LogKeys, A::Error> {
+                let mut keys = Vec::new();
+                while let Some((key, serde::de::IgnoredAny)) = map.next_entry::<String, _>()? {
+                    keys.push(key);
+                }
+                Ok(LogKeys(keys))
+            }
+        }
+        line.deserialize_map(Line)
     }
 }
 

@@ -22,6 +22,8 @@ pub struct RunningController {
     pub url: String,
     /// The token from `spec.listen.adminToken`. None: no orders are given.
     pub token: Option<SecretString>,
+    /// The token from `spec.listen.viewToken`. None: looking needs none.
+    pub view_token: Option<SecretString>,
 }
 
 /// Which controller answers.
@@ -44,7 +46,7 @@ struct EndOfTimeline {
 impl RunningController {
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         let url = format!("{}/api/v1/{path}", self.url.trim_end_matches('/'));
-        let body = client::get(&url, PATIENCE).await?;
+        let body = client::get(&url, self.view_token.as_ref(), PATIENCE).await?;
         serde_json::from_slice(&body).map_err(|error| ClientError::Broken(url, format!("its answer is not the API's: {error}")))
     }
 

@@ -2,6 +2,7 @@
 
 use std::io::BufRead as _;
 
+use muster_operations::terminal;
 use tokio::sync::mpsc;
 
 /// The person. Questions and news go to standard error, because the report goes to standard output.
@@ -31,14 +32,14 @@ impl Person {
     /// Asks whether to go on. The end of the input counts as no.
     pub(super) async fn agrees(&mut self, question: &str) -> bool {
         let Some(typed) = &mut self.typed else {
-            eprintln!("{question} yes (--yes)");
+            terminal::say(&format!("{question} yes (--yes)"));
             return true;
         };
-        eprint!("{question} [y/N] ");
+        terminal::ask(&format!("{question} [y/N]"));
         match typed.recv().await {
             Some(line) => matches!(line.trim().to_lowercase().as_str(), "y" | "yes"),
             None => {
-                eprintln!("no answer; --yes answers every question with yes");
+                terminal::say("no answer; --yes answers every question with yes");
                 false
             }
         }
@@ -46,6 +47,6 @@ impl Person {
 
     /// Prints one line for the person.
     pub(super) fn hears(&self, line: &str) {
-        eprintln!("{line}");
+        terminal::say(line);
     }
 }
