@@ -31,7 +31,7 @@ use crate::manifest::Spec;
 use crate::past::End;
 use crate::plan::{Plan, RunnersByPool, View, with_launch, without_launch};
 use crate::reason::{Backoff, CallReason, Refused, Unready};
-use crate::release::Releases;
+use crate::release::RunnerReleases;
 use crate::steer::Pause;
 use crate::time::Time;
 use crate::turns::Turns;
@@ -111,7 +111,7 @@ pub struct Controller {
     effects: u64,
     intents: u64,
     spec: Arc<Spec>,
-    releases: Releases,
+    releases: RunnerReleases,
     demand: Demand,
     world: World,
     deliveries: Deliveries,
@@ -152,7 +152,7 @@ impl Controller {
             intents: 0,
             budgets: Budgets::new(spec.controller.spec.limits.clone()),
             spec,
-            releases: Releases::default(),
+            releases: RunnerReleases::default(),
             demand: Demand::default(),
             world: World::new(now),
             deliveries: Deliveries::default(),

@@ -15,7 +15,7 @@ use crate::ids::{
 use crate::manifest::{Allocation, Spec};
 use crate::market::{Market, Offering};
 use crate::reason::Reason;
-use crate::release::{Release, Releases};
+use crate::release::{RunnerRelease, RunnerReleases};
 use crate::stage::Stage;
 use crate::tags;
 use crate::time::Time;
@@ -31,7 +31,7 @@ pub enum Input {
     /// same.
     Ec2(Ec2Event),
     /// The releases of the runner program that the next launches name. An instance that was launched before keeps its own.
-    Releases(Releases),
+    Releases(RunnerReleases),
     /// The end of an effect.
     Outcome(EffectId, Outcome),
     /// GitHub's rate-limit headers, from any answer of GitHub's.
@@ -235,7 +235,7 @@ impl Launch {
 
     /// The same launch, whose instances install this release.
     #[must_use]
-    pub fn with_release(mut self, release: Option<&Release>) -> Launch {
+    pub fn with_release(mut self, release: Option<&RunnerRelease>) -> Launch {
         self.tags.extend(release.map(|release| (tags::RELEASE.to_owned(), release.as_tag())));
         self
     }

@@ -9,14 +9,14 @@ use crate::manifest::{Architecture, Os, RunnerPool};
 
 /// One release, as one platform's archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Release {
+pub struct RunnerRelease {
     /// The version, such as `2.330.0`.
     pub version: String,
     /// The SHA-256 of the archive, as 64 hexadecimal digits.
     pub sha256: String,
 }
 
-impl Release {
+impl RunnerRelease {
     /// The value of the tag `muster:release`. The boot scripts read it. Later versions may add fields at the end, and change
     /// nothing before.
     pub fn as_tag(&self) -> String {
@@ -26,11 +26,11 @@ impl Release {
 
 /// The known releases, by operating system, architecture and what `bootstrap.version` asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Releases(pub BTreeMap<(Os, Architecture, String), Release>);
+pub struct RunnerReleases(pub BTreeMap<(Os, Architecture, String), RunnerRelease>);
 
-impl Releases {
+impl RunnerReleases {
     /// The release for the instances of a pool. None: it is not known (yet), or the sync is off.
-    pub fn of(&self, pool: &RunnerPool) -> Option<&Release> {
+    pub fn of(&self, pool: &RunnerPool) -> Option<&RunnerRelease> {
         let instance = &pool.spec.instance;
         self.0.get(&(instance.os, instance.architecture, pool.spec.bootstrap.version.clone()))
     }

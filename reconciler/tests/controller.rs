@@ -12,7 +12,7 @@ use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{DeliveryId, InstanceId};
 use muster_reconciler::manifest::{Architecture, Os};
 use muster_reconciler::reason::{Blocked, Code, Standing, StepReason};
-use muster_reconciler::release::{Release, Releases};
+use muster_reconciler::release::{RunnerRelease, RunnerReleases};
 use muster_reconciler::stage::Stage;
 use muster_reconciler::steer::Order;
 use muster_reconciler::time::Time;
@@ -412,9 +412,10 @@ fn the_stages_that_an_instance_tells_are_counted_once() {
 /// The sync hears of a newer release while a launch has no answer. EC2 would refuse the launch's token with another tag.
 #[test]
 fn launches_name_the_release_that_was_known_when_they_were_first_asked() {
-    let release = |version: &str| Release { version: version.into(), sha256: "ab".repeat(32) };
-    let known =
-        |version: &str| Input::Releases(Releases([((Os::Linux, Architecture::X64, "latest".into()), release(version))].into()));
+    let release = |version: &str| RunnerRelease { version: version.into(), sha256: "ab".repeat(32) };
+    let known = |version: &str| {
+        Input::Releases(RunnerReleases([((Os::Linux, Architecture::X64, "latest".into()), release(version))].into()))
+    };
     let mut pinned = pool("pinned", &["pinned"], 9);
     pinned.spec.bootstrap.version = "2.320.0".into();
     let mut scene = Scene::new([linux(), pinned]);

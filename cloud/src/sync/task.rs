@@ -8,7 +8,7 @@ use muster_operations::metrics::Metrics;
 use muster_operations::observer::Observer;
 use muster_reconciler::effect::Input;
 use muster_reconciler::manifest::{RunnerSync, Spec};
-use muster_reconciler::release::{self, Releases as KnownReleases};
+use muster_reconciler::release::{RunnerRelease, RunnerReleases};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -68,7 +68,7 @@ impl SyncTask {
         let mut releases: Option<(String, Releases)> = None;
         let mut delay = Delay::new(RETRY.0, RETRY.1);
         let reread = Reread::default();
-        let mut known = KnownReleases::default();
+        let mut known = RunnerReleases::default();
         loop {
             let (wait, report) = match order.bucket() {
                 None => {
@@ -134,9 +134,9 @@ impl SyncTask {
 /// The releases that launches name after a pass: those that are in the bucket now, and those that an earlier pass found and this one
 /// could not ask for. A release never changes, so an earlier one is still what its digest says. Without a bucket, nobody keeps
 /// `latest` up to date, so none is named.
-fn known_after(before: &KnownReleases, order: &SyncSettings, report: Option<&SyncReport>) -> KnownReleases {
+fn known_after(before: &RunnerReleases, order: &SyncSettings, report: Option<&SyncReport>) -> RunnerReleases {
     if order.bucket().is_none() {
-        return KnownReleases::default();
+        return RunnerReleases::default();
     }
     let key = |platform: Platform, wanted: WantedVersion| (platform.os, platform.architecture, wanted.to_string());
     let mut known = before.clone();
@@ -144,7 +144,7 @@ fn known_after(before: &KnownReleases, order: &SyncSettings, report: Option<&Syn
         if let (Some(version), Some(sha256)) = (item.version, &item.sha256)
             && !matches!(item.state, CacheState::Failed(_))
         {
-            let release = release::Release { version: version.to_string(), sha256: sha256.clone() };
+            let release = RunnerRelease { version: version.to_string(), sha256: sha256.clone() };
             known.0.insert(key(item.platform, item.wanted), release);
         }
     }
