@@ -438,7 +438,9 @@ impl LinuxInstance {
         };
         let holders = processes.iter().filter(|(dir, _)| !is_apart(dir) && has_in_memory(dir, text.as_bytes()));
         holders
-            .map(|(dir, _)| format!("{}: {}", pid_of(dir), fs::read_to_string(dir.join("cmdline")).unwrap_or_default()))
+            .map(|(dir, _)| {
+                format!("{}: {}", pid_of(dir), fs::read_to_string(dir.join("cmdline")).unwrap_or_default().replace('\0', " "))
+            })
             .collect()
     }
 }
