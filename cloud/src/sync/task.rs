@@ -237,3 +237,46 @@ fn hear(report: &SyncReport, metrics: &Metrics) {
         (item.platform.os(), item.platform.architecture(), item.wanted.to_string(), behind)
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use muster_reconciler::failure::{Failure, FailureKind};
+    use muster_reconciler::manifest::{Architecture, Os};
+
+    use super::super::Item;
+    use super::*;
+    use crate::github::releases::Version;
+
+    const LINUX: Platform = Platform { os: Os::Linux, architecture: Architecture::X64 };
+
+    fn order(bucket: Option<&str>, wanted: &[WantedVersion]) -> SyncSettings {
+        let settings = RunnerSync::default();
+        SyncSettings { bucket: bucket.map(str::to_owned), settings, needs: [(LINUX, wanted.iter().copied().collect())].into() }
+    }
+
+    fn report(version: Option<Version>, state: CacheState) -> SyncReport {
+        let sha256 = version.map(|_| "ab".repeat(32));
+        let item = Item { platform: LINUX, wanted: WantedVersion::Latest, version, sha256, state, behind: None };
+        SyncReport { items: vec![item], ..SyncReport::default() }
+    }
+
+    #[test]
+    fn a_release_is_named_once_the_cache_holds_it_and_as_long_as_a_pool_needs_it() {
+        let latest = order(Some("bucket"), &[WantedVersion::Latest]);
+        let failed = || CacheState::Failed(Failure::new(FailureKind::Unavailable, "503"));
+        let named = |known: &RunnerReleases| known.0.values().map(|release| release.version.clone()).collect::<Vec<_>>();
+        let none = RunnerReleases::default();
+        assert_eq!(named(&known_after(&none, &latest, Some(&report(Some(Version(2, 1, 0)), failed())))), [""; 0]);
+        let known = known_after(&none, &latest, Some(&report(Some(Version(2, 1, 0)), CacheState::Cached)));
+        assert_eq!(named(&known), ["2.1.0"]);
+        // GitHub does not answer, or the copy of the next release fails, or the pass was cut off: the former release is still true.
+        assert_eq!(known_after(&known, &latest, Some(&report(None, failed()))), known);
+        assert_eq!(known_after(&known, &latest, Some(&report(Some(Version(2, 2, 0)), failed()))), known);
+        assert_eq!(known_after(&known, &latest, None), known);
+        let switched = known_after(&known, &latest, Some(&report(Some(Version(2, 2, 0)), CacheState::Switched)));
+        assert_eq!(named(&switched), ["2.2.0"]);
+        let pinned = order(Some("bucket"), &[WantedVersion::Pinned(Version(2, 1, 0))]);
+        assert_eq!(named(&known_after(&known, &pinned, None)), [""; 0], "no pool wants the latest any more");
+        assert_eq!(named(&known_after(&known, &order(None, &[WantedVersion::Latest]), None)), [""; 0], "nobody follows GitHub");
+    }
+}
