@@ -31,6 +31,7 @@ use crate::manifest::Spec;
 use crate::past::End;
 use crate::plan::{Plan, RunnersByPool, View, with_launch, without_launch};
 use crate::reason::{Backoff, CallReason, Refused, Unready};
+use crate::release::RunnerReleases;
 use crate::steer::Pause;
 use crate::time::Time;
 use crate::turns::Turns;
@@ -110,6 +111,7 @@ pub struct Controller {
     effects: u64,
     intents: u64,
     spec: Arc<Spec>,
+    releases: RunnerReleases,
     demand: Demand,
     world: World,
     deliveries: Deliveries,
@@ -150,6 +152,7 @@ impl Controller {
             intents: 0,
             budgets: Budgets::new(spec.controller.spec.limits.clone()),
             spec,
+            releases: RunnerReleases::default(),
             demand: Demand::default(),
             world: World::new(now),
             deliveries: Deliveries::default(),
@@ -179,6 +182,7 @@ impl Controller {
         let told = self.facts.len();
         match input {
             Input::Spec(spec) => self.take_spec(spec, now),
+            Input::Releases(releases) => self.releases = releases,
             Input::Messages(messages) => self.take_messages(&messages, now),
             Input::Ec2(event) => {
                 if let Some(pool) = self.world.heard_ec2(&event, now) {

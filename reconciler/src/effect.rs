@@ -15,6 +15,7 @@ use crate::ids::{
 use crate::manifest::{Allocation, Spec};
 use crate::market::{Market, Offering};
 use crate::reason::Reason;
+use crate::release::{RunnerRelease, RunnerReleases};
 use crate::stage::Stage;
 use crate::tags;
 use crate::time::Time;
@@ -29,6 +30,8 @@ pub enum Input {
     /// An EC2 notification. Its message is already deleted from the queue. If a notification is lost, the next sweep shows the
     /// same.
     Ec2(Ec2Event),
+    /// The releases of the runner program that the next launches name. An instance that was launched before keeps its own.
+    Releases(RunnerReleases),
     /// The end of an effect.
     Outcome(EffectId, Outcome),
     /// GitHub's rate-limit headers, from any answer of GitHub's.
@@ -228,6 +231,13 @@ impl Launch {
             allocation: settings.allocation,
             tags: all_tags,
         })
+    }
+
+    /// The same launch, whose instances install this release.
+    #[must_use]
+    pub fn with_release(mut self, release: Option<&RunnerRelease>) -> Launch {
+        self.tags.extend(release.map(|release| (tags::RELEASE.to_owned(), release.as_tag())));
+        self
     }
 }
 

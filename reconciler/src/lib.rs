@@ -32,6 +32,7 @@ pub mod fact;
 pub mod failure;
 pub mod market;
 pub mod reason;
+pub mod release;
 pub mod stage;
 
 // The jobs.

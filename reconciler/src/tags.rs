@@ -11,6 +11,9 @@ pub const INTENT: &str = "muster:intent";
 pub const LIST: &str = "muster:list";
 /// The pool's `maxLifetime` when the instance was launched, in seconds. It counts once the pool is in no manifest any more.
 pub const MAX_LIFETIME: &str = "muster:max-lifetime";
+/// The release of the runner program that an instance installs, with the SHA-256 of its archive; see
+/// [`RunnerRelease::as_tag`](crate::release::RunnerRelease::as_tag). No tag: the controller knew no release, and the instance finds one.
+pub const RELEASE: &str = "muster:release";
 /// Asks the instance to take no more jobs and to end itself. The value says why.
 pub const DRAIN: &str = "muster:drain";
 /// When an instance reached each stage of its boot: `script=1700000000000,secret=...,unpacked=...,listener=...`, Unix time in ms.

@@ -1,15 +1,18 @@
 //! The controller over time. Each test gives inputs, and answers the effects as it says.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use muster_reconciler::controller::Controller;
-use muster_reconciler::effect::{Action, Configure, DeliverySighting, Source};
+use muster_reconciler::effect::{Action, Configure, DeliverySighting, Input, Outcome, Source};
 use muster_reconciler::event::InstanceState;
 use muster_reconciler::fact::Fact;
 use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{DeliveryId, InstanceId};
+use muster_reconciler::manifest::{Architecture, Os};
 use muster_reconciler::reason::{Blocked, Code, Standing, StepReason};
+use muster_reconciler::release::{RunnerRelease, RunnerReleases};
 use muster_reconciler::stage::Stage;
 use muster_reconciler::steer::Order;
 use muster_reconciler::time::Time;
@@ -404,4 +407,41 @@ fn the_stages_that_an_instance_tells_are_counted_once() {
     let told: Vec<_> = scene.facts.iter().filter_map(told).collect();
     let expected = [(Stage::Script, 9_000), (Stage::Secret, 9_500), (Stage::Listener, 12_000)];
     assert_eq!(told, expected.map(|(stage, ms)| (stage, Duration::from_millis(ms))));
+}
+
+/// The sync hears of a newer release while a launch has no answer. EC2 would refuse the launch's token with another tag.
+#[test]
+fn launches_name_the_release_that_was_known_when_they_were_first_asked() {
+    let release = |version: &str| RunnerRelease { version: version.into(), sha256: "ab".repeat(32) };
+    let known = |version: &str| {
+        Input::Releases(RunnerReleases([((Os::Linux, Architecture::X64, "latest".into()), release(version))].into()))
+    };
+    let mut pinned = pool("pinned", &["pinned"], 9);
+    pinned.spec.bootstrap.version = "2.320.0".into();
+    let mut scene = Scene::new([linux(), pinned]);
+    scene.launch = |_| Some(Outcome::Failed(Failure::new(FailureKind::Ambiguous, "no answer")));
+    scene.pass(secs(60));
+    scene.feed(known("2.330.0"));
+    scene.queue(1, &["self-hosted", "linux"]);
+    scene.queue(1, &["pinned"]);
+    scene.pass(secs(1));
+    scene.feed(known("2.331.0"));
+    scene.pass(secs(20));
+    scene.queue(1, &["self-hosted", "linux"]);
+    scene.pass(secs(60));
+    let mut said: BTreeMap<String, BTreeSet<Option<&str>>> = BTreeMap::new();
+    for action in scene.acts(BEGIN) {
+        if let Action::Launch(launch) = action {
+            let tag = launch.tags.get("muster:release").map(String::as_str);
+            said.entry(format!("{} {}", launch.pool, launch.intent)).or_default().insert(tag);
+        }
+    }
+    assert!(said.values().all(|tags| tags.len() == 1), "a repeated call differs: {said:#?}");
+    let of =
+        |pool: &str| said.iter().filter(|(of, _)| of.starts_with(pool)).flat_map(|(_, tags)| tags.clone()).collect::<Vec<_>>();
+    let sha256 = "ab".repeat(32);
+    let tag = |version: &str| format!("version={version},sha256={sha256}");
+    let linux = of("linux");
+    assert_eq!((linux.first(), linux.last()), (Some(&Some(&*tag("2.330.0"))), Some(&Some(&*tag("2.331.0")))), "{said:#?}");
+    assert!(of("pinned").iter().all(Option::is_none) && !of("pinned").is_empty(), "nobody knows that release: {said:#?}");
 }

@@ -315,6 +315,12 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "spec.bootstrap.sudo",
         "is for Linux",
     ),
+    (
+        "instance:\n    os: windows",
+        "bootstrap: {dockerGroup: false}\n  instance:\n    os: windows",
+        "spec.bootstrap.dockerGroup",
+        "is for Linux",
+    ),
     ("workDirectory: _work", "workDirectory: $HOME", "spec.bootstrap.workDirectory", "is no path"),
     ("/opt/hooks/started.sh", "hooks/started.sh", "spec.bootstrap.hooks.jobStarted", "absolute"),
     ("/opt/hooks/started.sh", "/opt/'$(id)'", "spec.bootstrap.hooks.jobStarted", "is no path"),
@@ -347,6 +353,22 @@ fn a_pool_of_an_enterprise_names_a_token() {
     assert_eq!(spec.payer(&list_id.app, "acme/web"), list_id.payer(), "a token has one limit for all accounts");
     let main = AppName::from("main");
     assert_ne!(spec.payer(&main, "acme/web"), spec.payer(&main, "umbrella/lab"), "an App has one limit for each account");
+}
+
+/// An enterprise's registration token would lie on every instance, and registers runners in the whole enterprise.
+#[test]
+fn a_pool_of_an_enterprise_is_not_reusable() {
+    let texts = |lifetime: &str| {
+        let mut texts = of_enterprise(TOKEN, "token: big");
+        let pools = texts.iter_mut().find(|text| text.file == "pools.yaml").expect("the pools");
+        pools.body = pools.body.replacen("  instance:\n", &format!("  runner: {{lifetime: {lifetime}}}\n  instance:\n"), 1);
+        texts
+    };
+    assert_eq!(said(&texts("ephemeral")), [""; 0]);
+    let found = problems(&texts("reusable"));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_eq!((found[0].file.as_str(), found[0].path.as_str()), ("pools.yaml", "spec.runner.lifetime"));
+    assert!(found[0].message.contains("use `ephemeral`, or register at org/NAME with a GitHubApp"), "{}", found[0]);
 }
 
 #[test]

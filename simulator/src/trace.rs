@@ -95,6 +95,7 @@ impl Trace {
             Input::Tick => self.fold(1),
             Input::Shutdown => self.fold(2),
             Input::Spec(spec) => self.fold(3 + spec.pools.len() as u64),
+            Input::Releases(releases) => self.fold(releases.0.len() as u64),
             Input::Messages(messages) => {
                 for m in messages {
                     self.fold(m.event.job.0 << 8 | (m.event.state as u64) << 4 | u64::from(m.receive_count & 15));

@@ -13,6 +13,8 @@ set -eu
 : "${MUSTER_USER:=runner}"
 : "${MUSTER_WORK:=_work}"
 : "${MUSTER_SUDO:=no}" # yes: jobs may become root by sudo, without a password
+: "${MUSTER_DOCKER_GROUP:=yes}" # yes: where Docker is installed, jobs may use it, and so become root
+: "${MUSTER_ALLOW_UNVERIFIED:=no}" # yes: an archive whose digest nobody tells is installed all the same
 : "${MUSTER_HOOK_STARTED:=}"
 : "${MUSTER_HOOK_COMPLETED:=}"
 : "${MUSTER_PRE_INSTALL:=}"
@@ -131,10 +133,10 @@ finish() {
   trap - EXIT
   trap '' HUP INT TERM
   set +e
-  if [ -n "$preparing" ]; then
-    kill "$preparing" 2>/dev/null
-    wait "$preparing" 2>/dev/null
-  fi
+  for helper in $preparing $reading; do
+    kill "$helper" 2>/dev/null
+    wait "$helper" 2>/dev/null
+  done
   if [ -z "$reason" ]; then
     said=$(cause errors)
     reason="failed unexpectedly, at: $step${said:+; the last error was: $said}"
@@ -172,7 +174,7 @@ leave() {
   exit 1
 }
 
-reason='' step='begin' preparing='' errands='' runner='' stopped=no began=$(now_ms)
+reason='' step='begin' preparing='' reading='' errands='' runner='' stopped=no began=$(now_ms)
 looked=$began in_unit=no
 [ "${1:-}" != in-its-unit ] || in_unit=yes
 trap finish EXIT
@@ -258,35 +260,34 @@ ssm() {
   [ "$code" = 200 ]
 }
 
-# Waits for the secret that muster stores for this instance.
+# Waits for the secret that muster stores for this instance, and hands it over by the pipe `secret`. Runs in a process of its own,
+# which ends with that: a reusable runner's secret registers further runners, so no process that jobs could look into may hold it.
+# If this fails, the file `failed` says why.
 read_secret() {
-  step="read $name"
   pause=1000 denied_at=
   while ! ssm GetParameter "{\"Name\":\"$name\",\"WithDecryption\":true}"; do
-    [ ! -s failed ] || fail "$(cat failed)"
     case $code$error in
     403* | 400AccessDenied*)
       seen="$seen; check the instance profile's policy"
       : "${denied_at:=$(now_ms)}"
-      [ "$(since "$denied_at")" -lt "$MUSTER_DENIED_DEADLINE" ] || fail "no secret $name: $seen"
+      [ "$(since "$denied_at")" -lt "$MUSTER_DENIED_DEADLINE" ] || give_up "no secret $name: $seen"
       ;;
     000*)
-      case $fault in '(4)'*) fail "curl of this image cannot sign for AWS: $fault" ;; esac
+      case $fault in '(4)'*) give_up "curl of this image cannot sign for AWS: $fault" ;; esac
       denied_at=
       ;;
     *) denied_at= ;;
     esac
-    [ "$(since "$began")" -lt "$MUSTER_BOOT_DEADLINE" ] || fail "no secret $name within $MUSTER_BOOT_DEADLINE s: $seen"
-    ! imds "$drain_tag" || end "drained before it had a secret: $answer"
+    [ "$(since "$began")" -lt "$MUSTER_BOOT_DEADLINE" ] || give_up "no secret $name within $MUSTER_BOOT_DEADLINE s: $seen"
     # A fleet boots together, so each instance waits up to a quarter more or less, by chance.
     ms=$((pause * (75 + $(od -An -N1 -tu1 /dev/urandom) * 50 / 255) / 100))
     nap "$((ms / 1000)).$(printf %03d $((ms % 1000)))"
     pause=$((pause < 3000 ? pause * 2 : 5000))
   done
-  secret=$(printf %s "$answer" | field Value)
-  answer=
-  [ -n "$secret" ] || fail "the secret $name is empty"
+  [ -n "$(printf %s "$answer" | field Value)" ] || give_up "the secret $name is empty"
   stage secret
+  : >has-secret
+  printf %s "$answer" | field Value >secret
 }
 
 delete_secret() {
@@ -300,15 +301,16 @@ delete_secret() {
 
 # --- the runner, unpacked
 
-# Runs a command as MUSTER_USER. Secrets travel in the environment, never on a command line.
+# Runs a command as MUSTER_USER. Secrets travel in the environment, never on a command line. If $become is `exec`, the command takes
+# the place of this process.
 as_user() {
   if [ "$switch" = no ]; then
-    "$@"
+    $become "$@"
   elif command -v runuser >/dev/null; then
-    HOME=$user_home runuser -u "$MUSTER_USER" -- "$@"
+    $become env HOME="$user_home" runuser -u "$MUSTER_USER" -- "$@"
   else
     # shellcheck disable=SC2016 # for the inner shell
-    su -s /bin/sh -c 'exec "$@"' -- "$MUSTER_USER" sh "$@"
+    $become su -s /bin/sh -c 'exec "$@"' -- "$MUSTER_USER" sh "$@"
   fi
 }
 
@@ -349,17 +351,43 @@ install() {
 
 in_image() { [ ! -x "$MUSTER_HOME/run.sh" ] || cat "$MUSTER_HOME/.muster-$1" 2>/dev/null || :; }
 
+# The controller names the release that this instance gets, and the SHA-256 of its archive, in a tag. A controller that knows none (its
+# cache is off) sets no such tag. Then $wanted stays empty, and the archive in the cache is compared with its own metadata only, which
+# shows corruption but no forger. Later versions of muster may add fields to the end of the tag.
+name_release() {
+  release_tag=meta-data/tags/instance/muster:release wanted=
+  for _ in 1 2 3 4 5 6 7 8; do
+    if imds "$release_tag" || [ "$code" = 404 ]; then break; fi
+    nap 1
+  done
+  case $code in
+  200) ;;
+  404) return 0 ;;
+  *) give_up "the metadata service does not tell $release_tag (status $code${fault:+, curl: $fault})" ;;
+  esac
+  release=$(printf %s "$answer" | sed -nE 's/^version=([0-9]+\.[0-9]+\.[0-9]+),sha256=([0-9a-f]{64})(,.*)?$/\1 \2/p')
+  if [ -n "$release" ]; then
+    MUSTER_VERSION=${release% *} wanted=${release#* }
+  else
+    say "the tag muster:release is left aside, because it names no version with a SHA-256: $answer"
+  fi
+}
+
 from_s3() {
+  [ -n "$MUSTER_BUCKET" ] || return 1
   path=runners/linux-$MUSTER_ARCHITECTURE/$MUSTER_VERSION.tar.gz
   what=s3://$MUSTER_BUCKET/$path
   url=$(endpoint s3)
   if [ -n "$AWS_ENDPOINT_URL" ]; then url=$url/$MUSTER_BUCKET; else url=https://$MUSTER_BUCKET.${url#*//}; fi
-  etag=$(in_image etag)
+  etag=
+  [ -n "$wanted" ] || etag=$(in_image etag)
   for _ in 1 2; do
     # This is the hash of an empty body. curl before 7.88 does not add it.
     if unpack aws s3 -H 'x-amz-content-sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855' \
       ${etag:+-H "If-None-Match: $etag"} "$url/$path"; then
-      ! install "$(header x-amz-meta-sha256)" "$(header x-amz-meta-version)" "$(header etag)" || return 0
+      version=$MUSTER_VERSION
+      [ -n "$wanted" ] || version=$(header x-amz-meta-version)
+      ! install "${wanted:-$(header x-amz-meta-sha256)}" "$version" "$(header etag)" || return 0
       break
     fi
     case $status in 304) return 0 ;; 2?? | 4??) break ;; esac
@@ -370,6 +398,7 @@ from_s3() {
 }
 
 from_github() {
+  corrupt=
   version=$MUSTER_VERSION
   releases=$MUSTER_GITHUB/actions/runner/releases
   if [ "$version" = latest ]; then
@@ -385,10 +414,16 @@ from_github() {
     [ "$version" != "$(in_image version)" ] || return 0
   fi
   archive=actions-runner-linux-$MUSTER_ARCHITECTURE-$version.tar.gz
-  wanted=$(curl -fsS -m 20 --retry 1 "$MUSTER_GITHUB_API/repos/actions/runner/releases/tags/v$version" | tr , '\n' |
-    awk -v name="\"$archive\"" 'index($0, name) { on = 1 }
+  [ -n "$wanted" ] || wanted=$(curl -fsS -m 20 --retry 1 "$MUSTER_GITHUB_API/repos/actions/runner/releases/tags/v$version" 2>unpacking |
+    tr , '\n' | awk -v name="\"$archive\"" 'index($0, name) { on = 1 }
       on && /"digest"/ && match($0, /sha256:[0-9a-f]+/) { print substr($0, RSTART + 7, RLENGTH - 7); exit }') || :
-  [ -n "$wanted" ] || say "GitHub tells no digest of $archive: taken as it comes"
+  if [ -z "$wanted" ]; then
+    if [ "$MUSTER_ALLOW_UNVERIFIED" != yes ]; then
+      missed "$archive is not installed, because nobody tells its SHA-256: set spec.bucket, or bootstrap.allowUnverified"
+      return 1
+    fi
+    say "nobody tells the SHA-256 of $archive, and this pool has bootstrap.allowUnverified: taken as it comes"
+  fi
   for _ in 1 2 3; do
     if unpack curl -L --connect-timeout 10 "$releases/download/v$version/$archive"; then
       ! install "${wanted:-$digest}" "$version" '' || return 0
@@ -467,11 +502,12 @@ prepare() {
   if [ "$switch" = yes ]; then
     id "$MUSTER_USER" >/dev/null 2>&1 || said=$(useradd -m -s /bin/sh "$MUSTER_USER" 2>&1) ||
       give_up "user $MUSTER_USER cannot be made: $said"
-    ! getent group docker >/dev/null || usermod -aG docker "$MUSTER_USER" || :
+    [ "$MUSTER_DOCKER_GROUP" != yes ] || ! getent group docker >/dev/null || usermod -aG docker "$MUSTER_USER" || :
     chown "$MUSTER_USER" "$MUSTER_HOME"
   fi
   user_home=$(eval "echo ~$MUSTER_USER")
   [ "$switch$MUSTER_SUDO" != yesyes ] || may_sudo
+  name_release
   had=$(in_image version)
   new=$MUSTER_HOME/.muster-new
   if [ -n "$had" ] && [ "$had" = "$MUSTER_VERSION" ]; then
@@ -488,7 +524,9 @@ prepare() {
 
 # --- the runner, running
 
-# Runs in a process of its own, so that its exports do not reach the rest of the script.
+# Runs in a process of its own, so that its exports do not reach the rest of the script. The last command replaces this process, and
+# with it all that the process knew of the secret. What is left for an ephemeral runner is the JIT configuration in the environment
+# of run.sh and of its children: GitHub's runner takes it there or on the command line.
 run() {
   cd "$MUSTER_HOME"
   env | grep -E '^(https?|no)_proxy=' >>.env || :
@@ -498,10 +536,11 @@ run() {
   export RUNNER_MANUALLY_TRAP_SIG=1 ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE=1
   # Docker may run and still refuse the runner's user. With this variable, run.sh waits for `docker ps` to work, at most this
   # many seconds, and then goes on without a message.
-  if command -v docker >/dev/null && [ ! -e "$MUSTER_STATE/no-docker" ]; then
+  if [ "$MUSTER_DOCKER_GROUP" = yes ] && command -v docker >/dev/null && [ ! -e "$MUSTER_STATE/no-docker" ]; then
     export RUNNER_WAIT_FOR_DOCKER_IN_SECONDS="$MUSTER_DOCKER_WAIT"
   fi
   [ "$(id -u)" != 0 ] || [ "$switch" = yes ] || export RUNNER_ALLOW_RUNASROOT=1
+  secret=$(cat "$MUSTER_STATE/secret")
   case $secret in
   '{'*) # reusable
     of() { printf %s "$secret" | field "$1"; }
@@ -516,6 +555,7 @@ run() {
     ;;
   *) export ACTIONS_RUNNER_INPUT_JITCONFIG="$secret" ;;
   esac
+  become='exec'
   as_user ./run.sh
 }
 
@@ -530,7 +570,6 @@ start() {
     exit "$status"
   ) &
   runner=$!
-  secret=
 }
 
 # processes NAME: this runner's processes of that name. A process whose program cannot be read may be ours, so it counts, unless
@@ -634,6 +673,8 @@ hear() {
   if [ "$listening" = no ] && grep -qs 'Listening for Jobs' log; then
     listening=yes
     stage listener
+    wait "$reading" || : # it ended when the runner took the secret
+    reading=
     if [ -e no-docker ]; then
       say "Docker does not start, and jobs that need it will fail$(it_said docker.said)"
     elif grep -q '^Waiting for docker' log && ! grep -q '^Docker is ready' log; then
@@ -708,7 +749,7 @@ hand_over() {
 
 nl='
 '
-token='' token_at=0 drain_tag=meta-data/tags/instance/muster:drain switch=no
+token='' token_at=0 become='' drain_tag=meta-data/tags/instance/muster:drain switch=no
 if [ "$(id -u)" = 0 ] && [ "$MUSTER_USER" != root ]; then switch=yes; fi
 if [ "$in_unit" = no ]; then
   self=$(readlink -f "$0") || self=$0
@@ -754,19 +795,29 @@ key_secret=$(printf %s "$answer" | field SecretAccessKey)
 session=$(printf %s "$answer" | field Token)
 name=/muster/$cluster/runners/$id
 
+mkfifo -m 600 secret
 (prepare) 2>>preparing &
 preparing=$!
-read_secret
-delete_secret &
-errands=$!
+(read_secret) &
+reading=$!
 step='prepare the runner'
-while kill -0 "$preparing" 2>/dev/null; do
-  if [ "$(since "$began")" -ge "$MUSTER_BOOT_DEADLINE" ]; then
+until [ -n "$errands" ] && ! kill -0 "$preparing" 2>/dev/null; do
+  kill -0 "$reading" 2>/dev/null || [ -s failed ] || fail "the secret $name could not be read$(it_said errors)"
+  [ ! -s failed ] || fail "$(cat failed)"
+  if [ -z "$errands" ] && [ -e has-secret ]; then
+    delete_secret &
+    errands=$!
+  fi
+  # Without a secret, the process that waits for it says at the deadline what SSM answered last.
+  if [ -n "$errands" ] && [ "$(since "$began")" -ge "$MUSTER_BOOT_DEADLINE" ]; then
     step=$(cat doing) said=
     case $step in *Install) said=$(it_said output) ;; esac
     fail "$step was still under way $MUSTER_BOOT_DEADLINE s after the start, and this pool's bootDeadline leaves no more$said"
   fi
-  if due && imds "$drain_tag"; then end "drained before it had a runner: $answer"; fi
+  if due && imds "$drain_tag"; then
+    if [ -n "$errands" ]; then lacked=runner; else lacked=secret; fi
+    end "drained before it had a $lacked: $answer"
+  fi
   nap 0.2
 done
 if ! wait "$preparing"; then

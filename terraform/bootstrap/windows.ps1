@@ -14,6 +14,7 @@ function Setting($name, $default) {
 Setting MusterBucket ''                        # S3 bucket that holds runners/windows-ARCHITECTURE/VERSION.zip
 Setting MusterArchitecture 'x64'
 Setting MusterVersion 'latest'                 # latest | X.Y.Z
+Setting MusterAllowUnverified 'no'             # yes: an archive whose digest nobody tells is installed all the same
 Setting MusterUser 'runner'                    # the user that runs the jobs; made if it does not exist
 Setting MusterWork '_work'                     # the jobs' directory
 Setting MusterHookStarted ''                   # scripts that the runner calls around each job
@@ -152,8 +153,9 @@ function Ssm($operation, $request) {
     $answer
 }
 
-# Waits for the secret that muster stores for this instance.
-function ReadSecret($name) {
+# Waits for the secret that muster stores for this instance, writes it to a file that exists and is protected, and deletes it in SSM.
+# Only a process that ends then calls this function: see FetchSecret.
+function ReadSecret($name, $file) {
     $pauses = @(1, 2, 4, 5)
     $denied = $null
     for ($try = 0; ; $try++) {
@@ -174,15 +176,32 @@ function ReadSecret($name) {
     }
     $value = ($answer.Body | ConvertFrom-Json).Parameter.Value
     if (-not $value) { Leave "the secret $name is empty" }
-    Stage 'secret'
+    Set-Content $file $value -NoNewline
     foreach ($try in 1..3) {
         $answer = Ssm 'DeleteParameter' @{ Name = $name }
-        if ($answer.Code -eq 200 -or $answer.Error -eq 'ParameterNotFound') { return $value }
+        if ($answer.Code -eq 200 -or $answer.Error -eq 'ParameterNotFound') { return }
         if ($answer.Error -like 'AccessDenied*') { break }
         Start-Sleep 2
     }
     Say "the secret $name was not deleted: $($answer.Error) ($(Status $answer))"
-    $value
+}
+
+# Reads the identity of this instance and the keys of its role.
+function Identify {
+    $identity = (MustMetadata 'dynamic/instance-identity/document') | ConvertFrom-Json
+    $script:Id = $identity.instanceId
+    $script:Region = $identity.region
+    $script:Cluster = MustMetadata 'meta-data/tags/instance/muster:cluster'
+    $role = MustMetadata 'meta-data/iam/security-credentials/'
+    $script:Keys = (MustMetadata "meta-data/iam/security-credentials/$role") | ConvertFrom-Json
+}
+
+# Lets another process of this script read the secret, and waits for its end. A reusable runner's secret registers further runners, so
+# no process that is there while jobs run may hold it.
+function FetchSecret {
+    & powershell.exe -NoProfile -NonInteractive -ExecutionPolicy Bypass -File $PSCommandPath 'read-secret' "$([int](Seconds $script:Began))"
+    if ($LASTEXITCODE -ne 0) { Leave "$(Get-Content "$MusterState\failed" -Raw -ErrorAction SilentlyContinue)" }
+    Stage 'secret'
 }
 
 # ------------------------------------------------------------------------------------------------------- the runner
@@ -233,6 +252,23 @@ function Unpack($archive, $wanted, $version, $etag) {
     $true
 }
 
+# The controller names the release that this instance gets, and the SHA-256 of its archive, in a tag. Without the tag (the cache is off),
+# the archive in the cache is compared with its own metadata only, which shows corruption but no forger.
+$script:Wanted = ''
+function NameRelease {
+    $tag = 'meta-data/tags/instance/muster:release'
+    foreach ($try in 1..8) {
+        $said = Metadata $tag
+        if ($null -ne $said -or $script:Metadata -eq 'status 404') { break }
+        Start-Sleep 1
+    }
+    if ($null -eq $said -and $script:Metadata -ne 'status 404') { Leave "the metadata service does not tell $tag ($script:Metadata)" }
+    if ($said -match '^version=(\d+\.\d+\.\d+),sha256=([0-9a-f]{64})(,.*)?$') {
+        $script:MusterVersion = $Matches[1]
+        $script:Wanted = $Matches[2]
+    } elseif ($said) { Say "the tag muster:release is left aside, because it names no version with a SHA-256: $said" }
+}
+
 # Seconds that a download may take.
 function Left { [Math]::Max(1, [Math]::Min(600, [int]($MusterBootDeadline - (Seconds $script:Began)))) }
 
@@ -242,7 +278,7 @@ function FromS3 {
     $host3 = (Endpoint 's3') -replace 'https://', "https://$MusterBucket."
     $arguments = @('--speed-limit', '10000', '--speed-time', '20', '-D', "$MusterState\headers", '-o', "$MusterState\runner.zip",
         '-H', 'x-amz-content-sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855')
-    $etag = InImage '.muster-etag'
+    $etag = if ($script:Wanted) { '' } else { InImage '.muster-etag' }
     if ($etag) { $arguments += @('-H', ('If-None-Match: ' + $etag.Replace('"', '\"'))) } # the backslashes keep the quotes, which PowerShell 5 would lose
     foreach ($try in 1..2) {
         Due
@@ -250,6 +286,7 @@ function FromS3 {
         $code = $answer.Code
         if ($code -eq 304) { return $true }
         if ($code -eq 200) {
+            if ($script:Wanted) { return Install "$MusterState\runner.zip" $script:Wanted $MusterVersion (Header 'etag') }
             $wanted = Header 'x-amz-meta-sha256'
             if (-not $wanted) { return Missed "s3://$MusterBucket/$path has no digest in its metadata" }
             return Install "$MusterState\runner.zip" $wanted (Header 'x-amz-meta-version') (Header 'etag')
@@ -268,12 +305,17 @@ function FromGitHub {
         if ($version -eq (InImage '.muster-version')) { Say "runner $version is in the image"; return $true }
     }
     $archive = "actions-runner-win-$MusterArchitecture-$version.zip"
-    $wanted = ''
-    try {
+    $wanted = $script:Wanted
+    if (-not $wanted) { try {
         $release = (& curl.exe -fsS --ssl-no-revoke -m 20 --retry 1 "https://api.github.com/repos/actions/runner/releases/tags/v$version") -join "`n" | ConvertFrom-Json
         $wanted = ($release.assets | Where-Object { $_.name -eq $archive }).digest -replace '^sha256:', ''
-    } catch { }
-    if (-not $wanted) { Say "GitHub tells no digest of ${archive}: taken as it comes" }
+    } catch { } }
+    if (-not $wanted) {
+        if ($MusterAllowUnverified -ne 'yes') {
+            return Missed "$archive is not installed, because nobody tells its SHA-256: set spec.bucket, or bootstrap.allowUnverified"
+        }
+        Say "nobody tells the SHA-256 of $archive, and this pool has bootstrap.allowUnverified: taken as it comes"
+    }
     foreach ($try in 1..3) {
         Due
         & curl.exe -fsSL --ssl-no-revoke --stderr "$MusterState\errors" -m $(Left) --speed-limit 10000 --speed-time 20 --connect-timeout 10 -o "$MusterState\runner.zip" "$Releases/download/v$version/$archive"
@@ -330,6 +372,7 @@ function Start-Docker {
 function Prepare {
     Run 'preInstall' $MusterPreInstall
     $script:Doing = 'the installation'
+    NameRelease
     $had = InImage '.muster-version'
     if ($had -and $had -eq $MusterVersion) {
         Say "runner $had is in the image"
@@ -344,10 +387,11 @@ function Prepare {
 }
 
 # Starts the runner as a task of MusterUser, because SYSTEM has no other way to start a process with another user's password. The
-# task reads the secret from a file that only MusterUser and administrators may read, and deletes the file. The task starts the
+# task gets the secret in a file that only MusterUser and administrators may read. A reusable runner is configured by a process of its
+# own, which deletes the file and ends. A JIT configuration goes into the listener's environment, and stays there. The task starts the
 # listener without run.cmd, which exits with 0 after most failures. The listener's exit code 2 asks for another start, 3 and 4 ask
 # for one when an update is done. cmd.exe redirects the output, because PowerShell 5 would write UTF-16.
-function Start-Runner($secret) {
+function Start-Runner {
     $password = [Convert]::ToBase64String((1..24 | ForEach-Object { [byte](Get-Random -Maximum 256) })) + 'aA1!'
     $secure = ConvertTo-SecureString $password -AsPlainText -Force
     if (Get-LocalUser $MusterUser -ErrorAction SilentlyContinue) { Set-LocalUser $MusterUser -Password $secure }
@@ -358,11 +402,10 @@ function Start-Runner($secret) {
     Set-Content $file '' -NoNewline
     & icacls.exe $file /inheritance:r /grant "${MusterUser}:F" '*S-1-5-18:F' '*S-1-5-32-544:F' /Q | Out-Null
     if ($LASTEXITCODE -ne 0) { Leave "the secret's file cannot be protected (icacls: $LASTEXITCODE)" }
-    Set-Content $file $secret -NoNewline
+    FetchSecret
     $quote = { "'" + ($args[0] -replace "'", "''") + "'" }
     $script = @"
 Set-Location $(& $quote $MusterHome)
-`$secret = Get-Content -Raw .muster-secret; Remove-Item .muster-secret
 function Given(`$name, `$value) { if (`$value) { Set-Item "Env:\`$name" `$value } } # a setting that is empty leaves the image's variable
 Given ACTIONS_RUNNER_HOOK_JOB_STARTED $(& $quote $MusterHookStarted)
 Given ACTIONS_RUNNER_HOOK_JOB_COMPLETED $(& $quote $MusterHookCompleted)
@@ -370,17 +413,22 @@ Given http_proxy $(& $quote $MusterProxyHttp)
 Given https_proxy $(& $quote $MusterProxyHttps)
 if (`$env:http_proxy -or `$env:https_proxy) { `$env:no_proxy = $(& $quote $env:no_proxy) }
 `$env:ACTIONS_RUNNER_RETURN_VERSION_DEPRECATED_EXIT_CODE = '1'
+if (`$args -contains 'configure') {
+    `$secret = Get-Content -Raw .muster-secret
+    if (-not `$secret.StartsWith('{')) { exit 0 }
+    Remove-Item .muster-secret
+    try { `$s = `$secret | ConvertFrom-Json } catch { 'the secret is no JSON'; exit 1 } # PowerShell's own error would repeat the secret
+    `$env:ACTIONS_RUNNER_INPUT_TOKEN = `$s.token
+    `$a = @('--unattended', '--replace', '--disableupdate', '--no-default-labels', '--url', `$s.url, '--name', `$s.name, '--labels', (`$s.labels -join ','), '--work', $(& $quote $MusterWork))
+    if (`$s.group) { `$a += @('--runnergroup', `$s.group) }
+    & .\config.cmd @a
+    exit `$LASTEXITCODE
+}
 `$code = 1
 try {
-    if (`$secret.StartsWith('{')) {
-        try { `$s = `$secret | ConvertFrom-Json } catch { throw 'the secret is no JSON' } # PowerShell's own error would repeat the secret
-        `$env:ACTIONS_RUNNER_INPUT_TOKEN = `$s.token
-        `$a = @('--unattended', '--replace', '--disableupdate', '--no-default-labels', '--url', `$s.url, '--name', `$s.name, '--labels', (`$s.labels -join ','), '--work', $(& $quote $MusterWork))
-        if (`$s.group) { `$a += @('--runnergroup', `$s.group) }
-        & .\config.cmd @a
-        if (`$LASTEXITCODE -ne 0) { throw 'config.cmd failed' }
-        Remove-Item Env:\ACTIONS_RUNNER_INPUT_TOKEN
-    } else { `$env:ACTIONS_RUNNER_INPUT_JITCONFIG = `$secret }
+    & powershell.exe -NoProfile -NonInteractive -ExecutionPolicy Bypass -File .\.muster-run.ps1 configure
+    if (`$LASTEXITCODE -ne 0) { throw 'the runner could not be configured' }
+    if (Test-Path .muster-secret) { `$env:ACTIONS_RUNNER_INPUT_JITCONFIG = Get-Content -Raw .muster-secret; Remove-Item .muster-secret }
     do {
         & .\bin\Runner.Listener.exe run; `$code = `$LASTEXITCODE
         if (`$code -eq 2) { Start-Sleep 5 }
@@ -493,6 +541,27 @@ function Watch($id) {
 
 # --------------------------------------------------------------------------------------------------------- the whole
 
+# What to say of an error. Do not print every message: ConvertFrom-Json repeats the text that it could not read, and this text may be
+# the secret.
+function Unexpected($fault) {
+    $said = if ("$($fault.FullyQualifiedErrorId)" -like '*ConvertFromJson*') { 'no JSON' } else { "$fault" }
+    "an unexpected failure at line $($fault.InvocationInfo.ScriptLineNumber): $said"
+}
+
+# The process that reads the secret; see FetchSecret.
+if ($args -contains 'read-secret') {
+    $reason = ''
+    try {
+        $script:Began = (Now) - [double]$args[1]
+        Identify
+        ReadSecret "/muster/$script:Cluster/runners/$script:Id" "$MusterHome\.muster-secret"
+    } catch [System.OperationCanceledException] { $reason = $_.Exception.Message }
+    catch { $reason = Unexpected $_ }
+    if (-not $reason) { exit 0 }
+    Set-Content "$MusterState\failed" $reason
+    exit 1
+}
+
 $reason = 'an unexpected failure'
 try {
     Remove-Item -Recurse -Force $MusterState -ErrorAction SilentlyContinue
@@ -509,27 +578,19 @@ try {
     if ($MusterProxyHttp) { $env:http_proxy = $MusterProxyHttp }
     if ($MusterProxyHttps) { $env:https_proxy = $MusterProxyHttps }
     $env:no_proxy = (@($env:no_proxy, $MusterProxyNone, '169.254.169.254') | Where-Object { $_ }) -join ','
-    $identity = (MustMetadata 'dynamic/instance-identity/document') | ConvertFrom-Json
-    $id = $identity.instanceId
-    $script:Region = $identity.region
+    Identify
+    $id = $script:Id
     if ((Test-Path "$MusterHome\.muster-used") -and (Get-Content "$MusterHome\.muster-used") -eq $id) { Leave 'second boot: this instance had its turn' }
     Put "$MusterHome\.muster-used" $id
-    $cluster = MustMetadata 'meta-data/tags/instance/muster:cluster'
     $pool = MustMetadata 'meta-data/tags/instance/muster:pool'
-    Say "instance $id of pool $pool in cluster $cluster, $script:Region"
-    $role = MustMetadata 'meta-data/iam/security-credentials/'
-    $script:Keys = (MustMetadata "meta-data/iam/security-credentials/$role") | ConvertFrom-Json
+    Say "instance $id of pool $pool in cluster $script:Cluster, $script:Region"
     Prepare
-    $secret = ReadSecret "/muster/$cluster/runners/$id"
-    Start-Runner $secret
-    $secret = $null
+    Start-Runner
     Watch $id
 } catch [System.OperationCanceledException] {
     $reason = $_.Exception.Message
 } catch {
-    # Do not print every message: ConvertFrom-Json repeats the text that it could not read, and this text may be the secret.
-    $said = if ("$($_.FullyQualifiedErrorId)" -like '*ConvertFromJson*') { 'no JSON' } else { "$_" }
-    $reason = "an unexpected failure at line $($_.InvocationInfo.ScriptLineNumber): $said"
+    $reason = Unexpected $_
     # The failure is the script's, not the job's, so a job may finish. If no runner was started, the next line fails at once.
     try { while (-not (Exited) -or (Busy)) { Drain $reason; Start-Sleep 5 } }
     catch [System.OperationCanceledException] { $reason = $_.Exception.Message }

@@ -23,7 +23,7 @@ run "instances" {
     name    = "linux-x64"
     pool = {
       os        = "linux", arch = "x64", template = "prod-linux-x64", subnets = ["subnet-0a", "subnet-0b"]
-      bootstrap = { version = "latest", user = "runner", sudo = false, work = "_work", started = "", completed = "", pre = "echo 'it'\\''s'", post = "", http = "", https = "", none = [], stages = false }
+      bootstrap = { version = "latest", unchecked = false, user = "runner", sudo = false, docker = true, work = "_work", started = "", completed = "", pre = "echo 'it'\\''s'", post = "", http = "", https = "", none = [], stages = false }
       seconds   = { maxLifetime = 86400, bootDeadline = 300 }
     }
     settings = {

@@ -42,6 +42,7 @@ fn the_defaults_are_those_of_the_manifest() {
     let yes = |on: bool| if on { "yes" } else { "no" }.to_owned();
     for (on_linux, on_windows, default) in [
         ("VERSION", "Version", bootstrap.version),
+        ("ALLOW_UNVERIFIED", "AllowUnverified", yes(bootstrap.allow_unverified)),
         ("USER", "User", bootstrap.user),
         ("WORK", "Work", bootstrap.work_directory),
         ("PRE_INSTALL", "PreInstall", bootstrap.pre_install),
@@ -57,7 +58,7 @@ fn the_defaults_are_those_of_the_manifest() {
     ] {
         assert_eq!((of_linux(on_linux), of_windows(on_windows)), (default.clone(), default), "{on_windows}");
     }
-    assert_eq!(of_linux("SUDO"), yes(bootstrap.sudo));
+    assert_eq!((of_linux("SUDO"), of_linux("DOCKER_GROUP")), (yes(bootstrap.sudo), yes(bootstrap.docker_group)));
     let instance = serde_json::to_value(InstanceSettings::default()).expect("JSON");
     let pools = read(&Path::new(SCRIPT).with_file_name("../modules/manifests/pools.tf"));
     for field in ["os", "architecture"] {

@@ -372,6 +372,66 @@ async fn a_controller_without_a_bucket_says_so_once_and_goes_on() {
     assert!(stage.releases.take_requests().is_empty() && stage.muster.runs());
 }
 
+/// Somebody wrote other content of the same size, with the metadata of the release.
+#[tokio::test]
+async fn an_object_that_lies_about_its_content_is_found_told_and_replaced() {
+    let Some(mut stage) = Stage::set(&[linux("latest")]).await else { return };
+    let file = noise(1000, 1);
+    stage.releases.publish("2.330.0", 3, &[("linux-x64", file.clone())]);
+    assert_eq!(stage.sync(&[]).await.0, 0);
+    let keys = ["runners/linux-x64/2.330.0.tar.gz", "runners/linux-x64/latest.tar.gz"];
+    let forge = async |key: &str| {
+        let put = stage.moto.s3.put_object().bucket(&stage.world.bucket).key(key).body(noise(1000, 2).into());
+        put.metadata("sha256", sha256(&file)).metadata("version", "2.330.0").send().await.expect("moto stores");
+    };
+    for key in keys {
+        forge(key).await;
+        let (code, answer) = stage.json(&["--dry-run"]).await;
+        assert!(code == 1 && answer["warnings"][0].as_str().is_some_and(|w| w.contains(key)), "{answer}");
+        let (code, answer) = stage.json(&[]).await;
+        let warning = answer["warnings"][0].as_str().expect("a warning");
+        let said = format!("/{key} has the SHA-256 {} and not {}", sha256(&noise(1000, 2)), sha256(&file));
+        assert!(code == 0 && warning.contains(&said), "{answer}");
+        stage.assert_holds(key, &file, "2.330.0").await;
+        assert_eq!(stage.json(&[]).await.1["warnings"], Value::Array(vec![]));
+    }
+
+    stage.muster.change_controller("every: 0s", "every: 1s");
+    stage.muster.spawn();
+    stage.muster.ready().await;
+    stage.muster.metric_becomes("muster_sync_corrupt_total", "", 0.0).await;
+    forge(keys[1]).await;
+    stage.muster.metric_becomes("muster_sync_corrupt_total", "", 1.0).await;
+    assert!(stage.muster.logs().contains("find out who may write to the bucket"));
+    eventually(secs(20), "latest is right again", || async {
+        let (bytes, _) = stage.objects().await.remove(keys[1]).ok_or("it is not there")?;
+        if bytes == file { Ok(()) } else { Err("it is forged".to_owned()) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_launch_names_the_release_that_the_cache_holds() {
+    let Some(mut stage) = Stage::set(&[linux("latest")]).await else { return };
+    let file = noise(100, 1);
+    stage.releases.publish("2.330.0", 3, &[("linux-x64", file.clone())]);
+    stage.muster.change_controller("every: 0s", "every: 1s");
+    stage.muster.spawn();
+    stage.muster.ready().await;
+    eventually(secs(20), "the sync is complete", || async {
+        let at = stage.muster.metric("muster_sync_last_success_timestamp_seconds", "os=\"linux\"").await;
+        if at > 0.0 { Ok(()) } else { Err("it is not".to_owned()) }
+    })
+    .await;
+    stage.muster.write_pool(&linux("latest").set("capacity.idle", "1"));
+    let tag = eventually(secs(30), "an instance is launched", || async {
+        let instances = stage.moto.instances().await;
+        instances.first().map(|instance| instance.tag("muster:release").to_owned()).ok_or("there is none".to_owned())
+    })
+    .await;
+    assert_eq!(tag, format!("version=2.330.0,sha256={}", sha256(&file)));
+}
+
 /// Prints what a file of a real release's size costs. Asserts only that the memory does not grow with the file.
 #[tokio::test]
 async fn a_large_file_passes_through_little_memory() {

@@ -123,7 +123,7 @@ fn rendered(terraform: &Terraform, subnet: &str, pre_install: &str) -> (BTreeMap
             "github": { "app": "main", "scope": "org/acme" }, "labels": ["linux"],
             "instance": { "types": ["m7i.large"], "subnets": [subnet] },
             "runner": { "maxLifetime": "12h", "bootDeadline": "90s" },
-            "bootstrap": { "version": "2.330.0", "user": "builder", "workDirectory": "/mnt/a b", "reportStages": true, "preInstall": pre_install, "proxy": { "none": [".a", ".b"] }, "hooks": { "jobStarted": "/opt/a b.sh" } },
+            "bootstrap": { "version": "2.330.0", "user": "builder", "workDirectory": "/mnt/a b", "reportStages": true, "dockerGroup": false, "allowUnverified": true, "preInstall": pre_install, "proxy": { "none": [".a", ".b"] }, "hooks": { "jobStarted": "/opt/a b.sh" } },
         },
     });
     terraform.write("stage/manifests/pool.yaml", &pool.to_string());
@@ -345,6 +345,8 @@ fn user_data(made: &BTreeMap<String, Value>, pre_install: &str) {
         ("BOOT_DEADLINE", "90"),
         ("VERSION", "2.330.0"),
         ("REPORT_STAGES", "yes"),
+        ("DOCKER_GROUP", "no"),
+        ("ALLOW_UNVERIFIED", "yes"),
         ("USER", "builder"),
         ("WORK", "/mnt/a b"),
     ] {

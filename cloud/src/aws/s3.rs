@@ -12,6 +12,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ChecksumAlgorithm;
 use bytes::Bytes;
 use muster_reconciler::failure::{Failure, FailureKind};
+use sha2::{Digest as _, Sha256};
 
 use super::{CONNECT_TIMEOUT, Probe};
 
@@ -80,6 +81,27 @@ impl S3 {
             Ok(body) => Ok(Some((body.into_bytes(), etag))),
             Err(error) => Err(Failure::new(FailureKind::Unavailable, format!("{what}: the answer broke off: {error}"))),
         }
+    }
+
+    /// The SHA-256 of an object's content, as 64 hexadecimal digits. The object is read piece by piece, so a large one takes little
+    /// memory. S3 refuses if the object no longer has the ETag `etag`.
+    pub async fn sha256(&self, bucket: &str, key: &str, etag: &str) -> Result<String, Failure> {
+        let what = format!("read s3://{bucket}/{key} again");
+        let call = self.client.get_object().bucket(bucket).key(key).if_match(etag);
+        let mut body = self.probe.call("s3.GetObject", &what, call.send()).await?.body;
+        let mut hash = Sha256::new();
+        let read = async {
+            while let Some(bytes) = body.next().await {
+                hash.update(bytes?);
+            }
+            Ok::<(), aws_sdk_s3::primitives::ByteStreamError>(())
+        };
+        let said = match tokio::time::timeout(HEAVY_TIMEOUT, read).await {
+            Ok(Ok(())) => return Ok(hex::encode(hash.finalize())),
+            Ok(Err(error)) => format!("the answer broke off: {error}"),
+            Err(_) => format!("it took longer than {HEAVY_TIMEOUT:?}"),
+        };
+        Err(Failure::new(FailureKind::Unavailable, format!("{what}: {said}")))
     }
 
     /// The object's head; None if there is no object with that key. The call needs `s3:ListBucket`. Without this permission S3

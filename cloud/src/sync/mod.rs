@@ -4,13 +4,17 @@
 //! The keys are `runners/<os>-<arch>/X.Y.Z.tar.gz` (`.zip` for Windows), and `latest.tar.gz` in the same folder for pools that
 //! want the latest version. Each object has the metadata `sha256` and `version`. An object appears either whole and verified, or
 //! not at all ([`copy`]). Only after that is `latest` switched, by one copy within S3. So a broken or forged download never
-//! replaces a good file. A pass looks at everything afresh. So passes may be repeated, may fail half-way, and may run side by
+//! replaces a good file. Now and then a pass reads the objects again ([`Reread`]), and replaces what is not what its release says. A
+//! pass looks at everything afresh. So passes may be repeated, may fail half-way, and may run side by
 //! side.
 
 mod again;
 mod copy;
 pub mod plan;
+mod reread;
 pub mod task;
+
+pub use reread::{Corrupt, Reread};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
@@ -20,8 +24,8 @@ use muster_reconciler::failure::{Failure, FailureKind};
 use tokio_util::sync::CancellationToken;
 
 use crate::aws::S3;
-use crate::aws::s3::{Condition, PutResult};
-use crate::github::releases::{Release, Releases, Version};
+use crate::aws::s3::{Condition, Head, PutResult};
+use crate::github::releases::{Asset, Release, Releases, Version};
 use again::again;
 use copy::Copy;
 use plan::{Behind, Platform, WantedVersion};
@@ -66,6 +70,8 @@ pub struct Item {
     pub wanted: WantedVersion,
     /// The version of the binary. None: the latest version could not be found out.
     pub version: Option<Version>,
+    /// The SHA-256 that the release names. None: it could not be found out.
+    pub sha256: Option<String>,
     /// What the pass found or did.
     pub state: CacheState,
     /// How far the version is behind. None: the version is not pinned, or there is no newer one.
@@ -88,6 +94,8 @@ pub struct SyncReport {
     pub items: Vec<Item>,
     /// The binaries that nobody needs.
     pub pruned: Vec<Pruned>,
+    /// The objects whose content was not what their metadata says. They were replaced, unless their item failed or this is a dry run.
+    pub corrupt: Vec<Corrupt>,
     /// How many abandoned uploads the pass aborted.
     pub aborted: usize,
     /// What else failed. The binaries that the pools need do not depend on it.
@@ -120,6 +128,8 @@ pub struct Pass<'a> {
     pub bucket: &'a str,
     /// Whether the pass only looks and changes nothing.
     pub dry_run: bool,
+    /// Which objects need not be read again yet.
+    pub reread: &'a Reread,
     /// Ends the pass early. A copy that is under way then aborts its upload.
     pub stop: &'a CancellationToken,
 }
@@ -159,12 +169,13 @@ impl Pass<'_> {
             for &wanted in wanted {
                 let release = found[&wanted].clone();
                 let version = release.as_ref().map_or(pinned(wanted), |release| Some(release.version));
+                let sha256 = release.as_ref().ok().and_then(|release| Some(asset(platform, release)?.sha256()?.to_owned()));
                 let state = match release {
-                    Ok(release) => self.provide(platform, wanted, &release).await.unwrap_or_else(CacheState::Failed),
+                    Ok(release) => self.provide(platform, wanted, &release, &mut report).await.unwrap_or_else(CacheState::Failed),
                     Err(failure) => CacheState::Failed(failure),
                 };
                 let behind = pinned(wanted).and_then(|version| plan::behind(version, &listed, Utc::now()));
-                report.items.push(Item { platform, wanted, version, state, behind });
+                report.items.push(Item { platform, wanted, version, sha256, state, behind });
             }
             // If a binary is missing, older versions are kept: instances may still need them.
             let items = &report.items[from..];
@@ -189,18 +200,24 @@ impl Pass<'_> {
     }
 
     /// Ensures that a release is in the bucket and, if the pools want the latest version, that `latest` is this release.
-    async fn provide(&self, platform: Platform, wanted: WantedVersion, release: &Release) -> Result<CacheState, Failure> {
+    async fn provide(
+        &self,
+        platform: Platform,
+        wanted: WantedVersion,
+        release: &Release,
+        report: &mut SyncReport,
+    ) -> Result<CacheState, Failure> {
         let name = platform.asset_name(release.version);
         let refused = |said: &str| Failure::new(FailureKind::Refused, format!("cache {name}: {said}"));
-        let asset = release.assets.iter().find(|asset| asset.name == name);
-        let asset = asset.ok_or_else(|| refused("its release has no such file; pin a version that has, or wait for the file"))?;
+        let asset = asset(platform, release)
+            .ok_or_else(|| refused("its release has no such file; pin a version that has, or wait for the file"))?;
         let sha256 = asset.sha256().ok_or_else(|| {
             refused("its release names no SHA-256 digest to hold it to; pin a release that was published after June 2025")
         })?;
         let key = platform.key(release.version);
         let there = again(|| self.s3.head(self.bucket, &key)).await?;
         let (state, etag) = match there {
-            Some(head) if plan::holds(&head, asset, sha256) => (CacheState::Cached, head.etag),
+            Some(head) if self.holds(&key, &head, asset, sha256, report).await => (CacheState::Cached, head.etag),
             _ if self.dry_run => return Ok(CacheState::WouldCopy { bytes: asset.size }),
             there => {
                 let began = Instant::now();
@@ -230,7 +247,9 @@ impl Pass<'_> {
         }
         let latest = platform.latest_key();
         let head = again(|| self.s3.head(self.bucket, &latest)).await?;
-        if head.is_some_and(|head| plan::holds(&head, asset, sha256)) {
+        if let Some(head) = head
+            && self.holds(&latest, &head, asset, sha256, report).await
+        {
             return Ok(state);
         }
         if self.dry_run {
@@ -238,6 +257,25 @@ impl Pass<'_> {
         }
         again(|| self.s3.copy(self.bucket, &key, &etag, &latest)).await?;
         Ok(if matches!(state, CacheState::Cached) { CacheState::Switched } else { state })
+    }
+
+    /// Whether an object is the whole file, by its metadata and, now and then, by its content. An object that cannot be read again
+    /// counts by its metadata; the next pass tries again.
+    async fn holds(&self, key: &str, head: &Head, asset: &Asset, sha256: &str, report: &mut SyncReport) -> bool {
+        if !plan::holds(head, asset, sha256) {
+            return false;
+        }
+        match self.reread.look(self.s3, self.bucket, key, head, sha256).await {
+            Ok(None) => true,
+            Ok(Some(corrupt)) => {
+                report.corrupt.push(corrupt);
+                false
+            }
+            Err(failure) => {
+                report.warnings.push(failure);
+                true
+            }
+        }
     }
 
     /// Deletes the versions that nobody needs, and aborts abandoned uploads. The next pass tries again what fails here.
@@ -275,6 +313,12 @@ impl Pass<'_> {
         }
         Ok(())
     }
+}
+
+/// The file of a release for this platform.
+fn asset(platform: Platform, release: &Release) -> Option<&Asset> {
+    let name = platform.asset_name(release.version);
+    release.assets.iter().find(|asset| asset.name == name)
 }
 
 fn pinned(wanted: WantedVersion) -> Option<Version> {

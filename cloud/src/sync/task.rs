@@ -6,12 +6,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use muster_operations::metrics::Metrics;
 use muster_operations::observer::Observer;
+use muster_reconciler::effect::Input;
 use muster_reconciler::manifest::{RunnerSync, Spec};
-use tokio::sync::watch;
+use muster_reconciler::release::{RunnerRelease, RunnerReleases};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::plan::{self, Platform, WantedVersion};
-use super::{CacheState, Pass, SyncReport, too_old};
+use super::{CacheState, Pass, Reread, SyncReport, too_old};
 use crate::aws::S3;
 use crate::github::releases::Releases;
 use crate::retry::Delay;
@@ -25,6 +27,8 @@ pub struct SyncTask {
     pub s3: S3,
     /// The manifests that are in force.
     pub spec: watch::Receiver<Arc<Spec>>,
+    /// Where the core hears which releases its launches name.
+    pub inputs: mpsc::Sender<Input>,
     /// Where the task counts what it did.
     pub metrics: Arc<Metrics>,
     /// This function is called after each request to GitHub.
@@ -63,15 +67,26 @@ impl SyncTask {
         let mut order = SyncSettings::of(&self.spec.borrow_and_update());
         let mut releases: Option<(String, Releases)> = None;
         let mut delay = Delay::new(RETRY.0, RETRY.1);
+        let reread = Reread::default();
+        let mut known = RunnerReleases::default();
         loop {
-            let wait = match order.bucket() {
+            let (wait, report) = match order.bucket() {
                 None => {
                     let why = if order.bucket.is_none() { "spec.bucket is not set" } else { "spec.sync.every is 0s" };
                     tracing::info!(why, "runner binaries are not cached by this controller");
-                    None
+                    (None, None)
                 }
-                Some(bucket) => Some(self.pass(bucket, &order, &mut releases, &mut delay, &stop).await),
+                Some(bucket) => {
+                    let (wait, report) = self.pass(bucket, &order, &mut releases, &reread, &mut delay, &stop).await;
+                    (Some(wait), report)
+                }
             };
+            let now = known_after(&known, &order, report.as_ref());
+            if now != known {
+                known = now;
+                // The send fails only when the process stops.
+                let _ = self.inputs.send(Input::Releases(known.clone())).await;
+            }
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = sleep(wait) => {}
@@ -80,15 +95,16 @@ impl SyncTask {
         }
     }
 
-    /// Makes one pass. Returns how long to wait until the next one.
+    /// Makes one pass. Returns how long to wait until the next one, and what the pass found.
     async fn pass(
         &self,
         bucket: &str,
         order: &SyncSettings,
         releases: &mut Option<(String, Releases)>,
+        reread: &Reread,
         delay: &mut Delay,
         stop: &CancellationToken,
-    ) -> Duration {
+    ) -> (Duration, Option<SyncReport>) {
         let every = order.settings.every.get();
         let base = &order.settings.releases;
         if releases.as_ref().is_none_or(|(known, _)| known != base) {
@@ -97,22 +113,45 @@ impl SyncTask {
                 Err(error) => {
                     tracing::error!("cannot sync runner binaries: {error:#}");
                     self.metrics.sync_failures(1);
-                    return every;
+                    return (every, None);
                 }
             }
         }
-        let Some((_, releases)) = releases else { return every };
-        let pass = Pass { s3: &self.s3, releases, bucket, dry_run: false, stop };
-        let Some(report) = pass.run(&order.needs).await.filter(|_| !stop.is_cancelled()) else { return every };
+        let Some((_, releases)) = releases else { return (every, None) };
+        let pass = Pass { s3: &self.s3, releases, bucket, dry_run: false, reread, stop };
+        let Some(report) = pass.run(&order.needs).await.filter(|_| !stop.is_cancelled()) else { return (every, None) };
         hear(&report, &self.metrics);
         if report.complete() {
             delay.reset();
-            return every;
+            return (every, Some(report));
         }
         // After a rate limit was reached, GitHub says how long to wait.
         let asked = report.failures().filter_map(|failure| failure.retry_after).max().unwrap_or_default();
-        delay.next_delay().min(every).max(asked)
+        (delay.next_delay().min(every).max(asked), Some(report))
     }
+}
+
+/// The releases that launches name after a pass: those that are in the bucket now, and those that an earlier pass found and this one
+/// could not ask for. A release never changes, so an earlier one is still what its digest says. Without a bucket, nobody keeps
+/// `latest` up to date, so none is named.
+fn known_after(before: &RunnerReleases, order: &SyncSettings, report: Option<&SyncReport>) -> RunnerReleases {
+    if order.bucket().is_none() {
+        return RunnerReleases::default();
+    }
+    let key = |platform: Platform, wanted: WantedVersion| (platform.os, platform.architecture, wanted.to_string());
+    let mut known = before.clone();
+    for item in report.iter().flat_map(|report| &report.items) {
+        if let (Some(version), Some(sha256)) = (item.version, &item.sha256)
+            && !matches!(item.state, CacheState::Failed(_))
+        {
+            let release = RunnerRelease { version: version.to_string(), sha256: sha256.clone() };
+            known.0.insert(key(item.platform, item.wanted), release);
+        }
+    }
+    let needed: BTreeSet<_> =
+        order.needs.iter().flat_map(|(platform, wanted)| wanted.iter().map(|wanted| key(*platform, *wanted))).collect();
+    known.0.retain(|key, _| needed.contains(key));
+    known
 }
 
 async fn sleep(wait: Option<Duration>) {
@@ -165,6 +204,15 @@ fn hear(report: &SyncReport, metrics: &Metrics) {
             tracing::warn!("{text}");
         }
     }
+    for corrupt in &report.corrupt {
+        metrics.sync_corrupt();
+        tracing::error!(
+            key = corrupt.key,
+            found = corrupt.found,
+            wanted = corrupt.wanted,
+            "a cached runner binary was not what its release says, although its metadata said so; find out who may write to the bucket"
+        );
+    }
     for pruned in &report.pruned {
         tracing::info!(platform = %pruned.platform, version = %pruned.version, "deleted a runner binary that no pool uses");
     }
@@ -188,4 +236,47 @@ fn hear(report: &SyncReport, metrics: &Metrics) {
         let behind = item.behind.map(|behind| behind.since).unwrap_or_default();
         (item.platform.os(), item.platform.architecture(), item.wanted.to_string(), behind)
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_reconciler::failure::{Failure, FailureKind};
+    use muster_reconciler::manifest::{Architecture, Os};
+
+    use super::super::Item;
+    use super::*;
+    use crate::github::releases::Version;
+
+    const LINUX: Platform = Platform { os: Os::Linux, architecture: Architecture::X64 };
+
+    fn order(bucket: Option<&str>, wanted: &[WantedVersion]) -> SyncSettings {
+        let settings = RunnerSync::default();
+        SyncSettings { bucket: bucket.map(str::to_owned), settings, needs: [(LINUX, wanted.iter().copied().collect())].into() }
+    }
+
+    fn report(version: Option<Version>, state: CacheState) -> SyncReport {
+        let sha256 = version.map(|_| "ab".repeat(32));
+        let item = Item { platform: LINUX, wanted: WantedVersion::Latest, version, sha256, state, behind: None };
+        SyncReport { items: vec![item], ..SyncReport::default() }
+    }
+
+    #[test]
+    fn a_release_is_named_once_the_cache_holds_it_and_as_long_as_a_pool_needs_it() {
+        let latest = order(Some("bucket"), &[WantedVersion::Latest]);
+        let failed = || CacheState::Failed(Failure::new(FailureKind::Unavailable, "503"));
+        let named = |known: &RunnerReleases| known.0.values().map(|release| release.version.clone()).collect::<Vec<_>>();
+        let none = RunnerReleases::default();
+        assert_eq!(named(&known_after(&none, &latest, Some(&report(Some(Version(2, 1, 0)), failed())))), [""; 0]);
+        let known = known_after(&none, &latest, Some(&report(Some(Version(2, 1, 0)), CacheState::Cached)));
+        assert_eq!(named(&known), ["2.1.0"]);
+        // GitHub does not answer, or the copy of the next release fails, or the pass was cut off: the former release is still true.
+        assert_eq!(known_after(&known, &latest, Some(&report(None, failed()))), known);
+        assert_eq!(known_after(&known, &latest, Some(&report(Some(Version(2, 2, 0)), failed()))), known);
+        assert_eq!(known_after(&known, &latest, None), known);
+        let switched = known_after(&known, &latest, Some(&report(Some(Version(2, 2, 0)), CacheState::Switched)));
+        assert_eq!(named(&switched), ["2.2.0"]);
+        let pinned = order(Some("bucket"), &[WantedVersion::Pinned(Version(2, 1, 0))]);
+        assert_eq!(named(&known_after(&known, &pinned, None)), [""; 0], "no pool wants the latest any more");
+        assert_eq!(named(&known_after(&known, &order(None, &[WantedVersion::Latest]), None)), [""; 0], "nobody follows GitHub");
+    }
 }

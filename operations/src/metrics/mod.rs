@@ -241,6 +241,11 @@ impl Metrics {
         self.all.sync_failures.inc_by(count);
     }
 
+    /// Counts a cached runner binary that was not what its release says.
+    pub fn sync_corrupt(&self) {
+        self.all.sync_corrupt.inc();
+    }
+
     /// Sets for how long a newer release than each pinned version has been out. Versions that are no longer pinned vanish.
     pub fn runners_behind(&self, pinned: impl Iterator<Item = (&'static str, &'static str, String, Duration)>) {
         self.all.runner_behind.reset();

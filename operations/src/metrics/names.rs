@@ -166,6 +166,9 @@ metrics! {
         "Runner binaries copied from their releases to the bucket.";
     sync_failures: counter "muster_sync_failures_total" [] =
         "Runner binaries that could not be cached, and failures to tidy up after them.";
+    sync_corrupt: counter "muster_sync_corrupt_total" [] =
+        "Cached runner binaries whose content was not what their release says when it was read again. They were replaced, unless \
+         that failed.";
     runner_behind: gauges "muster_runner_version_behind_seconds" ["os", "architecture", "version"] =
         "How long a newer release has been out than a version that pools pin; 0 if there is none. GitHub refuses runners after \
          30 days.";

@@ -200,7 +200,8 @@ impl Controller {
         let Some(launch) = Launch::of(&self.spec, pool, intent.clone(), planned.count, planned.market, &planned.offerings) else {
             return;
         };
-        let launch = Arc::new(launch);
+        let release = self.spec.pools.get(pool).and_then(|manifest| self.releases.of(manifest));
+        let launch = Arc::new(launch.with_release(release));
         self.world.launch_asked(launch.clone(), now);
         self.launches.take(pool, now);
         let why = EventReason::Wanted { count: planned.count, market: planned.market, why: planned.reason.clone() };

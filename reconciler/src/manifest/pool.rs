@@ -299,11 +299,17 @@ pub struct Bootstrap {
     /// old.
     #[schemars(regex(pattern = r"^(latest|\d+\.\d+\.\d+)$"))]
     pub version: String,
+    /// Whether an instance installs an archive of the runner program although nobody tells the archive's SHA-256. If not, such an
+    /// instance ends. GitHub tells the digest of every release since June 2025, but only 60 times an hour for one address.
+    pub allow_unverified: bool,
     /// The user that runs the jobs. The instance makes the user if there is none.
     pub user: String,
     /// Whether jobs may become root by `sudo`, without a password, as on GitHub's own runners. Linux only: on Windows the user is
     /// an administrator. The image has `sudo`, or `preInstall` installs it.
     pub sudo: bool,
+    /// Whether `user` becomes a member of the group `docker` where Docker is installed. Jobs with containers need this. It makes
+    /// every job root on its instance, because who may talk to Docker may do everything. Linux only.
+    pub docker_group: bool,
     /// The jobs' directory: an absolute path, or a path below the runner program's directory.
     pub work_directory: String,
     /// Scripts on the instance that the runner calls before and after each job.
@@ -325,8 +331,10 @@ impl Default for Bootstrap {
     fn default() -> Self {
         Bootstrap {
             version: "latest".into(),
+            allow_unverified: false,
             user: "runner".into(),
             sudo: false,
+            docker_group: true,
             work_directory: "_work".into(),
             hooks: Hooks::default(),
             pre_install: String::new(),

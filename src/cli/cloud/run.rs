@@ -224,7 +224,8 @@ impl Shared {
         };
         ingest.start(tasks, &self.stop);
         let (s3, observer) = (self.aws.s3.clone(), self.observer.clone());
-        let sync = SyncTask { s3, spec: self.spec.clone(), metrics: self.metrics.clone(), observer: observer.clone() };
+        let (spec, metrics) = (self.spec.clone(), self.metrics.clone());
+        let sync = SyncTask { s3, spec, inputs: inputs.clone(), metrics, observer: observer.clone() };
         tasks.spawn(sync.run(self.stop.clone()));
         Ok(Core { inspect, controlled: Controlled { inputs, executor, credentials, limits, observer }, pulse })
     }

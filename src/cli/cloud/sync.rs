@@ -7,7 +7,7 @@ use anyhow::Context;
 use muster_cloud::aws::Aws;
 use muster_cloud::github::releases::Releases;
 use muster_cloud::manifests::{ManifestPlace, Manifests};
-use muster_cloud::sync::{CacheState, Item, Pass, SyncReport, plan, too_old};
+use muster_cloud::sync::{CacheState, Item, Pass, Reread, SyncReport, plan, too_old};
 use muster_reconciler::reason::count;
 use serde::Serialize;
 
@@ -91,7 +91,9 @@ impl Args {
         })?;
         let aws = Aws::connect(settings.region.as_deref()).await;
         let releases = Releases::new(&settings.sync.releases, Arc::new(|_, _, _| ()))?;
-        let pass = Pass { s3: &aws.s3, releases: &releases, bucket: &bucket, dry_run: self.dry_run, stop: &stop };
+        let reread = Reread::default(); // this process has read nothing yet, so it reads every object
+        let pass =
+            Pass { s3: &aws.s3, releases: &releases, bucket: &bucket, dry_run: self.dry_run, reread: &reread, stop: &stop };
         let report = pass.run(&plan::needs(&spec)).await.context("told to stop, and stopped in the middle of a call")?;
         Ok(answer(bucket, self.dry_run, &report))
     }
@@ -105,14 +107,21 @@ fn answer(bucket: String, dry_run: bool, report: &SyncReport) -> SyncAnswer {
         version: pruned.version.to_string(),
         state,
     });
-    let warnings = report.items.iter().filter_map(too_old);
+    let corrupt = report.corrupt.iter().map(|c| {
+        format!(
+            "s3://{bucket}/{} has the SHA-256 {} and not {}, as its metadata and its release say; find out who may write to the \
+             bucket",
+            c.key, c.found, c.wanted
+        )
+    });
+    let warnings: Vec<String> = corrupt.chain(report.items.iter().filter_map(too_old)).collect();
     SyncAnswer {
         bucket,
         complete: report.complete(),
         binaries: report.items.iter().map(binary).collect(),
         pruned: pruned.collect(),
         aborted_uploads: report.aborted,
-        warnings: warnings.chain(report.warnings.iter().map(|failure| failure.message.clone())).collect(),
+        warnings: warnings.into_iter().chain(report.warnings.iter().map(|failure| failure.message.clone())).collect(),
     }
 }
 

@@ -37,7 +37,7 @@ locals {
       "spec.bootstrap.preInstall"   = "text", "spec.bootstrap.postInstall" = "text", "spec.bootstrap.workDirectory" = "text"
       "spec.bootstrap.hooks"        = "mapping", "spec.bootstrap.hooks.jobStarted" = "text", "spec.bootstrap.hooks.jobCompleted" = "text"
       "spec.bootstrap.proxy"        = "mapping", "spec.bootstrap.proxy.http" = "text", "spec.bootstrap.proxy.https" = "text", "spec.bootstrap.proxy.none" = "texts"
-      "spec.bootstrap.reportStages" = "switch"
+      "spec.bootstrap.reportStages" = "switch", "spec.bootstrap.dockerGroup" = "switch", "spec.bootstrap.allowUnverified" = "switch"
     }
   }
 

@@ -12,8 +12,10 @@ locals {
     subnets  = flatten([for section, fields in d[0].spec : [for key, value in fields : value if key == "subnets"] if section == "instance"])
     bootstrap = {
       version   = try(d[0].doc.spec.bootstrap.version, null)
+      unchecked = try(coalesce(d[0].doc.spec.bootstrap.allowUnverified), false)
       user      = try(d[0].doc.spec.bootstrap.user, null)
       sudo      = try(coalesce(d[0].doc.spec.bootstrap.sudo), false)
+      docker    = try(coalesce(d[0].doc.spec.bootstrap.dockerGroup), true)
       work      = try(d[0].doc.spec.bootstrap.workDirectory, null)
       started   = try(d[0].doc.spec.bootstrap.hooks.jobStarted, null)
       completed = try(d[0].doc.spec.bootstrap.hooks.jobCompleted, null)

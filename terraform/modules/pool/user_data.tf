@@ -7,22 +7,24 @@ locals {
   # For what is null, the script has a default.
   b = var.pool.bootstrap
   given = { for key, value in {
-    Bucket        = var.bucket
-    Architecture  = var.pool.arch
-    Version       = local.b.version
-    User          = local.b.user
-    Sudo          = local.b.sudo ? "yes" : ""
-    Work          = local.b.work
-    HookStarted   = local.b.started
-    HookCompleted = local.b.completed
-    PreInstall    = local.b.pre
-    PostInstall   = local.b.post
-    ProxyHttp     = local.b.http
-    ProxyHttps    = local.b.https
-    ProxyNone     = join(",", local.b.none)
-    ReportStages  = local.b.stages ? "yes" : ""
-    MaxLifetime   = tostring(var.pool.seconds.maxLifetime)
-    BootDeadline  = tostring(var.pool.seconds.bootDeadline)
+    Bucket          = var.bucket
+    Architecture    = var.pool.arch
+    Version         = local.b.version
+    AllowUnverified = local.b.unchecked ? "yes" : ""
+    User            = local.b.user
+    Sudo            = local.b.sudo ? "yes" : ""
+    DockerGroup     = local.b.docker ? "" : "no"
+    Work            = local.b.work
+    HookStarted     = local.b.started
+    HookCompleted   = local.b.completed
+    PreInstall      = local.b.pre
+    PostInstall     = local.b.post
+    ProxyHttp       = local.b.http
+    ProxyHttps      = local.b.https
+    ProxyNone       = join(",", local.b.none)
+    ReportStages    = local.b.stages ? "yes" : ""
+    MaxLifetime     = tostring(var.pool.seconds.maxLifetime)
+    BootDeadline    = tostring(var.pool.seconds.bootDeadline)
   } : key => value if value != "" && value != null }
 
   # linux.sh takes MUSTER_HOOK_STARTED, windows.ps1 takes $MusterHookStarted. To PowerShell, typographic quotes are quotes:

@@ -212,6 +212,92 @@ async fn as_root_the_runner_belongs_to_its_own_user_who_is_made() {
         ] {
             assert!(done.contains(line), "no {line} in {done}");
         }
+
+        let mut b = LinuxInstance::launch(&b.site, b.shell()).await;
+        for (name, text) in stubs {
+            b.stub(name, text);
+        }
+        b.set("MUSTER_USER", "builder");
+        b.set("MUSTER_DOCKER_GROUP", "no");
+        let b = listening(b).await;
+        assert!(!b.read("tools.log").contains("usermod"), "this pool's jobs have no Docker");
+    })
+    .await;
+}
+
+/// A gzip stream of nothing. tar unpacks an archive with it as it unpacks the archive alone.
+const NOTHING: [u8; 20] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// Somebody wrote another archive to the cache, with the metadata that fits it. The controller has named the digest of the release.
+#[tokio::test]
+async fn an_archive_is_held_to_the_digest_that_the_controller_named_and_not_to_its_own_metadata() {
+    on_each_shell(async |mut b| {
+        const NAMED: &str = "2.330.7";
+        let whole = b.site.archive.clone();
+        let forged = [&whole[..], &NOTHING].concat();
+        b.site.store(NAMED, forged.clone().into(), &sha256(&forged)).await;
+        b.release(Release { version: NAMED.into(), archive: whole.clone(), sha256: "0".repeat(64) }).await;
+        b.imds.tag("muster:release", &format!("version={NAMED},sha256={}", sha256(&whole)));
+        let b = listening(b).await;
+        let said = format!("it is corrupt: SHA-256 {}, not {}", sha256(&forged), sha256(&whole));
+        assert!(b.read("console").contains(&said), "{}", b.story());
+        let archive = format!("/actions/runner/releases/download/v{NAMED}/actions-runner-linux-x64-{NAMED}.tar.gz");
+        assert_eq!(b.releases.asked(), [archive], "GitHub need not tell the digest, which is known");
+        assert_eq!(b.read("home/.muster-version"), format!("{NAMED}\n"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_release_that_the_controller_named_counts_whatever_the_user_data_says() {
+    on_each_shell(async |mut b| {
+        const NAMED: &str = "2.330.8";
+        let whole = b.site.archive.clone();
+        b.site.store(NAMED, whole.clone(), "no digest").await;
+        b.set("MUSTER_VERSION", "2.320.0");
+        // A later version of muster may name more.
+        b.imds.tag("muster:release", &format!("version={NAMED},sha256={},more=x", sha256(&whole)));
+        let b = listening(b).await;
+        assert_eq!(b.read("home/.muster-version"), format!("{NAMED}\n"));
+        assert_eq!(b.releases.asked(), Vec::<String>::new());
+
+        // The image of such an instance has the named release, so nothing is loaded.
+        let home = b.path("home").display().to_string();
+        let mut next = LinuxInstance::launch(&b.site, b.shell()).await;
+        next.set("MUSTER_HOME", home);
+        next.imds.tag("muster:release", &format!("version={NAMED},sha256={}", sha256(&whole)));
+        let next = listening(next).await;
+        assert!(!next.calls().await.iter().any(|op| op == "GET object"), "{}", next.story());
+
+        // A tag that names no release is left aside.
+        let mut next = LinuxInstance::launch(&b.site, b.shell()).await;
+        next.set("MUSTER_VERSION", VERSION);
+        next.imds.tag("muster:release", "version=latest");
+        let next = listening(next).await;
+        assert!(next.read("console").contains("the tag muster:release is left aside"), "{}", next.story());
+        assert_eq!(next.read("home/.muster-version"), format!("{VERSION}\n"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_archive_whose_digest_nobody_tells_is_installed_only_where_the_pool_says_so() {
+    on_each_shell(async |mut b| {
+        b.set("MUSTER_BUCKET", "");
+        b.set("MUSTER_GITHUB_API", "http://127.0.0.1:1");
+        b.boot();
+        let reason = b.ends(secs(30)).await;
+        let said =
+            "is not installed, because nobody tells its SHA-256: set spec.bucket, or bootstrap.allowUnverified: curl: (7) ";
+        assert!(reason.starts_with("no runner: actions-runner-linux-x64-") && reason.contains(said), "{reason}");
+        assert_eq!(b.releases.asked(), ["/actions/runner/releases/latest"], "nothing was loaded");
+
+        let mut b = LinuxInstance::launch(&b.site, b.shell()).await;
+        b.set("MUSTER_BUCKET", "");
+        b.set("MUSTER_GITHUB_API", "http://127.0.0.1:1");
+        b.set("MUSTER_ALLOW_UNVERIFIED", "yes");
+        let b = listening(b).await;
+        assert!(b.read("console").contains("has bootstrap.allowUnverified: taken as it comes"), "{}", b.story());
     })
     .await;
 }

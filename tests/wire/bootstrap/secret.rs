@@ -1,6 +1,7 @@
 //! The secret, which may be late, denied, throttled, or never there.
 
 use super::{listening, on_each_shell};
+use crate::support::imds::SESSION_TOKEN;
 use crate::support::linux::{JIT, LinuxInstance};
 use crate::support::{eventually, same, secs};
 use serde_json::json;
@@ -109,6 +110,39 @@ async fn a_reusable_runner_is_configured_with_the_token_off_the_command_line() {
         b.set("MUSTER_WORK", "/mnt/work");
         let b = listening(b).await;
         assert!(b.read("control/config").ends_with("--labels\na\n--work\n/mnt/work\n"), "{}", b.read("control/config"));
+    })
+    .await;
+}
+
+/// A registration token registers runners of any name, label and group for an hour. A JIT configuration is for one runner only. The
+/// runner takes it from its environment, so the runner's own processes keep it, and no other process does.
+#[tokio::test]
+async fn once_the_runner_listens_no_process_holds_the_secret_but_a_runner_its_own_jit_configuration() {
+    on_each_shell(async |b| {
+        const TOKEN: &str = "AABBCCTOKENOFTHEWHOLEORGANISATION";
+        let settings = json!({ "group": "g", "labels": ["a"], "name": "n", "token": TOKEN, "url": "https://github.com/acme" });
+        b.secret(&settings.to_string()).await;
+        let b = listening(b).await;
+        assert_eq!(b.read("control/token"), TOKEN);
+        assert!(!b.holders(SESSION_TOKEN, None).is_empty(), "the memory of the script can be read");
+        assert_eq!(b.holders(TOKEN, None), [""; 0], "{} holds the token", b.shell());
+
+        let b = listening(LinuxInstance::launch(&b.site, b.shell()).await).await;
+        let runner = b.read("control/run.pid");
+        assert!(!b.holders(JIT, None).is_empty(), "what is said below would be true of anything");
+        assert_eq!(b.holders(JIT, Some(runner.trim())), [""; 0], "{} holds the JIT configuration", b.shell());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_process_that_dies_before_it_has_the_secret_does_not_hold_the_instance_up() {
+    on_each_shell(async |mut b| {
+        b.no_secret().await;
+        b.stub("od", "exit 9"); // the next wait has no length
+        b.boot();
+        let reason = b.ends(secs(20)).await;
+        assert!(reason.starts_with(&format!("the secret {} could not be read", b.secret_name())), "{reason}");
     })
     .await;
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -404,16 +404,44 @@ impl LinuxInstance {
         self.site.moto.calls_by(&self.key).await.into_iter().map(|call| call.op).collect()
     }
 
-    /// The command lines of the instance's processes.
-    pub fn command_lines(&self) -> Vec<String> {
+    /// The instance's processes: the directory of each in /proc, and its parent.
+    fn processes(&self) -> Vec<(PathBuf, String)> {
         let group = self.pid().to_string();
         let all = fs::read_dir("/proc").expect("a Linux").filter_map(Result::ok);
-        let ours = all.filter(|entry| {
+        let ours = all.filter_map(|entry| {
             let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
             // After the name, which may contain anything, come the state, the parent and the group.
-            stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(2)) == Some(&group)
+            let mut rest = stat.rsplit_once(") ")?.1.split(' ').skip(1);
+            let parent = rest.next()?.to_owned();
+            (rest.next() == Some(&group)).then(|| (entry.path(), parent))
         });
-        ours.filter_map(|entry| Some(fs::read_to_string(entry.path().join("cmdline")).ok()?.replace('\0', " "))).collect()
+        ours.collect()
+    }
+
+    /// The command lines of the instance's processes.
+    pub fn command_lines(&self) -> Vec<String> {
+        let ours = self.processes().into_iter();
+        ours.filter_map(|(dir, _)| Some(fs::read_to_string(dir.join("cmdline")).ok()?.replace('\0', " "))).collect()
+    }
+
+    /// The instance's processes that have this text in their memory, outside the process `apart` and its descendants.
+    pub fn holders(&self, text: &str, apart: Option<&str>) -> Vec<String> {
+        let processes = self.processes();
+        let parents: BTreeMap<&str, &str> = processes.iter().map(|(dir, parent)| (pid_of(dir), &**parent)).collect();
+        let is_apart = |dir: &Path| {
+            let mut pid = Some(pid_of(dir));
+            (0..processes.len()).any(|_| {
+                let found = pid.is_some() && pid == apart;
+                pid = pid.and_then(|pid| parents.get(pid).copied());
+                found
+            })
+        };
+        let holders = processes.iter().filter(|(dir, _)| !is_apart(dir) && has_in_memory(dir, text.as_bytes()));
+        holders
+            .map(|(dir, _)| {
+                format!("{}: {}", pid_of(dir), fs::read_to_string(dir.join("cmdline")).unwrap_or_default().replace('\0', " "))
+            })
+            .collect()
     }
 }
 
@@ -426,6 +454,28 @@ impl Drop for LinuxInstance {
             child.wait().ok();
         }
     }
+}
+
+fn pid_of(dir: &Path) -> &str {
+    dir.file_name().and_then(|name| name.to_str()).expect("a number")
+}
+
+/// Whether a process, by its directory in /proc, has these bytes in its memory. A dead process has no memory.
+/// <https://man7.org/linux/man-pages/man5/proc_pid_mem.5.html>
+fn has_in_memory(dir: &Path, bytes: &[u8]) -> bool {
+    let maps = fs::read_to_string(dir.join("maps")).unwrap_or_default();
+    let Ok(memory) = fs::File::open(dir.join("mem")) else { return false };
+    let writable = maps.lines().filter(|line| line.split(' ').nth(1).is_some_and(|may| may.starts_with("rw")));
+    let ranges = writable.filter_map(|line| {
+        let (from, to) = line.split(' ').next()?.split_once('-')?;
+        Some((u64::from_str_radix(from, 16).ok()?, u64::from_str_radix(to, 16).ok()?))
+    });
+    ranges.into_iter().any(|(from, to)| {
+        let mut content = vec![0; usize::try_from(to - from).expect("a length")];
+        // What belongs to the kernel ([vvar]) cannot be read.
+        let read = memory.read_exact_at(&mut content, from).is_ok();
+        read && content.windows(bytes.len()).any(|window| window == bytes)
+    })
 }
 
 fn whoami() -> String {

@@ -26,6 +26,12 @@ pub(super) fn bootstrap(b: &Bootstrap, os: Os, check: &mut Check<'_>) {
             "is for Linux; leave it out: on Windows the user that runs the jobs is an administrator",
         );
     }
+    if !b.docker_group && os == Os::Windows {
+        check.fail(
+            "spec.bootstrap.dockerGroup",
+            "is for Linux; leave it out: on Windows the user that runs the jobs is an administrator",
+        );
+    }
     path("spec.bootstrap.workDirectory", &b.work_directory, check);
     let absolute = |text: &str| match os {
         Os::Linux => text.starts_with('/'),

@@ -140,6 +140,12 @@ fn runner(pool: &RunnerPool, check: &mut Check<'_>) {
     if let Some(after) = pool.spec.overflow.after {
         check.within("spec.overflow.after", after, Span::secs(0), Span::secs(86_400));
     }
+    if runner.lifetime == Lifetime::Reusable && matches!(pool.spec.github.scope, Scope::Enterprise(_)) {
+        let message = "a reusable runner registers by a token, and an enterprise's token registers runners of any name, label and \
+                       group in the whole enterprise until GitHub lets it expire; use `ephemeral`, or register at org/NAME with \
+                       a GitHubApp";
+        check.clash(&["spec.runner.lifetime", "spec.github.scope"], message);
+    }
     let (lifetime, boot, idle) = (runner.max_lifetime, runner.boot_deadline, runner.idle_timeout);
     if lifetime <= boot {
         let message =
