@@ -112,7 +112,16 @@ impl What {
 
     /// Whether somebody should look at the event.
     pub const fn is_bad(self) -> bool {
-        matches!(self, What::ForeignJob | What::NameTaken | What::JobLost | What::LaunchFailed | What::BootFailed | What::Failed | What::Interrupted)
+        matches!(
+            self,
+            What::ForeignJob
+                | What::NameTaken
+                | What::JobLost
+                | What::LaunchFailed
+                | What::BootFailed
+                | What::Failed
+                | What::Interrupted
+        )
     }
 }
 

@@ -48,7 +48,14 @@ impl GitHub {
             // `waiting`, `pending` or `requested`: GitHub holds the job back.
             _ => None,
         };
-        Ok(JobSighting { job, run: RunId(found.run_id), state, runner: found.runner_name, runner_id: found.runner_id.map(RunnerId), conclusion: found.conclusion })
+        Ok(JobSighting {
+            job,
+            run: RunId(found.run_id),
+            state,
+            runner: found.runner_name,
+            runner_id: found.runner_id.map(RunnerId),
+            conclusion: found.conclusion,
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use crate::runner::{Registration, Runner};
 /// The runner that a job's event names. A name proves nothing, because whoever registers a runner chooses its name. GitHub gives the
 /// id, and muster knows the id of each of its registrations.
 ///
-/// Decision 0022.
+/// Decision 0023.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Named<'a> {
     /// The event names no runner, or a runner of somebody else.

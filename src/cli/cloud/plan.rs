@@ -168,6 +168,7 @@ fn event(view: JobView) -> Option<JobEvent> {
         enterprise: view.enterprise,
         labels: view.labels,
         runner: view.runner,
+        runner_id: None,
         conclusion: None,
         queued_at: None,
         started_at: None,

@@ -1,5 +1,5 @@
 use muster_reconciler::event::{JobEvent, JobState};
-use muster_reconciler::ids::{JobId, RunId};
+use muster_reconciler::ids::{JobId, RunId, RunnerId};
 use muster_reconciler::market::Market;
 use muster_reconciler::past::RunnerPast;
 use muster_reconciler::runner::Shape;
@@ -24,6 +24,7 @@ fn job() -> JobPast {
             enterprise: None,
             labels: vec!["self-hosted".into(), "linux".into()],
             runner: Some("c1.linux.i-0a".into()),
+            runner_id: Some(RunnerId(7)),
             conclusion: Some("success".into()),
             queued_at: Some(at(10)),
             started_at: Some(at(50)),
