@@ -40,8 +40,12 @@ async function refusal(identityPolicies, { action, resource, context }) {
   return `${found.overallResult}; ${near.length ? `not met: ${near.join("; ")}` : "no statement has this action on this resource"}`;
 }
 
+// The evaluator knows the key of an encryption context only by the name that the Service Authorization Reference has for all of them.
+// https://docs.aws.amazon.com/service-authorization/latest/reference/list_awskeymanagementservice.html
+const known = (line) => line.replaceAll("kms:EncryptionContext:PARAMETER_ARN", "kms:EncryptionContext:${EncryptionContextKey}");
+
 for await (const line of createInterface({ input: process.stdin })) {
-  const { policies, requests } = JSON.parse(line);
+  const { policies, requests } = JSON.parse(known(line));
   const identityPolicies = policies.map((policy, number) => ({ name: `policy${number}`, policy }));
   const answers = [];
   for (const request of requests) answers.push(await refusal(identityPolicies, request));
