@@ -1,7 +1,6 @@
 //! The limits of a listener. Whoever reaches a listener may send anything, slowly, or nothing, and the controller goes on.
 //!
-//! Both listeners together take three quarters of 1,024 file descriptors at most, which is what many systems give a process. The
-//! rest is for AWS, GitHub and files.
+//! Both listeners together take 832 file descriptors at most. Many systems give a process 1,024; the rest is for AWS, GitHub and files.
 
 use std::time::Duration;
 

@@ -9,13 +9,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::limits::ListenerLimits;
 
 /// How often connections that are late are looked for.
 const LOOK: Duration = Duration::from_millis(500);
+/// How many connections may be closing, beside those that are open. Their descriptors are free a moment later, and a new connection
+/// does not wait for that.
+const CLOSING: usize = 32;
+/// How long a new connection waits before it looks again for one that can make room.
+const AGAIN: Duration = Duration::from_millis(10);
 /// How often the log says that a listener was full, at most.
 const TELL: Duration = Duration::from_secs(60);
 
@@ -118,6 +123,7 @@ impl ConnectionSeat {
 #[derive(Debug)]
 pub(super) struct Seats {
     limits: ListenerLimits,
+    /// The places of open and of closing connections.
     places: Arc<Semaphore>,
     taken: Mutex<Taken>,
 }
@@ -149,7 +155,7 @@ impl Drop for Place {
 
 impl Seats {
     pub fn new(limits: ListenerLimits) -> Arc<Seats> {
-        Arc::new(Seats { limits, places: Arc::new(Semaphore::new(limits.connections)), taken: Mutex::default() })
+        Arc::new(Seats { limits, places: Arc::new(Semaphore::new(limits.connections + CLOSING)), taken: Mutex::default() })
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
@@ -159,15 +165,19 @@ impl Seats {
     /// A seat for a new connection. If none is free, whoever has waited longest for its client makes room. If all clients wait
     /// for muster, this waits for one of the answers.
     pub async fn place(self: &Arc<Self>) -> Place {
-        if let Ok(permit) = self.places.clone().try_acquire_owned() {
-            return self.sit(permit);
-        }
         loop {
-            self.make_room();
-            if let Ok(Ok(permit)) = timeout(LOOK, self.places.clone().acquire_owned()).await {
+            // The semaphore is never closed.
+            if let Ok(permit) = self.places.clone().acquire_owned().await
+                && (self.has_room() || self.make_room())
+            {
                 return self.sit(permit);
             }
+            tokio::time::sleep(AGAIN).await;
         }
+    }
+
+    fn has_room(&self) -> bool {
+        self.taken().seats.values().filter(|seat| !seat.closed.is_cancelled()).count() < self.limits.connections
     }
 
     fn sit(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Place {
@@ -180,11 +190,12 @@ impl Seats {
         Place { seat, id, seats: self.clone(), _permit: permit }
     }
 
-    fn make_room(&self) {
+    /// Closes the connection that has waited longest for its client. Returns whether there is one.
+    fn make_room(&self) -> bool {
         let mut taken = self.taken();
         let open = taken.seats.values().filter(|seat| !seat.closed.is_cancelled());
         let longest = open.filter_map(|seat| Some((seat.turn().waits_since()?, seat))).min_by_key(|(since, _)| *since);
-        let Some((_, seat)) = longest else { return };
+        let Some((_, seat)) = longest else { return false };
         seat.close(&self.limits, "made room for a new connection");
         taken.pushed += 1;
         if taken.told.is_none_or(|told| told.elapsed() >= TELL) {
@@ -196,6 +207,7 @@ impl Seats {
             );
             (taken.pushed, taken.told) = (0, Some(Instant::now()));
         }
+        true
     }
 
     /// Closes connections whose clients are late. It never ends.
@@ -227,11 +239,6 @@ mod tests {
         Seats::new(ListenerLimits { connections, ..ListenerLimits::ADMIN })
     }
 
-    /// Waits until the seat has to go, and then leaves it.
-    fn leave_when_closed(place: Place) {
-        tokio::spawn(async move { place.seat.closed.cancelled().await });
-    }
-
     #[tokio::test(start_paused = true)]
     async fn a_full_house_makes_room_at_the_expense_of_who_waits_longest() {
         let seats = seats(3);
@@ -239,12 +246,10 @@ mod tests {
         works.seat.asked();
         tokio::time::advance(SECOND).await;
         let oldest = seats.place().await;
-        let first = oldest.seat.clone();
-        leave_when_closed(oldest);
         tokio::time::advance(SECOND).await;
         let younger = seats.place().await;
         let _new = seats.place().await;
-        assert!(first.closed.is_cancelled() && !younger.seat.closed.is_cancelled());
+        assert!(oldest.seat.closed.is_cancelled() && !younger.seat.closed.is_cancelled());
         assert!(!works.seat.closed.is_cancelled(), "whoever waits for muster stays");
     }
 
@@ -254,18 +259,26 @@ mod tests {
         let slow = seats.place().await;
         slow.seat.asked();
         slow.seat.answers(false);
-        let seat = slow.seat.clone();
-        leave_when_closed(slow);
         tokio::time::advance(SECOND).await;
         let idle = seats.place().await;
         tokio::time::advance(SECOND).await;
-        seat.took();
-        assert!(timeout(SECOND / 10, seats.place()).await.is_err() && idle.seat.closed.is_cancelled(), "it does not leave");
-        drop(idle);
+        slow.seat.took();
         let _next = seats.place().await;
-        assert!(!seat.closed.is_cancelled());
+        assert!(idle.seat.closed.is_cancelled() && !slow.seat.closed.is_cancelled(), "it has taken bytes since");
+        tokio::time::advance(SECOND).await;
         let _one_more = seats.place().await;
-        assert!(seat.closed.is_cancelled());
+        assert!(slow.seat.closed.is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_all_wait_for_muster_a_new_one_waits_for_an_answer() {
+        let seats = seats(2);
+        let places = [seats.place().await, seats.place().await];
+        places.iter().for_each(|place| place.seat.asked());
+        assert!(tokio::time::timeout(SECOND, seats.place()).await.is_err());
+        places[1].seat.answers(false);
+        let _next = tokio::time::timeout(SECOND, seats.place()).await.expect("it gets the place");
+        assert!(places[1].seat.closed.is_cancelled() && !places[0].seat.closed.is_cancelled());
     }
 
     #[tokio::test(start_paused = true)]
