@@ -391,12 +391,6 @@ fn tokens_and_what_refers_to_them_are_judged() {
             "never the secret",
         ),
         (
-            TOKEN.replace("spec: {", "spec: {apiUrl: 'http://ghe/api/v3', "),
-            "token: big",
-            "spec.apiUrl",
-            "write https://ghe/api/v3",
-        ),
-        (
             TOKEN.replace("spec: {", "spec: {apiUrl: 'https://api.github.com/', "),
             "token: big",
             "spec.apiUrl",

@@ -70,9 +70,10 @@ pub async fn examine(spec: &Spec, base: &Path) -> Vec<Finding> {
     checks.push(bounded("parameters", permissions::parameters(&aws.ssm, cluster)));
     checks.push(async { vec![permissions::untried()] }.boxed_local());
     checks.push(bounded("instance types", types::check(&look, spec)));
-    let tokens = [("listen.adminToken", &settings.listen.admin_token), ("listen.viewToken", &settings.listen.view_token)];
-    for (check, reference) in tokens.iter().filter_map(|(check, reference)| Some((*check, reference.as_ref()?))) {
-        checks.push(bounded(check, async { vec![admin_token(&secrets, check, reference).await] }));
+    let listen = &settings.listen;
+    for (check, reference) in [("listen.adminToken", &listen.admin_token), ("listen.viewToken", &listen.view_token)] {
+        let (Some(reference), secrets) = (reference, &secrets) else { continue };
+        checks.push(bounded(check, async move { vec![admin_token(secrets, check, reference).await] }));
     }
     for (name, app) in &spec.apps {
         checks.push(github(spec, name.as_str(), app, &secrets).boxed_local());
