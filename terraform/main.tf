@@ -47,6 +47,9 @@ locals {
   listen = merge(
     { webhook = "0.0.0.0:8080", admin = length(var.controller.admin_cidrs) > 0 ? "0.0.0.0:9090" : "127.0.0.1:9090" },
     try(module.manifests.controller.listen, {}),
+    # On ECS, Prometheus and people find the admin listener by this name; see `controller_url`.
+    { for host in ["controller.${var.cluster}.muster.internal"] : "adminHosts" => distinct(concat([host], try(module.manifests.controller.listen.adminHosts, [])))
+    if length(var.controller.admin_cidrs) > 0 && var.controller.host == "ecs" },
   )
   without_key = {
     apiVersion = "muster/v1"

@@ -1,5 +1,5 @@
 //! `muster validate DIR`: every problem of a directory's manifests. If there is none, a summary with one line for each
-//! manifest.
+//! manifest, and the warnings.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -38,7 +38,12 @@ impl Args {
         texts.extend(assumed.as_deref().map(controller_of_terraform));
         match manifest::load(&texts) {
             Ok(_) if piped => show::print("{}\n")?,
-            Ok(spec) => show::print(&summary(&spec, assumed.is_some()))?,
+            Ok(spec) => {
+                show::print(&summary(&spec, assumed.is_some()))?;
+                for warning in spec.warnings() {
+                    terminal::say(&format!("warning: {warning}"));
+                }
+            }
             // The lines have no prefix, so that editors and scripts can read FILE:LINE.
             Err(problems) => {
                 terminal::say(&problems.to_string());

@@ -161,3 +161,15 @@ run "admin_ranges_of_operators" {
     error_message = "ranges in which no pool is are admitted"
   }
 }
+
+run "the_admin_listener_answers_to_the_name_that_terraform_gives_it" {
+  command = plan
+  variables {
+    controller = { subnet_ids = ["subnet-0a"], image = "registry.example/muster:1", admin_cidrs = ["10.200.0.0/24"] }
+  }
+
+  assert {
+    condition     = contains(yamldecode(output.manifest_texts["terraform-controller.yaml"]).spec.listen.adminHosts, "controller.prod.muster.internal")
+    error_message = "a request for another name is answered 421"
+  }
+}

@@ -35,6 +35,22 @@ fn good_manifests_are_summed_up_one_a_line() {
 }
 
 #[test]
+fn what_github_will_do_otherwise_is_a_warning() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for name in ["controller.yaml", "github-app.yaml", "pools.yaml"] {
+        let body = fs::read_to_string(Path::new(EXAMPLES).join(name)).expect("an example");
+        fs::write(dir.path().join(name), body.replace("runnerGroup: monorepo", "runnerGroup: Default")).expect("a manifest");
+    }
+    let output = muster(&["validate", dir.path().to_str().expect("UTF-8")]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let said = stderr(&output);
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 2, "{said}");
+    assert!(lines[0].starts_with("warning: RunnerPool linux-warm: its runners are in the group Default"), "{said}");
+    assert!(lines[1].starts_with("warning: RunnerPool linux-x64: runners of pool linux-warm have all its labels"), "{said}");
+}
+
+#[test]
 fn every_problem_of_every_file_is_on_stderr_as_file_and_line() {
     let dir = tempfile::tempdir().expect("a directory");
     for name in ["controller.yaml", "github-app.yaml", "pools.yaml"] {

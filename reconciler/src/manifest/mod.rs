@@ -20,6 +20,7 @@ mod schedule;
 mod schema;
 mod secret;
 mod validate;
+mod warnings;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -43,6 +44,7 @@ pub use pool::{
 };
 pub use schema::{KINDS, schema};
 pub use secret::SecretRef;
+pub use warnings::Warning;
 
 /// The `apiVersion` of every document.
 pub const API_VERSION: &str = "muster/v1";

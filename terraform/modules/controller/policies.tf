@@ -21,9 +21,11 @@ locals {
     { Sid = "ListManifests", Effect = "Allow", Action = "s3:ListBucket", Resource = local.bucket },
   ]
   webhook_secrets = { Sid = "WebhookSecrets", Effect = "Allow", Action = "ssm:GetParameter", Resource = local.parameters.webhooks }
-  reading         = concat(local.manifests, [local.webhook_secrets])
-  tokens          = [for names in [local.parameters.tokens] : { Sid = "AdminToken", Effect = "Allow", Action = "ssm:GetParameter", Resource = names } if length(names) > 0]
-  keys            = { Sid = "AppKeys", Effect = "Allow", Action = "ssm:GetParameter", Resource = local.parameters.keys }
+  # Every process of muster asks for the token for looking.
+  views   = [for names in [local.parameters.views] : { Sid = "ViewToken", Effect = "Allow", Action = "ssm:GetParameter", Resource = names } if length(names) > 0]
+  reading = concat(local.manifests, [local.webhook_secrets], local.views)
+  tokens  = [for names in [local.parameters.tokens] : { Sid = "AdminToken", Effect = "Allow", Action = "ssm:GetParameter", Resource = names } if length(names) > 0]
+  keys    = { Sid = "AppKeys", Effect = "Allow", Action = "ssm:GetParameter", Resource = local.parameters.keys }
   key = [for key in var.kms_key_arn == null ? [] : [var.kms_key_arn] : {
     Sid       = "Key"
     Effect    = "Allow"
@@ -34,7 +36,7 @@ locals {
   # SSM tells KMS which parameter it decrypts or encrypts. A parameter of up to 4 KB needs kms:Encrypt, a larger one kms:GenerateDataKey.
   # https://docs.aws.amazon.com/kms/latest/developerguide/services-parameter-store.html
   of_ssm = { for use, arns in {
-    webhook    = local.parameters.webhooks
+    webhook    = concat(local.parameters.webhooks, local.parameters.views)
     doctor     = concat(local.parameters.webhooks, local.parameters.keys)
     controller = flatten(values(local.parameters))
     } : use => [for key in var.kms_key_arn == null ? [] : [var.kms_key_arn] : {

@@ -59,7 +59,7 @@ variable "pools" {
 
 variable "parameters" {
   description = "SSM parameters that the manifests refer to."
-  type        = object({ keys = list(string), webhooks = list(string), tokens = list(string) })
+  type        = object({ keys = list(string), webhooks = list(string), tokens = list(string), views = optional(list(string), []) })
 }
 
 variable "kms_key_arn" {

@@ -28,7 +28,7 @@ locals {
   optional = {
     Controller = {
       "spec"                = "mapping", "spec.tags" = "mapping", "spec.listen" = "mapping"
-      "spec.listen.webhook" = "address", "spec.listen.admin" = "address", "spec.listen.adminToken" = "secret"
+      "spec.listen.webhook" = "address", "spec.listen.admin" = "address", "spec.listen.adminToken" = "secret", "spec.listen.viewToken" = "secret"
     }
     RunnerPool = {
       "spec.instance.os"            = "os", "spec.instance.architecture" = "architecture", "spec.instance.launchTemplate" = "name"

@@ -13,8 +13,8 @@ output "pools" {
 }
 
 output "references" {
-  description = "The SSM parameters that hold secrets: the `keys` (and tokens) and `webhooks` of GitHubApps and GitHubTokens, and the Controller's `tokens`."
-  value = { for kind in ["keys", "webhooks", "tokens"] : kind =>
+  description = "The SSM parameters that hold secrets: the `keys` (and tokens) and `webhooks` of GitHubApps and GitHubTokens, and the Controller's `tokens` for orders and for `views`."
+  value = { for kind in ["keys", "webhooks", "tokens", "views"] : kind =>
     distinct([for r in local.references : trimprefix(r.ref, "ssm:") if r.kind == kind && r.ref != null])
   }
 }

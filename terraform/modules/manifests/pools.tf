@@ -37,5 +37,6 @@ locals {
     [for field in ["privateKey", "token"] : { kind = "keys", ref = try(tostring(d.doc.spec[field]), null) } if contains(["GitHubApp", "GitHubToken"], d.kind)],
     [for ref in try(flatten([d.doc.spec.webhookSecrets]), []) : { kind = "webhooks", ref = try(tostring(ref), null) } if contains(["GitHubApp", "GitHubToken"], d.kind)],
     [for ref in [try(tostring(d.doc.spec.listen.adminToken), null)] : { kind = "tokens", ref = ref } if d.kind == "Controller"],
+    [for ref in [try(tostring(d.doc.spec.listen.viewToken), null)] : { kind = "views", ref = ref } if d.kind == "Controller"],
   )])
 }
