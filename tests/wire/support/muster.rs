@@ -277,7 +277,8 @@ impl Muster {
             "AWS_ACCESS_KEY_ID" if looks && value == MUSTER_KEY => (name.clone(), OPERATOR_KEY.to_owned()),
             _ => (name.clone(), value.clone()),
         };
-        self.env.iter().map(key).collect()
+        // What a command says is compared with what it should say.
+        self.env.iter().filter(|(name, _)| name != "MUSTER_LOG").map(key).collect()
     }
 
     /// Starts a subcommand. It is killed when the value is dropped.
