@@ -4,7 +4,7 @@ use crate::support;
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use support::instances::{Behaviour, Habits};
 use support::moto::OPERATOR_KEY;
 use support::scene::{LABELS, REPO, Scene, linux};
