@@ -72,7 +72,7 @@ impl Controller {
         folded
     }
 
-    /// Tells a runner of its job, if the event proves that it speaks of the runner.
+    /// Tells a runner of its job, unless the id in the event shows that the event speaks of somebody else's runner.
     fn tell_runner(&mut self, event: &JobEvent, folded: &mut Folded, now: Time) {
         let spec = self.spec.clone();
         match self.world.named(spec.controller.cluster(), event) {

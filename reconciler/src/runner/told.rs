@@ -24,7 +24,7 @@ impl Told {
 }
 
 impl Runner {
-    /// An event that names the runner gives it this id. Muster may not know the registration yet.
+    /// An event that names the runner gives the runner this id. The registration may not be known yet.
     pub(crate) fn named_with(&mut self, id: RunnerId) {
         self.told.registered_as(id);
     }
