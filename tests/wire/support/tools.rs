@@ -24,7 +24,7 @@ pub fn skip(why: &str) {
 
 /// Why most black-box tests are skipped where there is no Python.
 pub const NO_VENV: &str =
-    "there is no .venv, in which moto plays AWS; `make setup` makes it and says what it lacks (Python 3.10 or newer)";
+    "there is no .venv, in which moto plays AWS; `make setup` makes it and says what it lacks (Python 3.11 or newer)";
 
 /// Whether `program` can run. If not, the test is reported as skipped, which is a failure with `CI=true`.
 pub fn have(program: &str, package: &str) -> bool {
