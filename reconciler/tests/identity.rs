@@ -1,6 +1,7 @@
 //! A name is not an identity: what a stranger who registers runners with our names can do, and what an operator learns of it.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use muster_reconciler::controller::Controller;
 use muster_reconciler::effect::{Action, Input};
 use muster_reconciler::event::{InstanceState, JobState};
 use muster_reconciler::fact::Fact;
@@ -100,4 +101,24 @@ fn a_job_of_a_repository_that_the_pool_does_not_list_is_told_once() {
     let told = events.iter().find(|e| e.what == What::ForeignJob).unwrap();
     assert!(told.bad && told.why.contains("acme/web is not among the repositories of this pool"), "{}", told.why);
     assert!(told.why.contains("runner group Default admits the repository"), "{}", told.why);
+}
+
+/// A later process knows no id of the runner's registration, because the job is over and the registration went with it. An old event
+/// says that the runner has this job. GitHub is asked all the same.
+#[test]
+fn a_job_that_only_an_old_event_tells_of_is_asked_about() {
+    let mut scene = Scene::new([linux()]);
+    scene.pass(secs(60));
+    scene.queue(1, &LABELS);
+    scene.pass(secs(20));
+    let instance = scene.live("linux").remove(0);
+    scene.core = Controller::new("p2", scene.now);
+    scene.take_spec();
+    scene.runners.get_mut(&instance).unwrap().seat = None;
+    scene.pass(secs(20));
+    scene.start(0, &instance);
+    scene.runners.get_mut(&instance).unwrap().seat = None;
+    scene.job_states.insert(0, Some(JobState::Completed));
+    scene.pass(secs(1200));
+    assert_eq!(scene.live("linux"), [], "the instance does not stay as long as its maxLifetime");
 }

@@ -405,8 +405,7 @@ impl Controller {
                 let gone = match self.world.named(self.spec.controller.cluster(), &job.event) {
                     Named::NotOurs | Named::Impostor(..) => false,
                     Named::Unknown(_) => true,
-                    Named::Unproven(_, r) => r.gone_at().is_some(),
-                    Named::Proven(_, r) => {
+                    Named::Unproven(_, r) | Named::Proven(_, r) => {
                         let busy = r.registration().is_some_and(Registration::is_busy);
                         r.gone_at().is_some() || (!busy && r.job().runs(job.event.job))
                     }
