@@ -25,6 +25,7 @@ use crate::demand::Demand;
 use crate::effect::{Action, Effect, Input, MessageOp, Source};
 use crate::event::Ec2EventKind;
 use crate::fact::Fact;
+use crate::groups::RunnerGroups;
 use crate::ids::{EffectId, MessageId, PoolName};
 use crate::journal::Journal;
 use crate::manifest::Spec;
@@ -35,6 +36,7 @@ use crate::release::RunnerReleases;
 use crate::steer::Pause;
 use crate::time::Time;
 use crate::turns::Turns;
+use crate::warnings::{self, Warning};
 use crate::world::{Freshness, World};
 
 /// How long SQS hides a message that this process holds, in seconds.
@@ -112,6 +114,9 @@ pub struct Controller {
     intents: u64,
     spec: Arc<Spec>,
     releases: RunnerReleases,
+    groups: RunnerGroups,
+    /// What GitHub will not do as the manifests seem to say.
+    warnings: BTreeMap<PoolName, Vec<Warning>>,
     demand: Demand,
     world: World,
     deliveries: Deliveries,
@@ -153,6 +158,8 @@ impl Controller {
             budgets: Budgets::new(spec.controller.spec.limits.clone()),
             spec,
             releases: RunnerReleases::default(),
+            groups: RunnerGroups::default(),
+            warnings: BTreeMap::new(),
             demand: Demand::default(),
             world: World::new(now),
             deliveries: Deliveries::default(),
@@ -183,6 +190,10 @@ impl Controller {
         match input {
             Input::Spec(spec) => self.take_spec(spec, now),
             Input::Releases(releases) => self.releases = releases,
+            Input::Groups(groups) => {
+                self.warnings = warnings::of(&self.spec, &groups);
+                self.groups = groups;
+            }
             Input::Messages(messages) => self.take_messages(&messages, now),
             Input::Ec2(event) => {
                 if let Some(pool) = self.world.heard_ec2(&event, now) {
@@ -267,6 +278,7 @@ impl Controller {
     pub fn seen(&self) -> Seen<'_> {
         Seen {
             spec: &self.spec,
+            warnings: &self.warnings,
             demand: &self.demand,
             world: &self.world,
             unavailable: &self.unavailable,
@@ -295,6 +307,7 @@ impl Controller {
         self.started = true;
         self.budgets.set_limits(spec.controller.spec.limits.clone());
         let before = std::mem::replace(&mut self.spec, spec);
+        self.warnings = warnings::of(&self.spec, &self.groups);
         let changed = |pool: &PoolName| before.pools.get(pool) != self.spec.pools.get(pool);
         self.demand.reroute(&self.spec, changed, now);
         for (name, state) in &mut self.pools {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::event::{Ec2Event, InstanceState, JobEvent, JobState};
 use crate::failure::{Failure, OfferingError};
+use crate::groups::RunnerGroups;
 use crate::ids::{
     AppName, DeliveryId, EffectId, InstanceId, Intent, JobId, ListId, MessageId, Payer, PoolName, RunId, RunnerId, RunnerName,
 };
@@ -32,6 +33,8 @@ pub enum Input {
     Ec2(Ec2Event),
     /// The releases of the runner program that the next launches name. An instance that was launched before keeps its own.
     Releases(RunnerReleases),
+    /// What GitHub says of the runner groups that the pools name: all that is known, each time.
+    Groups(RunnerGroups),
     /// The end of an effect.
     Outcome(EffectId, Outcome),
     /// GitHub's rate-limit headers, from any answer of GitHub's.

@@ -6,7 +6,7 @@ use crate::controller::Seen;
 use crate::demand::Job;
 use crate::effect::Source;
 use crate::event::JobState;
-use crate::ids::{InstanceId, JobId, RunnerName};
+use crate::ids::{InstanceId, JobId, PoolName, RunnerName};
 use crate::manifest::Os;
 use crate::market::Market;
 use crate::plan::{DRAIN_DEADLINE, END_GRACE};
@@ -15,6 +15,7 @@ use crate::runner::{Configured, Phase, Runner};
 use crate::stage::Stage;
 use crate::time::Time;
 use crate::view::{JobView, PoolView, RunnerView, StageView, Totals};
+use crate::warnings::Warning;
 
 /// From this age on, a job that only an idle runner shows to be held counts among those that wait. Somebody's mistake may hold the
 /// job, such as a runner group that does not admit the job's repository.
@@ -39,11 +40,17 @@ impl Seen<'_> {
                     supply: plan.counts.supply,
                     paused: self.paused.contains_key(&plan.pool),
                     phases: plan.counts.phases.clone(),
+                    warnings: self.warnings(&plan.pool).iter().map(ToString::to_string).collect(),
                     reason,
                     code: plan.reason().into(),
                 }
             })
             .collect()
+    }
+
+    /// What GitHub will not do as the pool's manifest seems to say.
+    pub fn warnings(&self, pool: &PoolName) -> &[Warning] {
+        self.warnings.get(pool).map_or(&[], Vec::as_slice)
     }
 
     /// All jobs that are not over: queued jobs first, each group ordered by id.

@@ -24,12 +24,14 @@ pub mod time;
 
 // What the operator wants.
 pub mod manifest;
+pub mod warnings;
 
 // What goes in and what comes out, and why.
 pub mod effect;
 pub mod event;
 pub mod fact;
 pub mod failure;
+pub mod groups;
 pub mod market;
 pub mod reason;
 pub mod release;

@@ -136,7 +136,8 @@ pub fn covers(scope: &Scope, event: &JobEvent) -> bool {
     }
 }
 
-fn repository_allowed(pool: &RunnerPool, repo: &str) -> bool {
+/// Whether the pool's list of repositories has this one. An empty list has every one.
+pub fn repository_allowed(pool: &RunnerPool, repo: &str) -> bool {
     let globs = &pool.spec.github.repositories;
     globs.is_empty() || among(globs, repo).is_some()
 }

@@ -147,20 +147,22 @@ impl Seen<'_> {
         let phases: Vec<String> = view.phases.iter().map(|(phase, n)| format!("{n} {}", phase.as_str())).collect();
         let blocked = self.newest_plan(name).and_then(|plan| plan.blocked.as_ref());
         let awaits = blocked.and_then(Blocked::awaits).map(|(what, until)| what.by(until)).into_iter().collect();
+        let mut facts = vec![
+            format!("for {}: [{}]", view.scope, view.labels.join(", ")),
+            format!(
+                "{} wanted ({}, warm floor {}), {} supplied, {} at most",
+                view.wanted,
+                count(view.queued, "queued job"),
+                view.idle_floor,
+                view.supply,
+                view.max
+            ),
+            if phases.is_empty() { "no runners".into() } else { format!("runners: {}", phases.join(", ")) },
+        ];
+        facts.extend(view.warnings.iter().map(|warning| format!("warning: {warning}")));
         Some(Explanation {
             state: State::Pool(if view.paused { Switch::Paused } else { Switch::Active }),
-            facts: vec![
-                format!("for {}: [{}]", view.scope, view.labels.join(", ")),
-                format!(
-                    "{} wanted ({}, warm floor {}), {} supplied, {} at most",
-                    view.wanted,
-                    count(view.queued, "queued job"),
-                    view.idle_floor,
-                    view.supply,
-                    view.max
-                ),
-                if phases.is_empty() { "no runners".into() } else { format!("runners: {}", phases.join(", ")) },
-            ],
+            facts,
             reason: view.reason,
             code: view.code,
             awaits,

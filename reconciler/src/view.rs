@@ -39,6 +39,9 @@ pub struct PoolView {
     /// Whether an operator paused the pool.
     #[serde(default)]
     pub paused: bool,
+    /// What GitHub will not do as the pool's manifest seems to say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Why the pool has as many runners as it has, in one sentence.
     pub reason: String,
     /// The reason for programs.

@@ -9,7 +9,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use muster_operations::config;
 use muster_operations::terminal;
+use muster_reconciler::groups::RunnerGroups;
 use muster_reconciler::manifest::{self, RunnerPool, Spec, Text};
+use muster_reconciler::warnings;
 use saphyr::{LoadableYamlNode as _, Yaml};
 
 use super::{USAGE, show};
@@ -40,8 +42,10 @@ impl Args {
             Ok(_) if piped => show::print("{}\n")?,
             Ok(spec) => {
                 show::print(&summary(&spec, assumed.is_some()))?;
-                for warning in spec.warnings() {
-                    terminal::say(&format!("warning: {warning}"));
+                for (pool, warnings) in warnings::of(&spec, &RunnerGroups::default()) {
+                    for warning in warnings {
+                        terminal::say(&format!("warning: RunnerPool {pool}: {warning}"));
+                    }
                 }
             }
             // The lines have no prefix, so that editors and scripts can read FILE:LINE.

@@ -14,12 +14,14 @@ use crate::reason::{Blocked, Refused};
 use crate::runner::Phase;
 use crate::steer::Pause;
 use crate::time::Time;
+use crate::warnings::Warning;
 use crate::world::World;
 
 /// What the controller knows at one moment. `explain.rs`, `timeline.rs` and `why.rs` answer from this view.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen<'a> {
     pub(crate) spec: &'a Spec,
+    pub(crate) warnings: &'a BTreeMap<PoolName, Vec<Warning>>,
     pub(crate) demand: &'a Demand,
     pub(crate) world: &'a World,
     pub(crate) unavailable: &'a Unavailable,

@@ -20,7 +20,6 @@ mod schedule;
 mod schema;
 mod secret;
 mod validate;
-mod warnings;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -44,7 +43,6 @@ pub use pool::{
 };
 pub use schema::{KINDS, schema};
 pub use secret::SecretRef;
-pub use warnings::Warning;
 
 /// The `apiVersion` of every document.
 pub const API_VERSION: &str = "muster/v1";

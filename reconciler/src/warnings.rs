@@ -1,0 +1,218 @@
+//! What a valid manifest may not mean as its author thinks: each [`Warning`] says what GitHub will do.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::groups::{Admits, RunnerGroup, RunnerGroups};
+use crate::ids::{ListId, PoolName, Scope};
+use crate::manifest::{RunnerPool, Spec};
+use crate::matching::repository_allowed;
+
+/// How many repositories a warning names.
+const NAMED: usize = 3;
+
+/// Something that GitHub will not do as a pool's manifest seems to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Warning {
+    /// The pool lists repositories, and its runners are in the group that admits every repository unless somebody narrowed it.
+    /// What the group really admits is not known.
+    OpenGroup,
+    /// The pool lists repositories, and its runner group admits more.
+    WideGroup {
+        /// The runner group.
+        group: String,
+        /// The words for what the group admits beyond the pool's list.
+        more: String,
+    },
+    /// The pool's runner group admits public repositories.
+    PublicGroup {
+        /// The runner group.
+        group: String,
+    },
+    /// The runners of another pool have all labels of this pool, in the same list and runner group.
+    Overlap {
+        /// The pool whose runners may get this pool's jobs.
+        elsewhere: PoolName,
+        /// The runner group of both.
+        group: String,
+    },
+}
+
+impl Warning {
+    /// The words in metrics.
+    pub const ALL: [&'static str; 4] = ["open_group", "wide_group", "public_group", "overlap"];
+
+    /// The word used in metrics.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Warning::OpenGroup => Warning::ALL[0],
+            Warning::WideGroup { .. } => Warning::ALL[1],
+            Warning::PublicGroup { .. } => Warning::ALL[2],
+            Warning::Overlap { .. } => Warning::ALL[3],
+        }
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Warning::OpenGroup => f.write_str(
+                "its runners are in the group Default, which admits every repository unless somebody narrowed it. \
+                 github.repositories keeps no job off a runner. Make a runner group with selected repositories at GitHub, and name it \
+                 in spec.github.runnerGroup",
+            ),
+            Warning::WideGroup { group, more } => write!(
+                f,
+                "its runner group {group} admits {more}, beyond github.repositories. GitHub gives their jobs to its runners, too. Select \
+                 the group's repositories at GitHub, or list them in spec.github.repositories"
+            ),
+            Warning::PublicGroup { group } => write!(
+                f,
+                "its runner group {group} admits public repositories. Whoever opens a pull request there may run code on its runners. \
+                 Turn off \"Allow public repositories\" for the group at GitHub, unless that is meant"
+            ),
+            Warning::Overlap { elsewhere, group } => write!(
+                f,
+                "runners of pool {elsewhere} have all its labels and are in the same runner group, {group}. GitHub may give a job of \
+                 this pool to them. Give one of the pools a runner group of its own, or this pool a label that pool {elsewhere} does \
+                 not have"
+            ),
+        }
+    }
+}
+
+/// The warnings about each pool's valid manifest, for pools with warnings only. What `groups` does not tell is not known.
+pub fn of(spec: &Spec, groups: &RunnerGroups) -> BTreeMap<PoolName, Vec<Warning>> {
+    let mut found: BTreeMap<PoolName, Vec<Warning>> = BTreeMap::new();
+    let mut together: BTreeMap<(ListId, String), Vec<(&PoolName, &RunnerPool)>> = BTreeMap::new();
+    for (name, pool) in &spec.pools {
+        let warnings = of_group(pool, groups.of(pool));
+        if !warnings.is_empty() {
+            found.insert(name.clone(), warnings);
+        }
+        let key = (pool.list_id(), pool.spec.github.runner_group.to_ascii_lowercase());
+        together.entry(key).or_default().push((name, pool));
+    }
+    for pools in together.values() {
+        for (name, pool) in pools {
+            for (elsewhere, _) in pools.iter().filter(|(other, them)| other != name && covers(them, pool)) {
+                let group = pool.spec.github.runner_group.clone();
+                found.entry((*name).clone()).or_default().push(Warning::Overlap { elsewhere: (*elsewhere).clone(), group });
+            }
+        }
+    }
+    found
+}
+
+fn of_group(pool: &RunnerPool, known: Option<&RunnerGroup>) -> Vec<Warning> {
+    let github = &pool.spec.github;
+    if matches!(github.scope, Scope::Repo(..)) {
+        return Vec::new();
+    }
+    let group = || github.runner_group.clone();
+    match known {
+        None if !github.repositories.is_empty() && github.runner_group.eq_ignore_ascii_case("Default") => {
+            vec![Warning::OpenGroup]
+        }
+        None => Vec::new(),
+        Some(known) => {
+            let wide = beyond(pool, &known.admits).map(|more| Warning::WideGroup { group: group(), more });
+            wide.into_iter().chain(known.public.then(|| Warning::PublicGroup { group: group() })).collect()
+        }
+    }
+}
+
+/// What a group admits beyond the repositories that the pool lists. None: nothing, or the pool lists none and so takes all.
+fn beyond(pool: &RunnerPool, admits: &Admits) -> Option<String> {
+    let scope = &pool.spec.github.scope;
+    if pool.spec.github.repositories.is_empty() {
+        return None;
+    }
+    match admits {
+        Admits::All => Some(format!("every repository of {scope}")),
+        Admits::Private => Some(format!("every private repository of {scope}")),
+        Admits::Selected(all) => {
+            let more: Vec<&str> = all.iter().map(String::as_str).filter(|repo| !repository_allowed(pool, repo)).collect();
+            let named = more.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+            match more.len() {
+                0 => None,
+                n if n <= NAMED => Some(named),
+                n => Some(format!("{named} and {} more", n - NAMED)),
+            }
+        }
+    }
+}
+
+/// Whether the runners of `them`, in the same list and runner group, have all labels of `pool`.
+fn covers(them: &RunnerPool, pool: &RunnerPool) -> bool {
+    let has = |label: &String| them.spec.labels.iter().any(|l| l.eq_ignore_ascii_case(label));
+    pool.spec.labels.iter().all(has)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(name: &str, group: &str, labels: &[&str]) -> (PoolName, RunnerPool) {
+        let mut pool = RunnerPool::default();
+        pool.spec.github.scope = "org/acme".parse().expect("a scope");
+        pool.spec.github.runner_group = group.into();
+        pool.spec.labels = labels.iter().map(|l| (*l).to_owned()).collect();
+        (name.into(), pool)
+    }
+
+    fn warnings(pools: impl IntoIterator<Item = (PoolName, RunnerPool)>, groups: &RunnerGroups) -> Vec<Warning> {
+        let spec = Spec { pools: pools.into_iter().collect(), ..Spec::default() };
+        of(&spec, groups).into_values().flatten().collect()
+    }
+
+    fn unknown() -> RunnerGroups {
+        RunnerGroups::default()
+    }
+
+    #[test]
+    fn runners_with_all_labels_of_another_pool_may_get_its_jobs_unless_a_group_keeps_them_apart() {
+        let plain = || pool("plain", "Default", &["self-hosted", "linux"]);
+        let warm = |group| pool("warm", group, &["self-hosted", "Linux", "warm"]);
+        let overlap = Warning::Overlap { elsewhere: "warm".into(), group: "Default".into() };
+        assert_eq!(warnings([plain(), warm("default")], &unknown()), [overlap]);
+        assert_eq!(warnings([plain(), warm("trusted")], &unknown()), []);
+        let mut elsewhere = warm("Default");
+        elsewhere.1.spec.github.scope = "org/other".parse().expect("a scope");
+        assert_eq!(warnings([plain(), elsewhere], &unknown()), []);
+    }
+
+    #[test]
+    fn repositories_are_no_boundary_in_the_group_of_everybody() {
+        let mut listed = pool("listed", "Default", &["self-hosted"]);
+        listed.1.spec.github.repositories = vec!["acme/web".into()];
+        assert_eq!(warnings([listed.clone()], &unknown()), [Warning::OpenGroup]);
+        listed.1.spec.github.runner_group = "web".into();
+        assert_eq!(warnings([listed.clone()], &unknown()), []);
+        listed.1.spec.github.runner_group = "Default".into();
+        listed.1.spec.github.scope = "repo/acme/web".parse().expect("a scope");
+        assert_eq!(warnings([listed], &unknown()), [], "a repository has no groups");
+    }
+
+    #[test]
+    fn a_group_that_admits_more_than_the_pool_lists_is_told_with_what_it_admits() {
+        let mut listed = pool("listed", "Default", &["self-hosted"]);
+        let judge = |pool: &(PoolName, RunnerPool), admits, public| {
+            let mut groups = RunnerGroups::default();
+            groups.insert(&pool.1.list_id(), "DEFAULT", RunnerGroup { admits, public });
+            warnings([pool.clone()], &groups)
+        };
+        let selected = |names: &[&str]| Admits::Selected(names.iter().map(|name| (*name).to_owned()).collect());
+        let group = || "Default".to_owned();
+        assert_eq!(judge(&listed, Admits::All, false), [], "the pool takes every repository");
+        assert_eq!(judge(&listed, Admits::All, true), [Warning::PublicGroup { group: group() }]);
+        listed.1.spec.github.repositories = vec!["acme/web".into(), "acme/api-*".into()];
+        let wide = |more: &str| Warning::WideGroup { group: group(), more: more.into() };
+        assert_eq!(judge(&listed, Admits::All, false), [wide("every repository of org/acme")]);
+        assert_eq!(judge(&listed, Admits::Private, false), [wide("every private repository of org/acme")]);
+        assert_eq!(judge(&listed, selected(&["acme/web", "acme/api-1"]), false), [], "a group that is narrow enough");
+        assert_eq!(judge(&listed, selected(&["acme/web", "acme/x"]), false), [wide("acme/x")]);
+        let many = selected(&["acme/a", "acme/b", "acme/c", "acme/d", "acme/e"]);
+        assert_eq!(judge(&listed, many, false), [wide("acme/a, acme/b, acme/c and 2 more")]);
+    }
+}
