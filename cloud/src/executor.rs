@@ -57,7 +57,8 @@ impl Executor {
         *self.secrets_key.write().unwrap_or_else(PoisonError::into_inner) = key;
     }
 
-    fn github(&self) -> GitHub {
+    /// The clients in force.
+    pub(crate) fn github(&self) -> GitHub {
         self.github.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

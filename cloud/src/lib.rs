@@ -18,6 +18,7 @@ pub mod executor;
 
 pub mod aws;
 pub mod github;
+pub mod groups;
 pub mod retry;
 
 pub mod otlp;

@@ -152,6 +152,7 @@ impl Seen<'_> {
             }
             t.oldest_queued.insert(name.to_string(), 0.0);
             t.paused.insert(name.to_string(), self.paused.contains_key(name));
+            t.warnings.extend(self.warnings(name).iter().map(|warning| (name.to_string(), warning.as_str())));
         }
         for job in self.demand.jobs().values() {
             let pool = job.pool().map_or_else(String::new, ToString::to_string);

@@ -1,7 +1,7 @@
 //! What an operator sees: pools, jobs and runners, each with its reason. [`crate::explain`] makes these values. The CLI, the JSON
 //! API and the live page all print them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +47,14 @@ pub struct PoolView {
     /// The reason for programs.
     #[serde(flatten)]
     pub code: Code,
+}
+
+impl PoolView {
+    /// The reason and the warnings, for a table.
+    pub fn why(&self) -> String {
+        let warnings = self.warnings.iter().map(|warning| format!(". Warning: {warning}"));
+        std::iter::once(self.reason.clone()).chain(warnings).collect()
+    }
 }
 
 /// One job that is not over.
@@ -316,6 +324,8 @@ pub struct Totals {
     pub oldest_queued: BTreeMap<String, f64>,
     /// Pool -> whether an operator paused the pool.
     pub paused: BTreeMap<String, bool>,
+    /// (pool, warning's word) of each warning.
+    pub warnings: BTreeSet<(String, &'static str)>,
     /// (pool, market, instance type) -> instances that EC2 shows pending or running.
     pub billed: BTreeMap<(String, Market, String), Billed>,
     /// Market -> number of offerings, subnets and quotas that are left alone for now.

@@ -53,29 +53,43 @@ impl Warning {
     }
 }
 
+impl Warning {
+    /// What to do about it.
+    pub const fn way_out(&self) -> &'static str {
+        match self {
+            Warning::OpenGroup => {
+                "make a runner group with selected repositories at GitHub, and name it in spec.github.runnerGroup"
+            }
+            Warning::WideGroup { .. } => "select the group's repositories at GitHub, or list them in spec.github.repositories",
+            Warning::PublicGroup { .. } => "turn off \"Allow public repositories\" for the group at GitHub, unless that is meant",
+            Warning::Overlap { .. } => {
+                "give one of the two pools a runner group of its own, or this pool a label that the other one does not have"
+            }
+        }
+    }
+}
+
+/// What GitHub will do. [`Warning::way_out`] says what to do about it.
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Warning::OpenGroup => f.write_str(
-                "its runners are in the group Default, which admits every repository unless somebody narrowed it. \
-                 github.repositories keeps no job off a runner. Make a runner group with selected repositories at GitHub, and name it \
-                 in spec.github.runnerGroup",
+                "its runners are in the group Default, which admits every repository unless somebody narrowed it; \
+                 github.repositories keeps no job off a runner",
             ),
             Warning::WideGroup { group, more } => write!(
                 f,
-                "its runner group {group} admits {more}, beyond github.repositories. GitHub gives their jobs to its runners, too. Select \
-                 the group's repositories at GitHub, or list them in spec.github.repositories"
+                "its runner group {group} admits {more}, beyond github.repositories, and GitHub gives their jobs to its runners, too"
             ),
             Warning::PublicGroup { group } => write!(
                 f,
-                "its runner group {group} admits public repositories. Whoever opens a pull request there may run code on its runners. \
-                 Turn off \"Allow public repositories\" for the group at GitHub, unless that is meant"
+                "its runner group {group} admits public repositories, and whoever opens a pull request there may run code on its \
+                 runners"
             ),
             Warning::Overlap { elsewhere, group } => write!(
                 f,
-                "runners of pool {elsewhere} have all its labels and are in the same runner group, {group}. GitHub may give a job of \
-                 this pool to them. Give one of the pools a runner group of its own, or this pool a label that pool {elsewhere} does \
-                 not have"
+                "runners of pool {elsewhere} have all its labels and are in the same runner group, {group}, so GitHub may give a job of \
+                 this pool to them"
             ),
         }
     }
@@ -104,7 +118,8 @@ pub fn of(spec: &Spec, groups: &RunnerGroups) -> BTreeMap<PoolName, Vec<Warning>
     found
 }
 
-fn of_group(pool: &RunnerPool, known: Option<&RunnerGroup>) -> Vec<Warning> {
+/// The warnings about the runner group of one pool. None: what the group admits is not known.
+pub fn of_group(pool: &RunnerPool, known: Option<&RunnerGroup>) -> Vec<Warning> {
     let github = &pool.spec.github;
     if matches!(github.scope, Scope::Repo(..)) {
         return Vec::new();

@@ -132,7 +132,7 @@ fn pools(all: &[PoolView], wide: bool) -> String {
         ];
         let phases: Vec<String> = p.phases.iter().map(|(phase, n)| format!("{n} {phase}")).collect();
         let phases = if phases.is_empty() { "none".into() } else { phases.join(", ") };
-        row(wide, cells, vec![p.scope.clone(), p.labels.join(","), phases], &p.reason)
+        row(wide, cells, vec![p.scope.clone(), p.labels.join(","), phases], &p.why())
     });
     show::table(&head, &[2, 3, 4, 5], rows)
 }

@@ -78,7 +78,7 @@ fn draw(now: &Now, height: usize, width: usize) -> anyhow::Result<String> {
     let pools = s.pools.iter().map(|p| {
         let state = if p.paused { "paused" } else { "" };
         let number = |n: u32| n.to_string();
-        vec![p.name.clone(), number(p.queued), number(p.wanted), number(p.supply), number(p.max), state.into(), p.reason.clone()]
+        vec![p.name.clone(), number(p.queued), number(p.wanted), number(p.supply), number(p.max), state.into(), p.why()]
     });
     text += &show::table(&["POOL", "QUEUED", "WANTED", "SUPPLY", "MAX", "", "WHY"], &[1, 2, 3, 4], pools);
     let left = height.saturating_sub(text.lines().count() + 6).max(4);

@@ -44,7 +44,7 @@ impl Args {
                 show::print(&summary(&spec, assumed.is_some()))?;
                 for (pool, warnings) in warnings::of(&spec, &RunnerGroups::default()) {
                     for warning in warnings {
-                        terminal::say(&format!("warning: RunnerPool {pool}: {warning}"));
+                        terminal::say(&format!("warning: RunnerPool {pool}: {warning}; {}", warning.way_out()));
                     }
                 }
             }

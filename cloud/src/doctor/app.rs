@@ -4,12 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use muster_reconciler::groups::Admits;
 use muster_reconciler::ids::{ListId, Scope};
-use muster_reconciler::manifest::{GitHubApp, Spec};
+use muster_reconciler::manifest::{GitHubApp, RunnerPool, Spec};
+use muster_reconciler::warnings::{self, Warning};
 
 use super::finding::{Complaints, Finding, way_out};
-use crate::github::GitHub;
 use crate::github::about::{AppDescription, Installation, RateLeft};
+use crate::github::{FoundGroup, GitHub};
 
 /// The event that tells muster of jobs.
 const EVENT: &str = "workflow_job";
@@ -93,17 +95,17 @@ pub(super) async fn check_list(github: &GitHub, spec: &Spec, list_id: &ListId) -
 pub(super) async fn check_groups(github: &GitHub, spec: &Spec, list_id: &ListId) -> Vec<Finding> {
     let mut found = Vec::new();
     if !matches!(list_id.scope, Scope::Repo(..)) {
-        let pools = spec.pools.values().filter(|pool| pool.list_id() == *list_id);
-        let groups: BTreeSet<&String> = pools.map(|pool| &pool.spec.github.runner_group).collect();
-        for group in groups {
-            let check = format!("runner group {group} of {}", list_id.scope);
-            found.push(match github.find_group(list_id, group).await {
-                Ok(id) => Finding::ok(check, format!("id {id}")),
-                Err(failure) => {
-                    let next = "create it at GitHub, or correct spec.github.runnerGroup";
-                    Finding::failed(check, &failure.message, way_out(&failure, "it", next))
-                }
-            });
+        let pools: Vec<&RunnerPool> = spec.pools.values().filter(|pool| pool.list_id() == *list_id).collect();
+        let names: BTreeSet<&str> = pools.iter().map(|pool| pool.spec.github.runner_group.as_str()).collect();
+        match github.read_groups(list_id, &names).await {
+            Ok(known) => found.extend(names.iter().map(|name| {
+                let group = known.iter().find(|group| group.name == *name);
+                judge_group(format!("runner group {name} of {}", list_id.scope), name, group, &pools)
+            })),
+            Err(failure) => {
+                let next = way_out(&failure, "it", "see GitHub's message");
+                found.push(Finding::failed(format!("runner groups of {}", list_id.scope), &failure.message, next));
+            }
         }
     }
     let check = format!("requests left for {}", list_id.scope);
@@ -112,6 +114,30 @@ pub(super) async fn check_groups(github: &GitHub, spec: &Spec, list_id: &ListId)
         Err(failure) => Finding::failed(check, &failure.message, way_out(&failure, "it", "see GitHub's message")),
     });
     found
+}
+
+/// Judges a runner group by the pools whose runners are in it.
+fn judge_group(check: String, name: &str, group: Option<&FoundGroup>, pools: &[&RunnerPool]) -> Finding {
+    let Some(FoundGroup { id, group, .. }) = group else {
+        return Finding::failed(check, "there is none", "create it at GitHub, or correct spec.github.runnerGroup");
+    };
+    let mut marks = Complaints::default();
+    let admits = match &group.admits {
+        Admits::All => "every repository".into(),
+        Admits::Private => "every private repository".into(),
+        Admits::Selected(all) => format!("{} selected", all.len()),
+    };
+    marks.fact(format!("id {id}, admits {admits}"));
+    for pool in pools.iter().filter(|pool| pool.spec.github.runner_group == name) {
+        for warning in warnings::of_group(pool, Some(group)) {
+            let seen = format!("pool {}: {warning}", pool.metadata.name);
+            match warning {
+                Warning::WideGroup { .. } => marks.fail(seen, warning.way_out()),
+                _ => marks.warn(seen, warning.way_out()),
+            }
+        }
+    }
+    marks.finding(check)
 }
 
 fn judge_installation(check: String, installation: &Installation, needs: &BTreeSet<Need>) -> Finding {

@@ -14,11 +14,11 @@ use warp::Filter as _;
 
 use super::{Credentials, GitHub, Proof};
 
-pub(super) const KEY: &str = include_str!("../../../tests/fixtures/test-only-app-key.pem");
+pub(crate) const KEY: &str = include_str!("../../../tests/fixtures/test-only-app-key.pem");
 
 /// A request, as the double received it.
 #[derive(Clone, Debug)]
-pub(super) struct DoubleRequest {
+pub(crate) struct DoubleRequest {
     pub method: Method,
     pub path: String,
     pub query: String,
@@ -33,25 +33,25 @@ impl DoubleRequest {
 }
 
 /// An answer. With `stall`, it is never sent.
-pub(super) struct Reply {
+pub(crate) struct Reply {
     status: u16,
     headers: Vec<(&'static str, String)>,
     body: Value,
     stall: bool,
 }
 
-pub(super) fn reply(status: u16, body: Value) -> Reply {
+pub(crate) fn reply(status: u16, body: Value) -> Reply {
     Reply { status, headers: Vec::new(), body, stall: false }
 }
 
-pub(super) fn stall() -> Reply {
+pub(crate) fn stall() -> Reply {
     Reply { stall: true, ..reply(200, Value::Null) }
 }
 
 /// How long a client waits for the answer of a fake that answers. Longer than any pause of a loaded machine.
 const PATIENT: Duration = Duration::from_secs(60);
 /// How long a client waits for the answer of a fake that stalls. The calls before the stall must fit into it on a loaded machine.
-pub(super) const IMPATIENT: Duration = Duration::from_secs(4);
+pub(crate) const IMPATIENT: Duration = Duration::from_secs(4);
 
 impl Reply {
     pub fn with(mut self, name: &'static str, value: impl ToString) -> Reply {
@@ -60,7 +60,7 @@ impl Reply {
     }
 }
 
-pub(super) struct Fake {
+pub(crate) struct Fake {
     pub url: String,
     asks: Arc<Mutex<Vec<DoubleRequest>>>,
     limits: Mutex<Option<UnboundedReceiver<GitHubLimit>>>,
@@ -163,7 +163,7 @@ impl Fake {
 }
 
 /// Answers the two requests that every other request needs first.
-pub(super) fn installations(ask: &DoubleRequest, before: usize) -> Option<Reply> {
+pub(crate) fn installations(ask: &DoubleRequest, before: usize) -> Option<Reply> {
     if ask.path.ends_with("/installation") {
         return Some(reply(200, json!({"id": 77, "account": {"login": "acme"}})));
     }
@@ -173,20 +173,20 @@ pub(super) fn installations(ask: &DoubleRequest, before: usize) -> Option<Reply>
 }
 
 /// The time in `seconds` from now, as GitHub writes it.
-pub(super) fn in_seconds(seconds: i64) -> String {
+pub(crate) fn in_seconds(seconds: i64) -> String {
     let now: chrono::DateTime<chrono::Utc> = std::time::SystemTime::now().into();
     (now + chrono::Duration::seconds(seconds)).to_rfc3339()
 }
 
-pub(super) fn credentials(key: &str, api_url: &str) -> Credentials {
+pub(crate) fn credentials(key: &str, api_url: &str) -> Credentials {
     Credentials { name: "main".into(), api_url: api_url.to_owned(), proof: Proof::App(4711, key.to_owned().into()) }
 }
 
-pub(super) fn list_id(scope: &str) -> ListId {
+pub(crate) fn list_id(scope: &str) -> ListId {
     ListId { app: "main".into(), scope: scope.parse().expect("scope") }
 }
 
-pub(super) fn runner_1(scope: &str) -> Configure {
+pub(crate) fn runner_1(scope: &str) -> Configure {
     Configure {
         name: RunnerName::parse_ours("prod.linux.i-1", "prod").expect("name"),
         list_id: list_id(scope),

@@ -22,7 +22,7 @@ pub mod releases;
 mod runners;
 
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,6 +1,7 @@
 //! Runners at GitHub: muster makes configurations, sweeps lists and deletes registrations.
 //! <https://docs.github.com/en/rest/actions/self-hosted-runners>
 
+mod groups;
 mod list;
 
 use std::collections::BTreeMap;
@@ -17,14 +18,13 @@ use serde_json::json;
 use super::held::{Got, Held};
 use super::{ApiCall, GitHub, GoodAnswer, Rejected, preparing};
 
+pub(crate) use groups::FoundGroup;
 pub(super) use list::Lists;
 
 /// The id of a repository's only runner group.
 pub(super) const REPOSITORY_GROUP: u64 = 1;
 /// The most labels that GitHub takes in one configuration.
 const LABELS_MAX: usize = 100;
-/// The most pages of runner groups: 10,000 groups.
-const GROUP_PAGES: u64 = 100;
 
 /// The ids of runner groups, by list and name.
 pub(super) type Groups = Mutex<BTreeMap<(ListId, String), Arc<Held<u64>>>>;
@@ -70,19 +70,6 @@ struct MintedRunner {
 #[derive(Deserialize)]
 struct RegistrationToken {
     token: String,
-}
-
-#[derive(Deserialize)]
-struct GroupPage {
-    total_count: f64,
-    runner_groups: Vec<Group>,
-}
-
-#[derive(Deserialize)]
-struct Group {
-    // GitHub's description of the API says `number` here, not `integer`.
-    id: f64,
-    name: String,
 }
 
 /// The part of the path that stands for a scope.
@@ -181,25 +168,6 @@ impl GitHub {
             let message = format!("configure {}: {}", c.name, failure.message);
             Failure { message, ..preparing(failure) }
         })
-    }
-
-    /// The id of the runner group with this name. Names are compared without regard to case.
-    pub(crate) async fn find_group(&self, list_id: &ListId, name: &str) -> Result<u64, Failure> {
-        let what = format!("find runner group `{name}` of {}", list_id.scope);
-        for page in 1..=GROUP_PAGES {
-            let path = format!("{}/actions/runner-groups?per_page=100&page={page}", base(&list_id.scope));
-            let (call, answer) = self.ask(list_id, ApiCall::new("github.ListRunnerGroups", Method::GET, path, &what)).await?;
-            let groups: GroupPage = answer.json(&call)?;
-            let empty = groups.runner_groups.is_empty();
-            if let Some(group) = groups.runner_groups.into_iter().find(|group| group.name.eq_ignore_ascii_case(name)) {
-                return Ok(group.id as u64);
-            }
-            if empty || (page * 100) as f64 >= groups.total_count {
-                break;
-            }
-        }
-        let message = format!("{what}: there is none; create it at GitHub, or correct spec.github.runnerGroup");
-        Err(Failure::new(FailureKind::Refused, message))
     }
 
     /// Makes a JIT configuration. GitHub registers the runner and returns what the runner needs to come online.

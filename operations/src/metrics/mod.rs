@@ -264,6 +264,7 @@ impl Metrics {
             &self.all.oldest_queued,
             &self.all.runners,
             &self.all.paused,
+            &self.all.warnings,
             &self.all.unavailable,
             &self.all.budget_tokens,
         ];
@@ -280,6 +281,9 @@ impl Metrics {
         for (pool, paused) in &known.paused {
             self.all.paused.with_label_values(&[pool.as_str()]).set(if *paused { 1.0 } else { 0.0 });
             self.begin_at_zero(pool);
+        }
+        for (pool, warning) in &known.warnings {
+            self.all.warnings.with_label_values(&[pool.as_str(), warning]).set(1.0);
         }
         for (market, n) in &known.unavailable {
             self.all.unavailable.with_label_values(&[market.as_str()]).set(*n as f64);

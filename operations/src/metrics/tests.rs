@@ -13,6 +13,7 @@ fn totals() -> Totals {
         jobs: [(("linux".to_owned(), JobState::Queued, "max"), 3), ((String::new(), JobState::Queued, "unmatched"), 1)].into(),
         oldest_queued: [("linux".to_owned(), 61.5)].into(),
         paused: [("linux".to_owned(), true)].into(),
+        warnings: [("linux".to_owned(), "wide_group")].into(),
         unavailable: [(Market::Spot, 4)].into(),
         budgets: [(("ec2.CreateFleet", String::new(), String::new()), 49.5)].into(),
         runners: [(("linux".to_owned(), Phase::Idle), 2)].into(),
@@ -32,6 +33,7 @@ fn totals_become_gauges_and_vanish_with_what_they_count() {
         "muster_jobs{pool=\"\",reason=\"unmatched\",state=\"queued\"} 1\n",
         "muster_job_oldest_queued_seconds{pool=\"linux\"} 61.5\n",
         "muster_pool_paused{pool=\"linux\"} 1\n",
+        "muster_pool_warnings{pool=\"linux\",warning=\"wide_group\"} 1\n",
         "muster_unavailable_offerings{market=\"spot\"} 4\n",
         "muster_budget_tokens{account=\"\",api=\"ec2.CreateFleet\",app=\"\"} 49.5\n",
         "muster_launches_total{market=\"on-demand\",pool=\"linux\"} 0\n",
@@ -48,7 +50,10 @@ fn totals_become_gauges_and_vanish_with_what_they_count() {
         assert!(text.contains(line), "{line} is not in:\n{text}");
     }
     let text = metrics.scrape(Some(&Totals::default()));
-    assert!(!text.contains("muster_jobs{") && !text.contains("muster_pool_paused{"), "{text}");
+    assert!(
+        !text.contains("muster_jobs{") && !text.contains("muster_pool_warnings") && !text.contains("muster_pool_paused{"),
+        "{text}"
+    );
     let text = metrics.scrape(None);
     assert!(text.contains("muster_core_up 0\n") && !text.contains("muster_messages_held"), "{text}");
     assert!(!Metrics::new().render().contains("muster_core_up"), "a process without a core has none to miss");

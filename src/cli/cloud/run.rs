@@ -12,6 +12,7 @@ use muster_cloud::clock::Clock;
 use muster_cloud::driver::{self, Channels};
 use muster_cloud::executor::Executor;
 use muster_cloud::github::{Credentials, GitHub};
+use muster_cloud::groups::GroupsTask;
 use muster_cloud::ingest::{Doubts, Ingest, Receipts};
 use muster_cloud::manifests::{ManifestPlace, Manifests};
 use muster_cloud::otlp::{self, Exporter};
@@ -227,6 +228,8 @@ impl Shared {
         let (spec, metrics) = (self.spec.clone(), self.metrics.clone());
         let sync = SyncTask { s3, spec, inputs: inputs.clone(), metrics, observer: observer.clone() };
         tasks.spawn(sync.run(self.stop.clone()));
+        let groups = GroupsTask { executor: executor.clone(), spec: self.spec.clone(), inputs: inputs.clone() };
+        tasks.spawn(groups.run(self.stop.clone()));
         Ok(Core { inspect, controlled: Controlled { inputs, executor, credentials, limits, observer }, pulse })
     }
 

@@ -113,6 +113,16 @@ pub fn payload(job: &Job, action: &str, installation: u64) -> Value {
     payload
 }
 
+/// A repository as lists show it.
+pub(super) fn minimal_repository(repo: &str) -> Value {
+    let mut said: Value = serde_json::from_str(include_str!("../../../github/payloads/workflow_job.completed.1.json"))
+        .map(|mut example: Value| example["repository"].take())
+        .expect("the payloads are JSON");
+    let (owner, name) = repo.split_once('/').expect("OWNER/NAME");
+    (said["name"], said["full_name"], said["owner"]["login"]) = (json!(name), json!(repo), json!(owner));
+    said
+}
+
 impl Double {
     /// Webhooks go to this URL from now on.
     pub fn send_webhooks_to(&self, url: &str, secret: &str) {

@@ -59,6 +59,16 @@ pub struct Group {
     pub id: u64,
     /// The name, such as `Default`.
     pub name: String,
+    /// The repositories that the group admits, as `OWNER/NAME`. None: all.
+    pub selected: Option<Vec<String>>,
+    /// Whether the group admits public repositories.
+    pub public: bool,
+}
+
+impl Group {
+    fn open(id: u64, name: &str) -> Group {
+        Group { id, name: name.into(), selected: None, public: false }
+    }
 }
 
 /// A registration of a runner.
@@ -243,7 +253,7 @@ impl Double {
         let mut state = self.lock();
         let id = state.id();
         state.installations.push(Installation { id, kind, account: account.to_owned() });
-        let groups = ["Default", "big"].map(|name| Group { id: state.id(), name: name.into() });
+        let groups = ["Default", "big"].map(|name| Group::open(state.id(), name));
         state.groups.insert(format!("{kind}/{account}"), groups.into());
         id
     }
@@ -251,7 +261,7 @@ impl Double {
     /// All organisations belong to this enterprise from now on. Its runner groups are `Default` and `big`.
     pub fn found_enterprise(&self, slug: &str) {
         let mut state = self.lock();
-        let groups = ["Default", "big"].map(|name| Group { id: state.id(), name: name.into() });
+        let groups = ["Default", "big"].map(|name| Group::open(state.id(), name));
         state.groups.insert(format!("enterprise/{slug}"), groups.into());
         state.enterprise = Some(slug.to_owned());
     }
@@ -278,8 +288,14 @@ impl Double {
     pub fn add_group(&self, scope: &str, name: &str) -> u64 {
         let mut state = self.lock();
         let id = state.id();
-        state.groups.entry(scope.into()).or_default().push(Group { id, name: name.into() });
+        state.groups.entry(scope.into()).or_default().push(Group::open(id, name));
         id
+    }
+
+    /// Changes what a runner group admits, as an administrator may.
+    pub fn change_group(&self, scope: &str, name: &str, change: impl FnOnce(&mut Group)) {
+        let mut state = self.lock();
+        change(state.groups.get_mut(scope).and_then(|all| all.iter_mut().find(|g| g.name == name)).expect("a group"));
     }
 
     /// Removes a runner group, as an administrator may.
@@ -382,7 +398,7 @@ impl Double {
             let mut state = self.lock();
             let idle: Vec<&Runner> = state.runners.values().rev().filter(|r| r.online && r.job.is_none()).collect();
             let queued = state.jobs.values().filter(|j| j.status == "queued" && !j.held);
-            let pair = queued.filter_map(|j| Some((j.id, idle.iter().find(|r| fits(j, r))?.id))).next();
+            let pair = queued.filter_map(|j| Some((j.id, idle.iter().find(|r| fits(j, r) && admits(&state, j, r))?.id))).next();
             let Some((job, runner)) = pair else { return };
             let Some(taker) = state.runners.get_mut(&runner) else { return };
             taker.job = Some(job);
@@ -540,6 +556,12 @@ impl Double {
         let violations = self.lock().violations.clone();
         assert!(violations.is_empty(), "GitHub's description was violated:\n  {}", violations.join("\n  "));
     }
+}
+
+/// Whether the runner's group admits the job's repository.
+fn admits(state: &State, job: &Job, runner: &Runner) -> bool {
+    let group = state.groups.get(&runner.scope).and_then(|all| all.iter().find(|g| g.id == runner.group));
+    group.and_then(|g| g.selected.as_ref()).is_none_or(|selected| selected.contains(&job.repo))
 }
 
 /// Whether GitHub would give `job` to `runner`. The runner must have the job's labels, in upper or lower case, and the

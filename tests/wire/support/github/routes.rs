@@ -246,6 +246,10 @@ impl Double {
                 let default = groups.first().map(|g| g.id);
                 asked.page("runner_groups", groups.iter().map(|g| group(g, default, asked)).collect())
             }
+            "list-repo-access-to-self-hosted-runner-group-in-org" => {
+                let selected = found_group(&state, asked).and_then(|g| g.selected.clone()).unwrap_or_default();
+                asked.page("repositories", selected.iter().map(|repo| hooks::minimal_repository(repo)).collect())
+            }
             "list-self-hosted-runners-for-org"
             | "list-self-hosted-runners-for-repo"
             | "list-self-hosted-runners-for-enterprise" => {
@@ -550,14 +554,18 @@ fn runner(r: &Runner, lie_about_busy: bool) -> Value {
     })
 }
 
+fn found_group<'a>(state: &'a State, asked: &Asked<'_>) -> Option<&'a super::Group> {
+    state.groups.get(&asked.scope())?.iter().find(|g| g.id == asked.number("runner_group_id"))
+}
+
 fn group(g: &super::Group, default: Option<u64>, asked: &Asked<'_>) -> Value {
     let mut said = json!({
         "id": g.id,
         "name": g.name,
-        "visibility": "all",
+        "visibility": if g.selected.is_some() { "selected" } else { "all" },
         "default": default == Some(g.id),
         "runners_url": format!("{}/runner-groups/{}/runners", asked.base, g.id),
-        "allows_public_repositories": false,
+        "allows_public_repositories": g.public,
     });
     if asked.scope().starts_with("org/") {
         said["inherited"] = json!(false);
