@@ -220,6 +220,16 @@ async fn a_broken_cloud_is_told_part_by_part() {
 async fn a_broken_app_is_told_with_what_to_grant() {
     let Some(stage) = Stage::set().await else { return };
     let github = &stage.github;
+    github.change_group("org/acme", "Default", |group| group.public = true);
+    stage.muster.write_pool(&linux().set("github.repositories", format!("[{REPO}]")));
+    assert_complaints(
+        &stage.complaints().await,
+        &[(
+            "failed runner group Default of org/acme pool linux: its runner group Default admits every repository of org/acme",
+            "public repositories",
+        )],
+    );
+    stage.muster.write_pool(&linux());
     github.app(|app| {
         app.permissions = json!({ "organization_self_hosted_runners": "read", "actions": "read" });
         app.granted = json!({ "actions": "read" });

@@ -37,6 +37,7 @@ cfg_if::cfg_if! {
         mod e2e_instance;
         mod e2e_latency;
         mod e2e_main;
+        mod e2e_neighbours;
         mod e2e_otlp;
         mod e2e_prices;
         mod e2e_prometheus;
