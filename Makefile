@@ -1,7 +1,7 @@
 # Two commands matter: `make demo` (needs Rust only) and `make test` (all tests).
 # Cargo runs one after another, never side by side: two builds at once need twice the memory and are no faster.
 
-.PHONY: help demo screenshot test setup lint deny e2e bench dist vm
+.PHONY: help demo screenshot test setup lint deny e2e bench dist vm fuzz
 .DEFAULT_GOAL := help
 
 help: ## Say what there is
@@ -36,6 +36,9 @@ e2e: setup ## Twenty jobs through real boot scripts: webhook, SQS, controller, m
 
 vm: setup ## The boot script on a Debian that boots in QEMU, as EC2 would boot it (CASES="..." runs some): docs/a-real-machine.md
 	@python=.venv/bin/python; [ -x $$python ] || python=python3; $$python tests/vm/run.py $(CASES)
+
+fuzz: ## Each fuzz target for a minute, or for FUZZ_SECONDS (needs cargo-fuzz): webhook, queue, manifests, GitHub's answers, ...
+	sh fuzz/run.sh
 
 bench: ## Print the figures: a step, a webhook, memory, the page and the lists
 	cargo bench --no-default-features --bench step --bench webhook --bench show

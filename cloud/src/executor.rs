@@ -10,8 +10,8 @@ use tokio::sync::Semaphore;
 use crate::aws::Aws;
 use crate::aws::InstanceSecret;
 use crate::aws::ec2::arn_of;
-use crate::github::GitHub;
 use crate::ingest::Receipts;
+use muster_github::GitHub;
 
 /// The most effects at GitHub that run side by side, without sweeps. GitHub asks for modest concurrency; its secondary limit is
 /// 100.

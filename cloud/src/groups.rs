@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::executor::Executor;
-use crate::github::GitHub;
+use muster_github::GitHub;
 
 /// How often the groups are read. Somebody may widen a group at GitHub at any time.
 const EVERY: Duration = Duration::from_secs(900);
@@ -92,69 +92,21 @@ async fn read(github: &GitHub, names: &BTreeMap<ListId, BTreeSet<String>>, befor
 
 #[cfg(test)]
 mod tests {
-    use http::StatusCode;
-    use muster_reconciler::groups::Admits;
     use muster_reconciler::manifest::RunnerPool;
-    use serde_json::{Value, json};
 
     use super::*;
-    use crate::github::fake::{Fake, Reply, reply};
 
-    fn of(scope: &str, group: &str) -> RunnerPool {
-        let mut pool = RunnerPool::default();
-        pool.spec.github.scope = scope.parse().expect("a scope");
-        pool.spec.github.app = Some("main".into());
-        pool.spec.github.runner_group = group.into();
-        pool
-    }
-
-    fn spec(pools: &[RunnerPool]) -> Spec {
+    #[test]
+    fn pools_of_one_list_are_read_together_and_a_repository_has_no_groups() {
+        let pool = |scope: &str, group: &str| {
+            let mut pool = RunnerPool::default();
+            pool.spec.github.scope = scope.parse().expect("a scope");
+            pool.spec.github.runner_group = group.into();
+            pool
+        };
+        let pools = [pool("org/acme", "web"), pool("org/acme", "api"), pool("repo/acme/web", "Default")];
         let named = pools.iter().enumerate().map(|(n, pool)| (format!("pool-{n}").as_str().into(), pool.clone()));
-        Spec { pools: named.collect(), ..Spec::default() }
-    }
-
-    fn page(key: &str, items: Value) -> Reply {
-        reply(200, json!({ "total_count": items.as_array().map_or(0, Vec::len), key: items }))
-    }
-
-    #[tokio::test]
-    async fn one_request_tells_of_all_groups_and_one_more_of_each_that_selects() {
-        let fake = Fake::start(|ask| match ask.path.as_str() {
-            path if path.ends_with("/runner-groups") => page(
-                "runner_groups",
-                json!([
-                    { "id": 1, "name": "Default", "visibility": "all", "allows_public_repositories": true },
-                    { "id": 2, "name": "Web", "visibility": "selected", "allows_public_repositories": false },
-                    { "id": 3, "name": "inner", "visibility": "private", "allows_public_repositories": false },
-                    { "id": 4, "name": "others", "visibility": "selected", "allows_public_repositories": false },
-                ]),
-            ),
-            path if path.ends_with("/2/repositories") => {
-                page("repositories", json!([{ "full_name": "acme/web" }, { "full_name": "acme/api" }]))
-            }
-            path => reply(404, json!({ "message": format!("nobody asks for {path}") })),
-        })
-        .await;
-        let pools = ["Default", "web", "inner", "gone"].map(|group| of("org/acme", group));
-        let known = read(&fake.github(), &of_pools(&spec(&pools)), &RunnerGroups::default()).await;
-        let admits = |n: usize| known.of(&pools[n]).map(|group| (group.admits.clone(), group.public));
-        assert_eq!(admits(0), Some((Admits::All, true)));
-        assert_eq!(admits(1), Some((Admits::Selected(vec!["acme/web".into(), "acme/api".into()]), false)));
-        assert_eq!(admits(2), Some((Admits::Private, false)));
-        assert_eq!(admits(3), None, "a group that does not exist");
-        assert_eq!(fake.asked("/runner-groups").len(), 1);
-    }
-
-    #[tokio::test]
-    async fn what_github_does_not_answer_stays_known() {
-        let fake = Fake::start(|_| reply(StatusCode::BAD_GATEWAY.as_u16(), json!({}))).await;
-        let pool = of("org/acme", "web");
-        let mut before = RunnerGroups::default();
-        let group = muster_reconciler::groups::RunnerGroup { admits: Admits::Private, public: false };
-        before.insert(&pool.list_id(), "Web", group.clone());
-        let known = read(&fake.github(), &of_pools(&spec(&[pool.clone()])), &before).await;
-        assert_eq!(known.of(&pool), Some(&group));
-        let of_a_repository = of_pools(&spec(&[of("repo/acme/web", "Default")]));
-        assert!(of_a_repository.is_empty(), "a repository has no groups");
+        let spec = Spec { pools: named.collect(), ..Spec::default() };
+        assert_eq!(of_pools(&spec), [(pools[0].list_id(), ["api", "web"].map(str::to_owned).into())].into());
     }
 }

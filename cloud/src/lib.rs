@@ -1,7 +1,7 @@
 //! Everything that asks AWS or GitHub, or changes something there. Decisions are made in `muster_reconciler`.
 //!
 //! In the order of the data: the manifests and secrets say where to look. Then SQS -> [`ingest`] -> [`driver`] (the core) ->
-//! [`executor`] -> [`aws`] and [`github`]. Besides this loop, the crate has what else asks AWS or GitHub: traces, prices, the cache
+//! [`executor`] -> [`aws`] and `muster_github`. Besides this loop, the crate has what else asks AWS or GitHub: traces, prices, the cache
 //! of runner binaries, and `muster doctor`.
 #![forbid(unsafe_code)]
 
@@ -17,7 +17,6 @@ pub mod driver;
 pub mod executor;
 
 pub mod aws;
-pub mod github;
 pub mod groups;
 pub mod retry;
 

@@ -14,9 +14,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::executor::Executor;
-use crate::github::{Credentials, GitHub};
 use crate::manifests::Manifests;
 use crate::secrets::Secrets;
+use muster_github::{Credentials, GitHub};
 
 /// How often secrets are read anew, so that a rotated secret works without a restart.
 const ROTATION: Duration = Duration::from_secs(300);

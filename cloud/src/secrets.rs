@@ -10,7 +10,7 @@ use muster_reconciler::manifest::{SecretRef, Spec};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::aws::Aws;
-use crate::github::{Credentials, Proof};
+use muster_github::{Credentials, Proof};
 
 /// The shortest token for the admin listener, in characters. The listener does not limit how often somebody tries, so a token must
 /// be too long to be found by trying.

@@ -144,7 +144,7 @@ fn imports(crate_src: &str) -> BTreeMap<String, BTreeSet<String>> {
 /// A reader follows the data in one direction.
 #[test]
 fn no_imports_between_modules_go_in_a_circle() {
-    let crates = ["message", "operations", "cloud", "reconciler", "simulator"].map(|name| format!("/{name}/src/"));
+    let crates = ["message", "operations", "github", "cloud", "reconciler", "simulator"].map(|name| format!("/{name}/src/"));
     let root = format!("{}/src/", env!("CARGO_MANIFEST_DIR"));
     for crate_src in crates.into_iter().chain([root]) {
         let mut left = imports(&crate_src);

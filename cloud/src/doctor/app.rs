@@ -10,8 +10,8 @@ use muster_reconciler::manifest::{GitHubApp, RunnerPool, Spec};
 use muster_reconciler::warnings::{self, Warning};
 
 use super::finding::{Complaints, Finding, way_out};
-use crate::github::about::{AppDescription, Installation, RateLeft};
-use crate::github::{FoundGroup, GitHub};
+use muster_github::about::{AppDescription, Installation, RateLeft};
+use muster_github::{FoundGroup, GitHub};
 
 /// The event that tells muster of jobs.
 const EVENT: &str = "workflow_job";

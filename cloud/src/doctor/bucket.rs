@@ -54,7 +54,7 @@ mod tests {
 
     use super::super::finding::Verdict;
     use super::*;
-    use crate::github::releases::Version;
+    use muster_github::releases::Version;
 
     #[test]
     fn what_a_pool_asks_for_must_lie_there() {

@@ -4,8 +4,8 @@
 //! <https://docs.github.com/en/webhooks/testing-and-troubleshooting-webhooks>
 
 use super::finding::{Complaints, Finding, way_out};
-use crate::github::GitHub;
-use crate::github::about::{DeliveryAttempt, Hook};
+use muster_github::GitHub;
+use muster_github::about::{DeliveryAttempt, Hook};
 
 pub(super) async fn check(github: &GitHub, name: &str) -> Vec<Finding> {
     let app = name.into();

@@ -29,10 +29,10 @@ use secrecy::SecretString;
 use tokio::time::timeout;
 
 use crate::aws::Aws;
-use crate::github::{Credentials, GitHub, Proof};
 use crate::secrets::{Secrets, long_enough};
 pub use finding::{Finding, Verdict};
 use look::Look;
+use muster_github::{Credentials, GitHub, Proof};
 use queues::Purpose;
 
 /// The longest wait for one check, or for one part of a check whose parts need each other.

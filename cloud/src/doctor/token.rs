@@ -2,8 +2,8 @@
 //! <https://docs.github.com/en/enterprise-cloud@latest/rest/actions/self-hosted-runners>
 
 use super::finding::{Complaints, Finding, way_out};
-use crate::github::GitHub;
-use crate::github::about::AboutToken;
+use muster_github::GitHub;
+use muster_github::about::AboutToken;
 
 /// Either of these scopes lets a token manage an enterprise's runners. The first one allows nothing else.
 const RUNNERS: [&str; 2] = ["manage_runners:enterprise", "admin:enterprise"];

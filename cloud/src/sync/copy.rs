@@ -14,7 +14,7 @@ use super::again::again;
 use crate::aws::S3;
 use crate::aws::s3::upload::{Upload, UploadPart};
 use crate::aws::s3::{Condition, PutResult};
-use crate::github::releases::{Asset, Download, Releases, Version};
+use muster_github::releases::{Asset, Download, Releases, Version};
 
 /// Size of a part, in bytes. S3 wants 5 MiB or more, and admits 10,000 parts.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>

@@ -25,9 +25,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::aws::S3;
 use crate::aws::s3::{Condition, Head, PutResult};
-use crate::github::releases::{Asset, Release, Releases, Version};
 use again::again;
 use copy::Copy;
+use muster_github::releases::{Asset, Release, Releases, Version};
 use plan::{Behind, Platform, WantedVersion};
 
 /// An upload that was begun this long ago counts as abandoned, because the machine that began it died.

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use muster_reconciler::manifest::{Architecture, Os, Spec};
 
 use crate::aws::s3::Head;
-use crate::github::releases::{Asset, Release, Version};
+use muster_github::releases::{Asset, Release, Version};
 
 /// "If you do not perform a software update within 30 days, the GitHub Actions service will not queue jobs to your runner."
 /// <https://docs.github.com/en/actions/reference/runners/self-hosted-runners#runner-software-updates-on-self-hosted-runners>

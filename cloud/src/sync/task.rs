@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use super::plan::{self, Platform, WantedVersion};
 use super::{CacheState, Pass, Reread, SyncReport, too_old};
 use crate::aws::S3;
-use crate::github::releases::Releases;
 use crate::retry::Delay;
+use muster_github::releases::Releases;
 
 /// The first and the longest delay after a failure. If the next regular pass is due earlier, it comes earlier.
 const RETRY: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(1800));
@@ -245,7 +245,7 @@ mod tests {
 
     use super::super::Item;
     use super::*;
-    use crate::github::releases::Version;
+    use muster_github::releases::Version;
 
     const LINUX: Platform = Platform { os: Os::Linux, architecture: Architecture::X64 };
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use muster_cloud::aws::Aws;
-use muster_cloud::github::releases::Releases;
 use muster_cloud::manifests::{ManifestPlace, Manifests};
 use muster_cloud::sync::{CacheState, Item, Pass, Reread, SyncReport, plan, too_old};
+use muster_github::releases::Releases;
 use muster_reconciler::reason::count;
 use serde::Serialize;
 

@@ -6,7 +6,7 @@ use muster_reconciler::reason::count;
 use serde::Serialize;
 
 use super::seen::{InstanceSeen, Sight};
-use crate::github::field::{Headers, Twice};
+use muster_github::field::{Headers, Twice};
 
 /// What is known of an assumption after the test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -8,7 +8,7 @@ use muster_reconciler::manifest::{RunnerPool, Spec};
 use super::super::look::Look;
 use super::TestWish;
 use super::report::Hidden;
-use crate::github::field::Repo;
+use muster_github::field::Repo;
 
 /// The pool that the user named, or else the only pool whose scope contains the repository.
 pub(super) fn choose<'a>(spec: &'a Spec, wish: &TestWish) -> anyhow::Result<(&'a PoolName, &'a RunnerPool)> {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::Kit;
 use super::follow::Places;
 use super::report::Went;
-use crate::github::GitHub;
+use muster_github::GitHub;
 
 impl Kit<'_> {
     /// Ends what the test made and what still exists. The controller ends the test's instances. An instance that is idle is

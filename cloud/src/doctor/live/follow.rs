@@ -17,8 +17,8 @@ use super::controller::RunningController;
 use super::seen::{InstanceSeen, Sight};
 use super::workflow;
 use crate::aws::Ssm;
-use crate::github::GitHub;
-use crate::github::field::Repo;
+use muster_github::GitHub;
+use muster_github::field::Repo;
 
 /// The time between two looks at the controller.
 const TICK: Duration = Duration::from_millis(250);

@@ -35,12 +35,12 @@ pub use report::{FieldReport, TestStage, TestStep, Went, page};
 use super::finding::Verdict;
 use super::look::Look;
 use crate::aws::Aws;
-use crate::github::Proof;
-use crate::github::field::{Headers, Repo, Twice};
 use crate::secrets::Secrets;
 use assume::Observed;
 use begin::{choose, hidden, kind_of};
 use follow::{Follow, Places};
+use muster_github::Proof;
+use muster_github::field::{Headers, Repo, Twice};
 use seen::{InstanceSeen, Sight};
 
 /// The version of the report's format. It increases when a field changes its meaning.
