@@ -24,7 +24,7 @@ use muster_message::keyring::Keyring;
 use muster_message::wire;
 use muster_operations::metrics::Metrics;
 
-use self::belief::Unread;
+use self::belief::{KEPT, Unread};
 use crate::aws::sqs::{Received, Sqs};
 use crate::retry::Delay;
 
@@ -177,7 +177,7 @@ impl Ingest {
             }
             let Some(batch) = self.receive(&self.queues.jobs, &mut delay, stop).await else { continue };
             self.metrics.redelivered(batch.iter().filter(|received| received.receive_count > 1).count() as u64);
-            let mut messages = Vec::with_capacity(batch.len());
+            let (mut messages, mut aside) = (Vec::with_capacity(batch.len()), Vec::new());
             for received in batch {
                 let (spec, secrets) = (self.spec.borrow().clone(), self.secrets.borrow().clone());
                 match belief::read(&spec, &secrets, &received) {
@@ -185,28 +185,45 @@ impl Ingest {
                         let id = self.receipts.note(&received.message_id, &received.receipt);
                         messages.push(JobMessage { id, receive_count: received.receive_count, event });
                     }
-                    Err(Unread::Ignored(why)) => {
-                        self.metrics.messages("ignored", 1);
-                        tracing::debug!(message_id = received.message_id, why, "a message is not for us");
-                        self.delete(&self.queues.jobs, &received).await;
-                    }
-                    // The secret may have been replaced, and muster may read the new one only minutes later.
-                    Err(Unread::Doubted(why)) if self.doubts.leaves(&received.message_id) => {
-                        self.metrics.messages("unsigned", 1);
-                        tracing::warn!(
-                            message_id = received.message_id,
-                            why,
-                            "a message's signature is wrong; looked at again in two minutes"
-                        );
-                    }
-                    Err(Unread::Doubted(why) | Unread::Refused(why)) => self.refuse(&received, &why).await,
-                    Err(Unread::Poison(why)) => self.bury(&received, &why).await,
+                    Err(why) => aside.push((received, why)),
                 }
             }
             self.metrics.messages("job", messages.len() as u64);
+            // Jobs do not wait for what is done with the other messages, of which somebody may send many.
             if !messages.is_empty() && self.inputs.send(Input::Messages(messages)).await.is_err() {
                 return;
             }
+            self.put_aside(aside).await;
+        }
+    }
+
+    /// Deals with messages that give no event. Those that leave the queue are deleted in one call.
+    async fn put_aside(&self, aside: Vec<(Received, Unread)>) {
+        let mut done = Vec::new();
+        for (received, why) in aside {
+            let leaves = match why {
+                Unread::Ignored(why) => {
+                    self.metrics.messages("ignored", 1);
+                    tracing::debug!(message_id = received.message_id, why, "a message is not for us");
+                    true
+                }
+                // The secret may have been replaced, and muster may read the new one only minutes later.
+                Unread::Doubted(why) if self.doubts.leaves(&received.message_id) => {
+                    self.metrics.messages("unsigned", 1);
+                    tracing::warn!(
+                        message_id = received.message_id,
+                        why,
+                        "a message's signature is wrong; looked at again in two minutes"
+                    );
+                    false
+                }
+                Unread::Doubted(why) | Unread::Refused(why) => self.refuse(&received, &why).await,
+                Unread::Poison(why) => self.bury(&received, &why).await,
+            };
+            done.extend(leaves.then_some(received.receipt));
+        }
+        for (_, f) in self.sqs.delete(&self.queues.jobs, &done).await {
+            tracing::warn!(error = f.message, "failed to delete a message; it comes back");
         }
     }
 
@@ -233,52 +250,51 @@ impl Ingest {
     }
 
     /// Moves a message that is not believed out of the way. Many of them may come at once, because somebody writes to the queue,
-    /// or because a secret was removed too early. So the log has only one of them, and the metric counts all.
-    async fn refuse(&self, received: &Received, why: &str) {
-        self.metrics.messages("refused", 1);
+    /// or because a secret was removed too early. So the log has only one of them, and the metric counts all. Of a flood, the
+    /// dead-letter queue gets a sample, and the rest is dropped. Returns whether the message leaves the queue.
+    async fn refuse(&self, received: &Received, why: &str) -> bool {
         if self.doubts.tells() {
             tracing::warn!(
                 message_id = received.message_id,
                 why,
-                "refused a message that is not signed; each one goes to the dead-letter queue with its attributes and its reason. \
-                 More within 10 minutes are counted only, by muster_messages_total{{result=\"refused\"}}"
+                "refused a message that is not signed; up to {KEPT} within 10 minutes go to the dead-letter queue with their \
+                 attributes and their reason. More within 10 minutes are counted only, by \
+                 muster_messages_total{{result=\"refused\"}} and {{result=\"dropped\"}}"
             );
         }
-        self.move_away(received, why).await;
+        if !self.doubts.keeps() {
+            self.metrics.messages("dropped", 1);
+            return true;
+        }
+        self.metrics.messages("refused", 1);
+        self.move_away(received, why).await
     }
 
-    /// Moves a message that cannot be read out of the way.
-    async fn bury(&self, received: &Received, why: &str) {
+    /// Moves a message that cannot be read out of the way. Returns whether it leaves the queue.
+    async fn bury(&self, received: &Received, why: &str) -> bool {
         self.metrics.messages("unreadable", 1);
         tracing::warn!(message_id = received.message_id, why, "unreadable message; it goes to the dead-letter queue");
-        self.move_away(received, why).await;
+        self.move_away(received, why).await
     }
 
-    /// Moves a message to the dead-letter queue. Without a dead-letter queue, the message is left to the queue's redrive policy.
-    async fn move_away(&self, received: &Received, why: &str) {
+    /// Copies a message to the dead-letter queue. Without a dead-letter queue, the message is left to the queue's redrive policy.
+    /// Returns whether the message may be deleted.
+    async fn move_away(&self, received: &Received, why: &str) -> bool {
         let Some(graveyard) = &self.queues.dead_letters else {
             tracing::debug!(
                 message_id = received.message_id,
                 "spec.queues.deadLetters is not set; left to the queue's redrive policy"
             );
-            return;
+            return false;
         };
-        match self.sqs.dead_letter(graveyard, received, why).await {
-            Ok(()) => {
-                self.metrics.dead_letter();
-                self.delete(&self.queues.jobs, received).await;
-            }
+        let copied = self.sqs.dead_letter(graveyard, received, why).await;
+        match &copied {
+            Ok(()) => self.metrics.dead_letter(),
             Err(f) => {
                 tracing::warn!(message_id = received.message_id, error = f.message, "not moved to the dead-letter queue yet")
             }
         }
-    }
-
-    async fn delete(&self, queue: &str, received: &Received) {
-        let failed: Vec<(usize, Failure)> = self.sqs.delete(queue, std::slice::from_ref(&received.receipt)).await;
-        for (_, f) in failed {
-            tracing::warn!(message_id = received.message_id, error = f.message, "failed to delete a message; it comes back");
-        }
+        copied.is_ok()
     }
 
     /// Receives EC2's notifications. They are hints, so each is deleted as soon as the core has it.

@@ -24,6 +24,10 @@ const MOST: usize = 1000;
 /// A message is forgotten this long after its last look. After the same time, a refusal is logged again.
 const MEMORY: Duration = Duration::from_secs(600);
 
+/// How many refused messages the dead-letter queue gets within [`MEMORY`]. Each takes a call of its own. Whoever knows the URL of API
+/// Gateway may send thousands a second, and the jobs behind them must not wait.
+pub(super) const KEPT: u32 = 2000;
+
 /// Why a message gives no event.
 #[derive(Debug)]
 pub(super) enum Unread {
@@ -89,6 +93,8 @@ struct DoubtBook {
     waiting: HashMap<String, (Instant, u32)>,
     /// When a refusal was last logged.
     told: Option<Instant>,
+    /// Since when refused messages are counted, and how many there were.
+    kept: Option<(Instant, u32)>,
 }
 
 impl Doubts {
@@ -109,6 +115,18 @@ impl Doubts {
         }
         book.waiting.insert(message.to_owned(), (now, looks));
         true
+    }
+
+    /// Whether a refused message goes to the dead-letter queue. Of a flood, only the first [`KEPT`] within [`MEMORY`] do.
+    pub(super) fn keeps(&self) -> bool {
+        self.keeps_at(Instant::now())
+    }
+
+    fn keeps_at(&self, now: Instant) -> bool {
+        let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, count) = book.kept.filter(|(since, _)| now.duration_since(*since) < MEMORY).unwrap_or((now, 0));
+        book.kept = Some((since, count.saturating_add(1)));
+        count < KEPT
     }
 
     /// Whether a refusal is to be logged. Only the first one within [`MEMORY`] is; the others are counted.
@@ -271,5 +289,14 @@ mod tests {
     fn the_first_refusal_of_a_while_is_told() {
         let doubts = Doubts::default();
         assert_eq!([doubts.tells(), doubts.tells()], [true, false]);
+    }
+
+    #[test]
+    fn of_a_flood_a_sample_is_kept_and_later_another() {
+        let (doubts, now) = (Doubts::default(), Instant::now());
+        let kept = |at: Instant| (0..KEPT + 500).filter(|_| doubts.keeps_at(at)).count();
+        assert_eq!(kept(now), KEPT as usize);
+        assert_eq!(kept(now + MEMORY - Duration::from_secs(1)), 0);
+        assert_eq!(kept(now + MEMORY), KEPT as usize);
     }
 }

@@ -143,7 +143,7 @@ metrics! {
         "When GitHub's rate-limit window ends, or (resource secondary) a secondary limit lifts, since the Unix epoch.";
     messages: counters "muster_messages_total" ["result"] =
         "Queue messages received; result is job, ec2_event, ignored, unsigned (looked at again), refused (no proof of its \
-         sender) or unreadable.";
+         sender), dropped (refused, in a flood) or unreadable.";
     messages_held: gauges "muster_messages_held" [] =
         "Messages of queued jobs that this process keeps invisible on the queue. (GitHub's holds are in muster_jobs.)";
     redelivered: counter "muster_messages_redelivered_total" [] =
