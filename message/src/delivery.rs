@@ -3,7 +3,7 @@
 //! The webhook server and the queue's direct mode (API Gateway puts the raw payload on SQS) use the same function.
 
 use muster_reconciler::event::JobEvent;
-use muster_reconciler::ids::{PoolName, RunnerName};
+use muster_reconciler::ids::{AppName, PoolName, RunnerName};
 use muster_reconciler::manifest::Spec;
 use muster_reconciler::matching::{Route, route};
 
@@ -36,6 +36,8 @@ pub enum Acceptance {
         message: Sealed,
         /// The event in the message.
         event: JobEvent,
+        /// The App whose secret signed the delivery. Of several Apps that share the secret, the first one.
+        signer: AppName,
         /// The pool that takes the job, or the reason why none does now.
         pool: Result<PoolName, String>,
     },
@@ -83,7 +85,7 @@ pub fn judge(spec: &Spec, secrets: &Keyring, delivery: &Delivery<'_>) -> Accepta
     if body.len() > wire::MAX_BYTES {
         return Acceptance::Unfit(WireError::TooLong(body.len()));
     }
-    Acceptance::Queue { message: seal::seal(secrets.current(signer), body), event, pool }
+    Acceptance::Queue { message: seal::seal(secrets.current(signer), body), event, signer: signer.app(), pool }
 }
 
 /// Whether the event names a runner whose name has the form of this cluster's names.

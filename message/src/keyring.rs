@@ -23,6 +23,13 @@ pub struct WebhookKey {
     first_of: Vec<AppName>,
 }
 
+impl WebhookKey {
+    /// The first App that lists the secret.
+    pub fn app(&self) -> AppName {
+        self.apps.first().cloned().unwrap_or_default()
+    }
+}
+
 /// All webhook secrets, in the order of the manifests.
 #[derive(Debug, Default)]
 pub struct Keyring(Vec<WebhookKey>);

@@ -114,8 +114,9 @@ where
 
 async fn answer(outbox: &Outbox<Sealed>, verdict: Acceptance) -> Response {
     match verdict {
-        Acceptance::Queue { message, event, pool } => match outbox.send(message).await {
+        Acceptance::Queue { message, event, signer, pool } => match outbox.send(message).await {
             Ok(()) => {
+                tracing::debug!(job = %event.job, state = %event.state, signed_by = %signer, "queued a job event");
                 let note = match &pool {
                     Ok(pool) => json!({ "queued": event.job, "pool": pool }),
                     Err(why) => json!({ "queued": event.job, "pool": null, "reason": shortened(why) }),
