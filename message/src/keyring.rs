@@ -106,7 +106,7 @@ impl Keyring {
         };
         let covering: Vec<&RunnerPool> = spec.pools.values().filter(|pool| covers(pool)).collect();
         let foreign = |pool: &RunnerPool| ForeignKey {
-            signer: signer.apps.first().cloned().unwrap_or_default(),
+            signer: signer.app(),
             owner: pool.list_id().app,
             overlap: covers(pool) && covering.iter().any(|pool| signers(pool)),
         };
