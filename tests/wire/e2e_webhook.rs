@@ -112,7 +112,8 @@ async fn a_poison_message_goes_to_the_dead_letters_and_blocks_nobody() {
     }
     scene.queue_jobs(1);
     scene.all_done(secs(40)).await;
-    eventually(secs(20), "the bad messages are dead letters", || async {
+    // A message that could not be moved at once comes back after the visibility timeout, two minutes.
+    eventually(secs(60), "the bad messages are dead letters", || async {
         same(scene.moto.depth(&scene.world.dead_letters).await.messages, 8)
     })
     .await;
