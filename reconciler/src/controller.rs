@@ -426,11 +426,16 @@ impl Controller {
         }
         // These pools share the room for launches, and the calls.
         due.sort_by_key(|name| self.launches.last(name));
-        self.judge_holds(&due, now);
         let (plans, unconfigured) = {
-            let by_pool = RunnersByPool::at(self.view(), &due, now);
-            let refused = |name| self.pools.get(name).and_then(|state| state.refused.as_ref());
-            let plan = |name| without_launch(self.view(), name, by_pool.of(name), refused(name), now);
+            let Controller { spec, demand, world, unavailable, pools, journal, .. } = self;
+            // With very many runners, one look at all of them is most of a step's work. So there is only one.
+            let by_pool = RunnersByPool::at(world, spec, &due, now);
+            for name in &due {
+                holds::judge(spec, world, demand, journal, (name, by_pool.of(name)), now);
+            }
+            let view = View { spec, demand, world, unavailable };
+            let refused = |name| pools.get(name).and_then(|state| state.refused.as_ref());
+            let plan = |name| without_launch(view, name, by_pool.of(name), refused(name), now);
             (due.iter().map(plan).collect::<Vec<_>>(), by_pool.unconfigured().clone())
         };
         let (mut batch, mut planned) = (emit::Batch::default(), Vec::new());

@@ -48,7 +48,7 @@ impl Seen<'_> {
     /// Plans every pool and emits nothing, for `muster plan`.
     pub fn preview(&self, now: Time) -> Vec<Plan> {
         let names: Vec<PoolName> = self.pool_names().into_iter().collect();
-        let by_pool = RunnersByPool::at(self.view(), &names, now);
+        let by_pool = RunnersByPool::at(self.world, self.spec, &names, now);
         let plan = |name| {
             let plan = without_launch(self.view(), name, by_pool.of(name), self.refused(name), now);
             let gate = self.gate(&plan, by_pool.unconfigured(), now);

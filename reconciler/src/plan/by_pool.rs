@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{Member, View};
+use super::Member;
 use crate::ids::PoolName;
+use crate::manifest::Spec;
 use crate::runner::Phase;
 use crate::time::Time;
+use crate::world::World;
 
 /// What one look at all runners shows.
 #[derive(Debug, Default)]
@@ -21,9 +23,9 @@ pub struct Unconfigured(BTreeMap<PoolName, [u32; 2]>);
 
 impl<'a> RunnersByPool<'a> {
     /// Looks at the runners. Those of `pools` are sorted by pool.
-    pub fn at(view: View<'a>, pools: &'a [PoolName], now: Time) -> RunnersByPool<'a> {
+    pub fn at(world: &'a World, spec: &Spec, pools: &'a [PoolName], now: Time) -> RunnersByPool<'a> {
         let mut by_pool = RunnersByPool { of: pools.iter().map(|name| (name, Vec::new())).collect(), ..RunnersByPool::default() };
-        for (id, r) in view.world.runners() {
+        for (id, r) in world.runners() {
             let of_pool = by_pool.of.get_mut(r.pool());
             // The cheap questions come first, because there may be very many runners.
             let waits = r.launched_here() && !r.is_configured() && r.gone_at().is_none();
@@ -34,7 +36,7 @@ impl<'a> RunnersByPool<'a> {
             if r.is_only_named(now) {
                 continue;
             }
-            let phase = r.phase(view.spec.boot_deadline(r.pool()), now);
+            let phase = r.phase(spec.boot_deadline(r.pool()), now);
             if waits && matches!(phase, Phase::Launching | Phase::Booting) {
                 by_pool.unconfigured.0.entry(r.pool().clone()).or_default()[usize::from(r.last_error().is_some())] += 1;
             }

@@ -141,7 +141,7 @@ pub struct Step {
 /// Plans one pool. If the pool is in no manifest any more, the plan asks the pool's runners to end.
 pub fn plan(view: View<'_>, name: &PoolName, gate: &Gate, now: Time) -> Plan {
     let pools = [name.clone()];
-    let by_pool = RunnersByPool::at(view, &pools, now);
+    let by_pool = RunnersByPool::at(view.world, view.spec, &pools, now);
     with_launch(view, without_launch(view, name, by_pool.of(name), gate.refused.as_ref(), now), gate, now)
 }
 
