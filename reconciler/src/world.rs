@@ -66,6 +66,8 @@ pub struct World {
     facts: Vec<Fact>,
     stillborn: Vec<Stillborn>,
     lost: Vec<(JobId, RunnerPast)>,
+    /// Registrations with the name of one of our runners, in another list than the runner's: the newest for each name.
+    impostors: BTreeMap<InstanceId, (ListId, RunnerId)>,
 }
 
 impl World {
@@ -249,7 +251,7 @@ impl World {
     ///
     /// Decision 0010, rows 18, 24.
     fn bury(&mut self, now: Time) {
-        let World { runners, facts, sources, stillborn, lost, lost_apps, .. } = self;
+        let World { runners, facts, sources, stillborn, lost, lost_apps, impostors, .. } = self;
         runners.retain(|id, r| {
             // The boot deadline does not decide whether a runner is gone.
             if r.phase(Duration::MAX, now) != Phase::Gone {
@@ -295,6 +297,7 @@ impl World {
             }
             false
         });
+        impostors.retain(|id, _| runners.contains_key(id));
     }
 }
 

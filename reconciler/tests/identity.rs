@@ -2,15 +2,15 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use muster_reconciler::controller::Controller;
-use muster_reconciler::effect::{Action, Input};
+use muster_reconciler::effect::{Action, Input, RunnerSighting};
 use muster_reconciler::event::{InstanceState, JobState};
 use muster_reconciler::fact::Fact;
-use muster_reconciler::ids::RunnerId;
+use muster_reconciler::ids::{InstanceId, RunnerId, RunnerName};
 use muster_reconciler::journal::What;
 use muster_reconciler::runner::Phase;
 
 mod scene;
-use scene::{Scene, linux, message, secs};
+use scene::{Scene, linux, message, pool, secs};
 
 const LABELS: [&str; 2] = ["self-hosted", "linux"];
 
@@ -62,6 +62,48 @@ fn the_end_of_a_strangers_job_ends_no_runner_of_ours() {
         let job = scene.facts.iter().find_map(|f| if let Fact::JobEnded(past) = f { Some(past.taken_by.clone()) } else { None });
         assert_eq!(job.flatten(), None, "the job's story has no runner of ours");
     }
+}
+
+/// Whoever may register a runner in one list can choose the name of a runner in another list. Our runner's own list counts.
+#[test]
+fn a_row_in_another_list_says_nothing_of_our_runner() {
+    for (online, restart) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut theirs = pool("theirs", &["self-hosted", "theirs"], 5);
+        theirs.spec.github.scope = "repo/acme/web".parse().unwrap();
+        let mut scene = Scene::new([linux(), theirs.clone()]);
+        scene.pass(secs(60));
+        scene.queue(1, &LABELS);
+        scene.pass(secs(20));
+        let instance = scene.live("linux").remove(0);
+        scene.start(0, &instance);
+        let name = RunnerName { cluster: "c".into(), pool: "linux".into(), instance: instance.clone() };
+        let row = RunnerSighting { id: RunnerId(9_999), name, online, busy: false, labels: Default::default() };
+        scene.strangers.push((theirs.list_id(), row));
+        if restart {
+            scene.core = Controller::new("p2", scene.now);
+            scene.take_spec();
+        }
+        let before = scene.now;
+        scene.pass(secs(90));
+        for state in [JobState::InProgress, JobState::Completed] {
+            theirs_of_ours(&mut scene, &instance, state);
+        }
+        scene.pass(secs(1800));
+        let ends = |a: &&Action| matches!(a, Action::Terminate(_) | Action::Drain(_) | Action::Deregister { .. });
+        assert_eq!(scene.acts(before).into_iter().filter(ends).count(), 0, "online: {online}, restart: {restart}");
+        let seen = scene.core.seen().runners(scene.now);
+        assert_eq!(seen.iter().find(|r| r.instance == instance.as_str()).unwrap().phase, Phase::Busy);
+        assert!(noted(&scene, What::NameTaken) >= 1, "the operator learns that somebody uses the name");
+        // The runner's own end is believed.
+        scene.finish(0, &instance);
+        scene.runners.get_mut(&instance).unwrap().seat = None;
+        scene.pass(secs(600));
+        assert_eq!(scene.live("linux"), [], "online: {online}, restart: {restart}");
+    }
+}
+
+fn theirs_of_ours(scene: &mut Scene, instance: &InstanceId, state: JobState) {
+    theirs(scene, 700, state, &format!("c.linux.{instance}"));
 }
 
 #[test]

@@ -377,7 +377,11 @@ impl Controller {
                 match (source, swept) {
                     (_, Swept::Instances(seen)) => self.world.saw_instances(&seen, began, now),
                     (Source::Runners(list_id), Swept::Runners(seen)) => {
-                        self.world.saw_runners(list_id, seen.as_deref(), began, now);
+                        for (instance, id) in self.world.saw_runners(list_id, seen.as_deref(), began, now) {
+                            let pool = self.world.runners().get(&instance).map(|r| r.pool().clone()).unwrap_or_default();
+                            let taken = EventReason::NameTaken { id: Some(id) };
+                            self.journal.note(now, What::NameTaken, Whom::runner(&pool, &instance), taken);
+                        }
                     }
                     (_, Swept::Secrets(seen)) => self.world.saw_secrets(&seen, began, now),
                     (Source::Deliveries(app), Swept::Deliveries(seen)) => {

@@ -160,6 +160,16 @@ impl GitHubView {
     /// Decision 0010, row 12.
     pub(super) fn bind(&mut self, list: &ListId) {
         self.bound_to = Some(list.clone());
+        // A row in another list is somebody else's, who chose this name.
+        if self.registration().is_some_and(|row| row.list != *list) {
+            self.row = ListedRow::Unseen;
+            self.forget_presence();
+        }
+    }
+
+    /// What was seen of another registration with this name says nothing of the runner.
+    fn forget_presence(&mut self) {
+        (self.online_at, self.idle_since, self.busy_since) = (None, None, None);
     }
 
     /// Whether a sweep of the runner's list began at or after `since`. True when no list is known.
@@ -309,8 +319,10 @@ impl Runner {
     ///
     /// Decision 0010, row 29.
     pub(crate) fn shown_by_list(&mut self, list: &ListId, s: &RunnerSighting, now: Time) {
+        if self.told.registered_as(s.id) {
+            self.github.forget_presence();
+        }
         self.github.register(s.id, list, now);
-        self.told.registered_as(s.id);
         self.configuration.seen();
         self.github.labels_shown(list, &s.labels);
         // This process may have registered a found runner again. Its row is then our own, and proves nothing until the runner is

@@ -15,11 +15,14 @@ pub(super) struct Told {
 
 impl Told {
     /// The registration of the runner has this id. What events told of another registration with the same name does not count.
-    pub(super) fn registered_as(&mut self, id: RunnerId) {
-        if self.id.is_some_and(|told| told != id) {
+    /// Returns whether they had told of another one.
+    pub(super) fn registered_as(&mut self, id: RunnerId) -> bool {
+        let another = self.id.is_some_and(|told| told != id);
+        if another {
             self.job = JobEvidence::default();
         }
         self.id = Some(id);
+        another
     }
 }
 

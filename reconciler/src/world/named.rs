@@ -3,6 +3,7 @@
 use super::World;
 use crate::event::JobEvent;
 use crate::ids::{InstanceId, PoolName, RunnerName};
+use crate::matching::covers;
 use crate::runner::{Registration, Runner};
 
 /// The runner that a job's event names. A name proves nothing, because whoever registers a runner chooses its name. GitHub gives the
@@ -18,9 +19,9 @@ pub enum Named<'a> {
     /// muster knows a runner of this name, and not yet the id of its registration. What the event says counts until a list shows
     /// another id.
     Unproven(&'a InstanceId, &'a Runner),
-    /// The registration of the runner has the event's id.
+    /// The registration of the runner has the event's id, in a list that covers the event's repository.
     Proven(&'a InstanceId, &'a Runner),
-    /// The registration of the runner has another id than the event. Somebody else registered a runner with this name, or the runner
+    /// The registration of the runner has another id than the event, or its list does not cover the event's repository. Somebody else registered a runner with this name, or the runner
     /// was registered again and no list has shown it since.
     Impostor(&'a InstanceId, &'a Runner),
 }
@@ -35,6 +36,10 @@ impl World {
         // A sender may be allowed to speak of one pool only.
         if *runner.pool() != PoolName::default() && *runner.pool() != name.pool {
             return Named::NotOurs;
+        }
+        // A runner gets no job of a repository beyond its list. GitHub does not say whether two owners' runners may have one id.
+        if runner.list().is_some_and(|list| !covers(&list.scope, event)) {
+            return Named::Impostor(id, runner);
         }
         match (runner.registration().map(Registration::id), event.runner_id) {
             (Some(ours), Some(told)) if ours == told => Named::Proven(id, runner),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Stillborn, World};
 use crate::effect::{InstanceSighting, RunnerSighting, Source};
 use crate::event::InstanceState;
-use crate::ids::{InstanceId, ListId, PoolName};
+use crate::ids::{InstanceId, ListId, PoolName, RunnerId};
 use crate::time::Time;
 
 impl World {
@@ -44,12 +44,29 @@ impl World {
         self.bury(now);
     }
 
-    /// Takes in a complete sweep of one list of runners. `seen` is None when nothing changed since the last sweep.
-    pub fn saw_runners(&mut self, list_id: &ListId, seen: Option<&[RunnerSighting]>, began: Time, now: Time) {
-        let mut listed = BTreeSet::new();
+    /// Takes in a complete sweep of one list of runners. `seen` is None when nothing changed since the last sweep. Returns the new
+    /// registrations that have the name of a runner of ours and are not its registration, because its own is in another list. Whoever
+    /// may register a runner in some list can choose such a name.
+    ///
+    /// Decision 0023.
+    pub fn saw_runners(
+        &mut self,
+        list_id: &ListId,
+        seen: Option<&[RunnerSighting]>,
+        began: Time,
+        now: Time,
+    ) -> Vec<(InstanceId, RunnerId)> {
+        let (mut listed, mut impostors) = (BTreeSet::new(), Vec::new());
         for s in seen.unwrap_or_default() {
-            listed.insert(s.name.instance.clone());
-            let runner = self.entry(&s.name.instance, &s.name.pool, now);
+            let id = &s.name.instance;
+            let runner = self.entry(id, &s.name.pool, now);
+            if runner.bound_to().is_some_and(|own| own != list_id) {
+                if self.impostors.insert(id.clone(), (list_id.clone(), s.id)) != Some((list_id.clone(), s.id)) {
+                    impostors.push((id.clone(), s.id));
+                }
+                continue;
+            }
+            listed.insert(id.clone());
             runner.shown_by_list(list_id, s, now);
         }
         for (id, runner) in &mut self.runners {
@@ -65,6 +82,7 @@ impl World {
             self.left_lists.remove(list_id);
         }
         self.bury(now);
+        impostors
     }
 
     /// Takes in a complete sweep of the secrets. A secret shows that somebody configured its instance.

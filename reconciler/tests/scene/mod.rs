@@ -79,6 +79,8 @@ pub struct Scene {
     pub undelivered: Vec<DeliverySighting>,
     /// What GitHub answers about a job; None: that it may not start yet. Of other jobs GitHub answers 404.
     pub job_states: BTreeMap<u64, Option<JobState>>,
+    /// Rows of the lists that somebody else registered.
+    pub strangers: Vec<(ListId, RunnerSighting)>,
 }
 
 impl Scene {
@@ -103,6 +105,7 @@ impl Scene {
             refuse_drains: false,
             undelivered: Vec::new(),
             job_states: BTreeMap::new(),
+            strangers: Vec::new(),
         };
         scene.take_spec();
         scene
@@ -274,7 +277,8 @@ impl Scene {
             let name = RunnerName { cluster: "c".into(), pool: b.pool.clone(), instance: id.clone() };
             Some(RunnerSighting { id: self.id(id), name, online, busy, labels: b.labels.clone() })
         };
-        Outcome::Swept(Swept::Runners(Some(self.runners.iter().filter_map(row).collect())))
+        let theirs = self.strangers.iter().filter(|(list, _)| list == list_id).map(|(_, row)| row.clone());
+        Outcome::Swept(Swept::Runners(Some(self.runners.iter().filter_map(row).chain(theirs).collect())))
     }
 
     pub fn id(&self, instance: &InstanceId) -> RunnerId {
