@@ -75,6 +75,8 @@ pub struct TrueRegistration {
     reserved: bool,
     /// The instance has ended, whatever GitHub still shows.
     pub(super) gone: bool,
+    /// Somebody else registered the runner, whatever its name.
+    pub foreign: bool,
     /// From the first to the second time, GitHub says `busy: false`, whatever the runner does.
     lies: (Time, Time),
 }
@@ -183,6 +185,7 @@ impl Registry {
                 job: None,
                 reserved: false,
                 gone,
+                foreign: false,
                 lies: (Time::ZERO, Time::ZERO),
             },
         );
@@ -222,7 +225,21 @@ impl Registry {
     pub(super) fn add_foreign(&mut self, c: &Configure) {
         let id = self.insert(c, false);
         if let Some(r) = self.runners.get_mut(&id) {
-            r.online = true;
+            (r.online, r.foreign) = (true, true);
+        }
+    }
+
+    /// Somebody registers a runner with the name of a runner of ours, in another list. GitHub admits a name once in each list.
+    pub(super) fn add_impostor(&mut self, name: &str, online: bool) {
+        let Some(own) = self.runners.values().find(|r| r.name.to_string() == name && !r.foreign) else { return };
+        let (name, own) = (own.name.clone(), own.list.clone());
+        let free = |list: &&List| **list != own && !self.by_name.contains_key(&(name.instance.clone(), (*list).clone()));
+        let Some(list_id) = self.lists.keys().find(free).cloned() else { return };
+        let (group, labels, work_directory) = ("Default".into(), vec!["theirs".into()], "_work".into());
+        let id =
+            self.insert(&Configure { name, list_id, group, labels, work_directory, ephemeral: false, replace: false }, false);
+        if let Some(r) = self.runners.get_mut(&id) {
+            (r.online, r.foreign) = (online, true);
         }
     }
 

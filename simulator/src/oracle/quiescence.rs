@@ -105,7 +105,7 @@ impl Truth<'_> {
         }
         self.leftover_instances(&mut note);
         let cluster = self.spec.controller.cluster();
-        for (id, r) in self.github.registrations().iter().filter(|(_, r)| r.name.cluster == cluster) {
+        for (id, r) in self.github.registrations().iter().filter(|(_, r)| r.name.cluster == cluster && !r.foreign) {
             if !r.online || r.gone {
                 note(Invariant::L3, format!("registration {id} ({}) has no instance that is online", r.name));
             }

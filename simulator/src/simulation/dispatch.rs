@@ -131,6 +131,7 @@ impl Simulation {
             Event::LetGo(job) => self.github.let_go(job, &mut self.nature),
             Event::Stolen(job) => {
                 let thief = strangers::thief(&self.spec, &self.github.registry, job);
+                self.github.registry.add_impostor(&thief, job.0 % 2 == 0);
                 if self.github.steal(job, thief, &mut self.nature) {
                     self.nature.say(format_args!("a foreign runner takes job {job}"));
                 }
