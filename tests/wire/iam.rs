@@ -414,7 +414,8 @@ fn weakened(policy: &Value) -> Vec<(String, Value)> {
 }
 
 /// A pool's role may have further policies (`policy_arns`). Even one that allows everything opens no parameter but the
-/// instance's own secret, and changes nothing in the bucket that muster's manifests and programs are in.
+/// instance's own secret, changes nothing in the bucket that muster's manifests and programs are in, gives no other role of the
+/// cluster, and changes nothing that muster's instances start with or believe.
 #[tokio::test]
 async fn a_job_reads_no_secret_whatever_else_its_role_may() {
     let Some(policies) = policies().await else { return skip(NO_EVALUATOR) };
@@ -436,7 +437,7 @@ async fn a_job_reads_no_secret_whatever_else_its_role_may() {
         assert!(opened > 0, "nothing needs {}", statement["Sid"]);
         tried += 1;
     }
-    assert_eq!(tried, 4);
+    assert_eq!(tried, 8);
 }
 
 /// What an instance may ask for when another policy of its role allows everything.
@@ -475,6 +476,29 @@ fn with_everything() -> Vec<Case> {
             cases.push(it(false, action, format!("{S3}/{object}"), mine()));
         }
     }
+    let role = |name: &str| format!("arn:aws:iam::123456789012:role/{name}");
+    for action in ["iam:PassRole", "iam:PutRolePolicy", "iam:UpdateAssumeRolePolicy", "sts:AssumeRole"] {
+        cases.push(it(false, action, role("c1-controller"), json!({ "iam:PassedToService": "ecs-tasks.amazonaws.com" })));
+        cases.push(it(true, action, role("deploy"), mine()));
+    }
+    let keys = |keys: &[&str]| json!({ "aws:TagKeys": keys, "ec2:SourceInstanceARN": instance(INSTANCE) });
+    for action in ["ec2:CreateTags", "ec2:DeleteTags"] {
+        cases.extend([
+            it(false, action, instance(NEIGHBOUR), keys(&["muster:drain"])),
+            it(false, action, instance(INSTANCE), keys(&["muster:stages", "muster:release"])),
+            it(true, action, instance(INSTANCE), keys(&["muster:stages"])),
+            it(true, action, instance(INSTANCE), keys(&["team"])),
+        ]);
+    }
+    let machine = || json!({ "aws:ResourceTag/muster:controller": "c1" });
+    cases.extend([
+        it(false, "ec2:ModifyInstanceAttribute", instance(NEIGHBOUR), of("c1")),
+        it(false, "ec2:ModifyInstanceAttribute", instance("i-0cccccccccccccccc"), machine()),
+        it(false, "ec2:CreateLaunchTemplateVersion", format!("{EC2}launch-template/lt-1"), of("c1")),
+        it(false, "ec2:ModifyLaunchTemplate", format!("{EC2}launch-template/lt-1"), of("c1")),
+        it(true, "ec2:ModifyInstanceAttribute", instance("i-0dddddddddddddddd"), mine()),
+        it(true, "ec2:CreateLaunchTemplateVersion", format!("{EC2}launch-template/lt-2"), of("theirs")),
+    ]);
     cases.extend([
         it(false, "s3:PutBucketPolicy", S3.into(), mine()),
         it(true, "s3:GetObject", format!("{S3}/runners/linux-x64/latest.tar.gz"), mine()),

@@ -99,7 +99,7 @@ resource "aws_launch_template" "this" {
 
   tag_specifications {
     resource_type = "volume"
-    tags          = merge(local.c.tags, { Name = local.name })
+    tags          = merge(local.c.tags, { Name = local.name, "muster:controller" = local.c.cluster })
   }
 }
 

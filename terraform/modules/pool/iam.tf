@@ -74,6 +74,13 @@ locals {
     { Sid = "NoChangedParameters", Effect = "Deny", Action = [for act in ["PutParameter", "LabelParameterVersion", "UnlabelParameterVersion", "AddTagsToResource", "RemoveTagsFromResource"] : "ssm:${act}"], Resource = "${local.parameters}/*" },
     # The bucket also holds the manifests, other instances' runners, and with `host = "ec2"` the program that the controller runs.
     { Sid = "NoChangedBucket", Effect = "Deny", NotAction = "s3:GetObject", Resource = ["arn:${var.context.partition}:s3:::${var.bucket}", "arn:${var.context.partition}:s3:::${var.bucket}/*"] },
+    # The controller's role reads the App's key. Whoever may pass it to a task or a machine has it.
+    { Sid = "NoRolesOfMuster", Effect = "Deny", Action = ["iam:*", "sts:AssumeRole"], Resource = "arn:${var.context.partition}:iam::${var.context.account}:role${var.context.role_path}${var.context.cluster}-*" },
+    # muster and its instances believe these tags. `muster:stages` only tells times.
+    { Sid = "NoTagsOfMuster", Effect = "Deny", Action = ["ec2:CreateTags", "ec2:DeleteTags"], Resource = "${local.instance}/*", Condition = { "ForAnyValue:StringLike" = { "aws:TagKeys" = ["muster:*"] }, "ForAnyValue:StringNotEquals" = { "aws:TagKeys" = ["muster:stages"] } } },
+    # Their user data is what the next instance of a pool, or muster's own machine, runs as root.
+    { Sid = "NoChangedInstances", Effect = "Deny", Action = ["ec2:ModifyInstanceAttribute", "ec2:ModifyLaunchTemplate", "ec2:CreateLaunchTemplateVersion"], Resource = "*", Condition = { StringEquals = { "aws:ResourceTag/muster:cluster" = var.context.cluster } } },
+    { Sid = "NoChangedMachine", Effect = "Deny", Action = "ec2:ModifyInstanceAttribute", Resource = "${local.instance}/*", Condition = { StringEquals = { "aws:ResourceTag/muster:controller" = var.context.cluster } } },
   ]
 }
 
