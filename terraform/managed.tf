@@ -6,11 +6,13 @@
 locals {
   dangerous = {
     "take over other roles of the account" = [
-      "AdministratorAccess", "AdministratorAccess-Amplify", "IAMFullAccess", "PowerUserAccess",
+      "AdministratorAccess", "AdministratorAccess-Amplify", "AmazonECS_FullAccess", "IAMFullAccess", "PowerUserAccess",
       "SageMakerStudioAdminIAMDefaultExecutionPolicy", "SageMakerStudioAdminIAMPermissiveExecutionPolicy",
       "SageMakerStudioProjectUserRolePermissionsBoundary", "SageMakerStudioProjectUserRolePolicy",
       "SageMakerStudioUserIAMDefaultExecutionPolicy", "SageMakerStudioUserIAMPermissiveExecutionPolicy",
+      "service-role/AWSBatchServiceRole", "service-role/AmazonEC2ContainerServiceEventsRole",
     ]
+    "change the account's ECS services, and muster is one" = ["service-role/AmazonEC2ContainerServiceAutoscaleRole"]
     "read SSM parameters, and the GitHub App's private key is one" = [
       "AIDevOpsAgentAccessPolicy", "AIDevOpsAgentActionsPolicy", "AIOpsAssistantPolicy", "AWSApplicationMigrationReadOnlyAccess",
       "AWSIoTDeviceTesterForFreeRTOSFullAccess", "AWSResilienceHubV2AssessmentExecutionPolicy", "AmazonElasticFileSystemsUtils",

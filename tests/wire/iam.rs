@@ -437,7 +437,7 @@ async fn a_job_reads_no_secret_whatever_else_its_role_may() {
         assert!(opened > 0, "nothing needs {}", statement["Sid"]);
         tried += 1;
     }
-    assert_eq!(tried, 8);
+    assert_eq!(tried, 9);
 }
 
 /// What an instance may ask for when another policy of its role allows everything.
@@ -490,6 +490,12 @@ fn with_everything() -> Vec<Case> {
             it(true, action, instance(INSTANCE), keys(&["team"])),
         ]);
     }
+    for thing in ["service/c1-muster/controller", "task/c1-muster/0123", "cluster/c1-muster"] {
+        for action in ["ecs:UpdateService", "ecs:ExecuteCommand", "ecs:RunTask"] {
+            cases.push(it(false, action, format!("arn:aws:ecs:eu-west-1:123456789012:{thing}"), mine()));
+        }
+    }
+    cases.push(it(true, "ecs:UpdateService", "arn:aws:ecs:eu-west-1:123456789012:service/shop/web".into(), mine()));
     let machine = || json!({ "aws:ResourceTag/muster:controller": "c1" });
     cases.extend([
         it(false, "ec2:ModifyInstanceAttribute", instance(NEIGHBOUR), of("c1")),
