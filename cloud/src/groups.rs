@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster_reconciler::effect::Input;
-use muster_reconciler::groups::RunnerGroups;
+use muster_reconciler::groups::{Admits, RunnerGroups};
 use muster_reconciler::ids::{ListId, Scope};
 use muster_reconciler::manifest::Spec;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::executor::Executor;
-use muster_github::GitHub;
+use muster_github::{FoundGroup, GitHub};
 
 /// How often the groups are read. Somebody may widen a group at GitHub at any time.
 const EVERY: Duration = Duration::from_secs(900);
@@ -80,10 +80,13 @@ async fn read(github: &GitHub, names: &BTreeMap<ListId, BTreeSet<String>>, befor
     let mut known = RunnerGroups::default();
     for (list_id, names) in names {
         match github.read_groups(list_id, &names.iter().map(String::as_str).collect()).await {
-            Ok(found) => found.into_iter().for_each(|group| known.insert(list_id, &group.name, group.group)),
+            Ok(found) => found.into_iter().for_each(|FoundGroup { name, group, .. }| match group.admits {
+                Admits::Unknown => known.insert_unknown(before, list_id, &name),
+                _ => known.insert(list_id, &name, group),
+            }),
             Err(failure) => {
                 tracing::warn!(scope = %list_id.scope, error = %failure.message, "cannot see which repositories the runner groups admit");
-                known.keep(before, list_id);
+                names.iter().for_each(|name| known.insert_unknown(before, list_id, name));
             }
         }
     }

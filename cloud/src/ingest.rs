@@ -21,10 +21,10 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::belief::Doubts;
 use muster_message::keyring::Keyring;
-use muster_message::wire;
+use muster_message::{seal, wire};
 use muster_operations::metrics::Metrics;
 
-use self::belief::{KEPT, Unread};
+use self::belief::{KEPT, Look, Unread};
 use crate::aws::sqs::{Received, Sqs};
 use crate::retry::Delay;
 
@@ -201,6 +201,7 @@ impl Ingest {
     async fn put_aside(&self, aside: Vec<(Received, Unread)>) {
         let mut done = Vec::new();
         for (received, why) in aside {
+            let sealed = received.attributes.contains_key(seal::ATTRIBUTE) && matches!(why, Unread::Doubted(_));
             let leaves = match why {
                 Unread::Ignored(why) => {
                     self.metrics.messages("ignored", 1);
@@ -208,7 +209,7 @@ impl Ingest {
                     true
                 }
                 // The secret may have been replaced, and muster may read the new one only minutes later.
-                Unread::Doubted(why) if self.doubts.leaves(&received.message_id) => {
+                Unread::Doubted(why) if self.doubts.look(&received.message_id, sealed) == Look::Again => {
                     self.metrics.messages("unsigned", 1);
                     tracing::warn!(
                         message_id = received.message_id,
@@ -217,7 +218,7 @@ impl Ingest {
                     );
                     false
                 }
-                Unread::Doubted(why) | Unread::Refused(why) => self.refuse(&received, &why).await,
+                Unread::Doubted(why) | Unread::Refused(why) => self.refuse(&received, &why, sealed).await,
                 Unread::Poison(why) => self.bury(&received, &why).await,
             };
             done.extend(leaves.then_some(received.receipt));
@@ -251,8 +252,9 @@ impl Ingest {
 
     /// Moves a message that is not believed out of the way. Many of them may come at once, because somebody writes to the queue,
     /// or because a secret was removed too early. So the log has only one of them, and the metric counts all. Of a flood, the
-    /// dead-letter queue gets a sample, and the rest is dropped. Returns whether the message leaves the queue.
-    async fn refuse(&self, received: &Received, why: &str) -> bool {
+    /// dead-letter queue gets a sample, and the rest is dropped. A message with muster's seal is never dropped: muster wrote it, and
+    /// has told GitHub so. Returns whether the message leaves the queue.
+    async fn refuse(&self, received: &Received, why: &str, sealed: bool) -> bool {
         if self.doubts.tells() {
             tracing::warn!(
                 message_id = received.message_id,
@@ -262,7 +264,7 @@ impl Ingest {
                  muster_messages_total{{result=\"refused\"}} and {{result=\"dropped\"}}"
             );
         }
-        if !self.doubts.keeps() {
+        if !sealed && !self.doubts.keeps() {
             self.metrics.messages("dropped", 1);
             return true;
         }

@@ -27,6 +27,8 @@ pub enum Admits {
     Private,
     /// These repositories, as `OWNER/NAME`. `OWNER/*` stands for an organisation that an enterprise's group admits.
     Selected(Vec<String>),
+    /// GitHub did not say.
+    Unknown,
 }
 
 /// The known runner groups, by list and by name in lower case. GitHub compares the names without regard to case.
@@ -39,10 +41,11 @@ impl RunnerGroups {
         self.0.insert((list_id.clone(), name.to_ascii_lowercase()), group);
     }
 
-    /// Takes over what `before` says of a list's groups.
-    pub fn keep(&mut self, before: &RunnerGroups, list_id: &ListId) {
-        let kept = before.0.iter().filter(|((list, _), _)| list == list_id);
-        self.0.extend(kept.map(|(key, group)| (key.clone(), group.clone())));
+    /// Takes in that GitHub did not say what a group admits. What it said before stays.
+    pub fn insert_unknown(&mut self, before: &RunnerGroups, list_id: &ListId, name: &str) {
+        let key = (list_id.clone(), name.to_ascii_lowercase());
+        let group = before.0.get(&key).cloned().unwrap_or(RunnerGroup { admits: Admits::Unknown, public: false });
+        self.0.insert(key, group);
     }
 
     /// The group of a pool's runners. None: the group is not known, or the pool's scope is a repository, which has no groups.

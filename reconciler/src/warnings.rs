@@ -24,6 +24,11 @@ pub enum Warning {
         /// The words for what the group admits beyond the pool's list.
         more: String,
     },
+    /// The pool lists repositories, and GitHub did not say what its runner group admits.
+    UnknownGroup {
+        /// The runner group.
+        group: String,
+    },
     /// The pool's runner group admits public repositories.
     PublicGroup {
         /// The runner group.
@@ -40,15 +45,16 @@ pub enum Warning {
 
 impl Warning {
     /// The words in metrics.
-    pub const ALL: [&'static str; 4] = ["open_group", "wide_group", "public_group", "overlap"];
+    pub const ALL: [&'static str; 5] = ["open_group", "wide_group", "unknown_group", "public_group", "overlap"];
 
     /// The word used in metrics.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Warning::OpenGroup => Warning::ALL[0],
             Warning::WideGroup { .. } => Warning::ALL[1],
-            Warning::PublicGroup { .. } => Warning::ALL[2],
-            Warning::Overlap { .. } => Warning::ALL[3],
+            Warning::UnknownGroup { .. } => Warning::ALL[2],
+            Warning::PublicGroup { .. } => Warning::ALL[3],
+            Warning::Overlap { .. } => Warning::ALL[4],
         }
     }
 }
@@ -61,6 +67,7 @@ impl Warning {
                 "make a runner group with selected repositories at GitHub, and name it in spec.github.runnerGroup"
             }
             Warning::WideGroup { .. } => "select the group's repositories at GitHub, or list them in spec.github.repositories",
+            Warning::UnknownGroup { .. } => "see the log for GitHub's answer; the App needs the permission Self-hosted runners",
             Warning::PublicGroup { .. } => "turn off \"Allow public repositories\" for the group at GitHub, unless that is meant",
             Warning::Overlap { .. } => {
                 "give one of the two pools a runner group of its own, or this pool a label that the other one does not have"
@@ -81,6 +88,12 @@ impl fmt::Display for Warning {
                 f,
                 "its runner group {group} admits {more}, beyond github.repositories, and GitHub gives their jobs to its runners, too"
             ),
+            Warning::UnknownGroup { group } => {
+                write!(
+                    f,
+                    "GitHub did not say which repositories its runner group {group} admits, beyond github.repositories or not"
+                )
+            }
             Warning::PublicGroup { group } => write!(
                 f,
                 "its runner group {group} admits public repositories, and whoever opens a pull request there may run code on its \
@@ -131,8 +144,10 @@ pub fn of_group(pool: &RunnerPool, known: Option<&RunnerGroup>) -> Vec<Warning> 
         }
         None => Vec::new(),
         Some(known) => {
+            let listed = !github.repositories.is_empty();
+            let unknown = (listed && known.admits == Admits::Unknown).then(|| Warning::UnknownGroup { group: group() });
             let wide = beyond(pool, &known.admits).map(|more| Warning::WideGroup { group: group(), more });
-            wide.into_iter().chain(known.public.then(|| Warning::PublicGroup { group: group() })).collect()
+            unknown.into_iter().chain(wide).chain(known.public.then(|| Warning::PublicGroup { group: group() })).collect()
         }
     }
 }
@@ -144,6 +159,7 @@ fn beyond(pool: &RunnerPool, admits: &Admits) -> Option<String> {
         return None;
     }
     match admits {
+        Admits::Unknown => None,
         Admits::All => Some(format!("every repository of {scope}")),
         Admits::Private => Some(format!("every private repository of {scope}")),
         Admits::Selected(all) => {
@@ -227,6 +243,7 @@ mod tests {
         assert_eq!(judge(&listed, Admits::Private, false), [wide("every private repository of org/acme")]);
         assert_eq!(judge(&listed, selected(&["acme/web", "acme/api-1"]), false), [], "a group that is narrow enough");
         assert_eq!(judge(&listed, selected(&["acme/web", "acme/x"]), false), [wide("acme/x")]);
+        assert_eq!(judge(&listed, Admits::Unknown, false), [Warning::UnknownGroup { group: group() }]);
         let many = selected(&["acme/a", "acme/b", "acme/c", "acme/d", "acme/e"]);
         assert_eq!(judge(&listed, many, false), [wide("acme/a, acme/b, acme/c and 2 more")]);
     }

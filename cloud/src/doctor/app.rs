@@ -126,6 +126,7 @@ fn judge_group(check: String, name: &str, group: Option<&FoundGroup>, pools: &[&
         Admits::All => "every repository".into(),
         Admits::Private => "every private repository".into(),
         Admits::Selected(all) => format!("{} selected", all.len()),
+        Admits::Unknown => "what GitHub did not say".into(),
     };
     marks.fact(format!("id {id}, admits {admits}"));
     for pool in pools.iter().filter(|pool| pool.spec.github.runner_group == name) {

@@ -19,7 +19,7 @@ use crate::aws::sqs::Received;
 /// [`muster_reconciler::controller::VISIBILITY_S`] pass. Meanwhile muster reads the secrets again, which it does every five
 /// minutes.
 const LOOKS: u32 = 4;
-/// The most messages that wait for another look. Whoever knows the URL of API Gateway can send such messages.
+/// The most messages of a kind, with muster's seal or without, that wait for another look. Whoever knows the URL of API Gateway can send such messages.
 const MOST: usize = 1000;
 /// A message is forgotten this long after its last look. After the same time, a refusal is logged again.
 const MEMORY: Duration = Duration::from_secs(600);
@@ -75,12 +75,21 @@ pub(super) fn read(spec: &Spec, secrets: &Keyring, received: &Received) -> Resul
 
 fn own(spec: &Spec, secrets: &Keyring, body: &str, seal: &str) -> Result<JobEvent, Unread> {
     let signer = seal::open(secrets, body, seal).map_err(|e| match e {
-        SealError::Mismatch => Unread::Doubted(e.to_string()),
-        _ => Unread::Refused(e.to_string()),
+        SealError::Malformed => Unread::Refused(e.to_string()),
+        SealError::Mismatch | SealError::Version | SealError::NoSecret => Unread::Doubted(e.to_string()),
     })?;
     let event = wire::decode(body).map_err(|e| Unread::Poison(e.to_string()))?;
     secrets.authorize(signer, spec, &event, &route(spec, &event)).map_err(|e| Unread::Doubted(e.to_string()))?;
     Ok(event)
+}
+
+/// Whether a message that is not believed is looked at once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// It stays on the queue, and comes back when its visibility timeout is over.
+    Again,
+    /// It was looked at often enough.
+    Enough,
 }
 
 /// What muster remembers of messages that are not believed.
@@ -89,8 +98,9 @@ pub struct Doubts(Arc<Mutex<DoubtBook>>);
 
 #[derive(Debug, Default)]
 struct DoubtBook {
-    /// The messages that wait for another look: when each was last looked at, and how many times so far.
-    waiting: HashMap<String, (Instant, u32)>,
+    /// The messages that wait for another look: when each was last looked at, and how many times so far. First those without muster's
+    /// seal, then those with it.
+    waiting: [HashMap<String, (Instant, u32)>; 2],
     /// When a refusal was last logged.
     told: Option<Instant>,
     /// Since when refused messages are counted, and how many there were.
@@ -98,23 +108,29 @@ struct DoubtBook {
 }
 
 impl Doubts {
-    /// Whether a message that is not believed stays on the queue for another look. The looks are counted here and not by the
-    /// queue's receive count. A message that was held during many restarts was received often, and still gets all its looks.
-    pub(super) fn leaves(&self, message: &str) -> bool {
-        self.leaves_at(message, Instant::now())
+    /// What to do with a message that is not believed. The looks are counted here and not by the queue's receive count. A message that
+    /// was held during many restarts was received often, and still gets all its looks. `sealed` says whether the message bears muster's
+    /// seal. Such messages and others do not crowd each other out.
+    pub(super) fn look(&self, message: &str, sealed: bool) -> Look {
+        self.look_at(message, sealed, Instant::now())
     }
 
-    fn leaves_at(&self, message: &str, now: Instant) -> bool {
+    fn look_at(&self, message: &str, sealed: bool, now: Instant) -> Look {
         let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        book.waiting.retain(|_, (last, _)| now.duration_since(*last) < MEMORY);
-        let known = book.waiting.get(message).copied();
+        let waiting = &mut book.waiting[usize::from(sealed)];
+        waiting.retain(|_, (last, _)| now.duration_since(*last) < MEMORY);
+        let known = waiting.get(message).copied();
         let looks = known.map_or(1, |(_, looks)| looks + 1);
-        if looks >= LOOKS || (known.is_none() && book.waiting.len() >= MOST) {
-            book.waiting.remove(message);
-            return false;
+        if looks >= LOOKS {
+            waiting.remove(message);
+            return Look::Enough;
         }
-        book.waiting.insert(message.to_owned(), (now, looks));
-        true
+        if known.is_none() && waiting.len() >= MOST {
+            // muster wrote a message with a seal, so it is worth the calls.
+            return if sealed { Look::Again } else { Look::Enough };
+        }
+        waiting.insert(message.to_owned(), (now, looks));
+        Look::Again
     }
 
     /// Whether a refused message goes to the dead-letter queue. Of a flood, only the first [`KEPT`] within [`MEMORY`] do.
@@ -267,20 +283,27 @@ mod tests {
     #[test]
     fn a_doubted_message_has_four_looks_however_often_it_was_received() {
         let doubts = Doubts::default();
-        let looks: Vec<bool> = (0..4).map(|_| doubts.leaves("m")).collect();
-        assert_eq!(looks, [true, true, true, false]);
-        for n in 0..MOST {
-            assert!(doubts.leaves(&format!("flood {n}")), "{n}");
+        let (again, enough) = (Look::Again, Look::Enough);
+        for sealed in [false, true] {
+            let look = |message: &str| doubts.look(message, sealed);
+            assert_eq!([(); 4].map(|()| look("m")), [again, again, again, enough]);
+            for n in 0..MOST {
+                assert_eq!(look(&format!("flood {n}")), again, "{n}");
+            }
+            assert_eq!(
+                look("one more"),
+                if sealed { again } else { enough },
+                "no more room, but muster's own stays on the queue"
+            );
+            assert_eq!(look("flood 0"), again, "those that wait already keep their looks");
         }
-        assert!(!doubts.leaves("one more"), "no more room");
-        assert!(doubts.leaves("flood 0"), "those that wait already keep their looks");
     }
 
     /// The queue may deliver a message much later than the end of its visibility timeout.
     #[test]
     fn looks_that_come_late_count_as_well() {
         let (doubts, start) = (Doubts::default(), Instant::now());
-        let look = |s| doubts.leaves_at("m", start + Duration::from_secs(s));
+        let look = |s| doubts.look_at("m", false, start + Duration::from_secs(s)) == Look::Again;
         assert_eq!([0, 350, 700, 1050].map(look), [true, true, true, false]);
         assert!((0..LOOKS.into()).all(|n| look(2000 + n * MEMORY.as_secs())), "a message that was away for longer begins anew");
     }

@@ -87,7 +87,7 @@ impl GitHub {
     ///
     /// # Errors
     ///
-    /// What GitHub answers to one of these requests.
+    /// What GitHub answers when the groups cannot be listed. A group that cannot be read by itself is `Unknown`.
     pub async fn read_groups(&self, list_id: &ListId, names: &BTreeSet<&str>) -> Result<Vec<FoundGroup>, Failure> {
         let listed = self.list_groups(list_id, &format!("list the runner groups of {}", list_id.scope)).await?;
         let mut found = Vec::new();
@@ -95,7 +95,13 @@ impl GitHub {
             let Some(group) = listed.iter().find(|group| group.name.eq_ignore_ascii_case(name)) else { continue };
             let id = group.id as u64;
             let admits = match group.visibility.as_str() {
-                "selected" => Admits::Selected(self.selected(list_id, name, id).await?),
+                "selected" => match self.selected(list_id, name, id).await {
+                    Ok(selected) => Admits::Selected(selected),
+                    Err(failure) => {
+                        tracing::warn!(group = name, scope = %list_id.scope, error = %failure.message, "a runner group cannot be read");
+                        Admits::Unknown
+                    }
+                },
                 "private" => Admits::Private,
                 _ => Admits::All,
             };
@@ -188,13 +194,15 @@ mod tests {
             path => reply(404, json!({ "message": format!("nobody asks for {path}") })),
         })
         .await;
-        let names = ["Default", "web", "inner", "gone"].into();
+        let names = ["Default", "web", "inner", "gone", "others"].into();
         let selected = |all: &[&str]| Admits::Selected(all.iter().map(|name| (*name).to_owned()).collect());
         for (scope, web) in [("org/acme", selected(&["acme/web", "acme/api"])), ("enterprise/big", selected(&["acme/*"]))] {
             let github = if scope.starts_with("enterprise/") { fake.github_by_token() } else { fake.github() };
             let found = github.read_groups(&list_id(scope), &names).await.expect("an answer");
             let found: Vec<_> = found.into_iter().map(|g| (g.name, g.id, g.group.admits, g.group.public)).collect();
-            let wanted = [("Default", 1, Admits::All, true), ("inner", 3, Admits::Private, false), ("web", 2, web, false)];
+            let others = ("others", 4, Admits::Unknown, false);
+            let wanted =
+                [("Default", 1, Admits::All, true), ("inner", 3, Admits::Private, false), others, ("web", 2, web, false)];
             assert_eq!(found, wanted.map(|(name, id, admits, public)| (name.to_owned(), id, admits, public)), "{scope}");
         }
         assert_eq!(fake.asked("/runner-groups").len(), 2);
