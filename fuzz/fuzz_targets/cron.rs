@@ -1,8 +1,6 @@
 //! A schedule: a cron pattern, a time zone, and the moment at which the warm floor is asked for.
 #![no_main]
 
-use std::time::Duration;
-
 use libfuzzer_sys::fuzz_target;
 use muster_reconciler::manifest::{Capacity, IdleSchedule, Span};
 use muster_reconciler::time::Time;
@@ -12,7 +10,7 @@ fuzz_target!(|input: (u64, u32, &str, &str)| {
     let schedule = IdleSchedule {
         cron: cron.into(),
         timezone: timezone.into(),
-        hold: Span::from(Duration::from_secs(hold.into())),
+        hold: Span::millis(u64::from(hold) * 1000),
         idle: 3,
     };
     let capacity = Capacity { max: 5, idle: 1, schedules: vec![schedule], ..Capacity::default() };
