@@ -12,7 +12,7 @@ use std::time::Duration;
 use muster_reconciler::controller::VISIBILITY_S;
 use muster_reconciler::effect::{Input, JobMessage, MessageOp, Outcome};
 use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState};
-use muster_reconciler::failure::{Failure, FailureKind};
+use muster_reconciler::failure::FailureKind;
 use muster_reconciler::ids::MessageId;
 use muster_reconciler::manifest::{Queues, Spec};
 use serde::Deserialize;
