@@ -24,7 +24,7 @@ use muster_message::keyring::Keyring;
 use muster_message::{seal, wire};
 use muster_operations::metrics::Metrics;
 
-use self::belief::{KEPT, Look, Unread};
+use self::belief::{KEPT, NextLook, Unread};
 use crate::aws::sqs::{Received, Sqs};
 use crate::retry::Delay;
 
@@ -209,7 +209,7 @@ impl Ingest {
                     true
                 }
                 // The secret may have been replaced, and muster may read the new one only minutes later.
-                Unread::Doubted(why) if self.doubts.look(&received.message_id, sealed) == Look::Again => {
+                Unread::Doubted(why) if self.doubts.look(&received.message_id, sealed) == NextLook::Again => {
                     self.metrics.messages("unsigned", 1);
                     tracing::warn!(
                         message_id = received.message_id,

@@ -12,6 +12,8 @@ use super::fault::CliError;
 
 /// The variable that says what is logged.
 const VARIABLE: &str = "MUSTER_LOG";
+/// What the SDK logs of whole answers, and with them of messages that anybody may have put on the queue. It is never logged.
+const BODIES: &str = "aws_smithy_runtime::client::orchestrator::http=off";
 
 /// How logs are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -62,7 +64,7 @@ fn filter(text: &str) -> Result<EnvFilter, String> {
     if let Some(word) = unknown {
         return Err(wrong(format!("and `{word}` is no level")));
     }
-    EnvFilter::try_new(text).map_err(|e| wrong(format!("which cannot be read ({e})")))
+    EnvFilter::try_new(format!("{text},{BODIES}")).map_err(|e| wrong(format!("which cannot be read ({e})")))
 }
 
 #[cfg(test)]
@@ -72,7 +74,7 @@ mod tests {
     #[test]
     fn levels_and_targets_are_taken() {
         for good in ["info", "WARN", "off", "info,muster=debug", "muster_cloud::ingest=trace", "muster[span{a}]=info", "3"] {
-            assert!(filter(good).is_ok(), "{good}");
+            assert!(filter(good).is_ok_and(|filter| filter.to_string().contains(BODIES)), "{good}");
         }
     }
 

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 /// Every Rust source of the project.
 fn sources() -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut folders: Vec<PathBuf> = ["src", "tests", "benches", "reconciler", "simulator", "message", "operations", "cloud"]
-        .iter()
-        .map(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join(name))
-        .collect();
+    let mut folders: Vec<PathBuf> =
+        ["src", "tests", "benches", "reconciler", "simulator", "message", "operations", "github", "cloud"]
+            .iter()
+            .map(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join(name))
+            .collect();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())).flatten() {
             let path = entry.path();

@@ -85,7 +85,7 @@ fn own(spec: &Spec, secrets: &Keyring, body: &str, seal: &str) -> Result<JobEven
 
 /// Whether a message that is not believed is looked at once more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Look {
+pub(super) enum NextLook {
     /// It stays on the queue, and comes back when its visibility timeout is over.
     Again,
     /// It was looked at often enough.
@@ -111,11 +111,11 @@ impl Doubts {
     /// What to do with a message that is not believed. The looks are counted here and not by the queue's receive count. A message that
     /// was held during many restarts was received often, and still gets all its looks. `sealed` says whether the message bears muster's
     /// seal. Such messages and others do not crowd each other out.
-    pub(super) fn look(&self, message: &str, sealed: bool) -> Look {
+    pub(super) fn look(&self, message: &str, sealed: bool) -> NextLook {
         self.look_at(message, sealed, Instant::now())
     }
 
-    fn look_at(&self, message: &str, sealed: bool, now: Instant) -> Look {
+    fn look_at(&self, message: &str, sealed: bool, now: Instant) -> NextLook {
         let mut book = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting = &mut book.waiting[usize::from(sealed)];
         waiting.retain(|_, (last, _)| now.duration_since(*last) < MEMORY);
@@ -123,14 +123,14 @@ impl Doubts {
         let looks = known.map_or(1, |(_, looks)| looks + 1);
         if looks >= LOOKS {
             waiting.remove(message);
-            return Look::Enough;
+            return NextLook::Enough;
         }
         if known.is_none() && waiting.len() >= MOST {
             // muster wrote a message with a seal, so it is worth the calls.
-            return if sealed { Look::Again } else { Look::Enough };
+            return if sealed { NextLook::Again } else { NextLook::Enough };
         }
         waiting.insert(message.to_owned(), (now, looks));
-        Look::Again
+        NextLook::Again
     }
 
     /// Whether a refused message goes to the dead-letter queue. Of a flood, only the first [`KEPT`] within [`MEMORY`] do.
@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn a_doubted_message_has_four_looks_however_often_it_was_received() {
         let doubts = Doubts::default();
-        let (again, enough) = (Look::Again, Look::Enough);
+        let (again, enough) = (NextLook::Again, NextLook::Enough);
         for sealed in [false, true] {
             let look = |message: &str| doubts.look(message, sealed);
             assert_eq!([(); 4].map(|()| look("m")), [again, again, again, enough]);
@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn looks_that_come_late_count_as_well() {
         let (doubts, start) = (Doubts::default(), Instant::now());
-        let look = |s| doubts.look_at("m", false, start + Duration::from_secs(s)) == Look::Again;
+        let look = |s| doubts.look_at("m", false, start + Duration::from_secs(s)) == NextLook::Again;
         assert_eq!([0, 350, 700, 1050].map(look), [true, true, true, false]);
         assert!((0..LOOKS.into()).all(|n| look(2000 + n * MEMORY.as_secs())), "a message that was away for longer begins anew");
     }

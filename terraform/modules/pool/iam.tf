@@ -77,7 +77,7 @@ locals {
     # The controller's role reads the App's key. Whoever may pass it to a task or a machine has it.
     { Sid = "NoRolesOfMuster", Effect = "Deny", Action = ["iam:*", "sts:AssumeRole"], Resource = "arn:${var.context.partition}:iam::${var.context.account}:role${var.context.role_path}${var.context.cluster}-*" },
     # A shell in muster's task has the controller's role.
-    { Sid = "NoTasksOfMuster", Effect = "Deny", Action = "ecs:*", Resource = "arn:${var.context.partition}:ecs:${var.context.region}:${var.context.account}:*/${var.context.cluster}-muster*" },
+    { Sid = "NoTasksOfMuster", Effect = "Deny", Action = "ecs:*", Resource = [for kind in ["cluster", "service", "task"] : "arn:${var.context.partition}:ecs:${var.context.region}:${var.context.account}:${kind}/${var.context.cluster}-muster*"] },
     # muster and its instances believe these tags. `muster:stages` only tells times.
     { Sid = "NoTagsOfMuster", Effect = "Deny", Action = ["ec2:CreateTags", "ec2:DeleteTags"], Resource = "${local.instance}/*", Condition = { "ForAnyValue:StringLike" = { "aws:TagKeys" = ["muster:*"] }, "ForAnyValue:StringNotEquals" = { "aws:TagKeys" = ["muster:stages"] } } },
     # Their user data is what the next instance of a pool, or muster's own machine, runs as root.
