@@ -12,8 +12,8 @@ use super::fault::CliError;
 
 /// The variable that says what is logged.
 const VARIABLE: &str = "MUSTER_LOG";
-/// What the SDK logs of whole answers, and with them of messages that anybody may have put on the queue. It is never logged.
-const BODIES: &str = "aws_smithy_runtime::client::orchestrator::http=off";
+/// At `trace` the SDK logs whole answers, and with them what anybody may have put on the queue. `trace` alone does not mean that.
+const NO_ANSWERS: &str = "aws_smithy_runtime=debug";
 
 /// How logs are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -64,7 +64,10 @@ fn filter(text: &str) -> Result<EnvFilter, String> {
     if let Some(word) = unknown {
         return Err(wrong(format!("and `{word}` is no level")));
     }
-    EnvFilter::try_new(format!("{text},{BODIES}")).map_err(|e| wrong(format!("which cannot be read ({e})")))
+    let all = text.split(',').filter(plain).any(|word| word.parse() == Ok(LevelFilter::TRACE));
+    // What is written for the SDK itself comes later, and counts.
+    let text = if all { format!("{NO_ANSWERS},{text}") } else { text.to_owned() };
+    EnvFilter::try_new(&text).map_err(|e| wrong(format!("which cannot be read ({e})")))
 }
 
 #[cfg(test)]
@@ -74,8 +77,16 @@ mod tests {
     #[test]
     fn levels_and_targets_are_taken() {
         for good in ["info", "WARN", "off", "info,muster=debug", "muster_cloud::ingest=trace", "muster[span{a}]=info", "3"] {
-            assert!(filter(good).is_ok_and(|filter| filter.to_string().contains(BODIES)), "{good}");
+            assert!(filter(good).is_ok(), "{good}");
         }
+    }
+
+    #[test]
+    fn answers_of_aws_are_logged_for_those_only_who_ask_for_them() {
+        let said = |text| filter(text).expect(text).to_string();
+        assert!(said("trace").contains(NO_ANSWERS) && said("info,TRACE").contains(NO_ANSWERS));
+        assert!(said("trace,aws_smithy_runtime=trace").contains("aws_smithy_runtime=trace"));
+        assert!(!said("info").contains("aws_smithy_runtime"));
     }
 
     #[test]

@@ -37,22 +37,22 @@ struct ListedGroup {
 #[derive(Deserialize)]
 struct RepositoryPage {
     total_count: f64,
-    repositories: Vec<Repository>,
+    repositories: Vec<GroupRepository>,
 }
 
 #[derive(Deserialize)]
-struct Repository {
+struct GroupRepository {
     full_name: String,
 }
 
 #[derive(Deserialize)]
 struct OrganizationPage {
     total_count: f64,
-    organizations: Vec<Organization>,
+    organizations: Vec<GroupOrganization>,
 }
 
 #[derive(Deserialize)]
-struct Organization {
+struct GroupOrganization {
     login: String,
 }
 
