@@ -64,7 +64,7 @@ output "operator_policy_arn" {
 }
 
 output "doctor_policy_arn" {
-  description = "For the few who run `muster plan`, or all checks of `muster doctor`, beside `operator_policy_arn`: reads the GitHub App's private key and the webhook secrets. Who has it can do at GitHub whatever the App can, so give it to nobody for good."
+  description = "For the few who run `muster plan`, or more checks of `muster doctor`, beside `operator_policy_arn`: reads the GitHub App's private key and the webhook secrets, and not the tokens of the admin listener. Who has it can do at GitHub whatever the App can, so give it to nobody for good."
   value       = module.controller.policy_arns["doctor"]
 }
 

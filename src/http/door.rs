@@ -106,8 +106,8 @@ impl NotLetIn {
             NotLetIn::Host(host) => {
                 let called = if host.is_empty() { "no name".to_owned() } else { format!("{host:?}") };
                 let message = format!(
-                    "this listener was asked as {called}, and answers to addresses and localhost only; add the name to \
-                     spec.listen.adminHosts of the Controller if it is this listener's"
+                    "this listener was asked as {called}, and answers to addresses, localhost and the names in \
+                     spec.listen.adminHosts of the Controller only; add the name there if it is this listener's"
                 );
                 super::error(StatusCode::MISDIRECTED_REQUEST, message)
             }
