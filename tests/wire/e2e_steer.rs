@@ -5,7 +5,8 @@ use crate::support;
 
 use serde_json::{Value, json};
 use support::instances::Habits;
-use support::scene::{CLUSTER, Scene, linux};
+use support::muster::Pool;
+use support::scene::{CLUSTER, LABELS, Scene, linux};
 use support::{eventually, ms, never, same, secs};
 
 /// Runs a command that has to succeed, and returns what it printed.
@@ -14,6 +15,23 @@ async fn muster(scene: &Scene, line: &str) -> String {
     let (code, out, err) = scene.muster.command(&args).await;
     assert_eq!((code, err.as_str()), (0, ""), "{line}: {out}");
     out
+}
+
+#[tokio::test]
+async fn a_paused_pool_s_jobs_go_to_the_next_pool_that_fits() {
+    let spare = Pool::new("spare", &LABELS).set("priority", 10);
+    let Some(scene) = Scene::start(&[linux(), spare], Habits { job: ms(500), ..Habits::default() }).await else { return };
+    muster(&scene, "pause pool/linux --reason bad-image").await;
+    let job = scene.queue_jobs(1)[0];
+    scene.all_done(secs(60)).await;
+    let pools: Vec<String> = scene.moto.snapshot().await.instances.iter().map(|i| i.tag("muster:pool").to_owned()).collect();
+    assert_eq!(pools, ["spare"]);
+    eventually(secs(20), "the job's story says why", || async {
+        let story = muster(&scene, &format!("explain job/{job}")).await;
+        if story.contains("job_handed_over") && story.contains("so pool spare takes it") { Ok(()) } else { Err(story) }
+    })
+    .await;
+    scene.all_gone(secs(40)).await;
 }
 
 #[tokio::test]
