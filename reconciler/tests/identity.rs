@@ -5,7 +5,7 @@ use muster_reconciler::controller::Controller;
 use muster_reconciler::effect::{Action, Input, RunnerSighting};
 use muster_reconciler::event::{InstanceState, JobState};
 use muster_reconciler::fact::Fact;
-use muster_reconciler::ids::{InstanceId, RunnerId, RunnerName};
+use muster_reconciler::ids::{AppName, InstanceId, RunnerId, RunnerName};
 use muster_reconciler::journal::What;
 use muster_reconciler::runner::Phase;
 
@@ -100,6 +100,26 @@ fn a_row_in_another_list_says_nothing_of_our_runner() {
         scene.pass(secs(600));
         assert_eq!(scene.live("linux"), [], "online: {online}, restart: {restart}");
     }
+}
+
+/// Two Apps that are installed in one organisation see the same runners.
+#[test]
+fn the_list_of_another_app_in_the_same_organisation_has_no_impostors() {
+    let mut theirs = pool("theirs", &["self-hosted", "theirs"], 5);
+    theirs.spec.github.app = Some("second".into());
+    let mut scene = Scene::new([linux(), theirs.clone()]);
+    scene.spec.apps.insert("second".into(), scene.spec.apps[&AppName::from("main")].clone());
+    scene.take_spec();
+    scene.pass(secs(60));
+    scene.queue(1, &LABELS);
+    scene.pass(secs(20));
+    let instance = scene.live("linux").remove(0);
+    let name = RunnerName { cluster: "c".into(), pool: "linux".into(), instance: instance.clone() };
+    let row = RunnerSighting { id: scene.id(&instance), name, online: true, busy: false, labels: Default::default() };
+    scene.strangers.push((theirs.list_id(), row));
+    scene.pass(secs(120));
+    assert_eq!(noted(&scene, What::NameTaken), 0);
+    assert_eq!(scene.core.seen().runners(scene.now)[0].phase, Phase::Idle);
 }
 
 fn theirs_of_ours(scene: &mut Scene, instance: &InstanceId, state: JobState) {

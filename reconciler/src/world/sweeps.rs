@@ -60,7 +60,11 @@ impl World {
         for s in seen.unwrap_or_default() {
             let id = &s.name.instance;
             let runner = self.entry(id, &s.name.pool, now);
-            if runner.bound_to().is_some_and(|own| own != list_id) {
+            if let Some(own) = runner.bound_to().filter(|own| *own != list_id) {
+                // Another App sees the same runners. Their own App's list tells of them.
+                if own.scope.to_string().eq_ignore_ascii_case(&list_id.scope.to_string()) {
+                    continue;
+                }
                 if self.impostors.insert(id.clone(), (list_id.clone(), s.id)) != Some((list_id.clone(), s.id)) {
                     impostors.push((id.clone(), s.id));
                 }
