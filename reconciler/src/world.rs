@@ -66,8 +66,9 @@ pub struct World {
     facts: Vec<Fact>,
     stillborn: Vec<Stillborn>,
     lost: Vec<(JobId, RunnerPast)>,
-    /// Registrations with the name of one of our runners, in another list than the runner's: the newest for each name.
-    impostors: BTreeMap<InstanceId, (ListId, RunnerId)>,
+    /// Registrations with the name of one of our runners, in another list than the runner's. They stay known after our runner is gone,
+    /// for as long as their list has them.
+    impostors: BTreeMap<(InstanceId, ListId), RunnerId>,
 }
 
 impl World {
@@ -251,7 +252,7 @@ impl World {
     ///
     /// Decision 0010, rows 18, 24.
     fn bury(&mut self, now: Time) {
-        let World { runners, facts, sources, stillborn, lost, lost_apps, impostors, .. } = self;
+        let World { runners, facts, sources, stillborn, lost, lost_apps, .. } = self;
         runners.retain(|id, r| {
             // The boot deadline does not decide whether a runner is gone.
             if r.phase(Duration::MAX, now) != Phase::Gone {
@@ -297,7 +298,6 @@ impl World {
             }
             false
         });
-        impostors.retain(|id, _| runners.contains_key(id));
     }
 }
 

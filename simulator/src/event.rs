@@ -42,6 +42,8 @@ pub(super) enum Event {
     LetGo(JobId),
     /// A foreign runner takes a job if the job is still queued.
     Stolen(JobId),
+    /// A registration with a name of ours, which a stranger made, goes away.
+    ImpostorLeaves(RunnerId),
     /// GitHub notices that a runner is no longer connected.
     Offline(RunnerId),
     /// The instance becomes `running` at EC2.

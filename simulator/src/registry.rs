@@ -230,7 +230,8 @@ impl Registry {
     }
 
     /// Somebody registers a runner with the name of a runner of ours, in another list. GitHub admits a name once in each list.
-    pub(super) fn add_impostor(&mut self, name: &str, online: bool) {
+    /// It goes away after a while.
+    pub(super) fn add_impostor(&mut self, name: &str, online: bool, nature: &mut Nature) {
         let Some(own) = self.runners.values().find(|r| r.name.to_string() == name && !r.foreign) else { return };
         let (name, own) = (own.name.clone(), own.list.clone());
         let free = |list: &&List| **list != own && !self.by_name.contains_key(&(name.instance.clone(), (*list).clone()));
@@ -241,6 +242,13 @@ impl Registry {
         if let Some(r) = self.runners.get_mut(&id) {
             (r.online, r.foreign) = (online, true);
         }
+        let stays = self.rng.within(Spread::secs(60, 3600));
+        nature.after(stays, Event::ImpostorLeaves(id));
+    }
+
+    /// The stranger takes his registration away.
+    pub(super) fn impostor_leaves(&mut self, id: RunnerId) {
+        self.remove(id);
     }
 
     /// Whether GitHub refuses the configuration, because the pool's group or a label is gone.

@@ -64,7 +64,7 @@ fn filter(text: &str) -> Result<EnvFilter, String> {
     if let Some(word) = unknown {
         return Err(wrong(format!("and `{word}` is no level")));
     }
-    let all = text.split(',').filter(plain).any(|word| word.parse() == Ok(LevelFilter::TRACE));
+    let all = text.split(',').filter(plain).any(|word| word.parse().is_ok_and(|level: LevelFilter| level == LevelFilter::TRACE));
     // What is written for the SDK itself comes later, and counts.
     let text = if all { format!("{NO_ANSWERS},{text}") } else { text.to_owned() };
     EnvFilter::try_new(&text).map_err(|e| wrong(format!("which cannot be read ({e})")))

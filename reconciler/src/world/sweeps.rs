@@ -59,19 +59,27 @@ impl World {
         let (mut listed, mut impostors) = (BTreeSet::new(), Vec::new());
         for s in seen.unwrap_or_default() {
             let id = &s.name.instance;
+            let known = self.impostors.get(&(id.clone(), list_id.clone())) == Some(&s.id);
+            if known {
+                listed.insert(id.clone());
+                continue;
+            }
             let runner = self.entry(id, &s.name.pool, now);
             if let Some(own) = runner.bound_to().filter(|own| *own != list_id) {
                 // Another App sees the same runners. Their own App's list tells of them.
                 if own.scope.to_string().eq_ignore_ascii_case(&list_id.scope.to_string()) {
                     continue;
                 }
-                if self.impostors.insert(id.clone(), (list_id.clone(), s.id)) != Some((list_id.clone(), s.id)) {
-                    impostors.push((id.clone(), s.id));
-                }
+                self.impostors.insert((id.clone(), list_id.clone()), s.id);
+                impostors.push((id.clone(), s.id));
+                listed.insert(id.clone());
                 continue;
             }
             listed.insert(id.clone());
             runner.shown_by_list(list_id, s, now);
+        }
+        if seen.is_some() {
+            self.impostors.retain(|(id, list), _| list != list_id || listed.contains(id));
         }
         for (id, runner) in &mut self.runners {
             runner.list_swept(list_id, seen.is_some().then(|| listed.contains(id)), began);

@@ -239,9 +239,9 @@ impl Oracle {
             }
             Action::Deregister { runner, name, .. } => {
                 self.judge_look("DeleteRunner", now);
-                let is = truth.github.registrations().get(runner);
-                if is.is_some_and(|is| is.name != *name || is.foreign) {
-                    let is = is.map(|is| format!("{}, foreign: {}", is.name, is.foreign)).unwrap_or_default();
+                let is = truth.github.registrations().get(runner).map(|r| &r.name);
+                if is.is_some_and(|is| is != name) {
+                    let is = is.map(ToString::to_string).unwrap_or_default();
                     self.blame(Invariant::S4, now, format!("runner {runner} is deregistered as {name}; it is {is}"));
                 }
                 if self.process_view.knows_job_on(&name.instance) {

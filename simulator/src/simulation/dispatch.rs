@@ -131,11 +131,12 @@ impl Simulation {
             Event::LetGo(job) => self.github.let_go(job, &mut self.nature),
             Event::Stolen(job) => {
                 let thief = strangers::thief(&self.spec, &self.github.registry, job);
-                self.github.registry.add_impostor(&thief, job.0 % 2 == 0);
+                self.github.registry.add_impostor(&thief, job.0 % 2 == 0, &mut self.nature);
                 if self.github.steal(job, thief, &mut self.nature) {
                     self.nature.say(format_args!("a foreign runner takes job {job}"));
                 }
             }
+            Event::ImpostorLeaves(runner) => self.github.registry.impostor_leaves(runner),
             Event::Offline(runner) => self.github.registry.offline(runner),
             Event::Running(id) => self.instance_starts(&id),
             Event::Terminated(id) => self.instance_is_gone(&id),
