@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::effect::Source;
+use crate::effect::{RunnerSighting, Source};
 use crate::event::{Ec2Event, Ec2EventKind, JobEvent, JobState};
 use crate::fact::Fact;
 use crate::ids::{AppName, InstanceId, Intent, JobId, ListId, PoolName, RunnerId, RunnerName};
@@ -66,9 +66,17 @@ pub struct World {
     facts: Vec<Fact>,
     stillborn: Vec<Stillborn>,
     lost: Vec<(JobId, RunnerPast)>,
-    /// Registrations with the name of one of our runners, in another list than the runner's. They stay known after our runner is gone,
-    /// for as long as their list has them.
-    impostors: BTreeMap<(InstanceId, ListId), RunnerId>,
+    /// Rows of other lists than the runner's own, with the runner's name, for as long as their list has them.
+    elsewhere: BTreeMap<(InstanceId, ListId), Elsewhere>,
+}
+
+/// A row of another list than the runner's own, with the runner's name.
+#[derive(Clone, Debug, PartialEq)]
+struct Elsewhere {
+    row: RunnerSighting,
+    /// Whether EC2, or our own launch, says which list is the runner's own. The row is then somebody else's, also after our runner is
+    /// gone. Until then, nobody knows which of the rows is the runner's.
+    foreign: bool,
 }
 
 impl World {

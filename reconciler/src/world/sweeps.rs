@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Stillborn, World};
+use super::{Elsewhere, Stillborn, World};
 use crate::effect::{InstanceSighting, RunnerSighting, Source};
 use crate::event::InstanceState;
 use crate::ids::{InstanceId, ListId, PoolName, RunnerId};
@@ -30,7 +30,11 @@ impl World {
                 late.insert(&s.id, Stillborn { pool: s.pool.clone(), tried, reason, late: true });
             }
             runner.shown_by_ec2(s, began, now);
-            if runner.reads_stages(&s.stages) {
+            let reads_stages = runner.reads_stages(&s.stages);
+            if !self.elsewhere.is_empty() {
+                self.find_row(&s.id, now);
+            }
+            if reads_stages {
                 for (stage, at) in &s.stages {
                     self.reached(&s.id, *stage, *at);
                 }
@@ -58,28 +62,15 @@ impl World {
     ) -> Vec<(InstanceId, RunnerId)> {
         let (mut listed, mut impostors) = (BTreeSet::new(), Vec::new());
         for s in seen.unwrap_or_default() {
-            let id = &s.name.instance;
-            let known = self.impostors.get(&(id.clone(), list_id.clone())) == Some(&s.id);
-            if known {
-                listed.insert(id.clone());
+            listed.insert(s.name.instance.clone());
+            if self.is_elsewhere(list_id, s, &mut impostors) {
                 continue;
             }
-            let runner = self.entry(id, &s.name.pool, now);
-            if let Some(own) = runner.bound_to().filter(|own| *own != list_id) {
-                // Another App sees the same runners. Their own App's list tells of them.
-                if own.scope.to_string().eq_ignore_ascii_case(&list_id.scope.to_string()) {
-                    continue;
-                }
-                self.impostors.insert((id.clone(), list_id.clone()), s.id);
-                impostors.push((id.clone(), s.id));
-                listed.insert(id.clone());
-                continue;
-            }
-            listed.insert(id.clone());
+            let runner = self.entry(&s.name.instance, &s.name.pool, now);
             runner.shown_by_list(list_id, s, now);
         }
         if seen.is_some() {
-            self.impostors.retain(|(id, list), _| list != list_id || listed.contains(id));
+            self.elsewhere.retain(|(id, list), _| list != list_id || listed.contains(id));
         }
         for (id, runner) in &mut self.runners {
             runner.list_swept(list_id, seen.is_some().then(|| listed.contains(id)), began);
@@ -95,6 +86,43 @@ impl World {
         }
         self.bury(now);
         impostors
+    }
+
+    /// Whether the row is in another list than the list of the runner with this name. New rows of somebody else are added to
+    /// `impostors`.
+    fn is_elsewhere(&mut self, list_id: &ListId, s: &RunnerSighting, impostors: &mut Vec<(InstanceId, RunnerId)>) -> bool {
+        let id = &s.name.instance;
+        let key = (id.clone(), list_id.clone());
+        let known = self.elsewhere.get(&key).filter(|known| known.row.id == s.id);
+        let was_foreign = known.is_some_and(|known| known.foreign);
+        let Some(runner) = self.runners.get(id) else {
+            if !was_foreign {
+                self.elsewhere.remove(&key);
+            }
+            return was_foreign;
+        };
+        let Some(own) = runner.list().filter(|own| *own != list_id) else {
+            self.elsewhere.remove(&key);
+            return false;
+        };
+        // Another App in the same organisation sees the same runners. Their own App's list tells of them.
+        if !own.scope.to_string().eq_ignore_ascii_case(&list_id.scope.to_string()) {
+            let foreign = runner.instance().is_some() || runner.launched_here();
+            if foreign && !was_foreign {
+                impostors.push((id.clone(), s.id));
+            }
+            self.elsewhere.insert(key, Elsewhere { row: s.clone(), foreign });
+        }
+        true
+    }
+
+    /// EC2 says which list is the runner's own. If that list's row was taken for somebody else's, it is the runner's now.
+    fn find_row(&mut self, id: &InstanceId, now: Time) {
+        let Some(runner) = self.runners.get_mut(id).filter(|r| r.registration().is_none()) else { return };
+        let Some(list) = runner.bound_to().cloned() else { return };
+        if let Some(Elsewhere { row, .. }) = self.elsewhere.remove(&(id.clone(), list.clone())) {
+            runner.shown_by_list(&list, &row, now);
+        }
     }
 
     /// Takes in a complete sweep of the secrets. A secret shows that somebody configured its instance.
