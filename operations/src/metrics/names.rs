@@ -72,7 +72,8 @@ metrics! {
     paused: gauges "muster_pool_paused" ["pool"] =
         "1 while an operator keeps the pool from launching, else 0.";
     warnings: gauges "muster_pool_warnings" ["pool", "warning"] =
-        "1 while GitHub will not do as the pool's manifest seems to say, as `muster explain pool/NAME` tells; absent otherwise.";
+        "1 for each warning of the pool: GitHub will do something else than the manifest seems to say. \
+         `muster explain pool/NAME` has the words.";
     job_queue: histograms "muster_job_queue_seconds" ["pool"] in WAIT_SECONDS =
         "From when a job was first heard of until a runner took it.";
     queue_to_start: histograms "muster_job_queue_to_start_seconds" ["pool"] in WAIT_SECONDS =
