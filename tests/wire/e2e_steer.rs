@@ -19,7 +19,7 @@ async fn muster(scene: &Scene, line: &str) -> String {
 
 #[tokio::test]
 async fn a_paused_pool_s_jobs_go_to_the_next_pool_that_fits() {
-    let spare = Pool::new("spare", &LABELS).set("priority", 10);
+    let spare = Pool::new("spare", &LABELS).set("priority", 200);
     let Some(scene) = Scene::start(&[linux(), spare], Habits { job: ms(500), ..Habits::default() }).await else { return };
     muster(&scene, "pause pool/linux --reason bad-image").await;
     let job = scene.queue_jobs(1)[0];
