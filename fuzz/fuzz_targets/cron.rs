@@ -7,12 +7,8 @@ use muster_reconciler::time::Time;
 
 fuzz_target!(|input: (u64, u32, &str, &str)| {
     let (at, hold, cron, timezone) = input;
-    let schedule = IdleSchedule {
-        cron: cron.into(),
-        timezone: timezone.into(),
-        hold: Span::millis(u64::from(hold) * 1000),
-        idle: 3,
-    };
+    let schedule =
+        IdleSchedule { cron: cron.into(), timezone: timezone.into(), hold: Span::millis(u64::from(hold) * 1000), idle: 3 };
     let capacity = Capacity { max: 5, idle: 1, schedules: vec![schedule], ..Capacity::default() };
     // Up to the year 9999.
     let now = Time::from_millis(at % 253_402_300_799_000);

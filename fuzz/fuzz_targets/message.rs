@@ -7,7 +7,8 @@ use libfuzzer_sys::fuzz_target;
 use muster_message::keyring::Keyring;
 use muster_message::{seal, wire};
 
-static KEYS: LazyLock<Keyring> = LazyLock::new(|| Keyring::new([("main".into(), vec!["a secret that is not in the corpus".into()])]));
+static KEYS: LazyLock<Keyring> =
+    LazyLock::new(|| Keyring::new([("main".into(), vec!["a secret that is not in the corpus".into()])]));
 
 fuzz_target!(|text: &str| {
     let (attribute, body) = text.split_once('\n').unwrap_or(("", text));
