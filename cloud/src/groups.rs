@@ -35,7 +35,11 @@ impl GroupsTask {
         let mut known = RunnerGroups::default();
         let mut names = of_pools(&self.spec.borrow_and_update());
         loop {
-            let now = read(&self.executor.github(), &names, &known).await;
+            let github = self.executor.github();
+            let now = tokio::select! {
+                () = stop.cancelled() => return,
+                now = read(&github, &names, &known) => now,
+            };
             if now != known {
                 known = now;
                 // The send fails only when the process stops.
