@@ -162,7 +162,7 @@ impl GitHubView {
         self.bound_to = Some(list.clone());
         // A row in another list is somebody else's, who chose this name.
         if self.registration().is_some_and(|row| row.list != *list) {
-            self.row = ListedRow::Unseen;
+            (self.row, self.list_seen) = (ListedRow::Unseen, None);
             self.forget_presence();
         }
     }
