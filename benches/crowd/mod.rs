@@ -57,6 +57,7 @@ impl Crowd {
             run: RunId(n / 4),
             state: JobState::Queued,
             waiting: false,
+            attempt: None,
             repo: "acme/web".into(),
             org: Some("acme".into()),
             enterprise: None,

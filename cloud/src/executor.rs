@@ -67,9 +67,12 @@ impl Executor {
         // `acquire` fails only when a semaphore is closed, and nobody closes these. If one were closed, the effect would run
         // without the limit.
         let _place = match action {
-            Action::Configure(_) | Action::Deregister { .. } | Action::CheckJob { .. } | Action::Redeliver { .. } => {
-                self.github_places.acquire().await.ok()
-            }
+            Action::Configure(_)
+            | Action::Deregister { .. }
+            | Action::CheckJob { .. }
+            | Action::LookAtRun { .. }
+            | Action::Rerun { .. }
+            | Action::Redeliver { .. } => self.github_places.acquire().await.ok(),
             Action::Launch(_) | Action::Drain(_) | Action::Terminate(_) | Action::DeleteSecrets(_) => {
                 self.aws_places.acquire().await.ok()
             }
@@ -83,6 +86,8 @@ impl Executor {
             Action::Deregister { list_id, runner, .. } => self.github().delete(list_id, *runner).await,
             Action::Redeliver { app, delivery } => self.github().redeliver(app, *delivery).await,
             Action::CheckJob { app, repo, job } => self.github().get(app, repo, *job).await,
+            Action::LookAtRun { app, repo, run } => self.github().run(app, repo, *run).await,
+            Action::Rerun { app, repo, run, again } => self.github().rerun(app, repo, *run, again).await,
             Action::Sweep(Source::Instances) => self.aws.ec2.sweep(&self.cluster).await,
             Action::Sweep(Source::Runners(list_id)) => self.github().list(list_id, &self.cluster).await,
             Action::Sweep(Source::Deliveries(app)) => self.github().deliveries(app).await,

@@ -5,7 +5,7 @@ use http::{HeaderMap, Method, StatusCode};
 use muster_reconciler::ids::AppName;
 
 use crate::limits::Reporter;
-use crate::{ApiCall, GoodAnswer, about, app, deliveries, jobs, limits, releases, runners};
+use crate::{ApiCall, GoodAnswer, about, app, deliveries, jobs, limits, releases, runners, runs};
 
 /// Reads an answer.
 pub fn read(status: u16, headers: HeaderMap, body: &[u8]) {
@@ -30,4 +30,5 @@ pub fn read(status: u16, headers: HeaderMap, body: &[u8]) {
     jobs::fuzzed(&answer, &call);
     releases::fuzzed(&answer, &call);
     runners::fuzzed(&answer, &call);
+    runs::fuzzed(&answer, &call);
 }

@@ -6,6 +6,7 @@ use muster_reconciler::effect::{JobSighting, Outcome};
 use muster_reconciler::event::JobState;
 use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{AppName, JobId, RunId, RunnerId, Scope};
+use muster_reconciler::verdict::{StepEnd, StepKind};
 use serde::Deserialize;
 
 use super::{ApiCall, GitHub};
@@ -17,6 +18,35 @@ struct JobAnswer {
     runner_name: Option<String>,
     runner_id: Option<u64>,
     conclusion: Option<String>,
+    run_attempt: Option<u32>,
+    #[serde(default)]
+    steps: Vec<Step>,
+}
+
+#[derive(Deserialize)]
+struct Step {
+    name: String,
+    status: String,
+    conclusion: Option<String>,
+}
+
+impl Step {
+    fn sighting(&self) -> (StepKind, StepEnd) {
+        let kind = match self.name.as_str() {
+            "Complete job" => StepKind::Last,
+            // The runner names what cleans up after a step `Post`, and a container's end `Stop containers`.
+            name if name.starts_with("Post ") || name == "Stop containers" => StepKind::Post,
+            _ => StepKind::Main,
+        };
+        let end = match self.conclusion.as_deref().filter(|_| self.status == "completed") {
+            None => StepEnd::Unfinished,
+            Some("success" | "neutral") => StepEnd::Success,
+            Some("skipped") => StepEnd::Skipped,
+            Some("cancelled") => StepEnd::Cancelled,
+            Some(_) => StepEnd::Failure,
+        };
+        (kind, end)
+    }
 }
 
 impl JobAnswer {
@@ -35,6 +65,8 @@ impl JobAnswer {
             runner: self.runner_name,
             runner_id: self.runner_id.map(RunnerId),
             conclusion: self.conclusion,
+            attempt: self.run_attempt.unwrap_or(1),
+            steps: self.steps.iter().map(Step::sighting).collect(),
         }
     }
 }
@@ -96,7 +128,16 @@ mod tests {
         let sighting = |job, state, runner: Option<&str>, conclusion: Option<&str>| {
             let (runner, conclusion) = (runner.map(str::to_owned), conclusion.map(str::to_owned));
             let runner_id = runner.as_ref().map(|_| RunnerId(7));
-            Outcome::Job(JobSighting { job: JobId(job), run: RunId(9), state, runner, runner_id, conclusion })
+            Outcome::Job(JobSighting {
+                job: JobId(job),
+                run: RunId(9),
+                state,
+                runner,
+                runner_id,
+                conclusion,
+                attempt: 1,
+                steps: vec![],
+            })
         };
         let done = sighting(1, Some(JobState::Completed), Some("prod.linux.i-1"), Some("success"));
         assert_eq!(github.get(&app, "acme/app", JobId(1)).await, done);

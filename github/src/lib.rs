@@ -22,6 +22,7 @@ mod jobs;
 mod limits;
 pub mod releases;
 mod runners;
+mod runs;
 
 #[cfg(fuzzing)]
 pub mod fuzzed;

@@ -169,6 +169,7 @@ mod tests {
             run: RunId(1),
             state: JobState::Completed,
             waiting: false,
+            attempt: None,
             repo: repo.into(),
             org: None,
             enterprise: None,

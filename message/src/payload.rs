@@ -62,6 +62,7 @@ struct Payload<'a> {
 struct PayloadJob<'a> {
     id: u64,
     run_id: u64,
+    run_attempt: Option<u32>,
     #[serde(borrow)]
     status: Option<Cow<'a, str>>,
     labels: Option<Vec<String>>,
@@ -137,6 +138,7 @@ fn job(json: &[u8]) -> Result<Heard, PayloadError> {
         run: RunId(job.run_id),
         state,
         waiting,
+        attempt: job.run_attempt,
         repo: payload.repository.full_name.into_owned(),
         org: text(payload.organization.map(|o| o.login)),
         enterprise: text(payload.enterprise.map(|e| e.slug)),

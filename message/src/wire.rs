@@ -204,6 +204,7 @@ mod tests {
             run: RunId(4_747_967_848),
             state: JobState::Queued,
             waiting: false,
+            attempt: None,
             repo: "acme/web".into(),
             org: Some("acme".into()),
             enterprise: None,

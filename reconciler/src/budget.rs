@@ -31,6 +31,8 @@ pub enum Api {
     Background(Payer),
     /// GitHub's redeliveries of webhooks. A job that nobody knows of may wait for a redelivery, so no reserve is kept before it.
     Redeliver(Payer),
+    /// Orders to run jobs again.
+    Rerun(Payer),
 }
 
 impl Api {
@@ -45,13 +47,16 @@ impl Api {
             Api::Deregister(_) => "github.DeleteRunner",
             Api::Background(_) => "github.GetJob",
             Api::Redeliver(_) => "github.RedeliverWebhook",
+            Api::Rerun(_) => "github.RerunJobs",
         }
     }
 
     /// The payer at GitHub. None: the API is AWS's.
     pub const fn payer(&self) -> Option<&Payer> {
         match self {
-            Api::Jit(payer) | Api::Deregister(payer) | Api::Background(payer) | Api::Redeliver(payer) => Some(payer),
+            Api::Jit(payer) | Api::Deregister(payer) | Api::Background(payer) | Api::Redeliver(payer) | Api::Rerun(payer) => {
+                Some(payer)
+            }
             Api::CreateFleet | Api::Terminate | Api::CreateTags | Api::SsmPut => None,
         }
     }
@@ -116,7 +121,7 @@ impl Budgets {
             Api::Jit(_) => ((self.limits.jit_per_minute / 20.0).max(1.0), self.limits.jit_per_minute / 60.0),
             Api::Deregister(_) => (20.0, 1.0),
             // A redelivery may bring a job that is asked about, so the questions keep pace with the redeliveries.
-            Api::Background(_) | Api::Redeliver(_) => (20.0, 1.0),
+            Api::Background(_) | Api::Redeliver(_) | Api::Rerun(_) => (20.0, 1.0),
         }
     }
 

@@ -3,6 +3,7 @@
 //! The controller is synchronous and deterministic: the same inputs at the same times give the same effects. Only the controller
 //! remembers which effects are under way. A crash loses that memory, which costs time and never correctness.
 
+mod cases;
 mod emit;
 mod handover;
 mod holds;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use crate::budget::Budgets;
 use crate::capacity::Unavailable;
+use crate::cases::Cases;
 use crate::deliveries::Deliveries;
 use crate::demand::Demand;
 use crate::effect::{Action, Effect, Input, MessageOp, Source};
@@ -118,6 +120,7 @@ pub struct Controller {
     /// What GitHub will not do as the manifests seem to say.
     warnings: BTreeMap<PoolName, Vec<Warning>>,
     demand: Demand,
+    cases: Cases,
     world: World,
     deliveries: Deliveries,
     unavailable: Unavailable,
@@ -161,6 +164,7 @@ impl Controller {
             groups: RunnerGroups::default(),
             warnings: BTreeMap::new(),
             demand: Demand::default(),
+            cases: Cases::default(),
             world: World::new(now),
             deliveries: Deliveries::default(),
             unavailable: Unavailable::default(),
@@ -235,7 +239,8 @@ impl Controller {
         }
         let pools = self.pools.values().map(|p| p.due()).min().unwrap_or(Time::FAR);
         let sweeps = self.sweeps.values().filter(|s| !s.in_flight).map(|s| s.due).min().unwrap_or(Time::FAR);
-        let checks = if self.demand.jobs().is_empty() { Time::FAR } else { self.check_at };
+        let idle = self.demand.jobs().is_empty() && self.cases.is_empty();
+        let checks = if idle { Time::FAR } else { self.check_at };
         pools.min(sweeps).min(checks).min(self.extend_at).min(self.deliveries.next())
     }
 
@@ -410,6 +415,7 @@ impl Controller {
         if now >= self.check_at {
             self.check_at = now + CHECK_EVERY;
             self.check_jobs(now);
+            self.look_at_cases(now);
         }
         if now >= self.deliveries.next() {
             self.redeliver(now);

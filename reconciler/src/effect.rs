@@ -17,9 +17,11 @@ use crate::manifest::{Allocation, Spec};
 use crate::market::{Market, Offering};
 use crate::reason::Reason;
 use crate::release::{RunnerRelease, RunnerReleases};
+use crate::rerun::{Again, RunSighting};
 use crate::stage::Stage;
 use crate::tags;
 use crate::time::Time;
+use crate::verdict::{StepEnd, StepKind};
 
 /// Everything that the core can be told.
 #[derive(Clone, Debug)]
@@ -140,6 +142,26 @@ pub enum Action {
         repo: String,
         /// The job.
         job: JobId,
+    },
+    /// Ask GitHub whether a workflow run is over, and how its jobs ended. Outcome: [`Outcome::Run`], or Failed(NotFound).
+    LookAtRun {
+        /// The App or token whose credentials are used.
+        app: AppName,
+        /// `OWNER/NAME`.
+        repo: String,
+        /// The workflow run.
+        run: RunId,
+    },
+    /// Ask GitHub to run jobs of a run again. Outcome: [`Outcome::Done`]. GitHub refuses (Refused, Conflict) while the run is not over.
+    Rerun {
+        /// The App or token whose credentials are used.
+        app: AppName,
+        /// `OWNER/NAME`.
+        repo: String,
+        /// The workflow run.
+        run: RunId,
+        /// The jobs.
+        again: Again,
     },
     /// Ask GitHub to deliver a webhook once more. Outcome: [`Outcome::Done`].
     Redeliver {
@@ -311,6 +333,8 @@ pub enum Outcome {
     },
     /// GitHub's answer about a job.
     Job(JobSighting),
+    /// GitHub's answer about a workflow run.
+    Run(RunSighting),
     /// A complete sweep.
     Swept(Swept),
     /// The call did not work, or nobody knows whether it worked.
@@ -355,6 +379,10 @@ pub struct JobSighting {
     pub runner_id: Option<RunnerId>,
     /// The conclusion of the job, such as `success`.
     pub conclusion: Option<String>,
+    /// Which attempt of the run the job belongs to: 1 for the first.
+    pub attempt: u32,
+    /// How the job's steps ended, in their order. Empty: no step has begun, or GitHub tells none.
+    pub steps: Vec<(StepKind, StepEnd)>,
 }
 
 /// The result of a complete sweep.

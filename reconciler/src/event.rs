@@ -48,6 +48,9 @@ pub struct JobEvent {
     /// job's status. A release that does not know this field takes the job for one that may start.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub waiting: bool,
+    /// Which attempt of the run the job belongs to: 1 for the first, one more for each rerun. None: the event did not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
     /// `OWNER/NAME`.
     pub repo: String,
     /// The organisation's login, if the repository belongs to one.
@@ -74,6 +77,13 @@ pub struct JobEvent {
     /// When a runner took the job, by the same clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,
+}
+
+impl JobEvent {
+    /// Whether the job belongs to a run that was run again.
+    pub fn is_rerun(&self) -> bool {
+        self.attempt.is_some_and(|attempt| attempt > 1)
+    }
 }
 
 /// An EC2 notification, through EventBridge.

@@ -8,6 +8,7 @@ use crate::past::JobPast;
 use crate::reason::{BootFailure, LaunchFailure, StepReason};
 use crate::runner::{Act, DrainOutcome};
 use crate::stage::Stage;
+use crate::verdict::Verdict;
 
 /// An event that only the core knows of, and that a metric counts. The driver collects the facts after each step.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,6 +79,24 @@ pub enum Fact {
         instance: InstanceId,
         /// The job.
         job: JobId,
+    },
+    /// It is known, as far as it can be, what ended a job that did not succeed.
+    JobJudged {
+        /// The job.
+        job: JobId,
+        /// The runner's pool.
+        pool: PoolName,
+        /// The market on which the instance was bought. None: not known.
+        market: Option<Market>,
+        /// What ended the job.
+        verdict: Verdict,
+    },
+    /// GitHub was asked to run a lost job again, or it is not run again.
+    Rerun {
+        /// The runner's pool.
+        pool: PoolName,
+        /// `asked`, or why not, in a word.
+        result: &'static str,
     },
     /// A runner was asked to end, or a drain came to an end.
     Drain {

@@ -38,6 +38,12 @@ pub enum What {
     NameTaken,
     /// A job's runner is gone or interrupted, and no event told that the job went well.
     JobLost,
+    /// It is known, as far as it can be, what ended a job that did not succeed.
+    JobJudged,
+    /// GitHub was asked to run a lost job again.
+    JobRerun,
+    /// A lost job is not run again.
+    JobNotRerun,
     /// Instances are asked for.
     Launch,
     /// EC2 gave an instance.
@@ -86,6 +92,9 @@ impl What {
             What::ForeignJob => "foreign_job",
             What::NameTaken => "name_taken",
             What::JobLost => "job_lost",
+            What::JobJudged => "job_judged",
+            What::JobRerun => "job_rerun",
+            What::JobNotRerun => "job_not_rerun",
             What::Launch => "launch",
             What::Launched => "launched",
             What::LaunchFailed => "launch_failed",
@@ -117,6 +126,7 @@ impl What {
             What::ForeignJob
                 | What::NameTaken
                 | What::JobLost
+                | What::JobNotRerun
                 | What::LaunchFailed
                 | What::BootFailed
                 | What::Failed
@@ -216,6 +226,8 @@ impl Journal {
             | Fact::Stepped { .. }
             | Fact::BudgetWait { .. }
             | Fact::JobEnded(_)
+            | Fact::JobJudged { .. }
+            | Fact::Rerun { .. }
             | Fact::Planned { .. } => {}
         }
     }

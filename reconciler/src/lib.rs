@@ -35,9 +35,11 @@ pub mod groups;
 pub mod market;
 pub mod reason;
 pub mod release;
+pub mod rerun;
 pub mod stage;
 
 // The jobs.
+pub mod cases;
 pub mod deliveries;
 pub mod demand;
 pub mod labels;
@@ -46,6 +48,7 @@ pub mod matching;
 // The runners.
 pub mod past;
 pub mod runner;
+pub mod verdict;
 pub mod world;
 
 // What the other sides admit.

@@ -194,6 +194,7 @@ mod tests {
             run: RunId(1),
             state: JobState::Queued,
             waiting: false,
+            attempt: None,
             repo: "acme/web".into(),
             org: Some("acme".into()),
             enterprise: None,

@@ -66,6 +66,9 @@ pub struct World {
     facts: Vec<Fact>,
     stillborn: Vec<Stillborn>,
     lost: Vec<(JobId, RunnerPast)>,
+    /// Instances that must not be forgotten, because muster looks into the end of a job on them. With EC2's reason for their end, if
+    /// they were forgotten before.
+    watched: BTreeMap<InstanceId, Option<String>>,
     /// Rows of other lists than the runner's own, with the runner's name, for as long as their list has them.
     elsewhere: BTreeMap<(InstanceId, ListId), Elsewhere>,
 }
@@ -118,6 +121,21 @@ impl World {
     /// Takes the jobs that were running on runners that are now forgotten, for the jobs' traces.
     pub fn take_lost(&mut self) -> Vec<(JobId, RunnerPast)> {
         std::mem::take(&mut self.lost)
+    }
+
+    /// Keeps what is known of an instance, and what EC2 tells of its end, until [`World::unwatch`].
+    pub fn watch(&mut self, id: &InstanceId) {
+        self.watched.entry(id.clone()).or_default();
+    }
+
+    /// The instance may be forgotten.
+    pub fn unwatch(&mut self, id: &InstanceId) {
+        self.watched.remove(id);
+    }
+
+    /// EC2's reason for the end of a watched instance that muster did not know when it was watched. None: EC2 has told none.
+    pub fn watched_end(&self, id: &InstanceId) -> Option<&str> {
+        self.watched.get(id)?.as_deref()
     }
 
     /// How fresh the view of a source is. None: no sweep of the source has ended yet.
@@ -260,7 +278,7 @@ impl World {
     ///
     /// Decision 0010, rows 18, 24.
     fn bury(&mut self, now: Time) {
-        let World { runners, facts, sources, stillborn, lost, lost_apps, .. } = self;
+        let World { runners, facts, sources, stillborn, lost, lost_apps, watched, .. } = self;
         runners.retain(|id, r| {
             // The boot deadline does not decide whether a runner is gone.
             if r.phase(Duration::MAX, now) != Phase::Gone {
@@ -287,6 +305,7 @@ impl World {
             // A stale answer may show the instance once more. The runner is remembered for as long as EC2 may lag.
             if r.effect_under_way()
                 || r.has_secret()
+                || watched.contains_key(id)
                 || !(unlisted || r.is_deregistered())
                 || now.since(gone_at) < CONSISTENCY_LAG
             {

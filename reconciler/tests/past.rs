@@ -19,6 +19,7 @@ fn heard(scene: &mut Scene, state: JobState, instance: Option<&InstanceId>, conc
         run: RunId(0),
         state,
         waiting: false,
+        attempt: None,
         repo: "acme/web".into(),
         org: Some("acme".into()),
         enterprise: None,

@@ -47,6 +47,7 @@ impl Scene {
             run: RunId(job),
             state: JobState::InProgress,
             waiting: false,
+            attempt: None,
             repo: "acme/web".into(),
             org: Some("acme".into()),
             enterprise: None,

@@ -200,7 +200,7 @@ impl Conditions {
         ];
         said.push(match self.rerun_lost_after {
             Some(after) => format!("a job that is lost with its instance is rerun by somebody after {after}"),
-            None => "a job that is lost with its instance stays lost: muster does not rerun jobs yet".into(),
+            None => "a job that is lost with its instance stays lost, unless its pool's spec.rerun says otherwise".into(),
         });
         said
     }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use muster_reconciler::ids::Scope;
-use muster_reconciler::manifest::{Lifetime, MarketPolicy, Matching, RunnerPool, Span};
+use muster_reconciler::manifest::{Lifetime, MarketPolicy, Matching, RerunMarket, RunnerPool, Span};
 use muster_reconciler::time::Time;
+use muster_reconciler::verdict::Cause;
 
 use crate::changes::{Change, Edit};
 use crate::example;
@@ -257,6 +258,13 @@ impl Scenario {
         let mut overflows = Rng::new(seed, "overflow");
         for pool in &mut cluster.pools {
             pool.spec.overflow.after = overflows.chance(0.2).then(|| Span::secs(overflows.below(300)));
+        }
+        let mut reruns = Rng::new(seed, "rerun");
+        for pool in &mut cluster.pools {
+            if reruns.chance(0.5) {
+                pool.spec.rerun.causes = Cause::ALL.into_iter().collect();
+                pool.spec.rerun.market = [RerunMarket::Pool, RerunMarket::OnDemand][usize::from(reruns.chance(0.3))];
+            }
         }
         Scenario {
             seed,

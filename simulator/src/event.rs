@@ -5,6 +5,7 @@ use muster_reconciler::event::{Ec2Event, JobEvent};
 use muster_reconciler::ids::{EffectId, InstanceId, JobId, RunId, RunnerId};
 
 use crate::changes::Change;
+use crate::github::JobEnd;
 use crate::job_plan::JobPlan;
 use crate::request::{Put, Request};
 
@@ -31,11 +32,11 @@ pub(super) enum Event {
     /// A webhook's message reaches the job queue.
     Send(Box<JobEvent>),
     /// A job is queued at GitHub. When the job is run again, the run's id is given.
-    Queue(Box<JobPlan>, Option<RunId>),
+    Queue(Box<JobPlan>, Option<(RunId, u32)>),
     /// GitHub gives queued jobs to idle runners whose labels match.
     Assign,
-    /// A job ends with this conclusion.
-    Finish(JobId, &'static str),
+    /// A job ends like this.
+    Finish(JobId, JobEnd),
     /// A job is cancelled if it is still queued.
     Cancel(JobId),
     /// GitHub stops holding a job back.

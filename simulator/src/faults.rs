@@ -142,6 +142,8 @@ faults! {
     AppErrors: "app_errors", 0.04;
     /// A list shows all its runners offline. The next one does not.
     AllOffline: "all_offline", 0.05;
+    /// A running job fails by itself, or somebody cancels it.
+    OwnEnd: "own_end", 0.4;
 }
 
 /// The number of kinds.

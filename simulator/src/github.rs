@@ -8,7 +8,9 @@ use muster_reconciler::effect::JobSighting;
 use muster_reconciler::event::{JobEvent, JobState};
 use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{JobId, RunId, RunnerId, RunnerName, Scope};
+use muster_reconciler::rerun::{Again, RunJob, RunSighting};
 use muster_reconciler::time::Time;
+use muster_reconciler::verdict::{StepEnd, StepKind};
 
 use crate::event::Event;
 use crate::faults::Fault;
@@ -26,6 +28,10 @@ pub struct TrueGitHub {
     free: BTreeMap<RunsOn, BTreeSet<JobId>>,
     /// Jobs that are queued or in progress.
     unfinished: BTreeSet<JobId>,
+    /// The jobs of each run.
+    runs: BTreeMap<RunId, BTreeSet<JobId>>,
+    /// The newest attempt of each run that was run again.
+    attempts: BTreeMap<RunId, u32>,
     next_job: u64,
     /// How many reruns are decided and not queued yet.
     reruns: u64,
@@ -63,6 +69,12 @@ pub struct TrueJob {
     seat: Option<RunnerId>,
     /// The conclusion, as in a webhook. None: the job is not over.
     pub conclusion: Option<&'static str>,
+    /// How the job ended. None: it is not over.
+    pub end: Option<JobEnd>,
+    /// The attempt of the run that the job belongs to: 1 for the first.
+    pub attempt: u32,
+    /// Whether a later attempt of the run has a job in this one's place.
+    pub replaced: bool,
     /// Whether GitHub holds the job back, and who can know.
     pub hold: TrueHold,
     /// Since when GitHub has not held the job back: since it was queued, or let go.
@@ -83,6 +95,44 @@ impl TrueJob {
     /// Whether GitHub says that the job may not start yet.
     pub fn waits(&self) -> bool {
         self.state == JobState::Queued && matches!(self.hold, TrueHold::Said | TrueHold::Untold)
+    }
+}
+
+/// How a job ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobEnd {
+    /// The job succeeds.
+    Success,
+    /// A step of the job fails.
+    Failure,
+    /// Somebody cancels the job, which may be queued or may run.
+    Cancel,
+    /// The machine goes, or the runner's registration.
+    CutShort,
+}
+
+impl JobEnd {
+    /// The conclusion in webhooks. GitHub calls a job that was cut short either.
+    fn conclusion(self, id: JobId) -> &'static str {
+        match self {
+            JobEnd::Success => "success",
+            JobEnd::Cancel => "cancelled",
+            JobEnd::CutShort if id.0.is_multiple_of(3) => "cancelled",
+            JobEnd::CutShort | JobEnd::Failure => "failure",
+        }
+    }
+
+    /// The steps of the job, as GitHub shows them.
+    fn steps(self, id: JobId) -> Vec<(StepKind, StepEnd)> {
+        use StepEnd::{Cancelled, Failure, Skipped, Success, Unfinished};
+        use StepKind::{Last, Main, Post};
+        match self {
+            JobEnd::Success => vec![(Main, Success), (Post, Success), (Last, Success)],
+            JobEnd::Failure => vec![(Main, Success), (Main, Failure), (Post, Success), (Last, Success)],
+            JobEnd::Cancel => vec![(Main, Success), (Main, Cancelled), (Post, Success), (Last, Success)],
+            JobEnd::CutShort if id.0.is_multiple_of(2) => vec![(Main, Success), (Main, Unfinished)],
+            JobEnd::CutShort => vec![(Main, Success), (Main, Cancelled), (Post, Skipped)],
+        }
     }
 }
 
@@ -126,6 +176,8 @@ impl TrueGitHub {
             jobs: BTreeMap::new(),
             free: BTreeMap::new(),
             unfinished: BTreeSet::new(),
+            runs: BTreeMap::new(),
+            attempts: BTreeMap::new(),
             next_job: 1000,
             reruns: 0,
             registry: Registry::new(seed),
@@ -155,7 +207,7 @@ impl TrueGitHub {
     }
 
     /// Queues a job. Faults may hold it back, cancel it before long, or have a foreign runner take it.
-    pub(super) fn queue(&mut self, plan: JobPlan, run: Option<RunId>, nature: &mut Nature) -> JobId {
+    pub(super) fn queue(&mut self, plan: JobPlan, run: Option<(RunId, u32)>, nature: &mut Nature) -> JobId {
         self.next_job += 1;
         self.reruns -= u64::from(run.is_some());
         let id = JobId(self.next_job);
@@ -182,8 +234,11 @@ impl TrueGitHub {
         if let Some(mut r) = nature.strikes(Fault::Foreign) {
             nature.after(r.within(Spread::secs(2, 120)), Event::Stolen(id));
         }
+        let attempt = run.map_or(1, |(_, attempt)| attempt);
+        let run = run.map_or(RunId(id.0 / 4), |(run, _)| run);
+        self.runs.entry(run).or_default().insert(id);
         let job = TrueJob {
-            run: run.unwrap_or(RunId(id.0 / 4)),
+            run,
             state: JobState::Queued,
             queued_at: nature.now(),
             started_at: None,
@@ -191,6 +246,9 @@ impl TrueGitHub {
             runner_id: None,
             seat: None,
             conclusion: None,
+            end: None,
+            attempt,
+            replaced: false,
             hold,
             free_since: nature.now(),
             plan,
@@ -304,17 +362,19 @@ impl TrueGitHub {
             job.started_at = Some(nature.now());
             // The ids of foreign runners are far from those of the registry.
             (job.runner, job.runner_id, job.seat) = (name, Some(seat.unwrap_or(RunnerId(STRANGERS + id.0))), seat);
-            nature.after(job.plan.takes, Event::Finish(id, "success"));
+            let fault = nature.strikes(Fault::OwnEnd);
+            let end = fault.map_or(JobEnd::Success, |mut r| if r.chance(0.7) { JobEnd::Failure } else { JobEnd::Cancel });
+            nature.after(job.plan.takes, Event::Finish(id, end));
         }
         self.tell(id, nature);
     }
 
     /// Ends a job, and with it the registration of an ephemeral runner. None: the job was over already. Some(None): it ran
     /// on no runner of the registry.
-    pub(super) fn finish(&mut self, id: JobId, conclusion: &'static str, nature: &mut Nature) -> Option<Option<RunnerName>> {
+    pub(super) fn finish(&mut self, id: JobId, end: JobEnd, nature: &mut Nature) -> Option<Option<RunnerName>> {
         let job = self.jobs.get_mut(&id).filter(|j| j.state != JobState::Completed)?;
         job.state = JobState::Completed;
-        job.conclusion = Some(conclusion);
+        (job.end, job.conclusion) = (Some(end), Some(end.conclusion(id)));
         let (seat, plan, run) = (job.seat.take(), job.plan.clone(), job.run);
         self.take(id);
         self.unfinished.remove(&id);
@@ -322,10 +382,62 @@ impl TrueGitHub {
         if let Some(mut r) = nature.strikes(Fault::Rerun) {
             let pause = r.within(Spread::secs(10, 400));
             self.reruns += 1;
-            nature.after(pause, Event::Queue(Box::new(JobPlan { cancel_after: None, ..plan }), Some(run)));
+            let attempt = self.next_attempt(run);
+            if let Some(job) = self.jobs.get_mut(&id) {
+                job.replaced = true;
+            }
+            nature.after(pause, Event::Queue(Box::new(JobPlan { cancel_after: None, ..plan }), Some((run, attempt))));
         }
         let name = seat.and_then(|runner| self.registry.job_over(runner, nature));
         Some(name)
+    }
+
+    /// Begins a new attempt of a run. Returns its number.
+    fn next_attempt(&mut self, run: RunId) -> u32 {
+        let attempt = self.attempts.entry(run).or_insert(1);
+        *attempt += 1;
+        *attempt
+    }
+
+    /// The jobs of a run that no later attempt has replaced.
+    fn newest(&self, run: RunId) -> impl Iterator<Item = (JobId, &TrueJob)> {
+        let all = self.runs.get(&run).into_iter().flatten();
+        all.filter_map(|id| Some((*id, self.jobs.get(id)?))).filter(|(_, job)| !job.replaced)
+    }
+
+    /// The answer to `GET .../actions/runs/{id}`, with the run's jobs.
+    pub(super) fn run(&self, run: RunId) -> RunSighting {
+        let over = self.newest(run).all(|(_, job)| job.state == JobState::Completed);
+        let row = |(job, known): (JobId, &TrueJob)| RunJob {
+            job,
+            name: format!("job-{job}"),
+            conclusion: known.conclusion.map(str::to_owned),
+        };
+        let jobs = if over { self.newest(run).map(row).collect() } else { Vec::new() };
+        RunSighting { over, attempt: self.attempts.get(&run).copied().unwrap_or(1), jobs }
+    }
+
+    /// Runs jobs of a run again. Returns the jobs that ran before, with their ends.
+    pub(super) fn rerun(&mut self, run: RunId, again: &Again, nature: &mut Nature) -> Result<Vec<(JobId, JobEnd)>, Failure> {
+        if !self.run(run).over {
+            return Err(Failure::new(FailureKind::Refused, format!("rerun {run}: 403 This workflow run is already running")));
+        }
+        let of = |id: JobId, job: &TrueJob| match again {
+            Again::Job(one) => id == *one,
+            Again::Failed => matches!(job.conclusion, Some("failure" | "cancelled")),
+        };
+        let old: Vec<JobId> = self.newest(run).filter(|(id, job)| of(*id, job)).map(|(id, _)| id).collect();
+        let attempt = self.next_attempt(run);
+        let mut ends = Vec::new();
+        for id in old {
+            let Some(job) = self.jobs.get_mut(&id) else { continue };
+            job.replaced = true;
+            self.reruns += 1;
+            ends.extend(job.end.map(|end| (id, end)));
+            let plan = JobPlan { cancel_after: None, ..job.plan.clone() };
+            nature.after(Duration::from_secs(2), Event::Queue(Box::new(plan), Some((run, attempt))));
+        }
+        Ok(ends)
     }
 
     pub(super) fn is_queued(&self, id: JobId) -> bool {
@@ -358,6 +470,8 @@ impl TrueGitHub {
             runner: job.runner.clone(),
             runner_id: job.runner_id,
             conclusion: job.conclusion.map(str::to_owned),
+            attempt: job.attempt,
+            steps: job.end.filter(|_| job.started_at.is_some()).map(|end| end.steps(id)).unwrap_or_default(),
         })
     }
 }
@@ -371,6 +485,7 @@ pub(super) fn event(id: JobId, job: &TrueJob) -> JobEvent {
         waiting: false,
         org: job.plan.repo.split('/').next().map(str::to_owned),
         enterprise: None,
+        attempt: Some(job.attempt),
         repo: job.plan.repo.clone(),
         labels: job.plan.labels.clone(),
         runner: job.runner.clone(),

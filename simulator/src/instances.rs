@@ -11,6 +11,7 @@ use muster_reconciler::ids::{InstanceId, JobId, RunnerId};
 use crate::cloud::Secret;
 use crate::event::{Deadline, Event};
 use crate::faults::Fault;
+use crate::github::JobEnd;
 use crate::nature::Nature;
 use crate::registry::Registry;
 use crate::rng::{Rng, Spread};
@@ -324,7 +325,7 @@ impl Machines {
         match machine.stage {
             BootStage::Working(job) => {
                 machine.stage = BootStage::Idle;
-                nature.after(pause, Event::Finish(job, "failure"));
+                nature.after(pause, Event::Finish(job, JobEnd::CutShort));
             }
             BootStage::Idle => {}
             _ => return,

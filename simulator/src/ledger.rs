@@ -15,7 +15,7 @@ use muster_reconciler::matching::{Route, route};
 use muster_reconciler::time::Time;
 
 use crate::cloud::{Cloud, TrueInstance};
-use crate::github::{TrueGitHub, TrueJob};
+use crate::github::{JobEnd, TrueGitHub, TrueJob};
 use crate::job_plan::JobPlan;
 
 /// One instance, from its launch to its end.
@@ -60,14 +60,14 @@ pub struct JobLife {
     pub ended: Option<Time>,
     /// The instance that ran the job. None: no runner of ours has taken it.
     pub instance: Option<InstanceId>,
-    /// `success`, `failure` or `cancelled`. None: the job is not over.
-    pub conclusion: Option<&'static str>,
+    /// How the job ended. None: it is not over.
+    pub end: Option<JobEnd>,
 }
 
 impl JobLife {
     /// Whether the job had started and was lost with its instance.
     pub fn lost(&self) -> bool {
-        self.started.is_some() && self.conclusion == Some("failure")
+        self.started.is_some() && self.end == Some(JobEnd::CutShort)
     }
 
     /// How long the job waited for a runner. None: it never got one.
@@ -91,8 +91,8 @@ pub struct Ledger {
 
 impl Ledger {
     /// A job is over.
-    pub(super) fn job_is_over(&mut self, id: JobId, conclusion: &str, now: Time) {
-        if self.ended.insert(id, now).is_none() && conclusion == "failure" {
+    pub(super) fn job_is_over(&mut self, id: JobId, end: JobEnd, now: Time) {
+        if self.ended.insert(id, now).is_none() && end == JobEnd::CutShort {
             self.lost.push(id);
         }
     }
@@ -143,7 +143,7 @@ impl Ledger {
             started: job.started_at,
             ended: self.ended.get(id).copied(),
             instance: instance_of(job),
-            conclusion: job.conclusion,
+            end: job.end,
         };
         github.jobs().iter().map(life).collect()
     }
@@ -181,6 +181,7 @@ impl<'a> Router<'a> {
                 waiting: false,
                 org: plan.repo.split('/').next().map(str::to_owned),
                 enterprise: enterprise(self.spec),
+                attempt: None,
                 repo: plan.repo.clone(),
                 labels: plan.labels.clone(),
                 runner: None,

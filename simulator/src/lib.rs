@@ -59,10 +59,11 @@ pub mod forecast;
 pub mod tally;
 
 pub use faults::{Fault, Rates};
+pub use github::JobEnd;
 pub use job_plan::JobPlan;
 pub use luck::{Faults, Schedule, Strike};
 pub use options::{Latencies, WorldOptions};
-pub use oracle::{Invariant, Violation};
+pub use oracle::{Invariant, Verdicts, Violation};
 pub use request::CrashMode;
 pub use run::RunReport;
 pub use scenario::Scenario;

@@ -137,6 +137,12 @@ marks! {
     CheckNotFound: "job check: 404";
     /// GitHub said that a job is `waiting`.
     CheckWaiting: "job check: waiting";
+    /// GitHub was asked for the steps of a job whose machine seems to have gone under it.
+    StepsAsked: "steps of a job asked for";
+    /// GitHub was asked whether a run with a lost job is over.
+    RunAsked: "run of a lost job asked for";
+    /// GitHub was asked to run a lost job again.
+    Rerun: "lost job run again";
     /// muster noticed that GitHub holds a job back.
     HeldByGitHub: "held by GitHub";
     /// An event came of a job that was over.
@@ -325,6 +331,7 @@ impl Marks {
             }
             Action::CheckJob { .. } => {
                 self.hit(match effect.reason {
+                    Reason::Call(CallReason::HowItEnded) => Mark::StepsAsked,
                     Reason::Call(CallReason::DeliveredBefore) => Mark::CheckRedelivered,
                     Reason::Call(CallReason::OldNews) => Mark::CheckOldNews,
                     Reason::Call(CallReason::ToldAgain) => Mark::CheckToldAgain,
@@ -334,6 +341,8 @@ impl Marks {
             Action::DeleteSecrets(_) => self.hit(Mark::SecretDeleted),
             Action::Messages(MessageOp::Release, _) => self.hit(Mark::Released),
             Action::Redeliver { .. } => self.hit(Mark::Redelivered),
+            Action::LookAtRun { .. } => self.hit(Mark::RunAsked),
+            Action::Rerun { .. } => self.hit(Mark::Rerun),
             Action::Drain(_) | Action::Terminate(_) | Action::Deregister { .. } | Action::Messages(..) | Action::Sweep(_) => {}
         }
     }

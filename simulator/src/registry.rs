@@ -12,6 +12,7 @@ use muster_reconciler::time::Time;
 
 use crate::event::Event;
 use crate::faults::Fault;
+use crate::github::JobEnd;
 use crate::nature::Nature;
 use crate::rng::{Rng, Spread};
 
@@ -300,7 +301,7 @@ impl Registry {
             r.gone = true;
             nature.after(seen, Event::Offline(id));
             if let Some(job) = r.job {
-                nature.after(failed, Event::Finish(job, "failure"));
+                nature.after(failed, Event::Finish(job, JobEnd::CutShort));
             }
         }
     }

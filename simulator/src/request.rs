@@ -29,6 +29,8 @@ pub(super) fn api(action: &Action) -> &'static str {
         Action::Terminate(_) => "TerminateInstances",
         Action::Deregister { .. } => "DeleteRunner",
         Action::CheckJob { .. } => "GetJob",
+        Action::LookAtRun { .. } => "GetRun",
+        Action::Rerun { .. } => "RerunJobs",
         Action::Redeliver { .. } => "RedeliverWebhook",
         Action::Sweep(Source::Deliveries(_)) => "ListDeliveries",
         Action::Sweep(Source::Instances) => "DescribeInstances",
@@ -46,7 +48,9 @@ pub(super) fn counts_against(action: &Action, spec: &Spec) -> Option<(Payer, Res
         Action::Configure(Configure { list_id, .. }) => Some((list_id.payer(), Resource::Registration)),
         Action::Deregister { list_id, .. } => Some((list_id.payer(), Resource::Core)),
         Action::Sweep(source) => Some((source.payer()?, Resource::Core)),
-        Action::CheckJob { app, repo, .. } => Some((spec.payer(app, repo), Resource::Core)),
+        Action::CheckJob { app, repo, .. } | Action::LookAtRun { app, repo, .. } | Action::Rerun { app, repo, .. } => {
+            Some((spec.payer(app, repo), Resource::Core))
+        }
         Action::Redeliver { app, .. } => Some((Payer::itself(app), Resource::Core)),
         _ => None,
     }
@@ -102,6 +106,10 @@ pub enum RequestKind {
     Deregister,
     /// [`Action::CheckJob`].
     CheckJob,
+    /// [`Action::LookAtRun`].
+    LookAtRun,
+    /// [`Action::Rerun`].
+    Rerun,
     /// [`Action::Redeliver`].
     Redeliver,
     /// [`MessageOp::Extend`].
@@ -116,13 +124,15 @@ pub enum RequestKind {
 
 impl RequestKind {
     /// Every kind; the examples must cover all of them.
-    pub const ALL: [RequestKind; 11] = [
+    pub const ALL: [RequestKind; 13] = [
         RequestKind::Launch,
         RequestKind::Configure,
         RequestKind::Drain,
         RequestKind::Terminate,
         RequestKind::Deregister,
         RequestKind::CheckJob,
+        RequestKind::LookAtRun,
+        RequestKind::Rerun,
         RequestKind::Redeliver,
         RequestKind::Extend,
         RequestKind::Release,
@@ -139,6 +149,8 @@ impl RequestKind {
             Action::Terminate(_) => RequestKind::Terminate,
             Action::Deregister { .. } => RequestKind::Deregister,
             Action::CheckJob { .. } => RequestKind::CheckJob,
+            Action::LookAtRun { .. } => RequestKind::LookAtRun,
+            Action::Rerun { .. } => RequestKind::Rerun,
             Action::Redeliver { .. } => RequestKind::Redeliver,
             Action::Messages(MessageOp::Extend { .. }, _) => RequestKind::Extend,
             Action::Messages(MessageOp::Release, _) => RequestKind::Release,

@@ -9,7 +9,7 @@ use crate::Simulation;
 use crate::efficiency::Efficiency;
 use crate::luck::{Schedule, Strike};
 use crate::marks::Marks;
-use crate::oracle::Violation;
+use crate::oracle::{Verdicts, Violation};
 use crate::scenario::Scenario;
 use crate::times::BEGIN;
 use crate::trace::Trace;
@@ -39,6 +39,8 @@ pub struct RunReport {
     /// How many jobs were killed just after their start, when the controller could not know of them. They are no
     /// violations.
     pub races: u64,
+    /// What was said of jobs that did not succeed.
+    pub verdicts: Verdicts,
     /// What must never happen, and did. That the world did not come to rest is the last of them.
     pub violations: Vec<Violation>,
     /// How well the run served its jobs.
@@ -131,6 +133,7 @@ impl RunReport {
             jobs: report.jobs,
             calls: report.calls,
             races: report.races,
+            verdicts: report.verdicts,
             violations: report.violations.into_iter().chain(unrest).collect(),
             efficiency: Efficiency::of(&world, cluster),
             marks: world.marks().clone(),

@@ -29,7 +29,7 @@ use crate::luck::Strike;
 use crate::marks::{Mark, Marks};
 use crate::nature::{Nature, WEATHER_EVERY};
 use crate::options::WorldOptions;
-use crate::oracle::{self, Invariant, Oracle, Truth, Unrest, Violation};
+use crate::oracle::{self, Invariant, Oracle, Truth, Unrest, Verdicts, Violation};
 use crate::queue::Queue;
 use crate::request::{CrashMode, RequestKind};
 use crate::rng::{Rng, Spread};
@@ -105,6 +105,8 @@ pub struct Report {
     pub steps: u64,
     /// How many jobs were killed so soon after their start that the controller could not know of them.
     pub races: u64,
+    /// What was said of jobs that did not succeed.
+    pub verdicts: Verdicts,
     /// What must never happen, and did.
     pub violations: Vec<Violation>,
     /// The hash of the trace.
@@ -252,6 +254,7 @@ impl Simulation {
             effects: self.sent,
             steps: self.steps,
             races: self.oracle.races,
+            verdicts: self.oracle.verdicts,
             violations: self.oracle.violations.clone(),
             hash: self.nature.trace.hash(),
             decisions: self.nature.trace.decisions(),

@@ -111,6 +111,7 @@ impl Trace {
                     Outcome::Launched(l) => self.fold((l.instances.len() << 8 | l.errors.len()) as u64),
                     Outcome::Configured { runner } => self.fold(runner.map_or(7, |r| r.0)),
                     Outcome::Batch { done, failed } => self.fold((done.len() << 8 | failed.len()) as u64),
+                    Outcome::Run(sighting) => self.fold(u64::from(sighting.attempt) << 1 | u64::from(sighting.over)),
                     Outcome::Job(sighting) => self.fold(sighting.state.map_or(9, |s| s as u64)),
                     Outcome::Swept(Swept::Instances(rows)) => {
                         self.fold(rows.len() as u64);
@@ -145,6 +146,7 @@ impl Trace {
             }
             Action::Deregister { runner, .. } => self.fold(runner.0),
             Action::CheckJob { job, .. } => self.fold(job.0),
+            Action::LookAtRun { run, .. } | Action::Rerun { run, .. } => self.fold(run.0),
             Action::Redeliver { delivery, .. } => self.fold(delivery.0),
             Action::Sweep(_) => return,
             Action::Messages(_, ids) => self.fold(ids.len() as u64),
@@ -178,6 +180,11 @@ impl Trace {
             Action::DeleteSecrets(ids) => self.fold_ids(5, ids),
             Action::Deregister { runner, .. } => self.fold(runner.0 << 4 | 6),
             Action::CheckJob { job, .. } => self.fold(job.0 << 4 | 7),
+            Action::LookAtRun { run, .. } => self.fold(run.0 << 4 | 14),
+            Action::Rerun { run, again, .. } => {
+                self.fold(run.0 << 4 | 15);
+                self.fold_text(&again.to_string());
+            }
             Action::Redeliver { delivery, .. } => self.fold(delivery.0 << 4 | 8),
             Action::Sweep(Source::Instances) => self.fold(9),
             Action::Sweep(Source::Secrets) => self.fold(10),

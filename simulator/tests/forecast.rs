@@ -9,7 +9,7 @@ use muster_reconciler::manifest::{RunnerPool, Span, Spec};
 use muster_simulator::conditions::{Conditions, Overrides, Weather};
 use muster_simulator::forecast::{Forecast, LEAD, Question, forecast};
 use muster_simulator::tally::{Doing, Figures, Tally};
-use muster_simulator::{BEGIN, JobPlan, Simulation, WorldOptions, example};
+use muster_simulator::{BEGIN, JobEnd, JobPlan, Simulation, WorldOptions, example};
 
 const LINUX: &[&str] = &["self-hosted", "linux", "x64"];
 
@@ -139,7 +139,7 @@ fn spot_takes_instances_back_and_a_lost_job_is_rerun_when_somebody_does() {
     let f = run(&q);
     let figures = all(&f);
     assert!(f.reruns > 0 && f.reruns == figures.lost && figures.jobs == 10 + f.reruns, "{figures:?}");
-    assert_eq!(f.jobs.iter().filter(|j| j.conclusion == Some("success")).count(), 10);
+    assert_eq!(f.jobs.iter().filter(|j| j.end == Some(JobEnd::Success)).count(), 10);
 }
 
 #[test]

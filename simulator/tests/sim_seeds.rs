@@ -8,7 +8,7 @@
 
 use muster_simulator::efficiency::Efficiency;
 use muster_simulator::marks::Marks;
-use muster_simulator::{RunReport, Scenario, Schedule, shrink};
+use muster_simulator::{RunReport, Scenario, Schedule, Verdicts, shrink};
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -22,19 +22,20 @@ fn seeds_come_to_rest_and_violate_nothing() {
         None => from..from + number("MUSTER_SEEDS").unwrap_or(60),
     };
     let count = seeds.end - seeds.start;
-    let (mut marks, mut efficiency, mut failed, mut steps, mut races) =
-        (Marks::default(), Efficiency::default(), Vec::new(), 0, 0);
+    let (mut marks, mut efficiency, mut verdicts) = (Marks::default(), Efficiency::default(), Verdicts::default());
+    let (mut failed, mut steps, mut races) = (Vec::new(), 0, 0);
     for seed in seeds {
         let report = Scenario::drawn(seed).run();
         marks.add(&report.marks);
         efficiency.add(&report.efficiency);
+        verdicts.add(report.verdicts);
         (steps, races) = (steps + report.steps, races + report.races);
         if let Some(v) = report.failure() {
             failed.push((seed, v.clone()));
         }
     }
     let missed: Vec<&str> = marks.missed().map(|m| m.as_str()).collect();
-    println!("{count} seeds, {steps} steps, {races} races; {efficiency}; never reached: {missed:?}");
+    println!("{count} seeds, {steps} steps, {races} races; {efficiency}; {verdicts:?}; never reached: {missed:?}");
     let Some((seed, first)) = failed.first() else { return };
     let list: Vec<String> = failed.iter().map(|(seed, v)| format!("seed {seed}: {v}")).collect();
     let scenario = Scenario::drawn(*seed);

@@ -76,6 +76,7 @@ fn job() -> Input {
         run: RunId(1),
         state: JobState::Queued,
         waiting: false,
+        attempt: None,
         repo: "acme/web".into(),
         org: Some("acme".into()),
         enterprise: None,

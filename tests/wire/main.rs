@@ -41,6 +41,7 @@ cfg_if::cfg_if! {
         mod e2e_otlp;
         mod e2e_prices;
         mod e2e_prometheus;
+        mod e2e_rerun;
         mod e2e_scopes;
         mod e2e_steer;
         mod e2e_terraform;

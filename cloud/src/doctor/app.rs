@@ -20,8 +20,8 @@ const EVENT: &str = "workflow_job";
 type Need = (&'static str, &'static str, &'static str);
 
 /// The permissions that an App needs for these scopes. An enterprise adds none, because no App can manage an enterprise's
-/// runners.
-fn needs<'a>(scopes: impl IntoIterator<Item = &'a Scope>) -> BTreeSet<Need> {
+/// runners. `reruns` says whether a pool has GitHub run jobs again.
+fn needs<'a>(scopes: impl IntoIterator<Item = &'a Scope>, reruns: bool) -> BTreeSet<Need> {
     let of = |scope: &Scope| match scope {
         Scope::Org(_) => {
             Some(("organization_self_hosted_runners", "write", "organization permission Self-hosted runners: read and write"))
@@ -29,7 +29,11 @@ fn needs<'a>(scopes: impl IntoIterator<Item = &'a Scope>) -> BTreeSet<Need> {
         Scope::Repo(..) => Some(("administration", "write", "repository permission Administration: read and write")),
         Scope::Enterprise(_) => None,
     };
-    let actions = ("actions", "read", "repository permission Actions: read");
+    let actions = if reruns {
+        ("actions", "write", "repository permission Actions: read and write, because a pool has spec.rerun.causes")
+    } else {
+        ("actions", "read", "repository permission Actions: read")
+    };
     scopes.into_iter().filter_map(of).chain([actions]).collect()
 }
 
@@ -46,7 +50,11 @@ fn lacking(granted: &BTreeMap<String, String>, needs: &BTreeSet<Need>) -> Vec<&'
 pub(super) async fn check(github: &GitHub, name: &str, app: &GitHubApp, spec: &Spec) -> Finding {
     let check = format!("App {name}");
     match github.about(&name.into()).await {
-        Ok(about) => judge_app(check, app, &about, &needs(list_ids(spec, name).iter().map(|list_id| &list_id.scope))),
+        Ok(about) => {
+            let lists = list_ids(spec, name);
+            let reruns = lists.iter().any(|list_id| reruns(spec, list_id));
+            judge_app(check, app, &about, &needs(lists.iter().map(|list_id| &list_id.scope), reruns))
+        }
         Err(failure) => {
             let next = "correct spec.appId, spec.privateKey or spec.apiUrl";
             Finding::failed(check, &failure.message, way_out(&failure, "it", next))
@@ -74,6 +82,11 @@ pub(super) fn list_ids(spec: &Spec, app: &str) -> BTreeSet<ListId> {
     spec.pools.values().map(|pool| pool.list_id()).filter(|list_id| list_id.app.as_str() == app).collect()
 }
 
+/// Whether a pool of this list has GitHub run jobs again.
+fn reruns(spec: &Spec, list_id: &ListId) -> bool {
+    spec.pools.values().any(|pool| pool.list_id() == *list_id && !pool.spec.rerun.causes.is_empty())
+}
+
 /// Checks an installation, its runner groups, and how many requests GitHub still admits.
 pub(super) async fn check_list(github: &GitHub, spec: &Spec, list_id: &ListId) -> Vec<Finding> {
     let check = format!("installation on {}", list_id.scope);
@@ -84,7 +97,7 @@ pub(super) async fn check_list(github: &GitHub, spec: &Spec, list_id: &ListId) -
             return vec![Finding::failed(check, &failure.message, way_out(&failure, "it", &next))];
         }
     };
-    let mut found = vec![judge_installation(check, &installation, &needs([&list_id.scope]))];
+    let mut found = vec![judge_installation(check, &installation, &needs([&list_id.scope], reruns(spec, list_id)))];
     if installation.suspended_at.is_none() {
         found.extend(check_groups(github, spec, list_id).await);
     }
@@ -190,13 +203,15 @@ mod tests {
 
     #[test]
     fn each_scope_needs_its_permission() {
-        let both = needs([&scope("org/acme"), &scope("repo/acme/app")]);
+        let both = needs([&scope("org/acme"), &scope("repo/acme/app")], false);
         let none: [&str; 0] = [];
         let all = granted(&[("organization_self_hosted_runners", "write"), ("administration", "admin"), ("actions", "write")]);
         assert_eq!(lacking(&all, &both), none);
         let half = granted(&[("organization_self_hosted_runners", "read"), ("actions", "read")]);
         assert_eq!(lacking(&half, &both).len(), 2, "to read runners is not enough, and administration is missing");
-        assert_eq!(lacking(&granted(&[]), &needs([&scope("enterprise/big")])), ["repository permission Actions: read"]);
+        assert_eq!(lacking(&granted(&[]), &needs([&scope("enterprise/big")], false)), ["repository permission Actions: read"]);
+        let reruns = lacking(&granted(&[("actions", "read")]), &needs([&scope("enterprise/big")], true));
+        assert_eq!(reruns, ["repository permission Actions: read and write, because a pool has spec.rerun.causes"]);
     }
 
     #[test]
@@ -208,7 +223,7 @@ mod tests {
             permissions: permissions.clone(),
             events: events.iter().map(|&event| event.to_owned()).collect(),
         };
-        let judge = |about| judge_app("App main".into(), &GitHubApp::default(), &about, &needs([&scope("org/acme")]));
+        let judge = |about| judge_app("App main".into(), &GitHubApp::default(), &about, &needs([&scope("org/acme")], false));
         assert_eq!(judge(about(&["workflow_job", "push"])).verdict, Verdict::Ok);
         let deaf = judge(about(&["push"]));
         assert!(deaf.verdict == Verdict::Failed && deaf.next.is_some_and(|next| next.contains("Workflow job")));
@@ -224,7 +239,7 @@ mod tests {
             suspended_at: None,
             repository_selection: "all".into(),
         };
-        let judge = |i: &Installation| judge_installation("i".into(), i, &needs([&scope("org/acme")]));
+        let judge = |i: &Installation| judge_installation("i".into(), i, &needs([&scope("org/acme")], false));
         assert_eq!(judge(&good), Finding::ok("i", "id 7, all repositories"));
         assert!(judge(&Installation { suspended_at: Some("2026".into()), ..good.clone() }).seen.contains("suspended"));
         let behind = judge(&Installation { permissions: granted(&[("actions", "read")]), ..good });

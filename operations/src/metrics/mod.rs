@@ -15,6 +15,7 @@ use muster_reconciler::market::Market;
 use muster_reconciler::reason::{BootFailure, StepReason};
 use muster_reconciler::runner::Act;
 use muster_reconciler::runner::DrainOutcome;
+use muster_reconciler::verdict::Cause;
 use muster_reconciler::view::Totals;
 use prometheus::{Registry, TextEncoder};
 
@@ -101,6 +102,12 @@ impl Metrics {
                 self.all.interruptions.with_label_values(&[pool.as_str(), if *busy { "true" } else { "false" }]).inc();
             }
             Fact::JobLost { pool, .. } => self.all.jobs_lost.with_label_values(&[pool.as_str()]).inc(),
+            Fact::JobJudged { pool, market, verdict, .. } => {
+                let cause = verdict.cause().map_or("", Cause::as_str);
+                let market = market.map_or("", Market::as_str);
+                self.all.verdicts.with_label_values(&[pool.as_str(), market, verdict.as_str(), cause]).inc();
+            }
+            Fact::Rerun { pool, result } => self.all.reruns.with_label_values(&[pool.as_str(), *result]).inc(),
             Fact::Drain { pool, outcome } => self.all.drains.with_label_values(&[pool.as_str(), outcome.as_str()]).inc(),
             Fact::Stepped { pool, act: Act::Drain, reason } => {
                 self.all.drain_reasons.with_label_values(&[pool.as_str(), reason.word()]).inc();
@@ -323,6 +330,7 @@ impl Metrics {
             self.all.end_reasons.with_label_values(&[pool, why]);
         }
         self.all.jobs_lost.with_label_values(&[pool]);
+        self.all.reruns.with_label_values(&[pool, "asked"]);
         self.all.foreign_jobs.with_label_values(&[pool]);
         self.all.job_queue.with_label_values(&[pool]);
         self.all.queue_to_start.with_label_values(&[pool]);

@@ -97,6 +97,11 @@ metrics! {
         "Jobs of repositories that the pool does not list, on the pool's runners: the pool's runner group admits more than the pool.";
     jobs_lost: counters "muster_jobs_lost_total" ["pool"] =
         "Jobs whose instance was interrupted before they ended well, or was gone before any event told of their end.";
+    verdicts: counters "muster_job_verdicts_total" ["pool", "market", "verdict", "cause"] =
+        "Jobs on our runners that did not succeed, by what ended them: infrastructure (with the cause), own (the job itself, or a \
+         person) or unknown (with what speaks against the machine, if anything does).";
+    reruns: counters "muster_reruns_total" ["pool", "result"] =
+        "Jobs that went down with their machines in pools with spec.rerun: asked (GitHub was asked to run them again), or why not.";
     drains: counters "muster_drains_total" ["pool", "outcome"] =
         "Runners asked to end: asked, failed (EC2 refused the tag or gave no answer; tried again), answered, unanswered (ended by \
          the controller), refused (GitHub says that it has a job).";

@@ -5,6 +5,7 @@ use muster_reconciler::reason::LaunchFailure;
 use muster_reconciler::runner::DrainOutcome;
 use muster_reconciler::runner::Phase;
 use muster_reconciler::stage::Stage;
+use muster_reconciler::verdict::{Cause, Verdict};
 
 use super::*;
 
@@ -69,6 +70,14 @@ fn facts_and_calls_are_counted() {
         Fact::LaunchDecided { pool: pool.clone(), after: Some(secs(1)) },
         Fact::BootFailed { pool: pool.clone(), why: BootFailure::Overdue { because: StepReason::Outdated } },
         Fact::ForeignJob { pool: pool.clone() },
+        Fact::JobJudged {
+            job: JobId(1),
+            pool: pool.clone(),
+            market: Some(Market::Spot),
+            verdict: Verdict::Infrastructure(Cause::Interruption),
+        },
+        Fact::JobJudged { job: JobId(2), pool: pool.clone(), market: None, verdict: Verdict::Own },
+        Fact::Rerun { pool: pool.clone(), result: "asked" },
         Fact::JobLost { pool: pool.clone(), instance: "i-0a".into(), job: JobId(1) },
         Fact::Drain { pool: pool.clone(), outcome: DrainOutcome::Refused },
         Fact::Stepped { pool: pool.clone(), act: Act::Drain, reason: StepReason::PoolGone },
@@ -123,6 +132,9 @@ fn facts_and_calls_are_counted() {
         "muster_boot_failures_total{pool=\"linux\",reason=\"overdue\"} 1\n",
         "muster_foreign_jobs_total{pool=\"linux\"} 1\n",
         "muster_jobs_lost_total{pool=\"linux\"} 1\n",
+        "muster_job_verdicts_total{cause=\"interruption\",market=\"spot\",pool=\"linux\",verdict=\"infrastructure\"} 1\n",
+        "muster_job_verdicts_total{cause=\"\",market=\"\",pool=\"linux\",verdict=\"own\"} 1\n",
+        "muster_reruns_total{pool=\"linux\",result=\"asked\"} 1\n",
         "muster_drains_total{outcome=\"refused\",pool=\"linux\"} 1\n",
         "muster_drain_requests_total{pool=\"linux\",reason=\"pool_gone\"} 1\n",
         "muster_terminations_total{pool=\"linux\",reason=\"unneeded\"} 1\n",

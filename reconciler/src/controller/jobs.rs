@@ -67,7 +67,13 @@ impl Controller {
             self.check_at = self.check_at.min(now + DEBOUNCE_MAX);
         }
         if let Some(job) = folded.ended.take() {
+            self.open_case(&job, message.map(|(id, _)| id), now);
             self.tell_past(*job, folded.before.is_some(), None, now);
+            self.cases.run_moved(event.run, now);
+        }
+        // The message that told the job's end stands for its case.
+        if let Some(case) = self.cases.get(event.job) {
+            folded.deletable.retain(|id| !case.messages.contains(id));
         }
         folded
     }

@@ -51,7 +51,16 @@ impl Controller {
             }
             Action::CheckJob { app, repo, job } => {
                 let payer = self.spec.payer(app, repo);
-                self.check_ended(*job, &payer, began, outcome, now);
+                if self.cases.get(*job).is_some() {
+                    self.steps_told(*job, &payer, outcome, now);
+                } else {
+                    self.check_ended(*job, &payer, began, outcome, now);
+                }
+            }
+            Action::LookAtRun { app, repo, run } => self.run_told((app.clone(), repo.clone(), *run), outcome, now),
+            Action::Rerun { app, repo, run, again } => {
+                let payer = self.spec.payer(app, repo);
+                self.rerun_ended(*run, again, &payer, outcome, now);
             }
             Action::Redeliver { app, delivery } => {
                 if let Outcome::Failed(f) = outcome {
@@ -340,7 +349,7 @@ impl Controller {
         let known = job.event.clone();
         let pool = job.pool().cloned();
         match outcome {
-            Outcome::Job(JobSighting { state, run, runner, runner_id, conclusion, .. }) => match state {
+            Outcome::Job(JobSighting { state, run, attempt, runner, runner_id, conclusion, .. }) => match state {
                 Some(JobState::Queued) if news => self.demand.say_queued(id, now),
                 None if news => {
                     if !waited {
@@ -350,7 +359,9 @@ impl Controller {
                     self.demand.say_waiting(id, now);
                 }
                 Some(JobState::Queued) | None => {}
-                Some(state) => self.fold_answer(JobEvent { state, run, runner, runner_id, conclusion, ..known }, now),
+                Some(state) => {
+                    self.fold_answer(JobEvent { state, run, attempt: Some(attempt), runner, runner_id, conclusion, ..known }, now)
+                }
             },
             // NotFound is no answer, because the App may have no access to the repository. A job that is gone is put on hold, or
             // expires.

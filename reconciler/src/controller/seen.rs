@@ -121,6 +121,6 @@ impl Seen<'_> {
     /// The number of instances that wait for their configuration, those of launches under way included. `counts` picks them, by pool
     /// and by whether the last try failed.
     fn waiting(&self, unconfigured: &Unconfigured, counts: impl Fn(&PoolName, bool) -> bool) -> u32 {
-        self.world.outstanding(|pool| counts(pool, false)).saturating_add(unconfigured.count(counts))
+        self.world.outstanding(|launch| counts(&launch.pool, false)).saturating_add(unconfigured.count(counts))
     }
 }

@@ -10,6 +10,7 @@ fn event(job: u64, state: JobState) -> JobEvent {
         run: RunId(job / 10),
         state,
         waiting: false,
+        attempt: None,
         repo: "acme/web".into(),
         org: Some("acme".into()),
         enterprise: None,

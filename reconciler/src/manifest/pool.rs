@@ -1,6 +1,6 @@
 //! The kind `RunnerPool`: the runners of one kind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Metadata, Span};
 use crate::ids::{AppName, ListId, Scope};
+use crate::verdict::Cause;
 
 /// One kind of runner, and how many runners of it there may be.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -64,6 +65,8 @@ pub struct RunnerPoolSpec {
     pub priority: u32,
     /// When another pool takes a job that this pool has no room for.
     pub overflow: Overflow,
+    /// Which jobs run again that went down with their machine. By default, none.
+    pub rerun: Rerun,
     /// How many runners the pool has.
     pub capacity: Capacity,
     /// How long a runner lives.
@@ -83,6 +86,7 @@ impl Default for RunnerPoolSpec {
             matching: Matching::default(),
             priority: 100,
             overflow: Overflow::default(),
+            rerun: Rerun::default(),
             capacity: Capacity::default(),
             runner: RunnerSettings::default(),
             instance: InstanceSettings::default(),
@@ -133,6 +137,38 @@ pub struct Overflow {
     /// A job goes to the next pool that fits after it has waited this long in a pool that has reached its `capacity.max`, or for
     /// which EC2 has no capacity. None: it waits.
     pub after: Option<Span>,
+}
+
+/// Which of a pool's jobs GitHub is asked to run again. A job that failed by itself, or that a person cancelled, never is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Rerun {
+    /// What must have happened to the machine: any of `interruption`, `ec2`, `muster`, `terminated` and `lost`. Empty: no job runs
+    /// again.
+    pub causes: BTreeSet<Cause>,
+    /// How many attempts of a run muster follows up. 1: only jobs of the first attempt run again.
+    pub attempts: u32,
+    /// The market for the jobs of later attempts, whoever ordered them: `pool`, the market of the pool's other jobs, or `on-demand`.
+    pub market: RerunMarket,
+    /// GitHub runs jobs again only once their run is over. A run that is not over this long after the loss is left alone.
+    pub within: Span,
+}
+
+impl Default for Rerun {
+    fn default() -> Self {
+        Rerun { causes: BTreeSet::new(), attempts: 1, market: RerunMarket::default(), within: Span::secs(3600) }
+    }
+}
+
+/// On which market a pool buys for the jobs of later attempts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RerunMarket {
+    /// As for the pool's other jobs.
+    #[default]
+    Pool,
+    /// On-demand instances, which spot cannot take back.
+    OnDemand,
 }
 
 /// How many runners a pool may have.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{Member, Planner};
-use crate::manifest::RunnerPool;
+use crate::manifest::{RerunMarket, RunnerPool};
+use crate::market::Market;
 use crate::runner::Phase;
 
 /// For this long, a runner that turned busy may have taken a job that still looks queued. Webhooks are late by seconds.
@@ -18,7 +19,9 @@ impl Planner<'_> {
         let c = &mut self.plan.counts;
         *c.phases.entry(*phase).or_default() += 1;
         c.occupied += u32::from(*phase != Phase::Gone);
-        c.supply += u32::from(runner.supplies(pool, *phase));
+        let supplies = runner.supplies(pool, *phase);
+        c.supply += u32::from(supplies);
+        c.on_demand_supply += u32::from(supplies && runner.shape().is_some_and(|s| s.market == Market::OnDemand));
         let news = runner.busy_since().is_some_and(|since| now.since(since) < UNEXPLAINED);
         c.unexplained += u32::from(*phase == Phase::Busy && news && runner.job().is_none());
         // A short job may be over, and its instance gone, before an event tells that the job began.
@@ -30,17 +33,21 @@ impl Planner<'_> {
     pub(super) fn count_jobs(&mut self) {
         let (now, name) = (self.now, &self.plan.pool);
         let c = &mut self.plan.counts;
-        let outstanding = self.view.world.outstanding(|pool| pool == name);
+        let outstanding = self.view.world.outstanding(|launch| launch.pool == *name);
         if outstanding > 0 {
             *c.phases.entry(Phase::Launching).or_default() += outstanding;
         }
         c.occupied += outstanding;
         c.supply += outstanding;
+        c.on_demand_supply += self.view.world.outstanding(|launch| launch.pool == *name && launch.market == Market::OnDemand);
         let Some(pool) = self.pool else { return };
         let visible = self.view.predecessor_hidden().is_none();
+        let on_demand = pool.spec.rerun.market == RerunMarket::OnDemand;
         for (_, job) in self.view.demand.queued(name) {
             c.queued += 1;
-            c.counting += u32::from(job.counts(pool.queue_delay(), now) && (!job.redelivered || visible));
+            let counts = job.counts(pool.queue_delay(), now) && (!job.redelivered || visible);
+            c.counting += u32::from(counts);
+            c.on_demand += u32::from(counts && on_demand && job.event.is_rerun());
             let next = job.counts_at(pool.queue_delay(), now);
             self.plan.counts_next = self.plan.counts_next.into_iter().chain(next).min();
         }

@@ -3,6 +3,7 @@
 use super::{Gate, PlannedLaunch, Planner};
 use crate::capacity::Choice;
 use crate::effect::Source;
+use crate::manifest::{InstanceSettings, MarketPolicy};
 use crate::reason::{Blocked, LaunchReason, Wants};
 use crate::runner::Phase;
 
@@ -47,10 +48,20 @@ impl Planner<'_> {
         if count == 0 {
             return;
         }
-        match self.view.unavailable.choose(&self.plan.pool, &pool.spec.instance, self.now) {
+        let reason = LaunchReason::Wanted(Wants::from(c));
+        let choose = |settings: &InstanceSettings| self.view.unavailable.choose(&self.plan.pool, settings, self.now);
+        // GitHub gives a job to any runner that fits. So there are as many on-demand instances as there are jobs that should have one.
+        let on_demand = count.min(c.on_demand.saturating_sub(c.on_demand_supply));
+        if on_demand > 0 {
+            let settings = InstanceSettings { market: MarketPolicy::OnDemand, ..pool.spec.instance.clone() };
+            if let Choice::Ask(market, offerings) = choose(&settings) {
+                self.plan.launch = Some(PlannedLaunch { count: on_demand, market, offerings, reason });
+                return;
+            }
+        }
+        match choose(&pool.spec.instance) {
             Choice::Wait(until, why) => self.plan.blocked = Some(Blocked::Capacity { until, why }),
             Choice::Ask(market, offerings) => {
-                let reason = LaunchReason::Wanted(Wants::from(c));
                 self.plan.launch = Some(PlannedLaunch { count, market, offerings, reason });
             }
         }

@@ -106,6 +106,10 @@ pub struct Counts {
     pub wanted: u32,
     /// Runners that can take a job now or soon.
     pub supply: u32,
+    /// Jobs of `counting` whose instances are to be bought on-demand although the pool buys spot.
+    pub on_demand: u32,
+    /// Runners of `supply` that were bought on-demand.
+    pub on_demand_supply: u32,
     /// Runners that are not gone, and instances of launches without a certain answer.
     pub occupied: u32,
     /// The pool's `capacity.max`; 0 when the pool is in no manifest.

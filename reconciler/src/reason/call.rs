@@ -85,6 +85,14 @@ pub enum CallReason {
     Waiting,
     /// A job has been in its state for so long that an event may be lost.
     LongInState,
+    /// Something speaks against the machine of a job that did not succeed, and its steps tell more.
+    HowItEnded,
+    /// Lost jobs run again once their run is over.
+    RunOver,
+    /// Jobs went down with their machines.
+    LostJobs,
+    /// It is known what ended the job that a held message tells of.
+    Judged,
 }
 
 words! { CallReason {
@@ -100,6 +108,10 @@ words! { CallReason {
     ToldAgain => "told_again",
     Waiting => "waiting",
     LongInState => "long_in_state",
+    HowItEnded => "how_it_ended",
+    RunOver => "run_over",
+    LostJobs => "lost_jobs",
+    Judged => "judged",
 }}
 
 impl fmt::Display for CallReason {
@@ -117,6 +129,10 @@ impl fmt::Display for CallReason {
             CallReason::ToldAgain => "the job was held, and GitHub has told of it again",
             CallReason::Waiting => "GitHub said that the job may not start yet",
             CallReason::LongInState => "the job has been in this state for a long time",
+            CallReason::HowItEnded => "something speaks against the machine, and the job's steps tell more",
+            CallReason::RunOver => "lost jobs run again once their run is over",
+            CallReason::LostJobs => "they went down with their machines",
+            CallReason::Judged => "it is known what ended the job",
         })
     }
 }

@@ -10,8 +10,10 @@ use super::{BootFailure, HandOver, HoldReason, LaunchFailure, LaunchReason, Step
 use crate::ids::{PoolName, RunnerId};
 use crate::labels::listed;
 use crate::market::Market;
+use crate::rerun::{Again, NotAgain};
 use crate::stage::Stage;
 use crate::time::human;
+use crate::verdict::Verdict;
 
 /// Why or how something happened.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -62,6 +64,25 @@ pub enum EventReason {
     },
     /// The job's runner is gone, and no event told that the job went well.
     Lost,
+    /// It is known, as far as it can be, what ended a job that did not succeed.
+    Judged {
+        /// What ended the job.
+        verdict: Verdict,
+        /// The job's conclusion.
+        conclusion: Option<String>,
+    },
+    /// GitHub was asked to run the job again.
+    RunAgain {
+        /// What is run again.
+        again: Again,
+        /// Whether its instance is bought on-demand.
+        on_demand: bool,
+    },
+    /// The job is not run again.
+    NotRunAgain {
+        /// Why not.
+        why: NotAgain,
+    },
     /// Instances are asked for.
     Wanted {
         /// The number of instances.
@@ -159,6 +180,9 @@ words! { EventReason {
     Uninvited => "uninvited",
     NameTaken => "name_taken",
     Lost => "lost",
+    Judged => "judged",
+    RunAgain => "run_again",
+    NotRunAgain => "not_run_again",
     Wanted => "wanted",
     Given => "given",
     FellShort => "fell_short",
@@ -199,6 +223,13 @@ impl fmt::Display for EventReason {
                 )
             }
             EventReason::Lost => f.write_str("its runner is gone, and no event told that the job went well"),
+            EventReason::Judged { verdict, conclusion } => {
+                write!(f, "{}: {verdict}", conclusion.as_deref().unwrap_or("over"))
+            }
+            EventReason::RunAgain { again, on_demand } => {
+                write!(f, "GitHub was asked to run {again} again{}", if *on_demand { ", on an on-demand instance" } else { "" })
+            }
+            EventReason::NotRunAgain { why } => write!(f, "not run again: {why}"),
             EventReason::Wanted { count, market, why } => write!(f, "{}: {why}", instances(*count, "", *market)),
             EventReason::Given { instance_type, market } => write!(f, "{instance_type} ({})", market.as_str()),
             EventReason::FellShort { missing, market, why } => {

@@ -32,6 +32,7 @@ mod pool;
 mod ready;
 mod runner;
 mod step;
+mod verdict;
 
 #[cfg(test)]
 mod tests;

@@ -8,9 +8,11 @@ use crate::failure::FailureKind;
 use crate::ids::JobId;
 use crate::market::Market;
 use crate::plan::{Counts, Plan, PlannedLaunch};
+use crate::rerun::{Again, NotAgain};
 use crate::stage::Stage;
 use crate::steer::Pause;
 use crate::time::Time;
+use crate::verdict::{Cause, Verdict};
 
 const NOW: Time = Time::from_millis(100_000);
 const SOON: Time = Time::from_millis(105_000);
@@ -149,6 +151,9 @@ fn events() -> Vec<EventReason> {
         Uninvited { repo: "acme/other".into(), group: "Default".into() },
         NameTaken { id: None },
         Lost,
+        Judged { verdict: Verdict::Infrastructure(Cause::Lost), conclusion: Some("failure".into()) },
+        RunAgain { again: Again::Failed, on_demand: false },
+        NotRunAgain { why: NotAgain::Late },
         Wanted { count: 1, market, why: LaunchReason::Unanswered },
         Given { instance_type: "m7i.large".into(), market },
         FellShort { missing: 1, market, why: LaunchFailure::Unexplained },
@@ -180,6 +185,10 @@ fn calls() -> Vec<CallReason> {
         ToldAgain,
         Waiting,
         LongInState,
+        HowItEnded,
+        RunOver,
+        LostJobs,
+        Judged,
     ]
 }
 

@@ -100,6 +100,12 @@ impl Registration {
         self.surely_offline
     }
 
+    /// Since when enough lists in a row have shown the runner offline, or have lacked its row. None: they have not.
+    pub(crate) fn silent_since(&self) -> Option<Time> {
+        let offline = self.offline.filter(|_| self.surely_offline).map(|(since, _)| since);
+        offline.into_iter().chain(self.missing_since.filter(|_| self.absent)).min()
+    }
+
     /// Whether GitHub shows the runner online and without a job.
     pub fn is_idle(&self) -> bool {
         self.online && !self.busy
@@ -233,6 +239,12 @@ impl GitHubView {
 }
 
 impl Runner {
+    /// Whether a complete sweep of the runner's list that began at `then` or later shows the runner online or busy.
+    pub(crate) fn was_online_after(&self, then: Time) -> bool {
+        let looked = self.github.list_seen.is_some_and(|began| began >= then);
+        looked && self.registration().is_some_and(Registration::last_shown_in_use)
+    }
+
     /// The runner's row in GitHub's list. None: no list has shown one, or muster deleted it.
     pub fn registration(&self) -> Option<&Registration> {
         self.github.registration()

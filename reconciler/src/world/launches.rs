@@ -79,9 +79,9 @@ impl World {
         &self.pending
     }
 
-    /// The number of instances that may still turn up, over the launches of the pools that `counts` picks.
-    pub fn outstanding(&self, counts: impl Fn(&PoolName) -> bool) -> u32 {
-        self.pending.values().filter(|p| counts(p.pool())).map(Pending::outstanding).sum()
+    /// The number of instances that may still turn up, over the launches that `counts` picks.
+    pub fn outstanding(&self, counts: impl Fn(&Launch) -> bool) -> u32 {
+        self.pending.values().filter(|p| counts(&p.launch)).map(Pending::outstanding).sum()
     }
 
     /// Notes a launch, just before its first call.
@@ -140,7 +140,7 @@ impl World {
         for p in self.pending.values_mut().filter(|p| p.pool() == pool) {
             p.ordered = Some(why.to_owned());
         }
-        self.outstanding(|name| name == pool)
+        self.outstanding(|launch| launch.pool == *pool)
     }
 
     /// Gives up on launches whose outcome nobody knows, once a sweep must have shown whatever came of them. Returns the pools of

@@ -17,6 +17,9 @@ impl World {
             if s.state == InstanceState::Terminated && !self.runners.contains_key(&s.id) {
                 let looked = |list: &ListId| self.freshness(&Source::Runners(list.clone())).is_some_and(|f| f.previous.is_some());
                 self.left_lists.extend(s.list_id.clone().filter(|list| !looked(list)));
+                if let Some(end) = self.watched.get_mut(&s.id) {
+                    end.clone_from(&s.state_reason);
+                }
                 continue;
             }
             let ordered = s.intent.as_ref().and_then(|i| self.pending.get_mut(i)).map(|p| p.shows(&s.id));

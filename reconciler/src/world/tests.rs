@@ -12,6 +12,7 @@ fn heard(state: JobState, pool: &str, id: Option<u64>) -> JobEvent {
         run: RunId(1),
         state,
         waiting: false,
+        attempt: None,
         repo: "acme/web".into(),
         org: None,
         enterprise: None,

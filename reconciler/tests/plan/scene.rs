@@ -67,6 +67,7 @@ pub fn event(job: u64, state: JobState, runner: Option<u64>) -> JobEvent {
         run: RunId(job),
         state,
         waiting: false,
+        attempt: None,
         repo: "acme/web".into(),
         org: Some("acme".into()),
         enterprise: None,

@@ -16,8 +16,10 @@ use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{InstanceId, JobId, ListId, MessageId, PoolName, RunId, RunnerId, RunnerName};
 use muster_reconciler::manifest::{GitHubApp, RunnerPool, Spec};
 use muster_reconciler::market::Market;
+use muster_reconciler::rerun::RunSighting;
 use muster_reconciler::stage::Stage;
 use muster_reconciler::time::Time;
+use muster_reconciler::verdict::{StepEnd, StepKind};
 
 /// The name of the only GitHub App.
 const APP: &str = "main";
@@ -36,6 +38,7 @@ pub struct SceneRunner {
     pub launched_at: Time,
     pub labels: Arc<[String]>,
     pub list_id: Option<ListId>,
+    pub market: Market,
     /// The tag `muster:list`.
     pub list: Option<ListId>,
     /// The tag `muster:max-lifetime`.
@@ -79,6 +82,12 @@ pub struct Scene {
     pub undelivered: Vec<DeliverySighting>,
     /// What GitHub answers about a job; None: that it may not start yet. Of other jobs GitHub answers 404.
     pub job_states: BTreeMap<u64, Option<JobState>>,
+    /// How the steps of every job ended, as GitHub answers.
+    pub steps: Vec<(StepKind, StepEnd)>,
+    /// What GitHub answers about every run. None: 404.
+    pub run: Option<RunSighting>,
+    /// GitHub's answer to an order to run jobs again. None: it does.
+    pub rerun: Option<Failure>,
     /// Rows of the lists that somebody else registered.
     pub strangers: Vec<(ListId, RunnerSighting)>,
 }
@@ -105,6 +114,9 @@ impl Scene {
             refuse_drains: false,
             undelivered: Vec::new(),
             job_states: BTreeMap::new(),
+            steps: Vec::new(),
+            run: None,
+            rerun: None,
             strangers: Vec::new(),
         };
         scene.take_spec();
@@ -232,11 +244,17 @@ impl Scene {
             }
             Action::CheckJob { job, .. } => match self.job_states.get(&job.0) {
                 Some(state) => {
-                    let (runner, runner_id, conclusion) = (None, None, None);
-                    Outcome::Job(JobSighting { job: *job, run: RunId(job.0), state: *state, runner, runner_id, conclusion })
+                    let (job, run, steps) = (*job, RunId(job.0), self.steps.clone());
+                    let (runner, runner_id, conclusion, attempt) = (None, None, None, 1);
+                    Outcome::Job(JobSighting { job, run, state: *state, runner, runner_id, conclusion, attempt, steps })
                 }
                 None => Outcome::Failed(Failure::new(FailureKind::NotFound, "404")),
             },
+            Action::LookAtRun { .. } => match &self.run {
+                Some(run) => Outcome::Run(run.clone()),
+                None => Outcome::Failed(Failure::new(FailureKind::NotFound, "404")),
+            },
+            Action::Rerun { .. } => self.rerun.clone().map_or(Outcome::Done, Outcome::Failed),
             Action::Messages(..) | Action::Redeliver { .. } => Outcome::Done,
             Action::Sweep(Source::Deliveries(_)) => Outcome::Swept(Swept::Deliveries(self.undelivered.clone())),
             Action::Sweep(Source::Instances) => Outcome::Swept(Swept::Instances(self.runners.iter().map(sighting).collect())),
@@ -255,6 +273,7 @@ impl Scene {
                 launched_at: self.now,
                 labels: Arc::default(),
                 list_id: None,
+                market: l.market,
                 list: Some(l.list_id.clone()),
                 max_lifetime: l.tags.get("muster:max-lifetime").map(|s| secs(s.parse().expect("seconds"))),
                 draining: false,
@@ -264,7 +283,7 @@ impl Scene {
             };
             self.runners.insert(id.clone(), new);
         }
-        let instance = |id| LaunchedInstance { id, instance_type: "m7i.large".into(), subnet: None, market: Market::Spot };
+        let instance = |id| LaunchedInstance { id, instance_type: "m7i.large".into(), subnet: None, market: l.market };
         Outcome::Launched(Launched { instances: ids.into_iter().map(instance).collect(), errors: Vec::new() })
     }
 
@@ -312,6 +331,7 @@ pub fn message(job: u64, state: JobState, labels: &[&str]) -> JobMessage {
         run: RunId(job),
         state,
         waiting: false,
+        attempt: None,
         repo: "acme/web".into(),
         org: Some("acme".into()),
         enterprise: None,
@@ -337,7 +357,7 @@ pub fn sighting((id, b): (&InstanceId, &SceneRunner)) -> InstanceSighting {
         launched_at: b.launched_at,
         instance_type: "m7i.large".into(),
         subnet: None,
-        market: Market::Spot,
+        market: b.market,
         draining: b.draining,
         stages: b.stages.clone(),
         state_reason: b.why.clone(),

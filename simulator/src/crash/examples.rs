@@ -10,6 +10,7 @@ use crate::changes::{Change, Edit};
 use crate::scenario::Timed;
 use crate::{BEGIN, Fault, JobPlan, Scenario, Schedule, Strike, example};
 use muster_reconciler::manifest::{Lifetime, RunnerPool, Span};
+use muster_reconciler::verdict::Cause;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -25,11 +26,13 @@ pub enum Example {
     /// More jobs than runners, lost webhooks and a clean stop. muster holds messages for long, releases them and asks for
     /// webhooks again.
     Unheard,
+    /// A machine hangs under its job, and muster has GitHub run the job again.
+    Lost,
 }
 
 impl Example {
     /// In the order in which they are listed.
-    pub const ALL: [Example; 4] = [Example::Burst, Example::Warm, Example::Broken, Example::Unheard];
+    pub const ALL: [Example; 5] = [Example::Burst, Example::Warm, Example::Broken, Example::Unheard, Example::Lost];
 
     /// The name on the command line.
     pub const fn as_str(self) -> &'static str {
@@ -38,13 +41,18 @@ impl Example {
             Example::Warm => "warm",
             Example::Broken => "broken",
             Example::Unheard => "unheard",
+            Example::Lost => "lost",
         }
     }
 
     /// How the scenario's crashes are judged. Each example is made so that its end does not depend on luck.
-    pub const fn judged(self) -> Judged {
+    pub fn judged(self) -> Judged {
         // A process that starts asks GitHub for the webhooks that it could not deliver in the last day. Each of the two
         // jobs that it so hears of may be over, which no source tells, and may cost an instance.
+        // A crash may let the machine hang before it has the job.
+        if self == Example::Lost {
+            return Judged::ByInvariants;
+        }
         let spare = if matches!(self, Example::Unheard) { 2 } else { 0 };
         Judged::ByEnd { spare }
     }
@@ -70,6 +78,13 @@ impl Example {
             Example::Unheard => {
                 pool.spec.capacity.max = 2;
                 struck(calm(&pool, 5), &[(Fault::WebhookLoss, 0), (Fault::WebhookLoss, 3), (Fault::CleanStop, 3)])
+            }
+            Example::Lost => {
+                pool.spec.rerun.causes = Cause::ALL.into_iter().collect();
+                let mut scenario = struck(calm(&pool, 1), &[(Fault::OnlineHang, 0)]);
+                // It hangs within ten minutes.
+                scenario.jobs.iter_mut().for_each(|job| job.takes = 20 * MINUTE);
+                scenario
             }
         }
     }

@@ -214,6 +214,7 @@ impl Oracle {
                     self.blame(Invariant::Isolation, truth.now(), what);
                 }
             }
+            Fact::JobJudged { job, verdict, .. } => self.judge_verdict(*job, *verdict, truth),
             Fact::Planned { pool } => {
                 let plan = truth.controller.and_then(|c| c.newest_plans().find(|(name, _)| *name == pool)?.1);
                 if let Some(plan) = plan {
@@ -232,7 +233,10 @@ impl Oracle {
         }
         if let Some(Blocked::Capacity { .. }) = &plan.blocked {
             self.judge_capacity(&plan.pool, "leaves alone", truth);
-        } else if plan.launch.as_ref().is_some_and(|l| l.market == Market::OnDemand) {
+        } else if plan.launch.as_ref().is_some_and(|l| l.market == Market::OnDemand)
+            // Jobs that run again may want on-demand instances.
+            && plan.counts.on_demand <= plan.counts.on_demand_supply
+        {
             self.judge_capacity(&plan.pool, "buys on-demand for want of", truth);
         }
     }

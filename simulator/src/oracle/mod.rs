@@ -13,6 +13,7 @@ mod process_view;
 mod quiescence;
 mod retry;
 mod truth;
+mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -25,6 +26,7 @@ pub(super) use invariants::CHECK_EVERY;
 use process_view::ProcessView;
 pub use quiescence::Unrest;
 pub(super) use truth::Truth;
+pub use verdict::Verdicts;
 
 /// What must hold in every run: S1 to S10 for safety, L1 to L5 for liveness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,6 +81,9 @@ pub enum Invariant {
     /// What happens in one pool, App, market or account limit delays another pool's single need by at most one round of the
     /// budget that they share (see [`isolation`]).
     Isolation,
+    /// No job that failed by itself, or that somebody cancelled, is said to have gone down with its machine, and none is run again
+    /// by muster.
+    Verdict,
     /// Every job, pool and runner has a reason. The controller's wake-up time moves on. No message of a waiting job becomes
     /// a dead letter.
     Sound,
@@ -103,6 +108,7 @@ impl Invariant {
             Invariant::L3 => "L3",
             Invariant::L4 => "L4",
             Invariant::L5 => "L5",
+            Invariant::Verdict => "verdict",
             Invariant::Truth => "truth",
             Invariant::Vain => "vain",
             Invariant::Wait => "wait",
@@ -153,6 +159,8 @@ pub struct Oracle {
     pub violations: Vec<Violation>,
     /// How many jobs were killed in a race.
     pub races: u64,
+    /// What was said of jobs that did not succeed.
+    pub verdicts: Verdicts,
     /// What the current process has heard and sent.
     process_view: ProcessView,
     /// The first process that used each intent.

@@ -254,7 +254,11 @@ impl Oracle {
                     word.asked.get_or_insert(now);
                 }
             }
-            Action::Configure(_) | Action::Redeliver { .. } | Action::Messages(..) => {}
+            Action::Configure(_)
+            | Action::LookAtRun { .. }
+            | Action::Rerun { .. }
+            | Action::Redeliver { .. }
+            | Action::Messages(..) => {}
         }
     }
 

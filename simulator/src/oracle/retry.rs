@@ -19,6 +19,7 @@ enum RetryKey {
     Job(JobId),
     Message(MessageId),
     Delivery(AppName, DeliveryId),
+    Run(RunId),
 }
 
 #[derive(Debug)]
@@ -50,6 +51,9 @@ fn keys(action: &Action) -> Vec<RetryKey> {
             ids.iter().map(|id| RetryKey::Instance(id.clone())).collect()
         }
         Action::CheckJob { job, .. } => vec![RetryKey::Job(*job)],
+        Action::LookAtRun { run, .. } => vec![RetryKey::Run(*run)],
+        // A rerun that GitHub refuses is looked at before it is asked for again.
+        Action::Rerun { .. } => Vec::new(),
         Action::Redeliver { app, delivery } => vec![RetryKey::Delivery(app.clone(), *delivery)],
         Action::Sweep(source) => vec![RetryKey::Source(source.clone())],
         Action::Messages(MessageOp::Extend { .. }, ids) => ids.iter().map(|id| RetryKey::Message(*id)).collect(),
@@ -73,7 +77,7 @@ fn least(key: &RetryKey, failure: &Failure, times: u32) -> Option<Duration> {
         RetryKey::Pool(_) if failure.kind == FailureKind::Throttled => Duration::from_secs(1),
         RetryKey::Pool(_) => Duration::from_secs(30),
         // S7 judges GitHub's rate limit for these, too.
-        RetryKey::Job(_) | RetryKey::Delivery(..) => return Some(Duration::from_secs(60)),
+        RetryKey::Job(_) | RetryKey::Run(_) | RetryKey::Delivery(..) => return Some(Duration::from_secs(60)),
         // A message that is due may take along others.
         RetryKey::Message(_) => Duration::from_secs(1),
     };

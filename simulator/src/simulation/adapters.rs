@@ -53,6 +53,14 @@ impl Simulation {
                 Err(failure) => Outcome::Failed(failure),
             },
             Action::CheckJob { job, .. } => self.github.job(*job, &mut self.nature).map_or_else(Outcome::Failed, Outcome::Job),
+            Action::LookAtRun { run, .. } => Outcome::Run(self.github.run(*run)),
+            Action::Rerun { run, again, .. } => match self.github.rerun(*run, again, &mut self.nature) {
+                Ok(ends) => {
+                    self.oracle.judge_rerun(*run, &ends, now);
+                    Outcome::Done
+                }
+                Err(failure) => Outcome::Failed(failure),
+            },
             Action::Redeliver { delivery, .. } => {
                 self.github.mail.attempt(*delivery, &mut self.nature);
                 Outcome::Done

@@ -13,7 +13,7 @@ use crate::changes::{Change, Edit};
 use crate::cloud::TrueInstance;
 use crate::event::Event;
 use crate::faults::Fault;
-use crate::github::Given;
+use crate::github::{Given, JobEnd};
 use crate::instances::Deed;
 use crate::job_plan::JobPlan;
 use crate::ledger::enterprise;
@@ -122,10 +122,10 @@ impl Simulation {
             }
             Event::Queue(plan, run) => self.queue_job(*plan, run),
             Event::Assign => self.assign(),
-            Event::Finish(job, conclusion) => self.finish_job(job, conclusion),
+            Event::Finish(job, end) => self.finish_job(job, end),
             Event::Cancel(job) => {
                 if self.github.is_queued(job) {
-                    self.finish_job(job, "cancelled");
+                    self.finish_job(job, JobEnd::Cancel);
                 }
             }
             Event::LetGo(job) => self.github.let_go(job, &mut self.nature),
@@ -182,7 +182,7 @@ impl Simulation {
         self.nature.after(oracle::CHECK_EVERY, Event::Check);
     }
 
-    fn queue_job(&mut self, plan: JobPlan, run: Option<muster_reconciler::ids::RunId>) {
+    fn queue_job(&mut self, plan: JobPlan, run: Option<(muster_reconciler::ids::RunId, u32)>) {
         if run.is_none() {
             self.coming -= 1;
         }
@@ -215,11 +215,11 @@ impl Simulation {
         }
     }
 
-    fn finish_job(&mut self, job: JobId, conclusion: &'static str) {
-        let Some(ended) = self.github.finish(job, conclusion, &mut self.nature) else { return };
-        self.nature.say(format_args!("job {job} ends: {conclusion}"));
+    fn finish_job(&mut self, job: JobId, end: JobEnd) {
+        let Some(ended) = self.github.finish(job, end, &mut self.nature) else { return };
+        self.nature.say(format_args!("job {job} ends: {end:?}"));
         if let Some(ledger) = &mut self.ledger {
-            ledger.job_is_over(job, conclusion, self.nature.now());
+            ledger.job_is_over(job, end, self.nature.now());
         }
         let (oracle, truth) = self.judge();
         oracle.excuse_short(job, truth);

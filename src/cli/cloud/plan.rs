@@ -164,6 +164,7 @@ fn event(view: JobView) -> Option<JobEvent> {
         state: view.state,
         waiting: false,
         org,
+        attempt: None,
         repo: view.repo,
         enterprise: view.enterprise,
         labels: view.labels,

@@ -19,6 +19,7 @@ fn job() -> JobPast {
             run: RunId(3),
             state: JobState::Completed,
             waiting: false,
+            attempt: None,
             repo: "acme/web".into(),
             org: Some("acme".into()),
             enterprise: None,

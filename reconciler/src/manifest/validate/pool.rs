@@ -7,7 +7,7 @@ use super::bootstrap::bootstrap;
 use crate::ids::Scope;
 use crate::manifest::document::{Origin, Problem, ReadDocument};
 use crate::manifest::glob;
-use crate::manifest::{Allocation, Architecture, Lifetime, MarketPolicy, Os, RunnerPool, Span, schedule};
+use crate::manifest::{Allocation, Architecture, Lifetime, MarketPolicy, Os, RerunMarket, RunnerPool, Span, schedule};
 
 /// The most labels that GitHub takes in one JIT request (`generate-jitconfig`, `labels.maxItems`). `LONGEST_LABEL` is the most
 /// characters of one label.
@@ -140,6 +140,7 @@ fn runner(pool: &RunnerPool, check: &mut Check<'_>) {
     if let Some(after) = pool.spec.overflow.after {
         check.within("spec.overflow.after", after, Span::secs(0), Span::secs(86_400));
     }
+    rerun(pool, check);
     if runner.lifetime == Lifetime::Reusable && matches!(pool.spec.github.scope, Scope::Enterprise(_)) {
         let message = "a reusable runner registers by a token, and an enterprise's token registers runners of any name, label and \
                        group in the whole enterprise until GitHub lets it expire; use `ephemeral`, or register at org/NAME with \
@@ -155,6 +156,24 @@ fn runner(pool: &RunnerPool, check: &mut Check<'_>) {
         let message =
             format!("maxLifetime ({lifetime}) must be longer than idleTimeout ({idle}), or an idle runner never drains");
         check.clash(&["spec.runner.maxLifetime", "spec.runner.idleTimeout"], message);
+    }
+}
+
+/// The most attempts of a run at GitHub.
+/// <https://docs.github.com/en/actions/reference/limits#existing-system-limits>
+const MOST_ATTEMPTS: u32 = 50;
+
+fn rerun(pool: &RunnerPool, check: &mut Check<'_>) {
+    let rerun = &pool.spec.rerun;
+    // SQS hides a message for 12 hours in all, and the message of the job's end stays on the queue until the job runs again.
+    check.within("spec.rerun.within", rerun.within, Span::secs(60), Span::secs(6 * 3600));
+    if !(1..MOST_ATTEMPTS).contains(&rerun.attempts) {
+        let message =
+            format!("is {}; write 1 to {} (GitHub runs a run {MOST_ATTEMPTS} times at most)", rerun.attempts, MOST_ATTEMPTS - 1);
+        check.fail("spec.rerun.attempts", message);
+    }
+    if rerun.market == RerunMarket::OnDemand && pool.spec.instance.market == MarketPolicy::OnDemand {
+        check.clash(&["spec.rerun.market", "spec.instance.market"], "the pool buys on-demand only; leave rerun.market out");
     }
 }
 

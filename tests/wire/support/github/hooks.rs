@@ -89,7 +89,7 @@ pub fn payload(job: &Job, action: &str, installation: u64) -> Value {
     let (owner, name) = job.repo.split_once('/').expect("OWNER/NAME");
     let said = &mut payload["workflow_job"];
     said["id"] = json!(job.id);
-    said["run_id"] = json!(job.run);
+    (said["run_id"], said["run_attempt"]) = (json!(job.run), json!(job.attempt));
     said["labels"] = json!(job.labels);
     said["status"] = json!(action);
     let began = if job.at_ms[1] == 0 { job.at_ms[0] } else { job.at_ms[1] };

@@ -6,6 +6,7 @@ pub mod hooks;
 pub mod key;
 pub mod openapi;
 mod routes;
+mod runs;
 pub mod workflows;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -106,6 +107,10 @@ pub struct Job {
     pub runner: Option<(u64, String)>,
     /// Whether a concurrency group, or something like it, holds the job back. It is queued then, but no runner gets it.
     pub held: bool,
+    /// The attempt of the run that it belongs to: 1 for the first.
+    pub attempt: u32,
+    /// Whether a later attempt of the run has a job in its place.
+    pub replaced: bool,
     /// When it was queued, taken and completed, in milliseconds since 1970.
     pub at_ms: [u64; 3],
 }
@@ -385,6 +390,8 @@ impl Double {
             conclusion: None,
             runner: None,
             held: false,
+            attempt: 1,
+            replaced: false,
             at_ms: [now_ms(), 0, 0],
         };
         state.jobs.insert(id, job);

@@ -14,8 +14,8 @@ use warp::http::{HeaderMap, Method, Response};
 use warp::path::FullPath;
 
 use super::openapi::Match;
-use super::workflows::{self, Workflows};
-use super::{APP_ID, Double, Fault, Runner, State, hooks, hourly_limit, key};
+use super::workflows;
+use super::{APP_ID, Double, Fault, Runner, State, hooks, hourly_limit, key, runs};
 use crate::support::now_ms;
 
 /// The most items of a page, whatever the request asks for.
@@ -281,12 +281,13 @@ impl Double {
             }
             "get-job-for-workflow-run" => match state.jobs.get(&asked.number("job_id")) {
                 Some(j) if j.repo.eq_ignore_ascii_case(&format!("{}/{}", asked.param("owner"), asked.param("repo"))) => {
-                    Answer::json(200, job(j, &asked.base, &state.workflows))
+                    Answer::json(200, runs::job(j, &state, &asked.base))
                 }
                 _ => Answer::message(404, "Not Found"),
             },
             "get-workflow" => workflows::get(&state, asked),
-            "list-jobs-for-workflow-run" => workflows::jobs_of_run(&state, asked, |j| job(j, &asked.base, &state.workflows)),
+            "list-jobs-for-workflow-run" => runs::jobs_of_run(&state, asked),
+            "get-workflow-run" => runs::get(&state, asked),
             "create-workflow-dispatch" => {
                 drop(state);
                 self.dispatch(asked)
@@ -295,7 +296,10 @@ impl Double {
                 drop(state);
                 self.cancel(asked)
             }
-            "re-run-job-for-workflow-run" | "re-run-workflow" | "re-run-workflow-failed-jobs" => Answer::json(201, json!({})),
+            "re-run-job-for-workflow-run" | "re-run-workflow-failed-jobs" => {
+                drop(state);
+                self.rerun(asked)
+            }
             other => {
                 state.violations.push(format!("the double does not play {other} ({})", asked.found.operation.route()));
                 Answer::message(404, "Not Found")
@@ -649,34 +653,5 @@ fn installation(i: &super::Installation, app: &super::App, base: &str) -> Value 
         "updated_at": "2024-01-01T00:00:00Z",
         "suspended_by": null,
         "suspended_at": app.suspended.then_some("2026-01-01T00:00:00Z"),
-    })
-}
-
-fn job(j: &super::Job, base: &str, workflows: &Workflows) -> Value {
-    let at = |n: usize| if j.at_ms[n] == 0 { Value::Null } else { json!(rfc3339(j.at_ms[n])) };
-    let started = if j.at_ms[1] == 0 { at(0) } else { at(1) };
-    json!({
-        "id": j.id,
-        "node_id": "CR_kwDO",
-        "run_id": j.run,
-        "run_url": format!("{base}/repos/{}/actions/runs/{}", j.repo, j.run),
-        "run_attempt": 1,
-        "head_sha": "3484a3fb816e0859fd6e1cea078d76385ff50625",
-        "head_branch": "main",
-        "workflow_name": workflows.name_of(j.id),
-        "name": "build",
-        "url": format!("{base}/repos/{}/actions/jobs/{}", j.repo, j.id),
-        "html_url": format!("https://github.com/{}/runs/{}", j.repo, j.id),
-        "check_run_url": format!("{base}/repos/{}/check-runs/{}", j.repo, j.id),
-        "status": j.status,
-        "conclusion": j.conclusion,
-        "created_at": at(0),
-        "started_at": started,
-        "completed_at": at(2),
-        "labels": j.labels,
-        "runner_id": j.runner.as_ref().map(|r| r.0),
-        "runner_name": j.runner.as_ref().map(|r| &r.1),
-        "runner_group_id": j.runner.as_ref().map(|_| 1),
-        "runner_group_name": j.runner.as_ref().map(|_| "Default"),
     })
 }

@@ -96,12 +96,7 @@ pub(super) fn get(state: &State, asked: &Asked<'_>) -> Answer {
     )
 }
 
-/// Answers with the jobs of a run.
-pub(super) fn jobs_of_run(state: &State, asked: &Asked<'_>, row: impl Fn(&super::Job) -> Value) -> Answer {
-    let run = asked.number("run_id");
-    asked.page("jobs", state.jobs.values().filter(|job| job.run == run && job.repo == repo(asked)).map(row).collect())
-}
-
-fn repo(asked: &Asked<'_>) -> String {
+/// `OWNER/NAME` of the path.
+pub(super) fn repo(asked: &Asked<'_>) -> String {
     format!("{}/{}", asked.param("owner"), asked.param("repo"))
 }

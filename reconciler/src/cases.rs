@@ -1,0 +1,171 @@
+//! The jobs that ended without success on one of our runners, until muster knows whether the machine was at fault, and until what was
+//! lost runs again.
+//!
+//! The message that told a job's end stays on the queue for as long as its case is open. So a process that dies leaves the case to
+//! the next one.
+//!
+//! Decision 0025.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::event::JobEvent;
+use crate::ids::{InstanceId, JobId, MessageId, PoolName, RunId};
+use crate::market::Market;
+use crate::time::Time;
+use crate::verdict::Cause;
+
+/// A case in which nobody says what became of the machine is closed after this time.
+pub const SETTLE: Duration = Duration::from_secs(900);
+
+/// How long a question to GitHub that brought no answer, or not yet the one that is awaited, waits to be asked again: the first and
+/// the longest time. The time doubles with each question.
+const ASK_AGAIN: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(300));
+
+/// muster gives up asking GitHub for a job's steps after this time. GitHub may be down for as long.
+pub const STEPS_UNTOLD: Duration = Duration::from_secs(3600);
+
+/// How often GitHub may refuse to run a job again before muster gives up. GitHub takes a moment to see that a run is over.
+pub const REFUSALS: u32 = 3;
+
+/// The most open cases. Beyond this number, the oldest is closed without a verdict.
+const MOST: usize = 5_000;
+
+/// One job that ended without success.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Case {
+    /// The join of all events of the job.
+    pub event: JobEvent,
+    /// The pool of the job's runner.
+    pub pool: PoolName,
+    /// The instance that the job ran on.
+    pub instance: InstanceId,
+    /// The market on which the instance was bought. None: not known.
+    pub market: Option<Market>,
+    /// When muster heard of the job's end.
+    pub ended: Time,
+    /// The messages that told the end, all held by this process.
+    pub messages: BTreeSet<MessageId>,
+    /// What is known against the machine because the runner was forgotten before the end was told. None: it was not.
+    pub forgotten: Option<Cause>,
+    /// How far the case has come.
+    pub state: CaseState,
+    /// What GitHub is asked about the case.
+    pub inquiry: Inquiry,
+}
+
+/// How far a case has come.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CaseState {
+    /// Nothing speaks against the machine so far.
+    Watched,
+    /// This speaks against the machine, and GitHub is asked for the job's steps.
+    Suspected(Cause),
+    /// The machine was at fault. The job runs again once GitHub lets it.
+    Lost {
+        /// What was done to the machine.
+        cause: Cause,
+        /// The attempt of the run that the job belongs to.
+        attempt: u32,
+        /// If the run is not over by then, the job is not run again.
+        until: Time,
+        /// How often GitHub refused to run it again.
+        refusals: u32,
+    },
+}
+
+/// What GitHub was asked, and when it may be asked again.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Inquiry {
+    in_flight: bool,
+    times: u32,
+    not_before: Time,
+}
+
+impl Inquiry {
+    /// Whether GitHub may be asked now.
+    pub fn is_due(&self, now: Time) -> bool {
+        !self.in_flight && now >= self.not_before
+    }
+
+    /// Whether GitHub has not answered yet.
+    pub fn is_open(&self) -> bool {
+        self.in_flight
+    }
+
+    /// GitHub is asked.
+    pub fn asked(&mut self, now: Time) {
+        let wait = ASK_AGAIN.0.saturating_mul(1 << self.times.min(6)).min(ASK_AGAIN.1);
+        *self = Inquiry { in_flight: true, times: self.times + 1, not_before: now + wait };
+    }
+
+    /// The question has ended. Without an answer, the next one waits for the shortest time at least.
+    pub fn ended(&mut self, answered: bool, now: Time) {
+        self.in_flight = false;
+        if !answered {
+            self.not_before = self.not_before.max(now + ASK_AGAIN.0);
+        }
+    }
+
+    /// Something happened that may have changed the answer.
+    fn hurry(&mut self, at: Time) {
+        self.not_before = self.not_before.min(at);
+    }
+}
+
+/// All open cases.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Cases(BTreeMap<JobId, Case>);
+
+impl Cases {
+    /// Opens a case. Returns the case that makes way for it, if there are too many.
+    pub fn open(&mut self, case: Case) -> Option<Case> {
+        self.0.insert(case.event.job, case);
+        (self.0.len() > MOST).then(|| self.0.pop_first().map(|(_, case)| case)).flatten()
+    }
+
+    /// Closes a case.
+    pub fn close(&mut self, job: JobId) -> Option<Case> {
+        self.0.remove(&job)
+    }
+
+    /// One case.
+    pub fn get(&self, job: JobId) -> Option<&Case> {
+        self.0.get(&job)
+    }
+
+    /// One case, to note what became of it.
+    pub fn get_mut(&mut self, job: JobId) -> Option<&mut Case> {
+        self.0.get_mut(&job)
+    }
+
+    /// All cases, by job.
+    pub fn iter(&self) -> impl Iterator<Item = (JobId, &Case)> {
+        self.0.iter().map(|(id, case)| (*id, case))
+    }
+
+    /// Whether no case is open.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The lost jobs of a run that wait to run again.
+    pub fn lost_of(&self, run: RunId) -> BTreeSet<JobId> {
+        let of_run = self.0.iter().filter(|(_, case)| case.event.run == run);
+        of_run.filter(|(_, case)| matches!(case.state, CaseState::Lost { .. })).map(|(id, _)| *id).collect()
+    }
+
+    /// Whether muster does not know yet what ended some job of the run. What is run again depends on all of them.
+    pub fn undecided(&self, run: RunId) -> bool {
+        self.0.values().any(|case| case.event.run == run && !matches!(case.state, CaseState::Lost { .. }))
+    }
+
+    /// A job of the run is over, so the run may be.
+    pub fn run_moved(&mut self, run: RunId, now: Time) {
+        for case in self.0.values_mut().filter(|case| case.event.run == run) {
+            if matches!(case.state, CaseState::Lost { .. }) {
+                case.inquiry.hurry(now + ASK_AGAIN.0);
+            }
+        }
+    }
+}

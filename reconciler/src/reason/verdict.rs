@@ -1,0 +1,48 @@
+//! What ended a job that did not succeed, and whether it runs again: in words.
+
+use std::fmt;
+
+use crate::rerun::{Again, NotAgain};
+use crate::verdict::{Doubtful, Verdict};
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Verdict::Infrastructure(cause) => write!(f, "{}, and the job's steps show that it was cut short", cause.said()),
+            Verdict::Own => f.write_str("the job failed by itself or was cancelled; its machine was well"),
+            Verdict::Unknown(Doubtful::Steps(cause)) => {
+                write!(f, "unknown: {}, but the job's steps do not show that it was cut short", cause.said())
+            }
+            Verdict::Unknown(Doubtful::Untold(cause)) => {
+                write!(f, "unknown: {}, but GitHub did not tell the job's steps", cause.said())
+            }
+            Verdict::Unknown(Doubtful::Machine) => f.write_str("unknown: nobody told what became of its machine"),
+        }
+    }
+}
+
+impl fmt::Display for Again {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Again::Job(job) => write!(f, "job {job} and what needs it"),
+            Again::Failed => f.write_str("all failed and cancelled jobs of the run"),
+        }
+    }
+}
+
+impl fmt::Display for NotAgain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotAgain::Newer => f.write_str("its run has a newer attempt already"),
+            NotAgain::Beside => f.write_str(
+                "some jobs of the run failed by themselves, so GitHub runs one lost job at a time, and it runs another one now; run this \
+                 one again by hand",
+            ),
+            NotAgain::Cancelled => f.write_str("somebody cancelled the run"),
+            NotAgain::Attempts => f.write_str("its run has had as many attempts as the pool's rerun.attempts follows up"),
+            NotAgain::Late => f.write_str("its run was not over within the pool's rerun.within"),
+            NotAgain::Gone => f.write_str("GitHub shows no such run: it was deleted, or the App has no access to it"),
+            NotAgain::Refused { message } => f.write_str(message),
+        }
+    }
+}

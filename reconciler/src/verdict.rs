@@ -1,0 +1,197 @@
+//! Was it the job or the machine? What the machine's end and the job's steps say of a job that did not succeed.
+//!
+//! A conclusion alone proves nothing: a job that spot cut short is `failure` or `cancelled`, and so is one that failed by itself or that
+//! a person cancelled. So two things must agree: something speaks against the machine ([`suspect`]), and the job's steps show that
+//! the job was cut short ([`judge`]). Where they do not, the verdict is `own` or `unknown`.
+//!
+//! Decision 0025.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::runner::{CONSISTENCY_LAG, Registration, Runner};
+use crate::time::Time;
+
+/// What was done to the machine under a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// Spot took the instance back.
+    Interruption,
+    /// EC2 ended the instance for a reason of its own, such as a host that failed.
+    Ec2,
+    /// muster ended the instance, for one because it had reached its pool's `maxLifetime`.
+    Muster,
+    /// Somebody else ended the instance.
+    Terminated,
+    /// The instance or its runner was silent before the job's end was told, and nobody said why.
+    Lost,
+}
+
+crate::shown!(Cause);
+
+impl Cause {
+    /// All causes.
+    pub const ALL: [Cause; 5] = [Cause::Interruption, Cause::Ec2, Cause::Muster, Cause::Terminated, Cause::Lost];
+
+    /// The word in manifests, metrics and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Cause::Interruption => "interruption",
+            Cause::Ec2 => "ec2",
+            Cause::Muster => "muster",
+            Cause::Terminated => "terminated",
+            Cause::Lost => "lost",
+        }
+    }
+
+    /// What happened, as a clause.
+    pub const fn said(self) -> &'static str {
+        match self {
+            Cause::Interruption => "spot took its instance back",
+            Cause::Ec2 => "EC2 ended its instance for a reason of its own",
+            Cause::Muster => "muster ended its instance",
+            Cause::Terminated => "somebody ended its instance",
+            Cause::Lost => "its runner fell silent before the job was over",
+        }
+    }
+}
+
+/// What ended a job that did not succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "verdict", content = "cause", rename_all = "snake_case")]
+pub enum Verdict {
+    /// The machine went, and took the job with it.
+    Infrastructure(Cause),
+    /// The job failed by itself, or somebody cancelled it. The machine was well.
+    Own,
+    /// muster cannot tell.
+    Unknown(Doubtful),
+}
+
+impl Verdict {
+    /// What was done to the machine, or seems to have been. None: nothing speaks against it.
+    pub const fn cause(self) -> Option<Cause> {
+        match self {
+            Verdict::Infrastructure(cause) | Verdict::Unknown(Doubtful::Steps(cause) | Doubtful::Untold(cause)) => Some(cause),
+            Verdict::Own | Verdict::Unknown(Doubtful::Machine) => None,
+        }
+    }
+
+    /// The word in metrics and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Infrastructure(_) => "infrastructure",
+            Verdict::Own => "own",
+            Verdict::Unknown(_) => "unknown",
+        }
+    }
+}
+
+/// Why muster cannot tell what ended a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Doubtful {
+    /// The machine went, but the job's steps do not show whether the job was over before.
+    Steps(Cause),
+    /// The machine went, and GitHub did not tell the job's steps.
+    Untold(Cause),
+    /// Nobody told what became of the machine.
+    Machine,
+}
+
+/// What a step is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepKind {
+    /// A step of the workflow, or the runner's own first one.
+    Main,
+    /// The cleaning up after a step. GitHub names it `Post ...`.
+    Post,
+    /// The runner's own last step, `Complete job`.
+    Last,
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepEnd {
+    /// The step succeeded.
+    Success,
+    /// The step failed, or took too long.
+    Failure,
+    /// The step was cancelled while it ran.
+    Cancelled,
+    /// The step did not run.
+    Skipped,
+    /// The job is over, and GitHub never heard of the step's end.
+    Unfinished,
+}
+
+/// What EC2's reason for an instance's end says against it. None: nothing, or EC2 has told none.
+pub fn blames(reason: &str) -> Option<Cause> {
+    if reason.starts_with("Server.Spot") {
+        Some(Cause::Interruption)
+    } else if reason.starts_with("Server.") {
+        Some(Cause::Ec2)
+    } else {
+        reason.starts_with("Client.UserInitiated").then_some(Cause::Terminated)
+    }
+}
+
+/// Whether EC2's reason for an instance's end says that the instance shut itself down, as it does when its job is over.
+pub fn by_itself(reason: &str) -> bool {
+    reason.starts_with("Client.InstanceInitiated")
+}
+
+/// What speaks against the machine of a job whose end was told at `ended`. None: nothing does, as far as known now.
+pub fn suspect(r: &Runner, ended: Time) -> Option<Cause> {
+    if r.interrupted_at().is_some_and(|at| at <= ended + CONSISTENCY_LAG) {
+        return Some(Cause::Interruption);
+    }
+    let ours = r.terminated_at();
+    match blames(r.state_reason().unwrap_or_default()) {
+        Some(Cause::Terminated) if ours.is_some() || r.unanswered().is_some() => {}
+        Some(cause) => return Some(cause),
+        None => {}
+    }
+    if let Some(at) = ours {
+        // A machine that is well ends itself once its only job is over. One that muster has to end may have hung under the job.
+        return Some(if at <= ended { Cause::Muster } else { Cause::Lost });
+    }
+    let gone = r.gone_at().is_some_and(|at| at <= ended);
+    // The registration of an ephemeral runner goes when its job is over. So only a silence before the end counts.
+    let silent = r.was_online() && r.registration().and_then(Registration::silent_since).is_some_and(|since| since < ended);
+    (gone || silent).then_some(Cause::Lost)
+}
+
+/// Whether the machine was well after its job, whose end was told at `ended`: the instance ended itself, or a list that began a
+/// minute later shows its runner online.
+pub fn outlived(r: &Runner, ended: Time) -> bool {
+    r.state_reason().is_some_and(by_itself) || r.was_online_after(ended + CONSISTENCY_LAG * 2)
+}
+
+/// What the steps of a job say, once `cause` speaks against its machine.
+///
+/// A machine that goes under a job leaves the running step cancelled or unfinished, and every step after it skipped. Somebody who
+/// cancels a job leaves its cleaning up to run. <https://github.com/actions/runner/issues/4422>
+pub fn judge(cause: Cause, steps: &[(StepKind, StepEnd)]) -> Verdict {
+    use StepEnd::{Cancelled, Failure, Skipped, Success, Unfinished};
+    let cut = Verdict::Infrastructure(cause);
+    let Some(bad) = steps.iter().position(|(_, end)| matches!(end, Failure | Cancelled | Unfinished)) else {
+        // A job without steps was taken by the runner and never began.
+        return if steps.iter().all(|(_, end)| *end == Skipped) { cut } else { Verdict::Unknown(Doubtful::Steps(cause)) };
+    };
+    let after = || steps.iter().skip(bad + 1);
+    let ran = |kind| after().any(|(k, end)| *k == kind && matches!(end, Success | Failure));
+    let cleaned = after().any(|(kind, _)| *kind == StepKind::Post);
+    if ran(StepKind::Post) {
+        return Verdict::Own;
+    }
+    match (steps.get(bad).map(|(_, end)| *end), ran(StepKind::Last)) {
+        // The runner reported a failure and went on to its last step.
+        (Some(Failure), true) if !cleaned => Verdict::Own,
+        (Some(Failure), _) => Verdict::Unknown(Doubtful::Steps(cause)),
+        // Without a step that cleans up, a person's cancel looks the same.
+        (_, true) if !cleaned => Verdict::Unknown(Doubtful::Steps(cause)),
+        _ => cut,
+    }
+}

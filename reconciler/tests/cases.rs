@@ -1,0 +1,310 @@
+//! What ended the jobs that did not succeed, and what runs again.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::collections::BTreeSet;
+
+use muster_reconciler::effect::{Action, Effect, Input, JobMessage, MessageOp};
+use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState, JobState};
+use muster_reconciler::fact::Fact;
+use muster_reconciler::failure::{Failure, FailureKind};
+use muster_reconciler::ids::{InstanceId, JobId, MessageId};
+use muster_reconciler::manifest::{RerunMarket, RunnerPool};
+use muster_reconciler::market::Market;
+use muster_reconciler::rerun::{Again, RunJob, RunSighting};
+use muster_reconciler::verdict::{Cause, Doubtful, StepEnd, StepKind, Verdict};
+
+mod scene;
+use scene::{Scene, linux, message, secs};
+
+/// The steps of a job that was cut short: the running step is cancelled, and what cleans up is skipped.
+fn cut_short() -> Vec<(StepKind, StepEnd)> {
+    vec![(StepKind::Main, StepEnd::Success), (StepKind::Main, StepEnd::Cancelled), (StepKind::Post, StepEnd::Skipped)]
+}
+
+fn reruns() -> RunnerPool {
+    let mut pool = linux();
+    pool.spec.rerun.causes = BTreeSet::from([Cause::Interruption, Cause::Lost]);
+    pool
+}
+
+/// Job 0 runs on the only instance. GitHub would answer that the job is over and was cut short.
+fn running(pool: RunnerPool) -> (Scene, InstanceId) {
+    let mut scene = Scene::new([pool]);
+    scene.pass(secs(35));
+    scene.queue(1, &["self-hosted", "linux"]);
+    scene.pass(secs(60));
+    let instance = scene.live("linux").remove(0);
+    scene.start(0, &instance);
+    scene.pass(secs(5));
+    scene.steps = cut_short();
+    (scene, instance)
+}
+
+fn notice(scene: &mut Scene, instance: &InstanceId) {
+    scene.feed(Input::Ec2(Ec2Event { instance: instance.clone(), kind: Ec2EventKind::SpotInterruption }));
+}
+
+/// Tells the end of job 0, with a message of this number.
+fn end(scene: &mut Scene, instance: &InstanceId, conclusion: &str, id: u64) {
+    let mut over = message(0, JobState::Completed, &["self-hosted", "linux"]);
+    (over.event.runner, over.event.runner_id) = (Some(format!("c.linux.{instance}")), Some(scene.id(instance)));
+    over.event.conclusion = Some(conclusion.into());
+    scene.job_states.insert(0, Some(JobState::Completed));
+    scene.feed(Input::Messages(vec![JobMessage { id: MessageId(id), ..over }]));
+}
+
+/// The instance ends, for this reason.
+fn terminated(scene: &mut Scene, instance: &InstanceId, why: &str) {
+    let lost = scene.runners.get_mut(instance).unwrap();
+    (lost.state, lost.seat, lost.why) = (InstanceState::Terminated, None, Some(why.into()));
+}
+
+fn verdicts(scene: &Scene) -> Vec<Verdict> {
+    let told = |f: &Fact| if let Fact::JobJudged { verdict, .. } = f { Some(*verdict) } else { None };
+    scene.facts.iter().filter_map(told).collect()
+}
+
+fn results(scene: &Scene) -> Vec<&'static str> {
+    let told = |f: &Fact| if let Fact::Rerun { result, .. } = f { Some(*result) } else { None };
+    scene.facts.iter().filter_map(told).collect()
+}
+
+fn asked(scene: &Scene) -> Vec<Again> {
+    let again = |e: &Effect| if let Action::Rerun { again, .. } = &e.action { Some(again.clone()) } else { None };
+    scene.done.iter().filter_map(|(_, e)| again(e)).collect()
+}
+
+fn count(scene: &Scene, is: impl Fn(&Action) -> bool) -> usize {
+    scene.done.iter().filter(|(_, e)| is(&e.action)).count()
+}
+
+fn deleted(scene: &Scene, id: u64) -> bool {
+    let of = |a: &Action| matches!(a, Action::Messages(MessageOp::Delete, ids) if ids.contains(&MessageId(id)));
+    count(scene, of) > 0
+}
+
+fn over(jobs: &[(u64, &str)]) -> Option<RunSighting> {
+    let job = |(job, conclusion): &(u64, &str)| RunJob {
+        job: JobId(*job),
+        name: format!("job {job}"),
+        conclusion: Some((*conclusion).to_owned()),
+    };
+    Some(RunSighting { over: true, attempt: 1, jobs: jobs.iter().map(job).collect() })
+}
+
+#[test]
+fn a_job_that_fails_by_itself_is_its_own_and_costs_no_question() {
+    let (mut scene, instance) = running(reruns());
+    end(&mut scene, &instance, "failure", 77);
+    assert!(!deleted(&scene, 77), "its message stays until the verdict");
+    terminated(&mut scene, &instance, "Client.InstanceInitiatedShutdown: Instance initiated shutdown");
+    scene.pass(secs(120));
+    assert_eq!(verdicts(&scene), [Verdict::Own]);
+    assert_eq!(count(&scene, |a| matches!(a, Action::CheckJob { .. } | Action::LookAtRun { .. } | Action::Rerun { .. })), 0);
+    assert!(deleted(&scene, 77));
+}
+
+#[test]
+fn a_job_that_succeeds_has_no_case() {
+    let (mut scene, instance) = running(reruns());
+    notice(&mut scene, &instance);
+    end(&mut scene, &instance, "success", 77);
+    assert!(deleted(&scene, 77));
+    scene.pass(secs(1000));
+    assert_eq!(verdicts(&scene), []);
+}
+
+#[test]
+fn what_the_machine_s_end_says_is_the_cause() {
+    for (why, cause) in [
+        ("Server.SpotInstanceTermination", Cause::Interruption),
+        ("Server.SpotInstanceShutdown: Server.SpotInstanceShutdown", Cause::Interruption),
+        ("Server.InternalError", Cause::Ec2),
+        ("Client.UserInitiatedShutdown: User initiated (2026-12-01)", Cause::Terminated),
+    ] {
+        let (mut scene, instance) = running(linux());
+        // The notice was lost. The end is told late, or early.
+        end(&mut scene, &instance, "cancelled", 77);
+        terminated(&mut scene, &instance, why);
+        scene.pass(secs(120));
+        assert_eq!(verdicts(&scene), [Verdict::Infrastructure(cause)], "{why}");
+        assert_eq!(count(&scene, |a| matches!(a, Action::CheckJob { .. })), 1, "{why}");
+    }
+}
+
+#[test]
+fn a_runner_that_is_gone_before_its_job_s_end_is_told_is_lost() {
+    let (mut scene, instance) = running(linux());
+    terminated(&mut scene, &instance, "");
+    scene.pass(secs(600));
+    end(&mut scene, &instance, "failure", 77);
+    scene.pass(secs(60));
+    assert_eq!(verdicts(&scene), [Verdict::Infrastructure(Cause::Lost)]);
+}
+
+#[test]
+fn a_frozen_machine_is_told_by_its_silence() {
+    let (mut scene, instance) = running(linux());
+    scene.runners.get_mut(&instance).unwrap().seat = Some((false, false));
+    scene.pass(secs(400));
+    end(&mut scene, &instance, "failure", 77);
+    scene.pass(secs(60));
+    assert_eq!(verdicts(&scene), [Verdict::Infrastructure(Cause::Lost)]);
+}
+
+#[test]
+fn the_steps_decide_and_muster_says_when_it_cannot_tell() {
+    use StepEnd::{Cancelled, Failure as Failed, Skipped, Success, Unfinished};
+    use StepKind::{Last, Main, Post};
+    let cause = Cause::Interruption;
+    let unclear = Verdict::Unknown(Doubtful::Steps(cause));
+    for (steps, verdict) in [
+        (cut_short(), Verdict::Infrastructure(cause)),
+        (vec![], Verdict::Infrastructure(cause)),
+        (vec![(Main, Success), (Main, Unfinished)], Verdict::Infrastructure(cause)),
+        (vec![(Main, Cancelled), (Post, Skipped), (Last, Success)], Verdict::Infrastructure(cause)),
+        // A person cancelled it: its cleaning up ran.
+        (vec![(Main, Cancelled), (Post, Success), (Last, Success)], Verdict::Own),
+        (vec![(Main, Failed), (Main, Skipped), (Post, Success), (Last, Success)], Verdict::Own),
+        (vec![(Main, Failed), (Last, Success)], Verdict::Own),
+        (vec![(Main, Failed), (Post, Skipped)], unclear),
+        (vec![(Main, Cancelled), (Last, Success)], unclear),
+        (vec![(Main, Success), (Last, Success)], unclear),
+    ] {
+        let (mut scene, instance) = running(linux());
+        scene.steps = steps.clone();
+        notice(&mut scene, &instance);
+        end(&mut scene, &instance, "cancelled", 77);
+        scene.pass(secs(60));
+        assert_eq!(verdicts(&scene), [verdict], "{steps:?}");
+    }
+}
+
+#[test]
+fn a_machine_of_which_nobody_tells_is_unknown_after_a_while() {
+    let mut scene = Scene::new([linux()]);
+    scene.pass(secs(35));
+    let mut over = message(0, JobState::Completed, &["self-hosted", "linux"]);
+    (over.event.runner, over.event.conclusion) = (Some("c.linux.i-00000000000000009".into()), Some("failure".into()));
+    scene.feed(Input::Messages(vec![over]));
+    scene.pass(secs(800));
+    assert_eq!(verdicts(&scene), []);
+    scene.pass(secs(120));
+    assert_eq!(verdicts(&scene), [Verdict::Unknown(Doubtful::Machine)]);
+}
+
+#[test]
+fn a_lost_job_runs_again_once_its_run_is_over_and_only_once() {
+    let (mut scene, instance) = running(reruns());
+    scene.run = Some(RunSighting { over: false, attempt: 1, jobs: vec![] });
+    notice(&mut scene, &instance);
+    end(&mut scene, &instance, "cancelled", 77);
+    terminated(&mut scene, &instance, "Server.SpotInstanceTermination");
+    scene.pass(secs(300));
+    assert_eq!((asked(&scene), deleted(&scene, 77)), (vec![], false), "the run goes on, and the message stays");
+    scene.run = over(&[(0, "cancelled"), (9, "success")]);
+    scene.pass(secs(400));
+    assert_eq!((asked(&scene), deleted(&scene, 77)), (vec![Again::Failed], true));
+    // The same end is told once more.
+    end(&mut scene, &instance, "cancelled", 78);
+    scene.pass(secs(2000));
+    assert_eq!((asked(&scene).len(), results(&scene), deleted(&scene, 78)), (1, vec!["asked"], true));
+    assert_eq!(verdicts(&scene), [Verdict::Infrastructure(Cause::Interruption)]);
+}
+
+#[test]
+fn without_the_cause_in_the_manifest_nothing_runs_again() {
+    let (mut scene, instance) = running(reruns());
+    end(&mut scene, &instance, "cancelled", 77);
+    terminated(&mut scene, &instance, "Server.InternalError");
+    scene.run = over(&[(0, "cancelled")]);
+    scene.pass(secs(120));
+    assert_eq!((verdicts(&scene), asked(&scene)), (vec![Verdict::Infrastructure(Cause::Ec2)], vec![]));
+    assert!(deleted(&scene, 77));
+}
+
+#[test]
+fn a_run_with_a_newer_attempt_is_left_alone() {
+    let (mut scene, instance) = running(reruns());
+    notice(&mut scene, &instance);
+    scene.run = Some(RunSighting { over: false, attempt: 2, jobs: vec![] });
+    end(&mut scene, &instance, "cancelled", 77);
+    scene.pass(secs(300));
+    assert_eq!((asked(&scene), results(&scene)), (vec![], vec!["newer_attempt"]));
+    assert!(deleted(&scene, 77));
+}
+
+#[test]
+fn the_next_process_goes_on_where_one_died() {
+    let (mut scene, instance) = running(reruns());
+    end(&mut scene, &instance, "cancelled", 77);
+    terminated(&mut scene, &instance, "Server.SpotInstanceTermination");
+    // The process dies at once. SQS hands the message out again.
+    let now = scene.now;
+    let mut next = Scene::new([reruns()]);
+    (next.runners, next.job_states, next.steps, next.now) = (scene.runners, scene.job_states, scene.steps, now);
+    next.run = over(&[(0, "cancelled")]);
+    let mut told = message(0, JobState::Completed, &["self-hosted", "linux"]);
+    (told.event.runner, told.event.conclusion) = (Some(format!("c.linux.{instance}")), Some("cancelled".into()));
+    next.feed(Input::Messages(vec![JobMessage { id: MessageId(1), receive_count: 2, event: told.event }]));
+    next.pass(secs(300));
+    assert_eq!(asked(&next), [Again::Failed]);
+}
+
+#[test]
+fn a_rerun_without_an_answer_is_looked_at_before_it_is_asked_for_again() {
+    let (mut scene, instance) = running(reruns());
+    notice(&mut scene, &instance);
+    scene.run = over(&[(0, "cancelled")]);
+    scene.rerun = Some(Failure::new(FailureKind::Ambiguous, "timed out"));
+    end(&mut scene, &instance, "cancelled", 77);
+    scene.pass(secs(5));
+    assert_eq!(asked(&scene).len(), 1);
+    // GitHub had taken it.
+    scene.run = Some(RunSighting { over: false, attempt: 2, jobs: vec![] });
+    scene.pass(secs(300));
+    assert_eq!((asked(&scene).len(), results(&scene)), (1, vec!["newer_attempt"]));
+}
+
+#[test]
+fn a_refusal_is_told_after_a_few_tries_and_a_run_that_is_gone_or_late_at_once() {
+    let lost = || {
+        let (mut scene, instance) = running(reruns());
+        notice(&mut scene, &instance);
+        end(&mut scene, &instance, "cancelled", 77);
+        scene
+    };
+    let mut refused = lost();
+    refused.run = over(&[(0, "cancelled")]);
+    refused.rerun = Some(Failure::new(FailureKind::Refused, "rerun jobs of run 0: needs `Actions: write`"));
+    refused.pass(secs(1000));
+    assert_eq!((asked(&refused).len(), results(&refused)), (3, vec!["refused"]));
+    let explained = refused.core.seen().explain_job(JobId(0), refused.now).unwrap();
+    assert!(explained.timeline.iter().any(|e| e.why.contains("not run again: rerun jobs of run 0: needs `Actions: write`")));
+    let mut gone = lost();
+    gone.pass(secs(60));
+    assert_eq!(results(&gone), ["gone"]);
+    let mut late = lost();
+    late.run = Some(RunSighting { over: false, attempt: 1, jobs: vec![] });
+    late.pass(secs(3700));
+    assert_eq!((results(&late), deleted(&late, 77)), (vec!["late"], true));
+}
+
+#[test]
+fn a_second_attempt_is_not_followed_up_and_its_instance_is_bought_on_demand() {
+    let mut pool = reruns();
+    pool.spec.rerun.market = RerunMarket::OnDemand;
+    let mut scene = Scene::new([pool]);
+    scene.pass(secs(35));
+    let mut queued = message(5, JobState::Queued, &["self-hosted", "linux"]);
+    queued.event.attempt = Some(2);
+    let first = message(6, JobState::Queued, &["self-hosted", "linux"]);
+    scene.feed(Input::Messages(vec![queued, first]));
+    scene.pass(secs(30));
+    let launches: Vec<(u32, Market)> = scene
+        .done
+        .iter()
+        .filter_map(|(_, e)| if let Action::Launch(launch) = &e.action { Some((launch.count, launch.market)) } else { None })
+        .collect();
+    assert_eq!(launches, [(1, Market::OnDemand), (1, Market::Spot)]);
+}
