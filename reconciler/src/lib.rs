@@ -36,6 +36,7 @@ pub mod market;
 pub mod reason;
 pub mod release;
 pub mod stage;
+pub mod versions;
 
 // The jobs.
 pub mod deliveries;

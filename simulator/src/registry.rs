@@ -411,6 +411,7 @@ impl Registry {
                 online: r.online && !offline,
                 busy: busy && !offline,
                 labels,
+                version: None,
             });
         }
         let whole = rows.len();

@@ -79,6 +79,8 @@ pub struct Scene {
     pub undelivered: Vec<DeliverySighting>,
     /// What GitHub answers about a job; None: that it may not start yet. Of other jobs GitHub answers 404.
     pub job_states: BTreeMap<u64, Option<JobState>>,
+    /// The version of the runner program that lists show. None: lists show none.
+    pub version: Option<Arc<str>>,
     /// Rows of the lists that somebody else registered.
     pub strangers: Vec<(ListId, RunnerSighting)>,
 }
@@ -105,6 +107,7 @@ impl Scene {
             refuse_drains: false,
             undelivered: Vec::new(),
             job_states: BTreeMap::new(),
+            version: None,
             strangers: Vec::new(),
         };
         scene.take_spec();
@@ -275,7 +278,7 @@ impl Scene {
         let row = |(id, b): (&InstanceId, &SceneRunner)| {
             let (online, busy) = b.seat.filter(|_| b.list_id.as_ref() == Some(list_id))?;
             let name = RunnerName { cluster: "c".into(), pool: b.pool.clone(), instance: id.clone() };
-            Some(RunnerSighting { id: self.id(id), name, online, busy, labels: b.labels.clone() })
+            Some(RunnerSighting { id: self.id(id), name, online, busy, labels: b.labels.clone(), version: self.version.clone() })
         };
         let theirs = self.strangers.iter().filter(|(list, _)| list == list_id).map(|(_, row)| row.clone());
         Outcome::Swept(Swept::Runners(Some(self.runners.iter().filter_map(row).chain(theirs).collect())))

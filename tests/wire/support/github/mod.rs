@@ -6,6 +6,7 @@ pub mod hooks;
 pub mod key;
 pub mod openapi;
 mod routes;
+mod versions;
 pub mod workflows;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -172,6 +173,7 @@ struct State {
     hooks: Hooks,
     workflows: workflows::Workflows,
     app: App,
+    versions: versions::Versions,
 }
 
 impl State {
