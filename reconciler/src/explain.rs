@@ -17,7 +17,7 @@ use crate::stage::Stage;
 use crate::time::Time;
 use crate::versions::VersionEnds;
 use crate::view::{JobView, PoolView, RunnerView, StageView, Totals};
-use crate::warnings::Warning;
+use crate::warnings::{self, Warning};
 
 /// From this age on, a job that only an idle runner shows to be held counts among those that wait. Somebody's mistake may hold the
 /// job, such as a runner group that does not admit the job's repository.
@@ -60,7 +60,7 @@ impl Seen<'_> {
     pub fn warnings(&self, now: Time) -> BTreeMap<PoolName, Vec<Warning>> {
         let mut all = self.warnings.clone();
         for (pool, versions) in self.versions() {
-            let ends = versions.iter().filter_map(|(_, version, ends)| ends.warning(version, now));
+            let ends = versions.iter().filter_map(|(_, version, ends)| warnings::of_version(version, ends, now));
             let ends: Vec<Warning> = ends.collect();
             if !ends.is_empty() {
                 all.entry(pool).or_default().extend(ends);

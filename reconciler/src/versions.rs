@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use crate::ids::ListId;
 use crate::time::Time;
-use crate::warnings::Warning;
 
 /// How long before the end of a version its pools have a warning.
 pub const WARN_BEFORE: Duration = Duration::from_secs(14 * 86_400);
@@ -70,47 +69,8 @@ impl VersionEnds {
     pub fn first(&self) -> Option<(EndOf, Time)> {
         self.told().min_by_key(|(_, at)| *at)
     }
-
-    /// The warning about a version that ends within [`WARN_BEFORE`], or has ended.
-    pub fn warning(&self, version: &str, now: Time) -> Option<Warning> {
-        let (end, at) = self.first().filter(|(_, at)| now + WARN_BEFORE >= *at)?;
-        let version = version.to_owned();
-        Some(match now >= at {
-            true => Warning::VersionEnded { version, end, ago: now.since(at) },
-            false => Warning::VersionEnds { version, end, left: at.since(now) },
-        })
-    }
 }
 
 /// What GitHub said of the versions in use, by list and version. A version that GitHub knows nothing of is not here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunnerVersions(pub BTreeMap<(ListId, String), VersionEnds>);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const DAY: Duration = Duration::from_secs(86_400);
-
-    fn day(n: u32) -> Time {
-        Time::ZERO + DAY * n
-    }
-
-    #[test]
-    fn the_earlier_of_the_two_dates_is_warned_of_from_two_weeks_before() {
-        let both = VersionEnds { registration: Some(day(100)), runtime: Some(day(90)) };
-        let ends = |now| both.warning("2.1.0", now);
-        assert_eq!(ends(day(75)), None);
-        assert_eq!(both.first(), Some((EndOf::Runtime, day(90))));
-        let left = |left| Some(Warning::VersionEnds { version: "2.1.0".into(), end: EndOf::Runtime, left });
-        assert_eq!(ends(day(76)), left(14 * DAY));
-        assert_eq!(ends(day(89)), left(DAY));
-        assert_eq!(
-            ends(day(90)),
-            Some(Warning::VersionEnded { version: "2.1.0".into(), end: EndOf::Runtime, ago: Duration::ZERO })
-        );
-        let registration = VersionEnds { registration: Some(day(80)), ..both };
-        assert!(matches!(registration.warning("2.1.0", day(79)), Some(Warning::VersionEnds { end: EndOf::Registration, .. })));
-        assert_eq!(VersionEnds::default().warning("2.1.0", day(76)), None, "GitHub's newest version has no date");
-    }
-}

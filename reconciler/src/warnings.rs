@@ -8,8 +8,8 @@ use crate::groups::{Admits, RunnerGroup, RunnerGroups};
 use crate::ids::{ListId, PoolName, Scope};
 use crate::manifest::{RunnerPool, Spec};
 use crate::matching::repository_allowed;
-use crate::time::human;
-use crate::versions::EndOf;
+use crate::time::{Time, human};
+use crate::versions::{EndOf, VersionEnds, WARN_BEFORE};
 
 /// How many repositories a warning names.
 const NAMED: usize = 3;
@@ -186,6 +186,16 @@ pub fn of_group(pool: &RunnerPool, known: Option<&RunnerGroup>) -> Vec<Warning> 
     }
 }
 
+/// The warning about a version that ends within [`WARN_BEFORE`], or has ended.
+pub fn of_version(version: &str, ends: &VersionEnds, now: Time) -> Option<Warning> {
+    let (end, at) = ends.first().filter(|(_, at)| now + WARN_BEFORE >= *at)?;
+    let version = version.to_owned();
+    Some(match now >= at {
+        true => Warning::VersionEnded { version, end, ago: now.since(at) },
+        false => Warning::VersionEnds { version, end, left: at.since(now) },
+    })
+}
+
 /// What a group admits beyond the repositories that the pool lists. None: nothing, or the pool lists none and so takes all.
 fn beyond(pool: &RunnerPool, admits: &Admits) -> Option<String> {
     let scope = &pool.spec.github.scope;
@@ -280,5 +290,28 @@ mod tests {
         assert_eq!(judge(&listed, Admits::Unknown, false), [Warning::UnknownGroup { group: group() }]);
         let many = selected(&["acme/a", "acme/b", "acme/c", "acme/d", "acme/e"]);
         assert_eq!(judge(&listed, many, false), [wide("acme/a, acme/b, acme/c and 2 more")]);
+    }
+
+    #[test]
+    fn the_earlier_of_the_two_dates_is_warned_of_from_two_weeks_before() {
+        const DAY: Duration = Duration::from_secs(86_400);
+        let day = |n: u32| Time::ZERO + DAY * n;
+        let both = VersionEnds { registration: Some(day(100)), runtime: Some(day(90)) };
+        let ends = |now| of_version("2.1.0", &both, now);
+        assert_eq!(ends(day(75)), None);
+        assert_eq!(both.first(), Some((EndOf::Runtime, day(90))));
+        let left = |left| Some(Warning::VersionEnds { version: "2.1.0".into(), end: EndOf::Runtime, left });
+        assert_eq!(ends(day(76)), left(14 * DAY));
+        assert_eq!(ends(day(89)), left(DAY));
+        assert_eq!(
+            ends(day(90)),
+            Some(Warning::VersionEnded { version: "2.1.0".into(), end: EndOf::Runtime, ago: Duration::ZERO })
+        );
+        let registration = VersionEnds { registration: Some(day(80)), ..both };
+        assert!(matches!(
+            of_version("2.1.0", &registration, day(79)),
+            Some(Warning::VersionEnds { end: EndOf::Registration, .. })
+        ));
+        assert_eq!(of_version("2.1.0", &VersionEnds::default(), day(76)), None, "GitHub's newest version has no date");
     }
 }

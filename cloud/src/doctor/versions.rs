@@ -8,6 +8,7 @@ use muster_reconciler::ids::{ListId, PoolName};
 use muster_reconciler::manifest::Spec;
 use muster_reconciler::time::{Time, human};
 use muster_reconciler::versions::{ACT_BEFORE, VersionEnds};
+use muster_reconciler::warnings;
 use tokio::time::timeout;
 
 use super::PATIENCE;
@@ -67,7 +68,7 @@ fn judge(check: String, version: &str, ends: Option<VersionEnds>, pools: &BTreeS
         Some((end, at)) => format!("GitHub stops {} it in {}", end.doing(), human(at.since(now))),
         None => "GitHub tells no end of it".into(),
     });
-    if let (Some(warning), Some((_, at))) = (ends.warning(version, now), ends.first()) {
+    if let (Some(warning), Some((_, at))) = (warnings::of_version(version, &ends, now), ends.first()) {
         for pool in pools {
             let seen = format!("pool {pool}: {warning}");
             if now + ACT_BEFORE >= at { marks.fail(seen, warning.way_out()) } else { marks.warn(seen, warning.way_out()) }
