@@ -97,8 +97,14 @@ impl Crowd {
             Source::Runners(_) => {
                 let labels: Vec<Arc<[String]>> = self.spec().pools.values().map(|p| p.spec.labels.clone().into()).collect();
                 let of = |n| labels[usize::try_from(n % self.pools).expect("a few pools")].clone();
-                let row =
-                    |n| RunnerSighting { id: RunnerId(n), name: self.name(n), online: true, busy: n % 3 == 0, labels: of(n) };
+                let row = |n| RunnerSighting {
+                    id: RunnerId(n),
+                    name: self.name(n),
+                    online: true,
+                    busy: n % 3 == 0,
+                    labels: of(n),
+                    version: None,
+                };
                 Swept::Runners(Some((0..self.each).map(row).collect()))
             }
             Source::Secrets => Swept::Secrets(Vec::new()),

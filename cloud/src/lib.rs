@@ -23,6 +23,7 @@ pub mod retry;
 pub mod otlp;
 pub mod prices;
 pub mod sync;
+pub mod versions;
 
 pub mod doctor;
 

@@ -1,10 +1,11 @@
-//! The releases of actions/runner and their files. They are public, so muster sends no credentials, and a mirror may stand in for
-//! GitHub. Each file is checked against the digest that its release names.
+//! The releases of actions/runner and their files. They are public, so anybody may ask, and a mirror may stand in for GitHub. Each
+//! file is checked against the digest that its release names.
 //! <https://docs.github.com/en/rest/releases/releases>
 //!
-//! Without credentials GitHub admits 60 requests an hour from one address; one run of the sync sends one to three. muster
-//! remembers answers by their ETag, so that GitHub does not send an unchanged answer again. Such a request counts all the same,
-//! because only with credentials it would be free.
+//! Without credentials GitHub admits 60 requests an hour from one address, which many machines behind one NAT gateway share; one run
+//! of the sync sends one to three. So the controller asks with the credentials of an App or a token that it has at the same API
+//! ([`Releases::ask_as`]), whose limit is thousands. When GitHub refuses them, muster asks without. muster remembers answers by their
+//! ETag, so that GitHub does not send an unchanged answer again. With credentials, such a request costs nothing.
 //! <https://docs.github.com/en/rest/using-the-rest-api/best-practices-for-using-the-rest-api#use-conditional-requests-if-appropriate>
 //! <https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>
 
@@ -23,11 +24,12 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Limited};
 use muster_operations::observer::{Ended, Observer};
 use muster_reconciler::failure::{Failure, FailureKind};
+use muster_reconciler::ids::ListId;
 use octocrab::Octocrab;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{ANSWER_MAX, ApiCall, CONNECT_TIMEOUT, GoodAnswer, REQUEST_TIMEOUT, app, limits};
+use super::{ANSWER_MAX, ApiCall, CONNECT_TIMEOUT, GitHub, GoodAnswer, REQUEST_TIMEOUT, app, limits};
 
 /// The longest silence during the download of a file.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -116,6 +118,8 @@ pub struct Releases {
     /// The URL of the REST API, for error messages.
     base: String,
     observer: Observer,
+    /// Whose credentials requests are sent with. None: they are sent without.
+    asker: Mutex<Option<(GitHub, ListId)>>,
     /// The ETag and the body of the last answer, by path. There are as many as there are versions in use.
     known: Mutex<BTreeMap<String, (String, Bytes)>>,
 }
@@ -143,7 +147,13 @@ impl Releases {
             .and_then(|builder| builder.set_connect_timeout(Some(CONNECT_TIMEOUT)).build())
             .with_context(|| format!("make an HTTPS client for {base}; are the system's CA certificates installed?"))?;
         let prefix = url.path().trim_end_matches('/').to_owned();
-        Ok(Releases { http, prefix, base: base.to_owned(), observer, known: Mutex::default() })
+        Ok(Releases { http, prefix, base: base.to_owned(), observer, asker: Mutex::default(), known: Mutex::default() })
+    }
+
+    /// From now on, requests are sent with the credentials that `github` has for a list. The credentials must be for the same API,
+    /// because another one must not learn them. None: requests are sent without credentials.
+    pub fn ask_as(&self, asker: Option<(GitHub, ListId)>) {
+        *self.asker.lock().unwrap_or_else(PoisonError::into_inner) = asker;
     }
 
     /// The release that GitHub calls the latest. It is neither a draft nor a pre-release.
@@ -182,8 +192,54 @@ impl Releases {
     async fn ask<T: DeserializeOwned>(&self, call: &ApiCall) -> Result<T, Failure> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&call.path).cloned();
         let (etag, body) = known.unzip();
+        let answer = match self.ask_with_credentials(call, etag.as_deref()).await {
+            Some(answer) if answer.status == StatusCode::NOT_MODIFIED && body.is_some() => {
+                GoodAnswer { body: body.unwrap_or_default(), ..answer }
+            }
+            Some(answer) => answer,
+            None => self.ask_without_credentials(call, etag.as_deref(), body).await?,
+        };
+        let said = serde_json::from_slice(&answer.body).map_err(|error| {
+            let message = format!(
+                "{}: the answer is not what GitHub's API describes ({error}); check that spec.sync.releases ({}) is GitHub's REST API \
+                 or a faithful mirror, and not a proxy's page",
+                call.what, self.base
+            );
+            Failure::new(FailureKind::Refused, message)
+        })?;
+        if let Some(etag) = answer.headers.get(header::ETAG).and_then(|etag| etag.to_str().ok()) {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.insert(call.path.clone(), (etag.to_owned(), answer.body.clone()));
+        }
+        Ok(said)
+    }
+
+    /// Asks with credentials. None: there are none, or GitHub does not answer with them. The releases are public, so muster then asks
+    /// without.
+    async fn ask_with_credentials(&self, call: &ApiCall, etag: Option<&str>) -> Option<GoodAnswer> {
+        let (github, list_id) = self.asker.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let call = ApiCall {
+            etag: etag.map(str::to_owned),
+            ..ApiCall::new(call.api, call.method.clone(), call.path.clone(), call.what.clone())
+        };
+        match github.ask(&list_id, call).await {
+            Ok((_, answer)) => Some(answer),
+            Err(rejected) => {
+                let error = rejected.failure.message;
+                tracing::debug!(error, "asks for the releases of actions/runner without credentials");
+                None
+            }
+        }
+    }
+
+    async fn ask_without_credentials(
+        &self,
+        call: &ApiCall,
+        etag: Option<&str>,
+        body: Option<Bytes>,
+    ) -> Result<GoodAnswer, Failure> {
         let began = Instant::now();
-        let result = match tokio::time::timeout(REQUEST_TIMEOUT, self.exchange(call, etag.as_deref())).await {
+        let result = match tokio::time::timeout(REQUEST_TIMEOUT, self.exchange(call, etag)).await {
             Ok(result) => result,
             Err(_) => {
                 Err(self.unanswered(&call.what, FailureKind::Unavailable, &format!("no answer within {REQUEST_TIMEOUT:?}")))
@@ -202,20 +258,7 @@ impl Releases {
             Err(failure) => Ended::Failed(failure.kind),
         };
         (self.observer)(call.api, ended, began.elapsed());
-        let answer = result?;
-        let said = serde_json::from_slice(&answer.body).map_err(|error| {
-            let message = format!(
-                "{}: the answer is not what GitHub's API describes ({error}); check that spec.sync.releases ({}) is GitHub's REST API \
-                 or a faithful mirror, and not a proxy's page",
-                call.what, self.base
-            );
-            Failure::new(FailureKind::Refused, message)
-        })?;
-        if let Some(etag) = answer.headers.get(header::ETAG).and_then(|etag| etag.to_str().ok()) {
-            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            known.insert(call.path.clone(), (etag.to_owned(), answer.body.clone()));
-        }
-        Ok(said)
+        result
     }
 
     async fn exchange(&self, call: &ApiCall, etag: Option<&str>) -> Result<GoodAnswer, Failure> {
@@ -273,7 +316,7 @@ impl Releases {
                 let wait = wait.unwrap_or_default().as_secs().div_ceil(60);
                 let text = format!(
                     "; without credentials GitHub admits 60 requests an hour from one address: try again in {wait} min, or name a \
-                     mirror in spec.sync.releases"
+                     mirror in spec.sync.releases (a running controller asks with the credentials of an App at the same API)"
                 );
                 (FailureKind::Throttled, text)
             }
@@ -338,7 +381,12 @@ pub(crate) fn fuzzed(answer: &crate::GoodAnswer, call: &ApiCall) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::fake::{Fake, list_id, reply};
 
     #[test]
     fn a_version_has_one_spelling() {
@@ -347,6 +395,31 @@ mod tests {
             assert_eq!(bad.parse::<Version>(), Err(()), "{bad}");
         }
         assert!(Version(2, 9, 0) < Version(2, 10, 0));
+    }
+
+    #[tokio::test]
+    async fn releases_are_asked_for_with_credentials_and_without_when_github_refuses_them() {
+        let fake = Fake::start(|ask| match (ask.header("authorization"), ask.path.as_str()) {
+            ("Bearer token-1", path) if path.ends_with("/latest") && ask.header("if-none-match") == "\"one\"" => {
+                reply(304, Value::Null)
+            }
+            ("Bearer token-1", path) if path.ends_with("/latest") => {
+                reply(200, json!({ "tag_name": "v2.1.0" })).with("etag", "\"one\"")
+            }
+            ("", path) if path.ends_with("/v2.0.0") => reply(200, json!({ "tag_name": "v2.0.0" })),
+            _ => reply(403, json!({ "message": "Resource not accessible by integration" })),
+        })
+        .await;
+        let releases = Releases::new(&fake.url, Arc::new(|_, _, _| ())).expect("a URL");
+        assert_eq!(releases.latest().await.expect_err("no credentials").kind, FailureKind::Refused);
+        releases.ask_as(Some((fake.github(), list_id("org/acme"))));
+        for _ in 0..2 {
+            assert_eq!(releases.latest().await.expect("an answer").version, Version(2, 1, 0));
+        }
+        let asked = fake.asked("/releases/latest");
+        assert_eq!(asked.len(), 3, "a request with credentials that is answered is not repeated");
+        assert_eq!(releases.tagged(Version(2, 0, 0)).await.expect("an answer").version, Version(2, 0, 0));
+        assert_eq!(fake.asked("/releases/tags/v2.0.0").len(), 2);
     }
 
     #[test]

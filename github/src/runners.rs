@@ -3,6 +3,7 @@
 
 mod groups;
 mod list;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,6 +38,9 @@ struct ListedRunner {
     status: String,
     busy: bool,
     labels: Vec<Label>,
+    /// GitHub Enterprise Server and a runner that was never online have none.
+    #[serde(default)]
+    version: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -91,7 +95,7 @@ fn needs(scope: &Scope) -> &'static str {
 }
 
 impl GitHub {
-    async fn ask(&self, list_id: &ListId, call: ApiCall) -> Result<(ApiCall, GoodAnswer), Rejected> {
+    pub(super) async fn ask(&self, list_id: &ListId, call: ApiCall) -> Result<(ApiCall, GoodAnswer), Rejected> {
         let call = ApiCall { needs: needs(&list_id.scope), ..call };
         let app = self.app(&list_id.app, &call).map_err(|failure| Rejected { status: None, failure })?;
         let answer = app.call(&list_id.scope, &call).await?;
@@ -248,6 +252,7 @@ pub(crate) fn fuzzed(answer: &crate::GoodAnswer, call: &ApiCall) {
     let _ = answer.json::<Minted>(call);
     let _ = answer.json::<RegistrationToken>(call);
     groups::fuzzed(answer, call);
+    versions::fuzzed(answer, call);
     list::fuzzed(answer, call);
 }
 

@@ -2,10 +2,11 @@
 //!
 //! Orders, and the question whether the controller is ready, have a lane of their own. They never wait behind somebody who looks.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use muster_reconciler::controller::Controller;
-use muster_reconciler::ids::JobId;
+use muster_reconciler::ids::{JobId, ListId};
 use muster_reconciler::reason::{OrderAnswer, OrderRefusal, Unready};
 use muster_reconciler::steer::Order;
 use muster_reconciler::time::Time;
@@ -40,6 +41,8 @@ pub enum Query {
     Order(Order, oneshot::Sender<Result<OrderAnswer, OrderRefusal>>),
     /// The numbers for the metrics.
     Totals(oneshot::Sender<Totals>),
+    /// The versions of the runner program that the pools run, by list.
+    Versions(oneshot::Sender<BTreeSet<(ListId, String)>>),
     /// Whether the controller can do its work; if not, what is missing.
     Ready(oneshot::Sender<Result<(), Unready>>),
 }
@@ -154,6 +157,11 @@ impl Inspect {
         self.ask(Query::Totals).await
     }
 
+    /// The versions of the runner program that the pools run, by list.
+    pub async fn versions(&self) -> Result<BTreeSet<(ListId, String)>, Unanswered> {
+        self.ask(Query::Versions).await
+    }
+
     /// Whether the controller can do its work; if not, what is missing.
     pub async fn ready(&self) -> Result<Result<(), Unready>, Unanswered> {
         self.ask(Query::Ready).await
@@ -191,6 +199,7 @@ pub fn answer(controller: &mut Controller, query: Query, now: Time) {
         Query::Order(_, to) if to.is_closed() => {}
         Query::Order(order, to) => drop(to.send(controller.order(&order, now))),
         Query::Totals(to) => drop(to.send(controller.seen().totals(now))),
+        Query::Versions(to) => drop(to.send(controller.seen().versions_in_use())),
         Query::Ready(to) => drop(to.send(controller.ready())),
     }
 }

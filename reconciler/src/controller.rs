@@ -33,11 +33,12 @@ use crate::journal::Journal;
 use crate::manifest::Spec;
 use crate::past::End;
 use crate::plan::{Plan, RunnersByPool, View, with_launch, without_launch};
-use crate::reason::{Backoff, CallReason, Refused, Unready};
+use crate::reason::{Backoff, CallReason, NotServed, Refused, Unready};
 use crate::release::RunnerReleases;
 use crate::steer::Pause;
 use crate::time::Time;
 use crate::turns::Turns;
+use crate::versions::RunnerVersions;
 use crate::warnings::{self, Warning};
 use crate::world::{Freshness, World};
 
@@ -93,6 +94,10 @@ struct PoolState {
     left_behind_until: Time,
     /// Since when launches, configurations or instances have failed, without one success. None: nothing fails.
     failing_since: Option<Time>,
+    /// When GitHub last gave a job to a runner of the pool. None: not since this process started.
+    given_at: Option<Time>,
+    /// What shows that GitHub gives nothing to the pool's runners.
+    not_served: Option<NotServed>,
     /// Configurations in a row that were refused.
     refusals: u32,
     /// No configuration before this time, and why the last one was refused.
@@ -117,6 +122,7 @@ pub struct Controller {
     spec: Arc<Spec>,
     releases: RunnerReleases,
     groups: RunnerGroups,
+    versions: RunnerVersions,
     /// What GitHub will not do as the manifests seem to say.
     warnings: BTreeMap<PoolName, Vec<Warning>>,
     demand: Demand,
@@ -162,6 +168,7 @@ impl Controller {
             spec,
             releases: RunnerReleases::default(),
             groups: RunnerGroups::default(),
+            versions: RunnerVersions::default(),
             warnings: BTreeMap::new(),
             demand: Demand::default(),
             cases: Cases::default(),
@@ -194,10 +201,8 @@ impl Controller {
         match input {
             Input::Spec(spec) => self.take_spec(spec, now),
             Input::Releases(releases) => self.releases = releases,
-            Input::Groups(groups) => {
-                self.warnings = warnings::of(&self.spec, &groups);
-                self.groups = groups;
-            }
+            Input::Groups(groups) => (self.warnings, self.groups) = (warnings::of(&self.spec, &groups), groups),
+            Input::Versions(versions) => self.versions = versions,
             Input::Messages(messages) => self.take_messages(&messages, now),
             Input::Ec2(event) => {
                 if let Some(pool) = self.world.heard_ec2(&event, now) {
@@ -227,6 +232,9 @@ impl Controller {
         }
         for fact in self.facts.iter().skip(told).chain(self.world.facts()) {
             self.journal.note_fact(fact, now);
+            if let Some(state) = fact.given_to().and_then(|pool| self.pools.get_mut(pool)) {
+                state.given_at = Some(now);
+            }
         }
         self.facts.append(&mut self.world.take_facts());
         std::mem::take(&mut self.out)
@@ -283,6 +291,8 @@ impl Controller {
     pub fn seen(&self) -> Seen<'_> {
         Seen {
             spec: &self.spec,
+            releases: &self.releases,
+            versions: &self.versions,
             warnings: &self.warnings,
             demand: &self.demand,
             world: &self.world,
@@ -433,11 +443,14 @@ impl Controller {
         // These pools share the room for launches, and the calls.
         due.sort_by_key(|name| self.launches.last(name));
         let (plans, unconfigured) = {
-            let Controller { spec, demand, world, unavailable, pools, journal, .. } = self;
+            let Controller { spec, demand, world, unavailable, pools, journal, releases, .. } = self;
             // With very many runners, one look at all of them is most of a step's work. So there is only one.
             let by_pool = RunnersByPool::at(world, spec, &due, now);
             for name in &due {
                 holds::judge(spec, world, demand, journal, (name, by_pool.of(name)), now);
+                let Some(state) = pools.get_mut(name) else { continue };
+                let before = (state.given_at, state.not_served.take());
+                state.not_served = holds::not_served(spec, releases, demand, (name, by_pool.of(name)), before);
             }
             let view = View { spec, demand, world, unavailable };
             let refused = |name| pools.get(name).and_then(|state| state.refused.as_ref());

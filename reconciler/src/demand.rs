@@ -216,7 +216,7 @@ impl Demand {
     }
 
     /// The jobs of a pool that GitHub seems to keep back, whether on trial or not.
-    fn left_queued<'a>(&'a self, pool: &'a PoolName) -> impl Iterator<Item = (JobId, &'a Hold)> {
+    pub(crate) fn left_queued<'a>(&'a self, pool: &'a PoolName) -> impl Iterator<Item = (JobId, &'a Hold)> {
         let holds = self.index.held(pool).filter_map(|id| Some((id, self.jobs.get(&id)?.hold.as_ref()?)));
         holds.filter(|(_, hold)| hold.why == HoldReason::LeftQueued)
     }

@@ -22,6 +22,7 @@ use crate::stage::Stage;
 use crate::tags;
 use crate::time::Time;
 use crate::verdict::{StepEnd, StepKind};
+use crate::versions::RunnerVersions;
 
 /// Everything that the core can be told.
 #[derive(Clone, Debug)]
@@ -37,6 +38,8 @@ pub enum Input {
     Releases(RunnerReleases),
     /// What GitHub says of the runner groups that the pools name: all that is known, each time.
     Groups(RunnerGroups),
+    /// What GitHub says of the versions in use: all that is known, each time.
+    Versions(RunnerVersions),
     /// The end of an effect.
     Outcome(EffectId, Outcome),
     /// GitHub's rate-limit headers, from any answer of GitHub's.
@@ -457,4 +460,6 @@ pub struct RunnerSighting {
     pub busy: bool,
     /// The labels with which the runner was registered. Runners with equal labels share one allocation.
     pub labels: Arc<[String]>,
+    /// The version of the runner program, such as `2.337.0`. None: GitHub does not tell, as before the runner was ever online.
+    pub version: Option<Arc<str>>,
 }

@@ -1,21 +1,23 @@
 //! What people see of every job, runner and pool, each with its reason in one sentence.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::controller::Seen;
 use crate::demand::Job;
 use crate::effect::Source;
 use crate::event::JobState;
-use crate::ids::{InstanceId, JobId, PoolName, RunnerName};
+use crate::ids::{InstanceId, JobId, ListId, PoolName, RunnerName};
 use crate::manifest::Os;
 use crate::market::Market;
 use crate::plan::{DRAIN_DEADLINE, END_GRACE};
-use crate::reason::{Code, RunnerReason, Standing};
-use crate::runner::{Configured, Phase, Runner};
+use crate::reason::{Code, PoolReason, RunnerReason, Standing};
+use crate::runner::{Configured, Phase, Registration, Runner};
 use crate::stage::Stage;
 use crate::time::Time;
+use crate::versions::VersionEnds;
 use crate::view::{JobView, PoolView, RunnerView, StageView, Totals};
-use crate::warnings::Warning;
+use crate::warnings::{self, Warning};
 
 /// From this age on, a job that only an idle runner shows to be held counts among those that wait. Somebody's mistake may hold the
 /// job, such as a runner group that does not admit the job's repository.
@@ -24,10 +26,16 @@ const HELD_TOLD: Duration = Duration::from_secs(3600);
 impl Seen<'_> {
     /// All pools. Each pool is planned anew for this from what is known now.
     pub fn pools(&self, now: Time) -> Vec<PoolView> {
+        let warnings = self.warnings(now);
         self.preview(now)
             .into_iter()
             .map(|plan| {
-                let reason = plan.say(now);
+                // What the pool's runners get matters more than how many there are.
+                let not_served = self.not_served(&plan.pool).filter(|_| !plan.pool_gone);
+                let (reason, code) = match not_served.cloned() {
+                    Some(why) => (format!("{}; {}", why.say(now), plan.say(now)), PoolReason::NotServed(why)),
+                    None => (plan.say(now), plan.reason()),
+                };
                 let pool = self.spec.pools.get(&plan.pool);
                 PoolView {
                     name: plan.pool.to_string(),
@@ -40,17 +48,59 @@ impl Seen<'_> {
                     supply: plan.counts.supply,
                     paused: self.paused.contains_key(&plan.pool),
                     phases: plan.counts.phases.clone(),
-                    warnings: self.warnings(&plan.pool).iter().map(ToString::to_string).collect(),
+                    warnings: warnings.get(&plan.pool).into_iter().flatten().map(ToString::to_string).collect(),
                     reason,
-                    code: plan.reason().into(),
+                    code: code.into(),
                 }
             })
             .collect()
     }
 
-    /// What GitHub will not do as the pool's manifest seems to say.
-    pub fn warnings(&self, pool: &PoolName) -> &[Warning] {
-        self.warnings.get(pool).map_or(&[], Vec::as_slice)
+    /// What GitHub will not do as the pools' manifests seem to say, or not for long.
+    pub fn warnings(&self, now: Time) -> BTreeMap<PoolName, Vec<Warning>> {
+        let mut all = self.warnings.clone();
+        for (pool, versions) in self.versions() {
+            let ends = versions.iter().filter_map(|(_, version, ends)| warnings::of_version(version, ends, now));
+            let ends: Vec<Warning> = ends.collect();
+            if !ends.is_empty() {
+                all.entry(pool).or_default().extend(ends);
+            }
+        }
+        all
+    }
+
+    /// The versions that each pool runs: those that its next launches install, and those of its runners that GitHub's lists show.
+    fn in_use(&self) -> BTreeMap<&PoolName, BTreeSet<&str>> {
+        let named = |(name, pool)| (name, self.releases.version_of(pool).into_iter().collect());
+        let mut all: BTreeMap<&PoolName, BTreeSet<&str>> = self.spec.pools.iter().map(named).collect();
+        for runner in self.world.runners().values().filter(|runner| runner.gone_at().is_none()) {
+            let shown = runner.listed().and_then(Registration::version);
+            if let Some(version) = shown
+                && let Some(versions) = all.get_mut(runner.pool())
+            {
+                versions.insert(version);
+            }
+        }
+        all
+    }
+
+    /// The versions that the pools run, by list: what GitHub should be asked about.
+    pub fn versions_in_use(&self) -> BTreeSet<(ListId, String)> {
+        self.versions().into_values().flatten().map(|(list_id, version, _)| (list_id, version)).collect()
+    }
+
+    /// The versions that each pool runs, with the pool's list, and when GitHub ends them.
+    pub(crate) fn versions(&self) -> BTreeMap<PoolName, Vec<(ListId, String, VersionEnds)>> {
+        let known = |(name, versions): (&PoolName, BTreeSet<&str>)| {
+            let list_id = self.spec.pools.get(name)?.list_id();
+            let ends = |version: &str| {
+                let key = (list_id.clone(), version.to_owned());
+                let ends = self.versions.0.get(&key).copied().unwrap_or_default();
+                (key.0, key.1, ends)
+            };
+            Some((name.clone(), versions.into_iter().map(ends).collect()))
+        };
+        self.in_use().into_iter().filter_map(known).collect()
     }
 
     /// All jobs that are not over: queued jobs first, each group ordered by id.
@@ -152,7 +202,15 @@ impl Seen<'_> {
             }
             t.oldest_queued.insert(name.to_string(), 0.0);
             t.paused.insert(name.to_string(), self.paused.contains_key(name));
-            t.warnings.extend(self.warnings(name).iter().map(|warning| (name.to_string(), warning.as_str())));
+        }
+        for (pool, warnings) in self.warnings(now) {
+            t.warnings.extend(warnings.iter().map(|warning| (pool.to_string(), warning.as_str())));
+        }
+        for (pool, versions) in self.versions() {
+            for (_, version, ends) in versions {
+                let each = ends.told().map(|(end, at)| ((pool.to_string(), version.clone(), end.as_str()), at.as_millis()));
+                t.version_ends.extend(each);
+            }
         }
         for job in self.demand.jobs().values() {
             let pool = job.pool().map_or_else(String::new, ToString::to_string);

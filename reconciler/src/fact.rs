@@ -147,3 +147,14 @@ pub enum Fact {
         pool: PoolName,
     },
 }
+
+impl Fact {
+    /// The pool to which GitHub has just given a job, if this fact says so.
+    pub(crate) fn given_to(&self) -> Option<&PoolName> {
+        match self {
+            Fact::JobStarted { pool, .. } => pool.as_ref(),
+            Fact::RunnerReached { pool, stage: Stage::Started, .. } => Some(pool),
+            _ => None,
+        }
+    }
+}

@@ -37,6 +37,7 @@ pub mod reason;
 pub mod release;
 pub mod rerun;
 pub mod stage;
+pub mod versions;
 
 // The jobs.
 pub mod cases;

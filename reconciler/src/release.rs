@@ -34,4 +34,10 @@ impl RunnerReleases {
         let instance = &pool.spec.instance;
         self.0.get(&(instance.os, instance.architecture, pool.spec.bootstrap.version.clone()))
     }
+
+    /// The version that the next instances of a pool install. None: the pool takes the latest, and nobody knows which one that is.
+    pub fn version_of<'a>(&'a self, pool: &'a RunnerPool) -> Option<&'a str> {
+        let pinned = Some(pool.spec.bootstrap.version.as_str()).filter(|version| *version != "latest");
+        self.of(pool).map(|release| release.version.as_str()).or(pinned)
+    }
 }

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use crate::controller::Seen;
 use crate::event::JobState;
-use crate::ids::{InstanceId, JobId, PoolName};
+use crate::ids::{InstanceId, JobId, ListId, PoolName};
 use crate::journal::Entry;
 use crate::labels::listed;
 use crate::plan::{DRAIN_DEADLINE, END_GRACE};
 use crate::reason::{AwaitedReason, Blocked, EventReason, JobReason, count};
 use crate::runner::{Phase, Runner};
 use crate::time::{Time, human};
+use crate::versions::VersionEnds;
 use crate::view::{Awaited, BudgetView, EventView, Explanation, LimitView, Snapshot, State, Switch};
 
 /// The most entries of a pool's timeline. The newest are shown.
@@ -159,6 +160,7 @@ impl Seen<'_> {
             ),
             if phases.is_empty() { "no runners".into() } else { format!("runners: {}", phases.join(", ")) },
         ];
+        facts.extend(self.versions().get(name).and_then(|versions| runner_program(versions, now)));
         facts.extend(view.warnings.iter().map(|warning| format!("warning: {warning}")));
         Some(Explanation {
             state: State::Pool(if view.paused { Switch::Paused } else { Switch::Active }),
@@ -211,4 +213,15 @@ fn budget(api: &crate::budget::Api, level: f64, capacity: f64, per_second: f64) 
     let app = api.payer().map(|payer| payer.app.to_string());
     let account = api.payer().and_then(|payer| payer.account.as_deref()).map(str::to_owned);
     BudgetView { api: api.as_str().into(), app, account, level, capacity, per_second }
+}
+
+/// Says which versions a pool runs, and for how long.
+fn runner_program(versions: &[(ListId, String, VersionEnds)], now: Time) -> Option<String> {
+    let one = |(_, version, ends): &(ListId, String, VersionEnds)| match ends.first() {
+        Some((end, at)) if at > now => format!("{version} (GitHub stops {} it in {})", end.doing(), human(at.since(now))),
+        Some((end, _)) => format!("{version} (GitHub has stopped {} it)", end.doing()),
+        None => version.clone(),
+    };
+    let said: Vec<String> = versions.iter().map(one).collect();
+    (!said.is_empty()).then(|| format!("runner program: {}", said.join(", ")))
 }

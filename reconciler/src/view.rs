@@ -326,6 +326,8 @@ pub struct Totals {
     pub paused: BTreeMap<String, bool>,
     /// (pool, warning's word) of each warning.
     pub warnings: BTreeSet<(String, &'static str)>,
+    /// (pool, version, `registration` or `runtime`) -> when GitHub ends the version so, in milliseconds since 1970.
+    pub version_ends: BTreeMap<(String, String, &'static str), u64>,
     /// (pool, market, instance type) -> instances that EC2 shows pending or running.
     pub billed: BTreeMap<(String, Market, String), Billed>,
     /// Market -> number of offerings, subnets and quotas that are left alone for now.

@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use crate::groups::{Admits, RunnerGroup, RunnerGroups};
 use crate::ids::{ListId, PoolName, Scope};
 use crate::manifest::{RunnerPool, Spec};
 use crate::matching::repository_allowed;
+use crate::time::{Time, human};
+use crate::versions::{EndOf, VersionEnds, WARN_BEFORE};
 
 /// How many repositories a warning names.
 const NAMED: usize = 3;
 
-/// Something that GitHub will not do as a pool's manifest seems to say.
+/// Something that GitHub will not do as a pool's manifest seems to say, or not for long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Warning {
     /// The pool lists repositories, and its runners are in the group that admits every repository unless somebody narrowed it.
@@ -41,11 +44,30 @@ pub enum Warning {
         /// The runner group of both.
         group: String,
     },
+    /// GitHub soon stops serving a version of the runner program that the pool runs.
+    VersionEnds {
+        /// The version.
+        version: String,
+        /// What ends first.
+        end: EndOf,
+        /// The time that is left.
+        left: Duration,
+    },
+    /// GitHub has stopped serving a version of the runner program that the pool runs.
+    VersionEnded {
+        /// The version.
+        version: String,
+        /// What ended first.
+        end: EndOf,
+        /// How long ago that was.
+        ago: Duration,
+    },
 }
 
 impl Warning {
     /// The words in metrics.
-    pub const ALL: [&'static str; 5] = ["open_group", "wide_group", "unknown_group", "public_group", "overlap"];
+    pub const ALL: [&'static str; 7] =
+        ["open_group", "wide_group", "unknown_group", "public_group", "overlap", "version_ends", "version_ended"];
 
     /// The word used in metrics.
     pub const fn as_str(&self) -> &'static str {
@@ -55,6 +77,8 @@ impl Warning {
             Warning::UnknownGroup { .. } => Warning::ALL[2],
             Warning::PublicGroup { .. } => Warning::ALL[3],
             Warning::Overlap { .. } => Warning::ALL[4],
+            Warning::VersionEnds { .. } => Warning::ALL[5],
+            Warning::VersionEnded { .. } => Warning::ALL[6],
         }
     }
 }
@@ -71,6 +95,10 @@ impl Warning {
             Warning::PublicGroup { .. } => "turn off \"Allow public repositories\" for the group at GitHub, unless that is meant",
             Warning::Overlap { .. } => {
                 "give one of the two pools a runner group of its own, or this pool a label that the other one does not have"
+            }
+            Warning::VersionEnds { .. } | Warning::VersionEnded { .. } => {
+                "set spec.bootstrap.version to latest or to a newer version, and run terraform apply; if it is latest, see that \
+                 `muster sync` succeeds; if the image brings the runner program, make a newer image"
             }
         }
     }
@@ -104,6 +132,12 @@ impl fmt::Display for Warning {
                 "runners of pool {elsewhere} have all its labels and are in the same runner group, {group}, so GitHub may give a job of \
                  this pool to them"
             ),
+            Warning::VersionEnds { version, end, left } => {
+                write!(f, "in {} GitHub stops {} version {version}, which the pool runs", human(*left), end.doing())
+            }
+            Warning::VersionEnded { version, end, ago } => {
+                write!(f, "GitHub stopped {} version {version}, which the pool runs, {} ago", end.doing(), human(*ago))
+            }
         }
     }
 }
@@ -150,6 +184,16 @@ pub fn of_group(pool: &RunnerPool, known: Option<&RunnerGroup>) -> Vec<Warning> 
             unknown.into_iter().chain(wide).chain(known.public.then(|| Warning::PublicGroup { group: group() })).collect()
         }
     }
+}
+
+/// The warning about a version that ends within [`WARN_BEFORE`], or has ended.
+pub fn of_version(version: &str, ends: &VersionEnds, now: Time) -> Option<Warning> {
+    let (end, at) = ends.first().filter(|(_, at)| now + WARN_BEFORE >= *at)?;
+    let version = version.to_owned();
+    Some(match now >= at {
+        true => Warning::VersionEnded { version, end, ago: now.since(at) },
+        false => Warning::VersionEnds { version, end, left: at.since(now) },
+    })
 }
 
 /// What a group admits beyond the repositories that the pool lists. None: nothing, or the pool lists none and so takes all.
@@ -246,5 +290,28 @@ mod tests {
         assert_eq!(judge(&listed, Admits::Unknown, false), [Warning::UnknownGroup { group: group() }]);
         let many = selected(&["acme/a", "acme/b", "acme/c", "acme/d", "acme/e"]);
         assert_eq!(judge(&listed, many, false), [wide("acme/a, acme/b, acme/c and 2 more")]);
+    }
+
+    #[test]
+    fn the_earlier_of_the_two_dates_is_warned_of_from_two_weeks_before() {
+        const DAY: Duration = Duration::from_secs(86_400);
+        let day = |n: u32| Time::ZERO + DAY * n;
+        let both = VersionEnds { registration: Some(day(100)), runtime: Some(day(90)) };
+        let ends = |now| of_version("2.1.0", &both, now);
+        assert_eq!(ends(day(75)), None);
+        assert_eq!(both.first(), Some((EndOf::Runtime, day(90))));
+        let left = |left| Some(Warning::VersionEnds { version: "2.1.0".into(), end: EndOf::Runtime, left });
+        assert_eq!(ends(day(76)), left(14 * DAY));
+        assert_eq!(ends(day(89)), left(DAY));
+        assert_eq!(
+            ends(day(90)),
+            Some(Warning::VersionEnded { version: "2.1.0".into(), end: EndOf::Runtime, ago: Duration::ZERO })
+        );
+        let registration = VersionEnds { registration: Some(day(80)), ..both };
+        assert!(matches!(
+            of_version("2.1.0", &registration, day(79)),
+            Some(Warning::VersionEnds { end: EndOf::Registration, .. })
+        ));
+        assert_eq!(of_version("2.1.0", &VersionEnds::default(), day(76)), None, "GitHub's newest version has no date");
     }
 }

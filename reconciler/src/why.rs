@@ -5,7 +5,7 @@ use crate::demand::{JOB_EXPIRY, Job};
 use crate::event::JobState;
 use crate::matching::Route;
 use crate::plan::Plan;
-use crate::reason::{AwaitedReason, Blocked, JobReason};
+use crate::reason::{AwaitedReason, Blocked, HoldReason, JobReason};
 use crate::runner::Phase;
 use crate::time::Time;
 use crate::view::Awaited;
@@ -30,7 +30,11 @@ impl Seen<'_> {
             Route::Pool(name) => name.clone(),
         };
         if let Some(hold) = job.hold.as_ref().filter(|_| job.held(now)) {
-            return JobReason::Held { why: hold.why, until: hold.until };
+            let not_served = self.not_served(&pool).filter(|_| hold.why == HoldReason::LeftQueued);
+            return match not_served.cloned() {
+                Some(why) => JobReason::NotServed { pool, why, until: hold.until },
+                None => JobReason::Held { why: hold.why, until: hold.until },
+            };
         }
         let Some(manifest) = self.spec.pools.get(&pool) else { return JobReason::NoPool { pool } };
         let waited = now.since(job.first_seen);

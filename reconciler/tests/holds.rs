@@ -3,7 +3,7 @@
 
 use muster_reconciler::effect::{Action, Input};
 use muster_reconciler::event::JobState;
-use muster_reconciler::ids::MessageId;
+use muster_reconciler::ids::{InstanceId, MessageId};
 use muster_reconciler::time::Time;
 
 mod scene;
@@ -172,7 +172,78 @@ fn a_crowd_of_old_jobs_that_are_over_launches_nothing_however_long_the_questions
 // ------------------------------------------------------------------------- held by evidence: an idle runner
 
 fn held(scene: &Scene) -> usize {
-    scene.core.seen().jobs(scene.now).iter().filter(|j| j.reason.starts_with("held by GitHub: a matching runner")).count()
+    let held = |why: &str| why.starts_with("held by GitHub: a matching runner") || why.contains("not served by GitHub");
+    scene.core.seen().jobs(scene.now).iter().filter(|j| held(&j.reason)).count()
+}
+
+/// The words of the reasons of all queued jobs, and of the pool's.
+fn words(scene: &Scene) -> (Vec<String>, String) {
+    let seen = scene.core.seen();
+    let pool = seen.pools(scene.now).into_iter().find(|p| p.name == "linux").unwrap();
+    let jobs = seen.jobs(scene.now).into_iter().filter(|j| j.state == JobState::Queued);
+    (jobs.map(|j| j.why).collect(), pool.code.word().to_owned())
+}
+
+/// Mode (b) of a version that GitHub has ended: the runners listen, and get nothing.
+#[test]
+fn a_pool_whose_idle_runners_get_no_job_of_several_runs_is_not_served_and_one_probe_goes_on() {
+    let mut scene = Scene::new([linux()]);
+    scene.version = Some("2.331.0".into());
+    scene.pass(secs(60));
+    scene.queue(3, &LABELS);
+    scene.pass(secs(400));
+    let (jobs, pool) = words(&scene);
+    assert_eq!((jobs, pool.as_str()), (vec!["not_served".to_owned(); 3], "not_served"));
+    let said = why(&scene, 0);
+    assert!(said.contains("runner version 2.331.0, which GitHub may have ended"), "{said}");
+    assert!(said.contains("https://www.githubstatus.com") && said.contains("this job is tried again in"), "{said}");
+    assert_eq!(scene.core.seen().totals(scene.now).jobs[&("linux".to_owned(), JobState::Queued, "not_served")], 3);
+    // The runners end, and one probe goes on.
+    let later = scene.now;
+    for _ in 0..6 {
+        scene.pass(secs(300));
+        scene.end_drained();
+        assert_eq!(words(&scene).1, "not_served", "{}", why(&scene, 0));
+    }
+    assert!((1..=3).contains(&launched(&scene, later)), "{}", launched(&scene, later));
+    // GitHub gives a job to the probe.
+    let probe = loop {
+        scene.pass(secs(5));
+        scene.end_drained();
+        assert!(scene.now.since(later) < secs(6000));
+        let idle = |id: &InstanceId| scene.runners[id].seat == Some((true, false)) && !scene.runners[id].draining;
+        if let Some(id) = scene.live("linux").into_iter().find(idle) {
+            break id;
+        }
+    };
+    scene.start(0, &probe);
+    scene.pass(secs(2));
+    assert!(!words(&scene).0.contains(&"not_served".to_owned()) && words(&scene).1 != "not_served", "{:?}", words(&scene));
+}
+
+/// A concurrency group keeps back the jobs of one run, or one job of each of some runs, while others start.
+#[test]
+fn one_run_that_is_held_or_a_pool_that_gets_other_jobs_is_served() {
+    // Three jobs of one run.
+    let mut scene = Scene::new([linux()]);
+    scene.pass(secs(60));
+    let of_one_run = (0..3).map(|job| {
+        let mut m = message(job, JobState::Queued, &LABELS);
+        m.event.run = muster_reconciler::ids::RunId(7);
+        m
+    });
+    scene.feed(Input::Messages(of_one_run.collect()));
+    scene.pass(secs(400));
+    assert_eq!(words(&scene).0, vec!["held".to_owned(); 3], "{}", why(&scene, 0));
+    // Jobs of two runs, beside a job that starts meanwhile.
+    let mut scene = Scene::new([linux()]);
+    scene.pass(secs(60));
+    scene.queue(3, &LABELS);
+    scene.pass(secs(200));
+    let taker = scene.live("linux").remove(0);
+    scene.start(2, &taker);
+    scene.pass(secs(200));
+    assert_eq!(words(&scene).0, vec!["held".to_owned(); 2], "{}", why(&scene, 0));
 }
 
 /// GitHub gives nothing to one of a pool's ten runners.

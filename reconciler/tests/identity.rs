@@ -77,7 +77,7 @@ fn a_row_in_another_list_says_nothing_of_our_runner() {
         let instance = scene.live("linux").remove(0);
         scene.start(0, &instance);
         let name = RunnerName { cluster: "c".into(), pool: "linux".into(), instance: instance.clone() };
-        let row = RunnerSighting { id: RunnerId(9_999), name, online, busy: false, labels: Default::default() };
+        let row = RunnerSighting { id: RunnerId(9_999), name, online, busy: false, labels: Default::default(), version: None };
         scene.strangers.push((theirs.list_id(), row));
         if restart {
             scene.core = Controller::new("p2", scene.now);
@@ -115,7 +115,8 @@ fn the_list_of_another_app_in_the_same_organisation_has_no_impostors() {
     scene.pass(secs(20));
     let instance = scene.live("linux").remove(0);
     let name = RunnerName { cluster: "c".into(), pool: "linux".into(), instance: instance.clone() };
-    let row = RunnerSighting { id: scene.id(&instance), name, online: true, busy: false, labels: Default::default() };
+    let row =
+        RunnerSighting { id: scene.id(&instance), name, online: true, busy: false, labels: Default::default(), version: None };
     scene.strangers.push((theirs.list_id(), row));
     scene.pass(secs(120));
     assert_eq!(noted(&scene, What::NameTaken), 0);

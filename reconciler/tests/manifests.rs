@@ -299,7 +299,7 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "no Windows on arm64",
     ),
     ("team: ci", "muster:pool: ci", "spec.instance.tags.muster:pool", "reserved"),
-    ("version: latest", "version: v2.330.0", "spec.bootstrap.version", "2.330.0"),
+    ("version: latest", "version: v2.330.0", "spec.bootstrap.version", "2.338.1"),
     ("version: latest", "version: 2.330", "spec.bootstrap.version", "put it in quotes"),
     ("user: runner", "user: 'a b'", "spec.bootstrap.user", "1 to 32"),
     ("instance:\n    os: windows", "bootstrap: {user: ends.}\n  instance:\n    os: windows", "spec.bootstrap.user", "1 to 20"),

@@ -412,6 +412,7 @@ impl Registry {
                 online: r.online && !offline,
                 busy: busy && !offline,
                 labels,
+                version: None,
             });
         }
         let whole = rows.len();

@@ -96,7 +96,7 @@ impl Trace {
             Input::Shutdown => self.fold(2),
             Input::Spec(spec) => self.fold(3 + spec.pools.len() as u64),
             Input::Releases(releases) => self.fold(releases.0.len() as u64),
-            Input::Groups(_) => {}
+            Input::Groups(_) | Input::Versions(_) => {}
             Input::Messages(messages) => {
                 for m in messages {
                     self.fold(m.event.job.0 << 8 | (m.event.state as u64) << 4 | u64::from(m.receive_count & 15));

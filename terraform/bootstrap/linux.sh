@@ -709,7 +709,10 @@ watch() {
   told=$(tail -n 2 log | sed -n 's/^Exiting with unknown error code: //p
     s/^Runner listener exit with terminated.*/1/p; s/^Runner listener exit with Session.*/5/p')
   status=${told:-$status}
-  [ "$status" != 7 ] || fail "GitHub refuses runner $(in_image version) as too old: run \`muster sync\`"
+  # Releases before 2.333 have no exit code of their own for this.
+  if grep -qs 'is deprecated and cannot receive messages' log; then status=7; fi
+  [ "$status" != 7 ] ||
+    fail "GitHub refuses runner $(in_image version) as too old: run \`muster sync\`, or write a newer bootstrap.version"
   [ "$listening" = yes ] || fail "registration failed: the runner left with exit code $status before it listened$(it_said log)"
   [ "$status" = 0 ] || fail "the runner failed with exit code $status$(it_said log)"
   end 'the runner is done'

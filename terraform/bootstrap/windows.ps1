@@ -533,7 +533,11 @@ function Watch($id) {
     }
     $code = if (Test-Path "$MusterHome\.muster-exited") { [int](Get-Content "$MusterHome\.muster-exited") } else { 1 }
     if (-not $listening) { $listening = [bool](Select-String -Quiet 'Listening for Jobs' "$MusterHome\.muster-log" -ErrorAction SilentlyContinue) }
-    if ($code -eq 7) { Leave "GitHub refuses runner $(InImage '.muster-version') as too old: run ``muster sync``" }
+    # Releases before 2.333 have no exit code of their own for this.
+    $old = Select-String -Quiet 'is deprecated and cannot receive messages' "$MusterHome\.muster-log" -ErrorAction SilentlyContinue
+    if ($old -or $code -eq 7) {
+        Leave "GitHub refuses runner $(InImage '.muster-version') as too old: run ``muster sync``, or write a newer bootstrap.version"
+    }
     if (-not $listening) { Leave "registration failed: the runner left with exit code $code before it listened$(LastWords)" }
     if ($code -eq 0) { Leave 'the runner is done' }
     Leave "the runner failed with exit code $code$(LastWords)"

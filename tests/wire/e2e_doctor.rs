@@ -81,8 +81,10 @@ pub(crate) async fn good_cloud(moto: &Moto, world: &World) {
     });
     let change = moto.sqs.set_queue_attributes().queue_url(&world.ec2_events);
     change.attributes(QueueAttributeName::RedrivePolicy, policy.to_string()).send().await.expect("moto takes a policy");
-    let object = moto.s3.put_object().bucket(&world.bucket).key("runners/linux-x64/latest.tar.gz");
-    object.body(b"x".to_vec().into()).send().await.expect("moto stores an object");
+    for key in ["runners/linux-x64/latest.tar.gz", "runners/linux-x64/2.338.1.tar.gz"] {
+        let object = moto.s3.put_object().bucket(&world.bucket).key(key);
+        object.body(b"x".to_vec().into()).send().await.expect("moto stores an object");
+    }
 }
 
 async fn good_template(moto: &Moto, name: &str) {
@@ -210,7 +212,9 @@ async fn a_broken_cloud_is_told_part_by_part() {
         ],
     );
     // No failure keeps doctor from the other checks. So the bucket goes, too.
-    moto.s3.delete_object().bucket(&world.bucket).key("runners/linux-x64/latest.tar.gz").send().await.expect("deleted");
+    for key in ["runners/linux-x64/latest.tar.gz", "runners/linux-x64/2.338.1.tar.gz"] {
+        moto.s3.delete_object().bucket(&world.bucket).key(key).send().await.expect("deleted");
+    }
     moto.s3.delete_bucket().bucket(&world.bucket).send().await.expect("deleted");
     let (code, lines) = stage.complaints().await;
     assert!(code == 1 && lines.iter().any(|line| line.starts_with("failed bucket there is no bucket c1-muster-")), "{lines:#?}");

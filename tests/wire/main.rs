@@ -46,6 +46,7 @@ cfg_if::cfg_if! {
         mod e2e_steer;
         mod e2e_terraform;
         mod e2e_trouble;
+        mod e2e_versions;
         mod e2e_warm;
         mod e2e_webhook;
         mod iam;

@@ -339,6 +339,7 @@ async fn the_controller_syncs_at_its_start_and_asks_cheaply_after_that() {
     assert!(asked.iter().all(|(path, status)| path.ends_with("/latest") && *status == 304), "{asked:?}");
     stage.muster.metric_becomes("muster_sync_copied_bytes_total", "", 100.0).await;
     assert!(stage.muster.metric("muster_sync_last_success_timestamp_seconds", "os=\"linux\"").await > 1e9);
+    assert!(stage.muster.metric("muster_sync_latest_timestamp_seconds", "os=\"linux\"").await > 1e9);
 
     // A change of the manifests is taken over at once, whatever the interval is.
     stage.muster.change_controller("every: 1s", "every: 1h");

@@ -56,6 +56,8 @@ pub struct Head {
     pub etag: String,
     /// The size of the object, in bytes.
     pub size: u64,
+    /// When the object was written, since the Unix epoch. None: S3 did not say.
+    pub modified: Option<Duration>,
     /// The metadata that users define (`x-amz-meta-*`), with keys in lower case.
     pub metadata: BTreeMap<String, String>,
 }
@@ -112,6 +114,7 @@ impl S3 {
         match self.probe.call("s3.HeadObject", &format!("look at s3://{bucket}/{key}"), call.send()).await {
             Ok(answer) => Ok(Some(Head {
                 etag: answer.e_tag.unwrap_or_default(),
+                modified: answer.last_modified.and_then(|at| u64::try_from(at.secs()).ok()).map(Duration::from_secs),
                 size: answer.content_length.and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
                 metadata: answer.metadata.unwrap_or_default().into_iter().map(|(k, v)| (k.to_lowercase(), v)).collect(),
             })),

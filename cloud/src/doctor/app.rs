@@ -10,6 +10,8 @@ use muster_reconciler::manifest::{GitHubApp, RunnerPool, Spec};
 use muster_reconciler::warnings::{self, Warning};
 
 use super::finding::{Complaints, Finding, way_out};
+use super::versions;
+use crate::aws::S3;
 use muster_github::about::{AppDescription, Installation, RateLeft};
 use muster_github::{FoundGroup, GitHub};
 
@@ -87,8 +89,8 @@ fn reruns(spec: &Spec, list_id: &ListId) -> bool {
     spec.pools.values().any(|pool| pool.list_id() == *list_id && !pool.spec.rerun.causes.is_empty())
 }
 
-/// Checks an installation, its runner groups, and how many requests GitHub still admits.
-pub(super) async fn check_list(github: &GitHub, spec: &Spec, list_id: &ListId) -> Vec<Finding> {
+/// Checks an installation, its runner groups, the versions of its pools, and how many requests GitHub still admits.
+pub(super) async fn check_list(github: &GitHub, s3: &S3, spec: &Spec, list_id: &ListId) -> Vec<Finding> {
     let check = format!("installation on {}", list_id.scope);
     let installation = match github.installation(list_id).await {
         Ok(installation) => installation,
@@ -99,13 +101,13 @@ pub(super) async fn check_list(github: &GitHub, spec: &Spec, list_id: &ListId) -
     };
     let mut found = vec![judge_installation(check, &installation, &needs([&list_id.scope], reruns(spec, list_id)))];
     if installation.suspended_at.is_none() {
-        found.extend(check_groups(github, spec, list_id).await);
+        found.extend(check_groups(github, s3, spec, list_id).await);
     }
     found
 }
 
-/// Checks the runner groups that the pools name, and how many requests GitHub still admits.
-pub(super) async fn check_groups(github: &GitHub, spec: &Spec, list_id: &ListId) -> Vec<Finding> {
+/// Checks the runner groups that the pools name, the versions that they install, and how many requests GitHub still admits.
+pub(super) async fn check_groups(github: &GitHub, s3: &S3, spec: &Spec, list_id: &ListId) -> Vec<Finding> {
     let mut found = Vec::new();
     if !matches!(list_id.scope, Scope::Repo(..)) {
         let pools: Vec<&RunnerPool> = spec.pools.values().filter(|pool| pool.list_id() == *list_id).collect();
@@ -121,6 +123,7 @@ pub(super) async fn check_groups(github: &GitHub, spec: &Spec, list_id: &ListId)
             }
         }
     }
+    found.extend(versions::check(github, s3, spec, list_id).await);
     let check = format!("requests left for {}", list_id.scope);
     found.push(match github.rate(list_id).await {
         Ok((rate, configurations)) => judge_rate(check, rate, configurations),

@@ -17,6 +17,7 @@ mod quotas;
 mod templates;
 mod token;
 mod types;
+mod versions;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ use muster_reconciler::manifest::{GitHubApp, GitHubToken, SecretRef, Spec};
 use secrecy::SecretString;
 use tokio::time::timeout;
 
-use crate::aws::Aws;
+use crate::aws::{Aws, S3};
 use crate::secrets::{Secrets, long_enough};
 pub use finding::{Finding, Verdict};
 use look::Look;
@@ -76,16 +77,16 @@ pub async fn examine(spec: &Spec, base: &Path) -> Vec<Finding> {
         checks.push(bounded(check, async move { vec![admin_token(secrets, check, reference).await] }));
     }
     for (name, app) in &spec.apps {
-        checks.push(github(spec, name.as_str(), app, &secrets).boxed_local());
+        checks.push(github(spec, name.as_str(), app, &secrets, &aws.s3).boxed_local());
     }
     for (name, token) in &spec.tokens {
-        checks.push(enterprise(spec, name.as_str(), token, &secrets).boxed_local());
+        checks.push(enterprise(spec, name.as_str(), token, &secrets, &aws.s3).boxed_local());
     }
     join_all(checks).await.into_iter().flatten().collect()
 }
 
 /// Makes every check of one App. Each part has its own time limit, because all parts need the App's key first.
-async fn github(spec: &Spec, name: &str, app: &GitHubApp, secrets: &Secrets) -> Vec<Finding> {
+async fn github(spec: &Spec, name: &str, app: &GitHubApp, secrets: &Secrets, s3: &S3) -> Vec<Finding> {
     let of_hook = readable_all(secrets, format!("webhook secret of App {name}"), &app.spec.webhook_secrets);
     let (mut found, key) = tokio::join!(of_hook, secret(secrets, &app.spec.private_key));
     let client = match key.and_then(|key| client(name, &app.spec.api_url, Proof::App(app.spec.app_id, key))) {
@@ -105,14 +106,14 @@ async fn github(spec: &Spec, name: &str, app: &GitHubApp, secrets: &Secrets) -> 
     ];
     for list_id in app::list_ids(spec, name) {
         let what = format!("installation on {}", list_id.scope);
-        checks.push(bounded(what, async move { app::check_list(client, spec, &list_id).await }));
+        checks.push(bounded(what, async move { app::check_list(client, s3, spec, &list_id).await }));
     }
     found.extend(join_all(checks).await.into_iter().flatten());
     found
 }
 
 /// Makes every check of one GitHubToken.
-async fn enterprise(spec: &Spec, name: &str, token: &GitHubToken, secrets: &Secrets) -> Vec<Finding> {
+async fn enterprise(spec: &Spec, name: &str, token: &GitHubToken, secrets: &Secrets, s3: &S3) -> Vec<Finding> {
     let of_hook = readable_all(secrets, format!("webhook secret of token {name}"), &token.spec.webhook_secrets);
     let (mut found, secret) = tokio::join!(of_hook, secret(secrets, &token.spec.token));
     let client = match secret.and_then(|secret| client(name, &token.spec.api_url, Proof::Token(secret))) {
@@ -127,7 +128,7 @@ async fn enterprise(spec: &Spec, name: &str, token: &GitHubToken, secrets: &Secr
     let mut checks = vec![bounded(format!("token {name}"), async move { vec![token::check(client, name).await] })];
     for list_id in app::list_ids(spec, name) {
         checks.push(bounded(format!("runner groups of {}", list_id.scope), async move {
-            app::check_groups(client, spec, &list_id).await
+            app::check_groups(client, s3, spec, &list_id).await
         }));
     }
     found.extend(join_all(checks).await.into_iter().flatten());

@@ -76,6 +76,9 @@ pub struct Item {
     pub state: CacheState,
     /// How far the version is behind. None: the version is not pinned, or there is no newer one.
     pub behind: Option<Behind>,
+    /// When the cached copy of the latest version was written, since the Unix epoch. None: the version is pinned, or S3 has no such
+    /// copy.
+    pub cached_at: Option<Duration>,
 }
 
 /// A binary that was deleted, or that would be deleted in a dry run.
@@ -175,7 +178,8 @@ impl Pass<'_> {
                     Err(failure) => CacheState::Failed(failure),
                 };
                 let behind = pinned(wanted).and_then(|version| plan::behind(version, &listed, Utc::now()));
-                report.items.push(Item { platform, wanted, version, sha256, state, behind });
+                let cached_at = if wanted == WantedVersion::Latest { self.cached_at(platform).await } else { None };
+                report.items.push(Item { platform, wanted, version, sha256, state, behind, cached_at });
             }
             // If a binary is missing, older versions are kept: instances may still need them.
             let items = &report.items[from..];
@@ -185,6 +189,11 @@ impl Pass<'_> {
             }
         }
         report
+    }
+
+    /// When the cached copy of the latest version was written. When S3 does not answer, the next pass asks again.
+    async fn cached_at(&self, platform: Platform) -> Option<Duration> {
+        self.s3.head(self.bucket, &platform.latest_key()).await.ok().flatten()?.modified
     }
 
     /// The last releases, if a version is pinned. They show how long there has been a newer version.

@@ -75,7 +75,8 @@ impl Platform {
         format!("actions-runner-{os}-{}-{version}.{}", self.architecture(), self.extension())
     }
 
-    fn version_of(self, key: &str) -> Option<Version> {
+    /// The version of a binary's key. None: the key is no versioned binary of this platform.
+    pub fn version_of(self, key: &str) -> Option<Version> {
         let name = key.strip_prefix(&self.prefix())?.strip_suffix(self.extension())?.strip_suffix('.')?;
         name.parse().ok()
     }
@@ -116,7 +117,8 @@ pub fn needs(spec: &Spec) -> BTreeMap<Platform, BTreeSet<WantedVersion>> {
     needs
 }
 
-fn wanted(version: &str) -> WantedVersion {
+/// What a pool's `spec.bootstrap.version` asks for.
+pub fn wanted(version: &str) -> WantedVersion {
     let mut parts = version.split('.').map(str::parse);
     match (parts.next(), parts.next(), parts.next()) {
         (Some(Ok(major)), Some(Ok(minor)), Some(Ok(patch))) => WantedVersion::Pinned(Version(major, minor, patch)),
@@ -212,7 +214,12 @@ mod tests {
     fn an_object_counts_only_with_size_and_digest() {
         let sha = "ab".repeat(32);
         let asset = Asset { name: String::new(), size: 7, digest: None, url: String::new() };
-        let head = |size, held: &str| Head { etag: String::new(), size, metadata: [("sha256".into(), held.into())].into() };
+        let head = |size, held: &str| Head {
+            etag: String::new(),
+            size,
+            modified: None,
+            metadata: [("sha256".into(), held.into())].into(),
+        };
         assert!(holds(&head(7, &sha), &asset, &sha));
         assert!(!holds(&head(6, &sha), &asset, &sha) && !holds(&head(7, ""), &asset, &sha));
         assert!(!holds(&Head { metadata: BTreeMap::new(), ..head(7, &sha) }, &asset, &sha));

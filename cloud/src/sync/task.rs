@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use muster_operations::metrics::Metrics;
+use muster_operations::metrics::{Metrics, PlatformTimes};
 use muster_operations::observer::Observer;
 use muster_reconciler::effect::Input;
+use muster_reconciler::ids::ListId;
 use muster_reconciler::manifest::{RunnerSync, Spec};
 use muster_reconciler::release::{RunnerRelease, RunnerReleases};
 use tokio::sync::{mpsc, watch};
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::plan::{self, Platform, WantedVersion};
 use super::{CacheState, Pass, Reread, SyncReport, too_old};
 use crate::aws::S3;
+use crate::executor::Executor;
 use crate::retry::Delay;
 use muster_github::releases::Releases;
 
@@ -27,6 +29,8 @@ pub struct SyncTask {
     pub s3: S3,
     /// The manifests that are in force.
     pub spec: watch::Receiver<Arc<Spec>>,
+    /// Has the GitHub clients in force.
+    pub executor: Executor,
     /// Where the core hears which releases its launches name.
     pub inputs: mpsc::Sender<Input>,
     /// Where the task counts what it did.
@@ -69,6 +73,7 @@ impl SyncTask {
         let mut delay = Delay::new(RETRY.0, RETRY.1);
         let reread = Reread::default();
         let mut known = RunnerReleases::default();
+        let mut times = SyncTimes::default();
         loop {
             let (wait, report) = match order.bucket() {
                 None => {
@@ -81,6 +86,8 @@ impl SyncTask {
                     (Some(wait), report)
                 }
             };
+            times.hear(&order, report.as_ref(), SystemTime::now());
+            self.metrics.sync_times(times.0.iter().map(|(platform, at)| (platform.os(), platform.architecture(), *at)));
             let now = known_after(&known, &order, report.as_ref());
             if now != known {
                 known = now;
@@ -118,6 +125,7 @@ impl SyncTask {
             }
         }
         let Some((_, releases)) = releases else { return (every, None) };
+        releases.ask_as(asker(&self.spec.borrow(), base).map(|list_id| (self.executor.github(), list_id)));
         let pass = Pass { s3: &self.s3, releases, bucket, dry_run: false, reread, stop };
         let Some(report) = pass.run(&order.needs).await.filter(|_| !stop.is_cancelled()) else { return (every, None) };
         hear(&report, &self.metrics);
@@ -152,6 +160,35 @@ fn known_after(before: &RunnerReleases, order: &SyncSettings, report: Option<&Sy
         order.needs.iter().flat_map(|(platform, wanted)| wanted.iter().map(|wanted| key(*platform, *wanted))).collect();
     known.0.retain(|key, _| needed.contains(key));
     known
+}
+
+/// A list whose credentials are for the API that the releases come from. None: there is none, because the releases come from a mirror,
+/// or every pool is at GitHub Enterprise Server.
+fn asker(spec: &Spec, releases: &str) -> Option<ListId> {
+    let api = |url: &str| url.trim_end_matches('/').to_ascii_lowercase();
+    let mut lists = spec.pools.values().map(|pool| pool.list_id());
+    lists.find(|list| spec.api_url(&list.app).is_some_and(|url| api(url) == api(releases)))
+}
+
+/// When the passes succeeded, and when the cached latest versions were written, by platform.
+#[derive(Debug, Default)]
+struct SyncTimes(BTreeMap<Platform, PlatformTimes>);
+
+impl SyncTimes {
+    /// Takes in a pass. Platforms that no pool needs any more are forgotten, because nobody syncs them.
+    fn hear(&mut self, order: &SyncSettings, report: Option<&SyncReport>, now: SystemTime) {
+        let synced = order.bucket().is_some();
+        self.0.retain(|platform, _| synced && order.needs.contains_key(platform));
+        let Some(report) = report.filter(|_| synced) else { return };
+        for platform in order.needs.keys() {
+            let items = || report.items.iter().filter(|item| item.platform == *platform);
+            let times = self.0.entry(*platform).or_default();
+            times.latest = items().find_map(|item| item.cached_at).or(times.latest);
+            if items().next().is_some() && items().all(|item| !matches!(item.state, CacheState::Failed(_))) {
+                times.success = now.duration_since(UNIX_EPOCH).ok();
+            }
+        }
+    }
 }
 
 async fn sleep(wait: Option<Duration>) {
@@ -223,14 +260,6 @@ fn hear(report: &SyncReport, metrics: &Metrics) {
         tracing::warn!(kind = failure.kind.as_str(), error = failure.message, "the sync of runner binaries is not complete");
     }
     metrics.sync_failures((report.failures().count() + report.warnings.len()) as u64);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let platforms: BTreeSet<Platform> = report.items.iter().map(|item| item.platform).collect();
-    for platform in platforms {
-        let mut items = report.items.iter().filter(|item| item.platform == platform);
-        if !items.any(|item| matches!(item.state, CacheState::Failed(_))) {
-            metrics.sync_succeeded(platform.os(), platform.architecture(), now);
-        }
-    }
     let pinned = report.items.iter().filter(|item| matches!(item.wanted, WantedVersion::Pinned(_)));
     metrics.runners_behind(pinned.map(|item| {
         let behind = item.behind.map(|behind| behind.since).unwrap_or_default();
@@ -256,7 +285,8 @@ mod tests {
 
     fn report(version: Option<Version>, state: CacheState) -> SyncReport {
         let sha256 = version.map(|_| "ab".repeat(32));
-        let item = Item { platform: LINUX, wanted: WantedVersion::Latest, version, sha256, state, behind: None };
+        let (wanted, cached_at) = (WantedVersion::Latest, Some(Duration::from_secs(5)));
+        let item = Item { platform: LINUX, wanted, version, sha256, state, behind: None, cached_at };
         SyncReport { items: vec![item], ..SyncReport::default() }
     }
 
@@ -278,5 +308,41 @@ mod tests {
         let pinned = order(Some("bucket"), &[WantedVersion::Pinned(Version(2, 1, 0))]);
         assert_eq!(named(&known_after(&known, &pinned, None)), [""; 0], "no pool wants the latest any more");
         assert_eq!(named(&known_after(&known, &order(None, &[WantedVersion::Latest]), None)), [""; 0], "nobody follows GitHub");
+    }
+
+    #[test]
+    fn a_pass_that_fails_is_no_success_and_the_age_of_the_cached_latest_is_known_all_the_same() {
+        let at = |s| UNIX_EPOCH + Duration::from_secs(s);
+        let latest = order(Some("bucket"), &[WantedVersion::Latest]);
+        let failed = report(None, CacheState::Failed(Failure::new(FailureKind::Throttled, "403")));
+        let mut times = SyncTimes::default();
+        times.hear(&latest, Some(&failed), at(90));
+        let known = |times: &SyncTimes| times.0.get(&LINUX).copied();
+        let cached = Some(Duration::from_secs(5));
+        assert_eq!(known(&times), Some(PlatformTimes { success: None, latest: cached }));
+        times.hear(&latest, Some(&report(Some(Version(2, 1, 0)), CacheState::Cached)), at(100));
+        times.hear(&latest, Some(&failed), at(200));
+        assert_eq!(known(&times), Some(PlatformTimes { success: Some(Duration::from_secs(100)), latest: cached }));
+        times.hear(&order(None, &[WantedVersion::Latest]), None, at(300));
+        assert_eq!(known(&times), None, "nobody syncs any more");
+    }
+
+    #[test]
+    fn releases_are_asked_for_with_credentials_of_the_same_api_only() {
+        let pool = muster_reconciler::manifest::RunnerPool::default();
+        let (list, name) = (pool.list_id(), "linux".into());
+        let app = |url: &str| {
+            let mut app = muster_reconciler::manifest::GitHubApp::default();
+            app.spec.api_url = url.into();
+            app
+        };
+        let mut spec = Spec { pools: [(name, pool)].into(), ..Spec::default() };
+        let mut asks = |url: &str, releases: &str| {
+            spec.apps = [(list.app.clone(), app(url))].into();
+            asker(&spec, releases).is_some()
+        };
+        assert!(asks("https://api.github.com", "https://api.github.com/"));
+        assert!(!asks("https://github.example.com/api/v3", "https://api.github.com"));
+        assert!(!asks("https://api.github.com", "https://mirror.example.com"));
     }
 }

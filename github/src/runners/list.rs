@@ -38,14 +38,19 @@ impl Page {
     /// Reads the rows of `cluster`'s runners.
     fn read(answer: &GoodAnswer, call: &ApiCall, cluster: &str) -> Result<Page, Failure> {
         let found: RunnerPage = answer.json(call)?;
-        // Neighbours in the list usually have the same labels, so they share them.
+        // Neighbours in the list usually have the same labels and the same version, so they share them.
         let mut last: Arc<[String]> = Arc::default();
+        let mut last_version: Option<Arc<str>> = None;
         let ours = found.runners.into_iter().filter_map(|runner| {
             let (online, name) = (runner.online(), RunnerName::parse_ours(&runner.name, cluster)?);
             if !runner.labels.iter().map(|l| &l.name).eq(last.iter()) {
                 last = runner.labels.into_iter().map(|l| l.name).collect();
             }
-            Some(RunnerSighting { id: RunnerId(runner.id), name, online, busy: runner.busy, labels: last.clone() })
+            if runner.version.as_deref() != last_version.as_deref() {
+                last_version = runner.version.map(Arc::from);
+            }
+            let (labels, version) = (last.clone(), last_version.clone());
+            Some(RunnerSighting { id: RunnerId(runner.id), name, online, busy: runner.busy, labels, version })
         });
         let etag = answer.headers.get(header::ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
         Ok(Page { etag, total: found.total_count, ours: ours.collect() })

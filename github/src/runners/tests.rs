@@ -269,7 +269,7 @@ async fn only_our_own_clusters_runners_are_seen() {
     let github = fake.github();
     let sighting = |id, name: &str| {
         let name = RunnerName::parse_ours(name, "prod").expect("ours");
-        RunnerSighting { id: RunnerId(id), name, online: false, busy: false, labels: ["linux".to_owned()].into() }
+        RunnerSighting { id: RunnerId(id), name, online: false, busy: false, labels: ["linux".to_owned()].into(), version: None }
     };
     let wanted = vec![sighting(1, "prod.linux.i-1"), sighting(5, "prod.arm.i-5")];
     let list = github.list(&list_id("org/acme"), "prod").await;

@@ -35,6 +35,15 @@ pub struct Metrics {
     all: All,
 }
 
+/// When the sync of one platform's runner binaries succeeded. All times are since the Unix epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlatformTimes {
+    /// When all binaries were last seen in the bucket. None: not since the start of this process.
+    pub success: Option<Duration>,
+    /// When the cached copy of the latest version was written. None: there is none.
+    pub latest: Option<Duration>,
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Metrics::new()
@@ -233,9 +242,19 @@ impl Metrics {
         self.all.manifest_valid.set(if valid { 1.0 } else { 0.0 });
     }
 
-    /// Sets when all runner binaries of a platform were last seen in the bucket, as time since the Unix epoch.
-    pub fn sync_succeeded(&self, os: &str, architecture: &str, at: Duration) {
-        self.all.sync_success.with_label_values(&[os, architecture]).set(at.as_secs_f64());
+    /// Sets when the sync of each platform's runner binaries succeeded. Platforms that are no longer synced vanish.
+    pub fn sync_times(&self, all: impl Iterator<Item = (&'static str, &'static str, PlatformTimes)>) {
+        // A scrape between the reset and the new values would find none.
+        let _alone = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
+        self.all.sync_success.reset();
+        self.all.sync_latest.reset();
+        for (os, architecture, times) in all {
+            for (gauge, at) in [(&self.all.sync_success, times.success), (&self.all.sync_latest, times.latest)] {
+                if let Some(at) = at {
+                    gauge.with_label_values(&[os, architecture]).set(at.as_secs_f64());
+                }
+            }
+        }
     }
 
     /// Counts the bytes of a runner binary that was copied.
@@ -272,6 +291,7 @@ impl Metrics {
             &self.all.runners,
             &self.all.paused,
             &self.all.warnings,
+            &self.all.version_ends,
             &self.all.unavailable,
             &self.all.budget_tokens,
         ];
@@ -291,6 +311,9 @@ impl Metrics {
         }
         for (pool, warning) in &known.warnings {
             self.all.warnings.with_label_values(&[pool.as_str(), warning]).set(1.0);
+        }
+        for ((pool, version, end), at_ms) in &known.version_ends {
+            self.all.version_ends.with_label_values(&[pool.as_str(), version.as_str(), end]).set(*at_ms as f64 / 1000.0);
         }
         for (market, n) in &known.unavailable {
             self.all.unavailable.with_label_values(&[market.as_str()]).set(*n as f64);

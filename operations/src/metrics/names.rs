@@ -72,8 +72,11 @@ metrics! {
     paused: gauges "muster_pool_paused" ["pool"] =
         "1 while an operator keeps the pool from launching, else 0.";
     warnings: gauges "muster_pool_warnings" ["pool", "warning"] =
-        "1 for each warning of the pool: GitHub will do something else than the manifest seems to say. \
-         `muster explain pool/NAME` has the words.";
+        "1 for each warning of the pool: GitHub will do something else than the manifest seems to say, or will soon stop serving \
+         the pool's runners. `muster explain pool/NAME` has the words.";
+    version_ends: gauges "muster_runner_version_end_timestamp_seconds" ["pool", "version", "kind"] =
+        "When GitHub ends a version that the pool runs, since the Unix epoch: kind registration (no new runners) or runtime (no \
+         more jobs). Absent: GitHub told no date.";
     job_queue: histograms "muster_job_queue_seconds" ["pool"] in WAIT_SECONDS =
         "From when a job was first heard of until a runner took it.";
     queue_to_start: histograms "muster_job_queue_to_start_seconds" ["pool"] in WAIT_SECONDS =
@@ -170,6 +173,8 @@ metrics! {
         "0 while the manifests are invalid and earlier ones are in force, else 1.";
     sync_success: gauges "muster_sync_last_success_timestamp_seconds" ["os", "architecture"] =
         "When all runner binaries that the pools need were last seen or put into the bucket, since the Unix epoch.";
+    sync_latest: gauges "muster_sync_latest_timestamp_seconds" ["os", "architecture"] =
+        "When the cached copy of the latest runner binary was written, since the Unix epoch. Absent: there is no copy.";
     sync_copied: counter "muster_sync_copied_bytes_total" [] =
         "Runner binaries copied from their releases to the bucket.";
     sync_failures: counter "muster_sync_failures_total" [] =

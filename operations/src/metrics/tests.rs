@@ -15,6 +15,7 @@ fn totals() -> Totals {
         oldest_queued: [("linux".to_owned(), 61.5)].into(),
         paused: [("linux".to_owned(), true)].into(),
         warnings: [("linux".to_owned(), "wide_group")].into(),
+        version_ends: [(("linux".to_owned(), "2.1.0".to_owned(), "runtime"), 1_793_892_655_000)].into(),
         unavailable: [(Market::Spot, 4)].into(),
         budgets: [(("ec2.CreateFleet", String::new(), String::new()), 49.5)].into(),
         runners: [(("linux".to_owned(), Phase::Idle), 2)].into(),
@@ -35,6 +36,7 @@ fn totals_become_gauges_and_vanish_with_what_they_count() {
         "muster_job_oldest_queued_seconds{pool=\"linux\"} 61.5\n",
         "muster_pool_paused{pool=\"linux\"} 1\n",
         "muster_pool_warnings{pool=\"linux\",warning=\"wide_group\"} 1\n",
+        "muster_runner_version_end_timestamp_seconds{kind=\"runtime\",pool=\"linux\",version=\"2.1.0\"} 1793892655\n",
         "muster_unavailable_offerings{market=\"spot\"} 4\n",
         "muster_budget_tokens{account=\"\",api=\"ec2.CreateFleet\",app=\"\"} 49.5\n",
         "muster_launches_total{market=\"on-demand\",pool=\"linux\"} 0\n",
@@ -114,8 +116,13 @@ fn facts_and_calls_are_counted() {
     metrics.webhook_request(202, Duration::from_millis(3));
     metrics.runners_behind([("linux", "x64", "2.1.0".to_owned(), secs(9))].into_iter());
     metrics.runners_behind([("linux", "x64", "2.2.0".to_owned(), secs(7))].into_iter());
+    let times = |s| PlatformTimes { success: Some(secs(s)), latest: Some(secs(5)) };
+    metrics.sync_times([("windows", "x64", times(7))].into_iter());
+    metrics.sync_times([("linux", "x64", times(9))].into_iter());
     let text = metrics.render();
     for line in [
+        "muster_sync_last_success_timestamp_seconds{architecture=\"x64\",os=\"linux\"} 9\n",
+        "muster_sync_latest_timestamp_seconds{architecture=\"x64\",os=\"linux\"} 5\n",
         "muster_job_queue_seconds_bucket{pool=\"linux\",le=\"45\"} 1\n",
         "muster_runner_stage_seconds_sum{pool=\"linux\",stage=\"online\"} 31\n",
         "muster_launch_failures_total{pool=\"linux\",reason=\"InsufficientInstanceCapacity\"} 7\n",
@@ -155,6 +162,7 @@ fn facts_and_calls_are_counted() {
         assert!(text.contains(line), "{line} is not in:\n{text}");
     }
     assert!(!text.contains("queue=\"jobs\""), "a queue that cannot be measured has no number");
+    assert!(!text.contains("windows"), "a platform that nobody syncs any more has no series");
     assert!(!text.contains("2.1.0"), "a version that nobody pins any more has no series");
 }
 

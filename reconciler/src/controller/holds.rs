@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use crate::demand::Demand;
 use crate::effect::Source;
-use crate::ids::{InstanceId, JobId, PoolName};
+use crate::ids::{InstanceId, JobId, PoolName, RunId};
 use crate::journal::{Journal, What, Whom};
 use crate::manifest::{RunnerPool, Spec};
 use crate::plan::Member;
-use crate::reason::{EventReason, HoldReason};
+use crate::reason::{EventReason, HoldReason, NotServed};
+use crate::release::RunnerReleases;
 use crate::runner::Phase;
 use crate::time::Time;
 use crate::world::World;
@@ -55,6 +56,45 @@ pub(super) fn judge(
         journal.note(now, What::JobHeld, whom, EventReason::Held { why: HoldReason::LeftQueued });
         demand.hold(id, (*by).clone(), now);
     }
+}
+
+/// What shows that GitHub gives nothing to a pool's runners, and their versions. `before` is when GitHub last gave a job to one of them,
+/// and what was known before.
+pub(super) fn not_served(
+    spec: &Spec,
+    releases: &RunnerReleases,
+    demand: &Demand,
+    pool: (&PoolName, &[Member<'_>]),
+    before: (Option<Time>, Option<NotServed>),
+) -> Option<NotServed> {
+    let (given_at, known) = before;
+    let since = nothing_given_since(demand, pool.0, given_at)?;
+    let since = known.map_or(since, |known| known.since.min(since));
+    Some(NotServed { since, versions: versions(spec, releases, pool) })
+}
+
+/// Since when GitHub has given nothing to a pool's runners, although idle runners show that it keeps back jobs of several runs. A
+/// concurrency group or an approval keeps back jobs of one run, as a rule. So this looks like a runner version that GitHub has ended,
+/// or like an outage. `given_at` is when GitHub last gave the pool a job. None: nothing shows this.
+fn nothing_given_since(demand: &Demand, pool: &PoolName, given_at: Option<Time>) -> Option<Time> {
+    let mut first: Option<(Time, RunId)> = None;
+    let mut several = false;
+    for (id, hold) in demand.left_queued(pool) {
+        let Some(job) = demand.jobs().get(&id) else { continue };
+        // The runner that shows it sat idle for as long before.
+        let since = hold.since - SAT_IDLE;
+        several |= first.is_some_and(|(_, run)| run != job.event.run);
+        first = Some(first.map_or((since, job.event.run), |(at, run)| (at.min(since), run)));
+    }
+    first.map(|(since, _)| since).filter(|since| several && given_at.is_none_or(|given| given <= *since))
+}
+
+/// The versions of the runner program on a pool's runners, as GitHub's list tells them, or else the one that its launches install.
+fn versions(spec: &Spec, releases: &RunnerReleases, (name, runners): (&PoolName, &[Member<'_>])) -> Vec<String> {
+    let shown: BTreeSet<&str> = runners.iter().filter_map(|(_, r, _)| r.listed()?.version()).collect();
+    let named = || spec.pools.get(name).and_then(|pool| releases.version_of(pool));
+    let all = if shown.is_empty() { named().into_iter().collect() } else { shown };
+    all.into_iter().map(str::to_owned).collect()
 }
 
 /// Whether a runner has sat idle for long, as the newest list shows: an old list tells nothing of the time since. A runner that is

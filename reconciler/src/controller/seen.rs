@@ -10,10 +10,12 @@ use crate::ids::PoolName;
 use crate::journal::Journal;
 use crate::manifest::Spec;
 use crate::plan::{Gate, Plan, RunnersByPool, Unconfigured, View, with_launch, without_launch};
-use crate::reason::{Blocked, Refused};
+use crate::reason::{Blocked, NotServed, Refused};
+use crate::release::RunnerReleases;
 use crate::runner::Phase;
 use crate::steer::Pause;
 use crate::time::Time;
+use crate::versions::RunnerVersions;
 use crate::warnings::Warning;
 use crate::world::World;
 
@@ -21,6 +23,8 @@ use crate::world::World;
 #[derive(Clone, Copy, Debug)]
 pub struct Seen<'a> {
     pub(crate) spec: &'a Spec,
+    pub(crate) releases: &'a RunnerReleases,
+    pub(crate) versions: &'a RunnerVersions,
     pub(crate) warnings: &'a BTreeMap<PoolName, Vec<Warning>>,
     pub(crate) demand: &'a Demand,
     pub(crate) world: &'a World,
@@ -39,6 +43,11 @@ impl Seen<'_> {
     /// The pool's newest plan. None: the pool was not planned yet.
     pub(crate) fn newest_plan(&self, name: &PoolName) -> Option<&Plan> {
         self.pools.get(name).and_then(|state| state.plan.as_ref())
+    }
+
+    /// Why GitHub seems to give nothing to the pool's runners. None: it does, or nothing shows that it does not.
+    pub(crate) fn not_served(&self, name: &PoolName) -> Option<&NotServed> {
+        self.pools.get(name).and_then(|state| state.not_served.as_ref())
     }
 
     fn view(&self) -> View<'_> {

@@ -331,7 +331,7 @@ pub struct InstanceSettings {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Bootstrap {
-    /// The release of GitHub's runner program: `latest`, or a version such as `2.330.0`. GitHub refuses releases that are too
+    /// The release of GitHub's runner program: `latest`, or a version such as `2.338.1`. GitHub refuses releases that are too
     /// old.
     #[schemars(regex(pattern = r"^(latest|\d+\.\d+\.\d+)$"))]
     pub version: String,

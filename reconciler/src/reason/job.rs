@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Awaited, AwaitedReason, Blocked, are, count, seconds, words};
+use super::{Awaited, AwaitedReason, Blocked, NotServed, are, count, seconds, words};
 use crate::ids::PoolName;
 use crate::labels::{SELF_HOSTED, quoted};
 use crate::time::{Time, human};
@@ -35,6 +35,16 @@ pub enum JobReason {
     Held {
         /// The evidence for the hold.
         why: HoldReason,
+        /// The job counts again from this time on.
+        until: Time,
+    },
+    /// GitHub gives nothing to the runners of the job's pool.
+    NotServed {
+        /// The pool.
+        pool: PoolName,
+        /// What shows it, and the likely cause.
+        #[serde(flatten)]
+        why: NotServed,
         /// The job counts again from this time on.
         until: Time,
     },
@@ -115,6 +125,7 @@ words! { JobReason {
     Unmatched => "unmatched",
     Foreign => "foreign",
     Held => "held",
+    NotServed => "not_served",
     NoPool => "no_pool",
     Delayed => "delayed",
     Hidden => "hidden",
@@ -147,25 +158,21 @@ impl JobReason {
             JobReason::Over { conclusion: None } => "it is over".into(),
             JobReason::Unmatched(why) => why.to_string(),
             JobReason::Foreign(why) => why.to_string(),
-            JobReason::Held { why, until } => {
-                let left = human(until.since(now));
-                match why {
-                    HoldReason::LeftQueued => {
-                        let again = if *until > now {
-                            format!("in {left}")
-                        } else {
-                            "after the job of its pool that is tried now".into()
-                        };
-                        format!(
-                            "held by GitHub: {why}; tried again {again}, or at once when GitHub tells of the job or of its run"
-                        )
-                    }
-                    HoldReason::Waiting => {
-                        format!(
-                            "held by GitHub: {why}; counts as soon as GitHub says that the job is queued, by an event or when asked"
-                        )
-                    }
+            JobReason::Held { why, until } => match why {
+                HoldReason::LeftQueued => {
+                    format!(
+                        "held by GitHub: {why}; tried again {}, or at once when GitHub tells of the job or of its run",
+                        again(*until, now)
+                    )
                 }
+                HoldReason::Waiting => {
+                    format!(
+                        "held by GitHub: {why}; counts as soon as GitHub says that the job is queued, by an event or when asked"
+                    )
+                }
+            },
+            JobReason::NotServed { pool, why, until } => {
+                format!("pool {pool} is {}; this job is tried again {}", why.say(now), again(*until, now))
             }
             JobReason::NoPool { pool } => format!("its pool {pool} is no longer in the manifests"),
             JobReason::Delayed { pool, left } => format!("waits for the queueDelay of pool {pool}: {} left", human(*left)),
@@ -206,7 +213,7 @@ impl JobReason {
     /// What the job waits for, and until when. None: no time is known.
     pub fn awaits(&self, now: Time) -> Option<Awaited> {
         let (what, until) = match self {
-            JobReason::Held { until, .. } => (AwaitedReason::HoldEnds, *until),
+            JobReason::Held { until, .. } | JobReason::NotServed { until, .. } => (AwaitedReason::HoldEnds, *until),
             JobReason::Delayed { left, .. } => (AwaitedReason::QueueDelay, now + *left),
             JobReason::Hidden { until } => (AwaitedReason::PredecessorShown, *until),
             JobReason::Confirming { until, .. } => (AwaitedReason::CountsUnconfirmed, *until),
@@ -215,6 +222,11 @@ impl JobReason {
         };
         Some(what.by(until))
     }
+}
+
+/// When a held job is tried again.
+fn again(until: Time, now: Time) -> String {
+    if until > now { format!("in {}", human(until.since(now))) } else { "after the job of its pool that is tried now".into() }
 }
 
 /// The evidence that GitHub holds a job back, so that a new runner would wait for the job in vain.

@@ -14,7 +14,7 @@
 //! | why did a runner not come online? | [`BootFailure`] |
 //! | why is a runner in its phase? | [`RunnerReason`] |
 //! | why is an instance launched, or not? | [`LaunchReason`], [`Blocked`], [`Backoff`], [`Shortage`], [`LaunchFailure`] |
-//! | why has a pool as many runners as it has? | [`PoolReason`] |
+//! | why has a pool as many runners as it has? | [`PoolReason`], [`NotServed`] |
 //! | why is a job where it is? | [`JobReason`], [`HoldReason`], [`DoubtReason`], [`Unmatched`], [`Foreign`] |
 //! | why is a call made? | [`Reason`], [`CallReason`] |
 //! | what happened, and why? | [`EventReason`] |
@@ -48,7 +48,7 @@ pub use code::Code;
 pub use event::EventReason;
 pub use job::{DoubtReason, Foreign, HandOver, HoldReason, JobReason, Misfit, Unmatched};
 pub use order::{OrderAnswer, OrderRefusal};
-pub use pool::{Backoff, Blocked, LaunchFailure, LaunchReason, PoolReason, Refused, RefusedOffering, Shortage, Wants};
+pub use pool::{Backoff, Blocked, LaunchFailure, LaunchReason, NotServed, PoolReason, Refused, RefusedOffering, Shortage, Wants};
 pub use ready::Unready;
 pub use runner::{RunnerReason, Standing};
 pub use step::{BootFailure, StepReason};

@@ -324,6 +324,8 @@ pub enum PoolReason {
     NoDemand,
     /// All runners that are wanted exist or are starting.
     Supplied,
+    /// GitHub gives nothing to the pool's runners.
+    NotServed(NotServed),
 }
 
 words! { PoolReason {
@@ -332,4 +334,34 @@ words! { PoolReason {
     Launching => "launching",
     NoDemand => "no_demand",
     Supplied => "supplied",
+    NotServed => "not_served",
 }}
+
+/// What shows that GitHub gives nothing to a pool's runners, and what may be the cause.
+///
+/// GitHub stops giving jobs to runners whose version is too old. The older ones of them keep listening, and look idle.
+/// <https://github.blog/changelog/2026-06-12-github-actions-minimum-version-enforcement-timeline-for-self-hosted-runners/>
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NotServed {
+    /// Since when the first of these runners has sat idle beside jobs of several runs.
+    pub since: Time,
+    /// The versions of the runner program that the pool's runners have, as far as known.
+    pub versions: Vec<String>,
+}
+
+impl NotServed {
+    /// What shows it, and the likely causes, in words that fit after `the pool is`.
+    pub fn say(&self, now: Time) -> String {
+        let version = match self.versions.as_slice() {
+            [] => "the runners' version, which GitHub may have ended".into(),
+            [one] => format!("runner version {one}, which GitHub may have ended"),
+            all => format!("runner versions {}, which GitHub may have ended", all.join(", ")),
+        };
+        format!(
+            "not served by GitHub: for {} idle runners have got no job, although jobs of several runs match; the likely causes are \
+             {version}, or an outage (https://www.githubstatus.com), or a runner group that does not admit the repositories",
+            human(now.since(self.since))
+        )
+    }
+}

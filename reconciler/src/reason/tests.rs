@@ -63,6 +63,10 @@ fn shortage(codes: &[(&str, usize)], offerings: usize) -> Shortage {
     Shortage { markets: vec![Market::Spot], offerings, refused: refused.collect() }
 }
 
+fn not_served(versions: &[&str]) -> NotServed {
+    NotServed { since: Time::ZERO, versions: versions.iter().map(|version| (*version).to_owned()).collect() }
+}
+
 fn backoffs() -> Vec<Backoff> {
     vec![Backoff::BootFailures { in_a_row: 2, last: BootFailure::Ended }, Backoff::LaunchFailed(refused())]
 }
@@ -99,6 +103,7 @@ fn jobs() -> Vec<JobReason> {
         JobReason::Unmatched(Unmatched::NoLabels),
         JobReason::Foreign(Foreign::Unserved { repo: "acme/web".into() }),
         JobReason::Held { why: HoldReason::Waiting, until: SOON },
+        JobReason::NotServed { pool: pool(), why: not_served(&["2.1.0"]), until: SOON },
         JobReason::NoPool { pool: pool() },
         JobReason::Delayed { pool: pool(), left: LIMIT },
         JobReason::Hidden { until: SOON },
@@ -199,7 +204,14 @@ fn launches() -> Vec<LaunchReason> {
 fn pools() -> Vec<PoolReason> {
     let launching = PoolReason::Launching { count: 1, market: Market::OnDemand };
     let blocked = PoolReason::Blocked(Blocked::Max);
-    vec![PoolReason::PoolGone { runners: 1 }, blocked, launching, PoolReason::NoDemand, PoolReason::Supplied]
+    vec![
+        PoolReason::PoolGone { runners: 1 },
+        blocked,
+        launching,
+        PoolReason::NoDemand,
+        PoolReason::Supplied,
+        PoolReason::NotServed(not_served(&[])),
+    ]
 }
 
 fn unmatched() -> Vec<Unmatched> {
@@ -300,6 +312,18 @@ fn no_sentence_is_empty_ends_with_a_full_stop_or_speaks_of_a_box() {
         let words: Vec<&str> = words.split(|c: char| !c.is_alphanumeric()).collect();
         assert!(!words.contains(&"box") && !words.contains(&"boxes"), "{sentence}");
         assert!(!sentence.is_empty() && !sentence.ends_with('.') && !sentence.contains("  "), "{sentence}");
+    }
+}
+
+#[test]
+fn a_pool_that_gets_nothing_names_its_version_and_githubs_status_page() {
+    let said = |versions: &[&str]| not_served(versions).say(NOW);
+    for (versions, wanted) in [
+        (&[][..], "the likely causes are the runners' version, which GitHub may have ended, or an outage"),
+        (&["2.1.0"], "the likely causes are runner version 2.1.0, which GitHub may have ended, or an outage"),
+        (&["2.1.0", "2.2.0"], "the likely causes are runner versions 2.1.0, 2.2.0, which GitHub may have ended, or an outage"),
+    ] {
+        assert!(said(versions).contains(wanted) && said(versions).contains("https://www.githubstatus.com"), "{}", said(versions));
     }
 }
 

@@ -8,6 +8,7 @@ use crate::effect::RunnerSighting;
 use crate::ids::{ListId, RunnerId};
 use crate::manifest::RunnerPool;
 use crate::time::Time;
+use crate::versions::is_version;
 
 /// What GitHub shows of a runner.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -50,6 +51,8 @@ pub struct Registration {
     list: ListId,
     online: bool,
     busy: bool,
+    /// The version of the runner program, as the list last told it.
+    version: Option<Arc<str>>,
     first_seen: Time,
     missed: u8,
     /// When the first of these sweeps began.
@@ -76,6 +79,11 @@ impl Registration {
     /// The list that has the row.
     pub fn list(&self) -> &ListId {
         &self.list
+    }
+
+    /// The version of the runner program. None: GitHub has not told it.
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
     }
 
     /// Whether GitHub says that the runner has a job. GitHub is wrong now and then.
@@ -124,6 +132,8 @@ impl Registration {
 
     fn shown(&mut self, s: &RunnerSighting, now: Time) {
         (self.missed, self.missing_since, self.absent) = (0, None, false);
+        // A runner that updates itself has another version afterwards. One that goes offline keeps its last one.
+        self.version = s.version.clone().filter(|version| is_version(version)).or(self.version.take());
         if s.online || s.busy {
             (self.online, self.busy, self.offline, self.surely_offline) = (s.online, s.busy, None, false);
         } else {
@@ -197,6 +207,7 @@ impl GitHubView {
                 list: list.clone(),
                 online: self.online_at.is_some(),
                 busy: false,
+                version: None,
                 first_seen: now,
                 missed: 0,
                 missing_since: None,

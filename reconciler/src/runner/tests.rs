@@ -104,7 +104,7 @@ fn bound() -> Runner {
 /// A sweep of the list, begun and ended at `now`, shows the runner so.
 fn list(r: &mut Runner, online: bool, busy: bool, now: Time) {
     let name = RunnerName { cluster: "c".into(), pool: "p".into(), instance: "i-1".into() };
-    let row = RunnerSighting { id: RunnerId(1), name, online, busy, labels: Arc::default() };
+    let row = RunnerSighting { id: RunnerId(1), name, online, busy, labels: Arc::default(), version: None };
     r.shown_by_list(&acme(), &row, now);
     r.list_swept(&acme(), Some(true), now);
     r.note_presence(now);

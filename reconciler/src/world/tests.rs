@@ -30,7 +30,7 @@ fn listed() -> World {
     let mut world = World::default();
     let list = ListId { app: "app".into(), scope: "org/acme".parse().expect("a scope") };
     let name = RunnerName { cluster: "c".into(), pool: "x".into(), instance: "i-1".into() };
-    let row = RunnerSighting { id: RunnerId(7), name, online: true, busy: false, labels: Arc::default() };
+    let row = RunnerSighting { id: RunnerId(7), name, online: true, busy: false, labels: Arc::default(), version: None };
     world.saw_runners(&list, Some(&[row]), PAST, PAST);
     world
 }
@@ -70,7 +70,7 @@ fn the_runners_own_row_is_found_whichever_list_is_read_first() {
     let (ours, theirs) = (list("org/acme"), list("repo/acme/web"));
     let row = |id, online| {
         let name = RunnerName { cluster: "c".into(), pool: "x".into(), instance: "i-1".into() };
-        RunnerSighting { id: RunnerId(id), name, online, busy: online, labels: Arc::default() }
+        RunnerSighting { id: RunnerId(id), name, online, busy: online, labels: Arc::default(), version: None }
     };
     let at = |seconds| PAST + Duration::from_secs(seconds);
     for (online, ours_first) in [(false, false), (true, false), (false, true), (true, true)] {

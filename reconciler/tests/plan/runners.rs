@@ -109,7 +109,7 @@ fn a_list_that_is_older_than_a_jobs_end_does_not_show_its_reusable_runner_busy()
         story.hear(7, JobState::InProgress);
         story.hear(7, JobState::Completed);
         let began = story.now + Duration::from_millis(began_after);
-        let row = RunnerSighting { id: RunnerId(1), name: name(1), online: true, busy: true, labels: labels() };
+        let row = RunnerSighting { id: RunnerId(1), name: name(1), online: true, busy: true, labels: labels(), version: None };
         story.now = story.now + Duration::from_secs(1);
         let list_id = list("org/acme");
         story.world.saw_runners(&list_id, Some(&[row]), began, story.now);

@@ -139,6 +139,7 @@ pub fn planned_through(gate: &Gate, scene: &PlanScene, turn: usize) -> (Spec, Pl
                 online,
                 busy: online && busy,
                 labels: labels(),
+                version: None,
             })
         })
         .collect();

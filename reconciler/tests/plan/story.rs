@@ -62,7 +62,14 @@ impl Story {
             let list_id = list(scope);
             let seen: Vec<_> = seat
                 .into_iter()
-                .map(|(online, busy)| RunnerSighting { id: RunnerId(1), name: name(1), online, busy, labels: labels() })
+                .map(|(online, busy)| RunnerSighting {
+                    id: RunnerId(1),
+                    name: name(1),
+                    online,
+                    busy,
+                    labels: labels(),
+                    version: None,
+                })
                 .collect();
             self.world.saw_runners(&list_id, Some(&seen), self.now, self.now);
         }

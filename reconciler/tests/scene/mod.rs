@@ -88,6 +88,8 @@ pub struct Scene {
     pub run: Option<RunSighting>,
     /// GitHub's answer to an order to run jobs again. None: it does.
     pub rerun: Option<Failure>,
+    /// The version of the runner program that lists show. None: lists show none.
+    pub version: Option<Arc<str>>,
     /// Rows of the lists that somebody else registered.
     pub strangers: Vec<(ListId, RunnerSighting)>,
 }
@@ -117,6 +119,7 @@ impl Scene {
             steps: Vec::new(),
             run: None,
             rerun: None,
+            version: None,
             strangers: Vec::new(),
         };
         scene.take_spec();
@@ -294,7 +297,7 @@ impl Scene {
         let row = |(id, b): (&InstanceId, &SceneRunner)| {
             let (online, busy) = b.seat.filter(|_| b.list_id.as_ref() == Some(list_id))?;
             let name = RunnerName { cluster: "c".into(), pool: b.pool.clone(), instance: id.clone() };
-            Some(RunnerSighting { id: self.id(id), name, online, busy, labels: b.labels.clone() })
+            Some(RunnerSighting { id: self.id(id), name, online, busy, labels: b.labels.clone(), version: self.version.clone() })
         };
         let theirs = self.strangers.iter().filter(|(list, _)| list == list_id).map(|(_, row)| row.clone());
         Outcome::Swept(Swept::Runners(Some(self.runners.iter().filter_map(row).chain(theirs).collect())))

@@ -117,7 +117,7 @@ impl Oracle {
                 continue;
             }
             let word = match controller.view().demand.jobs().get(&id).map(|known| controller.seen().why(known, now)) {
-                Some(JobReason::Held { .. }) if waited < HOLD_ENDS => continue,
+                Some(JobReason::Held { .. } | JobReason::NotServed { .. }) if waited < HOLD_ENDS => continue,
                 Some(JobReason::Delayed { .. }) => continue,
                 // Some reasons are not good enough: the pool has room, and the registry knows whether GitHub's limit is
                 // used up.
@@ -126,7 +126,7 @@ impl Oracle {
                 None => "unknown to it",
             };
             let (waited, roomy) = (human(waited), human(roomy));
-            let invariant = if word == "held" { Invariant::Wait } else { Invariant::L1 };
+            let invariant = if matches!(word, "held" | "not_served") { Invariant::Wait } else { Invariant::L1 };
             let what = format!("job {id} waits since {waited}, its pool has room and launches nothing since {roomy}: {word}");
             stuck.insert(id, (invariant, what));
         }
@@ -154,6 +154,7 @@ impl Oracle {
                 JobReason::Confirming { .. } => !word.waits && now.since(word.asked.unwrap_or(word.at)) >= KNOWABLE,
                 JobReason::Held { why: HoldReason::Waiting, .. } => !word.waits,
                 JobReason::Held { .. }
+                | JobReason::NotServed { .. }
                 | JobReason::Unmatched(_)
                 | JobReason::Foreign(_)
                 | JobReason::NoPool { .. }

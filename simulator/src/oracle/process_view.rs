@@ -132,7 +132,13 @@ impl ProcessView {
                     _ => {}
                 }
             }
-            Input::Spec(_) | Input::Releases(_) | Input::Groups(_) | Input::Ec2(_) | Input::Tick | Input::Shutdown => {}
+            Input::Spec(_)
+            | Input::Releases(_)
+            | Input::Groups(_)
+            | Input::Versions(_)
+            | Input::Ec2(_)
+            | Input::Tick
+            | Input::Shutdown => {}
         }
     }
 

@@ -19,6 +19,7 @@ use muster_cloud::prices;
 use muster_cloud::reload::{Controlled, Reload};
 use muster_cloud::secrets::Secrets;
 use muster_cloud::sync::task::SyncTask;
+use muster_cloud::versions::VersionsTask;
 use muster_github::{Credentials, GitHub};
 use muster_message::keyring::Keyring;
 use muster_message::seal::Sealed;
@@ -226,10 +227,12 @@ impl Shared {
         ingest.start(tasks, &self.stop);
         let (s3, observer) = (self.aws.s3.clone(), self.observer.clone());
         let (spec, metrics) = (self.spec.clone(), self.metrics.clone());
-        let sync = SyncTask { s3, spec, inputs: inputs.clone(), metrics, observer: observer.clone() };
+        let sync = SyncTask { s3, spec, executor: executor.clone(), inputs: inputs.clone(), metrics, observer: observer.clone() };
         tasks.spawn(sync.run(self.stop.clone()));
         let groups = GroupsTask { executor: executor.clone(), spec: self.spec.clone(), inputs: inputs.clone() };
         tasks.spawn(groups.run(self.stop.clone()));
+        let versions = VersionsTask { executor: executor.clone(), inspect: inspect.clone(), inputs: inputs.clone() };
+        tasks.spawn(versions.run(self.stop.clone()));
         Ok(Core { inspect, controlled: Controlled { inputs, executor, credentials, limits, observer }, pulse })
     }
 

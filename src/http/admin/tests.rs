@@ -94,6 +94,7 @@ fn answer(query: Query, jobs: u64) {
         Query::Jobs(to) => drop(to.send((0..jobs).map(job).collect())),
         Query::Runners(to) => drop(to.send(vec![runner(Phase::Idle), runner(Phase::Failed), runner(Phase::Booting)])),
         Query::Totals(to) => drop(to.send(Totals { messages_held: 3, ..Totals::default() })),
+        Query::Versions(to) => drop(to.send(std::collections::BTreeSet::new())),
         Query::Snapshot(to) => drop(to.send(Snapshot { now: 5000, ..Snapshot::default() })),
         Query::Events(after, limit, to) => {
             let event = |seq| EventView { seq, what: What::Launch, ..EventView::default() };

@@ -243,8 +243,8 @@ async fn how_the_runner_left_is_told() {
         let cases = [
             ("crash", "134", "the runner failed with exit code 134; it said: 2024-01-01 00:00:00Z: Listening for Jobs"),
             ("crash", "1", "the runner failed with exit code 1; it said: 2024-01-01 00:00:00Z: Listening for Jobs"),
-            ("crash", "7", "GitHub refuses runner 2.330.0 as too old: run `muster sync`"),
-            ("leave", "7", "GitHub refuses runner 2.330.0 as too old: run `muster sync`"),
+            ("crash", "7", "GitHub refuses runner 2.330.0 as too old: run `muster sync`, or write a newer bootstrap.version"),
+            ("leave", "7", "GitHub refuses runner 2.330.0 as too old: run `muster sync`, or write a newer bootstrap.version"),
             ("leave", "1", "registration failed: the runner left with exit code 1 before it listened; it said: Http response code: NotFound from POST"),
             ("leave", "5", "registration failed: the runner left with exit code 5 before it listened; it said: Http response code: NotFound from POST"),
             ("leave", "139", "registration failed: the runner left with exit code 139 before it listened; it said: Http response code: NotFound from POST"),
@@ -255,6 +255,15 @@ async fn how_the_runner_left_is_told() {
             b.boot();
             assert_eq!(b.ends(secs(25)).await, reason);
         }
+        // An older release has no exit code for this.
+        let b = listening(LinuxInstance::launch(&site, shell).await).await;
+        let log = fs::OpenOptions::new().append(true).open(b.path("state/log")).expect("the log");
+        let said = b"An error occurred: Runner version v2.330.0 is deprecated and cannot receive messages.\n";
+        std::io::Write::write_all(&mut &log, said).expect("a line");
+        let mut b = b;
+        b.tell("crash", "1");
+        let reason = "GitHub refuses runner 2.330.0 as too old: run `muster sync`, or write a newer bootstrap.version";
+        assert_eq!(b.ends(secs(25)).await, reason);
     })
     .await;
 }

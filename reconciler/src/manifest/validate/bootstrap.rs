@@ -10,7 +10,7 @@ const MOST_SNIPPET: usize = 4096;
 pub(super) fn bootstrap(b: &Bootstrap, os: Os, check: &mut Check<'_>) {
     let part = |text: &str| !text.is_empty() && text.len() <= 6 && text.chars().all(|c| c.is_ascii_digit());
     if b.version != "latest" && !(b.version.split('.').count() == 3 && b.version.split('.').all(part)) {
-        check.fail("spec.bootstrap.version", "is no release of actions/runner; write latest, or a version such as 2.330.0");
+        check.fail("spec.bootstrap.version", "is no release of actions/runner; write latest, or a version such as 2.338.1");
     }
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-' || (os == Os::Windows && c == '.');
     // https://learn.microsoft.com/windows/win32/api/lmaccess/ns-lmaccess-user_info_0

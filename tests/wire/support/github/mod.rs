@@ -7,6 +7,7 @@ pub mod key;
 pub mod openapi;
 mod routes;
 mod runs;
+mod versions;
 pub mod workflows;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -177,6 +178,7 @@ struct State {
     hooks: Hooks,
     workflows: workflows::Workflows,
     app: App,
+    versions: versions::Versions,
 }
 
 impl State {

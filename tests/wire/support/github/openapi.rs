@@ -2,6 +2,9 @@
 //!
 //! The file is GitHub's (OpenAPI 3.0), unchanged. Two things change while it is loaded. `nullable` becomes JSON Schema's
 //! null type. Request bodies become strict (no additional properties), so that a misspelt field fails.
+//!
+//! The paths with `deprecations` are from GitHub's description for Enterprise Cloud, which alone has them. github.com answers them
+//! for free organisations, too.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -15,7 +15,7 @@ use warp::path::FullPath;
 
 use super::openapi::Match;
 use super::workflows;
-use super::{APP_ID, Double, Fault, Runner, State, hooks, hourly_limit, key, runs};
+use super::{APP_ID, Double, Fault, Runner, State, hooks, hourly_limit, key, runs, versions};
 use crate::support::now_ms;
 
 /// The most items of a page, whatever the request asks for.
@@ -250,6 +250,9 @@ impl Double {
                 let selected = found_group(&state, asked).and_then(|g| g.selected.clone()).unwrap_or_default();
                 asked.page("repositories", selected.iter().map(|repo| hooks::minimal_repository(repo)).collect())
             }
+            "get-runner-version-deprecation-for-org"
+            | "get-runner-version-deprecation-for-repo"
+            | "get-runner-version-deprecation-for-enterprise" => versions::ends(&state, asked),
             "list-self-hosted-runners-for-org"
             | "list-self-hosted-runners-for-repo"
             | "list-self-hosted-runners-for-enterprise" => {
@@ -258,11 +261,11 @@ impl Double {
                         && !state.hidden.contains(&r.id)
                         && asked.query("name").is_none_or(|name| name == r.name)
                 };
-                asked.page("runners", state.runners.values().filter(shown).map(|r| runner(r, state.lie_about_busy)).collect())
+                asked.page("runners", state.runners.values().filter(shown).map(|r| runner(r, &state)).collect())
             }
             "get-self-hosted-runner-for-org" | "get-self-hosted-runner-for-repo" | "get-self-hosted-runner-for-enterprise" => {
                 match state.runners.get(&asked.number("runner_id")) {
-                    Some(r) => Answer::json(200, runner(r, state.lie_about_busy)),
+                    Some(r) => Answer::json(200, runner(r, &state)),
                     None => Answer::message(404, "Not Found"),
                 }
             }
@@ -511,7 +514,7 @@ fn generate_jitconfig(state: &mut State, asked: &Asked<'_>) -> Answer {
     let id = state.id();
     let labels = labels.iter().filter_map(|l| l.as_str().map(str::to_owned)).collect();
     let made = Runner { id, scope, name: name.into(), labels, group, online: false, ephemeral: true, job: None };
-    let body = json!({ "runner": runner(&made, false), "encoded_jit_config": jit_config(&made) });
+    let body = json!({ "runner": runner(&made, state), "encoded_jit_config": jit_config(&made) });
     state.minted.push(jit_config(&made));
     state.runners.insert(id, made);
     Answer::json(201, body)
@@ -544,7 +547,7 @@ pub(super) fn rfc3339(at_ms: u64) -> String {
     at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }
 
-fn runner(r: &Runner, lie_about_busy: bool) -> Value {
+fn runner(r: &Runner, state: &State) -> Value {
     let label = |(n, name): (usize, &String)| json!({ "id": n + 1, "name": name, "type": "custom" });
     json!({
         "id": r.id,
@@ -552,8 +555,9 @@ fn runner(r: &Runner, lie_about_busy: bool) -> Value {
         "name": r.name,
         "os": "linux",
         "status": if r.online { "online" } else { "offline" },
-        "busy": r.job.is_some() && !lie_about_busy,
+        "busy": r.job.is_some() && !state.lie_about_busy,
         "ephemeral": r.ephemeral,
+        "version": versions::of_runner(state, r.online),
         "labels": r.labels.iter().enumerate().map(label).collect::<Vec<_>>(),
     })
 }
