@@ -33,7 +33,8 @@ variable "controller" {
     - `instance_type`: ec2: default `t4g.micro`, or `t3.micro` on x64.
     - `assign_public_ip`: false by default; true in a public subnet without NAT.
     - `webhook_replicas`: ecs with the ingress `service`: 1 to 10, 2 by default.
-    - `admin_cidrs`: the address ranges that may reach the metrics and the live page, which have no authentication; none by default.
+    - `admin_cidrs`: the address ranges that may reach the metrics and the live page; none by default. Whoever is in one of them sees everything,
+      unless `listen.viewToken` of the Controller names a token for looking.
       Write the operators' own range, such as a VPN's. No subnet of a pool may be in it, because every job could then look; the plan refuses that.
     - `log`: the filter of the log; `info` by default.
     - `environment`: more variables for muster's process, such as OTEL_EXPORTER_OTLP_ENDPOINT (on port 443, because muster may reach no other port).
@@ -112,7 +113,7 @@ variable "controller" {
   }
   validation {
     condition     = alltrue([for cidr in var.controller.admin_cidrs : can(cidrhost(cidr, 0)) && !strcontains(cidr, ":") && cidr != "0.0.0.0/0"])
-    error_message = "controller.admin_cidrs: write the operators' private IPv4 ranges, such as a VPN's [\"10.200.0.0/24\"]; never 0.0.0.0/0, and no range with a pool's subnet in it, for the listener has no authentication."
+    error_message = "controller.admin_cidrs: write the operators' private IPv4 ranges, such as a VPN's [\"10.200.0.0/24\"]; never 0.0.0.0/0, and no range with a pool's subnet in it, for whoever reaches the listener may look, unless listen.viewToken of the Controller names a token."
   }
   validation {
     condition     = can(regex("^[A-Za-z0-9_:=,]+$", var.controller.log))

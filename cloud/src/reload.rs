@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::executor::Executor;
 use crate::manifests::Manifests;
-use crate::secrets::Secrets;
+use crate::secrets::{self, Secrets};
 use muster_github::{Credentials, GitHub};
 
 /// How often secrets are read anew, so that a rotated secret works without a restart.
@@ -156,21 +156,42 @@ impl Reload {
             Ok(secrets) => drop(self.webhook_secrets.send_replace(secrets)),
             Err(error) => tracing::warn!("cannot read the webhook secrets anew, the known ones stay in force: {error:#}"),
         }
-        match self.secrets.view_token(&spec).await {
-            Ok(token) => drop(self.view_token.send_replace(token)),
-            Err(error) => tracing::warn!("cannot read the token for looking anew, the known one stays in force: {error:#}"),
-        }
+        self.rotate_tokens(&spec).await;
         let Some(c) = &mut self.controller else { return };
-        match self.secrets.admin_token(&spec).await {
-            Ok(token) => drop(self.admin_token.send_replace(token)),
-            Err(error) => tracing::warn!("cannot read the token for orders anew, the known one stays in force: {error:#}"),
-        }
         if let Err(error) = self.secrets.credentials(&spec).await.and_then(|apps| c.take_apps(apps)) {
             tracing::warn!(
                 "cannot take over the GitHub Apps' private keys and the tokens anew, the known ones stay in force: {error:#}"
             );
         }
     }
+
+    /// Reads the tokens of the admin listener anew.
+    async fn rotate_tokens(&self, spec: &Spec) {
+        let looking = new_or_known(self.secrets.view_token(spec).await, &self.view_token, "the token for looking");
+        // Only the controller takes orders.
+        let orders = match &self.controller {
+            Some(_) => new_or_known(self.secrets.admin_token(spec).await, &self.admin_token, "the token for orders"),
+            None => None,
+        };
+        if let Err(error) = secrets::distinct(orders.as_ref(), looking.as_ref()) {
+            tracing::warn!("cannot take over the tokens of the admin listener, the known ones stay in force: {error:#}");
+            return;
+        }
+        self.view_token.send_replace(looking);
+        self.admin_token.send_replace(orders);
+    }
+}
+
+/// A secret that was read anew, or the known one if that failed.
+fn new_or_known(
+    read: anyhow::Result<Option<SecretString>>,
+    known: &watch::Sender<Option<SecretString>>,
+    what: &str,
+) -> Option<SecretString> {
+    read.unwrap_or_else(|error| {
+        tracing::warn!("cannot read {what} anew, the known one stays in force: {error:#}");
+        known.borrow().clone()
+    })
 }
 
 impl Controlled {

@@ -27,6 +27,22 @@ pub(crate) fn long_enough(reference: &SecretRef, token: &SecretString) -> anyhow
     Ok(())
 }
 
+/// Checks that the admin listener's two tokens are not one. Their references may differ, and lead to the same text.
+///
+/// # Errors
+/// When the token for looking is the token for orders. The text names neither.
+pub fn distinct(orders: Option<&SecretString>, looking: Option<&SecretString>) -> anyhow::Result<()> {
+    if let (Some(orders), Some(looking)) = (orders, looking)
+        && orders.expose_secret() == looking.expose_secret()
+    {
+        bail!(
+            "Controller: spec.listen.viewToken and spec.listen.adminToken lead to the same token, so whoever looks could give orders, \
+             too; give each its own"
+        );
+    }
+    Ok(())
+}
+
 /// Resolves references to secrets.
 #[derive(Clone, Debug)]
 pub struct Secrets {
@@ -130,5 +146,14 @@ mod tests {
             assert!(said.contains("env:MUSTER_TOKEN") && said.contains("openssl rand") && !said.contains(short), "{said}");
         }
         assert!(long_enough(&reference, &SecretString::from("sixteen  letters")).is_ok());
+    }
+    #[test]
+    fn the_token_for_looking_is_not_the_one_for_orders() {
+        let [one, same, other] = ["a-token-for-orders", "a-token-for-orders", "a-token-for-looking"].map(SecretString::from);
+        let said = distinct(Some(&one), Some(&same)).expect_err("the same").to_string();
+        assert!(said.contains("viewToken") && said.contains("adminToken") && !said.contains("a-token"), "{said}");
+        for (orders, looking) in [(Some(&one), Some(&other)), (Some(&one), None), (None, Some(&one)), (None, None)] {
+            assert!(distinct(orders, looking).is_ok());
+        }
     }
 }

@@ -10,6 +10,7 @@ mod limits;
 pub mod live;
 mod live_charts;
 pub mod live_view;
+mod refused;
 mod seats;
 mod server;
 pub mod state;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use support::github::hooks::{payload, post, sign};
 use support::instances::Habits;
 use support::muster::{WEBHOOK_SECRET, seal};
-use support::scene::{LABELS, REPO, Scene, linux};
+use support::scene::{LABELS, REPO, Scene, job_message, linux};
 use support::{eventually, never, same, secs};
 
 /// A text in every bad body. It must never be in a log, and never reach SQS.
@@ -121,96 +121,6 @@ async fn a_poison_message_goes_to_the_dead_letters_and_blocks_nobody() {
     scene.muster.assert_never_logged(&[MARK]);
 }
 
-/// API Gateway puts deliveries on the queue like this, with GitHub's headers as attributes. Whoever knows its URL can send
-/// it anything.
-#[tokio::test]
-async fn a_delivery_that_lies_on_the_queue_itself_is_verified_there() {
-    let Some(scene) = Scene::start(&[linux()], Habits::default()).await else { return };
-    let job = scene.github.queue_job_silently(REPO, &LABELS);
-    let body = payload(&scene.github.job(job), "queued", 1).to_string();
-    let put = async |signature: &str| {
-        let attributes =
-            [("X-Hub-Signature-256", signature), ("X-GitHub-Event", "workflow_job"), ("Content-Type", "application/json")];
-        scene.moto.send_with(&scene.world.jobs, &body, &attributes).await;
-    };
-    // A secret that was replaced is read anew within minutes. Until then such a delivery waits, and is tried again.
-    put(&sign("the next secret", body.as_bytes())).await;
-    eventually(secs(20), "muster looked at the delivery", || async {
-        same(scene.muster.metric("muster_messages_total", "result=\"unsigned\"").await, 1.0)
-    })
-    .await;
-    let depth = scene.moto.depth(&scene.world.jobs).await;
-    assert_eq!(
-        (depth.messages, scene.moto.depth(&scene.world.dead_letters).await.messages),
-        (1, 0),
-        "the delivery stays on the queue"
-    );
-    for looks in 2..=3 {
-        scene.moto.end_visibility().await;
-        eventually(secs(20), "muster looked at the delivery again", || async {
-            same(scene.muster.metric("muster_messages_total", "result=\"unsigned\"").await, f64::from(looks))
-        })
-        .await;
-    }
-    scene.moto.end_visibility().await;
-    eventually(secs(20), "muster gives the delivery up", || async {
-        same(scene.moto.depth(&scene.world.dead_letters).await.messages, 1)
-    })
-    .await;
-    assert_eq!(scene.launched().await, 0);
-    put(&sign(WEBHOOK_SECRET, body.as_bytes())).await;
-    scene.all_done(secs(40)).await;
-    scene.all_gone(secs(30)).await;
-}
-
-/// The message that muster's webhook puts on the queue for a job of the scene.
-fn own(job: u64) -> String {
-    format!(r#"{{"v":1,"job":{job},"run":1,"state":"queued","repo":"{REPO}","labels":["self-hosted","linux"]}}"#)
-}
-
-/// Somebody may write to the queue, or send an attribute through API Gateway. That does not make the message muster's own.
-#[tokio::test]
-async fn a_message_that_looks_like_muster_s_own_and_is_not_sealed_is_refused() {
-    let Some(scene) = Scene::start(&[linux()], Habits::default()).await else { return };
-    let body = own(scene.github.queue_job_silently(REPO, &LABELS));
-    let good = seal(WEBHOOK_SECRET, &body);
-    let put = async |body: &str, attributes: &[(&str, &str)]| scene.moto.send_with(&scene.world.jobs, body, attributes).await;
-    // A message without a mark, one with the mark of an older muster, one whose seal is cut short, and one with GitHub's
-    // headers.
-    let signature = sign(WEBHOOK_SECRET, body.as_bytes());
-    put(&body, &[]).await;
-    put(&body, &[("muster", "1")]).await;
-    put(&body, &[("muster", &good[..good.len() - 1])]).await;
-    put(&body, &[("muster", "1"), ("X-Hub-Signature-256", &signature), ("X-GitHub-Event", "workflow_job")]).await;
-    eventually(secs(20), "each message is refused and counted", || async {
-        let refused = scene.muster.metric("muster_messages_total", "result=\"refused\"").await;
-        same((refused, scene.moto.depth(&scene.world.dead_letters).await.messages), (4.0, 4))
-    })
-    .await;
-    let told = scene.muster.logs().lines().filter(|line| line.contains("refused a message that is not signed")).count();
-    assert_eq!(told, 1, "one line of the log tells of them");
-    // One byte differs under a good seal. muster may believe the message once it has read the secrets again, so it does not
-    // give the message up at once.
-    let flipped = body.replacen("\"run\":1", "\"run\":2", 1);
-    put(&flipped, &[("muster", &good)]).await;
-    for looks in 1..=3 {
-        eventually(secs(20), "muster looked at the message", || async {
-            same(scene.muster.metric("muster_messages_total", "result=\"unsigned\"").await, f64::from(looks))
-        })
-        .await;
-        scene.moto.end_visibility().await;
-    }
-    eventually(secs(20), "muster gives the message up", || async {
-        same(scene.moto.depth(&scene.world.dead_letters).await.messages, 5)
-    })
-    .await;
-    assert_eq!((scene.launched().await, scene.muster.api("jobs").await), (0, vec![]));
-    put(&body, &[("muster", &good)]).await;
-    scene.all_done(secs(40)).await;
-    scene.all_gone(secs(30)).await;
-    scene.muster.assert_no_secrets_logged(&scene.github);
-}
-
 /// A secret is replaced while a message waits that was sealed with the old one. Nothing is lost, whichever side is faster.
 #[tokio::test]
 async fn messages_that_wait_through_the_rotation_of_a_secret_are_not_lost() {
@@ -219,7 +129,7 @@ async fn messages_that_wait_through_the_rotation_of_a_secret_are_not_lost() {
         scene.moto.send_with(&scene.world.jobs, body, &[("muster", &seal(secret, body))]).await;
     };
     // The webhook has the next secret already, and the controller does not have it yet.
-    let early = own(scene.github.queue_job_silently(REPO, &LABELS));
+    let early = job_message(scene.github.queue_job_silently(REPO, &LABELS));
     put("the next secret", &early).await;
     eventually(secs(20), "muster looked at the message", || async {
         same(scene.muster.metric("muster_messages_total", "result=\"unsigned\"").await, 1.0)
@@ -236,7 +146,7 @@ async fn messages_that_wait_through_the_rotation_of_a_secret_are_not_lost() {
     })
     .await;
     // One more message was sealed with the old secret. Then the first message comes again.
-    let late = own(scene.github.queue_job_silently(REPO, &LABELS));
+    let late = job_message(scene.github.queue_job_silently(REPO, &LABELS));
     put(WEBHOOK_SECRET, &late).await;
     scene.moto.end_visibility().await;
     scene.all_done(secs(60)).await;

@@ -16,6 +16,7 @@ cfg_if::cfg_if! {
     if #[cfg(feature = "live")] {
         mod support;
 
+        mod attackers;
         mod aws_adapters;
         #[cfg(target_os = "linux")]
         mod binary;
@@ -29,7 +30,6 @@ cfg_if::cfg_if! {
         mod e2e_answers;
         mod e2e_burst;
         mod e2e_crash;
-        mod e2e_crowd;
         mod e2e_doctor;
         mod e2e_faults;
         mod e2e_field;
@@ -37,7 +37,6 @@ cfg_if::cfg_if! {
         mod e2e_instance;
         mod e2e_latency;
         mod e2e_main;
-        mod e2e_neighbours;
         mod e2e_otlp;
         mod e2e_prices;
         mod e2e_prometheus;

@@ -30,7 +30,7 @@ use secrecy::SecretString;
 use tokio::time::timeout;
 
 use crate::aws::{Aws, S3};
-use crate::secrets::{Secrets, long_enough};
+use crate::secrets::{Secrets, distinct, long_enough};
 pub use finding::{Finding, Verdict};
 use look::Look;
 use muster_github::{Credentials, GitHub, Proof};
@@ -75,6 +75,9 @@ pub async fn examine(spec: &Spec, base: &Path) -> Vec<Finding> {
     for (check, reference) in [("listen.adminToken", &listen.admin_token), ("listen.viewToken", &listen.view_token)] {
         let (Some(reference), secrets) = (reference, &secrets) else { continue };
         checks.push(bounded(check, async move { vec![admin_token(secrets, check, reference).await] }));
+    }
+    if let (Some(orders), Some(looking), secrets) = (&listen.admin_token, &listen.view_token, &secrets) {
+        checks.push(bounded("listen.viewToken", one_token(secrets, orders, looking)));
     }
     for (name, app) in &spec.apps {
         checks.push(github(spec, name.as_str(), app, &secrets, &aws.s3).boxed_local());
@@ -173,6 +176,14 @@ async fn admin_token(secrets: &Secrets, check: &str, reference: &SecretRef) -> F
         }
         _ => readable(secrets, check, reference).await,
     }
+}
+
+/// Whether the two tokens of the admin listener are one. A token that cannot be read has a finding of its own.
+async fn one_token(secrets: &Secrets, orders: &SecretRef, looking: &SecretRef) -> Vec<Finding> {
+    let (Ok(orders), Ok(looking)) = (secrets.resolve(orders).await, secrets.resolve(looking).await) else { return Vec::new() };
+    let next = "put another token in one of the two places; muster does not start with these";
+    let failed = |same: anyhow::Error| Finding::failed("listen.viewToken", same.to_string(), next);
+    distinct(Some(&orders), Some(&looking)).err().map(failed).into_iter().collect()
 }
 
 /// A check with a time limit. If the limit passes, the finding says so.

@@ -17,7 +17,7 @@ use muster_cloud::manifests::{ManifestPlace, Manifests};
 use muster_cloud::otlp::{self, Exporter};
 use muster_cloud::prices;
 use muster_cloud::reload::{Controlled, Reload};
-use muster_cloud::secrets::Secrets;
+use muster_cloud::secrets::{Secrets, distinct};
 use muster_cloud::sync::task::SyncTask;
 use muster_cloud::versions::VersionsTask;
 use muster_github::{Credentials, GitHub};
@@ -117,8 +117,10 @@ impl Args {
         let (secrets_in, secrets_out) = watch::channel(webhook_secrets);
         // Only the controller takes orders, so the webhook's role need not read their token.
         let token = if decides { secrets.admin_token(&spec).await? } else { None };
+        let view_token = secrets.view_token(&spec).await?;
+        distinct(token.as_ref(), view_token.as_ref())?;
         let (token_in, token_out) = watch::channel(token);
-        let (view_in, view_out) = watch::channel(secrets.view_token(&spec).await?);
+        let (view_in, view_out) = watch::channel(view_token);
 
         // Both listeners are bound before anything begins. Otherwise a port that is in use would cost held
         // messages.

@@ -5,6 +5,7 @@
 //! once, and readers take turns ([`super::lanes`]).
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use muster_operations::meter::CostView;
 use muster_operations::subject::Subject;
@@ -17,6 +18,7 @@ use warp::reply::Response;
 use warp::{Filter, Rejection};
 
 use super::live_view::{attention, state_rank};
+use super::refused::RefusedTokens;
 use super::state::Admin;
 use super::steer::{self, Verb};
 use super::{assets, live};
@@ -43,10 +45,11 @@ pub fn routes(admin: Admin) -> impl Filter<Extract = (Response,), Error = Infall
     // The path comes first, so that other readers take no turn among the scrapes.
     let metrics = warp::path!("metrics").and(lanes.scrapes.take(super::get().and(having(&admin)).then(metrics)));
     let at_once = at_once(&admin).boxed();
+    let refused = Arc::new(RefusedTokens::default());
     door.and(at_once.or(metrics).unify().or(lanes.readers.take(looks(&admin))).unify())
         .recover(|r| super::refuse(r, "GET, HEAD"))
         .unify()
-        .with(warp::log::custom(|info| super::log_request(&info)))
+        .with(warp::log::custom(move |info| refused.log(&info)))
         .map(super::plain)
 }
 

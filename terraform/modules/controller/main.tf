@@ -51,7 +51,7 @@ resource "aws_vpc_security_group_ingress_rule" "admin" {
   lifecycle {
     precondition {
       condition     = length(local.overlaps[each.value]) == 0
-      error_message = "controller.admin_cidrs: instances of pools are in ${each.value} (their subnets have ${join(", ", local.overlaps[each.value])}), so every job could reach the listener, which has no authentication. Write the operators' own range, such as a VPN's, or use other subnets for the pools."
+      error_message = "controller.admin_cidrs: instances of pools are in ${each.value} (their subnets have ${join(", ", local.overlaps[each.value])}), so every job could reach the listener. Write the operators' own range, such as a VPN's, or use other subnets for the pools."
     }
   }
 }

@@ -44,6 +44,7 @@ pub fn seal(secret: &str, body: &str) -> String {
 #[derive(Clone, Debug)]
 pub struct Pool {
     name: String,
+    app: &'static str,
     scope: String,
     labels: Vec<String>,
     fields: Vec<(&'static str, String)>,
@@ -54,6 +55,7 @@ impl Pool {
     pub fn new(name: &str, labels: &[&str]) -> Pool {
         Pool {
             name: name.into(),
+            app: APP,
             scope: "org/acme".into(),
             labels: labels.iter().map(|&l| l.to_owned()).collect(),
             fields: vec![
@@ -75,6 +77,12 @@ impl Pool {
         self
     }
 
+    /// The pool is another App's; see [`Muster::write_app`].
+    pub fn app(mut self, app: &'static str) -> Pool {
+        self.app = app;
+        self
+    }
+
     /// Sets a field of a section, such as `("capacity.max", 2)` or `("github.runnerGroup", "big")`.
     pub fn set(mut self, field: &'static str, value: impl ToString) -> Pool {
         self.fields.retain(|(name, _)| *name != field);
@@ -85,7 +93,7 @@ impl Pool {
     /// The text of the manifest.
     pub fn yaml(&self, world: &World) -> String {
         let mut sections = std::collections::BTreeMap::<&str, Vec<(&str, String)>>::new();
-        let credential = if self.scope.starts_with("enterprise/") { ("token", TOKEN) } else { ("app", APP) };
+        let credential = if self.scope.starts_with("enterprise/") { ("token", TOKEN) } else { ("app", self.app) };
         sections.entry("github").or_default().extend([(credential.0, credential.1.to_owned()), ("scope", self.scope.clone())]);
         sections.entry("instance").or_default().push(("subnets", format!("[{}]", world.subnets.join(", "))));
         let mut top = vec![("labels", format!("[{}]", self.labels.join(", ")))];
@@ -105,6 +113,14 @@ impl Pool {
         }
         text
     }
+}
+
+fn app_yaml(github: &Double, name: &str, webhook_secret: &str) -> String {
+    format!(
+        "apiVersion: muster/v1\nkind: GitHubApp\nmetadata:\n  name: {name}\nspec:\n  appId: {APP_ID}\n  \
+         privateKey: file:app.pem\n  webhookSecrets: [{webhook_secret}]\n  apiUrl: {}\n",
+        github.url()
+    )
 }
 
 /// The binary, whether it runs or not. Dropping it kills the process. A failing test prints the end of the log.
@@ -149,14 +165,7 @@ impl Muster {
         fs::create_dir(muster.manifests()).expect("a directory can be made");
         fs::write(muster.manifests().join("app.pem"), key::private_key_pem(Key::First)).expect("the key can be written");
         muster.write("controller.yaml", &muster.controller_yaml());
-        muster.write(
-            "github.yaml",
-            &format!(
-                "apiVersion: muster/v1\nkind: GitHubApp\nmetadata:\n  name: {APP}\nspec:\n  appId: {APP_ID}\n  \
-                 privateKey: file:app.pem\n  webhookSecrets: [env:MUSTER_TEST_WEBHOOK_SECRET]\n  apiUrl: {}\n",
-                github.url()
-            ),
-        );
+        muster.write("github.yaml", &app_yaml(github, APP, "env:MUSTER_TEST_WEBHOOK_SECRET"));
         pools.iter().for_each(|pool| muster.write_pool(pool));
         github.send_webhooks_to(&muster.webhook_url(), WEBHOOK_SECRET);
         muster
@@ -192,6 +201,14 @@ impl Muster {
     /// Writes or replaces a file among the manifests.
     pub fn write(&self, name: &str, text: &str) {
         fs::write(self.manifests().join(name), text).expect("a manifest can be written");
+    }
+
+    /// Writes the manifest of one more GitHubApp, and the file with its webhook secret. The double plays one App, so the id and the key
+    /// are those of [`APP`].
+    pub fn write_app(&self, github: &Double, name: &str, webhook_secret: &str) {
+        let secret = format!("{name}-secret");
+        self.write(&secret, webhook_secret);
+        self.write(&format!("{name}.yaml"), &app_yaml(github, name, &format!("file:{secret}")));
     }
 
     /// Writes or replaces the manifest of a GitHubToken, and the file with the token.

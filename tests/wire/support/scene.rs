@@ -21,6 +21,11 @@ pub fn linux() -> Pool {
     Pool::new("linux", &LABELS)
 }
 
+/// The message that muster's webhook puts on the queue for a queued job of [`REPO`].
+pub fn job_message(job: u64) -> String {
+    format!(r#"{{"v":1,"job":{job},"run":1,"state":"queued","repo":"{REPO}","labels":["self-hosted","linux"]}}"#)
+}
+
 /// Everything that a scenario needs. The fields are dropped in this order: muster comes first, and the double's verdict
 /// last.
 pub struct Scene {

@@ -323,6 +323,11 @@ impl Double {
         id
     }
 
+    /// Removes a registration that muster did not make.
+    pub fn unregister(&self, id: u64) {
+        self.lock().runners.remove(&id);
+    }
+
     /// Does what `config.sh --url URL --token TOKEN --replace` does: adds a reusable runner, which is still offline. None:
     /// GitHub refuses it.
     pub fn register_with_token(&self, settings: &Value) -> Option<u64> {
