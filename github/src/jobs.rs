@@ -20,17 +20,17 @@ struct JobAnswer {
     conclusion: Option<String>,
     run_attempt: Option<u32>,
     #[serde(default)]
-    steps: Vec<Step>,
+    steps: Vec<JobStep>,
 }
 
 #[derive(Deserialize)]
-struct Step {
+struct JobStep {
     name: String,
     status: String,
     conclusion: Option<String>,
 }
 
-impl Step {
+impl JobStep {
     fn sighting(&self) -> (StepKind, StepEnd) {
         let kind = match self.name.as_str() {
             "Complete job" => StepKind::Last,
@@ -66,7 +66,7 @@ impl JobAnswer {
             runner_id: self.runner_id.map(RunnerId),
             conclusion: self.conclusion,
             attempt: self.run_attempt.unwrap_or(1),
-            steps: self.steps.iter().map(Step::sighting).collect(),
+            steps: self.steps.iter().map(JobStep::sighting).collect(),
         }
     }
 }

@@ -4,7 +4,7 @@ use http::Method;
 use muster_reconciler::effect::Outcome;
 use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{AppName, JobId, RunId, Scope};
-use muster_reconciler::rerun::{Again, RunJob, RunSighting};
+use muster_reconciler::rerun::{Again, EndedJob, RunSighting};
 use serde::Deserialize;
 
 use super::{ApiCall, GitHub};
@@ -22,11 +22,11 @@ struct RunAnswer {
 #[derive(Deserialize)]
 struct JobsPage {
     total_count: u64,
-    jobs: Vec<JobRow>,
+    jobs: Vec<RunJobRow>,
 }
 
 #[derive(Deserialize)]
-struct JobRow {
+struct RunJobRow {
     id: u64,
     name: String,
     conclusion: Option<String>,
@@ -53,7 +53,7 @@ impl GitHub {
 
     /// The jobs of a run's newest attempt.
     /// <https://docs.github.com/en/rest/actions/workflow-jobs#list-jobs-for-a-workflow-run>
-    async fn jobs_of(&self, app: &AppName, scope: &Scope, run: &str) -> Result<Vec<RunJob>, Failure> {
+    async fn jobs_of(&self, app: &AppName, scope: &Scope, run: &str) -> Result<Vec<EndedJob>, Failure> {
         let mut jobs = Vec::new();
         for page in 1..=PAGES_MAX {
             let path = format!("{run}/jobs?filter=latest&per_page=100&page={page}");
@@ -61,7 +61,7 @@ impl GitHub {
             let call = ApiCall { needs: READS, ..ApiCall::new("github.ListRunJobs", Method::GET, path, what) };
             let found: JobsPage = self.app(app, &call)?.call(scope, &call).await?.json(&call)?;
             let last = found.jobs.is_empty();
-            jobs.extend(found.jobs.into_iter().map(|row| RunJob {
+            jobs.extend(found.jobs.into_iter().map(|row| EndedJob {
                 job: JobId(row.id),
                 name: row.name,
                 conclusion: row.conclusion,
@@ -141,7 +141,7 @@ mod tests {
         let (app, github) = ("main".into(), fake.github());
         let goes_on = RunSighting { over: false, attempt: 2, jobs: vec![] };
         assert_eq!(github.run(&app, "acme/app", RunId(1)).await, Outcome::Run(goes_on));
-        let job = |job, conclusion: &str| RunJob {
+        let job = |job, conclusion: &str| EndedJob {
             job: JobId(job),
             name: format!("test ({job})"),
             conclusion: Some(conclusion.into()),

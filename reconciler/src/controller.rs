@@ -25,7 +25,6 @@ use crate::cases::Cases;
 use crate::deliveries::Deliveries;
 use crate::demand::Demand;
 use crate::effect::{Action, Effect, Input, MessageOp, Source};
-use crate::event::Ec2EventKind;
 use crate::fact::Fact;
 use crate::groups::RunnerGroups;
 use crate::ids::{EffectId, MessageId, PoolName};
@@ -204,17 +203,7 @@ impl Controller {
             Input::Groups(groups) => (self.warnings, self.groups) = (warnings::of(&self.spec, &groups), groups),
             Input::Versions(versions) => self.versions = versions,
             Input::Messages(messages) => self.take_messages(&messages, now),
-            Input::Ec2(event) => {
-                if let Some(pool) = self.world.heard_ec2(&event, now) {
-                    self.mark(&pool, now);
-                    self.hurry(&Source::Instances, now);
-                    if event.kind == Ec2EventKind::SpotInterruption
-                        && let Some(shape) = self.world.runners().get(&event.instance).and_then(|r| r.shape())
-                    {
-                        self.unavailable.interrupted(&shape.instance_type, shape.subnet.as_ref(), now);
-                    }
-                }
-            }
+            Input::Ec2(event) => self.take_ec2(&event, now),
             Input::Outcome(id, outcome) => self.take_outcome(id, outcome, now),
             Input::GitHubLimit(limit) => self.budgets.note_github(&limit, now),
             Input::Tick => {}

@@ -8,7 +8,7 @@ use crate::past::JobPast;
 use crate::reason::{BootFailure, LaunchFailure, StepReason};
 use crate::runner::{Act, DrainOutcome};
 use crate::stage::Stage;
-use crate::verdict::Verdict;
+use crate::verdict::JobVerdict;
 
 /// An event that only the core knows of, and that a metric counts. The driver collects the facts after each step.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,7 +89,7 @@ pub enum Fact {
         /// The market on which the instance was bought. None: not known.
         market: Option<Market>,
         /// What ended the job.
-        verdict: Verdict,
+        verdict: JobVerdict,
     },
     /// GitHub was asked to run a lost job again, or it is not run again.
     Rerun {

@@ -21,12 +21,12 @@ pub struct RunSighting {
     /// The number of the newest attempt: 1 for the first.
     pub attempt: u32,
     /// The jobs of the newest attempt. Empty while it is not over.
-    pub jobs: Vec<RunJob>,
+    pub jobs: Vec<EndedJob>,
 }
 
 /// One job of a run that is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunJob {
+pub struct EndedJob {
     /// The job.
     pub job: JobId,
     /// The name of the job. The jobs of a matrix are named `NAME (VALUES)`.
@@ -83,7 +83,7 @@ impl NotAgain {
     }
 }
 
-impl RunJob {
+impl EndedJob {
     fn ended(&self, conclusion: &str) -> bool {
         self.conclusion.as_deref() == Some(conclusion)
     }
@@ -103,13 +103,13 @@ impl RunJob {
 /// No job that failed by itself is run again, and nothing of a run that a person cancelled. When a job of a matrix fails, GitHub
 /// cancels the others of the matrix (`fail-fast`), so such jobs were cancelled by nobody.
 /// <https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-syntax#jobsjob_idstrategyfail-fast>
-pub fn choose(jobs: &[RunJob], lost: &BTreeSet<JobId>) -> Result<Again, NotAgain> {
+pub fn choose(jobs: &[EndedJob], lost: &BTreeSet<JobId>) -> Result<Again, NotAgain> {
     let others = || jobs.iter().filter(|job| !lost.contains(&job.job));
-    let fail_fast = |job: &RunJob| job.matrix().is_some_and(|of| jobs.iter().any(|j| j.failed() && j.matrix() == Some(of)));
+    let fail_fast = |job: &EndedJob| job.matrix().is_some_and(|of| jobs.iter().any(|j| j.failed() && j.matrix() == Some(of)));
     if others().any(|job| job.ended("cancelled") && !fail_fast(job)) {
         return Err(NotAgain::Cancelled);
     }
-    if others().any(RunJob::failed) {
+    if others().any(EndedJob::failed) {
         return lost.first().map(|job| Again::Job(*job)).ok_or(NotAgain::Beside);
     }
     Ok(Again::Failed)
@@ -120,11 +120,15 @@ mod tests {
     use super::*;
 
     /// Jobs from 10 on belong to one matrix.
+    /// Jobs from 10 on belong to one matrix.
     fn chosen(jobs: &[(u64, &str)], lost: &[u64]) -> Result<Again, NotAgain> {
-        let jobs: Vec<RunJob> = jobs
-            .iter()
-            .map(|(job, conclusion)| RunJob { job: JobId(*job), conclusion: Some((*conclusion).to_owned()) })
-            .collect();
+        let name = |job| if job < 10 { format!("job {job}") } else { format!("test ({job})") };
+        let ended = |(job, conclusion): &(u64, &str)| EndedJob {
+            job: JobId(*job),
+            name: name(*job),
+            conclusion: Some((*conclusion).to_owned()),
+        };
+        let jobs: Vec<EndedJob> = jobs.iter().map(ended).collect();
         choose(&jobs, &lost.iter().map(|job| JobId(*job)).collect())
     }
 

@@ -60,7 +60,7 @@ impl Cause {
 /// What ended a job that did not succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "verdict", content = "cause", rename_all = "snake_case")]
-pub enum Verdict {
+pub enum JobVerdict {
     /// The machine went, and took the job with it.
     Infrastructure(Cause),
     /// The job failed by itself, or somebody cancelled it. The machine was well.
@@ -69,21 +69,23 @@ pub enum Verdict {
     Unknown(Doubtful),
 }
 
-impl Verdict {
+impl JobVerdict {
     /// What was done to the machine, or seems to have been. None: nothing speaks against it.
     pub const fn cause(self) -> Option<Cause> {
         match self {
-            Verdict::Infrastructure(cause) | Verdict::Unknown(Doubtful::Steps(cause) | Doubtful::Untold(cause)) => Some(cause),
-            Verdict::Own | Verdict::Unknown(Doubtful::Machine) => None,
+            JobVerdict::Infrastructure(cause) | JobVerdict::Unknown(Doubtful::Steps(cause) | Doubtful::Untold(cause)) => {
+                Some(cause)
+            }
+            JobVerdict::Own | JobVerdict::Unknown(Doubtful::Machine) => None,
         }
     }
 
     /// The word in metrics and JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Verdict::Infrastructure(_) => "infrastructure",
-            Verdict::Own => "own",
-            Verdict::Unknown(_) => "unknown",
+            JobVerdict::Infrastructure(_) => "infrastructure",
+            JobVerdict::Own => "own",
+            JobVerdict::Unknown(_) => "unknown",
         }
     }
 }
@@ -173,25 +175,25 @@ pub fn outlived(r: &Runner, ended: Time) -> bool {
 ///
 /// A machine that goes under a job leaves the running step cancelled or unfinished, and every step after it skipped. Somebody who
 /// cancels a job leaves its cleaning up to run. <https://github.com/actions/runner/issues/4422>
-pub fn judge(cause: Cause, steps: &[(StepKind, StepEnd)]) -> Verdict {
+pub fn judge(cause: Cause, steps: &[(StepKind, StepEnd)]) -> JobVerdict {
     use StepEnd::{Cancelled, Failure, Skipped, Success, Unfinished};
-    let cut = Verdict::Infrastructure(cause);
+    let cut = JobVerdict::Infrastructure(cause);
     let Some(bad) = steps.iter().position(|(_, end)| matches!(end, Failure | Cancelled | Unfinished)) else {
         // A job without steps was taken by the runner and never began.
-        return if steps.iter().all(|(_, end)| *end == Skipped) { cut } else { Verdict::Unknown(Doubtful::Steps(cause)) };
+        return if steps.iter().all(|(_, end)| *end == Skipped) { cut } else { JobVerdict::Unknown(Doubtful::Steps(cause)) };
     };
     let after = || steps.iter().skip(bad + 1);
     let ran = |kind| after().any(|(k, end)| *k == kind && matches!(end, Success | Failure));
     let cleaned = after().any(|(kind, _)| *kind == StepKind::Post);
     if ran(StepKind::Post) {
-        return Verdict::Own;
+        return JobVerdict::Own;
     }
     match (steps.get(bad).map(|(_, end)| *end), ran(StepKind::Last)) {
         // The runner reported a failure and went on to its last step.
-        (Some(Failure), true) if !cleaned => Verdict::Own,
-        (Some(Failure), _) => Verdict::Unknown(Doubtful::Steps(cause)),
+        (Some(Failure), true) if !cleaned => JobVerdict::Own,
+        (Some(Failure), _) => JobVerdict::Unknown(Doubtful::Steps(cause)),
         // Without a step that cleans up, a person's cancel looks the same.
-        (_, true) if !cleaned => Verdict::Unknown(Doubtful::Steps(cause)),
+        (_, true) if !cleaned => JobVerdict::Unknown(Doubtful::Steps(cause)),
         _ => cut,
     }
 }

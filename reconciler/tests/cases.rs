@@ -10,8 +10,8 @@ use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{InstanceId, JobId, MessageId};
 use muster_reconciler::manifest::{RerunMarket, RunnerPool};
 use muster_reconciler::market::Market;
-use muster_reconciler::rerun::{Again, RunJob, RunSighting};
-use muster_reconciler::verdict::{Cause, Doubtful, StepEnd, StepKind, Verdict};
+use muster_reconciler::rerun::{Again, EndedJob, RunSighting};
+use muster_reconciler::verdict::{Cause, Doubtful, JobVerdict, StepEnd, StepKind};
 
 mod scene;
 use scene::{Scene, linux, message, secs};
@@ -59,7 +59,7 @@ fn terminated(scene: &mut Scene, instance: &InstanceId, why: &str) {
     (lost.state, lost.seat, lost.why) = (InstanceState::Terminated, None, Some(why.into()));
 }
 
-fn verdicts(scene: &Scene) -> Vec<Verdict> {
+fn verdicts(scene: &Scene) -> Vec<JobVerdict> {
     let told = |f: &Fact| if let Fact::JobJudged { verdict, .. } = f { Some(*verdict) } else { None };
     scene.facts.iter().filter_map(told).collect()
 }
@@ -84,7 +84,7 @@ fn deleted(scene: &Scene, id: u64) -> bool {
 }
 
 fn over(jobs: &[(u64, &str)]) -> Option<RunSighting> {
-    let job = |(job, conclusion): &(u64, &str)| RunJob {
+    let job = |(job, conclusion): &(u64, &str)| EndedJob {
         job: JobId(*job),
         name: format!("job {job}"),
         conclusion: Some((*conclusion).to_owned()),
@@ -99,7 +99,7 @@ fn a_job_that_fails_by_itself_is_its_own_and_costs_no_question() {
     assert!(!deleted(&scene, 77), "its message stays until the verdict");
     terminated(&mut scene, &instance, "Client.InstanceInitiatedShutdown: Instance initiated shutdown");
     scene.pass(secs(120));
-    assert_eq!(verdicts(&scene), [Verdict::Own]);
+    assert_eq!(verdicts(&scene), [JobVerdict::Own]);
     assert_eq!(count(&scene, |a| matches!(a, Action::CheckJob { .. } | Action::LookAtRun { .. } | Action::Rerun { .. })), 0);
     assert!(deleted(&scene, 77));
 }
@@ -127,7 +127,7 @@ fn what_the_machine_s_end_says_is_the_cause() {
         end(&mut scene, &instance, "cancelled", 77);
         terminated(&mut scene, &instance, why);
         scene.pass(secs(120));
-        assert_eq!(verdicts(&scene), [Verdict::Infrastructure(cause)], "{why}");
+        assert_eq!(verdicts(&scene), [JobVerdict::Infrastructure(cause)], "{why}");
         assert_eq!(count(&scene, |a| matches!(a, Action::CheckJob { .. })), 1, "{why}");
     }
 }
@@ -139,7 +139,7 @@ fn a_runner_that_is_gone_before_its_job_s_end_is_told_is_lost() {
     scene.pass(secs(600));
     end(&mut scene, &instance, "failure", 77);
     scene.pass(secs(60));
-    assert_eq!(verdicts(&scene), [Verdict::Infrastructure(Cause::Lost)]);
+    assert_eq!(verdicts(&scene), [JobVerdict::Infrastructure(Cause::Lost)]);
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn a_frozen_machine_is_told_by_its_silence() {
     scene.pass(secs(400));
     end(&mut scene, &instance, "failure", 77);
     scene.pass(secs(60));
-    assert_eq!(verdicts(&scene), [Verdict::Infrastructure(Cause::Lost)]);
+    assert_eq!(verdicts(&scene), [JobVerdict::Infrastructure(Cause::Lost)]);
 }
 
 #[test]
@@ -157,16 +157,16 @@ fn the_steps_decide_and_muster_says_when_it_cannot_tell() {
     use StepEnd::{Cancelled, Failure as Failed, Skipped, Success, Unfinished};
     use StepKind::{Last, Main, Post};
     let cause = Cause::Interruption;
-    let unclear = Verdict::Unknown(Doubtful::Steps(cause));
+    let unclear = JobVerdict::Unknown(Doubtful::Steps(cause));
     for (steps, verdict) in [
-        (cut_short(), Verdict::Infrastructure(cause)),
-        (vec![], Verdict::Infrastructure(cause)),
-        (vec![(Main, Success), (Main, Unfinished)], Verdict::Infrastructure(cause)),
-        (vec![(Main, Cancelled), (Post, Skipped), (Last, Success)], Verdict::Infrastructure(cause)),
+        (cut_short(), JobVerdict::Infrastructure(cause)),
+        (vec![], JobVerdict::Infrastructure(cause)),
+        (vec![(Main, Success), (Main, Unfinished)], JobVerdict::Infrastructure(cause)),
+        (vec![(Main, Cancelled), (Post, Skipped), (Last, Success)], JobVerdict::Infrastructure(cause)),
         // A person cancelled it: its cleaning up ran.
-        (vec![(Main, Cancelled), (Post, Success), (Last, Success)], Verdict::Own),
-        (vec![(Main, Failed), (Main, Skipped), (Post, Success), (Last, Success)], Verdict::Own),
-        (vec![(Main, Failed), (Last, Success)], Verdict::Own),
+        (vec![(Main, Cancelled), (Post, Success), (Last, Success)], JobVerdict::Own),
+        (vec![(Main, Failed), (Main, Skipped), (Post, Success), (Last, Success)], JobVerdict::Own),
+        (vec![(Main, Failed), (Last, Success)], JobVerdict::Own),
         (vec![(Main, Failed), (Post, Skipped)], unclear),
         (vec![(Main, Cancelled), (Last, Success)], unclear),
         (vec![(Main, Success), (Last, Success)], unclear),
@@ -190,7 +190,7 @@ fn a_machine_of_which_nobody_tells_is_unknown_after_a_while() {
     scene.pass(secs(800));
     assert_eq!(verdicts(&scene), []);
     scene.pass(secs(120));
-    assert_eq!(verdicts(&scene), [Verdict::Unknown(Doubtful::Machine)]);
+    assert_eq!(verdicts(&scene), [JobVerdict::Unknown(Doubtful::Machine)]);
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn a_lost_job_runs_again_once_its_run_is_over_and_only_once() {
     end(&mut scene, &instance, "cancelled", 78);
     scene.pass(secs(2000));
     assert_eq!((asked(&scene).len(), results(&scene), deleted(&scene, 78)), (1, vec!["asked"], true));
-    assert_eq!(verdicts(&scene), [Verdict::Infrastructure(Cause::Interruption)]);
+    assert_eq!(verdicts(&scene), [JobVerdict::Infrastructure(Cause::Interruption)]);
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn without_the_cause_in_the_manifest_nothing_runs_again() {
     terminated(&mut scene, &instance, "Server.InternalError");
     scene.run = over(&[(0, "cancelled")]);
     scene.pass(secs(120));
-    assert_eq!((verdicts(&scene), asked(&scene)), (vec![Verdict::Infrastructure(Cause::Ec2)], vec![]));
+    assert_eq!((verdicts(&scene), asked(&scene)), (vec![JobVerdict::Infrastructure(Cause::Ec2)], vec![]));
     assert!(deleted(&scene, 77));
 }
 

@@ -8,7 +8,7 @@ use muster_reconciler::effect::JobSighting;
 use muster_reconciler::event::{JobEvent, JobState};
 use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{JobId, RunId, RunnerId, RunnerName, Scope};
-use muster_reconciler::rerun::{Again, RunJob, RunSighting};
+use muster_reconciler::rerun::{Again, EndedJob, RunSighting};
 use muster_reconciler::time::Time;
 use muster_reconciler::verdict::{StepEnd, StepKind};
 
@@ -408,7 +408,7 @@ impl TrueGitHub {
     /// The answer to `GET .../actions/runs/{id}`, with the run's jobs.
     pub(super) fn run(&self, run: RunId) -> RunSighting {
         let over = self.newest(run).all(|(_, job)| job.state == JobState::Completed);
-        let row = |(job, known): (JobId, &TrueJob)| RunJob {
+        let row = |(job, known): (JobId, &TrueJob)| EndedJob {
             job,
             name: format!("job-{job}"),
             conclusion: known.conclusion.map(str::to_owned),

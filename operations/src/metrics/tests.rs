@@ -5,7 +5,7 @@ use muster_reconciler::reason::LaunchFailure;
 use muster_reconciler::runner::DrainOutcome;
 use muster_reconciler::runner::Phase;
 use muster_reconciler::stage::Stage;
-use muster_reconciler::verdict::{Cause, Verdict};
+use muster_reconciler::verdict::{Cause, JobVerdict};
 
 use super::*;
 
@@ -76,9 +76,9 @@ fn facts_and_calls_are_counted() {
             job: JobId(1),
             pool: pool.clone(),
             market: Some(Market::Spot),
-            verdict: Verdict::Infrastructure(Cause::Interruption),
+            verdict: JobVerdict::Infrastructure(Cause::Interruption),
         },
-        Fact::JobJudged { job: JobId(2), pool: pool.clone(), market: None, verdict: Verdict::Own },
+        Fact::JobJudged { job: JobId(2), pool: pool.clone(), market: None, verdict: JobVerdict::Own },
         Fact::Rerun { pool: pool.clone(), result: "asked" },
         Fact::JobLost { pool: pool.clone(), instance: "i-0a".into(), job: JobId(1) },
         Fact::Drain { pool: pool.clone(), outcome: DrainOutcome::Refused },

@@ -16,7 +16,7 @@ use crate::manifest::RerunMarket;
 use crate::reason::{CallReason, EventReason};
 use crate::rerun::{self, Again, NotAgain};
 use crate::time::Time;
-use crate::verdict::{self, Cause, Doubtful, Verdict};
+use crate::verdict::{self, Cause, Doubtful, JobVerdict};
 use crate::world::Named;
 
 impl Controller {
@@ -46,7 +46,7 @@ impl Controller {
         };
         self.world.watch(&case.instance);
         if let Some(oldest) = self.cases.open(case) {
-            self.judged(&oldest, Verdict::Unknown(Doubtful::Machine), now);
+            self.judged(&oldest, JobVerdict::Unknown(Doubtful::Machine), now);
             self.forget(oldest, now);
         }
     }
@@ -60,7 +60,7 @@ impl Controller {
                 CaseState::Suspected(cause) => {
                     // Of a pool that is in no manifest, nobody may ask.
                     let given_up = now.since(case.ended) >= STEPS_UNTOLD || !self.spec.pools.contains_key(&case.pool);
-                    decided.extend(given_up.then_some((id, Err(Verdict::Unknown(Doubtful::Untold(cause))))));
+                    decided.extend(given_up.then_some((id, Err(JobVerdict::Unknown(Doubtful::Untold(cause))))));
                 }
                 CaseState::Lost { until, .. } if now >= until && !case.inquiry.is_open() => late.push(id),
                 CaseState::Lost { .. } => {}
@@ -83,7 +83,7 @@ impl Controller {
     }
 
     /// What the machine of a case shows: Ok: this speaks against it; Err: the verdict. None: nothing yet.
-    fn look_at_machine(&self, case: &Case, now: Time) -> Option<Result<Cause, Verdict>> {
+    fn look_at_machine(&self, case: &Case, now: Time) -> Option<Result<Cause, JobVerdict>> {
         let swept = self.world.swept(&Source::Instances);
         let (suspicion, well) = match self.world.runners().get(&case.instance) {
             Some(r) => (verdict::suspect(r, case.ended), verdict::outlived(r, case.ended)),
@@ -97,9 +97,9 @@ impl Controller {
             return Some(Ok(cause));
         }
         if well {
-            return Some(Err(Verdict::Own));
+            return Some(Err(JobVerdict::Own));
         }
-        (now.since(case.ended) >= SETTLE).then_some(Err(Verdict::Unknown(Doubtful::Machine)))
+        (now.since(case.ended) >= SETTLE).then_some(Err(JobVerdict::Unknown(Doubtful::Machine)))
     }
 
     /// Asks GitHub for the steps of suspected jobs, and whether the runs of lost ones are over.
@@ -141,7 +141,7 @@ impl Controller {
         match outcome {
             Outcome::Job(JobSighting { state: Some(JobState::Completed), steps, attempt, .. }) => {
                 match verdict::judge(cause, &steps) {
-                    Verdict::Infrastructure(cause) => self.lost(id, cause, attempt, now),
+                    JobVerdict::Infrastructure(cause) => self.lost(id, cause, attempt, now),
                     verdict => self.close_case(id, verdict, now),
                 }
             }
@@ -152,7 +152,7 @@ impl Controller {
                     self.budgets.throttled(&Api::Background(payer.clone()), now);
                 }
                 if matches!(f.kind, FailureKind::NotFound | FailureKind::Refused) {
-                    self.close_case(id, Verdict::Unknown(Doubtful::Untold(cause)), now);
+                    self.close_case(id, JobVerdict::Unknown(Doubtful::Untold(cause)), now);
                 }
             }
             other => debug_assert!(false, "a check can't end in {other:?}"),
@@ -164,14 +164,14 @@ impl Controller {
         let Some(case) = self.cases.get_mut(id) else { return };
         let settings = self.spec.pools.get(&case.pool).map(|p| p.spec.rerun.clone()).unwrap_or_default();
         if !settings.causes.contains(&cause) {
-            return self.close_case(id, Verdict::Infrastructure(cause), now);
+            return self.close_case(id, JobVerdict::Infrastructure(cause), now);
         }
         let until = case.ended + settings.within.get();
         case.state = CaseState::Lost { cause, attempt, until, refusals: 0 };
         case.inquiry = Inquiry::default();
         let case = case.clone();
         self.world.unwatch(&case.instance);
-        self.judged(&case, Verdict::Infrastructure(cause), now);
+        self.judged(&case, JobVerdict::Infrastructure(cause), now);
         if attempt > settings.attempts {
             self.not_again(id, NotAgain::Attempts, now);
         }
@@ -283,14 +283,14 @@ impl Controller {
         self.forget(case, now);
     }
 
-    fn close_case(&mut self, id: JobId, verdict: Verdict, now: Time) {
+    fn close_case(&mut self, id: JobId, verdict: JobVerdict, now: Time) {
         if let Some(case) = self.cases.close(id) {
             self.judged(&case, verdict, now);
             self.forget(case, now);
         }
     }
 
-    fn judged(&mut self, case: &Case, verdict: Verdict, now: Time) {
+    fn judged(&mut self, case: &Case, verdict: JobVerdict, now: Time) {
         self.facts.push(Fact::JobJudged { job: case.event.job, pool: case.pool.clone(), market: case.market, verdict });
         let conclusion = case.event.conclusion.clone();
         self.journal.note(now, What::JobJudged, of_case(case), EventReason::Judged { verdict, conclusion });

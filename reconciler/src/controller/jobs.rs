@@ -1,11 +1,11 @@
-//! Folds job events into the jobs, the runners and the stories of jobs that are over.
+//! Folds events into the jobs, the runners and the stories of jobs that are over.
 
 use std::time::Duration;
 
 use super::{Controller, DEBOUNCE_MAX, EXTEND_BEFORE, FULL_BATCH, VISIBILITY_S};
 use crate::demand::{Demand, Folded, Job};
 use crate::effect::{Action, JobMessage, MessageOp, Source};
-use crate::event::{JobEvent, JobState};
+use crate::event::{Ec2Event, Ec2EventKind, JobEvent, JobState};
 use crate::fact::Fact;
 use crate::ids::{InstanceId, MessageId, PoolName};
 use crate::journal::{What, Whom};
@@ -37,6 +37,17 @@ impl Controller {
         self.delete_messages(done, CallReason::LeftQueue, now);
         // What is new is due after what is known. A look at all messages for each batch would be quadratic.
         self.extend_at = self.extend_at.min(until - EXTEND_BEFORE);
+    }
+
+    pub(super) fn take_ec2(&mut self, event: &Ec2Event, now: Time) {
+        let Some(pool) = self.world.heard_ec2(event, now) else { return };
+        self.mark(&pool, now);
+        self.hurry(&Source::Instances, now);
+        if event.kind == Ec2EventKind::SpotInterruption
+            && let Some(shape) = self.world.runners().get(&event.instance).and_then(|r| r.shape())
+        {
+            self.unavailable.interrupted(&shape.instance_type, shape.subnet.as_ref(), now);
+        }
     }
 
     /// Folds one job event into the jobs and the runners, wherever the event came from.

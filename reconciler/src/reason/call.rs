@@ -63,7 +63,7 @@ impl fmt::Display for Reason {
 pub enum CallReason {
     /// A source is due for a sweep.
     Look,
-    /// The jobs of held messages are still queued.
+    /// The jobs of held messages are still queued, or muster looks into what ended them.
     StillQueued,
     /// Events told that the jobs of held messages have left the queue.
     LeftQueue,
@@ -118,7 +118,7 @@ impl fmt::Display for CallReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             CallReason::Look => "the source is due for a sweep",
-            CallReason::StillQueued => "their jobs are still queued",
+            CallReason::StillQueued => "their jobs are still queued, or muster looks into their end",
             CallReason::LeftQueue => "their jobs have left the queue",
             CallReason::LeftQueueSaysGitHub => "GitHub says that their jobs have left the queue",
             CallReason::Expired => "their jobs are older than GitHub keeps them queued",

@@ -13,7 +13,7 @@ use crate::market::Market;
 use crate::rerun::{Again, NotAgain};
 use crate::stage::Stage;
 use crate::time::human;
-use crate::verdict::Verdict;
+use crate::verdict::JobVerdict;
 
 /// Why or how something happened.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -67,7 +67,7 @@ pub enum EventReason {
     /// It is known, as far as it can be, what ended a job that did not succeed.
     Judged {
         /// What ended the job.
-        verdict: Verdict,
+        verdict: JobVerdict,
         /// The job's conclusion.
         conclusion: Option<String>,
     },

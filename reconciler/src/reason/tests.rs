@@ -12,7 +12,7 @@ use crate::rerun::{Again, NotAgain};
 use crate::stage::Stage;
 use crate::steer::Pause;
 use crate::time::Time;
-use crate::verdict::{Cause, Verdict};
+use crate::verdict::{Cause, JobVerdict};
 
 const NOW: Time = Time::from_millis(100_000);
 const SOON: Time = Time::from_millis(105_000);
@@ -156,7 +156,7 @@ fn events() -> Vec<EventReason> {
         Uninvited { repo: "acme/other".into(), group: "Default".into() },
         NameTaken { id: None },
         Lost,
-        Judged { verdict: Verdict::Infrastructure(Cause::Lost), conclusion: Some("failure".into()) },
+        Judged { verdict: JobVerdict::Infrastructure(Cause::Lost), conclusion: Some("failure".into()) },
         RunAgain { again: Again::Failed, on_demand: false },
         NotRunAgain { why: NotAgain::Late },
         Wanted { count: 1, market, why: LaunchReason::Unanswered },

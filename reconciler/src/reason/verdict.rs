@@ -3,20 +3,20 @@
 use std::fmt;
 
 use crate::rerun::{Again, NotAgain};
-use crate::verdict::{Doubtful, Verdict};
+use crate::verdict::{Doubtful, JobVerdict};
 
-impl fmt::Display for Verdict {
+impl fmt::Display for JobVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Verdict::Infrastructure(cause) => write!(f, "{}, and the job's steps show that it was cut short", cause.said()),
-            Verdict::Own => f.write_str("the job failed by itself or was cancelled; its machine was well"),
-            Verdict::Unknown(Doubtful::Steps(cause)) => {
+            JobVerdict::Infrastructure(cause) => write!(f, "{}, and the job's steps show that it was cut short", cause.said()),
+            JobVerdict::Own => f.write_str("the job failed by itself or was cancelled; its machine was well"),
+            JobVerdict::Unknown(Doubtful::Steps(cause)) => {
                 write!(f, "unknown: {}, but the job's steps do not show that it was cut short", cause.said())
             }
-            Verdict::Unknown(Doubtful::Untold(cause)) => {
+            JobVerdict::Unknown(Doubtful::Untold(cause)) => {
                 write!(f, "unknown: {}, but GitHub did not tell the job's steps", cause.said())
             }
-            Verdict::Unknown(Doubtful::Machine) => f.write_str("unknown: nobody told what became of its machine"),
+            JobVerdict::Unknown(Doubtful::Machine) => f.write_str("unknown: nobody told what became of its machine"),
         }
     }
 }

@@ -1,20 +1,20 @@
-//! Verdict: muster blames a machine only where the machine was at fault, and runs nothing again that failed by itself.
+//! JobVerdict: muster blames a machine only where the machine was at fault, and runs nothing again that failed by itself.
 
 use muster_reconciler::ids::{JobId, RunId};
 use muster_reconciler::time::Time;
-use muster_reconciler::verdict::Verdict;
+use muster_reconciler::verdict::JobVerdict;
 
 use super::{Invariant, Oracle, Truth};
 use crate::github::JobEnd;
 
 impl Oracle {
     /// The process says what ended a job.
-    pub(super) fn judge_verdict(&mut self, job: JobId, verdict: Verdict, truth: Truth<'_>) {
+    pub(super) fn judge_verdict(&mut self, job: JobId, verdict: JobVerdict, truth: Truth<'_>) {
         let end = truth.github.jobs().get(&job).and_then(|job| job.end);
         let wrong = match verdict {
-            Verdict::Infrastructure(_) => end != Some(JobEnd::CutShort),
-            Verdict::Own => end == Some(JobEnd::CutShort),
-            Verdict::Unknown(_) => false,
+            JobVerdict::Infrastructure(_) => end != Some(JobEnd::CutShort),
+            JobVerdict::Own => end == Some(JobEnd::CutShort),
+            JobVerdict::Unknown(_) => false,
         };
         self.verdicts.note(verdict, end);
         if wrong {
@@ -56,10 +56,10 @@ impl Verdicts {
         self.reruns += other.reruns;
     }
 
-    fn note(&mut self, verdict: Verdict, end: Option<JobEnd>) {
+    fn note(&mut self, verdict: JobVerdict, end: Option<JobEnd>) {
         let count = match (verdict, end) {
-            (Verdict::Unknown(_), Some(JobEnd::CutShort)) => &mut self.lost_unknown,
-            (Verdict::Unknown(_), _) => &mut self.own_unknown,
+            (JobVerdict::Unknown(_), Some(JobEnd::CutShort)) => &mut self.lost_unknown,
+            (JobVerdict::Unknown(_), _) => &mut self.own_unknown,
             (_, Some(JobEnd::CutShort)) => &mut self.lost,
             _ => &mut self.own,
         };
