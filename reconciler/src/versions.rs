@@ -1,6 +1,6 @@
 //! When GitHub stops serving the versions of the runner program that the pools run.
 //!
-//! GitHub ends each version some weeks after the next release: first nobody can register a runner of the version, or GitHub gives its
+//! GitHub ends each version some weeks after the next release: nobody can register a runner of the version any more, or GitHub gives its
 //! runners no more jobs. muster reads the dates to warn of them, and decides nothing by them. GitHub Enterprise Server tells no dates.
 //! <https://github.blog/changelog/2026-09-03-github-actions-early-september-2026-updates/>
 

@@ -10,7 +10,10 @@ echo '2024-01-01 00:00:00Z: Listening for Jobs'
 round=0
 while [ $round -lt 1200 ]; do
     round=$((round + 1))
-    [ ! -e "$TEST_CONTROL/crash" ] || exit "$(cat "$TEST_CONTROL/crash")"
+    if [ -e "$TEST_CONTROL/crash" ]; then
+        cat "$TEST_CONTROL/words" 2>/dev/null
+        exit "$(cat "$TEST_CONTROL/crash")"
+    fi
     if mv "$TEST_CONTROL/job" "$TEST_CONTROL/taken" 2>/dev/null; then
         echo '2024-01-01 00:00:01Z: Running job: build'
         while [ -e "$TEST_CONTROL/no-worker" ]; do sleep 0.05; done

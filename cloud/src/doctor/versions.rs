@@ -1,5 +1,5 @@
-//! Until when GitHub serves the versions of the runner program that the next instances install: the pinned ones, and for
-//! `latest` the newest one in the bucket. An image with a runner program of its own may have another one, which only a running controller sees.
+//! Until when GitHub serves the versions of the runner program that the next instances install: the pinned ones, and for `latest` the
+//! newest one in the bucket. An image with a runner program of its own may have another one, which only a running controller sees.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -256,11 +256,8 @@ async fn how_the_runner_left_is_told() {
             assert_eq!(b.ends(secs(25)).await, reason);
         }
         // An older release has no exit code for this.
-        let b = listening(LinuxInstance::launch(&site, shell).await).await;
-        let log = fs::OpenOptions::new().append(true).open(b.path("state/log")).expect("the log");
-        let said = b"An error occurred: Runner version v2.330.0 is deprecated and cannot receive messages.\n";
-        std::io::Write::write_all(&mut &log, said).expect("a line");
-        let mut b = b;
+        let mut b = listening(LinuxInstance::launch(&site, shell).await).await;
+        b.tell("words", "An error occurred: Runner version v2.330.0 is deprecated and cannot receive messages.\n");
         b.tell("crash", "1");
         let reason = "GitHub refuses runner 2.330.0 as too old: run `muster sync`, or write a newer bootstrap.version";
         assert_eq!(b.ends(secs(25)).await, reason);

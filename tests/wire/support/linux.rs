@@ -41,7 +41,7 @@ const CONFIG: &str = include_str!("../../stand-in/config.sh");
 
 /// The stand-in's listener, which obeys these files:
 /// - `leave` has an exit code with which it leaves at once, and `words` what it says before;
-/// - `crash` has an exit code with which it leaves after it has listened;
+/// - `crash` has an exit code with which it leaves after it has listened, and after `words`;
 /// - `job` brings a job, which ends with `finish`, and has no worker while `no-worker` exists;
 /// - `stubborn` makes it ignore SIGTERM.
 const LISTENER: &str = include_str!("../../stand-in/listener.sh");
