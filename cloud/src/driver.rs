@@ -185,6 +185,8 @@ fn say(effect: &Effect) {
         Action::Terminate(ids) => tracing::debug!(id, count = ids.len(), why, "terminate"),
         Action::Deregister { name, runner, .. } => tracing::debug!(id, runner = %name, github_id = runner.0, why, "deregister"),
         Action::CheckJob { repo, job, .. } => tracing::debug!(id, repo, job = job.0, why, "check job"),
+        Action::LookAtRun { repo, run, .. } => tracing::debug!(id, repo, run = run.0, why, "look at run"),
+        Action::Rerun { repo, run, again, .. } => tracing::info!(id, repo, run = run.0, %again, why, "rerun"),
         Action::Redeliver { app, delivery } => tracing::info!(id, %app, delivery = delivery.0, why, "redeliver"),
         Action::Sweep(source) => tracing::debug!(id, ?source, "sweep"),
         Action::Messages(op, ids) => tracing::debug!(id, ?op, count = ids.len(), why, "messages"),

@@ -92,33 +92,3 @@ async fn a_message_that_looks_like_muster_s_own_and_is_not_sealed_is_refused() {
     scene.all_gone(secs(30)).await;
     scene.muster.assert_no_secrets_logged(&scene.github);
 }
-
-/// Of a flood, the dead-letter queue gets this many messages within ten minutes. The others are deleted. See `cloud/src/ingest/belief.rs`.
-const KEPT: usize = 2000;
-/// Messages of a flood, half of which come before a job's message.
-const FLOOD: usize = KEPT + 200;
-
-#[tokio::test]
-async fn of_a_flood_of_unsigned_messages_a_sample_is_kept_and_the_job_in_it_is_served() {
-    let Some(mut scene) = Scene::prepare(&[linux()], Habits::default()).await else { return };
-    // The log would have some lines for each message.
-    scene.muster.set_env("MUSTER_LOG", "info");
-    scene.muster.spawn();
-    scene.muster.ready().await;
-    let forged: Vec<String> = (900_000..).take(FLOOD).map(job_message).collect();
-    let (first, rest) = forged.split_at(FLOOD / 2);
-    scene.moto.send_many(&scene.world.jobs, first).await;
-    scene.queue_jobs(1);
-    scene.moto.send_many(&scene.world.jobs, rest).await;
-    scene.all_done(secs(60)).await;
-    eventually(secs(120), "the flood is over", || async {
-        let counted = async |result: &str| scene.muster.metric("muster_messages_total", &format!("result=\"{result}\"")).await;
-        same([counted("refused").await, counted("dropped").await], [KEPT as f64, (FLOOD - KEPT) as f64])
-    })
-    .await;
-    scene.all_gone(secs(60)).await;
-    let kept = scene.moto.depth(&scene.world.dead_letters).await.messages;
-    assert_eq!((kept, scene.launched().await), (KEPT, 1));
-    let told = scene.muster.logs().lines().filter(|line| line.contains("refused a message that is not signed")).count();
-    assert_eq!(told, 1, "one line of the log tells of all of them");
-}

@@ -406,19 +406,6 @@ impl Moto {
         self.send_with(queue, body, &[]).await;
     }
 
-    /// Puts many messages without attributes on a queue, ten in a call.
-    pub async fn send_many(&self, queue: &str, bodies: &[String]) {
-        for batch in bodies.chunks(10) {
-            let entry = |(nth, body): (usize, &String)| {
-                let entry = aws_sdk_sqs::types::SendMessageBatchRequestEntry::builder().id(nth.to_string()).message_body(body);
-                entry.build().expect("an entry")
-            };
-            let entries = batch.iter().enumerate().map(entry).collect();
-            let sent = self.sqs.send_message_batch().queue_url(queue).set_entries(Some(entries)).send().await;
-            assert_eq!(sent.expect("moto takes messages").successful().len(), batch.len());
-        }
-    }
-
     /// Puts a message with attributes on a queue. The attributes are text.
     pub async fn send_with(&self, queue: &str, body: &str, attributes: &[(&str, &str)]) {
         let mut message = self.sqs.send_message().queue_url(queue).message_body(body);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::routes::{Answer, Asked, rfc3339};
 use super::{Double, State};
