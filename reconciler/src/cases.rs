@@ -26,7 +26,7 @@ const ASK_AGAIN: (Duration, Duration) = (Duration::from_secs(60), Duration::from
 pub const STEPS_UNTOLD: Duration = Duration::from_secs(3600);
 
 /// How often GitHub may refuse to run a job again before muster gives up. GitHub takes a moment to see that a run is over.
-pub const REFUSALS: u32 = 3;
+pub const REFUSALS: u32 = 2;
 
 /// The most open cases. Beyond this number, the oldest is closed without a verdict.
 const MOST: usize = 5_000;

@@ -7,6 +7,7 @@ mod act;
 mod attempts;
 mod configuration;
 mod ec2;
+mod fate;
 mod github;
 mod job;
 mod leaving;

@@ -1,16 +1,13 @@
 //! Was it the job or the machine? What the machine's end and the job's steps say of a job that did not succeed.
 //!
 //! A conclusion alone proves nothing: a job that spot cut short is `failure` or `cancelled`, and so is one that failed by itself or that
-//! a person cancelled. So two things must agree: something speaks against the machine ([`suspect`]), and the job's steps show that
+//! a person cancelled. So two things must agree: something speaks against the machine ([`Runner::suspect`](crate::runner::Runner::suspect)), and the job's steps show that
 //! the job was cut short ([`judge`]). Where they do not, the verdict is `own` or `unknown`.
 //!
 //! Decision 0025.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use crate::runner::{CONSISTENCY_LAG, Registration, Runner};
-use crate::time::Time;
 
 /// What was done to the machine under a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -142,33 +139,6 @@ pub fn blames(reason: &str) -> Option<Cause> {
 /// Whether EC2's reason for an instance's end says that the instance shut itself down, as it does when its job is over.
 pub fn by_itself(reason: &str) -> bool {
     reason.starts_with("Client.InstanceInitiated")
-}
-
-/// What speaks against the machine of a job whose end was told at `ended`. None: nothing does, as far as known now.
-pub fn suspect(r: &Runner, ended: Time) -> Option<Cause> {
-    if r.interrupted_at().is_some_and(|at| at <= ended + CONSISTENCY_LAG) {
-        return Some(Cause::Interruption);
-    }
-    let ours = r.terminated_at();
-    match blames(r.state_reason().unwrap_or_default()) {
-        Some(Cause::Terminated) if ours.is_some() || r.unanswered().is_some() => {}
-        Some(cause) => return Some(cause),
-        None => {}
-    }
-    if let Some(at) = ours {
-        // A machine that is well ends itself once its only job is over. One that muster has to end may have hung under the job.
-        return Some(if at <= ended { Cause::Muster } else { Cause::Lost });
-    }
-    let gone = r.gone_at().is_some_and(|at| at <= ended);
-    // The registration of an ephemeral runner goes when its job is over. So only a silence before the end counts.
-    let silent = r.was_online() && r.registration().and_then(Registration::silent_since).is_some_and(|since| since < ended);
-    (gone || silent).then_some(Cause::Lost)
-}
-
-/// Whether the machine was well after its job, whose end was told at `ended`: the instance ended itself, or a list that began a
-/// minute later shows its runner online.
-pub fn outlived(r: &Runner, ended: Time) -> bool {
-    r.state_reason().is_some_and(by_itself) || r.was_online_after(ended + CONSISTENCY_LAG * 2)
 }
 
 /// What the steps of a job say, once `cause` speaks against its machine.

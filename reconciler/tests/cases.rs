@@ -278,7 +278,7 @@ fn a_refusal_is_told_after_a_few_tries_and_a_run_that_is_gone_or_late_at_once() 
     refused.run = over(&[(0, "cancelled")]);
     refused.rerun = Some(Failure::new(FailureKind::Refused, "rerun jobs of run 0: needs `Actions: write`"));
     refused.pass(secs(1000));
-    assert_eq!((asked(&refused).len(), results(&refused)), (3, vec!["refused"]));
+    assert_eq!((asked(&refused).len(), results(&refused)), (2, vec!["refused"]));
     let explained = refused.core.seen().explain_job(JobId(0), refused.now).unwrap();
     assert!(explained.timeline.iter().any(|e| e.why.contains("not run again: rerun jobs of run 0: needs `Actions: write`")));
     let mut gone = lost();

@@ -5,7 +5,7 @@ use muster_reconciler::event::{Ec2Event, JobEvent};
 use muster_reconciler::ids::{EffectId, InstanceId, JobId, RunId, RunnerId};
 
 use crate::changes::Change;
-use crate::github::JobEnd;
+use crate::job_end::JobEnd;
 use crate::job_plan::JobPlan;
 use crate::request::{Put, Request};
 

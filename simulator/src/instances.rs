@@ -11,7 +11,7 @@ use muster_reconciler::ids::{InstanceId, JobId, RunnerId};
 use crate::cloud::Secret;
 use crate::event::{Deadline, Event};
 use crate::faults::Fault;
-use crate::github::JobEnd;
+use crate::job_end::JobEnd;
 use crate::nature::Nature;
 use crate::registry::Registry;
 use crate::rng::{Rng, Spread};

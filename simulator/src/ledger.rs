@@ -15,7 +15,8 @@ use muster_reconciler::matching::{Route, route};
 use muster_reconciler::time::Time;
 
 use crate::cloud::{Cloud, TrueInstance};
-use crate::github::{JobEnd, TrueGitHub, TrueJob};
+use crate::github::{TrueGitHub, TrueJob};
+use crate::job_end::JobEnd;
 use crate::job_plan::JobPlan;
 
 /// One instance, from its launch to its end.

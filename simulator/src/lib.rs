@@ -15,6 +15,7 @@ pub mod changes;
 pub mod conditions;
 pub mod example;
 pub mod faults;
+mod job_end;
 mod job_plan;
 pub mod luck;
 pub mod options;
@@ -59,7 +60,7 @@ pub mod forecast;
 pub mod tally;
 
 pub use faults::{Fault, Rates};
-pub use github::JobEnd;
+pub use job_end::JobEnd;
 pub use job_plan::JobPlan;
 pub use luck::{Faults, Schedule, Strike};
 pub use options::{Latencies, WorldOptions};

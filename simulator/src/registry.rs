@@ -12,7 +12,7 @@ use muster_reconciler::time::Time;
 
 use crate::event::Event;
 use crate::faults::Fault;
-use crate::github::JobEnd;
+use crate::job_end::JobEnd;
 use crate::nature::Nature;
 use crate::rng::{Rng, Spread};
 

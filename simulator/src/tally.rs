@@ -340,7 +340,7 @@ mod tests {
             started: Some(at(started)),
             ended: Some(at(ended)),
             instance: Some("i-1".into()),
-            end: Some(crate::github::JobEnd::Success),
+            end: Some(crate::job_end::JobEnd::Success),
         }
     }
 

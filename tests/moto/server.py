@@ -8,7 +8,7 @@ So the real AWS SDK uses a real wire, and meets:
 - faults that a test orders: throttling, 5xx, insufficient capacity (for all, for some, or by offering), slow answers,
   and answers that are lost before or after the call took effect.
 - eventual consistency: DescribeInstances does not show instances for a while after their launch.
-- a spot interruption's termination reason.
+- the reasons of spot's terminations, and of instances that end themselves.
 - unfinished multipart uploads that are as old as the test says. moto's own are all from 2010.
 - prices (prices.py).
 - what Terraform needs (gaps.py), and IAM for callers with a role's session (roles.py).
@@ -50,6 +50,8 @@ from judge import Judge
 EC2_NS = "http://ec2.amazonaws.com/doc/2016-11-15"
 INSTANCE_ID = re.compile(r"\bi-[0-9a-f]{8,17}\b")
 OVERRIDE = re.compile(r"^LaunchTemplateConfigs\.(\d+)\.Overrides\.(\d+)\.(\w+)$")
+# The key of the tests, and of the stand-in for the instances.
+TEST_KEY = "AKIATEST"
 CALLS_KEPT = 100_000
 # The judge does not look into larger objects.
 JUDGED_BYTES = 1 << 16
@@ -196,6 +198,16 @@ def for_judge(answer):
     return {"status": answer.status_code, "answer_headers": headers, "answer": kept}
 
 
+def shut_down(call):
+    """The stand-in for the instances ends one by TerminateInstances. A real instance shuts itself down, and EC2 says so."""
+    backend = ec2_backends[DEFAULT_ACCOUNT_ID][call.region]
+    for field, value in call.form.items():
+        if field.startswith("InstanceId."):
+            reason = backend.get_instance(value).state_reason
+            reason.code = "Client.InstanceInitiatedShutdown"
+            reason.message = "Client.InstanceInitiatedShutdown: Instance initiated shutdown"
+
+
 class Server:
     """The WSGI application. All its state is behind one lock. moto itself is called without this lock."""
 
@@ -281,6 +293,8 @@ class Server:
         answer = self.ask_moto(call)
         if call.op == "RunInstances":
             self.note_launches(answer)
+        if call.op == "TerminateInstances" and call.caller == TEST_KEY:
+            shut_down(call)
         if call.op == "DescribeInstances" and self.lag_s:
             return self.without_recent(answer)
         return answer

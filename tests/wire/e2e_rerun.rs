@@ -57,6 +57,7 @@ async fn a_job_that_spot_took_runs_again_on_demand_and_only_once_through_a_crash
     assert_eq!(fleets.last().and_then(|call| call.market.as_deref()), Some("on-demand"));
     // The end is told once more, and another process starts.
     scene.github.send_event(job, "completed");
+    scene.muster.kill9();
     scene.muster.restart().await;
     let orders = || scene.github.calls_of("/rerun");
     never(secs(5), "a second order was given", || async { same(orders(), 1) }).await;

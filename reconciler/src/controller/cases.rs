@@ -86,7 +86,7 @@ impl Controller {
     fn look_at_machine(&self, case: &Case, now: Time) -> Option<Result<Cause, JobVerdict>> {
         let swept = self.world.swept(&Source::Instances);
         let (suspicion, well) = match self.world.runners().get(&case.instance) {
-            Some(r) => (verdict::suspect(r, case.ended), verdict::outlived(r, case.ended)),
+            Some(r) => (r.suspect(case.ended), r.outlived(case.ended)),
             None => {
                 let end = self.world.watched_end(&case.instance);
                 (end.and_then(verdict::blames), end.is_some_and(verdict::by_itself))

@@ -5,7 +5,7 @@ use muster_reconciler::time::Time;
 use muster_reconciler::verdict::JobVerdict;
 
 use super::{Invariant, Oracle, Truth};
-use crate::github::JobEnd;
+use crate::job_end::JobEnd;
 
 impl Oracle {
     /// The process says what ended a job.
