@@ -25,6 +25,10 @@ const ASK_AGAIN: (Duration, Duration) = (Duration::from_secs(60), Duration::from
 /// muster gives up asking GitHub for a job's steps after this time. GitHub may be down for as long.
 pub const STEPS_UNTOLD: Duration = Duration::from_secs(3600);
 
+/// GitHub is asked about the run of a lost job after this time at the earliest. Until then, events may tell of other lost jobs of the
+/// run.
+const FELLOWS: Duration = Duration::from_secs(30);
+
 /// How often GitHub may refuse to run a job again before muster gives up. GitHub takes a moment to see that a run is over.
 pub const REFUSALS: u32 = 2;
 
@@ -83,6 +87,11 @@ pub struct Inquiry {
 }
 
 impl Inquiry {
+    /// What GitHub is asked about the run of a job that was found lost just now.
+    pub fn of_run(now: Time) -> Inquiry {
+        Inquiry { not_before: now + FELLOWS, ..Inquiry::default() }
+    }
+
     /// Whether GitHub may be asked now.
     pub fn is_due(&self, now: Time) -> bool {
         !self.in_flight && now >= self.not_before
@@ -158,6 +167,11 @@ impl Cases {
     /// Whether muster does not know yet what ended some job of the run. What is run again depends on all of them.
     pub fn undecided(&self, run: RunId) -> bool {
         self.0.values().any(|case| case.event.run == run && !matches!(case.state, CaseState::Lost { .. }))
+    }
+
+    /// Whether GitHub is being asked about the run, or to run its jobs again.
+    pub fn is_asked_about(&self, run: RunId) -> bool {
+        self.0.values().any(|case| case.event.run == run && case.inquiry.in_flight)
     }
 
     /// A job of the run is over, so the run may be.

@@ -7,7 +7,7 @@ use muster_reconciler::effect::{Action, Effect, Input, JobMessage, MessageOp};
 use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState, JobState};
 use muster_reconciler::fact::Fact;
 use muster_reconciler::failure::{Failure, FailureKind};
-use muster_reconciler::ids::{InstanceId, JobId, MessageId};
+use muster_reconciler::ids::{InstanceId, JobId, MessageId, RunId};
 use muster_reconciler::manifest::{RerunMarket, RunnerPool};
 use muster_reconciler::market::Market;
 use muster_reconciler::rerun::{Again, EndedJob, RunSighting};
@@ -212,6 +212,33 @@ fn a_lost_job_runs_again_once_its_run_is_over_and_only_once() {
     assert_eq!(verdicts(&scene), [JobVerdict::Infrastructure(Cause::Interruption)]);
 }
 
+/// Both jobs of a run go down with their machines, one after the other. The run gets one order.
+#[test]
+fn two_lost_jobs_of_a_run_are_one_order() {
+    let mut scene = Scene::new([reruns()]);
+    scene.pass(secs(35));
+    scene.steps = cut_short();
+    scene.queue(2, &["self-hosted", "linux"]);
+    scene.pass(secs(60));
+    let instances = scene.live("linux");
+    for (job, instance) in instances.iter().enumerate() {
+        scene.start(job as u64, instance);
+    }
+    scene.pass(secs(5));
+    scene.run = over(&[(0, "cancelled"), (1, "failure")]);
+    for (job, instance) in instances.iter().enumerate() {
+        notice(&mut scene, instance);
+        let mut told = message(job as u64, JobState::Completed, &["self-hosted", "linux"]);
+        (told.event.runner, told.event.runner_id) = (Some(format!("c.linux.{instance}")), Some(scene.id(instance)));
+        (told.event.conclusion, told.event.run) = (Some(["cancelled", "failure"][job].into()), RunId(9));
+        scene.job_states.insert(job as u64, Some(JobState::Completed));
+        scene.feed(Input::Messages(vec![told]));
+        scene.pass(secs(7));
+    }
+    scene.pass(secs(600));
+    assert_eq!((asked(&scene), results(&scene)), (vec![Again::Failed], vec!["asked", "asked"]));
+}
+
 #[test]
 fn without_the_cause_in_the_manifest_nothing_runs_again() {
     let (mut scene, instance) = running(reruns());
@@ -258,7 +285,7 @@ fn a_rerun_without_an_answer_is_looked_at_before_it_is_asked_for_again() {
     scene.run = over(&[(0, "cancelled")]);
     scene.rerun = Some(Failure::new(FailureKind::Ambiguous, "timed out"));
     end(&mut scene, &instance, "cancelled", 77);
-    scene.pass(secs(5));
+    scene.pass(secs(40));
     assert_eq!(asked(&scene).len(), 1);
     // GitHub had taken it.
     scene.run = Some(RunSighting { over: false, attempt: 2, jobs: vec![] });
@@ -282,7 +309,7 @@ fn a_refusal_is_told_after_a_few_tries_and_a_run_that_is_gone_or_late_at_once() 
     let explained = refused.core.seen().explain_job(JobId(0), refused.now).unwrap();
     assert!(explained.timeline.iter().any(|e| e.why.contains("not run again: rerun jobs of run 0: needs `Actions: write`")));
     let mut gone = lost();
-    gone.pass(secs(60));
+    gone.pass(secs(90));
     assert_eq!(results(&gone), ["gone"]);
     let mut late = lost();
     late.run = Some(RunSighting { over: false, attempt: 1, jobs: vec![] });

@@ -1,7 +1,5 @@
 //! Finds out what ended the jobs that did not succeed, and has GitHub run again what went down with its machine.
 
-use std::collections::BTreeSet;
-
 use super::Controller;
 use crate::budget::Api;
 use crate::cases::{Case, CaseState, Inquiry, REFUSALS, SETTLE, STEPS_UNTOLD};
@@ -104,14 +102,13 @@ impl Controller {
 
     /// Asks GitHub for the steps of suspected jobs, and whether the runs of lost ones are over.
     fn ask_about_cases(&mut self, now: Time) {
-        let mut runs: BTreeSet<RunId> = BTreeSet::new();
         let due: Vec<JobId> = self.cases.iter().filter(|(_, case)| case.inquiry.is_due(now)).map(|(id, _)| id).collect();
         for id in due {
             let Some(case) = self.cases.get(id) else { continue };
             let (state, repo, run) = (case.state.clone(), case.event.repo.clone(), case.event.run);
             match state {
                 CaseState::Watched => continue,
-                CaseState::Lost { .. } if self.cases.undecided(run) || !runs.insert(run) => continue,
+                CaseState::Lost { .. } if self.cases.undecided(run) || self.cases.is_asked_about(run) => continue,
                 CaseState::Suspected(_) | CaseState::Lost { .. } => {}
             }
             let Some(app) = self.app_of(&case.pool) else { continue };
@@ -168,7 +165,7 @@ impl Controller {
         }
         let until = case.ended + settings.within.get();
         case.state = CaseState::Lost { cause, attempt, until, refusals: 0 };
-        case.inquiry = Inquiry::default();
+        case.inquiry = Inquiry::of_run(now);
         let case = case.clone();
         self.world.unwatch(&case.instance);
         self.judged(&case, JobVerdict::Infrastructure(cause), now);
