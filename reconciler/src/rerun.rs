@@ -47,7 +47,7 @@ pub enum Again {
 
 /// Why a lost job is not run again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "kept", rename_all = "snake_case")]
+#[serde(tag = "word", rename_all = "snake_case")]
 pub enum NotAgain {
     /// The run has a newer attempt.
     Newer,

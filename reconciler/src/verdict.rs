@@ -1,8 +1,9 @@
 //! Was it the job or the machine? What the machine's end and the job's steps say of a job that did not succeed.
 //!
 //! A conclusion alone proves nothing: a job that spot cut short is `failure` or `cancelled`, and so is one that failed by itself or that
-//! a person cancelled. So two things must agree: something speaks against the machine ([`Runner::suspect`](crate::runner::Runner::suspect)), and the job's steps show that
-//! the job was cut short ([`judge`]). Where they do not, the verdict is `own` or `unknown`.
+//! a person cancelled. So two things must agree: something speaks against the machine
+//! ([`Runner::suspect`](crate::runner::Runner::suspect)), and the job's steps show that the job was cut short ([`judge`]). Where they do
+//! not, the verdict is `own` or `unknown`.
 //!
 //! Decision 0025.
 

@@ -240,6 +240,20 @@ fn two_lost_jobs_of_a_run_are_one_order() {
 }
 
 #[test]
+fn every_message_of_the_end_stays_until_the_case_is_closed() {
+    let (mut scene, instance) = running(reruns());
+    scene.run = Some(RunSighting { over: false, attempt: 1, jobs: vec![] });
+    notice(&mut scene, &instance);
+    end(&mut scene, &instance, "cancelled", 77);
+    end(&mut scene, &instance, "cancelled", 78);
+    scene.pass(secs(120));
+    assert!(!deleted(&scene, 77) && !deleted(&scene, 78));
+    scene.run = over(&[(0, "cancelled")]);
+    scene.pass(secs(600));
+    assert_eq!((deleted(&scene, 77), deleted(&scene, 78), asked(&scene).len()), (true, true, 1));
+}
+
+#[test]
 fn without_the_cause_in_the_manifest_nothing_runs_again() {
     let (mut scene, instance) = running(reruns());
     end(&mut scene, &instance, "cancelled", 77);

@@ -82,8 +82,9 @@ impl Controller {
             self.tell_past(*job, folded.before.is_some(), None, now);
             self.cases.run_moved(event.run, now);
         }
-        // The message that told the job's end stands for its case.
-        if let Some(case) = self.cases.get(event.job) {
+        // A message that told the job's end stands for its case, also if GitHub's answer had opened the case before.
+        if let Some(case) = self.cases.get_mut(event.job) {
+            case.messages.extend(message.map(|(id, _)| id).filter(|_| event.state == JobState::Completed));
             folded.deletable.retain(|id| !case.messages.contains(id));
         }
         folded
