@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use muster_reconciler::controller::Controller;
 use muster_reconciler::effect::{Action, Effect, Input, InstanceSighting, JobMessage, Outcome, RunnerSighting, Source, Swept};
-use muster_reconciler::event::{InstanceState, JobEvent, JobState};
+use muster_reconciler::event::{InstanceState, JobAbout, JobEvent, JobState};
 use muster_reconciler::ids::{InstanceId, JobId, MessageId, RunId, RunnerId, RunnerName};
 use muster_reconciler::manifest::{RunnerPool, Spec};
 use muster_reconciler::market::Market;
@@ -58,6 +58,7 @@ impl Crowd {
             state: JobState::Queued,
             waiting: false,
             attempt: None,
+            about: JobAbout::default(),
             repo: "acme/web".into(),
             org: Some("acme".into()),
             enterprise: None,

@@ -187,6 +187,17 @@ fn say(effect: &Effect) {
         Action::CheckJob { repo, job, .. } => tracing::debug!(id, repo, job = job.0, why, "check job"),
         Action::LookAtRun { repo, run, .. } => tracing::debug!(id, repo, run = run.0, why, "look at run"),
         Action::Rerun { repo, run, again, .. } => tracing::info!(id, repo, run = run.0, %again, why, "rerun"),
+        Action::CancelRun { repo, run, .. } => tracing::info!(id, repo, run = run.0, why, "cancel run"),
+        Action::Tell(key, text) => {
+            tracing::info!(
+                id,
+                repo = key.repo,
+                commit = key.sha,
+                state = text.state.as_str(),
+                text = text.text,
+                "write a status"
+            );
+        }
         Action::Redeliver { app, delivery } => tracing::info!(id, %app, delivery = delivery.0, why, "redeliver"),
         Action::Sweep(source) => tracing::debug!(id, ?source, "sweep"),
         Action::Messages(op, ids) => tracing::debug!(id, ?op, count = ids.len(), why, "messages"),

@@ -72,6 +72,8 @@ impl Executor {
             | Action::CheckJob { .. }
             | Action::LookAtRun { .. }
             | Action::Rerun { .. }
+            | Action::CancelRun { .. }
+            | Action::Tell(..)
             | Action::Redeliver { .. } => self.github_places.acquire().await.ok(),
             Action::Launch(_) | Action::Drain(_) | Action::Terminate(_) | Action::DeleteSecrets(_) => {
                 self.aws_places.acquire().await.ok()
@@ -88,6 +90,8 @@ impl Executor {
             Action::CheckJob { app, repo, job } => self.github().get(app, repo, *job).await,
             Action::LookAtRun { app, repo, run } => self.github().run(app, repo, *run).await,
             Action::Rerun { app, repo, run, again } => self.github().rerun(app, repo, *run, again).await,
+            Action::CancelRun { app, repo, run } => self.github().cancel(app, repo, *run).await,
+            Action::Tell(key, text) => self.github().tell(&self.cluster, key, text).await,
             Action::Sweep(Source::Instances) => self.aws.ec2.sweep(&self.cluster).await,
             Action::Sweep(Source::Runners(list_id)) => self.github().list(list_id, &self.cluster).await,
             Action::Sweep(Source::Deliveries(app)) => self.github().deliveries(app).await,

@@ -23,6 +23,7 @@ mod limits;
 pub mod releases;
 mod runners;
 mod runs;
+mod statuses;
 
 #[cfg(fuzzing)]
 pub mod fuzzed;

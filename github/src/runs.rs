@@ -1,4 +1,4 @@
-//! Workflow runs: whether one is over and how its jobs ended, and the order to run jobs again.
+//! Workflow runs: whether one is over and how its jobs ended, and the orders to run jobs again and to cancel a run.
 
 use http::Method;
 use muster_reconciler::effect::Outcome;
@@ -97,6 +97,22 @@ impl GitHub {
         self.order(app, &scope, &call).await.map_or_else(Outcome::Failed, |()| Outcome::Done)
     }
 
+    /// Asks GitHub to cancel a whole run. The outcome is `Done` or `Failed`, with `Conflict` if the run is over.
+    /// <https://docs.github.com/en/rest/actions/workflow-runs#cancel-a-workflow-run>
+    pub async fn cancel(&self, app: &AppName, repo: &str, run: RunId) -> Outcome {
+        let what = format!("cancel run {run} of {repo}");
+        let scope = match repository(repo, &what) {
+            Ok(scope) => scope,
+            Err(failure) => return Outcome::Failed(failure),
+        };
+        let path = format!("/repos/{repo}/actions/runs/{run}/cancel");
+        let call = ApiCall {
+            needs: "the repository permission `Actions: write` (a token: the scope `repo`), because spec.startWithin has `cancel`",
+            ..ApiCall::new("github.CancelRun", Method::POST, path, what)
+        };
+        self.order(app, &scope, &call).await.map_or_else(Outcome::Failed, |()| Outcome::Done)
+    }
+
     async fn order(&self, app: &AppName, scope: &Scope, call: &ApiCall) -> Result<(), Failure> {
         self.app(app, call)?.call(scope, call).await?;
         Ok(())
@@ -107,7 +123,7 @@ impl GitHub {
 const READS: &str = "the repository permission `Actions: read` (a token: the scope `repo`)";
 
 /// The repository's scope. Its name comes from an event, so nothing but a repository's name may get into a path.
-fn repository(repo: &str, what: &str) -> Result<Scope, Failure> {
+pub(crate) fn repository(repo: &str, what: &str) -> Result<Scope, Failure> {
     let refused = |_| Failure::new(FailureKind::Refused, format!("{what}: `{repo}` is no repository's name (OWNER/NAME)"));
     format!("repo/{repo}").parse().map_err(refused)
 }

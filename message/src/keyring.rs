@@ -138,7 +138,7 @@ fn pool_of_runner<'a>(spec: &'a Spec, event: &JobEvent) -> Option<&'a RunnerPool
 
 #[cfg(test)]
 mod tests {
-    use muster_reconciler::event::JobState;
+    use muster_reconciler::event::{JobAbout, JobState};
     use muster_reconciler::ids::{JobId, RunId, Scope};
     use muster_reconciler::matching::route;
 
@@ -170,6 +170,7 @@ mod tests {
             state: JobState::Completed,
             waiting: false,
             attempt: None,
+            about: JobAbout::default(),
             repo: repo.into(),
             org: None,
             enterprise: None,

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use muster_reconciler::event::{JobEvent, JobState};
+use muster_reconciler::event::{JobAbout, JobEvent, JobState};
 use muster_reconciler::ids::{JobId, RunId, RunnerId};
 use muster_reconciler::time::Time;
 use serde::Deserialize;
@@ -63,6 +63,14 @@ struct PayloadJob<'a> {
     id: u64,
     run_id: u64,
     run_attempt: Option<u32>,
+    #[serde(borrow)]
+    workflow_name: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    name: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    head_branch: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    head_sha: Option<Cow<'a, str>>,
     #[serde(borrow)]
     status: Option<Cow<'a, str>>,
     labels: Option<Vec<String>>,
@@ -133,6 +141,13 @@ fn job(json: &[u8]) -> Result<Heard, PayloadError> {
     // GitHub's own example of a queued job names a runner, and GitHub sends "" as well as null for none. A text that is
     // neither a name of ours nor a word of GitHub's decides nothing.
     let text = |field: Option<Cow<'_, str>>| field.filter(|t| wire::is_word(t)).map(Cow::into_owned);
+    let title = |field: Option<Cow<'_, str>>| wire::fit_title(field.as_deref().unwrap_or_default());
+    let about = JobAbout {
+        workflow: title(job.workflow_name),
+        name: title(job.name),
+        branch: title(job.head_branch),
+        sha: job.head_sha.filter(|sha| wire::is_commit(sha)).map_or_else(String::new, Cow::into_owned),
+    };
     let event = JobEvent {
         job: JobId(job.id),
         run: RunId(job.run_id),
@@ -150,6 +165,7 @@ fn job(json: &[u8]) -> Result<Heard, PayloadError> {
         queued_at: time(job.created_at.as_deref()),
         // GitHub says of a queued job that it started when it was queued.
         started_at: time(job.started_at.as_deref()).filter(|_| state != JobState::Queued),
+        about,
     };
     wire::check(&event)?;
     Ok(Heard::Job(event))

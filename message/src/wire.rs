@@ -1,16 +1,20 @@
-//! The messages of the job queue: one [`JobEvent`] as versioned JSON. A message has a few hundred bytes, and GitHub's payload has
-//! 12 KB.
+//! The messages of the job queue: one [`JobEvent`] as versioned JSON with a `kind`. A message has a few hundred bytes, and GitHub's
+//! payload has 12 KB.
 //!
 //! The webhook writes the messages and `ingest` reads them. The two may run different releases of muster at the same time, so
 //! each message has a version. The limits are checked on both sides, because whoever may write to the queue is not trusted with
 //! anything else.
 
-use muster_reconciler::event::JobEvent;
+use std::borrow::Cow;
+
+use muster_reconciler::event::{JobAbout, JobEvent};
 use muster_reconciler::reason::count;
 use serde::{Deserialize, Serialize};
 
 /// The version that this release writes. It is also the only one that this release reads.
 pub const VERSION: u64 = 1;
+/// The kind of message that this release writes. A message without a kind is of this kind, too: earlier releases wrote none.
+const KIND: &str = "workflow_job";
 /// The longest message, in bytes. Ten of them fit into one SQS batch many times over.
 pub const MAX_BYTES: usize = 8192;
 /// The most labels of a job in a message.
@@ -20,8 +24,10 @@ pub const MAX_WORD: usize = 256;
 /// The mark of what was cut: a label that was too long ends with it, and the last label begins with it if there were too many. No
 /// pool has a label with this character at that place.
 const CUT: char = '…';
+/// The longest name of a workflow, a job or a branch in a message, in characters. GitHub's own texts may be longer.
+pub const MAX_TITLE: usize = 100;
 /// The most bytes that a job's labels take in a message, as JSON. The other fields are short.
-const LABEL_BYTES: usize = MAX_BYTES - 2048;
+const LABEL_BYTES: usize = MAX_BYTES - 3072;
 
 /// Why a message, or an event that is to become one, is refused. The error says what is wrong, and never repeats the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +38,9 @@ pub enum WireError {
     /// The message has a version that this release does not know.
     #[error("the message has version {0}, but this release reads version {VERSION} only: upgrade the controller")]
     Version(u64),
+    /// The message is of a kind that this release does not know.
+    #[error("the message is of a kind that this release does not read, which is {KIND} only: upgrade the controller")]
+    Kind,
     /// The message is longer than [`MAX_BYTES`].
     #[error("the message would be {0} bytes long, and {MAX_BYTES} is the most")]
     TooLong(usize),
@@ -48,19 +57,22 @@ pub enum WireError {
 #[derive(Serialize)]
 struct NumberedMessage<'a> {
     v: u64,
+    kind: &'static str,
     #[serde(flatten)]
     event: &'a JobEvent,
 }
 
 #[derive(Deserialize)]
-struct MessageVersion {
+struct MessageHead<'a> {
     v: u64,
+    #[serde(borrow)]
+    kind: Option<Cow<'a, str>>,
 }
 
 /// Makes the message of an event. [`check`] the event before this call, and the message's length after it ([`MAX_BYTES`]).
 pub fn encode(event: &JobEvent) -> String {
     // These structs have only numbers and text, so they can always be serialised.
-    serde_json::to_string(&NumberedMessage { v: VERSION, event }).unwrap_or_default()
+    serde_json::to_string(&NumberedMessage { v: VERSION, kind: KIND, event }).unwrap_or_default()
 }
 
 /// Reads a message. Returns its event, which has passed [`check`].
@@ -69,9 +81,12 @@ pub fn decode(text: &str) -> Result<JobEvent, WireError> {
         return Err(WireError::TooLong(text.len()));
     }
     let malformed = |e: serde_json::Error| WireError::Malformed(explain(&e));
-    let MessageVersion { v } = serde_json::from_str(text).map_err(malformed)?;
+    let MessageHead { v, kind } = serde_json::from_str(text).map_err(malformed)?;
     if v != VERSION {
         return Err(WireError::Version(v));
+    }
+    if kind.is_some_and(|kind| kind != KIND) {
+        return Err(WireError::Kind);
     }
     let event: JobEvent = serde_json::from_str(text).map_err(malformed)?;
     check(&event)?;
@@ -98,7 +113,39 @@ pub fn check(event: &JobEvent) -> Result<(), WireError> {
     ] {
         value.as_deref().map_or(Ok(()), |v| word(name, v))?;
     }
+    let JobAbout { workflow, name, branch, sha } = &event.about;
+    for (what, title) in
+        [("workflow_job.workflow_name", workflow), ("workflow_job.name", name), ("workflow_job.head_branch", branch)]
+    {
+        if *title != fit_title(title) {
+            return Err(field(what, format!("is longer than {MAX_TITLE} characters, or holds a control character")));
+        }
+    }
+    if !sha.is_empty() && !is_commit(sha) {
+        return Err(field("workflow_job.head_sha", "is not a commit in hexadecimal"));
+    }
     Ok(())
+}
+
+/// Makes the name of a workflow, a job or a branch fit into a message, and into one line of a terminal.
+pub fn fit_title(text: &str) -> String {
+    let fits = |c: char| if c.is_control() || is_unseen(c) || NOT_IN_SQS.contains(&c) { '\u{fffd}' } else { c };
+    let mut title: String = text.chars().take(MAX_TITLE).map(fits).collect();
+    if text.chars().nth(MAX_TITLE).is_some() {
+        title.pop();
+        title.push(CUT);
+    }
+    title
+}
+
+/// Whether a character changes the order in which a terminal or a browser shows the others, or shows nothing itself.
+fn is_unseen(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// Whether a text is the whole id of a commit: SHA-1 or SHA-256, in lower case.
+pub fn is_commit(text: &str) -> bool {
+    matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f'))
 }
 
 /// Makes a job's labels fit into a message. Labels that are too many or too long are cut. A job with strange labels waits at
@@ -205,6 +252,7 @@ mod tests {
             state: JobState::Queued,
             waiting: false,
             attempt: None,
+            about: JobAbout::default(),
             repo: "acme/web".into(),
             org: Some("acme".into()),
             enterprise: None,

@@ -31,8 +31,10 @@ pub enum Api {
     Background(Payer),
     /// GitHub's redeliveries of webhooks. A job that nobody knows of may wait for a redelivery, so no reserve is kept before it.
     Redeliver(Payer),
-    /// Orders to run jobs again.
+    /// Orders to run jobs again, or to cancel runs.
     Rerun(Payer),
+    /// Statuses on commits.
+    Status(Payer),
 }
 
 impl Api {
@@ -48,15 +50,19 @@ impl Api {
             Api::Background(_) => "github.GetJob",
             Api::Redeliver(_) => "github.RedeliverWebhook",
             Api::Rerun(_) => "github.RerunJobs",
+            Api::Status(_) => "github.CreateCommitStatus",
         }
     }
 
     /// The payer at GitHub. None: the API is AWS's.
     pub const fn payer(&self) -> Option<&Payer> {
         match self {
-            Api::Jit(payer) | Api::Deregister(payer) | Api::Background(payer) | Api::Redeliver(payer) | Api::Rerun(payer) => {
-                Some(payer)
-            }
+            Api::Jit(payer)
+            | Api::Deregister(payer)
+            | Api::Background(payer)
+            | Api::Redeliver(payer)
+            | Api::Rerun(payer)
+            | Api::Status(payer) => Some(payer),
             Api::CreateFleet | Api::Terminate | Api::CreateTags | Api::SsmPut => None,
         }
     }
@@ -122,6 +128,9 @@ impl Budgets {
             Api::Deregister(_) => (20.0, 1.0),
             // A redelivery may bring a job that is asked about, so the questions keep pace with the redeliveries.
             Api::Background(_) | Api::Redeliver(_) | Api::Rerun(_) => (20.0, 1.0),
+            // GitHub admits 500 requests an hour that make content, which others make, too.
+            // <https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api#about-secondary-rate-limits>
+            Api::Status(_) => (20.0, 0.1),
         }
     }
 
@@ -160,7 +169,7 @@ impl Budgets {
 
     /// When the next call is admitted: `now`, or later.
     pub fn admits_at(&mut self, api: &Api, now: Time) -> Time {
-        let reserve = if matches!(api, Api::Background(_)) { RESERVE } else { 0 };
+        let reserve = if matches!(api, Api::Background(_) | Api::Status(_)) { RESERVE } else { 0 };
         let gate = api.payer().map_or(now, |payer| self.gate(payer, self.resource(api), reserve, now));
         let b = self.bucket(api, now);
         let wait = ((1.0 - b.level) / b.per_second).max(0.0);

@@ -102,6 +102,16 @@ impl Inquiry {
         self.in_flight
     }
 
+    /// Whether GitHub was asked at all.
+    pub fn was_asked(&self) -> bool {
+        self.times > 0
+    }
+
+    /// The last question had the answer that was wanted, so the next one may come at once.
+    pub fn answered_well() -> Inquiry {
+        Inquiry { times: 1, ..Inquiry::default() }
+    }
+
     /// GitHub is asked.
     pub fn asked(&mut self, now: Time) {
         let wait = ASK_AGAIN.0.saturating_mul(1 << self.times.min(6)).min(ASK_AGAIN.1);

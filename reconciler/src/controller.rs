@@ -8,6 +8,7 @@ mod emit;
 mod handover;
 mod holds;
 mod jobs;
+mod late;
 mod orders;
 mod outcome;
 mod seen;
@@ -29,6 +30,7 @@ use crate::fact::Fact;
 use crate::groups::RunnerGroups;
 use crate::ids::{EffectId, MessageId, PoolName};
 use crate::journal::Journal;
+use crate::late::LateJobs;
 use crate::manifest::Spec;
 use crate::past::End;
 use crate::plan::{Plan, RunnersByPool, View, with_launch, without_launch};
@@ -126,6 +128,7 @@ pub struct Controller {
     warnings: BTreeMap<PoolName, Vec<Warning>>,
     demand: Demand,
     cases: Cases,
+    late: LateJobs,
     world: World,
     deliveries: Deliveries,
     unavailable: Unavailable,
@@ -171,6 +174,7 @@ impl Controller {
             warnings: BTreeMap::new(),
             demand: Demand::default(),
             cases: Cases::default(),
+            late: LateJobs::default(),
             world: World::new(now),
             deliveries: Deliveries::default(),
             unavailable: Unavailable::default(),
@@ -236,7 +240,7 @@ impl Controller {
         }
         let pools = self.pools.values().map(|p| p.due()).min().unwrap_or(Time::FAR);
         let sweeps = self.sweeps.values().filter(|s| !s.in_flight).map(|s| s.due).min().unwrap_or(Time::FAR);
-        let idle = self.demand.jobs().is_empty() && self.cases.is_empty();
+        let idle = self.demand.jobs().is_empty() && self.cases.is_empty() && self.late.is_empty();
         let checks = if idle { Time::FAR } else { self.check_at };
         pools.min(sweeps).min(checks).min(self.extend_at).min(self.deliveries.next())
     }
@@ -284,6 +288,7 @@ impl Controller {
             versions: &self.versions,
             warnings: &self.warnings,
             demand: &self.demand,
+            cases: &self.cases,
             world: &self.world,
             unavailable: &self.unavailable,
             budgets: &self.budgets,
@@ -415,6 +420,7 @@ impl Controller {
             self.check_at = now + CHECK_EVERY;
             self.check_jobs(now);
             self.look_at_cases(now);
+            self.look_at_late_jobs(now);
         }
         if now >= self.deliveries.next() {
             self.redeliver(now);

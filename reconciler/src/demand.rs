@@ -308,6 +308,7 @@ fn join(known: &mut JobEvent, heard: &JobEvent) -> bool {
     greater(&mut known.state, &heard.state);
     greater(&mut known.run, &heard.run);
     greater(&mut known.attempt, &heard.attempt);
+    greater(&mut known.about, &heard.about);
     // The two belong together.
     if (&heard.runner, heard.runner_id) > (&known.runner, known.runner_id) {
         (known.runner, known.runner_id) = (heard.runner.clone(), heard.runner_id);

@@ -13,6 +13,7 @@ use crate::groups::RunnerGroups;
 use crate::ids::{
     AppName, DeliveryId, EffectId, InstanceId, Intent, JobId, ListId, MessageId, Payer, PoolName, RunId, RunnerId, RunnerName,
 };
+use crate::late::{NoticeKey, NoticeText};
 use crate::manifest::{Allocation, Spec};
 use crate::market::{Market, Offering};
 use crate::reason::Reason;
@@ -166,6 +167,17 @@ pub enum Action {
         /// The jobs.
         again: Again,
     },
+    /// Ask GitHub to cancel a workflow run. Outcome: [`Outcome::Done`]. GitHub refuses (Conflict) if the run is over.
+    CancelRun {
+        /// The App or token whose credentials are used.
+        app: AppName,
+        /// `OWNER/NAME`.
+        repo: String,
+        /// The workflow run.
+        run: RunId,
+    },
+    /// Write a status on a commit. Outcome: [`Outcome::Done`].
+    Tell(NoticeKey, NoticeText),
     /// Ask GitHub to deliver a webhook once more. Outcome: [`Outcome::Done`].
     Redeliver {
         /// The App whose webhook it is.

@@ -77,6 +77,41 @@ pub struct JobEvent {
     /// When a runner took the job, by the same clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,
+    /// What people call the job. No decision reads it.
+    #[serde(default, skip_serializing_if = "JobAbout::is_empty")]
+    pub about: JobAbout,
+}
+
+/// What people call a job, and the commit that it builds. Whoever may push to the repository chooses these texts, so the message
+/// bounds them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JobAbout {
+    /// The name of the workflow, such as `CI`. Empty: the event did not tell.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub workflow: String,
+    /// The name of the job, such as `build (arm64)`. Empty: the event did not tell.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// The branch or tag of the run. Empty: the event did not tell.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub branch: String,
+    /// The commit, in hexadecimal. Empty: the event did not tell.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub sha: String,
+}
+
+impl JobAbout {
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        *self == JobAbout::default()
+    }
+
+    /// The workflow and the job, such as `CI / build (arm64)`. Empty: neither is known.
+    pub fn title(&self) -> String {
+        let known = [&self.workflow, &self.name].into_iter().filter(|text| !text.is_empty());
+        known.map(String::as_str).collect::<Vec<_>>().join(" / ")
+    }
 }
 
 impl JobEvent {

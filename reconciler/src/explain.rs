@@ -122,6 +122,8 @@ impl Seen<'_> {
             pool: job.pool().map(ToString::to_string),
             labels: job.event.labels.clone(),
             runner: job.event.runner.clone(),
+            title: job.event.about.title(),
+            branch: job.event.about.branch.clone(),
             age_seconds: now.since(job.first_seen).as_secs(),
             why: why.label().into(),
             reason: why.say(now),
@@ -212,10 +214,12 @@ impl Seen<'_> {
                 t.version_ends.extend(each);
             }
         }
-        for job in self.demand.jobs().values() {
+        for (&id, job) in self.demand.jobs() {
             let pool = job.pool().map_or_else(String::new, ToString::to_string);
             let waited = now.since(job.first_seen);
-            if job.event.state == JobState::Queued && (!job.held(now) || waited >= HELD_TOLD && !job.waits()) {
+            let above = job.pool().and_then(|pool| self.newest_plan(pool)).is_some_and(|plan| plan.above_share.contains(&id));
+            let told = !above && (!job.held(now) || waited >= HELD_TOLD && !job.waits());
+            if job.event.state == JobState::Queued && told {
                 let oldest = t.oldest_queued.entry(pool.clone()).or_default();
                 *oldest = oldest.max(waited.as_secs_f64());
             }

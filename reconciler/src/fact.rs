@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::ids::{InstanceId, JobId, PoolName};
+use crate::manifest::LateAct;
 use crate::market::Market;
 use crate::past::JobPast;
 use crate::reason::{BootFailure, LaunchFailure, StepReason};
@@ -97,6 +98,15 @@ pub enum Fact {
         pool: PoolName,
         /// `asked`, or why not, in a word.
         result: &'static str,
+    },
+    /// A step of `startWithin` was taken, or was not.
+    LateStep {
+        /// The job's pool. None: no pool takes the job.
+        pool: Option<PoolName>,
+        /// The step.
+        act: LateAct,
+        /// Whether it was taken.
+        taken: bool,
     },
     /// A runner was asked to end, or a drain came to an end.
     Drain {

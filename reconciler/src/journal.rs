@@ -44,6 +44,10 @@ pub enum What {
     JobRerun,
     /// A lost job is not run again.
     JobNotRerun,
+    /// No runner took a job in time, and a step of `startWithin` was taken.
+    JobLate,
+    /// A step of `startWithin` was not taken.
+    LateStepFailed,
     /// Instances are asked for.
     Launch,
     /// EC2 gave an instance.
@@ -95,6 +99,8 @@ impl What {
             What::JobJudged => "job_judged",
             What::JobRerun => "job_rerun",
             What::JobNotRerun => "job_not_rerun",
+            What::JobLate => "job_late",
+            What::LateStepFailed => "late_step_failed",
             What::Launch => "launch",
             What::Launched => "launched",
             What::LaunchFailed => "launch_failed",
@@ -127,6 +133,8 @@ impl What {
                 | What::NameTaken
                 | What::JobLost
                 | What::JobNotRerun
+                | What::JobLate
+                | What::LateStepFailed
                 | What::LaunchFailed
                 | What::BootFailed
                 | What::Failed
@@ -228,6 +236,7 @@ impl Journal {
             | Fact::JobEnded(_)
             | Fact::JobJudged { .. }
             | Fact::Rerun { .. }
+            | Fact::LateStep { .. }
             | Fact::Planned { .. } => {}
         }
     }

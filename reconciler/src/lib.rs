@@ -44,6 +44,7 @@ pub mod cases;
 pub mod deliveries;
 pub mod demand;
 pub mod labels;
+pub mod late;
 pub mod matching;
 
 // The runners.

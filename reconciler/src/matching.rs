@@ -172,7 +172,7 @@ fn misfit(pool: &RunnerPool, job: &[String]) -> Option<(usize, Misfit)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::JobState;
+    use crate::event::{JobAbout, JobState};
     use crate::ids::{JobId, RunId};
     use crate::labels::listed;
 
@@ -195,6 +195,7 @@ mod tests {
             state: JobState::Queued,
             waiting: false,
             attempt: None,
+            about: JobAbout::default(),
             repo: "acme/web".into(),
             org: Some("acme".into()),
             enterprise: None,

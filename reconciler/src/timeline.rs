@@ -87,7 +87,9 @@ impl Seen<'_> {
             Some(job) => {
                 let view = self.job_view(id, job, now);
                 e.state = State::Job(view.state);
-                e.facts.push(format!("of {}, run {}", view.repo, view.run));
+                let title = if view.title.is_empty() { String::new() } else { format!("{} ", view.title) };
+                let branch = if view.branch.is_empty() { String::new() } else { format!(", branch {}", view.branch) };
+                e.facts.push(format!("{title}of {}{branch}, run {}", view.repo, view.run));
                 e.facts.push(format!(
                     "asks for [{}]; pool {}",
                     listed(&view.labels, ", "),
@@ -97,6 +99,7 @@ impl Seen<'_> {
                 e.facts.extend(view.runner.map(|runner| format!("taken by {runner}")));
                 (e.reason, e.code) = (view.reason, view.code);
                 e.awaits = self.job_awaits(job, now);
+                e.facts.extend(self.steps_taken(job));
                 e.forgotten_before = self.forgotten(job.first_seen);
             }
             None if e.timeline.is_empty() => return None,
@@ -106,6 +109,7 @@ impl Seen<'_> {
                 let why = JobReason::Over { conclusion };
                 e.state = State::Job(JobState::Completed);
                 (e.reason, e.code) = (why.say(now), why.into());
+                e.facts.extend(self.cases.get(id).map(|case| case.say(now)));
             }
         }
         Some(e)

@@ -78,6 +78,12 @@ pub struct JobView {
     pub labels: Vec<String>,
     /// The name of the runner that took the job. None: no runner is known.
     pub runner: Option<String>,
+    /// The workflow and the job, such as `CI / build (arm64)`. Empty: GitHub's event did not tell.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub title: String,
+    /// The branch or tag of the run. Empty: GitHub's event did not tell.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub branch: String,
     /// The seconds since this process first heard of the job.
     pub age_seconds: u64,
     /// The reason's word. `reasonWord`, which came later, has the same.

@@ -3,6 +3,7 @@
 use crate::controller::Seen;
 use crate::demand::{JOB_EXPIRY, Job};
 use crate::event::JobState;
+use crate::manifest::LateStep;
 use crate::matching::Route;
 use crate::plan::Plan;
 use crate::reason::{AwaitedReason, Blocked, HoldReason, JobReason};
@@ -49,6 +50,9 @@ impl Seen<'_> {
             return JobReason::Confirming { why: doubt.why, asked: doubt.asked, until: doubt.until };
         }
         let Some(plan) = self.newest_plan(&pool) else { return JobReason::Unplanned { pool } };
+        if let Some(most) = manifest.spec.capacity.per_repository.filter(|_| plan.above_share.contains(&job.event.job)) {
+            return JobReason::AboveShare { pool, repo: job.event.repo.clone(), most };
+        }
         let (c, starting) = (&plan.counts, starting(plan));
         match &plan.blocked {
             // The runners of a paused pool take jobs all the same.
@@ -66,6 +70,29 @@ impl Seen<'_> {
     pub(crate) fn job_awaits(&self, job: &Job, now: Time) -> Vec<Awaited> {
         let expires = (job.event.state == JobState::Queued)
             .then(|| AwaitedReason::JobExpiry.by(job.event.queued_at.unwrap_or(job.first_seen) + JOB_EXPIRY));
-        self.why(job, now).awaits(now).into_iter().chain(expires).collect()
+        self.why(job, now).awaits(now).into_iter().chain(self.next_step(job, now)).chain(expires).collect()
+    }
+
+    /// The steps of `startWithin` for a job.
+    fn ladder(&self, job: &Job) -> &[LateStep] {
+        match &job.route {
+            Route::Pool(name) => self.spec.pools.get(name).map_or(&[], |pool| &pool.spec.start_within),
+            Route::Unmatched(_) => &self.spec.controller.spec.start_within,
+            Route::Foreign(_) => &[],
+        }
+    }
+
+    /// When the next step of `startWithin` is due, while nothing but muster keeps the job waiting.
+    fn next_step(&self, job: &Job, now: Time) -> Option<Awaited> {
+        let waits = job.event.state == JobState::Queued && !job.held(now) && job.confirmed(now);
+        let due = self.ladder(job).iter().map(|step| job.counted_since() + step.after.get()).find(|due| *due > now);
+        due.filter(|_| waits).map(|due| AwaitedReason::LateStep.by(due))
+    }
+
+    /// The steps of `startWithin` that were taken for a job, in one sentence.
+    pub(crate) fn steps_taken(&self, job: &Job) -> Option<String> {
+        let taken: Vec<&str> =
+            self.ladder(job).iter().filter(|step| job.took_step(step.act)).map(|step| step.act.as_str()).collect();
+        (!taken.is_empty()).then(|| format!("steps of startWithin taken: {}", taken.join(", ")))
     }
 }

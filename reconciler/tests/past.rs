@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use muster_reconciler::effect::{Input, JobMessage};
-use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState, JobEvent, JobState};
+use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState, JobAbout, JobEvent, JobState};
 use muster_reconciler::fact::Fact;
 use muster_reconciler::ids::{InstanceId, JobId, MessageId, RunId, RunnerId};
 use muster_reconciler::past::{End, JobPast};
@@ -20,6 +20,7 @@ fn heard(scene: &mut Scene, state: JobState, instance: Option<&InstanceId>, conc
         state,
         waiting: false,
         attempt: None,
+        about: JobAbout::default(),
         repo: "acme/web".into(),
         org: Some("acme".into()),
         enterprise: None,

@@ -4,7 +4,7 @@
 mod scene;
 
 use muster_reconciler::effect::{Action, Input};
-use muster_reconciler::event::{JobEvent, JobState};
+use muster_reconciler::event::{JobAbout, JobEvent, JobState};
 use muster_reconciler::ids::{InstanceId, JobId, MessageId, PoolName, RunId};
 use muster_reconciler::journal::What;
 use muster_reconciler::reason::{AwaitedReason, Blocked, Code, OrderAnswer, OrderRefusal, Standing};
@@ -48,6 +48,7 @@ impl Scene {
             state: JobState::InProgress,
             waiting: false,
             attempt: None,
+            about: JobAbout::default(),
             repo: "acme/web".into(),
             org: Some("acme".into()),
             enterprise: None,

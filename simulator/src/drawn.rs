@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use muster_reconciler::ids::Scope;
-use muster_reconciler::manifest::{Lifetime, MarketPolicy, Matching, RerunMarket, RunnerPool, Span};
+use muster_reconciler::manifest::{LateAct, LateStep, Lifetime, MarketPolicy, Matching, RerunMarket, RunnerPool, Span};
 use muster_reconciler::time::Time;
 use muster_reconciler::verdict::Cause;
 
@@ -231,6 +231,23 @@ fn latencies(rng: &mut Rng) -> Latencies {
     }
 }
 
+/// Some pools have steps for late jobs, and some cap what a repository may have.
+fn ladders(seed: u64, pools: &mut [RunnerPool]) {
+    let mut rng = Rng::new(seed, "late");
+    for pool in pools {
+        if rng.chance(0.4) {
+            let mut after = 30;
+            for act in [LateAct::Tell, LateAct::OnDemand, LateAct::Overflow, LateAct::Cancel] {
+                after += rng.below(900);
+                if rng.chance(if act == LateAct::Cancel { 0.2 } else { 0.6 }) {
+                    pool.spec.start_within.push(LateStep { after: Span::secs(after), act });
+                }
+            }
+        }
+        pool.spec.capacity.per_repository = rng.chance(0.15).then(|| 1 + u32::try_from(rng.below(4)).unwrap_or_default());
+    }
+}
+
 impl Scenario {
     /// The scenario of a seed.
     pub fn drawn(seed: u64) -> Scenario {
@@ -266,6 +283,7 @@ impl Scenario {
                 pool.spec.rerun.market = [RerunMarket::Pool, RerunMarket::OnDemand][usize::from(reruns.chance(0.3))];
             }
         }
+        ladders(seed, &mut cluster.pools);
         Scenario {
             seed,
             jobs,

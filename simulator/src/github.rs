@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use muster_reconciler::effect::JobSighting;
-use muster_reconciler::event::{JobEvent, JobState};
+use muster_reconciler::event::{JobAbout, JobEvent, JobState};
 use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{JobId, RunId, RunnerId, RunnerName, Scope};
+use muster_reconciler::late::{NoticeKey, StatusState};
 use muster_reconciler::rerun::{Again, EndedJob, RunSighting};
 use muster_reconciler::time::Time;
 
@@ -32,6 +33,8 @@ pub struct TrueGitHub {
     runs: BTreeMap<RunId, BTreeSet<JobId>>,
     /// The newest attempt of each run that was run again.
     attempts: BTreeMap<RunId, u32>,
+    /// What the newest status of each context says.
+    pub(super) statuses: BTreeMap<NoticeKey, StatusState>,
     next_job: u64,
     /// How many reruns are decided and not queued yet.
     reruns: u64,
@@ -79,6 +82,8 @@ pub struct TrueJob {
     pub hold: TrueHold,
     /// Since when GitHub has not held the job back: since it was queued, or let go.
     pub free_since: Time,
+    /// Since when GitHub has not said that the job waits: since it was queued, or let go.
+    pub unsaid_since: Time,
 }
 
 /// Whether a runner of this id is in no list of ours, whatever its name.
@@ -140,6 +145,7 @@ impl TrueGitHub {
             unfinished: BTreeSet::new(),
             runs: BTreeMap::new(),
             attempts: BTreeMap::new(),
+            statuses: BTreeMap::new(),
             next_job: 1000,
             reruns: 0,
             registry: Registry::new(seed),
@@ -213,6 +219,7 @@ impl TrueGitHub {
             replaced: false,
             hold,
             free_since: nature.now(),
+            unsaid_since: nature.now(),
             plan,
         };
         self.jobs.insert(id, job);
@@ -354,6 +361,18 @@ impl TrueGitHub {
         Some(name)
     }
 
+    /// Cancels a run: all its jobs end before long. Err: the run is over.
+    pub(super) fn cancel_run(&mut self, run: RunId, nature: &mut Nature) -> Result<(), Failure> {
+        let open: Vec<JobId> = self.newest(run).filter(|(_, job)| job.state != JobState::Completed).map(|(id, _)| id).collect();
+        if open.is_empty() {
+            return Err(Failure::new(FailureKind::Conflict, format!("run {run}: 409: it is over")));
+        }
+        for id in open {
+            nature.after(Duration::from_secs(2), Event::Finish(id, JobEnd::Cancel));
+        }
+        Ok(())
+    }
+
     /// Begins a new attempt of a run. Returns its number.
     fn next_attempt(&mut self, run: RunId) -> u32 {
         let attempt = self.attempts.entry(run).or_insert(1);
@@ -411,6 +430,9 @@ impl TrueGitHub {
         let Some(job) = self.jobs.get_mut(&id).filter(|j| j.state == JobState::Queued && j.hold != TrueHold::No) else { return };
         let waited = job.waits();
         (job.hold, job.free_since) = (TrueHold::No, nature.now());
+        if waited {
+            job.unsaid_since = nature.now();
+        }
         self.set_free(id);
         if waited {
             self.tell(id, nature);
@@ -438,6 +460,11 @@ impl TrueGitHub {
     }
 }
 
+/// The commit of a run.
+pub(super) fn commit_of(run: RunId) -> String {
+    format!("{:040x}", run.0)
+}
+
 /// What a webhook says about the job's state of now.
 pub(super) fn event(id: JobId, job: &TrueJob) -> JobEvent {
     JobEvent {
@@ -448,6 +475,7 @@ pub(super) fn event(id: JobId, job: &TrueJob) -> JobEvent {
         org: job.plan.repo.split('/').next().map(str::to_owned),
         enterprise: None,
         attempt: Some(job.attempt),
+        about: JobAbout { sha: commit_of(job.run), ..JobAbout::default() },
         repo: job.plan.repo.clone(),
         labels: job.plan.labels.clone(),
         runner: job.runner.clone(),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_reconciler::event::{InstanceState, JobEvent, JobState};
+use muster_reconciler::event::{InstanceState, JobAbout, JobEvent, JobState};
 use muster_reconciler::ids::{InstanceId, JobId, PoolName, RunId, RunnerName, Scope};
 use muster_reconciler::manifest::Spec;
 use muster_reconciler::market::Market;
@@ -183,6 +183,7 @@ impl<'a> Router<'a> {
                 org: plan.repo.split('/').next().map(str::to_owned),
                 enterprise: enterprise(self.spec),
                 attempt: None,
+                about: JobAbout::default(),
                 repo: plan.repo.clone(),
                 labels: plan.labels.clone(),
                 runner: None,

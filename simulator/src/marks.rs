@@ -10,6 +10,7 @@ use muster_reconciler::effect::{Action, Effect, Input, MessageOp, Outcome};
 use muster_reconciler::event::JobState;
 use muster_reconciler::fact::Fact;
 use muster_reconciler::failure::FailureKind;
+use muster_reconciler::late::StatusState;
 use muster_reconciler::manifest::{MarketPolicy, Spec};
 use muster_reconciler::market::Market;
 use muster_reconciler::matching::Route;
@@ -143,6 +144,12 @@ marks! {
     RunAsked: "run of a lost job asked for";
     /// GitHub was asked to run a lost job again.
     Rerun: "lost job run again";
+    /// A status on a commit said why jobs wait.
+    Told: "commit told why jobs wait";
+    /// A status on a commit said that no job waits any more.
+    ToldOver: "commit told that no job waits";
+    /// GitHub was asked to cancel the run of a late job.
+    RunCancelled: "run of a late job cancelled";
     /// muster noticed that GitHub holds a job back.
     HeldByGitHub: "held by GitHub";
     /// An event came of a job that was over.
@@ -343,6 +350,8 @@ impl Marks {
             Action::Redeliver { .. } => self.hit(Mark::Redelivered),
             Action::LookAtRun { .. } => self.hit(Mark::RunAsked),
             Action::Rerun { .. } => self.hit(Mark::Rerun),
+            Action::CancelRun { .. } => self.hit(Mark::RunCancelled),
+            Action::Tell(_, text) => self.hit(if text.state == StatusState::Success { Mark::ToldOver } else { Mark::Told }),
             Action::Drain(_) | Action::Terminate(_) | Action::Deregister { .. } | Action::Messages(..) | Action::Sweep(_) => {}
         }
     }

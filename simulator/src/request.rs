@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use muster_reconciler::effect::{Action, Configure, Effect, MessageOp, Resource, Source};
 use muster_reconciler::ids::{EffectId, InstanceId, Payer, RunnerId};
+use muster_reconciler::late::NoticeKey;
 use muster_reconciler::manifest::Spec;
 use muster_reconciler::time::Time;
 
@@ -31,6 +32,8 @@ pub(super) fn api(action: &Action) -> &'static str {
         Action::CheckJob { .. } => "GetJob",
         Action::LookAtRun { .. } => "GetRun",
         Action::Rerun { .. } => "RerunJobs",
+        Action::CancelRun { .. } => "CancelRun",
+        Action::Tell(..) => "CreateCommitStatus",
         Action::Redeliver { .. } => "RedeliverWebhook",
         Action::Sweep(Source::Deliveries(_)) => "ListDeliveries",
         Action::Sweep(Source::Instances) => "DescribeInstances",
@@ -48,9 +51,11 @@ pub(super) fn counts_against(action: &Action, spec: &Spec) -> Option<(Payer, Res
         Action::Configure(Configure { list_id, .. }) => Some((list_id.payer(), Resource::Registration)),
         Action::Deregister { list_id, .. } => Some((list_id.payer(), Resource::Core)),
         Action::Sweep(source) => Some((source.payer()?, Resource::Core)),
-        Action::CheckJob { app, repo, .. } | Action::LookAtRun { app, repo, .. } | Action::Rerun { app, repo, .. } => {
-            Some((spec.payer(app, repo), Resource::Core))
-        }
+        Action::CheckJob { app, repo, .. }
+        | Action::LookAtRun { app, repo, .. }
+        | Action::Rerun { app, repo, .. }
+        | Action::CancelRun { app, repo, .. }
+        | Action::Tell(NoticeKey { app, repo, .. }, _) => Some((spec.payer(app, repo), Resource::Core)),
         Action::Redeliver { app, .. } => Some((Payer::itself(app), Resource::Core)),
         _ => None,
     }
@@ -110,6 +115,10 @@ pub enum RequestKind {
     LookAtRun,
     /// [`Action::Rerun`].
     Rerun,
+    /// [`Action::CancelRun`].
+    CancelRun,
+    /// [`Action::Tell`].
+    Tell,
     /// [`Action::Redeliver`].
     Redeliver,
     /// [`MessageOp::Extend`].
@@ -124,7 +133,7 @@ pub enum RequestKind {
 
 impl RequestKind {
     /// Every kind; the examples must cover all of them.
-    pub const ALL: [RequestKind; 13] = [
+    pub const ALL: [RequestKind; 15] = [
         RequestKind::Launch,
         RequestKind::Configure,
         RequestKind::Drain,
@@ -133,6 +142,8 @@ impl RequestKind {
         RequestKind::CheckJob,
         RequestKind::LookAtRun,
         RequestKind::Rerun,
+        RequestKind::CancelRun,
+        RequestKind::Tell,
         RequestKind::Redeliver,
         RequestKind::Extend,
         RequestKind::Release,
@@ -151,6 +162,8 @@ impl RequestKind {
             Action::CheckJob { .. } => RequestKind::CheckJob,
             Action::LookAtRun { .. } => RequestKind::LookAtRun,
             Action::Rerun { .. } => RequestKind::Rerun,
+            Action::CancelRun { .. } => RequestKind::CancelRun,
+            Action::Tell(..) => RequestKind::Tell,
             Action::Redeliver { .. } => RequestKind::Redeliver,
             Action::Messages(MessageOp::Extend { .. }, _) => RequestKind::Extend,
             Action::Messages(MessageOp::Release, _) => RequestKind::Release,

@@ -146,7 +146,11 @@ impl Trace {
             }
             Action::Deregister { runner, .. } => self.fold(runner.0),
             Action::CheckJob { job, .. } => self.fold(job.0),
-            Action::LookAtRun { run, .. } | Action::Rerun { run, .. } => self.fold(run.0),
+            Action::LookAtRun { run, .. } | Action::Rerun { run, .. } | Action::CancelRun { run, .. } => self.fold(run.0),
+            Action::Tell(key, text) => {
+                self.fold_text(&key.sha);
+                self.fold_text(text.state.as_str());
+            }
             Action::Redeliver { delivery, .. } => self.fold(delivery.0),
             Action::Sweep(_) => return,
             Action::Messages(_, ids) => self.fold(ids.len() as u64),
@@ -184,6 +188,11 @@ impl Trace {
             Action::Rerun { run, again, .. } => {
                 self.fold(run.0 << 4 | 15);
                 self.fold_text(&again.to_string());
+            }
+            Action::CancelRun { run, .. } => self.fold(run.0 << 5 | 16),
+            Action::Tell(key, text) => {
+                self.fold_text(&key.sha);
+                self.fold_text(&text.text);
             }
             Action::Redeliver { delivery, .. } => self.fold(delivery.0 << 4 | 8),
             Action::Sweep(Source::Instances) => self.fold(9),

@@ -342,8 +342,8 @@ fn real_name(simulated: &'static str) -> (&'static str, &'static str) {
         "GetParametersByPath" => ("DescribeParameters", "SSM"),
         "PutParameter" | "DeleteParameters" => (simulated, "SSM"),
         "ChangeMessageVisibility" | "DeleteMessage" => (simulated, "SQS"),
-        "GenerateJitConfig" | "DeleteRunner" | "GetJob" | "GetRun" | "RerunJobs" | "ListRunners" | "ListDeliveries"
-        | "RedeliverWebhook" => (simulated, "GitHub"),
+        "GenerateJitConfig" | "DeleteRunner" | "GetJob" | "GetRun" | "RerunJobs" | "CancelRun" | "CreateCommitStatus"
+        | "ListRunners" | "ListDeliveries" | "RedeliverWebhook" => (simulated, "GitHub"),
         other => (other, "EC2"),
     }
 }

@@ -19,7 +19,7 @@ use muster_operations::metrics::Metrics;
 use muster_operations::observer::Observer;
 use muster_reconciler::controller::Controller;
 use muster_reconciler::effect::{Input, JobMessage};
-use muster_reconciler::event::{JobEvent, JobState};
+use muster_reconciler::event::{JobAbout, JobEvent, JobState};
 use muster_reconciler::ids::{JobId, MessageId, RunId};
 use muster_reconciler::manifest::ControllerManifest;
 use tokio::sync::mpsc;
@@ -77,6 +77,7 @@ fn job() -> Input {
         state: JobState::Queued,
         waiting: false,
         attempt: None,
+        about: JobAbout::default(),
         repo: "acme/web".into(),
         org: Some("acme".into()),
         enterprise: None,

@@ -162,7 +162,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use muster_message::signature::sign;
-    use muster_reconciler::event::JobState;
+    use muster_reconciler::event::{JobAbout, JobState};
     use muster_reconciler::ids::{JobId, RunId, Scope};
     use muster_reconciler::manifest::RunnerPool;
     use secrecy::SecretString;
@@ -188,6 +188,7 @@ mod tests {
             state: JobState::Queued,
             waiting: false,
             attempt: None,
+            about: JobAbout::default(),
             repo: "acme/web".into(),
             org: Some("acme".into()),
             enterprise: None,

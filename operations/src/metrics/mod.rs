@@ -117,6 +117,10 @@ impl Metrics {
                 self.all.verdicts.with_label_values(&[pool.as_str(), market, verdict.as_str(), cause]).inc();
             }
             Fact::Rerun { pool, result } => self.all.reruns.with_label_values(&[pool.as_str(), *result]).inc(),
+            Fact::LateStep { pool, act, taken } => {
+                let (pool, result) = (pool.as_ref().map_or("", |pool| pool.as_str()), if *taken { "taken" } else { "failed" });
+                self.all.late_steps.with_label_values(&[pool, act.as_str(), result]).inc();
+            }
             Fact::Drain { pool, outcome } => self.all.drains.with_label_values(&[pool.as_str(), outcome.as_str()]).inc(),
             Fact::Stepped { pool, act: Act::Drain, reason } => {
                 self.all.drain_reasons.with_label_values(&[pool.as_str(), reason.word()]).inc();

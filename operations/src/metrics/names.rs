@@ -105,6 +105,9 @@ metrics! {
          person) or unknown (with what speaks against the machine, if anything does).";
     reruns: counters "muster_reruns_total" ["pool", "result"] =
         "Jobs that went down with their machines in pools with spec.rerun: asked (GitHub was asked to run them again), or why not.";
+    late_steps: counters "muster_start_within_steps_total" ["pool", "step", "result"] =
+        "Steps of spec.startWithin for jobs that no runner took in time, by step (tell, on-demand, overflow, cancel): taken, or \
+         failed (GitHub refused).";
     drains: counters "muster_drains_total" ["pool", "outcome"] =
         "Runners asked to end: asked, failed (EC2 refused the tag or gave no answer; tried again), answered, unanswered (ended by \
          the controller), refused (GitHub says that it has a job).";

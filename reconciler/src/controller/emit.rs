@@ -13,6 +13,7 @@ use crate::fact::Fact;
 use crate::ids::{AppName, EffectId, InstanceId, Intent, JobId, MessageId, Payer, PoolName, RunnerName};
 use crate::journal::{What, Whom};
 use crate::manifest::RunnerPool;
+use crate::matching;
 use crate::plan::{Plan, PlannedLaunch, Step};
 use crate::reason::{Backoff, Blocked, BootFailure, CallReason, EventReason, LaunchReason, Reason, StepReason};
 use crate::runner::{Act, Configured, Phase, Registration, Runner, Tried};
@@ -61,7 +62,7 @@ impl Controller {
         let fellows = self.launches.last(&plan.pool) + FELLOWS;
         match &plan.launch {
             Some(_) if plan.blocked.is_some() && now < fellows => self.again(&plan.pool, fellows),
-            Some(launch) => self.launch(&plan.pool, launch, now),
+            Some(launch) => self.launch(plan, launch, now),
             None => {}
         }
         // No event says that another pool's instance has made room.
@@ -187,7 +188,8 @@ impl Controller {
         }
     }
 
-    fn launch(&mut self, pool: &PoolName, planned: &PlannedLaunch, now: Time) {
+    fn launch(&mut self, plan: &Plan, planned: &PlannedLaunch, now: Time) {
+        let pool = &plan.pool;
         if !self.spec.pools.contains_key(pool) {
             return;
         }
@@ -206,16 +208,16 @@ impl Controller {
         self.launches.take(pool, now);
         let why = EventReason::Wanted { count: planned.count, market: planned.market, why: planned.reason.clone() };
         self.journal.note(now, What::Launch, Whom::pool(pool), why);
-        self.facts.push(Fact::LaunchDecided { pool: pool.clone(), after: self.waited(pool, planned.count, now) });
+        self.facts.push(Fact::LaunchDecided { pool: pool.clone(), after: self.waited(plan, planned.count, now) });
         self.emit(Action::Launch(launch), planned.reason.clone(), now);
     }
 
     /// How long the oldest job that this launch serves has counted. A launch of N instances serves the N newest jobs, because
     /// earlier instances are for earlier jobs. None when no job counts.
-    fn waited(&self, pool: &PoolName, count: u32, now: Time) -> Option<Duration> {
-        let delay = self.spec.pools.get(pool)?.queue_delay();
-        let mut heard: Vec<Time> =
-            self.demand.queued(pool).filter(|(_, j)| j.counts(delay, now)).map(|(_, j)| j.counted_since()).collect();
+    fn waited(&self, plan: &Plan, count: u32, now: Time) -> Option<Duration> {
+        let delay = self.spec.pools.get(&plan.pool)?.queue_delay();
+        let counting = self.demand.queued(&plan.pool).filter(|(id, j)| j.counts(delay, now) && !plan.above_share.contains(id));
+        let mut heard: Vec<Time> = counting.map(|(_, j)| j.counted_since()).collect();
         heard.sort_unstable();
         let newest = heard.len().checked_sub((count as usize).min(heard.len()))?;
         heard.get(newest).map(|first| now.since(*first))
@@ -417,8 +419,9 @@ impl Controller {
     }
 
     /// The App or token that asks about the job: that of the job's pool, or else the first one in the manifests.
-    fn app_for(&self, job: &Job) -> Option<AppName> {
-        let by_pool = job.pool().and_then(|p| self.spec.pools.get(p)).map(|p| p.list_id().app);
-        by_pool.or_else(|| self.spec.credentials().next().cloned())
+    pub(super) fn app_for(&self, job: &Job) -> Option<AppName> {
+        let covers = |pool: &&RunnerPool| matching::covers(&pool.spec.github.scope, &job.event);
+        let by_pool = job.pool().and_then(|p| self.spec.pools.get(p)).or_else(|| self.spec.pools.values().find(covers));
+        by_pool.map(|p| p.list_id().app).or_else(|| self.spec.credentials().next().cloned())
     }
 }

@@ -23,6 +23,8 @@ struct Surplus {
     patience: Option<Duration>,
     /// How many jobs have no runner.
     jobs: u32,
+    /// The jobs that stay, because their repository has its share of the pool.
+    stay: BTreeSet<JobId>,
 }
 
 impl Controller {
@@ -35,7 +37,7 @@ impl Controller {
         let mut waiting: Vec<(Time, JobId)> = self
             .demand
             .queued(name)
-            .filter(|(_, job)| job.counts(delay, now))
+            .filter(|(id, job)| job.counts(delay, now) && !surplus.stay.contains(id))
             .filter(|(_, job)| {
                 let long = patience.or(job.handed_over.then_some(FAILING));
                 long.is_some_and(|long| now.since(job.counted_since()) >= long)
@@ -53,21 +55,28 @@ impl Controller {
             if in_vain.contains(&kind) {
                 continue;
             }
-            // One held job of a pool is tried at a time, so a job on trial goes where no other one is held.
-            let open =
-                |to: &PoolName| to != name && self.has_room(to, now) && !(held && self.demand.evidence(to).next().is_some());
-            let Some(to) = matching::first(&self.spec, &job.event, open).cloned() else {
-                in_vain.insert(kind);
-                continue;
-            };
-            changed.extend([name.clone(), to.clone()]);
-            self.demand.hand_over(id, &to, now);
-            let whom = Whom { job: Some(id), ..Whom::pool(name) };
-            self.journal.note(now, What::JobHandedOver, whom, EventReason::HandedOver { why: surplus.why, to });
+            match self.hand_over_job(name, id, surplus.why, now) {
+                true => drop(changed.insert(name.clone())),
+                false => drop(in_vain.insert(kind)),
+            }
         }
         for name in changed {
             self.mark(&name, now);
         }
+    }
+
+    /// Hands one job over to the first other pool that fits and has room. Returns whether there is one.
+    pub(super) fn hand_over_job(&mut self, name: &PoolName, id: JobId, why: HandOver, now: Time) -> bool {
+        let Some(job) = self.demand.jobs().get(&id) else { return false };
+        let held = job.hold.is_some();
+        // One held job of a pool is tried at a time, so a job on trial goes where no other one is held.
+        let open = |to: &PoolName| to != name && self.has_room(to, now) && !(held && self.demand.evidence(to).next().is_some());
+        let Some(to) = matching::first(&self.spec, &job.event, open).cloned() else { return false };
+        self.mark(&to, now);
+        self.demand.hand_over(id, &to, now);
+        let whom = Whom { job: Some(id), ..Whom::pool(name) };
+        self.journal.note(now, What::JobHandedOver, whom, EventReason::HandedOver { why, to });
+        true
     }
 
     /// What the pool may hand over, by its newest plan. None: it keeps all its jobs.
@@ -89,7 +98,7 @@ impl Controller {
         let c = &plan.counts;
         let runners = plan.launch.as_ref().map_or(0, |launch| launch.count).saturating_add(c.supply);
         let jobs = c.counting.saturating_sub(c.unexplained).saturating_sub(runners);
-        (jobs > 0).then_some(Surplus { why, patience, jobs })
+        (jobs > 0).then(|| Surplus { why, patience, jobs, stay: plan.above_share.clone() })
     }
 
     /// Whether the pool can launch for one more job, as far as its newest plan tells.

@@ -77,6 +77,12 @@ impl Controller {
             // A look at all jobs for each batch would be quadratic.
             self.check_at = self.check_at.min(now + DEBOUNCE_MAX);
         }
+        if folded.advanced && event.state != JobState::Queued && folded.before.is_none_or(|before| before == JobState::Queued) {
+            let left = folded.ended.as_deref().or_else(|| self.demand.jobs().get(&event.job)).cloned();
+            if let Some(job) = left {
+                self.close_notices(&job, &mut folded.deletable, now);
+            }
+        }
         if let Some(job) = folded.ended.take() {
             self.open_case(&job, message.map(|(id, _)| id), now);
             self.tell_past(*job, folded.before.is_some(), None, now);

@@ -62,6 +62,11 @@ impl Controller {
                 let payer = self.spec.payer(app, repo);
                 self.rerun_ended(*run, again, &payer, outcome, now);
             }
+            Action::CancelRun { app, repo, run } => {
+                let payer = self.spec.payer(app, repo);
+                self.cancel_ended(*run, &payer, outcome, now);
+            }
+            Action::Tell(key, text) => self.notice_ended(key, text, outcome, now),
             Action::Redeliver { app, delivery } => {
                 if let Outcome::Failed(f) = outcome {
                     if f.kind == FailureKind::Throttled {

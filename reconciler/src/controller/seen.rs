@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::PoolState;
 use crate::budget::Budgets;
 use crate::capacity::Unavailable;
+use crate::cases::Cases;
 use crate::demand::Demand;
 use crate::ids::PoolName;
 use crate::journal::Journal;
@@ -27,6 +28,7 @@ pub struct Seen<'a> {
     pub(crate) versions: &'a RunnerVersions,
     pub(crate) warnings: &'a BTreeMap<PoolName, Vec<Warning>>,
     pub(crate) demand: &'a Demand,
+    pub(crate) cases: &'a Cases,
     pub(crate) world: &'a World,
     pub(crate) unavailable: &'a Unavailable,
     pub(crate) budgets: &'a Budgets,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::event::{JobEvent, JobState};
 use crate::ids::{InstanceId, MessageId, PoolName};
+use crate::manifest::LateAct;
 use crate::matching::Route;
 use crate::past::RunnerPast;
 use crate::reason::{DoubtReason, HoldReason};
@@ -56,6 +57,9 @@ pub struct Job {
     pub doubt: Option<Doubt>,
     /// The newest hold, which may be over. While the hold lasts, the job does not count.
     pub hold: Option<Hold>,
+    /// The steps of `startWithin` that were taken, and since when the job had asked for a runner then. Steps of an earlier time are
+    /// history.
+    pub late: (Time, BTreeSet<LateAct>),
     /// When an event last said whether the job may start. GitHub's answer to an earlier question is older news.
     pub told: Time,
     /// What GitHub was asked about the job in the background.
@@ -135,6 +139,7 @@ impl Job {
             redelivered: false,
             doubt: old.then(|| Doubt::new(DoubtReason::OldNews, now)),
             hold: None,
+            late: (now, BTreeSet::new()),
             told: now,
             check: Confirmation::default(),
         }
@@ -175,6 +180,20 @@ impl Job {
         self.hold.as_ref().filter(|h| h.why == HoldReason::Waiting).map_or(self.since, |h| h.until.max(self.since))
     }
 
+    /// Whether a step of `startWithin` was taken for the job.
+    pub fn took_step(&self, act: LateAct) -> bool {
+        self.late.0 == self.counted_since() && self.late.1.contains(&act)
+    }
+
+    /// Notes a step of `startWithin`. Returns whether it is the first of its kind.
+    pub(crate) fn take_step(&mut self, act: LateAct) -> bool {
+        let since = self.counted_since();
+        if self.late.0 != since {
+            self.late = (since, BTreeSet::new());
+        }
+        self.late.1.insert(act)
+    }
+
     /// muster asks GitHub about the job now, and not again before `next`. Whoever doubts the job waits for this answer.
     pub(crate) fn asked(&mut self, next: Time, now: Time) {
         self.check = Confirmation { in_flight: true, not_before: next, times: self.check.times + 1, ..self.check };
@@ -197,7 +216,7 @@ impl Job {
     }
 
     /// Has GitHub asked about the job within [`HELD_ASKED`].
-    pub(super) fn ask_soon(&mut self, now: Time) {
+    pub(crate) fn ask_soon(&mut self, now: Time) {
         if !self.check.in_flight {
             self.check.not_before = self.check.not_before.min(now + HELD_ASKED);
         }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::event::JobAbout;
 use crate::ids::RunnerId;
 use proptest::prelude::*;
 
@@ -11,6 +12,7 @@ fn event(job: u64, state: JobState) -> JobEvent {
         state,
         waiting: false,
         attempt: None,
+        about: JobAbout::default(),
         repo: "acme/web".into(),
         org: Some("acme".into()),
         enterprise: None,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Metadata, SecretRef, Span};
+use super::{LateStep, Metadata, SecretRef, Span};
 
 /// How one muster runs: its cluster, its queues, its listeners and its pace.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -47,6 +47,8 @@ pub struct ControllerSpec {
     pub limits: Limits,
     /// Jobs that are another's, such as those of a second cluster in the same organisation.
     pub ignore: Ignore,
+    /// What is done about a job that no pool takes: `tell`, or nothing, which is the default.
+    pub start_within: Vec<LateStep>,
     /// Tags for every instance, volume and fleet, besides muster's own tags. A pool's tags take precedence.
     pub tags: BTreeMap<String, String>,
 }

@@ -12,6 +12,7 @@ mod credentials;
 mod document;
 mod duration;
 mod glob;
+mod late;
 mod load;
 mod lone;
 mod pool;
@@ -35,6 +36,7 @@ pub use credentials::{GitHubApp, GitHubAppSpec, GitHubToken, GitHubTokenSpec};
 pub use document::{Problem, Problems, Text};
 pub use duration::Span;
 pub(crate) use glob::glob;
+pub use late::{LateAct, LateStep, late_after};
 pub use load::load;
 pub use lone::Lone;
 pub use pool::{

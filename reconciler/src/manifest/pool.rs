@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Metadata, Span};
+use super::{LateStep, Metadata, Span};
 use crate::ids::{AppName, ListId, Scope};
 use crate::verdict::Cause;
 
@@ -65,6 +65,8 @@ pub struct RunnerPoolSpec {
     pub priority: u32,
     /// When another pool takes a job that this pool has no room for.
     pub overflow: Overflow,
+    /// What is done about a job that no runner takes in time: steps, the earliest first. By default, nothing.
+    pub start_within: Vec<LateStep>,
     /// Which jobs run again that went down with their machine. By default, none.
     pub rerun: Rerun,
     /// How many runners the pool has.
@@ -86,6 +88,7 @@ impl Default for RunnerPoolSpec {
             matching: Matching::default(),
             priority: 100,
             overflow: Overflow::default(),
+            start_within: Vec::new(),
             rerun: Rerun::default(),
             capacity: Capacity::default(),
             runner: RunnerSettings::default(),
@@ -177,6 +180,10 @@ pub enum RerunMarket {
 pub struct Capacity {
     /// The most instances at one time, whatever they are doing. 0 switches the pool off.
     pub max: u32,
+    /// The most runners that muster launches for the jobs of one repository, those that run its jobs included. GitHub may still give
+    /// a runner that another repository's job was launched for to a job above this number. None: only `max` limits a repository.
+    #[schemars(range(min = 1))]
+    pub per_repository: Option<u32>,
     /// The warm floor: idle runners that muster keeps even when no job is queued.
     pub idle: u32,
     /// Other values of `idle` at certain times. The first schedule that holds takes precedence.
@@ -185,7 +192,7 @@ pub struct Capacity {
 
 impl Default for Capacity {
     fn default() -> Self {
-        Capacity { max: 10, idle: 0, schedules: Vec::new() }
+        Capacity { max: 10, per_repository: None, idle: 0, schedules: Vec::new() }
     }
 }
 

@@ -105,7 +105,7 @@ mod tests {
     }
 
     fn capacity(schedules: Vec<IdleSchedule>) -> Capacity {
-        Capacity { max: 10, idle: 1, schedules }
+        Capacity { max: 10, idle: 1, schedules, ..Capacity::default() }
     }
 
     #[test]

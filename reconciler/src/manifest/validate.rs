@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::document::{Documents, Origin, Problem, ReadDocument};
-use super::{ControllerManifest, Ignore, Span};
+use super::{ControllerManifest, Ignore, LateAct, LateStep, Span};
 use crate::ids::{InstanceId, RunnerName};
 use crate::labels::SELF_HOSTED;
 
@@ -170,8 +170,37 @@ fn controller(controller: &ControllerManifest, check: &mut Check<'_>) {
         }
     }
     ignore(&spec.ignore, check);
+    controller_start_within(&spec.start_within, check);
     tags::tags("spec.tags", &spec.tags, check);
     tags::count("spec.tags", spec.tags.len(), check);
+}
+
+/// Checks the steps of a `startWithin`.
+fn ladder(steps: &[LateStep], check: &mut Check<'_>) {
+    for (i, step) in steps.iter().enumerate() {
+        let path = |field: &str| format!("spec.startWithin[{i}].{field}");
+        // GitHub drops a job that no runner took for 24 hours.
+        check.within(&path("after"), step.after, Span::secs(30), Span::secs(23 * 3600));
+        let before = i.checked_sub(1).and_then(|i| steps.get(i)).map(|before| before.after);
+        if let Some(before) = before.filter(|before| step.after < *before) {
+            check.fail(
+                &path("after"),
+                format!("is {}, but the step before comes after {before}; write later steps last", step.after),
+            );
+        }
+        if steps.iter().take(i).any(|other| other.act == step.act) {
+            check.fail(&path("do"), format!("`{}` stands here twice; keep one", step.act));
+        }
+    }
+}
+
+fn controller_start_within(steps: &[LateStep], check: &mut Check<'_>) {
+    ladder(steps, check);
+    for (i, step) in steps.iter().enumerate().filter(|(_, step)| step.act != LateAct::Tell) {
+        let message =
+            format!("`{}` needs a pool, and these jobs have none; write `tell`, or write the step in a RunnerPool", step.act);
+        check.fail(&format!("spec.startWithin[{i}].do"), message);
+    }
 }
 
 fn ignore(ignore: &Ignore, check: &mut Check<'_>) {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::share::Shares;
 use super::{Member, Planner};
-use crate::manifest::{RerunMarket, RunnerPool};
+use crate::manifest::{LateAct, RerunMarket, RunnerPool};
 use crate::market::Market;
 use crate::runner::Phase;
 
@@ -30,7 +31,7 @@ impl Planner<'_> {
     }
 
     /// Counts the launches that are under way, and the jobs.
-    pub(super) fn count_jobs(&mut self) {
+    pub(super) fn count_jobs(&mut self, runners: &[Member<'_>]) {
         let (now, name) = (self.now, &self.plan.pool);
         let c = &mut self.plan.counts;
         let outstanding = self.view.world.outstanding(|launch| launch.pool == *name);
@@ -43,11 +44,17 @@ impl Planner<'_> {
         let Some(pool) = self.pool else { return };
         let visible = self.view.predecessor_hidden().is_none();
         let on_demand = pool.spec.rerun.market == RerunMarket::OnDemand;
-        for (_, job) in self.view.demand.queued(name) {
+        let mut shares = pool.spec.capacity.per_repository.map(|most| Shares::taken(most, self.view.demand, runners));
+        for (id, job) in self.view.demand.queued(name) {
             c.queued += 1;
-            let counts = job.counts(pool.queue_delay(), now) && (!job.redelivered || visible);
+            let mut counts = job.counts(pool.queue_delay(), now) && (!job.redelivered || visible);
+            if counts && shares.as_mut().is_some_and(|shares| !shares.take(&job.event.repo)) {
+                self.plan.above_share.insert(id);
+                counts = false;
+            }
             c.counting += u32::from(counts);
-            c.on_demand += u32::from(counts && on_demand && job.event.is_rerun());
+            let certain = on_demand && job.event.is_rerun() || job.took_step(LateAct::OnDemand);
+            c.on_demand += u32::from(counts && certain);
             let next = job.counts_at(pool.queue_delay(), now);
             self.plan.counts_next = self.plan.counts_next.into_iter().chain(next).min();
         }

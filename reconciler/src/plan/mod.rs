@@ -1,7 +1,7 @@
 //! What should happen next in one pool: a pure function of demand, world and missing capacity.
 //!
 //! Nothing here acts, retries or remembers. The plan leaves out steps that are under way, and the controller keeps the budgets.
-//! [`plan`] calls the files in this order: `by_pool`, `count`, `each_runner`, `surplus`, `configure`, `launch`.
+//! [`plan`] calls the files in this order: `by_pool`, `count` (with `share`), `each_runner`, `surplus`, `configure`, `launch`.
 
 mod by_pool;
 mod configure;
@@ -9,18 +9,19 @@ mod count;
 mod each_runner;
 mod launch;
 mod say;
+mod share;
 mod surplus;
 
 pub use by_pool::{RunnersByPool, Unconfigured};
 pub use each_runner::retires_at;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::capacity::Unavailable;
 use crate::demand::Demand;
 use crate::effect::Source;
-use crate::ids::{InstanceId, PoolName};
+use crate::ids::{InstanceId, JobId, PoolName};
 use crate::manifest::{RunnerPool, Spec};
 use crate::market::{Market, Offering};
 use crate::reason::{Backoff, Blocked, LaunchReason, Refused, StepReason};
@@ -87,6 +88,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Whether the pool is in no manifest.
     pub pool_gone: bool,
+    /// Queued jobs that count for nothing now, because their repository has its share of the pool.
+    pub above_share: BTreeSet<JobId>,
     /// When the next of the pool's jobs counts, if nothing else is heard until then. None: no job waits for a time.
     pub counts_next: Option<Time>,
 }
@@ -164,7 +167,7 @@ pub(crate) fn without_launch(
         p.count_runner(member);
         p.look_at(id, runner, *phase);
     }
-    p.count_jobs();
+    p.count_jobs(runners);
     p.shrink(runners);
     p.configure(runners, refused);
     p.plan

@@ -35,6 +35,8 @@ pub enum AwaitedReason {
     MaxLifetime,
     /// The time at which GitHub drops a job that no runner took.
     JobExpiry,
+    /// The next step of `startWithin`.
+    LateStep,
     /// The end of a hold.
     HoldEnds,
     /// The end of the queue delay of a job's pool.
@@ -60,6 +62,7 @@ words! { AwaitedReason {
     EndGrace => "end_grace",
     MaxLifetime => "max_lifetime",
     JobExpiry => "job_expiry",
+    LateStep => "late_step",
     HoldEnds => "hold_ends",
     QueueDelay => "queue_delay",
     PredecessorShown => "predecessor_shown",
@@ -86,6 +89,7 @@ impl fmt::Display for AwaitedReason {
             AwaitedReason::EndGrace => "the instance is ended, unless it has ended by itself",
             AwaitedReason::MaxLifetime => "the instance reaches maxLifetime and is ended",
             AwaitedReason::JobExpiry => "GitHub drops a job that nobody took",
+            AwaitedReason::LateStep => "the next step of startWithin is taken, unless a runner takes the job before",
             AwaitedReason::HoldEnds => "the job counts again, unless another job of its pool is tried first",
             AwaitedReason::QueueDelay => "the queueDelay of the job's pool ends",
             AwaitedReason::PredecessorShown => "EC2 has shown everything that an earlier controller launched",

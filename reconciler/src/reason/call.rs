@@ -91,6 +91,8 @@ pub enum CallReason {
     RunOver,
     /// Jobs went down with their machines.
     LostJobs,
+    /// No runner took a job in time.
+    Late,
     /// It is known what ended the job that a held message tells of.
     Judged,
 }
@@ -111,6 +113,7 @@ words! { CallReason {
     HowItEnded => "how_it_ended",
     RunOver => "run_over",
     LostJobs => "lost_jobs",
+    Late => "late",
     Judged => "judged",
 }}
 
@@ -132,6 +135,7 @@ impl fmt::Display for CallReason {
             CallReason::HowItEnded => "something speaks against the machine, and the job's steps tell more",
             CallReason::RunOver => "lost jobs run again once their run is over",
             CallReason::LostJobs => "they went down with their machines",
+            CallReason::Late => "no runner took a job within the time of startWithin",
             CallReason::Judged => "it is known what ended the job",
         })
     }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::{BootFailure, HandOver, HoldReason, LaunchFailure, LaunchReason, StepReason, instances, seconds, text, words};
 use crate::ids::{PoolName, RunnerId};
 use crate::labels::listed;
+use crate::manifest::LateAct;
 use crate::market::Market;
 use crate::rerun::{Again, NotAgain};
 use crate::stage::Stage;
@@ -82,6 +83,23 @@ pub enum EventReason {
     NotRunAgain {
         /// Why not.
         why: NotAgain,
+    },
+    /// A step of `startWithin` was taken.
+    Late {
+        /// The step.
+        act: LateAct,
+        /// The time after which the step is taken.
+        #[serde(rename = "afterSeconds", serialize_with = "seconds")]
+        after: Duration,
+        /// Why the job waits, in one sentence.
+        because: String,
+    },
+    /// A step of `startWithin` was not taken.
+    NotTaken {
+        /// The step.
+        act: LateAct,
+        /// What was attempted, and what the other side said.
+        message: String,
     },
     /// Instances are asked for.
     Wanted {
@@ -183,6 +201,8 @@ words! { EventReason {
     Judged => "judged",
     RunAgain => "run_again",
     NotRunAgain => "not_run_again",
+    Late => "late",
+    NotTaken => "not_taken",
     Wanted => "wanted",
     Given => "given",
     FellShort => "fell_short",
@@ -230,6 +250,10 @@ impl fmt::Display for EventReason {
                 write!(f, "GitHub was asked to run {again} again{}", if *on_demand { ", on an on-demand instance" } else { "" })
             }
             EventReason::NotRunAgain { why } => write!(f, "not run again: {why}"),
+            EventReason::Late { act, after, because } => {
+                write!(f, "no runner took it within {}, so {}: {because}", human(*after), done(*act))
+            }
+            EventReason::NotTaken { act, message } => write!(f, "the step {act} of startWithin was not taken: {message}"),
             EventReason::Wanted { count, market, why } => write!(f, "{}: {why}", instances(*count, "", *market)),
             EventReason::Given { instance_type, market } => write!(f, "{instance_type} ({})", market.as_str()),
             EventReason::FellShort { missing, market, why } => {
@@ -255,6 +279,15 @@ impl fmt::Display for EventReason {
             EventReason::ByOperator { why } if why.is_empty() => f.write_str("by an operator"),
             EventReason::ByOperator { why } => write!(f, "by an operator: {why}"),
         }
+    }
+}
+
+fn done(act: LateAct) -> &'static str {
+    match act {
+        LateAct::Tell => "a status on its commit says why",
+        LateAct::OnDemand => "its instance is bought on-demand",
+        LateAct::Overflow => "another pool takes it",
+        LateAct::Cancel => "GitHub was asked to cancel its run",
     }
 }
 

@@ -93,6 +93,15 @@ pub enum JobReason {
         /// The most instances that the pool may have.
         max: u32,
     },
+    /// The jobs of the job's repository have as many runners as the pool launches for one repository.
+    AboveShare {
+        /// The pool.
+        pool: PoolName,
+        /// `OWNER/NAME`.
+        repo: String,
+        /// The pool's `capacity.perRepository`.
+        most: u32,
+    },
     /// Instances are being launched for the job.
     Launching {
         /// The pool.
@@ -132,6 +141,7 @@ words! { JobReason {
     Confirming => "confirming",
     Unplanned => "unplanned",
     Blocked => "blocked",
+    AboveShare => "above_share",
     Launching => "launching",
     IdleRunner => "idle_runner",
     Starting => "starting",
@@ -197,6 +207,12 @@ impl JobReason {
                 let starting = if *starting == 0 { "no".into() } else { starting.to_string() };
                 let is = if what == "instance" { "is" } else { "are" };
                 format!("pool {pool} {}; {starting} {what} {is} starting", blocked.say(now))
+            }
+            JobReason::AboveShare { pool, repo, most } => {
+                format!(
+                    "{repo} has its share of pool {pool}: capacity.perRepository is {most}; muster launches for this job when another \
+                     job of the repository ends, unless GitHub gives it a free runner before"
+                )
             }
             JobReason::Launching { pool } => format!("pool {pool} launches for it"),
             JobReason::IdleRunner { pool, idle } => {
@@ -307,6 +323,8 @@ pub enum HandOver {
     Full,
     /// EC2 has no capacity for the pool.
     NoCapacity,
+    /// No runner took the job within the time of the pool's `startWithin`.
+    Late,
 }
 
 words! { HandOver {
@@ -314,6 +332,7 @@ words! { HandOver {
     Failing => "failing",
     Full => "full",
     NoCapacity => "no_capacity",
+    Late => "late",
 }}
 
 impl fmt::Display for HandOver {
@@ -323,6 +342,7 @@ impl fmt::Display for HandOver {
             HandOver::Failing => "has failed to make runners for minutes",
             HandOver::Full => "has reached its max",
             HandOver::NoCapacity => "gets no capacity from EC2",
+            HandOver::Late => "had no runner for it within the time of startWithin",
         })
     }
 }

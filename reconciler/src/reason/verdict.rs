@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use crate::cases::{Case, CaseState};
 use crate::rerun::{Again, NotAgain};
+use crate::time::{Time, human};
 use crate::verdict::{Doubtful, JobVerdict};
 
 impl fmt::Display for JobVerdict {
@@ -17,6 +19,26 @@ impl fmt::Display for JobVerdict {
                 write!(f, "unknown: {}, but GitHub did not tell the job's steps", cause.said())
             }
             JobVerdict::Unknown(Doubtful::Machine) => f.write_str("unknown: nobody told what became of its machine"),
+        }
+    }
+}
+
+impl Case {
+    /// What muster waits for before it says what ended the job, or before the job runs again.
+    pub fn say(&self, now: Time) -> String {
+        match self.state {
+            CaseState::Watched => {
+                format!("muster waits for what becomes of instance {}, to learn what ended the job", self.instance)
+            }
+            CaseState::Suspected(cause) => format!("{}; GitHub is asked how the job's steps ended", cause.said()),
+            CaseState::Lost { cause, until, .. } if self.inquiry.is_open() || until <= now => {
+                format!("lost: {}; GitHub is being asked about its run", cause.said())
+            }
+            CaseState::Lost { cause, until, .. } => format!(
+                "lost: {}; the job runs again once GitHub says that the whole run is over, and {} is left for that",
+                cause.said(),
+                human(until.since(now))
+            ),
         }
     }
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::effect::{InstanceSighting, RunnerSighting};
-use crate::event::InstanceState;
+use crate::event::{InstanceState, JobAbout};
 use crate::ids::{RunId, RunnerName};
 use crate::market::Market;
 
@@ -13,6 +13,7 @@ fn heard(state: JobState, pool: &str, id: Option<u64>) -> JobEvent {
         state,
         waiting: false,
         attempt: None,
+        about: JobAbout::default(),
         repo: "acme/web".into(),
         org: None,
         enterprise: None,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use muster_reconciler::capacity::Unavailable;
 use muster_reconciler::demand::Demand;
 use muster_reconciler::effect::{InstanceSighting, RunnerSighting};
-use muster_reconciler::event::{InstanceState, JobEvent, JobState};
+use muster_reconciler::event::{InstanceState, JobAbout, JobEvent, JobState};
 use muster_reconciler::ids::{InstanceId, JobId, MessageId, PoolName, RunId, RunnerId, RunnerName};
 use muster_reconciler::manifest::{RunnerPool, Span, Spec};
 use muster_reconciler::market::Market;
@@ -68,6 +68,7 @@ pub fn event(job: u64, state: JobState, runner: Option<u64>) -> JobEvent {
         state,
         waiting: false,
         attempt: None,
+        about: JobAbout::default(),
         repo: "acme/web".into(),
         org: Some("acme".into()),
         enterprise: None,

@@ -10,7 +10,7 @@ use muster_reconciler::effect::{
     Action, Configure, DeliverySighting, Effect, Input, InstanceSighting, JobMessage, JobSighting, Launch, Launched,
     LaunchedInstance, Outcome, RunnerSighting, Source, Swept,
 };
-use muster_reconciler::event::{InstanceState, JobEvent, JobState};
+use muster_reconciler::event::{InstanceState, JobAbout, JobEvent, JobState};
 use muster_reconciler::fact::Fact;
 use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{InstanceId, JobId, ListId, MessageId, PoolName, RunId, RunnerId, RunnerName};
@@ -335,6 +335,7 @@ pub fn message(job: u64, state: JobState, labels: &[&str]) -> JobMessage {
         state,
         waiting: false,
         attempt: None,
+        about: JobAbout::default(),
         repo: "acme/web".into(),
         org: Some("acme".into()),
         enterprise: None,

@@ -9,7 +9,7 @@ use super::Judged;
 use crate::changes::{Change, Edit};
 use crate::scenario::Timed;
 use crate::{BEGIN, Fault, JobPlan, Scenario, Schedule, Strike, example};
-use muster_reconciler::manifest::{Lifetime, RunnerPool, Span};
+use muster_reconciler::manifest::{LateAct, LateStep, Lifetime, RunnerPool, Span};
 use muster_reconciler::verdict::Cause;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -28,11 +28,14 @@ pub enum Example {
     Unheard,
     /// A machine hangs under its job, and muster has GitHub run the job again.
     Lost,
+    /// A job waits for a full pool. muster tells of it, and has its run cancelled.
+    Late,
 }
 
 impl Example {
     /// In the order in which they are listed.
-    pub const ALL: [Example; 5] = [Example::Burst, Example::Warm, Example::Broken, Example::Unheard, Example::Lost];
+    pub const ALL: [Example; 6] =
+        [Example::Burst, Example::Warm, Example::Broken, Example::Unheard, Example::Lost, Example::Late];
 
     /// The name on the command line.
     pub const fn as_str(self) -> &'static str {
@@ -42,6 +45,7 @@ impl Example {
             Example::Broken => "broken",
             Example::Unheard => "unheard",
             Example::Lost => "lost",
+            Example::Late => "late",
         }
     }
 
@@ -78,6 +82,14 @@ impl Example {
             Example::Unheard => {
                 pool.spec.capacity.max = 2;
                 struck(calm(&pool, 5), &[(Fault::WebhookLoss, 0), (Fault::WebhookLoss, 3), (Fault::CleanStop, 3)])
+            }
+            Example::Late => {
+                pool.spec.capacity.max = 1;
+                let step = |minutes: u64, act| LateStep { after: Span::secs(60 * minutes), act };
+                pool.spec.start_within = vec![step(2, LateAct::Tell), step(6, LateAct::Cancel)];
+                let mut scenario = calm(&pool, 2);
+                scenario.jobs.iter_mut().for_each(|job| job.takes = 60 * MINUTE);
+                scenario
             }
             Example::Lost => {
                 pool.spec.rerun.causes = Cause::ALL.into_iter().collect();

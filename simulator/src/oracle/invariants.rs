@@ -119,6 +119,7 @@ impl Oracle {
             let word = match controller.view().demand.jobs().get(&id).map(|known| controller.seen().why(known, now)) {
                 Some(JobReason::Held { .. } | JobReason::NotServed { .. }) if waited < HOLD_ENDS => continue,
                 Some(JobReason::Delayed { .. }) => continue,
+                Some(JobReason::AboveShare { pool, repo, most }) if truth.others_of(&repo, &pool, id) >= most => continue,
                 // Some reasons are not good enough: the pool has room, and the registry knows whether GitHub's limit is
                 // used up.
                 Some(JobReason::Blocked { pool, blocked, .. }) if truth.is_so(&blocked, &pool, now) => continue,

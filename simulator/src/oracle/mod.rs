@@ -9,6 +9,7 @@
 mod harm;
 mod invariants;
 mod isolation;
+mod late;
 mod process_view;
 mod quiescence;
 mod retry;
@@ -84,6 +85,9 @@ pub enum Invariant {
     /// No job that failed by itself, or that somebody cancelled, is said to have gone down with its machine, and none is run again
     /// by muster.
     Verdict,
+    /// No run is cancelled whose jobs GitHub keeps waiting, or whose jobs have not waited for as long as the pool's `startWithin`
+    /// says. No commit says for ever that jobs wait.
+    Late,
     /// Every job, pool and runner has a reason. The controller's wake-up time moves on. No message of a waiting job becomes
     /// a dead letter.
     Sound,
@@ -109,6 +113,7 @@ impl Invariant {
             Invariant::L4 => "L4",
             Invariant::L5 => "L5",
             Invariant::Verdict => "verdict",
+            Invariant::Late => "late",
             Invariant::Truth => "truth",
             Invariant::Vain => "vain",
             Invariant::Wait => "wait",

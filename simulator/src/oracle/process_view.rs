@@ -263,6 +263,8 @@ impl Oracle {
             Action::Configure(_)
             | Action::LookAtRun { .. }
             | Action::Rerun { .. }
+            | Action::CancelRun { .. }
+            | Action::Tell(..)
             | Action::Redeliver { .. }
             | Action::Messages(..) => {}
         }

@@ -113,6 +113,9 @@ impl Truth<'_> {
         for id in self.cloud.secrets.iter().filter(|(_, s)| s.orphan_since.is_some()).map(|(id, _)| id) {
             note(Invariant::S6, format!("the secret of {id} lies in SSM"));
         }
+        for what in self.stale_notices() {
+            note(Invariant::Late, what);
+        }
         for event in self.queue.events() {
             let job = self.github.jobs().get(&event.job);
             if job.is_none_or(|j| j.state == JobState::Completed || self.servable(j)) {

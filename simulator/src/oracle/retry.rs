@@ -7,6 +7,7 @@ use std::time::Duration;
 use muster_reconciler::effect::{Action, Effect, MessageOp, Outcome, Source};
 use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{AppName, DeliveryId, EffectId, InstanceId, Intent, JobId, MessageId, PoolName, RunId};
+use muster_reconciler::late::NoticeKey;
 use muster_reconciler::time::{Time, human};
 
 /// What a backoff belongs to.
@@ -20,6 +21,7 @@ enum RetryKey {
     Message(MessageId),
     Delivery(AppName, DeliveryId),
     Run(RunId),
+    Notice(NoticeKey),
 }
 
 #[derive(Debug)]
@@ -54,6 +56,8 @@ fn keys(action: &Action) -> Vec<RetryKey> {
         Action::LookAtRun { run, .. } => vec![RetryKey::Run(*run)],
         // A rerun that GitHub refuses is looked at before it is asked for again.
         Action::Rerun { .. } => Vec::new(),
+        Action::CancelRun { run, .. } => vec![RetryKey::Run(*run)],
+        Action::Tell(key, _) => vec![RetryKey::Notice(key.clone())],
         Action::Redeliver { app, delivery } => vec![RetryKey::Delivery(app.clone(), *delivery)],
         Action::Sweep(source) => vec![RetryKey::Source(source.clone())],
         Action::Messages(MessageOp::Extend { .. }, ids) => ids.iter().map(|id| RetryKey::Message(*id)).collect(),
@@ -77,7 +81,9 @@ fn least(key: &RetryKey, failure: &Failure, times: u32) -> Option<Duration> {
         RetryKey::Pool(_) if failure.kind == FailureKind::Throttled => Duration::from_secs(1),
         RetryKey::Pool(_) => Duration::from_secs(30),
         // S7 judges GitHub's rate limit for these, too.
-        RetryKey::Job(_) | RetryKey::Run(_) | RetryKey::Delivery(..) => return Some(Duration::from_secs(60)),
+        RetryKey::Job(_) | RetryKey::Run(_) | RetryKey::Notice(_) | RetryKey::Delivery(..) => {
+            return Some(Duration::from_secs(60));
+        }
         // A message that is due may take along others.
         RetryKey::Message(_) => Duration::from_secs(1),
     };

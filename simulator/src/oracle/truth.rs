@@ -45,6 +45,14 @@ impl Truth<'_> {
         route(self.spec, &JobEvent { enterprise: enterprise(self.spec), ..event(JobId(0), job) })
     }
 
+    /// How many other jobs of the repository are queued for the pool or run.
+    pub fn others_of(&self, repo: &str, pool: &PoolName, but: JobId) -> u32 {
+        let same = |job: &TrueJob| job.plan.repo.eq_ignore_ascii_case(repo);
+        let counts = |job: &TrueJob| job.state == JobState::InProgress || self.home(job).as_ref() == Some(pool);
+        let others = self.github.unfinished().filter(|(id, job)| *id != but && same(job) && counts(job));
+        u32::try_from(others.count()).unwrap_or(u32::MAX)
+    }
+
     /// How many jobs are queued for the pool, in truth or as far as the controller knows.
     pub fn queued_for(&self, pool: &PoolName) -> u64 {
         let told = |id: &JobId| self.controller.and_then(|c| c.view().demand.jobs().get(id)).map(|j| j.event.state);

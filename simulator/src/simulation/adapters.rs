@@ -61,6 +61,18 @@ impl Simulation {
                 }
                 Err(failure) => Outcome::Failed(failure),
             },
+            Action::CancelRun { run, .. } => match self.github.cancel_run(*run, &mut self.nature) {
+                Ok(()) => {
+                    let (oracle, truth) = self.judge();
+                    oracle.judge_cancellation(*run, truth);
+                    Outcome::Done
+                }
+                Err(failure) => Outcome::Failed(failure),
+            },
+            Action::Tell(key, text) => {
+                self.github.statuses.insert(key.clone(), text.state);
+                Outcome::Done
+            }
             Action::Redeliver { delivery, .. } => {
                 self.github.mail.attempt(*delivery, &mut self.nature);
                 Outcome::Done

@@ -90,6 +90,8 @@ impl Simulation {
         if let Some(mark) = mark {
             self.marks.hit(mark);
         }
+        // A process that starts while the pool is gone, or is another one, does not know of the notices.
+        self.github.statuses.retain(|key, _| key.pool.as_ref() != Some(&change.pool));
         let before = self.truth().queued_for(&change.pool);
         self.nature.say(format_args!("---- pool {}: {:?}", change.pool, change.edit));
         self.set_spec(change.apply(&self.spec, &self.first_spec));

@@ -25,9 +25,10 @@ fn throttles(action: &Action) -> bool {
     }
 }
 
-/// Whether the action changes anything besides the messages of the queue.
+/// Whether the action changes anything besides the messages of the queue and what commits say.
 fn changes(action: &Action) -> bool {
-    !matches!(action, Action::Sweep(_) | Action::CheckJob { .. } | Action::Redeliver { .. } | Action::Messages(..))
+    let silent = matches!(action, Action::CheckJob { .. } | Action::Redeliver { .. } | Action::Messages(..) | Action::Tell(..));
+    !silent && !matches!(action, Action::Sweep(_))
 }
 
 /// The action in one line, for the trace.

@@ -17,7 +17,7 @@ use muster_cloud::secrets::Secrets;
 use muster_github::GitHub;
 use muster_reconciler::controller::Controller;
 use muster_reconciler::effect::{Action, Input, JobMessage, Outcome};
-use muster_reconciler::event::{JobEvent, JobState};
+use muster_reconciler::event::{JobAbout, JobEvent, JobState};
 use muster_reconciler::ids::{JobId, MessageId, RunId};
 use muster_reconciler::manifest::Spec;
 use muster_reconciler::plan::Plan;
@@ -165,6 +165,7 @@ fn event(view: JobView) -> Option<JobEvent> {
         waiting: false,
         org,
         attempt: None,
+        about: JobAbout::default(),
         repo: view.repo,
         enterprise: view.enterprise,
         labels: view.labels,

@@ -1,4 +1,4 @@
-use muster_reconciler::event::{JobEvent, JobState};
+use muster_reconciler::event::{JobAbout, JobEvent, JobState};
 use muster_reconciler::ids::{JobId, RunId, RunnerId};
 use muster_reconciler::market::Market;
 use muster_reconciler::past::RunnerPast;
@@ -20,6 +20,7 @@ fn job() -> JobPast {
             state: JobState::Completed,
             waiting: false,
             attempt: None,
+            about: JobAbout::default(),
             repo: "acme/web".into(),
             org: Some("acme".into()),
             enterprise: None,

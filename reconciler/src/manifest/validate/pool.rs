@@ -7,7 +7,7 @@ use super::bootstrap::bootstrap;
 use crate::ids::Scope;
 use crate::manifest::document::{Origin, Problem, ReadDocument};
 use crate::manifest::glob;
-use crate::manifest::{Allocation, Architecture, Lifetime, MarketPolicy, Os, RerunMarket, RunnerPool, Span, schedule};
+use crate::manifest::{Allocation, Architecture, LateAct, Lifetime, MarketPolicy, Os, RerunMarket, RunnerPool, Span, schedule};
 
 /// The most labels that GitHub takes in one JIT request (`generate-jitconfig`, `labels.maxItems`). `LONGEST_LABEL` is the most
 /// characters of one label.
@@ -101,6 +101,9 @@ fn labels(pool: &RunnerPool, check: &mut Check<'_>) {
 fn capacity(pool: &RunnerPool, check: &mut Check<'_>) {
     let capacity = &pool.spec.capacity;
     let max = capacity.max;
+    if capacity.per_repository == Some(0) {
+        check.fail("spec.capacity.perRepository", "is 0, so no job would get a runner; write 1 or more, or leave it out");
+    }
     if capacity.idle > max {
         let message = format!("idle is {} but max is {max}; lower idle or raise max", capacity.idle);
         check.clash(&["spec.capacity.idle", "spec.capacity.max"], message);
@@ -141,6 +144,7 @@ fn runner(pool: &RunnerPool, check: &mut Check<'_>) {
         check.within("spec.overflow.after", after, Span::secs(0), Span::secs(86_400));
     }
     rerun(pool, check);
+    start_within(pool, check);
     if runner.lifetime == Lifetime::Reusable && matches!(pool.spec.github.scope, Scope::Enterprise(_)) {
         let message = "a reusable runner registers by a token, and an enterprise's token registers runners of any name, label and \
                        group in the whole enterprise until GitHub lets it expire; use `ephemeral`, or register at org/NAME with \
@@ -174,6 +178,15 @@ fn rerun(pool: &RunnerPool, check: &mut Check<'_>) {
     }
     if rerun.market == RerunMarket::OnDemand && pool.spec.instance.market == MarketPolicy::OnDemand {
         check.clash(&["spec.rerun.market", "spec.instance.market"], "the pool buys on-demand only; leave rerun.market out");
+    }
+}
+
+fn start_within(pool: &RunnerPool, check: &mut Check<'_>) {
+    super::ladder(&pool.spec.start_within, check);
+    let on_demand = pool.spec.start_within.iter().position(|step| step.act == LateAct::OnDemand);
+    if let Some(i) = on_demand.filter(|_| pool.spec.instance.market == MarketPolicy::OnDemand) {
+        let message = "the pool buys on-demand only; remove the step `on-demand`";
+        check.clash(&[&format!("spec.startWithin[{i}].do"), "spec.instance.market"], message);
     }
 }
 

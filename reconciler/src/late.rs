@@ -1,0 +1,259 @@
+//! Jobs that no runner takes in time: what GitHub was told of them, and which runs it was asked to cancel.
+//!
+//! A notice is a status on a commit. It stands for all late jobs of the commit in one pool, so that a matrix of a hundred jobs is one
+//! call. GitHub keeps the newest status of each context, so a lost answer or a crash only means that the status is written again.
+//!
+//! Decision 0027.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::cases::Inquiry;
+use crate::ids::{AppName, JobId, MessageId, PoolName, RunId};
+use crate::time::Time;
+
+/// A notice whose sentence has changed is written again after this time at the earliest.
+const REWRITE: Duration = Duration::from_secs(300);
+
+/// How often GitHub may refuse a notice or a cancellation, or take a cancellation that changes nothing, before muster gives up.
+const TRIES: u32 = 3;
+
+/// The most notices. Beyond this number, no new one is written.
+const MOST: usize = 2_000;
+
+/// For how long a notice that has its last word is remembered, so that the commit's other jobs do not write it again.
+const REMEMBERED: Duration = Duration::from_secs(3600);
+
+/// What a notice is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NoticeKey {
+    /// The App or token whose credentials are used.
+    pub app: AppName,
+    /// `OWNER/NAME`.
+    pub repo: String,
+    /// The commit.
+    pub sha: String,
+    /// The pool of the late jobs. None: no pool takes them.
+    pub pool: Option<PoolName>,
+}
+
+/// The state of a commit status, in GitHub's words.
+/// <https://docs.github.com/en/rest/commits/statuses#create-a-commit-status>
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusState {
+    /// Jobs wait.
+    Pending,
+    /// No job waits any more.
+    Success,
+    /// muster had the run cancelled.
+    Error,
+}
+
+crate::shown!(StatusState);
+
+impl StatusState {
+    /// GitHub's word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            StatusState::Pending => "pending",
+            StatusState::Success => "success",
+            StatusState::Error => "error",
+        }
+    }
+}
+
+/// What a notice says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoticeText {
+    /// The state.
+    pub state: StatusState,
+    /// The number of late jobs and the word of the oldest one's reason. A new sentence is worth a call only if these change.
+    pub gist: (usize, &'static str),
+    /// The sentence.
+    pub text: String,
+    /// The oldest late job, with its run. The notice links to the run.
+    pub job: (RunId, JobId),
+}
+
+/// One notice.
+#[derive(Clone, Debug, PartialEq)]
+struct Notice {
+    /// What GitHub should show.
+    wanted: NoticeText,
+    /// Whether an earlier process may have written it.
+    perhaps_told: bool,
+    /// What GitHub took last from this process, and when.
+    said: Option<(NoticeText, Time)>,
+    inquiry: Inquiry,
+    refusals: u32,
+    /// The messages of jobs that have left the queue. They stay on the queue until the notice has its last word, so that a process
+    /// that dies leaves the notice to the next one.
+    messages: BTreeSet<MessageId>,
+}
+
+impl Notice {
+    fn is_due(&self, now: Time) -> bool {
+        let news = self.said.as_ref().is_none_or(|(said, at)| {
+            let other = said.gist != self.wanted.gist && now.since(*at) >= REWRITE;
+            said.state != self.wanted.state || other
+        });
+        news && self.refusals < TRIES && self.inquiry.is_due(now)
+    }
+
+    /// Whether GitHub shows the last word, or never will.
+    fn is_over(&self) -> bool {
+        let told = self.said.as_ref().is_some_and(|(said, _)| said.state == self.wanted.state);
+        self.wanted.state != StatusState::Pending && !self.inquiry.is_open() && (told || self.refusals >= TRIES)
+    }
+}
+
+/// The order to cancel a run.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Cancellation {
+    inquiry: Inquiry,
+    /// How often GitHub answered.
+    answers: u32,
+    /// When GitHub was last asked.
+    asked_at: Option<Time>,
+}
+
+/// All notices, and the runs that GitHub is asked to cancel.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LateJobs {
+    notices: BTreeMap<NoticeKey, Notice>,
+    cancels: BTreeMap<RunId, Cancellation>,
+}
+
+impl LateJobs {
+    /// Whether nothing is to be done.
+    pub fn is_empty(&self) -> bool {
+        self.notices.is_empty() && self.cancels.is_empty()
+    }
+
+    /// Takes over which jobs are late: exactly these. A notice whose jobs all have left the queue gets its last word. Returns the
+    /// messages that no notice needs any more.
+    pub fn set_waiting(&mut self, waiting: BTreeMap<NoticeKey, NoticeText>, now: Time) -> Vec<MessageId> {
+        let mut unneeded = Vec::new();
+        self.notices.retain(|key, notice| {
+            if notice.wanted.state == StatusState::Pending && !waiting.contains_key(key) {
+                notice.wanted = last_word(key, notice.wanted.job);
+            }
+            let unheard = notice.wanted.state == StatusState::Success && !notice.perhaps_told && !notice.inquiry.was_asked();
+            if unheard || notice.is_over() {
+                unneeded.extend(std::mem::take(&mut notice.messages));
+            }
+            let old = notice.said.as_ref().is_none_or(|(_, at)| now.since(*at) >= REMEMBERED);
+            !(unheard || notice.is_over() && old)
+        });
+        for (key, text) in waiting {
+            match self.notices.get_mut(&key) {
+                // The notice of a cancelled run stays: its jobs are about to leave the queue.
+                Some(notice) if notice.wanted.state == StatusState::Error => {}
+                Some(notice) => notice.wanted = text,
+                None => self.write(key, text, false),
+            }
+        }
+        unneeded
+    }
+
+    /// Keeps messages of a job that has left the queue, if a notice of the job is open. Returns whether one is.
+    pub fn keep(&mut self, key: &NoticeKey, messages: &[MessageId]) -> bool {
+        let Some(notice) = self.notices.get_mut(key).filter(|notice| !notice.is_over()) else { return false };
+        notice.messages.extend(messages);
+        true
+    }
+
+    /// A job left the queue of which an earlier process may have told. Its notice gets its last word.
+    pub fn perhaps_told(&mut self, key: NoticeKey, job: (RunId, JobId)) {
+        match self.notices.get_mut(&key) {
+            Some(notice) => notice.perhaps_told = true,
+            None => {
+                let text = last_word(&key, job);
+                self.write(key, text, true);
+            }
+        }
+    }
+
+    /// A run was cancelled, and its commit should say why.
+    pub fn cancelled(&mut self, key: NoticeKey, text: String, job: (RunId, JobId)) {
+        let text = NoticeText { state: StatusState::Error, gist: (0, "cancelled"), text, job };
+        match self.notices.get_mut(&key) {
+            Some(notice) => notice.wanted = text,
+            None => self.write(key, text, true),
+        }
+    }
+
+    fn write(&mut self, key: NoticeKey, wanted: NoticeText, perhaps_told: bool) {
+        if self.notices.len() < MOST {
+            self.notices.insert(
+                key,
+                Notice { wanted, perhaps_told, said: None, inquiry: Inquiry::default(), refusals: 0, messages: BTreeSet::new() },
+            );
+        }
+    }
+
+    /// The notices that are to be written now.
+    pub fn due(&self, now: Time) -> Vec<(NoticeKey, NoticeText)> {
+        let due = self.notices.iter().filter(|(_, notice)| notice.is_due(now));
+        due.map(|(key, notice)| (key.clone(), notice.wanted.clone())).collect()
+    }
+
+    /// A notice is being written.
+    pub fn asked(&mut self, key: &NoticeKey, now: Time) {
+        if let Some(notice) = self.notices.get_mut(key) {
+            notice.inquiry.asked(now);
+        }
+    }
+
+    /// GitHub took a notice.
+    pub fn took(&mut self, key: &NoticeKey, text: NoticeText, now: Time) {
+        if let Some(notice) = self.notices.get_mut(key) {
+            (notice.said, notice.refusals, notice.inquiry) = (Some((text, now)), 0, Inquiry::answered_well());
+        }
+    }
+
+    /// GitHub did not take a notice. Returns whether muster gives up, just now.
+    pub fn not_taken(&mut self, key: &NoticeKey, refused: bool, now: Time) -> bool {
+        let Some(notice) = self.notices.get_mut(key) else { return false };
+        notice.inquiry.ended(false, now);
+        notice.refusals += u32::from(refused);
+        refused && notice.refusals == TRIES
+    }
+
+    /// Takes over which runs should be cancelled: exactly these. Returns those that GitHub should be asked to cancel now.
+    pub fn to_cancel(&mut self, runs: &BTreeSet<RunId>, now: Time) -> Vec<RunId> {
+        let recent = |c: &Cancellation| c.asked_at.is_some_and(|at| now.since(at) < REMEMBERED);
+        self.cancels.retain(|run, c| runs.contains(run) || c.inquiry.is_open() || recent(c));
+        let due = |run: &&RunId| self.cancels.get(*run).is_none_or(|c| c.answers < TRIES && c.inquiry.is_due(now));
+        runs.iter().filter(due).copied().collect()
+    }
+
+    /// When GitHub was last asked to cancel a run. None: it was not, or long ago.
+    pub fn cancel_asked_at(&self, run: RunId) -> Option<Time> {
+        self.cancels.get(&run)?.asked_at
+    }
+
+    /// GitHub is asked to cancel a run.
+    pub fn cancel_asked(&mut self, run: RunId, now: Time) {
+        let cancellation = self.cancels.entry(run).or_default();
+        cancellation.inquiry.asked(now);
+        cancellation.asked_at = Some(now);
+    }
+
+    /// GitHub answered, or not. A run that GitHub does not cancel in the end is left alone.
+    pub fn cancel_ended(&mut self, run: RunId, answered: bool, now: Time) {
+        if let Some(cancellation) = self.cancels.get_mut(&run) {
+            cancellation.inquiry.ended(answered, now);
+            cancellation.answers += u32::from(answered);
+        }
+    }
+}
+
+/// What a notice says once none of its jobs waits.
+fn last_word(key: &NoticeKey, job: (RunId, JobId)) -> NoticeText {
+    let text = match &key.pool {
+        Some(pool) => format!("no job of this commit waits for pool {pool} any more"),
+        None => "no job of this commit waits for a pool any more".into(),
+    };
+    NoticeText { state: StatusState::Success, gist: (0, "over"), text, job }
+}
