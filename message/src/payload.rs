@@ -15,6 +15,7 @@ use crate::wire::{self, WireError};
 
 /// What a delivery says, as far as muster is concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one lives for one delivery, and nearly all are of the large kind")]
 pub enum Heard {
     /// The state of a job changed.
     Job(JobEvent),

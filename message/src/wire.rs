@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let text = encode(&event());
-        assert!(text.starts_with(r#"{"v":1,"job":12877621891,"#), "{text}");
+        assert!(text.starts_with(r#"{"v":1,"kind":"workflow_job","job":12877621891,"#), "{text}");
         assert!(text.len() < 300, "{text}");
         assert_eq!(decode(&text).unwrap(), event());
     }
@@ -279,6 +279,29 @@ mod tests {
         assert_eq!(decode(&text.replacen('{', r#"{"new":[1],"#, 1)).unwrap(), event());
         assert_eq!(decode(&text.replacen(r#""v":1"#, r#""v":2"#, 1)), Err(WireError::Version(2)));
         assert!(decode(&text.replacen(r#""v":1,"#, "", 1)).unwrap_err().to_string().contains("missing field `v`"));
+    }
+
+    #[test]
+    fn an_earlier_release_writes_no_kind_and_another_kind_is_for_a_later_release() {
+        let text = encode(&event());
+        assert_eq!(decode(&text.replacen(r#""kind":"workflow_job","#, "", 1)).unwrap(), event());
+        let other = text.replacen("workflow_job", "workflow_run", 1);
+        assert_eq!(decode(&other), Err(WireError::Kind));
+        assert!(decode(&other).unwrap_err().to_string().contains("upgrade the controller"));
+    }
+
+    #[test]
+    fn what_people_call_a_job_is_bounded_and_fits_on_a_line() {
+        let long = fit_title(&"ä".repeat(5000));
+        assert_eq!((long.chars().count(), long.chars().last()), (MAX_TITLE, Some(CUT)));
+        assert_eq!(fit_title("build\u{202e}\n\u{1b}[31m (x64)"), "build\u{fffd}\u{fffd}\u{fffd}[31m (x64)");
+        let about = JobAbout { workflow: "CI".into(), name: long, branch: "main".into(), sha: "0a".repeat(20) };
+        let told = JobEvent { about, ..event() };
+        assert_eq!(decode(&encode(&told)).unwrap(), told);
+        for sha in ["main", "../x", &"0A".repeat(20)] {
+            let odd = JobEvent { about: JobAbout { sha: sha.into(), ..JobAbout::default() }, ..event() };
+            assert!(decode(&encode(&odd)).unwrap_err().to_string().contains("head_sha"), "{sha}");
+        }
     }
 
     #[test]

@@ -35,7 +35,8 @@ cfg_if::cfg_if! {
         mod e2e_field;
         #[cfg(target_os = "linux")]
         mod e2e_instance;
-        mod e2e_latency;
+        mod e2e_late;
+mod e2e_latency;
         mod e2e_main;
         mod e2e_otlp;
         mod e2e_prices;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use muster_reconciler::groups::Admits;
 use muster_reconciler::ids::{ListId, Scope};
-use muster_reconciler::manifest::{GitHubApp, RunnerPool, Spec};
+use muster_reconciler::manifest::{GitHubApp, LateAct, RunnerPool, Spec, late_after};
 use muster_reconciler::warnings::{self, Warning};
 
 use super::finding::{Complaints, Finding, way_out};
@@ -22,8 +22,8 @@ const EVENT: &str = "workflow_job";
 type Need = (&'static str, &'static str, &'static str);
 
 /// The permissions that an App needs for these scopes. An enterprise adds none, because no App can manage an enterprise's
-/// runners. `reruns` says whether a pool has GitHub run jobs again.
-fn needs<'a>(scopes: impl IntoIterator<Item = &'a Scope>, reruns: bool) -> BTreeSet<Need> {
+/// runners.
+fn needs<'a>(scopes: impl IntoIterator<Item = &'a Scope>, orders: Orders) -> BTreeSet<Need> {
     let of = |scope: &Scope| match scope {
         Scope::Org(_) => {
             Some(("organization_self_hosted_runners", "write", "organization permission Self-hosted runners: read and write"))
@@ -31,12 +31,36 @@ fn needs<'a>(scopes: impl IntoIterator<Item = &'a Scope>, reruns: bool) -> BTree
         Scope::Repo(..) => Some(("administration", "write", "repository permission Administration: read and write")),
         Scope::Enterprise(_) => None,
     };
-    let actions = if reruns {
-        ("actions", "write", "repository permission Actions: read and write, because a pool has spec.rerun.causes")
+    let actions = if orders.runs {
+        let why =
+            "repository permission Actions: read and write, because a pool has rerun.causes or the step `cancel` in startWithin";
+        ("actions", "write", why)
     } else {
         ("actions", "read", "repository permission Actions: read")
     };
-    scopes.into_iter().filter_map(of).chain([actions]).collect()
+    let statuses = "repository permission Commit statuses: read and write, because startWithin has the step `tell` or `cancel`";
+    let statuses = orders.statuses.then_some(("statuses", "write", statuses));
+    scopes.into_iter().filter_map(of).chain([actions]).chain(statuses).collect()
+}
+
+/// What the manifests have muster do at GitHub besides making runners.
+#[derive(Clone, Copy, Debug, Default)]
+struct Orders {
+    /// It has jobs run again, or runs cancelled.
+    runs: bool,
+    /// It writes statuses on commits.
+    statuses: bool,
+}
+
+impl Orders {
+    /// The orders for the pools of these lists.
+    fn of(spec: &Spec, lists: &BTreeSet<ListId>) -> Orders {
+        let pools: Vec<&RunnerPool> = spec.pools.values().filter(|pool| lists.contains(&pool.list_id())).collect();
+        let has = |act| pools.iter().any(|pool| late_after(&pool.spec.start_within, act).is_some());
+        let reruns = pools.iter().any(|pool| !pool.spec.rerun.causes.is_empty());
+        let tells = late_after(&spec.controller.spec.start_within, LateAct::Tell).is_some();
+        Orders { runs: reruns || has(LateAct::Cancel), statuses: tells || has(LateAct::Tell) || has(LateAct::Cancel) }
+    }
 }
 
 fn lacking(granted: &BTreeMap<String, String>, needs: &BTreeSet<Need>) -> Vec<&'static str> {
@@ -54,8 +78,7 @@ pub(super) async fn check(github: &GitHub, name: &str, app: &GitHubApp, spec: &S
     match github.about(&name.into()).await {
         Ok(about) => {
             let lists = list_ids(spec, name);
-            let reruns = lists.iter().any(|list_id| reruns(spec, list_id));
-            judge_app(check, app, &about, &needs(lists.iter().map(|list_id| &list_id.scope), reruns))
+            judge_app(check, app, &about, &needs(lists.iter().map(|list_id| &list_id.scope), Orders::of(spec, &lists)))
         }
         Err(failure) => {
             let next = "correct spec.appId, spec.privateKey or spec.apiUrl";
@@ -84,11 +107,6 @@ pub(super) fn list_ids(spec: &Spec, app: &str) -> BTreeSet<ListId> {
     spec.pools.values().map(|pool| pool.list_id()).filter(|list_id| list_id.app.as_str() == app).collect()
 }
 
-/// Whether a pool of this list has GitHub run jobs again.
-fn reruns(spec: &Spec, list_id: &ListId) -> bool {
-    spec.pools.values().any(|pool| pool.list_id() == *list_id && !pool.spec.rerun.causes.is_empty())
-}
-
 /// Checks an installation, its runner groups, the versions of its pools, and how many requests GitHub still admits.
 pub(super) async fn check_list(github: &GitHub, s3: &S3, spec: &Spec, list_id: &ListId) -> Vec<Finding> {
     let check = format!("installation on {}", list_id.scope);
@@ -99,7 +117,8 @@ pub(super) async fn check_list(github: &GitHub, s3: &S3, spec: &Spec, list_id: &
             return vec![Finding::failed(check, &failure.message, way_out(&failure, "it", &next))];
         }
     };
-    let mut found = vec![judge_installation(check, &installation, &needs([&list_id.scope], reruns(spec, list_id)))];
+    let orders = Orders::of(spec, &[list_id.clone()].into());
+    let mut found = vec![judge_installation(check, &installation, &needs([&list_id.scope], orders))];
     if installation.suspended_at.is_none() {
         found.extend(check_groups(github, s3, spec, list_id).await);
     }
@@ -206,15 +225,20 @@ mod tests {
 
     #[test]
     fn each_scope_needs_its_permission() {
-        let both = needs([&scope("org/acme"), &scope("repo/acme/app")], false);
+        let both = needs([&scope("org/acme"), &scope("repo/acme/app")], Orders::default());
         let none: [&str; 0] = [];
         let all = granted(&[("organization_self_hosted_runners", "write"), ("administration", "admin"), ("actions", "write")]);
         assert_eq!(lacking(&all, &both), none);
         let half = granted(&[("organization_self_hosted_runners", "read"), ("actions", "read")]);
         assert_eq!(lacking(&half, &both).len(), 2, "to read runners is not enough, and administration is missing");
-        assert_eq!(lacking(&granted(&[]), &needs([&scope("enterprise/big")], false)), ["repository permission Actions: read"]);
-        let reruns = lacking(&granted(&[("actions", "read")]), &needs([&scope("enterprise/big")], true));
-        assert_eq!(reruns, ["repository permission Actions: read and write, because a pool has spec.rerun.causes"]);
+        assert_eq!(
+            lacking(&granted(&[]), &needs([&scope("enterprise/big")], Orders::default())),
+            ["repository permission Actions: read"]
+        );
+        let orders = Orders { runs: true, statuses: true };
+        let lacks = lacking(&granted(&[("actions", "read")]), &needs([&scope("enterprise/big")], orders));
+        assert!(lacks.len() == 2 && lacks[0].contains("Actions: read and write"), "{lacks:?}");
+        assert!(lacks[1].contains("Commit statuses: read and write"), "{lacks:?}");
     }
 
     #[test]
@@ -226,7 +250,8 @@ mod tests {
             permissions: permissions.clone(),
             events: events.iter().map(|&event| event.to_owned()).collect(),
         };
-        let judge = |about| judge_app("App main".into(), &GitHubApp::default(), &about, &needs([&scope("org/acme")], false));
+        let judge =
+            |about| judge_app("App main".into(), &GitHubApp::default(), &about, &needs([&scope("org/acme")], Orders::default()));
         assert_eq!(judge(about(&["workflow_job", "push"])).verdict, Verdict::Ok);
         let deaf = judge(about(&["push"]));
         assert!(deaf.verdict == Verdict::Failed && deaf.next.is_some_and(|next| next.contains("Workflow job")));
@@ -242,7 +267,7 @@ mod tests {
             suspended_at: None,
             repository_selection: "all".into(),
         };
-        let judge = |i: &Installation| judge_installation("i".into(), i, &needs([&scope("org/acme")], false));
+        let judge = |i: &Installation| judge_installation("i".into(), i, &needs([&scope("org/acme")], Orders::default()));
         assert_eq!(judge(&good), Finding::ok("i", "id 7, all repositories"));
         assert!(judge(&Installation { suspended_at: Some("2026".into()), ..good.clone() }).seen.contains("suspended"));
         let behind = judge(&Installation { permissions: granted(&[("actions", "read")]), ..good });

@@ -1,6 +1,7 @@
 use muster_reconciler::effect::Resource;
 use muster_reconciler::event::JobState;
 use muster_reconciler::ids::{JobId, Payer};
+use muster_reconciler::manifest::LateAct;
 use muster_reconciler::reason::LaunchFailure;
 use muster_reconciler::runner::DrainOutcome;
 use muster_reconciler::runner::Phase;

@@ -88,6 +88,8 @@ pub struct Scene {
     pub run: Option<RunSighting>,
     /// GitHub's answer to an order to run jobs again. None: it does.
     pub rerun: Option<Failure>,
+    /// What GitHub answers to notices and cancellations. None: it takes them.
+    pub late: Option<Failure>,
     /// The version of the runner program that lists show. None: lists show none.
     pub version: Option<Arc<str>>,
     /// Rows of the lists that somebody else registered.
@@ -119,6 +121,7 @@ impl Scene {
             steps: Vec::new(),
             run: None,
             rerun: None,
+            late: None,
             version: None,
             strangers: Vec::new(),
         };
@@ -258,6 +261,7 @@ impl Scene {
                 None => Outcome::Failed(Failure::new(FailureKind::NotFound, "404")),
             },
             Action::Rerun { .. } => self.rerun.clone().map_or(Outcome::Done, Outcome::Failed),
+            Action::Tell(..) | Action::CancelRun { .. } => self.late.clone().map_or(Outcome::Done, Outcome::Failed),
             Action::Messages(..) | Action::Redeliver { .. } => Outcome::Done,
             Action::Sweep(Source::Deliveries(_)) => Outcome::Swept(Swept::Deliveries(self.undelivered.clone())),
             Action::Sweep(Source::Instances) => Outcome::Swept(Swept::Instances(self.runners.iter().map(sighting).collect())),
@@ -328,6 +332,9 @@ impl Scene {
     }
 }
 
+/// The commit of all jobs.
+pub const SHA: &str = "00112233445566778899aabbccddeeff00112233";
+
 pub fn message(job: u64, state: JobState, labels: &[&str]) -> JobMessage {
     let event = JobEvent {
         job: JobId(job),
@@ -335,7 +342,7 @@ pub fn message(job: u64, state: JobState, labels: &[&str]) -> JobMessage {
         state,
         waiting: false,
         attempt: None,
-        about: JobAbout::default(),
+        about: JobAbout { sha: SHA.into(), ..JobAbout::default() },
         repo: "acme/web".into(),
         org: Some("acme".into()),
         enterprise: None,

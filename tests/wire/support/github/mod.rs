@@ -7,6 +7,7 @@ pub mod key;
 pub mod openapi;
 mod routes;
 mod runs;
+mod statuses;
 mod versions;
 pub mod workflows;
 
@@ -177,6 +178,8 @@ struct State {
     minted: Vec<String>,
     hooks: Hooks,
     workflows: workflows::Workflows,
+    /// Every status that was written on a commit: the repository, the commit and GitHub's answer.
+    statuses: Vec<(String, String, Value)>,
     app: App,
     versions: versions::Versions,
 }

@@ -15,7 +15,7 @@ use warp::path::FullPath;
 
 use super::openapi::Match;
 use super::workflows;
-use super::{APP_ID, Double, Fault, Runner, State, hooks, hourly_limit, key, runs, versions};
+use super::{APP_ID, Double, Fault, Runner, State, hooks, hourly_limit, key, runs, statuses, versions};
 use crate::support::now_ms;
 
 /// The most items of a page, whatever the request asks for.
@@ -295,6 +295,7 @@ impl Double {
                 drop(state);
                 self.dispatch(asked)
             }
+            "create-commit-status" => statuses::create(&mut state, asked),
             "cancel-workflow-run" => {
                 drop(state);
                 self.cancel(asked)
