@@ -96,9 +96,9 @@ impl Breaker {
         self.taken_back.entry(instance.clone()).or_insert(now);
     }
 
-    /// A spot instance was asked for and not given, perhaps the one that was to try.
+    /// EC2 did not give the spot instance that was to try, or gave no certain answer.
     pub fn spot_refused(&mut self, now: Time) {
-        if let Some(tripped) = self.tripped.as_mut().filter(|tripped| tripped.until <= now) {
+        if let Some(tripped) = self.tripped.as_mut().filter(|tripped| tripped.until <= now && !self.probed) {
             tripped.until = now + PROBE_AGAIN;
         }
     }

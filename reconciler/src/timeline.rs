@@ -170,7 +170,6 @@ impl Seen<'_> {
             if phases.is_empty() { "no runners".into() } else { format!("runners: {}", phases.join(", ")) },
         ];
         facts.extend(self.versions().get(name).and_then(|versions| runner_program(versions, now)));
-        facts.extend(self.tripped(name).map(|tripped| format!("breaker: the pool {}", tripped.say(now))));
         facts.extend(spot.iter().take(SPOT_FACTS).map(spot_fact));
         facts.extend(view.warnings.iter().map(|warning| format!("warning: {warning}")));
         Some(Explanation {

@@ -38,6 +38,16 @@ impl RunnerPool {
         self.spec.runner.lifetime == Lifetime::Ephemeral
     }
 
+    /// All markets on which the pool may ever buy. Its breaker and jobs that run again may buy on-demand for a pool of spot.
+    pub fn markets(&self) -> &'static [Market] {
+        let RunnerPoolSpec { instance, rerun, .. } = &self.spec;
+        let on_demand = instance.breaker.interruptions > 0 || rerun.market == RerunMarket::OnDemand;
+        match instance.market {
+            MarketPolicy::Spot if on_demand => MarketPolicy::SpotThenOnDemand.markets(),
+            market => market.markets(),
+        }
+    }
+
     /// How long a queued job waits before it counts: the value that is set, or else 0 s for ephemeral runners and 30 s for
     /// reusable ones, because an idle reusable runner may take the job.
     pub fn queue_delay(&self) -> Duration {

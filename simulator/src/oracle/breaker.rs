@@ -185,7 +185,9 @@ impl Oracle {
         // Found or launched after the time has come, by whatever launch.
         let since = |r: &Runner| r.bought_on_spot_since(tripped.until) && r.gone_at().is_none();
         let any = || truth.controller.is_some_and(|c| c.view().world.runners().values().any(|r| r.pool() == pool && since(r)));
-        let late = !trial && launch.count == 1 && tripped.until <= now && can_buy(Market::Spot, pool, settings, truth);
+        // Of several instances, the one that tries is bought last.
+        let last = matches!(why, LaunchReason::Breaker { wants, .. } if wants.wanted == wants.supply + 1);
+        let late = last && tripped.until <= now && can_buy(Market::Spot, pool, settings, truth);
         if late && !any() && !awaits_spot(pool, truth) {
             wrong.push("it is time, and no spot instance tries".to_owned());
         }
