@@ -67,25 +67,22 @@ impl Planner<'_> {
             self.plan.launch = Some(PlannedLaunch { count: on_demand, market, offerings, reason });
             return;
         }
-        let (mut count, mut reason) = (count, LaunchReason::Wanted(wants));
-        let mut choice = None;
-        if let Some(tripped) = gate.breaker.clone() {
-            let probe = gate.probe.then(|| choose(&[Market::Spot])).filter(|choice| matches!(choice, Choice::Ask(..)));
-            let more = count - u32::from(probe.is_some());
-            // Only one instance tries. The others are bought first, because their jobs must not wait for the trial.
-            (choice, reason) = match more {
-                0 => (probe, LaunchReason::Probe { wants, tripped }),
-                _ => (None, LaunchReason::Breaker { wants, tripped }),
-            };
-            count = more.max(1);
-        }
-        let markets = if gate.breaker.is_some() { WHILE_TRIPPED } else { settings.market.markets() };
-        match choice.unwrap_or_else(|| choose(markets)) {
+        let (markets, count, reason) = match gate.breaker.clone() {
+            None => (settings.market.markets(), count, LaunchReason::Wanted(wants)),
+            Some(tripped) => {
+                let tries = gate.probe && matches!(choose(&[Market::Spot]), Choice::Ask(..));
+                // Only one instance tries. The others are bought first, because their jobs must not wait for the trial.
+                match count - u32::from(tries) {
+                    0 => (&[Market::Spot][..], 1, LaunchReason::Probe { wants, tripped }),
+                    others => (WHILE_TRIPPED, others, LaunchReason::Breaker { wants, tripped }),
+                }
+            }
+        };
+        match choose(markets) {
             Choice::Wait(until, why) => self.plan.blocked = Some(Blocked::Capacity { until, why }),
             Choice::Ask(market, offerings) => {
-                if market == Market::Spot && matches!(reason, LaunchReason::Breaker { .. }) {
-                    reason = LaunchReason::Wanted(wants);
-                }
+                let short = market == Market::Spot && matches!(reason, LaunchReason::Breaker { .. });
+                let reason = if short { LaunchReason::Wanted(wants) } else { reason };
                 self.plan.launch = Some(PlannedLaunch { count, market, offerings, reason });
             }
         }
