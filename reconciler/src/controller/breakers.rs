@@ -44,7 +44,9 @@ pub(super) fn look(
 impl Controller {
     /// It is known what ended a job. An event may have told the job's end before anything told that spot took the instance back.
     pub(super) fn note_verdict(&mut self, case: &Case, verdict: JobVerdict, now: Time) {
-        if verdict == JobVerdict::Infrastructure(Cause::Interruption)
+        let counts = self.spec.pools.get(&case.pool).is_some_and(|p| p.spec.instance.breaker.interruptions > 0);
+        if counts
+            && verdict == JobVerdict::Infrastructure(Cause::Interruption)
             && let Some(state) = self.pools.get_mut(&case.pool)
         {
             state.breaker.lost_job(&case.instance, now);
