@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::effect::{Launch, Launched};
 use crate::failure::OfferingError;
 use crate::ids::PoolName;
-use crate::manifest::{InstanceSettings, MarketPolicy};
+use crate::manifest::InstanceSettings;
 use crate::market::{Market, Offering};
 use crate::quota::QuotaClass;
 use crate::reason::{RefusedOffering, Shortage};
@@ -174,14 +174,14 @@ impl Unavailable {
         closed.max_by_key(|closed| closed.asked_again())
     }
 
-    /// What the pool may ask for now. A pool that buys both asks for spot first, and for on-demand only while every spot offering
-    /// is closed.
+    /// What the pool may ask for now on its own markets.
     pub fn choose(&self, name: &PoolName, pool: &InstanceSettings, now: Time) -> Choice {
-        let markets: &[Market] = match pool.market {
-            MarketPolicy::Spot => &[Market::Spot],
-            MarketPolicy::OnDemand => &[Market::OnDemand],
-            MarketPolicy::SpotThenOnDemand => &[Market::Spot, Market::OnDemand],
-        };
+        self.choose_on(name, pool, pool.market.markets(), now)
+    }
+
+    /// What the pool may ask for now on one of these markets. The second market is asked only while every offering of the first one
+    /// is closed.
+    pub fn choose_on(&self, name: &PoolName, pool: &InstanceSettings, markets: &[Market], now: Time) -> Choice {
         let all = offerings(pool);
         let that = |market: Market, open: &dyn Fn(Option<&Closed>) -> bool| {
             let some: Vec<Offering> = all.iter().filter(|o| open(self.blocked(name, market, o, now))).cloned().collect();

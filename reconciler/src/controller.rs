@@ -3,6 +3,7 @@
 //! The controller is synchronous and deterministic: the same inputs at the same times give the same effects. Only the controller
 //! remembers which effects are under way. A crash loses that memory, which costs time and never correctness.
 
+mod breakers;
 mod cases;
 mod emit;
 mod handover;
@@ -11,10 +12,13 @@ mod jobs;
 mod late;
 mod orders;
 mod outcome;
+mod pool_state;
 mod seen;
 mod sweeps;
 
 pub use seen::Seen;
+
+use pool_state::PoolState;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,7 +38,7 @@ use crate::late::LateJobs;
 use crate::manifest::Spec;
 use crate::past::End;
 use crate::plan::{Plan, RunnersByPool, View, with_launch, without_launch};
-use crate::reason::{Backoff, CallReason, NotServed, Refused, Unready};
+use crate::reason::{CallReason, Unready};
 use crate::release::RunnerReleases;
 use crate::steer::Pause;
 use crate::time::Time;
@@ -68,41 +72,6 @@ const FELLOWS: Duration = Duration::from_secs(1);
 struct Flight {
     effect: Effect,
     began: Time,
-}
-
-/// What the controller remembers of a pool between two plans.
-#[derive(Clone, Debug, Default)]
-struct PoolState {
-    /// The first and the last change since the last plan. None: nothing has changed.
-    dirty: Option<(Time, Time)>,
-    /// More messages for this pool are on their way. The pool waits for [`DEBOUNCE_MAX`], so that a burst makes few launches.
-    gathering: bool,
-    /// When the pool is planned again, even without a change.
-    again_at: Time,
-    /// The newest plan. None: the pool was not planned yet.
-    plan: Option<Plan>,
-    /// Instances in a row that never came online.
-    boot_failures: u32,
-    /// Launches in a row that failed for a reason other than capacity.
-    launch_failures: u32,
-    /// No launch before this time, because instances failed to start. Kept until one comes online.
-    boot_backoff: Option<(Time, Backoff)>,
-    /// No launch before this time, because launches failed.
-    launch_backoff: Option<(Time, Backoff)>,
-    /// Configurations in a row that GitHub or SSM did not answer, or answered with a failure of its own.
-    unanswered: u32,
-    /// Until then, an instance without a configuration may still be one that a refusal or an outage left behind.
-    left_behind_until: Time,
-    /// Since when launches, configurations or instances have failed, without one success. None: nothing fails.
-    failing_since: Option<Time>,
-    /// When GitHub last gave a job to a runner of the pool. None: not since this process started.
-    given_at: Option<Time>,
-    /// What shows that GitHub gives nothing to the pool's runners.
-    not_served: Option<NotServed>,
-    /// Configurations in a row that were refused.
-    refusals: u32,
-    /// No configuration before this time, and why the last one was refused.
-    refused: Option<(Time, Refused)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -227,6 +196,11 @@ impl Controller {
             self.journal.note_fact(fact, now);
             if let Some(state) = fact.given_to().and_then(|pool| self.pools.get_mut(pool)) {
                 state.given_at = Some(now);
+            }
+            if let Fact::RunnerGone { pool, spot: Some(life), .. } = fact
+                && let Some(state) = self.pools.get_mut(pool)
+            {
+                state.history.note(life);
             }
         }
         self.facts.append(&mut self.world.take_facts());
@@ -438,7 +412,7 @@ impl Controller {
         // These pools share the room for launches, and the calls.
         due.sort_by_key(|name| self.launches.last(name));
         let (plans, unconfigured) = {
-            let Controller { spec, demand, world, unavailable, pools, journal, releases, .. } = self;
+            let Controller { spec, demand, world, unavailable, pools, journal, releases, facts, .. } = self;
             // With very many runners, one look at all of them is most of a step's work. So there is only one.
             let by_pool = RunnersByPool::at(world, spec, &due, now);
             for name in &due {
@@ -446,6 +420,7 @@ impl Controller {
                 let Some(state) = pools.get_mut(name) else { continue };
                 let before = (state.given_at, state.not_served.take());
                 state.not_served = holds::not_served(spec, releases, demand, (name, by_pool.of(name)), before);
+                facts.extend(breakers::look(spec, world, state, journal, (name, by_pool.of(name)), now));
             }
             let view = View { spec, demand, world, unavailable };
             let refused = |name| pools.get(name).and_then(|state| state.refused.as_ref());
@@ -479,22 +454,5 @@ impl Controller {
             self.hand_over(&name, now);
         }
         self.flush(batch, now);
-    }
-}
-
-impl PoolState {
-    /// Until when the pool launches nothing, and why.
-    fn backoff(&self) -> Option<&(Time, Backoff)> {
-        self.boot_backoff.iter().chain(&self.launch_backoff).max_by_key(|(until, _)| *until)
-    }
-
-    /// Whether the last launch, configuration or instance failed, and none has succeeded since.
-    fn is_failing(&self) -> bool {
-        self.boot_backoff.is_some() || self.launch_failures > 0 || self.refused.is_some()
-    }
-
-    fn due(&self) -> Time {
-        let quiet = if self.gathering { DEBOUNCE_MAX } else { DEBOUNCE };
-        self.dirty.map_or(self.again_at, |(first, last)| (last + quiet).min(first + DEBOUNCE_MAX).min(self.again_at))
     }
 }

@@ -205,6 +205,9 @@ impl Seen<'_> {
             t.oldest_queued.insert(name.to_string(), 0.0);
             t.paused.insert(name.to_string(), self.paused.contains_key(name));
         }
+        for (name, _) in self.spec.pools.iter().filter(|(_, pool)| pool.spec.instance.breaker.interruptions > 0) {
+            t.breakers.insert(name.to_string(), self.tripped(name).is_some());
+        }
         for (pool, warnings) in self.warnings(now) {
             t.warnings.extend(warnings.iter().map(|warning| (pool.to_string(), warning.as_str())));
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::history::SpotLife;
 use crate::ids::{InstanceId, JobId, PoolName};
 use crate::manifest::LateAct;
 use crate::market::Market;
@@ -138,6 +139,16 @@ pub enum Fact {
         /// Whether the runner may have had a job.
         busy: bool,
     },
+    /// A pool leaves spot for a while.
+    BreakerOpened {
+        /// The pool.
+        pool: PoolName,
+    },
+    /// A pool goes back to spot.
+    BreakerClosed {
+        /// The pool.
+        pool: PoolName,
+    },
     /// A runner is gone, and no trace of it is left.
     RunnerGone {
         /// The runner's pool.
@@ -148,6 +159,8 @@ pub enum Fact {
         market: Market,
         /// The time from when this process first knew of the runner until it was found gone.
         known: Duration,
+        /// What became of the instance, if it was bought on spot and had a job.
+        spot: Option<SpotLife>,
     },
     /// A job is over. A process tells this once for each job, for the job's trace.
     JobEnded(Box<JobPast>),

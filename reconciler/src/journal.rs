@@ -72,6 +72,10 @@ pub enum What {
     Failed,
     /// EC2 takes a spot instance back.
     Interrupted,
+    /// A pool leaves spot for a while, because spot takes back its instances.
+    BreakerOpened,
+    /// A pool goes back to spot.
+    BreakerClosed,
     /// A runner is gone, and no trace of it is left.
     Gone,
     /// An operator paused a pool.
@@ -113,6 +117,8 @@ impl What {
             What::DeleteSecret => "delete_secret",
             What::Failed => "failed",
             What::Interrupted => "interrupted",
+            What::BreakerOpened => "breaker_opened",
+            What::BreakerClosed => "breaker_closed",
             What::Gone => "gone",
             What::Paused => "paused",
             What::Resumed => "resumed",
@@ -122,7 +128,16 @@ impl What {
 
     /// Whether the event concerns a whole pool, and so every job that waits for the pool.
     pub const fn is_of_pool(self) -> bool {
-        matches!(self, What::Launch | What::LaunchFailed | What::BootFailed | What::Paused | What::Resumed)
+        matches!(
+            self,
+            What::Launch
+                | What::LaunchFailed
+                | What::BootFailed
+                | What::BreakerOpened
+                | What::BreakerClosed
+                | What::Paused
+                | What::Resumed
+        )
     }
 
     /// Whether somebody should look at the event.
@@ -139,6 +154,7 @@ impl What {
                 | What::BootFailed
                 | What::Failed
                 | What::Interrupted
+                | What::BreakerOpened
         )
     }
 }
@@ -218,7 +234,7 @@ impl Journal {
             Fact::Interrupted { pool, instance, busy } => {
                 self.note(at, What::Interrupted, Whom::runner(pool, instance), EventReason::Interrupted { busy: *busy });
             }
-            Fact::RunnerGone { pool, instance, known, market } => {
+            Fact::RunnerGone { pool, instance, known, market, .. } => {
                 let why = EventReason::Gone { known: *known, market: *market };
                 self.note(at, What::Gone, Whom::runner(pool, instance), why);
             }
@@ -230,6 +246,8 @@ impl Journal {
             | Fact::LaunchDecided { .. }
             | Fact::Launched { .. }
             | Fact::LaunchFailed { .. }
+            | Fact::BreakerOpened { .. }
+            | Fact::BreakerClosed { .. }
             | Fact::Drain { .. }
             | Fact::Stepped { .. }
             | Fact::BudgetWait { .. }

@@ -220,12 +220,15 @@ impl LateJobs {
         refused && notice.refusals == TRIES
     }
 
-    /// Takes over which runs should be cancelled: exactly these. Returns those that GitHub should be asked to cancel now.
-    pub fn to_cancel(&mut self, runs: &BTreeSet<RunId>, now: Time) -> Vec<RunId> {
+    /// Takes over which runs have late jobs that should be cancelled: exactly these.
+    pub fn set_to_cancel(&mut self, runs: &BTreeSet<RunId>, now: Time) {
         let recent = |c: &Cancellation| c.asked_at.is_some_and(|at| now.since(at) < REMEMBERED);
         self.cancels.retain(|run, c| runs.contains(run) || c.inquiry.is_open() || recent(c));
-        let due = |run: &&RunId| self.cancels.get(*run).is_none_or(|c| c.answers < TRIES && c.inquiry.is_due(now));
-        runs.iter().filter(due).copied().collect()
+    }
+
+    /// Whether GitHub may be asked now to cancel a run. It is asked three times at most.
+    pub fn may_ask_to_cancel(&self, run: RunId, now: Time) -> bool {
+        self.cancels.get(&run).is_none_or(|c| c.answers < TRIES && c.inquiry.is_due(now))
     }
 
     /// When GitHub was last asked to cancel a run. None: it was not, or long ago.

@@ -32,6 +32,7 @@ pub mod event;
 pub mod fact;
 pub mod failure;
 pub mod groups;
+pub mod history;
 pub mod market;
 pub mod reason;
 pub mod release;
@@ -54,6 +55,7 @@ pub mod verdict;
 pub mod world;
 
 // What the other sides admit.
+pub mod breaker;
 pub mod budget;
 pub mod capacity;
 pub mod quota;

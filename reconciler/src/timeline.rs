@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::controller::Seen;
 use crate::event::JobState;
+use crate::history::{SpotHistory, SpotRecord};
 use crate::ids::{InstanceId, JobId, ListId, PoolName};
 use crate::journal::Entry;
 use crate::labels::listed;
@@ -12,10 +13,12 @@ use crate::reason::{AwaitedReason, Blocked, EventReason, JobReason, count};
 use crate::runner::{Phase, Runner};
 use crate::time::{Time, human};
 use crate::versions::VersionEnds;
-use crate::view::{Awaited, BudgetView, EventView, Explanation, LimitView, Snapshot, State, Switch};
+use crate::view::{Awaited, BudgetView, EventView, Explanation, LimitView, Snapshot, SpotView, State, Switch};
 
 /// The most entries of a pool's timeline. The newest are shown.
 const POOL_ENTRIES: usize = 200;
+/// The most offerings whose spot history is told as a fact of a pool. JSON has all.
+const SPOT_FACTS: usize = 10;
 /// The number of events in a snapshot.
 const SNAPSHOT_EVENTS: usize = 100;
 
@@ -151,7 +154,13 @@ impl Seen<'_> {
         entries.drain(..cut);
         let phases: Vec<String> = view.phases.iter().map(|(phase, n)| format!("{n} {}", phase.as_str())).collect();
         let blocked = self.newest_plan(name).and_then(|plan| plan.blocked.as_ref());
-        let awaits = blocked.and_then(Blocked::awaits).map(|(what, until)| what.by(until)).into_iter().collect();
+        let probe =
+            self.tripped(name).filter(|tripped| tripped.until > now).map(|tripped| AwaitedReason::SpotProbe.by(tripped.until));
+        let mut awaits: Vec<Awaited> =
+            blocked.and_then(Blocked::awaits).map(|(what, until)| what.by(until)).into_iter().chain(probe).collect();
+        awaits.sort_by_key(|awaited| awaited.until);
+        let spot: Vec<SpotView> =
+            self.history(name).map(SpotHistory::records).unwrap_or_default().into_iter().map(spot).collect();
         let mut facts = vec![
             format!("for {}: [{}]", view.scope, view.labels.join(", ")),
             format!(
@@ -165,12 +174,14 @@ impl Seen<'_> {
             if phases.is_empty() { "no runners".into() } else { format!("runners: {}", phases.join(", ")) },
         ];
         facts.extend(self.versions().get(name).and_then(|versions| runner_program(versions, now)));
+        facts.extend(spot.iter().take(SPOT_FACTS).map(spot_fact));
         facts.extend(view.warnings.iter().map(|warning| format!("warning: {warning}")));
         Some(Explanation {
             state: State::Pool(if view.paused { Switch::Paused } else { Switch::Active }),
             facts,
             reason: view.reason,
             code: view.code,
+            spot,
             awaits,
             timeline: told(&entries),
             forgotten_before: forgotten.or(self.forgotten(self.world.started())),
@@ -217,6 +228,26 @@ fn budget(api: &crate::budget::Api, level: f64, capacity: f64, per_second: f64) 
     let app = api.payer().map(|payer| payer.app.to_string());
     let account = api.payer().and_then(|payer| payer.account.as_deref()).map(str::to_owned);
     BudgetView { api: api.as_str().into(), app, account, level, capacity, per_second }
+}
+
+fn spot((instance_type, subnet, record): (&str, Option<&str>, SpotRecord)) -> SpotView {
+    SpotView {
+        instance_type: instance_type.to_owned(),
+        subnet: subnet.map(str::to_owned),
+        instances: record.instances,
+        interrupted: record.taken_back,
+        hours: record.ran.as_secs_f64() / 3600.0,
+    }
+}
+
+/// Says what became of the spot instances of one offering.
+fn spot_fact(spot: &SpotView) -> String {
+    let place = spot.subnet.as_ref().map_or_else(String::new, |subnet| format!(" in {subnet}"));
+    let (instances, hours) = (count(spot.instances, "instance"), spot.hours);
+    format!(
+        "spot {}{place}: took back {} of {instances} with jobs, in {hours:.1} h, since muster started",
+        spot.instance_type, spot.interrupted
+    )
 }
 
 /// Says which versions a pool runs, and for how long.

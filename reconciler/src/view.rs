@@ -181,12 +181,31 @@ pub struct Explanation {
     /// The reason for programs.
     #[serde(flatten)]
     pub code: Code,
+    /// Of a pool: what became of its spot instances with jobs since this process started, the most interrupted offerings first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spot: Vec<SpotView>,
     /// What is awaited, the soonest first.
     pub awaits: Vec<Awaited>,
     /// What happened, oldest first.
     pub timeline: Vec<EventView>,
     /// The timeline lacks what happened before this time, in milliseconds since 1970. None: the timeline lacks nothing.
     pub forgotten_before: Option<u64>,
+}
+
+/// What became of a pool's spot instances of one type in one subnet.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SpotView {
+    /// The instance type, such as `m7i.large`.
+    pub instance_type: String,
+    /// The subnet. None: EC2 has not told the subnet.
+    pub subnet: Option<String>,
+    /// The number of instances that had a job and are gone.
+    pub instances: u32,
+    /// The number of those that spot took back.
+    pub interrupted: u32,
+    /// The hours that these instances ran, in all.
+    pub hours: f64,
 }
 
 /// The state of a job, a runner or a pool, in one word of its kind.
@@ -330,6 +349,8 @@ pub struct Totals {
     pub oldest_queued: BTreeMap<String, f64>,
     /// Pool -> whether an operator paused the pool.
     pub paused: BTreeMap<String, bool>,
+    /// Pool with a breaker -> whether the breaker is open, or lets one spot instance try.
+    pub breakers: BTreeMap<String, bool>,
     /// (pool, warning's word) of each warning.
     pub warnings: BTreeSet<(String, &'static str)>,
     /// (pool, version, `registration` or `runtime`) -> when GitHub ends the version so, in milliseconds since 1970.

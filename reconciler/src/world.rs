@@ -227,7 +227,11 @@ impl World {
             JobState::Queued => {}
             JobState::InProgress => runner.job_started(event.job),
             JobState::Completed => {
-                lost = runner.interrupted_at().is_some() && event.conclusion.as_deref() != Some("success");
+                let succeeded = event.conclusion.as_deref() == Some("success");
+                lost = runner.interrupted_at().is_some() && !succeeded;
+                if succeeded {
+                    runner.job_succeeded();
+                }
                 runner.job_ended(event.job, ephemeral, now);
             }
         }
@@ -321,7 +325,8 @@ impl World {
                 facts.push(Fact::Drain { pool: pool.clone(), outcome });
             }
             if let Some(shape) = r.shape() {
-                facts.push(Fact::RunnerGone { pool, instance, market: shape.market, known: gone_at.since(r.first_seen()) });
+                let (market, known) = (shape.market, gone_at.since(r.first_seen()));
+                facts.push(Fact::RunnerGone { pool, instance, market, known, spot: r.spot_life(gone_at) });
             }
             false
         });

@@ -291,6 +291,20 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ("[m7i.xlarge, m6i.xlarge]", "[m7i.xlarge, m4.xlarge]", "spec.instance.types[1]", "m4.xlarge runs on Xen"),
     ("[subnet-0a1b2c3d4e5f60001, ", "[vpc-1, ", "spec.instance.subnets[0]", "looks wrong"),
     ("market: on-demand", "market: on-demand\n    allocation: diversified", "spec.instance.allocation", "leave it out"),
+    (
+        "market: on-demand",
+        "market: on-demand\n    breaker: {interruptions: 2}",
+        "spec.instance.breaker.interruptions",
+        "nothing interrupts its instances; leave breaker out",
+    ),
+    (
+        "market: on-demand",
+        "market: spot\n    breaker: {interruptions: 101}",
+        "spec.instance.breaker.interruptions",
+        "is 101; write 1 to 100, or 0 for no breaker",
+    ),
+    ("market: on-demand", "market: spot\n    breaker: {within: 0s}", "spec.instance.breaker.within", "is 0s; write 1m to 1d"),
+    ("market: on-demand", "market: spot\n    breaker: {for: 2d}", "spec.instance.breaker.for", "is 2d; write 1m to 1d"),
     ("market: on-demand", "market: auction", "spec.instance.market", "one of `spot`, `on-demand`"),
     (
         "os: windows\n    architecture: x64\n    types: [m7i.xlarge, m6i.xlarge]",

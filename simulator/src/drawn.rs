@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use muster_reconciler::ids::Scope;
-use muster_reconciler::manifest::{LateAct, LateStep, Lifetime, MarketPolicy, Matching, RerunMarket, RunnerPool, Span};
+use muster_reconciler::manifest::{
+    LateAct, LateStep, Lifetime, MarketPolicy, Matching, RerunMarket, RunnerPool, Span, SpotBreaker,
+};
 use muster_reconciler::time::Time;
 use muster_reconciler::verdict::Cause;
 
@@ -200,6 +202,21 @@ fn neighbours(seed: u64, cluster: &mut Cluster, jobs: &mut Vec<JobPlan>) {
     }
 }
 
+/// Some pools that buy spot have a breaker. The draws have a stream of their own, so that seeds without a breaker stay as they are.
+fn breakers(seed: u64, cluster: &mut Cluster) {
+    let mut rng = Rng::new(seed, "breaker");
+    for pool in &mut cluster.pools {
+        let settings = SpotBreaker {
+            interruptions: whole(1 + rng.below(2)),
+            within: Span::secs(120 + rng.below(900)),
+            open_for: Span::secs(60 + rng.below(600)),
+        };
+        if rng.chance(0.4) && pool.spec.instance.market != MarketPolicy::OnDemand {
+            pool.spec.instance.breaker = settings;
+        }
+    }
+}
+
 /// A repository that the pool's scope covers.
 fn repo_of(pool: &RunnerPool) -> String {
     let covers = SCOPES.iter().find(|(scope, ..)| *scope == pool.spec.github.scope.to_string());
@@ -284,6 +301,7 @@ impl Scenario {
             }
         }
         ladders(seed, &mut cluster.pools);
+        breakers(seed, &mut cluster);
         Scenario {
             seed,
             jobs,

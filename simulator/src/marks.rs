@@ -46,6 +46,12 @@ marks! {
     TokenReplayed: "token replayed by EC2";
     /// An on-demand instance was launched because spot had no capacity.
     OnDemandFallback: "on-demand fallback";
+    /// An on-demand instance was launched because the pool's breaker was open.
+    BreakerOpen: "breaker: on-demand";
+    /// A spot instance tried while the pool's breaker was open.
+    BreakerProbe: "breaker: one spot instance tries";
+    /// A breaker closed.
+    BreakerClosed: "breaker: closed";
     /// A fleet had fewer instances than the launch asked for.
     PartialFleet: "partial fleet";
     /// A fleet had no instance.
@@ -233,6 +239,7 @@ impl Marks {
                     self.see_plan(plan);
                 }
             }
+            Fact::BreakerClosed { .. } => self.hit(Mark::BreakerClosed),
             Fact::Interrupted { busy: true, .. } => self.hit(Mark::InterruptedBusy),
             Fact::Interrupted { busy: false, .. } => self.hit(Mark::InterruptedIdle),
             _ => {}
@@ -322,6 +329,11 @@ impl Marks {
             Action::Launch(l) => {
                 if effect.reason == Reason::Launch(LaunchReason::Unanswered) {
                     self.hit(Mark::SameTokenRetry);
+                }
+                match &effect.reason {
+                    Reason::Launch(LaunchReason::Breaker { .. }) => return self.hit(Mark::BreakerOpen),
+                    Reason::Launch(LaunchReason::Probe { .. }) => return self.hit(Mark::BreakerProbe),
+                    _ => {}
                 }
                 let policy = spec.pools.get(&l.pool).map(|p| p.spec.instance.market);
                 if l.market == Market::OnDemand && policy == Some(MarketPolicy::SpotThenOnDemand) {

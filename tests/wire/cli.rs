@@ -127,6 +127,7 @@ fn explanation() -> Explanation {
         facts: vec!["of acme/web, run 2967944950".into(), "asks for [self-hosted, linux]; pool linux-x64".into()],
         reason: "pool linux-x64 tries again in 2m: none of the pool's 4 offerings can be launched as spot: EC2 lacks capacity (InsufficientInstanceCapacity)".into(),
         code: Code::default(),
+        spot: Vec::new(),
         awaits: vec![
             Awaited { what: "the pool tries to launch again".into(), word: "launch_retry".into(), until: NOW + 120_000 },
             Awaited { what: "GitHub drops a job that nobody took".into(), word: "job_expiry".into(), until: NOW + 86_300_000 },

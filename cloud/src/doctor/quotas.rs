@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use muster_reconciler::manifest::{MarketPolicy, RunnerPool, Spec};
+use muster_reconciler::manifest::{RunnerPool, Spec};
 use muster_reconciler::market::Market;
 use muster_reconciler::quota::QuotaClass;
 
@@ -42,11 +42,7 @@ impl Quota {
     }
 
     fn buys(&self, pool: &RunnerPool) -> bool {
-        match pool.spec.instance.market {
-            MarketPolicy::Spot => self.market == Market::Spot,
-            MarketPolicy::OnDemand => self.market == Market::OnDemand,
-            MarketPolicy::SpotThenOnDemand => true,
-        }
+        pool.markets().contains(&self.market)
     }
 
     /// How many vCPUs of this quota the pools may need together: for each pool, `max` times its largest type. The second number
@@ -58,7 +54,7 @@ impl Quota {
             largest.copied().unwrap_or(0) * u64::from(pool.spec.capacity.max)
         };
         let buyers = || spec.pools.values().filter(|pool| self.buys(pool));
-        let firm = buyers().filter(|pool| pool.spec.instance.market != MarketPolicy::SpotThenOnDemand);
+        let firm = buyers().filter(|pool| pool.markets().len() == 1);
         (buyers().map(takes).sum(), firm.map(takes).sum())
     }
 }
@@ -115,6 +111,8 @@ fn judge(quota: &Quota, value: Option<f64>, needed: u64, firm: u64) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use muster_reconciler::manifest::MarketPolicy;
+
     use super::super::finding::Verdict;
     use super::*;
 

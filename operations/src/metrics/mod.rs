@@ -130,6 +130,8 @@ impl Metrics {
             }
             Fact::Stepped { act: Act::Configure | Act::Deregister | Act::DeleteSecret, .. } => {}
             Fact::BudgetWait { api } => self.all.budget_waits.with_label_values(&[*api]).inc(),
+            // `muster_spot_breaker_open` tells the state.
+            Fact::BreakerOpened { .. } | Fact::BreakerClosed { .. } => {}
             // `meter` counts the time of instances while it passes.
             Fact::RunnerGone { .. } => {}
             // `otlp` makes the job's trace of this fact.
@@ -294,6 +296,7 @@ impl Metrics {
             &self.all.oldest_queued,
             &self.all.runners,
             &self.all.paused,
+            &self.all.breaker_open,
             &self.all.warnings,
             &self.all.version_ends,
             &self.all.unavailable,
@@ -312,6 +315,9 @@ impl Metrics {
         for (pool, paused) in &known.paused {
             self.all.paused.with_label_values(&[pool.as_str()]).set(if *paused { 1.0 } else { 0.0 });
             self.begin_at_zero(pool);
+        }
+        for (pool, open) in &known.breakers {
+            self.all.breaker_open.with_label_values(&[pool.as_str()]).set(if *open { 1.0 } else { 0.0 });
         }
         for (pool, warning) in &known.warnings {
             self.all.warnings.with_label_values(&[pool.as_str(), warning]).set(1.0);

@@ -71,6 +71,9 @@ metrics! {
         "Runners now: instances, registrations, or both.";
     paused: gauges "muster_pool_paused" ["pool"] =
         "1 while an operator keeps the pool from launching, else 0.";
+    breaker_open: gauges "muster_spot_breaker_open" ["pool"] =
+        "1 while the pool buys on-demand because spot took back instances with jobs, or one spot instance tries; else 0. Absent: the \
+         pool has no spec.instance.breaker.";
     warnings: gauges "muster_pool_warnings" ["pool", "warning"] =
         "1 for each warning of the pool: GitHub will do something else than the manifest seems to say, or will soon stop serving \
          the pool's runners. `muster explain pool/NAME` has the words.";

@@ -11,7 +11,7 @@ pub mod file;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use muster_reconciler::manifest::{MarketPolicy, Os, Spec};
+use muster_reconciler::manifest::{Os, Spec};
 use muster_reconciler::market::Market;
 use serde::{Deserialize, Serialize};
 
@@ -220,12 +220,7 @@ pub fn wanted(spec: &Spec) -> BTreeSet<(Market, MachineKind)> {
     let mut wanted = BTreeSet::new();
     for pool in spec.pools.values() {
         let instance = &pool.spec.instance;
-        let markets: &[Market] = match instance.market {
-            MarketPolicy::Spot => &[Market::Spot],
-            MarketPolicy::OnDemand => &[Market::OnDemand],
-            MarketPolicy::SpotThenOnDemand => &[Market::Spot, Market::OnDemand],
-        };
-        for market in markets {
+        for market in pool.markets() {
             wanted.extend(instance.types.iter().map(|name| (*market, (instance.os, name.clone()))));
         }
     }

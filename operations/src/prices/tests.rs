@@ -1,6 +1,6 @@
 //! These tests show which source wins, what stays unknown, and that currencies are not mixed.
 
-use muster_reconciler::manifest::{Lone, RunnerPool, Text};
+use muster_reconciler::manifest::{Lone, MarketPolicy, RunnerPool, Text};
 
 use super::*;
 
@@ -58,18 +58,23 @@ fn a_book_without_prices_says_so() {
 #[test]
 fn what_is_wanted_is_what_the_pools_may_buy() {
     let mut spec = Spec::default();
-    for (name, market, types) in [("a", MarketPolicy::Spot, ["m7i.large"]), ("b", MarketPolicy::SpotThenOnDemand, ["m5.large"])] {
+    for (name, market, types, interruptions) in [
+        ("a", MarketPolicy::Spot, ["m7i.large"], 0),
+        ("b", MarketPolicy::SpotThenOnDemand, ["m5.large"], 0),
+        ("c", MarketPolicy::Spot, ["c7i.large"], 2),
+    ] {
         let mut pool = RunnerPool::default();
         pool.spec.instance.market = market;
         pool.spec.instance.types = types.map(str::to_owned).into();
+        pool.spec.instance.breaker.interruptions = interruptions;
         spec.pools.insert(name.into(), pool);
     }
     let mut book = Book::default();
     book.want(wanted(&spec));
     book.hear(Market::Spot, aws("m7i.large", 0.04));
-    assert_eq!((book.unknown(Market::Spot), book.unknown(Market::OnDemand)), (1, 1));
+    assert_eq!((book.unknown(Market::Spot), book.unknown(Market::OnDemand)), (2, 2));
     let view = book.view();
-    assert_eq!((view.wanted, view.known, view.types.len()), (3, 1, 2));
+    assert_eq!((view.wanted, view.known, view.types.len()), (5, 1, 3));
     let known = view.types.iter().find(|t| t.instance_type == "m7i.large").and_then(|t| t.spot.clone());
     assert_eq!(known, Some(PriceView { hour: 0.04, source: "AWS".into(), as_of: "2026-11-29".into() }));
     assert_eq!(view.types.iter().find(|t| t.instance_type == "m5.large").and_then(|t| t.on_demand.clone()), None);

@@ -2,6 +2,7 @@ use super::*;
 use crate::effect::LaunchedInstance;
 use crate::ids::ListId;
 use crate::manifest::Allocation;
+use crate::manifest::MarketPolicy;
 use crate::refusal::LONG;
 
 const NOW: Time = Time::from_millis(5);

@@ -289,6 +289,7 @@ impl Controller {
 
     fn judged(&mut self, case: &Case, verdict: JobVerdict, now: Time) {
         self.facts.push(Fact::JobJudged { job: case.event.job, pool: case.pool.clone(), market: case.market, verdict });
+        self.note_verdict(case, verdict, now);
         let conclusion = case.event.conclusion.clone();
         self.journal.note(now, What::JobJudged, of_case(case), EventReason::Judged { verdict, conclusion });
     }

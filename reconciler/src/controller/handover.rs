@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Controller;
+use crate::breaker::WHILE_TRIPPED;
 use crate::capacity::Choice;
 use crate::effect::Source;
 use crate::ids::{JobId, PoolName};
@@ -114,8 +115,10 @@ impl Controller {
             || state.refused.as_ref().is_some_and(|(until, _)| *until > now);
         let well = state.failing_since.is_none() || !rests && queued == 0;
         let full = plan.is_some_and(|plan| plan.blocked == Some(Blocked::Max)) || taken >= pool.spec.capacity.max;
+        let instance = &pool.spec.instance;
+        let markets = if state.breaker.tripped().is_some() { WHILE_TRIPPED } else { instance.market.markets() };
         well && !full
             && !self.paused.contains_key(name)
-            && !matches!(self.unavailable.choose(name, &pool.spec.instance, now), Choice::Wait(..))
+            && !matches!(self.unavailable.choose_on(name, instance, markets, now), Choice::Wait(..))
     }
 }

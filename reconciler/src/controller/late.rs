@@ -40,7 +40,7 @@ impl Controller {
             return;
         }
         let mut waiting: BTreeMap<NoticeKey, NoticeText> = BTreeMap::new();
-        let mut to_cancel: BTreeMap<RunId, JobId> = BTreeMap::new();
+        let (mut to_cancel, mut confirmed): (BTreeSet<RunId>, BTreeMap<RunId, JobId>) = Default::default();
         for DueStep { job: id, pool, step } in due {
             match step.act {
                 LateAct::Tell => self.count_in(&mut waiting, id, pool.as_ref(), step.after.get(), now),
@@ -60,15 +60,17 @@ impl Controller {
                     }
                 }
                 LateAct::Cancel => {
+                    to_cancel.extend(self.demand.jobs().get(&id).map(|job| job.event.run));
                     if let Some(run) = self.may_cancel(id, now) {
-                        to_cancel.entry(run).or_insert(id);
+                        confirmed.entry(run).or_insert(id);
                     }
                 }
             }
         }
         let unneeded = self.late.set_waiting(waiting, now);
         self.delete_messages(unneeded, CallReason::LeftQueue, now);
-        self.cancel_runs(&to_cancel, now);
+        self.late.set_to_cancel(&to_cancel, now);
+        self.cancel_runs(&confirmed, now);
         self.write_notices(now);
     }
 
@@ -150,7 +152,7 @@ impl Controller {
     /// job back. An older answer may be of a job that was cancelled meanwhile, and somebody may have started its run again.
     fn may_cancel(&mut self, id: JobId, now: Time) -> Option<RunId> {
         let job = self.demand.job_mut(id)?;
-        if job.hold.is_some() {
+        if job.hold.is_some() || !self.late.may_ask_to_cancel(job.event.run, now) {
             return None;
         }
         let (run, asked) = (job.event.run, self.late.cancel_asked_at(job.event.run));
@@ -162,9 +164,8 @@ impl Controller {
     }
 
     fn cancel_runs(&mut self, runs: &BTreeMap<RunId, JobId>, now: Time) {
-        let all: BTreeSet<RunId> = runs.keys().copied().collect();
-        for run in self.late.to_cancel(&all, now) {
-            let Some(job) = runs.get(&run).and_then(|id| self.demand.jobs().get(id)) else { continue };
+        for (&run, id) in runs {
+            let Some(job) = self.demand.jobs().get(id) else { continue };
             let (Some(app), repo) = (self.app_for(job), job.event.repo.clone()) else { continue };
             if self.budgets.take(&Api::Rerun(self.spec.payer(&app, &repo)), now) {
                 self.late.cancel_asked(run, now);

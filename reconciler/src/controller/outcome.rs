@@ -97,6 +97,9 @@ impl Controller {
         let Some(launch) = self.world.pending().get(intent).map(|p| p.launch().clone()) else { return };
         let (pool, count) = (launch.pool.clone(), launch.count);
         self.mark(&pool, now);
+        if !matches!(&outcome, Outcome::Launched(answer) if answer.instances.len() >= count as usize) {
+            self.note_missing_spot(&launch, now);
+        }
         match outcome {
             Outcome::Launched(answer) => {
                 let missing = self.world.launch_answered(intent, &answer, now);

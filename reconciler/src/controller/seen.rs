@@ -2,16 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::PoolState;
+use super::pool_state::PoolState;
 use crate::budget::Budgets;
 use crate::capacity::Unavailable;
 use crate::cases::Cases;
 use crate::demand::Demand;
+use crate::history::SpotHistory;
 use crate::ids::PoolName;
 use crate::journal::Journal;
 use crate::manifest::Spec;
+use crate::market::Market;
 use crate::plan::{Gate, Plan, RunnersByPool, Unconfigured, View, with_launch, without_launch};
-use crate::reason::{Blocked, NotServed, Refused};
+use crate::reason::{Blocked, NotServed, Refused, Tripped};
 use crate::release::RunnerReleases;
 use crate::runner::Phase;
 use crate::steer::Pause;
@@ -50,6 +52,16 @@ impl Seen<'_> {
     /// Why GitHub seems to give nothing to the pool's runners. None: it does, or nothing shows that it does not.
     pub(crate) fn not_served(&self, name: &PoolName) -> Option<&NotServed> {
         self.pools.get(name).and_then(|state| state.not_served.as_ref())
+    }
+
+    /// What opened the pool's breaker. None: the breaker is closed.
+    pub(crate) fn tripped(&self, name: &PoolName) -> Option<&Tripped> {
+        self.pools.get(name).and_then(|state| state.breaker.tripped())
+    }
+
+    /// What became of the pool's spot instances. None: nothing is known.
+    pub(crate) fn history(&self, name: &PoolName) -> Option<&SpotHistory> {
+        self.pools.get(name).map(|state| &state.history)
     }
 
     fn view(&self) -> View<'_> {
@@ -102,10 +114,14 @@ impl Seen<'_> {
             let one = 1_u32.saturating_sub(starting);
             (room, trial) = if one < room { (one, Some(why.clone())) } else { (room, None) };
         }
+        let breaker = self.pools.get(name).map(|p| &p.breaker);
+        let asked = self.world.outstanding(|launch| launch.pool == *name && launch.market == Market::Spot);
         Gate {
             room,
             github,
             trial,
+            breaker: breaker.and_then(|breaker| breaker.tripped().cloned()),
+            probe: asked == 0 && breaker.is_some_and(|breaker| breaker.lets_one_try(now)),
             backoff: self.pools.get(name).and_then(|p| p.backoff().cloned()),
             paused: self.paused.get(name).cloned(),
             refused: self.refused(name).cloned(),

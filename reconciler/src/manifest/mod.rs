@@ -41,7 +41,7 @@ pub use load::load;
 pub use lone::Lone;
 pub use pool::{
     Allocation, Architecture, Bootstrap, Capacity, Hooks, IdleSchedule, InstanceSettings, Lifetime, MarketPolicy, Matching, Os,
-    PoolGitHub, Proxy, Rerun, RerunMarket, RunnerPool, RunnerPoolSpec, RunnerSettings,
+    PoolGitHub, Proxy, Rerun, RerunMarket, RunnerPool, RunnerPoolSpec, RunnerSettings, SpotBreaker,
 };
 pub use schema::{KINDS, schema};
 pub use secret::SecretRef;

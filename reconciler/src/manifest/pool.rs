@@ -6,8 +6,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{LateStep, Metadata, Span};
+use super::{LateAct, LateStep, Metadata, Span, late_after};
 use crate::ids::{AppName, ListId, Scope};
+use crate::market::Market;
 use crate::verdict::Cause;
 
 /// One kind of runner, and how many runners of it there may be.
@@ -35,6 +36,17 @@ impl RunnerPool {
     /// Whether each runner takes only one job.
     pub fn ephemeral(&self) -> bool {
         self.spec.runner.lifetime == Lifetime::Ephemeral
+    }
+
+    /// All markets on which the pool may ever buy. Its breaker and jobs that run again may buy on-demand for a pool of spot.
+    pub fn markets(&self) -> &'static [Market] {
+        let RunnerPoolSpec { instance, rerun, start_within, .. } = &self.spec;
+        let late = late_after(start_within, LateAct::OnDemand).is_some();
+        let on_demand = instance.breaker.interruptions > 0 || rerun.market == RerunMarket::OnDemand || late;
+        match instance.market {
+            MarketPolicy::Spot if on_demand => MarketPolicy::SpotThenOnDemand.markets(),
+            market => market.markets(),
+        }
     }
 
     /// How long a queued job waits before it counts: the value that is set, or else 0 s for ephemeral runners and 30 s for
@@ -292,6 +304,17 @@ pub enum MarketPolicy {
     SpotThenOnDemand,
 }
 
+impl MarketPolicy {
+    /// The markets on which the pool buys, the first choice first.
+    pub const fn markets(self) -> &'static [Market] {
+        match self {
+            MarketPolicy::Spot => &[Market::Spot],
+            MarketPolicy::OnDemand => &[Market::OnDemand],
+            MarketPolicy::SpotThenOnDemand => &[Market::Spot, Market::OnDemand],
+        }
+    }
+}
+
 /// The spot allocation strategy of EC2 Fleet, which chooses among EC2's spot capacity pools.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -307,6 +330,25 @@ pub enum Allocation {
     LowestPrice,
     /// All spot pools, in equal parts.
     Diversified,
+}
+
+/// When a pool leaves spot for a while. After that time, one spot instance tries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct SpotBreaker {
+    /// The breaker opens when spot has taken back this many instances with jobs, within the time `within`. 0: it never opens.
+    pub interruptions: u32,
+    /// The time in which the interruptions count together.
+    pub within: Span,
+    /// How long the pool buys on-demand after the last interruption, before one spot instance tries.
+    #[serde(rename = "for")]
+    pub open_for: Span,
+}
+
+impl Default for SpotBreaker {
+    fn default() -> Self {
+        SpotBreaker { interruptions: 0, within: Span::secs(900), open_for: Span::secs(1800) }
+    }
 }
 
 /// The EC2 instances of a pool.
@@ -330,6 +372,8 @@ pub struct InstanceSettings {
     pub market: MarketPolicy,
     /// How EC2 chooses among spot offerings.
     pub allocation: Allocation,
+    /// When the pool buys on-demand for a while, because spot takes back instances with jobs. By default, never.
+    pub breaker: SpotBreaker,
     /// Tags for every instance, volume and fleet of the pool.
     pub tags: BTreeMap<String, String>,
 }

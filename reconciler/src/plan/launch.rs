@@ -1,9 +1,11 @@
 //! How many instances are launched, and what holds a launch back.
 
 use super::{Gate, PlannedLaunch, Planner};
+use crate::breaker::WHILE_TRIPPED;
 use crate::capacity::Choice;
 use crate::effect::Source;
-use crate::manifest::{InstanceSettings, MarketPolicy};
+use crate::manifest::InstanceSettings;
+use crate::market::Market;
 use crate::reason::{Blocked, LaunchReason, Wants};
 use crate::runner::Phase;
 
@@ -48,20 +50,39 @@ impl Planner<'_> {
         if count == 0 {
             return;
         }
-        let reason = LaunchReason::Wanted(Wants::from(c));
-        let choose = |settings: &InstanceSettings| self.view.unavailable.choose(&self.plan.pool, settings, self.now);
+        self.buy(&pool.spec.instance, count, gate);
+    }
+
+    /// Launches as many instances as EC2 seems to have, on the market that the pool's settings, its jobs and its breaker choose.
+    fn buy(&mut self, settings: &InstanceSettings, count: u32, gate: &Gate) {
+        let c = &self.plan.counts;
+        let wants = Wants::from(c);
+        let choose = |markets: &[Market]| self.view.unavailable.choose_on(&self.plan.pool, settings, markets, self.now);
         // GitHub gives a job to any runner that fits. So there are as many on-demand instances as there are jobs that should have one.
         let on_demand = count.min(c.on_demand.saturating_sub(c.on_demand_supply));
-        if on_demand > 0 {
-            let settings = InstanceSettings { market: MarketPolicy::OnDemand, ..pool.spec.instance.clone() };
-            if let Choice::Ask(market, offerings) = choose(&settings) {
-                self.plan.launch = Some(PlannedLaunch { count: on_demand, market, offerings, reason });
-                return;
-            }
+        if on_demand > 0
+            && let Choice::Ask(market, offerings) = choose(&[Market::OnDemand])
+        {
+            let reason = LaunchReason::Wanted(wants);
+            self.plan.launch = Some(PlannedLaunch { count: on_demand, market, offerings, reason });
+            return;
         }
-        match choose(&pool.spec.instance) {
+        let (markets, count, reason) = match gate.breaker.clone() {
+            None => (settings.market.markets(), count, LaunchReason::Wanted(wants)),
+            Some(tripped) => {
+                let tries = gate.probe && matches!(choose(&[Market::Spot]), Choice::Ask(..));
+                // Only one instance tries. The others are bought first, because their jobs must not wait for the trial.
+                match count - u32::from(tries) {
+                    0 => (&[Market::Spot][..], 1, LaunchReason::Probe { wants, tripped }),
+                    others => (WHILE_TRIPPED, others, LaunchReason::Breaker { wants, tripped }),
+                }
+            }
+        };
+        match choose(markets) {
             Choice::Wait(until, why) => self.plan.blocked = Some(Blocked::Capacity { until, why }),
             Choice::Ask(market, offerings) => {
+                let short = market == Market::Spot && matches!(reason, LaunchReason::Breaker { .. });
+                let reason = if short { LaunchReason::Wanted(wants) } else { reason };
                 self.plan.launch = Some(PlannedLaunch { count, market, offerings, reason });
             }
         }

@@ -24,7 +24,7 @@ use crate::effect::Source;
 use crate::ids::{InstanceId, JobId, PoolName};
 use crate::manifest::{RunnerPool, Spec};
 use crate::market::{Market, Offering};
-use crate::reason::{Backoff, Blocked, LaunchReason, Refused, StepReason};
+use crate::reason::{Backoff, Blocked, LaunchReason, Refused, StepReason, Tripped};
 use crate::runner::{Act, Phase, Runner};
 use crate::steer::Pause;
 use crate::time::Time;
@@ -71,6 +71,10 @@ pub struct Gate {
     pub trial: Option<Backoff>,
     /// Until when the pool tries no configuration, and why the last one was refused. From then on, one instance at a time tries.
     pub refused: Option<(Time, Refused)>,
+    /// What opened the pool's breaker. None: the breaker is closed.
+    pub breaker: Option<Tripped>,
+    /// Whether an open breaker lets one spot instance try now.
+    pub probe: bool,
 }
 
 /// What should happen in one pool, and why.
@@ -90,6 +94,8 @@ pub struct Plan {
     pub pool_gone: bool,
     /// Queued jobs that count for nothing now, because their repository has its share of the pool.
     pub above_share: BTreeSet<JobId>,
+    /// What opened the pool's breaker. None: the breaker is closed.
+    pub breaker: Option<Tripped>,
     /// When the next of the pool's jobs counts, if nothing else is heard until then. None: no job waits for a time.
     pub counts_next: Option<Time>,
 }
@@ -176,6 +182,7 @@ pub(crate) fn without_launch(
 /// The whole plan, with the launch that fits through the gate.
 pub(crate) fn with_launch(view: View<'_>, plan: Plan, gate: &Gate, now: Time) -> Plan {
     let mut p = Planner::new(view, plan, now);
+    p.plan.breaker.clone_from(&gate.breaker);
     p.grow(gate);
     p.plan
 }

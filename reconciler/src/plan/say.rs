@@ -46,6 +46,9 @@ impl Plan {
         if let Some(l) = &self.launch {
             text += &format!("; launches {}", instances(l.count, "", l.market));
         }
+        if let Some(tripped) = &self.breaker {
+            text += &format!("; {}", tripped.say(now));
+        }
         if let Some(b) = &self.blocked {
             let off = *b == Blocked::Max && c.max == 0;
             let says = if off { "is switched off by `capacity.max: 0`".to_owned() } else { b.say(now) };

@@ -53,6 +53,8 @@ pub enum AwaitedReason {
     ConfigureRetry,
     /// The time from which a failed launch is tried again.
     LaunchRetry,
+    /// The time from which a pool whose breaker is open lets one spot instance try.
+    SpotProbe,
 }
 
 words! { AwaitedReason {
@@ -71,6 +73,7 @@ words! { AwaitedReason {
     LimitReset => "limit_reset",
     ConfigureRetry => "configure_retry",
     LaunchRetry => "launch_retry",
+    SpotProbe => "spot_probe",
 }}
 
 impl AwaitedReason {
@@ -98,6 +101,7 @@ impl fmt::Display for AwaitedReason {
             AwaitedReason::LimitReset => "GitHub's rate limit is reset",
             AwaitedReason::ConfigureRetry => "muster tries to configure one runner",
             AwaitedReason::LaunchRetry => "the pool tries to launch again",
+            AwaitedReason::SpotProbe => "the pool's breaker lets one spot instance try",
         })
     }
 }

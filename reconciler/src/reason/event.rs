@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{BootFailure, HandOver, HoldReason, LaunchFailure, LaunchReason, StepReason, instances, seconds, text, words};
+use super::{
+    BootFailure, HandOver, HoldReason, LaunchFailure, LaunchReason, StepReason, Tripped, instances, seconds, text, words,
+};
 use crate::ids::{PoolName, RunnerId};
 use crate::labels::listed;
 use crate::manifest::LateAct;
@@ -173,6 +175,19 @@ pub enum EventReason {
         /// Whether the runner may have a job.
         busy: bool,
     },
+    /// A pool leaves spot for a while.
+    BreakerOpened {
+        /// What opened the breaker.
+        #[serde(flatten)]
+        tripped: Tripped,
+        /// How long the pool buys on-demand.
+        #[serde(rename = "forSeconds", serialize_with = "seconds")]
+        open_for: Duration,
+        /// Whether the breaker had let a spot instance try.
+        again: bool,
+    },
+    /// A pool goes back to spot, because one spot instance has served without an interruption.
+    BreakerClosed,
     /// A runner is gone, and no trace of it is left.
     Gone {
         /// The time from when this process first knew of the runner until it was found gone.
@@ -214,6 +229,8 @@ words! { EventReason {
     Reached => "reached",
     NotStarted => "not_started",
     Interrupted => "interrupted",
+    BreakerOpened => "breaker_opened",
+    BreakerClosed => "breaker_closed",
     Gone => "gone",
     ByOperator => "by_operator",
 }}
@@ -275,6 +292,15 @@ impl fmt::Display for EventReason {
             EventReason::NotStarted { why, late: true } => write!(f, "why the runner failed to start: {why}"),
             EventReason::Interrupted { busy: true } => f.write_str("spot takes it back; it may have a job"),
             EventReason::Interrupted { busy: false } => f.write_str("spot takes it back; no job is known on it"),
+            EventReason::BreakerOpened { tripped, open_for, again: false } => {
+                write!(f, "{tripped}, so the pool buys on-demand for {}", human(*open_for))
+            }
+            EventReason::BreakerOpened { open_for, again: true, .. } => {
+                write!(f, "spot took an instance back again, so the pool buys on-demand for another {}", human(*open_for))
+            }
+            EventReason::BreakerClosed => {
+                f.write_str("a spot instance has served without an interruption, so the pool buys spot again")
+            }
             EventReason::Gone { known, market } => write!(f, "gone after {} ({})", human(*known), market.as_str()),
             EventReason::ByOperator { why } if why.is_empty() => f.write_str("by an operator"),
             EventReason::ByOperator { why } => write!(f, "by an operator: {why}"),

@@ -13,7 +13,7 @@
 //! | why is this done to a runner? | [`StepReason`] |
 //! | why did a runner not come online? | [`BootFailure`] |
 //! | why is a runner in its phase? | [`RunnerReason`] |
-//! | why is an instance launched, or not? | [`LaunchReason`], [`Blocked`], [`Backoff`], [`Shortage`], [`LaunchFailure`] |
+//! | why is an instance launched, or not? | [`LaunchReason`], [`Tripped`], [`Blocked`], [`Backoff`], [`Shortage`], [`LaunchFailure`] |
 //! | why has a pool as many runners as it has? | [`PoolReason`], [`NotServed`] |
 //! | why is a job where it is? | [`JobReason`], [`HoldReason`], [`DoubtReason`], [`Unmatched`], [`Foreign`] |
 //! | why is a call made? | [`Reason`], [`CallReason`] |
@@ -23,6 +23,7 @@
 //! | what will happen at a known time? | [`AwaitedReason`] |
 
 mod awaited;
+mod breaker;
 mod call;
 mod code;
 mod event;
@@ -43,6 +44,7 @@ use std::time::Duration;
 use crate::market::Market;
 
 pub use awaited::{Awaited, AwaitedReason};
+pub use breaker::Tripped;
 pub use call::{CallReason, Reason};
 pub use code::Code;
 pub use event::EventReason;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{AwaitedReason, count, words};
+use super::{AwaitedReason, Tripped, count, words};
 use crate::failure::{Failure, FailureKind, OfferingError};
 use crate::market::Market;
 use crate::refusal::{INTERRUPTED, Refusal};
@@ -46,12 +46,32 @@ impl fmt::Display for Wants {
 pub enum LaunchReason {
     /// The pool wants more runners than it has.
     Wanted(Wants),
+    /// The pool wants more runners than it has, and buys them on-demand because its breaker is open.
+    Breaker {
+        /// How many runners the pool wants.
+        #[serde(flatten)]
+        wants: Wants,
+        /// What opened the breaker.
+        #[serde(flatten)]
+        tripped: Tripped,
+    },
+    /// The pool wants more runners than it has, and one of them tries whether spot leaves it alone.
+    Probe {
+        /// How many runners the pool wants.
+        #[serde(flatten)]
+        wants: Wants,
+        /// What opened the breaker.
+        #[serde(flatten)]
+        tripped: Tripped,
+    },
     /// The last try got no answer. The same request is repeated with the same token.
     Unanswered,
 }
 
 words! { LaunchReason {
     Wanted => "wanted",
+    Breaker => "breaker",
+    Probe => "probe",
     Unanswered => "unanswered",
 }}
 
@@ -59,6 +79,8 @@ impl fmt::Display for LaunchReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LaunchReason::Wanted(wants) => wants.fmt(f),
+            LaunchReason::Breaker { wants, tripped } => write!(f, "{wants}; on-demand, because {tripped}"),
+            LaunchReason::Probe { wants, tripped } => write!(f, "{wants}; one spot instance tries, after {tripped}"),
             LaunchReason::Unanswered => f.write_str("EC2 did not answer; muster repeats the call with the same ClientToken"),
         }
     }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::failure::FailureKind;
 use crate::ids::JobId;
+use crate::manifest::LateAct;
 use crate::market::Market;
 use crate::plan::{Counts, Plan, PlannedLaunch};
 use crate::rerun::{Again, NotAgain};
@@ -67,6 +68,10 @@ fn not_served(versions: &[&str]) -> NotServed {
     NotServed { since: Time::ZERO, versions: versions.iter().map(|version| (*version).to_owned()).collect() }
 }
 
+fn tripped() -> Tripped {
+    Tripped { interruptions: 2, within: LIMIT, until: SOON }
+}
+
 fn backoffs() -> Vec<Backoff> {
     vec![Backoff::BootFailures { in_a_row: 2, last: BootFailure::Ended }, Backoff::LaunchFailed(refused())]
 }
@@ -110,6 +115,7 @@ fn jobs() -> Vec<JobReason> {
         JobReason::Confirming { why: DoubtReason::OldNews, asked: true, until: SOON },
         JobReason::Unplanned { pool: pool() },
         held_up(Blocked::Pace, 1, 1, 1),
+        JobReason::AboveShare { pool: pool(), repo: "acme/web".into(), most: 1 },
         JobReason::Launching { pool: pool() },
         JobReason::IdleRunner { pool: pool(), idle: 1 },
         starting(1, 1),
@@ -159,6 +165,8 @@ fn events() -> Vec<EventReason> {
         Judged { verdict: JobVerdict::Infrastructure(Cause::Lost), conclusion: Some("failure".into()) },
         RunAgain { again: Again::Failed, on_demand: false },
         NotRunAgain { why: NotAgain::Late },
+        Late { act: LateAct::Tell, after: LIMIT, because: "pool linux is full".into() },
+        NotTaken { act: LateAct::Cancel, message: message() },
         Wanted { count: 1, market, why: LaunchReason::Unanswered },
         Given { instance_type: "m7i.large".into(), market },
         FellShort { missing: 1, market, why: LaunchFailure::Unexplained },
@@ -170,6 +178,8 @@ fn events() -> Vec<EventReason> {
         Reached { stage: Stage::Online, after: LIMIT },
         NotStarted { why: BootFailure::Ended, late: false },
         Interrupted { busy: true },
+        BreakerOpened { tripped: tripped(), open_for: LIMIT, again: false },
+        BreakerClosed,
         Gone { known: LIMIT, market },
         ByOperator { why: String::new() },
     ]
@@ -193,12 +203,19 @@ fn calls() -> Vec<CallReason> {
         HowItEnded,
         RunOver,
         LostJobs,
+        Late,
         Judged,
     ]
 }
 
 fn launches() -> Vec<LaunchReason> {
-    vec![LaunchReason::Wanted(Wants { wanted: 1, jobs: 1, ..Wants::default() }), LaunchReason::Unanswered]
+    let wants = Wants { wanted: 1, jobs: 1, ..Wants::default() };
+    vec![
+        LaunchReason::Wanted(wants),
+        LaunchReason::Breaker { wants, tripped: tripped() },
+        LaunchReason::Probe { wants, tripped: tripped() },
+        LaunchReason::Unanswered,
+    ]
 }
 
 fn pools() -> Vec<PoolReason> {
@@ -254,7 +271,7 @@ fn every_word_is_snake_case_unique_and_the_same_in_json() {
     holds(JobReason::WORDS, JobReason::word, &jobs());
     holds(HoldReason::WORDS, HoldReason::word, &[HoldReason::LeftQueued, HoldReason::Waiting]);
     holds(DoubtReason::WORDS, DoubtReason::word, &[DoubtReason::DeliveredBefore, DoubtReason::OldNews, DoubtReason::ToldAgain]);
-    let hand_overs = [HandOver::Paused, HandOver::Failing, HandOver::Full, HandOver::NoCapacity];
+    let hand_overs = [HandOver::Paused, HandOver::Failing, HandOver::Full, HandOver::NoCapacity, HandOver::Late];
     holds(HandOver::WORDS, HandOver::word, &hand_overs);
     holds(Unmatched::WORDS, Unmatched::word, &unmatched());
     holds(Foreign::WORDS, Foreign::word, &foreign());
@@ -325,6 +342,22 @@ fn a_pool_that_gets_nothing_names_its_version_and_githubs_status_page() {
     ] {
         assert!(said(versions).contains(wanted) && said(versions).contains("https://www.githubstatus.com"), "{}", said(versions));
     }
+}
+
+#[test]
+fn a_breaker_says_what_opened_it_and_what_comes_next() {
+    let why = "spot took back 2 instances with jobs within 5m";
+    assert_eq!(tripped().say(NOW), format!("buys on-demand for 5s more, because {why}"));
+    let waits = "buys on-demand until one spot instance has served without an interruption";
+    assert_eq!(tripped().say(SOON), format!("{waits}, because {why}"));
+    let one = Tripped { interruptions: 1, ..tripped() };
+    assert_eq!(one.to_string(), "spot took back 1 instance with a job within 5m");
+    let said: Vec<String> = launches()[1..3].iter().map(ToString::to_string).collect();
+    let wants = "1 wanted (1 queued job), 0 supplied";
+    assert_eq!(said, [format!("{wants}; on-demand, because {why}"), format!("{wants}; one spot instance tries, after {why}")]);
+    let opened = |again| EventReason::BreakerOpened { tripped: tripped(), open_for: LIMIT, again }.to_string();
+    assert_eq!(opened(false), format!("{why}, so the pool buys on-demand for 5m"));
+    assert_eq!(opened(true), "spot took an instance back again, so the pool buys on-demand for another 5m");
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! What became of the machine under a job.
 
-use super::{CONSISTENCY_LAG, Registration, Runner};
+use std::time::Duration;
+
+use super::{CONSISTENCY_LAG, Registration, Runner, Seat};
+use crate::history::SpotLife;
+use crate::market::Market;
 use crate::time::Time;
 use crate::verdict::{Cause, blames, by_itself};
 
@@ -32,5 +36,39 @@ impl Runner {
     /// minute later shows its runner online.
     pub fn outlived(&self, ended: Time) -> bool {
         self.state_reason().is_some_and(by_itself) || self.was_online_after(ended + CONSISTENCY_LAG * 2)
+    }
+
+    /// Whether spot takes the instance back, or has done so. EC2's notice says so, or else its reason for the instance's end.
+    pub fn taken_back(&self) -> bool {
+        self.interrupted_at().is_some() || self.state_reason().and_then(blames) == Some(Cause::Interruption)
+    }
+
+    /// Whether spot takes the instance back from a job that has not ended, as far as events and the newest list tell.
+    pub fn loses_job_to_spot(&self) -> bool {
+        self.taken_back() && (self.job().running().is_some() || self.seat() == Seat::Busy && self.job().over().is_none())
+    }
+
+    /// Whether this process bought the instance on spot, and asked for it at or after `since`.
+    pub fn bought_on_spot_since(&self, since: Time) -> bool {
+        self.launched_here() && self.first_seen() >= since && self.shape().is_some_and(|shape| shape.market == Market::Spot)
+    }
+
+    /// Whether spot has left the instance alone: one of its jobs succeeded, or the instance ended itself after a job, or its runner
+    /// is still there `long` after the launch.
+    pub fn left_to_serve(&self, long: Duration, now: Time) -> bool {
+        let ended_itself = || self.state_reason().is_some_and(by_itself);
+        let lasts = || self.was_online() && self.gone_at().is_none() && now.since(self.first_seen()) >= long;
+        !self.taken_back() && (self.job().has_gone_well() || self.had_job() && ended_itself() || lasts())
+    }
+
+    fn had_job(&self) -> bool {
+        self.job().is_any() || self.registration().is_some_and(Registration::is_busy)
+    }
+
+    /// What became of the instance, if it was bought on spot and had a job.
+    pub(crate) fn spot_life(&self, gone_at: Time) -> Option<SpotLife> {
+        let shape = self.shape().filter(|shape| shape.market == Market::Spot && self.had_job())?;
+        let (instance_type, subnet) = (shape.instance_type.clone(), shape.subnet.clone());
+        Some(SpotLife { instance_type, subnet, taken_back: self.taken_back(), ran: gone_at.since(self.lives_since()) })
     }
 }

@@ -15,6 +15,7 @@ pub struct JobEvidence {
     running: BTreeSet<JobId>,
     over: Option<(JobId, Time)>,
     last_end: Option<Time>,
+    succeeded: bool,
 }
 
 impl JobEvidence {
@@ -33,6 +34,21 @@ impl JobEvidence {
             // Even an ephemeral runner gets a second job when its first one was cancelled before it began.
             self.over = Some((self.over.map_or(job, |(other, _)| other.max(job)), now));
         }
+    }
+
+    /// An event told that a job on the runner succeeded.
+    pub fn went_well(&mut self) {
+        self.succeeded = true;
+    }
+
+    /// Whether a job on the runner has succeeded.
+    pub fn has_gone_well(&self) -> bool {
+        self.succeeded
+    }
+
+    /// Whether an event told of any job on the runner, over or not.
+    pub fn is_any(&self) -> bool {
+        !self.is_none() || self.last_end.is_some()
     }
 
     /// Whether no job is known, apart from jobs of a reusable runner that are over.

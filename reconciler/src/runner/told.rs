@@ -54,6 +54,11 @@ impl Runner {
         self.told.job.started(job);
     }
 
+    /// An event tells that a job on the runner succeeded.
+    pub(crate) fn job_succeeded(&mut self) {
+        self.told.job.went_well();
+    }
+
     /// A job on the runner is over. An ephemeral runner ends with its job. A reusable runner is idle from now on, even if nothing
     /// told that the job had begun.
     pub(crate) fn job_ended(&mut self, job: JobId, ephemeral: bool, now: Time) {

@@ -214,7 +214,11 @@ impl Oracle {
                     self.blame(Invariant::Isolation, truth.now(), what);
                 }
             }
-            Fact::JobJudged { job, verdict, .. } => self.judge_verdict(*job, *verdict, truth),
+            Fact::JobJudged { job, verdict, .. } => {
+                self.judge_verdict(*job, *verdict, truth);
+                self.judge_swing(fact, truth);
+            }
+            Fact::BreakerOpened { .. } | Fact::BreakerClosed { .. } => self.judge_swing(fact, truth),
             Fact::Planned { pool } => {
                 let plan = truth.controller.and_then(|c| c.newest_plans().find(|(name, _)| *name == pool)?.1);
                 if let Some(plan) = plan {
@@ -234,8 +238,9 @@ impl Oracle {
         if let Some(Blocked::Capacity { .. }) = &plan.blocked {
             self.judge_capacity(&plan.pool, "leaves alone", truth);
         } else if plan.launch.as_ref().is_some_and(|l| l.market == Market::OnDemand)
-            // Jobs that run again may want on-demand instances.
+            // Jobs that run again may want on-demand instances, and so may a breaker.
             && plan.counts.on_demand <= plan.counts.on_demand_supply
+            && plan.breaker.is_none()
         {
             self.judge_capacity(&plan.pool, "buys on-demand for want of", truth);
         }

@@ -6,6 +6,7 @@
 //!
 //! The oracle reads the world as a `Truth`, and changes nothing in it. What the oracle must remember, it keeps in [`Oracle`].
 
+mod breaker;
 mod harm;
 mod invariants;
 mod isolation;
@@ -82,6 +83,8 @@ pub enum Invariant {
     /// What happens in one pool, App, market or account limit delays another pool's single need by at most one round of the
     /// budget that they share (see [`isolation`]).
     Isolation,
+    /// A pool whose breaker is open buys on-demand, and goes back to spot by one instance (see [`breaker`]).
+    Breaker,
     /// No job that failed by itself, or that somebody cancelled, is said to have gone down with its machine, and none is run again
     /// by muster.
     Verdict,
@@ -112,6 +115,7 @@ impl Invariant {
             Invariant::L3 => "L3",
             Invariant::L4 => "L4",
             Invariant::L5 => "L5",
+            Invariant::Breaker => "breaker",
             Invariant::Verdict => "verdict",
             Invariant::Late => "late",
             Invariant::Truth => "truth",
@@ -224,5 +228,6 @@ impl Oracle {
     /// The controller is about to get an input.
     pub(super) fn hear(&mut self, input: &Input, truth: Truth<'_>) {
         self.process_view.hear(input, truth.spec.controller.cluster(), truth.now());
+        self.hear_of_spot(input, truth);
     }
 }

@@ -11,6 +11,7 @@ use muster_reconciler::manifest::Limits;
 use muster_reconciler::reason::{Reason, StepReason};
 use muster_reconciler::time::{Time, human};
 
+use super::breaker::SpotNews;
 use super::isolation::Isolation;
 use super::retry::Retries;
 use super::{Invariant, Oracle, Truth};
@@ -46,6 +47,7 @@ pub struct ProcessView {
     /// GitHub's last word on whether each queued job may start.
     words: BTreeMap<JobId, Word>,
     pub(super) isolation: Isolation,
+    pub(super) spot: SpotNews,
 }
 
 /// GitHub's word on a queued job.
@@ -79,6 +81,7 @@ impl ProcessView {
     /// The manifests changed, which may have removed what a pool waited for.
     pub(crate) fn new_spec(&mut self) {
         self.retries.new_spec();
+        self.spot.new_spec();
     }
 
     /// Takes in an input that the controller is about to get.
@@ -218,6 +221,7 @@ impl Oracle {
             }
             Action::Launch(launch) => {
                 self.judge_look("Launch", now);
+                self.judge_market(launch, effect, truth);
                 request.max = truth.spec.pools.get(&launch.pool).map_or(0, |p| p.spec.capacity.max);
                 let first = *self.intents.entry(launch.intent.clone()).or_insert(process);
                 if first != process {

@@ -233,7 +233,26 @@ fn instance(pool: &RunnerPool, check: &mut Check<'_>) {
         let message = "allocation chooses among spot offerings, and this pool buys none; leave it out";
         check.clash(&["spec.instance.allocation", "spec.instance.market"], message);
     }
+    breaker(pool, check);
     super::tags::tags("spec.instance.tags", &instance.tags, check);
+}
+
+/// The most interruptions that a breaker may count.
+const MOST_INTERRUPTIONS: u32 = 100;
+
+fn breaker(pool: &RunnerPool, check: &mut Check<'_>) {
+    let breaker = &pool.spec.instance.breaker;
+    if breaker.interruptions > MOST_INTERRUPTIONS {
+        let message = format!("is {}; write 1 to {MOST_INTERRUPTIONS}, or 0 for no breaker", breaker.interruptions);
+        check.fail("spec.instance.breaker.interruptions", message);
+    }
+    for (field, value) in [("within", breaker.within), ("for", breaker.open_for)] {
+        check.within(&format!("spec.instance.breaker.{field}"), value, Span::secs(60), Span::secs(86_400));
+    }
+    if breaker.interruptions > 0 && pool.spec.instance.market == MarketPolicy::OnDemand {
+        let message = "the pool buys on-demand only, and nothing interrupts its instances; leave breaker out";
+        check.clash(&["spec.instance.breaker.interruptions", "spec.instance.market"], message);
+    }
 }
 
 /// Checks a list that may not be empty. Each item must look right, and no item may come twice.
