@@ -149,11 +149,21 @@ impl LateJobs {
             match self.notices.get_mut(&key) {
                 // The notice of a cancelled run stays: its jobs are about to leave the queue.
                 Some(notice) if notice.wanted.state == StatusState::Error => {}
-                Some(notice) => notice.wanted = text,
+                Some(notice) => {
+                    notice.wanted = text;
+                    // The messages of the jobs that wait stand for the notice now.
+                    unneeded.extend(std::mem::take(&mut notice.messages));
+                }
                 None => self.write(key, text, false),
             }
         }
+        unneeded.retain(|id| !self.needs(*id));
         unneeded
+    }
+
+    /// Whether an open notice needs a message.
+    pub fn needs(&self, message: MessageId) -> bool {
+        self.notices.values().any(|notice| notice.messages.contains(&message))
     }
 
     /// Keeps messages of a job that has left the queue, if a notice of the job is open. Returns whether one is.

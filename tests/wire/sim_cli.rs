@@ -32,12 +32,12 @@ fn a_crash_at_every_effect_ends_where_the_run_without_one_does() {
     let (code, out, err) = sim(&["--crash-each"]);
     println!("{out}");
     assert_eq!(code, 0, "{out}\n{err}");
-    for example in ["burst", "warm", "broken", "unheard", "lost"] {
+    for example in ["burst", "warm", "broken", "unheard", "lost", "late"] {
         assert!(out.contains(&format!("example {example}: ")), "{out}");
     }
     let (right, all) = out.lines().find_map(|l| l.split_once(" crashes were right")?.0.split_once(" of ")).expect("the count");
     assert!(right == all && all.parse::<u32>().expect("a number") > 400, "{out}");
-    assert!(out.contains("after 13 of 13 kinds of effects"), "{out}");
+    assert!(out.contains("after 15 of 15 kinds of effects"), "{out}");
 }
 
 /// In a drawn world, a crash changes what meets which fault. So a different end does not count as wrong.

@@ -296,7 +296,8 @@ impl Controller {
 
     fn forget(&mut self, case: Case, now: Time) {
         self.world.unwatch(&case.instance);
-        self.delete_messages(case.messages.into_iter().collect(), CallReason::Judged, now);
+        let unneeded = case.messages.into_iter().filter(|id| !self.late.needs(*id)).collect();
+        self.delete_messages(unneeded, CallReason::Judged, now);
     }
 }
 

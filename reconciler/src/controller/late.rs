@@ -67,7 +67,8 @@ impl Controller {
                 }
             }
         }
-        let unneeded = self.late.set_waiting(waiting, now);
+        let mut unneeded = self.late.set_waiting(waiting, now);
+        unneeded.retain(|id| !self.cases.iter().any(|(_, case)| case.messages.contains(id)));
         self.delete_messages(unneeded, CallReason::LeftQueue, now);
         self.late.set_to_cancel(&to_cancel, now);
         self.cancel_runs(&confirmed, now);

@@ -113,7 +113,7 @@ impl Oracle {
         for (id, job) in truth.github.unfinished().filter(|(_, j)| j.state == JobState::Queued && j.hold == TrueHold::No) {
             let Some(since) = truth.home(job).and_then(|name| self.roomy.get(&name)) else { continue };
             let (waited, roomy) = (now.since(calm.max(job.free_since)), now.since(*since));
-            if waited < STUCK || roomy < ROOMY {
+            if waited < STUCK || roomy < ROOMY || truth.serves_in_turn(job) {
                 continue;
             }
             let word = match controller.view().demand.jobs().get(&id).map(|known| controller.seen().why(known, now)) {

@@ -45,6 +45,13 @@ impl Truth<'_> {
         route(self.spec, &JobEvent { enterprise: enterprise(self.spec), ..event(JobId(0), job) })
     }
 
+    /// Whether the job's pool has instances, and lets each repository have some at a time only. Then the job may have to wait for others.
+    pub fn serves_in_turn(&self, job: &TrueJob) -> bool {
+        let home = self.home(job).filter(|name| self.cloud.live(name) > 0);
+        let pool = home.and_then(|name| self.spec.pools.get(&name));
+        pool.is_some_and(|pool| pool.spec.capacity.per_repository.is_some())
+    }
+
     /// How many other jobs of the repository are queued for the pool or run.
     pub fn others_of(&self, repo: &str, pool: &PoolName, but: JobId) -> u32 {
         let same = |job: &TrueJob| job.plan.repo.eq_ignore_ascii_case(repo);

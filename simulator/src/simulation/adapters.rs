@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use muster_reconciler::effect::{Action, Launch, Outcome, RunnerSighting, Source, Swept};
 use muster_reconciler::failure::{Failure, FailureKind};
-use muster_reconciler::ids::{EffectId, InstanceId, ListId as List};
+use muster_reconciler::ids::{EffectId, InstanceId, ListId as List, RunId};
 use muster_reconciler::market::Market;
+use muster_reconciler::rerun::Again;
 
 use super::Simulation;
 use crate::faults::Fault;
@@ -15,6 +16,27 @@ use crate::oracle::Invariant;
 use crate::request::{Put, Request};
 
 impl Simulation {
+    fn rerun(&mut self, run: RunId, again: &Again) -> Outcome {
+        match self.github.rerun(run, again, &mut self.nature) {
+            Ok(ends) => {
+                self.oracle.judge_rerun(run, &ends, self.nature.now());
+                Outcome::Done
+            }
+            Err(failure) => Outcome::Failed(failure),
+        }
+    }
+
+    fn cancel_run(&mut self, run: RunId) -> Outcome {
+        match self.github.cancel_run(run, &mut self.nature) {
+            Ok(()) => {
+                let (oracle, truth) = self.judge();
+                oracle.judge_cancellation(run, truth);
+                Outcome::Done
+            }
+            Err(failure) => Outcome::Failed(failure),
+        }
+    }
+
     /// Carries out the action of a request. Err: only the first half of a Configure took effect, and this is the second
     /// half.
     pub(super) fn carry_out(&mut self, request: &Request) -> Result<Outcome, Box<Put>> {
@@ -54,21 +76,8 @@ impl Simulation {
             },
             Action::CheckJob { job, .. } => self.github.job(*job, &mut self.nature).map_or_else(Outcome::Failed, Outcome::Job),
             Action::LookAtRun { run, .. } => Outcome::Run(self.github.run(*run)),
-            Action::Rerun { run, again, .. } => match self.github.rerun(*run, again, &mut self.nature) {
-                Ok(ends) => {
-                    self.oracle.judge_rerun(*run, &ends, now);
-                    Outcome::Done
-                }
-                Err(failure) => Outcome::Failed(failure),
-            },
-            Action::CancelRun { run, .. } => match self.github.cancel_run(*run, &mut self.nature) {
-                Ok(()) => {
-                    let (oracle, truth) = self.judge();
-                    oracle.judge_cancellation(*run, truth);
-                    Outcome::Done
-                }
-                Err(failure) => Outcome::Failed(failure),
-            },
+            Action::Rerun { run, again, .. } => self.rerun(*run, again),
+            Action::CancelRun { run, .. } => self.cancel_run(*run),
             Action::Tell(key, text) => {
                 self.github.statuses.insert(key.clone(), text.state);
                 Outcome::Done
