@@ -138,10 +138,12 @@ fn pools(all: &[PoolView], wide: bool) -> String {
 }
 
 fn jobs(all: &[JobView], wide: bool) -> String {
-    let head = columns(wide, &["JOB", "STATE", "POOL", "AGE"], &["WHY", "REPOSITORY", "LABELS", "RUNNER"]);
+    let head = columns(wide, &["JOB", "STATE", "POOL", "AGE"], &["WHY", "REPOSITORY", "WORKFLOW / JOB", "BRANCH", "LABELS", "RUNNER"]);
     let rows = all.iter().map(|j| {
         let cells = vec![j.id.to_string(), j.state.to_string(), or_dash(j.pool.as_ref()), age(j.age_seconds)];
-        let more = vec![j.why.clone(), j.repo.clone(), listed(&j.labels, ","), or_dash(j.runner.as_ref())];
+        let known = |text: &String| if text.is_empty() { "-".into() } else { text.clone() };
+        let named = [j.why.clone(), j.repo.clone(), known(&j.title), known(&j.branch)];
+        let more = named.into_iter().chain([listed(&j.labels, ","), or_dash(j.runner.as_ref())]).collect();
         row(wide, cells, more, &j.reason)
     });
     show::table(&head, &[], rows)

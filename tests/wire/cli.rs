@@ -62,6 +62,8 @@ fn jobs() -> Vec<JobView> {
         pool: pool.map(String::from),
         labels: ["self-hosted", "linux"].map(String::from).to_vec(),
         runner: (state == JobState::InProgress).then(|| "prod.linux-x64.i-0a1".into()),
+        title: "CI / build (x64)".into(),
+        branch: "main".into(),
         age_seconds: id % 100 * 61,
         why: why.into(),
         reason: reason.into(),
