@@ -138,7 +138,8 @@ fn pools(all: &[PoolView], wide: bool) -> String {
 }
 
 fn jobs(all: &[JobView], wide: bool) -> String {
-    let head = columns(wide, &["JOB", "STATE", "POOL", "AGE"], &["WHY", "REPOSITORY", "WORKFLOW / JOB", "BRANCH", "LABELS", "RUNNER"]);
+    let head =
+        columns(wide, &["JOB", "STATE", "POOL", "AGE"], &["WHY", "REPOSITORY", "WORKFLOW / JOB", "BRANCH", "LABELS", "RUNNER"]);
     let rows = all.iter().map(|j| {
         let cells = vec![j.id.to_string(), j.state.to_string(), or_dash(j.pool.as_ref()), age(j.age_seconds)];
         let known = |text: &String| if text.is_empty() { "-".into() } else { text.clone() };

@@ -80,7 +80,7 @@ impl Controller {
         if folded.advanced && event.state != JobState::Queued && folded.before.is_none_or(|before| before == JobState::Queued) {
             let left = folded.ended.as_deref().or_else(|| self.demand.jobs().get(&event.job)).cloned();
             if let Some(job) = left {
-                self.close_notices(&job, &mut folded.deletable, now);
+                self.close_notices(&job, message, &mut folded.deletable, now);
             }
         }
         if let Some(job) = folded.ended.take() {

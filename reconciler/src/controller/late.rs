@@ -255,8 +255,16 @@ impl Controller {
     /// all of that. Then this process closes the notice.
     ///
     /// Keeps the messages of the job that its open notices need, and leaves the others in `deletable`.
-    pub(super) fn close_notices(&mut self, job: &Job, deletable: &mut Vec<MessageId>, now: Time) {
+    pub(super) fn close_notices(
+        &mut self,
+        job: &Job,
+        message: Option<(MessageId, u32)>,
+        deletable: &mut Vec<MessageId>,
+        now: Time,
+    ) {
         let event = &job.event;
+        // An earlier process had this message and kept it, as for an open notice.
+        let kept_before = message.is_some_and(|(_, receive_count)| receive_count > 1);
         let waited = event.queued_at.map_or(Duration::ZERO, |queued| event.started_at.unwrap_or(now).since(queued));
         // The earlier process may have known the job in another pool, perhaps by other labels.
         let covering = self.spec.pools.iter().filter(|(_, pool)| covers(&pool.spec.github.scope, event));
@@ -266,7 +274,7 @@ impl Controller {
         let mut kept = false;
         for (after, pool) in telling {
             let Some(key) = self.notice_key(job, pool.as_ref()) else { continue };
-            if waited >= after && (job.redelivered || now.since(job.first_seen) < after) {
+            if kept_before || waited >= after && (job.redelivered || now.since(job.first_seen) < after) {
                 self.late.perhaps_told(key.clone(), (event.run, event.job));
             }
             kept |= self.late.keep(&key, deletable);
