@@ -88,7 +88,12 @@ pub fn decode(text: &str) -> Result<JobEvent, WireError> {
     if kind.is_some_and(|kind| kind != KIND) {
         return Err(WireError::Kind);
     }
-    let event: JobEvent = serde_json::from_str(text).map_err(malformed)?;
+    let mut event: JobEvent = serde_json::from_str(text).map_err(malformed)?;
+    // Another release may let other characters pass.
+    let JobAbout { workflow, name, branch, .. } = &mut event.about;
+    for title in [workflow, name, branch] {
+        *title = fit_title(title);
+    }
     check(&event)?;
     Ok(event)
 }
@@ -140,7 +145,8 @@ pub fn fit_title(text: &str) -> String {
 
 /// Whether a character changes the order in which a terminal or a browser shows the others, or shows nothing itself.
 fn is_unseen(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+        || matches!(c, '\u{e0000}'..='\u{e007f}')
 }
 
 /// Whether a text is the whole id of a commit: SHA-1 or SHA-256, in lower case.

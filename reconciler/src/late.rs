@@ -67,8 +67,10 @@ impl StatusState {
 pub struct NoticeText {
     /// The state.
     pub state: StatusState,
-    /// The number of late jobs and the word of the oldest one's reason. A new sentence is worth a call only if these change.
-    pub gist: (usize, &'static str),
+    /// The word of the oldest late job's reason. A new sentence is worth a call only if this word changes.
+    pub gist: &'static str,
+    /// When this process first heard of that job.
+    pub since: Time,
     /// The sentence.
     pub text: String,
     /// The oldest late job, with its run. The notice links to the run.
@@ -89,15 +91,41 @@ struct Notice {
     /// The messages of jobs that have left the queue. They stay on the queue until the notice has its last word, so that a process
     /// that dies leaves the notice to the next one.
     messages: BTreeSet<MessageId>,
+    /// Whether jobs of the commit still wait in the pool, although none is late now. Then nothing is said, because the last word would
+    /// not be true.
+    still: bool,
+}
+
+/// Which notices are written first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    /// Jobs wait, and their commit does not say so.
+    First,
+    /// The last word of a notice that this process wrote.
+    Last,
+    /// Another sentence.
+    Again,
+    /// The last word of a notice that an earlier process may have written.
+    Guess,
 }
 
 impl Notice {
+    fn turn(&self) -> Turn {
+        match (self.wanted.state, &self.said) {
+            (StatusState::Pending, None) => Turn::First,
+            (StatusState::Pending, Some(_)) => Turn::Again,
+            (_, Some(_)) => Turn::Last,
+            (_, None) => Turn::Guess,
+        }
+    }
+
     fn is_due(&self, now: Time) -> bool {
         let news = self.said.as_ref().is_none_or(|(said, at)| {
             let other = said.gist != self.wanted.gist && now.since(*at) >= REWRITE;
             said.state != self.wanted.state || other
         });
-        news && self.refusals < TRIES && self.inquiry.is_due(now)
+        let untrue = self.still && self.wanted.state == StatusState::Success;
+        news && !untrue && self.refusals < TRIES && self.inquiry.is_due(now)
     }
 
     /// Whether GitHub shows the last word, or never will.
@@ -130,13 +158,24 @@ impl LateJobs {
         self.notices.is_empty() && self.cancels.is_empty()
     }
 
-    /// Takes over which jobs are late: exactly these. A notice whose jobs all have left the queue gets its last word. Returns the
-    /// messages that no notice needs any more.
-    pub fn set_waiting(&mut self, waiting: BTreeMap<NoticeKey, NoticeText>, now: Time) -> Vec<MessageId> {
+    /// The commits that have notices.
+    pub fn commits(&self) -> BTreeSet<(&str, &str)> {
+        self.notices.keys().map(|key| (key.repo.as_str(), key.sha.as_str())).collect()
+    }
+
+    /// Takes over which jobs are late: exactly these. `still` has the keys of all queued jobs, late or not. A notice whose jobs all have
+    /// left the queue gets its last word. Returns the messages that no notice needs any more.
+    pub fn set_waiting(
+        &mut self,
+        waiting: BTreeMap<NoticeKey, NoticeText>,
+        still: &BTreeSet<NoticeKey>,
+        now: Time,
+    ) -> Vec<MessageId> {
         let mut unneeded = Vec::new();
         self.notices.retain(|key, notice| {
-            if notice.wanted.state == StatusState::Pending && !waiting.contains_key(key) {
-                notice.wanted = last_word(key, notice.wanted.job);
+            notice.still = still.contains(key);
+            if notice.wanted.state == StatusState::Pending && !notice.still && !waiting.contains_key(key) {
+                notice.wanted = last_word(key, notice.wanted.job, notice.wanted.since);
             }
             let unheard = notice.wanted.state == StatusState::Success && !notice.perhaps_told && !notice.inquiry.was_asked();
             if unheard || notice.is_over() {
@@ -147,8 +186,8 @@ impl LateJobs {
         });
         for (key, text) in waiting {
             match self.notices.get_mut(&key) {
-                // The notice of a cancelled run stays: its jobs are about to leave the queue.
-                Some(notice) if notice.wanted.state == StatusState::Error => {}
+                // The notice of a cancelled run stays, because its jobs are about to leave the queue. A job that came later is another's.
+                Some(notice) if notice.wanted.state == StatusState::Error && text.since <= notice.wanted.since => {}
                 Some(notice) => {
                     notice.wanted = text;
                     // The messages of the jobs that wait stand for the notice now.
@@ -173,20 +212,20 @@ impl LateJobs {
         true
     }
 
-    /// A job left the queue of which an earlier process may have told. Its notice gets its last word.
-    pub fn perhaps_told(&mut self, key: NoticeKey, job: (RunId, JobId)) {
+    /// A job left the queue of which an earlier process may have told, or whose run was cancelled before. Its notice gets its last
+    /// word. `since` is when this process first heard of the job.
+    pub fn perhaps_told(&mut self, key: NoticeKey, job: (RunId, JobId), since: Time) {
+        let text = last_word(&key, job, since);
         match self.notices.get_mut(&key) {
+            Some(notice) if notice.wanted.state == StatusState::Error && since > notice.wanted.since => notice.wanted = text,
             Some(notice) => notice.perhaps_told = true,
-            None => {
-                let text = last_word(&key, job);
-                self.write(key, text, true);
-            }
+            None => self.write(key, text, true),
         }
     }
 
     /// A run was cancelled, and its commit should say why.
-    pub fn cancelled(&mut self, key: NoticeKey, text: String, job: (RunId, JobId)) {
-        let text = NoticeText { state: StatusState::Error, gist: (0, "cancelled"), text, job };
+    pub fn cancelled(&mut self, key: NoticeKey, text: String, job: (RunId, JobId), now: Time) {
+        let text = NoticeText { state: StatusState::Error, gist: "cancelled", text, job, since: now };
         match self.notices.get_mut(&key) {
             Some(notice) => notice.wanted = text,
             None => self.write(key, text, true),
@@ -194,18 +233,30 @@ impl LateJobs {
     }
 
     fn write(&mut self, key: NoticeKey, wanted: NoticeText, perhaps_told: bool) {
+        if self.notices.len() >= MOST {
+            self.notices.retain(|_, notice| !notice.is_over());
+        }
         if self.notices.len() < MOST {
             self.notices.insert(
                 key,
-                Notice { wanted, perhaps_told, said: None, inquiry: Inquiry::default(), refusals: 0, messages: BTreeSet::new() },
+                Notice {
+                    wanted,
+                    perhaps_told,
+                    said: None,
+                    inquiry: Inquiry::default(),
+                    refusals: 0,
+                    messages: BTreeSet::new(),
+                    still: false,
+                },
             );
         }
     }
 
-    /// The notices that are to be written now.
+    /// The notices that are to be written now, in their order.
     pub fn due(&self, now: Time) -> Vec<(NoticeKey, NoticeText)> {
-        let due = self.notices.iter().filter(|(_, notice)| notice.is_due(now));
-        due.map(|(key, notice)| (key.clone(), notice.wanted.clone())).collect()
+        let mut due: Vec<_> = self.notices.iter().filter(|(_, notice)| notice.is_due(now)).collect();
+        due.sort_by_key(|(_, notice)| (notice.turn(), notice.wanted.since));
+        due.into_iter().map(|(key, notice)| (key.clone(), notice.wanted.clone())).collect()
     }
 
     /// A notice is being written.
@@ -253,20 +304,22 @@ impl LateJobs {
         cancellation.asked_at = Some(now);
     }
 
-    /// GitHub answered, or not. A run that GitHub does not cancel in the end is left alone.
-    pub fn cancel_ended(&mut self, run: RunId, answered: bool, now: Time) {
-        if let Some(cancellation) = self.cancels.get_mut(&run) {
-            cancellation.inquiry.ended(answered, now);
-            cancellation.answers += u32::from(answered);
-        }
+    /// GitHub answered, or not. A run that GitHub does not cancel in the end is left alone. `is_final` says that the same order would
+    /// have the same answer. Returns whether muster gives up, just now.
+    pub fn cancel_ended(&mut self, run: RunId, answered: bool, is_final: bool, now: Time) -> bool {
+        let Some(cancellation) = self.cancels.get_mut(&run) else { return false };
+        cancellation.inquiry.ended(answered, now);
+        let before = cancellation.answers;
+        cancellation.answers = if is_final { TRIES } else { before + u32::from(answered) };
+        before < TRIES && cancellation.answers >= TRIES
     }
 }
 
 /// What a notice says once none of its jobs waits.
-fn last_word(key: &NoticeKey, job: (RunId, JobId)) -> NoticeText {
+fn last_word(key: &NoticeKey, job: (RunId, JobId), since: Time) -> NoticeText {
     let text = match &key.pool {
         Some(pool) => format!("no job of this commit waits for pool {pool} any more"),
         None => "no job of this commit waits for a pool any more".into(),
     };
-    NoticeText { state: StatusState::Success, gist: (0, "over"), text, job }
+    NoticeText { state: StatusState::Success, gist: "over", text, job, since }
 }

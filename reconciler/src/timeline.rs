@@ -90,8 +90,9 @@ impl Seen<'_> {
             Some(job) => {
                 let view = self.job_view(id, job, now);
                 e.state = State::Job(view.state);
-                let title = if view.title.is_empty() { String::new() } else { format!("{} ", view.title) };
-                let branch = if view.branch.is_empty() { String::new() } else { format!(", branch {}", view.branch) };
+                // Whoever may push chooses these texts, so quotes show where they end.
+                let title = if view.title.is_empty() { String::new() } else { format!("{:?} ", view.title) };
+                let branch = if view.branch.is_empty() { String::new() } else { format!(", branch {:?}", view.branch) };
                 e.facts.push(format!("{title}of {}{branch}, run {}", view.repo, view.run));
                 e.facts.push(format!(
                     "asks for [{}]; pool {}",

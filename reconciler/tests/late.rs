@@ -9,6 +9,7 @@ use muster_reconciler::ids::{JobId, MessageId, PoolName};
 use muster_reconciler::late::StatusState;
 use muster_reconciler::manifest::{LateAct, LateStep, RunnerPool, Span};
 use muster_reconciler::market::Market;
+use muster_reconciler::steer::Order;
 use muster_reconciler::time::Time;
 
 mod scene;
@@ -213,4 +214,46 @@ fn a_message_that_is_read_again_does_not_reopen_a_closed_notice() {
     scene.feed(Input::Messages(vec![JobMessage { id: MessageId(999), receive_count: 2, ..taken }]));
     scene.pass(secs(60));
     assert_eq!(told(&scene).len(), 2, "{:?}", told(&scene));
+}
+
+#[test]
+fn a_commit_is_not_told_that_no_job_waits_while_one_does() {
+    let mut scene = full(&[(600, LateAct::Tell)]);
+    scene.queue(1, &LABELS);
+    scene.pass(secs(120));
+    scene.queue(1, &LABELS);
+    scene.pass(secs(500));
+    assert_eq!(told(&scene).len(), 1, "the first job is late, the second is not");
+    scene.cancel(1);
+    scene.pass(secs(20));
+    assert_eq!(told(&scene).len(), 1, "{:?}", told(&scene));
+    scene.cancel(2);
+    scene.pass(secs(20));
+    assert_eq!(told(&scene).pop().map(|(state, _)| state), Some(StatusState::Success));
+}
+
+#[test]
+fn a_later_attempt_that_starts_ends_the_notice_of_a_cancelled_run() {
+    let mut scene = full(&[(600, LateAct::Cancel)]);
+    scene.queue(1, &LABELS);
+    scene.job_states.insert(1, Some(JobState::Queued));
+    scene.pass(secs(800));
+    assert_eq!(told(&scene).pop().map(|(state, _)| state), Some(StatusState::Error));
+    scene.cancel(1);
+    scene.pass(secs(60));
+    let mut again = message(9, JobState::InProgress, &LABELS);
+    again.event.attempt = Some(2);
+    scene.feed(Input::Messages(vec![again]));
+    scene.pass(secs(20));
+    assert_eq!(told(&scene).pop().map(|(state, _)| state), Some(StatusState::Success));
+}
+
+#[test]
+fn a_commit_is_told_no_word_of_aws_or_of_an_operator() {
+    let mut scene = full(&[(600, LateAct::Tell)]);
+    let why = "secret plans of account 123456789012".to_owned();
+    scene.core.order(&Order::Pause("linux".into(), why), scene.now).unwrap();
+    scene.queue(1, &LABELS);
+    scene.pass(secs(700));
+    assert_eq!(told(&scene)[0].1, "no runner within 10m: pool linux cannot launch for it now (paused)");
 }

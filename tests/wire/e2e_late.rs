@@ -25,7 +25,7 @@ async fn a_commit_says_why_its_job_waits_until_the_run_is_cancelled() {
     assert!(text.starts_with("no runner within 30s: pool linux is full"), "{text}");
     let (_, explained, _) = scene.muster.command(&["explain", &format!("job/{second}")]).await;
     assert!(explained.contains("steps of startWithin taken: tell"), "{explained}");
-    assert!(explained.contains(&format!("of {REPO}, branch main")), "{explained}");
+    assert!(explained.contains(&format!("of {REPO}, branch \"main\"")), "{explained}");
     let over = || async { same(scene.github.job(second).conclusion, Some("cancelled".to_owned())) };
     eventually(secs(240), "its run is cancelled", over).await;
     let last = || async {

@@ -93,6 +93,10 @@ impl Controller {
             case.messages.extend(message.map(|(id, _)| id).filter(|_| event.state == JobState::Completed));
             folded.deletable.retain(|id| !case.messages.contains(id));
         }
+        // SQS may show a message again that an open notice keeps.
+        if !self.late.is_empty() {
+            folded.deletable.retain(|id| !self.late.needs(*id));
+        }
         folded
     }
 

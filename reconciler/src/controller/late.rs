@@ -14,7 +14,7 @@ use crate::ids::{JobId, MessageId, Payer, PoolName, RunId};
 use crate::journal::{What, Whom};
 use crate::late::{NoticeKey, NoticeText, StatusState};
 use crate::manifest::{LateAct, LateStep, late_after};
-use crate::matching::{Route, covers};
+use crate::matching::{self, Route, takes};
 use crate::reason::{CallReason, EventReason, HandOver};
 use crate::time::{Time, human};
 
@@ -41,6 +41,8 @@ impl Controller {
         }
         let mut waiting: BTreeMap<NoticeKey, NoticeText> = BTreeMap::new();
         let (mut to_cancel, mut confirmed): (BTreeSet<RunId>, BTreeMap<RunId, JobId>) = Default::default();
+        // Jobs of the same labels and repository find the same pools. A look at all pools for each job would be quadratic.
+        let mut in_vain = BTreeSet::new();
         for DueStep { job: id, pool, step } in due {
             match step.act {
                 LateAct::Tell => self.count_in(&mut waiting, id, pool.as_ref(), step.after.get(), now),
@@ -52,11 +54,18 @@ impl Controller {
                     }
                 }
                 LateAct::Overflow => {
-                    if let Some(pool) = &pool
-                        && self.hand_over_job(pool, id, HandOver::Late, now)
+                    let (Some(pool), Some(job)) = (&pool, self.demand.jobs().get(&id)) else { continue };
+                    let kind = (pool.clone(), matching::routed_by(&job.event), job.hold.is_some());
+                    // A job above its repository's share would take the share of another pool.
+                    if in_vain.contains(&kind) || self.seen().newest_plan(pool).is_some_and(|plan| plan.above_share.contains(&id))
                     {
+                        continue;
+                    }
+                    if self.hand_over_job(pool, id, HandOver::Late, now) {
                         self.facts.push(Fact::LateStep { pool: Some(pool.clone()), act: step.act, taken: true });
                         self.mark(pool, now);
+                    } else {
+                        in_vain.insert(kind);
                     }
                 }
                 LateAct::Cancel => {
@@ -67,8 +76,10 @@ impl Controller {
                 }
             }
         }
-        let mut unneeded = self.late.set_waiting(waiting, now);
-        unneeded.retain(|id| !self.cases.iter().any(|(_, case)| case.messages.contains(id)));
+        let still = self.still_queued();
+        let mut unneeded = self.late.set_waiting(waiting, &still, now);
+        let of_cases: BTreeSet<&MessageId> = self.cases.iter().flat_map(|(_, case)| &case.messages).collect();
+        unneeded.retain(|id| !of_cases.contains(id));
         self.delete_messages(unneeded, CallReason::LeftQueue, now);
         self.late.set_to_cancel(&to_cancel, now);
         self.cancel_runs(&confirmed, now);
@@ -117,7 +128,18 @@ impl Controller {
         true
     }
 
-    /// Counts a late job into the notice of its commit and pool.
+    /// The keys of all queued jobs whose commits have notices.
+    fn still_queued(&self) -> BTreeSet<NoticeKey> {
+        let commits = self.late.commits();
+        if commits.is_empty() {
+            return BTreeSet::new();
+        }
+        let queued = self.demand.jobs().values().filter(|job| job.event.state == JobState::Queued);
+        let told = queued.filter(|job| commits.contains(&(job.event.repo.as_str(), job.event.about.sha.as_str())));
+        told.filter_map(|job| self.notice_key(job, job.pool())).collect()
+    }
+
+    /// Counts a late job into the notice of its commit and pool. The oldest job comes first, because GitHub numbers jobs.
     fn count_in(
         &self,
         waiting: &mut BTreeMap<NoticeKey, NoticeText>,
@@ -128,17 +150,13 @@ impl Controller {
     ) {
         let Some(job) = self.demand.jobs().get(&id) else { return };
         let Some(key) = self.notice_key(job, pool) else { return };
-        let why = self.seen().why(job, now);
-        let jobs = waiting.get(&key).map_or(0, |text| text.gist.0) + 1;
-        if let Some(text) = waiting.get_mut(&key) {
-            text.gist.0 = jobs;
+        if waiting.contains_key(&key) {
             return;
         }
-        // The oldest job comes first, because GitHub numbers jobs.
-        let text = format!("no runner within {}: {}", human(after), why.say(now));
-        let text =
-            NoticeText { state: StatusState::Pending, gist: (jobs, why.label()), text: short(text), job: (job.event.run, id) };
-        waiting.insert(key, text);
+        let why = self.seen().why(job, now);
+        let text = short(format!("no runner within {}: {}", human(after), why.say_to_all(now)));
+        let (job, since) = ((job.event.run, id), job.first_seen);
+        waiting.insert(key, NoticeText { state: StatusState::Pending, gist: why.label(), text, job, since });
     }
 
     /// The notice of a job's commit and pool. None: GitHub did not tell the commit, or no App has access to the repository.
@@ -207,7 +225,8 @@ impl Controller {
 
     /// GitHub took the order to cancel a run, or not.
     pub(super) fn cancel_ended(&mut self, run: RunId, payer: &Payer, outcome: Outcome, now: Time) {
-        self.late.cancel_ended(run, matches!(&outcome, Outcome::Done) || is_refused(&outcome), now);
+        let over = matches!(&outcome, Outcome::Failed(f) if matches!(f.kind, FailureKind::Conflict | FailureKind::NotFound));
+        let given_up = self.late.cancel_ended(run, matches!(&outcome, Outcome::Done) || is_refused(&outcome), over, now);
         let due = self.late_steps(now).into_iter().filter(|due| due.step.act == LateAct::Cancel);
         let of_run = |due: &DueStep| self.demand.jobs().get(&due.job).is_some_and(|job| job.event.run == run);
         let jobs: Vec<DueStep> = due.filter(of_run).collect();
@@ -217,14 +236,15 @@ impl Controller {
                     self.note_step(id, step, now);
                     let Some(job) = self.demand.jobs().get(&id) else { continue };
                     let Some(key) = self.notice_key(job, pool.as_ref()) else { continue };
-                    let why = self.seen().why(job, now).say(now);
+                    let why = self.seen().why(job, now).say_to_all(now);
                     let text = format!("muster had the run cancelled: no runner within {}: {why}", human(step.after.get()));
-                    self.late.cancelled(key, short(text), (run, id));
+                    self.late.cancelled(key, short(text), (run, id), now);
                 }
             }
             Outcome::Failed(f) => {
                 self.throttle(&Api::Rerun(payer.clone()), &f, now);
-                if let Some(due) = jobs.into_iter().next().filter(|_| is_final(f.kind)) {
+                // 409: the run is over.
+                if let Some(due) = jobs.into_iter().next().filter(|_| given_up && f.kind != FailureKind::Conflict) {
                     self.step_failed(due.pool, due.job, LateAct::Cancel, f.message, now);
                 }
             }
@@ -266,16 +286,23 @@ impl Controller {
         // An earlier process had this message and kept it, as for an open notice.
         let kept_before = message.is_some_and(|(_, receive_count)| receive_count > 1);
         let waited = event.queued_at.map_or(Duration::ZERO, |queued| event.started_at.unwrap_or(now).since(queued));
-        // The earlier process may have known the job in another pool, perhaps by other labels.
-        let covering = self.spec.pools.iter().filter(|(_, pool)| covers(&pool.spec.github.scope, event));
-        let fits = covering.map(|(name, _)| Some(name.clone()));
-        let tells = |pool: Option<PoolName>| Some((late_after(self.ladder(pool.as_ref()), LateAct::Tell)?, pool));
-        let telling: Vec<(Duration, Option<PoolName>)> = fits.chain([None]).filter_map(tells).collect();
+        // The earlier process may have known the job in another pool.
+        let taking = self.spec.pools.iter().filter(|(_, pool)| takes(pool, event)).map(|(name, _)| Some(name.clone()));
+        let tells = |pool: Option<PoolName>| {
+            let after = |act| late_after(self.ladder(pool.as_ref()), act);
+            // A commit whose run was cancelled is told so until a later attempt of the run starts.
+            let again = event.is_rerun() && after(LateAct::Cancel).is_some();
+            let long = after(LateAct::Tell)
+                .is_some_and(|after| kept_before || waited >= after && (job.redelivered || now.since(job.first_seen) < after));
+            let any = after(LateAct::Tell).is_some() || after(LateAct::Cancel).is_some();
+            any.then_some((again || long, pool))
+        };
+        let telling: Vec<(bool, Option<PoolName>)> = taking.chain([None]).filter_map(tells).collect();
         let mut kept = false;
-        for (after, pool) in telling {
+        for (perhaps_told, pool) in telling {
             let Some(key) = self.notice_key(job, pool.as_ref()) else { continue };
-            if kept_before || waited >= after && (job.redelivered || now.since(job.first_seen) < after) {
-                self.late.perhaps_told(key.clone(), (event.run, event.job));
+            if perhaps_told {
+                self.late.perhaps_told(key.clone(), (event.run, event.job), job.first_seen);
             }
             kept |= self.late.keep(&key, deletable);
         }

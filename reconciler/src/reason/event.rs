@@ -311,7 +311,7 @@ impl fmt::Display for EventReason {
 fn done(act: LateAct) -> &'static str {
     match act {
         LateAct::Tell => "a status on its commit says why",
-        LateAct::OnDemand => "its instance is bought on-demand",
+        LateAct::OnDemand => "the pool's next instance is bought on-demand",
         LateAct::Overflow => "another pool takes it",
         LateAct::Cancel => "GitHub was asked to cancel its run",
     }

@@ -226,6 +226,17 @@ impl JobReason {
         }
     }
 
+    /// The reason in one sentence that everybody may read who sees the commit. It quotes neither AWS, GitHub nor an operator, because
+    /// such a text may name accounts and roles.
+    pub fn say_to_all(&self, now: Time) -> String {
+        match self {
+            JobReason::Blocked { pool, blocked, .. } if blocked.quotes() => {
+                format!("pool {pool} cannot launch for it now ({})", blocked.word().replace('_', " "))
+            }
+            _ => self.say(now),
+        }
+    }
+
     /// What the job waits for, and until when. None: no time is known.
     pub fn awaits(&self, now: Time) -> Option<Awaited> {
         let (what, until) = match self {

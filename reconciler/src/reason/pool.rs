@@ -183,6 +183,18 @@ impl Blocked {
         }
     }
 
+    /// Whether the sentence quotes AWS, GitHub or an operator.
+    pub const fn quotes(&self) -> bool {
+        matches!(
+            self,
+            Blocked::Paused(_)
+                | Blocked::Refused { .. }
+                | Blocked::Backoff { .. }
+                | Blocked::Trial { .. }
+                | Blocked::Capacity { .. }
+        )
+    }
+
     /// What the pool waits for, and until when. None: no time is known.
     pub fn awaits(&self) -> Option<(AwaitedReason, Time)> {
         match self {

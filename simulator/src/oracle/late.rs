@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use muster_reconciler::demand::Job;
 use muster_reconciler::event::JobState;
 use muster_reconciler::ids::RunId;
-use muster_reconciler::late::StatusState;
+use muster_reconciler::late::{NoticeKey, NoticeText, StatusState};
 use muster_reconciler::manifest::{LateAct, late_after};
 use muster_reconciler::time::human;
 
@@ -37,6 +38,24 @@ impl Oracle {
                 now,
                 format!("run {run} is cancelled, and no job waited for a runner for long: {}", jobs.join("; ")),
             );
+        }
+    }
+}
+
+impl Oracle {
+    /// A commit is told this.
+    pub(crate) fn judge_notice(&mut self, key: &NoticeKey, text: &NoticeText, truth: Truth<'_>) {
+        let (now, Some(controller)) = (truth.now(), truth.controller) else { return };
+        if text.state != StatusState::Success {
+            return;
+        }
+        let of_notice =
+            |job: &&Job| job.event.repo == key.repo && job.event.about.sha == key.sha && job.pool() == key.pool.as_ref();
+        let queued = |job: &&Job| job.event.state == JobState::Queued && now.since(job.since) >= UNDER_WAY;
+        let waits = controller.view().demand.jobs().values().filter(of_notice).find(queued);
+        if let Some(job) = waits {
+            let what = format!("commit {} is told that no job waits, and muster knows that job {} does", key.sha, job.event.job);
+            self.blame(Invariant::Late, now, what);
         }
     }
 }

@@ -80,6 +80,8 @@ impl Simulation {
             Action::CancelRun { run, .. } => self.cancel_run(*run),
             Action::Tell(key, text) => {
                 self.github.statuses.insert(key.clone(), text.state);
+                let (oracle, truth) = self.judge();
+                oracle.judge_notice(key, text, truth);
                 Outcome::Done
             }
             Action::Redeliver { delivery, .. } => {
