@@ -12,7 +12,7 @@ use super::Span;
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct LateStep {
     /// How long a job has asked for a runner. The time begins when muster first hears of the job, and begins anew when GitHub lets a
-    /// held job go, when the job comes to another pool, and when muster restarts.
+    /// held job go, when the job comes to another pool, when the pool's manifest changes, and when muster restarts.
     pub after: Span,
     /// What is done then.
     #[serde(rename = "do")]
@@ -23,7 +23,7 @@ pub struct LateStep {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LateAct {
-    /// A status on the job's commit at GitHub says why the job waits. muster closes the status when no job of the commit waits.
+    /// A status on the job's commit at GitHub says why the job waits, without quoting AWS or GitHub. muster closes the status when no job of the commit waits.
     Tell,
     /// The job's instance is bought on-demand.
     OnDemand,
