@@ -26,9 +26,11 @@ impl Runner {
             // A machine that is well ends itself once its only job is over. One that muster has to end may have hung under the job.
             return Some(if at <= ended { Cause::Muster } else { Cause::Lost });
         }
-        let gone = self.gone_at().is_some_and(|at| at <= ended);
-        // The registration of an ephemeral runner goes when its job is over. So only a silence before the end counts.
-        let silent = self.registration().and_then(Registration::silent_since).is_some_and(|since| since < ended);
+        // The runner of a job that is over goes, and its instance ends, while GitHub's event is on its way. GitHub takes minutes to give up
+        // a job whose runner is silent. So only what happened well before the end was told counts.
+        let before = |at: Time| at + CONSISTENCY_LAG <= ended;
+        let gone = self.gone_at().is_some_and(before);
+        let silent = self.registration().and_then(Registration::silent_since).is_some_and(before);
         (gone || silent && self.was_online()).then_some(Cause::Lost)
     }
 
