@@ -118,7 +118,7 @@ async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
 fn job(action: &str, labels: &[&str]) -> String {
     json!({
         "action": action,
-        "workflow_job": {"id": 7, "run_id": 8, "labels": labels, "name": MARK, "runner_name": null, "conclusion": null},
+        "workflow_job": {"id": 7, "run_id": 8, "labels": labels, "name": "build", "runner_group_name": MARK, "runner_name": null, "conclusion": null},
         "repository": {"full_name": "acme/web"},
         "organization": {"login": "acme"},
     })
@@ -133,6 +133,7 @@ async fn a_signed_job_is_accepted_once_the_queue_has_it() {
     let [message] = &server.queued()[..] else { panic!("one message: {:?}", server.queued()) };
     let event = wire::decode(message).expect("readable");
     assert_eq!((event.job, event.state, event.repo.as_str()), (JobId(7), JobState::Queued, "acme/web"));
+    assert_eq!(event.about.title(), "build");
     assert!(message.len() < 500 && !message.contains(MARK), "{message}");
     assert!(server.metrics.render().contains("muster_webhook_requests_total{outcome=\"accepted\",status=\"202\"} 1\n"));
 }
