@@ -46,12 +46,14 @@ impl GitHub {
 mod tests {
     use muster_reconciler::ids::{JobId, RunId};
     use muster_reconciler::late::StatusState;
+    use muster_reconciler::time::Time;
 
     use super::super::fake::{Fake, reply};
     use super::*;
 
     fn text(text: &str) -> NoticeText {
-        NoticeText { state: StatusState::Pending, gist: (1, "x"), text: text.into(), job: (RunId(5), JobId(7)) }
+        let job = (RunId(5), JobId(7));
+        NoticeText { state: StatusState::Pending, gist: "x", text: text.into(), job, since: Time::ZERO }
     }
 
     fn key(sha: &str) -> NoticeKey {
