@@ -98,7 +98,7 @@ struct Notice {
 
 /// Which notices are written first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Turn {
+enum NoticeOrder {
     /// Jobs wait, and their commit does not say so.
     First,
     /// The last word of a notice that this process wrote.
@@ -110,12 +110,12 @@ enum Turn {
 }
 
 impl Notice {
-    fn turn(&self) -> Turn {
+    fn order(&self) -> NoticeOrder {
         match (self.wanted.state, &self.said) {
-            (StatusState::Pending, None) => Turn::First,
-            (StatusState::Pending, Some(_)) => Turn::Again,
-            (_, Some(_)) => Turn::Last,
-            (_, None) => Turn::Guess,
+            (StatusState::Pending, None) => NoticeOrder::First,
+            (StatusState::Pending, Some(_)) => NoticeOrder::Again,
+            (_, Some(_)) => NoticeOrder::Last,
+            (_, None) => NoticeOrder::Guess,
         }
     }
 
@@ -255,7 +255,7 @@ impl LateJobs {
     /// The notices that are to be written now, in their order.
     pub fn due(&self, now: Time) -> Vec<(NoticeKey, NoticeText)> {
         let mut due: Vec<_> = self.notices.iter().filter(|(_, notice)| notice.is_due(now)).collect();
-        due.sort_by_key(|(_, notice)| (notice.turn(), notice.wanted.since));
+        due.sort_by_key(|(_, notice)| (notice.order(), notice.wanted.since));
         due.into_iter().map(|(key, notice)| (key.clone(), notice.wanted.clone())).collect()
     }
 
