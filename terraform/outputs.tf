@@ -59,7 +59,7 @@ output "role_arns" {
 }
 
 output "operator_policy_arn" {
-  description = "For people who run `muster doctor`: looks, changes nothing, and reads no secret. doctor's checks of GitHub then say that they cannot read the App's secrets."
+  description = "For people who run `muster doctor` or `muster cost`: looks, changes nothing, and reads no secret. doctor's checks of GitHub then say that they cannot read the App's secrets."
   value       = module.controller.policy_arns["operator"]
 }
 

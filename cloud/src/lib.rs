@@ -1,8 +1,8 @@
 //! Everything that asks AWS or GitHub, or changes something there. Decisions are made in `muster_reconciler`.
 //!
 //! In the order of the data: the manifests and secrets say where to look. Then SQS -> [`ingest`] -> [`driver`] (the core) ->
-//! [`executor`] -> [`aws`] and `muster_github`. Besides this loop, the crate has what else asks AWS or GitHub: traces, prices, the cache
-//! of runner binaries, and `muster doctor`.
+//! [`executor`] -> [`aws`] and `muster_github`. Besides this loop, the crate has what else asks AWS or GitHub: traces, prices, the record of
+//! usage, the cache of runner binaries, and `muster doctor`.
 #![forbid(unsafe_code)]
 
 pub mod manifests;
@@ -23,6 +23,7 @@ pub mod retry;
 pub mod otlp;
 pub mod prices;
 pub mod sync;
+pub mod usage;
 pub mod versions;
 
 pub mod doctor;

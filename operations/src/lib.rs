@@ -1,7 +1,7 @@
 //! What lies between an operator and a muster process: what the operator sets, and what the process shows.
 //!
 //! The settings come first: [`environment`], [`config`] (the manifests of a directory), [`prices`]. Then comes what the process
-//! shows: [`inspect`] asks the core, [`metrics`] counts, [`meter`] computes the cost, [`watch`] looks on behalf of all readers, and
+//! shows: [`inspect`] asks the core, [`metrics`] counts, [`meter`] computes the cost, [`usage`] keeps it by the hour, [`watch`] looks on behalf of all readers, and
 //! [`liveness`] says whether each loop turns. [`client`] asks another process for all that, and [`terminal`] prints it.
 #![forbid(unsafe_code)]
 
@@ -17,6 +17,7 @@ pub mod observer;
 pub mod metrics;
 
 pub mod meter;
+pub mod usage;
 
 pub mod watch;
 

@@ -1,5 +1,4 @@
-//! What instances cost while they run: their time by pool and market, and its price by the [`Book`] of
-//! prices.
+//! What instances cost while they run: their time by pool, repository and market, and its price by the [`Book`] of prices.
 //!
 //! The cost is an estimate. Time without a price is counted, too, and shown as not covered.
 
@@ -7,14 +6,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use muster_reconciler::time::Time;
-use muster_reconciler::view::Totals;
+use muster_reconciler::view::{BilledFor, Totals};
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::Metrics;
 use crate::prices::{Book, BookView};
+use crate::usage::{Amount, HourLines, Ledger, NO_JOB, OTHER};
 
 /// The most time that is counted between two looks. Nobody knows what happened in a longer gap.
 const LONGEST_GAP: Duration = Duration::from_secs(120);
+/// The most repositories whose cost of the day is told apart. The time of further ones counts for [`OTHER`].
+const MOST_REPOSITORIES: usize = 50;
 /// The length of a day in milliseconds. Days begin at midnight, UTC.
 const DAY_MS: u64 = 86_400_000;
 
@@ -33,6 +35,9 @@ pub struct CostView {
     pub total: f64,
     /// The cost of each pool.
     pub pools: BTreeMap<String, f64>,
+    /// The use by repository. `none` stands for the time without a job, `other` for all repositories beyond the first 50 of the day.
+    #[serde(default)]
+    pub repositories: BTreeMap<String, RepositoryCost>,
     /// How many hours the instances ran.
     pub hours: f64,
     /// The share of these hours that has a price, 0 to 1. None: no instance ran.
@@ -45,6 +50,16 @@ pub struct CostView {
     pub trouble: Vec<String>,
 }
 
+/// What one repository used today.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RepositoryCost {
+    /// The instance hours.
+    pub hours: f64,
+    /// The cost of the hours that have a price. None: none of them has.
+    pub cost: Option<f64>,
+}
+
 /// Counts the time of instances, and its cost.
 #[derive(Debug)]
 pub struct Meter {
@@ -54,13 +69,14 @@ pub struct Meter {
     priced_hours: f64,
     /// Since the start of the process: all seconds, and the seconds with a price.
     ever: (f64, f64),
+    ledger: Ledger,
 }
 
 impl Meter {
     /// A meter that has counted nothing yet.
     pub fn new(prices: impl Into<Book>) -> Meter {
-        let mut meter =
-            Meter { prices: Book::default(), last: None, today: CostView::default(), priced_hours: 0.0, ever: (0.0, 0.0) };
+        let (today, ledger) = (CostView::default(), Ledger::default());
+        let mut meter = Meter { prices: Book::default(), last: None, today, priced_hours: 0.0, ever: (0.0, 0.0), ledger };
         meter.set_prices(prices.into());
         meter
     }
@@ -72,6 +88,7 @@ impl Meter {
         if self.today.currency != view.currency {
             (self.today.total, self.priced_hours) = (0.0, 0.0);
             self.today.pools.clear();
+            self.today.repositories.values_mut().for_each(|used| used.cost = None);
         }
         self.today.currency = view.currency;
         (self.today.known, self.today.trouble) = ((view.wanted, view.known), view.trouble);
@@ -99,23 +116,50 @@ impl Meter {
             self.set_prices(prices);
         }
         let gap = now.since(last).min(LONGEST_GAP).as_secs_f64();
-        for ((pool, market, kind), billed) in &before.billed {
+        for (used, billed) in &before.billed {
             let seconds = gap * billed.instances as f64;
-            let cost = self.prices.hour(billed.os, kind, *market).map(|price| price * seconds / 3600.0);
-            metrics.lived(pool, market.as_str(), seconds, cost, self.prices.currency());
-            self.today.hours += seconds / 3600.0;
-            self.ever.0 += seconds;
-            if let Some(cost) = cost {
-                self.today.total += cost;
-                *self.today.pools.entry(pool.clone()).or_default() += cost;
-                self.priced_hours += seconds / 3600.0;
-                self.ever.1 += seconds;
+            let hour = self.prices.hour(billed.os, &used.instance_type, used.market);
+            let cost = hour.map(|price| price * seconds / 3600.0);
+            metrics.lived(used, seconds, cost, self.prices.currency());
+            let amount = Amount { seconds, priced_seconds: cost.map_or(0.0, |_| seconds), cost: cost.unwrap_or_default() };
+            let lost = self.ledger.add(last, used, self.prices.currency(), &amount);
+            if lost > 0 {
+                tracing::warn!("the oldest hour of usage is lost, because it could not be written to S3 for days");
             }
+            self.add(used, &amount);
         }
         self.today.coverage = (self.today.hours > 0.0).then(|| self.priced_hours / self.today.hours);
         if self.ever.0 > 0.0 {
             metrics.cost_coverage(self.ever.1 / self.ever.0);
         }
+    }
+
+    fn add(&mut self, used: &BilledFor, amount: &Amount) {
+        let (hours, priced) = (amount.seconds / 3600.0, amount.priced_seconds > 0.0);
+        self.today.hours += hours;
+        self.ever.0 += amount.seconds;
+        let name = if used.repo.is_empty() { NO_JOB } else { &used.repo };
+        let known = &mut self.today.repositories;
+        let name = if known.contains_key(name) || known.len() < MOST_REPOSITORIES { name } else { OTHER };
+        let repository = known.entry(name.to_owned()).or_default();
+        repository.hours += hours;
+        if priced {
+            *repository.cost.get_or_insert_default() += amount.cost;
+            self.today.total += amount.cost;
+            *self.today.pools.entry(used.pool.clone()).or_default() += amount.cost;
+            self.priced_hours += hours;
+            self.ever.1 += amount.seconds;
+        }
+    }
+
+    /// The hours of usage that changed since they were written.
+    pub fn usage(&self) -> Vec<HourLines> {
+        self.ledger.changed()
+    }
+
+    /// Notes that an hour of usage was written.
+    pub fn usage_written(&mut self, hour: &HourLines, now: Time) {
+        self.ledger.written(hour.hour, hour.version, now);
     }
 
     /// The cost of the day so far.
@@ -135,7 +179,10 @@ mod tests {
 
     fn look(at_s: u64, instances: &[(&str, &str, u64)]) -> Totals {
         let key = |(pool, kind, n): &(&str, &str, u64)| {
-            (((*pool).to_owned(), Market::OnDemand, (*kind).to_owned()), Billed { instances: *n, os: Os::Linux })
+            // The pool's part behind a slash is the repository.
+            let (pool, repo) = pool.split_once('/').unwrap_or((pool, ""));
+            let (pool, instance_type, repo) = (pool.to_owned(), (*kind).to_owned(), repo.to_owned());
+            (BilledFor { pool, market: Market::OnDemand, instance_type, repo }, Billed { instances: *n, os: Os::Linux })
         };
         Totals { now: at_s * 1000, billed: instances.iter().map(key).collect(), ..Totals::default() }
     }
@@ -171,6 +218,32 @@ mod tests {
         meter.take(&look(1120, &[]), &metrics);
         let today = meter.today();
         assert!(near(today.total, 0.1008 / 60.0) && today.coverage == Some(0.5) && today.currency == "USD", "{today:?}");
+    }
+
+    #[test]
+    fn each_repository_pays_for_its_jobs_and_nobody_for_the_rest() {
+        let (mut meter, metrics) = (Meter::new(Prices::example()), Metrics::new());
+        meter.take(
+            &look(1000, &[("linux/acme/api", "m7i.large", 2), ("linux", "m7i.large", 1), ("linux/acme/web", "x9.huge", 1)]),
+            &metrics,
+        );
+        meter.take(&look(1090, &[]), &metrics);
+        let used = |name: &str| meter.today().repositories[name];
+        assert!(near(used("acme/api").hours, 0.05) && near(used("acme/api").cost.expect("priced"), 0.1008 * 0.05), "{meter:?}");
+        assert!(near(used("none").hours, 0.025) && used("acme/web").cost.is_none(), "{meter:?}");
+        let text = metrics.render();
+        for line in [
+            "muster_repository_instance_seconds_total{pool=\"linux\",repository=\"acme/api\"} 180\n",
+            "muster_repository_instance_seconds_total{pool=\"linux\",repository=\"none\"} 90\n",
+            "muster_repository_estimated_cost_total{currency=\"USD\",pool=\"linux\",repository=\"none\"} 0.0025",
+        ] {
+            assert!(text.contains(line), "{line}{text}");
+        }
+        assert!(!text.contains("muster_repository_estimated_cost_total{currency=\"\""), "unknown is not zero:\n{text}");
+        let hours = meter.usage();
+        assert_eq!((hours.len(), hours[0].lines.len()), (1, 3));
+        meter.usage_written(&hours[0], Time::from_millis(1_090_000));
+        assert!(meter.usage().is_empty());
     }
 
     #[test]

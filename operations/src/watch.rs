@@ -8,6 +8,7 @@ use std::time::Duration;
 use muster_reconciler::event::JobState;
 use muster_reconciler::market::Market;
 use muster_reconciler::runner::Phase;
+use muster_reconciler::time::Time;
 use muster_reconciler::view::{Snapshot, Totals};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +17,7 @@ use crate::inspect::{Inspect, Unanswered};
 use crate::meter::{CostView, Meter};
 use crate::metrics::Metrics;
 use crate::prices::{Book, BookView};
+use crate::usage::HourLines;
 
 /// How many points a sparkline has.
 pub const POINTS: usize = 90;
@@ -97,6 +99,16 @@ impl Watch {
     /// The cost of the day so far.
     pub fn cost(&self) -> CostView {
         self.known().meter.today().clone()
+    }
+
+    /// The hours of usage that changed since they were written.
+    pub fn usage(&self) -> Vec<HourLines> {
+        self.known().meter.usage()
+    }
+
+    /// Notes that an hour of usage was written.
+    pub fn usage_written(&self, hour: &HourLines, now: Time) {
+        self.known().meter.usage_written(hour, now);
     }
 
     /// Uses these prices from now on.

@@ -17,6 +17,7 @@ use crate::ids::{InstanceId, JobId, MessageId, PoolName, RunId};
 use crate::manifest::Spec;
 use crate::matching::{Route, Routes, takes};
 use crate::reason::{DoubtReason, HoldReason};
+use crate::runner::Runner;
 use crate::time::Time;
 
 /// GitHub drops a job that no runner took for 24 hours. muster does the same, and keeps a tombstone for as long.
@@ -265,6 +266,11 @@ impl Demand {
     /// The jobs that are not over, by id.
     pub fn jobs(&self) -> &BTreeMap<JobId, Job> {
         &self.jobs
+    }
+
+    /// The job that runs on a runner, as far as events told.
+    pub fn running_on(&self, runner: &Runner) -> Option<&Job> {
+        self.jobs.get(&runner.job().running()?)
     }
 
     /// One job, to note a check or the end of its runner.

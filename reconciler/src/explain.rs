@@ -16,7 +16,7 @@ use crate::runner::{Configured, Phase, Registration, Runner};
 use crate::stage::Stage;
 use crate::time::Time;
 use crate::versions::VersionEnds;
-use crate::view::{JobView, PoolView, RunnerView, StageView, Totals};
+use crate::view::{BilledFor, JobView, PoolView, RunnerView, StageView, Totals};
 use crate::warnings::{self, Warning};
 
 /// From this age on, a job that only an idle runner shows to be held counts among those that wait. Somebody's mistake may hold the
@@ -232,8 +232,10 @@ impl Seen<'_> {
             *t.runners.entry((r.pool().to_string(), r.phase(self.spec.boot_deadline(r.pool()), now))).or_default() += 1;
             let up = r.instance().filter(|i| i.state().is_up());
             if let Some(i) = up.filter(|_| r.gone_at().is_none()) {
-                let key = (r.pool().to_string(), i.shape().market, i.shape().instance_type.to_string());
-                let billed = t.billed.entry(key).or_default();
+                let repo = self.demand.running_on(r).map(|job| job.event.repo.to_ascii_lowercase()).unwrap_or_default();
+                let (pool, instance_type) = (r.pool().to_string(), i.shape().instance_type.to_string());
+                let paid_for = BilledFor { pool, market: i.shape().market, instance_type, repo };
+                let billed = t.billed.entry(paid_for).or_default();
                 billed.instances += 1;
                 billed.os = self.spec.pools.get(r.pool()).map_or_else(Os::default, |p| p.spec.instance.os);
             }

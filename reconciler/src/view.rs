@@ -329,6 +329,19 @@ pub struct Snapshot {
     pub limits: Vec<LimitView>,
 }
 
+/// What instances are paid for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BilledFor {
+    /// The pool.
+    pub pool: String,
+    /// The market that the instances were bought in.
+    pub market: Market,
+    /// The instance type, such as `m7i.large`.
+    pub instance_type: String,
+    /// The repository of the job that runs, in lower case. It is empty if no job runs, or if no event told which one does.
+    pub repo: String,
+}
+
 /// Instances that are paid for now.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Billed {
@@ -355,8 +368,8 @@ pub struct Totals {
     pub warnings: BTreeSet<(String, &'static str)>,
     /// (pool, version, `registration` or `runtime`) -> when GitHub ends the version so, in milliseconds since 1970.
     pub version_ends: BTreeMap<(String, String, &'static str), u64>,
-    /// (pool, market, instance type) -> instances that EC2 shows pending or running.
-    pub billed: BTreeMap<(String, Market, String), Billed>,
+    /// Instances that EC2 shows pending or running, by what they are paid for.
+    pub billed: BTreeMap<BilledFor, Billed>,
     /// Market -> number of offerings, subnets and quotas that are left alone for now.
     pub unavailable: BTreeMap<Market, u64>,
     /// (API, App or "", the account that the App is installed on or "") -> calls that are admitted at once.

@@ -223,6 +223,7 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ("https://api.github.com", "http://10.0.0.7:8080", "spec.sync.releases", "write https://10.0.0.7:8080"),
     ("https://api.github.com", "http://localhost.acme.com", "spec.sync.releases", "https://localhost.acme.com"),
     ("every: 6h", "every: 8d", "spec.sync.every", "1s to 7d"),
+    ("bucket: acme", "usage: {every: 2h}\n  bucket: acme", "spec.usage.every", "1s to 1h"),
     ("jobs: https://sqs.eu", "jobs: sqs.eu", "spec.queues.jobs", "is no URL"),
     ("prod-ec2-events", "prod-jobs", "spec.queues.ec2Events", "same queue as spec.queues.jobs"),
     ("0.0.0.0:8080", "localhost:8080", "spec.listen.webhook", "IP:PORT"),

@@ -233,6 +233,11 @@ fn controls() -> Vec<Case> {
         }
         cases.push(it(false, "s3:GetObject", format!("{S3}-other/{key}"), none()));
     }
+    cases.extend([
+        it(true, "s3:PutObject", format!("{S3}/usage/c1/2026-12-01/13-p.jsonl"), none()),
+        it(false, "s3:GetObject", format!("{S3}/usage/c1/2026-12-01/13-p.jsonl"), none()),
+        it(false, "s3:PutObject", format!("{S3}/usage/c2/2026-12-01/13-p.jsonl"), none()),
+    ]);
     for action in ["kms:Encrypt", "kms:GenerateDataKey"] {
         let secret = format!("runners/{INSTANCE}");
         cases.extend([
@@ -310,6 +315,9 @@ fn others() -> Vec<Case> {
             case(role, manifests, "s3:GetObject", format!("{S3}/manifests/pool.yaml"), none()),
             case(role, false, "s3:GetObject", format!("{S3}/runners/linux-x64/latest.tar.gz"), none()),
             case(role, false, "s3:PutObject", format!("{S3}/manifests/pool.yaml"), none()),
+            case(role, role == "operator", "s3:GetObject", format!("{S3}/usage/c1/2026-12-01/13-p.jsonl"), none()),
+            case(role, false, "s3:GetObject", format!("{S3}/usage/c2/2026-12-01/13-p.jsonl"), none()),
+            case(role, false, "s3:PutObject", format!("{S3}/usage/c1/2026-12-01/13-p.jsonl"), none()),
             case(role, manifests, "s3:ListBucket", S3.into(), none()),
             case(role, false, "s3:ListBucket", format!("{S3}-other"), none()),
             case(role, false, "ec2:TerminateInstances", instance(INSTANCE), of("c1")),

@@ -29,6 +29,7 @@ cfg_if::cfg_if! {
         mod e2e_alive;
         mod e2e_answers;
         mod e2e_burst;
+        mod e2e_cost;
         mod e2e_crash;
         mod e2e_doctor;
         mod e2e_faults;
@@ -36,7 +37,7 @@ cfg_if::cfg_if! {
         #[cfg(target_os = "linux")]
         mod e2e_instance;
         mod e2e_late;
-mod e2e_latency;
+        mod e2e_latency;
         mod e2e_main;
         mod e2e_otlp;
         mod e2e_prices;

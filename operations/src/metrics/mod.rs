@@ -16,15 +16,17 @@ use muster_reconciler::reason::{BootFailure, StepReason};
 use muster_reconciler::runner::Act;
 use muster_reconciler::runner::DrainOutcome;
 use muster_reconciler::verdict::Cause;
-use muster_reconciler::view::Totals;
+use muster_reconciler::view::{BilledFor, Totals};
 use prometheus::{Registry, TextEncoder};
 
 pub use maker::Described;
 use maker::{Maker, add_process};
 use names::All;
 
-/// The most values of a label that comes from somebody else's error codes. Further values become `other`.
-const MAX_REASONS: usize = 50;
+use crate::usage::{NO_JOB, OTHER};
+
+/// The most values of a label that somebody else chooses, such as EC2's error codes or repositories. Further values become `other`.
+const MOST_VALUES: usize = 50;
 
 /// All of muster's metrics, in a registry of their own.
 pub struct Metrics {
@@ -32,6 +34,7 @@ pub struct Metrics {
     described: Vec<Described>,
     scrape: Mutex<()>,
     reasons: Mutex<BTreeSet<String>>,
+    repositories: Mutex<BTreeSet<String>>,
     all: All,
 }
 
@@ -68,7 +71,8 @@ impl Metrics {
             registry: m.registry,
             described: m.described,
             scrape: Mutex::new(()),
-            reasons: Mutex::new(BTreeSet::new()),
+            reasons: Mutex::default(),
+            repositories: Mutex::default(),
             all,
         }
     }
@@ -103,7 +107,7 @@ impl Metrics {
             Fact::LaunchFailed { pool, reason, count } => {
                 self.all
                     .launch_failures
-                    .with_label_values(&[pool.as_str(), &self.bounded(reason.word())])
+                    .with_label_values(&[pool.as_str(), &bounded(&self.reasons, reason.word(), is_word)])
                     .inc_by(u64::from(*count));
             }
             Fact::BootFailed { pool, why, .. } => self.all.boot_failures.with_label_values(&[pool.as_str(), why.word()]).inc(),
@@ -178,14 +182,19 @@ impl Metrics {
         self.all.messages.with_label_values(&[result]).inc_by(count);
     }
 
-    /// Counts `seconds` for which instances of a pool and market have run, and their `cost` in `currency`. `cost` is None if the
-    /// instance type has no price.
-    pub fn lived(&self, pool: &str, market: &str, seconds: f64, cost: Option<f64>, currency: &str) {
+    /// Counts `seconds` for which instances have run, and their `cost` in `currency`. `cost` is None if the instance type has no
+    /// price.
+    pub fn lived(&self, used: &BilledFor, seconds: f64, cost: Option<f64>, currency: &str) {
+        let (pool, market) = (used.pool.as_str(), used.market.as_str());
+        let repository =
+            if used.repo.is_empty() { NO_JOB.into() } else { bounded(&self.repositories, &used.repo, is_repository) };
+        self.all.repository_seconds.with_label_values(&[pool, &repository]).inc_by(seconds);
         self.all.instance_seconds.with_label_values(&[pool, market]).inc_by(seconds);
         self.all.priced_seconds.with_label_values(&[pool, market]).inc_by(if cost.is_some() { seconds } else { 0.0 });
         // Without a price, there is no series. A zero would look like a price.
         if let Some(cost) = cost {
             self.all.cost.with_label_values(&[pool, market, currency]).inc_by(cost);
+            self.all.repository_cost.with_label_values(&[pool, &repository, currency]).inc_by(cost);
         }
     }
 
@@ -384,18 +393,22 @@ impl Metrics {
         self.set_totals(totals);
         self.render()
     }
+}
 
-    /// A label's value that comes from somebody else. The value is kept if it looks like an error code and there are not too many
-    /// values. Otherwise it becomes `other`.
-    fn bounded<'a>(&self, reason: &'a str) -> std::borrow::Cow<'a, str> {
-        let plain = (1..=64).contains(&reason.len()) && reason.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-        let mut known = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
-        if plain && (known.contains(reason) || (known.len() < MAX_REASONS && known.insert(reason.to_owned()))) {
-            reason.into()
-        } else {
-            "other".into()
-        }
-    }
+/// The value itself if it is well formed and among the first values of its label that were seen, else [`OTHER`].
+fn bounded<'a>(known: &Mutex<BTreeSet<String>>, value: &'a str, well_formed: fn(&str) -> bool) -> std::borrow::Cow<'a, str> {
+    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    let told_apart = known.contains(value) || (well_formed(value) && known.len() < MOST_VALUES && known.insert(value.to_owned()));
+    if told_apart { value.into() } else { OTHER.into() }
+}
+
+fn is_word(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}
+
+/// GitHub takes 39 characters for an owner, and 100 for a repository.
+fn is_repository(text: &str) -> bool {
+    text.len() <= 140 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/".contains(&b))
 }
 
 #[cfg(test)]

@@ -124,6 +124,11 @@ metrics! {
         "The part of muster_instance_seconds_total whose instance type has a price.";
     cost: float_counters "muster_estimated_cost_total" ["pool", "market", "currency"] =
         "Estimated cost of the instance time, by the known prices, without disks and traffic; absent where no price is known.";
+    repository_seconds: float_counters "muster_repository_instance_seconds_total" ["pool", "repository"] =
+        "Time that instances were pending or running, by the repository whose job they ran: none (no job: they started, were idle \
+         or ended), or other (beyond the first 50 repositories that this process saw).";
+    repository_cost: float_counters "muster_repository_estimated_cost_total" ["pool", "repository", "currency"] =
+        "Estimated cost of muster_repository_instance_seconds_total; absent where no price is known.";
     cost_coverage: gauges "muster_cost_coverage_ratio" [] =
         "The share of the instance time since the start that had a price, 0 to 1; absent until there was any.";
     prices_read: gauges "muster_prices_timestamp_seconds" ["market"] =

@@ -33,12 +33,14 @@ pub struct ControllerSpec {
     pub region: Option<String>,
     /// The SQS queues.
     pub queues: Queues,
-    /// The S3 bucket for runner binaries and manifests.
+    /// The S3 bucket for runner binaries, manifests and the record of usage.
     pub bucket: Option<String>,
     /// The ARN of the customer KMS key that encrypts the instances' secrets in SSM. Without it, the account's key `aws/ssm` does.
     pub secrets_key: Option<String>,
     /// How the runner binaries get into `bucket`.
     pub sync: RunnerSync,
+    /// The record of who used the instances, in `bucket`.
+    pub usage: UsageRecord,
     /// The addresses at which muster listens.
     pub listen: Listen,
     /// How often muster looks at each source.
@@ -89,6 +91,20 @@ pub struct RunnerSync {
 impl Default for RunnerSync {
     fn default() -> Self {
         RunnerSync { releases: "https://api.github.com".into(), every: Span::secs(6 * 3600) }
+    }
+}
+
+/// Who used the instances, by the hour, in `bucket`: `muster cost` reads it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct UsageRecord {
+    /// How often the controller writes. A controller that dies loses what it counted since it last wrote. 0s switches this off.
+    pub every: Span,
+}
+
+impl Default for UsageRecord {
+    fn default() -> Self {
+        UsageRecord { every: Span::secs(600) }
     }
 }
 

@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{AppName, ListId, Payer, PoolName};
 
-pub use controller::{ControllerManifest, ControllerSpec, Ignore, Intervals, Limits, Listen, Queues, RunnerSync};
+pub use controller::{ControllerManifest, ControllerSpec, Ignore, Intervals, Limits, Listen, Queues, RunnerSync, UsageRecord};
 pub use credentials::{GitHubApp, GitHubAppSpec, GitHubToken, GitHubTokenSpec};
 pub use document::{Problem, Problems, Text};
 pub use duration::Span;

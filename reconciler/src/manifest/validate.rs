@@ -146,7 +146,7 @@ fn controller(controller: &ControllerManifest, check: &mut Check<'_>) {
         let write = "write one such as arn:aws:kms:eu-west-1:123456789012:key/..., or leave it out";
         check.fail("spec.secretsKey", format!("is no ARN of a KMS key; {write}"));
     }
-    sync(controller, check);
+    kept_in_bucket(controller, check);
     queues(controller, check);
     listeners(controller, check);
     let most = |secs| (Span::millis(200), Span::secs(secs));
@@ -229,11 +229,15 @@ fn ignore(ignore: &Ignore, check: &mut Check<'_>) {
     }
 }
 
-fn sync(controller: &ControllerManifest, check: &mut Check<'_>) {
+fn kept_in_bucket(controller: &ControllerManifest, check: &mut Check<'_>) {
     let sync = &controller.spec.sync;
     api_url("spec.sync.releases", &sync.releases, "write https://api.github.com or a mirror of it", check);
     if sync.every != Span::default() {
         check.within("spec.sync.every", sync.every, Span::secs(1), Span::secs(7 * 86_400));
+    }
+    let usage = &controller.spec.usage;
+    if usage.every != Span::default() {
+        check.within("spec.usage.every", usage.every, Span::secs(1), Span::secs(3600));
     }
 }
 

@@ -15,8 +15,7 @@ impl Shares {
     /// The runners that have a job. A runner whose job nobody told counts for no repository.
     pub(super) fn taken(most: u32, demand: &Demand, runners: &[Member<'_>]) -> Shares {
         let mut shares = Shares { most, taken: BTreeMap::new() };
-        let jobs = runners.iter().filter_map(|(_, runner, _)| demand.jobs().get(&runner.job().running()?));
-        for job in jobs {
+        for job in runners.iter().filter_map(|(_, runner, _)| demand.running_on(runner)) {
             *shares.of(&job.event.repo) += 1;
         }
         shares

@@ -1,5 +1,6 @@
 //! The commands that need AWS and GitHub.
 
+mod cost;
 mod doctor;
 mod live;
 mod plan;
@@ -24,6 +25,8 @@ pub(super) enum CloudCommand {
     Doctor(doctor::Args),
     /// Copy the runner's releases that the pools need into the bucket, from which the instances load them.
     Sync(sync::Args),
+    /// Print who used the instances and what that cost, by pool and repository; reads what the controller records in the bucket.
+    Cost(cost::Args),
 }
 
 impl CloudCommand {
@@ -33,6 +36,7 @@ impl CloudCommand {
             CloudCommand::Plan(args) => args.run(),
             CloudCommand::Doctor(args) => args.run(),
             CloudCommand::Sync(args) => args.run(),
+            CloudCommand::Cost(args) => args.run(),
         }
     }
 }

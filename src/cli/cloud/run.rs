@@ -19,6 +19,7 @@ use muster_cloud::prices;
 use muster_cloud::reload::{Controlled, Reload};
 use muster_cloud::secrets::{Secrets, distinct};
 use muster_cloud::sync::task::SyncTask;
+use muster_cloud::usage::UsageTask;
 use muster_cloud::versions::VersionsTask;
 use muster_github::{Credentials, GitHub};
 use muster_message::keyring::Keyring;
@@ -133,9 +134,10 @@ impl Args {
         let mut liveness = Liveness::default();
         let shared = Shared { aws, spec: spec_out, secrets: secrets_out, metrics, observer, clock, stop };
         let (mut inspect, mut controlled) = (None, None);
+        let process = process_name(spec.controller.cluster(), clock);
         if decides {
             let credentials = secrets.credentials(&spec).await?;
-            let core = shared.start_controller(credentials, otlp, &mut tasks).await?;
+            let core = shared.start_controller(&process, credentials, otlp, &mut tasks).await?;
             liveness = liveness.with("the controller's loop", core.pulse);
             (inspect, controlled) = (Some(core.inspect), Some(core.controlled));
         }
@@ -156,6 +158,11 @@ impl Args {
         tracing::info!(address = %admin_listener.local_addr()?, role = ?self.role, cluster = spec.controller.cluster(), "muster runs");
         let door = Door { hosts: settings.listen.admin_hosts.as_slice().into(), token: Some(view_out) };
         let admin = Admin { door, ..shared.admin(inspect, book, token_out, liveness.clone()) };
+        if let Some(watch) = admin.watch.clone() {
+            let (s3, spec) = (shared.aws.s3.clone(), shared.spec.clone());
+            let usage = UsageTask { s3, spec, watch, clock, process };
+            tasks.spawn(usage.run(shared.stop.clone()));
+        }
         tasks.spawn(http::serve(admin_listener, admin::routes(admin), ListenerLimits::ADMIN, shared.stop.clone()));
         supervisor.ready();
         until_the_end(tasks, supervisor, &liveness, &shared.stop).await
@@ -183,6 +190,7 @@ struct Core {
 impl Shared {
     async fn start_controller(
         &self,
+        process: &str,
         credentials: Vec<Credentials>,
         otlp: Option<otlp::Config>,
         tasks: &mut JoinSet<()>,
@@ -198,7 +206,7 @@ impl Shared {
         let executor = Executor::new(self.aws.clone(), github, receipts.clone(), &spec.controller);
         let (inputs, inputs_out) = mpsc::channel(INPUTS);
         let (inspect, queries) = Inspect::new();
-        let mut controller = Controller::new(&process_name(cluster, self.clock), self.clock.now());
+        let mut controller = Controller::new(process, self.clock.now());
         // The pauses come before the manifests, because a paused pool must launch nothing from the first
         // moment on.
         controller.set_paused(paused(&self.aws, cluster).await?);

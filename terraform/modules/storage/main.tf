@@ -86,6 +86,17 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
       days_after_initiation = 2
     }
   }
+  # `muster cost` looks back over a year at the most.
+  rule {
+    id     = "old-usage"
+    status = "Enabled"
+    filter {
+      prefix = "usage/"
+    }
+    expiration {
+      days = 400
+    }
+  }
 }
 
 resource "aws_s3_bucket_policy" "this" {

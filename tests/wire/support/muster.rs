@@ -289,7 +289,7 @@ impl Muster {
 
     /// The environment of a subcommand. Subcommands that only look are an operator's, who has other permissions.
     fn env_of(&self, args: &[&str]) -> Vec<(String, String)> {
-        let looks = matches!(args.first(), Some(&("doctor" | "plan")));
+        let looks = matches!(args.first(), Some(&("cost" | "doctor" | "plan")));
         let key = |(name, value): &(String, String)| match &**name {
             "AWS_ACCESS_KEY_ID" if looks && value == MUSTER_KEY => (name.clone(), OPERATOR_KEY.to_owned()),
             _ => (name.clone(), value.clone()),
