@@ -196,6 +196,9 @@ fn a_repository_has_its_share_of_a_pool_and_others_have_the_rest() {
     scene.start(0, &first);
     scene.pass(secs(30));
     assert_eq!(scene.live("linux").len(), 3, "the running job counts");
+    let billed = scene.core.seen().totals(scene.now).billed;
+    let paid: Vec<(&str, u64)> = billed.iter().map(|(used, billed)| (used.repo.as_str(), billed.instances)).collect();
+    assert_eq!(paid, [("", 2), ("acme/web", 1)], "the repository pays for its job, and nobody for what has none");
     scene.finish(0, &first);
     scene.pass(secs(120));
     assert!(scene.live("linux").len() >= 3, "the end of one lets the next go");
