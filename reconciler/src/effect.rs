@@ -22,7 +22,7 @@ use crate::rerun::{Again, RunSighting};
 use crate::stage::Stage;
 use crate::tags;
 use crate::time::Time;
-use crate::verdict::{StepEnd, StepKind};
+use crate::verdict::{Cause, StepEnd, StepKind};
 use crate::versions::RunnerVersions;
 
 /// Everything that the core can be told.
@@ -455,6 +455,8 @@ pub struct InstanceSighting {
     pub draining: bool,
     /// The times in the `muster:stages` tag, by the instance's own clock.
     pub stages: Vec<(Stage, Time)>,
+    /// What the instance says against itself in the same tag, once it ends.
+    pub own_word: Option<Cause>,
     /// The code or message of EC2's StateReason for the end, such as `Server.SpotInstanceTermination`.
     pub state_reason: Option<String>,
 }

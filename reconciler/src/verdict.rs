@@ -24,13 +24,18 @@ pub enum Cause {
     Terminated,
     /// The instance or its runner was silent before the job's end was told, and nobody said why.
     Lost,
+    /// The runner program crashed, as its instance told.
+    Crashed,
+    /// The instance's disk was full, as the instance told.
+    DiskFull,
 }
 
 crate::shown!(Cause);
 
 impl Cause {
     /// All causes.
-    pub const ALL: [Cause; 5] = [Cause::Interruption, Cause::Ec2, Cause::Muster, Cause::Terminated, Cause::Lost];
+    pub const ALL: [Cause; 7] =
+        [Cause::Interruption, Cause::Ec2, Cause::Muster, Cause::Terminated, Cause::Lost, Cause::Crashed, Cause::DiskFull];
 
     /// The word in manifests, metrics and JSON.
     pub const fn as_str(self) -> &'static str {
@@ -40,6 +45,8 @@ impl Cause {
             Cause::Muster => "muster",
             Cause::Terminated => "terminated",
             Cause::Lost => "lost",
+            Cause::Crashed => "crashed",
+            Cause::DiskFull => "disk-full",
         }
     }
 
@@ -51,7 +58,17 @@ impl Cause {
             Cause::Muster => "muster ended its instance",
             Cause::Terminated => "somebody ended its instance",
             Cause::Lost => "its runner fell silent before the job was over",
+            Cause::Crashed => "its runner crashed",
+            Cause::DiskFull => "the disk of its instance was full",
         }
+    }
+
+    /// What an instance says against itself in the tag `muster:stages`, beside its stages: `crashed=TIME` or `disk-full=TIME`. An
+    /// instance says this when it ends, where the pool's `bootstrap.reportStages` is on.
+    pub fn of_tag(text: &str) -> Option<Cause> {
+        let said =
+            |word: &str| text.split(',').any(|part| part.trim().strip_prefix(word).is_some_and(|rest| rest.starts_with('=')));
+        [Cause::DiskFull, Cause::Crashed].into_iter().find(|cause| said(cause.as_str()))
     }
 }
 
@@ -124,6 +141,27 @@ pub enum StepEnd {
     Skipped,
     /// The job is over, and GitHub never heard of the step's end.
     Unfinished,
+}
+
+/// What is known of an instance's end.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MachineEnd {
+    /// EC2's reason. None: EC2 has told none.
+    pub reason: Option<String>,
+    /// What the instance said against itself.
+    pub own_word: Option<Cause>,
+}
+
+impl MachineEnd {
+    /// What speaks against the machine. None: nothing.
+    pub fn suspect(&self) -> Option<Cause> {
+        self.own_word.or_else(|| self.reason.as_deref().and_then(blames))
+    }
+
+    /// Whether the instance shut itself down, as it does when its job is over.
+    pub fn by_itself(&self) -> bool {
+        self.reason.as_deref().is_some_and(by_itself)
+    }
 }
 
 /// What EC2's reason for an instance's end says against it. None: nothing, or EC2 has told none.

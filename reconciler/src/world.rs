@@ -23,6 +23,7 @@ use crate::past::RunnerPast;
 use crate::runner::{CONSISTENCY_LAG, Phase, Runner, Terms, Tried};
 use crate::stage::Stage;
 use crate::time::Time;
+use crate::verdict::MachineEnd;
 
 /// How fresh the view of one source is.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -66,9 +67,9 @@ pub struct World {
     facts: Vec<Fact>,
     stillborn: Vec<Stillborn>,
     lost: Vec<(JobId, RunnerPast)>,
-    /// Instances that must not be forgotten, because muster looks into the end of a job on them. With EC2's reason for their end, if
-    /// they were forgotten before.
-    watched: BTreeMap<InstanceId, Option<String>>,
+    /// Instances that must not be forgotten, because muster looks into the end of a job on them. With what EC2 shows of their end,
+    /// if they were forgotten before.
+    watched: BTreeMap<InstanceId, MachineEnd>,
     /// Rows of other lists than the runner's own, with the runner's name, for as long as their list has them.
     elsewhere: BTreeMap<(InstanceId, ListId), Elsewhere>,
 }
@@ -133,9 +134,9 @@ impl World {
         self.watched.remove(id);
     }
 
-    /// EC2's reason for the end of a watched instance that muster did not know when it was watched. None: EC2 has told none.
-    pub fn watched_end(&self, id: &InstanceId) -> Option<&str> {
-        self.watched.get(id)?.as_deref()
+    /// What EC2 shows of the end of a watched instance that muster did not know when it was watched.
+    pub fn watched_end(&self, id: &InstanceId) -> Option<&MachineEnd> {
+        self.watched.get(id)
     }
 
     /// How fresh the view of a source is. None: no sweep of the source has ended yet.

@@ -104,6 +104,47 @@ fn a_job_that_fails_by_itself_is_its_own_and_costs_no_question() {
     assert!(deleted(&scene, 77));
 }
 
+/// The instance shuts itself down, and says what was at fault.
+fn says(scene: &mut Scene, instance: &InstanceId, own_word: Cause) {
+    terminated(scene, instance, "Client.InstanceInitiatedShutdown: Instance initiated shutdown");
+    scene.runners.get_mut(instance).unwrap().own_word = Some(own_word);
+}
+
+#[test]
+fn an_instance_that_blames_itself_is_believed_if_the_job_was_cut_short() {
+    for cause in [Cause::Crashed, Cause::DiskFull] {
+        let mut pool = reruns();
+        pool.spec.rerun.causes = BTreeSet::from([cause]);
+        let (mut scene, instance) = running(pool);
+        scene.run = over(&[(0, "failure")]);
+        end(&mut scene, &instance, "failure", 77);
+        says(&mut scene, &instance, cause);
+        scene.pass(secs(120));
+        assert_eq!(verdicts(&scene), [JobVerdict::Infrastructure(cause)]);
+        assert_eq!(asked(&scene), [Again::Failed], "{cause}");
+    }
+}
+
+#[test]
+fn a_job_that_fails_by_itself_on_a_full_disk_is_its_own() {
+    let (mut scene, instance) = running(reruns());
+    scene.steps =
+        vec![(StepKind::Main, StepEnd::Failure), (StepKind::Post, StepEnd::Success), (StepKind::Last, StepEnd::Success)];
+    end(&mut scene, &instance, "failure", 77);
+    says(&mut scene, &instance, Cause::DiskFull);
+    scene.pass(secs(120));
+    assert_eq!(verdicts(&scene), [JobVerdict::Own]);
+    assert!(asked(&scene).is_empty());
+}
+
+#[test]
+fn the_tag_of_the_stages_tells_what_was_at_fault() {
+    assert_eq!(Cause::of_tag("script=1767225600123,listener=1767225600456"), None);
+    assert_eq!(Cause::of_tag("script=1767225600123,crashed=1767225600456"), Some(Cause::Crashed));
+    assert_eq!(Cause::of_tag("disk-full=1, crashed=1"), Some(Cause::DiskFull), "a runner crashes where the disk is full");
+    assert_eq!(Cause::of_tag("crashedx=1,crashed"), None);
+}
+
 #[test]
 fn a_job_that_succeeds_has_no_case() {
     let (mut scene, instance) = running(reruns());

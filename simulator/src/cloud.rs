@@ -457,6 +457,7 @@ impl Cloud {
                 market: instance.market,
                 draining: change.draining,
                 stages: Vec::new(),
+                own_word: None,
                 state_reason: change.reason.map(str::to_owned),
             });
         }

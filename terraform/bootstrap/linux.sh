@@ -174,7 +174,7 @@ leave() {
   exit 1
 }
 
-reason='' step='begin' preparing='' reading='' errands='' runner='' stopped=no began=$(now_ms)
+reason='' fault='' step='begin' preparing='' reading='' errands='' runner='' stopped=no began=$(now_ms)
 looked=$began in_unit=no
 [ "${1:-}" != in-its-unit ] || in_unit=yes
 trap finish EXIT
@@ -664,9 +664,22 @@ tag_stages() {
   ms=$(date +%s%3N) # GNU; others print the format
   case $ms in *[!0-9]* | ??????????) ms=$(date +%s)000 ;; esac
   times=$(awk -F= -v by="$((ms - $(now_ms)))" '{ printf "%s%s=%.0f", (NR > 1 ? "," : ""), $1, $2 + by }' stages)
+  [ -z "$fault" ] || times="$times,$fault=${ms%???}000"
   ask aws ec2 -m 10 --data Action=CreateTags --data Version=2016-11-15 --data "ResourceId.1=$id" \
     --data Tag.1.Key=muster%3Astages --data-urlencode "Tag.1.Value=$times" "$(endpoint ec2)/"
   [ "$code" = 200 ] || say "the tag muster:stages was refused (status $code)"
+}
+
+# blame STATUS: whether the machine was at fault at the runner's end: a full disk, or a runner that crashed. The reason of the end says
+# so, and so does the tag of the stages, where the pool has it: muster then takes the machine for the cause, if the job was cut short.
+blame() {
+  # The listener's console tells a crash of the worker as a job that failed.
+  last=$(cat "$MUSTER_HOME"/_diag/Runner_*.log 2>/dev/null | grep -E 'Worker finished for job|worker encounter an unhandled exception' | tail -n 1)
+  case $1$last in
+  0*'unhandled exception'* | [!0]*) fault=crashed ;;
+  esac
+  case $(df -Pk "$MUSTER_HOME" | awk 'NR == 2 && $4 < 1024 { print "full" }') in full) fault=disk-full ;; esac
+  if [ -n "$fault" ] && [ "$MUSTER_REPORT_STAGES" = yes ]; then tag_stages; fi
 }
 
 hear() {
@@ -714,8 +727,9 @@ watch() {
   [ "$status" != 7 ] ||
     fail "GitHub refuses runner $(in_image version) as too old: run \`muster sync\`, or write a newer bootstrap.version"
   [ "$listening" = yes ] || fail "registration failed: the runner left with exit code $status before it listened$(it_said log)"
-  [ "$status" = 0 ] || fail "the runner failed with exit code $status$(it_said log)"
-  end 'the runner is done'
+  blame "$status"
+  [ "$status" = 0 ] || fail "the runner failed with exit code $status$(it_said log)${fault:+; at fault: $fault}"
+  end "the runner is done${fault:+; at fault: $fault}"
 }
 
 # --- all of it

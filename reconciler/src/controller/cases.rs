@@ -14,7 +14,7 @@ use crate::manifest::RerunMarket;
 use crate::reason::{CallReason, EventReason};
 use crate::rerun::{self, Again, NotAgain};
 use crate::time::Time;
-use crate::verdict::{self, Cause, Doubtful, JobVerdict};
+use crate::verdict::{self, Cause, Doubtful, JobVerdict, MachineEnd};
 use crate::world::Named;
 
 impl Controller {
@@ -87,7 +87,7 @@ impl Controller {
             Some(r) => (r.suspect(case.ended), r.outlived(case.ended)),
             None => {
                 let end = self.world.watched_end(&case.instance);
-                (end.and_then(verdict::blames), end.is_some_and(verdict::by_itself))
+                (end.and_then(MachineEnd::suspect), end.is_some_and(MachineEnd::by_itself))
             }
         };
         let looked = swept.is_some_and(|began| began > case.ended);

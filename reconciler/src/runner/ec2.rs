@@ -10,6 +10,7 @@ use crate::ids::ListId;
 use crate::manifest::{RunnerPool, RunnerSettings};
 use crate::market::Market;
 use crate::time::Time;
+use crate::verdict::{Cause, MachineEnd};
 
 /// Our own launch counts as supply for this long although EC2 does not show the instance. EC2 is eventually consistent.
 /// <https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>
@@ -43,7 +44,7 @@ pub struct Instance {
     launched_at: Time,
     shape: Shape,
     max_lifetime: Option<Duration>,
-    state_reason: Option<String>,
+    end: MachineEnd,
 }
 
 /// What an instance is made of.
@@ -66,6 +67,11 @@ impl Instance {
     /// The type, subnet and market.
     pub fn shape(&self) -> &Shape {
         &self.shape
+    }
+
+    /// What the instance said against itself.
+    pub(super) fn own_word(&self) -> Option<Cause> {
+        self.end.own_word
     }
 
     /// When a sweep last showed the instance.
@@ -95,7 +101,7 @@ impl Ec2View {
             launched_at: s.launched_at,
             shape: Shape { instance_type: s.instance_type.clone(), subnet: s.subnet.clone(), market: s.market },
             max_lifetime: s.max_lifetime,
-            state_reason: s.state_reason.clone(),
+            end: MachineEnd { reason: s.state_reason.clone(), own_word: s.own_word },
         });
         self.missed = 0;
     }
@@ -143,7 +149,7 @@ impl Runner {
 
     /// Why the instance ended, in EC2's words. None: EC2 has not said so.
     pub fn state_reason(&self) -> Option<&str> {
-        self.instance()?.state_reason.as_deref()
+        self.instance()?.end.reason.as_deref()
     }
 
     /// The age at which the runner is ended, whatever it does: its pool's `maxLifetime`. A pool that is in no manifest any more

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{CONSISTENCY_LAG, Registration, Runner, Seat};
+use super::{CONSISTENCY_LAG, Instance, Registration, Runner, Seat};
 use crate::history::SpotLife;
 use crate::market::Market;
 use crate::time::Time;
@@ -15,6 +15,10 @@ impl Runner {
     pub fn suspect(&self, ended: Time) -> Option<Cause> {
         if self.interrupted_at().is_some_and(|at| at <= ended + CONSISTENCY_LAG) {
             return Some(Cause::Interruption);
+        }
+        let own_word = self.instance().and_then(Instance::own_word);
+        if own_word.is_some() {
+            return own_word;
         }
         let ours = self.terminated_at();
         match blames(self.state_reason().unwrap_or_default()) {

@@ -75,6 +75,7 @@ fn instance(state: InstanceState, launched_at: Time) -> InstanceSighting {
         market: Market::Spot,
         draining: false,
         stages: Vec::new(),
+        own_word: None,
         state_reason: None,
     }
 }

@@ -7,6 +7,7 @@ use crate::effect::{InstanceSighting, RunnerSighting, Source};
 use crate::event::InstanceState;
 use crate::ids::{InstanceId, ListId, PoolName, RunnerId};
 use crate::time::Time;
+use crate::verdict::MachineEnd;
 
 impl World {
     /// Takes in a complete sweep of the instances, which began at `began`.
@@ -18,7 +19,7 @@ impl World {
                 let looked = |list: &ListId| self.freshness(&Source::Runners(list.clone())).is_some_and(|f| f.previous.is_some());
                 self.left_lists.extend(s.list_id.clone().filter(|list| !looked(list)));
                 if let Some(end) = self.watched.get_mut(&s.id) {
-                    end.clone_from(&s.state_reason);
+                    *end = MachineEnd { reason: s.state_reason.clone(), own_word: s.own_word };
                 }
                 continue;
             }

@@ -94,6 +94,7 @@ fn the_runners_own_row_is_found_whichever_list_is_read_first() {
             max_lifetime: None,
             draining: false,
             stages: Vec::new(),
+            own_word: None,
             state_reason: None,
         };
         world.saw_instances(&[sighting], at(2), at(2));

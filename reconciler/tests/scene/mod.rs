@@ -19,7 +19,7 @@ use muster_reconciler::market::Market;
 use muster_reconciler::rerun::RunSighting;
 use muster_reconciler::stage::Stage;
 use muster_reconciler::time::Time;
-use muster_reconciler::verdict::{StepEnd, StepKind};
+use muster_reconciler::verdict::{Cause, StepEnd, StepKind};
 
 /// The name of the only GitHub App.
 const APP: &str = "main";
@@ -47,6 +47,8 @@ pub struct SceneRunner {
     pub draining: bool,
     /// The tag `muster:stages`.
     pub stages: Vec<(Stage, Time)>,
+    /// What the instance says against itself in that tag.
+    pub own_word: Option<Cause>,
     /// EC2's StateReason.
     pub why: Option<String>,
     /// `online` and `busy`, as GitHub's list says. None: the runner is not registered.
@@ -285,6 +287,7 @@ impl Scene {
                 max_lifetime: l.tags.get("muster:max-lifetime").map(|s| secs(s.parse().expect("seconds"))),
                 draining: false,
                 stages: Vec::new(),
+                own_word: None,
                 why: None,
                 seat: None,
             };
@@ -371,6 +374,7 @@ pub fn sighting((id, b): (&InstanceId, &SceneRunner)) -> InstanceSighting {
         market: b.market,
         draining: b.draining,
         stages: b.stages.clone(),
+        own_word: b.own_word,
         state_reason: b.why.clone(),
     }
 }

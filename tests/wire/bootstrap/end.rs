@@ -353,6 +353,40 @@ async fn an_instance_whose_output_nobody_takes_any_more_ends_all_the_same() {
     .await;
 }
 
+/// The log of GitHub's runner program tells a crash of its worker like this:
+/// <https://github.com/actions/runner/blob/main/src/Runner.Listener/JobDispatcher.cs>
+const CRASH: &str = "[INFO JobDispatcher] Worker finished for job 1. Code: 134\n[INFO JobDispatcher] Return code 134 indicate worker \
+                     encounter an unhandled exception or app crash, attach worker stdout/stderr to JobRequest result.\n";
+
+#[tokio::test]
+async fn a_runner_that_crashed_is_told_by_the_console_and_the_tag() {
+    on_each_shell(async |mut b| {
+        b.set("MUSTER_REPORT_STAGES", "yes");
+        let mut b = working(b).await;
+        fs::create_dir_all(b.path("home/_diag")).expect("a directory");
+        fs::write(b.path("home/_diag/Runner_20261201-130000-utc.log"), CRASH).expect("a log");
+        b.tell("finish", "");
+        assert_eq!(b.ends(secs(15)).await, "the runner is done; at fault: crashed");
+        let instances = b.site.moto.instances().await;
+        let tag = instances.iter().find(|i| i.id == b.id).expect("its instance").tag("muster:stages").to_owned();
+        assert!(tag.contains("listener=") && tag.contains(",crashed="), "{tag}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_earlier_crash_of_a_worker_is_no_fault_at_the_end() {
+    on_each_shell(async |b| {
+        let mut b = working(b).await;
+        fs::create_dir_all(b.path("home/_diag")).expect("a directory");
+        let log = format!("{CRASH}[INFO JobDispatcher] Worker finished for job 2. Code: 100\n");
+        fs::write(b.path("home/_diag/Runner_20261201-130000-utc.log"), log).expect("a log");
+        b.tell("finish", "");
+        assert_eq!(b.ends(secs(15)).await, "the runner is done");
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn stages_that_may_not_be_tagged_are_no_reason_to_end() {
     on_each_shell(async |mut b| {
