@@ -107,7 +107,7 @@ pub struct Recorded {
 pub async fn recorded(s3: &S3, bucket: &str, cluster: &str, since: u64) -> Result<Recorded, Failure> {
     let keys = s3.list(bucket, &usage::prefix(cluster)).await?;
     let keys = keys.into_iter().map(|(key, _)| key).filter(|key| usage::is_since(cluster, key, since));
-    let read = |key: String| async move { Ok((s3.get(bucket, &key).await?, key)) };
+    let read = |key: String| async move { Ok::<_, Failure>((s3.get(bucket, &key).await?, key)) };
     let mut all = Recorded::default();
     let mut objects = stream::iter(keys).map(read).buffered(AT_ONCE);
     while let Some((object, key)) = objects.try_next().await? {
