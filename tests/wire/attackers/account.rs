@@ -92,3 +92,28 @@ async fn a_message_that_looks_like_muster_s_own_and_is_not_sealed_is_refused() {
     scene.all_gone(secs(30)).await;
     scene.muster.assert_no_secrets_logged(&scene.github);
 }
+
+/// Whoever knows API Gateway's URL may send thousands of messages. A job that comes behind them gets its runner while muster still
+/// clears them away, and the dead-letter queue has them as far as the sample goes.
+#[tokio::test]
+async fn a_job_behind_a_flood_of_unsigned_messages_runs_and_no_message_stays() {
+    const FLOOD: usize = 300;
+    let Some(mut scene) = Scene::prepare(&[linux()], Habits::default()).await else { return };
+    for _ in 0..FLOOD / 10 {
+        scene.moto.send_ten(&scene.world.jobs, "{}").await;
+    }
+    scene.muster.spawn();
+    scene.muster.ready().await;
+    let job = scene.queue_jobs(1)[0];
+    eventually(secs(60), "the job is over", || async { same(scene.github.job(job).status, "completed".to_owned()) }).await;
+    eventually(secs(120), "the whole flood is refused", || async {
+        same(scene.muster.metric("muster_messages_total", "result=\"refused\"").await as usize, FLOOD)
+    })
+    .await;
+    eventually(secs(60), "nothing of it is left on the queue", || async {
+        let depth = scene.moto.depth(&scene.world.jobs).await;
+        same((depth.messages, scene.moto.depth(&scene.world.dead_letters).await.messages), (0, FLOOD))
+    })
+    .await;
+    scene.all_gone(secs(30)).await;
+}

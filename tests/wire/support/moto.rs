@@ -415,6 +415,16 @@ impl Moto {
         }
         message.send().await.expect("moto takes a message");
     }
+
+    /// Puts ten equal messages on a queue, without attributes.
+    pub async fn send_ten(&self, queue: &str, body: &str) {
+        let entry = |n: i32| {
+            let entry = aws_sdk_sqs::types::SendMessageBatchRequestEntry::builder().id(n.to_string()).message_body(body);
+            entry.build().expect("an entry")
+        };
+        let sent = self.sqs.send_message_batch().queue_url(queue).set_entries(Some((0..10).map(entry).collect())).send().await;
+        assert!(sent.expect("moto takes messages").failed().is_empty(), "moto takes each message");
+    }
 }
 
 struct Server {
