@@ -2,12 +2,13 @@
 //! `spec.usage.every` while the hour lasts. `muster cost` reads the objects back.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use muster_operations::usage::{self, HourLines, UsageLine};
+use muster_operations::metrics::Metrics;
+use muster_operations::usage::{self, UsageLine};
 use muster_operations::watch::Watch;
-use muster_reconciler::failure::Failure;
+use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::manifest::Spec;
 use muster_reconciler::reason::count;
 use tokio::sync::watch;
@@ -22,6 +23,9 @@ const LAST_WRITE: Duration = Duration::from_secs(5);
 /// How many objects are read at once.
 const AT_ONCE: usize = 16;
 
+/// After this time, a write that still fails is logged again.
+const TOLD: Duration = Duration::from_secs(3600);
+
 /// Writes what the controller counted.
 pub struct UsageTask {
     /// The adapter for the bucket.
@@ -30,6 +34,8 @@ pub struct UsageTask {
     pub spec: watch::Receiver<Arc<Spec>>,
     /// Has counted.
     pub watch: Arc<Watch>,
+    /// Where the task tells when it wrote.
+    pub metrics: Arc<Metrics>,
     /// The controller's clock.
     pub clock: Clock,
     /// The name of this process, which no other process has.
@@ -42,52 +48,104 @@ impl std::fmt::Debug for UsageTask {
     }
 }
 
+/// Where usage is written, and how often.
+#[derive(Clone, Debug, PartialEq)]
+struct UsagePlace {
+    bucket: String,
+    cluster: String,
+    every: Duration,
+}
+
+impl UsagePlace {
+    /// None: usage is not recorded.
+    fn of(spec: &Spec) -> Option<UsagePlace> {
+        let settings = &spec.controller.spec;
+        let every = settings.usage.every.get();
+        let bucket = settings.bucket.clone().filter(|_| !every.is_zero())?;
+        Some(UsagePlace { bucket, cluster: spec.controller.cluster().to_owned(), every })
+    }
+}
+
 impl UsageTask {
     /// Writes until `stop` is cancelled, and then once more.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut told = false;
+        let mut place = UsagePlace::of(&self.spec.borrow_and_update());
+        let mut told: Option<Instant> = None;
         loop {
-            let every = self.spec.borrow_and_update().controller.spec.usage.every.get();
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = tokio::time::sleep(every), if !every.is_zero() => {}
-                // The sender ends only with the process.
-                Ok(()) = self.spec.changed() => continue,
-            }
-            tokio::select! {
-                () = stop.cancelled() => break,
-                written = self.write() => {
-                    let failure = written.err();
-                    if let Some(failure) = failure.as_ref().filter(|_| !told) {
-                        let way_out = "tried again later; the controller's role needs s3:PutObject on usage/*";
-                        tracing::warn!(error = %failure.message, "failed to record usage: {way_out}");
-                    }
-                    told = failure.is_some();
+                () = pause(place.as_ref()) => {}
+                changed = changed(&mut self.spec, &place) => {
+                    // What was counted belongs to the old place.
+                    self.last_write(place.as_ref()).await;
+                    place = changed;
+                    continue;
                 }
             }
+            tokio::select! {
+                () = stop.cancelled() => break,
+                written = self.write(place.as_ref()) => self.tell(written, &mut told),
+            }
         }
-        match tokio::time::timeout(LAST_WRITE, self.write()).await {
+        self.last_write(place.as_ref()).await;
+    }
+
+    /// Writes the hours that changed. An hour that cannot be written is written the next time. Without a place, nothing is kept.
+    async fn write(&self, place: Option<&UsagePlace>) -> Result<(), Failure> {
+        for hour in self.watch.usage() {
+            if let Some(place) = place {
+                let key = usage::object_key(&place.cluster, hour.hour, &self.process);
+                self.s3.put(&place.bucket, &key, usage::to_text(&hour.lines), Condition::Always).await?;
+                self.metrics.usage_written(self.clock.now().as_millis());
+            }
+            self.watch.usage_written(&hour, self.clock.now());
+        }
+        Ok(())
+    }
+
+    async fn last_write(&self, place: Option<&UsagePlace>) {
+        match tokio::time::timeout(LAST_WRITE, self.write(place)).await {
             Ok(Ok(())) => {}
             Ok(Err(failure)) => tracing::warn!(error = %failure.message, "the usage since the last write is lost"),
             Err(_) => tracing::warn!("the usage since the last write is lost: S3 did not answer within {LAST_WRITE:?}"),
         }
     }
 
-    /// Writes the hours that changed. An hour that cannot be written is written the next time.
-    async fn write(&self) -> Result<(), Failure> {
-        let spec = self.spec.borrow().clone();
-        let settings = &spec.controller.spec;
-        let Some(bucket) = settings.bucket.as_ref().filter(|_| !settings.usage.every.get().is_zero()) else { return Ok(()) };
-        for hour in self.watch.usage() {
-            self.put(bucket, spec.controller.cluster(), &hour).await?;
-            self.watch.usage_written(&hour, self.clock.now());
+    /// Logs a write that failed, once an hour, and hours that are lost for good.
+    fn tell(&self, written: Result<(), Failure>, told: &mut Option<Instant>) {
+        let forgotten = self.watch.usage_forgotten();
+        if forgotten > 0 {
+            tracing::error!(hours = forgotten, "usage is lost for good, because it could not be written for days");
         }
-        Ok(())
+        let Err(failure) = written else {
+            *told = None;
+            return;
+        };
+        if told.is_none_or(|at| at.elapsed() >= TOLD) {
+            *told = Some(Instant::now());
+            let way_out =
+                if failure.kind == FailureKind::Refused { "; the controller's role needs s3:PutObject on usage/*" } else { "" };
+            tracing::warn!(error = %failure.message, "failed to record usage, and will try again{way_out}");
+        }
     }
+}
 
-    async fn put(&self, bucket: &str, cluster: &str, hour: &HourLines) -> Result<(), Failure> {
-        let key = usage::object_key(cluster, hour.hour, &self.process);
-        self.s3.put(bucket, &key, usage::to_text(&hour.lines), Condition::Always).await.map(drop)
+/// Waits until the next write is due. Without a place, what was counted is dropped now and then.
+async fn pause(place: Option<&UsagePlace>) {
+    tokio::time::sleep(place.map_or(TOLD, |place| place.every)).await;
+}
+
+/// Waits until usage goes to another place than `before`, or at another pace.
+async fn changed(spec: &mut watch::Receiver<Arc<Spec>>, before: &Option<UsagePlace>) -> Option<UsagePlace> {
+    loop {
+        if spec.changed().await.is_err() {
+            // The sender ends only with the process.
+            return std::future::pending().await;
+        }
+        let now = UsagePlace::of(&spec.borrow_and_update());
+        if now != *before {
+            return now;
+        }
     }
 }
 

@@ -15,8 +15,10 @@ use crate::usage::{Amount, HourLines, Ledger, NO_JOB, OTHER};
 
 /// The most time that is counted between two looks. Nobody knows what happened in a longer gap.
 const LONGEST_GAP: Duration = Duration::from_secs(120);
-/// The most repositories whose cost of the day is told apart. The time of further ones counts for [`OTHER`].
-const MOST_REPOSITORIES: usize = 50;
+/// The most repositories whose use of the day is counted apart. The time of further ones counts for [`OTHER`].
+const MOST_REPOSITORIES: usize = 1000;
+/// How many repositories are shown. The others are one sum, [`OTHER`].
+const SHOWN_REPOSITORIES: usize = 50;
 /// The length of a day in milliseconds. Days begin at midnight, UTC.
 const DAY_MS: u64 = 86_400_000;
 
@@ -35,9 +37,9 @@ pub struct CostView {
     pub total: f64,
     /// The cost of each pool.
     pub pools: BTreeMap<String, f64>,
-    /// The use by repository. `none` stands for the time without a job, `other` for all repositories beyond the first 50 of the day.
+    /// The use by repository, the dearest first. `none` stands for the time without a job, `other` for all beyond the first 50.
     #[serde(default)]
-    pub repositories: BTreeMap<String, RepositoryCost>,
+    pub repositories: Vec<RepositoryCost>,
     /// How many hours the instances ran.
     pub hours: f64,
     /// The share of these hours that has a price, 0 to 1. None: no instance ran.
@@ -51,9 +53,11 @@ pub struct CostView {
 }
 
 /// What one repository used today.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RepositoryCost {
+    /// The repository in lower case, or `none`, or `other`.
+    pub repository: String,
     /// The instance hours.
     pub hours: f64,
     /// The cost of the hours that have a price. None: none of them has.
@@ -70,13 +74,16 @@ pub struct Meter {
     /// Since the start of the process: all seconds, and the seconds with a price.
     ever: (f64, f64),
     ledger: Ledger,
+    /// Of the day: the hours of each repository, and the cost of those that have a price.
+    repositories: BTreeMap<String, (f64, Option<f64>)>,
 }
 
 impl Meter {
     /// A meter that has counted nothing yet.
     pub fn new(prices: impl Into<Book>) -> Meter {
         let (today, ledger) = (CostView::default(), Ledger::default());
-        let mut meter = Meter { prices: Book::default(), last: None, today, priced_hours: 0.0, ever: (0.0, 0.0), ledger };
+        let (book, repositories) = (Book::default(), BTreeMap::new());
+        let mut meter = Meter { prices: book, last: None, today, priced_hours: 0.0, ever: (0.0, 0.0), ledger, repositories };
         meter.set_prices(prices.into());
         meter
     }
@@ -88,7 +95,7 @@ impl Meter {
         if self.today.currency != view.currency {
             (self.today.total, self.priced_hours) = (0.0, 0.0);
             self.today.pools.clear();
-            self.today.repositories.values_mut().for_each(|used| used.cost = None);
+            self.repositories.values_mut().for_each(|(_, cost)| *cost = None);
         }
         self.today.currency = view.currency;
         (self.today.known, self.today.trouble) = ((view.wanted, view.known), view.trouble);
@@ -111,6 +118,7 @@ impl Meter {
         if last.as_millis() / DAY_MS < totals.now / DAY_MS {
             let midnight = totals.now / DAY_MS * DAY_MS;
             self.today = CostView { since: midnight, ..CostView::default() };
+            self.repositories.clear();
             self.priced_hours = 0.0;
             let prices = std::mem::take(&mut self.prices);
             self.set_prices(prices);
@@ -122,10 +130,7 @@ impl Meter {
             let cost = hour.map(|price| price * seconds / 3600.0);
             metrics.lived(used, seconds, cost, self.prices.currency());
             let amount = Amount { seconds, priced_seconds: cost.map_or(0.0, |_| seconds), cost: cost.unwrap_or_default() };
-            let lost = self.ledger.add(last, used, self.prices.currency(), &amount);
-            if lost > 0 {
-                tracing::warn!("the oldest hour of usage is lost, because it could not be written to S3 for days");
-            }
+            self.ledger.add(last, used, self.prices.currency(), &amount);
             self.add(used, &amount);
         }
         self.today.coverage = (self.today.hours > 0.0).then(|| self.priced_hours / self.today.hours);
@@ -139,12 +144,12 @@ impl Meter {
         self.today.hours += hours;
         self.ever.0 += amount.seconds;
         let name = if used.repo.is_empty() { NO_JOB } else { &used.repo };
-        let known = &mut self.today.repositories;
-        let name = if known.contains_key(name) || known.len() < MOST_REPOSITORIES { name } else { OTHER };
-        let repository = known.entry(name.to_owned()).or_default();
-        repository.hours += hours;
+        let known = &mut self.repositories;
+        let room = name == NO_JOB || known.len() < MOST_REPOSITORIES || known.contains_key(name);
+        let (of_repository, cost) = known.entry(if room { name } else { OTHER }.to_owned()).or_default();
+        *of_repository += hours;
         if priced {
-            *repository.cost.get_or_insert_default() += amount.cost;
+            *cost.get_or_insert_default() += amount.cost;
             self.today.total += amount.cost;
             *self.today.pools.entry(used.pool.clone()).or_default() += amount.cost;
             self.priced_hours += hours;
@@ -162,9 +167,32 @@ impl Meter {
         self.ledger.written(hour.hour, hour.version, now);
     }
 
+    /// How many hours of usage were forgotten since the last call, because nobody wrote them for days.
+    pub fn take_forgotten(&mut self) -> u64 {
+        self.ledger.take_forgotten()
+    }
+
     /// The cost of the day so far.
-    pub fn today(&self) -> &CostView {
-        &self.today
+    pub fn today(&self) -> CostView {
+        let of = |(repository, (hours, cost)): (&String, &(f64, Option<f64>))| RepositoryCost {
+            repository: repository.clone(),
+            hours: *hours,
+            cost: *cost,
+        };
+        let mut all: Vec<RepositoryCost> = self.repositories.iter().map(of).collect();
+        let cost = |used: &RepositoryCost| used.cost.unwrap_or_default();
+        all.sort_by(|a, b| cost(b).total_cmp(&cost(a)).then(b.hours.total_cmp(&a.hours)));
+        if all.len() > SHOWN_REPOSITORIES {
+            let mut other = RepositoryCost { repository: OTHER.to_owned(), ..RepositoryCost::default() };
+            for used in all.split_off(SHOWN_REPOSITORIES) {
+                other.hours += used.hours;
+                if let Some(cost) = used.cost {
+                    *other.cost.get_or_insert_default() += cost;
+                }
+            }
+            all.push(other);
+        }
+        CostView { repositories: all, ..self.today.clone() }
     }
 }
 
@@ -197,7 +225,7 @@ mod tests {
         meter.take(&look(1000, &[("linux", "m7i.large", 3), ("odd", "x9.huge", 1)]), &metrics);
         meter.take(&look(1060, &[("linux", "m7i.large", 1)]), &metrics);
         meter.take(&look(1120, &[]), &metrics);
-        let today = meter.today();
+        let today = &meter.today();
         assert!(near(today.hours, 300.0 / 3600.0) && near(today.total, 0.1008 * 240.0 / 3600.0), "{today:?}");
         assert!(near(today.coverage.expect("instances ran"), 240.0 / 300.0) && today.since == 1_000_000, "{today:?}");
         let text = metrics.render();
@@ -216,7 +244,7 @@ mod tests {
         assert!(meter.today().prices.is_empty() && meter.today().coverage == Some(0.0), "{:?}", meter.today());
         meter.set_prices(Prices::example().into());
         meter.take(&look(1120, &[]), &metrics);
-        let today = meter.today();
+        let today = &meter.today();
         assert!(near(today.total, 0.1008 / 60.0) && today.coverage == Some(0.5) && today.currency == "USD", "{today:?}");
     }
 
@@ -228,7 +256,9 @@ mod tests {
             &metrics,
         );
         meter.take(&look(1090, &[]), &metrics);
-        let used = |name: &str| meter.today().repositories[name];
+        let all = meter.today().repositories;
+        let used = |name: &str| all.iter().find(|used| used.repository == name).expect("it was used");
+        assert_eq!(all[0].repository, "acme/api", "the dearest comes first");
         assert!(near(used("acme/api").hours, 0.05) && near(used("acme/api").cost.expect("priced"), 0.1008 * 0.05), "{meter:?}");
         assert!(near(used("none").hours, 0.025) && used("acme/web").cost.is_none(), "{meter:?}");
         let text = metrics.render();

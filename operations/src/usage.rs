@@ -13,7 +13,7 @@ pub const NO_JOB: &str = "none";
 pub const OTHER: &str = "other";
 /// The most lines of an hour. The time of further repositories counts for [`OTHER`].
 const MOST_LINES: usize = 2_000;
-/// How many hours are kept that could not be written. Older ones are lost, and [`Ledger::add`] says so.
+/// How many hours are kept that were not written. Older ones are forgotten, and counted.
 const MOST_HOURS: usize = 72;
 /// The length of an hour, in milliseconds.
 const HOUR_MS: u64 = 3_600_000;
@@ -86,11 +86,12 @@ pub struct HourLines {
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     hours: BTreeMap<u64, Hour>,
+    forgotten: u64,
 }
 
 impl Ledger {
-    /// Counts what was used at `at`. Returns the hours that are lost because nobody wrote them for too long.
-    pub fn add(&mut self, at: Time, used: &BilledFor, currency: &str, amount: &Amount) -> usize {
+    /// Counts what was used at `at`.
+    pub fn add(&mut self, at: Time, used: &BilledFor, currency: &str, amount: &Amount) {
         let hour = self.hours.entry(at.as_millis() / HOUR_MS).or_default();
         let repository = if used.repo.is_empty() { NO_JOB } else { &used.repo };
         let key = |repository: &str| {
@@ -99,17 +100,21 @@ impl Ledger {
             (used.pool.clone(), repository.to_owned(), market, used.instance_type.clone(), currency.to_owned())
         };
         let mut own = key(repository);
-        if !hour.lines.contains_key(&own) && hour.lines.len() >= MOST_LINES {
+        // The lines without a job are few: one for each pool, market and type.
+        if !used.repo.is_empty() && !hour.lines.contains_key(&own) && hour.lines.len() >= MOST_LINES {
             own = key(OTHER);
         }
         hour.lines.entry(own).or_default().add(amount);
         hour.version += 1;
-        let mut lost = 0;
         while self.hours.len() > MOST_HOURS {
             self.hours.pop_first();
-            lost += 1;
+            self.forgotten += 1;
         }
-        lost
+    }
+
+    /// How many hours were forgotten since the last call, because nobody wrote them for days.
+    pub fn take_forgotten(&mut self) -> u64 {
+        std::mem::take(&mut self.forgotten)
     }
 
     /// The hours that changed since they were written.
@@ -332,10 +337,12 @@ mod tests {
         let lines = &ledger.changed()[0].lines;
         let other: f64 = lines.iter().filter(|line| line.repository == OTHER).map(|line| line.amount.seconds).sum();
         assert_eq!((lines.len(), other), (MOST_LINES + 1, 10.0));
-        let lost: usize = (1..=MOST_HOURS as u64)
-            .map(|n| ledger.add(Time::from_millis(NOON.as_millis() + n * HOUR_MS), &used(""), "", &amount(1.0, None)))
-            .sum();
-        assert_eq!((lost, ledger.hours.len()), (1, MOST_HOURS));
+        ledger.add(NOON, &used(""), "", &amount(1.0, None));
+        assert!(ledger.changed()[0].lines.iter().any(|line| line.repository == NO_JOB), "time without a job keeps its name");
+        for n in 1..=MOST_HOURS as u64 {
+            ledger.add(Time::from_millis(NOON.as_millis() + n * HOUR_MS), &used(""), "", &amount(1.0, None));
+        }
+        assert_eq!((ledger.take_forgotten(), ledger.take_forgotten(), ledger.hours.len()), (1, 0, MOST_HOURS));
     }
 
     #[test]

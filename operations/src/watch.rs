@@ -98,7 +98,7 @@ impl Watch {
 
     /// The cost of the day so far.
     pub fn cost(&self) -> CostView {
-        self.known().meter.today().clone()
+        self.known().meter.today()
     }
 
     /// The hours of usage that changed since they were written.
@@ -109,6 +109,11 @@ impl Watch {
     /// Notes that an hour of usage was written.
     pub fn usage_written(&self, hour: &HourLines, now: Time) {
         self.known().meter.usage_written(hour, now);
+    }
+
+    /// How many hours of usage were forgotten since the last call, because nobody wrote them for days.
+    pub fn usage_forgotten(&self) -> u64 {
+        self.known().meter.take_forgotten()
     }
 
     /// Uses these prices from now on.

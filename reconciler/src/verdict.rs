@@ -155,7 +155,7 @@ pub struct MachineEnd {
 impl MachineEnd {
     /// What speaks against the machine. None: nothing.
     pub fn suspect(&self) -> Option<Cause> {
-        self.own_word.or_else(|| self.reason.as_deref().and_then(blames))
+        self.reason.as_deref().and_then(blames).or(self.own_word)
     }
 
     /// Whether the instance shut itself down, as it does when its job is over.

@@ -138,6 +138,16 @@ fn a_job_that_fails_by_itself_on_a_full_disk_is_its_own() {
 }
 
 #[test]
+fn stronger_evidence_wins_over_an_instances_own_word() {
+    let (mut scene, instance) = running(reruns());
+    end(&mut scene, &instance, "failure", 77);
+    says(&mut scene, &instance, Cause::Crashed);
+    terminated(&mut scene, &instance, "Server.InternalError: the host failed");
+    scene.pass(secs(120));
+    assert_eq!(verdicts(&scene), [JobVerdict::Infrastructure(Cause::Ec2)]);
+}
+
+#[test]
 fn the_tag_of_the_stages_tells_what_was_at_fault() {
     assert_eq!(Cause::of_tag("script=1767225600123,listener=1767225600456"), None);
     assert_eq!(Cause::of_tag("script=1767225600123,crashed=1767225600456"), Some(Cause::Crashed));

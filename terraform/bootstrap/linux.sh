@@ -174,7 +174,7 @@ leave() {
   exit 1
 }
 
-reason='' fault='' step='begin' preparing='' reading='' errands='' runner='' stopped=no began=$(now_ms)
+reason='' blamed='' step='begin' preparing='' reading='' errands='' runner='' stopped=no began=$(now_ms)
 looked=$began in_unit=no
 [ "${1:-}" != in-its-unit ] || in_unit=yes
 trap finish EXIT
@@ -220,6 +220,13 @@ imds() {
   ask imds_curl ": $token" "$MUSTER_IMDS/latest/$1"
   [ "$code" != 401 ] || token=
   [ "$code" = 200 ]
+}
+
+# Takes the credentials of the instance's role from the last answer.
+take_credentials() {
+  key=$(printf %s "$answer" | field AccessKeyId)
+  key_secret=$(printf %s "$answer" | field SecretAccessKey)
+  session=$(printf %s "$answer" | field Token)
 }
 
 # must_imds PATH: the same for a path that must exist. It may appear only some seconds after the launch.
@@ -664,22 +671,33 @@ tag_stages() {
   ms=$(date +%s%3N) # GNU; others print the format
   case $ms in *[!0-9]* | ??????????) ms=$(date +%s)000 ;; esac
   times=$(awk -F= -v by="$((ms - $(now_ms)))" '{ printf "%s%s=%.0f", (NR > 1 ? "," : ""), $1, $2 + by }' stages)
-  [ -z "$fault" ] || times="$times,$fault=${ms%???}000"
+  [ -z "$blamed" ] || times="$times,$blamed=$ms"
   ask aws ec2 -m 10 --data Action=CreateTags --data Version=2016-11-15 --data "ResourceId.1=$id" \
     --data Tag.1.Key=muster%3Astages --data-urlencode "Tag.1.Value=$times" "$(endpoint ec2)/"
   [ "$code" = 200 ] || say "the tag muster:stages was refused (status $code)"
 }
 
-# blame STATUS: whether the machine was at fault at the runner's end: a full disk, or a runner that crashed. The reason of the end says
-# so, and so does the tag of the stages, where the pool has it: muster then takes the machine for the cause, if the job was cut short.
+# blame: whether the machine was at fault at the runner's end: a full disk, or a worker that crashed. The reason of the end says so, and
+# so does the tag of the stages, where the pool has it: muster then takes the machine for the cause, if the job was cut short.
 blame() {
-  # The listener's console tells a crash of the worker as a job that failed.
-  last=$(cat "$MUSTER_HOME"/_diag/Runner_*.log 2>/dev/null | grep -E 'Worker finished for job|worker encounter an unhandled exception' | tail -n 1)
-  case $1$last in
-  0*'unhandled exception'* | [!0]*) fault=crashed ;;
-  esac
-  case $(df -Pk "$MUSTER_HOME" | awk 'NR == 2 && $4 < 1024 { print "full" }') in full) fault=disk-full ;; esac
-  if [ -n "$fault" ] && [ "$MUSTER_REPORT_STAGES" = yes ]; then tag_stages; fi
+  blamed=
+  # The listener's console tells a crash of the worker as a job that failed, so its log is read. A job may have put anything there.
+  newest=$(ls -t "$MUSTER_HOME"/_diag/Runner_*.log 2>/dev/null | head -n 1) || newest=
+  if [ -f "$newest" ] && [ ! -L "$newest" ] && command -v timeout >/dev/null; then
+    last=$(timeout 5 tail -c 1000000 "$newest" 2>/dev/null |
+      grep -aE 'Worker finished for job|worker encounter an unhandled exception' | tail -n 1) || last=
+    case $last in *'unhandled exception'*) blamed=crashed ;; esac
+  fi
+  full=$(df -Pk "$MUSTER_HOME" 2>/dev/null | awk 'NR == 2 && $4 < 1024 { print "full" }') || full=
+  [ "$full" != full ] || blamed=disk-full
+  if [ -n "$blamed" ] && [ "$MUSTER_REPORT_STAGES" = yes ]; then
+    # The tag of the start must not come last.
+    # shellcheck disable=SC2086 # a list
+    [ -z "$errands" ] || wait $errands || :
+    # The credentials of the start hold for six hours.
+    if imds meta-data/iam/security-credentials/ && imds "meta-data/iam/security-credentials/$answer"; then take_credentials; fi
+    tag_stages
+  fi
 }
 
 hear() {
@@ -727,9 +745,9 @@ watch() {
   [ "$status" != 7 ] ||
     fail "GitHub refuses runner $(in_image version) as too old: run \`muster sync\`, or write a newer bootstrap.version"
   [ "$listening" = yes ] || fail "registration failed: the runner left with exit code $status before it listened$(it_said log)"
-  blame "$status"
-  [ "$status" = 0 ] || fail "the runner failed with exit code $status$(it_said log)${fault:+; at fault: $fault}"
-  end "the runner is done${fault:+; at fault: $fault}"
+  blame
+  [ "$status" = 0 ] || fail "the runner failed with exit code $status$(it_said log)${blamed:+; at fault: $blamed}"
+  end "the runner is done${blamed:+; at fault: $blamed}"
 }
 
 # --- all of it
@@ -807,9 +825,7 @@ must_imds meta-data/tags/instance/muster:pool
 say "instance $id of pool $answer in cluster $cluster, $region"
 must_imds meta-data/iam/security-credentials/
 must_imds "meta-data/iam/security-credentials/$answer"
-key=$(printf %s "$answer" | field AccessKeyId)
-key_secret=$(printf %s "$answer" | field SecretAccessKey)
-session=$(printf %s "$answer" | field Token)
+take_credentials
 name=/muster/$cluster/runners/$id
 
 mkfifo -m 600 secret

@@ -207,6 +207,12 @@ impl Metrics {
         self.all.prices_unknown.with_label_values(&[market.as_str()]).set(unknown as f64);
     }
 
+    /// Sets when the record of usage was last written, in milliseconds since 1970.
+    pub fn usage_written(&self, at: u64) {
+        const NONE: &[&str] = &[];
+        self.all.usage_written.with_label_values(NONE).set(at as f64 / 1000.0);
+    }
+
     /// Sets the share of the instance time since the start that had a price, 0 to 1.
     pub fn cost_coverage(&self, share: f64) {
         const NONE: &[&str] = &[];

@@ -129,6 +129,8 @@ metrics! {
          or ended), or other (beyond the first 50 repositories that this process saw).";
     repository_cost: float_counters "muster_repository_estimated_cost_total" ["pool", "repository", "currency"] =
         "Estimated cost of muster_repository_instance_seconds_total; absent where no price is known.";
+    usage_written: gauges "muster_usage_written_timestamp_seconds" [] =
+        "When the record of usage was last written to the bucket, since the Unix epoch; absent: not since the start.";
     cost_coverage: gauges "muster_cost_coverage_ratio" [] =
         "The share of the instance time since the start that had a price, 0 to 1; absent until there was any.";
     prices_read: gauges "muster_prices_timestamp_seconds" ["market"] =

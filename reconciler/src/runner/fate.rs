@@ -16,10 +16,6 @@ impl Runner {
         if self.interrupted_at().is_some_and(|at| at <= ended + CONSISTENCY_LAG) {
             return Some(Cause::Interruption);
         }
-        let own_word = self.instance().and_then(Instance::own_word);
-        if own_word.is_some() {
-            return own_word;
-        }
         let ours = self.terminated_at();
         match blames(self.state_reason().unwrap_or_default()) {
             Some(Cause::Terminated) if ours.is_some() || self.unanswered().is_some() => {}
@@ -29,6 +25,10 @@ impl Runner {
         if let Some(at) = ours {
             // A machine that is well ends itself once its only job is over. One that muster has to end may have hung under the job.
             return Some(if at <= ended { Cause::Muster } else { Cause::Lost });
+        }
+        // An instance speaks at its end, so of its last job.
+        if let Some(cause) = self.instance().and_then(Instance::own_word).filter(|_| self.job().is_last(ended)) {
+            return Some(cause);
         }
         // The runner of a job that is over goes, and its instance ends, while GitHub's event is on its way. GitHub takes minutes to give up
         // a job whose runner is silent. So only what happened well before the end was told counts.

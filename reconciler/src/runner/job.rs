@@ -61,6 +61,11 @@ impl JobEvidence {
         self.is_none() && self.last_end.is_some_and(|at| at >= then)
     }
 
+    /// Whether the job whose end was told at `ended` was the runner's last one, as far as known.
+    pub fn is_last(&self, ended: Time) -> bool {
+        self.running.is_empty() && self.last_end.is_none_or(|at| at <= ended)
+    }
+
     /// Whether this job started on the runner and is not over.
     pub fn runs(&self, job: JobId) -> bool {
         self.running.contains(&job)

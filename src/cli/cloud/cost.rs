@@ -12,6 +12,7 @@ use muster_cloud::usage::recorded;
 use muster_operations::terminal;
 use muster_operations::usage::{self, By, Sum};
 use muster_reconciler::manifest::Span;
+use muster_reconciler::reason::count;
 use serde::Serialize;
 
 use super::unreadable;
@@ -76,6 +77,8 @@ enum CostOutput {
 #[serde(rename_all = "camelCase")]
 struct CostAnswer {
     by: Vec<String>,
+    /// How many lines the record has for this time, before the filters.
+    lines: usize,
     sums: Vec<Sum>,
     total: Sum,
     unreadable: Vec<String>,
@@ -122,10 +125,18 @@ impl Args {
         let by: Vec<By> = self.by.iter().map(|by| By::from(*by)).collect();
         let (sums, total) = usage::sum(usage::only(&found.lines, &pools, &repositories), &by, self.top);
         let name = |by: &SumBy| by.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
-        Ok(CostAnswer { by: self.by.iter().map(name).collect(), sums, total, unreadable: found.unreadable })
+        let (by, lines) = (self.by.iter().map(name).collect(), found.lines.len());
+        Ok(CostAnswer { by, lines, sums, total, unreadable: found.unreadable })
     }
 
     fn table(&self, answer: &CostAnswer) -> String {
+        if answer.sums.is_empty() && answer.lines > 0 {
+            return format!(
+                "nothing fits --pool and --repo in the {} of the last {}\n",
+                count(answer.lines as u64, "line"),
+                self.since
+            );
+        }
         if answer.sums.is_empty() {
             let every = "the controller writes every spec.usage.every (10m by default) while instances run";
             return format!("nothing is recorded for the last {}; {every}\n", self.since);
@@ -198,6 +209,7 @@ mod tests {
         };
         CostAnswer {
             by: vec!["pool".into(), "repository".into()],
+            lines: 2,
             sums: vec![sum(["linux", "acme/api"], 2.0, &[("USD", 0.5)]), sum(["=cmd()", "none"], 0.25, &[])],
             total: Sum { hours: 2.25, priced_hours: 2.0, cost: [("USD".to_owned(), 0.5)].into(), ..Sum::default() },
             unreadable: Vec::new(),
@@ -220,7 +232,9 @@ mod tests {
             "POOL    REPOSITORY  HOURS      COST  PRICED\nlinux   acme/api      2.0  0.50 USD    100%\n\
              =cmd()  none          0.2   unknown      0%\nall                   2.2  0.50 USD     89%\n"
         );
-        let none = CostAnswer { sums: Vec::new(), ..answer() };
+        let filtered = CostAnswer { sums: Vec::new(), ..answer() };
+        assert!(args.table(&filtered).starts_with("nothing fits --pool and --repo in the 2 lines"), "{}", args.table(&filtered));
+        let none = CostAnswer { lines: 0, ..filtered };
         assert!(
             args.table(&none).contains("the last 7d") && args.table(&none).contains("spec.usage.every"),
             "{}",

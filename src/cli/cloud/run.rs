@@ -159,8 +159,8 @@ impl Args {
         let door = Door { hosts: settings.listen.admin_hosts.as_slice().into(), token: Some(view_out) };
         let admin = Admin { door, ..shared.admin(inspect, book, token_out, liveness.clone()) };
         if let Some(watch) = admin.watch.clone() {
-            let (s3, spec) = (shared.aws.s3.clone(), shared.spec.clone());
-            let usage = UsageTask { s3, spec, watch, clock, process };
+            let (s3, spec, metrics) = (shared.aws.s3.clone(), shared.spec.clone(), shared.metrics.clone());
+            let usage = UsageTask { s3, spec, watch, metrics, clock, process };
             tasks.spawn(usage.run(shared.stop.clone()));
         }
         tasks.spawn(http::serve(admin_listener, admin::routes(admin), ListenerLimits::ADMIN, shared.stop.clone()));

@@ -78,8 +78,9 @@ locals {
     { Sid = "NoRolesOfMuster", Effect = "Deny", Action = ["iam:*", "sts:AssumeRole"], Resource = "arn:${var.context.partition}:iam::${var.context.account}:role${var.context.role_path}${var.context.cluster}-*" },
     # A shell in muster's task has the controller's role.
     { Sid = "NoTasksOfMuster", Effect = "Deny", Action = "ecs:*", Resource = [for kind in ["cluster", "service", "task"] : "arn:${var.context.partition}:ecs:${var.context.region}:${var.context.account}:${kind}/${var.context.cluster}-muster*"] },
-    # muster and its instances believe these tags. `muster:stages` only tells times.
+    # muster and its instances believe these tags. `muster:stages` tells times, and what an instance says against itself.
     { Sid = "NoTagsOfMuster", Effect = "Deny", Action = ["ec2:CreateTags", "ec2:DeleteTags"], Resource = "${local.instance}/*", Condition = { "ForAnyValue:StringLike" = { "aws:TagKeys" = ["muster:*"] }, "ForAnyValue:StringNotEquals" = { "aws:TagKeys" = ["muster:stages"] } } },
+    { Sid = "NoOthersStages", Effect = "Deny", Action = ["ec2:CreateTags", "ec2:DeleteTags"], Resource = "${local.instance}/*", Condition = { "ForAnyValue:StringEquals" = { "aws:TagKeys" = ["muster:stages"] }, ArnNotEquals = { "ec2:SourceInstanceARN" = "${local.instance}/$${ec2:InstanceID}" } } },
     # Their user data is what the next instance of a pool, or muster's own machine, runs as root.
     { Sid = "NoChangedInstances", Effect = "Deny", Action = ["ec2:ModifyInstanceAttribute", "ec2:ModifyLaunchTemplate", "ec2:CreateLaunchTemplateVersion"], Resource = "*", Condition = { StringEquals = { "aws:ResourceTag/muster:cluster" = var.context.cluster } } },
     { Sid = "NoChangedMachine", Effect = "Deny", Action = "ec2:ModifyInstanceAttribute", Resource = "${local.instance}/*", Condition = { StringEquals = { "aws:ResourceTag/muster:controller" = var.context.cluster } } },

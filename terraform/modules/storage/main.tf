@@ -32,7 +32,7 @@ variable "kms_key_arn" {
 
 resource "aws_s3_bucket" "this" {
   bucket = var.bucket
-  # Nothing in it is the only copy: GitHub has the binaries, you have the manifests.
+  # GitHub has the binaries, and you have the manifests. The record of usage is nowhere else: copy `usage/` before a destroy.
   force_destroy = true
   tags          = var.context.tags
 }
@@ -86,7 +86,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
       days_after_initiation = 2
     }
   }
-  # `muster cost` looks back over a year at the most.
+  # `muster cost` looks back over a year.
   rule {
     id     = "old-usage"
     status = "Enabled"

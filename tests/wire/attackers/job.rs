@@ -74,10 +74,12 @@ fn with_everything() -> Vec<Case> {
         cases.push(it(false, action, role("c1-controller"), json!({ "iam:PassedToService": "ecs-tasks.amazonaws.com" })));
         cases.push(it(true, action, role("deploy"), mine()));
     }
-    let keys = |keys: &[&str]| json!({ "aws:TagKeys": keys, "ec2:SourceInstanceARN": instance(INSTANCE) });
+    let keys_of = |id: &str, keys: &[&str]| json!({ "aws:TagKeys": keys, "ec2:SourceInstanceARN": instance(INSTANCE), "ec2:InstanceID": id });
+    let keys = |keys: &[&str]| keys_of(INSTANCE, keys);
     for action in ["ec2:CreateTags", "ec2:DeleteTags"] {
         cases.extend([
-            it(false, action, instance(NEIGHBOUR), keys(&["muster:drain"])),
+            it(false, action, instance(NEIGHBOUR), keys_of(NEIGHBOUR, &["muster:drain"])),
+            it(false, action, instance(NEIGHBOUR), keys_of(NEIGHBOUR, &["muster:stages"])),
             it(false, action, instance(INSTANCE), keys(&["muster:stages", "muster:release"])),
             it(true, action, instance(INSTANCE), keys(&["muster:stages"])),
             it(true, action, instance(INSTANCE), keys(&["team"])),
