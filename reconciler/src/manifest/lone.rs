@@ -26,7 +26,7 @@ impl<T: for<'de> Deserialize<'de> + Default> Lone<T> {
             let mut findings = document.findings;
             match document.node {
                 Some(node) if nth > 0 => {
-                    findings.push(Flaw { line: node.line, path: String::new(), message: ONE.into() });
+                    findings.push(Flaw { line: node.line, message: ONE.into(), ..Flaw::default() });
                 }
                 Some(mut node) => {
                     lone.value = read(&mut node, &mut findings);
@@ -34,12 +34,7 @@ impl<T: for<'de> Deserialize<'de> + Default> Lone<T> {
                 }
                 None => {}
             }
-            lone.problems.extend(findings.into_iter().map(|Flaw { line, path, message }| Problem {
-                file: text.file.clone(),
-                line,
-                path,
-                message,
-            }));
+            lone.problems.extend(findings.into_iter().map(|flaw| Problem::new(&text.file, flaw)));
         }
         lone
     }
@@ -58,7 +53,7 @@ impl<T> Lone<T> {
             None if !self.problems.is_empty() => return,
             None => (1, path.to_owned()),
         };
-        self.problems.push(Problem { file: self.file.clone(), line, path, message: message.into() });
+        self.problems.push(Problem { file: self.file.clone(), line, path, message: message.into(), ..Problem::default() });
     }
 
     /// The value, and all problems, sorted by line.
