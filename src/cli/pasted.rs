@@ -11,6 +11,8 @@ use super::fault::CliError;
 
 /// From this likeness on (0 to 1, by Jaro), a name may be what a slip was meant to be.
 const ALIKE: f64 = 0.75;
+/// A name that is less like the slip than the nearest one by this much is not offered.
+const LESS_ALIKE: f64 = 0.1;
 /// How many names an error offers.
 const OFFERED: usize = 3;
 
@@ -82,7 +84,8 @@ pub(super) fn nearest<'a>(slip: &str, names: impl IntoIterator<Item = &'a str>) 
     let mut near: Vec<(f64, &str)> =
         names.into_iter().map(|name| (likeness(name), name)).filter(|(like, _)| *like >= ALIKE).collect();
     near.sort_by(|(a, x), (b, y)| b.total_cmp(a).then(x.cmp(y)));
-    near.into_iter().map(|(_, name)| name).take(OFFERED).collect()
+    let best = near.first().map_or(0.0, |(like, _)| *like);
+    near.into_iter().take_while(|(like, _)| best - like <= LESS_ALIKE).map(|(_, name)| name).take(OFFERED).collect()
 }
 
 #[cfg(test)]
@@ -107,7 +110,8 @@ mod tests {
     fn a_slip_in_a_pools_name_is_told_with_the_nearest_names() {
         let names = ["linux-arm64", "linux-x64", "windows-x64"].map(str::to_owned);
         let said = |name: &str| no_pool(name, &names).to_string();
-        assert_eq!(said("linx-x64"), "there is no pool `linx-x64`; did you mean linux-x64 or linux-arm64?");
+        assert_eq!(said("linx-x64"), "there is no pool `linx-x64`; did you mean linux-x64?");
+        assert_eq!(said("linx"), "there is no pool `linx`; did you mean linux-x64 or linux-arm64?");
         assert_eq!(said("arm64"), "there is no pool `arm64`; did you mean linux-arm64?");
         assert_eq!(said("gpu"), "there is no pool `gpu`; the pools are linux-arm64, linux-x64, windows-x64");
         assert!(no_pool("x", &[]).to_string().contains("no pool at all"));

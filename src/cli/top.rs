@@ -11,7 +11,7 @@ use clap_complete::engine::ArgValueCompleter;
 use console::{Key, Term};
 use muster_operations::meter::CostView;
 use muster_operations::subject::Subject;
-use muster_operations::terminal::{Ink, Screen, ScreenLine};
+use muster_operations::terminal::{Ink, Screen, ScreenLine, visible_line};
 use muster_reconciler::event::JobState;
 use muster_reconciler::reason::count;
 use muster_reconciler::runner::Phase;
@@ -24,7 +24,7 @@ use super::complete;
 use super::explain;
 use super::pasted::{self, pool_name};
 use super::show;
-use keys::{Asked, Controls};
+use keys::{Controls, KeyOutcome};
 use rows::{Row, Shown};
 
 /// The time between two requests.
@@ -87,7 +87,7 @@ impl Args {
         let screen = Screen::enter(console::colors_enabled())?;
         let mut keys = Keys::read(term.clone());
         let mut next = Box::pin(self.look_later());
-        let (mut trouble, mut opened): (Option<String>, Option<Page>) = (None, None);
+        let (mut trouble, mut opened): (Option<String>, Option<OpenPage>) = (None, None);
         loop {
             let (height, width) = size(term);
             let mut drawn = match &opened {
@@ -121,9 +121,9 @@ impl Args {
                     } else {
                         let names: Vec<String> = now.snapshot.pools.iter().map(|pool| pool.name.clone()).collect();
                         match controls.press(&key, &shown_rows(&now, &controls), &names) {
-                            Asked::Draw => {}
-                            Asked::Quit => return Ok(()),
-                            Asked::Explain(subject) => match self.explain(&subject).await {
+                            KeyOutcome::Draw => {}
+                            KeyOutcome::Quit => return Ok(()),
+                            KeyOutcome::Explain(subject) => match self.explain(&subject).await {
                                 Ok(page) => opened = Some(page),
                                 Err(error) => trouble = Some(format!("{error:#}")),
                             },
@@ -136,22 +136,28 @@ impl Args {
         }
     }
 
-    async fn explain(&self, subject: &Subject) -> anyhow::Result<Page> {
+    async fn explain(&self, subject: &Subject) -> anyhow::Result<OpenPage> {
         let told: Explanation = self.ask.get(&format!("explain/{subject}")).await?;
-        Ok(Page { text: explain::for_people(&told, None)?, from: 0 })
+        Ok(OpenPage { text: explain::for_people(&told, None)?, from: 0 })
     }
 }
 
 /// An explanation that is read.
-struct Page {
+struct OpenPage {
     text: String,
     /// The first line that is shown.
     from: usize,
 }
 
-impl Page {
+impl OpenPage {
     fn lines(&self, height: usize, width: usize) -> Vec<ScreenLine> {
-        let wrapped = self.text.lines().flat_map(|line| draw::wrap(line, width));
+        let wrapped = self.text.lines().flat_map(|line| {
+            let seen = visible_line(line);
+            let (blank, words) = seen.split_at(seen.bytes().take_while(|b| *b == b' ').count().min(width / 2));
+            let lines: Vec<String> =
+                draw::wrap(words, width - blank.len()).into_iter().map(|part| format!("{blank}{part}")).collect();
+            lines
+        });
         wrapped.skip(self.from).take(height).map(|text| draw::line(Ink::Plain, text, false)).collect()
     }
 

@@ -14,7 +14,7 @@ use muster_reconciler::manifest::{Text, load_for_people};
 
 use super::show;
 use input::ManifestSet;
-use judged::Judged;
+use judged::JudgedSet;
 
 /// `muster validate`.
 #[derive(Debug, clap::Args)]
@@ -70,7 +70,7 @@ impl Args {
 
     fn print(&self, sets: &[ManifestSet]) -> anyhow::Result<ExitCode> {
         let cluster = self.cluster.as_deref();
-        let judged: Vec<Judged<'_>> = sets.iter().map(|set| Judged::new(set, cluster, sets.len() > 1)).collect();
+        let judged: Vec<JudgedSet<'_>> = sets.iter().map(|set| JudgedSet::new(set, cluster, sets.len() > 1)).collect();
         match self.output {
             JudgedFormat::Table => {
                 for one in &judged {
@@ -78,8 +78,8 @@ impl Args {
                 }
             }
             JudgedFormat::Json => show::print(&judged::json(&judged)?)?,
-            JudgedFormat::Github => show::print(&judged.iter().map(Judged::annotations).collect::<String>())?,
+            JudgedFormat::Github => show::print(&judged.iter().map(JudgedSet::annotations).collect::<String>())?,
         }
-        Ok(if judged.iter().all(Judged::is_valid) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if judged.iter().all(JudgedSet::is_valid) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

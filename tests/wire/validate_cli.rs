@@ -195,6 +195,31 @@ fn match_names_the_pool_and_why_the_others_do_not_take_the_job() {
     assert!(output.status.code() == Some(6) && stderr(&output).contains("name it with --manifests"), "{output:?}");
 }
 
+/// What a page shows below `$ COMMAND`, up to the end of the block.
+fn shown_below<'a>(page: &'a str, command: &str) -> &'a str {
+    let after = page.split_once(&format!("$ {command}\n")).unwrap_or_else(|| panic!("the page shows `{command}`")).1;
+    after.split("```").next().unwrap_or_default()
+}
+
+#[test]
+fn the_docs_show_what_the_commands_print() {
+    let page = include_str!("../../docs/cli.md");
+    let line = "match self-hosted linux x64 --repo acme/web --manifests manifests";
+    let run = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
+        command.current_dir(env!("CARGO_MANIFEST_DIR")).args(args).output().expect("the binary runs")
+    };
+    let output = run(&line.split(' ').collect::<Vec<_>>());
+    assert_eq!(stdout(&output), shown_below(page, &format!("muster {line}")));
+    let dir = tempfile::tempdir().expect("a directory");
+    let body = fs::read_to_string(Path::new(EXAMPLES).join("pools.yaml")).expect("an example");
+    let quoted = body.lines().find(|line| line.contains("cron: ")).expect("a schedule of the examples");
+    let bare = "      - cron: */15 8-18 * * MON-FRI";
+    fs::write(dir.path().join("pools.yaml"), body.replacen(quoted, bare, 1)).expect("a manifest");
+    let said = stderr(&muster(&["validate", dir.path().to_str().expect("UTF-8")]));
+    assert!(page.contains(&format!("```\n{said}```\n")), "docs/cli.md does not show this:\n{said}");
+}
+
 #[test]
 fn wrong_usage_says_so_and_ends_with_2() {
     for (args, words) in [

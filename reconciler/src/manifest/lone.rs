@@ -108,7 +108,7 @@ mod tests {
         }
         let said: Vec<String> = lone.finish().1.iter().map(ToString::to_string).collect();
         assert_eq!(said.len(), 4, "{said:#?}");
-        assert!(said[0].starts_with("x.yaml:1: length: expected"), "{said:#?}");
+        assert!(said[0].starts_with("x.yaml:1: length: `5` has no unit"), "{said:#?}");
         assert_eq!(said[1], "x.yaml:3: kinds[0].labels: write at least one label");
         assert!(said[2].starts_with("x.yaml:4: kinds[0].perHuor: unknown field; did you mean `perHour`?"), "{said:#?}");
         assert_eq!(said[3], "x.yaml:5: kinds[1].perHour: write a rate");

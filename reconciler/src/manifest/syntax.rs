@@ -17,15 +17,15 @@ pub(super) fn in_words(said: &str, line: &str) -> String {
         && (has("unexpected character") || has("block scalar") || has("directive"))
     {
         "a value that begins with this character must be in quotes"
-    } else if has("mapping values are not allowed") || has("':' indicator") {
+    } else if has("mapping values are not allowed") {
         "a second `:` stands here, or this line is indented deeper than the one above; put a value that holds `: ` in quotes"
-    } else if has("flow sequence") {
-        "a list that begins with `[` lacks its `]`, or a comma between two items"
+    } else if has("flow sequence") || has("':' indicator") {
+        "a list that begins with `[`, here or above, lacks its `]`, or a comma between two items"
     } else if has("flow mapping") {
-        "a mapping that begins with `{` lacks its `}`, or a comma between two fields"
+        "a mapping that begins with `{`, here or above, lacks its `}`, or a comma between two fields"
     } else if has("misplaced bracket") {
         "a `]` or `}` stands here without its `[` or `{`"
-    } else if has("quoted scalar, found unexpected") || has("unexpected eof") {
+    } else if has("in quoted scalar") || has("quoted scalar, found unexpected") || has("unexpected eof") {
         "a quote is opened and never closed"
     } else if has("escape") {
         "a backslash in \"...\" begins an escape that YAML does not know; write '...' instead, or \\\\ for one backslash"
@@ -74,10 +74,11 @@ mod tests {
             ("a:\n\tb: 1\n", 2, "indent with spaces"),
             ("a: [1, 2\nb: 3\n", 2, "lacks its `]`"),
             ("a: {b: 1\nc: 3\n", 2, "lacks its `}`"),
-            ("a: \"x\nb: 1\n", 3, "never closed"),
+            ("a: \"x\nb: 1\n", 1, "never closed"),
             ("a: b: c\n", 1, "a second `:`"),
             ("a:\n  b: 1\n c: 2\n", 3, "indentation fits none"),
-            ("a: {{ name }}\n", 1, "template"),
+            ("a: [{{ name }}\n", 2, "lacks its"),
+            ("a: {% name %}\n", 1, "template"),
             ("a: @b\n", 1, "must be in quotes"),
             ("a: \"\\d\"\n", 1, "begins an escape"),
         ] {

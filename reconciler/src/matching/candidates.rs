@@ -104,8 +104,8 @@ fn candidate(spec: &Spec, event: &JobEvent, taken: Option<&PoolName>, name: &Poo
     let scope = &pool.spec.github.scope;
     let stance = match (misfit(pool, &event.labels), taken) {
         _ if !covers(scope, event) => Stance::OutOfScope { scope: scope.to_string() },
-        _ if !repository_allowed(pool, &event.repo) => Stance::Barred,
         (Some((_, misfit)), _) => Stance::Misfit(misfit),
+        _ if !repository_allowed(pool, &event.repo) => Stance::Barred,
         (None, Some(first)) if first != name => {
             let by = spec.pools.get(first).map_or(Precedence::Name, |other| precedence(other, pool));
             Stance::Behind { first: first.clone(), by }
@@ -206,13 +206,13 @@ mod tests {
                 "linux: takes the job",
                 "gpu: would take it, but linux comes first: it has fewer labels that the job does not ask for (may run)",
                 "late: would take it, but linux comes first: its priority is lower, and the lowest comes first (may run)",
-                "exact: it matches exactly and the job does not ask for [warm] (may run)",
+                "exact: it matches exactly and the job does not ask for [\"warm\"] (may run)",
                 "other: its scope org/other does not cover the repository",
                 "picky: its github.repositories leave out the repository (may run)",
-                "windows: it lacks [linux]",
+                "windows: it lacks [\"linux\"]",
             ]
         );
-        assert_eq!(said(&spec, "acme/web", &["macos"])[0], "exact: it lacks [macos]");
+        assert_eq!(said(&spec, "acme/web", &["macos"])[0], "exact: it lacks [\"macos\"]");
     }
 
     #[test]

@@ -42,7 +42,7 @@ fn draw(section: &Section, chosen: Option<usize>, height: usize, width: usize) -
     if section.rows.is_empty() || height < 2 {
         return Vec::new();
     }
-    let form = Form::new(section, width);
+    let form = RowForm::new(section, width);
     let rows: Vec<Vec<ScreenLine>> =
         section.rows.iter().enumerate().map(|(nth, row)| form.row(row, chosen == Some(nth))).collect();
     let mut from = 0;
@@ -63,7 +63,7 @@ fn draw(section: &Section, chosen: Option<usize>, height: usize, width: usize) -
 }
 
 /// How wide each column of a section is, and where the sentences stand.
-struct Form<'a> {
+struct RowForm<'a> {
     section: &'a Section,
     /// Each shown column, by its place among all, and its width.
     columns: Vec<(usize, usize)>,
@@ -72,8 +72,8 @@ struct Form<'a> {
     width: usize,
 }
 
-impl<'a> Form<'a> {
-    fn new(section: &'a Section, width: usize) -> Form<'a> {
+impl<'a> RowForm<'a> {
+    fn new(section: &'a Section, width: usize) -> RowForm<'a> {
         let widest = |nth: usize| {
             let cells = section.rows.iter().map(|row| visible_line(&row.cells[nth]).chars().count());
             cells.chain([section.columns[nth].head.len()]).max().unwrap_or_default()
@@ -82,7 +82,7 @@ impl<'a> Form<'a> {
         let columns: Vec<(usize, usize)> = shown.map(|(nth, _)| (nth, widest(nth))).collect();
         let taken: usize = columns.iter().map(|(_, wide)| wide + GAP).sum();
         let beside = width.checked_sub(taken).filter(|left| *left >= LEAST_SENTENCE);
-        Form { section, columns, beside, width }
+        RowForm { section, columns, beside, width }
     }
 
     fn cell(&self, nth: usize, wide: usize, text: &str) -> String {

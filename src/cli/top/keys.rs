@@ -20,7 +20,7 @@ pub(super) struct Controls {
 
 /// What a key asks of the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum KeyOutcome {
     /// Nothing but to draw again.
     Draw,
     /// To explain this.
@@ -34,17 +34,17 @@ pub(super) const KEYS: &str = "q quit   arrows or j k choose   enter explain   /
 
 impl Controls {
     /// Takes a key. `rows` are the rows that are shown, and `pools` the names of all pools.
-    pub fn press(&mut self, key: &Key, rows: &[Row], pools: &[String]) -> Asked {
+    pub fn press(&mut self, key: &Key, rows: &[Row], pools: &[String]) -> KeyOutcome {
         self.chosen = self.chosen.min(rows.len().saturating_sub(1));
         if *key == Key::CtrlC {
-            return Asked::Quit;
+            return KeyOutcome::Quit;
         }
         if self.typing {
             self.type_in(key);
-            return Asked::Draw;
+            return KeyOutcome::Draw;
         }
         match key {
-            Key::Char('q') => return Asked::Quit,
+            Key::Char('q') => return KeyOutcome::Quit,
             Key::Char('?') => self.help = !self.help,
             Key::Char('/') => self.typing = true,
             Key::Char('p') => self.next_pool(pools),
@@ -55,10 +55,10 @@ impl Controls {
             Key::Home => self.chosen = 0,
             Key::End => self.chosen = rows.len().saturating_sub(1),
             Key::Escape => (self.shown, self.chosen) = (Shown::default(), 0),
-            Key::Enter => return rows.get(self.chosen).map_or(Asked::Draw, |row| Asked::Explain(row.subject.clone())),
+            Key::Enter => return rows.get(self.chosen).map_or(KeyOutcome::Draw, |row| KeyOutcome::Explain(row.subject.clone())),
             _ => {}
         }
-        Asked::Draw
+        KeyOutcome::Draw
     }
 
     fn type_in(&mut self, key: &Key) {
@@ -111,22 +111,22 @@ mod tests {
         let (rows, pools) = (rows(), ["a".to_owned(), "b".to_owned()]);
         let mut controls = Controls::default();
         let mut press = |key: Key| controls.press(&key, &rows, &pools);
-        assert_eq!(press(Key::ArrowDown), Asked::Draw);
-        assert_eq!(press(Key::Char('j')), Asked::Draw);
-        assert_eq!(press(Key::ArrowDown), Asked::Draw, "the last row is chosen already");
-        assert_eq!(press(Key::Enter), Asked::Explain(Subject::Job(3)));
+        assert_eq!(press(Key::ArrowDown), KeyOutcome::Draw);
+        assert_eq!(press(Key::Char('j')), KeyOutcome::Draw);
+        assert_eq!(press(Key::ArrowDown), KeyOutcome::Draw, "the last row is chosen already");
+        assert_eq!(press(Key::Enter), KeyOutcome::Explain(Subject::Job(3)));
         for key in "/q?".chars().map(Key::Char) {
-            assert_eq!(press(key), Asked::Draw, "a q that is searched for ends nothing");
+            assert_eq!(press(key), KeyOutcome::Draw, "a q that is searched for ends nothing");
         }
         assert_eq!(controls.line(), "/q?   esc all");
         controls.press(&Key::Enter, &rows, &pools);
-        assert_eq!(controls.press(&Key::Char('q'), &rows, &pools), Asked::Quit);
+        assert_eq!(controls.press(&Key::Char('q'), &rows, &pools), KeyOutcome::Quit);
         for pool in [Some("a"), Some("b"), None] {
             controls.press(&Key::Char('p'), &rows, &pools);
             assert_eq!(controls.shown.pool.as_deref(), pool);
         }
         controls.press(&Key::Escape, &rows, &pools);
         assert_eq!(controls.line(), "? keys");
-        assert_eq!(controls.press(&Key::CtrlC, &rows, &pools), Asked::Quit);
+        assert_eq!(controls.press(&Key::CtrlC, &rows, &pools), KeyOutcome::Quit);
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use muster_operations::config;
-use muster_reconciler::manifest::Text;
+use muster_reconciler::manifest::{API_VERSION, Text};
 
 use crate::cli::fault::CliError;
 
@@ -43,8 +43,12 @@ pub(super) fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<ManifestSet>> {
             let Text { body, .. } = config::read_file(path)?;
             files.push(Text { file: path.display().to_string(), body });
         } else {
-            let message =
-                format!("{} is neither a file nor a directory; name the manifests, or - for standard input", path.display());
+            let place = path.display();
+            let message = if path.starts_with("s3:") {
+                format!("{place} is in a bucket, which is not read here; copy it first, with `aws s3 cp --recursive`")
+            } else {
+                format!("{place} is neither a file nor a directory; name the manifests, or - for standard input")
+            };
             return Err(CliError::Usage(message).into());
         }
     }
@@ -80,7 +84,7 @@ fn unread(dir: &Path) -> anyhow::Result<Vec<(PathBuf, &'static str)>> {
         if name.starts_with('.') {
             continue;
         } else if path.is_dir() {
-            if !config::manifests_in(&path).unwrap_or_default().is_empty() {
+            if config::manifests_in(&path).unwrap_or_default().iter().any(|file| is_manifest(file)) {
                 found.push((path, "holds manifests that are not read: subdirectories are not searched; name it as well"));
             }
         } else if !path.exists() {
@@ -93,6 +97,11 @@ fn unread(dir: &Path) -> anyhow::Result<Vec<(PathBuf, &'static str)>> {
     Ok(found)
 }
 
+/// Whether a file is a manifest of muster's, and not some other YAML.
+fn is_manifest(path: &Path) -> bool {
+    config::read_file(path).is_ok_and(|text| text.body.contains(API_VERSION))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,9 +112,9 @@ mod tests {
         for name in ["a.yaml", "B.YAML", "notes.txt", ".hidden.yml"] {
             fs::write(dir.path().join(name), "# nothing\n").expect("a file");
         }
-        for (name, file) in [("sub", "x.yaml"), ("other", "x.txt")] {
+        for (name, body) in [("sub", "apiVersion: muster/v1\n"), ("other", "groups: []\n")] {
             fs::create_dir(dir.path().join(name)).expect("a directory");
-            fs::write(dir.path().join(name).join(file), "").expect("a file");
+            fs::write(dir.path().join(name).join("x.yaml"), body).expect("a file");
         }
         let names = |found: Vec<(PathBuf, &str)>| -> Vec<String> {
             found.into_iter().filter_map(|(path, _)| Some(path.file_name()?.to_string_lossy().into_owned())).collect()

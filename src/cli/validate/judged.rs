@@ -13,7 +13,7 @@ use crate::cli::show;
 
 /// The result.
 #[derive(Debug)]
-pub(super) struct Judged<'a> {
+pub(super) struct JudgedSet<'a> {
     set: &'a ManifestSet,
     /// Whether others are judged by the same call, so that the directory must be named.
     among_others: bool,
@@ -41,11 +41,11 @@ struct JudgedAnswer<'a> {
     notes: Vec<&'a String>,
 }
 
-impl<'a> Judged<'a> {
+impl<'a> JudgedSet<'a> {
     /// Judges the manifests.
-    pub fn new(set: &'a ManifestSet, cluster: Option<&str>, among_others: bool) -> Judged<'a> {
+    pub fn new(set: &'a ManifestSet, cluster: Option<&str>, among_others: bool) -> JudgedSet<'a> {
         let mut judged =
-            Judged { set, among_others, summary: None, problems: Vec::new(), warnings: Vec::new(), notes: Vec::new() };
+            JudgedSet { set, among_others, summary: None, problems: Vec::new(), warnings: Vec::new(), notes: Vec::new() };
         for (path, why) in &set.unread {
             let (file, message) = (path.display().to_string(), (*why).to_owned());
             judged.warnings.push(Warned { file, line: 0, message });
@@ -160,10 +160,10 @@ fn annotation(level: &str, file: &str, line: usize, column: usize, message: &str
 }
 
 /// All results as one JSON object.
-pub(super) fn json(all: &[Judged<'_>]) -> anyhow::Result<String> {
-    let path = |judged: &Judged<'_>, problem: &Problem| Problem { file: judged.set.path(&problem.file), ..problem.clone() };
+pub(super) fn json(all: &[JudgedSet<'_>]) -> anyhow::Result<String> {
+    let path = |judged: &JudgedSet<'_>, problem: &Problem| Problem { file: judged.set.path(&problem.file), ..problem.clone() };
     let answer = JudgedAnswer {
-        valid: all.iter().all(Judged::is_valid),
+        valid: all.iter().all(JudgedSet::is_valid),
         problems: all.iter().flat_map(|judged| judged.problems.iter().map(move |problem| path(judged, problem))).collect(),
         warnings: all.iter().flat_map(|judged| &judged.warnings).collect(),
         notes: all.iter().flat_map(|judged| &judged.notes).collect(),
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn annotations_name_the_file_from_where_the_command_runs() {
         let set = set("infra", "apiVersion: muster/v1\nkind: Pod\n");
-        let judged = Judged::new(&set, None, false);
+        let judged = JudgedSet::new(&set, None, false);
         let text = judged.annotations();
         assert!(text.starts_with("::error file=infra/pools.yaml,line=2,title=muster validate::kind: unknown kind; "), "{text}");
         assert_eq!(text.lines().count(), judged.problems.len());
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn programs_read_the_same_problems() {
         let set = set("infra", "kind: Pod\n");
-        let judged = [Judged::new(&set, None, false)];
+        let judged = [JudgedSet::new(&set, None, false)];
         let answer: serde_json::Value = serde_json::from_str(&json(&judged).expect("JSON")).expect("JSON");
         assert_eq!(answer["valid"], false);
         assert_eq!(answer["problems"][0]["file"], "infra/pools.yaml");
@@ -241,11 +241,11 @@ mod tests {
     #[test]
     fn a_set_without_pool_and_controller_is_valid_with_a_warning_and_a_note() {
         let set = set("infra", "# nothing\n");
-        let judged = Judged::new(&set, None, false);
+        let judged = JudgedSet::new(&set, None, false);
         assert!(judged.is_valid());
         let said: Vec<&str> = judged.warnings.iter().map(|warned| warned.message.as_str()).collect();
         assert_eq!(said, ["holds no manifest", "there is no RunnerPool, so muster would launch nothing; add one"]);
         assert!(judged.notes[0].starts_with("no Controller in infra: muster assumes"), "{:?}", judged.notes);
-        assert!(Judged::new(&set, Some("prod"), false).notes.is_empty());
+        assert!(JudgedSet::new(&set, Some("prod"), false).notes.is_empty());
     }
 }
