@@ -73,7 +73,6 @@ fn pages() -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
     let mut all = BTreeMap::from([("muster".to_owned(), page(&program)?)]);
     for command in program.get_subcommands() {
         let name = format!("muster-{}", command.get_name());
-        // clap_mangen wants a name that lives as long as the program.
         let named = command.clone().display_name(name.clone());
         all.insert(name, page(&named)?);
     }

@@ -50,14 +50,29 @@ fn elsewhere(forecast: &Forecast) -> Vec<String> {
             let share = *n as f64 / jobs as f64;
             if *n >= FEW && share >= STANDS_OUT {
                 said.push(format!(
-                    "{} of {pool}'s jobs ran on runners of {host}, which have all their labels: give {host} a runner group of its own, \
-                     or {pool} a label that {host} does not have",
-                    share_of(share)
+                    "{} of {pool}'s jobs ran on runners of {host}, which have all their labels{}",
+                    share_of(share),
+                    way_out(forecast, pool, host)
                 ));
             }
         }
     }
     said
+}
+
+/// What to do about jobs of `pool` that ran on runners of `host`. The simulated GitHub knows no runner groups.
+fn way_out(forecast: &Forecast, pool: &PoolName, host: &PoolName) -> String {
+    let place = |name: &PoolName| {
+        let found = forecast.spec.pools.get(name)?;
+        Some((found.list_id(), found.spec.github.runner_group.to_ascii_lowercase()))
+    };
+    match (place(pool), place(host)) {
+        (Some(ours), Some(theirs)) if ours != theirs => format!(
+            "; the model knows no runner groups, and at GitHub this happens to those repositories only that the group {} admits",
+            theirs.1
+        ),
+        _ => format!(": give {host} a runner group of its own, or {pool} a label that {host} does not have"),
+    }
 }
 
 fn at_its_limit(forecast: &Forecast, row: &ForecastRow) -> Option<String> {
