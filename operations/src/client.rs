@@ -61,6 +61,24 @@ pub enum ClientError {
     },
 }
 
+/// The address of an admin listener as people type it, as a URL without a slash at its end: `localhost:9090` is
+/// `http://localhost:9090`.
+///
+/// # Errors
+/// [`ClientError::Address`] with what was typed.
+pub fn typed_address(text: &str) -> Result<String, ClientError> {
+    let place = text.trim().trim_end_matches('/');
+    let with_port = place
+        .split('/')
+        .next()
+        .and_then(|host| host.rsplit_once(':'))
+        .is_some_and(|(host, port)| !host.is_empty() && !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
+    let url = if with_port && !place.contains("://") { format!("http://{place}") } else { place.to_owned() };
+    let uri: Option<Uri> = url.parse().ok();
+    let known = uri.is_some_and(|uri| uri.authority().is_some() && matches!(uri.scheme_str(), Some("http" | "https")));
+    if known { Ok(url) } else { Err(ClientError::Address(text.trim().to_owned())) }
+}
+
 /// Makes a `GET` request, with the token for looking if there is one, and returns the body of a 2xx answer.
 ///
 /// # Errors
@@ -176,6 +194,24 @@ mod tests {
         }
         for url in ["http://127.0.0.1:9090", "http://localhost:1", "http://[::1]:9090/", "https://10.0.0.7", "nonsense"] {
             assert!(!in_clear(url), "{url}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_taken_as_people_type_it() {
+        for (text, url) in [
+            ("localhost:9090", "http://localhost:9090"),
+            ("127.0.0.1:9090/", "http://127.0.0.1:9090"),
+            ("[::1]:9090", "http://[::1]:9090"),
+            ("10.0.0.7:8080/muster/", "http://10.0.0.7:8080/muster"),
+            ("https://muster.example.com/", "https://muster.example.com"),
+            ("http://127.0.0.1:1", "http://127.0.0.1:1"),
+        ] {
+            assert_eq!(typed_address(text).expect(text), url);
+        }
+        for bad in ["muster", "muster.example.com", "ecs://prod", "ftp://host:21", ":9090", "localhost:http", "", "a b:9"] {
+            let said = typed_address(bad).expect_err(bad).to_string();
+            assert!(said.contains("http://HOST:PORT") && said.contains(bad), "{said}");
         }
     }
 

@@ -48,7 +48,11 @@ pub fn read_dir(dir: &Path) -> anyhow::Result<Vec<Text>> {
     Ok(texts)
 }
 
-fn read_file(path: &Path) -> anyhow::Result<Text> {
+/// Reads one manifest. The text has the name of the file without its directory.
+///
+/// # Errors
+/// When the file cannot be read, is larger than 1 MiB, or is not UTF-8.
+pub fn read_file(path: &Path) -> anyhow::Result<Text> {
     let read = || -> anyhow::Result<String> {
         ensure!(fs::metadata(path)?.len() <= LARGEST_FILE, "it is larger than {LARGEST_FILE} bytes; is it a manifest?");
         Ok(fs::read_to_string(path)?)

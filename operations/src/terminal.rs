@@ -99,6 +99,95 @@ pub fn replace_line(text: &str) {
     let _ = write!(err, "\r\x1b[K{}", visible_line(text)).and_then(|()| err.flush());
 }
 
+/// How a piece of text stands out on a terminal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ink {
+    /// As the terminal writes everything.
+    #[default]
+    Plain,
+    /// For headings.
+    Bold,
+    /// For what matters less.
+    Dim,
+    /// For what goes well.
+    Green,
+    /// For what somebody may want to look at.
+    Yellow,
+    /// For what somebody should look at.
+    Red,
+}
+
+/// A line of a full screen: pieces of text with their ink, and whether the line is the chosen one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScreenLine {
+    /// The pieces, from left to right.
+    pub pieces: Vec<(Ink, String)>,
+    /// Whether the line is shown in reverse.
+    pub chosen: bool,
+}
+
+impl ScreenLine {
+    /// The line as the terminal takes it. Each piece is cleaned first, so that only the ink gives orders to the terminal.
+    fn painted(&self, colours: bool) -> String {
+        let mut line = String::new();
+        for (ink, text) in &self.pieces {
+            let order = match (ink, self.chosen) {
+                (_, true) => "7",
+                (Ink::Plain, _) => "",
+                (Ink::Bold, _) => "1",
+                (Ink::Dim, _) => "2",
+                (Ink::Green, _) => "32",
+                (Ink::Yellow, _) => "33",
+                (Ink::Red, _) => "31",
+            };
+            let text = visible_line(text);
+            // The chosen line is marked without colours, too.
+            let marked = !order.is_empty() && (colours || self.chosen);
+            line += &if marked { format!("\x1b[{order}m{text}\x1b[0m") } else { text.into_owned() };
+        }
+        line
+    }
+}
+
+/// The whole terminal, for as long as this lives. Then the terminal shows again what it showed before.
+#[derive(Debug)]
+pub struct Screen {
+    colours: bool,
+}
+
+impl Screen {
+    /// Takes the terminal of standard output.
+    ///
+    /// # Errors
+    /// When standard output takes nothing.
+    pub fn enter(colours: bool) -> io::Result<Screen> {
+        raw("\x1b[?1049h\x1b[?25l")?;
+        Ok(Screen { colours })
+    }
+
+    /// Shows these lines in the place of all others.
+    ///
+    /// # Errors
+    /// When standard output takes nothing.
+    pub fn draw(&self, lines: &[ScreenLine]) -> io::Result<()> {
+        let lines: Vec<String> = lines.iter().map(|line| format!("{}\x1b[K", line.painted(self.colours))).collect();
+        raw(&format!("\x1b[H{}\x1b[J", lines.join("\r\n")))
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // Nobody is left to be told.
+        let _ = raw("\x1b[?25h\x1b[?1049l");
+    }
+}
+
+/// Writes what has passed [`visible_line`] already.
+fn raw(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush())
+}
+
 /// Standard error for the log. Whoever formats the log escapes control characters, and may write colours. So only characters that
 /// are not seen are escaped here.
 #[derive(Clone, Copy, Debug, Default)]
@@ -142,6 +231,15 @@ mod tests {
             assert_eq!(json, text, "in JSON it is the same text");
         }
         assert_eq!(visible_line("two\nlines\t"), "two\\u000alines\\u0009");
+    }
+
+    #[test]
+    fn only_the_ink_gives_orders_to_the_terminal() {
+        let pieces = vec![(Ink::Red, "a\u{1b}[2Jb".to_owned()), (Ink::Plain, "c\n".to_owned())];
+        let line = ScreenLine { pieces, chosen: false };
+        assert_eq!(line.painted(true), "\x1b[31ma\\u001b[2Jb\x1b[0mc\\u000a");
+        assert_eq!(line.painted(false), "a\\u001b[2Jbc\\u000a");
+        assert!(ScreenLine { chosen: true, ..line }.painted(false).starts_with("\x1b[7m"));
     }
 
     #[test]

@@ -1,12 +1,16 @@
 //! Which pool a job's labels lead to. One rule serves the webhook (is this job for us?) and the controller (which pool does the
 //! job count for?).
 
+mod candidates;
+
 use std::collections::BTreeMap;
+
+pub use candidates::{Candidate, Precedence, Stance, candidates, example_repository, job_like};
 
 use crate::event::JobEvent;
 use crate::ids::{PoolName, Scope};
 use crate::labels::SELF_HOSTED;
-use crate::manifest::{Matching, RunnerPool, Spec, glob};
+use crate::manifest::{Matching, RunnerPool, Spec, fits};
 use crate::reason::{Foreign, Misfit, Unmatched};
 
 /// Where a job belongs.
@@ -144,7 +148,7 @@ pub fn repository_allowed(pool: &RunnerPool, repo: &str) -> bool {
 
 /// The first pattern that fits the repository, whatever the case.
 fn among<'a>(globs: &'a [String], repo: &str) -> Option<&'a String> {
-    globs.iter().find(|g| glob(&g.to_ascii_lowercase(), &repo.to_ascii_lowercase()))
+    globs.iter().find(|pattern| fits(pattern, repo))
 }
 
 /// Whether `spec.ignore` of the Controller leaves the job to others.

@@ -236,7 +236,7 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ("  intervals:", "    maxBody: 0\n  intervals:", "spec.listen.maxBody", "1 to 26214400"),
     ("instances: 15s", "instances: 199ms", "spec.intervals.instances", "200ms to 5m"),
     ("runners: 60s", "runners: 1h", "spec.intervals.runners", "200ms to 15m"),
-    ("runners: 60s", "runners: 60", "spec.intervals.runners", "put it in quotes"),
+    ("runners: 60s", "runners: 60", "spec.intervals.runners", "write 1m for 60 seconds"),
     ("runners: 60s", "runners: soon", "spec.intervals.runners", "whole number and ms"),
     ("ssmPutPerSecond: 3 ", "ssmPutPerSecond: 0 ", "spec.limits.ssmPutPerSecond", "above 0"),
     ("ssmPutPerSecond: 3 ", "ssmPutPerSecond: .nan ", "spec.limits.ssmPutPerSecond", "above 0"),

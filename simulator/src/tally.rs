@@ -111,7 +111,7 @@ pub struct Figures {
 }
 
 /// How many runners and jobs there were over time, as averages over steps of equal length.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Series {
     /// When the first step begins.
     pub begin: Time,

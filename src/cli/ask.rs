@@ -18,11 +18,16 @@ use super::fault::CliError;
 /// How long the controller may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// Where a controller listens that was started on this machine.
+pub(super) const DEFAULT: &str = "http://127.0.0.1:9090";
+/// The variable that names the controller.
+pub(super) const VARIABLE: &str = "MUSTER_CONTROLLER";
+
 /// The address of the running controller.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ControllerUrl {
-    /// The running controller's admin listener.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9090", env = "MUSTER_CONTROLLER")]
+    /// The running controller's admin listener, such as localhost:9090 or https://muster.example.com.
+    #[arg(long, value_name = "URL", default_value = DEFAULT, env = VARIABLE)]
     controller: String,
 }
 
@@ -66,44 +71,43 @@ pub(super) struct Items<T> {
 impl ControllerUrl {
     /// Makes the request `GET /api/v1/PATH`, with the token for looking if there is one.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        let token = view_token()?;
-        self.warn_in_clear(token.as_ref());
-        let body = client::get(&self.url(path), token.as_ref(), PATIENCE).await.map_err(CliError::of_look)?;
+        let (place, token) = (self.place()?, view_token()?);
+        warn_in_clear(&place, token.as_ref());
+        let body = client::get(&url(&place, path), token.as_ref(), PATIENCE).await.map_err(CliError::of_look)?;
         read(&body, path)
     }
 
     /// Makes the request `POST /api/v1/PATH` with the token.
     pub(super) async fn post<T: DeserializeOwned>(&self, path: &str, token: &OrderToken, body: Bytes) -> anyhow::Result<T> {
-        let token = token.read()?;
-        self.warn_in_clear(token.as_ref());
-        let body = client::post(&self.url(path), token.as_ref(), body, PATIENCE).await.map_err(CliError::from)?;
+        let (place, token) = (self.place()?, token.read()?);
+        warn_in_clear(&place, token.as_ref());
+        let body = client::post(&url(&place, path), token.as_ref(), body, PATIENCE).await.map_err(CliError::from)?;
         read(&body, path)
     }
 
     /// Makes the request `GET /healthz`.
     pub(super) async fn health(&self, patience: Duration) -> anyhow::Result<()> {
-        client::get(&format!("{}/healthz", self.place()), None, patience).await.map_err(CliError::from)?;
+        client::get(&format!("{}/healthz", self.place()?), None, patience).await.map_err(CliError::from)?;
         Ok(())
     }
 
-    /// Warns, once, that others can read the token on its way.
-    fn warn_in_clear(&self, token: Option<&SecretString>) {
-        static WARNED: Once = Once::new();
-        if token.is_some() && client::in_clear(self.place()) {
-            let place = self.place();
-            let warning = format!("muster: the token is sent to {place} in clear; use https://, or a tunnel to this machine");
-            WARNED.call_once(|| terminal::say(&warning));
-        }
+    /// The listener's address as a URL, without a slash at its end.
+    pub(super) fn place(&self) -> Result<String, CliError> {
+        Ok(client::typed_address(&self.controller)?)
     }
+}
 
-    /// The listener's address as the user gave it, without a slash at its end.
-    pub(super) fn place(&self) -> &str {
-        self.controller.trim_end_matches('/')
+/// Warns, once, that others can read the token on its way.
+fn warn_in_clear(place: &str, token: Option<&SecretString>) {
+    static WARNED: Once = Once::new();
+    if token.is_some() && client::in_clear(place) {
+        let warning = format!("muster: the token is sent to {place} in clear; use https://, or a tunnel to this machine");
+        WARNED.call_once(|| terminal::say(&warning));
     }
+}
 
-    fn url(&self, path: &str) -> String {
-        format!("{}/api/v1/{path}", self.place())
-    }
+fn url(place: &str, path: &str) -> String {
+    format!("{place}/api/v1/{path}")
 }
 
 fn read<T: DeserializeOwned>(body: &[u8], path: &str) -> anyhow::Result<T> {

@@ -12,15 +12,16 @@ use muster_reconciler::view::{EventView, Explanation};
 use serde::Deserialize;
 
 use super::ask::{ControllerUrl, block_on};
+use super::pasted::{self, Pasted};
 use super::show::{self, Format, when};
 
 /// `muster explain`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// What: `job/ID`, `runner/INSTANCE-ID` (or the runner's whole name), or `pool/NAME`.
-    what: Subject,
+    #[command(flatten)]
+    what: Pasted,
     /// For people, or for programs.
-    #[arg(long, short, value_enum, default_value_t)]
+    #[arg(long, short, default_value_t)]
     output: Format,
     #[command(flatten)]
     ask: ControllerUrl,
@@ -32,7 +33,7 @@ struct Timeline {
 }
 
 /// What an instance's console says of the instance's end.
-enum LastWords {
+pub(super) enum LastWords {
     /// The reason in the boot script's last line.
     Said(String),
     /// Nothing, or nothing yet.
@@ -51,16 +52,20 @@ impl fmt::Display for LastWords {
 impl Args {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         block_on(async {
-            let text = self.explain().await?;
+            let subject = self.what.subject()?;
+            let text = match self.explain(&subject).await {
+                Ok(text) => text,
+                Err(error) => return Err(pasted::explain_unknown(&self.ask, &subject, error).await),
+            };
             show::print(&text)?;
             Ok(ExitCode::SUCCESS)
         })
     }
 
-    async fn explain(&self) -> anyhow::Result<String> {
-        let told = self.ask.get::<Explanation>(&format!("explain/{}", self.what)).await?;
+    async fn explain(&self, subject: &Subject) -> anyhow::Result<String> {
+        let told = self.ask.get::<Explanation>(&format!("explain/{subject}")).await?;
         // An instance that has ended may have said why on its console.
-        let ended = match &self.what {
+        let ended = match subject {
             Subject::Runner(id) if told.state.is_over() => self.ended(id).await,
             _ => None,
         };
@@ -79,40 +84,45 @@ impl Args {
     }
 
     fn text(&self, told: &Explanation, ended: Option<LastWords>) -> anyhow::Result<String> {
-        if let Some(text) = show::machine(self.output, told)? {
-            return Ok(text);
+        match show::machine(&self.output, told, || vec![format!("{}/{}", told.kind, told.id)])? {
+            Some(text) => Ok(text),
+            None => for_people(told, ended),
         }
-        let span = |ms: u64| human(Duration::from_millis(ms));
-        let mut text = format!("{} {}: {}\n", told.kind, told.id, told.state);
-        for line in told.facts.iter().chain([&told.reason]) {
-            writeln!(text, "  {line}")?;
-        }
-        if let Some(words) = ended {
-            writeln!(text, "  {words}")?;
-        }
-        if !told.awaits.is_empty() {
-            text += "\nawaited\n";
-        }
-        for a in &told.awaits {
-            writeln!(text, "  in {:<8} {}", span(a.until.saturating_sub(told.now)).to_string(), a.what)?;
-        }
-        text += "\nwhat happened\n";
-        if let Some(before) = told.forgotten_before {
-            writeln!(text, "  what happened before {} UTC is in the log only", when(before))?;
-        }
-        if told.timeline.is_empty() {
-            text += "  nothing that this process knows of\n";
-        }
-        let rows = told.timeline.iter().map(|e| {
-            let ago = format!("{} ago", span(told.now.saturating_sub(e.at)));
-            vec![format!("  {}", when(e.at)), ago, e.what.to_string(), whom(e, &told.id), e.why.clone()]
-        });
-        if !told.timeline.is_empty() {
-            // The table has no header. Its indentation shows that it belongs to the lines above.
-            text += show::table(&["", "", "", "", ""], &[1], rows).split_once('\n').map_or("", |(_, rows)| rows);
-        }
-        Ok(text)
     }
+}
+
+/// The explanation as a text for people.
+pub(super) fn for_people(told: &Explanation, ended: Option<LastWords>) -> anyhow::Result<String> {
+    let span = |ms: u64| human(Duration::from_millis(ms));
+    let mut text = format!("{} {}: {}\n", told.kind, told.id, told.state);
+    for line in told.facts.iter().chain([&told.reason]) {
+        writeln!(text, "  {line}")?;
+    }
+    if let Some(words) = ended {
+        writeln!(text, "  {words}")?;
+    }
+    if !told.awaits.is_empty() {
+        text += "\nawaited\n";
+    }
+    for a in &told.awaits {
+        writeln!(text, "  in {:<8} {}", span(a.until.saturating_sub(told.now)).to_string(), a.what)?;
+    }
+    text += "\nwhat happened\n";
+    if let Some(before) = told.forgotten_before {
+        writeln!(text, "  what happened before {} UTC is in the log only", when(before))?;
+    }
+    if told.timeline.is_empty() {
+        text += "  nothing that this process knows of\n";
+    }
+    let rows = told.timeline.iter().map(|e| {
+        let ago = format!("{} ago", span(told.now.saturating_sub(e.at)));
+        vec![format!("  {}", when(e.at)), ago, e.what.to_string(), whom(e, &told.id), e.why.clone()]
+    });
+    if !told.timeline.is_empty() {
+        // The table has no header. Its indentation shows that it belongs to the lines above.
+        text += show::table(&["", "", "", "", ""], &[1], rows).split_once('\n').map_or("", |(_, rows)| rows);
+    }
+    Ok(text)
 }
 
 /// The job, runner and pool that an event concerns, without the one that the user asked about.

@@ -9,6 +9,9 @@ pub(super) const USAGE: u8 = 2;
 /// An error of a kind that scripts may want to tell apart.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CliError {
+    /// The command line cannot work.
+    #[error("{0}")]
+    Usage(String),
     /// There is no such job, runner or pool.
     #[error("{0}")]
     Unknown(String),
@@ -37,6 +40,7 @@ impl CliError {
 
     const fn code(&self) -> u8 {
         match self {
+            CliError::Usage(_) => USAGE,
             CliError::Unknown(_) => 3,
             CliError::Denied(_) | CliError::Unseen(_) => 4,
             CliError::Down(_) => 5,
@@ -46,6 +50,17 @@ impl CliError {
 }
 
 const CONFIG: u8 = 6;
+
+/// What each exit code means, for the manual pages. docs/cli.md has the same table.
+pub(super) const CODES: [(u8, &str); 7] = [
+    (0, "Done."),
+    (1, "The command failed, or found what it looks for: a problem in a file, a pool that no job matches, a check that failed."),
+    (USAGE, "The command line cannot work: an unknown flag or kind, or no such file or directory."),
+    (3, "The controller knows no such job, runner or pool."),
+    (4, "There is no token, or it is wrong."),
+    (5, "No controller answers."),
+    (CONFIG, "A setting or a manifest is wrong or cannot be read."),
+];
 
 /// The exit code for an error. An error of no known kind has 1.
 pub(super) fn code(error: &anyhow::Error) -> u8 {
@@ -83,8 +98,8 @@ mod tests {
     #[test]
     fn every_kind_has_its_code_however_deep_it_lies() {
         let deep = |fault: CliError| code(&Err::<(), _>(fault).context("one").context("two").expect_err("an error"));
-        let all = [CliError::Unknown, CliError::Denied, CliError::Down, CliError::Config].map(|kind| deep(kind("x".into())));
-        assert_eq!(all, [3, 4, 5, 6]);
+        let all = [CliError::Usage, CliError::Unknown, CliError::Denied, CliError::Down, CliError::Config];
+        assert_eq!(all.map(|kind| deep(kind("x".into()))), [2, 3, 4, 5, 6]);
         assert_eq!(code(&anyhow::anyhow!("anything")), 1);
         assert_eq!(code(&anyhow::Error::from(Problems(Vec::new())).context("reading")), 6);
     }

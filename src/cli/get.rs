@@ -1,19 +1,27 @@
-//! `muster get pools|jobs|runners|prices`: what the running controller knows, one line each. All but prices have their
+//! `muster get pools|jobs|runners|prices|all`: what the running controller knows, one line each. All but prices have their
 //! reason.
+
+mod filter;
+mod tables;
+mod wanted;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::ValueEnum;
-use muster_operations::prices::{BookView, PriceView};
-use muster_reconciler::labels::listed;
-use muster_reconciler::manifest::Os;
+use clap_complete::engine::ArgValueCompleter;
+use muster_operations::prices::BookView;
+use muster_operations::subject::Subject;
 use muster_reconciler::view::{JobView, PoolView, RunnerView};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::ask::{ControllerUrl, Items, block_on};
-use super::show::{self, Format, age};
+use super::complete;
+use super::fault::CliError;
+use super::pasted;
+use super::show::{self, Format};
+use filter::Filters;
+use wanted::Wanted;
 
 /// The time between two requests with `--watch`.
 const EVERY: Duration = Duration::from_secs(2);
@@ -21,45 +29,67 @@ const EVERY: Duration = Duration::from_secs(2);
 /// `muster get`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// What to list.
-    #[arg(value_enum)]
-    kind: ListKind,
+    /// pools, jobs, runners, prices or all; or what to list of them, such as `pool NAME`, `job/ID` or the address of a job's page.
+    #[arg(required = true, value_name = "WHAT", add = ArgValueCompleter::new(complete::lists))]
+    what: Vec<String>,
     /// For people (wide: with more columns), or for programs.
-    #[arg(long, short, value_enum, default_value_t)]
+    #[arg(long, short, default_value_t)]
     output: Format,
     /// Print again whenever something changed, until Ctrl-C.
     #[arg(long, short)]
     watch: bool,
-    /// List only what belongs to this pool.
-    #[arg(long, value_name = "NAME")]
-    pool: Option<String>,
+    #[command(flatten)]
+    filters: Filters,
     #[command(flatten)]
     ask: ControllerUrl,
 }
 
 /// The lists that there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ListKind {
     /// Pools.
-    #[value(alias = "pool")]
     Pools,
     /// Jobs that are not over.
-    #[value(alias = "job")]
     Jobs,
     /// Runners: instances and their registrations.
-    #[value(alias = "runner")]
     Runners,
     /// What an hour of each instance type costs that the pools may launch, with source and date.
-    #[value(alias = "price")]
     Prices,
 }
 
+impl ListKind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            ListKind::Pools => "pools",
+            ListKind::Jobs => "jobs",
+            ListKind::Runners => "runners",
+            ListKind::Prices => "prices",
+        }
+    }
+}
+
+/// The lists that were asked for. None: a list was not asked for.
+#[derive(Debug, Default, Serialize)]
+struct Listing {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pools: Option<Vec<PoolView>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jobs: Option<Vec<JobView>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runners: Option<Vec<RunnerView>>,
+}
+
 impl Args {
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(mut self) -> anyhow::Result<ExitCode> {
+        let wanted = Wanted::read(&self.what)?;
+        self.filters.settle(&wanted.kinds)?;
         block_on(async {
+            if let Some(pool) = &self.filters.pool {
+                pasted::check_pool(&self.ask, pool).await?;
+            }
             let mut shown = String::new();
             loop {
-                let text = self.look().await?;
+                let text = self.look(&wanted).await?;
                 if text != shown {
                     show::print(&text)?;
                     shown = text;
@@ -72,123 +102,103 @@ impl Args {
         })
     }
 
-    async fn look(&self) -> anyhow::Result<String> {
-        match self.kind {
-            ListKind::Pools => self.text(&self.list("pools").await?, pools),
-            ListKind::Jobs => self.text(&self.list("jobs").await?, jobs),
-            ListKind::Runners => self.text(&self.list("runners").await?, runners),
-            ListKind::Prices => {
-                anyhow::ensure!(self.pool.is_none(), "prices are not listed by pool; leave --pool out");
-                let book: BookView = self.ask.get("prices").await?;
-                Ok(show::machine(self.output, &book)?.unwrap_or_else(|| prices(&book)))
+    async fn look(&self, wanted: &Wanted) -> anyhow::Result<String> {
+        if wanted.kinds == [ListKind::Prices] {
+            let book: BookView = self.ask.get("prices").await?;
+            let types = || book.types.iter().map(|price| price.instance_type.clone()).collect();
+            return Ok(show::machine(&self.output, &book, types)?.unwrap_or_else(|| tables::prices(&book)));
+        }
+        let mut listing = Listing::default();
+        for kind in &wanted.kinds {
+            match kind {
+                ListKind::Pools => listing.pools = Some(self.list("pools", |pool| self.filters.pool(pool)).await?),
+                ListKind::Jobs => listing.jobs = Some(self.list("jobs", |job| self.filters.job(job)).await?),
+                ListKind::Runners => listing.runners = Some(self.list("runners", |runner| self.filters.runner(runner)).await?),
+                ListKind::Prices => {}
             }
+        }
+        if let Some(error) = self.filters.unknown_reason().filter(|_| listing.is_empty()) {
+            return Err(error.into());
+        }
+        listing.keep(&wanted.named)?;
+        listing.text(&self.output, wanted.named.len() == 1)
+    }
+
+    async fn list<T: DeserializeOwned>(&self, kind: &str, shown: impl Fn(&T) -> bool) -> anyhow::Result<Vec<T>> {
+        let pool = self.filters.pool.as_ref().map(|pool| format!("&pool={pool}")).unwrap_or_default();
+        let mut items = self.ask.get::<Items<T>>(&format!("{kind}?limit=100000{pool}")).await?.items;
+        items.retain(shown);
+        Ok(items)
+    }
+}
+
+impl Listing {
+    fn is_empty(&self) -> bool {
+        self.names().is_empty()
+    }
+
+    /// What is listed, in the form in which other commands take it.
+    fn names(&self) -> Vec<String> {
+        let pools = self.pools.iter().flatten().map(|pool| Subject::Pool(pool.name.clone()));
+        let jobs = self.jobs.iter().flatten().map(|job| Subject::Job(job.id));
+        let runners = self.runners.iter().flatten().map(|runner| Subject::Runner(runner.instance.clone()));
+        pools.chain(jobs).chain(runners).map(|subject| subject.to_string()).collect()
+    }
+
+    /// Keeps what was named. Nothing named: everything stays. Something that is not there is an error.
+    fn keep(&mut self, named: &[Subject]) -> Result<(), CliError> {
+        if named.is_empty() {
+            return Ok(());
+        }
+        let there = self.names();
+        if let Some(missing) = named.iter().find(|subject| !there.contains(&subject.to_string())) {
+            return Err(self.missing(missing));
+        }
+        self.pools.iter_mut().for_each(|all| all.retain(|pool| named.contains(&Subject::Pool(pool.name.clone()))));
+        self.jobs.iter_mut().for_each(|all| all.retain(|job| named.contains(&Subject::Job(job.id))));
+        self.runners.iter_mut().for_each(|all| all.retain(|runner| named.contains(&Subject::Runner(runner.instance.clone()))));
+        Ok(())
+    }
+
+    fn missing(&self, subject: &Subject) -> CliError {
+        match subject {
+            Subject::Pool(name) => {
+                let names: Vec<String> = self.pools.iter().flatten().map(|pool| pool.name.clone()).collect();
+                pasted::no_pool(name, &names)
+            }
+            other => CliError::Unknown(format!(
+                "{other} is not in this list: {}; `muster explain {other}` says more of what is over",
+                other.unknown()
+            )),
         }
     }
 
-    async fn list<T: DeserializeOwned>(&self, kind: &str) -> anyhow::Result<Vec<T>> {
-        let pool = self.pool.as_ref().map(|pool| [("pool", pool)]);
-        let pool =
-            pool.map_or_else(|| Ok(String::new()), |pair| serde_urlencoded::to_string(pair).map(|text| format!("&{text}")))?;
-        Ok(self.ask.get::<Items<T>>(&format!("{kind}?limit=100000{pool}")).await?.items)
+    /// The lists as a text. `one`: a single thing was named, and programs get the thing itself instead of a list.
+    fn text(&self, format: &Format, one: bool) -> anyhow::Result<String> {
+        let machine = match self {
+            Listing { pools: Some(pools), jobs: None, runners: None } => self.machine(format, pools, one),
+            Listing { pools: None, jobs: Some(jobs), runners: None } => self.machine(format, jobs, one),
+            Listing { pools: None, jobs: None, runners: Some(runners) } => self.machine(format, runners, one),
+            several => show::machine(format, several, || self.names()),
+        };
+        Ok(machine?.unwrap_or_else(|| self.tables(*format == Format::Wide)))
     }
 
-    fn text<T: Serialize>(&self, items: &[T], table: fn(&[T], bool) -> String) -> anyhow::Result<String> {
+    fn machine<T: Serialize>(&self, format: &Format, items: &[T], one: bool) -> anyhow::Result<Option<String>> {
         #[derive(Serialize)]
         struct List<'a, T> {
             items: &'a [T],
         }
-        let machine = show::machine(self.output, &List { items })?;
-        Ok(machine.unwrap_or_else(|| table(items, self.output == Format::Wide)))
+        match items {
+            [item] if one => show::machine(format, item, || self.names()),
+            _ => show::machine(format, &List { items }, || self.names()),
+        }
     }
-}
 
-/// The columns of a table. A wide table has more columns, before the reason.
-fn columns(wide: bool, narrow: &[&'static str], more: &[&'static str]) -> Vec<&'static str> {
-    let more = if wide { more } else { &[] };
-    narrow.iter().chain(more).copied().chain(["REASON"]).collect()
-}
-
-fn row(wide: bool, mut cells: Vec<String>, more: Vec<String>, reason: &str) -> Vec<String> {
-    cells.extend(if wide { more } else { Vec::new() });
-    cells.push(reason.to_owned());
-    cells
-}
-
-fn or_dash(text: Option<&String>) -> String {
-    text.cloned().unwrap_or_else(|| "-".into())
-}
-
-fn pools(all: &[PoolView], wide: bool) -> String {
-    let head = columns(wide, &["NAME", "STATE", "QUEUED", "WANTED", "SUPPLY", "MAX"], &["SCOPE", "LABELS", "RUNNERS"]);
-    let rows = all.iter().map(|p| {
-        let state = if p.paused { "paused" } else { "active" };
-        let cells = vec![
-            p.name.clone(),
-            state.into(),
-            p.queued.to_string(),
-            p.wanted.to_string(),
-            p.supply.to_string(),
-            p.max.to_string(),
-        ];
-        let phases: Vec<String> = p.phases.iter().map(|(phase, n)| format!("{n} {phase}")).collect();
-        let phases = if phases.is_empty() { "none".into() } else { phases.join(", ") };
-        row(wide, cells, vec![p.scope.clone(), p.labels.join(","), phases], &p.why())
-    });
-    show::table(&head, &[2, 3, 4, 5], rows)
-}
-
-fn jobs(all: &[JobView], wide: bool) -> String {
-    let head =
-        columns(wide, &["JOB", "STATE", "POOL", "AGE"], &["WHY", "REPOSITORY", "WORKFLOW / JOB", "BRANCH", "LABELS", "RUNNER"]);
-    let rows = all.iter().map(|j| {
-        let cells = vec![j.id.to_string(), j.state.to_string(), or_dash(j.pool.as_ref()), age(j.age_seconds)];
-        let known = |text: &String| if text.is_empty() { "-".into() } else { text.clone() };
-        let named = [j.why.clone(), j.repo.clone(), known(&j.title), known(&j.branch)];
-        let more = named.into_iter().chain([listed(&j.labels, ","), or_dash(j.runner.as_ref())]).collect();
-        row(wide, cells, more, &j.reason)
-    });
-    show::table(&head, &[], rows)
-}
-
-fn prices(book: &BookView) -> String {
-    let hour = |price: &Option<PriceView>| match price {
-        Some(price) => format!("{:.4} {}", price.hour, book.currency),
-        None => "unknown".into(),
-    };
-    let from = |price: &Option<PriceView>| price.as_ref().map(|price| format!("{} of {}", price.source, price.as_of));
-    let rows = book.types.iter().map(|t| {
-        let mut sources: Vec<String> = [from(&t.on_demand), from(&t.spot)].into_iter().flatten().collect();
-        sources.dedup();
-        let os = if t.os == Os::Windows { "windows" } else { "linux" };
-        let from = if sources.is_empty() { "-".into() } else { sources.join(", ") };
-        vec![t.instance_type.clone(), os.into(), hour(&t.on_demand), hour(&t.spot), from]
-    });
-    let mut text = show::table(&["TYPE", "OS", "ON-DEMAND", "SPOT", "FROM"], &[2, 3], rows);
-    text += &format!("\nprices that the pools need: {}, of which known: {}\n", book.wanted, book.known);
-    for why in &book.trouble {
-        text += &format!("{why}\n");
+    fn tables(&self, wide: bool) -> String {
+        let pools = self.pools.as_ref().map(|all| tables::pools(all, wide));
+        let jobs = self.jobs.as_ref().map(|all| tables::jobs(all, wide));
+        let runners = self.runners.as_ref().map(|all| tables::runners(all, wide));
+        [pools, jobs, runners].into_iter().flatten().collect::<Vec<_>>().join("\n")
     }
-    text
-}
-
-fn runners(all: &[RunnerView], wide: bool) -> String {
-    let head = columns(wide, &["RUNNER", "POOL", "PHASE", "AGE"], &["TYPE", "MARKET", "JOB", "STAGES"]);
-    let rows = all.iter().map(|r| {
-        let cells = vec![r.instance.clone(), r.pool.clone(), r.phase.to_string(), age(r.age_seconds)];
-        let stages: Vec<String> = r.stages.iter().map(|s| format!("{}={:.0}s", s.stage, s.after_seconds)).collect();
-        let stages = if stages.is_empty() { "-".into() } else { stages.join(",") };
-        let job = r.job.map_or_else(|| "-".into(), |job| job.to_string());
-        row(
-            wide,
-            cells,
-            vec![
-                or_dash(r.instance_type.as_ref()),
-                r.market.map_or_else(|| "-".into(), |market| market.to_string()),
-                job,
-                stages,
-            ],
-            &r.reason,
-        )
-    });
-    show::table(&head, &[], rows)
 }

@@ -25,7 +25,7 @@ impl Args {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         match block_on(self.ask.health(PATIENCE)) {
             Ok(()) => {
-                show::print(&format!("{} is alive\n", self.ask.place()))?;
+                show::print(&format!("{} is alive\n", self.ask.place()?))?;
                 Ok(ExitCode::SUCCESS)
             }
             Err(error) => {

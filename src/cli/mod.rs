@@ -4,14 +4,18 @@
 mod ask;
 #[cfg(feature = "live")]
 mod cloud;
+mod complete;
 mod demo;
 mod events;
+mod examples;
 mod explain;
 mod fault;
 mod generate;
 mod get;
 mod health;
 mod logging;
+mod matching;
+mod pasted;
 mod report;
 mod schema;
 mod show;
@@ -23,7 +27,7 @@ mod validate;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use fault::USAGE;
 use muster_operations::terminal;
@@ -32,8 +36,17 @@ use muster_operations::terminal;
 #[derive(Debug, Parser)]
 #[command(name = "muster", version, arg_required_else_help = true)]
 struct Cli {
-    /// How logs are written (to stderr): JSON unless stderr is a terminal.
-    #[arg(long, global = true, value_enum, default_value_t, env = "MUSTER_LOG_FORMAT")]
+    /// How logs are written, to stderr: text, json, or auto, which is JSON unless stderr is a terminal.
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        env = "MUSTER_LOG_FORMAT",
+        hide_possible_values = true,
+        help_heading = "Logs",
+        display_order = 1000
+    )]
     log_format: logging::LogFormat,
     #[command(subcommand)]
     command: Command,
@@ -45,35 +58,55 @@ enum Command {
     #[command(flatten)]
     Cloud(cloud::CloudCommand),
     /// List pools, jobs or runners, each with its reason, or prices; asks the running controller.
+    #[command(after_help = examples::GET)]
     Get(get::Args),
     /// Say where a job, a runner or a pool stands, why, what is awaited and what happened; asks the running controller.
+    #[command(visible_alias = "describe", after_help = examples::EXPLAIN)]
     Explain(explain::Args),
     /// Print what was decided and what was heard; asks the running controller.
+    #[command(after_help = examples::EVENTS)]
     Events(events::Args),
     /// Watch pools, jobs and runners on the terminal; asks the running controller.
+    #[command(after_help = examples::TOP)]
     Top(top::Args),
     /// Exit with 0 if the running muster does its work, else with 1 and one line that says why; for health checks.
+    #[command(after_help = examples::HEALTH)]
     Health(health::Args),
     /// Let a pool launch nothing until it is resumed; needs the token.
+    #[command(after_help = examples::PAUSE)]
     Pause(steer::Args),
     /// Let a paused pool launch again; needs the token.
+    #[command(alias = "unpause", after_help = examples::RESUME)]
     Resume(steer::Args),
     /// Ask a runner, or all runners of a pool, to end when idle; a job runs to its end. Needs the token.
+    #[command(after_help = examples::DRAIN)]
     Drain(steer::Args),
     /// Watch the real controller at work on a simulated cloud and GitHub, in a browser. Needs no account and touches nothing.
+    #[command(after_help = examples::DEMO)]
     Demo(demo::Args),
     /// Run the real controller in simulated worlds in which everything goes wrong, by seed, and report every broken invariant.
+    #[command(after_help = examples::SIM)]
     Sim(sim::Args),
     /// Print what a directory of manifests would do with given jobs: waits, runners, cost. Needs no account and touches
     /// nothing.
+    #[command(after_help = examples::SIMULATE)]
     Simulate(simulate::Args),
-    /// Check a directory of manifests and print every problem.
+    /// Check manifests and print every problem, with its line and the way out.
+    #[command(after_help = examples::VALIDATE)]
     Validate(validate::Args),
+    /// Say which pool takes a job with these labels, and why the others do not.
+    #[command(name = "match", after_help = examples::MATCH)]
+    Matching(matching::Args),
+    /// Print the version of this program.
+    Version,
     /// Print a script that completes muster's commands in a shell.
+    #[command(after_help = examples::COMPLETIONS)]
     Completions(generate::Completions),
     /// Write the manual pages.
+    #[command(after_help = examples::MAN)]
     Man(generate::Man),
     /// Print the JSON Schema of a kind of manifest, for editors.
+    #[command(after_help = examples::SCHEMA)]
     Schema(schema::Args),
 }
 
@@ -106,7 +139,12 @@ impl Command {
             Command::Sim(args) => args.run(),
             Command::Simulate(args) => args.run(),
             Command::Validate(args) => args.run(),
+            Command::Matching(args) => args.run(),
             Command::Schema(args) => args.run(),
+            Command::Version => {
+                show::print(&format!("muster {}\n", env!("CARGO_PKG_VERSION")))?;
+                Ok(ExitCode::SUCCESS)
+            }
         }
     }
 }
@@ -115,6 +153,7 @@ impl Command {
 /// for, 2 for wrong usage, 3 if there is no such thing, 4 if the token is missing or wrong, 5 if no controller answers, and
 /// 6 for a wrong setting or manifest.
 pub fn main() -> ExitCode {
+    clap_complete::CompleteEnv::with_factory(Cli::command).var(generate::COMPLETE).complete();
     let cli = Cli::parse();
     let done = logging::init(cli.log_format).map_err(anyhow::Error::from).and_then(|()| cli.command.run());
     done.unwrap_or_else(|error| {

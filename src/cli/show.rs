@@ -1,27 +1,89 @@
 //! Prints answers: tables for people, JSON and YAML for programs. All of them are made of one value.
 
+mod path;
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::ValueEnum;
+use clap::builder::{PossibleValue, TypedValueParser, ValueParserFactory};
+use clap::{Arg, Command};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use muster_operations::terminal;
 use muster_reconciler::time::human;
 use saphyr::{LoadableYamlNode as _, Yaml, YamlEmitter};
 use serde::Serialize;
 
-/// How a list is printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+use path::JsonPath;
+
+/// How an answer of the controller is printed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Format {
     /// For people.
     #[default]
     Table,
     /// For people with a wide screen.
     Wide,
+    /// The names alone, in the form that other commands take.
+    Name,
     /// For programs.
     Json,
     /// For programs that people read.
     Yaml,
+    /// A part of the JSON.
+    Path(JsonPath),
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Format::Table => "table",
+            Format::Wide => "wide",
+            Format::Name => "name",
+            Format::Json => "json",
+            Format::Yaml => "yaml",
+            Format::Path(_) => "jsonpath=PATH",
+        })
+    }
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Format, String> {
+        if let Some(path) = text.strip_prefix("jsonpath=") {
+            return path.parse().map(Format::Path);
+        }
+        let all = [Format::Table, Format::Wide, Format::Name, Format::Json, Format::Yaml];
+        let known = all.into_iter().find(|format| format.to_string() == text);
+        known.ok_or_else(|| format!("`{text}` is no output; write table, wide, name, json, yaml or jsonpath=PATH"))
+    }
+}
+
+/// The outputs in help and completion.
+#[derive(Clone, Debug)]
+pub(super) struct FormatParser;
+
+impl TypedValueParser for FormatParser {
+    type Value = Format;
+
+    fn parse_ref(&self, cmd: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<Format, clap::Error> {
+        let parse: fn(&str) -> Result<Format, String> = str::parse;
+        TypedValueParser::parse_ref(&parse, cmd, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(["table", "wide", "name", "json", "yaml", "jsonpath=PATH"].into_iter().map(PossibleValue::new)))
+    }
+}
+
+impl ValueParserFactory for Format {
+    type Parser = FormatParser;
+    fn value_parser() -> FormatParser {
+        FormatParser
+    }
 }
 
 /// Prints a text. A reader that closes early (`| head`) is not an error.
@@ -29,12 +91,19 @@ pub(super) fn print(text: &str) -> anyhow::Result<()> {
     terminal::print(text).context("failed to write to standard output")
 }
 
-/// A value as JSON or YAML, with a newline at its end. None: the format is a table.
-pub(super) fn machine(format: Format, value: &impl Serialize) -> anyhow::Result<Option<String>> {
+/// A value for programs, with a newline at its end. `names` are what the value is about, such as `pool/linux`. None: the format
+/// is a table.
+pub(super) fn machine(
+    format: &Format,
+    value: &impl Serialize,
+    names: impl FnOnce() -> Vec<String>,
+) -> anyhow::Result<Option<String>> {
     match format {
         Format::Table | Format::Wide => Ok(None),
+        Format::Name => Ok(Some(names().iter().map(|name| format!("{}\n", terminal::visible_line(name))).collect())),
         Format::Json => Ok(Some(serde_json::to_string_pretty(value)? + "\n")),
         Format::Yaml => yaml(value).map(Some),
+        Format::Path(path) => Ok(Some(path.of(&serde_json::to_value(value)?))),
     }
 }
 
@@ -95,6 +164,16 @@ mod tests {
     fn a_cell_makes_no_row_and_turns_no_text() {
         let rows = [vec!["linux\nfree  0".to_owned(), "\u{202e}x\u{1b}[2J".to_owned()]];
         assert_eq!(table(&["NAME", "WHY"], &[], rows), "NAME                WHY\nlinux\\u000afree  0  \\u202ex\\u001b[2J\n");
+    }
+
+    #[test]
+    fn outputs_are_known_by_their_names() {
+        for word in ["table", "wide", "name", "json", "yaml"] {
+            assert_eq!(word.parse::<Format>().map(|format| format.to_string()), Ok(word.to_owned()));
+        }
+        assert!(matches!("jsonpath={.items[*].name}".parse(), Ok(Format::Path(_))));
+        assert!("jsonpath={range}{end}".parse::<Format>().expect_err("refused").contains("jq"));
+        assert!("custom-columns=x".parse::<Format>().expect_err("refused").contains("jsonpath=PATH"));
     }
 
     #[test]

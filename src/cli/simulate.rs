@@ -167,7 +167,13 @@ fn read_manifests(dir: &Path, problems: &mut Vec<Problem>) -> Option<Spec> {
         true => Problem { message: format!("{}: {}", dir.display(), p.message), ..p },
         false => Problem { file: dir.join(&p.file).display().to_string(), ..p },
     };
-    manifest::load(&texts).map_err(|Problems(found)| problems.extend(found.into_iter().map(of_dir))).ok()
+    let read = manifest::load_for_people(&texts, None).map_err(|Problems(found)| problems.extend(found.into_iter().map(of_dir)));
+    let read = read.ok()?;
+    if read.assumed {
+        let place = dir.display();
+        terminal::say(&format!("note: no Controller in {place}: muster assumes the one that the Terraform module writes"));
+    }
+    Some(read.spec)
 }
 
 /// What `read` makes of a file. None: the file has problems, which were noted.
@@ -183,7 +189,7 @@ fn read_file<T>(path: &Path, problems: &mut Vec<Problem>, read: impl FnOnce(&Tex
 
 /// The value. None: there was an error, which was noted.
 fn noted<T>(result: anyhow::Result<T>, problems: &mut Vec<Problem>) -> Option<T> {
-    let problem = |error| Problem { file: String::new(), line: 0, path: String::new(), message: format!("{error:#}") };
+    let problem = |error| Problem { message: format!("{error:#}"), ..Problem::default() };
     result.map_err(|error| problems.push(problem(error))).ok()
 }
 

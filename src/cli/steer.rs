@@ -4,17 +4,17 @@ use std::process::ExitCode;
 
 use muster_operations::inspect::Done;
 use muster_operations::subject::Subject;
-use muster_operations::terminal;
 
 use super::ask::{ControllerUrl, OrderToken, block_on};
-use super::fault::USAGE;
+use super::fault::CliError;
+use super::pasted::{self, Pasted};
 use super::show;
 
 /// `muster pause`, `muster resume`, `muster drain`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// `pool/NAME`; for `drain` also `runner/INSTANCE-ID`.
-    what: Subject,
+    #[command(flatten)]
+    what: Pasted,
     /// Why, for the events and for whoever asks later; 200 characters at most.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -26,20 +26,25 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self, verb: &str) -> anyhow::Result<ExitCode> {
-        let path = match (&self.what, verb) {
+        let subject = self.what.subject()?;
+        let path = match (&subject, verb) {
             (Subject::Pool(name), _) => format!("pools/{name}/{verb}"),
             (Subject::Runner(id), "drain") => format!("runners/{id}/{verb}"),
             _ => {
                 let wanted = if verb == "drain" { "pool/NAME or runner/INSTANCE-ID" } else { "pool/NAME" };
-                terminal::say(&format!("muster: {} cannot be given the order `{verb}`; write {wanted}", self.what));
-                return Ok(ExitCode::from(USAGE));
+                return Err(CliError::Usage(format!("{subject} cannot be given the order `{verb}`; write {wanted}")).into());
             }
         };
         let body = match &self.reason {
             Some(reason) => serde_json::to_vec(&serde_json::json!({ "reason": reason }))?.into(),
             None => bytes::Bytes::new(),
         };
-        let Done { said, warning, .. } = block_on(async { self.ask.post::<Done>(&path, &self.token, body).await })?;
+        let Done { said, warning, .. } = block_on(async {
+            match self.ask.post::<Done>(&path, &self.token, body).await {
+                Ok(done) => Ok(done),
+                Err(error) => Err(pasted::explain_unknown(&self.ask, &subject, error).await),
+            }
+        })?;
         show::print(&format!("{said}\n"))?;
         match warning {
             None => Ok(ExitCode::SUCCESS),

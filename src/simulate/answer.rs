@@ -13,6 +13,7 @@ use muster_simulator::tally::{Doing, Figures, Series, Tally};
 use serde::Serialize;
 
 use super::Recording;
+use super::conclusions;
 use super::cost::Cost;
 use super::field;
 use super::rounding::{hours, round};
@@ -92,11 +93,13 @@ pub struct PricesUsed {
 }
 
 /// The result for one directory of manifests.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ForecastRun {
     /// The directory of the manifests.
     pub manifests: String,
+    /// What stands out, in sentences.
+    pub conclusions: Vec<String>,
     /// How long the world was simulated, in hours.
     pub simulated_hours: f64,
     /// The figures of all pools together.
@@ -161,8 +164,8 @@ pub struct ForecastRow {
     pub waste: f64,
     /// How many hours EC2 bills, by market.
     pub instance_hours: BTreeMap<&'static str, f64>,
-    /// The cost of all hours that have a price.
-    pub cost: f64,
+    /// The cost of all hours that have a price. None: no hour has a price.
+    pub cost: Option<f64>,
 }
 
 /// Percentiles of waits in seconds. None: the job at that rank never started.
@@ -259,15 +262,13 @@ impl ForecastRun {
         let tally = Tally::new(forecast);
         let mut cost = Cost::default();
         let mut pools = Vec::new();
-        let mut spent = 0.0;
         for name in pools_of(forecast) {
             let figures = tally.figures(Some(&name));
             let os = forecast.spec.pools.get(&name).map_or(Os::Linux, |p| p.spec.instance.os);
-            let before = cost.total;
-            cost.add(&figures, os, prices);
-            spent += cost.total - before;
-            pools.push(row(name.as_str(), &figures, cost.total - before));
+            let spent = cost.add(&figures, os, prices);
+            pools.push(row(name.as_str(), &figures, spent));
         }
+        let spent = (cost.total > 0.0 || cost.unpriced.is_empty()).then_some(cost.total);
         cost.settle();
         let mut api: Vec<ApiCalls> = forecast
             .report
@@ -280,8 +281,9 @@ impl ForecastRun {
             })
             .collect();
         api.sort_by_key(|a| std::cmp::Reverse(a.calls));
-        ForecastRun {
+        let run = ForecastRun {
             manifests: dir.to_owned(),
+            conclusions: Vec::new(),
             simulated_hours: hours(forecast.end.since(forecast.begin)),
             total: row("all", &tally.figures(None), spent),
             pools,
@@ -294,7 +296,8 @@ impl ForecastRun {
             violations: forecast.report.violations.iter().map(ToString::to_string).collect(),
             series: tally.series(POINTS),
             waits: tally.sorted_waits(),
-        }
+        };
+        ForecastRun { conclusions: conclusions::of(forecast, &run, &prices.currency), ..run }
     }
 }
 
@@ -302,7 +305,7 @@ fn pools_of(forecast: &Forecast) -> Vec<PoolName> {
     forecast.spec.pools.keys().cloned().collect()
 }
 
-fn row(pool: &str, f: &Figures, cost: f64) -> ForecastRow {
+fn row(pool: &str, f: &Figures, cost: Option<f64>) -> ForecastRow {
     let seconds = |d: Option<Duration>| d.map(|d| round(d.as_secs_f64(), 1));
     let lived: Duration = f.spent.values().sum();
     let worked = f.spent.get(&Doing::Working).copied().unwrap_or_default();
@@ -331,7 +334,7 @@ fn row(pool: &str, f: &Figures, cost: f64) -> ForecastRow {
         hours: Doing::ALL.iter().map(|d| (d.as_str(), hours(f.spent.get(d).copied().unwrap_or_default()))).collect(),
         waste: if lived.is_zero() { 0.0 } else { round(1.0 - worked.as_secs_f64() / lived.as_secs_f64(), 4) },
         instance_hours: instance_hours.into_iter().map(|(market, h)| (market, round(h, 3))).collect(),
-        cost: round(cost, 4),
+        cost: cost.map(|cost| round(cost, 4)),
     }
 }
 

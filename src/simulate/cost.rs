@@ -37,8 +37,9 @@ pub struct MarketCost {
 }
 
 impl Cost {
-    /// Adds what EC2 bills for the instances of a pool.
-    pub fn add(&mut self, figures: &Figures, os: Os, prices: &Prices) {
+    /// Adds what EC2 bills for the instances of a pool. Returns the pool's cost. None: hours are billed, and none has a price.
+    pub fn add(&mut self, figures: &Figures, os: Os, prices: &Prices) -> Option<f64> {
+        let (mut cost, mut priced) = (0.0, figures.billed.is_empty());
         for ((market, instance_type), billed) in &figures.billed {
             let (billed, price) = (hours(*billed), prices.hour(os, instance_type, *market));
             let m = self.by_market.entry(market.as_str()).or_default();
@@ -48,10 +49,13 @@ impl Cost {
                     m.priced_hours += billed;
                     m.cost += billed * price;
                     self.total += billed * price;
+                    cost += billed * price;
+                    priced = true;
                 }
                 None => *self.unpriced.entry(unpriced(os, instance_type, *market)).or_default() += billed,
             }
         }
+        priced.then_some(cost)
     }
 
     /// Computes the coverage, and rounds all numbers.

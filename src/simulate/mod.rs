@@ -2,11 +2,12 @@
 //! out.
 //!
 //! The modules in the order of the data: [`trace`] or [`workload`] make jobs, [`muster_simulator::forecast`] runs them, and
-//! [`answer`] is one value. [`table`] prints it for people, serde for programs, and [`html`] as a page with [`charts`].
+//! [`answer`] is one value, and [`conclusions`] says what stands out. [`table`] prints it for people, serde for programs, and [`html`] as a page with [`charts`].
 //! Nothing here reads a clock or a network, so the same files and seed give the same answer.
 
 pub mod answer;
 pub mod charts;
+pub mod conclusions;
 pub mod cost;
 pub mod field;
 pub mod html;
@@ -20,7 +21,7 @@ pub mod workload;
 use std::sync::Arc;
 
 use muster_reconciler::manifest::Spec;
-use muster_reconciler::matching::Route;
+use muster_reconciler::matching::{Route, example_repository};
 use muster_reconciler::time::Time;
 use muster_simulator::JobPlan;
 use muster_simulator::conditions::Conditions;
@@ -66,17 +67,6 @@ impl Recording {
     /// The question that the simulation answers.
     pub fn question(&self, spec: Arc<Spec>, conditions: Conditions, seed: u64) -> Question {
         Question { spec, jobs: self.jobs.clone(), from: self.from, until: self.until, conditions, seed }
-    }
-}
-
-/// A repository whose jobs the pool takes.
-fn example_repository(pool: &muster_reconciler::manifest::RunnerPool) -> String {
-    use muster_reconciler::ids::Scope;
-    let github = &pool.spec.github;
-    match (github.repositories.first(), &github.scope) {
-        (Some(glob), _) => glob.replace('*', "any"),
-        (None, Scope::Org(owner) | Scope::Enterprise(owner)) => format!("{owner}/any"),
-        (None, Scope::Repo(owner, name)) => format!("{owner}/{name}"),
     }
 }
 

@@ -21,6 +21,10 @@ pub fn print(answer: &ForecastAnswer) -> String {
     for note in &asked.notes {
         line(&mut out, &format!("note: {note}"));
     }
+    for (run, letter) in answer.runs.iter().zip(["A", "B"]) {
+        let name = if answer.runs.len() > 1 { format!(" of {letter}") } else { String::new() };
+        conclusions(&mut out, run, &name);
+    }
     side_by_side(&mut out, answer);
     let sections = [waits, instances, hours, cost, api, trouble];
     for section in sections {
@@ -34,6 +38,16 @@ pub fn print(answer: &ForecastAnswer) -> String {
         line(&mut out, &format!("- {assumption}"));
     }
     out
+}
+
+fn conclusions(out: &mut String, run: &ForecastRun, name: &str) {
+    if run.conclusions.is_empty() {
+        return;
+    }
+    *out += &format!("\nWHAT STANDS OUT{name}\n");
+    for said in &run.conclusions {
+        line(out, &format!("- {said}"));
+    }
 }
 
 fn side_by_side(out: &mut String, answer: &ForecastAnswer) {
@@ -67,7 +81,7 @@ fn instances(out: &mut String, run: &ForecastRun, _: &ForecastAnswer, name: &str
             peak_at,
             hours("spot"),
             hours("on-demand"),
-            decimal(r.cost),
+            r.cost.map_or_else(|| "-".into(), decimal),
             number(r.never_online),
             number(r.taken_back),
             number(r.lost),

@@ -69,7 +69,7 @@ impl TraceReading<'_> {
     }
 
     fn problem(&self, line: usize, field: &str, message: impl Into<String>) -> Problem {
-        Problem { file: self.file.to_owned(), line, path: field.into(), message: message.into() }
+        Problem { file: self.file.to_owned(), line, path: field.into(), message: message.into(), ..Problem::default() }
     }
 
     fn csv(&mut self, body: &str) -> Vec<Line> {

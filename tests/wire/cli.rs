@@ -283,6 +283,15 @@ async fn what_is_printed_for_people_and_programs() {
     ] {
         golden(name, &cli.prints(line).await);
     }
+    let job = "29679449501";
+    for line in [
+        format!("explain {job}"),
+        format!("explain job {job}"),
+        format!("describe jobs/{job}"),
+        format!("explain https://github.com/acme/web/actions/runs/332/job/{job}?pr=7#step:3:1"),
+    ] {
+        golden("explain.txt", &cli.prints(&line).await);
+    }
     let json: Value = serde_json::from_str(&cli.prints("get runners -o json").await).expect("JSON");
     assert_eq!(json["items"][1]["stages"][2], json!({ "stage": "online", "afterSeconds": 38.5 }));
     let json: Value = serde_json::from_str(&cli.prints("explain job/29679449501 -o json").await).expect("JSON");
@@ -294,9 +303,46 @@ async fn what_is_printed_for_people_and_programs() {
 }
 
 #[tokio::test]
+async fn lists_are_filtered_and_printed_as_kubectls_users_expect() {
+    let cli = Cli { url: controller().await, token: None };
+    for (line, printed) in [
+        ("get jobs --state queued -o name", "job/29679449526\njob/29679449503\n"),
+        ("get jobs --state running -o name", "job/29679449501\n"),
+        ("get jobs --reason unmatched,running -o name", "job/29679449503\njob/29679449501\n"),
+        ("get jobs --repo ACME/* --since 2m -o name", "job/29679449501\n"),
+        ("get jobs --repo acme/api -o name", ""),
+        ("get jobs --run 2967944950 -o name", "job/29679449503\njob/29679449501\n"),
+        ("get runners --state failed,idle -o name", "runner/i-0b2\n"),
+        ("get pools --state paused -o name", "pool/linux-arm64\n"),
+        ("get pool linux-x64 -o jsonpath={.max}", "50\n"),
+        ("get pools -o jsonpath={.items[*].name}", "linux-arm64\nlinux-x64\n"),
+        ("get runner prod.linux-x64.i-0a1 -o name", "runner/i-0a1\n"),
+        ("get i-0a1 -o jsonpath={.phase}", "busy\n"),
+        ("explain job/29679449501 -o name", "job/29679449501\n"),
+        ("version", concat!("muster ", env!("CARGO_PKG_VERSION"), "\n")),
+    ] {
+        assert_eq!(cli.prints(line).await, printed, "{line}");
+    }
+    let all = cli.prints("get all").await;
+    let heads: Vec<&str> = all.lines().filter(|line| line.ends_with(" REASON")).collect();
+    assert_eq!(heads.len(), 3, "{all}");
+    let all: Value = serde_json::from_str(&cli.prints("get all -o json").await).expect("JSON");
+    assert_eq!(all["runners"][0]["instance"], "i-0b2");
+    let events = cli.prints("events 29679449501 -o json").await;
+    assert_eq!(events.lines().count(), 2, "of one job: {events}");
+    let last_minute = cli.prints("events --since 30s").await;
+    assert!(last_minute.lines().count() == 1, "the events are of 2027, and the last one counts as now: {last_minute}");
+    // An address without a scheme.
+    let bare = Cli { url: cli.url.trim_start_matches("http://").into(), token: None };
+    assert_eq!(bare.prints("get pools").await, cli.prints("get pools").await);
+}
+
+#[tokio::test]
 async fn orders_carry_the_token_and_the_reason() {
     let url = controller().await;
     let cli = Cli { url: url.clone(), token: Some(TOKEN) };
+    assert_eq!(cli.prints("pause linux-x64").await, "paused, body \n");
+    assert_eq!(cli.prints("drain i-0a1").await, "runner i-0a1 is asked to end once it is idle\n");
     assert_eq!(cli.prints("pause pool/linux-x64 --reason why").await, "paused, body {\"reason\":\"why\"}\n");
     assert_eq!(cli.prints("drain runner/prod.linux-x64.i-0a1").await, "runner i-0a1 is asked to end once it is idle\n");
     let dir = tempfile::tempdir().expect("a directory");
@@ -315,11 +361,22 @@ async fn each_kind_of_trouble_has_a_sentence_and_an_exit_code() {
     let url = controller().await;
     let (none, right) = (Cli { url: url.clone(), token: None }, Cli { url: url.clone(), token: Some(TOKEN) });
     let nobody = Cli { url: "http://127.0.0.1:1".into(), token: Some(TOKEN) };
-    let odd = Cli { url: "127.0.0.1:9090".into(), token: None };
+    let odd = Cli { url: "ecs://prod".into(), token: None };
     for (cli, line, code, word) in [
         (&none, "explain job/7", 3, "knows of no 7"),
-        (&none, "explain pool/linx", 3, "knows of no linx"),
-        (&right, "pause pool/linx", 3, "knows of no pause"),
+        (&none, "explain pool/linx", 3, "there is no pool `linx`; did you mean linux-x64 or linux-arm64?"),
+        (&right, "pause pool/linx", 3, "did you mean linux-x64 or linux-arm64?"),
+        (&none, "get jobs --pool windows", 3, "the pools are linux-arm64, linux-x64"),
+        (&none, "events --pool linx", 3, "did you mean linux-x64"),
+        (&none, "events pool/linx", 3, "did you mean linux-x64"),
+        (&none, "top --once --pool linx", 3, "did you mean linux-x64"),
+        (&none, "get pool linx", 3, "did you mean linux-x64"),
+        (&none, "get job 7", 3, "`muster explain job/7` says more"),
+        (&none, "get jbos", 2, "did you mean jobs?"),
+        (&none, "get jobs --state idle", 2, "write one of in_progress, queued"),
+        (&none, "get jobs --reason pasued", 2, "did you mean paused?"),
+        (&none, "get runners --repo acme/web", 2, "runners have no --repo; leave it out, or list jobs"),
+        (&none, "explain https://github.com/acme/web/actions/runs/332", 2, "muster get jobs --run 332"),
         (&none, "pause pool/linux-x64", 4, "MUSTER_TOKEN or --token-file"),
         (&nobody, "get pools", 5, "MUSTER_CONTROLLER"),
         (&nobody, "drain pool/linux-x64", 5, "is `muster run` up?"),
@@ -331,7 +388,7 @@ async fn each_kind_of_trouble_has_a_sentence_and_an_exit_code() {
         let (got, said) = cli.fails(line).await;
         assert!(got == code && said.contains(word), "{line}: {got}, {said}");
     }
-    let wrong = none.run("explain instance/7").await;
+    let wrong = none.run("explain thing/7").await;
     assert!(wrong.status.code() == Some(2) && text(&wrong.stderr).contains("job/ID"), "{wrong:?}");
 }
 
@@ -422,7 +479,7 @@ async fn what_others_wrote_turns_no_text_and_gives_the_terminal_no_order() {
         "top --once",
         "pause pool/x",
         "get jobs",
-        "drain pool/x",
+        "drain runner/x",
     ] {
         let output = cli.run(line).await;
         let said = text(&output.stdout) + &text(&output.stderr);
@@ -441,13 +498,35 @@ fn completions_and_manual_pages_know_every_command() {
         let output = muster(&["completions", shell]);
         let script = text(&output.stdout);
         assert_eq!(output.status.code(), Some(0), "{shell}");
-        assert!(["explain", "drain", "token-file"].iter().all(|word| script.contains(word)), "{shell}");
+        assert!(script.contains("MUSTER_COMPLETE"), "{shell}: {script}");
     }
     let dir = tempfile::tempdir().expect("a directory");
     assert_eq!(muster(&["man", dir.path().to_str().expect("UTF-8")]).status.code(), Some(0));
     for page in ["muster.1", "muster-explain.1", "muster-drain.1", "muster-get.1"] {
         let text = std::fs::read_to_string(dir.path().join(page)).unwrap_or_else(|e| panic!("{page}: {e}"));
-        assert!(text.contains(".SH NAME"), "{page}");
+        assert!([".SH NAME", "EXIT STATUS", "ENVIRONMENT"].iter().all(|section| text.contains(section)), "{page}");
+    }
+}
+
+/// The shell asks the binary, which asks the controller.
+#[tokio::test]
+async fn a_shell_completes_commands_pools_jobs_and_runners() {
+    let url = controller().await;
+    let nobody = "http://127.0.0.1:1";
+    for (url, line, wanted) in [
+        (&*url, "exp", &["explain"][..]),
+        (&url, "explain pool/", &["pool/linux-arm64", "pool/linux-x64"]),
+        (&url, "explain job/2967944952", &["job/29679449526"]),
+        (&url, "drain runner/i-0a", &["runner/i-0a1"]),
+        (&url, "get jobs --pool linux-a", &["linux-arm64"]),
+        (nobody, "explain pool/", &[]),
+    ] {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_muster"));
+        command.args(["--", "muster"]).args(line.split(' ')).env("MUSTER_COMPLETE", "fish").env("MUSTER_CONTROLLER", url);
+        let output = tokio::time::timeout(std::time::Duration::from_secs(60), command.kill_on_drop(true).output()).await;
+        let said = text(&output.expect("it ends").expect("it runs").stdout);
+        let offered: Vec<&str> = said.lines().map(|line| line.split('\t').next().unwrap_or_default()).collect();
+        assert_eq!(offered, wanted, "{line}: {said}");
     }
 }
 

@@ -131,7 +131,7 @@ fn all_that_is_wrong_with_all_files_is_told_at_once() {
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &[][..]), "{}", stderr(&output));
     let said = stderr(&output);
     for line in [
-        format!("{at}: no manifest of kind Controller"),
+        format!("{at}/pools.yaml:5: spec.github.app: no GitHubApp is named main"),
         format!("{at}/pools.yaml:7: spec.capacity.max: expected a whole number"),
         format!("{trace}:2: queued_at: `soon` is no time; write RFC 3339"),
         format!("{trace}:3: duration: `never` is no duration"),

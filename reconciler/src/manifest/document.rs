@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 use super::read::near;
-use super::yaml::{Data, Node};
+use super::yaml::{Data, Flaw, Node};
 use super::{ControllerManifest, GitHubApp, GitHubToken, RunnerPool};
 
 /// The text of one manifest file.
@@ -16,16 +18,25 @@ pub struct Text {
 }
 
 /// One thing that is wrong, and where it is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Problem {
     /// The file's name. It is empty when the problem is in no particular file.
     pub file: String,
     /// The line, from 1. It is 0 when there is no line.
     pub line: usize,
+    /// The column, from 1. It is 0 when there is none: only a text that is no YAML has one.
+    pub column: usize,
     /// The field, such as `spec.capacity.max`. It is empty for the document as a whole.
     pub path: String,
     /// What is wrong, and what to do about it.
     pub message: String,
+}
+
+impl Problem {
+    /// The problem of a document of this file.
+    pub(super) fn new(file: &str, Flaw { line, column, path, message }: Flaw) -> Problem {
+        Problem { file: file.to_owned(), line, column, path, message }
+    }
 }
 
 impl fmt::Display for Problem {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use schemars::JsonSchema;
+use serde::de::{self, Visitor};
 use serde::{Deserialize, Serialize};
 
 /// A duration in a manifest: a whole number, and one of `ms`, `s`, `m`, `h`, `d`.
@@ -31,6 +32,9 @@ impl std::str::FromStr for Span {
     type Err = String;
     fn from_str(text: &str) -> Result<Span, String> {
         let bad = || format!("`{text}` is not a duration: write a whole number and ms, s, m, h or d, such as 90s or 5m");
+        if let Ok(number) = text.parse::<u64>() {
+            return Err(no_unit(number));
+        }
         let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
         let (number, unit) = text.split_at(digits);
         let factor = match unit {
@@ -42,6 +46,30 @@ impl std::str::FromStr for Span {
             _ => return Err(bad()),
         };
         number.parse::<u64>().ok().and_then(|n| n.checked_mul(factor)).map(Span::millis).ok_or_else(bad)
+    }
+}
+
+/// What to write for a number without a unit. Most people mean seconds.
+fn no_unit(number: u64) -> String {
+    format!("`{number}` has no unit; write {} for {number} seconds", Span::secs(number))
+}
+
+/// Reads a duration, and tells whoever wrote a bare number what to write.
+struct SpanVisitor;
+
+impl Visitor<'_> for SpanVisitor {
+    type Value = Span;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a duration such as 90s or 5m")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Span, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Span, E> {
+        Err(E::custom(no_unit(number)))
     }
 }
 
@@ -65,7 +93,7 @@ impl Serialize for Span {
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+        d.deserialize_any(SpanVisitor)
     }
 }
 
@@ -96,7 +124,9 @@ mod tests {
 
     #[test]
     fn what_is_no_duration_says_what_one_is() {
-        for bad in ["5", "m", "5 m", "-5s", "1.5h", "99999999999999999999s", ""] {
+        assert_eq!("600".parse::<Span>(), Err("`600` has no unit; write 10m for 600 seconds".to_owned()));
+        assert_eq!("90".parse::<Span>(), Err("`90` has no unit; write 90s for 90 seconds".to_owned()));
+        for bad in ["m", "5 m", "-5s", "1.5h", "99999999999999999999s", ""] {
             let error = bad.parse::<Span>().expect_err(bad);
             assert!(error.contains("whole number"), "{error}");
         }

@@ -1,7 +1,7 @@
 //! The patterns for repositories and instance types, such as `acme/*`.
 
 /// `*` matches any run of characters, `/` included; everything else matches itself.
-pub(crate) fn glob(pattern: &str, text: &str) -> bool {
+fn glob(pattern: &str, text: &str) -> bool {
     let mut pieces = pattern.split('*');
     let first = pieces.next().unwrap_or_default();
     let Some(mut rest) = text.strip_prefix(first) else { return false };
@@ -14,6 +14,11 @@ pub(crate) fn glob(pattern: &str, text: &str) -> bool {
         }
     }
     rest.ends_with(last)
+}
+
+/// The same, whatever the case: GitHub's names of owners and repositories, and muster's own words.
+pub fn fits(pattern: &str, text: &str) -> bool {
+    glob(&pattern.to_ascii_lowercase(), &text.to_ascii_lowercase())
 }
 
 #[cfg(test)]

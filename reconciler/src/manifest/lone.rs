@@ -26,7 +26,7 @@ impl<T: for<'de> Deserialize<'de> + Default> Lone<T> {
             let mut findings = document.findings;
             match document.node {
                 Some(node) if nth > 0 => {
-                    findings.push(Flaw { line: node.line, path: String::new(), message: ONE.into() });
+                    findings.push(Flaw { line: node.line, message: ONE.into(), ..Flaw::default() });
                 }
                 Some(mut node) => {
                     lone.value = read(&mut node, &mut findings);
@@ -34,12 +34,7 @@ impl<T: for<'de> Deserialize<'de> + Default> Lone<T> {
                 }
                 None => {}
             }
-            lone.problems.extend(findings.into_iter().map(|Flaw { line, path, message }| Problem {
-                file: text.file.clone(),
-                line,
-                path,
-                message,
-            }));
+            lone.problems.extend(findings.into_iter().map(|flaw| Problem::new(&text.file, flaw)));
         }
         lone
     }
@@ -58,7 +53,7 @@ impl<T> Lone<T> {
             None if !self.problems.is_empty() => return,
             None => (1, path.to_owned()),
         };
-        self.problems.push(Problem { file: self.file.clone(), line, path, message: message.into() });
+        self.problems.push(Problem { file: self.file.clone(), line, path, message: message.into(), ..Problem::default() });
     }
 
     /// The value, and all problems, sorted by line.
@@ -113,7 +108,7 @@ mod tests {
         }
         let said: Vec<String> = lone.finish().1.iter().map(ToString::to_string).collect();
         assert_eq!(said.len(), 4, "{said:#?}");
-        assert!(said[0].starts_with("x.yaml:1: length: expected"), "{said:#?}");
+        assert!(said[0].starts_with("x.yaml:1: length: `5` has no unit"), "{said:#?}");
         assert_eq!(said[1], "x.yaml:3: kinds[0].labels: write at least one label");
         assert!(said[2].starts_with("x.yaml:4: kinds[0].perHuor: unknown field; did you mean `perHour`?"), "{said:#?}");
         assert_eq!(said[3], "x.yaml:5: kinds[1].perHour: write a rate");

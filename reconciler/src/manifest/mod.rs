@@ -20,6 +20,7 @@ mod read;
 mod schedule;
 mod schema;
 mod secret;
+mod syntax;
 mod validate;
 mod yaml;
 
@@ -35,9 +36,9 @@ pub use controller::{ControllerManifest, ControllerSpec, Ignore, Intervals, Limi
 pub use credentials::{GitHubApp, GitHubAppSpec, GitHubToken, GitHubTokenSpec};
 pub use document::{Problem, Problems, Text};
 pub use duration::Span;
-pub(crate) use glob::glob;
+pub use glob::fits;
 pub use late::{LateAct, LateStep, late_after};
-pub use load::load;
+pub use load::{ManifestReading, load, load_for_people};
 pub use lone::Lone;
 pub use pool::{
     Allocation, Architecture, Bootstrap, Capacity, Hooks, IdleSchedule, InstanceSettings, Lifetime, MarketPolicy, Matching, Os,

@@ -22,7 +22,7 @@ pub(super) fn read<T: for<'de> Deserialize<'de> + Default>(node: &mut Node, find
             Err(error) => (error.path().clone(), error.into_inner().0),
         };
         let (line, path) = prune(node, &mut path.iter(), String::new());
-        findings.push(Flaw { line, path, message });
+        findings.push(Flaw { line, path, message, ..Flaw::default() });
         if matches!(node.data, Data::Pruned) {
             return T::default();
         }
@@ -32,6 +32,7 @@ pub(super) fn read<T: for<'de> Deserialize<'de> + Default>(node: &mut Node, find
         line: node.line,
         path: String::new(),
         message: format!("more than {MOST_FINDINGS} errors; mend these first"),
+        ..Flaw::default()
     });
     T::default()
 }
@@ -96,6 +97,12 @@ impl de::Error for Misread {
             Unexpected::Float(_) => "a number with a fraction",
             Unexpected::Seq => "a list",
             Unexpected::Map => "a mapping",
+            Unexpected::Str(text) if wanted == "a boolean" && BOOLEANS.iter().any(|word| text.eq_ignore_ascii_case(word)) => {
+                "text; write it as true or false, without quotes"
+            }
+            Unexpected::Str(text) if text.parse::<f64>().is_ok() && plain(&wanted).contains("number") => {
+                "a number in quotes; write it without"
+            }
             _ => "text",
         };
         Misread(format!("expected {}, found {found}", plain(&wanted)))
@@ -111,8 +118,11 @@ impl de::Error for Misread {
         Misread(format!("expected {}, found {found}", plain(&expected.to_string())))
     }
 
-    fn unknown_variant(_: &str, expected: &'static [&'static str]) -> Self {
-        Misread(format!("unknown value, expected one of {}", listed(expected)))
+    fn unknown_variant(written: &str, expected: &'static [&'static str]) -> Self {
+        match expected.iter().find(|known| near(written, known)) {
+            Some(known) => Misread(format!("unknown value; did you mean `{known}`? Known here: {}", listed(expected))),
+            None => Misread(format!("unknown value, expected one of {}", listed(expected))),
+        }
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
@@ -122,6 +132,9 @@ impl de::Error for Misread {
         }
     }
 }
+
+/// The words that other YAML parsers take for true and false. saphyr reads YAML 1.2, in which they are text.
+const BOOLEANS: [&str; 6] = ["yes", "no", "on", "off", "true", "false"];
 
 fn listed(words: &[&str]) -> String {
     words.iter().map(|w| format!("`{w}`")).collect::<Vec<_>>().join(", ")
@@ -133,6 +146,7 @@ fn plain(expected: &str) -> String {
         "u32" => "a whole number from 0 to 4294967295".into(),
         "u64" => "a whole number, 0 or more".into(),
         "f64" => "a number".into(),
+        "a boolean" => "true or false".into(),
         "a string" | "str" => "text".into(),
         "a sequence" => "a list".into(),
         "a map" => "a mapping".into(),

@@ -66,7 +66,7 @@ impl Check<'_> {
         let written = places.iter().position(|place| place.written).unwrap_or(0);
         if let Some(place) = places.into_iter().nth(written) {
             let (file, line, path) = (self.source.file.clone(), place.line, place.path);
-            self.problems.push(Problem { file, line, path, message: message.into() });
+            self.problems.push(Problem { file, line, path, message: message.into(), ..Problem::default() });
         }
     }
 
@@ -313,17 +313,21 @@ fn listeners(controller: &ControllerManifest, check: &mut Check<'_>) {
 fn one_controller(all: &Documents, problems: &mut Vec<Problem>) {
     match &all.controllers[..] {
         [] if !all.unreadable => problems.push(Problem {
-            file: String::new(),
-            line: 0,
-            path: String::new(),
             message: "no manifest of kind Controller; add one (it names the cluster and its queues)".into(),
+            ..Problem::default()
         }),
         [first, others @ ..] => {
             for other in others {
                 let place = first.source.place("");
                 let message = format!("a second Controller; the first is at {}:{}: keep one", first.source.file, place.line);
                 let at = other.source.place("");
-                problems.push(Problem { file: other.source.file.clone(), line: at.line, path: "kind".into(), message });
+                problems.push(Problem {
+                    file: other.source.file.clone(),
+                    line: at.line,
+                    path: "kind".into(),
+                    message,
+                    ..Problem::default()
+                });
             }
         }
         [] => {}

@@ -5,6 +5,8 @@
 
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 
+use super::syntax::in_words;
+
 /// A value, and the line of the key or the list item that it belongs to.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
@@ -27,10 +29,12 @@ pub(super) enum Data {
     Pruned,
 }
 
-/// One thing that is wrong in a document: the line, the path of the field (which may be empty), and the message.
-#[derive(Clone, Debug)]
+/// One thing that is wrong in a document: the line, the column (0 if it is not known), the path of the field (which may be empty),
+/// and the message.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Flaw {
     pub line: usize,
+    pub column: usize,
     pub path: String,
     pub message: String,
 }
@@ -80,15 +84,16 @@ fn parse(offset: usize, mut text: String) -> Vec<Parsed> {
             Ok(loaded) => break loaded,
             Err(error) => error,
         };
+        let (at, column) = (error.marker().line(), error.marker().col() + 1);
         let mut finding = |message: String| {
-            doubled.push(Flaw { line: offset + error.marker().line(), path: String::new(), message });
+            doubled.push(Flaw { line: offset + at, column, path: String::new(), message });
             doubled.len()
         };
         let renamed = if error.info().contains("duplicated key") {
             let nth = finding("this key stands here twice; keep one".into());
             (nth < MOST_DOUBLED).then(|| rename(&text, error.marker().index(), nth)).flatten()
         } else {
-            finding(format!("cannot be read as YAML: {}", error.info()));
+            finding(in_words(error.info(), text.lines().nth(at.saturating_sub(1)).unwrap_or_default()));
             None
         };
         match renamed {
@@ -127,7 +132,7 @@ struct YamlReading {
 
 impl YamlReading {
     fn refuse(&mut self, line: usize, path: &str, message: &str) -> Data {
-        self.findings.push(Flaw { line: self.offset + line, path: path.into(), message: message.into() });
+        self.findings.push(Flaw { line: self.offset + line, path: path.into(), message: message.into(), ..Flaw::default() });
         Data::Pruned
     }
 
@@ -168,7 +173,11 @@ impl YamlReading {
         for (key, value) in entries {
             let line = key.span.start.line();
             let Some(name) = name_of(key) else {
-                self.refuse(line, path, "a key must be a plain word");
+                self.refuse(
+                    line,
+                    path,
+                    "a key must be a plain word; is this a template, such as `{{ x }}`, that was not filled in?",
+                );
                 continue;
             };
             match name.strip_prefix(DOUBLED).and_then(|rest| rest.split_once('/')) {

@@ -78,8 +78,7 @@ impl LiveTest {
         };
         // This comes before the first step, because a test whose report cannot be written is of no use.
         std::fs::create_dir_all(&self.report).with_context(|| format!("failed to make {}", self.report.display()))?;
-        let controller =
-            RunningController { url: self.ask.place().to_owned(), token: self.token.read()?, view_token: ask::view_token()? };
+        let controller = RunningController { url: self.ask.place()?, token: self.token.read()?, view_token: ask::view_token()? };
         let stop = CancellationToken::new();
         let pressed = stop.clone();
         tokio::spawn(async move {

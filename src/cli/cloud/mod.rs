@@ -12,18 +12,23 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use muster_reconciler::manifest::Problems;
 
+use super::examples;
 use super::fault::CliError;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CloudCommand {
     /// Run muster: take webhooks, reconcile runners, serve metrics and the live page.
+    #[command(after_help = examples::RUN)]
     Run(run::Args),
     /// Print what a controller would do now, and why; change nothing.
+    #[command(after_help = examples::PLAN)]
     Plan(plan::Args),
     /// Look at everything that muster needs (credentials, permissions, queues, bucket, App, webhook, quotas), and say what to do;
     /// change nothing. With --live, send a real job through it and write a report.
+    #[command(after_help = examples::DOCTOR)]
     Doctor(doctor::Args),
     /// Copy the runner's releases that the pools need into the bucket, from which the instances load them.
+    #[command(after_help = examples::SYNC)]
     Sync(sync::Args),
     /// Print who used the instances and what that cost, by pool and repository; reads what the controller records in the bucket.
     Cost(cost::Args),

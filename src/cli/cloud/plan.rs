@@ -144,8 +144,9 @@ impl Args {
 }
 
 async fn ask(base: &str) -> anyhow::Result<Vec<JobView>> {
+    let base = muster_operations::client::typed_address(base)?;
     let body = muster_operations::client::get(
-        &format!("{}/api/v1/jobs?limit=100000", base.trim_end_matches('/')),
+        &format!("{base}/api/v1/jobs?limit=100000"),
         ask::view_token()?.as_ref(),
         Duration::from_secs(5),
     )

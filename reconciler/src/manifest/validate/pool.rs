@@ -6,7 +6,7 @@ use super::Check;
 use super::bootstrap::bootstrap;
 use crate::ids::Scope;
 use crate::manifest::document::{Origin, Problem, ReadDocument};
-use crate::manifest::glob;
+use crate::manifest::fits;
 use crate::manifest::{Allocation, Architecture, LateAct, Lifetime, MarketPolicy, Os, RerunMarket, RunnerPool, Span, schedule};
 
 /// The most labels that GitHub takes in one JIT request (`generate-jitconfig`, `labels.maxItems`). `LONGEST_LABEL` is the most
@@ -68,7 +68,6 @@ pub(super) fn repository(pattern: &str) -> Option<(&str, &str)> {
 }
 
 fn can_match(scope: &Scope, owner: &str, name: &str) -> bool {
-    let fits = |pattern: &str, text: &str| glob(&pattern.to_ascii_lowercase(), &text.to_ascii_lowercase());
     match scope {
         Scope::Org(org) => fits(owner, org),
         Scope::Repo(o, n) => fits(owner, o) && fits(name, n),
