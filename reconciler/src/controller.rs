@@ -35,6 +35,7 @@ use crate::groups::RunnerGroups;
 use crate::ids::{EffectId, MessageId, PoolName};
 use crate::journal::Journal;
 use crate::late::LateJobs;
+use crate::lately::Lately;
 use crate::manifest::Spec;
 use crate::past::End;
 use crate::plan::{Plan, RunnersByPool, View, with_launch, without_launch};
@@ -62,6 +63,9 @@ const FULL_BATCH: usize = 10;
 
 /// How often the controller looks for jobs that GitHub should be asked about.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
+
+/// How often the controller looks whether something needs somebody's attention.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// After a launch that was held back, the pool waits this long before its next launch. Places that become free meanwhile go into one
 /// launch.
@@ -110,6 +114,11 @@ pub struct Controller {
     /// Pools that an operator paused. Whoever runs the core keeps the pauses over a restart; see [`crate::steer`].
     paused: BTreeMap<PoolName, Pause>,
     journal: Journal,
+    lately: Lately,
+    /// Since when nothing has needed attention. None: something did, at the last look.
+    well_since: Option<Time>,
+    /// When muster looks again whether something needs attention.
+    well_at: Time,
     flights: BTreeMap<EffectId, Flight>,
     sweeps: BTreeMap<Source, SweepState>,
     /// The messages that this process holds, and until when SQS hides each of them.
@@ -153,6 +162,9 @@ impl Controller {
             pools: BTreeMap::new(),
             paused: BTreeMap::new(),
             journal: Journal::default(),
+            lately: Lately::default(),
+            well_since: Some(now),
+            well_at: now,
             flights: BTreeMap::new(),
             sweeps: BTreeMap::new(),
             held: BTreeMap::new(),
@@ -197,11 +209,18 @@ impl Controller {
             if let Some(state) = fact.given_to().and_then(|pool| self.pools.get_mut(pool)) {
                 state.given_at = Some(now);
             }
-            if let Fact::RunnerGone { pool, spot: Some(life), .. } = fact
-                && let Some(state) = self.pools.get_mut(pool)
-            {
-                state.history.note(life);
+            match fact {
+                Fact::RunnerGone { pool, spot: Some(life), .. } => {
+                    self.pools.get_mut(pool).into_iter().for_each(|state| state.history.note(life));
+                }
+                Fact::RunnerReached { pool, stage, after, .. } => {
+                    self.pools.get_mut(pool).into_iter().for_each(|state| state.waits.reached(*stage, *after, now));
+                }
+                _ => {}
             }
+        }
+        for entry in self.journal.after(self.lately.read()) {
+            self.lately.note(entry);
         }
         self.facts.append(&mut self.world.take_facts());
         std::mem::take(&mut self.out)
@@ -268,6 +287,8 @@ impl Controller {
             budgets: &self.budgets,
             paused: &self.paused,
             journal: &self.journal,
+            lately: &self.lately,
+            well_since: self.well_since,
             in_flight: self.in_flight(),
             messages_held: self.messages_held(),
             pools: &self.pools,
@@ -396,6 +417,11 @@ impl Controller {
             self.look_at_cases(now);
             self.look_at_late_jobs(now);
         }
+        if now >= self.well_at {
+            self.well_at = now + LOOK_EVERY;
+            self.lately.forget(now);
+            self.well_since = self.well_since.or(Some(now)).filter(|_| self.seen().attention(now).is_empty());
+        }
         if now >= self.deliveries.next() {
             self.redeliver(now);
         }
@@ -444,6 +470,7 @@ impl Controller {
             (state.dirty, state.gathering) = (None, false);
             state.again_at = plan.counts_next.map_or(again_at, |next| next.min(again_at));
             state.failing_since = state.failing_since.or(Some(now)).filter(|_| state.is_failing());
+            state.note_blocked(&plan, now);
             self.facts.push(Fact::Planned { pool: name.clone() });
             self.act(&plan, &mut batch, now);
             planned.push(name.clone());

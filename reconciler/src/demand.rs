@@ -50,6 +50,9 @@ pub struct Folded {
     pub first_seen: Option<Time>,
     /// How long the job was queued until a runner took it, by GitHub's clock. None: the events did not tell both times.
     pub true_wait: Option<Duration>,
+    /// How long the job waited, if this event tells its start: by GitHub's clock if possible, and without the time for which GitHub
+    /// held the job back. None: the wait is not known.
+    pub waited: Option<Duration>,
     /// The job, if this event ended it.
     pub ended: Option<Box<Job>>,
     /// The pools of the jobs that changed.
@@ -110,6 +113,10 @@ impl Demand {
                 job.told_queued(event.waiting, now);
             }
         } else {
+            if folded.before == Some(JobState::Queued) && event.state == JobState::InProgress && !job.held(now) {
+                let whole = job.hold.is_none() && job.since == job.first_seen;
+                folded.waited = folded.true_wait.filter(|_| whole).or(Some(now.since(job.counted_since())));
+            }
             job.doubt = None;
             folded.deletable.extend(std::mem::take(&mut job.messages));
             let hold = job.hold.take();

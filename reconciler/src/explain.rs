@@ -7,8 +7,10 @@ use crate::controller::Seen;
 use crate::demand::Job;
 use crate::effect::Source;
 use crate::event::JobState;
+use crate::expect::JobQueue;
 use crate::ids::{InstanceId, JobId, ListId, PoolName, RunnerName};
 use crate::manifest::Os;
+use crate::mark::StateMark;
 use crate::market::Market;
 use crate::plan::{DRAIN_DEADLINE, END_GRACE};
 use crate::reason::{Code, PoolReason, RunnerReason, Standing};
@@ -26,7 +28,7 @@ const HELD_TOLD: Duration = Duration::from_secs(3600);
 impl Seen<'_> {
     /// All pools. Each pool is planned anew for this from what is known now.
     pub fn pools(&self, now: Time) -> Vec<PoolView> {
-        let warnings = self.warnings(now);
+        let (warnings, queues) = (self.warnings(now), self.queues(now));
         self.preview(now)
             .into_iter()
             .map(|plan| {
@@ -37,6 +39,8 @@ impl Seen<'_> {
                     None => (plan.say(now), plan.reason()),
                 };
                 let pool = self.spec.pools.get(&plan.pool);
+                let (paused, busy) = (self.paused.contains_key(&plan.pool), plan.counts.phases.contains_key(&Phase::Busy));
+                let waits = queues.get(&plan.pool).map(|queue| self.waits_view(&plan.pool, queue, now));
                 PoolView {
                     name: plan.pool.to_string(),
                     scope: pool.map_or_else(String::new, |p| p.spec.github.scope.to_string()),
@@ -46,7 +50,9 @@ impl Seen<'_> {
                     queued: plan.counts.queued,
                     wanted: plan.counts.wanted,
                     supply: plan.counts.supply,
-                    paused: self.paused.contains_key(&plan.pool),
+                    paused,
+                    mark: StateMark::of_pool(&code, paused, busy),
+                    waits: waits.unwrap_or_default(),
                     phases: plan.counts.phases.clone(),
                     warnings: warnings.get(&plan.pool).into_iter().flatten().map(ToString::to_string).collect(),
                     reason,
@@ -105,13 +111,15 @@ impl Seen<'_> {
 
     /// All jobs that are not over: queued jobs first, each group ordered by id.
     pub fn jobs(&self, now: Time) -> Vec<JobView> {
+        let queues = self.queues(now);
+        let view = |id, job: &Job| self.job_view(id, job, job.pool().and_then(|pool| queues.get(pool)), now);
         let mut all: Vec<(JobState, JobView)> =
-            self.demand.jobs().iter().map(|(id, job)| (job.event.state, self.job_view(*id, job, now))).collect();
+            self.demand.jobs().iter().map(|(id, job)| (job.event.state, view(*id, job))).collect();
         all.sort_by_key(|(state, view)| (*state, view.id));
         all.into_iter().map(|(_, view)| view).collect()
     }
 
-    pub(crate) fn job_view(&self, id: JobId, job: &Job, now: Time) -> JobView {
+    pub(crate) fn job_view(&self, id: JobId, job: &Job, queue: Option<&JobQueue>, now: Time) -> JobView {
         let why = self.why(job, now);
         JobView {
             id: id.0,
@@ -125,6 +133,8 @@ impl Seen<'_> {
             title: job.event.about.title(),
             branch: job.event.about.branch.clone(),
             age_seconds: now.since(job.first_seen).as_secs(),
+            mark: StateMark::of_job(&why),
+            wait: queue.and_then(|queue| self.place_view(id, job, queue, now)),
             why: why.label().into(),
             reason: why.say(now),
             code: why.into(),
@@ -144,6 +154,7 @@ impl Seen<'_> {
             instance: id.to_string(),
             pool: r.pool().to_string(),
             phase,
+            mark: StateMark::of_runner(phase),
             instance_type: r.shape().map(|s| s.instance_type.to_string()),
             market: r.shape().map(|s| s.market),
             job: r.job().running().or(r.job().over().map(|(job, _)| job)).map(|job| job.0),

@@ -70,6 +70,8 @@ pub enum Fact {
     BootFailed {
         /// The runner's pool.
         pool: PoolName,
+        /// The runner's instance.
+        instance: InstanceId,
         /// The cause, as far as it is known.
         why: BootFailure,
     },

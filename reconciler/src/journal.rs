@@ -223,9 +223,9 @@ impl Journal {
                 let why = EventReason::Reached { stage: *stage, after: *after };
                 self.note(at, What::Reached, Whom::runner(pool, instance), why);
             }
-            Fact::BootFailed { pool, why } => {
+            Fact::BootFailed { pool, instance, why } => {
                 let why = EventReason::NotStarted { why: why.clone(), late: false };
-                self.note(at, What::BootFailed, Whom::pool(pool), why);
+                self.note(at, What::BootFailed, Whom::runner(pool, instance), why);
             }
             Fact::JobLost { pool, instance, job } => {
                 let whom = Whom { job: Some(*job), ..Whom::runner(pool, instance) };

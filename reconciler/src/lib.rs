@@ -68,8 +68,14 @@ pub mod plan;
 pub mod steer;
 
 // What people see.
+pub mod attention;
+pub mod expect;
 pub mod explain;
 pub mod journal;
+pub mod lately;
+pub mod mark;
+mod story;
 pub mod timeline;
 pub mod view;
+pub mod waits;
 pub mod why;

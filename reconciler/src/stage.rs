@@ -58,6 +58,20 @@ impl Stage {
         }
     }
 
+    /// What a runner does until it reaches the stage.
+    pub const fn doing(self) -> &'static str {
+        match self {
+            Stage::Launched => "EC2 answers",
+            Stage::Script => "boots",
+            Stage::Configured => "is configured",
+            Stage::Secret => "reads its secret",
+            Stage::Unpacked => "unpacks",
+            Stage::Listener => "starts the runner",
+            Stage::Online => "comes online",
+            Stage::Started => "waits for a job",
+        }
+    }
+
     /// All stages, in the order of a start.
     pub const ALL: [Stage; 8] = [
         Stage::Launched,

@@ -8,6 +8,7 @@ use crate::history::{SpotHistory, SpotRecord};
 use crate::ids::{InstanceId, JobId, ListId, PoolName};
 use crate::journal::Entry;
 use crate::labels::listed;
+use crate::mark::StateMark;
 use crate::plan::{DRAIN_DEADLINE, END_GRACE};
 use crate::reason::{AwaitedReason, Blocked, EventReason, JobReason, count};
 use crate::runner::{Phase, Runner};
@@ -56,8 +57,12 @@ impl Seen<'_> {
     /// Everything at one moment.
     pub fn snapshot(&self, now: Time) -> Snapshot {
         let events = self.journal.after(self.journal.last().saturating_sub(SNAPSHOT_EVENTS as u64));
+        let attention = self.attention(now);
+        let well_since = attention.is_empty().then(|| self.well_since.unwrap_or(now).as_millis());
         Snapshot {
             now: now.as_millis(),
+            attention,
+            well_since,
             pools: self.pools(now),
             jobs: self.jobs(now),
             runners: self.runners(now),
@@ -86,9 +91,14 @@ impl Seen<'_> {
         let entries = self.journal.of_job(id);
         let known = self.demand.jobs().get(&id);
         let mut e = Explanation { timeline: told(&entries), ..self.explanation("job", id, now) };
+        e.steps = self.job_steps(known, &entries, now);
+        e.pool = entries.iter().rev().find_map(|entry| entry.whom.pool.as_ref()).map(ToString::to_string);
         match known {
             Some(job) => {
-                let view = self.job_view(id, job, now);
+                (e.mark, e.links) = (StateMark::of_job(&self.why(job, now)), self.job_links(&job.event, job.pool()));
+                e.pool = job.pool().map(ToString::to_string);
+                let queue = job.pool().map(|pool| self.queue(pool, now));
+                let view = self.job_view(id, job, queue.as_ref(), now);
                 e.state = State::Job(view.state);
                 // Whoever may push chooses these texts, so quotes show where they end.
                 let title = if view.title.is_empty() { String::new() } else { format!("{:?} ", view.title) };
@@ -100,6 +110,7 @@ impl Seen<'_> {
                     view.pool.as_deref().unwrap_or("none")
                 ));
                 e.facts.push(format!("heard of {} ago", human(now.since(job.first_seen))));
+                e.facts.extend(view.wait.map(|wait| format!("starts {}", wait.say())));
                 e.facts.extend(view.runner.map(|runner| format!("taken by {runner}")));
                 (e.reason, e.code) = (view.reason, view.code);
                 e.awaits = self.job_awaits(job, now);
@@ -111,9 +122,13 @@ impl Seen<'_> {
                 let last = entries.iter().rev().find(|entry| entry.whom.job == Some(id))?;
                 let conclusion = if let EventReason::Over { conclusion } = &last.why { conclusion.clone() } else { None };
                 let why = JobReason::Over { conclusion };
+                e.mark = StateMark::of_job(&why);
                 e.state = State::Job(JobState::Completed);
                 (e.reason, e.code) = (why.say(now), why.into());
-                e.facts.extend(self.cases.get(id).map(|case| case.say(now)));
+                if let Some(case) = self.cases.get(id) {
+                    e.facts.push(case.say(now));
+                    e.links = self.job_links(&case.event, Some(&case.pool));
+                }
             }
         }
         Some(e)
@@ -123,12 +138,16 @@ impl Seen<'_> {
     pub fn explain_runner(&self, id: &InstanceId, now: Time) -> Option<Explanation> {
         let timeline = told(&self.journal.of_runner(id));
         let mut e = Explanation { timeline, ..self.explanation("runner", id, now) };
+        e.pool = e.timeline.iter().rev().find_map(|event| event.pool.clone());
+        e.steps = e.pool.as_deref().map(|pool| self.start_of(&pool.into(), id, now)).unwrap_or_default();
+        (e.mark, e.links) = (StateMark::Ends, self.instance_links(id));
         match self.world.runners().get(id) {
             Some(runner) => {
                 let view = self.runner_view(id, runner, now);
                 let market = view.market.map(|market| market.as_str().to_owned());
                 let made = view.instance_type.into_iter().chain(market).collect::<Vec<_>>().join(" ");
                 e.state = State::Runner(view.phase);
+                (e.mark, e.pool) = (view.mark, Some(view.pool.clone()));
                 e.facts.push(format!("named {}, of pool {}", view.name, view.pool));
                 let age = human(now.since(runner.first_seen()));
                 e.facts.push(if made.is_empty() { format!("{age} old") } else { format!("{made}, {age} old") });
@@ -178,6 +197,8 @@ impl Seen<'_> {
         facts.extend(spot.iter().take(SPOT_FACTS).map(spot_fact));
         facts.extend(view.warnings.iter().map(|warning| format!("warning: {warning}")));
         Some(Explanation {
+            mark: view.mark,
+            pool: Some(view.name.clone()),
             state: State::Pool(if view.paused { Switch::Paused } else { Switch::Active }),
             facts,
             reason: view.reason,

@@ -1,6 +1,10 @@
 //! What an operator sees: pools, jobs and runners, each with its reason. [`crate::explain`] makes these values. The CLI, the JSON
 //! API and the live page all print them.
 
+mod attention;
+mod story;
+mod waits;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +13,11 @@ use crate::event::JobState;
 use crate::journal::What;
 use crate::manifest::Os;
 use crate::market::Market;
+pub use attention::{AttentionView, Target, Weight};
+pub use story::{LinkView, StepView};
+pub use waits::{HourView, PlaceView, SpanView, WaitsView};
+
+use crate::mark::StateMark;
 pub use crate::reason::Awaited;
 use crate::reason::Code;
 use crate::runner::Phase;
@@ -39,6 +48,12 @@ pub struct PoolView {
     /// Whether an operator paused the pool.
     #[serde(default)]
     pub paused: bool,
+    /// The state of the pool at a glance.
+    #[serde(default)]
+    pub mark: StateMark,
+    /// How long the pool's jobs wait.
+    #[serde(default)]
+    pub waits: WaitsView,
     /// What GitHub will not do as the pool's manifest seems to say.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -86,6 +101,12 @@ pub struct JobView {
     pub branch: String,
     /// The seconds since this process first heard of the job.
     pub age_seconds: u64,
+    /// The state of the job at a glance.
+    #[serde(default)]
+    pub mark: StateMark,
+    /// What the queued job can expect. None: the job is not queued, or no pool takes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<PlaceView>,
     /// The reason's word. `reasonWord`, which came later, has the same.
     #[serde(default)]
     pub why: String,
@@ -108,6 +129,9 @@ pub struct RunnerView {
     pub pool: String,
     /// What the runner does now.
     pub phase: Phase,
+    /// The state of the runner at a glance.
+    #[serde(default)]
+    pub mark: StateMark,
     /// The instance type, such as `m7i.large`. None: EC2 has not told it yet.
     pub instance_type: Option<String>,
     /// The market on which the instance was bought. None: EC2 has not told it yet.
@@ -174,6 +198,18 @@ pub struct Explanation {
     pub now: u64,
     /// The state of the job, the phase of the runner, or the switch of the pool.
     pub state: State,
+    /// The state at a glance.
+    #[serde(default)]
+    pub mark: StateMark,
+    /// The pool of the thing. None: it has none, or that is forgotten.
+    #[serde(default)]
+    pub pool: Option<String>,
+    /// How long each part of its life took, in order.
+    #[serde(default)]
+    pub steps: Vec<StepView>,
+    /// Pages elsewhere with more.
+    #[serde(default)]
+    pub links: Vec<LinkView>,
     /// What is known about the thing, one line for each fact.
     pub facts: Vec<String>,
     /// Why the thing is in this state, in one sentence.
@@ -315,6 +351,12 @@ pub struct LimitView {
 pub struct Snapshot {
     /// The controller's time, in milliseconds since 1970.
     pub now: u64,
+    /// What somebody should do something about, worst first.
+    #[serde(default)]
+    pub attention: Vec<AttentionView>,
+    /// Since when nothing has needed attention, in milliseconds since 1970. None: something does.
+    #[serde(default)]
+    pub well_since: Option<u64>,
     /// All pools.
     pub pools: Vec<PoolView>,
     /// All jobs that are not over.

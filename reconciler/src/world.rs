@@ -41,6 +41,8 @@ pub struct Freshness {
 pub struct Stillborn {
     /// The instance's pool.
     pub pool: PoolName,
+    /// The instance.
+    pub instance: InstanceId,
     /// What was tried to configure the instance.
     pub tried: Tried,
     /// EC2's StateReason, if known.
@@ -293,7 +295,7 @@ impl World {
             let never_configured = r.never_configured();
             if r.found_gone(now) {
                 let (tried, reason) = (r.tried(), r.state_reason().map(str::to_owned));
-                stillborn.push(Stillborn { pool: r.pool().clone(), tried, reason, late: false });
+                stillborn.push(Stillborn { pool: r.pool().clone(), instance: id.clone(), tried, reason, late: false });
             }
             let gone_at = r.gone_at().unwrap_or(now);
             // Two sweeps are needed, because one list may lack a row. After that, nobody may ever look at the list again.

@@ -8,9 +8,10 @@ use warp::reply::Response;
 /// The name, the type and the text of each asset. `idiomorph.min.js` is Idiomorph 0.8.0 (0BSD), unchanged. It changes a
 /// page in place, so that the reader's focus, selection and scroll position survive.
 /// <https://github.com/bigskysoftware/idiomorph>
-const ALL: [(&str, &str, &str); 3] = [
+const ALL: [(&str, &str, &str); 4] = [
     ("live.css", "text/css; charset=utf-8", include_str!("assets/live.css")),
     ("live.js", "text/javascript; charset=utf-8", include_str!("assets/live.js")),
+    ("acts.js", "text/javascript; charset=utf-8", include_str!("assets/acts.js")),
     ("idiomorph.min.js", "text/javascript; charset=utf-8", include_str!("assets/idiomorph.min.js")),
 ];
 
@@ -34,7 +35,7 @@ mod tests {
 
     #[test]
     fn nothing_in_them_comes_from_elsewhere() {
-        for (name, _, text) in &ALL[..2] {
+        for (name, _, text) in &ALL[..3] {
             for word in ["http://", "https://", "@import", "url(", "eval("] {
                 assert!(!text.contains(word), "{name} has {word}");
             }

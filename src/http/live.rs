@@ -9,21 +9,22 @@ use std::time::Duration;
 use askama::Template;
 use futures_util::stream;
 use muster_operations::subject::Subject;
-use muster_reconciler::time::human;
-use muster_reconciler::view::{EventView, Explanation, Snapshot};
-use serde::Deserialize;
+use muster_reconciler::mark::StateMark;
+use muster_reconciler::view::{Explanation, Snapshot};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use warp::Reply;
 use warp::http::StatusCode;
 use warp::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-    X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use warp::reply::Response;
 use warp::sse::{self, Event};
 
-use super::live_view::{self, Live};
+use super::live_told::ToldPage;
+use super::live_view::Live;
 use super::state::{About, Admin};
+use super::wish::{self, Wish};
 
 /// How often an open page gets what has changed.
 const EVERY: Duration = Duration::from_secs(1);
@@ -34,14 +35,6 @@ static PLACES: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(STREAMS));
 /// <https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/Content-Security-Policy>
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; \
                       form-action 'self'; frame-ancestors 'none'";
-
-/// What the page may be asked for. Unknown names are ignored, because a misspelt filter shows too much, and not too little.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct PageQuery {
-    /// The only pool to show. Empty: all pools.
-    pub pool: String,
-}
 
 #[derive(Template)]
 #[template(path = "live.html")]
@@ -54,8 +47,15 @@ struct LivePage<'a> {
 #[template(path = "explain.html")]
 struct Explained<'a> {
     about: &'a About,
-    told: &'a Explanation,
-    ended: Option<String>,
+    t: &'a ToldPage,
+    /// Whether the page follows what becomes of the thing.
+    live: bool,
+}
+
+#[derive(Template)]
+#[template(path = "live/told.html")]
+struct ToldSection<'a> {
+    t: &'a ToldPage,
 }
 
 macro_rules! sections {
@@ -69,7 +69,9 @@ macro_rules! sections {
 }
 
 sections! {
+    Attention "attention" "live/attention.html"
     Totals "totals" "live/totals.html"
+    Waits "waits" "live/waits.html"
     Pools "pools" "live/pools.html"
     Jobs "jobs" "live/jobs.html"
     Runners "runners" "live/runners.html"
@@ -77,69 +79,78 @@ sections! {
     Budgets "budgets" "live/budgets.html"
 }
 
-impl Explained<'_> {
-    fn age(&self, at: &u64) -> String {
-        human(Duration::from_millis(self.told.now.saturating_sub(*at))).to_string()
-    }
-
-    fn left(&self, until: &u64) -> String {
-        human(Duration::from_millis(until.saturating_sub(self.told.now))).to_string()
-    }
-
-    fn clock(&self, at: &u64) -> String {
-        live_view::clock(*at)
-    }
-
-    fn whom(&self, e: &EventView) -> Vec<(&'static str, String)> {
-        let all = [("job", e.job.map(|job| job.to_string())), ("runner", e.instance.clone()), ("pool", e.pool.clone())];
-        all.into_iter().filter_map(|(kind, id)| id.map(|id| (kind, id))).filter(|(_, id)| *id != self.told.id).collect()
-    }
-}
-
 /// The page as it is now.
 pub async fn page(admin: Admin, query: String) -> Response {
-    let v = match view(&admin, &wish(&query)).await {
+    let v = match view(&admin, &Wish::of(&query)).await {
         Ok(v) => v,
         Err(why) => Live { trouble: why, ..Live::default() },
     };
     super::made(move || html(StatusCode::OK, LivePage { about: &admin.about, v }.render())).await
 }
 
+/// Leads from the field "Find" to what was asked for.
+pub async fn find(admin: Admin, query: String) -> Response {
+    let snapshot = match &admin.watch {
+        Some(watch) => watch.snapshot().await.unwrap_or_default(),
+        None => Default::default(),
+    };
+    let address = wish::find(&Wish::of(&query).q, &snapshot);
+    let mut response = Response::new(String::new().into());
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    let address = HeaderValue::from_str(&address).unwrap_or(HeaderValue::from_static("/"));
+    response.headers_mut().insert(LOCATION, address);
+    response
+}
+
 /// The page that explains one job, runner or pool.
 pub async fn explained(kind: String, id: String, admin: Admin) -> Response {
-    let failed = |status, why: String| {
-        let told = Explanation { kind: kind.clone(), id: id.clone(), reason: why, ..Explanation::default() };
-        html(status, Explained { about: &admin.about, told: &told, ended: None }.render())
+    let (status, t) = match format!("{kind}/{id}").parse::<Subject>() {
+        Ok(subject) => match told(&admin, subject).await {
+            Ok(t) => (StatusCode::OK, Ok(t)),
+            Err((status, why)) => (status, Err(why)),
+        },
+        Err(why) => (StatusCode::BAD_REQUEST, Err(why)),
     };
-    let subject: Subject = match format!("{kind}/{id}").parse() {
-        Ok(subject) => subject,
-        Err(why) => return failed(StatusCode::BAD_REQUEST, why),
-    };
+    let live = t.is_ok();
+    let t = t.unwrap_or_else(|reason| {
+        let e = Explanation { kind, id, reason, mark: StateMark::Ends, ..Explanation::default() };
+        ToldPage::new(e, None, None)
+    });
+    html(status, Explained { about: &admin.about, t: &t, live }.render())
+}
+
+/// What there is to say of one job, runner or pool, or why nothing can be said.
+async fn told(admin: &Admin, subject: Subject) -> Result<ToldPage, (StatusCode, String)> {
     let Some(inspect) = &admin.inspect else {
-        return failed(StatusCode::NOT_FOUND, "this process runs the webhook only".into());
+        return Err((StatusCode::NOT_FOUND, "this process runs the webhook only".into()));
     };
     let asked = match admin.lanes.readers.turn().await {
         Ok(_turn) => inspect.explain(subject.clone()).await,
-        Err(busy) => return busy.answer(),
+        Err(_) => return Err((StatusCode::SERVICE_UNAVAILABLE, "too many readers at once".into())),
     };
-    match asked {
-        Ok(Some(told)) => {
-            let over = told.state.is_over();
-            let ended = match (&admin.console, subject) {
-                (Some(console), Subject::Runner(id)) if over => console.ended(id.into()).await.ok().flatten(),
-                _ => None,
-            };
-            html(StatusCode::OK, Explained { about: &admin.about, told: &told, ended }.render())
+    let explained = asked.map_err(|e| (StatusCode::SERVICE_UNAVAILABLE, e.to_string()))?;
+    let unknown = || (StatusCode::NOT_FOUND, format!("the controller knows of no {subject}: {}", subject.unknown()));
+    let explained = explained.ok_or_else(unknown)?;
+    let ended = match (&admin.console, &subject) {
+        (Some(console), Subject::Runner(id)) if explained.state.is_over() => {
+            let (console, id) = (console.clone(), id.as_str().into());
+            // A task of its own, because an answer that may be streamed must be shareable between threads.
+            let asked = tokio::spawn(async move { console.ended(id).await });
+            asked.await.ok().and_then(Result::ok).flatten()
         }
-        Ok(None) => failed(StatusCode::NOT_FOUND, format!("the controller knows of no {kind} {id}: {}", subject.unknown())),
-        Err(e) => failed(StatusCode::SERVICE_UNAVAILABLE, e.to_string()),
-    }
+        _ => None,
+    };
+    let seen = match &admin.watch {
+        Some(watch) => watch.snapshot().await.ok(),
+        None => None,
+    };
+    Ok(ToldPage::new(explained, ended, seen.as_deref()))
 }
 
 /// The stream of one open page.
 struct Stream {
     admin: Admin,
-    wish: PageQuery,
+    wish: Wish,
     shown: Vec<(&'static str, String)>,
     /// The events that are ready to be sent, the next one last.
     next: Vec<Event>,
@@ -153,7 +164,7 @@ pub async fn stream(admin: Admin, query: String) -> Response {
     let Ok(place) = PLACES.try_acquire() else {
         return super::error(StatusCode::SERVICE_UNAVAILABLE, format!("{STREAMS} pages are open already"));
     };
-    let open = Stream { admin, wish: wish(&query), shown: Vec::new(), next: Vec::new(), began: false, _place: place };
+    let open = Stream { admin, wish: Wish::of(&query), shown: Vec::new(), next: Vec::new(), began: false, _place: place };
     sse::reply(stream::unfold(open, |mut open| async move { open.event().await.map(|event| (Ok::<_, Infallible>(event), open)) }))
         .into_response()
 }
@@ -174,12 +185,23 @@ impl Stream {
         let beat = |text: String| Event::default().event("beat").data(text);
         // A page that is open has its turn among the readers at each beat.
         let Ok(turn) = self.admin.lanes.readers.turn().await else { return Some(beat("too many readers at once".into())) };
-        let v = match view(&self.admin, &self.wish).await {
-            Ok(v) => v,
-            Err(why) => return Some(beat(why)),
+        let made = if self.wish.about.is_empty() {
+            let v = match view(&self.admin, &self.wish).await {
+                Ok(v) => v,
+                Err(why) => return Some(beat(why)),
+            };
+            let Ok(made) = tokio::task::spawn_blocking(move || sections(&v)).await else { return None };
+            drop(turn);
+            made
+        } else {
+            // The question takes a turn of its own.
+            drop(turn);
+            let Ok(subject) = self.wish.about.parse::<Subject>() else { return None };
+            match told(&self.admin, subject).await {
+                Ok(t) => vec![("told", ToldSection { t: &t }.render())],
+                Err((_, why)) => return Some(beat(why)),
+            }
         };
-        let Ok(made) = tokio::task::spawn_blocking(move || sections(&v)).await else { return None };
-        drop(turn);
         let mut now = Vec::new();
         for (name, html) in made {
             // A template that fails is a bug. The page keeps the section that it had.
@@ -196,14 +218,10 @@ impl Stream {
     }
 }
 
-async fn view(admin: &Admin, wish: &PageQuery) -> Result<Live, String> {
+async fn view(admin: &Admin, wish: &Wish) -> Result<Live, String> {
     let Some(watch) = &admin.watch else { return Err("this process runs the webhook only".into()) };
     let snapshot: std::sync::Arc<Snapshot> = watch.snapshot().await.map_err(|e| e.to_string())?;
-    Ok(Live::new(&snapshot, &wish.pool, watch))
-}
-
-fn wish(query: &str) -> PageQuery {
-    serde_urlencoded::from_str(query).unwrap_or_default()
+    Ok(Live::new(&snapshot, wish, watch))
 }
 
 fn html(status: StatusCode, text: askama::Result<String>) -> Response {

@@ -4,7 +4,7 @@
 use muster_operations::watch::WatchPoint;
 use muster_reconciler::reason::count;
 use muster_reconciler::stage::Stage;
-use muster_reconciler::view::RunnerView;
+use muster_reconciler::view::{HourView, RunnerView, SpanView};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
@@ -40,6 +40,31 @@ pub fn spark(label: &str, past: &[WatchPoint]) -> anyhow::Result<String> {
         let of = |get: fn(&WatchPoint) -> u32| past.iter().enumerate().map(move |(nth, p)| (nth as f64, f64::from(get(p))));
         chart.draw_series(AreaSeries::new(of(|p| p.runners), 0.0, GRID))?;
         chart.draw_series(LineSeries::new(of(|p| p.queued), FIRST.stroke_width(2)))?;
+        Ok(())
+    })
+}
+
+/// How long jobs waited in each hour of the last day: half of them as an area, nine of ten as a line. Empty if fewer than two hours
+/// were seen.
+pub fn hours(pool: &str, hours: &[HourView], now: u64) -> anyhow::Result<String> {
+    const HOUR_MS: u64 = 3_600_000;
+    let seen: Vec<(f64, SpanView)> =
+        hours.iter().filter_map(|hour| Some((24.0 - (now.saturating_sub(hour.at) / HOUR_MS) as f64, hour.waits?))).collect();
+    let (Some((_, first)), Some((_, last))) = (seen.first(), seen.last()) else { return Ok(String::new()) };
+    if seen.len() < 2 {
+        return Ok(String::new());
+    }
+    let label = format!(
+        "{}, waits by the hour: 9 of 10 jobs within {} at first, within {} now",
+        escaped(pool),
+        seconds(first.most_seconds),
+        seconds(last.most_seconds)
+    );
+    let top = seen.iter().map(|(_, told)| told.most_seconds).fold(1.0, f64::max) * 1.05;
+    draw((140, 36), &label, |area| {
+        let mut chart = ChartBuilder::on(area).margin(2).build_cartesian_2d(0.0..24.0, 0.0..top)?;
+        chart.draw_series(AreaSeries::new(seen.iter().map(|(at, told)| (*at, told.median_seconds)), 0.0, GRID))?;
+        chart.draw_series(LineSeries::new(seen.iter().map(|(at, told)| (*at, told.most_seconds)), FIRST.stroke_width(2)))?;
         Ok(())
     })
 }

@@ -1,6 +1,7 @@
 //! What the live page shows, made of one snapshot: the rows that matter most come first, with words for people and with
 //! charts.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use muster_operations::meter::CostView;
@@ -8,14 +9,17 @@ use muster_operations::watch::{Watch, WatchPoint};
 use muster_reconciler::event::JobState;
 use muster_reconciler::runner::Phase;
 use muster_reconciler::time::human;
-use muster_reconciler::view::{EventView, JobView, PoolView, RunnerView, Snapshot};
+use muster_reconciler::view::{AttentionView, EventView, JobView, PoolView, RunnerView, Snapshot, SpanView, Target};
 
 use super::live_charts;
+use super::wish::Wish;
 
 /// The most rows of a table. The other rows are only counted.
 const ROWS: usize = 200;
 /// The most runners in the waterfall. The newest that this process launched are shown.
 const FALLS: usize = 24;
+/// How many repositories the jobs are counted for.
+const REPOS: usize = 12;
 /// How many events are shown.
 const EVENTS: usize = 60;
 
@@ -33,6 +37,53 @@ pub struct Tile {
     pub label: String,
 }
 
+/// The columns of the table of jobs that sort it: the word in the address, the title and the class.
+pub const JOB_COLUMNS: [(&str, &str, &str); 6] = [
+    ("id", "Job", ""),
+    ("state", "State", ""),
+    ("repo", "Repository", "o2"),
+    ("pool", "Pool", "o3"),
+    ("age", "Age", "n o3"),
+    ("labels", "Labels", "o1"),
+];
+/// The same for the table of runners.
+pub const RUNNER_COLUMNS: [(&str, &str, &str); 6] = [
+    ("id", "Instance", ""),
+    ("state", "State", ""),
+    ("pool", "Pool", "o3"),
+    ("type", "Type", "o2"),
+    ("job", "Job", "n o2"),
+    ("age", "Age", "n o3"),
+];
+
+/// One thing that somebody should do something about.
+#[derive(Clone, Debug, Default)]
+pub struct AttentionRow {
+    /// The thing.
+    pub item: AttentionView,
+    /// What the jobs do that the row counts: `job waits`, `jobs lost`.
+    pub jobs: String,
+    /// Since when, as the time of day, with the date if that is another day.
+    pub clock: String,
+    /// How long ago that was. Empty: no beginning is known.
+    pub ago: String,
+    /// The address with more about it.
+    pub link: String,
+    /// The name of the link.
+    pub name: String,
+}
+
+/// The jobs of one repository.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RepoRow {
+    /// `OWNER/NAME`.
+    pub repo: String,
+    /// The jobs that wait.
+    pub waiting: u32,
+    /// The jobs that run.
+    pub running: u32,
+}
+
 /// A pool's row.
 #[derive(Clone, Debug, Default)]
 pub struct PoolRow {
@@ -40,6 +91,8 @@ pub struct PoolRow {
     pub pool: PoolView,
     /// Queued jobs and runners over the last minutes, as SVG. Empty: there are too few points yet.
     pub spark: String,
+    /// How long jobs waited in each hour of the last day, as SVG. Empty: fewer than two hours were seen.
+    pub hours: String,
     /// What the pool has cost today. Empty: there is no price.
     pub cost: String,
     /// How many runners are in each phase, in words.
@@ -95,8 +148,18 @@ pub struct BudgetRow {
 /// Everything that the page shows.
 #[derive(Clone, Debug, Default)]
 pub struct Live {
-    /// The only pool that is shown. Empty: all pools.
-    pub only_pool: String,
+    /// What is asked for.
+    pub wish: Wish,
+    /// What somebody should do something about, worst first.
+    pub attention: Vec<AttentionRow>,
+    /// Since when nothing needs attention: the time of day, and how long ago. None: something does, or nothing is known.
+    pub well: Option<(String, String)>,
+    /// The repositories with the most jobs.
+    pub repos: Vec<RepoRow>,
+    /// The names of the repositories that have jobs.
+    pub repo_names: Vec<String>,
+    /// The words of the reasons that jobs have now.
+    pub reasons: Vec<String>,
     /// The names of all pools.
     pub names: Vec<String>,
     /// The numbers at the top of the page.
@@ -124,22 +187,38 @@ pub struct Live {
 }
 
 impl Live {
-    /// What the page shows of one pool, or of all pools if `only_pool` is empty.
-    pub fn new(s: &Snapshot, only_pool: &str, watch: &Watch) -> Live {
-        let ours = |pool: &str| only_pool.is_empty() || only_pool == pool;
+    /// What the page shows.
+    pub fn new(s: &Snapshot, wish: &Wish, watch: &Watch) -> Live {
+        let ours = |pool: &str| wish.pool.is_empty() || wish.pool == pool;
         let cost = watch.cost();
-        let mut jobs: Vec<&JobView> = s.jobs.iter().filter(|j| ours(j.pool.as_deref().unwrap_or_default())).collect();
-        jobs.sort_by_key(|j| (state_rank(j.state), j.id));
-        let mut runners: Vec<&RunnerView> = s.runners.iter().filter(|r| ours(&r.pool)).collect();
+        let by_id: BTreeMap<u64, &JobView> = s.jobs.iter().map(|job| (job.id, job)).collect();
+        let mut jobs: Vec<&JobView> = s.jobs.iter().filter(|job| wish.takes_job(job)).collect();
+        wish.sort_jobs(&mut jobs);
+        let job_of = |r: &RunnerView| r.job.and_then(|job| by_id.get(&job)).copied();
+        let mut runners: Vec<&RunnerView> = s.runners.iter().filter(|r| wish.takes_runner(r, job_of(r))).collect();
         let falls = falls(&runners);
-        let tiles = tiles(&jobs, &runners, &cost, only_pool);
-        runners.sort_by_key(|r| attention(r.phase));
+        let tiles = tiles(&jobs, &runners, &cost, &wish.pool);
+        wish.sort_runners(&mut runners, attention);
         let pool = |p: &PoolView| {
             let (past, every) = watch.past(&p.name);
-            PoolRow { spark: spark(&p.name, &past, every), cost: priced(&cost, &p.name), phases: phases(p), pool: p.clone() }
+            let hours = live_charts::hours(&p.name, &p.waits.hours, s.now).unwrap_or_default();
+            PoolRow {
+                spark: spark(&p.name, &past, every),
+                hours,
+                cost: priced(&cost, &p.name),
+                phases: phases(p),
+                pool: p.clone(),
+            }
         };
+        let (repo_names, reasons): (BTreeSet<&str>, BTreeSet<&str>) =
+            (s.jobs.iter().map(|j| j.repo.as_str()).collect(), s.jobs.iter().map(|j| j.why.as_str()).collect());
         Live {
-            only_pool: only_pool.to_owned(),
+            wish: wish.clone(),
+            attention: s.attention.iter().map(|item| attention_row(item, s.now)).collect(),
+            well: s.well_since.map(|at| (day_clock(at, s.now), age(s.now.saturating_sub(at) / 1000))),
+            repos: repos(&jobs),
+            repo_names: repo_names.into_iter().take(ROWS).map(str::to_owned).collect(),
+            reasons: reasons.into_iter().map(str::to_owned).collect(),
             names: s.pools.iter().map(|p| p.name.clone()).collect(),
             tiles,
             pools: s.pools.iter().filter(|p| ours(&p.name)).take(ROWS).map(pool).collect(),
@@ -154,6 +233,78 @@ impl Live {
             trouble: String::new(),
         }
     }
+}
+
+/// The page's icon: a calm dot, or a triangle when something needs attention.
+pub const fn icon(well: bool) -> &'static str {
+    if well {
+        "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Ccircle cx='8' cy='8' r='6' fill='%232f8f5b'/%3E%3C/svg%3E"
+    } else {
+        "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Cpath d='M8 1l8 14H0z' fill='%23d3382a'/%3E%3C/svg%3E"
+    }
+}
+
+/// A time for a table. A dash: there is none.
+pub fn seconds(seconds: &Option<u64>) -> String {
+    seconds.map_or_else(|| "–".into(), age)
+}
+
+/// `22s / 1m 20s`: half, and nine of ten. A dash: nothing was seen.
+pub fn span(told: &Option<SpanView>) -> String {
+    told.map_or_else(|| "–".into(), |told| format!("{} / {}", rounded(told.median_seconds), rounded(told.most_seconds)))
+}
+
+/// The medians of the last hour and of the last day.
+pub fn medians(hour: &Option<SpanView>, day: &Option<SpanView>) -> String {
+    let one = |told: &Option<SpanView>| told.map_or_else(|| "–".into(), |told| rounded(told.median_seconds));
+    if hour.is_none() && day.is_none() { "–".into() } else { format!("{} / {}", one(hour), one(day)) }
+}
+
+fn rounded(seconds: f64) -> String {
+    age(seconds.ceil().max(0.0) as u64)
+}
+
+/// The time of day in UTC to the minute, with the date if that is another day than now.
+pub fn day_clock(at_ms: u64, now_ms: u64) -> String {
+    let minute = clock(at_ms).chars().take(5).collect::<String>();
+    let day = |ms: u64| ms / 86_400_000;
+    let date = chrono::DateTime::from_timestamp_millis(i64::try_from(at_ms).unwrap_or(i64::MAX));
+    match date.filter(|_| day(at_ms) != day(now_ms)) {
+        Some(date) => format!("{} {minute}", date.format("%-d %b")),
+        None => minute,
+    }
+}
+
+fn attention_row(item: &AttentionView, now: u64) -> AttentionRow {
+    let Target { kind, id } = &item.about;
+    let known = item.since < now;
+    let (link, name) = match kind.as_str() {
+        "budgets" => ("#budgets".into(), "API budgets".into()),
+        _ => (format!("/explain/{kind}/{id}"), format!("{kind} {id}")),
+    };
+    let jobs = match (item.word.as_str(), item.jobs) {
+        ("lost", 1) => "job lost",
+        ("lost", _) => "jobs lost",
+        ("foreign_job" | "name_taken", 1) => "job",
+        ("foreign_job" | "name_taken", _) => "jobs",
+        (_, 1) => "job waits",
+        _ => "jobs wait",
+    };
+    let ago = if known { age((now - item.since) / 1000) } else { String::new() };
+    AttentionRow { item: item.clone(), jobs: jobs.into(), clock: day_clock(item.since, now), ago, link, name }
+}
+
+fn repos(jobs: &[&JobView]) -> Vec<RepoRow> {
+    let mut all: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
+    for job in jobs {
+        let (waiting, running) = all.entry(&job.repo).or_default();
+        if job.state == JobState::Queued { *waiting += 1 } else { *running += 1 }
+    }
+    let row = |(repo, (waiting, running)): (&str, (u32, u32))| RepoRow { repo: repo.to_owned(), waiting, running };
+    let mut rows: Vec<RepoRow> = all.into_iter().map(row).collect();
+    rows.sort_by_key(|row| std::cmp::Reverse(row.waiting + row.running));
+    rows.truncate(REPOS);
+    rows
 }
 
 /// The order of runners by phase: first what went wrong, then what changes, and last what is settled.

@@ -9,6 +9,7 @@ pub mod lanes;
 mod limits;
 pub mod live;
 mod live_charts;
+pub mod live_told;
 pub mod live_view;
 mod refused;
 mod seats;
@@ -18,6 +19,7 @@ pub mod steer;
 mod token;
 pub mod webhook;
 mod wire;
+pub mod wish;
 
 pub use limits::ListenerLimits;
 pub use server::serve;

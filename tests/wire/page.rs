@@ -94,11 +94,16 @@ async fn the_page_lives_and_everything_on_it_has_a_name() {
     let tree = browser.devtools("Accessibility.getFullAXTree", json!({})).await;
     assert_eq!(nameless(&tree), Vec::<String>::new());
     let lang = browser.eval("[document.documentElement.lang, document.querySelectorAll('h1').length, document.title]").await;
-    assert_eq!(lang, json!(["en", 1, "muster demo"]));
+    assert_eq!(lang, json!([lang[0], 1, lang[2]]));
+    assert_eq!(lang[0], "en");
+    let title = "(() => { const n = Number(document.getElementById('attention').dataset.count); return (n > 0 ? `(${n}) ` : '') + 'muster demo' === document.title })()";
+    assert_eq!(browser.eval(title).await, true, "the title has the count of what needs attention: {}", lang[2]);
 
     for (name, scheme, width, height) in [
-        ("page-light.png", "light", 1280, 900),
-        ("page-dark.png", "dark", 1280, 900),
+        ("page-light.png", "light", 1400, 900),
+        ("page-dark.png", "dark", 1400, 900),
+        ("page-1000-light.png", "light", 1000, 900),
+        ("page-800-dark.png", "dark", 800, 900),
         ("page-phone-light.png", "light", 390, 844),
         ("page-phone-dark.png", "dark", 390, 844),
     ] {
@@ -107,6 +112,10 @@ async fn the_page_lives_and_everything_on_it_has_a_name() {
         println!("kept {}", browser.keep(name).await.display());
         let wide = browser.eval("document.documentElement.scrollWidth <= window.innerWidth + 1").await;
         assert_eq!(wide, true, "{name}: nothing is wider than the screen");
+        let why = browser
+            .eval("[...document.querySelectorAll('td.why')].every(e => e.getBoundingClientRect().right <= window.innerWidth)")
+            .await;
+        assert_eq!(why, true, "{name}: the reasons are on the screen");
     }
 
     browser.look("light", 1280, 900).await;
@@ -127,6 +136,51 @@ async fn the_page_lives_and_everything_on_it_has_a_name() {
         "the console has errors: {console:?}"
     );
     assert_eq!(hosts(&browser.log("performance").await), BTreeSet::from([host]), "no request leaves the host");
+    browser.end().await;
+}
+
+/// An operator pauses a pool on its page. The page asks with what the order touches, and the live page then says what to do.
+#[tokio::test]
+async fn a_pool_is_paused_from_its_page_and_that_needs_attention() {
+    let Some(browser) = Browser::start().await else { return };
+    let demo = demo().await;
+    browser.look("light", 1400, 900).await;
+    browser.open(&format!("{}/find?q=linux-x64", demo.url)).await;
+    eventually(secs(30), "the field Find leads to the pool's page, which can be acted on", || async {
+        let seen = browser.eval("[location.pathname, document.querySelector('button.act:not([hidden])')?.textContent]").await;
+        same(seen, json!(["/explain/pool/linux-x64", "Pause the pool"]))
+    })
+    .await;
+    browser.eval("document.querySelector('button.act').click(), 1").await;
+    let asked = browser.eval("document.getElementById('order-ask').textContent").await;
+    assert!(asked.as_str().is_some_and(|asked| asked.contains("Touched:") && asked.contains("job")), "{asked}");
+    browser.eval("document.getElementById('order-token').value = 'wrong', document.getElementById('order-do').click(), 1").await;
+    let said = || async { browser.eval("document.getElementById('order-said').textContent").await };
+    eventually(secs(20), "a wrong token changes nothing", || async { same(said().await, json!("Not done: the token is wrong")) })
+        .await;
+    browser.eval("document.getElementById('order-token').value = 'demo', document.getElementById('order-do').click(), 1").await;
+    eventually(secs(20), "the page is live and says paused", || async {
+        same(browser.eval("document.getElementById('state').textContent").await, json!("paused"))
+    })
+    .await;
+    browser.open(&demo.url).await;
+    eventually(secs(20), "the pause needs attention, in the list and in the title", || async {
+        let seen = browser
+            .eval("[Boolean(document.querySelector('#attention [data-word=paused]')), /^\\(\\d+\\) muster demo$/.test(document.title)]")
+            .await;
+        same(seen, json!([true, true]))
+    })
+    .await;
+    browser.open(&format!("{}/?repo=acme%2Fweb&jobs=-age", demo.url)).await;
+    eventually(secs(20), "the filter and the order come from the address", || async {
+        let seen = browser
+            .eval(
+                "[document.getElementById('repo').value, document.querySelector('#jobs th[aria-sort=descending]')?.textContent]",
+            )
+            .await;
+        same(seen, json!(["acme/web", "Age"]))
+    })
+    .await;
     browser.end().await;
 }
 

@@ -78,7 +78,11 @@ fn facts_and_calls_are_counted() {
     for fact in [
         Fact::JobStarted { pool: Some(pool.clone()), waited: secs(40), true_wait: Some(secs(44)) },
         Fact::LaunchDecided { pool: pool.clone(), after: Some(secs(1)) },
-        Fact::BootFailed { pool: pool.clone(), why: BootFailure::Overdue { because: StepReason::Outdated } },
+        Fact::BootFailed {
+            pool: pool.clone(),
+            instance: "i-1".into(),
+            why: BootFailure::Overdue { because: StepReason::Outdated },
+        },
         Fact::ForeignJob { pool: pool.clone() },
         Fact::JobJudged {
             job: JobId(1),

@@ -134,7 +134,7 @@ impl Controller {
         }
         let pool = r.pool().clone();
         if self.world.runner_mut(id).is_some_and(Runner::start_failed) {
-            self.boot_failed(&pool, BootFailure::Overdue { because: why.clone() }, now);
+            self.boot_failed(&pool, id, BootFailure::Overdue { because: why.clone() }, now);
         }
     }
 
@@ -143,12 +143,12 @@ impl Controller {
     ///
     /// Decision 0010, row 39.
     pub(super) fn note_stillborn(&mut self, now: Time) {
-        for Stillborn { pool, tried, reason, late } in self.world.take_stillborn() {
+        for Stillborn { pool, instance, tried, reason, late } in self.world.take_stillborn() {
             let why = BootFailure::ended(reason);
             if late {
-                self.explain_boot_failure(&pool, why, now);
+                self.explain_boot_failure(&pool, &instance, why, now);
             } else if !self.waited_in_vain(tried, &pool, now) {
-                self.boot_failed(&pool, why, now);
+                self.boot_failed(&pool, &instance, why, now);
             }
         }
     }
@@ -165,10 +165,11 @@ impl Controller {
         }
     }
 
-    fn boot_failed(&mut self, pool: &PoolName, why: BootFailure, now: Time) {
-        self.facts.push(Fact::BootFailed { pool: pool.clone(), why: why.clone() });
+    fn boot_failed(&mut self, pool: &PoolName, instance: &InstanceId, why: BootFailure, now: Time) {
+        self.facts.push(Fact::BootFailed { pool: pool.clone(), instance: instance.clone(), why: why.clone() });
         let state = self.pools.entry(pool.clone()).or_default();
         state.boot_failures += 1;
+        state.last_failed = Some(instance.clone());
         if state.boot_failures >= 2 {
             let wait =
                 Duration::from_secs(30).saturating_mul(1 << (state.boot_failures - 2).min(5)).min(Duration::from_secs(600));
@@ -177,9 +178,9 @@ impl Controller {
     }
 
     /// Notes why an instance failed to start, when EC2 tells the reason only after the failure was counted.
-    fn explain_boot_failure(&mut self, pool: &PoolName, why: BootFailure, now: Time) {
+    fn explain_boot_failure(&mut self, pool: &PoolName, instance: &InstanceId, why: BootFailure, now: Time) {
         let told = EventReason::NotStarted { why: why.clone(), late: true };
-        self.journal.note(now, What::BootFailed, Whom::pool(pool), told);
+        self.journal.note(now, What::BootFailed, Whom::runner(pool, instance), told);
         let Some(state) = self.pools.get_mut(pool) else { return };
         if let Some((_, Backoff::BootFailures { in_a_row, last })) = &mut state.boot_backoff
             && *in_a_row == state.boot_failures

@@ -65,6 +65,9 @@ impl Controller {
                 && let Some(first_seen) = folded.first_seen
             {
                 let pool = folded.pools.iter().next().cloned();
+                if let (Some(waited), Some(pool)) = (folded.waited, &pool) {
+                    self.pools.entry(pool.clone()).or_default().waits.jobs.note(waited, now);
+                }
                 self.facts.push(Fact::JobStarted { pool, waited: now.since(first_seen), true_wait: folded.true_wait });
             }
             self.tell_runner(event, &mut folded, now);

@@ -3,9 +3,11 @@
 use super::{DEBOUNCE, DEBOUNCE_MAX};
 use crate::breaker::Breaker;
 use crate::history::SpotHistory;
+use crate::ids::InstanceId;
 use crate::plan::Plan;
-use crate::reason::{Backoff, NotServed, Refused};
+use crate::reason::{Backoff, Blocked, NotServed, Refused};
 use crate::time::Time;
+use crate::waits::PoolWaits;
 
 /// What the controller remembers of a pool between two plans.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +22,8 @@ pub(super) struct PoolState {
     pub(super) plan: Option<Plan>,
     /// Instances in a row that never came online.
     pub(super) boot_failures: u32,
+    /// The last instance that never came online. Only people read it.
+    pub(super) last_failed: Option<InstanceId>,
     /// Launches in a row that failed for a reason other than capacity.
     pub(super) launch_failures: u32,
     /// No launch before this time, because instances failed to start. Kept until one comes online.
@@ -32,6 +36,10 @@ pub(super) struct PoolState {
     pub(super) left_behind_until: Time,
     /// Since when launches, configurations or instances have failed, without one success. None: nothing fails.
     pub(super) failing_since: Option<Time>,
+    /// By which word the newest plans are blocked, and since when. Only people read it.
+    pub(super) blocked: Option<(&'static str, Time)>,
+    /// How long the pool's jobs waited and its runners started. Only people read it.
+    pub(super) waits: PoolWaits,
     /// When GitHub last gave a job to a runner of the pool. None: not since this process started.
     pub(super) given_at: Option<Time>,
     /// What shows that GitHub gives nothing to the pool's runners.
@@ -55,6 +63,17 @@ impl PoolState {
     /// Whether the last launch, configuration or instance failed, and none has succeeded since.
     pub(super) fn is_failing(&self) -> bool {
         self.boot_backoff.is_some() || self.launch_failures > 0 || self.refused.is_some()
+    }
+
+    /// Notes what blocks the newest plan. While a pool at its max replaces a runner that ended, it is still blocked by its max.
+    pub(super) fn note_blocked(&mut self, plan: &Plan, now: Time) {
+        let word = plan.blocked.as_ref().map(Blocked::word);
+        let unserved = plan.counts.wanted > plan.counts.supply;
+        self.blocked = match (word, self.blocked) {
+            (Some(word), Some((known, since))) if word == known => Some((word, since)),
+            (Some(word), _) => Some((word, now)),
+            (None, known) => known.filter(|_| unserved),
+        };
     }
 
     pub(super) fn due(&self) -> Time {

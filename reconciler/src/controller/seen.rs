@@ -8,17 +8,19 @@ use crate::capacity::Unavailable;
 use crate::cases::Cases;
 use crate::demand::Demand;
 use crate::history::SpotHistory;
-use crate::ids::PoolName;
+use crate::ids::{InstanceId, PoolName};
 use crate::journal::Journal;
+use crate::lately::Lately;
 use crate::manifest::Spec;
 use crate::market::Market;
 use crate::plan::{Gate, Plan, RunnersByPool, Unconfigured, View, with_launch, without_launch};
-use crate::reason::{Blocked, NotServed, Refused, Tripped};
+use crate::reason::{Backoff, Blocked, NotServed, Refused, Tripped};
 use crate::release::RunnerReleases;
 use crate::runner::Phase;
 use crate::steer::Pause;
 use crate::time::Time;
 use crate::versions::RunnerVersions;
+use crate::waits::PoolWaits;
 use crate::warnings::Warning;
 use crate::world::World;
 
@@ -36,6 +38,9 @@ pub struct Seen<'a> {
     pub(crate) budgets: &'a Budgets,
     pub(crate) paused: &'a BTreeMap<PoolName, Pause>,
     pub(crate) journal: &'a Journal,
+    pub(crate) lately: &'a Lately,
+    /// Since when nothing has needed attention. None: something did, at the last look.
+    pub(crate) well_since: Option<Time>,
     /// The number of effects under way.
     pub(crate) in_flight: usize,
     /// The number of messages of the jobs queue that this process holds.
@@ -43,7 +48,33 @@ pub struct Seen<'a> {
     pub(super) pools: &'a BTreeMap<PoolName, PoolState>,
 }
 
+/// What fails in a pool, without one success since.
+pub(crate) struct Failures<'a> {
+    pub since: Time,
+    pub backoff: Option<&'a Backoff>,
+    pub refused: Option<&'a Refused>,
+    /// The last instance that failed to start.
+    pub instance: Option<&'a InstanceId>,
+}
+
 impl Seen<'_> {
+    /// What fails in a pool. None: nothing does.
+    pub(crate) fn failures(&self, name: &PoolName) -> Option<Failures<'_>> {
+        let state = self.pools.get(name)?;
+        let (backoff, refused) = (state.backoff().map(|(_, why)| why), state.refused.as_ref().map(|(_, why)| why));
+        Some(Failures { since: state.failing_since?, backoff, refused, instance: state.last_failed.as_ref() })
+    }
+
+    /// Since when the same has kept the pool from launching what it wants. None: nothing does.
+    pub(crate) fn blocked_since(&self, name: &PoolName) -> Option<Time> {
+        self.pools.get(name)?.blocked.map(|(_, since)| since)
+    }
+
+    /// How long the pool's jobs waited and its runners started. None: nothing is known.
+    pub(crate) fn waits(&self, name: &PoolName) -> Option<&PoolWaits> {
+        self.pools.get(name).map(|state| &state.waits)
+    }
+
     /// The pool's newest plan. None: the pool was not planned yet.
     pub(crate) fn newest_plan(&self, name: &PoolName) -> Option<&Plan> {
         self.pools.get(name).and_then(|state| state.plan.as_ref())

@@ -84,7 +84,7 @@ pub struct Hold {
 }
 
 impl Hold {
-    fn holds(&self, now: Time) -> bool {
+    pub(crate) fn holds(&self, now: Time) -> bool {
         match self.why {
             HoldReason::Waiting => now < self.until,
             HoldReason::LeftQueued => !self.trial,

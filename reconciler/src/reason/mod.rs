@@ -18,6 +18,8 @@
 //! | why is a job where it is? | [`JobReason`], [`HoldReason`], [`DoubtReason`], [`Unmatched`], [`Foreign`] |
 //! | why is a call made? | [`Reason`], [`CallReason`] |
 //! | what happened, and why? | [`EventReason`] |
+//! | what should somebody do something about? | [`Concern`] |
+//! | how long will a job wait? | [`Expected`] |
 //! | what comes of an operator's order? | [`OrderAnswer`], [`OrderRefusal`] |
 //! | why is the controller not ready? | [`Unready`] |
 //! | what will happen at a known time? | [`AwaitedReason`] |
@@ -26,7 +28,9 @@ mod awaited;
 mod breaker;
 mod call;
 mod code;
+mod concern;
 mod event;
+mod expected;
 mod job;
 mod order;
 mod pool;
@@ -47,7 +51,9 @@ pub use awaited::{Awaited, AwaitedReason};
 pub use breaker::Tripped;
 pub use call::{CallReason, Reason};
 pub use code::Code;
+pub use concern::Concern;
 pub use event::EventReason;
+pub use expected::Expected;
 pub use job::{DoubtReason, Foreign, HandOver, HoldReason, JobReason, Misfit, Unmatched};
 pub use order::{OrderAnswer, OrderRefusal};
 pub use pool::{Backoff, Blocked, LaunchFailure, LaunchReason, NotServed, PoolReason, Refused, RefusedOffering, Shortage, Wants};

@@ -31,7 +31,8 @@ impl World {
             // An event may tell that an instance ended before a sweep tells why.
             if runner.end_is_unexplained() && s.state_reason.is_some() {
                 let (tried, reason) = (runner.tried(), s.state_reason.clone());
-                late.insert(&s.id, Stillborn { pool: s.pool.clone(), tried, reason, late: true });
+                let (pool, instance) = (s.pool.clone(), s.id.clone());
+                late.insert(&s.id, Stillborn { pool, instance, tried, reason, late: true });
             }
             runner.shown_by_ec2(s, began, now);
             let reads_stages = runner.reads_stages(&s.stages);

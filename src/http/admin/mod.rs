@@ -83,6 +83,9 @@ fn at_once(admin: &Admin) -> impl Filter<Extract = (Response,), Error = Rejectio
 /// What readers take turns at.
 fn looks(admin: &Admin) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
     let page = warp::path::end().and(super::get()).and(having(admin)).and(query()).then(live::page);
+    let find = warp::path!("find").and(super::get()).and(having(admin)).and(query()).then(live::find);
+    let attention = warp::path!("api" / "v1" / "attention").and(super::get()).and(having(admin)).then(attention_list);
+    let page = page.or(find).unify().or(attention).unify();
     let events = warp::path!("api" / "v1" / "events").and(super::get()).and(having(admin)).and(query()).then(events);
     let explain = warp::path!("api" / "v1" / "explain" / String / String).and(super::get()).and(having(admin)).then(explain);
     let snapshot = warp::path!("api" / "v1" / "snapshot").and(super::get()).and(having(admin)).then(snapshot);
@@ -216,6 +219,18 @@ async fn explain(kind: String, id: String, admin: Admin) -> Response {
 }
 
 /// A snapshot of everything, and the cost of the day.
+/// `GET /api/v1/attention`: what somebody should do something about.
+async fn attention_list(admin: Admin) -> Response {
+    let Some(watch) = &admin.watch else { return no_core() };
+    match watch.snapshot().await {
+        Ok(s) => {
+            let body = json!({ "items": s.attention, "total": s.attention.len(), "wellSince": s.well_since });
+            super::json(StatusCode::OK, &body)
+        }
+        Err(e) => super::error(StatusCode::SERVICE_UNAVAILABLE, e),
+    }
+}
+
 async fn snapshot(admin: Admin) -> Response {
     let Some(watch) = &admin.watch else { return no_core() };
     match watch.snapshot().await {

@@ -1,10 +1,10 @@
 // Keeps the page up to date: each section that changed comes as HTML over one stream of server-sent events, and is changed in
-// place, so that focus, selection and scroll position stay.
+// place, so that focus, selection and scroll position stay. A page that nobody sees asks for nothing.
 "use strict";
-const SECTIONS = ["totals", "pools", "jobs", "runners", "events", "budgets"];
+const SECTIONS = ["attention", "totals", "waits", "pools", "jobs", "runners", "events", "budgets", "told"];
 const SILENCE_MS = 5000;
 const $ = (id) => document.getElementById(id);
-let paused = false, heardAt = Date.now(), waiting = new Map();
+let frozen = false, heardAt = Date.now(), waiting = new Map(), stream = null;
 
 function say(text, bad) {
   if ($("status").textContent !== text) $("status").textContent = text;
@@ -15,31 +15,62 @@ function say(text, bad) {
 function clock(ms) { return new Date(ms).toLocaleTimeString(); }
 
 function show(name, html) {
-  Idiomorph.morph($(name), html, { morphStyle: "outerHTML", ignoreActiveValue: true });
+  const old = $(name);
+  if (!old) return;
+  Idiomorph.morph(old, html, { morphStyle: "outerHTML", ignoreActiveValue: true });
+  if (name === "attention") count();
 }
 
-const stream = new EventSource("/api/v1/stream" + location.search);
-for (const name of SECTIONS) {
-  stream.addEventListener(name, (event) => {
-    if (paused) waiting.set(name, event.data); else show(name, event.data);
+// The number of things that need attention stands in the tab's title, and its icon changes.
+function count() {
+  const n = Number($("attention")?.dataset.count || 0);
+  const title = (n > 0 ? "(" + n + ") " : "") + document.body.dataset.title;
+  if (document.title !== title) document.title = title;
+  const icon = n > 0 ? $("icon").dataset.bad : $("icon").dataset.well;
+  if ($("icon").getAttribute("href") !== icon) $("icon").setAttribute("href", icon);
+}
+
+function open() {
+  const about = document.body.dataset.about;
+  stream = new EventSource("/api/v1/stream" + (about ? "?about=" + encodeURIComponent(about) : location.search));
+  heardAt = Date.now();
+  for (const name of SECTIONS) {
+    stream.addEventListener(name, (event) => {
+      if (frozen) waiting.set(name, event.data); else show(name, event.data);
+    });
+  }
+  stream.addEventListener("beat", (event) => {
+    heardAt = Date.now();
+    if (!frozen) say(event.data || "live", Boolean(event.data));
   });
 }
-stream.addEventListener("beat", (event) => {
-  heardAt = Date.now();
-  if (!paused) say(event.data || "live", Boolean(event.data));
+
+function close() {
+  if (stream) stream.close();
+  stream = null;
+}
+
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) close(); else if (!stream) open();
 });
+if (!document.hidden) open();
 setInterval(() => {
-  if (Date.now() - heardAt > SILENCE_MS) say("no answer since " + clock(heardAt), true);
+  if (stream && Date.now() - heardAt > SILENCE_MS) say("no answer since " + clock(heardAt), true);
 }, 1000);
 
-$("pause").hidden = false;
-$("pause").addEventListener("click", () => {
-  paused = !paused;
-  $("pause").setAttribute("aria-pressed", String(paused));
-  if (paused) return say("paused at " + clock(Date.now()), false);
+$("freeze").hidden = false;
+$("freeze").addEventListener("click", () => {
+  frozen = !frozen;
+  $("freeze").setAttribute("aria-pressed", String(frozen));
+  if (frozen) return say("as it was at " + clock(Date.now()), false);
   for (const [name, html] of waiting) show(name, html);
   waiting.clear();
   say("live", false);
 });
-document.querySelector("form button").hidden = true;
-$("pool").addEventListener("change", () => $("pool").form.submit());
+for (const select of document.querySelectorAll("#filter select")) {
+  select.addEventListener("change", () => select.form.requestSubmit());
+}
+// Empty fields stay out of the address.
+$("filter")?.addEventListener("submit", (event) => {
+  for (const field of event.target.elements) if (field.name && !field.value) field.disabled = true;
+});
