@@ -91,6 +91,7 @@ impl Crowd {
                         market: Market::Spot,
                         draining: false,
                         stages: Vec::new(),
+                        own_word: None,
                         state_reason: None,
                     })
                     .collect(),

@@ -135,7 +135,7 @@ fn explanation() -> Explanation {
             Awaited { what: "GitHub drops a job that nobody took".into(), word: "job_expiry".into(), until: NOW + 86_300_000 },
         ],
         timeline: events()[..3].to_vec(),
-        forgotten_before: None,
+        ..Explanation::default()
     }
 }
 
@@ -147,7 +147,16 @@ fn snapshot() -> Value {
     let budgets =
         vec![BudgetView { api: "ec2.CreateFleet".into(), level: 48.0, capacity: 50.0, per_second: 5.0, ..Default::default() }];
     let limits = vec![LimitView { app: "main".into(), remaining: 4711, until: NOW + 600_000, ..Default::default() }];
-    let snapshot = Snapshot { now: NOW, pools: pools(), jobs: jobs(), runners: runners(), events: events(), budgets, limits };
+    let snapshot = Snapshot {
+        now: NOW,
+        pools: pools(),
+        jobs: jobs(),
+        runners: runners(),
+        events: events(),
+        budgets,
+        limits,
+        ..Snapshot::default()
+    };
     let cost =
         json!({"currency": "USD", "prices": "p.yaml", "since": NOW, "total": 1.234, "pools": {}, "hours": 3.5, "coverage": 1.0});
     json!({ "snapshot": snapshot, "cost": cost })

@@ -127,6 +127,7 @@ pub fn planned_through(gate: &Gate, scene: &PlanScene, turn: usize) -> (Spec, Pl
             market: Market::Spot,
             draining: b.draining,
             stages: Vec::new(),
+            own_word: None,
             state_reason: None,
         })
         .collect();

@@ -55,6 +55,7 @@ impl Story {
             market: Market::Spot,
             draining: false,
             stages: Vec::new(),
+            own_word: None,
             state_reason: None,
         };
         self.world.saw_instances(&[sighting], self.now, self.now);

@@ -11,6 +11,7 @@ use muster_cloud::manifests::{ManifestPlace, Manifests};
 use muster_cloud::usage::recorded;
 use muster_operations::terminal;
 use muster_operations::usage::{self, By, Sum};
+use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::manifest::Span;
 use muster_reconciler::reason::count;
 use serde::Serialize;
@@ -119,8 +120,7 @@ impl Args {
         let aws = Aws::connect(settings.region.as_deref()).await;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let since = u64::try_from(now.saturating_sub(self.since.get()).as_millis()).unwrap_or(u64::MAX);
-        let found =
-            recorded(&aws.s3, bucket, cluster, usage::hour_of(since)).await.context("failed to read the record of usage")?;
+        let found = recorded(&aws.s3, bucket, cluster, usage::hour_of(since)).await.map_err(unread)?;
         let (pools, repositories) = (set(&self.pool), set(&self.repo));
         let by: Vec<By> = self.by.iter().map(|by| By::from(*by)).collect();
         let (sums, total) = usage::sum(usage::only(&found.lines, &pools, &repositories), &by, self.top);
@@ -152,6 +152,16 @@ impl Args {
         let numbers = [head.len() - 3, head.len() - 2, head.len() - 1];
         show::table(&head.iter().map(String::as_str).collect::<Vec<_>>(), &numbers, rows)
     }
+}
+
+/// The error of a record that cannot be read.
+fn unread(failure: Failure) -> anyhow::Error {
+    let way_out = if failure.kind == FailureKind::Refused {
+        "; you need s3:ListBucket and s3:GetObject on usage/* of the bucket, as the Terraform module's policy `operator` allows"
+    } else {
+        ""
+    };
+    anyhow::anyhow!("failed to {}{way_out}", failure.message)
 }
 
 /// The values in lower case, in which repositories are recorded, too.
