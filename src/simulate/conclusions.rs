@@ -77,12 +77,12 @@ fn way_out(forecast: &Forecast, pool: &PoolName, host: &PoolName) -> String {
 
 fn at_its_limit(forecast: &Forecast, row: &ForecastRow) -> Option<String> {
     let max = forecast.spec.pools.get(&PoolName::from(row.pool.as_str()))?.spec.capacity.max;
-    let wait = row.wait_seconds.p90.map(Duration::from_secs_f64);
+    let wait = row.wait_seconds.p90.map(|seconds| Duration::from_secs_f64(seconds.round()));
     if row.jobs < FEW || max == 0 || row.peak_instances < u64::from(max) || wait.is_some_and(|wait| wait < LONG_WAIT) {
         return None;
     }
     let waited = match wait {
-        Some(wait) => format!("one job in ten waited {} or longer", human(Duration::from_secs(wait.as_secs()))),
+        Some(wait) => format!("one job in ten waited {} or longer", human(wait)),
         None => "one job in ten never started".to_owned(),
     };
     Some(format!("{} was full with {}, and {waited}: raise its capacity.max", row.pool, count(max, "instance")))

@@ -92,11 +92,11 @@ async fn explain_says_where_things_stand() {
     assert!(code == 0 && out.contains("2 wanted") && out.contains("has reached its max"), "{out}{err}");
     let (code, out, err) = explain(format!("runner/{id}")).await;
     assert!(code == 0 && out.starts_with(&format!("runner {id}: ")) && !out.contains("console"), "{out}{err}");
-    for nothing in ["job/1", "pool/none"] {
+    for (nothing, word) in [("job/1", "knows of no"), ("pool/none", "there is no pool `none`; the pools are linux")] {
         let (code, out, err) = explain(nothing.into()).await;
-        assert!(code == 3 && out.is_empty() && err.contains("knows of no"), "{out}{err}");
+        assert!(code == 3 && out.is_empty() && err.contains(word), "{out}{err}");
     }
-    let (code, _, err) = explain("instance/1".into()).await;
+    let (code, _, err) = explain("thing/1".into()).await;
     assert!(code == 2 && err.contains("job/ID"), "{err}");
 
     // Of an instance that this process does not know, nobody reads the console: anybody could ask for any instance.

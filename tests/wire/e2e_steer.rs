@@ -116,10 +116,10 @@ async fn only_the_token_steers_and_wrong_names_are_told() {
     let file = file.to_str().expect("UTF-8").to_owned();
     for (args, code, word) in [
         (vec!["pause", "pool/linux", "--token-file", &file], 4, "the token is wrong"),
-        (vec!["pause", "pool/linx"], 3, "the pools are linux"),
+        (vec!["pause", "pool/linx"], 3, "there is no pool `linx`; did you mean linux?"),
         (vec!["drain", "runner/i-0"], 3, "no runner `i-0`"),
         (vec!["explain", "job/1"], 3, "knows of no job 1"),
-        (vec!["explain", "pool/linx"], 3, "knows of no pool linx"),
+        (vec!["explain", "pool/linx"], 3, "did you mean linux?"),
     ] {
         let (got, out, err) = scene.muster.command(&args).await;
         assert!(got == code && out.is_empty() && err.contains(word), "{args:?}: {got} {out} {err}");

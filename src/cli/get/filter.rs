@@ -190,6 +190,6 @@ mod tests {
         assert_eq!(refused(repo, &[ListKind::Runners]), "runners have no --repo; leave it out, or list jobs");
         let reason = |word: &str| Filters { reason: vec![word.into()], ..Filters::default() }.unknown_reason();
         assert!(reason("unmatched").is_none());
-        assert!(reason("unmached").expect("no word").to_string().contains("did you mean unmatched?"));
+        assert!(reason("unmached").expect("no word").to_string().contains("did you mean unmatched"));
     }
 }
