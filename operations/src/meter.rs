@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use muster_reconciler::time::Time;
-use muster_reconciler::view::{BilledFor, Totals};
+use muster_reconciler::view::{Billed, BilledFor, Totals};
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::Metrics;
@@ -33,6 +33,9 @@ pub struct CostView {
     /// Since when the cost is counted, in milliseconds since 1970: midnight (UTC), or the start of the
     /// process if that was later.
     pub since: u64,
+    /// What the instances that run now cost in an hour, as far as their types have a price.
+    #[serde(default)]
+    pub hourly: f64,
     /// The cost of all instances whose type has a price.
     pub total: f64,
     /// The cost of each pool.
@@ -192,7 +195,11 @@ impl Meter {
             }
             all.push(other);
         }
-        CostView { repositories: all, ..self.today.clone() }
+        let billed = self.last.iter().flat_map(|(_, totals)| &totals.billed);
+        let hour = |(used, billed): (&BilledFor, &Billed)| {
+            self.prices.hour(billed.os, &used.instance_type, used.market).unwrap_or_default() * billed.instances as f64
+        };
+        CostView { hourly: billed.map(hour).sum(), repositories: all, ..self.today.clone() }
     }
 }
 
@@ -200,7 +207,6 @@ impl Meter {
 mod tests {
     use muster_reconciler::manifest::Os;
     use muster_reconciler::market::Market;
-    use muster_reconciler::view::Billed;
 
     use super::*;
     use crate::prices::Prices;

@@ -75,6 +75,7 @@ sections! {
     Pools "pools" "live/pools.html"
     Jobs "jobs" "live/jobs.html"
     Runners "runners" "live/runners.html"
+    Cost "cost" "live/cost.html"
     Events "events" "live/events.html"
     Budgets "budgets" "live/budgets.html"
 }

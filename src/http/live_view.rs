@@ -12,6 +12,7 @@ use muster_reconciler::time::human;
 use muster_reconciler::view::{AttentionView, EventView, JobView, PoolView, RunnerView, Snapshot, SpanView, Target};
 
 use super::live_charts;
+use super::live_cost::LiveCost;
 use super::wish::Wish;
 
 /// The most rows of a table. The other rows are only counted.
@@ -180,6 +181,8 @@ pub struct Live {
     pub events: Vec<EventRow>,
     /// The budgets, and then GitHub's limits.
     pub budgets: Vec<BudgetRow>,
+    /// What the instances cost, and who used them.
+    pub cost: LiveCost,
     /// What the cost covers. Empty: there are no prices.
     pub cost_note: String,
     /// Why nothing can be shown. Empty: there is no trouble.
@@ -230,6 +233,7 @@ impl Live {
             events: s.events.iter().filter(|e| e.pool.as_deref().is_none_or(ours)).take(EVENTS).map(event_row).collect(),
             budgets: budgets(s),
             cost_note: note(&cost),
+            cost: LiveCost::new(&cost),
             trouble: String::new(),
         }
     }
@@ -366,7 +370,7 @@ fn tiles(jobs: &[&JobView], runners: &[&RunnerView], cost: &CostView, only_pool:
     tiles
 }
 
-fn money(amount: f64, currency: &str) -> String {
+pub(super) fn money(amount: f64, currency: &str) -> String {
     format!("{amount:.2} {currency}")
 }
 

@@ -9,6 +9,7 @@ pub mod lanes;
 mod limits;
 pub mod live;
 mod live_charts;
+pub mod live_cost;
 pub mod live_told;
 pub mod live_view;
 mod refused;

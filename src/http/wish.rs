@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 
+use muster_operations::subject::Subject;
 use muster_reconciler::runner::Phase;
 use muster_reconciler::view::{JobView, RunnerView, Snapshot};
 use serde::{Deserialize, Serialize};
@@ -159,40 +160,31 @@ fn turned(order: &str, column: &str) -> String {
 /// The address to which the field "Find" leads: the page of one thing, or the tables with what fits.
 pub fn find(text: &str, seen: &Snapshot) -> String {
     let text = text.trim();
-    let filtered = |wish: Wish| wish.address();
-    let named = |q: &str| filtered(Wish { q: q.to_owned(), ..Wish::default() });
-    let digits = |text: &str| !text.is_empty() && text.len() < 20 && text.bytes().all(|b| b.is_ascii_digit());
-    if let Some((_, rest)) = text.split_once("://") {
-        return of_address(rest, named);
-    }
-    if text.parse::<muster_operations::subject::Subject>().is_ok() {
-        return format!("/explain/{text}");
-    }
-    let instance = text.rsplit('.').next().unwrap_or(text);
-    if instance.starts_with("i-") && instance.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
-        return format!("/explain/runner/{instance}");
-    }
-    if digits(text) && !seen.jobs.iter().any(|job| job.run.to_string() == text) {
-        return format!("/explain/job/{text}");
-    }
-    if seen.pools.iter().any(|pool| pool.name == text) {
-        return format!("/explain/pool/{text}");
-    }
-    match seen.jobs.iter().find(|job| job.repo.eq_ignore_ascii_case(text)) {
-        Some(job) => filtered(Wish { repo: job.repo.clone(), ..Wish::default() }),
-        None => named(text),
+    let named = |q: &str| Wish { q: q.to_owned(), ..Wish::default() }.address();
+    let is_run = seen.jobs.iter().any(|job| job.run.to_string() == text);
+    match text.parse::<Subject>() {
+        Ok(_) if is_run => named(text),
+        // A word may be a label as well.
+        Ok(Subject::Pool(name)) if name == text && !seen.pools.iter().any(|pool| pool.name == name) => named(text),
+        Ok(subject) => format!("/explain/{subject}"),
+        Err(_) => match text.split_once("://") {
+            Some((_, rest)) => of_address(rest, named),
+            None => match seen.jobs.iter().find(|job| job.repo.eq_ignore_ascii_case(text)) {
+                Some(job) => Wish { repo: job.repo.clone(), ..Wish::default() }.address(),
+                None => named(text),
+            },
+        },
     }
 }
 
-/// An address at GitHub: of a job, a run or a repository.
+/// The address of a run or a repository at GitHub.
 fn of_address(rest: &str, named: impl Fn(&str) -> String) -> String {
     let path: Vec<&str> = rest.split(['?', '#']).next().unwrap_or_default().split('/').filter(|part| !part.is_empty()).collect();
     let after = |word: &str| path.iter().position(|part| *part == word).and_then(|at| path.get(at + 1)).copied();
     let number = |text: &&str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    match (after("job").filter(number), after("runs").filter(number), path.get(1..3)) {
-        (Some(job), ..) => format!("/explain/job/{job}"),
-        (None, Some(run), _) => named(run),
-        (None, None, Some(repo)) => Wish { repo: repo.join("/"), ..Wish::default() }.address(),
+    match (after("runs").filter(number), path.get(1..3)) {
+        (Some(run), _) => named(run),
+        (None, Some(repo)) => Wish { repo: repo.join("/"), ..Wish::default() }.address(),
         _ => named(rest),
     }
 }
