@@ -12,6 +12,7 @@ mod live_charts;
 pub mod live_told;
 pub mod live_view;
 mod refused;
+mod rows;
 mod seats;
 mod server;
 pub mod state;
