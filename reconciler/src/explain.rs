@@ -51,7 +51,7 @@ impl Seen<'_> {
                     wanted: plan.counts.wanted,
                     supply: plan.counts.supply,
                     paused,
-                    mark: StateMark::of_pool(&code, paused, busy),
+                    mark: StateMark::of_pool(&code, paused, plan.counts.counting > 0, busy),
                     waits: waits.unwrap_or_default(),
                     phases: plan.counts.phases.clone(),
                     warnings: warnings.get(&plan.pool).into_iter().flatten().map(ToString::to_string).collect(),

@@ -93,8 +93,8 @@ impl StateMark {
         }
     }
 
-    /// The mark of a pool. `busy` says whether a runner of the pool has a job.
-    pub const fn of_pool(why: &PoolReason, paused: bool, busy: bool) -> StateMark {
+    /// The mark of a pool. `waits` says whether a job waits for it, and `busy` whether a runner of the pool has one.
+    pub const fn of_pool(why: &PoolReason, paused: bool, waits: bool, busy: bool) -> StateMark {
         match why {
             _ if paused => StateMark::Paused,
             PoolReason::NotServed(_) => StateMark::Trouble,
@@ -103,6 +103,8 @@ impl StateMark {
                     StateMark::Trouble
                 }
                 Blocked::Pace | Blocked::Unseen | Blocked::Hidden { .. } => StateMark::Starts,
+                // A full pool that has work and no queue is as it should be.
+                Blocked::Max if !waits => StateMark::Works,
                 _ => StateMark::Held,
             },
             PoolReason::PoolGone { .. } => StateMark::Ends,

@@ -80,6 +80,13 @@ pub fn human(d: Duration) -> Human {
     Human(d)
 }
 
+/// Shows how long something has gone on, without the seconds from a minute on: `42s`, `33m`, `2h 10m`. Whoever reads it again a second
+/// later reads the same.
+pub fn coarse(d: Duration) -> Human {
+    let seconds = d.as_secs();
+    human(Duration::from_secs(if seconds < 60 { seconds } else { seconds / 60 * 60 }))
+}
+
 /// A duration that prints for people. [`human`] makes it.
 #[derive(Clone, Copy, Debug)]
 pub struct Human(Duration);

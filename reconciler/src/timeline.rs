@@ -14,7 +14,9 @@ use crate::reason::{AwaitedReason, Blocked, EventReason, JobReason, count};
 use crate::runner::{Phase, Runner};
 use crate::time::{Time, human};
 use crate::versions::VersionEnds;
-use crate::view::{Awaited, BudgetView, EventView, Explanation, LimitView, Snapshot, SpotView, State, Switch};
+use crate::view::{
+    Awaited, BudgetView, EventView, Explanation, LimitView, Snapshot, SpanView, SpotView, State, Switch, WaitsView,
+};
 
 /// The most entries of a pool's timeline. The newest are shown.
 const POOL_ENTRIES: usize = 200;
@@ -110,7 +112,7 @@ impl Seen<'_> {
                     view.pool.as_deref().unwrap_or("none")
                 ));
                 e.facts.push(format!("heard of {} ago", human(now.since(job.first_seen))));
-                e.facts.extend(view.wait.map(|wait| format!("starts {}", wait.say())));
+                e.facts.extend(view.wait.map(|wait| format!("expected start: {}", wait.say())));
                 e.facts.extend(view.runner.map(|runner| format!("taken by {runner}")));
                 (e.reason, e.code) = (view.reason, view.code);
                 e.awaits = self.job_awaits(job, now);
@@ -193,6 +195,7 @@ impl Seen<'_> {
             ),
             if phases.is_empty() { "no runners".into() } else { format!("runners: {}", phases.join(", ")) },
         ];
+        facts.extend(waits_facts(&view.waits));
         facts.extend(self.versions().get(name).and_then(|versions| runner_program(versions, now)));
         facts.extend(spot.iter().take(SPOT_FACTS).map(spot_fact));
         facts.extend(view.warnings.iter().map(|warning| format!("warning: {warning}")));
@@ -270,6 +273,20 @@ fn spot_fact(spot: &SpotView) -> String {
         "spot {}{place}: took back {} of {instances} with jobs, in {hours:.1} h, since muster started",
         spot.instance_type, spot.interrupted
     )
+}
+
+/// Says how long a pool's jobs wait.
+fn waits_facts(waits: &WaitsView) -> Vec<String> {
+    let say = |seconds: f64| human(Duration::from_secs(seconds.ceil() as u64)).to_string();
+    let of = |what: &str, told: Option<SpanView>| {
+        let told = told?;
+        let (half, most) = (say(told.median_seconds), say(told.most_seconds));
+        Some(format!("{what}: half within {half}, 9 of 10 within {most} ({})", count(told.count, "job")))
+    };
+    let oldest = waits.oldest_seconds.map(|age| format!("the oldest waiting job is {} old", human(Duration::from_secs(age))));
+    let next = format!("expected start of the next job: {}", waits.next);
+    let lately = [of("jobs started within the last hour", waits.hour), of("within the last day", waits.day)];
+    oldest.into_iter().chain(Some(next)).chain(lately.into_iter().flatten()).collect()
 }
 
 /// Says which versions a pool runs, and for how long.

@@ -23,6 +23,7 @@ use warp::sse::{self, Event};
 
 use super::live_told::ToldPage;
 use super::live_view::Live;
+use super::rows;
 use super::state::{About, Admin};
 use super::wish::{self, Wish};
 
@@ -75,6 +76,7 @@ sections! {
     Pools "pools" "live/pools.html"
     Jobs "jobs" "live/jobs.html"
     Runners "runners" "live/runners.html"
+    Falls "falls" "live/falls.html"
     Cost "cost" "live/cost.html"
     Events "events" "live/events.html"
     Budgets "budgets" "live/budgets.html"
@@ -159,7 +161,7 @@ struct Stream {
     _place: SemaphorePermit<'static>,
 }
 
-/// The stream of a page. It sends each section that has changed, and a `beat` each second, so that the page notices
+/// The stream of a page. It sends each section that has changed, without the rows that have not, and a `beat` each second, so that the page notices
 /// silence.
 pub async fn stream(admin: Admin, query: String) -> Response {
     let Ok(place) = PLACES.try_acquire() else {
@@ -207,8 +209,9 @@ impl Stream {
         for (name, html) in made {
             // A template that fails is a bug. The page keeps the section that it had.
             let Ok(html) = html else { continue };
-            if !self.shown.iter().any(|(known, text)| *known == name && *text == html) {
-                self.next.push(Event::default().event(name).data(&html));
+            let before = self.shown.iter().find(|(known, _)| *known == name).map_or("", |(_, text)| text);
+            if before != html {
+                self.next.push(Event::default().event(name).data(rows::without_known(before, &html)));
             }
             now.push((name, html));
         }

@@ -8,7 +8,7 @@ use muster_operations::meter::CostView;
 use muster_operations::watch::{Watch, WatchPoint};
 use muster_reconciler::event::JobState;
 use muster_reconciler::runner::Phase;
-use muster_reconciler::time::human;
+use muster_reconciler::time::{coarse, human};
 use muster_reconciler::view::{AttentionView, EventView, JobView, PoolView, RunnerView, Snapshot, SpanView, Target};
 
 use super::live_charts;
@@ -265,7 +265,7 @@ pub fn medians(hour: &Option<SpanView>, day: &Option<SpanView>) -> String {
 }
 
 fn rounded(seconds: f64) -> String {
-    age(seconds.ceil().max(0.0) as u64)
+    human(Duration::from_secs(seconds.ceil().max(0.0) as u64)).to_string()
 }
 
 /// The time of day in UTC to the minute, with the date if that is another day than now.
@@ -284,6 +284,9 @@ fn attention_row(item: &AttentionView, now: u64) -> AttentionRow {
     let known = item.since < now;
     let (link, name) = match kind.as_str() {
         "budgets" => ("#budgets".into(), "API budgets".into()),
+        _ if item.word == "full" => {
+            (format!("{}#jobs", Wish { pool: id.clone(), ..Wish::default() }.address()), format!("who fills {id}"))
+        }
         _ => (format!("/explain/{kind}/{id}"), format!("{kind} {id}")),
     };
     let jobs = match (item.word.as_str(), item.jobs) {
@@ -343,7 +346,7 @@ pub fn clock(at_ms: u64) -> String {
 }
 
 fn age(seconds: u64) -> String {
-    human(Duration::from_secs(seconds)).to_string()
+    coarse(Duration::from_secs(seconds)).to_string()
 }
 
 fn tiles(jobs: &[&JobView], runners: &[&RunnerView], cost: &CostView, only_pool: &str) -> Vec<Tile> {

@@ -13,6 +13,7 @@ pub mod live_cost;
 pub mod live_told;
 pub mod live_view;
 mod refused;
+mod rows;
 mod seats;
 mod server;
 pub mod state;

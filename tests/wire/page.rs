@@ -78,7 +78,7 @@ async fn the_page_lives_and_everything_on_it_has_a_name() {
     assert_eq!(browser.eval("window.born").await, 1, "the page was never loaded anew");
     eventually(secs(60), "the charts are drawn, and show something", || async {
         let drawn = browser
-            .eval("[document.querySelectorAll('#pools svg').length, document.querySelectorAll('#runners .wide svg rect').length]")
+            .eval("[document.querySelectorAll('#pools svg').length, document.querySelectorAll('#falls .wide svg rect').length]")
             .await;
         if drawn[0].as_u64() >= Some(3) && drawn[1].as_u64() > Some(3) { Ok(()) } else { Err(drawn.to_string()) }
     })

@@ -67,8 +67,10 @@ impl PoolState {
 
     /// Notes what blocks the newest plan. While a pool at its max replaces a runner that ended, it is still blocked by its max.
     pub(super) fn note_blocked(&mut self, plan: &Plan, now: Time) {
-        let word = plan.blocked.as_ref().map(Blocked::word);
-        let unserved = plan.counts.wanted > plan.counts.supply;
+        // A full pool keeps nobody waiting while it has no queue.
+        let blocked = plan.blocked.as_ref().filter(|blocked| **blocked != Blocked::Max || plan.counts.counting > 0);
+        let word = blocked.map(Blocked::word);
+        let unserved = plan.counts.counting > 0 && plan.counts.wanted > plan.counts.supply;
         self.blocked = match (word, self.blocked) {
             (Some(word), Some((known, since))) if word == known => Some((word, since)),
             (Some(word), _) => Some((word, now)),

@@ -58,8 +58,9 @@ impl fmt::Display for Expected {
     }
 }
 
-/// Two units are enough for an estimate: full seconds, and full minutes from an hour on.
+/// An estimate is rounded up: to five seconds, and from a minute on to a minute.
 fn rounded(d: Duration) -> impl fmt::Display {
     let seconds = d.as_secs() + u64::from(d.subsec_nanos() > 0);
-    human(Duration::from_secs(if seconds >= 3600 { seconds.div_ceil(60) * 60 } else { seconds }))
+    let step = if seconds > 60 { 60 } else { 5 };
+    human(Duration::from_secs(seconds.div_ceil(step) * step))
 }

@@ -9,7 +9,7 @@ use crate::failure::{Failure, FailureKind, OfferingError};
 use crate::market::Market;
 use crate::refusal::{INTERRUPTED, Refusal};
 use crate::steer::Pause;
-use crate::time::{Time, human};
+use crate::time::{Time, coarse, human};
 
 /// How many runners a pool wants, and why so many. `docs/words.md` explains the words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -158,7 +158,7 @@ impl Blocked {
     pub fn say(&self, now: Time) -> String {
         match self {
             Blocked::Paused(Pause { since, why }) => {
-                let since = human(now.since(*since));
+                let since = coarse(now.since(*since));
                 let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
                 format!("has been paused by an operator for {since}{why}, and launches nothing until it is resumed")
             }

@@ -1,10 +1,10 @@
 // Keeps the page up to date: each section that changed comes as HTML over one stream of server-sent events, and is changed in
 // place, so that focus, selection and scroll position stay. A page that nobody sees asks for nothing.
 "use strict";
-const SECTIONS = ["attention", "totals", "waits", "pools", "jobs", "runners", "events", "budgets", "told"];
+const SECTIONS = ["attention", "totals", "waits", "pools", "jobs", "runners", "falls", "events", "budgets", "told"];
 const SILENCE_MS = 5000;
 const $ = (id) => document.getElementById(id);
-let frozen = false, heardAt = Date.now(), waiting = new Map(), stream = null;
+let frozen = false, heardAt = Date.now(), stream = null;
 
 function say(text, bad) {
   if ($("status").textContent !== text) $("status").textContent = text;
@@ -14,10 +14,29 @@ function say(text, bad) {
 
 function clock(ms) { return new Date(ms).toLocaleTimeString(); }
 
+// The server leaves out rows that are as the page has them.
+function whole(html) {
+  const template = document.createElement("template");
+  template.innerHTML = html;
+  for (const stub of template.content.querySelectorAll("tr[data-same]")) {
+    const row = $(stub.id);
+    if (row) stub.replaceWith(row.cloneNode(true)); else stub.remove();
+  }
+  const section = template.content.firstElementChild;
+  section.remove();
+  return section;
+}
+
+// What the reader opened stays open, and the buttons of orders stay visible.
+function changes(attribute, node) {
+  return !(attribute === "open" || (attribute === "hidden" && node.classList.contains("act")));
+}
+
 function show(name, html) {
   const old = $(name);
   if (!old) return;
-  Idiomorph.morph(old, html, { morphStyle: "outerHTML", ignoreActiveValue: true });
+  const callbacks = { beforeAttributeUpdated: changes };
+  Idiomorph.morph(old, whole(html), { morphStyle: "outerHTML", ignoreActiveValue: true, callbacks });
   if (name === "attention") count();
 }
 
@@ -36,12 +55,12 @@ function open() {
   heardAt = Date.now();
   for (const name of SECTIONS) {
     stream.addEventListener(name, (event) => {
-      if (frozen) waiting.set(name, event.data); else show(name, event.data);
+      show(name, event.data);
     });
   }
   stream.addEventListener("beat", (event) => {
     heardAt = Date.now();
-    if (!frozen) say(event.data || "live", Boolean(event.data));
+    say(event.data || "live", Boolean(event.data));
   });
 }
 
@@ -51,7 +70,7 @@ function close() {
 }
 
 document.addEventListener("visibilitychange", () => {
-  if (document.hidden) close(); else if (!stream) open();
+  if (document.hidden) close(); else if (!stream && !frozen) open();
 });
 if (!document.hidden) open();
 setInterval(() => {
@@ -62,10 +81,9 @@ $("freeze").hidden = false;
 $("freeze").addEventListener("click", () => {
   frozen = !frozen;
   $("freeze").setAttribute("aria-pressed", String(frozen));
-  if (frozen) return say("as it was at " + clock(Date.now()), false);
-  for (const [name, html] of waiting) show(name, html);
-  waiting.clear();
-  say("live", false);
+  if (!frozen) return open();
+  close();
+  say("as it was at " + clock(Date.now()), false);
 });
 for (const select of document.querySelectorAll("#filter select")) {
   select.addEventListener("change", () => select.form.requestSubmit());
