@@ -13,7 +13,7 @@ pub enum StateMark {
     /// Something is wrong, and somebody should look.
     Trouble,
     /// The thing waits for something that may last.
-    Held,
+    Blocked,
     /// An operator paused the thing.
     Paused,
     /// The thing waits as usual.
@@ -35,7 +35,7 @@ impl StateMark {
     /// All marks, the worst first.
     pub const ALL: [StateMark; 8] = [
         StateMark::Trouble,
-        StateMark::Held,
+        StateMark::Blocked,
         StateMark::Paused,
         StateMark::Waits,
         StateMark::Starts,
@@ -48,7 +48,7 @@ impl StateMark {
     pub const fn as_str(self) -> &'static str {
         match self {
             StateMark::Trouble => "trouble",
-            StateMark::Held => "held",
+            StateMark::Blocked => "blocked",
             StateMark::Paused => "paused",
             StateMark::Waits => "waits",
             StateMark::Starts => "starts",
@@ -62,7 +62,7 @@ impl StateMark {
     pub const fn tone(self) -> &'static str {
         match self {
             StateMark::Trouble => "trouble",
-            StateMark::Held | StateMark::Paused => "watch",
+            StateMark::Blocked | StateMark::Paused => "watch",
             _ => "",
         }
     }
@@ -75,7 +75,7 @@ impl StateMark {
             JobReason::Unmatched(_) | JobReason::NoPool { .. } | JobReason::NotServed { .. } => StateMark::Trouble,
             JobReason::Blocked { blocked, .. } => match blocked {
                 Blocked::Pace | Blocked::Unseen | Blocked::Hidden { .. } => StateMark::Waits,
-                _ => StateMark::Held,
+                _ => StateMark::Blocked,
             },
             // GitHub holds jobs back every day, as their authors want it.
             _ => StateMark::Waits,
@@ -105,7 +105,7 @@ impl StateMark {
                 Blocked::Pace | Blocked::Unseen | Blocked::Hidden { .. } => StateMark::Starts,
                 // A full pool that has work and no queue is as it should be.
                 Blocked::Max if !waits => StateMark::Works,
-                _ => StateMark::Held,
+                _ => StateMark::Blocked,
             },
             PoolReason::PoolGone { .. } => StateMark::Ends,
             PoolReason::Launching { .. } if !busy => StateMark::Starts,

@@ -92,7 +92,7 @@ fn a_full_pool_is_told_after_a_quarter_of_an_hour_and_a_burst_is_not() {
     scene.start(0, &id);
     scene.pass(secs(600));
     assert_eq!(scene.words(), [""; 0], "ten minutes are a burst");
-    assert_eq!(scene.seen_now().jobs.iter().filter(|job| job.mark == StateMark::Held).count(), 2);
+    assert_eq!(scene.seen_now().jobs.iter().filter(|job| job.mark == StateMark::Blocked).count(), 2);
     // A runner that ends is replaced. The pool is full all the same.
     scene.finish(0, &id);
     scene.runners.get_mut(&id).unwrap().state = InstanceState::Terminated;

@@ -228,9 +228,9 @@ mod tests {
 
     #[test]
     fn filters_and_orders_stay_in_the_address() {
-        let wish = Wish::of("pool=linux&repo=acme%2Fweb&state=held&odd=1");
+        let wish = Wish::of("pool=linux&repo=acme%2Fweb&state=blocked&odd=1");
         assert_eq!((wish.pool.as_str(), wish.repo.as_str(), wish.filters()), ("linux", "acme/web", true));
-        assert_eq!(wish.jobs_by("age"), "/?pool=linux&repo=acme%2Fweb&state=held&jobs=age");
+        assert_eq!(wish.jobs_by("age"), "/?pool=linux&repo=acme%2Fweb&state=blocked&jobs=age");
         let sorted = Wish::of("jobs=age");
         assert_eq!((sorted.jobs_by("age"), sorted.sorted("jobs", "age")), ("/?jobs=-age".into(), "ascending"));
         assert_eq!((sorted.sorted("runners", "age"), Wish::of("%%%"), sorted.filters()), ("none", Wish::of("%%%"), false));
