@@ -16,7 +16,7 @@ Examples:
 pub(super) const DOCTOR: &str = "\
 Examples:
   muster doctor --manifests my-cluster          look at everything that muster needs
-  muster doctor --live --repo acme/web          send a real job through it";
+  muster doctor --manifests my-cluster --live --repo acme/web";
 
 #[cfg(feature = "live")]
 pub(super) const SYNC: &str = "\
