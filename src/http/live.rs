@@ -29,6 +29,8 @@ use super::wish::{self, Wish};
 
 /// How often an open page gets what has changed.
 const EVERY: Duration = Duration::from_secs(1);
+/// The drawing of the starts is sent once in so many looks.
+const FALLS_BEATS: u32 = 5;
 /// How many pages may be open at the same time.
 const STREAMS: usize = 64;
 static PLACES: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(STREAMS));
@@ -158,6 +160,8 @@ struct Stream {
     /// The events that are ready to be sent, the next one last.
     next: Vec<Event>,
     began: bool,
+    /// How often the page was looked at.
+    beats: u32,
     _place: SemaphorePermit<'static>,
 }
 
@@ -167,7 +171,8 @@ pub async fn stream(admin: Admin, query: String) -> Response {
     let Ok(place) = PLACES.try_acquire() else {
         return super::error(StatusCode::SERVICE_UNAVAILABLE, format!("{STREAMS} pages are open already"));
     };
-    let open = Stream { admin, wish: Wish::of(&query), shown: Vec::new(), next: Vec::new(), began: false, _place: place };
+    let open =
+        Stream { admin, wish: Wish::of(&query), shown: Vec::new(), next: Vec::new(), began: false, beats: 0, _place: place };
     sse::reply(stream::unfold(open, |mut open| async move { open.event().await.map(|event| (Ok::<_, Infallible>(event), open)) }))
         .into_response()
 }
@@ -205,11 +210,17 @@ impl Stream {
                 Err((_, why)) => return Some(beat(why)),
             }
         };
+        self.beats = self.beats.wrapping_add(1);
         let mut now = Vec::new();
         for (name, html) in made {
             // A template that fails is a bug. The page keeps the section that it had.
             let Ok(html) = html else { continue };
             let before = self.shown.iter().find(|(known, _)| *known == name).map_or("", |(_, text)| text);
+            // The largest drawing can wait for a few seconds.
+            if name == "falls" && !before.is_empty() && !self.beats.is_multiple_of(FALLS_BEATS) {
+                now.push((name, before.to_owned()));
+                continue;
+            }
             if before != html {
                 self.next.push(Event::default().event(name).data(rows::without_known(before, &html)));
             }
