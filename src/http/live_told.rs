@@ -126,7 +126,7 @@ fn pool_acts(paused: bool, name: &str, seen: &Snapshot) -> Vec<OrderButton> {
         act("resume", "Resume", ask)
     } else {
         let ask = format!(
-            "Pause pool {name}? It launches nothing until it is resumed. Touched: {} that wait now, and {} that take jobs all the same.",
+            "Pause pool {name}? It launches nothing until it is resumed. Touched: {} in its queue; {} as before.",
             count(jobs, "job"),
             count(runners, "runner")
         );
@@ -175,7 +175,7 @@ mod tests {
             told.acts.iter().map(|act| act.path.as_str()).collect::<Vec<_>>(),
             ["/api/v1/pools/linux/pause", "/api/v1/pools/linux/drain"]
         );
-        assert!(told.acts[0].ask.contains("2 jobs that wait now, and 1 runner that"), "{}", told.acts[0].ask);
+        assert!(told.acts[0].ask.contains("2 jobs in its queue; 1 runner as before"), "{}", told.acts[0].ask);
         assert!(
             told.acts[1].ask.contains("1 runner, each") && told.acts[1].ask.contains("; 1 with a job"),
             "{}",
