@@ -28,8 +28,8 @@ fn throttles(action: &Action) -> bool {
 
 /// Whether the action changes anything besides the messages of the queue and what commits say.
 fn changes(action: &Action) -> bool {
-    let silent = matches!(action, Action::CheckJob { .. } | Action::Redeliver { .. } | Action::Messages(..) | Action::Tell(..));
-    !silent && !matches!(action, Action::Sweep(_))
+    let asks = matches!(action, Action::Sweep(_) | Action::CheckJob { .. } | Action::LookAtRun { .. });
+    !asks && !matches!(action, Action::Redeliver { .. } | Action::Messages(..) | Action::Tell(..))
 }
 
 /// The action in one line, for the trace.
