@@ -82,6 +82,8 @@ pub enum CaseState {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Inquiry {
     in_flight: bool,
+    /// Whether the last question brought no answer.
+    unanswered: bool,
     times: u32,
     not_before: Time,
 }
@@ -115,12 +117,12 @@ impl Inquiry {
     /// GitHub is asked.
     pub fn asked(&mut self, now: Time) {
         let wait = ASK_AGAIN.0.saturating_mul(1 << self.times.min(6)).min(ASK_AGAIN.1);
-        *self = Inquiry { in_flight: true, times: self.times + 1, not_before: now + wait };
+        *self = Inquiry { in_flight: true, unanswered: false, times: self.times + 1, not_before: now + wait };
     }
 
     /// The question has ended. Without an answer, the next one waits for the shortest time at least.
     pub fn ended(&mut self, answered: bool, now: Time) {
-        self.in_flight = false;
+        (self.in_flight, self.unanswered) = (false, !answered);
         if !answered {
             self.not_before = self.not_before.max(now + ASK_AGAIN.0);
         }
@@ -179,9 +181,11 @@ impl Cases {
         self.0.values().any(|case| case.event.run == run && !matches!(case.state, CaseState::Lost { .. }))
     }
 
-    /// Whether GitHub is being asked about the run, or to run its jobs again.
-    pub fn is_asked_about(&self, run: RunId) -> bool {
-        self.0.values().any(|case| case.event.run == run && case.inquiry.in_flight)
+    /// Whether GitHub is being asked about the run, or to run its jobs again, or did not answer a moment ago. A job that is found lost
+    /// only then waits with the others of its run.
+    pub fn is_asked_about(&self, run: RunId, now: Time) -> bool {
+        let waits = |inquiry: &Inquiry| inquiry.in_flight || inquiry.unanswered && now < inquiry.not_before;
+        self.0.values().any(|case| case.event.run == run && waits(&case.inquiry))
     }
 
     /// A job of the run is over, so the run may be.

@@ -263,9 +263,8 @@ fn a_lost_job_runs_again_once_its_run_is_over_and_only_once() {
     assert_eq!(verdicts(&scene), [JobVerdict::Infrastructure(Cause::Interruption)]);
 }
 
-/// Both jobs of a run go down with their machines, one after the other. The run gets one order.
-#[test]
-fn two_lost_jobs_of_a_run_are_one_order() {
+/// Jobs 0 and 1 run on an instance each, and belong to run 9. GitHub would answer that they were cut short.
+fn two_of_a_run() -> (Scene, Vec<InstanceId>) {
     let mut scene = Scene::new([reruns()]);
     scene.pass(secs(35));
     scene.steps = cut_short();
@@ -277,15 +276,44 @@ fn two_lost_jobs_of_a_run_are_one_order() {
     }
     scene.pass(secs(5));
     scene.run = over(&[(0, "cancelled"), (1, "failure")]);
+    (scene, instances)
+}
+
+/// Spot takes the instance of a job of run 9 back, and the job's end is told.
+fn lose(scene: &mut Scene, job: u64, instance: &InstanceId) {
+    notice(scene, instance);
+    let mut told = message(job, JobState::Completed, &["self-hosted", "linux"]);
+    (told.event.runner, told.event.runner_id) = (Some(format!("c.linux.{instance}")), Some(scene.id(instance)));
+    (told.event.conclusion, told.event.run) = (Some("failure".into()), RunId(9));
+    scene.job_states.insert(job, Some(JobState::Completed));
+    scene.feed(Input::Messages(vec![told]));
+}
+
+/// Both jobs of a run go down with their machines, one after the other. The run gets one order.
+#[test]
+fn two_lost_jobs_of_a_run_are_one_order() {
+    let (mut scene, instances) = two_of_a_run();
     for (job, instance) in instances.iter().enumerate() {
-        notice(&mut scene, instance);
-        let mut told = message(job as u64, JobState::Completed, &["self-hosted", "linux"]);
-        (told.event.runner, told.event.runner_id) = (Some(format!("c.linux.{instance}")), Some(scene.id(instance)));
-        (told.event.conclusion, told.event.run) = (Some(["cancelled", "failure"][job].into()), RunId(9));
-        scene.job_states.insert(job as u64, Some(JobState::Completed));
-        scene.feed(Input::Messages(vec![told]));
+        lose(&mut scene, job as u64, instance);
         scene.pass(secs(7));
     }
+    scene.pass(secs(600));
+    assert_eq!((asked(&scene), results(&scene)), (vec![Again::Failed], vec!["asked", "asked"]));
+}
+
+/// GitHub has just not answered how a run stands. Another job of the run is no reason to ask sooner. Found by the day with 10,000 jobs.
+#[test]
+fn a_job_that_is_found_lost_later_asks_no_sooner_about_its_run() {
+    let (mut scene, instances) = two_of_a_run();
+    scene.run_untold = Some(Failure::new(FailureKind::Unavailable, "503"));
+    lose(&mut scene, 0, &instances[0]);
+    scene.pass(secs(20));
+    lose(&mut scene, 1, &instances[1]);
+    scene.pass(secs(120));
+    let looks = scene.done.iter().filter(|(_, e)| matches!(e.action, Action::LookAtRun { .. }));
+    let looks: Vec<_> = looks.map(|(at, _)| *at).collect();
+    assert!(looks.len() >= 2 && looks.windows(2).all(|two| two[1].since(two[0]) >= secs(60)), "{looks:?}");
+    scene.run_untold = None;
     scene.pass(secs(600));
     assert_eq!((asked(&scene), results(&scene)), (vec![Again::Failed], vec!["asked", "asked"]));
 }

@@ -1,4 +1,4 @@
-//! Changes of the manifests during a run, as data. They are what an operator does to a directory of pools.
+//! What an operator does during a run, as data: changes of a directory of pools, and pauses.
 
 use std::sync::Arc;
 
@@ -35,6 +35,10 @@ pub enum Edit {
     Group(String),
     /// `github.scope` gets this value.
     Scope(Scope),
+    /// An operator pauses the pool. The manifests stay as they are.
+    Pause,
+    /// An operator resumes the pool.
+    Resume,
 }
 
 impl Change {
@@ -63,6 +67,7 @@ impl Change {
             Edit::Labels(labels) => edit(&mut next, &|p| p.spec.labels.clone_from(labels)),
             Edit::Group(group) => edit(&mut next, &|p| p.spec.github.runner_group.clone_from(group)),
             Edit::Scope(scope) => edit(&mut next, &|p| p.spec.github.scope = scope.clone()),
+            Edit::Pause | Edit::Resume => {}
         }
         Arc::new(next)
     }

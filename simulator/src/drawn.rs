@@ -265,6 +265,39 @@ fn ladders(seed: u64, pools: &mut [RunnerPool]) {
     }
 }
 
+/// In some runs, an operator pauses a pool for a while. The draws have a stream of their own, as all that came later.
+fn pauses(seed: u64, pools: &[RunnerPool], changes: &mut Vec<Timed>) {
+    let mut rng = Rng::new(seed, "pause");
+    if !rng.chance(0.15) {
+        return;
+    }
+    let Some(pool) = rng.pick(pools) else { return };
+    let at = BEGIN + rng.within(Spread::secs(60, 30 * 60));
+    let until = at + rng.within(Spread::secs(60, 40 * 60));
+    for (at, edit) in [(at, Edit::Pause), (until, Edit::Resume)] {
+        changes.push(Timed { at, change: Change { pool: pool.metadata.name.as_str().into(), edit } });
+    }
+    changes.sort_by_key(|c| c.at);
+}
+
+/// In some runs, GitHub's word on a job grows old: a small pool with late jobs, whose news come late, so that GitHub is asked about
+/// them early and starts, cancels or runs again a job before muster hears of it. An order to cancel its run would be wrong then.
+fn old_words(seed: u64, pools: &mut [RunnerPool], rates: &mut Rates) {
+    let mut rng = Rng::new(seed, "old word");
+    if !rng.chance(0.06) {
+        return;
+    }
+    for pool in pools {
+        pool.spec.capacity.max = pool.spec.capacity.max.min(2);
+        pool.spec.capacity.idle = pool.spec.capacity.idle.min(pool.spec.capacity.max);
+        let after = Span::secs(240 + rng.below(600));
+        pool.spec.start_within = vec![LateStep { after, act: LateAct::Cancel }];
+    }
+    for (fault, rate) in [(Fault::SendDelay, 0.4), (Fault::WebhookLate, 0.4), (Fault::Cancelled, 0.2), (Fault::Rerun, 0.3)] {
+        rates.set(fault, rate);
+    }
+}
+
 impl Scenario {
     /// The scenario of a seed.
     pub fn drawn(seed: u64) -> Scenario {
@@ -286,7 +319,7 @@ impl Scenario {
         if rng.chance(0.2) {
             cluster.limits.ssm_put_per_second = 0.2 + 2.8 * rng.unit();
         }
-        let changes = changes(&mut rng, &cluster.pools);
+        let mut changes = changes(&mut rng, &cluster.pools);
         limit_work(&mut jobs, &cluster.pools, &changes);
         neighbours(seed, &mut cluster, &mut jobs);
         let mut overflows = Rng::new(seed, "overflow");
@@ -302,6 +335,9 @@ impl Scenario {
         }
         ladders(seed, &mut cluster.pools);
         breakers(seed, &mut cluster);
+        pauses(seed, &cluster.pools, &mut changes);
+        let mut rates = rates(seed);
+        old_words(seed, &mut cluster.pools, &mut rates);
         Scenario {
             seed,
             jobs,
@@ -311,7 +347,7 @@ impl Scenario {
             disturbed: DISTURBED,
             converges_within: Duration::from_secs(8 * 3600),
             quiet: Duration::from_secs(20 * 60),
-            faults: Schedule::Drawn(rates(seed).into()),
+            faults: Schedule::Drawn(rates.into()),
             cluster,
         }
     }

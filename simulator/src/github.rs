@@ -421,6 +421,12 @@ impl TrueGitHub {
         Ok(ends)
     }
 
+    /// Whether the runner of a running job is gone, and cannot tell the job's end any more.
+    pub(super) fn has_lost_runner(&self, id: JobId) -> bool {
+        let seat = self.jobs.get(&id).and_then(|job| job.seat);
+        seat.is_some_and(|seat| self.registry.all().get(&seat).is_none_or(|runner| runner.gone))
+    }
+
     pub(super) fn is_queued(&self, id: JobId) -> bool {
         self.jobs.get(&id).is_some_and(|j| j.state == JobState::Queued)
     }

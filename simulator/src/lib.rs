@@ -69,5 +69,5 @@ pub use request::CrashMode;
 pub use run::RunReport;
 pub use scenario::Scenario;
 pub use shrink::{Shrunk, shrink};
-pub use simulation::{Report, Simulation};
+pub use simulation::{Blow, Report, Simulation};
 pub use times::BEGIN;

@@ -186,6 +186,8 @@ marks! {
     LabelsChanged: "labels changed with live instances";
     /// The scope of a pool with live instances was changed.
     ScopeChanged: "scope changed with live instances";
+    /// An operator paused a pool for which jobs were queued.
+    PoolPaused: "pool paused with queued jobs";
     /// The controller was killed while runners had jobs.
     CrashWithJobs: "crash with busy instances";
     /// A job was killed in a race that the controller could not have won.

@@ -3,6 +3,7 @@
 //! world.
 
 mod adapters;
+mod blow;
 mod dispatch;
 mod effects;
 
@@ -14,8 +15,9 @@ use muster_reconciler::controller::Controller;
 use muster_reconciler::effect::{Input, Outcome, Swept};
 use muster_reconciler::event::JobState;
 use muster_reconciler::fact::Fact;
-use muster_reconciler::ids::{EffectId, JobId, ListId as List};
+use muster_reconciler::ids::{EffectId, JobId, ListId as List, PoolName};
 use muster_reconciler::manifest::Spec;
+use muster_reconciler::steer::Pause;
 use muster_reconciler::time::Time;
 
 use crate::changes::Change;
@@ -36,6 +38,8 @@ use crate::rng::{Rng, Spread};
 use crate::strangers;
 use crate::times::BEGIN;
 use crate::trace::Trace;
+
+pub use blow::Blow;
 
 /// How long the controller stays away after a crash.
 const DOWNTIME: Spread = Spread::secs(2, 40);
@@ -58,6 +62,8 @@ pub struct Simulation {
     queue: Queue,
     machines: Machines,
     controller: Option<Controller>,
+    /// The pools that an operator has paused. Whoever runs the controller keeps the pauses over a restart.
+    paused: BTreeMap<PoolName, Pause>,
     /// The number of the controller's process. Answers to an earlier process are lost.
     process: u32,
     oracle: Oracle,
@@ -139,6 +145,7 @@ impl Simulation {
             queue: Queue::new(seed),
             machines: Machines::new(instance_rng),
             controller: None,
+            paused: BTreeMap::new(),
             process: 0,
             oracle: Oracle::default(),
             marks: Marks::default(),
@@ -281,6 +288,7 @@ impl Simulation {
             github: &self.github,
             queue: &self.queue,
             machines: &self.machines,
+            paused: &self.paused,
             controller: self.controller.as_ref(),
         };
         (&mut self.oracle, truth)

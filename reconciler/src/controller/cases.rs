@@ -108,7 +108,7 @@ impl Controller {
             let (state, repo, run) = (case.state.clone(), case.event.repo.clone(), case.event.run);
             match state {
                 CaseState::Watched => continue,
-                CaseState::Lost { .. } if self.cases.undecided(run) || self.cases.is_asked_about(run) => continue,
+                CaseState::Lost { .. } if self.cases.undecided(run) || self.cases.is_asked_about(run, now) => continue,
                 CaseState::Suspected(_) | CaseState::Lost { .. } => {}
             }
             let Some(app) = self.app_of(&case.pool) else { continue };

@@ -88,6 +88,8 @@ pub struct Scene {
     pub steps: Vec<(StepKind, StepEnd)>,
     /// What GitHub answers about every run. None: 404.
     pub run: Option<RunSighting>,
+    /// Why GitHub answers no question about a run. None: it answers.
+    pub run_untold: Option<Failure>,
     /// GitHub's answer to an order to run jobs again. None: it does.
     pub rerun: Option<Failure>,
     /// What GitHub answers to notices and cancellations. None: it takes them.
@@ -122,6 +124,7 @@ impl Scene {
             job_states: BTreeMap::new(),
             steps: Vec::new(),
             run: None,
+            run_untold: None,
             rerun: None,
             late: None,
             version: None,
@@ -258,9 +261,10 @@ impl Scene {
                 }
                 None => Outcome::Failed(Failure::new(FailureKind::NotFound, "404")),
             },
-            Action::LookAtRun { .. } => match &self.run {
-                Some(run) => Outcome::Run(run.clone()),
-                None => Outcome::Failed(Failure::new(FailureKind::NotFound, "404")),
+            Action::LookAtRun { .. } => match (&self.run_untold, &self.run) {
+                (Some(failure), _) => Outcome::Failed(failure.clone()),
+                (None, Some(run)) => Outcome::Run(run.clone()),
+                (None, None) => Outcome::Failed(Failure::new(FailureKind::NotFound, "404")),
             },
             Action::Rerun { .. } => self.rerun.clone().map_or(Outcome::Done, Outcome::Failed),
             Action::Tell(..) | Action::CancelRun { .. } => self.late.clone().map_or(Outcome::Done, Outcome::Failed),

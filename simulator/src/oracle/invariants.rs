@@ -62,6 +62,7 @@ impl Oracle {
         self.look_at_words(truth, now);
         self.look_at_held_jobs(truth, now);
         self.look_at_pools(truth, now);
+        self.look_at_pauses(truth, now);
         self.look_at_lost_webhooks(truth, now);
         if self.looks.is_multiple_of(RARE) {
             self.look_at_views(truth, now);

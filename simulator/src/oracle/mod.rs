@@ -11,6 +11,7 @@ mod harm;
 mod invariants;
 mod isolation;
 mod late;
+mod pause;
 mod process_view;
 mod quiescence;
 mod retry;
@@ -91,6 +92,8 @@ pub enum Invariant {
     /// No run is cancelled whose jobs GitHub keeps waiting, or whose jobs have not waited for as long as the pool's `startWithin`
     /// says. No commit says for ever that jobs wait.
     Late,
+    /// A paused pool launches nothing, and its jobs are told so. A pool that was resumed is paused no more (see [`pause`]).
+    Pause,
     /// Every job, pool and runner has a reason. The controller's wake-up time moves on. No message of a waiting job becomes
     /// a dead letter.
     Sound,
@@ -118,6 +121,7 @@ impl Invariant {
             Invariant::Breaker => "breaker",
             Invariant::Verdict => "verdict",
             Invariant::Late => "late",
+            Invariant::Pause => "pause",
             Invariant::Truth => "truth",
             Invariant::Vain => "vain",
             Invariant::Wait => "wait",
@@ -204,6 +208,8 @@ pub struct Oracle {
     refused: Vec<isolation::RefusedLaunch>,
     /// Since when each pool has had room and launched nothing.
     roomy: BTreeMap<PoolName, Time>,
+    /// When an operator last paused or resumed each pool.
+    steered: BTreeMap<PoolName, Time>,
 }
 
 impl Oracle {

@@ -222,6 +222,7 @@ impl Oracle {
             Action::Launch(launch) => {
                 self.judge_look("Launch", now);
                 self.judge_market(launch, effect, truth);
+                self.judge_pause(launch, truth);
                 request.max = truth.spec.pools.get(&launch.pool).map_or(0, |p| p.spec.capacity.max);
                 let first = *self.intents.entry(launch.intent.clone()).or_insert(process);
                 if first != process {

@@ -1,10 +1,13 @@
 //! What the oracle reads: the ground truth, and the controller.
 
+use std::collections::BTreeMap;
+
 use muster_reconciler::controller::Controller;
 use muster_reconciler::event::{JobEvent, JobState};
 use muster_reconciler::ids::{JobId, PoolName};
 use muster_reconciler::manifest::Spec;
 use muster_reconciler::matching::{Route, route};
+use muster_reconciler::steer::Pause;
 use muster_reconciler::time::Time;
 
 use crate::cloud::Cloud;
@@ -23,6 +26,8 @@ pub(crate) struct Truth<'a> {
     pub github: &'a TrueGitHub,
     pub queue: &'a Queue,
     pub machines: &'a Machines,
+    /// The pools that an operator has paused.
+    pub paused: &'a BTreeMap<PoolName, Pause>,
     /// None while the controller is down.
     pub controller: Option<&'a Controller>,
 }

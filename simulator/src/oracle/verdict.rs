@@ -44,6 +44,8 @@ pub struct Verdicts {
     pub own_unknown: u64,
     /// Orders to run jobs again that GitHub took.
     pub reruns: u64,
+    /// Questions to GitHub for the steps of a job that was over.
+    pub asked: u64,
 }
 
 impl Verdicts {
@@ -54,6 +56,7 @@ impl Verdicts {
         self.own += other.own;
         self.own_unknown += other.own_unknown;
         self.reruns += other.reruns;
+        self.asked += other.asked;
     }
 
     fn note(&mut self, verdict: JobVerdict, end: Option<JobEnd>) {

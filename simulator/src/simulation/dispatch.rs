@@ -7,6 +7,8 @@ use muster_reconciler::controller::Controller;
 use muster_reconciler::effect::{Input, Outcome};
 use muster_reconciler::event::InstanceState;
 use muster_reconciler::ids::{EffectId, InstanceId, JobId, RunnerId};
+use muster_reconciler::reason::OrderAnswer;
+use muster_reconciler::steer::Order;
 
 use super::Simulation;
 use crate::changes::{Change, Edit};
@@ -22,6 +24,9 @@ use crate::marks::Mark;
 use crate::nature::WEATHER_EVERY;
 use crate::{oracle, strangers};
 
+/// After this time, an operator gives an order again that the controller was not there to take.
+const ORDER_AGAIN: Duration = Duration::from_secs(30);
+
 impl Simulation {
     fn start(&mut self) {
         self.process += 1;
@@ -29,7 +34,9 @@ impl Simulation {
         self.listed.clear();
         self.etags.clear();
         self.nature.say(format_args!("---- controller process {} starts", self.process));
-        self.controller = Some(Controller::new(&format!("p{}", self.process), self.now()));
+        let mut controller = Controller::new(&format!("p{}", self.process), self.now());
+        controller.set_paused(self.paused.clone());
+        self.controller = Some(controller);
         self.feed(Input::Spec(Arc::clone(&self.spec)));
         self.poll_at = None;
         self.arm_poll();
@@ -85,10 +92,14 @@ impl Simulation {
             Edit::Max(max) if live > *max => Some(Mark::MaxLowered),
             Edit::Labels(_) if live > 0 => Some(Mark::LabelsChanged),
             Edit::Scope(_) if live > 0 => Some(Mark::ScopeChanged),
+            Edit::Pause if self.truth().queued_for(&change.pool) > 0 => Some(Mark::PoolPaused),
             _ => None,
         };
         if let Some(mark) = mark {
             self.marks.hit(mark);
+        }
+        if matches!(change.edit, Edit::Pause | Edit::Resume) {
+            return self.steer(change);
         }
         // A process that starts while the pool is gone, or is another one, does not know of the notices.
         self.github.statuses.retain(|key, _| key.pool.as_ref() != Some(&change.pool));
@@ -97,6 +108,27 @@ impl Simulation {
         self.set_spec(change.apply(&self.spec, &self.first_spec));
         let after = self.truth().queued_for(&change.pool);
         self.oracle.allow(u64::from(live) + before.max(after));
+    }
+
+    /// An operator pauses or resumes a pool, and tries again while the controller is down. Runners that end meanwhile are replaced
+    /// when the pool is resumed.
+    fn steer(&mut self, change: &Change) {
+        let (now, pool) = (self.now(), &change.pool);
+        let order = match change.edit {
+            Edit::Pause => Order::Pause(pool.clone(), String::new()),
+            _ => Order::Resume(pool.clone()),
+        };
+        let Some(controller) = &mut self.controller else { return self.change_at(now + ORDER_AGAIN, change.clone()) };
+        match controller.order(&order, now) {
+            Ok(OrderAnswer::Paused(_, pause)) => drop(self.paused.insert(pool.clone(), pause)),
+            Ok(OrderAnswer::Resumed(_)) => drop(self.paused.remove(pool)),
+            // A pool that is not in the manifests, or that was paused before.
+            _ => return,
+        }
+        self.nature.say(format_args!("---- pool {pool}: {:?}", change.edit));
+        self.oracle.steered(pool, now);
+        let (live, queued) = (self.cloud.live(pool), self.truth().queued_for(pool));
+        self.oracle.allow(u64::from(live) + queued);
     }
 
     pub(super) fn dispatch(&mut self, event: Event) {
@@ -125,6 +157,8 @@ impl Simulation {
             }
             Event::Queue(plan, run) => self.queue_job(*plan, run),
             Event::Assign => self.assign(),
+            // The machine went first. GitHub gives the job up a little later.
+            Event::Finish(job, end) if end != JobEnd::CutShort && self.github.has_lost_runner(job) => {}
             Event::Finish(job, end) => self.finish_job(job, end),
             Event::Cancel(job) => {
                 if self.github.is_queued(job) {

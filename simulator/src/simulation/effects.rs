@@ -6,6 +6,7 @@ use std::time::Duration;
 use muster_reconciler::effect::{Action, Effect, GitHubLimit, Outcome, Resource};
 use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{EffectId, Payer};
+use muster_reconciler::reason::{CallReason, Reason};
 
 use super::Simulation;
 use crate::cloud::Secret;
@@ -27,8 +28,8 @@ fn throttles(action: &Action) -> bool {
 
 /// Whether the action changes anything besides the messages of the queue and what commits say.
 fn changes(action: &Action) -> bool {
-    let silent = matches!(action, Action::CheckJob { .. } | Action::Redeliver { .. } | Action::Messages(..) | Action::Tell(..));
-    !silent && !matches!(action, Action::Sweep(_))
+    let asks = matches!(action, Action::Sweep(_) | Action::CheckJob { .. } | Action::LookAtRun { .. });
+    !asks && !matches!(action, Action::Redeliver { .. } | Action::Messages(..) | Action::Tell(..))
 }
 
 /// The action in one line, for the trace.
@@ -88,6 +89,7 @@ impl Simulation {
         let (process, effect) = (request.process, &request.effect);
         let name = api(&effect.action);
         *self.calls.entry(name).or_default() += 1;
+        self.oracle.verdicts.asked += u64::from(effect.reason == Reason::Call(CallReason::HowItEnded));
         if let Some((failure, takes)) = self.refusal(request, name) {
             return self.answer(process, effect.id, Outcome::Failed(failure), takes);
         }
