@@ -56,6 +56,8 @@ pub struct RunnerPast {
     pub reached: Vec<(Stage, Time)>,
     /// Whether EC2 announced that it takes the instance back.
     pub interrupted: bool,
+    /// Whether muster ended the instance.
+    pub ended_by_muster: bool,
 }
 
 impl RunnerPast {
@@ -69,6 +71,7 @@ impl RunnerPast {
             asked: r.launched_here().then_some(r.first_seen()),
             reached,
             interrupted: r.interrupted_at().is_some(),
+            ended_by_muster: r.terminated_at().is_some(),
         }
     }
 }

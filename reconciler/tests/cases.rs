@@ -8,7 +8,7 @@ use muster_reconciler::event::{Ec2Event, Ec2EventKind, InstanceState, JobState};
 use muster_reconciler::fact::Fact;
 use muster_reconciler::failure::{Failure, FailureKind};
 use muster_reconciler::ids::{InstanceId, JobId, MessageId, RunId};
-use muster_reconciler::manifest::{RerunMarket, RunnerPool};
+use muster_reconciler::manifest::{RerunMarket, RunnerPool, Span};
 use muster_reconciler::market::Market;
 use muster_reconciler::rerun::{Again, EndedJob, RunSighting};
 use muster_reconciler::verdict::{Cause, Doubtful, JobVerdict, StepEnd, StepKind};
@@ -191,6 +191,21 @@ fn a_runner_that_is_gone_before_its_job_s_end_is_told_is_lost() {
     end(&mut scene, &instance, "failure", 77);
     scene.pass(secs(60));
     assert_eq!(verdicts(&scene), [JobVerdict::Infrastructure(Cause::Lost)]);
+}
+
+/// EC2 says of every termination that a user initiated it. Found by striking a machine while the webhook of its job's end is lost.
+#[test]
+fn a_machine_that_muster_ended_is_nobody_else_s_doing_when_the_job_s_end_is_told_late() {
+    let mut pool = reruns();
+    pool.spec.runner.max_lifetime = Span::secs(300);
+    let (mut scene, instance) = running(pool);
+    scene.pass(secs(400));
+    assert_eq!(count(&scene, |a| matches!(a, Action::Terminate(_))), 1);
+    terminated(&mut scene, &instance, "Client.UserInitiatedShutdown: User initiated (2026-12-01)");
+    scene.pass(secs(600));
+    end(&mut scene, &instance, "failure", 77);
+    scene.pass(secs(60));
+    assert_eq!(verdicts(&scene), [JobVerdict::Infrastructure(Cause::Muster)]);
 }
 
 #[test]

@@ -30,7 +30,11 @@ impl Controller {
             Named::Unproven(id, r) | Named::Proven(id, r) => (id.clone(), r.pool().clone(), r.shape().map(|s| s.market)),
         };
         let past = job.lost_runner.as_ref();
-        let forgotten = past.map(|past| if past.interrupted { Cause::Interruption } else { Cause::Lost });
+        let forgotten = past.map(|past| match (past.interrupted, past.ended_by_muster) {
+            (true, _) => Cause::Interruption,
+            (false, true) => Cause::Muster,
+            (false, false) => Cause::Lost,
+        });
         let case = Case {
             market: market.or(past.and_then(|past| past.shape.as_ref()).map(|shape| shape.market)),
             event: job.event.clone(),
@@ -87,7 +91,11 @@ impl Controller {
             Some(r) => (r.suspect(case.ended), r.outlived(case.ended)),
             None => {
                 let end = self.world.watched_end(&case.instance);
-                (end.and_then(MachineEnd::suspect), end.is_some_and(MachineEnd::by_itself))
+                // EC2 names no one. muster remembers that it ended the instance itself.
+                let ours = |cause| {
+                    if cause == Cause::Terminated && case.forgotten == Some(Cause::Muster) { Cause::Muster } else { cause }
+                };
+                (end.and_then(MachineEnd::suspect).map(ours), end.is_some_and(MachineEnd::by_itself))
             }
         };
         let looked = swept.is_some_and(|began| began > case.ended);

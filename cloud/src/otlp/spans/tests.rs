@@ -43,6 +43,7 @@ fn job() -> JobPast {
             asked: Some(at(12)),
             reached: vec![(Stage::Launched, at(14)), (Stage::Script, at(30)), (Stage::Online, at(48))],
             interrupted: false,
+            ended_by_muster: false,
         }),
     }
 }
