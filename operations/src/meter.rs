@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::metrics::Metrics;
 use crate::prices::{Book, BookView};
-use crate::usage::{Amount, HourLines, Ledger, NO_JOB, OTHER};
+use crate::usage::{Amount, HourLines, NO_JOB, OTHER, UsageLedger};
 
 /// The most time that is counted between two looks. Nobody knows what happened in a longer gap.
 const LONGEST_GAP: Duration = Duration::from_secs(120);
@@ -76,7 +76,7 @@ pub struct Meter {
     priced_hours: f64,
     /// Since the start of the process: all seconds, and the seconds with a price.
     ever: (f64, f64),
-    ledger: Ledger,
+    ledger: UsageLedger,
     /// Of the day: the hours of each repository, and the cost of those that have a price.
     repositories: BTreeMap<String, (f64, Option<f64>)>,
 }
@@ -84,7 +84,7 @@ pub struct Meter {
 impl Meter {
     /// A meter that has counted nothing yet.
     pub fn new(prices: impl Into<Book>) -> Meter {
-        let (today, ledger) = (CostView::default(), Ledger::default());
+        let (today, ledger) = (CostView::default(), UsageLedger::default());
         let (book, repositories) = (Book::default(), BTreeMap::new());
         let mut meter = Meter { prices: book, last: None, today, priced_hours: 0.0, ever: (0.0, 0.0), ledger, repositories };
         meter.set_prices(prices.into());

@@ -76,7 +76,7 @@ struct Hour {
 pub struct HourLines {
     /// The hour, counted since 1970.
     pub hour: u64,
-    /// Which state of the hour this is, for [`Ledger::written`].
+    /// Which state of the hour this is, for [`UsageLedger::written`].
     pub version: u64,
     /// The lines, in order.
     pub lines: Vec<UsageLine>,
@@ -84,12 +84,12 @@ pub struct HourLines {
 
 /// Counts usage until it is written.
 #[derive(Clone, Debug, Default)]
-pub struct Ledger {
+pub struct UsageLedger {
     hours: BTreeMap<u64, Hour>,
     forgotten: u64,
 }
 
-impl Ledger {
+impl UsageLedger {
     /// Counts what was used at `at`.
     pub fn add(&mut self, at: Time, used: &BilledFor, currency: &str, amount: &Amount) {
         let hour = self.hours.entry(at.as_millis() / HOUR_MS).or_default();
@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn an_hour_is_written_until_it_is_over_and_written_whole() {
-        let mut ledger = Ledger::default();
+        let mut ledger = UsageLedger::default();
         ledger.add(NOON, &used("acme/api"), "USD", &amount(10.0, Some(0.5)));
         ledger.add(NOON, &used("acme/api"), "USD", &amount(10.0, Some(0.5)));
         ledger.add(NOON, &used(""), "USD", &amount(5.0, None));
@@ -330,7 +330,7 @@ mod tests {
 
     #[test]
     fn nothing_grows_without_end() {
-        let mut ledger = Ledger::default();
+        let mut ledger = UsageLedger::default();
         for n in 0..MOST_LINES + 10 {
             ledger.add(NOON, &used(&format!("acme/{n}")), "USD", &amount(1.0, None));
         }

@@ -95,8 +95,7 @@ async fn the_bucket_keeps_who_used_the_instances_over_crashes_and_stops() {
 #[tokio::test]
 async fn a_bucket_that_refuses_costs_the_record_a_delay_and_nothing_else() {
     let Some(mut scene) = stage("1s").await else { return };
-    let refused =
-        json!({ "op": "PutObject", "kind": "error", "status": 403, "code": "AccessDenied", "message": "no", "times": 3 });
+    let refused = json!({ "op": "s3:PUT object", "kind": "unavailable", "times": 3 });
     scene.moto.fault(refused).await;
     scene.muster.spawn();
     scene.muster.ready().await;
