@@ -7,7 +7,7 @@
 //!
 //! The weather is that of `muster simulate`. To it are added jobs that fail by themselves or that a person cancels, on all days, and
 //! machines that hang and crashes of the controller, on rough days. The first argument is the seed.
-#![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a tool: it has an argument and prints")]
+#![allow(clippy::disallowed_methods, reason = "a tool: it has an argument")]
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -151,9 +151,12 @@ struct Losses {
     after_run: Vec<Duration>,
 }
 
+/// A job, whatever its attempt: its run, when it was to come, and how long it takes.
+type PlannedJob = (RunId, Time, Duration);
+
 fn losses(jobs: &BTreeMap<JobId, TrueJob>, lives: &[JobLife]) -> Losses {
     let ended: BTreeMap<JobId, Time> = lives.iter().filter_map(|life| Some((life.id, life.ended?))).collect();
-    let mut attempts: BTreeMap<(RunId, Time, Duration), Vec<(JobId, &TrueJob)>> = BTreeMap::new();
+    let mut attempts: BTreeMap<PlannedJob, Vec<(JobId, &TrueJob)>> = BTreeMap::new();
     let mut runs: BTreeMap<RunId, Vec<Time>> = BTreeMap::new();
     for (id, job) in jobs {
         attempts.entry((job.run, job.plan.at, job.plan.takes)).or_default().push((*id, job));
