@@ -219,6 +219,24 @@ fn a_message_that_is_read_again_does_not_reopen_a_closed_notice() {
     assert_eq!(told(&scene).len(), 2, "{:?}", told(&scene));
 }
 
+/// Seed 20000600: a process told the commit, because it had not heard that the job had just started, and died.
+#[test]
+fn a_kept_message_that_comes_after_the_start_closes_what_an_earlier_process_told() {
+    let mut scene = full(&[(600, LateAct::Tell)]);
+    scene.pass(secs(700));
+    let mut taken = message(1, JobState::InProgress, &LABELS);
+    (taken.event.queued_at, taken.event.started_at) = (Some(Time::ZERO), Some(Time::ZERO + secs(500)));
+    scene.feed(Input::Messages(vec![taken]));
+    scene.pass(secs(60));
+    assert_eq!(told(&scene).len(), 0, "{:?}", told(&scene));
+    let mut kept = message(1, JobState::Queued, &LABELS);
+    kept.event.queued_at = Some(Time::ZERO);
+    scene.feed(Input::Messages(vec![JobMessage { receive_count: 2, ..kept }]));
+    scene.pass(secs(60));
+    assert_eq!(told(&scene).len(), 1, "{:?}", told(&scene));
+    assert_eq!(told(&scene)[0].0, StatusState::Success);
+}
+
 #[test]
 fn a_commit_is_not_told_that_no_job_waits_while_one_does() {
     let mut scene = full(&[(600, LateAct::Tell)]);

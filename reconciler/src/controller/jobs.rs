@@ -80,11 +80,13 @@ impl Controller {
             // A look at all jobs for each batch would be quadratic.
             self.check_at = self.check_at.min(now + DEBOUNCE_MAX);
         }
-        if folded.advanced && event.state != JobState::Queued && folded.before.is_none_or(|before| before == JobState::Queued) {
+        let was_queued = folded.before.is_none_or(|before| before == JobState::Queued);
+        // A process before this one kept the message, and the job's start was heard first.
+        let kept_copy = event.state == JobState::Queued && !was_queued && message.is_some_and(|(_, count)| count > 1);
+        if kept_copy || folded.advanced && event.state != JobState::Queued && was_queued {
             let left = folded.ended.as_deref().or_else(|| self.demand.jobs().get(&event.job)).cloned();
-            if let Some(job) = left {
-                self.close_notices(&job, message, &mut folded.deletable, now);
-            }
+            let left = left.unwrap_or_else(|| Job::heard_of(matching::route(&self.spec, event), event, now));
+            self.close_notices(&left, message, &mut folded.deletable, now);
         }
         if let Some(job) = folded.ended.take() {
             self.open_case(&job, message.map(|(id, _)| id), now);

@@ -283,9 +283,11 @@ impl Controller {
         now: Time,
     ) {
         let event = &job.event;
-        // An earlier process had this message and kept it, as for an open notice.
+        // An earlier process had this message and kept it, as for an open notice. That process may have heard of the start late.
         let kept_before = message.is_some_and(|(_, receive_count)| receive_count > 1);
-        let waited = event.queued_at.map_or(Duration::ZERO, |queued| event.started_at.unwrap_or(now).since(queued));
+        let heard = event.started_at.filter(|_| !kept_before).unwrap_or(now);
+        let unknown = if kept_before { Duration::MAX } else { Duration::ZERO };
+        let waited = event.queued_at.map_or(unknown, |queued| heard.since(queued));
         // The earlier process may have known the job in another pool.
         let taking = self.spec.pools.iter().filter(|(_, pool)| takes(pool, event)).map(|(name, _)| Some(name.clone()));
         let tells = |pool: Option<PoolName>| {
@@ -293,7 +295,7 @@ impl Controller {
             // A commit whose run was cancelled is told so until a later attempt of the run starts.
             let again = event.is_rerun() && after(LateAct::Cancel).is_some();
             let long = after(LateAct::Tell)
-                .is_some_and(|after| kept_before || waited >= after && (job.redelivered || now.since(job.first_seen) < after));
+                .is_some_and(|after| waited >= after && (kept_before || job.redelivered || now.since(job.first_seen) < after));
             let any = after(LateAct::Tell).is_some() || after(LateAct::Cancel).is_some();
             any.then_some((again || long, pool))
         };

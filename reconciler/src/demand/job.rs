@@ -124,7 +124,7 @@ pub struct Confirmation {
 }
 
 impl Job {
-    pub(super) fn heard_of(route: Route, event: &JobEvent, now: Time) -> Job {
+    pub(crate) fn heard_of(route: Route, event: &JobEvent, now: Time) -> Job {
         let old = event.queued_at.is_some_and(|at| now.since(at) >= OLD_NEWS);
         Job {
             event: JobEvent { waiting: false, ..event.clone() },
