@@ -57,6 +57,13 @@ pub(super) const HEALTH: &str = "\
 Examples:
   muster health                                 for the health check of a container";
 
+#[cfg(feature = "live")]
+pub(super) const COST: &str = "\
+Examples:
+  muster cost --manifests my-cluster            the last seven days, by pool and repository
+  muster cost --manifests my-cluster --since 30d --by day,market
+  muster cost --manifests my-cluster --repo acme/web -o csv";
+
 pub(super) const PAUSE: &str = "\
 Examples:
   muster pause linux --reason \"AZ b is down\"    the pool launches nothing

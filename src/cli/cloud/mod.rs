@@ -31,6 +31,7 @@ pub(super) enum CloudCommand {
     #[command(after_help = examples::SYNC)]
     Sync(sync::Args),
     /// Print who used the instances and what that cost, by pool and repository; reads what the controller records in the bucket.
+    #[command(after_help = examples::COST)]
     Cost(cost::Args),
 }
 
