@@ -1,15 +1,16 @@
 //! What somebody should do something about, worst first: the answer to "is anything wrong?". It is made of what is known now, and
 //! decides nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::controller::Seen;
 use crate::demand::Job;
 use crate::effect::Source;
 use crate::event::JobState;
-use crate::ids::{InstanceId, JobId, PoolName};
+use crate::ids::{InstanceId, JobId, ListId, PoolName};
 use crate::journal::What;
+use crate::manifest::RunnerPool;
 use crate::matching::Route;
 use crate::reason::{Backoff, Blocked, Concern, HoldReason, Misfit, Unmatched};
 use crate::time::Time;
@@ -66,8 +67,10 @@ impl Seen<'_> {
         if let Some(pause) = self.paused.get(name) {
             return found(Concern::Paused { pool: pool(), pause: pause.clone() }, pause.since);
         }
-        if let Some(failing) = self.failing(name, now) {
-            return Some(FoundConcern { jobs, ..failing });
+        // Without a job and without a warm floor nothing is tried, so an old failure says nothing of today.
+        if let Some(failing) = self.failing(name, now).filter(|_| plan.counts.wanted > 0) {
+            let weight = if jobs > 0 { Weight::Trouble } else { Weight::Watch };
+            return Some(FoundConcern { jobs, weight, ..failing });
         }
         if let Some(why) = self.not_served(name) {
             return found(Concern::NotServed { pool: pool(), why: why.clone() }, why.since);
@@ -140,30 +143,44 @@ impl Seen<'_> {
     /// What went wrong within the last hour, for each pool.
     fn mishaps(&self, now: Time) -> Vec<FoundConcern> {
         let mut all = Vec::new();
-        for what in [What::JobLost, What::ForeignJob, What::NameTaken] {
-            let mut groups: BTreeMap<(Option<&PoolName>, Option<&InstanceId>), Group> = BTreeMap::new();
+        for what in [What::JobLost, What::ForeignJob] {
+            let mut groups: BTreeMap<Option<&PoolName>, Group> = BTreeMap::new();
             for mishap in self.lately.of(what, now) {
-                let one = mishap.instance.as_ref().filter(|_| what == What::NameTaken);
                 let Some(job) = mishap.job else { continue };
-                groups.entry((mishap.pool.as_ref(), one)).or_insert(Group { jobs: 0, since: mishap.at, oldest: job }).jobs += 1;
+                groups.entry(mishap.pool.as_ref()).or_insert(Group { jobs: 0, since: mishap.at, oldest: job }).jobs += 1;
             }
-            for ((pool, instance), group) in groups {
-                let pool = || pool.cloned().unwrap_or_else(|| "none".into());
-                let concern = match (what, instance) {
-                    (What::NameTaken, Some(instance)) => Concern::NameTaken { instance: instance.clone() },
-                    (What::ForeignJob, _) => Concern::Foreign { pool: pool() },
-                    _ => Concern::Lost { pool: pool() },
-                };
+            for (pool, group) in groups {
+                let pool = pool.cloned().unwrap_or_else(|| "none".into());
+                let concern = if what == What::ForeignJob { Concern::Foreign { pool } } else { Concern::Lost { pool } };
                 all.push(group.found(concern, Weight::Trouble));
             }
         }
+        // A list or an event may show that a name is taken; only an event tells of a job.
+        let mut taken: BTreeMap<&InstanceId, Time> = BTreeMap::new();
+        for mishap in self.lately.of(What::NameTaken, now) {
+            if let Some(instance) = &mishap.instance {
+                taken.entry(instance).or_insert(mishap.at);
+            }
+        }
+        let found = |(instance, since): (&InstanceId, Time)| {
+            let (concern, about) = (Concern::NameTaken { instance: instance.clone() }, Target::runner(instance));
+            FoundConcern { concern, weight: Weight::Trouble, since, jobs: 0, about }
+        };
+        all.extend(taken.into_iter().map(found));
         all
     }
 
     fn stale(&self, now: Time) -> Vec<FoundConcern> {
         let every = &self.spec.controller.spec.intervals;
+        let lists: BTreeSet<ListId> = self.spec.pools.values().map(RunnerPool::list_id).collect();
+        // What the manifests name no more may never be looked at again.
+        let needed = |source: &Source| match source {
+            Source::Instances | Source::Secrets => true,
+            Source::Runners(list) => lists.contains(list),
+            Source::Deliveries(app) => self.spec.apps.contains_key(app),
+        };
         let mut all = Vec::new();
-        for (source, seen) in self.world.sources() {
+        for (source, seen) in self.world.sources().iter().filter(|(source, _)| needed(source)) {
             let (interval, what) = match source {
                 Source::Instances => (every.instances, "the instances at EC2".to_owned()),
                 Source::Runners(list) => (every.runners, format!("the runners of {} at GitHub", list.scope)),

@@ -40,12 +40,8 @@ impl Seen<'_> {
         let delay = self.spec.pools.get(name).map_or(Duration::ZERO, |pool| pool.queue_delay());
         let above = self.newest_plan(name).map(|plan| &plan.above_share);
         let counts = |id: &JobId, job: &Job| job.counts(delay, now) && !above.is_some_and(|above| above.contains(id));
-        let mut jobs: Vec<(Time, JobId)> = self
-            .demand
-            .queued(name)
-            .filter(|(id, job)| counts(id, job))
-            .map(|(id, job)| (job.event.queued_at.unwrap_or(job.first_seen), id))
-            .collect();
+        let mut jobs: Vec<(Time, JobId)> =
+            self.demand.queued(name).filter(|(id, job)| counts(id, job)).map(|(id, job)| (waits_since(job), id)).collect();
         jobs.sort_unstable();
         let oldest = jobs.first().map(|(at, _)| *at);
         JobQueue { places: (1..).zip(jobs).map(|(place, (_, id))| (id, place)).collect(), oldest }
@@ -84,7 +80,7 @@ impl Seen<'_> {
         let pool = job.pool().filter(|_| job.event.state == JobState::Queued)?;
         let place = queue.places.get(&id).copied();
         let expected = match place {
-            Some(place) => self.expected(pool, place, now.since(job.event.queued_at.unwrap_or(job.first_seen)), now),
+            Some(place) => self.expected(pool, place, now.since(waits_since(job)), now),
             None => Expected::NotCounted,
         };
         let (said, word) = (expected.to_string(), expected.word().to_owned());
@@ -118,6 +114,11 @@ impl Seen<'_> {
             Some(usual) => Expected::Usually { within: usual.most },
         }
     }
+}
+
+/// Since when a job waits, without the time for which GitHub held it back.
+fn waits_since(job: &Job) -> Time {
+    job.event.queued_at.unwrap_or(job.first_seen).max(job.counted_since())
 }
 
 fn span(told: WaitSpread) -> SpanView {

@@ -259,3 +259,17 @@ fn html(status: StatusCode, text: askama::Result<String>) -> Response {
     }
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_takes_every_section_that_is_sent() {
+        let script = include_str!("assets/live.js");
+        let list = script.split_once("const SECTIONS = [").and_then(|(_, rest)| rest.split_once(']')).expect("the list").0;
+        for name in sections(&Live::default()).into_iter().map(|(name, _)| name).chain(["told"]) {
+            assert!(list.contains(&format!("\"{name}\"")), "live.js does not take {name}");
+        }
+    }
+}

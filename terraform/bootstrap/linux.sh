@@ -682,7 +682,9 @@ tag_stages() {
 blame() {
   blamed=
   # The listener's console tells a crash of the worker as a job that failed, so its log is read. A job may have put anything there.
-  newest=$(ls -t "$MUSTER_HOME"/_diag/Runner_*.log 2>/dev/null | head -n 1) || newest=
+  # The names have the time, so the last one is the newest.
+  newest=
+  for each in "$MUSTER_HOME"/_diag/Runner_*.log; do newest=$each; done
   if [ -f "$newest" ] && [ ! -L "$newest" ] && command -v timeout >/dev/null; then
     last=$(timeout 5 tail -c 1000000 "$newest" 2>/dev/null |
       grep -aE 'Worker finished for job|worker encounter an unhandled exception' | tail -n 1) || last=

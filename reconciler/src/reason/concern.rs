@@ -152,10 +152,10 @@ impl Concern {
                 format!("Runners of pool {pool} got jobs of repositories that the pool does not list, within the last hour")
             }
             Concern::NameTaken { instance } => {
-                format!("An event names our runner {instance} with an id that is not the runner's, within the last hour")
+                format!("Another runner has the name of our runner {instance}, as was seen within the last hour")
             }
             Concern::HeldLong { pool } => {
-                format!("Idle runners of pool {pool} did not get some of its jobs for more than an hour")
+                format!("Jobs of pool {pool} have waited for more than an hour, and idle runners did not get them")
             }
             Concern::Stale { what, error: Some(error) } => format!("muster could not see all of {what}: {error}"),
             Concern::Stale { what, error: None } => format!("muster has not seen all of {what}"),

@@ -7,7 +7,7 @@ use muster_reconciler::manifest::Problem;
 /// The longest line that is shown, in characters. A longer one is no manifest's.
 const LONGEST: usize = 200;
 /// Words in the names of fields that hold secrets, or references to them.
-const SECRET_WORDS: [&str; 7] = ["secret", "token", "password", "passwd", "privatekey", "private_key", "-----"];
+const SECRET_WORDS: [&str; 6] = ["secr", "token", "passw", "key", "credential", "-----"];
 /// From this length on, a run of letters and digits may be a part of a key.
 const KEY_LIKE: usize = 32;
 
@@ -83,6 +83,9 @@ mod tests {
         for (line, body) in [
             (1, "privateKey: hunter2\n"),
             (1, "{webhookSecret: hunter2, x: [}\n"),
+            (1, "private-key: hunter2\n"),
+            (1, "webhookSecrt: hunter2\n"),
+            (1, "apiKey: hunter2\n"),
             (2, "token:\n  hunter2\n"),
             (3, "privateKey: |\n  hunter1\n  hunter2\n"),
             (1, &*format!("value: {key}\n")),

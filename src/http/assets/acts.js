@@ -19,6 +19,7 @@ document.addEventListener("click", (event) => {
   part("ask").textContent = button.dataset.ask;
   part("said").textContent = "";
   part("why").value = "";
+  part("token").value = "";
   part("do").hidden = false;
   part("key").hidden = Boolean(sessionStorage.getItem(TOKEN));
   dialog.showModal();
@@ -27,7 +28,6 @@ part("close").addEventListener("click", () => dialog.close());
 dialog.querySelector("form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const token = sessionStorage.getItem(TOKEN) || part("token").value.trim();
-  part("token").value = "";
   part("do").disabled = true;
   try {
     const answer = await fetch(path, {
@@ -39,7 +39,9 @@ dialog.querySelector("form").addEventListener("submit", async (event) => {
     part("said").textContent = answer.ok ? [told.said, told.warning].filter(Boolean).join(". ") : "Not done: " + told.error;
     if (answer.ok) sessionStorage.setItem(TOKEN, token);
     if (answer.status === 401) sessionStorage.removeItem(TOKEN);
-    part("key").hidden = answer.status !== 401;
+    // A token that was not needed yet stays in the field, for the next try.
+    if (answer.ok || answer.status === 401) part("token").value = "";
+    part("key").hidden = Boolean(sessionStorage.getItem(TOKEN));
     part("do").hidden = answer.ok;
   } catch {
     part("said").textContent = "No answer: whether the order was carried out is not known. Look at the pool.";

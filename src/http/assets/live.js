@@ -1,8 +1,8 @@
 // Keeps the page up to date: each section that changed comes as HTML over one stream of server-sent events, and is changed in
 // place, so that focus, selection and scroll position stay. A page that nobody sees asks for nothing.
 "use strict";
-const SECTIONS = ["attention", "totals", "waits", "pools", "jobs", "runners", "falls", "events", "budgets", "told"];
-const SILENCE_MS = 5000;
+const SECTIONS = ["attention", "totals", "waits", "pools", "jobs", "runners", "falls", "cost", "events", "budgets", "told"];
+const SILENCE_MS = 5000, AGAIN_MS = 5000;
 const $ = (id) => document.getElementById(id);
 let frozen = false, heardAt = Date.now(), stream = null;
 
@@ -51,13 +51,20 @@ function count() {
 
 function open() {
   const about = document.body.dataset.about;
+  if (about === "") return; // the page of a thing that could not be shown
   stream = new EventSource("/api/v1/stream" + (about ? "?about=" + encodeURIComponent(about) : location.search));
-  heardAt = Date.now();
   for (const name of SECTIONS) {
     stream.addEventListener(name, (event) => {
       show(name, event.data);
     });
   }
+  // The browser comes back by itself after a lost connection, but not after a refusal.
+  const mine = stream;
+  stream.addEventListener("error", () => {
+    if (mine.readyState !== EventSource.CLOSED || mine !== stream) return;
+    close();
+    setTimeout(() => { if (!stream && !frozen && !document.hidden) open(); }, AGAIN_MS);
+  });
   stream.addEventListener("beat", (event) => {
     heardAt = Date.now();
     say(event.data || "live", Boolean(event.data));
@@ -70,18 +77,19 @@ function close() {
 }
 
 document.addEventListener("visibilitychange", () => {
-  if (document.hidden) close(); else if (!stream && !frozen) open();
+  if (document.hidden) close(); else if (!stream && !frozen) { heardAt = Date.now(); open(); }
 });
 if (!document.hidden) open();
 setInterval(() => {
-  if (stream && Date.now() - heardAt > SILENCE_MS) say("no answer since " + clock(heardAt), true);
+  const asks = !frozen && !document.hidden && document.body.dataset.about !== "";
+  if (asks && Date.now() - heardAt > SILENCE_MS) say("no answer since " + clock(heardAt), true);
 }, 1000);
 
 $("freeze").hidden = false;
 $("freeze").addEventListener("click", () => {
   frozen = !frozen;
   $("freeze").setAttribute("aria-pressed", String(frozen));
-  if (!frozen) return open();
+  if (!frozen) { heardAt = Date.now(); return open(); }
   close();
   say("as it was at " + clock(Date.now()), false);
 });
