@@ -165,6 +165,31 @@ fn a_refusal_of_every_launch_is_told_once_it_lasts() {
 }
 
 #[test]
+fn an_old_failure_of_a_pool_that_nobody_needs_is_not_told() {
+    let mut scene = Scene::new([linux()]);
+    scene.pass(secs(35));
+    scene.launch = |_| Some(Outcome::Failed(Failure::new(FailureKind::Refused, "no permission for ec2:CreateFleet")));
+    scene.queue(1, &LABELS);
+    scene.pass(secs(120));
+    assert_eq!(scene.words(), ["failing"]);
+    scene.cancel(0);
+    scene.pass(secs(60));
+    assert_eq!(scene.words(), [""; 0]);
+}
+
+#[test]
+fn a_list_that_left_the_manifests_is_not_stale() {
+    let mut other = pool("other", &["self-hosted", "other"], 2);
+    other.spec.github.scope = "org/elsewhere".parse().unwrap();
+    let mut scene = Scene::new([linux(), other]);
+    scene.pass(secs(120));
+    scene.spec.pools.retain(|name, _| name.as_str() == "linux");
+    scene.take_spec();
+    scene.pass(secs(HOUR));
+    assert_eq!(scene.words(), [""; 0]);
+}
+
+#[test]
 fn a_lost_job_is_told_for_an_hour() {
     let mut scene = Scene::new([linux()]);
     scene.pass(secs(35));
