@@ -21,6 +21,9 @@ const HOUR: Duration = Duration::from_secs(3600);
 pub(crate) struct JobQueue {
     places: BTreeMap<JobId, u32>,
     oldest: Option<Time>,
+    /// The waits of the last hour and of the last day, if enough jobs have started.
+    hour: Option<WaitSpread>,
+    day: Option<WaitSpread>,
 }
 
 impl JobQueue {
@@ -44,12 +47,15 @@ impl Seen<'_> {
             self.demand.queued(name).filter(|(id, job)| counts(id, job)).map(|(id, job)| (waits_since(job), id)).collect();
         jobs.sort_unstable();
         let oldest = jobs.first().map(|(at, _)| *at);
-        JobQueue { places: (1..).zip(jobs).map(|(place, (_, id))| (id, place)).collect(), oldest }
+        let times = self.waits(name).map(|waits| &waits.jobs);
+        let seen = |spread: fn(&Times, Time) -> Option<WaitSpread>| spread(times?, now).filter(|seen| seen.count >= ENOUGH);
+        let places = (1..).zip(jobs).map(|(place, (_, id))| (id, place)).collect();
+        JobQueue { places, oldest, hour: seen(Times::hour), day: seen(Times::day) }
     }
 
     /// How long the jobs of a pool wait.
     pub(crate) fn waits_view(&self, name: &PoolName, queue: &JobQueue, now: Time) -> WaitsView {
-        let next = self.expected(name, queue.len().saturating_add(1), Duration::ZERO, now);
+        let next = self.expected(name, queue.len().saturating_add(1), Duration::ZERO, queue, now);
         let known = self.waits(name);
         let jobs = known.map(|known| &known.jobs);
         let starts = known.and_then(|known| known.stages.get(&Stage::Online));
@@ -80,7 +86,7 @@ impl Seen<'_> {
         let pool = job.pool().filter(|_| job.event.state == JobState::Queued)?;
         let place = queue.places.get(&id).copied();
         let expected = match place {
-            Some(place) => self.expected(pool, place, now.since(waits_since(job)), now),
+            Some(place) => self.expected(pool, place, now.since(waits_since(job)), queue, now),
             None => Expected::NotCounted,
         };
         let (said, word) = (expected.to_string(), expected.word().to_owned());
@@ -88,9 +94,7 @@ impl Seen<'_> {
     }
 
     /// When the job at this place, which has waited for `waited`, can expect a runner.
-    fn expected(&self, name: &PoolName, place: u32, waited: Duration, now: Time) -> Expected {
-        let jobs = self.waits(name).map(|waits| &waits.jobs);
-        let hour = jobs.and_then(|jobs| jobs.hour(now)).filter(|seen| seen.count >= ENOUGH);
+    fn expected(&self, name: &PoolName, place: u32, waited: Duration, queue: &JobQueue, now: Time) -> Expected {
         let plan = self.newest_plan(name);
         if self.paused.contains_key(name) {
             return Expected::Paused;
@@ -101,14 +105,13 @@ impl Seen<'_> {
         match plan.and_then(|plan| plan.blocked.as_ref()) {
             None | Some(Blocked::Pace) => {}
             Some(Blocked::Max) => {
-                let Some(hour) = hour else { return Expected::TooFew };
+                let Some(hour) = &queue.hour else { return Expected::TooFew };
                 let span = now.since(self.world.started()).min(HOUR);
                 return Expected::AtPace { about: span.saturating_mul(place) / hour.count };
             }
             Some(_) => return Expected::Stuck,
         }
-        let day = || jobs.and_then(|jobs| jobs.day(now)).filter(|seen| seen.count >= ENOUGH);
-        match hour.or_else(day) {
+        match queue.hour.as_ref().or(queue.day.as_ref()) {
             None => Expected::TooFew,
             Some(usual) if waited > usual.most => Expected::Longer { usual: usual.most },
             Some(usual) => Expected::Usually { within: usual.most },

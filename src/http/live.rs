@@ -31,6 +31,8 @@ use super::wish::{self, Wish};
 const EVERY: Duration = Duration::from_secs(1);
 /// The drawing of the starts is sent once in so many looks.
 const FALLS_BEATS: u32 = 5;
+/// After so many beats, the page of one thing is made anew. No two such pages share what the core answers.
+const TOLD_BEATS: u32 = 3;
 /// How many pages may be open at the same time.
 const STREAMS: usize = 64;
 static PLACES: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(STREAMS));
@@ -191,6 +193,10 @@ impl Stream {
             }
         }
         let beat = |text: String| Event::default().event("beat").data(text);
+        if !self.wish.about.is_empty() && !self.shown.is_empty() && !self.beats.is_multiple_of(TOLD_BEATS) {
+            self.beats = self.beats.wrapping_add(1);
+            return Some(beat(String::new()));
+        }
         // A page that is open has its turn among the readers at each beat.
         let Ok(turn) = self.admin.lanes.readers.turn().await else { return Some(beat("too many readers at once".into())) };
         let made = if self.wish.about.is_empty() {
