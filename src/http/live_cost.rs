@@ -5,9 +5,6 @@ use muster_operations::usage::{NO_JOB, OTHER};
 
 use super::live_view::money;
 
-/// How many repositories the page shows. The rest is one row.
-const ROWS: usize = 10;
-
 /// What the page says of the cost.
 #[derive(Clone, Debug, Default)]
 pub struct LiveCost {
@@ -50,13 +47,7 @@ impl LiveCost {
             share: share(hours),
             cost: amount.map_or_else(|| "unknown".into(), |amount| money(amount, &cost.currency)),
         };
-        let (shown, rest) = cost.repositories.split_at(cost.repositories.len().min(ROWS));
-        let mut rows: Vec<CostRow> = shown.iter().map(|used| row(&used.repository, used.hours, used.cost)).collect();
-        if !rest.is_empty() {
-            let amounts: Vec<f64> = rest.iter().filter_map(|used| used.cost).collect();
-            let amount = (!amounts.is_empty()).then(|| amounts.iter().sum());
-            rows.push(row(OTHER, rest.iter().map(|used| used.hours).sum(), amount));
-        }
+        let rows = cost.repositories.iter().map(|used| row(&used.repository, used.hours, used.cost)).collect();
         let without = cost.repositories.iter().find(|used| used.repository == NO_JOB).map_or(0.0, |used| used.hours);
         LiveCost { hourly: of(cost.hourly), today: of(cost.total), idle: share(without), rows }
     }
@@ -73,9 +64,8 @@ mod tests {
     }
 
     #[test]
-    fn the_dearest_repositories_are_told_and_the_rest_is_one_row() {
-        let mut repositories = vec![used("acme/api", 6.0, Some(1.5)), used("none", 2.0, Some(0.5))];
-        repositories.extend((0..10).map(|n| used(&format!("acme/{n}"), 0.2, None)));
+    fn each_repository_is_told_and_what_has_no_price_is_unknown() {
+        let repositories = vec![used("acme/api", 6.0, Some(1.5)), used("none", 2.0, Some(0.5)), used("other", 0.4, None)];
         let view = CostView {
             currency: "USD".into(),
             prices: "AWS".into(),
@@ -87,9 +77,9 @@ mod tests {
         };
         let cost = LiveCost::new(&view);
         assert_eq!((cost.hourly.as_str(), cost.today.as_str(), cost.idle.as_str()), ("0.25 USD", "2.00 USD", "20%"));
-        assert_eq!((cost.rows[0].name.as_str(), cost.rows[0].share.as_str(), cost.rows.len()), ("acme/api", "60%", 11));
+        assert_eq!((cost.rows[0].name.as_str(), cost.rows[0].share.as_str(), cost.rows.len()), ("acme/api", "60%", 3));
         let all_others = CostRow { name: "all others".into(), hours: "0.4".into(), share: "4%".into(), cost: "unknown".into() };
-        assert_eq!((cost.rows[1].name.as_str(), &cost.rows[10]), ("no job: starting, idle or ending", &all_others));
+        assert_eq!((cost.rows[1].name.as_str(), &cost.rows[2]), ("no job: starting, idle or ending", &all_others));
         let unpriced = LiveCost::new(&CostView { prices: String::new(), ..view });
         assert!(unpriced.hourly.is_empty() && unpriced.idle == "20%", "{unpriced:?}");
     }

@@ -56,7 +56,15 @@ const fn number(head: &'static str, least_width: usize) -> Column {
 
 const POOLS: [Column; 6] =
     [text("POOL", 0), text("STATE", 60), number("QUEUED", 0), number("WANTED", 90), number("SUPPLY", 90), number("MAX", 70)];
-const JOBS: [Column; 4] = [text("JOB", 0), text("STATE", 50), text("POOL", 80), text("AGE", 0)];
+const JOBS: [Column; 7] = [
+    text("JOB", 0),
+    text("STATE", 50),
+    text("POOL", 80),
+    text("AGE", 0),
+    text("REPOSITORY", 130),
+    text("WORKFLOW / JOB", 160),
+    text("BRANCH", 190),
+];
 const RUNNERS: [Column; 4] = [text("RUNNER", 0), text("PHASE", 0), text("POOL", 80), text("AGE", 60)];
 
 /// What is shown.
@@ -120,13 +128,11 @@ fn job(j: &JobView) -> Row {
         (JobState::InProgress, _) => Ink::Green,
         _ => Ink::Plain,
     };
-    Row {
-        subject: Subject::Job(j.id),
-        pool: j.pool.clone(),
-        cells: vec![j.id.to_string(), j.state.to_string(), j.pool.clone().unwrap_or_else(|| "-".into()), age(j.age_seconds)],
-        ink,
-        why: j.reason.clone(),
-    }
+    let known = |text: &str| if text.is_empty() { "-".into() } else { text.to_owned() };
+    let pool = j.pool.clone().unwrap_or_else(|| "-".into());
+    let mut cells = vec![j.id.to_string(), j.state.to_string(), pool, age(j.age_seconds)];
+    cells.extend([known(&j.repo), known(&j.title), known(&j.branch)]);
+    Row { subject: Subject::Job(j.id), pool: j.pool.clone(), cells, ink, why: j.reason.clone() }
 }
 
 fn runner(r: &RunnerView) -> Row {
