@@ -306,6 +306,37 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ),
     ("market: on-demand", "market: spot\n    breaker: {within: 0s}", "spec.instance.breaker.within", "is 0s; write 1m to 1d"),
     ("market: on-demand", "market: spot\n    breaker: {for: 2d}", "spec.instance.breaker.for", "is 2d; write 1m to 1d"),
+    // Reruns and late jobs. The pool windows-x64 buys on-demand only.
+    ("  priority: 50", "  priority: 50\n  rerun: {causes: [weather]}", "spec.rerun.causes[0]", "one of `interruption`"),
+    ("  priority: 50", "  priority: 50\n  rerun: {attempts: 50}", "spec.rerun.attempts", "write 1 to 49"),
+    ("  priority: 50", "  priority: 50\n  rerun: {within: 7h}", "spec.rerun.within", "write 1m to 6h"),
+    ("market: on-demand", "market: on-demand\n  rerun: {market: on-demand}", "spec.rerun.market", "leave rerun.market out"),
+    (
+        "  priority: 50",
+        "  priority: 50\n  startWithin: [{after: 10m, do: tell}, {after: 5m, do: cancel}]",
+        "spec.startWithin[1].after",
+        "is 5m, but the step before comes after 10m; write later steps last",
+    ),
+    (
+        "  priority: 50",
+        "  priority: 50\n  startWithin: [{after: 10m, do: tell}, {after: 20m, do: tell}]",
+        "spec.startWithin[1].do",
+        "`tell` stands here twice",
+    ),
+    ("  priority: 50", "  priority: 50\n  startWithin: [{after: 5s, do: tell}]", "spec.startWithin[0].after", "30s to 23h"),
+    ("  priority: 50", "  priority: 50\n  startWithin: [{after: 5m, do: shout}]", "spec.startWithin[0].do", "one of `tell`"),
+    (
+        "market: on-demand",
+        "market: on-demand\n  startWithin: [{after: 5m, do: on-demand}]",
+        "spec.startWithin[0].do",
+        "remove the step `on-demand`",
+    ),
+    (
+        "  intervals:",
+        "  startWithin: [{after: 5m, do: cancel}]\n  intervals:",
+        "spec.startWithin[0].do",
+        "`cancel` needs a pool, and these jobs have none",
+    ),
     ("market: on-demand", "market: auction", "spec.instance.market", "one of `spot`, `on-demand`"),
     (
         "os: windows\n    architecture: x64\n    types: [m7i.xlarge, m6i.xlarge]",

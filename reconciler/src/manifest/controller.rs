@@ -82,7 +82,8 @@ pub struct Queues {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct RunnerSync {
-    /// The REST API that knows the releases of actions/runner: GitHub's, or a mirror of it. muster sends no credentials there.
+    /// The REST API that knows the releases of actions/runner: GitHub's, or a mirror of it. muster sends credentials there only if it is
+    /// the API of an App or token of a pool.
     pub releases: String,
     /// How often the controller looks for a new release. 0s switches this off, and `muster sync` still works.
     pub every: Span,

@@ -16,13 +16,19 @@ const MOST_FINDINGS: usize = 100;
 
 /// Reads `T` from a node, as far as this is possible. A bad value is noted and pruned, and its field has its default.
 pub(super) fn read<T: for<'de> Deserialize<'de> + Default>(node: &mut Node, findings: &mut Vec<Flaw>) -> T {
+    let before = findings.len();
     for _ in 0..MOST_FINDINGS {
         let (path, message) = match serde_path_to_error::deserialize::<_, T>(&*node) {
             Ok(value) => return value,
             Err(error) => (error.path().clone(), error.into_inner().0),
         };
         let (line, path) = prune(node, &mut path.iter(), String::new());
-        findings.push(Flaw { line, path, message, ..Flaw::default() });
+        // A field whose value was pruned is missing, and was told already.
+        let missing = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
+        let told = missing.is_some_and(|field| findings[before..].iter().any(|known| known.path == join(&path, field)));
+        if !told {
+            findings.push(Flaw { line, path, message, ..Flaw::default() });
+        }
         if matches!(node.data, Data::Pruned) {
             return T::default();
         }
