@@ -97,6 +97,8 @@ fn a_job_that_fails_by_itself_is_its_own_and_costs_no_question() {
     let (mut scene, instance) = running(reruns());
     end(&mut scene, &instance, "failure", 77);
     assert!(!deleted(&scene, 77), "its message stays until the verdict");
+    let facts = scene.core.seen().explain_job(JobId(0), scene.now).unwrap().facts;
+    assert!(facts.iter().any(|fact| fact.contains("to learn what ended the job")), "{facts:?}");
     terminated(&mut scene, &instance, "Client.InstanceInitiatedShutdown: Instance initiated shutdown");
     scene.pass(secs(120));
     assert_eq!(verdicts(&scene), [JobVerdict::Own]);
@@ -268,6 +270,9 @@ fn a_lost_job_runs_again_once_its_run_is_over_and_only_once() {
     terminated(&mut scene, &instance, "Server.SpotInstanceTermination");
     scene.pass(secs(300));
     assert_eq!((asked(&scene), deleted(&scene, 77)), (vec![], false), "the run goes on, and the message stays");
+    let says = |scene: &Scene| scene.core.seen().explain_job(JobId(0), scene.now).unwrap().facts;
+    let waits = "lost: spot took its instance back; the job runs again once GitHub says that the whole run is over, and 55m";
+    assert!(says(&scene).iter().any(|fact| fact.starts_with(waits)), "{:?}", says(&scene));
     scene.run = over(&[(0, "cancelled"), (9, "success")]);
     scene.pass(secs(400));
     assert_eq!((asked(&scene), deleted(&scene, 77)), (vec![Again::Failed], true));
