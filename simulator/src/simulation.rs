@@ -38,7 +38,6 @@ use crate::rng::{Rng, Spread};
 use crate::strangers;
 use crate::times::BEGIN;
 use crate::trace::Trace;
-
 pub use blow::Blow;
 
 /// How long the controller stays away after a crash.

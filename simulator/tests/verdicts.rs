@@ -19,7 +19,7 @@ const JOB: JobId = JobId(1001);
 
 /// The eight causes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Story {
+enum EndStory {
     Struck(Blow),
     /// Spot warns the instance, and no message about the instance arrives.
     WarnedUnheard,
@@ -27,25 +27,25 @@ enum Story {
     Old,
 }
 
-const STORIES: [(Story, Cause); 8] = [
-    (Story::Struck(Blow::Warning), Cause::Interruption),
-    (Story::Struck(Blow::Reclaim), Cause::Interruption),
-    (Story::WarnedUnheard, Cause::Interruption),
-    (Story::Struck(Blow::HostFailure), Cause::Ec2),
-    (Story::Struck(Blow::Termination), Cause::Terminated),
-    (Story::Struck(Blow::Shutdown), Cause::Lost),
-    (Story::Struck(Blow::Hang), Cause::Lost),
-    (Story::Old, Cause::Muster),
+const STORIES: [(EndStory, Cause); 8] = [
+    (EndStory::Struck(Blow::Warning), Cause::Interruption),
+    (EndStory::Struck(Blow::Reclaim), Cause::Interruption),
+    (EndStory::WarnedUnheard, Cause::Interruption),
+    (EndStory::Struck(Blow::HostFailure), Cause::Ec2),
+    (EndStory::Struck(Blow::Termination), Cause::Terminated),
+    (EndStory::Struck(Blow::Shutdown), Cause::Lost),
+    (EndStory::Struck(Blow::Hang), Cause::Lost),
+    (EndStory::Old, Cause::Muster),
 ];
 
 /// The three moments at which the machine goes: the time since the job's start. muster needs some seconds to see that an instance is old,
 /// so that instance reaches its age a little sooner.
-fn moments(story: Story) -> [Duration; 3] {
+fn moments(story: EndStory) -> [Duration; 3] {
     let (first, last) = match story {
         // Spot takes the instance two minutes after its warning.
-        Story::Struck(Blow::Warning) | Story::WarnedUnheard => (0, 121),
-        Story::Old => (1, 20),
-        Story::Struck(_) => (1, 1),
+        EndStory::Struck(Blow::Warning) | EndStory::WarnedUnheard => (0, 121),
+        EndStory::Old => (1, 20),
+        EndStory::Struck(_) => (1, 1),
     };
     [Duration::from_secs(first), TAKES / 2, TAKES - Duration::from_secs(last)]
 }
@@ -114,21 +114,21 @@ impl Run {
 }
 
 /// A run in which the machine is struck. `unheard`: the webhook of the job's end is lost.
-fn struck(story: Story, after: Duration, unheard: bool) -> Run {
+fn struck(story: EndStory, after: Duration, unheard: bool) -> Run {
     // The job's webhooks are that it is queued, that it runs and that it is over.
     let mut faults = if unheard { strikes(Fault::WebhookLoss, [2]) } else { Vec::new() };
-    if story == Story::WarnedUnheard {
+    if story == EndStory::WarnedUnheard {
         faults.extend(strikes(Fault::NotifyLoss, 0..20));
     }
-    let age = (story == Story::Old).then(|| {
+    let age = (story == EndStory::Old).then(|| {
         let probe = begun(Vec::new(), None, None);
         probe.began.since(probe.world.cloud().instances()[&probe.instance].launched_at()) + after
     });
     let mut run = begun(faults, age, None);
     match story {
-        Story::Struck(blow) => run.strike_at(after, blow),
-        Story::WarnedUnheard => run.strike_at(after, Blow::Warning),
-        Story::Old => {}
+        EndStory::Struck(blow) => run.strike_at(after, blow),
+        EndStory::WarnedUnheard => run.strike_at(after, Blow::Warning),
+        EndStory::Old => {}
     }
     run.settle();
     run
@@ -143,7 +143,7 @@ fn each_cause_at_each_moment_has_its_verdict_and_one_rerun() {
             let run = struck(story, after, unheard);
             let (ends, violations) = (run.ends(), run.world.violations());
             // Of the pool whose instances grow old at once, the next one does, too.
-            let again = story == Story::Old && ends.len() == 2 || ends.last() == Some(&Some(JobEnd::Success));
+            let again = story == EndStory::Old && ends.len() == 2 || ends.last() == Some(&Some(JobEnd::Success));
             let once = ends.len() == 2 && ends[0] == Some(JobEnd::CutShort) && again;
             if !(once && violations.is_empty() && run.verdicts.first() == Some(&JobVerdict::Infrastructure(cause))) {
                 let what = format!("{story:?} after {after:?}, unheard {unheard}: {:?}, {ends:?}, {violations:?}", run.verdicts);
@@ -160,15 +160,15 @@ fn each_cause_at_each_moment_has_its_verdict_and_one_rerun() {
 /// The job fails by itself, and its machine is struck while the job runs towards its failure, or just after it.
 #[test]
 fn a_job_that_failed_by_itself_is_never_blamed_on_its_machine() {
-    for (story, _) in STORIES.into_iter().filter(|(story, _)| *story != Story::Old) {
+    for (story, _) in STORIES.into_iter().filter(|(story, _)| *story != EndStory::Old) {
         for unheard in [false, true] {
             let mut faults = strikes(Fault::OwnEnd, [0]);
             faults.extend(if unheard { strikes(Fault::WebhookLoss, [2]) } else { Vec::new() });
             let mut run = begun(faults, None, None);
             let (blow, after) = match story {
-                Story::Struck(Blow::Warning) | Story::WarnedUnheard => (Blow::Warning, TAKES - MINUTE),
-                Story::Struck(blow) => (blow, TAKES + Duration::from_millis(300)),
-                Story::Old => continue,
+                EndStory::Struck(Blow::Warning) | EndStory::WarnedUnheard => (Blow::Warning, TAKES - MINUTE),
+                EndStory::Struck(blow) => (blow, TAKES + Duration::from_millis(300)),
+                EndStory::Old => continue,
             };
             run.strike_at(after, blow);
             run.settle();
