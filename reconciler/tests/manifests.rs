@@ -1,5 +1,8 @@
 //! The example manifests, and everything that can be wrong with them.
 
+#[path = "manifests/mistakes.rs"]
+mod mistakes;
+
 use muster_reconciler::ids::{AppName, PoolName};
 use muster_reconciler::manifest::{Lifetime, Problem, SecretRef, Spec, Text, load};
 use saphyr::{LoadableYamlNode, MarkedYaml, YamlData};
@@ -200,180 +203,6 @@ fn pools_that_differ_in_name_alone_are_ambiguous_unless_something_else_decides()
     assert_eq!(twin(("scope: org/acme", "scope: org/acme\n    repositories: [acme/a]")), [""; 0]);
 }
 
-/// Changes of the examples. Each leads to one problem, of this field and with these words.
-const MISTAKES: &[(&str, &str, &str, &str)] = &[
-    // Names.
-    ("name: prod ", "name: Prod ", "metadata.name", "lower-case letters"),
-    ("name: linux-x64", "name: linux.x64", "metadata.name", "lower-case letters"),
-    ("name: linux-x64", "name: linux-", "metadata.name", "beginning and ending"),
-    ("name: linux-x64", "name: a-pool-with-a-name-far-too-long-for-a-runner", "metadata.name", "shorten it by"),
-    ("name: linux-arm64", "name: linux-x64", "metadata.name", "defined already"),
-    // Controller.
-    ("eu-west-1\n", "Ireland\n", "spec.region", "eu-west-1"),
-    ("bucket: acme", "bucket: s3://acme", "spec.bucket", "bare name"),
-    ("bucket: acme", "secretsKey: alias/muster\n  bucket: acme", "spec.secretsKey", "is no ARN of a KMS key"),
-    ("https://api.github.com", "api.github.com", "spec.sync.releases", "is no URL"),
-    ("https://api.github.com", "https://api.github.com/", "spec.sync.releases", "write https://api.github.com"),
-    (
-        "https://api.github.com",
-        "http://mirror.acme.com",
-        "spec.sync.releases",
-        "write https://mirror.acme.com (http:// is for this",
-    ),
-    ("https://api.github.com", "http://10.0.0.7:8080", "spec.sync.releases", "write https://10.0.0.7:8080"),
-    ("https://api.github.com", "http://localhost.acme.com", "spec.sync.releases", "https://localhost.acme.com"),
-    ("every: 6h", "every: 8d", "spec.sync.every", "1s to 7d"),
-    ("bucket: acme", "usage: {every: 2h}\n  bucket: acme", "spec.usage.every", "1s to 1h"),
-    ("jobs: https://sqs.eu", "jobs: sqs.eu", "spec.queues.jobs", "is no URL"),
-    ("prod-ec2-events", "prod-jobs", "spec.queues.ec2Events", "same queue as spec.queues.jobs"),
-    ("0.0.0.0:8080", "localhost:8080", "spec.listen.webhook", "IP:PORT"),
-    ("0.0.0.0:8080", "127.0.0.1:9090", "spec.listen.admin", "same address"),
-    ("  intervals:", "    adminHosts: ['muster:9090']\n  intervals:", "spec.listen.adminHosts[0]", "without a port"),
-    ("  intervals:", "    adminHosts: [a.b, 'https://muster']\n  intervals:", "spec.listen.adminHosts[1]", "the name alone"),
-    ("  intervals:", "    adminHosts: ['']\n  intervals:", "spec.listen.adminHosts[0]", "the name alone"),
-    ("  intervals:", "    viewToken: hunter2\n  intervals:", "spec.listen.viewToken", "never the secret"),
-    ("  intervals:", "    viewToken: ssm:/muster/prod/admin-token\n  intervals:", "spec.listen.viewToken", "give each its own"),
-    ("  intervals:", "    maxBody: 0\n  intervals:", "spec.listen.maxBody", "1 to 26214400"),
-    ("instances: 15s", "instances: 199ms", "spec.intervals.instances", "200ms to 5m"),
-    ("runners: 60s", "runners: 1h", "spec.intervals.runners", "200ms to 15m"),
-    ("runners: 60s", "runners: 60", "spec.intervals.runners", "write 1m for 60 seconds"),
-    ("runners: 60s", "runners: soon", "spec.intervals.runners", "whole number and ms"),
-    ("ssmPutPerSecond: 3 ", "ssmPutPerSecond: 0 ", "spec.limits.ssmPutPerSecond", "above 0"),
-    ("ssmPutPerSecond: 3 ", "ssmPutPerSecond: .nan ", "spec.limits.ssmPutPerSecond", "above 0"),
-    ("  intervals:", "  ignore: {labels: [self-hosted]}\n  intervals:", "spec.ignore.labels[0]", "would ignore every job"),
-    ("  intervals:", "  ignore: {labels: ['']}\n  intervals:", "spec.ignore.labels[0]", "is empty"),
-    ("  intervals:", "  ignore: {labels: [' gpu']}\n  intervals:", "spec.ignore.labels[0]", "space around it"),
-    ("  intervals:", "  ignore: {repositories: ['*/*']}\n  intervals:", "spec.ignore.repositories[0]", "would ignore every job"),
-    ("  intervals:", "  ignore: {repositories: [acme]}\n  intervals:", "spec.ignore.repositories[0]", "write OWNER/NAME"),
-    ("cost-centre: ci", "aws:x: ci", "spec.tags.aws:x", "reserved"),
-    ("cost-centre: ci", "cost centre: ci", "spec.tags.cost centre", "metadata"),
-    ("cost-centre: ci", "cost-centre: 7", "spec.tags.cost-centre", "put it in quotes"),
-    // GitHubApp.
-    ("appId: 123456", "appId: 0", "spec.appId", "required"),
-    ("appId: 123456", "appId: -1", "spec.appId", "0 or more, found -1"),
-    ("appId: 123456", "apiUrl: https://ghe/api/v3/\n  appId: 1", "spec.apiUrl", "write https://ghe/api/v3"),
-    ("appId: 123456", "apiUrl: ghe\n  appId: 1", "spec.apiUrl", "is no URL"),
-    ("appId: 123456", "apiUrl: http://ghe/api/v3\n  appId: 1", "spec.apiUrl", "write https://ghe/api/v3"),
-    // RunnerPool.
-    ("app: main", "app: other", "spec.github.app", "there is main"),
-    ("app: main", "runnerGroup: Default", "spec.github.app", "required: the name of a GitHubApp"),
-    ("app: main", "token: main", "spec.github.token", "name a GitHubApp in spec.github.app instead"),
-    ("app: main", "app: main\n    token: main", "spec.github.app", "both written"),
-    ("scope: org/acme", "scope: enterprise/acme", "spec.github.app", "GitHub lets no App manage an enterprise's runners"),
-    ("scope: org/acme", "scope: acme", "spec.github.scope", "repo/OWNER/NAME"),
-    ("scope: org/acme", "scope: repo/acme/web\n    runnerGroup: x", "spec.github.runnerGroup", "no runner groups"),
-    ("acme/desktop", "acme", "spec.github.repositories[0]", "OWNER/NAME"),
-    ("acme/desktop", "other/desktop", "spec.github.repositories[0]", "matches nothing in org/acme"),
-    ("acme/desktop", "acme/d?", "spec.github.repositories[0]", "OWNER/NAME"),
-    ("[self-hosted, linux, x64]", "[]", "spec.labels", "required"),
-    ("[self-hosted, linux, x64]", "[a, A]", "spec.labels[1]", "twice"),
-    ("[self-hosted, linux, x64]", "['a,b']", "spec.labels[0]", "comma"),
-    ("[self-hosted, linux, x64]", "[a, '']", "spec.labels[1]", "empty"),
-    ("[self-hosted, linux, x64]", "self-hosted", "spec.labels", "expected a list, found text"),
-    ("matching: exact", "matching: fuzzy", "spec.matching", "one of `subset`, `exact`"),
-    ("max: 50", "max: 50\n    idle: 51", "spec.capacity.idle", "lower idle or raise max"),
-    ("max: 50", "max: 1.5", "spec.capacity.max", "whole number"),
-    ("max: 50", "max:", "spec.capacity.max", "leave the field out"),
-    ("max: 50", "max: 50\n    max: 60", "spec.capacity.max", "twice"),
-    ("max: 12", "max: 4", "spec.capacity.schedules[0].idle", "idle is 5 but max is 4"),
-    ("0 8-18 * * MON-FRI", "0 0 8-18 * * MON-FRI", "spec.capacity.schedules[0].cron", "five fields"),
-    ("0 8-18 * * MON-FRI", "0 0 31 6 *", "spec.capacity.schedules[0].cron", "never comes"),
-    ("Europe/Amsterdam", "CEST", "spec.capacity.schedules[0].timezone", "IANA"),
-    ("hold: 1h", "hold: 0s", "spec.capacity.schedules[0].hold", "1s to 31d"),
-    ("queueDelay: 30s", "queueDelay: 2h", "spec.runner.queueDelay", "0s to 1h"),
-    ("bootDeadline: 15m", "bootDeadline: 500ms", "spec.runner.bootDeadline", "1s to 1h"),
-    ("bootDeadline: 15m", "maxLifetime: 5m", "spec.runner.maxLifetime", "longer than bootDeadline (5m)"),
-    ("maxLifetime: 12h", "maxLifetime: 20m", "spec.runner.maxLifetime", "longer than idleTimeout"),
-    ("launchTemplate: prod-linux-warm", "launchTemplate: 'arn:x'", "spec.instance.launchTemplate", "not its ARN"),
-    ("[m7i.xlarge, m6i.xlarge]", "[m7i.xlarge, m7i]", "spec.instance.types[1]", "m7i.large"),
-    ("[m7i.xlarge, m6i.xlarge]", "[m7i.xlarge, m7i.xlarge]", "spec.instance.types[1]", "twice"),
-    ("[m7i.xlarge, m6i.xlarge]", "[]", "spec.instance.types", "required"),
-    ("[m7i.xlarge, m6i.xlarge]", "[m7g.xlarge]", "spec.instance.types[0]", "m7g.xlarge is arm64"),
-    ("[m7i.xlarge, m6i.xlarge]", "[m7i.xlarge, m4.xlarge]", "spec.instance.types[1]", "m4.xlarge runs on Xen"),
-    ("[subnet-0a1b2c3d4e5f60001, ", "[vpc-1, ", "spec.instance.subnets[0]", "looks wrong"),
-    ("market: on-demand", "market: on-demand\n    allocation: diversified", "spec.instance.allocation", "leave it out"),
-    (
-        "market: on-demand",
-        "market: on-demand\n    breaker: {interruptions: 2}",
-        "spec.instance.breaker.interruptions",
-        "nothing interrupts its instances; leave breaker out",
-    ),
-    (
-        "market: on-demand",
-        "market: spot\n    breaker: {interruptions: 101}",
-        "spec.instance.breaker.interruptions",
-        "is 101; write 1 to 100, or 0 for no breaker",
-    ),
-    ("market: on-demand", "market: spot\n    breaker: {within: 0s}", "spec.instance.breaker.within", "is 0s; write 1m to 1d"),
-    ("market: on-demand", "market: spot\n    breaker: {for: 2d}", "spec.instance.breaker.for", "is 2d; write 1m to 1d"),
-    // Reruns and late jobs. The pool windows-x64 buys on-demand only.
-    ("  priority: 50", "  priority: 50\n  rerun: {causes: [weather]}", "spec.rerun.causes[0]", "one of `interruption`"),
-    ("  priority: 50", "  priority: 50\n  rerun: {attempts: 50}", "spec.rerun.attempts", "write 1 to 49"),
-    ("  priority: 50", "  priority: 50\n  rerun: {within: 7h}", "spec.rerun.within", "write 1m to 6h"),
-    ("market: on-demand", "market: on-demand\n  rerun: {market: on-demand}", "spec.rerun.market", "leave rerun.market out"),
-    (
-        "  priority: 50",
-        "  priority: 50\n  startWithin: [{after: 10m, do: tell}, {after: 5m, do: cancel}]",
-        "spec.startWithin[1].after",
-        "is 5m, but the step before comes after 10m; write later steps last",
-    ),
-    (
-        "  priority: 50",
-        "  priority: 50\n  startWithin: [{after: 10m, do: tell}, {after: 20m, do: tell}]",
-        "spec.startWithin[1].do",
-        "`tell` stands here twice",
-    ),
-    ("  priority: 50", "  priority: 50\n  startWithin: [{after: 5s, do: tell}]", "spec.startWithin[0].after", "30s to 23h"),
-    ("  priority: 50", "  priority: 50\n  startWithin: [{after: 5m, do: shout}]", "spec.startWithin[0].do", "one of `tell`"),
-    (
-        "market: on-demand",
-        "market: on-demand\n  startWithin: [{after: 5m, do: on-demand}]",
-        "spec.startWithin[0].do",
-        "remove the step `on-demand`",
-    ),
-    (
-        "  intervals:",
-        "  startWithin: [{after: 5m, do: cancel}]\n  intervals:",
-        "spec.startWithin[0].do",
-        "`cancel` needs a pool, and these jobs have none",
-    ),
-    ("market: on-demand", "market: auction", "spec.instance.market", "one of `spot`, `on-demand`"),
-    (
-        "os: windows\n    architecture: x64\n    types: [m7i.xlarge, m6i.xlarge]",
-        "os: windows\n    architecture: arm64\n    types: [m7g.xlarge]",
-        "spec.instance.architecture",
-        "no Windows on arm64",
-    ),
-    ("team: ci", "muster:pool: ci", "spec.instance.tags.muster:pool", "reserved"),
-    ("version: latest", "version: v2.330.0", "spec.bootstrap.version", "2.338.1"),
-    ("version: latest", "version: 2.330", "spec.bootstrap.version", "put it in quotes"),
-    ("user: runner", "user: 'a b'", "spec.bootstrap.user", "1 to 32"),
-    ("instance:\n    os: windows", "bootstrap: {user: ends.}\n  instance:\n    os: windows", "spec.bootstrap.user", "1 to 20"),
-    (
-        "instance:\n    os: windows",
-        "bootstrap: {user: of-twenty-one-letters}\n  instance:\n    os: windows",
-        "spec.bootstrap.user",
-        "1 to 20",
-    ),
-    (
-        "instance:\n    os: windows",
-        "bootstrap: {sudo: true}\n  instance:\n    os: windows",
-        "spec.bootstrap.sudo",
-        "is for Linux",
-    ),
-    (
-        "instance:\n    os: windows",
-        "bootstrap: {dockerGroup: false}\n  instance:\n    os: windows",
-        "spec.bootstrap.dockerGroup",
-        "is for Linux",
-    ),
-    ("workDirectory: _work", "workDirectory: $HOME", "spec.bootstrap.workDirectory", "is no path"),
-    ("/opt/hooks/started.sh", "hooks/started.sh", "spec.bootstrap.hooks.jobStarted", "absolute"),
-    ("/opt/hooks/started.sh", "/opt/'$(id)'", "spec.bootstrap.hooks.jobStarted", "is no path"),
-    ("https: http://proxy", "https: proxy", "spec.bootstrap.proxy.https", "http://HOST:PORT"),
-    (".internal]", "a b]", "spec.bootstrap.proxy.none[1]", "is no host"),
-];
-
 const TOKEN: &str = "apiVersion: muster/v1
 kind: GitHubToken
 metadata: {name: big}
@@ -452,7 +281,7 @@ fn tokens_and_what_refers_to_them_are_judged() {
 
 #[test]
 fn each_mistake_is_one_problem_with_its_field_and_the_way_out() {
-    for (from, to, path, words) in MISTAKES {
+    for (from, to, path, words) in mistakes::MISTAKES {
         let found = problems(&changed(from, to));
         assert_eq!(found.len(), 1, "{to}: {found:#?}");
         assert_eq!(found[0].path, *path, "{to}: {found:#?}");
